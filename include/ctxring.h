@@ -1,0 +1,657 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ctxring: contexts for C programs on Linux, backed by kernel objects.
+ *
+ * A context is a node in a tree. It becomes done once: by a call, by its
+ * deadline or through its parent, and its whole subtree with it. A ctx ring is
+ * an io_uring whose operations are tagged with a context: when the context is
+ * done, everything pending under it is cancelled in one batch of cancel SQEs.
+ *
+ * The concepts are in ctxring(7). This header is the contract of each call.
+ *
+ * Conventions, which the declarations below do not repeat:
+ *   - Calls return 0 (or a count) on success and a negative errno on failure.
+ *     Nothing is written through a ret_ pointer on failure.
+ *   - Times are nanoseconds, deadlines are points on CLOCK_MONOTONIC.
+ *   - A `const struct ctx_context *` lets its holder watch, derive and submit;
+ *     only a non-const one can cancel or move a deadline.
+ *   - A label may be NULL. It is copied, at most CTX_LABEL_MAX bytes of it.
+ *   - Contexts may be used by any thread at any time. A ring belongs to one
+ *     thread (see ctx_ring_open). No lock is held while your code is called.
+ *   - The library never prints, never aborts on memory shortage, and installs
+ *     no signal handler. It aborts when its own invariants are broken.
+ */
+#ifndef CTXRING_H
+#define CTXRING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CTXRING_VERSION_MAJOR 0
+#define CTXRING_VERSION_MINOR 1
+
+/* A wait or a timeout without end. */
+#define CTX_FOREVER UINT64_MAX
+/* Bytes of a label that are kept, without the final NUL. */
+#define CTX_LABEL_MAX 31
+/* Size of the text of a cause, with its NUL; longer text is cut. */
+#define CTX_CAUSE_TEXT_MAX 128
+
+struct ctx_context;
+struct ctx_ring;
+struct ctx_op;
+struct io_uring;
+struct io_uring_cqe;
+struct io_uring_sqe;
+
+/* The version of the library that runs, "MAJOR.MINOR". Static storage. */
+const char *ctx_version(void);
+
+/*
+ * Uses these functions for all memory of the library instead of malloc(3) and
+ * free(3). allocate returns NULL when it has none; the call that needed it then
+ * fails with -ENOMEM. Both are called from any thread, also with locks of the
+ * library held, so they must not call the library.
+ *
+ * -EINVAL: NULL, or a member is NULL. -EBUSY: the library has allocated already.
+ */
+struct ctx_allocator {
+	void *(*allocate)(size_t size, void *data);
+	void (*release)(void *memory, void *data);
+	void *data;
+};
+int ctx_set_allocator(const struct ctx_allocator *allocator);
+
+/* ------------------------------------------------------------------------- */
+/* Contexts: making and releasing                                            */
+
+/*
+ * The root of a program's contexts. Never done, no deadline, no values. Not
+ * counted: ctx_ref and ctx_unref on it do nothing. Never NULL.
+ */
+const struct ctx_context *ctx_background(void);
+
+/* As ctx_background, for a place where the right context is not known yet. */
+const struct ctx_context *ctx_todo(void);
+
+/*
+ * Makes a child that ends when ctx_cancel is called on it or when parent ends.
+ * The caller owns one reference to *ret_ctx; release it with ctx_unref or
+ * ctx_finish. The parent stays alive as long as the child. A child of a done
+ * parent is born done, with the parent's error and cause.
+ *
+ * -EINVAL: parent or ret_ctx is NULL. -ENOMEM: no memory.
+ * When the context table is full the context works but is not shown.
+ */
+int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct ctx_context **ret_ctx);
+
+/*
+ * As ctx_with_cancel, and ends with -ETIME at the deadline, or at its parent's
+ * if that is earlier. A deadline that is not in the future makes a context that
+ * is born done. The first use starts the library's timer thread.
+ *
+ * ctx_with_timeout counts from now. ctx_with_deadline takes CLOCK_MONOTONIC.
+ * ctx_with_deadline_at takes CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME or
+ * CLOCK_TAI and converts once: later jumps of that clock change nothing.
+ * ctx_with_movable_deadline allows ctx_set_deadline to move it later; its
+ * operations then carry no linked timeout, since moving armed ones is quadratic
+ * in the kernel, and are cancelled in a batch instead.
+ *
+ * -EINVAL: a NULL argument, an unknown clock, tv_nsec out of range.
+ * -ENOMEM: no memory. -EAGAIN: the timer thread could not be started
+ * (RLIMIT_NPROC, or a cgroup's pids.max).
+ */
+int ctx_with_timeout(const struct ctx_context *parent, uint64_t timeout_ns, const char *label,
+		     struct ctx_context **ret_ctx);
+int ctx_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
+		      struct ctx_context **ret_ctx);
+int ctx_with_deadline_at(const struct ctx_context *parent, clockid_t clock, const struct timespec *at,
+			 const char *label, struct ctx_context **ret_ctx);
+int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
+			      struct ctx_context **ret_ctx);
+
+/*
+ * A key of values. Its address is its identity: make it a static object. name is
+ * shown by ctxtool and ctx_format. release (or NULL) is called once with the value when the
+ * context that holds it is freed, on the thread that released it last. format (or NULL)
+ * writes the value as text, like snprintf(3).
+ */
+struct ctx_key {
+	const char *name;
+	void (*release)(void *value);
+	int (*format)(const void *value, char *buffer, size_t size);
+};
+
+/*
+ * Makes a context that ends with its parent and carries value under key. A NULL
+ * value shadows an outer one. From success on the context owns the value; on
+ * failure the caller still does. It cannot be cancelled by itself.
+ *
+ * -EINVAL: parent, key or ret_ctx is NULL. -ENOMEM: no memory.
+ */
+int ctx_with_value(const struct ctx_context *parent, const struct ctx_key *key, void *value,
+		   const char *label, const struct ctx_context **ret_ctx);
+
+/*
+ * Makes a context that sees its parent's values but neither its end nor its
+ * deadline: for work that must outlive a request. It is never done; derive a
+ * cancellable child from it.
+ *
+ * -EINVAL: parent or ret_ctx is NULL. -ENOMEM: no memory.
+ */
+int ctx_without_cancel(const struct ctx_context *parent, const char *label,
+		       const struct ctx_context **ret_ctx);
+
+/*
+ * Makes a child of several parents: done as soon as the first of them is, with
+ * that parent's error and cause; also by ctx_cancel. Its deadline is their
+ * earliest. Values come from parents[0].
+ *
+ * -EINVAL: count is 0, ret_ctx or a parent is NULL. -ENOMEM: no memory.
+ */
+int ctx_merge(const struct ctx_context *const *parents, unsigned count, const char *label,
+	      struct ctx_context **ret_ctx);
+
+/*
+ * Takes one more reference and returns ctx. NULL is allowed. Do not call it on
+ * a context to which you hold no reference. Any thread; never blocks.
+ */
+const struct ctx_context *ctx_ref(const struct ctx_context *ctx);
+
+/*
+ * Gives one reference back. NULL is allowed. Cancels nothing: children,
+ * callbacks and operations of the context stay, and it is freed after the last
+ * of them. It may run release functions of values.
+ */
+void ctx_unref(const struct ctx_context *ctx);
+
+/* ctx_cancel, then ctx_unref. NULL is allowed. */
+void ctx_finish(struct ctx_context *ctx);
+
+/* For __attribute__((cleanup)): act on *ctx. See the macros below. */
+void ctx_unrefp(const struct ctx_context **ctx);
+void ctx_finishp(struct ctx_context **ctx);
+
+/*
+ * CTX_AUTO_FINISH struct ctx_context *ctx = NULL; ends and releases ctx when the
+ * scope is left. CTX_AUTO_UNREF const struct ctx_context *ctx = NULL; releases it.
+ */
+#define CTX_AUTO_FINISH __attribute__((cleanup(ctx_finishp)))
+#define CTX_AUTO_UNREF __attribute__((cleanup(ctx_unrefp)))
+
+/* ------------------------------------------------------------------------- */
+/* Ending a context                                                          */
+
+/*
+ * Ends ctx and everything below it with -ECANCELED. When it returns 0, the whole
+ * subtree is marked. Operations on a ring of the calling thread have then been
+ * handed their cancels in one batch (inside a dispatch: when the dispatch ends);
+ * other rings are woken and do it themselves. It does not wait for operations:
+ * that is ctx_ring_drain. Callbacks that are not bound to a ring run in this call.
+ *
+ * ctx_cancel_cause adds the reason: error is a negative errno, 0 means
+ * -ECANCELED; format may be NULL. ctx_err stays -ECANCELED. Without memory for
+ * the text the context ends all the same, without text.
+ *
+ * 0: this call ended it. -EALREADY: it was done before (a call that lost the race
+ * against an ancestor's end may return while that end is still being spread).
+ * -EINVAL: ctx is NULL, or never ends (background, todo), or error is positive.
+ */
+int ctx_cancel(struct ctx_context *ctx);
+int ctx_cancel_cause(struct ctx_context *ctx, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/*
+ * Lets a signal handler end ctx. ctx_signal_prepare is called beforehand, outside
+ * of handlers; it starts the library's timer thread, which does the work, and
+ * holds a reference to ctx until the context is done. ctx_cancel_from_signal is
+ * async-signal-safe: it queues the request and wakes that thread, so that the
+ * subtree is marked shortly after it returned, with kind CTX_CAUSE_SIGNAL and signo.
+ *
+ * -EINVAL: ctx is NULL or not prepared. -ENOMEM, -EAGAIN: as ctx_with_deadline.
+ */
+int ctx_signal_prepare(struct ctx_context *ctx);
+int ctx_cancel_from_signal(struct ctx_context *ctx, int signo);
+
+/*
+ * Moves the deadline of ctx. Earlier is possible on any context that can end,
+ * also on one without a deadline; later only on one from
+ * ctx_with_movable_deadline. Descendants follow: each ends at the earlier of its
+ * own deadline and its ancestors'. Armed linked timeouts are not touched: an
+ * earlier deadline cancels in a batch.
+ *
+ * -EINVAL: ctx is NULL or never ends. -EPERM: later, and not movable. -EALREADY: done.
+ * -ENOMEM, -EAGAIN: as ctx_with_deadline; the deadline is unchanged.
+ */
+int ctx_set_deadline(struct ctx_context *ctx, uint64_t deadline_ns);
+
+/*
+ * The cause that ctx gets when its own deadline fires; ctx_err is -ETIME all the
+ * same. error and format as ctx_cancel_cause, 0 means -ETIME.
+ *
+ * -EINVAL: NULL, error is positive, or ctx never ends. -EALREADY: done. -ENOMEM.
+ */
+int ctx_set_deadline_cause(struct ctx_context *ctx, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* ------------------------------------------------------------------------- */
+/* Asking a context                                                          */
+
+/*
+ * 0 while ctx is live, then for ever -ECANCELED or -ETIME. One atomic load: no
+ * lock, no clock, no system call; made for the inside of loops. -EINVAL: NULL.
+ */
+int ctx_err(const struct ctx_context *ctx);
+
+enum ctx_cause_kind {
+	CTX_CAUSE_NONE,	    /* not done */
+	CTX_CAUSE_CALL,	    /* ctx_cancel or ctx_cancel_cause */
+	CTX_CAUSE_DEADLINE, /* a deadline fired */
+	CTX_CAUSE_SIGNAL,   /* ctx_cancel_from_signal; code is the signal number */
+	CTX_CAUSE_HANGUP,   /* the peer of a socket went away */
+	CTX_CAUSE_PROCESS,  /* a process ended; code is its wait status */
+	CTX_CAUSE_PRESSURE, /* memory, cpu or io pressure */
+	CTX_CAUSE_OWNER,    /* the process that owned a shared context died */
+	CTX_CAUSE_SERVICE,  /* ended through the service */
+};
+
+/*
+ * Why a context ended. Kinds after CTX_CAUSE_SIGNAL are reserved for sources that
+ * are kernel events; this version never sets them.
+ */
+struct ctx_cause {
+	int error;		   /* negative errno: what ended it; 0 when not done */
+	enum ctx_cause_kind kind;
+	bool inherited;		   /* it began in an ancestor */
+	int code;		   /* see ctx_cause_kind */
+	uint64_t ctx_id;	   /* the context in which it began */
+	uint64_t time_ns;	   /* when, CLOCK_MONOTONIC, to some milliseconds */
+	pid_t pid, tid;		   /* who */
+	uid_t uid;
+	const void *site;	   /* return address of the call, NULL for a deadline */
+	char text[CTX_CAUSE_TEXT_MAX];
+};
+
+/*
+ * Fills *ret_cause. Kind CTX_CAUSE_NONE while ctx is live. Never half of a cause.
+ * -EINVAL: a NULL argument.
+ */
+int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause);
+
+/*
+ * The deadline in force, CTX_FOREVER without one (also for NULL).
+ * ctx_time_left_ns reads the clock: 0 when it has passed.
+ */
+uint64_t ctx_deadline_ns(const struct ctx_context *ctx);
+uint64_t ctx_time_left_ns(const struct ctx_context *ctx);
+
+/*
+ * The nearest value of key, from ctx upwards. 0 with *ret_value, which may be
+ * NULL, also after the context ended. -ENOENT: none. -EINVAL: a NULL argument.
+ * The value is valid as long as the context that you hold.
+ */
+int ctx_value(const struct ctx_context *ctx, const struct ctx_key *key, void **ret_value);
+
+/*
+ * The id under which the table and ctxtool know ctx: slot in the low half,
+ * generation in the high half. 0: not in the table (background, todo, values
+ * without a label, no room, CTXRING_TABLE=0, inherited through fork, NULL).
+ */
+uint64_t ctx_id(const struct ctx_context *ctx);
+
+/*
+ * Writes ancestry, labels, values and time left as one line of text, like
+ * snprintf(3): at most size bytes with the NUL; returns the length of the whole,
+ * or -EINVAL (ctx is NULL, or buffer is NULL with a size).
+ */
+int ctx_format(const struct ctx_context *ctx, char *buffer, size_t size);
+
+/* ------------------------------------------------------------------------- */
+/* Waiting for the end                                                       */
+
+/*
+ * A file descriptor that is readable, and hung up, from the end of ctx on and for
+ * ever: the read end of a pipe whose only write end the library closes. For
+ * poll(2), select(2), epoll(7) and every event loop. Made at the first call, the
+ * same one at each further call. The library closes it with the context: do not
+ * close it and do not use it after your reference. A child after fork(2)
+ * sees the parent's end through it. For a context that never ends it is a
+ * descriptor of the process that never becomes ready.
+ *
+ * -EINVAL: NULL. -EMFILE, -ENFILE: no descriptors (RLIMIT_NOFILE). -ENOMEM.
+ */
+int ctx_done_fd(const struct ctx_context *ctx);
+
+/*
+ * Blocks until ctx is done. 0: it is. -ETIMEDOUT: not within timeout_ns
+ * (CTX_FOREVER: no bound; 0: only looks). -EDEADLK: ctx never ends and no bound
+ * was given. -EINVAL: NULL. Signals do not interrupt it.
+ */
+int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns);
+
+/*
+ * Blocks until fd is ready or ctx is done. > 0: the poll(2) events that are
+ * ready. -ECANCELED or -ETIME: ctx is done, which wins over a ready fd.
+ * -ETIMEDOUT, -EINTR, -EINVAL (NULL, or fd is negative), and what ctx_done_fd returns.
+ */
+int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns);
+
+/*
+ * A function that runs once when a context is done. The structure is the
+ * caller's: zeroed before the first use, not to be touched or moved until the
+ * function has begun to run or a stop returned true. Inside the function it may
+ * be freed or added again.
+ */
+struct ctx_callback {
+	uint64_t opaque[10];
+};
+typedef void (*ctx_callback_fn)(struct ctx_callback *callback, const struct ctx_context *ctx, void *data);
+
+/*
+ * Registers function. It runs after the whole subtree is marked: on the thread
+ * that cancelled; for a deadline or a signal on a worker thread of the library
+ * of its own, so that a slow one delays no deadline. If ctx is done already it
+ * runs in this call. The registration holds a reference to ctx.
+ *
+ * ctx_callback_add_on_ring runs it in a dispatch of ring, whoever ended ctx; the
+ * owner of the ring must be in a dispatch or come to one. A ring that is closed
+ * first drops it without running.
+ *
+ * -EINVAL: a NULL argument, or the callback is registered already. -ENOMEM.
+ * -EAGAIN: the worker thread could not be started. On a context that never ends
+ * it is registered and never runs; stop it to release it.
+ */
+int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callback,
+		     ctx_callback_fn function, void *data);
+int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *ring,
+			     struct ctx_callback *callback, ctx_callback_fn function, void *data);
+
+/*
+ * Takes the registration back. true: the function will never run. false: it
+ * ran, is running, or was not registered. ctx_callback_stop does not wait for a
+ * running one; ctx_callback_stop_wait does, except from inside that function.
+ * Both may be called from any thread and from inside callbacks. NULL gives false.
+ */
+bool ctx_callback_stop(struct ctx_callback *callback);
+bool ctx_callback_stop_wait(struct ctx_callback *callback);
+
+/* ------------------------------------------------------------------------- */
+/* Operations                                                                */
+
+/* How an operation ended. */
+enum ctx_op_end {
+	CTX_OP_FINISHED,  /* by itself, with a result or an error of its own */
+	CTX_OP_CANCELLED, /* context cancelled, ctx_op_cancel, or its chain broke */
+	CTX_OP_DEADLINE,  /* the deadline of its context */
+	CTX_OP_TIMEOUT,   /* its own timeout, see ctx_op_set_timeout */
+};
+
+/* One completion of an operation. */
+struct ctx_completion {
+	int res;	     /* the kernel's result; -ECANCELED when ended early */
+	unsigned flags;	     /* IORING_CQE_F_*, buffer id in the upper half */
+	enum ctx_op_end end; /* meaningful when !more */
+	bool more;	     /* not the last: multishot data, send_zc before its notification */
+};
+
+typedef void (*ctx_op_fn)(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion);
+
+/*
+ * One operation, in the caller's memory, usually inside a structure of the
+ * caller's. Set it up with ctx_op_init, read data, leave the rest. From
+ * ctx_ring_get_sqe until its final completion has been delivered it may not move
+ * or go away, nor may buffers that the SQE names. Reusable from inside that
+ * delivery on.
+ */
+struct ctx_op {
+	ctx_op_fn callback;
+	uint64_t data;
+	uint64_t opaque[22];
+};
+
+/*
+ * Prepares op for use; once is enough, however often it is then submitted.
+ * callback runs in the dispatch of the ring for each completion, the final one
+ * last; NULL when the caller asks ctx_op_result instead. NULL op does nothing.
+ */
+void ctx_op_init(struct ctx_op *op, ctx_op_fn callback, uint64_t data);
+
+/*
+ * The final completion of op. 0: *ret_completion is filled. -EINPROGRESS: not
+ * complete, or never submitted. -EINVAL: a NULL argument.
+ */
+int ctx_op_result(const struct ctx_op *op, struct ctx_completion *ret_completion);
+
+/*
+ * An operation's own timeout, counted from submit: a linked timeout in the kernel.
+ * Call it between ctx_ring_get_sqe and ctx_ring_submit; it holds for that one run.
+ * The earlier of it and the context's deadline applies. One timeout bounds the
+ * whole life of a multishot operation. Allowed on whatever the kernel lets a
+ * linked timeout follow; 0 ends it at once.
+ *
+ * -EINVAL: NULL, or op is not between those two calls.
+ */
+int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
+
+/*
+ * If the operation returns a descriptor (accept, openat, socket) although its
+ * context is done or it was cancelled, the library closes it and delivers
+ * -ECANCELED. Without it such a descriptor is delivered, and is the caller's.
+ */
+#define CTX_OP_CLOSE_FD (1u << 0)
+
+/* Sets CTX_OP_* flags for this run; when and errors as ctx_op_set_timeout, unknown flags -EINVAL. */
+int ctx_op_set_flags(struct ctx_op *op, unsigned flags);
+
+/*
+ * Cancels one operation: not yet submitted, it never reaches the kernel;
+ * otherwise one cancel SQE goes at the next submit or dispatch of the ring. Its
+ * final completion still comes. A follower in a chain is cancelled through the
+ * head of its chain. Owner thread only.
+ *
+ * 0: on its way. -EALREADY: complete, being cancelled already, or never given to
+ * this ring. -EINVAL: a NULL argument. -EPERM: not the owner.
+ */
+int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *op);
+
+/* ------------------------------------------------------------------------- */
+/* Rings                                                                     */
+
+/*
+ * What one cancellation did on one ring. Counts of outcomes grow until held is 0.
+ */
+struct ctx_batch {
+	uint64_t ctx_id;     /* the context that was ended first in it */
+	unsigned operations; /* ended by the batch, unsent ones included */
+	unsigned unsent;     /* of these never given to the kernel */
+	unsigned timed;	     /* of these left to their own armed linked timeouts */
+	unsigned sqes;	     /* cancel SQEs, repeated ones included */
+	unsigned enters;     /* io_uring_enter(2) calls that carried them */
+	uint64_t submit_ns;  /* from the first look to the return of the last enter */
+	uint64_t reap_ns;    /* from the first look to the last completion seen */
+	unsigned cancelled;  /* completed because of it */
+	unsigned finished;   /* had finished before the cancel came */
+	unsigned held;	     /* the kernel still holds them */
+};
+
+/* Deadline forms; without either the ring chooses, see ctxring(7). */
+#define CTX_RING_LINKED_TIMEOUTS (1u << 0) /* each operation carries a linked timeout */
+#define CTX_RING_ONE_TIMER (1u << 1)	   /* none does; the batch serves deadlines */
+
+struct ctx_ring_options {
+	unsigned flags;	      /* CTX_RING_* */
+	unsigned setup_flags; /* IORING_SETUP_*; not used by ctx_ring_adopt */
+	unsigned cq_entries;  /* size of the completion queue, 0: twice the submission queue */
+	unsigned tag;	      /* 1..0xffff: top 16 bits of our user_data; 0: the default, 0xc781 */
+	/* Completions that are not ours (MSG_RING, say). NULL: dropped. Not used by adopted rings. */
+	void (*foreign)(struct ctx_ring *ring, const struct io_uring_cqe *cqe, void *data);
+	/* After the last completion of a batch, in a dispatch. NULL: none. */
+	void (*batch)(struct ctx_ring *ring, const struct ctx_batch *batch, void *data);
+	void *data;
+};
+
+/*
+ * Opens an io_uring with at least entries submission entries (1 to 32768, rounded
+ * up to a power of two). options may be NULL for the defaults.
+ *
+ * The ring is owned by the first thread that uses it: hand it over before that.
+ * All calls on a ring are for its owner alone, except where they say otherwise.
+ *
+ * Setup flags: CQSIZE (by cq_entries), CLAMP, ATTACH_WQ is not, SUBMIT_ALL, COOP_TASKRUN,
+ * TASKRUN_FLAG, SINGLE_ISSUER and DEFER_TASKRUN work. SQPOLL, IOPOLL, SQ_AFF, ATTACH_WQ,
+ * R_DISABLED, SQE128, CQE32, NO_MMAP, REGISTERED_FD_ONLY, NO_SQARRAY and newer ones are
+ * -ENOTSUP; ctxring(7) says why for each.
+ *
+ * -EINVAL: NULL, entries or options out of range, or the kernel lacks a flag.
+ * -ENOTSUP: see above. -ENOMEM: memory or RLIMIT_MEMLOCK. -EMFILE, -ENFILE.
+ * -EPERM: io_uring is forbidden here. -ENOSYS: the kernel has none.
+ * ctx_ring_explain puts these in words, with the remedy.
+ */
+int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, struct ctx_ring **ret_ring);
+
+/*
+ * Puts a ctx ring round an io_uring that the program has. The program goes on
+ * submitting and reading its completions, and passes each of these through
+ * ctx_ring_filter. uring must outlive the ctx ring, which never closes it. The
+ * calling thread becomes the owner.
+ *
+ * The library's submissions also submit what the program had prepared. The
+ * program must not use user_data whose top 16 bits are the tag (a stale or foreign
+ * value with that tag is still told apart by slot and generation), must not cancel with
+ * IORING_ASYNC_CANCEL_ANY, and cannot use IOSQE_IO_DRAIN itself: since the library uses
+ * IOSQE_CQE_SKIP_SUCCESS the kernel refuses it.
+ *
+ * -EINVAL: NULL or bad options. -ENOTSUP: uring was set up with SQE128, CQE32, SQPOLL,
+ * IOPOLL, NO_SQARRAY, or is still disabled. -ENOMEM. -EMFILE.
+ */
+int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options, struct ctx_ring **ret_ring);
+
+/*
+ * Writes the likely reason and the remedy for an error of ctx_ring_open or
+ * ctx_ring_adopt, looking at this system's settings. Returns as snprintf(3). -EINVAL: NULL.
+ */
+int ctx_ring_explain(int error, char *buffer, size_t size);
+
+/* An operation that the kernel still holds. */
+struct ctx_stuck {
+	struct ctx_op *op;
+	uint64_t ctx_id;
+	unsigned opcode; /* IORING_OP_* */
+	int fd;
+	uint64_t age_ns; /* since it was submitted */
+};
+
+/*
+ * Cancels every operation on the ring, delivers all final completions (callbacks
+ * run in this call), and frees the ring. Contexts are not touched. An adopted
+ * io_uring is left with nothing of ours pending; its other completions stay in it.
+ *
+ * -ETIMEDOUT: after timeout_ns (CTX_FOREVER: no bound) the kernel still holds
+ * operations, the first stuck_max of which are in stuck, their number in
+ * *ret_stuck (both may be NULL with stuck_max 0). The ring is then still open, and
+ * can be closed again later. -EPERM: not the owner; in a forked child the ring is
+ * released there, and the parent's is untouched (0). -EBUSY: called from inside a callback of the
+ * ring. NULL ring: 0.
+ */
+int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
+		   unsigned *ret_stuck);
+
+/*
+ * Begins an operation under ctx: returns its SQE, zeroed, for any
+ * io_uring_prep_* function, and stages it for ctx_ring_submit. user_data is the
+ * library's; use op->data. Flags in the SQE as usual: IOSQE_IO_LINK and _HARDLINK
+ * chain it to the next operation staged, IOSQE_IO_DRAIN holds it and all after it
+ * back until everything before is complete, IOSQE_CQE_SKIP_SUCCESS is ignored. The
+ * operation holds the context until its final completion.
+ *
+ * Never fails for want of room or because ctx is done: that arrives as the
+ * operation's own completion. NULL only on misuse: a NULL argument, op not
+ * initialised or still in flight, not the owner's thread.
+ */
+struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx, struct ctx_op *op);
+
+/*
+ * Gives what is staged to the kernel, in order; one io_uring_enter(2) for up to a
+ * queue full. Operations refused now complete without it, at the next dispatch:
+ * their context is done (-ECANCELED), no memory (-ENOMEM), a chain that with its
+ * timeouts exceeds the queue (-E2BIG). Does not wait and runs no callback.
+ *
+ * Returns how many operations went. -EPERM: not the owner, or a forked child.
+ * -EBUSY: the program left a chain open in an adopted ring: finish it and submit
+ * again; or the kernel asks for completions to be read first. -EAGAIN: the kernel
+ * has no memory now. What did not go stays staged.
+ */
+int ctx_ring_submit(struct ctx_ring *ring);
+
+/*
+ * Submits, waits until something completes but at most timeout_ns (0: does not
+ * wait), and delivers all completions there are. Returns how many were delivered, 0 also
+ * when only woken. -EINTR: a signal came. -EPERM, -EBUSY (also: called
+ * from inside a callback of this ring), -EAGAIN: as ctx_ring_submit. On an adopted ring it delivers only
+ * what is not in the kernel's queue and does not wait.
+ */
+int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns);
+
+/*
+ * Dispatches until ctx is done, or, for NULL, until nothing is staged or in
+ * flight. 0, or an error of ctx_ring_dispatch; signals do not end it. -ENOTSUP: adopted ring.
+ */
+int ctx_ring_run(struct ctx_ring *ring, const struct ctx_context *until);
+
+/* What a completion in an adopted ring is. */
+enum ctx_filter {
+	CTX_FILTER_FOREIGN,  /* the program's own */
+	CTX_FILTER_INTERNAL, /* the library's, nothing to do */
+	CTX_FILTER_OP,	     /* of an operation: *ret_op and *ret_completion are set */
+};
+
+/*
+ * Sorts one completion of an adopted ring. Call it once for each, in order, before
+ * io_uring_cqe_seen. An operation's callback runs in this call; other callbacks may, too, when the
+ * completion was a wake-up of the library's. Batches of what the callbacks
+ * cancelled go before it returns. ret_op and ret_completion may be NULL.
+ *
+ * -EINVAL: ring or cqe is NULL. -EPERM: not the owner.
+ */
+int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struct ctx_op **ret_op,
+		    struct ctx_completion *ret_completion);
+
+/*
+ * Waits until the kernel holds nothing that was submitted on this ring under ctx
+ * or below it. Afterwards every buffer of these operations may be written and freed. Runs no callback:
+ * completions are kept, in order, for the next dispatch. It does not cancel.
+ *
+ * 0: nothing is held. -ETIMEDOUT: after timeout_ns something still is, see
+ * ctx_ring_close for stuck. -EINTR. -EPERM. -EINVAL: ring or ctx is NULL. -EBUSY: the
+ * completion queue of an adopted ring is full, so that what is awaited cannot be seen: read some first.
+ */
+int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_t timeout_ns,
+		   struct ctx_stuck *stuck, unsigned stuck_max, unsigned *ret_stuck);
+
+/*
+ * A descriptor for another event loop: readable when ctx_ring_dispatch has
+ * something to do, also for completions that never were in the kernel's queue.
+ * Belongs to the ring. -EINVAL: NULL. -EMFILE, -ENFILE, -ENOMEM. -EPERM.
+ */
+int ctx_ring_fd(struct ctx_ring *ring);
+
+/*
+ * The last batch of the ring. -ENOENT: none yet. -EINVAL: a NULL argument. -EPERM.
+ */
+int ctx_ring_last_batch(struct ctx_ring *ring, struct ctx_batch *ret_batch);
+
+/* The io_uring inside, for io_uring_register_* calls. NULL for NULL. Do not close it. */
+struct io_uring *ctx_ring_uring(struct ctx_ring *ring);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The node of the tree, and what the rest of the library may do with it.
+ *
+ * Lifetime. Two counts: `handles` are the references of the program, `refs` keep
+ * the memory: one for "handles > 0", one for each shard of children that has (or,
+ * while handles remain, has had) a member, and one for each watch, registered
+ * callback, timer and walker. Being linked in a shard of the parent *is* the
+ * child's reference on the parent, so that threads deriving from one hot parent
+ * write none of its counters. When the last handle goes the node is orphaned: its
+ * empty shards give their reference back at once, the others when they empty.
+ *
+ * Marking. `state` goes from 0 to done once, by compare-and-swap; the winner of
+ * that decides the error. A walker sets a node's state before it takes the
+ * locks of the node's shards, and a child looks at its parent's state under the
+ * shard's lock when it links itself: so no child slips through. Only after the
+ * whole subtree is marked are pipes closed, waiters woken, watches told, and then,
+ * with no lock held, deferred work and callbacks run.
+ *
+ * Locks, in order: ctx lock -> mailbox lock; shard lock; timer lock. A shard lock and a
+ * ctx lock are never held together, except that a walker holds one shard lock at a time
+ * and takes nothing under it but atomics.
+ */
+#ifndef CTX_CONTEXT_H
+#define CTX_CONTEXT_H
+
+#include "ctxring.h"
+#include "heap.h"
+#include "list.h"
+#include "lock.h"
+
+/* state: low 16 bits the positive errno, 0 while live. */
+#define STATE_ERRNO 0x0000ffffu
+#define STATE_OWN 0x00010000u	   /* ended here: the cause_* fields are its cause */
+#define STATE_WAITERS 0x00020000u  /* a thread sleeps on state (futex) */
+#define STATE_ATTACHED 0x00040000u /* has an extension with something to tell */
+#define STATE_CHILDREN 0x00080000u /* has ever had a child */
+#define STATE_MERGED 0x00100000u   /* ended through `merged_from`, not `parent` */
+
+enum node_flags {
+	NODE_STATIC = 1 << 0,	/* background, todo: not counted */
+	NODE_VALUE = 1 << 1,	/* struct value follows; cannot be cancelled */
+	NODE_DETACHED = 1 << 2, /* ends of the parent do not reach it */
+	NODE_MERGED = 1 << 3,
+	NODE_LINK = 1 << 4,    /* hidden child that stands for a merged node in one of its parents */
+	NODE_MOVABLE = 1 << 5, /* it or an ancestor was made movable: deadlines may go later */
+	NODE_ENDLESS = 1 << 6, /* can never be done */
+};
+
+struct shard {
+	struct lock lock; /* guards first, the sibling links of its members, and flags */
+	uint32_t flags;
+	struct ctx_context *first;
+};
+
+struct ctx_context {
+	_Atomic uint32_t state;
+	uint16_t flags;	  /* enum node_flags; constant */
+	uint8_t shard;	  /* index of the parent's shard that it is in */
+	uint8_t cause_kind;
+	struct ctx_context *sibling_next, **sibling_prev; /* parent's shard lock */
+	struct ctx_context *parent;			  /* constant; NULL for a root */
+	uint32_t slot, generation; /* in the table; 0: not there. constant */
+	uint32_t table_epoch;	   /* fork count when made: another process's table is not ours */
+	struct lock lock;	   /* guards the cause_* fields until state is done, and the extension's lists */
+	struct ctx_context *sweep_next; /* owned by whoever marked it */
+	/* second cache line: written by owners, not by walkers */
+	_Atomic uint32_t handles;
+	_Atomic uint32_t refs;
+	struct shard children; /* the only shard until two threads meet in it */
+	struct extension *_Atomic extension; /* made on demand, freed with the node */
+	const struct ctx_context *values;    /* nearest node with a value, itself included. constant */
+	_Atomic uint64_t deadline_ns;	     /* in force: the earliest of own and ancestors' */
+	char *cause_text;
+	const void *cause_site;
+	uint64_t cause_time_ns;
+	int32_t cause_error;
+	uint32_t cause_tid;
+};
+
+struct sweep;
+struct watch;
+
+/* Work that a watch leaves to be done when everything is marked and no lock is held. */
+struct deferred {
+	struct deferred *next;
+	void (*run)(struct deferred *deferred);
+};
+void sweep_defer(struct sweep *sweep, struct deferred *deferred);
+
+/*
+ * The hook through which the layers above hear of a node's end. Both functions
+ * are called with the node's lock held: they take nothing but a mailbox's lock,
+ * and leave the rest to sweep_defer, or, for released, to their own thread.
+ */
+struct watch_ops {
+	/* The whole subtree is marked. Called at most once. */
+	void (*done)(struct watch *watch, struct sweep *sweep);
+	/* The program dropped its last handle: nothing new will come under this node. */
+	void (*released)(struct watch *watch);
+};
+
+struct watch {
+	struct list link; /* node's lock */
+	const struct watch_ops *ops;
+	struct ctx_context *ctx; /* set while it is watched; counted in refs */
+};
+
+/*
+ * Puts watch on ctx and keeps ctx's memory. 0, or -ENOMEM. If ctx is done already
+ * nothing is watched and the positive errno of its end is returned.
+ */
+int context_watch(const struct ctx_context *ctx, struct watch *watch, const struct watch_ops *ops);
+
+/* Takes the watch away, whether or not it was told; afterwards neither function is called. May free ctx. */
+void context_unwatch(struct watch *watch);
+
+/* True when the program holds no handle any more. */
+static inline bool context_orphaned(const struct ctx_context *ctx)
+{
+	return !(ctx->flags & NODE_STATIC) &&
+	       __atomic_load_n((const uint32_t *)&ctx->handles, __ATOMIC_ACQUIRE) == 0;
+}
+
+/* Positive errno of the end, 0 while live. */
+static inline int context_error(const struct ctx_context *ctx)
+{
+	return (int)(__atomic_load_n((const uint32_t *)&ctx->state, __ATOMIC_ACQUIRE) & STATE_ERRNO);
+}
+
+static inline uint64_t context_deadline(const struct ctx_context *ctx)
+{
+	return __atomic_load_n((const uint64_t *)&ctx->deadline_ns, __ATOMIC_RELAXED);
+}
+
+/* Marks whoever on the way up from ctx has a deadline that is past at now_ns, so that ctx is done if its deadline is. */
+void context_expire(const struct ctx_context *ctx, uint64_t now_ns);
+
+/* The nearest node from ctx upwards that is in this process's table; 0, 0 if none. */
+void context_table_id(const struct ctx_context *ctx, uint32_t *ret_slot, uint32_t *ret_generation);
+
+/* Calls visit for each watch with these ops on ctx and below it. visit runs under the node's lock. */
+void context_each_watch(const struct ctx_context *ctx, const struct watch_ops *ops,
+			void (*visit)(struct watch *watch, void *data), void *data);
+
+#endif

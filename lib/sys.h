@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The seam to the kernel: every system call and every allocation of the library
+ * goes through here. Each function returns the call's result or a negative errno.
+ *
+ * In a normal build these are direct calls. With CTX_FAULTS the test program
+ * provides sys_fault(), which is asked before each call and makes it fail with
+ * the positive errno that it returns; and sys_fault_submit(), which may cut the
+ * number of SQEs that one io_uring_enter(2) takes.
+ */
+#ifndef CTX_SYS_H
+#define CTX_SYS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum sys_call {
+	SYS_CALL_ALLOCATE,
+	SYS_CALL_MEMFD_CREATE,
+	SYS_CALL_FTRUNCATE,
+	SYS_CALL_MMAP,
+	SYS_CALL_ADD_SEALS,
+	SYS_CALL_PIPE2,
+	SYS_CALL_EVENTFD,
+	SYS_CALL_EPOLL_CREATE1,
+	SYS_CALL_EPOLL_CTL,
+	SYS_CALL_READ,
+	SYS_CALL_WRITE,
+	SYS_CALL_POLL,
+	SYS_CALL_FUTEX_WAIT,
+	SYS_CALL_THREAD_CREATE,
+	SYS_CALL_URING_SETUP,
+	SYS_CALL_URING_ENTER,
+	SYS_CALL_URING_REGISTER,
+	SYS_CALL_COUNT,
+};
+
+#ifdef CTX_FAULTS
+int sys_fault(enum sys_call call);
+unsigned sys_fault_submit(unsigned to_submit);
+#else
+static inline int sys_fault(enum sys_call call)
+{
+	(void)call;
+	return 0;
+}
+static inline unsigned sys_fault_submit(unsigned to_submit)
+{
+	return to_submit;
+}
+#endif
+
+/* -errno of a call that answered -1. */
+static inline int sys_result(long result)
+{
+	return result < 0 ? -errno : (int)result;
+}
+
+#define SYS_CALL(call, expression)              \
+	do {                                    \
+		int fault_ = sys_fault(call);   \
+		if (fault_)                     \
+			return -fault_;         \
+		return sys_result(expression);  \
+	} while (0)
+
+static inline int sys_memfd_create(const char *name, unsigned flags)
+{
+	SYS_CALL(SYS_CALL_MEMFD_CREATE, memfd_create(name, flags));
+}
+
+static inline int sys_ftruncate(int fd, off_t size)
+{
+	SYS_CALL(SYS_CALL_FTRUNCATE, ftruncate(fd, size));
+}
+
+static inline int sys_mmap(size_t size, int protection, int flags, int fd, void **ret_memory)
+{
+	int fault = sys_fault(SYS_CALL_MMAP);
+	if (fault)
+		return -fault;
+	void *memory = mmap(NULL, size, protection, flags, fd, 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	*ret_memory = memory;
+	return 0;
+}
+
+static inline int sys_add_seals(int fd, int seals)
+{
+	SYS_CALL(SYS_CALL_ADD_SEALS, fcntl(fd, F_ADD_SEALS, seals));
+}
+
+static inline int sys_pipe2(int fds[2], int flags)
+{
+	SYS_CALL(SYS_CALL_PIPE2, pipe2(fds, flags));
+}
+
+static inline int sys_eventfd(unsigned value, int flags)
+{
+	SYS_CALL(SYS_CALL_EVENTFD, eventfd(value, flags));
+}
+
+static inline int sys_epoll_create1(int flags)
+{
+	SYS_CALL(SYS_CALL_EPOLL_CREATE1, epoll_create1(flags));
+}
+
+static inline int sys_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+	SYS_CALL(SYS_CALL_EPOLL_CTL, epoll_ctl(epoll, operation, fd, event));
+}
+
+static inline int sys_read(int fd, void *buffer, size_t size)
+{
+	SYS_CALL(SYS_CALL_READ, read(fd, buffer, size));
+}
+
+static inline int sys_write(int fd, const void *buffer, size_t size)
+{
+	SYS_CALL(SYS_CALL_WRITE, write(fd, buffer, size));
+}
+
+/* timeout NULL: no bound */
+static inline int sys_poll(struct pollfd *fds, unsigned count, const struct timespec *timeout)
+{
+	SYS_CALL(SYS_CALL_POLL, ppoll(fds, count, timeout, NULL));
+}
+
+/* Sleeps while *word is value, until deadline on CLOCK_MONOTONIC (NULL: no bound). */
+static inline int sys_futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *deadline)
+{
+	SYS_CALL(SYS_CALL_FUTEX_WAIT, syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value,
+					      deadline, NULL, FUTEX_BITSET_MATCH_ANY));
+}
+
+/* Cannot fail. Async-signal-safe, keeps errno. */
+static inline void sys_futex_wake(_Atomic uint32_t *word, int count)
+{
+	int saved = errno;
+	syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
+	errno = saved;
+}
+
+static inline int sys_thread_create(pthread_t *ret_thread, const pthread_attr_t *attributes,
+				    void *(*function)(void *), void *argument)
+{
+	int fault = sys_fault(SYS_CALL_THREAD_CREATE);
+	return fault ? -fault : -pthread_create(ret_thread, attributes, function, argument);
+}
+
+/* liburing's own calls return a negative errno already. */
+static inline int sys_uring_setup(unsigned entries, struct io_uring *uring, struct io_uring_params *params)
+{
+	int fault = sys_fault(SYS_CALL_URING_SETUP);
+	return fault ? -fault : io_uring_queue_init_params(entries, uring, params);
+}
+
+static inline int sys_uring_register(int fd, unsigned opcode, const void *argument, unsigned count)
+{
+	int fault = sys_fault(SYS_CALL_URING_REGISTER);
+	if (fault)
+		return -fault;
+	return sys_result(syscall(__NR_io_uring_register, fd, opcode, argument, count));
+}
+
+static inline int sys_uring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned flags,
+				  const void *argument, size_t argument_size)
+{
+	int fault = sys_fault(SYS_CALL_URING_ENTER);
+	if (fault)
+		return -fault;
+	return sys_result(syscall(__NR_io_uring_enter, fd, sys_fault_submit(to_submit), min_complete, flags,
+				  argument, argument_size));
+}
+
+#endif
