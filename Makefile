@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+#
+# ctxring. `make help` lists the targets.
+#
+# Everything is found by wildcard: a new lib/*.c, tools/*.c, examples/*.c, bench/*.c,
+# man/*.[137], tests/check_*.c, tests/build_*.sh or tests/system_*.sh needs no change here.
+#
+#   CC, CFLAGS, LDFLAGS  as usual; gcc and clang both work
+#   PREFIX, DESTDIR      for install
+#   NO_INSTALL=1         never install packages, only name them
+#   VARIANT=...          a second object tree under build/, see "Variants"
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+MANDIR ?= $(PREFIX)/share/man
+
+# The one place of the version is the public header.
+header_number = $(shell sed -n 's/^.define CTXRING_VERSION_$(1) //p' include/ctxring.h)
+MAJOR := $(call header_number,MAJOR)
+VERSION := $(MAJOR).$(call header_number,MINOR)
+SONAME := libctxring.so.$(MAJOR)
+SHARED := libctxring.so.$(VERSION)
+
+# ---- packages (Debian's names), each with what shows that it is there: a command, a
+# header or a file. Alternatives are separated by "|".
+
+PACKAGES_BUILD := gcc=gcc libc6-dev=stdio.h pkg-config=pkg-config binutils=objcopy liburing-dev=liburing.h \
+	node-llhttp=/usr/share/llhttp/llhttp.c libjansson-dev=jansson.h libelf-dev=libelf.h
+PACKAGES_DEMO := $(PACKAGES_BUILD) curl=curl
+PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
+	libclang-rt-14-dev|libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a \
+	g++=g++ strace=strace libseccomp-dev=seccomp.h mandoc=mandoc
+PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go
+PACKAGES_TIDY := $(PACKAGES_CHECK) clang-tidy=clang-tidy cppcheck=cppcheck clang-format=clang-format
+
+# ---- Variants: object trees of their own for sanitizers, fault injection, the other compiler
+
+VARIANT ?=
+OUT := build$(if $(VARIANT),/$(VARIANT))
+TESTS := $(filter-out tests/check_faults%,$(wildcard tests/check_*.c))
+
+ifeq ($(VARIANT),asan)
+VARIANT_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+else ifeq ($(VARIANT),tsan)
+VARIANT_FLAGS := -fsanitize=thread
+# ThreadSanitizer knows nothing of io_uring: only tests that say so run under it.
+TESTS := $(shell grep -ls TEST_TSAN $(TESTS))
+else ifeq ($(VARIANT),faults)
+VARIANT_FLAGS := -DCTX_FAULTS -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+TESTS := $(wildcard tests/check_faults*.c)
+else ifeq ($(VARIANT),clang)
+CC := clang
+else ifneq ($(VARIANT),)
+$(error VARIANT is one of asan, tsan, faults, clang)
+endif
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
+BASE_FLAGS := -std=gnu11 -D_GNU_SOURCE -pthread -Iinclude -MMD -MP $(VARIANT_FLAGS)
+# exports.h gives the functions of the public header, and nothing else, default visibility.
+LIB_FLAGS := -Ilib -fPIC -fvisibility=hidden -include lib/exports.h
+LINK = $(CC) $(CFLAGS) $(VARIANT_FLAGS) -pthread $(LDFLAGS)
+COMPILE = $(CC) $(BASE_FLAGS) $(WARNINGS)
+
+LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard lib/*.c))
+TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tools/*.c))
+EXAMPLES := $(patsubst examples/%.c,$(OUT)/examples/%,$(wildcard examples/*.c))
+BENCHES := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/*.c))
+BENCH_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/support/*.c))
+LLHTTP_OBJECTS := $(addprefix $(OUT)/llhttp/,api.o http.o llhttp.o)
+TEST_PROGRAMS := $(patsubst tests/%.c,$(OUT)/tests/%,$(TESTS))
+TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.c,$(wildcard tests/support/*.c)))
+MAN_PAGES := $(wildcard man/*.1 man/*.3 man/*.7)
+
+STATIC_LIBRARY := $(OUT)/libctxring.a
+TEST_LIBRARY := $(OUT)/libctxring-internal.a
+LIBRARIES := $(if $(LIB_OBJECTS),$(OUT)/$(SHARED) $(STATIC_LIBRARY) $(OUT)/ctxring.pc)
+TOOLS := $(if $(TOOL_OBJECTS),$(OUT)/ctxtool)
+
+.PHONY: all library tools examples tests benches check demo play bench bench-quick install uninstall \
+	deps deps-demo deps-check deps-bench deps-tidy tidy format clean help
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+all: library tools examples
+library: $(LIBRARIES)
+tools: $(TOOLS)
+examples: $(EXAMPLES)
+tests: $(TEST_PROGRAMS) $(if $(VARIANT),,$(OUT)/tests/deny_uring)
+benches: $(BENCHES)
+
+help:
+	@echo 'make all           library, ctxtool and examples, under build/'
+	@echo 'make demo          installs what is missing, builds, shows what ctxring does'
+	@echo 'make play          starts the example server and leaves it running'
+	@echo 'make check         installs what is missing, builds, runs every test'
+	@echo 'make bench         all benchmarks; bench-quick: under a minute'
+	@echo 'make install       to $$(DESTDIR)$$(PREFIX), by default /usr/local; uninstall: takes it away'
+	@echo 'make deps          names or installs the packages that make check needs'
+	@echo 'make tidy          clang-tidy and cppcheck; format: clang-format on the sources'
+	@echo 'make clean         removes build/'
+	@echo 'NO_INSTALL=1       never install packages, only name them'
+	@echo 'VARIANT=asan|tsan|faults|clang   another object tree: make VARIANT=asan tests'
+
+# ---- when compiler or flags change, everything is built anew
+
+FLAGS_STAMP := $(OUT)/flags
+ifneq ($(filter-out help clean deps% uninstall,$(or $(MAKECMDGOALS),all)),)
+FLAGS_NOW := $(CC) $(CFLAGS) $(VARIANT_FLAGS) $(LDFLAGS)
+ifneq ($(FLAGS_NOW),$(shell cat $(FLAGS_STAMP) 2>/dev/null))
+$(shell mkdir -p $(OUT) && printf '%s\n' '$(FLAGS_NOW)' >$(FLAGS_STAMP))
+endif
+endif
+
+# ---- objects
+
+# $(1): directory, $(2): flags of its sources
+define objects_of
+$(OUT)/$(1)/%.o: $(1)/%.c Makefile $(FLAGS_STAMP)
+	@mkdir -p $$(@D)
+	$$(COMPILE) $(2) $$(CFLAGS) -c $$< -o $$@
+endef
+$(eval $(call objects_of,lib,$(LIB_FLAGS)))
+$(eval $(call objects_of,tools,-Ilib))
+$(eval $(call objects_of,examples,-isystem /usr/share/include/llhttp))
+$(eval $(call objects_of,bench,-Ilib))
+$(eval $(call objects_of,tests,-Ilib -Itests))
+
+# Not our source: none of our warnings.
+$(OUT)/llhttp/%.o: /usr/share/llhttp/%.c Makefile $(FLAGS_STAMP)
+	@mkdir -p $(@D)
+	$(CC) $(BASE_FLAGS) -I/usr/share/include/llhttp $(CFLAGS) -w -c $< -o $@
+
+# ---- library
+
+$(OUT)/$(SHARED): $(LIB_OBJECTS) lib/ctxring.map
+	$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script,lib/ctxring.map -Wl,-z,defs $(LIB_OBJECTS) \
+		-luring -o $@
+	@ln -sf $(SHARED) $(OUT)/$(SONAME)
+	@ln -sf $(SONAME) $(OUT)/libctxring.so
+
+# One object whose internal names are local, so that they clash with nobody's.
+$(STATIC_LIBRARY): $(LIB_OBJECTS)
+	ld -r $(LIB_OBJECTS) -o $(OUT)/libctxring.o
+	objcopy --localize-hidden $(OUT)/libctxring.o
+	@rm -f $@
+	ar rcs $@ $(OUT)/libctxring.o
+
+# Internal functions can be called: for tests.
+$(TEST_LIBRARY): $(LIB_OBJECTS)
+	@rm -f $@
+	ar rcs $@ $(LIB_OBJECTS)
+
+$(OUT)/ctxring.pc: lib/ctxring.pc.in Makefile include/ctxring.h
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
+
+# ---- programs
+
+$(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
+	$(LINK) $^ -luring -ljansson -lelf -o $@
+
+$(OUT)/examples/httpd: $(LLHTTP_OBJECTS)
+$(OUT)/examples/%: $(OUT)/examples/%.o $(STATIC_LIBRARY)
+	$(LINK) $(filter %.o,$^) $(STATIC_LIBRARY) -luring -o $@
+
+$(OUT)/bench/%: $(OUT)/bench/%.o $(BENCH_SUPPORT) $(TEST_LIBRARY)
+	$(LINK) $^ -luring -o $@
+
+$(OUT)/tests/deny_uring: $(OUT)/tests/support/deny_uring.o
+	$(LINK) $^ -lseccomp -o $@
+
+$(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(TEST_LIBRARY)
+	$(LINK) $^ -luring $$(pkg-config --libs check) -o $@
+
+# ---- doing things. What is missing is installed first, which is why these build in a second make.
+
+deps: deps-check
+deps-demo deps-check deps-bench deps-tidy: deps-%:
+	@.ci/install-missing $(foreach entry,$(PACKAGES_$(shell echo $* | tr a-z A-Z)),'$(entry)')
+
+SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc))
+
+demo: deps-demo
+	$(SUBMAKE) all
+	@examples/demo.sh
+
+play: deps-demo
+	$(SUBMAKE) all
+	@examples/play.sh
+
+check: deps-check
+	@MAKE='$(MAKE)' tests/run.sh
+
+bench bench-quick: deps-bench
+	$(SUBMAKE) all benches
+	@bench/run.sh $(if $(filter bench-quick,$@),--quick)
+
+SOURCES := $(wildcard lib/*.[ch] tools/*.[ch] examples/*.[ch] bench/*.[ch] bench/support/*.[ch] include/*.h \
+	tests/*.[ch] tests/support/*.[ch])
+
+tidy: deps-tidy
+	cppcheck --quiet --error-exitcode=1 --std=c11 -D_GNU_SOURCE -D__x86_64__ -Iinclude -Ilib \
+		--enable=warning,portability --inline-suppr --suppress=missingIncludeSystem lib tools
+	clang-tidy --quiet --warnings-as-errors='*' \
+		--checks='clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-macro-parentheses,-bugprone-assignment-in-if-condition,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling' \
+		$(filter lib/%.c tools/%.c,$(SOURCES)) -- -std=gnu11 -D_GNU_SOURCE -Iinclude -Ilib -include lib/exports.h
+
+format:
+	clang-format -i $(SOURCES)
+
+clean:
+	rm -rf build
+
+# ---- installation
+
+INSTALL ?= install
+INSTALLED_HEADERS := include/ctxring.h include/ctxring.hpp
+
+install: library tools
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
+	$(INSTALL) -m 644 $(INSTALLED_HEADERS) $(DESTDIR)$(PREFIX)/include
+	$(INSTALL) -m 755 $(OUT)/$(SHARED) $(DESTDIR)$(LIBDIR)
+	ln -sf $(SHARED) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libctxring.so
+	$(INSTALL) -m 644 $(STATIC_LIBRARY) $(DESTDIR)$(LIBDIR)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' lib/ctxring.pc.in \
+		>$(DESTDIR)$(LIBDIR)/pkgconfig/ctxring.pc
+	$(if $(TOOLS),$(INSTALL) -m 755 $(TOOLS) $(DESTDIR)$(PREFIX)/bin)
+	set -e; for page in $(MAN_PAGES); do \
+		dir=$(DESTDIR)$(MANDIR)/man$${page##*.}; \
+		$(INSTALL) -d $$dir; $(INSTALL) -m 644 $$page $$dir; \
+	done
+
+uninstall:
+	cd $(DESTDIR)$(PREFIX) && rm -f $(patsubst include/%,include/%,$(INSTALLED_HEADERS)) bin/ctxtool
+	cd $(DESTDIR)$(LIBDIR) && rm -f $(SHARED) $(SONAME) libctxring.so libctxring.a pkgconfig/ctxring.pc
+	cd $(DESTDIR)$(MANDIR) && rm -f $(foreach page,$(MAN_PAGES),man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+
+-include $(shell find $(OUT) -maxdepth 3 -name '*.d' 2>/dev/null)

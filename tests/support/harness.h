@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What every test program shares. A program is one suite: it defines
+ * test_suite() and links with the harness, which has main().
+ *
+ *	START_TEST(cancel_reaches_grandchildren)
+ *	{
+ *		...ck_assert_int_eq(...)...
+ *	}
+ *	END_TEST
+ *
+ *	Suite *test_suite(void)
+ *	{
+ *		Suite *suite = suite_create("context");
+ *		TCase *tree = test_case(suite, "tree");
+ *		tcase_add_test(tree, cancel_reaches_grandchildren);
+ *		return suite;
+ *	}
+ *
+ * Check runs each test in a forked child. Around each one the harness counts open
+ * descriptors, live contexts and operations in flight, and a test that leaves more
+ * than it found fails. Check's variables (CK_RUN_SUITE, CK_RUN_CASE, CK_FORK,
+ * CK_VERBOSITY) work; CTX_TEST_MODE says in which pass of tests/run.sh we are.
+ */
+#ifndef TEST_HARNESS_H
+#define TEST_HARNESS_H
+
+#include <check.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ctxring.h"
+
+/* The passes of tests/run.sh. */
+#define TEST_NORMAL 0x01u
+#define TEST_ASAN 0x02u	  /* AddressSanitizer and UndefinedBehaviorSanitizer */
+#define TEST_TSAN 0x04u	  /* ThreadSanitizer: knows nothing of io_uring */
+#define TEST_DENIED 0x08u /* io_uring_setup(2) fails with EPERM */
+#define TEST_PLAIN 0x10u  /* CTXRING_FEATURES=none */
+#define TEST_FAULTS 0x20u /* faults.h works; check_faults*.c only */
+
+/*
+ * Once per file, to say in which passes it runs; without it, in all but TSAN and
+ * FAULTS. The word TEST_TSAN in the file is what makes the build include it there.
+ */
+#define TEST_MODES(modes) const unsigned test_modes = (modes)
+extern const unsigned test_modes __attribute__((weak));
+
+Suite *test_suite(void);
+
+/* The current pass, TEST_NORMAL when nothing says otherwise. */
+unsigned test_mode(void);
+
+/*
+ * A test case of suite with the leak check and a time limit of a minute for each
+ * test. Before each test the library is warmed up: table made, timer thread started.
+ */
+TCase *test_case(Suite *suite, const char *name);
+
+/* As test_case, for tests that need the library untouched; the table is not counted as a leak. */
+TCase *test_case_cold(Suite *suite, const char *name);
+
+/* As test_case, but where io_uring cannot be used each test is skipped with the reason. */
+TCase *test_case_ring(Suite *suite, const char *name);
+
+/* Ends the running test as skipped. */
+void test_skip(const char *reason) __attribute__((noreturn));
+
+/* NULL when io_uring works here, else why not. */
+const char *test_no_uring(void);
+
+/* Open descriptors of this process, without those that the library keeps for good. */
+unsigned test_count_fds(void);
+
+/* Contexts and operations in flight in this process's own table; 0 when there is no table. */
+unsigned test_count_contexts(void);
+unsigned test_count_operations(void);
+
+/* This process's table as mapped by the library, NULL if there is none. */
+struct ctx_table_header;
+struct ctx_table_header *test_own_table(void);
+
+/*
+ * Waits, bounded by ten seconds, until condition() is true: for what other threads
+ * bring about without an event to wait for. Returns whether it became true.
+ */
+bool test_until(bool (*condition)(void *data), void *data);
+
+/* A seed for random tests, from CTX_TEST_SEED or the clock; printed, so that a failure can be repeated. */
+unsigned test_seed(void);
+
+/* Runs function in a forked child; returns its exit status, or 256 plus the signal that killed it. */
+int test_in_child(int (*function)(void *data), void *data);
+
+#define ck_assert_ok(expression) ck_assert_int_eq(expression, 0)
+
+#endif
