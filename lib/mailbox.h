@@ -37,7 +37,10 @@ bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *
 /* Takes a letter back. False: it was not there (taken out for delivery, or never posted). */
 bool mailbox_retract(struct mailbox *mailbox, struct letter *letter);
 
-/* Owner: takes the oldest letter out, NULL when there is none; then the eventfd is reset. */
+/* Owner: clears the eventfd if it was written. Call it before taking letters, else one may stay unseen. */
+void mailbox_reset(struct mailbox *mailbox);
+
+/* Owner: takes the oldest letter out, NULL when there is none. */
 struct letter *mailbox_next(struct mailbox *mailbox);
 
 /* Owner: true when there is mail. Any thread may ask; no lock. */

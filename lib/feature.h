@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the kernel can do beyond the least that rings need. Found by use, never by
+ * version number; CTXRING_FEATURES=none in the environment makes all of it absent.
+ */
+#ifndef CTX_FEATURE_H
+#define CTX_FEATURE_H
+
+#include <stdbool.h>
+
+struct io_uring;
+
+struct features {
+	bool skip_success;   /* IOSQE_CQE_SKIP_SUCCESS, Linux 5.17 */
+	bool timed_wait;     /* IORING_ENTER_EXT_ARG, Linux 5.11 */
+	bool multishot_poll; /* Linux 5.13; found out when the first one is armed */
+	bool setup_flags;    /* any IORING_SETUP_* beyond CQSIZE and CLAMP may be tried */
+};
+
+/* False when CTXRING_FEATURES=none. */
+bool features_allowed(void);
+
+void features_probe(const struct io_uring *uring, struct features *ret_features);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include "mailbox.h"
+
+#include "memory.h"
+
+struct mailbox {
+	struct lock lock; /* guards letters, closed, woken */
+	_Atomic uint32_t refs;
+	struct list letters;	/* oldest first */
+	_Atomic uint32_t count; /* of letters; read without the lock */
+	bool closed;
+	_Atomic bool woken; /* the eventfd has been, or is about to be, written since it was last reset */
+	int fd;
+	struct deferred wake; /* in a sweep: holds a reference */
+};
+
+static void write_eventfd(struct mailbox *mailbox)
+{
+	uint64_t one = 1;
+	/* Fails only when the counter is full, and then it is readable anyway. */
+	(void)!write(mailbox->fd, &one, sizeof(one));
+}
+
+static void run_wake(struct deferred *deferred)
+{
+	struct mailbox *mailbox = container_of(deferred, struct mailbox, wake);
+	write_eventfd(mailbox);
+	mailbox_unref(mailbox);
+}
+
+int mailbox_new(struct mailbox **ret_mailbox)
+{
+	struct mailbox *mailbox = memory_allocate(sizeof(*mailbox));
+	if (!mailbox)
+		return -ENOMEM;
+	*mailbox = (struct mailbox){.refs = 1, .wake.run = run_wake};
+	list_init(&mailbox->letters);
+	mailbox->fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (mailbox->fd < 0) {
+		int error = mailbox->fd;
+		memory_release(mailbox);
+		return error;
+	}
+	*ret_mailbox = mailbox;
+	return 0;
+}
+
+struct mailbox *mailbox_ref(struct mailbox *mailbox)
+{
+	__atomic_fetch_add((uint32_t *)&mailbox->refs, 1, __ATOMIC_RELAXED);
+	return mailbox;
+}
+
+void mailbox_unref(struct mailbox *mailbox)
+{
+	if (__atomic_fetch_sub((uint32_t *)&mailbox->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	close(mailbox->fd);
+	memory_release(mailbox);
+}
+
+int mailbox_fd(const struct mailbox *mailbox)
+{
+	return mailbox->fd;
+}
+
+bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *sweep)
+{
+	bool wake = false;
+
+	lock_acquire(&mailbox->lock);
+	bool open = !mailbox->closed;
+	if (open && list_empty(&letter->link)) {
+		list_append(&mailbox->letters, &letter->link);
+		__atomic_fetch_add((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
+	}
+	if (open && sweep && !mailbox->woken)
+		wake = mailbox->woken = true;
+	lock_release(&mailbox->lock);
+
+	/* woken was false, so no other sweep has the deferred work: it is ours until it ran. */
+	if (wake) {
+		mailbox_ref(mailbox);
+		sweep_defer(sweep, &mailbox->wake);
+	}
+	return open;
+}
+
+bool mailbox_retract(struct mailbox *mailbox, struct letter *letter)
+{
+	lock_acquire(&mailbox->lock);
+	bool posted = !list_empty(&letter->link);
+	if (posted) {
+		list_remove(&letter->link);
+		__atomic_fetch_sub((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
+	}
+	lock_release(&mailbox->lock);
+	return posted;
+}
+
+struct letter *mailbox_next(struct mailbox *mailbox)
+{
+	struct letter *letter = NULL;
+
+	lock_acquire(&mailbox->lock);
+	if (!list_empty(&mailbox->letters)) {
+		letter = container_of(mailbox->letters.next, struct letter, link);
+		list_remove(&letter->link);
+		__atomic_fetch_sub((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
+	}
+	lock_release(&mailbox->lock);
+	return letter;
+}
+
+void mailbox_reset(struct mailbox *mailbox)
+{
+	uint64_t count;
+
+	/*
+	 * A sweep sets woken first and writes later. Only a read that found the write
+	 * may clear it: cleared earlier, the next post would queue the deferred wake
+	 * a second time while the first sweep still has it.
+	 */
+	if (!__atomic_load_n((bool *)&mailbox->woken, __ATOMIC_ACQUIRE) ||
+	    sys_read(mailbox->fd, &count, sizeof(count)) != sizeof(count))
+		return;
+	lock_acquire(&mailbox->lock);
+	mailbox->woken = false;
+	lock_release(&mailbox->lock);
+}
+
+bool mailbox_pending(const struct mailbox *mailbox)
+{
+	return __atomic_load_n((const uint32_t *)&mailbox->count, __ATOMIC_ACQUIRE) != 0;
+}
+
+void mailbox_wake(struct mailbox *mailbox)
+{
+	lock_acquire(&mailbox->lock);
+	bool wake = !mailbox->woken;
+	mailbox->woken = true;
+	lock_release(&mailbox->lock);
+	if (wake)
+		write_eventfd(mailbox);
+}
+
+void mailbox_close(struct mailbox *mailbox)
+{
+	lock_acquire(&mailbox->lock);
+	mailbox->closed = true;
+	lock_release(&mailbox->lock);
+}

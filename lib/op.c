@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+#include "op.h"
+
+#include <string.h>
+
+/* The kernel's "restart this system call", which leaks out of its workers for a cancelled request. */
+#define KERNEL_ERESTARTSYS 512
+#define KERNEL_ERESTARTNOINTR 513
+#define KERNEL_ERESTARTNOHAND 514
+#define KERNEL_ERESTART_RESTARTBLOCK 516
+
+void ctx_op_init(struct ctx_op *public_op, ctx_op_fn callback, uint64_t data)
+{
+	if (!public_op)
+		return;
+	struct operation *op = op_from_public(public_op);
+	memset(op, 0, sizeof(*op));
+	op->callback = callback;
+	op->data = data;
+	op->magic = OP_MAGIC;
+	list_init(&op->link);
+}
+
+int ctx_op_result(const struct ctx_op *public_op, struct ctx_completion *ret_completion)
+{
+	if (!public_op || !ret_completion)
+		return -EINVAL;
+	const struct operation *op = (const struct operation *)public_op;
+	if (op->magic != OP_MAGIC || op->phase != OP_IDLE || !(op->marks & OP_COMPLETE))
+		return -EINPROGRESS;
+	*ret_completion = (struct ctx_completion){
+		.res = op->res, .flags = op->cqe_flags, .end = (enum ctx_op_end)op->end};
+	return 0;
+}
+
+static bool being_staged(const struct ctx_op *public_op)
+{
+	const struct operation *op = (const struct operation *)public_op;
+	return op && op->magic == OP_MAGIC && op->phase == OP_STAGED;
+}
+
+int ctx_op_set_timeout(struct ctx_op *public_op, uint64_t timeout_ns)
+{
+	if (!being_staged(public_op))
+		return -EINVAL;
+	struct operation *op = op_from_public(public_op);
+	op->timeout_ns = timeout_ns;
+	if (timeout_ns == CTX_FOREVER)
+		op_unmark(op, OP_HAS_TIMEOUT);
+	else
+		op_mark(op, OP_HAS_TIMEOUT);
+	return 0;
+}
+
+int ctx_op_set_flags(struct ctx_op *public_op, unsigned flags)
+{
+	if (!being_staged(public_op) || (flags & ~CTX_OP_CLOSE_FD))
+		return -EINVAL;
+	struct operation *op = op_from_public(public_op);
+	if (flags & CTX_OP_CLOSE_FD)
+		op_mark(op, OP_CLOSE_FD);
+	else
+		op_unmark(op, OP_CLOSE_FD);
+	return 0;
+}
+
+bool op_never_waits(unsigned opcode)
+{
+	switch (opcode) {
+	case IORING_OP_NOP:
+	case IORING_OP_CLOSE:
+	case IORING_OP_POLL_REMOVE:
+	case IORING_OP_TIMEOUT_REMOVE:
+	case IORING_OP_ASYNC_CANCEL:
+	case IORING_OP_LINK_TIMEOUT:
+	case IORING_OP_FILES_UPDATE:
+	case IORING_OP_PROVIDE_BUFFERS:
+	case IORING_OP_REMOVE_BUFFERS:
+	case IORING_OP_MSG_RING:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int op_normal_result(const struct operation *op, int res)
+{
+	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)))
+		return res;
+	switch (-res) {
+	case EINTR:
+	case KERNEL_ERESTARTSYS:
+	case KERNEL_ERESTARTNOINTR:
+	case KERNEL_ERESTARTNOHAND:
+	case KERNEL_ERESTART_RESTARTBLOCK:
+		return -ECANCELED;
+	default:
+		return res;
+	}
+}

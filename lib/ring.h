@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A ring and the operations on it. Everything here belongs to the ring's owner
+ * thread, so nothing is locked; other threads leave letters in the mailbox.
+ *
+ * The way of an operation:
+ *   ctx_ring_get_sqe   staged: its SQE is prepared in its own 64 bytes     (stage.c)
+ *   ctx_ring_submit    waiting, then copied to the queue, in the kernel     (stage.c)
+ *   its context ends   group doomed; one batch of cancels for all doomed    (batch.c)
+ *   CQE seen           noted: accounting, chains, failed cancels            (complete.c)
+ *   dispatch           delivered: final completion, callback                (complete.c, dispatch.c)
+ */
+#ifndef CTX_RING_H
+#define CTX_RING_H
+
+#include "clock.h"
+#include "context.h"
+#include "feature.h"
+#include "heap.h"
+#include "mailbox.h"
+#include "op.h"
+#include "table_format.h"
+#include "uring.h"
+
+/* Something that a ring does at a time; served by one kernel timeout for all. */
+struct ring_timer {
+	struct heap_node node;
+	void (*fire)(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns);
+};
+
+/*
+ * The operations of one context on one ring. Made with the first of them and kept
+ * while the program holds the context, so that a context costs its lookup once.
+ */
+struct group {
+	struct watch watch;   /* on the context: told of its end and of its release */
+	struct letter letter; /* how another thread's telling arrives */
+	struct ctx_ring *ring;
+	struct group *hash_next;
+	struct list pending;	/* in the kernel, newest first */
+	struct list cancelling; /* in the kernel, and its end is under way */
+	struct list link;	/* ring->doomed, ring->emptied, or alone */
+	struct ring_timer deadline;
+	struct group *drain_next;
+	uint32_t table_slot, table_generation;
+	unsigned held;	    /* operations that are not idle */
+	unsigned in_kernel; /* of these, whose final completion has not been seen */
+	bool ended;	    /* its batch has been run */
+	bool released;	    /* the program holds its context no more */
+	bool draining;
+};
+
+/* Where the user_data of an operation leads. */
+struct slot {
+	struct operation *op; /* NULL: free */
+	struct ctx_table_operation *record;
+	uint64_t since_ns;
+	uint32_t generation;
+	uint32_t next_free;
+};
+
+struct batch {
+	struct list link; /* ring->batches */
+	struct ctx_batch record;
+	uint64_t start_ns;
+	bool spare; /* embedded in the ring: used when there is no memory */
+	bool reported;
+};
+
+/* Completions taken out of the kernel's queue before their dispatch, oldest first. */
+struct spill {
+	struct io_uring_cqe *cqes;
+	size_t head, tail, capacity;
+};
+
+struct ctx_ring {
+	struct io_uring *uring;
+	uint32_t owner_tid; /* 0: not used yet */
+	uint32_t fork_count;
+	uint64_t tag; /* in place, at the top of user_data */
+
+	struct slot *slots; /* slot 0 is unused */
+	uint32_t slot_count, slot_free;
+	uint64_t order;
+	unsigned live;	    /* operations that are not idle */
+	unsigned in_kernel; /* whose final completion has not been seen */
+	struct list staged, waiting, ready;
+	struct list singles; /* to be cancelled one by one at the next occasion */
+	struct list retries; /* whose cancel found nothing, or whose own end is overdue */
+	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all after it wait for */
+
+	struct group **groups; /* hash by context */
+	unsigned group_count, group_mask;
+	struct group *last_group;
+	struct list doomed, emptied;
+
+	struct heap timers;
+	uint64_t armed_ns; /* the earliest kernel timeout under way; CTX_FOREVER: none */
+	struct ring_timer retry;
+	uint64_t retry_delay_ns;
+
+	struct spill spill;
+	struct list batches;
+	struct batch *newest; /* of batches */
+	struct batch spare;
+	struct ctx_batch last_batch;
+	bool have_last_batch;
+
+	bool adopted, dispatching, closing;
+	bool disabled; /* IORING_SETUP_R_DISABLED until its owner first uses it */
+	bool defer;    /* DEFER_TASKRUN: nothing completes unless the owner enters */
+	bool linked;   /* deadlines as linked timeouts */
+	bool linked_always;
+	bool wake_armed; /* the poll on the mailbox */
+	bool wake_once;	 /* this kernel has no multishot poll */
+	bool batch_queued;
+	struct features features;
+
+	struct mailbox *mailbox;
+	struct deferred batch_later;
+	int epoll_fd, ready_fd; /* of ctx_ring_fd; -1: not asked for */
+
+	uint32_t table_slot; /* 0: not in the table */
+	struct ctx_table_ring *record;
+	struct {
+		uint32_t first, count;
+	} runs[32]; /* of operation records */
+	unsigned run_count;
+
+	struct ctx_ring_options options;
+	struct io_uring own;
+};
+
+/* 0 if the calling thread owns the ring, which its first use decides. -EPERM, or what enabling it failed with. */
+int ring_check(struct ctx_ring *ring);
+
+/* The mailbox of a ring, for callbacks bound to it. Not counted. */
+struct mailbox *ring_mailbox(struct ctx_ring *ring);
+
+/* ---- user_data: tag, kind, generation, slot (slot.c) ---- */
+
+#define TAG_SHIFT 48
+#define KIND_SHIFT 46
+#define GENERATION_SHIFT 24
+#define GENERATION_MASK 0x3fffffu
+#define SLOT_MASK 0xffffffu
+
+enum completion_kind {
+	KIND_OP,
+	KIND_TIMEOUT,  /* the linked timeout of an operation */
+	KIND_CANCEL,   /* a cancel of one */
+	KIND_INTERNAL, /* slot says which */
+};
+
+enum internal_slot { INTERNAL_WAKE, INTERNAL_TIMER, INTERNAL_CLOSE };
+
+static inline uint64_t ring_user_data(const struct ctx_ring *ring, enum completion_kind kind, uint32_t slot,
+				      uint32_t generation)
+{
+	return ring->tag | (uint64_t)kind << KIND_SHIFT | (uint64_t)generation << GENERATION_SHIFT | slot;
+}
+
+int slot_take(struct ctx_ring *ring, struct operation *op);
+void slot_release(struct ctx_ring *ring, struct operation *op);
+struct operation *slot_find(const struct ctx_ring *ring, uint32_t slot, uint32_t generation);
+void slots_free(struct ctx_ring *ring);
+
+/* ---- groups (group.c) ---- */
+
+extern const struct watch_ops group_watch_ops;
+
+/* The group of ctx, made if need be. NULL: *ret_error is -ENOMEM, or the context's own -ECANCELED or -ETIME. */
+struct group *group_get(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error);
+
+/* Its context ended: the next batch is to take it. */
+void group_doom(struct group *group);
+
+/* One of its operations is idle again. */
+void group_leave(struct group *group);
+
+/* Frees groups that nobody needs any more; may free contexts. */
+void groups_sweep(struct ctx_ring *ring);
+void groups_free(struct ctx_ring *ring);
+
+/* Calls visit for each group of the ring. */
+void groups_each(struct ctx_ring *ring, void (*visit)(struct group *group, void *data), void *data);
+
+/* ---- staging (stage.c) ---- */
+
+/* Moves what is staged behind what waits, and gives the kernel's queue what may go. Operations put there, or -errno. */
+int stage_push(struct ctx_ring *ring);
+
+/* Completes, as never sent, whatever is staged under a context that ended; counts into batch (or NULL). */
+void stage_refuse_dead(struct ctx_ring *ring, struct batch *batch);
+
+/* Completes op and the whole chain that it is staged in as cancelled, never sent. */
+void stage_refuse(struct ctx_ring *ring, struct operation *op);
+
+/* Submits all that is in the queue. Entries, or -errno. */
+int ring_flush(struct ctx_ring *ring);
+
+/* Room for one more entry of ours, flushing if need be. NULL: the kernel takes none now. */
+struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring);
+
+/* ---- batches (batch.c) ---- */
+
+/* Cancels all operations of the doomed groups. Does nothing while an adopted ring has a chain open. */
+void batch_run(struct ctx_ring *ring);
+
+/* Sends the cancels of ring->singles. */
+void batch_singles(struct ctx_ring *ring);
+
+/* Counts a final completion. */
+void batch_account(struct ctx_ring *ring, struct operation *op, bool cancelled);
+
+/* Hands complete batches to the program's function. */
+void batch_report(struct ctx_ring *ring);
+
+/* ---- timers (ring_timer.c) ---- */
+
+void ring_timer_set(struct ctx_ring *ring, struct ring_timer *timer, uint64_t when_ns);
+void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer);
+
+/* Puts a kernel timeout for the earliest timer into the queue, unless one is under way. */
+void ring_timers_arm(struct ctx_ring *ring);
+void ring_timers_fire(struct ctx_ring *ring);
+
+/* Its end is overdue: cancels it, again and again with growing pauses, until its completion is seen. */
+void ring_retry(struct ctx_ring *ring, struct operation *op);
+
+/* The timer behind an operation's own timeout, for where linked timeouts do not reach. */
+int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns);
+void op_timer_stop(struct ctx_ring *ring, struct operation *op);
+
+/* ---- completions (complete.c) ---- */
+
+/* Takes in what a CQE says, without delivering it; doing it twice for one does no harm. */
+enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struct operation **ret_op);
+
+/* Delivers a CQE that was noted as CTX_FILTER_OP. Returns how many deliveries that made. */
+unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const struct io_uring_cqe *cqe,
+			  struct ctx_completion *ret_completion);
+
+/* Its completion is known and never was in the kernel's queue. */
+void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
+
+/* How an operation under this group, ended early and not by its own timeout, is to be shown. */
+enum ctx_op_end complete_end(const struct group *group);
+
+/* Delivers one that is ready. */
+void complete_deliver_ready(struct ctx_ring *ring, struct operation *op);
+
+/* Moves the kernel's completions of a ring that we own to the spill, noted. */
+void complete_harvest(struct ctx_ring *ring);
+
+/* ---- waiting and dispatching (dispatch.c) ---- */
+
+/* One enter that submits and, if timeout_ns is not 0, waits for a completion. 0 or -errno; a time-out is 0. */
+int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns);
+
+/* Delivers everything there is. */
+unsigned ring_deliver(struct ctx_ring *ring);
+
+/* What every call that delivered ends with: batches, retries, held-back operations, empty groups. */
+void ring_settle(struct ctx_ring *ring);
+
+/* Makes ctx_ring_fd readable, or an adopted ring's loop turn, when there is something outside the kernel's queue. */
+void ring_notify(struct ctx_ring *ring);
+
+/* Fills stuck with what the kernel holds of this group (NULL: of all). Returns how many there are. */
+unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max);
+
+#endif

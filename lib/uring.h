@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The two queues of a struct io_uring, handled here rather than by liburing's
+ * submit functions, because each io_uring_enter(2) must be countable, able to carry
+ * a wait as well, and able to fail in tests.
+ */
+#ifndef CTX_URING_H
+#define CTX_URING_H
+
+#include "sys.h"
+
+#ifndef IORING_SETUP_SQE_MIXED
+#define IORING_SETUP_SQE_MIXED (1U << 19)
+#endif
+#ifndef IORING_SETUP_CQE_MIXED
+#define IORING_SETUP_CQE_MIXED (1U << 18)
+#endif
+#ifndef IORING_SETUP_HYBRID_IOPOLL
+#define IORING_SETUP_HYBRID_IOPOLL (1U << 17)
+#endif
+#ifndef IORING_SETUP_NO_SQARRAY
+#define IORING_SETUP_NO_SQARRAY (1U << 16)
+#endif
+#ifndef IORING_SETUP_REGISTERED_FD_ONLY
+#define IORING_SETUP_REGISTERED_FD_ONLY (1U << 15)
+#endif
+#ifndef IORING_SETUP_NO_MMAP
+#define IORING_SETUP_NO_MMAP (1U << 14)
+#endif
+
+#define URING_CHAIN_FLAGS (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
+
+/* Entries that can be filled before the next enter. */
+static inline unsigned uring_space(const struct io_uring *uring)
+{
+	return uring->sq.ring_entries - (uring->sq.sqe_tail - io_uring_smp_load_acquire(uring->sq.khead));
+}
+
+/* The next free entry; there must be space. */
+static inline struct io_uring_sqe *uring_next_sqe(struct io_uring *uring)
+{
+	return &uring->sq.sqes[uring->sq.sqe_tail++ & uring->sq.ring_mask];
+}
+
+/* Shows the kernel what has been filled. Returns how many entries it has not consumed yet. */
+static inline unsigned uring_publish(struct io_uring *uring)
+{
+	struct io_uring_sq *sq = &uring->sq;
+
+	if (sq->sqe_head != sq->sqe_tail) {
+		sq->sqe_head = sq->sqe_tail;
+		io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+	}
+	return sq->sqe_tail - io_uring_smp_load_acquire(sq->khead);
+}
+
+/* True when the last entry that was filled, and not submitted, asks for a successor. */
+static inline bool uring_chain_open(const struct io_uring *uring)
+{
+	const struct io_uring_sq *sq = &uring->sq;
+
+	return sq->sqe_tail != io_uring_smp_load_acquire(sq->khead) &&
+	       (sq->sqes[(sq->sqe_tail - 1) & sq->ring_mask].flags & URING_CHAIN_FLAGS);
+}
+
+static inline unsigned uring_cq_ready(const struct io_uring *uring)
+{
+	return io_uring_smp_load_acquire(uring->cq.ktail) - *uring->cq.khead;
+}
+
+/* The kernel keeps completions back for want of room; an enter with GETEVENTS brings them. */
+static inline bool uring_cq_overflowed(const struct io_uring *uring)
+{
+	return IO_URING_READ_ONCE(*uring->sq.kflags) & IORING_SQ_CQ_OVERFLOW;
+}
+
+static inline const struct io_uring_cqe *uring_cqe(const struct io_uring *uring, unsigned index)
+{
+	return &uring->cq.cqes[(*uring->cq.khead + index) & uring->cq.ring_mask];
+}
+
+static inline void uring_cq_advance(struct io_uring *uring, unsigned count)
+{
+	io_uring_smp_store_release(uring->cq.khead, *uring->cq.khead + count);
+}
+
+/* How one io_uring_enter(2) waits. */
+struct uring_wait {
+	unsigned min_complete;
+	bool events;	     /* GETEVENTS: also run task work and flush an overflow */
+	uint64_t timeout_ns; /* with min_complete; CTX_FOREVER: none, else needs EXT_ARG */
+};
+
+/* One io_uring_enter(2). The number of entries consumed, or a negative errno. */
+int uring_enter(struct io_uring *uring, unsigned to_submit, const struct uring_wait *wait);
+
+#endif
