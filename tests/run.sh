@@ -1,0 +1,127 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Runs every test in every pass and sums up. `make check` calls it; so may you, from
+# the top of the tree, with the names of passes as arguments:
+#
+#   normal   tests/check_*.c as they are
+#   asan     under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
+#   tsan     those that say TEST_TSAN, under ThreadSanitizer
+#   denied   with io_uring_setup(2) forbidden by seccomp: ring tests are skipped there
+#   plain    with every optional kernel feature switched off
+#   faults   tests/check_faults*.c: the k-th system call or allocation fails
+#   build    tests/build_*.sh: compilers, installed copy, exports, includes
+#   system   tests/system_*.sh: the real programs
+#
+# A script exits with 0 (passed), 77 (skipped, the reason is its last line) or anything
+# else (failed). With CI set, a skip outside the denied pass is a failure.
+# The last line is "N passed, N failed", or "N passed, N failed, N skipped".
+
+set -u
+cd "$(dirname "$0")/.."
+passes=${*:-normal asan tsan denied plain faults build system}
+results=build/results
+parallel=$(nproc)
+export MAKE=${MAKE:-make}
+unset MAKEFLAGS MFLAGS MAKELEVEL
+rm -rf $results
+mkdir -p $results
+started=$SECONDS
+
+runs() { [[ " $passes " == *" $1 "* ]]; }
+
+build() {
+	local log=$results/build.log
+	if ! "$MAKE" --no-print-directory -j"$parallel" "$@" >"$log" 2>&1; then
+		cat "$log"
+		echo "make $*: failed"
+		echo "0 passed, 1 failed"
+		exit 1
+	fi
+}
+
+# run_one PASS PROGRAM: one test program in one pass; prints its output as a whole.
+run_one() {
+	local pass=$1 program=$2 name log wrapper=() status=0
+	name=$(basename "$program" .sh)
+	log=$results/$pass.$name
+	export CTX_TEST_MODE=$pass CTX_TEST_TOTALS=$log.totals
+	export ASAN_OPTIONS=detect_stack_use_after_return=1:${ASAN_OPTIONS:-}
+	export UBSAN_OPTIONS=print_stacktrace=1:${UBSAN_OPTIONS:-}
+	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:${TSAN_OPTIONS:-}
+	case $pass in
+	denied) wrapper=(build/tests/deny_uring) ;;
+	plain) export CTXRING_FEATURES=none ;;
+	# Address space randomised by more bits than ThreadSanitizer copes with.
+	tsan) wrapper=(setarch "$(uname -m)" -R) ;;
+	build | system) wrapper=(timeout 180) ;;
+	esac
+	"${wrapper[@]}" "$program" >"$log.log" 2>&1 </dev/null || status=$?
+	if [[ $pass == build || $pass == system ]]; then
+		case $status in
+		0) echo "1 0 0" ;;
+		77) echo "0 0 1 $(tail -n 1 "$log.log")" ;;
+		*) echo "0 1 0" ;;
+		esac >"$log.totals"
+	elif [[ $status != 0 ]] && ! { read -r _ failed _ && [[ $failed -gt 0 ]]; } 2>/dev/null <"$log.totals"; then
+		echo "0 1 0" >"$log.totals"
+		echo "$name: ended with status $status" >>"$log.log"
+	fi
+	[[ -e $log.totals ]] || return 0
+	printf -- '-- %s %s%s\n%s\n' "$pass" "$name" \
+		"$([[ $pass == build || $pass == system ]] && { [[ $status == 0 ]] && echo ': ok' || echo ": $status"; })" \
+		"$(if [[ $status == 0 && ($pass == build || $pass == system) ]]; then tail -n 1 "$log.log"; else cat "$log.log"; fi)"
+}
+export -f run_one
+export results
+
+# run_pass PASS PROGRAM...
+run_pass() {
+	local pass=$1 at=$SECONDS
+	shift
+	[[ $# -gt 0 && -e $1 ]] || return 0
+	printf '%s\0' "$@" | xargs -0 -n 1 -P "$pass_parallel" bash -c 'run_one "$0" "$1"' "$pass"
+	echo "-- pass $pass: $((SECONDS - at)) s"
+}
+
+programs() { find "$1" -maxdepth 1 -name 'check_*' -type f -perm -u+x | sort; }
+
+pass_parallel=$parallel
+# The trees that only sanitizers need are built while nothing else runs, two compilers at a time.
+runs normal || runs denied || runs plain || runs system && build all tests
+for pass in asan tsan faults; do
+	runs $pass && build VARIANT=$pass tests
+done
+for pass in normal denied plain; do
+	runs $pass && run_pass $pass $(programs build/tests)
+done
+for pass in asan tsan faults; do
+	runs $pass && run_pass $pass $(programs build/$pass/tests)
+done
+runs build && run_pass build tests/build_*.sh
+# One at a time: these look at the processes of the machine.
+pass_parallel=1
+runs system && run_pass system tests/system_*.sh
+
+passed=0 failed=0 skipped=0 bad_skips=0
+for file in $results/*.totals; do
+	[[ -e $file ]] || continue
+	read -r p f s reason <"$file"
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	run=$(basename "$file" .totals)
+	[[ $s -gt 0 ]] && echo "skipped: $run: $s: $reason"
+	[[ $f -gt 0 ]] && echo "FAILED: $run: $f, see $results/$run.log"
+	[[ $s -gt 0 && $run != denied.* ]] && bad_skips=$((bad_skips + s))
+done
+if [[ -n ${CI:-} && $bad_skips -gt 0 ]]; then
+	echo "CI is set: $bad_skips skipped tests count as failed"
+	failed=$((failed + bad_skips)) skipped=$((skipped - bad_skips))
+fi
+[[ $((passed + failed)) -gt 0 ]] || failed=1
+echo "took $((SECONDS - started)) s"
+if [[ $skipped -gt 0 ]]; then
+	echo "$passed passed, $failed failed, $skipped skipped"
+else
+	echo "$passed passed, $failed failed"
+fi
+[[ $failed == 0 ]]

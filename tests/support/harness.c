@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+#include "support/harness.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <liburing.h>
+
+#include "table_format.h"
+
+/* Written by the forked tests, read by main(). */
+static struct report {
+	unsigned skipped;
+	char reason[200];
+} *report;
+
+static struct {
+	const char *name;
+	unsigned mode;
+} const modes[] = {
+	{"normal", TEST_NORMAL}, {"asan", TEST_ASAN},	{"tsan", TEST_TSAN},
+	{"denied", TEST_DENIED}, {"plain", TEST_PLAIN}, {"faults", TEST_FAULTS},
+};
+
+unsigned test_mode(void)
+{
+	const char *name = getenv("CTX_TEST_MODE");
+
+	for (size_t i = 0; name && i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (!strcmp(name, modes[i].name))
+			return modes[i].mode;
+	return TEST_NORMAL;
+}
+
+static unsigned modes_of_program(void)
+{
+	return &test_modes ? test_modes : TEST_NORMAL | TEST_ASAN | TEST_DENIED | TEST_PLAIN;
+}
+
+void test_skip(const char *reason)
+{
+	__atomic_fetch_add(&report->skipped, 1, __ATOMIC_RELAXED);
+	snprintf(report->reason, sizeof(report->reason), "%s", reason);
+	/* Not exit(3): handlers and leak checkers have nothing to say about a test that did not run. */
+	_exit(0);
+}
+
+const char *test_no_uring(void)
+{
+	struct io_uring uring;
+	int result = io_uring_queue_init(2, &uring, 0);
+
+	if (result == 0) {
+		io_uring_queue_exit(&uring);
+		return NULL;
+	}
+	return result == -EPERM	  ? "io_uring is forbidden here (sysctl or seccomp)"
+	       : result == -ENOSYS ? "this kernel has no io_uring"
+				   : "io_uring_setup fails";
+}
+
+/* ---- what a test may leak */
+
+static bool is_the_librarys(const char *target, int fd)
+{
+	/* The pipe of contexts that never end is the process's, as is the table. */
+	static int endless_fd = -1;
+
+	if (strstr(target, "memfd:" CTX_TABLE_MEMFD_NAME))
+		return true;
+	if (strncmp(target, "pipe:", 5))
+		return false;
+	if (endless_fd < 0)
+		endless_fd = ctx_done_fd(ctx_background());
+	return fd == endless_fd;
+}
+
+unsigned test_count_fds(void)
+{
+	unsigned count = 0;
+	DIR *directory = opendir("/proc/self/fd");
+
+	if (!directory)
+		abort();
+	for (struct dirent *entry; (entry = readdir(directory));) {
+		char path[300], target[300];
+		int fd = atoi(entry->d_name);
+		if (entry->d_name[0] == '.' || fd == dirfd(directory))
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fd/%s", entry->d_name);
+		ssize_t length = readlink(path, target, sizeof(target) - 1);
+		if (length < 0)
+			continue;
+		target[length] = '\0';
+		count += !is_the_librarys(target, fd);
+	}
+	closedir(directory);
+	return count;
+}
+
+struct ctx_table_header *test_own_table(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[400];
+	unsigned long start = 0;
+
+	if (!maps)
+		abort();
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "/memfd:" CTX_TABLE_MEMFD_NAME) && strstr(line, " 00000000 "))
+			start = strtoul(line, NULL, 16);
+	fclose(maps);
+	struct ctx_table_header *header = (struct ctx_table_header *)start;
+	/* Where fork has shared it with us it is the parent's, not ours. */
+	return header && header->magic == CTX_TABLE_MAGIC && header->pid == getpid() ? header : NULL;
+}
+
+unsigned test_count_contexts(void)
+{
+	struct ctx_table_header *header = test_own_table();
+	unsigned count = 0;
+
+	for (uint32_t slot = 1; header && slot < __atomic_load_n(&header->contexts.used, __ATOMIC_ACQUIRE); slot++) {
+		struct ctx_table_context *record =
+			(void *)((char *)header + header->contexts.offset + slot * header->contexts.record_size);
+		count += __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) != 0;
+	}
+	return count;
+}
+
+unsigned test_count_operations(void)
+{
+	struct ctx_table_header *header = test_own_table();
+	unsigned count = 0;
+
+	for (uint32_t slot = 1; header && slot < __atomic_load_n(&header->operations.used, __ATOMIC_ACQUIRE);
+	     slot++) {
+		struct ctx_table_operation *record =
+			(void *)((char *)header + header->operations.offset + slot * header->operations.record_size);
+		count += __atomic_load_n(&record->flags, __ATOMIC_ACQUIRE) & CTX_TABLE_OP_IN_FLIGHT;
+	}
+	return count;
+}
+
+bool test_until(bool (*condition)(void *data), void *data)
+{
+	struct timespec now, pause = {.tv_nsec = 200000};
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	for (time_t end = now.tv_sec + 10; now.tv_sec < end; clock_gettime(CLOCK_MONOTONIC, &now)) {
+		if (condition(data))
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return condition(data);
+}
+
+static struct {
+	unsigned fds, contexts, operations;
+} before;
+
+static void count_before(void)
+{
+	before.fds = test_count_fds();
+	before.contexts = test_count_contexts();
+	before.operations = test_count_operations();
+}
+
+/* The library's threads may still be letting go of what the test released. */
+static bool back_to_before(void *data)
+{
+	(void)data;
+	return test_count_fds() <= before.fds && test_count_contexts() <= before.contexts &&
+	       test_count_operations() <= before.operations;
+}
+
+static void leak_check(void)
+{
+	if (test_until(back_to_before, NULL))
+		return;
+	ck_abort_msg("leaked: descriptors %u -> %u, contexts %u -> %u, operations %u -> %u", before.fds,
+		     test_count_fds(), before.contexts, test_count_contexts(), before.operations,
+		     test_count_operations());
+}
+
+static void warm_up(void)
+{
+	struct ctx_context *ctx;
+
+	ck_assert_ok(ctx_with_timeout(ctx_background(), CTX_FOREVER - 1, "warm-up", &ctx));
+	ctx_finish(ctx);
+	count_before();
+}
+
+static void skip_without_uring(void)
+{
+	const char *reason = test_no_uring();
+
+	if (reason)
+		test_skip(reason);
+}
+
+TCase *test_case_cold(Suite *suite, const char *name)
+{
+	TCase *test_case = tcase_create(name);
+
+	tcase_set_timeout(test_case, 60);
+	tcase_add_checked_fixture(test_case, count_before, leak_check);
+	suite_add_tcase(suite, test_case);
+	return test_case;
+}
+
+TCase *test_case(Suite *suite, const char *name)
+{
+	TCase *test_case = test_case_cold(suite, name);
+
+	tcase_add_checked_fixture(test_case, warm_up, NULL);
+	return test_case;
+}
+
+TCase *test_case_ring(Suite *suite, const char *name)
+{
+	TCase *test_case = test_case_cold(suite, name);
+
+	tcase_add_checked_fixture(test_case, skip_without_uring, NULL);
+	tcase_add_checked_fixture(test_case, warm_up, NULL);
+	return test_case;
+}
+
+/* ---- helpers of tests */
+
+unsigned test_seed(void)
+{
+	const char *given = getenv("CTX_TEST_SEED");
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	unsigned seed = given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)now.tv_nsec ^ (unsigned)getpid();
+	printf("CTX_TEST_SEED=%u\n", seed);
+	fflush(stdout);
+	return seed;
+}
+
+int test_in_child(int (*function)(void *data), void *data)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(function(data));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		abort();
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+}
+
+/* ---- the program */
+
+static void write_totals(unsigned passed, unsigned failed)
+{
+	const char *path = getenv("CTX_TEST_TOTALS");
+	FILE *file = path ? fopen(path, "we") : NULL;
+
+	if (!file)
+		return;
+	fprintf(file, "%u %u %u %s\n", passed, failed, report->skipped, report->reason);
+	fclose(file);
+}
+
+int main(void)
+{
+	report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (report == MAP_FAILED)
+		return EXIT_FAILURE;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (!(modes_of_program() & test_mode()))
+		return EXIT_SUCCESS;
+
+	SRunner *runner = srunner_create(test_suite());
+	srunner_run_all(runner, CK_ENV);
+	unsigned failed = (unsigned)srunner_ntests_failed(runner);
+	unsigned passed = (unsigned)srunner_ntests_run(runner) - failed - report->skipped;
+	srunner_free(runner);
+	if (report->skipped)
+		printf("skipped: %u: %s\n", report->skipped, report->reason);
+	write_totals(passed, failed);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
