@@ -1,0 +1,46 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Dependencies point one way. Each file of lib/ has a layer; it may include headers of
+# its own layer and of those below, and a file without a layer is an error: give it one
+# here. The context core knows nothing of io_uring. Tools, examples and benchmarks use
+# the public header and the table format.
+set -eu
+cd "$(dirname "$0")/.."
+
+layer() {
+	case $1 in
+	ctxring | exports | version) echo 0 ;;
+	list | heap | clock | sys | uring_compat | memory | lock | thread) echo 1 ;;
+	table_format | table | text) echo 2 ;;
+	context* | tree | cancel | cause | value | merge | wait | sweep | node | shard | format | extension) echo 3 ;;
+	mailbox | callback | deadline | timer | signal | done | worker | done_fd | fork) echo 4 ;;
+	op | uring | feature | features) echo 5 ;;
+	plan | stage | staging | batch) echo 6 ;;
+	ring* | drain | dispatch | submit | filter | adopt | explain | close) echo 7 ;;
+	esac
+}
+
+bad=0
+for file in lib/*.[ch]; do
+	name=$(basename "$file" | sed 's/\.[ch]$//')
+	own=$(layer "$name")
+	[ -n "$own" ] || { echo "$file: has no layer"; bad=1; continue; }
+	while read -r included; do
+		its=$(layer "${included%.h}")
+		if [ -z "$its" ] || [ "$its" -gt "$own" ]; then
+			echo "$file (layer $own) includes $included (layer ${its:-none})"
+			bad=1
+		fi
+	done < <(sed -n 's/^#include "\(.*\)"/\1/p' "$file")
+done
+
+for file in tools/*.[ch] examples/*.[ch]; do
+	[ -e "$file" ] || continue
+	while read -r included; do
+		case $included in
+		ctxring.h | table_format.h) ;;
+		*) [ -e "$(dirname "$file")/$included" ] || { echo "$file includes $included of lib/"; bad=1; } ;;
+		esac
+	done < <(sed -n 's/^#include "\(.*\)"/\1/p' "$file")
+done
+[ $bad = 0 ] && echo "includes point one way"
