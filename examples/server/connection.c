@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connection: bytes come in, llhttp makes requests of them, one is answered at
+ * a time, in the order in which they came. While one is answered nothing is
+ * received; what the client has sent ahead waits in the buffer or the socket.
+ *
+ * That the client has gone is therefore not seen by a receive, but by a poll that
+ * stays armed for the life of the connection. A half-closed connection counts as
+ * gone, too: the two cannot be told apart without sending.
+ */
+#include "httpd.h"
+#include <poll.h>
+#include <strings.h>
+
+static int on_url(llhttp_t *parser, const char *text, size_t length)
+{
+	struct connection *conn = parser->data;
+	struct incoming *in = &conn->in;
+
+	if (length > URL_LENGTH_MAX - in->url_length) {
+		in->refusal = 414;
+		return HPE_USER;
+	}
+	memcpy(in->url + in->url_length, text, length);
+	in->url_length += length;
+	in->url[in->url_length] = '\0';
+	return 0;
+}
+
+/* The parser gives out names and values in pieces: collect as much as can matter. */
+static void collect(char *piece, size_t size, size_t *used, const char *text, size_t length)
+{
+	size_t room = size - 1 - *used;
+
+	if (length > room)
+		length = room;
+	memcpy(piece + *used, text, length);
+	*used += length;
+	piece[*used] = '\0';
+}
+
+static int count_header(struct incoming *in, size_t length)
+{
+	in->header_bytes += length;
+	if (in->header_bytes <= HEADER_BYTES_MAX)
+		return 0;
+	in->refusal = 431;
+	return HPE_USER;
+}
+
+static int on_header_field(llhttp_t *parser, const char *text, size_t length)
+{
+	struct incoming *in = &((struct connection *)parser->data)->in;
+
+	collect(in->field, sizeof(in->field), &in->field_length, text, length);
+	return count_header(in, length);
+}
+
+static int on_header_value(llhttp_t *parser, const char *text, size_t length)
+{
+	struct incoming *in = &((struct connection *)parser->data)->in;
+
+	collect(in->value, sizeof(in->value), &in->value_length, text, length);
+	return count_header(in, length);
+}
+
+static int on_header_value_complete(llhttp_t *parser)
+{
+	struct incoming *in = &((struct connection *)parser->data)->in;
+
+	/* A number that cannot be is answered only after the request, when the client listens. */
+	if (!strcasecmp(in->field, "X-Deadline-Ms") &&
+	    (!parse_number(in->value, DEADLINE_MS_MAX, &in->deadline_ms) || !in->deadline_ms))
+		in->refusal = 400;
+	in->field_length = 0;
+	in->field[0] = '\0';
+	in->value_length = 0;
+	in->value[0] = '\0';
+	return 0;
+}
+
+static int on_headers_complete(llhttp_t *parser)
+{
+	struct incoming *in = &((struct connection *)parser->data)->in;
+
+	if (parser->http_major != 1) {
+		in->refusal = 505;
+		return HPE_USER;
+	}
+	if ((parser->flags & F_CONTENT_LENGTH) && parser->content_length > BODY_BYTES_MAX) {
+		in->refusal = 413;
+		return HPE_USER;
+	}
+	return 0;
+}
+
+/* No route wants a body: it is counted and dropped. */
+static int on_body(llhttp_t *parser, const char *text, size_t length)
+{
+	struct incoming *in = &((struct connection *)parser->data)->in;
+
+	(void)text;
+	in->body_bytes += length;
+	if (in->body_bytes <= BODY_BYTES_MAX)
+		return 0;
+	in->refusal = 413;
+	return HPE_USER;
+}
+
+/* Stops the parser behind this request: the next one waits for its turn. */
+static int on_message_complete(llhttp_t *parser)
+{
+	((struct connection *)parser->data)->in.complete = true;
+	return HPE_PAUSED;
+}
+
+static const llhttp_settings_t parser_settings = {
+	.on_url = on_url,
+	.on_header_field = on_header_field,
+	.on_header_value = on_header_value,
+	.on_header_value_complete = on_header_value_complete,
+	.on_headers_complete = on_headers_complete,
+	.on_body = on_body,
+	.on_message_complete = on_message_complete,
+};
+
+static void incoming_reset(struct incoming *in)
+{
+	in->url_length = in->field_length = in->value_length = 0;
+	in->url[0] = in->field[0] = in->value[0] = '\0';
+	in->header_bytes = in->body_bytes = 0;
+	in->deadline_ms = 0;
+	in->refusal = 0;
+	in->complete = false;
+}
+
+static void connection_receive(struct connection *conn)
+{
+	struct io_uring_sqe *sqe;
+
+	conn->filled = conn->parsed = 0;
+	sqe = ctx_ring_get_sqe(conn->server->ring, conn->tagged, &conn->receive);
+	io_uring_prep_recv(sqe, conn->fd, conn->buffer, sizeof(conn->buffer), 0);
+	ctx_op_set_timeout(&conn->receive, conn->lingering ? LINGER_TIMEOUT_NS : IDLE_TIMEOUT_NS);
+	connection_ref(conn);
+}
+
+/* Gives the parser what is there; true when a request is complete or cannot be one. */
+static bool connection_parse(struct connection *conn, int *ret_refusal)
+{
+	llhttp_errno_t error;
+
+	do {
+		error = llhttp_execute(&conn->parser, conn->buffer + conn->parsed, conn->filled - conn->parsed);
+		if (error == HPE_OK) {
+			conn->parsed = conn->filled;
+			return false;
+		}
+		conn->parsed = (size_t)(llhttp_get_error_pos(&conn->parser) - conn->buffer);
+		/* An offer to change the protocol may be declined: by going on in HTTP/1.1. */
+		if (error == HPE_PAUSED_UPGRADE)
+			llhttp_resume_after_upgrade(&conn->parser);
+	} while (error == HPE_PAUSED_UPGRADE);
+	*ret_refusal = conn->in.refusal || error == HPE_PAUSED ? conn->in.refusal : 400;
+	return true;
+}
+
+/* Answers the next request that is in the buffer, or receives more. */
+void connection_next(struct connection *conn)
+{
+	const char *method;
+	bool keep_alive;
+	int refusal;
+
+	if (conn->hung_up) {
+		connection_close(conn, "client hung up");
+		return;
+	}
+	if (conn->in.complete) {
+		incoming_reset(&conn->in);
+		llhttp_resume(&conn->parser);
+	}
+	if (conn->parsed == conn->filled || !connection_parse(conn, &refusal)) {
+		connection_receive(conn);
+		return;
+	}
+	/* Where the request ends is not known when it was not understood: nothing can follow it. */
+	keep_alive = conn->in.complete && llhttp_should_keep_alive(&conn->parser);
+	method = conn->in.url_length ? llhttp_method_name((llhttp_method_t)conn->parser.method) : "-";
+	request_begin(conn, refusal, method, keep_alive);
+}
+
+static void receive_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	struct connection *conn = container_of(op, struct connection, receive);
+
+	(void)ring;
+	if (completion->res > 0 && conn->lingering) {
+		connection_receive(conn);
+	} else if (completion->res > 0) {
+		conn->filled = (size_t)completion->res;
+		connection_next(conn);
+	} else if (completion->res == 0) {
+		connection_close(conn, "client closed");
+	} else if (completion->end == CTX_OP_TIMEOUT) {
+		connection_close(conn, "idle");
+	} else {
+		connection_close(conn, strerror(-completion->res));
+	}
+	connection_unref(conn);
+}
+
+/*
+ * The client has gone. Without a request the receive says so as well, after the
+ * last bytes. With one, its work is for nobody any more: the end of the
+ * connection's context takes everything with it that pends under it.
+ */
+static void hangup_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	struct connection *conn = container_of(op, struct connection, hangup);
+
+	(void)ring;
+	if (completion->res > 0) {
+		conn->hung_up = true;
+		if (conn->request) {
+			log_event(conn->request->tagged, "hangup", "pending=%u", conn->request->pending);
+			log_batch_of(conn->ctx, conn->request);
+			ctx_cancel_cause(conn->ctx, -ECONNRESET, "client hung up");
+		}
+	}
+	connection_unref(conn);
+}
+
+static void connection_watch_hangup(struct connection *conn)
+{
+	struct io_uring_sqe *sqe;
+
+	sqe = ctx_ring_get_sqe(conn->server->ring, conn->tagged, &conn->hangup);
+	io_uring_prep_poll_add(sqe, conn->fd, POLLRDHUP | POLLHUP | POLLERR);
+	connection_ref(conn);
+}
+
+void connection_open(struct server *server, int fd)
+{
+	struct connection *conn;
+	char label[CTX_LABEL_MAX + 1];
+
+	conn = calloc(1, sizeof(*conn));
+	if (!conn)
+		goto fail;
+	conn->server = server;
+	conn->fd = fd;
+	conn->refs = 1;
+	conn->id = ++server->connection_count;
+	snprintf(label, sizeof(label), "conn %llu", (unsigned long long)conn->id);
+	if (ctx_with_cancel(server->ctx, label, &conn->ctx))
+		goto fail;
+	if (tag_context(conn->ctx, &connection_key, conn->id, &conn->tagged))
+		goto fail_context;
+	ctx_op_init(&conn->receive, receive_done, 0);
+	ctx_op_init(&conn->hangup, hangup_done, 0);
+	llhttp_init(&conn->parser, HTTP_REQUEST, &parser_settings);
+	conn->parser.data = conn;
+	connection_watch_hangup(conn);
+	connection_receive(conn);
+	return;
+
+fail_context:
+	ctx_finish(conn->ctx);
+fail:
+	log_event(server->ctx, "refused", "reason=\"no memory\"");
+	free(conn);
+	close(fd);
+}
+
+/* Ends what the connection still waits for. It is freed when the last of that has come back. */
+void connection_close(struct connection *conn, const char *why)
+{
+	if (conn->closed)
+		return;
+	conn->closed = true;
+	ctx_cancel_cause(conn->ctx, 0, "%s", why);
+	connection_unref(conn);
+}
+
+/*
+ * Closing a socket with unread bytes in it resets the connection, and the client
+ * may lose the reply that says why it was refused. So tell it that no more is
+ * sent, and read until it has closed, for a bounded time.
+ */
+void connection_linger(struct connection *conn)
+{
+	conn->lingering = true;
+	if (conn->hung_up || shutdown(conn->fd, SHUT_WR) < 0)
+		connection_close(conn, "refused");
+	else
+		connection_receive(conn);
+}
+
+struct connection *connection_ref(struct connection *conn)
+{
+	conn->refs++;
+	return conn;
+}
+
+void connection_unref(struct connection *conn)
+{
+	struct server *server = conn->server;
+
+	if (--conn->refs)
+		return;
+	close(conn->fd);
+	ctx_unref(conn->tagged);
+	ctx_unref(conn->ctx);
+	free(conn);
+	if (server->accept_stalled)
+		server_accept(server);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A slow upstream for the example server: a client sends a number of milliseconds
+ * and a newline, and is answered with one line after that time. Made to hold
+ * thousands of connections that wait.
+ *
+ * While an answer is due, a receive pends beside the timer, to see the client
+ * leave: whichever comes first ends the connection's context, and thereby the
+ * other. It ends with SIGTERM, SIGINT, or when its parent dies.
+ */
+#include "example.h"
+#include <getopt.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+
+#define DELAY_MS_MAX UINT64_C(3600000)
+
+static const char answer[] = "here is your answer\n";
+
+struct upstream {
+	struct ctx_ring *ring;
+	struct ctx_context *ctx;
+	int listen_fd;
+	int signal_fd;
+	struct ctx_op accept;
+	struct ctx_op signal;
+	struct signalfd_siginfo siginfo;
+};
+
+struct client {
+	struct upstream *upstream;
+	int fd;
+	unsigned pending; /* operations in flight: freed after the last */
+	struct ctx_context *ctx;
+	struct ctx_op receive;
+	struct ctx_op timer;
+	struct ctx_op send;
+	struct __kernel_timespec delay;
+	char question[16]; /* a whole one comes in one piece, being so small */
+	bool asked;
+};
+
+static struct io_uring_sqe *client_sqe(struct client *client, struct ctx_op *op)
+{
+	client->pending++;
+	return ctx_ring_get_sqe(client->upstream->ring, client->ctx, op);
+}
+
+/* To be called with each final completion, last. */
+static void client_settle(struct client *client, bool over)
+{
+	if (over)
+		ctx_cancel(client->ctx);
+	if (--client->pending)
+		return;
+	close(client->fd);
+	ctx_unref(client->ctx);
+	free(client);
+}
+
+static void client_receive(struct client *client)
+{
+	struct io_uring_sqe *sqe = client_sqe(client, &client->receive);
+
+	io_uring_prep_recv(sqe, client->fd, client->question, sizeof(client->question) - 1, 0);
+}
+
+static void receive_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	struct client *client = container_of(op, struct client, receive);
+	struct io_uring_sqe *sqe;
+	uint64_t ms;
+
+	(void)ring;
+	if (completion->res <= 0 || client->asked) {
+		client_settle(client, true);
+		return;
+	}
+	client->question[completion->res] = '\0';
+	client->question[strcspn(client->question, "\r\n")] = '\0';
+	if (!parse_number(client->question, DELAY_MS_MAX, &ms)) {
+		client_settle(client, true);
+		return;
+	}
+	client->asked = true;
+	client->delay.tv_sec = (long long)(ms / 1000);
+	client->delay.tv_nsec = (long long)(ms % 1000 * NSEC_PER_MSEC);
+	sqe = client_sqe(client, &client->timer);
+	io_uring_prep_timeout(sqe, &client->delay, 0, 0);
+	client_receive(client);
+	client_settle(client, false);
+}
+
+static void timer_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	struct client *client = container_of(op, struct client, timer);
+	struct io_uring_sqe *sqe;
+
+	(void)ring;
+	if (completion->res == -ETIME) {
+		sqe = client_sqe(client, &client->send);
+		io_uring_prep_send(sqe, client->fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL);
+	}
+	client_settle(client, false);
+}
+
+static void send_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	(void)ring;
+	(void)completion;
+	client_settle(container_of(op, struct client, send), true);
+}
+
+static void client_open(struct upstream *upstream, int fd)
+{
+	struct client *client = calloc(1, sizeof(*client));
+
+	if (!client || ctx_with_cancel(upstream->ctx, "client", &client->ctx)) {
+		free(client);
+		close(fd);
+		return;
+	}
+	client->upstream = upstream;
+	client->fd = fd;
+	ctx_op_init(&client->receive, receive_done, 0);
+	ctx_op_init(&client->timer, timer_done, 0);
+	ctx_op_init(&client->send, send_done, 0);
+	client_receive(client);
+}
+
+static void upstream_accept(struct upstream *upstream)
+{
+	struct io_uring_sqe *sqe = ctx_ring_get_sqe(upstream->ring, upstream->ctx, &upstream->accept);
+
+	io_uring_prep_multishot_accept(sqe, upstream->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	ctx_op_set_flags(&upstream->accept, CTX_OP_CLOSE_FD);
+}
+
+static void accept_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	struct upstream *upstream = container_of(op, struct upstream, accept);
+
+	(void)ring;
+	if (completion->res >= 0)
+		client_open(upstream, completion->res);
+	if (completion->more || ctx_err(upstream->ctx))
+		return;
+	if (completion->res == -EMFILE || completion->res == -ENFILE)
+		ctx_cancel_cause(upstream->ctx, completion->res, "no descriptors");
+	else
+		upstream_accept(upstream);
+}
+
+static void signal_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	(void)ring;
+	if (completion->res > 0)
+		ctx_cancel(container_of(op, struct upstream, signal)->ctx);
+}
+
+static int watch_signals(struct upstream *upstream, pid_t parent)
+{
+	struct io_uring_sqe *sqe;
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	/* Nobody needs it when who started it is dead, however that died, even before this line. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		return -ESRCH;
+	upstream->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	if (upstream->signal_fd < 0)
+		return -errno;
+	sqe = ctx_ring_get_sqe(upstream->ring, upstream->ctx, &upstream->signal);
+	io_uring_prep_read(sqe, upstream->signal_fd, &upstream->siginfo, sizeof(upstream->siginfo), 0);
+	return 0;
+}
+
+static int upstream_run(struct upstream *upstream, uint16_t port, const char *port_file, pid_t parent)
+{
+	int error;
+
+	upstream->listen_fd = listen_on_loopback(&port);
+	if (upstream->listen_fd < 0)
+		return upstream->listen_fd;
+	error = ctx_with_cancel(ctx_background(), "upstream", &upstream->ctx);
+	if (error)
+		return error;
+	ctx_op_init(&upstream->accept, accept_done, 0);
+	ctx_op_init(&upstream->signal, signal_done, 0);
+	upstream_accept(upstream);
+	error = watch_signals(upstream, parent);
+	if (error)
+		return error;
+	if (port_file && (error = write_port_file(port_file, port)))
+		return error;
+	printf("127.0.0.1:%u\n", port);
+	fflush(stdout);
+	error = ctx_ring_run(upstream->ring, upstream->ctx);
+	return error ? error : ctx_ring_run(upstream->ring, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option names[] = {
+		{ "port", required_argument, NULL, 'p' },
+		{ "port-file", required_argument, NULL, 'f' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct upstream upstream = { .listen_fd = -1, .signal_fd = -1 };
+	const char *port_file = NULL;
+	pid_t parent = getppid();
+	uint64_t port = 0;
+	int option, error;
+
+	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		if (option == 'f') {
+			port_file = optarg;
+		} else if (option != 'p' || !parse_number(optarg, 65535, &port)) {
+			fprintf(option == 'h' ? stdout : stderr, "Usage: upstream [--port N] [--port-file FILE]\n");
+			return option == 'h' ? EXIT_SUCCESS : 2;
+		}
+	}
+	raise_file_limit();
+	upstream.ring = open_ring(4096, NULL);
+	if (!upstream.ring)
+		return EXIT_FAILURE;
+	error = upstream_run(&upstream, (uint16_t)port, port_file, parent);
+	if (error)
+		fprintf(stderr, "upstream: %s\n", strerror(-error));
+	ctx_finish(upstream.ctx);
+	ctx_ring_close(upstream.ring, 5 * NSEC_PER_SEC, NULL, 0, NULL);
+	if (upstream.signal_fd >= 0)
+		close(upstream.signal_fd);
+	if (upstream.listen_fd >= 0)
+		close(upstream.listen_fd);
+	return error ? EXIT_FAILURE : EXIT_SUCCESS;
+}
