@@ -85,7 +85,7 @@ bool op_never_waits(unsigned opcode)
 
 int op_normal_result(const struct operation *op, int res)
 {
-	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)))
+	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT | OP_EXPIRED)))
 		return res;
 	switch (-res) {
 	case EINTR:

@@ -27,7 +27,8 @@ enum op_marks {
 	OP_CANCEL_SENT = 1 << 4,  /* a cancel SQE is on its way and has not failed */
 	OP_TIMED = 1 << 5,	  /* carries a linked timeout */
 	OP_TIMED_OWN = 1 << 6,	  /* which is its own timeout, not its context's deadline */
-	OP_TIMED_OUT = 1 << 7,	  /* its linked timeout, or the timer behind it, fired */
+	OP_TIMED_OUT = 1 << 7,	  /* its own timeout fired */
+	OP_EXPIRED = 1 << 11,	  /* the linked timeout at its context's deadline fired */
 	OP_CLOSE_FD = 1 << 8,	  /* CTX_OP_CLOSE_FD */
 	OP_HAS_TIMEOUT = 1 << 9,  /* ctx_op_set_timeout was called */
 	OP_MULTISHOT = 1 << 10,	  /* completed with more to come */

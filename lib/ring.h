@@ -64,7 +64,6 @@ struct batch {
 	struct ctx_batch record;
 	uint64_t start_ns;
 	bool spare; /* embedded in the ring: used when there is no memory */
-	bool reported;
 };
 
 /* Completions taken out of the kernel's queue before their dispatch, oldest first. */
@@ -95,8 +94,11 @@ struct ctx_ring {
 	struct list doomed, emptied;
 
 	struct heap timers;
+	unsigned armed_count; /* kernel timeouts under way */
 	uint64_t armed_ns; /* the earliest kernel timeout under way; CTX_FOREVER: none */
+	struct __kernel_timespec armed;
 	struct ring_timer retry;
+	struct op_timer *free_op_timers;
 	uint64_t retry_delay_ns;
 
 	struct spill spill;
@@ -109,6 +111,8 @@ struct ctx_ring {
 	bool adopted, dispatching, closing;
 	bool disabled; /* IORING_SETUP_R_DISABLED until its owner first uses it */
 	bool defer;    /* DEFER_TASKRUN: nothing completes unless the owner enters */
+	bool lazy;     /* completions need an enter that asks for them */
+	bool orphaned; /* its owner thread has ended; only closing is left */
 	bool linked;   /* deadlines as linked timeouts */
 	bool linked_always;
 	bool wake_armed; /* the poll on the mailbox */
@@ -187,7 +191,10 @@ void groups_each(struct ctx_ring *ring, void (*visit)(struct group *group, void 
 
 /* ---- staging (stage.c) ---- */
 
-/* Moves what is staged behind what waits, and gives the kernel's queue what may go. Operations put there, or -errno. */
+/* What is staged has been submitted: it waits from now on. */
+void stage_submit(struct ctx_ring *ring);
+
+/* Gives the kernel's queue what waits and may go. Operations put there, or -errno. */
 int stage_push(struct ctx_ring *ring);
 
 /* Completes, as never sent, whatever is staged under a context that ended; counts into batch (or NULL). */
@@ -211,10 +218,11 @@ void batch_run(struct ctx_ring *ring);
 void batch_singles(struct ctx_ring *ring);
 
 /* Counts a final completion. */
-void batch_account(struct ctx_ring *ring, struct operation *op, bool cancelled);
+void batch_account(struct operation *op, bool cancelled);
 
 /* Hands complete batches to the program's function. */
 void batch_report(struct ctx_ring *ring);
+void batches_free(struct ctx_ring *ring);
 
 /* ---- timers (ring_timer.c) ---- */
 
@@ -231,6 +239,7 @@ void ring_retry(struct ctx_ring *ring, struct operation *op);
 /* The timer behind an operation's own timeout, for where linked timeouts do not reach. */
 int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns);
 void op_timer_stop(struct ctx_ring *ring, struct operation *op);
+void op_timers_free(struct ctx_ring *ring);
 
 /* ---- completions (complete.c) ---- */
 
@@ -253,10 +262,28 @@ void complete_deliver_ready(struct ctx_ring *ring, struct operation *op);
 /* Moves the kernel's completions of a ring that we own to the spill, noted. */
 void complete_harvest(struct ctx_ring *ring);
 
+/* The same for our completions in an adopted ring; the program's stay in its queue, in order. */
+void complete_extract(struct ctx_ring *ring);
+
+/* The oldest completion of our own ring, taken out. */
+bool complete_take(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe);
+
 /* ---- waiting and dispatching (dispatch.c) ---- */
 
-/* One enter that submits and, if timeout_ns is not 0, waits for a completion. 0 or -errno; a time-out is 0. */
+/*
+ * Submits and, if timeout_ns is not 0, waits for one more completion than are in an
+ * adopted ring's queue, or for any in our own. 0, also when the time is over, or -errno.
+ */
 int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns);
+
+/* One turn of a dispatch, without submitting what has been staged since. Deliveries, or -errno. */
+int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns);
+
+/* Arms the poll through which the mailbox ends waits in the kernel. */
+void ring_arm_wake(struct ctx_ring *ring);
+
+/* Undoes ctx_ring_fd. */
+void ring_forget_fd(struct ctx_ring *ring);
 
 /* Delivers everything there is. */
 unsigned ring_deliver(struct ctx_ring *ring);
@@ -267,7 +294,7 @@ void ring_settle(struct ctx_ring *ring);
 /* Makes ctx_ring_fd readable, or an adopted ring's loop turn, when there is something outside the kernel's queue. */
 void ring_notify(struct ctx_ring *ring);
 
-/* Fills stuck with what the kernel holds of this group (NULL: of all). Returns how many there are. */
+/* Fills stuck with what the kernel holds, of all groups or of those that are draining. Returns how many there are. */
 unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max);
 
 #endif

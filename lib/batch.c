@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sending a batch: one cancel SQE for each operation, in the order of plan.h, in
+ * chunks after which the kernel retires what it cancelled.
+ *
+ * Why not one cancel that matches many: the kernel starts its search again after
+ * each hit, past what is cancelled and still hashed, which is quadratic, under the ring's
+ * lock. Why chunks: a cancelled request leaves the hash when its task work runs. On
+ * an ordinary ring any enter runs it; with DEFER_TASKRUN only one that waits does, and runs as much
+ * as it waits for, so it waits for the chunk with a timeout of zero, which never blocks.
+ */
+#include "memory.h"
+#include "plan.h"
+#include "record.h"
+#include "ring.h"
+
+/* One enter for all that a usual group has; measured flat from 64 to 1,024. */
+#define CHUNK_MAX 256u
+
+static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin)
+{
+	struct batch *batch = memory_allocate(sizeof(*batch));
+	bool spare = !batch;
+
+	if (spare && !ring->spare.spare)
+		batch = &ring->spare;
+	if (!batch)
+		return NULL;
+	*batch = (struct batch){.spare = spare, .start_ns = clock_now_ns()};
+	if (origin)
+		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
+	list_append(&ring->batches, &batch->link);
+	return batch;
+}
+
+static void batch_free(struct batch *batch)
+{
+	list_remove(&batch->link);
+	if (batch->spare)
+		batch->spare = false;
+	else
+		memory_release(batch);
+}
+
+/* Without memory even for its accounting a batch goes all the same. */
+static struct ctx_batch *record_of(struct batch *batch, struct ctx_batch *dummy)
+{
+	return batch ? &batch->record : dummy;
+}
+
+/* The last batch, for readers of the context table. */
+static void publish(struct ctx_ring *ring, const struct ctx_batch *from)
+{
+	struct ctx_table_ring *record = ring->record;
+
+	if (!record)
+		return;
+	uint32_t seq = record->seq;
+	__atomic_store_n(&record->seq, seq + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	record->batch_context_slot = (uint32_t)from->ctx_id;
+	record->batch_context_generation = (uint32_t)(from->ctx_id >> 32);
+	record->batch_operations = from->operations;
+	record->batch_unsent = from->unsent;
+	record->batch_timed = from->timed;
+	record->batch_sqes = from->sqes;
+	record->batch_enters = from->enters;
+	record->batch_cancelled = from->cancelled;
+	record->batch_finished = from->finished;
+	record->batch_submit_ns = from->submit_ns;
+	record->batch_reap_ns = from->reap_ns;
+	if (!from->held)
+		record->batches++;
+	__atomic_store_n(&record->seq, seq + 2, __ATOMIC_RELEASE);
+}
+
+/* Marks what is pending in the group and moves to plan what needs a cancel SQE of its own. */
+static void gather(struct ctx_ring *ring, struct group *group, struct batch *batch, struct plan *plan)
+{
+	uint64_t now_ns = 0;
+	struct list run, overdue;
+	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	bool expired = context_error(group->watch.ctx) == ETIME;
+
+	list_init(&run);
+	list_init(&overdue);
+	for (struct list *link = group->pending.next, *next; link != &group->pending; link = next) {
+		struct operation *op = container_of(link, struct operation, link);
+		next = link->next;
+		__builtin_prefetch(next->next);
+		if (op->marks & OP_SEEN)
+			continue;
+		op_mark(op, OP_DOOMED);
+		op->batch = batch;
+		record->operations++;
+		record->held++;
+		list_remove(link);
+		if (op->chain_prev) {
+			list_append(&group->cancelling, link);
+			continue;
+		}
+		if (expired && (op->marks & OP_TIMED) && !(op->marks & OP_TIMED_OWN)) {
+			if (!now_ns)
+				now_ns = clock_now_ns();
+			if (op->timeout_ns <= now_ns) {
+				record->timed++;
+				list_append(&overdue, link);
+				continue;
+			}
+		}
+		list_append(&run, link);
+	}
+	while (!list_empty(&overdue))
+		ring_retry(ring, container_of(overdue.next, struct operation, link));
+	plan_add(plan, &run);
+}
+
+static void emit_cancel(struct ctx_ring *ring, struct io_uring_sqe *sqe, struct operation *op)
+{
+	io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_OP, op->slot, op->generation), 0);
+	sqe->user_data = ring_user_data(ring, KIND_CANCEL, op->slot, op->generation);
+	if (ring->features.skip_success)
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	op_mark(op, OP_CANCEL_SENT);
+	record_add_flag(ring, op, CTX_TABLE_OP_CANCELLING);
+	list_append(&op->group->cancelling, &op->link);
+}
+
+/* One enter for a chunk, that also retires it. What the kernel does not take now stays queued. */
+static int send_chunk(struct ctx_ring *ring, unsigned cancels)
+{
+	struct uring_wait wait = {.timeout_ns = CTX_FOREVER};
+
+	if (ring->defer && ring->features.timed_wait)
+		wait = (struct uring_wait){.min_complete = cancels, .events = true, .timeout_ns = 0};
+	if (!ring->adopted && uring_cq_ready(ring->uring) + cancels > ring->uring->cq.ring_entries)
+		complete_harvest(ring);
+	int sent = uring_enter(ring->uring, uring_publish(ring->uring), &wait);
+	if (sent == -EBUSY && !ring->adopted)
+		complete_harvest(ring);
+	return sent;
+}
+
+static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *batch)
+{
+	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	unsigned chunk_max = ring->uring->sq.ring_entries < CHUNK_MAX ? ring->uring->sq.ring_entries : CHUNK_MAX;
+	unsigned failures = 0;
+
+	while (plan->count || uring_publish(ring->uring)) {
+		unsigned cancels = 0;
+		while (cancels < chunk_max && plan->count && uring_space(ring->uring)) {
+			struct operation *op = plan_next(plan);
+			emit_cancel(ring, uring_next_sqe(ring->uring), op);
+			cancels++;
+		}
+		record->sqes += cancels;
+		record->enters++;
+		int sent = send_chunk(ring, cancels);
+		if (sent > 0) {
+			failures = 0;
+		} else if (sent != -EINTR && ++failures == 2) {
+			break;
+		}
+	}
+	/* The kernel takes no more now: the rest goes with the next submit or dispatch. */
+	for (struct operation *op; (op = plan_next(plan));)
+		list_append(&ring->singles, &op->link);
+}
+
+void batch_run(struct ctx_ring *ring)
+{
+	struct plan plan;
+
+	if (list_empty(&ring->doomed) || (ring->adopted && uring_chain_open(ring->uring)))
+		return;
+	struct group *group = container_of(ring->doomed.next, struct group, link);
+	struct batch *batch = ring->live ? batch_new(ring, group) : NULL;
+	plan_init(&plan);
+	while (!list_empty(&ring->doomed)) {
+		group = container_of(ring->doomed.next, struct group, link);
+		list_remove(&group->link);
+		if (group->in_kernel)
+			gather(ring, group, batch, &plan);
+		if (!group->held)
+			list_append(&ring->emptied, &group->link);
+	}
+	if (ring->live)
+		stage_refuse_dead(ring, batch);
+	if (plan.count) {
+		plan_finish(&plan);
+		send_all(ring, &plan, batch);
+	}
+	if (!batch)
+		return;
+	if (!batch->record.operations) {
+		batch_free(batch);
+		return;
+	}
+	batch->record.submit_ns = clock_now_ns() - batch->start_ns;
+	ring->newest = batch;
+	if (batch->record.held)
+		publish(ring, &batch->record);
+	else
+		batch->record.reap_ns = batch->record.submit_ns;
+	ring_notify(ring);
+}
+
+void batch_singles(struct ctx_ring *ring)
+{
+	unsigned cancels = 0;
+
+	while (!list_empty(&ring->singles)) {
+		struct operation *op = container_of(ring->singles.next, struct operation, link);
+		struct io_uring_sqe *sqe = NULL;
+		if (!(op->marks & OP_SEEN)) {
+			sqe = ring_internal_sqe(ring);
+			if (!sqe)
+				return;
+		}
+		list_remove(&op->link);
+		if (!sqe) {
+			list_append(&op->group->cancelling, &op->link);
+			continue;
+		}
+		emit_cancel(ring, sqe, op);
+		if (op->batch)
+			op->batch->record.sqes++;
+		cancels++;
+	}
+	if (cancels)
+		ring_flush(ring);
+}
+
+void batch_account(struct operation *op, bool cancelled)
+{
+	struct ctx_batch *record = &op->batch->record;
+
+	record->held--;
+	if (cancelled)
+		record->cancelled++;
+	else
+		record->finished++;
+	if (!record->held)
+		record->reap_ns = clock_now_ns() - op->batch->start_ns;
+}
+
+void batch_report(struct ctx_ring *ring)
+{
+	for (struct list *link = ring->batches.next, *next; link != &ring->batches; link = next) {
+		struct batch *batch = container_of(link, struct batch, link);
+		next = link->next;
+		if (batch->record.held)
+			continue;
+		struct ctx_batch record = batch->record;
+		publish(ring, &record);
+		if (batch == ring->newest) {
+			ring->last_batch = record;
+			ring->have_last_batch = true;
+			ring->newest = NULL;
+		}
+		batch_free(batch);
+		if (ring->options.batch)
+			ring->options.batch(ring, &record, ring->options.data);
+	}
+}
+
+void batches_free(struct ctx_ring *ring)
+{
+	while (!list_empty(&ring->batches))
+		batch_free(container_of(ring->batches.next, struct batch, link));
+}
+
+int ctx_ring_last_batch(struct ctx_ring *ring, struct ctx_batch *ret_batch)
+{
+	if (!ring || !ret_batch)
+		return -EINVAL;
+	int error = ring_check(ring);
+	if (error)
+		return error;
+	if (!ring->newest && !ring->have_last_batch)
+		return -ENOENT;
+	*ret_batch = ring->newest ? ring->newest->record : ring->last_batch;
+	return 0;
+}
+
+int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
+{
+	if (!ring || !public_op)
+		return -EINVAL;
+	int error = ring_check(ring);
+	if (error)
+		return error;
+	struct operation *op = op_from_public(public_op);
+	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY ||
+	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))
+		return -EALREADY;
+	op_mark(op, OP_EXPLICIT);
+	if (op->phase == OP_STAGED) {
+		stage_refuse(ring, op);
+		ring_notify(ring);
+	} else if (!op->chain_prev) {
+		list_remove(&op->link);
+		list_append(&ring->singles, &op->link);
+	} /* else leave_chain() does it when its turn comes */
+	return 0;
+}

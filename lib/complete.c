@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Completions: first noted, which is accounting and touches nobody's code, then
+ * delivered. Between the two they may wait in the kernel's queue or in the spill, so that
+ * draining one context does not run the callbacks of others.
+ */
+#include <string.h>
+
+#include "memory.h"
+#include "record.h"
+#include "ring.h"
+
+#define SPILL_FIRST 256u
+
+/* Takes op out of its chain. Who follows it starts now, and is cancelled now if it had to wait for that. */
+static void leave_chain(struct ctx_ring *ring, struct operation *op)
+{
+	struct operation *previous = op->chain_prev, *next = op->chain_next;
+
+	if (previous)
+		previous->chain_next = next;
+	if (next) {
+		next->chain_prev = previous;
+		if (!previous && (next->marks & (OP_DOOMED | OP_EXPLICIT)) && !(next->marks & OP_CANCEL_SENT)) {
+			list_remove(&next->link);
+			list_append(&ring->singles, &next->link);
+		}
+	}
+	op->chain_prev = op->chain_next = NULL;
+}
+
+static void note_final(struct ctx_ring *ring, struct operation *op, int res)
+{
+	op_mark(op, OP_SEEN);
+	op->group->in_kernel--;
+	ring->in_kernel--;
+	if (op == ring->barrier)
+		ring->barrier = NULL;
+	if (op->chain_prev || op->chain_next)
+		leave_chain(ring, op);
+	if (op->batch)
+		batch_account(op, op_normal_result(op, res) == -ECANCELED);
+}
+
+/*
+ * A linked timeout that fired says -ETIME, or the positive count of some kinds of requests. One that
+ * fired and did not find its operation has left it without a bound (seen on Linux 6.18).
+ */
+static void note_timeout(struct ctx_ring *ring, struct operation *op, int res)
+{
+	if (res != -ETIME && res < 0 && res != -ENOENT && res != -EALREADY)
+		return;
+	op_mark(op, op->marks & OP_TIMED_OWN ? OP_TIMED_OUT : OP_EXPIRED);
+	if ((res == -ENOENT || res == -EALREADY) && !(op->marks & OP_CANCEL_SENT))
+		ring_retry(ring, op);
+}
+
+static void note_internal(struct ctx_ring *ring, uint32_t which, const struct io_uring_cqe *cqe)
+{
+	if (which == INTERNAL_TIMER) {
+		ring->armed_ns = CTX_FOREVER;
+		ring->armed_count--;
+	}
+	if (which != INTERNAL_WAKE || (cqe->flags & IORING_CQE_F_MORE))
+		return;
+	ring->wake_armed = false;
+	if (cqe->res == -EINVAL)
+		ring->wake_once = true;
+}
+
+static struct operation *find(const struct ctx_ring *ring, uint64_t value)
+{
+	return slot_find(ring, (uint32_t)value & SLOT_MASK, (uint32_t)(value >> GENERATION_SHIFT) & GENERATION_MASK);
+}
+
+static enum completion_kind kind_of(uint64_t value)
+{
+	return (enum completion_kind)(value >> KIND_SHIFT & 3);
+}
+
+static bool is_ours(const struct ctx_ring *ring, const struct io_uring_cqe *cqe)
+{
+	uint64_t value = cqe->user_data;
+
+	return !((value ^ ring->tag) >> TAG_SHIFT) && (kind_of(value) != KIND_OP || find(ring, value));
+}
+
+enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struct operation **ret_op)
+{
+	uint64_t value = cqe->user_data;
+	enum completion_kind kind = kind_of(value);
+
+	*ret_op = NULL;
+	if ((value ^ ring->tag) >> TAG_SHIFT)
+		return CTX_FILTER_FOREIGN;
+	if (kind == KIND_INTERNAL) {
+		note_internal(ring, (uint32_t)value & SLOT_MASK, cqe);
+		return CTX_FILTER_INTERNAL;
+	}
+	struct operation *op = find(ring, value);
+	if (kind == KIND_OP) {
+		if (!op)
+			return CTX_FILTER_FOREIGN;
+		if (!(op->marks & OP_SEEN) && !(cqe->flags & IORING_CQE_F_MORE))
+			note_final(ring, op, cqe->res);
+		*ret_op = op;
+		return CTX_FILTER_OP;
+	}
+	if (op && !(op->marks & OP_SEEN)) {
+		if (kind == KIND_TIMEOUT)
+			note_timeout(ring, op, cqe->res);
+		else if (cqe->res < 0 && (op->marks & OP_CANCEL_SENT))
+			ring_retry(ring, op);
+	}
+	return CTX_FILTER_INTERNAL;
+}
+
+static bool returns_fd(const struct operation *op)
+{
+	switch (op->sqe.opcode) {
+	case IORING_OP_ACCEPT:
+	case IORING_OP_OPENAT:
+	case IORING_OP_OPENAT2:
+	case IORING_OP_SOCKET:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Closes what an operation brought that nobody waits for any more. True: it did. */
+static bool close_unwanted(struct ctx_ring *ring, const struct operation *op, int res)
+{
+	if (res < 0 || !(op->marks & OP_CLOSE_FD) || !returns_fd(op))
+		return false;
+	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)) && !context_error(op->group->watch.ctx))
+		return false;
+	if (!op->sqe.file_index) {
+		close(res);
+		return true;
+	}
+	/* A fixed file: with IORING_FILE_INDEX_ALLOC the result is its index, else 0. */
+	int none = -1;
+	struct io_uring_files_update update = {
+		.offset = op->sqe.file_index == (uint32_t)IORING_FILE_INDEX_ALLOC ? (uint32_t)res
+										   : op->sqe.file_index - 1,
+		.fds = (uint64_t)(uintptr_t)&none,
+	};
+	sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_FILES_UPDATE, &update, 1);
+	return true;
+}
+
+enum ctx_op_end complete_end(const struct group *group)
+{
+	return context_error(group->watch.ctx) == ETIME ? CTX_OP_DEADLINE : CTX_OP_CANCELLED;
+}
+
+/* Makes op the caller's again and calls it. Afterwards its memory may be gone. */
+static void deliver_final(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
+			  enum ctx_op_end end, struct ctx_completion *ret_completion)
+{
+	struct ctx_completion completion = {.res = res, .flags = flags, .end = end};
+	struct group *group = op->group;
+
+	list_remove(&op->link);
+	op->phase = OP_IDLE;
+	op_mark(op, OP_COMPLETE);
+	op->res = res;
+	op->cqe_flags = flags;
+	op->end = (uint8_t)end;
+	ring->live--;
+	if (group)
+		group_leave(group);
+	if (ret_completion)
+		*ret_completion = completion;
+	if (op->callback)
+		op->callback(ring, op_public(op), &completion);
+}
+
+static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
+		   struct ctx_completion *ret_completion)
+{
+	enum ctx_op_end end = CTX_OP_FINISHED;
+
+	res = op_normal_result(op, res);
+	/* The kernel ended it at the deadline of its context: then the context is done, too. */
+	if (op->marks & OP_EXPIRED)
+		context_expire(op->group->watch.ctx, clock_now_ns());
+	if (close_unwanted(ring, op, res))
+		res = -ECANCELED;
+	if (res == -ECANCELED)
+		end = op->marks & OP_TIMED_OUT ? CTX_OP_TIMEOUT : complete_end(op->group);
+	if (op->timer)
+		op_timer_stop(ring, op);
+	slot_release(ring, op);
+	deliver_final(ring, op, res, flags, end, ret_completion);
+}
+
+unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const struct io_uring_cqe *cqe,
+			  struct ctx_completion *ret_completion)
+{
+	if (!(cqe->flags & IORING_CQE_F_MORE)) {
+		finish(ring, op, cqe->res, cqe->flags, ret_completion);
+		return 1;
+	}
+	struct ctx_completion completion = {.res = cqe->res, .flags = cqe->flags, .more = true};
+	if (!(op->marks & OP_MULTISHOT)) {
+		op_mark(op, OP_MULTISHOT);
+		record_add_flag(ring, op, CTX_TABLE_OP_MULTISHOT);
+	}
+	if (ret_completion)
+		*ret_completion = completion;
+	if (close_unwanted(ring, op, cqe->res))
+		return 0;
+	if (op->callback)
+		op->callback(ring, op_public(op), &completion);
+	return 1;
+}
+
+void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
+{
+	list_remove(&op->link);
+	op->phase = OP_READY;
+	op->res = res;
+	op->end = (uint8_t)end;
+	list_append(&ring->ready, &op->link);
+}
+
+void complete_deliver_ready(struct ctx_ring *ring, struct operation *op)
+{
+	deliver_final(ring, op, op->res, 0, (enum ctx_op_end)op->end, NULL);
+}
+
+static bool spill_push(struct spill *spill, const struct io_uring_cqe *cqe)
+{
+	if (spill->head == spill->tail)
+		spill->head = spill->tail = 0;
+	if (spill->tail == spill->capacity) {
+		size_t used = spill->tail - spill->head, capacity = spill->capacity ? spill->capacity * 2 : SPILL_FIRST;
+		struct io_uring_cqe *cqes = memory_allocate(capacity * sizeof(*cqes));
+		if (!cqes)
+			return false;
+		if (used)
+			memcpy(cqes, spill->cqes + spill->head, used * sizeof(*cqes));
+		memory_release(spill->cqes);
+		*spill = (struct spill){.cqes = cqes, .tail = used, .capacity = capacity};
+	}
+	spill->cqes[spill->tail++] = *cqe;
+	return true;
+}
+
+void complete_harvest(struct ctx_ring *ring)
+{
+	while (uring_cq_ready(ring->uring)) {
+		const struct io_uring_cqe *cqe = uring_cqe(ring->uring, 0);
+		struct operation *op;
+		/* Without memory they stay where they are; being noted again does no harm. */
+		if (complete_note(ring, cqe, &op) != CTX_FILTER_INTERNAL && !spill_push(&ring->spill, cqe))
+			return;
+		uring_cq_advance(ring->uring, 1);
+	}
+}
+
+void complete_extract(struct ctx_ring *ring)
+{
+	unsigned count = uring_cq_ready(ring->uring), kept = 0;
+	struct operation *op;
+
+	for (unsigned i = 0; i < count; i++)
+		if (complete_note(ring, uring_cqe(ring->uring, i), &op) == CTX_FILTER_OP &&
+		    !spill_push(&ring->spill, uring_cqe(ring->uring, i)))
+			count = i;
+	/* Entries between head and tail are user space's: the foreign ones move up to where ours were. */
+	for (unsigned i = count; i--;) {
+		struct io_uring_cqe cqe = *uring_cqe(ring->uring, i);
+		if (is_ours(ring, &cqe))
+			continue;
+		*(struct io_uring_cqe *)uring_cqe(ring->uring, count - ++kept) = cqe;
+	}
+	uring_cq_advance(ring->uring, count - kept);
+}
+
+bool complete_take(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe)
+{
+	if (ring->spill.head != ring->spill.tail) {
+		*ret_cqe = ring->spill.cqes[ring->spill.head++];
+		return true;
+	}
+	if (ring->adopted || !uring_cq_ready(ring->uring))
+		return false;
+	*ret_cqe = *uring_cqe(ring->uring, 0);
+	uring_cq_advance(ring->uring, 1);
+	return true;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "ring.h"
+
+int ring_flush(struct ctx_ring *ring)
+{
+	static const struct uring_wait no_wait = {.timeout_ns = CTX_FOREVER};
+	unsigned left;
+	int sent = 0;
+
+	/* To submit now would end the program's chain where it is. */
+	if (ring->adopted && uring_chain_open(ring->uring))
+		return -EBUSY;
+	while ((left = uring_publish(ring->uring)) != 0) {
+		int taken = uring_enter(ring->uring, left, &no_wait);
+		if (taken == -EINTR)
+			continue;
+		if (taken == -EBUSY && !ring->adopted && uring_cq_ready(ring->uring)) {
+			complete_harvest(ring);
+			continue;
+		}
+		if (taken <= 0)
+			return taken ? taken : -EAGAIN;
+		sent += taken; /* less than left: the kernel stops behind an entry that it rejected */
+	}
+	return sent;
+}
+
+struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring)
+{
+	if (ring->adopted && uring_chain_open(ring->uring))
+		return NULL;
+	if (!uring_space(ring->uring) && ring_flush(ring) < 0)
+		return NULL;
+	if (!uring_space(ring->uring))
+		return NULL;
+	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
+	memset(sqe, 0, sizeof(*sqe));
+	return sqe;
+}
+
+void ring_arm_wake(struct ctx_ring *ring)
+{
+	if (ring->wake_armed)
+		return;
+	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	if (!sqe)
+		return;
+	io_uring_prep_poll_add(sqe, mailbox_fd(ring->mailbox), POLLIN);
+	if (ring->features.multishot_poll && !ring->wake_once)
+		sqe->len = IORING_POLL_ADD_MULTI;
+	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, 0);
+	ring->wake_armed = true;
+}
+
+/* For kernels whose io_uring_enter(2) takes no timeout. */
+static int wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	struct pollfd fd = {.fd = ring->uring->ring_fd, .events = POLLIN};
+	struct timespec time = clock_timespec(timeout_ns);
+	int sent = ring_flush(ring);
+
+	if (sent < 0)
+		return sent;
+	int ready = sys_poll(&fd, 1, &time);
+	return ready < 0 ? ready : 0;
+}
+
+int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	struct uring_wait wait = {.timeout_ns = timeout_ns};
+
+	if (timeout_ns) {
+		ring_arm_wake(ring);
+		wait.min_complete = 1 + (ring->adopted ? uring_cq_ready(ring->uring) : 0);
+	}
+	wait.events = timeout_ns || ring->lazy || uring_cq_overflowed(ring->uring);
+	if (timeout_ns && timeout_ns != CTX_FOREVER && !ring->features.timed_wait) {
+		int error = wait_by_poll(ring, timeout_ns);
+		if (error < 0)
+			return error;
+		wait.min_complete = 0;
+	}
+	for (;;) {
+		unsigned left = uring_publish(ring->uring);
+		if (!left && !wait.events)
+			return 0;
+		int taken = uring_enter(ring->uring, left, &wait);
+		if (taken == -ETIME)
+			return 0;
+		if (taken < 0)
+			return taken;
+		if ((unsigned)taken >= left)
+			return 0;
+		/* The kernel stopped behind an entry that it rejected, and did not wait. */
+		if (!taken)
+			return -EAGAIN;
+	}
+}
+
+static bool anything_ready(const struct ctx_ring *ring)
+{
+	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || !list_empty(&ring->doomed) ||
+	       !list_empty(&ring->emptied) || mailbox_pending(ring->mailbox) ||
+	       (!ring->adopted && uring_cq_ready(ring->uring));
+}
+
+static unsigned deliver_cqe(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
+{
+	struct operation *op;
+
+	switch (complete_note(ring, cqe, &op)) {
+	case CTX_FILTER_OP:
+		return complete_deliver(ring, op, cqe, NULL);
+	case CTX_FILTER_FOREIGN:
+		if (ring->options.foreign) {
+			ring->options.foreign(ring, cqe, ring->options.data);
+			return 1;
+		}
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+unsigned ring_deliver(struct ctx_ring *ring)
+{
+	unsigned delivered = 0;
+	struct letter *letter;
+	struct list ready;
+	struct io_uring_cqe cqe;
+
+	mailbox_reset(ring->mailbox);
+	while (mailbox_pending(ring->mailbox) && (letter = mailbox_next(ring->mailbox)))
+		letter->deliver(letter);
+	list_init(&ready);
+	list_splice(&ready, &ring->ready);
+	while (!list_empty(&ready)) {
+		complete_deliver_ready(ring, container_of(ready.next, struct operation, link));
+		delivered++;
+	}
+	/* What callbacks bring about is for the next dispatch, so that this one ends. */
+	size_t left = ring->spill.tail - ring->spill.head + (ring->adopted ? 0 : uring_cq_ready(ring->uring));
+	while (left-- && complete_take(ring, &cqe))
+		delivered += deliver_cqe(ring, &cqe);
+	if (ring->armed_ns == CTX_FOREVER)
+		ring_timers_fire(ring);
+	return delivered;
+}
+
+void ring_settle(struct ctx_ring *ring)
+{
+	do {
+		batch_report(ring);
+		batch_run(ring);
+		groups_sweep(ring);
+	} while (!list_empty(&ring->doomed) && !(ring->adopted && uring_chain_open(ring->uring)));
+	batch_singles(ring);
+	int pushed = stage_push(ring); /* what an IOSQE_IO_DRAIN operation held back */
+	bool outside = ring->adopted || ring->epoll_fd >= 0;
+	if (outside)
+		ring_arm_wake(ring);
+	if ((outside || pushed > 0) && uring_publish(ring->uring))
+		ring_flush(ring);
+	ring->dispatching = false;
+	ring_notify(ring);
+}
+
+void ring_notify(struct ctx_ring *ring)
+{
+	if (ring->dispatching || (!ring->adopted && ring->epoll_fd < 0))
+		return;
+	if (anything_ready(ring))
+		mailbox_wake(ring->mailbox);
+}
+
+int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	uint64_t count;
+
+	batch_singles(ring);
+	int pushed = stage_push(ring);
+	int error = pushed < 0 ? pushed : 0;
+	if (ring->ready_fd >= 0)
+		(void)!read(ring->ready_fd, &count, sizeof(count));
+	if (ring->adopted)
+		error = error ? error : ring_flush(ring);
+	else {
+		int waited = ring_wait(ring, anything_ready(ring) ? 0 : timeout_ns);
+		error = waited ? waited : error;
+	}
+	ring->dispatching = true;
+	unsigned delivered = ring_deliver(ring);
+	ring_settle(ring);
+	return delivered ? (int)delivered : error;
+}
+
+int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	int error = ring_check(ring);
+
+	if (error)
+		return error;
+	if (ring->dispatching)
+		return -EBUSY;
+	stage_submit(ring);
+	return ring_turn(ring, timeout_ns);
+}
+
+int ctx_ring_run(struct ctx_ring *ring, const struct ctx_context *until)
+{
+	int error = ring_check(ring);
+	struct group *group = NULL;
+
+	if (error)
+		return error;
+	if (ring->adopted)
+		return -ENOTSUP;
+	if (until && !context_error(until)) {
+		/* The group's watch is what wakes this ring when another thread ends it. */
+		group = group_get(ring, until, &error);
+		if (!group && !context_error(until))
+			return error;
+	}
+	if (group)
+		group->held++;
+	error = 0;
+	while (until ? !context_error(until) : ring->live != 0) {
+		int delivered = ctx_ring_dispatch(ring, CTX_FOREVER);
+		if (delivered < 0 && delivered != -EINTR) {
+			error = delivered;
+			break;
+		}
+	}
+	if (group)
+		group_leave(group);
+	return error;
+}
+
+int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struct ctx_op **ret_op,
+		    struct ctx_completion *ret_completion)
+{
+	struct operation *op;
+
+	if (!ring || !cqe)
+		return -EINVAL;
+	int error = ring_check(ring);
+	if (error)
+		return error;
+	bool nested = ring->dispatching;
+	ring->dispatching = true;
+	int kind = (int)complete_note(ring, cqe, &op);
+	if (kind == CTX_FILTER_OP) {
+		if (ret_op)
+			*ret_op = op_public(op);
+		if (!complete_deliver(ring, op, cqe, ret_completion))
+			kind = CTX_FILTER_INTERNAL;
+	} else if (kind == CTX_FILTER_INTERNAL && !nested) {
+		ring_deliver(ring);
+	}
+	if (!nested)
+		ring_settle(ring);
+	return kind;
+}
+
+/* A ring with DEFER_TASKRUN wakes nobody who polls its fd, but signals a registered eventfd (Linux 6.18). */
+static int watch_completions(struct ctx_ring *ring)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	int error;
+
+	if (!ring->defer)
+		return sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, ring->uring->ring_fd, &event);
+	ring->ready_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (ring->ready_fd < 0)
+		return ring->ready_fd;
+	error = sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_EVENTFD, &ring->ready_fd, 1);
+	if (error < 0)
+		return error;
+	return sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, ring->ready_fd, &event);
+}
+
+int ctx_ring_fd(struct ctx_ring *ring)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	if (!ring)
+		return -EINVAL;
+	int error = ring_check(ring);
+	if (error || ring->epoll_fd >= 0)
+		return error ? error : ring->epoll_fd;
+	ring->epoll_fd = sys_epoll_create1(EPOLL_CLOEXEC);
+	if (ring->epoll_fd < 0)
+		return ring->epoll_fd;
+	error = sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, mailbox_fd(ring->mailbox), &event);
+	if (!error)
+		error = watch_completions(ring);
+	if (error) {
+		ring_forget_fd(ring);
+		return error;
+	}
+	ring_flush(ring);
+	ring_notify(ring);
+	return ring->epoll_fd;
+}
+
+void ring_forget_fd(struct ctx_ring *ring)
+{
+	if (ring->ready_fd >= 0) {
+		sys_uring_register(ring->uring->ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+		close(ring->ready_fd);
+	}
+	if (ring->epoll_fd >= 0)
+		close(ring->epoll_fd);
+	ring->epoll_fd = ring->ready_fd = -1;
+}

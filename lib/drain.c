@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting until the kernel holds nothing of a context. Completions are only noted:
+ * our own ring's go to the spill; an adopted ring's stay in its queue, where the
+ * program will find them.
+ */
+#include "ring.h"
+
+struct drain {
+	struct ctx_ring *ring;
+	struct group *groups; /* through drain_next */
+};
+
+static void collect(struct watch *watch, void *data)
+{
+	struct drain *drain = data;
+	struct group *group = container_of(watch, struct group, watch);
+
+	if (group->ring != drain->ring || group->draining)
+		return;
+	group->draining = true;
+	group->drain_next = drain->groups;
+	drain->groups = group;
+}
+
+static void note_completions(struct ctx_ring *ring)
+{
+	struct operation *op;
+
+	if (!ring->adopted) {
+		complete_harvest(ring);
+		return;
+	}
+	for (unsigned i = 0, ready = uring_cq_ready(ring->uring); i < ready; i++)
+		complete_note(ring, uring_cqe(ring->uring, i), &op);
+}
+
+/* Also the end of a context by another thread, whose letter has not been read. */
+static unsigned review(struct drain *drain)
+{
+	unsigned in_kernel = 0;
+
+	for (struct group *group = drain->groups; group; group = group->drain_next)
+		if (context_error(group->watch.ctx))
+			group_doom(group);
+	batch_run(drain->ring);
+	if (drain->ring->armed_ns == CTX_FOREVER)
+		ring_timers_fire(drain->ring);
+	batch_singles(drain->ring);
+	ring_timers_arm(drain->ring);
+	note_completions(drain->ring);
+	for (struct group *group = drain->groups; group; group = group->drain_next)
+		in_kernel += group->in_kernel;
+	return in_kernel;
+}
+
+static int drain_wait(struct drain *drain, uint64_t timeout_ns)
+{
+	struct ctx_ring *ring = drain->ring;
+	uint64_t deadline_ns = clock_after_ns(timeout_ns == CTX_FOREVER ? 0 : clock_now_ns(), timeout_ns);
+
+	while (review(drain)) {
+		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
+		if (now_ns >= deadline_ns)
+			return -ETIMEDOUT;
+		if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
+			return -EBUSY;
+		int error = ring_wait(ring, deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns);
+		if (error == -EBUSY || error == -EAGAIN)
+			continue; /* harvesting makes room */
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_t timeout_ns,
+		   struct ctx_stuck *stuck, unsigned stuck_max, unsigned *ret_stuck)
+{
+	struct drain drain = {.ring = ring};
+
+	if (!ring || !ctx || (stuck_max && !stuck))
+		return -EINVAL;
+	int error = ring_check(ring);
+	if (error)
+		return error;
+	context_each_watch(ctx, &group_watch_ops, collect, &drain);
+	error = drain_wait(&drain, timeout_ns);
+	unsigned count = error ? ring_stuck(ring, true, stuck, stuck_max) : 0;
+	if (ret_stuck)
+		*ret_stuck = count;
+	for (struct group *group = drain.groups; group; group = group->drain_next)
+		group->draining = false;
+	ring_notify(ring);
+	return error;
+}
+
+unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max)
+{
+	uint64_t now_ns = clock_now_ns();
+	unsigned count = 0;
+
+	for (uint32_t i = 1; i < ring->slot_count; i++) {
+		const struct slot *slot = &ring->slots[i];
+		const struct operation *op = slot->op;
+		if (!op || (op->marks & OP_SEEN) || (draining_only && !op->group->draining))
+			continue;
+		if (count < stuck_max)
+			stuck[count] = (struct ctx_stuck){
+				.op = op_public((struct operation *)op),
+				.ctx_id = (uint64_t)op->group->table_generation << 32 | op->group->table_slot,
+				.opcode = op->opcode,
+				.fd = op->sqe.fd,
+				.age_ns = now_ns > slot->since_ns ? now_ns - slot->since_ns : 0,
+			};
+		count++;
+	}
+	return count;
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "memory.h"
+#include "ring.h"
+#include "thread.h"
+
+#define GROUPS_FIRST 16u
+
+static unsigned bucket(const struct ctx_ring *ring, const struct ctx_context *ctx)
+{
+	/* Fibonacci hashing: addresses of contexts are multiples of 16. */
+	return (unsigned)(((uintptr_t)ctx >> 4) * 0x9e3779b97f4a7c15ull >> 32) & ring->group_mask;
+}
+
+/* More buckets when there are as many groups; without memory the chains get longer. */
+static void grow(struct ctx_ring *ring)
+{
+	unsigned count = ring->groups ? (ring->group_mask + 1) * 2 : GROUPS_FIRST;
+	struct group **old = ring->groups;
+	unsigned old_count = old ? ring->group_mask + 1 : 0;
+	struct group **groups = memory_allocate(count * sizeof(struct group *));
+
+	if (!groups)
+		return;
+	memset(groups, 0, count * sizeof(struct group *));
+	ring->groups = groups;
+	ring->group_mask = count - 1;
+	for (unsigned i = 0; i < old_count; i++) {
+		for (struct group *group = old[i], *next; group; group = next) {
+			next = group->hash_next;
+			struct group **head = &groups[bucket(ring, group->watch.ctx)];
+			group->hash_next = *head;
+			*head = group;
+		}
+	}
+	memory_release(old);
+}
+
+/* On the owner's thread: what became of the context since the group was last looked at. */
+static void review(struct group *group)
+{
+	if (context_error(group->watch.ctx))
+		group_doom(group);
+	if (context_orphaned(group->watch.ctx))
+		group->released = true;
+	if (!group->held && group->released && list_empty(&group->link))
+		list_append(&group->ring->emptied, &group->link);
+}
+
+static void deliver_letter(struct letter *letter)
+{
+	review(container_of(letter, struct group, letter));
+}
+
+static bool on_owner_thread(const struct ctx_ring *ring)
+{
+	return ring->owner_tid == thread_self()->tid;
+}
+
+/* Under the context's lock. */
+static void told_done(struct watch *watch, struct sweep *sweep)
+{
+	struct group *group = container_of(watch, struct group, watch);
+	struct ctx_ring *ring = group->ring;
+
+	if (ring->fork_count != thread_fork_count)
+		return; /* a forked child ended its copy: the ring is the parent's */
+	if (!on_owner_thread(ring)) {
+		mailbox_post(ring->mailbox, &group->letter, sweep);
+		return;
+	}
+	group_doom(group);
+	if (!ring->dispatching && !ring->batch_queued) {
+		ring->batch_queued = true;
+		sweep_defer(sweep, &ring->batch_later);
+	}
+}
+
+/* Under the context's lock: the group cannot be freed here. No hurry, so nobody is woken. */
+static void told_released(struct watch *watch)
+{
+	struct group *group = container_of(watch, struct group, watch);
+
+	if (group->ring->fork_count != thread_fork_count)
+		return;
+	if (on_owner_thread(group->ring))
+		review(group);
+	else
+		mailbox_post(group->ring->mailbox, &group->letter, NULL);
+}
+
+const struct watch_ops group_watch_ops = {.done = told_done, .released = told_released};
+
+static void fire_deadline(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
+{
+	struct group *group = container_of(timer, struct group, deadline);
+	uint64_t deadline_ns = context_deadline(group->watch.ctx);
+
+	if (deadline_ns <= now_ns)
+		context_expire(group->watch.ctx, now_ns);
+	else if (deadline_ns != CTX_FOREVER) /* it was moved */
+		ring_timer_set(ring, timer, deadline_ns);
+}
+
+static struct group *group_new(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error)
+{
+	struct group *group = memory_allocate(sizeof(*group));
+
+	if (!group) {
+		*ret_error = -ENOMEM;
+		return NULL;
+	}
+	*group = (struct group){.ring = ring, .letter.deliver = deliver_letter, .deadline.fire = fire_deadline};
+	list_init(&group->pending);
+	list_init(&group->cancelling);
+	list_init(&group->link);
+	list_init(&group->letter.link);
+	int error = context_watch(ctx, &group->watch, &group_watch_ops);
+	if (error) {
+		memory_release(group);
+		*ret_error = error < 0 ? error : -error;
+		return NULL;
+	}
+	context_table_id(ctx, &group->table_slot, &group->table_generation);
+	return group;
+}
+
+struct group *group_get(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error)
+{
+	struct group *group = ring->last_group;
+	int error = context_error(ctx);
+
+	if (__builtin_expect(error || ring->closing, 0)) {
+		*ret_error = error ? -error : -ECANCELED;
+		return NULL;
+	}
+	if (group && group->watch.ctx == ctx)
+		return group;
+	if (ring->group_count >= (ring->groups ? ring->group_mask + 1 : 0))
+		grow(ring);
+	if (!ring->groups) {
+		*ret_error = -ENOMEM;
+		return NULL;
+	}
+	struct group **head = &ring->groups[bucket(ring, ctx)];
+	for (group = *head; group && group->watch.ctx != ctx; group = group->hash_next)
+		;
+	if (!group) {
+		group = group_new(ring, ctx, ret_error);
+		if (!group)
+			return NULL;
+		group->hash_next = *head;
+		*head = group;
+		ring->group_count++;
+	}
+	ring->last_group = group;
+	return group;
+}
+
+void group_doom(struct group *group)
+{
+	if (group->ended)
+		return;
+	group->ended = true;
+	list_remove(&group->link);
+	list_append(&group->ring->doomed, &group->link);
+}
+
+void group_leave(struct group *group)
+{
+	if (--group->held)
+		return;
+	ring_timer_stop(group->ring, &group->deadline);
+	if ((group->ended || group->released) && list_empty(&group->link))
+		list_append(&group->ring->emptied, &group->link);
+}
+
+static void group_free(struct group *group)
+{
+	struct ctx_ring *ring = group->ring;
+	struct group **place = &ring->groups[bucket(ring, group->watch.ctx)];
+
+	while (*place != group)
+		place = &(*place)->hash_next;
+	*place = group->hash_next;
+	ring->group_count--;
+	if (ring->last_group == group)
+		ring->last_group = NULL;
+	list_remove(&group->link);
+	ring_timer_stop(ring, &group->deadline);
+	/* From here on nobody posts the letter; then none can be left in the mailbox. */
+	context_unwatch(&group->watch);
+	mailbox_retract(ring->mailbox, &group->letter);
+	memory_release(group);
+}
+
+void groups_sweep(struct ctx_ring *ring)
+{
+	while (!list_empty(&ring->emptied)) {
+		struct group *group = container_of(ring->emptied.next, struct group, link);
+		list_remove(&group->link);
+		if (!group->held)
+			group_free(group);
+	}
+}
+
+void groups_each(struct ctx_ring *ring, void (*visit)(struct group *group, void *data), void *data)
+{
+	for (unsigned i = 0; ring->groups && i <= ring->group_mask; i++)
+		for (struct group *group = ring->groups[i], *next; group; group = next) {
+			next = group->hash_next;
+			visit(group, data);
+		}
+}
+
+static void free_one(struct group *group, void *data)
+{
+	(void)data;
+	group_free(group);
+}
+
+void groups_free(struct ctx_ring *ring)
+{
+	groups_each(ring, free_one, NULL);
+	memory_release(ring->groups);
+}

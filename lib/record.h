@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* Writing the record of an operation in the context table: plain stores, in an order that readers can check. */
+#ifndef CTX_RECORD_H
+#define CTX_RECORD_H
+
+#include "ring.h"
+
+static inline void record_operation(const struct ctx_ring *ring, const struct operation *op, uint64_t now_ns,
+				    unsigned flags)
+{
+	struct slot *slot = &ring->slots[op->slot];
+	struct ctx_table_operation *record = slot->record;
+
+	slot->since_ns = now_ns;
+	if (!record)
+		return;
+	uint32_t seq = record->seq;
+	__atomic_store_n(&record->seq, seq + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	record->context_slot = op->group->table_slot;
+	record->context_generation = op->group->table_generation;
+	record->fd = op->sqe.fd;
+	record->opcode = op->opcode;
+	record->ring = (uint16_t)ring->table_slot;
+	record->since_ns = now_ns;
+	__atomic_store_n(&record->flags, (uint8_t)flags, __ATOMIC_RELAXED);
+	__atomic_store_n(&record->seq, seq + 2, __ATOMIC_RELEASE);
+}
+
+static inline void record_add_flag(const struct ctx_ring *ring, const struct operation *op, unsigned flag)
+{
+	struct ctx_table_operation *record = ring->slots[op->slot].record;
+
+	if (record)
+		__atomic_store_n(&record->flags, (uint8_t)(record->flags | flag), __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening, adopting and closing rings, and who owns them. */
+#include "ring.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "memory.h"
+#include "table.h"
+#include "thread.h"
+
+#define TAG_DEFAULT 0xc781u
+#define ENTRIES_MAX 32768u
+
+/* These work; what else there is changes the queues, who submits, or who completes: see ctxring(7). */
+#define SETUP_SUPPORTED                                                                                    \
+	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN |  \
+	 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)
+#define SETUP_PLAIN (IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP)
+
+static int check_options(const struct ctx_ring_options *options)
+{
+	const unsigned forms = CTX_RING_LINKED_TIMEOUTS | CTX_RING_ONE_TIMER;
+
+	if (!options)
+		return 0;
+	if ((options->flags & ~forms) || options->flags == forms || options->tag > 0xffff)
+		return -EINVAL;
+	return 0;
+}
+
+static void run_batch_later(struct deferred *deferred)
+{
+	struct ctx_ring *ring = container_of(deferred, struct ctx_ring, batch_later);
+
+	ring->batch_queued = false;
+	batch_run(ring);
+}
+
+static int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
+{
+	struct ctx_ring *ring = memory_allocate(sizeof(*ring));
+
+	if (!ring)
+		return -ENOMEM;
+	memset(ring, 0, sizeof(*ring));
+	if (options)
+		ring->options = *options;
+	ring->tag = (uint64_t)(ring->options.tag ? ring->options.tag : TAG_DEFAULT) << TAG_SHIFT;
+	ring->fork_count = thread_fork_count;
+	ring->armed_ns = CTX_FOREVER;
+	ring->epoll_fd = ring->ready_fd = -1;
+	ring->batch_later.run = run_batch_later;
+	list_init(&ring->staged);
+	list_init(&ring->waiting);
+	list_init(&ring->ready);
+	list_init(&ring->singles);
+	list_init(&ring->retries);
+	list_init(&ring->doomed);
+	list_init(&ring->emptied);
+	list_init(&ring->batches);
+	int error = mailbox_new(&ring->mailbox);
+	if (error) {
+		memory_release(ring);
+		return error;
+	}
+	*ret_ring = ring;
+	return 0;
+}
+
+/* What is known once there is an io_uring. */
+static int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
+{
+	/* liburing 2.3 and newer map entry n to slot n once and for all, which uring.h relies on. */
+	for (unsigned i = 0; uring->sq.array && i < uring->sq.ring_entries; i++)
+		if (uring->sq.array[i] != i)
+			return -ENOTSUP;
+	ring->uring = uring;
+	features_probe(uring, &ring->features);
+	ring->defer = uring->flags & IORING_SETUP_DEFER_TASKRUN;
+	ring->lazy = ring->defer || (uring->flags & IORING_SETUP_COOP_TASKRUN);
+	ring->linked_always = ring->options.flags & CTX_RING_LINKED_TIMEOUTS;
+	ring->linked = ring->linked_always || !(ring->defer || (ring->options.flags & CTX_RING_ONE_TIMER));
+	if (table_ring_new(&ring->table_slot) < 0)
+		return 0;
+	struct ctx_table_ring *record = ring->record = table_ring(ring->table_slot);
+	record->fd = uring->ring_fd;
+	record->setup_flags = uring->flags & ~IORING_SETUP_R_DISABLED;
+	record->adopted = ring->adopted;
+	record->owner_tid = ring->owner_tid;
+	record->sq_entries = uring->sq.ring_entries;
+	record->cq_entries = uring->cq.ring_entries;
+	record->opened_ns = clock_coarse_ns();
+	__atomic_store_n(&record->state, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* Gives everything back but the io_uring. */
+static void ring_free(struct ctx_ring *ring)
+{
+	bool forked = ring->fork_count != thread_fork_count;
+	struct letter *letter;
+
+	groups_free(ring);
+	mailbox_close(ring->mailbox);
+	while (!forked && (letter = mailbox_next(ring->mailbox)))
+		letter->deliver(letter);
+	mailbox_unref(ring->mailbox);
+	/* A forked child does not have the table that the records are in. */
+	if (forked)
+		memory_release(ring->slots);
+	else
+		slots_free(ring);
+	if (!forked && ring->record)
+		table_ring_free(ring->table_slot);
+	op_timers_free(ring);
+	batches_free(ring);
+	memory_release(ring->spill.cqes);
+	memory_release(ring);
+}
+
+static int setup(unsigned entries, const struct ctx_ring_options *options, struct io_uring *uring)
+{
+	struct io_uring_params params = {.flags = options ? options->setup_flags : 0};
+
+	if (!features_allowed() && (params.flags & ~SETUP_PLAIN))
+		return -EINVAL;
+	if (options && options->cq_entries) {
+		params.flags |= IORING_SETUP_CQSIZE;
+		params.cq_entries = options->cq_entries;
+	}
+	/* Bound to the thread that enables it, not to the one that opens it. */
+	if (params.flags & IORING_SETUP_SINGLE_ISSUER)
+		params.flags |= IORING_SETUP_R_DISABLED;
+	if (features_allowed()) {
+		struct io_uring_params all = params;
+		all.flags |= IORING_SETUP_SUBMIT_ALL;
+		int error = sys_uring_setup(entries, uring, &all);
+		if (error != -EINVAL || (params.flags & IORING_SETUP_SUBMIT_ALL))
+			return error;
+	}
+	return sys_uring_setup(entries, uring, &params);
+}
+
+int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
+{
+	struct ctx_ring *ring;
+
+	if (!ret_ring || !entries || check_options(options))
+		return -EINVAL;
+	if (options && (options->setup_flags & ~SETUP_SUPPORTED))
+		return -ENOTSUP;
+	if (entries > ENTRIES_MAX && !(options && (options->setup_flags & IORING_SETUP_CLAMP)))
+		return -EINVAL;
+	int error = ring_new(options, &ring);
+	if (error)
+		return error;
+	error = setup(entries, options, &ring->own);
+	if (!error) {
+		ring->disabled = ring->own.flags & IORING_SETUP_R_DISABLED;
+		error = ring_attach(ring, &ring->own);
+		if (error)
+			io_uring_queue_exit(&ring->own);
+	}
+	if (error) {
+		ring_free(ring);
+		return error;
+	}
+	*ret_ring = ring;
+	return 0;
+}
+
+int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
+{
+	struct ctx_ring *ring;
+
+	if (!uring || !ret_ring || check_options(options))
+		return -EINVAL;
+	if ((uring->flags & ~SETUP_SUPPORTED & ~IORING_SETUP_ATTACH_WQ))
+		return -ENOTSUP;
+	int error = ring_new(options, &ring);
+	if (error)
+		return error;
+	ring->adopted = true;
+	ring->owner_tid = thread_self()->tid;
+	error = ring_attach(ring, uring);
+	if (error) {
+		ring_free(ring);
+		return error;
+	}
+	ring_arm_wake(ring); /* goes with the program's first submit */
+	*ret_ring = ring;
+	return 0;
+}
+
+static int claim(struct ctx_ring *ring, uint32_t tid)
+{
+	uint32_t nobody = 0;
+
+	if (!ring)
+		return -EINVAL;
+	if (ring->fork_count != thread_fork_count ||
+	    !__atomic_compare_exchange_n(&ring->owner_tid, &nobody, tid, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return -EPERM;
+	if (ring->disabled) {
+		int error = sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+		if (error < 0) {
+			__atomic_store_n(&ring->owner_tid, 0, __ATOMIC_RELEASE);
+			return error;
+		}
+		ring->disabled = false;
+	}
+	if (ring->record)
+		ring->record->owner_tid = tid;
+	return 0;
+}
+
+int ring_check(struct ctx_ring *ring)
+{
+	uint32_t tid = thread_self()->tid;
+
+	if (__builtin_expect(ring && __atomic_load_n(&ring->owner_tid, __ATOMIC_RELAXED) == tid &&
+				     ring->fork_count == thread_fork_count, 1))
+		return 0;
+	return claim(ring, tid);
+}
+
+struct mailbox *ring_mailbox(struct ctx_ring *ring)
+{
+	return ring->mailbox;
+}
+
+struct io_uring *ctx_ring_uring(struct ctx_ring *ring)
+{
+	return ring ? ring->uring : NULL;
+}
+
+/* A ring whose owner thread has ended belongs to whoever closes it. */
+static int check_closer(struct ctx_ring *ring)
+{
+	int error = ring_check(ring);
+
+	if (error != -EPERM)
+		return error;
+	uint32_t owner = __atomic_load_n(&ring->owner_tid, __ATOMIC_ACQUIRE);
+	if (syscall(SYS_tgkill, getpid(), owner, 0) == 0 || errno != ESRCH)
+		return -EPERM;
+	__atomic_store_n(&ring->owner_tid, thread_self()->tid, __ATOMIC_RELEASE);
+	ring->orphaned = true;
+	return 0;
+}
+
+static void doom(struct group *group, void *data)
+{
+	(void)data;
+	group_doom(group);
+}
+
+/* Takes our poll and timeouts out of a ring that lives on. */
+static void withdraw_internal(struct ctx_ring *ring)
+{
+	static const enum internal_slot which[] = {INTERNAL_WAKE, INTERNAL_TIMER};
+
+	for (;;) {
+		complete_extract(ring);
+		bool pending[] = {ring->wake_armed, ring->armed_count != 0};
+		if (!pending[0] && !pending[1])
+			return;
+		for (unsigned i = 0; i < 2; i++) {
+			struct io_uring_sqe *sqe = pending[i] ? ring_internal_sqe(ring) : NULL;
+			if (!sqe)
+				continue;
+			io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_INTERNAL, which[i], 0), 0);
+			sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
+		}
+		if (ring_wait(ring, CTX_FOREVER) < 0)
+			return;
+	}
+}
+
+/*
+ * The kernel completed or cancelled all requests of the owner thread when that ended,
+ * but with SINGLE_ISSUER nobody else may enter to see it: what has no completion by now has none.
+ */
+static void abandon(struct ctx_ring *ring)
+{
+	ring->dispatching = true;
+	ring_deliver(ring);
+	for (uint32_t i = 1; i < ring->slot_count; i++) {
+		struct operation *op = ring->slots[i].op;
+		if (!op)
+			continue;
+		struct io_uring_cqe cqe = {
+			.user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation), .res = -ECANCELED};
+		complete_note(ring, &cqe, &op);
+		complete_deliver(ring, op, &cqe, NULL);
+	}
+	ring_deliver(ring);
+	ring->dispatching = false;
+}
+
+/* Delivers until nothing is left, or time is over. */
+static int close_deliver(struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	uint64_t deadline_ns = clock_after_ns(timeout_ns == CTX_FOREVER ? 0 : clock_now_ns(), timeout_ns);
+
+	while (ring->live) {
+		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
+		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns;
+		if (ring->adopted) {
+			complete_extract(ring);
+			if (list_empty(&ring->ready) && ring->spill.head == ring->spill.tail && now_ns < deadline_ns)
+				ring_wait(ring, left_ns);
+			complete_extract(ring);
+		}
+		ring_turn(ring, now_ns < deadline_ns ? left_ns : 0);
+		if (ring->live && now_ns >= deadline_ns)
+			return -ETIMEDOUT;
+	}
+	return 0;
+}
+
+int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
+		   unsigned *ret_stuck)
+{
+	if (!ring)
+		return 0;
+	if (stuck_max && !stuck)
+		return -EINVAL;
+	if (ret_stuck)
+		*ret_stuck = 0;
+	if (ring->fork_count == thread_fork_count) {
+		int error = check_closer(ring);
+		if (error)
+			return error;
+		if (ring->dispatching)
+			return -EBUSY;
+		ring->closing = true;
+		groups_each(ring, doom, NULL);
+		if (ring->orphaned && (ring->uring->flags & IORING_SETUP_SINGLE_ISSUER)) {
+			stage_refuse_dead(ring, NULL);
+			abandon(ring);
+		}
+		batch_run(ring);
+		stage_refuse_dead(ring, NULL);
+		error = close_deliver(ring, timeout_ns);
+		if (error) {
+			unsigned count = ring_stuck(ring, false, stuck, stuck_max);
+			if (ret_stuck)
+				*ret_stuck = count;
+			return error;
+		}
+		if (ring->adopted)
+			withdraw_internal(ring);
+	}
+	ring_forget_fd(ring);
+	if (!ring->adopted)
+		io_uring_queue_exit(&ring->own);
+	ring_free(ring);
+	return 0;
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the caller's SQE to the kernel's queue. Operations are staged in their own
+ * memory, so that preparing one never fails and one that is cancelled before submit never
+ * reaches the kernel. What goes together is a unit: an operation, or a chain.
+ *
+ * IOSQE_IO_DRAIN is done here and not given to the kernel, for two reasons: behind a draining
+ * request no cancel reaches anything, and a ring that has used
+ * IOSQE_CQE_SKIP_SUCCESS, as our cancels do, is refused draining (io_uring_enter(2)).
+ */
+#include <string.h>
+
+#include "record.h"
+#include "ring.h"
+
+/* Linked timeouts fire in the order that the kernel is slowest at: beyond this many the batch is better. */
+#define LINKED_GROUP_MAX 1024u
+
+struct unit {
+	struct operation *first, *last;
+	unsigned operations;
+	unsigned entries; /* with linked timeouts */
+	bool drain;
+	bool refused; /* one of them is, or its context is done */
+};
+
+static struct operation *staged_next(struct operation *op)
+{
+	return container_of(op->link.next, struct operation, link);
+}
+
+static bool follows(const struct operation *op)
+{
+	return op->sqe.flags & URING_CHAIN_FLAGS;
+}
+
+/* Should the deadline of its context be in the kernel too? */
+static bool wants_linked_deadline(const struct ctx_ring *ring, const struct operation *op)
+{
+	const struct group *group = op->group;
+
+	return ring->linked && group && context_deadline(group->watch.ctx) != CTX_FOREVER &&
+	       !(group->watch.ctx->flags & NODE_MOVABLE) && !op_never_waits(op->sqe.opcode) &&
+	       (ring->linked_always || group->in_kernel < LINKED_GROUP_MAX);
+}
+
+/* A linked timeout of the program's own right behind it leaves no room for ours. */
+static bool wants_timeout(const struct ctx_ring *ring, const struct operation *op, const struct operation *next)
+{
+	if (next && next->sqe.opcode == IORING_OP_LINK_TIMEOUT)
+		return false;
+	return (op->marks & OP_HAS_TIMEOUT) || wants_linked_deadline(ring, op);
+}
+
+static bool op_refused(const struct operation *op)
+{
+	return !op->group || op->group->ring->closing || context_error(op->group->watch.ctx);
+}
+
+/* The unit at the head of list. */
+static void unit_read(const struct ctx_ring *ring, const struct list *list, struct operation *first,
+		      struct unit *ret_unit)
+{
+	struct unit unit = {.first = first};
+
+	for (struct operation *op = first;; op = staged_next(op)) {
+		bool chained = follows(op) && op->link.next != list;
+		unit.last = op;
+		unit.operations++;
+		unit.entries += wants_timeout(ring, op, chained ? staged_next(op) : NULL) ? 2 : 1;
+		unit.drain |= (op->sqe.flags & IOSQE_IO_DRAIN) != 0;
+		unit.refused |= op_refused(op);
+		if (!chained)
+			break;
+	}
+	*ret_unit = unit;
+}
+
+/* Refused ones keep their own error; those that only were in their company are cancelled. */
+static void unit_refuse(struct ctx_ring *ring, const struct unit *unit, int error, struct batch *batch)
+{
+	struct operation *op = unit->first, *next;
+
+	for (unsigned i = 0; i < unit->operations; i++, op = next) {
+		next = staged_next(op);
+		int res = error ? error : -ECANCELED;
+		enum ctx_op_end end = error && error != -ECANCELED ? CTX_OP_FINISHED : CTX_OP_CANCELLED;
+		if (!op->group) {
+			res = op->res;
+			end = (enum ctx_op_end)op->end;
+		} else if (op_refused(op)) {
+			res = -ECANCELED;
+			end = complete_end(op->group);
+		}
+		if (batch) {
+			batch->record.operations++;
+			batch->record.unsent++;
+			batch->record.cancelled++;
+		}
+		complete_ready(ring, op, res, end);
+	}
+}
+
+static void refuse_dead(struct ctx_ring *ring, struct list *list, struct batch *batch)
+{
+	struct list *link = list->next;
+
+	while (link != list) {
+		struct unit unit;
+		unit_read(ring, list, container_of(link, struct operation, link), &unit);
+		link = unit.last->link.next;
+		if (unit.refused)
+			unit_refuse(ring, &unit, 0, batch);
+	}
+}
+
+void stage_refuse_dead(struct ctx_ring *ring, struct batch *batch)
+{
+	refuse_dead(ring, &ring->waiting, batch);
+	refuse_dead(ring, &ring->staged, batch);
+}
+
+static bool refuse_containing(struct ctx_ring *ring, struct list *list, const struct operation *op)
+{
+	struct list *link = list->next;
+
+	while (link != list) {
+		struct unit unit;
+		bool inside = false;
+		unit_read(ring, list, container_of(link, struct operation, link), &unit);
+		for (struct operation *member = unit.first;; member = staged_next(member)) {
+			inside |= member == op;
+			if (member == unit.last)
+				break;
+		}
+		link = unit.last->link.next;
+		if (inside) {
+			unit_refuse(ring, &unit, 0, NULL);
+			return true;
+		}
+	}
+	return false;
+}
+
+void stage_refuse(struct ctx_ring *ring, struct operation *op)
+{
+	if (!refuse_containing(ring, &ring->waiting, op))
+		refuse_containing(ring, &ring->staged, op);
+}
+
+struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
+				      struct ctx_op *public_op)
+{
+	struct operation *op = op_from_public(public_op);
+	int error = 0;
+
+	if (!ring || !ctx || !op || op->magic != OP_MAGIC || op->phase != OP_IDLE || ring_check(ring) < 0)
+		return NULL;
+	memset(&op->sqe, 0, sizeof(op->sqe));
+	op->marks = 0;
+	op->attempts = 0;
+	op->batch = NULL;
+	op->chain_prev = op->chain_next = NULL;
+	op->timeout_ns = CTX_FOREVER;
+	op->timer = NULL;
+	op->group = group_get(ring, ctx, &error);
+	if (op->group) {
+		op->group->held++;
+	} else {
+		op->res = error == -ETIME ? -ECANCELED : error;
+		op->end = error == -ETIME ? CTX_OP_DEADLINE :
+			  error == -ECANCELED ? CTX_OP_CANCELLED : CTX_OP_FINISHED;
+	}
+	op->phase = OP_STAGED;
+	ring->live++;
+	list_append(&ring->staged, &op->link);
+	return &op->sqe;
+}
+
+/* Puts the linked timeout of op behind it: its own, its context's deadline, or the earlier of both. */
+static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned chain_flags, bool deadline)
+{
+	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
+	uint64_t deadline_ns = deadline ? context_deadline(op->group->watch.ctx) : CTX_FOREVER;
+	unsigned flags = IORING_TIMEOUT_ABS;
+	bool own = op->marks & OP_HAS_TIMEOUT;
+
+	if (own) {
+		/* Counted from submit, and so in time that the timer behind it can share. */
+		uint64_t own_ns = op->timeout_ns;
+		own = own_ns <= deadline_ns;
+		deadline_ns = own ? own_ns : deadline_ns;
+	}
+	op->timeout_ns = deadline_ns;
+	op_mark(op, OP_TIMED | (own ? OP_TIMED_OWN : 0));
+	op->timeout.tv_sec = (long long)(deadline_ns / NS_PER_SECOND);
+	op->timeout.tv_nsec = (long long)(deadline_ns % NS_PER_SECOND);
+	io_uring_prep_link_timeout(sqe, &op->timeout, flags);
+	sqe->flags = (uint8_t)(chain_flags | (ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0));
+	sqe->user_data = ring_user_data(ring, KIND_TIMEOUT, op->slot, op->generation);
+}
+
+static void emit(struct ctx_ring *ring, struct operation *op, struct operation *next, uint64_t now_ns)
+{
+	struct group *group = op->group;
+	unsigned chain_flags = next ? op->sqe.flags & URING_CHAIN_FLAGS : 0;
+	bool timed = wants_timeout(ring, op, next), deadline = wants_linked_deadline(ring, op);
+	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
+
+	op->opcode = op->sqe.opcode;
+	memcpy(sqe, &op->sqe, sizeof(*sqe));
+	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
+	sqe->flags = (uint8_t)((op->sqe.flags &
+				~(URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS)) |
+			       chain_flags);
+	if (timed) {
+		/* The flag of the operation decides what an early end does to the chain; the timeout repeats it to go on. */
+		if (!chain_flags)
+			sqe->flags |= IOSQE_IO_LINK;
+		emit_timeout(ring, op, chain_flags, deadline);
+	}
+	if (!(timed && deadline) && context_deadline(group->watch.ctx) != CTX_FOREVER &&
+	    !op_never_waits(op->opcode) && !heap_contains(&group->deadline.node))
+		ring_timer_set(ring, &group->deadline, context_deadline(group->watch.ctx));
+
+	op->phase = OP_KERNEL;
+	op->order = ++ring->order;
+	list_remove(&op->link);
+	list_insert(&group->pending, &op->link);
+	group->in_kernel++;
+	ring->in_kernel++;
+	record_operation(ring, op, now_ns,
+			 CTX_TABLE_OP_IN_FLIGHT | (timed ? CTX_TABLE_OP_TIMED : 0) |
+				 (op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0));
+}
+
+/* Takes what a unit needs before anything of it is emitted. */
+static int unit_reserve(struct ctx_ring *ring, const struct unit *unit)
+{
+	struct operation *op = unit->first;
+	unsigned taken = 0;
+	int error = 0;
+
+	for (; taken < unit->operations; taken++, op = staged_next(op)) {
+		error = slot_take(ring, op);
+		if (error)
+			break;
+		if (!(op->marks & OP_HAS_TIMEOUT))
+			continue;
+		op->timeout_ns = clock_after_ns(clock_now_ns(), op->timeout_ns);
+		error = op_timer_start(ring, op, op->timeout_ns);
+		if (error) {
+			slot_release(ring, op);
+			break;
+		}
+	}
+	if (!error)
+		return 0;
+	for (op = unit->first; taken--; op = staged_next(op)) {
+		if (op->timer)
+			op_timer_stop(ring, op);
+		slot_release(ring, op);
+	}
+	return error;
+}
+
+static void unit_emit(struct ctx_ring *ring, const struct unit *unit, uint64_t now_ns)
+{
+	struct operation *op = unit->first, *previous = NULL;
+
+	if (unit->drain)
+		ring->barrier = unit->last;
+	for (unsigned i = 0; i < unit->operations; i++) {
+		struct operation *next = op == unit->last ? NULL : staged_next(op);
+		op->chain_prev = previous;
+		op->chain_next = next;
+		emit(ring, op, next, now_ns);
+		previous = op;
+		op = next;
+	}
+}
+
+/* Makes room for the unit. 0, or why the kernel takes nothing now. */
+static int unit_room(struct ctx_ring *ring, const struct unit *unit)
+{
+	if (uring_space(ring->uring) >= unit->entries)
+		return 0;
+	int sent = ring_flush(ring);
+	if (sent < 0)
+		return sent;
+	return uring_space(ring->uring) >= unit->entries ? 0 : -EAGAIN;
+}
+
+void stage_submit(struct ctx_ring *ring)
+{
+	list_splice(&ring->waiting, &ring->staged);
+}
+
+int stage_push(struct ctx_ring *ring)
+{
+	uint64_t now_ns = 0;
+	int pushed = 0;
+
+	if (ring->adopted && uring_chain_open(ring->uring))
+		return list_empty(&ring->waiting) ? 0 : -EBUSY;
+	while (!list_empty(&ring->waiting) && !ring->barrier) {
+		struct unit unit;
+		unit_read(ring, &ring->waiting, container_of(ring->waiting.next, struct operation, link), &unit);
+		if (unit.refused || unit.entries > ring->uring->sq.ring_entries) {
+			unit_refuse(ring, &unit, unit.refused ? 0 : -E2BIG, NULL);
+			continue;
+		}
+		if (unit.drain && ring->in_kernel)
+			break;
+		int error = unit_room(ring, &unit);
+		if (error)
+			return pushed ? pushed : error;
+		error = unit_reserve(ring, &unit);
+		if (error) {
+			unit_refuse(ring, &unit, error, NULL);
+			continue;
+		}
+		if (!now_ns)
+			now_ns = clock_coarse_ns();
+		unit_emit(ring, &unit, now_ns);
+		pushed += (int)unit.operations;
+	}
+	ring_timers_arm(ring);
+	return pushed;
+}
+
+int ctx_ring_submit(struct ctx_ring *ring)
+{
+	int error = ring_check(ring);
+
+	if (error)
+		return error;
+	batch_singles(ring);
+	stage_submit(ring);
+	int pushed = stage_push(ring);
+	int sent = ring_flush(ring);
+	if (!ring->dispatching)
+		batch_run(ring); /* one that an open chain held up */
+	ring_notify(ring);
+	if (pushed < 0)
+		return pushed;
+	return sent < 0 && sent != -EBUSY ? sent : pushed;
+}
