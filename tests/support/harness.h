@@ -90,6 +90,9 @@ bool test_until(bool (*condition)(void *data), void *data);
 /* A seed for random tests, from CTX_TEST_SEED or the clock; printed, so that a failure can be repeated. */
 unsigned test_seed(void);
 
+/* count, or a tenth of it where a sanitizer makes everything slow. */
+unsigned test_scaled(unsigned count);
+
 /* Runs function in a forked child; returns its exit status, or 256 plus the signal that killed it. */
 int test_in_child(int (*function)(void *data), void *data);
 
