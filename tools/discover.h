@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Finding context tables: in the processes of this machine, or in a core file.
+ *
+ * A survey is what was found at one moment: sources, each a table with its
+ * process, and what could not be read, with the reason.
+ */
+#ifndef TOOL_DISCOVER_H
+#define TOOL_DISCOVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "descriptors.h"
+#include "reader.h"
+#include "sites.h"
+
+struct source {
+	pid_t pid; /* as this process sees it */
+	uid_t uid;
+	char name[64]; /* of the command; raw bytes */
+	bool is_core;
+	uint64_t inode; /* of the table, 0 in a core */
+	uint64_t now_ns; /* in the clock of the table */
+	struct snapshot snapshot;
+	struct sites sites;
+	struct descriptors descriptors;
+};
+
+struct unreadable {
+	pid_t pid;
+	char name[64];
+	char reason[READER_REASON_SIZE + 160];
+	bool missing; /* not there, as opposed to closed to us */
+	uint64_t inode;
+};
+
+struct survey {
+	struct source *sources;
+	size_t source_count;
+	struct unreadable *unreadables;
+	size_t unreadable_count;
+	unsigned strangers; /* processes of other users whose maps are closed to us */
+};
+
+/* All processes, or the pid_count ones of pids. 0, -ENOMEM, or the error of opening /proc. */
+int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_survey);
+
+/* One core file. What is wrong with it is in the survey; 0 or -ENOMEM. */
+int survey_core(const char *path, struct survey *ret_survey);
+
+/* Adds an empty entry; NULL without memory. For those that fill a survey. */
+struct source *survey_add_source(struct survey *survey);
+int survey_add_unreadable(struct survey *survey, const struct unreadable *unreadable);
+
+void survey_release(struct survey *survey);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A survey as JSON. The list of contexts is flat, each with the id of its parent: a nested form
+ * would be as deep as the tree, and deeper than what most JSON readers take.
+ */
+#include "json.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "format.h"
+#include "names.h"
+#include "select.h"
+
+/* jansson's integers are signed; what a hostile table may hold beyond is clamped. */
+static json_t *number(uint64_t value)
+{
+	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
+}
+
+static json_t *text_or_null(const char *text)
+{
+	return text[0] ? json_string(text) : json_null();
+}
+
+static json_t *escaped(const char *text)
+{
+	char buffer[ESCAPED_SIZE];
+
+	return json_string(escape(text, buffer, sizeof(buffer)));
+}
+
+static json_t *context_reference(const struct source *source, uint32_t index)
+{
+	char id[ID_SIZE];
+
+	if (index == READER_NONE)
+		return json_null();
+	return json_string(format_id(source, &source->snapshot.contexts[index], id));
+}
+
+static json_t *site_json(const struct source *source, uint64_t site)
+{
+	char text[320];
+
+	return site ? json_string(site_text(&source->sites, site, text, sizeof(text))) : json_null();
+}
+
+static json_t *cause_json(const struct source *source, const struct reader_context *context)
+{
+	const struct reader_context *origin = origin_of(source, context);
+	const struct ctx_table_cause *own;
+	char name[32];
+	json_t *cause;
+	int error;
+
+	if (context->record.state & CTX_TABLE_LIVE)
+		return json_null();
+	cause = json_object();
+	json_object_set_new(cause, "inherited", json_boolean(origin != context));
+	json_object_set_new(cause, "began_in", context_reference(source, context->origin));
+	if (!origin)
+		return cause;
+	own = origin->cause == READER_NONE ? NULL : &source->snapshot.causes[origin->cause];
+	error = own ? own->error : (int)(origin->record.state & CTX_TABLE_ERRNO);
+	json_object_set_new(cause, "kind", json_string(cause_kind_name(origin->record.cause_kind)));
+	json_object_set_new(cause, "code", json_integer(origin->record.cause_code));
+	json_object_set_new(cause, "error", json_string(errno_text(error, name, sizeof(name))));
+	json_object_set_new(cause, "text", own && own->text[0] ? escaped(own->text) : json_null());
+	json_object_set_new(cause, "tid", number(origin->record.done_tid));
+	json_object_set_new(cause, "site", site_json(source, origin->record.done_site));
+	json_object_set_new(cause, "time_ns", number(origin->record.done_ns));
+	json_object_set_new(cause, "ago_ns", number(age_ns(source, origin->record.done_ns)));
+	return cause;
+}
+
+static json_t *operation_json(struct source *source, const struct reader_operation *operation)
+{
+	const struct ctx_table_operation *record = &operation->record;
+	char name[16];
+	json_t *object = json_object();
+	bool fixed = record->flags & CTX_TABLE_OP_FIXED_FILE;
+
+	json_object_set_new(object, "opcode", json_string(opcode_text(record->opcode, name, sizeof(name))));
+	json_object_set_new(object, "opcode_number", json_integer(record->opcode));
+	json_object_set_new(object, fixed ? "fixed_file" : "fd", json_integer(record->fd));
+	json_object_set_new(object, "target",
+			    text_or_null(fixed ? "" : descriptor_text(&source->descriptors, record->fd)));
+	json_object_set_new(object, "ring", json_integer(record->ring));
+	json_object_set_new(object, "since_ns", number(record->since_ns));
+	json_object_set_new(object, "age_ns", number(age_ns(source, record->since_ns)));
+	json_object_set_new(object, "cancelling", json_boolean(record->flags & CTX_TABLE_OP_CANCELLING));
+	json_object_set_new(object, "linked_timeout", json_boolean(record->flags & CTX_TABLE_OP_TIMED));
+	json_object_set_new(object, "multishot", json_boolean(record->flags & CTX_TABLE_OP_MULTISHOT));
+	json_object_set_new(object, "parked", json_boolean(record->flags & CTX_TABLE_OP_PARKED));
+	return object;
+}
+
+static json_t *context_json(struct source *source, const struct reader_context *context)
+{
+	const struct ctx_table_context *record = &context->record;
+	bool bounded = record->deadline_ns != UINT64_MAX;
+	uint64_t left = bounded && record->deadline_ns > source->now_ns ? record->deadline_ns - source->now_ns : 0;
+	json_t *object = json_object(), *operations = json_array();
+	char id[ID_SIZE];
+
+	json_object_set_new(object, "id", json_string(format_id(source, context, id)));
+	json_object_set_new(object, "parent", context_reference(source, context->parent));
+	json_object_set_new(object, "orphan", json_boolean(context->orphan));
+	json_object_set_new(object, "depth", json_integer(context->depth));
+	json_object_set_new(object, "label", escaped(record->label));
+	json_object_set_new(object, "kind", json_string(context_kind_name(record->kind)));
+	json_object_set_new(object, "state", json_string(state_name(record->state)));
+	json_object_set_new(object, "cause", cause_json(source, context));
+	json_object_set_new(object, "created_ns", number(record->created_ns));
+	json_object_set_new(object, "age_ns", number(age_ns(source, record->created_ns)));
+	json_object_set_new(object, "deadline_ns", bounded ? number(record->deadline_ns) : json_null());
+	json_object_set_new(object, "time_left_ns",
+			    bounded && record->state & CTX_TABLE_LIVE ? number(left) : json_null());
+	json_object_set_new(object, "creator_tid", json_integer(record->creator_tid));
+	json_object_set_new(object, "site", site_json(source, record->site));
+	for (uint32_t i = context->first_operation; i != READER_NONE; i = source->snapshot.operations[i].next)
+		json_array_append_new(operations, operation_json(source, &source->snapshot.operations[i]));
+	json_object_set_new(object, "operations", operations);
+	return object;
+}
+
+static json_t *batch_json(const struct source *source, const struct ctx_table_ring *record)
+{
+	json_t *object;
+	char id[ID_SIZE];
+
+	if (!record->batches)
+		return json_null();
+	object = json_object();
+	snprintf(id, sizeof(id), "%d:%" PRIu32 ".%" PRIu32, (int)source->pid, record->batch_context_slot,
+		 record->batch_context_generation);
+	json_object_set_new(object, "context", json_string(id));
+	json_object_set_new(object, "operations", json_integer(record->batch_operations));
+	json_object_set_new(object, "unsent", json_integer(record->batch_unsent));
+	json_object_set_new(object, "timed", json_integer(record->batch_timed));
+	json_object_set_new(object, "sqes", json_integer(record->batch_sqes));
+	json_object_set_new(object, "enters", json_integer(record->batch_enters));
+	json_object_set_new(object, "cancelled", json_integer(record->batch_cancelled));
+	json_object_set_new(object, "finished", json_integer(record->batch_finished));
+	json_object_set_new(object, "submit_ns", number(record->batch_submit_ns));
+	json_object_set_new(object, "reap_ns", number(record->batch_reap_ns));
+	return object;
+}
+
+static json_t *ring_json(const struct source *source, const struct reader_ring *ring)
+{
+	const struct ctx_table_ring *record = &ring->record;
+	json_t *object = json_object();
+
+	json_object_set_new(object, "ring", json_integer(ring->slot));
+	json_object_set_new(object, "fd", json_integer(record->fd));
+	json_object_set_new(object, "owner_tid", json_integer(record->owner_tid));
+	json_object_set_new(object, "setup_flags", json_integer(record->setup_flags));
+	json_object_set_new(object, "adopted", json_boolean(record->adopted));
+	json_object_set_new(object, "sq_entries", json_integer(record->sq_entries));
+	json_object_set_new(object, "cq_entries", json_integer(record->cq_entries));
+	json_object_set_new(object, "operations", json_integer(ring->operation_count));
+	json_object_set_new(object, "batches", number(record->batches));
+	json_object_set_new(object, "last_batch", batch_json(source, record));
+	return object;
+}
+
+/* The process, with the one context or all. */
+static json_t *process_json(struct source *source, const struct reader_context *only)
+{
+	const struct snapshot *snapshot = &source->snapshot;
+	json_t *object = json_object(), *rings = json_array(), *contexts = json_array();
+
+	json_object_set_new(object, "pid", json_integer(source->pid));
+	json_object_set_new(object, "pid_inside", json_integer(snapshot->header.pid));
+	json_object_set_new(object, "name", escaped(source->name));
+	json_object_set_new(object, "uid", json_integer(source->uid));
+	json_object_set_new(object, "core", json_boolean(source->is_core));
+	json_object_set_new(object, "table_version", json_integer(snapshot->header.version));
+	json_object_set_new(object, "now_ns", number(source->now_ns));
+	json_object_set_new(object, "not_shown", json_integer(snapshot->torn));
+	for (uint32_t i = 0; i < snapshot->ring_count; i++)
+		json_array_append_new(rings, ring_json(source, &snapshot->rings[i]));
+	json_object_set_new(object, "rings", rings);
+	for (uint32_t i = 0; i < snapshot->context_count; i++) {
+		const struct reader_context *context = &snapshot->contexts[snapshot->preorder[i]];
+
+		if (!only || only == context)
+			json_array_append_new(contexts, context_json(source, context));
+	}
+	json_object_set_new(object, "contexts", contexts);
+	return object;
+}
+
+static json_t *unreadable_json(const struct survey *survey)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < survey->unreadable_count; i++) {
+		const struct unreadable *unreadable = &survey->unreadables[i];
+		json_t *object = json_object();
+
+		json_object_set_new(object, "pid", unreadable->pid ? json_integer(unreadable->pid) : json_null());
+		json_object_set_new(object, "name", escaped(unreadable->name));
+		json_object_set_new(object, "reason", json_string(unreadable->reason));
+		json_array_append_new(list, object);
+	}
+	return list;
+}
+
+int json_print(const struct view_options *options, const struct view *view, struct survey *survey)
+{
+	bool lines = options->watch || options->rounds || view->full_screen;
+	struct selection selection = {0};
+	json_t *document, *processes;
+	int code = EXIT_OK, failed;
+
+	if (options->id)
+		code = select_one(options->id, survey, &selection);
+	else if (!survey->source_count)
+		code = EXIT_NOTHING;
+	document = json_object();
+	processes = json_array();
+	for (size_t i = 0; i < survey->source_count; i++)
+		if (!options->id || selection.source == &survey->sources[i])
+			json_array_append_new(processes, process_json(&survey->sources[i], selection.context));
+	json_object_set_new(document, "processes", processes);
+	json_object_set_new(document, "unreadable", unreadable_json(survey));
+	failed = json_dumpf(document, stdout, lines ? JSON_COMPACT : JSON_INDENT(2));
+	putchar('\n');
+	json_decref(document);
+	if (failed) {
+		fprintf(stderr, "ctxtool: cannot write JSON, or no memory for it\n");
+		return EXIT_TROUBLE;
+	}
+	return code;
+}

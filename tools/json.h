@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TOOL_JSON_H
+#define TOOL_JSON_H
+
+#include "view.h"
+
+/*
+ * Prints the survey, or what options->id selects of it, as one JSON document: on one
+ * line when the view repeats, so that each line is a document. An exit code.
+ */
+int json_print(const struct view_options *options, const struct view *view, struct survey *survey);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* ctxtool ls: one line for each context. */
+#include <stdio.h>
+#include <string.h>
+
+#include "format.h"
+#include "names.h"
+#include "view.h"
+
+static const char help[] =
+	"Usage: ctxtool ls [OPTION...]\n"
+	"List the contexts of all processes, one line each, parents before children.\n"
+	"\n"
+	"  -o, --operations       list each operation in flight below its context too\n"
+	"  -p, --pid=PID          only this process; repeatable\n"
+	"  -c, --core=FILE        read the core file of a dead process instead\n"
+	"  -j, --json             JSON, with everything that is known\n"
+	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
+	"  -n, --count=N          stop repeating after N times\n"
+	"  -h, --help             this text\n"
+	"\n"
+	"ID is PID:SLOT.GENERATION. OPS counts operations in flight.\n"
+	"Exit: 0 shown, 1 nothing found, 2 usage, 3 something could not be read, 4 trouble.\n";
+
+struct widths {
+	int id, label;
+};
+
+static void widen(int *width, const char *text)
+{
+	int needed = (int)text_width(text);
+
+	if (needed > *width)
+		*width = needed;
+}
+
+static struct widths measure(const struct survey *survey)
+{
+	struct widths widths = {.id = 2, .label = 5};
+	char id[ID_SIZE], label[ESCAPED_SIZE];
+
+	for (size_t i = 0; i < survey->source_count; i++) {
+		const struct source *source = &survey->sources[i];
+
+		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
+			const struct reader_context *context = &source->snapshot.contexts[j];
+
+			widen(&widths.id, format_id(source, context, id));
+			widen(&widths.label, escape(context->record.label, label, sizeof(label)));
+		}
+	}
+	if (widths.label > 32)
+		widths.label = 32;
+	return widths;
+}
+
+static void print_context(const struct source *source, const struct reader_context *context,
+			  const struct widths *widths)
+{
+	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], left[16], cause[TEXT_SIZE];
+	int pad;
+
+	format_id(source, context, id);
+	escape(context->record.label, label, sizeof(label));
+	if (!label[0])
+		strcpy(label, "-");
+	/* printf pads by bytes, a terminal by characters. */
+	pad = widths->label - (int)text_width(label);
+	printf("%-*s  %s%-9s%s  %8s  %8s  %5u  %s%*s  %s\n", widths->id, id,
+	       colour(state_colour(context->record.state)), state_name(context->record.state),
+	       colour(COLOUR_PLAIN), duration_text(age_ns(source, context->record.created_ns), age),
+	       format_time_left(source, context, left), context->operation_count, label, pad > 0 ? pad : 0, "",
+	       format_cause(source, context, false, cause));
+}
+
+static void print_operations(struct source *source, const struct reader_context *context)
+{
+	char text[TEXT_SIZE];
+
+	for (uint32_t i = context->first_operation; i != READER_NONE; i = source->snapshot.operations[i].next)
+		printf("    %s%s%s\n", colour(COLOUR_CYAN),
+		       format_operation(source, &source->snapshot.operations[i], text), colour(COLOUR_PLAIN));
+}
+
+static int print(const struct view_options *options, struct survey *survey)
+{
+	struct widths widths = measure(survey);
+	char losses[TEXT_SIZE];
+
+	printf("%s%-*s  %-9s  %8s  %8s  %5s  %-*s  %s%s\n", colour(COLOUR_BOLD), widths.id, "ID", "STATE", "AGE",
+	       "LEFT", "OPS", widths.label, "LABEL", "CAUSE", colour(COLOUR_PLAIN));
+	for (size_t i = 0; i < survey->source_count; i++) {
+		struct source *source = &survey->sources[i];
+
+		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
+			const struct reader_context *context =
+				&source->snapshot.contexts[source->snapshot.preorder[j]];
+
+			print_context(source, context, &widths);
+			if (options->operations)
+				print_operations(source, context);
+		}
+		if (*format_losses(source, losses))
+			fprintf(stderr, "ctxtool: process %d: %s\n", (int)source->pid, losses);
+	}
+	return EXIT_OK;
+}
+
+const struct view view_ls = {.name = "ls", .help = help, .print = print};

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* ctxtool: the table of sub-commands. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "ctxring.h"
+#include "doctor.h"
+#include "terminal.h"
+#include "view.h"
+
+struct command {
+	const char *name;
+	const char *summary;
+	const struct view *view; /* NULL: run does it */
+	int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+	{"ls", "list contexts, one line each", &view_ls, NULL},
+	{"tree", "show contexts as trees, with operations and rings", &view_tree, NULL},
+	{"show", "show all that is known of one context or process", &view_show, NULL},
+	{"top", "show the contexts with most in flight, refreshed", &view_top, NULL},
+	{"doctor", "say whether io_uring is usable here, and what to do", NULL, doctor_run},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static void print_help(FILE *to)
+{
+	fputs("Usage: ctxtool COMMAND [OPTION...]\n"
+	      "See the contexts of running processes, and the I/O in flight under each. It reads\n"
+	      "their tables without their help, so stopped, hung and crashed ones are seen too.\n"
+	      "\n", to);
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+	fputs("\n"
+	      "'ctxtool COMMAND --help' tells the options of a command; ctxtool(1) is the manual.\n"
+	      "A context's id is PID:SLOT.GENERATION, as ls prints it.\n"
+	      "Exit codes: 0 done; 1 nothing found (doctor: not usable); 2 usage;\n"
+	      "3 something could not be read, named on standard error; 4 no memory, or output failed.\n", to);
+}
+
+static int finish(int code)
+{
+	if ((fflush(stdout) || ferror(stdout)) && code != EXIT_TROUBLE) {
+		fprintf(stderr, "ctxtool: cannot write to standard output\n");
+		return EXIT_TROUBLE;
+	}
+	return code;
+}
+
+/* Each process found keeps one descriptor open for a while. */
+static void allow_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	terminal_init();
+	if (argc < 2) {
+		print_help(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+		print_help(stdout);
+		return finish(EXIT_OK);
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("ctxtool %d.%d\n", CTXRING_VERSION_MAJOR, CTXRING_VERSION_MINOR);
+		return finish(EXIT_OK);
+	}
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (strcmp(argv[1], commands[i].name) != 0)
+			continue;
+		if (!commands[i].view)
+			return finish(commands[i].run(argc - 1, argv + 1));
+		allow_descriptors();
+		return finish(view_run(commands[i].view, argc - 1, argv + 1));
+	}
+	fprintf(stderr, "ctxtool: no command '%s'. Try 'ctxtool --help'.\n", argv[1]);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "select.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "format.h"
+
+#define CANDIDATES_SHOWN 10
+
+/* Parses "PID:SLOT.GENERATION", "SLOT.GENERATION" or "PID"; parts that are absent are 0. */
+static bool parse_id(const char *text, uint32_t *pid, uint32_t *slot, uint32_t *generation)
+{
+	int end = -1;
+
+	*pid = *slot = *generation = 0;
+	if (strspn(text, "0123456789:.") != strlen(text))
+		return false;
+	if (sscanf(text, "%9" SCNu32 ":%10" SCNu32 ".%10" SCNu32 "%n", pid, slot, generation, &end) == 3 &&
+	    end > 0 && !text[end])
+		return true;
+	*pid = 0;
+	end = -1;
+	if (sscanf(text, "%10" SCNu32 ".%10" SCNu32 "%n", slot, generation, &end) == 2 && end > 0 && !text[end])
+		return true;
+	*slot = *generation = 0;
+	end = -1;
+	return sscanf(text, "%9" SCNu32 "%n", pid, &end) == 1 && end > 0 && !text[end];
+}
+
+static int select_by_id(const char *operand, struct survey *survey, uint32_t pid, uint32_t slot,
+			uint32_t generation, struct selection *selection)
+{
+	uint32_t other_generation = 0;
+
+	for (size_t i = 0; i < survey->source_count; i++) {
+		struct source *source = &survey->sources[i];
+
+		if (pid && source->pid != (pid_t)pid)
+			continue;
+		if (!slot) {
+			selection->source = source;
+			return EXIT_OK;
+		}
+		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
+			struct reader_context *context = &source->snapshot.contexts[j];
+
+			if (context->slot != slot)
+				continue;
+			if (context->record.generation != generation) {
+				other_generation = context->record.generation;
+				continue;
+			}
+			*selection = (struct selection){source, context};
+			return EXIT_OK;
+		}
+	}
+	fprintf(stderr, "ctxtool: %s: no such %s", operand, slot ? "context" : "process with a context table");
+	if (other_generation)
+		fprintf(stderr, "; it is gone, its slot is used again (generation %" PRIu32 ")", other_generation);
+	fputc('\n', stderr);
+	return EXIT_NOTHING;
+}
+
+static void show_candidate(const struct source *source, const struct reader_context *context, unsigned count)
+{
+	char id[ID_SIZE];
+
+	if (count <= CANDIDATES_SHOWN)
+		fprintf(stderr, "  %s\n", format_id(source, context, id));
+}
+
+static int select_by_label(const char *label, struct survey *survey, struct selection *selection)
+{
+	struct selection found = {0};
+	char escaped[ESCAPED_SIZE];
+	unsigned count = 0;
+
+	for (size_t i = 0; i < survey->source_count; i++) {
+		struct source *source = &survey->sources[i];
+
+		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
+			struct reader_context *context = &source->snapshot.contexts[j];
+
+			/* As it is, or as it is shown. */
+			if (strcmp(context->record.label, label) != 0 &&
+			    strcmp(escape(context->record.label, escaped, sizeof(escaped)), label) != 0)
+				continue;
+			if (++count == 2) {
+				fprintf(stderr, "ctxtool: several contexts have the label '%s'; give an id:\n", label);
+				show_candidate(found.source, found.context, 1);
+			}
+			if (count >= 2)
+				show_candidate(source, context, count);
+			else
+				found = (struct selection){source, context};
+		}
+	}
+	if (count == 1) {
+		*selection = found;
+		return EXIT_OK;
+	}
+	if (count == 0)
+		fprintf(stderr, "ctxtool: %s: no such context, by id or by label\n", label);
+	else if (count > CANDIDATES_SHOWN)
+		fprintf(stderr, "  and %u more\n", count - CANDIDATES_SHOWN);
+	return count ? EXIT_USAGE : EXIT_NOTHING;
+}
+
+int select_one(const char *operand, struct survey *survey, struct selection *ret_selection)
+{
+	uint32_t pid, slot, generation;
+
+	*ret_selection = (struct selection){0};
+	if (!parse_id(operand, &pid, &slot, &generation))
+		return select_by_label(operand, survey, ret_selection);
+	if (!pid && survey->source_count > 1) {
+		fprintf(stderr, "ctxtool: %s: which process? Give PID:%s, or --pid\n", operand, operand);
+		return EXIT_USAGE;
+	}
+	return select_by_id(operand, survey, pid, slot, generation, ret_selection);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+#include "sites.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "terminal.h"
+
+int sites_add(struct sites *sites, uint64_t start, uint64_t end, uint64_t file_offset, const char *path)
+{
+	struct site_range *larger;
+	char *copy;
+
+	if (end <= start)
+		return 0;
+	larger = realloc(sites->ranges, (sites->count + 1) * sizeof(*larger));
+	if (!larger)
+		return -ENOMEM;
+	sites->ranges = larger;
+	copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	sites->ranges[sites->count++] = (struct site_range){start, end, file_offset, copy};
+	return 0;
+}
+
+/* One line: "start-end perms offset dev inode   path", the path to the end of the line. */
+static int add_line(struct sites *sites, const char *line, size_t length)
+{
+	char path[4096];
+	uint64_t start, end, offset;
+	char mode[5];
+	int before_path = 0;
+	size_t path_length;
+
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %*s %n", &start, &end, mode, &offset,
+		   &before_path) != 4 || !before_path || (size_t)before_path >= length)
+		return 0;
+	/* Return addresses point into code. */
+	if (mode[2] != 'x' || line[before_path] != '/')
+		return 0;
+	path_length = length - (size_t)before_path;
+	if (path_length >= sizeof(path))
+		return 0;
+	memcpy(path, line + before_path, path_length);
+	path[path_length] = '\0';
+	return sites_add(sites, start, end, offset, path);
+}
+
+int sites_parse_maps(struct sites *sites, const char *maps)
+{
+	while (*maps) {
+		size_t length = strcspn(maps, "\n");
+		int result = add_line(sites, maps, length);
+
+		if (result)
+			return result;
+		maps += length + (maps[length] == '\n');
+	}
+	sites_sort(sites);
+	return 0;
+}
+
+static int compare_ranges(const void *left, const void *right)
+{
+	const struct site_range *a = left, *b = right;
+
+	return a->start < b->start ? -1 : a->start > b->start;
+}
+
+void sites_sort(struct sites *sites)
+{
+	if (sites->count)
+		qsort(sites->ranges, sites->count, sizeof(*sites->ranges), compare_ranges);
+}
+
+static const struct site_range *find_range(const struct sites *sites, uint64_t address)
+{
+	size_t low = 0, high = sites->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (sites->ranges[middle].end <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == sites->count || sites->ranges[low].start > address)
+		return NULL;
+	return &sites->ranges[low];
+}
+
+char *site_text(const struct sites *sites, uint64_t address, char *buffer, size_t size)
+{
+	const struct site_range *range = find_range(sites, address);
+	const char *name;
+	char escaped[256];
+
+	if (!range) {
+		snprintf(buffer, size, "0x%" PRIx64, address);
+		return buffer;
+	}
+	name = strrchr(range->path, '/');
+	escape(name ? name + 1 : range->path, escaped, sizeof(escaped));
+	snprintf(buffer, size, "%s+0x%" PRIx64, escaped, address - range->start + range->file_offset);
+	return buffer;
+}
+
+void sites_release(struct sites *sites)
+{
+	for (size_t i = 0; i < sites->count; i++)
+		free(sites->ranges[i].path);
+	free(sites->ranges);
+	*sites = (struct sites){0};
+}

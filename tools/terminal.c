@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+#include "terminal.h"
+
+#include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct terminal state;
+static volatile sig_atomic_t caught;
+static sigset_t mask_outside; /* signals while waiting; they are blocked at other times */
+static struct termios saved_mode;
+static bool mode_saved, on_screen;
+
+void terminal_init(void)
+{
+	const char *no_color = getenv("NO_COLOR");
+	const char *type = getenv("TERM");
+
+	setlocale(LC_CTYPE, "");
+	state.is_tty = isatty(STDOUT_FILENO) == 1;
+	state.colours = state.is_tty && !(no_color && *no_color) && type && strcmp(type, "dumb") != 0;
+	state.lines = state.is_tty && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+}
+
+const struct terminal *terminal(void)
+{
+	return &state;
+}
+
+void terminal_size(unsigned *ret_columns, unsigned *ret_rows)
+{
+	struct winsize size;
+
+	*ret_columns = 80;
+	*ret_rows = 24;
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col && size.ws_row) {
+		*ret_columns = size.ws_col;
+		*ret_rows = size.ws_row;
+	}
+}
+
+const char *colour(enum colour colour)
+{
+	static const char *const sequences[] = {
+		[COLOUR_PLAIN] = "\033[0m",  [COLOUR_BOLD] = "\033[1m",	   [COLOUR_DIM] = "\033[2m",
+		[COLOUR_RED] = "\033[31m",   [COLOUR_GREEN] = "\033[32m",  [COLOUR_YELLOW] = "\033[33m",
+		[COLOUR_CYAN] = "\033[36m",
+	};
+
+	return state.colours ? sequences[colour] : "";
+}
+
+/* Length of the UTF-8 character at text, 0 when it is none that may be shown. */
+static size_t character_length(const unsigned char *text)
+{
+	size_t length = text[0] < 0x80 ? 1 : text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+	uint32_t code = length == 1 ? text[0] : (uint32_t)(text[0] & (0x7f >> length));
+	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+
+	if (text[0] >= 0x80 && (text[0] < 0xc2 || text[0] > 0xf4))
+		return 0;
+	for (size_t i = 1; i < length; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (text[i] & 0x3f);
+	}
+	if (code < smallest[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+		return 0;
+	/* C0, DEL and C1 control terminals; the bidirectional overrides reorder a line. */
+	if (code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x202a && code <= 0x202e) ||
+	    (code >= 0x2066 && code <= 0x2069) || code == 0x2028 || code == 0x2029)
+		return 0;
+	return length;
+}
+
+char *escape(const char *text, char *buffer, size_t size)
+{
+	const unsigned char *in = (const unsigned char *)text;
+	size_t at = 0;
+
+	while (*in) {
+		size_t length = character_length(in);
+
+		if (at + (length ? length : 4) >= size)
+			break;
+		if (length) {
+			memcpy(buffer + at, in, length);
+			at += length;
+			in += length;
+		} else {
+			snprintf(buffer + at, 5, "\\x%02x", *in++);
+			at += 4;
+		}
+	}
+	buffer[at] = '\0';
+	return buffer;
+}
+
+char *duration_text(uint64_t time_ns, char buffer[16])
+{
+	uint64_t seconds = time_ns / 1000000000u;
+
+	if (time_ns < 1000)
+		snprintf(buffer, 16, "%uns", (unsigned)time_ns);
+	else if (time_ns < 1000000)
+		snprintf(buffer, 16, "%uus", (unsigned)(time_ns / 1000));
+	else if (seconds == 0)
+		snprintf(buffer, 16, "%ums", (unsigned)(time_ns / 1000000));
+	else if (seconds < 60)
+		snprintf(buffer, 16, "%u.%03us", (unsigned)seconds, (unsigned)(time_ns / 1000000 % 1000));
+	else if (seconds < 3600)
+		snprintf(buffer, 16, "%um%02us", (unsigned)(seconds / 60), (unsigned)(seconds % 60));
+	else if (seconds < 86400)
+		snprintf(buffer, 16, "%uh%02um", (unsigned)(seconds / 3600), (unsigned)(seconds / 60 % 60));
+	else
+		snprintf(buffer, 16, "%ud%02uh", (unsigned)(seconds / 86400), (unsigned)(seconds / 3600 % 24));
+	return buffer;
+}
+
+size_t text_width(const char *text)
+{
+	size_t width = 0;
+
+	for (; *text; text++)
+		width += ((unsigned char)*text & 0xc0) != 0x80;
+	return width;
+}
+
+static void on_signal(int signo)
+{
+	caught = signo;
+}
+
+void terminal_catch(void)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP};
+	struct sigaction action = {.sa_handler = on_signal};
+	sigset_t blocked;
+
+	sigemptyset(&blocked);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		struct sigaction before;
+
+		/* A shell starts background jobs with SIGINT ignored, nohup with SIGHUP: leave that. */
+		if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+			continue;
+		if (signals[i] == SIGTSTP && !state.is_tty)
+			continue;
+		sigaction(signals[i], &action, NULL);
+		sigaddset(&blocked, signals[i]);
+	}
+	sigprocmask(SIG_BLOCK, &blocked, &mask_outside);
+}
+
+static void stop_here(void)
+{
+	bool screen = on_screen;
+
+	terminal_leave_screen();
+	raise(SIGSTOP);
+	if (screen)
+		terminal_enter_screen();
+}
+
+int terminal_pause(uint64_t time_ns, bool keys)
+{
+	struct pollfd input = {.fd = keys && mode_saved ? STDIN_FILENO : -1, .events = POLLIN};
+	struct timespec time = {.tv_sec = (time_t)(time_ns / 1000000000u), .tv_nsec = (long)(time_ns % 1000000000u)};
+	unsigned char key;
+	int ready;
+
+	caught = 0;
+	ready = ppoll(&input, 1, &time, &mask_outside);
+	if (caught == SIGTSTP) {
+		stop_here();
+		return 0;
+	}
+	if (caught)
+		return caught;
+	if (ready > 0 && read(STDIN_FILENO, &key, 1) == 1)
+		return -key;
+	/* Nobody is at the keyboard any more. */
+	return ready > 0 ? SIGHUP : 0;
+}
+
+void terminal_enter_screen(void)
+{
+	struct termios mode;
+
+	if (!state.is_tty || on_screen)
+		return;
+	if (isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &saved_mode) == 0) {
+		mode = saved_mode;
+		mode.c_lflag &= (tcflag_t)~(ICANON | ECHO);
+		mode.c_cc[VMIN] = 1;
+		mode.c_cc[VTIME] = 0;
+		mode_saved = tcsetattr(STDIN_FILENO, TCSADRAIN, &mode) == 0;
+	}
+	/* The other screen, without a cursor. */
+	fputs("\033[?1049h\033[?25l", stdout);
+	fflush(stdout);
+	on_screen = true;
+}
+
+void terminal_leave_screen(void)
+{
+	if (!on_screen)
+		return;
+	fputs("\033[0m\033[?25h\033[?1049l", stdout);
+	fflush(stdout);
+	if (mode_saved)
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &saved_mode);
+	mode_saved = false;
+	on_screen = false;
+}

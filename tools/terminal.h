@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* What depends on whether a person or a program reads: colours, lines, escaping, times as text. */
+#ifndef TOOL_TERMINAL_H
+#define TOOL_TERMINAL_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum colour {
+	COLOUR_PLAIN,
+	COLOUR_BOLD,
+	COLOUR_DIM,
+	COLOUR_RED,
+	COLOUR_GREEN,
+	COLOUR_YELLOW,
+	COLOUR_CYAN,
+};
+
+struct terminal {
+	bool is_tty;
+	bool colours;
+	bool lines; /* tree lines in UTF-8 */
+};
+
+/* Looks at standard output, NO_COLOR, TERM and the locale; call once, first. */
+void terminal_init(void);
+const struct terminal *terminal(void);
+
+/* Size of the window; 80 by 24 where it cannot be asked. */
+void terminal_size(unsigned *ret_columns, unsigned *ret_rows);
+
+/* The sequence that begins a colour, "" without colours; COLOUR_PLAIN ends it. */
+const char *colour(enum colour colour);
+
+/*
+ * Copies text so that it is harmless on a terminal and valid in JSON: control bytes
+ * and bytes that are not UTF-8 become \xNN. Cuts to size. Returns buffer.
+ */
+char *escape(const char *text, char *buffer, size_t size);
+/* Room that holds any escaped label or cause text. */
+#define ESCAPED_SIZE 640
+
+/* "1.234s", "12ms", "3m05s"; at most 15 characters. */
+char *duration_text(uint64_t time_ns, char buffer[16]);
+
+/* Bytes of text as columns of a terminal: UTF-8 continuation bytes take none. */
+size_t text_width(const char *text);
+
+/*
+ * Interruptions of a view that repeats. terminal_catch makes Ctrl-C, SIGTERM and SIGHUP
+ * a flag; terminal_pause sleeps, until then at most time_ns, and returns the
+ * signal that came, a key that was pressed (negative, when keys is set), or 0.
+ */
+void terminal_catch(void);
+int terminal_pause(uint64_t time_ns, bool keys);
+
+/* A full-screen view: enter and leave, which is also safe when not entered. */
+void terminal_enter_screen(void);
+void terminal_leave_screen(void);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* ctxtool tree: processes, their rings, and contexts below their parents with what is in flight. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "format.h"
+#include "names.h"
+#include "view.h"
+
+/* Deeper contexts are not indented further: a chain of 100,000 would print gigabytes of blanks. */
+#define INDENT_MAX 32
+
+static const char help[] =
+	"Usage: ctxtool tree [OPTION...]\n"
+	"Show the contexts of all processes as trees, with their operations in flight,\n"
+	"and the rings of each process with their last batch of cancels.\n"
+	"\n"
+	"  -p, --pid=PID          only this process; repeatable\n"
+	"  -c, --core=FILE        read the core file of a dead process instead\n"
+	"  -j, --json             JSON: a flat list in which each context names its parent\n"
+	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
+	"  -n, --count=N          stop repeating after N times\n"
+	"  -h, --help             this text\n"
+	"\n"
+	"Exit: 0 shown, 1 nothing found, 2 usage, 3 something could not be read, 4 trouble.\n";
+
+/* Which levels above the present line go on below it. */
+struct branches {
+	bool open[INDENT_MAX + 1];
+};
+
+static void print_indent(const struct branches *branches, uint32_t depth)
+{
+	uint32_t levels = depth < INDENT_MAX ? depth : INDENT_MAX;
+
+	for (uint32_t i = 0; i < levels; i++)
+		fputs(!terminal()->lines ? "  " : branches->open[i] ? "│ " : "  ", stdout);
+	if (depth > INDENT_MAX)
+		printf("[depth %" PRIu32 "] ", depth);
+}
+
+static void print_context(const struct source *source, const struct reader_context *context,
+			  const struct branches *branches)
+{
+	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], left[16], cause[TEXT_SIZE];
+
+	print_indent(branches, context->depth);
+	if (terminal()->lines)
+		fputs(context->next_sibling == READER_NONE ? "└─" : "├─", stdout);
+	printf("%s%s%s \"%s\" %s%s%s, %s old", colour(COLOUR_BOLD), format_id(source, context, id),
+	       colour(COLOUR_PLAIN), escape(context->record.label, label, sizeof(label)),
+	       colour(state_colour(context->record.state)), state_name(context->record.state),
+	       colour(COLOUR_PLAIN), duration_text(age_ns(source, context->record.created_ns), age));
+	format_time_left(source, context, left);
+	if (left[0] == 'd')
+		fputs(", due", stdout);
+	else if (left[0] != '-')
+		printf(", %s left", left);
+	if (!(context->record.state & CTX_TABLE_LIVE))
+		printf(": %s", format_cause(source, context, false, cause));
+	if (context->orphan)
+		printf("%s, its parent is gone%s", colour(COLOUR_DIM), colour(COLOUR_PLAIN));
+	putchar('\n');
+}
+
+static void print_operations(struct source *source, const struct reader_context *context,
+			     const struct branches *branches)
+{
+	char text[TEXT_SIZE];
+
+	for (uint32_t i = context->first_operation; i != READER_NONE; i = source->snapshot.operations[i].next) {
+		print_indent(branches, context->depth + 1);
+		fputs(terminal()->lines && context->first_child != READER_NONE ? "│ " : "  ", stdout);
+		printf("%s%s%s\n", colour(COLOUR_CYAN),
+		       format_operation(source, &source->snapshot.operations[i], text), colour(COLOUR_PLAIN));
+	}
+}
+
+static void print_source(struct source *source)
+{
+	struct branches branches = {0};
+	char text[TEXT_SIZE];
+
+	printf("%s%s%s\n", colour(COLOUR_BOLD), format_source(source, text), colour(COLOUR_PLAIN));
+	for (uint32_t i = 0; i < source->snapshot.ring_count; i++)
+		printf("%s  %s%s\n", colour(COLOUR_DIM), format_ring(source, &source->snapshot.rings[i], text),
+		       colour(COLOUR_PLAIN));
+	for (uint32_t i = 0; i < source->snapshot.context_count; i++) {
+		const struct reader_context *context = &source->snapshot.contexts[source->snapshot.preorder[i]];
+
+		print_context(source, context, &branches);
+		if (context->depth <= INDENT_MAX)
+			branches.open[context->depth] = context->next_sibling != READER_NONE;
+		print_operations(source, context, &branches);
+	}
+	if (*format_losses(source, text))
+		fprintf(stderr, "ctxtool: process %d: %s\n", (int)source->pid, text);
+}
+
+static int print(const struct view_options *options, struct survey *survey)
+{
+	(void)options;
+	for (size_t i = 0; i < survey->source_count; i++) {
+		if (i)
+			putchar('\n');
+		print_source(&survey->sources[i]);
+	}
+	return EXIT_OK;
+}
+
+const struct view view_tree = {.name = "tree", .help = help, .print = print};

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+#include "view.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format.h"
+#include "json.h"
+#include "terminal.h"
+
+#define INTERVAL_DEFAULT_NS 1000000000u
+
+static int bad_usage(const struct view *view, const char *what, const char *value)
+{
+	fprintf(stderr, "ctxtool %s: %s%s%s\nTry 'ctxtool %s --help'.\n", view->name, what, value ? ": " : "",
+		value ? value : "", view->name);
+	return EXIT_USAGE;
+}
+
+static int add_pid(struct view_options *options, const char *text)
+{
+	pid_t *larger;
+	char *end;
+	long pid;
+
+	errno = 0;
+	pid = strtol(text, &end, 10);
+	if (errno || end == text || *end || pid <= 0 || pid > INT32_MAX)
+		return -EINVAL;
+	larger = realloc(options->pids, (options->pid_count + 1) * sizeof(*larger));
+	if (!larger)
+		return -ENOMEM;
+	options->pids = larger;
+	for (size_t i = 0; i < options->pid_count; i++)
+		if (larger[i] == (pid_t)pid)
+			return 0;
+	larger[options->pid_count++] = (pid_t)pid;
+	return 0;
+}
+
+static int set_interval(struct view_options *options, const char *text)
+{
+	double seconds;
+	char *end;
+
+	options->watch = true;
+	if (!text)
+		return 0;
+	seconds = strtod(text, &end);
+	/* Written so that a NaN is refused too. */
+	if (end == text || *end || !(seconds >= 0.01 && seconds <= 86400))
+		return -EINVAL;
+	options->interval_ns = (uint64_t)(seconds * 1e9);
+	return 0;
+}
+
+static int set_rounds(struct view_options *options, const char *text)
+{
+	unsigned long rounds;
+	char *end;
+
+	errno = 0;
+	rounds = strtoul(text, &end, 10);
+	if (errno || end == text || *end || rounds == 0 || rounds > 1000000000 || text[0] == '-')
+		return -EINVAL;
+	options->rounds = (unsigned)rounds;
+	return 0;
+}
+
+/* What a letter of getopt asks for. -1: go on; else the exit code. */
+static int take_option(const struct view *view, struct view_options *options, int letter)
+{
+	int result;
+
+	switch (letter) {
+	case 'p':
+		result = add_pid(options, optarg);
+		if (result == -ENOMEM)
+			return EXIT_TROUBLE;
+		return result ? bad_usage(view, "not a process id", optarg) : -1;
+	case 'c':
+		options->core = optarg;
+		return -1;
+	case 'j':
+		options->json = true;
+		return -1;
+	case 'w':
+		return set_interval(options, optarg) ? bad_usage(view, "not an interval of 0.01 to 86400 s", optarg)
+						     : -1;
+	case 'n':
+		return set_rounds(options, optarg) ? bad_usage(view, "not a count", optarg) : -1;
+	case 'o':
+		options->operations = true;
+		return -1;
+	case 'h':
+		fputs(view->help, stdout);
+		return EXIT_OK;
+	default:
+		fprintf(stderr, "Try 'ctxtool %s --help'.\n", view->name);
+		return EXIT_USAGE;
+	}
+}
+
+static int check_options(const struct view *view, struct view_options *options, int argc, char **argv)
+{
+	if (view->takes_id && optind >= argc)
+		return bad_usage(view, "which one? Give an id (PID:SLOT.GENERATION), a PID or a label", NULL);
+	if (view->takes_id)
+		options->id = argv[optind++];
+	if (optind < argc)
+		return bad_usage(view, "too many operands", argv[optind]);
+	if (options->core && options->pid_count)
+		return bad_usage(view, "--core and --pid exclude each other", NULL);
+	if (options->core && (options->watch || view->full_screen))
+		return bad_usage(view, "a core file does not change: it cannot be watched", NULL);
+	return -1;
+}
+
+static int parse(const struct view *view, struct view_options *options, int argc, char **argv)
+{
+	static const struct option known[] = {
+		{"pid", required_argument, NULL, 'p'},	 {"core", required_argument, NULL, 'c'},
+		{"json", no_argument, NULL, 'j'},	 {"watch", optional_argument, NULL, 'w'},
+		{"count", required_argument, NULL, 'n'}, {"operations", no_argument, NULL, 'o'},
+		{"help", no_argument, NULL, 'h'},	 {NULL, 0, NULL, 0},
+	};
+	char program[32];
+	int letter;
+
+	/* getopt names the program in its messages. */
+	snprintf(program, sizeof(program), "ctxtool %s", view->name);
+	argv[0] = program;
+	options->interval_ns = INTERVAL_DEFAULT_NS;
+	optind = 1;
+	while ((letter = getopt_long(argc, argv, "p:c:jw::n:oh", known, NULL)) != -1) {
+		int result = take_option(view, options, letter);
+
+		if (result >= 0)
+			return result;
+	}
+	return check_options(view, options, argc, argv);
+}
+
+/* Names what could not be read on standard error. The exit code that this alone would give. */
+static int complain(const struct view_options *options, const struct survey *survey)
+{
+	int code = EXIT_OK;
+
+	for (size_t i = 0; i < survey->unreadable_count; i++) {
+		const struct unreadable *unreadable = &survey->unreadables[i];
+		char name[256];
+
+		escape(unreadable->name, name, sizeof(name));
+		if (options->core)
+			fprintf(stderr, "ctxtool: %s: %s\n", options->core, unreadable->reason);
+		else
+			fprintf(stderr, "ctxtool: process %d%s%s: %s\n", (int)unreadable->pid, name[0] ? " " : "", name,
+				unreadable->reason);
+		if (!unreadable->missing)
+			code = EXIT_PARTLY;
+		else if (code == EXIT_OK)
+			code = EXIT_NOTHING;
+	}
+	return code;
+}
+
+static int nothing_found(const struct survey *survey)
+{
+	if (survey->unreadable_count)
+		return EXIT_NOTHING;
+	fprintf(stderr, "ctxtool: no process with a context table here\n");
+	if (survey->strangers)
+		fprintf(stderr, "ctxtool: %u processes of other users cannot be looked at: try as root\n",
+			survey->strangers);
+	return EXIT_NOTHING;
+}
+
+/* One round: survey, complaints, output. */
+static int look(const struct view *view, const struct view_options *options, bool clear)
+{
+	struct survey survey;
+	int code, complaint, result;
+
+	result = options->core ? survey_core(options->core, &survey)
+			       : survey_processes(options->pids, options->pid_count, &survey);
+	if (result) {
+		fprintf(stderr, "ctxtool: cannot look for processes: %s%s\n", strerror(-result),
+			result == -ENOENT ? " (is /proc mounted?)" : "");
+		return EXIT_TROUBLE;
+	}
+	/* Home, and each line clears what was behind it: no flicker. */
+	if (clear)
+		fputs("\033[H\033[J", stdout);
+	complaint = clear && view->full_screen ? EXIT_OK : complain(options, &survey);
+	if (options->json)
+		code = json_print(options, view, &survey);
+	else if (!survey.source_count && !view->full_screen)
+		code = nothing_found(&survey);
+	else
+		code = view->print(options, &survey);
+	survey_release(&survey);
+	if (fflush(stdout) || ferror(stdout)) {
+		terminal_leave_screen();
+		fprintf(stderr, "ctxtool: cannot write: %s\n", strerror(errno));
+		return EXIT_TROUBLE;
+	}
+	/* The worse of the two; a missing one beside others is worth a code as well. */
+	return code > complaint ? code : complaint;
+}
+
+static int repeat(const struct view *view, const struct view_options *options)
+{
+	bool clear = terminal()->is_tty && !options->json;
+	int code = EXIT_OK;
+
+	terminal_catch();
+	if (view->full_screen && clear)
+		terminal_enter_screen();
+	for (unsigned round = 1;; round++) {
+		int event;
+
+		code = look(view, options, clear);
+		if (code == EXIT_TROUBLE || round == options->rounds)
+			break;
+		event = terminal_pause(options->interval_ns, view->full_screen);
+		if (event > 0 || event == -'q' || event == -'Q')
+			break;
+		if (!clear && !options->json)
+			putchar('\n');
+	}
+	terminal_leave_screen();
+	return code;
+}
+
+int view_run(const struct view *view, int argc, char **argv)
+{
+	struct view_options options = {0};
+	int code = parse(view, &options, argc, argv);
+
+	if (code < 0) {
+		if (options.watch || options.rounds || view->full_screen)
+			code = repeat(view, &options);
+		else
+			code = look(view, &options, false);
+	}
+	free(options.pids);
+	return code;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the sub-commands that look at tables share: their options, the survey,
+ * and repeating it.
+ */
+#ifndef TOOL_VIEW_H
+#define TOOL_VIEW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "discover.h"
+
+/* Exit codes; ctxtool(1) and --help say them too. */
+enum exit_code {
+	EXIT_OK = 0,
+	EXIT_NOTHING = 1, /* nothing found; doctor: not usable */
+	EXIT_USAGE = 2,
+	EXIT_PARTLY = 3, /* something could not be read */
+	EXIT_TROUBLE = 4, /* no memory, or the output cannot be written */
+};
+
+struct view_options {
+	pid_t *pids;
+	size_t pid_count;
+	const char *core;
+	const char *id; /* the operand, of those that take one */
+	bool json;
+	bool watch;
+	bool operations; /* ls: each operation too */
+	uint64_t interval_ns;
+	unsigned rounds; /* stop after so many, 0: do not */
+};
+
+struct view {
+	const char *name;
+	const char *help;
+	bool takes_id;
+	bool full_screen; /* repeats without --watch, on its own screen */
+	/* Prints what was found; an exit code. */
+	int (*print)(const struct view_options *options, struct survey *survey);
+};
+
+/* Parses the options of view, surveys, prints, and repeats if asked to. Returns the exit code. */
+int view_run(const struct view *view, int argc, char **argv);
+
+extern const struct view view_ls, view_tree, view_show, view_top;
+
+#endif
