@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cancelling what is pending, per operation: from ctx_cancel, or by hand from the
+ * first cancel SQE, to the last completion dispatched. Making the operations pend is
+ * not measured.
+ */
+#include "load.h"
+#include "ours.h"
+#include "raw.h"
+
+#include <dirent.h>
+
+/* One side of a comparison. */
+struct side {
+	struct load load;
+	bool raw;
+	enum raw_way way;
+};
+
+/* Waits until this process has count threads more than base, but not for ever. */
+static unsigned thread_count(void)
+{
+	unsigned count = 0;
+	DIR *tasks = opendir("/proc/self/task");
+	if (!tasks)
+		bench_fail("/proc/self/task: %s", strerror(errno));
+	while (readdir(tasks))
+		count++;
+	closedir(tasks);
+	return count;
+}
+
+/* Operations that sleep in workers are all there only when as many workers are. */
+static void wait_for_workers(const struct load *load)
+{
+	uint64_t start_ns = bench_now_ns();
+	while (load->kind == LOAD_WORKER && thread_count() < load->pending + 3 &&
+	       bench_now_ns() - start_ns < 1000000000)
+		usleep(200);
+}
+
+static double run_ours(const struct load *load)
+{
+	struct ours ours;
+	struct ctx_context *idle;
+	uint64_t total_ns = 0;
+	bench_check(ctx_with_cancel(ctx_background(), "idle", &idle), "ctx_with_cancel");
+	ours_open(&ours, load_entries(load), load->setup_flags, 0, load->pending);
+	for (unsigned n = 0; n < load->repeats; n++) {
+		struct ctx_context *victims;
+		bench_check(ctx_with_cancel(ctx_background(), "victims", &victims), "ctx_with_cancel");
+		ours_fill(&ours, load, victims, idle);
+		wait_for_workers(load);
+		uint64_t start_ns = bench_now_ns();
+		ours_cancel(&ours, victims, load->victims);
+		total_ns += bench_now_ns() - start_ns;
+		ctx_unref(victims);
+	}
+	ctx_finish(idle);
+	ours_close(&ours);
+	return (double)total_ns / load->repeats / load->victims;
+}
+
+static double run_raw(const struct load *load, enum raw_way way)
+{
+	struct raw raw;
+	uint64_t total_ns = 0;
+	raw_open(&raw, load_entries(load), load->setup_flags, load->pending);
+	for (unsigned n = 0; n < load->repeats; n++) {
+		raw_fill(&raw, load, way);
+		wait_for_workers(load);
+		uint64_t start_ns = bench_now_ns();
+		raw_cancel(&raw, load, way);
+		total_ns += bench_now_ns() - start_ns;
+		if (load->victims < load->pending)
+			raw_clear(&raw, load);
+	}
+	raw_close(&raw);
+	return (double)total_ns / load->repeats / load->victims;
+}
+
+static double run_side(void *data)
+{
+	const struct side *side = data;
+	return side->raw ? run_raw(&side->load, side->way) : run_ours(&side->load);
+}
+
+/* ---- the worker that queued reads wait for */
+
+struct plug {
+	struct io_uring ring;
+	unsigned limits[2];
+};
+
+static void plug_set(struct plug *plug, unsigned workers)
+{
+	plug->limits[0] = workers;
+	plug->limits[1] = 0;
+	bench_check(io_uring_register_iowq_max_workers(&plug->ring, plug->limits), "io_uring_register_iowq_max_workers");
+}
+
+/* For queued reads: one worker, asleep. For operations asleep in workers: as many as it takes. */
+static void plug_open(struct plug *plug, const struct load *load)
+{
+	bench_check(io_uring_queue_init(8, &plug->ring, 0), "io_uring_queue_init");
+	plug_set(plug, load->kind == LOAD_QUEUED_READ ? 1 : load->pending + 8);
+	if (load->kind != LOAD_QUEUED_READ)
+		return;
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&plug->ring);
+	io_uring_prep_openat(sqe, AT_FDCWD, load_files.fifo, O_RDONLY | O_CLOEXEC, 0);
+	io_uring_sqe_set_data64(sqe, 1);
+	sqe->flags |= IOSQE_ASYNC;
+	bench_check(io_uring_submit(&plug->ring), "io_uring_submit");
+	uint64_t start_ns = bench_now_ns();
+	unsigned threads = thread_count();
+	while (thread_count() == threads && bench_now_ns() - start_ns < 100000000)
+		usleep(200);
+}
+
+static void plug_close(struct plug *plug, const struct load *load)
+{
+	struct io_uring_cqe *cqe;
+	if (load->kind == LOAD_QUEUED_READ) {
+		int writer = open(load_files.fifo, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		bench_check(io_uring_wait_cqe(&plug->ring, &cqe), "io_uring_wait_cqe");
+		if (cqe->res >= 0)
+			close(cqe->res);
+		close(writer);
+	}
+	io_uring_queue_exit(&plug->ring);
+}
+
+/* ---- comparisons */
+
+static const char *const kind_names[] = {"recv", "poll", "timeout", "queued file read", "open in worker"};
+static const char *const way_names[] = {"raw, submission order", "raw, one enter each", "raw ANY|ALL", "raw FD|ALL",
+					"raw shared user_data"};
+static const char *const victim_names[] = {"newest", "oldest", "random"};
+
+static unsigned repeats_for(unsigned pending)
+{
+	return pending >= 16384 ? 1 : pending >= 4096 ? 2 : pending >= 256 ? 24 : 100;
+}
+
+static unsigned turns_for(unsigned pending)
+{
+	if (bench.quick)
+		return pending >= 4096 ? 3 : 5;
+	return pending >= 4096 ? 7 : 11;
+}
+
+static const char *goal_of(const struct side *side)
+{
+	const struct load *load = &side->load;
+	if (load->kind != LOAD_RECV || load->victims < load->pending)
+		return NULL;
+	if (side->way == RAW_ANY)
+		return load->pending == 4096 ? "<= 0.1" : NULL;
+	if (side->way != RAW_BATCH)
+		return NULL;
+	return load->pending == 60000 ? "<= 0.3" : load->pending == 256 ? "<= 1.1" : NULL;
+}
+
+/* Ours against each of the ways, all taking turns. */
+static void compare(const char *name, struct load load, const enum raw_way *ways, unsigned way_count)
+{
+	struct side sides[6];
+	bench_side functions[6];
+	void *data[6];
+	struct bench_turns turns;
+	struct plug plug;
+	bool plugged = load.kind == LOAD_QUEUED_READ || load.kind == LOAD_WORKER;
+	if (!bench_wanted(name))
+		return;
+	for (unsigned i = 0; i <= way_count; i++) {
+		sides[i] = (struct side){.load = load, .raw = i, .way = i ? ways[i - 1] : RAW_BATCH};
+		sides[i].load.one_fd = i && sides[i].way == RAW_FD;
+		functions[i] = run_side;
+		data[i] = &sides[i];
+	}
+	if (plugged)
+		plug_open(&plug, &load);
+	bench_take_turns(&turns, turns_for(load.pending), way_count + 1, functions, data);
+	if (plugged)
+		plug_close(&plug, &load);
+	for (unsigned i = 1; i <= way_count; i++)
+		bench_report(name, bench_turns_median(&turns, 0), "ns/op", bench_turns_ratio(&turns, 0, i),
+			     way_names[sides[i].way], goal_of(&sides[i]));
+	for (unsigned i = 1; i <= way_count; i++)
+		if (sides[i].way != RAW_BATCH || !bench.quick)
+			bench_report(way_names[sides[i].way], bench_turns_median(&turns, i), "ns/op", NAN, name, NULL);
+}
+
+static const char *ring_name(unsigned setup_flags)
+{
+	return setup_flags == LOAD_RING_DEFER ? "defer" : "ordinary";
+}
+
+/* Everything pending is one group. */
+static void whole(enum load_kind kind, unsigned setup_flags, unsigned pending)
+{
+	static const enum raw_way all[] = {RAW_BATCH, RAW_ENTERS, RAW_ANY, RAW_FD, RAW_SHARED};
+	struct load load = {.kind = kind, .setup_flags = setup_flags, .pending = pending, .victims = pending,
+			    .repeats = repeats_for(pending)};
+	unsigned ways = kind == LOAD_RECV || kind == LOAD_POLL ? 5 : kind == LOAD_TIMEOUT ? 3 : 1;
+	char name[64];
+	if (pending > 4096 && ways > 2)
+		ways = 2; /* the others are quadratic */
+	if (bench.quick && (kind != LOAD_RECV || pending != 4096))
+		ways = 1;
+	if (kind == LOAD_WORKER)
+		load.repeats = 2;
+	snprintf(name, sizeof(name), "%s, %u pending, %s", kind_names[kind], pending, ring_name(setup_flags));
+	compare(name, load, all, ways);
+}
+
+/* 64 operations of one context among many of another. */
+static void few(enum load_kind kind, unsigned setup_flags, unsigned pending, enum load_victims which)
+{
+	static const enum raw_way ways[] = {RAW_BATCH};
+	struct load load = {.kind = kind, .setup_flags = setup_flags, .pending = pending, .victims = 64, .which = which,
+			    .repeats = 1};
+	char name[64];
+	snprintf(name, sizeof(name), "64 %s of %u %ss, %s", victim_names[which], pending, kind_names[kind],
+		 ring_name(setup_flags));
+	load_choose(&load);
+	compare(name, load, ways, 1);
+	free((void *)(uintptr_t)load.chosen);
+}
+
+/* How the cost of one receive grows from 256 pending to 60,000. */
+static void growth(unsigned setup_flags)
+{
+	struct side sides[2];
+	const bench_side functions[] = {run_side, run_side};
+	void *data[] = {&sides[0], &sides[1]};
+	struct bench_turns turns;
+	char name[64];
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned pending = i ? 256 : 60000;
+		sides[i] = (struct side){.load = {.kind = LOAD_RECV, .setup_flags = setup_flags, .pending = pending,
+						  .victims = pending, .repeats = i ? 60 : 1}};
+	}
+	snprintf(name, sizeof(name), "recv, from 256 to 60000 pending, %s", ring_name(setup_flags));
+	if (!bench_wanted(name))
+		return;
+	bench_take_turns(&turns, bench.quick ? 5 : 11, 2, functions, data);
+	bench_report(name, bench_turns_median(&turns, 0), "ns/op", bench_turns_ratio(&turns, 0, 1), "256 pending",
+		     "<= 2.0");
+}
+
+/* How many io_uring_enter(2) calls carry the cancels of a group, by the batch's own record. */
+static void enters(unsigned setup_flags, unsigned pending)
+{
+	struct load load = {.kind = LOAD_RECV, .setup_flags = setup_flags, .pending = pending, .victims = pending};
+	struct ours ours;
+	struct ctx_context *ctx;
+	struct ctx_batch batch;
+	char name[64];
+	snprintf(name, sizeof(name), "io_uring_enter calls, group of %u, %s", pending, ring_name(setup_flags));
+	if (!bench_wanted(name))
+		return;
+	bench_check(ctx_with_cancel(ctx_background(), NULL, &ctx), "ctx_with_cancel");
+	ours_open(&ours, load_entries(&load), setup_flags, 0, pending);
+	ours_fill(&ours, &load, ctx, ctx);
+	ours_cancel(&ours, ctx, pending);
+	bench_check(ctx_ring_last_batch(ours.ring, &batch), "ctx_ring_last_batch");
+	ctx_unref(ctx);
+	ours_close(&ours);
+	bench_report(name, batch.enters, "calls", NAN, NULL, pending <= 256 ? "<= 1" : NULL);
+}
+
+int main(int count, char **arguments)
+{
+	static const unsigned flags[] = {LOAD_RING_ORDINARY, LOAD_RING_DEFER};
+	static const unsigned pending[] = {16, 256, 4096, 60000};
+	bench_start("cancel", count, arguments);
+	load_open(LOAD_PAIRS_MAX);
+	for (unsigned r = 0; r < 2; r++) {
+		growth(flags[r]);
+		enters(flags[r], 256);
+		enters(flags[r], 4096);
+	}
+	for (unsigned kind = LOAD_RECV; kind <= LOAD_WORKER; kind++)
+		for (unsigned r = 0; r < 2; r++)
+			for (unsigned n = 0; n < 4; n++) {
+				if (kind >= LOAD_QUEUED_READ && pending[n] > (kind == LOAD_WORKER ? 256 : 4096))
+					continue;
+				if (bench.quick && kind != LOAD_RECV && (r == 0 || pending[n] < 256))
+					continue;
+				whole(kind, flags[r], pending[n]);
+			}
+	for (unsigned kind = LOAD_RECV; kind <= LOAD_TIMEOUT; kind++)
+		for (unsigned r = 0; r < 2; r++)
+			for (unsigned which = LOAD_NEWEST; which <= LOAD_RANDOM; which++)
+				for (unsigned n = bench.quick ? 3 : 2; n < 4; n++)
+					if (!bench.quick || (kind == LOAD_RECV && r == 1))
+						few(kind, flags[r], pending[n], which);
+	load_close();
+	return 0;
+}

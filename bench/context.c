@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* Contexts without I/O, beside Go's: make, end and release them, ask them, spread an end over a tree. */
+#include "bench.h"
+#include "ctxring.h"
+#include "peer.h"
+
+#include <pthread.h>
+
+#define TREE_CHILDREN 10000
+#define HOUR_NS 3600000000000u
+
+static struct peer peer;
+static struct ctx_context *top; /* the parent of everything, cancellable as in Go */
+
+static double per_operation(uint64_t start_ns, unsigned count)
+{
+	return (double)(bench_now_ns() - start_ns) / count;
+}
+
+static void make_and_end(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		struct ctx_context *ctx;
+		bench_check(ctx_with_cancel(top, NULL, &ctx), "ctx_with_cancel");
+		ctx_cancel(ctx);
+		ctx_unref(ctx);
+	}
+}
+
+static double run_cancel(unsigned count)
+{
+	uint64_t start_ns = bench_now_ns();
+	make_and_end(count);
+	return per_operation(start_ns, count);
+}
+
+static double run_label(unsigned count)
+{
+	uint64_t start_ns = bench_now_ns();
+	for (unsigned i = 0; i < count; i++) {
+		struct ctx_context *ctx;
+		bench_check(ctx_with_cancel(top, "request", &ctx), "ctx_with_cancel");
+		ctx_finish(ctx);
+	}
+	return per_operation(start_ns, count);
+}
+
+static double run_timeout(unsigned count)
+{
+	uint64_t start_ns = bench_now_ns();
+	for (unsigned i = 0; i < count; i++) {
+		struct ctx_context *ctx;
+		bench_check(ctx_with_timeout(top, HOUR_NS, NULL, &ctx), "ctx_with_timeout");
+		ctx_cancel(ctx);
+		ctx_unref(ctx);
+	}
+	return per_operation(start_ns, count);
+}
+
+/* Only the end of the parent is measured. */
+static double run_tree(unsigned count)
+{
+	struct ctx_context *parent, **children = bench_allocate(count, sizeof(*children));
+	bench_check(ctx_with_cancel(top, NULL, &parent), "ctx_with_cancel");
+	for (unsigned i = 0; i < count; i++)
+		bench_check(ctx_with_cancel(parent, NULL, &children[i]), "ctx_with_cancel");
+	uint64_t start_ns = bench_now_ns();
+	ctx_cancel(parent);
+	double result = per_operation(start_ns, count);
+	for (unsigned i = 0; i < count; i++)
+		ctx_unref(children[i]);
+	ctx_unref(parent);
+	free(children);
+	return result;
+}
+
+static double run_err(unsigned count)
+{
+	int sum = 0;
+	uint64_t start_ns = bench_now_ns();
+	for (unsigned i = 0; i < count; i++)
+		sum |= ctx_err(top);
+	double result = per_operation(start_ns, count);
+	if (sum)
+		bench_fail("the parent ended");
+	return result;
+}
+
+static double run_value(unsigned count, unsigned depth)
+{
+	static const struct ctx_key found = {.name = "found"}, other = {.name = "other"};
+	const struct ctx_context *chain[16];
+	void *value = NULL;
+	for (unsigned i = 0; i < depth; i++)
+		bench_check(ctx_with_value(i ? chain[i - 1] : top, i ? &other : &found, &value, NULL, &chain[i]),
+			    "ctx_with_value");
+	uint64_t start_ns = bench_now_ns();
+	for (unsigned i = 0; i < count; i++)
+		bench_check(ctx_value(chain[depth - 1], &found, &value), "ctx_value");
+	double result = per_operation(start_ns, count);
+	for (unsigned i = depth; i > 0; i--)
+		ctx_unref(chain[i - 1]);
+	return result;
+}
+
+static double run_value1(unsigned count)
+{
+	return run_value(count, 1);
+}
+
+static double run_value10(unsigned count)
+{
+	return run_value(count, 10);
+}
+
+static void *thread_main(void *count)
+{
+	make_and_end(*(unsigned *)count);
+	return NULL;
+}
+
+/* Two threads, half of the work each, all under one parent. */
+static double run_threads(unsigned count)
+{
+	pthread_t thread;
+	unsigned half = count / 2;
+	uint64_t start_ns = bench_now_ns();
+	if (pthread_create(&thread, NULL, thread_main, &half))
+		bench_fail("pthread_create");
+	make_and_end(half);
+	pthread_join(thread, NULL);
+	return per_operation(start_ns, count);
+}
+
+struct subject {
+	const char *name; /* of the case */
+	const char *peer; /* of the case on the other side */
+	double (*run)(unsigned count);
+	unsigned count;
+	const char *against, *goal;
+};
+
+static const struct subject subjects[] = {
+	{"child: create, cancel, release", "cancel", run_cancel, 200000, "Go WithCancel", "<= 0.3"},
+	{"child with label", "cancel", run_label, 200000, "Go WithCancel", NULL},
+	{"with timeout: create, cancel, release", "timeout", run_timeout, 200000, "Go WithTimeout", "<= 0.3"},
+	{"cancel a parent of 10000, per child", "tree", run_tree, TREE_CHILDREN, "Go, 10000 children", "<= 0.25"},
+	{"err", "err", run_err, 5000000, "Go Err", "<= 0.3"},
+	{"value, depth 1", "value1", run_value1, 1000000, "Go Value", NULL},
+	{"value, depth 10", "value10", run_value10, 500000, "Go Value", NULL},
+	{"two threads under one parent, per child", "threads", run_threads, 400000, "Go, two goroutines", NULL},
+};
+
+static double our_side(void *data)
+{
+	const struct subject *subject = data;
+	return subject->run(subject->count);
+}
+
+static double their_side(void *data)
+{
+	const struct subject *subject = data;
+	return peer_measure(&peer, subject->peer, subject->count);
+}
+
+static void measure(const struct subject *subject)
+{
+	struct bench_turns turns;
+	bool both = bench.peer;
+	const bench_side sides[] = {our_side, both ? their_side : NULL};
+	void *data[] = {(void *)(uintptr_t)subject, (void *)(uintptr_t)subject};
+	if (!bench_wanted(subject->name))
+		return;
+	bench_take_turns(&turns, bench.quick ? 7 : 21, 2, sides, data);
+	bench_report(subject->name, bench_turns_median(&turns, 0), "ns", both ? bench_turns_ratio(&turns, 0, 1) : NAN,
+		     both ? subject->against : NULL, both ? subject->goal : NULL);
+	if (both)
+		bench_report(subject->against, bench_turns_median(&turns, 1), "ns", NAN, NULL, NULL);
+}
+
+/* One thread against two: the ratio is of throughputs, so more is better. */
+static void measure_scaling(void)
+{
+	static const char name[] = "two threads: throughput of one thread times";
+	static const struct subject two = {.run = run_threads, .count = 400000};
+	static const struct subject one = {.run = run_cancel, .count = 400000};
+	struct bench_turns turns;
+	const bench_side sides[] = {our_side, our_side};
+	void *data[] = {(void *)(uintptr_t)&one, (void *)(uintptr_t)&two};
+	if (!bench_wanted(name))
+		return;
+	bench_take_turns(&turns, bench.quick ? 9 : 21, 2, sides, data);
+	bench_report(name, 1000 / bench_turns_median(&turns, 1), "M/s", bench_turns_ratio(&turns, 0, 1), "one thread",
+		     ">= 1.5");
+}
+
+int main(int count, char **arguments)
+{
+	bench_start("context", count, arguments);
+	if (bench.peer)
+		peer_start(&peer, bench.peer);
+	bench_check(ctx_with_cancel(ctx_background(), "bench", &top), "ctx_with_cancel");
+	for (size_t i = 0; i < sizeof(subjects) / sizeof(*subjects); i++)
+		measure(&subjects[i]);
+	measure_scaling();
+	ctx_finish(top);
+	if (bench.peer)
+		peer_stop(&peer);
+	return 0;
+}
