@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* Rings of both kinds, and operations that count their completions. */
+#ifndef TEST_RINGS_H
+#define TEST_RINGS_H
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "support/contexts.h"
+
+/* What the loop variable of a test over all kinds of rings stands for. */
+enum ring_kind { RING_ORDINARY, RING_DEFER, RING_KINDS };
+
+/* For tcase_add_loop_test. */
+#define ON_EACH_RING(test_case, test) tcase_add_loop_test(test_case, test, 0, RING_KINDS)
+
+/* Long enough for anything that must happen. */
+#define SOON (20 * NS_PER_SECOND)
+
+static inline unsigned setup_flags_of(int kind)
+{
+	return kind == RING_DEFER ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN : 0;
+}
+
+/* A ring of this kind; options may be NULL, of those given setup_flags is set here. */
+static inline struct ctx_ring *ring_with(int kind, unsigned entries, const struct ctx_ring_options *options)
+{
+	struct ctx_ring_options all = {0};
+	struct ctx_ring *ring = NULL;
+
+	if (options)
+		all = *options;
+	all.setup_flags |= setup_flags_of(kind);
+	/* There the library takes no setup flag but the oldest. */
+	if (kind == RING_DEFER && test_mode() == TEST_PLAIN)
+		_exit(0);
+	ck_assert_ok(ctx_ring_open(entries, &all, &ring));
+	ck_assert_ptr_nonnull(ring);
+	return ring;
+}
+
+static inline struct ctx_ring *ring_of(int kind)
+{
+	return ring_with(kind, 64, NULL);
+}
+
+static inline void ring_end(struct ctx_ring *ring)
+{
+	unsigned stuck = 0;
+
+	ck_assert_ok(ctx_ring_close(ring, SOON, NULL, 0, &stuck));
+	ck_assert_uint_eq(stuck, 0);
+}
+
+/* An operation and what came of it. */
+struct probe {
+	struct ctx_op op;
+	unsigned finals, mores;
+	struct ctx_completion last; /* the last of them */
+};
+
+static inline void probe_count(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	struct probe *probe = (struct probe *)op;
+
+	(void)ring;
+	probe->last = *completion;
+	if (completion->more)
+		probe->mores++;
+	else
+		probe->finals++;
+}
+
+static inline struct io_uring_sqe *probe_start(struct ctx_ring *ring, const struct ctx_context *ctx,
+					       struct probe *probe)
+{
+	memset(probe, 0, sizeof(*probe));
+	ctx_op_init(&probe->op, probe_count, 0);
+	struct io_uring_sqe *sqe = ctx_ring_get_sqe(ring, ctx, &probe->op);
+	ck_assert_ptr_nonnull(sqe);
+	return sqe;
+}
+
+static inline void probe_recv(struct ctx_ring *ring, const struct ctx_context *ctx, struct probe *probe, int fd,
+			      void *buffer, size_t size)
+{
+	io_uring_prep_recv(probe_start(ring, ctx, probe), fd, buffer, size, 0);
+}
+
+/* Dispatches until all of count probes have ended, each once. */
+static inline void await_probes(struct ctx_ring *ring, struct probe *probes, unsigned count)
+{
+	uint64_t end_ns = clock_now_ns() + SOON;
+
+	for (unsigned i = 0; i < count; i++)
+		while (!probes[i].finals) {
+			int delivered = ctx_ring_dispatch(ring, 100 * MILLISECOND);
+			if (delivered != -EINTR && delivered != -EBUSY && delivered != -EAGAIN)
+				ck_assert_int_ge(delivered, 0);
+			ck_assert_msg(clock_now_ns() < end_ns, "operation %u of %u never ended", i, count);
+		}
+	for (unsigned i = 0; i < count; i++)
+		ck_assert_uint_eq(probes[i].finals, 1);
+}
+
+static inline void ck_assert_probe(const struct probe *probe, int res, enum ctx_op_end end)
+{
+	ck_assert_uint_eq(probe->finals, 1);
+	ck_assert_int_eq(probe->last.res, res);
+	ck_assert_int_eq(probe->last.end, end);
+}
+
+struct pair {
+	int near, far;
+};
+
+static inline struct pair pair_new(void)
+{
+	int fds[2];
+
+	ck_assert_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
+	return (struct pair){fds[0], fds[1]};
+}
+
+static inline void pair_end(struct pair pair)
+{
+	close(pair.near);
+	close(pair.far);
+}
+
+static inline struct pair pipe_new(void)
+{
+	int fds[2];
+
+	ck_assert_ok(pipe2(fds, O_CLOEXEC));
+	return (struct pair){fds[0], fds[1]};
+}
+
+/* Burns a random while of up to turns loops; for races. */
+static inline void spin(unsigned *seed, unsigned turns)
+{
+	*seed = *seed * 1103515245u + 12345u;
+	for (volatile unsigned i = (*seed >> 8) % (turns + 1); i; i--)
+		;
+}
+
+#endif
