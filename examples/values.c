@@ -75,11 +75,12 @@ int main(void)
 {
 	CTX_AUTO_UNREF const struct ctx_context *traced = NULL, *ctx = NULL;
 	CTX_AUTO_FINISH struct ctx_context *request = NULL;
+	static char trace[] = "7f3a";
 	char *name = strdup("ada");
 
 	log_line(ctx_background(), "starts");
 	if (!name || ctx_with_cancel(ctx_background(), "request", &request) ||
-	    ctx_with_value(request, &trace_key, (char[]){ "7f3a" }, NULL, &traced) ||
+	    ctx_with_value(request, &trace_key, trace, NULL, &traced) ||
 	    ctx_with_value(traced, &user_key, name, NULL, &ctx)) {
 		fprintf(stderr, "values: no memory\n");
 		return EXIT_FAILURE;

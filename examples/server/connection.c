@@ -68,7 +68,9 @@ static int on_header_value_complete(llhttp_t *parser)
 {
 	struct incoming *in = &((struct connection *)parser->data)->in;
 
-	/* A number that cannot be is answered only after the request, when the client listens. */
+	/* The parser leaves blanks behind a value to us. */
+	in->value[strcspn(in->value, " \t")] = '\0';
+	/* Nonsense is answered only after the whole request, when the client listens. */
 	if (!strcasecmp(in->field, "X-Deadline-Ms") &&
 	    (!parse_number(in->value, DEADLINE_MS_MAX, &in->deadline_ms) || !in->deadline_ms))
 		in->refusal = 400;

@@ -1,0 +1,138 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: MIT
+#
+# What the scripts that run the examples share: starting programs, waiting for
+# what they say, and leaving nothing behind. Sourced by bash, from the top of the tree.
+#
+# Nothing here sleeps for a fixed time and hopes: each wait ends when what it waits
+# for is seen, or fails with its reason when its bound is over.
+
+bin=build/examples
+ctxtool=build/ctxtool
+work=$(mktemp -d "${TMPDIR:-/tmp}/ctxring.XXXXXX") || exit 1
+children=()
+# Seconds after which every wait gives up.
+: "${time_max:=28}"
+
+fail() {
+	echo "FAILED: $*" >&2
+	exit 1
+}
+
+# Ends only what start began, by pid; also on failure and Ctrl-C.
+cleanup() {
+	local pid
+	trap '' INT TERM
+	for pid in "${children[@]}"; do
+		kill -TERM "$pid" 2>/dev/null
+	done
+	for pid in "${children[@]}"; do
+		for _ in {1..100}; do
+			kill -0 "$pid" 2>/dev/null || break
+			sleep 0.02
+		done
+		kill -KILL "$pid" 2>/dev/null
+		wait "$pid" 2>/dev/null
+	done
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# start NAME COMMAND...: runs it, its output in $work/NAME.out and .err; sets $started.
+start() {
+	local name=$1
+	shift
+	"$@" >"$work/$name.out" 2>"$work/$name.err" </dev/null &
+	started=$!
+	children+=("$started")
+}
+
+# forget PID: it has been waited for, its number may be another's by now.
+forget() {
+	local pid kept=()
+	for pid in "${children[@]}"; do
+		[[ $pid == "$1" ]] || kept+=("$pid")
+	done
+	children=("${kept[@]}")
+}
+
+# until_true SECONDS COMMAND...: until the command succeeds.
+until_true() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		((SECONDS <= end && SECONDS < time_max)) || return 1
+		sleep 0.02
+	done
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# ended PID: waits for it; sets $status.
+ended() {
+	until_true 10 gone "$1" || fail "process $1 does not end"
+	status=0
+	wait "$1" 2>/dev/null || status=$?
+	forget "$1"
+}
+
+# leave PID: kills it as an impatient user does.
+leave() {
+	kill -KILL "$1" 2>/dev/null
+	wait "$1" 2>/dev/null
+	forget "$1"
+}
+
+# await_file FILE: sets $text to its content.
+await_file() {
+	until_true 5 test -s "$1" || fail "no $(basename "$1"): $(cat "$work"/*.err 2>/dev/null | tail -n 3)"
+	text=$(<"$1")
+}
+
+found() { line=$(grep -m 1 -E -- "$2" "$1" 2>/dev/null); }
+
+# await_line FILE PATTERN: waits for a line that matches; sets $line.
+await_line() {
+	until_true 10 found "$1" "$2" || fail "\"$2\" never appeared in $(basename "$1")"
+}
+
+# field NAME: the value of NAME=value in $line.
+field() {
+	local value=${line#* "$1"=}
+	echo "${value%% *}"
+}
+
+# need FILE...: what make all builds.
+need() {
+	local file
+	for file; do
+		[[ -x $file ]] || fail "$file is not built: type make"
+	done
+}
+
+# start_servers KIND: the upstream and httpd on a ring of that kind, on free ports.
+# Sets $upstream_pid, $httpd_pid, $url and $log.
+start_servers() {
+	rm -f "$work"/*.port
+	start upstream $bin/upstream --port-file "$work/upstream.port"
+	upstream_pid=$started
+	await_file "$work/upstream.port"
+	start "httpd-$1" $bin/httpd --port-file "$work/httpd.port" --upstream "127.0.0.1:$text" \
+		--root "${root:-$work}" --ring "$1"
+	httpd_pid=$started
+	log=$work/httpd-$1.err
+	await_file "$work/httpd.port"
+	url=http://127.0.0.1:$text
+}
+
+# stop_servers: SIGTERM to both; both must end with success.
+stop_servers() {
+	local pid
+	for pid in "$httpd_pid" "$upstream_pid"; do
+		kill -TERM "$pid" || fail "process $pid ended by itself: $(tail -n 3 "$log")"
+		ended "$pid"
+		[[ $status == 0 ]] || fail "process $pid ended with status $status: $(tail -n 3 "$log")"
+	done
+}

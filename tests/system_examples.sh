@@ -1,0 +1,234 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Runs each of the small examples and asks the example server everything that it
+# promises; checks what they print and how they end.
+
+set -u
+cd "$(dirname "$0")/.." || exit
+time_max=120
+# shellcheck source=examples/lib.sh
+. examples/lib.sh
+need $bin/{chain,call100,values,outlive,epoll,first,httpd,upstream} $ctxtool
+command -v curl >/dev/null || { echo "curl is missing"; exit 77; }
+checks=0
+
+# is NAME GOT WANTED
+is() {
+	[[ $2 == "$3" ]] || fail "$1: got \"$2\", wanted \"$3\""
+	checks=$((checks + 1))
+}
+
+# has NAME GOT PATTERN
+has() {
+	# shellcheck disable=SC2053
+	[[ $2 == $3 ]] || fail "$1: got \"$2\", wanted $3"
+	checks=$((checks + 1))
+}
+
+# run COMMAND...: sets $out (both streams) and $status.
+run() {
+	status=0
+	out=$(timeout 20 "$@" 2>&1) || status=$?
+}
+
+# ---- two dependent operations
+
+run $bin/chain "$work/record" "$work/mark"
+is "chain: status" "$status" 0
+is "chain: output" "$out" $'record: 20 bytes\nmark: 8 bytes'
+is "chain: record" "$(<"$work/record")" "an important record"
+is "chain: mark" "$(<"$work/mark")" "written"
+run $bin/chain /dev/full "$work/mark"
+is "chain, first fails: status" "$status" 1
+is "chain, first fails: output" "$out" $'record: No space left on device\nmark: cancelled'
+is "chain, first fails: mark" "$(<"$work/mark")" ""
+
+# ---- values
+
+run $bin/values
+is "values: status" "$status" 0
+is "values: lines" "$(grep '^\[' <<<"$out")" "[-] nobody: starts
+[7f3a] ada: reads a block
+[7f3a] system: reads a block
+[7f3a] ada: is done
+[7f3a] ada: is cancelled"
+has "values: format" "$out" "*request*ada*"
+
+# ---- a context kept alive past its creator
+
+run $bin/outlive "$work/audit"
+is "outlive: status" "$status" 0
+is "outlive: output" "$(sort <<<"$out")" $'answer: cancelled\naudit of request 42: 29 bytes'
+is "outlive: record" "$(<"$work/audit")" "somebody asked for something"
+
+# ---- a done descriptor in an epoll loop
+
+status=0
+out=$(printf 'hello\n' | timeout 20 $bin/epoll 10000) || status=$?
+is "epoll, input ends: status" "$status" 0
+is "epoll, input ends: output" "$out" $'hello\nend of input'
+mkfifo "$work/fifo"
+exec {keep}<>"$work/fifo"
+echo line >&"$keep"
+status=0
+out=$(timeout 20 $bin/epoll 100 <"$work/fifo") || status=$?
+is "epoll, deadline: status" "$status" 0
+is "epoll, deadline: output" "$out" $'line\nended: Timer expired (nobody types for ever)'
+
+# ---- a first program, built as its comment says
+
+"${MAKE:-make}" --no-print-directory install DESTDIR="$work/root" PREFIX=/usr >"$work/install.log" 2>&1 ||
+	fail "make install: $(tail -n 3 "$work/install.log")"
+cp examples/first.c "$work"
+(
+	cd "$work" || exit
+	export PKG_CONFIG_PATH=$work/root/usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$work/root
+	# Within the sysroot these are not the system's own directories.
+	export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
+	# shellcheck disable=SC2046
+	cc first.c -o first $(pkg-config --cflags --libs ctxring liburing)
+) || fail "first: does not build"
+LD_LIBRARY_PATH=$work/root/usr/lib "$work/first" <"$work/fifo" >"$work/first.out" 2>"$work/first.err" &
+first=$!
+children+=("$first")
+await_line "$work/first.out" "waits for a line"
+is "first: line" "$line" "Process $first waits for a line. See it with: ctxtool tree"
+shows_read() { $ctxtool tree --pid "$first" 2>&1 | grep -qi read; }
+until_true 5 shows_read || fail "first: ctxtool shows no read: $($ctxtool tree --pid "$first" 2>&1)"
+has "first: ctxtool" "$($ctxtool tree --pid "$first" 2>&1)" "*first program*"
+echo hello >&"$keep"
+ended "$first"
+is "first: status" "$status" 0
+has "first: end" "$(<"$work/first.out")" "*Read 6 bytes."
+exec {keep}>&-
+
+# ---- the server
+
+root=$work/files
+mkdir -p "$root/sub"
+head -c 3000001 /dev/urandom >"$root/sub/big file"
+: >"$root/empty"
+echo secret >"$work/secret"
+ln -s ../secret "$root/link"
+ln -s /etc "$root/etc"
+
+# status OPTION... PATH: of one request.
+status_of() { curl -s --max-time 10 -o "$work/body" -w '%{http_code}' "${@:1:$#-1}" "$url${*: -1}"; }
+descriptors() { find "/proc/$httpd_pid/fd" -mindepth 1 2>/dev/null | wc -l; }
+few_descriptors() { [[ $(descriptors) -le $1 ]]; }
+
+# raw REQUEST...: all of them in one write on one connection; prints what comes until it is closed.
+raw() {
+	local connection port=${url##*:} IFS=
+	exec {connection}<>"/dev/tcp/127.0.0.1/$port" || fail "no connection"
+	printf '%b' "$*" >&"$connection"
+	timeout 10 cat <&"$connection"
+	exec {connection}>&-
+}
+
+ask_everything() {
+	local kind=$1 many ids lines before
+
+	start_servers "$kind"
+	is "/" "$(status_of /)" 200
+	before=$(descriptors)
+	is "unknown path" "$(status_of /nothing)" 404
+	is "a longer path" "$(status_of /slower?ms=1)" 404
+	is "POST" "$(status_of -d x /)" 405
+	is "HEAD" "$(status_of -I /)" 200
+	is "HEAD: no body" "$(curl -sI --max-time 10 "$url/" | tr -d '\r' | tail -n 1)" ""
+	is "slow without time" "$(status_of /slow)" 400
+	is "slow with nonsense" "$(status_of /slow?ms=1e9)" 400
+	is "slow" "$(status_of '/slow?x=%zz&ms=5')" 200
+	is "deadline of nonsense" "$(status_of -H 'X-Deadline-Ms: soon' /)" 400
+	is "deadline of 0" "$(status_of -H 'X-Deadline-Ms: 0' /)" 400
+	is "deadline not reached" "$(status_of -H 'X-Deadline-Ms: 5000' /slow?ms=5)" 200
+	is "deadline" "$(status_of -H 'X-Deadline-Ms: 50' /slow?ms=9000)" 504
+	is "long path" "$(status_of "/$(head -c 3000 /dev/zero | tr '\0' x)")" 414
+	is "long header" "$(status_of -H "X-Long: $(head -c 20000 /dev/zero | tr '\0' x)" /)" 431
+	head -c 2000000 /dev/zero >"$work/zeros"
+	is "big body" "$(status_of -H Expect: --data-binary "@$work/zeros" /)" 413
+	is "big chunked body" "$(status_of -H Expect: -H 'Transfer-Encoding: chunked' --data-binary "@$work/zeros" /)" 413
+	has "not HTTP" "$(raw 'nonsense\r\n\r\n')" "HTTP/1.1 400 *"
+	has "HTTP/2 by name" "$(raw 'GET / HTTP/2.0\r\n\r\n')" "HTTP/1.1 505 *"
+
+	is "file" "$(status_of '/file?path=sub/big%20file')" 200
+	cmp "$work/body" "$root/sub/big file" || fail "the file came different"
+	is "empty file" "$(status_of '/file?path=empty')" 200
+	is "no such file" "$(status_of '/file?path=none')" 404
+	is "directory" "$(status_of '/file?path=sub')" 403
+	is "dots" "$(status_of '/file?path=../secret')" 403
+	is "encoded dots" "$(status_of '/file?path=%2e%2e%2fsecret')" 403
+	is "absolute" "$(status_of '/file?path=/etc/passwd')" 403
+	is "link out of the root" "$(status_of '/file?path=link')" 403
+	is "directory link out of the root" "$(status_of '/file?path=etc/passwd')" 403
+	is "name with a zero byte" "$(status_of '/file?path=empty%00')" 400
+	is "no path" "$(status_of '/file')" 400
+
+	is "fan" "$(status_of '/fan?n=50&ms=20')" 200
+	is "fan: body" "$(<"$work/body")" "50 asked, 50 answered"
+	is "fan of none" "$(status_of '/fan?n=0')" 400
+
+	is "one connection for two requests" \
+		"$(curl -s --max-time 10 -o /dev/null -o /dev/null -w '%{num_connects}' "$url/" "$url/slow?ms=1")" 10
+	many=$(raw 'GET /slow?ms=80 HTTP/1.1\r\n\r\nGET /slow?ms=1 HTTP/1.1\r\n\r\n' \
+		'GET /none HTTP/1.1\r\nConnection: close\r\n\r\n')
+	is "pipelined, in order" "$(grep -o 'HTTP/1.1 [0-9]*' <<<"$many" | tr '\n' ' ')" \
+		"HTTP/1.1 200 HTTP/1.1 200 HTTP/1.1 404 "
+	ids=$(tr -d '\r' <<<"$many" | sed -n 's/^X-Request-Id: //p' | tr '\n' ' ')
+	is "pipelined, ids in order" "$ids" "$(tr ' ' '\n' <<<"$ids" | sort -n | grep . | tr '\n' ' ')"
+	has "HTTP/1.0 is closed after the reply" "$(raw 'GET / HTTP/1.0\r\n\r\n')" "HTTP/1.1 200 *Connection: close*"
+	has "an offered upgrade is declined" \
+		"$(raw 'GET / HTTP/1.1\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n')" "HTTP/1.1 200 *"
+
+	# 100 clients at once, 50 of which leave early.
+	many=()
+	for i in {1..100}; do
+		curl -s --max-time 10 -o /dev/null "$url/slow?ms=$((i % 2 ? 30000 : 300))" &
+		many+=("$!")
+		children+=("$!")
+	done
+	all_wait() { [[ $(grep -c 'event=begin .*ms=30000' "$log") -eq 50 ]]; }
+	until_true 20 all_wait || fail "50 clients never arrived"
+	for i in "${!many[@]}"; do
+		((i % 2 == 0)) && leave "${many[i]}"
+	done
+	for i in "${!many[@]}"; do
+		((i % 2 == 0)) && continue
+		ended "${many[i]}"
+		is "a patient client: status" "$status" 0
+	done
+	all_left() { [[ $(grep -c 'event=end status=499 .*client hung up' "$log") -eq 50 ]]; }
+	until_true 10 all_left || fail "not every client that left was noticed"
+
+	until_true 10 few_descriptors "$before" || fail "$(descriptors) descriptors remain of $before"
+	lines=$(grep -cE 'event=(begin|end|waiting|hangup|deadline) ' "$log")
+	is "each of its lines names the request" \
+		"$(grep -cE ' conn=[0-9]+ req=[0-9]+ event=(begin|end|waiting|hangup|deadline) ' "$log")" "$lines"
+	is "each request that began has ended" "$(grep -c ' event=begin ' "$log")" "$(grep -c ' event=end ' "$log")"
+	stop_servers
+}
+
+ask_call100() {
+	start_servers ordinary
+	run $bin/call100 "${url##*:}" "/slow?ms=5"
+	is "call100: status" "$status" 0
+	has "call100: answer" "$out" "*That took a while.*"
+	has "call100: end" "$out" "*call100: answered after*"
+	run $bin/call100 "${url##*:}" "/slow?ms=9000"
+	is "call100, deadline: status" "$status" 1
+	has "call100, deadline: output" "$out" "call100: Timer expired after 1[0-9][0-9] ms"
+	stop_servers
+}
+
+ask_call100
+ask_everything ordinary
+ask_everything defer
+run $bin/httpd --ring round
+is "httpd: bad option" "$status" 1
+run $bin/httpd --port 70000
+is "httpd: bad port" "$status" 2
+run $bin/httpd --help
+is "httpd: help" "$status" 0
+echo "$checks checks of the examples passed"
