@@ -109,6 +109,7 @@ root=$work/files
 mkdir -p "$root/sub"
 head -c 3000001 /dev/urandom >"$root/sub/big file"
 : >"$root/empty"
+truncate -s 200M "$root/huge"
 echo secret >"$work/secret"
 ln -s ../secret "$root/link"
 ln -s /etc "$root/etc"
@@ -128,7 +129,7 @@ raw() {
 }
 
 ask_everything() {
-	local kind=$1 many ids lines before
+	local kind=$1 many ids lines before connection answer
 
 	start_servers "$kind"
 	is "/" "$(status_of /)" 200
@@ -151,6 +152,7 @@ ask_everything() {
 	is "big body" "$(status_of -H Expect: --data-binary "@$work/zeros" /)" 413
 	is "big chunked body" "$(status_of -H Expect: -H 'Transfer-Encoding: chunked' --data-binary "@$work/zeros" /)" 413
 	has "not HTTP" "$(raw 'nonsense\r\n\r\n')" "HTTP/1.1 400 *"
+	has "HTTP/1.1 without Host" "$(raw 'GET / HTTP/1.1\r\nConnection: close\r\n\r\n')" "HTTP/1.1 400 *"
 	has "HTTP/2 by name" "$(raw 'GET / HTTP/2.0\r\n\r\n')" "HTTP/1.1 505 *"
 
 	is "file" "$(status_of '/file?path=sub/big%20file')" 200
@@ -166,21 +168,34 @@ ask_everything() {
 	is "name with a zero byte" "$(status_of '/file?path=empty%00')" 400
 	is "no path" "$(status_of '/file')" 400
 
+	# More than fits the socket's buffers: sends pend when the deadline passes and when the client leaves.
+	exec {connection}<>"/dev/tcp/127.0.0.1/${url##*:}"
+	printf 'GET /file?path=huge HTTP/1.1\r\nHost: a\r\nX-Deadline-Ms: 200\r\n\r\n' >&"$connection"
+	await_line "$log" 'event=end status=200 .*by_deadline=1 reason="deadline"'
+	exec {connection}>&-
+	exec {connection}<>"/dev/tcp/127.0.0.1/${url##*:}"
+	printf 'GET /file?path=huge&leaves HTTP/1.1\r\nHost: a\r\n\r\n' >&"$connection"
+	read -r -t 10 answer <&"$connection"
+	is "huge file: begins" "${answer%$'\r'}" "HTTP/1.1 200 OK"
+	exec {connection}>&-
+	await_line "$log" 'event=begin .*leaves'
+	await_line "$log" " req=$(field req) event=end status=200 .*reason=\"(client hung up|Broken pipe|Connection reset)"
+
 	is "fan" "$(status_of '/fan?n=50&ms=20')" 200
 	is "fan: body" "$(<"$work/body")" "50 asked, 50 answered"
 	is "fan of none" "$(status_of '/fan?n=0')" 400
 
 	is "one connection for two requests" \
 		"$(curl -s --max-time 10 -o /dev/null -o /dev/null -w '%{num_connects}' "$url/" "$url/slow?ms=1")" 10
-	many=$(raw 'GET /slow?ms=80 HTTP/1.1\r\n\r\nGET /slow?ms=1 HTTP/1.1\r\n\r\n' \
-		'GET /none HTTP/1.1\r\nConnection: close\r\n\r\n')
+	many=$(raw 'GET /slow?ms=80 HTTP/1.1\r\nHost: a\r\n\r\nGET /slow?ms=1 HTTP/1.1\r\nHost: a\r\n\r\n' \
+		'GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
 	is "pipelined, in order" "$(grep -o 'HTTP/1.1 [0-9]*' <<<"$many" | tr '\n' ' ')" \
 		"HTTP/1.1 200 HTTP/1.1 200 HTTP/1.1 404 "
 	ids=$(tr -d '\r' <<<"$many" | sed -n 's/^X-Request-Id: //p' | tr '\n' ' ')
 	is "pipelined, ids in order" "$ids" "$(tr ' ' '\n' <<<"$ids" | sort -n | grep . | tr '\n' ' ')"
 	has "HTTP/1.0 is closed after the reply" "$(raw 'GET / HTTP/1.0\r\n\r\n')" "HTTP/1.1 200 *Connection: close*"
 	has "an offered upgrade is declined" \
-		"$(raw 'GET / HTTP/1.1\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n')" "HTTP/1.1 200 *"
+		"$(raw 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n')" "HTTP/1.1 200 *"
 
 	# 100 clients at once, 50 of which leave early.
 	many=()

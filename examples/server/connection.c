@@ -74,6 +74,8 @@ static int on_header_value_complete(llhttp_t *parser)
 	if (!strcasecmp(in->field, "X-Deadline-Ms") &&
 	    (!parse_number(in->value, DEADLINE_MS_MAX, &in->deadline_ms) || !in->deadline_ms))
 		in->refusal = 400;
+	if (!strcasecmp(in->field, "Host"))
+		in->host = true;
 	in->field_length = 0;
 	in->field[0] = '\0';
 	in->value_length = 0;
@@ -89,6 +91,8 @@ static int on_headers_complete(llhttp_t *parser)
 		in->refusal = 505;
 		return HPE_USER;
 	}
+	if (parser->http_minor >= 1 && !in->host)
+		in->refusal = 400;
 	if ((parser->flags & F_CONTENT_LENGTH) && parser->content_length > BODY_BYTES_MAX) {
 		in->refusal = 413;
 		return HPE_USER;
@@ -132,6 +136,7 @@ static void incoming_reset(struct incoming *in)
 	in->url[0] = in->field[0] = in->value[0] = '\0';
 	in->header_bytes = in->body_bytes = 0;
 	in->deadline_ms = 0;
+	in->host = false;
 	in->refusal = 0;
 	in->complete = false;
 }

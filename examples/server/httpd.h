@@ -55,13 +55,14 @@ struct server {
 struct incoming {
 	char url[URL_LENGTH_MAX + 1];
 	size_t url_length;
-	char field[16]; /* name of the current header, cut: only X-Deadline-Ms matters */
+	char field[16]; /* name of the current header, cut: only Host and X-Deadline-Ms matter */
 	size_t field_length;
 	char value[16]; /* its value, if it is that one */
 	size_t value_length;
 	size_t header_bytes;
 	size_t body_bytes;
 	uint64_t deadline_ms; /* 0: none */
+	bool host;	      /* has a Host header, without which HTTP/1.1 is refused */
 	int refusal;	      /* HTTP status with which to refuse it, 0 while it is fine */
 	bool complete;
 };

@@ -167,12 +167,17 @@ void request_send(struct request *request, const void *data, size_t length, void
 static void send_reply(struct request *request, int status, const char *type, uint64_t length, const char *body,
 		       void (*sent)(struct request *request))
 {
+	time_t now = time(NULL);
+	char date[64];
+	struct tm tm;
 	int size;
 
 	free(request->reply);
+	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
 	request->status = status;
 	size = asprintf(&request->reply,
 			"HTTP/1.1 %d %s\r\n"
+			"Date: %s\r\n"
 			"Content-Type: %s\r\n"
 			"Content-Length: %" PRIu64 "\r\n"
 			"X-Request-Id: %" PRIu64 "\r\n"
@@ -180,7 +185,7 @@ static void send_reply(struct request *request, int status, const char *type, ui
 			"Connection: %s\r\n"
 			"\r\n"
 			"%s",
-			status, status_text(status), type, length, request->id,
+			status, status_text(status), date, type, length, request->id,
 			status == 405 ? "Allow: GET, HEAD\r\n" : "", request->keep_alive ? "keep-alive" : "close",
 			request->head ? "" : body);
 	if (size < 0) {
