@@ -139,7 +139,8 @@ int main(int argc, char **argv)
 	if (!error)
 		error = ctx_ring_adopt(&copy.uring, NULL, &copy.ring);
 	if (!error && argc > 3)
-		error = ctx_with_timeout(ctx_background(), strtoull(argv[3], NULL, 10) * 1000000, "copy", &copy.ctx);
+		error = ctx_with_timeout(ctx_background(), strtoull(argv[3], NULL, 10) * 1000000, "copy",
+					 &copy.ctx);
 	else if (!error)
 		error = ctx_with_cancel(ctx_background(), "copy", &copy.ctx);
 	if (!error) {

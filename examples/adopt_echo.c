@@ -68,7 +68,8 @@ static void connection_begin(struct echo *echo, struct connection *conn)
 	struct io_uring_sqe *sqe = ctx_ring_get_sqe(echo->ring, echo->clients, &conn->op);
 
 	if (conn->sending)
-		io_uring_prep_send(sqe, conn->fd, conn->data + conn->sent, conn->length - conn->sent, MSG_NOSIGNAL);
+		io_uring_prep_send(sqe, conn->fd, conn->data + conn->sent, conn->length - conn->sent,
+				   MSG_NOSIGNAL);
 	else
 		io_uring_prep_recv(sqe, conn->fd, conn->data, sizeof(conn->data), 0);
 }
@@ -175,7 +176,7 @@ static void echo_run(struct echo *echo)
 
 static int echo_listen(struct echo *echo)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET };
+	struct sockaddr_in address = {.sin_family = AF_INET};
 	socklen_t length = sizeof(address);
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

@@ -28,22 +28,25 @@ static int finish(struct ctx_ring *ring, struct ctx_op *op)
 /* Prints what the server answers; 0, -ETIME, or another error. */
 static int call(struct ctx_ring *ring, const struct ctx_context *ctx, int fd, uint16_t port, const char *path)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
 	char text[4096];
 	struct ctx_op op;
 	int length, res;
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	ctx_op_init(&op, NULL, 0);
-	io_uring_prep_connect(ctx_ring_get_sqe(ring, ctx, &op), fd, (struct sockaddr *)&address, sizeof(address));
+	io_uring_prep_connect(ctx_ring_get_sqe(ring, ctx, &op), fd, (struct sockaddr *)&address,
+			      sizeof(address));
 	res = finish(ring, &op);
 	if (res < 0)
 		return res;
 
-	length = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
+	length = snprintf(text, sizeof(text),
+			  "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
 	if (length >= (int)sizeof(text))
 		return -ENAMETOOLONG;
-	io_uring_prep_send(ctx_ring_get_sqe(ring, ctx, &op), fd, text, (size_t)length, MSG_NOSIGNAL | MSG_WAITALL);
+	io_uring_prep_send(ctx_ring_get_sqe(ring, ctx, &op), fd, text, (size_t)length,
+			   MSG_NOSIGNAL | MSG_WAITALL);
 	res = finish(ring, &op);
 
 	while (res > 0) {

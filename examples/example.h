@@ -25,7 +25,7 @@
 #define NSEC_PER_SEC UINT64_C(1000000000)
 
 /* The structure that holds member: how a callback finds its object from its operation. */
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static inline uint64_t now_ns(void)
 {
@@ -56,7 +56,7 @@ static inline bool parse_number(const char *text, uint64_t max, uint64_t *ret_nu
 /* "HOST:PORT" with a numeric IPv4 host. */
 static inline bool parse_address(const char *text, struct sockaddr_in *ret_address)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET };
+	struct sockaddr_in address = {.sin_family = AF_INET};
 	const char *colon = strrchr(text, ':');
 	char host[INET_ADDRSTRLEN];
 	uint64_t port;
@@ -75,7 +75,7 @@ static inline bool parse_address(const char *text, struct sockaddr_in *ret_addre
 /* A socket that listens on 127.0.0.1:*port; port 0 is replaced by the one the kernel chose. */
 static inline int listen_on_loopback(uint16_t *port)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(*port) };
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(*port)};
 	socklen_t length = sizeof(address);
 	int fd, one = 1;
 

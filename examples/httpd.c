@@ -39,10 +39,10 @@ static const char help[] =
 static int parse_options(int argc, char **argv, struct server *server, struct options *options)
 {
 	static const struct option names[] = {
-		{ "port", required_argument, NULL, 'p' }, { "port-file", required_argument, NULL, 'f' },
-		{ "root", required_argument, NULL, 'r' }, { "upstream", required_argument, NULL, 'u' },
-		{ "ring", required_argument, NULL, 'k' }, { "quiet", no_argument, NULL, 'q' },
-		{ "help", no_argument, NULL, 'h' },	  { NULL, 0, NULL, 0 },
+		{"port", required_argument, NULL, 'p'}, {"port-file", required_argument, NULL, 'f'},
+		{"root", required_argument, NULL, 'r'}, {"upstream", required_argument, NULL, 'u'},
+		{"ring", required_argument, NULL, 'k'}, {"quiet", no_argument, NULL, 'q'},
+		{"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0},
 	};
 	uint64_t port;
 	int option;
@@ -143,7 +143,7 @@ static int server_watch_signals(struct server *server)
 
 static int server_open(struct server *server, struct options *options)
 {
-	struct ctx_ring_options ring_options = { .batch = log_batch, .data = server };
+	struct ctx_ring_options ring_options = {.batch = log_batch, .data = server};
 	int error;
 
 	if (!ring_kind_flags(options->ring, &ring_options.setup_flags)) {
@@ -211,8 +211,8 @@ static int server_close(struct server *server)
 
 int main(int argc, char **argv)
 {
-	struct server server = { .listen_fd = -1, .signal_fd = -1, .root_fd = -1 };
-	struct options options = { .ring = "ordinary" };
+	struct server server = {.listen_fd = -1, .signal_fd = -1, .root_fd = -1};
+	struct options options = {.ring = "ordinary"};
 	int error, close_error;
 
 	error = parse_options(argc, argv, &server, &options);

@@ -14,7 +14,7 @@
 #include "example.h"
 #include <fcntl.h>
 
-static const struct ctx_key request_key = { .name = "req" };
+static const struct ctx_key request_key = {.name = "req"};
 
 struct audit {
 	struct ctx_op op;
@@ -74,7 +74,8 @@ int main(int argc, char **argv)
 	struct ctx_ring *ring;
 	int fd = argc == 2 ? open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
 
-	if (fd < 0 || !(ring = open_ring(8, NULL)) || ctx_with_cancel(ctx_background(), "request", &request) ||
+	if (fd < 0 || !(ring = open_ring(8, NULL)) ||
+	    ctx_with_cancel(ctx_background(), "request", &request) ||
 	    ctx_with_value(request, &request_key, (void *)42, NULL, &tagged)) {
 		fprintf(stderr, "Usage: outlive FILE\n");
 		return 2;

@@ -64,7 +64,8 @@ static void connection_begin(struct echo *echo, struct connection *conn)
 	struct io_uring_sqe *sqe = get_sqe(echo);
 
 	if (conn->sending)
-		io_uring_prep_send(sqe, conn->fd, conn->data + conn->sent, conn->length - conn->sent, MSG_NOSIGNAL);
+		io_uring_prep_send(sqe, conn->fd, conn->data + conn->sent, conn->length - conn->sent,
+				   MSG_NOSIGNAL);
 	else
 		io_uring_prep_recv(sqe, conn->fd, conn->data, sizeof(conn->data), 0);
 	io_uring_sqe_set_data(sqe, &conn->operation);
@@ -160,7 +161,7 @@ static void echo_run(struct echo *echo)
 
 static int echo_listen(struct echo *echo)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET };
+	struct sockaddr_in address = {.sin_family = AF_INET};
 	socklen_t length = sizeof(address);
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

@@ -207,12 +207,12 @@ static int upstream_run(struct upstream *upstream, uint16_t port, const char *po
 int main(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "port", required_argument, NULL, 'p' },
-		{ "port-file", required_argument, NULL, 'f' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{"port", required_argument, NULL, 'p'},
+		{"port-file", required_argument, NULL, 'f'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
-	struct upstream upstream = { .listen_fd = -1, .signal_fd = -1 };
+	struct upstream upstream = {.listen_fd = -1, .signal_fd = -1};
 	const char *port_file = NULL;
 	pid_t parent = getppid();
 	uint64_t port = 0;
@@ -222,7 +222,8 @@ int main(int argc, char **argv)
 		if (option == 'f') {
 			port_file = optarg;
 		} else if (option != 'p' || !parse_number(optarg, 65535, &port)) {
-			fprintf(option == 'h' ? stdout : stderr, "Usage: upstream [--port N] [--port-file FILE]\n");
+			fprintf(option == 'h' ? stdout : stderr,
+				"Usage: upstream [--port N] [--port-file FILE]\n");
 			return option == 'h' ? EXIT_SUCCESS : 2;
 		}
 	}

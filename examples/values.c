@@ -18,8 +18,8 @@ static int format_string(const void *value, char *buffer, size_t size)
  * A key is known by its address, so no other part of the program can take its
  * value by accident. The user's name is on the heap: it is freed with the context.
  */
-static const struct ctx_key user_key = { .name = "user", .release = free, .format = format_string };
-static const struct ctx_key trace_key = { .name = "trace", .format = format_string };
+static const struct ctx_key user_key = {.name = "user", .release = free, .format = format_string};
+static const struct ctx_key trace_key = {.name = "trace", .format = format_string};
 
 /* Keep keys private and offer functions like this one: they give the type back. */
 static const char *value_or(const struct ctx_context *ctx, const struct ctx_key *key, const char *otherwise)

@@ -158,7 +158,8 @@ static bool connection_parse(struct connection *conn, int *ret_refusal)
 	llhttp_errno_t error;
 
 	do {
-		error = llhttp_execute(&conn->parser, conn->buffer + conn->parsed, conn->filled - conn->parsed);
+		error = llhttp_execute(&conn->parser, conn->buffer + conn->parsed,
+				       conn->filled - conn->parsed);
 		if (error == HPE_OK) {
 			conn->parsed = conn->filled;
 			return false;

@@ -62,8 +62,8 @@ struct incoming {
 	size_t header_bytes;
 	size_t body_bytes;
 	uint64_t deadline_ms; /* 0: none */
-	bool host;	      /* has a Host header, without which HTTP/1.1 is refused */
-	int refusal;	      /* HTTP status with which to refuse it, 0 while it is fine */
+	bool host;            /* has a Host header, without which HTTP/1.1 is refused */
+	int refusal;          /* HTTP status with which to refuse it, 0 while it is fine */
 	bool complete;
 };
 
@@ -75,8 +75,8 @@ struct connection {
 	int fd;
 	unsigned refs; /* one until it is closed, one for each of its operations, one for its request */
 	bool closed;
-	bool lingering;		    /* refused: only waits for the client to close */
-	bool hung_up;		    /* the client's side is closed */
+	bool lingering; /* refused: only waits for the client to close */
+	bool hung_up;   /* the client's side is closed */
 	struct ctx_context *ctx;
 	const struct ctx_context *tagged; /* ctx with the connection's id as a value */
 	struct ctx_op receive;
@@ -84,8 +84,8 @@ struct connection {
 	llhttp_t parser;
 	struct incoming in;
 	struct request *request; /* the one that is answered now; the next waits in buffer */
-	size_t filled;		 /* bytes in buffer */
-	size_t parsed;		 /* of these given to the parser */
+	size_t filled;           /* bytes in buffer */
+	size_t parsed;           /* of these given to the parser */
 	char buffer[16384];
 };
 
@@ -95,13 +95,13 @@ struct request {
 	uint64_t begun_ns;
 	struct ctx_context *ctx;
 	const struct ctx_context *tagged; /* ctx with the request's id as a value: use it for operations */
-	unsigned pending;		  /* operations in flight, of the route and of the reply */
-	unsigned by_deadline;		  /* operations that its deadline ended */
+	unsigned pending;                 /* operations in flight, of the route and of the reply */
+	unsigned by_deadline;             /* operations that its deadline ended */
 	int status;
 	bool keep_alive;
-	bool head; /* HEAD: no body in the reply */
-	bool replying; /* a part of the reply has gone out: it cannot become another one */
-	bool refused;  /* not understood: what the client still sends is not read as requests */
+	bool head;       /* HEAD: no body in the reply */
+	bool replying;   /* a part of the reply has gone out: it cannot become another one */
+	bool refused;    /* not understood: what the client still sends is not read as requests */
 	const char *url; /* in conn->in, which stays while the request runs */
 	/* What the route needs, and how to give it back. */
 	void *state;

@@ -16,8 +16,8 @@ static int format_number(const void *value, char *buffer, size_t size)
 	return snprintf(buffer, size, "%" PRIuPTR, (uintptr_t)value);
 }
 
-const struct ctx_key connection_key = { .name = "conn", .format = format_number };
-const struct ctx_key request_key = { .name = "req", .format = format_number };
+const struct ctx_key connection_key = {.name = "conn", .format = format_number};
+const struct ctx_key request_key = {.name = "req", .format = format_number};
 bool log_quiet;
 
 /* Who was ended, by slot of the context; a later context in the same place takes it over. */
@@ -42,7 +42,7 @@ static uint64_t tag_of(const struct ctx_context *ctx, const struct ctx_key *key)
 
 static void log_line(uint64_t connection, uint64_t request, const char *event, const char *text)
 {
-	char ids[2][24] = { "-", "-" };
+	char ids[2][24] = {"-", "-"};
 	uint64_t now = now_ns();
 
 	if (connection)
@@ -90,8 +90,8 @@ void log_batch(struct ctx_ring *ring, const struct ctx_batch *batch, void *data)
 	snprintf(text, sizeof(text),
 		 "operations=%u sqes=%u enters=%u submit_us=%" PRIu64 " reap_us=%" PRIu64
 		 " cancelled=%u finished=%u timed=%u unsent=%u",
-		 batch->operations, batch->sqes, batch->enters, batch->submit_ns / 1000, batch->reap_ns / 1000,
-		 batch->cancelled, batch->finished, batch->timed, batch->unsent);
+		 batch->operations, batch->sqes, batch->enters, batch->submit_ns / 1000,
+		 batch->reap_ns / 1000, batch->cancelled, batch->finished, batch->timed, batch->unsent);
 	log_line(known ? ended_contexts[place].connection : 0, known ? ended_contexts[place].request : 0,
 		 "batch", text);
 }

@@ -18,19 +18,19 @@ static const char *status_text(int status)
 		int status;
 		const char *text;
 	} texts[] = {
-		{ 200, "OK" },
-		{ 400, "Bad Request" },
-		{ 403, "Forbidden" },
-		{ 404, "Not Found" },
-		{ 405, "Method Not Allowed" },
-		{ 413, "Content Too Large" },
-		{ 414, "URI Too Long" },
-		{ 431, "Request Header Fields Too Large" },
-		{ 500, "Internal Server Error" },
-		{ 502, "Bad Gateway" },
-		{ 503, "Service Unavailable" },
-		{ 504, "Gateway Timeout" },
-		{ 505, "HTTP Version Not Supported" },
+		{200, "OK"},
+		{400, "Bad Request"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{413, "Content Too Large"},
+		{414, "URI Too Long"},
+		{431, "Request Header Fields Too Large"},
+		{500, "Internal Server Error"},
+		{502, "Bad Gateway"},
+		{503, "Service Unavailable"},
+		{504, "Gateway Timeout"},
+		{505, "HTTP Version Not Supported"},
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -56,8 +56,8 @@ static struct connection *request_free(struct request *request)
 
 static void log_end(struct request *request, const char *reason)
 {
-	log_event(request->tagged, "end", "status=%d us=%" PRIu64 " by_deadline=%u reason=\"%s\"", request->status,
-		  (now_ns() - request->begun_ns) / 1000, request->by_deadline, reason);
+	log_event(request->tagged, "end", "status=%d us=%" PRIu64 " by_deadline=%u reason=\"%s\"",
+		  request->status, (now_ns() - request->begun_ns) / 1000, request->by_deadline, reason);
 }
 
 void request_finish(struct request *request)
@@ -154,7 +154,8 @@ static void send_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx
 		request_abort(request, strerror(-completion->res));
 }
 
-void request_send(struct request *request, const void *data, size_t length, void (*sent)(struct request *request))
+void request_send(struct request *request, const void *data, size_t length,
+		  void (*sent)(struct request *request))
 {
 	request->send_data = data;
 	request->send_left = length;
@@ -164,8 +165,8 @@ void request_send(struct request *request, const void *data, size_t length, void
 	request_send_rest(request);
 }
 
-static void send_reply(struct request *request, int status, const char *type, uint64_t length, const char *body,
-		       void (*sent)(struct request *request))
+static void send_reply(struct request *request, int status, const char *type, uint64_t length,
+		       const char *body, void (*sent)(struct request *request))
 {
 	time_t now = time(NULL);
 	char date[64];
@@ -186,8 +187,8 @@ static void send_reply(struct request *request, int status, const char *type, ui
 			"\r\n"
 			"%s",
 			status, status_text(status), date, type, length, request->id,
-			status == 405 ? "Allow: GET, HEAD\r\n" : "", request->keep_alive ? "keep-alive" : "close",
-			request->head ? "" : body);
+			status == 405 ? "Allow: GET, HEAD\r\n" : "",
+			request->keep_alive ? "keep-alive" : "close", request->head ? "" : body);
 	if (size < 0) {
 		request->reply = NULL;
 		request_abort(request, "no memory");
@@ -257,7 +258,8 @@ void request_begin(struct connection *conn, int refusal, const char *method, boo
 		goto fail;
 	conn->request = request;
 	connection_ref(conn);
-	log_event(request->tagged, "begin", "method=%s path=\"%s\" deadline_ms=%" PRIu64, method, path, deadline_ms);
+	log_event(request->tagged, "begin", "method=%s path=\"%s\" deadline_ms=%" PRIu64, method, path,
+		  deadline_ms);
 	if (deadline_ms)
 		log_batch_of(request->ctx, request);
 	if (refusal)

@@ -275,10 +275,10 @@ void route_request(struct request *request)
 		const char *path;
 		void (*route)(struct request *request);
 	} routes[] = {
-		{ "/", route_index },
-		{ "/slow", route_slow },
-		{ "/file", route_file },
-		{ "/fan", route_fan },
+		{"/", route_index},
+		{"/slow", route_slow},
+		{"/file", route_file},
+		{"/fan", route_fan},
 	};
 	size_t length = strcspn(request->url, "?#");
 
