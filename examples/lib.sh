@@ -85,9 +85,11 @@ leave() {
 	forget "$1"
 }
 
-# await_file FILE: sets $text to its content.
+# await_file FILE PID: what the process writes to it; sets $text to its content.
 await_file() {
-	until_true 5 test -s "$1" || fail "no $(basename "$1"): $(cat "$work"/*.err 2>/dev/null | tail -n 3)"
+	written_or_gone() { [[ -s $1 ]] || gone "$2"; }
+	until_true 5 written_or_gone "$@" || fail "process $2 writes no $(basename "$1")"
+	[[ -s $1 ]] || fail "process $2 did not start: $(cat "$work"/*.err 2>/dev/null | tail -n 3)"
 	text=$(<"$1")
 }
 
@@ -112,18 +114,25 @@ need() {
 	done
 }
 
+# For tests: where io_uring is forbidden there is nothing to test, which is no failure.
+skip_without_uring() {
+	local doctor status=0
+	doctor=$($ctxtool doctor 2>&1) || status=$?
+	[[ $status -ne 1 ]] || { echo "no io_uring: $(grep -m 1 -i io_uring <<<"$doctor")"; exit 77; }
+}
+
 # start_servers KIND: the upstream and httpd on a ring of that kind, on free ports.
 # Sets $upstream_pid, $httpd_pid, $url and $log.
 start_servers() {
 	rm -f "$work"/*.port
 	start upstream $bin/upstream --port-file "$work/upstream.port"
 	upstream_pid=$started
-	await_file "$work/upstream.port"
+	await_file "$work/upstream.port" "$upstream_pid"
 	start "httpd-$1" $bin/httpd --port-file "$work/httpd.port" --upstream "127.0.0.1:$text" \
 		--root "${root:-$work}" --ring "$1"
 	httpd_pid=$started
 	log=$work/httpd-$1.err
-	await_file "$work/httpd.port"
+	await_file "$work/httpd.port" "$httpd_pid"
 	url=http://127.0.0.1:$text
 }
 

@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.." || exit
 time_max=100
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
-need $bin/{plain,adopt}_{cp,echo}
+need $bin/{plain,adopt}_{cp,echo} $ctxtool
+skip_without_uring
 
 # ---- how little changes
 
@@ -71,7 +72,7 @@ hang_up() {
 for program in plain_echo adopt_echo; do
 	start $program $bin/$program
 	server=$started
-	await_file "$work/$program.out"
+	await_file "$work/$program.out" "$server"
 	port=$text
 	converse 100
 	hang_up "${connections[@]:90}"

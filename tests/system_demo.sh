@@ -10,6 +10,7 @@ time_max=100
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $bin/{httpd,upstream} $ctxtool
+skip_without_uring
 command -v curl >/dev/null || { echo "curl is missing"; exit 77; }
 
 # servers_of FILE: the processes that it names.

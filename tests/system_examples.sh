@@ -10,6 +10,7 @@ time_max=120
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $bin/{chain,call100,values,outlive,epoll,first,httpd,upstream} $ctxtool
+skip_without_uring
 command -v curl >/dev/null || { echo "curl is missing"; exit 77; }
 checks=0
 
