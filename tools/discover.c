@@ -31,6 +31,7 @@
 
 #define SEALS_NEEDED (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define TABLE_PATH "/memfd:" CTX_TABLE_MEMFD_NAME
+#define THREAD_PREFIX "ctxring"
 #define TABLES_MAX 8 /* of one process: each copy of the library in it has its own */
 
 /* A process under inspection. */
@@ -356,14 +357,44 @@ static int add_missing(struct survey *survey, const struct candidate *candidate,
 	return survey_add_unreadable(survey, &missing);
 }
 
-/* What to say when the maps are closed: of a process asked for, always; else only of our own uid. */
+/* The library's own threads carry its name, which everyone may read. */
+static bool has_library_thread(const struct candidate *candidate)
+{
+	int tasks = openat(candidate->directory, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = tasks < 0 ? NULL : fdopendir(tasks);
+	const struct dirent *entry;
+	bool found = false;
+
+	if (!list) {
+		if (tasks >= 0)
+			close(tasks);
+		return false;
+	}
+	while (!found && (entry = readdir(list))) {
+		char name[NAME_MAX + 8], *comm;
+		int error;
+
+		snprintf(name, sizeof(name), "%s/comm", entry->d_name);
+		comm = isdigit((unsigned char)entry->d_name[0]) ? read_proc_file(dirfd(list), name, &error) : NULL;
+		found = comm && strncmp(comm, THREAD_PREFIX, strlen(THREAD_PREFIX)) == 0;
+		free(comm);
+	}
+	closedir(list);
+	return found;
+}
+
+/*
+ * The maps are closed to us. Of a process that was asked for, or that has threads of the
+ * library, this is worth an error; of any other it is not known whether it has a table.
+ */
 static int add_closed(struct survey *survey, const struct candidate *candidate, int error, bool asked_for)
 {
 	struct unreadable unreadable = {.pid = candidate->pid};
 
 	if (error == ENOENT || error == ESRCH)
 		return asked_for ? add_missing(survey, candidate, "no such process") : 0;
-	if (!asked_for && candidate->uid != getuid()) {
+	unreadable.vague = !asked_for && !has_library_thread(candidate);
+	if (unreadable.vague && candidate->uid != getuid()) {
 		survey->strangers++;
 		return 0;
 	}

@@ -34,6 +34,7 @@ struct unreadable {
 	char name[64];
 	char reason[READER_REASON_SIZE + 160];
 	bool missing; /* not there, as opposed to closed to us */
+	bool vague;   /* closed, and nothing says that it uses ctxring */
 	uint64_t inode;
 };
 

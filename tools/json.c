@@ -205,6 +205,7 @@ static json_t *unreadable_json(const struct survey *survey)
 
 		json_object_set_new(object, "pid", unreadable->pid ? json_integer(unreadable->pid) : json_null());
 		json_object_set_new(object, "name", escaped(unreadable->name));
+		json_object_set_new(object, "has_table", unreadable->vague ? json_null() : json_boolean(!unreadable->missing));
 		json_object_set_new(object, "reason", json_string(unreadable->reason));
 		json_array_append_new(list, object);
 	}
@@ -229,6 +230,7 @@ int json_print(const struct view_options *options, const struct view *view, stru
 			json_array_append_new(processes, process_json(&survey->sources[i], selection.context));
 	json_object_set_new(document, "processes", processes);
 	json_object_set_new(document, "unreadable", unreadable_json(survey));
+	json_object_set_new(document, "strangers", json_integer(survey->strangers));
 	failed = json_dumpf(document, stdout, lines ? JSON_COMPACT : JSON_INDENT(2));
 	putchar('\n');
 	json_decref(document);

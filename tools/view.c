@@ -154,13 +154,16 @@ static int complain(const struct view_options *options, const struct survey *sur
 		const struct unreadable *unreadable = &survey->unreadables[i];
 		char name[256];
 
+		/* Worth a word only when it may be what was looked for. */
+		if (unreadable->vague && survey->source_count)
+			continue;
 		escape(unreadable->name, name, sizeof(name));
 		if (options->core)
 			fprintf(stderr, "ctxtool: %s: %s\n", options->core, unreadable->reason);
 		else
 			fprintf(stderr, "ctxtool: process %d%s%s: %s\n", (int)unreadable->pid, name[0] ? " " : "", name,
 				unreadable->reason);
-		if (!unreadable->missing)
+		if (!unreadable->missing && !unreadable->vague)
 			code = EXIT_PARTLY;
 		else if (code == EXIT_OK)
 			code = EXIT_NOTHING;
@@ -168,11 +171,12 @@ static int complain(const struct view_options *options, const struct survey *sur
 	return code;
 }
 
-static int nothing_found(const struct survey *survey)
+static int nothing_found(const struct view_options *options, const struct survey *survey)
 {
-	if (survey->unreadable_count)
+	/* Asked for by name, its own complaint says it all. */
+	if (options->core || options->pid_count)
 		return EXIT_NOTHING;
-	fprintf(stderr, "ctxtool: no process with a context table here\n");
+	fprintf(stderr, "ctxtool: no process with a readable context table here\n");
 	if (survey->strangers)
 		fprintf(stderr, "ctxtool: %u processes of other users cannot be looked at: try as root\n",
 			survey->strangers);
@@ -199,7 +203,7 @@ static int look(const struct view *view, const struct view_options *options, boo
 	if (options->json)
 		code = json_print(options, view, &survey);
 	else if (!survey.source_count && !view->full_screen)
-		code = nothing_found(&survey);
+		code = nothing_found(options, &survey);
 	else
 		code = view->print(options, &survey);
 	survey_release(&survey);

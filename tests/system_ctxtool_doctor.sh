@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# ctxtool doctor where io_uring works, where seccomp denies it and where limits are low:
+# the verdict, the exit code, and that each obstacle comes with something to type.
+set -u
+cd "$(dirname "$0")/.."
+tool=build/ctxtool
+deny=build/tests/deny_uring
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+failed=0
+fail() { echo "FAILED: $*"; failed=1; }
+has() { grep -q -- "$1" "$dir/out" || fail "no '$1' in: $(cat "$dir/out")"; }
+
+timeout 20 $tool doctor >"$dir/out" 2>&1
+usable=$?
+case $usable in
+0)
+	has "io_uring is usable here"
+	has "ASYNC_CANCEL\|NOP to"
+	has "RLIMIT_MEMLOCK"
+	;;
+1)
+	has "io_uring is not usable here"
+	has "^    "
+	;;
+*) fail "doctor: exit $usable" ;;
+esac
+timeout 20 $tool doctor --json >"$dir/out" 2>&1
+[[ $? == "$usable" ]] || fail "--json has another exit code"
+if command -v python3 >/dev/null; then
+	python3 - "$dir/out" "$usable" <<'P' || fail "the JSON is not as expected"
+import json, sys
+document = json.load(open(sys.argv[1]))
+assert document["usable"] == (sys.argv[2] == "0")
+if document["usable"]:
+    assert document["opcodes"]["LINK_TIMEOUT"] and "DEFER_TASKRUN" in document["setup_flags"]
+P
+fi
+
+if [[ -x $deny ]]; then
+	timeout 20 $deny $tool doctor >"$dir/out" 2>&1
+	[[ $? == 1 ]] || fail "denied by seccomp, and the exit code is not 1"
+	has "not usable here"
+	has "seccomp filter"
+	has "--security-opt seccomp="
+	has "SystemCallFilter="
+	timeout 20 $deny $tool doctor --json >"$dir/out" 2>&1
+	[[ $? == 1 ]] || fail "denied by seccomp with --json, and the exit code is not 1"
+	has '"usable": false'
+	has '"error": "EPERM"'
+else
+	fail "build/tests/deny_uring is not built"
+fi
+
+(ulimit -n 3 && exec timeout 20 $tool doctor) >"$dir/out" 2>&1
+[[ $? == 1 ]] || fail "without descriptors the exit code is not 1"
+has "ulimit -n"
+CTXRING_TABLE=0 timeout 20 $tool doctor >"$dir/out" 2>&1
+has "unset CTXRING_TABLE"
+timeout 20 $tool doctor --nonsense >"$dir/out" 2>&1
+[[ $? == 2 ]] || fail "a wrong option is not exit 2"
+timeout 20 $tool doctor operand >"$dir/out" 2>&1
+[[ $? == 2 ]] || fail "an operand is not exit 2"
+
+[[ $failed == 0 ]] && echo "doctor says what stands in the way and what to type"
+exit $failed
