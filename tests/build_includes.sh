@@ -9,14 +9,16 @@ cd "$(dirname "$0")/.."
 
 layer() {
 	case $1 in
-	ctxring | exports | version) echo 0 ;;
-	list | heap | clock | sys | uring_compat | memory | lock | thread) echo 1 ;;
-	table_format | table | text) echo 2 ;;
-	context* | tree | cancel | cause | value | merge | wait | sweep | node | shard | format | extension) echo 3 ;;
-	mailbox | callback | deadline | timer | signal | done | worker | done_fd | fork) echo 4 ;;
-	op | uring | feature | features) echo 5 ;;
-	plan | stage | staging | batch) echo 6 ;;
-	ring* | drain | dispatch | submit | filter | adopt | explain | close) echo 7 ;;
+	# what knows neither contexts nor io_uring
+	ctxring | exports | version | list | heap | clock | sys | memory | lock | thread) echo 1 ;;
+	table_format | table | timer) echo 2 ;;
+	# the tree
+	context | done | node | walk | sweep | cause | value | merge | cancel | derive | release | shard | format) echo 3 ;;
+	# what hears of its end
+	callback | deadline | wait | signal | mailbox) echo 4 ;;
+	# operations and the plan of a batch, still without a ring
+	uring | feature | op | plan) echo 5 ;;
+	ring* | record | slot | group | stage | batch | complete | dispatch | drain | explain | adopt | close) echo 6 ;;
 	esac
 }
 

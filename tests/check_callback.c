@@ -50,7 +50,8 @@ static unsigned probe_calls(struct probe *probe)
 
 START_TEST(runs_once_after_the_subtree_is_marked_on_the_cancelling_thread)
 {
-	struct ctx_context *parent = child_of(ctx_background()), *child = child_of(parent), *leaf = child_of(child);
+	struct ctx_context *parent = child_of(ctx_background()), *child = child_of(parent),
+			   *leaf = child_of(child);
 	struct probe at_parent = {.subtree = leaf}, at_leaf = {.subtree = parent};
 
 	probe_add(&at_parent, parent);

@@ -76,7 +76,8 @@ END_TEST
 
 START_TEST(parent_first_then_child_keeps_the_parents)
 {
-	struct ctx_context *parent = child_of(ctx_background()), *child = child_of(parent), *leaf = child_of(child);
+	struct ctx_context *parent = child_of(ctx_background()), *child = child_of(parent),
+			   *leaf = child_of(child);
 
 	ck_assert_ok(ctx_cancel_cause(parent, -EPIPE, "c1"));
 	ck_assert_int_eq(ctx_cancel_cause(child, -EIO, "c2"), -EALREADY);
@@ -178,7 +179,8 @@ END_TEST
 
 START_TEST(deadline_cause_is_not_shown_when_the_parents_deadline_fires)
 {
-	struct ctx_context *parent = timed_child_of(ctx_background(), HOUR), *child = timed_child_of(parent, 2 * HOUR);
+	struct ctx_context *parent = timed_child_of(ctx_background(), HOUR),
+			   *child = timed_child_of(parent, 2 * HOUR);
 
 	ck_assert_ok(ctx_set_deadline_cause(child, -EHOSTDOWN, "the child's"));
 	ck_assert_ok(ctx_set_deadline_cause(parent, -ENOSR, "the parent's"));

@@ -51,7 +51,10 @@ END_TEST
 /* Goal: at the return of ctx_cancel the whole subtree is done. Method: a chain with a fan at each level. */
 START_TEST(cancel_marks_the_whole_subtree_before_it_returns)
 {
-	enum { DEPTH = 60, FAN = 5 };
+	enum {
+		DEPTH = 60,
+		FAN = 5
+	};
 	struct ctx_context *chain[DEPTH], *fan[DEPTH][FAN];
 
 	for (int i = 0; i < DEPTH; i++) {
@@ -112,7 +115,8 @@ START_TEST(parent_lists_its_children_and_looks_through_values)
 }
 END_TEST
 
-/* Goal: neither a cancelled nor a released child stays with its parent. Method: count the library's blocks. */
+/* Goal: neither a cancelled nor a released child stays with its parent. Method: count the library's blocks.
+ */
 START_TEST(a_million_children_leave_nothing_with_their_parent)
 {
 	counting_allocator_use();
@@ -136,7 +140,9 @@ END_TEST
 /* The same for children that stay while their parent is cancelled, and are released after. */
 START_TEST(cancelled_children_can_be_released_in_any_order)
 {
-	enum { COUNT = 300 };
+	enum {
+		COUNT = 300
+	};
 	struct ctx_context *children[COUNT];
 
 	counting_allocator_use();
@@ -162,7 +168,8 @@ END_TEST
 START_TEST(every_kind_of_child_ends_with_its_parent)
 {
 	struct ctx_context *parent = child_of(ctx_background());
-	struct ctx_context *cancel = child_of(parent), *deadline = timed_child_of(parent, HOUR), *movable, *merged;
+	struct ctx_context *cancel = child_of(parent), *deadline = timed_child_of(parent, HOUR), *movable,
+			   *merged;
 	const struct ctx_context *value = value_child_of(parent, &key, parent);
 	const struct ctx_context *parents[] = {ctx_background(), parent};
 
@@ -478,7 +485,8 @@ START_TEST(merged_context_has_the_earliest_deadline_and_the_first_values)
 	int values[2];
 	const struct ctx_context *first = value_child_of(ctx_background(), &key, &values[0]);
 	const struct ctx_context *second = value_child_of(ctx_background(), &key, &values[1]);
-	struct ctx_context *late = timed_child_of(first, 2 * HOUR), *soon = timed_child_of(second, HOUR), *merged;
+	struct ctx_context *late = timed_child_of(first, 2 * HOUR), *soon = timed_child_of(second, HOUR),
+			   *merged;
 	const struct ctx_context *parents[] = {late, soon};
 	void *value;
 
@@ -501,7 +509,8 @@ START_TEST(detached_context_outlives_its_parent_and_keeps_its_values)
 {
 	int number;
 	struct ctx_context *timed = timed_child_of(ctx_background(), HOUR);
-	const struct ctx_context *value = value_child_of(timed, &key, &number), *detached = detached_child_of(value);
+	const struct ctx_context *value = value_child_of(timed, &key, &number),
+				 *detached = detached_child_of(value);
 	struct ctx_context *work = child_of(detached);
 	void *found;
 
@@ -554,7 +563,8 @@ START_TEST(misuse_is_refused)
 	ck_assert_int_eq(ctx_with_deadline(ctx, 1, NULL, NULL), -EINVAL);
 	ck_assert_int_eq(ctx_with_deadline_at(ctx, CLOCK_REALTIME, &bad, NULL, &untouched), -EINVAL);
 	ck_assert_int_eq(ctx_with_deadline_at(ctx, CLOCK_REALTIME, NULL, NULL, &untouched), -EINVAL);
-	ck_assert_int_eq(ctx_with_deadline_at(ctx, CLOCK_THREAD_CPUTIME_ID, &good, NULL, &untouched), -EINVAL);
+	ck_assert_int_eq(ctx_with_deadline_at(ctx, CLOCK_THREAD_CPUTIME_ID, &good, NULL, &untouched),
+			 -EINVAL);
 	ck_assert_int_eq(ctx_with_movable_deadline(NULL, 1, NULL, &untouched), -EINVAL);
 	ck_assert_int_eq(ctx_without_cancel(NULL, NULL, &value), -EINVAL);
 	ck_assert_int_eq(ctx_merge(parents, 0, NULL, &untouched), -EINVAL);
@@ -638,7 +648,8 @@ START_TEST(allocator_is_taken_before_the_first_use_only)
 	counting_allocator_use();
 	struct ctx_context *ctx = child_of(ctx_background());
 	ck_assert_uint_ge(counting_allocator_blocks(), 1);
-	struct ctx_allocator late = {(void *(*)(size_t, void *))(void *)1, (void (*)(void *, void *))(void *)1, NULL};
+	struct ctx_allocator late = {(void *(*)(size_t, void *))(void *)1,
+				     (void (*)(void *, void *))(void *)1, NULL};
 	ck_assert_int_eq(ctx_set_allocator(&late), -EBUSY);
 	ctx_finish(ctx);
 }

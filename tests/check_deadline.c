@@ -61,7 +61,8 @@ END_TEST
 
 START_TEST(earlier_of_own_and_ancestors_deadline_wins)
 {
-	struct ctx_context *soon = timed_child_of(ctx_background(), HOUR), *late = timed_child_of(soon, 2 * HOUR);
+	struct ctx_context *soon = timed_child_of(ctx_background(), HOUR),
+			   *late = timed_child_of(soon, 2 * HOUR);
 	struct ctx_context *sooner = timed_child_of(late, HOUR / 2), *plain = child_of(sooner);
 
 	ck_assert_uint_eq(ctx_deadline_ns(late), ctx_deadline_ns(soon));
@@ -279,15 +280,19 @@ START_TEST(deadline_moved_later_does_not_fire_at_the_old_one)
 }
 END_TEST
 
-/* Goal: the timer serves them in the order of time. Method: done times of many random ones, all children of one. */
+/* Goal: the timer serves them in the order of time. Method: done times of many random ones, all children of
+ * one. */
 START_TEST(many_deadlines_fire_each_at_its_time)
 {
-	enum { COUNT = 300 };
+	enum {
+		COUNT = 300
+	};
 	struct ctx_context *many[COUNT];
 	unsigned seed = test_seed();
 
 	for (int i = 0; i < COUNT; i++)
-		many[i] = timed_child_of(ctx_background(), (unsigned)rand_r(&seed) % (50 * (unsigned)MILLISECOND));
+		many[i] = timed_child_of(ctx_background(),
+					 (unsigned)rand_r(&seed) % (50 * (unsigned)MILLISECOND));
 	for (int i = 0; i < COUNT; i++) {
 		ck_assert_ok(ctx_wait(many[i], CTX_FOREVER));
 		ck_assert_expired(many[i]);
@@ -299,7 +304,8 @@ END_TEST
 
 START_TEST(unreferenced_context_with_live_children_still_expires)
 {
-	struct ctx_context *parent = timed_child_of(ctx_background(), 10 * MILLISECOND), *child = child_of(parent);
+	struct ctx_context *parent = timed_child_of(ctx_background(), 10 * MILLISECOND),
+			   *child = child_of(parent);
 
 	ctx_unref(parent);
 	ck_assert_ok(ctx_wait(child, CTX_FOREVER));

@@ -20,7 +20,11 @@ int __lsan_do_recoverable_leak_check(void);
 
 static const struct ctx_key key = {"key", NULL, NULL};
 
-enum { NO_FAULT = 0, COPED = 1, WRONG = 2 };
+enum {
+	NO_FAULT = 0,
+	COPED = 1,
+	WRONG = 2
+};
 
 static void wrong(int line, const char *what, int result)
 {
@@ -30,10 +34,10 @@ static void wrong(int line, const char *what, int result)
 	_exit(WRONG);
 }
 
-#define MUST(condition)                                   \
-	do {                                              \
-		if (!(condition))                         \
-			wrong(__LINE__, #condition, 0);   \
+#define MUST(condition)                                 \
+	do {                                            \
+		if (!(condition))                       \
+			wrong(__LINE__, #condition, 0); \
 	} while (0)
 
 static bool is_one_of(int result, const int *errors)
@@ -45,12 +49,12 @@ static bool is_one_of(int result, const int *errors)
 }
 
 /* The call's result, which is not negative or one of the errors that its contract names. */
-#define TRY(call, ...)                                                             \
-	({                                                                         \
-		int result_ = (call);                                              \
+#define TRY(call, ...)                                                                 \
+	({                                                                             \
+		int result_ = (call);                                                  \
 		if (result_ < 0 && !is_one_of(result_, (const int[]){__VA_ARGS__, 0})) \
-			wrong(__LINE__, #call, result_);                           \
-		result_;                                                           \
+			wrong(__LINE__, #call, result_);                               \
+		result_;                                                               \
 	})
 
 static void tree(void)
@@ -91,7 +95,8 @@ static void deadlines(void)
 		MUST(ctx_deadline_ns(ctx) == (result == 0 ? far_ns : CTX_FOREVER));
 		MUST(ctx_err(ctx) == 0);
 	}
-	if (TRY(ctx_with_movable_deadline(ctx_background(), far_ns, "movable", &movable), ENOMEM, EAGAIN) == 0) {
+	if (TRY(ctx_with_movable_deadline(ctx_background(), far_ns, "movable", &movable), ENOMEM, EAGAIN) ==
+	    0) {
 		int result = TRY(ctx_set_deadline(movable, far_ns + HOUR), ENOMEM, EAGAIN);
 		MUST(ctx_deadline_ns(movable) == (result == 0 ? far_ns + HOUR : far_ns));
 	}
@@ -245,8 +250,8 @@ static const struct {
 	const char *name;
 	void (*scenario)(void);
 } scenarios[] = {
-	{"tree", tree},	      {"deadlines", deadlines}, {"values and merges", values_and_merges},
-	{"callbacks", callbacks}, {"waits", waits},	{"signals", signals},
+	{"tree", tree},		  {"deadlines", deadlines}, {"values and merges", values_and_merges},
+	{"callbacks", callbacks}, {"waits", waits},	    {"signals", signals},
 };
 
 static void each_k(int which, unsigned calls, bool for_ever)
@@ -261,8 +266,8 @@ static void each_k(int which, unsigned calls, bool for_ever)
 		ck_assert_uint_lt(attempt.k, 1000);
 	}
 	printf("%s, %s: %u calls\n", scenarios[which].name, for_ever ? "for ever" : "once", attempt.k - 1);
-	ck_assert_msg(result == NO_FAULT, "%s: call %u failed %s: status %d", scenarios[which].name, attempt.k,
-		      for_ever ? "for ever" : "once", result);
+	ck_assert_msg(result == NO_FAULT, "%s: call %u failed %s: status %d", scenarios[which].name,
+		      attempt.k, for_ever ? "for ever" : "once", result);
 	ck_assert_uint_gt(attempt.k, 1);
 }
 

@@ -13,9 +13,9 @@
 #include "table_format.h"
 
 /* In children: assertions of Check belong to the parent. */
-#define EXPECT(condition)                    \
-	do {                                 \
-		if (!(condition))            \
+#define EXPECT(condition)                      \
+	do {                                   \
+		if (!(condition))              \
 			return __LINE__ % 256; \
 	} while (0)
 
@@ -132,7 +132,8 @@ START_TEST(child_sees_the_parents_end_through_the_done_fd)
 }
 END_TEST
 
-/* Goal: a child that lives on does not keep the pipe open. Method: the parent's reader sees the end nevertheless. */
+/* Goal: a child that lives on does not keep the pipe open. Method: the parent's reader sees the end
+ * nevertheless. */
 START_TEST(living_child_does_not_hold_back_the_parents_hang_up)
 {
 	struct ctx_context *ctx = child_of(ctx_background());

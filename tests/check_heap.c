@@ -5,7 +5,9 @@
 #include "heap.h"
 #include "support/harness.h"
 
-enum { NODES = 200 };
+enum {
+	NODES = 200
+};
 
 struct model {
 	struct heap heap;

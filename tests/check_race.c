@@ -73,7 +73,8 @@ static int one_winner(void *data)
 
 START_TEST(two_cancels_have_one_winner)
 {
-	static const struct race race = {"cancel, cancel", make_family, left_cancels, right_cancels, one_winner};
+	static const struct race race = {"cancel, cancel", make_family, left_cancels, right_cancels,
+					 one_winner};
 	struct field field = {0};
 
 	race_run(&race, &field, test_scaled(20000));
@@ -154,7 +155,8 @@ static void right_polls(void *data)
 
 START_TEST(cancel_and_first_done_fd)
 {
-	static const struct race race = {"cancel, done fd", make_family, left_cancels, right_polls, found_done};
+	static const struct race race = {"cancel, done fd", make_family, left_cancels, right_polls,
+					 found_done};
 	struct field field = {0};
 
 	race_run(&race, &field, test_scaled(10000));
@@ -201,8 +203,8 @@ static int family_is_done(void *data)
 
 START_TEST(cancel_and_drop)
 {
-	static const struct race race = {"cancel, drop", make_family_held_twice, left_cancels_and_drops, right_drops,
-					 family_is_done};
+	static const struct race race = {"cancel, drop", make_family_held_twice, left_cancels_and_drops,
+					 right_drops, family_is_done};
 	struct field field = {0};
 
 	race_run(&race, &field, test_scaled(20000));
@@ -318,7 +320,8 @@ static void right_derives(void *data)
 
 START_TEST(cancel_and_derive_leaves_no_child_behind)
 {
-	static const struct race race = {"cancel, derive", make_family, left_cancels, right_derives, found_done};
+	static const struct race race = {"cancel, derive", make_family, left_cancels, right_derives,
+					 found_done};
 	struct field field = {0};
 
 	race_run(&race, &field, test_scaled(20000));
@@ -488,8 +491,8 @@ static int moved_or_expired(void *data)
 
 START_TEST(moving_a_deadline_and_its_expiry_have_one_outcome)
 {
-	static const struct race race = {"move, expire", make_movable, left_moves_the_deadline, right_does_nothing,
-					 moved_or_expired};
+	static const struct race race = {"move, expire", make_movable, left_moves_the_deadline,
+					 right_does_nothing, moved_or_expired};
 	struct field field = {0};
 
 	race_run(&race, &field, test_scaled(3000));
@@ -579,7 +582,8 @@ static int ran_once(void *data)
 
 START_TEST(cancel_and_add_of_a_callback_runs_it_once)
 {
-	static const struct race race = {"cancel, add callback", make_family, left_cancels, right_adds, ran_once};
+	static const struct race race = {"cancel, add callback", make_family, left_cancels, right_adds,
+					 ran_once};
 	struct field field = {0};
 
 	race_run(&race, &field, test_scaled(20000));

@@ -107,7 +107,8 @@ START_TEST(header_describes_areas_that_lie_within_the_file)
 		ck_assert_uint_ge(areas[i]->offset, header->header_size);
 		ck_assert_uint_gt(areas[i]->count, 1);
 		ck_assert_uint_le(areas[i]->used, areas[i]->count);
-		ck_assert_uint_le(areas[i]->offset + (uint64_t)areas[i]->count * areas[i]->record_size, view.size);
+		ck_assert_uint_le(areas[i]->offset + (uint64_t)areas[i]->count * areas[i]->record_size,
+				  view.size);
 	}
 	unmap_table(view);
 }
@@ -120,11 +121,13 @@ START_TEST(table_is_sealed_and_cannot_be_written_by_others)
 	char path[50];
 
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(fcntl(fd, F_GET_SEALS), F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	ck_assert_int_eq(fcntl(fd, F_GET_SEALS),
+			 F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	int writable = open(path, O_RDWR | O_CLOEXEC);
 	if (writable >= 0) {
-		ck_assert_ptr_eq(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, writable, 0), MAP_FAILED);
+		ck_assert_ptr_eq(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, writable, 0),
+				 MAP_FAILED);
 		ck_assert_int_eq(write(writable, "x", 1), -1);
 		ck_assert_int_eq(ftruncate(writable, 0), -1);
 		close(writable);
@@ -179,8 +182,9 @@ START_TEST(record_tells_how_a_context_ended)
 	ck_assert_uint_ne(record.done_ns, 0);
 	ck_assert_uint_ne(record.cause_slot, 0);
 	ck_assert_uint_lt(record.cause_slot, view.header->causes.used);
-	const struct ctx_table_cause *cause = (const void *)((const char *)view.header + view.header->causes.offset +
-							     record.cause_slot * view.header->causes.record_size);
+	const struct ctx_table_cause *cause =
+		(const void *)((const char *)view.header + view.header->causes.offset +
+			       record.cause_slot * view.header->causes.record_size);
 	ck_assert_int_eq(cause->error, -EPIPE);
 	ck_assert_str_eq(cause->text, "peer left");
 	ck_assert_uint_eq(cause->context_slot, (uint32_t)id);
@@ -235,7 +239,8 @@ static void be_read(int ready)
 {
 	struct ctx_context *outer, *inner;
 
-	if (ctx_with_cancel(ctx_background(), "outer", &outer) || ctx_with_timeout(outer, HOUR, "inner", &inner))
+	if (ctx_with_cancel(ctx_background(), "outer", &outer) ||
+	    ctx_with_timeout(outer, HOUR, "inner", &inner))
 		_exit(1);
 	uint64_t ids[] = {ctx_id(outer), ctx_id(inner)};
 	if (write(ready, ids, sizeof(ids)) != sizeof(ids))
@@ -309,8 +314,9 @@ START_TEST(records_that_change_are_never_seen_torn)
 	while ((seen[0] < 1000 || seen[1] < 1000) && clock_now_ns() < end) {
 		const struct ctx_table_area *area = &view.header->contexts;
 		for (uint32_t slot = 1; slot < area->used; slot++) {
-			const struct ctx_table_context *shared = (const void *)((const char *)view.header +
-										area->offset + slot * area->record_size);
+			const struct ctx_table_context *shared =
+				(const void *)((const char *)view.header + area->offset +
+					       slot * area->record_size);
 			uint32_t generation = __atomic_load_n(&shared->generation, __ATOMIC_RELAXED);
 			struct ctx_table_context record;
 			if (!read_context(view, (uint64_t)generation << 32 | slot, &record))
@@ -351,7 +357,9 @@ END_TEST
 START_TEST(full_or_limited_table_leaves_contexts_that_work)
 {
 	struct rlimit limit = {1 << 20, 1 << 20};
-	enum { MANY = 100000 };
+	enum {
+		MANY = 100000
+	};
 	struct ctx_context **many = calloc(MANY, sizeof(struct ctx_context *));
 	unsigned shown = 0;
 

@@ -147,7 +147,8 @@ static void release_context(void *value)
 START_TEST(release_may_release_another_context)
 {
 	static const struct ctx_key holder = {"holder", release_context, NULL};
-	const struct ctx_context *value = value_child_of(ctx_background(), &holder, child_of(ctx_background()));
+	const struct ctx_context *value =
+		value_child_of(ctx_background(), &holder, child_of(ctx_background()));
 
 	released = 0;
 	ctx_unref(value);

@@ -214,10 +214,13 @@ static void *cancel_it(void *ctx)
 	return NULL;
 }
 
-/* Goal: one done fd among many in epoll, as in a server. Method: idle pipes, then a cancel from another thread. */
+/* Goal: one done fd among many in epoll, as in a server. Method: idle pipes, then a cancel from another
+ * thread. */
 START_TEST(one_done_fd_among_many_in_epoll_and_select)
 {
-	enum { MANY = 50 };
+	enum {
+		MANY = 50
+	};
 	int pipes[MANY][2], epoll = epoll_create1(EPOLL_CLOEXEC);
 	struct ctx_context *ctx = child_of(ctx_background());
 	struct epoll_event event = {.events = EPOLLIN, .data.fd = ctx_done_fd(ctx)}, ready[MANY];
@@ -286,7 +289,6 @@ START_TEST(wait_fd_ends_with_its_context)
 	ctx_finish(ctx);
 }
 END_TEST
-
 
 START_TEST(wait_fd_is_interrupted_by_a_signal)
 {

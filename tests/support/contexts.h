@@ -26,8 +26,8 @@ static inline struct ctx_context *timed_child_of(const struct ctx_context *paren
 	return ctx;
 }
 
-static inline const struct ctx_context *value_child_of(const struct ctx_context *parent, const struct ctx_key *key,
-						      void *value)
+static inline const struct ctx_context *value_child_of(const struct ctx_context *parent,
+						       const struct ctx_key *key, void *value)
 {
 	const struct ctx_context *ctx = NULL;
 

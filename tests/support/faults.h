@@ -21,7 +21,7 @@
 #define FAULT(call) (1u << (call))
 #define FAULTS_ALL (FAULT(SYS_CALL_COUNT) - 1)
 /* Those that merely wait or wake: failing for ever, they would be asked for ever. */
-#define FAULTS_WAITS \
+#define FAULTS_WAITS                                                                                        \
 	(FAULT(SYS_CALL_READ) | FAULT(SYS_CALL_WRITE) | FAULT(SYS_CALL_POLL) | FAULT(SYS_CALL_FUTEX_WAIT) | \
 	 FAULT(SYS_CALL_URING_ENTER))
 #define FAULTS_RESOURCES (FAULTS_ALL & ~FAULTS_WAITS)

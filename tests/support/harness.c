@@ -18,7 +18,7 @@
 static struct report {
 	unsigned skipped;
 	char reason[200];
-} *report;
+} * report;
 
 static struct {
 	const char *name;
@@ -60,7 +60,7 @@ const char *test_no_uring(void)
 		io_uring_queue_exit(&uring);
 		return NULL;
 	}
-	return result == -EPERM	  ? "io_uring is forbidden here (sysctl or seccomp)"
+	return result == -EPERM	   ? "io_uring is forbidden here (sysctl or seccomp)"
 	       : result == -ENOSYS ? "this kernel has no io_uring"
 				   : "io_uring_setup fails";
 }
@@ -113,9 +113,10 @@ unsigned test_count_contexts(void)
 	struct ctx_table_header *header = test_own_table();
 	unsigned count = 0;
 
-	for (uint32_t slot = 1; header && slot < __atomic_load_n(&header->contexts.used, __ATOMIC_ACQUIRE); slot++) {
-		struct ctx_table_context *record =
-			(void *)((char *)header + header->contexts.offset + slot * header->contexts.record_size);
+	for (uint32_t slot = 1; header && slot < __atomic_load_n(&header->contexts.used, __ATOMIC_ACQUIRE);
+	     slot++) {
+		struct ctx_table_context *record = (void *)((char *)header + header->contexts.offset +
+							    slot * header->contexts.record_size);
 		count += __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) != 0;
 	}
 	return count;
@@ -128,8 +129,8 @@ unsigned test_count_operations(void)
 
 	for (uint32_t slot = 1; header && slot < __atomic_load_n(&header->operations.used, __ATOMIC_ACQUIRE);
 	     slot++) {
-		struct ctx_table_operation *record =
-			(void *)((char *)header + header->operations.offset + slot * header->operations.record_size);
+		struct ctx_table_operation *record = (void *)((char *)header + header->operations.offset +
+							      slot * header->operations.record_size);
 		count += __atomic_load_n(&record->flags, __ATOMIC_ACQUIRE) & CTX_TABLE_OP_IN_FLIGHT;
 	}
 	return count;
@@ -230,7 +231,8 @@ unsigned test_seed(void)
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	unsigned seed = given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)now.tv_nsec ^ (unsigned)getpid();
+	unsigned seed =
+		given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)now.tv_nsec ^ (unsigned)getpid();
 	printf("CTX_TEST_SEED=%u\n", seed);
 	fflush(stdout);
 	return seed;

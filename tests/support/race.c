@@ -8,7 +8,10 @@
 
 #include "support/contexts.h"
 
-enum { DELAY_MOST = 20000, SECONDS_MOST = 15 };
+enum {
+	DELAY_MOST = 20000,
+	SECONDS_MOST = 15
+};
 
 struct arena {
 	const struct race *race;
