@@ -85,7 +85,8 @@ static void check_sound(const struct snapshot *snapshot)
 		ck_assert_msg(!seen[at], "a context is listed twice");
 		seen[at] = 1;
 		context = &snapshot->contexts[at];
-		ck_assert_msg(memchr(context->record.label, 0, sizeof(context->record.label)) != NULL, "endless label");
+		ck_assert_msg(memchr(context->record.label, 0, sizeof(context->record.label)) != NULL,
+			      "endless label");
 		if (context->parent != READER_NONE) {
 			ck_assert_uint_lt(context->parent, snapshot->context_count);
 			ck_assert_msg(seen[context->parent], "a child is listed before its parent");
@@ -99,7 +100,8 @@ static void check_sound(const struct snapshot *snapshot)
 			ck_assert_uint_lt(context->cause, snapshot->cause_count);
 			ck_assert(memchr(snapshot->causes[context->cause].text, 0, CTX_TABLE_TEXT_SIZE));
 		}
-		for (uint32_t j = context->first_operation; j != READER_NONE; j = snapshot->operations[j].next) {
+		for (uint32_t j = context->first_operation; j != READER_NONE;
+		     j = snapshot->operations[j].next) {
 			ck_assert_uint_lt(j, snapshot->operation_count);
 			ck_assert_uint_eq(snapshot->operations[j].context, at);
 			operations++;
@@ -295,7 +297,8 @@ static uint32_t next_random(uint64_t *state)
 
 static void mutate(struct made_table *table, uint64_t *state)
 {
-	static const uint64_t nasty[] = {0, 1, 2, 7, 8, 0x7fffffff, 0x80000000, UINT32_MAX, INT64_MAX, UINT64_MAX};
+	static const uint64_t nasty[] = {0,	     1,		 2,	     7,		8,
+					 0x7fffffff, 0x80000000, UINT32_MAX, INT64_MAX, UINT64_MAX};
 	uint32_t changes = 1 + next_random(state) % 12;
 	/* One in three aims at the header, where it hurts most. */
 	size_t bound = next_random(state) % 3 == 0 ? sizeof(struct ctx_table_header) : table->size;
@@ -339,7 +342,8 @@ START_TEST(survives_random_damage)
 			snapshot_release(&snapshot);
 			read++;
 		} else {
-			ck_assert_msg(reason[0], "seed 0x%" PRIx64 " round %u: refused without a reason", seed, round);
+			ck_assert_msg(reason[0], "seed 0x%" PRIx64 " round %u: refused without a reason",
+				      seed, round);
 			refused++;
 		}
 		free(table.bytes);

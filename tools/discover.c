@@ -187,7 +187,8 @@ static size_t find_mappings(const char *maps, struct mapping found[TABLES_MAX])
 		while (line > maps && line[-1] != '\n')
 			line--;
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %" SCNu64, &mapping.start, &mapping.end,
-			   mode, &mapping.inode) != 4 || mode[1] != 'w' || mode[3] != 's')
+			   mode, &mapping.inode) != 4 ||
+		    mode[1] != 'w' || mode[3] != 's')
 			continue;
 		while (i < count && found[i].inode != mapping.inode)
 			i++;
@@ -223,7 +224,8 @@ static int open_by_descriptor(const struct candidate *candidate, uint64_t inode)
 		ssize_t length = readlinkat(dirfd(list), entry->d_name, target, sizeof(target) - 1);
 		int fd;
 
-		if (length < (ssize_t)strlen(TABLE_PATH) || memcmp(target, TABLE_PATH, strlen(TABLE_PATH)) != 0)
+		if (length < (ssize_t)strlen(TABLE_PATH) ||
+		    memcmp(target, TABLE_PATH, strlen(TABLE_PATH)) != 0)
 			continue;
 		fd = openat(dirfd(list), entry->d_name, O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
@@ -258,10 +260,11 @@ static void describe(struct unreadable *unreadable, int error, const char *what)
 	const char *remedy = "";
 
 	if (error == EACCES || error == EPERM)
-		remedy = geteuid() == 0 ? " (denied even to root: a security module, or a user namespace above)"
-					: " (another user's, or not dumpable: try as root)";
-	snprintf(unreadable->reason, sizeof(unreadable->reason), "cannot read %s: %s%s", what, strerror(error),
-		 remedy);
+		remedy = geteuid() == 0
+				 ? " (denied even to root: a security module, or a user namespace above)"
+				 : " (another user's, or not dumpable: try as root)";
+	snprintf(unreadable->reason, sizeof(unreadable->reason), "cannot read %s: %s%s", what,
+		 strerror(error), remedy);
 }
 
 /* Maps the table behind fd and takes the snapshot. 0, or -1 with the reason in unreadable. */
@@ -375,7 +378,8 @@ static bool has_library_thread(const struct candidate *candidate)
 		int error;
 
 		snprintf(name, sizeof(name), "%s/comm", entry->d_name);
-		comm = isdigit((unsigned char)entry->d_name[0]) ? read_proc_file(dirfd(list), name, &error) : NULL;
+		comm = isdigit((unsigned char)entry->d_name[0]) ? read_proc_file(dirfd(list), name, &error)
+								: NULL;
 		found = comm && strncmp(comm, THREAD_PREFIX, strlen(THREAD_PREFIX)) == 0;
 		free(comm);
 	}
@@ -418,9 +422,10 @@ static int inspect(struct survey *survey, struct candidate *candidate, bool aske
 	for (size_t i = 0; i < count && !result; i++)
 		result = add_table(survey, candidate, &mappings[i]);
 	if (!count && asked_for)
-		result = add_missing(survey, candidate,
-				     "has no context table: it does not use ctxring, has made no context yet, or "
-				     "runs with CTXRING_TABLE=0");
+		result = add_missing(
+			survey, candidate,
+			"has no context table: it does not use ctxring, has made no context yet, or "
+			"runs with CTXRING_TABLE=0");
 	return result;
 }
 

@@ -22,7 +22,7 @@ struct source {
 	uid_t uid;
 	char name[64]; /* of the command; raw bytes */
 	bool is_core;
-	uint64_t inode; /* of the table, 0 in a core */
+	uint64_t inode;	 /* of the table, 0 in a core */
 	uint64_t now_ns; /* in the clock of the table */
 	struct snapshot snapshot;
 	struct sites sites;

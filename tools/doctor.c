@@ -20,15 +20,14 @@
 #include "terminal.h"
 #include "view.h"
 
-static const char help[] =
-	"Usage: ctxtool doctor [OPTION...]\n"
-	"Try whether io_uring is usable here, list what this kernel can do, and say what\n"
-	"stands in the way and what to type against it.\n"
-	"\n"
-	"  -j, --json  JSON\n"
-	"  -h, --help  this text\n"
-	"\n"
-	"Exit: 0 usable, 1 not usable, 2 usage, 4 trouble.\n";
+static const char help[] = "Usage: ctxtool doctor [OPTION...]\n"
+			   "Try whether io_uring is usable here, list what this kernel can do, and say what\n"
+			   "stands in the way and what to type against it.\n"
+			   "\n"
+			   "  -j, --json  JSON\n"
+			   "  -h, --help  this text\n"
+			   "\n"
+			   "Exit: 0 usable, 1 not usable, 2 usage, 4 trouble.\n";
 
 #define ADVICE_MAX 16
 
@@ -65,10 +64,12 @@ static __attribute__((format(printf, 4, 5))) void advise(struct diagnosis *diagn
 static void advise_seccomp(struct diagnosis *diagnosis)
 {
 	advise(diagnosis, true, "a seccomp filter, as containers have by default, forbids io_uring_setup(2)",
-	       "Docker:     docker run --security-opt seccomp=unconfined ..., or a copy of its default profile with\n"
+	       "Docker:     docker run --security-opt seccomp=unconfined ..., or a copy of its default "
+	       "profile with\n"
 	       "            io_uring_setup, io_uring_enter and io_uring_register added\n"
 	       "Podman:     podman run --security-opt seccomp=unconfined ...\n"
-	       "Kubernetes: securityContext: {seccompProfile: {type: Unconfined}}, or Localhost with such a profile\n"
+	       "Kubernetes: securityContext: {seccompProfile: {type: Unconfined}}, or Localhost with such a "
+	       "profile\n"
 	       "systemd:    SystemCallFilter=io_uring_setup io_uring_enter io_uring_register in the unit");
 }
 
@@ -84,7 +85,8 @@ static void diagnose_denied(struct diagnosis *diagnosis)
 		explained = true;
 	} else if (report->disabled == 1 && geteuid() != 0) {
 		advise(diagnosis, true,
-		       "kernel.io_uring_disabled is 1: only CAP_SYS_ADMIN and members of kernel.io_uring_group may",
+		       "kernel.io_uring_disabled is 1: only CAP_SYS_ADMIN and members of "
+		       "kernel.io_uring_group may",
 		       "sudo sysctl -w kernel.io_uring_group=%u   (your group), or\n"
 		       "sudo sysctl -w kernel.io_uring_disabled=0",
 		       (unsigned)getgid());
@@ -94,8 +96,10 @@ static void diagnose_denied(struct diagnosis *diagnosis)
 	if (report->seccomp > 0)
 		advise_seccomp(diagnosis);
 	else if (!explained)
-		advise(diagnosis, true, "io_uring_setup(2) is denied, and neither sysctl nor seccomp explain it",
-		       "look for a security module (SELinux: ausearch -m avc -ts recent; AppArmor: dmesg | grep DENIED)");
+		advise(diagnosis, true,
+		       "io_uring_setup(2) is denied, and neither sysctl nor seccomp explain it",
+		       "look for a security module (SELinux: ausearch -m avc -ts recent; AppArmor: dmesg | "
+		       "grep DENIED)");
 }
 
 static void diagnose_memory(struct diagnosis *diagnosis)
@@ -126,7 +130,8 @@ static void diagnose_error(struct diagnosis *diagnosis, int error)
 		diagnose_memory(diagnosis);
 		return;
 	case EMFILE:
-		advise(diagnosis, true, "no file descriptor left in this process (RLIMIT_NOFILE)", "ulimit -n 65536");
+		advise(diagnosis, true, "no file descriptor left in this process (RLIMIT_NOFILE)",
+		       "ulimit -n 65536");
 		return;
 	case ENFILE:
 		advise(diagnosis, true, "no file descriptor left on this system",
@@ -162,23 +167,29 @@ static void diagnose_limits(struct diagnosis *diagnosis)
 
 	/* Root is not bound by it; a ring takes 8 KiB and more. */
 	if (geteuid() != 0 && report->memlock.rlim_cur < 1048576) {
-		snprintf(problem, sizeof(problem), "RLIMIT_MEMLOCK is %" PRIu64 " KiB: room for some %" PRIu64
-			 " small rings of this user", (uint64_t)report->memlock.rlim_cur / 1024,
+		snprintf(problem, sizeof(problem),
+			 "RLIMIT_MEMLOCK is %" PRIu64 " KiB: room for some %" PRIu64
+			 " small rings of this user",
+			 (uint64_t)report->memlock.rlim_cur / 1024,
 			 (uint64_t)report->memlock.rlim_cur / 8192);
 		advise(diagnosis, false, problem, "ulimit -l 65536, or LimitMEMLOCK= in the unit");
 	}
 	if (report->nofile.rlim_cur < 1024) {
-		snprintf(problem, sizeof(problem), "RLIMIT_NOFILE is %" PRIu64, (uint64_t)report->nofile.rlim_cur);
+		snprintf(problem, sizeof(problem), "RLIMIT_NOFILE is %" PRIu64,
+			 (uint64_t)report->nofile.rlim_cur);
 		advise(diagnosis, false, problem, "ulimit -n 65536, or LimitNOFILE= in the unit");
 	}
 	if (report->table_error) {
-		snprintf(problem, sizeof(problem), "the context table cannot be made (%s): ctxtool will see nothing",
+		snprintf(problem, sizeof(problem),
+			 "the context table cannot be made (%s): ctxtool will see nothing",
 			 strerror(report->table_error));
 		advise(diagnosis, false, problem,
-		       "ulimit -f unlimited if RLIMIT_FSIZE is set; else Linux 5.1 or newer with CONFIG_MEMFD_CREATE=y");
+		       "ulimit -f unlimited if RLIMIT_FSIZE is set; else Linux 5.1 or newer with "
+		       "CONFIG_MEMFD_CREATE=y");
 	}
 	if (getenv("CTXRING_TABLE") && strcmp(getenv("CTXRING_TABLE"), "0") == 0)
-		advise(diagnosis, false, "CTXRING_TABLE=0 is in the environment: programs started here are not seen",
+		advise(diagnosis, false,
+		       "CTXRING_TABLE=0 is in the environment: programs started here are not seen",
 		       "unset CTXRING_TABLE");
 }
 
@@ -265,17 +276,19 @@ static void print_settings(const struct probe_report *report)
 	char soft[32], hard[32];
 
 	if (report->disabled >= 0 && report->disabled <= 2)
-		printf("  %-26s %ld: %s\n", "kernel.io_uring_disabled", report->disabled, meanings[report->disabled]);
+		printf("  %-26s %ld: %s\n", "kernel.io_uring_disabled", report->disabled,
+		       meanings[report->disabled]);
 	else
 		printf("  %-26s not there (before Linux 6.6, everybody may)\n", "kernel.io_uring_disabled");
 	if (report->group >= 0)
 		printf("  %-26s %ld\n", "kernel.io_uring_group", report->group);
 	printf("  %-26s %s\n", "seccomp of this process", seccomp_name(report->seccomp));
-	printf("  %-26s soft %s, hard %s bytes\n", "RLIMIT_MEMLOCK", limit_text(report->memlock.rlim_cur, soft),
-	       limit_text(report->memlock.rlim_max, hard));
+	printf("  %-26s soft %s, hard %s bytes\n", "RLIMIT_MEMLOCK",
+	       limit_text(report->memlock.rlim_cur, soft), limit_text(report->memlock.rlim_max, hard));
 	printf("  %-26s soft %s, hard %s\n", "RLIMIT_NOFILE", limit_text(report->nofile.rlim_cur, soft),
 	       limit_text(report->nofile.rlim_max, hard));
-	printf("  %-26s %s\n", "context table", report->table_error ? strerror(report->table_error) : "works");
+	printf("  %-26s %s\n", "context table",
+	       report->table_error ? strerror(report->table_error) : "works");
 }
 
 /* The remedy, each line of it indented. */
@@ -283,7 +296,8 @@ static void print_advice(const struct advice *advice)
 {
 	const char *line = advice->remedy;
 
-	printf("%s%s%s\n", colour(advice->blocks ? COLOUR_RED : COLOUR_YELLOW), advice->problem, colour(COLOUR_PLAIN));
+	printf("%s%s%s\n", colour(advice->blocks ? COLOUR_RED : COLOUR_YELLOW), advice->problem,
+	       colour(COLOUR_PLAIN));
 	while (*line) {
 		int length = (int)strcspn(line, "\n");
 
@@ -298,7 +312,8 @@ static void print_text(const struct diagnosis *diagnosis)
 	int error = report->ring_error ? report->ring_error : report->use_error;
 
 	if (diagnosis->usable)
-		printf("%sio_uring is usable here%s (%s)\n", colour(COLOUR_GREEN), colour(COLOUR_PLAIN), report->kernel);
+		printf("%sio_uring is usable here%s (%s)\n", colour(COLOUR_GREEN), colour(COLOUR_PLAIN),
+		       report->kernel);
 	else
 		printf("%sio_uring is not usable here%s (%s)%s%s\n", colour(COLOUR_RED), colour(COLOUR_PLAIN),
 		       report->kernel, error ? ": " : "", error ? strerror(error) : "");
@@ -310,7 +325,8 @@ static void print_text(const struct diagnosis *diagnosis)
 		print_advice(&diagnosis->advices[i]);
 	}
 	if (!diagnosis->usable)
-		printf("\nWithout io_uring contexts, done descriptors and blocking calls work; rings refuse.\n");
+		printf("\nWithout io_uring contexts, done descriptors and blocking calls work; rings "
+		       "refuse.\n");
 }
 
 static json_t *flags_json(const struct probe_flag *flags)
@@ -328,7 +344,8 @@ static json_t *opcodes_json(const struct probe_report *report)
 	char name[16];
 
 	for (unsigned i = 0; i < NAMES_OPCODES || (i <= report->last_opcode && i < 256); i++)
-		json_object_set_new(object, opcode_text(i, name, sizeof(name)), json_boolean(report->opcodes[i]));
+		json_object_set_new(object, opcode_text(i, name, sizeof(name)),
+				    json_boolean(report->opcodes[i]));
 	return object;
 }
 
@@ -412,7 +429,8 @@ int doctor_run(int argc, char **argv)
 		json = true;
 	}
 	if (optind < argc) {
-		fprintf(stderr, "ctxtool doctor: too many operands: %s\nTry 'ctxtool doctor --help'.\n", argv[optind]);
+		fprintf(stderr, "ctxtool doctor: too many operands: %s\nTry 'ctxtool doctor --help'.\n",
+			argv[optind]);
 		return EXIT_USAGE;
 	}
 	diagnose(&diagnosis);

@@ -122,7 +122,8 @@ char *format_cause(const struct source *source, const struct reader_context *con
 	if (origin->record.done_tid)
 		append(&text, ", by thread %" PRIu32, origin->record.done_tid);
 	if (origin->record.done_site)
-		append(&text, ", at %s", site_text(&source->sites, origin->record.done_site, site, sizeof(site)));
+		append(&text, ", at %s",
+		       site_text(&source->sites, origin->record.done_site, site, sizeof(site)));
 	return buffer;
 }
 
@@ -130,11 +131,13 @@ char *format_operation_flags(unsigned flags, char buffer[128])
 {
 	snprintf(buffer, 128, "%s%s%s%s", flags & CTX_TABLE_OP_CANCELLING ? ", being cancelled" : "",
 		 flags & CTX_TABLE_OP_TIMED ? ", linked timeout" : "",
-		 flags & CTX_TABLE_OP_MULTISHOT ? ", multishot" : "", flags & CTX_TABLE_OP_PARKED ? ", parked" : "");
+		 flags & CTX_TABLE_OP_MULTISHOT ? ", multishot" : "",
+		 flags & CTX_TABLE_OP_PARKED ? ", parked" : "");
 	return buffer;
 }
 
-char *format_operation(struct source *source, const struct reader_operation *operation, char buffer[TEXT_SIZE])
+char *format_operation(struct source *source, const struct reader_operation *operation,
+		       char buffer[TEXT_SIZE])
 {
 	const struct ctx_table_operation *record = &operation->record;
 	struct text text = begin(buffer);
@@ -144,9 +147,11 @@ char *format_operation(struct source *source, const struct reader_operation *ope
 	if (record->fd >= 0 && record->flags & CTX_TABLE_OP_FIXED_FILE)
 		append(&text, " fixed file %" PRId32, record->fd);
 	else if (record->fd >= 0)
-		append(&text, " fd %" PRId32 " %s", record->fd, descriptor_text(&source->descriptors, record->fd));
+		append(&text, " fd %" PRId32 " %s", record->fd,
+		       descriptor_text(&source->descriptors, record->fd));
 	append(&text, "%sfor %s%s", text.buffer[text.length - 1] == ' ' ? "" : " ",
-	       duration_text(age_ns(source, record->since_ns), time), format_operation_flags(record->flags, flags));
+	       duration_text(age_ns(source, record->since_ns), time),
+	       format_operation_flags(record->flags, flags));
 	return buffer;
 }
 
@@ -154,11 +159,13 @@ static void append_batch(struct text *text, const struct source *source, const s
 {
 	char submit[16], reap[16];
 
-	append(text, "; %" PRIu64 " batches cancelled, the last under %d:%" PRIu32 ".%" PRIu32 ": %" PRIu32
+	append(text,
+	       "; %" PRIu64 " batches cancelled, the last under %d:%" PRIu32 ".%" PRIu32 ": %" PRIu32
 	       " operations, %" PRIu32 " cancel SQEs, %" PRIu32 " enters, %" PRIu32 " cancelled, %" PRIu32
-	       " finished first", ring->batches, (int)source->pid, ring->batch_context_slot,
-	       ring->batch_context_generation, ring->batch_operations, ring->batch_sqes, ring->batch_enters,
-	       ring->batch_cancelled, ring->batch_finished);
+	       " finished first",
+	       ring->batches, (int)source->pid, ring->batch_context_slot, ring->batch_context_generation,
+	       ring->batch_operations, ring->batch_sqes, ring->batch_enters, ring->batch_cancelled,
+	       ring->batch_finished);
 	if (ring->batch_unsent)
 		append(text, ", %" PRIu32 " never sent", ring->batch_unsent);
 	if (ring->batch_timed)
@@ -172,8 +179,8 @@ char *format_ring(const struct source *source, const struct reader_ring *ring, c
 	const struct ctx_table_ring *record = &ring->record;
 	struct text text = begin(buffer);
 
-	append(&text, "ring fd %" PRId32 ": SQ %" PRIu32 ", CQ %" PRIu32 ", %s%s", record->fd, record->sq_entries,
-	       record->cq_entries,
+	append(&text, "ring fd %" PRId32 ": SQ %" PRIu32 ", CQ %" PRIu32 ", %s%s", record->fd,
+	       record->sq_entries, record->cq_entries,
 	       record->setup_flags & IORING_SETUP_DEFER_TASKRUN	  ? "DEFER_TASKRUN"
 	       : record->setup_flags & IORING_SETUP_SINGLE_ISSUER ? "SINGLE_ISSUER"
 								  : "ordinary",
@@ -192,13 +199,15 @@ char *format_source(const struct source *source, char buffer[TEXT_SIZE])
 	struct text text = begin(buffer);
 	char escaped[256], time[16];
 
-	append(&text, "%d %s (uid %u%s): %" PRIu32 " context%s, %" PRIu32 " live, %" PRIu32 " operation%s in flight",
+	append(&text,
+	       "%d %s (uid %u%s): %" PRIu32 " context%s, %" PRIu32 " live, %" PRIu32 " operation%s in flight",
 	       (int)source->pid, escape(source->name, escaped, sizeof(escaped)), (unsigned)source->uid,
 	       source->is_core ? ", core file" : "", snapshot->context_count,
 	       snapshot->context_count == 1 ? "" : "s", snapshot->live_count, snapshot->operation_count,
 	       snapshot->operation_count == 1 ? "" : "s");
 	if (!source->is_core)
-		append(&text, ", table %s old", duration_text(age_ns(source, snapshot->header.created_ns), time));
+		append(&text, ", table %s old",
+		       duration_text(age_ns(source, snapshot->header.created_ns), time));
 	else
 		append(&text, "; times count to the last event in the table");
 	return buffer;

@@ -36,7 +36,8 @@ char *format_cause(const struct source *source, const struct reader_context *con
 		   char buffer[TEXT_SIZE]);
 
 /* "RECV fd 7 tcp ... for 1.2s, being cancelled". */
-char *format_operation(struct source *source, const struct reader_operation *operation, char buffer[TEXT_SIZE]);
+char *format_operation(struct source *source, const struct reader_operation *operation,
+		       char buffer[TEXT_SIZE]);
 
 /* Flags of an operation in words, "" without any. */
 char *format_operation_flags(unsigned flags, char buffer[128]);

@@ -102,7 +102,8 @@ static json_t *context_json(struct source *source, const struct reader_context *
 {
 	const struct ctx_table_context *record = &context->record;
 	bool bounded = record->deadline_ns != UINT64_MAX;
-	uint64_t left = bounded && record->deadline_ns > source->now_ns ? record->deadline_ns - source->now_ns : 0;
+	uint64_t left =
+		bounded && record->deadline_ns > source->now_ns ? record->deadline_ns - source->now_ns : 0;
 	json_t *object = json_object(), *operations = json_array();
 	char id[ID_SIZE];
 
@@ -203,9 +204,11 @@ static json_t *unreadable_json(const struct survey *survey)
 		const struct unreadable *unreadable = &survey->unreadables[i];
 		json_t *object = json_object();
 
-		json_object_set_new(object, "pid", unreadable->pid ? json_integer(unreadable->pid) : json_null());
+		json_object_set_new(object, "pid",
+				    unreadable->pid ? json_integer(unreadable->pid) : json_null());
 		json_object_set_new(object, "name", escaped(unreadable->name));
-		json_object_set_new(object, "has_table", unreadable->vague ? json_null() : json_boolean(!unreadable->missing));
+		json_object_set_new(object, "has_table",
+				    unreadable->vague ? json_null() : json_boolean(!unreadable->missing));
 		json_object_set_new(object, "reason", json_string(unreadable->reason));
 		json_array_append_new(list, object);
 	}
@@ -227,7 +230,8 @@ int json_print(const struct view_options *options, const struct view *view, stru
 	processes = json_array();
 	for (size_t i = 0; i < survey->source_count; i++)
 		if (!options->id || selection.source == &survey->sources[i])
-			json_array_append_new(processes, process_json(&survey->sources[i], selection.context));
+			json_array_append_new(processes,
+					      process_json(&survey->sources[i], selection.context));
 	json_object_set_new(document, "processes", processes);
 	json_object_set_new(document, "unreadable", unreadable_json(survey));
 	json_object_set_new(document, "strangers", json_integer(survey->strangers));

@@ -69,8 +69,8 @@ static void print_context(const struct source *source, const struct reader_conte
 	printf("%-*s  %s%-9s%s  %8s  %8s  %5u  %s%*s  %s\n", widths->id, id,
 	       colour(state_colour(context->record.state)), state_name(context->record.state),
 	       colour(COLOUR_PLAIN), duration_text(age_ns(source, context->record.created_ns), age),
-	       format_time_left(source, context, left), context->operation_count, label, pad > 0 ? pad : 0, "",
-	       format_cause(source, context, false, cause));
+	       format_time_left(source, context, left), context->operation_count, label, pad > 0 ? pad : 0,
+	       "", format_cause(source, context, false, cause));
 }
 
 static void print_operations(struct source *source, const struct reader_context *context)
@@ -87,8 +87,8 @@ static int print(const struct view_options *options, struct survey *survey)
 	struct widths widths = measure(survey);
 	char losses[TEXT_SIZE];
 
-	printf("%s%-*s  %-9s  %8s  %8s  %5s  %-*s  %s%s\n", colour(COLOUR_BOLD), widths.id, "ID", "STATE", "AGE",
-	       "LEFT", "OPS", widths.label, "LABEL", "CAUSE", colour(COLOUR_PLAIN));
+	printf("%s%-*s  %-9s  %8s  %8s  %5s  %-*s  %s%s\n", colour(COLOUR_BOLD), widths.id, "ID", "STATE",
+	       "AGE", "LEFT", "OPS", widths.label, "LABEL", "CAUSE", colour(COLOUR_PLAIN));
 	for (size_t i = 0; i < survey->source_count; i++) {
 		struct source *source = &survey->sources[i];
 

@@ -31,14 +31,16 @@ static void print_help(FILE *to)
 	fputs("Usage: ctxtool COMMAND [OPTION...]\n"
 	      "See the contexts of running processes, and the I/O in flight under each. It reads\n"
 	      "their tables without their help, so stopped, hung and crashed ones are seen too.\n"
-	      "\n", to);
+	      "\n",
+	      to);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
 	fputs("\n"
 	      "'ctxtool COMMAND --help' tells the options of a command; ctxtool(1) is the manual.\n"
 	      "A context's id is PID:SLOT.GENERATION, as ls prints it.\n"
 	      "Exit codes: 0 done; 1 nothing found (doctor: not usable); 2 usage;\n"
-	      "3 something could not be read, named on standard error; 4 no memory, or output failed.\n", to);
+	      "3 something could not be read, named on standard error; 4 no memory, or output failed.\n",
+	      to);
 }
 
 static int finish(int code)

@@ -31,10 +31,10 @@
 #endif
 
 static struct probe_flag setup_flags[] = {
-	{"IOPOLL", false},	   {"SQPOLL", false},	    {"CQSIZE", false},	    {"CLAMP", false},
-	{"R_DISABLED", false},	   {"SUBMIT_ALL", false},   {"COOP_TASKRUN", false}, {"TASKRUN_FLAG", false},
-	{"SQE128", false},	   {"CQE32", false},	    {"SINGLE_ISSUER", false}, {"DEFER_TASKRUN", false},
-	{"NO_SQARRAY", false},	   {"HYBRID_IOPOLL", false}, {"CQE_MIXED", false},  {"SQE_MIXED", false},
+	{"IOPOLL", false},     {"SQPOLL", false},	 {"CQSIZE", false},	   {"CLAMP", false},
+	{"R_DISABLED", false}, {"SUBMIT_ALL", false},	 {"COOP_TASKRUN", false},  {"TASKRUN_FLAG", false},
+	{"SQE128", false},     {"CQE32", false},	 {"SINGLE_ISSUER", false}, {"DEFER_TASKRUN", false},
+	{"NO_SQARRAY", false}, {"HYBRID_IOPOLL", false}, {"CQE_MIXED", false},	   {"SQE_MIXED", false},
 	{NULL, false},
 };
 
@@ -60,11 +60,25 @@ static const unsigned setup_bits[] = {
 
 /* Bit n of the features is the n-th. */
 static struct probe_flag features[] = {
-	{"SINGLE_MMAP", false},	 {"NODROP", false},	    {"SUBMIT_STABLE", false}, {"RW_CUR_POS", false},
-	{"CUR_PERSONALITY", false}, {"FAST_POLL", false},   {"POLL_32BITS", false},   {"SQPOLL_NONFIXED", false},
-	{"EXT_ARG", false},	 {"NATIVE_WORKERS", false}, {"RSRC_TAGS", false},     {"CQE_SKIP", false},
-	{"LINKED_FILE", false},	 {"REG_REG_RING", false},   {"RECVSEND_BUNDLE", false}, {"MIN_TIMEOUT", false},
-	{"RW_ATTR", false},	 {"NO_IOWAIT", false},	    {NULL, false},
+	{"SINGLE_MMAP", false},
+	{"NODROP", false},
+	{"SUBMIT_STABLE", false},
+	{"RW_CUR_POS", false},
+	{"CUR_PERSONALITY", false},
+	{"FAST_POLL", false},
+	{"POLL_32BITS", false},
+	{"SQPOLL_NONFIXED", false},
+	{"EXT_ARG", false},
+	{"NATIVE_WORKERS", false},
+	{"RSRC_TAGS", false},
+	{"CQE_SKIP", false},
+	{"LINKED_FILE", false},
+	{"REG_REG_RING", false},
+	{"RECVSEND_BUNDLE", false},
+	{"MIN_TIMEOUT", false},
+	{"RW_ATTR", false},
+	{"NO_IOWAIT", false},
+	{NULL, false},
 };
 
 enum ability {
@@ -132,7 +146,8 @@ static void probe_setup_flags(void)
 }
 
 /* Submits one operation and waits for it. Its result, or the error of submitting. */
-static int run_one(struct io_uring *ring, void (*prepare)(struct io_uring_sqe *sqe, unsigned flags), unsigned flags)
+static int run_one(struct io_uring *ring, void (*prepare)(struct io_uring_sqe *sqe, unsigned flags),
+		   unsigned flags)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 	struct io_uring_cqe *cqe;
@@ -189,18 +204,16 @@ static bool can_wait_absolute(const struct io_uring *ring)
 	struct __kernel_timespec past = {.tv_sec = 0, .tv_nsec = 1};
 	struct io_uring_getevents_arg argument = {.ts = (uint64_t)(uintptr_t)&past};
 
-	syscall(SYS_io_uring_enter, ring->ring_fd, 0, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | ENTER_ABS_TIMER,
-		&argument, sizeof(argument));
+	syscall(SYS_io_uring_enter, ring->ring_fd, 0, 1,
+		IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | ENTER_ABS_TIMER, &argument, sizeof(argument));
 	return errno == ETIME;
 }
 
 static void probe_abilities(struct io_uring *ring)
 {
 	static const unsigned bits[] = {
-		[ABILITY_CANCEL_ALL] = CANCEL_ALL,
-		[ABILITY_CANCEL_FD] = CANCEL_FD,
-		[ABILITY_CANCEL_ANY] = CANCEL_ANY,
-		[ABILITY_CANCEL_USERDATA] = CANCEL_USERDATA,
+		[ABILITY_CANCEL_ALL] = CANCEL_ALL, [ABILITY_CANCEL_FD] = CANCEL_FD,
+		[ABILITY_CANCEL_ANY] = CANCEL_ANY, [ABILITY_CANCEL_USERDATA] = CANCEL_USERDATA,
 		[ABILITY_CANCEL_OP] = CANCEL_OP,
 	};
 
@@ -262,8 +275,7 @@ static int probe_table(void)
 		else
 			munmap(mapped, 4096);
 	}
-	if (!error &&
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+	if (!error && fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		error = errno;
 	close(fd);
 	return error;

@@ -91,18 +91,20 @@ static int check_area(const char *name, const struct ctx_table_area *area, size_
 	uint64_t bytes;
 
 	if (area->record_size < known_size || area->record_size > RECORD_SIZE_MAX || area->record_size % 8) {
-		snprintf(reason, READER_REASON_SIZE, "broken table: records of %s have %" PRIu32
-			 " bytes, at least %zu expected", name, area->record_size, known_size);
+		snprintf(reason, READER_REASON_SIZE,
+			 "broken table: records of %s have %" PRIu32 " bytes, at least %zu expected", name,
+			 area->record_size, known_size);
 		return -EINVAL;
 	}
 	if (area->offset % 8 || area->offset < sizeof(struct ctx_table_header)) {
-		snprintf(reason, READER_REASON_SIZE, "broken table: %s begin at %" PRIu64, name, area->offset);
+		snprintf(reason, READER_REASON_SIZE, "broken table: %s begin at %" PRIu64, name,
+			 area->offset);
 		return -EINVAL;
 	}
 	bytes = (uint64_t)area->record_size * area->count; /* 65536 * 2^32 fits */
 	if (area->offset > size || bytes > size - area->offset) {
-		snprintf(reason, READER_REASON_SIZE, "truncated table: %s end beyond its %" PRIu64 " bytes", name,
-			 size);
+		snprintf(reason, READER_REASON_SIZE, "truncated table: %s end beyond its %" PRIu64 " bytes",
+			 name, size);
 		return -ENODATA;
 	}
 	return 0;
@@ -126,18 +128,21 @@ static int check_version(const struct ctx_table_header *header, char *reason)
 		return -EAGAIN;
 	}
 	if (header->magic != CTX_TABLE_MAGIC) {
-		snprintf(reason, READER_REASON_SIZE, "not a context table (magic %016" PRIx64 ")", header->magic);
+		snprintf(reason, READER_REASON_SIZE, "not a context table (magic %016" PRIx64 ")",
+			 header->magic);
 		return -EINVAL;
 	}
 	if (header->version > CTX_TABLE_VERSION) {
-		snprintf(reason, READER_REASON_SIZE, "the table has version %" PRIu32
+		snprintf(reason, READER_REASON_SIZE,
+			 "the table has version %" PRIu32
 			 ", this ctxtool reads up to %u: use a newer ctxtool",
 			 header->version, CTX_TABLE_VERSION);
 		return -EPROTO;
 	}
 	if (header->version == 0 || header->header_size < sizeof(*header)) {
-		snprintf(reason, READER_REASON_SIZE, "broken table: version %" PRIu32 ", header of %" PRIu32
-			 " bytes", header->version, header->header_size);
+		snprintf(reason, READER_REASON_SIZE,
+			 "broken table: version %" PRIu32 ", header of %" PRIu32 " bytes", header->version,
+			 header->header_size);
 		return -EPROTO;
 	}
 	return 0;
@@ -155,20 +160,22 @@ static int read_header(const void *bytes, size_t size, uint64_t table_size, stru
 	copy_words(header, bytes, sizeof(*header));
 	result = check_version(header, reason);
 	if (!result && header->file_size > table_size) {
-		snprintf(reason, READER_REASON_SIZE, "truncated table: %" PRIu64 " bytes of %" PRIu64, table_size,
-			 header->file_size);
+		snprintf(reason, READER_REASON_SIZE, "truncated table: %" PRIu64 " bytes of %" PRIu64,
+			 table_size, header->file_size);
 		result = -ENODATA;
 	}
 	if (!result)
-		result = check_area("contexts", &header->contexts, sizeof(struct ctx_table_context), table_size,
-				    reason);
+		result = check_area("contexts", &header->contexts, sizeof(struct ctx_table_context),
+				    table_size, reason);
 	if (!result)
 		result = check_area("operations", &header->operations, sizeof(struct ctx_table_operation),
 				    table_size, reason);
 	if (!result)
-		result = check_area("causes", &header->causes, sizeof(struct ctx_table_cause), table_size, reason);
+		result = check_area("causes", &header->causes, sizeof(struct ctx_table_cause), table_size,
+				    reason);
 	if (!result)
-		result = check_area("rings", &header->rings, sizeof(struct ctx_table_ring), table_size, reason);
+		result = check_area("rings", &header->rings, sizeof(struct ctx_table_ring), table_size,
+				    reason);
 	if (result)
 		return result;
 	*ret_clipped = clip_area(&header->contexts);
@@ -320,8 +327,8 @@ static void link_parents(struct reading *reading)
 	for (uint32_t i = 0; i < out->context_count; i++) {
 		struct reader_context *context = &out->contexts[i];
 
-		context->parent = find_context(reading, context->record.parent_slot,
-					       context->record.parent_generation);
+		context->parent =
+			find_context(reading, context->record.parent_slot, context->record.parent_generation);
 		context->orphan = context->parent == READER_NONE && context->record.parent_slot != 0;
 	}
 }
@@ -546,7 +553,7 @@ int snapshot_ranges(const void *header, size_t size, uint64_t table_size,
 					      (uint64_t)copy.operations.used * copy.operations.record_size};
 	ret_ranges[3] = (struct reader_range){copy.causes.offset,
 					      (uint64_t)copy.causes.used * copy.causes.record_size};
-	ret_ranges[4] = (struct reader_range){copy.rings.offset,
-					      (uint64_t)copy.rings.used * copy.rings.record_size};
+	ret_ranges[4] =
+		(struct reader_range){copy.rings.offset, (uint64_t)copy.rings.used * copy.rings.record_size};
 	return 0;
 }

@@ -22,7 +22,8 @@ static bool parse_id(const char *text, uint32_t *pid, uint32_t *slot, uint32_t *
 		return true;
 	*pid = 0;
 	end = -1;
-	if (sscanf(text, "%10" SCNu32 ".%10" SCNu32 "%n", slot, generation, &end) == 2 && end > 0 && !text[end])
+	if (sscanf(text, "%10" SCNu32 ".%10" SCNu32 "%n", slot, generation, &end) == 2 && end > 0 &&
+	    !text[end])
 		return true;
 	*slot = *generation = 0;
 	end = -1;
@@ -56,9 +57,11 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 			return EXIT_OK;
 		}
 	}
-	fprintf(stderr, "ctxtool: %s: no such %s", operand, slot ? "context" : "process with a context table");
+	fprintf(stderr, "ctxtool: %s: no such %s", operand,
+		slot ? "context" : "process with a context table");
 	if (other_generation)
-		fprintf(stderr, "; it is gone, its slot is used again (generation %" PRIu32 ")", other_generation);
+		fprintf(stderr, "; it is gone, its slot is used again (generation %" PRIu32 ")",
+			other_generation);
 	fputc('\n', stderr);
 	return EXIT_NOTHING;
 }
@@ -88,7 +91,9 @@ static int select_by_label(const char *label, struct survey *survey, struct sele
 			    strcmp(escape(context->record.label, escaped, sizeof(escaped)), label) != 0)
 				continue;
 			if (++count == 2) {
-				fprintf(stderr, "ctxtool: several contexts have the label '%s'; give an id:\n", label);
+				fprintf(stderr,
+					"ctxtool: several contexts have the label '%s'; give an id:\n",
+					label);
 				show_candidate(found.source, found.context, 1);
 			}
 			if (count >= 2)

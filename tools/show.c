@@ -10,35 +10,36 @@
 #define ANCESTORS_SHOWN 100
 #define CHILDREN_SHOWN 100
 
-static const char help[] =
-	"Usage: ctxtool show [OPTION...] ID|PID|LABEL\n"
-	"Show all that is known of one context, or of a process with its rings.\n"
-	"\n"
-	"ID is PID:SLOT.GENERATION as ls and tree print it; with --pid or --core also\n"
-	"SLOT.GENERATION. A label is accepted when one context alone has it.\n"
-	"\n"
-	"  -p, --pid=PID          only this process; repeatable\n"
-	"  -c, --core=FILE        read the core file of a dead process instead\n"
-	"  -j, --json             JSON\n"
-	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
-	"  -n, --count=N          stop repeating after N times\n"
-	"  -h, --help             this text\n"
-	"\n"
-	"Exit: 0 shown, 1 no such context, 2 usage (also a label that several have),\n"
-	"3 something could not be read, 4 trouble.\n";
+static const char help[] = "Usage: ctxtool show [OPTION...] ID|PID|LABEL\n"
+			   "Show all that is known of one context, or of a process with its rings.\n"
+			   "\n"
+			   "ID is PID:SLOT.GENERATION as ls and tree print it; with --pid or --core also\n"
+			   "SLOT.GENERATION. A label is accepted when one context alone has it.\n"
+			   "\n"
+			   "  -p, --pid=PID          only this process; repeatable\n"
+			   "  -c, --core=FILE        read the core file of a dead process instead\n"
+			   "  -j, --json             JSON\n"
+			   "  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
+			   "  -n, --count=N          stop repeating after N times\n"
+			   "  -h, --help             this text\n"
+			   "\n"
+			   "Exit: 0 shown, 1 no such context, 2 usage (also a label that several have),\n"
+			   "3 something could not be read, 4 trouble.\n";
 
 static void print_line(const char *name, const char *value)
 {
 	printf("  %-11s %s\n", name, value);
 }
 
-static void print_relative(const struct source *source, const char *name, const struct reader_context *context)
+static void print_relative(const struct source *source, const char *name,
+			   const struct reader_context *context)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE];
 
 	printf("  %-11s %s \"%s\" %s%s%s\n", name, format_id(source, context, id),
-	       escape(context->record.label, label, sizeof(label)), colour(state_colour(context->record.state)),
-	       state_name(context->record.state), colour(COLOUR_PLAIN));
+	       escape(context->record.label, label, sizeof(label)),
+	       colour(state_colour(context->record.state)), state_name(context->record.state),
+	       colour(COLOUR_PLAIN));
 }
 
 static void print_family(const struct source *source, const struct reader_context *context)
@@ -92,7 +93,8 @@ static void print_context(struct source *source, const struct reader_context *co
 	print_made(source, context);
 	print_family(source, context);
 	printf("  %-11s %" PRIu32 "\n", "operations", context->operation_count);
-	for (uint32_t i = context->first_operation; i != READER_NONE; i = source->snapshot.operations[i].next) {
+	for (uint32_t i = context->first_operation; i != READER_NONE;
+	     i = source->snapshot.operations[i].next) {
 		const struct reader_operation *operation = &source->snapshot.operations[i];
 
 		printf("    %s%s%s", colour(COLOUR_CYAN), format_operation(source, operation, text),
@@ -111,7 +113,8 @@ static void print_process(const struct source *source)
 
 	printf("process %s\n", format_source(source, text));
 	printf("  %-11s version %" PRIu32 ", room for %" PRIu32 " contexts, %" PRIu32 " operations, %" PRIu32
-	       " rings\n", "table", header->version, header->contexts.count, header->operations.count,
+	       " rings\n",
+	       "table", header->version, header->contexts.count, header->operations.count,
 	       header->rings.count);
 	for (uint32_t i = 0; i < source->snapshot.ring_count; i++)
 		printf("  %s\n", format_ring(source, &source->snapshot.rings[i], text));

@@ -37,7 +37,8 @@ static int add_line(struct sites *sites, const char *line, size_t length)
 	size_t path_length;
 
 	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %*s %n", &start, &end, mode, &offset,
-		   &before_path) != 4 || !before_path || (size_t)before_path >= length)
+		   &before_path) != 4 ||
+	    !before_path || (size_t)before_path >= length)
 		return 0;
 	/* Return addresses point into code. */
 	if (mode[2] != 'x' || line[before_path] != '/')

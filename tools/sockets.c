@@ -32,9 +32,9 @@ static int add_entry(struct sockets *sockets, uint64_t inode, const char *text)
 
 static const char *tcp_state(unsigned state)
 {
-	static const char *const names[] = {"",	       "ESTABLISHED", "SYN_SENT", "SYN_RECV",  "FIN_WAIT1",
-					    "FIN_WAIT2", "TIME_WAIT",	"CLOSE",    "CLOSE_WAIT", "LAST_ACK",
-					    "LISTEN",	 "CLOSING",	"NEW_SYN_RECV"};
+	static const char *const names[] = {
+		"",	 "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",   "TIME_WAIT",
+		"CLOSE", "CLOSE_WAIT",	"LAST_ACK", "LISTEN",	"CLOSING",   "NEW_SYN_RECV"};
 
 	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "";
 }
@@ -47,7 +47,8 @@ static bool internet_address(const char *hex, char *text, size_t size)
 	size_t words = strcspn(hex, ":") / 8;
 	unsigned port;
 
-	if ((words != 1 && words != 4) || hex[words * 8] != ':' || sscanf(hex + words * 8 + 1, "%x", &port) != 1)
+	if ((words != 1 && words != 4) || hex[words * 8] != ':' ||
+	    sscanf(hex + words * 8 + 1, "%x", &port) != 1)
 		return false;
 	for (size_t i = 0; i < words; i++) {
 		char digits[9] = {0};
@@ -81,7 +82,8 @@ static int add_internet(struct sockets *sockets, const char *protocol, const cha
 	if (strncmp(protocol, "tcp", 3) == 0 && state == 10)
 		snprintf(text, sizeof(text), "%s %s LISTEN", protocol, near_text);
 	else if (strncmp(protocol, "tcp", 3) == 0)
-		snprintf(text, sizeof(text), "%s %s -> %s %s", protocol, near_text, far_text, tcp_state(state));
+		snprintf(text, sizeof(text), "%s %s -> %s %s", protocol, near_text, far_text,
+			 tcp_state(state));
 	else if (state == 1)
 		snprintf(text, sizeof(text), "%s %s -> %s", protocol, near_text, far_text);
 	else
@@ -100,14 +102,17 @@ static int add_unix(struct sockets *sockets, const char *line)
 	char path[128], escaped[512], text[640];
 
 	if (sscanf(line, " %*[0-9a-fA-F]: %*s %*s %x %x %x %" SCNu64 "%n", &flags, &type, &state, &inode,
-		   &before_path) != 4 || !inode)
+		   &before_path) != 4 ||
+	    !inode)
 		return 0;
 	path[0] = '\0';
 	sscanf(line + before_path, " %127[^\n]", path);
 	/* A listening socket shows the flag __SO_ACCEPTCON. */
 	snprintf(text, sizeof(text), "unix %s%s%s %s", type < 6 ? types[type] : "", path[0] ? " " : "",
 		 escape(path, escaped, sizeof(escaped)),
-		 flags & 0x10000u ? "LISTEN" : state < 5 ? states[state] : "");
+		 flags & 0x10000u ? "LISTEN"
+		 : state < 5	  ? states[state]
+				  : "");
 	return add_entry(sockets, inode, text);
 }
 
@@ -159,7 +164,8 @@ const char *socket_text(struct sockets *sockets, int proc_directory, uint64_t in
 	}
 	if (!sockets->count)
 		return NULL;
-	found = bsearch(&wanted, sockets->entries, sockets->count, sizeof(*sockets->entries), compare_entries);
+	found = bsearch(&wanted, sockets->entries, sockets->count, sizeof(*sockets->entries),
+			compare_entries);
 	return found ? found->text : NULL;
 }
 

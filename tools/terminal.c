@@ -50,8 +50,8 @@ void terminal_size(unsigned *ret_columns, unsigned *ret_rows)
 const char *colour(enum colour colour)
 {
 	static const char *const sequences[] = {
-		[COLOUR_PLAIN] = "\033[0m",  [COLOUR_BOLD] = "\033[1m",	   [COLOUR_DIM] = "\033[2m",
-		[COLOUR_RED] = "\033[31m",   [COLOUR_GREEN] = "\033[32m",  [COLOUR_YELLOW] = "\033[33m",
+		[COLOUR_PLAIN] = "\033[0m", [COLOUR_BOLD] = "\033[1m",	 [COLOUR_DIM] = "\033[2m",
+		[COLOUR_RED] = "\033[31m",  [COLOUR_GREEN] = "\033[32m", [COLOUR_YELLOW] = "\033[33m",
 		[COLOUR_CYAN] = "\033[36m",
 	};
 
@@ -121,7 +121,8 @@ char *duration_text(uint64_t time_ns, char buffer[16])
 	else if (seconds < 86400)
 		snprintf(buffer, 16, "%uh%02um", (unsigned)(seconds / 3600), (unsigned)(seconds / 60 % 60));
 	else
-		snprintf(buffer, 16, "%ud%02uh", (unsigned)(seconds / 86400), (unsigned)(seconds / 3600 % 24));
+		snprintf(buffer, 16, "%ud%02uh", (unsigned)(seconds / 86400),
+			 (unsigned)(seconds / 3600 % 24));
 	return buffer;
 }
 
@@ -173,7 +174,8 @@ static void stop_here(void)
 int terminal_pause(uint64_t time_ns, bool keys)
 {
 	struct pollfd input = {.fd = keys && mode_saved ? STDIN_FILENO : -1, .events = POLLIN};
-	struct timespec time = {.tv_sec = (time_t)(time_ns / 1000000000u), .tv_nsec = (long)(time_ns % 1000000000u)};
+	struct timespec time = {.tv_sec = (time_t)(time_ns / 1000000000u),
+				.tv_nsec = (long)(time_ns % 1000000000u)};
 	unsigned char key;
 	int ready;
 
@@ -199,7 +201,7 @@ void terminal_enter_screen(void)
 		return;
 	if (isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &saved_mode) == 0) {
 		mode = saved_mode;
-		mode.c_lflag &= (tcflag_t)~(ICANON | ECHO);
+		mode.c_lflag &= (tcflag_t) ~(ICANON | ECHO);
 		mode.c_cc[VMIN] = 1;
 		mode.c_cc[VTIME] = 0;
 		mode_saved = tcsetattr(STDIN_FILENO, TCSADRAIN, &mode) == 0;

@@ -36,7 +36,8 @@ struct row {
 static int compare_rows(const void *left, const void *right)
 {
 	const struct row *a = left, *b = right;
-	bool a_live = a->context->record.state & CTX_TABLE_LIVE, b_live = b->context->record.state & CTX_TABLE_LIVE;
+	bool a_live = a->context->record.state & CTX_TABLE_LIVE,
+	     b_live = b->context->record.state & CTX_TABLE_LIVE;
 
 	if (a->context->operation_count != b->context->operation_count)
 		return a->context->operation_count > b->context->operation_count ? -1 : 1;
@@ -54,7 +55,8 @@ static const struct reader_operation *oldest_operation(const struct source *sour
 {
 	const struct reader_operation *oldest = NULL;
 
-	for (uint32_t i = context->first_operation; i != READER_NONE; i = source->snapshot.operations[i].next) {
+	for (uint32_t i = context->first_operation; i != READER_NONE;
+	     i = source->snapshot.operations[i].next) {
 		const struct reader_operation *operation = &source->snapshot.operations[i];
 
 		if (!oldest || operation->record.since_ns < oldest->record.since_ns)
@@ -106,10 +108,11 @@ static void print_row(const struct row *row, unsigned columns)
 	else if (!(row->context->record.state & CTX_TABLE_LIVE))
 		format_cause(row->source, row->context, false, operation);
 	escape(row->context->record.label, label, sizeof(label));
-	snprintf(line, sizeof(line), "%-18s %-9s %8s %8s %6" PRIu32 "  %-24s %s", format_id(row->source, row->context, id),
-		 state_name(row->context->record.state),
+	snprintf(line, sizeof(line), "%-18s %-9s %8s %8s %6" PRIu32 "  %-24s %s",
+		 format_id(row->source, row->context, id), state_name(row->context->record.state),
 		 duration_text(age_ns(row->source, row->context->record.created_ns), age),
-		 format_time_left(row->source, row->context, left), row->context->operation_count, label, operation);
+		 format_time_left(row->source, row->context, left), row->context->operation_count, label,
+		 operation);
 	fputs(colour(state_colour(row->context->record.state)), stdout);
 	print_cut(line, columns);
 	fputs(colour(COLOUR_PLAIN), stdout);
@@ -130,18 +133,19 @@ static void print_head(const struct survey *survey, unsigned columns)
 	}
 	localtime_r(&now, &local);
 	strftime(clock, sizeof(clock), "%H:%M:%S", &local);
-	snprintf(line, sizeof(line), "ctxtool top %s: %zu processes, %" PRIu64 " rings, %" PRIu64 " contexts, %" PRIu64
-		 " live, %" PRIu64 " operations in flight", clock, survey->source_count, rings, contexts, live,
-		 operations);
+	snprintf(line, sizeof(line),
+		 "ctxtool top %s: %zu processes, %" PRIu64 " rings, %" PRIu64 " contexts, %" PRIu64
+		 " live, %" PRIu64 " operations in flight",
+		 clock, survey->source_count, rings, contexts, live, operations);
 	print_cut(line, columns);
 	if (survey->unreadable_count + survey->strangers)
-		snprintf(line, sizeof(line), "%zu processes could not be read", survey->unreadable_count +
-			 survey->strangers);
+		snprintf(line, sizeof(line), "%zu processes could not be read",
+			 survey->unreadable_count + survey->strangers);
 	else
 		line[0] = '\0';
 	print_cut(line, columns);
-	snprintf(line, sizeof(line), "%-18s %-9s %8s %8s %6s  %-24s %s", "ID", "STATE", "AGE", "LEFT", "OPS", "LABEL",
-		 "OLDEST OPERATION, OR CAUSE");
+	snprintf(line, sizeof(line), "%-18s %-9s %8s %8s %6s  %-24s %s", "ID", "STATE", "AGE", "LEFT", "OPS",
+		 "LABEL", "OLDEST OPERATION, OR CAUSE");
 	fputs(colour(COLOUR_BOLD), stdout);
 	print_cut(line, columns);
 	fputs(colour(COLOUR_PLAIN), stdout);

@@ -68,7 +68,8 @@ static void print_operations(struct source *source, const struct reader_context 
 {
 	char text[TEXT_SIZE];
 
-	for (uint32_t i = context->first_operation; i != READER_NONE; i = source->snapshot.operations[i].next) {
+	for (uint32_t i = context->first_operation; i != READER_NONE;
+	     i = source->snapshot.operations[i].next) {
 		print_indent(branches, context->depth + 1);
 		fputs(terminal()->lines && context->first_child != READER_NONE ? "│ " : "  ", stdout);
 		printf("%s%s%s\n", colour(COLOUR_CYAN),
@@ -83,10 +84,11 @@ static void print_source(struct source *source)
 
 	printf("%s%s%s\n", colour(COLOUR_BOLD), format_source(source, text), colour(COLOUR_PLAIN));
 	for (uint32_t i = 0; i < source->snapshot.ring_count; i++)
-		printf("%s  %s%s\n", colour(COLOUR_DIM), format_ring(source, &source->snapshot.rings[i], text),
-		       colour(COLOUR_PLAIN));
+		printf("%s  %s%s\n", colour(COLOUR_DIM),
+		       format_ring(source, &source->snapshot.rings[i], text), colour(COLOUR_PLAIN));
 	for (uint32_t i = 0; i < source->snapshot.context_count; i++) {
-		const struct reader_context *context = &source->snapshot.contexts[source->snapshot.preorder[i]];
+		const struct reader_context *context =
+			&source->snapshot.contexts[source->snapshot.preorder[i]];
 
 		print_context(source, context, &branches);
 		if (context->depth <= INDENT_MAX)

@@ -89,8 +89,9 @@ static int take_option(const struct view *view, struct view_options *options, in
 		options->json = true;
 		return -1;
 	case 'w':
-		return set_interval(options, optarg) ? bad_usage(view, "not an interval of 0.01 to 86400 s", optarg)
-						     : -1;
+		return set_interval(options, optarg)
+			       ? bad_usage(view, "not an interval of 0.01 to 86400 s", optarg)
+			       : -1;
 	case 'n':
 		return set_rounds(options, optarg) ? bad_usage(view, "not a count", optarg) : -1;
 	case 'o':
@@ -161,8 +162,8 @@ static int complain(const struct view_options *options, const struct survey *sur
 		if (options->core)
 			fprintf(stderr, "ctxtool: %s: %s\n", options->core, unreadable->reason);
 		else
-			fprintf(stderr, "ctxtool: process %d%s%s: %s\n", (int)unreadable->pid, name[0] ? " " : "", name,
-				unreadable->reason);
+			fprintf(stderr, "ctxtool: process %d%s%s: %s\n", (int)unreadable->pid,
+				name[0] ? " " : "", name, unreadable->reason);
 		if (!unreadable->missing && !unreadable->vague)
 			code = EXIT_PARTLY;
 		else if (code == EXIT_OK)

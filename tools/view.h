@@ -17,7 +17,7 @@ enum exit_code {
 	EXIT_OK = 0,
 	EXIT_NOTHING = 1, /* nothing found; doctor: not usable */
 	EXIT_USAGE = 2,
-	EXIT_PARTLY = 3, /* something could not be read */
+	EXIT_PARTLY = 3,  /* something could not be read */
 	EXIT_TROUBLE = 4, /* no memory, or the output cannot be written */
 };
 

@@ -8,6 +8,7 @@
  * first operation names; then waits until standard input is closed.
  */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include <fcntl.h>
 
 #include "support/table_writer.h"
 
@@ -59,7 +59,8 @@ static int listen_somewhere(unsigned *ret_port)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	check(fd >= 0 && bind(fd, (struct sockaddr *)&address, length) == 0 && listen(fd, 1) == 0 &&
-		      getsockname(fd, (struct sockaddr *)&address, &length) == 0, "socket");
+		      getsockname(fd, (struct sockaddr *)&address, &length) == 0,
+	      "socket");
 	*ret_port = ntohs(address.sin_port);
 	return fd;
 }
@@ -69,7 +70,11 @@ static void fill_many(uint32_t count)
 {
 	table = made_table_begin(table.bytes, count + 1, 1, 1, 1, getpid(), now_ns());
 	for (uint32_t slot = 1; slot <= count; slot++)
-		made_table_add_context(&table, slot, slot == 1 ? 0 : is("deep") ? slot - 1 : 1, "one of many", now_ns());
+		made_table_add_context(&table, slot,
+				       slot == 1    ? 0
+				       : is("deep") ? slot - 1
+						    : 1,
+				       "one of many", now_ns());
 }
 
 static void fill(unsigned *ret_port)
@@ -121,8 +126,8 @@ int main(int argc, char **argv)
 {
 	uint32_t count = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
 	size_t size = count ? made_table_size(count + 1, 1, 1, 1)
-			    : made_table_size(MADE_SAMPLE_CONTEXTS, MADE_SAMPLE_OPERATIONS, MADE_SAMPLE_CAUSES,
-					      MADE_SAMPLE_RINGS);
+			    : made_table_size(MADE_SAMPLE_CONTEXTS, MADE_SAMPLE_OPERATIONS,
+					      MADE_SAMPLE_CAUSES, MADE_SAMPLE_RINGS);
 	unsigned port = 0;
 
 	if (argc < 2)

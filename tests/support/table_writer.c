@@ -122,14 +122,14 @@ struct made_table made_table_sample(void *bytes, int32_t pid, uint64_t now_ns)
 									.flags = CTX_TABLE_OP_IN_FLIGHT,
 									.ring = 1,
 									.since_ns = now_ns + 2};
-	*made_table_operation(&table, 2) = (struct ctx_table_operation){
-		.context_slot = 4,
-		.context_generation = 1,
-		.fd = 1,
-		.opcode = 6,
-		.flags = CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_CANCELLING,
-		.ring = 1,
-		.since_ns = now_ns + 3};
+	*made_table_operation(&table, 2) =
+		(struct ctx_table_operation){.context_slot = 4,
+					     .context_generation = 1,
+					     .fd = 1,
+					     .opcode = 6,
+					     .flags = CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_CANCELLING,
+					     .ring = 1,
+					     .since_ns = now_ns + 3};
 	*made_table_ring(&table, 1) = (struct ctx_table_ring){.state = 1,
 							      .owner_tid = 1,
 							      .fd = 9,
