@@ -96,7 +96,8 @@ static void plug_set(struct plug *plug, unsigned workers)
 {
 	plug->limits[0] = workers;
 	plug->limits[1] = 0;
-	bench_check(io_uring_register_iowq_max_workers(&plug->ring, plug->limits), "io_uring_register_iowq_max_workers");
+	bench_check(io_uring_register_iowq_max_workers(&plug->ring, plug->limits),
+		    "io_uring_register_iowq_max_workers");
 }
 
 /* For queued reads: one worker, asleep. For operations asleep in workers: as many as it takes. */
@@ -133,8 +134,8 @@ static void plug_close(struct plug *plug, const struct load *load)
 /* ---- comparisons */
 
 static const char *const kind_names[] = {"recv", "poll", "timeout", "queued file read", "open in worker"};
-static const char *const way_names[] = {"raw, submission order", "raw, one enter each", "raw ANY|ALL", "raw FD|ALL",
-					"raw shared user_data"};
+static const char *const way_names[] = {"raw, submission order", "raw, one enter each", "raw ANY|ALL",
+					"raw FD|ALL", "raw shared user_data"};
 static const char *const victim_names[] = {"newest", "oldest", "random"};
 
 static unsigned repeats_for(unsigned pending)
@@ -188,7 +189,8 @@ static void compare(const char *name, struct load load, const enum raw_way *ways
 			     way_names[sides[i].way], goal_of(&sides[i]));
 	for (unsigned i = 1; i <= way_count; i++)
 		if (sides[i].way != RAW_BATCH || !bench.quick)
-			bench_report(way_names[sides[i].way], bench_turns_median(&turns, i), "ns/op", NAN, name, NULL);
+			bench_report(way_names[sides[i].way], bench_turns_median(&turns, i), "ns/op", NAN,
+				     name, NULL);
 }
 
 static const char *ring_name(unsigned setup_flags)
@@ -200,7 +202,10 @@ static const char *ring_name(unsigned setup_flags)
 static void whole(enum load_kind kind, unsigned setup_flags, unsigned pending)
 {
 	static const enum raw_way all[] = {RAW_BATCH, RAW_ENTERS, RAW_ANY, RAW_FD, RAW_SHARED};
-	struct load load = {.kind = kind, .setup_flags = setup_flags, .pending = pending, .victims = pending,
+	struct load load = {.kind = kind,
+			    .setup_flags = setup_flags,
+			    .pending = pending,
+			    .victims = pending,
 			    .repeats = repeats_for(pending)};
 	unsigned ways = kind == LOAD_RECV || kind == LOAD_POLL ? 5 : kind == LOAD_TIMEOUT ? 3 : 1;
 	char name[64];
@@ -218,7 +223,11 @@ static void whole(enum load_kind kind, unsigned setup_flags, unsigned pending)
 static void few(enum load_kind kind, unsigned setup_flags, unsigned pending, enum load_victims which)
 {
 	static const enum raw_way ways[] = {RAW_BATCH};
-	struct load load = {.kind = kind, .setup_flags = setup_flags, .pending = pending, .victims = 64, .which = which,
+	struct load load = {.kind = kind,
+			    .setup_flags = setup_flags,
+			    .pending = pending,
+			    .victims = 64,
+			    .which = which,
 			    .repeats = 1};
 	char name[64];
 	snprintf(name, sizeof(name), "64 %s of %u %ss, %s", victim_names[which], pending, kind_names[kind],
@@ -238,26 +247,31 @@ static void growth(unsigned setup_flags)
 	char name[64];
 	for (unsigned i = 0; i < 2; i++) {
 		unsigned pending = i ? 256 : 60000;
-		sides[i] = (struct side){.load = {.kind = LOAD_RECV, .setup_flags = setup_flags, .pending = pending,
-						  .victims = pending, .repeats = i ? 60 : 1}};
+		sides[i] = (struct side){.load = {.kind = LOAD_RECV,
+						  .setup_flags = setup_flags,
+						  .pending = pending,
+						  .victims = pending,
+						  .repeats = i ? 60 : 1}};
 	}
 	snprintf(name, sizeof(name), "recv, from 256 to 60000 pending, %s", ring_name(setup_flags));
 	if (!bench_wanted(name))
 		return;
 	bench_take_turns(&turns, bench.quick ? 5 : 11, 2, functions, data);
-	bench_report(name, bench_turns_median(&turns, 0), "ns/op", bench_turns_ratio(&turns, 0, 1), "256 pending",
-		     "<= 2.0");
+	bench_report(name, bench_turns_median(&turns, 0), "ns/op", bench_turns_ratio(&turns, 0, 1),
+		     "256 pending", "<= 2.0");
 }
 
 /* How many io_uring_enter(2) calls carry the cancels of a group, by the batch's own record. */
 static void enters(unsigned setup_flags, unsigned pending)
 {
-	struct load load = {.kind = LOAD_RECV, .setup_flags = setup_flags, .pending = pending, .victims = pending};
+	struct load load = {
+		.kind = LOAD_RECV, .setup_flags = setup_flags, .pending = pending, .victims = pending};
 	struct ours ours;
 	struct ctx_context *ctx;
 	struct ctx_batch batch;
 	char name[64];
-	snprintf(name, sizeof(name), "io_uring_enter calls, group of %u, %s", pending, ring_name(setup_flags));
+	snprintf(name, sizeof(name), "io_uring_enter calls, group of %u, %s", pending,
+		 ring_name(setup_flags));
 	if (!bench_wanted(name))
 		return;
 	bench_check(ctx_with_cancel(ctx_background(), NULL, &ctx), "ctx_with_cancel");
@@ -284,7 +298,8 @@ int main(int count, char **arguments)
 	for (unsigned kind = LOAD_RECV; kind <= LOAD_WORKER; kind++)
 		for (unsigned r = 0; r < 2; r++)
 			for (unsigned n = 0; n < 4; n++) {
-				if (kind >= LOAD_QUEUED_READ && pending[n] > (kind == LOAD_WORKER ? 256 : 4096))
+				if (kind >= LOAD_QUEUED_READ &&
+				    pending[n] > (kind == LOAD_WORKER ? 256 : 4096))
 					continue;
 				if (bench.quick && kind != LOAD_RECV && (r == 0 || pending[n] < 256))
 					continue;

@@ -92,8 +92,9 @@ static double run_value(unsigned count, unsigned depth)
 	const struct ctx_context *chain[16];
 	void *value = NULL;
 	for (unsigned i = 0; i < depth; i++)
-		bench_check(ctx_with_value(i ? chain[i - 1] : top, i ? &other : &found, &value, NULL, &chain[i]),
-			    "ctx_with_value");
+		bench_check(
+			ctx_with_value(i ? chain[i - 1] : top, i ? &other : &found, &value, NULL, &chain[i]),
+			"ctx_with_value");
 	uint64_t start_ns = bench_now_ns();
 	for (unsigned i = 0; i < count; i++)
 		bench_check(ctx_value(chain[depth - 1], &found, &value), "ctx_value");
@@ -144,11 +145,13 @@ static const struct subject subjects[] = {
 	{"child: create, cancel, release", "cancel", run_cancel, 200000, "Go WithCancel", "<= 0.3"},
 	{"child with label", "cancel", run_label, 200000, "Go WithCancel", NULL},
 	{"with timeout: create, cancel, release", "timeout", run_timeout, 200000, "Go WithTimeout", "<= 0.3"},
-	{"cancel a parent of 10000, per child", "tree", run_tree, TREE_CHILDREN, "Go, 10000 children", "<= 0.25"},
+	{"cancel a parent of 10000, per child", "tree", run_tree, TREE_CHILDREN, "Go, 10000 children",
+	 "<= 0.25"},
 	{"err", "err", run_err, 5000000, "Go Err", "<= 0.3"},
 	{"value, depth 1", "value1", run_value1, 1000000, "Go Value", NULL},
 	{"value, depth 10", "value10", run_value10, 500000, "Go Value", NULL},
-	{"two threads under one parent, per child", "threads", run_threads, 400000, "Go, two goroutines", NULL},
+	{"two threads under one parent, per child", "threads", run_threads, 400000, "Go, two goroutines",
+	 NULL},
 };
 
 static double our_side(void *data)
@@ -172,8 +175,9 @@ static void measure(const struct subject *subject)
 	if (!bench_wanted(subject->name))
 		return;
 	bench_take_turns(&turns, bench.quick ? 7 : 21, 2, sides, data);
-	bench_report(subject->name, bench_turns_median(&turns, 0), "ns", both ? bench_turns_ratio(&turns, 0, 1) : NAN,
-		     both ? subject->against : NULL, both ? subject->goal : NULL);
+	bench_report(subject->name, bench_turns_median(&turns, 0), "ns",
+		     both ? bench_turns_ratio(&turns, 0, 1) : NAN, both ? subject->against : NULL,
+		     both ? subject->goal : NULL);
 	if (both)
 		bench_report(subject->against, bench_turns_median(&turns, 1), "ns", NAN, NULL, NULL);
 }
@@ -190,8 +194,8 @@ static void measure_scaling(void)
 	if (!bench_wanted(name))
 		return;
 	bench_take_turns(&turns, bench.quick ? 9 : 21, 2, sides, data);
-	bench_report(name, 1000 / bench_turns_median(&turns, 1), "M/s", bench_turns_ratio(&turns, 0, 1), "one thread",
-		     ">= 1.5");
+	bench_report(name, 1000 / bench_turns_median(&turns, 1), "M/s", bench_turns_ratio(&turns, 0, 1),
+		     "one thread", ">= 1.5");
 }
 
 int main(int count, char **arguments)

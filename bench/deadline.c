@@ -42,7 +42,9 @@ static double run_submit(void *data)
 static double run_expiry(void *data)
 {
 	struct side *side = data;
-	struct load load = {.kind = LOAD_RECV, .setup_flags = side->setup_flags, .pending = side->pending,
+	struct load load = {.kind = LOAD_RECV,
+			    .setup_flags = side->setup_flags,
+			    .pending = side->pending,
 			    .victims = side->pending};
 	struct ctx_context *ctx;
 	struct ours ours;
@@ -61,11 +63,13 @@ static double run_expiry(void *data)
 
 static void report(const char *name, const struct bench_turns *turns, bool plain)
 {
-	bench_report(name, bench_turns_median(turns, 0), "ns/op", bench_turns_ratio(turns, 0, 1), "one timer", NULL);
+	bench_report(name, bench_turns_median(turns, 0), "ns/op", bench_turns_ratio(turns, 0, 1), "one timer",
+		     NULL);
 	bench_report("one timer", bench_turns_median(turns, 1), "ns/op", NAN, name, NULL);
 	if (!plain)
 		return;
-	bench_report(name, bench_turns_median(turns, 0), "ns/op", bench_turns_ratio(turns, 0, 2), "no deadline", NULL);
+	bench_report(name, bench_turns_median(turns, 0), "ns/op", bench_turns_ratio(turns, 0, 2),
+		     "no deadline", NULL);
 	bench_report("no deadline", bench_turns_median(turns, 2), "ns/op", NAN, name, NULL);
 }
 
@@ -80,14 +84,16 @@ static void compare_submit(const char *what, bool waits, unsigned setup_flags)
 	if (!bench_wanted(name))
 		return;
 	for (unsigned i = 0; i < 3; i++) {
-		sides[i] = (struct side){.setup_flags = setup_flags, .waits = waits,
+		sides[i] = (struct side){.setup_flags = setup_flags,
+					 .waits = waits,
 					 .flags = i == 0 ? CTX_RING_LINKED_TIMEOUTS : CTX_RING_ONE_TIMER};
 		ours_open(&sides[i].ours, 128, setup_flags, sides[i].flags, BATCH);
 		if (i < 2)
 			bench_check(ctx_with_timeout(ctx_background(), 3600000000000u, NULL, &sides[i].ctx),
 				    "ctx_with_timeout");
 		else
-			bench_check(ctx_with_cancel(ctx_background(), NULL, &sides[i].ctx), "ctx_with_cancel");
+			bench_check(ctx_with_cancel(ctx_background(), NULL, &sides[i].ctx),
+				    "ctx_with_cancel");
 	}
 	rounds = 300;
 	bench_take_turns(&turns, bench.quick ? 11 : 31, 3, functions, data);
@@ -109,7 +115,8 @@ static void compare_expiry(unsigned pending, unsigned setup_flags)
 	if (!bench_wanted(name))
 		return;
 	for (unsigned i = 0; i < 2; i++)
-		sides[i] = (struct side){.setup_flags = setup_flags, .pending = pending,
+		sides[i] = (struct side){.setup_flags = setup_flags,
+					 .pending = pending,
 					 .flags = i == 0 ? CTX_RING_LINKED_TIMEOUTS : CTX_RING_ONE_TIMER};
 	bench_take_turns(&turns, bench.quick ? 3 : 9, 2, functions, data);
 	report(name, &turns, false);

@@ -9,7 +9,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-quick= json=/dev/null filter=
+quick='' json=/dev/null filter=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) quick=1 ;;
@@ -74,7 +74,7 @@ stop_last() {
 turn() {
 	build/bench/leave "$port" "$seconds" "$1" "$2" >"$work/leave" &
 	local leaver=$!
-	wrk -t1 -c9 -d"${seconds}s" "http://127.0.0.1:$port/slow?ms=0" >"$work/wrk" || fail "wrk: $(cat "$work/wrk")"
+	wrk -t1 -c9 -d"${seconds}s" "http://127.0.0.1:$port/" >"$work/wrk" || fail "wrk: $(cat "$work/wrk")"
 	wait "$leaver" || fail "the tenth client failed"
 	grep -q 'Non-2xx' "$work/wrk" && fail "$(cat "$work/wrk")"
 	awk '/^Requests\/sec/ { print $2 }' "$work/wrk"

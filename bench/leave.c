@@ -29,7 +29,8 @@ static void request(unsigned port, int leave_ms, const char *path)
 	char text[512], answer[4096];
 	uint64_t until_ns = bench_now_ns() + (uint64_t)leave_ms * 1000000;
 	int fd = connect_to(port);
-	int length = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
+	int length = snprintf(text, sizeof(text),
+			      "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
 	if (send(fd, text, (size_t)length, MSG_NOSIGNAL) != length)
 		bench_fail("send: %s", strerror(errno));
 	for (;;) {

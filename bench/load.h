@@ -28,14 +28,18 @@
 #define LOAD_PAIRS_MAX 8000u
 
 enum load_kind {
-	LOAD_RECV,	 /* on socketpairs that stay silent; past LOAD_PAIRS_MAX several share one */
-	LOAD_POLL,	 /* on the same */
-	LOAD_TIMEOUT,	 /* an hour away, each a timeout of its own */
+	LOAD_RECV,	  /* on socketpairs that stay silent; past LOAD_PAIRS_MAX several share one */
+	LOAD_POLL,	  /* on the same */
+	LOAD_TIMEOUT,	  /* an hour away, each a timeout of its own */
 	LOAD_QUEUED_READ, /* of a regular file, waiting for the only worker, which is busy */
-	LOAD_WORKER,	 /* openat(2) of a FIFO: sleeps in a worker thread of its own */
+	LOAD_WORKER,	  /* openat(2) of a FIFO: sleeps in a worker thread of its own */
 };
 
-enum load_victims { LOAD_NEWEST, LOAD_OLDEST, LOAD_RANDOM };
+enum load_victims {
+	LOAD_NEWEST,
+	LOAD_OLDEST,
+	LOAD_RANDOM
+};
 
 struct load {
 	enum load_kind kind;
@@ -43,8 +47,8 @@ struct load {
 	unsigned pending; /* victims included */
 	unsigned victims;
 	enum load_victims which;
-	unsigned repeats;  /* in one turn, on one ring */
-	bool one_fd;	   /* all on one descriptor, which is how FD|ALL makes a group */
+	unsigned repeats;   /* in one turn, on one ring */
+	bool one_fd;	    /* all on one descriptor, which is how FD|ALL makes a group */
 	const bool *chosen; /* the victims; NULL: all */
 };
 
@@ -92,7 +96,8 @@ static inline void load_open(unsigned pairs)
 	if (load_files.regular < 0)
 		bench_fail("%s: %s", load_files.file, strerror(errno));
 	for (unsigned i = 0; i < 1024; i++)
-		if (write(load_files.regular, load_buffer, sizeof(load_buffer)) != (ssize_t)sizeof(load_buffer))
+		if (write(load_files.regular, load_buffer, sizeof(load_buffer)) !=
+		    (ssize_t)sizeof(load_buffer))
 			bench_fail("%s: %s", load_files.file, strerror(errno));
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a context and an operation in flight take: heap as malloc counts it, and their records in the table. */
+/* What a context and an operation in flight take: heap as malloc counts it, and their records in the table.
+ */
 #include "ours.h"
 #include "table_format.h"
 
@@ -25,8 +26,8 @@ static void measure_contexts(const char *name, bool deadline, const char *goal)
 	ctx_finish(children[0]);
 	size_t before = heap_used();
 	for (unsigned i = 0; i < CONTEXTS; i++)
-		bench_check(deadline ? ctx_with_timeout(parent, 3600000000000u, "request", &children[i]) :
-				       ctx_with_cancel(parent, "request", &children[i]),
+		bench_check(deadline ? ctx_with_timeout(parent, 3600000000000u, "request", &children[i])
+				     : ctx_with_cancel(parent, "request", &children[i]),
 			    "making a context");
 	double heap = (double)(heap_used() - before) / CONTEXTS;
 	double record = ctx_id(children[0]) ? sizeof(struct ctx_table_context) : 0;

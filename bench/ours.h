@@ -12,7 +12,8 @@ struct ours {
 	unsigned completed;
 };
 
-static inline void ours_complete(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+static inline void ours_complete(struct ctx_ring *ring, struct ctx_op *op,
+				 const struct ctx_completion *completion)
 {
 	struct ours *ours = (struct ours *)(uintptr_t)op->data;
 	(void)ring;
@@ -20,7 +21,8 @@ static inline void ours_complete(struct ctx_ring *ring, struct ctx_op *op, const
 		ours->completed++;
 }
 
-static inline void ours_open(struct ours *ours, unsigned entries, unsigned setup_flags, unsigned flags, unsigned ops)
+static inline void ours_open(struct ours *ours, unsigned entries, unsigned setup_flags, unsigned flags,
+			     unsigned ops)
 {
 	struct ctx_ring_options options = {.setup_flags = setup_flags, .flags = flags};
 	memset(ours, 0, sizeof(*ours));

@@ -76,7 +76,8 @@ static inline void raw_dispatch(struct raw *raw, unsigned minimum)
 	int result = io_uring_submit_and_wait(&raw->ring, minimum);
 	if (result != -EINTR)
 		bench_check(result, "io_uring_submit_and_wait");
-	io_uring_for_each_cqe(&raw->ring, head, cqe) {
+	io_uring_for_each_cqe(&raw->ring, head, cqe)
+	{
 		struct raw_op *op = io_uring_cqe_get_data(cqe);
 		if (op)
 			op->complete(raw, op, cqe->res);
@@ -102,7 +103,8 @@ static inline void raw_cancel_many(struct raw *raw, enum raw_way way)
 		io_uring_prep_cancel_fd(sqe, load_files.pairs[0][0], IORING_ASYNC_CANCEL_ALL);
 	else
 		io_uring_prep_cancel(sqe, &raw->shared,
-				     IORING_ASYNC_CANCEL_ALL | (way == RAW_ANY ? IORING_ASYNC_CANCEL_ANY : 0));
+				     IORING_ASYNC_CANCEL_ALL |
+					     (way == RAW_ANY ? IORING_ASYNC_CANCEL_ANY : 0));
 	io_uring_sqe_set_data(sqe, NULL);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 }

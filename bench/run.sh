@@ -11,7 +11,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-options=() filter=
+options=() filter=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) options+=(--quick) ;;

@@ -8,7 +8,11 @@
 #define FILE_BLOCKS 1024u
 #define MESSAGE 64u
 
-enum work { WORK_NOP, WORK_PING_PONG, WORK_FILE_READ };
+enum work {
+	WORK_NOP,
+	WORK_PING_PONG,
+	WORK_FILE_READ
+};
 
 struct side {
 	enum work work;
@@ -100,7 +104,8 @@ static void compare(const char *what, enum work work, unsigned setup_flags, cons
 	bench_check(ctx_with_cancel(ctx_background(), "work", &ours.ctx), "ctx_with_cancel");
 	rounds = work == WORK_PING_PONG ? 4000 : 1000;
 	bench_take_turns(&turns, bench.quick ? 21 : 61, 2, sides, data);
-	bench_report(name, bench_turns_median(&turns, 0), "ns/op", bench_turns_ratio(&turns, 0, 1), "raw liburing", goal);
+	bench_report(name, bench_turns_median(&turns, 0), "ns/op", bench_turns_ratio(&turns, 0, 1),
+		     "raw liburing", goal);
 	bench_report("raw liburing", bench_turns_median(&turns, 1), "ns/op", NAN, name, NULL);
 	ctx_finish(ours.ctx);
 	ours_close(&ours.ours);
