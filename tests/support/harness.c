@@ -155,6 +155,8 @@ static struct {
 
 static void count_before(void)
 {
+	/* So that a test that crashes has a place to be reported with. */
+	(_mark_point)(__FILE__, __LINE__);
 	before.fds = test_count_fds();
 	before.contexts = test_count_contexts();
 	before.operations = test_count_operations();
