@@ -43,7 +43,7 @@ static struct made_table sample(void)
 static void read_well(const struct made_table *table, struct snapshot *snapshot)
 {
 	char reason[READER_REASON_SIZE] = "";
-	int result = snapshot_read(table->bytes, table->size, snapshot, reason);
+	int result = snapshot_read(table->bytes, table->size, UINT64_MAX, snapshot, reason);
 
 	ck_assert_msg(result == 0, "refused: %s", reason);
 }
@@ -53,7 +53,7 @@ static void read_badly(const struct made_table *table, int expected)
 	char reason[READER_REASON_SIZE] = "";
 	struct snapshot snapshot;
 
-	ck_assert_int_eq(snapshot_read(table->bytes, table->size, &snapshot, reason), expected);
+	ck_assert_int_eq(snapshot_read(table->bytes, table->size, UINT64_MAX, &snapshot, reason), expected);
 	ck_assert_msg(reason[0], "refused without a reason");
 }
 
@@ -199,6 +199,20 @@ START_TEST(reads_larger_records)
 }
 END_TEST
 
+/* A table that claims far more than it can hold is not read: that would allocate the holes of its file. */
+START_TEST(refuses_to_allocate_holes)
+{
+	struct made_table table = sample();
+	char reason[READER_REASON_SIZE] = "";
+	struct snapshot snapshot;
+
+	ck_assert_int_eq(snapshot_read(table.bytes, table.size, 1000, &snapshot, reason), -EFBIG);
+	ck_assert_int_eq(snapshot_read(table.bytes, table.size, table.size, &snapshot, reason), 0);
+	snapshot_release(&snapshot);
+	free(table.bytes);
+}
+END_TEST
+
 /* Cut at every 64 bytes the table is refused; the reader never looks behind the end. */
 START_TEST(refuses_every_truncation)
 {
@@ -337,7 +351,7 @@ START_TEST(survives_random_damage)
 		struct snapshot snapshot;
 
 		mutate(&table, &state);
-		if (snapshot_read(table.bytes, table.size, &snapshot, reason) == 0) {
+		if (snapshot_read(table.bytes, table.size, UINT64_MAX, &snapshot, reason) == 0) {
 			check_sound(&snapshot);
 			snapshot_release(&snapshot);
 			read++;
@@ -451,6 +465,7 @@ Suite *test_suite(void)
 	tcase_add_test(bad, refuses_what_is_not_its_own);
 	tcase_add_test(bad, refuses_every_truncation);
 	tcase_add_test(bad, refuses_areas_behind_the_end);
+	tcase_add_test(bad, refuses_to_allocate_holes);
 	tcase_add_test(bad, survives_circles);
 	tcase_add_test(bad, checks_generations);
 	tcase_add_test(bad, leaves_out_a_record_in_writing);

@@ -190,6 +190,18 @@ if [[ $(id -u) == 0 ]] && command -v setpriv >/dev/null; then
 	stop
 fi
 
+# A process in another pid namespace is found by its pid here, though its table says 1.
+if [[ $(id -u) == 0 ]] && unshare --pid --fork true 2>/dev/null; then
+	launch unshare --pid --fork --kill-child ./faked_table sample
+	read -r child _ <"/proc/$pid/task/$pid/children"
+	pids+=("$child")
+	run 0 ls --pid "$child"
+	has "$child:2.1"
+	run 0 ls --json --pid "$child"
+	has '"pid_inside": 1,'
+	stop
+fi
+
 # 100,000 contexts take well under a second, wide and deep.
 for shape in many deep; do
 	start $shape 100000

@@ -32,6 +32,9 @@
 #define SEALS_NEEDED (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define TABLE_PATH "/memfd:" CTX_TABLE_MEMFD_NAME
 #define THREAD_PREFIX "ctxring"
+/* Records that count as in use and were never written: an honest table has some, but not more bytes of them.
+ */
+#define UNTOUCHED_MAX (256u * 1024 * 1024)
 #define TABLES_MAX 8 /* of one process: each copy of the library in it has its own */
 
 /* A process under inspection. */
@@ -272,6 +275,7 @@ static int read_table(int fd, struct source *source, struct unreadable *unreadab
 {
 	char reason[READER_REASON_SIZE];
 	struct stat status;
+	uint64_t allocated;
 	void *bytes;
 	int seals = fcntl(fd, F_GET_SEALS);
 
@@ -285,12 +289,14 @@ static int read_table(int fd, struct source *source, struct unreadable *unreadab
 		snprintf(unreadable->reason, sizeof(unreadable->reason), "its table is empty");
 		return -1;
 	}
+	allocated = (uint64_t)status.st_blocks * 512;
 	bytes = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (bytes == MAP_FAILED) {
 		describe(unreadable, errno, "its table");
 		return -1;
 	}
-	if (snapshot_read(bytes, (size_t)status.st_size, &source->snapshot, reason)) {
+	if (snapshot_read(bytes, (size_t)status.st_size, allocated + UNTOUCHED_MAX, &source->snapshot,
+			  reason)) {
 		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
 		munmap(bytes, (size_t)status.st_size);
 		return -1;

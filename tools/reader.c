@@ -503,7 +503,12 @@ static int read_all(struct reading *reading)
 	return 0;
 }
 
-int snapshot_read(const void *bytes, size_t size, struct snapshot *ret_snapshot,
+static uint64_t bytes_in_use(const struct ctx_table_area *area)
+{
+	return (uint64_t)area->used * area->record_size; /* both are bounded by now */
+}
+
+int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,
 		  char reason[READER_REASON_SIZE])
 {
 	struct snapshot out = {.first_root = READER_NONE};
@@ -513,6 +518,13 @@ int snapshot_read(const void *bytes, size_t size, struct snapshot *ret_snapshot,
 	result = read_header(bytes, size, size, &reading.header, &out.clipped, reason);
 	if (result)
 		return result;
+	if (bytes_in_use(&reading.header.contexts) + bytes_in_use(&reading.header.operations) +
+		    bytes_in_use(&reading.header.causes) + bytes_in_use(&reading.header.rings) >
+	    read_max) {
+		snprintf(reason, READER_REASON_SIZE,
+			 "broken table: it claims more records than it has memory for");
+		return -EFBIG;
+	}
 	out.header = reading.header;
 	note_time(&out, out.header.created_ns);
 	result = read_all(&reading);

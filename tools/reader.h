@@ -71,11 +71,13 @@ struct reader_range {
 #define READER_RANGES 5
 
 /*
- * Reads the table at bytes, which is aligned to 8. 0, and the caller calls
+ * Reads the table at bytes, which is aligned to 8, but not when its records in use have more than
+ * read_max bytes: reading holes of a sparse file allocates them. 0, and the caller calls
  * snapshot_release; or -EINVAL (not a table, or a broken one), -EPROTO (of another version),
- * -ENODATA (cut short), -EAGAIN (not finished being made), -ENOMEM, with the reason in words.
+ * -ENODATA (cut short), -EAGAIN (not finished being made), -EFBIG (see above), -ENOMEM, with the
+ * reason in words.
  */
-int snapshot_read(const void *bytes, size_t size, struct snapshot *ret_snapshot,
+int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,
 		  char reason[READER_REASON_SIZE]);
 
 /* Frees the arrays; a zeroed or released snapshot is allowed. */
