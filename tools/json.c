@@ -169,11 +169,11 @@ static json_t *ring_json(const struct source *source, const struct reader_ring *
 	return object;
 }
 
-/* The process, with the one context or all. */
-static json_t *process_json(struct source *source, const struct reader_context *only)
+/* The process without its contexts. */
+static json_t *process_json(const struct source *source)
 {
 	const struct snapshot *snapshot = &source->snapshot;
-	json_t *object = json_object(), *rings = json_array(), *contexts = json_array();
+	json_t *object = json_object(), *rings = json_array();
 
 	json_object_set_new(object, "pid", json_integer(source->pid));
 	json_object_set_new(object, "pid_inside", json_integer(snapshot->header.pid));
@@ -186,14 +186,42 @@ static json_t *process_json(struct source *source, const struct reader_context *
 	for (uint32_t i = 0; i < snapshot->ring_count; i++)
 		json_array_append_new(rings, ring_json(source, &snapshot->rings[i]));
 	json_object_set_new(object, "rings", rings);
-	for (uint32_t i = 0; i < snapshot->context_count; i++) {
+	return object;
+}
+
+/* Writes a value and frees it; with JSON_EMBED without the brackets round it. */
+static int write_json(json_t *value, size_t flags)
+{
+	int failed = value ? json_dumpf(value, stdout, flags) : -1;
+
+	json_decref(value);
+	return failed;
+}
+
+/*
+ * The process, with the one context or all. Context by context: 100,000 of them as one value would take
+ * hundreds of megabytes.
+ */
+static int write_process(struct source *source, const struct reader_context *only, const char *newline)
+{
+	const struct snapshot *snapshot = &source->snapshot;
+	const char *separator = "";
+	int failed;
+
+	putchar('{');
+	failed = write_json(process_json(source), JSON_EMBED);
+	fputs(", \"contexts\": [", stdout);
+	for (uint32_t i = 0; i < snapshot->context_count && !failed; i++) {
 		const struct reader_context *context = &snapshot->contexts[snapshot->preorder[i]];
 
-		if (!only || only == context)
-			json_array_append_new(contexts, context_json(source, context));
+		if (only && only != context)
+			continue;
+		printf("%s%s", separator, newline);
+		separator = ", ";
+		failed = write_json(context_json(source, context), 0);
 	}
-	json_object_set_new(object, "contexts", contexts);
-	return object;
+	fputs("]}", stdout);
+	return failed;
 }
 
 static json_t *unreadable_json(const struct survey *survey)
@@ -219,25 +247,24 @@ int json_print(const struct view_options *options, const struct view *view, stru
 {
 	bool lines = options->watch || options->rounds || view->full_screen;
 	struct selection selection = {0};
-	json_t *document, *processes;
-	int code = EXIT_OK, failed;
+	const char *separator = "";
+	int code = EXIT_OK, failed = 0;
 
 	if (options->id)
 		code = select_one(options->id, survey, &selection);
 	else if (!survey->source_count)
 		code = EXIT_NOTHING;
-	document = json_object();
-	processes = json_array();
-	for (size_t i = 0; i < survey->source_count; i++)
-		if (!options->id || selection.source == &survey->sources[i])
-			json_array_append_new(processes,
-					      process_json(&survey->sources[i], selection.context));
-	json_object_set_new(document, "processes", processes);
-	json_object_set_new(document, "unreadable", unreadable_json(survey));
-	json_object_set_new(document, "strangers", json_integer(survey->strangers));
-	failed = json_dumpf(document, stdout, lines ? JSON_COMPACT : JSON_INDENT(2));
-	putchar('\n');
-	json_decref(document);
+	fputs("{\"processes\": [", stdout);
+	for (size_t i = 0; i < survey->source_count && !failed; i++) {
+		if (options->id && selection.source != &survey->sources[i])
+			continue;
+		printf("%s%s", separator, lines ? "" : "\n");
+		separator = ", ";
+		failed = write_process(&survey->sources[i], selection.context, lines ? "" : "\n");
+	}
+	printf("],%s\"unreadable\": ", lines ? " " : "\n");
+	failed |= write_json(unreadable_json(survey), 0);
+	printf(", \"strangers\": %u}\n", survey->strangers);
 	if (failed) {
 		fprintf(stderr, "ctxtool: cannot write JSON, or no memory for it\n");
 		return EXIT_TROUBLE;
