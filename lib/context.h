@@ -17,9 +17,13 @@
  * whole subtree is marked are pipes closed, waiters woken, watches told, and then,
  * with no lock held, deferred work and callbacks run.
  *
- * Locks, in order: ctx lock -> mailbox lock; shard lock; timer lock. A shard lock and a
- * ctx lock are never held together, except that a walker holds one shard lock at a time
- * and takes nothing under it but atomics.
+ * Helping. The winner of a cancel returns after the whole subtree is marked, also where
+ * another sweep began below it: a walker that meets a node that another sweep has marked but
+ * not finished (no STATE_SWEPT) goes through that part itself.
+ *
+ * Locks, in order: walk lock -> ctx lock -> callback lock -> mailbox lock; shard lock; timer
+ * lock; locks of the table and of the pipes. The last three kinds are taken last and singly:
+ * under a shard lock nothing is taken but atomics.
  */
 #ifndef CTX_CONTEXT_H
 #define CTX_CONTEXT_H
@@ -33,18 +37,27 @@
 #define STATE_ERRNO 0x0000ffffu
 #define STATE_OWN 0x00010000u	   /* ended here: the cause_* fields are its cause */
 #define STATE_WAITERS 0x00020000u  /* a thread sleeps on state (futex) */
-#define STATE_ATTACHED 0x00040000u /* has an extension with something to tell */
+#define STATE_ATTACHED 0x00040000u /* has an extension or a timer with something to tell */
 #define STATE_CHILDREN 0x00080000u /* has ever had a child */
-#define STATE_MERGED 0x00100000u   /* ended through `merged_from`, not `parent` */
+#define STATE_MERGED 0x00100000u   /* ended through a link, not through `parent` */
+#define STATE_SWEPT 0x00200000u	   /* done, and everything below it is marked */
 
 enum node_flags {
-	NODE_STATIC = 1 << 0,	/* background, todo: not counted */
+	NODE_STATIC = 1 << 0,	/* background, todo: not counted, and no list of children */
 	NODE_VALUE = 1 << 1,	/* struct value follows; cannot be cancelled */
 	NODE_DETACHED = 1 << 2, /* ends of the parent do not reach it */
-	NODE_MERGED = 1 << 3,
-	NODE_LINK = 1 << 4,    /* hidden child that stands for a merged node in one of its parents */
-	NODE_MOVABLE = 1 << 5, /* it or an ancestor was made movable: deadlines may go later */
-	NODE_ENDLESS = 1 << 6, /* can never be done */
+	NODE_MERGED = 1 << 3,	/* struct merge follows; member of its parents through links */
+	NODE_LINK = 1 << 4,	/* hidden child that stands for a merged node in one of its parents */
+	NODE_MOVABLE = 1 << 5,	/* it or an ancestor was made movable: deadlines may go later */
+	NODE_ENDLESS = 1 << 6,	/* can never be done */
+	NODE_TIMER = 1 << 7,	/* struct timer follows */
+	NODE_MAY_MOVE = 1 << 8, /* its own deadline may go later */
+	NODE_UNLISTED = 1 << 9, /* not in the table: slot and generation are those of the nearest ancestor that is */
+};
+
+enum shard_flags {
+	SHARD_HOLDS = 1 << 0,  /* has one of the node's refs */
+	SHARD_ORPHAN = 1 << 1, /* the last handle is gone: gives it back when it is empty */
 };
 
 struct shard {
@@ -53,30 +66,36 @@ struct shard {
 	struct ctx_context *first;
 };
 
+/*
+ * 136 bytes, so that with the header of malloc(3) and the record in the table a
+ * context costs 256. What marking a leaf touches comes first.
+ */
 struct ctx_context {
 	_Atomic uint32_t state;
-	uint16_t flags;	  /* enum node_flags; constant */
-	uint8_t shard;	  /* index of the parent's shard that it is in */
-	uint8_t cause_kind;
-	struct ctx_context *sibling_next, **sibling_prev; /* parent's shard lock */
-	struct ctx_context *parent;			  /* constant; NULL for a root */
-	uint32_t slot, generation; /* in the table; 0: not there. constant */
-	uint32_t table_epoch;	   /* fork count when made: another process's table is not ours */
-	struct lock lock;	   /* guards the cause_* fields until state is done, and the extension's lists */
-	struct ctx_context *sweep_next; /* owned by whoever marked it */
-	/* second cache line: written by owners, not by walkers */
+	uint16_t flags;	    /* enum node_flags; constant */
+	uint8_t shard;	    /* number of the parent's shard that it is in; constant */
+	uint8_t cause_kind; /* this and cause_*: lock until state is done, then constant */
+	struct ctx_context *sibling_next; /* parent's shard lock */
+	uint32_t slot;			  /* in the table; 0: nowhere. constant */
+	uint32_t table_epoch;		  /* fork count when made: another process's table is not ours */
+	struct ctx_context *sweep_next;	  /* owned by whoever marked it, or frees it */
+	struct ctx_context **sibling_prev; /* parent's shard lock */
+	struct ctx_context *parent;	   /* constant; NULL for a root; the first one of a merged node */
 	_Atomic uint32_t handles;
 	_Atomic uint32_t refs;
+	struct lock lock; /* guards the cause_* fields until state is done, and the extension */
+	uint32_t generation;
 	struct shard children; /* the only shard until two threads meet in it */
 	struct extension *_Atomic extension; /* made on demand, freed with the node */
 	const struct ctx_context *values;    /* nearest node with a value, itself included. constant */
 	_Atomic uint64_t deadline_ns;	     /* in force: the earliest of own and ancestors' */
-	char *cause_text;
+	struct cause_text *cause_text;
 	const void *cause_site;
 	uint64_t cause_time_ns;
-	int32_t cause_error;
 	uint32_t cause_tid;
+	int32_t cause_code; /* the signal; or, of a call or a deadline, the error given for it */
 };
+_Static_assert(sizeof(struct ctx_context) <= 136, "a context costs 256 bytes");
 
 struct sweep;
 struct watch;

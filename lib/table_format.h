@@ -69,8 +69,8 @@ enum ctx_table_kind {
 /*
  * state of a context: 0 when the slot is free; else CTX_TABLE_LIVE, and when done the
  * positive errno in the low 16 bits, with CTX_TABLE_OWN if the end began here, so
- * that done_* and cause say why. Without CTX_TABLE_OWN look at the parent, or, for a
- * merged context, at merged_slot.
+ * that done_* and cause say why. Without CTX_TABLE_OWN look at the parent; that of a
+ * merged context is then the one of its parents that ended it.
  */
 #define CTX_TABLE_ERRNO 0x0000ffffu
 #define CTX_TABLE_OWN 0x00010000u

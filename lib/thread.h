@@ -3,6 +3,7 @@
 #ifndef CTX_THREAD_H
 #define CTX_THREAD_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct thread {
@@ -22,5 +23,8 @@ static inline struct thread *thread_self(void)
 {
 	return __builtin_expect(thread_state.tid != 0, 1) ? &thread_state : thread_setup();
 }
+
+/* Starts a thread of the library's, detached, with all signals blocked. stack_size 0: the default. 0, or -EAGAIN. */
+int thread_start(void *(*function)(void *), size_t stack_size);
 
 #endif

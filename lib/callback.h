@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* The core's side of ctx_callback_add. */
+#ifndef CTX_CALLBACK_H
+#define CTX_CALLBACK_H
+
+#include "node.h"
+
+/* Hands the ring-bound callbacks of a done node to their rings. No lock held. */
+void callback_post_all(struct ctx_context *ctx, struct sweep *sweep);
+
+/* Whether ctx has any. No lock held. */
+bool callback_pending(struct ctx_context *ctx);
+
+/* Runs the others, here. No lock held; ctx is pinned. */
+void callback_run_all(struct ctx_context *ctx);
+
+/* Starts the worker thread if it does not run. 0, or -EAGAIN. */
+int worker_start(void);
+
+/* Takes over the pin of ctx and runs its callbacks on the worker thread. False: there is no such thread. */
+bool worker_post(struct ctx_context *ctx);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "cause.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "memory.h"
+#include "sweep.h"
+#include "thread.h"
+
+int ctx_cancel(struct ctx_context *ctx)
+{
+	if (!ctx || !node_can_end(ctx))
+		return -EINVAL;
+	struct end end = {
+		.error = ECANCELED,
+		.kind = CTX_CAUSE_CALL,
+		.site = __builtin_return_address(0),
+		.tid = thread_self()->tid,
+	};
+	return context_end(ctx, &end);
+}
+
+int ctx_cancel_cause(struct ctx_context *ctx, int error, const char *format, ...)
+{
+	if (!ctx || !node_can_end(ctx) || error > 0)
+		return -EINVAL;
+	struct end end = {
+		.error = ECANCELED,
+		.kind = CTX_CAUSE_CALL,
+		.code = error,
+		.site = __builtin_return_address(0),
+		.tid = thread_self()->tid,
+	};
+	if (context_error(ctx))
+		return -EALREADY;
+	if (error || format) {
+		va_list arguments;
+		va_start(arguments, format);
+		end.text = cause_text_new(error, format, arguments);
+		va_end(arguments);
+	}
+	int result = context_end(ctx, &end);
+	if (result)
+		memory_release(end.text);
+	return result;
+}
+
+struct cause_text *cause_text_new(int error, const char *format, va_list arguments)
+{
+	struct cause_text *text = memory_allocate(sizeof(*text));
+
+	if (!text)
+		return NULL;
+	memset(text, 0, sizeof(*text));
+	text->error = error;
+	if (format)
+		vsnprintf(text->text, sizeof(text->text), format, arguments);
+	return text;
+}
+
+const struct ctx_context *cause_origin(const struct ctx_context *ctx)
+{
+	for (;;) {
+		uint32_t state = load_acquire(&node_mutable(ctx)->state);
+		if (state & STATE_OWN)
+			return ctx;
+		ctx = state & STATE_MERGED ? load_acquire(&node_merge(ctx)->from)->node.parent : ctx->parent;
+	}
+}
+
+/* A forked child inherits contexts that its parent ended. */
+static pid_t pid_before_fork;
+static uint64_t forked_ns;
+
+static pid_t pid_forking;
+
+static void before_fork(void)
+{
+	pid_forking = getpid();
+}
+
+static void enter_child(void)
+{
+	pid_before_fork = pid_forking;
+	forked_ns = clock_coarse_ns();
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(before_fork, NULL, enter_child);
+}
+
+int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause)
+{
+	if (!ctx || !ret_cause)
+		return -EINVAL;
+	memset(ret_cause, 0, sizeof(*ret_cause));
+	int error = context_error(ctx);
+	if (!error)
+		return 0;
+	const struct ctx_context *origin = cause_origin(ctx);
+	bool from_parent = pid_before_fork && origin->cause_time_ns < forked_ns;
+	*ret_cause = (struct ctx_cause){
+		.error = -error,
+		.kind = origin->cause_kind,
+		.inherited = origin != ctx,
+		.ctx_id = ctx_id(origin),
+		.time_ns = origin->cause_time_ns,
+		.pid = from_parent ? pid_before_fork : getpid(),
+		.tid = (pid_t)origin->cause_tid,
+		.uid = getuid(),
+		.site = origin->cause_site,
+	};
+	if (origin->cause_kind == CTX_CAUSE_SIGNAL)
+		ret_cause->code = origin->cause_code;
+	else if (origin->cause_code)
+		ret_cause->error = origin->cause_code;
+	if (origin->cause_text)
+		memcpy(ret_cause->text, origin->cause_text->text, sizeof(ret_cause->text));
+	return 0;
+}

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT */
+#include "context.h"
+
+#include <string.h>
+
+#include "cause.h"
+#include "clock.h"
+#include "done.h"
+#include "memory.h"
+#include "node.h"
+#include "sweep.h"
+#include "table.h"
+#include "thread.h"
+
+static struct ctx_context background_node = {
+	.flags = NODE_STATIC | NODE_ENDLESS,
+	.handles = 1,
+	.refs = 1,
+	.deadline_ns = CTX_FOREVER,
+};
+
+static struct ctx_context todo_node = {
+	.flags = NODE_STATIC | NODE_ENDLESS,
+	.handles = 1,
+	.refs = 1,
+	.deadline_ns = CTX_FOREVER,
+};
+
+const struct ctx_context *ctx_background(void)
+{
+	return &background_node;
+}
+
+const struct ctx_context *ctx_todo(void)
+{
+	return &todo_node;
+}
+
+int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	struct node_plan plan = {
+		.kind = CTX_TABLE_CANCEL,
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	struct ctx_context *node = node_new(parent, &plan);
+	if (!node)
+		return -ENOMEM;
+	node_publish(node, CTX_FOREVER);
+	*ret_ctx = node;
+	return 0;
+}
+
+int ctx_without_cancel(const struct ctx_context *parent, const char *label, const struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	struct node_plan plan = {
+		.flags = NODE_DETACHED | NODE_ENDLESS,
+		.kind = CTX_TABLE_DETACHED,
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	struct ctx_context *node = node_new(parent, &plan);
+	if (!node)
+		return -ENOMEM;
+	node_publish(node, CTX_FOREVER);
+	*ret_ctx = node;
+	return 0;
+}
+
+const struct ctx_context *ctx_ref(const struct ctx_context *ctx)
+{
+	if (ctx && !(ctx->flags & NODE_STATIC))
+		atomic_fetch_add_explicit(&node_mutable(ctx)->handles, 1, memory_order_relaxed);
+	return ctx;
+}
+
+void ctx_finish(struct ctx_context *ctx)
+{
+	if (!ctx)
+		return;
+	ctx_cancel(ctx);
+	ctx_unref(ctx);
+}
+
+void ctx_unrefp(const struct ctx_context **ctx)
+{
+	ctx_unref(*ctx);
+}
+
+void ctx_finishp(struct ctx_context **ctx)
+{
+	ctx_finish(*ctx);
+}
+
+int ctx_err(const struct ctx_context *ctx)
+{
+	return ctx ? -context_error(ctx) : -EINVAL;
+}
+
+/* ---- making */
+
+static void list_in_table(struct ctx_context *node, const struct ctx_context *parent, const struct node_plan *plan)
+{
+	bool known = parent->slot && parent->table_epoch == thread_fork_count;
+	uint32_t slot = plan->flags & NODE_UNLISTED ? 0 : table_context_new();
+
+	if (!slot) {
+		node->flags |= NODE_UNLISTED;
+		node->slot = known ? parent->slot : 0;
+		node->generation = known ? parent->generation : 0;
+		return;
+	}
+	struct ctx_table_context *record = table_context(slot);
+	table_write_begin(&record->seq);
+	uint32_t generation = record->generation + 1 ? record->generation + 1 : 1;
+	record->generation = generation;
+	record->parent_slot = known ? parent->slot : 0;
+	record->parent_generation = known ? parent->generation : 0;
+	record->creator_tid = thread_self()->tid;
+	record->created_ns = plan->now_ns ? plan->now_ns : clock_coarse_ns();
+	__atomic_store_n(&record->deadline_ns, CTX_FOREVER, __ATOMIC_RELAXED);
+	record->site = (uintptr_t)plan->site;
+	record->done_ns = record->done_site = 0;
+	record->done_tid = record->cause_slot = 0;
+	record->kind = (uint8_t)plan->kind;
+	record->cause_kind = 0;
+	record->cause_code = 0;
+	record->label[0] = '\0';
+	if (plan->label) {
+		size_t length = strnlen(plan->label, CTX_LABEL_MAX);
+		memcpy(record->label, plan->label, length);
+		record->label[length] = '\0';
+	}
+	__atomic_store_n(&record->state, CTX_TABLE_LIVE, __ATOMIC_RELAXED);
+	table_write_end(&record->seq);
+	node->slot = slot;
+	node->generation = generation;
+}
+
+struct ctx_context *node_new(const struct ctx_context *parent, const struct node_plan *plan)
+{
+	struct ctx_context *node = memory_allocate(sizeof(*node) + plan->tail);
+
+	if (!node)
+		return NULL;
+	*node = (struct ctx_context){
+		.state = plan->flags & NODE_TIMER ? STATE_ATTACHED : 0,
+		.flags = (uint16_t)(plan->flags | (plan->flags & NODE_DETACHED ? 0 : parent->flags & NODE_MOVABLE)),
+		.table_epoch = thread_fork_count,
+		.parent = node_mutable(parent),
+		.handles = 1,
+		.refs = 1,
+		.values = parent->values,
+		.deadline_ns = CTX_FOREVER,
+	};
+	list_in_table(node, parent, plan);
+	return node;
+}
+
+/* Two threads met in the node's own shard: from now on each has one of its own. */
+static void spread(struct ctx_context *ctx)
+{
+	struct extension *extension = node_extend(ctx);
+	struct shard_line *none = NULL;
+
+	if (!extension || load_acquire(&extension->shards))
+		return;
+	void *memory = memory_allocate(sizeof(struct shard_line) * (SHARD_COUNT + 1));
+	if (!memory)
+		return;
+	uintptr_t mask = sizeof(struct shard_line) - 1;
+	struct shard_line *lines = (struct shard_line *)(((uintptr_t)memory + mask) & ~mask);
+	memset(lines, 0, sizeof(*lines) * SHARD_COUNT);
+	/* Sequentially consistent, as the marker's look at it and at state: one of both sees the other. */
+	if (atomic_compare_exchange_strong(&extension->shards, &none, lines))
+		extension->shards_memory = memory;
+	else
+		memory_release(memory);
+}
+
+static struct shard *acquire_shard(struct ctx_context *parent, uint8_t *ret_number)
+{
+	unsigned count = node_shard_count(parent);
+
+	if (count == 1) {
+		if (lock_try(&parent->children.lock)) {
+			*ret_number = 0;
+			return &parent->children;
+		}
+		spread(parent);
+		count = node_shard_count(parent);
+	}
+	unsigned number = count == 1 ? 0 : 1 + thread_self()->index % SHARD_COUNT;
+	struct shard *shard = node_shard(parent, number);
+	lock_acquire(&shard->lock);
+	*ret_number = (uint8_t)number;
+	return shard;
+}
+
+int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
+{
+	struct ctx_context *parent = member->parent;
+	uint64_t deadline_ns = own_deadline_ns;
+	uint32_t error = 0;
+
+	if (parent->flags & NODE_STATIC) {
+		store_relaxed(&member->deadline_ns, deadline_ns);
+		return 0;
+	}
+	struct shard *shard = acquire_shard(parent, &member->shard);
+	uint32_t state = atomic_load(&parent->state);
+	if (!(state & STATE_CHILDREN))
+		state = atomic_fetch_or(&parent->state, STATE_CHILDREN);
+	if (!(shard->flags & SHARD_HOLDS)) {
+		shard->flags |= SHARD_HOLDS;
+		node_hold(parent);
+	}
+	if (!(member->flags & NODE_DETACHED)) {
+		error = state & STATE_ERRNO;
+		uint64_t above_ns = load_relaxed(&parent->deadline_ns);
+		if (above_ns < deadline_ns)
+			deadline_ns = above_ns;
+		if (error)
+			store_relaxed(&member->state, load_relaxed(&member->state) | error | STATE_SWEPT);
+	}
+	store_relaxed(&member->deadline_ns, deadline_ns);
+	member->sibling_next = shard->first;
+	member->sibling_prev = &shard->first;
+	if (shard->first)
+		shard->first->sibling_prev = &member->sibling_next;
+	shard->first = member;
+	lock_release(&shard->lock);
+	return (int)error;
+}
+
+void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
+{
+	int error = node_link_member(node, own_deadline_ns);
+
+	if (node->flags & NODE_UNLISTED)
+		return;
+	struct ctx_table_context *record = table_context(node->slot);
+	uint64_t deadline_ns = load_relaxed(&node->deadline_ns);
+	if (deadline_ns != CTX_FOREVER)
+		__atomic_store_n(&record->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
+	if (error)
+		__atomic_store_n(&record->state, (uint32_t)error, __ATOMIC_RELEASE);
+}
+
+struct extension *node_extend(struct ctx_context *ctx)
+{
+	struct extension *extension = load_acquire(&ctx->extension), *made;
+
+	if (extension)
+		return extension;
+	made = memory_allocate(sizeof(*made));
+	if (!made)
+		return NULL;
+	*made = (struct extension){0};
+	list_init(&made->watches);
+	list_init(&made->callbacks);
+	if (atomic_compare_exchange_strong(&ctx->extension, &extension, made))
+		return made;
+	memory_release(made);
+	return extension;
+}
+
+/* ---- freeing */
+
+static void unlink_from(struct shard *shard, struct ctx_context *member)
+{
+	*member->sibling_prev = member->sibling_next;
+	if (member->sibling_next)
+		member->sibling_next->sibling_prev = member->sibling_prev;
+	(void)shard;
+}
+
+/* With the shard's lock held. True: the caller owes the node one ref. */
+static bool shard_gives_back(struct shard *shard)
+{
+	if (shard->first || shard->flags != (SHARD_HOLDS | SHARD_ORPHAN))
+		return false;
+	shard->flags &= ~(uint32_t)SHARD_HOLDS;
+	return true;
+}
+
+static void leave_parent(struct ctx_context *member, struct ctx_context **dead)
+{
+	struct ctx_context *parent = member->parent;
+
+	if (parent->flags & NODE_STATIC)
+		return;
+	struct shard *shard = node_shard(parent, member->shard);
+	lock_acquire(&shard->lock);
+	unlink_from(shard, member);
+	bool owed = shard_gives_back(shard);
+	lock_release(&shard->lock);
+	if (owed)
+		node_drop_later(parent, dead);
+}
+
+static void free_extension(struct extension *extension)
+{
+	if (!extension)
+		return;
+	done_free(extension->done);
+	memory_release(extension->deadline_cause);
+	memory_release(load_relaxed(&extension->timer));
+	memory_release(load_relaxed(&extension->signal));
+	memory_release(extension->shards_memory);
+	memory_release(extension);
+}
+
+/* What only the node itself had. It is in no list any more. */
+static void free_own(struct ctx_context *node)
+{
+	bool listed = !(node->flags & NODE_UNLISTED) && node->table_epoch == thread_fork_count;
+
+	if (node->flags & NODE_VALUE) {
+		struct value *value = node_value(node);
+		if (value->key->release)
+			value->key->release(value->value);
+	}
+	if (node->cause_text) {
+		if (listed && node->cause_text->slot)
+			table_cause_free(node->cause_text->slot);
+		memory_release(node->cause_text);
+	}
+	if (listed)
+		table_context_free(node->slot);
+	memory_release(node);
+}
+
+static void free_node(struct ctx_context *node, struct ctx_context **dead)
+{
+	struct timer *timer = node_timer(node);
+
+	if (timer)
+		timer_disarm(timer);
+	if (node->flags & NODE_MERGED) {
+		struct merge *merge = node_merge(node);
+		for (unsigned i = 0; i < merge->count; i++)
+			leave_parent(&merge->links[i].node, dead);
+	} else {
+		leave_parent(node, dead);
+	}
+	free_extension(load_relaxed(&node->extension));
+	free_own(node);
+}
+
+void node_free_all(struct ctx_context *dead)
+{
+	while (dead) {
+		struct ctx_context *node = dead;
+		dead = node->sweep_next;
+		free_node(node, &dead);
+	}
+}
+
+void node_drop(struct ctx_context *ctx)
+{
+	struct ctx_context *dead = NULL;
+
+	node_drop_later(ctx, &dead);
+	if (dead)
+		node_free_all(dead);
+}
+
+/*
+ * The usual end: a leaf with nothing attached. Only its parent's list leads to it, so
+ * while that is locked nobody can take a reference, and one look at refs is enough.
+ */
+static bool free_leaf(struct ctx_context *ctx)
+{
+	struct ctx_context *parent = ctx->parent, *dead = NULL;
+
+	if (load_acquire(&ctx->extension) || load_acquire(&ctx->refs) != 1)
+		return false;
+	if (parent->flags & NODE_STATIC) {
+		free_own(ctx);
+		return true;
+	}
+	struct shard *shard = node_shard(parent, ctx->shard);
+	lock_acquire(&shard->lock);
+	bool alone = load_acquire(&ctx->refs) == 1;
+	bool owed = false;
+	if (alone) {
+		unlink_from(shard, ctx);
+		owed = shard_gives_back(shard);
+	}
+	lock_release(&shard->lock);
+	if (!alone)
+		return false;
+	if (owed)
+		node_drop_later(parent, &dead);
+	free_own(ctx);
+	node_free_all(dead);
+	return true;
+}
+
+/* The last handle is gone: nothing new will come under this node. */
+static void orphan(struct ctx_context *ctx)
+{
+	struct extension *extension = load_acquire(&ctx->extension);
+	uint32_t given_back = 1;
+
+	if (extension) {
+		lock_acquire(&ctx->lock);
+		for (struct list *link = extension->watches.next; link != &extension->watches;) {
+			struct watch *watch = container_of(link, struct watch, link);
+			link = link->next;
+			watch->ops->released(watch);
+		}
+		lock_release(&ctx->lock);
+	}
+	if (load_acquire(&ctx->state) & STATE_CHILDREN) {
+		unsigned count = node_shard_count(ctx);
+		for (unsigned i = 0; i < count; i++) {
+			struct shard *shard = node_shard(ctx, i);
+			lock_acquire(&shard->lock);
+			shard->flags |= SHARD_ORPHAN;
+			given_back += shard_gives_back(shard);
+			lock_release(&shard->lock);
+		}
+	}
+	if (atomic_fetch_sub_explicit(&ctx->refs, given_back, memory_order_acq_rel) == given_back) {
+		ctx->sweep_next = NULL;
+		node_free_all(ctx);
+	}
+}
+
+void ctx_unref(const struct ctx_context *ctx)
+{
+	struct ctx_context *node = node_mutable(ctx);
+
+	if (!ctx || ctx->flags & NODE_STATIC)
+		return;
+	/* Who has the only handle is alone: a new one is made by a holder of one. */
+	if (load_acquire(&node->handles) == 1)
+		store_release(&node->handles, 0);
+	else if (atomic_fetch_sub_explicit(&node->handles, 1, memory_order_acq_rel) != 1)
+		return;
+	if ((load_acquire(&node->state) & (STATE_ATTACHED | STATE_CHILDREN)) || node->flags & NODE_MERGED ||
+	    !free_leaf(node))
+		orphan(node);
+}
+
+/* ---- watching */
+
+int context_watch(const struct ctx_context *ctx, struct watch *watch, const struct watch_ops *ops)
+{
+	struct ctx_context *node = node_mutable(ctx);
+	struct extension *extension = node_extend(node);
+
+	if (!extension)
+		return -ENOMEM;
+	lock_acquire(&node->lock);
+	int error = node_attach(node);
+	if (!error) {
+		watch->ops = ops;
+		watch->ctx = node;
+		node_hold(node);
+		list_append(&extension->watches, &watch->link);
+	}
+	lock_release(&node->lock);
+	return error;
+}
+
+void context_unwatch(struct watch *watch)
+{
+	struct ctx_context *node = watch->ctx;
+
+	if (!node)
+		return;
+	lock_acquire(&node->lock);
+	list_remove(&watch->link);
+	watch->ctx = NULL;
+	lock_release(&node->lock);
+	node_drop(node);
+}
+
+void context_table_id(const struct ctx_context *ctx, uint32_t *ret_slot, uint32_t *ret_generation)
+{
+	bool known = ctx->table_epoch == thread_fork_count;
+
+	*ret_slot = known ? ctx->slot : 0;
+	*ret_generation = known ? ctx->generation : 0;
+}
+
+uint64_t ctx_id(const struct ctx_context *ctx)
+{
+	if (!ctx || ctx->flags & NODE_UNLISTED || ctx->table_epoch != thread_fork_count)
+		return 0;
+	return (uint64_t)ctx->generation << 32 | ctx->slot;
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+#include "cause.h"
+#include "clock.h"
+#include "memory.h"
+#include "node.h"
+#include "sweep.h"
+#include "table.h"
+#include "walk.h"
+
+/* A coarse clock is never further behind than this: a tick of 10 ms, and some. */
+#define COARSE_LAG_NS (50 * 1000000ull)
+
+static int make(const struct ctx_context *parent, struct node_plan *plan, struct ctx_context **ret_ctx)
+{
+	int result = timer_start();
+
+	if (result)
+		return result;
+	plan->flags |= NODE_TIMER;
+	plan->tail = sizeof(struct timer);
+	struct ctx_context *node = node_new(parent, plan);
+	if (!node)
+		return -ENOMEM;
+	struct timer *timer = node_timer(node);
+	*timer = (struct timer){.own_ns = plan->deadline_ns, .ctx = node};
+	node_publish(node, plan->deadline_ns);
+	if (plan->deadline_ns <= plan->now_ns)
+		context_end_deadline(node, plan->now_ns);
+	else if (context_deadline(node) == plan->deadline_ns)
+		timer_arm(timer);
+	*ret_ctx = node;
+	return 0;
+}
+
+/* The time as exactly as it takes to say whether the deadline is past. */
+static uint64_t now_for(uint64_t deadline_ns)
+{
+	uint64_t now_ns = clock_coarse_ns();
+
+	return deadline_ns > now_ns + COARSE_LAG_NS ? now_ns : clock_now_ns();
+}
+
+int ctx_with_timeout(const struct ctx_context *parent, uint64_t timeout_ns, const char *label,
+		     struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	uint64_t now_ns = clock_now_ns();
+	struct node_plan plan = {
+		.kind = CTX_TABLE_DEADLINE,
+		.deadline_ns = clock_after_ns(now_ns, timeout_ns),
+		.now_ns = now_ns,
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	return make(parent, &plan, ret_ctx);
+}
+
+int ctx_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
+		      struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	struct node_plan plan = {
+		.kind = CTX_TABLE_DEADLINE,
+		.deadline_ns = deadline_ns,
+		.now_ns = now_for(deadline_ns),
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	return make(parent, &plan, ret_ctx);
+}
+
+/* A point on another clock, as one on CLOCK_MONOTONIC. */
+static int convert(clockid_t clock, const struct timespec *at, uint64_t *ret_ns)
+{
+	if (!at || at->tv_nsec < 0 || at->tv_nsec >= (long)NS_PER_SECOND)
+		return -EINVAL;
+	if (clock != CLOCK_MONOTONIC && clock != CLOCK_REALTIME && clock != CLOCK_BOOTTIME && clock != CLOCK_TAI)
+		return -EINVAL;
+	uint64_t point_ns = 0;
+	if (at->tv_sec >= (time_t)(INT64_MAX / (int64_t)NS_PER_SECOND))
+		point_ns = CTX_FOREVER;
+	else if (at->tv_sec >= 0)
+		point_ns = (uint64_t)at->tv_sec * NS_PER_SECOND + (uint64_t)at->tv_nsec;
+	if (clock != CLOCK_MONOTONIC && point_ns != CTX_FOREVER) {
+		uint64_t there_ns = clock_read_ns(clock), now_ns = clock_now_ns();
+		uint64_t left_ns = point_ns > there_ns ? point_ns - there_ns : 0;
+		point_ns = clock_after_ns(now_ns, left_ns);
+	}
+	*ret_ns = point_ns;
+	return 0;
+}
+
+int ctx_with_deadline_at(const struct ctx_context *parent, clockid_t clock, const struct timespec *at,
+			 const char *label, struct ctx_context **ret_ctx)
+{
+	uint64_t deadline_ns;
+
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	int result = convert(clock, at, &deadline_ns);
+	if (result)
+		return result;
+	struct node_plan plan = {
+		.kind = CTX_TABLE_DEADLINE,
+		.deadline_ns = deadline_ns,
+		.now_ns = now_for(deadline_ns),
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	return make(parent, &plan, ret_ctx);
+}
+
+int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
+			      struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	struct node_plan plan = {
+		.flags = NODE_MOVABLE | NODE_MAY_MOVE,
+		.kind = CTX_TABLE_MOVABLE,
+		.deadline_ns = deadline_ns,
+		.now_ns = now_for(deadline_ns),
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	return make(parent, &plan, ret_ctx);
+}
+
+uint64_t ctx_deadline_ns(const struct ctx_context *ctx)
+{
+	return ctx ? context_deadline(ctx) : CTX_FOREVER;
+}
+
+uint64_t ctx_time_left_ns(const struct ctx_context *ctx)
+{
+	uint64_t deadline_ns = ctx_deadline_ns(ctx);
+
+	if (deadline_ns == CTX_FOREVER)
+		return CTX_FOREVER;
+	uint64_t now_ns = clock_now_ns();
+	return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+}
+
+/* ---- moving */
+
+/* With the walk lock held: the earliest of the ancestors'. */
+static uint64_t deadline_above(const struct ctx_context *node)
+{
+	uint64_t above_ns = CTX_FOREVER;
+
+	if (!(node->flags & NODE_MERGED))
+		return context_deadline(node->parent);
+	struct merge *merge = node_merge(node);
+	for (unsigned i = 0; i < merge->count; i++) {
+		uint64_t link_ns = context_deadline(&merge->links[i].node);
+		above_ns = link_ns < above_ns ? link_ns : above_ns;
+	}
+	return above_ns;
+}
+
+/* With the walk lock held: computes what is in force for node anew. True if it changed. */
+static bool clamp(struct ctx_context *node)
+{
+	struct timer *timer = node_timer(node);
+	uint64_t own_ns = timer ? load_relaxed(&timer->own_ns) : CTX_FOREVER;
+	uint64_t above_ns = deadline_above(node);
+	uint64_t now_in_force_ns = own_ns < above_ns ? own_ns : above_ns;
+
+	if (timer && own_ns < above_ns)
+		timer_arm(timer);
+	else if (timer)
+		timer_disarm(timer);
+	if (now_in_force_ns == context_deadline(node))
+		return false;
+	store_relaxed(&node->deadline_ns, now_in_force_ns);
+	uint32_t slot, generation;
+	context_table_id(node, &slot, &generation);
+	if (slot && !(node->flags & NODE_UNLISTED))
+		__atomic_store_n(&table_context(slot)->deadline_ns, now_in_force_ns, __ATOMIC_RELAXED);
+	return true;
+}
+
+static bool clamp_below(struct ctx_context *node, void *data)
+{
+	(void)data;
+	if (node->flags & NODE_DETACHED || context_error(node))
+		return false;
+	if (!(node->flags & NODE_LINK))
+		return clamp(node);
+	store_relaxed(&node->deadline_ns, context_deadline(node->parent));
+	return clamp(node_link(node)->target);
+}
+
+/* The timer of a context, made when it was not born with one. NULL: no memory. */
+static struct timer *ensure_timer(struct ctx_context *ctx)
+{
+	struct timer *timer = node_timer(ctx);
+	struct extension *extension = timer ? NULL : node_extend(ctx);
+
+	if (timer || !extension)
+		return timer;
+	timer = memory_allocate(sizeof(*timer));
+	if (!timer)
+		return NULL;
+	*timer = (struct timer){.own_ns = CTX_FOREVER, .ctx = ctx};
+	lock_acquire(&ctx->lock);
+	node_attach(ctx);
+	struct timer *other = load_relaxed(&extension->timer);
+	if (!other)
+		store_release(&extension->timer, timer);
+	lock_release(&ctx->lock);
+	if (!other)
+		return timer;
+	memory_release(timer);
+	return other;
+}
+
+static int set_own(struct ctx_context *ctx, struct timer *timer, uint64_t deadline_ns)
+{
+	int result = 0;
+
+	lock_acquire(&ctx->lock);
+	if (context_error(ctx))
+		result = -EALREADY;
+	else if (deadline_ns > load_relaxed(&timer->own_ns) && !(ctx->flags & NODE_MAY_MOVE))
+		result = -EPERM;
+	else
+		store_relaxed(&timer->own_ns, deadline_ns);
+	lock_release(&ctx->lock);
+	return result;
+}
+
+int ctx_set_deadline(struct ctx_context *ctx, uint64_t deadline_ns)
+{
+	struct ctx_context *dead = NULL;
+
+	if (!ctx || !node_can_end(ctx))
+		return -EINVAL;
+	if (context_error(ctx))
+		return -EALREADY;
+	int result = timer_start();
+	if (result)
+		return result;
+	struct timer *timer = ensure_timer(ctx);
+	if (!timer)
+		return -ENOMEM;
+	lock_acquire(&walk_lock);
+	result = set_own(ctx, timer, deadline_ns);
+	if (!result && clamp(ctx))
+		walk_below(ctx, clamp_below, NULL, &dead);
+	lock_release(&walk_lock);
+	node_free_all(dead);
+	if (result)
+		return result;
+	uint64_t now_ns = now_for(deadline_ns);
+	if (deadline_ns <= now_ns)
+		context_end_deadline(ctx, now_ns);
+	return 0;
+}
+
+int ctx_set_deadline_cause(struct ctx_context *ctx, int error, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!ctx || !node_can_end(ctx) || error > 0)
+		return -EINVAL;
+	if (context_error(ctx))
+		return -EALREADY;
+	struct extension *extension = node_extend(ctx);
+	if (!extension)
+		return -ENOMEM;
+	va_start(arguments, format);
+	struct cause_text *text = cause_text_new(error, format, arguments);
+	va_end(arguments);
+	if (!text)
+		return -ENOMEM;
+	lock_acquire(&ctx->lock);
+	int result = context_error(ctx) ? -EALREADY : 0;
+	if (!result) {
+		struct cause_text *before = extension->deadline_cause;
+		extension->deadline_cause = text;
+		text = before;
+	}
+	lock_release(&ctx->lock);
+	memory_release(text);
+	return result;
+}

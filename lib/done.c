@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+#include "done.h"
+
+#include "clock.h"
+#include "memory.h"
+#include "node.h"
+
+/*
+ * The pipe hangs up when its write end is closed everywhere, so a forked child must
+ * close its copies: it finds them in a list of all that are open.
+ */
+struct done {
+	struct list link; /* in open_pipes while write_fd is open */
+	int read_fd, write_fd;
+};
+
+/* Guards the list, and that what is in it is open and what is open is in it. */
+static struct lock pipes_lock;
+static struct list open_pipes = {&open_pipes, &open_pipes};
+static int endless_fd = -1; /* never readable; for all contexts that never end */
+
+static int open_pipe(struct done *done)
+{
+	int fds[2];
+
+	lock_acquire(&pipes_lock);
+	int result = sys_pipe2(fds, O_CLOEXEC | O_NONBLOCK);
+	if (!result) {
+		done->read_fd = fds[0];
+		done->write_fd = fds[1];
+		list_append(&open_pipes, &done->link);
+	}
+	lock_release(&pipes_lock);
+	if (!result)
+		/* Beyond some number of pipes the kernel gives small ones only; one byte is all we need. */
+		fcntl(done->write_fd, F_SETPIPE_SZ, 4096);
+	return result;
+}
+
+void done_close(struct done *done)
+{
+	if (!done)
+		return;
+	lock_acquire(&pipes_lock);
+	if (done->write_fd >= 0) {
+		/* Where a process that was cloned behind fork(2)'s back has a copy, no hang-up comes; the byte does. */
+		(void)!write(done->write_fd, "", 1);
+		close(done->write_fd);
+		done->write_fd = -1;
+		list_remove(&done->link);
+	}
+	lock_release(&pipes_lock);
+}
+
+void done_free(struct done *done)
+{
+	if (!done)
+		return;
+	lock_acquire(&pipes_lock);
+	if (done->write_fd >= 0)
+		close(done->write_fd);
+	close(done->read_fd);
+	list_remove(&done->link);
+	lock_release(&pipes_lock);
+	memory_release(done);
+}
+
+static int endless_done_fd(void)
+{
+	lock_acquire(&pipes_lock);
+	if (endless_fd < 0)
+		endless_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int result = endless_fd;
+	if (result < 0)
+		endless_fd = -1;
+	lock_release(&pipes_lock);
+	return result;
+}
+
+/* With the ctx lock held. */
+static int make_done(struct ctx_context *ctx, struct extension *extension)
+{
+	struct done *done = memory_allocate(sizeof(*done));
+
+	if (!done)
+		return -ENOMEM;
+	list_init(&done->link);
+	int result = open_pipe(done);
+	if (result) {
+		memory_release(done);
+		return result;
+	}
+	if (node_attach(ctx))
+		done_close(done);
+	extension->done = done;
+	return 0;
+}
+
+int ctx_done_fd(const struct ctx_context *ctx)
+{
+	struct ctx_context *node = node_mutable(ctx);
+	int result = 0;
+
+	if (!ctx)
+		return -EINVAL;
+	if (ctx->flags & NODE_ENDLESS)
+		return endless_done_fd();
+	if (context_deadline(ctx) != CTX_FOREVER && !context_error(ctx))
+		timer_start(); /* in a forked child it may not run yet */
+	struct extension *extension = node_extend(node);
+	if (!extension)
+		return -ENOMEM;
+	lock_acquire(&node->lock);
+	if (!extension->done)
+		result = make_done(node, extension);
+	if (!result)
+		result = extension->done->read_fd;
+	lock_release(&node->lock);
+	return result;
+}
+
+/* ---- waiting */
+
+int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
+{
+	struct ctx_context *node = node_mutable(ctx);
+
+	if (!ctx)
+		return -EINVAL;
+	if (context_error(ctx))
+		return 0;
+	if (timeout_ns == 0)
+		return -ETIMEDOUT;
+	if (ctx->flags & NODE_ENDLESS && timeout_ns == CTX_FOREVER)
+		return -EDEADLK;
+	if (context_deadline(ctx) != CTX_FOREVER)
+		timer_start();
+	uint64_t until_ns = timeout_ns == CTX_FOREVER ? CTX_FOREVER : clock_after_ns(clock_now_ns(), timeout_ns);
+	struct timespec until = clock_timespec(until_ns);
+	for (;;) {
+		uint32_t state = atomic_fetch_or(&node->state, STATE_WAITERS) | STATE_WAITERS;
+		if (state & STATE_ERRNO)
+			return 0;
+		if (sys_futex_wait(&node->state, state, until_ns == CTX_FOREVER ? NULL : &until) == -ETIMEDOUT)
+			return context_error(ctx) ? 0 : -ETIMEDOUT;
+	}
+}
+
+int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
+{
+	if (!ctx || fd < 0)
+		return -EINVAL;
+	int done_fd = ctx_done_fd(ctx);
+	if (done_fd < 0)
+		return done_fd;
+	struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = done_fd, .events = POLLIN}};
+	struct timespec timeout = clock_timespec(timeout_ns);
+	int result = sys_poll(fds, 2, timeout_ns == CTX_FOREVER ? NULL : &timeout);
+	if (context_error(ctx))
+		return ctx_err(ctx);
+	if (result < 0)
+		return result;
+	return fds[0].revents ? fds[0].revents : -ETIMEDOUT;
+}
+
+/* ---- fork */
+
+static void fork_prepare(void)
+{
+	lock_acquire(&pipes_lock);
+}
+
+static void fork_parent(void)
+{
+	lock_release(&pipes_lock);
+}
+
+static void fork_child(void)
+{
+	pipes_lock = (struct lock){0};
+	while (!list_empty(&open_pipes)) {
+		struct done *done = container_of(open_pipes.next, struct done, link);
+		close(done->write_fd);
+		done->write_fd = -1;
+		list_remove(&done->link);
+	}
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A context with several parents. It is no member of any itself: in each of them it has
+ * a link, a hidden child that lies in the merged node's own memory. Marking a link marks
+ * the merged node; the first link to be marked says whose end it is.
+ */
+#include "clock.h"
+#include "node.h"
+#include "sweep.h"
+#include "table.h"
+#include "walk.h"
+
+static void publish(struct ctx_context *node)
+{
+	struct merge *merge = node_merge(node);
+	uint64_t deadline_ns = CTX_FOREVER;
+
+	for (unsigned i = 0; i < merge->count; i++) {
+		struct ctx_context *link = &merge->links[i].node;
+		int error = node_link_member(link, CTX_FOREVER);
+		if (error) {
+			struct sweep sweep; /* finds nothing to tell: nobody knows the node yet */
+			sweep_init(&sweep, false);
+			sweep_mark_link(&sweep, link, (uint32_t)error);
+		}
+	}
+	/* From here on ctx_set_deadline of a parent keeps it right. */
+	lock_acquire(&walk_lock);
+	for (unsigned i = 0; i < merge->count; i++) {
+		uint64_t above_ns = context_deadline(&merge->links[i].node);
+		deadline_ns = above_ns < deadline_ns ? above_ns : deadline_ns;
+	}
+	store_relaxed(&node->deadline_ns, deadline_ns);
+	if (!(node->flags & NODE_UNLISTED))
+		__atomic_store_n(&table_context(node->slot)->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
+	lock_release(&walk_lock);
+}
+
+int ctx_merge(const struct ctx_context *const *parents, unsigned count, const char *label,
+	      struct ctx_context **ret_ctx)
+{
+	unsigned moves = 0;
+
+	if (!parents || !count || !ret_ctx || count > UINT16_MAX)
+		return -EINVAL;
+	for (unsigned i = 0; i < count; i++) {
+		if (!parents[i])
+			return -EINVAL;
+		moves |= parents[i]->flags & NODE_MOVABLE;
+	}
+	struct node_plan plan = {
+		.flags = NODE_MERGED | moves,
+		.kind = CTX_TABLE_MERGED,
+		.tail = sizeof(struct merge) + count * sizeof(struct link),
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	struct ctx_context *node = node_new(parents[0], &plan);
+	if (!node)
+		return -ENOMEM;
+	struct merge *merge = node_merge(node);
+	*merge = (struct merge){.count = count};
+	for (unsigned i = 0; i < count; i++)
+		merge->links[i] = (struct link){
+			.target = node,
+			.node = {.flags = NODE_LINK | NODE_UNLISTED,
+				 .parent = node_mutable(parents[i]),
+				 .deadline_ns = CTX_FOREVER},
+		};
+	publish(node);
+	*ret_ctx = node;
+	return 0;
+}

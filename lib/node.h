@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the context core share about nodes. Nothing above the core includes it. */
+#ifndef CTX_NODE_H
+#define CTX_NODE_H
+
+#include <stdatomic.h>
+
+#include "context.h"
+#include "timer.h"
+
+#define load_relaxed(object) atomic_load_explicit(object, memory_order_relaxed)
+#define load_acquire(object) atomic_load_explicit(object, memory_order_acquire)
+#define store_relaxed(object, value) atomic_store_explicit(object, value, memory_order_relaxed)
+#define store_release(object, value) atomic_store_explicit(object, value, memory_order_release)
+
+#define STATE_ATTENTION (STATE_ATTACHED | STATE_CHILDREN | STATE_WAITERS)
+
+/* Enough for the threads of a large machine to seldom meet; a node has them only when two did. */
+#define SHARD_COUNT 16
+
+struct shard_line {
+	struct shard shard;
+} __attribute__((aligned(64)));
+
+/* What few nodes have. Freed with the node. */
+struct extension {
+	struct list watches;   /* ctx lock */
+	struct list callbacks; /* ctx lock */
+	struct done *done;     /* the pipe; ctx lock */
+	struct cause_text *deadline_cause; /* for when its own deadline fires; ctx lock */
+	struct timer *_Atomic timer;	   /* of a node that was not made with one */
+	struct signal_request *_Atomic signal;
+	struct shard_line *_Atomic shards; /* SHARD_COUNT of them, numbered from 1; 0 is the node's own */
+	void *shards_memory;
+};
+
+/* One parent of a merged node. */
+struct link {
+	struct ctx_context node;
+	struct ctx_context *target;
+};
+
+/* Follows a merged node. */
+struct merge {
+	struct link *_Atomic from; /* the parent that ended it, if one did */
+	struct ctx_context *walk_next; /* walk lock, as the next two */
+	bool walk_queued;
+	uint64_t walk_serial;
+	unsigned count;
+	struct link links[];
+};
+
+/* Follows a value node. */
+struct value {
+	const struct ctx_key *key;
+	void *value;
+	const struct ctx_context *outer; /* next node with a value */
+};
+
+static inline struct merge *node_merge(const struct ctx_context *ctx)
+{
+	return (struct merge *)(ctx + 1);
+}
+
+static inline struct value *node_value(const struct ctx_context *ctx)
+{
+	return (struct value *)(ctx + 1);
+}
+
+static inline struct link *node_link(const struct ctx_context *node)
+{
+	return container_of(node, struct link, node);
+}
+
+/* The const of a context says what its holder may ask for, not where it lies. */
+static inline struct ctx_context *node_mutable(const struct ctx_context *ctx)
+{
+	return (struct ctx_context *)ctx;
+}
+
+static inline struct extension *node_extension(const struct ctx_context *ctx)
+{
+	return load_acquire(&node_mutable(ctx)->extension);
+}
+
+static inline struct timer *node_timer(const struct ctx_context *ctx)
+{
+	if (ctx->flags & NODE_TIMER)
+		return (struct timer *)(ctx + 1);
+	struct extension *extension = node_extension(ctx);
+	return extension ? load_acquire(&extension->timer) : NULL;
+}
+
+/* Of its own, CTX_FOREVER without one. */
+static inline uint64_t node_own_deadline(const struct ctx_context *ctx)
+{
+	struct timer *timer = node_timer(ctx);
+	return timer ? load_relaxed(&timer->own_ns) : CTX_FOREVER;
+}
+
+/* Cancel, deadline and signal are for these only. */
+static inline bool node_can_end(const struct ctx_context *ctx)
+{
+	return !(ctx->flags & (NODE_STATIC | NODE_ENDLESS | NODE_VALUE | NODE_DETACHED));
+}
+
+/* How a node is to be made. */
+struct node_plan {
+	unsigned flags;
+	unsigned kind;	      /* enum ctx_table_kind */
+	size_t tail;	      /* bytes behind the node */
+	uint64_t deadline_ns; /* own, CTX_FOREVER: none */
+	uint64_t now_ns;      /* 0: read the coarse clock */
+	const char *label;
+	const void *site;
+};
+
+/* Memory and record, not yet linked: the caller fills the tail and calls node_publish. NULL: no memory. */
+struct ctx_context *node_new(const struct ctx_context *parent, const struct node_plan *plan);
+
+/* Links the node to its parent and takes over its end and deadline. */
+void node_publish(struct ctx_context *node, uint64_t own_deadline_ns);
+
+/* Links any member, a link too, to member->parent. Returns the parent's positive errno, 0 when it is live. */
+int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns);
+
+/* For a reference that somebody else holds now: true unless the node is being freed. */
+static inline bool node_pin(struct ctx_context *ctx)
+{
+	uint32_t refs = load_relaxed(&ctx->refs);
+
+	while (refs)
+		if (atomic_compare_exchange_weak_explicit(&ctx->refs, &refs, refs + 1, memory_order_acquire,
+							  memory_order_relaxed))
+			return true;
+	return false;
+}
+
+/* For a node that cannot be freed now. */
+static inline void node_hold(struct ctx_context *ctx)
+{
+	atomic_fetch_add_explicit(&ctx->refs, 1, memory_order_relaxed);
+}
+
+/* May free the node, and run release functions of values: call it without locks. */
+void node_drop(struct ctx_context *ctx);
+
+/* Drops, but leaves the freeing to node_free_all: *dead is a list by sweep_next. */
+static inline void node_drop_later(struct ctx_context *ctx, struct ctx_context **dead)
+{
+	if (atomic_fetch_sub_explicit(&ctx->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	ctx->sweep_next = *dead;
+	*dead = ctx;
+}
+void node_free_all(struct ctx_context *dead);
+
+/* Makes the extension if there is none. NULL: no memory. */
+struct extension *node_extend(struct ctx_context *ctx);
+
+/*
+ * With the ctx lock held: says that the extension has something to tell. Returns
+ * the positive errno if the node is done: then nobody will come for it.
+ */
+static inline int node_attach(struct ctx_context *ctx)
+{
+	uint32_t state = load_acquire(&ctx->state);
+
+	if (!(state & STATE_ATTACHED))
+		state = atomic_fetch_or_explicit(&ctx->state, STATE_ATTACHED, memory_order_acq_rel);
+	return (int)(state & STATE_ERRNO);
+}
+
+/* Shard by number; count says how many numbers there are. */
+static inline struct shard *node_shard(struct ctx_context *ctx, unsigned number)
+{
+	if (number == 0)
+		return &ctx->children;
+	return &load_acquire(&load_acquire(&ctx->extension)->shards)[number - 1].shard;
+}
+
+static inline unsigned node_shard_count(struct ctx_context *ctx)
+{
+	struct extension *extension = atomic_load(&ctx->extension);
+	return extension && atomic_load(&extension->shards) ? 1 + SHARD_COUNT : 1;
+}
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#include "memory.h"
+#include "node.h"
+#include "thread.h"
+
+int ctx_signal_prepare(struct ctx_context *ctx)
+{
+	if (!ctx || !node_can_end(ctx))
+		return -EINVAL;
+	int result = timer_start();
+	if (result)
+		return result;
+	struct extension *extension = node_extend(ctx);
+	if (!extension)
+		return -ENOMEM;
+	if (load_acquire(&extension->signal))
+		return 0;
+	struct signal_request *request = memory_allocate(sizeof(*request));
+	if (!request)
+		return -ENOMEM;
+	*request = (struct signal_request){.ctx = ctx, .state = SIGNAL_PREPARED};
+
+	lock_acquire(&ctx->lock);
+	bool first = !load_relaxed(&extension->signal);
+	if (first) {
+		if (node_attach(ctx))
+			store_relaxed(&request->state, SIGNAL_RETIRED);
+		else
+			node_hold(ctx);
+		store_release(&extension->signal, request);
+	}
+	lock_release(&ctx->lock);
+	if (!first)
+		memory_release(request);
+	return 0;
+}
+
+int ctx_cancel_from_signal(struct ctx_context *ctx, int signo)
+{
+	uint32_t prepared = SIGNAL_PREPARED;
+
+	if (!ctx)
+		return -EINVAL;
+	struct extension *extension = node_extension(ctx);
+	struct signal_request *request = extension ? load_acquire(&extension->signal) : NULL;
+	if (!request)
+		return -EINVAL;
+	/* A second signal, and one for a context that is done, have nothing to add. */
+	if (!atomic_compare_exchange_strong(&request->state, &prepared, SIGNAL_QUEUED))
+		return 0;
+	request->signal = signo;
+	request->site = __builtin_return_address(0);
+	request->tid = thread_state.tid ? thread_state.tid : (uint32_t)gettid();
+	timer_push_signal(request);
+	return 0;
+}

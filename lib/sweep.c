@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+#include "sweep.h"
+
+#include "callback.h"
+#include "cause.h"
+#include "clock.h"
+#include "done.h"
+#include "table.h"
+#include "thread.h"
+#include "walk.h"
+
+void sweep_init(struct sweep *sweep, bool on_worker)
+{
+	*sweep = (struct sweep){.on_worker = on_worker};
+	sweep->last = &sweep->first;
+	sweep->deferred_last = &sweep->deferred;
+}
+
+void sweep_defer(struct sweep *sweep, struct deferred *deferred)
+{
+	deferred->next = NULL;
+	*sweep->deferred_last = deferred;
+	sweep->deferred_last = &deferred->next;
+}
+
+void sweep_run_deferred(struct sweep *sweep)
+{
+	struct deferred *deferred = sweep->deferred;
+
+	sweep->deferred = NULL;
+	sweep->deferred_last = &sweep->deferred;
+	while (deferred) {
+		struct deferred *next = deferred->next;
+		deferred->run(deferred);
+		deferred = next;
+	}
+}
+
+/* ---- first pass: marking */
+
+/* Takes over a reference. */
+static void remember(struct sweep *sweep, struct ctx_context *node)
+{
+	node->sweep_next = NULL;
+	*sweep->last = node;
+	sweep->last = &node->sweep_next;
+}
+
+static bool in_table(const struct ctx_context *node)
+{
+	return !(node->flags & NODE_UNLISTED) && node->table_epoch == thread_fork_count;
+}
+
+/*
+ * Live to done. Returns the state before, which was done already if somebody else was
+ * first. Below a leaf there is nothing to sweep: a later child is born done.
+ */
+static uint32_t mark_state(struct ctx_context *node, uint32_t end)
+{
+	uint32_t state = load_relaxed(&node->state);
+
+	/* Sequentially consistent: see spread(). */
+	while (!(state & STATE_ERRNO)) {
+		uint32_t swept = state & STATE_CHILDREN ? 0 : STATE_SWEPT;
+		if (atomic_compare_exchange_weak(&node->state, &state, state | end | swept))
+			break;
+	}
+	return state;
+}
+
+/* Marked, but what is below it perhaps not yet. */
+static inline bool is_unfinished(uint32_t state)
+{
+	return state & STATE_ERRNO && (state & (STATE_CHILDREN | STATE_SWEPT)) == STATE_CHILDREN;
+}
+
+/* Marks one node for its parent's end; what has more to it than a state is pinned and remembered. */
+static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t end)
+{
+	uint32_t before = mark_state(node, end);
+
+	if (before & STATE_ERRNO) {
+		sweep->foreign |= is_unfinished(before);
+		return false;
+	}
+	if (in_table(node))
+		__atomic_store_n(&table_context(node->slot)->state, end & STATE_ERRNO, __ATOMIC_RELEASE);
+	if (before & STATE_ATTENTION && node_pin(node))
+		remember(sweep, node);
+	return true;
+}
+
+/* The table names the parent that ended a merged node as its parent. */
+static void write_parent(struct ctx_context *node, const struct ctx_context *parent)
+{
+	struct ctx_table_context *record = table_context(node->slot);
+
+	table_write_begin(&record->seq);
+	context_table_id(parent, &record->parent_slot, &record->parent_generation);
+	table_write_end(&record->seq);
+}
+
+void sweep_mark_link(struct sweep *sweep, struct ctx_context *node, uint32_t error)
+{
+	struct link *link = node_link(node), *none = NULL;
+	struct merge *merge = node_merge(link->target);
+
+	mark_state(node, error);
+	/* The first parent to come here is the one whose end it is; whoever comes later marks for it. */
+	atomic_compare_exchange_strong(&merge->from, &none, link);
+	link = atomic_load(&merge->from);
+	uint32_t from = load_acquire(&link->node.state);
+	if (mark_node(sweep, link->target, (from & STATE_ERRNO) | STATE_MERGED) && in_table(link->target))
+		write_parent(link->target, link->node.parent);
+}
+
+static inline void mark_member(struct sweep *sweep, struct ctx_context *member, uint32_t error)
+{
+	if (__builtin_expect(member->flags & (NODE_LINK | NODE_DETACHED), 0)) {
+		if (member->flags & NODE_LINK)
+			sweep_mark_link(sweep, member, error);
+		return;
+	}
+	mark_node(sweep, member, error);
+}
+
+static void mark_children(struct sweep *sweep, struct ctx_context *parent)
+{
+	uint32_t error = load_relaxed(&parent->state) & STATE_ERRNO;
+	unsigned count = node_shard_count(parent);
+
+	for (unsigned i = 0; i < count; i++) {
+		struct shard *shard = node_shard(parent, i);
+		lock_acquire(&shard->lock);
+		for (struct ctx_context *member = shard->first; member; member = member->sibling_next) {
+			__builtin_prefetch(member->sibling_next, 1);
+			mark_member(sweep, member, error);
+		}
+		lock_release(&shard->lock);
+	}
+}
+
+/* Marks what is below everything from node on in the list. */
+static void mark_from(struct sweep *sweep, struct ctx_context *node)
+{
+	for (; node; node = node->sweep_next)
+		if (load_relaxed(&node->state) & STATE_CHILDREN)
+			mark_children(sweep, node);
+}
+
+/* Goes only where another sweep began and is still busy. */
+static bool help_visit(struct ctx_context *node, void *data)
+{
+	struct sweep *sweep = data;
+	uint32_t above = load_acquire(&node->parent->state) & STATE_ERRNO;
+	uint32_t before = load_acquire(&node->state);
+
+	if (!above || node->flags & NODE_DETACHED)
+		return false;
+	if (node->flags & NODE_LINK) {
+		before = load_acquire(&node_link(node)->target->state);
+		sweep_mark_link(sweep, node, above);
+	} else if (!(before & STATE_ERRNO)) {
+		mark_node(sweep, node, above);
+	}
+	return is_unfinished(before);
+}
+
+/*
+ * Below root there were nodes that another sweep has marked and may not have gone
+ * through yet: does that for it, until nothing new turns up. root is kept by the caller.
+ */
+static void help(struct sweep *sweep, struct ctx_context *root)
+{
+	do {
+		struct ctx_context *dead = NULL, **news = sweep->last;
+		sweep->foreign = false;
+		lock_acquire(&walk_lock);
+		walk_below(root, help_visit, sweep, &dead);
+		lock_release(&walk_lock);
+		node_free_all(dead);
+		bool progress = *news != NULL;
+		sweep->foreign = false;
+		mark_from(sweep, *news);
+		if (!progress)
+			break;
+	} while (sweep->foreign);
+}
+
+/* ---- second pass: telling */
+
+static void retire_signal(struct extension *extension, struct ctx_context **ret_held)
+{
+	struct signal_request *request = load_acquire(&extension->signal);
+	uint32_t prepared = SIGNAL_PREPARED;
+
+	if (request && atomic_compare_exchange_strong(&request->state, &prepared, SIGNAL_RETIRED))
+		*ret_held = request->ctx;
+}
+
+static void tell(struct sweep *sweep, struct ctx_context *node)
+{
+	uint32_t state = load_acquire(&node->state);
+	struct timer *timer = state & STATE_ATTACHED ? node_timer(node) : NULL;
+	struct extension *extension = load_acquire(&node->extension);
+	struct ctx_context *held = NULL;
+
+	if (state & STATE_WAITERS)
+		sys_futex_wake(&node->state, INT32_MAX);
+	if (timer)
+		timer_disarm(timer);
+	if (!(state & STATE_ATTACHED) || !extension)
+		return;
+	lock_acquire(&node->lock);
+	done_close(extension->done);
+	retire_signal(extension, &held);
+	while (!list_empty(&extension->watches)) {
+		struct watch *watch = container_of(extension->watches.next, struct watch, link);
+		list_remove(&watch->link);
+		watch->ops->done(watch, sweep);
+	}
+	lock_release(&node->lock);
+	callback_post_all(node, sweep);
+	if (held)
+		node_drop(held);
+}
+
+static void run_callbacks(struct sweep *sweep, struct ctx_context *node)
+{
+	if (callback_pending(node)) {
+		if (sweep->on_worker && worker_post(node))
+			return; /* with the pin */
+		callback_run_all(node);
+	}
+	node_drop(node);
+}
+
+static void finish(struct sweep *sweep)
+{
+	struct ctx_context *node, *next;
+
+	for (node = sweep->first; node; node = node->sweep_next)
+		if (load_relaxed(&node->state) & STATE_CHILDREN)
+			atomic_fetch_or_explicit(&node->state, STATE_SWEPT, memory_order_release);
+	for (node = sweep->first; node; node = node->sweep_next)
+		tell(sweep, node);
+	sweep_run_deferred(sweep);
+	for (node = sweep->first; node; node = next) {
+		next = node->sweep_next;
+		run_callbacks(sweep, node);
+	}
+}
+
+/* root is marked, by this thread; before is its state before that. */
+static void sweep_below(struct ctx_context *root, uint32_t before, bool on_worker)
+{
+	struct sweep sweep;
+
+	sweep_init(&sweep, on_worker);
+	node_hold(root);
+	remember(&sweep, root);
+	if (before & STATE_CHILDREN)
+		mark_from(&sweep, root);
+	if (sweep.foreign)
+		help(&sweep, root);
+	finish(&sweep);
+}
+
+/* ---- ending one node by itself */
+
+static void write_cause(struct ctx_context *ctx)
+{
+	struct cause_text *text = ctx->cause_text;
+
+	text->slot = table_cause_new();
+	if (!text->slot)
+		return;
+	struct ctx_table_cause *record = &table_map.causes[text->slot];
+	table_write_begin(&record->seq);
+	record->error = text->error ? text->error : ctx->cause_code ? ctx->cause_code : -context_error(ctx);
+	record->context_slot = ctx->slot;
+	record->context_generation = ctx->generation;
+	for (size_t i = 0; i < sizeof(record->text); i++)
+		record->text[i] = text->text[i];
+	table_write_end(&record->seq);
+}
+
+static void write_end(struct ctx_context *ctx)
+{
+	if (ctx->cause_text)
+		write_cause(ctx);
+	struct ctx_table_context *record = table_context(ctx->slot);
+	table_write_begin(&record->seq);
+	record->done_ns = ctx->cause_time_ns;
+	record->done_site = (uintptr_t)ctx->cause_site;
+	record->done_tid = ctx->cause_tid;
+	record->cause_slot = ctx->cause_text ? ctx->cause_text->slot : 0;
+	record->cause_kind = ctx->cause_kind;
+	record->cause_code = ctx->cause_kind == CTX_CAUSE_SIGNAL ? ctx->cause_code : 0;
+	__atomic_store_n(&record->state, (uint32_t)context_error(ctx) | CTX_TABLE_OWN, __ATOMIC_RELAXED);
+	table_write_end(&record->seq);
+}
+
+/* With the ctx lock held: true if this end is the one. */
+static inline bool try_end(struct ctx_context *ctx, const struct end *end, uint32_t *ret_before)
+{
+	if (load_relaxed(&ctx->state) & STATE_ERRNO)
+		return false;
+	ctx->cause_kind = (uint8_t)end->kind;
+	ctx->cause_code = end->code;
+	ctx->cause_site = end->site;
+	ctx->cause_tid = end->tid;
+	ctx->cause_time_ns = clock_coarse_ns();
+	ctx->cause_text = end->text;
+	*ret_before = mark_state(ctx, (uint32_t)end->error | STATE_OWN);
+	if (!(*ret_before & STATE_ERRNO))
+		return true;
+	ctx->cause_text = NULL;
+	return false;
+}
+
+/* After the ctx lock was given back. */
+static void ended(struct ctx_context *ctx, uint32_t before, bool on_worker)
+{
+	if (in_table(ctx))
+		write_end(ctx);
+	if (!(before & STATE_ATTENTION))
+		return;
+	if ((before & STATE_ATTENTION) == STATE_ATTACHED && !load_acquire(&ctx->extension))
+		timer_disarm(node_timer(ctx));
+	else
+		sweep_below(ctx, before, on_worker);
+}
+
+int context_end(struct ctx_context *ctx, const struct end *end)
+{
+	uint32_t before;
+
+	lock_acquire(&ctx->lock);
+	bool won = try_end(ctx, end, &before);
+	lock_release(&ctx->lock);
+	if (!won)
+		return -EALREADY;
+	ended(ctx, before, end->on_worker);
+	return 0;
+}
+
+void context_end_deadline(struct ctx_context *ctx, uint64_t now_ns)
+{
+	struct end end = {
+		.error = ETIME, .kind = CTX_CAUSE_DEADLINE, .tid = thread_self()->tid, .on_worker = true};
+	uint32_t before;
+	bool won = false;
+
+	lock_acquire(&ctx->lock);
+	/* It may have been moved since the timer fired. */
+	if (node_own_deadline(ctx) <= now_ns) {
+		struct extension *extension = load_acquire(&ctx->extension);
+		end.text = extension ? extension->deadline_cause : NULL;
+		end.code = end.text ? end.text->error : 0;
+		won = try_end(ctx, &end, &before);
+		if (won && extension)
+			extension->deadline_cause = NULL;
+	}
+	lock_release(&ctx->lock);
+	if (won)
+		ended(ctx, before, true);
+}
+
+/* The way up from a merged node is by the parent that it takes its deadline from. */
+static struct ctx_context *deadline_parent(struct ctx_context *ctx)
+{
+	if (!(ctx->flags & NODE_MERGED))
+		return ctx->parent;
+	struct merge *merge = node_merge(ctx);
+	struct ctx_context *earliest = &merge->links[0].node;
+	for (unsigned i = 1; i < merge->count; i++)
+		if (context_deadline(&merge->links[i].node) < context_deadline(earliest))
+			earliest = &merge->links[i].node;
+	return earliest->parent;
+}
+
+void context_expire(const struct ctx_context *ctx, uint64_t now_ns)
+{
+	struct ctx_context *node = node_mutable(ctx), *top = NULL;
+
+	while (node && context_deadline(node) <= now_ns) {
+		if (node_own_deadline(node) <= now_ns)
+			top = node;
+		node = deadline_parent(node);
+	}
+	if (!top)
+		return;
+	context_end_deadline(top, now_ns);
+	/* Another thread began with top before us and has not come to ctx. */
+	if (!context_error(ctx) && context_error(top)) {
+		struct sweep sweep;
+		sweep_init(&sweep, true);
+		help(&sweep, top);
+		finish(&sweep);
+	}
+}

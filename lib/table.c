@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+#include "table.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "clock.h"
+#include "lock.h"
+#include "sys.h"
+
+#define PAGE 4096ull
+#define RUN_SMALLEST 64u
+#define RUN_SIZES 15 /* 64 to 2^20 */
+#define RINGS_MAX 1024u
+#define REFILL (TABLE_MAGAZINE_SIZE / 2)
+/* Areas are given to core dumps in steps of this. */
+#define DUMP_STEP (256 * 1024ull)
+
+enum table_phase { UNMADE, MADE, ABSENT };
+
+struct table_map table_map;
+__thread struct table_magazine table_magazine;
+
+/*
+ * Guards all below. Free records are linked through a field of theirs: of a context
+ * parent_slot, of an operation (the first of a run) context_slot, of a cause
+ * context_generation. Readers do not look at free records.
+ */
+static struct lock pool_lock;
+static _Atomic enum table_phase phase = UNMADE;
+static int table_fd = -1;
+static uint32_t free_contexts, free_causes;
+static uint32_t free_runs[RUN_SIZES];
+static bool ring_taken[RINGS_MAX];
+static pthread_key_t exit_key;
+static bool exit_key_made;
+
+/* ---- making it */
+
+static uint64_t page_up(uint64_t size)
+{
+	return (size + PAGE - 1) / PAGE * PAGE;
+}
+
+static struct ctx_table_area lay_out(uint64_t *offset, uint32_t count, size_t record_size)
+{
+	struct ctx_table_area area = {
+		.offset = *offset, .record_size = (uint32_t)record_size, .count = count, .used = 1};
+
+	*offset += page_up(count * record_size);
+	return area;
+}
+
+static void plan_header(struct ctx_table_header *header, unsigned shrink)
+{
+	uint64_t offset = PAGE;
+
+	*header = (struct ctx_table_header){
+		.version = CTX_TABLE_VERSION,
+		.header_size = sizeof(*header),
+		.created_ns = clock_now_ns(),
+		.pid = getpid(),
+		.uid = getuid(),
+		.contexts = lay_out(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_context)),
+		.operations = lay_out(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_operation)),
+		.causes = lay_out(&offset, 1u << 16 >> shrink, sizeof(struct ctx_table_cause)),
+		.rings = lay_out(&offset, RINGS_MAX, sizeof(struct ctx_table_ring)),
+	};
+	header->file_size = offset;
+}
+
+/* ftruncate(2) beyond the limit would raise SIGXFSZ; of the address space we leave most to the program. */
+static uint64_t size_limit(void)
+{
+	struct rlimit file, space;
+	uint64_t limit = UINT64_MAX;
+
+	if (!getrlimit(RLIMIT_FSIZE, &file) && file.rlim_cur != RLIM_INFINITY)
+		limit = file.rlim_cur;
+	if (!getrlimit(RLIMIT_AS, &space) && space.rlim_cur != RLIM_INFINITY && space.rlim_cur / 8 < limit)
+		limit = space.rlim_cur / 8;
+	return limit;
+}
+
+/* Shared memory goes to a core dump page by page, and reading a page of a sparse file allocates it. */
+static void show_in_dumps(const struct ctx_table_area *area, uint64_t from, uint64_t to)
+{
+	uint64_t size = page_up((uint64_t)area->count * area->record_size);
+
+	to = to > size ? size : to;
+	if (from < to)
+		madvise((char *)table_map.header + area->offset + from, to - from, MADV_DODUMP);
+}
+
+static void map_areas(struct ctx_table_header *memory, const struct ctx_table_header *plan)
+{
+	char *base = (char *)memory;
+	struct ctx_table_header *header = memory;
+
+	madvise(base, plan->file_size, MADV_DONTFORK);
+	madvise(base + PAGE, plan->file_size - PAGE, MADV_DONTDUMP);
+	*header = *plan;
+	table_map = (struct table_map){
+		.header = header,
+		.contexts = (struct ctx_table_context *)(base + plan->contexts.offset),
+		.operations = (struct ctx_table_operation *)(base + plan->operations.offset),
+		.causes = (struct ctx_table_cause *)(base + plan->causes.offset),
+		.rings = (struct ctx_table_ring *)(base + plan->rings.offset),
+	};
+	show_in_dumps(&plan->contexts, 0, DUMP_STEP);
+	show_in_dumps(&plan->operations, 0, DUMP_STEP);
+	show_in_dumps(&plan->causes, 0, DUMP_STEP);
+	show_in_dumps(&plan->rings, 0, UINT64_MAX);
+	__atomic_store_n(&header->magic, CTX_TABLE_MAGIC, __ATOMIC_RELEASE);
+}
+
+static int make(void)
+{
+	struct ctx_table_header plan;
+	unsigned shrink = 0;
+	uint64_t limit = size_limit();
+	void *memory = NULL;
+
+	do
+		plan_header(&plan, shrink++);
+	while (plan.file_size > limit && shrink <= 10);
+	if (plan.file_size > limit)
+		return -EFBIG;
+
+	int fd = sys_memfd_create(CTX_TABLE_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return fd;
+	int result = sys_ftruncate(fd, (off_t)plan.file_size);
+	if (!result)
+		result = sys_mmap(plan.file_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, &memory);
+	if (result)
+		goto close_fd;
+	/* The mapping that exists stays writable; every later one is not. */
+	result = sys_add_seals(fd, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	if (result)
+		goto unmap;
+	map_areas(memory, &plan);
+	table_fd = fd;
+	return 0;
+
+unmap:
+	munmap(memory, plan.file_size);
+close_fd:
+	close(fd);
+	return result;
+}
+
+/* With the pool lock held. */
+static bool ensure(void)
+{
+	if (phase == UNMADE) {
+		const char *wish = getenv("CTXRING_TABLE");
+		bool wanted = !wish || strcmp(wish, "0") != 0;
+		phase = wanted && make() == 0 ? MADE : ABSENT;
+	}
+	return phase == MADE;
+}
+
+/* The next count records that were never used; 0: none are left. */
+static uint32_t extend(struct ctx_table_area *area, uint32_t count)
+{
+	uint32_t first = area->used;
+
+	if (count > area->count - first)
+		return 0;
+	uint64_t before = (uint64_t)first * area->record_size;
+	uint64_t after = (uint64_t)(first + count) * area->record_size;
+	uint64_t shown = (before + DUMP_STEP - 1) / DUMP_STEP * DUMP_STEP;
+	uint64_t needed = (after + DUMP_STEP - 1) / DUMP_STEP * DUMP_STEP;
+	show_in_dumps(area, shown ? shown : DUMP_STEP, needed);
+	__atomic_store_n(&area->used, first + count, __ATOMIC_RELEASE);
+	return first;
+}
+
+/* ---- contexts */
+
+static void give_back(struct table_magazine *magazine, uint32_t keep)
+{
+	while (magazine->count > keep) {
+		uint32_t slot = magazine->slots[--magazine->count];
+		table_map.contexts[slot].parent_slot = free_contexts;
+		free_contexts = slot;
+	}
+}
+
+static void leave_thread(void *state)
+{
+	(void)state;
+	lock_acquire(&pool_lock);
+	if (phase == MADE)
+		give_back(&table_magazine, 0);
+	lock_release(&pool_lock);
+}
+
+bool table_refill(void)
+{
+	struct table_magazine *magazine = &table_magazine;
+
+	if (atomic_load_explicit(&phase, memory_order_relaxed) == ABSENT)
+		return false;
+	lock_acquire(&pool_lock);
+	if (ensure()) {
+		while (free_contexts && magazine->count < REFILL) {
+			magazine->slots[magazine->count++] = free_contexts;
+			free_contexts = table_map.contexts[free_contexts].parent_slot;
+		}
+		uint32_t count = REFILL - magazine->count;
+		uint32_t first = count ? extend(&table_map.header->contexts, count) : 0;
+		for (uint32_t i = 0; first && i < count; i++)
+			magazine->slots[magazine->count++] = first + count - 1 - i;
+	}
+	lock_release(&pool_lock);
+	if (exit_key_made && magazine->count)
+		pthread_setspecific(exit_key, magazine);
+	return magazine->count > 0;
+}
+
+void table_spill(void)
+{
+	lock_acquire(&pool_lock);
+	give_back(&table_magazine, TABLE_MAGAZINE_SIZE - REFILL);
+	lock_release(&pool_lock);
+	if (exit_key_made)
+		pthread_setspecific(exit_key, &table_magazine);
+}
+
+/* ---- causes, rings, operations */
+
+uint32_t table_cause_new(void)
+{
+	uint32_t slot = 0;
+
+	lock_acquire(&pool_lock);
+	if (ensure()) {
+		slot = free_causes;
+		if (slot)
+			free_causes = table_map.causes[slot].context_generation;
+		else
+			slot = extend(&table_map.header->causes, 1);
+	}
+	lock_release(&pool_lock);
+	return slot;
+}
+
+void table_cause_free(uint32_t slot)
+{
+	struct ctx_table_cause *record = &table_map.causes[slot];
+
+	lock_acquire(&pool_lock);
+	table_write_begin(&record->seq);
+	record->context_slot = 0;
+	record->context_generation = free_causes;
+	table_write_end(&record->seq);
+	free_causes = slot;
+	lock_release(&pool_lock);
+}
+
+int table_ring_new(uint32_t *ret_slot)
+{
+	uint32_t slot = 0;
+
+	lock_acquire(&pool_lock);
+	if (ensure()) {
+		for (slot = 1; slot < RINGS_MAX && ring_taken[slot]; slot++)
+			;
+		slot = slot < RINGS_MAX ? slot : 0;
+	}
+	if (slot) {
+		ring_taken[slot] = true;
+		struct ctx_table_area *area = &table_map.header->rings;
+		if (slot >= area->used)
+			__atomic_store_n(&area->used, slot + 1, __ATOMIC_RELEASE);
+	}
+	lock_release(&pool_lock);
+	*ret_slot = slot;
+	return 0;
+}
+
+void table_ring_free(uint32_t slot)
+{
+	if (!slot)
+		return;
+	lock_acquire(&pool_lock);
+	if (phase == MADE)
+		ring_taken[slot] = false;
+	lock_release(&pool_lock);
+}
+
+static unsigned run_size(uint32_t count)
+{
+	return (unsigned)__builtin_ctz(count / RUN_SMALLEST);
+}
+
+static void put_run(uint32_t first, unsigned size)
+{
+	table_map.operations[first].context_slot = free_runs[size];
+	free_runs[size] = first;
+}
+
+static uint32_t take_run(unsigned size)
+{
+	uint32_t first = free_runs[size];
+
+	if (first)
+		free_runs[size] = table_map.operations[first].context_slot;
+	return first;
+}
+
+int table_operations_new(uint32_t count, uint32_t *ret_first)
+{
+	uint32_t first = 0;
+
+	if (count < RUN_SMALLEST || (count & (count - 1)) || run_size(count) >= RUN_SIZES)
+		return -EINVAL;
+	lock_acquire(&pool_lock);
+	if (ensure()) {
+		unsigned wanted = run_size(count), size = wanted;
+		first = take_run(size);
+		if (!first)
+			first = extend(&table_map.header->operations, count);
+		while (!first && ++size < RUN_SIZES)
+			first = take_run(size);
+		/* The upper halves of a larger run go back. */
+		while (first && size > wanted) {
+			size--;
+			put_run(first + (RUN_SMALLEST << size), size);
+		}
+	}
+	lock_release(&pool_lock);
+	*ret_first = first;
+	return 0;
+}
+
+void table_operations_free(uint32_t first, uint32_t count)
+{
+	if (!first)
+		return;
+	lock_acquire(&pool_lock);
+	if (phase == MADE)
+		put_run(first, run_size(count));
+	lock_release(&pool_lock);
+}
+
+/* ---- fork: the mapping is not inherited, and the descriptor would show the parent's table as ours */
+
+static void fork_prepare(void)
+{
+	lock_acquire(&pool_lock);
+}
+
+static void fork_parent(void)
+{
+	lock_release(&pool_lock);
+}
+
+static void fork_child(void)
+{
+	pool_lock = (struct lock){0};
+	if (table_fd >= 0)
+		close(table_fd);
+	table_fd = -1;
+	table_map = (struct table_map){0};
+	table_magazine.count = 0;
+	free_contexts = free_causes = 0;
+	memset(free_runs, 0, sizeof(free_runs));
+	memset(ring_taken, 0, sizeof(ring_taken));
+	phase = UNMADE;
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	exit_key_made = pthread_key_create(&exit_key, leave_thread) == 0;
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#include "timer.h"
+
+#include <sys/prctl.h>
+
+#include "clock.h"
+#include "node.h"
+#include "sweep.h"
+#include "thread.h"
+
+/* Values' release functions may run on it, little else that is the program's. */
+#define STACK_SIZE (256 * 1024)
+
+static struct {
+	struct lock lock; /* guards all but word and signals */
+	struct heap heap;
+	bool started;
+	uint64_t sleeping_until_ns; /* 0: awake, and will look at the heap before it sleeps */
+	_Atomic uint32_t word;	    /* counts wakes, and is what the thread sleeps on */
+	struct signal_request *_Atomic signals; /* newest first */
+} timers;
+
+/* Ends what signal handlers asked for. */
+static void take_signals(void)
+{
+	struct signal_request *request = atomic_exchange(&timers.signals, NULL), *next;
+
+	for (; request; request = next) {
+		struct ctx_context *ctx = request->ctx;
+		next = request->next;
+		struct end end = {
+			.error = ECANCELED,
+			.kind = CTX_CAUSE_SIGNAL,
+			.code = request->signal,
+			.site = request->site,
+			.tid = request->tid,
+			.on_worker = true,
+		};
+		context_end(ctx, &end);
+		node_drop(ctx);
+	}
+}
+
+/* The earliest context whose time has come, pinned; NULL: none, and the thread is taken to sleep. */
+static struct ctx_context *take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)
+{
+	struct ctx_context *ctx = NULL;
+
+	lock_acquire(&timers.lock);
+	timers.sleeping_until_ns = 0;
+	while (!ctx && timers.heap.root && timers.heap.root->key_ns <= now_ns) {
+		struct timer *timer = container_of(timers.heap.root, struct timer, node);
+		ctx = timer->ctx;
+		heap_remove(&timers.heap, &timer->node);
+		bool pinned = node_pin(ctx);
+		if (!pinned)
+			ctx = NULL;
+		/* After this the memory of one that was not pinned may go. */
+		store_release(&timer->armed, 0);
+	}
+	if (!ctx) {
+		*ret_sleep_ns = timers.heap.root ? timers.heap.root->key_ns : CTX_FOREVER;
+		timers.sleeping_until_ns = *ret_sleep_ns;
+	}
+	lock_release(&timers.lock);
+	return ctx;
+}
+
+static void *run(void *unused)
+{
+	prctl(PR_SET_NAME, "ctx-timer");
+	prctl(PR_SET_TIMERSLACK, 1);
+	for (;;) {
+		uint32_t word = atomic_load(&timers.word);
+		uint64_t now_ns = clock_now_ns(), sleep_ns;
+		struct ctx_context *ctx;
+		take_signals();
+		while ((ctx = take_due(now_ns, &sleep_ns))) {
+			context_end_deadline(ctx, now_ns);
+			node_drop(ctx);
+		}
+		struct timespec until = clock_timespec(sleep_ns);
+		sys_futex_wait(&timers.word, word, sleep_ns == CTX_FOREVER ? NULL : &until);
+	}
+	return unused;
+}
+
+int timer_start(void)
+{
+	static _Atomic uint32_t running_in; /* 1 + fork count of the process where it runs */
+	int result = 0;
+
+	if (__builtin_expect(load_acquire(&running_in) == thread_fork_count + 1, 1))
+		return 0;
+	lock_acquire(&timers.lock);
+	if (!timers.started) {
+		result = thread_start(run, STACK_SIZE);
+		timers.started = result == 0;
+	}
+	if (!result)
+		store_release(&running_in, thread_fork_count + 1);
+	lock_release(&timers.lock);
+	return result;
+}
+
+void timer_arm(struct timer *timer)
+{
+	bool wake = false;
+
+	lock_acquire(&timers.lock);
+	uint64_t own_ns = load_relaxed(&timer->own_ns);
+	heap_remove(&timers.heap, &timer->node);
+	/* A marker sets the state, then looks at armed: sequentially consistent, so one of both sees the other. */
+	atomic_store(&timer->armed, 1);
+	if (own_ns == CTX_FOREVER || atomic_load(&timer->ctx->state) & STATE_ERRNO) {
+		store_release(&timer->armed, 0);
+	} else {
+		heap_insert(&timers.heap, &timer->node, own_ns);
+		wake = own_ns < timers.sleeping_until_ns;
+		if (wake) {
+			timers.sleeping_until_ns = 0;
+			atomic_fetch_add(&timers.word, 1);
+		}
+	}
+	lock_release(&timers.lock);
+	if (wake)
+		sys_futex_wake(&timers.word, 1);
+}
+
+void timer_disarm(struct timer *timer)
+{
+	if (!atomic_load(&timer->armed))
+		return;
+	lock_acquire(&timers.lock);
+	heap_remove(&timers.heap, &timer->node);
+	store_release(&timer->armed, 0);
+	lock_release(&timers.lock);
+}
+
+void timer_push_signal(struct signal_request *request)
+{
+	struct signal_request *first = load_relaxed(&timers.signals);
+
+	do
+		request->next = first;
+	while (!atomic_compare_exchange_weak(&timers.signals, &first, request));
+	atomic_fetch_add(&timers.word, 1);
+	sys_futex_wake(&timers.word, 1);
+}
+
+static void fork_prepare(void)
+{
+	lock_acquire(&timers.lock);
+}
+
+static void fork_parent(void)
+{
+	lock_release(&timers.lock);
+}
+
+/* Deadlines that were inherited are kept; the thread starts again with the next use of one. */
+static void fork_child(void)
+{
+	timers.lock = (struct lock){0};
+	timers.started = false;
+	timers.sleeping_until_ns = 0;
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

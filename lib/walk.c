@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include "walk.h"
+
+struct lock walk_lock;
+
+static uint64_t walk_serial; /* walk lock */
+
+/* Whose memory a member lies in. */
+static struct ctx_context *keeper(struct ctx_context *member)
+{
+	return member->flags & NODE_LINK ? node_link(member)->target : member;
+}
+
+/* The first from member on that is not being freed, pinned. */
+static struct ctx_context *pin_first(struct ctx_context *member)
+{
+	while (member && !node_pin(keeper(member)))
+		member = member->sibling_next;
+	return member;
+}
+
+/* The first child in the shards from number on. */
+static struct ctx_context *first_child(struct ctx_context *parent, unsigned number)
+{
+	struct ctx_context *child = NULL;
+	unsigned count = node_shard_count(parent);
+
+	for (; !child && number < count; number++) {
+		struct shard *shard = node_shard(parent, number);
+		lock_acquire(&shard->lock);
+		child = pin_first(shard->first);
+		lock_release(&shard->lock);
+	}
+	return child;
+}
+
+static struct ctx_context *next_sibling(struct ctx_context *member)
+{
+	struct shard *shard = node_shard(member->parent, member->shard);
+
+	lock_acquire(&shard->lock);
+	struct ctx_context *next = pin_first(member->sibling_next);
+	lock_release(&shard->lock);
+	return next ? next : first_child(member->parent, member->shard + 1u);
+}
+
+static bool has_children(struct ctx_context *node)
+{
+	return !(node->flags & NODE_STATIC) && load_acquire(&node->state) & STATE_CHILDREN;
+}
+
+struct walk {
+	bool (*visit)(struct ctx_context *node, void *data);
+	void *data;
+	struct ctx_context **dead;
+	struct ctx_context *merged; /* to go through, pinned, by walk_next */
+};
+
+/* Whether to go down from member now; a merged node's turn comes later. */
+static bool visit(struct walk *walk, struct ctx_context *member)
+{
+	if (!walk->visit(member, walk->data))
+		return false;
+	if (!(member->flags & NODE_LINK))
+		return has_children(member);
+	struct ctx_context *target = node_link(member)->target;
+	struct merge *merge = node_merge(target);
+	if (has_children(target) && !merge->walk_queued) {
+		merge->walk_queued = true;
+		merge->walk_next = walk->merged;
+		walk->merged = target;
+		node_hold(target);
+	}
+	return false;
+}
+
+static void walk_tree(struct walk *walk, struct ctx_context *root)
+{
+	struct ctx_context *at = root;
+	bool down = has_children(root);
+
+	for (;;) {
+		struct ctx_context *next = down ? first_child(at, 0) : NULL;
+		while (!next) {
+			if (at == root)
+				return;
+			struct ctx_context *parent = at->parent;
+			next = next_sibling(at);
+			node_drop_later(keeper(at), walk->dead);
+			if (!next)
+				at = parent;
+		}
+		at = next;
+		down = visit(walk, at);
+	}
+}
+
+void walk_below(struct ctx_context *root, bool (*visit_one)(struct ctx_context *node, void *data), void *data,
+		struct ctx_context **dead)
+{
+	struct walk walk = {.visit = visit_one, .data = data, .dead = dead};
+
+	walk_serial++;
+	walk_tree(&walk, root);
+	while (walk.merged) {
+		struct ctx_context *target = walk.merged;
+		struct merge *merge = node_merge(target);
+		walk.merged = merge->walk_next;
+		merge->walk_queued = false;
+		walk_tree(&walk, target);
+		node_drop_later(target, dead);
+	}
+}
+
+/* True the first time that this walk comes to the merged node. */
+static bool first_visit(struct ctx_context *link)
+{
+	struct merge *merge = node_merge(node_link(link)->target);
+	bool first = merge->walk_serial != walk_serial;
+
+	merge->walk_serial = walk_serial;
+	return first;
+}
+
+/* ---- watches below a node */
+
+struct watch_visit {
+	const struct watch_ops *ops;
+	void (*visit)(struct watch *watch, void *data);
+	void *data;
+};
+
+static void visit_watches(struct ctx_context *node, const struct watch_visit *visit)
+{
+	struct extension *extension = node_extension(node);
+
+	if (!extension)
+		return;
+	lock_acquire(&node->lock);
+	for (struct list *link = extension->watches.next; link != &extension->watches; link = link->next) {
+		struct watch *watch = container_of(link, struct watch, link);
+		if (watch->ops == visit->ops)
+			visit->visit(watch, visit->data);
+	}
+	lock_release(&node->lock);
+}
+
+static bool visit_node_watches(struct ctx_context *node, void *data)
+{
+	if (node->flags & NODE_DETACHED || (node->flags & NODE_LINK && !first_visit(node)))
+		return false;
+	visit_watches(keeper(node), data);
+	return true;
+}
+
+void context_each_watch(const struct ctx_context *ctx, const struct watch_ops *ops,
+			void (*visit_one)(struct watch *watch, void *data), void *data)
+{
+	struct watch_visit visitor = {.ops = ops, .visit = visit_one, .data = data};
+	struct ctx_context *dead = NULL;
+
+	lock_acquire(&walk_lock);
+	visit_watches(node_mutable(ctx), &visitor);
+	walk_below(node_mutable(ctx), visit_node_watches, &visitor, &dead);
+	lock_release(&walk_lock);
+	node_free_all(dead);
+}
+
+/* ---- for tests */
+
+static bool count_node(struct ctx_context *node, void *data)
+{
+	unsigned *count = data;
+
+	if (node->flags & NODE_DETACHED || context_error(node))
+		return false;
+	if (node->flags & NODE_VALUE)
+		return true;
+	++*count;
+	return false;
+}
+
+unsigned context_count_children(const struct ctx_context *ctx)
+{
+	struct ctx_context *dead = NULL;
+	unsigned count = 0;
+
+	lock_acquire(&walk_lock);
+	walk_below(node_mutable(ctx), count_node, &count, &dead);
+	lock_release(&walk_lock);
+	node_free_all(dead);
+	return count;
+}
