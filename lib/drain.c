@@ -11,16 +11,20 @@ struct drain {
 	struct group *groups; /* through drain_next */
 };
 
-static void collect(struct watch *watch, void *data)
+static void collect_group(struct group *group, void *data)
 {
 	struct drain *drain = data;
-	struct group *group = container_of(watch, struct group, watch);
 
 	if (group->ring != drain->ring || group->draining)
 		return;
 	group->draining = true;
 	group->drain_next = drain->groups;
 	drain->groups = group;
+}
+
+static void collect(struct watch *watch, void *data)
+{
+	collect_group(container_of(watch, struct group, watch), data);
 }
 
 static void note_completions(struct ctx_ring *ring)
@@ -84,7 +88,10 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	int error = ring_check(ring);
 	if (error)
 		return error;
-	context_each_watch(ctx, &group_watch_ops, collect, &drain);
+	if (ctx->flags & NODE_STATIC) /* everything is below it, but it keeps no list */
+		groups_each(ring, collect_group, &drain);
+	else
+		context_each_watch(ctx, &group_watch_ops, collect, &drain);
 	error = drain_wait(&drain, timeout_ns);
 	unsigned count = error ? ring_stuck(ring, true, stuck, stuck_max) : 0;
 	if (ret_stuck)

@@ -214,9 +214,9 @@ static void tell(struct sweep *sweep, struct ctx_context *node)
 	lock_acquire(&node->lock);
 	done_close(extension->done);
 	retire_signal(extension, &held);
-	while (!list_empty(&extension->watches)) {
-		struct watch *watch = container_of(extension->watches.next, struct watch, link);
-		list_remove(&watch->link);
+	/* They stay in the list: draining finds the operations of a done context by them. */
+	for (struct list *link = extension->watches.next; link != &extension->watches; link = link->next) {
+		struct watch *watch = container_of(link, struct watch, link);
 		watch->ops->done(watch, sweep);
 	}
 	lock_release(&node->lock);

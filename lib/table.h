@@ -11,6 +11,7 @@
 #ifndef CTX_TABLE_H
 #define CTX_TABLE_H
 
+#include <stddef.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
