@@ -125,6 +125,23 @@ if command -v script >/dev/null; then
 		</dev/null >"$dir/out" 2>&1
 	grep -q $'\033\[?1049h' "$dir/out" && tail -c 40 "$dir/out" | grep -q $'\033\[?1049l' ||
 		fail "top does not leave its screen"
+	# Ctrl-C and q end it at once and restore the modes of the terminal.
+	mkfifo "$dir/keys"
+	for key in '\003' q; do
+		: >"$dir/top"
+		TERM=xterm script -qec "$tool top --pid $pid --watch=100; echo code \$?; stty -a" /dev/null \
+			<"$dir/keys" >"$dir/top" 2>&1 &
+		watcher=$!
+		pids+=("$watcher")
+		exec 5>"$dir/keys"
+		until grep -q "GET /live" "$dir/top"; do kill -0 "$watcher" || break; done
+		printf '%b' "$key" >&5
+		# Kept open until then: at its end script(1) would send an end of file too.
+		wait "$watcher"
+		exec 5>&-
+		grep -q "code 0" "$dir/top" && grep -q " icanon" "$dir/top" && grep -q " echo " "$dir/top" ||
+			fail "top does not end well on $key: $(cat -v "$dir/top")"
+	done
 	TERM=xterm LC_ALL=C.UTF-8 script -qec "$tool tree --pid $pid" /dev/null </dev/null >"$dir/out" 2>&1
 	grep -q "└─" "$dir/out" && grep -q $'\033\[32m' "$dir/out" || fail "no lines or colours on a terminal"
 	NO_COLOR=1 TERM=xterm script -qec "$tool tree --pid $pid" /dev/null </dev/null >"$dir/out" 2>&1

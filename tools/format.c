@@ -107,7 +107,9 @@ char *format_cause(const struct source *source, const struct reader_context *con
 	if (context->record.state & CTX_TABLE_LIVE)
 		return strcpy(buffer, "-");
 	if (!origin) {
-		append(&text, "inherited, from a context that is gone");
+		append(&text, "inherited, from %s",
+		       context->record.kind == CTX_TABLE_MERGED ? "one of its parents"
+								: "a context that is gone");
 		return buffer;
 	}
 	append_cause(&text, source, origin);

@@ -150,8 +150,12 @@ void terminal_catch(void)
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
 		struct sigaction before;
 
-		/* A shell starts background jobs with SIGINT ignored, nohup with SIGHUP: leave that. */
-		if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+		/*
+		 * A script starts background jobs with SIGINT ignored, nohup with SIGHUP: leave that, but
+		 * not where a person looks on.
+		 */
+		if (!state.is_tty && sigaction(signals[i], NULL, &before) == 0 &&
+		    before.sa_handler == SIG_IGN)
 			continue;
 		if (signals[i] == SIGTSTP && !state.is_tty)
 			continue;
