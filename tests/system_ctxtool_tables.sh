@@ -202,7 +202,7 @@ if [[ $(id -u) == 0 ]] && command -v setpriv >/dev/null; then
 	cp $tool "$dir/ctxtool"
 	launch setpriv --reuid 65534 --regid 65534 --clear-groups ./faked_table undumpable
 	setpriv --reuid 65534 --regid 65534 --clear-groups "$dir/ctxtool" ls >"$dir/out" 2>"$dir/err"
-	[[ $? == 3 ]] && grep -q "process $pid ctxring-fake: cannot read its memory map" "$dir/err" ||
+	[[ $? == 3 ]] && grep -q "process $pid ctx-timer: cannot read its memory map" "$dir/err" ||
 		fail "a process that is not dumpable: $(cat "$dir/err")"
 	stop
 fi

@@ -31,7 +31,7 @@
 
 #define SEALS_NEEDED (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define TABLE_PATH "/memfd:" CTX_TABLE_MEMFD_NAME
-#define THREAD_PREFIX "ctxring"
+#define THREAD_PREFIX "ctx-"
 /* Records that count as in use and were never written: an honest table has some, but not more bytes of them.
  */
 #define UNTOUCHED_MAX (256u * 1024 * 1024)

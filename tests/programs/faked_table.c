@@ -108,7 +108,7 @@ static void transform(void)
 	if (is("closed"))
 		close(table_fd);
 	if (is("undumpable")) {
-		prctl(PR_SET_NAME, "ctxring-fake");
+		prctl(PR_SET_NAME, "ctx-timer");
 		prctl(PR_SET_DUMPABLE, 0);
 	}
 	/* The child shows the parent's descriptor and not its mapping. */
