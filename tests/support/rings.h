@@ -5,8 +5,12 @@
 
 #include <fcntl.h>
 #include <liburing.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,8 +19,9 @@
 /* What the loop variable of a test over all kinds of rings stands for. */
 enum ring_kind { RING_ORDINARY, RING_DEFER, RING_KINDS };
 
-/* For tcase_add_loop_test. */
-#define ON_EACH_RING(test_case, test) tcase_add_loop_test(test_case, test, 0, RING_KINDS)
+/* Runs test once for each kind of ring, which is _i in it. Without optional features there is only the first. */
+#define ON_EACH_RING(test_case, test) \
+	tcase_add_loop_test(test_case, test, 0, test_mode() == TEST_PLAIN ? RING_DEFER : RING_KINDS)
 
 /* Long enough for anything that must happen. */
 #define SOON (20 * NS_PER_SECOND)
@@ -35,9 +40,6 @@ static inline struct ctx_ring *ring_with(int kind, unsigned entries, const struc
 	if (options)
 		all = *options;
 	all.setup_flags |= setup_flags_of(kind);
-	/* There the library takes no setup flag but the oldest. */
-	if (kind == RING_DEFER && test_mode() == TEST_PLAIN)
-		_exit(0);
 	ck_assert_ok(ctx_ring_open(entries, &all, &ring));
 	ck_assert_ptr_nonnull(ring);
 	return ring;
@@ -138,6 +140,45 @@ static inline struct pair pipe_new(void)
 
 	ck_assert_ok(pipe2(fds, O_CLOEXEC));
 	return (struct pair){fds[0], fds[1]};
+}
+
+/* As many descriptors as this user may have. */
+static inline void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	ck_assert_ok(getrlimit(RLIMIT_NOFILE, &limit));
+	limit.rlim_cur = limit.rlim_max;
+	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+/* Two ends of a TCP connection over loopback. */
+static inline struct pair tcp_new(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct pair pair;
+
+	ck_assert_ok(bind(listener, (struct sockaddr *)&address, size));
+	ck_assert_ok(listen(listener, 1));
+	ck_assert_ok(getsockname(listener, (struct sockaddr *)&address, &size));
+	pair.near = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_ok(connect(pair.near, (struct sockaddr *)&address, size));
+	pair.far = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	ck_assert_int_ge(pair.far, 0);
+	close(listener);
+	return pair;
+}
+
+/* True when the kernel knows the operation; the ring has been used. */
+static inline bool kernel_has(struct ctx_ring *ring, int opcode)
+{
+	struct io_uring_probe *probe = io_uring_get_probe_ring(ctx_ring_uring(ring));
+	bool has = probe && opcode <= probe->last_op && (probe->ops[opcode].flags & IO_URING_OP_SUPPORTED);
+
+	io_uring_free_probe(probe);
+	return has;
 }
 
 /* Burns a random while of up to turns loops; for races. */
