@@ -145,7 +145,8 @@ END_TEST
 static void right_polls(void *data)
 {
 	struct field *field = data;
-	struct pollfd entry = {.fd = ctx_done_fd(field->child), .events = POLLIN};
+	/* The hang-up alone: it comes a moment after the first byte. */
+	struct pollfd entry = {.fd = ctx_done_fd(field->child), .events = 0};
 
 	ck_assert_int_ge(entry.fd, 0);
 	field->seen = ctx_err(field->child);

@@ -16,8 +16,8 @@ enum {
 struct arena {
 	const struct race *race;
 	void *data;
-	unsigned begun, done; /* round numbers */
-	unsigned delay;	      /* of the right side, set before each round */
+	unsigned begun, there, go, done; /* round numbers: the steps of a round, in this order */
+	unsigned delay;			 /* of the right side, set before each round */
 	bool over;
 };
 
@@ -28,10 +28,25 @@ static void wait_for(unsigned *word, unsigned value)
 			sched_yield();
 }
 
+/* A delay that gives the processor away, in case both sides share one. */
+#define DELAY_YIELD UINT32_MAX
+
 static void delay(unsigned steps)
 {
+	if (steps == DELAY_YIELD) {
+		sched_yield();
+		return;
+	}
 	for (volatile unsigned i = 0; i < steps; i = i + 1)
 		;
+}
+
+/* Every order of magnitude alike: how far apart the sides are without it nobody knows. */
+static unsigned random_delay(unsigned *seed)
+{
+	if (rand_r(seed) % 8 == 0)
+		return DELAY_YIELD;
+	return (unsigned)rand_r(seed) % (16u << rand_r(seed) % 12);
 }
 
 static void *right_side(void *data)
@@ -42,6 +57,8 @@ static void *right_side(void *data)
 		wait_for(&arena->begun, round);
 		if (arena->over)
 			return NULL;
+		__atomic_store_n(&arena->there, round, __ATOMIC_RELEASE);
+		wait_for(&arena->go, round);
 		delay(arena->delay);
 		arena->race->right(arena->data);
 		__atomic_store_n(&arena->done, round, __ATOMIC_RELEASE);
@@ -56,24 +73,24 @@ unsigned race_ticket(unsigned *ticket)
 void race_run(const struct race *race, void *data, unsigned rounds)
 {
 	struct arena arena = {.race = race, .data = data};
-	unsigned seed = test_seed(), counts[2] = {0, 0}, round = 0, reach[2] = {200, 200};
+	unsigned seed = test_seed(), counts[2] = {0, 0}, round = 0;
 	uint64_t end = clock_now_ns() + SECONDS_MOST * NS_PER_SECOND;
 	pthread_t thread;
 
 	ck_assert_ok(pthread_create(&thread, NULL, right_side, &arena));
 	while ((round < rounds || !counts[0] || !counts[1]) && clock_now_ns() < end) {
 		race->prepare(data);
-		arena.delay = (unsigned)rand_r(&seed) % reach[1];
+		/* One side waits a little, so that either can be first. */
+		unsigned steps = random_delay(&seed);
+		bool right_waits = rand_r(&seed) % 2;
+		arena.delay = right_waits ? steps : 0;
 		__atomic_store_n(&arena.begun, ++round, __ATOMIC_RELEASE);
-		delay((unsigned)rand_r(&seed) % reach[0]);
+		wait_for(&arena.there, round);
+		__atomic_store_n(&arena.go, round, __ATOMIC_RELEASE);
+		delay(right_waits ? 0 : steps);
 		race->left(data);
 		wait_for(&arena.done, round);
 		counts[race->judge(data)]++;
-		/* One outcome only so far: let the sides drift apart, in turns. */
-		if (round % 64 == 0 && (!counts[0] || !counts[1])) {
-			unsigned *side = &reach[round / 64 % 2];
-			*side = *side * 2 > DELAY_MOST ? 200 : *side * 2;
-		}
 	}
 	arena.over = true;
 	__atomic_store_n(&arena.begun, round + 1, __ATOMIC_RELEASE);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Races of two threads, repeated until both outcomes have been seen. The second thread
- * is kept from round to round and both leave a barrier together, each after a small
- * random delay; a side that always wins is delayed more.
+ * is kept from round to round; both leave a barrier together, one of them after a
+ * random delay.
  */
 #ifndef TEST_RACE_H
 #define TEST_RACE_H
