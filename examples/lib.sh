@@ -85,12 +85,17 @@ leave() {
 	forget "$1"
 }
 
+newest() {
+	local file last=$1
+	for file; do [[ $file -nt $last ]] && last=$file; done
+	echo "$last"
+}
 written_or_gone() { [[ -s $1 ]] || gone "$2"; }
 
 # await_file FILE PID: what the process writes to it; sets $text to its content.
 await_file() {
 	until_true 5 written_or_gone "$@" || fail "process $2 writes no $(basename "$1")"
-	[[ -s $1 ]] || fail "process $2 did not start: $(cat "$work"/*.err 2>/dev/null | tail -n 3)"
+	[[ -s $1 ]] || fail "process $2 did not start: $(tail -q -n 3 "$(newest "$work"/*.err)")"
 	text=$(<"$1")
 }
 

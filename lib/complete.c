@@ -177,12 +177,22 @@ static void deliver_final(struct ctx_ring *ring, struct operation *op, int res, 
 		op->callback(ring, op_public(op), &completion);
 }
 
+/* The completion of a linked timeout may also come behind that of the operation it ended (seen on Linux 6.18). */
+static void infer_timeout(struct operation *op)
+{
+	if ((op->marks & OP_TIMED) && !(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT | OP_EXPIRED)) &&
+	    op->timeout_ns <= clock_now_ns())
+		op_mark(op, op->marks & OP_TIMED_OWN ? OP_TIMED_OUT : OP_EXPIRED);
+}
+
 static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
 		   struct ctx_completion *ret_completion)
 {
 	enum ctx_op_end end = CTX_OP_FINISHED;
 
 	res = op_normal_result(op, res);
+	if (res == -ECANCELED)
+		infer_timeout(op);
 	/* The kernel ended it at the deadline of its context: then the context is done, too. */
 	if (op->marks & OP_EXPIRED)
 		context_expire(op->group->watch.ctx, clock_now_ns());

@@ -11,10 +11,10 @@ layer() {
 	case $1 in
 	# what knows neither contexts nor io_uring
 	ctxring | exports | version | list | heap | clock | sys | memory | lock | thread) echo 1 ;;
-	table_format | table | timer) echo 2 ;;
+	table_format | table) echo 2 ;;
 	# contexts: the tree, telling of its end, and what waits for it
 	context | done | node | walk | sweep | callback | cause | value | merge | cancel | format) echo 3 ;;
-	worker | deadline | wait | signal | mailbox) echo 3 ;;
+	timer | worker | deadline | wait | signal | mailbox) echo 3 ;;
 	# operations and the plan of a batch, still without a ring
 	uring | feature | op | plan) echo 5 ;;
 	ring* | record | slot | group | stage | batch | complete | dispatch | drain | explain | adopt | close) echo 6 ;;
