@@ -42,7 +42,7 @@ static int parse_options(int argc, char **argv, struct server *server, struct op
 		{"port", required_argument, NULL, 'p'}, {"port-file", required_argument, NULL, 'f'},
 		{"root", required_argument, NULL, 'r'}, {"upstream", required_argument, NULL, 'u'},
 		{"ring", required_argument, NULL, 'k'}, {"quiet", no_argument, NULL, 'q'},
-		{"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0},
+		{"help", no_argument, NULL, 'h'},	{NULL, 0, NULL, 0},
 	};
 	uint64_t port;
 	int option;
@@ -141,6 +141,7 @@ static int server_watch_signals(struct server *server)
 	return 0;
 }
 
+/* Says itself what it cannot have. */
 static int server_open(struct server *server, struct options *options)
 {
 	struct ctx_ring_options ring_options = {.batch = log_batch, .data = server};
@@ -174,6 +175,8 @@ static int server_open(struct server *server, struct options *options)
 	error = server_watch_signals(server);
 	if (!error && options->port_file)
 		error = write_port_file(options->port_file, options->port);
+	if (error)
+		fprintf(stderr, "httpd: cannot start: %s\n", strerror(-error));
 	return error;
 }
 
@@ -213,7 +216,7 @@ int main(int argc, char **argv)
 {
 	struct server server = {.listen_fd = -1, .signal_fd = -1, .root_fd = -1};
 	struct options options = {.ring = "ordinary"};
-	int error, close_error;
+	int error, run_error = 0, close_error;
 
 	error = parse_options(argc, argv, &server, &options);
 	if (error) {
@@ -223,13 +226,11 @@ int main(int argc, char **argv)
 	raise_file_limit();
 	error = server_open(&server, &options);
 	if (!error)
-		error = server_run(&server, &options);
+		run_error = server_run(&server, &options);
 	close_error = server_close(&server);
-	if (!error)
-		error = close_error;
-	if (error)
-		fprintf(stderr, "httpd: %s\n", strerror(-error));
-	return error ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (run_error || close_error)
+		fprintf(stderr, "httpd: %s\n", strerror(run_error ? -run_error : -close_error));
+	return error || run_error || close_error ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /* One program, one translation unit: each example is built from its one file. */
