@@ -29,8 +29,23 @@ static void leave_chain(struct ctx_ring *ring, struct operation *op)
 	op->chain_prev = op->chain_next = NULL;
 }
 
+/*
+ * Where completions of success are skipped a linked timeout that ended its operation says
+ * nothing (Linux 6.18), so it is told from the time.
+ */
+static void infer_timeout(struct operation *op, int res)
+{
+	const unsigned known = OP_DOOMED | OP_EXPLICIT | OP_CANCEL_SENT | OP_TIMED_OUT | OP_EXPIRED;
+
+	if (!(op->marks & OP_TIMED) || (op->marks & known) || !op_ended_early(res))
+		return;
+	if (clock_now_ns() >= op->timeout_ns)
+		op_mark(op, op->marks & OP_TIMED_OWN ? OP_TIMED_OUT : OP_EXPIRED);
+}
+
 static void note_final(struct ctx_ring *ring, struct operation *op, int res)
 {
+	infer_timeout(op, res);
 	op_mark(op, OP_SEEN);
 	op->group->in_kernel--;
 	ring->in_kernel--;
@@ -177,22 +192,12 @@ static void deliver_final(struct ctx_ring *ring, struct operation *op, int res, 
 		op->callback(ring, op_public(op), &completion);
 }
 
-/* The completion of a linked timeout may also come behind that of the operation it ended (seen on Linux 6.18). */
-static void infer_timeout(struct operation *op)
-{
-	if ((op->marks & OP_TIMED) && !(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT | OP_EXPIRED)) &&
-	    op->timeout_ns <= clock_now_ns())
-		op_mark(op, op->marks & OP_TIMED_OWN ? OP_TIMED_OUT : OP_EXPIRED);
-}
-
 static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
 		   struct ctx_completion *ret_completion)
 {
 	enum ctx_op_end end = CTX_OP_FINISHED;
 
 	res = op_normal_result(op, res);
-	if (res == -ECANCELED)
-		infer_timeout(op);
 	/* The kernel ended it at the deadline of its context: then the context is done, too. */
 	if (op->marks & OP_EXPIRED)
 		context_expire(op->group->watch.ctx, clock_now_ns());

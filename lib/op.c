@@ -83,18 +83,24 @@ bool op_never_waits(unsigned opcode)
 	}
 }
 
-int op_normal_result(const struct operation *op, int res)
+bool op_ended_early(int res)
 {
-	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT | OP_EXPIRED)))
-		return res;
 	switch (-res) {
+	case ECANCELED:
 	case EINTR:
 	case KERNEL_ERESTARTSYS:
 	case KERNEL_ERESTARTNOINTR:
 	case KERNEL_ERESTARTNOHAND:
 	case KERNEL_ERESTART_RESTARTBLOCK:
-		return -ECANCELED;
+		return true;
 	default:
-		return res;
+		return false;
 	}
+}
+
+int op_normal_result(const struct operation *op, int res)
+{
+	bool ours = op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT | OP_EXPIRED);
+
+	return ours && op_ended_early(res) ? -ECANCELED : res;
 }

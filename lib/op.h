@@ -88,6 +88,9 @@ static inline void op_unmark(struct operation *op, unsigned marks)
 	op->marks = (uint16_t)(op->marks & ~marks);
 }
 
+/* The kernel's several ways to say that something else ended an operation. */
+bool op_ended_early(int res);
+
 /* A result that says "ended early" in the kernel's several ways, as one. */
 int op_normal_result(const struct operation *op, int res);
 
