@@ -42,23 +42,26 @@ static void wait_for_workers(const struct load *load)
 static double run_ours(const struct load *load)
 {
 	struct ours ours;
-	struct ctx_context *idle;
+	struct ctx_context *contexts[LOAD_GROUPS_MAX + 1];
 	uint64_t total_ns = 0;
-	bench_check(ctx_with_cancel(ctx_background(), "idle", &idle), "ctx_with_cancel");
+	bench_check(ctx_with_cancel(ctx_background(), "idle", &contexts[0]), "ctx_with_cancel");
 	ours_open(&ours, load_entries(load), load->setup_flags, 0, load->pending);
 	for (unsigned n = 0; n < load->repeats; n++) {
-		struct ctx_context *victims;
-		bench_check(ctx_with_cancel(ctx_background(), "victims", &victims), "ctx_with_cancel");
-		ours_fill(&ours, load, victims, idle);
+		for (unsigned group = 1; group <= load->groups; group++)
+			bench_check(ctx_with_cancel(ctx_background(), "victims", &contexts[group]),
+				    "ctx_with_cancel");
+		ours_fill(&ours, load, contexts);
 		wait_for_workers(load);
 		uint64_t start_ns = bench_now_ns();
-		ours_cancel(&ours, victims, load->victims);
+		for (unsigned group = 1; group <= load->groups; group++)
+			ours_cancel(&ours, contexts[group], load->victims);
 		total_ns += bench_now_ns() - start_ns;
-		ctx_unref(victims);
+		for (unsigned group = 1; group <= load->groups; group++)
+			ctx_unref(contexts[group]);
 	}
-	ctx_finish(idle);
+	ctx_finish(contexts[0]);
 	ours_close(&ours);
-	return (double)total_ns / load->repeats / load->victims;
+	return (double)total_ns / load->repeats / load->groups / load->victims;
 }
 
 static double run_raw(const struct load *load, enum raw_way way)
@@ -70,13 +73,13 @@ static double run_raw(const struct load *load, enum raw_way way)
 		raw_fill(&raw, load, way);
 		wait_for_workers(load);
 		uint64_t start_ns = bench_now_ns();
-		raw_cancel(&raw, load, way);
+		for (unsigned group = 1; group <= load->groups; group++)
+			raw_cancel(&raw, load, way, group);
 		total_ns += bench_now_ns() - start_ns;
-		if (load->victims < load->pending)
-			raw_clear(&raw, load);
+		raw_clear(&raw, load);
 	}
 	raw_close(&raw);
-	return (double)total_ns / load->repeats / load->victims;
+	return (double)total_ns / load->repeats / load->groups / load->victims;
 }
 
 static double run_side(void *data)
@@ -206,6 +209,7 @@ static void whole(enum load_kind kind, unsigned setup_flags, unsigned pending)
 			    .setup_flags = setup_flags,
 			    .pending = pending,
 			    .victims = pending,
+			    .groups = 1,
 			    .repeats = repeats_for(pending)};
 	unsigned ways = kind == LOAD_RECV || kind == LOAD_POLL ? 5 : kind == LOAD_TIMEOUT ? 3 : 1;
 	char name[64];
@@ -219,7 +223,7 @@ static void whole(enum load_kind kind, unsigned setup_flags, unsigned pending)
 	compare(name, load, all, ways);
 }
 
-/* 64 operations of one context among many of another. */
+/* 64 operations of one context among many of another; so short that several such groups are taken in turn. */
 static void few(enum load_kind kind, unsigned setup_flags, unsigned pending, enum load_victims which)
 {
 	static const enum raw_way ways[] = {RAW_BATCH};
@@ -227,6 +231,7 @@ static void few(enum load_kind kind, unsigned setup_flags, unsigned pending, enu
 			    .setup_flags = setup_flags,
 			    .pending = pending,
 			    .victims = 64,
+			    .groups = LOAD_GROUPS_MAX,
 			    .which = which,
 			    .repeats = 1};
 	char name[64];
@@ -234,7 +239,7 @@ static void few(enum load_kind kind, unsigned setup_flags, unsigned pending, enu
 		 ring_name(setup_flags));
 	load_choose(&load);
 	compare(name, load, ways, 1);
-	free((void *)(uintptr_t)load.chosen);
+	load_forget(&load);
 }
 
 /* How the cost of one receive grows from 256 pending to 60,000. */
@@ -251,6 +256,7 @@ static void growth(unsigned setup_flags)
 						  .setup_flags = setup_flags,
 						  .pending = pending,
 						  .victims = pending,
+						  .groups = 1,
 						  .repeats = i ? 60 : 1}};
 	}
 	snprintf(name, sizeof(name), "recv, from 256 to 60000 pending, %s", ring_name(setup_flags));
@@ -276,7 +282,7 @@ static void enters(unsigned setup_flags, unsigned pending)
 		return;
 	bench_check(ctx_with_cancel(ctx_background(), NULL, &ctx), "ctx_with_cancel");
 	ours_open(&ours, load_entries(&load), setup_flags, 0, pending);
-	ours_fill(&ours, &load, ctx, ctx);
+	ours_fill(&ours, &load, (struct ctx_context *[]){NULL, ctx});
 	ours_cancel(&ours, ctx, pending);
 	bench_check(ctx_ring_last_batch(ours.ring, &batch), "ctx_ring_last_batch");
 	ctx_unref(ctx);

@@ -51,7 +51,7 @@ static double run_expiry(void *data)
 	ours_open(&ours, load_entries(&load), side->setup_flags, side->flags, side->pending);
 	uint64_t deadline_ns = bench_now_ns() + EXPIRY_NS;
 	bench_check(ctx_with_deadline(ctx_background(), deadline_ns, NULL, &ctx), "ctx_with_deadline");
-	ours_fill(&ours, &load, ctx, ctx);
+	ours_fill(&ours, &load, (struct ctx_context *[]){NULL, ctx});
 	if (bench_now_ns() > deadline_ns)
 		bench_fail("submitting took longer than the deadline");
 	ours_reap(&ours, side->pending);

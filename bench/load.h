@@ -26,6 +26,7 @@
 #define LOAD_RING_DEFER (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)
 #define LOAD_ENTRIES_MAX 32768u
 #define LOAD_PAIRS_MAX 8000u
+#define LOAD_GROUPS_MAX 16u
 
 enum load_kind {
 	LOAD_RECV,	  /* on socketpairs that stay silent; past LOAD_PAIRS_MAX several share one */
@@ -45,11 +46,13 @@ struct load {
 	enum load_kind kind;
 	unsigned setup_flags;
 	unsigned pending; /* victims included */
-	unsigned victims;
+	unsigned victims; /* in one group; each group is cancelled and measured by itself */
+	unsigned groups;
 	enum load_victims which;
-	unsigned repeats;   /* in one turn, on one ring */
-	bool one_fd;	    /* all on one descriptor, which is how FD|ALL makes a group */
-	const bool *chosen; /* the victims; NULL: all */
+	unsigned repeats;	 /* in one turn, on one ring */
+	bool one_fd;		 /* all on one descriptor, which is how FD|ALL makes a group */
+	const uint8_t *group_of; /* of each operation, counted from 1; 0: idle. NULL: all are in group 1 */
+	const unsigned *members; /* of group 1, then of group 2 and so on, each in submission order */
 };
 
 struct load_files {
@@ -139,26 +142,51 @@ static inline void load_prepare(const struct load *load, struct io_uring_sqe *sq
 	}
 }
 
-static inline bool load_is_victim(const struct load *load, unsigned i)
+static inline unsigned load_group(const struct load *load, unsigned i)
 {
-	return !load->chosen || load->chosen[i];
+	return load->group_of ? load->group_of[i] : 1;
+}
+
+/* Member number n of a group. */
+static inline unsigned load_member(const struct load *load, unsigned group, unsigned n)
+{
+	return load->members ? load->members[(group - 1) * load->victims + n] : n;
+}
+
+static inline void load_list_members(struct load *load, const uint8_t *group_of)
+{
+	unsigned *members = bench_allocate(load->groups * load->victims, sizeof(*members));
+	unsigned *count = bench_allocate(load->groups + 1, sizeof(*count));
+	for (unsigned i = 0; i < load->pending; i++) {
+		unsigned group = group_of[i];
+		if (group)
+			members[(group - 1) * load->victims + count[group]++] = i;
+	}
+	free(count);
+	load->group_of = group_of;
+	load->members = members;
 }
 
 /* Chooses the victims. The random ones are the same in every run. */
 static inline void load_choose(struct load *load)
 {
-	bool *chosen = bench_allocate(load->pending, sizeof(*chosen));
-	unsigned first = load->which == LOAD_OLDEST ? 0 : load->pending - load->victims;
+	uint8_t *group_of = bench_allocate(load->pending, sizeof(*group_of));
 	unsigned short seed[3] = {1, 2, 3};
-	for (unsigned n = 0; n < load->victims; n++) {
-		unsigned i = first + n;
+	for (unsigned n = 0; n < load->groups * load->victims; n++) {
+		unsigned i = load->which == LOAD_OLDEST ? n : load->pending - 1 - n;
 		if (load->which == LOAD_RANDOM)
 			do
 				i = (unsigned)(erand48(seed) * load->pending);
-			while (chosen[i]);
-		chosen[i] = true;
+			while (group_of[i]);
+		group_of[i] = (uint8_t)(1 + n / load->victims);
 	}
-	load->chosen = chosen;
+	load_list_members(load, group_of);
+}
+
+static inline void load_forget(struct load *load)
+{
+	free((void *)(uintptr_t)load->group_of);
+	free((void *)(uintptr_t)load->members);
 }
 
 /* The queue that holds the whole load, as far as the kernel allows. */

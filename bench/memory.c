@@ -54,7 +54,7 @@ static void measure_operations(unsigned setup_flags)
 	bench_check(ctx_with_cancel(ctx_background(), NULL, &ctx), "ctx_with_cancel");
 	ours_open(&ours, OPERATIONS, setup_flags, 0, OPERATIONS);
 	size_t before = heap_used();
-	ours_fill(&ours, &load, ctx, ctx);
+	ours_fill(&ours, &load, (struct ctx_context *[]){NULL, ctx});
 	double heap = (double)heap_used() - (double)before;
 	ours_cancel(&ours, ctx, OPERATIONS);
 	ctx_unref(ctx);

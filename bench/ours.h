@@ -48,12 +48,11 @@ static inline struct io_uring_sqe *ours_get_sqe(struct ours *ours, const struct 
 	return sqe;
 }
 
-/* The victims go under one context, the others under another. */
-static inline void ours_fill(struct ours *ours, const struct load *load, const struct ctx_context *victims,
-			     const struct ctx_context *idle)
+/* Each group goes under its context, the idle ones under contexts[0]. */
+static inline void ours_fill(struct ours *ours, const struct load *load, struct ctx_context *const *contexts)
 {
 	for (unsigned i = 0; i < load->pending; i++)
-		load_prepare(load, ours_get_sqe(ours, load_is_victim(load, i) ? victims : idle, i), i);
+		load_prepare(load, ours_get_sqe(ours, contexts[load_group(load, i)], i), i);
 	bench_check(ctx_ring_submit(ours->ring), "ctx_ring_submit");
 }
 

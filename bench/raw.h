@@ -130,14 +130,13 @@ static inline void raw_reap(struct raw *raw, unsigned count)
 		raw_dispatch(raw, raw->completed + 16384 < count ? 16384 : count - raw->completed);
 }
 
-/* Cancels the victims and sees all their completions. */
-static inline void raw_cancel(struct raw *raw, const struct load *load, enum raw_way way)
+/* Cancels one group and sees all its completions. */
+static inline void raw_cancel(struct raw *raw, const struct load *load, enum raw_way way, unsigned group)
 {
 	raw->completed = 0;
 	if (way == RAW_BATCH || way == RAW_ENTERS) {
-		for (unsigned i = 0; i < load->pending; i++)
-			if (load_is_victim(load, i))
-				raw_cancel_one(raw, &raw->ops[i], way == RAW_ENTERS);
+		for (unsigned n = 0; n < load->victims; n++)
+			raw_cancel_one(raw, &raw->ops[load_member(load, group, n)], way == RAW_ENTERS);
 	} else {
 		raw_cancel_many(raw, way);
 	}
@@ -151,7 +150,7 @@ static inline void raw_clear(struct raw *raw, const struct load *load)
 	raw->completed = 0;
 	for (unsigned n = 0; n < load->pending; n++) {
 		unsigned i = load->kind == LOAD_TIMEOUT ? n : load->pending - 1 - n;
-		if (load_is_victim(load, i))
+		if (load_group(load, i))
 			continue;
 		raw_cancel_one(raw, &raw->ops[i], false);
 		if (++sent % 512 == 0)
