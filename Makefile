@@ -46,7 +46,7 @@ TESTS := $(filter-out tests/check_faults%,$(wildcard tests/check_*.c))
 ifeq ($(VARIANT),asan)
 VARIANT_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 else ifeq ($(VARIANT),tsan)
-VARIANT_FLAGS := -fsanitize=thread
+VARIANT_FLAGS := -fsanitize=thread -Wno-tsan -Wno-unknown-warning-option
 # ThreadSanitizer knows nothing of io_uring: only tests that say so run under it.
 TESTS := $(shell grep -ls TEST_TSAN $(TESTS))
 else ifeq ($(VARIANT),faults)
