@@ -182,20 +182,69 @@ static void measure(const struct subject *subject)
 		bench_report(subject->against, bench_turns_median(&turns, 1), "ns", NAN, NULL, NULL);
 }
 
-/* One thread against two: the ratio is of throughputs, so more is better. */
+/* The same with nothing shared at all: what two threads can bring on this machine at this moment. */
+static double run_spin(unsigned count)
+{
+	uint64_t start_ns = bench_now_ns();
+	unsigned value = 1;
+	for (unsigned i = 0; i < count * 16; i++) {
+		value = value * 1664525 + i;
+		__asm__ volatile("" : : "r"(value));
+	}
+	return per_operation(start_ns, count);
+}
+
+static void *spin_main(void *count)
+{
+	run_spin(*(unsigned *)count);
+	return NULL;
+}
+
+static double run_spin_threads(unsigned count)
+{
+	pthread_t thread;
+	unsigned half = count / 2;
+	uint64_t start_ns = bench_now_ns();
+	if (pthread_create(&thread, NULL, spin_main, &half))
+		bench_fail("pthread_create");
+	run_spin(half);
+	pthread_join(thread, NULL);
+	return per_operation(start_ns, count);
+}
+
+/* Processor time of both threads: what they cost each other when they do run at once. */
+static double run_threads_cpu(unsigned count)
+{
+	struct timespec start, end;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
+	run_threads(count);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+	return ((double)(end.tv_sec - start.tv_sec) * 1e9 + (double)(end.tv_nsec - start.tv_nsec)) / count;
+}
+
+/* One thread against two: these ratios are of throughputs, so more is better. */
 static void measure_scaling(void)
 {
 	static const char name[] = "two threads: throughput of one thread times";
-	static const struct subject two = {.run = run_threads, .count = 400000};
-	static const struct subject one = {.run = run_cancel, .count = 400000};
+	static const struct subject subject[] = {{.run = run_cancel, .count = 400000},
+						 {.run = run_threads, .count = 400000},
+						 {.run = run_spin, .count = 400000},
+						 {.run = run_spin_threads, .count = 400000},
+						 {.run = run_threads_cpu, .count = 400000}};
 	struct bench_turns turns;
-	const bench_side sides[] = {our_side, our_side};
-	void *data[] = {(void *)(uintptr_t)&one, (void *)(uintptr_t)&two};
+	const bench_side sides[] = {our_side, our_side, our_side, our_side, our_side};
+	void *data[5];
 	if (!bench_wanted(name))
 		return;
-	bench_take_turns(&turns, bench.quick ? 9 : 21, 2, sides, data);
+	for (unsigned i = 0; i < 5; i++)
+		data[i] = (void *)(uintptr_t)&subject[i];
+	bench_take_turns(&turns, bench.quick ? 9 : 21, 5, sides, data);
 	bench_report(name, 1000 / bench_turns_median(&turns, 1), "M/s", bench_turns_ratio(&turns, 0, 1),
 		     "one thread", ">= 1.5");
+	bench_report("the machine's own: two threads that only compute", 1000 / bench_turns_median(&turns, 3),
+		     "M/s", bench_turns_ratio(&turns, 2, 3), "one thread", NULL);
+	bench_report("two threads, by processor time", 1000 / bench_turns_median(&turns, 4), "M/s",
+		     2 * bench_turns_ratio(&turns, 0, 4), "one thread", NULL);
 }
 
 int main(int count, char **arguments)
