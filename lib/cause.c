@@ -13,13 +13,7 @@ int ctx_cancel(struct ctx_context *ctx)
 {
 	if (!ctx || !node_can_end(ctx))
 		return -EINVAL;
-	struct end end = {
-		.error = ECANCELED,
-		.kind = CTX_CAUSE_CALL,
-		.site = __builtin_return_address(0),
-		.tid = thread_self()->tid,
-	};
-	return context_end(ctx, &end);
+	return context_cancel(ctx, __builtin_return_address(0));
 }
 
 int ctx_cancel_cause(struct ctx_context *ctx, int error, const char *format, ...)

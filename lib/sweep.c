@@ -285,7 +285,7 @@ static void write_cause(struct ctx_context *ctx)
 	table_write_end(&record->seq);
 }
 
-static void write_end(struct ctx_context *ctx)
+static inline void write_end(struct ctx_context *ctx)
 {
 	if (ctx->cause_text)
 		write_cause(ctx);
@@ -302,7 +302,7 @@ static void write_end(struct ctx_context *ctx)
 }
 
 /* With the ctx lock held: true if this end is the one. */
-static inline bool try_end(struct ctx_context *ctx, const struct end *end, uint32_t *ret_before)
+static inline __attribute__((always_inline)) bool try_end(struct ctx_context *ctx, const struct end *end, uint32_t *ret_before)
 {
 	if (load_relaxed(&ctx->state) & STATE_ERRNO)
 		return false;
@@ -320,7 +320,7 @@ static inline bool try_end(struct ctx_context *ctx, const struct end *end, uint3
 }
 
 /* After the ctx lock was given back. */
-static void ended(struct ctx_context *ctx, uint32_t before, bool on_worker)
+static inline __attribute__((always_inline)) void ended(struct ctx_context *ctx, uint32_t before, bool on_worker)
 {
 	if (in_table(ctx))
 		write_end(ctx);
@@ -332,17 +332,37 @@ static void ended(struct ctx_context *ctx, uint32_t before, bool on_worker)
 		sweep_below(ctx, before, on_worker);
 }
 
-int context_end(struct ctx_context *ctx, const struct end *end)
+static inline __attribute__((always_inline)) int end_by_itself(struct ctx_context *ctx, const struct end *end)
 {
 	uint32_t before;
+	/*
+	 * Whoever has the only handle of a node with nothing attached (no deadline of its
+	 * own, no signal) is the only one who can end it by itself; an ancestor's end does not touch the cause.
+	 */
+	bool alone = load_acquire(&ctx->handles) == 1 && !(load_acquire(&ctx->state) & STATE_ATTACHED);
 
-	lock_acquire(&ctx->lock);
+	if (!alone)
+		lock_acquire(&ctx->lock);
 	bool won = try_end(ctx, end, &before);
-	lock_release(&ctx->lock);
+	if (!alone)
+		lock_release(&ctx->lock);
 	if (!won)
 		return -EALREADY;
 	ended(ctx, before, end->on_worker);
 	return 0;
+}
+
+int context_end(struct ctx_context *ctx, const struct end *end)
+{
+	return end_by_itself(ctx, end);
+}
+
+/* The plain cancel, written out for it: it is what most contexts end with. */
+int context_cancel(struct ctx_context *ctx, const void *site)
+{
+	struct end end = {.error = ECANCELED, .kind = CTX_CAUSE_CALL, .site = site, .tid = thread_self()->tid};
+
+	return end_by_itself(ctx, &end);
 }
 
 void context_end_deadline(struct ctx_context *ctx, uint64_t now_ns)
