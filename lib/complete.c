@@ -146,7 +146,7 @@ static bool returns_fd(const struct operation *op)
 /* Closes what an operation brought that nobody waits for any more. True: it did. */
 static bool close_unwanted(struct ctx_ring *ring, const struct operation *op, int res)
 {
-	if (res < 0 || !(op->marks & OP_CLOSE_FD) || !returns_fd(op))
+	if (res < 0 || !returns_fd(op))
 		return false;
 	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)) && !context_error(op->group->watch.ctx))
 		return false;
@@ -171,13 +171,13 @@ enum ctx_op_end complete_end(const struct group *group)
 }
 
 /* Makes op the caller's again and calls it. Afterwards its memory may be gone. */
-static void deliver_final(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
+static inline void deliver_final(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
 			  enum ctx_op_end end, struct ctx_completion *ret_completion)
 {
 	struct ctx_completion completion = {.res = res, .flags = flags, .end = end};
 	struct group *group = op->group;
 
-	list_remove(&op->link);
+	list_unlink(&op->link);
 	op->phase = OP_IDLE;
 	op_mark(op, OP_COMPLETE);
 	op->res = res;
@@ -201,7 +201,7 @@ static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigne
 	/* The kernel ended it at the deadline of its context: then the context is done, too. */
 	if (op->marks & OP_EXPIRED)
 		context_expire(op->group->watch.ctx, clock_now_ns());
-	if (close_unwanted(ring, op, res))
+	if ((op->marks & OP_CLOSE_FD) && close_unwanted(ring, op, res))
 		res = -ECANCELED;
 	if (res == -ECANCELED)
 		end = op->marks & OP_TIMED_OUT ? CTX_OP_TIMEOUT : complete_end(op->group);
@@ -209,6 +209,22 @@ static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigne
 		op_timer_stop(ring, op);
 	slot_release(ring, op);
 	deliver_final(ring, op, res, flags, end, ret_completion);
+}
+
+bool complete_deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
+{
+	uint64_t value = cqe->user_data;
+
+	if ((value ^ ring->tag) >> KIND_SHIFT)
+		return false;
+	struct operation *op = find(ring, value);
+	if (!op || op->marks || (cqe->flags & IORING_CQE_F_MORE) || cqe->res == -ECANCELED)
+		return false;
+	op->group->in_kernel--;
+	ring->in_kernel--;
+	slot_release(ring, op);
+	deliver_final(ring, op, cqe->res, cqe->flags, CTX_OP_FINISHED, NULL);
+	return true;
 }
 
 unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const struct io_uring_cqe *cqe,
@@ -225,7 +241,7 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 	}
 	if (ret_completion)
 		*ret_completion = completion;
-	if (close_unwanted(ring, op, cqe->res))
+	if ((op->marks & OP_CLOSE_FD) && close_unwanted(ring, op, cqe->res))
 		return 0;
 	if (op->callback)
 		op->callback(ring, op_public(op), &completion);

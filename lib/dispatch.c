@@ -110,6 +110,8 @@ static unsigned deliver_cqe(struct ctx_ring *ring, const struct io_uring_cqe *cq
 {
 	struct operation *op;
 
+	if (__builtin_expect(complete_deliver_plain(ring, cqe), 1))
+		return 1;
 	switch (complete_note(ring, cqe, &op)) {
 	case CTX_FILTER_OP:
 		return complete_deliver(ring, op, cqe, NULL);
@@ -134,37 +136,46 @@ unsigned ring_deliver(struct ctx_ring *ring)
 	mailbox_reset(ring->mailbox);
 	while (mailbox_pending(ring->mailbox) && (letter = mailbox_next(ring->mailbox)))
 		letter->deliver(letter);
-	list_init(&ready);
-	list_splice(&ready, &ring->ready);
-	while (!list_empty(&ready)) {
-		complete_deliver_ready(ring, container_of(ready.next, struct operation, link));
-		delivered++;
+	if (!list_empty(&ring->ready)) {
+		list_init(&ready);
+		list_splice(&ready, &ring->ready);
+		while (!list_empty(&ready)) {
+			complete_deliver_ready(ring, container_of(ready.next, struct operation, link));
+			delivered++;
+		}
 	}
 	/* What callbacks bring about is for the next dispatch, so that this one ends. */
 	size_t left = ring->spill.tail - ring->spill.head + (ring->adopted ? 0 : uring_cq_ready(ring->uring));
 	while (left-- && complete_take(ring, &cqe))
 		delivered += deliver_cqe(ring, &cqe);
-	if (ring->armed_ns == CTX_FOREVER)
+	if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
 		ring_timers_fire(ring);
 	return delivered;
 }
 
 void ring_settle(struct ctx_ring *ring)
 {
-	do {
+	bool outside = ring->adopted || ring->epoll_fd >= 0;
+	int pushed = 0;
+
+	while (!list_empty(&ring->batches) || !list_empty(&ring->doomed) || !list_empty(&ring->emptied)) {
 		batch_report(ring);
 		batch_run(ring);
 		groups_sweep(ring);
-	} while (!list_empty(&ring->doomed) && !(ring->adopted && uring_chain_open(ring->uring)));
-	batch_singles(ring);
-	int pushed = stage_push(ring); /* what an IOSQE_IO_DRAIN operation held back */
-	bool outside = ring->adopted || ring->epoll_fd >= 0;
+		if (list_empty(&ring->doomed) || (ring->adopted && uring_chain_open(ring->uring)))
+			break;
+	}
+	if (!list_empty(&ring->singles))
+		batch_singles(ring);
+	if (!list_empty(&ring->waiting) || ring->timers.root)
+		pushed = stage_push(ring); /* what an IOSQE_IO_DRAIN operation held back */
 	if (outside)
 		ring_arm_wake(ring);
 	if ((outside || pushed > 0) && uring_publish(ring->uring))
 		ring_flush(ring);
 	ring->dispatching = false;
-	ring_notify(ring);
+	if (outside)
+		ring_notify(ring);
 }
 
 void ring_notify(struct ctx_ring *ring)
@@ -179,7 +190,8 @@ int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	uint64_t count;
 
-	batch_singles(ring);
+	if (!list_empty(&ring->singles))
+		batch_singles(ring);
 	int pushed = stage_push(ring);
 	int error = pushed < 0 ? pushed : 0;
 	if (ring->ready_fd >= 0)

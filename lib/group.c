@@ -3,7 +3,6 @@
 
 #include "memory.h"
 #include "ring.h"
-#include "thread.h"
 
 #define GROUPS_FIRST 16u
 
@@ -126,17 +125,15 @@ static struct group *group_new(struct ctx_ring *ring, const struct ctx_context *
 	return group;
 }
 
-struct group *group_get(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error)
+struct group *group_find(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error)
 {
-	struct group *group = ring->last_group;
+	struct group *group;
 	int error = context_error(ctx);
 
-	if (__builtin_expect(error || ring->closing, 0)) {
+	if (error || ring->closing) {
 		*ret_error = error ? -error : -ECANCELED;
 		return NULL;
 	}
-	if (group && group->watch.ctx == ctx)
-		return group;
 	if (ring->group_count >= (ring->groups ? ring->group_mask + 1 : 0))
 		grow(ring);
 	if (!ring->groups) {
@@ -167,10 +164,8 @@ void group_doom(struct group *group)
 	list_append(&group->ring->doomed, &group->link);
 }
 
-void group_leave(struct group *group)
+void group_empty(struct group *group)
 {
-	if (--group->held)
-		return;
 	ring_timer_stop(group->ring, &group->deadline);
 	if ((group->ended || group->released) && list_empty(&group->link))
 		list_append(&group->ring->emptied, &group->link);

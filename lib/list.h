@@ -36,11 +36,17 @@ static inline void list_append(struct list *head, struct list *node)
 	list_insert(head->prev, node);
 }
 
-/* Leaves node alone in a list of its own, so that removing twice is harmless. */
-static inline void list_remove(struct list *node)
+/* Takes node out; its own links are left as they were, so it must be inserted again before anything else. */
+static inline void list_unlink(struct list *node)
 {
 	node->prev->next = node->next;
 	node->next->prev = node->prev;
+}
+
+/* Leaves node alone in a list of its own, so that removing twice is harmless. */
+static inline void list_remove(struct list *node)
+{
+	list_unlink(node);
 	list_init(node);
 }
 

@@ -28,6 +28,8 @@ enum op_marks {
 	OP_TIMED = 1 << 5,	  /* carries a linked timeout */
 	OP_TIMED_OWN = 1 << 6,	  /* which is its own timeout, not its context's deadline */
 	OP_TIMED_OUT = 1 << 7,	  /* its own timeout fired */
+	OP_CHAINED = 1 << 13,	  /* submitted with others, or as one that all after it wait for */
+	OP_DEADLINE = 1 << 12,	  /* to be timed by its context's deadline */
 	OP_EXPIRED = 1 << 11,	  /* the linked timeout at its context's deadline fired */
 	OP_CLOSE_FD = 1 << 8,	  /* CTX_OP_CLOSE_FD */
 	OP_HAS_TIMEOUT = 1 << 9,  /* ctx_op_set_timeout was called */

@@ -193,9 +193,9 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 	return 0;
 }
 
-static int claim(struct ctx_ring *ring, uint32_t tid)
+int ring_claim(struct ctx_ring *ring)
 {
-	uint32_t nobody = 0;
+	uint32_t tid = thread_self()->tid, nobody = 0;
 
 	if (!ring)
 		return -EINVAL;
@@ -213,16 +213,6 @@ static int claim(struct ctx_ring *ring, uint32_t tid)
 	if (ring->record)
 		ring->record->owner_tid = tid;
 	return 0;
-}
-
-int ring_check(struct ctx_ring *ring)
-{
-	uint32_t tid = thread_self()->tid;
-
-	if (__builtin_expect(ring && __atomic_load_n(&ring->owner_tid, __ATOMIC_RELAXED) == tid &&
-				     ring->fork_count == thread_fork_count, 1))
-		return 0;
-	return claim(ring, tid);
 }
 
 struct mailbox *ring_mailbox(struct ctx_ring *ring)

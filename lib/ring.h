@@ -20,6 +20,7 @@
 #include "mailbox.h"
 #include "op.h"
 #include "table_format.h"
+#include "thread.h"
 #include "uring.h"
 
 /* Something that a ring does at a time; served by one kernel timeout for all. */
@@ -135,8 +136,17 @@ struct ctx_ring {
 	struct io_uring own;
 };
 
-/* 0 if the calling thread owns the ring, which its first use decides. -EPERM, or what enabling it failed with. */
-int ring_check(struct ctx_ring *ring);
+/* Makes the calling thread the owner if there is none. -EPERM, -EINVAL for NULL, or what enabling it failed with. */
+int ring_claim(struct ctx_ring *ring);
+
+/* 0 if the calling thread owns the ring, which its first use decides. */
+static inline int ring_check(struct ctx_ring *ring)
+{
+	if (__builtin_expect(ring && __atomic_load_n(&ring->owner_tid, __ATOMIC_RELAXED) == thread_self()->tid &&
+				     ring->fork_count == thread_fork_count, 1))
+		return 0;
+	return ring_claim(ring);
+}
 
 /* The mailbox of a ring, for callbacks bound to it. Not counted. */
 struct mailbox *ring_mailbox(struct ctx_ring *ring);
@@ -164,23 +174,73 @@ static inline uint64_t ring_user_data(const struct ctx_ring *ring, enum completi
 	return ring->tag | (uint64_t)kind << KIND_SHIFT | (uint64_t)generation << GENERATION_SHIFT | slot;
 }
 
-int slot_take(struct ctx_ring *ring, struct operation *op);
-void slot_release(struct ctx_ring *ring, struct operation *op);
-struct operation *slot_find(const struct ctx_ring *ring, uint32_t slot, uint32_t generation);
+/* Makes more slots. On failure the ring is as it was. */
+int slots_grow(struct ctx_ring *ring);
 void slots_free(struct ctx_ring *ring);
+
+static inline int slot_take(struct ctx_ring *ring, struct operation *op)
+{
+	if (__builtin_expect(!ring->slot_free, 0)) {
+		int error = slots_grow(ring);
+		if (error)
+			return error;
+	}
+	struct slot *slot = &ring->slots[ring->slot_free];
+	op->slot = ring->slot_free;
+	op->generation = slot->generation;
+	ring->slot_free = slot->next_free;
+	slot->op = op;
+	return 0;
+}
+
+static inline void slot_release(struct ctx_ring *ring, struct operation *op)
+{
+	struct slot *slot = &ring->slots[op->slot];
+
+	if (slot->record)
+		__atomic_store_n(&slot->record->flags, 0, __ATOMIC_RELEASE);
+	slot->op = NULL;
+	slot->generation = slot->generation == GENERATION_MASK ? 1 : slot->generation + 1;
+	slot->next_free = ring->slot_free;
+	ring->slot_free = op->slot;
+	op->slot = 0;
+}
+
+static inline struct operation *slot_find(const struct ctx_ring *ring, uint32_t slot, uint32_t generation)
+{
+	if (slot >= ring->slot_count || ring->slots[slot].generation != generation)
+		return NULL;
+	return ring->slots[slot].op;
+}
 
 /* ---- groups (group.c) ---- */
 
 extern const struct watch_ops group_watch_ops;
 
 /* The group of ctx, made if need be. NULL: *ret_error is -ENOMEM, or the context's own -ECANCELED or -ETIME. */
-struct group *group_get(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error);
+struct group *group_find(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error);
+
+static inline struct group *group_get(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error)
+{
+	struct group *last = ring->last_group;
+
+	if (__builtin_expect(last && last->watch.ctx == ctx && !context_error(ctx) && !ring->closing, 1))
+		return last;
+	return group_find(ring, ctx, ret_error);
+}
 
 /* Its context ended: the next batch is to take it. */
 void group_doom(struct group *group);
 
+/* Its last operation is idle again, and something is to be done about that. */
+void group_empty(struct group *group);
+
 /* One of its operations is idle again. */
-void group_leave(struct group *group);
+static inline void group_leave(struct group *group)
+{
+	if (!--group->held && (group->ended || group->released || heap_contains(&group->deadline.node)))
+		group_empty(group);
+}
 
 /* Frees groups that nobody needs any more; may free contexts. */
 void groups_sweep(struct ctx_ring *ring);
@@ -249,6 +309,9 @@ enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *
 /* Delivers a CQE that was noted as CTX_FILTER_OP. Returns how many deliveries that made. */
 unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const struct io_uring_cqe *cqe,
 			  struct ctx_completion *ret_completion);
+
+/* Notes and delivers the usual completion at once: final, of an operation that nothing happened to. False: it is another. */
+bool complete_deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe);
 
 /* Its completion is known and never was in the kernel's queue. */
 void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);

@@ -13,8 +13,7 @@
 #define SLOTS_FIRST 64u
 #define SLOTS_MAX (SLOT_MASK + 1u)
 
-/* Doubles the slots. On failure the ring is as it was. */
-static int grow(struct ctx_ring *ring)
+int slots_grow(struct ctx_ring *ring)
 {
 	uint32_t old = ring->slot_count, count = old ? old * 2 : SLOTS_FIRST, first = 0;
 
@@ -41,41 +40,6 @@ static int grow(struct ctx_ring *ring)
 	ring->slots = slots;
 	ring->slot_count = count;
 	return 0;
-}
-
-int slot_take(struct ctx_ring *ring, struct operation *op)
-{
-	if (!ring->slot_free) {
-		int error = grow(ring);
-		if (error)
-			return error;
-	}
-	struct slot *slot = &ring->slots[ring->slot_free];
-	op->slot = ring->slot_free;
-	op->generation = slot->generation;
-	ring->slot_free = slot->next_free;
-	slot->op = op;
-	return 0;
-}
-
-void slot_release(struct ctx_ring *ring, struct operation *op)
-{
-	struct slot *slot = &ring->slots[op->slot];
-
-	if (slot->record)
-		__atomic_store_n(&slot->record->flags, 0, __ATOMIC_RELEASE);
-	slot->op = NULL;
-	slot->generation = slot->generation == GENERATION_MASK ? 1 : slot->generation + 1;
-	slot->next_free = ring->slot_free;
-	ring->slot_free = op->slot;
-	op->slot = 0;
-}
-
-struct operation *slot_find(const struct ctx_ring *ring, uint32_t slot, uint32_t generation)
-{
-	if (slot >= ring->slot_count || ring->slots[slot].generation != generation)
-		return NULL;
-	return ring->slots[slot].op;
 }
 
 void slots_free(struct ctx_ring *ring)

@@ -44,12 +44,16 @@ static bool wants_linked_deadline(const struct ctx_ring *ring, const struct oper
 	       (ring->linked_always || group->in_kernel < LINKED_GROUP_MAX);
 }
 
-/* A linked timeout of the program's own right behind it leaves no room for ours. */
-static bool wants_timeout(const struct ctx_ring *ring, const struct operation *op, const struct operation *next)
+/* Decides what is to bound op. A linked timeout of the program's own right behind it leaves no room for ours. */
+static bool choose_timeout(const struct ctx_ring *ring, struct operation *op, const struct operation *next)
 {
-	if (next && next->sqe.opcode == IORING_OP_LINK_TIMEOUT)
+	bool deadline = wants_linked_deadline(ring, op);
+
+	op_unmark(op, OP_TIMED | OP_DEADLINE);
+	if (!(deadline || (op->marks & OP_HAS_TIMEOUT)) || (next && next->sqe.opcode == IORING_OP_LINK_TIMEOUT))
 		return false;
-	return (op->marks & OP_HAS_TIMEOUT) || wants_linked_deadline(ring, op);
+	op_mark(op, OP_TIMED | (deadline ? OP_DEADLINE : 0));
+	return true;
 }
 
 static bool op_refused(const struct operation *op)
@@ -67,7 +71,7 @@ static void unit_read(const struct ctx_ring *ring, const struct list *list, stru
 		bool chained = follows(op) && op->link.next != list;
 		unit.last = op;
 		unit.operations++;
-		unit.entries += wants_timeout(ring, op, chained ? staged_next(op) : NULL) ? 2 : 1;
+		unit.entries += choose_timeout(ring, op, chained ? staged_next(op) : NULL) ? 2 : 1;
 		unit.drain |= (op->sqe.flags & IOSQE_IO_DRAIN) != 0;
 		unit.refused |= op_refused(op);
 		if (!chained)
@@ -178,11 +182,10 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 }
 
 /* Puts the linked timeout of op behind it: its own, its context's deadline, or the earlier of both. */
-static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned chain_flags, bool deadline)
+static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned chain_flags)
 {
 	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
-	uint64_t deadline_ns = deadline ? context_deadline(op->group->watch.ctx) : CTX_FOREVER;
-	unsigned flags = IORING_TIMEOUT_ABS;
+	uint64_t deadline_ns = op->marks & OP_DEADLINE ? context_deadline(op->group->watch.ctx) : CTX_FOREVER;
 	bool own = op->marks & OP_HAS_TIMEOUT;
 
 	if (own) {
@@ -192,19 +195,32 @@ static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned c
 		deadline_ns = own ? own_ns : deadline_ns;
 	}
 	op->timeout_ns = deadline_ns;
-	op_mark(op, OP_TIMED | (own ? OP_TIMED_OWN : 0));
+	op_mark(op, own ? OP_TIMED_OWN : 0);
 	op->timeout.tv_sec = (long long)(deadline_ns / NS_PER_SECOND);
 	op->timeout.tv_nsec = (long long)(deadline_ns % NS_PER_SECOND);
-	io_uring_prep_link_timeout(sqe, &op->timeout, flags);
+	io_uring_prep_link_timeout(sqe, &op->timeout, IORING_TIMEOUT_ABS);
 	sqe->flags = (uint8_t)(chain_flags | (ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0));
 	sqe->user_data = ring_user_data(ring, KIND_TIMEOUT, op->slot, op->generation);
+}
+
+/* In the kernel's queue from here on. */
+static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uint64_t now_ns, unsigned record_flags)
+{
+	struct group *group = op->group;
+
+	op->phase = OP_KERNEL;
+	op->order = ++ring->order;
+	list_unlink(&op->link);
+	list_insert(&group->pending, &op->link);
+	group->in_kernel++;
+	ring->in_kernel++;
+	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | record_flags);
 }
 
 static void emit(struct ctx_ring *ring, struct operation *op, struct operation *next, uint64_t now_ns)
 {
 	struct group *group = op->group;
 	unsigned chain_flags = next ? op->sqe.flags & URING_CHAIN_FLAGS : 0;
-	bool timed = wants_timeout(ring, op, next), deadline = wants_linked_deadline(ring, op);
 	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
 
 	op->opcode = op->sqe.opcode;
@@ -213,25 +229,47 @@ static void emit(struct ctx_ring *ring, struct operation *op, struct operation *
 	sqe->flags = (uint8_t)((op->sqe.flags &
 				~(URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS)) |
 			       chain_flags);
-	if (timed) {
+	if (op->marks & OP_TIMED) {
 		/* The flag of the operation decides what an early end does to the chain; the timeout repeats it to go on. */
 		if (!chain_flags)
 			sqe->flags |= IOSQE_IO_LINK;
-		emit_timeout(ring, op, chain_flags, deadline);
+		emit_timeout(ring, op, chain_flags);
 	}
-	if (!(timed && deadline) && context_deadline(group->watch.ctx) != CTX_FOREVER &&
+	if (!(op->marks & OP_DEADLINE) && context_deadline(group->watch.ctx) != CTX_FOREVER &&
 	    !op_never_waits(op->opcode) && !heap_contains(&group->deadline.node))
 		ring_timer_set(ring, &group->deadline, context_deadline(group->watch.ctx));
+	enter_kernel(ring, op, now_ns,
+		     (op->marks & OP_TIMED ? CTX_TABLE_OP_TIMED : 0) |
+			     (op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0));
+}
 
-	op->phase = OP_KERNEL;
-	op->order = ++ring->order;
-	list_remove(&op->link);
-	list_insert(&group->pending, &op->link);
-	group->in_kernel++;
-	ring->in_kernel++;
-	record_operation(ring, op, now_ns,
-			 CTX_TABLE_OP_IN_FLIGHT | (timed ? CTX_TABLE_OP_TIMED : 0) |
-				 (op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0));
+/* The usual operation: alone, without a time, its context live. */
+static inline bool is_plain(const struct operation *op)
+{
+	const unsigned special = URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
+
+	return !(op->sqe.flags & special) && !op->marks && op->group && !context_error(op->group->watch.ctx) &&
+	       context_deadline(op->group->watch.ctx) == CTX_FOREVER;
+}
+
+/* Submits plain operations from the head of what waits, as far as there are slots and entries. Returns how many. */
+static int push_plain(struct ctx_ring *ring, uint64_t now_ns)
+{
+	unsigned space = uring_space(ring->uring), left = space;
+
+	while (left && ring->slot_free && !list_empty(&ring->waiting)) {
+		struct operation *op = container_of(ring->waiting.next, struct operation, link);
+		if (!is_plain(op) || ring->closing)
+			break;
+		slot_take(ring, op);
+		struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
+		op->opcode = op->sqe.opcode;
+		memcpy(sqe, &op->sqe, sizeof(*sqe));
+		sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
+		enter_kernel(ring, op, now_ns, op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0);
+		left--;
+	}
+	return (int)(space - left);
 }
 
 /* Takes what a unit needs before anything of it is emitted. */
@@ -272,6 +310,8 @@ static void unit_emit(struct ctx_ring *ring, const struct unit *unit, uint64_t n
 		ring->barrier = unit->last;
 	for (unsigned i = 0; i < unit->operations; i++) {
 		struct operation *next = op == unit->last ? NULL : staged_next(op);
+		if (unit->drain || unit->operations > 1)
+			op_mark(op, OP_CHAINED);
 		op->chain_prev = previous;
 		op->chain_next = next;
 		emit(ring, op, next, now_ns);
@@ -305,6 +345,11 @@ int stage_push(struct ctx_ring *ring)
 		return list_empty(&ring->waiting) ? 0 : -EBUSY;
 	while (!list_empty(&ring->waiting) && !ring->barrier) {
 		struct unit unit;
+		if (!now_ns)
+			now_ns = clock_coarse_ns();
+		pushed += push_plain(ring, now_ns);
+		if (list_empty(&ring->waiting))
+			break;
 		unit_read(ring, &ring->waiting, container_of(ring->waiting.next, struct operation, link), &unit);
 		if (unit.refused || unit.entries > ring->uring->sq.ring_entries) {
 			unit_refuse(ring, &unit, unit.refused ? 0 : -E2BIG, NULL);
@@ -320,12 +365,11 @@ int stage_push(struct ctx_ring *ring)
 			unit_refuse(ring, &unit, error, NULL);
 			continue;
 		}
-		if (!now_ns)
-			now_ns = clock_coarse_ns();
 		unit_emit(ring, &unit, now_ns);
 		pushed += (int)unit.operations;
 	}
-	ring_timers_arm(ring);
+	if (ring->timers.root)
+		ring_timers_arm(ring);
 	return pushed;
 }
 
