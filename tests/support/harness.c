@@ -136,17 +136,22 @@ unsigned test_count_operations(void)
 	return count;
 }
 
-bool test_until(bool (*condition)(void *data), void *data)
+static bool until(bool (*condition)(void *data), void *data, time_t seconds)
 {
 	struct timespec now, pause = {.tv_nsec = 200000};
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	for (time_t end = now.tv_sec + 10; now.tv_sec < end; clock_gettime(CLOCK_MONOTONIC, &now)) {
+	for (time_t end = now.tv_sec + seconds; now.tv_sec < end; clock_gettime(CLOCK_MONOTONIC, &now)) {
 		if (condition(data))
 			return true;
 		nanosleep(&pause, NULL);
 	}
 	return condition(data);
+}
+
+bool test_until(bool (*condition)(void *data), void *data)
+{
+	return until(condition, data, 10);
 }
 
 static struct {
@@ -172,7 +177,7 @@ static bool back_to_before(void *data)
 
 static void leak_check(void)
 {
-	if (test_until(back_to_before, NULL))
+	if (until(back_to_before, NULL, 3))
 		return;
 	ck_abort_msg("leaked: descriptors %u -> %u, contexts %u -> %u, operations %u -> %u", before.fds,
 		     test_count_fds(), before.contexts, test_count_contexts(), before.operations,
