@@ -261,7 +261,7 @@ START_TEST(an_operation_that_cannot_be_cancelled_is_named_in_time)
 {
 	struct ctx_ring *ring = ring_of(_i);
 	struct ctx_context *ctx = child_of(ctx_background());
-	int faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC), file = memfd_create("file", MFD_CLOEXEC);
+	int faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), file = memfd_create("file", MFD_CLOEXEC);
 	struct uffdio_api api = {.api = UFFD_API};
 	struct ctx_stuck stuck = {0};
 	struct probe probe;
@@ -281,6 +281,7 @@ START_TEST(an_operation_that_cannot_be_cancelled_is_named_in_time)
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
 	struct pollfd fd = {.fd = faults, .events = POLLIN};
 	ck_assert_int_eq(poll(&fd, 1, 20000), 1);
+	ck_assert_int_eq(fd.revents, POLLIN);
 	ck_assert_ok(ctx_cancel(ctx));
 	uint64_t before = clock_now_ns();
 	ck_assert_int_eq(ctx_ring_drain(ring, ctx, 30 * MILLISECOND, &stuck, 1, &count), -ETIMEDOUT);
