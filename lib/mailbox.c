@@ -75,7 +75,7 @@ bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *
 		__atomic_fetch_add((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
 	}
 	if (open && sweep && !mailbox->woken)
-		wake = mailbox->woken = true;
+		mailbox->woken = wake = true;
 	lock_release(&mailbox->lock);
 
 	/* woken was false, so no other sweep has the deferred work: it is ours until it ran. */
