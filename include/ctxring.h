@@ -213,7 +213,8 @@ int ctx_cancel_cause(struct ctx_context *ctx, int error, const char *format, ...
  * of handlers; it starts the library's timer thread, which does the work, and
  * holds a reference to ctx until the context is done. ctx_cancel_from_signal is
  * async-signal-safe: it queues the request and wakes that thread, so that the
- * subtree is marked shortly after it returned, with kind CTX_CAUSE_SIGNAL and signo.
+ * subtree is marked shortly after it returned, with kind CTX_CAUSE_SIGNAL and signo. It is
+ * 0, and has no effect, when ctx is done already or another signal was first.
  *
  * -EINVAL: ctx is NULL or not prepared. -ENOMEM, -EAGAIN: as ctx_with_deadline.
  */
@@ -319,7 +320,8 @@ int ctx_format(const struct ctx_context *ctx, char *buffer, size_t size);
 /*
  * A file descriptor that is readable, and hung up, from the end of ctx on and for
  * ever: the read end of a pipe whose only write end the library closes. For
- * poll(2), select(2), epoll(7) and every event loop. Made at the first call, the
+ * poll(2), select(2), epoll(7) and every event loop. It becomes readable first and is hung
+ * up a moment later. Made at the first call, the
  * same one at each further call. The library closes it with the context: do not
  * close it and do not use it after your reference. A child after fork(2)
  * sees the parent's end through it. For a context that never ends it is a

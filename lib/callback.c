@@ -18,8 +18,8 @@ enum phase {
 
 /* What lies in the opaque words of struct ctx_callback. */
 struct callback {
-	struct list link;     /* ctx lock */
-	struct letter letter; /* of one that is bound to a ring */
+	struct list link;	 /* ctx lock */
+	struct letter letter;	 /* of one that is bound to a ring */
 	struct ctx_context *ctx; /* with a handle, so that the function may take its own */
 	ctx_callback_fn function;
 	void *data;
@@ -28,7 +28,8 @@ struct callback {
 	uint32_t reserved;
 } __attribute__((may_alias));
 
-_Static_assert(sizeof(struct callback) == sizeof(struct ctx_callback), "struct ctx_callback holds struct callback");
+_Static_assert(sizeof(struct callback) == sizeof(struct ctx_callback),
+	       "struct ctx_callback holds struct callback");
 
 /*
  * A call that runs now, on the stack of who makes it: from its beginning on the
@@ -51,7 +52,7 @@ struct waiter {
 #define BUCKET_COUNT 16
 
 static struct bucket {
-	struct lock lock; /* guards the lists and the phase of its callbacks */
+	struct lock lock;	   /* guards the lists and the phase of its callbacks */
 	_Atomic uint32_t finished; /* counts calls that ended, when somebody waits */
 	struct list running, waiters;
 } __attribute__((aligned(64))) buckets[BUCKET_COUNT];
@@ -135,7 +136,8 @@ bool callback_pending(struct ctx_context *ctx)
 }
 
 /* Takes the first one out that nobody is stopping, and lets its call begin. */
-static bool begin_next(struct ctx_context *ctx, struct extension *extension, struct callback *copy, struct run *run)
+static bool begin_next(struct ctx_context *ctx, struct extension *extension, struct callback *copy,
+		       struct run *run)
 {
 	bool begun = false;
 
@@ -185,7 +187,8 @@ static bool post_next(struct ctx_context *ctx, struct extension *extension, stru
 	bool closed = false;
 
 	lock_acquire(&ctx->lock);
-	for (struct list *link = extension->callbacks.next; link != &extension->callbacks; link = link->next) {
+	for (struct list *link = extension->callbacks.next; link != &extension->callbacks;
+	     link = link->next) {
 		callback = container_of(link, struct callback, link);
 		if (callback->mailbox)
 			break;
@@ -301,8 +304,8 @@ int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callbac
 	return add(ctx, NULL, callback, function, data);
 }
 
-int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *ring, struct ctx_callback *callback,
-			     ctx_callback_fn function, void *data)
+int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *ring,
+			     struct ctx_callback *callback, ctx_callback_fn function, void *data)
 {
 	if (!ctx || !ring || !callback || !function)
 		return -EINVAL;
@@ -375,7 +378,8 @@ bool ctx_callback_stop_wait(struct ctx_callback *opaque)
 	if (!callback)
 		return false;
 	struct bucket *bucket = bucket_of(callback);
-	/* In the list first, so that a call that is coming cannot end unseen. The callback may go away then. */
+	/* In the list first, so that a call that is coming cannot end unseen. The callback may go away then.
+	 */
 	lock_acquire(&bucket->lock);
 	list_append(&bucket->waiters, &waiter.link);
 	lock_release(&bucket->lock);

@@ -68,7 +68,8 @@ int ctx_err(const struct ctx_context *ctx)
 
 /* ---- making */
 
-static inline void list_in_table(struct ctx_context *node, const struct ctx_context *parent, const struct node_plan *plan)
+static inline void list_in_table(struct ctx_context *node, const struct ctx_context *parent,
+				 const struct node_plan *plan)
 {
 	bool known = parent->slot && parent->table_epoch == thread_fork_count;
 	uint32_t slot = plan->flags & NODE_UNLISTED ? 0 : table_context_new();
@@ -106,7 +107,8 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
 	node->generation = generation;
 }
 
-/* Field by field: for a structure of this size compilers choose an instruction that takes a third of the whole. */
+/* Field by field: for a structure of this size compilers choose an instruction that takes a third of the
+ * whole. */
 static inline void init(struct ctx_context *node, const struct ctx_context *parent, unsigned flags)
 {
 	unsigned inherited = flags & NODE_DETACHED ? 0 : parent->flags & NODE_MOVABLE;
@@ -257,7 +259,8 @@ int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct 
 	return 0;
 }
 
-int ctx_without_cancel(const struct ctx_context *parent, const char *label, const struct ctx_context **ret_ctx)
+int ctx_without_cancel(const struct ctx_context *parent, const char *label,
+		       const struct ctx_context **ret_ctx)
 {
 	if (!parent || !ret_ctx)
 		return -EINVAL;
@@ -295,12 +298,12 @@ struct extension *node_extend(struct ctx_context *ctx)
 
 /* ---- freeing */
 
-static void unlink_from(struct shard *shard, struct ctx_context *member)
+/* With the shard's lock held. */
+static void unlink_member(struct ctx_context *member)
 {
 	*member->sibling_prev = member->sibling_next;
 	if (member->sibling_next)
 		member->sibling_next->sibling_prev = member->sibling_prev;
-	(void)shard;
 }
 
 /* With the shard's lock held. True: the caller owes the node one ref. */
@@ -320,7 +323,7 @@ static void leave_parent(struct ctx_context *member, struct ctx_context **dead)
 		return;
 	struct shard *shard = node_shard(parent, member->shard);
 	lock_acquire(&shard->lock);
-	unlink_from(shard, member);
+	unlink_member(member);
 	bool owed = shard_gives_back(shard);
 	lock_release(&shard->lock);
 	if (owed)
@@ -413,7 +416,7 @@ static bool free_leaf(struct ctx_context *ctx)
 	bool alone = load_acquire(&ctx->refs) == 1;
 	bool owed = false;
 	if (alone) {
-		unlink_from(shard, ctx);
+		unlink_member(ctx);
 		owed = shard_gives_back(shard);
 	}
 	lock_release(&shard->lock);

@@ -41,6 +41,7 @@
 #define STATE_CHILDREN 0x00080000u /* has ever had a child */
 #define STATE_MERGED 0x00100000u   /* ended through a link, not through `parent` */
 #define STATE_SWEPT 0x00200000u	   /* done, and everything below it is marked */
+#define STATE_CLAIMED 0x00400000u  /* a thread that ends it by itself writes the cause_* fields */
 
 enum node_flags {
 	NODE_STATIC = 1 << 0,	/* background, todo: not counted, and no list of children */
@@ -52,7 +53,8 @@ enum node_flags {
 	NODE_ENDLESS = 1 << 6,	/* can never be done */
 	NODE_TIMER = 1 << 7,	/* struct timer follows */
 	NODE_MAY_MOVE = 1 << 8, /* its own deadline may go later */
-	NODE_UNLISTED = 1 << 9, /* not in the table: slot and generation are those of the nearest ancestor that is */
+	NODE_UNLISTED =
+		1 << 9, /* not in the table: slot and generation are those of the nearest ancestor that is */
 };
 
 enum shard_flags {
@@ -74,18 +76,18 @@ struct ctx_context {
 	_Atomic uint32_t state;
 	uint16_t flags;	    /* enum node_flags; constant */
 	uint8_t shard;	    /* number of the parent's shard that it is in; constant */
-	uint8_t cause_kind; /* this and cause_*: lock until state is done, then constant */
-	struct ctx_context *sibling_next; /* parent's shard lock */
-	uint32_t slot;			  /* in the table; 0: nowhere. constant */
-	uint32_t table_epoch;		  /* fork count when made: another process's table is not ours */
-	struct ctx_context *sweep_next;	  /* owned by whoever marked it, or frees it */
+	uint8_t cause_kind; /* this and cause_*: of whoever set STATE_CLAIMED; constant when done */
+	struct ctx_context *sibling_next;  /* parent's shard lock */
+	uint32_t slot;			   /* in the table; 0: nowhere. constant */
+	uint32_t table_epoch;		   /* fork count when made: another process's table is not ours */
+	struct ctx_context *sweep_next;	   /* owned by whoever marked it, or frees it */
 	struct ctx_context **sibling_prev; /* parent's shard lock */
 	struct ctx_context *parent;	   /* constant; NULL for a root; the first one of a merged node */
 	_Atomic uint32_t handles;
 	_Atomic uint32_t refs;
-	struct lock lock; /* guards the cause_* fields until state is done, and the extension */
+	struct lock lock; /* guards the extension */
 	uint32_t generation;
-	struct shard children; /* the only shard until two threads meet in it */
+	struct shard children;		     /* the only shard until two threads meet in it */
 	struct extension *_Atomic extension; /* made on demand, freed with the node */
 	const struct ctx_context *values;    /* nearest node with a value, itself included. constant */
 	_Atomic uint64_t deadline_ns;	     /* in force: the earliest of own and ancestors' */
@@ -152,7 +154,8 @@ static inline uint64_t context_deadline(const struct ctx_context *ctx)
 	return __atomic_load_n((const uint64_t *)&ctx->deadline_ns, __ATOMIC_RELAXED);
 }
 
-/* Marks whoever on the way up from ctx has a deadline that is past at now_ns, so that ctx is done if its deadline is. */
+/* Marks whoever on the way up from ctx has a deadline that is past at now_ns, so that ctx is done if its
+ * deadline is. */
 void context_expire(const struct ctx_context *ctx, uint64_t now_ns);
 
 /* The nearest node from ctx upwards that is in this process's table; 0, 0 if none. */

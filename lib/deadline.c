@@ -76,7 +76,8 @@ static int convert(clockid_t clock, const struct timespec *at, uint64_t *ret_ns)
 {
 	if (!at || at->tv_nsec < 0 || at->tv_nsec >= (long)NS_PER_SECOND)
 		return -EINVAL;
-	if (clock != CLOCK_MONOTONIC && clock != CLOCK_REALTIME && clock != CLOCK_BOOTTIME && clock != CLOCK_TAI)
+	if (clock != CLOCK_MONOTONIC && clock != CLOCK_REALTIME && clock != CLOCK_BOOTTIME &&
+	    clock != CLOCK_TAI)
 		return -EINVAL;
 	uint64_t point_ns = 0;
 	if (at->tv_sec >= (time_t)(INT64_MAX / (int64_t)NS_PER_SECOND))

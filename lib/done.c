@@ -43,7 +43,8 @@ void done_close(struct done *done)
 		return;
 	lock_acquire(&pipes_lock);
 	if (done->write_fd >= 0) {
-		/* Where a process that was cloned behind fork(2)'s back has a copy, no hang-up comes; the byte does. */
+		/* Where a process that was cloned behind fork(2)'s back has a copy, no hang-up comes; the
+		 * byte does. */
 		(void)!write(done->write_fd, "", 1);
 		close(done->write_fd);
 		done->write_fd = -1;
@@ -135,13 +136,15 @@ int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
 		return -EDEADLK;
 	if (context_deadline(ctx) != CTX_FOREVER)
 		timer_start();
-	uint64_t until_ns = timeout_ns == CTX_FOREVER ? CTX_FOREVER : clock_after_ns(clock_now_ns(), timeout_ns);
+	uint64_t until_ns =
+		timeout_ns == CTX_FOREVER ? CTX_FOREVER : clock_after_ns(clock_now_ns(), timeout_ns);
 	struct timespec until = clock_timespec(until_ns);
 	for (;;) {
 		uint32_t state = atomic_fetch_or(&node->state, STATE_WAITERS) | STATE_WAITERS;
 		if (state & STATE_ERRNO)
 			return 0;
-		if (sys_futex_wait(&node->state, state, until_ns == CTX_FOREVER ? NULL : &until) == -ETIMEDOUT)
+		if (sys_futex_wait(&node->state, state, until_ns == CTX_FOREVER ? NULL : &until) ==
+		    -ETIMEDOUT)
 			return context_error(ctx) ? 0 : -ETIMEDOUT;
 	}
 }

@@ -8,7 +8,12 @@
 #include "sys.h"
 
 /* Goes from OPEN by way of BUSY to CHOSEN, and for good to IN_USE with the first allocation. */
-enum { OPEN, BUSY, CHOSEN, IN_USE };
+enum {
+	OPEN,
+	BUSY,
+	CHOSEN,
+	IN_USE
+};
 
 static _Atomic int phase = OPEN;
 static struct ctx_allocator chosen; /* constant once in use */

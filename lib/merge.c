@@ -41,7 +41,7 @@ int ctx_merge(const struct ctx_context *const *parents, unsigned count, const ch
 {
 	unsigned moves = 0;
 
-	if (!parents || !count || !ret_ctx || count > UINT16_MAX)
+	if (!parents || !count || !ret_ctx)
 		return -EINVAL;
 	for (unsigned i = 0; i < count; i++) {
 		if (!parents[i])

@@ -24,9 +24,9 @@ struct shard_line {
 
 /* What few nodes have. Freed with the node. */
 struct extension {
-	struct list watches;   /* ctx lock */
-	struct list callbacks; /* ctx lock */
-	struct done *done;     /* the pipe; ctx lock */
+	struct list watches;		   /* ctx lock */
+	struct list callbacks;		   /* ctx lock */
+	struct done *done;		   /* the pipe; ctx lock */
 	struct cause_text *deadline_cause; /* for when its own deadline fires; ctx lock */
 	struct timer *_Atomic timer;	   /* of a node that was not made with one */
 	struct signal_request *_Atomic signal;
@@ -42,7 +42,7 @@ struct link {
 
 /* Follows a merged node. */
 struct merge {
-	struct link *_Atomic from; /* the parent that ended it, if one did */
+	struct link *_Atomic from;     /* the parent that ended it, if one did */
 	struct ctx_context *walk_next; /* walk lock, as the next two */
 	bool walk_queued;
 	uint64_t walk_serial;

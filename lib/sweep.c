@@ -301,10 +301,38 @@ static inline void write_end(struct ctx_context *ctx)
 	table_write_end(&record->seq);
 }
 
-/* With the ctx lock held: true if this end is the one. */
-static inline __attribute__((always_inline)) bool try_end(struct ctx_context *ctx, const struct end *end, uint32_t *ret_before)
+/* Of those who want to end a node by itself, one writes the cause; true for that one. */
+static inline bool claim(struct ctx_context *ctx)
 {
-	if (load_relaxed(&ctx->state) & STATE_ERRNO)
+	uint32_t state = load_relaxed(&ctx->state);
+
+	while (!(state & (STATE_ERRNO | STATE_CLAIMED)))
+		if (atomic_compare_exchange_weak_explicit(&ctx->state, &state, state | STATE_CLAIMED,
+							  memory_order_acquire, memory_order_relaxed))
+			return true;
+	return false;
+}
+
+/* Another thread has claimed ctx, or an ancestor's end reached it: both end it without waiting for anything.
+ */
+static void wait_for_end(struct ctx_context *ctx)
+{
+	for (int i = 0; i < 100; i++)
+		if (context_error(ctx))
+			return;
+	for (;;) {
+		uint32_t state = atomic_fetch_or(&ctx->state, STATE_WAITERS) | STATE_WAITERS;
+		if (state & STATE_ERRNO)
+			return;
+		sys_futex_wait(&ctx->state, state, NULL);
+	}
+}
+
+/* True if this end is the one; false: ctx is done, or will be in a moment. */
+static inline __attribute__((always_inline)) bool try_end(struct ctx_context *ctx, const struct end *end,
+							  uint32_t *ret_before)
+{
+	if (!claim(ctx))
 		return false;
 	ctx->cause_kind = (uint8_t)end->kind;
 	ctx->cause_code = end->code;
@@ -319,8 +347,9 @@ static inline __attribute__((always_inline)) bool try_end(struct ctx_context *ct
 	return false;
 }
 
-/* After the ctx lock was given back. */
-static inline __attribute__((always_inline)) void ended(struct ctx_context *ctx, uint32_t before, bool on_worker)
+/* After it was marked; no lock held. */
+static inline __attribute__((always_inline)) void ended(struct ctx_context *ctx, uint32_t before,
+							bool on_worker)
 {
 	if (in_table(ctx))
 		write_end(ctx);
@@ -335,19 +364,11 @@ static inline __attribute__((always_inline)) void ended(struct ctx_context *ctx,
 static inline __attribute__((always_inline)) int end_by_itself(struct ctx_context *ctx, const struct end *end)
 {
 	uint32_t before;
-	/*
-	 * Whoever has the only handle of a node with nothing attached (no deadline of its
-	 * own, no signal) is the only one who can end it by itself; an ancestor's end does not touch the cause.
-	 */
-	bool alone = load_acquire(&ctx->handles) == 1 && !(load_acquire(&ctx->state) & STATE_ATTACHED);
 
-	if (!alone)
-		lock_acquire(&ctx->lock);
-	bool won = try_end(ctx, end, &before);
-	if (!alone)
-		lock_release(&ctx->lock);
-	if (!won)
+	if (!try_end(ctx, end, &before)) {
+		wait_for_end(ctx);
 		return -EALREADY;
+	}
 	ended(ctx, before, end->on_worker);
 	return 0;
 }
@@ -360,7 +381,8 @@ int context_end(struct ctx_context *ctx, const struct end *end)
 /* The plain cancel, written out for it: it is what most contexts end with. */
 int context_cancel(struct ctx_context *ctx, const void *site)
 {
-	struct end end = {.error = ECANCELED, .kind = CTX_CAUSE_CALL, .site = site, .tid = thread_self()->tid};
+	struct end end = {
+		.error = ECANCELED, .kind = CTX_CAUSE_CALL, .site = site, .tid = thread_self()->tid};
 
 	return end_by_itself(ctx, &end);
 }
@@ -412,6 +434,8 @@ void context_expire(const struct ctx_context *ctx, uint64_t now_ns)
 	if (!top)
 		return;
 	context_end_deadline(top, now_ns);
+	if (node_own_deadline(top) <= now_ns)
+		wait_for_end(top);
 	/* Another thread began with top before us and has not come to ctx. */
 	if (!context_error(ctx) && context_error(top)) {
 		struct sweep sweep;

@@ -17,7 +17,11 @@
 /* Areas are given to core dumps in steps of this. */
 #define DUMP_STEP (256 * 1024ull)
 
-enum table_phase { UNMADE, MADE, ABSENT };
+enum table_phase {
+	UNMADE,
+	MADE,
+	ABSENT
+};
 
 struct table_map table_map;
 __thread struct table_magazine table_magazine;
@@ -133,7 +137,8 @@ static int make(void)
 		return fd;
 	int result = sys_ftruncate(fd, (off_t)plan.file_size);
 	if (!result)
-		result = sys_mmap(plan.file_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, &memory);
+		result = sys_mmap(plan.file_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+				  &memory);
 	if (result)
 		goto close_fd;
 	/* The mapping that exists stays writable; every later one is not. */

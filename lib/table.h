@@ -11,9 +11,9 @@
 #ifndef CTX_TABLE_H
 #define CTX_TABLE_H
 
-#include <stddef.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "table_format.h"
@@ -37,7 +37,8 @@ struct table_map {
 extern struct table_map table_map;
 extern __thread struct table_magazine table_magazine __attribute__((tls_model("initial-exec")));
 
-/* Fills the calling thread's magazine, making the table at the first call. Returns false if there is nothing. */
+/* Fills the calling thread's magazine, making the table at the first call. Returns false if there is nothing.
+ */
 bool table_refill(void);
 /* Makes room in it. */
 void table_spill(void);

@@ -13,7 +13,8 @@ struct thread {
 
 extern __thread struct thread thread_state __attribute__((tls_model("initial-exec")));
 
-/* How often this process was forked off since the library was loaded: 0 in the first, one more in each child. */
+/* How often this process was forked off since the library was loaded: 0 in the first, one more in each child.
+ */
 extern uint32_t thread_fork_count;
 
 /* Fills it in. */
@@ -24,7 +25,8 @@ static inline struct thread *thread_self(void)
 	return __builtin_expect(thread_state.tid != 0, 1) ? &thread_state : thread_setup();
 }
 
-/* Starts a thread of the library's, detached, with all signals blocked. stack_size 0: the default. 0, or -EAGAIN. */
+/* Starts a thread of the library's, detached, with all signals blocked. stack_size 0: the default. 0, or
+ * -EAGAIN. */
 int thread_start(void *(*function)(void *), size_t stack_size);
 
 #endif

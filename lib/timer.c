@@ -15,8 +15,8 @@ static struct {
 	struct lock lock; /* guards all but word and signals */
 	struct heap heap;
 	bool started;
-	uint64_t sleeping_until_ns; /* 0: awake, and will look at the heap before it sleeps */
-	_Atomic uint32_t word;	    /* counts wakes, and is what the thread sleeps on */
+	uint64_t sleeping_until_ns;		/* 0: awake, and will look at the heap before it sleeps */
+	_Atomic uint32_t word;			/* counts wakes, and is what the thread sleeps on */
 	struct signal_request *_Atomic signals; /* newest first */
 } timers;
 
@@ -110,7 +110,8 @@ void timer_arm(struct timer *timer)
 	lock_acquire(&timers.lock);
 	uint64_t own_ns = load_relaxed(&timer->own_ns);
 	heap_remove(&timers.heap, &timer->node);
-	/* A marker sets the state, then looks at armed: sequentially consistent, so one of both sees the other. */
+	/* A marker sets the state, then looks at armed: sequentially consistent, so one of both sees the
+	 * other. */
 	atomic_store(&timer->armed, 1);
 	if (own_ns == CTX_FOREVER || atomic_load(&timer->ctx->state) & STATE_ERRNO) {
 		store_release(&timer->armed, 0);

@@ -15,9 +15,9 @@ struct ctx_context;
 
 /* A deadline of a context's own. In the heap only while no ancestor's is as early. */
 struct timer {
-	struct heap_node node;	  /* timer lock */
-	_Atomic uint64_t own_ns;  /* written with the ctx lock held; CTX_FOREVER: none now */
-	_Atomic uint32_t armed;	  /* in the heap; written last, with the timer lock held */
+	struct heap_node node;	 /* timer lock */
+	_Atomic uint64_t own_ns; /* written with the ctx lock held; CTX_FOREVER: none now */
+	_Atomic uint32_t armed;	 /* in the heap; written last, with the timer lock held */
 	struct ctx_context *ctx;
 };
 

@@ -2,8 +2,8 @@
 #include "node.h"
 #include "table_format.h"
 
-int ctx_with_value(const struct ctx_context *parent, const struct ctx_key *key, void *value, const char *label,
-		   const struct ctx_context **ret_ctx)
+int ctx_with_value(const struct ctx_context *parent, const struct ctx_key *key, void *value,
+		   const char *label, const struct ctx_context **ret_ctx)
 {
 	if (!parent || !key || !ret_ctx)
 		return -EINVAL;

@@ -166,6 +166,18 @@ void context_each_watch(const struct ctx_context *ctx, const struct watch_ops *o
 	node_free_all(dead);
 }
 
+/* ---- fork: what another thread walked is left where it was */
+
+static void enter_child(void)
+{
+	walk_lock = (struct lock){0};
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(NULL, NULL, enter_child);
+}
+
 /* ---- for tests */
 
 static bool count_node(struct ctx_context *node, void *data)
