@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The context table in an ELF core file.
+ *
+ * The notes say which process it was and where the table was mapped; the loadable
+ * segments hold what was in it. The table is found by the name of its mapping, or, in a core
+ * without that note, by its magic at the start of a segment.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <gelf.h>
+#include <libelf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/procfs.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "discover.h"
+
+#define TABLE_PATH "/memfd:" CTX_TABLE_MEMFD_NAME
+#define FILE_ENTRIES_MAX 1000000u
+
+struct segment {
+	uint64_t address;
+	uint64_t offset; /* in the core file */
+	uint64_t size;	 /* of it that is in the core file */
+	uint64_t memory_size;
+};
+
+struct core {
+	int fd;
+	uint64_t file_size;
+	struct segment *segments;
+	size_t segment_count;
+	struct sites sites; /* mapped files that are code, by address */
+	uint64_t *tables;   /* addresses of mappings of tables */
+	size_t table_count;
+	pid_t pid;
+	uid_t uid;
+	char name[64];
+};
+
+static int add_table_address(struct core *core, uint64_t address)
+{
+	uint64_t *larger = realloc(core->tables, (core->table_count + 1) * sizeof(*larger));
+
+	if (!larger)
+		return -ENOMEM;
+	core->tables = larger;
+	larger[core->table_count++] = address;
+	return 0;
+}
+
+static bool is_table_path(const char *path)
+{
+	size_t length = strlen(TABLE_PATH);
+
+	return strncmp(path, TABLE_PATH, length) == 0 &&
+	       (path[length] == '\0' || strcmp(path + length, " (deleted)") == 0);
+}
+
+/*
+ * NT_FILE: count, page size, count times (start, end, page offset), then count strings.
+ * Numbers are words of the machine that wrote it: here, 64 bits.
+ */
+static int read_file_note(struct core *core, const char *data, size_t size)
+{
+	uint64_t count, page_size, triple[3];
+	const char *name, *end = data + size;
+
+	if (size < 16)
+		return 0;
+	memcpy(&count, data, 8);
+	memcpy(&page_size, data + 8, 8);
+	if (count > FILE_ENTRIES_MAX || count > (size - 16) / 24)
+		return 0;
+	name = data + 16 + count * 24;
+	for (uint64_t i = 0; i < count; i++) {
+		size_t length = strnlen(name, (size_t)(end - name));
+		int result = 0;
+
+		if (name + length >= end)
+			return 0;
+		memcpy(triple, data + 16 + i * 24, sizeof(triple));
+		if (is_table_path(name) && triple[2] == 0)
+			result = add_table_address(core, triple[0]);
+		else if (name[0] == '/')
+			result = sites_add(&core->sites, triple[0], triple[1], triple[2] * page_size, name);
+		if (result)
+			return result;
+		name += length + 1;
+	}
+	sites_sort(&core->sites);
+	return 0;
+}
+
+static int read_note(struct core *core, const GElf_Nhdr *note, const char *data)
+{
+	if (note->n_type == NT_PRPSINFO && note->n_descsz >= sizeof(struct elf_prpsinfo)) {
+		struct elf_prpsinfo info;
+
+		memcpy(&info, data, sizeof(info));
+		core->pid = info.pr_pid;
+		core->uid = info.pr_uid;
+		snprintf(core->name, sizeof(core->name), "%.*s", (int)sizeof(info.pr_fname), info.pr_fname);
+	}
+	if (note->n_type == NT_FILE)
+		return read_file_note(core, data, note->n_descsz);
+	return 0;
+}
+
+static int read_notes(struct core *core, Elf *elf, const GElf_Phdr *program)
+{
+	Elf_Data *data = NULL;
+	GElf_Nhdr note;
+	size_t offset = 0, next, name_at, data_at;
+
+	if (program->p_offset < core->file_size && program->p_filesz <= core->file_size - program->p_offset)
+		data = elf_getdata_rawchunk(elf, (int64_t)program->p_offset, program->p_filesz, ELF_T_NHDR);
+	if (!data)
+		return 0;
+	while ((next = gelf_getnote(data, offset, &note, &name_at, &data_at)) > 0) {
+		int result = read_note(core, &note, (const char *)data->d_buf + data_at);
+
+		if (result)
+			return result;
+		offset = next;
+	}
+	return 0;
+}
+
+static int add_segment(struct core *core, const GElf_Phdr *program)
+{
+	struct segment *larger;
+	uint64_t size = program->p_filesz;
+
+	if (program->p_offset >= core->file_size)
+		size = 0;
+	else if (size > core->file_size - program->p_offset)
+		size = core->file_size - program->p_offset;
+	larger = realloc(core->segments, (core->segment_count + 1) * sizeof(*larger));
+	if (!larger)
+		return -ENOMEM;
+	core->segments = larger;
+	larger[core->segment_count++] =
+		(struct segment){program->p_vaddr, program->p_offset, size, program->p_memsz};
+	return 0;
+}
+
+static int compare_segments(const void *left, const void *right)
+{
+	const struct segment *a = left, *b = right;
+
+	return a->address < b->address ? -1 : a->address > b->address;
+}
+
+/* Reads the program headers. 0, -ENOMEM, or -EINVAL with the reason. */
+static int read_core(struct core *core, Elf *elf, char *reason, size_t size)
+{
+	GElf_Ehdr header;
+	size_t count;
+
+	if (elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &header) || header.e_type != ET_CORE) {
+		snprintf(reason, size, "not an ELF core file");
+		return -EINVAL;
+	}
+	if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB) {
+		snprintf(reason, size, "a core of another kind of machine");
+		return -EINVAL;
+	}
+	if (elf_getphdrnum(elf, &count)) {
+		snprintf(reason, size, "broken core file: %s", elf_errmsg(-1));
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < count && i < FILE_ENTRIES_MAX; i++) {
+		GElf_Phdr program;
+		int result = 0;
+
+		if (!gelf_getphdr(elf, (int)i, &program)) {
+			snprintf(reason, size, "truncated core file: %s", elf_errmsg(-1));
+			return -EINVAL;
+		}
+		if (program.p_type == PT_LOAD)
+			result = add_segment(core, &program);
+		else if (program.p_type == PT_NOTE)
+			result = read_notes(core, elf, &program);
+		if (result)
+			return result;
+	}
+	if (core->segment_count)
+		qsort(core->segments, core->segment_count, sizeof(*core->segments), compare_segments);
+	return 0;
+}
+
+/* Copies memory of the dead process; what the core does not hold stays as it is. True: it held all of it. */
+static bool copy_memory(const struct core *core, uint64_t address, uint64_t size, char *to)
+{
+	uint64_t copied = 0;
+
+	for (size_t i = 0; i < core->segment_count; i++) {
+		const struct segment *segment = &core->segments[i];
+		uint64_t begin = address > segment->address ? address : segment->address;
+		uint64_t end = segment->address + segment->size;
+
+		if (end < segment->address || end <= address || segment->address >= address + size)
+			continue;
+		if (end > address + size)
+			end = address + size;
+		while (begin < end) {
+			ssize_t got = pread(core->fd, to + (begin - address), end - begin,
+					    (off_t)(segment->offset + (begin - segment->address)));
+
+			if (got <= 0)
+				break;
+			begin += (uint64_t)got;
+			copied += (uint64_t)got;
+		}
+	}
+	return copied >= size;
+}
+
+/* A core without the note that names files: any segment that starts as a table does. */
+static int find_by_magic(struct core *core)
+{
+	for (size_t i = 0; i < core->segment_count; i++) {
+		uint64_t magic = 0;
+		int result;
+
+		copy_memory(core, core->segments[i].address, sizeof(magic), (char *)&magic);
+		if (magic != CTX_TABLE_MAGIC)
+			continue;
+		result = add_table_address(core, core->segments[i].address);
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+/* Brings the parts of a table that are in use to where they belong in bytes. */
+static int fill_table(const struct core *core, uint64_t address, uint64_t size, char *bytes,
+		      struct unreadable *unreadable, bool *ret_whole)
+{
+	struct reader_range ranges[READER_RANGES];
+	char reason[READER_REASON_SIZE];
+
+	*ret_whole = true;
+	if (snapshot_ranges(bytes, sizeof(struct ctx_table_header), size, ranges, reason)) {
+		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
+		return -EINVAL;
+	}
+	/* The first is the header, which is there. */
+	for (size_t i = 1; i < READER_RANGES; i++)
+		if (ranges[i].size &&
+		    !copy_memory(core, address + ranges[i].offset, ranges[i].size, bytes + ranges[i].offset))
+			*ret_whole = false;
+	return 0;
+}
+
+static int add_core_source(struct survey *survey, struct core *core, const char *bytes, uint64_t size,
+			   struct unreadable *unreadable)
+{
+	char reason[READER_REASON_SIZE];
+	struct snapshot snapshot;
+	struct source *source;
+
+	if (snapshot_read(bytes, size, UINT64_MAX, &snapshot, reason)) {
+		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
+		return -EINVAL;
+	}
+	source = survey_add_source(survey);
+	if (!source) {
+		snapshot_release(&snapshot);
+		return -ENOMEM;
+	}
+	source->pid = core->pid ? core->pid : snapshot.header.pid;
+	source->uid = core->pid ? core->uid : snapshot.header.uid;
+	memcpy(source->name, core->name, sizeof(source->name));
+	source->is_core = true;
+	/* A core has no clock: times count to the last event that the table knows. */
+	source->now_ns = snapshot.latest_ns;
+	source->snapshot = snapshot;
+	for (size_t i = 0; i < core->sites.count; i++) {
+		const struct site_range *range = &core->sites.ranges[i];
+
+		if (sites_add(&source->sites, range->start, range->end, range->file_offset, range->path))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* One table. 0 or -ENOMEM; what is wrong with it goes to the survey. */
+static int add_table(struct survey *survey, struct core *core, uint64_t address,
+		     struct unreadable *unreadable)
+{
+	struct ctx_table_header header = {0};
+	bool whole = true;
+	void *bytes;
+	int result;
+
+	if (!copy_memory(core, address, sizeof(header), (char *)&header)) {
+		snprintf(unreadable->reason, sizeof(unreadable->reason),
+			 "the process had a context table, but it is not in the core: it is cut short "
+			 "(ulimit -c), or "
+			 "/proc/PID/coredump_filter left out shared memory (bit 1)");
+		return survey_add_unreadable(survey, unreadable);
+	}
+	bytes = header.file_size < sizeof(header) ? MAP_FAILED
+						  : mmap(NULL, header.file_size, PROT_READ | PROT_WRITE,
+							 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (bytes == MAP_FAILED) {
+		snprintf(unreadable->reason, sizeof(unreadable->reason),
+			 "broken table: it claims to have %llu bytes", (unsigned long long)header.file_size);
+		return survey_add_unreadable(survey, unreadable);
+	}
+	memcpy(bytes, &header, sizeof(header));
+	result = fill_table(core, address, header.file_size, bytes, unreadable, &whole);
+	if (!result)
+		result = add_core_source(survey, core, bytes, header.file_size, unreadable);
+	if (!result && !whole)
+		snprintf(unreadable->reason, sizeof(unreadable->reason),
+			 "the core holds only a part of the table: it is cut short, see ulimit -c");
+	munmap(bytes, header.file_size);
+	if (result == -ENOMEM)
+		return result;
+	return result || !whole ? survey_add_unreadable(survey, unreadable) : 0;
+}
+
+static int add_tables(struct survey *survey, struct core *core, struct unreadable *unreadable)
+{
+	int result = 0;
+
+	unreadable->pid = core->pid;
+	memcpy(unreadable->name, core->name, sizeof(unreadable->name));
+	if (!core->table_count)
+		result = find_by_magic(core);
+	for (size_t i = 0; i < core->table_count && !result; i++)
+		result = add_table(survey, core, core->tables[i], unreadable);
+	if (result || core->table_count)
+		return result;
+	unreadable->missing = true;
+	snprintf(unreadable->reason, sizeof(unreadable->reason), "holds no context table");
+	return survey_add_unreadable(survey, unreadable);
+}
+
+static int read_open_core(struct survey *survey, struct core *core, struct unreadable *unreadable)
+{
+	Elf *elf;
+	int result;
+
+	elf_version(EV_CURRENT);
+	/* By reads and not by a mapping: a file that shrinks meanwhile is an error then, not a SIGBUS. */
+	elf = elf_begin(core->fd, ELF_C_READ, NULL);
+	if (!elf) {
+		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", elf_errmsg(-1));
+		return survey_add_unreadable(survey, unreadable);
+	}
+	result = read_core(core, elf, unreadable->reason, sizeof(unreadable->reason));
+	elf_end(elf);
+	if (result == -EINVAL)
+		return survey_add_unreadable(survey, unreadable);
+	return result ? result : add_tables(survey, core, unreadable);
+}
+
+int survey_core(const char *path, struct survey *ret_survey)
+{
+	struct core core = {0};
+	struct unreadable unreadable = {0};
+	struct stat status;
+	int result;
+
+	*ret_survey = (struct survey){0};
+	core.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (core.fd < 0 || fstat(core.fd, &status)) {
+		snprintf(unreadable.reason, sizeof(unreadable.reason), "%s", strerror(errno));
+		result = survey_add_unreadable(ret_survey, &unreadable);
+	} else if (!S_ISREG(status.st_mode)) {
+		snprintf(unreadable.reason, sizeof(unreadable.reason), "not a regular file");
+		result = survey_add_unreadable(ret_survey, &unreadable);
+	} else {
+		core.file_size = (uint64_t)status.st_size;
+		result = read_open_core(ret_survey, &core, &unreadable);
+	}
+	if (core.fd >= 0)
+		close(core.fd);
+	free(core.segments);
+	free(core.tables);
+	sites_release(&core.sites);
+	if (result)
+		survey_release(ret_survey);
+	return result;
+}
