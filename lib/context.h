@@ -73,30 +73,35 @@ struct shard {
  * context costs 256. What marking a leaf touches comes first.
  */
 struct ctx_context {
+	struct ctx_context *sibling_next;  /* parent's shard lock */
+	struct ctx_context **sibling_prev; /* parent's shard lock */
+	struct ctx_context *sweep_next;	   /* owned by whoever marked it, or frees it */
+	_Atomic uint32_t handles;
+	_Atomic uint32_t refs;
+	struct ctx_context *parent; /* constant; NULL for a root; the first one of a merged node */
+	struct lock lock;	    /* guards the extension */
+	uint32_t cause_tid;
+	/*
+	 * From here to table_epoch: what threads that derive from the node read. In the
+	 * middle, so that the allocator's neighbours, most likely children, share no cache line with it.
+	 */
 	_Atomic uint32_t state;
 	uint16_t flags;	    /* enum node_flags; constant */
 	uint8_t shard;	    /* number of the parent's shard that it is in; constant */
 	uint8_t cause_kind; /* this and cause_*: of whoever set STATE_CLAIMED; constant when done */
-	struct ctx_context *sibling_next;  /* parent's shard lock */
-	uint32_t slot;			   /* in the table; 0: nowhere. constant */
-	uint32_t table_epoch;		   /* fork count when made: another process's table is not ours */
-	struct ctx_context *sweep_next;	   /* owned by whoever marked it, or frees it */
-	struct ctx_context **sibling_prev; /* parent's shard lock */
-	struct ctx_context *parent;	   /* constant; NULL for a root; the first one of a merged node */
-	_Atomic uint32_t handles;
-	_Atomic uint32_t refs;
-	struct lock lock; /* guards the extension */
-	uint32_t generation;
-	struct shard children;		     /* the only shard until two threads meet in it */
 	struct extension *_Atomic extension; /* made on demand, freed with the node */
 	const struct ctx_context *values;    /* nearest node with a value, itself included. constant */
 	_Atomic uint64_t deadline_ns;	     /* in force: the earliest of own and ancestors' */
+	uint32_t slot, generation;	     /* in the table; 0: nowhere. constant */
+	uint32_t table_epoch;		     /* fork count when made: another process's table is not ours */
+	int32_t cause_code;    /* the signal; or, of a call or a deadline, the error given for it */
+	struct shard children; /* the only shard until two threads meet in it */
 	struct cause_text *cause_text;
 	const void *cause_site;
 	uint64_t cause_time_ns;
-	uint32_t cause_tid;
-	int32_t cause_code; /* the signal; or, of a call or a deadline, the error given for it */
 };
+_Static_assert(offsetof(struct ctx_context, state) >= 48 && offsetof(struct ctx_context, cause_code) <= 96,
+	       "what derivers read lies apart from both ends, wherever a cache line begins");
 _Static_assert(sizeof(struct ctx_context) <= 136, "a context costs 256 bytes");
 
 struct sweep;

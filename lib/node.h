@@ -30,9 +30,12 @@ struct extension {
 	struct cause_text *deadline_cause; /* for when its own deadline fires; ctx lock */
 	struct timer *_Atomic timer;	   /* of a node that was not made with one */
 	struct signal_request *_Atomic signal;
+	/* Read by all who derive; the filling keeps its cache line from the memory behind. */
 	struct shard_line *_Atomic shards; /* SHARD_COUNT of them, numbered from 1; 0 is the node's own */
 	void *shards_memory;
+	char filling[48];
 };
+_Static_assert(offsetof(struct extension, shards) >= 48, "apart from what lies before");
 
 /* One parent of a merged node. */
 struct link {
