@@ -203,17 +203,15 @@ static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned c
 	sqe->user_data = ring_user_data(ring, KIND_TIMEOUT, op->slot, op->generation);
 }
 
-/* In the kernel's queue from here on. */
+/* In the kernel's queue from here on. The caller takes it out of the list and counts it for the ring. */
 static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uint64_t now_ns, unsigned record_flags)
 {
 	struct group *group = op->group;
 
 	op->phase = OP_KERNEL;
 	op->order = ++ring->order;
-	list_unlink(&op->link);
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
-	ring->in_kernel++;
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | record_flags);
 }
 
@@ -238,38 +236,57 @@ static void emit(struct ctx_ring *ring, struct operation *op, struct operation *
 	if (!(op->marks & OP_DEADLINE) && context_deadline(group->watch.ctx) != CTX_FOREVER &&
 	    !op_never_waits(op->opcode) && !heap_contains(&group->deadline.node))
 		ring_timer_set(ring, &group->deadline, context_deadline(group->watch.ctx));
+	list_unlink(&op->link);
+	ring->in_kernel++;
 	enter_kernel(ring, op, now_ns,
 		     (op->marks & OP_TIMED ? CTX_TABLE_OP_TIMED : 0) |
 			     (op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0));
 }
 
-/* The usual operation: alone, without a time, its context live. */
+/* The usual operation: alone, without a time of its own. */
 static inline bool is_plain(const struct operation *op)
 {
 	const unsigned special = URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
 
-	return !(op->sqe.flags & special) && !op->marks && op->group && !context_error(op->group->watch.ctx) &&
-	       context_deadline(op->group->watch.ctx) == CTX_FOREVER;
+	return !(op->sqe.flags & special) && !op->marks && op->group;
+}
+
+/* Its context is live, and has no deadline that would have to go with the operation. */
+static inline bool group_is_plain(const struct group *group)
+{
+	return !context_error(group->watch.ctx) && context_deadline(group->watch.ctx) == CTX_FOREVER;
 }
 
 /* Submits plain operations from the head of what waits, as far as there are slots and entries. Returns how many. */
 static int push_plain(struct ctx_ring *ring, uint64_t now_ns)
 {
-	unsigned space = uring_space(ring->uring), left = space;
+	/* In locals, as the compiler cannot know that what is stored in an operation leaves them alone. */
+	struct io_uring_sq *const sq = &ring->uring->sq;
+	struct io_uring_sqe *const sqes = sq->sqes;
+	const unsigned space = ring->closing ? 0 : uring_space(ring->uring), mask = sq->ring_mask;
+	const struct group *group = NULL;
+	struct list *link = ring->waiting.next;
+	unsigned tail = sq->sqe_tail, pushed = 0;
 
-	while (left && ring->slot_free && !list_empty(&ring->waiting)) {
-		struct operation *op = container_of(ring->waiting.next, struct operation, link);
-		if (!is_plain(op) || ring->closing)
+	for (; pushed < space && ring->slot_free && link != &ring->waiting; pushed++) {
+		struct operation *op = container_of(link, struct operation, link);
+		if (!is_plain(op) || (op->group != group && !group_is_plain(op->group)))
 			break;
+		group = op->group;
+		link = link->next;
 		slot_take(ring, op);
-		struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
 		op->opcode = op->sqe.opcode;
+		struct io_uring_sqe *sqe = &sqes[tail++ & mask];
 		memcpy(sqe, &op->sqe, sizeof(*sqe));
 		sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
 		enter_kernel(ring, op, now_ns, op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0);
-		left--;
 	}
-	return (int)(space - left);
+	/* All that went are in their groups' lists by now. */
+	ring->waiting.next = link;
+	link->prev = &ring->waiting;
+	ring->in_kernel += pushed;
+	sq->sqe_tail = tail;
+	return (int)pushed;
 }
 
 /* Takes what a unit needs before anything of it is emitted. */
@@ -336,20 +353,13 @@ void stage_submit(struct ctx_ring *ring)
 	list_splice(&ring->waiting, &ring->staged);
 }
 
-int stage_push(struct ctx_ring *ring)
+/* Everything that is not plain, and what is behind it. Kept out of the way of what is. */
+static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t now_ns)
 {
-	uint64_t now_ns = 0;
 	int pushed = 0;
 
-	if (ring->adopted && uring_chain_open(ring->uring))
-		return list_empty(&ring->waiting) ? 0 : -EBUSY;
 	while (!list_empty(&ring->waiting) && !ring->barrier) {
 		struct unit unit;
-		if (!now_ns)
-			now_ns = clock_coarse_ns();
-		pushed += push_plain(ring, now_ns);
-		if (list_empty(&ring->waiting))
-			break;
 		unit_read(ring, &ring->waiting, container_of(ring->waiting.next, struct operation, link), &unit);
 		if (unit.refused || unit.entries > ring->uring->sq.ring_entries) {
 			unit_refuse(ring, &unit, unit.refused ? 0 : -E2BIG, NULL);
@@ -367,8 +377,27 @@ int stage_push(struct ctx_ring *ring)
 		}
 		unit_emit(ring, &unit, now_ns);
 		pushed += (int)unit.operations;
+		if (!ring->barrier)
+			pushed += push_plain(ring, now_ns);
 	}
-	if (ring->timers.root)
+	return pushed;
+}
+
+int stage_push(struct ctx_ring *ring)
+{
+	int pushed = 0;
+
+	if (ring->adopted && uring_chain_open(ring->uring))
+		return list_empty(&ring->waiting) ? 0 : -EBUSY;
+	if (!list_empty(&ring->waiting) && !ring->barrier) {
+		uint64_t now_ns = clock_coarse_ns();
+		pushed = push_plain(ring, now_ns);
+		if (__builtin_expect(!list_empty(&ring->waiting), 0)) {
+			int rest = push_units(ring, now_ns);
+			pushed = rest < 0 && !pushed ? rest : pushed + (rest < 0 ? 0 : rest);
+		}
+	}
+	if (__builtin_expect(ring->timers.root && pushed >= 0, 0))
 		ring_timers_arm(ring);
 	return pushed;
 }
