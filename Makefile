@@ -185,11 +185,13 @@ deps-demo deps-check deps-bench deps-tidy: deps-%:
 SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc))
 
 demo: deps-demo
-	$(SUBMAKE) all
+	@echo 'ctxring: building'
+	$(SUBMAKE) -s all
 	@examples/demo.sh
 
 play: deps-demo
-	$(SUBMAKE) all
+	@echo 'ctxring: building'
+	$(SUBMAKE) -s all
 	@examples/play.sh
 
 check: deps-check
