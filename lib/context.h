@@ -70,7 +70,7 @@ struct shard {
 
 /*
  * 136 bytes, so that with the header of malloc(3) and the record in the table a
- * context costs 256. What marking a leaf touches comes first.
+ * context costs 256.
  */
 struct ctx_context {
 	struct ctx_context *sibling_next;  /* parent's shard lock */
