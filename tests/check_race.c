@@ -9,6 +9,10 @@
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN);
 
+enum {
+	WIDE = 400
+};
+
 /* What the races fight over; each uses what it needs. */
 struct field {
 	struct ctx_context *parent, *ctx, *child;
@@ -19,6 +23,7 @@ struct field {
 	bool stopped;
 	struct ctx_cause cause;
 	uint64_t lead_ns;
+	struct ctx_context *wide[WIDE];
 };
 
 static void make_family(void *data)
@@ -110,6 +115,50 @@ START_TEST(cancel_of_a_child_and_of_its_parent)
 	struct field field = {0};
 
 	race_run(&race, &field, test_scaled(20000));
+}
+END_TEST
+
+/*
+ * Goal: who ends the parent returns only when all below is marked, also where another
+ * end is still being spread. Method: a subtree that takes a while.
+ */
+static void make_wide_family(void *data)
+{
+	struct field *field = data;
+
+	make_family(field);
+	for (int i = 0; i < WIDE; i++)
+		field->wide[i] = child_of(i % 8 ? field->wide[i - 1] : field->ctx);
+}
+
+static void right_cancels_parent_and_looks(void *data)
+{
+	struct field *field = data;
+
+	field->result[1] = ctx_cancel_cause(field->parent, -EIO, "right");
+	ck_assert_ok(field->result[1]);
+	for (int i = 0; i < WIDE; i++)
+		ck_assert_cancelled(field->wide[i]);
+}
+
+static int wide_cause_of_either(void *data)
+{
+	struct field *field = data;
+
+	for (int i = 0; i < WIDE; i++) {
+		ck_assert_int_eq(cause_of(field->wide[i]).error, field->result[0] ? -EIO : -EPIPE);
+		ctx_unref(field->wide[i]);
+	}
+	return cause_of_either(data);
+}
+
+START_TEST(cancel_of_the_parent_waits_for_a_subtree_that_another_marks)
+{
+	static const struct race race = {"cancel wide child, cancel parent", make_wide_family, left_cancels,
+					 right_cancels_parent_and_looks, wide_cause_of_either};
+	struct field field = {0};
+
+	race_run(&race, &field, test_scaled(2000));
 }
 END_TEST
 
@@ -672,6 +721,7 @@ Suite *test_suite(void)
 
 	tcase_add_test(race, two_cancels_have_one_winner);
 	tcase_add_test(race, cancel_of_a_child_and_of_its_parent);
+	tcase_add_test(race, cancel_of_the_parent_waits_for_a_subtree_that_another_marks);
 	tcase_add_test(race, cancel_and_wait);
 	tcase_add_test(race, cancel_and_first_done_fd);
 	tcase_add_test(race, cancel_and_drop);

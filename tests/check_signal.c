@@ -125,6 +125,33 @@ START_TEST(several_prepared_contexts_end_each)
 }
 END_TEST
 
+/* Goal: whatever ends a prepared context, it is freed. Method: the library's blocks do not grow. */
+START_TEST(prepared_contexts_are_freed_whatever_ends_them)
+{
+	unsigned most = 0;
+
+	counting_allocator_use();
+	handle(SIGUSR1);
+	for (unsigned i = 0; i < 2000; i++) {
+		struct ctx_context *parent = child_of(ctx_background());
+		target = child_of(parent);
+		ck_assert_ok(ctx_signal_prepare(target));
+		if (i % 3 == 0)
+			ck_assert_ok(ctx_cancel(target));
+		else if (i % 3 == 1)
+			ck_assert_ok(ctx_cancel(parent));
+		else
+			ck_assert_ok(raise(SIGUSR1));
+		ck_assert_ok(ctx_wait(target, CTX_FOREVER));
+		ctx_unref(target);
+		ctx_unref(parent);
+		if (counting_allocator_blocks() > most)
+			most = counting_allocator_blocks();
+	}
+	ck_assert_uint_lt(most, 200);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("signal");
@@ -135,5 +162,6 @@ Suite *test_suite(void)
 	tcase_add_test(signals, prepared_context_that_ends_otherwise_is_released);
 	tcase_add_test(signals, storm_of_signals_amid_other_use_does_no_harm);
 	tcase_add_test(signals, several_prepared_contexts_end_each);
+	tcase_add_test(test_case_cold(suite, "memory"), prepared_contexts_are_freed_whatever_ends_them);
 	return suite;
 }
