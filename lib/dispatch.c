@@ -230,6 +230,11 @@ int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns)
 	if (ring->adopted)
 		error = error ? error : ring_flush(ring);
 	else {
+		/*
+		 * The completion of a wake may have been taken before its write was seen here. Cleared
+		 * before the look at the mail, so that whoever posts later writes again.
+		 */
+		mailbox_reset(ring->mailbox);
 		int waited = ring_wait(ring, anything_ready(ring) ? 0 : timeout_ns);
 		error = waited ? waited : error;
 	}

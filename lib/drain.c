@@ -44,6 +44,7 @@ static unsigned review(struct drain *drain)
 {
 	unsigned in_kernel = 0;
 
+	mailbox_reset(drain->ring->mailbox); /* first: see ring_turn */
 	for (struct group *group = drain->groups; group; group = group->drain_next)
 		if (context_error(group->watch.ctx))
 			group_doom(group);
