@@ -364,28 +364,80 @@ static void done_child(struct race *race)
 }
 
 static const struct race_kind kinds[] = {
-	{.name = "poll", .open = open_eventfds, .start = start_poll, .end = end_by_event, .check = check_poll,
-	 .close = close_eventfds, .finished_res = 1},
-	{.name = "recv", .open = open_pairs, .start = start_recv, .end = end_by_byte, .check = check_byte,
-	 .close = close_pairs, .finished_res = 1},
-	{.name = "recv in a worker", .open = open_pairs, .start = start_recv, .end = end_by_byte,
-	 .check = check_byte, .close = close_pairs, .finished_res = 1, .flags = IOSQE_ASYNC},
-	{.name = "read of a pipe", .open = open_pipes, .start = start_read, .end = end_by_byte,
-	 .check = check_byte, .close = close_pairs, .finished_res = 1},
-	{.name = "read of an eventfd", .open = open_eventfds, .start = start_read, .end = end_by_event,
-	 .check = check_event, .close = close_eventfds, .finished_res = 1},
-	{.name = "accept", .open = open_listener, .round = no_descriptors, .start = start_accept,
-	 .end = end_by_connect, .check = check_fd, .done = done_accept, .close = close_listener, .finished_res = 1},
-	{.name = "connect", .open = open_full_listener, .round = no_descriptors, .start = start_connect,
-	 .end = end_by_accept, .done = done_connect, .close = close_full_listener, .finished_res = 1},
+	{.name = "poll",
+	 .open = open_eventfds,
+	 .start = start_poll,
+	 .end = end_by_event,
+	 .check = check_poll,
+	 .close = close_eventfds,
+	 .finished_res = 1},
+	{.name = "recv",
+	 .open = open_pairs,
+	 .start = start_recv,
+	 .end = end_by_byte,
+	 .check = check_byte,
+	 .close = close_pairs,
+	 .finished_res = 1},
+	{.name = "recv in a worker",
+	 .open = open_pairs,
+	 .start = start_recv,
+	 .end = end_by_byte,
+	 .check = check_byte,
+	 .close = close_pairs,
+	 .finished_res = 1,
+	 .flags = IOSQE_ASYNC},
+	{.name = "read of a pipe",
+	 .open = open_pipes,
+	 .start = start_read,
+	 .end = end_by_byte,
+	 .check = check_byte,
+	 .close = close_pairs,
+	 .finished_res = 1},
+	{.name = "read of an eventfd",
+	 .open = open_eventfds,
+	 .start = start_read,
+	 .end = end_by_event,
+	 .check = check_event,
+	 .close = close_eventfds,
+	 .finished_res = 1},
+	{.name = "accept",
+	 .open = open_listener,
+	 .round = no_descriptors,
+	 .start = start_accept,
+	 .end = end_by_connect,
+	 .check = check_fd,
+	 .done = done_accept,
+	 .close = close_listener,
+	 .finished_res = 1},
+	{.name = "connect",
+	 .open = open_full_listener,
+	 .round = no_descriptors,
+	 .start = start_connect,
+	 .end = end_by_accept,
+	 .done = done_connect,
+	 .close = close_full_listener,
+	 .finished_res = 1},
 	{.name = "timeout", .start = start_timeout, .finished_res = -ETIME},
 	{.name = "openat", .start = start_openat, .check = check_fd, .finished_res = 1, .flags = IOSQE_ASYNC},
-	{.name = "read of a file", .open = open_file, .start = start_file_read, .check = check_file_read,
-	 .close = close_file, .finished_res = 1, .flags = IOSQE_ASYNC},
-	{.name = "futex wait", .start = start_futex, .end = end_by_futex, .finished_res = 1,
+	{.name = "read of a file",
+	 .open = open_file,
+	 .start = start_file_read,
+	 .check = check_file_read,
+	 .close = close_file,
+	 .finished_res = 1,
+	 .flags = IOSQE_ASYNC},
+	{.name = "futex wait",
+	 .start = start_futex,
+	 .end = end_by_futex,
+	 .finished_res = 1,
 	 .opcode = OPCODE_FUTEX_WAIT},
-	{.name = "waitid", .round = round_child, .start = start_waitid, .end = end_by_kill, .done = done_child,
-	 .finished_res = 1, .opcode = OPCODE_WAITID},
+	{.name = "waitid",
+	 .round = round_child,
+	 .start = start_waitid,
+	 .end = end_by_kill,
+	 .done = done_child,
+	 .finished_res = 1,
+	 .opcode = OPCODE_WAITID},
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -482,8 +534,8 @@ static void run_race(const struct race_kind *kind, int ring_kind)
 	if (kind->close)
 		kind->close(&race);
 	ring_end(race.ring);
-	ck_assert_msg(race.finished && race.cancelled, "%s: %u finished, %u cancelled", kind->name, race.finished,
-		      race.cancelled);
+	ck_assert_msg(race.finished && race.cancelled, "%s: %u finished, %u cancelled", kind->name,
+		      race.finished, race.cancelled);
 }
 
 START_TEST(an_operation_and_its_cancel_have_one_outcome)
@@ -516,8 +568,11 @@ START_TEST(a_deadline_at_the_moment_of_completion_has_one_outcome)
 		/* Either before the deadline or behind it. */
 		uint64_t at_ns = ctx_deadline_ns(ctx) - 20000;
 		spin(&seed, 0);
+		/* Where only its owner's entries let the kernel act, the owner must sometimes enter before
+		 * the data is there. */
 		for (at_ns += (seed >> 8) % 40000; clock_now_ns() < at_ns;)
-			;
+			if (i % 2)
+				ctx_ring_dispatch(ring, 0);
 		ck_assert_int_eq(write(pair.far, "x", 1), 1);
 		await_probes(ring, &probe, 1);
 		if (probe.last.res == 1) {
@@ -664,7 +719,8 @@ Suite *test_suite(void)
 
 	tcase_add_loop_test(outcomes, an_operation_and_its_cancel_have_one_outcome, 0, KINDS);
 	if (test_mode() != TEST_PLAIN)
-		tcase_add_loop_test(outcomes, an_operation_and_its_cancel_have_one_outcome_on_a_defer_ring, 0, KINDS);
+		tcase_add_loop_test(outcomes, an_operation_and_its_cancel_have_one_outcome_on_a_defer_ring, 0,
+				    KINDS);
 	ON_EACH_RING(others, a_deadline_at_the_moment_of_completion_has_one_outcome);
 	ON_EACH_RING(others, racing_accepts_leak_no_descriptor);
 	ON_EACH_RING(others, a_cancel_by_another_thread_reaches_an_owner_that_is_about_to_wait);
