@@ -148,22 +148,23 @@ static void mark_from(struct sweep *sweep, struct ctx_context *node)
 			mark_children(sweep, node);
 }
 
-/* Goes only where another sweep began and is still busy. */
+/*
+ * Goes where a sweep began and is still busy. What is unfinished is judged after the attempt to mark:
+ * whoever was first may have come between a look before it and the attempt, and be no further yet.
+ */
 static bool help_visit(struct ctx_context *node, void *data)
 {
 	struct sweep *sweep = data;
+	struct ctx_context *marked = node->flags & NODE_LINK ? node_link(node)->target : node;
 	uint32_t above = load_acquire(&node->parent->state) & STATE_ERRNO;
-	uint32_t before = load_acquire(&node->state);
 
 	if (!above || node->flags & NODE_DETACHED)
 		return false;
-	if (node->flags & NODE_LINK) {
-		before = load_acquire(&node_link(node)->target->state);
+	if (node->flags & NODE_LINK)
 		sweep_mark_link(sweep, node, above);
-	} else if (!(before & STATE_ERRNO)) {
+	else
 		mark_node(sweep, node, above);
-	}
-	return is_unfinished(before);
+	return is_unfinished(load_acquire(&marked->state));
 }
 
 /*
