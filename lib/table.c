@@ -203,6 +203,12 @@ static void leave_thread(void *state)
 	lock_release(&pool_lock);
 }
 
+void table_keep(void)
+{
+	if (exit_key_made)
+		pthread_setspecific(exit_key, &table_magazine);
+}
+
 bool table_refill(void)
 {
 	struct table_magazine *magazine = &table_magazine;
@@ -221,8 +227,8 @@ bool table_refill(void)
 			magazine->slots[magazine->count++] = first + count - 1 - i;
 	}
 	lock_release(&pool_lock);
-	if (exit_key_made && magazine->count)
-		pthread_setspecific(exit_key, magazine);
+	if (magazine->count)
+		table_keep();
 	return magazine->count > 0;
 }
 
@@ -231,8 +237,7 @@ void table_spill(void)
 	lock_acquire(&pool_lock);
 	give_back(&table_magazine, TABLE_MAGAZINE_SIZE - REFILL);
 	lock_release(&pool_lock);
-	if (exit_key_made)
-		pthread_setspecific(exit_key, &table_magazine);
+	table_keep();
 }
 
 /* ---- causes, rings, operations */

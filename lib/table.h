@@ -42,6 +42,8 @@ extern __thread struct table_magazine table_magazine __attribute__((tls_model("i
 bool table_refill(void);
 /* Makes room in it. */
 void table_spill(void);
+/* Before the first slot comes into an empty one: what is in it goes back when the thread ends. */
+void table_keep(void);
 
 /* 0: no room. */
 static inline uint32_t table_context_new(void)
@@ -66,6 +68,8 @@ static inline void table_context_free(uint32_t slot)
 	__atomic_store_n(&table_context(slot)->state, 0, __ATOMIC_RELEASE);
 	if (__builtin_expect(magazine->count == TABLE_MAGAZINE_SIZE, 0))
 		table_spill();
+	else if (__builtin_expect(!magazine->count, 0))
+		table_keep();
 	magazine->slots[magazine->count++] = slot;
 }
 

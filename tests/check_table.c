@@ -5,6 +5,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -394,6 +395,29 @@ START_TEST(full_or_limited_table_leaves_contexts_that_work)
 }
 END_TEST
 
+static void *finish_one(void *ctx)
+{
+	ctx_finish(ctx);
+	return NULL;
+}
+
+/* Goal: a thread that only releases contexts takes no slots with it. Method: many such, one after the other. */
+START_TEST(thread_that_only_releases_gives_slots_back)
+{
+	struct ctx_context *first = child_of(ctx_background());
+	uint32_t before = test_own_table()->contexts.used;
+	pthread_t thread;
+
+	for (int i = 0; i < 200; i++) {
+		struct ctx_context *ctx = child_of(ctx_background());
+		ck_assert_ok(pthread_create(&thread, NULL, finish_one, ctx));
+		ck_assert_ok(pthread_join(thread, NULL));
+	}
+	ck_assert_uint_le(test_own_table()->contexts.used, before + 32);
+	ctx_finish(first);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("table");
@@ -405,6 +429,7 @@ Suite *test_suite(void)
 	tcase_add_test(table, record_tells_how_a_context_ended);
 	tcase_add_test(table, moved_deadline_shows_in_the_table);
 	tcase_add_test(table, generation_of_a_slot_changes_with_each_use);
+	tcase_add_test(table, thread_that_only_releases_gives_slots_back);
 	TCase *cold = test_case_cold(suite, "from outside, off, full");
 	tcase_add_test(cold, table_of_a_stopped_process_is_read_from_outside);
 	tcase_add_test(cold, records_that_change_are_never_seen_torn);
