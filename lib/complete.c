@@ -211,7 +211,8 @@ static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigne
 	deliver_final(ring, op, res, flags, end, ret_completion);
 }
 
-bool complete_deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
+/* Notes and delivers the usual completion at once: final, of an operation that nothing happened to. False: it is another. */
+static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
 {
 	uint64_t value = cqe->user_data;
 
@@ -311,7 +312,27 @@ void complete_extract(struct ctx_ring *ring)
 	uring_cq_advance(ring->uring, count - kept);
 }
 
-bool complete_take(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe)
+/* Any other completion. */
+static __attribute__((noinline)) unsigned deliver_special(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
+{
+	struct operation *op;
+
+	switch (complete_note(ring, cqe, &op)) {
+	case CTX_FILTER_OP:
+		return complete_deliver(ring, op, cqe, NULL);
+	case CTX_FILTER_FOREIGN:
+		if (ring->options.foreign) {
+			ring->options.foreign(ring, cqe, ring->options.data);
+			return 1;
+		}
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* The oldest completion of our own ring, taken out. */
+static inline bool take(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe)
 {
 	if (ring->spill.head != ring->spill.tail) {
 		*ret_cqe = ring->spill.cqes[ring->spill.head++];
@@ -322,4 +343,15 @@ bool complete_take(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe)
 	*ret_cqe = *uring_cqe(ring->uring, 0);
 	uring_cq_advance(ring->uring, 1);
 	return true;
+}
+
+unsigned complete_deliver_queued(struct ctx_ring *ring)
+{
+	size_t left = ring->spill.tail - ring->spill.head + (ring->adopted ? 0 : uring_cq_ready(ring->uring));
+	unsigned delivered = 0;
+	struct io_uring_cqe cqe;
+
+	while (left-- && take(ring, &cqe))
+		delivered += __builtin_expect(deliver_plain(ring, &cqe), 1) ? 1 : deliver_special(ring, &cqe);
+	return delivered;
 }

@@ -67,7 +67,11 @@ static __attribute__((cold)) int wait_by_poll(struct ctx_ring *ring, uint64_t ti
 	return ready < 0 ? ready : 0;
 }
 
-int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
+/*
+ * This, and what stands between it and the caller of ctx_ring_dispatch, is inline: each return after a system call
+ * costs some 15 ns, since the kernel leaves the processor's stack of return addresses overwritten.
+ */
+static inline __attribute__((always_inline)) int wait_inline(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	struct uring_wait wait = {.timeout_ns = timeout_ns};
 
@@ -87,17 +91,24 @@ int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
 		unsigned left = uring_publish(ring->uring);
 		if (!left && !wait.events)
 			return 0;
-		int taken = uring_enter(ring->uring, left, &wait);
+		int taken = timeout_ns && timeout_ns != CTX_FOREVER ?
+				    uring_enter(ring->uring, left, &wait) :
+				    uring_enter_plain(ring->uring, left, wait.min_complete, wait.events);
+		if (__builtin_expect(taken >= 0 && (unsigned)taken >= left, 1))
+			return 0;
 		if (taken == -ETIME)
 			return 0;
 		if (taken < 0)
 			return taken;
-		if ((unsigned)taken >= left)
-			return 0;
 		/* The kernel stopped behind an entry that it rejected, and did not wait. */
 		if (!taken)
 			return -EAGAIN;
 	}
+}
+
+int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	return wait_inline(ring, timeout_ns);
 }
 
 static bool anything_ready(const struct ctx_ring *ring)
@@ -105,26 +116,6 @@ static bool anything_ready(const struct ctx_ring *ring)
 	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || !list_empty(&ring->doomed) ||
 	       !list_empty(&ring->emptied) || mailbox_pending(ring->mailbox) ||
 	       (!ring->adopted && uring_cq_ready(ring->uring));
-}
-
-static unsigned deliver_cqe(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
-{
-	struct operation *op;
-
-	if (__builtin_expect(complete_deliver_plain(ring, cqe), 1))
-		return 1;
-	switch (complete_note(ring, cqe, &op)) {
-	case CTX_FILTER_OP:
-		return complete_deliver(ring, op, cqe, NULL);
-	case CTX_FILTER_FOREIGN:
-		if (ring->options.foreign) {
-			ring->options.foreign(ring, cqe, ring->options.data);
-			return 1;
-		}
-		return 0;
-	default:
-		return 0;
-	}
 }
 
 static __attribute__((noinline, cold)) void deliver_mail(struct ctx_ring *ring)
@@ -152,17 +143,13 @@ static __attribute__((noinline, cold)) unsigned deliver_ready(struct ctx_ring *r
 unsigned ring_deliver(struct ctx_ring *ring)
 {
 	unsigned delivered = 0;
-	struct io_uring_cqe cqe;
 
 	mailbox_reset(ring->mailbox);
 	if (__builtin_expect(mailbox_pending(ring->mailbox), 0))
 		deliver_mail(ring);
 	if (__builtin_expect(!list_empty(&ring->ready), 0))
 		delivered = deliver_ready(ring);
-	/* What callbacks bring about is for the next dispatch, so that this one ends. */
-	size_t left = ring->spill.tail - ring->spill.head + (ring->adopted ? 0 : uring_cq_ready(ring->uring));
-	while (left-- && complete_take(ring, &cqe))
-		delivered += deliver_cqe(ring, &cqe);
+	delivered += complete_deliver_queued(ring);
 	if (__builtin_expect(ring->timers.root && ring->armed_ns == CTX_FOREVER, 0))
 		ring_timers_fire(ring);
 	return delivered;
@@ -171,9 +158,14 @@ unsigned ring_deliver(struct ctx_ring *ring)
 /* Is there anything that ring_settle looks after? One test in place of eight: most turns leave nothing. */
 static bool settled(const struct ctx_ring *ring)
 {
-	return list_empty(&ring->batches) & list_empty(&ring->doomed) & list_empty(&ring->emptied) &
-	       list_empty(&ring->singles) & list_empty(&ring->waiting) & !ring->timers.root & !ring->adopted &
-	       (ring->epoll_fd < 0);
+	int left = !list_empty(&ring->batches);
+
+	left |= !list_empty(&ring->doomed);
+	left |= !list_empty(&ring->emptied);
+	left |= !list_empty(&ring->singles);
+	left |= !list_empty(&ring->waiting);
+	left |= ring->timers.root || ring->adopted || ring->epoll_fd >= 0;
+	return !left;
 }
 
 static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
@@ -217,7 +209,7 @@ void ring_notify(struct ctx_ring *ring)
 		mailbox_wake(ring->mailbox);
 }
 
-int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns)
+static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	uint64_t count;
 
@@ -235,13 +227,18 @@ int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns)
 		 * before the look at the mail, so that whoever posts later writes again.
 		 */
 		mailbox_reset(ring->mailbox);
-		int waited = ring_wait(ring, anything_ready(ring) ? 0 : timeout_ns);
+		int waited = wait_inline(ring, anything_ready(ring) ? 0 : timeout_ns);
 		error = waited ? waited : error;
 	}
 	ring->dispatching = true;
 	unsigned delivered = ring_deliver(ring);
 	ring_settle(ring);
 	return delivered ? (int)delivered : error;
+}
+
+int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	return turn_inline(ring, timeout_ns);
 }
 
 int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns)
@@ -253,7 +250,7 @@ int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns)
 	if (ring->dispatching)
 		return -EBUSY;
 	stage_submit(ring);
-	return ring_turn(ring, timeout_ns);
+	return turn_inline(ring, timeout_ns);
 }
 
 int ctx_ring_run(struct ctx_ring *ring, const struct ctx_context *until)

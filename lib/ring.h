@@ -310,9 +310,6 @@ enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *
 unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const struct io_uring_cqe *cqe,
 			  struct ctx_completion *ret_completion);
 
-/* Notes and delivers the usual completion at once: final, of an operation that nothing happened to. False: it is another. */
-bool complete_deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe);
-
 /* Its completion is known and never was in the kernel's queue. */
 void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
 
@@ -328,8 +325,11 @@ void complete_harvest(struct ctx_ring *ring);
 /* The same for our completions in an adopted ring; the program's stay in its queue, in order. */
 void complete_extract(struct ctx_ring *ring);
 
-/* The oldest completion of our own ring, taken out. */
-bool complete_take(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe);
+/*
+ * Delivers what is in the spill and in the queue of our own ring now; what callbacks bring about is left for
+ * the next time, so that this one ends. Returns how many deliveries that made.
+ */
+unsigned complete_deliver_queued(struct ctx_ring *ring);
 
 /* ---- waiting and dispatching (dispatch.c) ---- */
 

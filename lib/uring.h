@@ -91,7 +91,23 @@ struct uring_wait {
 	uint64_t timeout_ns; /* with min_complete; CTX_FOREVER: none, else needs EXT_ARG */
 };
 
+/* liburing's mark that enter_ring_fd is an index of io_uring_register_ring_fd(3). */
+#define URING_INT_FLAG_REG_RING 1
+
+/*
+ * One io_uring_enter(2) without a timeout. Inline, as every return between here and the caller of
+ * the library costs: the kernel leaves the processor's stack of return addresses overwritten.
+ */
+static inline __attribute__((always_inline)) int uring_enter_plain(const struct io_uring *uring, unsigned to_submit,
+								   unsigned min_complete, bool events)
+{
+	unsigned flags = (events || min_complete ? IORING_ENTER_GETEVENTS : 0) |
+			 (uring->int_flags & URING_INT_FLAG_REG_RING ? IORING_ENTER_REGISTERED_RING : 0);
+
+	return sys_uring_enter(uring->enter_ring_fd, to_submit, min_complete, flags, NULL, 0);
+}
+
 /* One io_uring_enter(2). The number of entries consumed, or a negative errno. */
-int uring_enter(struct io_uring *uring, unsigned to_submit, const struct uring_wait *wait);
+int uring_enter(const struct io_uring *uring, unsigned to_submit, const struct uring_wait *wait);
 
 #endif
