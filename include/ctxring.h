@@ -323,18 +323,20 @@ int ctx_format(const struct ctx_context *ctx, char *buffer, size_t size);
  * poll(2), select(2), epoll(7) and every event loop. It becomes readable first and is hung
  * up a moment later. Made at the first call, the
  * same one at each further call. The library closes it with the context: do not
- * close it and do not use it after your reference. A child after fork(2)
- * sees the parent's end through it. For a context that never ends it is a
+ * close it and do not use it after your reference. In a child after fork(2) the
+ * number from before the fork shows the parent's end, and a new call gives another
+ * for the end of the child's own copy. For a context that never ends it is a
  * descriptor of the process that never becomes ready.
  *
  * -EINVAL: NULL. -EMFILE, -ENFILE: no descriptors (RLIMIT_NOFILE). -ENOMEM.
+ * -EAGAIN: as ctx_with_deadline; only in a forked child, for an inherited deadline.
  */
 int ctx_done_fd(const struct ctx_context *ctx);
 
 /*
  * Blocks until ctx is done. 0: it is. -ETIMEDOUT: not within timeout_ns
  * (CTX_FOREVER: no bound; 0: only looks). -EDEADLK: ctx never ends and no bound
- * was given. -EINVAL: NULL. Signals do not interrupt it.
+ * was given. -EINVAL: NULL. -EAGAIN: as ctx_done_fd. Signals do not interrupt it.
  */
 int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns);
 
@@ -342,6 +344,7 @@ int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns);
  * Blocks until fd is ready or ctx is done. > 0: the poll(2) events that are
  * ready. -ECANCELED or -ETIME: ctx is done, which wins over a ready fd.
  * -ETIMEDOUT, -EINTR, -EINVAL (NULL, or fd is negative), and what ctx_done_fd returns.
+ * -EBADF: the program closed the descriptor of ctx_done_fd.
  */
 int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns);
 
@@ -400,7 +403,7 @@ struct ctx_completion {
 	int res;	     /* the kernel's result; -ECANCELED when ended early */
 	unsigned flags;	     /* IORING_CQE_F_*, buffer id in the upper half */
 	enum ctx_op_end end; /* meaningful when !more */
-	bool more;	     /* not the last: multishot data, send_zc before its notification */
+	bool more;	     /* not the last: multishot data, send_zc before its notification, which repeats res */
 };
 
 typedef void (*ctx_op_fn)(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion);
@@ -455,11 +458,11 @@ int ctx_op_set_flags(struct ctx_op *op, unsigned flags);
 /*
  * Cancels one operation: not yet submitted, it never reaches the kernel;
  * otherwise one cancel SQE goes at the next submit or dispatch of the ring. Its
- * final completion still comes. A follower in a chain is cancelled through the
- * head of its chain. Owner thread only.
+ * final completion still comes. A chain is one unit: it is cancelled as a whole, by its
+ * head; what hangs on a hard link is cancelled when it starts. Owner thread only.
  *
- * 0: on its way. -EALREADY: complete, being cancelled already, or never given to
- * this ring. -EINVAL: a NULL argument. -EPERM: not the owner.
+ * 0: on its way. -EALREADY: complete, being cancelled already, or not of this
+ * ring. -EINVAL: a NULL argument. -EPERM: not the owner.
  */
 int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *op);
 
@@ -506,7 +509,7 @@ struct ctx_ring_options {
  * The ring is owned by the first thread that uses it: hand it over before that.
  * All calls on a ring are for its owner alone, except where they say otherwise.
  *
- * Setup flags: CQSIZE (by cq_entries), CLAMP, ATTACH_WQ is not, SUBMIT_ALL, COOP_TASKRUN,
+ * Setup flags: CQSIZE (by cq_entries), CLAMP, SUBMIT_ALL, COOP_TASKRUN,
  * TASKRUN_FLAG, SINGLE_ISSUER and DEFER_TASKRUN work. SQPOLL, IOPOLL, SQ_AFF, ATTACH_WQ,
  * R_DISABLED, SQE128, CQE32, NO_MMAP, REGISTERED_FD_ONLY, NO_SQARRAY and newer ones are
  * -ENOTSUP; ctxring(7) says why for each.
@@ -522,7 +525,7 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
  * Puts a ctx ring round an io_uring that the program has. The program goes on
  * submitting and reading its completions, and passes each of these through
  * ctx_ring_filter. uring must outlive the ctx ring, which never closes it. The
- * calling thread becomes the owner.
+ * calling thread becomes the owner. Makes one io_uring_enter(2) unless the program has entries prepared.
  *
  * The library's submissions also submit what the program had prepared. The
  * program must not use user_data whose top 16 bits are the tag (a stale or foreign
@@ -558,9 +561,10 @@ struct ctx_stuck {
  * -ETIMEDOUT: after timeout_ns (CTX_FOREVER: no bound) the kernel still holds
  * operations, the first stuck_max of which are in stuck, their number in
  * *ret_stuck (both may be NULL with stuck_max 0). The ring is then still open, and
- * can be closed again later. -EPERM: not the owner; in a forked child the ring is
- * released there, and the parent's is untouched (0). -EBUSY: called from inside a callback of the
- * ring. NULL ring: 0.
+ * can be closed again later. -EBUSY: called from inside a callback of the ring; or, adopted,
+ * its completion queue is full of the program's completions, or a chain of the program's is
+ * open. -EPERM: not the owner; in a forked child the ring is
+ * released there, and the parent's is untouched (0). NULL ring: 0.
  */
 int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
 		   unsigned *ret_stuck);
@@ -627,7 +631,8 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 
 /*
  * Waits until the kernel holds nothing that was submitted on this ring under ctx
- * or below it. Afterwards every buffer of these operations may be written and freed. Runs no callback:
+ * or below it. Afterwards every buffer of these operations may be written and freed; the
+ * struct ctx_op itself only when its completion has been delivered. Runs no callback:
  * completions are kept, in order, for the next dispatch. It does not cancel.
  *
  * 0: nothing is held. -ETIMEDOUT: after timeout_ns something still is, see
@@ -640,7 +645,10 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 /*
  * A descriptor for another event loop: readable when ctx_ring_dispatch has
  * something to do, also for completions that never were in the kernel's queue.
- * Belongs to the ring. -EINVAL: NULL. -EMFILE, -ENFILE, -ENOMEM. -EPERM.
+ * Belongs to the ring. It may be readable when there is nothing after all.
+ *
+ * -EINVAL: NULL. -EMFILE, -ENFILE, -ENOMEM. -EPERM. -EBUSY: an adopted DEFER_TASKRUN ring for
+ * which the program has registered an eventfd.
  */
 int ctx_ring_fd(struct ctx_ring *ring);
 

@@ -74,6 +74,58 @@ static void publish(struct ctx_ring *ring, const struct ctx_batch *from)
 	__atomic_store_n(&record->seq, seq + 2, __ATOMIC_RELEASE);
 }
 
+static void doom(struct operation *op, struct batch *batch, struct ctx_batch *record)
+{
+	op_mark(op, OP_DOOMED);
+	op->batch = batch;
+	record->operations++;
+	record->held++;
+}
+
+/*
+ * A chain is one unit: it is cancelled by its head, also when that belongs to a context
+ * that goes on, since in the kernel nothing else reaches a follower.
+ */
+static struct operation *uncancelled_head(struct operation *op)
+{
+	while (op->chain_prev)
+		op = op->chain_prev;
+	return op->marks & (OP_SEEN | OP_DOOMED | OP_EXPLICIT | OP_CANCEL_SENT) ? NULL : op;
+}
+
+static void gather_head(struct operation *follower, struct plan *plan)
+{
+	struct operation *head = NULL;
+	struct list run;
+
+	/* Where the one before it is doomed as well, that one sees to it. */
+	if (!context_error(follower->chain_prev->group->watch.ctx))
+		head = uncancelled_head(follower);
+	if (!head || head->group->ended)
+		return;
+	op_mark(head, OP_EXPLICIT);
+	list_remove(&head->link);
+	list_init(&run);
+	list_append(&run, &head->link);
+	plan_add(plan, &run);
+}
+
+/* Those of doomed groups that had been left for later, for a retry or one by one: they join the batch. */
+static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct batch *batch)
+{
+	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+
+	for (struct list *link = delayed->next, *next; link != delayed; link = next) {
+		struct operation *op = container_of(link, struct operation, link);
+		next = link->next;
+		if (!op->group->ended || (op->marks & (OP_SEEN | OP_DOOMED)))
+			continue;
+		doom(op, batch, record);
+		list_remove(link);
+		list_append(&ring->singles, link);
+	}
+}
+
 /* Marks what is pending in the group and moves to plan what needs a cancel SQE of its own. */
 static void gather(struct ctx_ring *ring, struct group *group, struct batch *batch, struct plan *plan)
 {
@@ -90,13 +142,11 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 		__builtin_prefetch(next->next);
 		if (op->marks & OP_SEEN)
 			continue;
-		op_mark(op, OP_DOOMED);
-		op->batch = batch;
-		record->operations++;
-		record->held++;
+		doom(op, batch, record);
 		list_remove(link);
 		if (op->chain_prev) {
 			list_append(&group->cancelling, link);
+			gather_head(op, plan);
 			continue;
 		}
 		if (expired && (op->marks & OP_TIMED) && !(op->marks & OP_TIMED_OWN)) {
@@ -177,6 +227,8 @@ void batch_run(struct ctx_ring *ring)
 	struct group *group = container_of(ring->doomed.next, struct group, link);
 	struct batch *batch = ring->live ? batch_new(ring, group) : NULL;
 	plan_init(&plan);
+	gather_delayed(ring, &ring->retries, batch);
+	gather_delayed(ring, &ring->singles, batch);
 	while (!list_empty(&ring->doomed)) {
 		group = container_of(ring->doomed.next, struct group, link);
 		list_remove(&group->link);
@@ -191,6 +243,7 @@ void batch_run(struct ctx_ring *ring)
 		plan_finish(&plan);
 		send_all(ring, &plan, batch);
 	}
+	batch_singles(ring);
 	if (!batch)
 		return;
 	if (!batch->record.operations) {
@@ -293,15 +346,20 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 		return error;
 	struct operation *op = op_from_public(public_op);
 	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY ||
+	    (op->group && op->group->ring != ring) ||
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))
 		return -EALREADY;
+	struct operation *head = op->phase == OP_KERNEL ? uncancelled_head(op) : NULL;
 	op_mark(op, OP_EXPLICIT);
-	if (op->phase == OP_STAGED) {
-		stage_refuse(ring, op);
-		ring_notify(ring);
-	} else if (!op->chain_prev) {
-		list_remove(&op->link);
-		list_append(&ring->singles, &op->link);
-	} /* else leave_chain() does it when its turn comes */
+	if (op->phase == OP_STAGED && !stage_refuse(ring, op)) {
+		op_unmark(op, OP_EXPLICIT);
+		return -EALREADY;
+	}
+	if (head) {
+		op_mark(head, OP_EXPLICIT);
+		list_remove(&head->link);
+		list_append(&ring->singles, &head->link);
+	}
+	ring_notify(ring);
 	return 0;
 }

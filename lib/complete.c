@@ -12,6 +12,10 @@
 
 #define SPILL_FIRST 256u
 
+#ifndef IORING_CQE_F_NOTIF
+#define IORING_CQE_F_NOTIF (1U << 3)
+#endif
+
 /* Takes op out of its chain. Who follows it starts now, and is cancelled now if it had to wait for that. */
 static void leave_chain(struct ctx_ring *ring, struct operation *op)
 {
@@ -41,6 +45,12 @@ static void infer_timeout(struct operation *op, int res)
 		return;
 	if (clock_now_ns() >= op->timeout_ns)
 		op_mark(op, op->marks & OP_TIMED_OWN ? OP_TIMED_OUT : OP_EXPIRED);
+}
+
+/* The notification of a zero-copy send is its final completion, with the result of the one before it. */
+static int result_of(const struct operation *op, const struct io_uring_cqe *cqe)
+{
+	return cqe->flags & IORING_CQE_F_NOTIF ? op->res : cqe->res;
 }
 
 static void note_final(struct ctx_ring *ring, struct operation *op, int res)
@@ -73,8 +83,9 @@ static void note_timeout(struct ctx_ring *ring, struct operation *op, int res)
 static void note_internal(struct ctx_ring *ring, uint32_t which, const struct io_uring_cqe *cqe)
 {
 	if (which == INTERNAL_TIMER) {
-		ring->armed_ns = CTX_FOREVER;
 		ring->armed_count--;
+		if (cqe->res != -ECANCELED) /* else it made way for an earlier one */
+			ring->armed_ns = CTX_FOREVER;
 	}
 	if (which != INTERNAL_WAKE || (cqe->flags & IORING_CQE_F_MORE))
 		return;
@@ -116,8 +127,10 @@ enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *
 	if (kind == KIND_OP) {
 		if (!op)
 			return CTX_FILTER_FOREIGN;
-		if (!(op->marks & OP_SEEN) && !(cqe->flags & IORING_CQE_F_MORE))
-			note_final(ring, op, cqe->res);
+		if (cqe->flags & IORING_CQE_F_MORE)
+			op->res = cqe->res; /* of a zero-copy send: its notification says nothing of how it went */
+		else if (!(op->marks & OP_SEEN))
+			note_final(ring, op, result_of(op, cqe));
 		*ret_op = op;
 		return CTX_FILTER_OP;
 	}
@@ -232,10 +245,10 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 			  struct ctx_completion *ret_completion)
 {
 	if (!(cqe->flags & IORING_CQE_F_MORE)) {
-		finish(ring, op, cqe->res, cqe->flags, ret_completion);
+		finish(ring, op, result_of(op, cqe), cqe->flags, ret_completion);
 		return 1;
 	}
-	struct ctx_completion completion = {.res = cqe->res, .flags = cqe->flags, .more = true};
+	struct ctx_completion completion = {.res = op_normal_result(op, cqe->res), .flags = cqe->flags, .more = true};
 	if (!(op->marks & OP_MULTISHOT)) {
 		op_mark(op, OP_MULTISHOT);
 		record_add_flag(ring, op, CTX_TABLE_OP_MULTISHOT);
@@ -265,10 +278,16 @@ void complete_deliver_ready(struct ctx_ring *ring, struct operation *op)
 
 static bool spill_push(struct spill *spill, const struct io_uring_cqe *cqe)
 {
-	if (spill->head == spill->tail)
-		spill->head = spill->tail = 0;
+	size_t used = spill->tail - spill->head;
+
+	if (spill->tail == spill->capacity && used <= spill->capacity / 2) {
+		if (used)
+			memmove(spill->cqes, spill->cqes + spill->head, used * sizeof(*cqe));
+		spill->head = 0;
+		spill->tail = used;
+	}
 	if (spill->tail == spill->capacity) {
-		size_t used = spill->tail - spill->head, capacity = spill->capacity ? spill->capacity * 2 : SPILL_FIRST;
+		size_t capacity = spill->capacity ? spill->capacity * 2 : SPILL_FIRST;
 		struct io_uring_cqe *cqes = memory_allocate(capacity * sizeof(*cqes));
 		if (!cqes)
 			return false;
@@ -293,13 +312,52 @@ void complete_harvest(struct ctx_ring *ring)
 	}
 }
 
+/* The completion at this place of an adopted ring's queue. */
+static enum ctx_filter note_at(struct ctx_ring *ring, unsigned place, struct operation **ret_op)
+{
+	const struct io_uring_cqe *cqe = &ring->uring->cq.cqes[place & ring->uring->cq.ring_mask];
+	bool again = (int)(place - ring->noted) < 0;
+
+	*ret_op = NULL;
+	if (!again)
+		ring->noted = place + 1;
+	else if (is_ours(ring, cqe) && kind_of(cqe->user_data) != KIND_OP)
+		return CTX_FILTER_INTERNAL;
+	return complete_note(ring, cqe, ret_op);
+}
+
+void complete_note_in_place(struct ctx_ring *ring)
+{
+	unsigned head = *ring->uring->cq.khead, ready = uring_cq_ready(ring->uring);
+	struct operation *op;
+
+	if ((int)(ring->noted - head) < 0)
+		ring->noted = head; /* the program took them without handing them over */
+	for (unsigned i = ring->noted - head; i < ready; i++)
+		note_at(ring, head + i, &op);
+}
+
+enum ctx_filter complete_note_handed(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
+				     struct operation **ret_op)
+{
+	const struct io_uring_cq *cq = &ring->uring->cq;
+	uintptr_t offset = (uintptr_t)cqe - (uintptr_t)cq->cqes;
+
+	if (!ring->adopted || offset >= cq->ring_entries * sizeof(*cqe))
+		return complete_note(ring, cqe, ret_op); /* a copy: the program has taken it out */
+	unsigned index = (unsigned)(offset / sizeof(*cqe)), head = *cq->khead;
+	return note_at(ring, head + ((index - head) & cq->ring_mask), ret_op);
+}
+
 void complete_extract(struct ctx_ring *ring)
 {
 	unsigned count = uring_cq_ready(ring->uring), kept = 0;
 	struct operation *op;
 
+	if ((int)(ring->noted - *ring->uring->cq.khead) < 0)
+		ring->noted = *ring->uring->cq.khead;
 	for (unsigned i = 0; i < count; i++)
-		if (complete_note(ring, uring_cqe(ring->uring, i), &op) == CTX_FILTER_OP &&
+		if (note_at(ring, *ring->uring->cq.khead + i, &op) == CTX_FILTER_OP &&
 		    !spill_push(&ring->spill, uring_cqe(ring->uring, i)))
 			count = i;
 	/* Entries between head and tail are user space's: the foreign ones move up to where ours were. */

@@ -18,7 +18,8 @@ int ring_flush(struct ctx_ring *ring)
 			continue;
 		if (taken == -EBUSY && !ring->adopted && uring_cq_ready(ring->uring)) {
 			complete_harvest(ring);
-			continue;
+			if (!uring_cq_ready(ring->uring))
+				continue;
 		}
 		if (taken <= 0)
 			return taken ? taken : -EAGAIN;
@@ -42,7 +43,7 @@ struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring)
 
 void ring_arm_wake(struct ctx_ring *ring)
 {
-	if (ring->wake_armed)
+	if (ring->wake_armed || ring->withdrawing)
 		return;
 	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 	if (!sqe)
@@ -75,10 +76,13 @@ static inline __attribute__((always_inline)) int wait_inline(struct ctx_ring *ri
 {
 	struct uring_wait wait = {.timeout_ns = timeout_ns};
 
+	if (__builtin_expect(ring->adopted, 0) && uring_chain_open(ring->uring))
+		return -EBUSY; /* see ring_flush */
 	if (timeout_ns) {
 		if (__builtin_expect(!ring->wake_armed, 0))
 			ring_arm_wake(ring);
-		wait.min_complete = 1 + (ring->adopted ? uring_cq_ready(ring->uring) : 0);
+		/* Beyond what is there and has been looked at. */
+		wait.min_complete = 1 + (ring->adopted ? ring->noted - *ring->uring->cq.khead : 0);
 	}
 	wait.events = timeout_ns || ring->lazy || uring_cq_overflowed(ring->uring);
 	if (__builtin_expect(timeout_ns && timeout_ns != CTX_FOREVER && !ring->features.timed_wait, 0)) {
@@ -114,7 +118,7 @@ int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
 static bool anything_ready(const struct ctx_ring *ring)
 {
 	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || !list_empty(&ring->doomed) ||
-	       !list_empty(&ring->emptied) || mailbox_pending(ring->mailbox) ||
+	       !list_empty(&ring->emptied) || !list_empty(&ring->singles) || mailbox_pending(ring->mailbox) ||
 	       (!ring->adopted && uring_cq_ready(ring->uring));
 }
 
@@ -227,7 +231,8 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 		 * before the look at the mail, so that whoever posts later writes again.
 		 */
 		mailbox_reset(ring->mailbox);
-		int waited = wait_inline(ring, anything_ready(ring) ? 0 : timeout_ns);
+		bool ready = anything_ready(ring) || ring->stalled;
+		int waited = wait_inline(ring, ready ? 0 : timeout_ns);
 		error = waited ? waited : error;
 	}
 	ring->dispatching = true;
@@ -295,14 +300,17 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 		return error;
 	bool nested = ring->dispatching;
 	ring->dispatching = true;
-	int kind = (int)complete_note(ring, cqe, &op);
+	int kind = (int)complete_note_handed(ring, cqe, &op);
 	if (kind == CTX_FILTER_OP) {
 		if (ret_op)
 			*ret_op = op_public(op);
 		if (!complete_deliver(ring, op, cqe, ret_completion))
 			kind = CTX_FILTER_INTERNAL;
-	} else if (kind == CTX_FILTER_INTERNAL && !nested) {
-		ring_deliver(ring);
+	} else if (kind == CTX_FILTER_INTERNAL) {
+		if (nested)
+			mailbox_reset(ring->mailbox); /* the outer one wakes itself for what there is */
+		else
+			ring_deliver(ring);
 	}
 	if (!nested)
 		ring_settle(ring);
@@ -321,8 +329,11 @@ static int watch_completions(struct ctx_ring *ring)
 	if (ring->ready_fd < 0)
 		return ring->ready_fd;
 	error = sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_EVENTFD, &ring->ready_fd, 1);
-	if (error < 0)
+	if (error < 0) {
+		close(ring->ready_fd); /* what is registered is the program's own */
+		ring->ready_fd = -1;
 		return error;
+	}
 	return sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, ring->ready_fd, &event);
 }
 
@@ -346,7 +357,8 @@ int ctx_ring_fd(struct ctx_ring *ring)
 		return error;
 	}
 	ring_flush(ring);
-	ring_notify(ring);
+	/* What was ready before is not signalled by the kernel again. */
+	mailbox_wake(ring->mailbox);
 	return ring->epoll_fd;
 }
 

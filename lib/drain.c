@@ -8,6 +8,7 @@
 
 struct drain {
 	struct ctx_ring *ring;
+	const struct ctx_context *root;
 	struct group *groups; /* through drain_next */
 };
 
@@ -22,6 +23,16 @@ static void collect_group(struct group *group, void *data)
 	drain->groups = group;
 }
 
+static void collect_below(struct group *group, void *data)
+{
+	const struct ctx_context *top = group->watch.ctx;
+
+	while (top->parent)
+		top = top->parent;
+	if (top == ((struct drain *)data)->root)
+		collect_group(group, data);
+}
+
 static void collect(struct watch *watch, void *data)
 {
 	collect_group(container_of(watch, struct group, watch), data);
@@ -29,34 +40,48 @@ static void collect(struct watch *watch, void *data)
 
 static void note_completions(struct ctx_ring *ring)
 {
-	struct operation *op;
-
-	if (!ring->adopted) {
+	if (ring->adopted)
+		complete_note_in_place(ring);
+	else
 		complete_harvest(ring);
-		return;
-	}
-	for (unsigned i = 0, ready = uring_cq_ready(ring->uring); i < ready; i++)
-		complete_note(ring, uring_cqe(ring->uring, i), &op);
 }
 
-/* Also the end of a context by another thread, whose letter has not been read. */
+/* Submitted, but still held back: they will be given to the kernel. */
+static unsigned count_waiting(const struct ctx_ring *ring)
+{
+	unsigned count = 0;
+
+	for (const struct list *link = ring->waiting.next; link != &ring->waiting; link = link->next) {
+		const struct operation *op = container_of(link, struct operation, link);
+		count += op->group && op->group->draining;
+	}
+	return count;
+}
+
+/*
+ * Does what a dispatch would do for them, but for calling anybody, and counts what is
+ * left. Also for contexts that another thread ended, whose letter has not been read.
+ */
 static unsigned review(struct drain *drain)
 {
-	unsigned in_kernel = 0;
+	struct ctx_ring *ring = drain->ring;
 
-	mailbox_reset(drain->ring->mailbox); /* first: see ring_turn */
+	mailbox_reset(ring->mailbox); /* first: see ring_turn */
+	note_completions(ring);
+	if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
+		ring_timers_fire(ring);
 	for (struct group *group = drain->groups; group; group = group->drain_next)
 		if (context_error(group->watch.ctx))
 			group_doom(group);
-	batch_run(drain->ring);
-	if (drain->ring->armed_ns == CTX_FOREVER)
-		ring_timers_fire(drain->ring);
-	batch_singles(drain->ring);
-	ring_timers_arm(drain->ring);
-	note_completions(drain->ring);
+	batch_run(ring);
+	batch_singles(ring);
+	stage_push(ring);
+	note_completions(ring); /* what all that brought */
+	ring_timers_arm(ring);
+	unsigned left = count_waiting(ring);
 	for (struct group *group = drain->groups; group; group = group->drain_next)
-		in_kernel += group->in_kernel;
-	return in_kernel;
+		left += group->in_kernel;
+	return left;
 }
 
 static int drain_wait(struct drain *drain, uint64_t timeout_ns)
@@ -71,8 +96,10 @@ static int drain_wait(struct drain *drain, uint64_t timeout_ns)
 		if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
 			return -EBUSY;
 		int error = ring_wait(ring, deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns);
-		if (error == -EBUSY || error == -EAGAIN)
-			continue; /* harvesting makes room */
+		if ((error == -EBUSY || error == -EAGAIN) && !ring->adopted) {
+			complete_harvest(ring); /* makes room */
+			error = uring_cq_ready(ring->uring) ? -ENOMEM : 0;
+		}
 		if (error)
 			return error;
 	}
@@ -89,8 +116,9 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	int error = ring_check(ring);
 	if (error)
 		return error;
-	if (ctx->flags & NODE_STATIC) /* everything is below it, but it keeps no list */
-		groups_each(ring, collect_group, &drain);
+	drain.root = ctx;
+	if (ctx->flags & NODE_STATIC) /* keeps no list of what is below it */
+		groups_each(ring, collect_below, &drain);
 	else
 		context_each_watch(ctx, &group_watch_ops, collect, &drain);
 	error = drain_wait(&drain, timeout_ns);

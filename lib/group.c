@@ -219,4 +219,5 @@ void groups_free(struct ctx_ring *ring)
 {
 	groups_each(ring, free_one, NULL);
 	memory_release(ring->groups);
+	ring->groups = NULL;
 }

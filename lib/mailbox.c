@@ -2,9 +2,11 @@
 #include "mailbox.h"
 
 #include "memory.h"
+#include "thread.h"
 
 struct mailbox {
 	struct lock lock; /* guards letters, closed, woken */
+	uint32_t fork_count; /* a forked child's copy is dead: the eventfd is the parent's, and so may be who held the lock */
 	_Atomic uint32_t refs;
 	struct list letters;	/* oldest first */
 	_Atomic uint32_t count; /* of letters; read without the lock */
@@ -33,7 +35,7 @@ int mailbox_new(struct mailbox **ret_mailbox)
 	struct mailbox *mailbox = memory_allocate(sizeof(*mailbox));
 	if (!mailbox)
 		return -ENOMEM;
-	*mailbox = (struct mailbox){.refs = 1, .wake.run = run_wake};
+	*mailbox = (struct mailbox){.refs = 1, .wake.run = run_wake, .fork_count = thread_fork_count};
 	list_init(&mailbox->letters);
 	mailbox->fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (mailbox->fd < 0) {
@@ -68,6 +70,8 @@ bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *
 {
 	bool wake = false;
 
+	if (mailbox->fork_count != thread_fork_count)
+		return false;
 	lock_acquire(&mailbox->lock);
 	bool open = !mailbox->closed;
 	if (open && list_empty(&letter->link)) {
@@ -88,6 +92,8 @@ bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *
 
 bool mailbox_retract(struct mailbox *mailbox, struct letter *letter)
 {
+	if (mailbox->fork_count != thread_fork_count)
+		return false;
 	lock_acquire(&mailbox->lock);
 	bool posted = !list_empty(&letter->link);
 	if (posted) {
@@ -146,6 +152,8 @@ void mailbox_wake(struct mailbox *mailbox)
 
 void mailbox_close(struct mailbox *mailbox)
 {
+	if (mailbox->fork_count != thread_fork_count)
+		return;
 	lock_acquire(&mailbox->lock);
 	mailbox->closed = true;
 	lock_release(&mailbox->lock);

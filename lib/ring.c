@@ -11,6 +11,7 @@
 
 #define TAG_DEFAULT 0xc781u
 #define ENTRIES_MAX 32768u
+#define OWNER_GONE UINT32_MAX /* no thread's */
 
 /* These work; what else there is changes the queues, who submits, or who completes: see ctxring(7). */
 #define SETUP_SUPPORTED                                                                                    \
@@ -35,6 +36,7 @@ static void run_batch_later(struct deferred *deferred)
 
 	ring->batch_queued = false;
 	batch_run(ring);
+	ring_notify(ring); /* if an open chain of the program's is in the way */
 }
 
 static int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
@@ -101,10 +103,13 @@ static void ring_free(struct ctx_ring *ring)
 	bool forked = ring->fork_count != thread_fork_count;
 	struct letter *letter;
 
-	groups_free(ring);
+	/* Nobody owns it from here on: what releasing a context calls is refused it. */
+	ring->dispatching = true;
+	__atomic_store_n(&ring->owner_tid, OWNER_GONE, __ATOMIC_RELEASE);
 	mailbox_close(ring->mailbox);
 	while (!forked && (letter = mailbox_next(ring->mailbox)))
 		letter->deliver(letter);
+	groups_free(ring);
 	mailbox_unref(ring->mailbox);
 	/* A forked child does not have the table that the records are in. */
 	if (forked)
@@ -176,7 +181,11 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 
 	if (!uring || !ret_ring || check_options(options))
 		return -EINVAL;
-	if ((uring->flags & ~SETUP_SUPPORTED & ~IORING_SETUP_ATTACH_WQ))
+	/* liburing leaves R_DISABLED set when the ring has been enabled since. */
+	if (uring->flags & ~(SETUP_SUPPORTED | IORING_SETUP_ATTACH_WQ | IORING_SETUP_R_DISABLED))
+		return -ENOTSUP;
+	static const struct uring_wait no_wait = {.timeout_ns = CTX_FOREVER};
+	if ((uring->flags & IORING_SETUP_R_DISABLED) && uring_enter(uring, 0, &no_wait) == -EBADFD)
 		return -ENOTSUP;
 	int error = ring_new(options, &ring);
 	if (error)
@@ -188,7 +197,12 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 		ring_free(ring);
 		return error;
 	}
-	ring_arm_wake(ring); /* goes with the program's first submit */
+	ring->noted = *uring->cq.khead;
+	/* At once, since a program may wait without submitting; but what it has prepared is its own to submit. */
+	bool idle = !uring_publish(uring);
+	ring_arm_wake(ring);
+	if (idle)
+		ring_flush(ring);
 	*ret_ring = ring;
 	return 0;
 }
@@ -251,6 +265,7 @@ static void withdraw_internal(struct ctx_ring *ring)
 {
 	static const enum internal_slot which[] = {INTERNAL_WAKE, INTERNAL_TIMER};
 
+	ring->withdrawing = true;
 	for (;;) {
 		complete_extract(ring);
 		bool pending[] = {ring->wake_armed, ring->armed_count != 0};
@@ -289,22 +304,39 @@ static void abandon(struct ctx_ring *ring)
 	ring->dispatching = false;
 }
 
+/* In an adopted ring: takes out what is ours, after a wait if there is nothing yet. */
+static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	complete_extract(ring);
+	if (!list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || !timeout_ns)
+		return 0;
+	if (uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
+		return -EBUSY; /* ours are behind the program's, in the kernel */
+	if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
+		ring_timers_fire(ring);
+	batch_singles(ring);
+	ring_timers_arm(ring);
+	int error = ring_wait(ring, timeout_ns);
+	complete_extract(ring);
+	return error == -EBUSY ? error : 0;
+}
+
 /* Delivers until nothing is left, or time is over. */
 static int close_deliver(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	uint64_t deadline_ns = clock_after_ns(timeout_ns == CTX_FOREVER ? 0 : clock_now_ns(), timeout_ns);
 
+	ring_turn(ring, 0); /* callbacks that were posted, too */
 	while (ring->live) {
 		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
-		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns;
-		if (ring->adopted) {
-			complete_extract(ring);
-			if (list_empty(&ring->ready) && ring->spill.head == ring->spill.tail && now_ns < deadline_ns)
-				ring_wait(ring, left_ns);
-			complete_extract(ring);
-		}
-		ring_turn(ring, now_ns < deadline_ns ? left_ns : 0);
-		if (ring->live && now_ns >= deadline_ns)
+		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER : now_ns < deadline_ns ? deadline_ns - now_ns : 0;
+		stage_submit(ring); /* what a callback began */
+		stage_refuse_dead(ring, NULL);
+		int error = ring->adopted ? wait_for_ours(ring, left_ns) : 0;
+		if (error)
+			return error;
+		ring_turn(ring, left_ns);
+		if (ring->live && !left_ns)
 			return -ETIMEDOUT;
 	}
 	return 0;

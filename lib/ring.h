@@ -119,6 +119,9 @@ struct ctx_ring {
 	bool wake_armed; /* the poll on the mailbox */
 	bool wake_once;	 /* this kernel has no multishot poll */
 	bool batch_queued;
+	bool withdrawing; /* nothing of ours is to be left in an adopted ring */
+	int stalled;	/* why the kernel took no more at the last push; 0: it did */
+	unsigned noted; /* adopted: place in the completion queue up to which it has been noted */
 	struct features features;
 
 	struct mailbox *mailbox;
@@ -260,8 +263,11 @@ int stage_push(struct ctx_ring *ring);
 /* Completes, as never sent, whatever is staged under a context that ended; counts into batch (or NULL). */
 void stage_refuse_dead(struct ctx_ring *ring, struct batch *batch);
 
-/* Completes op and the whole chain that it is staged in as cancelled, never sent. */
-void stage_refuse(struct ctx_ring *ring, struct operation *op);
+/*
+ * Completes op, which is marked OP_EXPLICIT, and the whole chain that it is staged in as
+ * cancelled, never sent; a chain that is still being built at its submit. False: it is not staged here.
+ */
+bool stage_refuse(struct ctx_ring *ring, const struct operation *op);
 
 /* Submits all that is in the queue. Entries, or -errno. */
 int ring_flush(struct ctx_ring *ring);
@@ -303,7 +309,7 @@ void op_timers_free(struct ctx_ring *ring);
 
 /* ---- completions (complete.c) ---- */
 
-/* Takes in what a CQE says, without delivering it; doing it twice for one does no harm. */
+/* Takes in what a CQE says, without delivering it. Again is harmless for an operation's, and only for that. */
 enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struct operation **ret_op);
 
 /* Delivers a CQE that was noted as CTX_FILTER_OP. Returns how many deliveries that made. */
@@ -324,6 +330,13 @@ void complete_harvest(struct ctx_ring *ring);
 
 /* The same for our completions in an adopted ring; the program's stay in its queue, in order. */
 void complete_extract(struct ctx_ring *ring);
+
+/* Notes what is in an adopted ring's queue and leaves it there. */
+void complete_note_in_place(struct ctx_ring *ring);
+
+/* complete_note for a completion that an adopted ring's program hands over: what was noted in place is not again. */
+enum ctx_filter complete_note_handed(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
+				     struct operation **ret_op);
 
 /*
  * Delivers what is in the spill and in the queue of our own ring now; what callbacks bring about is left for

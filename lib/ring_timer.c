@@ -30,16 +30,34 @@ void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer)
 	heap_remove(&ring->timers, &timer->node);
 }
 
+/* Its completion says -ECANCELED. */
+static bool remove_armed(struct ctx_ring *ring)
+{
+	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+
+	if (!sqe)
+		return false;
+	io_uring_prep_timeout_remove(sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, 0), 0);
+	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
+	if (ring->features.skip_success)
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	ring->armed_ns = CTX_FOREVER;
+	return true;
+}
+
 void ring_timers_arm(struct ctx_ring *ring)
 {
 	struct heap_node *earliest = ring->timers.root;
 
 	if (!earliest || earliest->key_ns >= ring->armed_ns)
 		return;
+	/* The later one makes way, else short timers would leave ever more long ones behind. */
+	if (ring->armed_ns != CTX_FOREVER && !remove_armed(ring))
+		return;
 	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 	if (!sqe)
 		return;
-	/* The kernel reads the time when it takes the entry: see ring_flush, which follows before armed changes. */
+	/* The kernel reads the time when it takes the entry; until then an even earlier one may take its place. */
 	ring->armed.tv_sec = (long long)(earliest->key_ns / NS_PER_SECOND);
 	ring->armed.tv_nsec = (long long)(earliest->key_ns % NS_PER_SECOND);
 	io_uring_prep_timeout(sqe, &ring->armed, 0, IORING_TIMEOUT_ABS);

@@ -22,6 +22,7 @@ struct unit {
 	unsigned entries; /* with linked timeouts */
 	bool drain;
 	bool refused; /* one of them is, or its context is done */
+	bool open;    /* the last one asks for a successor that is not staged yet */
 };
 
 static struct operation *staged_next(struct operation *op)
@@ -58,7 +59,8 @@ static bool choose_timeout(const struct ctx_ring *ring, struct operation *op, co
 
 static bool op_refused(const struct operation *op)
 {
-	return !op->group || op->group->ring->closing || context_error(op->group->watch.ctx);
+	return !op->group || (op->marks & OP_EXPLICIT) || op->group->ring->closing ||
+	       context_error(op->group->watch.ctx);
 }
 
 /* The unit at the head of list. */
@@ -77,6 +79,7 @@ static void unit_read(const struct ctx_ring *ring, const struct list *list, stru
 		if (!chained)
 			break;
 	}
+	unit.open = follows(unit.last);
 	*ret_unit = unit;
 }
 
@@ -105,6 +108,7 @@ static void unit_refuse(struct ctx_ring *ring, const struct unit *unit, int erro
 	}
 }
 
+/* Of what is staged, a chain that is still being built is left to submit, which sees it whole. */
 static void refuse_dead(struct ctx_ring *ring, struct list *list, struct batch *batch)
 {
 	struct list *link = list->next;
@@ -113,7 +117,7 @@ static void refuse_dead(struct ctx_ring *ring, struct list *list, struct batch *
 		struct unit unit;
 		unit_read(ring, list, container_of(link, struct operation, link), &unit);
 		link = unit.last->link.next;
-		if (unit.refused)
+		if (unit.refused && !(unit.open && list == &ring->staged))
 			unit_refuse(ring, &unit, 0, batch);
 	}
 }
@@ -139,17 +143,17 @@ static bool refuse_containing(struct ctx_ring *ring, struct list *list, const st
 		}
 		link = unit.last->link.next;
 		if (inside) {
-			unit_refuse(ring, &unit, 0, NULL);
+			if (!(unit.open && list == &ring->staged))
+				unit_refuse(ring, &unit, 0, NULL);
 			return true;
 		}
 	}
 	return false;
 }
 
-void stage_refuse(struct ctx_ring *ring, struct operation *op)
+bool stage_refuse(struct ctx_ring *ring, const struct operation *op)
 {
-	if (!refuse_containing(ring, &ring->waiting, op))
-		refuse_containing(ring, &ring->staged, op);
+	return refuse_containing(ring, &ring->waiting, op) || refuse_containing(ring, &ring->staged, op);
 }
 
 struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
@@ -368,8 +372,10 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 		if (unit.drain && ring->in_kernel)
 			break;
 		int error = unit_room(ring, &unit);
-		if (error)
-			return pushed ? pushed : error;
+		if (error) {
+			ring->stalled = error;
+			break;
+		}
 		error = unit_reserve(ring, &unit);
 		if (error) {
 			unit_refuse(ring, &unit, error, NULL);
@@ -387,19 +393,18 @@ int stage_push(struct ctx_ring *ring)
 {
 	int pushed = 0;
 
+	ring->stalled = 0;
 	if (ring->adopted && uring_chain_open(ring->uring))
 		return list_empty(&ring->waiting) ? 0 : -EBUSY;
 	if (!list_empty(&ring->waiting) && !ring->barrier) {
 		uint64_t now_ns = clock_coarse_ns();
 		pushed = push_plain(ring, now_ns);
-		if (__builtin_expect(!list_empty(&ring->waiting), 0)) {
-			int rest = push_units(ring, now_ns);
-			pushed = rest < 0 && !pushed ? rest : pushed + (rest < 0 ? 0 : rest);
-		}
+		if (__builtin_expect(!list_empty(&ring->waiting), 0))
+			pushed += push_units(ring, now_ns);
 	}
-	if (__builtin_expect(ring->timers.root && pushed >= 0, 0))
+	if (__builtin_expect(ring->timers.root != NULL, 0))
 		ring_timers_arm(ring);
-	return pushed;
+	return pushed ? pushed : ring->stalled;
 }
 
 int ctx_ring_submit(struct ctx_ring *ring)
