@@ -201,7 +201,7 @@ static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *bat
 		unsigned cancels = 0;
 		while (cancels < chunk_max && plan->count && uring_space(ring->uring)) {
 			struct operation *op = plan_next(plan);
-			emit_cancel(ring, uring_next_sqe(ring->uring), op);
+			emit_cancel(ring, uring_blank_sqe(ring->uring), op);
 			cancels++;
 		}
 		record->sqes += cancels;

@@ -36,9 +36,7 @@ struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring)
 		return NULL;
 	if (!uring_space(ring->uring))
 		return NULL;
-	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
-	memset(sqe, 0, sizeof(*sqe));
-	return sqe;
+	return uring_blank_sqe(ring->uring);
 }
 
 void ring_arm_wake(struct ctx_ring *ring)

@@ -188,7 +188,7 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 /* Puts the linked timeout of op behind it: its own, its context's deadline, or the earlier of both. */
 static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned chain_flags)
 {
-	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
+	struct io_uring_sqe *sqe = uring_blank_sqe(ring->uring);
 	uint64_t deadline_ns = op->marks & OP_DEADLINE ? context_deadline(op->group->watch.ctx) : CTX_FOREVER;
 	bool own = op->marks & OP_HAS_TIMEOUT;
 

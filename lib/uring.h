@@ -7,6 +7,8 @@
 #ifndef CTX_URING_H
 #define CTX_URING_H
 
+#include <string.h>
+
 #include "sys.h"
 
 #ifndef IORING_SETUP_SQE_MIXED
@@ -40,6 +42,15 @@ static inline unsigned uring_space(const struct io_uring *uring)
 static inline struct io_uring_sqe *uring_next_sqe(struct io_uring *uring)
 {
 	return &uring->sq.sqes[uring->sq.sqe_tail++ & uring->sq.ring_mask];
+}
+
+/* The same, cleared: newer liburings' io_uring_prep_* set only what differs from that. */
+static inline struct io_uring_sqe *uring_blank_sqe(struct io_uring *uring)
+{
+	struct io_uring_sqe *sqe = uring_next_sqe(uring);
+
+	memset(sqe, 0, sizeof(*sqe));
+	return sqe;
 }
 
 /* Shows the kernel what has been filled. Returns how many entries it has not consumed yet. */
