@@ -2,16 +2,21 @@
 #include "done.h"
 
 #include "clock.h"
+#include "file_id.h"
 #include "memory.h"
 #include "node.h"
 
 /*
  * The pipe hangs up when its write end is closed everywhere, so a forked child must
- * close its copies: it finds them in a list of all that are open.
+ * close its copies: it finds them in a list of all that are open. What it keeps of such a
+ * pipe tells of the parent's end alone, so for its own copy of the context it makes another.
  */
 struct done {
 	struct list link; /* in open_pipes while write_fd is open */
 	int read_fd, write_fd;
+	struct file_id file; /* both ends are one file */
+	bool foreign;	     /* the parent's: it was open when this process was forked off */
+	struct done *older;  /* a foreign one, of which the program may know the number */
 };
 
 /* Guards the list, and that what is in it is open and what is open is in it. */
@@ -28,6 +33,7 @@ static int open_pipe(struct done *done)
 	if (!result) {
 		done->read_fd = fds[0];
 		done->write_fd = fds[1];
+		done->file = file_id_of(fds[0]);
 		list_append(&open_pipes, &done->link);
 	}
 	lock_release(&pipes_lock);
@@ -35,6 +41,12 @@ static int open_pipe(struct done *done)
 		/* Beyond some number of pipes the kernel gives small ones only; one byte is all we need. */
 		fcntl(done->write_fd, F_SETPIPE_SZ, 4096);
 	return result;
+}
+
+static void close_if_ours(const struct done *done, int fd)
+{
+	if (fd >= 0 && file_id_matches(done->file, fd))
+		close(fd);
 }
 
 void done_close(struct done *done)
@@ -45,8 +57,10 @@ void done_close(struct done *done)
 	if (done->write_fd >= 0) {
 		/* Where a process that was cloned behind fork(2)'s back has a copy, no hang-up comes; the
 		 * byte does. */
-		(void)!write(done->write_fd, "", 1);
-		close(done->write_fd);
+		if (file_id_matches(done->file, done->write_fd)) {
+			(void)!write(done->write_fd, "", 1);
+			close(done->write_fd);
+		}
 		done->write_fd = -1;
 		list_remove(&done->link);
 	}
@@ -55,15 +69,16 @@ void done_close(struct done *done)
 
 void done_free(struct done *done)
 {
-	if (!done)
-		return;
-	lock_acquire(&pipes_lock);
-	if (done->write_fd >= 0)
-		close(done->write_fd);
-	close(done->read_fd);
-	list_remove(&done->link);
-	lock_release(&pipes_lock);
-	memory_release(done);
+	while (done) {
+		struct done *older = done->older;
+		lock_acquire(&pipes_lock);
+		close_if_ours(done, done->write_fd);
+		close_if_ours(done, done->read_fd);
+		list_remove(&done->link);
+		lock_release(&pipes_lock);
+		memory_release(done);
+		done = older;
+	}
 }
 
 static int endless_done_fd(void)
@@ -85,6 +100,7 @@ static int make_done(struct ctx_context *ctx, struct extension *extension)
 
 	if (!done)
 		return -ENOMEM;
+	*done = (struct done){.older = extension->done};
 	list_init(&done->link);
 	int result = open_pipe(done);
 	if (result) {
@@ -107,12 +123,14 @@ int ctx_done_fd(const struct ctx_context *ctx)
 	if (ctx->flags & NODE_ENDLESS)
 		return endless_done_fd();
 	if (context_deadline(ctx) != CTX_FOREVER && !context_error(ctx))
-		timer_start(); /* in a forked child it may not run yet */
+		result = timer_start(); /* in a forked child it may not run yet */
+	if (result)
+		return result;
 	struct extension *extension = node_extend(node);
 	if (!extension)
 		return -ENOMEM;
 	lock_acquire(&node->lock);
-	if (!extension->done)
+	if (!extension->done || extension->done->foreign)
 		result = make_done(node, extension);
 	if (!result)
 		result = extension->done->read_fd;
@@ -134,8 +152,9 @@ int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
 		return -ETIMEDOUT;
 	if (ctx->flags & NODE_ENDLESS && timeout_ns == CTX_FOREVER)
 		return -EDEADLK;
-	if (context_deadline(ctx) != CTX_FOREVER)
-		timer_start();
+	int result = context_deadline(ctx) != CTX_FOREVER ? timer_start() : 0;
+	if (result)
+		return result;
 	uint64_t until_ns =
 		timeout_ns == CTX_FOREVER ? CTX_FOREVER : clock_after_ns(clock_now_ns(), timeout_ns);
 	struct timespec until = clock_timespec(until_ns);
@@ -153,6 +172,8 @@ int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t ti
 {
 	if (!ctx || fd < 0)
 		return -EINVAL;
+	if (context_error(ctx))
+		return ctx_err(ctx);
 	int done_fd = ctx_done_fd(ctx);
 	if (done_fd < 0)
 		return done_fd;
@@ -163,7 +184,10 @@ int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t ti
 		return ctx_err(ctx);
 	if (result < 0)
 		return result;
-	return fds[0].revents ? fds[0].revents : -ETIMEDOUT;
+	if (fds[0].revents)
+		return fds[0].revents;
+	/* Ready without an end: the program closed it, and perhaps the number is another file's now. */
+	return fds[1].revents ? -EBADF : -ETIMEDOUT;
 }
 
 /* ---- fork */
@@ -183,8 +207,9 @@ static void fork_child(void)
 	pipes_lock = (struct lock){0};
 	while (!list_empty(&open_pipes)) {
 		struct done *done = container_of(open_pipes.next, struct done, link);
-		close(done->write_fd);
+		close_if_ours(done, done->write_fd);
 		done->write_fd = -1;
+		done->foreign = true;
 		list_remove(&done->link);
 	}
 }

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "clock.h"
+#include "file_id.h"
 #include "lock.h"
 #include "sys.h"
 
@@ -34,6 +35,7 @@ __thread struct table_magazine table_magazine;
 static struct lock pool_lock;
 static _Atomic enum table_phase phase = UNMADE;
 static int table_fd = -1;
+static struct file_id table_file;
 static uint32_t free_contexts, free_causes;
 static uint32_t free_runs[RUN_SIZES];
 static bool ring_taken[RINGS_MAX];
@@ -147,6 +149,7 @@ static int make(void)
 		goto unmap;
 	map_areas(memory, &plan);
 	table_fd = fd;
+	table_file = file_id_of(fd);
 	return 0;
 
 unmap:
@@ -372,7 +375,7 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	pool_lock = (struct lock){0};
-	if (table_fd >= 0)
+	if (table_fd >= 0 && file_id_matches(table_file, table_fd))
 		close(table_fd);
 	table_fd = -1;
 	table_map = (struct table_map){0};

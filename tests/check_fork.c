@@ -175,6 +175,115 @@ START_TEST(end_in_the_child_does_not_reach_the_parent)
 }
 END_TEST
 
+/* What the child ends, and what it waits for, is its own copy, whatever the inherited pipe shows. */
+static int wait_for_its_own_copy(void *data)
+{
+	struct family *family = data;
+	struct pollfd quiet = {.fd = family->ready[0], .events = POLLIN}, own = {.events = POLLIN};
+
+	own.fd = ctx_done_fd(family->ctx);
+	EXPECT(own.fd >= 0 && own.fd != family->fd && ctx_done_fd(family->ctx) == own.fd);
+	EXPECT(ctx_wait_fd(family->ctx, quiet.fd, POLLIN, MILLISECOND) == -ETIMEDOUT);
+	EXPECT(poll(&own, 1, 0) == 0);
+	EXPECT(ctx_cancel(family->ctx) == 0);
+	EXPECT(poll(&own, 1, 0) == 1 && own.revents & POLLHUP);
+	EXPECT(ctx_wait_fd(family->ctx, quiet.fd, POLLIN, CTX_FOREVER) == -ECANCELED);
+	ctx_unref(family->ctx);
+	/* Both are closed with it. */
+	EXPECT(fcntl(own.fd, F_GETFD) < 0 && fcntl(family->fd, F_GETFD) < 0);
+	return 0;
+}
+
+START_TEST(child_waits_for_the_end_of_its_own_copy)
+{
+	struct family family = {.ctx = child_of(ctx_background())};
+
+	family.fd = ctx_done_fd(family.ctx);
+	ck_assert_ok(pipe2(family.ready, O_CLOEXEC));
+	ck_assert_int_eq(test_in_child(wait_for_its_own_copy, &family), 0);
+	ck_assert_live(family.ctx);
+	close(family.ready[0]);
+	close(family.ready[1]);
+	ctx_finish(family.ctx);
+}
+END_TEST
+
+/* The parent's end shows in the inherited descriptor, and is no end of the child's copy. */
+static int hear_of_the_parents_end_only(void *data)
+{
+	struct family *family = data;
+	struct pollfd parents = {.fd = family->fd, .events = 0};
+
+	EXPECT(write(family->ready[1], "x", 1) == 1);
+	EXPECT(poll(&parents, 1, 20000) == 1 && parents.revents & POLLHUP);
+	EXPECT(ctx_wait_fd(family->ctx, family->fd, 0, CTX_FOREVER) & POLLHUP);
+	EXPECT(ctx_err(family->ctx) == 0);
+	return 0;
+}
+
+START_TEST(parents_end_is_not_the_end_of_the_childs_copy)
+{
+	struct family family = {.ctx = child_of(ctx_background())};
+	char byte;
+	int status;
+
+	family.fd = ctx_done_fd(family.ctx);
+	ck_assert_ok(pipe2(family.ready, O_CLOEXEC));
+	pid_t pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		_exit(hear_of_the_parents_end_only(&family));
+	ck_assert_int_eq(read(family.ready[0], &byte, 1), 1);
+	ck_assert_ok(ctx_cancel(family.ctx));
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	close(family.ready[0]);
+	close(family.ready[1]);
+	ctx_finish(family.ctx);
+}
+END_TEST
+
+/* ---- a program that closes what it did not open */
+
+static int descriptors_are_open(void *data)
+{
+	int *fds = data;
+
+	for (int i = 0; i < 8; i++)
+		EXPECT(fcntl(fds[i], F_GETFD) >= 0);
+	return 0;
+}
+
+static int close_all_and_open_others(void *data)
+{
+	struct ctx_context *ctx = data;
+	struct pollfd entry = {.events = POLLIN};
+	int fds[8];
+
+	EXPECT(ctx_done_fd(ctx) >= 0);
+	EXPECT(close_range(3, ~0u, 0) == 0);
+	for (int i = 0; i < 8; i += 2)
+		EXPECT(pipe(fds + i) == 0);
+	EXPECT(test_in_child(descriptors_are_open, fds) == 0);
+	/* Neither closed nor written to. */
+	ctx_finish(ctx);
+	EXPECT(descriptors_are_open(fds) == 0);
+	for (int i = 0; i < 8; i += 2) {
+		entry.fd = fds[i];
+		EXPECT(poll(&entry, 1, 0) == 0);
+	}
+	return 0;
+}
+
+START_TEST(numbers_that_became_other_files_are_left_alone)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+
+	ck_assert_int_eq(test_in_child(close_all_and_open_others, ctx), 0);
+	ctx_finish(ctx);
+}
+END_TEST
+
 /* ---- fork while other threads are inside the library */
 
 static void *churn(void *stop)
@@ -233,6 +342,9 @@ Suite *test_suite(void)
 	tcase_add_test(forks, child_sees_the_parents_end_through_the_done_fd);
 	tcase_add_test(forks, living_child_does_not_hold_back_the_parents_hang_up);
 	tcase_add_test(forks, end_in_the_child_does_not_reach_the_parent);
+	tcase_add_test(forks, child_waits_for_the_end_of_its_own_copy);
+	tcase_add_test(forks, parents_end_is_not_the_end_of_the_childs_copy);
+	tcase_add_test(forks, numbers_that_became_other_files_are_left_alone);
 	/* AddressSanitizer's allocator does not guard its own locks across fork(2): its child hangs in
 	 * malloc(3). */
 	if (test_mode() != TEST_ASAN)
