@@ -214,7 +214,10 @@ int ctx_cancel_cause(struct ctx_context *ctx, int error, const char *format, ...
  * holds a reference to ctx until the context is done. ctx_cancel_from_signal is
  * async-signal-safe: it queues the request and wakes that thread, so that the
  * subtree is marked shortly after it returned, with kind CTX_CAUSE_SIGNAL and signo. It is
- * 0, and has no effect, when ctx is done already or another signal was first.
+ * 0, and has no effect, when ctx is done already or another signal was first. The
+ * handler needs a reference of the program's own for as long as it can run: the one
+ * that is held here goes when the context ends. In a child after fork(2) an inherited
+ * context is to be prepared again, which starts the child's timer thread.
  *
  * -EINVAL: ctx is NULL or not prepared. -ENOMEM, -EAGAIN: as ctx_with_deadline.
  */
@@ -363,14 +366,16 @@ typedef void (*ctx_callback_fn)(struct ctx_callback *callback, const struct ctx_
  * Registers function. It runs after the whole subtree is marked: on the thread
  * that cancelled; for a deadline or a signal on a worker thread of the library
  * of its own, so that a slow one delays no deadline. If ctx is done already it
- * runs in this call. The registration holds a reference to ctx.
+ * runs in this call, once the end has been spread. The registration holds a
+ * reference to ctx.
  *
  * ctx_callback_add_on_ring runs it in a dispatch of ring, whoever ended ctx; the
- * owner of the ring must be in a dispatch or come to one. A ring that is closed
- * first drops it without running.
+ * owner of the ring must be in a dispatch or come to one. If the ring is
+ * closed first, it stays registered until it is stopped or its context ends, then it
+ * is dropped without running; stop it before freeing it.
  *
  * -EINVAL: a NULL argument, or the callback is registered already. -ENOMEM.
- * -EAGAIN: the worker thread could not be started. On a context that never ends
+ * -EAGAIN: the worker or the timer thread could not be started. On a context that never ends
  * it is registered and never runs; stop it to release it.
  */
 int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callback,

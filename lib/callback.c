@@ -235,6 +235,7 @@ static bool set_phase(struct callback *callback, enum phase from, enum phase to)
 /* ctx is done already. */
 static void settle(struct callback *callback)
 {
+	context_spread_end(callback->ctx);
 	if (!callback->mailbox) {
 		run_if(callback, ADDING);
 		return;
@@ -263,8 +264,11 @@ static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ct
 
 	if (!set_phase(callback, IDLE, ADDING))
 		return -EINVAL;
-	if (!mailbox && context_deadline(ctx) != CTX_FOREVER && !context_error(ctx))
-		result = worker_start();
+	if (context_deadline(ctx) != CTX_FOREVER && !context_error(ctx)) {
+		result = timer_start(); /* in a forked child it may not run yet */
+		if (!result && !mailbox)
+			result = worker_start();
+	}
 	if (!result && !(ctx->flags & NODE_STATIC)) {
 		extension = node_extend(node);
 		result = extension ? 0 : -ENOMEM;
@@ -396,12 +400,15 @@ bool ctx_callback_stop_wait(struct ctx_callback *opaque)
 	return stopped;
 }
 
-/* ---- fork: other threads' calls do not go on in the child */
+/* ---- fork: other threads' calls do not go on in the child; those of the thread that forks do */
+
+static uint32_t forking_tid;
 
 static void fork_prepare(void)
 {
 	for (int i = 0; i < BUCKET_COUNT; i++)
 		lock_acquire(&buckets[i].lock);
+	forking_tid = thread_self()->tid;
 }
 
 static void fork_parent(void)
@@ -410,11 +417,28 @@ static void fork_parent(void)
 		lock_release(&buckets[i].lock);
 }
 
+static void keep_own_runs(struct bucket *bucket, uint32_t tid)
+{
+	struct list *link = bucket->running.next;
+
+	list_init(&bucket->running);
+	while (link != &bucket->running) {
+		struct run *run = container_of(link, struct run, link);
+		link = link->next;
+		if (run->tid != forking_tid)
+			continue;
+		run->tid = tid;
+		list_append(&bucket->running, &run->link);
+	}
+}
+
 static void fork_child(void)
 {
+	uint32_t tid = (uint32_t)gettid();
+
 	for (int i = 0; i < BUCKET_COUNT; i++) {
 		buckets[i].lock = (struct lock){0};
-		list_init(&buckets[i].running);
+		keep_own_runs(&buckets[i], tid);
 		list_init(&buckets[i].waiters);
 	}
 }

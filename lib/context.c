@@ -192,6 +192,14 @@ static struct shard *acquire_shard(struct ctx_context *parent, uint8_t *ret_numb
 	return shard;
 }
 
+/* Before others can find the member: once they do, its deadline is theirs to write. */
+static inline void store_deadline(struct ctx_context *member, uint64_t deadline_ns)
+{
+	store_relaxed(&member->deadline_ns, deadline_ns);
+	if (deadline_ns != CTX_FOREVER && !(member->flags & NODE_UNLISTED))
+		__atomic_store_n(&table_context(member->slot)->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
+}
+
 int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 {
 	struct ctx_context *parent = member->parent;
@@ -199,7 +207,7 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 	uint32_t error = 0;
 
 	if (parent->flags & NODE_STATIC) {
-		store_relaxed(&member->deadline_ns, deadline_ns);
+		store_deadline(member, deadline_ns);
 		return 0;
 	}
 	struct shard *shard = acquire_shard(parent, &member->shard);
@@ -218,7 +226,7 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 		if (error)
 			store_relaxed(&member->state, load_relaxed(&member->state) | error | STATE_SWEPT);
 	}
-	store_relaxed(&member->deadline_ns, deadline_ns);
+	store_deadline(member, deadline_ns);
 	member->sibling_next = shard->first;
 	member->sibling_prev = &shard->first;
 	if (shard->first)
@@ -232,14 +240,12 @@ void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
 {
 	int error = node_link_member(node, own_deadline_ns);
 
-	if (node->flags & NODE_UNLISTED)
-		return;
-	struct ctx_table_context *record = table_context(node->slot);
-	uint64_t deadline_ns = load_relaxed(&node->deadline_ns);
-	if (deadline_ns != CTX_FOREVER)
-		__atomic_store_n(&record->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
-	if (error)
-		__atomic_store_n(&record->state, (uint32_t)error, __ATOMIC_RELEASE);
+	if (error && !(node->flags & NODE_UNLISTED))
+		__atomic_store_n(&table_context(node->slot)->state, (uint32_t)error, __ATOMIC_RELEASE);
+	/* A deadline from before a fork needs this process's timer. Should that not start, the next call that
+	 * waits says so. */
+	if (node->parent->table_epoch != thread_fork_count && context_deadline(node) != CTX_FOREVER)
+		timer_start();
 }
 
 int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct ctx_context **ret_ctx)

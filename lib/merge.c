@@ -34,6 +34,8 @@ static void publish(struct ctx_context *node)
 	if (!(node->flags & NODE_UNLISTED))
 		__atomic_store_n(&table_context(node->slot)->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
 	lock_release(&walk_lock);
+	if (deadline_ns != CTX_FOREVER)
+		timer_start(); /* as node_publish() does for a deadline from before a fork */
 }
 
 int ctx_merge(const struct ctx_context *const *parents, unsigned count, const char *label,

@@ -203,7 +203,7 @@ static void tell(struct sweep *sweep, struct ctx_context *node)
 {
 	uint32_t state = load_acquire(&node->state);
 	struct timer *timer = state & STATE_ATTACHED ? node_timer(node) : NULL;
-	struct extension *extension = load_acquire(&node->extension);
+	struct extension *extension = atomic_load(&node->extension); /* see node_attach() */
 	struct ctx_context *held = NULL;
 
 	if (state & STATE_WAITERS)
@@ -356,7 +356,8 @@ static inline __attribute__((always_inline)) void ended(struct ctx_context *ctx,
 		write_end(ctx);
 	if (!(before & STATE_ATTENTION))
 		return;
-	if ((before & STATE_ATTENTION) == STATE_ATTACHED && !load_acquire(&ctx->extension))
+	if ((before & STATE_ATTENTION) == STATE_ATTACHED &&
+	    !atomic_load(&ctx->extension)) /* see node_attach() */
 		timer_disarm(node_timer(ctx));
 	else
 		sweep_below(ctx, before, on_worker);
@@ -423,6 +424,22 @@ static struct ctx_context *deadline_parent(struct ctx_context *ctx)
 	return earliest->parent;
 }
 
+/* Callbacks of what it marks are the worker's: the caller ended nothing. */
+static void spread_end(struct ctx_context *ctx)
+{
+	struct sweep sweep;
+
+	sweep_init(&sweep, true);
+	help(&sweep, ctx);
+	finish(&sweep);
+}
+
+void context_spread_end(struct ctx_context *ctx)
+{
+	if (is_unfinished(load_acquire(&ctx->state)))
+		spread_end(ctx);
+}
+
 void context_expire(const struct ctx_context *ctx, uint64_t now_ns)
 {
 	struct ctx_context *node = node_mutable(ctx), *top = NULL;
@@ -438,10 +455,6 @@ void context_expire(const struct ctx_context *ctx, uint64_t now_ns)
 	if (node_own_deadline(top) <= now_ns)
 		wait_for_end(top);
 	/* Another thread began with top before us and has not come to ctx. */
-	if (!context_error(ctx) && context_error(top)) {
-		struct sweep sweep;
-		sweep_init(&sweep, true);
-		help(&sweep, top);
-		finish(&sweep);
-	}
+	if (!context_error(ctx) && context_error(top))
+		spread_end(top);
 }

@@ -36,6 +36,9 @@ int context_cancel(struct ctx_context *ctx, const void *site);
 /* Ends ctx if its own deadline is not after now_ns. */
 void context_end_deadline(struct ctx_context *ctx, uint64_t now_ns);
 
+/* When ctx, which is done, is not done all the way down yet: sees to it. No lock held. */
+void context_spread_end(struct ctx_context *ctx);
+
 /* Under the shard lock of a done parent: marks a live merged node through its link. */
 void sweep_mark_link(struct sweep *sweep, struct ctx_context *node, uint32_t error);
 

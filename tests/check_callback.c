@@ -373,6 +373,56 @@ START_TEST(misuse_is_refused)
 }
 END_TEST
 
+/* ---- adding while the end is being spread */
+
+struct late_add {
+	struct ctx_context *ctx;
+	struct probe probe;
+};
+
+static void *add_at_the_end(void *data)
+{
+	struct late_add *late = data;
+
+	sem_post(&late->probe.begun);
+	while (!ctx_err(late->ctx))
+		;
+	ck_assert_ok(ctx_callback_add(late->ctx, &late->probe.callback, probe_run, &late->probe));
+	return NULL;
+}
+
+/*
+ * Goal: added to a context whose end is still being spread it runs after the whole subtree
+ * is marked, too. Method: so many children that the spreading takes longer than the adding; the one made
+ * first is marked last.
+ */
+START_TEST(added_while_the_end_spreads_it_runs_after_the_subtree_is_marked)
+{
+	enum {
+		CHILDREN = 20000
+	};
+	struct ctx_context **children = calloc(CHILDREN, sizeof(struct ctx_context *));
+	struct late_add late = {.ctx = child_of(ctx_background())};
+	pthread_t thread;
+
+	ck_assert_ptr_nonnull(children);
+	for (int i = 0; i < CHILDREN; i++)
+		children[i] = child_of(late.ctx);
+	late.probe.subtree = children[0];
+	sem_init(&late.probe.begun, 0, 0);
+	sem_init(&late.probe.ended, 0, 0);
+	ck_assert_ok(pthread_create(&thread, NULL, add_at_the_end, &late));
+	sem_wait(&late.probe.begun);
+	ck_assert_ok(ctx_cancel(late.ctx));
+	ck_assert_ok(pthread_join(thread, NULL));
+	ck_assert_uint_eq(probe_calls(&late.probe), 1);
+	for (int i = 0; i < CHILDREN; i++)
+		ctx_unref(children[i]);
+	ctx_unref(late.ctx);
+	free(children);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("callback");
@@ -393,6 +443,7 @@ Suite *test_suite(void)
 	tcase_add_test(callback, on_a_context_that_never_ends_it_can_be_stopped);
 	tcase_add_test(callback, callback_on_a_value_context_runs_with_its_ancestor);
 	tcase_add_test(callback, misuse_is_refused);
+	tcase_add_loop_test(callback, added_while_the_end_spreads_it_runs_after_the_subtree_is_marked, 0, 5);
 	tcase_add_test(test_case_cold(suite, "memory"), registration_is_gone_after_run_or_stop);
 	return suite;
 }

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -284,6 +286,132 @@ START_TEST(numbers_that_became_other_files_are_left_alone)
 }
 END_TEST
 
+/* ---- inherited deadlines: the timer thread did not come along */
+
+static void note_call(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
+{
+	int *written = data;
+
+	(void)callback;
+	if (ctx_err(ctx) == -ETIME && write(written[1], "x", 1) != 1)
+		abort();
+}
+
+static int be_called_at_the_deadline(void *data)
+{
+	static struct ctx_callback callback;
+	struct ctx_context *ctx = data;
+	struct pollfd entry = {.events = POLLIN};
+	int called[2];
+
+	EXPECT(pipe2(called, O_CLOEXEC) == 0);
+	entry.fd = called[0];
+	EXPECT(ctx_callback_add(ctx, &callback, note_call, called) == 0);
+	EXPECT(poll(&entry, 1, 20000) == 1);
+	return 0;
+}
+
+/* Looks without a wait: nothing but the derivation may have started the timer. */
+static int derive_and_look(void *data)
+{
+	struct ctx_context *ctx = data, *child;
+	uint64_t until_ns = clock_now_ns() + 20 * NS_PER_SECOND;
+
+	EXPECT(ctx_with_cancel(ctx, NULL, &child) == 0);
+	while (!ctx_err(child) && clock_now_ns() < until_ns)
+		sched_yield();
+	EXPECT(ctx_err(child) == -ETIME && ctx_err(ctx) == -ETIME);
+	return 0;
+}
+
+static int merge_and_look(void *data)
+{
+	const struct ctx_context *parents[] = {data, ctx_background()};
+	struct ctx_context *merged;
+	uint64_t until_ns = clock_now_ns() + 20 * NS_PER_SECOND;
+
+	EXPECT(ctx_merge(parents, 2, NULL, &merged) == 0);
+	while (!ctx_err(merged) && clock_now_ns() < until_ns)
+		sched_yield();
+	EXPECT(ctx_err(merged) == -ETIME);
+	return 0;
+}
+
+START_TEST(inherited_deadline_fires_in_a_child_that_uses_it)
+{
+	static int (*const uses[])(void *) = {be_called_at_the_deadline, derive_and_look, merge_and_look};
+
+	struct ctx_context *ctx = timed_child_of(ctx_background(), 30 * MILLISECOND);
+	ck_assert_int_eq(test_in_child(uses[_i], ctx), 0);
+	ctx_finish(ctx);
+}
+END_TEST
+
+/* ---- fork inside a callback */
+
+/* Two calls of one callback at once: the second runs on another thread while the first forks. */
+struct two_calls {
+	struct ctx_callback callback;
+	struct ctx_context *first, *second;
+	pthread_t thread;
+	sem_t begun, over;
+	pid_t child;
+};
+
+static void run_second(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
+{
+	struct two_calls *calls = data;
+
+	(void)callback, (void)ctx;
+	sem_post(&calls->begun);
+	while (sem_wait(&calls->over))
+		;
+}
+
+static void *end_second(void *data)
+{
+	struct two_calls *calls = data;
+
+	if (ctx_callback_add(calls->second, &calls->callback, run_second, calls) || ctx_cancel(calls->second))
+		abort();
+	return NULL;
+}
+
+static void run_first(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
+{
+	struct two_calls *calls = data;
+
+	(void)callback, (void)ctx;
+	if (pthread_create(&calls->thread, NULL, end_second, calls))
+		abort();
+	while (sem_wait(&calls->begun))
+		;
+	calls->child = fork();
+}
+
+/* Goal: in the child the call that forked ends, and the other one, which is not there, is not waited for. */
+START_TEST(fork_inside_a_callback_keeps_that_call_alone)
+{
+	struct two_calls calls = {.first = child_of(ctx_background()), .second = child_of(ctx_background())};
+	int status;
+
+	ck_assert_ok(sem_init(&calls.begun, 0, 0));
+	ck_assert_ok(sem_init(&calls.over, 0, 0));
+	ck_assert_ok(ctx_callback_add(calls.first, &calls.callback, run_first, &calls));
+	ck_assert_ok(ctx_cancel(calls.first));
+	if (calls.child == 0) {
+		alarm(20);
+		_exit(ctx_callback_stop_wait(&calls.callback));
+	}
+	ck_assert_int_eq(waitpid(calls.child, &status, 0), calls.child);
+	ck_assert_int_eq(status, 0);
+	ck_assert_ok(sem_post(&calls.over));
+	ck_assert_ok(pthread_join(calls.thread, NULL));
+	ctx_finish(calls.first);
+	ctx_finish(calls.second);
+}
+END_TEST
+
 /* ---- fork while other threads are inside the library */
 
 static void *churn(void *stop)
@@ -344,6 +472,8 @@ Suite *test_suite(void)
 	tcase_add_test(forks, end_in_the_child_does_not_reach_the_parent);
 	tcase_add_test(forks, child_waits_for_the_end_of_its_own_copy);
 	tcase_add_test(forks, parents_end_is_not_the_end_of_the_childs_copy);
+	tcase_add_loop_test(forks, inherited_deadline_fires_in_a_child_that_uses_it, 0, 3);
+	tcase_add_test(forks, fork_inside_a_callback_keeps_that_call_alone);
 	tcase_add_test(forks, numbers_that_became_other_files_are_left_alone);
 	/* AddressSanitizer's allocator does not guard its own locks across fork(2): its child hangs in
 	 * malloc(3). */
