@@ -47,7 +47,7 @@ struct link {
 struct merge {
 	struct link *_Atomic from;     /* the parent that ended it, if one did */
 	struct ctx_context *walk_next; /* walk lock, as the next two */
-	bool walk_queued;
+	uint64_t walk_queued; /* serial of the walk in whose queue it is; of an earlier one: in none */
 	uint64_t walk_serial;
 	unsigned count;
 	struct link links[];
@@ -164,13 +164,17 @@ struct extension *node_extend(struct ctx_context *ctx);
 /*
  * With the ctx lock held: says that the extension has something to tell. Returns
  * the positive errno if the node is done: then nobody will come for it.
+ *
+ * Sequentially consistent: a node with a timer is born attached, so nothing is written here. It is
+ * node_extend()'s store of the extension, then this look at the state, against a marker's store of the
+ * state, then its look at the extension: one of both sees the other.
  */
 static inline int node_attach(struct ctx_context *ctx)
 {
-	uint32_t state = load_acquire(&ctx->state);
+	uint32_t state = atomic_load(&ctx->state);
 
 	if (!(state & STATE_ATTACHED))
-		state = atomic_fetch_or_explicit(&ctx->state, STATE_ATTACHED, memory_order_acq_rel);
+		state = atomic_fetch_or(&ctx->state, STATE_ATTACHED);
 	return (int)(state & STATE_ERRNO);
 }
 

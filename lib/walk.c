@@ -65,8 +65,8 @@ static bool visit(struct walk *walk, struct ctx_context *member)
 		return has_children(member);
 	struct ctx_context *target = node_link(member)->target;
 	struct merge *merge = node_merge(target);
-	if (has_children(target) && !merge->walk_queued) {
-		merge->walk_queued = true;
+	if (has_children(target) && merge->walk_queued != walk_serial) {
+		merge->walk_queued = walk_serial;
 		merge->walk_next = walk->merged;
 		walk->merged = target;
 		node_hold(target);
@@ -106,7 +106,7 @@ void walk_below(struct ctx_context *root, bool (*visit_one)(struct ctx_context *
 		struct ctx_context *target = walk.merged;
 		struct merge *merge = node_merge(target);
 		walk.merged = merge->walk_next;
-		merge->walk_queued = false;
+		merge->walk_queued = 0;
 		walk_tree(&walk, target);
 		node_drop_later(target, dead);
 	}
@@ -166,7 +166,7 @@ void context_each_watch(const struct ctx_context *ctx, const struct watch_ops *o
 	node_free_all(dead);
 }
 
-/* ---- fork: what another thread walked is left where it was */
+/* ---- fork: what another thread walked is left where it was; the next walk has another serial */
 
 static void enter_child(void)
 {

@@ -401,7 +401,8 @@ static void *finish_one(void *ctx)
 	return NULL;
 }
 
-/* Goal: a thread that only releases contexts takes no slots with it. Method: many such, one after the other. */
+/* Goal: a thread that only releases contexts takes no slots with it. Method: many such, one after the other.
+ */
 START_TEST(thread_that_only_releases_gives_slots_back)
 {
 	struct ctx_context *first = child_of(ctx_background());
