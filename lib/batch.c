@@ -11,7 +11,6 @@
  */
 #include "memory.h"
 #include "plan.h"
-#include "record.h"
 #include "ring.h"
 
 /* One enter for all that a usual group has; measured flat from 64 to 1,024. */
@@ -172,7 +171,6 @@ static void emit_cancel(struct ctx_ring *ring, struct io_uring_sqe *sqe, struct 
 	if (ring->features.skip_success)
 		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 	op_mark(op, OP_CANCEL_SENT);
-	record_add_flag(ring, op, CTX_TABLE_OP_CANCELLING);
 	list_append(&op->group->cancelling, &op->link);
 }
 

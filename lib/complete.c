@@ -224,20 +224,30 @@ static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigne
 	deliver_final(ring, op, res, flags, end, ret_completion);
 }
 
-/* Notes and delivers the usual completion at once: final, of an operation that nothing happened to. False: it is another. */
+/*
+ * Notes and delivers the two usual completions at once: of an operation to which nothing
+ * happened, and of one that its batch cancelled. Both final. False: it is another.
+ */
 static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
 {
+	const unsigned cancelled = OP_DOOMED | OP_CANCEL_SENT;
 	uint64_t value = cqe->user_data;
+	enum ctx_op_end end = CTX_OP_FINISHED;
 
 	if ((value ^ ring->tag) >> KIND_SHIFT)
 		return false;
 	struct operation *op = find(ring, value);
-	if (!op || op->marks || (cqe->flags & IORING_CQE_F_MORE) || cqe->res == -ECANCELED)
+	if (!op || op->marks != (cqe->res == -ECANCELED ? cancelled : 0) || (cqe->flags & IORING_CQE_F_MORE))
 		return false;
 	op->group->in_kernel--;
 	ring->in_kernel--;
+	if (op->marks) {
+		end = complete_end(op->group);
+		if (op->batch)
+			batch_account(op, true);
+	}
 	slot_release(ring, op);
-	deliver_final(ring, op, cqe->res, cqe->flags, CTX_OP_FINISHED, NULL);
+	deliver_final(ring, op, cqe->res, cqe->flags, end, NULL);
 	return true;
 }
 

@@ -5,6 +5,7 @@
  * every kind of wait: ours, that of the program that owns an adopted ring, and that of an outer event loop.
  */
 #include "memory.h"
+#include "record.h"
 #include "ring.h"
 
 #define RETRY_FIRST_NS 1000000ull
@@ -99,6 +100,7 @@ static void fire_retry(struct ctx_ring *ring, struct ring_timer *timer, uint64_t
 void ring_retry(struct ctx_ring *ring, struct operation *op)
 {
 	op_unmark(op, OP_CANCEL_SENT);
+	record_add_flag(ring, op, CTX_TABLE_OP_CANCELLING);
 	list_remove(&op->link);
 	list_append(&ring->retries, &op->link);
 	if (!op->attempts)

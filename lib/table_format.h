@@ -107,7 +107,7 @@ struct ctx_table_cause {
 };
 
 #define CTX_TABLE_OP_IN_FLIGHT 0x01u /* the record is in use */
-#define CTX_TABLE_OP_CANCELLING 0x02u /* its cancel has been sent */
+#define CTX_TABLE_OP_CANCELLING 0x02u /* its cancel has been sent, or its time is over, and the kernel has not let go at once */
 #define CTX_TABLE_OP_TIMED 0x04u	/* carries a linked timeout */
 #define CTX_TABLE_OP_MULTISHOT 0x08u	/* has completed with more to come */
 #define CTX_TABLE_OP_PARKED 0x10u	/* waits outside the kernel */
