@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <string>
 #include <system_error>
@@ -361,6 +362,8 @@ private:
 /*
  * Owns a ring. The destructor cancels what is on it and waits for the kernel to let go,
  * without a bound, since the memory of the operations goes next; close() has a bound.
+ * Where the ring cannot be closed, on another thread than its owner's or inside one of its
+ * callbacks, the kernel would keep pointers into that memory: there it calls std::terminate.
  */
 class ring
 {
@@ -381,8 +384,8 @@ public:
 
 	ring &operator=(ring &&other) noexcept
 	{
-		ring old(std::move(*this));
-		ring_ = std::exchange(other.ring_, nullptr);
+		ring old(std::move(other));
+		std::swap(ring_, old.ring_);
 		return *this;
 	}
 
@@ -391,8 +394,8 @@ public:
 
 	~ring()
 	{
-		if (ring_)
-			ctx_ring_close(ring_, CTX_FOREVER, nullptr, 0, nullptr);
+		if (ctx_ring_close(ring_, CTX_FOREVER, nullptr, 0, nullptr) < 0)
+			std::terminate();
 	}
 
 	/* False: the kernel still holds operations; the ring is still open. */

@@ -64,6 +64,9 @@ static void rings()
 	try {
 		ctx::ring ring(8);
 		ctx::ring moved(std::move(ring));
+		ctx::ring &same = moved;
+		moved = std::move(same);
+		EXPECT(moved.get());
 		moved.run();
 		EXPECT(moved.close(std::chrono::seconds(5)));
 	} catch (const std::system_error &error) {
