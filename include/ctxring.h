@@ -569,7 +569,7 @@ struct ctx_stuck {
  * can be closed again later. -EBUSY: called from inside a callback of the ring; or, adopted,
  * its completion queue is full of the program's completions, or a chain of the program's is
  * open. -EPERM: not the owner; in a forked child the ring is
- * released there, and the parent's is untouched (0). NULL ring: 0.
+ * released there, and the parent's is untouched (0). A ring whose owner thread has ended may be closed by any thread. NULL ring: 0.
  */
 int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
 		   unsigned *ret_stuck);

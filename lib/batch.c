@@ -192,7 +192,8 @@ static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *batch)
 {
 	struct ctx_batch dummy, *record = record_of(batch, &dummy);
-	unsigned chunk_max = ring->uring->sq.ring_entries < CHUNK_MAX ? ring->uring->sq.ring_entries : CHUNK_MAX;
+	unsigned chunk_max =
+		ring->uring->sq.ring_entries < CHUNK_MAX ? ring->uring->sq.ring_entries : CHUNK_MAX;
 	unsigned failures = 0;
 
 	while (plan->count || uring_publish(ring->uring)) {

@@ -33,7 +33,8 @@ static inline uint64_t clock_after_ns(uint64_t now_ns, uint64_t timeout_ns)
 
 static inline struct timespec clock_timespec(uint64_t ns)
 {
-	struct timespec time = {.tv_sec = (time_t)(ns / NS_PER_SECOND), .tv_nsec = (long)(ns % NS_PER_SECOND)};
+	struct timespec time = {.tv_sec = (time_t)(ns / NS_PER_SECOND),
+				.tv_nsec = (long)(ns % NS_PER_SECOND)};
 	return time;
 }
 

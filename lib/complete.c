@@ -25,7 +25,8 @@ static void leave_chain(struct ctx_ring *ring, struct operation *op)
 		previous->chain_next = next;
 	if (next) {
 		next->chain_prev = previous;
-		if (!previous && (next->marks & (OP_DOOMED | OP_EXPLICIT)) && !(next->marks & OP_CANCEL_SENT)) {
+		if (!previous && (next->marks & (OP_DOOMED | OP_EXPLICIT)) &&
+		    !(next->marks & OP_CANCEL_SENT)) {
 			list_remove(&next->link);
 			list_append(&ring->singles, &next->link);
 		}
@@ -96,7 +97,8 @@ static void note_internal(struct ctx_ring *ring, uint32_t which, const struct io
 
 static struct operation *find(const struct ctx_ring *ring, uint64_t value)
 {
-	return slot_find(ring, (uint32_t)value & SLOT_MASK, (uint32_t)(value >> GENERATION_SHIFT) & GENERATION_MASK);
+	return slot_find(ring, (uint32_t)value & SLOT_MASK,
+			 (uint32_t)(value >> GENERATION_SHIFT) & GENERATION_MASK);
 }
 
 static enum completion_kind kind_of(uint64_t value)
@@ -111,7 +113,8 @@ static bool is_ours(const struct ctx_ring *ring, const struct io_uring_cqe *cqe)
 	return !((value ^ ring->tag) >> TAG_SHIFT) && (kind_of(value) != KIND_OP || find(ring, value));
 }
 
-enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struct operation **ret_op)
+enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
+			      struct operation **ret_op)
 {
 	uint64_t value = cqe->user_data;
 	enum completion_kind kind = kind_of(value);
@@ -128,7 +131,8 @@ enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *
 		if (!op)
 			return CTX_FILTER_FOREIGN;
 		if (cqe->flags & IORING_CQE_F_MORE)
-			op->res = cqe->res; /* of a zero-copy send: its notification says nothing of how it went */
+			op->res = cqe->res; /* of a zero-copy send: its notification says nothing of how it
+					       went */
 		else if (!(op->marks & OP_SEEN))
 			note_final(ring, op, result_of(op, cqe));
 		*ret_op = op;
@@ -171,7 +175,7 @@ static bool close_unwanted(struct ctx_ring *ring, const struct operation *op, in
 	int none = -1;
 	struct io_uring_files_update update = {
 		.offset = op->sqe.file_index == (uint32_t)IORING_FILE_INDEX_ALLOC ? (uint32_t)res
-										   : op->sqe.file_index - 1,
+										  : op->sqe.file_index - 1,
 		.fds = (uint64_t)(uintptr_t)&none,
 	};
 	sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_FILES_UPDATE, &update, 1);
@@ -185,7 +189,7 @@ enum ctx_op_end complete_end(const struct group *group)
 
 /* Makes op the caller's again and calls it. Afterwards its memory may be gone. */
 static inline void deliver_final(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
-			  enum ctx_op_end end, struct ctx_completion *ret_completion)
+				 enum ctx_op_end end, struct ctx_completion *ret_completion)
 {
 	struct ctx_completion completion = {.res = res, .flags = flags, .end = end};
 	struct group *group = op->group;
@@ -258,7 +262,8 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 		finish(ring, op, result_of(op, cqe), cqe->flags, ret_completion);
 		return 1;
 	}
-	struct ctx_completion completion = {.res = op_normal_result(op, cqe->res), .flags = cqe->flags, .more = true};
+	struct ctx_completion completion = {
+		.res = op_normal_result(op, cqe->res), .flags = cqe->flags, .more = true};
 	if (!(op->marks & OP_MULTISHOT)) {
 		op_mark(op, OP_MULTISHOT);
 		record_add_flag(ring, op, CTX_TABLE_OP_MULTISHOT);
@@ -381,7 +386,8 @@ void complete_extract(struct ctx_ring *ring)
 }
 
 /* Any other completion. */
-static __attribute__((noinline)) unsigned deliver_special(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
+static __attribute__((noinline)) unsigned deliver_special(struct ctx_ring *ring,
+							  const struct io_uring_cqe *cqe)
 {
 	struct operation *op;
 

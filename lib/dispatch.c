@@ -67,8 +67,8 @@ static __attribute__((cold)) int wait_by_poll(struct ctx_ring *ring, uint64_t ti
 }
 
 /*
- * This, and what stands between it and the caller of ctx_ring_dispatch, is inline: each return after a system call
- * costs some 15 ns, since the kernel leaves the processor's stack of return addresses overwritten.
+ * This, and what stands between it and the caller of ctx_ring_dispatch, is inline: each return after a system
+ * call costs some 15 ns, since the kernel leaves the processor's stack of return addresses overwritten.
  */
 static inline __attribute__((always_inline)) int wait_inline(struct ctx_ring *ring, uint64_t timeout_ns)
 {
@@ -93,9 +93,9 @@ static inline __attribute__((always_inline)) int wait_inline(struct ctx_ring *ri
 		unsigned left = uring_publish(ring->uring);
 		if (!left && !wait.events)
 			return 0;
-		int taken = timeout_ns && timeout_ns != CTX_FOREVER ?
-				    uring_enter(ring->uring, left, &wait) :
-				    uring_enter_plain(ring->uring, left, wait.min_complete, wait.events);
+		int taken = timeout_ns && timeout_ns != CTX_FOREVER
+				    ? uring_enter(ring->uring, left, &wait)
+				    : uring_enter_plain(ring->uring, left, wait.min_complete, wait.events);
 		if (__builtin_expect(taken >= 0 && (unsigned)taken >= left, 1))
 			return 0;
 		if (taken == -ETIME)
@@ -115,9 +115,9 @@ int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
 
 static bool anything_ready(const struct ctx_ring *ring)
 {
-	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || !list_empty(&ring->doomed) ||
-	       !list_empty(&ring->emptied) || !list_empty(&ring->singles) || mailbox_pending(ring->mailbox) ||
-	       (!ring->adopted && uring_cq_ready(ring->uring));
+	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail ||
+	       !list_empty(&ring->doomed) || !list_empty(&ring->emptied) || !list_empty(&ring->singles) ||
+	       mailbox_pending(ring->mailbox) || (!ring->adopted && uring_cq_ready(ring->uring));
 }
 
 static __attribute__((noinline, cold)) void deliver_mail(struct ctx_ring *ring)

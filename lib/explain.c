@@ -31,21 +31,25 @@ static int explain_forbidden(char *buffer, size_t size)
 	long disabled = read_number("/proc/sys/kernel/io_uring_disabled", "", 0);
 
 	if (disabled == 2)
-		return snprintf(buffer, size,
-				"io_uring is switched off on this system: sysctl kernel.io_uring_disabled is 2; "
-				"as root: sysctl -w kernel.io_uring_disabled=0");
+		return snprintf(
+			buffer, size,
+			"io_uring is switched off on this system: sysctl kernel.io_uring_disabled is 2; "
+			"as root: sysctl -w kernel.io_uring_disabled=0");
 	if (disabled == 1)
 		return snprintf(buffer, size,
-				"io_uring is for a group on this system: sysctl kernel.io_uring_disabled is 1; join the "
+				"io_uring is for a group on this system: sysctl kernel.io_uring_disabled is "
+				"1; join the "
 				"group of sysctl kernel.io_uring_group (now %ld), or as root: sysctl -w "
 				"kernel.io_uring_disabled=0",
 				read_number("/proc/sys/kernel/io_uring_group", "", -1));
 	if (read_number("/proc/self/status", "Seccomp:", 0))
 		return snprintf(buffer, size,
 				"a seccomp profile forbids io_uring (containers' default profiles do): allow "
-				"io_uring_setup, io_uring_enter and io_uring_register in the profile, e.g. docker run "
+				"io_uring_setup, io_uring_enter and io_uring_register in the profile, e.g. "
+				"docker run "
 				"--security-opt seccomp=profile.json");
-	return snprintf(buffer, size, "io_uring is forbidden here, by a security module it seems: see its log");
+	return snprintf(buffer, size,
+			"io_uring is forbidden here, by a security module it seems: see its log");
 }
 
 static int explain_memory(char *buffer, size_t size)
@@ -54,7 +58,8 @@ static int explain_memory(char *buffer, size_t size)
 
 	getrlimit(RLIMIT_MEMLOCK, &limit);
 	return snprintf(buffer, size,
-			"no memory for the ring: it counts against the locked memory of this user, limit %llu KiB; ulimit "
+			"no memory for the ring: it counts against the locked memory of this user, limit "
+			"%llu KiB; ulimit "
 			"-l, or LimitMEMLOCK= of the service, raises it; fewer or smaller rings need less",
 			(unsigned long long)limit.rlim_cur / 1024);
 }
@@ -65,9 +70,11 @@ static int explain_descriptors(char *buffer, size_t size, int error)
 
 	getrlimit(RLIMIT_NOFILE, &limit);
 	if (error == -ENFILE)
-		return snprintf(buffer, size, "no file descriptors left on this system: raise sysctl fs.file-max");
+		return snprintf(buffer, size,
+				"no file descriptors left on this system: raise sysctl fs.file-max");
 	return snprintf(buffer, size,
-			"no file descriptors left in this process, limit %llu: ulimit -n, or LimitNOFILE= of the service, "
+			"no file descriptors left in this process, limit %llu: ulimit -n, or LimitNOFILE= of "
+			"the service, "
 			"raises it",
 			(unsigned long long)limit.rlim_cur);
 }
@@ -84,7 +91,8 @@ int ctx_ring_explain(int error, char *buffer, size_t size)
 		return explain_forbidden(buffer, size);
 	case -ENOSYS:
 		return snprintf(buffer, size,
-				"this kernel has no io_uring (CONFIG_IO_URING, Linux 5.5 or newer), or a seccomp profile "
+				"this kernel has no io_uring (CONFIG_IO_URING, Linux 5.5 or newer), or a "
+				"seccomp profile "
 				"hides it: use another kernel or allow io_uring_setup in the profile");
 	case -ENOMEM:
 		return explain_memory(buffer, size);
@@ -93,11 +101,13 @@ int ctx_ring_explain(int error, char *buffer, size_t size)
 		return explain_descriptors(buffer, size, error);
 	case -EINVAL:
 		return snprintf(buffer, size,
-				"an argument is out of range, or this kernel lacks one of the setup flags that were asked "
+				"an argument is out of range, or this kernel lacks one of the setup flags "
+				"that were asked "
 				"for (SINGLE_ISSUER needs Linux 6.0, DEFER_TASKRUN 6.1): ask for fewer");
 	case -ENOTSUP:
 		return snprintf(buffer, size,
-				"a ctx ring cannot have one of these setup flags: ctxring(7) lists which work and why");
+				"a ctx ring cannot have one of these setup flags: ctxring(7) lists which "
+				"work and why");
 	default:
 		return snprintf(buffer, size, "%s", strerror(-error));
 	}

@@ -110,7 +110,8 @@ static struct group *group_new(struct ctx_ring *ring, const struct ctx_context *
 		*ret_error = -ENOMEM;
 		return NULL;
 	}
-	*group = (struct group){.ring = ring, .letter.deliver = deliver_letter, .deadline.fire = fire_deadline};
+	*group = (struct group){
+		.ring = ring, .letter.deliver = deliver_letter, .deadline.fire = fire_deadline};
 	list_init(&group->pending);
 	list_init(&group->cancelling);
 	list_init(&group->link);

@@ -5,8 +5,9 @@
 #include "thread.h"
 
 struct mailbox {
-	struct lock lock; /* guards letters, closed, woken */
-	uint32_t fork_count; /* a forked child's copy is dead: the eventfd is the parent's, and so may be who held the lock */
+	struct lock lock;    /* guards letters, closed, woken */
+	uint32_t fork_count; /* a forked child's copy is dead: the eventfd is the parent's, and so may be who
+				held the lock */
 	_Atomic uint32_t refs;
 	struct list letters;	/* oldest first */
 	_Atomic uint32_t count; /* of letters; read without the lock */

@@ -20,20 +20,20 @@ enum op_phase {
 };
 
 enum op_marks {
-	OP_COMPLETE = 1 << 0,	  /* idle, and res, cqe_flags and end are the result of the last run */
-	OP_SEEN = 1 << 1,	  /* its final completion is in user space, perhaps not yet delivered */
-	OP_DOOMED = 1 << 2,	  /* its context ended, or the ring closes */
-	OP_EXPLICIT = 1 << 3,	  /* ctx_op_cancel */
-	OP_CANCEL_SENT = 1 << 4,  /* a cancel SQE is on its way and has not failed */
-	OP_TIMED = 1 << 5,	  /* carries a linked timeout */
-	OP_TIMED_OWN = 1 << 6,	  /* which is its own timeout, not its context's deadline */
-	OP_TIMED_OUT = 1 << 7,	  /* its own timeout fired */
-	OP_CHAINED = 1 << 13,	  /* submitted with others, or as one that all after it wait for */
-	OP_DEADLINE = 1 << 12,	  /* to be timed by its context's deadline */
-	OP_EXPIRED = 1 << 11,	  /* the linked timeout at its context's deadline fired */
-	OP_CLOSE_FD = 1 << 8,	  /* CTX_OP_CLOSE_FD */
-	OP_HAS_TIMEOUT = 1 << 9,  /* ctx_op_set_timeout was called */
-	OP_MULTISHOT = 1 << 10,	  /* completed with more to come */
+	OP_COMPLETE = 1 << 0,	 /* idle, and res, cqe_flags and end are the result of the last run */
+	OP_SEEN = 1 << 1,	 /* its final completion is in user space, perhaps not yet delivered */
+	OP_DOOMED = 1 << 2,	 /* its context ended, or the ring closes */
+	OP_EXPLICIT = 1 << 3,	 /* ctx_op_cancel */
+	OP_CANCEL_SENT = 1 << 4, /* a cancel SQE is on its way and has not failed */
+	OP_TIMED = 1 << 5,	 /* carries a linked timeout */
+	OP_TIMED_OWN = 1 << 6,	 /* which is its own timeout, not its context's deadline */
+	OP_TIMED_OUT = 1 << 7,	 /* its own timeout fired */
+	OP_CHAINED = 1 << 13,	 /* submitted with others, or as one that all after it wait for */
+	OP_DEADLINE = 1 << 12,	 /* to be timed by its context's deadline */
+	OP_EXPIRED = 1 << 11,	 /* the linked timeout at its context's deadline fired */
+	OP_CLOSE_FD = 1 << 8,	 /* CTX_OP_CLOSE_FD */
+	OP_HAS_TIMEOUT = 1 << 9, /* ctx_op_set_timeout was called */
+	OP_MULTISHOT = 1 << 10,	 /* completed with more to come */
 };
 
 struct batch;
@@ -43,23 +43,24 @@ struct op_timer;
 struct operation {
 	ctx_op_fn callback;
 	uint64_t data;
-	struct list link; /* see enum op_phase */
+	struct list link;    /* see enum op_phase */
 	struct group *group; /* NULL: refused when it was staged */
 	uint64_t order;	     /* of submission, over the whole ring */
 	uint32_t slot, generation;
 	uint16_t marks; /* enum op_marks */
 	uint16_t magic;
-	uint8_t phase;	 /* enum op_phase */
-	uint8_t opcode;	 /* once submitted; the SQE is in another cache line */
-	uint8_t end;	 /* enum ctx_op_end */
+	uint8_t phase;	  /* enum op_phase */
+	uint8_t opcode;	  /* once submitted; the SQE is in another cache line */
+	uint8_t end;	  /* enum ctx_op_end */
 	uint8_t attempts; /* cancels that failed to find it */
 	/* 64 */
-	struct batch *batch; /* that cancels it */
+	struct batch *batch;			   /* that cancels it */
 	struct operation *chain_prev, *chain_next; /* still in the kernel, before and after it */
-	uint64_t timeout_ns; /* own timeout, CTX_FOREVER: none; once submitted the time its linked timeout is set to */
+	uint64_t timeout_ns; /* own timeout, CTX_FOREVER: none; once submitted the time its linked timeout is
+				set to */
 	struct __kernel_timespec timeout;
 	struct op_timer *timer; /* behind its own timeout */
-	int32_t res; /* these three: of the completion, from OP_READY on */
+	int32_t res;		/* these three: of the completion, from OP_READY on */
 	uint32_t cqe_flags;
 	/* 128 */
 	struct io_uring_sqe sqe;

@@ -3,6 +3,7 @@
 #include "ring.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "memory.h"
@@ -14,8 +15,8 @@
 #define OWNER_GONE UINT32_MAX /* no thread's */
 
 /* These work; what else there is changes the queues, who submits, or who completes: see ctxring(7). */
-#define SETUP_SUPPORTED                                                                                    \
-	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN |  \
+#define SETUP_SUPPORTED                                                                                   \
+	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | \
 	 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)
 #define SETUP_PLAIN (IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP)
 
@@ -198,7 +199,8 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 		return error;
 	}
 	ring->noted = *uring->cq.khead;
-	/* At once, since a program may wait without submitting; but what it has prepared is its own to submit. */
+	/* At once, since a program may wait without submitting; but what it has prepared is its own to
+	 * submit. */
 	bool idle = !uring_publish(uring);
 	ring_arm_wake(ring);
 	if (idle)
@@ -214,7 +216,8 @@ int ring_claim(struct ctx_ring *ring)
 	if (!ring)
 		return -EINVAL;
 	if (ring->fork_count != thread_fork_count ||
-	    !__atomic_compare_exchange_n(&ring->owner_tid, &nobody, tid, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	    !__atomic_compare_exchange_n(&ring->owner_tid, &nobody, tid, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_ACQUIRE))
 		return -EPERM;
 	if (ring->disabled) {
 		int error = sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
@@ -239,16 +242,46 @@ struct io_uring *ctx_ring_uring(struct ctx_ring *ring)
 	return ring ? ring->uring : NULL;
 }
 
+/* pthread_join(3) returns a moment before the thread is gone: true from the beginning of its end (proc(5):
+ * flags, PF_EXITING). */
+static bool thread_is_ending(uint32_t tid)
+{
+	const unsigned exiting = 0x4;
+	char path[64], line[512];
+	unsigned flags = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%u/stat", tid);
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return true;
+	if (fgets(line, sizeof(line), file)) {
+		const char *name_end = strrchr(line, ')');
+		if (!name_end || sscanf(name_end, ") %*c %*d %*d %*d %*d %*d %u", &flags) != 1)
+			flags = 0;
+	}
+	fclose(file);
+	return flags & exiting;
+}
+
+static bool thread_is_gone(uint32_t tid)
+{
+	return syscall(SYS_tgkill, getpid(), tid, 0) < 0 && errno == ESRCH;
+}
+
 /* A ring whose owner thread has ended belongs to whoever closes it. */
 static int check_closer(struct ctx_ring *ring)
 {
+	const struct timespec moment = {.tv_nsec = 100000};
 	int error = ring_check(ring);
 
 	if (error != -EPERM)
 		return error;
 	uint32_t owner = __atomic_load_n(&ring->owner_tid, __ATOMIC_ACQUIRE);
-	if (syscall(SYS_tgkill, getpid(), owner, 0) == 0 || errno != ESRCH)
+	if (!thread_is_gone(owner) && !thread_is_ending(owner))
 		return -EPERM;
+	/* It takes its requests with it, which must be over before anything is given up. */
+	while (!thread_is_gone(owner))
+		sys_poll(NULL, 0, &moment);
 	__atomic_store_n(&ring->owner_tid, thread_self()->tid, __ATOMIC_RELEASE);
 	ring->orphaned = true;
 	return 0;
@@ -295,8 +328,9 @@ static void abandon(struct ctx_ring *ring)
 		struct operation *op = ring->slots[i].op;
 		if (!op)
 			continue;
-		struct io_uring_cqe cqe = {
-			.user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation), .res = -ECANCELED};
+		struct io_uring_cqe cqe = {.user_data =
+						   ring_user_data(ring, KIND_OP, op->slot, op->generation),
+					   .res = -ECANCELED};
 		complete_note(ring, &cqe, &op);
 		complete_deliver(ring, op, &cqe, NULL);
 	}
@@ -329,7 +363,9 @@ static int close_deliver(struct ctx_ring *ring, uint64_t timeout_ns)
 	ring_turn(ring, 0); /* callbacks that were posted, too */
 	while (ring->live) {
 		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
-		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER : now_ns < deadline_ns ? deadline_ns - now_ns : 0;
+		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER
+				   : now_ns < deadline_ns     ? deadline_ns - now_ns
+							      : 0;
 		stage_submit(ring); /* what a callback began */
 		stage_refuse_dead(ring, NULL);
 		int error = ring->adopted ? wait_for_ours(ring, left_ns) : 0;

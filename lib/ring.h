@@ -85,8 +85,8 @@ struct ctx_ring {
 	unsigned live;	    /* operations that are not idle */
 	unsigned in_kernel; /* whose final completion has not been seen */
 	struct list staged, waiting, ready;
-	struct list singles; /* to be cancelled one by one at the next occasion */
-	struct list retries; /* whose cancel found nothing, or whose own end is overdue */
+	struct list singles;	   /* to be cancelled one by one at the next occasion */
+	struct list retries;	   /* whose cancel found nothing, or whose own end is overdue */
 	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all after it wait for */
 
 	struct group **groups; /* hash by context */
@@ -96,7 +96,7 @@ struct ctx_ring {
 
 	struct heap timers;
 	unsigned armed_count; /* kernel timeouts under way */
-	uint64_t armed_ns; /* the earliest kernel timeout under way; CTX_FOREVER: none */
+	uint64_t armed_ns;    /* the earliest kernel timeout under way; CTX_FOREVER: none */
 	struct __kernel_timespec armed;
 	struct ring_timer retry;
 	struct op_timer *free_op_timers;
@@ -120,8 +120,8 @@ struct ctx_ring {
 	bool wake_once;	 /* this kernel has no multishot poll */
 	bool batch_queued;
 	bool withdrawing; /* nothing of ours is to be left in an adopted ring */
-	int stalled;	/* why the kernel took no more at the last push; 0: it did */
-	unsigned noted; /* adopted: place in the completion queue up to which it has been noted */
+	int stalled;	  /* why the kernel took no more at the last push; 0: it did */
+	unsigned noted;	  /* adopted: place in the completion queue up to which it has been noted */
 	struct features features;
 
 	struct mailbox *mailbox;
@@ -139,14 +139,17 @@ struct ctx_ring {
 	struct io_uring own;
 };
 
-/* Makes the calling thread the owner if there is none. -EPERM, -EINVAL for NULL, or what enabling it failed with. */
+/* Makes the calling thread the owner if there is none. -EPERM, -EINVAL for NULL, or what enabling it failed
+ * with. */
 int ring_claim(struct ctx_ring *ring);
 
 /* 0 if the calling thread owns the ring, which its first use decides. */
 static inline int ring_check(struct ctx_ring *ring)
 {
-	if (__builtin_expect(ring && __atomic_load_n(&ring->owner_tid, __ATOMIC_RELAXED) == thread_self()->tid &&
-				     ring->fork_count == thread_fork_count, 1))
+	if (__builtin_expect(
+		    ring && __atomic_load_n(&ring->owner_tid, __ATOMIC_RELAXED) == thread_self()->tid &&
+			    ring->fork_count == thread_fork_count,
+		    1))
 		return 0;
 	return ring_claim(ring);
 }
@@ -169,7 +172,11 @@ enum completion_kind {
 	KIND_INTERNAL, /* slot says which */
 };
 
-enum internal_slot { INTERNAL_WAKE, INTERNAL_TIMER, INTERNAL_CLOSE };
+enum internal_slot {
+	INTERNAL_WAKE,
+	INTERNAL_TIMER,
+	INTERNAL_CLOSE
+};
 
 static inline uint64_t ring_user_data(const struct ctx_ring *ring, enum completion_kind kind, uint32_t slot,
 				      uint32_t generation)
@@ -220,7 +227,8 @@ static inline struct operation *slot_find(const struct ctx_ring *ring, uint32_t 
 
 extern const struct watch_ops group_watch_ops;
 
-/* The group of ctx, made if need be. NULL: *ret_error is -ENOMEM, or the context's own -ECANCELED or -ETIME. */
+/* The group of ctx, made if need be. NULL: *ret_error is -ENOMEM, or the context's own -ECANCELED or -ETIME.
+ */
 struct group *group_find(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error);
 
 static inline struct group *group_get(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error)
@@ -309,8 +317,10 @@ void op_timers_free(struct ctx_ring *ring);
 
 /* ---- completions (complete.c) ---- */
 
-/* Takes in what a CQE says, without delivering it. Again is harmless for an operation's, and only for that. */
-enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struct operation **ret_op);
+/* Takes in what a CQE says, without delivering it. Again is harmless for an operation's, and only for that.
+ */
+enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
+			      struct operation **ret_op);
 
 /* Delivers a CQE that was noted as CTX_FILTER_OP. Returns how many deliveries that made. */
 unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const struct io_uring_cqe *cqe,
@@ -334,7 +344,8 @@ void complete_extract(struct ctx_ring *ring);
 /* Notes what is in an adopted ring's queue and leaves it there. */
 void complete_note_in_place(struct ctx_ring *ring);
 
-/* complete_note for a completion that an adopted ring's program hands over: what was noted in place is not again. */
+/* complete_note for a completion that an adopted ring's program hands over: what was noted in place is not
+ * again. */
 enum ctx_filter complete_note_handed(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
 				     struct operation **ret_op);
 
@@ -367,10 +378,12 @@ unsigned ring_deliver(struct ctx_ring *ring);
 /* What every call that delivered ends with: batches, retries, held-back operations, empty groups. */
 void ring_settle(struct ctx_ring *ring);
 
-/* Makes ctx_ring_fd readable, or an adopted ring's loop turn, when there is something outside the kernel's queue. */
+/* Makes ctx_ring_fd readable, or an adopted ring's loop turn, when there is something outside the kernel's
+ * queue. */
 void ring_notify(struct ctx_ring *ring);
 
-/* Fills stuck with what the kernel holds, of all groups or of those that are draining. Returns how many there are. */
+/* Fills stuck with what the kernel holds, of all groups or of those that are draining. Returns how many there
+ * are. */
 unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max);
 
 #endif

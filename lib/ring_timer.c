@@ -58,7 +58,8 @@ void ring_timers_arm(struct ctx_ring *ring)
 	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 	if (!sqe)
 		return;
-	/* The kernel reads the time when it takes the entry; until then an even earlier one may take its place. */
+	/* The kernel reads the time when it takes the entry; until then an even earlier one may take its
+	 * place. */
 	ring->armed.tv_sec = (long long)(earliest->key_ns / NS_PER_SECOND);
 	ring->armed.tv_nsec = (long long)(earliest->key_ns % NS_PER_SECOND);
 	io_uring_prep_timeout(sqe, &ring->armed, 0, IORING_TIMEOUT_ABS);

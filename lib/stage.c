@@ -45,13 +45,15 @@ static bool wants_linked_deadline(const struct ctx_ring *ring, const struct oper
 	       (ring->linked_always || group->in_kernel < LINKED_GROUP_MAX);
 }
 
-/* Decides what is to bound op. A linked timeout of the program's own right behind it leaves no room for ours. */
+/* Decides what is to bound op. A linked timeout of the program's own right behind it leaves no room for ours.
+ */
 static bool choose_timeout(const struct ctx_ring *ring, struct operation *op, const struct operation *next)
 {
 	bool deadline = wants_linked_deadline(ring, op);
 
 	op_unmark(op, OP_TIMED | OP_DEADLINE);
-	if (!(deadline || (op->marks & OP_HAS_TIMEOUT)) || (next && next->sqe.opcode == IORING_OP_LINK_TIMEOUT))
+	if (!(deadline || (op->marks & OP_HAS_TIMEOUT)) ||
+	    (next && next->sqe.opcode == IORING_OP_LINK_TIMEOUT))
 		return false;
 	op_mark(op, OP_TIMED | (deadline ? OP_DEADLINE : 0));
 	return true;
@@ -176,8 +178,9 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 		op->group->held++;
 	} else {
 		op->res = error == -ETIME ? -ECANCELED : error;
-		op->end = error == -ETIME ? CTX_OP_DEADLINE :
-			  error == -ECANCELED ? CTX_OP_CANCELLED : CTX_OP_FINISHED;
+		op->end = error == -ETIME	? CTX_OP_DEADLINE
+			  : error == -ECANCELED ? CTX_OP_CANCELLED
+						: CTX_OP_FINISHED;
 	}
 	op->phase = OP_STAGED;
 	ring->live++;
@@ -208,7 +211,8 @@ static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned c
 }
 
 /* In the kernel's queue from here on. The caller takes it out of the list and counts it for the ring. */
-static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uint64_t now_ns, unsigned record_flags)
+static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uint64_t now_ns,
+				unsigned record_flags)
 {
 	struct group *group = op->group;
 
@@ -228,11 +232,12 @@ static void emit(struct ctx_ring *ring, struct operation *op, struct operation *
 	op->opcode = op->sqe.opcode;
 	memcpy(sqe, &op->sqe, sizeof(*sqe));
 	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
-	sqe->flags = (uint8_t)((op->sqe.flags &
-				~(URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS)) |
-			       chain_flags);
+	sqe->flags =
+		(uint8_t)((op->sqe.flags & ~(URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS)) |
+			  chain_flags);
 	if (op->marks & OP_TIMED) {
-		/* The flag of the operation decides what an early end does to the chain; the timeout repeats it to go on. */
+		/* The flag of the operation decides what an early end does to the chain; the timeout repeats
+		 * it to go on. */
 		if (!chain_flags)
 			sqe->flags |= IOSQE_IO_LINK;
 		emit_timeout(ring, op, chain_flags);
@@ -261,7 +266,8 @@ static inline bool group_is_plain(const struct group *group)
 	return !context_error(group->watch.ctx) && context_deadline(group->watch.ctx) == CTX_FOREVER;
 }
 
-/* Submits plain operations from the head of what waits, as far as there are slots and entries. Returns how many. */
+/* Submits plain operations from the head of what waits, as far as there are slots and entries. Returns how
+ * many. */
 static int push_plain(struct ctx_ring *ring, uint64_t now_ns)
 {
 	/* In locals, as the compiler cannot know that what is stored in an operation leaves them alone. */
@@ -283,7 +289,8 @@ static int push_plain(struct ctx_ring *ring, uint64_t now_ns)
 		struct io_uring_sqe *sqe = &sqes[tail++ & mask];
 		memcpy(sqe, &op->sqe, sizeof(*sqe));
 		sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
-		enter_kernel(ring, op, now_ns, op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0);
+		enter_kernel(ring, op, now_ns,
+			     op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0);
 	}
 	/* All that went are in their groups' lists by now. */
 	ring->waiting.next = link;
@@ -364,7 +371,8 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 
 	while (!list_empty(&ring->waiting) && !ring->barrier) {
 		struct unit unit;
-		unit_read(ring, &ring->waiting, container_of(ring->waiting.next, struct operation, link), &unit);
+		unit_read(ring, &ring->waiting, container_of(ring->waiting.next, struct operation, link),
+			  &unit);
 		if (unit.refused || unit.entries > ring->uring->sq.ring_entries) {
 			unit_refuse(ring, &unit, unit.refused ? 0 : -E2BIG, NULL);
 			continue;

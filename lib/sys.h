@@ -67,12 +67,12 @@ static inline int sys_result(long result)
 	return result < 0 ? -errno : (int)result;
 }
 
-#define SYS_CALL(call, expression)              \
-	do {                                    \
-		int fault_ = sys_fault(call);   \
-		if (fault_)                     \
-			return -fault_;         \
-		return sys_result(expression);  \
+#define SYS_CALL(call, expression)             \
+	do {                                   \
+		int fault_ = sys_fault(call);  \
+		if (fault_)                    \
+			return -fault_;        \
+		return sys_result(expression); \
 	} while (0)
 
 static inline int sys_memfd_create(const char *name, unsigned flags)

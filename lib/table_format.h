@@ -33,7 +33,8 @@
 #define CTX_TABLE_LABEL_SIZE 32
 #define CTX_TABLE_TEXT_SIZE 128
 
-/* One area: count records of record_size bytes from offset on; used is the highest slot handed out so far plus one. */
+/* One area: count records of record_size bytes from offset on; used is the highest slot handed out so far
+ * plus one. */
 struct ctx_table_area {
 	uint64_t offset;
 	uint32_t record_size;
@@ -100,18 +101,19 @@ struct ctx_table_context {
 /* A cause with a text, or with an error of its own. */
 struct ctx_table_cause {
 	uint32_t seq;
-	int32_t error;		 /* negative errno */
-	uint32_t context_slot;	 /* whose it is; 0: free */
+	int32_t error;	       /* negative errno */
+	uint32_t context_slot; /* whose it is; 0: free */
 	uint32_t context_generation;
 	char text[CTX_TABLE_TEXT_SIZE];
 };
 
 #define CTX_TABLE_OP_IN_FLIGHT 0x01u /* the record is in use */
-#define CTX_TABLE_OP_CANCELLING 0x02u /* its cancel has been sent, or its time is over, and the kernel has not let go at once */
-#define CTX_TABLE_OP_TIMED 0x04u	/* carries a linked timeout */
-#define CTX_TABLE_OP_MULTISHOT 0x08u	/* has completed with more to come */
-#define CTX_TABLE_OP_PARKED 0x10u	/* waits outside the kernel */
-#define CTX_TABLE_OP_FIXED_FILE 0x20u	/* fd is an index of registered files */
+#define CTX_TABLE_OP_CANCELLING \
+	0x02u /* its cancel has been sent, or its time is over, and the kernel has not let go at once */
+#define CTX_TABLE_OP_TIMED 0x04u      /* carries a linked timeout */
+#define CTX_TABLE_OP_MULTISHOT 0x08u  /* has completed with more to come */
+#define CTX_TABLE_OP_PARKED 0x10u     /* waits outside the kernel */
+#define CTX_TABLE_OP_FIXED_FILE 0x20u /* fd is an index of registered files */
 
 /* An operation in flight. */
 struct ctx_table_operation {
@@ -136,7 +138,7 @@ struct ctx_table_ring {
 	uint32_t sq_entries;
 	uint32_t cq_entries;
 	uint64_t opened_ns;
-	uint64_t batches; /* cancelled so far */
+	uint64_t batches;	     /* cancelled so far */
 	uint32_t batch_context_slot; /* the last batch, as struct ctx_batch */
 	uint32_t batch_context_generation;
 	uint32_t batch_operations;

@@ -109,8 +109,8 @@ struct uring_wait {
  * One io_uring_enter(2) without a timeout. Inline, as every return between here and the caller of
  * the library costs: the kernel leaves the processor's stack of return addresses overwritten.
  */
-static inline __attribute__((always_inline)) int uring_enter_plain(const struct io_uring *uring, unsigned to_submit,
-								   unsigned min_complete, bool events)
+static inline __attribute__((always_inline)) int
+uring_enter_plain(const struct io_uring *uring, unsigned to_submit, unsigned min_complete, bool events)
 {
 	unsigned flags = (events || min_complete ? IORING_ENTER_GETEVENTS : 0) |
 			 (uring->int_flags & URING_INT_FLAG_REG_RING ? IORING_ENTER_REGISTERED_RING : 0);
