@@ -4,19 +4,6 @@
 #include "memory.h"
 #include "thread.h"
 
-struct mailbox {
-	struct lock lock;    /* guards letters, closed, woken */
-	uint32_t fork_count; /* a forked child's copy is dead: the eventfd is the parent's, and so may be who
-				held the lock */
-	_Atomic uint32_t refs;
-	struct list letters;	/* oldest first */
-	_Atomic uint32_t count; /* of letters; read without the lock */
-	bool closed;
-	_Atomic bool woken; /* the eventfd has been, or is about to be, written since it was last reset */
-	int fd;
-	struct deferred wake; /* in a sweep: holds a reference */
-};
-
 static void write_eventfd(struct mailbox *mailbox)
 {
 	uint64_t one = 1;
@@ -119,7 +106,7 @@ struct letter *mailbox_next(struct mailbox *mailbox)
 	return letter;
 }
 
-void mailbox_reset(struct mailbox *mailbox)
+void mailbox_clear(struct mailbox *mailbox)
 {
 	uint64_t count;
 
@@ -128,21 +115,17 @@ void mailbox_reset(struct mailbox *mailbox)
 	 * may clear it: cleared earlier, the next post would queue the deferred wake
 	 * a second time while the first sweep still has it.
 	 */
-	if (!__atomic_load_n((bool *)&mailbox->woken, __ATOMIC_ACQUIRE) ||
-	    sys_read(mailbox->fd, &count, sizeof(count)) != sizeof(count))
+	if (sys_read(mailbox->fd, &count, sizeof(count)) != sizeof(count))
 		return;
 	lock_acquire(&mailbox->lock);
 	mailbox->woken = false;
 	lock_release(&mailbox->lock);
 }
 
-bool mailbox_pending(const struct mailbox *mailbox)
-{
-	return __atomic_load_n((const uint32_t *)&mailbox->count, __ATOMIC_ACQUIRE) != 0;
-}
-
 void mailbox_wake(struct mailbox *mailbox)
 {
+	if (mailbox->fork_count != thread_fork_count)
+		return;
 	lock_acquire(&mailbox->lock);
 	bool wake = !mailbox->woken;
 	mailbox->woken = true;

@@ -12,7 +12,19 @@
 #include "list.h"
 #include "lock.h"
 
-struct mailbox;
+/* For mailbox.c alone; it stands here so that the owner's looks at it cost no call. */
+struct mailbox {
+	struct lock lock;    /* guards letters, closed, woken */
+	uint32_t fork_count; /* a forked child's copy is dead: the eventfd is the parent's, and so may be who
+				held the lock */
+	_Atomic uint32_t refs;
+	_Atomic uint32_t count; /* of letters; read without the lock */
+	struct list letters;	/* oldest first */
+	_Atomic bool woken;	/* the eventfd has been, or is about to be, written since it was last reset */
+	bool closed;
+	int fd;
+	struct deferred wake; /* in a sweep: holds a reference */
+};
 
 struct letter {
 	struct list link; /* mailbox lock; alone: not posted */
@@ -37,14 +49,23 @@ bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *
 /* Takes a letter back. False: it was not there (taken out for delivery, or never posted). */
 bool mailbox_retract(struct mailbox *mailbox, struct letter *letter);
 
+void mailbox_clear(struct mailbox *mailbox);
+
 /* Owner: clears the eventfd if it was written. Call it before taking letters, else one may stay unseen. */
-void mailbox_reset(struct mailbox *mailbox);
+static inline void mailbox_reset(struct mailbox *mailbox)
+{
+	if (__builtin_expect(__atomic_load_n((const bool *)&mailbox->woken, __ATOMIC_ACQUIRE), 0))
+		mailbox_clear(mailbox);
+}
 
 /* Owner: takes the oldest letter out, NULL when there is none. */
 struct letter *mailbox_next(struct mailbox *mailbox);
 
-/* Owner: true when there is mail. Any thread may ask; no lock. */
-bool mailbox_pending(const struct mailbox *mailbox);
+/* True when there is mail. Any thread may ask; no lock. */
+static inline bool mailbox_pending(const struct mailbox *mailbox)
+{
+	return __atomic_load_n((const uint32_t *)&mailbox->count, __ATOMIC_ACQUIRE) != 0;
+}
 
 /* Owner: wakes itself (or its event loop) without a letter. */
 void mailbox_wake(struct mailbox *mailbox);
