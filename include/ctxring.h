@@ -584,7 +584,8 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
  *
  * Never fails for want of room or because ctx is done: that arrives as the
  * operation's own completion. NULL only on misuse: a NULL argument, op not
- * initialised or still in flight, not the owner's thread.
+ * initialised or still in flight, not the owner's thread; or when a SINGLE_ISSUER ring, which its
+ * first use enables, cannot be enabled.
  */
 struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx, struct ctx_op *op);
 
