@@ -12,6 +12,7 @@
 #include "memory.h"
 #include "plan.h"
 #include "ring.h"
+#include "table.h"
 
 /* One enter for all that a usual group has; measured flat from 64 to 1,024. */
 #define CHUNK_MAX 256u
@@ -54,9 +55,7 @@ static void publish(struct ctx_ring *ring, const struct ctx_batch *from)
 
 	if (!record)
 		return;
-	uint32_t seq = record->seq;
-	__atomic_store_n(&record->seq, seq + 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
+	table_write_begin(&record->seq);
 	record->batch_context_slot = (uint32_t)from->ctx_id;
 	record->batch_context_generation = (uint32_t)(from->ctx_id >> 32);
 	record->batch_operations = from->operations;
@@ -70,7 +69,7 @@ static void publish(struct ctx_ring *ring, const struct ctx_batch *from)
 	record->batch_reap_ns = from->reap_ns;
 	if (!from->held)
 		record->batches++;
-	__atomic_store_n(&record->seq, seq + 2, __ATOMIC_RELEASE);
+	table_write_end(&record->seq);
 }
 
 static void doom(struct operation *op, struct batch *batch, struct ctx_batch *record)

@@ -19,6 +19,5 @@ void features_probe(const struct io_uring *uring, struct features *ret_features)
 		.skip_success = allowed && (uring->features & IORING_FEAT_CQE_SKIP),
 		.timed_wait = allowed && (uring->features & IORING_FEAT_EXT_ARG),
 		.multishot_poll = allowed,
-		.setup_flags = allowed,
 	};
 }

@@ -14,7 +14,6 @@ struct features {
 	bool skip_success;   /* IOSQE_CQE_SKIP_SUCCESS, Linux 5.17 */
 	bool timed_wait;     /* IORING_ENTER_EXT_ARG, Linux 5.11 */
 	bool multishot_poll; /* Linux 5.13; found out when the first one is armed */
-	bool setup_flags;    /* any IORING_SETUP_* beyond CQSIZE and CLAMP may be tried */
 };
 
 /* False when CTXRING_FEATURES=none. */

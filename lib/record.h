@@ -5,6 +5,7 @@
 #define CTX_RECORD_H
 
 #include "ring.h"
+#include "table.h"
 
 static inline void record_operation(const struct ctx_ring *ring, const struct operation *op, uint64_t now_ns,
 				    unsigned flags)
@@ -15,9 +16,7 @@ static inline void record_operation(const struct ctx_ring *ring, const struct op
 	slot->since_ns = now_ns;
 	if (!record)
 		return;
-	uint32_t seq = record->seq;
-	__atomic_store_n(&record->seq, seq + 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
+	table_write_begin(&record->seq);
 	record->context_slot = op->group->table_slot;
 	record->context_generation = op->group->table_generation;
 	record->fd = op->sqe.fd;
@@ -25,7 +24,7 @@ static inline void record_operation(const struct ctx_ring *ring, const struct op
 	record->ring = (uint16_t)ring->table_slot;
 	record->since_ns = now_ns;
 	__atomic_store_n(&record->flags, (uint8_t)flags, __ATOMIC_RELAXED);
-	__atomic_store_n(&record->seq, seq + 2, __ATOMIC_RELEASE);
+	table_write_end(&record->seq);
 }
 
 static inline void record_add_flag(const struct ctx_ring *ring, const struct operation *op, unsigned flag)

@@ -60,8 +60,7 @@ void ring_timers_arm(struct ctx_ring *ring)
 		return;
 	/* The kernel reads the time when it takes the entry; until then an even earlier one may take its
 	 * place. */
-	ring->armed.tv_sec = (long long)(earliest->key_ns / NS_PER_SECOND);
-	ring->armed.tv_nsec = (long long)(earliest->key_ns % NS_PER_SECOND);
+	ring->armed = uring_time(earliest->key_ns);
 	io_uring_prep_timeout(sqe, &ring->armed, 0, IORING_TIMEOUT_ABS);
 	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, 0);
 	ring->armed_ns = earliest->key_ns;

@@ -203,8 +203,7 @@ static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned c
 	}
 	op->timeout_ns = deadline_ns;
 	op_mark(op, own ? OP_TIMED_OWN : 0);
-	op->timeout.tv_sec = (long long)(deadline_ns / NS_PER_SECOND);
-	op->timeout.tv_nsec = (long long)(deadline_ns % NS_PER_SECOND);
+	op->timeout = uring_time(deadline_ns);
 	io_uring_prep_link_timeout(sqe, &op->timeout, IORING_TIMEOUT_ABS);
 	sqe->flags = (uint8_t)(chain_flags | (ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0));
 	sqe->user_data = ring_user_data(ring, KIND_TIMEOUT, op->slot, op->generation);

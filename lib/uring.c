@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "uring.h"
 
-#include "clock.h"
-
 int uring_enter(const struct io_uring *uring, unsigned to_submit, const struct uring_wait *wait)
 {
 	unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
@@ -14,8 +12,7 @@ int uring_enter(const struct io_uring *uring, unsigned to_submit, const struct u
 
 	if (uring->int_flags & URING_INT_FLAG_REG_RING)
 		flags |= IORING_ENTER_REGISTERED_RING;
-	time.tv_sec = (long long)(wait->timeout_ns / NS_PER_SECOND);
-	time.tv_nsec = (long long)(wait->timeout_ns % NS_PER_SECOND);
+	time = uring_time(wait->timeout_ns);
 	argument.ts = (uint64_t)(uintptr_t)&time;
 	return sys_uring_enter(uring->enter_ring_fd, to_submit, wait->min_complete, flags, &argument,
 			       sizeof(argument));

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "clock.h"
 #include "sys.h"
 
 #ifndef IORING_SETUP_SQE_MIXED
@@ -93,6 +94,13 @@ static inline const struct io_uring_cqe *uring_cqe(const struct io_uring *uring,
 static inline void uring_cq_advance(struct io_uring *uring, unsigned count)
 {
 	io_uring_smp_store_release(uring->cq.khead, *uring->cq.khead + count);
+}
+
+/* A time or a duration as the kernel takes it. */
+static inline struct __kernel_timespec uring_time(uint64_t ns)
+{
+	return (struct __kernel_timespec){.tv_sec = (long long)(ns / NS_PER_SECOND),
+					  .tv_nsec = (long long)(ns % NS_PER_SECOND)};
 }
 
 /* How one io_uring_enter(2) waits. */
