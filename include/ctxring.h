@@ -267,19 +267,20 @@ enum ctx_cause_kind {
 };
 
 /*
- * Why a context ended. Kinds after CTX_CAUSE_SIGNAL are reserved for sources that
- * are kernel events; this version never sets them.
+ * Why a context ended. HANGUP, PROCESS and PRESSURE are reserved for sources that
+ * are kernel events; this version never sets them. Of an end that came from another process, pid, tid,
+ * uid, ctx_id and time_ns are what that process said, pid as it sees itself, and site is NULL.
  */
 struct ctx_cause {
-	int error;		   /* negative errno: what ended it; 0 when not done */
+	int error; /* negative errno: what ended it; 0 when not done */
 	enum ctx_cause_kind kind;
-	bool inherited;		   /* it began in an ancestor */
-	int code;		   /* see ctx_cause_kind */
-	uint64_t ctx_id;	   /* the context in which it began */
-	uint64_t time_ns;	   /* when, CLOCK_MONOTONIC, to some milliseconds */
-	pid_t pid, tid;		   /* who */
+	bool inherited;	  /* it began in an ancestor */
+	int code;	  /* see ctx_cause_kind */
+	uint64_t ctx_id;  /* the context in which it began */
+	uint64_t time_ns; /* when, CLOCK_MONOTONIC, to some milliseconds */
+	pid_t pid, tid;	  /* who */
 	uid_t uid;
-	const void *site;	   /* return address of the call, NULL for a deadline */
+	const void *site; /* return address of the call, NULL for a deadline */
 	char text[CTX_CAUSE_TEXT_MAX];
 };
 
@@ -378,8 +379,8 @@ typedef void (*ctx_callback_fn)(struct ctx_callback *callback, const struct ctx_
  * -EAGAIN: the worker or the timer thread could not be started. On a context that never ends
  * it is registered and never runs; stop it to release it.
  */
-int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callback,
-		     ctx_callback_fn function, void *data);
+int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callback, ctx_callback_fn function,
+		     void *data);
 int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *ring,
 			     struct ctx_callback *callback, ctx_callback_fn function, void *data);
 
@@ -400,7 +401,7 @@ enum ctx_op_end {
 	CTX_OP_FINISHED,  /* by itself, with a result or an error of its own */
 	CTX_OP_CANCELLED, /* context cancelled, ctx_op_cancel, or its chain broke */
 	CTX_OP_DEADLINE,  /* the deadline of its context */
-	CTX_OP_TIMEOUT,   /* its own timeout, see ctx_op_set_timeout */
+	CTX_OP_TIMEOUT,	  /* its own timeout, see ctx_op_set_timeout */
 };
 
 /* One completion of an operation. */
@@ -408,7 +409,7 @@ struct ctx_completion {
 	int res;	     /* the kernel's result; -ECANCELED when ended early */
 	unsigned flags;	     /* IORING_CQE_F_*, buffer id in the upper half */
 	enum ctx_op_end end; /* meaningful when !more */
-	bool more;	     /* not the last: multishot data, send_zc before its notification, which repeats res */
+	bool more; /* not the last: multishot data, send_zc before its notification, which repeats res */
 };
 
 typedef void (*ctx_op_fn)(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion);
@@ -541,7 +542,8 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
  * -EINVAL: NULL or bad options. -ENOTSUP: uring was set up with SQE128, CQE32, SQPOLL,
  * IOPOLL, NO_SQARRAY, or is still disabled. -ENOMEM. -EMFILE.
  */
-int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options, struct ctx_ring **ret_ring);
+int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options,
+		   struct ctx_ring **ret_ring);
 
 /*
  * Writes the likely reason and the remedy for an error of ctx_ring_open or
@@ -569,7 +571,8 @@ struct ctx_stuck {
  * can be closed again later. -EBUSY: called from inside a callback of the ring; or, adopted,
  * its completion queue is full of the program's completions, or a chain of the program's is
  * open. -EPERM: not the owner; in a forked child the ring is
- * released there, and the parent's is untouched (0). A ring whose owner thread has ended may be closed by any thread. NULL ring: 0.
+ * released there, and the parent's is untouched (0). A ring whose owner thread has ended may be closed by any
+ * thread. NULL ring: 0.
  */
 int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
 		   unsigned *ret_stuck);
@@ -587,7 +590,8 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
  * initialised or still in flight, not the owner's thread; or when a SINGLE_ISSUER ring, which its
  * first use enables, cannot be enabled.
  */
-struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx, struct ctx_op *op);
+struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
+				      struct ctx_op *op);
 
 /*
  * Gives what is staged to the kernel, in order; one io_uring_enter(2) for up to a
@@ -665,6 +669,248 @@ int ctx_ring_last_batch(struct ctx_ring *ring, struct ctx_batch *ret_batch);
 
 /* The io_uring inside, for io_uring_register_* calls. NULL for NULL. Do not close it. */
 struct io_uring *ctx_ring_uring(struct ctx_ring *ring);
+
+/* ------------------------------------------------------------------------- */
+/* The service: contexts shared between processes                            */
+
+/*
+ * ctxd(8) gives contexts names and ids that hold across processes, and keeps who may see
+ * and cancel what. It is never in the way of an end: that reaches every joined process
+ * through a pipe and a pidfd, also when ctxd is dead or the owner was killed. The concepts
+ * are in ctxring(7), "Processes". A program that never connects is not changed by any of this,
+ * except that the environment variable CTXRING_PUBLISH=1 connects it, with
+ * CTXD_PUBLISH, when it makes its first context; that never fails, it goes on trying.
+ *
+ * Threads: without CTXD_OWN_DISPATCH every call may come from any thread, and a thread of the
+ * library serves the client. With it all calls on the client are for one thread at a time, and what
+ * comes in is handled in ctxd_dispatch, and in calls that wait for an answer.
+ *
+ * Calls that ask the service wait for its answer, at most the client's timeout_ns. Besides their
+ * own, they all know these errors. -ENOTCONN: the service is away; the client is trying to come back.
+ * -ETIMEDOUT: no answer in time; whether it was done is not known. -EDQUOT: a quota of ctxd.conf(5)
+ * for this user is reached. -EDEADLK: called from the client's event function. -EPROTO: the service
+ * talks nonsense. -ENOMEM. -EPERM: in a forked child; connect anew there.
+ */
+struct ctxd_client;
+
+/* Bytes of the name of a shared context, without the final NUL. */
+#define CTXD_NAME_MAX 63
+
+/*
+ * A shared context. The epoch says which life of the service gave it: after a restart contexts have
+ * new ids, and the old ones are -ESTALE. Both 0: none.
+ */
+struct ctxd_id {
+	uint64_t epoch;
+	uint64_t number;
+};
+
+/* Room for an id as text, "EPOCH-NUMBER" in hexadecimal, with its NUL. */
+#define CTXD_ID_TEXT 34
+
+/* Writes it; returns as snprintf(3). -EINVAL: buffer is NULL with a size. */
+int ctxd_format_id(struct ctxd_id id, char *buffer, size_t size);
+
+/* Reads what ctxd_format_id wrote. -EINVAL: it is not that, or NULL. */
+int ctxd_parse_id(const char *text, struct ctxd_id *ret_id);
+
+enum ctxd_entry_kind {
+	CTXD_SHARED = 1 << 0,  /* a shared context */
+	CTXD_JOINED = 1 << 1,  /* a process that joined one */
+	CTXD_PROCESS = 1 << 2, /* a process that is connected */
+	CTXD_DEAD = 1 << 3,    /* a process that is gone, whose table is still kept */
+};
+
+/* What the service knows of one of these; fields that do not apply are 0. */
+struct ctxd_entry {
+	enum ctxd_entry_kind kind;
+	struct ctxd_id id;     /* SHARED; JOINED: of what was joined */
+	struct ctxd_id parent; /* SHARED: the joined context below which its owner made it */
+	pid_t pid;	       /* as the service sees it; of a SHARED one the owner's */
+	uid_t uid;
+	gid_t gid;
+	uint64_t table;	 /* inode of the process's context table, 0: not published */
+	uint64_t ctx_id; /* in that table, see ctx_id() */
+	mode_t mode;
+	unsigned depth; /* joins above it */
+	unsigned joiners;
+	uint64_t created_ns;	/* CLOCK_MONOTONIC: shared, joined, connected */
+	uint64_t deadline_ns;	/* CTX_FOREVER: none */
+	uint64_t ended_ns;	/* 0: live */
+	struct ctx_cause cause; /* SHARED, when it ended */
+	char name[CTXD_NAME_MAX + 1];
+	char label[CTX_LABEL_MAX + 1];
+	char process[16]; /* name of the command */
+};
+
+enum ctxd_event_kind {
+	CTXD_EVENT_ADDED = 1, /* shared, joined, connected */
+	CTXD_EVENT_ENDED,     /* a shared context ended */
+	CTXD_EVENT_MOVED,     /* its deadline was moved */
+	CTXD_EVENT_REMOVED,   /* not shared any more, left, gone */
+	CTXD_EVENT_LOST,      /* lost events did not fit the queue */
+	CTXD_EVENT_AWAY,      /* the connection broke; the client tries to come back */
+	CTXD_EVENT_BACK,      /* it did: everything is shared and joined again, under new ids */
+};
+
+struct ctxd_event {
+	enum ctxd_event_kind kind;
+	uint64_t lost;
+	struct ctxd_entry entry; /* not of LOST, AWAY, BACK */
+};
+
+/*
+ * Dispatch by the program itself, see ctxd_fd, instead of by a thread of the library.
+ * PUBLISH: same-uid processes and root may get this process's context table and end any context in
+ * it through the service, and the table is kept a while after the process's death.
+ * PATIENT: succeed also when the service is not there yet, and go on trying.
+ */
+#define CTXD_OWN_DISPATCH (1u << 0)
+#define CTXD_PUBLISH (1u << 1)
+#define CTXD_PATIENT (1u << 2)
+
+struct ctxd_options {
+	const char *socket;  /* path; NULL: see ctxd_connect */
+	unsigned flags;	     /* CTXD_* above */
+	uint64_t timeout_ns; /* how long calls wait for an answer; 0: five seconds */
+	/* Events, see ctxd_watch; AWAY and BACK come unasked. On the client's thread, no lock held. NULL:
+	 * none. */
+	void (*event)(struct ctxd_client *client, const struct ctxd_event *event, void *data);
+	void *data;
+};
+
+/*
+ * Connects to the service. options may be NULL. Without a path it is $CTXD_SOCKET, or else the
+ * first of $XDG_RUNTIME_DIR/ctxd.sock and /run/ctxd.sock where a service answers. When the connection breaks
+ * later the client comes back by itself, with growing pauses of at most a quarter of a second; what it shared
+ * and joined goes on working meanwhile, and is registered again.
+ *
+ * -ENOENT, -ECONNREFUSED: no service there. -EACCES: its socket is closed to this user.
+ * -EPROTONOSUPPORT: it speaks no version that we do. -EINVAL: ret_client is NULL, unknown flags, a path
+ * too long. -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no thread), -EDQUOT (too many connections of this user).
+ */
+int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_client);
+
+/*
+ * Leaves: what it shared is withdrawn, see ctxd_unshare; what it joined stays, but only its deadline
+ * and the program end it from then on. Waits for a running event function, so it must not be called from
+ * there. NULL is allowed.
+ */
+void ctxd_close(struct ctxd_client *client);
+
+/* Words for an error of ctxd_connect, with the remedy. Returns as snprintf(3). -EINVAL: NULL. */
+int ctxd_explain(int error, char *buffer, size_t size);
+
+/*
+ * For a client with CTXD_OWN_DISPATCH: a descriptor that is readable when ctxd_dispatch has something to do,
+ * also the end of a joined context. Put it into the program's loop; in a ctx ring as a multishot poll whose
+ * callback dispatches. The same one for ever, it belongs to the client. -EINVAL: NULL, or a client with a
+ * thread.
+ */
+int ctxd_fd(struct ctxd_client *client);
+
+/*
+ * Handles what has come in, waiting for it at most timeout_ns (0: does not wait): ends joined contexts, obeys
+ * cancels, comes back to a service that was away. Returns how many things it handled. -EINVAL as ctxd_fd.
+ * -EINTR.
+ */
+int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns);
+
+/*
+ * Shares ctx until it ends: other processes may join it, and cancel it through the service, as mode allows.
+ * mode is like a file's, of the bits 0666: read (4) is to see and to join, write (2) is to cancel, for the
+ * process's user, its group, all others; 0 stands for 0600. Root may do all. name may be NULL, else it is
+ * unique among the contexts that this user shares. Its cause, deadline and label can be seen by those who may
+ * join.
+ *
+ * When ctx ends, for whatever reason, or this process does, every joined context ends at once. When the
+ * program releases ctx without ending it, or does so to the last of it, joined contexts end too, with
+ * CTX_CAUSE_OWNER.
+ *
+ * -EINVAL: NULL, a name too long or empty, bad mode, ctx never ends. -EEXIST: the name is taken, or ctx is
+ * shared already. -EALREADY: ctx is done. -EMLINK: below more joins than allowed. -EMFILE, -ENFILE.
+ * ret_id may be NULL.
+ */
+int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *name, mode_t mode,
+	       struct ctxd_id *ret_id);
+
+/* Takes it back: nobody can join any more; who has joined stays joined. -ENOENT: not shared. -EINVAL: NULL.
+ */
+int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx);
+
+/* The id that a shared or joined ctx has now. -ENOENT: neither. -ENOTCONN. -EINVAL: NULL. Asks nobody. */
+int ctxd_id(struct ctxd_client *client, const struct ctx_context *ctx, struct ctxd_id *ret_id);
+
+/*
+ * Makes a context that ends when the shared one does, with its cause, label and deadline: the parent for
+ * local work. The caller owns one reference; ending it ends only local work. Of a shared context that has
+ * ended already it is born done. By name: of a context that uid shares, (uid_t)-1 for the caller's own.
+ *
+ * When the owner dies the cause is CTX_CAUSE_OWNER; when somebody ends it through the service,
+ * CTX_CAUSE_SERVICE. pid, tid, uid and ctx_id of the cause are those of whoever ended it. A later deadline
+ * than before (ctx_set_deadline of the owner) arrives through the service; the end itself never does.
+ *
+ * -ENOENT: there is none, or it is not for this user. -ESTALE: an id of an earlier life of the service.
+ * -EINVAL: NULL, bad name. -EMFILE, -ENFILE. -EAGAIN: as ctx_with_deadline.
+ */
+int ctxd_join(struct ctxd_client *client, struct ctxd_id id, struct ctx_context **ret_ctx);
+int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, struct ctx_context **ret_ctx);
+
+/*
+ * Calls visit for everything of these kinds (CTXD_SHARED | ...) that this user may see: its own, what modes
+ * allow, as root all. visit ends the listing by returning anything but 0, which is then returned. What
+ * changes meanwhile may be seen or not. -EINVAL: NULL, unknown kinds.
+ */
+int ctxd_list(struct ctxd_client *client, unsigned kinds,
+	      int (*visit)(const struct ctxd_entry *entry, void *data), void *data);
+
+/*
+ * Asks for events about these kinds from now on, of what ctxd_list would show; 0 ends it. Also after the
+ * connection was broken. A reader that is too slow loses events, and is told so.
+ * -EINVAL: NULL, unknown kinds, or the client has no event function.
+ */
+int ctxd_watch(struct ctxd_client *client, unsigned kinds);
+
+/* Which context: a shared one by id; or, with id {0, 0}, any one of a published process. */
+struct ctxd_target {
+	struct ctxd_id id;
+	uint64_t table;	 /* inode of its table, from ctxd_list or fstat(2) */
+	uint64_t ctx_id; /* in that table */
+};
+
+/* What a cancel through the service has done. Counts are sums over all processes and their rings. */
+struct ctxd_report {
+	unsigned asked;	  /* processes that were told: the owner and those that joined */
+	unsigned ended;	  /* of these, in which it was live and ended */
+	unsigned silent;  /* of these, that did not answer in time */
+	unsigned batches; /* one on each ring with operations under it; the rest as struct ctx_batch */
+	unsigned operations, unsent, timed, sqes, enters, cancelled, finished, held;
+	uint64_t submit_ns, reap_ns; /* of the slowest batch */
+};
+
+#define CTXD_DRY_RUN (1u << 0)
+
+/*
+ * Ends a context, and everything below it, in its own process and in all that joined it, with
+ * CTX_CAUSE_SERVICE. error is a negative errno, 0: -ECANCELED; text may be NULL. Waits at most wait_ns for
+ * the operations under it to be reaped: 0 waits for the processes to have ended it only. A stopped process is
+ * told, and counted as silent. With CTXD_DRY_RUN nothing is ended, and only asked is counted. ret_report may
+ * be NULL.
+ *
+ * -ENOENT: there is none, or this user may not cancel it. -ESTALE: see ctxd_join. -EALREADY: it had ended.
+ * -EINVAL: NULL, error is positive, unknown flags.
+ */
+int ctxd_cancel(struct ctxd_client *client, const struct ctxd_target *target, unsigned flags, int error,
+		const char *text, uint64_t wait_ns, struct ctxd_report *ret_report);
+
+/*
+ * The context table of a published process of the same user (of any for root): a read-only, sealed memfd,
+ * which the caller closes. kind is CTXD_PROCESS, or CTXD_DEAD for the last one of that pid that is gone.
+ * ret_entry may be NULL. -ENOENT: not published, not kept, or not for this user. -EINVAL: NULL, other kinds.
+ * -EMFILE, -ENFILE.
+ */
+int ctxd_table(struct ctxd_client *client, enum ctxd_entry_kind kind, pid_t pid, struct ctxd_entry *ret_entry,
+	       int *ret_fd);
 
 #ifdef __cplusplus
 }

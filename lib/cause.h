@@ -10,11 +10,22 @@
 struct cause_text {
 	int error;     /* negative errno that was given for it, 0: none */
 	uint32_t slot; /* in the table, 0: not there */
+	bool foreign;  /* it began in another process: who, where and when */
+	pid_t pid, tid;
+	uid_t uid;
+	uint64_t ctx_id;
+	uint64_t time_ns;
 	char text[CTX_CAUSE_TEXT_MAX];
 };
 
 /* NULL: no memory. format may be NULL. */
 struct cause_text *cause_text_new(int error, const char *format, va_list arguments);
+
+/*
+ * Ends ctx as another process says: error (positive, ECANCELED or ETIME) is what ctx_err becomes, cause is
+ * told as it is. Callbacks run on this thread. 0, or -EALREADY.
+ */
+int context_end_foreign(struct ctx_context *ctx, int error, const struct ctx_cause *cause);
 
 /* The node that ended by itself, from which a done ctx has its end. */
 const struct ctx_context *cause_origin(const struct ctx_context *ctx);

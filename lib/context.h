@@ -122,8 +122,11 @@ void sweep_defer(struct sweep *sweep, struct deferred *deferred);
 struct watch_ops {
 	/* The whole subtree is marked. Called at most once. */
 	void (*done)(struct watch *watch, struct sweep *sweep);
-	/* The program dropped its last handle: nothing new will come under this node. */
+	/* The program dropped its last handle: nothing new will come under this node. NULL: does not matter.
+	 */
 	void (*released)(struct watch *watch);
+	/* Its deadline in force has changed, see context_deadline(). NULL: does not matter. */
+	void (*moved)(struct watch *watch);
 };
 
 struct watch {
@@ -165,6 +168,9 @@ void context_expire(const struct ctx_context *ctx, uint64_t now_ns);
 
 /* The nearest node from ctx upwards that is in this process's table; 0, 0 if none. */
 void context_table_id(const struct ctx_context *ctx, uint32_t *ret_slot, uint32_t *ret_generation);
+
+/* A root for work under a context of another process: kind CTX_TABLE_JOINED. Errors as ctx_with_deadline. */
+int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, struct ctx_context **ret_ctx);
 
 /* Calls visit for each watch with these ops on ctx and below it. visit runs under the node's lock. */
 void context_each_watch(const struct ctx_context *ctx, const struct watch_ops *ops,

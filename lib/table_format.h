@@ -65,6 +65,7 @@ enum ctx_table_kind {
 	CTX_TABLE_VALUE,
 	CTX_TABLE_DETACHED,
 	CTX_TABLE_MERGED,
+	CTX_TABLE_JOINED, /* stands for a context of another process */
 };
 
 /*
@@ -88,7 +89,7 @@ struct ctx_table_context {
 	uint64_t deadline_ns; /* in force; UINT64_MAX: none. Stored atomically */
 	uint64_t site;	      /* return address of the call that made it */
 	uint64_t done_ns;     /* these: when CTX_TABLE_OWN */
-	uint64_t done_site;
+	uint64_t done_site; /* while live: for the process's own use */
 	uint32_t done_tid;
 	uint32_t cause_slot; /* of its text and error, 0: plain */
 	uint8_t kind;	     /* enum ctx_table_kind */
