@@ -2,8 +2,8 @@
 #
 # ctxring. `make help` lists the targets.
 #
-# Everything is found by wildcard: a new lib/*.c, tools/*.c, examples/*.c, bench/*.c,
-# man/*.[137], tests/check_*.c, tests/build_*.sh or tests/system_*.sh needs no change here.
+# Everything is found by wildcard: a new lib/*.c, daemon/*.c, tools/*.c, fuzz/fuzz_*.c, examples/*.c, bench/*.c,
+# man/*.[13578], tests/check_*.c, tests/build_*.sh or tests/system_*.sh needs no change here.
 #
 #   CC, CFLAGS, LDFLAGS  as usual; gcc and clang both work
 #   PREFIX, DESTDIR      for install
@@ -29,7 +29,7 @@ SHARED := libctxring.so.$(VERSION)
 # header or a file. Alternatives are separated by "|".
 
 PACKAGES_BUILD := gcc=gcc libc6-dev=stdio.h pkg-config=pkg-config binutils=objcopy liburing-dev=liburing.h \
-	node-llhttp=/usr/share/llhttp/llhttp.c libjansson-dev=jansson.h libelf-dev=libelf.h
+	node-llhttp=/usr/share/llhttp/llhttp.c libjansson-dev=jansson.h libelf-dev=libelf.h libncurses-dev=curses.h
 PACKAGES_DEMO := $(PACKAGES_BUILD) curl=curl
 PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
 	libclang-rt-14-dev|libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a \
@@ -67,18 +67,25 @@ COMPILE = $(CC) $(BASE_FLAGS) $(WARNINGS)
 
 LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard lib/*.c))
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tools/*.c))
+DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
+# Both sides of the protocol are one file.
+WIRE_OBJECT := $(OUT)/lib/wire.o
+# Readiness and socket activation; without it ctxd lacks both and nothing else.
+SYSTEMD_CFLAGS := $(shell pkg-config --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$(pkg-config --cflags libsystemd))
+SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell pkg-config --libs libsystemd))
 EXAMPLES := $(patsubst examples/%.c,$(OUT)/examples/%,$(wildcard examples/*.c))
 BENCHES := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/*.c))
 BENCH_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/support/*.c))
 LLHTTP_OBJECTS := $(addprefix $(OUT)/llhttp/,api.o http.o llhttp.o)
 TEST_PROGRAMS := $(patsubst tests/%.c,$(OUT)/tests/%,$(TESTS))
 TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.c,$(wildcard tests/support/*.c)))
-MAN_PAGES := $(wildcard man/*.1 man/*.3 man/*.7)
+MAN_PAGES := $(wildcard man/*.1 man/*.3 man/*.5 man/*.7 man/*.8)
 
 STATIC_LIBRARY := $(OUT)/libctxring.a
 TEST_LIBRARY := $(OUT)/libctxring-internal.a
+DAEMON_LIBRARY := $(OUT)/libctxd-internal.a
 LIBRARIES := $(if $(LIB_OBJECTS),$(OUT)/$(SHARED) $(STATIC_LIBRARY) $(OUT)/ctxring.pc)
-TOOLS := $(if $(TOOL_OBJECTS),$(OUT)/ctxtool)
+TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
 
 .PHONY: all library tools examples tests benches check demo play bench bench-quick install uninstall \
 	deps deps-demo deps-check deps-bench deps-tidy tidy format clean help
@@ -125,9 +132,10 @@ $(OUT)/$(1)/%.o: $(1)/%.c Makefile $(FLAGS_STAMP)
 endef
 $(eval $(call objects_of,lib,$(LIB_FLAGS)))
 $(eval $(call objects_of,tools,-Ilib))
+$(eval $(call objects_of,daemon,-Ilib $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,examples,-isystem /usr/share/include/llhttp))
 $(eval $(call objects_of,bench,-Ilib))
-$(eval $(call objects_of,tests,-Ilib -Itests))
+$(eval $(call objects_of,tests,-Ilib -Itests -Idaemon))
 
 # Not our source: none of our warnings.
 $(OUT)/llhttp/%.o: /usr/share/llhttp/%.c Makefile $(FLAGS_STAMP)
@@ -160,10 +168,18 @@ $(OUT)/ctxring.pc: lib/ctxring.pc.in Makefile include/ctxring.h
 	@mkdir -p $(@D)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
 
+# The service without its main(): for tests.
+$(DAEMON_LIBRARY): $(DAEMON_OBJECTS)
+	@rm -f $@
+	ar rcs $@ $(filter-out $(OUT)/daemon/main.o,$^)
+
 # ---- programs
 
 $(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
-	$(LINK) $^ -luring -ljansson -lelf -o $@
+	$(LINK) $^ -luring -ljansson -lelf $$(pkg-config --libs ncursesw) -o $@
+
+$(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECT) $(STATIC_LIBRARY)
+	$(LINK) $^ -luring $(SYSTEMD_LIBS) -o $@
 
 $(OUT)/examples/httpd: $(LLHTTP_OBJECTS)
 $(OUT)/examples/%: $(OUT)/examples/%.o $(STATIC_LIBRARY)
@@ -175,8 +191,8 @@ $(OUT)/bench/%: $(OUT)/bench/%.o $(BENCH_SUPPORT) $(TEST_LIBRARY)
 $(OUT)/tests/deny_uring: $(OUT)/tests/support/deny_uring.o
 	$(LINK) $^ -lseccomp -o $@
 
-$(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(TEST_LIBRARY)
-	$(LINK) $^ -luring $$(pkg-config --libs check) -o $@
+$(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(DAEMON_LIBRARY) $(TEST_LIBRARY)
+	$(LINK) $^ -luring $(SYSTEMD_LIBS) $$(pkg-config --libs check) -o $@
 
 # ---- doing things. What is missing is installed first, which is why these build in a second make.
 

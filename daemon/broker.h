@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What clients share, join, watch and cancel, and who may: the service without sockets, loop or clock.
+ * Messages go in, messages go out through the peer's output, time is told.
+ */
+#ifndef CTXD_BROKER_H
+#define CTXD_BROKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config.h"
+#include "wire.h"
+
+struct broker; /* all of it */
+struct peer;   /* one client */
+
+/* Who a client is, as the kernel says, at the time when it connected. */
+struct identity {
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+	gid_t *groups; /* supplementary; allocated by malloc */
+	unsigned group_count;
+	int pidfd; /* -1: it is gone already */
+};
+
+/* How messages reach a client. Never called from within itself; never blocks. */
+struct peer_output {
+	/*
+	 * Queues one message. fds are borrowed: whoever queues them makes copies of its own. 0; -EAGAIN: the
+	 * queue is full, nothing was queued, and peer_writable will be called when there is room; another
+	 * error: the client is being disconnected.
+	 */
+	int (*send)(void *link, const struct wire_message *message, const int *fds, unsigned fd_count);
+	void *link;
+};
+
+/* epoch: of this life of the service. NULL: no memory. */
+struct broker *broker_new(const struct config *config, uint64_t epoch);
+
+/* All peers are gone. Aborts when an account is not back at nothing: something was charged and never
+ * returned. */
+void broker_free(struct broker *broker);
+
+/* From now on, for what is new: nobody is thrown out. */
+void broker_configure(struct broker *broker, const struct config *config);
+
+/* When broker_tick is to be called; UINT64_MAX: not for a known reason. */
+uint64_t broker_next_ns(const struct broker *broker);
+void broker_tick(struct broker *broker, uint64_t now_ns);
+
+/*
+ * A client connected. identity's groups and pidfd are taken over, also on failure. -EDQUOT: too many
+ * connections of its uid; -ENOMEM.
+ */
+int peer_new(struct broker *broker, const struct identity *identity, const struct peer_output *output,
+	     uint64_t now_ns, struct peer **ret_peer);
+
+/*
+ * A packet came from it. The descriptors are taken over. 0; or an error after which the client is to be told
+ * GOODBYE with it and disconnected: -EPROTO, -EPROTONOSUPPORT, -EDQUOT (a first breach is logged), -ENOMEM.
+ */
+int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds, unsigned fd_count,
+		 uint64_t now_ns);
+
+/* After output said -EAGAIN: there is room again. */
+void peer_writable(struct peer *peer);
+
+/*
+ * Bytes queued for it grew or shrank: charges them to its uid. False: the quota is reached, nothing was
+ * charged. For output.
+ */
+bool peer_charge_bytes(struct peer *peer, uint64_t bytes);
+void peer_return_bytes(struct peer *peer, uint64_t bytes);
+
+/*
+ * It is gone: disconnected, or its process has ended (died). What it shared ends for all who joined it; its
+ * table is kept for a while if it died.
+ */
+void peer_free(struct peer *peer, bool died, uint64_t now_ns);
+
+#endif
