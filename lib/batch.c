@@ -36,6 +36,8 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 static void batch_free(struct batch *batch)
 {
 	list_remove(&batch->link);
+	reap_drop(batch->reap);
+	batch->reap = NULL;
 	if (batch->spare)
 		batch->spare = false;
 	else
@@ -216,12 +218,26 @@ static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *bat
 		list_append(&ring->singles, &op->link);
 }
 
-void batch_run(struct ctx_ring *ring)
+/* Whoever wants to hear of the group's batch hears of this one. False: that one is another's already. */
+static bool batch_take_reap(struct batch *batch, struct group *group)
+{
+	struct reap *reap = atomic_load(&group->reap);
+
+	if (!reap)
+		return true;
+	if (batch && batch->reap && batch->reap != reap)
+		return false;
+	atomic_store(&group->reap, NULL);
+	if (batch && !batch->reap)
+		batch->reap = reap;
+	else
+		reap_drop(reap);
+	return true;
+}
+
+static void run_one(struct ctx_ring *ring)
 {
 	struct plan plan;
-
-	if (list_empty(&ring->doomed) || (ring->adopted && uring_chain_open(ring->uring)))
-		return;
 	struct group *group = container_of(ring->doomed.next, struct group, link);
 	struct batch *batch = ring->live ? batch_new(ring, group) : NULL;
 	plan_init(&plan);
@@ -229,6 +245,8 @@ void batch_run(struct ctx_ring *ring)
 	gather_delayed(ring, &ring->singles, batch);
 	while (!list_empty(&ring->doomed)) {
 		group = container_of(ring->doomed.next, struct group, link);
+		if (!batch_take_reap(batch, group))
+			break;
 		list_remove(&group->link);
 		if (group->in_kernel)
 			gather(ring, group, batch, &plan);
@@ -255,6 +273,12 @@ void batch_run(struct ctx_ring *ring)
 	else
 		batch->record.reap_ns = batch->record.submit_ns;
 	ring_notify(ring);
+}
+
+void batch_run(struct ctx_ring *ring)
+{
+	while (!list_empty(&ring->doomed) && !(ring->adopted && uring_chain_open(ring->uring)))
+		run_one(ring);
 }
 
 void batch_singles(struct ctx_ring *ring)
@@ -310,6 +334,8 @@ void batch_report(struct ctx_ring *ring)
 			ring->have_last_batch = true;
 			ring->newest = NULL;
 		}
+		if (batch->reap)
+			reap_report(batch->reap, &record);
 		batch_free(batch);
 		if (ring->options.batch)
 			ring->options.batch(ring, &record, ring->options.data);

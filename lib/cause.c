@@ -41,6 +41,37 @@ int ctx_cancel_cause(struct ctx_context *ctx, int error, const char *format, ...
 	return result;
 }
 
+int context_end_foreign(struct ctx_context *ctx, int error, const struct ctx_cause *cause)
+{
+	struct end end = {
+		.error = error,
+		.kind = cause->kind,
+		.code = cause->kind >= CTX_CAUSE_SIGNAL ? cause->code : cause->error,
+		.tid = thread_self()->tid,
+	};
+	if (context_error(ctx))
+		return -EALREADY;
+	/* Without memory the cause is as if it had begun here, without text. */
+	end.text = memory_allocate(sizeof(*end.text));
+	if (end.text) {
+		*end.text = (struct cause_text){
+			.error = cause->error,
+			.foreign = true,
+			.pid = cause->pid,
+			.tid = cause->tid,
+			.uid = cause->uid,
+			.ctx_id = cause->ctx_id,
+			.time_ns = cause->time_ns,
+		};
+		memcpy(end.text->text, cause->text, sizeof(end.text->text));
+		end.text->text[sizeof(end.text->text) - 1] = '\0';
+	}
+	int result = context_end(ctx, &end);
+	if (result)
+		memory_release(end.text);
+	return result;
+}
+
 struct cause_text *cause_text_new(int error, const char *format, va_list arguments)
 {
 	struct cause_text *text = memory_allocate(sizeof(*text));
@@ -86,6 +117,19 @@ __attribute__((constructor)) static void prepare(void)
 	pthread_atfork(before_fork, NULL, enter_child);
 }
 
+/* It began in another process, and what is known of that came along. */
+static void tell_foreign(const struct cause_text *text, struct ctx_cause *ret_cause)
+{
+	ret_cause->inherited = true;
+	ret_cause->error = text->error;
+	ret_cause->pid = text->pid;
+	ret_cause->tid = text->tid;
+	ret_cause->uid = text->uid;
+	ret_cause->ctx_id = text->ctx_id;
+	ret_cause->time_ns = text->time_ns;
+	ret_cause->site = NULL;
+}
+
 int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause)
 {
 	if (!ctx || !ret_cause)
@@ -107,11 +151,14 @@ int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause)
 		.uid = getuid(),
 		.site = origin->cause_site,
 	};
-	if (origin->cause_kind == CTX_CAUSE_SIGNAL)
+	const struct cause_text *text = origin->cause_text;
+	if (origin->cause_kind >= CTX_CAUSE_SIGNAL)
 		ret_cause->code = origin->cause_code;
 	else if (origin->cause_code)
 		ret_cause->error = origin->cause_code;
-	if (origin->cause_text)
-		memcpy(ret_cause->text, origin->cause_text->text, sizeof(ret_cause->text));
+	if (text)
+		memcpy(ret_cause->text, text->text, sizeof(ret_cause->text));
+	if (text && text->foreign)
+		tell_foreign(text, ret_cause);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include "cause.h"
 #include "clock.h"
 #include "done.h"
+#include "find.h"
 #include "memory.h"
 #include "node.h"
 #include "sweep.h"
@@ -246,6 +247,8 @@ void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
 	 * waits says so. */
 	if (node->parent->table_epoch != thread_fork_count && context_deadline(node) != CTX_FOREVER)
 		timer_start();
+	if (!error && node_can_end(node))
+		find_remember(node);
 }
 
 int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct ctx_context **ret_ctx)
@@ -372,6 +375,7 @@ static void free_node(struct ctx_context *node, struct ctx_context **dead)
 {
 	struct timer *timer = node_timer(node);
 
+	find_forget(node);
 	if (timer)
 		timer_disarm(timer);
 	if (node->flags & NODE_MERGED) {
@@ -404,13 +408,14 @@ void node_drop(struct ctx_context *ctx)
 }
 
 /*
- * The usual end: a leaf with nothing attached. Only its parent's list leads to it, so
- * while that is locked nobody can take a reference, and one look at refs is enough.
+ * The usual end: a leaf with nothing attached. When it cannot be found by its id any more, only its parent's
+ * list leads to it, so while that is locked nobody can take a reference, and one look at refs is enough.
  */
 static bool free_leaf(struct ctx_context *ctx)
 {
 	struct ctx_context *parent = ctx->parent, *dead = NULL;
 
+	find_forget(ctx);
 	if (load_acquire(&ctx->extension) || load_acquire(&ctx->refs) != 1)
 		return false;
 	if (parent->flags & NODE_STATIC) {
@@ -446,7 +451,8 @@ static void orphan(struct ctx_context *ctx)
 		for (struct list *link = extension->watches.next; link != &extension->watches;) {
 			struct watch *watch = container_of(link, struct watch, link);
 			link = link->next;
-			watch->ops->released(watch);
+			if (watch->ops->released)
+				watch->ops->released(watch);
 		}
 		lock_release(&ctx->lock);
 	}

@@ -129,6 +129,19 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 	return make(parent, &plan, ret_ctx);
 }
 
+int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, struct ctx_context **ret_ctx)
+{
+	struct node_plan plan = {
+		.flags = movable ? NODE_MOVABLE | NODE_MAY_MOVE : 0,
+		.kind = CTX_TABLE_JOINED,
+		.deadline_ns = deadline_ns,
+		.now_ns = now_for(deadline_ns),
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	return make(ctx_background(), &plan, ret_ctx);
+}
+
 uint64_t ctx_deadline_ns(const struct ctx_context *ctx)
 {
 	return ctx ? context_deadline(ctx) : CTX_FOREVER;
@@ -161,6 +174,22 @@ static uint64_t deadline_above(const struct ctx_context *node)
 	return above_ns;
 }
 
+/* With the walk lock held. */
+static void tell_moved(struct ctx_context *node)
+{
+	struct extension *extension = node_extension(node);
+
+	if (!extension)
+		return;
+	lock_acquire(&node->lock);
+	for (struct list *link = extension->watches.next; link != &extension->watches; link = link->next) {
+		struct watch *watch = container_of(link, struct watch, link);
+		if (watch->ops->moved)
+			watch->ops->moved(watch);
+	}
+	lock_release(&node->lock);
+}
+
 /* With the walk lock held: computes what is in force for node anew. True if it changed. */
 static bool clamp(struct ctx_context *node)
 {
@@ -180,6 +209,7 @@ static bool clamp(struct ctx_context *node)
 	context_table_id(node, &slot, &generation);
 	if (slot && !(node->flags & NODE_UNLISTED))
 		__atomic_store_n(&table_context(slot)->deadline_ns, now_in_force_ns, __ATOMIC_RELAXED);
+	tell_moved(node);
 	return true;
 }
 

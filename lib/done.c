@@ -5,6 +5,7 @@
 #include "file_id.h"
 #include "memory.h"
 #include "node.h"
+#include "wire.h"
 
 /*
  * The pipe hangs up when its write end is closed everywhere, so a forked child must
@@ -49,16 +50,31 @@ static void close_if_ours(const struct done *done, int fd)
 		close(fd);
 }
 
-void done_close(struct done *done)
+/* What is to be read from the pipe of a context that ended: its cause. */
+static size_t last_words(const struct ctx_context *ctx, uint8_t bytes[WIRE_LAST_WORDS_MAX])
 {
+	struct ctx_cause cause;
+	struct wire_cause words;
+
+	if (ctx_get_cause(ctx, &cause))
+		return 0;
+	wire_cause_from(&cause, ctx_err(ctx), &words);
+	return wire_pack_last_words(&words, bytes);
+}
+
+void done_close(struct done *done, const struct ctx_context *ctx)
+{
+	uint8_t words[WIRE_LAST_WORDS_MAX];
+
 	if (!done)
 		return;
+	size_t size = last_words(ctx, words);
 	lock_acquire(&pipes_lock);
 	if (done->write_fd >= 0) {
-		/* Where a process that was cloned behind fork(2)'s back has a copy, no hang-up comes; the
-		 * byte does. */
+		/* Where a process that was cloned behind fork(2)'s back has a copy, no hang-up comes; this
+		 * does. */
 		if (file_id_matches(done->file, done->write_fd)) {
-			(void)!write(done->write_fd, "", 1);
+			(void)!write(done->write_fd, words, size);
 			close(done->write_fd);
 		}
 		done->write_fd = -1;
@@ -108,7 +124,7 @@ static int make_done(struct ctx_context *ctx, struct extension *extension)
 		return result;
 	}
 	if (node_attach(ctx))
-		done_close(done);
+		done_close(done, ctx);
 	extension->done = done;
 	return 0;
 }

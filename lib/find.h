@@ -10,11 +10,45 @@
 #define CTX_FIND_H
 
 #include "node.h"
+#include "table.h"
+#include "thread.h"
 
 /* Once before the first context_find. 0, or -ENOTSUP: membarrier(2) is not to be had here. */
 int find_enable(void);
 
 /* The live context of that id, pinned: node_drop() it. NULL: there is none. May block for a moment. */
 struct ctx_context *context_find(uint64_t id);
+
+/* Somebody is looking a node up. */
+extern _Atomic uint32_t find_active;
+
+/* Until nobody is. */
+void find_wait(void);
+
+static inline bool find_knows(const struct ctx_context *ctx)
+{
+	return !(ctx->flags & NODE_UNLISTED) && ctx->table_epoch == thread_fork_count;
+}
+
+/* A node that is complete and live can be found from here on. */
+static inline void find_remember(struct ctx_context *ctx)
+{
+	if (find_knows(ctx))
+		__atomic_store_n(&table_context(ctx->slot)->done_site, (uintptr_t)ctx, __ATOMIC_RELEASE);
+}
+
+/*
+ * Before refs are looked at for the last time, or memory goes: from here on nobody comes to ctx by its id.
+ * One that is done cannot be found any more, and its record holds something else there.
+ */
+static inline void find_forget(struct ctx_context *ctx)
+{
+	if (find_knows(ctx) && !context_error(ctx))
+		__atomic_store_n(&table_context(ctx->slot)->done_site, 0, __ATOMIC_RELAXED);
+	/* Against the membarrier of context_find: it sees the store, or we see that it is under way. */
+	atomic_signal_fence(memory_order_seq_cst);
+	if (__builtin_expect(load_relaxed(&find_active), 0))
+		find_wait();
+}
 
 #endif

@@ -188,6 +188,7 @@ static void group_free(struct group *group)
 	/* From here on nobody posts the letter; then none can be left in the mailbox. */
 	context_unwatch(&group->watch);
 	mailbox_retract(ring->mailbox, &group->letter);
+	reap_drop(atomic_load(&group->reap));
 	memory_release(group);
 }
 

@@ -5,6 +5,7 @@
  * the merged node; the first link to be marked says whose end it is.
  */
 #include "clock.h"
+#include "find.h"
 #include "node.h"
 #include "sweep.h"
 #include "table.h"
@@ -70,6 +71,8 @@ int ctx_merge(const struct ctx_context *const *parents, unsigned count, const ch
 				 .deadline_ns = CTX_FOREVER},
 		};
 	publish(node);
+	if (!context_error(node))
+		find_remember(node);
 	*ret_ctx = node;
 	return 0;
 }

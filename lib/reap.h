@@ -12,10 +12,10 @@ struct reap {
 	struct lock lock;     /* guards sum and batches */
 	struct ctx_batch sum; /* submit_ns and reap_ns: of the slowest; ctx_id unused */
 	unsigned batches;
-	_Atomic uint32_t holders; /* whoever still has to report, and the one who asked */
+	_Atomic uint32_t holders; /* groups and batches that still have to report, and whoever asked */
 	/*
-	 * All has been reported, or will not be because the ring was closed. On whatever thread was last: a
-	 * ring's owner, or that of reap_end. No lock is held. From here on the memory is the caller's again.
+	 * All has been reported, or never will be because the ring was closed. On whatever thread was last: a
+	 * ring's owner, or the caller of reap_end. No lock is held. The memory is the caller's again.
 	 */
 	void (*done)(struct reap *reap);
 };
@@ -25,5 +25,13 @@ void reap_begin(struct reap *reap, struct ctx_context *ctx, void (*done)(struct 
 
 /* After it was ended. */
 void reap_end(struct reap *reap);
+
+/* ---- for rings */
+
+void reap_hold(struct reap *reap);
+void reap_report(struct reap *reap, const struct ctx_batch *batch);
+
+/* One holder less. NULL is allowed. */
+void reap_drop(struct reap *reap);
 
 #endif

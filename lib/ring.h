@@ -19,6 +19,7 @@
 #include "heap.h"
 #include "mailbox.h"
 #include "op.h"
+#include "reap.h"
 #include "table_format.h"
 #include "thread.h"
 #include "uring.h"
@@ -43,6 +44,7 @@ struct group {
 	struct list link;	/* ring->doomed, ring->emptied, or alone */
 	struct ring_timer deadline;
 	struct group *drain_next;
+	struct reap *_Atomic reap; /* wants to hear of the batch that ends it; holds it */
 	uint32_t table_slot, table_generation;
 	unsigned held;	    /* operations that are not idle */
 	unsigned in_kernel; /* of these, whose final completion has not been seen */
@@ -63,6 +65,7 @@ struct slot {
 struct batch {
 	struct list link; /* ring->batches */
 	struct ctx_batch record;
+	struct reap *reap; /* wants to hear of it; holds it */
 	uint64_t start_ns;
 	bool spare; /* embedded in the ring: used when there is no memory */
 };

@@ -213,7 +213,7 @@ static void tell(struct sweep *sweep, struct ctx_context *node)
 	if (!(state & STATE_ATTACHED) || !extension)
 		return;
 	lock_acquire(&node->lock);
-	done_close(extension->done);
+	done_close(extension->done, node);
 	retire_signal(extension, &held);
 	/* They stay in the list: draining finds the operations of a done context by them. */
 	for (struct list *link = extension->watches.next; link != &extension->watches; link = link->next) {
@@ -297,7 +297,7 @@ static inline void write_end(struct ctx_context *ctx)
 	record->done_tid = ctx->cause_tid;
 	record->cause_slot = ctx->cause_text ? ctx->cause_text->slot : 0;
 	record->cause_kind = ctx->cause_kind;
-	record->cause_code = ctx->cause_kind == CTX_CAUSE_SIGNAL ? ctx->cause_code : 0;
+	record->cause_code = ctx->cause_kind >= CTX_CAUSE_SIGNAL ? ctx->cause_code : 0;
 	__atomic_store_n(&record->state, (uint32_t)context_error(ctx) | CTX_TABLE_OWN, __ATOMIC_RELAXED);
 	table_write_end(&record->seq);
 }

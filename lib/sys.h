@@ -40,6 +40,7 @@ enum sys_call {
 	SYS_CALL_POLL,
 	SYS_CALL_FUTEX_WAIT,
 	SYS_CALL_THREAD_CREATE,
+	SYS_CALL_MEMBARRIER,
 	SYS_CALL_URING_SETUP,
 	SYS_CALL_URING_ENTER,
 	SYS_CALL_URING_REGISTER,
@@ -151,6 +152,11 @@ static inline void sys_futex_wake(_Atomic uint32_t *word, int count)
 	int saved = errno;
 	syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
 	errno = saved;
+}
+
+static inline int sys_membarrier(int command)
+{
+	SYS_CALL(SYS_CALL_MEMBARRIER, syscall(SYS_membarrier, command, 0, 0));
 }
 
 static inline int sys_thread_create(pthread_t *ret_thread, const pthread_attr_t *attributes,

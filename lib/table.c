@@ -26,6 +26,7 @@ enum table_phase {
 
 struct table_map table_map;
 __thread struct table_magazine table_magazine;
+void (*_Atomic table_made)(void);
 
 /*
  * Guards all below. Free records are linked through a field of theirs: of a context
@@ -39,6 +40,7 @@ static struct file_id table_file;
 static uint32_t free_contexts, free_causes;
 static uint32_t free_runs[RUN_SIZES];
 static bool ring_taken[RINGS_MAX];
+static bool announce; /* made, and not told yet */
 static pthread_key_t exit_key;
 static bool exit_key_made;
 
@@ -166,8 +168,29 @@ static bool ensure(void)
 		const char *wish = getenv("CTXRING_TABLE");
 		bool wanted = !wish || strcmp(wish, "0") != 0;
 		phase = wanted && make() == 0 ? MADE : ABSENT;
+		announce = phase == MADE;
 	}
 	return phase == MADE;
+}
+
+/* Releases the pool lock, and tells of a table that was made under it. */
+static void unlock_and_tell(void)
+{
+	bool made = announce;
+
+	announce = false;
+	lock_release(&pool_lock);
+	void (*tell)(void) = made ? atomic_load(&table_made) : NULL;
+	if (tell)
+		tell();
+}
+
+int table_descriptor(void)
+{
+	lock_acquire(&pool_lock);
+	int result = ensure() && file_id_matches(table_file, table_fd) ? table_fd : -ENOENT;
+	unlock_and_tell();
+	return result;
 }
 
 /* The next count records that were never used; 0: none are left. */
@@ -229,7 +252,7 @@ bool table_refill(void)
 		for (uint32_t i = 0; first && i < count; i++)
 			magazine->slots[magazine->count++] = first + count - 1 - i;
 	}
-	lock_release(&pool_lock);
+	unlock_and_tell();
 	if (magazine->count)
 		table_keep();
 	return magazine->count > 0;
@@ -257,7 +280,7 @@ uint32_t table_cause_new(void)
 		else
 			slot = extend(&table_map.header->causes, 1);
 	}
-	lock_release(&pool_lock);
+	unlock_and_tell();
 	return slot;
 }
 
@@ -290,7 +313,7 @@ int table_ring_new(uint32_t *ret_slot)
 		if (slot >= area->used)
 			__atomic_store_n(&area->used, slot + 1, __ATOMIC_RELEASE);
 	}
-	lock_release(&pool_lock);
+	unlock_and_tell();
 	*ret_slot = slot;
 	return 0;
 }
@@ -345,7 +368,7 @@ int table_operations_new(uint32_t count, uint32_t *ret_first)
 			put_run(first + (RUN_SMALLEST << size), size);
 		}
 	}
-	lock_release(&pool_lock);
+	unlock_and_tell();
 	*ret_first = first;
 	return 0;
 }
@@ -383,6 +406,7 @@ static void fork_child(void)
 	free_contexts = free_causes = 0;
 	memset(free_runs, 0, sizeof(free_runs));
 	memset(ring_taken, 0, sizeof(ring_taken));
+	announce = false;
 	phase = UNMADE;
 }
 

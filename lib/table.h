@@ -37,6 +37,15 @@ struct table_map {
 extern struct table_map table_map;
 extern __thread struct table_magazine table_magazine __attribute__((tls_model("initial-exec")));
 
+/*
+ * Called, without locks, after this process's table was made: also after a fork, when the child makes its own.
+ * NULL: by nobody.
+ */
+extern void (*_Atomic table_made)(void);
+
+/* The table's memfd, which is made if need be; it stays the table's. -ENOENT: there is no table. */
+int table_descriptor(void);
+
 /* Fills the calling thread's magazine, making the table at the first call. Returns false if there is nothing.
  */
 bool table_refill(void);

@@ -2,22 +2,24 @@
 # SPDX-License-Identifier: MIT
 # Dependencies point one way. Each file of lib/ has a layer; it may include headers of
 # its own layer and of those below, and a file without a layer is an error: give it one
-# here. The context core knows nothing of io_uring. Tools, examples and benchmarks use
-# the public header and the table format.
+# here. The context core knows nothing of io_uring. Daemon, tools and examples use
+# the public header and the table format, the daemon the wire format too.
 set -eu
 cd "$(dirname "$0")/.."
 
 layer() {
 	case $1 in
 	# what knows neither contexts nor io_uring
-	ctxring | exports | version | list | heap | clock | sys | memory | lock | thread | file_id) echo 1 ;;
+	ctxring | exports | version | list | heap | clock | sys | memory | lock | thread | file_id | wire) echo 1 ;;
 	table_format | table) echo 2 ;;
 	# contexts: the tree, telling of its end, and what waits for it
-	context | done | node | walk | sweep | callback | cause | value | merge | cancel | format) echo 3 ;;
+	context | done | node | walk | sweep | callback | cause | value | merge | cancel | format | find) echo 3 ;;
 	timer | worker | deadline | wait | signal | mailbox) echo 3 ;;
 	# operations and the plan of a batch, still without a ring
 	uring | feature | op | plan) echo 5 ;;
-	ring* | record | slot | group | stage | batch | complete | dispatch | drain | explain | adopt | close) echo 6 ;;
+	ring* | reap | record | slot | group | stage | batch | complete | dispatch | drain | explain | adopt | close) echo 6 ;;
+	# contexts of other processes
+	client*) echo 7 ;;
 	esac
 }
 
@@ -35,11 +37,12 @@ for file in lib/*.[ch]; do
 	done < <(sed -n 's/^#include "\(.*\)"/\1/p' "$file")
 done
 
-for file in tools/*.[ch] examples/*.[ch]; do
+for file in tools/*.[ch] examples/*.[ch] daemon/*.[ch]; do
 	[ -e "$file" ] || continue
 	while read -r included; do
 		case $included in
 		ctxring.h | table_format.h) ;;
+		wire.h) [[ $file == daemon/* ]] || { echo "$file includes $included"; bad=1; } ;;
 		*) [ -e "$(dirname "$file")/$included" ] || { echo "$file includes $included of lib/"; bad=1; } ;;
 		esac
 	done < <(sed -n 's/^#include "\(.*\)"/\1/p' "$file")

@@ -30,6 +30,7 @@ static const struct {
 	[SYS_CALL_POLL] = {"poll", EINTR},
 	[SYS_CALL_FUTEX_WAIT] = {"futex_wait", EINTR},
 	[SYS_CALL_THREAD_CREATE] = {"thread_create", EAGAIN},
+	[SYS_CALL_MEMBARRIER] = {"membarrier", ENOSYS},
 	[SYS_CALL_URING_SETUP] = {"io_uring_setup", ENOMEM},
 	[SYS_CALL_URING_ENTER] = {"io_uring_enter", EAGAIN},
 	[SYS_CALL_URING_REGISTER] = {"io_uring_register", ENOMEM},

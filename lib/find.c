@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#include "find.h"
+
+#include <linux/membarrier.h>
+
+#include "sys.h"
+
+_Atomic uint32_t find_active;
+
+/* Held by whoever looks up. */
+static struct lock find_lock;
+
+int find_enable(void)
+{
+	return sys_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) ? -ENOTSUP : 0;
+}
+
+void find_wait(void)
+{
+	lock_acquire(&find_lock);
+	lock_release(&find_lock);
+}
+
+/*
+ * With find_active seen by all threads. While the record says, under its sequence count, that the context is
+ * live, the pointer is its own: whoever frees it afterwards waits for us.
+ */
+static struct ctx_context *pin(uint32_t slot, uint32_t generation)
+{
+	const struct ctx_table_header *header = table_map.header;
+
+	if (!header || !slot || slot >= __atomic_load_n(&header->contexts.used, __ATOMIC_ACQUIRE))
+		return NULL;
+	struct ctx_table_context *record = table_context(slot);
+	uint32_t seq = __atomic_load_n(&record->seq, __ATOMIC_ACQUIRE);
+	uintptr_t address = __atomic_load_n(&record->done_site, __ATOMIC_ACQUIRE);
+	bool live = __atomic_load_n(&record->generation, __ATOMIC_RELAXED) == generation &&
+		    __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) == CTX_TABLE_LIVE;
+	atomic_thread_fence(memory_order_acquire);
+	/* Being written: it is just being made, and unknown to everybody, or just ending. */
+	if (!live || !address || seq & 1 || __atomic_load_n(&record->seq, __ATOMIC_RELAXED) != seq)
+		return NULL;
+	struct ctx_context *ctx = (struct ctx_context *)address;
+	return node_pin(ctx) ? ctx : NULL;
+}
+
+struct ctx_context *context_find(uint64_t id)
+{
+	struct ctx_context *ctx = NULL;
+
+	lock_acquire(&find_lock);
+	atomic_store(&find_active, 1);
+	if (!sys_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED))
+		ctx = pin((uint32_t)id, (uint32_t)(id >> 32));
+	atomic_store(&find_active, 0);
+	lock_release(&find_lock);
+	return ctx;
+}
+
+static void fork_prepare(void)
+{
+	lock_acquire(&find_lock);
+}
+
+static void fork_parent(void)
+{
+	lock_release(&find_lock);
+}
+
+static void fork_child(void)
+{
+	find_lock = (struct lock){0};
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+#include "reap.h"
+
+#include "ring.h"
+
+/* Under the context's lock, where the group cannot be freed. Who is to report already goes on doing that. */
+static void ask(struct watch *watch, void *data)
+{
+	struct group *group = container_of(watch, struct group, watch);
+	struct reap *reap = data, *none = NULL;
+
+	reap_hold(reap);
+	if (group->ring->fork_count != thread_fork_count ||
+	    !atomic_compare_exchange_strong(&group->reap, &none, reap))
+		atomic_fetch_sub(&reap->holders, 1); /* never the last: the caller of reap_begin is one */
+}
+
+void reap_begin(struct reap *reap, struct ctx_context *ctx, void (*done)(struct reap *reap))
+{
+	*reap = (struct reap){.holders = 1, .done = done};
+	context_each_watch(ctx, &group_watch_ops, ask, reap);
+}
+
+void reap_end(struct reap *reap)
+{
+	reap_drop(reap);
+}
+
+void reap_hold(struct reap *reap)
+{
+	atomic_fetch_add(&reap->holders, 1);
+}
+
+void reap_report(struct reap *reap, const struct ctx_batch *batch)
+{
+	struct ctx_batch *sum = &reap->sum;
+
+	lock_acquire(&reap->lock);
+	reap->batches++;
+	sum->operations += batch->operations;
+	sum->unsent += batch->unsent;
+	sum->timed += batch->timed;
+	sum->sqes += batch->sqes;
+	sum->enters += batch->enters;
+	sum->cancelled += batch->cancelled;
+	sum->finished += batch->finished;
+	sum->held += batch->held;
+	if (batch->submit_ns > sum->submit_ns)
+		sum->submit_ns = batch->submit_ns;
+	if (batch->reap_ns > sum->reap_ns)
+		sum->reap_ns = batch->reap_ns;
+	lock_release(&reap->lock);
+}
+
+void reap_drop(struct reap *reap)
+{
+	if (reap && atomic_fetch_sub(&reap->holders, 1) == 1)
+		reap->done(reap);
+}
