@@ -96,7 +96,8 @@ all: library tools examples
 library: $(LIBRARIES)
 tools: $(TOOLS)
 examples: $(EXAMPLES)
-tests: $(TEST_PROGRAMS) $(if $(VARIANT),,$(OUT)/tests/deny_uring)
+# Tests of the service start the one that was built as they were.
+tests: $(TEST_PROGRAMS) $(OUT)/ctxd $(if $(VARIANT),,$(OUT)/tests/deny_uring)
 benches: $(BENCHES)
 
 help:
