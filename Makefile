@@ -87,7 +87,7 @@ DAEMON_LIBRARY := $(OUT)/libctxd-internal.a
 LIBRARIES := $(if $(LIB_OBJECTS),$(OUT)/$(SHARED) $(STATIC_LIBRARY) $(OUT)/ctxring.pc)
 TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
 
-.PHONY: all library tools examples tests benches check demo play bench bench-quick install uninstall \
+.PHONY: all library tools examples tests benches check demo play bench bench-quick fuzz install uninstall \
 	deps deps-demo deps-check deps-bench deps-tidy tidy format clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -106,6 +106,7 @@ help:
 	@echo 'make play          starts the example server and leaves it running'
 	@echo 'make check         installs what is missing, builds, runs every test'
 	@echo 'make bench         all benchmarks; bench-quick: under a minute'
+	@echo 'make fuzz          fuzzes the formats; FUZZ_SECONDS=60 for each'
 	@echo 'make install       to $$(DESTDIR)$$(PREFIX), by default /usr/local; uninstall: takes it away'
 	@echo 'make deps          names or installs the packages that make check needs'
 	@echo 'make tidy          clang-tidy and cppcheck; format: clang-format on the sources'
@@ -222,7 +223,11 @@ bench bench-quick: deps-bench
 	$(SUBMAKE) all benches
 	@bench/run.sh $(if $(filter bench-quick,$@),--quick)
 
-SOURCES := $(wildcard lib/*.[ch] tools/*.[ch] examples/*.[ch] bench/*.[ch] bench/support/*.[ch] include/*.h \
+FUZZ_SECONDS ?= 60
+fuzz: deps-check
+	@fuzz/run.sh $(FUZZ_SECONDS)
+
+SOURCES := $(wildcard lib/*.[ch] daemon/*.[ch] tools/*.[ch] fuzz/*.[ch] examples/*.[ch] bench/*.[ch] bench/support/*.[ch] include/*.h \
 	tests/*.[ch] tests/support/*.[ch])
 
 # Both see faults that are none in lists and in what is told by more than one variable: to be read, not obeyed.
@@ -232,8 +237,8 @@ bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-
 
 tidy: deps-tidy
 	cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ -Iinclude -Ilib --enable=warning,portability \
-		--inline-suppr --suppress=missingIncludeSystem lib tools
-	clang-tidy --quiet --checks='$(TIDY_CHECKS)' $(filter lib/%.c tools/%.c,$(SOURCES)) -- \
+		--inline-suppr --suppress=missingIncludeSystem lib daemon tools
+	clang-tidy --quiet --checks='$(TIDY_CHECKS)' $(filter lib/%.c daemon/%.c tools/%.c,$(SOURCES)) -- \
 		-std=gnu11 -D_GNU_SOURCE -Iinclude -Ilib -include lib/exports.h
 
 format:
