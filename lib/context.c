@@ -91,7 +91,8 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
 	record->created_ns = plan->now_ns ? plan->now_ns : clock_coarse_ns();
 	__atomic_store_n(&record->deadline_ns, CTX_FOREVER, __ATOMIC_RELAXED);
 	record->site = (uintptr_t)plan->site;
-	record->done_ns = record->done_site = 0;
+	record->done_ns = 0;
+	__atomic_store_n(&record->done_site, 0, __ATOMIC_RELAXED);
 	record->done_tid = record->cause_slot = 0;
 	record->kind = (uint8_t)plan->kind;
 	record->cause_kind = 0;

@@ -293,7 +293,7 @@ static inline void write_end(struct ctx_context *ctx)
 	struct ctx_table_context *record = table_context(ctx->slot);
 	table_write_begin(&record->seq);
 	record->done_ns = ctx->cause_time_ns;
-	record->done_site = (uintptr_t)ctx->cause_site;
+	__atomic_store_n(&record->done_site, (uintptr_t)ctx->cause_site, __ATOMIC_RELAXED);
 	record->done_tid = ctx->cause_tid;
 	record->cause_slot = ctx->cause_text ? ctx->cause_text->slot : 0;
 	record->cause_kind = ctx->cause_kind;
