@@ -794,7 +794,7 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 /*
  * Leaves: what it shared is withdrawn, see ctxd_unshare; what it joined stays, but only its deadline
  * and the program end it from then on. Waits for a running event function, so it must not be called from
- * there. NULL is allowed.
+ * there. NULL is allowed. In a forked child it does nothing.
  */
 void ctxd_close(struct ctxd_client *client);
 

@@ -523,6 +523,27 @@ void context_unwatch(struct watch *watch)
 	node_drop(node);
 }
 
+void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])
+{
+	label[0] = '\0';
+	if (ctx_id(ctx))
+		memcpy(label, table_context(ctx->slot)->label, CTX_LABEL_MAX + 1);
+}
+
+bool context_has_children(const struct ctx_context *ctx)
+{
+	struct ctx_context *node = node_mutable(ctx);
+	bool found = false;
+
+	for (unsigned i = 0; i < node_shard_count(node) && !found; i++) {
+		struct shard *shard = node_shard(node, i);
+		lock_acquire(&shard->lock);
+		found = shard->first != NULL;
+		lock_release(&shard->lock);
+	}
+	return found;
+}
+
 void context_table_id(const struct ctx_context *ctx, uint32_t *ret_slot, uint32_t *ret_generation)
 {
 	bool known = ctx->table_epoch == thread_fork_count;

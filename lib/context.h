@@ -55,6 +55,7 @@ enum node_flags {
 	NODE_MAY_MOVE = 1 << 8, /* its own deadline may go later */
 	NODE_UNLISTED =
 		1 << 9, /* not in the table: slot and generation are those of the nearest ancestor that is */
+	NODE_JOINED = 1 << 10, /* stands for a context of another process */
 };
 
 enum shard_flags {
@@ -143,6 +144,12 @@ int context_watch(const struct ctx_context *ctx, struct watch *watch, const stru
 
 /* Takes the watch away, whether or not it was told; afterwards neither function is called. May free ctx. */
 void context_unwatch(struct watch *watch);
+
+/* Its label as it stands in the table; "" without a table. */
+void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1]);
+
+/* Whether anything is below it now. */
+bool context_has_children(const struct ctx_context *ctx);
 
 /* True when the program holds no handle any more. */
 static inline bool context_orphaned(const struct ctx_context *ctx)

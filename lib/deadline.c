@@ -132,7 +132,7 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, struct ctx_context **ret_ctx)
 {
 	struct node_plan plan = {
-		.flags = movable ? NODE_MOVABLE | NODE_MAY_MOVE : 0,
+		.flags = NODE_JOINED | (movable ? NODE_MOVABLE | NODE_MAY_MOVE : 0),
 		.kind = CTX_TABLE_JOINED,
 		.deadline_ns = deadline_ns,
 		.now_ns = now_for(deadline_ns),

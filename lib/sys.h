@@ -21,7 +21,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,6 +43,13 @@ enum sys_call {
 	SYS_CALL_FUTEX_WAIT,
 	SYS_CALL_THREAD_CREATE,
 	SYS_CALL_MEMBARRIER,
+	SYS_CALL_SOCKET,
+	SYS_CALL_CONNECT,
+	SYS_CALL_SENDMSG,
+	SYS_CALL_RECVMSG,
+	SYS_CALL_EPOLL_WAIT,
+	SYS_CALL_TIMERFD,
+	SYS_CALL_TEE,
 	SYS_CALL_URING_SETUP,
 	SYS_CALL_URING_ENTER,
 	SYS_CALL_URING_REGISTER,
@@ -152,6 +161,43 @@ static inline void sys_futex_wake(_Atomic uint32_t *word, int count)
 	int saved = errno;
 	syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
 	errno = saved;
+}
+
+static inline int sys_socket(int domain, int type)
+{
+	SYS_CALL(SYS_CALL_SOCKET, socket(domain, type, 0));
+}
+
+static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t size)
+{
+	SYS_CALL(SYS_CALL_CONNECT, connect(fd, address, size));
+}
+
+static inline int sys_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	SYS_CALL(SYS_CALL_SENDMSG, sendmsg(fd, message, flags));
+}
+
+static inline int sys_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	SYS_CALL(SYS_CALL_RECVMSG, recvmsg(fd, message, flags));
+}
+
+/* timeout_ms -1: no bound */
+static inline int sys_epoll_wait(int epoll, struct epoll_event *events, int count, int timeout_ms)
+{
+	SYS_CALL(SYS_CALL_EPOLL_WAIT, epoll_wait(epoll, events, count, timeout_ms));
+}
+
+/* On CLOCK_MONOTONIC. */
+static inline int sys_timerfd(void)
+{
+	SYS_CALL(SYS_CALL_TIMERFD, timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+}
+
+static inline int sys_tee(int from, int to, size_t size)
+{
+	SYS_CALL(SYS_CALL_TEE, tee(from, to, size, SPLICE_F_NONBLOCK));
 }
 
 static inline int sys_membarrier(int command)

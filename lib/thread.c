@@ -31,7 +31,7 @@ struct thread *thread_setup(void)
 }
 
 /* Signals are the program's: its own threads take them. */
-int thread_start(void *(*function)(void *), size_t stack_size)
+int thread_start(void *(*function)(void *), void *argument, size_t stack_size)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
@@ -44,7 +44,7 @@ int thread_start(void *(*function)(void *), size_t stack_size)
 		pthread_attr_setstacksize(&attributes, stack_size);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int result = sys_thread_create(&thread, &attributes, function, NULL);
+	int result = sys_thread_create(&thread, &attributes, function, argument);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
 	return result ? -EAGAIN : 0;

@@ -27,6 +27,6 @@ static inline struct thread *thread_self(void)
 
 /* Starts a thread of the library's, detached, with all signals blocked. stack_size 0: the default. 0, or
  * -EAGAIN. */
-int thread_start(void *(*function)(void *), size_t stack_size);
+int thread_start(void *(*function)(void *), void *argument, size_t stack_size);
 
 #endif

@@ -94,7 +94,7 @@ int timer_start(void)
 		return 0;
 	lock_acquire(&timers.lock);
 	if (!timers.started) {
-		result = thread_start(run, STACK_SIZE);
+		result = thread_start(run, NULL, STACK_SIZE);
 		timers.started = result == 0;
 	}
 	if (!result)

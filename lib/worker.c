@@ -52,7 +52,7 @@ int worker_start(void)
 	if (!worker.started) {
 		if (!worker.last)
 			worker.last = &worker.first;
-		result = thread_start(work, 0);
+		result = thread_start(work, NULL, 0);
 		worker.started = result == 0;
 	}
 	lock_release(&worker.lock);

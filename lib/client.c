@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: MIT */
+/* Connecting, leaving, and one turn of whoever dispatches. */
+#include "client.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "clock.h"
+#include "find.h"
+#include "memory.h"
+#include "sys.h"
+
+#define EVENTS_MAX 64
+#define TURNS_MAX 64
+#define TIMEOUT_DEFAULT_NS (5 * NS_PER_SECOND)
+#define FLAGS (CTXD_OWN_DISPATCH | CTXD_PUBLISH | CTXD_PATIENT | CLIENT_LATER)
+
+/* Guards the list, for fork. */
+static struct lock clients_lock;
+static struct list clients = {&clients, &clients};
+
+/* ---- ids */
+
+int ctxd_format_id(struct ctxd_id id, char *buffer, size_t size)
+{
+	if (!buffer && size)
+		return -EINVAL;
+	return snprintf(buffer, size, "%" PRIx64 "-%" PRIx64, id.epoch, id.number);
+}
+
+/* Hexadecimal digits up to end; exactly as they are written, so that an id has one text. */
+static const char *parse_hex(const char *text, uint64_t *ret_number)
+{
+	uint64_t number = 0;
+	unsigned digits = 0;
+
+	for (;; text++, digits++) {
+		unsigned digit;
+		if (*text >= '0' && *text <= '9')
+			digit = (unsigned)(*text - '0');
+		else if (*text >= 'a' && *text <= 'f')
+			digit = (unsigned)(*text - 'a') + 10;
+		else
+			break;
+		if (digits == 16 || (digits && !number))
+			return NULL;
+		number = number << 4 | digit;
+	}
+	*ret_number = number;
+	return digits && number ? text : NULL;
+}
+
+int ctxd_parse_id(const char *text, struct ctxd_id *ret_id)
+{
+	struct ctxd_id id;
+
+	if (!text || !ret_id)
+		return -EINVAL;
+	text = parse_hex(text, &id.epoch);
+	if (!text || *text != '-')
+		return -EINVAL;
+	text = parse_hex(text + 1, &id.number);
+	if (!text || *text)
+		return -EINVAL;
+	*ret_id = id;
+	return 0;
+}
+
+int ctxd_explain(int error, char *buffer, size_t size)
+{
+	static const struct {
+		int error;
+		const char *text;
+	} words[] = {
+		{ENOENT, "no service: there is no socket; start ctxd, or name its socket in CTXD_SOCKET"},
+		{ECONNREFUSED, "no service: nobody listens at the socket any more; start ctxd again"},
+		{EACCES,
+		 "the service's socket is closed to this user; ask who runs it, or start a ctxd of your "
+		 "own and name its socket in CTXD_SOCKET"},
+		{EPROTONOSUPPORT, "the service speaks another version of the protocol; bring ctxd and the "
+				  "library to the same version"},
+		{EPROTO, "what listens there is not ctxd, or it broke the protocol; look at CTXD_SOCKET"},
+		{EDQUOT, "a quota of this user is used up; see ctxd.conf(5)"},
+		{ETIMEDOUT, "the service did not answer in time; is it stopped?"},
+		{ENOTCONN, "the service went away; the client tries to come back"},
+		{EMFILE, "this process has no more descriptors; raise RLIMIT_NOFILE (ulimit -n)"},
+		{ENFILE, "the system has no more descriptors; raise fs.file-max"},
+		{EAGAIN, "no thread could be started; raise RLIMIT_NPROC or the cgroup's pids.max"},
+		{ENOMEM, "not enough memory"},
+		{ESHUTDOWN, "the service is shutting down"},
+	};
+
+	if (!buffer && size)
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (words[i].error == -error)
+			return snprintf(buffer, size, "%s", words[i].text);
+	return snprintf(buffer, size, "%s",
+			strerrordesc_np(error < 0 ? -error : error)
+				? strerrordesc_np(error < 0 ? -error : error)
+				: "unknown error");
+}
+
+/* ---- sources */
+
+int client_check(struct ctxd_client *client)
+{
+	if (!client)
+		return -EINVAL;
+	if (client->fork_count != thread_fork_count)
+		return -EPERM;
+	return atomic_load(&client->dispatcher_tid) == thread_self()->tid ? -EDEADLK : 0;
+}
+
+void client_wake(struct ctxd_client *client)
+{
+	uint64_t one = 1;
+
+	if (!atomic_exchange(&client->woken, true))
+		(void)!write(client->wake.fd, &one, sizeof(one));
+}
+
+int client_add_source(struct ctxd_client *client, struct source *source, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = source};
+
+	source->file = file_id_of(source->fd);
+	return sys_epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, source->fd, &event);
+}
+
+void client_close_source(struct ctxd_client *client, struct source *source)
+{
+	if (source->fd < 0)
+		return;
+	if (file_id_matches(source->file, source->fd)) {
+		epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+		close(source->fd);
+	}
+	source->fd = -1;
+}
+
+void client_tell(struct ctxd_client *client, const struct ctxd_event *event)
+{
+	if (client->options.event)
+		client->options.event(client, event, client->options.data);
+}
+
+/* ---- making and freeing */
+
+static void free_client(struct ctxd_client *client)
+{
+	lock_acquire(&clients_lock);
+	list_remove(&client->clients);
+	lock_release(&clients_lock);
+	client_close_source(client, &client->socket);
+	client_close_source(client, &client->wake);
+	client_close_source(client, &client->timer);
+	if (client->epoll_fd >= 0)
+		close(client->epoll_fd);
+	for (int i = 0; i < 2; i++)
+		if (client->scratch[i] >= 0)
+			close(client->scratch[i]);
+	memory_release(client);
+}
+
+static int open_descriptors(struct ctxd_client *client)
+{
+	int result = client->epoll_fd = sys_epoll_create1(EPOLL_CLOEXEC);
+
+	if (result >= 0)
+		result = client->wake.fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (result >= 0)
+		result = client_add_source(client, &client->wake, EPOLLIN);
+	if (result >= 0)
+		result = client->timer.fd = sys_timerfd();
+	if (result >= 0)
+		result = client_add_source(client, &client->timer, EPOLLIN);
+	if (result >= 0)
+		result = sys_pipe2(client->scratch, O_CLOEXEC | O_NONBLOCK);
+	return result < 0 ? result : 0;
+}
+
+static int new_client(const struct ctxd_options *options, struct ctxd_client **ret_client)
+{
+	struct ctxd_client *client = memory_allocate(sizeof(*client));
+
+	if (!client)
+		return -ENOMEM;
+	memset(client, 0, sizeof(*client));
+	client->fork_count = thread_fork_count;
+	client->options = *options;
+	if (!client->options.timeout_ns)
+		client->options.timeout_ns = TIMEOUT_DEFAULT_NS;
+	client->own_dispatch = options->flags & CTXD_OWN_DISPATCH;
+	if (options->socket)
+		strcpy(client->path, options->socket);
+	client->options.socket = client->path;
+	client->socket = (struct source){.kind = SOURCE_SOCKET, .fd = -1};
+	client->wake = (struct source){.kind = SOURCE_WAKE, .fd = -1};
+	client->timer = (struct source){.kind = SOURCE_TIMER, .fd = -1};
+	client->epoll_fd = client->scratch[0] = client->scratch[1] = -1;
+	struct list *lists[] = {&client->calls,	  &client->shares,  &client->joins, &client->owners,
+				&client->pending, &client->restore, &client->orders};
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		list_init(lists[i]);
+	lock_acquire(&clients_lock);
+	list_append(&clients, &client->clients);
+	lock_release(&clients_lock);
+	int result = open_descriptors(client);
+	if (result) {
+		free_client(client);
+		return result;
+	}
+	*ret_client = client;
+	return 0;
+}
+
+static void *run(void *data)
+{
+	struct ctxd_client *client = data;
+
+	prctl(PR_SET_NAME, "ctx-client");
+	atomic_store(&client->dispatcher_tid, thread_self()->tid);
+	while (!atomic_load(&client->closing))
+		client_turn(client, -1, NULL);
+	atomic_store(&client->stopped, 1);
+	sys_futex_wake(&client->stopped, 1);
+	return NULL;
+}
+
+/* The first connection, which the caller waits for. */
+static int greet(struct ctxd_client *client)
+{
+	uint64_t end_ns = clock_after_ns(clock_now_ns(), client->options.timeout_ns);
+	int result;
+
+	while ((result = link_open(client)) == -EAGAIN && clock_now_ns() < end_ns) {
+		struct timespec pause = {.tv_nsec = 2 * 1000 * 1000}; /* it has too many callers just now */
+		sys_poll(NULL, 0, &pause);
+	}
+	while (!result && client->state != CLIENT_READY) {
+		uint64_t now_ns = clock_now_ns();
+		if (client->state == CLIENT_AWAY)
+			result = client->refused ? client->refused : -ECONNREFUSED;
+		else if (now_ns >= end_ns)
+			result = -ETIMEDOUT;
+		else
+			client_turn(client, (int)((end_ns - now_ns) / 1000000 + 1), NULL);
+	}
+	if (result && client->state != CLIENT_AWAY)
+		link_break(client);
+	return result == -ESHUTDOWN ? -ECONNREFUSED : result;
+}
+
+int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_client)
+{
+	static const struct ctxd_options defaults;
+	struct ctxd_client *client;
+
+	if (!options)
+		options = &defaults;
+	if (!ret_client || (options->flags & ~(unsigned)FLAGS) ||
+	    (options->socket && (!options->socket[0] || strlen(options->socket) >= sizeof(client->path))))
+		return -EINVAL;
+	int result = new_client(options, &client);
+	if (result)
+		return result;
+	find_enable(); /* where it cannot be, orders by id in the table are answered -ENOTSUP */
+	if (options->flags & CLIENT_LATER)
+		link_later(client);
+	else
+		result = greet(client);
+	if (result && options->flags & CTXD_PATIENT) {
+		link_later(client);
+		result = 0;
+	}
+	if (!result && !client->own_dispatch)
+		result = thread_start(run, client, 0);
+	if (result) {
+		free_client(client);
+		return result;
+	}
+	*ret_client = client;
+	return 0;
+}
+
+void ctxd_close(struct ctxd_client *client)
+{
+	/* In a forked child another thread may have held any lock of it: the copy stays as it is. */
+	if (client_check(client))
+		return;
+	if (!client->own_dispatch) {
+		atomic_store(&client->closing, true);
+		client_wake(client);
+		while (!atomic_load(&client->stopped))
+			sys_futex_wait(&client->stopped, 0, NULL);
+	}
+	bonds_free(client);
+	orders_abandon(client);
+	free_client(client);
+}
+
+/* ---- dispatching */
+
+static void drain_counter(int fd)
+{
+	uint64_t count;
+
+	(void)!read(fd, &count, sizeof(count));
+}
+
+static void timer_fired(struct ctxd_client *client)
+{
+	drain_counter(client->timer.fd);
+	if (client->lingering) {
+		client->lingering = false;
+		bonds_look_again(client);
+	}
+	if (client->state == CLIENT_AWAY && link_open(client))
+		link_later(client);
+}
+
+static int handle(struct ctxd_client *client, struct source *source, uint32_t events)
+{
+	switch (source->kind) {
+	case SOURCE_SOCKET:
+		if (events & EPOLLOUT)
+			link_unblock(client);
+		return link_receive(client);
+	case SOURCE_WAKE:
+		drain_counter(client->wake.fd);
+		atomic_store(&client->woken, false);
+		return 0;
+	case SOURCE_TIMER:
+		timer_fired(client);
+		return 0;
+	case SOURCE_JOIN:
+		join_pipe_ready(container_of(source, struct bond, source));
+		return 1;
+	case SOURCE_OWNER:
+		owner_ready(client, container_of(source, struct owner, source));
+		return 1;
+	}
+	return 0;
+}
+
+int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int handled = 0, count = sys_epoll_wait(client->epoll_fd, events, EVENTS_MAX, timeout_ms);
+
+	if (count < 0)
+		return count;
+	uint32_t before = atomic_exchange(&client->dispatcher_tid, thread_self()->tid);
+	/* What events lead to is freed only after all of them. */
+	for (int i = 0; i < count; i++)
+		handled += handle(client, events[i].data.ptr, events[i].events);
+	orders_flush(client);
+	bonds_flush(client);
+	atomic_store(&client->dispatcher_tid, before);
+	if (ret_events)
+		*ret_events = count;
+	return handled;
+}
+
+int ctxd_fd(struct ctxd_client *client)
+{
+	if (!client || !client->own_dispatch)
+		return -EINVAL;
+	return client->fork_count == thread_fork_count ? client->epoll_fd : -EPERM;
+}
+
+int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns)
+{
+	int fd = ctxd_fd(client);
+
+	if (fd < 0)
+		return fd;
+	int result = client_check(client);
+	if (result)
+		return result;
+	uint64_t timeout_ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+	int events, handled = client_turn(client, timeout_ms > INT32_MAX ? -1 : (int)timeout_ms, &events);
+	/* Nothing is left behind: who polls the descriptor edge-triggered hears only of what is new. */
+	for (int turns = 0; handled >= 0 && events; turns++) {
+		if (turns == TURNS_MAX) {
+			client_wake(client);
+			break;
+		}
+		result = client_turn(client, 0, &events);
+		if (result < 0)
+			break;
+		handled += result;
+	}
+	return handled;
+}
+
+/* ---- fork: the child's copies are dead */
+
+static void fork_prepare(void)
+{
+	lock_acquire(&clients_lock);
+	for (struct list *link = clients.next; link != &clients; link = link->next)
+		lock_acquire(&container_of(link, struct ctxd_client, clients)->lock);
+}
+
+static void fork_parent(void)
+{
+	for (struct list *link = clients.next; link != &clients; link = link->next)
+		lock_release(&container_of(link, struct ctxd_client, clients)->lock);
+	lock_release(&clients_lock);
+}
+
+static void close_copy(struct source *source)
+{
+	if (source->fd >= 0 && file_id_matches(source->file, source->fd))
+		close(source->fd);
+	source->fd = -1;
+}
+
+static void close_copies(struct ctxd_client *client)
+{
+	close_copy(&client->socket);
+	close_copy(&client->wake);
+	close_copy(&client->timer);
+	for (struct list *link = client->joins.next; link != &client->joins; link = link->next)
+		close_copy(&container_of(link, struct bond, link)->source);
+	for (struct list *link = client->owners.next; link != &client->owners; link = link->next)
+		close_copy(&container_of(link, struct owner, link)->source);
+	for (int i = 0; i < 2; i++)
+		close(client->scratch[i]);
+	close(client->epoll_fd);
+}
+
+static void fork_child(void)
+{
+	clients_lock = (struct lock){0};
+	while (!list_empty(&clients)) {
+		struct ctxd_client *client = container_of(clients.next, struct ctxd_client, clients);
+		list_remove(&client->clients);
+		client->lock = (struct lock){0};
+		close_copies(client);
+	}
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

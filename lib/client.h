@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connection to the service, and what hangs on it.
+ *
+ * One thread at a time dispatches: the client's own, or the program's in ctxd_dispatch and in calls that
+ * wait. It alone receives, ends joined contexts, connects again, and frees shares and joins. Other threads
+ * make calls: they send a request themselves and sleep until the dispatcher has the answer.
+ *
+ * What is told about contexts (it ended, its deadline moved, it was released) comes under the context's lock.
+ * It only sets flags, puts the object on the list of pending ones and wakes the dispatcher, which sends the
+ * message that goes with the flags. Nothing is queued, so nothing can grow.
+ *
+ * Locks: the client's is taken last; under it nothing of the core is called. No lock is held in functions of
+ * the program.
+ */
+#ifndef CTX_CLIENT_H
+#define CTX_CLIENT_H
+
+#include <stdatomic.h>
+
+#include "context.h"
+#include "file_id.h"
+#include "list.h"
+#include "lock.h"
+#include "reap.h"
+#include "thread.h"
+#include "wire.h"
+
+/* Of options.flags, for CTXRING_PUBLISH: not even the first attempt is waited for. */
+#define CLIENT_LATER (1u << 31)
+
+enum client_state {
+	CLIENT_AWAY,	  /* no connection; timer_fd says when to try */
+	CLIENT_GREETING,  /* HELLO is sent */
+	CLIENT_RESTORING, /* what was joined and shared is registered again */
+	CLIENT_READY,
+};
+
+/* A descriptor in the epoll set, told apart by where the event's pointer leads. */
+enum source_kind {
+	SOURCE_SOCKET,
+	SOURCE_WAKE,
+	SOURCE_TIMER,
+	SOURCE_JOIN,
+	SOURCE_OWNER,
+};
+
+struct source {
+	enum source_kind kind;
+	int fd; /* -1: none */
+	struct file_id file;
+};
+
+/* A request that waits for its answer. Lives on the stack of the thread that made it. */
+struct call {
+	struct list link; /* client lock */
+	uint64_t serial;
+	int error; /* no answer will come */
+	struct wire_message *answer;
+	int fds[WIRE_FDS_MAX];
+	unsigned fd_count;
+	_Atomic uint32_t done; /* futex */
+};
+
+/* What a share or a join still has to tell the service. */
+enum pending {
+	PENDING_ENDED = 1 << 0,	   /* share */
+	PENDING_MOVED = 1 << 1,	   /* share */
+	PENDING_ATTACH = 1 << 2,   /* join: its id in our table */
+	PENDING_RELEASED = 1 << 3, /* join: the program let go of it; what is below it may go on */
+	PENDING_GONE = 1 << 4,	   /* withdrawn, left, or never came to be: tell, then free */
+};
+
+/* A context that is shared, or one that was joined. */
+struct bond {
+	struct source source; /* join: the owner's pipe. First: epoll leads to it */
+	struct ctxd_client *client;
+	struct list link;	  /* client->shares or joins; client lock */
+	struct list pending_link; /* client->pending, or alone; client lock */
+	struct list restore_link; /* client->restore, or alone; dispatcher */
+	unsigned pending;	  /* enum pending; client lock */
+	bool asking;		  /* the thread that shares it waits for the answer; client lock */
+	bool known;		  /* the service knows it, under id; client lock */
+	struct ctxd_id id;	  /* kept while the service is away; client lock */
+	uint64_t serial;	  /* of its SHARE or REJOIN under way; dispatcher */
+	struct watch watch;
+	struct ctx_context *ctx;
+	struct owner *owner; /* join */
+	uint32_t mode;	     /* share */
+	int done_fd;	     /* share: of ctx_done_fd(), the context's */
+	bool joined;
+	bool over; /* join: has ended here; dispatcher */
+	char name[CTXD_NAME_MAX + 1];
+	char label[CTX_LABEL_MAX + 1];
+};
+
+/* The process that owns contexts that were joined. Dispatcher, and whoever joins, with the client lock. */
+struct owner {
+	struct source source; /* its pidfd */
+	struct list link;
+	unsigned joins;
+	int32_t pid;
+	uint32_t uid;
+};
+
+struct order;
+
+struct ctxd_client {
+	struct lock lock;
+	uint32_t fork_count;
+	struct list clients; /* all of this process */
+
+	struct ctxd_options options;
+	bool own_dispatch;
+	char path[108]; /* "": as wire_socket_path says */
+
+	struct source socket, wake, timer;
+	int epoll_fd;
+	int scratch[2]; /* pipe for reading last words */
+
+	enum client_state state; /* client lock */
+	uint64_t epoch;
+	uint64_t serial; /* client lock */
+	uint64_t hello_serial;
+	uint64_t delay_ns;    /* until the next attempt to connect */
+	uint32_t watch_kinds; /* client lock */
+	int refused;	      /* why the service hung up, of its GOODBYE */
+	bool blocked;	      /* the socket takes no more now: EPOLLOUT is asked for; client lock */
+
+	struct list calls, shares, joins, owners, pending; /* client lock */
+	struct list restore;				   /* registered again after these; dispatcher */
+	struct list orders;				   /* dispatcher */
+	unsigned restoring;				   /* answers that are awaited */
+
+	bool lingering; /* released joins are looked at again when the timer fires; dispatcher */
+	bool was_ready; /* since the last connection; dispatcher */
+	bool come_back; /* is to be told; dispatcher */
+	_Atomic bool woken, closing;
+	_Atomic uint32_t dispatcher_tid; /* 0: nobody dispatches now */
+	_Atomic uint32_t stopped;	 /* futex: the thread has ended */
+};
+
+/* ---- client.c */
+
+/* 0; -EINVAL, -EPERM in a forked child, -EDEADLK on the dispatcher's own thread. */
+int client_check(struct ctxd_client *client);
+
+/* Makes the dispatcher look. Any thread, also with locks of the core. */
+void client_wake(struct ctxd_client *client);
+
+/* -errno; source->fd is in the epoll set afterwards. */
+int client_add_source(struct ctxd_client *client, struct source *source, uint32_t events);
+
+/* Takes it out and closes it, unless the number is another file's by now. -1 is allowed. */
+void client_close_source(struct ctxd_client *client, struct source *source);
+
+void client_tell(struct ctxd_client *client, const struct ctxd_event *event);
+
+/* One turn: handles what is there, waiting at most timeout_ms for it. How many things, or -EINTR; and how many
+ * descriptors were ready (NULL: does not matter). */
+int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events);
+
+/* ---- client_link.c: the socket */
+
+/* Connects and says HELLO. 0, or why not. */
+int link_open(struct ctxd_client *client);
+
+/* When the next attempt is made: soon, and later each time. */
+void link_later(struct ctxd_client *client);
+void link_set_timer(struct ctxd_client *client, uint64_t delay_ns);
+
+/* With the client lock held: the socket takes no more now. And: it does again. */
+void link_block(struct ctxd_client *client);
+void link_unblock(struct ctxd_client *client);
+
+/* The connection is gone: calls are answered, and an attempt to come back is set. */
+void link_break(struct ctxd_client *client);
+
+/* Sends one message, with the client lock held. 0; -EAGAIN: not now; -ENOTCONN. */
+int link_send(struct ctxd_client *client, const struct wire_message *message, int fd);
+
+/* Receives and handles what is there, up to a bound. How many messages. */
+int link_receive(struct ctxd_client *client);
+
+/* Closes what came along with a message and nobody took. */
+void link_close_fds(int *fds, unsigned count);
+
+/* ---- client_call.c: requests */
+
+/*
+ * Sends request, with a serial of its own and fd (-1: none), and waits for the answer. *ret_answer may be of
+ * any type, RESULT with an error among them, which is returned as this call's result; fds that came along are
+ * the caller's.
+ */
+int call_make(struct ctxd_client *client, struct wire_message *request, int fd, uint64_t timeout_ns,
+	      struct wire_message *ret_answer, int ret_fds[WIRE_FDS_MAX]);
+
+/* False: nobody waits for it. fds are taken over if true. */
+bool call_answer(struct ctxd_client *client, const struct wire_message *answer, const int *fds,
+		 unsigned fd_count);
+
+/* The one with that serial, if it waits, gets an error. */
+void call_fail(struct ctxd_client *client, uint64_t serial, int error);
+
+/* With the client lock held: none will be answered. */
+void calls_fail(struct ctxd_client *client, int error);
+
+/* ---- client_bond.c: what shares and joins have in common */
+
+/* NULL: no memory. */
+struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool joined);
+
+/* With the client lock held: puts it on the pending list, and wakes. */
+void bond_pend(struct bond *bond, unsigned pending);
+
+/* Sends what is pending, frees what is gone. */
+void bonds_flush(struct ctxd_client *client);
+
+/* Released joins may have nothing below them any more. */
+void bonds_look_again(struct ctxd_client *client);
+
+/* After WELCOME: registers everything again, step by step. */
+void bonds_restore(struct ctxd_client *client);
+/* An answer to that. False: it is not one. */
+bool bonds_restored(struct ctxd_client *client, const struct wire_message *answer);
+/* The connection broke. */
+void bonds_forget(struct ctxd_client *client);
+
+/* Of that id. NULL: there is none. Dispatcher. */
+struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id);
+
+/* All of them, when the client is closed. */
+void bonds_free(struct ctxd_client *client);
+
+/* ---- client_share.c, client_join.c */
+
+/* Fill in a SHARE or a REJOIN; the descriptor that goes with it, or -errno. With the client lock held. */
+int share_message(struct bond *bond, struct wire_message *ret_message);
+int join_message(struct bond *bond, struct wire_message *ret_message);
+
+extern const struct watch_ops share_watch_ops, join_watch_ops;
+
+/* The owner's pipe, or its pidfd, has something to say. */
+void join_pipe_ready(struct bond *bond);
+void owner_ready(struct ctxd_client *client, struct owner *owner);
+
+/* One join less. */
+void owner_leave(struct ctxd_client *client, struct owner *owner);
+void join_moved(struct ctxd_client *client, const struct wire_move *move);
+
+/* ---- client_order.c */
+
+void order_take(struct ctxd_client *client, const struct wire_message *message);
+void orders_flush(struct ctxd_client *client);
+void orders_abandon(struct ctxd_client *client);
+
+#endif

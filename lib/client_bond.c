@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What shares and joins have in common: being told to the service, told again to the next one, and freed.
+ */
+#include <string.h>
+
+#include "client.h"
+#include "clock.h"
+#include "memory.h"
+
+/* So many registrations under way at a time. */
+#define RESTORE_WINDOW 32
+#define LINGER_NS NS_PER_SECOND
+
+struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool joined)
+{
+	struct bond *bond = memory_allocate(sizeof(*bond));
+
+	if (!bond)
+		return NULL;
+	memset(bond, 0, sizeof(*bond));
+	bond->source = (struct source){.kind = SOURCE_JOIN, .fd = -1};
+	bond->done_fd = -1;
+	bond->client = client;
+	bond->ctx = ctx;
+	bond->joined = joined;
+	list_init(&bond->link);
+	list_init(&bond->pending_link);
+	list_init(&bond->restore_link);
+	return bond;
+}
+
+void bond_pend(struct bond *bond, unsigned pending)
+{
+	bond->pending |= pending;
+	if (!list_empty(&bond->pending_link))
+		return;
+	list_append(&bond->client->pending, &bond->pending_link);
+	client_wake(bond->client);
+}
+
+struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id)
+{
+	struct list *heads[] = {&client->shares, &client->joins};
+	struct bond *found = NULL;
+
+	lock_acquire(&client->lock);
+	for (int i = 0; i < 2 && !found; i++)
+		for (struct list *link = heads[i]->next; link != heads[i] && !found; link = link->next) {
+			struct bond *bond = container_of(link, struct bond, link);
+			if (bond->known && wire_id_equal(bond->id, id))
+				found = bond;
+		}
+	lock_release(&client->lock);
+	return found;
+}
+
+/* ---- telling */
+
+static int tell_moved(struct bond *bond)
+{
+	struct wire_message message = {.type = WIRE_MOVE,
+				       .move = {.id = bond->id, .deadline_ns = context_deadline(bond->ctx)}};
+
+	return link_send(bond->client, &message, -1);
+}
+
+static int tell_ended(struct bond *bond)
+{
+	struct wire_message message = {.type = WIRE_ENDED, .ended = {.id = bond->id}};
+	struct ctx_cause cause;
+
+	ctx_get_cause(bond->ctx, &cause);
+	wire_cause_from(&cause, ctx_err(bond->ctx), &message.ended.cause);
+	return link_send(bond->client, &message, -1);
+}
+
+static int tell_attached(struct bond *bond)
+{
+	struct wire_message message = {.type = WIRE_ATTACH,
+				       .attach = {.id = bond->id, .ctx_id = ctx_id(bond->ctx)}};
+
+	return link_send(bond->client, &message, -1);
+}
+
+static int tell_gone(struct bond *bond)
+{
+	struct wire_message message = {.type = bond->joined ? WIRE_LEAVE : WIRE_UNSHARE, .id = bond->id};
+
+	return link_send(bond->client, &message, -1);
+}
+
+/* With the client lock held: one thing that is pending, told. 0; -EAGAIN: not now. */
+static int tell(struct bond *bond, unsigned what, int (*function)(struct bond *bond))
+{
+	if (!(bond->pending & what))
+		return 0;
+	if (bond->known && bond->client->state >= CLIENT_RESTORING && function(bond) == -EAGAIN)
+		return -EAGAIN;
+	bond->pending &= ~what;
+	return 0;
+}
+
+/* With the client lock held. 1: it is to be freed; 0: nothing is pending; -EAGAIN. */
+static int flush(struct bond *bond)
+{
+	/* Until the service has answered there is nothing that could be told, or taken back. */
+	if (bond->asking || bond->serial)
+		return 0;
+	/* When it comes back it hears all but the end: what ended meanwhile is not registered again. */
+	bool ended = bond->pending & PENDING_ENDED;
+	if (tell(bond, PENDING_ATTACH, tell_attached) || tell(bond, PENDING_MOVED, tell_moved) ||
+	    tell(bond, PENDING_ENDED, tell_ended))
+		return -EAGAIN;
+	if (ended)
+		return 1;
+	if (!(bond->pending & PENDING_GONE))
+		return 0;
+	return tell(bond, PENDING_GONE, tell_gone) ? -EAGAIN : 1;
+}
+
+static void bond_free(struct bond *bond)
+{
+	struct ctxd_client *client = bond->client;
+
+	list_remove(&bond->restore_link);
+	client_close_source(client, &bond->source);
+	context_unwatch(&bond->watch);
+	if (bond->owner)
+		owner_leave(client, bond->owner);
+	memory_release(bond);
+}
+
+static bool is_used_below(struct bond *bond)
+{
+	if (!(bond->pending & PENDING_RELEASED) || bond->pending & PENDING_GONE)
+		return false;
+	return context_has_children(bond->ctx);
+}
+
+/* Released, and nothing below it: gone. Else it is looked at again. No lock is held. */
+static void review_released(struct ctxd_client *client, struct bond *bond)
+{
+	bool used = is_used_below(bond);
+
+	lock_acquire(&client->lock);
+	if (!used)
+		bond->pending |= PENDING_GONE;
+	lock_release(&client->lock);
+	if (used && !client->lingering) {
+		client->lingering = true;
+		if (client->state != CLIENT_AWAY)
+			link_set_timer(client, LINGER_NS);
+	}
+}
+
+void bonds_look_again(struct ctxd_client *client)
+{
+	lock_acquire(&client->lock);
+	for (struct list *link = client->joins.next; link != &client->joins; link = link->next) {
+		struct bond *bond = container_of(link, struct bond, link);
+		if (bond->pending & PENDING_RELEASED)
+			bond_pend(bond, 0);
+	}
+	lock_release(&client->lock);
+}
+
+/* The next one that is pending, taken out of the list; NULL: none. */
+static struct bond *next_pending(struct ctxd_client *client)
+{
+	struct bond *bond = NULL;
+
+	lock_acquire(&client->lock);
+	if (!list_empty(&client->pending)) {
+		bond = container_of(client->pending.next, struct bond, pending_link);
+		list_remove(&bond->pending_link);
+	}
+	lock_release(&client->lock);
+	return bond;
+}
+
+static void restore_some(struct ctxd_client *client);
+
+void bonds_flush(struct ctxd_client *client)
+{
+	struct bond *bond;
+
+	if (client->state == CLIENT_RESTORING)
+		restore_some(client);
+	while ((bond = next_pending(client))) {
+		if (bond->pending & PENDING_RELEASED)
+			review_released(client, bond);
+		lock_acquire(&client->lock);
+		int result = flush(bond);
+		if (result == -EAGAIN && list_empty(&bond->pending_link))
+			list_insert(&client->pending, &bond->pending_link);
+		if (result == 1) {
+			list_remove(&bond->link);
+			list_remove(&bond->pending_link);
+		}
+		lock_release(&client->lock);
+		if (result == 1)
+			bond_free(bond);
+		if (result == -EAGAIN)
+			return; /* the socket says when it goes on */
+	}
+}
+
+/* ---- coming back */
+
+/* With the client lock held: one more is to be registered. */
+static void plan_restore(struct ctxd_client *client, struct list *head)
+{
+	for (struct list *link = head->next; link != head; link = link->next) {
+		struct bond *bond = container_of(link, struct bond, link);
+		if (bond->asking || bond->over || bond->pending & (PENDING_ENDED | PENDING_GONE))
+			continue;
+		list_remove(&bond->restore_link);
+		list_append(&client->restore, &bond->restore_link);
+	}
+}
+
+void bonds_restore(struct ctxd_client *client)
+{
+	lock_acquire(&client->lock);
+	/* Joins first: what is shared may lie below one, and then names it. */
+	plan_restore(client, &client->joins);
+	plan_restore(client, &client->shares);
+	lock_release(&client->lock);
+	restore_some(client);
+}
+
+/* With the client lock held. */
+static int restore_one(struct ctxd_client *client, struct bond *bond)
+{
+	struct wire_message message = {0};
+	int fd = bond->joined ? join_message(bond, &message) : share_message(bond, &message);
+
+	if (fd < 0)
+		return fd;
+	message.serial = ++client->serial;
+	int result = link_send(client, &message, fd);
+	if (!result)
+		bond->serial = message.serial;
+	return result;
+}
+
+static void restored_all(struct ctxd_client *client)
+{
+	static const struct ctxd_event back = {.kind = CTXD_EVENT_BACK};
+	struct wire_message watch = {.type = WIRE_WATCH, .watch = {.kinds = client->watch_kinds}};
+	bool tell_it = client->come_back;
+
+	lock_acquire(&client->lock);
+	client->state = CLIENT_READY;
+	if (client->watch_kinds)
+		link_send(client, &watch, -1);
+	lock_release(&client->lock);
+	client->was_ready = true;
+	client->come_back = false;
+	if (tell_it)
+		client_tell(client, &back);
+}
+
+/* Sends what may go. Those that wait for their answer stand in front, with a serial. */
+static void restore_some(struct ctxd_client *client)
+{
+	struct list *link = client->restore.next;
+	bool joins_wait = false;
+
+	lock_acquire(&client->lock);
+	while (link != &client->restore && client->restoring < RESTORE_WINDOW) {
+		struct bond *bond = container_of(link, struct bond, restore_link);
+		link = link->next;
+		if (bond->serial) {
+			joins_wait |= bond->joined;
+			continue;
+		}
+		if (joins_wait && !bond->joined)
+			break;
+		int result = restore_one(client, bond);
+		if (result == -EAGAIN || result == -ENOTCONN)
+			break;
+		if (result)
+			list_remove(&bond->restore_link);
+		else
+			client->restoring++;
+		joins_wait |= bond->joined;
+	}
+	bool all = list_empty(&client->restore);
+	lock_release(&client->lock);
+	if (all && client->state == CLIENT_RESTORING)
+		restored_all(client);
+}
+
+bool bonds_restored(struct ctxd_client *client, const struct wire_message *answer)
+{
+	struct list *link = client->restore.next;
+
+	if (!answer->serial)
+		return true; /* to a message that nobody waits for */
+	while (link != &client->restore &&
+	       container_of(link, struct bond, restore_link)->serial != answer->serial)
+		link = link->next;
+	if (link == &client->restore)
+		return false;
+	struct bond *bond = container_of(link, struct bond, restore_link);
+	list_remove(&bond->restore_link);
+	client->restoring--;
+	lock_acquire(&client->lock);
+	bond->serial = 0;
+	/* Refused: it goes on without the service, by pipe and pidfd. */
+	if (!answer->result.error && !wire_id_is_none(answer->result.id)) {
+		bond->id = answer->result.id;
+		bond->known = true;
+		bond_pend(bond, bond->joined ? PENDING_ATTACH : 0);
+	}
+	lock_release(&client->lock);
+	restore_some(client);
+	return true;
+}
+
+void bonds_forget(struct ctxd_client *client)
+{
+	struct list *heads[] = {&client->shares, &client->joins};
+
+	lock_acquire(&client->lock);
+	client->restoring = 0;
+	for (int i = 0; i < 2; i++)
+		for (struct list *link = heads[i]->next; link != heads[i]; link = link->next) {
+			struct bond *bond = container_of(link, struct bond, link);
+			bond->known = false;
+			bond->serial = 0;
+			list_remove(&bond->restore_link);
+			if (bond->pending)
+				bond_pend(bond, 0);
+		}
+	lock_release(&client->lock);
+}
+
+void bonds_free(struct ctxd_client *client)
+{
+	struct list *heads[] = {&client->shares, &client->joins};
+
+	for (int i = 0; i < 2; i++)
+		while (!list_empty(heads[i])) {
+			struct bond *bond = container_of(heads[i]->next, struct bond, link);
+			/* From here on nothing is told about it. */
+			context_unwatch(&bond->watch);
+			list_remove(&bond->link);
+			list_remove(&bond->pending_link);
+			bond_free(bond);
+		}
+}
+
+int ctxd_id(struct ctxd_client *client, const struct ctx_context *ctx, struct ctxd_id *ret_id)
+{
+	struct list *heads[] = {&client->shares, &client->joins};
+	int result = -ENOENT;
+
+	if (!client || !ctx || !ret_id)
+		return -EINVAL;
+	if (client->fork_count != thread_fork_count)
+		return -EPERM;
+	lock_acquire(&client->lock);
+	for (int i = 0; i < 2; i++)
+		for (struct list *link = heads[i]->next; link != heads[i]; link = link->next) {
+			struct bond *bond = container_of(link, struct bond, link);
+			if (bond->ctx != ctx || bond->asking || bond->pending & PENDING_GONE)
+				continue;
+			result = bond->known ? 0 : -ENOTCONN;
+			if (bond->known)
+				*ret_id = bond->id;
+		}
+	lock_release(&client->lock);
+	return result;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* Requests that wait for their answer. */
+#include "client.h"
+#include "clock.h"
+#include "sys.h"
+
+static void finish(struct call *call, int error)
+{
+	call->error = error;
+	list_remove(&call->link);
+	/* From here on the caller may return: its stack is not touched again. */
+	_Atomic uint32_t *done = &call->done;
+	atomic_store(done, 1);
+	sys_futex_wake(done, 1);
+}
+
+/* With the client lock held. */
+static struct call *find(struct ctxd_client *client, uint64_t serial)
+{
+	for (struct list *link = client->calls.next; link != &client->calls; link = link->next) {
+		struct call *call = container_of(link, struct call, link);
+		if (call->serial == serial)
+			return call;
+	}
+	return NULL;
+}
+
+bool call_answer(struct ctxd_client *client, const struct wire_message *answer, const int *fds,
+		 unsigned fd_count)
+{
+	lock_acquire(&client->lock);
+	struct call *call = find(client, answer->serial);
+	if (call) {
+		*call->answer = *answer;
+		for (unsigned i = 0; i < fd_count; i++)
+			call->fds[i] = fds[i];
+		call->fd_count = fd_count;
+		finish(call, 0);
+	}
+	lock_release(&client->lock);
+	return call != NULL;
+}
+
+void call_fail(struct ctxd_client *client, uint64_t serial, int error)
+{
+	lock_acquire(&client->lock);
+	struct call *call = find(client, serial);
+	if (call)
+		finish(call, error);
+	lock_release(&client->lock);
+}
+
+void calls_fail(struct ctxd_client *client, int error)
+{
+	while (!list_empty(&client->calls))
+		finish(container_of(client->calls.next, struct call, link), error);
+}
+
+/* Sends it once the socket takes it. The call is in the list exactly if this is 0. */
+static int transmit(struct ctxd_client *client, struct call *call, struct wire_message *request, int fd,
+		    uint64_t end_ns)
+{
+	for (;;) {
+		lock_acquire(&client->lock);
+		int result = client->state == CLIENT_READY ? 0 : -ENOTCONN;
+		if (!result) {
+			request->serial = call->serial = ++client->serial;
+			result = link_send(client, request, fd);
+		}
+		if (!result)
+			list_append(&client->calls, &call->link);
+		int socket = client->socket.fd;
+		lock_release(&client->lock);
+		uint64_t now_ns = clock_now_ns();
+		if (result != -EAGAIN)
+			return result;
+		if (now_ns >= end_ns)
+			return -ETIMEDOUT;
+		/* Also wakes when it broke. ENOBUFS and ETOOMANYREFS do not show here: hence the bound. */
+		struct pollfd writable = {.fd = socket, .events = POLLOUT};
+		struct timespec pause =
+			clock_timespec(end_ns - now_ns < 10000000 ? end_ns - now_ns : 10000000);
+		sys_poll(&writable, 1, &pause);
+	}
+}
+
+static void await(struct ctxd_client *client, struct call *call, uint64_t end_ns)
+{
+	struct timespec end = clock_timespec(end_ns);
+
+	while (!atomic_load(&call->done)) {
+		uint64_t now_ns = clock_now_ns();
+		if (now_ns >= end_ns)
+			return;
+		uint64_t left_ms = (end_ns - now_ns) / 1000000 + 1;
+		if (client->own_dispatch)
+			client_turn(client, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms, NULL);
+		else
+			sys_futex_wait(&call->done, 0, &end);
+	}
+}
+
+int call_make(struct ctxd_client *client, struct wire_message *request, int fd, uint64_t timeout_ns,
+	      struct wire_message *ret_answer, int ret_fds[WIRE_FDS_MAX])
+{
+	struct call call = {.answer = ret_answer};
+	uint64_t end_ns = clock_after_ns(clock_now_ns(), timeout_ns);
+
+	if (end_ns > INT64_MAX)
+		end_ns = INT64_MAX;
+	list_init(&call.link);
+	int result = transmit(client, &call, request, fd, end_ns);
+	if (result)
+		return result;
+	await(client, &call, end_ns);
+	lock_acquire(&client->lock);
+	if (!atomic_load(&call.done)) {
+		call.error = -ETIMEDOUT;
+		list_remove(&call.link);
+	}
+	lock_release(&client->lock);
+	if (call.error)
+		return call.error;
+	if (ret_answer->type == WIRE_RESULT && ret_answer->result.error)
+		return ret_answer->result.error;
+	for (unsigned i = 0; i < call.fd_count; i++) {
+		if (ret_fds)
+			ret_fds[i] = call.fds[i];
+		else
+			close(call.fds[i]);
+	}
+	return 0;
+}

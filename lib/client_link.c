@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/* The socket of a client: opening, sending, receiving, and coming back when it broke. */
+#include <inttypes.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "client.h"
+#include "clock.h"
+#include "sys.h"
+#include "table.h"
+
+/* One turn takes in at most so many, so that other things get their turn, too. */
+#define RECEIVE_MAX 64
+#define DELAY_FIRST_NS (10 * 1000000ull)
+#define DELAY_MAX_NS (250 * 1000000ull)
+
+union control {
+	char bytes[CMSG_SPACE((WIRE_FDS_MAX + 1) * sizeof(int))];
+	struct cmsghdr align;
+};
+
+/* ---- opening */
+
+static int open_at(struct ctxd_client *client, const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return fd;
+	strcpy(address.sun_path, path);
+	int result = sys_connect(fd, (struct sockaddr *)&address, sizeof(address));
+	if (!result) {
+		client->socket.fd = fd;
+		result = client_add_source(client, &client->socket, EPOLLIN);
+	}
+	if (result) {
+		client->socket.fd = -1;
+		close(fd);
+	}
+	return result;
+}
+
+static int open_socket(struct ctxd_client *client)
+{
+	char path[108];
+	int first = -ENOENT;
+
+	if (client->path[0])
+		return open_at(client, client->path);
+	for (unsigned place = 0;; place++) {
+		int result = wire_socket_path(place, path);
+		if (!result)
+			result = open_at(client, path);
+		else if (result == -ENOENT)
+			return first;
+		if (!result)
+			return 0;
+		if (result != -ENOENT && first == -ENOENT)
+			first = result; /* says more than that there is none elsewhere */
+	}
+}
+
+int link_open(struct ctxd_client *client)
+{
+	struct wire_message hello = {.type = WIRE_HELLO};
+	int table = client->options.flags & CTXD_PUBLISH ? table_descriptor() : -ENOENT;
+
+	client->refused = 0;
+	lock_acquire(&client->lock);
+	int result = open_socket(client);
+	if (!result) {
+		client->state = CLIENT_GREETING;
+		client->blocked = false;
+		hello.serial = client->hello_serial = ++client->serial;
+		hello.hello = (struct wire_hello){.version_min = WIRE_VERSION, .version_max = WIRE_VERSION};
+		if (table >= 0)
+			hello.hello.flags = WIRE_PUBLISH;
+		strncpy(hello.hello.process, program_invocation_short_name, sizeof(hello.hello.process) - 1);
+		result = link_send(client, &hello, table);
+	}
+	lock_release(&client->lock);
+	if (result && client->socket.fd >= 0)
+		link_break(client);
+	return result;
+}
+
+void link_set_timer(struct ctxd_client *client, uint64_t delay_ns)
+{
+	struct itimerspec when = {.it_value = clock_timespec(delay_ns ? delay_ns : 1)};
+
+	timerfd_settime(client->timer.fd, 0, &when, NULL);
+}
+
+void link_later(struct ctxd_client *client)
+{
+	if (!client->delay_ns) {
+		client->delay_ns = DELAY_FIRST_NS;
+		link_set_timer(client, client->options.flags & CLIENT_LATER ? 0 : DELAY_FIRST_NS);
+		return;
+	}
+	/* Not all clients of a service that ended at the same moment. */
+	uint64_t jitter_ns = clock_now_ns() % (client->delay_ns / 4 + 1);
+	link_set_timer(client, client->delay_ns - jitter_ns);
+	client->delay_ns = client->delay_ns * 2 > DELAY_MAX_NS ? DELAY_MAX_NS : client->delay_ns * 2;
+}
+
+void link_break(struct ctxd_client *client)
+{
+	static const struct ctxd_event away = {.kind = CTXD_EVENT_AWAY};
+	bool was_ready = client->was_ready;
+
+	lock_acquire(&client->lock);
+	client_close_source(client, &client->socket);
+	client->state = CLIENT_AWAY;
+	calls_fail(client, -ENOTCONN);
+	lock_release(&client->lock);
+	bonds_forget(client);
+	client->was_ready = false;
+	if (was_ready) {
+		client->delay_ns = 0;
+		client->come_back = true;
+		client_tell(client, &away);
+	}
+	link_later(client);
+}
+
+/* ---- sending */
+
+int link_send(struct ctxd_client *client, const struct wire_message *message, int fd)
+{
+	uint8_t bytes[WIRE_SIZE_MAX];
+	struct iovec part = {.iov_base = bytes, .iov_len = wire_pack(message, bytes)};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+	union control control;
+
+	if (client->socket.fd < 0)
+		return -ENOTCONN;
+	if (fd >= 0) {
+		memset(&control, 0, sizeof(control));
+		header.msg_control = control.bytes;
+		header.msg_controllen = CMSG_SPACE(sizeof(int));
+		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+		attached->cmsg_level = SOL_SOCKET;
+		attached->cmsg_type = SCM_RIGHTS;
+		attached->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(attached), &fd, sizeof(fd));
+	}
+	int result = sys_sendmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+	/* ETOOMANYREFS, ENOBUFS: more descriptors, or memory, in flight than may be; that passes. */
+	if (result == -EAGAIN || result == -ENOBUFS || result == -ETOOMANYREFS || result == -EINTR) {
+		link_block(client);
+		return -EAGAIN;
+	}
+	return result < 0 ? -ENOTCONN : 0;
+}
+
+static void ask_for(struct ctxd_client *client, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = &client->socket};
+
+	epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, client->socket.fd, &event);
+}
+
+void link_block(struct ctxd_client *client)
+{
+	if (client->blocked)
+		return;
+	client->blocked = true;
+	ask_for(client, EPOLLIN | EPOLLOUT);
+}
+
+void link_unblock(struct ctxd_client *client)
+{
+	lock_acquire(&client->lock);
+	if (client->blocked && client->socket.fd >= 0) {
+		client->blocked = false;
+		ask_for(client, EPOLLIN);
+	}
+	lock_release(&client->lock);
+}
+
+/* ---- receiving */
+
+void link_close_fds(int *fds, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		close(fds[i]);
+}
+
+/* Descriptors that came along; more than there is room for are closed by the kernel. */
+static unsigned take_fds(struct msghdr *header, int fds[WIRE_FDS_MAX + 1])
+{
+	unsigned count = 0;
+
+	for (struct cmsghdr *attached = CMSG_FIRSTHDR(header); attached;
+	     attached = CMSG_NXTHDR(header, attached)) {
+		if (attached->cmsg_level != SOL_SOCKET || attached->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t size = attached->cmsg_len - CMSG_LEN(0);
+		unsigned here = (unsigned)(size / sizeof(int));
+		for (unsigned i = 0; i < here; i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(attached) + i * sizeof(int), sizeof(fd));
+			if (count <= WIRE_FDS_MAX)
+				fds[count++] = fd;
+			else
+				close(fd);
+		}
+	}
+	return count;
+}
+
+static void welcome(struct ctxd_client *client, const struct wire_message *message)
+{
+	if (client->state != CLIENT_GREETING || message->serial != client->hello_serial ||
+	    message->welcome.version != WIRE_VERSION) {
+		client->refused = -EPROTO;
+		link_break(client);
+		return;
+	}
+	lock_acquire(&client->lock);
+	client->epoch = message->welcome.epoch;
+	client->state = CLIENT_RESTORING;
+	lock_release(&client->lock);
+	client->delay_ns = 0;
+	bonds_restore(client);
+}
+
+/* An answer that nobody waits for any more: what it gave is given back. */
+static void decline(struct ctxd_client *client, const struct wire_message *message)
+{
+	struct wire_message back = {0};
+
+	if (message->type == WIRE_JOINED && !message->joined.ended) {
+		back.type = WIRE_LEAVE;
+		back.id = message->joined.id;
+	} else if (message->type == WIRE_RESULT && !message->result.error &&
+		   !wire_id_is_none(message->result.id)) {
+		back.type = WIRE_UNSHARE;
+		back.id = message->result.id;
+	} else {
+		return;
+	}
+	lock_acquire(&client->lock);
+	link_send(client, &back, -1);
+	lock_release(&client->lock);
+}
+
+static void take_event(struct ctxd_client *client, const struct wire_event *from)
+{
+	struct ctxd_event event = {
+		.kind = (enum ctxd_event_kind)from->kind, .lost = from->lost, .entry = from->entry};
+
+	client_tell(client, &event);
+}
+
+/* True: the descriptors were taken over. */
+static bool take(struct ctxd_client *client, const struct wire_message *message, const int *fds,
+		 unsigned fd_count)
+{
+	switch (message->type) {
+	case WIRE_WELCOME:
+		welcome(client, message);
+		return false;
+	case WIRE_GOODBYE:
+		client->refused = message->goodbye.error;
+		link_break(client);
+		return false;
+	case WIRE_ORDER:
+		order_take(client, message);
+		return false;
+	case WIRE_MOVED:
+		join_moved(client, &message->move);
+		return false;
+	case WIRE_EVENT:
+		take_event(client, &message->event);
+		return false;
+	default:
+		if (message->type == WIRE_RESULT && bonds_restored(client, message))
+			return false;
+		if (call_answer(client, message, fds, fd_count))
+			return true;
+		decline(client, message);
+		return false;
+	}
+}
+
+/* Descriptors were lost on the way, for this process has no room for them. */
+static void take_crippled(struct ctxd_client *client, const uint8_t *bytes, size_t size)
+{
+	struct wire_message message;
+
+	for (unsigned count = 0; count <= WIRE_FDS_MAX; count++) {
+		if (wire_unpack(bytes, size, count, true, &message))
+			continue;
+		decline(client, &message);
+		call_fail(client, message.serial, -EMFILE);
+	}
+}
+
+/* 1: one was handled; 0: there is none; or the connection is gone. */
+static int receive_one(struct ctxd_client *client)
+{
+	uint8_t bytes[WIRE_SIZE_MAX + 1];
+	union control control;
+	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
+	struct msghdr header = {.msg_iov = &part,
+				.msg_iovlen = 1,
+				.msg_control = control.bytes,
+				.msg_controllen = sizeof(control.bytes)};
+	struct wire_message message;
+	int fds[WIRE_FDS_MAX + 1];
+
+	int size = sys_recvmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (size == -EAGAIN || size == -EINTR)
+		return 0;
+	if (size <= 0) {
+		link_break(client);
+		return 0;
+	}
+	unsigned fd_count = take_fds(&header, fds);
+	if (header.msg_flags & MSG_CTRUNC) {
+		link_close_fds(fds, fd_count);
+		take_crippled(client, bytes, (size_t)size);
+		return 1;
+	}
+	int error = header.msg_flags & MSG_TRUNC ? -EPROTO
+						 : wire_unpack(bytes, (size_t)size, fd_count, true, &message);
+	if (error) {
+		link_close_fds(fds, fd_count);
+		client->refused = error;
+		link_break(client);
+		return 0;
+	}
+	if (!take(client, &message, fds, fd_count))
+		link_close_fds(fds, fd_count);
+	return 1;
+}
+
+int link_receive(struct ctxd_client *client)
+{
+	int count = 0;
+
+	while (client->socket.fd >= 0 && count < RECEIVE_MAX && receive_one(client))
+		count++;
+	return count;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* Contexts of this process that others may join. */
+#include <string.h>
+
+#include "client.h"
+#include "memory.h"
+#include "node.h"
+
+static struct bond *bond_of(struct watch *watch)
+{
+	return container_of(watch, struct bond, watch);
+}
+
+/* All under the context's lock, in a forked child too, where it is none of ours. */
+static void pend(struct watch *watch, unsigned pending)
+{
+	struct bond *bond = bond_of(watch);
+	struct ctxd_client *client = bond->client;
+
+	if (client->fork_count != thread_fork_count)
+		return;
+	lock_acquire(&client->lock);
+	bond_pend(bond, pending);
+	lock_release(&client->lock);
+}
+
+static void told_done(struct watch *watch, struct sweep *sweep)
+{
+	(void)sweep;
+	pend(watch, PENDING_ENDED);
+}
+
+static void told_released(struct watch *watch)
+{
+	pend(watch, PENDING_GONE);
+}
+
+static void told_moved(struct watch *watch)
+{
+	pend(watch, PENDING_MOVED);
+}
+
+const struct watch_ops share_watch_ops = {.done = told_done, .released = told_released, .moved = told_moved};
+
+/* With the client lock held: the joined context above ctx, if there is one. */
+static struct ctxd_id parent_of(struct ctxd_client *client, const struct ctx_context *ctx)
+{
+	for (; ctx; ctx = ctx->parent) {
+		if (!(ctx->flags & NODE_JOINED))
+			continue;
+		for (struct list *link = client->joins.next; link != &client->joins; link = link->next) {
+			struct bond *bond = container_of(link, struct bond, link);
+			if (bond->ctx == ctx && bond->known && !(bond->pending & PENDING_GONE))
+				return bond->id;
+		}
+	}
+	return (struct ctxd_id){0};
+}
+
+int share_message(struct bond *bond, struct wire_message *ret_message)
+{
+	const struct ctx_context *ctx = bond->ctx;
+
+	*ret_message = (struct wire_message){.type = WIRE_SHARE};
+	ret_message->share = (struct wire_share){
+		.parent = parent_of(bond->client, ctx),
+		.ctx_id = ctx_id(ctx),
+		.deadline_ns = context_deadline(ctx),
+		.mode = bond->mode,
+		.flags = ctx->flags & NODE_MOVABLE ? WIRE_MOVABLE : 0,
+	};
+	memcpy(ret_message->share.name, bond->name, sizeof(bond->name));
+	memcpy(ret_message->share.label, bond->label, sizeof(bond->label));
+	return bond->done_fd;
+}
+
+static bool is_shared(struct ctxd_client *client, const struct ctx_context *ctx)
+{
+	for (struct list *link = client->shares.next; link != &client->shares; link = link->next) {
+		struct bond *bond = container_of(link, struct bond, link);
+		if (bond->ctx == ctx && !(bond->pending & PENDING_GONE))
+			return true;
+	}
+	return false;
+}
+
+/* Lists it, unless ctx is shared already. */
+static int enlist(struct ctxd_client *client, struct bond *bond)
+{
+	lock_acquire(&client->lock);
+	int result = is_shared(client, bond->ctx) ? -EEXIST : 0;
+	if (!result)
+		list_append(&client->shares, &bond->link);
+	lock_release(&client->lock);
+	return result;
+}
+
+static int ask(struct ctxd_client *client, struct bond *bond)
+{
+	struct wire_message request, answer;
+
+	lock_acquire(&client->lock);
+	int fd = share_message(bond, &request);
+	lock_release(&client->lock);
+	int result = call_make(client, &request, fd, client->options.timeout_ns, &answer, NULL);
+	if (!result && (answer.type != WIRE_RESULT || wire_id_is_none(answer.result.id)))
+		result = -EPROTO;
+
+	lock_acquire(&client->lock);
+	bond->asking = false;
+	/* An answer of a service that has gone since is worth nothing. */
+	if (!result && answer.result.id.epoch != client->epoch)
+		result = -ENOTCONN;
+	bond->known = !result;
+	if (!result)
+		bond->id = answer.result.id;
+	if (result)
+		bond_pend(bond, PENDING_GONE);
+	else if (bond->pending)
+		bond_pend(bond, 0);
+	lock_release(&client->lock);
+	return result;
+}
+
+int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *name, mode_t mode,
+	       struct ctxd_id *ret_id)
+{
+	int result = client_check(client);
+
+	if (result)
+		return result;
+	if (!ctx || !node_can_end(ctx) || (mode & ~(mode_t)0666) ||
+	    (name && (!name[0] || strlen(name) > CTXD_NAME_MAX)))
+		return -EINVAL;
+	if (context_error(ctx))
+		return -EALREADY;
+	int done_fd = ctx_done_fd(ctx);
+	if (done_fd < 0)
+		return done_fd;
+	struct bond *bond = bond_new(client, ctx, false);
+	if (!bond)
+		return -ENOMEM;
+	bond->done_fd = done_fd;
+	bond->mode = mode ? mode : 0600;
+	bond->asking = true;
+	if (name)
+		strcpy(bond->name, name);
+	context_label(ctx, bond->label);
+	result = enlist(client, bond);
+	if (result) {
+		memory_release(bond);
+		return result;
+	}
+	int error = context_watch(ctx, &bond->watch, &share_watch_ops);
+	if (error) {
+		lock_acquire(&client->lock);
+		bond->asking = false;
+		bond_pend(bond, PENDING_GONE);
+		lock_release(&client->lock);
+		return error < 0 ? error : -EALREADY;
+	}
+	result = ask(client, bond);
+	if (!result && ret_id)
+		*ret_id = bond->id;
+	return result;
+}
+
+int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)
+{
+	struct wire_message request = {.type = WIRE_UNSHARE}, answer;
+	bool found = false, known = false;
+	int result = client_check(client);
+
+	if (result)
+		return result;
+	if (!ctx)
+		return -EINVAL;
+	lock_acquire(&client->lock);
+	for (struct list *link = client->shares.next; link != &client->shares; link = link->next) {
+		struct bond *bond = container_of(link, struct bond, link);
+		if (bond->ctx != ctx || bond->asking || bond->pending & PENDING_GONE)
+			continue;
+		found = true;
+		known = bond->known;
+		request.id = bond->id;
+		bond->known = false; /* the call tells the service */
+		bond_pend(bond, PENDING_GONE);
+	}
+	lock_release(&client->lock);
+	if (!found)
+		return -ENOENT;
+	if (known)
+		result = call_make(client, &request, -1, client->options.timeout_ns, &answer, NULL);
+	/* A service that is away, or has forgotten it, has nothing to withdraw. */
+	return result == -ENOTCONN || result == -ENOENT ? 0 : result;
+}
