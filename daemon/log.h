@@ -6,7 +6,9 @@
 #ifndef CTXD_LOG_H
 #define CTXD_LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum log_level {
 	LOG_LEVEL_ERROR = 3,
@@ -17,6 +19,9 @@ enum log_level {
 };
 
 void log_set_level(enum log_level level);
+
+/* "error", "warning", "info" or "debug". False: none of these. */
+bool log_parse_level(const char *text, uint32_t *ret_level);
 
 /* Fields after the event, as printf. Text that came from outside goes through log_quote. */
 void log_event(enum log_level level, const char *event, const char *format, ...)

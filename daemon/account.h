@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* What each user has charged to it, against the quotas of the configuration. */
+#ifndef CTXD_ACCOUNT_H
+#define CTXD_ACCOUNT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config.h"
+
+enum quota {
+	QUOTA_CONNECTIONS,
+	QUOTA_CONTEXTS,
+	QUOTA_JOINS,
+	QUOTA_WATCHES,
+	QUOTA_FDS,
+	QUOTA_BYTES,
+	QUOTA_COUNT,
+};
+
+struct account {
+	struct account *next;
+	uid_t uid;
+	unsigned holders;
+	bool breached[QUOTA_COUNT]; /* has been logged */
+	uint64_t used[QUOTA_COUNT];
+};
+
+struct accounts {
+	struct account *first;
+	const struct config *config;
+};
+
+/* The account of uid, held; account_release() it. NULL: no memory. */
+struct account *account_hold(struct accounts *accounts, uid_t uid);
+void account_release(struct accounts *accounts, struct account *account);
+
+/* False: the quota is reached, nothing was charged; the first time that is logged. */
+bool account_charge(struct accounts *accounts, struct account *account, enum quota quota, uint64_t amount);
+void account_return(struct account *account, enum quota quota, uint64_t amount);
+
+/* Aborts when something is charged still. */
+void accounts_check_empty(const struct accounts *accounts);
+
+#endif
