@@ -125,6 +125,7 @@ struct join {
 	struct peer *peer;
 	uint64_t ctx_id;
 	uint64_t created_ns;
+	bool move_pending; /* the deadline has moved, and the message did not fit the queue */
 };
 
 /* A request to end something; lives until everything has been reaped, or the audit record is due. */
@@ -188,7 +189,10 @@ int share_told_ended(struct peer *peer, const struct wire_ended *ended, uint64_t
 int join_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
 int join_again(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
 int join_attach(struct peer *peer, const struct wire_attach *attach);
-int join_leave(struct peer *peer, struct ctxd_id id);
+int join_leave(struct peer *peer, const struct wire_attach *left);
+
+/* Tells of deadlines that moved. False: the queue is full again. */
+bool moves_resume(struct peer *peer);
 
 /* It has ended: kept a while for those who come late. */
 void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns);

@@ -13,7 +13,7 @@
 
 #include "parts.h"
 
-#define LOOK_NS 20000000ull
+#define LOOK_NS 5000000ull
 /* A process that is stuck in its own end longer than this is taken for alive. */
 #define PARTED_MAX_NS 2000000000ull
 

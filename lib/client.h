@@ -86,6 +86,8 @@ struct bond {
 	struct watch watch;
 	struct ctx_context *ctx;
 	struct owner *owner; /* join */
+	uint64_t own_id;     /* join: of its context here */
+	uint64_t moved_ns;   /* join: the last deadline that the owner told */
 	uint32_t mode;	     /* share */
 	int done_fd;	     /* share: of ctx_done_fd(), the context's */
 	bool joined;
@@ -156,8 +158,8 @@ void client_close_source(struct ctxd_client *client, struct source *source);
 
 void client_tell(struct ctxd_client *client, const struct ctxd_event *event);
 
-/* One turn: handles what is there, waiting at most timeout_ms for it. How many things, or -EINTR; and how many
- * descriptors were ready (NULL: does not matter). */
+/* One turn: handles what is there, waiting at most timeout_ms for it. How many things, or -EINTR; and how
+ * many descriptors were ready (NULL: does not matter). */
 int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events);
 
 /* ---- client_link.c: the socket */
@@ -226,7 +228,7 @@ bool bonds_restored(struct ctxd_client *client, const struct wire_message *answe
 /* The connection broke. */
 void bonds_forget(struct ctxd_client *client);
 
-/* Of that id. NULL: there is none. Dispatcher. */
+/* One of that id whose context is live. NULL: there is none. Dispatcher. */
 struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id);
 
 /* All of them, when the client is closed. */

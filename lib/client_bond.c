@@ -48,7 +48,7 @@ struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id)
 	for (int i = 0; i < 2 && !found; i++)
 		for (struct list *link = heads[i]->next; link != heads[i] && !found; link = link->next) {
 			struct bond *bond = container_of(link, struct bond, link);
-			if (bond->known && wire_id_equal(bond->id, id))
+			if (bond->known && wire_id_equal(bond->id, id) && !context_error(bond->ctx))
 				found = bond;
 		}
 	lock_release(&client->lock);
@@ -78,15 +78,18 @@ static int tell_ended(struct bond *bond)
 static int tell_attached(struct bond *bond)
 {
 	struct wire_message message = {.type = WIRE_ATTACH,
-				       .attach = {.id = bond->id, .ctx_id = ctx_id(bond->ctx)}};
+				       .attach = {.id = bond->id, .ctx_id = bond->own_id}};
 
 	return link_send(bond->client, &message, -1);
 }
 
 static int tell_gone(struct bond *bond)
 {
-	struct wire_message message = {.type = bond->joined ? WIRE_LEAVE : WIRE_UNSHARE, .id = bond->id};
+	struct wire_message message = {.type = WIRE_UNSHARE, .id = bond->id};
 
+	if (bond->joined)
+		message = (struct wire_message){.type = WIRE_LEAVE,
+						.attach = {.id = bond->id, .ctx_id = bond->own_id}};
 	return link_send(bond->client, &message, -1);
 }
 

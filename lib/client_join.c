@@ -135,11 +135,28 @@ void owner_ready(struct ctxd_client *client, struct owner *owner)
 		end_join(bond, read_last_words(client, bond->source.fd, &words) ? NULL : &words);
 }
 
+/* The next one of that id that has another deadline; NULL: none. */
+static struct bond *next_to_move(struct ctxd_client *client, const struct wire_move *move)
+{
+	struct bond *found = NULL;
+
+	lock_acquire(&client->lock);
+	for (struct list *link = client->joins.next; link != &client->joins && !found; link = link->next) {
+		struct bond *bond = container_of(link, struct bond, link);
+		if (bond->known && wire_id_equal(bond->id, move->id) && bond->moved_ns != move->deadline_ns)
+			found = bond;
+	}
+	if (found)
+		found->moved_ns = move->deadline_ns;
+	lock_release(&client->lock);
+	return found;
+}
+
 void join_moved(struct ctxd_client *client, const struct wire_move *move)
 {
-	struct bond *bond = bond_find(client, move->id);
+	struct bond *bond;
 
-	if (bond && bond->joined && !bond->over)
+	while ((bond = next_to_move(client, move)))
 		ctx_set_deadline(bond->ctx, move->deadline_ns);
 }
 
@@ -200,7 +217,7 @@ int join_message(struct bond *bond, struct wire_message *ret_message)
 	*ret_message = (struct wire_message){.type = WIRE_REJOIN};
 	ret_message->rejoin = (struct wire_rejoin){
 		.old_id = bond->id,
-		.ctx_id = ctx_id(bond->ctx),
+		.ctx_id = bond->own_id,
 		.deadline_ns = context_deadline(bond->ctx),
 		.flags = bond->ctx->flags & NODE_MOVABLE ? WIRE_MOVABLE : 0,
 	};
@@ -253,6 +270,8 @@ static int join_live(struct bond *bond, const struct wire_joined *joined, const 
 		close(fds[1]);
 	} else {
 		bond->ctx = ctx;
+		bond->own_id = ctx_id(ctx);
+		bond->moved_ns = joined->deadline_ns;
 		memcpy(bond->label, joined->label, sizeof(bond->label));
 		result = connect_bond(bond, joined, fds);
 	}

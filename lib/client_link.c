@@ -234,7 +234,7 @@ static void decline(struct ctxd_client *client, const struct wire_message *messa
 
 	if (message->type == WIRE_JOINED && !message->joined.ended) {
 		back.type = WIRE_LEAVE;
-		back.id = message->joined.id;
+		back.attach.id = message->joined.id;
 	} else if (message->type == WIRE_RESULT && !message->result.error &&
 		   !wire_id_is_none(message->result.id)) {
 		back.type = WIRE_UNSHARE;

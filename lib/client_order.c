@@ -65,6 +65,15 @@ static void answer(struct ctxd_client *client, uint64_t serial, int result)
 	lock_release(&client->lock);
 }
 
+/* A process may have joined one context several times: one reports, all end. */
+static void end_others(struct ctxd_client *client, struct ctxd_id id, const struct ctx_cause *cause)
+{
+	struct bond *bond;
+
+	while ((bond = bond_find(client, id)))
+		context_end_foreign(bond->ctx, ECANCELED, cause);
+}
+
 void order_take(struct ctxd_client *client, const struct wire_message *message)
 {
 	const struct wire_order *from = &message->order;
@@ -98,6 +107,8 @@ void order_take(struct ctxd_client *client, const struct wire_message *message)
 	}
 	if (pinned)
 		node_drop(ctx);
+	else
+		end_others(client, from->id, &cause);
 }
 
 static void fill_report(struct order *order, struct ctxd_report *ret_report)

@@ -397,7 +397,6 @@ static bool body(struct codec *codec, struct wire_message *message)
 		share(codec, &message->share);
 		return true;
 	case WIRE_UNSHARE:
-	case WIRE_LEAVE:
 		id(codec, &message->id, false);
 		return true;
 	case WIRE_MOVE:
@@ -414,6 +413,7 @@ static bool body(struct codec *codec, struct wire_message *message)
 		rejoin(codec, &message->rejoin);
 		return true;
 	case WIRE_ATTACH:
+	case WIRE_LEAVE:
 		attach(codec, &message->attach);
 		return true;
 	case WIRE_LIST:

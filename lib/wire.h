@@ -214,12 +214,12 @@ struct wire_message {
 	union {
 		struct wire_hello hello;
 		struct wire_share share;
-		struct ctxd_id id;     /* UNSHARE, LEAVE */
+		struct ctxd_id id;     /* UNSHARE */
 		struct wire_move move; /* MOVE, MOVED */
 		struct wire_ended ended;
 		struct wire_join join;
 		struct wire_rejoin rejoin;
-		struct wire_attach attach;
+		struct wire_attach attach; /* ATTACH, LEAVE */
 		struct wire_list list;
 		struct wire_watch watch;
 		struct wire_cancel cancel;

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/* A client: who it is, what it says, and what is left of it when it goes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "parts.h"
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+#define TABLE_SEALS (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+int peer_new(struct broker *broker, const struct identity *identity, const struct peer_output *output,
+	     uint64_t now_ns, struct peer **ret_peer)
+{
+	struct peer *peer = calloc(1, sizeof(*peer));
+	struct account *account = peer ? account_hold(&broker->accounts, identity->uid) : NULL;
+	uint64_t fds = identity->pidfd >= 0 ? 2 : 1;
+	int error = account ? 0 : -ENOMEM;
+
+	if (!error && !account_charge(&broker->accounts, account, QUOTA_CONNECTIONS, 1))
+		error = -EDQUOT;
+	if (!error && !account_charge(&broker->accounts, account, QUOTA_FDS, fds)) {
+		account_return(account, QUOTA_CONNECTIONS, 1);
+		error = -EDQUOT;
+	}
+	if (error) {
+		account_release(&broker->accounts, account);
+		free(peer);
+		free(identity->groups);
+		if (identity->pidfd >= 0)
+			close(identity->pidfd);
+		return error;
+	}
+	peer->broker = broker;
+	peer->identity = *identity;
+	peer->account = account;
+	peer->output = *output;
+	peer->table_fd = -1;
+	peer->created_ns = now_ns;
+	struct link *lists[] = {&peer->watch_link, &peer->shares, &peer->joins, &peer->orders,
+				&peer->cancels};
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		link_init(lists[i]);
+	link_append(&broker->peers, &peer->link);
+	*ret_peer = peer;
+	return 0;
+}
+
+/* What it shared ends for all; its table is kept a while if it died. */
+void peer_free(struct peer *peer, bool died, uint64_t now_ns)
+{
+	struct broker *broker = peer->broker;
+
+	watch_end(peer);
+	cancels_forget(peer, now_ns);
+	while (!link_alone(&peer->joins))
+		join_free(owner_of(peer->joins.next, struct join, of_peer));
+	while (!link_alone(&peer->shares))
+		share_orphan(owner_of(peer->shares.next, struct share, link), now_ns);
+	if (peer->greeted)
+		thing_event(broker, &peer->thing, CTXD_EVENT_REMOVED);
+	thing_remove(broker, &peer->thing);
+	link_remove(&peer->link);
+	if (peer->table_fd >= 0) {
+		map_remove(&broker->peers_by_table, &peer->by_table);
+		recorder_part(peer, died, now_ns);
+	}
+	if (peer->table_fd >= 0) {
+		close(peer->table_fd);
+		account_return(peer->account, QUOTA_FDS, 1);
+	}
+	if (peer->identity.pidfd >= 0) {
+		close(peer->identity.pidfd);
+		account_return(peer->account, QUOTA_FDS, 1);
+	}
+	account_return(peer->account, QUOTA_FDS, 1);
+	account_return(peer->account, QUOTA_CONNECTIONS, 1);
+	account_release(&broker->accounts, peer->account);
+	free(peer->identity.groups);
+	free(peer);
+}
+
+/* ---- sending */
+
+int peer_send(struct peer *peer, const struct wire_message *message, const int *fds, unsigned fd_count)
+{
+	return peer->output.send(peer->output.link, message, fds, fd_count);
+}
+
+void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id id)
+{
+	struct wire_message message = {
+		.type = WIRE_RESULT, .serial = serial, .result = {.error = error, .id = id}};
+
+	peer_send(peer, &message, NULL, 0);
+}
+
+void peer_writable(struct peer *peer)
+{
+	/* Orders before what is only news. */
+	if (orders_resume(peer) && moves_resume(peer))
+		watch_resume(peer);
+}
+
+bool peer_charge_bytes(struct peer *peer, uint64_t bytes)
+{
+	return account_charge(&peer->broker->accounts, peer->account, QUOTA_BYTES, bytes);
+}
+
+void peer_return_bytes(struct peer *peer, uint64_t bytes)
+{
+	account_return(peer->account, QUOTA_BYTES, bytes);
+}
+
+/* ---- the first words */
+
+/* A memfd of this user that nobody but its maker can write, and nobody can cut. */
+static bool is_table(const struct peer *peer, int fd, struct stat *ret_status)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & TABLE_SEALS) == TABLE_SEALS && !fstat(fd, ret_status) &&
+	       S_ISREG(ret_status->st_mode) &&
+	       (peer->identity.uid == 0 || ret_status->st_uid == peer->identity.uid) &&
+	       ret_status->st_size >= (off_t)sizeof(struct ctx_table_header);
+}
+
+/* Takes table_fd over. */
+static int publish(struct peer *peer, int table_fd)
+{
+	struct stat status;
+
+	if (!is_table(peer, table_fd, &status)) {
+		close(table_fd);
+		return -EPROTO;
+	}
+	if (!account_charge(&peer->broker->accounts, peer->account, QUOTA_FDS, 1)) {
+		close(table_fd);
+		return -EDQUOT;
+	}
+	peer->table_fd = table_fd;
+	peer->table = status.st_ino;
+	map_add(&peer->broker->peers_by_table, &peer->by_table, peer->table);
+	return 0;
+}
+
+static int greet(struct peer *peer, const struct wire_message *message, int *fds)
+{
+	const struct wire_hello *hello = &message->hello;
+	struct broker *broker = peer->broker;
+	struct wire_message welcome = {.type = WIRE_WELCOME,
+				       .serial = message->serial,
+				       .welcome = {.version = WIRE_VERSION, .epoch = broker->epoch}};
+	int error = 0;
+
+	if (hello->flags & WIRE_PUBLISH)
+		error = publish(peer, fds[0]);
+	if (!error && (hello->version_min > WIRE_VERSION || hello->version_max < WIRE_VERSION))
+		error = -EPROTONOSUPPORT;
+	if (error)
+		return error;
+	memcpy(peer->process, hello->process, sizeof(peer->process));
+	peer->greeted = true;
+	peer_send(peer, &welcome, NULL, 0);
+	thing_add(broker, &peer->thing, CTXD_PROCESS);
+	thing_event(broker, &peer->thing, CTXD_EVENT_ADDED);
+	log_event(LOG_LEVEL_DEBUG, "connected", "uid=%u pid=%d published=%d", peer->identity.uid,
+		  peer->identity.pid, peer->table_fd >= 0);
+	return 0;
+}
+
+/* ---- messages */
+
+static int obey(struct peer *peer, const struct wire_message *message, int *fds, uint64_t now_ns)
+{
+	switch (message->type) {
+	case WIRE_SHARE:
+		return share_begin(peer, message, fds[0], now_ns);
+	case WIRE_UNSHARE:
+		return share_withdraw(peer, message, now_ns);
+	case WIRE_MOVE:
+		return share_move(peer, &message->move);
+	case WIRE_ENDED:
+		return share_told_ended(peer, &message->ended, now_ns);
+	case WIRE_JOIN:
+		return join_begin(peer, message, now_ns);
+	case WIRE_REJOIN:
+		return join_again(peer, message, fds[0], now_ns);
+	case WIRE_ATTACH:
+		return join_attach(peer, &message->attach);
+	case WIRE_LEAVE:
+		return join_leave(peer, &message->attach);
+	case WIRE_LIST:
+		return list_answer(peer, message);
+	case WIRE_WATCH:
+		return watch_begin(peer, message);
+	case WIRE_CANCEL:
+		return cancel_begin(peer, message, now_ns);
+	case WIRE_TABLE:
+		return table_answer(peer, message, now_ns);
+	case WIRE_OBEYED:
+		return cancel_obeyed(peer, message, now_ns);
+	default:
+		return -EPROTO; /* a second HELLO */
+	}
+}
+
+int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds, unsigned fd_count,
+		 uint64_t now_ns)
+{
+	struct wire_message message;
+	int error = wire_unpack(bytes, size, fd_count, false, &message);
+
+	if (!error && (message.type == WIRE_HELLO) == peer->greeted)
+		error = -EPROTO;
+	if (error) {
+		for (unsigned i = 0; i < fd_count; i++)
+			close(fds[i]);
+		return error;
+	}
+	if (message.type == WIRE_HELLO)
+		return greet(peer, &message, fds);
+	error = obey(peer, &message, fds, now_ns);
+	/* A full queue is not the client's fault: what it still gets is remembered. */
+	return error == -EPROTO || error == -EPROTONOSUPPORT || error == -EDQUOT || error == -ENOMEM ? error
+												     : 0;
+}
