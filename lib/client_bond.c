@@ -129,6 +129,10 @@ static void bond_free(struct bond *bond)
 	list_remove(&bond->restore_link);
 	client_close_source(client, &bond->source);
 	context_unwatch(&bond->watch);
+	/* It may have been told something more before that. */
+	lock_acquire(&client->lock);
+	list_remove(&bond->pending_link);
+	lock_release(&client->lock);
 	if (bond->owner)
 		owner_leave(client, bond->owner);
 	memory_release(bond);

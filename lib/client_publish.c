@@ -11,15 +11,14 @@
 static void publish(void)
 {
 	static const struct ctxd_options options = {.flags = CTXD_PUBLISH | CTXD_PATIENT | CLIENT_LATER};
+	const char *wish = secure_getenv("CTXRING_PUBLISH");
 	struct ctxd_client *client;
 
-	(void)ctxd_connect(&options, &client);
+	if (wish && strcmp(wish, "1") == 0)
+		(void)ctxd_connect(&options, &client);
 }
 
 __attribute__((constructor)) static void prepare(void)
 {
-	const char *wish = secure_getenv("CTXRING_PUBLISH");
-
-	if (wish && strcmp(wish, "1") == 0)
-		atomic_store(&table_made, publish);
+	atomic_store(&table_made, publish);
 }

@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: MIT */
+#include "connection.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* Queued for one client at most, before it is taken to be slow. */
+#define QUEUE_MAX (256 * 1024)
+/* One client's turn. */
+#define RECEIVE_MAX 32
+#define GROUPS_MAX 65536
+
+/* A packet that the socket did not take. */
+struct packet {
+	struct packet *next;
+	unsigned fd_count;
+	int fds[WIRE_FDS_MAX];
+	size_t size;
+	uint8_t bytes[];
+};
+
+struct connection {
+	struct group group; /* first */
+	struct connection *next, **place;
+	struct connections *all;
+	struct peer *peer; /* NULL: never was one, or gone */
+	int fd;
+	int pidfd; /* of our own, for watching */
+	uid_t uid; /* for the log */
+	pid_t pid;
+	struct watcher input, output, process;
+	struct packet *queue, **queue_end;
+	uint64_t queued_bytes;
+	uint64_t slow_ns; /* since when nothing of the queue went; 0: nothing is queued */
+	int error;	  /* to be told before hanging up */
+	bool failing;	  /* to be closed at the end of this turn */
+	bool full;	  /* said -EAGAIN */
+	bool died;
+};
+
+static uint64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
+}
+
+/* ---- who it is */
+
+static int open_pidfd(int fd, pid_t pid)
+{
+	int pidfd;
+	socklen_t size = sizeof(pidfd);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0)
+		return pidfd;
+	if (pid <= 0)
+		return -1;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	/* Before 6.5 the number may be another process's by now, but only if the peer is dead: then nobody
+	 * holds the other end, unless a child does, which cannot be told apart and is what it descends from.
+	 */
+	return pidfd;
+}
+
+static int identify(int fd, struct identity *ret_identity)
+{
+	struct ucred credentials;
+	socklen_t size = sizeof(credentials);
+	gid_t *groups = NULL;
+	socklen_t groups_size = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size))
+		return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &groups_size) && errno == ERANGE &&
+	    groups_size <= GROUPS_MAX * sizeof(gid_t)) {
+		groups = malloc(groups_size);
+		if (!groups)
+			return -ENOMEM;
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &groups_size))
+			groups_size = 0;
+	}
+	*ret_identity = (struct identity){
+		.pid = credentials.pid,
+		.uid = credentials.uid,
+		.gid = credentials.gid,
+		.groups = groups,
+		.group_count = groups ? (unsigned)(groups_size / sizeof(gid_t)) : 0,
+		.pidfd = open_pidfd(fd, credentials.pid),
+	};
+	return 0;
+}
+
+/* ---- sending */
+
+static int transmit(int fd, const void *bytes, size_t size, const int *fds, unsigned fd_count)
+{
+	union {
+		char bytes[CMSG_SPACE(WIRE_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec part = {.iov_base = (void *)bytes, .iov_len = size};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+	if (fd_count) {
+		memset(&control, 0, sizeof(control));
+		header.msg_control = control.bytes;
+		header.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+		attached->cmsg_level = SOL_SOCKET;
+		attached->cmsg_type = SCM_RIGHTS;
+		attached->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+		memcpy(CMSG_DATA(attached), fds, fd_count * sizeof(int));
+	}
+	ssize_t sent = sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent >= 0)
+		return 0;
+	/* ETOOMANYREFS: more descriptors on their way than may be; they arrive when others are read. */
+	return errno == ENOBUFS || errno == ETOOMANYREFS || errno == EINTR ? -EAGAIN : -errno;
+}
+
+static void packet_free(struct packet *packet)
+{
+	for (unsigned i = 0; i < packet->fd_count; i++)
+		close(packet->fds[i]);
+	free(packet);
+}
+
+static uint64_t cost_of(size_t size)
+{
+	return sizeof(struct packet) + size;
+}
+
+static void fail(struct connection *connection, int error)
+{
+	if (connection->failing)
+		return;
+	connection->failing = true;
+	connection->error = error;
+	connection->all->failing++;
+}
+
+static struct packet *packet_new(const void *bytes, size_t size, const int *fds, unsigned fd_count)
+{
+	struct packet *packet = malloc(sizeof(*packet) + size);
+
+	if (!packet)
+		return NULL;
+	*packet = (struct packet){.size = size};
+	memcpy(packet->bytes, bytes, size);
+	for (unsigned i = 0; i < fd_count; i++) {
+		int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+		if (copy < 0) {
+			packet_free(packet);
+			return NULL;
+		}
+		packet->fds[packet->fd_count++] = copy;
+	}
+	return packet;
+}
+
+static int enqueue(struct connection *connection, const void *bytes, size_t size, const int *fds,
+		   unsigned fd_count, bool must)
+{
+	uint64_t cost = cost_of(size);
+
+	/* Answers have room of their own: a client that does not read is not read from. */
+	if (!must && connection->queued_bytes + cost > QUEUE_MAX / 2) {
+		connection->full = true;
+		return -EAGAIN;
+	}
+	if (connection->queued_bytes + cost > QUEUE_MAX || !peer_charge_bytes(connection->peer, cost)) {
+		connection->full = true;
+		if (must)
+			fail(connection, -EDQUOT);
+		return -EAGAIN;
+	}
+	struct packet *packet = packet_new(bytes, size, fds, fd_count);
+	if (!packet) {
+		peer_return_bytes(connection->peer, cost);
+		fail(connection, -ENOMEM);
+		return -ENOMEM;
+	}
+	if (!connection->queue)
+		connection->slow_ns = now();
+	*connection->queue_end = packet;
+	connection->queue_end = &packet->next;
+	connection->queued_bytes += cost;
+	loop_arm(&connection->output, POLLOUT);
+	return 0;
+}
+
+/* What may be told again later, and what may not. */
+static bool is_answer(enum wire_type type)
+{
+	return type != WIRE_ORDER && type != WIRE_MOVED && type != WIRE_EVENT;
+}
+
+static int send_message(void *link, const struct wire_message *message, const int *fds, unsigned fd_count)
+{
+	struct connection *connection = link;
+	uint8_t bytes[WIRE_SIZE_MAX];
+	size_t size = wire_pack(message, bytes);
+	int result = -EAGAIN;
+
+	if (connection->failing || connection->group.ending)
+		return -ESHUTDOWN;
+	if (!connection->queue)
+		result = transmit(connection->fd, bytes, size, fds, fd_count);
+	if (result == -EAGAIN)
+		return enqueue(connection, bytes, size, fds, fd_count, is_answer(message->type));
+	if (result)
+		fail(connection, 0);
+	return result;
+}
+
+static void drop_first(struct connection *connection)
+{
+	struct packet *packet = connection->queue;
+	uint64_t cost = cost_of(packet->size);
+
+	connection->queue = packet->next;
+	if (!connection->queue) {
+		connection->queue_end = &connection->queue;
+		connection->slow_ns = 0;
+	}
+	connection->queued_bytes -= cost;
+	peer_return_bytes(connection->peer, cost);
+	packet_free(packet);
+}
+
+static void flush(struct connection *connection)
+{
+	while (connection->queue) {
+		struct packet *packet = connection->queue;
+		int result =
+			transmit(connection->fd, packet->bytes, packet->size, packet->fds, packet->fd_count);
+		if (result == -EAGAIN)
+			break;
+		if (result) {
+			fail(connection, 0);
+			return;
+		}
+		drop_first(connection);
+		if (connection->queue)
+			connection->slow_ns = now();
+	}
+}
+
+/* ---- closing */
+
+static void say_goodbye(struct connection *connection)
+{
+	struct wire_message message = {.type = WIRE_GOODBYE, .goodbye = {.error = connection->error}};
+	uint8_t bytes[WIRE_SIZE_MAX];
+
+	if (connection->error && !connection->queue)
+		transmit(connection->fd, bytes, wire_pack(&message, bytes), NULL, 0);
+}
+
+static void gone(struct group *group)
+{
+	struct connection *connection = (struct connection *)group;
+	struct connections *all = connection->all;
+
+	close(connection->fd);
+	if (connection->pidfd >= 0)
+		close(connection->pidfd);
+	*connection->place = connection->next;
+	if (connection->next)
+		connection->next->place = connection->place;
+	all->count--;
+	free(connection);
+	all->closed(all);
+}
+
+static void hang_up(struct connection *connection)
+{
+	if (connection->group.ending)
+		return;
+	say_goodbye(connection);
+	if (connection->error && connection->error != -ESHUTDOWN)
+		log_event(LOG_LEVEL_WARNING, "disconnect", "uid=%u pid=%d error=%s", connection->uid,
+			  connection->pid, strerrorname_np(-connection->error));
+	while (connection->queue)
+		drop_first(connection);
+	shutdown(connection->fd, SHUT_RDWR);
+	loop_group_end(&connection->group, gone);
+	struct peer *peer = connection->peer;
+	connection->peer = NULL;
+	if (peer)
+		peer_free(peer, connection->died, now());
+}
+
+/* What went wrong while messages went to and fro, to this client or others. */
+static void close_failed(struct connections *all)
+{
+	/* The end of one may send something to another. */
+	while (all->failing) {
+		all->failing = 0;
+		for (struct connection *connection = all->first; connection; connection = connection->next) {
+			if (!connection->failing || connection->group.ending)
+				continue;
+			hang_up(connection);
+		}
+	}
+}
+
+/* ---- receiving */
+
+static unsigned take_fds(struct msghdr *header, int fds[WIRE_FDS_MAX + 1])
+{
+	unsigned count = 0;
+
+	for (struct cmsghdr *attached = CMSG_FIRSTHDR(header); attached;
+	     attached = CMSG_NXTHDR(header, attached)) {
+		if (attached->cmsg_level != SOL_SOCKET || attached->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t here = (attached->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < here; i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(attached) + i * sizeof(int), sizeof(fd));
+			if (count <= WIRE_FDS_MAX)
+				fds[count++] = fd;
+			else
+				close(fd);
+		}
+	}
+	return count;
+}
+
+/* False: there is nothing more, or it is over. */
+static bool receive_one(struct connection *connection)
+{
+	uint8_t bytes[WIRE_SIZE_MAX + 1];
+	union {
+		char bytes[CMSG_SPACE((WIRE_FDS_MAX + 1) * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
+	struct msghdr header = {.msg_iov = &part,
+				.msg_iovlen = 1,
+				.msg_control = control.bytes,
+				.msg_controllen = sizeof(control.bytes)};
+	int fds[WIRE_FDS_MAX + 1];
+
+	ssize_t size = recvmsg(connection->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (size < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (size <= 0) {
+		fail(connection, 0);
+		return false;
+	}
+	unsigned fd_count = take_fds(&header, fds);
+	int error = 0;
+	if (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+		/* More descriptors than any message has, or no room for them here. */
+		error = header.msg_flags & MSG_TRUNC || fd_count > WIRE_FDS_MAX ? -EPROTO : -EMFILE;
+		for (unsigned i = 0; i < fd_count; i++)
+			close(fds[i]);
+	} else {
+		error = peer_receive(connection->peer, bytes, (size_t)size, fds, fd_count, now());
+	}
+	if (error)
+		fail(connection, error);
+	return !error && !connection->failing;
+}
+
+static void input_ready(struct watcher *watcher, short revents)
+{
+	struct connection *connection = (struct connection *)watcher->group;
+
+	(void)revents;
+	for (int i = 0; i < RECEIVE_MAX && !connection->queue && receive_one(connection); i++)
+		;
+	/* Who does not take its answers is not asked for more. */
+	if (!connection->queue && !connection->failing)
+		loop_arm(&connection->input, POLLIN);
+	close_failed(connection->all);
+}
+
+static void output_ready(struct watcher *watcher, short revents)
+{
+	struct connection *connection = (struct connection *)watcher->group;
+
+	(void)revents;
+	flush(connection);
+	if (connection->full && connection->queued_bytes < QUEUE_MAX / 4 && !connection->failing) {
+		connection->full = false;
+		peer_writable(connection->peer);
+	}
+	if (connection->queue)
+		loop_arm(&connection->output, POLLOUT);
+	else
+		loop_arm(&connection->input, POLLIN);
+	close_failed(connection->all);
+}
+
+/* Its process has ended, though a child of it may hold the socket. */
+static void process_ended(struct watcher *watcher, short revents)
+{
+	struct connection *connection = (struct connection *)watcher->group;
+
+	(void)revents;
+	connection->died = true;
+	/* What it said before it died is heard. */
+	for (int i = 0; i < RECEIVE_MAX && receive_one(connection); i++)
+		;
+	fail(connection, 0);
+	close_failed(connection->all);
+}
+
+/* ---- opening */
+
+static int set_up(struct connection *connection, const struct identity *identity)
+{
+	struct peer_output output = {.send = send_message, .link = connection};
+	char label[CTX_LABEL_MAX + 1];
+
+	connection->pidfd = identity->pidfd >= 0 ? fcntl(identity->pidfd, F_DUPFD_CLOEXEC, 3) : -1;
+	snprintf(label, sizeof(label), "client %d", identity->pid);
+	int error = loop_group_begin(connection->all->loop, &connection->group, label);
+	if (error) {
+		free(identity->groups);
+		if (identity->pidfd >= 0)
+			close(identity->pidfd);
+		return error;
+	}
+	return peer_new(connection->all->broker, identity, &output, now(), &connection->peer);
+}
+
+static void refuse(int fd, int error)
+{
+	struct wire_message message = {.type = WIRE_GOODBYE, .goodbye = {.error = error}};
+	uint8_t bytes[WIRE_SIZE_MAX];
+
+	transmit(fd, bytes, wire_pack(&message, bytes), NULL, 0);
+	log_event(LOG_LEVEL_INFO, "refused", "error=%s", strerrorname_np(-error));
+}
+
+void connection_open(struct connections *all, int fd)
+{
+	struct connection *connection = calloc(1, sizeof(*connection));
+	struct identity identity;
+	int error = connection ? identify(fd, &identity) : -ENOMEM;
+
+	if (error) {
+		refuse(fd, error);
+		free(connection);
+		close(fd);
+		return;
+	}
+	connection->all = all;
+	connection->fd = fd;
+	connection->uid = identity.uid;
+	connection->pid = identity.pid;
+	connection->queue_end = &connection->queue;
+	error = set_up(connection, &identity);
+	if (error && !connection->group.loop) {
+		refuse(fd, error);
+		free(connection);
+		close(fd);
+		return;
+	}
+	connection->next = all->first;
+	connection->place = &all->first;
+	if (all->first)
+		all->first->place = &connection->next;
+	all->first = connection;
+	all->count++;
+	loop_watcher_init(&connection->input, &connection->group, fd, input_ready);
+	loop_watcher_init(&connection->output, &connection->group, fd, output_ready);
+	loop_watcher_init(&connection->process, &connection->group, connection->pidfd, process_ended);
+	if (error) {
+		connection->error = error;
+		hang_up(connection);
+		return;
+	}
+	loop_arm(&connection->input, POLLIN);
+	if (connection->pidfd >= 0)
+		loop_arm(&connection->process, POLLIN);
+}
+
+void connections_end(struct connections *all, int error)
+{
+	for (struct connection *connection = all->first; connection; connection = connection->next)
+		fail(connection, error);
+	close_failed(all);
+}
+
+void connections_tick(struct connections *all, uint64_t now_ns)
+{
+	for (struct connection *connection = all->first; connection; connection = connection->next)
+		if (connection->slow_ns && now_ns - connection->slow_ns >= all->config->slow_ns)
+			fail(connection, -ETIMEDOUT);
+	close_failed(all);
+}
+
+uint64_t connections_next_ns(const struct connections *all)
+{
+	uint64_t next_ns = UINT64_MAX;
+
+	for (struct connection *connection = all->first; connection; connection = connection->next)
+		if (connection->slow_ns && connection->slow_ns + all->config->slow_ns < next_ns)
+			next_ns = connection->slow_ns + all->config->slow_ns;
+	return next_ns;
+}

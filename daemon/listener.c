@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+#include "listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "log.h"
+#include "wire.h"
+
+#define BACKLOG 512
+#define ACCEPT_MAX 32
+#define PAUSE_NS 100000000ull
+
+/* ---- opening */
+
+/* 1: systemd gave one; 0: it did not; or it gave something else. */
+static int take_given(struct listener *listener, char *reason, size_t reason_size)
+{
+#ifdef HAVE_SYSTEMD
+	int count = sd_listen_fds(1);
+
+	if (count <= 0)
+		return count;
+	if (count > 1 || sd_is_socket(SD_LISTEN_FDS_START, AF_UNIX, SOCK_SEQPACKET, 1) <= 0) {
+		snprintf(reason, reason_size,
+			 "systemd gave %d sockets; one that listens, ListenSequentialPacket=, is wanted",
+			 count);
+		return -EINVAL;
+	}
+	listener->fd = SD_LISTEN_FDS_START;
+	fcntl(listener->fd, F_SETFL, fcntl(listener->fd, F_GETFL) | O_NONBLOCK);
+	return 1;
+#else
+	(void)listener;
+	(void)reason;
+	(void)reason_size;
+	return 0;
+#endif
+}
+
+static bool answers(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool alive = fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+				 (errno != ECONNREFUSED && errno != ENOENT));
+
+	if (fd >= 0)
+		close(fd);
+	return alive;
+}
+
+/* Whoever holds it may replace the file that a dead service has left. */
+static int lock_path(struct listener *listener, char *reason, size_t reason_size)
+{
+	char path[sizeof(listener->path) + 8];
+
+	snprintf(path, sizeof(path), "%s.lock", listener->path);
+	listener->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (listener->lock_fd < 0) {
+		int error = -errno;
+		snprintf(reason, reason_size, "cannot open %s: %s", path, strerror(-error));
+		return error;
+	}
+	if (flock(listener->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	close(listener->lock_fd);
+	listener->lock_fd = -1;
+	snprintf(reason, reason_size, "another ctxd serves %s; stop it, or give --socket=PATH",
+		 listener->path);
+	return -EADDRINUSE;
+}
+
+static int bind_path(struct listener *listener, char *reason, size_t reason_size)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct stat status;
+	int error = lock_path(listener, reason, reason_size);
+
+	if (error)
+		return error;
+	strcpy(address.sun_path, listener->path);
+	if (lstat(listener->path, &status) == 0) {
+		if (!S_ISSOCK(status.st_mode)) {
+			snprintf(reason, reason_size, "%s is there, and no socket", listener->path);
+			return -EEXIST;
+		}
+		if (answers(&address)) {
+			snprintf(reason, reason_size, "somebody serves %s already; give --socket=PATH",
+				 listener->path);
+			return -EADDRINUSE;
+		}
+		unlink(listener->path);
+	}
+	listener->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* A system's service is for all its users; one of a user, for that user. */
+	mode_t before = umask(getuid() == 0 ? 0111 : 0177);
+	if (listener->fd < 0 || bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(listener->fd, BACKLOG))
+		error = -errno;
+	umask(before);
+	if (error) {
+		snprintf(reason, reason_size, "cannot listen at %s: %s", listener->path, strerror(-error));
+		return error;
+	}
+	if (lstat(listener->path, &status) == 0) {
+		listener->file_device = status.st_dev;
+		listener->file_inode = status.st_ino;
+	}
+	return 0;
+}
+
+static bool is_writable_place(const char *path)
+{
+	char directory[108];
+
+	strcpy(directory, path);
+	char *slash = strrchr(directory, '/');
+	if (!slash)
+		return true; /* in the working directory */
+	slash[slash == directory ? 1 : 0] = '\0';
+	return access(directory, W_OK) == 0;
+}
+
+static int choose_path(struct listener *listener, const char *path, char *reason, size_t reason_size)
+{
+	int error = 0;
+
+	if (path) {
+		if (!path[0] || strlen(path) >= sizeof(listener->path)) {
+			snprintf(reason, reason_size, "a path of 1 to 107 bytes is wanted");
+			return -ENAMETOOLONG;
+		}
+		strcpy(listener->path, path);
+		return 0;
+	}
+	for (unsigned place = 0; (error = wire_socket_path(place, listener->path)) == 0; place++)
+		if (is_writable_place(listener->path))
+			return 0;
+	snprintf(reason, reason_size,
+		 error == -ENAMETOOLONG ? "the path in CTXD_SOCKET or XDG_RUNTIME_DIR is too long"
+					: "nowhere to listen: give --socket=PATH, or set XDG_RUNTIME_DIR");
+	return error == -ENOENT ? -EACCES : error;
+}
+
+int listener_open(struct listener *listener, const char *path, char *reason, size_t reason_size)
+{
+	*listener = (struct listener){.fd = -1, .lock_fd = -1};
+	int error = take_given(listener, reason, reason_size);
+
+	if (error)
+		return error > 0 ? 0 : error;
+	error = choose_path(listener, path, reason, reason_size);
+	return error ? error : bind_path(listener, reason, reason_size);
+}
+
+/* ---- accepting */
+
+static uint64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
+}
+
+/* Without descriptors the socket stays readable: looking at it again at once would be a spin. */
+static void pause_accepting(struct listener *listener, int error)
+{
+	if (!listener->starved)
+		log_event(LOG_LEVEL_ERROR, "accept",
+			  "error=%s clients=%u remedy=\"raise LimitNOFILE= or ulimit -n\"",
+			  strerrorname_np(error), listener->connections->count);
+	listener->starved = true;
+	listener->paused_until_ns = now() + PAUSE_NS;
+}
+
+static void ready(struct watcher *watcher, short revents)
+{
+	struct listener *listener = (struct listener *)watcher->group;
+
+	(void)revents;
+	for (int i = 0; i < ACCEPT_MAX; i++) {
+		int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd >= 0) {
+			listener->starved = false;
+			connection_open(listener->connections, fd);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			pause_accepting(listener, errno);
+			return;
+		}
+		if (errno != ECONNABORTED && errno != EINTR)
+			break;
+	}
+	loop_arm(&listener->watcher, POLLIN);
+}
+
+void listener_start(struct listener *listener, struct connections *connections)
+{
+	listener->connections = connections;
+	loop_watcher_init(&listener->watcher, &listener->group, listener->fd, ready);
+	loop_arm(&listener->watcher, POLLIN);
+}
+
+void listener_resume(struct listener *listener)
+{
+	if (!listener->paused_until_ns)
+		return;
+	listener->paused_until_ns = 0;
+	loop_arm(&listener->watcher, POLLIN);
+}
+
+void listener_tick(struct listener *listener, uint64_t now_ns)
+{
+	if (listener->paused_until_ns && now_ns >= listener->paused_until_ns)
+		listener_resume(listener);
+}
+
+static void gone(struct group *group)
+{
+	struct listener *listener = (struct listener *)group;
+
+	close(listener->fd);
+	listener->fd = -1;
+}
+
+void listener_stop(struct listener *listener)
+{
+	struct stat status;
+
+	if (listener->path[0] && lstat(listener->path, &status) == 0 &&
+	    status.st_dev == listener->file_device && status.st_ino == listener->file_inode)
+		unlink(listener->path);
+	if (listener->lock_fd >= 0) {
+		char path[sizeof(listener->path) + 8];
+		snprintf(path, sizeof(path), "%s.lock", listener->path);
+		unlink(path);
+		close(listener->lock_fd);
+		listener->lock_fd = -1;
+	}
+	loop_group_end(&listener->group, gone);
+}

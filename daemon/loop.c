@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+#include "loop.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctxring.h"
+
+#define ENTRIES 1024
+
+struct loop {
+	struct ctx_ring *ring; /* NULL: poll(2) */
+	struct watcher **armed;
+	struct pollfd *fds;
+	size_t armed_count, armed_room;
+	struct group *leaving; /* nothing waits there any more */
+};
+
+int loop_open(enum loop_kind kind, struct loop **ret_loop, char *reason, size_t reason_size)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+	int result = -ENOSYS;
+
+	reason[0] = '\0';
+	if (!loop)
+		return -ENOMEM;
+	if (kind != LOOP_POLL) {
+		result = ctx_ring_open(ENTRIES, NULL, &loop->ring);
+		if (result)
+			ctx_ring_explain(result, reason, reason_size);
+		if (result && kind == LOOP_RING) {
+			free(loop);
+			return result;
+		}
+	}
+	*ret_loop = loop;
+	return 0;
+}
+
+bool loop_is_ring(const struct loop *loop)
+{
+	return loop->ring != NULL;
+}
+
+void loop_close(struct loop *loop)
+{
+	ctx_ring_close(loop->ring, CTX_FOREVER, NULL, 0, NULL);
+	free(loop->armed);
+	free(loop->fds);
+	free(loop);
+}
+
+/* ---- groups */
+
+int loop_group_begin(struct loop *loop, struct group *group, const char *label)
+{
+	*group = (struct group){.loop = loop};
+	return loop->ring ? ctx_with_cancel(ctx_background(), label, &group->ctx) : 0;
+}
+
+static void leave_if_idle(struct group *group)
+{
+	if (!group->ending || group->armed)
+		return;
+	group->next = group->loop->leaving;
+	group->loop->leaving = group;
+}
+
+static void disarm_all(struct loop *loop, struct group *group)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < loop->armed_count; i++) {
+		struct watcher *watcher = loop->armed[i];
+		if (watcher->group != group) {
+			loop->armed[kept++] = watcher;
+			continue;
+		}
+		watcher->armed = false;
+		group->armed--;
+	}
+	loop->armed_count = kept;
+}
+
+void loop_group_end(struct group *group, void (*gone)(struct group *group))
+{
+	if (group->ending)
+		return;
+	group->ending = true;
+	group->gone = gone;
+	/* The completions of what it reaps come in the next dispatches. */
+	if (group->ctx)
+		ctx_cancel(group->ctx);
+	else
+		disarm_all(group->loop, group);
+	leave_if_idle(group);
+}
+
+static void tell_gone(struct loop *loop)
+{
+	while (loop->leaving) {
+		struct group *group = loop->leaving;
+		loop->leaving = group->next;
+		ctx_unref(group->ctx);
+		group->gone(group);
+	}
+}
+
+/* ---- watchers */
+
+static void disarmed(struct watcher *watcher, short revents)
+{
+	struct group *group = watcher->group;
+
+	watcher->armed = false;
+	group->armed--;
+	if (group->ending)
+		leave_if_idle(group);
+	else
+		watcher->ready(watcher, revents);
+}
+
+static void completed(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	struct watcher *watcher = (struct watcher *)op;
+
+	(void)ring;
+	disarmed(watcher, completion->res < 0 ? POLLERR : (short)completion->res);
+}
+
+void loop_watcher_init(struct watcher *watcher, struct group *group, int fd,
+		       void (*ready)(struct watcher *watcher, short revents))
+{
+	memset(watcher, 0, sizeof(*watcher));
+	ctx_op_init(&watcher->op, completed, 0);
+	watcher->group = group;
+	watcher->fd = fd;
+	watcher->ready = ready;
+}
+
+static bool remember(struct loop *loop, struct watcher *watcher)
+{
+	if (loop->armed_count == loop->armed_room) {
+		size_t room = loop->armed_room ? loop->armed_room * 2 : 64;
+		struct watcher **armed = realloc(loop->armed, room * sizeof(*armed));
+		if (!armed)
+			return false;
+		loop->armed = armed;
+		struct pollfd *fds = realloc(loop->fds, room * sizeof(*fds));
+		if (!fds)
+			return false;
+		loop->fds = fds;
+		loop->armed_room = room;
+	}
+	loop->armed[loop->armed_count++] = watcher;
+	return true;
+}
+
+void loop_arm(struct watcher *watcher, short events)
+{
+	struct group *group = watcher->group;
+	struct loop *loop = group->loop;
+
+	if (watcher->armed || group->ending)
+		return;
+	watcher->events = events;
+	if (loop->ring) {
+		struct io_uring_sqe *sqe = ctx_ring_get_sqe(loop->ring, group->ctx, &watcher->op);
+		io_uring_prep_poll_add(sqe, watcher->fd, (unsigned)events);
+	} else if (!remember(loop, watcher)) {
+		abort(); /* without it this client would hang for ever */
+	}
+	watcher->armed = true;
+	group->armed++;
+}
+
+/* ---- turns */
+
+static int run_poll(struct loop *loop, uint64_t timeout_ns)
+{
+	size_t count = loop->armed_count;
+	uint64_t timeout_ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+
+	for (size_t i = 0; i < count; i++)
+		loop->fds[i] = (struct pollfd){.fd = loop->armed[i]->fd, .events = loop->armed[i]->events};
+	int result = poll(loop->fds, count, timeout_ms > INT32_MAX ? -1 : (int)timeout_ms);
+	if (result < 0)
+		return errno == EINTR ? 0 : -errno;
+	/* From the end: what is taken out is replaced by the last one, which has been looked at. */
+	for (size_t i = count; i-- > 0 && result;) {
+		struct watcher *watcher = i < loop->armed_count ? loop->armed[i] : NULL;
+		short revents = loop->fds[i].revents;
+		if (!revents || !watcher || watcher->fd != loop->fds[i].fd)
+			continue;
+		loop->armed[i] = loop->armed[--loop->armed_count];
+		disarmed(watcher, revents);
+	}
+	return 0;
+}
+
+int loop_run(struct loop *loop, uint64_t timeout_ns)
+{
+	int result;
+
+	if (loop->leaving)
+		timeout_ns = 0;
+	if (loop->ring) {
+		result = ctx_ring_dispatch(loop->ring, timeout_ns);
+		result = result > 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY ? 0 : result;
+	} else {
+		result = run_poll(loop, timeout_ns);
+	}
+	tell_gone(loop);
+	return result;
+}

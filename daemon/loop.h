@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting for descriptors, in two ways: on a ctx ring, where each client is a context and what waits for it
+ * are operations under that; or by poll(2), where io_uring is forbidden. What they serve is the same code.
+ */
+#ifndef CTXD_LOOP_H
+#define CTXD_LOOP_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ctxring.h"
+
+struct loop;
+
+/* What ends together: a client, the listener, the daemon itself. */
+struct group {
+	struct loop *loop;
+	struct ctx_context *ctx; /* NULL with poll(2) */
+	unsigned armed;
+	bool ending;
+	/* After loop_group_end, when nothing waits any more: the memory is the caller's again. */
+	void (*gone)(struct group *group);
+	struct group *next; /* of those that are to be told so */
+};
+
+/* One descriptor. */
+struct watcher {
+	struct ctx_op op; /* first; idle with poll(2) */
+	struct group *group;
+	int fd;
+	short events;
+	bool armed;
+	/* revents as of poll(2). The watcher is not armed any more. Not called once its group ends. */
+	void (*ready)(struct watcher *watcher, short revents);
+};
+
+enum loop_kind {
+	LOOP_ANY, /* the ring where it can be had */
+	LOOP_RING,
+	LOOP_POLL,
+};
+
+/* 0; or why not, in words in reason, also when it fell back to poll(2). */
+int loop_open(enum loop_kind kind, struct loop **ret_loop, char *reason, size_t reason_size);
+bool loop_is_ring(const struct loop *loop);
+
+/* All groups are gone. */
+void loop_close(struct loop *loop);
+
+/* 0, or -ENOMEM. label is shown by ctxtool. */
+int loop_group_begin(struct loop *loop, struct group *group, const char *label);
+
+/* Cancels what waits; gone is called from loop_run, never from here. */
+void loop_group_end(struct group *group, void (*gone)(struct group *group));
+
+void loop_watcher_init(struct watcher *watcher, struct group *group, int fd,
+		       void (*ready)(struct watcher *watcher, short revents));
+
+/* Waits for events once. Armed already: they are added, as far as the loop can. */
+void loop_arm(struct watcher *watcher, short events);
+
+/* Waits at most timeout_ns, and calls whatever is ready. 0, or -errno; -EINTR is no error. */
+int loop_run(struct loop *loop, uint64_t timeout_ns);
+
+#endif

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/* ctxd: options, signals, and one turn after another. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "config.h"
+#include "connection.h"
+#include "listener.h"
+#include "log.h"
+
+#define DRAIN_NS 2000000000ull
+
+enum exit_code {
+	EXIT_OK = 0,
+	EXIT_TROUBLE = 1,
+	EXIT_USAGE = 2,
+	EXIT_CONFIGURATION = 3,
+};
+
+struct options {
+	const char *socket, *config;
+	enum loop_kind loop;
+	uint32_t log_level; /* 0: as configured */
+	bool check_config;
+};
+
+struct daemon {
+	struct group group; /* first; of the signals */
+	struct watcher signals;
+	struct options options;
+	struct config config;
+	struct loop *loop;
+	struct broker *broker;
+	struct listener listener;
+	struct connections connections;
+	int signal_fd;
+	bool stopping, signals_gone;
+	uint64_t stop_ns; /* patience ends */
+};
+
+static const char help[] =
+	"Usage: ctxd [OPTION...]\n"
+	"Share contexts between processes: names, ids and rights, requests to cancel, and the tables\n"
+	"of processes that died. Runs in the foreground until SIGTERM; SIGHUP reads the configuration "
+	"again.\n"
+	"\n"
+	"  -s, --socket=PATH      listen here; without it at $CTXD_SOCKET, $XDG_RUNTIME_DIR/ctxd.sock or\n"
+	"                         /run/ctxd.sock, or at the socket that systemd gives\n"
+	"  -c, --config=FILE      read FILE, see ctxd.conf(5); without it /etc/ctxd.conf (of root), or\n"
+	"                         $XDG_CONFIG_HOME/ctxd.conf or ~/.config/ctxd.conf, if it is there\n"
+	"  -l, --log-level=LEVEL  error, warning, info or debug\n"
+	"      --loop=KIND        ring or poll: how to wait; without it ring where io_uring can be used\n"
+	"      --check-config     only say whether the configuration is good\n"
+	"  -V, --version          the version\n"
+	"  -h, --help             this text\n"
+	"\n"
+	"Exit codes: 0 ended as asked; 1 cannot run; 2 usage; 3 the configuration is wrong.\n";
+
+static uint64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
+}
+
+static void notify(const char *state)
+{
+#ifdef HAVE_SYSTEMD
+	sd_notify(0, state);
+#else
+	(void)state;
+#endif
+}
+
+/* ---- options and configuration */
+
+static int usage_error(const char *what, const char *value)
+{
+	fprintf(stderr, "ctxd: %s '%s'. Try 'ctxd --help'.\n", what, value);
+	return EXIT_USAGE;
+}
+
+/* -1: go on; else the exit code. */
+static int parse_options(int argc, char **argv, struct options *options)
+{
+	enum {
+		OPTION_LOOP = 256,
+		OPTION_CHECK
+	};
+	static const struct option names[] = {
+		{"socket", required_argument, NULL, 's'},
+		{"config", required_argument, NULL, 'c'},
+		{"log-level", required_argument, NULL, 'l'},
+		{"loop", required_argument, NULL, OPTION_LOOP},
+		{"check-config", no_argument, NULL, OPTION_CHECK},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+
+	for (int option; (option = getopt_long(argc, argv, "s:c:l:Vh", names, NULL)) != -1;) {
+		switch (option) {
+		case 's':
+			options->socket = optarg;
+			break;
+		case 'c':
+			options->config = optarg;
+			break;
+		case 'l':
+			if (!log_parse_level(optarg, &options->log_level))
+				return usage_error("error, warning, info or debug is wanted, not", optarg);
+			break;
+		case OPTION_LOOP:
+			if (strcmp(optarg, "ring") != 0 && strcmp(optarg, "poll") != 0)
+				return usage_error("ring or poll is wanted, not", optarg);
+			options->loop = optarg[0] == 'r' ? LOOP_RING : LOOP_POLL;
+			break;
+		case OPTION_CHECK:
+			options->check_config = true;
+			break;
+		case 'V':
+			printf("ctxd %d.%d\n", CTXRING_VERSION_MAJOR, CTXRING_VERSION_MINOR);
+			return EXIT_OK;
+		case 'h':
+			fputs(help, stdout);
+			return EXIT_OK;
+		default:
+			fputs("Try 'ctxd --help'.\n", stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (optind < argc)
+		return usage_error("no operand is wanted, but there is", argv[optind]);
+	return -1;
+}
+
+/* Where it is looked for when nobody says. NULL: nowhere. */
+static const char *default_config(char *buffer, size_t size)
+{
+	const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME");
+
+	if (getuid() == 0)
+		snprintf(buffer, size, "/etc/ctxd.conf");
+	else if (config && config[0] == '/')
+		snprintf(buffer, size, "%s/ctxd.conf", config);
+	else if (home && home[0] == '/')
+		snprintf(buffer, size, "%s/.config/ctxd.conf", home);
+	else
+		return NULL;
+	return access(buffer, F_OK) == 0 ? buffer : NULL;
+}
+
+/* False: what is wrong has been logged, and config is as it was. */
+static bool load_config(const struct options *options, struct config *config)
+{
+	char buffer[4096], reason[256], quoted[600], path[1200];
+	const char *file = options->config ? options->config : default_config(buffer, sizeof(buffer));
+	struct config loaded = config_default;
+
+	if (file && config_load(file, &loaded, reason, sizeof(reason))) {
+		log_event(LOG_LEVEL_ERROR, "config", "file=%s reason=%s", log_quote(file, path, sizeof(path)),
+			  log_quote(reason, quoted, sizeof(quoted)));
+		return false;
+	}
+	if (options->log_level)
+		loaded.log_level = options->log_level;
+	log_set_level((enum log_level)loaded.log_level);
+	*config = loaded;
+	return true;
+}
+
+/* ---- signals */
+
+static void reload(struct daemon *daemon)
+{
+	notify("RELOADING=1");
+	if (load_config(&daemon->options, &daemon->config)) {
+		broker_configure(daemon->broker, &daemon->config);
+		log_event(LOG_LEVEL_INFO, "reload", "clients=%u", daemon->connections.count);
+	}
+	notify("READY=1");
+}
+
+static void signals_gone(struct group *group)
+{
+	((struct daemon *)group)->signals_gone = true;
+}
+
+static void stop(struct daemon *daemon, uint32_t signal)
+{
+	if (daemon->stopping)
+		return;
+	daemon->stopping = true;
+	daemon->stop_ns = now() + DRAIN_NS;
+	notify("STOPPING=1");
+	log_event(LOG_LEVEL_INFO, "stop", "signal=%u clients=%u", signal, daemon->connections.count);
+	listener_stop(&daemon->listener);
+	connections_end(&daemon->connections, -ESHUTDOWN);
+	loop_group_end(&daemon->group, signals_gone);
+}
+
+static void signalled(struct watcher *watcher, short revents)
+{
+	struct daemon *daemon = (struct daemon *)watcher->group;
+	struct signalfd_siginfo info;
+
+	(void)revents;
+	while (read(daemon->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			reload(daemon);
+		else
+			stop(daemon, info.ssi_signo);
+	}
+	loop_arm(watcher, POLLIN);
+}
+
+/* ---- running */
+
+static void closed(struct connections *connections)
+{
+	struct daemon *daemon = (struct daemon *)((char *)connections - offsetof(struct daemon, connections));
+
+	if (!daemon->stopping)
+		listener_resume(&daemon->listener);
+}
+
+static uint64_t next_ns(const struct daemon *daemon)
+{
+	uint64_t times[] = {broker_next_ns(daemon->broker), connections_next_ns(&daemon->connections),
+			    daemon->listener.paused_until_ns ? daemon->listener.paused_until_ns : UINT64_MAX,
+			    daemon->stopping ? daemon->stop_ns : UINT64_MAX};
+	uint64_t next = UINT64_MAX;
+
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+		next = times[i] < next ? times[i] : next;
+	return next;
+}
+
+static bool is_over(const struct daemon *daemon)
+{
+	return daemon->stopping && !daemon->connections.count && daemon->signals_gone &&
+	       daemon->listener.fd < 0;
+}
+
+static int run(struct daemon *daemon)
+{
+	while (!is_over(daemon)) {
+		uint64_t next = next_ns(daemon), now_ns = now();
+		int error = loop_run(daemon->loop, next == UINT64_MAX ? CTX_FOREVER
+						   : next > now_ns    ? next - now_ns
+								      : 0);
+		if (error) {
+			log_event(LOG_LEVEL_ERROR, "loop", "error=%s", strerrorname_np(-error));
+			return EXIT_TROUBLE;
+		}
+		now_ns = now();
+		broker_tick(daemon->broker, now_ns);
+		connections_tick(&daemon->connections, now_ns);
+		listener_tick(&daemon->listener, now_ns);
+	}
+	return EXIT_OK;
+}
+
+/* ---- setting up */
+
+static void allow_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* Blocked in all threads, of the library too: they come by the descriptor. */
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static uint64_t new_epoch(void)
+{
+	uint64_t epoch = 0;
+
+	while (!epoch)
+		if (getrandom(&epoch, sizeof(epoch), 0) != (ssize_t)sizeof(epoch))
+			epoch = 0;
+	return epoch;
+}
+
+static bool set_up(struct daemon *daemon)
+{
+	char reason[400], why[400], quoted[1000];
+	int error;
+
+	daemon->signal_fd = open_signals();
+	daemon->broker = broker_new(&daemon->config, new_epoch());
+	if (daemon->signal_fd < 0 || !daemon->broker) {
+		log_event(LOG_LEVEL_ERROR, "start", "reason=\"no memory or descriptors\"");
+		return false;
+	}
+	error = loop_open(daemon->options.loop, &daemon->loop, reason, sizeof(reason));
+	if (error) {
+		log_event(LOG_LEVEL_ERROR, "start", "reason=%s", log_quote(reason, quoted, sizeof(quoted)));
+		return false;
+	}
+	error = listener_open(&daemon->listener, daemon->options.socket, why, sizeof(why));
+	if (error) {
+		log_event(LOG_LEVEL_ERROR, "start", "reason=%s", log_quote(why, quoted, sizeof(quoted)));
+		return false;
+	}
+	daemon->connections = (struct connections){
+		.loop = daemon->loop, .broker = daemon->broker, .config = &daemon->config, .closed = closed};
+	if (loop_group_begin(daemon->loop, &daemon->group, "signals") ||
+	    loop_group_begin(daemon->loop, &daemon->listener.group, "listener")) {
+		log_event(LOG_LEVEL_ERROR, "start", "reason=\"not enough memory\"");
+		return false;
+	}
+	loop_watcher_init(&daemon->signals, &daemon->group, daemon->signal_fd, signalled);
+	loop_arm(&daemon->signals, POLLIN);
+	listener_start(&daemon->listener, &daemon->connections);
+	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s",
+		  daemon->listener.path[0] ? daemon->listener.path : "given",
+		  loop_is_ring(daemon->loop) ? "ring" : "poll", reason[0] ? " reason=" : "",
+		  reason[0] ? log_quote(reason, quoted, sizeof(quoted)) : "");
+	notify("READY=1");
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon daemon = {.config = config_default, .listener = {.fd = -1, .lock_fd = -1}};
+	int code = parse_options(argc, argv, &daemon.options);
+
+	if (code >= 0)
+		return code;
+	if (!load_config(&daemon.options, &daemon.config))
+		return EXIT_CONFIGURATION;
+	if (daemon.options.check_config) {
+		puts("ctxd: the configuration is good");
+		return EXIT_OK;
+	}
+	/* It is not its own client. */
+	unsetenv("CTXRING_PUBLISH");
+	allow_descriptors();
+	if (!set_up(&daemon))
+		return EXIT_TROUBLE;
+	code = run(&daemon);
+	if (code)
+		return code;
+	broker_free(daemon.broker);
+	loop_close(daemon.loop);
+	close(daemon.signal_fd);
+	return EXIT_OK;
+}
