@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Ending contexts for somebody else. A request becomes one order for each process in which the context lives:
- * its owner, and all who joined it. None waits for another, so a stopped owner shields nobody. The one who
- * asked is answered when all have done so, or when it has taken too long; the record of it all is written
- * when everything has been reaped.
+ * all who joined it, and its owner. The owner is told last, when the others have obeyed or a moment is over:
+ * its end would reach them by the pipe, and what they reap would not be told. Nobody waits longer than that
+ * for another, so a stopped owner shields nobody. The one who asked is answered when all have obeyed, or when
+ * it has taken too long; the record of it all is written when everything has been reaped.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -18,6 +19,8 @@
  */
 #define ORDERS_MAX 4096
 #define AUDIT_NS 10000000000ull
+/* For those who joined, before the owner is told. */
+#define HOLD_NS 20000000ull
 
 /* ---- orders */
 
@@ -44,7 +47,7 @@ bool orders_resume(struct peer *peer)
 {
 	for (struct link *link = peer->orders.next; link != &peer->orders; link = link->next) {
 		struct order *order = owner_of(link, struct order, of_peer);
-		if (!order->sent && send_order(order) == -EAGAIN)
+		if (!order->sent && order != order->cancel->last && send_order(order) == -EAGAIN)
 			return false;
 	}
 	return true;
@@ -52,6 +55,8 @@ bool orders_resume(struct peer *peer)
 
 static void order_free(struct order *order)
 {
+	if (order->cancel->last == order)
+		order->cancel->last = NULL;
 	map_remove(&order->peer->broker->orders, &order->by_serial);
 	order->peer->order_count--;
 	link_remove(&order->of_cancel);
@@ -70,7 +75,8 @@ static bool is_ordered(const struct peer *peer, struct ctxd_id id, uint64_t ctx_
 	return false;
 }
 
-static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id, uint64_t ctx_id)
+static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id, uint64_t ctx_id,
+		     struct order **ret_order)
 {
 	struct broker *broker = peer->broker;
 
@@ -91,8 +97,18 @@ static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id
 	link_append(&peer->orders, &order->of_peer);
 	peer->order_count++;
 	cancel->report.asked++;
-	send_order(order);
+	*ret_order = order;
 	return 0;
+}
+
+/* The owner's turn. */
+static void send_last(struct cancel *cancel)
+{
+	struct order *order = cancel->last;
+
+	cancel->last = NULL;
+	if (order)
+		send_order(order);
 }
 
 /* ---- answers and records */
@@ -149,13 +165,16 @@ static void cancel_free(struct cancel *cancel)
 /* All that was waited for has come, or the time is over. May free it. */
 static void review(struct cancel *cancel, uint64_t now_ns)
 {
-	bool all_ended = true, all_reaped = true;
+	bool all_ended = true, all_reaped = true, others_ended = true;
 
 	for (struct link *link = cancel->orders.next; link != &cancel->orders; link = link->next) {
 		const struct order *order = owner_of(link, struct order, of_cancel);
 		all_ended &= order->ended;
 		all_reaped &= order->reaped;
+		others_ended &= order->ended || order == cancel->last;
 	}
+	if (others_ended || now_ns >= cancel->hold_ns)
+		send_last(cancel);
 	if ((cancel->wait ? all_reaped : all_ended) || now_ns >= cancel->answer_ns)
 		answer(cancel);
 	if (all_reaped || now_ns >= cancel->audit_ns) {
@@ -274,6 +293,7 @@ static struct cancel *cancel_new(struct peer *peer, const struct wire_message *m
 	cancel->answer_ns = wait_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + wait_ns;
 	/* Who waits for ever does not keep it for ever, once gone. */
 	cancel->audit_ns = cancel->answer_ns > now_ns + AUDIT_NS ? cancel->answer_ns : now_ns + AUDIT_NS;
+	cancel->hold_ns = now_ns + HOLD_NS;
 	cancel->pid = peer->identity.pid;
 	cancel->uid = peer->identity.uid;
 	memcpy(cancel->process, peer->process, sizeof(cancel->process));
@@ -303,17 +323,21 @@ static void cause_of(const struct cancel *cancel, const struct share *share, uin
 static int order_all(struct cancel *cancel, struct share *share, uint64_t now_ns)
 {
 	struct ctx_cause cause;
-	int error = order_new(cancel, share->owner, share_id(share), share->ctx_id);
+	struct order *order;
+	int error = order_new(cancel, share->owner, share_id(share), share->ctx_id, &cancel->last);
 
 	for (struct link *link = share->joins.next; link != &share->joins; link = link->next) {
 		struct join *join = owner_of(link, struct join, of_share);
-		int refused = order_new(cancel, join->peer, share_id(share), 0);
+		int refused = order_new(cancel, join->peer, share_id(share), 0, &order);
+		if (!refused)
+			send_order(order);
 		error = error ? error : refused;
 	}
 	if (!cancel->report.asked)
 		return error;
 	cause_of(cancel, share, now_ns, &cause);
 	share_end(share, &cause, now_ns);
+	review(cancel, now_ns);
 	return 0;
 }
 
@@ -331,6 +355,7 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 	const struct wire_cancel *wanted = &message->cancel;
 	struct share *share;
 	struct peer *process;
+	struct order *order;
 	int error = find_target(peer, wanted, &share, &process);
 
 	if (error || wanted->flags & WIRE_DRY_RUN) {
@@ -344,7 +369,9 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 	if (share)
 		error = order_all(cancel, share, now_ns);
 	else
-		error = order_new(cancel, process, (struct ctxd_id){0}, wanted->ctx_id);
+		error = order_new(cancel, process, (struct ctxd_id){0}, wanted->ctx_id, &order);
+	if (!error && process)
+		send_order(order);
 	if (error) {
 		refuse(peer, message->serial, error, 0);
 		cancel_free(cancel);
@@ -384,6 +411,8 @@ uint64_t cancels_next_ns(const struct broker *broker)
 	for (struct link *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
 		const struct cancel *cancel = owner_of(link, struct cancel, link);
 		uint64_t due_ns = cancel->answered ? cancel->audit_ns : cancel->answer_ns;
+		if (cancel->last && cancel->hold_ns < due_ns)
+			due_ns = cancel->hold_ns;
 		next_ns = due_ns < next_ns ? due_ns : next_ns;
 	}
 	return next_ns;

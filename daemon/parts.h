@@ -139,6 +139,8 @@ struct cancel {
 	uint64_t answer_ns; /* the answer goes then at the latest */
 	uint64_t audit_ns;  /* so does the record */
 	struct link orders;
+	struct order *last; /* the owner's, not sent yet; NULL: none is held back */
+	uint64_t hold_ns;   /* until then */
 	struct ctxd_report report;
 	int error; /* of the only process that was asked */
 	/* for the record */
