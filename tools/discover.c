@@ -357,6 +357,29 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 	return sites_parse_maps(&source->sites, candidate->maps);
 }
 
+int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const char *name)
+{
+	struct unreadable unreadable = {.pid = pid};
+	struct source found = {.pid = pid, .uid = uid, .descriptors.directory = -1};
+	struct source *source;
+	struct stat status;
+
+	snprintf(unreadable.name, sizeof(unreadable.name), "%s", name);
+	snprintf(found.name, sizeof(found.name), "%s", name);
+	if (fstat(fd, &status) == 0)
+		found.inode = unreadable.inode = status.st_ino;
+	if (read_table(fd, &found, &unreadable))
+		return survey_add_unreadable(survey, &unreadable);
+	found.now_ns = monotonic_ns();
+	source = survey_add_source(survey);
+	if (!source) {
+		snapshot_release(&found.snapshot);
+		return -ENOMEM;
+	}
+	*source = found;
+	return 0;
+}
+
 static int add_missing(struct survey *survey, const struct candidate *candidate, const char *reason)
 {
 	struct unreadable missing = {.pid = candidate->pid, .missing = true};

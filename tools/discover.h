@@ -56,6 +56,12 @@ int survey_core(const char *path, struct survey *ret_survey);
 struct source *survey_add_source(struct survey *survey);
 int survey_add_unreadable(struct survey *survey, const struct unreadable *unreadable);
 
+/*
+ * The table behind fd, of a process that the service knows. What is wrong with it is in the survey; 0 or
+ * -ENOMEM. fd stays the caller's.
+ */
+int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const char *name);
+
 void survey_release(struct survey *survey);
 
 #endif

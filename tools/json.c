@@ -13,6 +13,7 @@
 #include "format.h"
 #include "names.h"
 #include "select.h"
+#include "service.h"
 
 /* jansson's integers are signed; what a hostile table may hold beyond is clamped. */
 static json_t *number(uint64_t value)
@@ -98,6 +99,50 @@ static json_t *operation_json(struct source *source, const struct reader_operati
 	return object;
 }
 
+static json_t *service_id_json(struct ctxd_id id)
+{
+	char text[CTXD_ID_TEXT];
+
+	ctxd_format_id(id, text, sizeof(text));
+	return json_string(text);
+}
+
+static json_t *shared_json(const struct source *source, const struct reader_context *context)
+{
+	const struct ctxd_entry *entry =
+		service_entry_of(CTXD_SHARED, source->inode, service_ctx_id(context));
+	char mode[8];
+
+	if (!entry || entry->ended_ns)
+		return json_null();
+	json_t *object = json_object();
+	snprintf(mode, sizeof(mode), "%04o", (unsigned)entry->mode);
+	json_object_set_new(object, "id", service_id_json(entry->id));
+	json_object_set_new(object, "name", entry->name[0] ? escaped(entry->name) : json_null());
+	json_object_set_new(object, "mode", json_string(mode));
+	json_object_set_new(object, "depth", json_integer(entry->depth));
+	json_object_set_new(object, "joiners", json_integer(entry->joiners));
+	return object;
+}
+
+static json_t *joined_json(const struct source *source, const struct reader_context *context)
+{
+	const struct ctxd_entry *entry =
+		service_entry_of(CTXD_JOINED, source->inode, service_ctx_id(context));
+	const struct ctxd_entry *shared = entry ? service_shared(entry->id) : NULL;
+	char from[ID_SIZE];
+
+	if (!entry)
+		return json_null();
+	json_t *object = json_object();
+	json_object_set_new(object, "id", service_id_json(entry->id));
+	if (shared)
+		snprintf(from, sizeof(from), "%d:%" PRIu32 ".%" PRIu32, (int)shared->pid,
+			 (uint32_t)shared->ctx_id, (uint32_t)(shared->ctx_id >> 32));
+	json_object_set_new(object, "from", shared ? json_string(from) : json_null());
+	return object;
+}
+
 static json_t *context_json(struct source *source, const struct reader_context *context)
 {
 	const struct ctx_table_context *record = &context->record;
@@ -120,6 +165,8 @@ static json_t *context_json(struct source *source, const struct reader_context *
 	json_object_set_new(object, "deadline_ns", bounded ? number(record->deadline_ns) : json_null());
 	json_object_set_new(object, "time_left_ns",
 			    bounded && record->state & CTX_TABLE_LIVE ? number(left) : json_null());
+	json_object_set_new(object, "shared", shared_json(source, context));
+	json_object_set_new(object, "joined", joined_json(source, context));
 	json_object_set_new(object, "creator_tid", json_integer(record->creator_tid));
 	json_object_set_new(object, "site", site_json(source, record->site));
 	for (uint32_t i = context->first_operation; i != READER_NONE; i = source->snapshot.operations[i].next)

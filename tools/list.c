@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "copies.h"
 #include "format.h"
 #include "names.h"
 #include "view.h"
@@ -103,7 +104,9 @@ static int print(const struct view_options *options, struct survey *survey)
 		if (*format_losses(source, losses))
 			fprintf(stderr, "ctxtool: process %d: %s\n", (int)source->pid, losses);
 	}
+	if (!options->pid_count && !options->core)
+		copies_print(survey);
 	return EXIT_OK;
 }
 
-const struct view view_ls = {.name = "ls", .help = help, .print = print};
+const struct view view_ls = {.name = "ls", .help = help, .shows_copies = true, .print = print};

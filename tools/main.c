@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "cancel.h"
 #include "ctxring.h"
 #include "doctor.h"
 #include "terminal.h"
@@ -21,6 +22,7 @@ static const struct command commands[] = {
 	{"tree", "show contexts as trees, with operations and rings", &view_tree, NULL},
 	{"show", "show all that is known of one context or process", &view_show, NULL},
 	{"top", "show the contexts with most in flight, refreshed", &view_top, NULL},
+	{"cancel", "end contexts and what is in flight under them", NULL, cancel_run},
 	{"doctor", "say whether io_uring is usable here, and what to do", NULL, doctor_run},
 };
 

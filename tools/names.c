@@ -146,6 +146,8 @@ const char *context_kind_name(unsigned kind)
 		return "detached";
 	case CTX_TABLE_MERGED:
 		return "merged";
+	case CTX_TABLE_JOINED:
+		return "joined";
 	default:
 		return "unknown";
 	}

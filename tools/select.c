@@ -74,7 +74,8 @@ static void show_candidate(const struct source *source, const struct reader_cont
 		fprintf(stderr, "  %s\n", format_id(source, context, id));
 }
 
-static int select_by_label(const char *label, struct survey *survey, struct selection *selection)
+static int select_by_label(const char *label, struct survey *survey, bool live_only,
+			   struct selection *selection)
 {
 	struct selection found = {0};
 	char escaped[ESCAPED_SIZE];
@@ -86,6 +87,8 @@ static int select_by_label(const char *label, struct survey *survey, struct sele
 		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
 			struct reader_context *context = &source->snapshot.contexts[j];
 
+			if (live_only && !(context->record.state & CTX_TABLE_LIVE))
+				continue;
 			/* As it is, or as it is shown. */
 			if (strcmp(context->record.label, label) != 0 &&
 			    strcmp(escape(context->record.label, escaped, sizeof(escaped)), label) != 0)
@@ -113,16 +116,27 @@ static int select_by_label(const char *label, struct survey *survey, struct sele
 	return count ? EXIT_USAGE : EXIT_NOTHING;
 }
 
-int select_one(const char *operand, struct survey *survey, struct selection *ret_selection)
+static int select_context(const char *operand, struct survey *survey, bool live_only,
+			  struct selection *ret_selection)
 {
 	uint32_t pid, slot, generation;
 
 	*ret_selection = (struct selection){0};
 	if (!parse_id(operand, &pid, &slot, &generation))
-		return select_by_label(operand, survey, ret_selection);
+		return select_by_label(operand, survey, live_only, ret_selection);
 	if (!pid && survey->source_count > 1) {
 		fprintf(stderr, "ctxtool: %s: which process? Give PID:%s, or --pid\n", operand, operand);
 		return EXIT_USAGE;
 	}
 	return select_by_id(operand, survey, pid, slot, generation, ret_selection);
+}
+
+int select_one(const char *operand, struct survey *survey, struct selection *ret_selection)
+{
+	return select_context(operand, survey, false, ret_selection);
+}
+
+int select_live(const char *operand, struct survey *survey, struct selection *ret_selection)
+{
+	return select_context(operand, survey, true, ret_selection);
 }

@@ -12,8 +12,10 @@ struct selection {
 
 /*
  * The operand is PID:SLOT.GENERATION; SLOT.GENERATION, where one process is looked at;
- * a PID; or a label that one context alone has. EXIT_OK, or says what is wrong and returns the code.
+ * a PID; or a label that one context alone has; for select_live one live context. EXIT_OK, or says what is
+ * wrong and returns the code.
  */
+int select_live(const char *operand, struct survey *survey, struct selection *ret_selection);
 int select_one(const char *operand, struct survey *survey, struct selection *ret_selection);
 
 #endif

@@ -6,6 +6,7 @@
 #include "format.h"
 #include "names.h"
 #include "select.h"
+#include "service.h"
 
 #define ANCESTORS_SHOWN 100
 #define CHILDREN_SHOWN 100
@@ -85,6 +86,8 @@ static void print_context(struct source *source, const struct reader_context *co
 	       colour(COLOUR_PLAIN), escape(context->record.label, label, sizeof(label)));
 	print_line("process", format_source(source, text));
 	print_line("kind", context_kind_name(context->record.kind));
+	if (*service_note(source, context, text, sizeof(text)))
+		print_line("across", text + 1);
 	printf("  %-11s %s%s%s\n", "state", colour(state_colour(context->record.state)),
 	       state_name(context->record.state), colour(COLOUR_PLAIN));
 	if (!(context->record.state & CTX_TABLE_LIVE))

@@ -3,8 +3,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "copies.h"
 #include "format.h"
 #include "names.h"
+#include "service.h"
 #include "view.h"
 
 /* Deeper contexts are not indented further: a chain of 100,000 would print gigabytes of blanks. */
@@ -42,7 +44,7 @@ static void print_indent(const struct branches *branches, uint32_t depth)
 static void print_context(const struct source *source, const struct reader_context *context,
 			  const struct branches *branches)
 {
-	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], left[16], cause[TEXT_SIZE];
+	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], left[16], cause[TEXT_SIZE], note[TEXT_SIZE];
 
 	print_indent(branches, context->depth);
 	if (terminal()->lines)
@@ -56,6 +58,7 @@ static void print_context(const struct source *source, const struct reader_conte
 		fputs(", due", stdout);
 	else if (left[0] != '-')
 		printf(", %s left", left);
+	fputs(service_note(source, context, note, sizeof(note)), stdout);
 	if (!(context->record.state & CTX_TABLE_LIVE))
 		printf(": %s", format_cause(source, context, false, cause));
 	if (context->orphan)
@@ -77,6 +80,31 @@ static void print_operations(struct source *source, const struct reader_context 
 	}
 }
 
+/* Where work of other processes stands below this context. */
+static void print_joined(const struct source *source, const struct reader_context *context,
+			 const struct branches *branches)
+{
+	const struct ctxd_entry *shared =
+					service_entry_of(CTXD_SHARED, source->inode, service_ctx_id(context)),
+				*entries;
+	char process[ESCAPED_SIZE];
+	size_t count;
+
+	if (!shared)
+		return;
+	entries = service_entries(&count);
+	for (size_t i = 0; i < count; i++) {
+		const struct ctxd_entry *joined = &entries[i];
+		if (joined->kind != CTXD_JOINED || joined->id.epoch != shared->id.epoch ||
+		    joined->id.number != shared->id.number)
+			continue;
+		print_indent(branches, context->depth + 1);
+		printf("  %sjoined by %d:%" PRIu32 ".%" PRIu32 " %s%s\n", colour(COLOUR_YELLOW),
+		       (int)joined->pid, (uint32_t)joined->ctx_id, (uint32_t)(joined->ctx_id >> 32),
+		       escape(joined->process, process, sizeof(process)), colour(COLOUR_PLAIN));
+	}
+}
+
 static void print_source(struct source *source)
 {
 	struct branches branches = {0};
@@ -94,6 +122,7 @@ static void print_source(struct source *source)
 		if (context->depth <= INDENT_MAX)
 			branches.open[context->depth] = context->next_sibling != READER_NONE;
 		print_operations(source, context, &branches);
+		print_joined(source, context, &branches);
 	}
 	if (*format_losses(source, text))
 		fprintf(stderr, "ctxtool: process %d: %s\n", (int)source->pid, text);
@@ -101,13 +130,14 @@ static void print_source(struct source *source)
 
 static int print(const struct view_options *options, struct survey *survey)
 {
-	(void)options;
 	for (size_t i = 0; i < survey->source_count; i++) {
 		if (i)
 			putchar('\n');
 		print_source(&survey->sources[i]);
 	}
+	if (!options->pid_count && !options->core)
+		copies_print(survey);
 	return EXIT_OK;
 }
 
-const struct view view_tree = {.name = "tree", .help = help, .print = print};
+const struct view view_tree = {.name = "tree", .help = help, .shows_copies = true, .print = print};

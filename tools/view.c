@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "copies.h"
 #include "format.h"
 #include "json.h"
+#include "service.h"
 #include "terminal.h"
 
 #define INTERVAL_DEFAULT_NS 1000000000u
@@ -197,13 +199,23 @@ static int look(const struct view *view, const struct view_options *options, boo
 			result == -ENOENT ? " (is /proc mounted?)" : "");
 		return EXIT_TROUBLE;
 	}
+	if (!options->core) {
+		service_refresh();
+		result = service_complete(&survey, options->pids, options->pid_count);
+	}
+	if (result) {
+		fprintf(stderr, "ctxtool: not enough memory\n");
+		survey_release(&survey);
+		return EXIT_TROUBLE;
+	}
 	/* Home, and each line clears what was behind it: no flicker. */
 	if (clear)
 		fputs("\033[H\033[J", stdout);
 	complaint = clear && view->full_screen ? EXIT_OK : complain(options, &survey);
 	if (options->json)
 		code = json_print(options, view, &survey);
-	else if (!survey.source_count && !view->full_screen)
+	else if (!survey.source_count && !view->full_screen &&
+		 !(view->shows_copies && !options->core && !options->pid_count && copies_exist(&survey)))
 		code = nothing_found(options, &survey);
 	else
 		code = view->print(options, &survey);

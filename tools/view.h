@@ -37,7 +37,8 @@ struct view {
 	const char *name;
 	const char *help;
 	bool takes_id;
-	bool full_screen; /* repeats without --watch, on its own screen */
+	bool shows_copies; /* of contexts that others share, too */
+	bool full_screen;  /* repeats without --watch, on its own screen */
 	/* Prints what was found; an exit code. */
 	int (*print)(const struct view_options *options, struct survey *survey);
 };

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: MIT */
+/* ctxtool cancel: ends contexts, and what is in flight under them, in all processes they reach. */
+#include "cancel.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "format.h"
+#include "names.h"
+#include "select.h"
+
+#define LARGE 100 /* contexts or operations from which it asks */
+#define WAIT_DEFAULT_NS 10000000000u
+
+static const char help[] =
+	"Usage: ctxtool cancel [OPTION...] ID|LABEL...\n"
+	"       ctxtool cancel [OPTION...] --pid=PID\n"
+	"End contexts and everything below them, in the process that has them and in all that\n"
+	"joined them, through the service ctxd.\n"
+	"\n"
+	"ID is PID:SLOT.GENERATION as ls prints it, or the service's EPOCH-NUMBER.\n"
+	"\n"
+	"  -p, --pid=PID       without an operand: all roots of this process; repeatable\n"
+	"  -s, --subtree       end only what is below, not the named context itself\n"
+	"  -a, --all           a label may stand for several contexts\n"
+	"  -C, --cause=TEXT    the text of the cause that they get\n"
+	"  -e, --error=NAME    its error, ECONNRESET say; without it ECANCELED\n"
+	"  -w, --wait[=SEC]    wait until operations are reaped (10 s), and report them\n"
+	"  -n, --dry-run       only say what would end\n"
+	"  -y, --yes           do not ask; needed for roots, --pid, --all and large groups where\n"
+	"                      nobody can be asked\n"
+	"  -j, --json          JSON\n"
+	"  -h, --help          this text\n"
+	"\n"
+	"Exit: 0 all ended; 1 nothing ended (none there, not allowed, ended before); 2 usage, or not\n"
+	"confirmed; 3 some did not end, or a process did not answer; 4 no service, no memory.\n";
+
+struct cancel_options {
+	pid_t *pids;
+	size_t pid_count;
+	bool subtree, all, dry_run, yes, json, wait;
+	const char *text;
+	int error;
+	uint64_t wait_ns;
+};
+
+struct victims {
+	struct victim *list;
+	size_t count;
+};
+
+/* ---- options */
+
+static int bad_usage(const char *what, const char *value)
+{
+	fprintf(stderr, "ctxtool cancel: %s%s%s\nTry 'ctxtool cancel --help'.\n", what, value ? ": " : "",
+		value ? value : "");
+	return EXIT_USAGE;
+}
+
+static bool add_pid(struct cancel_options *options, const char *text)
+{
+	char *end;
+	long pid = strtol(text, &end, 10);
+	pid_t *larger;
+
+	if (end == text || *end || pid <= 0 || pid > INT32_MAX)
+		return false;
+	larger = realloc(options->pids, (options->pid_count + 1) * sizeof(*larger));
+	if (!larger)
+		return false;
+	options->pids = larger;
+	larger[options->pid_count++] = (pid_t)pid;
+	return true;
+}
+
+static bool parse_error(struct cancel_options *options, const char *text)
+{
+	for (int error = 1; error < 134; error++) {
+		const char *name = strerrorname_np(error);
+		if (name && strcmp(name, text) == 0) {
+			options->error = -error;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool parse_wait(struct cancel_options *options, const char *text)
+{
+	char *end;
+	double seconds = text ? strtod(text, &end) : 0;
+
+	options->wait = true;
+	options->wait_ns = WAIT_DEFAULT_NS;
+	if (!text)
+		return true;
+	if (end == text || *end || !(seconds > 0 && seconds <= 86400))
+		return false;
+	options->wait_ns = (uint64_t)(seconds * 1e9);
+	return true;
+}
+
+/* -1: go on. */
+static int take_option(struct cancel_options *options, int letter)
+{
+	switch (letter) {
+	case 'p':
+		return add_pid(options, optarg) ? -1 : bad_usage("not a process id", optarg);
+	case 's':
+		options->subtree = true;
+		return -1;
+	case 'a':
+		options->all = true;
+		return -1;
+	case 'C':
+		options->text = optarg;
+		return strlen(optarg) < CTX_CAUSE_TEXT_MAX ? -1 : bad_usage("longer than 127 bytes", optarg);
+	case 'e':
+		return parse_error(options, optarg) ? -1 : bad_usage("not the name of an errno", optarg);
+	case 'w':
+		return parse_wait(options, optarg) ? -1 : bad_usage("not a time of up to 86400 s", optarg);
+	case 'n':
+		options->dry_run = true;
+		return -1;
+	case 'y':
+		options->yes = true;
+		return -1;
+	case 'j':
+		options->json = true;
+		return -1;
+	case 'h':
+		fputs(help, stdout);
+		return EXIT_OK;
+	default:
+		fputs("Try 'ctxtool cancel --help'.\n", stderr);
+		return EXIT_USAGE;
+	}
+}
+
+static int parse(struct cancel_options *options, int argc, char **argv)
+{
+	static const struct option known[] = {
+		{"pid", required_argument, NULL, 'p'},
+		{"subtree", no_argument, NULL, 's'},
+		{"all", no_argument, NULL, 'a'},
+		{"cause", required_argument, NULL, 'C'},
+		{"error", required_argument, NULL, 'e'},
+		{"wait", optional_argument, NULL, 'w'},
+		{"dry-run", no_argument, NULL, 'n'},
+		{"yes", no_argument, NULL, 'y'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	static char program[] = "ctxtool cancel";
+	int letter;
+
+	argv[0] = program;
+	optind = 1;
+	while ((letter = getopt_long(argc, argv, "p:saC:e:w::nyjh", known, NULL)) != -1) {
+		int result = take_option(options, letter);
+		if (result >= 0)
+			return result;
+	}
+	if (optind == argc && !options->pid_count)
+		return bad_usage("what? Give an id, a label or --pid=PID", NULL);
+	return -1;
+}
+
+/* ---- victims */
+
+static bool add_victim(struct victims *victims, struct victim victim)
+{
+	struct victim *larger = realloc(victims->list, (victims->count + 1) * sizeof(*larger));
+
+	if (!larger)
+		return false;
+	victims->list = larger;
+	larger[victims->count++] = victim;
+	return true;
+}
+
+static bool is_live(const struct reader_context *context)
+{
+	return context->record.state & CTX_TABLE_LIVE;
+}
+
+static int add_children(struct victims *victims, const struct selection *selection)
+{
+	struct snapshot *snapshot = &selection->source->snapshot;
+
+	for (uint32_t i = selection->context->first_child; i != READER_NONE;
+	     i = snapshot->contexts[i].next_sibling)
+		if (is_live(&snapshot->contexts[i]) &&
+		    !add_victim(victims, (struct victim){.source = selection->source,
+							 .context = &snapshot->contexts[i]}))
+			return EXIT_TROUBLE;
+	return EXIT_OK;
+}
+
+static int add_roots(struct victims *victims, struct source *source)
+{
+	struct snapshot *snapshot = &source->snapshot;
+
+	for (uint32_t i = snapshot->first_root; i != READER_NONE; i = snapshot->contexts[i].next_sibling)
+		if (is_live(&snapshot->contexts[i]) &&
+		    !add_victim(victims,
+				(struct victim){.source = source, .context = &snapshot->contexts[i]}))
+			return EXIT_TROUBLE;
+	return EXIT_OK;
+}
+
+static int add_labelled(struct victims *victims, struct survey *survey, const char *label)
+{
+	size_t before = victims->count;
+
+	for (size_t i = 0; i < survey->source_count; i++) {
+		struct source *source = &survey->sources[i];
+
+		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
+			struct reader_context *context = &source->snapshot.contexts[j];
+
+			if (is_live(context) && strcmp(context->record.label, label) == 0 &&
+			    !add_victim(victims, (struct victim){.source = source, .context = context}))
+				return EXIT_TROUBLE;
+		}
+	}
+	return victims->count > before ? EXIT_OK : EXIT_NOTHING;
+}
+
+static int add_operand(struct victims *victims, const struct cancel_options *options, struct survey *survey,
+		       const char *operand)
+{
+	struct selection selection;
+	struct ctxd_id id;
+	int code;
+
+	if (!ctxd_parse_id(operand, &id)) {
+		if (options->subtree)
+			return bad_usage("--subtree needs a context of a process, not", operand);
+		return add_victim(victims, (struct victim){.id = id}) ? EXIT_OK : EXIT_TROUBLE;
+	}
+	if (options->all && !options->subtree && add_labelled(victims, survey, operand) == EXIT_OK)
+		return EXIT_OK;
+	code = select_live(operand, survey, &selection);
+	if (code)
+		return code;
+	if (!selection.context) {
+		fprintf(stderr, "ctxtool cancel: %s is a process: use --pid=%s to end all of it\n", operand,
+			operand);
+		return EXIT_USAGE;
+	}
+	if (options->subtree)
+		return add_children(victims, &selection);
+	return add_victim(victims, (struct victim){.source = selection.source, .context = selection.context})
+		       ? EXIT_OK
+		       : EXIT_TROUBLE;
+}
+
+static bool is_below(const struct victim *victim, const struct victim *other)
+{
+	const struct snapshot *snapshot = &victim->source->snapshot;
+
+	for (uint32_t i = victim->context->parent; i != READER_NONE; i = snapshot->contexts[i].parent)
+		if (&snapshot->contexts[i] == other->context)
+			return true;
+	return false;
+}
+
+/* What ends with another one is not named twice. */
+static void drop_covered(struct victims *victims)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < victims->count; i++) {
+		bool covered = false;
+
+		for (size_t j = 0; j < victims->count && victims->list[i].source && !covered; j++) {
+			const struct victim *other = &victims->list[j];
+			covered = other->source == victims->list[i].source &&
+				  ((j < i && other->context == victims->list[i].context) ||
+				   is_below(&victims->list[i], other));
+		}
+		victims->list[i].name[0] = covered ? 'x' : '\0';
+	}
+	for (size_t i = 0; i < victims->count; i++)
+		if (!victims->list[i].name[0])
+			victims->list[kept++] = victims->list[i];
+	victims->count = kept;
+}
+
+static int collect(struct victims *victims, const struct cancel_options *options, struct survey *survey,
+		   char **operands, int count)
+{
+	int worst = EXIT_OK;
+
+	for (size_t i = 0; i < survey->source_count && !count; i++)
+		if (add_roots(victims, &survey->sources[i]))
+			return EXIT_TROUBLE;
+	for (int i = 0; i < count; i++) {
+		int code = add_operand(victims, options, survey, operands[i]);
+		if (code == EXIT_USAGE || code == EXIT_TROUBLE)
+			return code;
+		worst = code ? EXIT_PARTLY : worst;
+	}
+	drop_covered(victims);
+	for (size_t i = 0; i < victims->count; i++)
+		victim_describe(&victims->list[i]);
+	if (!victims->count) {
+		if (worst == EXIT_OK)
+			fprintf(stderr, "ctxtool cancel: nothing live is there\n");
+		return EXIT_NOTHING;
+	}
+	return worst;
+}
+
+/* ---- asking */
+
+static const char *why_ask(const struct victims *victims, const struct cancel_options *options, bool whole)
+{
+	uint64_t contexts = 0, operations = 0;
+	bool roots = false;
+
+	for (size_t i = 0; i < victims->count; i++) {
+		const struct victim *victim = &victims->list[i];
+		contexts += victim->contexts;
+		operations += victim->operations;
+		roots |= victim->source && victim->context->parent == READER_NONE && victim->contexts > 1;
+	}
+	if (whole)
+		return "a whole process";
+	if (options->all && victims->count > 1)
+		return "several contexts";
+	if (contexts > LARGE || operations > LARGE)
+		return "a large group";
+	return roots ? "a root with all that is below it" : NULL;
+}
+
+static bool confirm(const struct victims *victims, const struct cancel_options *options, bool whole)
+{
+	const char *why = why_ask(victims, options, whole);
+	uint64_t contexts = 0, operations = 0;
+	char line[16];
+
+	if (!why || options->yes || options->dry_run)
+		return true;
+	for (size_t i = 0; i < victims->count; i++) {
+		contexts += victims->list[i].contexts;
+		operations += victims->list[i].operations;
+	}
+	fprintf(stderr, "%s: %s%s: %lu contexts with %lu operations in flight.\n", why, victims->list[0].name,
+		victims->count > 1 ? " and more" : "", (unsigned long)contexts, (unsigned long)operations);
+	if (!isatty(STDIN_FILENO)) {
+		fprintf(stderr, "ctxtool cancel: nobody can be asked; give --yes\n");
+		return false;
+	}
+	fputs("End it? [y/N] ", stderr);
+	if (!fgets(line, sizeof(line), stdin))
+		return false;
+	return line[0] == 'y' || line[0] == 'Y';
+}
+
+/* ---- ending */
+
+static int try_out(const struct victim *victim, struct ctxd_report *report)
+{
+	struct ctxd_target target = {.id = victim->id};
+
+	if (victim->source) {
+		target.table = victim->source->inode;
+		target.ctx_id = service_ctx_id(victim->context);
+	}
+	return ctxd_cancel(service_client(), &target, CTXD_DRY_RUN, 0, NULL, 0, report);
+}
+
+static void explain(const struct victim *victim, int error)
+{
+	char words[300];
+
+	if (error == -ENOENT && victim->source && !service_publishes(victim->source->inode))
+		snprintf(words, sizeof(words),
+			 "its process is not published: start it with CTXRING_PUBLISH=1, or have it call "
+			 "ctxd_connect with CTXD_PUBLISH");
+	else if (error == -ENOENT)
+		snprintf(words, sizeof(words), "there is no such context, or it is not for you to end");
+	else if (error == -ESTALE)
+		snprintf(words, sizeof(words),
+			 "an id of an earlier life of the service; look again with tree");
+	else if (error == -EALREADY)
+		snprintf(words, sizeof(words), "it had ended already");
+	else if (error == -ENOTSUP)
+		snprintf(words, sizeof(words), "its process cannot find contexts by id (no membarrier(2))");
+	else
+		ctxd_explain(error, words, sizeof(words));
+	fprintf(stderr, "ctxtool cancel: %s: %s\n", victim->name, words);
+}
+
+static json_t *result_json(const struct victim *victim, int result, const struct ctxd_report *report,
+			   bool dry_run)
+{
+	json_t *object = json_object();
+	char name[40];
+
+	json_object_set_new(object, "target", json_string(victim->name));
+	json_object_set_new(object, "dry_run", json_boolean(dry_run));
+	json_object_set_new(object, "error",
+			    result ? json_string(errno_text(result, name, sizeof(name))) : json_null());
+	json_object_set_new(object, "contexts", json_integer(victim->contexts));
+	json_object_set_new(object, "in_flight", json_integer(victim->operations));
+	json_object_set_new(object, "asked", json_integer(report->asked));
+	json_object_set_new(object, "ended", json_integer(report->ended));
+	json_object_set_new(object, "silent", json_integer(report->silent));
+	json_object_set_new(object, "operations", json_integer(report->operations));
+	json_object_set_new(object, "sqes", json_integer(report->sqes));
+	json_object_set_new(object, "enters", json_integer(report->enters));
+	json_object_set_new(object, "cancelled", json_integer(report->cancelled));
+	json_object_set_new(object, "finished", json_integer(report->finished));
+	json_object_set_new(object, "held", json_integer(report->held));
+	json_object_set_new(object, "submit_ns", json_integer((json_int_t)report->submit_ns));
+	json_object_set_new(object, "reap_ns", json_integer((json_int_t)report->reap_ns));
+	return object;
+}
+
+static void tell(const struct victim *victim, const struct ctxd_report *report,
+		 const struct cancel_options *options)
+{
+	char text[TEXT_SIZE];
+
+	if (options->dry_run)
+		printf("%s would end: %u contexts with %u operations in flight, in %u process%s\n",
+		       victim->name, victim->contexts, victim->operations, report->asked,
+		       report->asked == 1 ? "" : "es");
+	else
+		printf("%s %s\n", victim->name, report_text(report, text, sizeof(text)));
+}
+
+static int end_all(const struct victims *victims, const struct cancel_options *options)
+{
+	json_t *results = options->json ? json_array() : NULL;
+	size_t ended = 0;
+	bool trouble = false;
+
+	for (size_t i = 0; i < victims->count; i++) {
+		const struct victim *victim = &victims->list[i];
+		struct ctxd_report report = {0};
+		int result = options->dry_run ? try_out(victim, &report)
+					      : victim_cancel(victim, options->error, options->text,
+							      options->wait ? options->wait_ns : 0, &report);
+		trouble |= result || report.silent;
+		ended += !result && (report.ended || options->dry_run);
+		if (results)
+			json_array_append_new(results,
+					      result_json(victim, result, &report, options->dry_run));
+		else if (!result)
+			tell(victim, &report, options);
+		if (result)
+			explain(victim, result);
+	}
+	if (results) {
+		json_dumpf(results, stdout, JSON_INDENT(2));
+		putchar('\n');
+		json_decref(results);
+	}
+	return !ended ? EXIT_NOTHING : trouble ? EXIT_PARTLY : EXIT_OK;
+}
+
+int cancel_run(int argc, char **argv)
+{
+	struct cancel_options options = {0};
+	struct victims victims = {0};
+	struct survey survey;
+	int code = parse(&options, argc, argv), found;
+
+	if (code >= 0)
+		return code;
+	if (!service_client()) {
+		service_complain();
+		return EXIT_TROUBLE;
+	}
+	service_refresh();
+	if (survey_processes(options.pids, options.pid_count, &survey) ||
+	    service_complete(&survey, options.pids, options.pid_count)) {
+		fprintf(stderr, "ctxtool cancel: not enough memory, or no /proc\n");
+		return EXIT_TROUBLE;
+	}
+	found = collect(&victims, &options, &survey, argv + optind, argc - optind);
+	if (found == EXIT_OK || found == EXIT_PARTLY) {
+		code = confirm(&victims, &options, optind == argc) ? end_all(&victims, &options) : EXIT_USAGE;
+		found = code == EXIT_OK ? found : code;
+	}
+	survey_release(&survey);
+	free(victims.list);
+	free(options.pids);
+	return found;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#include "copies.h"
+
+#include <stdio.h>
+
+#include "format.h"
+#include "service.h"
+
+static bool is_copy(const struct survey *survey, const struct ctxd_entry *entry)
+{
+	if (entry->kind != CTXD_SHARED || entry->ended_ns)
+		return false;
+	for (size_t i = 0; i < survey->source_count; i++)
+		if (survey->sources[i].pid == entry->pid ||
+		    (entry->table && survey->sources[i].inode == entry->table))
+			return false;
+	return true;
+}
+
+bool copies_exist(const struct survey *survey)
+{
+	size_t count;
+	const struct ctxd_entry *entries = service_entries(&count);
+
+	for (size_t i = 0; i < count; i++)
+		if (is_copy(survey, &entries[i]))
+			return true;
+	return false;
+}
+
+void copies_print(const struct survey *survey)
+{
+	char id[CTXD_ID_TEXT], label[ESCAPED_SIZE], name[ESCAPED_SIZE], process[ESCAPED_SIZE];
+	size_t count;
+	const struct ctxd_entry *entries = service_entries(&count);
+
+	for (size_t i = 0; i < count; i++) {
+		const struct ctxd_entry *entry = &entries[i];
+
+		if (!is_copy(survey, entry))
+			continue;
+		ctxd_format_id(entry->id, id, sizeof(id));
+		printf("%s%d %s (uid %u)%s shares %s \"%s\" as \"%s\", mode %04o, %u joined\n",
+		       colour(COLOUR_BOLD), (int)entry->pid, escape(entry->process, process, sizeof(process)),
+		       (unsigned)entry->uid, colour(COLOUR_PLAIN), id,
+		       escape(entry->label, label, sizeof(label)), escape(entry->name, name, sizeof(name)),
+		       (unsigned)entry->mode, entry->joiners);
+	}
+}
