@@ -318,3 +318,18 @@ int json_print(const struct view_options *options, const struct view *view, stru
 	}
 	return code;
 }
+
+char *json_text(const char *text, char *buffer, size_t size)
+{
+	char shown[ESCAPED_SIZE];
+	size_t at = 0;
+
+	escape(text, shown, sizeof(shown));
+	for (const char *from = shown; *from && at + 3 < size; from++) {
+		if (*from == '"' || *from == '\\')
+			buffer[at++] = '\\';
+		buffer[at++] = *from;
+	}
+	buffer[at] = '\0';
+	return buffer;
+}

@@ -10,4 +10,7 @@
  */
 int json_print(const struct view_options *options, const struct view *view, struct survey *survey);
 
+/* text as the inside of a JSON string, which is also that of a label of OpenMetrics. Returns buffer. */
+char *json_text(const char *text, char *buffer, size_t size);
+
 #endif

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "cancel.h"
+#include "commands.h"
 #include "ctxring.h"
 #include "doctor.h"
 #include "terminal.h"
@@ -22,6 +23,10 @@ static const struct command commands[] = {
 	{"tree", "show contexts as trees, with operations and rings", &view_tree, NULL},
 	{"show", "show all that is known of one context or process", &view_show, NULL},
 	{"top", "show the contexts with most in flight, refreshed", &view_top, NULL},
+	{"watch", "print what happens to shared contexts, as it happens", NULL, watch_run},
+	{"stats", "sums, also as OpenMetrics text", &view_stats, NULL},
+	{"leaks", "list live contexts that are old, with the place that made them", &view_leaks, NULL},
+	{"last", "show what a process was doing when it died", NULL, last_run},
 	{"cancel", "end contexts and what is in flight under them", NULL, cancel_run},
 	{"doctor", "say whether io_uring is usable here, and what to do", NULL, doctor_run},
 };
@@ -83,9 +88,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
+		allow_descriptors();
 		if (!commands[i].view)
 			return finish(commands[i].run(argc - 1, argv + 1));
-		allow_descriptors();
 		return finish(view_run(commands[i].view, argc - 1, argv + 1));
 	}
 	fprintf(stderr, "ctxtool: no command '%s'. Try 'ctxtool --help'.\n", argv[1]);

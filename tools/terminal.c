@@ -9,15 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
 static struct terminal state;
 static volatile sig_atomic_t caught;
 static sigset_t mask_outside; /* signals while waiting; they are blocked at other times */
-static struct termios saved_mode;
-static bool mode_saved, on_screen;
 
 void terminal_init(void)
 {
@@ -142,7 +139,7 @@ static void on_signal(int signo)
 
 void terminal_catch(void)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP};
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 	struct sigaction action = {.sa_handler = on_signal};
 	sigset_t blocked;
 
@@ -157,73 +154,27 @@ void terminal_catch(void)
 		if (!state.is_tty && sigaction(signals[i], NULL, &before) == 0 &&
 		    before.sa_handler == SIG_IGN)
 			continue;
-		if (signals[i] == SIGTSTP && !state.is_tty)
-			continue;
 		sigaction(signals[i], &action, NULL);
 		sigaddset(&blocked, signals[i]);
 	}
 	sigprocmask(SIG_BLOCK, &blocked, &mask_outside);
 }
 
-static void stop_here(void)
+int terminal_pause(uint64_t time_ns)
 {
-	bool screen = on_screen;
-
-	terminal_leave_screen();
-	raise(SIGSTOP);
-	if (screen)
-		terminal_enter_screen();
-}
-
-int terminal_pause(uint64_t time_ns, bool keys)
-{
-	struct pollfd input = {.fd = keys && mode_saved ? STDIN_FILENO : -1, .events = POLLIN};
 	struct timespec time = {.tv_sec = (time_t)(time_ns / 1000000000u),
 				.tv_nsec = (long)(time_ns % 1000000000u)};
-	unsigned char key;
-	int ready;
 
 	caught = 0;
-	ready = ppoll(&input, 1, &time, &mask_outside);
-	if (caught == SIGTSTP) {
-		stop_here();
-		return 0;
-	}
-	if (caught)
-		return caught;
-	if (ready > 0 && read(STDIN_FILENO, &key, 1) == 1)
-		return -key;
-	/* Nobody is at the keyboard any more. */
-	return ready > 0 ? SIGHUP : 0;
+	ppoll(NULL, 0, &time, &mask_outside);
+	return caught;
 }
 
-void terminal_enter_screen(void)
+int terminal_wait_fd(int fd)
 {
-	struct termios mode;
+	struct pollfd input = {.fd = fd, .events = POLLIN};
 
-	if (!state.is_tty || on_screen)
-		return;
-	if (isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &saved_mode) == 0) {
-		mode = saved_mode;
-		mode.c_lflag &= (tcflag_t) ~(ICANON | ECHO);
-		mode.c_cc[VMIN] = 1;
-		mode.c_cc[VTIME] = 0;
-		mode_saved = tcsetattr(STDIN_FILENO, TCSADRAIN, &mode) == 0;
-	}
-	/* The other screen, without a cursor. */
-	fputs("\033[?1049h\033[?25l", stdout);
-	fflush(stdout);
-	on_screen = true;
-}
-
-void terminal_leave_screen(void)
-{
-	if (!on_screen)
-		return;
-	fputs("\033[0m\033[?25h\033[?1049l", stdout);
-	fflush(stdout);
-	if (mode_saved)
-		tcsetattr(STDIN_FILENO, TCSADRAIN, &saved_mode);
-	mode_saved = false;
-	on_screen = false;
+	caught = 0;
+	ppoll(&input, 1, NULL, &mask_outside);
+	return caught;
 }

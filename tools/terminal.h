@@ -49,15 +49,11 @@ char *duration_text(uint64_t time_ns, char buffer[16]);
 size_t text_width(const char *text);
 
 /*
- * Interruptions of a view that repeats. terminal_catch makes Ctrl-C, SIGTERM and SIGHUP
- * a flag; terminal_pause sleeps, until then at most time_ns, and returns the
- * signal that came, a key that was pressed (negative, when keys is set), or 0.
+ * Interruptions of what repeats. terminal_catch makes Ctrl-C, SIGTERM and SIGHUP a flag; the others sleep at
+ * most time_ns, or until fd is readable, and return the signal that came, or 0.
  */
 void terminal_catch(void);
-int terminal_pause(uint64_t time_ns, bool keys);
-
-/* A full-screen view: enter and leave, which is also safe when not entered. */
-void terminal_enter_screen(void);
-void terminal_leave_screen(void);
+int terminal_pause(uint64_t time_ns);
+int terminal_wait_fd(int fd);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "format.h"
 #include "names.h"
+#include "top.h"
 #include "view.h"
 
 #define ROWS_IN_PIPE 40
@@ -16,7 +17,11 @@
 static const char help[] =
 	"Usage: ctxtool top [OPTION...]\n"
 	"Show the contexts with most operations in flight, the longest waiting first among\n"
-	"equals, refreshed every second. q or Ctrl-C ends it.\n"
+	"equals, refreshed every second. On a terminal the keys are:\n"
+	"  arrows, j k, PgUp PgDn, Home End  move      s S  sort by the next column, reverse\n"
+	"  f or /  show only what contains a text      t    trees instead of a list\n"
+	"  space   fold or unfold what is below        p    pause\n"
+	"  c       cancel the context, after asking    q    quit\n"
 	"\n"
 	"  -p, --pid=PID          only this process; repeatable\n"
 	"  -j, --json             JSON: one document with everything on each line\n"
@@ -26,63 +31,6 @@ static const char help[] =
 	"\n"
 	"In a pipe it prints plain blocks, with an empty line between them.\n"
 	"Exit: 0 ended as asked, 2 usage, 3 something could not be read, 4 trouble.\n";
-
-struct row {
-	struct source *source;
-	const struct reader_context *context;
-	uint64_t waiting_ns; /* of its oldest operation */
-};
-
-static int compare_rows(const void *left, const void *right)
-{
-	const struct row *a = left, *b = right;
-	bool a_live = a->context->record.state & CTX_TABLE_LIVE,
-	     b_live = b->context->record.state & CTX_TABLE_LIVE;
-
-	if (a->context->operation_count != b->context->operation_count)
-		return a->context->operation_count > b->context->operation_count ? -1 : 1;
-	if (a->waiting_ns != b->waiting_ns)
-		return a->waiting_ns > b->waiting_ns ? -1 : 1;
-	if (a_live != b_live)
-		return a_live ? -1 : 1;
-	if (a->context->record.created_ns != b->context->record.created_ns)
-		return a->context->record.created_ns < b->context->record.created_ns ? -1 : 1;
-	return a->context->slot < b->context->slot ? -1 : a->context->slot > b->context->slot;
-}
-
-static const struct reader_operation *oldest_operation(const struct source *source,
-						       const struct reader_context *context)
-{
-	const struct reader_operation *oldest = NULL;
-
-	for (uint32_t i = context->first_operation; i != READER_NONE;
-	     i = source->snapshot.operations[i].next) {
-		const struct reader_operation *operation = &source->snapshot.operations[i];
-
-		if (!oldest || operation->record.since_ns < oldest->record.since_ns)
-			oldest = operation;
-	}
-	return oldest;
-}
-
-static size_t collect(struct survey *survey, struct row *rows)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < survey->source_count; i++) {
-		struct source *source = &survey->sources[i];
-
-		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
-			const struct reader_context *context = &source->snapshot.contexts[j];
-			const struct reader_operation *oldest = oldest_operation(source, context);
-
-			rows[count++] = (struct row){source, context,
-						     oldest ? age_ns(source, oldest->record.since_ns) : 0};
-		}
-	}
-	qsort(rows, count, sizeof(*rows), compare_rows);
-	return count;
-}
 
 /* Prints at most columns characters, so that no line wraps. */
 static void print_cut(const char *line, unsigned columns)
@@ -97,9 +45,9 @@ static void print_cut(const char *line, unsigned columns)
 	putchar('\n');
 }
 
-static void print_row(const struct row *row, unsigned columns)
+static void print_row(const struct top_row *row, unsigned columns)
 {
-	const struct reader_operation *oldest = oldest_operation(row->source, row->context);
+	const struct reader_operation *oldest = top_oldest(row->source, row->context);
 	char id[ID_SIZE], left[16], age[16], label[ESCAPED_SIZE], operation[TEXT_SIZE], line[TEXT_SIZE * 2];
 
 	operation[0] = '\0';
@@ -155,7 +103,7 @@ static int print(const struct view_options *options, struct survey *survey)
 {
 	unsigned columns = TEXT_SIZE, lines = ROWS_IN_PIPE + HEAD_ROWS + 1;
 	size_t total = 0, count;
-	struct row *rows;
+	struct top_row *rows;
 
 	(void)options;
 	for (size_t i = 0; i < survey->source_count; i++)
@@ -167,7 +115,7 @@ static int print(const struct view_options *options, struct survey *survey)
 	}
 	if (terminal()->is_tty)
 		terminal_size(&columns, &lines);
-	count = collect(survey, rows);
+	count = top_collect(survey, rows);
 	print_head(survey, columns);
 	/* The last line of the screen stays empty: a newline there would scroll. */
 	for (size_t i = 0; i < count && i + HEAD_ROWS + 1 < lines; i++)
@@ -176,4 +124,5 @@ static int print(const struct view_options *options, struct survey *survey)
 	return EXIT_OK;
 }
 
-const struct view view_top = {.name = "top", .help = help, .full_screen = true, .print = print};
+const struct view view_top = {
+	.name = "top", .help = help, .full_screen = true, .screen = top_screen, .print = print};

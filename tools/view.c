@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "copies.h"
 #include "format.h"
@@ -60,6 +61,17 @@ static int set_interval(struct view_options *options, const char *text)
 	return 0;
 }
 
+static int set_older(struct view_options *options, const char *text)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+
+	if (end == text || *end || !(seconds >= 0.000001 && seconds <= 31536000))
+		return -EINVAL;
+	options->older_ns = (uint64_t)(seconds * 1e9);
+	return 0;
+}
+
 static int set_rounds(struct view_options *options, const char *text)
 {
 	unsigned long rounds;
@@ -99,6 +111,12 @@ static int take_option(const struct view *view, struct view_options *options, in
 	case 'o':
 		options->operations = true;
 		return -1;
+	case 'm':
+		options->openmetrics = true;
+		return -1;
+	case 'O':
+		return set_older(options, optarg) ? bad_usage(view, "not an age of up to 31536000 s", optarg)
+						  : -1;
 	case 'h':
 		fputs(view->help, stdout);
 		return EXIT_OK;
@@ -129,6 +147,7 @@ static int parse(const struct view *view, struct view_options *options, int argc
 		{"pid", required_argument, NULL, 'p'},	 {"core", required_argument, NULL, 'c'},
 		{"json", no_argument, NULL, 'j'},	 {"watch", optional_argument, NULL, 'w'},
 		{"count", required_argument, NULL, 'n'}, {"operations", no_argument, NULL, 'o'},
+		{"openmetrics", no_argument, NULL, 'm'}, {"older", required_argument, NULL, 'O'},
 		{"help", no_argument, NULL, 'h'},	 {NULL, 0, NULL, 0},
 	};
 	char program[32];
@@ -139,7 +158,7 @@ static int parse(const struct view *view, struct view_options *options, int argc
 	argv[0] = program;
 	options->interval_ns = INTERVAL_DEFAULT_NS;
 	optind = 1;
-	while ((letter = getopt_long(argc, argv, "p:c:jw::n:oh", known, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, "p:c:jw::n:omO:h", known, NULL)) != -1) {
 		int result = take_option(view, options, letter);
 
 		if (result >= 0)
@@ -186,42 +205,47 @@ static int nothing_found(const struct view_options *options, const struct survey
 	return EXIT_NOTHING;
 }
 
+int view_survey(const struct view_options *options, struct survey *ret_survey)
+{
+	int result;
+
+	if (options->core)
+		return survey_core(options->core, ret_survey);
+	result = survey_processes(options->pids, options->pid_count, ret_survey);
+	if (result)
+		return result;
+	service_refresh();
+	result = service_complete(ret_survey, options->pids, options->pid_count);
+	if (result)
+		survey_release(ret_survey);
+	return result;
+}
+
 /* One round: survey, complaints, output. */
 static int look(const struct view *view, const struct view_options *options, bool clear)
 {
 	struct survey survey;
 	int code, complaint, result;
 
-	result = options->core ? survey_core(options->core, &survey)
-			       : survey_processes(options->pids, options->pid_count, &survey);
+	result = view_survey(options, &survey);
 	if (result) {
 		fprintf(stderr, "ctxtool: cannot look for processes: %s%s\n", strerror(-result),
 			result == -ENOENT ? " (is /proc mounted?)" : "");
-		return EXIT_TROUBLE;
-	}
-	if (!options->core) {
-		service_refresh();
-		result = service_complete(&survey, options->pids, options->pid_count);
-	}
-	if (result) {
-		fprintf(stderr, "ctxtool: not enough memory\n");
-		survey_release(&survey);
 		return EXIT_TROUBLE;
 	}
 	/* Home, and each line clears what was behind it: no flicker. */
 	if (clear)
 		fputs("\033[H\033[J", stdout);
 	complaint = clear && view->full_screen ? EXIT_OK : complain(options, &survey);
-	if (options->json)
+	if (options->json && !view->own_json)
 		code = json_print(options, view, &survey);
-	else if (!survey.source_count && !view->full_screen &&
+	else if (!survey.source_count && !view->full_screen && !view->always_prints &&
 		 !(view->shows_copies && !options->core && !options->pid_count && copies_exist(&survey)))
 		code = nothing_found(options, &survey);
 	else
 		code = view->print(options, &survey);
 	survey_release(&survey);
 	if (fflush(stdout) || ferror(stdout)) {
-		terminal_leave_screen();
 		fprintf(stderr, "ctxtool: cannot write: %s\n", strerror(errno));
 		return EXIT_TROUBLE;
 	}
@@ -235,21 +259,13 @@ static int repeat(const struct view *view, const struct view_options *options)
 	int code = EXIT_OK;
 
 	terminal_catch();
-	if (view->full_screen && clear)
-		terminal_enter_screen();
 	for (unsigned round = 1;; round++) {
-		int event;
-
 		code = look(view, options, clear);
-		if (code == EXIT_TROUBLE || round == options->rounds)
-			break;
-		event = terminal_pause(options->interval_ns, view->full_screen);
-		if (event > 0 || event == -'q' || event == -'Q')
+		if (code == EXIT_TROUBLE || round == options->rounds || terminal_pause(options->interval_ns))
 			break;
 		if (!clear && !options->json)
 			putchar('\n');
 	}
-	terminal_leave_screen();
 	return code;
 }
 
@@ -259,7 +275,9 @@ int view_run(const struct view *view, int argc, char **argv)
 	int code = parse(view, &options, argc, argv);
 
 	if (code < 0) {
-		if (options.watch || options.rounds || view->full_screen)
+		if (view->screen && terminal()->is_tty && isatty(STDIN_FILENO) && !options.json)
+			code = view->screen(&options);
+		else if (options.watch || options.rounds || view->full_screen)
 			code = repeat(view, &options);
 		else
 			code = look(view, &options, false);

@@ -28,7 +28,9 @@ struct view_options {
 	const char *id; /* the operand, of those that take one */
 	bool json;
 	bool watch;
-	bool operations; /* ls: each operation too */
+	bool operations;   /* ls: each operation too */
+	bool openmetrics;  /* stats */
+	uint64_t older_ns; /* leaks; 0: as it thinks fit */
 	uint64_t interval_ns;
 	unsigned rounds; /* stop after so many, 0: do not */
 };
@@ -37,8 +39,12 @@ struct view {
 	const char *name;
 	const char *help;
 	bool takes_id;
-	bool shows_copies; /* of contexts that others share, too */
-	bool full_screen;  /* repeats without --watch, on its own screen */
+	bool own_json;	    /* print writes JSON by itself */
+	bool always_prints; /* also when nothing was found */
+	bool shows_copies;  /* of contexts that others share, too */
+	bool full_screen;   /* repeats without --watch */
+	/* Where a person looks on: instead of repeating print. NULL: nothing special. */
+	int (*screen)(const struct view_options *options);
 	/* Prints what was found; an exit code. */
 	int (*print)(const struct view_options *options, struct survey *survey);
 };
@@ -46,6 +52,9 @@ struct view {
 /* Parses the options of view, surveys, prints, and repeats if asked to. Returns the exit code. */
 int view_run(const struct view *view, int argc, char **argv);
 
-extern const struct view view_ls, view_tree, view_show, view_top;
+/* What the options ask to look at. 0 or -errno. */
+int view_survey(const struct view_options *options, struct survey *ret_survey);
+
+extern const struct view view_ls, view_tree, view_show, view_top, view_stats, view_leaks;
 
 #endif

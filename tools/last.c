@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* ctxtool last: what a process that is gone was doing, from the service's flight recorder. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "format.h"
+#include "json.h"
+#include "service.h"
+#include "view.h"
+
+static const char help[] =
+	"Usage: ctxtool last [OPTION...] [PID]\n"
+	"Show the contexts and operations that a process had when it died, as tree does. The service\n"
+	"keeps the tables of processes that were published, for a while: see ctxd.conf(5). Without PID\n"
+	"list what it keeps.\n"
+	"\n"
+	"  -j, --json  JSON\n"
+	"  -h, --help  this text\n"
+	"\n"
+	"Exit: 0 shown, 1 nothing is kept, 2 usage, 3 it cannot be read, 4 no service.\n";
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+struct listing {
+	unsigned count;
+	bool json;
+};
+
+static int list_one(const struct ctxd_entry *entry, void *data)
+{
+	struct listing *listing = data;
+	char name[ESCAPED_SIZE], age[16];
+	uint64_t now = now_ns();
+
+	escape(entry->process, name, sizeof(name));
+	duration_text(now > entry->ended_ns ? now - entry->ended_ns : 0, age);
+	if (listing->json)
+		printf("%s{\"pid\": %d, \"uid\": %u, \"process\": \"%s\", \"died_ns\": %llu}",
+		       listing->count ? ", " : "", (int)entry->pid, (unsigned)entry->uid, name,
+		       (unsigned long long)entry->ended_ns);
+	else
+		printf("%d %s (uid %u) died %s ago\n", (int)entry->pid, name, (unsigned)entry->uid, age);
+	listing->count++;
+	return 0;
+}
+
+static int list_all(bool json)
+{
+	struct listing listing = {.json = json};
+
+	if (json)
+		putchar('[');
+	int result = ctxd_list(service_client(), CTXD_DEAD, list_one, &listing);
+	if (json)
+		puts("]");
+	if (result) {
+		char words[300];
+		ctxd_explain(result, words, sizeof(words));
+		fprintf(stderr, "ctxtool last: %s\n", words);
+		return EXIT_TROUBLE;
+	}
+	if (!listing.count && !json)
+		fprintf(stderr, "ctxtool last: no table of a dead process is kept\n");
+	return listing.count ? EXIT_OK : EXIT_NOTHING;
+}
+
+static int show(pid_t pid, bool json)
+{
+	struct view_options options = {.json = json, .pid_count = 1, .pids = &pid};
+	struct survey survey = {0};
+	struct ctxd_entry entry;
+	char age[16];
+	int fd, code = EXIT_PARTLY;
+
+	int result = ctxd_table(service_client(), CTXD_DEAD, pid, &entry, &fd);
+	if (result == -ENOENT) {
+		fprintf(stderr,
+			"ctxtool last: no table of a dead process %d is kept: it was not published, is not "
+			"yours, or died too long ago\n",
+			(int)pid);
+		return EXIT_NOTHING;
+	}
+	if (!result)
+		result = survey_add_table(&survey, fd, pid, entry.uid, entry.process);
+	if (result) {
+		char words[300];
+		ctxd_explain(result, words, sizeof(words));
+		fprintf(stderr, "ctxtool last: %s\n", words);
+		return EXIT_TROUBLE;
+	}
+	close(fd);
+	if (survey.unreadable_count)
+		fprintf(stderr, "ctxtool last: process %d: %s\n", (int)pid, survey.unreadables[0].reason);
+	/* Ages are as of its death. */
+	for (size_t i = 0; i < survey.source_count; i++)
+		survey.sources[i].now_ns = entry.ended_ns;
+	if (json) {
+		code = json_print(&options, &view_tree, &survey);
+	} else if (survey.source_count) {
+		uint64_t now = now_ns();
+		printf("died %s ago:\n", duration_text(now > entry.ended_ns ? now - entry.ended_ns : 0, age));
+		code = view_tree.print(&options, &survey);
+	}
+	survey_release(&survey);
+	return code;
+}
+
+int last_run(int argc, char **argv)
+{
+	static const struct option known[] = {
+		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	static char program[] = "ctxtool last";
+	bool json = false;
+	char *end = NULL;
+	long pid = 0;
+	int letter;
+
+	argv[0] = program;
+	optind = 1;
+	while ((letter = getopt_long(argc, argv, "jh", known, NULL)) != -1) {
+		if (letter == 'h') {
+			fputs(help, stdout);
+			return EXIT_OK;
+		}
+		if (letter != 'j') {
+			fprintf(stderr, "Try 'ctxtool last --help'.\n");
+			return EXIT_USAGE;
+		}
+		json = true;
+	}
+	if (optind < argc)
+		pid = strtol(argv[optind], &end, 10);
+	if (argc > optind + 1 || (end && (*end || pid <= 0 || pid > INT32_MAX))) {
+		fprintf(stderr, "ctxtool last: one process id is wanted\nTry 'ctxtool last --help'.\n");
+		return EXIT_USAGE;
+	}
+	if (!service_client()) {
+		service_complain();
+		return EXIT_TROUBLE;
+	}
+	return pid ? show((pid_t)pid, json) : list_all(json);
+}

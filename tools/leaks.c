@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* ctxtool leaks: live contexts that are old, with the place in the code that made them. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "format.h"
+#include "json.h"
+#include "view.h"
+
+#define OLDER_DEFAULT_NS 60000000000u
+
+static const char help[] =
+	"Usage: ctxtool leaks [OPTION...]\n"
+	"List live contexts that are older than a minute, the oldest first, with the place that made\n"
+	"them, their children and what is in flight: what was forgotten shows here, and so does\n"
+	"what is meant to live long.\n"
+	"\n"
+	"  -O, --older=SECONDS    another age\n"
+	"  -p, --pid=PID          only this process; repeatable\n"
+	"  -c, --core=FILE        read the core file of a dead process instead\n"
+	"  -j, --json             JSON\n"
+	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
+	"  -n, --count=N          stop repeating after N times\n"
+	"  -h, --help             this text\n"
+	"\n"
+	"Exit: 0 some are listed, 1 there are none, 2 usage, 3 something could not be read, 4 trouble.\n";
+
+struct old {
+	struct source *source;
+	const struct reader_context *context;
+	uint64_t age_ns;
+};
+
+static int compare(const void *left, const void *right)
+{
+	const struct old *a = left, *b = right;
+
+	if (a->age_ns != b->age_ns)
+		return a->age_ns > b->age_ns ? -1 : 1;
+	if (a->source->pid != b->source->pid)
+		return a->source->pid < b->source->pid ? -1 : 1;
+	return a->context->slot < b->context->slot ? -1 : a->context->slot > b->context->slot;
+}
+
+static uint32_t count_children(const struct old *old)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = old->context->first_child; i != READER_NONE;
+	     i = old->source->snapshot.contexts[i].next_sibling)
+		count++;
+	return count;
+}
+
+static size_t collect(struct survey *survey, uint64_t older_ns, struct old *olds)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < survey->source_count; i++) {
+		struct source *source = &survey->sources[i];
+
+		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
+			const struct reader_context *context = &source->snapshot.contexts[j];
+			uint64_t age = age_ns(source, context->record.created_ns);
+
+			if (context->record.state & CTX_TABLE_LIVE && age >= older_ns)
+				olds[count++] = (struct old){source, context, age};
+		}
+	}
+	qsort(olds, count, sizeof(*olds), compare);
+	return count;
+}
+
+static void print_text(const struct old *old)
+{
+	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], site[320];
+
+	printf("%-18s %8s %8" PRIu32 " %6" PRIu32 "  %-24s %s\n", format_id(old->source, old->context, id),
+	       duration_text(old->age_ns, age), count_children(old), old->context->operation_count,
+	       escape(old->context->record.label, label, sizeof(label)),
+	       old->context->record.site
+		       ? site_text(&old->source->sites, old->context->record.site, site, sizeof(site))
+		       : "-");
+}
+
+static void print_json(const struct old *old, bool first)
+{
+	char id[ID_SIZE], label[ESCAPED_SIZE], site[320];
+
+	printf("%s{\"id\": \"%s\", \"label\": \"%s\", \"age_ns\": %" PRIu64 ", \"children\": %" PRIu32
+	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\"}",
+	       first ? "" : ",\n ", format_id(old->source, old->context, id),
+	       json_text(old->context->record.label, label, sizeof(label)), old->age_ns, count_children(old),
+	       old->context->operation_count,
+	       old->context->record.site
+		       ? site_text(&old->source->sites, old->context->record.site, site, sizeof(site))
+		       : "");
+}
+
+static int print(const struct view_options *options, struct survey *survey)
+{
+	uint64_t older_ns = options->older_ns ? options->older_ns : OLDER_DEFAULT_NS;
+	size_t total = 1, count;
+	struct old *olds;
+
+	for (size_t i = 0; i < survey->source_count; i++)
+		total += survey->sources[i].snapshot.context_count;
+	olds = malloc(total * sizeof(*olds));
+	if (!olds) {
+		fprintf(stderr, "ctxtool: not enough memory\n");
+		return EXIT_TROUBLE;
+	}
+	count = collect(survey, older_ns, olds);
+	if (options->json)
+		putchar('[');
+	else if (count)
+		printf("%s%-18s %8s %8s %6s  %-24s %s%s\n", colour(COLOUR_BOLD), "ID", "AGE", "CHILDREN",
+		       "OPS", "LABEL", "MADE AT", colour(COLOUR_PLAIN));
+	for (size_t i = 0; i < count; i++) {
+		if (options->json)
+			print_json(&olds[i], i == 0);
+		else
+			print_text(&olds[i]);
+	}
+	if (options->json)
+		puts("]");
+	free(olds);
+	return count ? EXIT_OK : EXIT_NOTHING;
+}
+
+const struct view view_leaks = {.name = "leaks", .help = help, .own_json = true, .print = print};

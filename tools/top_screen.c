@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: MIT */
+/* The screen of ctxtool top: ncurses draws it, the tables fill it. */
+#include <curses.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cancel.h"
+#include "format.h"
+#include "names.h"
+#include "top.h"
+
+#define HEAD_ROWS 3
+#define FILTER_MAX 64
+#define FOLDED_MAX 1024
+#define CANCEL_WAIT_NS 2000000000u
+
+struct place {
+	uint64_t table, ctx_id;
+};
+
+struct screen {
+	const struct view_options *options;
+	struct survey survey;
+	struct top_row *rows; /* that are shown */
+	size_t count, first, chosen;
+	struct place chosen_place;
+	enum top_order order;
+	bool reverse, tree, paused, help;
+	char filter[FILTER_MAX];
+	struct place folded[FOLDED_MAX];
+	size_t folded_count;
+	char status[TEXT_SIZE];
+	bool failed;
+};
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int signo)
+{
+	stop = signo;
+}
+
+static struct place place_of(const struct top_row *row)
+{
+	return (struct place){row->source->inode, service_ctx_id(row->context)};
+}
+
+static bool is_same(struct place a, struct place b)
+{
+	return a.table == b.table && a.ctx_id == b.ctx_id;
+}
+
+/* ---- what is shown */
+
+static bool is_folded(const struct screen *screen, struct place place)
+{
+	for (size_t i = 0; i < screen->folded_count; i++)
+		if (is_same(screen->folded[i], place))
+			return true;
+	return false;
+}
+
+static bool matches(const struct screen *screen, const struct source *source,
+		    const struct reader_context *context)
+{
+	char id[ID_SIZE];
+
+	return !screen->filter[0] || strcasestr(context->record.label, screen->filter) ||
+	       strcasestr(source->name, screen->filter) ||
+	       strstr(format_id(source, context, id), screen->filter);
+}
+
+/* Each below its parent, without what is below folded ones. */
+static void fill_tree(struct screen *screen)
+{
+	for (size_t i = 0; i < screen->survey.source_count; i++) {
+		struct source *source = &screen->survey.sources[i];
+		uint32_t hidden_below = UINT32_MAX;
+
+		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
+			const struct reader_context *context =
+				&source->snapshot.contexts[source->snapshot.preorder[j]];
+			struct top_row row = {.source = source, .context = context};
+
+			if (context->depth > hidden_below)
+				continue;
+			hidden_below = is_folded(screen, place_of(&row)) ? context->depth : UINT32_MAX;
+			if (matches(screen, source, context))
+				screen->rows[screen->count++] = row;
+		}
+	}
+}
+
+static void fill_list(struct screen *screen)
+{
+	size_t all = top_collect(&screen->survey, screen->rows);
+
+	for (size_t i = 0; i < all; i++)
+		if (matches(screen, screen->rows[i].source, screen->rows[i].context))
+			screen->rows[screen->count++] = screen->rows[i];
+	top_sort(screen->rows, screen->count, screen->order, screen->reverse);
+}
+
+static void fill(struct screen *screen)
+{
+	size_t total = 1;
+
+	for (size_t i = 0; i < screen->survey.source_count; i++)
+		total += screen->survey.sources[i].snapshot.context_count;
+	struct top_row *rows = realloc(screen->rows, total * sizeof(*rows));
+	screen->failed = !rows;
+	screen->count = 0;
+	if (!rows)
+		return;
+	screen->rows = rows;
+	if (screen->tree)
+		fill_tree(screen);
+	else
+		fill_list(screen);
+	/* The bar stays on its context as long as that is there. */
+	for (size_t i = 0; i < screen->count; i++)
+		if (is_same(place_of(&rows[i]), screen->chosen_place))
+			screen->chosen = i;
+	if (screen->chosen >= screen->count)
+		screen->chosen = screen->count ? screen->count - 1 : 0;
+}
+
+static void look(struct screen *screen)
+{
+	survey_release(&screen->survey);
+	screen->failed = view_survey(screen->options, &screen->survey) != 0;
+	fill(screen);
+}
+
+/* ---- drawing */
+
+/* One line, cut at the edge of the window. */
+static void draw_line(int y, const char *text)
+{
+	size_t bytes = 0;
+	int width = 0;
+
+	for (; text[bytes]; bytes++)
+		if (((unsigned char)text[bytes] & 0xc0) != 0x80 && width++ == COLS)
+			break;
+	mvaddnstr(y, 0, text, (int)bytes);
+	clrtoeol();
+}
+
+static void draw_head(const struct screen *screen)
+{
+	uint64_t contexts = 0, live = 0, operations = 0, rings = 0;
+	char line[TEXT_SIZE], clock[16];
+	time_t now = time(NULL);
+	struct tm local;
+
+	for (size_t i = 0; i < screen->survey.source_count; i++) {
+		const struct snapshot *snapshot = &screen->survey.sources[i].snapshot;
+		contexts += snapshot->context_count;
+		live += snapshot->live_count;
+		operations += snapshot->operation_count;
+		rings += snapshot->ring_count;
+	}
+	localtime_r(&now, &local);
+	strftime(clock, sizeof(clock), "%H:%M:%S", &local);
+	snprintf(line, sizeof(line),
+		 "ctxtool top %s: %zu processes, %" PRIu64 " rings, %" PRIu64 " contexts, %" PRIu64
+		 " live, %" PRIu64 " operations in flight%s",
+		 clock, screen->survey.source_count, rings, contexts, live, operations,
+		 screen->paused ? " (paused)" : "");
+	draw_line(0, line);
+	if (screen->status[0])
+		snprintf(line, sizeof(line), "%.*s", (int)sizeof(line) - 1, screen->status);
+	else
+		snprintf(line, sizeof(line), "%s%s%s%s%s; h for help", screen->tree ? "trees" : "by ",
+			 screen->tree ? "" : top_order_name(screen->order),
+			 screen->reverse && !screen->tree ? ", reversed" : "",
+			 screen->filter[0] ? ", only with " : "", screen->filter);
+	draw_line(1, line);
+	attron(A_REVERSE);
+	snprintf(line, sizeof(line), "%-18s %-9s %8s %8s %6s  %-24s %-*s", "ID", "STATE", "AGE", "LEFT",
+		 "OPS", "LABEL", COLS, "OLDEST OPERATION, OR CAUSE");
+	draw_line(2, line);
+	attroff(A_REVERSE);
+}
+
+static void draw_row(struct screen *screen, const struct top_row *row, int y, bool chosen)
+{
+	const struct reader_operation *oldest = top_oldest(row->source, row->context);
+	char id[ID_SIZE], left[16], age[16], label[ESCAPED_SIZE], operation[TEXT_SIZE], line[TEXT_SIZE * 2];
+	unsigned indent = screen->tree ? row->context->depth * 2 : 0;
+	const char *fold = screen->tree && is_folded(screen, place_of(row)) ? "+" : "";
+
+	operation[0] = '\0';
+	if (oldest)
+		format_operation(row->source, oldest, operation);
+	else if (!(row->context->record.state & CTX_TABLE_LIVE))
+		format_cause(row->source, row->context, false, operation);
+	escape(row->context->record.label, label, sizeof(label));
+	snprintf(line, sizeof(line), "%-18s %-9s %8s %8s %6" PRIu32 "  %*s%s%-24s %s",
+		 format_id(row->source, row->context, id), state_name(row->context->record.state),
+		 duration_text(age_ns(row->source, row->context->record.created_ns), age),
+		 format_time_left(row->source, row->context, left), row->context->operation_count,
+		 (int)(indent > 40 ? 40 : indent), "", fold, label, operation);
+	int attributes = chosen ? A_REVERSE : row->context->record.state & CTX_TABLE_LIVE ? A_NORMAL : A_DIM;
+	attron(attributes);
+	draw_line(y, line);
+	attroff(attributes);
+}
+
+static void draw_help(void)
+{
+	static const char *const lines[] = {"arrows j k  PgUp PgDn  Home End   move",
+					    "s  S       sort by the next column; reverse",
+					    "f  /       show only what contains a text",
+					    "t          trees instead of a list",
+					    "space      fold or unfold what is below",
+					    "c          cancel the context, after asking",
+					    "p          pause",
+					    "h  ?       this",
+					    "q          quit"};
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		draw_line(HEAD_ROWS + 1 + (int)i, lines[i]);
+}
+
+static int rows_shown(void)
+{
+	return LINES > HEAD_ROWS ? LINES - HEAD_ROWS : 0;
+}
+
+static void draw(struct screen *screen)
+{
+	size_t shown = (size_t)rows_shown();
+
+	erase();
+	draw_head(screen);
+	if (screen->chosen < screen->first)
+		screen->first = screen->chosen;
+	if (shown && screen->chosen >= screen->first + shown)
+		screen->first = screen->chosen - shown + 1;
+	if (screen->help)
+		draw_help();
+	for (size_t i = 0; i < shown && screen->first + i < screen->count && !screen->help; i++)
+		draw_row(screen, &screen->rows[screen->first + i], HEAD_ROWS + (int)i,
+			 screen->first + i == screen->chosen);
+	refresh();
+}
+
+/* ---- keys */
+
+static void ask_text(struct screen *screen)
+{
+	char text[FILTER_MAX] = "";
+
+	draw_line(1, "only what contains: ");
+	echo();
+	curs_set(1);
+	timeout(-1);
+	mvgetnstr(1, 20, text, FILTER_MAX - 1);
+	noecho();
+	curs_set(0);
+	strcpy(screen->filter, text);
+	fill(screen);
+}
+
+static bool ask_yes(const char *question)
+{
+	draw_line(1, question);
+	refresh();
+	timeout(-1);
+	int key = getch();
+	return key == 'y' || key == 'Y';
+}
+
+static void cancel_chosen(struct screen *screen)
+{
+	struct victim victim = {0};
+	struct ctxd_report report = {0};
+	char question[TEXT_SIZE], words[TEXT_SIZE];
+
+	if (screen->chosen >= screen->count)
+		return;
+	if (!service_client()) {
+		ctxd_explain(service_error(), screen->status, sizeof(screen->status));
+		return;
+	}
+	victim.source = screen->rows[screen->chosen].source;
+	victim.context = (struct reader_context *)screen->rows[screen->chosen].context;
+	victim_describe(&victim);
+	snprintf(question, sizeof(question), "End %s: %u contexts with %u operations? [y/N] ", victim.name,
+		 victim.contexts, victim.operations);
+	if (!ask_yes(question)) {
+		strcpy(screen->status, "not cancelled");
+		return;
+	}
+	int result = victim_cancel(&victim, 0, "cancelled in ctxtool top", CANCEL_WAIT_NS, &report);
+	if (!result)
+		snprintf(screen->status, sizeof(screen->status), "%.300s %.1500s", victim.name,
+			 report_text(&report, words, sizeof(words)));
+	else if (result == -ENOENT && !service_publishes(victim.source->inode))
+		snprintf(screen->status, sizeof(screen->status),
+			 "its process is not published: start it with CTXRING_PUBLISH=1");
+	else
+		snprintf(screen->status, sizeof(screen->status), "not cancelled: %s",
+			 errno_text(result, words, sizeof(words)));
+	look(screen);
+}
+
+static void fold(struct screen *screen)
+{
+	if (!screen->tree || screen->chosen >= screen->count)
+		return;
+	struct place place = place_of(&screen->rows[screen->chosen]);
+	for (size_t i = 0; i < screen->folded_count; i++)
+		if (is_same(screen->folded[i], place)) {
+			screen->folded[i] = screen->folded[--screen->folded_count];
+			fill(screen);
+			return;
+		}
+	if (screen->folded_count < FOLDED_MAX)
+		screen->folded[screen->folded_count++] = place;
+	fill(screen);
+}
+
+static void move_bar(struct screen *screen, long by)
+{
+	long to = (long)screen->chosen + by;
+
+	if (to >= (long)screen->count)
+		to = (long)screen->count - 1;
+	screen->chosen = to < 0 ? 0 : (size_t)to;
+}
+
+/* False: quit. */
+static bool press(struct screen *screen, int key)
+{
+	screen->status[0] = '\0';
+	switch (key) {
+	case 'q':
+	case 'Q':
+		return false;
+	case KEY_UP:
+	case 'k':
+		move_bar(screen, -1);
+		break;
+	case KEY_DOWN:
+	case 'j':
+		move_bar(screen, 1);
+		break;
+	case KEY_PPAGE:
+		move_bar(screen, -rows_shown());
+		break;
+	case KEY_NPAGE:
+		move_bar(screen, rows_shown());
+		break;
+	case KEY_HOME:
+		move_bar(screen, -(long)screen->count);
+		break;
+	case KEY_END:
+		move_bar(screen, (long)screen->count);
+		break;
+	case 's':
+		screen->order = (screen->order + 1) % TOP_ORDERS;
+		fill(screen);
+		break;
+	case 'S':
+		screen->reverse = !screen->reverse;
+		fill(screen);
+		break;
+	case 't':
+		screen->tree = !screen->tree;
+		fill(screen);
+		break;
+	case ' ':
+	case '\n':
+		fold(screen);
+		break;
+	case 'f':
+	case '/':
+		ask_text(screen);
+		break;
+	case 'c':
+		cancel_chosen(screen);
+		break;
+	case 'p':
+		screen->paused = !screen->paused;
+		break;
+	case 'h':
+	case '?':
+		screen->help = !screen->help;
+		break;
+	}
+	if (screen->chosen < screen->count)
+		screen->chosen_place = place_of(&screen->rows[screen->chosen]);
+	return true;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void run(struct screen *screen)
+{
+	unsigned rounds = 0;
+
+	for (;;) {
+		uint64_t next_ns = now_ns() + screen->options->interval_ns;
+		if (!screen->paused || !rounds)
+			look(screen);
+		if (screen->failed || (screen->options->rounds && rounds == screen->options->rounds))
+			return;
+		rounds++;
+		for (uint64_t now = now_ns(); now < next_ns && !stop; now = now_ns()) {
+			draw(screen);
+			timeout((int)((next_ns - now) / 1000000 + 1));
+			int key = getch();
+			if (key != ERR && !press(screen, key))
+				return;
+		}
+		if (stop)
+			return;
+	}
+}
+
+int top_screen(const struct view_options *options)
+{
+	static struct screen screen;
+	struct sigaction action = {.sa_handler = on_signal};
+
+	screen.options = options;
+	if (!newterm(NULL, stdout, stdin)) {
+		fprintf(stderr, "ctxtool top: the terminal '%s' is not known; try it in a pipe\n",
+			getenv("TERM") ? getenv("TERM") : "");
+		return EXIT_TROUBLE;
+	}
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+	cbreak();
+	noecho();
+	keypad(stdscr, TRUE);
+	set_escdelay(25);
+	curs_set(0);
+	run(&screen);
+	endwin();
+	survey_release(&screen.survey);
+	free(screen.rows);
+	if (screen.failed)
+		fprintf(stderr, "ctxtool top: not enough memory, or no /proc\n");
+	return screen.failed ? EXIT_TROUBLE : EXIT_OK;
+}
