@@ -9,7 +9,9 @@ set -u
 cd "$(dirname "$0")/.." || exit
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
-need $bin/httpd $bin/upstream $ctxtool
+# shellcheck source=examples/across.sh
+. examples/across.sh
+need $bin/{httpd,upstream,across_server,across_backend} $ctxtool $ctxd
 command -v curl >/dev/null || fail "curl is missing: make deps"
 
 say() { printf '  %s\n' "$*"; }
@@ -130,6 +132,7 @@ run_on() {
 report=()
 run_on ordinary
 run_on defer
+across
 echo "== report, after $SECONDS s"
 printf '  %s\n' "${report[@]}"
 echo "  everything that was claimed was checked"

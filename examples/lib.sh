@@ -9,6 +9,7 @@
 
 bin=build/examples
 ctxtool=build/ctxtool
+ctxd=build/ctxd
 work=$(mktemp -d "${TMPDIR:-/tmp}/ctxring.XXXXXX") || exit 1
 children=()
 # Seconds after which every wait gives up.

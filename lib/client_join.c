@@ -10,6 +10,9 @@
 #include "node.h"
 #include "sys.h"
 
+/* Descriptors are closed first when a process ends: so long after that its pidfd says so, too. */
+#define DYING_MS 1
+
 /* ---- what the core tells */
 
 static void pend(struct watch *watch, unsigned pending)
@@ -60,11 +63,11 @@ static int read_last_words(struct ctxd_client *client, int pipe, struct wire_cau
 	return wire_unpack_last_words(bytes, (size_t)size, ret_cause) ? -ENODATA : 0;
 }
 
-static bool is_dead(const struct owner *owner)
+static bool is_dead(const struct owner *owner, int patience_ms)
 {
 	struct pollfd ended = {.fd = owner->source.fd, .events = POLLIN};
 
-	return owner->source.fd < 0 || poll(&ended, 1, 0) == 1;
+	return owner->source.fd < 0 || poll(&ended, 1, patience_ms) == 1;
 }
 
 static void owner_cause(const struct owner *owner, struct ctx_cause *ret_cause)
@@ -77,8 +80,8 @@ static void owner_cause(const struct owner *owner, struct ctx_cause *ret_cause)
 		.uid = owner->uid,
 	};
 	snprintf(ret_cause->text, sizeof(ret_cause->text),
-		 is_dead(owner) ? "process %d, its owner, died"
-				: "process %d, its owner, let go of it or died",
+		 is_dead(owner, DYING_MS) ? "process %d, its owner, died"
+					  : "process %d, its owner, let go of it",
 		 owner->pid);
 }
 
@@ -169,7 +172,7 @@ static int owner_join(struct ctxd_client *client, const struct wire_joined *join
 	/* A process that is not dead is the same one under the same number. */
 	for (struct list *link = client->owners.next; link != &client->owners; link = link->next) {
 		struct owner *owner = container_of(link, struct owner, link);
-		if (owner->pid != joined->owner_pid || is_dead(owner))
+		if (owner->pid != joined->owner_pid || is_dead(owner, 0))
 			continue;
 		close(pidfd);
 		owner->joins++;

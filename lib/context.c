@@ -525,9 +525,12 @@ void context_unwatch(struct watch *watch)
 
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])
 {
-	label[0] = '\0';
-	if (ctx_id(ctx))
-		memcpy(label, table_context(ctx->slot)->label, CTX_LABEL_MAX + 1);
+	memset(label, 0, CTX_LABEL_MAX + 1);
+	/* Behind its end the record may hold more of an earlier one. */
+	if (ctx_id(ctx)) {
+		const char *from = table_context(ctx->slot)->label;
+		memcpy(label, from, strnlen(from, CTX_LABEL_MAX));
+	}
 }
 
 bool context_has_children(const struct ctx_context *ctx)

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the two servers of the chain share: a ring that also serves the connection to ctxd, and work that
+ * only ends when it is cancelled.
+ */
+#ifndef ACROSS_H
+#define ACROSS_H
+
+#include <poll.h>
+
+#include "example.h"
+
+#define WORK_MAX 256
+
+/* Receives that nobody answers: they stand for reads of a disk, or questions to others. */
+struct work {
+	struct ctx_op ops[WORK_MAX];
+	int silence[2]; /* a pair of sockets on which nothing is said */
+	unsigned pending;
+	char sink[16];
+	void (*done)(struct work *work); /* the last of them has ended */
+};
+
+static inline void work_ended(struct ctx_ring *ring, struct ctx_op *op,
+			      const struct ctx_completion *completion)
+{
+	struct work *work = (struct work *)(uintptr_t)op->data;
+
+	(void)ring;
+	(void)completion;
+	if (--work->pending)
+		return;
+	close(work->silence[0]);
+	close(work->silence[1]);
+	work->done(work);
+}
+
+static inline bool work_begin(struct work *work, struct ctx_ring *ring, const struct ctx_context *ctx,
+			      unsigned count, void (*done)(struct work *work))
+{
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, work->silence))
+		return false;
+	work->done = done;
+	work->pending = count;
+	for (unsigned i = 0; i < count; i++) {
+		ctx_op_init(&work->ops[i], work_ended, (uintptr_t)work);
+		io_uring_prep_recv(ctx_ring_get_sqe(ring, ctx, &work->ops[i]), work->silence[0], work->sink,
+				   sizeof(work->sink), 0);
+	}
+	return true;
+}
+
+/*
+ * The connection to ctxd is one descriptor. On the ring it is polled like any other, and what it has to say
+ * is handled on the ring's own thread: the end of a joined context then cancels its operations in the same
+ * turn.
+ */
+struct service {
+	struct ctx_op poll;
+	struct ctxd_client *client;
+};
+
+static inline void service_ready(struct ctx_ring *ring, struct ctx_op *op,
+				 const struct ctx_completion *completion)
+{
+	struct service *service = container_of(op, struct service, poll);
+
+	ctxd_dispatch(service->client, 0);
+	if (completion->more)
+		return;
+	io_uring_prep_poll_multishot(ctx_ring_get_sqe(ring, ctx_background(), op), ctxd_fd(service->client),
+				     POLLIN);
+}
+
+static inline bool service_begin(struct service *service, struct ctx_ring *ring, unsigned flags)
+{
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH | flags};
+	char reason[300];
+	int error = ctxd_connect(&options, &service->client);
+
+	if (error) {
+		ctxd_explain(error, reason, sizeof(reason));
+		fprintf(stderr, "%s: %s\n", program_invocation_short_name, reason);
+		return false;
+	}
+	ctx_op_init(&service->poll, service_ready, 0);
+	io_uring_prep_poll_multishot(ctx_ring_get_sqe(ring, ctx_background(), &service->poll),
+				     ctxd_fd(service->client), POLLIN);
+	return true;
+}
+
+static inline const char *cause_word(const struct ctx_cause *cause)
+{
+	switch (cause->kind) {
+	case CTX_CAUSE_CALL:
+		return "call";
+	case CTX_CAUSE_DEADLINE:
+		return "deadline";
+	case CTX_CAUSE_OWNER:
+		return "owner";
+	case CTX_CAUSE_SERVICE:
+		return "service";
+	default:
+		return "other";
+	}
+}
+
+/* Its end, as one line of the log. */
+static inline void log_end(const struct ctx_context *ctx, const char *name, unsigned operations)
+{
+	struct ctx_cause cause;
+
+	ctx_get_cause(ctx, &cause);
+	fprintf(stderr, "event=end request=%s operations=%u cause=%s by=%d text=\"%s\"\n", name, operations,
+		cause_word(&cause), (int)cause.pid, cause.text);
+}
+
+#endif
