@@ -80,9 +80,12 @@ int link_open(struct ctxd_client *client)
 		result = link_send(client, &hello, table);
 	}
 	lock_release(&client->lock);
+	/* It hung up at once: perhaps it said why. */
+	if (result)
+		link_receive(client);
 	if (result && client->socket.fd >= 0)
 		link_break(client);
-	return result;
+	return client->refused ? client->refused : result;
 }
 
 void link_set_timer(struct ctxd_client *client, uint64_t delay_ns)
@@ -313,6 +316,9 @@ static int receive_one(struct ctxd_client *client)
 	int fds[WIRE_FDS_MAX + 1];
 
 	int size = sys_recvmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	/* It hung up without reading all we said: that is told before what it said last. */
+	if (size == -ECONNRESET)
+		size = sys_recvmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (size == -EAGAIN || size == -EINTR)
 		return 0;
 	if (size <= 0) {
