@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,12 +51,18 @@ static int take_given(struct listener *listener, char *reason, size_t reason_siz
 #endif
 }
 
+/* Whether somebody who lives listens there. */
 static bool answers(const struct sockaddr_un *address)
 {
+	struct ucred listener = {0};
+	socklen_t size = sizeof(listener);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	bool alive = fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
 				 (errno != ECONNREFUSED && errno != ENOENT));
 
+	/* The io_uring of a process that was killed holds its socket open for a moment. */
+	if (alive && !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size) && listener.pid > 0)
+		alive = kill(listener.pid, 0) == 0 || errno != ESRCH;
 	if (fd >= 0)
 		close(fd);
 	return alive;

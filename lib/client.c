@@ -448,4 +448,5 @@ static void fork_child(void)
 __attribute__((constructor)) static void prepare(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	publish_prepare();
 }

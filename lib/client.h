@@ -250,6 +250,11 @@ void owner_ready(struct ctxd_client *client, struct owner *owner);
 void owner_leave(struct ctxd_client *client, struct owner *owner);
 void join_moved(struct ctxd_client *client, const struct wire_move *move);
 
+/* ---- client_publish.c */
+
+/* Once, when the library is loaded. */
+void publish_prepare(void);
+
 /* ---- client_order.c */
 
 void order_take(struct ctxd_client *client, const struct wire_message *message);

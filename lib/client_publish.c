@@ -18,7 +18,7 @@ static void publish(void)
 		(void)ctxd_connect(&options, &client);
 }
 
-__attribute__((constructor)) static void prepare(void)
+void publish_prepare(void)
 {
 	atomic_store(&table_made, publish);
 }

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT */
+/* The service dies and comes back; owners are stopped; clients do not read. */
+#include <liburing.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/rings.h"
+#include "support/service.h"
+
+TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_DENIED);
+
+struct news {
+	_Atomic unsigned away, back, ended, lost, added;
+};
+
+static void take_news(struct ctxd_client *client, const struct ctxd_event *event, void *data)
+{
+	struct news *news = data;
+
+	(void)client;
+	news->away += event->kind == CTXD_EVENT_AWAY;
+	news->back += event->kind == CTXD_EVENT_BACK;
+	news->ended += event->kind == CTXD_EVENT_ENDED;
+	news->added += event->kind == CTXD_EVENT_ADDED;
+	news->lost += (unsigned)event->lost;
+}
+
+static bool is_back(void *data)
+{
+	return ((struct news *)data)->back > 0;
+}
+
+static bool is_away(void *data)
+{
+	return ((struct news *)data)->away > 0;
+}
+
+static struct ctxd_client *newsreader(const struct service *service, struct news *news)
+{
+	struct ctxd_options options = {.event = take_news, .data = news};
+
+	return client_with(service, &options);
+}
+
+START_TEST(everything_is_there_again_after_a_restart)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, NULL);
+	struct news owner_news = {0}, joiner_news = {0};
+	struct ctxd_client *owner = newsreader(&service, &owner_news),
+			   *joiner = newsreader(&service, &joiner_news);
+	struct ctx_context *ctx[3], *joined[2], *below, *other;
+	struct ctxd_id ids[3], id, below_id;
+	char name[8];
+
+	for (int i = 0; i < 3; i++) {
+		snprintf(name, sizeof(name), "c%d", i);
+		ck_assert_ok(ctx_with_cancel(ctx_background(), name, &ctx[i]));
+		ck_assert_ok(ctxd_share(owner, ctx[i], name, 0640, &ids[i]));
+	}
+	for (int i = 0; i < 2; i++)
+		ck_assert_ok(ctxd_join(joiner, ids[i], &joined[i]));
+	below = child_of(joined[0]);
+	ck_assert_ok(ctxd_share(joiner, below, "below", 0, &below_id));
+	service_kill(&service);
+	ck_assert(test_until(is_away, &owner_news));
+	/* Without the service: what needs it says so, an owner's end needs nobody. */
+	ck_assert_int_eq(ctxd_join(joiner, ids[2], &other), -ENOTCONN);
+	ck_assert_int_eq(ctxd_id(owner, ctx[0], &id), -ENOTCONN);
+	ctx_cancel_cause(ctx[1], 0, "while it was dead");
+	ck_assert_ok(ctx_wait(joined[1], SOON));
+	ck_assert_str_eq(cause_of(joined[1]).text, "while it was dead");
+	service_restart(&service);
+	ck_assert(test_until(is_back, &owner_news));
+	ck_assert(test_until(is_back, &joiner_news));
+	ck_assert(await_listed(owner, CTXD_JOINED, 1));
+	ck_assert(await_listed(owner, CTXD_SHARED, 3));
+	struct listing listing = list_of(owner, CTXD_SHARED);
+	unsigned found = 0;
+	for (unsigned i = 0; i < listing.count; i++) {
+		const struct ctxd_entry *entry = &listing.entries[i];
+		found |= 1u * !strcmp(entry->name, "c0") + 2u * !strcmp(entry->name, "c2") +
+			 4u * !strcmp(entry->name, "below");
+		if (!strcmp(entry->name, "below"))
+			ck_assert_uint_eq(entry->depth, 1);
+		else
+			ck_assert_uint_eq(entry->mode, 0640);
+		ck_assert_int_eq(entry->pid, getpid());
+	}
+	ck_assert_uint_eq(found, 7);
+	/* Other ids: the old ones are stale. */
+	ck_assert_int_eq(ctxd_join(joiner, ids[0], &other), -ESTALE);
+	struct ctxd_target stale = {.id = ids[0]};
+	ck_assert_int_eq(ctxd_cancel(joiner, &stale, 0, 0, NULL, 0, NULL), -ESTALE);
+	ck_assert_ok(ctxd_id(owner, ctx[0], &id));
+	ck_assert_uint_ne(id.epoch, ids[0].epoch);
+	/* And it can do what it could. */
+	struct ctxd_target target = {.id = id};
+	struct ctxd_report report;
+	ck_assert_ok(ctxd_cancel(owner, &target, 0, -EPIPE, "after", SOON, &report));
+	ck_assert_uint_eq(report.asked, 2);
+	ck_assert_ok(ctx_wait(below, SOON));
+	ck_assert_int_eq(cause_of(below).kind, CTX_CAUSE_SERVICE);
+	ck_assert_int_eq(cause_of(below).error, -EPIPE);
+	ctx_finish(below);
+	for (int i = 0; i < 2; i++)
+		ctx_finish(joined[i]);
+	for (int i = 0; i < 3; i++)
+		ctx_finish(ctx[i]);
+	ctxd_close(joiner);
+	ctxd_close(owner);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(it_can_be_killed_again_and_again)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, NULL);
+	struct news news = {0};
+	struct ctxd_client *owner = newsreader(&service, &news), *joiner = client_of(&service);
+	struct ctx_context *ctx[40], *joined[40];
+	struct ctxd_id id;
+
+	for (int i = 0; i < 40; i++) {
+		ctx[i] = child_of(ctx_background());
+		ck_assert_ok(ctxd_share(owner, ctx[i], NULL, 0, &id));
+		ck_assert_ok(ctxd_join(joiner, id, &joined[i]));
+	}
+	for (int round = 0; round < 5; round++) {
+		service_kill(&service);
+		service_restart(&service);
+	}
+	ck_assert(await_listed(joiner, CTXD_SHARED, 40));
+	ck_assert(await_listed(joiner, CTXD_JOINED, 40));
+	for (int i = 0; i < 40; i++) {
+		ctx_cancel(ctx[i]);
+		ck_assert_ok(ctx_wait(joined[i], SOON));
+		ctx_finish(joined[i]);
+		ctx_finish(ctx[i]);
+	}
+	ctxd_close(joiner);
+	ctxd_close(owner);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(a_patient_client_waits_for_the_first_service)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, NULL);
+	service_kill(&service);
+	struct news news = {0};
+	struct ctxd_options options = {.flags = CTXD_PATIENT, .event = take_news, .data = &news};
+	struct ctxd_options impatient = {.socket = service.socket};
+	struct ctxd_client *client, *none;
+	struct ctx_context *ctx = child_of(ctx_background());
+
+	ck_assert_int_eq(ctxd_connect(&impatient, &none), -ECONNREFUSED);
+	client = client_with(&service, &options);
+	ck_assert_int_eq(ctxd_share(client, ctx, "x", 0, NULL), -ENOTCONN);
+	service_restart(&service);
+	uint64_t end_ns = clock_now_ns() + SOON;
+	int result;
+	while ((result = ctxd_share(client, ctx, "x", 0, NULL)) == -ENOTCONN && clock_now_ns() < end_ns)
+		poll(NULL, 0, 1);
+	ck_assert_ok(result);
+	ctx_finish(ctx);
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
+/* ---- a stopped owner */
+
+static int share_and_stop(int channel, void *data)
+{
+	struct ctxd_options options = {.flags = CTXD_PUBLISH};
+	struct ctxd_client *client = client_with(data, &options);
+	struct ctx_context *ctx;
+
+	ck_assert_ok(ctx_with_cancel(ctx_background(), "stopped", &ctx));
+	ck_assert_ok(ctxd_share(client, ctx, "stopped", 0, NULL));
+	tell(channel, 's');
+	ck_assert_ok(ctx_wait(ctx, 2 * SOON));
+	tell(channel, cause_of(ctx).kind == CTX_CAUSE_SERVICE ? 'c' : '?');
+	expect(channel, 'e');
+	return 0;
+}
+
+START_TEST(a_stopped_owner_protects_nobody_who_joined)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, "reply = 200ms\n");
+	struct other owner = other_start(share_and_stop, &service);
+	struct ctx_context *joined;
+	struct ctxd_report report;
+	int status;
+
+	expect(owner.channel, 's');
+	struct ctxd_client *client = client_of(&service);
+	ck_assert_ok(ctxd_join_name(client, (uid_t)-1, "stopped", &joined));
+	kill(owner.pid, SIGSTOP);
+	ck_assert_int_eq(waitpid(owner.pid, &status, WUNTRACED), owner.pid);
+	struct listing listing = list_of(client, CTXD_SHARED);
+	ck_assert_uint_eq(listing.count, 1);
+	struct ctxd_target target = {.id = listing.entries[0].id};
+	ck_assert_ok(ctxd_cancel(client, &target, 0, 0, "stopped", 0, &report));
+	ck_assert_cancelled(joined);
+	ck_assert_int_eq(cause_of(joined).kind, CTX_CAUSE_SERVICE);
+	ck_assert_uint_eq(report.asked, 2);
+	ck_assert_uint_eq(report.ended, 1);
+	ck_assert_uint_eq(report.silent, 1);
+	/* The order waits for it. */
+	kill(owner.pid, SIGCONT);
+	expect(owner.channel, 'c');
+	tell(owner.channel, 'e');
+	ck_assert_int_eq(other_end(&owner), 0);
+	ctx_finish(joined);
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
+/* ---- by id, in a process that publishes itself */
+
+static int publish(int channel, void *data)
+{
+	struct ctx_context *parent, *child;
+
+	(void)data;
+	setenv("CTXRING_PUBLISH", "1", 1);
+	ck_assert_ok(ctx_with_cancel(ctx_background(), "published", &parent));
+	ck_assert_ok(ctx_with_cancel(parent, "child", &child));
+	uint64_t id = ctx_id(child);
+	tell(channel, 'p');
+	ck_assert_int_eq((int)write(channel, &id, sizeof(id)), (int)sizeof(id));
+	ck_assert_ok(ctx_wait(child, 2 * SOON));
+	bool right = !ctx_err(parent) && cause_of(child).kind == CTX_CAUSE_SERVICE &&
+		     strcmp(cause_of(child).text, "by id") == 0;
+	tell(channel, right ? 'c' : '?');
+	expect(channel, 'e');
+	return 0;
+}
+
+START_TEST(any_context_of_a_published_program_can_be_ended_by_id)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, NULL);
+	struct ctxd_client *client = client_of(&service);
+	/* The table of this test's process is not inherited: the child makes one, and is published with it.
+	 */
+	struct other other = other_start(publish, &service);
+	struct ctxd_report report;
+	struct ctxd_entry entry;
+	uint64_t id;
+	int fd;
+
+	expect(other.channel, 'p');
+	ck_assert_int_eq((int)read(other.channel, &id, sizeof(id)), (int)sizeof(id));
+	ck_assert(await_listed(client, CTXD_PROCESS, 2));
+	ck_assert_ok(ctxd_table(client, CTXD_PROCESS, other.pid, &entry, &fd));
+	close(fd);
+	struct ctxd_target target = {.table = entry.table, .ctx_id = id + (1ull << 32)};
+	ck_assert_int_eq(ctxd_cancel(client, &target, 0, 0, NULL, 0, &report), -ENOENT);
+	target.ctx_id = id;
+	ck_assert_ok(ctxd_cancel(client, &target, 0, 0, "by id", SOON, &report));
+	ck_assert_uint_eq(report.ended, 1);
+	expect(other.channel, 'c');
+	int result = ctxd_cancel(client, &target, 0, 0, NULL, 0, &report);
+	ck_assert(result == -ENOENT || result == -EALREADY);
+	/* Killed, its table stays for a while. */
+	other_kill(&other);
+	uint64_t end_ns = clock_now_ns() + SOON;
+	while ((result = ctxd_table(client, CTXD_DEAD, entry.pid, &entry, &fd)) == -ENOENT &&
+	       clock_now_ns() < end_ns)
+		;
+	ck_assert_ok(result);
+	close(fd);
+	ck_assert_int_eq(entry.kind, CTXD_DEAD);
+	/* An id of a process that is gone: nothing, whoever has its number now. */
+	ck_assert_int_eq(ctxd_cancel(client, &target, 0, 0, NULL, 0, &report), -ENOENT);
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
+/* ---- reaping */
+
+struct reader {
+	const struct service *service;
+	int kind;
+	pthread_barrier_t ready;
+};
+
+static void *read_under_joined(void *data)
+{
+	struct reader *reader = data;
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
+	struct ctx_ring *ring = ring_of(reader->kind);
+	struct ctxd_client *client = client_with(reader->service, &options);
+	struct pair pair = pair_new();
+	struct probe probes[50], poll_probe = {.finals = 1};
+	struct ctx_context *polling = child_of(ctx_background());
+	struct ctx_context *joined;
+	static char sink[16];
+
+	ck_assert_ok(ctxd_join_name(client, (uid_t)-1, "reaped", &joined));
+	for (int i = 0; i < 50; i++)
+		probe_recv(ring, joined, &probes[i], pair.near, sink, sizeof(sink));
+	ck_assert_int_eq(ctx_ring_submit(ring), 50);
+	ctxd_dispatch(client, 0);
+	pthread_barrier_wait(&reader->ready);
+	while (!probes[0].finals) {
+		if (poll_probe.finals)
+			io_uring_prep_poll_add(probe_start(ring, polling, &poll_probe), ctxd_fd(client),
+					       POLLIN);
+		ck_assert_int_ge(ctx_ring_dispatch(ring, SOON), 0);
+		if (poll_probe.finals)
+			ctxd_dispatch(client, 0);
+	}
+	await_probes(ring, probes, 50);
+	for (int i = 0; i < 50; i++)
+		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
+	struct ctx_batch batch;
+	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
+	ck_assert_uint_eq(batch.operations, 50);
+	ck_assert_uint_eq(batch.enters, 1);
+	/* The order's second answer goes when the batch is complete. */
+	ctxd_dispatch(client, 0);
+	pthread_barrier_wait(&reader->ready);
+	ctx_finish(polling);
+	ctx_finish(joined);
+	ctxd_close(client);
+	ring_end(ring);
+	pair_end(pair);
+	return NULL;
+}
+
+START_TEST(the_joiners_operations_are_reaped_in_a_batch_and_reported)
+{
+	struct service service = {.loop = "ring"};
+	service_start(&service, NULL);
+	struct ctxd_client *client = client_of(&service);
+	struct ctx_context *ctx;
+	struct ctxd_report report = {0};
+	struct reader reader = {.service = &service, .kind = _i / 2};
+	struct ctxd_id id;
+	pthread_t thread;
+
+	ck_assert_ok(ctx_with_cancel(ctx_background(), "reaped", &ctx));
+	ck_assert_ok(ctxd_share(client, ctx, "reaped", 0, &id));
+	pthread_barrier_init(&reader.ready, NULL, 2);
+	ck_assert_ok(pthread_create(&thread, NULL, read_under_joined, &reader));
+	pthread_barrier_wait(&reader.ready);
+	if (_i & 1) {
+		struct ctxd_target target = {.id = id};
+		ck_assert_ok(ctxd_cancel(client, &target, 0, 0, "reap", SOON, &report));
+		ck_assert_uint_eq(report.asked, 2);
+		ck_assert_uint_eq(report.ended, 2);
+		ck_assert_uint_eq(report.batches, 1);
+		ck_assert_uint_eq(report.operations, 50);
+		ck_assert_uint_eq(report.cancelled, 50);
+		ck_assert_uint_eq(report.sqes, 50);
+		ck_assert_uint_eq(report.enters, 1);
+		ck_assert_uint_eq(report.held, 0);
+	} else {
+		ctx_cancel(ctx);
+	}
+	pthread_barrier_wait(&reader.ready);
+	ck_assert_ok(pthread_join(thread, NULL));
+	pthread_barrier_destroy(&reader.ready);
+	ctx_finish(ctx);
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
+/* ---- readers that do not read */
+
+START_TEST(a_watcher_that_does_not_read_loses_events_and_is_told)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, "slow = 60s\n");
+	struct news news = {0};
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH, .event = take_news, .data = &news};
+	struct ctxd_client *watcher = client_with(&service, &options), *owner = client_of(&service);
+	unsigned shared = 0;
+
+	ck_assert_ok(ctxd_watch(watcher, CTXD_SHARED));
+	for (unsigned i = 0; i < 3000; i++) {
+		struct ctx_context *ctx = child_of(ctx_background());
+		ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, NULL));
+		ctx_finish(ctx);
+		shared++;
+	}
+	/* All that happened is heard or counted. */
+	uint64_t end_ns = clock_now_ns() + SOON;
+	while (news.added + news.ended + news.lost < 2 * shared && clock_now_ns() < end_ns)
+		ck_assert_int_ge(ctxd_dispatch(watcher, 10 * MILLISECOND), 0);
+	ck_assert_uint_ge(news.added + news.ended + news.lost, 2 * shared);
+	ck_assert_uint_gt(news.lost, 0);
+	ctxd_close(owner);
+	ctxd_close(watcher);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(who_reads_nothing_for_long_is_thrown_out_and_others_go_on)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, "slow = 100ms\n");
+	struct news news = {0};
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH, .event = take_news, .data = &news};
+	struct ctxd_client *watcher = client_with(&service, &options), *owner = client_of(&service);
+	uint64_t end_ns = clock_now_ns() + SOON;
+
+	ck_assert_ok(ctxd_watch(watcher, CTXD_SHARED));
+	while (!service_logged(&service, "error=ETIMEDOUT") && clock_now_ns() < end_ns) {
+		struct ctx_context *ctx = child_of(ctx_background());
+		ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, NULL));
+		ctx_finish(ctx);
+	}
+	ck_assert(service_logged(&service, "error=ETIMEDOUT"));
+	ck_assert(await_listed(owner, CTXD_PROCESS, 1));
+	ctxd_close(owner);
+	ctxd_close(watcher);
+	service_end(&service);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("service restart");
+	TCase *restart = test_case(suite, "restart"), *orders = test_case(suite, "orders"),
+	      *reaping = test_case_ring(suite, "reaping"), *slow = test_case(suite, "slow");
+
+	ON_EACH_LOOP(restart, everything_is_there_again_after_a_restart);
+	ON_EACH_LOOP(restart, it_can_be_killed_again_and_again);
+	tcase_add_test(restart, a_patient_client_waits_for_the_first_service);
+	ON_EACH_LOOP(orders, a_stopped_owner_protects_nobody_who_joined);
+	ON_EACH_LOOP(orders, any_context_of_a_published_program_can_be_ended_by_id);
+	tcase_add_loop_test(reaping, the_joiners_operations_are_reaped_in_a_batch_and_reported, 0, 4);
+	ON_EACH_LOOP(slow, a_watcher_that_does_not_read_loses_events_and_is_told);
+	ON_EACH_LOOP(slow, who_reads_nothing_for_long_is_thrown_out_and_others_go_on);
+	return suite;
+}
