@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* ctxd.conf: what is read, and which line is complained about. */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "support/harness.h"
+
+static char reason[200];
+
+static int parse(const char *text, struct config *config)
+{
+	reason[0] = '\0';
+	return config_parse(text, strlen(text), config, reason, sizeof(reason));
+}
+
+START_TEST(nothing_gives_the_defaults)
+{
+	struct config config;
+
+	ck_assert_ok(parse("", &config));
+	ck_assert_int_eq(memcmp(&config, &config_default, sizeof(config)), 0);
+	ck_assert_ok(parse("\n# all of it a comment\n   \t\n", &config));
+	ck_assert_int_eq(memcmp(&config, &config_default, sizeof(config)), 0);
+}
+END_TEST
+
+START_TEST(each_setting_is_read)
+{
+	struct config config;
+
+	ck_assert_ok(parse("connections = 1\ncontexts=2\n joins\t= 3\nwatches = 4\nfds = 5\r\n"
+			   "queued_bytes = 6K\ndepth = 7\ncancel = root\nslow = 250ms\nreply = 3s\n"
+			   "retain = 2h\nretain_tables = 8\nretain_bytes = 1G\nlog_level = debug",
+			   &config));
+	ck_assert_uint_eq(config.connections_max, 1);
+	ck_assert_uint_eq(config.contexts_max, 2);
+	ck_assert_uint_eq(config.joins_max, 3);
+	ck_assert_uint_eq(config.watches_max, 4);
+	ck_assert_uint_eq(config.fds_max, 5);
+	ck_assert_uint_eq(config.queued_bytes_max, 6 * 1024);
+	ck_assert_uint_eq(config.depth_max, 7);
+	ck_assert_int_eq(config.cancel, CONFIG_CANCEL_ROOT);
+	ck_assert_uint_eq(config.slow_ns, 250000000);
+	ck_assert_uint_eq(config.reply_ns, 3000000000);
+	ck_assert_uint_eq(config.retain_ns, 7200000000000);
+	ck_assert_uint_eq(config.retain_tables, 8);
+	ck_assert_uint_eq(config.retain_bytes, 1u << 30);
+	ck_assert_uint_eq(config.log_level, LOG_LEVEL_DEBUG);
+}
+END_TEST
+
+static const struct {
+	const char *text, *reason;
+} bad[] = {
+	{"connections", "line 1: \"name = value\" is wanted"},
+	{"\n\nnothing = 1", "line 3: there is no setting \"nothing\""},
+	{"depth = 0", "line 1: a number"},
+	{"depth = -1", "line 1: a number"},
+	{"depth = 1x", "line 1: a number"},
+	{"depth = 99999999999999999999", "line 1: a number"},
+	{"depth =", "line 1: a number"},
+	{"slow = 1", "line 1: a duration"},
+	{"slow = 1d", "line 1: a duration"},
+	{"slow = 99999999h", "line 1: a duration"},
+	{"queued_bytes = 1T", "line 1: a size"},
+	{"cancel = all", "line 1: owner or root"},
+	{"log_level = loud", "line 1: error, warning"},
+	{"# a\ndepth = 1\ncancel = \x1b[31m", "line 3: owner or root, not \"\\x1b[31m\""},
+};
+
+START_TEST(what_is_wrong_is_named_with_its_line)
+{
+	struct config config = {.depth_max = 77};
+
+	ck_assert_int_eq(parse(bad[_i].text, &config), -EINVAL);
+	ck_assert_msg(strncmp(reason, bad[_i].reason, strlen(bad[_i].reason)) == 0, "%s", reason);
+	ck_assert_uint_eq(config.depth_max, 77);
+}
+END_TEST
+
+START_TEST(long_lines_and_nul_bytes_are_refused)
+{
+	struct config config;
+	char text[300];
+
+	memset(text, '#', sizeof(text));
+	ck_assert_int_eq(config_parse(text, sizeof(text), &config, reason, sizeof(reason)), -EINVAL);
+	ck_assert_int_eq(config_parse("depth = 1\0", 10, &config, reason, sizeof(reason)), -EINVAL);
+}
+END_TEST
+
+START_TEST(files_are_read_and_refused)
+{
+	char path[] = "/tmp/ctxring-config.XXXXXX";
+	int fd = mkstemp(path);
+	struct config config;
+	char block[4096];
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq((int)write(fd, "depth = 5\n", 10), 10);
+	ck_assert_ok(config_load(path, &config, reason, sizeof(reason)));
+	ck_assert_uint_eq(config.depth_max, 5);
+	memset(block, '\n', sizeof(block));
+	for (int i = 0; i < 17; i++)
+		ck_assert_int_eq((int)write(fd, block, sizeof(block)), (int)sizeof(block));
+	ck_assert_int_eq(config_load(path, &config, reason, sizeof(reason)), -EFBIG);
+	close(fd);
+	unlink(path);
+	ck_assert_int_eq(config_load(path, &config, reason, sizeof(reason)), -ENOENT);
+	ck_assert_int_eq(config_load("/tmp", &config, reason, sizeof(reason)), -EISDIR);
+}
+END_TEST
+
+START_TEST(hostile_text_is_quoted)
+{
+	char buffer[40];
+
+	ck_assert_str_eq(log_quote("a\"b\\c\n\x80", buffer, sizeof(buffer)), "\"a\\x22b\\x5cc\\x0a\\x80\"");
+	ck_assert_str_eq(log_quote("12345678901234567890", buffer, 10), "\"123\"");
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("config");
+	TCase *config = test_case(suite, "config");
+
+	tcase_add_test(config, nothing_gives_the_defaults);
+	tcase_add_test(config, each_setting_is_read);
+	tcase_add_loop_test(config, what_is_wrong_is_named_with_its_line, 0, sizeof(bad) / sizeof(bad[0]));
+	tcase_add_test(config, long_lines_and_nul_bytes_are_refused);
+	tcase_add_test(config, files_are_read_and_refused);
+	tcase_add_test(config, hostile_text_is_quoted);
+	return suite;
+}
