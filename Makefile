@@ -251,6 +251,14 @@ clean:
 
 INSTALL ?= install
 INSTALLED_HEADERS := include/ctxring.h include/ctxring.hpp
+# Where each of the files beside the programs goes, below PREFIX.
+INSTALLED_DATA := tools/completion/ctxtool.bash=share/bash-completion/completions/ctxtool \
+	tools/completion/_ctxtool=share/zsh/site-functions/_ctxtool \
+	daemon/systemd/ctxd.service=lib/systemd/system/ctxd.service \
+	daemon/systemd/ctxd.socket=lib/systemd/system/ctxd.socket \
+	daemon/systemd/ctxd-user.service=lib/systemd/user/ctxd.service \
+	daemon/systemd/ctxd.sysusers=lib/sysusers.d/ctxd.conf \
+	daemon/systemd/ctxd.tmpfiles=lib/tmpfiles.d/ctxd.conf
 
 install: library tools
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
@@ -262,13 +270,19 @@ install: library tools
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' lib/ctxring.pc.in \
 		>$(DESTDIR)$(LIBDIR)/pkgconfig/ctxring.pc
 	$(if $(TOOLS),$(INSTALL) -m 755 $(TOOLS) $(DESTDIR)$(PREFIX)/bin)
+	set -e; for pair in $(INSTALLED_DATA); do \
+		to=$(DESTDIR)$(PREFIX)/$${pair#*=}; \
+		$(INSTALL) -d $${to%/*}; \
+		sed -e 's|@BINDIR@|$(PREFIX)/bin|' $${pair%%=*} >$$to; chmod 644 $$to; \
+	done
 	set -e; for page in $(MAN_PAGES); do \
 		dir=$(DESTDIR)$(MANDIR)/man$${page##*.}; \
 		$(INSTALL) -d $$dir; $(INSTALL) -m 644 $$page $$dir; \
 	done
 
 uninstall:
-	cd $(DESTDIR)$(PREFIX) && rm -f $(patsubst include/%,include/%,$(INSTALLED_HEADERS)) bin/ctxtool
+	cd $(DESTDIR)$(PREFIX) && rm -f $(patsubst include/%,include/%,$(INSTALLED_HEADERS)) bin/ctxtool bin/ctxd \
+		$(foreach pair,$(INSTALLED_DATA),$(lastword $(subst =, ,$(pair))))
 	cd $(DESTDIR)$(LIBDIR) && rm -f $(SHARED) $(SONAME) libctxring.so libctxring.a pkgconfig/ctxring.pc
 	cd $(DESTDIR)$(MANDIR) && rm -f $(foreach page,$(MAN_PAGES),man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 

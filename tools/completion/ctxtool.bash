@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# bash completion for ctxtool: commands, options, and the ids, labels and processes that there are now.
+
+_ctxtool_ids() { ctxtool ls 2>/dev/null | awk 'NR > 1 && $2 == "live" {print $1}'; }
+_ctxtool_pids() { ctxtool ls 2>/dev/null | awk -F: 'NR > 1 {print $1}' | sort -u; }
+
+_ctxtool() {
+	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words
+	local view="--pid= --core= --json --watch --count= --help"
+	if [[ $COMP_CWORD -eq 1 ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "ls tree show top watch stats leaks last cancel doctor --help --version" -- "$word")
+		return
+	fi
+	if [[ $before == -p || $before == --pid ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(_ctxtool_pids)" -- "$word")
+		return
+	fi
+	case ${COMP_WORDS[1]} in
+	ls) words="$view --operations" ;;
+	tree | top) words=$view ;;
+	show) words="$view" ;;
+	watch) words="--initial --pid= --label= --count= --json --help" ;;
+	stats) words="$view --openmetrics" ;;
+	leaks) words="$view --older=" ;;
+	last) words="--json --help" ;;
+	cancel) words="--pid= --subtree --all --cause= --error= --wait --dry-run --yes --json --help" ;;
+	doctor) words="--json --help" ;;
+	esac
+	if [[ $word != -* && ${COMP_WORDS[1]} =~ ^(show|cancel)$ ]]; then
+		words=$(_ctxtool_ids)
+		# A colon divides words for readline: only what follows it is replaced.
+		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$word"
+		return
+	fi
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+	[[ ${COMPREPLY[0]:-} == *= ]] && compopt -o nospace
+}
+complete -F _ctxtool ctxtool
