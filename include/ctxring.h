@@ -839,7 +839,7 @@ int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *
 int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx);
 
 /* The id that a shared or joined ctx has now. -ENOENT: neither. -ENOTCONN. -EINVAL: NULL. Asks nobody. */
-int ctxd_id(struct ctxd_client *client, const struct ctx_context *ctx, struct ctxd_id *ret_id);
+int ctxd_id_of(struct ctxd_client *client, const struct ctx_context *ctx, struct ctxd_id *ret_id);
 
 /*
  * Makes a context that ends when the shared one does, with its cause, label and deadline: the parent for

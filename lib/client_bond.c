@@ -360,7 +360,7 @@ void bonds_free(struct ctxd_client *client)
 		}
 }
 
-int ctxd_id(struct ctxd_client *client, const struct ctx_context *ctx, struct ctxd_id *ret_id)
+int ctxd_id_of(struct ctxd_client *client, const struct ctx_context *ctx, struct ctxd_id *ret_id)
 {
 	struct list *heads[] = {&client->shares, &client->joins};
 	int result = -ENOENT;

@@ -61,9 +61,9 @@ START_TEST(cause_label_and_deadline_cross)
 	ck_assert_ok(ctx_with_deadline(ctx_background(), deadline_ns, "request 7", &ctx));
 	ck_assert_ok(ctxd_share(owner, ctx, "name", 0, &id));
 	ck_assert_ok(ctxd_join(joiner, id, &joined));
-	ck_assert_ok(ctxd_id(joiner, joined, &own));
+	ck_assert_ok(ctxd_id_of(joiner, joined, &own));
 	ck_assert_uint_eq(own.number, id.number);
-	ck_assert_ok(ctxd_id(owner, ctx, &own));
+	ck_assert_ok(ctxd_id_of(owner, ctx, &own));
 	ck_assert_uint_eq(ctx_deadline_ns(joined), deadline_ns);
 	child = child_of(joined);
 	ck_assert_uint_eq(ctx_deadline_ns(child), deadline_ns);
@@ -175,7 +175,7 @@ START_TEST(who_comes_late_gets_one_that_has_ended_with_its_cause)
 	ck_assert_ok(ctxd_join(joiner, id, &joined));
 	ck_assert_cancelled(joined);
 	ck_assert_str_eq(cause_of(joined).text, "over");
-	ck_assert_int_eq(ctxd_id(joiner, joined, &id), -ENOENT);
+	ck_assert_int_eq(ctxd_id_of(joiner, joined, &id), -ENOENT);
 	ctx_finish(joined);
 	ctx_finish(ctx);
 	ctxd_close(joiner);
@@ -476,7 +476,7 @@ static int end_in_child(int channel, void *data)
 
 	if (child == 0) {
 		struct ctxd_id id;
-		bool refused = ctxd_id(client, ctx, &id) == -EPERM && ctxd_unshare(client, ctx) == -EPERM;
+		bool refused = ctxd_id_of(client, ctx, &id) == -EPERM && ctxd_unshare(client, ctx) == -EPERM;
 		ctxd_close(client);
 		_exit(refused ? 0 : 1);
 	}

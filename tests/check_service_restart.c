@@ -71,7 +71,7 @@ START_TEST(everything_is_there_again_after_a_restart)
 	ck_assert(test_until(is_away, &owner_news));
 	/* Without the service: what needs it says so, an owner's end needs nobody. */
 	ck_assert_int_eq(ctxd_join(joiner, ids[2], &other), -ENOTCONN);
-	ck_assert_int_eq(ctxd_id(owner, ctx[0], &id), -ENOTCONN);
+	ck_assert_int_eq(ctxd_id_of(owner, ctx[0], &id), -ENOTCONN);
 	ctx_cancel_cause(ctx[1], 0, "while it was dead");
 	ck_assert_ok(ctx_wait(joined[1], SOON));
 	ck_assert_str_eq(cause_of(joined[1]).text, "while it was dead");
@@ -97,7 +97,7 @@ START_TEST(everything_is_there_again_after_a_restart)
 	ck_assert_int_eq(ctxd_join(joiner, ids[0], &other), -ESTALE);
 	struct ctxd_target stale = {.id = ids[0]};
 	ck_assert_int_eq(ctxd_cancel(joiner, &stale, 0, 0, NULL, 0, NULL), -ESTALE);
-	ck_assert_ok(ctxd_id(owner, ctx[0], &id));
+	ck_assert_ok(ctxd_id_of(owner, ctx[0], &id));
 	ck_assert_uint_ne(id.epoch, ids[0].epoch);
 	/* And it can do what it could. */
 	struct ctxd_target target = {.id = id};

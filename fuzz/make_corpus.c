@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writes the seeds of the fuzzers that need binary ones, below fuzz/corpus. They are kept in the repository;
+ *this is how they are made again when the format changes:
+ *
+ *	cc -D_GNU_SOURCE -Iinclude -Ilib fuzz/make_corpus.c lib/wire.c -o /tmp/make_corpus && /tmp/make_corpus
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "table_format.h"
+#include "wire.h"
+
+static void save(const char *target, const char *name, const void *bytes, size_t size)
+{
+	char path[200];
+	snprintf(path, sizeof(path), "fuzz/corpus/%s/%s", target, name);
+	FILE *file = fopen(path, "w");
+	if (!file || fwrite(bytes, 1, size, file) != size || fclose(file))
+		perror(path);
+}
+
+static void save_message(const char *name, const struct wire_message *message)
+{
+	uint8_t bytes[WIRE_SIZE_MAX];
+	size_t size = wire_pack(message, bytes);
+
+	save(wire_from_service(message->type) ? "wire_client" : "wire_service", name, bytes, size);
+}
+
+/* As fuzz_broker.c reads them. */
+static size_t record(uint8_t *out, unsigned peer, unsigned choice, const struct wire_message *message)
+{
+	uint8_t bytes[WIRE_SIZE_MAX];
+	size_t size = message ? wire_pack(message, bytes) - 16 : 0;
+
+	if (size > 254)
+		size = 254;
+	out[0] = (uint8_t)peer;
+	out[1] = (uint8_t)(size + 1);
+	out[2] = (uint8_t)choice;
+	memcpy(out + 3, bytes + 16, size);
+	return size + 3;
+}
+
+static void save_broker(void)
+{
+	struct ctxd_id id = {1, 1};
+	struct wire_message hello = {.type = WIRE_HELLO, .hello = {1, 1, 0, "seed"}},
+			    publish = {.type = WIRE_HELLO, .hello = {1, 1, WIRE_PUBLISH, "seed"}},
+			    share = {.type = WIRE_SHARE, .share = {.ctx_id = 1, .mode = 0666, .name = "n"}},
+			    join = {.type = WIRE_JOIN, .join = {.id = id}},
+			    cancel = {.type = WIRE_CANCEL, .cancel = {.id = id}},
+			    watch = {.type = WIRE_WATCH, .watch = {15}},
+			    list = {.type = WIRE_LIST, .list = {0, 15}},
+			    rejoin = {.type = WIRE_REJOIN, .rejoin = {.old_id = {9, 9}}},
+			    leave = {.type = WIRE_LEAVE, .attach = {id, 0}}, ended = {.type = WIRE_ENDED};
+	uint8_t bytes[4096];
+	size_t at = 0;
+
+	ended.ended = (struct wire_ended){id, {.error = -ECANCELED, .kind = CTX_CAUSE_CALL}};
+	at += record(bytes + at, 0, 0, &publish);
+	at += record(bytes + at, 1, 0, &hello);
+	at += record(bytes + at, 2, 0, &hello);
+	at += record(bytes + at, 1, 12, &watch);
+	at += record(bytes + at, 0, 1, &share);
+	at += record(bytes + at, 1, 6, &join);
+	at += record(bytes + at, 2, 6, &join);
+	at += record(bytes + at, 1, 11, &list);
+	save("broker", "join", bytes, at);
+	size_t joined = at;
+	at += record(bytes + at, 1, 13, &cancel);
+	at += record(bytes + at, 0x0e0, 0, NULL);
+	save("broker", "cancel", bytes, at);
+	at = joined;
+	at += record(bytes + at, 0, 5, &ended);
+	at += record(bytes + at, 1, 10, &leave);
+	save("broker", "ended", bytes, at);
+	at = record(bytes, 1, 0, &hello);
+	at += record(bytes + at, 1, 8, &rejoin);
+	at += record(bytes + at, 0, 0, &hello);
+	at += record(bytes + at, 0, 1, &share);
+	save("broker", "rejoin", bytes, at);
+}
+
+static void save_messages(void)
+{
+	struct ctxd_id id = {7, 8};
+	struct wire_cause cause = {.error = -ECANCELED, .kind = CTX_CAUSE_CALL, .text = "why"};
+	struct wire_message messages[] = {
+		{.type = WIRE_HELLO, .hello = {1, 1, 1, "seed"}},
+		{.type = WIRE_SHARE, .share = {.name = "name", .label = "label", .mode = 0600}},
+		{.type = WIRE_UNSHARE, .id = id},
+		{.type = WIRE_MOVE, .move = {id, 1}},
+		{.type = WIRE_ENDED, .ended = {id, cause}},
+		{.type = WIRE_JOIN, .join = {.name = "name"}},
+		{.type = WIRE_REJOIN, .rejoin = {.old_id = id}},
+		{.type = WIRE_ATTACH, .attach = {id, 1}},
+		{.type = WIRE_LIST, .list = {0, 1}},
+		{.type = WIRE_WATCH, .watch = {1}},
+		{.type = WIRE_CANCEL, .cancel = {.table = 1, .ctx_id = 1, .text = "t"}},
+		{.type = WIRE_TABLE, .table = {CTXD_DEAD, 1}},
+		{.type = WIRE_OBEYED, .obeyed = {.reaped = 1}},
+		{.type = WIRE_WELCOME, .welcome = {1, 5}},
+		{.type = WIRE_RESULT, .result = {0, id}},
+		{.type = WIRE_JOINED, .joined = {.id = id, .label = "l"}},
+		{.type = WIRE_ENTRIES,
+		 .entries = {0, 1, {{.kind = CTXD_SHARED, .id = id, .name = "n", .process = "p"}}}},
+		{.type = WIRE_REPORT},
+		{.type = WIRE_FOUND, .found = {{.kind = CTXD_DEAD, .pid = 1}}},
+		{.type = WIRE_ORDER, .order = {.ctx_id = 1}},
+		{.type = WIRE_EVENT, .event = {.kind = CTXD_EVENT_LOST, .lost = 3}},
+		{.type = WIRE_GOODBYE, .goodbye = {-EPROTO}},
+	};
+	char name[16];
+
+	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
+		snprintf(name, sizeof(name), "type%d", messages[i].type);
+		save_message(name, &messages[i]);
+	}
+	uint8_t bytes[WIRE_LAST_WORDS_MAX];
+	save("last_words", "call", bytes, wire_pack_last_words(&cause, bytes));
+}
+
+/* A small table: a root, a child that ended with a cause, an operation, a ring. */
+static void save_table(void)
+{
+	static struct {
+		struct ctx_table_header header;
+		struct ctx_table_context contexts[4];
+		struct ctx_table_operation operations[4];
+		struct ctx_table_cause causes[2];
+		struct ctx_table_ring rings[2];
+	} table;
+#define AREA(member, high)                                             \
+	{offsetof(__typeof__(table), member), sizeof(table.member[0]), \
+	 sizeof(table.member) / sizeof(table.member[0]), high, 0}
+	table.header = (struct ctx_table_header){.magic = CTX_TABLE_MAGIC,
+						 .version = CTX_TABLE_VERSION,
+						 .header_size = sizeof(table.header),
+						 .file_size = sizeof(table),
+						 .contexts = AREA(contexts, 3),
+						 .operations = AREA(operations, 2),
+						 .causes = AREA(causes, 2),
+						 .rings = AREA(rings, 2)};
+	table.contexts[1] = (struct ctx_table_context){
+		.generation = 1, .state = CTX_TABLE_LIVE, .kind = CTX_TABLE_CANCEL, .label = "root"};
+	table.contexts[2] = (struct ctx_table_context){.generation = 1,
+						       .state = ECANCELED | CTX_TABLE_OWN,
+						       .parent_slot = 1,
+						       .parent_generation = 1,
+						       .kind = CTX_TABLE_CANCEL,
+						       .cause_slot = 1,
+						       .cause_kind = CTX_CAUSE_CALL};
+	table.operations[1] = (struct ctx_table_operation){
+		.context_slot = 1, .context_generation = 1, .flags = CTX_TABLE_OP_IN_FLIGHT, .ring = 1};
+	table.causes[1] = (struct ctx_table_cause){
+		.error = -EPIPE, .context_slot = 2, .context_generation = 1, .text = "text"};
+	table.rings[1] = (struct ctx_table_ring){.state = 1};
+	save("reader", "small", &table, sizeof(table));
+	save("reader", "header", &table.header, sizeof(table.header));
+}
+
+int main(void)
+{
+	save_messages();
+	save_table();
+	save_broker();
+	return 0;
+}

@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# fuzz/run.sh SECONDS [TARGET...]: builds the fuzzers and runs each for so long, from its corpus. What is found on the way stays
+# in build/fuzz; inputs that crash go to build/fuzz/artifacts, and the exit code is 1. 77: clang has no libFuzzer here.
+
+set -u
+cd "$(dirname "$0")/.." || exit
+seconds=${1:?seconds}
+shift
+out=build/fuzz
+mkdir -p $out/artifacts
+flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude -Ilib
+	-Idaemon -Itools)
+
+echo 'int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d && n ? 0 : 0; }' >$out/probe.c
+clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo "clang has no libFuzzer here"; exit 77; }
+
+sources_of() {
+	case $1 in
+	wire_client | wire_service | last_words) echo lib/wire.c ;;
+	reader) echo tools/reader.c ;;
+	config) echo daemon/config.c daemon/log.c ;;
+	broker) echo lib/wire.c daemon/{account,broker,cancel,config,listing,log,map,peer,recorder,rights,share}.c ;;
+	*) return 1 ;;
+	esac
+}
+
+failed=0
+for target in ${*:-wire_client wire_service last_words reader config broker}; do
+	read -ra sources <<<"$(sources_of "$target")" || { echo "no target $target"; exit 2; }
+	clang "${flags[@]}" "fuzz/fuzz_$target.c" "${sources[@]}" -o "$out/$target" || exit 1
+	mkdir -p "$out/corpus/$target"
+	log=$out/$target.log
+	if "$out/$target" -max_total_time="$seconds" -max_len=16384 -timeout=10 -print_final_stats=1 \
+		-artifact_prefix=$out/artifacts/"$target"- "$out/corpus/$target" "fuzz/corpus/$target" >"$log" 2>&1; then
+		echo "$target: $(grep -o 'number_of_executed_units: [0-9]*' "$log" | grep -o '[0-9]*$') runs," \
+			"$(grep -o 'cov: [0-9]*' "$log" | tail -n 1)"
+	else
+		tail -n 40 "$log"
+		echo "$target: FAILED, the input is in $out/artifacts"
+		failed=1
+	fi
+done
+exit $failed
