@@ -97,7 +97,7 @@ library: $(LIBRARIES)
 tools: $(TOOLS)
 examples: $(EXAMPLES)
 # Tests of the service start the one that was built as they were.
-tests: $(TEST_PROGRAMS) $(OUT)/ctxd $(if $(VARIANT),,$(OUT)/tests/deny_uring)
+tests: $(TEST_PROGRAMS) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) $(if $(VARIANT),,$(OUT)/tests/deny_uring)
 benches: $(BENCHES)
 
 help:

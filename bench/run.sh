@@ -53,6 +53,7 @@ run submit build/bench/submit
 run deadline build/bench/deadline
 run cancel build/bench/cancel
 run httpd bench/httpd.sh
+run service bench/service.sh
 
 # A goal is for the ratio; where there is none, for the value.
 awk '
