@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Something to look at and to end: "program" with "conn", below which "GET a" and "GET b" have 30 receives each, and two
+ * contexts labelled "twin". Serves its ring until it is killed.
+ */
+#include <ctxring.h>
+#include <errno.h>
+#include <liburing.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define RECEIVES 30
+
+static struct ctx_context *child(const struct ctx_context *parent, const char *label)
+{
+	struct ctx_context *ctx = NULL;
+
+	ctx_with_cancel(parent, label, &ctx);
+	return ctx;
+}
+
+int main(void)
+{
+	static struct ctx_op ops[2 * RECEIVES];
+	static char sink[16];
+	struct ctx_context *program = child(ctx_background(), "program"), *conn = child(program, "conn");
+	struct ctx_context *requests[] = {child(conn, "GET a"), child(conn, "GET b")};
+	struct ctx_ring *ring;
+	int pair[2];
+
+	child(program, "twin");
+	child(program, "twin");
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || ctx_ring_open(64, NULL, &ring))
+		return 1;
+	for (int i = 0; i < 2 * RECEIVES; i++) {
+		ctx_op_init(&ops[i], NULL, 0);
+		io_uring_prep_recv(ctx_ring_get_sqe(ring, requests[i / RECEIVES], &ops[i]), pair[0], sink,
+				   sizeof(sink), 0);
+	}
+	ctx_ring_submit(ring);
+	puts("ready");
+	fflush(stdout);
+	for (;;)
+		if (ctx_ring_dispatch(ring, CTX_FOREVER) == -EBADF)
+			return 1;
+}
