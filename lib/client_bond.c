@@ -138,17 +138,10 @@ static void bond_free(struct bond *bond)
 	memory_release(bond);
 }
 
-static bool is_used_below(struct bond *bond)
-{
-	if (!(bond->pending & PENDING_RELEASED) || bond->pending & PENDING_GONE)
-		return false;
-	return context_has_children(bond->ctx);
-}
-
 /* Released, and nothing below it: gone. Else it is looked at again. No lock is held. */
 static void review_released(struct ctxd_client *client, struct bond *bond)
 {
-	bool used = is_used_below(bond);
+	bool used = context_has_children(bond->ctx);
 
 	lock_acquire(&client->lock);
 	if (!used)
@@ -172,8 +165,8 @@ void bonds_look_again(struct ctxd_client *client)
 	lock_release(&client->lock);
 }
 
-/* The next one that is pending, taken out of the list; NULL: none. */
-static struct bond *next_pending(struct ctxd_client *client)
+/* The next one that is pending, taken out of the list, and what; NULL: none. */
+static struct bond *next_pending(struct ctxd_client *client, unsigned *ret_pending)
 {
 	struct bond *bond = NULL;
 
@@ -181,6 +174,7 @@ static struct bond *next_pending(struct ctxd_client *client)
 	if (!list_empty(&client->pending)) {
 		bond = container_of(client->pending.next, struct bond, pending_link);
 		list_remove(&bond->pending_link);
+		*ret_pending = bond->pending;
 	}
 	lock_release(&client->lock);
 	return bond;
@@ -191,11 +185,12 @@ static void restore_some(struct ctxd_client *client);
 void bonds_flush(struct ctxd_client *client)
 {
 	struct bond *bond;
+	unsigned pending = 0;
 
 	if (client->state == CLIENT_RESTORING)
 		restore_some(client);
-	while ((bond = next_pending(client))) {
-		if (bond->pending & PENDING_RELEASED)
+	while ((bond = next_pending(client, &pending))) {
+		if ((pending & (PENDING_RELEASED | PENDING_GONE)) == PENDING_RELEASED)
 			review_released(client, bond);
 		lock_acquire(&client->lock);
 		int result = flush(bond);

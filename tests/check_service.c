@@ -554,7 +554,8 @@ static void ask_inside(struct ctx_callback *callback, const struct ctx_context *
 
 	(void)callback;
 	(void)ctx;
-	nested->result = ctxd_join_name(nested->client, (uid_t)-1, "any", &joined);
+	int result = ctxd_join_name(nested->client, (uid_t)-1, "any", &joined);
+	__atomic_store_n(&nested->result, result, __ATOMIC_RELEASE);
 }
 
 START_TEST(callbacks_on_the_clients_thread_cannot_wait_for_it)
@@ -575,7 +576,7 @@ START_TEST(callbacks_on_the_clients_thread_cannot_wait_for_it)
 	while (!__atomic_load_n(&nested.result, __ATOMIC_ACQUIRE) && clock_now_ns() < end_ns)
 		;
 	ctx_callback_stop_wait(&callback);
-	ck_assert_int_eq(nested.result, -EDEADLK);
+	ck_assert_int_eq(__atomic_load_n(&nested.result, __ATOMIC_ACQUIRE), -EDEADLK);
 	ctx_finish(joined);
 	ctx_finish(ctx);
 	ctxd_close(joiner);

@@ -12,7 +12,7 @@
 #include "support/rings.h"
 #include "support/service.h"
 
-TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_DENIED);
+TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED);
 
 struct news {
 	_Atomic unsigned away, back, ended, lost, added;

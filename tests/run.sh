@@ -48,7 +48,7 @@ run_one() {
 	export CTX_TEST_MODE=$pass CTX_TEST_TOTALS=$log.totals
 	export ASAN_OPTIONS=detect_stack_use_after_return=1:${ASAN_OPTIONS:-}
 	export UBSAN_OPTIONS=print_stacktrace=1:${UBSAN_OPTIONS:-}
-	export TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0:second_deadlock_stack=1:${TSAN_OPTIONS:-}
+	export TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:atexit_sleep_ms=0:second_deadlock_stack=1:${TSAN_OPTIONS:-}
 	case $pass in
 	denied) wrapper=(build/tests/deny_uring) ;;
 	plain) export CTXRING_FEATURES=none ;;
