@@ -246,6 +246,7 @@ static int connect_bond(struct bond *bond, const struct wire_joined *joined, con
 	struct ctxd_client *client = bond->client;
 
 	bond->source.fd = fds[0];
+	bond->source.file = file_id_of(fds[0]);
 	lock_acquire(&client->lock);
 	int result = owner_join(client, joined, fds[1], &bond->owner);
 	lock_release(&client->lock);

@@ -76,11 +76,11 @@ for loop in ring poll; do
 	kill -HUP "$pid"
 	until_true 5 test "$(grep -c event=reload "$log")" -ge 1
 	fds() { find "/proc/$pid/fd" | wc -l; }
-	CTXD_SOCKET=$socket $ctxtool stats >/dev/null || fail "a client is not served"
+	CTXD_SOCKET=$socket $ctxtool watch --initial --count=1 >/dev/null || fail "a client is not served"
 	until_true 5 test "$(fds)" -le 20
 	before=$(fds)
 	for _ in {1..50}; do
-		CTXD_SOCKET=$socket $ctxtool stats >/dev/null || fail "a client is not served"
+		CTXD_SOCKET=$socket $ctxtool watch --initial --count=1 >/dev/null || fail "a client is not served"
 	done
 	back() { [[ $(fds) -le $before ]]; }
 	until_true 5 back || fail "descriptors: $before, then $(fds)"

@@ -23,7 +23,7 @@
 /* Those that merely wait or wake: failing for ever, they would be asked for ever. */
 #define FAULTS_WAITS                                                                                        \
 	(FAULT(SYS_CALL_READ) | FAULT(SYS_CALL_WRITE) | FAULT(SYS_CALL_POLL) | FAULT(SYS_CALL_FUTEX_WAIT) | \
-	 FAULT(SYS_CALL_URING_ENTER))
+	 FAULT(SYS_CALL_URING_ENTER) | FAULT(SYS_CALL_EPOLL_WAIT))
 #define FAULTS_RESOURCES (FAULTS_ALL & ~FAULTS_WAITS)
 
 /*
