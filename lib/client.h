@@ -215,6 +215,9 @@ struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool 
 /* With the client lock held: puts it on the pending list, and wakes. */
 void bond_pend(struct bond *bond, unsigned pending);
 
+/* The core tells something of its context, under the context's lock. */
+void bond_told(struct watch *watch, unsigned pending);
+
 /* Sends what is pending, frees what is gone. */
 void bonds_flush(struct ctxd_client *client);
 

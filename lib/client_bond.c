@@ -39,6 +39,19 @@ void bond_pend(struct bond *bond, unsigned pending)
 	client_wake(bond->client);
 }
 
+void bond_told(struct watch *watch, unsigned pending)
+{
+	struct bond *bond = container_of(watch, struct bond, watch);
+	struct ctxd_client *client = bond->client;
+
+	/* In a forked child the service is none of ours. */
+	if (client->fork_count != thread_fork_count)
+		return;
+	lock_acquire(&client->lock);
+	bond_pend(bond, pending);
+	lock_release(&client->lock);
+}
+
 struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id)
 {
 	struct list *heads[] = {&client->shares, &client->joins};

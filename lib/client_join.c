@@ -15,27 +15,15 @@
 
 /* ---- what the core tells */
 
-static void pend(struct watch *watch, unsigned pending)
-{
-	struct bond *bond = container_of(watch, struct bond, watch);
-	struct ctxd_client *client = bond->client;
-
-	if (client->fork_count != thread_fork_count)
-		return;
-	lock_acquire(&client->lock);
-	bond_pend(bond, pending);
-	lock_release(&client->lock);
-}
-
 static void told_done(struct watch *watch, struct sweep *sweep)
 {
 	(void)sweep;
-	pend(watch, PENDING_GONE);
+	bond_told(watch, PENDING_GONE);
 }
 
 static void told_released(struct watch *watch)
 {
-	pend(watch, PENDING_RELEASED);
+	bond_told(watch, PENDING_RELEASED);
 }
 
 const struct watch_ops join_watch_ops = {.done = told_done, .released = told_released};

@@ -6,38 +6,20 @@
 #include "memory.h"
 #include "node.h"
 
-static struct bond *bond_of(struct watch *watch)
-{
-	return container_of(watch, struct bond, watch);
-}
-
-/* All under the context's lock, in a forked child too, where it is none of ours. */
-static void pend(struct watch *watch, unsigned pending)
-{
-	struct bond *bond = bond_of(watch);
-	struct ctxd_client *client = bond->client;
-
-	if (client->fork_count != thread_fork_count)
-		return;
-	lock_acquire(&client->lock);
-	bond_pend(bond, pending);
-	lock_release(&client->lock);
-}
-
 static void told_done(struct watch *watch, struct sweep *sweep)
 {
 	(void)sweep;
-	pend(watch, PENDING_ENDED);
+	bond_told(watch, PENDING_ENDED);
 }
 
 static void told_released(struct watch *watch)
 {
-	pend(watch, PENDING_GONE);
+	bond_told(watch, PENDING_GONE);
 }
 
 static void told_moved(struct watch *watch)
 {
-	pend(watch, PENDING_MOVED);
+	bond_told(watch, PENDING_MOVED);
 }
 
 const struct watch_ops share_watch_ops = {.done = told_done, .released = told_released, .moved = told_moved};
