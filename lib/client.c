@@ -14,6 +14,7 @@
 
 #define EVENTS_MAX 64
 #define TURNS_MAX 64
+#define LATER_NS 50000
 #define TIMEOUT_DEFAULT_NS (5 * NS_PER_SECOND)
 #define FLAGS (CTXD_OWN_DISPATCH | CTXD_PUBLISH | CTXD_PATIENT | CLIENT_LATER)
 
@@ -118,6 +119,9 @@ void client_wake(struct ctxd_client *client)
 {
 	uint64_t one = 1;
 
+	/* In the dispatcher's own turn: it looks at the end of that. */
+	if (atomic_load(&client->dispatcher_tid) == thread_self()->tid)
+		return;
 	if (!atomic_exchange(&client->woken, true))
 		(void)!write(client->wake.fd, &one, sizeof(one));
 }
@@ -128,6 +132,13 @@ int client_add_source(struct ctxd_client *client, struct source *source, uint32_
 
 	source->file = file_id_of(source->fd);
 	return sys_epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, source->fd, &event);
+}
+
+void client_rearm(struct ctxd_client *client, struct source *source, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = source};
+
+	epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, source->fd, &event);
 }
 
 void client_close_source(struct ctxd_client *client, struct source *source)
@@ -357,11 +368,21 @@ int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 	/* What events lead to is freed only after all of them. */
 	for (int i = 0; i < count; i++)
 		handled += handle(client, events[i].data.ptr, events[i].events);
-	orders_flush(client);
-	bonds_flush(client);
+	/*
+	 * Contexts that ended have operations, which a ring of this thread cancels when its dispatch ends:
+	 * what there is to tell the service waits for that.
+	 */
+	bool later = client->ended_some && client->own_dispatch;
+	client->ended_some = false;
+	if (later) {
+		link_set_timer(client, LATER_NS);
+	} else {
+		orders_flush(client);
+		bonds_flush(client);
+	}
 	atomic_store(&client->dispatcher_tid, before);
 	if (ret_events)
-		*ret_events = count;
+		*ret_events = later ? 0 : count;
 	return handled;
 }
 
@@ -386,7 +407,7 @@ int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns)
 	/* Nothing is left behind: who polls the descriptor edge-triggered hears only of what is new. */
 	for (int turns = 0; handled >= 0 && events; turns++) {
 		if (turns == TURNS_MAX) {
-			client_wake(client);
+			link_set_timer(client, LATER_NS);
 			break;
 		}
 		result = client_turn(client, 0, &events);

@@ -134,9 +134,10 @@ struct ctxd_client {
 	struct list orders;				   /* dispatcher */
 	unsigned restoring;				   /* answers that are awaited */
 
-	bool lingering; /* released joins are looked at again when the timer fires; dispatcher */
-	bool was_ready; /* since the last connection; dispatcher */
-	bool come_back; /* is to be told; dispatcher */
+	bool ended_some; /* contexts ended in this turn; dispatcher */
+	bool lingering;	 /* released joins are looked at again when the timer fires; dispatcher */
+	bool was_ready;	 /* since the last connection; dispatcher */
+	bool come_back;	 /* is to be told; dispatcher */
 	_Atomic bool woken, closing;
 	_Atomic uint32_t dispatcher_tid; /* 0: nobody dispatches now */
 	_Atomic uint32_t stopped;	 /* futex: the thread has ended */
@@ -152,6 +153,9 @@ void client_wake(struct ctxd_client *client);
 
 /* -errno; source->fd is in the epoll set afterwards. */
 int client_add_source(struct ctxd_client *client, struct source *source, uint32_t events);
+
+/* One that was added with EPOLLONESHOT, and has fired. */
+void client_rearm(struct ctxd_client *client, struct source *source, uint32_t events);
 
 /* Takes it out and closes it, unless the number is another file's by now. -1 is allowed. */
 void client_close_source(struct ctxd_client *client, struct source *source);

@@ -10,6 +10,9 @@
 #include "node.h"
 #include "sys.h"
 
+/* A pipe that hangs up would be told again and again until it is closed. */
+#define JOIN_EVENTS (EPOLLIN | EPOLLONESHOT)
+
 /* Descriptors are closed first when a process ends: so long after that its pidfd says so, too. */
 #define DYING_MS 1
 
@@ -78,8 +81,8 @@ static void end_join(struct bond *bond, const struct wire_cause *words)
 {
 	struct ctx_cause cause;
 
-	bond->over = true;
-	client_close_source(bond->client, &bond->source);
+	/* Its pipe goes with it, later: first what is pending under the context is to be cancelled. */
+	bond->over = bond->client->ended_some = true;
 	if (words)
 		wire_cause_to(words, &cause);
 	else
@@ -94,7 +97,9 @@ void join_pipe_ready(struct bond *bond)
 	if (bond->over || bond->source.fd < 0)
 		return;
 	int result = read_last_words(bond->client, bond->source.fd, &words);
-	if (result != -EAGAIN)
+	if (result == -EAGAIN)
+		client_rearm(bond->client, &bond->source, JOIN_EVENTS);
+	else
 		end_join(bond, result ? NULL : &words);
 }
 
@@ -244,7 +249,7 @@ static int connect_bond(struct bond *bond, const struct wire_joined *joined, con
 	if (result > 0)
 		result = 0; /* its deadline has come already; the dispatcher frees the bond */
 	if (!result)
-		result = client_add_source(client, &bond->source, EPOLLIN);
+		result = client_add_source(client, &bond->source, JOIN_EVENTS);
 	return result;
 }
 

@@ -93,6 +93,7 @@ void order_take(struct ctxd_client *client, const struct wire_message *message)
 		answer(client, message->serial, error);
 		return;
 	}
+	client->ended_some = true;
 	memcpy(cause.text, from->text, sizeof(cause.text));
 	cause.ctx_id = ctx_id(ctx);
 	if (!order) { /* it ends all the same, only nobody adds up */
