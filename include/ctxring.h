@@ -24,9 +24,12 @@
 #ifndef CTXRING_H
 #define CTXRING_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -47,6 +50,7 @@ extern "C" {
 struct ctx_context;
 struct ctx_ring;
 struct ctx_op;
+struct ctx_stuck;
 struct io_uring;
 struct io_uring_cqe;
 struct io_uring_sqe;
@@ -121,12 +125,14 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
  * A key of values. Its address is its identity: make it a static object. name is
  * shown by ctxtool and ctx_format. release (or NULL) is called once with the value when the
  * context that holds it is freed, on the thread that released it last. format (or NULL)
- * writes the value as text, like snprintf(3).
+ * writes the value as text, like snprintf(3). parse (or NULL) is its inverse, for ctx_extract: 0, or
+ * a negative errno for text that it refuses.
  */
 struct ctx_key {
 	const char *name;
 	void (*release)(void *value);
 	int (*format)(const void *value, char *buffer, size_t size);
+	int (*parse)(const char *text, void **ret_value);
 };
 
 /*
@@ -259,16 +265,16 @@ enum ctx_cause_kind {
 	CTX_CAUSE_CALL,	    /* ctx_cancel or ctx_cancel_cause */
 	CTX_CAUSE_DEADLINE, /* a deadline fired */
 	CTX_CAUSE_SIGNAL,   /* ctx_cancel_from_signal; code is the signal number */
-	CTX_CAUSE_HANGUP,   /* the peer of a socket went away */
-	CTX_CAUSE_PROCESS,  /* a process ended; code is its wait status */
-	CTX_CAUSE_PRESSURE, /* memory, cpu or io pressure */
+	CTX_CAUSE_HANGUP,   /* the peer of a socket went away; code: the poll(2) events */
+	CTX_CAUSE_PROCESS,  /* a process ended; code is its wait status, -1: not known here */
+	CTX_CAUSE_PRESSURE, /* pressure; code: the enum ctx_resource */
 	CTX_CAUSE_OWNER,    /* the process that owned a shared context died */
 	CTX_CAUSE_SERVICE,  /* ended through the service */
+	CTX_CAUSE_FD,	    /* a descriptor became ready; code: the poll(2) events */
 };
 
 /*
- * Why a context ended. HANGUP, PROCESS and PRESSURE are reserved for sources that
- * are kernel events; this version never sets them. Of an end that came from another process, pid, tid,
+ * Why a context ended. Of an end that came from another process, pid, tid,
  * uid, ctx_id and time_ns are what that process said, pid as it sees itself, and site is NULL.
  */
 struct ctx_cause {
@@ -458,6 +464,12 @@ int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
  */
 #define CTX_OP_CLOSE_FD (1u << 0)
 
+/*
+ * The operation's socket is shut down, shutdown(2) with SHUT_RDWR, if the operation has not ended when
+ * its context has been done for the grace of ctx_set_grace.
+ */
+#define CTX_OP_SHUTDOWN (1u << 1)
+
 /* Sets CTX_OP_* flags for this run; when and errors as ctx_op_set_timeout, unknown flags -EINVAL. */
 int ctx_op_set_flags(struct ctx_op *op, unsigned flags);
 
@@ -505,6 +517,8 @@ struct ctx_ring_options {
 	void (*foreign)(struct ctx_ring *ring, const struct io_uring_cqe *cqe, void *data);
 	/* After the last completion of a batch, in a dispatch. NULL: none. */
 	void (*batch)(struct ctx_ring *ring, const struct ctx_batch *batch, void *data);
+	/* What the kernel has not let go of, see ctx_set_grace; in a dispatch. NULL: none. */
+	void (*stuck)(struct ctx_ring *ring, const struct ctx_stuck *stuck, unsigned count, void *data);
 	void *data;
 };
 
@@ -559,6 +573,23 @@ struct ctx_stuck {
 	int fd;
 	uint64_t age_ns; /* since it was submitted */
 };
+
+/*
+ * Writes one of these in words: operation, descriptor with what it refers to (as in /proc/self/fd), age.
+ * Returns as snprintf(3). -EINVAL: stuck is NULL, or buffer is NULL with a size.
+ */
+int ctx_format_stuck(const struct ctx_stuck *stuck, char *buffer, size_t size);
+
+/*
+ * How long after the end of ctx its operations on rings may take to end, before more is done about them than
+ * cancelling: operations with CTX_OP_SHUTDOWN have their sockets shut down; after the same time again,
+ * whatever is still held is told to the stuck function of the ring's options, once, and marked in the table
+ * for ctxtool(1). Holds for operations under ctx itself; a context derived later takes it over. 0: never, the
+ * default. It is the owner's dispatch, or wait, that does all this.
+ *
+ * -EINVAL: ctx is NULL or never ends. -EALREADY: it is done. -ENOMEM.
+ */
+int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns);
 
 /*
  * Cancels every operation on the ring, delivers all final completions (callbacks
@@ -669,6 +700,376 @@ int ctx_ring_last_batch(struct ctx_ring *ring, struct ctx_batch *ret_batch);
 
 /* The io_uring inside, for io_uring_register_* calls. NULL for NULL. Do not close it. */
 struct io_uring *ctx_ring_uring(struct ctx_ring *ring);
+
+/* ------------------------------------------------------------------------- */
+/* Blocking calls                                                            */
+
+/*
+ * System calls with a context in front of their arguments. They return what the system call of that name
+ * returns, or -errno; errno itself is left alone. They return -ECANCELED or -ETIME, ctx_err's value, when
+ * ctx is done before the call or becomes so in it, whichever thread or process ended it. A result that came
+ * first is returned: bytes, or a descriptor, are never lost.
+ *
+ * Each waits on an io_uring of the calling thread, which comes from a pool at the first call and goes back
+ * when the thread ends; a deadline bounds the wait and costs no request of its own. Once ctx is done the call
+ * cancels its request and returns when the kernel has let go of it, so that buffers are never touched after
+ * it returned; what the kernel does not let go of (a disk that hangs) it waits for. Signals do not end a
+ * call: end the context from the handler. Any thread, also in a forked child. Not for signal handlers. While
+ * one waits it is an operation in flight in the table.
+ *
+ * Where no ring can be had, for want of memory that may be locked (RLIMIT_MEMLOCK) or because io_uring is
+ * forbidden, calls wait by poll(2) for the descriptor and ctx_done_fd; each says below what then does not
+ * work. Descriptors with O_NONBLOCK: a call that would block waits all the same.
+ *
+ * Besides those of the system call they all know: -EINVAL: ctx is NULL. -ENOMEM. -EMFILE, -ENFILE: no
+ * descriptor for a ring or for ctx_done_fd. -ENOTSUP: not without io_uring, or not with this kernel's.
+ */
+struct iovec;
+struct pollfd;
+
+/* read(2) and its kin; from a descriptor's own position unless an offset is given. */
+ssize_t ctxio_read(const struct ctx_context *ctx, int fd, void *buffer, size_t size);
+ssize_t ctxio_write(const struct ctx_context *ctx, int fd, const void *buffer, size_t size);
+ssize_t ctxio_pread(const struct ctx_context *ctx, int fd, void *buffer, size_t size, off_t offset);
+ssize_t ctxio_pwrite(const struct ctx_context *ctx, int fd, const void *buffer, size_t size, off_t offset);
+ssize_t ctxio_readv(const struct ctx_context *ctx, int fd, const struct iovec *buffers, int count);
+ssize_t ctxio_writev(const struct ctx_context *ctx, int fd, const struct iovec *buffers, int count);
+
+/*
+ * As ctxio_read and ctxio_write, again and again until all of size is moved. Returns size; less only at the
+ * end of the file (read). On an error *ret_done (NULL is allowed), which is always written, says how much was
+ * moved before it.
+ */
+ssize_t ctxio_read_full(const struct ctx_context *ctx, int fd, void *buffer, size_t size, size_t *ret_done);
+ssize_t ctxio_write_full(const struct ctx_context *ctx, int fd, const void *buffer, size_t size,
+			 size_t *ret_done);
+
+/* recv(2), send(2), recvmsg(2), sendmsg(2). With MSG_DONTWAIT they do not wait. */
+ssize_t ctxio_recv(const struct ctx_context *ctx, int fd, void *buffer, size_t size, int flags);
+ssize_t ctxio_send(const struct ctx_context *ctx, int fd, const void *buffer, size_t size, int flags);
+ssize_t ctxio_recvmsg(const struct ctx_context *ctx, int fd, struct msghdr *message, int flags);
+ssize_t ctxio_sendmsg(const struct ctx_context *ctx, int fd, const struct msghdr *message, int flags);
+
+/* accept4(2). A descriptor that was accepted is returned, also when ctx ended meanwhile. */
+int ctxio_accept(const struct ctx_context *ctx, int fd, struct sockaddr *address, socklen_t *address_size,
+		 int flags);
+
+/*
+ * connect(2). When ctx ends first the attempt may go on in the kernel: close the socket. Without io_uring
+ * the descriptor has O_NONBLOCK for the time of the call.
+ */
+int ctxio_connect(const struct ctx_context *ctx, int fd, const struct sockaddr *address,
+		  socklen_t address_size);
+
+/* openat(2), fsync(2), splice(2). Without io_uring: -ENOTSUP. */
+int ctxio_openat(const struct ctx_context *ctx, int directory, const char *path, int flags, mode_t mode);
+int ctxio_fsync(const struct ctx_context *ctx, int fd);
+ssize_t ctxio_splice(const struct ctx_context *ctx, int fd_in, off_t *offset_in, int fd_out,
+		     off_t *offset_out, size_t size, unsigned flags);
+
+/* poll(2), timeout in milliseconds as there. */
+int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long count, int timeout_ms);
+
+/* Until a point on CLOCK_MONOTONIC, or for a time. 0: it is over. On a context that never ends, too. */
+int ctxio_sleep_until(const struct ctx_context *ctx, uint64_t when_ns);
+int ctxio_sleep_for(const struct ctx_context *ctx, uint64_t duration_ns);
+
+/* waitid(2). Without io_uring or before Linux 6.7: of P_PID and P_PIDFD only, by a pidfd. */
+int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info, int options);
+
+/*
+ * futex_wait(2) of 32 bits, of one process (FUTEX2_PRIVATE) unless shared: waits while *word is expected. 0:
+ * woken; -EAGAIN: *word was another value. Without io_uring or before Linux 6.7: -ENOTSUP.
+ */
+int ctxio_futex_wait(const struct ctx_context *ctx, const uint32_t *word, uint32_t expected, bool shared);
+
+/*
+ * close(2). The descriptor is closed in any case, also when ctx is done; what ends with ctx is waiting for
+ * a close that lingers, which then goes on.
+ */
+int ctxio_close(const struct ctx_context *ctx, int fd);
+
+/* ------------------------------------------------------------------------- */
+/* Task groups                                                               */
+
+/*
+ * Functions on threads, or operations on a ring, that belong together: the first failure ends the context
+ * of the group, with that failure as its cause, and so all the others; ctx_taskgroup_wait returns when none
+ * of them runs any more. Nothing outlives it.
+ */
+struct ctx_taskgroup;
+
+/* A task: 0, or a negative errno, which is its failure. */
+typedef int (*ctx_task_fn)(const struct ctx_context *ctx, void *data);
+
+/*
+ * Makes a group whose context is a child of parent. At most limit tasks run at a time, each on a thread of
+ * the library, which are used again; 0: as many as there are processors.
+ *
+ * -EINVAL: parent or ret_group is NULL. -ENOMEM.
+ */
+int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const char *label,
+		      struct ctx_taskgroup **ret_group);
+
+/*
+ * The same without threads: for operations on ring, see ctx_taskgroup_get_sqe. It belongs to the owner of the
+ * ring, as do all calls on it, and must be freed before the ring is closed.
+ */
+int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring *ring, const char *label,
+			      struct ctx_taskgroup **ret_group);
+
+/* The context of the group, for as long as the group. NULL for NULL. */
+const struct ctx_context *ctx_taskgroup_context(const struct ctx_taskgroup *group);
+
+/*
+ * Starts function(context of the group, data) on a thread; name (or NULL) is told with its failure. When
+ * limit tasks run already, ctx_taskgroup_start waits until one ends, and ctx_taskgroup_try_start is -EAGAIN.
+ * Any thread, also from a task of the group (which then must not be one of limit tasks that all wait so).
+ *
+ * -ECANCELED, -ETIME: the context of the group is done; the function is not called. -EAGAIN: no thread could
+ * be started (RLIMIT_NPROC, or a cgroup's pids.max). -EINVAL: NULL, or a group on a ring. -ENOMEM.
+ */
+int ctx_taskgroup_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name);
+int ctx_taskgroup_try_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name);
+
+/*
+ * As ctx_ring_get_sqe under the context of the group. A final completion with a negative result is a failure
+ * of the group, before the operation's own callback runs; what is otherwise no success the callback reports
+ * with ctx_taskgroup_fail.
+ */
+struct io_uring_sqe *ctx_taskgroup_get_sqe(struct ctx_taskgroup *group, struct ctx_op *op);
+
+/*
+ * Reports a failure, as a task that returns error does, with a text (format may be NULL). Any thread; of a
+ * group on a ring its owner. -EINVAL: NULL, or error is not negative. -ENOMEM: ended all the same, without
+ * the text.
+ */
+int ctx_taskgroup_fail(struct ctx_taskgroup *group, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* One failure. */
+struct ctx_failure {
+	int error;
+	bool consequence; /* came after the context of the group was done: most likely because of it */
+	char text[CTX_CAUSE_TEXT_MAX];
+};
+
+/*
+ * Waits until no task runs; on a ring dispatches it until no operation of the group is in flight. Returns the
+ * first failure, 0 if there was none. A parent's end is no failure by itself: ask ctx_err. The group can be
+ * used again as long as its context is live. -EDEADLK: from a task of the group, or from a callback of the
+ * ring. -EINVAL: NULL.
+ */
+int ctx_taskgroup_wait(struct ctx_taskgroup *group);
+
+/*
+ * Copies the failures so far, in order, to failures, at most max of them. Returns how many there were; of
+ * more than 64 the rest is only counted. -EINVAL: NULL.
+ */
+int ctx_taskgroup_failures(struct ctx_taskgroup *group, struct ctx_failure *failures, unsigned max);
+
+/* Ends its context, waits as ctx_taskgroup_wait, and frees it. Not from its tasks or callbacks. NULL is
+ * allowed. */
+void ctx_taskgroup_free(struct ctx_taskgroup *group);
+
+/* ------------------------------------------------------------------------- */
+/* Commands                                                                  */
+
+/*
+ * A program under a context: when the context ends, the program and everything that it has started gets a
+ * signal, and after a grace SIGKILL. That reaches grandchildren in sessions of their own as well: the program
+ * runs in a cgroup of its own where one can be made (cgroup v2, cgroup.kill, Linux 5.14), and below a small
+ * helper process in any case, a subreaper, which also ends the tree when the calling process dies. The
+ * calling process itself is never made a subreaper and its SIGCHLD and children are its own. Processes are
+ * signalled by pidfd.
+ */
+struct ctx_process;
+
+/* The program becomes the leader of a process group of its own, and the terminal's signals do not reach it.
+ */
+#define CTX_SPAWN_NEW_GROUP (1u << 0)
+/* No cgroup, also where one could be made. */
+#define CTX_SPAWN_NO_CGROUP (1u << 1)
+
+struct ctx_spawn_options {
+	char *const *argv;	  /* ends with NULL; argv[0] is looked for in $PATH unless it has a slash */
+	char *const *environment; /* NULL: the caller's. CTXRING_CONTEXT is added, see ctx_inject */
+	const char *directory;	  /* NULL: the caller's */
+	const int *fds; /* three: its standard input, output and error; -1: /dev/null. NULL: the caller's */
+	unsigned flags; /* CTX_SPAWN_* */
+	int signal;	/* the first one that ends it; 0: SIGTERM */
+	uint64_t grace_ns; /* from that to SIGKILL; 0: five seconds; CTX_FOREVER: no SIGKILL */
+};
+
+/*
+ * Starts a program. All other descriptors with close-on-exec are closed in it, its signal mask is empty and
+ * ignored signals stay so. Returns when the program has been executed, or could not be.
+ *
+ * -ENOENT, -EACCES, -ENOEXEC, ...: execve(2) or the search in $PATH failed so. -ENOTDIR, ...: the directory.
+ * -EAGAIN: no process can be had (RLIMIT_NPROC, or a cgroup's pids.max). -ECANCELED, -ETIME: ctx is done.
+ * -EINVAL: NULL, no argv[0], bad flags or signal. -EMFILE, -ENFILE, -ENOMEM. ctx_spawn_explain puts these in
+ * words.
+ */
+int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *options,
+	      struct ctx_process **ret_process);
+
+/* Words for an error of ctx_spawn with these options, with the remedy. Returns as snprintf(3). -EINVAL: NULL.
+ */
+int ctx_spawn_explain(int error, const struct ctx_spawn_options *options, char *buffer, size_t size);
+
+/* Of the program. 0 for NULL. It is its number for as long as ctx_process_wait has not returned 0. */
+pid_t ctx_process_pid(const struct ctx_process *process);
+
+/* Readable from when the whole tree is gone. Belongs to the process. -EINVAL: NULL. */
+int ctx_process_fd(const struct ctx_process *process);
+
+/* Sends signo to the program itself. -ESRCH: it has ended. -EINVAL: NULL, or no such signal. */
+int ctx_process_signal(struct ctx_process *process, int signo);
+
+/* How it ended. */
+struct ctx_exit {
+	int status;		/* of the program, as waitpid(2) */
+	bool stopped;		/* its context ended while it ran: it was signalled */
+	bool killed;		/* the grace was over: SIGKILL was sent */
+	unsigned left_behind;	/* processes that it had left running when it ended; they were ended */
+	struct ctx_cause cause; /* of its context, when stopped */
+	struct rusage usage;	/* of the program and all of the tree that was waited for */
+};
+
+/*
+ * Waits until the program and its tree are gone. What it leaves running when it ends is ended as if the
+ * context had. ctx bounds only this wait: -ECANCELED, -ETIME. -EINVAL: NULL. ret_exit may be NULL. May be
+ * called again.
+ */
+int ctx_process_wait(const struct ctx_context *ctx, struct ctx_process *process, struct ctx_exit *ret_exit);
+
+/* Ends the tree with SIGKILL if it is there, waits for that, and frees. NULL is allowed. */
+void ctx_process_free(struct ctx_process *process);
+
+/* ------------------------------------------------------------------------- */
+/* Sources: contexts that kernel events end                                  */
+
+/*
+ * Children of parent that end, besides as those of ctx_with_cancel, when something happens. With a ring it is
+ * the ring that watches: the call is for its owner, and the end comes in a dispatch; the watch does not count
+ * as an operation, and a closed ring watches no more. With NULL it is one thread of the library, ctx-watcher,
+ * for all of these. The watch ends with the context or with the program's last reference to it. ctx_err
+ * becomes -ECANCELED, the cause tells the event.
+ *
+ * All: -EINVAL: parent or ret_ctx is NULL. -ENOMEM, -EMFILE, -ENFILE. -EAGAIN: no thread. -EPERM: not the
+ * owner of the ring. ctx_source_explain puts errors in words.
+ */
+
+/* Also when the peer has only ended its own sending. A TCP peer that closes its socket cannot be told from
+ * that. */
+#define CTX_HANGUP_HALF (1u << 0)
+
+/*
+ * Ends when the peer of a connected socket is gone: closed, reset, or timed out. fd has to stay open until
+ * the context is done or released. -ENOTSOCK. -EBADF. -EINVAL: unknown flags.
+ */
+int ctx_with_hangup(const struct ctx_context *parent, struct ctx_ring *ring, int fd, unsigned flags,
+		    const char *label, struct ctx_context **ret_ctx);
+
+/*
+ * Ends when one of events, as of poll(2), is there; POLLERR and POLLHUP always count. fd as above; of regular
+ * files -EPERM, as epoll_ctl(2). -EBADF.
+ */
+int ctx_with_fd(const struct ctx_context *parent, struct ctx_ring *ring, int fd, short events,
+		const char *label, struct ctx_context **ret_ctx);
+
+/* Ends when the process of a pidfd does. The pidfd stays the caller's, and may be closed. Does not reap it.
+ * -EBADF: not a pidfd. */
+int ctx_with_process(const struct ctx_context *parent, struct ctx_ring *ring, int pidfd, const char *label,
+		     struct ctx_context **ret_ctx);
+
+/*
+ * Ends at the first of these signals to the process. They are blocked in the calling thread from now on: call
+ * it before other threads are started, which inherit that. After the first one each of them has its default
+ * action again, so that a second Ctrl-C kills a program that does not come to its end.
+ *
+ * -EBUSY: the program handles, ignores or has blocked one of them itself. -EINVAL: NULL, empty, or one that
+ * cannot be blocked.
+ */
+int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, const sigset_t *signals,
+		     const char *label, struct ctx_context **ret_ctx);
+
+enum ctx_resource {
+	CTX_MEMORY = 1,
+	CTX_CPU,
+	CTX_IO,
+};
+
+/* When is it too much: tasks stalled for stall_ns within window_ns, see the kernel's
+ * Documentation/accounting/psi.rst. */
+struct ctx_pressure {
+	enum ctx_resource resource;
+	bool full;	    /* all tasks stalled, not just some */
+	uint64_t stall_ns;  /* 0: a tenth of the window */
+	uint64_t window_ns; /* 500 ms to 10 s; 0: two seconds. Without CAP_SYS_RESOURCE in steps of two
+			       seconds */
+	int priority;	    /* those of the lowest number end first, those of the next at the next event */
+	const char *file;   /* of a cgroup, as its memory.pressure; NULL: of the machine */
+};
+
+/*
+ * Ends under pressure. Contexts that watch the same thing are ended in the order of their priority: one event
+ * ends all of the lowest that live.
+ *
+ * -ENOENT, -EOPNOTSUPP: the kernel has no PSI, or it is off (boot with psi=1). -EACCES. -EINVAL: out of
+ * range, or the window needs CAP_SYS_RESOURCE.
+ */
+int ctx_with_pressure(const struct ctx_context *parent, struct ctx_ring *ring,
+		      const struct ctx_pressure *pressure, const char *label, struct ctx_context **ret_ctx);
+
+/* Words for an error of one of these, by the kind of cause that it stands for. Returns as snprintf(3).
+ * -EINVAL: buffer is NULL with a size, or another kind. */
+int ctx_source_explain(enum ctx_cause_kind kind, int error, char *buffer, size_t size);
+
+/* ------------------------------------------------------------------------- */
+/* Propagation: a context as text                                            */
+
+/*
+ * To children in the environment variable CTXRING_CONTEXT: id, label, time left, values, and the point in
+ * time at which that was written, so that it stays right however late it is read on the same machine. To
+ * other machines as header pairs: the time left as grpc-timeout, identity as W3C traceparent, values as W3C
+ * baggage. The receiver's clock counts the time left from the receipt.
+ */
+enum ctx_carrier {
+	CTX_CARRIER_ENVIRONMENT,
+	CTX_CARRIER_HEADERS,
+};
+
+/* Takes one pair, copying it. Another return than 0 ends ctx_inject, which returns it. */
+typedef int (*ctx_inject_fn)(const char *name, const char *value, void *data);
+
+/* The value under that name, which needs to be valid only during ctx_extract; header names regardless of
+ * case. NULL: there is none. */
+typedef const char *(*ctx_extract_fn)(const char *name, void *data);
+
+/*
+ * Writes ctx, and the values that it has under these keys, as pairs. Names of values are those of the keys;
+ * keys without format are left out.
+ *
+ * -EINVAL: NULL, or a key's name is not a token of RFC 9110. -EMSGSIZE: the values take more than 8,192 bytes
+ * as text. -ENOMEM.
+ */
+int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const struct ctx_key *const *keys,
+	       unsigned key_count, ctx_inject_fn set, void *data);
+
+/*
+ * Makes a child of parent from pairs: with the deadline, if there is one, and values for those keys that have
+ * parse and were sent; whatever else was sent is ignored. With no pair at all it is a plain child. It takes
+ * over the identity that was sent, or gets one; ctx_inject passes it on for it and all below.
+ *
+ * -EINVAL: NULL, or text that is malformed or longer than 8,192 bytes: nothing of it is used. -ENOMEM,
+ * -EAGAIN: as ctx_with_deadline. What parse of a key returned.
+ */
+int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_key *const *keys,
+		unsigned key_count, ctx_extract_fn get, void *data, struct ctx_context **ret_ctx);
+
+/* ctx_extract from the environment of this process, below ctx_background. */
+int ctx_from_environment(const struct ctx_key *const *keys, unsigned key_count, struct ctx_context **ret_ctx);
 
 /* ------------------------------------------------------------------------- */
 /* The service: contexts shared between processes                            */
