@@ -20,6 +20,7 @@ sources_of() {
 	case $1 in
 	wire_client | wire_service | last_words) echo lib/wire.c ;;
 	reader) echo tools/reader.c ;;
+	carrier) echo lib/carrier.c ;;
 	config) echo daemon/config.c daemon/log.c ;;
 	broker) echo lib/wire.c daemon/{account,broker,cancel,config,listing,log,map,peer,recorder,rights,share}.c ;;
 	*) return 1 ;;
@@ -27,7 +28,7 @@ sources_of() {
 }
 
 failed=0
-for target in ${*:-wire_client wire_service last_words reader config broker}; do
+for target in ${*:-wire_client wire_service last_words reader config broker carrier}; do
 	read -ra sources <<<"$(sources_of "$target")" || { echo "no target $target"; exit 2; }
 	clang "${flags[@]}" "fuzz/fuzz_$target.c" "${sources[@]}" -o "$out/$target" || exit 1
 	mkdir -p "$out/corpus/$target"

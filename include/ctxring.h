@@ -125,14 +125,12 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
  * A key of values. Its address is its identity: make it a static object. name is
  * shown by ctxtool and ctx_format. release (or NULL) is called once with the value when the
  * context that holds it is freed, on the thread that released it last. format (or NULL)
- * writes the value as text, like snprintf(3). parse (or NULL) is its inverse, for ctx_extract: 0, or
- * a negative errno for text that it refuses.
+ * writes the value as text, like snprintf(3).
  */
 struct ctx_key {
 	const char *name;
 	void (*release)(void *value);
 	int (*format)(const void *value, char *buffer, size_t size);
-	int (*parse)(const char *text, void **ret_value);
 };
 
 /*
@@ -1030,46 +1028,77 @@ int ctx_source_explain(enum ctx_cause_kind kind, int error, char *buffer, size_t
 /* Propagation: a context as text                                            */
 
 /*
- * To children in the environment variable CTXRING_CONTEXT: id, label, time left, values, and the point in
- * time at which that was written, so that it stays right however late it is read on the same machine. To
- * other machines as header pairs: the time left as grpc-timeout, identity as W3C traceparent, values as W3C
- * baggage. The receiver's clock counts the time left from the receipt.
+ * To children in the environment variable CTXRING_CONTEXT: id, label, time left, identity, values, and the
+ * point in time at which that was written, so that it stays right however late it is read on the same
+ * machine. To other machines as header pairs: the time left as grpc-timeout, identity as W3C traceparent,
+ * values as W3C baggage; the receiver's clock counts the time left from the receipt.
  */
 enum ctx_carrier {
 	CTX_CARRIER_ENVIRONMENT,
 	CTX_CARRIER_HEADERS,
 };
 
+/* Bytes of all names and values together that are written, and that are read. */
+#define CTX_CARRIER_MAX 8192
+
+/*
+ * A value that travels, under the name of its key, which has to have format. parse is the inverse of format:
+ * 0, or a negative errno for text that it refuses. NULL: it is only sent.
+ */
+struct ctx_carried {
+	const struct ctx_key *key;
+	int (*parse)(const char *text, void **ret_value);
+};
+
 /* Takes one pair, copying it. Another return than 0 ends ctx_inject, which returns it. */
 typedef int (*ctx_inject_fn)(const char *name, const char *value, void *data);
 
-/* The value under that name, which needs to be valid only during ctx_extract; header names regardless of
- * case. NULL: there is none. */
+/* The value under that name, valid until the next call; names of headers come in lower case, and stand for
+ * any. NULL: there is none. */
 typedef const char *(*ctx_extract_fn)(const char *name, void *data);
 
 /*
- * Writes ctx, and the values that it has under these keys, as pairs. Names of values are those of the keys;
- * keys without format are left out.
+ * Writes ctx, and the values that it has of carried, as pairs.
  *
- * -EINVAL: NULL, or a key's name is not a token of RFC 9110. -EMSGSIZE: the values take more than 8,192 bytes
- * as text. -ENOMEM.
+ * -EINVAL: NULL, or the name of a key is not a token (RFC 9110, 5.6.2). -EMSGSIZE: more than CTX_CARRIER_MAX
+ * bytes. -ENOMEM. Any thread.
  */
-int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const struct ctx_key *const *keys,
-	       unsigned key_count, ctx_inject_fn set, void *data);
+int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const struct ctx_carried *carried,
+	       unsigned count, ctx_inject_fn set, void *data);
 
 /*
- * Makes a child of parent from pairs: with the deadline, if there is one, and values for those keys that have
- * parse and were sent; whatever else was sent is ignored. With no pair at all it is a plain child. It takes
- * over the identity that was sent, or gets one; ctx_inject passes it on for it and all below.
+ * Makes a child of parent from pairs: with the deadline that was sent, if one was, and values for those of
+ * carried that were sent; other values are ignored. label NULL: the one that was sent. The child has the
+ * identity that was sent, or a new one, and everything below it has the same. With no pair at all it is a
+ * plain child.
  *
- * -EINVAL: NULL, or text that is malformed or longer than 8,192 bytes: nothing of it is used. -ENOMEM,
- * -EAGAIN: as ctx_with_deadline. What parse of a key returned.
+ * -EINVAL: NULL, or a pair is malformed or too long: nothing is made. -ENOMEM, -EAGAIN: as ctx_with_deadline.
+ * And what a parse function returned.
  */
-int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_key *const *keys,
-		unsigned key_count, ctx_extract_fn get, void *data, struct ctx_context **ret_ctx);
+int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_carried *carried,
+		unsigned count, ctx_extract_fn get, void *data, const char *label,
+		struct ctx_context **ret_ctx);
 
-/* ctx_extract from the environment of this process, below ctx_background. */
-int ctx_from_environment(const struct ctx_key *const *keys, unsigned key_count, struct ctx_context **ret_ctx);
+/*
+ * ctx_extract from the environment of this process, below ctx_background. Ignored in programs that run with
+ * the privileges of another user, see secure_getenv(3).
+ */
+int ctx_from_environment(const struct ctx_carried *carried, unsigned count, const char *label,
+			 struct ctx_context **ret_ctx);
+
+/* Who a request is, over all machines. In hexadecimal, of the sizes that W3C Trace Context gives them. */
+struct ctx_identity {
+	char trace[33];	    /* of the whole request */
+	char span[17];	    /* of this context */
+	char sender[17];    /* span of the context from which it was extracted; "": it began here */
+	uint64_t sender_id; /* ctx_id of that; from the environment only, else 0 */
+};
+
+/*
+ * The identity of ctx: of the nearest ancestor that was extracted, or, if there is none, one of its own that
+ * stays the same for as long as ctx. -EINVAL: NULL.
+ */
+int ctx_get_identity(const struct ctx_context *ctx, struct ctx_identity *ret_identity);
 
 /* ------------------------------------------------------------------------- */
 /* The service: contexts shared between processes                            */

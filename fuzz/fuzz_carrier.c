@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Contexts as text from strangers. The first byte chooses the form; what is read must be written back to
+ * something that reads the same.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "carrier.h"
+
+static void try_timeout(const char *text)
+{
+	char again[CARRIER_TIMEOUT_SIZE];
+	uint64_t ns, ns_again;
+
+	if (carrier_read_timeout(text, &ns))
+		return;
+	carrier_write_timeout(ns, again);
+	if (carrier_read_timeout(again, &ns_again) || (ns && ns_again > ns))
+		abort();
+}
+
+static void try_traceparent(const char *text)
+{
+	char again[CARRIER_TRACEPARENT_SIZE];
+	struct carrier_trace trace;
+
+	if (carrier_read_traceparent(text, strlen(text), &trace))
+		return;
+	carrier_write_traceparent(&trace, again);
+	if (strncmp(again + 2, text + 2, CARRIER_TRACEPARENT_SIZE - 3) != 0)
+		abort();
+}
+
+static void try_members(const char *text, int (*next)(const char **at, struct carrier_member *ret_member))
+{
+	const char *at = text, *end = text + strlen(text);
+	char *decoded = malloc(strlen(text) + 1), *encoded = malloc(3 * strlen(text) + 1),
+	     *again = malloc(strlen(text) + 1);
+	struct carrier_member member;
+	uint64_t number;
+	int more;
+
+	while ((more = next(&at, &member)) > 0) {
+		struct carrier_text list = {.bytes = encoded, .size = 3 * strlen(text) + 1};
+		if (member.name < text || member.value + member.value_length > end || at > end ||
+		    !carrier_is_token(member.name, member.name_length))
+			abort();
+		carrier_read_number(&member, &number);
+		carrier_read_hex(&member, &number);
+		if (carrier_decode(&member, decoded))
+			continue;
+		encoded[0] = '\0';
+		carrier_put_encoded(&list, decoded);
+		struct carrier_member back = {.value = encoded, .value_length = list.length};
+		if (list.too_long || carrier_decode(&back, again) || strcmp(again, decoded) != 0)
+			abort();
+	}
+	if (more && more != -EINVAL)
+		abort();
+	free(decoded);
+	free(encoded);
+	free(again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (!size)
+		return 0;
+	char *text = malloc(size);
+	memcpy(text, data + 1, size - 1);
+	text[size - 1] = '\0';
+	switch (data[0] % 4) {
+	case 0:
+		try_timeout(text);
+		break;
+	case 1:
+		try_traceparent(text);
+		break;
+	case 2:
+		try_members(text, carrier_next_baggage);
+		break;
+	default:
+		try_members(text, carrier_next_field);
+		break;
+	}
+	free(text);
+	return 0;
+}

@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Contexts as text, and back. The identity of a request is a value under a key of the library's own, put
+ * there when it is extracted; a context without one has one made from a number of the process and its own
+ * address.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "carrier.h"
+#include "clock.h"
+#include "memory.h"
+#include "node.h"
+#include "table_format.h"
+
+#define VARIABLE "CTXRING_CONTEXT"
+#define VALUE_PREFIX "val."
+#define FLAG_SAMPLED \
+	0x01 /* W3C: the caller may have recorded it. Set by who begins a trace, else passed on */
+
+/* ---- identity */
+
+/* Who the work below an extracted context is for. */
+struct identity {
+	struct carrier_trace trace; /* span: the sender's; all zero: it began here */
+	uint64_t sender_id;
+};
+
+static void release_identity(void *value)
+{
+	memory_release(value);
+}
+
+static const struct ctx_key identity_key = {.name = "identity", .release = release_identity};
+
+/* Its mixing makes numbers of slots and addresses look random (Steele and others: SplitMix64). */
+static uint64_t mix(uint64_t number)
+{
+	number += 0x9e3779b97f4a7c15ull;
+	number = (number ^ number >> 30) * 0xbf58476d1ce4e5b9ull;
+	number = (number ^ number >> 27) * 0x94d049bb133111ebull;
+	return number ^ number >> 31;
+}
+
+/* One number for each process; another in a forked child. */
+static uint64_t process_number(void)
+{
+	static _Atomic uint64_t number;
+	uint64_t known = load_relaxed(&number), made = 0;
+
+	if (!known) {
+		if (getrandom(&made, sizeof(made), GRND_NONBLOCK) != sizeof(made))
+			made = mix(clock_read_ns(CLOCK_REALTIME)); /* early at boot */
+		made |= 1;
+		known = atomic_compare_exchange_strong(&number, &known, made) ? made : known;
+	}
+	return mix(known ^ (uint64_t)getpid() << 32);
+}
+
+static void put_number(uint8_t *bytes, uint64_t number)
+{
+	for (int i = 0; i < 8; i++)
+		bytes[i] = (uint8_t)(number >> (56 - 8 * i));
+}
+
+/* The address alone would be used again, a slot has a generation. */
+static uint64_t own_number(const struct ctx_context *ctx)
+{
+	uint64_t id = ctx_id(ctx);
+
+	return id ? id : (uintptr_t)ctx;
+}
+
+/* The trace of ctx with the span of ctx itself. */
+static const struct identity *identify(const struct ctx_context *ctx, struct carrier_trace *ret_trace)
+{
+	uint64_t process = process_number(), own = own_number(ctx);
+	void *value;
+
+	if (ctx_value(ctx, &identity_key, &value) == 0) {
+		*ret_trace = ((const struct identity *)value)->trace;
+	} else {
+		value = NULL;
+		put_number(ret_trace->id, process);
+		put_number(ret_trace->id + 8, mix(process ^ own));
+		ret_trace->flags = FLAG_SAMPLED;
+	}
+	put_number(ret_trace->span, mix(process + own) | 1);
+	return value;
+}
+
+int ctx_get_identity(const struct ctx_context *ctx, struct ctx_identity *ret_identity)
+{
+	static const uint8_t none[8];
+	char text[CARRIER_TRACEPARENT_SIZE];
+	struct carrier_trace trace;
+
+	if (!ctx || !ret_identity)
+		return -EINVAL;
+	const struct identity *from = identify(ctx, &trace);
+	*ret_identity = (struct ctx_identity){.sender_id = from ? from->sender_id : 0};
+	carrier_write_traceparent(&trace, text);
+	memcpy(ret_identity->trace, text + 3, 32);
+	memcpy(ret_identity->span, text + 36, 16);
+	if (from && memcmp(from->trace.span, none, sizeof(none)) != 0) {
+		carrier_write_traceparent(&from->trace, text);
+		memcpy(ret_identity->sender, text + 36, 16);
+	}
+	return 0;
+}
+
+/* ---- writing */
+
+/* The value as text into buffer. 0; -ENOENT: there is none to send; -EMSGSIZE; what format returned. */
+static int format_value(const struct ctx_context *ctx, const struct ctx_key *key, char *buffer, size_t size)
+{
+	void *value;
+
+	if (!key->format || ctx_value(ctx, key, &value) || !value)
+		return -ENOENT;
+	int length = key->format(value, buffer, size);
+	return length < 0 ? length : (size_t)length < size ? 0 : -EMSGSIZE;
+}
+
+/* As members of a list: name=text after a separator and prefix. */
+static int put_values(const struct ctx_context *ctx, const struct ctx_carried *carried, unsigned count,
+		      const char *separator, const char *prefix, struct carrier_text *text)
+{
+	char *buffer = memory_allocate(CTX_CARRIER_MAX);
+	int result = buffer ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; i < count && !result; i++) {
+		result = format_value(ctx, carried[i].key, buffer, CTX_CARRIER_MAX);
+		if (result == -ENOENT) {
+			result = 0;
+			continue;
+		}
+		if (result)
+			break;
+		carrier_put_string(text, text->length ? separator : "");
+		carrier_put_string(text, prefix);
+		carrier_put_string(text, carried[i].key->name);
+		carrier_put_string(text, "=");
+		carrier_put_encoded(text, buffer);
+	}
+	memory_release(buffer);
+	return result ? result : text->too_long ? -EMSGSIZE : 0;
+}
+
+/* The first 16 digits of the kernel's boot id: whether a time on CLOCK_MONOTONIC means anything here. */
+static uint64_t boot_number(void)
+{
+	char digits[17] = "";
+	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+	size_t length = 0;
+	int c;
+
+	if (!file)
+		return 0;
+	while (length < 16 && (c = fgetc(file)) != EOF)
+		if (c != '-')
+			digits[length++] = (char)c;
+	fclose(file);
+	return strtoull(digits, NULL, 16);
+}
+
+/* A value without a label is not in the table: then the context that carries it is meant. */
+static const struct ctx_context *listed(const struct ctx_context *ctx)
+{
+	while (ctx->flags & NODE_VALUE && !ctx_id(ctx) && ctx->parent)
+		ctx = ctx->parent;
+	return ctx;
+}
+
+static void put_state(const struct ctx_context *ctx, struct carrier_text *text)
+{
+	uint64_t deadline_ns = ctx_deadline_ns(ctx), now_ns = clock_now_ns(), boot = boot_number();
+	char label[CTX_LABEL_MAX + 1], traceparent[CARRIER_TRACEPARENT_SIZE];
+	struct carrier_trace trace;
+
+	carrier_put_string(text, "v=1;id=");
+	carrier_put_hex(text, ctx_id(listed(ctx)));
+	context_label(listed(ctx), label);
+	if (label[0]) {
+		carrier_put_string(text, ";label=");
+		carrier_put_encoded(text, label);
+	}
+	if (deadline_ns != CTX_FOREVER) {
+		carrier_put_string(text, ";left=");
+		carrier_put_number(text, deadline_ns > now_ns ? deadline_ns - now_ns : 0);
+		carrier_put_string(text, ";at=");
+		carrier_put_number(text, now_ns);
+		if (boot) {
+			carrier_put_string(text, ";boot=");
+			carrier_put_hex(text, boot);
+		}
+	}
+	identify(ctx, &trace);
+	carrier_write_traceparent(&trace, traceparent);
+	carrier_put_string(text, ";trace=");
+	carrier_put_string(text, traceparent);
+}
+
+static int inject_environment(const struct ctx_context *ctx, const struct ctx_carried *carried,
+			      unsigned count, struct carrier_text *text, ctx_inject_fn set, void *data)
+{
+	put_state(ctx, text);
+	int result = put_values(ctx, carried, count, ";", VALUE_PREFIX, text);
+	return result ? result : set(VARIABLE, text->bytes, data);
+}
+
+static int inject_headers(const struct ctx_context *ctx, const struct ctx_carried *carried, unsigned count,
+			  struct carrier_text *text, ctx_inject_fn set, void *data)
+{
+	char timeout[CARRIER_TIMEOUT_SIZE], traceparent[CARRIER_TRACEPARENT_SIZE];
+	struct carrier_trace trace;
+	int result = put_values(ctx, carried, count, ",", "", text);
+
+	if (!result && ctx_deadline_ns(ctx) != CTX_FOREVER) {
+		carrier_write_timeout(ctx_time_left_ns(ctx), timeout);
+		result = set("grpc-timeout", timeout, data);
+	}
+	if (!result) {
+		identify(ctx, &trace);
+		carrier_write_traceparent(&trace, traceparent);
+		result = set("traceparent", traceparent, data);
+	}
+	if (!result && text->length)
+		result = set("baggage", text->bytes, data);
+	return result;
+}
+
+static bool are_carriable(const struct ctx_carried *carried, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (!carried || !carried[i].key || !carried[i].key->name ||
+		    !carrier_is_token(carried[i].key->name, strlen(carried[i].key->name)))
+			return false;
+	return true;
+}
+
+int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const struct ctx_carried *carried,
+	       unsigned count, ctx_inject_fn set, void *data)
+{
+	struct carrier_text text = {.size = CTX_CARRIER_MAX + 1};
+
+	if (!ctx || !set || carrier > CTX_CARRIER_HEADERS || !are_carriable(carried, count))
+		return -EINVAL;
+	text.bytes = memory_allocate(text.size);
+	if (!text.bytes)
+		return -ENOMEM;
+	int result = carrier == CTX_CARRIER_ENVIRONMENT
+			     ? inject_environment(ctx, carried, count, &text, set, data)
+			     : inject_headers(ctx, carried, count, &text, set, data);
+	memory_release(text.bytes);
+	return result;
+}
+
+/* ---- reading */
+
+/* What was sent, read and found well-formed. */
+struct received {
+	bool any, has_trace, has_timeout;
+	struct carrier_trace trace;
+	uint64_t deadline_ns; /* when has_timeout */
+	uint64_t sender_id;
+	char label[CTX_LABEL_MAX + 1];
+	const struct ctx_carried *carried;
+	unsigned count;
+	char *text;		       /* the list that values lie in; owned */
+	char *decoded;		       /* room for any one of them; owned */
+	struct carrier_member *values; /* one for each of carried, name NULL: not sent; owned */
+};
+
+/* Keeps a value that is asked for. Of several of one name the first counts. */
+static void note_value(struct received *received, const struct carrier_member *member, size_t prefix)
+{
+	struct carrier_member value = *member;
+
+	value.name += prefix;
+	value.name_length -= prefix;
+	for (unsigned i = 0; i < received->count; i++)
+		if (carrier_is_named(&value, received->carried[i].key->name) && !received->values[i].name) {
+			received->values[i] = value;
+			return;
+		}
+}
+
+/* The fields of the environment variable that are not values. */
+struct state {
+	bool label, left, at, boot, trace, id;
+	uint64_t left_ns, at_ns, boot_number;
+};
+
+/* *seen says whether it is there already. */
+static int once(bool *seen, int result)
+{
+	if (*seen)
+		return -EINVAL;
+	*seen = true;
+	return result;
+}
+
+static int read_label(struct received *received, const struct carrier_member *member)
+{
+	int result = carrier_decode(member, received->decoded);
+
+	if (!result && strlen(received->decoded) > CTX_LABEL_MAX)
+		result = -EINVAL;
+	if (!result)
+		strcpy(received->label, received->decoded);
+	return result;
+}
+
+static int read_field(struct received *received, const struct carrier_member *member, struct state *state)
+{
+	const size_t prefix = strlen(VALUE_PREFIX);
+
+	if (carrier_is_named(member, "id"))
+		return once(&state->id, carrier_read_hex(member, &received->sender_id));
+	if (carrier_is_named(member, "label"))
+		return once(&state->label, read_label(received, member));
+	if (carrier_is_named(member, "left"))
+		return once(&state->left, carrier_read_number(member, &state->left_ns));
+	if (carrier_is_named(member, "at"))
+		return once(&state->at, carrier_read_number(member, &state->at_ns));
+	if (carrier_is_named(member, "boot"))
+		return once(&state->boot, carrier_read_hex(member, &state->boot_number));
+	if (carrier_is_named(member, "trace")) {
+		received->has_trace = true;
+		return once(&state->trace,
+			    carrier_read_traceparent(member->value, member->value_length, &received->trace));
+	}
+	if (member->name_length > prefix && memcmp(member->name, VALUE_PREFIX, prefix) == 0) {
+		int result = carrier_decode(member, received->decoded);
+		note_value(received, member, prefix);
+		return result;
+	}
+	return 0;
+}
+
+static int read_variable(struct received *received)
+{
+	struct carrier_member member;
+	struct state state = {0};
+	const char *at = received->text;
+	int more = carrier_next_field(&at, &member), result = 0;
+
+	if (more <= 0 || !carrier_is_named(&member, "v") || member.value_length != 1 ||
+	    member.value[0] != '1')
+		return -EINVAL;
+	while (!result && (more = carrier_next_field(&at, &member)) > 0)
+		result = read_field(received, &member, &state);
+	if (result || more < 0)
+		return -EINVAL;
+	if (state.left) {
+		uint64_t now_ns = clock_now_ns(), from_ns = now_ns;
+		/* Written on this machine since it was started: the time that has passed since then counts.
+		 */
+		if (state.at && state.boot && state.boot_number == boot_number() && state.at_ns < now_ns)
+			from_ns = state.at_ns;
+		received->has_timeout = true;
+		received->deadline_ns = clock_after_ns(from_ns, state.left_ns);
+	}
+	return 0;
+}
+
+static int read_baggage(struct received *received)
+{
+	struct carrier_member member;
+	const char *at = received->text;
+	int more;
+
+	while ((more = carrier_next_baggage(&at, &member)) > 0) {
+		if (carrier_decode(&member, received->decoded))
+			return -EINVAL;
+		note_value(received, &member, 0);
+	}
+	return more;
+}
+
+/* A copy, since the next call of get may overwrite what this one gave. 0 with *ret_text NULL: not there. */
+static int fetch(ctx_extract_fn get, void *data, const char *name, char **ret_text)
+{
+	const char *text = get(name, data);
+
+	*ret_text = NULL;
+	if (!text)
+		return 0;
+	size_t length = strnlen(text, CTX_CARRIER_MAX + 1);
+	if (length > CTX_CARRIER_MAX)
+		return -EINVAL;
+	*ret_text = memory_allocate(length + 1);
+	if (!*ret_text)
+		return -ENOMEM;
+	memcpy(*ret_text, text, length + 1);
+	return 0;
+}
+
+static int read_headers(struct received *received, ctx_extract_fn get, void *data)
+{
+	const char *timeout = get("grpc-timeout", data);
+	uint64_t timeout_ns;
+
+	if (timeout) {
+		if (carrier_read_timeout(timeout, &timeout_ns))
+			return -EINVAL;
+		received->any = received->has_timeout = true;
+		received->deadline_ns = clock_after_ns(clock_now_ns(), timeout_ns);
+	}
+	const char *traceparent = get("traceparent", data);
+	if (traceparent) {
+		size_t length = strnlen(traceparent, CTX_CARRIER_MAX + 1);
+		if (length > CTX_CARRIER_MAX ||
+		    carrier_read_traceparent(traceparent, length, &received->trace))
+			return -EINVAL;
+		received->any = received->has_trace = true;
+	}
+	int result = fetch(get, data, "baggage", &received->text);
+	if (!result && received->text) {
+		received->any = true;
+		result = read_baggage(received);
+	}
+	return result;
+}
+
+static int read_environment(struct received *received, ctx_extract_fn get, void *data)
+{
+	int result = fetch(get, data, VARIABLE, &received->text);
+
+	if (!result && received->text) {
+		received->any = true;
+		result = read_variable(received);
+	}
+	return result;
+}
+
+/* ---- making */
+
+/* Puts value under key below *ctx, which it replaces. The value is taken over in any case. */
+static int add_value(const struct ctx_context **ctx, const struct ctx_key *key, void *value)
+{
+	const struct ctx_context *outer = *ctx;
+	int result = ctx_with_value(outer, key, value, NULL, ctx);
+
+	if (result && key->release)
+		key->release(value);
+	if (!result)
+		ctx_unref(outer);
+	return result;
+}
+
+static int add_identity(const struct ctx_context **ctx, const struct received *received)
+{
+	struct identity *identity = memory_allocate(sizeof(*identity));
+
+	if (!identity)
+		return -ENOMEM;
+	*identity = (struct identity){.trace = received->trace, .sender_id = received->sender_id};
+	if (!received->has_trace) {
+		uint64_t process = process_number();
+		put_number(identity->trace.id, process);
+		put_number(identity->trace.id + 8, mix(process ^ (uintptr_t)identity ^ clock_now_ns()));
+		identity->trace.flags = FLAG_SAMPLED;
+	}
+	return add_value(ctx, &identity_key, identity);
+}
+
+static int add_values(const struct ctx_context **ctx, const struct received *received)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < received->count && !result; i++) {
+		void *value;
+		if (!received->values[i].name || !received->carried[i].parse)
+			continue;
+		result = carrier_decode(&received->values[i], received->decoded);
+		if (!result)
+			result = received->carried[i].parse(received->decoded, &value);
+		if (!result)
+			result = add_value(ctx, received->carried[i].key, value);
+	}
+	return result;
+}
+
+static int make(const struct ctx_context *parent, const struct received *received, const char *label,
+		struct ctx_context **ret_ctx)
+{
+	const struct ctx_context *ctx = ctx_ref(parent);
+	int result = received->any ? add_identity(&ctx, received) : 0;
+
+	if (!label && received->label[0])
+		label = received->label;
+	if (!result)
+		result = add_values(&ctx, received);
+	if (!result)
+		result = received->has_timeout ? ctx_with_deadline(ctx, received->deadline_ns, label, ret_ctx)
+					       : ctx_with_cancel(ctx, label, ret_ctx);
+	ctx_unref(ctx);
+	return result;
+}
+
+int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_carried *carried,
+		unsigned count, ctx_extract_fn get, void *data, const char *label,
+		struct ctx_context **ret_ctx)
+{
+	struct received received = {.carried = carried, .count = count};
+
+	if (!parent || !get || !ret_ctx || carrier > CTX_CARRIER_HEADERS || !are_carriable(carried, count))
+		return -EINVAL;
+	received.decoded = memory_allocate(CTX_CARRIER_MAX + 1);
+	received.values = memory_allocate((count + 1) * sizeof(*received.values));
+	int result = received.decoded && received.values ? 0 : -ENOMEM;
+	if (!result) {
+		memset(received.values, 0, count * sizeof(*received.values));
+		result = carrier == CTX_CARRIER_ENVIRONMENT ? read_environment(&received, get, data)
+							    : read_headers(&received, get, data);
+	}
+	if (!result)
+		result = make(parent, &received, label, ret_ctx);
+	memory_release(received.text);
+	memory_release(received.decoded);
+	memory_release(received.values);
+	return result;
+}
+
+static const char *get_variable(const char *name, void *data)
+{
+	(void)data;
+	return secure_getenv(name);
+}
+
+int ctx_from_environment(const struct ctx_carried *carried, unsigned count, const char *label,
+			 struct ctx_context **ret_ctx)
+{
+	return ctx_extract(ctx_background(), CTX_CARRIER_ENVIRONMENT, carried, count, get_variable, NULL,
+			   label, ret_ctx);
+}
