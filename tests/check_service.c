@@ -472,8 +472,9 @@ static int end_in_child(int channel, void *data)
 {
 	struct ctxd_client *client = client_of(data);
 	struct ctx_context *ctx = shared_of(client, "parent's", NULL);
-	pid_t child = fork();
 
+	test_settle();
+	pid_t child = fork();
 	if (child == 0) {
 		struct ctxd_id id;
 		bool refused = ctxd_id_of(client, ctx, &id) == -EPERM && ctxd_unshare(client, ctx) == -EPERM;

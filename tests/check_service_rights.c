@@ -181,6 +181,7 @@ START_TEST(cancel_of_what_is_not_shared_can_be_roots_alone)
 	struct ctxd_target target = {.table = visitor.table, .ctx_id = visitor.private_id};
 	ck_assert_ok(ctxd_cancel(root, &target, CTXD_DRY_RUN, 0, NULL, 0, NULL));
 	ctxd_close(root);
+	test_settle();
 	pid_t pid = fork();
 	if (pid == 0) {
 		become(OWNER, GROUP, 0);
@@ -207,6 +208,7 @@ static int in_other_spaces(int channel, void *data)
 		tell(channel, '-');
 		return 0;
 	}
+	test_settle();
 	pid_t child = fork();
 	if (child) {
 		int status;
