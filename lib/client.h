@@ -67,7 +67,7 @@ enum pending {
 	PENDING_ENDED = 1 << 0,	   /* share */
 	PENDING_MOVED = 1 << 1,	   /* share */
 	PENDING_ATTACH = 1 << 2,   /* join: its id in our table */
-	PENDING_RELEASED = 1 << 3, /* join: the program let go of it; what is below it may go on */
+	PENDING_RELEASED = 1 << 3, /* join: the program let go of it; what is under it may go on */
 	PENDING_GONE = 1 << 4,	   /* withdrawn, left, or never came to be: tell, then free */
 };
 
@@ -225,7 +225,7 @@ void bond_told(struct watch *watch, unsigned pending);
 /* Sends what is pending, frees what is gone. */
 void bonds_flush(struct ctxd_client *client);
 
-/* Released joins may have nothing below them any more. */
+/* Released joins may have nothing under them any more. */
 void bonds_look_again(struct ctxd_client *client);
 
 /* After WELCOME: registers everything again, step by step. */

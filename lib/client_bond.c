@@ -151,10 +151,10 @@ static void bond_free(struct bond *bond)
 	memory_release(bond);
 }
 
-/* Released, and nothing below it: gone. Else it is looked at again. No lock is held. */
+/* Released, and nothing works under it: gone. Else it is looked at again. No lock is held. */
 static void review_released(struct ctxd_client *client, struct bond *bond)
 {
-	bool used = context_has_children(bond->ctx);
+	bool used = context_is_used(bond->ctx);
 
 	lock_acquire(&client->lock);
 	if (!used)
