@@ -59,6 +59,13 @@ struct call {
 	struct wire_message *answer;
 	int fds[WIRE_FDS_MAX];
 	unsigned fd_count;
+	/*
+	 * Done with an answer that is no error before what comes behind it is looked at: that may be an order
+	 * to end what was shared or joined just now. On the dispatcher, without locks; takes over the
+	 * descriptors. What it returns is the call's error. NULL: the caller looks at the answer.
+	 */
+	int (*take)(struct ctxd_client *client, struct call *call);
+	bool taking;	       /* that is going on, or was; client lock */
 	_Atomic uint32_t done; /* futex */
 };
 
@@ -79,7 +86,7 @@ struct bond {
 	struct list pending_link; /* client->pending, or alone; client lock */
 	struct list restore_link; /* client->restore, or alone; dispatcher */
 	unsigned pending;	  /* enum pending; client lock */
-	bool asking;		  /* the thread that shares it waits for the answer; client lock */
+	bool asking;		  /* share: its thread waits for the answer; client lock */
 	bool known;		  /* the service knows it, under id; client lock */
 	struct ctxd_id id;	  /* kept while the service is away; client lock */
 	uint64_t serial;	  /* of its SHARE or REJOIN under way; dispatcher */
@@ -96,7 +103,8 @@ struct bond {
 	char label[CTX_LABEL_MAX + 1];
 };
 
-/* The process that owns contexts that were joined. Dispatcher, and whoever joins, with the client lock. */
+/* The process that owns contexts that were joined. Dispatcher, which changes the list with the client lock.
+ */
 struct owner {
 	struct source source; /* its pidfd */
 	struct list link;
@@ -200,6 +208,10 @@ void link_close_fds(int *fds, unsigned count);
  */
 int call_make(struct ctxd_client *client, struct wire_message *request, int fd, uint64_t timeout_ns,
 	      struct wire_message *ret_answer, int ret_fds[WIRE_FDS_MAX]);
+
+/* As that, with a call of which answer and take are filled; fds are in it. */
+int call_run(struct ctxd_client *client, struct call *call, struct wire_message *request, int fd,
+	     uint64_t timeout_ns);
 
 /* False: nobody waits for it. fds are taken over if true. */
 bool call_answer(struct ctxd_client *client, const struct wire_message *answer, const int *fds,

@@ -61,7 +61,8 @@ struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id)
 	for (int i = 0; i < 2 && !found; i++)
 		for (struct list *link = heads[i]->next; link != heads[i] && !found; link = link->next) {
 			struct bond *bond = container_of(link, struct bond, link);
-			if (bond->known && wire_id_equal(bond->id, id) && !context_error(bond->ctx))
+			if (bond->known && wire_id_equal(bond->id, id) && !(bond->pending & PENDING_GONE) &&
+			    !context_error(bond->ctx))
 				found = bond;
 		}
 	lock_release(&client->lock);
