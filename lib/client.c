@@ -370,10 +370,11 @@ int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 		handled += handle(client, events[i].data.ptr, events[i].events);
 	/*
 	 * Contexts that ended have operations, which a ring of this thread cancels when its dispatch ends:
-	 * what there is to tell the service waits for that.
+	 * what there is to tell the service waits for that. Not twice: every turn may end some.
 	 */
-	bool later = client->ended_some && client->own_dispatch;
+	bool later = client->ended_some && client->own_dispatch && !client->put_off;
 	client->ended_some = false;
+	client->put_off = later;
 	if (later) {
 		link_set_timer(client, LATER_NS);
 	} else {

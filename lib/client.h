@@ -143,6 +143,7 @@ struct ctxd_client {
 	unsigned restoring;				   /* answers that are awaited */
 
 	bool ended_some; /* contexts ended in this turn; dispatcher */
+	bool put_off;	 /* the last turn left what is pending to this one; dispatcher */
 	bool lingering;	 /* released joins are looked at again when the timer fires; dispatcher */
 	bool was_ready;	 /* since the last connection; dispatcher */
 	bool come_back;	 /* is to be told; dispatcher */

@@ -542,6 +542,45 @@ START_TEST(a_program_may_dispatch_by_itself)
 }
 END_TEST
 
+static bool so_few_fds(void *data)
+{
+	return test_count_fds() <= *(unsigned *)data;
+}
+
+/* Each dispatch ends one: that must not put off for ever what is to follow the ends. */
+START_TEST(ends_in_every_dispatch_delay_nothing_for_long)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, NULL);
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
+	struct ctxd_client *owner = client_of(&service), *client = client_with(&service, &options);
+	struct ctx_context *ctx[20], *joined[20];
+	struct pollfd input = {.fd = ctxd_fd(client), .events = POLLIN};
+	struct ctxd_id id;
+
+	for (int i = 0; i < 20; i++) {
+		ctx[i] = shared_of(owner, NULL, &id);
+		ck_assert_ok(ctxd_join(client, id, &joined[i]));
+	}
+	while (ctxd_dispatch(client, 0) > 0)
+		;
+	/* Each takes two of its owner, whose thread closes them, and one here, which the last two may keep.
+	 */
+	unsigned left = test_count_fds() - 20 * 3 + 2;
+	for (int i = 0; i < 20; i++) {
+		ctx_finish(ctx[i]);
+		ck_assert_int_eq(poll(&input, 1, 20000), 1);
+		ck_assert_int_ge(ctxd_dispatch(client, 0), 1);
+		ck_assert_cancelled(joined[i]);
+		ctx_finish(joined[i]);
+	}
+	ck_assert(test_until(so_few_fds, &left));
+	ctxd_close(client);
+	ctxd_close(owner);
+	service_end(&service);
+}
+END_TEST
+
 struct nested {
 	struct ctxd_client *client;
 	int result;
@@ -603,6 +642,7 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(sharing, names_are_unique_until_the_end);
 	tcase_add_test(sharing, misuse_is_refused);
 	ON_EACH_LOOP(sharing, a_program_may_dispatch_by_itself);
+	tcase_add_test(sharing, ends_in_every_dispatch_delay_nothing_for_long);
 	tcase_add_test(sharing, callbacks_on_the_clients_thread_cannot_wait_for_it);
 	tcase_add_loop_test(deaths, the_death_of_the_owner_ends_all_who_joined, test_no_uring() ? 1 : 0, 8);
 	ON_EACH_LOOP(deaths, a_joiner_that_is_killed_is_no_joiner_any_more);
