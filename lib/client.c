@@ -164,7 +164,7 @@ static void free_client(struct ctxd_client *client)
 {
 	lock_acquire(&clients_lock);
 	list_remove(&client->clients);
-	lock_release(&clients_lock);
+	/* Under the lock: a child forked off in between would keep the connection. */
 	client_close_source(client, &client->socket);
 	client_close_source(client, &client->wake);
 	client_close_source(client, &client->timer);
@@ -173,6 +173,7 @@ static void free_client(struct ctxd_client *client)
 	for (int i = 0; i < 2; i++)
 		if (client->scratch[i] >= 0)
 			close(client->scratch[i]);
+	lock_release(&clients_lock);
 	memory_release(client);
 }
 

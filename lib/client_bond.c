@@ -361,10 +361,10 @@ void bonds_free(struct ctxd_client *client)
 	for (int i = 0; i < 2; i++)
 		while (!list_empty(heads[i])) {
 			struct bond *bond = container_of(heads[i]->next, struct bond, link);
-			/* From here on nothing is told about it. */
-			context_unwatch(&bond->watch);
+			/* Of the others something may be told at any time. */
+			lock_acquire(&client->lock);
 			list_remove(&bond->link);
-			list_remove(&bond->pending_link);
+			lock_release(&client->lock);
 			bond_free(bond);
 		}
 }
