@@ -235,8 +235,14 @@ static void *run(void *data)
 
 	prctl(PR_SET_NAME, "ctx-client");
 	atomic_store(&client->dispatcher_tid, thread_self()->tid);
-	while (!atomic_load(&client->closing))
-		client_turn(client, -1, NULL);
+	while (!atomic_load(&client->closing)) {
+		int result = client_turn(client, -1, NULL);
+		if (result >= 0 || result == -EINTR)
+			continue;
+		/* The program has closed what we wait with. */
+		link_break(client);
+		break;
+	}
 	atomic_store(&client->stopped, 1);
 	sys_futex_wake(&client->stopped, 1);
 	return NULL;
