@@ -179,9 +179,10 @@ int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)
 		if (bond->ctx != ctx || bond->asking || bond->pending & PENDING_GONE)
 			continue;
 		found = true;
-		known = bond->known;
+		/* The call tells the service; or, while it is told everything again, the dispatcher. */
+		known = bond->known && client->state == CLIENT_READY;
 		request.id = bond->id;
-		bond->known = false; /* the call tells the service */
+		bond->known &= !known;
 		bond_pend(bond, PENDING_GONE);
 	}
 	lock_release(&client->lock);
