@@ -268,10 +268,12 @@ static void restored_all(struct ctxd_client *client)
 	bool tell_it = client->come_back;
 
 	lock_acquire(&client->lock);
-	client->state = CLIENT_READY;
-	if (client->watch_kinds)
-		link_send(client, &watch, -1);
+	bool again = client->watch_kinds && link_send(client, &watch, -1) == -EAGAIN;
+	if (!again)
+		client->state = CLIENT_READY;
 	lock_release(&client->lock);
+	if (again)
+		return; /* the next turn comes here once more */
 	client->was_ready = true;
 	client->come_back = false;
 	if (tell_it)
