@@ -163,10 +163,10 @@ void join_moved(struct ctxd_client *client, const struct wire_move *move)
 static int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
 		      struct owner **ret_owner)
 {
-	/* A process that is not dead is the same one under the same number. */
+	/* A process that is not dead is the same one under the same number; 0: of a name space without it. */
 	for (struct list *link = client->owners.next; link != &client->owners; link = link->next) {
 		struct owner *owner = container_of(link, struct owner, link);
-		if (owner->pid != joined->owner_pid || is_dead(owner, 0))
+		if (!owner->pid || owner->pid != joined->owner_pid || is_dead(owner, 0))
 			continue;
 		close(pidfd);
 		owner->joins++;

@@ -119,6 +119,8 @@ void link_break(struct ctxd_client *client)
 	calls_fail(client, -ENOTCONN);
 	lock_release(&client->lock);
 	bonds_forget(client);
+	/* Nobody waits for a report any more; to the next service its number would be another's. */
+	orders_abandon(client);
 	client->was_ready = false;
 	if (was_ready) {
 		client->delay_ns = 0;

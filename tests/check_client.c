@@ -279,13 +279,138 @@ START_TEST(a_deadline_moved_right_behind_the_answer_to_a_join_is_moved)
 }
 END_TEST
 
+/* ---- owners, reports */
+
+static void two_of_no_number(struct played *played)
+{
+	int fd = greet(played);
+
+	for (int i = 0; i < 2; i++) {
+		struct wire_message joined =
+			joined_message(get_type(fd, WIRE_JOIN).serial, 1 + (uint64_t)i, 0);
+		put(fd, &joined, (int[]){played->pipes[i][0], played->pidfds[i]}, 2);
+		get_type(fd, WIRE_ATTACH);
+	}
+	get_type(fd, WIRE_LEAVE);
+	close(fd);
+}
+
+/* To a service in another pid name space all processes of ours have the number 0. */
+START_TEST(owners_without_a_number_are_not_taken_for_one)
+{
+	struct played played;
+	struct ctx_context *ctx[2];
+	pid_t pids[2];
+
+	played_start(&played, two_of_no_number);
+	for (int i = 0; i < 2; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			pause();
+			_exit(0);
+		}
+		played.pidfds[i] = (int)syscall(SYS_pidfd_open, pids[i], 0);
+	}
+	struct ctxd_client *client = client_to(&played, NULL, NULL);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_ok(ctxd_join(client, (struct ctxd_id){the_id.epoch, 1 + (uint64_t)i}, &ctx[i]));
+		ck_assert_int_ge(ctxd_dispatch(client, 0), 0);
+	}
+	kill(pids[1], SIGKILL);
+	ck_assert_int_eq(waitpid(pids[1], NULL, 0), pids[1]);
+	uint64_t end_ns = clock_now_ns() + SOON;
+	while (!ctx_err(ctx[1]) && clock_now_ns() < end_ns)
+		ck_assert_int_ge(ctxd_dispatch(client, 100 * MILLISECOND), 0);
+	ck_assert_cancelled(ctx[1]);
+	ck_assert_live(ctx[0]);
+	while (ctxd_dispatch(client, 10 * MILLISECOND) > 0)
+		;
+	played_end(&played);
+	kill(pids[0], SIGKILL);
+	ck_assert_int_eq(waitpid(pids[0], NULL, 0), pids[0]);
+	for (int i = 0; i < 2; i++) {
+		close(played.pidfds[i]);
+		ctx_finish(ctx[i]);
+	}
+	ctxd_close(client);
+}
+END_TEST
+
+static void order_and_restart(struct played *played)
+{
+	int fd = greet(played);
+	struct wire_message share = get_type(fd, WIRE_SHARE);
+
+	put(fd, &(struct wire_message){.type = WIRE_RESULT, .serial = share.serial, .result = {.id = the_id}},
+	    NULL, 0);
+	put(fd, &order, NULL, 0);
+	get_type(fd, WIRE_OBEYED);
+	close(fd);
+	fd = greet(played);
+	struct wire_message message = get(fd);
+	played->after = message.type;
+	while (message.type != WIRE_LIST)
+		message = get(fd);
+	put(fd, &(struct wire_message){.type = WIRE_ENTRIES, .serial = message.serial}, NULL, 0);
+	close(fd);
+}
+
+static void note_back(struct ctxd_client *client, const struct ctxd_event *event, void *data)
+{
+	(void)client;
+	*(bool *)data |= event->kind == CTXD_EVENT_BACK;
+}
+
+static int no_entry(const struct ctxd_entry *entry, void *data)
+{
+	(void)entry;
+	(void)data;
+	return 0;
+}
+
+START_TEST(what_one_service_asked_is_not_reported_to_the_next)
+{
+	struct played played;
+	bool back = false;
+	played_start(&played, order_and_restart);
+	struct ctxd_client *client = client_to(&played, note_back, &back);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct ctx_ring *ring = ring_of(_i);
+	struct pair pair = pair_new();
+	struct probe probe;
+	static char sink[16];
+
+	probe_recv(ring, ctx, &probe, pair.near, sink, sizeof(sink));
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_ok(ctxd_share(client, ctx, NULL, 0, NULL));
+	uint64_t end_ns = clock_now_ns() + SOON;
+	while (!back && clock_now_ns() < end_ns)
+		ctxd_dispatch(client, 100 * MILLISECOND); /* -EINTR where the ring's work interrupts it */
+	ck_assert(back);
+	/* Only now the operation is seen to be reaped. */
+	await_probes(ring, &probe, 1);
+	ck_assert_int_ge(ctxd_dispatch(client, 0), 0);
+	ck_assert_ok(ctxd_list(client, CTXD_SHARED, no_entry, NULL));
+	played_end(&played);
+	ck_assert_int_eq(played.after, WIRE_LIST);
+	ctxd_close(client);
+	ring_end(ring);
+	pair_end(pair);
+	ctx_finish(ctx);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("client");
-	TCase *behind = test_case(suite, "behind");
+	TCase *behind = test_case(suite, "behind"), *owners = test_case(suite, "owners"),
+	      *reports = test_case_ring(suite, "reports");
 
 	tcase_add_test(behind, an_order_right_behind_the_answer_to_a_share_is_obeyed);
 	tcase_add_test(behind, an_order_right_behind_the_answer_to_a_join_is_obeyed);
 	tcase_add_test(behind, a_deadline_moved_right_behind_the_answer_to_a_join_is_moved);
+	tcase_add_test(owners, owners_without_a_number_are_not_taken_for_one);
+	if (test_mode() != TEST_TSAN)
+		ON_EACH_RING(reports, what_one_service_asked_is_not_reported_to_the_next);
 	return suite;
 }
