@@ -136,6 +136,7 @@ struct ctxd_client {
 	uint32_t watch_kinds; /* client lock */
 	int refused;	      /* why the service hung up, of its GOODBYE */
 	bool blocked;	      /* the socket takes no more now: EPOLLOUT is asked for; client lock */
+	bool starved;	      /* the last send found no room in the kernel; client lock */
 
 	struct list calls, shares, joins, owners, pending; /* client lock */
 	struct list restore;				   /* registered again after these; dispatcher */

@@ -160,10 +160,11 @@ static void review_released(struct ctxd_client *client, struct bond *bond)
 	lock_acquire(&client->lock);
 	if (!used)
 		bond->pending |= PENDING_GONE;
+	bool starved = client->starved; /* the timer is set for that, and is sooner */
 	lock_release(&client->lock);
 	if (used && !client->lingering) {
 		client->lingering = true;
-		if (client->state != CLIENT_AWAY)
+		if (client->state != CLIENT_AWAY && !starved)
 			link_set_timer(client, LINGER_NS);
 	}
 }

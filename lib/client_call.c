@@ -83,15 +83,15 @@ static int transmit(struct ctxd_client *client, struct call *call, struct wire_m
 		}
 		if (!result)
 			list_append(&client->calls, &call->link);
-		int socket = client->socket.fd;
+		/* A socket that takes no more says when it does; that there is room again nobody says. */
+		struct pollfd writable = {.fd = client->socket.fd, .events = client->starved ? 0 : POLLOUT};
 		lock_release(&client->lock);
 		uint64_t now_ns = clock_now_ns();
 		if (result != -EAGAIN)
 			return result;
 		if (now_ns >= end_ns)
 			return -ETIMEDOUT;
-		/* Also wakes when it broke. ENOBUFS and ETOOMANYREFS do not show here: hence the bound. */
-		struct pollfd writable = {.fd = socket, .events = POLLOUT};
+		/* Also wakes when it broke. */
 		struct timespec pause =
 			clock_timespec(end_ns - now_ns < 10000000 ? end_ns - now_ns : 10000000);
 		sys_poll(&writable, 1, &pause);
