@@ -381,6 +381,40 @@ START_TEST(the_joiners_operations_are_reaped_in_a_batch_and_reported)
 }
 END_TEST
 
+START_TEST(an_operation_under_a_released_joined_context_is_still_reached)
+{
+	struct service service = {.loop = "ring"};
+	service_start(&service, NULL);
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
+	struct ctxd_client *owner = client_of(&service), *joiner = client_with(&service, &options);
+	struct ctx_context *ctx = child_of(ctx_background()), *joined;
+	struct ctx_ring *ring = ring_of(_i);
+	struct pollfd input = {.fd = ctxd_fd(joiner), .events = POLLIN};
+	struct pair pair = pair_new();
+	struct probe probe = {0};
+	struct ctxd_id id;
+	static char sink[16];
+
+	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, &id));
+	ck_assert_ok(ctxd_join(joiner, id, &joined));
+	probe_recv(ring, joined, &probe, pair.near, sink, sizeof(sink));
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ctx_unref(joined); /* only the operation holds it */
+	ck_assert_int_ge(ctxd_dispatch(joiner, 0), 0);
+	ctx_cancel(ctx);
+	ck_assert_int_eq(poll(&input, 1, 20000), 1);
+	ck_assert_int_ge(ctxd_dispatch(joiner, 0), 1);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
+	ctxd_close(joiner);
+	ring_end(ring);
+	pair_end(pair);
+	ctx_finish(ctx);
+	ctxd_close(owner);
+	service_end(&service);
+}
+END_TEST
+
 /* ---- readers that do not read */
 
 START_TEST(a_watcher_that_does_not_read_loses_events_and_is_told)
@@ -446,6 +480,7 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(orders, a_stopped_owner_protects_nobody_who_joined);
 	ON_EACH_LOOP(orders, any_context_of_a_published_program_can_be_ended_by_id);
 	tcase_add_loop_test(reaping, the_joiners_operations_are_reaped_in_a_batch_and_reported, 0, 4);
+	ON_EACH_RING(reaping, an_operation_under_a_released_joined_context_is_still_reached);
 	ON_EACH_LOOP(slow, a_watcher_that_does_not_read_loses_events_and_is_told);
 	ON_EACH_LOOP(slow, who_reads_nothing_for_long_is_thrown_out_and_others_go_on);
 	return suite;
