@@ -187,6 +187,8 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 		connection->full = true;
 		if (must)
 			fail(connection, -EDQUOT);
+		else /* nothing may be queued whose leaving would tell */
+			loop_arm(&connection->output, POLLOUT);
 		return -EAGAIN;
 	}
 	struct packet *packet = packet_new(bytes, size, fds, fd_count);
