@@ -22,6 +22,8 @@
 /* One client's turn. */
 #define RECEIVE_MAX 32
 #define GROUPS_MAX 65536
+/* Until a socket is tried again that has room, while the kernel has none. */
+#define RETRY_NS 10000000ull
 
 /* A packet that the socket did not take. */
 struct packet {
@@ -44,10 +46,11 @@ struct connection {
 	struct watcher input, output, process;
 	struct packet *queue, **queue_end;
 	uint64_t queued_bytes;
-	uint64_t slow_ns; /* since when nothing of the queue went; 0: nothing is queued */
-	int error;	  /* to be told before hanging up */
-	bool failing;	  /* to be closed at the end of this turn */
-	bool full;	  /* said -EAGAIN */
+	uint64_t slow_ns;  /* since when nothing of the queue went; 0: nothing is queued */
+	uint64_t retry_ns; /* then the queue is tried again; 0: when the socket has room */
+	int error;	   /* to be told before hanging up */
+	bool failing;	   /* to be closed at the end of this turn */
+	bool full;	   /* said -EAGAIN */
 	bool died;
 };
 
@@ -107,6 +110,7 @@ static int identify(int fd, struct identity *ret_identity)
 
 /* ---- sending */
 
+/* 0; -EAGAIN: the socket is full; -ENOBUFS: the kernel is, which poll(2) does not show; or what is wrong. */
 static int transmit(int fd, const void *bytes, size_t size, const int *fds, unsigned fd_count)
 {
 	union {
@@ -130,7 +134,7 @@ static int transmit(int fd, const void *bytes, size_t size, const int *fds, unsi
 	if (sent >= 0)
 		return 0;
 	/* ETOOMANYREFS: more descriptors on their way than may be; they arrive when others are read. */
-	return errno == ENOBUFS || errno == ETOOMANYREFS || errno == EINTR ? -EAGAIN : -errno;
+	return errno == ETOOMANYREFS ? -ENOBUFS : errno == EINTR ? -EAGAIN : -errno;
 }
 
 static void packet_free(struct packet *packet)
@@ -173,6 +177,15 @@ static struct packet *packet_new(const void *bytes, size_t size, const int *fds,
 	return packet;
 }
 
+/* After transmit said that it cannot be now. */
+static void await_room(struct connection *connection, int result)
+{
+	if (result == -ENOBUFS)
+		connection->retry_ns = now() + RETRY_NS;
+	else if (!connection->retry_ns)
+		loop_arm(&connection->output, POLLOUT);
+}
+
 static int enqueue(struct connection *connection, const void *bytes, size_t size, const int *fds,
 		   unsigned fd_count, bool must)
 {
@@ -187,8 +200,6 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 		connection->full = true;
 		if (must)
 			fail(connection, -EDQUOT);
-		else /* nothing may be queued whose leaving would tell */
-			loop_arm(&connection->output, POLLOUT);
 		return -EAGAIN;
 	}
 	struct packet *packet = packet_new(bytes, size, fds, fd_count);
@@ -202,7 +213,6 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 	*connection->queue_end = packet;
 	connection->queue_end = &packet->next;
 	connection->queued_bytes += cost;
-	loop_arm(&connection->output, POLLOUT);
 	return 0;
 }
 
@@ -223,8 +233,11 @@ static int send_message(void *link, const struct wire_message *message, const in
 		return -ESHUTDOWN;
 	if (!connection->queue)
 		result = transmit(connection->fd, bytes, size, fds, fd_count);
-	if (result == -EAGAIN)
+	if (result == -EAGAIN || result == -ENOBUFS) {
+		/* Also when it cannot be queued: then nothing else would tell. */
+		await_room(connection, result);
 		return enqueue(connection, bytes, size, fds, fd_count, is_answer(message->type));
+	}
 	if (result)
 		fail(connection, 0);
 	return result;
@@ -251,8 +264,10 @@ static void flush(struct connection *connection)
 		struct packet *packet = connection->queue;
 		int result =
 			transmit(connection->fd, packet->bytes, packet->size, packet->fds, packet->fd_count);
-		if (result == -EAGAIN)
-			break;
+		if (result == -EAGAIN || result == -ENOBUFS) {
+			await_room(connection, result);
+			return;
+		}
 		if (result) {
 			fail(connection, 0);
 			return;
@@ -405,9 +420,8 @@ static void output_ready(struct watcher *watcher, short revents)
 		connection->full = false;
 		peer_writable(connection->peer);
 	}
-	if (connection->queue)
-		loop_arm(&connection->output, POLLOUT);
-	else
+	/* What is left has its next try arranged. */
+	if (!connection->queue)
 		loop_arm(&connection->input, POLLIN);
 	close_failed(connection->all);
 }
@@ -506,9 +520,14 @@ void connections_end(struct connections *all, int error)
 
 void connections_tick(struct connections *all, uint64_t now_ns)
 {
-	for (struct connection *connection = all->first; connection; connection = connection->next)
+	for (struct connection *connection = all->first; connection; connection = connection->next) {
 		if (connection->slow_ns && now_ns - connection->slow_ns >= all->config->slow_ns)
 			fail(connection, -ETIMEDOUT);
+		if (connection->retry_ns && now_ns >= connection->retry_ns) {
+			connection->retry_ns = 0;
+			loop_arm(&connection->output, POLLOUT);
+		}
+	}
 	close_failed(all);
 }
 
@@ -516,8 +535,11 @@ uint64_t connections_next_ns(const struct connections *all)
 {
 	uint64_t next_ns = UINT64_MAX;
 
-	for (struct connection *connection = all->first; connection; connection = connection->next)
+	for (struct connection *connection = all->first; connection; connection = connection->next) {
 		if (connection->slow_ns && connection->slow_ns + all->config->slow_ns < next_ns)
 			next_ns = connection->slow_ns + all->config->slow_ns;
+		if (connection->retry_ns && connection->retry_ns < next_ns)
+			next_ns = connection->retry_ns;
+	}
 	return next_ns;
 }

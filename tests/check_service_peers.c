@@ -4,6 +4,7 @@
  * others go on. Each test is a raw socket beside an honest client.
  */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support/service.h"
@@ -506,6 +508,66 @@ START_TEST(without_descriptors_the_service_refuses_and_recovers)
 }
 END_TEST
 
+static uint64_t cpu_ns_of(pid_t pid)
+{
+	clockid_t clock;
+	struct timespec used;
+
+	ck_assert_ok(clock_getcpuclockid(pid, &clock));
+	ck_assert_ok(clock_gettime(clock, &used));
+	return (uint64_t)used.tv_sec * NS_PER_SECOND + (uint64_t)used.tv_nsec;
+}
+
+/* As a user whose descriptors in flight the kernel bounds. */
+static int leave_descriptors_unread(int channel, void *data)
+{
+	struct service service = {.loop = data};
+	struct rlimit few = {40, 40};
+	struct wire_message message, join = {.type = WIRE_JOIN, .serial = 9};
+	unsigned joined = 0;
+
+	ck_assert_ok(setresuid(65001, 65001, 65001));
+	service_start(&service, NULL);
+	struct ctxd_client *owner = client_of(&service);
+	struct ctx_context *ctx = child_of(ctx_background());
+	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, &join.join.id));
+	int fd = greeted(&service);
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &few, NULL));
+	for (unsigned i = 0; i < 30; i++)
+		send_message(fd, &join, NULL, 0);
+	/* Its turn is over when another client has had two. */
+	list_of(owner, CTXD_SHARED);
+	list_of(owner, CTXD_SHARED);
+	uint64_t cpu_ns = cpu_ns_of(service.pid), wall_ns = clock_now_ns();
+	poll(NULL, 0, 300);
+	cpu_ns = cpu_ns_of(service.pid) - cpu_ns;
+	wall_ns = clock_now_ns() - wall_ns;
+	ck_assert_msg(cpu_ns < wall_ns / 4, "%" PRIu64 " of %" PRIu64 " ns", cpu_ns, wall_ns);
+	for (; joined < 30 && receive(fd, &message); joined++)
+		ck_assert_int_eq(message.type, WIRE_JOINED);
+	ck_assert_uint_eq(joined, 30);
+	close(fd);
+	ctx_finish(ctx);
+	ctxd_close(owner);
+	service_end(&service);
+	tell(channel, 'd');
+	return 0;
+}
+
+/*
+ * Goal: where the kernel lets no more descriptors on their way, the service waits without spinning, and loses
+ * no answer. Method: answers with two descriptors each are left unread, more of them than may be.
+ */
+START_TEST(too_many_descriptors_in_flight_are_waited_for_without_a_spin)
+{
+	if (getuid() != 0)
+		test_skip("needs root, to be a user without privileges");
+	struct other other = other_start(leave_descriptors_unread, SERVICE_LOOP(_i));
+	expect(other.channel, 'd');
+	ck_assert_int_eq(other_end(&other), 0);
+}
+END_TEST
+
 START_TEST(without_descriptors_a_client_is_told_so_and_goes_on)
 {
 	struct service service = {.loop = NULL};
@@ -549,6 +611,7 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(peers, killed_at_any_step_it_leaves_nothing);
 	ON_EACH_LOOP(peers, nonsense_in_a_table_harms_nobody_else);
 	ON_EACH_LOOP(peers, without_descriptors_the_service_refuses_and_recovers);
+	ON_EACH_LOOP(peers, too_many_descriptors_in_flight_are_waited_for_without_a_spin);
 	tcase_add_test(peers, without_descriptors_a_client_is_told_so_and_goes_on);
 	return suite;
 }
