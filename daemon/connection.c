@@ -64,20 +64,22 @@ static uint64_t now(void)
 
 /* ---- who it is */
 
-static int open_pidfd(int fd, pid_t pid)
+/* 0 and one, or -1 in it: the process is gone, or not of our pid namespace; or why it cannot be had now. */
+static int open_pidfd(int fd, pid_t pid, int *ret_pidfd)
 {
-	int pidfd;
-	socklen_t size = sizeof(pidfd);
+	socklen_t size = sizeof(*ret_pidfd);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0)
-		return pidfd;
-	if (pid <= 0)
-		return -1;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	*ret_pidfd = -1;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, ret_pidfd, &size) == 0)
+		return 0;
 	/* Before 6.5 the number may be another process's by now, but only if the peer is dead: then nobody
 	 * holds the other end, unless a child does, which cannot be told apart and is what it descends from.
 	 */
-	return pidfd;
+	if (errno == ENOPROTOOPT && pid > 0)
+		*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (*ret_pidfd >= 0)
+		return 0;
+	return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
 }
 
 static int identify(int fd, struct identity *ret_identity)
@@ -86,14 +88,21 @@ static int identify(int fd, struct identity *ret_identity)
 	socklen_t size = sizeof(credentials);
 	gid_t *groups = NULL;
 	socklen_t groups_size = 0;
+	int pidfd, error;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size))
 		return -errno;
+	error = open_pidfd(fd, credentials.pid, &pidfd);
+	if (error)
+		return error;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &groups_size) && errno == ERANGE &&
 	    groups_size <= GROUPS_MAX * sizeof(gid_t)) {
 		groups = malloc(groups_size);
-		if (!groups)
+		if (!groups) {
+			if (pidfd >= 0)
+				close(pidfd);
 			return -ENOMEM;
+		}
 		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &groups_size))
 			groups_size = 0;
 	}
@@ -103,7 +112,7 @@ static int identify(int fd, struct identity *ret_identity)
 		.gid = credentials.gid,
 		.groups = groups,
 		.group_count = groups ? (unsigned)(groups_size / sizeof(gid_t)) : 0,
-		.pidfd = open_pidfd(fd, credentials.pid),
+		.pidfd = pidfd,
 	};
 	return 0;
 }
@@ -446,10 +455,16 @@ static int set_up(struct connection *connection, const struct identity *identity
 {
 	struct peer_output output = {.send = send_message, .link = connection};
 	char label[CTX_LABEL_MAX + 1];
+	int error = 0;
 
-	connection->pidfd = identity->pidfd >= 0 ? fcntl(identity->pidfd, F_DUPFD_CLOEXEC, 3) : -1;
+	connection->pidfd = -1;
+	if (identity->pidfd >= 0) {
+		connection->pidfd = fcntl(identity->pidfd, F_DUPFD_CLOEXEC, 3);
+		error = connection->pidfd < 0 ? -errno : 0;
+	}
 	snprintf(label, sizeof(label), "client %d", identity->pid);
-	int error = loop_group_begin(connection->all->loop, &connection->group, label);
+	if (!error)
+		error = loop_group_begin(connection->all->loop, &connection->group, label);
 	if (error) {
 		free(identity->groups);
 		if (identity->pidfd >= 0)

@@ -7,11 +7,13 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -508,6 +510,43 @@ START_TEST(without_descriptors_the_service_refuses_and_recovers)
 }
 END_TEST
 
+static int lowest_free_of(pid_t pid)
+{
+	char path[64];
+	struct stat status;
+	int fd = 0;
+
+	do
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd++);
+	while (lstat(path, &status) == 0);
+	return fd - 1;
+}
+
+/*
+ * Goal: who comes while there is no descriptor to know its process by is refused, not served as one whose end
+ * nobody sees and who may never share. Method: the service has one descriptor left, for the socket.
+ */
+START_TEST(without_a_descriptor_for_its_process_a_client_is_refused)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	struct rlimit limit, few;
+
+	service_start(&service, NULL);
+	struct ctxd_client *client = client_of(&service);
+	ck_assert(await_listed(client, CTXD_PROCESS, 1));
+	list_of(client, CTXD_PROCESS);
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, NULL, &limit));
+	few = (struct rlimit){(rlim_t)lowest_free_of(service.pid) + 1, limit.rlim_max};
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &few, NULL));
+	thrown_out(dial(&service), -EMFILE);
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &limit, NULL));
+	close(greeted(&service));
+	still_serves(client);
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
 static uint64_t cpu_ns_of(pid_t pid)
 {
 	clockid_t clock;
@@ -611,6 +650,7 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(peers, killed_at_any_step_it_leaves_nothing);
 	ON_EACH_LOOP(peers, nonsense_in_a_table_harms_nobody_else);
 	ON_EACH_LOOP(peers, without_descriptors_the_service_refuses_and_recovers);
+	ON_EACH_LOOP(peers, without_a_descriptor_for_its_process_a_client_is_refused);
 	ON_EACH_LOOP(peers, too_many_descriptors_in_flight_are_waited_for_without_a_spin);
 	tcase_add_test(peers, without_descriptors_a_client_is_told_so_and_goes_on);
 	return suite;
