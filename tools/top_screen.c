@@ -133,7 +133,8 @@ static void look(struct screen *screen)
 {
 	survey_release(&screen->survey);
 	screen->failed = view_survey(screen->options, &screen->survey) != 0;
-	fill(screen);
+	if (!screen->failed)
+		fill(screen);
 }
 
 /* ---- drawing */
