@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Something to look at and to end: "program" with "conn", below which "GET a" and "GET b" have 30 receives each, and two
- * contexts labelled "twin". Serves its ring until it is killed.
+ * Something to look at and to end: "program" with "conn", below which "GET a" and "GET b" have 30 receives
+ * each, and two contexts labelled "twin". With an argument 26 labels more, and three times "other". Serves
+ * its ring until it is killed.
  */
 #include <ctxring.h>
 #include <errno.h>
@@ -19,7 +20,15 @@ static struct ctx_context *child(const struct ctx_context *parent, const char *l
 	return ctx;
 }
 
-int main(void)
+static void make_labels(const struct ctx_context *parent)
+{
+	for (char letter = 'a'; letter <= 'z'; letter++)
+		child(parent, (char[]){'l', letter, '\0'});
+	for (int i = 0; i < 3; i++)
+		child(parent, "other");
+}
+
+int main(int argc, char **argv)
 {
 	static struct ctx_op ops[2 * RECEIVES];
 	static char sink[16];
@@ -28,8 +37,11 @@ int main(void)
 	struct ctx_ring *ring;
 	int pair[2];
 
+	(void)argv;
 	child(program, "twin");
 	child(program, "twin");
+	if (argc > 1)
+		make_labels(program);
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || ctx_ring_open(64, NULL, &ring))
 		return 1;
 	for (int i = 0; i < 2 * RECEIVES; i++) {
