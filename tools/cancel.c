@@ -444,7 +444,7 @@ static int end_all(const struct victims *victims, const struct cancel_options *o
 {
 	json_t *results = options->json ? json_array() : NULL;
 	size_t ended = 0;
-	bool trouble = false;
+	bool trouble = false, silent = false;
 
 	for (size_t i = 0; i < victims->count; i++) {
 		const struct victim *victim = &victims->list[i];
@@ -452,7 +452,8 @@ static int end_all(const struct victims *victims, const struct cancel_options *o
 		int result = options->dry_run ? try_out(victim, &report)
 					      : victim_cancel(victim, options->error, options->text,
 							      options->wait ? options->wait_ns : 0, &report);
-		trouble |= result || report.silent;
+		trouble |= result != 0;
+		silent |= report.silent != 0;
 		ended += !result && (report.ended || options->dry_run);
 		if (results)
 			json_array_append_new(results,
@@ -467,6 +468,8 @@ static int end_all(const struct victims *victims, const struct cancel_options *o
 		putchar('\n');
 		json_decref(results);
 	}
+	if (silent) /* it may end yet */
+		return EXIT_PARTLY;
 	return !ended ? EXIT_NOTHING : trouble ? EXIT_PARTLY : EXIT_OK;
 }
 
