@@ -95,8 +95,8 @@ struct share {
 	struct map_node by_number, by_pipe, by_name;
 	bool has_pipe, has_name; /* is in the map */
 	uint64_t number;
-	struct peer *owner; /* NULL: ended, or not claimed yet */
-	struct account *account;
+	struct peer *owner;	 /* NULL: ended, or not claimed yet */
+	struct account *account; /* of the owner; until it is claimed, of the one who came first */
 	/* Of the owner, also when it is gone. */
 	pid_t pid;
 	uid_t uid;
@@ -147,7 +147,7 @@ struct cancel {
 	pid_t pid;
 	uid_t uid;
 	char process[16];
-	char target[160];
+	char target[256]; /* room for any label with each byte as four: its quotes are closed */
 	int cause_error;
 	char text[CTX_CAUSE_TEXT_MAX];
 };
