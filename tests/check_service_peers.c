@@ -314,6 +314,63 @@ START_TEST(another_users_pipe_cannot_be_shared)
 }
 END_TEST
 
+/* Says after a restart that did not happen that it had joined what these pipes stand for, and stays. */
+static int rejoin_pipes(int channel, void *data)
+{
+	const int *pipes = data;
+	struct wire_message message, rejoin = {.type = WIRE_REJOIN,
+					       .serial = 3,
+					       .rejoin = {.old_id = {7, 7}, .deadline_ns = CTX_FOREVER}};
+	struct service service = {0};
+
+	snprintf(service.socket, sizeof(service.socket), "%s", getenv("CTXD_SOCKET"));
+	ck_assert_ok(setresuid(65001, 65001, 65001));
+	int fd = greeted(&service);
+	for (unsigned i = 0; i < 3; i++) {
+		send_message(fd, &rejoin, &pipes[i], 1);
+		ck_assert(receive(fd, &message));
+		ck_assert_int_eq(message.type, WIRE_RESULT);
+		tell(channel, message.result.error == -EDQUOT ? 'q' : message.result.error ? '?' : 'j');
+	}
+	expect(channel, 'e');
+	return 0;
+}
+
+/*
+ * Goal: what waits for its owner to come back is paid for by who says so, not by the one whose pipe it is.
+ * Method: another user comes with pipes of this one, as many as this one may share contexts, and one more.
+ */
+START_TEST(another_user_cannot_use_up_what_this_one_may_share)
+{
+	struct service service = {.loop = NULL};
+	int pipes[3], write_fds[3];
+
+	if (getuid() != 0)
+		test_skip("needs root, to be several users");
+	service_start(&service, "contexts = 2\n");
+	for (unsigned i = 0; i < 3; i++) {
+		int both[2];
+		ck_assert_ok(pipe(both));
+		pipes[i] = both[0];
+		write_fds[i] = both[1];
+	}
+	struct ctxd_client *client = client_of(&service);
+	struct other other = other_start(rejoin_pipes, pipes);
+	expect(other.channel, 'j');
+	expect(other.channel, 'j');
+	expect(other.channel, 'q');
+	still_serves(client);
+	tell(other.channel, 'e');
+	ck_assert_int_eq(other_end(&other), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		close(pipes[i]);
+		close(write_fds[i]);
+	}
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
 /* ---- one-way messages about what is not there: they may have crossed with an end */
 
 START_TEST(late_words_about_what_is_gone_are_ignored)
@@ -646,6 +703,7 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(peers, other_versions_and_oversized_and_unexpected_messages_are_refused);
 	ON_EACH_LOOP(peers, wrong_missing_and_surplus_descriptors_are_refused_and_closed);
 	tcase_add_test(peers, another_users_pipe_cannot_be_shared);
+	tcase_add_test(peers, another_user_cannot_use_up_what_this_one_may_share);
 	ON_EACH_LOOP(peers, late_words_about_what_is_gone_are_ignored);
 	ON_EACH_LOOP(peers, killed_at_any_step_it_leaves_nothing);
 	ON_EACH_LOOP(peers, nonsense_in_a_table_harms_nobody_else);
