@@ -371,6 +371,47 @@ START_TEST(another_user_cannot_use_up_what_this_one_may_share)
 }
 END_TEST
 
+/*
+ * Goal: requests that nobody obeys are bounded for each user, and given back when the one who asked and the
+ * one who was told are gone. Method: a client asks for the ends of its own contexts, and never obeys.
+ */
+START_TEST(requests_that_nobody_obeys_are_counted_and_given_back)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, "cancels = 2\n");
+	struct wire_message message, publish = hello,
+				     cancel = {.type = WIRE_CANCEL, .cancel = {.wait_ns = SOON}};
+
+	publish.hello.flags = WIRE_PUBLISH;
+	for (int round = 0; round < 2; round++) {
+		int fd = dial(&service);
+		int table = sealed_file(F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+		struct stat status;
+		ck_assert_ok(fstat(table, &status));
+		send_message(fd, &publish, &table, 1);
+		ck_assert(receive(fd, &message));
+		ck_assert_int_eq(message.type, WIRE_WELCOME);
+		cancel.cancel.table = status.st_ino;
+		for (unsigned i = 1; i <= 3; i++) {
+			cancel.serial = 100 + i;
+			cancel.cancel.ctx_id = i;
+			send_message(fd, &cancel, NULL, 0);
+			ck_assert(receive(fd, &message));
+			ck_assert_int_eq(message.type, i <= 2 ? WIRE_ORDER : WIRE_REPORT);
+		}
+		ck_assert_uint_eq(message.serial, 103);
+		ck_assert_int_eq(message.report.error, -EDQUOT);
+		close(table);
+		close(fd);
+		struct ctxd_client *client = client_of(&service);
+		ck_assert(await_listed(client, CTXD_PROCESS, 1));
+		ctxd_close(client);
+	}
+	ck_assert(service_logged(&service, "quota=cancels limit=2"));
+	service_end(&service);
+}
+END_TEST
+
 /* ---- one-way messages about what is not there: they may have crossed with an end */
 
 START_TEST(late_words_about_what_is_gone_are_ignored)
@@ -704,6 +745,7 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(peers, wrong_missing_and_surplus_descriptors_are_refused_and_closed);
 	tcase_add_test(peers, another_users_pipe_cannot_be_shared);
 	tcase_add_test(peers, another_user_cannot_use_up_what_this_one_may_share);
+	ON_EACH_LOOP(peers, requests_that_nobody_obeys_are_counted_and_given_back);
 	ON_EACH_LOOP(peers, late_words_about_what_is_gone_are_ignored);
 	ON_EACH_LOOP(peers, killed_at_any_step_it_leaves_nothing);
 	ON_EACH_LOOP(peers, nonsense_in_a_table_harms_nobody_else);
