@@ -92,6 +92,16 @@ is "an id of another life: status" "$status" 1
 has "an id of another life" "$out" "earlier life"
 leave "$pid"
 
+start shared "$work/tool_target" shared
+await_line "$work/shared.out" "ready"
+id=$(sed -n 's/shared as //p' "$work/shared.out")
+run $ctxtool cancel "$id"
+is "a shared root unasked, by the service's id: status" "$status" 2
+has "a shared root unasked, by the service's id" "$out" "6 contexts with 60 operations"
+run $ctxtool cancel --yes "$id"
+is "a shared root by the service's id: status" "$status" 0
+leave "$started"
+
 echo "watch"
 start watch $ctxtool watch --initial
 watcher=$started
@@ -112,6 +122,9 @@ grep -q '"event":"connected"' "$work/watch-json.out" || fail "watch --json: $(<"
 while read -r document; do
 	is_json "$document" || fail "watch: not JSON: $document"
 done <"$work/watch-json.out"
+
+run $ctxtool watch --pid=4294967297
+is "watch: a process id out of range" "$status" 2
 
 echo "last"
 kept() { $ctxtool last "$pid" >"$work/last" 2>&1; }
