@@ -4,15 +4,19 @@
  * others go on. Each test is a raw socket beside an honest client.
  */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support/service.h"
@@ -310,6 +314,104 @@ START_TEST(another_users_pipe_cannot_be_shared)
 }
 END_TEST
 
+/* Says after a restart that did not happen that it had joined what these pipes stand for, and stays. */
+static int rejoin_pipes(int channel, void *data)
+{
+	const int *pipes = data;
+	struct wire_message message, rejoin = {.type = WIRE_REJOIN,
+					       .serial = 3,
+					       .rejoin = {.old_id = {7, 7}, .deadline_ns = CTX_FOREVER}};
+	struct service service = {0};
+
+	snprintf(service.socket, sizeof(service.socket), "%s", getenv("CTXD_SOCKET"));
+	ck_assert_ok(setresuid(65001, 65001, 65001));
+	int fd = greeted(&service);
+	for (unsigned i = 0; i < 3; i++) {
+		send_message(fd, &rejoin, &pipes[i], 1);
+		ck_assert(receive(fd, &message));
+		ck_assert_int_eq(message.type, WIRE_RESULT);
+		tell(channel, message.result.error == -EDQUOT ? 'q' : message.result.error ? '?' : 'j');
+	}
+	expect(channel, 'e');
+	return 0;
+}
+
+/*
+ * Goal: what waits for its owner to come back is paid for by who says so, not by the one whose pipe it is.
+ * Method: another user comes with pipes of this one, as many as this one may share contexts, and one more.
+ */
+START_TEST(another_user_cannot_use_up_what_this_one_may_share)
+{
+	struct service service = {.loop = NULL};
+	int pipes[3], write_fds[3];
+
+	if (getuid() != 0)
+		test_skip("needs root, to be several users");
+	service_start(&service, "contexts = 2\n");
+	for (unsigned i = 0; i < 3; i++) {
+		int both[2];
+		ck_assert_ok(pipe(both));
+		pipes[i] = both[0];
+		write_fds[i] = both[1];
+	}
+	struct ctxd_client *client = client_of(&service);
+	struct other other = other_start(rejoin_pipes, pipes);
+	expect(other.channel, 'j');
+	expect(other.channel, 'j');
+	expect(other.channel, 'q');
+	still_serves(client);
+	tell(other.channel, 'e');
+	ck_assert_int_eq(other_end(&other), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		close(pipes[i]);
+		close(write_fds[i]);
+	}
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
+/*
+ * Goal: requests that nobody obeys are bounded for each user, and given back when the one who asked and the
+ * one who was told are gone. Method: a client asks for the ends of its own contexts, and never obeys.
+ */
+START_TEST(requests_that_nobody_obeys_are_counted_and_given_back)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, "cancels = 2\n");
+	struct wire_message message, publish = hello,
+				     cancel = {.type = WIRE_CANCEL, .cancel = {.wait_ns = SOON}};
+
+	publish.hello.flags = WIRE_PUBLISH;
+	for (int round = 0; round < 2; round++) {
+		int fd = dial(&service);
+		int table = sealed_file(F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+		struct stat status;
+		ck_assert_ok(fstat(table, &status));
+		send_message(fd, &publish, &table, 1);
+		ck_assert(receive(fd, &message));
+		ck_assert_int_eq(message.type, WIRE_WELCOME);
+		cancel.cancel.table = status.st_ino;
+		for (unsigned i = 1; i <= 3; i++) {
+			cancel.serial = 100 + i;
+			cancel.cancel.ctx_id = i;
+			send_message(fd, &cancel, NULL, 0);
+			ck_assert(receive(fd, &message));
+			ck_assert_int_eq(message.type, i <= 2 ? WIRE_ORDER : WIRE_REPORT);
+		}
+		ck_assert_uint_eq(message.serial, 103);
+		ck_assert_int_eq(message.report.error, -EDQUOT);
+		close(table);
+		close(fd);
+		struct ctxd_client *client = client_of(&service);
+		ck_assert(await_listed(client, CTXD_PROCESS, 1));
+		ctxd_close(client);
+	}
+	ck_assert(service_logged(&service, "quota=cancels limit=2"));
+	service_end(&service);
+}
+END_TEST
+
 /* ---- one-way messages about what is not there: they may have crossed with an end */
 
 START_TEST(late_words_about_what_is_gone_are_ignored)
@@ -506,6 +608,103 @@ START_TEST(without_descriptors_the_service_refuses_and_recovers)
 }
 END_TEST
 
+static int lowest_free_of(pid_t pid)
+{
+	char path[64];
+	struct stat status;
+	int fd = 0;
+
+	do
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd++);
+	while (lstat(path, &status) == 0);
+	return fd - 1;
+}
+
+/*
+ * Goal: who comes while there is no descriptor to know its process by is refused, not served as one whose end
+ * nobody sees and who may never share. Method: the service has one descriptor left, for the socket.
+ */
+START_TEST(without_a_descriptor_for_its_process_a_client_is_refused)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	struct rlimit limit, few;
+
+	service_start(&service, NULL);
+	struct ctxd_client *client = client_of(&service);
+	ck_assert(await_listed(client, CTXD_PROCESS, 1));
+	list_of(client, CTXD_PROCESS);
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, NULL, &limit));
+	few = (struct rlimit){(rlim_t)lowest_free_of(service.pid) + 1, limit.rlim_max};
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &few, NULL));
+	thrown_out(dial(&service), -EMFILE);
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &limit, NULL));
+	close(greeted(&service));
+	still_serves(client);
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
+static uint64_t cpu_ns_of(pid_t pid)
+{
+	clockid_t clock;
+	struct timespec used;
+
+	ck_assert_ok(clock_getcpuclockid(pid, &clock));
+	ck_assert_ok(clock_gettime(clock, &used));
+	return (uint64_t)used.tv_sec * NS_PER_SECOND + (uint64_t)used.tv_nsec;
+}
+
+/* As a user whose descriptors in flight the kernel bounds. */
+static int leave_descriptors_unread(int channel, void *data)
+{
+	struct service service = {.loop = data};
+	struct rlimit few = {40, 40};
+	struct wire_message message, join = {.type = WIRE_JOIN, .serial = 9};
+	unsigned joined = 0;
+
+	ck_assert_ok(setresuid(65001, 65001, 65001));
+	service_start(&service, NULL);
+	struct ctxd_client *owner = client_of(&service);
+	struct ctx_context *ctx = child_of(ctx_background());
+	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, &join.join.id));
+	int fd = greeted(&service);
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &few, NULL));
+	for (unsigned i = 0; i < 30; i++)
+		send_message(fd, &join, NULL, 0);
+	/* Its turn is over when another client has had two. */
+	list_of(owner, CTXD_SHARED);
+	list_of(owner, CTXD_SHARED);
+	uint64_t cpu_ns = cpu_ns_of(service.pid), wall_ns = clock_now_ns();
+	poll(NULL, 0, 300);
+	cpu_ns = cpu_ns_of(service.pid) - cpu_ns;
+	wall_ns = clock_now_ns() - wall_ns;
+	ck_assert_msg(cpu_ns < wall_ns / 4, "%" PRIu64 " of %" PRIu64 " ns", cpu_ns, wall_ns);
+	for (; joined < 30 && receive(fd, &message); joined++)
+		ck_assert_int_eq(message.type, WIRE_JOINED);
+	ck_assert_uint_eq(joined, 30);
+	close(fd);
+	ctx_finish(ctx);
+	ctxd_close(owner);
+	service_end(&service);
+	tell(channel, 'd');
+	return 0;
+}
+
+/*
+ * Goal: where the kernel lets no more descriptors on their way, the service waits without spinning, and loses
+ * no answer. Method: answers with two descriptors each are left unread, more of them than may be.
+ */
+START_TEST(too_many_descriptors_in_flight_are_waited_for_without_a_spin)
+{
+	if (getuid() != 0)
+		test_skip("needs root, to be a user without privileges");
+	struct other other = other_start(leave_descriptors_unread, SERVICE_LOOP(_i));
+	expect(other.channel, 'd');
+	ck_assert_int_eq(other_end(&other), 0);
+}
+END_TEST
+
 START_TEST(without_descriptors_a_client_is_told_so_and_goes_on)
 {
 	struct service service = {.loop = NULL};
@@ -545,10 +744,14 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(peers, other_versions_and_oversized_and_unexpected_messages_are_refused);
 	ON_EACH_LOOP(peers, wrong_missing_and_surplus_descriptors_are_refused_and_closed);
 	tcase_add_test(peers, another_users_pipe_cannot_be_shared);
+	tcase_add_test(peers, another_user_cannot_use_up_what_this_one_may_share);
+	ON_EACH_LOOP(peers, requests_that_nobody_obeys_are_counted_and_given_back);
 	ON_EACH_LOOP(peers, late_words_about_what_is_gone_are_ignored);
 	ON_EACH_LOOP(peers, killed_at_any_step_it_leaves_nothing);
 	ON_EACH_LOOP(peers, nonsense_in_a_table_harms_nobody_else);
 	ON_EACH_LOOP(peers, without_descriptors_the_service_refuses_and_recovers);
+	ON_EACH_LOOP(peers, without_a_descriptor_for_its_process_a_client_is_refused);
+	ON_EACH_LOOP(peers, too_many_descriptors_in_flight_are_waited_for_without_a_spin);
 	tcase_add_test(peers, without_descriptors_a_client_is_told_so_and_goes_on);
 	return suite;
 }

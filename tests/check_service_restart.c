@@ -417,6 +417,14 @@ END_TEST
 
 /* ---- readers that do not read */
 
+static void share_and_end(struct ctxd_client *owner)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+
+	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, NULL));
+	ctx_finish(ctx);
+}
+
 START_TEST(a_watcher_that_does_not_read_loses_events_and_is_told)
 {
 	struct service service = {.loop = SERVICE_LOOP(_i)};
@@ -441,6 +449,40 @@ START_TEST(a_watcher_that_does_not_read_loses_events_and_is_told)
 	ck_assert_uint_gt(news.lost, 0);
 	ctxd_close(owner);
 	ctxd_close(watcher);
+	service_end(&service);
+}
+END_TEST
+
+/*
+ * Goal: a queue that finds the user's bytes used up is no dead end. Method: one watcher that never reads uses
+ * all of them, so that of the events of a second one nothing is ever queued; it must hear of the loss when it
+ * reads, and of what comes after.
+ */
+START_TEST(without_bytes_for_a_queue_a_watcher_is_told_once_it_reads)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, "slow = 60s\nqueued_bytes = 8K\n");
+	struct news none = {0}, news = {0};
+	struct ctxd_options hog_options = {.flags = CTXD_OWN_DISPATCH, .event = take_news, .data = &none};
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH, .event = take_news, .data = &news};
+	struct ctxd_client *hog = client_with(&service, &hog_options), *owner = client_of(&service);
+	struct ctxd_client *watcher = client_with(&service, &options);
+	uint64_t end_ns = clock_now_ns() + SOON;
+	unsigned shared = 0;
+
+	ck_assert_ok(ctxd_watch(hog, CTXD_SHARED));
+	while (!service_logged(&service, "quota=queued_bytes") && clock_now_ns() < end_ns)
+		share_and_end(owner);
+	ck_assert_ok(ctxd_watch(watcher, CTXD_SHARED));
+	for (; shared < 1000; shared++)
+		share_and_end(owner);
+	while (news.added + news.ended + news.lost < 2 * shared && clock_now_ns() < end_ns)
+		ck_assert_int_ge(ctxd_dispatch(watcher, 10 * MILLISECOND), 0);
+	ck_assert_uint_ge(news.added + news.ended + news.lost, 2 * shared);
+	ck_assert_uint_gt(news.lost, 0);
+	ctxd_close(owner);
+	ctxd_close(watcher);
+	ctxd_close(hog);
 	service_end(&service);
 }
 END_TEST
@@ -482,6 +524,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(reaping, the_joiners_operations_are_reaped_in_a_batch_and_reported, 0, 4);
 	ON_EACH_RING(reaping, an_operation_under_a_released_joined_context_is_still_reached);
 	ON_EACH_LOOP(slow, a_watcher_that_does_not_read_loses_events_and_is_told);
+	ON_EACH_LOOP(slow, without_bytes_for_a_queue_a_watcher_is_told_once_it_reads);
 	ON_EACH_LOOP(slow, who_reads_nothing_for_long_is_thrown_out_and_others_go_on);
 	return suite;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Who may see, join and cancel what: other users, groups, name spaces, quotas. */
 #include <grp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -226,6 +227,34 @@ static int in_other_spaces(int channel, void *data)
 	_exit(0);
 }
 
+/*
+ * Goal: a label of any bytes closes its quotes in the audit record, so that the text behind it stays a text.
+ * Method: the longest label of bytes that are written as four each, and a cause that looks like fields.
+ */
+START_TEST(the_record_of_a_cancel_cannot_be_forged)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, NULL);
+	struct ctxd_client *client = client_of(&service);
+	char label[CTX_LABEL_MAX + 1] = "";
+	struct ctxd_target target = {0};
+	struct ctxd_report report;
+	struct ctx_context *ctx;
+
+	memset(label, 1, CTX_LABEL_MAX);
+	ck_assert_ok(ctx_with_cancel(ctx_background(), label, &ctx));
+	ck_assert_ok(ctxd_share(client, ctx, NULL, 0, &target.id));
+	ck_assert_ok(ctxd_cancel(client, &target, 0, 0, "x uid=0 y", NS_PER_SECOND, &report));
+	ctx_finish(ctx);
+	ctxd_close(client);
+	uint64_t end_ns = clock_now_ns() + SOON;
+	while (!service_logged(&service, "event=cancel") && clock_now_ns() < end_ns)
+		poll(NULL, 0, 5);
+	ck_assert(service_logged(&service, "\\x01\" error=0 cause=\"x uid=0 y\" asked="));
+	service_end(&service);
+}
+END_TEST
+
 START_TEST(another_pid_name_space_joins_and_shares_like_any_other)
 {
 	need_root();
@@ -399,6 +428,7 @@ Suite *test_suite(void)
 
 	tcase_add_loop_test(rights, a_mode_decides_as_of_a_file, 0, sizeof(matrix) / sizeof(matrix[0]));
 	tcase_add_test(rights, cancel_of_what_is_not_shared_can_be_roots_alone);
+	tcase_add_test(rights, the_record_of_a_cancel_cannot_be_forged);
 	tcase_add_test(rights, another_pid_name_space_joins_and_shares_like_any_other);
 	tcase_add_test(rights, a_user_name_space_makes_nobody_root);
 	ON_EACH_LOOP(quotas, connections_are_counted_and_given_back);
