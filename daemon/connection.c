@@ -21,6 +21,8 @@
 #define QUEUE_MAX (256 * 1024)
 /* One client's turn. */
 #define RECEIVE_MAX 32
+/* Until a packet is tried again that waits for something no event tells of. */
+#define RETRY_NS 10000000ull
 #define GROUPS_MAX 65536
 
 /* A packet that the socket did not take. */
@@ -44,10 +46,11 @@ struct connection {
 	struct watcher input, output, process;
 	struct packet *queue, **queue_end;
 	uint64_t queued_bytes;
-	uint64_t slow_ns; /* since when nothing of the queue went; 0: nothing is queued */
-	int error;	  /* to be told before hanging up */
-	bool failing;	  /* to be closed at the end of this turn */
-	bool full;	  /* said -EAGAIN */
+	uint64_t slow_ns;  /* since when nothing of the queue went; 0: nothing is queued */
+	uint64_t retry_ns; /* when to try the queue again; 0: the socket tells */
+	int error;	   /* to be told before hanging up */
+	bool failing;	   /* to be closed at the end of this turn */
+	bool full;	   /* said -EAGAIN */
 	bool died;
 };
 
@@ -107,6 +110,7 @@ static int identify(int fd, struct identity *ret_identity)
 
 /* ---- sending */
 
+/* 0; -EAGAIN: the socket is full, and tells when it is not; -ENOBUFS: nothing tells when it will go. */
 static int transmit(int fd, const void *bytes, size_t size, const int *fds, unsigned fd_count)
 {
 	union {
@@ -129,8 +133,8 @@ static int transmit(int fd, const void *bytes, size_t size, const int *fds, unsi
 	ssize_t sent = sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent >= 0)
 		return 0;
-	/* ETOOMANYREFS: more descriptors on their way than may be; they arrive when others are read. */
-	return errno == ENOBUFS || errno == ETOOMANYREFS || errno == EINTR ? -EAGAIN : -errno;
+	/* ETOOMANYREFS: more descriptors on their way than may be; there is room when others are read. */
+	return errno == ETOOMANYREFS ? -ENOBUFS : errno == EINTR ? -EAGAIN : -errno;
 }
 
 static void packet_free(struct packet *packet)
@@ -173,6 +177,21 @@ static struct packet *packet_new(const void *bytes, size_t size, const int *fds,
 	return packet;
 }
 
+/* The socket of a packet that did not go for want of something else is ready all the time. */
+static void await_room(struct connection *connection, bool crowded)
+{
+	if (crowded)
+		connection->retry_ns = now() + RETRY_NS;
+	else if (!connection->retry_ns)
+		loop_arm(&connection->output, POLLOUT);
+}
+
+/* What may be told again later, and what may not. */
+static bool is_answer(enum wire_type type)
+{
+	return type != WIRE_ORDER && type != WIRE_MOVED && type != WIRE_EVENT;
+}
+
 static int enqueue(struct connection *connection, const void *bytes, size_t size, const int *fds,
 		   unsigned fd_count, bool must)
 {
@@ -200,14 +219,7 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 	*connection->queue_end = packet;
 	connection->queue_end = &packet->next;
 	connection->queued_bytes += cost;
-	loop_arm(&connection->output, POLLOUT);
 	return 0;
-}
-
-/* What may be told again later, and what may not. */
-static bool is_answer(enum wire_type type)
-{
-	return type != WIRE_ORDER && type != WIRE_MOVED && type != WIRE_EVENT;
 }
 
 static int send_message(void *link, const struct wire_message *message, const int *fds, unsigned fd_count)
@@ -221,11 +233,15 @@ static int send_message(void *link, const struct wire_message *message, const in
 		return -ESHUTDOWN;
 	if (!connection->queue)
 		result = transmit(connection->fd, bytes, size, fds, fd_count);
-	if (result == -EAGAIN)
-		return enqueue(connection, bytes, size, fds, fd_count, is_answer(message->type));
-	if (result)
-		fail(connection, 0);
-	return result;
+	if (result != -EAGAIN && result != -ENOBUFS) {
+		if (result)
+			fail(connection, 0);
+		return result;
+	}
+	int error = enqueue(connection, bytes, size, fds, fd_count, is_answer(message->type));
+	if (connection->queue)
+		await_room(connection, result == -ENOBUFS);
+	return error;
 }
 
 static void drop_first(struct connection *connection)
@@ -236,7 +252,7 @@ static void drop_first(struct connection *connection)
 	connection->queue = packet->next;
 	if (!connection->queue) {
 		connection->queue_end = &connection->queue;
-		connection->slow_ns = 0;
+		connection->slow_ns = connection->retry_ns = 0;
 	}
 	connection->queued_bytes -= cost;
 	peer_return_bytes(connection->peer, cost);
@@ -245,12 +261,15 @@ static void drop_first(struct connection *connection)
 
 static void flush(struct connection *connection)
 {
+	connection->retry_ns = 0;
 	while (connection->queue) {
 		struct packet *packet = connection->queue;
 		int result =
 			transmit(connection->fd, packet->bytes, packet->size, packet->fds, packet->fd_count);
-		if (result == -EAGAIN)
-			break;
+		if (result == -EAGAIN || result == -ENOBUFS) {
+			await_room(connection, result == -ENOBUFS);
+			return;
+		}
 		if (result) {
 			fail(connection, 0);
 			return;
@@ -393,20 +412,23 @@ static void input_ready(struct watcher *watcher, short revents)
 	close_failed(connection->all);
 }
 
-static void output_ready(struct watcher *watcher, short revents)
+static void send_queued(struct connection *connection)
 {
-	struct connection *connection = (struct connection *)watcher->group;
-
-	(void)revents;
 	flush(connection);
 	if (connection->full && connection->queued_bytes < QUEUE_MAX / 4 && !connection->failing) {
 		connection->full = false;
 		peer_writable(connection->peer);
 	}
-	if (connection->queue)
-		loop_arm(&connection->output, POLLOUT);
-	else
+	if (!connection->queue)
 		loop_arm(&connection->input, POLLIN);
+}
+
+static void output_ready(struct watcher *watcher, short revents)
+{
+	struct connection *connection = (struct connection *)watcher->group;
+
+	(void)revents;
+	send_queued(connection);
 	close_failed(connection->all);
 }
 
@@ -504,9 +526,12 @@ void connections_end(struct connections *all, int error)
 
 void connections_tick(struct connections *all, uint64_t now_ns)
 {
-	for (struct connection *connection = all->first; connection; connection = connection->next)
+	for (struct connection *connection = all->first; connection; connection = connection->next) {
 		if (connection->slow_ns && now_ns - connection->slow_ns >= all->config->slow_ns)
 			fail(connection, -ETIMEDOUT);
+		if (connection->retry_ns && now_ns >= connection->retry_ns && !connection->failing)
+			send_queued(connection);
+	}
 	close_failed(all);
 }
 
@@ -514,8 +539,11 @@ uint64_t connections_next_ns(const struct connections *all)
 {
 	uint64_t next_ns = UINT64_MAX;
 
-	for (struct connection *connection = all->first; connection; connection = connection->next)
+	for (struct connection *connection = all->first; connection; connection = connection->next) {
 		if (connection->slow_ns && connection->slow_ns + all->config->slow_ns < next_ns)
 			next_ns = connection->slow_ns + all->config->slow_ns;
+		if (connection->retry_ns && connection->retry_ns < next_ns)
+			next_ns = connection->retry_ns;
+	}
 	return next_ns;
 }
