@@ -32,6 +32,7 @@ struct fake {
 	void (*talk)(struct fake *fake, int fd); /* with each who connects */
 	unsigned turn;				 /* what it says */
 	size_t cut;
+	int channel; /* to the test */
 };
 
 static void fake_open(struct fake *fake, void (*talk)(struct fake *fake, int fd))
@@ -52,7 +53,7 @@ static int serve(int channel, void *data)
 {
 	struct fake *fake = data;
 
-	(void)channel;
+	fake->channel = channel;
 	for (;;) {
 		int fd = accept4(fake->listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
@@ -335,7 +336,6 @@ static void give_orders(struct fake *fake, int fd)
 {
 	struct wire_message message, order = {.type = WIRE_ORDER, .order = {.pid = 1}};
 
-	(void)fake;
 	if (!raw_receive_from_client(fd, &message))
 		return;
 	struct wire_message welcome = welcome_to(&message);
@@ -352,6 +352,8 @@ static void give_orders(struct fake *fake, int fd)
 		if (message.serial != order.serial || message.obeyed.result != -ENOENT)
 			_exit(2);
 	}
+	tell(fake->channel, 'o');
+	hear_out(fd);
 	_exit(0);
 }
 
@@ -365,10 +367,11 @@ START_TEST(an_order_about_what_is_not_there_ends_nothing_and_is_answered)
 	struct ctxd_options options = {.flags = CTXD_PUBLISH};
 	struct ctxd_client *client = client_with(&fake.service, &options);
 
-	ck_assert_int_eq(other_end(&other), 0);
+	expect(other.channel, 'o');
 	ck_assert_live(ctx);
 	ctx_finish(ctx);
 	ctxd_close(client);
+	ck_assert_int_eq(other_end(&other), 0);
 	fake_close(&fake);
 }
 END_TEST
