@@ -302,6 +302,22 @@ static bool take_over(struct share *share, struct peer *peer)
 	return true;
 }
 
+/*
+ * Whether share is the one of that id or stands above it. What is joined was there before what is shared
+ * below it, so the chain has an end, unless what only those who joined know of is claimed by somebody who
+ * lies.
+ */
+static bool is_above(struct broker *broker, const struct share *share, struct ctxd_id id)
+{
+	while (!wire_id_is_none(id)) {
+		const struct share *other = find_number(broker, id.number);
+		if (!other || other == share)
+			return other != NULL;
+		id = other->parent;
+	}
+	return false;
+}
+
 /* What was known from those who joined becomes its owner's again. */
 static void claim(struct share *share)
 {
@@ -356,6 +372,8 @@ static int begin(struct peer *peer, const struct wire_share *from, int *pipe_fd,
 		return error;
 	if (share && (!share->unclaimed || share->uid != peer->identity.uid))
 		return -EEXIST;
+	if (share && is_above(broker, share, from->parent))
+		return -EPROTO;
 	if (from->name[0] && find_name(broker, peer->identity.uid, from->name))
 		return -EEXIST;
 	if (peer->identity.pidfd < 0)

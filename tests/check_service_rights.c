@@ -284,6 +284,8 @@ START_TEST(another_pid_name_space_joins_and_shares_like_any_other)
 	ctx_finish(ctx);
 	ctxd_close(client);
 	service_end(&service);
+	if (said == '-')
+		test_skip("a process name space cannot be made here");
 }
 END_TEST
 
@@ -323,6 +325,8 @@ START_TEST(a_user_name_space_makes_nobody_root)
 	ctx_finish(ctx);
 	ctxd_close(client);
 	service_end(&service);
+	if (said == '-')
+		test_skip("a user name space cannot be made here");
 }
 END_TEST
 

@@ -192,4 +192,7 @@ is "a command" "${COMPREPLY[*]}" cancel
 COMP_WORDS=(ctxtool show "$pid:") COMP_CWORD=2
 _ctxtool
 [[ ${#COMPREPLY[@]} -ge 3 ]] || fail "no ids: ${COMPREPLY[*]}"
+if command -v zsh >/dev/null; then
+	zsh -n tools/completion/_ctxtool || fail "the completion of zsh is not zsh"
+fi
 echo "ctxtool with the service: as its manual says"
