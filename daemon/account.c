@@ -9,6 +9,7 @@
 static const char *const names[QUOTA_COUNT] = {
 	[QUOTA_CONNECTIONS] = "connections", [QUOTA_CONTEXTS] = "contexts", [QUOTA_JOINS] = "joins",
 	[QUOTA_WATCHES] = "watches",	     [QUOTA_FDS] = "fds",	    [QUOTA_BYTES] = "queued_bytes",
+	[QUOTA_CANCELS] = "cancels",
 };
 
 static uint64_t limit_of(const struct config *config, enum quota quota)
@@ -26,6 +27,8 @@ static uint64_t limit_of(const struct config *config, enum quota quota)
 		return config->fds_max;
 	case QUOTA_BYTES:
 		return config->queued_bytes_max;
+	case QUOTA_CANCELS:
+		return config->cancels_max;
 	case QUOTA_COUNT:
 		break;
 	}

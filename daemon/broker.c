@@ -37,6 +37,7 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 	broker->config = *config;
 	broker->accounts.config = &broker->config;
 	broker->epoch = epoch;
+	broker->cancels_due_ns = UINT64_MAX;
 	struct link *lists[] = {&broker->things, &broker->peers,  &broker->watchers,
 				&broker->ended,	 &broker->deaths, &broker->cancels};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)

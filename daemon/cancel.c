@@ -153,17 +153,19 @@ static void audit(const struct cancel *cancel)
 		  report->reap_ns / 1000);
 }
 
-static void cancel_free(struct cancel *cancel)
+static void cancel_free(struct broker *broker, struct cancel *cancel)
 {
 	while (!link_alone(&cancel->orders))
 		order_free(owner_of(cancel->orders.next, struct order, of_cancel));
 	link_remove(&cancel->link);
 	link_remove(&cancel->asker_link);
+	account_return(cancel->account, QUOTA_CANCELS, 1);
+	account_release(&broker->accounts, cancel->account);
 	free(cancel);
 }
 
 /* All that was waited for has come, or the time is over. May free it. */
-static void review(struct cancel *cancel, uint64_t now_ns)
+static void review(struct broker *broker, struct cancel *cancel, uint64_t now_ns)
 {
 	bool all_ended = true, all_reaped = true, others_ended = true;
 
@@ -180,7 +182,7 @@ static void review(struct cancel *cancel, uint64_t now_ns)
 	if (all_reaped || now_ns >= cancel->audit_ns) {
 		answer(cancel);
 		audit(cancel);
-		cancel_free(cancel);
+		cancel_free(broker, cancel);
 	}
 }
 
@@ -222,7 +224,7 @@ int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_
 		if (obeyed->reaped)
 			add_report(&cancel->report, &obeyed->report);
 	}
-	review(cancel, now_ns);
+	review(peer->broker, cancel, now_ns);
 	return 0;
 }
 
@@ -277,14 +279,28 @@ static void describe(struct cancel *cancel, const struct share *share, const str
 			 process->identity.pid);
 }
 
-static struct cancel *cancel_new(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
+static void due(struct broker *broker, uint64_t time_ns)
+{
+	if (time_ns < broker->cancels_due_ns)
+		broker->cancels_due_ns = time_ns;
+}
+
+/* 0 and one that the asker pays for; -EDQUOT; -ENOMEM. */
+static int cancel_new(struct peer *peer, const struct wire_message *message, uint64_t now_ns,
+		      struct cancel **ret_cancel)
 {
 	const struct wire_cancel *from = &message->cancel;
-	const struct config *config = &peer->broker->config;
-	struct cancel *cancel = calloc(1, sizeof(*cancel));
+	struct broker *broker = peer->broker;
+	const struct config *config = &broker->config;
 
-	if (!cancel)
-		return NULL;
+	if (!account_charge(&broker->accounts, peer->account, QUOTA_CANCELS, 1))
+		return -EDQUOT;
+	struct cancel *cancel = calloc(1, sizeof(*cancel));
+	if (!cancel) {
+		account_return(peer->account, QUOTA_CANCELS, 1);
+		return -ENOMEM;
+	}
+	cancel->account = account_hold(&broker->accounts, peer->identity.uid);
 	uint64_t wait_ns = from->wait_ns > config->reply_ns ? from->wait_ns : config->reply_ns;
 	link_init(&cancel->orders);
 	cancel->asker = peer;
@@ -299,9 +315,12 @@ static struct cancel *cancel_new(struct peer *peer, const struct wire_message *m
 	memcpy(cancel->process, peer->process, sizeof(cancel->process));
 	cancel->cause_error = from->error;
 	memcpy(cancel->text, from->text, sizeof(cancel->text));
-	link_append(&peer->broker->cancels, &cancel->link);
+	link_append(&broker->cancels, &cancel->link);
 	link_append(&peer->cancels, &cancel->asker_link);
-	return cancel;
+	due(broker, cancel->hold_ns);
+	due(broker, cancel->answer_ns);
+	*ret_cancel = cancel;
+	return 0;
 }
 
 static void cause_of(const struct cancel *cancel, const struct share *share, uint64_t now_ns,
@@ -337,7 +356,7 @@ static int order_all(struct cancel *cancel, struct share *share, uint64_t now_ns
 		return error;
 	cause_of(cancel, share, now_ns, &cause);
 	share_end(share, &cause, now_ns);
-	review(cancel, now_ns);
+	review(share->broker, cancel, now_ns);
 	return 0;
 }
 
@@ -362,9 +381,14 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 		refuse(peer, message->serial, error, error ? 0 : share ? 1 + share->join_count : 1);
 		return 0;
 	}
-	struct cancel *cancel = cancel_new(peer, message, now_ns);
-	if (!cancel)
-		return -ENOMEM;
+	struct cancel *cancel;
+	error = cancel_new(peer, message, now_ns, &cancel);
+	if (error == -EDQUOT) {
+		refuse(peer, message->serial, error, 0);
+		return 0;
+	}
+	if (error)
+		return error;
 	describe(cancel, share, process, wanted->ctx_id);
 	if (share)
 		error = order_all(cancel, share, now_ns);
@@ -374,7 +398,7 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 		send_order(order);
 	if (error) {
 		refuse(peer, message->serial, error, 0);
-		cancel_free(cancel);
+		cancel_free(peer->broker, cancel);
 	}
 	return 0;
 }
@@ -387,30 +411,25 @@ void cancels_forget(struct peer *peer, uint64_t now_ns)
 		cancel->asker = NULL;
 		if (cancel->audit_ns > now_ns + AUDIT_NS)
 			cancel->audit_ns = now_ns + AUDIT_NS;
+		due(peer->broker, cancel->audit_ns);
 	}
 	while (!link_alone(&peer->orders)) {
 		struct order *order = owner_of(peer->orders.next, struct order, of_peer);
 		struct cancel *cancel = order->cancel;
 		order_free(order);
-		review(cancel, now_ns);
+		review(peer->broker, cancel, now_ns);
 	}
 }
 
-void cancels_expire(struct broker *broker, uint64_t now_ns)
-{
-	for (struct link *link = broker->cancels.next, *next; link != &broker->cancels; link = next) {
-		next = link->next;
-		review(owner_of(link, struct cancel, link), now_ns);
-	}
-}
-
-uint64_t cancels_next_ns(const struct broker *broker)
+static uint64_t next_of(const struct broker *broker)
 {
 	uint64_t next_ns = UINT64_MAX;
 
 	for (struct link *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
 		const struct cancel *cancel = owner_of(link, struct cancel, link);
-		uint64_t due_ns = cancel->answered ? cancel->audit_ns : cancel->answer_ns;
+		uint64_t due_ns = cancel->audit_ns;
+		if (!cancel->answered && cancel->answer_ns < due_ns)
+			due_ns = cancel->answer_ns;
 		if (cancel->last && cancel->hold_ns < due_ns)
 			due_ns = cancel->hold_ns;
 		next_ns = due_ns < next_ns ? due_ns : next_ns;
@@ -418,11 +437,28 @@ uint64_t cancels_next_ns(const struct broker *broker)
 	return next_ns;
 }
 
+/* Looks at all of them only when one is due: many may wait, and other clients have their turns. */
+void cancels_expire(struct broker *broker, uint64_t now_ns)
+{
+	if (now_ns < broker->cancels_due_ns)
+		return;
+	for (struct link *link = broker->cancels.next, *next; link != &broker->cancels; link = next) {
+		next = link->next;
+		review(broker, owner_of(link, struct cancel, link), now_ns);
+	}
+	broker->cancels_due_ns = next_of(broker);
+}
+
+uint64_t cancels_next_ns(const struct broker *broker)
+{
+	return broker->cancels_due_ns;
+}
+
 void cancels_free(struct broker *broker)
 {
 	while (!link_alone(&broker->cancels)) {
 		struct cancel *cancel = owner_of(broker->cancels.next, struct cancel, link);
 		audit(cancel);
-		cancel_free(cancel);
+		cancel_free(broker, cancel);
 	}
 }

@@ -21,6 +21,7 @@ struct config {
 	uint32_t watches_max;
 	uint32_t fds_max;	   /* held for it: sockets, pidfds, pipes, tables */
 	uint64_t queued_bytes_max; /* not read yet, of all its connections */
+	uint32_t cancels_max;	   /* requests that are not over */
 	uint32_t depth_max;	   /* joins above a shared context */
 
 	enum config_cancel cancel;

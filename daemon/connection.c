@@ -22,6 +22,8 @@
 /* One client's turn. */
 #define RECEIVE_MAX 32
 #define GROUPS_MAX 65536
+/* Until a socket is tried again that has room, while the kernel has none. */
+#define RETRY_NS 10000000ull
 
 /* A packet that the socket did not take. */
 struct packet {
@@ -44,10 +46,11 @@ struct connection {
 	struct watcher input, output, process;
 	struct packet *queue, **queue_end;
 	uint64_t queued_bytes;
-	uint64_t slow_ns; /* since when nothing of the queue went; 0: nothing is queued */
-	int error;	  /* to be told before hanging up */
-	bool failing;	  /* to be closed at the end of this turn */
-	bool full;	  /* said -EAGAIN */
+	uint64_t slow_ns;  /* since when nothing of the queue went; 0: nothing is queued */
+	uint64_t retry_ns; /* then the queue is tried again; 0: when the socket has room */
+	int error;	   /* to be told before hanging up */
+	bool failing;	   /* to be closed at the end of this turn */
+	bool full;	   /* said -EAGAIN */
 	bool died;
 };
 
@@ -61,20 +64,22 @@ static uint64_t now(void)
 
 /* ---- who it is */
 
-static int open_pidfd(int fd, pid_t pid)
+/* 0 and one, or -1 in it: the process is gone, or not of our pid namespace; or why it cannot be had now. */
+static int open_pidfd(int fd, pid_t pid, int *ret_pidfd)
 {
-	int pidfd;
-	socklen_t size = sizeof(pidfd);
+	socklen_t size = sizeof(*ret_pidfd);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0)
-		return pidfd;
-	if (pid <= 0)
-		return -1;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	*ret_pidfd = -1;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, ret_pidfd, &size) == 0)
+		return 0;
 	/* Before 6.5 the number may be another process's by now, but only if the peer is dead: then nobody
 	 * holds the other end, unless a child does, which cannot be told apart and is what it descends from.
 	 */
-	return pidfd;
+	if (errno == ENOPROTOOPT && pid > 0)
+		*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (*ret_pidfd >= 0)
+		return 0;
+	return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
 }
 
 static int identify(int fd, struct identity *ret_identity)
@@ -83,14 +88,21 @@ static int identify(int fd, struct identity *ret_identity)
 	socklen_t size = sizeof(credentials);
 	gid_t *groups = NULL;
 	socklen_t groups_size = 0;
+	int pidfd, error;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size))
 		return -errno;
+	error = open_pidfd(fd, credentials.pid, &pidfd);
+	if (error)
+		return error;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &groups_size) && errno == ERANGE &&
 	    groups_size <= GROUPS_MAX * sizeof(gid_t)) {
 		groups = malloc(groups_size);
-		if (!groups)
+		if (!groups) {
+			if (pidfd >= 0)
+				close(pidfd);
 			return -ENOMEM;
+		}
 		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &groups_size))
 			groups_size = 0;
 	}
@@ -100,13 +112,14 @@ static int identify(int fd, struct identity *ret_identity)
 		.gid = credentials.gid,
 		.groups = groups,
 		.group_count = groups ? (unsigned)(groups_size / sizeof(gid_t)) : 0,
-		.pidfd = open_pidfd(fd, credentials.pid),
+		.pidfd = pidfd,
 	};
 	return 0;
 }
 
 /* ---- sending */
 
+/* 0; -EAGAIN: the socket is full; -ENOBUFS: the kernel is, which poll(2) does not show; or what is wrong. */
 static int transmit(int fd, const void *bytes, size_t size, const int *fds, unsigned fd_count)
 {
 	union {
@@ -130,7 +143,7 @@ static int transmit(int fd, const void *bytes, size_t size, const int *fds, unsi
 	if (sent >= 0)
 		return 0;
 	/* ETOOMANYREFS: more descriptors on their way than may be; they arrive when others are read. */
-	return errno == ENOBUFS || errno == ETOOMANYREFS || errno == EINTR ? -EAGAIN : -errno;
+	return errno == ETOOMANYREFS ? -ENOBUFS : errno == EINTR ? -EAGAIN : -errno;
 }
 
 static void packet_free(struct packet *packet)
@@ -173,6 +186,15 @@ static struct packet *packet_new(const void *bytes, size_t size, const int *fds,
 	return packet;
 }
 
+/* After transmit said that it cannot be now. */
+static void await_room(struct connection *connection, int result)
+{
+	if (result == -ENOBUFS)
+		connection->retry_ns = now() + RETRY_NS;
+	else if (!connection->retry_ns)
+		loop_arm(&connection->output, POLLOUT);
+}
+
 static int enqueue(struct connection *connection, const void *bytes, size_t size, const int *fds,
 		   unsigned fd_count, bool must)
 {
@@ -200,7 +222,6 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 	*connection->queue_end = packet;
 	connection->queue_end = &packet->next;
 	connection->queued_bytes += cost;
-	loop_arm(&connection->output, POLLOUT);
 	return 0;
 }
 
@@ -221,8 +242,11 @@ static int send_message(void *link, const struct wire_message *message, const in
 		return -ESHUTDOWN;
 	if (!connection->queue)
 		result = transmit(connection->fd, bytes, size, fds, fd_count);
-	if (result == -EAGAIN)
+	if (result == -EAGAIN || result == -ENOBUFS) {
+		/* Also when it cannot be queued: then nothing else would tell. */
+		await_room(connection, result);
 		return enqueue(connection, bytes, size, fds, fd_count, is_answer(message->type));
+	}
 	if (result)
 		fail(connection, 0);
 	return result;
@@ -249,8 +273,10 @@ static void flush(struct connection *connection)
 		struct packet *packet = connection->queue;
 		int result =
 			transmit(connection->fd, packet->bytes, packet->size, packet->fds, packet->fd_count);
-		if (result == -EAGAIN)
-			break;
+		if (result == -EAGAIN || result == -ENOBUFS) {
+			await_room(connection, result);
+			return;
+		}
 		if (result) {
 			fail(connection, 0);
 			return;
@@ -403,9 +429,8 @@ static void output_ready(struct watcher *watcher, short revents)
 		connection->full = false;
 		peer_writable(connection->peer);
 	}
-	if (connection->queue)
-		loop_arm(&connection->output, POLLOUT);
-	else
+	/* What is left has its next try arranged. */
+	if (!connection->queue)
 		loop_arm(&connection->input, POLLIN);
 	close_failed(connection->all);
 }
@@ -430,10 +455,16 @@ static int set_up(struct connection *connection, const struct identity *identity
 {
 	struct peer_output output = {.send = send_message, .link = connection};
 	char label[CTX_LABEL_MAX + 1];
+	int error = 0;
 
-	connection->pidfd = identity->pidfd >= 0 ? fcntl(identity->pidfd, F_DUPFD_CLOEXEC, 3) : -1;
+	connection->pidfd = -1;
+	if (identity->pidfd >= 0) {
+		connection->pidfd = fcntl(identity->pidfd, F_DUPFD_CLOEXEC, 3);
+		error = connection->pidfd < 0 ? -errno : 0;
+	}
 	snprintf(label, sizeof(label), "client %d", identity->pid);
-	int error = loop_group_begin(connection->all->loop, &connection->group, label);
+	if (!error)
+		error = loop_group_begin(connection->all->loop, &connection->group, label);
 	if (error) {
 		free(identity->groups);
 		if (identity->pidfd >= 0)
@@ -504,9 +535,14 @@ void connections_end(struct connections *all, int error)
 
 void connections_tick(struct connections *all, uint64_t now_ns)
 {
-	for (struct connection *connection = all->first; connection; connection = connection->next)
+	for (struct connection *connection = all->first; connection; connection = connection->next) {
 		if (connection->slow_ns && now_ns - connection->slow_ns >= all->config->slow_ns)
 			fail(connection, -ETIMEDOUT);
+		if (connection->retry_ns && now_ns >= connection->retry_ns) {
+			connection->retry_ns = 0;
+			loop_arm(&connection->output, POLLOUT);
+		}
+	}
 	close_failed(all);
 }
 
@@ -514,8 +550,11 @@ uint64_t connections_next_ns(const struct connections *all)
 {
 	uint64_t next_ns = UINT64_MAX;
 
-	for (struct connection *connection = all->first; connection; connection = connection->next)
+	for (struct connection *connection = all->first; connection; connection = connection->next) {
 		if (connection->slow_ns && connection->slow_ns + all->config->slow_ns < next_ns)
 			next_ns = connection->slow_ns + all->config->slow_ns;
+		if (connection->retry_ns && connection->retry_ns < next_ns)
+			next_ns = connection->retry_ns;
+	}
 	return next_ns;
 }

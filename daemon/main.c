@@ -270,6 +270,11 @@ static int run(struct daemon *daemon)
 		broker_tick(daemon->broker, now_ns);
 		connections_tick(&daemon->connections, now_ns);
 		listener_tick(&daemon->listener, now_ns);
+		if (daemon->stopping && now_ns >= daemon->stop_ns && !is_over(daemon)) {
+			log_event(LOG_LEVEL_ERROR, "stop", "reason=\"not all clients are gone\" clients=%u",
+				  daemon->connections.count);
+			return EXIT_TROUBLE;
+		}
 	}
 	return EXIT_OK;
 }

@@ -64,6 +64,7 @@ struct broker {
 	uint64_t last_number; /* of shared contexts */
 	uint64_t last_serial; /* of things */
 	uint64_t last_order;
+	uint64_t cancels_due_ns; /* no request has anything to be done for it before */
 	struct link things, peers, watchers, ended, deaths, cancels;
 	struct map things_by_serial, shares_by_number, shares_by_pipe, shares_by_name, peers_by_table, orders;
 };
@@ -95,8 +96,8 @@ struct share {
 	struct map_node by_number, by_pipe, by_name;
 	bool has_pipe, has_name; /* is in the map */
 	uint64_t number;
-	struct peer *owner; /* NULL: ended, or not claimed yet */
-	struct account *account;
+	struct peer *owner;	 /* NULL: ended, or not claimed yet */
+	struct account *account; /* of the owner; until it is claimed, of the one who came first */
 	/* Of the owner, also when it is gone. */
 	pid_t pid;
 	uid_t uid;
@@ -133,8 +134,9 @@ struct cancel {
 	struct link link;	/* broker->cancels */
 	struct link asker_link; /* asker->cancels, or alone */
 	struct peer *asker;	/* NULL: gone */
-	uint64_t serial;	/* of the request */
-	bool wait;		/* for the reaping */
+	struct account *account;
+	uint64_t serial; /* of the request */
+	bool wait;	 /* for the reaping */
 	bool answered;
 	uint64_t answer_ns; /* the answer goes then at the latest */
 	uint64_t audit_ns;  /* so does the record */
@@ -147,7 +149,7 @@ struct cancel {
 	pid_t pid;
 	uid_t uid;
 	char process[16];
-	char target[160];
+	char target[256]; /* room for any label with each byte as four: its quotes are closed */
 	int cause_error;
 	char text[CTX_CAUSE_TEXT_MAX];
 };

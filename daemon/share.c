@@ -116,24 +116,32 @@ static bool is_done_pipe(const struct peer *peer, int fd, bool by_owner, struct 
 	       (!by_owner || peer->identity.uid == 0 || ret_status->st_uid == peer->identity.uid);
 }
 
-/* Takes pipe_fd over on success. */
-static struct share *share_new(struct broker *broker, uid_t uid, int pipe_fd, const struct stat *pipe,
+/* What a live one costs: itself, and its pipe. */
+static bool charge(struct broker *broker, struct account *account)
+{
+	if (!account_charge(&broker->accounts, account, QUOTA_CONTEXTS, 1))
+		return false;
+	if (account_charge(&broker->accounts, account, QUOTA_FDS, 1))
+		return true;
+	account_return(account, QUOTA_CONTEXTS, 1);
+	return false;
+}
+
+static void uncharge(struct account *account)
+{
+	account_return(account, QUOTA_FDS, 1);
+	account_return(account, QUOTA_CONTEXTS, 1);
+}
+
+/* One of uid, for which peer pays. Takes pipe_fd over on success. */
+static struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct stat *pipe,
 			       uint64_t now_ns)
 {
+	struct broker *broker = peer->broker;
 	struct share *share = calloc(1, sizeof(*share));
-	struct account *account = share ? account_hold(&broker->accounts, uid) : NULL;
+	struct account *account = share ? account_hold(&broker->accounts, peer->identity.uid) : NULL;
 
-	if (!account) {
-		free(share);
-		return NULL;
-	}
-	if (!account_charge(&broker->accounts, account, QUOTA_CONTEXTS, 1)) {
-		account_release(&broker->accounts, account);
-		free(share);
-		return NULL;
-	}
-	if (!account_charge(&broker->accounts, account, QUOTA_FDS, 1)) {
-		account_return(account, QUOTA_CONTEXTS, 1);
+	if (!account || !charge(broker, account)) {
 		account_release(&broker->accounts, account);
 		free(share);
 		return NULL;
@@ -155,7 +163,7 @@ static struct share *share_new(struct broker *broker, uid_t uid, int pipe_fd, co
 	return share;
 }
 
-/* What a live one costs. It cannot be found by name or pipe any more. */
+/* It cannot be found by name or pipe any more. */
 static void give_back(struct share *share)
 {
 	struct broker *broker = share->broker;
@@ -164,8 +172,7 @@ static void give_back(struct share *share)
 		map_remove(&broker->shares_by_pipe, &share->by_pipe);
 		close(share->pipe_fd);
 		share->pipe_fd = -1;
-		account_return(share->account, QUOTA_FDS, 1);
-		account_return(share->account, QUOTA_CONTEXTS, 1);
+		uncharge(share->account);
 	}
 	if (share->has_name)
 		map_remove(&broker->shares_by_name, &share->by_name);
@@ -280,6 +287,37 @@ static int find_depth(struct peer *peer, struct ctxd_id parent, unsigned *ret_de
 	return *ret_depth > peer->broker->config.depth_max ? -EMLINK : 0;
 }
 
+/* Its owner pays for it from now on. */
+static bool take_over(struct share *share, struct peer *peer)
+{
+	struct accounts *accounts = &peer->broker->accounts;
+
+	if (share->account == peer->account)
+		return true;
+	if (!charge(peer->broker, peer->account))
+		return false;
+	uncharge(share->account);
+	account_release(accounts, share->account);
+	share->account = account_hold(accounts, peer->identity.uid);
+	return true;
+}
+
+/*
+ * Whether share is the one of that id or stands above it. What is joined was there before what is shared
+ * below it, so the chain has an end, unless what only those who joined know of is claimed by somebody who
+ * lies.
+ */
+static bool is_above(struct broker *broker, const struct share *share, struct ctxd_id id)
+{
+	while (!wire_id_is_none(id)) {
+		const struct share *other = find_number(broker, id.number);
+		if (!other || other == share)
+			return other != NULL;
+		id = other->parent;
+	}
+	return false;
+}
+
 /* What was known from those who joined becomes its owner's again. */
 static void claim(struct share *share)
 {
@@ -332,19 +370,23 @@ static int begin(struct peer *peer, const struct wire_share *from, int *pipe_fd,
 
 	if (error)
 		return error;
-	if (share && (!share->unclaimed || share->account != peer->account))
+	if (share && (!share->unclaimed || share->uid != peer->identity.uid))
 		return -EEXIST;
+	if (share && is_above(broker, share, from->parent))
+		return -EPROTO;
 	if (from->name[0] && find_name(broker, peer->identity.uid, from->name))
 		return -EEXIST;
 	if (peer->identity.pidfd < 0)
 		return -ESRCH; /* nobody could tell when it dies */
 	if (!share) {
-		share = share_new(broker, peer->identity.uid, *pipe_fd, pipe, now_ns);
+		share = share_new(peer, peer->identity.uid, *pipe_fd, pipe, now_ns);
 		if (!share)
 			return -EDQUOT;
 		*pipe_fd = -1;
 		fill(share, peer, from, depth);
 		thing_event(broker, &share->thing, CTXD_EVENT_ADDED);
+	} else if (!take_over(share, peer)) {
+		return -EDQUOT;
 	} else {
 		fill(share, peer, from, depth);
 		claim(share);
@@ -519,7 +561,7 @@ static int again(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd
 	if (share && !share->unclaimed && !may(peer, share, RIGHT_SEE))
 		return -ENOENT;
 	if (!share) {
-		share = share_new(broker, pipe->st_uid, *pipe_fd, pipe, now_ns);
+		share = share_new(peer, pipe->st_uid, *pipe_fd, pipe, now_ns);
 		if (!share)
 			return -EDQUOT;
 		*pipe_fd = -1;

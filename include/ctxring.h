@@ -1223,8 +1223,9 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 
 /*
  * Leaves: what it shared is withdrawn, see ctxd_unshare; what it joined stays, but only its deadline
- * and the program end it from then on. Waits for a running event function, so it must not be called from
- * there. NULL is allowed. In a forked child it does nothing.
+ * and the program end it from then on. Waits for a running event function, so from there, and from callbacks
+ * that run on the client's thread or in a dispatch, it does nothing. NULL is allowed. In a forked child it
+ * does nothing.
  */
 void ctxd_close(struct ctxd_client *client);
 
@@ -1235,14 +1236,15 @@ int ctxd_explain(int error, char *buffer, size_t size);
  * For a client with CTXD_OWN_DISPATCH: a descriptor that is readable when ctxd_dispatch has something to do,
  * also the end of a joined context. Put it into the program's loop; in a ctx ring as a multishot poll whose
  * callback dispatches. The same one for ever, it belongs to the client. -EINVAL: NULL, or a client with a
- * thread.
+ * thread. -EPERM: in a forked child.
  */
 int ctxd_fd(struct ctxd_client *client);
 
 /*
  * Handles what has come in, waiting for it at most timeout_ns (0: does not wait): ends joined contexts, obeys
  * cancels, comes back to a service that was away. Returns how many things it handled. -EINVAL as ctxd_fd.
- * -EINTR.
+ * -EINTR. -EDEADLK: from inside a dispatch, in the event function or a callback that it runs. -EPERM: as
+ * ctxd_fd.
  */
 int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns);
 

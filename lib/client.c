@@ -164,7 +164,7 @@ static void free_client(struct ctxd_client *client)
 {
 	lock_acquire(&clients_lock);
 	list_remove(&client->clients);
-	lock_release(&clients_lock);
+	/* Under the lock: a child forked off in between would keep the connection. */
 	client_close_source(client, &client->socket);
 	client_close_source(client, &client->wake);
 	client_close_source(client, &client->timer);
@@ -173,6 +173,7 @@ static void free_client(struct ctxd_client *client)
 	for (int i = 0; i < 2; i++)
 		if (client->scratch[i] >= 0)
 			close(client->scratch[i]);
+	lock_release(&clients_lock);
 	memory_release(client);
 }
 
@@ -234,8 +235,14 @@ static void *run(void *data)
 
 	prctl(PR_SET_NAME, "ctx-client");
 	atomic_store(&client->dispatcher_tid, thread_self()->tid);
-	while (!atomic_load(&client->closing))
-		client_turn(client, -1, NULL);
+	while (!atomic_load(&client->closing)) {
+		int result = client_turn(client, -1, NULL);
+		if (result >= 0 || result == -EINTR)
+			continue;
+		/* The program has closed what we wait with. */
+		link_break(client);
+		break;
+	}
 	atomic_store(&client->stopped, 1);
 	sys_futex_wake(&client->stopped, 1);
 	return NULL;
@@ -370,10 +377,11 @@ int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 		handled += handle(client, events[i].data.ptr, events[i].events);
 	/*
 	 * Contexts that ended have operations, which a ring of this thread cancels when its dispatch ends:
-	 * what there is to tell the service waits for that.
+	 * what there is to tell the service waits for that. Not twice: every turn may end some.
 	 */
-	bool later = client->ended_some && client->own_dispatch;
+	bool later = client->ended_some && client->own_dispatch && !client->put_off;
 	client->ended_some = false;
+	client->put_off = later;
 	if (later) {
 		link_set_timer(client, LATER_NS);
 	} else {

@@ -59,6 +59,13 @@ struct call {
 	struct wire_message *answer;
 	int fds[WIRE_FDS_MAX];
 	unsigned fd_count;
+	/*
+	 * Done with an answer that is no error before what comes behind it is looked at: that may be an order
+	 * to end what was shared or joined just now. On the dispatcher, without locks; takes over the
+	 * descriptors. What it returns is the call's error. NULL: the caller looks at the answer.
+	 */
+	int (*take)(struct ctxd_client *client, struct call *call);
+	bool taking;	       /* that is going on, or was; client lock */
 	_Atomic uint32_t done; /* futex */
 };
 
@@ -67,7 +74,7 @@ enum pending {
 	PENDING_ENDED = 1 << 0,	   /* share */
 	PENDING_MOVED = 1 << 1,	   /* share */
 	PENDING_ATTACH = 1 << 2,   /* join: its id in our table */
-	PENDING_RELEASED = 1 << 3, /* join: the program let go of it; what is below it may go on */
+	PENDING_RELEASED = 1 << 3, /* join: the program let go of it; what is under it may go on */
 	PENDING_GONE = 1 << 4,	   /* withdrawn, left, or never came to be: tell, then free */
 };
 
@@ -79,7 +86,7 @@ struct bond {
 	struct list pending_link; /* client->pending, or alone; client lock */
 	struct list restore_link; /* client->restore, or alone; dispatcher */
 	unsigned pending;	  /* enum pending; client lock */
-	bool asking;		  /* the thread that shares it waits for the answer; client lock */
+	bool asking;		  /* share: its thread waits for the answer; client lock */
 	bool known;		  /* the service knows it, under id; client lock */
 	struct ctxd_id id;	  /* kept while the service is away; client lock */
 	uint64_t serial;	  /* of its SHARE or REJOIN under way; dispatcher */
@@ -96,7 +103,8 @@ struct bond {
 	char label[CTX_LABEL_MAX + 1];
 };
 
-/* The process that owns contexts that were joined. Dispatcher, and whoever joins, with the client lock. */
+/* The process that owns contexts that were joined. Dispatcher, which changes the list with the client lock.
+ */
 struct owner {
 	struct source source; /* its pidfd */
 	struct list link;
@@ -128,6 +136,7 @@ struct ctxd_client {
 	uint32_t watch_kinds; /* client lock */
 	int refused;	      /* why the service hung up, of its GOODBYE */
 	bool blocked;	      /* the socket takes no more now: EPOLLOUT is asked for; client lock */
+	bool starved;	      /* the last send found no room in the kernel; client lock */
 
 	struct list calls, shares, joins, owners, pending; /* client lock */
 	struct list restore;				   /* registered again after these; dispatcher */
@@ -135,6 +144,7 @@ struct ctxd_client {
 	unsigned restoring;				   /* answers that are awaited */
 
 	bool ended_some; /* contexts ended in this turn; dispatcher */
+	bool put_off;	 /* the last turn left what is pending to this one; dispatcher */
 	bool lingering;	 /* released joins are looked at again when the timer fires; dispatcher */
 	bool was_ready;	 /* since the last connection; dispatcher */
 	bool come_back;	 /* is to be told; dispatcher */
@@ -201,6 +211,10 @@ void link_close_fds(int *fds, unsigned count);
 int call_make(struct ctxd_client *client, struct wire_message *request, int fd, uint64_t timeout_ns,
 	      struct wire_message *ret_answer, int ret_fds[WIRE_FDS_MAX]);
 
+/* As that, with a call of which answer and take are filled; fds are in it. */
+int call_run(struct ctxd_client *client, struct call *call, struct wire_message *request, int fd,
+	     uint64_t timeout_ns);
+
 /* False: nobody waits for it. fds are taken over if true. */
 bool call_answer(struct ctxd_client *client, const struct wire_message *answer, const int *fds,
 		 unsigned fd_count);
@@ -225,7 +239,7 @@ void bond_told(struct watch *watch, unsigned pending);
 /* Sends what is pending, frees what is gone. */
 void bonds_flush(struct ctxd_client *client);
 
-/* Released joins may have nothing below them any more. */
+/* Released joins may have nothing under them any more. */
 void bonds_look_again(struct ctxd_client *client);
 
 /* After WELCOME: registers everything again, step by step. */

@@ -61,7 +61,8 @@ struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id)
 	for (int i = 0; i < 2 && !found; i++)
 		for (struct list *link = heads[i]->next; link != heads[i] && !found; link = link->next) {
 			struct bond *bond = container_of(link, struct bond, link);
-			if (bond->known && wire_id_equal(bond->id, id) && !context_error(bond->ctx))
+			if (bond->known && wire_id_equal(bond->id, id) && !(bond->pending & PENDING_GONE) &&
+			    !context_error(bond->ctx))
 				found = bond;
 		}
 	lock_release(&client->lock);
@@ -151,18 +152,19 @@ static void bond_free(struct bond *bond)
 	memory_release(bond);
 }
 
-/* Released, and nothing below it: gone. Else it is looked at again. No lock is held. */
+/* Released, and nothing works under it: gone. Else it is looked at again. No lock is held. */
 static void review_released(struct ctxd_client *client, struct bond *bond)
 {
-	bool used = context_has_children(bond->ctx);
+	bool used = context_is_used(bond->ctx);
 
 	lock_acquire(&client->lock);
 	if (!used)
 		bond->pending |= PENDING_GONE;
+	bool starved = client->starved; /* the timer is set for that, and is sooner */
 	lock_release(&client->lock);
 	if (used && !client->lingering) {
 		client->lingering = true;
-		if (client->state != CLIENT_AWAY)
+		if (client->state != CLIENT_AWAY && !starved)
 			link_set_timer(client, LINGER_NS);
 	}
 }
@@ -267,10 +269,12 @@ static void restored_all(struct ctxd_client *client)
 	bool tell_it = client->come_back;
 
 	lock_acquire(&client->lock);
-	client->state = CLIENT_READY;
-	if (client->watch_kinds)
-		link_send(client, &watch, -1);
+	bool again = client->watch_kinds && link_send(client, &watch, -1) == -EAGAIN;
+	if (!again)
+		client->state = CLIENT_READY;
 	lock_release(&client->lock);
+	if (again)
+		return; /* the next turn comes here once more */
 	client->was_ready = true;
 	client->come_back = false;
 	if (tell_it)
@@ -360,10 +364,10 @@ void bonds_free(struct ctxd_client *client)
 	for (int i = 0; i < 2; i++)
 		while (!list_empty(heads[i])) {
 			struct bond *bond = container_of(heads[i]->next, struct bond, link);
-			/* From here on nothing is told about it. */
-			context_unwatch(&bond->watch);
+			/* Of the others something may be told at any time. */
+			lock_acquire(&client->lock);
 			list_remove(&bond->link);
-			list_remove(&bond->pending_link);
+			lock_release(&client->lock);
 			bond_free(bond);
 		}
 }

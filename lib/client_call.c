@@ -28,16 +28,30 @@ static struct call *find(struct ctxd_client *client, uint64_t serial)
 bool call_answer(struct ctxd_client *client, const struct wire_message *answer, const int *fds,
 		 unsigned fd_count)
 {
+	bool refused = answer->type == WIRE_RESULT && answer->result.error;
+
 	lock_acquire(&client->lock);
 	struct call *call = find(client, answer->serial);
+	bool taking = call && call->take && !refused;
 	if (call) {
 		*call->answer = *answer;
 		for (unsigned i = 0; i < fd_count; i++)
 			call->fds[i] = fds[i];
 		call->fd_count = fd_count;
+	}
+	if (taking) {
+		call->taking = true; /* its caller waits on */
+		list_remove(&call->link);
+	} else if (call) {
 		finish(call, 0);
 	}
 	lock_release(&client->lock);
+	if (taking) {
+		int error = call->take(client, call);
+		lock_acquire(&client->lock);
+		finish(call, error);
+		lock_release(&client->lock);
+	}
 	return call != NULL;
 }
 
@@ -69,15 +83,15 @@ static int transmit(struct ctxd_client *client, struct call *call, struct wire_m
 		}
 		if (!result)
 			list_append(&client->calls, &call->link);
-		int socket = client->socket.fd;
+		/* A socket that takes no more says when it does; that there is room again nobody says. */
+		struct pollfd writable = {.fd = client->socket.fd, .events = client->starved ? 0 : POLLOUT};
 		lock_release(&client->lock);
 		uint64_t now_ns = clock_now_ns();
 		if (result != -EAGAIN)
 			return result;
 		if (now_ns >= end_ns)
 			return -ETIMEDOUT;
-		/* Also wakes when it broke. ENOBUFS and ETOOMANYREFS do not show here: hence the bound. */
-		struct pollfd writable = {.fd = socket, .events = POLLOUT};
+		/* Also wakes when it broke. */
 		struct timespec pause =
 			clock_timespec(end_ns - now_ns < 10000000 ? end_ns - now_ns : 10000000);
 		sys_poll(&writable, 1, &pause);
@@ -100,29 +114,41 @@ static void await(struct ctxd_client *client, struct call *call, uint64_t end_ns
 	}
 }
 
-int call_make(struct ctxd_client *client, struct wire_message *request, int fd, uint64_t timeout_ns,
-	      struct wire_message *ret_answer, int ret_fds[WIRE_FDS_MAX])
+int call_run(struct ctxd_client *client, struct call *call, struct wire_message *request, int fd,
+	     uint64_t timeout_ns)
 {
-	struct call call = {.answer = ret_answer};
 	uint64_t end_ns = clock_after_ns(clock_now_ns(), timeout_ns);
 
 	if (end_ns > INT64_MAX)
 		end_ns = INT64_MAX;
-	list_init(&call.link);
-	int result = transmit(client, &call, request, fd, end_ns);
+	list_init(&call->link);
+	int result = transmit(client, call, request, fd, end_ns);
 	if (result)
 		return result;
-	await(client, &call, end_ns);
+	await(client, call, end_ns);
 	lock_acquire(&client->lock);
-	if (!atomic_load(&call.done)) {
-		call.error = -ETIMEDOUT;
-		list_remove(&call.link);
+	bool taking = call->taking;
+	if (!taking && !atomic_load(&call->done)) {
+		call->error = -ETIMEDOUT;
+		list_remove(&call->link);
 	}
 	lock_release(&client->lock);
-	if (call.error)
-		return call.error;
-	if (ret_answer->type == WIRE_RESULT && ret_answer->result.error)
-		return ret_answer->result.error;
+	/* It came in time; the dispatcher is at it. */
+	while (taking && !atomic_load(&call->done))
+		sys_futex_wait(&call->done, 0, NULL);
+	if (call->error)
+		return call->error;
+	return call->answer->type == WIRE_RESULT ? call->answer->result.error : 0;
+}
+
+int call_make(struct ctxd_client *client, struct wire_message *request, int fd, uint64_t timeout_ns,
+	      struct wire_message *ret_answer, int ret_fds[WIRE_FDS_MAX])
+{
+	struct call call = {.answer = ret_answer};
+	int result = call_run(client, &call, request, fd, timeout_ns);
+
+	if (result)
+		return result;
 	for (unsigned i = 0; i < call.fd_count; i++) {
 		if (ret_fds)
 			ret_fds[i] = call.fds[i];

@@ -111,7 +111,7 @@ static struct bond *next_of(struct ctxd_client *client, const struct owner *owne
 	lock_acquire(&client->lock);
 	for (struct list *link = client->joins.next; link != &client->joins && !found; link = link->next) {
 		struct bond *bond = container_of(link, struct bond, link);
-		if (bond->owner == owner && !bond->over && !bond->asking)
+		if (bond->owner == owner && !bond->over && !(bond->pending & PENDING_GONE))
 			found = bond;
 	}
 	lock_release(&client->lock);
@@ -139,7 +139,8 @@ static struct bond *next_to_move(struct ctxd_client *client, const struct wire_m
 	lock_acquire(&client->lock);
 	for (struct list *link = client->joins.next; link != &client->joins && !found; link = link->next) {
 		struct bond *bond = container_of(link, struct bond, link);
-		if (bond->known && wire_id_equal(bond->id, move->id) && bond->moved_ns != move->deadline_ns)
+		if (bond->known && wire_id_equal(bond->id, move->id) && bond->moved_ns != move->deadline_ns &&
+		    !(bond->pending & PENDING_GONE))
 			found = bond;
 	}
 	if (found)
@@ -162,10 +163,10 @@ void join_moved(struct ctxd_client *client, const struct wire_move *move)
 static int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
 		      struct owner **ret_owner)
 {
-	/* A process that is not dead is the same one under the same number. */
+	/* A process that is not dead is the same one under the same number; 0: of a name space without it. */
 	for (struct list *link = client->owners.next; link != &client->owners; link = link->next) {
 		struct owner *owner = container_of(link, struct owner, link);
-		if (owner->pid != joined->owner_pid || is_dead(owner, 0))
+		if (!owner->pid || owner->pid != joined->owner_pid || is_dead(owner, 0))
 			continue;
 		close(pidfd);
 		owner->joins++;
@@ -253,7 +254,7 @@ static int connect_bond(struct bond *bond, const struct wire_joined *joined, con
 	return result;
 }
 
-/* bond is listed and asking; whatever comes of it, the dispatcher frees it. */
+/* Lists bond; whatever comes of it, it is freed at the end of a turn. */
 static int join_live(struct bond *bond, const struct wire_joined *joined, const int fds[2],
 		     struct ctx_context **ret_ctx)
 {
@@ -273,38 +274,56 @@ static int join_live(struct bond *bond, const struct wire_joined *joined, const 
 		result = connect_bond(bond, joined, fds);
 	}
 	lock_acquire(&client->lock);
-	bond->asking = false;
+	list_append(&client->joins, &bond->link);
 	bond->id = joined->id;
-	bond->known = joined->id.epoch == client->epoch && client->state == CLIENT_READY;
+	bond->known = true;
 	bond_pend(bond, result || context_error(ctx) ? PENDING_GONE : PENDING_ATTACH);
-	lock_release(&client->lock); /* from here on the bond may be freed */
+	lock_release(&client->lock);
 	if (!result)
 		*ret_ctx = ctx;
 	else
-		ctx_unref(ctx);
+		ctx_unref(ctx); /* the bond is gone, and does not lead to it */
 	return result;
+}
+
+struct joining {
+	struct call call;
+	struct bond *bond; /* NULL once the dispatcher has it */
+	struct ctx_context *ctx;
+};
+
+/* Orders and deadlines that come behind the answer find the context. */
+static int take_join(struct ctxd_client *client, struct call *call)
+{
+	struct joining *joining = container_of(call, struct joining, call);
+	const struct wire_message *answer = call->answer;
+	struct bond *bond = joining->bond;
+
+	(void)client;
+	if (answer->type != WIRE_JOINED) {
+		link_close_fds(call->fds, call->fd_count);
+		return -EPROTO;
+	}
+	if (answer->joined.ended)
+		return join_ended(&answer->joined, &joining->ctx);
+	joining->bond = NULL;
+	return join_live(bond, &answer->joined, call->fds, &joining->ctx);
 }
 
 static int join(struct ctxd_client *client, struct wire_message *request, struct ctx_context **ret_ctx)
 {
 	struct wire_message answer;
-	int fds[WIRE_FDS_MAX];
-	struct bond *bond = bond_new(client, NULL, true);
+	struct joining joining = {.call = {.answer = &answer, .take = take_join},
+				  .bond = bond_new(client, NULL, true)};
 
-	if (!bond)
+	if (!joining.bond)
 		return -ENOMEM;
-	bond->asking = true;
-	int result = call_make(client, request, -1, client->options.timeout_ns, &answer, fds);
-	if (!result && answer.type != WIRE_JOINED)
-		result = -EPROTO;
-	if (result || answer.joined.ended) {
-		memory_release(bond);
-		return result ? result : join_ended(&answer.joined, ret_ctx);
-	}
-	lock_acquire(&client->lock);
-	list_append(&client->joins, &bond->link);
-	lock_release(&client->lock);
-	return join_live(bond, &answer.joined, fds, ret_ctx);
+	int result = call_run(client, &joining.call, request, -1, client->options.timeout_ns);
+	if (joining.bond)
+		memory_release(joining.bond);
+	if (!result)
+		*ret_ctx = joining.ctx;
+	return result;
 }
 
 int ctxd_join(struct ctxd_client *client, struct ctxd_id id, struct ctx_context **ret_ctx)

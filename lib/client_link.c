@@ -11,6 +11,8 @@
 
 /* One turn takes in at most so many, so that other things get their turn, too. */
 #define RECEIVE_MAX 64
+/* Until it is tried again to send what the kernel had no room for. */
+#define STARVED_NS (10 * 1000000ull)
 #define DELAY_FIRST_NS (10 * 1000000ull)
 #define DELAY_MAX_NS (250 * 1000000ull)
 
@@ -71,7 +73,7 @@ int link_open(struct ctxd_client *client)
 	int result = open_socket(client);
 	if (!result) {
 		client->state = CLIENT_GREETING;
-		client->blocked = false;
+		client->blocked = client->starved = false;
 		hello.serial = client->hello_serial = ++client->serial;
 		hello.hello = (struct wire_hello){.version_min = WIRE_VERSION, .version_max = WIRE_VERSION};
 		if (table >= 0)
@@ -119,6 +121,8 @@ void link_break(struct ctxd_client *client)
 	calls_fail(client, -ENOTCONN);
 	lock_release(&client->lock);
 	bonds_forget(client);
+	/* Nobody waits for a report any more; to the next service its number would be another's. */
+	orders_abandon(client);
 	client->was_ready = false;
 	if (was_ready) {
 		client->delay_ns = 0;
@@ -150,8 +154,14 @@ int link_send(struct ctxd_client *client, const struct wire_message *message, in
 		memcpy(CMSG_DATA(attached), &fd, sizeof(fd));
 	}
 	int result = sys_sendmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
-	/* ETOOMANYREFS, ENOBUFS: more descriptors, or memory, in flight than may be; that passes. */
-	if (result == -EAGAIN || result == -ENOBUFS || result == -ETOOMANYREFS || result == -EINTR) {
+	/* More descriptors, or memory, in flight than may be: that passes, and the socket does not say when.
+	 */
+	client->starved = result == -ENOBUFS || result == -ETOOMANYREFS || result == -ENOMEM;
+	if (client->starved) {
+		link_set_timer(client, STARVED_NS);
+		return -EAGAIN;
+	}
+	if (result == -EAGAIN || result == -EINTR) {
 		link_block(client);
 		return -EAGAIN;
 	}

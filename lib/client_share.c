@@ -77,30 +77,49 @@ static int enlist(struct ctxd_client *client, struct bond *bond)
 	return result;
 }
 
-static int ask(struct ctxd_client *client, struct bond *bond)
+struct sharing {
+	struct call call;
+	struct bond *bond;
+};
+
+/* Known from here on: orders for it are obeyed. */
+static int take_share(struct ctxd_client *client, struct call *call)
+{
+	struct bond *bond = container_of(call, struct sharing, call)->bond;
+	const struct wire_message *answer = call->answer;
+
+	link_close_fds(call->fds, call->fd_count);
+	if (answer->type != WIRE_RESULT || wire_id_is_none(answer->result.id))
+		return -EPROTO;
+	lock_acquire(&client->lock);
+	bond->id = answer->result.id;
+	bond->known = true;
+	lock_release(&client->lock);
+	return 0;
+}
+
+static int ask(struct ctxd_client *client, struct bond *bond, struct ctxd_id *ret_id)
 {
 	struct wire_message request, answer;
+	struct sharing sharing = {.call = {.answer = &answer, .take = take_share}, .bond = bond};
 
 	lock_acquire(&client->lock);
 	int fd = share_message(bond, &request);
 	lock_release(&client->lock);
-	int result = call_make(client, &request, fd, client->options.timeout_ns, &answer, NULL);
-	if (!result && (answer.type != WIRE_RESULT || wire_id_is_none(answer.result.id)))
-		result = -EPROTO;
+	int result = call_run(client, &sharing.call, &request, fd, client->options.timeout_ns);
 
 	lock_acquire(&client->lock);
 	bond->asking = false;
 	/* An answer of a service that has gone since is worth nothing. */
-	if (!result && answer.result.id.epoch != client->epoch)
+	if (!result && !bond->known)
 		result = -ENOTCONN;
-	bond->known = !result;
-	if (!result)
-		bond->id = answer.result.id;
+	if (!result && ret_id)
+		*ret_id = bond->id;
 	if (result)
 		bond_pend(bond, PENDING_GONE);
 	else if (bond->pending)
 		bond_pend(bond, 0);
-	lock_release(&client->lock);
+	lock_release(&client->lock); /* from here on the bond may be freed */
 	return result;
 }
 
@@ -141,10 +160,7 @@ int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *
 		lock_release(&client->lock);
 		return error < 0 ? error : -EALREADY;
 	}
-	result = ask(client, bond);
-	if (!result && ret_id)
-		*ret_id = bond->id;
-	return result;
+	return ask(client, bond, ret_id);
 }
 
 int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)
@@ -163,9 +179,10 @@ int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)
 		if (bond->ctx != ctx || bond->asking || bond->pending & PENDING_GONE)
 			continue;
 		found = true;
-		known = bond->known;
+		/* The call tells the service; or, while it is told everything again, the dispatcher. */
+		known = bond->known && client->state == CLIENT_READY;
 		request.id = bond->id;
-		bond->known = false; /* the call tells the service */
+		bond->known &= !known;
 		bond_pend(bond, PENDING_GONE);
 	}
 	lock_release(&client->lock);

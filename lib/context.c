@@ -533,18 +533,9 @@ void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])
 	}
 }
 
-bool context_has_children(const struct ctx_context *ctx)
+bool context_is_used(const struct ctx_context *ctx)
 {
-	struct ctx_context *node = node_mutable(ctx);
-	bool found = false;
-
-	for (unsigned i = 0; i < node_shard_count(node) && !found; i++) {
-		struct shard *shard = node_shard(node, i);
-		lock_acquire(&shard->lock);
-		found = shard->first != NULL;
-		lock_release(&shard->lock);
-	}
-	return found;
+	return load_acquire(&node_mutable(ctx)->refs) > 1;
 }
 
 void context_table_id(const struct ctx_context *ctx, uint32_t *ret_slot, uint32_t *ret_generation)

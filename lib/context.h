@@ -148,8 +148,11 @@ void context_unwatch(struct watch *watch);
 /* Its label as it stands in the table; "" without a table. */
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1]);
 
-/* Whether anything is below it now. */
-bool context_has_children(const struct ctx_context *ctx);
+/*
+ * Of one that the program has released, and that one watch of the caller's is on: whether anything else keeps
+ * it, which is what is below it, operations, callbacks; or, for a moment, a walker.
+ */
+bool context_is_used(const struct ctx_context *ctx);
 
 /* True when the program holds no handle any more. */
 static inline bool context_orphaned(const struct ctx_context *ctx)

@@ -221,7 +221,8 @@ START_TEST(deadlines_timeouts_and_refusals_turn_the_loop_of_the_program)
 	probe_recv(adopted.ring, ctx, &probes[0], adopted.pair.near, adopted.sink, 8);
 	probe_recv(adopted.ring, ctx_background(), &probes[1], adopted.pair.near, adopted.sink, 8);
 	ck_assert_ok(ctx_op_set_timeout(&probes[1].op, 10 * MILLISECOND));
-	ck_assert_int_eq(ctx_ring_submit(adopted.ring), 2);
+	int sent = ctx_ring_submit(adopted.ring);
+	ck_assert(sent == 2 || (sent == 1 && ctx_err(ctx))); /* on a busy machine the deadline may be first */
 	await_final(&adopted, &probes[0]);
 	await_final(&adopted, &probes[1]);
 	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_DEADLINE);

@@ -33,16 +33,18 @@ START_TEST(each_setting_is_read)
 {
 	struct config config;
 
-	ck_assert_ok(parse("connections = 1\ncontexts=2\n joins\t= 3\nwatches = 4\nfds = 5\r\n"
-			   "queued_bytes = 6K\ndepth = 7\ncancel = root\nslow = 250ms\nreply = 3s\n"
-			   "retain = 2h\nretain_tables = 8\nretain_bytes = 1G\nlog_level = debug",
-			   &config));
+	ck_assert_ok(
+		parse("connections = 1\ncontexts=2\n joins\t= 3\nwatches = 4\nfds = 5\r\n"
+		      "queued_bytes = 6K\ncancels = 9\ndepth = 7\ncancel = root\nslow = 250ms\nreply = 3s\n"
+		      "retain = 2h\nretain_tables = 8\nretain_bytes = 1G\nlog_level = debug",
+		      &config));
 	ck_assert_uint_eq(config.connections_max, 1);
 	ck_assert_uint_eq(config.contexts_max, 2);
 	ck_assert_uint_eq(config.joins_max, 3);
 	ck_assert_uint_eq(config.watches_max, 4);
 	ck_assert_uint_eq(config.fds_max, 5);
 	ck_assert_uint_eq(config.queued_bytes_max, 6 * 1024);
+	ck_assert_uint_eq(config.cancels_max, 9);
 	ck_assert_uint_eq(config.depth_max, 7);
 	ck_assert_int_eq(config.cancel, CONFIG_CANCEL_ROOT);
 	ck_assert_uint_eq(config.slow_ns, 250000000);

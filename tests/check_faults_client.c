@@ -99,12 +99,46 @@ START_TEST(each_call_that_fails_is_told_and_leaves_nothing)
 }
 END_TEST
 
+/* The kernel does not say when it has room for descriptors in flight again: it is asked now and then. */
+START_TEST(who_cannot_send_tries_again_but_not_without_a_pause)
+{
+	struct service service = {.loop = "poll"};
+	service_start(&service, NULL);
+	struct ctxd_options options = {
+		.socket = service.socket, .flags = CTXD_OWN_DISPATCH, .timeout_ns = NS_PER_SECOND / 5};
+	struct ctxd_client *client;
+	struct ctx_context *ctx, *other;
+
+	ck_assert_ok(ctxd_connect(&options, &client));
+	ck_assert_ok(ctx_with_cancel(ctx_background(), NULL, &ctx));
+	ck_assert_ok(ctx_with_cancel(ctx_background(), NULL, &other));
+	ck_assert_ok(ctxd_share(client, ctx, NULL, 0, NULL));
+	faults_arm(FAULT(SYS_CALL_SENDMSG), 1, true, ETOOMANYREFS);
+	ck_assert_int_eq(ctxd_share(client, other, NULL, 0, NULL), -ETIMEDOUT);
+	ck_assert_uint_le(faults_count(SYS_CALL_SENDMSG), 30);
+	ctx_cancel(ctx);
+	uint64_t end_ns = clock_now_ns() + NS_PER_SECOND / 5;
+	for (uint64_t now_ns; (now_ns = clock_now_ns()) < end_ns;)
+		ck_assert_int_ge(ctxd_dispatch(client, end_ns - now_ns), 0);
+	ck_assert_uint_le(faults_count(SYS_CALL_SENDMSG), 90);
+	ck_assert(faults_disarm());
+	while (ctxd_dispatch(client, NS_PER_SECOND / 20) > 0)
+		;
+	ck_assert_ok(ctxd_share(client, other, NULL, 0, NULL));
+	ctx_finish(ctx);
+	ctx_finish(other);
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("client faults");
 	TCase *faults = test_case(suite, "faults");
 
 	tcase_set_timeout(faults, 120);
+	tcase_add_test(faults, who_cannot_send_tries_again_but_not_without_a_pause);
 	tcase_add_test(faults, each_call_that_fails_is_told_and_leaves_nothing);
 	return suite;
 }

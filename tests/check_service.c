@@ -4,6 +4,7 @@
  * processes.
  */
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -472,8 +473,9 @@ static int end_in_child(int channel, void *data)
 {
 	struct ctxd_client *client = client_of(data);
 	struct ctx_context *ctx = shared_of(client, "parent's", NULL);
-	pid_t child = fork();
 
+	test_settle();
+	pid_t child = fork();
 	if (child == 0) {
 		struct ctxd_id id;
 		bool refused = ctxd_id_of(client, ctx, &id) == -EPERM && ctxd_unshare(client, ctx) == -EPERM;
@@ -542,6 +544,86 @@ START_TEST(a_program_may_dispatch_by_itself)
 }
 END_TEST
 
+static bool so_few_fds(void *data)
+{
+	return test_count_fds() <= *(unsigned *)data;
+}
+
+/* Each dispatch ends one: that must not put off for ever what is to follow the ends. */
+START_TEST(ends_in_every_dispatch_delay_nothing_for_long)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, NULL);
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
+	struct ctxd_client *owner = client_of(&service), *client = client_with(&service, &options);
+	struct ctx_context *ctx[20], *joined[20];
+	struct pollfd input = {.fd = ctxd_fd(client), .events = POLLIN};
+	struct ctxd_id id;
+
+	for (int i = 0; i < 20; i++) {
+		ctx[i] = shared_of(owner, NULL, &id);
+		ck_assert_ok(ctxd_join(client, id, &joined[i]));
+	}
+	while (ctxd_dispatch(client, 0) > 0)
+		;
+	/* Each takes two of its owner, whose thread closes them, and one here, which the last two may keep.
+	 */
+	unsigned left = test_count_fds() - 20 * 3 + 2;
+	for (int i = 0; i < 20; i++) {
+		ctx_finish(ctx[i]);
+		ck_assert_int_eq(poll(&input, 1, 20000), 1);
+		ck_assert_int_ge(ctxd_dispatch(client, 0), 1);
+		ck_assert_cancelled(joined[i]);
+		ctx_finish(joined[i]);
+	}
+	ck_assert(test_until(so_few_fds, &left));
+	ctxd_close(client);
+	ctxd_close(owner);
+	service_end(&service);
+}
+END_TEST
+
+struct many {
+	struct ctx_context *ctx[100];
+	pthread_barrier_t start;
+};
+
+static void *cancel_all(void *data)
+{
+	struct many *many = data;
+
+	pthread_barrier_wait(&many->start);
+	for (int i = 100; i-- > 0;)
+		ctx_cancel(many->ctx[i]);
+	return NULL;
+}
+
+START_TEST(contexts_may_end_while_their_client_is_closed)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, NULL);
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
+	struct ctxd_id id;
+	struct many many;
+	pthread_t thread;
+
+	pthread_barrier_init(&many.start, NULL, 2);
+	for (int round = 0; round < 5; round++) {
+		struct ctxd_client *client = client_with(&service, &options);
+		for (int i = 0; i < 100; i++)
+			many.ctx[i] = shared_of(client, NULL, &id);
+		ck_assert_ok(pthread_create(&thread, NULL, cancel_all, &many));
+		pthread_barrier_wait(&many.start);
+		ctxd_close(client);
+		ck_assert_ok(pthread_join(thread, NULL));
+		for (int i = 0; i < 100; i++)
+			ctx_finish(many.ctx[i]);
+	}
+	pthread_barrier_destroy(&many.start);
+	service_end(&service);
+}
+END_TEST
+
 struct nested {
 	struct ctxd_client *client;
 	int result;
@@ -603,6 +685,8 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(sharing, names_are_unique_until_the_end);
 	tcase_add_test(sharing, misuse_is_refused);
 	ON_EACH_LOOP(sharing, a_program_may_dispatch_by_itself);
+	tcase_add_test(sharing, contexts_may_end_while_their_client_is_closed);
+	tcase_add_test(sharing, ends_in_every_dispatch_delay_nothing_for_long);
 	tcase_add_test(sharing, callbacks_on_the_clients_thread_cannot_wait_for_it);
 	tcase_add_loop_test(deaths, the_death_of_the_owner_ends_all_who_joined, test_no_uring() ? 1 : 0, 8);
 	ON_EACH_LOOP(deaths, a_joiner_that_is_killed_is_no_joiner_any_more);

@@ -4,123 +4,26 @@
  * others go on. Each test is a raw socket beside an honest client.
  */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "support/service.h"
-#include "wire.h"
+#include "support/raw.h"
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_DENIED);
 
 #define SOON (20 * NS_PER_SECOND)
-
-static int dial(const struct service *service)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	ck_assert_int_ge(fd, 0);
-	strcpy(address.sun_path, service->socket);
-	ck_assert_ok(connect(fd, (struct sockaddr *)&address, sizeof(address)));
-	return fd;
-}
-
-static void send_raw(int fd, const void *bytes, size_t size, const int *fds, unsigned count)
-{
-	union {
-		char bytes[CMSG_SPACE(8 * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec part = {.iov_base = (void *)bytes, .iov_len = size};
-	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-
-	memset(&control, 0, sizeof(control));
-	if (count) {
-		header.msg_control = control.bytes;
-		header.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
-		attached->cmsg_level = SOL_SOCKET;
-		attached->cmsg_type = SCM_RIGHTS;
-		attached->cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(attached), fds, count * sizeof(int));
-	}
-	(void)!sendmsg(fd, &header, MSG_NOSIGNAL);
-}
-
-static void send_message(int fd, const struct wire_message *message, const int *fds, unsigned count)
-{
-	uint8_t bytes[WIRE_SIZE_MAX];
-
-	send_raw(fd, bytes, wire_pack(message, bytes), fds, count);
-}
-
-/* The next message; false: it hung up. Descriptors that come are closed. */
-static bool receive(int fd, struct wire_message *ret_message)
-{
-	uint8_t bytes[WIRE_SIZE_MAX];
-	union {
-		char bytes[CMSG_SPACE(8 * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
-	struct msghdr header = {.msg_iov = &part,
-				.msg_iovlen = 1,
-				.msg_control = control.bytes,
-				.msg_controllen = sizeof(control)};
-	struct pollfd input = {.fd = fd, .events = POLLIN};
-	unsigned count = 0;
-
-	ck_assert_int_eq(poll(&input, 1, 20000), 1);
-	ssize_t size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
-	if (size < 0 && errno == ECONNRESET)
-		size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
-	if (size <= 0)
-		return false;
-	for (struct cmsghdr *attached = CMSG_FIRSTHDR(&header); attached;
-	     attached = CMSG_NXTHDR(&header, attached))
-		for (size_t i = 0; i < (attached->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++, count++) {
-			int taken;
-			memcpy(&taken, CMSG_DATA(attached) + i * sizeof(int), sizeof(taken));
-			close(taken);
-		}
-	ck_assert_ok(wire_unpack(bytes, (size_t)size, count, true, ret_message));
-	return true;
-}
-
-/* Hangs up, having said goodbye with that error. */
-static void thrown_out(int fd, int error)
-{
-	struct wire_message message;
-	int said = 0;
-
-	while (receive(fd, &message))
-		if (message.type == WIRE_GOODBYE)
-			said = message.goodbye.error;
-	ck_assert_int_eq(said, error);
-	close(fd);
-}
-
-static const struct wire_message hello = {
-	.type = WIRE_HELLO, .serial = 1, .hello = {.version_min = 1, .version_max = 1, .process = "raw"}};
-
-static int greeted(const struct service *service)
-{
-	struct wire_message message;
-	int fd = dial(service);
-
-	send_message(fd, &hello, NULL, 0);
-	ck_assert(receive(fd, &message));
-	ck_assert_int_eq(message.type, WIRE_WELCOME);
-	return fd;
-}
 
 /* The service is well. */
 static void still_serves(struct ctxd_client *client)
@@ -157,10 +60,10 @@ START_TEST(a_message_cut_at_any_byte_ends_the_connection_alone)
 	int pipe_fds[2];
 
 	ck_assert_ok(pipe(pipe_fds));
-	for (size_t cut = 1; cut < size; cut += cut < 20 ? 1 : 7) {
-		int fd = greeted(&service);
-		send_raw(fd, bytes, cut, pipe_fds, 1);
-		thrown_out(fd, -EPROTO);
+	for (size_t cut = 1; cut < size; cut++) {
+		int fd = raw_greeted(&service);
+		raw_send(fd, bytes, cut, pipe_fds, 1);
+		raw_thrown_out(fd, -EPROTO);
 	}
 	still_serves(client);
 	close(pipe_fds[0]);
@@ -175,41 +78,41 @@ START_TEST(other_versions_and_oversized_and_unexpected_messages_are_refused)
 	struct service service = {.loop = SERVICE_LOOP(_i)};
 	service_start(&service, NULL);
 	struct ctxd_client *client = client_of(&service);
-	struct wire_message other = hello, list = {.type = WIRE_LIST, .serial = 1, .list = {.kinds = 1}};
+	struct wire_message other = raw_hello, list = {.type = WIRE_LIST, .serial = 1, .list = {.kinds = 1}};
 	uint8_t bytes[WIRE_SIZE_MAX + 100] = {0};
 
-	int fd = dial(&service); /* of another version */
+	int fd = raw_dial(&service); /* of another version */
 	other.hello.version_min = 2;
 	other.hello.version_max = 9;
-	send_message(fd, &other, NULL, 0);
-	thrown_out(fd, -EPROTONOSUPPORT);
-	fd = dial(&service); /* without a greeting */
-	send_message(fd, &list, NULL, 0);
-	thrown_out(fd, -EPROTO);
-	fd = greeted(&service); /* a second one */
-	send_message(fd, &hello, NULL, 0);
-	thrown_out(fd, -EPROTO);
-	fd = greeted(&service); /* too long */
-	send_raw(fd, bytes, sizeof(bytes), NULL, 0);
-	thrown_out(fd, -EPROTO);
-	fd = greeted(&service); /* what only the service says */
+	raw_send_message(fd, &other, NULL, 0);
+	raw_thrown_out(fd, -EPROTONOSUPPORT);
+	fd = raw_dial(&service); /* without a greeting */
+	raw_send_message(fd, &list, NULL, 0);
+	raw_thrown_out(fd, -EPROTO);
+	fd = raw_greeted(&service); /* a second one */
+	raw_send_message(fd, &raw_hello, NULL, 0);
+	raw_thrown_out(fd, -EPROTO);
+	fd = raw_greeted(&service); /* too long */
+	raw_send(fd, bytes, sizeof(bytes), NULL, 0);
+	raw_thrown_out(fd, -EPROTO);
+	fd = raw_greeted(&service); /* what only the service says */
 	struct wire_message order = {.type = WIRE_ORDER, .order = {.ctx_id = 1}};
-	send_message(fd, &order, NULL, 0);
-	thrown_out(fd, -EPROTO);
-	fd = greeted(&service); /* a type of another version */
+	raw_send_message(fd, &order, NULL, 0);
+	raw_thrown_out(fd, -EPROTO);
+	fd = raw_greeted(&service); /* a type of another version */
 	size_t size = wire_pack(&list, bytes);
 	bytes[4] = 50;
-	send_raw(fd, bytes, size, NULL, 0);
-	thrown_out(fd, -EPROTONOSUPPORT);
-	fd = greeted(&service); /* below something that it has not joined */
+	raw_send(fd, bytes, size, NULL, 0);
+	raw_thrown_out(fd, -EPROTONOSUPPORT);
+	fd = raw_greeted(&service); /* below something that it has not joined */
 	struct wire_message share = share_message();
 	struct listing listing = list_of(client, CTXD_SHARED);
 	ck_assert_uint_eq(listing.count, 0);
 	share.share.parent = (struct ctxd_id){5, 5};
 	int pipe_fds[2];
 	ck_assert_ok(pipe(pipe_fds));
-	send_message(fd, &share, pipe_fds, 1);
-	thrown_out(fd, -EPROTO);
+	raw_send_message(fd, &share, pipe_fds, 1);
+	raw_thrown_out(fd, -EPROTO);
 	close(pipe_fds[0]);
 	close(pipe_fds[1]);
 	still_serves(client);
@@ -235,41 +138,41 @@ START_TEST(wrong_missing_and_surplus_descriptors_are_refused_and_closed)
 	struct service service = {.loop = SERVICE_LOOP(_i)};
 	service_start(&service, NULL);
 	struct ctxd_client *client = client_of(&service);
-	struct wire_message share = share_message(), publish = hello;
+	struct wire_message share = share_message(), publish = raw_hello;
 	int pipe_fds[2], file = open("/dev/null", O_RDONLY | O_CLOEXEC), pair[2];
 
 	ck_assert_ok(pipe(pipe_fds));
 	ck_assert_ok(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
 	int wrong[] = {file, pipe_fds[1], pair[0]};
 	for (int i = 0; i < 3; i++) { /* no pipe, its write end, a socket */
-		int fd = greeted(&service);
-		send_message(fd, &share, &wrong[i], 1);
-		thrown_out(fd, -EPROTO);
+		int fd = raw_greeted(&service);
+		raw_send_message(fd, &share, &wrong[i], 1);
+		raw_thrown_out(fd, -EPROTO);
 	}
 	int many[] = {pipe_fds[0], pipe_fds[0], pipe_fds[0], pipe_fds[0], pipe_fds[0]};
 	for (unsigned count = 0; count <= 5; count++) {
 		if (count == 1)
 			continue;
-		int fd = greeted(&service);
-		send_message(fd, &share, many, count);
-		thrown_out(fd, -EPROTO);
+		int fd = raw_greeted(&service);
+		raw_send_message(fd, &share, many, count);
+		raw_thrown_out(fd, -EPROTO);
 	}
 	publish.hello.flags = WIRE_PUBLISH;
 	int tables[] = {sealed_file(F_SEAL_SHRINK), file, pair[0]};
 	for (int i = 0; i < 3; i++) { /* half sealed, none, a socket */
-		int fd = dial(&service);
-		send_message(fd, &publish, &tables[i], 1);
-		thrown_out(fd, -EPROTO);
+		int fd = raw_dial(&service);
+		raw_send_message(fd, &publish, &tables[i], 1);
+		raw_thrown_out(fd, -EPROTO);
 	}
 	/* One pipe twice: an error, not the end. */
-	int fd = greeted(&service);
+	int fd = raw_greeted(&service);
 	struct wire_message answer;
-	send_message(fd, &share, pipe_fds, 1);
-	ck_assert(receive(fd, &answer));
+	raw_send_message(fd, &share, pipe_fds, 1);
+	ck_assert(raw_receive(fd, &answer));
 	ck_assert_int_eq(answer.result.error, 0);
 	share.share.name[0] = 'x';
-	send_message(fd, &share, pipe_fds, 1);
-	ck_assert(receive(fd, &answer));
+	raw_send_message(fd, &share, pipe_fds, 1);
+	ck_assert(raw_receive(fd, &answer));
 	ck_assert_int_eq(answer.result.error, -EEXIST);
 	close(fd);
 	close(tables[0]);
@@ -297,9 +200,9 @@ START_TEST(another_users_pipe_cannot_be_shared)
 	if (child == 0) {
 		struct wire_message share = share_message();
 		ck_assert_ok(setresuid(65001, 65001, 65001));
-		int fd = greeted(&service);
-		send_message(fd, &share, pipe_fds, 1);
-		thrown_out(fd, -EPROTO);
+		int fd = raw_greeted(&service);
+		raw_send_message(fd, &share, pipe_fds, 1);
+		raw_thrown_out(fd, -EPROTO);
 		_exit(0);
 	}
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
@@ -310,13 +213,111 @@ START_TEST(another_users_pipe_cannot_be_shared)
 }
 END_TEST
 
+/* Says after a restart that did not happen that it had joined what these pipes stand for, and stays. */
+static int rejoin_pipes(int channel, void *data)
+{
+	const int *pipes = data;
+	struct wire_message message, rejoin = {.type = WIRE_REJOIN,
+					       .serial = 3,
+					       .rejoin = {.old_id = {7, 7}, .deadline_ns = CTX_FOREVER}};
+	struct service service = {0};
+
+	snprintf(service.socket, sizeof(service.socket), "%s", getenv("CTXD_SOCKET"));
+	ck_assert_ok(setresuid(65001, 65001, 65001));
+	int fd = raw_greeted(&service);
+	for (unsigned i = 0; i < 3; i++) {
+		raw_send_message(fd, &rejoin, &pipes[i], 1);
+		ck_assert(raw_receive(fd, &message));
+		ck_assert_int_eq(message.type, WIRE_RESULT);
+		tell(channel, message.result.error == -EDQUOT ? 'q' : message.result.error ? '?' : 'j');
+	}
+	expect(channel, 'e');
+	return 0;
+}
+
+/*
+ * Goal: what waits for its owner to come back is paid for by who says so, not by the one whose pipe it is.
+ * Method: another user comes with pipes of this one, as many as this one may share contexts, and one more.
+ */
+START_TEST(another_user_cannot_use_up_what_this_one_may_share)
+{
+	struct service service = {.loop = NULL};
+	int pipes[3], write_fds[3];
+
+	if (getuid() != 0)
+		test_skip("needs root, to be several users");
+	service_start(&service, "contexts = 2\n");
+	for (unsigned i = 0; i < 3; i++) {
+		int both[2];
+		ck_assert_ok(pipe(both));
+		pipes[i] = both[0];
+		write_fds[i] = both[1];
+	}
+	struct ctxd_client *client = client_of(&service);
+	struct other other = other_start(rejoin_pipes, pipes);
+	expect(other.channel, 'j');
+	expect(other.channel, 'j');
+	expect(other.channel, 'q');
+	still_serves(client);
+	tell(other.channel, 'e');
+	ck_assert_int_eq(other_end(&other), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		close(pipes[i]);
+		close(write_fds[i]);
+	}
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
+/*
+ * Goal: requests that nobody obeys are bounded for each user, and given back when the one who asked and the
+ * one who was told are gone. Method: a client asks for the ends of its own contexts, and never obeys.
+ */
+START_TEST(requests_that_nobody_obeys_are_counted_and_given_back)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, "cancels = 2\n");
+	struct wire_message message, publish = raw_hello,
+				     cancel = {.type = WIRE_CANCEL, .cancel = {.wait_ns = SOON}};
+
+	publish.hello.flags = WIRE_PUBLISH;
+	for (int round = 0; round < 2; round++) {
+		int fd = raw_dial(&service);
+		int table = sealed_file(F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+		struct stat status;
+		ck_assert_ok(fstat(table, &status));
+		raw_send_message(fd, &publish, &table, 1);
+		ck_assert(raw_receive(fd, &message));
+		ck_assert_int_eq(message.type, WIRE_WELCOME);
+		cancel.cancel.table = status.st_ino;
+		for (unsigned i = 1; i <= 3; i++) {
+			cancel.serial = 100 + i;
+			cancel.cancel.ctx_id = i;
+			raw_send_message(fd, &cancel, NULL, 0);
+			ck_assert(raw_receive(fd, &message));
+			ck_assert_int_eq(message.type, i <= 2 ? WIRE_ORDER : WIRE_REPORT);
+		}
+		ck_assert_uint_eq(message.serial, 103);
+		ck_assert_int_eq(message.report.error, -EDQUOT);
+		close(table);
+		close(fd);
+		struct ctxd_client *client = client_of(&service);
+		ck_assert(await_listed(client, CTXD_PROCESS, 1));
+		ctxd_close(client);
+	}
+	ck_assert(service_logged(&service, "quota=cancels limit=2"));
+	service_end(&service);
+}
+END_TEST
+
 /* ---- one-way messages about what is not there: they may have crossed with an end */
 
 START_TEST(late_words_about_what_is_gone_are_ignored)
 {
 	struct service service = {.loop = SERVICE_LOOP(_i)};
 	service_start(&service, NULL);
-	int fd = greeted(&service);
+	int fd = raw_greeted(&service);
 	struct ctxd_id id = {7, 7};
 	struct wire_message messages[] = {
 		{.type = WIRE_MOVE, .move = {id, 5}},
@@ -329,8 +330,8 @@ START_TEST(late_words_about_what_is_gone_are_ignored)
 	struct wire_message answer;
 
 	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++)
-		send_message(fd, &messages[i], NULL, 0);
-	ck_assert(receive(fd, &answer));
+		raw_send_message(fd, &messages[i], NULL, 0);
+	ck_assert(raw_receive(fd, &answer));
 	ck_assert_int_eq(answer.type, WIRE_ENTRIES);
 	ck_assert_uint_eq(answer.serial, 3);
 	close(fd);
@@ -345,7 +346,7 @@ static int take_steps(const struct service *service, int step, int channel)
 	struct wire_message share = share_message(), answer, join = {.type = WIRE_JOIN, .serial = 3},
 			    watch = {.type = WIRE_WATCH, .serial = 4, .watch = {.kinds = 15}},
 			    cancel = {.type = WIRE_CANCEL, .serial = 5, .cancel = {.wait_ns = SOON}};
-	int pipe_fds[2], fd = dial(service);
+	int pipe_fds[2], fd = raw_dial(service);
 
 	ck_assert_ok(pipe(pipe_fds));
 	join.join.uid = UINT32_MAX;
@@ -353,33 +354,33 @@ static int take_steps(const struct service *service, int step, int channel)
 	for (int i = 0; i < step; i++) {
 		switch (i) {
 		case 0:
-			send_message(fd, &hello, NULL, 0);
-			ck_assert(receive(fd, &answer));
+			raw_send_message(fd, &raw_hello, NULL, 0);
+			ck_assert(raw_receive(fd, &answer));
 			break;
 		case 1:
-			send_message(fd, &share, pipe_fds, 1);
+			raw_send_message(fd, &share, pipe_fds, 1);
 			break;
 		case 2:
-			ck_assert(receive(fd, &answer));
+			ck_assert(raw_receive(fd, &answer));
 			ck_assert_int_eq(answer.result.error, 0);
 			cancel.cancel.id = answer.result.id;
 			break;
 		case 3:
-			send_message(fd, &join, NULL, 0);
+			raw_send_message(fd, &join, NULL, 0);
 			break;
 		case 4:
-			ck_assert(receive(fd, &answer));
+			ck_assert(raw_receive(fd, &answer));
 			ck_assert_int_eq(answer.type, WIRE_JOINED);
 			break;
 		case 5:
-			send_message(fd, &watch, NULL, 0);
+			raw_send_message(fd, &watch, NULL, 0);
 			break;
 		case 6:
-			send_message(fd, &cancel, NULL, 0);
+			raw_send_message(fd, &cancel, NULL, 0);
 			break;
 		case 7: /* its own order, never obeyed */
 			while (answer.type != WIRE_ORDER)
-				ck_assert(receive(fd, &answer));
+				ck_assert(raw_receive(fd, &answer));
 			break;
 		}
 	}
@@ -483,7 +484,7 @@ START_TEST(without_descriptors_the_service_refuses_and_recovers)
 	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &few, NULL));
 	struct ctxd_client *client = client_of(&service);
 	for (; count < 60; count++)
-		fds[count] = dial(&service);
+		fds[count] = raw_dial(&service);
 	uint64_t end_ns = clock_now_ns() + SOON;
 	while (!service_logged(&service, "error=EMFILE") && clock_now_ns() < end_ns)
 		poll(NULL, 0, 5);
@@ -499,10 +500,107 @@ START_TEST(without_descriptors_the_service_refuses_and_recovers)
 	ck_assert_ok(result);
 	ctx_finish(ctx);
 	still_serves(client);
-	int fd = greeted(&service);
+	int fd = raw_greeted(&service);
 	close(fd);
 	ctxd_close(client);
 	service_end(&service);
+}
+END_TEST
+
+static int lowest_free_of(pid_t pid)
+{
+	char path[64];
+	struct stat status;
+	int fd = 0;
+
+	do
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd++);
+	while (lstat(path, &status) == 0);
+	return fd - 1;
+}
+
+/*
+ * Goal: who comes while there is no descriptor to know its process by is refused, not served as one whose end
+ * nobody sees and who may never share. Method: the service has one descriptor left, for the socket.
+ */
+START_TEST(without_a_descriptor_for_its_process_a_client_is_refused)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	struct rlimit limit, few;
+
+	service_start(&service, NULL);
+	struct ctxd_client *client = client_of(&service);
+	ck_assert(await_listed(client, CTXD_PROCESS, 1));
+	list_of(client, CTXD_PROCESS);
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, NULL, &limit));
+	few = (struct rlimit){(rlim_t)lowest_free_of(service.pid) + 1, limit.rlim_max};
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &few, NULL));
+	raw_thrown_out(raw_dial(&service), -EMFILE);
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &limit, NULL));
+	close(raw_greeted(&service));
+	still_serves(client);
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
+static uint64_t cpu_ns_of(pid_t pid)
+{
+	clockid_t clock;
+	struct timespec used;
+
+	ck_assert_ok(clock_getcpuclockid(pid, &clock));
+	ck_assert_ok(clock_gettime(clock, &used));
+	return (uint64_t)used.tv_sec * NS_PER_SECOND + (uint64_t)used.tv_nsec;
+}
+
+/* As a user whose descriptors in flight the kernel bounds. */
+static int leave_descriptors_unread(int channel, void *data)
+{
+	struct service service = {.loop = data};
+	struct rlimit few = {40, 40};
+	struct wire_message message, join = {.type = WIRE_JOIN, .serial = 9};
+	unsigned joined = 0;
+
+	ck_assert_ok(setresuid(65001, 65001, 65001));
+	service_start(&service, NULL);
+	struct ctxd_client *owner = client_of(&service);
+	struct ctx_context *ctx = child_of(ctx_background());
+	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, &join.join.id));
+	int fd = raw_greeted(&service);
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &few, NULL));
+	for (unsigned i = 0; i < 30; i++)
+		raw_send_message(fd, &join, NULL, 0);
+	/* Its turn is over when another client has had two. */
+	list_of(owner, CTXD_SHARED);
+	list_of(owner, CTXD_SHARED);
+	uint64_t cpu_ns = cpu_ns_of(service.pid), wall_ns = clock_now_ns();
+	poll(NULL, 0, 300);
+	cpu_ns = cpu_ns_of(service.pid) - cpu_ns;
+	wall_ns = clock_now_ns() - wall_ns;
+	ck_assert_msg(cpu_ns < wall_ns / 4, "%" PRIu64 " of %" PRIu64 " ns", cpu_ns, wall_ns);
+	for (; joined < 30 && raw_receive(fd, &message); joined++)
+		ck_assert_int_eq(message.type, WIRE_JOINED);
+	ck_assert_uint_eq(joined, 30);
+	close(fd);
+	ctx_finish(ctx);
+	ctxd_close(owner);
+	service_end(&service);
+	tell(channel, 'd');
+	return 0;
+}
+
+/*
+ * Goal: where the kernel lets no more descriptors on their way, the service waits without spinning, and loses
+ * no answer. Method: answers with two descriptors each are left unread, more of them than may be.
+ */
+START_TEST(too_many_descriptors_in_flight_are_waited_for_without_a_spin)
+{
+	if (getuid() != 0)
+		test_skip("needs root, to be a user without privileges");
+	struct other other = other_start(leave_descriptors_unread, SERVICE_LOOP(_i));
+	expect(other.channel, 'd');
+	ck_assert_int_eq(other_end(&other), 0);
 }
 END_TEST
 
@@ -545,10 +643,14 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(peers, other_versions_and_oversized_and_unexpected_messages_are_refused);
 	ON_EACH_LOOP(peers, wrong_missing_and_surplus_descriptors_are_refused_and_closed);
 	tcase_add_test(peers, another_users_pipe_cannot_be_shared);
+	tcase_add_test(peers, another_user_cannot_use_up_what_this_one_may_share);
+	ON_EACH_LOOP(peers, requests_that_nobody_obeys_are_counted_and_given_back);
 	ON_EACH_LOOP(peers, late_words_about_what_is_gone_are_ignored);
 	ON_EACH_LOOP(peers, killed_at_any_step_it_leaves_nothing);
 	ON_EACH_LOOP(peers, nonsense_in_a_table_harms_nobody_else);
 	ON_EACH_LOOP(peers, without_descriptors_the_service_refuses_and_recovers);
+	ON_EACH_LOOP(peers, without_a_descriptor_for_its_process_a_client_is_refused);
+	ON_EACH_LOOP(peers, too_many_descriptors_in_flight_are_waited_for_without_a_spin);
 	tcase_add_test(peers, without_descriptors_a_client_is_told_so_and_goes_on);
 	return suite;
 }

@@ -381,7 +381,49 @@ START_TEST(the_joiners_operations_are_reaped_in_a_batch_and_reported)
 }
 END_TEST
 
+START_TEST(an_operation_under_a_released_joined_context_is_still_reached)
+{
+	struct service service = {.loop = "ring"};
+	service_start(&service, NULL);
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
+	struct ctxd_client *owner = client_of(&service), *joiner = client_with(&service, &options);
+	struct ctx_context *ctx = child_of(ctx_background()), *joined;
+	struct ctx_ring *ring = ring_of(_i);
+	struct pollfd input = {.fd = ctxd_fd(joiner), .events = POLLIN};
+	struct pair pair = pair_new();
+	struct probe probe = {0};
+	struct ctxd_id id;
+	static char sink[16];
+
+	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, &id));
+	ck_assert_ok(ctxd_join(joiner, id, &joined));
+	probe_recv(ring, joined, &probe, pair.near, sink, sizeof(sink));
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ctx_unref(joined); /* only the operation holds it */
+	ck_assert_int_ge(ctxd_dispatch(joiner, 0), 0);
+	ctx_cancel(ctx);
+	ck_assert_int_eq(poll(&input, 1, 20000), 1);
+	ck_assert_int_ge(ctxd_dispatch(joiner, 0), 1);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
+	ctxd_close(joiner);
+	ring_end(ring);
+	pair_end(pair);
+	ctx_finish(ctx);
+	ctxd_close(owner);
+	service_end(&service);
+}
+END_TEST
+
 /* ---- readers that do not read */
+
+static void share_and_end(struct ctxd_client *owner)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+
+	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, NULL));
+	ctx_finish(ctx);
+}
 
 START_TEST(a_watcher_that_does_not_read_loses_events_and_is_told)
 {
@@ -407,6 +449,40 @@ START_TEST(a_watcher_that_does_not_read_loses_events_and_is_told)
 	ck_assert_uint_gt(news.lost, 0);
 	ctxd_close(owner);
 	ctxd_close(watcher);
+	service_end(&service);
+}
+END_TEST
+
+/*
+ * Goal: a queue that finds the user's bytes used up is no dead end. Method: one watcher that never reads uses
+ * all of them, so that of the events of a second one nothing is ever queued; it must hear of the loss when it
+ * reads, and of what comes after.
+ */
+START_TEST(without_bytes_for_a_queue_a_watcher_is_told_once_it_reads)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, "slow = 60s\nqueued_bytes = 8K\n");
+	struct news none = {0}, news = {0};
+	struct ctxd_options hog_options = {.flags = CTXD_OWN_DISPATCH, .event = take_news, .data = &none};
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH, .event = take_news, .data = &news};
+	struct ctxd_client *hog = client_with(&service, &hog_options), *owner = client_of(&service);
+	struct ctxd_client *watcher = client_with(&service, &options);
+	uint64_t end_ns = clock_now_ns() + SOON;
+	unsigned shared = 0;
+
+	ck_assert_ok(ctxd_watch(hog, CTXD_SHARED));
+	while (!service_logged(&service, "quota=queued_bytes") && clock_now_ns() < end_ns)
+		share_and_end(owner);
+	ck_assert_ok(ctxd_watch(watcher, CTXD_SHARED));
+	for (; shared < 1000; shared++)
+		share_and_end(owner);
+	while (news.added + news.ended + news.lost < 2 * shared && clock_now_ns() < end_ns)
+		ck_assert_int_ge(ctxd_dispatch(watcher, 10 * MILLISECOND), 0);
+	ck_assert_uint_ge(news.added + news.ended + news.lost, 2 * shared);
+	ck_assert_uint_gt(news.lost, 0);
+	ctxd_close(owner);
+	ctxd_close(watcher);
+	ctxd_close(hog);
 	service_end(&service);
 }
 END_TEST
@@ -446,7 +522,9 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(orders, a_stopped_owner_protects_nobody_who_joined);
 	ON_EACH_LOOP(orders, any_context_of_a_published_program_can_be_ended_by_id);
 	tcase_add_loop_test(reaping, the_joiners_operations_are_reaped_in_a_batch_and_reported, 0, 4);
+	ON_EACH_RING(reaping, an_operation_under_a_released_joined_context_is_still_reached);
 	ON_EACH_LOOP(slow, a_watcher_that_does_not_read_loses_events_and_is_told);
+	ON_EACH_LOOP(slow, without_bytes_for_a_queue_a_watcher_is_told_once_it_reads);
 	ON_EACH_LOOP(slow, who_reads_nothing_for_long_is_thrown_out_and_others_go_on);
 	return suite;
 }

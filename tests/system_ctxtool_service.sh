@@ -92,6 +92,16 @@ is "an id of another life: status" "$status" 1
 has "an id of another life" "$out" "earlier life"
 leave "$pid"
 
+start shared "$work/tool_target" shared
+await_line "$work/shared.out" "ready"
+id=$(sed -n 's/shared as //p' "$work/shared.out")
+run $ctxtool cancel "$id"
+is "a shared root unasked, by the service's id: status" "$status" 2
+has "a shared root unasked, by the service's id" "$out" "6 contexts with 60 operations"
+run $ctxtool cancel --yes "$id"
+is "a shared root by the service's id: status" "$status" 0
+leave "$started"
+
 echo "watch"
 start watch $ctxtool watch --initial
 watcher=$started
@@ -113,6 +123,9 @@ while read -r document; do
 	is_json "$document" || fail "watch: not JSON: $document"
 done <"$work/watch-json.out"
 
+run $ctxtool watch --pid=4294967297
+is "watch: a process id out of range" "$status" 2
+
 echo "last"
 kept() { $ctxtool last "$pid" >"$work/last" 2>&1; }
 until_true 5 kept || fail "nothing is kept: $(<"$work/last")"
@@ -120,6 +133,15 @@ has "last" "$(<"$work/last")" '"GET b" live'
 is "its operations" "$(grep -c RECV "$work/last")" 60
 $ctxtool last | grep -q "^$pid tool_target" || fail "last does not list it"
 run $ctxtool last --json "$pid"
+is_json "$out" || fail "last --json: $out"
+cp "$work/tool_target" "$work/odd\"name\\"
+start odd env CTXRING_PUBLISH=1 "$work/odd\"name\\"
+await_line "$work/odd.out" "ready"
+pid=$started
+until_true 5 published || fail "the one with an odd name is not published"
+leave "$pid"
+until_true 5 kept || fail "nothing is kept of the one with an odd name: $(<"$work/last")"
+run $ctxtool last --json
 is_json "$out" || fail "last --json: $out"
 run $ctxtool last 1
 is "nothing kept: status" "$status" 1
@@ -142,11 +164,19 @@ is "leaks: status" "$status" 0
 has "the place" "$out" "tool_target+0x"
 run $ctxtool leaks --older=0.000001 --json --pid "$pid"
 is_json "$out" || fail "leaks --json: $out"
+out=$($ctxtool leaks --json --pid $$ 2>/dev/null)
+is "leaks --json of a process without contexts" "$out" "[]"
+start labels "$work/tool_target" labels
+await_line "$work/labels.out" "ready"
+run $ctxtool stats --openmetrics --pid "$started"
+has "a label that is called as the rest is" "$out" 'label="other"} 13'
+is "series that are there twice" "$(grep -v '^#' <<<"$out" | sed 's/ [^ ]*$//' | sort | uniq -d)" ""
+leave "$started"
 
 echo "a stopped process"
 kill -STOP "$pid"
 run $ctxtool cancel "GET a"
-is "stopped: status" "$status" 1
+is "stopped: status" "$status" 3
 has "stopped" "$out" "1 did not answer"
 kill -CONT "$pid"
 has_ended() { $ctxtool show "$(id_of "GET a")" | grep -q "cause *service"; }
@@ -162,4 +192,7 @@ is "a command" "${COMPREPLY[*]}" cancel
 COMP_WORDS=(ctxtool show "$pid:") COMP_CWORD=2
 _ctxtool
 [[ ${#COMPREPLY[@]} -ge 3 ]] || fail "no ids: ${COMPREPLY[*]}"
+if command -v zsh >/dev/null; then
+	zsh -n tools/completion/_ctxtool || fail "the completion of zsh is not zsh"
+fi
 echo "ctxtool with the service: as its manual says"

@@ -70,4 +70,8 @@ press q
 shows "status=0"
 shows " echo "
 ended "$screen"
+
+TERM=dumb script -qec "$PWD/$ctxtool top --pid $pid --count=1" "$work/dumb" </dev/null >/dev/null 2>&1
+grep -q -a "GET a" "$work/dumb" || fail "TERM=dumb: nothing is shown"
+! grep -q -a $'\e' "$work/dumb" || fail "TERM=dumb: the cursor is moved: $(cat -v "$work/dumb")"
 echo "top: as its manual says"

@@ -234,6 +234,28 @@ static int add_labelled(struct victims *victims, struct survey *survey, const ch
 	return victims->count > before ? EXIT_OK : EXIT_NOTHING;
 }
 
+/* A shared context whose table is at hand is known by that: what hangs under it can be counted, and asked
+ * for. */
+static bool find_shared(struct survey *survey, struct ctxd_id id, struct selection *ret_selection)
+{
+	const struct ctxd_entry *entry = service_shared(id);
+
+	for (size_t i = 0; entry && !entry->ended_ns && i < survey->source_count; i++) {
+		struct source *source = &survey->sources[i];
+
+		for (uint32_t j = 0; source->inode == entry->table && j < source->snapshot.context_count;
+		     j++) {
+			struct reader_context *context = &source->snapshot.contexts[j];
+
+			if (!is_live(context) || service_ctx_id(context) != entry->ctx_id)
+				continue;
+			*ret_selection = (struct selection){source, context};
+			return true;
+		}
+	}
+	return false;
+}
+
 static int add_operand(struct victims *victims, const struct cancel_options *options, struct survey *survey,
 		       const char *operand)
 {
@@ -241,16 +263,17 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 	struct ctxd_id id;
 	int code;
 
-	if (!ctxd_parse_id(operand, &id)) {
+	if (ctxd_parse_id(operand, &id)) {
+		if (options->all && !options->subtree && add_labelled(victims, survey, operand) == EXIT_OK)
+			return EXIT_OK;
+		code = select_live(operand, survey, &selection);
+		if (code)
+			return code;
+	} else if (!find_shared(survey, id, &selection)) {
 		if (options->subtree)
 			return bad_usage("--subtree needs a context of a process, not", operand);
 		return add_victim(victims, (struct victim){.id = id}) ? EXIT_OK : EXIT_TROUBLE;
 	}
-	if (options->all && !options->subtree && add_labelled(victims, survey, operand) == EXIT_OK)
-		return EXIT_OK;
-	code = select_live(operand, survey, &selection);
-	if (code)
-		return code;
 	if (!selection.context) {
 		fprintf(stderr, "ctxtool cancel: %s is a process: use --pid=%s to end all of it\n", operand,
 			operand);
@@ -444,7 +467,7 @@ static int end_all(const struct victims *victims, const struct cancel_options *o
 {
 	json_t *results = options->json ? json_array() : NULL;
 	size_t ended = 0;
-	bool trouble = false;
+	bool trouble = false, silent = false;
 
 	for (size_t i = 0; i < victims->count; i++) {
 		const struct victim *victim = &victims->list[i];
@@ -452,7 +475,8 @@ static int end_all(const struct victims *victims, const struct cancel_options *o
 		int result = options->dry_run ? try_out(victim, &report)
 					      : victim_cancel(victim, options->error, options->text,
 							      options->wait ? options->wait_ns : 0, &report);
-		trouble |= result || report.silent;
+		trouble |= result != 0;
+		silent |= report.silent != 0;
 		ended += !result && (report.ended || options->dry_run);
 		if (results)
 			json_array_append_new(results,
@@ -467,6 +491,8 @@ static int end_all(const struct victims *victims, const struct cancel_options *o
 		putchar('\n');
 		json_decref(results);
 	}
+	if (silent) /* it may end yet */
+		return EXIT_PARTLY;
 	return !ended ? EXIT_NOTHING : trouble ? EXIT_PARTLY : EXIT_OK;
 }
 

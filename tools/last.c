@@ -44,7 +44,10 @@ static int list_one(const struct ctxd_entry *entry, void *data)
 	char name[ESCAPED_SIZE], age[16];
 	uint64_t now = now_ns();
 
-	escape(entry->process, name, sizeof(name));
+	if (listing->json)
+		json_text(entry->process, name, sizeof(name));
+	else
+		escape(entry->process, name, sizeof(name));
 	duration_text(now > entry->ended_ns ? now - entry->ended_ns : 0, age);
 	if (listing->json)
 		printf("%s{\"pid\": %d, \"uid\": %u, \"process\": \"%s\", \"died_ns\": %llu}",

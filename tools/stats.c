@@ -15,6 +15,7 @@
 #include "view.h"
 
 #define LABELS_MAX 20
+#define REST "other"
 
 static const char help[] =
 	"Usage: ctxtool stats [OPTION...]\n"
@@ -60,10 +61,18 @@ static int compare_names(const void *left, const void *right)
 	return strcmp(((const struct label_sum *)left)->label, ((const struct label_sum *)right)->label);
 }
 
+static bool is_rest(const struct label_sum *sum)
+{
+	return strcmp(sum->label, REST) == 0;
+}
+
 static int compare_counts(const void *left, const void *right)
 {
 	const struct label_sum *a = left, *b = right;
 
+	/* A label that is called so is added to the rest: a series may be there only once. */
+	if (is_rest(a) != is_rest(b))
+		return is_rest(a) ? 1 : -1;
 	if (a->live != b->live)
 		return a->live > b->live ? -1 : 1;
 	return strcmp(a->label, b->label);
@@ -89,7 +98,7 @@ static void fold_labels(struct sums *sums)
 		sums->labels[LABELS_MAX].operations += sums->labels[i].operations;
 	}
 	if (kept > LABELS_MAX) {
-		strcpy(sums->labels[LABELS_MAX].label, "other");
+		strcpy(sums->labels[LABELS_MAX].label, REST);
 		kept = LABELS_MAX + 1;
 	}
 	sums->label_count = kept;

@@ -23,7 +23,8 @@ void terminal_init(void)
 
 	setlocale(LC_CTYPE, "");
 	state.is_tty = isatty(STDOUT_FILENO) == 1;
-	state.colours = state.is_tty && !(no_color && *no_color) && type && strcmp(type, "dumb") != 0;
+	state.is_screen = state.is_tty && type && strcmp(type, "dumb") != 0;
+	state.colours = state.is_screen && !(no_color && *no_color);
 	state.lines = state.is_tty && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }
 

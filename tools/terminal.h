@@ -20,6 +20,7 @@ enum colour {
 
 struct terminal {
 	bool is_tty;
+	bool is_screen; /* where the cursor can be moved */
 	bool colours;
 	bool lines; /* tree lines in UTF-8 */
 };

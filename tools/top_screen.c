@@ -133,7 +133,8 @@ static void look(struct screen *screen)
 {
 	survey_release(&screen->survey);
 	screen->failed = view_survey(screen->options, &screen->survey) != 0;
-	fill(screen);
+	if (!screen->failed)
+		fill(screen);
 }
 
 /* ---- drawing */
@@ -243,6 +244,9 @@ static void draw(struct screen *screen)
 		screen->first = screen->chosen;
 	if (shown && screen->chosen >= screen->first + shown)
 		screen->first = screen->chosen - shown + 1;
+	/* After a filter or a fold: no empty lines while rows are hidden above. */
+	if (screen->first + shown > screen->count)
+		screen->first = screen->count > shown ? screen->count - shown : 0;
 	if (screen->help)
 		draw_help();
 	for (size_t i = 0; i < shown && screen->first + i < screen->count && !screen->help; i++)

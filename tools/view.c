@@ -239,7 +239,7 @@ static int look(const struct view *view, const struct view_options *options, boo
 	complaint = clear && view->full_screen ? EXIT_OK : complain(options, &survey);
 	if (options->json && !view->own_json)
 		code = json_print(options, view, &survey);
-	else if (!survey.source_count && !view->full_screen && !view->always_prints &&
+	else if (!survey.source_count && !view->full_screen && !view->always_prints && !options->json &&
 		 !(view->shows_copies && !options->core && !options->pid_count && copies_exist(&survey)))
 		code = nothing_found(options, &survey);
 	else
@@ -255,7 +255,7 @@ static int look(const struct view *view, const struct view_options *options, boo
 
 static int repeat(const struct view *view, const struct view_options *options)
 {
-	bool clear = terminal()->is_tty && !options->json;
+	bool clear = terminal()->is_screen && !options->json;
 	int code = EXIT_OK;
 
 	terminal_catch();
@@ -275,7 +275,7 @@ int view_run(const struct view *view, int argc, char **argv)
 	int code = parse(view, &options, argc, argv);
 
 	if (code < 0) {
-		if (view->screen && terminal()->is_tty && isatty(STDIN_FILENO) && !options.json)
+		if (view->screen && terminal()->is_screen && isatty(STDIN_FILENO) && !options.json)
 			code = view->screen(&options);
 		else if (options.watch || options.rounds || view->full_screen)
 			code = repeat(view, &options);

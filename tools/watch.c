@@ -188,6 +188,7 @@ static int parse(struct watching *watching, int argc, char **argv)
 	};
 	static char program[] = "ctxtool watch";
 	char *end = NULL;
+	long pid;
 	int letter;
 
 	argv[0] = program;
@@ -200,8 +201,9 @@ static int parse(struct watching *watching, int argc, char **argv)
 			watching->initial = true;
 			break;
 		case 'p':
-			watching->pid = (pid_t)strtol(optarg, &end, 10);
-			good = !*end && watching->pid > 0;
+			pid = strtol(optarg, &end, 10);
+			watching->pid = (pid_t)pid;
+			good = !*end && pid > 0 && pid <= INT32_MAX;
 			break;
 		case 'l':
 			watching->label = optarg;

@@ -154,6 +154,44 @@ bool test_until(bool (*condition)(void *data), void *data)
 	return until(condition, data, 10);
 }
 
+/* proc(5): the state follows the name, which ends with the last parenthesis. */
+static bool thread_sleeps(const char *tid)
+{
+	char path[64], line[512];
+	bool sleeps = true; /* one that has ended since does, for ever */
+
+	snprintf(path, sizeof(path), "/proc/self/task/%.20s/stat", tid);
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return true;
+	if (fgets(line, sizeof(line), file)) {
+		const char *name_end = strrchr(line, ')');
+		sleeps = name_end && name_end[2] == 'S';
+	}
+	fclose(file);
+	return sleeps;
+}
+
+static bool others_sleep(void *data)
+{
+	DIR *directory = opendir("/proc/self/task");
+	bool sleep = true;
+
+	(void)data;
+	if (!directory)
+		abort();
+	for (struct dirent *entry; sleep && (entry = readdir(directory));)
+		if (entry->d_name[0] != '.' && atoi(entry->d_name) != gettid())
+			sleep = thread_sleeps(entry->d_name);
+	closedir(directory);
+	return sleep;
+}
+
+void test_settle(void)
+{
+	test_until(others_sleep, NULL);
+}
+
 static struct {
 	unsigned fds, contexts, operations;
 } before;
@@ -190,6 +228,7 @@ static void warm_up(void)
 
 	ck_assert_ok(ctx_with_timeout(ctx_background(), CTX_FOREVER - 1, "warm-up", &ctx));
 	ctx_finish(ctx);
+	test_settle();
 	/* The one descriptor of all contexts that never end is the process's. */
 	ck_assert_int_ge(ctx_done_fd(ctx_background()), 0);
 	count_before();
@@ -253,8 +292,9 @@ unsigned test_scaled(unsigned count)
 int test_in_child(int (*function)(void *data), void *data)
 {
 	int status;
-	pid_t pid = fork();
 
+	test_settle();
+	pid_t pid = fork();
 	if (pid == 0)
 		_exit(function(data));
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)

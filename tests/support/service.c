@@ -211,6 +211,7 @@ struct other other_start(int (*function)(int channel, void *data), void *data)
 	ck_assert_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
 	fflush(stdout);
 	fflush(stderr);
+	test_settle();
 	other.pid = fork();
 	ck_assert_int_ge(other.pid, 0);
 	if (other.pid == 0) {

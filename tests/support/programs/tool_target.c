@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Something to look at and to end: "program" with "conn", below which "GET a" and "GET b" have 30 receives each, and two
- * contexts labelled "twin". Serves its ring until it is killed.
+ * Something to look at and to end: "program" with "conn", below which "GET a" and "GET b" have 30 receives
+ * each, and two contexts labelled "twin". With "labels" 26 labels more, and three times "other"; with
+ * "shared" it shares "program", and prints its id. Serves its ring until it is killed.
  */
 #include <ctxring.h>
 #include <errno.h>
 #include <liburing.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #define RECEIVES 30
@@ -19,7 +21,28 @@ static struct ctx_context *child(const struct ctx_context *parent, const char *l
 	return ctx;
 }
 
-int main(void)
+static void make_labels(const struct ctx_context *parent)
+{
+	for (char letter = 'a'; letter <= 'z'; letter++)
+		child(parent, (char[]){'l', letter, '\0'});
+	for (int i = 0; i < 3; i++)
+		child(parent, "other");
+}
+
+static void share(struct ctx_context *program)
+{
+	struct ctxd_options options = {.flags = CTXD_PUBLISH};
+	struct ctxd_client *client;
+	char text[CTXD_ID_TEXT];
+	struct ctxd_id id;
+
+	if (ctxd_connect(&options, &client) || ctxd_share(client, program, NULL, 0600, &id))
+		return;
+	ctxd_format_id(id, text, sizeof(text));
+	printf("shared as %s\n", text);
+}
+
+int main(int argc, char **argv)
 {
 	static struct ctx_op ops[2 * RECEIVES];
 	static char sink[16];
@@ -30,6 +53,10 @@ int main(void)
 
 	child(program, "twin");
 	child(program, "twin");
+	if (argc > 1 && strcmp(argv[1], "labels") == 0)
+		make_labels(program);
+	if (argc > 1 && strcmp(argv[1], "shared") == 0)
+		share(program);
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || ctx_ring_open(64, NULL, &ring))
 		return 1;
 	for (int i = 0; i < 2 * RECEIVES; i++) {

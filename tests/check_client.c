@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client against a service that is played by the test, message by message: what the real one does only
+ * now and then. Clients dispatch by themselves, so that what comes together is handled together.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/rings.h"
+#include "wire.h"
+
+TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED);
+
+static const struct ctxd_id the_id = {.epoch = 7, .number = 1};
+
+struct played {
+	char directory[32], socket[64];
+	int listener;
+	void (*play)(struct played *played);
+	pthread_t thread;
+	/* For the scripts. */
+	int pipes[2][2], pidfds[2];
+	int obeyed;
+	enum wire_type after;
+};
+
+static void put(int fd, const struct wire_message *message, const int *fds, unsigned count)
+{
+	uint8_t bytes[WIRE_SIZE_MAX];
+	union {
+		char bytes[CMSG_SPACE(WIRE_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec part = {.iov_base = bytes, .iov_len = wire_pack(message, bytes)};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+	if (count) {
+		header.msg_control = control.bytes;
+		header.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+		attached->cmsg_level = SOL_SOCKET;
+		attached->cmsg_type = SCM_RIGHTS;
+		attached->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(attached), fds, count * sizeof(int));
+	}
+	ck_assert_int_eq(sendmsg(fd, &header, MSG_NOSIGNAL), (ssize_t)part.iov_len);
+}
+
+/* Descriptors that come along are closed. */
+static struct wire_message get(int fd)
+{
+	struct wire_message message;
+	uint8_t bytes[WIRE_SIZE_MAX];
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
+	struct msghdr header = {.msg_iov = &part,
+				.msg_iovlen = 1,
+				.msg_control = control.bytes,
+				.msg_controllen = sizeof(control)};
+	ssize_t size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *attached = size > 0 ? CMSG_FIRSTHDR(&header) : NULL;
+	int came;
+
+	ck_assert_int_gt(size, 0);
+	if (attached) {
+		memcpy(&came, CMSG_DATA(attached), sizeof(came));
+		close(came);
+	}
+	ck_assert_ok(wire_unpack(bytes, (size_t)size, attached != NULL, false, &message));
+	return message;
+}
+
+static struct wire_message get_type(int fd, enum wire_type type)
+{
+	struct wire_message message = get(fd);
+
+	ck_assert_int_eq(message.type, type);
+	return message;
+}
+
+/* Accepts a connection and greets. */
+static int greet(struct played *played)
+{
+	int fd = accept4(played->listener, NULL, NULL, SOCK_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	struct wire_message hello = get_type(fd, WIRE_HELLO);
+	put(fd,
+	    &(struct wire_message){.type = WIRE_WELCOME,
+				   .serial = hello.serial,
+				   .welcome = {.version = WIRE_VERSION, .epoch = the_id.epoch}},
+	    NULL, 0);
+	return fd;
+}
+
+static void *play(void *data)
+{
+	struct played *played = data;
+
+	played->play(played);
+	return NULL;
+}
+
+static void played_start(struct played *played, void (*script)(struct played *played))
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	*played = (struct played){.play = script, .directory = "/tmp/ctxd-played-XXXXXX", .obeyed = 1};
+	ck_assert_ptr_nonnull(mkdtemp(played->directory));
+	snprintf(played->socket, sizeof(played->socket), "%s/s", played->directory);
+	strcpy(address.sun_path, played->socket);
+	played->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	ck_assert_ok(bind(played->listener, (struct sockaddr *)&address, sizeof(address)));
+	ck_assert_ok(listen(played->listener, 4));
+	for (int i = 0; i < 2; i++)
+		ck_assert_ok(pipe2(played->pipes[i], O_CLOEXEC | O_NONBLOCK));
+	ck_assert_ok(pthread_create(&played->thread, NULL, play, played));
+}
+
+static void played_end(struct played *played)
+{
+	ck_assert_ok(pthread_join(played->thread, NULL));
+	for (int i = 0; i < 2; i++) {
+		close(played->pipes[i][0]);
+		close(played->pipes[i][1]);
+	}
+	close(played->listener);
+	unlink(played->socket);
+	rmdir(played->directory);
+}
+
+static struct ctxd_client *client_to(const struct played *played,
+				     void (*event)(struct ctxd_client *, const struct ctxd_event *, void *),
+				     void *data)
+{
+	struct ctxd_options options = {.socket = played->socket,
+				       .flags = CTXD_OWN_DISPATCH,
+				       .timeout_ns = SOON,
+				       .event = event,
+				       .data = data};
+	struct ctxd_client *client;
+
+	ck_assert_ok(ctxd_connect(&options, &client));
+	return client;
+}
+
+static int own_pidfd(void)
+{
+	return (int)syscall(SYS_pidfd_open, getpid(), 0);
+}
+
+static struct wire_message joined_message(uint64_t serial, uint64_t number, int32_t owner_pid)
+{
+	return (struct wire_message){
+		.type = WIRE_JOINED,
+		.serial = serial,
+		.joined = {.id = {the_id.epoch, number}, .deadline_ns = CTX_FOREVER, .owner_pid = owner_pid}};
+}
+
+static const struct wire_message order = {.type = WIRE_ORDER, .serial = 1, .order = {.id = the_id, .pid = 1}};
+
+/* ---- what comes right behind an answer */
+
+static void order_behind_share(struct played *played)
+{
+	int fd = greet(played);
+	struct wire_message share = get_type(fd, WIRE_SHARE);
+
+	put(fd, &(struct wire_message){.type = WIRE_RESULT, .serial = share.serial, .result = {.id = the_id}},
+	    NULL, 0);
+	put(fd, &order, NULL, 0);
+	played->obeyed = get_type(fd, WIRE_OBEYED).obeyed.result;
+	close(fd);
+}
+
+START_TEST(an_order_right_behind_the_answer_to_a_share_is_obeyed)
+{
+	struct played played;
+	played_start(&played, order_behind_share);
+	struct ctxd_client *client = client_to(&played, NULL, NULL);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct ctxd_id id;
+
+	ck_assert_ok(ctxd_share(client, ctx, NULL, 0, &id));
+	ck_assert_uint_eq(id.number, the_id.number);
+	uint64_t end_ns = clock_now_ns() + SOON;
+	while (!ctx_err(ctx) && clock_now_ns() < end_ns)
+		ck_assert_int_ge(ctxd_dispatch(client, 100 * MILLISECOND), 0);
+	ck_assert_cancelled(ctx);
+	ck_assert_int_eq(cause_of(ctx).kind, CTX_CAUSE_SERVICE);
+	ck_assert_int_ge(ctxd_dispatch(client, SOON), 0);
+	played_end(&played);
+	ck_assert_int_eq(played.obeyed, 0);
+	ctx_finish(ctx);
+	ctxd_close(client);
+}
+END_TEST
+
+static void order_behind_join(struct played *played)
+{
+	int fd = greet(played), pidfd = own_pidfd();
+	struct wire_message joined = joined_message(get_type(fd, WIRE_JOIN).serial, 1, getpid());
+
+	put(fd, &joined, (int[]){played->pipes[0][0], pidfd}, 2);
+	put(fd, &order, NULL, 0);
+	close(pidfd);
+	do /* ATTACH may come before */
+		joined = get(fd);
+	while (joined.type != WIRE_OBEYED);
+	played->obeyed = joined.obeyed.result;
+	close(fd);
+}
+
+START_TEST(an_order_right_behind_the_answer_to_a_join_is_obeyed)
+{
+	struct played played;
+	played_start(&played, order_behind_join);
+	struct ctxd_client *client = client_to(&played, NULL, NULL);
+	struct ctx_context *ctx;
+
+	ck_assert_ok(ctxd_join(client, the_id, &ctx));
+	uint64_t end_ns = clock_now_ns() + SOON;
+	while (!ctx_err(ctx) && clock_now_ns() < end_ns)
+		ck_assert_int_ge(ctxd_dispatch(client, 100 * MILLISECOND), 0);
+	ck_assert_cancelled(ctx);
+	ck_assert_int_eq(cause_of(ctx).kind, CTX_CAUSE_SERVICE);
+	ck_assert_int_ge(ctxd_dispatch(client, SOON), 0);
+	played_end(&played);
+	ck_assert_int_eq(played.obeyed, 0);
+	ctx_finish(ctx);
+	ctxd_close(client);
+}
+END_TEST
+
+static void move_behind_join(struct played *played)
+{
+	int fd = greet(played), pidfd = own_pidfd();
+	struct wire_message joined = joined_message(get_type(fd, WIRE_JOIN).serial, 1, getpid());
+	struct wire_message moved = {.type = WIRE_MOVED, .move = {.id = the_id}};
+
+	joined.joined.flags = WIRE_MOVABLE;
+	joined.joined.deadline_ns = clock_now_ns() + HOUR;
+	moved.move.deadline_ns = joined.joined.deadline_ns + HOUR;
+	put(fd, &joined, (int[]){played->pipes[0][0], pidfd}, 2);
+	put(fd, &moved, NULL, 0);
+	close(pidfd);
+	get_type(fd, WIRE_ATTACH);
+	get_type(fd, WIRE_LEAVE);
+	close(fd);
+}
+
+START_TEST(a_deadline_moved_right_behind_the_answer_to_a_join_is_moved)
+{
+	struct played played;
+	played_start(&played, move_behind_join);
+	struct ctxd_client *client = client_to(&played, NULL, NULL);
+	struct ctx_context *ctx;
+	uint64_t end_ns = clock_now_ns() + SOON;
+
+	ck_assert_ok(ctxd_join(client, the_id, &ctx));
+	while (ctx_time_left_ns(ctx) <= HOUR && clock_now_ns() < end_ns)
+		ck_assert_int_ge(ctxd_dispatch(client, 100 * MILLISECOND), 0);
+	ck_assert_uint_gt(ctx_time_left_ns(ctx), HOUR);
+	ctx_finish(ctx);
+	ck_assert_int_ge(ctxd_dispatch(client, 0), 0);
+	played_end(&played);
+	ctxd_close(client);
+}
+END_TEST
+
+/* ---- owners, reports */
+
+static void two_of_no_number(struct played *played)
+{
+	int fd = greet(played);
+
+	for (int i = 0; i < 2; i++) {
+		struct wire_message joined =
+			joined_message(get_type(fd, WIRE_JOIN).serial, 1 + (uint64_t)i, 0);
+		put(fd, &joined, (int[]){played->pipes[i][0], played->pidfds[i]}, 2);
+		get_type(fd, WIRE_ATTACH);
+	}
+	get_type(fd, WIRE_LEAVE);
+	close(fd);
+}
+
+/* To a service in another pid name space all processes of ours have the number 0. */
+START_TEST(owners_without_a_number_are_not_taken_for_one)
+{
+	struct played played;
+	struct ctx_context *ctx[2];
+	pid_t pids[2];
+
+	played_start(&played, two_of_no_number);
+	for (int i = 0; i < 2; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			pause();
+			_exit(0);
+		}
+		played.pidfds[i] = (int)syscall(SYS_pidfd_open, pids[i], 0);
+	}
+	struct ctxd_client *client = client_to(&played, NULL, NULL);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_ok(ctxd_join(client, (struct ctxd_id){the_id.epoch, 1 + (uint64_t)i}, &ctx[i]));
+		ck_assert_int_ge(ctxd_dispatch(client, 0), 0);
+	}
+	kill(pids[1], SIGKILL);
+	ck_assert_int_eq(waitpid(pids[1], NULL, 0), pids[1]);
+	uint64_t end_ns = clock_now_ns() + SOON;
+	while (!ctx_err(ctx[1]) && clock_now_ns() < end_ns)
+		ck_assert_int_ge(ctxd_dispatch(client, 100 * MILLISECOND), 0);
+	ck_assert_cancelled(ctx[1]);
+	ck_assert_live(ctx[0]);
+	while (ctxd_dispatch(client, 10 * MILLISECOND) > 0)
+		;
+	played_end(&played);
+	kill(pids[0], SIGKILL);
+	ck_assert_int_eq(waitpid(pids[0], NULL, 0), pids[0]);
+	for (int i = 0; i < 2; i++) {
+		close(played.pidfds[i]);
+		ctx_finish(ctx[i]);
+	}
+	ctxd_close(client);
+}
+END_TEST
+
+static void order_and_restart(struct played *played)
+{
+	int fd = greet(played);
+	struct wire_message share = get_type(fd, WIRE_SHARE);
+
+	put(fd, &(struct wire_message){.type = WIRE_RESULT, .serial = share.serial, .result = {.id = the_id}},
+	    NULL, 0);
+	put(fd, &order, NULL, 0);
+	get_type(fd, WIRE_OBEYED);
+	close(fd);
+	fd = greet(played);
+	struct wire_message message = get(fd);
+	played->after = message.type;
+	while (message.type != WIRE_LIST)
+		message = get(fd);
+	put(fd, &(struct wire_message){.type = WIRE_ENTRIES, .serial = message.serial}, NULL, 0);
+	close(fd);
+}
+
+static void note_back(struct ctxd_client *client, const struct ctxd_event *event, void *data)
+{
+	(void)client;
+	*(bool *)data |= event->kind == CTXD_EVENT_BACK;
+}
+
+static int no_entry(const struct ctxd_entry *entry, void *data)
+{
+	(void)entry;
+	(void)data;
+	return 0;
+}
+
+START_TEST(what_one_service_asked_is_not_reported_to_the_next)
+{
+	struct played played;
+	bool back = false;
+	played_start(&played, order_and_restart);
+	struct ctxd_client *client = client_to(&played, note_back, &back);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct ctx_ring *ring = ring_of(_i);
+	struct pair pair = pair_new();
+	struct probe probe;
+	static char sink[16];
+
+	probe_recv(ring, ctx, &probe, pair.near, sink, sizeof(sink));
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_ok(ctxd_share(client, ctx, NULL, 0, NULL));
+	uint64_t end_ns = clock_now_ns() + SOON;
+	while (!back && clock_now_ns() < end_ns)
+		ctxd_dispatch(client, 100 * MILLISECOND); /* -EINTR where the ring's work interrupts it */
+	ck_assert(back);
+	/* Only now the operation is seen to be reaped. */
+	await_probes(ring, &probe, 1);
+	ck_assert_int_ge(ctxd_dispatch(client, 0), 0);
+	ck_assert_ok(ctxd_list(client, CTXD_SHARED, no_entry, NULL));
+	played_end(&played);
+	ck_assert_int_eq(played.after, WIRE_LIST);
+	ctxd_close(client);
+	ring_end(ring);
+	pair_end(pair);
+	ctx_finish(ctx);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("client");
+	TCase *behind = test_case(suite, "behind"), *owners = test_case(suite, "owners"),
+	      *reports = test_case_ring(suite, "reports");
+
+	tcase_add_test(behind, an_order_right_behind_the_answer_to_a_share_is_obeyed);
+	tcase_add_test(behind, an_order_right_behind_the_answer_to_a_join_is_obeyed);
+	tcase_add_test(behind, a_deadline_moved_right_behind_the_answer_to_a_join_is_moved);
+	tcase_add_test(owners, owners_without_a_number_are_not_taken_for_one);
+	if (test_mode() != TEST_TSAN)
+		ON_EACH_RING(reports, what_one_service_asked_is_not_reported_to_the_next);
+	return suite;
+}
