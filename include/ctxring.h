@@ -793,16 +793,22 @@ int ctxio_close(const struct ctx_context *ctx, int fd);
 /*
  * Functions on threads, or operations on a ring, that belong together: the first failure ends the context
  * of the group, with that failure as its cause, and so all the others; ctx_taskgroup_wait returns when none
- * of them runs any more. Nothing outlives it.
+ * of them runs any more. Nothing outlives it. In a forked child all calls on an inherited group are -EPERM;
+ * ctx_taskgroup_free frees its memory there and touches nothing of the parent's.
  */
 struct ctx_taskgroup;
 
-/* A task: 0, or a negative errno, which is its failure. */
+/*
+ * A task: 0, or a negative errno, which is its failure. Its thread serves other tasks later: a task returns,
+ * and leaves nothing behind that belongs to a thread (a lock, a changed signal mask). Signals are blocked in
+ * it.
+ */
 typedef int (*ctx_task_fn)(const struct ctx_context *ctx, void *data);
 
 /*
  * Makes a group whose context is a child of parent. At most limit tasks run at a time, each on a thread of
- * the library, which are used again; 0: as many as there are processors.
+ * the library, which are used again and end when they were idle for some seconds; 0: as many as there are
+ * processors for the calling thread.
  *
  * -EINVAL: parent or ret_group is NULL. -ENOMEM.
  */
@@ -811,7 +817,10 @@ int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const ch
 
 /*
  * The same without threads: for operations on ring, see ctx_taskgroup_get_sqe. It belongs to the owner of the
- * ring, as do all calls on it, and must be freed before the ring is closed.
+ * ring, as do all calls on it but ctx_taskgroup_context and ctx_taskgroup_failures, and must be freed before
+ * the ring is closed.
+ *
+ * -EINVAL: parent, ring or ret_group is NULL. -EPERM: not the owner. -ENOTSUP: an adopted ring. -ENOMEM.
  */
 int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring *ring, const char *label,
 			      struct ctx_taskgroup **ret_group);
@@ -820,27 +829,32 @@ int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring 
 const struct ctx_context *ctx_taskgroup_context(const struct ctx_taskgroup *group);
 
 /*
- * Starts function(context of the group, data) on a thread; name (or NULL) is told with its failure. When
- * limit tasks run already, ctx_taskgroup_start waits until one ends, and ctx_taskgroup_try_start is -EAGAIN.
- * Any thread, also from a task of the group (which then must not be one of limit tasks that all wait so).
+ * Starts function(context of the group, data) on a thread; name (or NULL) is told with its failure, of which
+ * CTX_LABEL_MAX bytes are copied. When limit tasks run already, ctx_taskgroup_start waits until one ends, in
+ * the order of the calls, and ctx_taskgroup_try_start is -EAGAIN. Any thread, also from a task of the group
+ * (which then must not be one of limit tasks that all wait so).
  *
- * -ECANCELED, -ETIME: the context of the group is done; the function is not called. -EAGAIN: no thread could
- * be started (RLIMIT_NPROC, or a cgroup's pids.max). -EINVAL: NULL, or a group on a ring. -ENOMEM.
+ * -ECANCELED, -ETIME: the context of the group is done, or became so while waiting; the function is not
+ * called. -EAGAIN: no thread is idle and none could be started (RLIMIT_NPROC, or a cgroup's pids.max).
+ * -EINVAL: NULL, or a group on a ring. -EPERM. -ENOMEM.
  */
 int ctx_taskgroup_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name);
 int ctx_taskgroup_try_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name);
 
 /*
  * As ctx_ring_get_sqe under the context of the group. A final completion with a negative result is a failure
- * of the group, before the operation's own callback runs; what is otherwise no success the callback reports
- * with ctx_taskgroup_fail.
+ * of the group, before the operation's own callback runs; what is otherwise no success (a short read) the
+ * callback reports with ctx_taskgroup_fail. An operation ended by its own timeout, or by a deadline, has
+ * failed with -ETIME. One that ends CTX_OP_CANCELLED while the context lives is no failure: the program
+ * cancelled it, or its chain broke, and who broke it has failed. Operations that the program begins otherwise
+ * under the context of the group end with it, but are neither waited for nor failures of the group.
  */
 struct io_uring_sqe *ctx_taskgroup_get_sqe(struct ctx_taskgroup *group, struct ctx_op *op);
 
 /*
  * Reports a failure, as a task that returns error does, with a text (format may be NULL). Any thread; of a
- * group on a ring its owner. -EINVAL: NULL, or error is not negative. -ENOMEM: ended all the same, without
- * the text.
+ * group on a ring its owner. -EINVAL: NULL, or error is not negative. -EPERM. -ENOMEM: ended all the same,
+ * without the text.
  */
 int ctx_taskgroup_fail(struct ctx_taskgroup *group, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -848,26 +862,31 @@ int ctx_taskgroup_fail(struct ctx_taskgroup *group, int error, const char *forma
 /* One failure. */
 struct ctx_failure {
 	int error;
-	bool consequence; /* came after the context of the group was done: most likely because of it */
-	char text[CTX_CAUSE_TEXT_MAX];
+	bool consequence; /* came after another, or after the end of the context: most likely because of it */
+	char text[CTX_CAUSE_TEXT_MAX]; /* name of the task, the operation, or the text that was reported */
 };
 
 /*
  * Waits until no task runs; on a ring dispatches it until no operation of the group is in flight. Returns the
- * first failure, 0 if there was none. A parent's end is no failure by itself: ask ctx_err. The group can be
+ * first failure, 0 if there was none. A parent's end is no failure by itself: ask ctx_err; but a task that
+ * returns -ECANCELED because of it has failed, as a consequence, and so have operations. The group can be
  * used again as long as its context is live. -EDEADLK: from a task of the group, or from a callback of the
- * ring. -EINVAL: NULL.
+ * ring. -EPERM: not the owner of the ring, or a forked child. -EINVAL: NULL.
  */
 int ctx_taskgroup_wait(struct ctx_taskgroup *group);
 
 /*
  * Copies the failures so far, in order, to failures, at most max of them. Returns how many there were; of
- * more than 64 the rest is only counted. -EINVAL: NULL.
+ * more than 64, or without memory for more than the first, the rest is only counted.
+ * -EINVAL: group is NULL, or failures with a max. -EPERM: a forked child.
  */
 int ctx_taskgroup_failures(struct ctx_taskgroup *group, struct ctx_failure *failures, unsigned max);
 
-/* Ends its context, waits as ctx_taskgroup_wait, and frees it. Not from its tasks or callbacks. NULL is
- * allowed. */
+/*
+ * Ends its context, waits as ctx_taskgroup_wait, and frees it. In one of its own tasks, or in a callback of
+ * its ring, it does not wait: the group is then freed when the last task or operation has ended. NULL is
+ * allowed.
+ */
 void ctx_taskgroup_free(struct ctx_taskgroup *group);
 
 /* ------------------------------------------------------------------------- */

@@ -41,6 +41,28 @@ int ctx_cancel_cause(struct ctx_context *ctx, int error, const char *format, ...
 	return result;
 }
 
+int context_cancel_text(struct ctx_context *ctx, int error, const char *text, const void *site)
+{
+	struct end end = {
+		.error = ECANCELED,
+		.kind = CTX_CAUSE_CALL,
+		.code = error,
+		.site = site,
+		.tid = thread_self()->tid,
+		.text = memory_allocate(sizeof(*end.text)),
+	};
+	bool no_memory = !end.text;
+
+	if (end.text) {
+		*end.text = (struct cause_text){.error = error};
+		strncpy(end.text->text, text, sizeof(end.text->text) - 1);
+	}
+	int result = context_end(ctx, &end);
+	if (result)
+		memory_release(end.text);
+	return result == 0 && no_memory ? -ENOMEM : result;
+}
+
 int context_end_foreign(struct ctx_context *ctx, int error, const struct ctx_cause *cause)
 {
 	struct end end = {

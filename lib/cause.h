@@ -22,6 +22,12 @@ struct cause_text {
 struct cause_text *cause_text_new(int error, const char *format, va_list arguments);
 
 /*
+ * ctx_cancel_cause for another part of the library, with a text that is there already: site is the program's
+ * call. 0, -EALREADY, or -ENOMEM: ended all the same, without text.
+ */
+int context_cancel_text(struct ctx_context *ctx, int error, const char *text, const void *site);
+
+/*
  * Ends ctx as another process says: error (positive, ECANCELED or ETIME) is what ctx_err becomes, cause is
  * told as it is. Callbacks run on this thread. 0, or -EALREADY.
  */

@@ -189,7 +189,8 @@ enum ctx_op_end complete_end(const struct group *group)
 
 /* Makes op the caller's again and calls it. Afterwards its memory may be gone. */
 static inline void deliver_final(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
-				 enum ctx_op_end end, struct ctx_completion *ret_completion)
+				 enum ctx_op_end end, struct op_listener *listener,
+				 struct ctx_completion *ret_completion)
 {
 	struct ctx_completion completion = {.res = res, .flags = flags, .end = end};
 	struct group *group = op->group;
@@ -205,8 +206,17 @@ static inline void deliver_final(struct ctx_ring *ring, struct operation *op, in
 		group_leave(group);
 	if (ret_completion)
 		*ret_completion = completion;
+	if (listener)
+		listener->ended(listener, op, &completion);
 	if (op->callback)
 		op->callback(ring, op_public(op), &completion);
+}
+
+static struct op_listener *listener_of(const struct operation *op)
+{
+	if (__builtin_expect(!(op->marks & OP_TASK), 1))
+		return NULL;
+	return op->group ? op->group->listener : op->listener;
 }
 
 static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
@@ -225,7 +235,7 @@ static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigne
 	if (op->timer)
 		op_timer_stop(ring, op);
 	slot_release(ring, op);
-	deliver_final(ring, op, res, flags, end, ret_completion);
+	deliver_final(ring, op, res, flags, end, listener_of(op), ret_completion);
 }
 
 /*
@@ -251,7 +261,7 @@ static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cq
 			batch_account(op, true);
 	}
 	slot_release(ring, op);
-	deliver_final(ring, op, cqe->res, cqe->flags, end, NULL);
+	deliver_final(ring, op, cqe->res, cqe->flags, end, NULL, NULL);
 	return true;
 }
 
@@ -288,7 +298,7 @@ void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum c
 
 void complete_deliver_ready(struct ctx_ring *ring, struct operation *op)
 {
-	deliver_final(ring, op, op->res, 0, (enum ctx_op_end)op->end, NULL);
+	deliver_final(ring, op, op->res, 0, (enum ctx_op_end)op->end, listener_of(op), NULL);
 }
 
 static bool spill_push(struct spill *spill, const struct io_uring_cqe *cqe)

@@ -252,14 +252,13 @@ void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
 		find_remember(node);
 }
 
-int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct ctx_context **ret_ctx)
+static inline int make_cancel(const struct ctx_context *parent, const char *label, const void *site,
+			      struct ctx_context **ret_ctx)
 {
-	if (!parent || !ret_ctx)
-		return -EINVAL;
 	struct node_plan plan = {
 		.kind = CTX_TABLE_CANCEL,
 		.label = label,
-		.site = __builtin_return_address(0),
+		.site = site,
 	};
 	struct ctx_context *node = make(parent, &plan);
 	if (!node)
@@ -267,6 +266,19 @@ int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct 
 	node_publish(node, CTX_FOREVER);
 	*ret_ctx = node;
 	return 0;
+}
+
+int context_with_cancel(const struct ctx_context *parent, const char *label, const void *site,
+			struct ctx_context **ret_ctx)
+{
+	return make_cancel(parent, label, site, ret_ctx);
+}
+
+int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	return make_cancel(parent, label, __builtin_return_address(0), ret_ctx);
 }
 
 int ctx_without_cancel(const struct ctx_context *parent, const char *label,

@@ -21,9 +21,9 @@
  * another sweep began below it: a walker that meets a node that another sweep has marked but
  * not finished (no STATE_SWEPT) goes through that part itself.
  *
- * Locks, in order: walk lock -> ctx lock -> callback lock -> mailbox lock; shard lock; timer
- * lock; locks of the table and of the pipes. The last three kinds are taken last and singly:
- * under a shard lock nothing is taken but atomics.
+ * Locks, in order: walk lock -> ctx lock -> callback lock -> mailbox lock; ctx lock -> task group
+ * lock -> pool lock; shard lock; timer lock; locks of the table and of the pipes. The last three
+ * kinds are taken last and singly: under a shard lock nothing is taken but atomics.
  */
 #ifndef CTX_CONTEXT_H
 #define CTX_CONTEXT_H
@@ -117,8 +117,8 @@ void sweep_defer(struct sweep *sweep, struct deferred *deferred);
 
 /*
  * The hook through which the layers above hear of a node's end. Both functions
- * are called with the node's lock held: they take nothing but a mailbox's lock,
- * and leave the rest to sweep_defer, or, for released, to their own thread.
+ * are called with the node's lock held: they take nothing but a mailbox's or a task
+ * group's lock, and leave the rest to sweep_defer, or, for released, to their own thread.
  */
 struct watch_ops {
 	/* The whole subtree is marked. Called at most once. */
@@ -178,6 +178,10 @@ void context_expire(const struct ctx_context *ctx, uint64_t now_ns);
 
 /* The nearest node from ctx upwards that is in this process's table; 0, 0 if none. */
 void context_table_id(const struct ctx_context *ctx, uint32_t *ret_slot, uint32_t *ret_generation);
+
+/* ctx_with_cancel for another part of the library: site is the program's call. */
+int context_with_cancel(const struct ctx_context *parent, const char *label, const void *site,
+			struct ctx_context **ret_ctx);
 
 /* A root for work under a context of another process: kind CTX_TABLE_JOINED. Errors as ctx_with_deadline. */
 int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, struct ctx_context **ret_ctx);

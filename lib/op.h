@@ -34,10 +34,22 @@ enum op_marks {
 	OP_CLOSE_FD = 1 << 8,	 /* CTX_OP_CLOSE_FD */
 	OP_HAS_TIMEOUT = 1 << 9, /* ctx_op_set_timeout was called */
 	OP_MULTISHOT = 1 << 10,	 /* completed with more to come */
+	OP_TASK = 1 << 14,	 /* a listener is to hear of its end */
 };
 
 struct batch;
 struct group;
+struct operation;
+
+/*
+ * Hears of the ends of operations with OP_TASK: when they are the caller's again, and before their own
+ * callback. Afterwards it is not looked at any more for this operation.
+ */
+struct op_listener {
+	void (*ended)(struct op_listener *listener, const struct operation *op,
+		      const struct ctx_completion *completion);
+};
+
 struct op_timer;
 
 struct operation {
@@ -45,7 +57,10 @@ struct operation {
 	uint64_t data;
 	struct list link;    /* see enum op_phase */
 	struct group *group; /* NULL: refused when it was staged */
-	uint64_t order;	     /* of submission, over the whole ring */
+	union {
+		uint64_t order;		      /* of submission, over the whole ring */
+		struct op_listener *listener; /* of one with OP_TASK that was refused when it was staged */
+	};
 	uint32_t slot, generation;
 	uint16_t marks; /* enum op_marks */
 	uint16_t magic;

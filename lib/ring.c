@@ -84,9 +84,10 @@ static int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
 	ring->lazy = ring->defer || (uring->flags & IORING_SETUP_COOP_TASKRUN);
 	ring->linked_always = ring->options.flags & CTX_RING_LINKED_TIMEOUTS;
 	ring->linked = ring->linked_always || !(ring->defer || (ring->options.flags & CTX_RING_ONE_TIMER));
-	if (table_ring_new(&ring->table_slot) < 0)
-		return 0;
+	table_ring_new(&ring->table_slot);
 	struct ctx_table_ring *record = ring->record = table_ring(ring->table_slot);
+	if (!record) /* no table, or no room */
+		return 0;
 	record->fd = uring->ring_fd;
 	record->setup_flags = uring->flags & ~IORING_SETUP_R_DISABLED;
 	record->adopted = ring->adopted;

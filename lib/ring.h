@@ -44,7 +44,8 @@ struct group {
 	struct list link;	/* ring->doomed, ring->emptied, or alone */
 	struct ring_timer deadline;
 	struct group *drain_next;
-	struct reap *_Atomic reap; /* wants to hear of the batch that ends it; holds it */
+	struct reap *_Atomic reap;    /* wants to hear of the batch that ends it; holds it */
+	struct op_listener *listener; /* of its operations with OP_TASK; not looked at without any */
 	uint32_t table_slot, table_generation;
 	unsigned held;	    /* operations that are not idle */
 	unsigned in_kernel; /* of these, whose final completion has not been seen */

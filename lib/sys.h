@@ -17,6 +17,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -198,6 +199,16 @@ static inline int sys_timerfd(void)
 static inline int sys_tee(int from, int to, size_t size)
 {
 	SYS_CALL(SYS_CALL_TEE, tee(from, to, size, SPLICE_F_NONBLOCK));
+}
+
+/* Processors that this thread may run on. */
+static inline unsigned sys_processor_count(void)
+{
+	cpu_set_t set;
+	if (!sched_getaffinity(0, sizeof(set), &set))
+		return (unsigned)CPU_COUNT(&set);
+	long count = sysconf(_SC_NPROCESSORS_ONLN); /* more than cpu_set_t has room for */
+	return count > 0 ? (unsigned)count : 1;
 }
 
 static inline int sys_membarrier(int command)

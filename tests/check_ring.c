@@ -7,7 +7,6 @@
 #include "support/rings.h"
 #include "uring.h"
 
-
 START_TEST(open_refuses_what_is_out_of_range)
 {
 	struct ctx_ring *ring = (struct ctx_ring *)8;
@@ -369,7 +368,8 @@ START_TEST(close_delivers_everything_once)
 	char buffer[8];
 
 	for (int i = 0; i < 150; i++)
-		probe_recv(ring, i % 2 ? ctx : ctx_background(), &probes[i], pair.near, buffer, sizeof(buffer));
+		probe_recv(ring, i % 2 ? ctx : ctx_background(), &probes[i], pair.near, buffer,
+			   sizeof(buffer));
 	ck_assert_int_eq(ctx_ring_submit(ring), 150);
 	for (int i = 150; i < 200; i++)
 		io_uring_prep_nop(probe_start(ring, ctx, &probes[i]));
@@ -421,8 +421,9 @@ START_TEST(a_forked_child_is_refused_the_ring_and_disturbs_nothing)
 
 	probe_recv(ring, ctx, &probe, pair.near, buffer, sizeof(buffer));
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(test_in_child(in_forked_child,
-				       &(struct forked){.ring = ring, .ctx = ctx, .probe = &probe}), 0);
+	ck_assert_int_eq(
+		test_in_child(in_forked_child, &(struct forked){.ring = ring, .ctx = ctx, .probe = &probe}),
+		0);
 	ck_assert_live(ctx);
 	ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
 	ck_assert_uint_eq(probe.finals, 0);
@@ -483,8 +484,8 @@ START_TEST(explain_names_reason_and_remedy)
 		ck_assert_int_gt(length, 0);
 		ck_assert_uint_eq(strlen(text), (size_t)length);
 		for (int w = 0; w < 3 && table[i].words[w]; w++)
-			ck_assert_msg(strstr(text, table[i].words[w]), "%d: \"%s\" has no \"%s\"", table[i].error, text,
-				      table[i].words[w]);
+			ck_assert_msg(strstr(text, table[i].words[w]), "%d: \"%s\" has no \"%s\"",
+				      table[i].error, text, table[i].words[w]);
 		ck_assert_int_eq(ctx_ring_explain(table[i].error, little, sizeof(little)), length);
 		ck_assert_uint_eq(strlen(little), sizeof(little) - 1);
 	}
@@ -535,11 +536,36 @@ START_TEST(without_optional_features_setup_flags_are_refused)
 }
 END_TEST
 
+/* Goal: a ring that no table shows works all the same. */
+START_TEST(without_a_table_rings_work)
+{
+	if (test_no_uring())
+		test_skip(test_no_uring());
+	ck_assert_ok(setenv("CTXRING_TABLE", "0", 1));
+	struct ctx_ring *ring = ring_of(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe probe;
+	char sink[8];
+
+	probe_recv(ring, ctx, &probe, pair.near, sink, sizeof(sink));
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_ok(ctx_cancel(ctx));
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
+	ck_assert_ptr_null(test_own_table());
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("ring");
 	TCase *opening = test_case_ring(suite, "opening"), *owners = test_case_ring(suite, "owners"),
-	      *ends = test_case_ring(suite, "ends"), *texts = test_case(suite, "texts");
+	      *ends = test_case_ring(suite, "ends"), *texts = test_case(suite, "texts"),
+	      *cold = test_case_cold(suite, "cold");
 
 	tcase_add_test(opening, open_refuses_what_is_out_of_range);
 	tcase_add_loop_test(opening, each_setup_flag_works_or_is_refused, 0,
@@ -560,5 +586,6 @@ Suite *test_suite(void)
 	ON_EACH_RING(ends, a_process_ends_with_operations_in_flight);
 	tcase_add_test(texts, explain_names_reason_and_remedy);
 	tcase_add_test(texts, where_io_uring_is_forbidden_the_reason_is_told);
+	ON_EACH_RING(cold, without_a_table_rings_work);
 	return suite;
 }

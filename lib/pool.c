@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool.h"
+
+#include <sys/prctl.h>
+
+#include "clock.h"
+#include "list.h"
+#include "lock.h"
+#include "thread.h"
+
+uint64_t pool_idle_ns = 10 * NS_PER_SECOND;
+
+/* pool_thread.word */
+enum {
+	AWAKE,	  /* has no job yet, and will look at word before it sleeps */
+	GIVEN,	  /* job is set */
+	SLEEPING, /* as AWAKE, and has to be woken */
+};
+
+/* On its own thread's stack. */
+struct pool_thread {
+	struct list link; /* in pool.idle, or alone; pool lock */
+	struct pool_job *job;
+	_Atomic uint32_t word; /* its store of GIVEN publishes job */
+	bool released;	       /* this job's run has called pool_release; its own thread's */
+};
+
+static struct {
+	struct lock lock;
+	struct list idle; /* the latest first: its stack is the warmest, and the others age */
+} pool = {.idle = {&pool.idle, &pool.idle}};
+
+void pool_release(struct pool_thread *thread)
+{
+	thread->released = true;
+	__atomic_store_n((uint32_t *)&thread->word, AWAKE, __ATOMIC_RELAXED);
+	lock_acquire(&pool.lock);
+	list_insert(&pool.idle, &thread->link);
+	lock_release(&pool.lock);
+}
+
+/* Takes the thread out of the idle ones. False: somebody has just done so, and a job comes. */
+static bool retire(struct pool_thread *thread)
+{
+	lock_acquire(&pool.lock);
+	bool idle = !list_empty(&thread->link);
+	list_remove(&thread->link);
+	lock_release(&pool.lock);
+	return idle;
+}
+
+/* False: nothing came for a while, and nothing will. */
+static bool await_job(struct pool_thread *thread)
+{
+	struct timespec until = clock_timespec(clock_after_ns(clock_now_ns(), pool_idle_ns));
+	const struct timespec *bound = &until;
+	uint32_t before = AWAKE;
+
+	__atomic_compare_exchange_n((uint32_t *)&thread->word, &before, SLEEPING, false, __ATOMIC_ACQUIRE,
+				    __ATOMIC_ACQUIRE);
+	while (__atomic_load_n((uint32_t *)&thread->word, __ATOMIC_ACQUIRE) != GIVEN) {
+		if (sys_futex_wait(&thread->word, SLEEPING, bound) != -ETIMEDOUT)
+			continue;
+		if (retire(thread))
+			return false;
+		bound = NULL;
+	}
+	return true;
+}
+
+static void *work(void *first)
+{
+	struct pool_thread thread = {.job = first};
+
+	prctl(PR_SET_NAME, "ctx-task");
+	list_init(&thread.link);
+	do {
+		struct pool_job *job = thread.job;
+		thread.released = false;
+		job->run(job, &thread);
+		if (!thread.released)
+			pool_release(&thread);
+	} while (await_job(&thread));
+	return NULL;
+}
+
+static struct pool_thread *take_idle(void)
+{
+	struct pool_thread *thread = NULL;
+
+	lock_acquire(&pool.lock);
+	if (!list_empty(&pool.idle)) {
+		thread = container_of(pool.idle.next, struct pool_thread, link);
+		list_remove(&thread->link);
+	}
+	lock_release(&pool.lock);
+	return thread;
+}
+
+int pool_run(struct pool_job *job)
+{
+	struct pool_thread *thread = take_idle();
+
+	if (!thread)
+		return thread_start(work, job, 0);
+	thread->job = job;
+	/* Then it may be gone, with its stack; a wake of what lies there now is a spurious one. */
+	if (__atomic_exchange_n((uint32_t *)&thread->word, GIVEN, __ATOMIC_RELEASE) == SLEEPING)
+		sys_futex_wake(&thread->word, 1);
+	return 0;
+}
+
+/* The idle threads are the parent's, and so is a held lock. */
+static void fork_child(void)
+{
+	pool.lock = (struct lock){0};
+	list_init(&pool.idle);
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(NULL, NULL, fork_child);
+}

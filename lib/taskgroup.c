@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Groups of tasks on threads of the pool. A task takes one of the group's places; when there is none its
+ * starter waits, with the task made. A thread whose task has ended takes the first of these over at once,
+ * so that between two tasks nobody need be woken for the second to begin.
+ */
+#include "taskgroup.h"
+
+#include <string.h>
+
+#include "memory.h"
+#include "pool.h"
+
+struct task {
+	struct pool_job job;
+	struct ctx_taskgroup *group;
+	ctx_task_fn function;
+	void *data;
+	const void *site;
+	char name[CTX_LABEL_MAX + 1];
+};
+
+/* starter.word */
+enum {
+	WAITING,
+	TAKEN,	 /* a thread has the task */
+	REFUSED, /* the context of the group has ended */
+	RETRY,	 /* there may be a place */
+};
+
+/* Who waits for a place, on its own stack, which may be gone as soon as word says something else. */
+struct starter {
+	struct list link; /* group->starters */
+	struct task *task;
+	_Atomic uint32_t word;
+};
+
+/* The group whose task this thread runs. */
+static __thread const struct ctx_taskgroup *current __attribute__((tls_model("initial-exec")));
+
+/* With the lock held: lets one starter go. Returns what is to be woken once the lock is not held any more. */
+static _Atomic uint32_t *dismiss(struct starter *starter, uint32_t how)
+{
+	list_remove(&starter->link);
+	__atomic_store_n((uint32_t *)&starter->word, how, __ATOMIC_RELEASE);
+	return &starter->word;
+}
+
+static struct starter *first_starter(struct ctx_taskgroup *group)
+{
+	return list_empty(&group->starters) ? NULL : container_of(group->starters.next, struct starter, link);
+}
+
+/* Under the node's lock. */
+static void told_done(struct watch *watch, struct sweep *sweep)
+{
+	struct ctx_taskgroup *group = container_of(watch, struct ctx_taskgroup, watch);
+	struct starter *starter;
+
+	(void)sweep;
+	if (group->fork_count != thread_fork_count)
+		return;
+	lock_acquire(&group->lock);
+	while ((starter = first_starter(group)))
+		sys_futex_wake(dismiss(starter, REFUSED), 1);
+	lock_release(&group->lock);
+}
+
+static const struct watch_ops taskgroup_watch_ops = {.done = told_done};
+
+/* ---- making and freeing */
+
+int taskgroup_make(const struct ctx_context *parent, const char *label, const void *site,
+		   struct ctx_taskgroup **ret_group)
+{
+	struct ctx_taskgroup *group = memory_allocate(sizeof(*group));
+
+	if (!group)
+		return -ENOMEM;
+	memset(group, 0, sizeof(*group));
+	group->fork_count = thread_fork_count;
+	list_init(&group->starters);
+	int error = context_with_cancel(parent, label, site, &group->ctx);
+	if (error) {
+		memory_release(group);
+		return error;
+	}
+	*ret_group = group;
+	return 0;
+}
+
+void taskgroup_release(struct ctx_taskgroup *group)
+{
+	context_unwatch(&group->watch);
+	ctx_unref(group->ctx);
+	memory_release(group->failures.more);
+	memory_release(group);
+}
+
+int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const char *label,
+		      struct ctx_taskgroup **ret_group)
+{
+	struct ctx_taskgroup *group;
+
+	if (!parent || !ret_group)
+		return -EINVAL;
+	int error = taskgroup_make(parent, label, __builtin_return_address(0), &group);
+	if (error)
+		return error;
+	group->limit = limit ? limit : sys_processor_count();
+	error = context_watch(group->ctx, &group->watch, &taskgroup_watch_ops);
+	if (error < 0) {
+		taskgroup_release(group);
+		return error;
+	}
+	*ret_group = group;
+	return 0;
+}
+
+const struct ctx_context *ctx_taskgroup_context(const struct ctx_taskgroup *group)
+{
+	return group ? group->ctx : NULL;
+}
+
+/* ---- running */
+
+/* Its place goes to the first starter, or is free. Afterwards the group may be gone. */
+static struct task *leave(struct ctx_taskgroup *group, struct pool_thread *thread)
+{
+	_Atomic uint32_t *wake = NULL;
+	struct task *next = NULL;
+	bool last = false;
+
+	lock_acquire(&group->lock);
+	struct starter *starter = context_error(group->ctx) ? NULL : first_starter(group);
+	if (starter) {
+		next = starter->task;
+		wake = dismiss(starter, TAKEN);
+	} else {
+		/* First, so that who is told finds the thread idle. */
+		pool_release(thread);
+		if (!--group->running) {
+			last = group->abandoned;
+			if (group->waiters) {
+				group->quiet++;
+				wake = &group->quiet;
+			}
+		}
+	}
+	lock_release(&group->lock);
+	/* What is woken may be gone by now: then it is a spurious wake of whatever is there. */
+	if (wake)
+		sys_futex_wake(wake, next ? 1 : INT32_MAX);
+	if (last)
+		taskgroup_release(group);
+	return next;
+}
+
+static void run_tasks(struct pool_job *job, struct pool_thread *thread)
+{
+	struct task *task = container_of(job, struct task, job);
+
+	while (task) {
+		struct ctx_taskgroup *group = task->group;
+		current = group;
+		int error = task->function(group->ctx, task->data);
+		current = NULL;
+		if (group->fork_count != thread_fork_count)
+			return; /* the task forked, and this is the child, where nobody waits */
+		if (error < 0)
+			taskgroup_note(group, error, task->name, task->site);
+		memory_release(task);
+		task = leave(group, thread);
+	}
+}
+
+static struct task *task_new(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name,
+			     const void *site)
+{
+	struct task *task = memory_allocate(sizeof(*task));
+
+	if (!task)
+		return NULL;
+	*task = (struct task){
+		.job.run = run_tasks, .group = group, .function = function, .data = data, .site = site};
+	if (name)
+		memcpy(task->name, name, strnlen(name, CTX_LABEL_MAX));
+	return task;
+}
+
+/* Takes a place. 0; -EAGAIN: there is none; or the end of the context. With the lock held. */
+static int take_place(struct ctx_taskgroup *group)
+{
+	int error = context_error(group->ctx);
+
+	if (error)
+		return -error;
+	if (group->running >= group->limit)
+		return -EAGAIN;
+	group->running++;
+	return 0;
+}
+
+/* Runs a task that has a place. */
+static int run_task(struct ctx_taskgroup *group, struct task *task)
+{
+	_Atomic uint32_t *wake = NULL;
+	int error = pool_run(&task->job);
+
+	if (!error)
+		return 0;
+	lock_acquire(&group->lock);
+	struct starter *starter = first_starter(group);
+	if (!--group->running && group->waiters) {
+		group->quiet++;
+		wake = &group->quiet;
+	}
+	if (starter)
+		sys_futex_wake(dismiss(starter, RETRY), 1);
+	lock_release(&group->lock);
+	if (wake)
+		sys_futex_wake(wake, INT32_MAX);
+	return error;
+}
+
+/* In line for a place, with the lock held, which it gives up. One of starter.word. */
+static uint32_t wait_in_line(struct ctx_taskgroup *group, struct task *task)
+{
+	struct starter starter = {.task = task, .word = WAITING};
+	uint32_t word;
+
+	list_append(&group->starters, &starter.link);
+	lock_release(&group->lock);
+	while ((word = __atomic_load_n((uint32_t *)&starter.word, __ATOMIC_ACQUIRE)) == WAITING)
+		sys_futex_wait(&starter.word, WAITING, NULL);
+	return word;
+}
+
+static int start(struct ctx_taskgroup *group, struct task *task, bool waits)
+{
+	for (;;) {
+		lock_acquire(&group->lock);
+		int error = take_place(group);
+		if (error != -EAGAIN || !waits) {
+			lock_release(&group->lock);
+			return error ? error : run_task(group, task);
+		}
+		switch (wait_in_line(group, task)) {
+		case TAKEN:
+			return 0;
+		case REFUSED:
+			return -context_error(group->ctx);
+		}
+	}
+}
+
+static int check_and_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name,
+			   const void *site, bool waits)
+{
+	if (!group || !function || group->ring)
+		return -EINVAL;
+	if (group->fork_count != thread_fork_count)
+		return -EPERM;
+	int error = context_error(group->ctx);
+	if (error)
+		return -error;
+	struct task *task = task_new(group, function, data, name, site);
+	if (!task)
+		return -ENOMEM;
+	error = start(group, task, waits);
+	if (error)
+		memory_release(task);
+	return error;
+}
+
+int ctx_taskgroup_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name)
+{
+	return check_and_start(group, function, data, name, __builtin_return_address(0), true);
+}
+
+int ctx_taskgroup_try_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name)
+{
+	return check_and_start(group, function, data, name, __builtin_return_address(0), false);
+}
+
+/* ---- waiting */
+
+static int wait_for_threads(struct ctx_taskgroup *group)
+{
+	if (current == group)
+		return -EDEADLK;
+	lock_acquire(&group->lock);
+	while (group->running) {
+		uint32_t seen = group->quiet;
+		group->waiters++;
+		lock_release(&group->lock);
+		sys_futex_wait(&group->quiet, seen, NULL);
+		lock_acquire(&group->lock);
+		group->waiters--;
+	}
+	lock_release(&group->lock);
+	return 0;
+}
+
+int ctx_taskgroup_wait(struct ctx_taskgroup *group)
+{
+	if (!group)
+		return -EINVAL;
+	if (group->fork_count != thread_fork_count)
+		return -EPERM;
+	int error = group->ring ? taskgroup_ring_wait(group) : wait_for_threads(group);
+	if (error)
+		return error;
+	lock_acquire(&group->lock);
+	error = group->failures.first.error;
+	lock_release(&group->lock);
+	return error;
+}
+
+/* When it cannot wait here: leaves that, and the freeing, to the last of what runs. False: nothing does. */
+static bool abandon(struct ctx_taskgroup *group)
+{
+	lock_acquire(&group->lock);
+	group->abandoned = group->running || group->in_flight;
+	bool abandoned = group->abandoned;
+	lock_release(&group->lock);
+	return abandoned;
+}
+
+void ctx_taskgroup_free(struct ctx_taskgroup *group)
+{
+	if (!group)
+		return;
+	/* In a forked child what ran in the group runs in the parent. */
+	if (group->fork_count == thread_fork_count) {
+		ctx_cancel(group->ctx);
+		int error = 0;
+		if (!group->ring)
+			error = wait_for_threads(group);
+		else if (group->in_flight) /* else the ring may have been closed */
+			error = taskgroup_ring_wait(group);
+		if (error && abandon(group))
+			return;
+	}
+	taskgroup_release(group);
+}

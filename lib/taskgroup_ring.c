@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Task groups over operations of a ring. The ring tells a listener of each end, which the operation carries a
+ * mark for: through the ring's group for the context, so that an operation costs no word more.
+ */
+#include <stdio.h>
+
+#include "taskgroup.h"
+
+/*
+ * The failure that a completion is, 0: none. A time that is over is -ETIME, as ctx_err says it. What was
+ * cancelled although the context lives was so by the program, or its chain broke, and then who broke it
+ * tells.
+ */
+static int failure_of(const struct ctx_taskgroup *group, const struct ctx_completion *completion)
+{
+	if (completion->res >= 0)
+		return 0;
+	switch (completion->end) {
+	case CTX_OP_TIMEOUT:
+	case CTX_OP_DEADLINE:
+		return -ETIME;
+	case CTX_OP_CANCELLED:
+		return context_error(group->ctx) ? completion->res : 0;
+	default:
+		return completion->res;
+	}
+}
+
+static void ended(struct op_listener *listener, const struct operation *op,
+		  const struct ctx_completion *completion)
+{
+	struct ctx_taskgroup *group = container_of(listener, struct ctx_taskgroup, listener);
+	int error = failure_of(group, completion);
+	char text[CTX_CAUSE_TEXT_MAX];
+
+	group->in_flight--;
+	if (error) {
+		snprintf(text, sizeof(text), "operation %u on descriptor %d", op->sqe.opcode, op->sqe.fd);
+		taskgroup_note(group, error, text, NULL);
+	}
+	if (group->abandoned && !group->in_flight)
+		taskgroup_release(group);
+}
+
+int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring *ring, const char *label,
+			      struct ctx_taskgroup **ret_group)
+{
+	struct ctx_taskgroup *group;
+
+	if (!parent || !ring || !ret_group)
+		return -EINVAL;
+	int error = ring_check(ring);
+	if (error)
+		return error;
+	if (ring->adopted)
+		return -ENOTSUP; /* its completions are the program's to read, so there is no waiting for them
+				  */
+	error = taskgroup_make(parent, label, __builtin_return_address(0), &group);
+	if (error)
+		return error;
+	group->ring = ring;
+	group->listener.ended = ended;
+	*ret_group = group;
+	return 0;
+}
+
+struct io_uring_sqe *ctx_taskgroup_get_sqe(struct ctx_taskgroup *group, struct ctx_op *public_op)
+{
+	if (!group || !group->ring)
+		return NULL;
+	struct io_uring_sqe *sqe = ctx_ring_get_sqe(group->ring, group->ctx, public_op);
+	if (!sqe)
+		return NULL;
+	struct operation *op = op_from_public(public_op);
+	op_mark(op, OP_TASK);
+	if (op->group)
+		op->group->listener = &group->listener;
+	else
+		op->listener = &group->listener;
+	group->in_flight++;
+	return sqe;
+}
+
+int taskgroup_ring_wait(struct ctx_taskgroup *group)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+
+	int error = ring_check(group->ring);
+	if (error)
+		return error;
+	if (group->ring->dispatching)
+		return -EDEADLK;
+	while (group->in_flight) {
+		int delivered = ctx_ring_dispatch(group->ring, CTX_FOREVER);
+		/* The kernel has no memory now. There is no going away from what it holds. */
+		if (delivered == -EAGAIN || delivered == -EBUSY)
+			sys_poll(NULL, 0, &moment);
+	}
+	return 0;
+}
