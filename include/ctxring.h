@@ -464,7 +464,8 @@ int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
 
 /*
  * The operation's socket is shut down, shutdown(2) with SHUT_RDWR, if the operation has not ended when
- * its context has been done for the grace of ctx_set_grace.
+ * its context has been done for the grace of ctx_set_grace. The descriptor has to stay open until the final
+ * completion, and is not one of the registered files.
  */
 #define CTX_OP_SHUTDOWN (1u << 1)
 
@@ -563,6 +564,9 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
  */
 int ctx_ring_explain(int error, char *buffer, size_t size);
 
+/* The name of an IORING_OP_*, as "RECV". NULL: not known to this version. */
+const char *ctx_opcode_name(unsigned opcode);
+
 /* An operation that the kernel still holds. */
 struct ctx_stuck {
 	struct ctx_op *op;
@@ -580,10 +584,10 @@ int ctx_format_stuck(const struct ctx_stuck *stuck, char *buffer, size_t size);
 
 /*
  * How long after the end of ctx its operations on rings may take to end, before more is done about them than
- * cancelling: operations with CTX_OP_SHUTDOWN have their sockets shut down; after the same time again,
+ * cancelling: first the sockets of operations with CTX_OP_SHUTDOWN are shut down; after the same time again,
  * whatever is still held is told to the stuck function of the ring's options, once, and marked in the table
- * for ctxtool(1). Holds for operations under ctx itself; a context derived later takes it over. 0: never, the
- * default. It is the owner's dispatch, or wait, that does all this.
+ * for ctxtool(1). Holds for everything below ctx, too; the nearest one that was set counts. 0: never, the
+ * default. It is the dispatch of the ring's owner, or its wait, that does all this.
  *
  * -EINVAL: ctx is NULL or never ends. -EALREADY: it is done. -ENOMEM.
  */

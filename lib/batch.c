@@ -248,8 +248,10 @@ static void run_one(struct ctx_ring *ring)
 		if (!batch_take_reap(batch, group))
 			break;
 		list_remove(&group->link);
-		if (group->in_kernel)
+		if (group->in_kernel) {
 			gather(ring, group, batch, &plan);
+			ladder_begin(group);
+		}
 		if (!group->held)
 			list_append(&ring->emptied, &group->link);
 	}

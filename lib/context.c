@@ -535,6 +535,36 @@ void context_unwatch(struct watch *watch)
 	node_drop(node);
 }
 
+/* So that those who never set one do not pay for looking. */
+static _Atomic bool grace_used;
+
+int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns)
+{
+	if (!ctx || !node_can_end(ctx))
+		return -EINVAL;
+	if (context_error(ctx))
+		return -EALREADY;
+	struct extension *extension = node_extend(ctx);
+	if (!extension)
+		return -ENOMEM;
+	store_relaxed(&extension->grace_ns, grace_ns);
+	atomic_store(&grace_used, true);
+	return 0;
+}
+
+uint64_t context_grace(const struct ctx_context *ctx)
+{
+	if (!load_relaxed(&grace_used))
+		return 0;
+	for (; ctx; ctx = ctx->parent) {
+		struct extension *extension = node_extension(ctx);
+		uint64_t grace_ns = extension ? load_relaxed(&extension->grace_ns) : 0;
+		if (grace_ns)
+			return grace_ns;
+	}
+	return 0;
+}
+
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])
 {
 	memset(label, 0, CTX_LABEL_MAX + 1);

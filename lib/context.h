@@ -176,6 +176,9 @@ static inline uint64_t context_deadline(const struct ctx_context *ctx)
  * deadline is. */
 void context_expire(const struct ctx_context *ctx, uint64_t now_ns);
 
+/* The grace of the nearest node from ctx upwards that has one, 0: none does. */
+uint64_t context_grace(const struct ctx_context *ctx);
+
 /* The nearest node from ctx upwards that is in this process's table; 0, 0 if none. */
 void context_table_id(const struct ctx_context *ctx, uint32_t *ret_slot, uint32_t *ret_generation);
 

@@ -115,7 +115,7 @@ int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
 
 static bool anything_ready(const struct ctx_ring *ring)
 {
-	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail ||
+	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || ring->stuck_due ||
 	       !list_empty(&ring->doomed) || !list_empty(&ring->emptied) || !list_empty(&ring->singles) ||
 	       mailbox_pending(ring->mailbox) || (!ring->adopted && uring_cq_ready(ring->uring));
 }
@@ -166,7 +166,7 @@ static bool settled(const struct ctx_ring *ring)
 	left |= !list_empty(&ring->emptied);
 	left |= !list_empty(&ring->singles);
 	left |= !list_empty(&ring->waiting);
-	left |= ring->timers.root || ring->adopted || ring->epoll_fd >= 0;
+	left |= ring->timers.root || ring->adopted || ring->epoll_fd >= 0 || ring->stuck_due;
 	return !left;
 }
 
@@ -175,6 +175,8 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 	bool outside = ring->adopted || ring->epoll_fd >= 0;
 	int pushed = 0;
 
+	if (ring->stuck_due)
+		ladder_report(ring);
 	while (!list_empty(&ring->batches) || !list_empty(&ring->doomed) || !list_empty(&ring->emptied)) {
 		batch_report(ring);
 		batch_run(ring);

@@ -54,13 +54,12 @@ int ctx_op_set_timeout(struct ctx_op *public_op, uint64_t timeout_ns)
 
 int ctx_op_set_flags(struct ctx_op *public_op, unsigned flags)
 {
-	if (!being_staged(public_op) || (flags & ~CTX_OP_CLOSE_FD))
+	if (!being_staged(public_op) || (flags & ~(CTX_OP_CLOSE_FD | CTX_OP_SHUTDOWN)))
 		return -EINVAL;
 	struct operation *op = op_from_public(public_op);
-	if (flags & CTX_OP_CLOSE_FD)
-		op_mark(op, OP_CLOSE_FD);
-	else
-		op_unmark(op, OP_CLOSE_FD);
+	op_unmark(op, OP_CLOSE_FD | OP_SHUTDOWN);
+	op_mark(op,
+		(flags & CTX_OP_CLOSE_FD ? OP_CLOSE_FD : 0) | (flags & CTX_OP_SHUTDOWN ? OP_SHUTDOWN : 0));
 	return 0;
 }
 

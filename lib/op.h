@@ -34,6 +34,7 @@ enum op_marks {
 	OP_CLOSE_FD = 1 << 8,	 /* CTX_OP_CLOSE_FD */
 	OP_HAS_TIMEOUT = 1 << 9, /* ctx_op_set_timeout was called */
 	OP_MULTISHOT = 1 << 10,	 /* completed with more to come */
+	OP_SHUTDOWN = 1 << 15,	 /* CTX_OP_SHUTDOWN */
 	OP_TASK = 1 << 14,	 /* a listener is to hear of its end */
 };
 

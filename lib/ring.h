@@ -44,7 +44,8 @@ struct group {
 	struct list link;	/* ring->doomed, ring->emptied, or alone */
 	struct ring_timer deadline;
 	struct group *drain_next;
-	struct reap *_Atomic reap;    /* wants to hear of the batch that ends it; holds it */
+	uint64_t grace_ns;	   /* of its context, once that ended; 0: no more is done than cancelling */
+	struct reap *_Atomic reap; /* wants to hear of the batch that ends it; holds it */
 	struct op_listener *listener; /* of its operations with OP_TASK; not looked at without any */
 	uint32_t table_slot, table_generation;
 	unsigned held;	    /* operations that are not idle */
@@ -52,6 +53,7 @@ struct group {
 	bool ended;	    /* its batch has been run */
 	bool released;	    /* the program holds its context no more */
 	bool draining;
+	bool stuck_due; /* to be told in the next dispatch */
 };
 
 /* Where the user_data of an operation leads. */
@@ -123,6 +125,7 @@ struct ctx_ring {
 	bool wake_armed; /* the poll on the mailbox */
 	bool wake_once;	 /* this kernel has no multishot poll */
 	bool batch_queued;
+	bool stuck_due;	  /* some group's */
 	bool withdrawing; /* nothing of ours is to be left in an adopted ring */
 	int stalled;	  /* why the kernel took no more at the last push; 0: it did */
 	unsigned noted;	  /* adopted: place in the completion queue up to which it has been noted */
@@ -301,6 +304,14 @@ void batch_account(struct operation *op, bool cancelled);
 /* Hands complete batches to the program's function. */
 void batch_report(struct ctx_ring *ring);
 void batches_free(struct ctx_ring *ring);
+
+/* ---- what is done when cancelling does not help (ladder.c) ---- */
+
+/* The batch of a group that ended has been sent, and the kernel still holds some of it. */
+void ladder_begin(struct group *group);
+
+/* Hands what is due to the program's function. */
+void ladder_report(struct ctx_ring *ring);
 
 /* ---- timers (ring_timer.c) ---- */
 

@@ -44,6 +44,7 @@ enum sys_call {
 	SYS_CALL_FUTEX_WAIT,
 	SYS_CALL_THREAD_CREATE,
 	SYS_CALL_MEMBARRIER,
+	SYS_CALL_SHUTDOWN,
 	SYS_CALL_SOCKET,
 	SYS_CALL_CONNECT,
 	SYS_CALL_SENDMSG,
@@ -172,6 +173,11 @@ static inline int sys_socket(int domain, int type)
 static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
 	SYS_CALL(SYS_CALL_CONNECT, connect(fd, address, size));
+}
+
+static inline int sys_shutdown(int fd, int how)
+{
+	SYS_CALL(SYS_CALL_SHUTDOWN, shutdown(fd, how));
 }
 
 static inline int sys_sendmsg(int fd, const struct msghdr *message, int flags)

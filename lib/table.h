@@ -38,8 +38,8 @@ extern struct table_map table_map;
 extern __thread struct table_magazine table_magazine __attribute__((tls_model("initial-exec")));
 
 /*
- * Called, without locks, after this process's table was made: also after a fork, when the child makes its own.
- * NULL: by nobody.
+ * Called, without locks, after this process's table was made: also after a fork, when the child makes its
+ * own. NULL: by nobody.
  */
 extern void (*_Atomic table_made)(void);
 

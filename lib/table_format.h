@@ -89,7 +89,7 @@ struct ctx_table_context {
 	uint64_t deadline_ns; /* in force; UINT64_MAX: none. Stored atomically */
 	uint64_t site;	      /* return address of the call that made it */
 	uint64_t done_ns;     /* these: when CTX_TABLE_OWN */
-	uint64_t done_site; /* while live: for the process's own use */
+	uint64_t done_site;   /* while live: for the process's own use */
 	uint32_t done_tid;
 	uint32_t cause_slot; /* of its text and error, 0: plain */
 	uint8_t kind;	     /* enum ctx_table_kind */
@@ -115,6 +115,7 @@ struct ctx_table_cause {
 #define CTX_TABLE_OP_MULTISHOT 0x08u  /* has completed with more to come */
 #define CTX_TABLE_OP_PARKED 0x10u     /* waits outside the kernel */
 #define CTX_TABLE_OP_FIXED_FILE 0x20u /* fd is an index of registered files */
+#define CTX_TABLE_OP_STUCK 0x40u      /* has not ended in twice its context's grace */
 
 /* An operation in flight. */
 struct ctx_table_operation {

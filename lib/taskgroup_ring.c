@@ -32,11 +32,12 @@ static void ended(struct op_listener *listener, const struct operation *op,
 {
 	struct ctx_taskgroup *group = container_of(listener, struct ctx_taskgroup, listener);
 	int error = failure_of(group, completion);
+	const char *name = ctx_opcode_name(op->sqe.opcode);
 	char text[CTX_CAUSE_TEXT_MAX];
 
 	group->in_flight--;
 	if (error) {
-		snprintf(text, sizeof(text), "operation %u on descriptor %d", op->sqe.opcode, op->sqe.fd);
+		snprintf(text, sizeof(text), "%s on descriptor %d", name ? name : "operation", op->sqe.fd);
 		taskgroup_note(group, error, text, NULL);
 	}
 	if (group->abandoned && !group->in_flight)

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Draining: afterwards the kernel holds nothing, and nobody's callback has run. */
-#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 
-#include "support/rings.h"
+#include "support/hung.h"
 
 START_TEST(after_a_drain_buffers_can_be_unmapped)
 {
@@ -105,7 +101,8 @@ START_TEST(completions_of_others_are_kept_in_order)
 	for (unsigned i = 0; i < 20; i++) {
 		pairs[i] = pair_new();
 		ctx_op_init(&others[i].op, note_order, i);
-		io_uring_prep_recv(ctx_ring_get_sqe(ring, ctx_background(), &others[i].op), pairs[i].near, sink, 8, 0);
+		io_uring_prep_recv(ctx_ring_get_sqe(ring, ctx_background(), &others[i].op), pairs[i].near,
+				   sink, 8, 0);
 	}
 	probe_recv(ring, ctx, &probe, pair.near, sink, sizeof(sink));
 	ck_assert_int_eq(ctx_ring_submit(ring), 21);
@@ -259,29 +256,20 @@ END_TEST
  */
 START_TEST(an_operation_that_cannot_be_cancelled_is_named_in_time)
 {
+	struct hung hung = hung_new();
 	struct ctx_ring *ring = ring_of(_i);
 	struct ctx_context *ctx = child_of(ctx_background());
-	int faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), file = memfd_create("file", MFD_CLOEXEC);
-	struct uffdio_api api = {.api = UFFD_API};
+	int file = memfd_create("file", MFD_CLOEXEC);
 	struct ctx_stuck stuck = {0};
 	struct probe probe;
 	unsigned count = 0;
 
-	if (faults < 0)
-		test_skip("userfaultfd(2) is not allowed here");
 	ck_assert_int_eq(write(file, "content", 7), 7);
-	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct uffdio_register region = {.range = {.start = (uintptr_t)page, .len = 4096},
-					 .mode = UFFDIO_REGISTER_MODE_MISSING};
-	ck_assert_ok(ioctl(faults, UFFDIO_API, &api));
-	ck_assert_ok(ioctl(faults, UFFDIO_REGISTER, &region));
 	struct io_uring_sqe *sqe = probe_start(ring, ctx, &probe);
-	io_uring_prep_read(sqe, file, page, 7, 0);
+	io_uring_prep_read(sqe, file, hung.page, 7, 0);
 	sqe->flags |= IOSQE_ASYNC;
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	struct pollfd fd = {.fd = faults, .events = POLLIN};
-	ck_assert_int_eq(poll(&fd, 1, 20000), 1);
-	ck_assert_int_eq(fd.revents, POLLIN);
+	hung_await(&hung);
 	ck_assert_ok(ctx_cancel(ctx));
 	uint64_t before = clock_now_ns();
 	ck_assert_int_eq(ctx_ring_drain(ring, ctx, 30 * MILLISECOND, &stuck, 1, &count), -ETIMEDOUT);
@@ -292,13 +280,11 @@ START_TEST(an_operation_that_cannot_be_cancelled_is_named_in_time)
 	ck_assert_uint_eq(stuck.opcode, IORING_OP_READ);
 	ck_assert_int_eq(stuck.fd, file);
 	ck_assert_uint_eq(probe.finals, 0);
-	struct uffdio_zeropage zero = {.range = region.range};
-	ck_assert_ok(ioctl(faults, UFFDIO_ZEROPAGE, &zero));
+	hung_release(&hung);
 	ring_end(ring);
 	ck_assert_uint_eq(probe.finals, 1);
 	ctx_finish(ctx);
-	munmap(page, 4096);
-	close(faults);
+	hung_end(&hung);
 	close(file);
 }
 END_TEST

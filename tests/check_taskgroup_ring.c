@@ -102,7 +102,7 @@ START_TEST(the_first_failure_ends_the_others_before_its_callback_runs)
 		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
 	struct ctx_cause cause = cause_of(ctx_taskgroup_context(group));
 	ck_assert_int_eq(cause.error, -EBADF);
-	ck_assert_str_eq(cause.text, "operation 27 on descriptor -1");
+	ck_assert_str_eq(cause.text, "RECV on descriptor -1");
 	ck_assert_int_eq(ctx_taskgroup_failures(group, failures, 64), 41);
 	for (int i = 0; i < 41; i++) {
 		ck_assert_int_eq(failures[i].error, i ? -ECANCELED : -EBADF);

@@ -4,6 +4,7 @@
  * way what to type against it.
  */
 #include "doctor.h"
+#include "ctxring.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -155,7 +156,7 @@ static void diagnose_opcodes(struct diagnosis *diagnosis)
 		if (probe_has(&diagnosis->report, needed[i]))
 			continue;
 		snprintf(problem, sizeof(problem), "this kernel lacks IORING_OP_%s, which ctxring needs",
-			 opcode_name(needed[i]));
+			 ctx_opcode_name(needed[i]));
 		advise(diagnosis, true, problem, "boot Linux 6.1 or newer");
 	}
 }

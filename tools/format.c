@@ -131,7 +131,10 @@ char *format_cause(const struct source *source, const struct reader_context *con
 
 char *format_operation_flags(unsigned flags, char buffer[128])
 {
-	snprintf(buffer, 128, "%s%s%s%s", flags & CTX_TABLE_OP_CANCELLING ? ", being cancelled" : "",
+	snprintf(buffer, 128, "%s%s%s%s",
+		 flags & CTX_TABLE_OP_STUCK	   ? ", STUCK"
+		 : flags & CTX_TABLE_OP_CANCELLING ? ", being cancelled"
+						   : "",
 		 flags & CTX_TABLE_OP_TIMED ? ", linked timeout" : "",
 		 flags & CTX_TABLE_OP_MULTISHOT ? ", multishot" : "",
 		 flags & CTX_TABLE_OP_PARKED ? ", parked" : "");

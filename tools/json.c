@@ -93,6 +93,7 @@ static json_t *operation_json(struct source *source, const struct reader_operati
 	json_object_set_new(object, "since_ns", number(record->since_ns));
 	json_object_set_new(object, "age_ns", number(age_ns(source, record->since_ns)));
 	json_object_set_new(object, "cancelling", json_boolean(record->flags & CTX_TABLE_OP_CANCELLING));
+	json_object_set_new(object, "stuck", json_boolean(record->flags & CTX_TABLE_OP_STUCK));
 	json_object_set_new(object, "linked_timeout", json_boolean(record->flags & CTX_TABLE_OP_TIMED));
 	json_object_set_new(object, "multishot", json_boolean(record->flags & CTX_TABLE_OP_MULTISHOT));
 	json_object_set_new(object, "parked", json_boolean(record->flags & CTX_TABLE_OP_PARKED));

@@ -9,9 +9,6 @@
 /* Opcodes that have a name here; newer ones are shown by their number. */
 #define NAMES_OPCODES 65
 
-/* "RECV" for IORING_OP_RECV; NULL for an opcode that is not known. */
-const char *opcode_name(unsigned opcode);
-
 /* "RECV", or "OP_99" in buffer. */
 const char *opcode_text(unsigned opcode, char *buffer, size_t size);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctxring.h"
 #include "format.h"
 #include "json.h"
 #include "names.h"
@@ -163,7 +164,7 @@ static void print_text(const struct sums *sums)
 	printf("operations  %" PRIu64 " in flight", sums->operations);
 	for (unsigned i = 0; i <= NAMES_OPCODES; i++)
 		if (sums->by_opcode[i])
-			printf(", %s %" PRIu64, i < NAMES_OPCODES ? opcode_name(i) : "others",
+			printf(", %s %" PRIu64, i < NAMES_OPCODES ? ctx_opcode_name(i) : "others",
 			       sums->by_opcode[i]);
 	printf("\nbatches     %" PRIu64 " so far\n", sums->batches);
 	printf("service     %" PRIu64 " clients, %" PRIu64 " published, %" PRIu64 " shared contexts, %" PRIu64
@@ -187,8 +188,8 @@ static void print_json(const struct sums *sums)
 	       sums->operations, sums->batches);
 	for (unsigned i = 0; i <= NAMES_OPCODES; i++)
 		if (sums->by_opcode[i]) {
-			printf("%s\"%s\": %" PRIu64, separator, i < NAMES_OPCODES ? opcode_name(i) : "others",
-			       sums->by_opcode[i]);
+			printf("%s\"%s\": %" PRIu64, separator,
+			       i < NAMES_OPCODES ? ctx_opcode_name(i) : "others", sums->by_opcode[i]);
 			separator = ", ";
 		}
 	printf("}, \"service\": {\"clients\": %" PRIu64 ", \"published\": %" PRIu64 ", \"shared\": %" PRIu64
@@ -221,7 +222,7 @@ static void print_metrics(const struct sums *sums)
 	for (unsigned i = 0; i <= NAMES_OPCODES; i++)
 		if (sums->by_opcode[i])
 			printf("ctxring_operations{opcode=\"%s\"} %" PRIu64 "\n",
-			       i < NAMES_OPCODES ? opcode_name(i) : "others", sums->by_opcode[i]);
+			       i < NAMES_OPCODES ? ctx_opcode_name(i) : "others", sums->by_opcode[i]);
 	puts("# TYPE ctxring_live_contexts gauge\n# HELP ctxring_live_contexts Live contexts by label.");
 	for (size_t i = 0; i < sums->label_count; i++)
 		printf("ctxring_live_contexts{label=\"%s\"} %" PRIu64 "\n",
