@@ -1,0 +1,76 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Runs the examples for other people's libraries against the real ones: work that
+# comes to its end, work that the deadline ends, and a context that was done before.
+# Servers are on ports that nobody else has.
+
+set -u
+cd "$(dirname "$0")/.." || exit
+time_max=120
+# shellcheck source=examples/lib.sh
+. examples/lib.sh
+need $bin/{httpd,upstream} $ctxtool
+skip_without_uring
+checks=0
+missing=()
+
+# is NAME GOT WANTED
+is() {
+	[[ $2 == "$3" ]] || fail "$1: got \"$2\", wanted \"$3\""
+	checks=$((checks + 1))
+}
+
+# has NAME GOT PATTERN
+has() {
+	# shellcheck disable=SC2053
+	[[ $2 == $3 ]] || fail "$1: got \"$2\", wanted $3"
+	checks=$((checks + 1))
+}
+
+# run COMMAND...: sets $out (both streams) and $status. The bound is far below what the work would take.
+run() {
+	status=0
+	out=$(timeout 30 "$@" 2>&1) || status=$?
+}
+
+# expect NAME STATUS PATTERN COMMAND...
+expect() {
+	run "${@:4}"
+	is "$1: status, with output \"$out\"" "$status" "$2"
+	has "$1: output" "$out" "$3"
+}
+
+# try_ticks EXAMPLE NAME: a loop with a timer.
+try_ticks() {
+	expect "$2: work ends" 0 "20 ticks" "$1" 20 20000
+	expect "$2: deadline" 1 $'*[1-9]* ticks\nended: Timer expired (not so many ticks within 500 ms)' "$1" 1000000 500
+	expect "$2: done before" 1 $'* ticks\nended: Timer expired*' "$1" 1000000 0
+}
+try_glib() { try_ticks "$1" glib; }
+try_uv() { try_ticks "$1" uv; }
+
+try_libevent() {
+	local keep
+
+	mkfifo "$work/fifo"
+	exec {keep}<>"$work/fifo"
+	echo line >&"$keep"
+	expect "libevent: deadline" 1 $'line\nended: Timer expired (nobody types for ever)' "$1" 500 <"$work/fifo"
+	expect "libevent: done before" 1 "ended: Timer expired*" "$1" 0 <"$work/fifo"
+	expect "libevent: work ends" 0 $'hello\nend of input' "$1" 20000 < <(echo hello)
+	expect "libevent: a file" 2 "*must be a pipe*" "$1" 20000 <README.md
+	exec {keep}>&-
+}
+
+for source in examples/libraries/*.c; do
+	name=$(basename "$source" .c)
+	if [[ -x $bin/libraries/$name ]]; then
+		"try_$name" $bin/libraries/"$name"
+	else
+		[[ -z ${CI:-} ]] || fail "$name is not built: its library or its line in the Makefile is missing"
+		missing+=("$name (no library)")
+	fi
+done
+# On the last line, which is all that make check shows of a test that passed.
+echo "$checks checks of other people's libraries passed${missing[*]:+, not tried: $(printf '%s ' "${missing[@]}")}"
