@@ -41,6 +41,18 @@ expect() {
 	has "$1: output" "$out" "$3"
 }
 
+try_curl() {
+	start_servers ordinary
+	expect "curl: answered" 0 $'curl: answered with status 200\nThat took a while.' "$1" "$url/slow?ms=5" 20000
+	expect "curl: not found" 0 "curl: answered with status 404*" "$1" "$url/nothing" 20000
+	# More than 200 ms, when libcurl looks up by itself, so that it is the descriptor that ends the wait.
+	expect "curl: deadline" 1 "curl: ended: Timer expired (no answer within 500 ms)" "$1" "$url/slow?ms=90000" 500
+	await_line "$log" 'event=end status=499 .*client hung up'
+	expect "curl: done before" 1 "curl: ended: Timer expired*" "$1" "$url/slow?ms=90000" 0
+	expect "curl: fails" 2 "curl: Unsupported protocol" "$1" "none://127.0.0.1/" 20000
+	stop_servers
+}
+
 # try_ticks EXAMPLE NAME: a loop with a timer.
 try_ticks() {
 	expect "$2: work ends" 0 "20 ticks" "$1" 20 20000
