@@ -53,6 +53,14 @@ try_curl() {
 	stop_servers
 }
 
+try_sqlite() {
+	expect "sqlite: counted" 0 "counted 1000 rows" "$1" 1000 20000
+	expect "sqlite: deadline" 1 $'ended: Timer expired (not counted within 100 ms)\ncounted 3 rows' \
+		"$1" 1000000000000 100
+	# The interrupt comes before the query has begun.
+	expect "sqlite: done before" 1 $'ended: Timer expired*\ncounted 3 rows' "$1" 1000000000000 0
+}
+
 # try_ticks EXAMPLE NAME: a loop with a timer.
 try_ticks() {
 	expect "$2: work ends" 0 "20 ticks" "$1" 20 20000
