@@ -83,6 +83,22 @@ try_libevent() {
 	exec {keep}>&-
 }
 
+try_resolve() {
+	local server
+
+	${CC:-gcc} -std=gnu11 -D_GNU_SOURCE tests/support/programs/name_server.c -o "$work/name_server" ||
+		fail "the name server does not compile"
+	start names "$work/name_server"
+	await_line "$work/names.out" "port="
+	server=127.0.0.1:${line#*=}
+	expect "resolve: answered" 0 "192.0.2.7" "$1" host.example.test. 20000 "$server"
+	expect "resolve: no such name" 2 "no address: *" "$1" none.example.test. 20000 "$server"
+	expect "resolve: deadline" 1 "ended: Timer expired" "$1" silent.example.test. 300 "$server"
+	await_line "$work/names.out" "asked for silent"
+	expect "resolve: done before" 1 "ended: Timer expired" "$1" silent.example.test. 0 "$server"
+	leave "$started"
+}
+
 for source in examples/libraries/*.c; do
 	name=$(basename "$source" .c)
 	if [[ -x $bin/libraries/$name ]]; then
