@@ -35,7 +35,7 @@ PACKAGES_DEMO := $(PACKAGES_BUILD) curl=curl
 PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
 	libclang-rt-14-dev|libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a \
 	g++=g++ strace=strace libseccomp-dev=seccomp.h mandoc=mandoc \
-	libcurl4-openssl-dev|libcurl4-gnutls-dev=curl/curl.h libsqlite3-dev=sqlite3.h \
+	libcurl4-openssl-dev|libcurl4-gnutls-dev=curl/curl.h libsqlite3-dev=sqlite3.h libpq-dev=postgresql/libpq-fe.h \
 	libglib2.0-dev=glib-2.0/glib.h libuv1-dev=uv.h libevent-dev=event2/event.h libc-ares-dev=ares.h
 PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go
 PACKAGES_TIDY := $(PACKAGES_CHECK) clang-tidy=clang-tidy cppcheck=cppcheck clang-format=clang-format
@@ -78,7 +78,7 @@ SYSTEMD_CFLAGS := $(shell pkg-config --exists libsystemd 2>/dev/null && echo -DH
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell pkg-config --libs libsystemd))
 EXAMPLES := $(patsubst examples/%.c,$(OUT)/examples/%,$(wildcard examples/*.c))
 # Examples that need a library of others, each with its name for pkg-config. Built where that is there.
-LIBRARY_EXAMPLES := curl=libcurl sqlite=sqlite3 glib=glib-2.0 uv=libuv libevent=libevent_core \
+LIBRARY_EXAMPLES := curl=libcurl sqlite=sqlite3 postgres=libpq glib=glib-2.0 uv=libuv libevent=libevent_core \
 	resolve=libcares
 BENCHES := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/*.c))
 BENCH_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/support/*.c))

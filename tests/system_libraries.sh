@@ -3,7 +3,8 @@
 #
 # Runs the examples for other people's libraries against the real ones: work that
 # comes to its end, work that the deadline ends, and a context that was done before.
-# Servers are on ports that nobody else has.
+# Servers are the example server, a name server of ours and, if it is installed,
+# PostgreSQL, each on a port or path that nobody else has.
 
 set -u
 cd "$(dirname "$0")/.." || exit
@@ -97,6 +98,47 @@ try_resolve() {
 	await_line "$work/names.out" "asked for silent"
 	expect "resolve: done before" 1 "ended: Timer expired" "$1" silent.example.test. 0 "$server"
 	leave "$started"
+}
+
+# as_other COMMAND...: PostgreSQL refuses root. The command replaces this shell, so that its pid is known.
+as_other() {
+	[[ $EUID == 0 ]] || exec "$@"
+	exec setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups "$@"
+}
+
+try_postgres() {
+	local initdb home=$work/postgres at server
+
+	initdb=$(command -v initdb || printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1)
+	[[ -x $initdb ]] || { missing+=("postgres (no server)"); return; }
+	# Whoever runs the server must get to it.
+	chmod 711 "$work"
+	mkdir "$home"
+	[[ $EUID == 0 ]] && chown nobody "$home"
+	(as_other test -w "$home") 2>/dev/null || { missing+=("postgres (nobody may not use $home)"); return; }
+	(as_other "$initdb" -D "$home/data" -U tester -A trust -E UTF8 --locale=C --no-sync) \
+		>"$work/initdb.log" 2>&1 </dev/null || fail "initdb: $(tail -n 3 "$work/initdb.log")"
+	initdb=$(readlink -f "$initdb")
+	as_other "${initdb%/*}/postgres" -D "$home/data" -k "$home" -c listen_addresses= -c fsync=off \
+		>"$work/postgres.out" 2>"$work/postgres.err" </dev/null &
+	server=$!
+	children+=("$server")
+	until_true 60 found "$work/postgres.err" "ready to accept connections" ||
+		fail "PostgreSQL does not start: $(tail -n 3 "$work/postgres.err")"
+
+	at="host=$home user=tester dbname=postgres"
+	expect "postgres: answered" 0 "42" "$1" "$at" 20000 "SELECT 40 + 2"
+	expect "postgres: fails" 2 "postgres: ERROR: *division by zero*" "$1" "$at" 20000 "SELECT 1 / 0"
+	expect "postgres: COPY" 2 "postgres: *" "$1" "$at" 20000 "COPY (SELECT 1) TO STDOUT"
+	expect "postgres: no server" 2 "postgres: connection *" "$1" "host=$work/none" 20000 "SELECT 1"
+	expect "postgres: deadline" 1 $'ended: Timer expired\nthe next query' "$1" "$at" 100 "SELECT pg_sleep(90)"
+	expect "postgres: done before" 1 $'ended: Timer expired\n*the next query' "$1" "$at" 0 "SELECT pg_sleep(90)"
+	expect "postgres: nothing goes on in the server" 0 "0" "$1" "$at" 20000 \
+		"SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+	# Fast shutdown: without waiting for clients.
+	kill -INT "$server"
+	ended "$server"
+	is "postgres: status of the server" "$status" 0
 }
 
 for source in examples/libraries/*.c; do
