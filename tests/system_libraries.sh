@@ -128,9 +128,9 @@ try_postgres() {
 
 	at="host=$home user=tester dbname=postgres"
 	expect "postgres: answered" 0 "42" "$1" "$at" 20000 "SELECT 40 + 2"
-	expect "postgres: fails" 2 "postgres: ERROR: *division by zero*" "$1" "$at" 20000 "SELECT 1 / 0"
+	expect "postgres: fails" 2 "postgres: *ERROR: *division by zero*" "$1" "$at" 20000 "SELECT 1 / 0"
 	expect "postgres: COPY" 2 "postgres: *" "$1" "$at" 20000 "COPY (SELECT 1) TO STDOUT"
-	expect "postgres: no server" 2 "postgres: connection *" "$1" "host=$work/none" 20000 "SELECT 1"
+	expect "postgres: no server" 2 "postgres: *connection *" "$1" "host=$work/none" 20000 "SELECT 1"
 	expect "postgres: deadline" 1 $'ended: Timer expired\nthe next query' "$1" "$at" 100 "SELECT pg_sleep(90)"
 	expect "postgres: done before" 1 $'ended: Timer expired\n*the next query' "$1" "$at" 0 "SELECT pg_sleep(90)"
 	expect "postgres: nothing goes on in the server" 0 "0" "$1" "$at" 20000 \

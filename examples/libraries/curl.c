@@ -97,9 +97,14 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	/* First, while there is one thread; the first deadline starts the library's. */
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
-	    ctx_with_timeout(ctx_background(), strtoul(argv[2], NULL, 10) * UINT64_C(1000000), "get", &ctx))
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return 2;
+	error = ctx_with_timeout(ctx_background(), strtoul(argv[2], NULL, 10) * UINT64_C(1000000), "get",
+				 &ctx);
+	if (error) {
+		fprintf(stderr, "curl: %s\n", strerror(-error));
+		return 2;
+	}
 	ctx_set_deadline_cause(ctx, 0, "no answer within %s ms", argv[2]);
 	error = get(argv[1], ctx, &status);
 	if (!error) {

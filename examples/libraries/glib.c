@@ -49,14 +49,18 @@ int main(int argc, char **argv)
 	CTX_AUTO_FINISH struct ctx_context *ctx = NULL;
 	struct program program = {0};
 	struct ctx_cause cause;
-	int done;
+	int done, error;
 
 	if (argc != 3) {
 		fprintf(stderr, "Usage: glib TICKS MS\n");
 		return 2;
 	}
-	if (ctx_with_timeout(ctx_background(), strtoul(argv[2], NULL, 10) * UINT64_C(1000000), "loop", &ctx))
+	error = ctx_with_timeout(ctx_background(), strtoul(argv[2], NULL, 10) * UINT64_C(1000000), "loop",
+				 &ctx);
+	if (error) {
+		fprintf(stderr, "glib: %s\n", strerror(-error));
 		return 2;
+	}
 	ctx_set_deadline_cause(ctx, 0, "not so many ticks within %s ms", argv[2]);
 	/* The library's descriptor: it goes with the context, nobody else closes it. */
 	done = ctx_done_fd(ctx);

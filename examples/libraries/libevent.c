@@ -75,8 +75,12 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: libevent MS\n");
 		return 2;
 	}
-	if (ctx_with_timeout(ctx_background(), strtoul(argv[1], NULL, 10) * UINT64_C(1000000), "copy", &ctx))
+	error = ctx_with_timeout(ctx_background(), strtoul(argv[1], NULL, 10) * UINT64_C(1000000), "copy",
+				 &ctx);
+	if (error) {
+		fprintf(stderr, "libevent: %s\n", strerror(-error));
 		return 2;
+	}
 	ctx_set_deadline_cause(ctx, 0, "nobody types for ever");
 	error = copy(ctx);
 	if (!error) {

@@ -112,7 +112,7 @@ int main(int argc, char **argv)
 		if (abandon(connection))
 			query(connection, ctx_background(), "SELECT 'the next query'");
 	} else if (error) {
-		fprintf(stderr, "postgres: %s", PQerrorMessage(connection));
+		fprintf(stderr, "postgres: %s: %s", strerror(-error), PQerrorMessage(connection));
 	}
 	PQfinish(connection);
 	return !error ? 0 : error == -ETIME ? 1 : 2;

@@ -105,12 +105,13 @@ int main(int argc, char **argv)
 	CTX_AUTO_FINISH struct ctx_context *ctx = NULL;
 	int error;
 
-	if (argc < 2 || ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS ||
-	    ctx_with_timeout(ctx_background(), ms * UINT64_C(1000000), "lookup", &ctx)) {
+	if (argc < 2 || ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS) {
 		fprintf(stderr, "Usage: resolve NAME [MS [ADDRESS:PORT]]\n");
 		return 2;
 	}
-	error = resolve(argv[1], argc > 3 ? argv[3] : NULL, ctx);
+	error = ctx_with_timeout(ctx_background(), ms * UINT64_C(1000000), "lookup", &ctx);
+	if (!error)
+		error = resolve(argv[1], argc > 3 ? argv[3] : NULL, ctx);
 	if (error)
 		printf("%s: %s\n", error == ctx_err(ctx) ? "ended" : "no address", strerror(-error));
 	ares_library_cleanup();

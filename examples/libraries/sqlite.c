@@ -91,23 +91,24 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: sqlite ROWS MS\n");
 		return 2;
 	}
-	if (sqlite3_open(":memory:", &db) != SQLITE_OK ||
-	    ctx_with_timeout(ctx_background(), strtoul(argv[2], NULL, 10) * UINT64_C(1000000), "count",
-			     &ctx)) {
-		fprintf(stderr, "sqlite: no memory\n");
-		sqlite3_close(db);
-		return 2;
+	error = sqlite3_open(":memory:", &db) == SQLITE_OK ? 0 : -ENOMEM;
+	if (!error)
+		error = ctx_with_timeout(ctx_background(), strtoul(argv[2], NULL, 10) * UINT64_C(1000000),
+					 "count", &ctx);
+	if (!error) {
+		ctx_set_deadline_cause(ctx, 0, "not counted within %s ms", argv[2]);
+		error = count_rows(db, ctx, strtoll(argv[1], NULL, 10), &count);
 	}
-	ctx_set_deadline_cause(ctx, 0, "not counted within %s ms", argv[2]);
-	error = count_rows(db, ctx, strtoll(argv[1], NULL, 10), &count);
 	if (!error) {
 		printf("counted %lld rows\n", (long long)count);
-	} else if (ctx_err(ctx)) {
+	} else if (error == ctx_err(ctx)) {
 		ctx_get_cause(ctx, &cause);
 		printf("ended: %s (%s)\n", strerror(-error), cause.text);
 		/* The connection is not hurt: under a context that lives it counts again. */
 		if (!count_rows(db, ctx_background(), 3, &count))
 			printf("counted %lld rows\n", (long long)count);
+	} else {
+		fprintf(stderr, "sqlite: %s\n", strerror(-error));
 	}
 	sqlite3_close(db);
 	return !error ? 0 : error == -ETIME ? 1 : 2;

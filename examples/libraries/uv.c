@@ -85,8 +85,12 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: uv TICKS MS\n");
 		return 2;
 	}
-	if (ctx_with_timeout(ctx_background(), strtoul(argv[2], NULL, 10) * UINT64_C(1000000), "loop", &ctx))
+	error = ctx_with_timeout(ctx_background(), strtoul(argv[2], NULL, 10) * UINT64_C(1000000), "loop",
+				 &ctx);
+	if (error) {
+		fprintf(stderr, "uv: %s\n", strerror(-error));
 		return 2;
+	}
 	ctx_set_deadline_cause(ctx, 0, "not so many ticks within %s ms", argv[2]);
 	program.ticks_max = strtoul(argv[1], NULL, 10);
 	/* The library's descriptor: it goes with the context, nobody else closes it. */
