@@ -3,7 +3,8 @@
 # ctxring. `make help` lists the targets.
 #
 # Everything is found by wildcard: a new lib/*.c, daemon/*.c, tools/*.c, fuzz/fuzz_*.c, examples/*.c, bench/*.c,
-# man/*.[13578], tests/check_*.c, tests/build_*.sh or tests/system_*.sh needs no change here.
+# man/*.[13578], tests/check_*.c, tests/build_*.sh or tests/system_*.sh needs no change here. Only
+# examples/libraries/*.c are in a table, LIBRARY_EXAMPLES.
 #
 #   CC, CFLAGS, LDFLAGS  as usual; gcc and clang both work
 #   PREFIX, DESTDIR      for install
@@ -33,7 +34,9 @@ PACKAGES_BUILD := gcc=gcc libc6-dev=stdio.h pkg-config=pkg-config binutils=objco
 PACKAGES_DEMO := $(PACKAGES_BUILD) curl=curl
 PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
 	libclang-rt-14-dev|libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a \
-	g++=g++ strace=strace libseccomp-dev=seccomp.h mandoc=mandoc
+	g++=g++ strace=strace libseccomp-dev=seccomp.h mandoc=mandoc \
+	libcurl4-openssl-dev|libcurl4-gnutls-dev=curl/curl.h libsqlite3-dev=sqlite3.h libpq-dev=postgresql/libpq-fe.h \
+	libglib2.0-dev=glib-2.0/glib.h libuv1-dev=uv.h libevent-dev=event2/event.h libc-ares-dev=ares.h
 PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go
 PACKAGES_TIDY := $(PACKAGES_CHECK) clang-tidy=clang-tidy cppcheck=cppcheck clang-format=clang-format
 
@@ -74,6 +77,9 @@ WIRE_OBJECT := $(OUT)/lib/wire.o
 SYSTEMD_CFLAGS := $(shell pkg-config --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$(pkg-config --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell pkg-config --libs libsystemd))
 EXAMPLES := $(patsubst examples/%.c,$(OUT)/examples/%,$(wildcard examples/*.c))
+# Examples that need a library of others, each with its name for pkg-config. Built where that is there.
+LIBRARY_EXAMPLES := curl=libcurl sqlite=sqlite3 postgres=libpq glib=glib-2.0 uv=libuv libevent=libevent_core \
+	resolve=libcares
 BENCHES := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/*.c))
 BENCH_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/support/*.c))
 LLHTTP_OBJECTS := $(addprefix $(OUT)/llhttp/,api.o http.o llhttp.o)
@@ -95,6 +101,11 @@ TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
 all: library tools examples
 library: $(LIBRARIES)
 tools: $(TOOLS)
+# Looked for only when examples are among the goals.
+ifneq ($(filter all examples,$(or $(MAKECMDGOALS),all)),)
+EXAMPLES += $(patsubst %,$(OUT)/examples/libraries/%,$(shell for entry in $(LIBRARY_EXAMPLES); do \
+	pkg-config --exists "$${entry#*=}" 2>/dev/null && echo "$${entry%%=*}"; done))
+endif
 examples: $(EXAMPLES)
 # Tests of the service start the one that was built as they were.
 tests: $(TEST_PROGRAMS) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) $(if $(VARIANT),,$(OUT)/tests/deny_uring)
@@ -187,6 +198,16 @@ $(OUT)/examples/httpd: $(LLHTTP_OBJECTS)
 $(OUT)/examples/%: $(OUT)/examples/%.o $(STATIC_LIBRARY)
 	$(LINK) $(filter %.o,$^) $(STATIC_LIBRARY) -luring -o $@
 
+# Their headers are not our source, as above.
+module_of = $(patsubst $*=%,%,$(filter $*=%,$(LIBRARY_EXAMPLES)))
+$(OUT)/examples/libraries/%.o: examples/libraries/%.c Makefile $(FLAGS_STAMP)
+	@mkdir -p $(@D)
+	flags=$$(pkg-config --cflags $(module_of)) && \
+		$(COMPILE) $$(echo " $$flags" | sed 's/ -I/ -isystem /g') $(CFLAGS) -c $< -o $@
+
+$(OUT)/examples/libraries/%: $(OUT)/examples/libraries/%.o $(STATIC_LIBRARY)
+	libraries=$$(pkg-config --libs $(module_of)) && $(LINK) $^ $$libraries -luring -o $@
+
 $(OUT)/bench/%: $(OUT)/bench/%.o $(BENCH_SUPPORT) $(TEST_LIBRARY)
 	$(LINK) $^ -luring -o $@
 
@@ -227,8 +248,8 @@ FUZZ_SECONDS ?= 60
 fuzz: deps-check
 	@fuzz/run.sh $(FUZZ_SECONDS)
 
-SOURCES := $(wildcard lib/*.[ch] daemon/*.[ch] tools/*.[ch] fuzz/*.[ch] examples/*.[ch] bench/*.[ch] bench/support/*.[ch] include/*.h \
-	tests/*.[ch] tests/support/*.[ch])
+SOURCES := $(wildcard lib/*.[ch] daemon/*.[ch] tools/*.[ch] fuzz/*.[ch] examples/*.[ch] examples/libraries/*.c \
+	bench/*.[ch] bench/support/*.[ch] include/*.h tests/*.[ch] tests/support/*.[ch])
 
 # Both see faults that are none in lists and in what is told by more than one variable: to be read, not obeyed.
 TIDY_CHECKS := clang-analyzer-*,-clang-analyzer-valist.Uninitialized,-clang-analyzer-security.insecureAPI.*,$\

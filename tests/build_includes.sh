@@ -39,7 +39,7 @@ for file in lib/*.[ch]; do
 	done < <(sed -n 's/^#include "\(.*\)"/\1/p' "$file")
 done
 
-for file in tools/*.[ch] examples/*.[ch] daemon/*.[ch]; do
+for file in tools/*.[ch] examples/*.[ch] examples/libraries/*.c daemon/*.[ch]; do
 	[ -e "$file" ] || continue
 	while read -r included; do
 		case $included in

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A context in GLib's main loop: its done descriptor is a source like any other.
+ *
+ * g_unix_fd_add() gives the loop the descriptor, and the function that it calls quits.
+ * The context may end by its deadline or from any thread; the function still runs on the
+ * loop's own. Nothing polls, and the loop needs no other wake-up. To end asynchronous
+ * calls of GIO with a context, call g_cancellable_cancel() there.
+ *
+ *	glib TICKS MS	so many ticks, a millisecond apart; exits with 1 when the time was up
+ */
+#include <ctxring.h>
+#include <glib-unix.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct program {
+	GMainLoop *loop;
+	guint tick, done; /* sources, 0: removed */
+	unsigned long ticks, ticks_max;
+};
+
+static gboolean on_tick(gpointer data)
+{
+	struct program *program = data;
+
+	if (program->ticks == program->ticks_max)
+		g_main_loop_quit(program->loop);
+	else
+		program->ticks++;
+	return G_SOURCE_CONTINUE;
+}
+
+static gboolean on_done(gint fd, GIOCondition condition, gpointer data)
+{
+	struct program *program = data;
+
+	(void)fd;
+	(void)condition;
+	g_main_loop_quit(program->loop);
+	/* It stays readable for ever: a source that stayed would be called in every turn of the loop. */
+	program->done = 0;
+	return G_SOURCE_REMOVE;
+}
+
+int main(int argc, char **argv)
+{
+	CTX_AUTO_FINISH struct ctx_context *ctx = NULL;
+	struct program program = {0};
+	struct ctx_cause cause;
+	int done, error;
+
+	if (argc != 3) {
+		fprintf(stderr, "Usage: glib TICKS MS\n");
+		return 2;
+	}
+	error = ctx_with_timeout(ctx_background(), strtoul(argv[2], NULL, 10) * UINT64_C(1000000), "loop",
+				 &ctx);
+	if (error) {
+		fprintf(stderr, "glib: %s\n", strerror(-error));
+		return 2;
+	}
+	ctx_set_deadline_cause(ctx, 0, "not so many ticks within %s ms", argv[2]);
+	/* The library's descriptor: it goes with the context, nobody else closes it. */
+	done = ctx_done_fd(ctx);
+	if (done < 0) {
+		fprintf(stderr, "glib: %s\n", strerror(-done));
+		return 2;
+	}
+	program.ticks_max = strtoul(argv[1], NULL, 10);
+	program.loop = g_main_loop_new(NULL, FALSE);
+	program.tick = g_timeout_add(1, on_tick, &program);
+	program.done = g_unix_fd_add(done, G_IO_IN, on_done, &program);
+	g_main_loop_run(program.loop);
+	/* The sources before the context and its descriptor. */
+	g_clear_handle_id(&program.done, g_source_remove);
+	g_clear_handle_id(&program.tick, g_source_remove);
+	g_main_loop_unref(program.loop);
+
+	printf("%lu ticks\n", program.ticks);
+	if (!ctx_err(ctx))
+		return 0;
+	ctx_get_cause(ctx, &cause);
+	printf("ended: %s (%s)\n", strerror(-cause.error), cause.text);
+	return 1;
+}
