@@ -21,6 +21,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -50,6 +51,9 @@ enum sys_call {
 	SYS_CALL_EPOLL_WAIT,
 	SYS_CALL_TIMERFD,
 	SYS_CALL_TEE,
+	SYS_CALL_DUPLICATE,
+	SYS_CALL_SIGNALFD,
+	SYS_CALL_OPEN,
 	SYS_CALL_URING_SETUP,
 	SYS_CALL_URING_ENTER,
 	SYS_CALL_URING_REGISTER,
@@ -203,6 +207,21 @@ static inline int sys_tee(int from, int to, size_t size)
 static inline int sys_membarrier(int command)
 {
 	SYS_CALL(SYS_CALL_MEMBARRIER, syscall(SYS_membarrier, command, 0, 0));
+}
+
+static inline int sys_duplicate(int fd)
+{
+	SYS_CALL(SYS_CALL_DUPLICATE, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+static inline int sys_signalfd(const sigset_t *signals)
+{
+	SYS_CALL(SYS_CALL_SIGNALFD, signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+static inline int sys_open(const char *path, int flags)
+{
+	SYS_CALL(SYS_CALL_OPEN, open(path, flags | O_CLOEXEC));
 }
 
 static inline int sys_thread_create(pthread_t *ret_thread, const pthread_attr_t *attributes,

@@ -126,6 +126,8 @@ const char *cause_kind_name(unsigned kind)
 		return "owner died";
 	case CTX_CAUSE_SERVICE:
 		return "service";
+	case CTX_CAUSE_FD:
+		return "descriptor";
 	default:
 		return "unknown";
 	}
@@ -148,6 +150,8 @@ const char *context_kind_name(unsigned kind)
 		return "merged";
 	case CTX_TABLE_JOINED:
 		return "joined";
+	case CTX_TABLE_SOURCE:
+		return "source";
 	default:
 		return "unknown";
 	}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+#include "watcher.h"
+
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "lock.h"
+#include "memory.h"
+#include "sys.h"
+#include "thread.h"
+
+/* Values' release functions may run on it, little else that is the program's. */
+#define STACK_SIZE (256 * 1024)
+#define EVENTS_MAX 64
+#define POINTS_FIRST 64u
+#define ALWAYS ((uint32_t)(EPOLLERR | EPOLLHUP))
+
+/* What is watched at one number. */
+struct point {
+	struct watched *first;
+	uint32_t serial; /* of the registration; 0: there is none */
+	uint32_t events; /* of the registration */
+	bool stays;	 /* see struct watched */
+};
+
+static struct {
+	struct lock lock; /* guards all but tid and errand */
+	bool started;
+	int epoll_fd, wake_fd;
+	uint32_t serial;      /* the last one given */
+	struct point *points; /* by number */
+	uint32_t point_count;
+	struct watched *lost;	 /* their number is another file's now */
+	struct watched *current; /* the one whose ready runs */
+	_Atomic uint32_t tid;
+	void (*errand)(void);
+} watcher = {.epoll_fd = -1, .wake_fd = -1};
+
+/* ---- lists */
+
+static void insert(struct watched **first, struct watched *watched)
+{
+	watched->prev = NULL;
+	watched->next = *first;
+	if (*first)
+		(*first)->prev = watched;
+	*first = watched;
+}
+
+static void take_out(struct watched **first, struct watched *watched)
+{
+	if (watched->next)
+		watched->next->prev = watched->prev;
+	if (watched->prev)
+		watched->prev->next = watched->next;
+	else
+		*first = watched->next;
+	watched->next = watched->prev = NULL;
+}
+
+/* ---- registrations; all under the lock */
+
+static struct point *point_of(const struct watched *watched)
+{
+	struct point *point = &watcher.points[watched->fd];
+
+	return point->serial == watched->serial ? point : NULL;
+}
+
+static int point_reserve(int fd)
+{
+	uint32_t count = watcher.point_count ? watcher.point_count : POINTS_FIRST;
+
+	if ((uint32_t)fd < watcher.point_count)
+		return 0;
+	while (count <= (uint32_t)fd)
+		count *= 2;
+	struct point *points = memory_allocate(count * sizeof(*points));
+	if (!points)
+		return -ENOMEM;
+	memset(points, 0, count * sizeof(*points));
+	if (watcher.point_count)
+		memcpy(points, watcher.points, watcher.point_count * sizeof(*points));
+	memory_release(watcher.points);
+	watcher.points = points;
+	watcher.point_count = count;
+	return 0;
+}
+
+/*
+ * Told once, until it is armed again, so that a file that we have lost cannot make noise for ever. Not so for
+ * descriptors of our own: of a pressure trigger each look takes the event away, that of arming too.
+ */
+static int control(int operation, int fd, const struct point *point)
+{
+	struct epoll_event event = {.events = point->events | (point->stays ? 0 : (uint32_t)EPOLLONESHOT),
+				    .data.u64 = (uint64_t)point->serial << 32 | (uint32_t)fd};
+
+	return sys_epoll_ctl(watcher.epoll_fd, operation, fd, &event);
+}
+
+/* The number is another file's, or nobody's: who watches it has lost its file. */
+static void lose(struct point *point)
+{
+	struct watched *watched;
+
+	while ((watched = point->first)) {
+		take_out(&point->first, watched);
+		insert(&watcher.lost, watched);
+	}
+	point->serial = 0;
+}
+
+static int registration_new(struct point *point, const struct watched *watched)
+{
+	do
+		watcher.serial++;
+	while (!watcher.serial);
+	*point = (struct point){.serial = watcher.serial, .events = watched->events, .stays = watched->stays};
+	int error = control(EPOLL_CTL_ADD, watched->fd, point);
+	/* It came back to the number that it had. */
+	if (error == -EEXIST)
+		error = control(EPOLL_CTL_MOD, watched->fd, point);
+	if (error)
+		point->serial = 0;
+	return error;
+}
+
+static uint32_t union_of(const struct point *point)
+{
+	uint32_t events = 0;
+
+	for (const struct watched *watched = point->first; watched; watched = watched->next)
+		events |= watched->events;
+	return events;
+}
+
+/* After some went: fits the registration to who is left, and arms it again. */
+static void review(struct point *point, int fd, bool rearm)
+{
+	uint32_t events = union_of(point);
+
+	if (!point->first) {
+		control(EPOLL_CTL_DEL, fd,
+			point); /* fails when the file is gone, and then there is nothing to do */
+		point->serial = 0;
+	} else if ((rearm && !point->stays) || events != point->events) {
+		point->events = events;
+		if (control(EPOLL_CTL_MOD, fd, point))
+			lose(point);
+	}
+}
+
+static int add(struct watched *watched)
+{
+	int error = point_reserve(watched->fd);
+
+	if (error)
+		return error;
+	struct point *point = &watcher.points[watched->fd];
+	if (point->serial) {
+		struct point wider = *point;
+		wider.events |= watched->events;
+		/* Also when nothing changes: it says whether the number is the same file's still. */
+		error = control(EPOLL_CTL_MOD, watched->fd, &wider);
+		if (!error)
+			point->events = wider.events;
+		else if (error == -ENOENT || error == -EBADF || error == -EPERM)
+			lose(point);
+		else
+			return error;
+	}
+	if (!point->serial)
+		error = registration_new(point, watched);
+	if (error)
+		return error;
+	watched->serial = point->serial;
+	watched->listed = true;
+	insert(&point->first, watched);
+	return 0;
+}
+
+static void unlist(struct watched *watched)
+{
+	struct point *point = point_of(watched);
+
+	take_out(point ? &point->first : &watcher.lost, watched);
+	watched->listed = false;
+	if (point)
+		review(point, watched->fd, false);
+}
+
+/* ---- the thread */
+
+static struct watched *find(struct watched *first, uint32_t serial, uint32_t events)
+{
+	for (; first; first = first->next)
+		if (first->serial == serial && events & (first->events | ALWAYS))
+			return first;
+	return NULL;
+}
+
+/* Takes out of the list, unless it stays, the next one that an event of this registration is for. */
+static struct watched *take(int fd, uint32_t serial, uint32_t events)
+{
+	struct point *point = &watcher.points[fd];
+	bool lost = point->serial != serial;
+	struct watched *watched = find(lost ? watcher.lost : point->first, serial, events);
+
+	if (watched && !watched->stays) {
+		take_out(lost ? &watcher.lost : &point->first, watched);
+		watched->listed = false;
+	}
+	watcher.current = watched;
+	return watched;
+}
+
+static void serve(int fd, uint32_t serial, uint32_t events)
+{
+	struct watched *watched;
+	bool more = true;
+
+	lock_acquire(&watcher.lock);
+	while (more && (watched = take(fd, serial, events))) {
+		lock_release(&watcher.lock);
+		watched->ready(watched, events & (watched->events | ALWAYS));
+		lock_acquire(&watcher.lock);
+		watcher.current = NULL;
+		/* One event on a descriptor of our own is told once, however many watch it. */
+		more = !watched->stays;
+		if (watched->dropped || !watched->stays) {
+			lock_release(&watcher.lock);
+			watched->gone(watched);
+			lock_acquire(&watcher.lock);
+		}
+	}
+	struct point *point = &watcher.points[fd];
+	if (point->serial == serial)
+		review(point, fd, true);
+	lock_release(&watcher.lock);
+}
+
+/* The program has closed our descriptors, perhaps with all that it had: nothing is watched any more. */
+static void give_up(void)
+{
+	lock_acquire(&watcher.lock);
+	for (uint32_t i = 0; i < watcher.point_count; i++)
+		lose(&watcher.points[i]);
+	watcher.epoll_fd = watcher.wake_fd = -1;
+	watcher.started = false;
+	watcher.tid = 0;
+	lock_release(&watcher.lock);
+}
+
+static void *run(void *unused)
+{
+	struct epoll_event events[EVENTS_MAX];
+	uint64_t count;
+
+	prctl(PR_SET_NAME, "ctx-watcher");
+	__atomic_store_n((uint32_t *)&watcher.tid, thread_self()->tid, __ATOMIC_RELEASE);
+	for (;;) {
+		int ready = sys_epoll_wait(watcher.epoll_fd, events, EVENTS_MAX, -1);
+		if (ready == -EBADF || ready == -EINVAL)
+			break;
+		for (int i = 0; i < ready; i++) {
+			uint64_t data = events[i].data.u64;
+			if (data) {
+				serve((int)(uint32_t)data, (uint32_t)(data >> 32), events[i].events);
+			} else if (sys_read(watcher.wake_fd, &count, sizeof(count)) > 0 && watcher.errand) {
+				watcher.errand();
+			}
+		}
+	}
+	give_up();
+	return unused;
+}
+
+/* Descriptors that were made and a thread that did not start are kept for the next attempt. */
+static int start(void)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	if (watcher.epoll_fd < 0) {
+		int fd = sys_epoll_create1(EPOLL_CLOEXEC);
+		if (fd < 0)
+			return fd;
+		watcher.epoll_fd = fd;
+	}
+	if (watcher.wake_fd < 0) {
+		int fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		int error = fd < 0 ? fd : sys_epoll_ctl(watcher.epoll_fd, EPOLL_CTL_ADD, fd, &event);
+		if (error) {
+			if (fd >= 0)
+				close(fd);
+			return error;
+		}
+		watcher.wake_fd = fd;
+	}
+	return thread_start(run, NULL, STACK_SIZE);
+}
+
+int watcher_start(void)
+{
+	int result = 0;
+
+	lock_acquire(&watcher.lock);
+	if (!watcher.started) {
+		result = start();
+		watcher.started = result == 0;
+	}
+	lock_release(&watcher.lock);
+	return result;
+}
+
+/* ---- for sources */
+
+int watcher_add(struct watched *watched)
+{
+	int error = watcher_start();
+
+	if (error)
+		return error;
+	lock_acquire(&watcher.lock);
+	watched->fork_count = thread_fork_count;
+	error = watched->dropped ? -EALREADY : add(watched);
+	lock_release(&watcher.lock);
+	return error;
+}
+
+bool watcher_stop(struct watched *watched)
+{
+	/* A forked child's copy is watched by nobody. */
+	if (watched->serial && watched->fork_count != thread_fork_count)
+		return true;
+	lock_acquire(&watcher.lock);
+	bool ours = watched->listed && watched != watcher.current;
+	if (watched->listed)
+		unlist(watched);
+	watched->dropped = true;
+	lock_release(&watcher.lock);
+	return ours;
+}
+
+int watcher_probe(int fd)
+{
+	struct epoll_event event = {.events = EPOLLONESHOT};
+	int probe = sys_epoll_create1(EPOLL_CLOEXEC);
+
+	if (probe < 0)
+		return probe;
+	int error = sys_epoll_ctl(probe, EPOLL_CTL_ADD, fd, &event);
+	close(probe);
+	return error;
+}
+
+bool watcher_wake(void)
+{
+	uint64_t one = 1;
+
+	lock_acquire(&watcher.lock);
+	bool started = watcher.started;
+	if (started)
+		(void)!write(watcher.wake_fd, &one, sizeof(one));
+	lock_release(&watcher.lock);
+	return started;
+}
+
+bool watcher_is_self(void)
+{
+	return __atomic_load_n((uint32_t *)&watcher.tid, __ATOMIC_ACQUIRE) == thread_self()->tid;
+}
+
+void watcher_set_errand(void (*errand)(void))
+{
+	watcher.errand = errand;
+}
+
+/* ---- fork: the child begins with nothing watched, and a thread of its own when it needs one */
+
+static void fork_prepare(void)
+{
+	lock_acquire(&watcher.lock);
+}
+
+static void fork_parent(void)
+{
+	lock_release(&watcher.lock);
+}
+
+static void fork_child(void)
+{
+	watcher.lock = (struct lock){0};
+	if (watcher.epoll_fd >= 0)
+		close(watcher.epoll_fd);
+	if (watcher.wake_fd >= 0)
+		close(watcher.wake_fd);
+	watcher.epoll_fd = watcher.wake_fd = -1;
+	watcher.started = false;
+	watcher.tid = 0;
+	watcher.lost = watcher.current = NULL;
+	if (watcher.point_count)
+		memset(watcher.points, 0, watcher.point_count * sizeof(*watcher.points));
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
