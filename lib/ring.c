@@ -306,14 +306,15 @@ static void withdraw_internal(struct ctx_ring *ring)
 	for (;;) {
 		complete_extract(ring);
 		bool pending[] = {ring->wake_armed, ring->armed_count != 0};
-		if (!pending[0] && !pending[1])
+		if (!pending[0] && !pending[1] && !ring->withdrawals)
 			return;
 		for (unsigned i = 0; i < 2; i++) {
 			struct io_uring_sqe *sqe = pending[i] ? ring_internal_sqe(ring) : NULL;
 			if (!sqe)
 				continue;
 			io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_INTERNAL, which[i], 0), 0);
-			sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
+			sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WITHDRAW, 0);
+			ring->withdrawals++;
 		}
 		if (ring_wait(ring, CTX_FOREVER) < 0)
 			return;

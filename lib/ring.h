@@ -99,6 +99,7 @@ struct ctx_ring {
 	struct list doomed, emptied;
 
 	struct heap timers;
+	unsigned withdrawals; /* completions due of INTERNAL_WITHDRAW */
 	unsigned armed_count; /* kernel timeouts under way */
 	uint64_t armed_ns;    /* the earliest kernel timeout under way; CTX_FOREVER: none */
 	struct __kernel_timespec armed;
@@ -188,6 +189,7 @@ enum internal_slot {
 	INTERNAL_WAKE,
 	INTERNAL_TIMER,
 	INTERNAL_CLOSE,
+	INTERNAL_WITHDRAW,   /* a cancel whose own completion is waited for, too */
 	INTERNAL_POLLS = 16, /* the first of ring_poll.h's */
 };
 
@@ -334,12 +336,13 @@ void op_timers_free(struct ctx_ring *ring);
 void ring_polls_put(struct ctx_ring *ring);
 
 /* The completion of one. */
-void ring_poll_note(struct ctx_ring *ring, uint32_t index, int32_t result);
+void ring_poll_note(struct ctx_ring *ring, uint32_t index, const struct io_uring_cqe *cqe);
 
 /* Looks at those that completed. */
 void ring_polls_deliver(struct ctx_ring *ring);
 
-/* Asks for all of them to be taken out. True: the kernel has some of them still. */
+/* Asks for all of them to be taken out. True: the kernel has some of them still, or what is to
+ * come of that. */
 bool ring_polls_stop_all(struct ctx_ring *ring);
 void ring_polls_free(struct ctx_ring *ring);
 

@@ -8,8 +8,8 @@
 
 #define POLLS_FIRST 16u
 
-/* How long a poll rests that the kernel had no memory for. */
-#define REST_NS 10000000ull
+/* How long a poll rests that ended without an event. */
+#define REST_NS 50000000ull
 
 static uint64_t user_data_of(const struct ctx_ring *ring, const struct ring_poll *poll)
 {
@@ -68,7 +68,7 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 			return error;
 	}
 	list_init(&poll->link);
-	poll->in_kernel = poll->cancelling = poll->stopped = false;
+	poll->in_kernel = poll->cancelling = poll->stopped = poll->edge = false;
 	poll->index = ring->poll_places[--ring->poll_unused];
 	ring->polls[poll->index] = poll;
 	want(ring, poll);
@@ -78,7 +78,8 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 
 void ring_poll_again(struct ctx_ring *ring, struct ring_poll *poll)
 {
-	want(ring, poll);
+	if (!poll->in_kernel)
+		want(ring, poll);
 }
 
 void ring_poll_stop(struct ctx_ring *ring, struct ring_poll *poll)
@@ -95,6 +96,8 @@ static bool put_poll(struct ctx_ring *ring, struct ring_poll *poll)
 	if (!sqe)
 		return false;
 	io_uring_prep_poll_add(sqe, poll->fd, poll->events);
+	if (poll->edge)
+		sqe->len = IORING_POLL_ADD_MULTI;
 	sqe->user_data = user_data_of(ring, poll);
 	poll->in_kernel = true;
 	return true;
@@ -107,9 +110,8 @@ static bool put_cancel(struct ctx_ring *ring, struct ring_poll *poll)
 	if (!sqe)
 		return false;
 	io_uring_prep_cancel64(sqe, user_data_of(ring, poll), 0);
-	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
-	if (ring->features.skip_success)
-		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WITHDRAW, 0);
+	ring->withdrawals++;
 	poll->cancelling = true;
 	return true;
 }
@@ -142,14 +144,33 @@ void ring_polls_submit(struct ctx_ring *ring)
 		ring_flush(ring);
 }
 
-void ring_poll_note(struct ctx_ring *ring, uint32_t index, int32_t result)
+/* Beyond what was asked for these always count; the kernel has POLLRDHUP count, too (Linux 6.18). */
+static uint32_t wanted(const struct ring_poll *poll, int32_t result)
+{
+	return (uint32_t)result & (poll->events | POLLERR | POLLHUP);
+}
+
+/*
+ * Where only a whole hang-up is wanted the kernel tells of half a one, and would do so again at once and for
+ * ever. A multishot poll tells of it once, and from then on only when the socket's state changes.
+ */
+void ring_poll_note(struct ctx_ring *ring, uint32_t index, const struct io_uring_cqe *cqe)
 {
 	struct ring_poll *poll = index < ring->poll_capacity ? ring->polls[index] : NULL;
 
 	if (!poll || !poll->in_kernel)
 		return;
-	poll->in_kernel = false;
-	poll->result = result;
+	bool more = cqe->flags & IORING_CQE_F_MORE;
+	bool event = cqe->res >= 0 && wanted(poll, cqe->res);
+	if (more && (poll->stopped || !event))
+		return;
+	poll->in_kernel = more;
+	poll->result = cqe->res;
+	if (!event && cqe->res >= 0 && !poll->edge && !poll->stopped && ring->features.multishot_poll) {
+		poll->edge = true;
+		want(ring, poll);
+		return;
+	}
 	list_remove(&poll->link);
 	list_append(&ring->polls_fired, &poll->link);
 }
@@ -161,13 +182,19 @@ static void fire_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t 
 	list_splice(&ring->polls_todo, &ring->polls_resting);
 }
 
-/* It ended without an event: by a cancel of the program's that matched everything, or for want of memory. */
+/*
+ * It ended without an event: by a cancel of the program's that matched everything, for want of memory, or
+ * with half a hang-up where there is no multishot poll. After a pause it is tried again.
+ */
 static void rest(struct ctx_ring *ring, struct ring_poll *poll)
 {
-	if (poll->result != -ECANCELED && poll->result != -ENOMEM && poll->result != -EAGAIN &&
-	    poll->result != -EINTR)
-		return; /* the descriptor had been closed before the kernel saw it: there is nothing to watch
-			 */
+	int result = poll->result;
+
+	if (result == -EINVAL && poll->edge)
+		ring->features.multishot_poll = poll->edge = false;
+	else if (result < 0 && result != -ECANCELED && result != -ENOMEM && result != -EAGAIN &&
+		 result != -EINTR)
+		return; /* the descriptor was closed before the kernel saw it: there is nothing to watch */
 	list_append(&ring->polls_resting, &poll->link);
 	ring->polls_rest.fire = fire_rest;
 	if (!heap_contains(&ring->polls_rest.node))
@@ -185,10 +212,10 @@ void ring_polls_deliver(struct ctx_ring *ring)
 		list_remove(&poll->link);
 		if (poll->stopped)
 			let_go(ring, poll);
-		else if (poll->result < 0)
+		else if (poll->result < 0 || !wanted(poll, poll->result))
 			rest(ring, poll);
 		else
-			poll->ready(ring, poll, (uint32_t)poll->result);
+			poll->ready(ring, poll, wanted(poll, poll->result));
 	}
 }
 
@@ -205,7 +232,7 @@ bool ring_polls_stop_all(struct ctx_ring *ring)
 		left |= poll->in_kernel;
 	}
 	ring_polls_put(ring);
-	return left;
+	return left || ring->withdrawals;
 }
 
 void ring_polls_free(struct ctx_ring *ring)

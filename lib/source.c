@@ -251,22 +251,37 @@ struct target {
 	bool on_worker;
 };
 
-static unsigned choose(const struct source_choice *choice, struct target *targets, unsigned max)
+/*
+ * All at once: who comes to the list later, perhaps because one of these has ended, is not meant. Those on
+ * other rings are told here.
+ */
+static void choose(const struct source_choice *choice)
+{
+	lock_acquire(choice->lock);
+	for (struct list *link = choice->list->next; link != choice->list; link = link->next) {
+		struct source *source = container_of(link, struct source, link);
+		if (source->chosen || !choice->chooses(source, choice->data))
+			continue;
+		source->chosen = true;
+		source->chosen_code = choice->code;
+		if (!source->ring || source->ring == choice->here)
+			source->chosen_by = choice;
+		else if (mailbox_post(source->ring->mailbox, &source->letter, NULL))
+			mailbox_wake(source->ring->mailbox);
+	}
+	lock_release(choice->lock);
+}
+
+static unsigned collect(const struct source_choice *choice, struct target *targets, unsigned max)
 {
 	unsigned count = 0;
 
 	lock_acquire(choice->lock);
 	for (struct list *link = choice->list->next; link != choice->list && count < max; link = link->next) {
 		struct source *source = container_of(link, struct source, link);
-		if (source->chosen || !choice->chooses(source, choice->data))
+		if (source->chosen_by != choice)
 			continue;
-		source->chosen = true;
-		source->chosen_code = choice->code;
-		if (source->ring && source->ring != choice->here) {
-			if (mailbox_post(source->ring->mailbox, &source->letter, NULL))
-				mailbox_wake(source->ring->mailbox);
-			continue;
-		}
+		source->chosen_by = NULL;
 		context_pin(source->watch.ctx);
 		targets[count++] = (struct target){
 			.ctx = source->watch.ctx, .kind = source->ops->kind, .on_worker = !source->ring};
@@ -280,8 +295,9 @@ void source_end_chosen(const struct source_choice *choice)
 	struct target targets[16];
 	unsigned count;
 
+	choose(choice);
 	do {
-		count = choose(choice, targets, 16);
+		count = collect(choice, targets, 16);
 		for (unsigned i = 0; i < count; i++) {
 			context_end_event(targets[i].ctx, targets[i].kind, choice->code, targets[i].on_worker,
 					  choice->text);

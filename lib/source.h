@@ -21,6 +21,7 @@
 #include "watcher.h"
 
 struct source;
+struct source_choice;
 
 struct source_ops {
 	enum ctx_cause_kind kind;
@@ -53,7 +54,8 @@ struct source {
 	struct list link;
 	bool chosen;
 	int chosen_code;
-	bool stopping; /* on a ring: the poll has been stopped */
+	const struct source_choice *chosen_by; /* until it has been seen to */
+	bool stopping;			       /* on a ring: the poll has been stopped */
 };
 
 /*

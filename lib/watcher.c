@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "file_id.h"
 #include "lock.h"
 #include "memory.h"
 #include "sys.h"
@@ -21,6 +22,9 @@ struct point {
 	uint32_t serial; /* of the registration; 0: there is none */
 	uint32_t events; /* of the registration */
 	bool stays;	 /* see struct watched */
+	/* A file that was lost at this number may live on at another, and its registration here with it. */
+	bool haunted;
+	struct file_id file; /* of the registration, if haunted */
 };
 
 static struct {
@@ -109,6 +113,7 @@ static void lose(struct point *point)
 		insert(&watcher.lost, watched);
 	}
 	point->serial = 0;
+	point->haunted = true;
 }
 
 static int registration_new(struct point *point, const struct watched *watched)
@@ -116,7 +121,12 @@ static int registration_new(struct point *point, const struct watched *watched)
 	do
 		watcher.serial++;
 	while (!watcher.serial);
-	*point = (struct point){.serial = watcher.serial, .events = watched->events, .stays = watched->stays};
+	*point = (struct point){.serial = watcher.serial,
+				.events = watched->events,
+				.stays = watched->stays,
+				.haunted = point->haunted};
+	if (point->haunted)
+		point->file = file_id_of(watched->fd);
 	int error = control(EPOLL_CTL_ADD, watched->fd, point);
 	/* It came back to the number that it had. */
 	if (error == -EEXIST)
@@ -151,6 +161,21 @@ static void review(struct point *point, int fd, bool rearm)
 	}
 }
 
+/* For one more at the same number: says whether that is the same file's still, also when nothing else
+ * changes. */
+static int widen(struct point *point, const struct watched *watched)
+{
+	struct point wider = *point;
+
+	if (point->haunted && !file_id_matches(point->file, watched->fd))
+		return -ENOENT; /* of several files, modifying goes to the one that is here now */
+	wider.events |= watched->events;
+	int error = control(EPOLL_CTL_MOD, watched->fd, &wider);
+	if (!error)
+		point->events = wider.events;
+	return error;
+}
+
 static int add(struct watched *watched)
 {
 	int error = point_reserve(watched->fd);
@@ -159,15 +184,10 @@ static int add(struct watched *watched)
 		return error;
 	struct point *point = &watcher.points[watched->fd];
 	if (point->serial) {
-		struct point wider = *point;
-		wider.events |= watched->events;
-		/* Also when nothing changes: it says whether the number is the same file's still. */
-		error = control(EPOLL_CTL_MOD, watched->fd, &wider);
-		if (!error)
-			point->events = wider.events;
-		else if (error == -ENOENT || error == -EBADF || error == -EPERM)
+		error = widen(point, watched);
+		if (error == -ENOENT || error == -EBADF || error == -EPERM)
 			lose(point);
-		else
+		else if (error)
 			return error;
 	}
 	if (!point->serial)
