@@ -212,52 +212,72 @@ static void unlist(struct watched *watched)
 
 /* ---- the thread */
 
-static struct watched *find(struct watched *first, uint32_t serial, uint32_t events)
+static bool is_for(const struct watched *watched, uint32_t serial, uint32_t events)
 {
-	for (; first; first = first->next)
-		if (first->serial == serial && events & (first->events | ALWAYS))
-			return first;
-	return NULL;
+	return watched->serial == serial && events & (watched->events | ALWAYS);
 }
 
-/* Takes out of the list, unless it stays, the next one that an event of this registration is for. */
-static struct watched *take(int fd, uint32_t serial, uint32_t events)
+/* Takes out of the list those that an event of this registration is for, as a list by next. */
+static struct watched *take_all(struct watched **first, uint32_t serial, uint32_t events)
 {
-	struct point *point = &watcher.points[fd];
-	bool lost = point->serial != serial;
-	struct watched *watched = find(lost ? watcher.lost : point->first, serial, events);
+	struct watched *watched = *first, *taken = NULL, *next;
 
-	if (watched && !watched->stays) {
-		take_out(lost ? &watcher.lost : &point->first, watched);
+	for (; watched; watched = next) {
+		next = watched->next;
+		if (!is_for(watched, serial, events))
+			continue;
+		take_out(first, watched);
 		watched->listed = false;
+		watched->next = taken;
+		taken = watched;
 	}
+	return taken;
+}
+
+static void tell(struct watched *watched, uint32_t events)
+{
+	watched->ready(watched, events & (watched->events | ALWAYS));
+}
+
+/* A descriptor of our own: one event is told once, however many watch it. With the lock held. */
+static void serve_own(struct watched *watched, uint32_t serial, uint32_t events)
+{
+	while (watched && !is_for(watched, serial, events))
+		watched = watched->next;
+	if (!watched)
+		return;
 	watcher.current = watched;
-	return watched;
+	lock_release(&watcher.lock);
+	tell(watched, events);
+	lock_acquire(&watcher.lock);
+	watcher.current = NULL;
+	bool dropped = watched->dropped;
+	lock_release(&watcher.lock);
+	if (dropped)
+		watched->gone(watched);
+	lock_acquire(&watcher.lock);
 }
 
 static void serve(int fd, uint32_t serial, uint32_t events)
 {
-	struct watched *watched;
-	bool more = true;
-
 	lock_acquire(&watcher.lock);
-	while (more && (watched = take(fd, serial, events))) {
-		lock_release(&watcher.lock);
-		watched->ready(watched, events & (watched->events | ALWAYS));
-		lock_acquire(&watcher.lock);
-		watcher.current = NULL;
-		/* One event on a descriptor of our own is told once, however many watch it. */
-		more = !watched->stays;
-		if (watched->dropped || !watched->stays) {
-			lock_release(&watcher.lock);
-			watched->gone(watched);
-			lock_acquire(&watcher.lock);
-		}
-	}
 	struct point *point = &watcher.points[fd];
-	if (point->serial == serial)
-		review(point, fd, true);
+	bool lost = point->serial != serial;
+	struct watched *taken = NULL, *next;
+	if (!lost && point->stays) {
+		serve_own(point->first, serial, events);
+	} else {
+		taken = take_all(lost ? &watcher.lost : &point->first, serial, events);
+		/* Before anybody is told: then the program may close the descriptor. */
+		if (!lost)
+			review(point, fd, true);
+	}
 	lock_release(&watcher.lock);
+	for (; taken; taken = next) {
+		next = taken->next;
+		tell(taken, events);
+		taken->gone(taken);
+	}
 }
 
 /* The program has closed our descriptors, perhaps with all that it had: nothing is watched any more. */
