@@ -336,9 +336,10 @@ struct race {
 static void *close_peer(void *data)
 {
 	struct race *race = data;
+	unsigned seed = race->seed;
 
 	pthread_barrier_wait(&race->barrier);
-	spin(&race->seed, 2000);
+	spin(&seed, 2000);
 	close(race->pair.far);
 	return NULL;
 }
@@ -601,6 +602,12 @@ START_TEST(a_forked_child_has_a_watcher_of_its_own)
 	struct forked forked = {.pair = pair_new()};
 
 	forked.ctx = hangup_of(ring, forked.pair.near, 0);
+	/* The library's threads have come to rest: AddressSanitizer's allocator may be locked by one that
+	 * starts. */
+	struct ctx_context *timed = timed_child_of(ctx_background(), MILLISECOND);
+	ck_assert_ok(ctx_wait(timed, SOON));
+	ctx_finish(timed);
+	settle(ring);
 	ck_assert_int_eq(test_in_child(watch_anew, &forked), 0);
 	settle(ring);
 	ck_assert_live(forked.ctx);

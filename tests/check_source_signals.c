@@ -245,7 +245,9 @@ IN_CHILD(under_a_done_parent_nothing_is_blocked, KILLED_BY(SIGTERM))
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("source_signals");
-	TCase *tests = test_case(suite, "signals");
+	/* No thread of the library's runs when a test forks: AddressSanitizer's allocator may be locked by
+	 * it. */
+	TCase *tests = test_case_cold(suite, "signals");
 	ON_EACH_BACKEND(tests, the_first_one_ends_it_and_the_second_kills);
 	ON_EACH_BACKEND(tests, two_contexts_end_with_one_signal);
 	ON_EACH_BACKEND(tests, a_signal_that_is_waited_for_still_does_not_kill);
