@@ -51,9 +51,13 @@ static int check_file(const struct ctx_ring *ring, int fd)
 {
 	struct stat status;
 
-	if (fd < 0 || fstat(fd, &status))
+	if (fd < 0)
 		return -EBADF;
-	if (ring && (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode)))
+	if (!ring)
+		return 0;
+	if (fstat(fd, &status))
+		return -EBADF;
+	if ((S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode)))
 		return watcher_probe(fd);
 	return 0;
 }
@@ -61,11 +65,8 @@ static int check_file(const struct ctx_ring *ring, int fd)
 static int begin(const struct source_request *request, const struct source_ops *ops, struct ctx_ring *ring,
 		 int fd, struct ctx_context **ret_ctx)
 {
-	int error = check_file(ring, fd);
-
-	if (error)
-		return error;
 	struct source *source = source_new(sizeof(*source), ops, ring);
+
 	if (!source)
 		return -ENOMEM;
 	source->fd = fd;
@@ -113,5 +114,7 @@ int ctx_with_fd(const struct ctx_context *parent, struct ctx_ring *ring, int fd,
 				  POLLWRNORM | POLLWRBAND | POLLERR | POLLHUP | POLLNVAL | POLLMSG)))
 		error = -EINVAL;
 	request.events &= ~(uint32_t)POLLNVAL;
+	if (!error)
+		error = check_file(ring, fd);
 	return error ? error : begin(&request, &fd_ops, ring, fd, ret_ctx);
 }

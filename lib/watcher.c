@@ -77,6 +77,8 @@ static int point_reserve(int fd)
 
 	if ((uint32_t)fd < watcher.point_count)
 		return 0;
+	if (fcntl(fd, F_GETFD) < 0)
+		return -EBADF; /* no memory for numbers that nobody has */
 	while (count <= (uint32_t)fd)
 		count *= 2;
 	struct point *points = memory_allocate(count * sizeof(*points));
