@@ -52,6 +52,7 @@ run memory build/bench/memory
 run submit build/bench/submit
 run deadline build/bench/deadline
 run taskgroup build/bench/taskgroup
+run source build/bench/source
 run cancel build/bench/cancel
 run httpd bench/httpd.sh
 run service bench/service.sh

@@ -974,40 +974,60 @@ void ctx_process_free(struct ctx_process *process);
  * Children of parent that end, besides as those of ctx_with_cancel, when something happens. With a ring it is
  * the ring that watches: the call is for its owner, and the end comes in a dispatch; the watch does not count
  * as an operation, and a closed ring watches no more. With NULL it is one thread of the library, ctx-watcher,
- * for all of these. The watch ends with the context or with the program's last reference to it. ctx_err
- * becomes -ECANCELED, the cause tells the event.
+ * for all of these, and callbacks run on the worker thread, as those of a deadline. The watch ends with the
+ * context or with the program's last reference to it: keep that as long as the event is to count. ctx_err
+ * becomes -ECANCELED, the cause tells the event. In a forked child nothing watches an inherited one.
  *
  * All: -EINVAL: parent or ret_ctx is NULL. -ENOMEM, -EMFILE, -ENFILE. -EAGAIN: no thread. -EPERM: not the
- * owner of the ring. ctx_source_explain puts errors in words.
+ * owner of the ring, or it is being closed. -ENOSPC: fs.epoll.max_user_watches. ctx_source_explain puts
+ * errors in words.
  */
 
-/* Also when the peer has only ended its own sending. A TCP peer that closes its socket cannot be told from
- * that. */
+/*
+ * Also when the peer has only ended its own sending. A TCP peer that closes its socket cannot be told from
+ * that: without this flag it counts as gone when it answers something that was sent to it with a reset.
+ */
 #define CTX_HANGUP_HALF (1u << 0)
 
 /*
- * Ends when the peer of a connected socket is gone: closed, reset, or timed out. fd has to stay open until
- * the context is done or released. -ENOTSOCK. -EBADF. -EINVAL: unknown flags.
+ * Ends when the peer of a connected socket is gone: closed, reset, or timed out; a stream socket that is not
+ * connected counts as one whose peer is gone. fd has to stay open until the context is done or released. If
+ * it does not, its number may be another file's, whose events end nothing; a ring goes on watching the file
+ * that it was, and holds it. While a ring watches, closing fd does not tell the peer: end or release the
+ * context first. The ring lets go of the file in the call that ends the context on its owner's thread outside
+ * of a dispatch, else in its next dispatch.
+ *
+ * -ENOTSOCK. -EBADF. -EINVAL: unknown flags.
  */
 int ctx_with_hangup(const struct ctx_context *parent, struct ctx_ring *ring, int fd, unsigned flags,
 		    const char *label, struct ctx_context **ret_ctx);
 
 /*
  * Ends when one of events, as of poll(2), is there; POLLERR and POLLHUP always count. fd as above; of regular
- * files -EPERM, as epoll_ctl(2). -EBADF.
+ * files -EPERM, as epoll_ctl(2). -EBADF. -EINVAL: unknown events.
  */
 int ctx_with_fd(const struct ctx_context *parent, struct ctx_ring *ring, int fd, short events,
 		const char *label, struct ctx_context **ret_ctx);
 
-/* Ends when the process of a pidfd does. The pidfd stays the caller's, and may be closed. Does not reap it.
- * -EBADF: not a pidfd. */
+/*
+ * Ends when the process of a pidfd does. The pidfd stays the caller's, and may be closed. Does not reap it.
+ * The wait status is known of children of this process; of others where /proc may tell, or from Linux 6.15 on
+ * once they are reaped; else the code of the cause is -1. -EBADF: not a pidfd. -ENOSYS.
+ */
 int ctx_with_process(const struct ctx_context *parent, struct ctx_ring *ring, int pidfd, const char *label,
 		     struct ctx_context **ret_ctx);
 
 /*
  * Ends at the first of these signals to the process. They are blocked in the calling thread from now on: call
- * it before other threads are started, which inherit that. After the first one each of them has its default
- * action again, so that a second Ctrl-C kills a program that does not come to its end.
+ * it before other threads are started, which inherit that. All contexts that wait for a signal end with it. A
+ * signal has its default action again as soon as no context waits for it any more, because it or another of
+ * its set came, or because they ended otherwise or were released: so a second Ctrl-C kills a program that
+ * does not come to its end. It is the watcher's thread, or the ring's owner, that takes it then; other
+ * threads keep it blocked. With a ring the first one is seen in a dispatch only. Signals to a single thread
+ * (pthread_kill(3)) are not seen.
+ *
+ * A child of fork(2) has them not blocked. One of posix_spawn(3) and vfork(2) inherits the caller's mask:
+ * give it an empty one with POSIX_SPAWN_SETSIGMASK.
  *
  * -EBUSY: the program handles, ignores or has blocked one of them itself. -EINVAL: NULL, empty, or one that
  * cannot be blocked.
@@ -1034,11 +1054,13 @@ struct ctx_pressure {
 };
 
 /*
- * Ends under pressure. Contexts that watch the same thing are ended in the order of their priority: one event
- * ends all of the lowest that live.
+ * Ends under pressure. Contexts that watch the same thing (file, full, stall, window) share one trigger and
+ * are ended in the order of their priority, wherever they are watched: one event ends all of the lowest that
+ * live. The kernel gives at most one event in a window. Make one context for each priority, and derive the
+ * many from that. When the cgroup of the file is removed all of them end, and the cause says so.
  *
- * -ENOENT, -EOPNOTSUPP: the kernel has no PSI, or it is off (boot with psi=1). -EACCES. -EINVAL: out of
- * range, or the window needs CAP_SYS_RESOURCE.
+ * -ENOENT: there is no such file: the kernel has no PSI, or it is off (boot with psi=1). -EOPNOTSUPP: off.
+ * -EACCES. -EINVAL: out of range, full of the machine's CPU, or the window needs CAP_SYS_RESOURCE.
  */
 int ctx_with_pressure(const struct ctx_context *parent, struct ctx_ring *ring,
 		      const struct ctx_pressure *pressure, const char *label, struct ctx_context **ret_ctx);

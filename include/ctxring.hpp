@@ -324,6 +324,61 @@ private:
 };
 
 /*
+ * Contexts that events of the kernel end, see ctx_with_hangup. Without a ring the library's own thread
+ * watches. Errors say in words what is wrong.
+ */
+namespace detail
+{
+inline context source(int result, ctx_context *made, ctx_cause_kind kind)
+{
+	if (result < 0) {
+		char reason[512] = "source";
+		ctx_source_explain(kind, result, reason, sizeof(reason));
+		check(result, reason);
+	}
+	return context(made);
+}
+} /* namespace detail */
+
+inline context with_hangup(view parent, int fd, unsigned flags = 0, ctx_ring *ring = nullptr,
+			   const char *label = nullptr)
+{
+	ctx_context *made = nullptr;
+	int result = ctx_with_hangup(parent.get(), ring, fd, flags, label, &made);
+	return detail::source(result, made, CTX_CAUSE_HANGUP);
+}
+
+inline context with_fd(view parent, int fd, short events, ctx_ring *ring = nullptr, const char *label = nullptr)
+{
+	ctx_context *made = nullptr;
+	int result = ctx_with_fd(parent.get(), ring, fd, events, label, &made);
+	return detail::source(result, made, CTX_CAUSE_FD);
+}
+
+inline context with_process(view parent, int pidfd, ctx_ring *ring = nullptr, const char *label = nullptr)
+{
+	ctx_context *made = nullptr;
+	int result = ctx_with_process(parent.get(), ring, pidfd, label, &made);
+	return detail::source(result, made, CTX_CAUSE_PROCESS);
+}
+
+inline context with_signals(view parent, const sigset_t &signals, ctx_ring *ring = nullptr,
+			    const char *label = nullptr)
+{
+	ctx_context *made = nullptr;
+	int result = ctx_with_signals(parent.get(), ring, &signals, label, &made);
+	return detail::source(result, made, CTX_CAUSE_SIGNAL);
+}
+
+inline context with_pressure(view parent, const ctx_pressure &pressure, ctx_ring *ring = nullptr,
+			     const char *label = nullptr)
+{
+	ctx_context *made = nullptr;
+	int result = ctx_with_pressure(parent.get(), ring, &pressure, label, &made);
+	return detail::source(result, made, CTX_CAUSE_PRESSURE);
+}
+
+/*
  * Calls a function once when a context is done; going out of scope takes the
  * registration back and waits for a call that is running.
  */

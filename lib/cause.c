@@ -94,6 +94,29 @@ int context_end_foreign(struct ctx_context *ctx, int error, const struct ctx_cau
 	return result;
 }
 
+int context_end_event(struct ctx_context *ctx, enum ctx_cause_kind kind, int code, bool on_worker,
+		      const char *text)
+{
+	struct end end = {
+		.error = ECANCELED,
+		.kind = kind,
+		.code = code,
+		.tid = thread_self()->tid,
+		.on_worker = on_worker,
+	};
+	if (context_error(ctx))
+		return -EALREADY;
+	end.text = memory_allocate(sizeof(*end.text)); /* without memory it ends without text */
+	if (end.text) {
+		memset(end.text, 0, sizeof(*end.text));
+		snprintf(end.text->text, sizeof(end.text->text), "%s", text);
+	}
+	int result = context_end(ctx, &end);
+	if (result)
+		memory_release(end.text);
+	return result;
+}
+
 struct cause_text *cause_text_new(int error, const char *format, va_list arguments)
 {
 	struct cause_text *text = memory_allocate(sizeof(*text));

@@ -33,6 +33,13 @@ int context_cancel_text(struct ctx_context *ctx, int error, const char *text, co
  */
 int context_end_foreign(struct ctx_context *ctx, int error, const struct ctx_cause *cause);
 
+/*
+ * Ends ctx for something that happened: what is kind and code of the cause, with this text. Callbacks run on
+ * the worker thread, or on this one. 0, or -EALREADY.
+ */
+int context_end_event(struct ctx_context *ctx, enum ctx_cause_kind kind, int code, bool on_worker,
+		      const char *text);
+
 /* The node that ended by itself, from which a done ctx has its end. */
 const struct ctx_context *cause_origin(const struct ctx_context *ctx);
 

@@ -83,6 +83,10 @@ static void note_timeout(struct ctx_ring *ring, struct operation *op, int res)
 
 static void note_internal(struct ctx_ring *ring, uint32_t which, const struct io_uring_cqe *cqe)
 {
+	if (which >= INTERNAL_POLLS)
+		ring_poll_note(ring, which - INTERNAL_POLLS, cqe);
+	if (which == INTERNAL_WITHDRAW)
+		ring->withdrawals--;
 	if (which == INTERNAL_TIMER) {
 		ring->armed_count--;
 		if (cqe->res != -ECANCELED) /* else it made way for an earlier one */

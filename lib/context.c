@@ -281,6 +281,19 @@ int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct 
 	return make_cancel(parent, label, __builtin_return_address(0), ret_ctx);
 }
 
+int context_new_source(const struct ctx_context *parent, const char *label, const void *site,
+		       struct ctx_context **ret_ctx)
+{
+	struct node_plan plan = {.kind = CTX_TABLE_SOURCE, .label = label, .site = site};
+	struct ctx_context *node = node_new(parent, &plan);
+
+	if (!node)
+		return -ENOMEM;
+	node_publish(node, CTX_FOREVER);
+	*ret_ctx = node;
+	return 0;
+}
+
 int ctx_without_cancel(const struct ctx_context *parent, const char *label,
 		       const struct ctx_context **ret_ctx)
 {
@@ -563,6 +576,26 @@ uint64_t context_grace(const struct ctx_context *ctx)
 			return grace_ns;
 	}
 	return 0;
+}
+
+void context_unwatch_released(struct watch *watch)
+{
+	struct ctx_context *node = watch->ctx;
+
+	list_remove(&watch->link);
+	watch->ctx = NULL;
+	/* Never the last one: who released the node has its own. */
+	atomic_fetch_sub_explicit(&node->refs, 1, memory_order_release);
+}
+
+void context_pin(struct ctx_context *ctx)
+{
+	node_hold(ctx);
+}
+
+void context_unpin(struct ctx_context *ctx)
+{
+	node_drop(ctx);
 }
 
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])

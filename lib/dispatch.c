@@ -117,6 +117,7 @@ static bool anything_ready(const struct ctx_ring *ring)
 {
 	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || ring->stuck_due ||
 	       !list_empty(&ring->doomed) || !list_empty(&ring->emptied) || !list_empty(&ring->singles) ||
+	       !list_empty(&ring->polls_fired) || !list_empty(&ring->polls_todo) ||
 	       mailbox_pending(ring->mailbox) || (!ring->adopted && uring_cq_ready(ring->uring));
 }
 
@@ -152,6 +153,8 @@ unsigned ring_deliver(struct ctx_ring *ring)
 	if (__builtin_expect(!list_empty(&ring->ready), 0))
 		delivered = deliver_ready(ring);
 	delivered += complete_deliver_queued(ring);
+	if (__builtin_expect(!list_empty(&ring->polls_fired), 0))
+		ring_polls_deliver(ring);
 	if (__builtin_expect(ring->timers.root && ring->armed_ns == CTX_FOREVER, 0))
 		ring_timers_fire(ring);
 	return delivered;
@@ -166,6 +169,7 @@ static bool settled(const struct ctx_ring *ring)
 	left |= !list_empty(&ring->emptied);
 	left |= !list_empty(&ring->singles);
 	left |= !list_empty(&ring->waiting);
+	left |= !list_empty(&ring->polls_todo);
 	left |= ring->timers.root || ring->adopted || ring->epoll_fd >= 0 || ring->stuck_due;
 	return !left;
 }
@@ -190,6 +194,8 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 		pushed = stage_push(ring); /* what an IOSQE_IO_DRAIN operation held back */
 	if (outside)
 		ring_arm_wake(ring);
+	if (!list_empty(&ring->polls_todo))
+		ring_polls_put(ring);
 	if ((outside || pushed > 0) && uring_publish(ring->uring))
 		ring_flush(ring);
 }
@@ -219,6 +225,8 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 
 	if (__builtin_expect(!list_empty(&ring->singles), 0))
 		batch_singles(ring);
+	if (__builtin_expect(!list_empty(&ring->polls_todo), 0))
+		ring_polls_put(ring);
 	int pushed = stage_push(ring);
 	int error = pushed < 0 ? pushed : 0;
 	if (ring->ready_fd >= 0)

@@ -62,6 +62,9 @@ static int ring_new(const struct ctx_ring_options *options, struct ctx_ring **re
 	list_init(&ring->doomed);
 	list_init(&ring->emptied);
 	list_init(&ring->batches);
+	list_init(&ring->polls_todo);
+	list_init(&ring->polls_fired);
+	list_init(&ring->polls_resting);
 	int error = mailbox_new(&ring->mailbox);
 	if (error) {
 		memory_release(ring);
@@ -111,6 +114,7 @@ static void ring_free(struct ctx_ring *ring)
 	mailbox_close(ring->mailbox);
 	while (!forked && (letter = mailbox_next(ring->mailbox)))
 		letter->deliver(letter);
+	ring_polls_free(ring);
 	groups_free(ring);
 	mailbox_unref(ring->mailbox);
 	/* A forked child does not have the table that the records are in. */
@@ -303,18 +307,35 @@ static void withdraw_internal(struct ctx_ring *ring)
 	for (;;) {
 		complete_extract(ring);
 		bool pending[] = {ring->wake_armed, ring->armed_count != 0};
-		if (!pending[0] && !pending[1])
+		if (!pending[0] && !pending[1] && !ring->withdrawals)
 			return;
 		for (unsigned i = 0; i < 2; i++) {
 			struct io_uring_sqe *sqe = pending[i] ? ring_internal_sqe(ring) : NULL;
 			if (!sqe)
 				continue;
 			io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_INTERNAL, which[i], 0), 0);
-			sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
+			sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WITHDRAW, 0);
+			ring->withdrawals++;
 		}
 		if (ring_wait(ring, CTX_FOREVER) < 0)
 			return;
 	}
+}
+
+/* Takes the library's own polls out, so that their files are let go before this returns. */
+static void withdraw_polls(struct ctx_ring *ring)
+{
+	ring->dispatching = true;
+	while (ring_polls_stop_all(ring)) {
+		int error = ring_wait(ring, CTX_FOREVER);
+		if (error && error != -EINTR)
+			break;
+		if (ring->adopted)
+			complete_extract(ring);
+		else
+			complete_harvest(ring);
+	}
+	ring->dispatching = false;
 }
 
 /*
@@ -409,6 +430,8 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 				*ret_stuck = count;
 			return error;
 		}
+		if (!ring->orphaned || !(ring->uring->flags & IORING_SETUP_SINGLE_ISSUER))
+			withdraw_polls(ring);
 		if (ring->adopted)
 			withdraw_internal(ring);
 	}

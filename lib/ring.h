@@ -20,6 +20,7 @@
 #include "mailbox.h"
 #include "op.h"
 #include "reap.h"
+#include "ring_poll.h"
 #include "table_format.h"
 #include "thread.h"
 #include "uring.h"
@@ -101,12 +102,21 @@ struct ctx_ring {
 	struct list doomed, emptied;
 
 	struct heap timers;
+	unsigned withdrawals; /* completions due of INTERNAL_WITHDRAW */
 	unsigned armed_count; /* kernel timeouts under way */
 	uint64_t armed_ns;    /* the earliest kernel timeout under way; CTX_FOREVER: none */
 	struct __kernel_timespec armed;
 	struct ring_timer retry;
 	struct op_timer *free_op_timers;
 	uint64_t retry_delay_ns;
+
+	struct ring_poll **polls; /* by index */
+	uint32_t *poll_places;	  /* indices that are free */
+	uint32_t poll_capacity, poll_unused;
+	struct list polls_todo;	   /* to be put into the queue, or a cancel of them */
+	struct list polls_fired;   /* completed, to be looked at in a dispatch */
+	struct list polls_resting; /* ended without an event, for another attempt later */
+	struct ring_timer polls_rest;
 
 	struct spill spill;
 	struct list batches;
@@ -182,7 +192,9 @@ enum completion_kind {
 enum internal_slot {
 	INTERNAL_WAKE,
 	INTERNAL_TIMER,
-	INTERNAL_CLOSE
+	INTERNAL_CLOSE,
+	INTERNAL_WITHDRAW,   /* a cancel whose own completion is waited for, too */
+	INTERNAL_POLLS = 16, /* the first of ring_poll.h's */
 };
 
 static inline uint64_t ring_user_data(const struct ctx_ring *ring, enum completion_kind kind, uint32_t slot,
@@ -329,6 +341,22 @@ void ring_retry(struct ctx_ring *ring, struct operation *op);
 int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns);
 void op_timer_stop(struct ctx_ring *ring, struct operation *op);
 void op_timers_free(struct ctx_ring *ring);
+
+/* ---- polls of the library's own (ring_poll.c, ring_poll.h) ---- */
+
+/* Puts into the queue what ring->polls_todo asks for, as far as there is room. */
+void ring_polls_put(struct ctx_ring *ring);
+
+/* The completion of one. */
+void ring_poll_note(struct ctx_ring *ring, uint32_t index, const struct io_uring_cqe *cqe);
+
+/* Looks at those that completed. */
+void ring_polls_deliver(struct ctx_ring *ring);
+
+/* Asks for all of them to be taken out. True: the kernel has some of them still, or what is to
+ * come of that. */
+bool ring_polls_stop_all(struct ctx_ring *ring);
+void ring_polls_free(struct ctx_ring *ring);
 
 /* ---- completions (complete.c) ---- */
 

@@ -22,6 +22,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -52,6 +53,9 @@ enum sys_call {
 	SYS_CALL_EPOLL_WAIT,
 	SYS_CALL_TIMERFD,
 	SYS_CALL_TEE,
+	SYS_CALL_DUPLICATE,
+	SYS_CALL_SIGNALFD,
+	SYS_CALL_OPEN,
 	SYS_CALL_URING_SETUP,
 	SYS_CALL_URING_ENTER,
 	SYS_CALL_URING_REGISTER,
@@ -220,6 +224,21 @@ static inline unsigned sys_processor_count(void)
 static inline int sys_membarrier(int command)
 {
 	SYS_CALL(SYS_CALL_MEMBARRIER, syscall(SYS_membarrier, command, 0, 0));
+}
+
+static inline int sys_duplicate(int fd)
+{
+	SYS_CALL(SYS_CALL_DUPLICATE, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+static inline int sys_signalfd(const sigset_t *signals)
+{
+	SYS_CALL(SYS_CALL_SIGNALFD, signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+static inline int sys_open(const char *path, int flags)
+{
+	SYS_CALL(SYS_CALL_OPEN, open(path, flags | O_CLOEXEC));
 }
 
 static inline int sys_thread_create(pthread_t *ret_thread, const pthread_attr_t *attributes,

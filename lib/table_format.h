@@ -66,6 +66,7 @@ enum ctx_table_kind {
 	CTX_TABLE_DETACHED,
 	CTX_TABLE_MERGED,
 	CTX_TABLE_JOINED, /* stands for a context of another process */
+	CTX_TABLE_SOURCE, /* ended by an event of the kernel */
 };
 
 /*

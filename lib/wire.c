@@ -125,7 +125,7 @@ static void cause(struct codec *codec, struct wire_cause *value)
 {
 	error(codec, &value->error, false);
 	u32(codec, &value->kind);
-	require(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_SERVICE);
+	require(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_FD);
 	i32(codec, &value->code);
 	flags(codec, &value->expired, 1);
 	pid(codec, &value->pid);

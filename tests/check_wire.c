@@ -33,7 +33,7 @@ static struct ctxd_id some_id(void)
 static struct wire_cause some_cause(void)
 {
 	struct wire_cause cause = {.error = -(int)(1 + roll() % 4095),
-				   .kind = 1 + (uint32_t)(roll() % CTX_CAUSE_SERVICE),
+				   .kind = 1 + (uint32_t)(roll() % CTX_CAUSE_FD),
 				   .code = (int)roll(),
 				   .expired = roll() & 1,
 				   .pid = (int)(roll() & 0x7fffffff),

@@ -50,6 +50,8 @@ const char *cause_kind_name(unsigned kind)
 		return "owner died";
 	case CTX_CAUSE_SERVICE:
 		return "service";
+	case CTX_CAUSE_FD:
+		return "descriptor";
 	default:
 		return "unknown";
 	}
@@ -72,6 +74,8 @@ const char *context_kind_name(unsigned kind)
 		return "merged";
 	case CTX_TABLE_JOINED:
 		return "joined";
+	case CTX_TABLE_SOURCE:
+		return "source";
 	default:
 		return "unknown";
 	}

@@ -4,7 +4,7 @@
 #ifdef CTX_FAULTS
 
 static struct {
-	unsigned calls; /* mask, 0: disarmed */
+	uint64_t calls; /* mask, 0: disarmed */
 	unsigned k;
 	bool for_ever;
 	int error;
@@ -38,6 +38,9 @@ static const struct {
 	[SYS_CALL_EPOLL_WAIT] = {"epoll_wait", EINTR},
 	[SYS_CALL_TIMERFD] = {"timerfd_create", EMFILE},
 	[SYS_CALL_TEE] = {"tee", ENOMEM},
+	[SYS_CALL_DUPLICATE] = {"dup", EMFILE},
+	[SYS_CALL_SIGNALFD] = {"signalfd", EMFILE},
+	[SYS_CALL_OPEN] = {"open", EMFILE},
 	[SYS_CALL_URING_SETUP] = {"io_uring_setup", ENOMEM},
 	[SYS_CALL_URING_ENTER] = {"io_uring_enter", EAGAIN},
 	[SYS_CALL_URING_REGISTER] = {"io_uring_register", ENOMEM},
@@ -63,7 +66,7 @@ unsigned sys_fault_submit(unsigned to_submit)
 	return limit && to_submit > limit ? limit : to_submit;
 }
 
-void faults_arm(unsigned calls, unsigned k, bool for_ever, int error)
+void faults_arm(uint64_t calls, unsigned k, bool for_ever, int error)
 {
 	__atomic_store_n(&faults.calls, 0, __ATOMIC_RELEASE);
 	for (unsigned call = 0; call < SYS_CALL_COUNT; call++)

@@ -18,7 +18,7 @@
 #include "sys.h"
 
 /* Kinds of calls, as a mask. */
-#define FAULT(call) (1u << (call))
+#define FAULT(call) (UINT64_C(1) << (call))
 #define FAULTS_ALL (FAULT(SYS_CALL_COUNT) - 1)
 /* Those that merely wait or wake: failing for ever, they would be asked for ever. */
 #define FAULTS_WAITS                                                                                        \
@@ -31,7 +31,7 @@
  * on all of them, with the positive errno error, or with the usual one of the call
  * for 0. Counts start at zero.
  */
-void faults_arm(unsigned calls, unsigned k, bool for_ever, int error);
+void faults_arm(uint64_t calls, unsigned k, bool for_ever, int error);
 
 /* No more failures. Returns how many there were since faults_arm. */
 unsigned faults_disarm(void);

@@ -234,6 +234,11 @@ static void warm_up(void)
 	count_before();
 }
 
+void test_baseline(void)
+{
+	count_before();
+}
+
 static void skip_without_uring(void)
 {
 	const char *reason = test_no_uring();

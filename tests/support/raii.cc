@@ -5,6 +5,9 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 #define EXPECT(condition)                                                               \
 	do {                                                                            \
 		if (!(condition)) {                                                     \
@@ -74,9 +77,29 @@ static void rings()
 	}
 }
 
+static void sources()
+{
+	int fds[2];
+	EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+	ctx::context peer = ctx::with_hangup(ctx::background(), fds[0], CTX_HANGUP_HALF);
+	close(fds[1]);
+	EXPECT(peer->wait(std::chrono::seconds(20)));
+	EXPECT(peer->cause().kind == CTX_CAUSE_HANGUP);
+
+	bool thrown = false;
+	try {
+		ctx::with_process(ctx::background(), fds[0]);
+	} catch (const std::system_error &error) {
+		thrown = error.code() == std::errc::bad_file_descriptor;
+	}
+	EXPECT(thrown);
+	close(fds[0]);
+}
+
 int main()
 {
 	scopes();
+	sources();
 	causes();
 	values_and_errors();
 	rings();

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+#include "ring_poll.h"
+
+#include <string.h>
+
+#include "memory.h"
+#include "ring.h"
+
+#define POLLS_FIRST 16u
+
+/* How long a poll rests that ended without an event. */
+#define REST_NS 50000000ull
+
+static uint64_t user_data_of(const struct ctx_ring *ring, const struct ring_poll *poll)
+{
+	return ring_user_data(ring, KIND_INTERNAL, INTERNAL_POLLS + poll->index, 0);
+}
+
+static int grow(struct ctx_ring *ring)
+{
+	uint32_t count = ring->poll_capacity ? ring->poll_capacity * 2 : POLLS_FIRST;
+
+	if (count > SLOT_MASK - INTERNAL_POLLS)
+		return -ENOMEM;
+	struct ring_poll **polls = memory_allocate(count * sizeof(struct ring_poll *));
+	uint32_t *unused = memory_allocate(count * sizeof(*unused));
+	if (!polls || !unused) {
+		memory_release(polls);
+		memory_release(unused);
+		return -ENOMEM;
+	}
+	memset(polls, 0, count * sizeof(struct ring_poll *));
+	if (ring->poll_capacity)
+		memcpy(polls, ring->polls, ring->poll_capacity * sizeof(struct ring_poll *));
+	/* All that there were are taken, else this would not be called. */
+	for (uint32_t i = ring->poll_capacity; i < count; i++)
+		unused[ring->poll_unused++] = count - 1 - (i - ring->poll_capacity);
+	memory_release(ring->polls);
+	memory_release(ring->poll_places);
+	ring->polls = polls;
+	ring->poll_places = unused;
+	ring->poll_capacity = count;
+	return 0;
+}
+
+static void want(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	list_remove(&poll->link);
+	list_append(&ring->polls_todo, &poll->link);
+}
+
+/* The kernel has it no more. */
+static void let_go(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	list_remove(&poll->link);
+	ring->polls[poll->index] = NULL;
+	ring->poll_places[ring->poll_unused++] = poll->index;
+	poll->gone(poll);
+}
+
+int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	if (ring->closing)
+		return -EPERM;
+	if (!ring->poll_unused) {
+		int error = grow(ring);
+		if (error)
+			return error;
+	}
+	list_init(&poll->link);
+	poll->in_kernel = poll->cancelling = poll->stopped = poll->edge = false;
+	poll->index = ring->poll_places[--ring->poll_unused];
+	ring->polls[poll->index] = poll;
+	want(ring, poll);
+	ring_polls_submit(ring);
+	return 0;
+}
+
+void ring_poll_again(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	if (!poll->in_kernel)
+		want(ring, poll);
+}
+
+void ring_poll_stop(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	poll->stopped = true;
+	want(ring, poll);
+	ring_notify(ring);
+}
+
+static bool put_poll(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+
+	if (!sqe)
+		return false;
+	io_uring_prep_poll_add(sqe, poll->fd, poll->events);
+	if (poll->edge)
+		sqe->len = IORING_POLL_ADD_MULTI;
+	sqe->user_data = user_data_of(ring, poll);
+	poll->in_kernel = true;
+	return true;
+}
+
+static bool put_cancel(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+
+	if (!sqe)
+		return false;
+	io_uring_prep_cancel64(sqe, user_data_of(ring, poll), 0);
+	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WITHDRAW, 0);
+	ring->withdrawals++;
+	poll->cancelling = true;
+	return true;
+}
+
+void ring_polls_put(struct ctx_ring *ring)
+{
+	struct list *link = ring->polls_todo.next;
+
+	while (link != &ring->polls_todo) {
+		struct ring_poll *poll = container_of(link, struct ring_poll, link);
+		if (poll->stopped ? poll->in_kernel && !poll->cancelling && !put_cancel(ring, poll)
+				  : !put_poll(ring, poll))
+			return;
+		link = link->next;
+		list_remove(&poll->link);
+		if (poll->stopped && !poll->in_kernel)
+			list_append(&ring->polls_fired, &poll->link); /* to be let go in a dispatch */
+	}
+}
+
+void ring_polls_submit(struct ctx_ring *ring)
+{
+	/* What the program has prepared in its own ring is its own to submit. */
+	bool idle = !ring->adopted || !uring_publish(ring->uring);
+
+	if (list_empty(&ring->polls_todo))
+		return;
+	ring_polls_put(ring);
+	if (idle)
+		ring_flush(ring);
+}
+
+/* Beyond what was asked for these always count; the kernel has POLLRDHUP count, too (Linux 6.18). */
+static uint32_t wanted(const struct ring_poll *poll, int32_t result)
+{
+	return (uint32_t)result & (poll->events | POLLERR | POLLHUP);
+}
+
+/*
+ * Where only a whole hang-up is wanted the kernel tells of half a one, and would do so again at once and for
+ * ever. A multishot poll tells of it once, and from then on only when the socket's state changes.
+ */
+void ring_poll_note(struct ctx_ring *ring, uint32_t index, const struct io_uring_cqe *cqe)
+{
+	struct ring_poll *poll = index < ring->poll_capacity ? ring->polls[index] : NULL;
+
+	if (!poll || !poll->in_kernel)
+		return;
+	bool more = cqe->flags & IORING_CQE_F_MORE;
+	bool event = cqe->res >= 0 && wanted(poll, cqe->res);
+	if (more && (poll->stopped || !event))
+		return;
+	poll->in_kernel = more;
+	poll->result = cqe->res;
+	if (!event && cqe->res >= 0 && !poll->edge && !poll->stopped && ring->features.multishot_poll) {
+		poll->edge = true;
+		want(ring, poll);
+		return;
+	}
+	list_remove(&poll->link);
+	list_append(&ring->polls_fired, &poll->link);
+}
+
+static void fire_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
+{
+	(void)timer;
+	(void)now_ns;
+	list_splice(&ring->polls_todo, &ring->polls_resting);
+}
+
+/*
+ * It ended without an event: by a cancel of the program's that matched everything, for want of memory, or
+ * with half a hang-up where there is no multishot poll. After a pause it is tried again.
+ */
+static void rest(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	int result = poll->result;
+
+	if (result == -EINVAL && poll->edge)
+		ring->features.multishot_poll = poll->edge = false;
+	else if (result < 0 && result != -ECANCELED && result != -ENOMEM && result != -EAGAIN &&
+		 result != -EINTR)
+		return; /* the descriptor was closed before the kernel saw it: there is nothing to watch */
+	list_append(&ring->polls_resting, &poll->link);
+	ring->polls_rest.fire = fire_rest;
+	if (!heap_contains(&ring->polls_rest.node))
+		ring_timer_set(ring, &ring->polls_rest, clock_now_ns() + REST_NS);
+}
+
+void ring_polls_deliver(struct ctx_ring *ring)
+{
+	struct list fired;
+
+	list_init(&fired);
+	list_splice(&fired, &ring->polls_fired);
+	while (!list_empty(&fired)) {
+		struct ring_poll *poll = container_of(fired.next, struct ring_poll, link);
+		list_remove(&poll->link);
+		if (poll->stopped)
+			let_go(ring, poll);
+		else if (poll->result < 0 || !wanted(poll, poll->result))
+			rest(ring, poll);
+		else
+			poll->ready(ring, poll, wanted(poll, poll->result));
+	}
+}
+
+bool ring_polls_stop_all(struct ctx_ring *ring)
+{
+	bool left = false;
+
+	for (uint32_t i = 0; i < ring->poll_capacity; i++) {
+		struct ring_poll *poll = ring->polls[i];
+		if (!poll)
+			continue;
+		if (!poll->stopped)
+			poll->closed(ring, poll);
+		left |= poll->in_kernel;
+	}
+	ring_polls_put(ring);
+	return left || ring->withdrawals;
+}
+
+void ring_polls_free(struct ctx_ring *ring)
+{
+	for (uint32_t i = 0; i < ring->poll_capacity; i++) {
+		struct ring_poll *poll = ring->polls[i];
+		if (poll && !poll->stopped)
+			poll->closed(ring, poll);
+		if (poll)
+			let_go(ring, poll);
+	}
+	ring_timer_stop(ring, &ring->polls_rest);
+	memory_release(ring->polls);
+	memory_release(ring->poll_places);
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+#include "source.h"
+
+#include <string.h>
+
+#include "memory.h"
+
+/* ---- the end of a source */
+
+static void stopped(struct source *source)
+{
+	if (source->ops->stopped)
+		source->ops->stopped(source);
+	/* A program that closed all its descriptors closed this one, too, and may have another there. */
+	if (source->owns_fd && file_id_matches(source->file, source->fd))
+		close(source->fd);
+	source->owns_fd = false;
+}
+
+void source_discard(struct source *source)
+{
+	stopped(source);
+	memory_release(source);
+}
+
+/* Nothing watches any more, no lock is held. */
+static void finish(struct source *source)
+{
+	stopped(source);
+	context_unwatch(&source->watch);
+	memory_release(source);
+}
+
+/* On the ring's thread. Its memory stays until the kernel has let go of the poll. */
+static void halt(struct source *source, void (*unwatch)(struct watch *watch))
+{
+	if (source->stopping)
+		return;
+	source->stopping = true;
+	stopped(source);
+	unwatch(&source->watch);
+	mailbox_retract(source->ring->mailbox, &source->letter);
+	ring_poll_stop(source->ring, &source->poll);
+}
+
+/* Left by told_done. */
+static void run_later(struct deferred *deferred)
+{
+	struct source *source = container_of(deferred, struct source, later);
+	struct ctx_ring *ring = source->ring;
+
+	if (!ring) {
+		finish(source);
+		return;
+	}
+	halt(source, context_unwatch);
+	if (!ring->dispatching)
+		ring_polls_submit(ring);
+}
+
+/* ---- what the ring tells */
+
+static void poll_ready(struct ctx_ring *ring, struct ring_poll *poll, uint32_t events)
+{
+	struct source *source = container_of(poll, struct source, poll);
+
+	(void)ring;
+	source->ops->ready(source, events);
+}
+
+static void poll_gone(struct ring_poll *poll)
+{
+	memory_release(container_of(poll, struct source, poll));
+}
+
+static void poll_closed(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	(void)ring;
+	halt(container_of(poll, struct source, poll), context_unwatch);
+}
+
+/* Another thread has ended or released the context, or an event that came elsewhere is for this source, too.
+ */
+static void deliver_letter(struct letter *letter)
+{
+	struct source *source = container_of(letter, struct source, letter);
+
+	if (source->chosen && !source->stopping && !context_error(source->watch.ctx))
+		source_end(source, source->chosen_code);
+	if (!source->stopping && (context_error(source->watch.ctx) || context_orphaned(source->watch.ctx)))
+		halt(source, context_unwatch);
+}
+
+/* ---- what the watcher tells */
+
+static void watched_ready(struct watched *watched, uint32_t events)
+{
+	struct source *source = container_of(watched, struct source, watched);
+
+	source->ops->ready(source, events);
+}
+
+static void watched_gone(struct watched *watched)
+{
+	finish(container_of(watched, struct source, watched));
+}
+
+/* ---- what the context tells; its lock is held */
+
+static bool on_owner_thread(const struct ctx_ring *ring)
+{
+	return __atomic_load_n(&ring->owner_tid, __ATOMIC_RELAXED) == thread_self()->tid;
+}
+
+static void told_done(struct watch *watch, struct sweep *sweep)
+{
+	struct source *source = container_of(watch, struct source, watch);
+	struct ctx_ring *ring = source->ring;
+
+	if (!ring) {
+		if (watcher_stop(&source->watched))
+			sweep_defer(sweep, &source->later);
+		return;
+	}
+	if (ring->fork_count != thread_fork_count)
+		return; /* a forked child ended its copy: the ring is the parent's */
+	if (on_owner_thread(ring))
+		sweep_defer(sweep, &source->later);
+	else
+		mailbox_post(ring->mailbox, &source->letter, sweep);
+}
+
+static void told_released(struct watch *watch)
+{
+	struct source *source = container_of(watch, struct source, watch);
+	struct ctx_ring *ring = source->ring;
+
+	if (!ring) {
+		if (!watcher_stop(&source->watched))
+			return;
+		stopped(source);
+		context_unwatch_released(watch);
+		memory_release(source);
+		return;
+	}
+	if (ring->fork_count != thread_fork_count)
+		return;
+	if (on_owner_thread(ring)) {
+		halt(source, context_unwatch_released);
+	} else if (mailbox_post(ring->mailbox, &source->letter, NULL)) {
+		/* Whoever closes the descriptor now wants the kernel to let go of it soon. */
+		mailbox_wake(ring->mailbox);
+	}
+}
+
+static const struct watch_ops source_watch_ops = {.done = told_done, .released = told_released};
+
+/* ---- making one */
+
+int source_check(const struct ctx_context *parent, struct ctx_ring *ring, struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	return ring ? ring_check(ring) : 0;
+}
+
+struct source *source_new(size_t size, const struct source_ops *ops, struct ctx_ring *ring)
+{
+	struct source *source = memory_allocate(size);
+
+	if (!source)
+		return NULL;
+	memset(source, 0, size);
+	source->ops = ops;
+	source->ring = ring;
+	source->fd = -1;
+	source->later.run = run_later;
+	source->letter.deliver = deliver_letter;
+	list_init(&source->letter.link);
+	list_init(&source->link);
+	return source;
+}
+
+static int begin_watching(struct source *source, uint32_t events)
+{
+	if (source->ring) {
+		source->poll.fd = source->fd;
+		source->poll.events = events;
+		source->poll.ready = poll_ready;
+		source->poll.gone = poll_gone;
+		source->poll.closed = poll_closed;
+		return ring_poll_start(source->ring, &source->poll);
+	}
+	source->watched.fd = source->fd;
+	source->watched.events = events;
+	source->watched.stays = source->ops->stays;
+	source->watched.ready = watched_ready;
+	source->watched.gone = watched_gone;
+	return watcher_add(&source->watched);
+}
+
+int source_begin(struct source *source, const struct source_request *request, struct ctx_context **ret_ctx)
+{
+	struct ctx_context *ctx;
+	int error = context_new_source(request->parent, request->label, request->site, &ctx);
+
+	if (error) {
+		source_discard(source);
+		return error;
+	}
+	if (!source->ring)
+		watched_init(&source->watched);
+	error = context_watch(ctx, &source->watch, &source_watch_ops);
+	if (error) {
+		source_discard(source);
+	} else {
+		if (source->ops->started)
+			source->ops->started(source);
+		error = begin_watching(source, request->events);
+		if (error)
+			finish(source);
+	}
+	/* Positive, and -EALREADY: the parent is done, and ctx with it. */
+	if (error < 0 && error != -EALREADY) {
+		ctx_unref(ctx);
+		return error;
+	}
+	*ret_ctx = ctx;
+	return 0;
+}
+
+/* ---- ending its context */
+
+void source_end(struct source *source, int code)
+{
+	char text[CTX_CAUSE_TEXT_MAX] = "";
+
+	source->ops->describe(source, code, text, sizeof(text));
+	context_end_event(source->watch.ctx, source->ops->kind, code, !source->ring, text);
+}
+
+void source_again(struct source *source)
+{
+	if (source->ring && !source->stopping)
+		ring_poll_again(source->ring, &source->poll);
+}
+
+struct target {
+	struct ctx_context *ctx; /* pinned */
+	enum ctx_cause_kind kind;
+	bool on_worker;
+};
+
+/*
+ * All at once: who comes to the list later, perhaps because one of these has ended, is not meant. Those on
+ * other rings are told here.
+ */
+static void choose(const struct source_choice *choice)
+{
+	lock_acquire(choice->lock);
+	for (struct list *link = choice->list->next; link != choice->list; link = link->next) {
+		struct source *source = container_of(link, struct source, link);
+		if (source->chosen || !choice->chooses(source, choice->data))
+			continue;
+		source->chosen = true;
+		source->chosen_code = choice->code;
+		if (!source->ring || source->ring == choice->here)
+			source->chosen_by = choice;
+		else if (mailbox_post(source->ring->mailbox, &source->letter, NULL))
+			mailbox_wake(source->ring->mailbox);
+	}
+	lock_release(choice->lock);
+}
+
+static unsigned collect(const struct source_choice *choice, struct target *targets, unsigned max)
+{
+	unsigned count = 0;
+
+	lock_acquire(choice->lock);
+	for (struct list *link = choice->list->next; link != choice->list && count < max; link = link->next) {
+		struct source *source = container_of(link, struct source, link);
+		if (source->chosen_by != choice)
+			continue;
+		source->chosen_by = NULL;
+		context_pin(source->watch.ctx);
+		targets[count++] = (struct target){
+			.ctx = source->watch.ctx, .kind = source->ops->kind, .on_worker = !source->ring};
+	}
+	lock_release(choice->lock);
+	return count;
+}
+
+void source_end_chosen(const struct source_choice *choice)
+{
+	struct target targets[16];
+	unsigned count;
+
+	choose(choice);
+	do {
+		count = collect(choice, targets, 16);
+		for (unsigned i = 0; i < count; i++) {
+			context_end_event(targets[i].ctx, targets[i].kind, choice->code, targets[i].on_worker,
+					  choice->text);
+			context_unpin(targets[i].ctx);
+		}
+	} while (count);
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Contexts that end under pressure, by a trigger of the kernel's pressure stall information (PSI). Those that
+ * ask for the same share one trigger. Each of them polls it, and the kernel gives one event to one of the
+ * polls: that one ends the contexts of the lowest priority, wherever they are watched.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "memory.h"
+#include "source.h"
+
+#define NS_PER_US 1000ull
+#define WINDOW_MIN_NS (500 * 1000000ull)
+#define WINDOW_MAX_NS (10 * NS_PER_SECOND)
+#define WINDOW_DEFAULT_NS (2 * NS_PER_SECOND)
+
+/* What a trigger watches. */
+struct terms {
+	struct file_id file;
+	bool full;
+	uint64_t stall_ns, window_ns;
+};
+
+struct trigger {
+	struct list link; /* in triggers */
+	struct terms terms;
+	enum ctx_resource resource;
+	int fd;
+	unsigned holders;
+	_Atomic bool failed; /* its file is gone */
+	struct list sources;
+};
+
+struct pressure_source {
+	struct source source;
+	struct trigger *trigger;
+	int priority;
+};
+
+/* Guards the list, and holders and sources of each. */
+static struct lock triggers_lock;
+static struct list triggers = {&triggers, &triggers};
+
+static struct pressure_source *pressure_of(const struct source *source)
+{
+	return container_of(source, struct pressure_source, source);
+}
+
+static const char *resource_name(enum ctx_resource resource)
+{
+	switch (resource) {
+	case CTX_MEMORY:
+		return "memory";
+	case CTX_CPU:
+		return "cpu";
+	case CTX_IO:
+		return "io";
+	default:
+		return NULL;
+	}
+}
+
+/* ---- triggers */
+
+static bool terms_equal(const struct terms *a, const struct terms *b)
+{
+	return a->file.device == b->file.device && a->file.inode == b->file.inode && a->full == b->full &&
+	       a->stall_ns == b->stall_ns && a->window_ns == b->window_ns;
+}
+
+static struct trigger *find_trigger(const struct terms *terms)
+{
+	for (struct list *link = triggers.next; link != &triggers; link = link->next) {
+		struct trigger *trigger = container_of(link, struct trigger, link);
+		if (!trigger->failed && terms_equal(&trigger->terms, terms))
+			return trigger;
+	}
+	return NULL;
+}
+
+/* Takes over fd on success. */
+static int trigger_new(int fd, const struct terms *terms, enum ctx_resource resource,
+		       struct trigger **ret_trigger)
+{
+	char text[64];
+	int length = snprintf(text, sizeof(text), "%s %llu %llu", terms->full ? "full" : "some",
+			      (unsigned long long)(terms->stall_ns / NS_PER_US),
+			      (unsigned long long)(terms->window_ns / NS_PER_US));
+	int written = sys_write(fd, text, (size_t)length + 1);
+
+	if (written < 0)
+		return written == -EPERM ? -EACCES : written;
+	struct trigger *trigger = memory_allocate(sizeof(*trigger));
+	if (!trigger)
+		return -ENOMEM;
+	*trigger = (struct trigger){.terms = *terms, .resource = resource, .fd = fd};
+	list_init(&trigger->sources);
+	list_append(&triggers, &trigger->link);
+	*ret_trigger = trigger;
+	return 0;
+}
+
+static int open_file(const struct ctx_pressure *pressure)
+{
+	char path[32];
+
+	if (!pressure->file)
+		snprintf(path, sizeof(path), "/proc/pressure/%s", resource_name(pressure->resource));
+	/* EPERM is what kernels before 6.5 say to whoever has not CAP_SYS_RESOURCE. */
+	int fd = sys_open(pressure->file ? pressure->file : path, O_RDWR | O_NONBLOCK);
+	return fd == -EPERM ? -EACCES : fd;
+}
+
+/* The trigger for these terms, held once more. */
+static int trigger_hold(const struct ctx_pressure *pressure, struct terms terms, struct trigger **ret_trigger)
+{
+	int fd = open_file(pressure), error = 0;
+
+	if (fd < 0)
+		return fd;
+	terms.file = file_id_of(fd);
+	lock_acquire(&triggers_lock);
+	struct trigger *trigger = find_trigger(&terms);
+	bool found = trigger != NULL;
+	if (!found)
+		error = trigger_new(fd, &terms, pressure->resource, &trigger);
+	if (!error)
+		trigger->holders++;
+	lock_release(&triggers_lock);
+	if (found || error)
+		close(fd);
+	if (!error)
+		*ret_trigger = trigger;
+	return error;
+}
+
+/* With the lock held. True: nobody has it any more, and it is to be closed and freed. */
+static bool trigger_drop(struct trigger *trigger)
+{
+	if (--trigger->holders)
+		return false;
+	list_remove(&trigger->link);
+	return true;
+}
+
+static void trigger_free(struct trigger *trigger)
+{
+	/* See struct file_id. */
+	if (file_id_matches(trigger->terms.file, trigger->fd))
+		close(trigger->fd);
+	memory_release(trigger);
+}
+
+/* ---- events */
+
+struct wanted {
+	const struct trigger *trigger;
+	bool all;
+	int priority;
+};
+
+static bool is_wanted(const struct source *source, void *data)
+{
+	const struct wanted *wanted = data;
+
+	return wanted->all || pressure_of(source)->priority == wanted->priority;
+}
+
+static void describe(const struct source *source, int code, char *text, size_t size)
+{
+	const struct trigger *trigger = pressure_of(source)->trigger;
+
+	(void)code;
+	if (__atomic_load_n((const bool *)&trigger->failed, __ATOMIC_RELAXED))
+		snprintf(text, size, "%s pressure cannot be watched any more: its file is gone",
+			 resource_name(trigger->resource));
+	else
+		snprintf(text, size, "%s pressure: %s %g ms in %g s", resource_name(trigger->resource),
+			 trigger->terms.full ? "full" : "some", (double)trigger->terms.stall_ns / 1e6,
+			 (double)trigger->terms.window_ns / 1e9);
+}
+
+/* With the lock held: whom this event is for. False: they have all ended. */
+static bool find_lowest(const struct trigger *trigger, struct wanted *wanted)
+{
+	bool any = false;
+
+	for (struct list *link = trigger->sources.next; link != &trigger->sources; link = link->next) {
+		const struct source *source = container_of(link, struct source, link);
+		int priority = pressure_of(source)->priority;
+		if (source->chosen || context_error(source->watch.ctx))
+			continue;
+		if (!any || priority < wanted->priority)
+			wanted->priority = priority;
+		any = true;
+	}
+	return any;
+}
+
+/* A trigger that has failed says so at once and for ever: then all are ended, so that nobody turns in
+ * circles. */
+static void ready(struct source *source, uint32_t events)
+{
+	struct trigger *trigger = pressure_of(source)->trigger;
+	struct wanted wanted = {.trigger = trigger, .all = events & POLLERR};
+	char text[CTX_CAUSE_TEXT_MAX];
+	struct source_choice choice = {
+		.lock = &triggers_lock,
+		.list = &trigger->sources,
+		.here = source->ring,
+		.chooses = is_wanted,
+		.data = &wanted,
+		.code = (int)trigger->resource,
+		.text = text,
+	};
+
+	lock_acquire(&triggers_lock);
+	if (wanted.all)
+		trigger->failed = true;
+	bool any = find_lowest(trigger, &wanted);
+	trigger->holders++; /* its last source may go meanwhile */
+	describe(source, choice.code, text, sizeof(text));
+	lock_release(&triggers_lock);
+	if (any)
+		source_end_chosen(&choice);
+	lock_acquire(&triggers_lock);
+	bool last = trigger_drop(trigger);
+	lock_release(&triggers_lock);
+	if (last)
+		trigger_free(trigger);
+	else if (!wanted.all)
+		source_again(source);
+}
+
+static void started(struct source *source)
+{
+	lock_acquire(&triggers_lock);
+	list_append(&pressure_of(source)->trigger->sources, &source->link);
+	lock_release(&triggers_lock);
+}
+
+static void stopped(struct source *source)
+{
+	struct trigger *trigger = pressure_of(source)->trigger;
+
+	lock_acquire(&triggers_lock);
+	list_remove(&source->link);
+	bool last = trigger_drop(trigger);
+	lock_release(&triggers_lock);
+	if (last)
+		trigger_free(trigger);
+}
+
+static const struct source_ops pressure_ops = {
+	.kind = CTX_CAUSE_PRESSURE,
+	.stays = true,
+	.ready = ready,
+	.started = started,
+	.stopped = stopped,
+	.describe = describe,
+};
+
+/* ---- making one */
+
+static int check_pressure(const struct ctx_pressure *pressure, struct terms *ret_terms)
+{
+	if (!pressure || !resource_name(pressure->resource))
+		return -EINVAL;
+	uint64_t window_ns = pressure->window_ns ? pressure->window_ns : WINDOW_DEFAULT_NS;
+	uint64_t stall_ns = pressure->stall_ns ? pressure->stall_ns : window_ns / 10;
+	if (window_ns < WINDOW_MIN_NS || window_ns > WINDOW_MAX_NS || stall_ns > window_ns ||
+	    stall_ns < NS_PER_US)
+		return -EINVAL;
+	/* For the whole machine there is no such thing: the kernel would take it, and never fire. */
+	if (pressure->resource == CTX_CPU && pressure->full && !pressure->file)
+		return -EINVAL;
+	*ret_terms = (struct terms){.full = pressure->full, .stall_ns = stall_ns, .window_ns = window_ns};
+	return 0;
+}
+
+int ctx_with_pressure(const struct ctx_context *parent, struct ctx_ring *ring,
+		      const struct ctx_pressure *pressure, const char *label, struct ctx_context **ret_ctx)
+{
+	struct source_request request = {
+		.parent = parent,
+		.label = label,
+		.site = __builtin_return_address(0),
+		.events = POLLPRI,
+	};
+	struct trigger *trigger;
+	struct terms terms;
+	int error = source_check(parent, ring, ret_ctx);
+
+	if (!error)
+		error = check_pressure(pressure, &terms);
+	if (!error)
+		error = trigger_hold(pressure, terms, &trigger);
+	if (error)
+		return error;
+	struct source *source = source_new(sizeof(struct pressure_source), &pressure_ops, ring);
+	if (!source) {
+		lock_acquire(&triggers_lock);
+		bool last = trigger_drop(trigger);
+		lock_release(&triggers_lock);
+		if (last)
+			trigger_free(trigger);
+		return -ENOMEM;
+	}
+	pressure_of(source)->trigger = trigger;
+	pressure_of(source)->priority = pressure->priority;
+	source->fd = trigger->fd;
+	return source_begin(source, &request, ret_ctx);
+}
+
+/* ---- fork: what the parent's contexts wait for stays theirs */
+
+static void fork_prepare(void)
+{
+	lock_acquire(&triggers_lock);
+}
+
+static void fork_parent(void)
+{
+	lock_release(&triggers_lock);
+}
+
+/* The file, and with it the trigger's events, are shared with the parent: the child makes its own. */
+static void fork_child(void)
+{
+	triggers_lock = (struct lock){0};
+	for (struct list *link = triggers.next; link != &triggers; link = link->next)
+		container_of(link, struct trigger, link)->failed = true;
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

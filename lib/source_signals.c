@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Contexts that end with a signal to the process. Each has a signalfd(2); whoever reads a signal from one of
+ * these ends all contexts that wait for it.
+ *
+ * Who takes a signal. A signal to the process goes to any thread that has it not blocked. As long as a
+ * context waits for it, all threads that we know of block it: the caller of ctx_with_signals, those it starts
+ * later, and the threads of the library. When no context waits for it any more, because it came, or because
+ * they were ended or released, one thread unblocks it: the watcher's, or the owner's of the ring. That one
+ * thread is enough for the default action to be taken as if nothing had ever been blocked, and is never busy
+ * in the kernel's view. Other threads' masks cannot be changed from outside.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "source.h"
+
+struct signal_source {
+	struct source source;
+	sigset_t signals;
+};
+
+static struct {
+	struct lock lock;
+	struct list sources; /* of struct source */
+	sigset_t blocked;    /* that we have ever blocked in some thread */
+	sigset_t open;	     /* that the watcher's thread takes */
+	_Atomic uint32_t
+		fitted; /* counts how often that was changed, and is what who waits for it sleeps on */
+} hub;
+
+static struct signal_source *signals_of(const struct source *source)
+{
+	return container_of(source, struct signal_source, source);
+}
+
+/* ---- masks; all under the lock */
+
+/* Those that we have blocked and no context waits for. */
+static void find_idle(sigset_t *ret_idle)
+{
+	*ret_idle = hub.blocked;
+	for (struct list *link = hub.sources.next; link != &hub.sources; link = link->next) {
+		const struct source *source = container_of(link, struct source, link);
+		for (int signo = 1; signo < NSIG; signo++)
+			if (!source->chosen && sigismember(&signals_of(source)->signals, signo) == 1)
+				sigdelset(ret_idle, signo);
+	}
+}
+
+static bool intersects(const sigset_t *a, const sigset_t *b)
+{
+	for (int signo = 1; signo < NSIG; signo++)
+		if (sigismember(a, signo) == 1 && sigismember(b, signo) == 1)
+			return true;
+	return false;
+}
+
+/* On the watcher's thread: takes those signals, and only those, that nobody waits for. */
+static void fit_watcher(void)
+{
+	sigset_t idle, waited;
+
+	lock_acquire(&hub.lock);
+	find_idle(&idle);
+	waited = hub.blocked;
+	for (int signo = 1; signo < NSIG; signo++)
+		if (sigismember(&idle, signo) == 1)
+			sigdelset(&waited, signo);
+	pthread_sigmask(SIG_BLOCK, &waited, NULL);
+	hub.open = idle;
+	lock_release(&hub.lock);
+	atomic_fetch_add(&hub.fitted, 1);
+	sys_futex_wake(&hub.fitted, INT32_MAX);
+	/* What is pending is acted on in here. */
+	pthread_sigmask(SIG_UNBLOCK, &idle, NULL);
+}
+
+/* On a ring's thread, after one of its contexts needs no signals any more. */
+static void fit_owner(const sigset_t *signals)
+{
+	sigset_t idle;
+
+	lock_acquire(&hub.lock);
+	find_idle(&idle);
+	lock_release(&hub.lock);
+	for (int signo = 1; signo < NSIG; signo++)
+		if (sigismember(signals, signo) != 1)
+			sigdelset(&idle, signo);
+	pthread_sigmask(SIG_UNBLOCK, &idle, NULL);
+}
+
+/* Until the watcher's thread takes none of these. */
+static void wait_for_watcher(const sigset_t *signals)
+{
+	for (;;) {
+		uint32_t fitted = atomic_load(&hub.fitted);
+		lock_acquire(&hub.lock);
+		bool open = intersects(signals, &hub.open);
+		lock_release(&hub.lock);
+		if (!open)
+			return;
+		if (watcher_is_self()) {
+			fit_watcher();
+			continue;
+		}
+		if (watcher_wake()) {
+			sys_futex_wait(&hub.fitted, fitted, NULL);
+			continue;
+		}
+		/* That thread is gone, and what it took with it. */
+		lock_acquire(&hub.lock);
+		sigemptyset(&hub.open);
+		lock_release(&hub.lock);
+	}
+}
+
+/* ---- events */
+
+static bool waits_for(const struct source *source, void *signo)
+{
+	return sigismember(&signals_of(source)->signals, *(int *)signo) == 1;
+}
+
+static void describe(const struct source *source, int code, char *text, size_t size)
+{
+	const char *name = sigdescr_np(code);
+
+	(void)source;
+	if (name)
+		snprintf(text, size, "signal %d (%s)", code, name);
+	else
+		snprintf(text, size, "signal %d", code);
+}
+
+static void end_all(struct ctx_ring *here, int signo)
+{
+	char text[CTX_CAUSE_TEXT_MAX];
+	struct source_choice choice = {
+		.lock = &hub.lock,
+		.list = &hub.sources,
+		.here = here,
+		.chooses = waits_for,
+		.data = &signo,
+		.code = signo,
+		.text = text,
+	};
+
+	describe(NULL, signo, text, sizeof(text));
+	source_end_chosen(&choice);
+}
+
+/*
+ * Takes all that are pending, so that signals that came together are all a first one, before the first
+ * context is ended: what comes after that is a second one, and stays pending until somebody unblocks it.
+ * Somebody else may have been quicker: then there is nothing to read.
+ */
+static void ready(struct source *source, uint32_t events)
+{
+	struct signalfd_siginfo info;
+	int taken[NSIG], count = 0;
+
+	(void)events;
+	while (count < NSIG && sys_read(source->fd, &info, sizeof(info)) == sizeof(info))
+		taken[count++] = (int)info.ssi_signo;
+	for (int i = 0; i < count; i++)
+		end_all(source->ring, taken[i]);
+	if (count && !source->ring)
+		fit_watcher();
+	source_again(source);
+}
+
+static void started(struct source *source)
+{
+	lock_acquire(&hub.lock);
+	list_append(&hub.sources, &source->link);
+	lock_release(&hub.lock);
+}
+
+static void stopped(struct source *source)
+{
+	lock_acquire(&hub.lock);
+	bool was_listed = !list_empty(&source->link);
+	list_remove(&source->link);
+	lock_release(&hub.lock);
+	if (!was_listed)
+		return;
+	if (source->ring)
+		fit_owner(&signals_of(source)->signals);
+	else
+		watcher_wake();
+}
+
+static const struct source_ops signal_ops = {
+	.kind = CTX_CAUSE_SIGNAL,
+	.stays = true,
+	.ready = ready,
+	.started = started,
+	.stopped = stopped,
+	.describe = describe,
+};
+
+/* ---- making one */
+
+static int check_signals(const sigset_t *signals)
+{
+	bool any = false;
+
+	for (int signo = 1; signo < NSIG; signo++) {
+		if (sigismember(signals, signo) != 1)
+			continue;
+		any = true;
+		if (signo == SIGKILL || signo == SIGSTOP || (signo >= 32 && signo < SIGRTMIN))
+			return -EINVAL; /* the last are the C library's */
+	}
+	return any ? 0 : -EINVAL;
+}
+
+/* Blocks them in this thread, unless one is the program's own business. */
+static int block(const sigset_t *signals, sigset_t *ret_before)
+{
+	int result = 0;
+
+	pthread_sigmask(SIG_SETMASK, NULL, ret_before);
+	lock_acquire(&hub.lock);
+	for (int signo = 1; signo < NSIG && !result; signo++) {
+		struct sigaction action;
+		if (sigismember(signals, signo) != 1)
+			continue;
+		if (sigaction(signo, NULL, &action) || action.sa_handler != SIG_DFL)
+			result = -EBUSY;
+		if (sigismember(ret_before, signo) == 1 && sigismember(&hub.blocked, signo) != 1)
+			result = -EBUSY;
+	}
+	for (int signo = 1; signo < NSIG && !result; signo++)
+		if (sigismember(signals, signo) == 1)
+			sigaddset(&hub.blocked, signo);
+	lock_release(&hub.lock);
+	if (!result)
+		pthread_sigmask(SIG_BLOCK, signals, NULL);
+	return result;
+}
+
+static int begin(struct signal_source *signals, const struct source_request *request,
+		 struct ctx_context **ret_ctx)
+{
+	int fd = sys_signalfd(&signals->signals);
+
+	if (fd < 0) {
+		source_discard(&signals->source);
+		return fd;
+	}
+	signals->source.fd = fd;
+	signals->source.owns_fd = true;
+	signals->source.file = file_id_of(fd);
+	return source_begin(&signals->source, request, ret_ctx);
+}
+
+int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, const sigset_t *signals,
+		     const char *label, struct ctx_context **ret_ctx)
+{
+	struct source_request request = {
+		.parent = parent,
+		.label = label,
+		.site = __builtin_return_address(0),
+		.events = POLLIN,
+	};
+	sigset_t before;
+	int error = source_check(parent, ring, ret_ctx);
+
+	if (!error)
+		error = signals ? check_signals(signals) : -EINVAL;
+	if (!error && !ring)
+		error = watcher_start();
+	if (error)
+		return error;
+	struct signal_source *source = (struct signal_source *)source_new(sizeof(*source), &signal_ops, ring);
+	if (!source)
+		return -ENOMEM;
+	source->signals = *signals;
+	error = block(signals, &before);
+	if (error) {
+		source_discard(&source->source);
+		return error;
+	}
+	error = begin(source, &request, ret_ctx);
+	if (error || context_error(*ret_ctx)) /* of a parent that is done */
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+	else
+		wait_for_watcher(signals);
+	return error;
+}
+
+/* ---- fork: in the child nothing waits for them, and nothing but this thread can take them */
+
+static void fork_prepare(void)
+{
+	lock_acquire(&hub.lock);
+}
+
+static void fork_parent(void)
+{
+	lock_release(&hub.lock);
+}
+
+static void fork_child(void)
+{
+	sigset_t blocked = hub.blocked;
+
+	hub.lock = (struct lock){0};
+	while (!list_empty(&hub.sources))
+		list_remove(hub.sources.next);
+	sigemptyset(&hub.blocked);
+	sigemptyset(&hub.open);
+	pthread_sigmask(SIG_UNBLOCK, &blocked, NULL);
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	list_init(&hub.sources);
+	sigemptyset(&hub.blocked);
+	sigemptyset(&hub.open);
+	watcher_set_errand(fit_watcher);
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one thread, ctx-watcher, that waits for descriptors on behalf of contexts that no ring watches. It
+ * starts with the first of them, and sleeps in epoll_wait(2).
+ *
+ * epoll knows a file by its number once, so what watches the same number shares a registration, with the
+ * union of the events. A descriptor that the program closes drops out of epoll by itself, and its number may
+ * be another file's when we look again. epoll_ctl(2) tells: it goes by number and file, and modifying the
+ * registration of a file that is gone is -ENOENT. What has lost its file so is told of nothing any more, and
+ * takes nothing away from who comes to the number later. An event bears the serial of its registration, not a
+ * number alone.
+ */
+#ifndef CTX_WATCHER_H
+#define CTX_WATCHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A watch on a descriptor, inside of what it is for. The first six are the watcher's, under its lock. */
+struct watched {
+	struct watched *next, *prev;
+	uint32_t serial;
+	uint32_t fork_count;
+	bool listed;  /* is being watched */
+	bool dropped; /* nobody wants it any more */
+	bool stays; /* the library's own descriptor: watched until it is stopped, not until the first event */
+	int fd;
+	uint32_t events;
+	/* On the watcher's thread, no lock held: these events are there. */
+	void (*ready)(struct watched *watched, uint32_t events);
+	/* On that thread, after ready, if it does not stay, or if watcher_stop came meanwhile: its memory is
+	 * its maker's again. */
+	void (*gone)(struct watched *watched);
+};
+
+/* For the first four. */
+static inline void watched_init(struct watched *watched)
+{
+	watched->next = watched->prev = NULL;
+	watched->serial = 0;
+	watched->listed = watched->dropped = false;
+}
+
+/* Starts the thread if it does not run. 0, -EAGAIN, -EMFILE, -ENFILE, -ENOMEM. */
+int watcher_start(void);
+
+/*
+ * Watches; fd, events, stays and functions are set. 0; -EALREADY: watcher_stop came first; what watcher_start
+ * or epoll_ctl(2) return: -EBADF, -EPERM, -ENOMEM, -ENOSPC.
+ */
+int watcher_add(struct watched *watched);
+
+/* Ends it. Any thread, also with the lock of a context held. True: nothing is called any more; false: gone
+ * is, or watcher_add has not been called. */
+bool watcher_stop(struct watched *watched);
+
+/* Whether epoll can watch this file at all: 0, -EPERM, or -EBADF. Needs no thread. */
+int watcher_probe(int fd);
+
+/* Makes the watcher's thread call what watcher_set_errand said. False: there is no such thread. */
+bool watcher_wake(void);
+bool watcher_is_self(void);
+
+/* One function for the thread to call whenever it was woken; before the thread is started. */
+void watcher_set_errand(void (*errand)(void));
+
+#endif

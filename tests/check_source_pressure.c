@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/* Contexts that end under pressure: real pressure of the processors, made by a few children that do nothing
+ * else. */
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "support/sources.h"
+
+#define SPINNERS_MAX 64
+
+static struct ctx_pressure wanted(int priority)
+{
+	return (struct ctx_pressure){
+		.resource = CTX_CPU, .stall_ns = 100 * MILLISECOND, .priority = priority};
+}
+
+/* Tests of real events need the kernel's and this user's consent. */
+static struct ctx_context *pressure_of(struct ctx_ring *ring, int priority)
+{
+	struct ctx_pressure pressure = wanted(priority);
+	struct ctx_context *ctx = NULL;
+	int error = ctx_with_pressure(ctx_background(), ring, &pressure, "pressure", &ctx);
+
+	if (error == -ENOENT || error == -EOPNOTSUPP || error == -EACCES)
+		test_skip("no pressure stall information here, or not for this user");
+	ck_assert_ok(error);
+	return ctx;
+}
+
+struct spinners {
+	pid_t pids[SPINNERS_MAX];
+	int count;
+};
+
+/* Three times as many as there are processors; each ends by itself after half a minute at the latest. */
+static struct spinners spin_all(void)
+{
+	struct spinners spinners = {.count = (int)sysconf(_SC_NPROCESSORS_ONLN) * 3};
+
+	if (spinners.count > SPINNERS_MAX)
+		test_skip("too many processors to keep busy");
+	for (int i = 0; i < spinners.count; i++) {
+		spinners.pids[i] = fork();
+		ck_assert_int_ge(spinners.pids[i], 0);
+		if (spinners.pids[i] == 0) {
+			alarm(30);
+			for (;;)
+				;
+		}
+	}
+	return spinners;
+}
+
+static void spin_end(const struct spinners *spinners)
+{
+	for (int i = 0; i < spinners->count; i++) {
+		kill(spinners->pids[i], SIGKILL);
+		waitpid(spinners->pids[i], NULL, 0);
+	}
+}
+
+/* Method: four contexts of three priorities, the middle one twice; ends are looked at in the order in which
+ * they come, each event ending a whole priority. */
+START_TEST(the_lowest_priority_goes_first_and_as_a_whole)
+{
+	struct ctx_ring *ring = backend_ring(_i);
+	struct ctx_context *last = pressure_of(ring, 7), *second = pressure_of(ring, 2),
+			   *too = pressure_of(ring, 2), *first = pressure_of(ring, -1);
+	struct spinners spinners = spin_all();
+
+	await_end(ring, first);
+	ck_assert_live(second);
+	ck_assert_live(too);
+	ck_assert_live(last);
+	await_end(ring, second);
+	await_end(ring, too);
+	ck_assert_live(last);
+	struct ctx_cause cause = cause_of(first);
+	spin_end(&spinners);
+	ck_assert_int_eq(cause.kind, CTX_CAUSE_PRESSURE);
+	ck_assert_int_eq(cause.code, CTX_CPU);
+	ck_assert_str_eq(cause.text, "cpu pressure: some 100 ms in 2 s");
+	ctx_finish(first);
+	ctx_finish(second);
+	ctx_finish(too);
+	ctx_finish(last);
+	backend_end(ring);
+}
+END_TEST
+
+/* One trigger for a ring and the library's thread: still one event for one priority. */
+START_TEST(priorities_hold_across_watchers)
+{
+	struct ctx_ring *ring = ring_of(_i);
+	struct ctx_context *later = pressure_of(ring, 5), *sooner = pressure_of(NULL, 3);
+	struct spinners spinners = spin_all();
+
+	await_end(ring, sooner);
+	ck_assert_live(later);
+	spin_end(&spinners);
+	ctx_finish(sooner);
+	ctx_finish(later);
+	ring_end(ring);
+}
+END_TEST
+
+START_TEST(what_is_out_of_range_is_refused)
+{
+	struct ctx_ring *ring = backend_ring(_i);
+	const struct ctx_context *root = ctx_background();
+	struct ctx_context *ctx;
+	struct ctx_pressure pressure = wanted(0);
+
+	ck_assert_int_eq(ctx_with_pressure(root, ring, NULL, NULL, &ctx), -EINVAL);
+	pressure.full = true;
+	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -EINVAL);
+	pressure = (struct ctx_pressure){.resource = (enum ctx_resource)9};
+	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -EINVAL);
+	pressure = (struct ctx_pressure){.resource = CTX_IO, .window_ns = 11 * NS_PER_SECOND};
+	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -EINVAL);
+	pressure = (struct ctx_pressure){.resource = CTX_IO, .window_ns = 100 * MILLISECOND};
+	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -EINVAL);
+	pressure = (struct ctx_pressure){.resource = CTX_IO, .stall_ns = 3 * NS_PER_SECOND};
+	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -EINVAL);
+	pressure = (struct ctx_pressure){.resource = CTX_MEMORY, .file = "/proc/no-such-file"};
+	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -ENOENT);
+	backend_end(ring);
+}
+END_TEST
+
+static bool has_resource_right(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
+
+	ck_assert_ok(syscall(SYS_capget, &header, data));
+	return data[0].effective & 1u << CAP_SYS_RESOURCE;
+}
+
+START_TEST(a_short_window_asks_for_a_right)
+{
+	struct ctx_pressure pressure = {.resource = CTX_MEMORY, .window_ns = 500 * MILLISECOND};
+	struct ctx_context *ctx = NULL;
+	int error = ctx_with_pressure(ctx_background(), NULL, &pressure, NULL, &ctx);
+
+	ctx_unref(ctx);
+	if (error == -ENOENT || error == -EOPNOTSUPP || error == -EACCES)
+		test_skip("no pressure stall information here, or not for this user");
+	ck_assert_int_eq(error, has_resource_right() ? 0 : -EINVAL);
+}
+END_TEST
+
+static bool cgroup_root(char *path, size_t size)
+{
+	char line[512];
+	FILE *mounts = fopen("/proc/self/mounts", "re");
+	bool found = false;
+
+	while (mounts && !found && fgets(line, sizeof(line), mounts)) {
+		char point[256], type[32];
+		found = sscanf(line, "%*s %255s %31s", point, type) == 2 && strcmp(type, "cgroup2") == 0;
+		if (found)
+			snprintf(path, size, "%s", point);
+	}
+	if (mounts)
+		fclose(mounts);
+	return found;
+}
+
+/* Goal: a trigger that fails ends its contexts, saying so, instead of being ready for ever. */
+START_TEST(a_cgroup_that_goes_ends_its_contexts)
+{
+	struct ctx_ring *ring = backend_ring(_i);
+	char root[256], directory[300], file[330];
+	struct ctx_pressure pressure = {.resource = CTX_MEMORY, .file = file};
+	struct ctx_context *ctx, *other;
+
+	if (!cgroup_root(root, sizeof(root)))
+		test_skip("no cgroup v2");
+	snprintf(directory, sizeof(directory), "%s/ctxring-test-%d", root, getpid());
+	snprintf(file, sizeof(file), "%s/memory.pressure", directory);
+	if (mkdir(directory, 0755))
+		test_skip("no cgroup can be made");
+	int error = ctx_with_pressure(ctx_background(), ring, &pressure, NULL, &ctx);
+	if (error) {
+		rmdir(directory);
+		test_skip("no pressure file in a cgroup");
+	}
+	pressure.priority = 5;
+	ck_assert_ok(ctx_with_pressure(ctx_background(), ring, &pressure, NULL, &other));
+	ck_assert_ok(rmdir(directory));
+	await_end(ring, ctx);
+	await_end(ring, other);
+	ck_assert_int_eq(cause_of(ctx).kind, CTX_CAUSE_PRESSURE);
+	ck_assert_str_eq(cause_of(other).text,
+			 "memory pressure cannot be watched any more: its file is gone");
+	ctx_finish(ctx);
+	ctx_finish(other);
+	backend_end(ring);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("source_pressure");
+	TCase *tests = source_case(suite, "pressure");
+	ON_EACH_BACKEND(tests, the_lowest_priority_goes_first_and_as_a_whole);
+	ON_EACH_BACKEND(tests, what_is_out_of_range_is_refused);
+	ON_EACH_BACKEND(tests, a_cgroup_that_goes_ends_its_contexts);
+	tcase_add_test(tests, a_short_window_asks_for_a_right);
+	TCase *rings = test_case_ring(suite, "rings");
+	tcase_add_checked_fixture(rings, warm_watcher, NULL);
+	ON_EACH_RING(rings, priorities_hold_across_watchers);
+	return suite;
+}
