@@ -523,6 +523,13 @@ void context_unwatch(struct watch *watch)
 	node_drop(node);
 }
 
+void context_unwatch_released(struct watch *watch)
+{
+	list_remove(&watch->link);
+	/* Not the last one: who drops the last handle holds the node until all watches have been told. */
+	atomic_fetch_sub_explicit(&watch->ctx->refs, 1, memory_order_release);
+}
+
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])
 {
 	memset(label, 0, CTX_LABEL_MAX + 1);

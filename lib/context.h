@@ -124,7 +124,7 @@ struct watch_ops {
 	/* The whole subtree is marked. Called at most once. */
 	void (*done)(struct watch *watch, struct sweep *sweep);
 	/* The program dropped its last handle: nothing new will come under this node. NULL: does not matter.
-	 */
+	 * The watch may be taken away there and then, by context_unwatch_released(). */
 	void (*released)(struct watch *watch);
 	/* Its deadline in force has changed, see context_deadline(). NULL: does not matter. */
 	void (*moved)(struct watch *watch);
@@ -144,6 +144,10 @@ int context_watch(const struct ctx_context *ctx, struct watch *watch, const stru
 
 /* Takes the watch away, whether or not it was told; afterwards neither function is called. May free ctx. */
 void context_unwatch(struct watch *watch);
+
+/* The same for its own watch_ops.released, which is called with the lock that this would take. Leaves
+ * watch->ctx as it is: an address, and no more. */
+void context_unwatch_released(struct watch *watch);
 
 /* Its label as it stands in the table; "" without a table. */
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1]);
