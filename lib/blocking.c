@@ -95,7 +95,6 @@ static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sq
 		    int *ret_error)
 {
 	struct thread_ring *taken;
-	int cancel_state;
 	int error = blocking_check(ctx);
 
 	if (error)
@@ -103,8 +102,7 @@ static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sq
 	*ret_error = pool_take(now, &taken);
 	if (*ret_error)
 		return BLOCKING_NO_RING;
-	/* The request is in the kernel until it has completed: pthread_cancel(3) has to wait. */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	int state = blocking_hold_thread();
 	ring_begin_call(taken->ring, ctx);
 	ssize_t result = run(taken, ctx, sqe, events);
 	ring_end_call(taken->ring);
@@ -114,7 +112,7 @@ static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sq
 	} else {
 		pool_give(taken);
 	}
-	pthread_setcancelstate(cancel_state, NULL);
+	blocking_release_thread(state);
 	return result;
 }
 

@@ -38,6 +38,23 @@ static inline unsigned blocking_size(size_t size)
 	return size < BLOCKING_SIZE_MAX ? (unsigned)size : BLOCKING_SIZE_MAX;
 }
 
+/*
+ * Calls are no cancellation points of pthread_cancel(3): a request is in the kernel until it has completed,
+ * and elsewhere a lock, a descriptor or memory is held. Between these two the thread is not ended.
+ */
+static inline int blocking_hold_thread(void)
+{
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	return state;
+}
+
+static inline void blocking_release_thread(int state)
+{
+	pthread_setcancelstate(state, NULL);
+}
+
 /* poll(2) says nothing of these: it always finds them ready. */
 bool blocking_is_on_disk(int fd);
 

@@ -18,7 +18,7 @@ int blocking_poll_fd(const struct ctx_context *ctx, int fd, short events, uint64
 	return fds[1].revents ? 0 : blocking_check(ctx);
 }
 
-ssize_t blocking_poll(const struct ctx_context *ctx, const struct blocking_attempt *attempt)
+static ssize_t try_until_done(const struct ctx_context *ctx, const struct blocking_attempt *attempt)
 {
 	for (;;) {
 		int error = blocking_check(ctx);
@@ -39,6 +39,15 @@ ssize_t blocking_poll(const struct ctx_context *ctx, const struct blocking_attem
 		if (result != -EAGAIN && result != -EINTR)
 			return result;
 	}
+}
+
+ssize_t blocking_poll(const struct ctx_context *ctx, const struct blocking_attempt *attempt)
+{
+	int state = blocking_hold_thread();
+	ssize_t result = try_until_done(ctx, attempt);
+
+	blocking_release_thread(state);
+	return result;
 }
 
 int blocking_begin_attempt(int fd, int *ret_flags)

@@ -273,17 +273,27 @@ static int try_connect(const struct ctx_context *ctx, int fd, const struct socka
 	return result ? (int)result : start_connect(fd, address, size);
 }
 
-int ctxio_connect(const struct ctx_context *ctx, int fd, const struct sockaddr *address,
-		  socklen_t address_size)
+static int connect_until_done(const struct ctx_context *ctx, int fd, const struct sockaddr *address,
+			      socklen_t size)
 {
 	for (;;) {
-		int result = try_connect(ctx, fd, address, address_size);
+		int result = try_connect(ctx, fd, address, size);
 		if (result == -EINPROGRESS)
-			return await_connect(ctx, fd, address, address_size);
+			return await_connect(ctx, fd, address, size);
 		if (result != -EAGAIN && result != -EINTR)
 			return result;
 		result = ctxio_sleep_for(ctx, RETRY_NS);
 		if (result)
 			return result;
 	}
+}
+
+int ctxio_connect(const struct ctx_context *ctx, int fd, const struct sockaddr *address,
+		  socklen_t address_size)
+{
+	int state = blocking_hold_thread();
+	int result = connect_until_done(ctx, fd, address, address_size);
+
+	blocking_release_thread(state);
+	return result;
 }

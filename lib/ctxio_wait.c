@@ -63,11 +63,13 @@ int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long 
 	if (count)
 		memcpy(all, fds, count * sizeof(*fds));
 	all[count] = (struct pollfd){.fd = done_fd, .events = POLLIN};
+	int state = blocking_hold_thread();
 	int result = poll_with(ctx, all, (unsigned)count, until_ns);
 	for (unsigned long i = 0; result >= 0 && i < count; i++)
 		fds[i].revents = all[i].revents;
 	if (all != few)
 		memory_release(all);
+	blocking_release_thread(state);
 	return result;
 }
 
@@ -162,8 +164,12 @@ int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t 
 	siginfo_t info;
 	ssize_t result = waitid_on_ring(ctx, id_type, id, &info, options);
 
-	if (result == BLOCKING_NO_RING)
-		return waitid_by_pidfd(ctx, id_type, id, ret_info, options);
+	if (result == BLOCKING_NO_RING) {
+		int state = blocking_hold_thread();
+		result = waitid_by_pidfd(ctx, id_type, id, ret_info, options);
+		blocking_release_thread(state);
+		return (int)result;
+	}
 	if (!result && ret_info)
 		*ret_info = info;
 	return (int)result;

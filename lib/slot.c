@@ -11,13 +11,11 @@
 #include "table.h"
 
 #define SLOTS_FIRST 64u
-#define SLOTS_FIRST_FOR_CALLS 2u /* slot 0 stands for none */
 #define SLOTS_MAX (SLOT_MASK + 1u)
 
 int slots_grow(struct ctx_ring *ring)
 {
-	uint32_t old = ring->slot_count, first = 0;
-	uint32_t count = old ? old * 2 : ring->calls ? SLOTS_FIRST_FOR_CALLS : SLOTS_FIRST;
+	uint32_t old = ring->slot_count, count = old ? old * 2 : SLOTS_FIRST, first = 0;
 
 	if (count > SLOTS_MAX || ring->run_count == sizeof(ring->runs) / sizeof(ring->runs[0]))
 		return -ENOMEM;

@@ -6,7 +6,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/eventfd.h>
+#include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -771,6 +771,340 @@ START_TEST(close_does_not_linger)
 }
 END_TEST
 
+/* ---- processes and threads */
+
+/* In children: assertions of Check belong to the parent. */
+#define EXPECT(condition)                          \
+	do {                                       \
+		if (!(condition))                  \
+			return __LINE__ % 255 + 1; \
+	} while (0)
+
+static int call_in_a_child(void *data)
+{
+	struct caller *callers = data;
+	struct ctx_context *ctx;
+	int fds[2];
+	char byte;
+
+	EXPECT(!pipe2(fds, O_CLOEXEC));
+	EXPECT(!ctx_with_cancel(ctx_background(), NULL, &ctx));
+	EXPECT(ctxio_write(ctx, fds[1], "x", 1) == 1);
+	EXPECT(ctxio_read(ctx, fds[0], &byte, 1) == 1);
+	/* Ending what it inherited ends its own copy, and not what the parent waits for under it. */
+	for (unsigned i = 0; i < blocker_count; i++)
+		if (callers[i].ctx)
+			EXPECT(ctx_cancel((struct ctx_context *)callers[i].ctx) != -EINVAL);
+	EXPECT(ctxio_read(callers[0].ctx, fds[0], &byte, 1) == -ECANCELED);
+	ctx_finish(ctx);
+	EXPECT(!ctx_with_timeout(ctx_background(), MILLISECOND, NULL, &ctx));
+	EXPECT(ctxio_read(ctx, fds[0], &byte, 1) == -ETIME);
+	ctx_finish(ctx);
+	return 0;
+}
+
+/* Goal: a child has rings of its own, and the parent's calls do not notice. Method: every call waits while
+ * the process forks, and its child forks. */
+START_TEST(a_forked_child_makes_calls_of_its_own)
+{
+	static struct caller callers[32];
+	const struct ctx_context *ctx = NULL;
+	struct pair pipe = pipe_new();
+	char byte;
+
+	ck_assert_uint_le(blocker_count, 32);
+	for (unsigned i = 0; i < blocker_count; i++) {
+		if (!scene_prepare(&callers[i].scene, &blockers[i]))
+			continue;
+		caller_start(&callers[i], &blockers[i], child_of(ctx_background()));
+		caller_await_sleep(&callers[i]);
+	}
+	/* So that the thread that forks has a ring, with a context. */
+	ctx = child_of(ctx_background());
+	ck_assert_int_eq(ctxio_write(ctx, pipe.far, "x", 1), 1);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(test_in_child(call_in_a_child, callers), 0);
+	ck_assert_int_eq(ctxio_read(ctx, pipe.near, &byte, 1), 1);
+	for (unsigned i = 0; i < blocker_count; i++) {
+		if (callers[i].ctx) {
+			ck_assert_live(callers[i].ctx);
+			ck_assert_ok(ctx_cancel((struct ctx_context *)callers[i].ctx));
+			ck_assert_msg(caller_end(&callers[i]) == -ECANCELED, "%s: %zd", blockers[i].name,
+				      callers[i].result);
+			ctx_unref(callers[i].ctx);
+		}
+		scene_end(&callers[i].scene);
+	}
+	ctx_unref(ctx);
+	pair_end(pipe);
+}
+END_TEST
+
+/* What the child of a child does is the same once more. */
+static int fork_again(void *data)
+{
+	EXPECT(call_in_a_child(data) == 0);
+	return test_in_child(call_in_a_child, data);
+}
+
+START_TEST(a_childs_child_makes_calls_of_its_own)
+{
+	static struct caller none[32] = {{0}};
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pipe = pipe_new();
+
+	none[0].ctx = ctx;
+	ck_assert_int_eq(ctxio_write(ctx, pipe.far, "x", 1), 1);
+	ck_assert_int_eq(test_in_child(fork_again, none), 0);
+	ck_assert_live(ctx);
+	ctx_finish(ctx);
+	pair_end(pipe);
+}
+END_TEST
+
+static int exit_in_a_call(void *data)
+{
+	static struct caller caller;
+	const struct blocker *blocker = data;
+	struct ctx_context *ctx;
+
+	if (!scene_prepare(&caller.scene, blocker))
+		return 0;
+	ctx_with_cancel(ctx_background(), NULL, &ctx);
+	caller_start(&caller, blocker, ctx);
+	caller_await_sleep(&caller);
+	if (caller.scene.child > 0)
+		kill(caller.scene.child, SIGKILL);
+	if (caller.scene.path[0])
+		scene_end(&caller.scene);
+	exit(3);
+}
+
+START_TEST(a_process_exits_while_a_call_waits)
+{
+	int status = test_in_child(exit_in_a_call, (void *)&blockers[_i]);
+
+	ck_assert_int_eq(status, blockers[_i].needs_ring && test_no_uring() ? 0 : 3);
+}
+END_TEST
+
+static int killed_in_a_call(void *data)
+{
+	static struct caller caller;
+	const struct blocker *blocker = data;
+	struct ctx_context *ctx;
+
+	if (!scene_prepare(&caller.scene, blocker))
+		raise(SIGKILL);
+	ctx_with_cancel(ctx_background(), NULL, &ctx);
+	caller_start(&caller, blocker, ctx);
+	caller_await_sleep(&caller);
+	if (caller.scene.child > 0)
+		kill(caller.scene.child, SIGKILL);
+	if (caller.scene.path[0])
+		scene_end(&caller.scene);
+	raise(SIGKILL);
+	return 0;
+}
+
+START_TEST(a_process_is_killed_while_a_call_waits)
+{
+	ck_assert_int_eq(test_in_child(killed_in_a_call, (void *)&blockers[_i]), 256 + SIGKILL);
+}
+END_TEST
+
+static void *call_and_exit(void *data)
+{
+	struct full *full = data;
+
+	full->tid = gettid();
+	full->result = ctxio_read(full->ctx, full->pair.near, full->buffer, 5);
+	pthread_testcancel();
+	full->done = 1;
+	pthread_exit(NULL);
+}
+
+/* The request is in the kernel, and so may be the buffer: the thread goes when both are back. */
+START_TEST(pthread_cancel_takes_effect_behind_a_call)
+{
+	struct full full = {.ctx = child_of(ctx_background()), .pair = pipe_new(), .result = 99};
+	pthread_t thread;
+	void *status;
+
+	ck_assert_ok(pthread_create(&thread, NULL, call_and_exit, &full));
+	while (!full.tid)
+		sched_yield();
+	await_sleep(full.tid);
+	ck_assert_ok(pthread_cancel(thread));
+	await_sleep(full.tid);
+	ck_assert_int_eq(write(full.pair.far, "12345", 5), 5);
+	ck_assert_ok(pthread_join(thread, &status));
+	ck_assert_ptr_eq(status, PTHREAD_CANCELED);
+	ck_assert_int_eq(full.result, 5);
+	ck_assert_uint_eq(full.done, 0);
+	pair_end(full.pair);
+	ctx_finish(full.ctx);
+}
+END_TEST
+
+/* A thread whose last act is to end the context of another's call. */
+static void *cancel_and_exit(void *data)
+{
+	ctx_cancel(data);
+	pthread_exit(NULL);
+}
+
+START_TEST(a_thread_cancels_and_exits)
+{
+	for (unsigned i = 0; i < test_scaled(200); i++) {
+		struct full full = {.ctx = child_of(ctx_background()), .pair = pipe_new()};
+		pthread_t reader, canceller;
+		ck_assert_ok(pthread_create(&reader, NULL, call_and_exit, &full));
+		ck_assert_ok(pthread_create(&canceller, NULL, cancel_and_exit, full.ctx));
+		ck_assert_ok(pthread_join(canceller, NULL));
+		ck_assert_ok(pthread_join(reader, NULL));
+		ck_assert_int_eq(full.result, -ECANCELED);
+		pair_end(full.pair);
+		ctx_unref(full.ctx);
+	}
+}
+END_TEST
+
+/*
+ * Rings go from thread to thread while contexts end: none may miss the end of its own because the wake was
+ * the one of the thread before. A lost one shows as a test that takes for ever.
+ */
+static void *many_short_threads(void *data)
+{
+	unsigned seed = (unsigned)(uintptr_t)data;
+
+	for (unsigned i = 0; i < test_scaled(400); i++) {
+		struct full full = {.ctx = child_of(ctx_background()), .pair = pipe_new()};
+		pthread_t thread;
+		ck_assert_ok(pthread_create(&thread, NULL, call_and_exit, &full));
+		spin(&seed, 20000);
+		ck_assert_ok(ctx_cancel(full.ctx));
+		ck_assert_ok(pthread_join(thread, NULL));
+		ck_assert_int_eq(full.result, -ECANCELED);
+		pair_end(full.pair);
+		ctx_unref(full.ctx);
+	}
+	return NULL;
+}
+
+START_TEST(no_wake_is_lost_while_rings_change_hands)
+{
+	unsigned seed = test_seed();
+	pthread_t threads[5];
+
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert_ok(
+			pthread_create(&threads[i], NULL, many_short_threads, (void *)(uintptr_t)(seed + i)));
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert_ok(pthread_join(threads[i], NULL));
+}
+END_TEST
+
+/* ---- between calls */
+
+static void note_release(void *value)
+{
+	++*(unsigned *)value;
+}
+
+static const struct ctx_key noted = {.name = "noted", .release = note_release};
+
+/* Goal: no context lives longer because a thread once made a call under it. */
+START_TEST(a_thread_between_calls_keeps_no_context)
+{
+	struct ctx_context *parent = child_of(ctx_background());
+	struct pair pipe = pipe_new();
+	unsigned released = 0;
+	char byte;
+
+	for (unsigned i = 0; i < 3; i++) {
+		const struct ctx_context *ctx = value_child_of(parent, &noted, &released);
+		ck_assert_int_eq(ctxio_write(ctx, pipe.far, "x", 1), 1);
+		ck_assert_int_eq(ctxio_read(ctx, pipe.near, &byte, 1), 1);
+		ck_assert_uint_eq(released, i);
+		ctx_unref(ctx);
+		ck_assert_uint_eq(released, i + 1);
+	}
+	ctx_finish(parent);
+	pair_end(pipe);
+}
+END_TEST
+
+static const struct ctx_context *lent;
+
+static void *call_then_wait(void *data)
+{
+	struct full *full = data;
+
+	full->result = ctxio_read(lent, full->pair.near, full->buffer, 1);
+	full->tid = gettid();
+	/* Not by a call of ours. */
+	full->done = read(full->pair.near, full->buffer, 1) == 1;
+	return NULL;
+}
+
+START_TEST(another_thread_releases_what_an_idle_one_has_used)
+{
+	struct full full = {.pair = pipe_new()};
+	unsigned released = 0;
+	pthread_t thread;
+
+	lent = value_child_of(ctx_background(), &noted, &released);
+	ck_assert_int_eq(write(full.pair.far, "x", 1), 1);
+	ck_assert_ok(pthread_create(&thread, NULL, call_then_wait, &full));
+	while (!full.tid)
+		sched_yield();
+	await_sleep(full.tid);
+	ctx_unref(lent);
+	ck_assert_uint_eq(released, 1);
+	ck_assert_int_eq(write(full.pair.far, "x", 1), 1);
+	ck_assert_ok(pthread_join(thread, NULL));
+	ck_assert_uint_eq(full.done, 1);
+	pair_end(full.pair);
+}
+END_TEST
+
+static void *call_then_epoll(void *data)
+{
+	struct full *full = data;
+	struct epoll_event event = {.events = EPOLLIN};
+	int set = epoll_create1(EPOLL_CLOEXEC);
+
+	epoll_ctl(set, EPOLL_CTL_ADD, full->pair.near, &event);
+	full->result = ctxio_read(full->ctx, full->pair.near, full->buffer, 1);
+	full->tid = gettid();
+	full->done = epoll_wait(set, &event, 1, -1) == 1;
+	close(set);
+	return NULL;
+}
+
+/* epoll_wait(2) says EINTR for anything that the kernel has to do in the thread, a signal or not. */
+START_TEST(a_thread_between_calls_is_not_disturbed)
+{
+	struct full full = {.pair = pipe_new(), .ctx = child_of(ctx_background())};
+	pthread_t thread;
+
+	ck_assert_int_eq(write(full.pair.far, "x", 1), 1);
+	ck_assert_ok(pthread_create(&thread, NULL, call_then_epoll, &full));
+	while (!full.tid)
+		sched_yield();
+	await_sleep(full.tid);
+	ck_assert_ok(ctx_cancel(full.ctx));
+	await_sleep(full.tid);
+	ck_assert_int_eq(write(full.pair.far, "x", 1), 1);
+	ck_assert_ok(pthread_join(thread, NULL));
+	ck_assert_int_eq(full.result, 1);
+	ck_assert_uint_eq(full.done, 1);
+	pair_end(full.pair);
+	ctx_unref(full.ctx);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("blocking");
@@ -809,5 +1143,19 @@ Suite *test_suite(void)
 	tcase_add_test(others, futex_in_shared_memory_is_woken_by_another_process);
 	tcase_add_test(others, close_closes_whatever_became_of_the_context);
 	tcase_add_test(others, close_does_not_linger);
+
+	TCase *threads = test_case_calls(suite, "processes and threads");
+	tcase_add_test(threads, a_forked_child_makes_calls_of_its_own);
+	tcase_add_test(threads, a_childs_child_makes_calls_of_its_own);
+	ON_EACH_BLOCKER(threads, a_process_exits_while_a_call_waits);
+	ON_EACH_BLOCKER(threads, a_process_is_killed_while_a_call_waits);
+	tcase_add_test(threads, pthread_cancel_takes_effect_behind_a_call);
+	tcase_add_test(threads, a_thread_cancels_and_exits);
+	tcase_add_test(threads, no_wake_is_lost_while_rings_change_hands);
+
+	TCase *between = test_case_calls(suite, "between calls");
+	tcase_add_test(between, a_thread_between_calls_keeps_no_context);
+	tcase_add_test(between, another_thread_releases_what_an_idle_one_has_used);
+	tcase_add_test(between, a_thread_between_calls_is_not_disturbed);
 	return suite;
 }

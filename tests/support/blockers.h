@@ -16,6 +16,7 @@ struct scene {
 	struct sockaddr_storage address;
 	socklen_t address_size;
 	char path[64];
+	bool hasty; /* finish does not wait for the call to have begun */
 	char buffer[256];
 };
 
