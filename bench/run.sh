@@ -51,6 +51,7 @@ run context build/bench/context "${peer[@]}"
 run memory build/bench/memory
 run submit build/bench/submit
 run deadline build/bench/deadline
+run blocking build/bench/blocking
 run cancel build/bench/cancel
 run httpd bench/httpd.sh
 run service bench/service.sh

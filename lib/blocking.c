@@ -70,6 +70,19 @@ static ssize_t wait_ready(struct thread_ring *taken, const struct ctx_context *c
 	return ready > 0 ? 0 : ready;
 }
 
+/* How the request was ended, if it was. The context itself may be gone with the program's last reference. */
+static ssize_t end_of(const struct thread_ring *taken)
+{
+	switch (((const struct operation *)&taken->op)->end) {
+	case CTX_OP_DEADLINE:
+		return -ETIME;
+	case CTX_OP_FINISHED:
+		return 0;
+	default:
+		return -ECANCELED;
+	}
+}
+
 static ssize_t run(struct thread_ring *taken, const struct ctx_context *ctx, const struct io_uring_sqe *sqe,
 		   short events)
 {
@@ -80,8 +93,9 @@ static ssize_t run(struct thread_ring *taken, const struct ctx_context *ctx, con
 		return result;
 	again = *sqe;
 	while (result != BLOCKING_NO_RING && (op_ended_early((int)result) || (result == -EAGAIN && events))) {
-		if (context_error(ctx))
-			return -context_error(ctx);
+		ssize_t end = end_of(taken);
+		if (end || context_error(ctx))
+			return end ? end : -context_error(ctx);
 		/* Else it was interrupted in the kernel, by nothing of ours. */
 		ssize_t waited = result == -EAGAIN ? wait_ready(taken, ctx, &again, events) : 0;
 		if (waited == -EAGAIN)

@@ -327,6 +327,7 @@ static int call_with_little_memory(void *data)
 
 START_TEST(without_lockable_memory_calls_wait_by_poll)
 {
+	other_threads_await_sleep();
 	int status = test_in_child(call_with_little_memory, NULL);
 
 	if (status == 77)
@@ -365,6 +366,7 @@ static int get_memory_later(void *data)
 
 START_TEST(when_there_is_memory_again_a_ring_is_used)
 {
+	other_threads_await_sleep();
 	int status = test_in_child(get_memory_later, NULL);
 
 	if (status == 77)

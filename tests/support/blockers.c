@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/blockers.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -185,7 +186,7 @@ static ssize_t call_waitid(struct scene *scene, const struct ctx_context *ctx)
 		ck_assert_int_eq(info.si_pid, scene->child);
 		ck_assert_int_eq(info.si_code, CLD_KILLED);
 		ck_assert_int_eq(info.si_status, SIGKILL);
-		scene->child = 0;
+		scene->reaped = true;
 	}
 	return result;
 }
@@ -284,7 +285,7 @@ void scene_end(struct scene *scene)
 	for (unsigned i = 0; i < 4; i++)
 		if (scene->fds[i] >= 0)
 			close(scene->fds[i]);
-	if (scene->child > 0) {
+	if (scene->child > 0 && !scene->reaped) {
 		kill(scene->child, SIGKILL);
 		waitpid(scene->child, NULL, 0);
 	}
@@ -344,6 +345,17 @@ void caller_await_sleep(struct caller *caller)
 {
 	ck_assert(test_until(has_started, caller));
 	await_sleep(caller->tid);
+}
+
+void other_threads_await_sleep(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+
+	ck_assert_ptr_nonnull(tasks);
+	for (struct dirent *entry; (entry = readdir(tasks));)
+		if (atoi(entry->d_name) > 0 && atoi(entry->d_name) != gettid())
+			await_sleep(atoi(entry->d_name));
+	closedir(tasks);
 }
 
 ssize_t caller_end(struct caller *caller)

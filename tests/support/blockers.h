@@ -12,6 +12,7 @@
 struct scene {
 	int fds[4];
 	pid_t child;
+	bool reaped; /* by the call */
 	uint32_t word;
 	struct sockaddr_storage address;
 	socklen_t address_size;
@@ -53,6 +54,10 @@ void caller_start(struct caller *caller, const struct blocker *blocker, const st
 void caller_await_sleep(struct caller *caller);
 /* The same for any thread of this process. */
 void await_sleep(pid_t tid);
+
+/* For all other threads: before a fork, since a sanitizer's locks are not made for one in the middle of it.
+ */
+void other_threads_await_sleep(void);
 
 /* What the call returned. */
 ssize_t caller_end(struct caller *caller);
