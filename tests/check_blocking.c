@@ -539,6 +539,40 @@ START_TEST(non_blocking_descriptors_are_waited_for)
 }
 END_TEST
 
+START_TEST(non_blocking_sockets_connect)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct sockaddr_in address;
+	int listener = tcp_listener(&address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	ck_assert_ok(ctxio_connect(ctx, fd, (struct sockaddr *)&address, sizeof(address)));
+	ck_assert_int_eq(ctxio_send(ctx, fd, "x", 1, 0), 1);
+	close(fd);
+	close(listener);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	ck_assert_int_eq(ctxio_connect(ctx, fd, (struct sockaddr *)&address, sizeof(address)), -ECONNREFUSED);
+	close(fd);
+	ctx_finish(ctx);
+}
+END_TEST
+
+/* With O_NONBLOCK, and of what is not in the page cache. */
+START_TEST(non_blocking_files_are_read)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+	int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC | O_NONBLOCK, 0600);
+	static char bytes[65536];
+
+	ck_assert_int_eq(ctxio_write(ctx, fd, bytes, sizeof(bytes)), sizeof(bytes));
+	ck_assert_ok(fsync(fd));
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	ck_assert_int_eq(ctxio_pread(ctx, fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	close(fd);
+	ctx_finish(ctx);
+}
+END_TEST
+
 /* Files whose driver knows no attempt that does not wait: FIFOs by name, inotify; blocking or not. */
 START_TEST(odd_descriptors_are_waited_for)
 {
@@ -1134,6 +1168,8 @@ Suite *test_suite(void)
 	tcase_add_test(sockets, a_broken_connection_is_an_error_and_no_signal);
 	tcase_add_test(sockets, connect_and_accept_meet);
 	tcase_add_loop_test(sockets, non_blocking_descriptors_are_waited_for, 0, 6);
+	tcase_add_test(sockets, non_blocking_sockets_connect);
+	tcase_add_test(sockets, non_blocking_files_are_read);
 	tcase_add_loop_test(sockets, odd_descriptors_are_waited_for, 0, 4);
 	tcase_add_loop_test(sockets, a_stolen_readiness_leaves_the_others_endable, 0, 3);
 
