@@ -416,6 +416,7 @@ static int call_when_forbidden_later(void *data)
 
 START_TEST(a_ring_that_is_forbidden_later_is_given_up)
 {
+	other_threads_await_sleep();
 	ck_assert_int_eq(test_in_child(call_when_forbidden_later, NULL), 0);
 }
 END_TEST
