@@ -18,7 +18,7 @@ static void pause_shortly(void)
 /* The kernel refuses all of io_uring, as a seccomp filter does that was installed since. */
 static bool is_refused(const struct thread_ring *taken, int error)
 {
-	return pool_is_forbidden(error) && uring_publish(taken->ring->uring);
+	return thread_ring_is_forbidden(error) && uring_publish(taken->ring->uring);
 }
 
 /*
@@ -113,7 +113,7 @@ static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sq
 
 	if (error)
 		return error;
-	*ret_error = pool_take(now, &taken);
+	*ret_error = thread_ring_take(now, &taken);
 	if (*ret_error)
 		return BLOCKING_NO_RING;
 	int state = blocking_hold_thread();
@@ -122,9 +122,9 @@ static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sq
 	ring_end_call(taken->ring);
 	if (__builtin_expect(result == BLOCKING_NO_RING, 0)) {
 		*ret_error = -EPERM;
-		pool_discard(taken);
+		thread_ring_discard(taken);
 	} else {
-		pool_give(taken);
+		thread_ring_give(taken);
 	}
 	blocking_release_thread(state);
 	return result;
@@ -144,5 +144,5 @@ ssize_t blocking_call_on_ring(const struct ctx_context *ctx, const struct io_uri
 
 	if (result != BLOCKING_NO_RING)
 		return result;
-	return pool_is_forbidden(error) ? -ENOTSUP : error;
+	return thread_ring_is_forbidden(error) ? -ENOTSUP : error;
 }

@@ -8,7 +8,7 @@
 
 #include <limits.h>
 
-#include "pool.h"
+#include "thread_ring.h"
 
 /* As much as the kernel moves in one call (read(2), Notes), and fits an SQE. */
 #define BLOCKING_SIZE_MAX 0x7ffff000u

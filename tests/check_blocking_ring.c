@@ -10,8 +10,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "pool.h"
 #include "support/blockers.h"
+#include "thread_ring.h"
 
 /* In children: assertions of Check belong to the parent. */
 #define EXPECT(condition)                          \
@@ -25,9 +25,9 @@ static struct ctx_ring *own_ring(void)
 {
 	struct thread_ring *taken;
 
-	if (pool_take(false, &taken))
+	if (thread_ring_take(false, &taken))
 		return NULL;
-	pool_give(taken);
+	thread_ring_give(taken);
 	return taken->ring;
 }
 
@@ -143,12 +143,12 @@ START_TEST(threads_one_after_the_other_use_one_ring)
 		ck_assert_ptr_eq(ring, first);
 	}
 	/* What its last owner had in the kernel went with it. */
-	ck_assert_ok(pool_take(false, &taken));
+	ck_assert_ok(thread_ring_take(false, &taken));
 	ck_assert_ptr_eq(taken->ring, first);
 	ck_assert_uint_eq(taken->ring->owner_tid, 0);
 	ck_assert(!taken->ring->wake_armed);
 	ck_assert_uint_eq(taken->ring->group_count, 0);
-	pool_give(taken);
+	thread_ring_give(taken);
 	pair_end(pipe);
 }
 END_TEST

@@ -5,9 +5,9 @@
  */
 #include <sys/wait.h>
 
-#include "pool.h"
 #include "support/blockers.h"
 #include "support/faults.h"
+#include "thread_ring.h"
 
 TEST_MODES(TEST_FAULTS);
 
@@ -56,7 +56,7 @@ static unsigned run_scenario(const struct blocker *blocker, unsigned calls, unsi
 		close((int)result);
 	scene_end(&scene);
 	ctx_finish(ctx);
-	pool_trim();
+	thread_ring_trim();
 	return failed;
 }
 

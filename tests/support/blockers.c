@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#include "pool.h"
+#include "thread_ring.h"
 
 static void prepare_pipe(struct scene *scene)
 {
@@ -368,7 +368,7 @@ TCase *test_case_calls(Suite *suite, const char *name)
 {
 	TCase *test_case_made = test_case(suite, name);
 
-	tcase_add_checked_fixture(test_case_made, NULL, pool_trim);
+	tcase_add_checked_fixture(test_case_made, NULL, thread_ring_trim);
 	return test_case_made;
 }
 
@@ -376,6 +376,6 @@ TCase *test_case_calls_ring(Suite *suite, const char *name)
 {
 	TCase *test_case_made = test_case_ring(suite, name);
 
-	tcase_add_checked_fixture(test_case_made, NULL, pool_trim);
+	tcase_add_checked_fixture(test_case_made, NULL, thread_ring_trim);
 	return test_case_made;
 }

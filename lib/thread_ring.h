@@ -3,8 +3,8 @@
  * Rings for the blocking calls of threads. A thread keeps the ring of its first call until it ends; then the
  * ring waits here for the next thread.
  */
-#ifndef CTX_POOL_H
-#define CTX_POOL_H
+#ifndef CTX_THREAD_RING_H
+#define CTX_THREAD_RING_H
 
 #include "ring.h"
 
@@ -20,18 +20,18 @@ struct thread_ring {
  * Takes the calling thread's ring, so that a call from inside a call (a release function, say) takes another
  * one. -errno of the last try to open one: after a failure the next is a while later, unless now is set.
  */
-int pool_take(bool now, struct thread_ring **ret_taken);
+int thread_ring_take(bool now, struct thread_ring **ret_taken);
 
 /* Back to the thread. */
-void pool_give(struct thread_ring *taken);
+void thread_ring_give(struct thread_ring *taken);
 
 /* Instead of giving back one whose ring the kernel serves no more: closes what it has of the kernel's. */
-void pool_discard(struct thread_ring *taken);
+void thread_ring_discard(struct thread_ring *taken);
 
 /* Closes the calling thread's ring and those of nobody: for tests, which count descriptors. */
-void pool_trim(void);
+void thread_ring_trim(void);
 
-/* Whether error of pool_take says that there is no io_uring here at all. */
-bool pool_is_forbidden(int error);
+/* Whether error of thread_ring_take says that there is no io_uring here at all. */
+bool thread_ring_is_forbidden(int error);
 
 #endif

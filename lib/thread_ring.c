@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool.h"
+#include "thread_ring.h"
 
 #include "memory.h"
 
@@ -27,7 +27,7 @@ static __thread struct {
 	bool announced;		  /* its end will be told */
 } mine __attribute__((tls_model("initial-exec")));
 
-bool pool_is_forbidden(int error)
+bool thread_ring_is_forbidden(int error)
 {
 	return error == -EPERM || error == -EACCES || error == -ENOSYS;
 }
@@ -236,14 +236,14 @@ static int take_slowly(bool now, struct thread_ring **ret_taken)
 	if (error) {
 		atomic_store(&pool.error, error);
 		atomic_store(&pool.not_before_ns,
-			     pool_is_forbidden(error) ? CTX_FOREVER : clock_coarse_ns() + PAUSE_NS);
+			     thread_ring_is_forbidden(error) ? CTX_FOREVER : clock_coarse_ns() + PAUSE_NS);
 	} else if (atomic_load(&pool.not_before_ns)) {
 		atomic_store(&pool.not_before_ns, 0);
 	}
 	return error;
 }
 
-int pool_take(bool now, struct thread_ring **ret_taken)
+int thread_ring_take(bool now, struct thread_ring **ret_taken)
 {
 	struct thread_ring *taken = mine.ring;
 
@@ -254,7 +254,7 @@ int pool_take(bool now, struct thread_ring **ret_taken)
 	return 0;
 }
 
-void pool_give(struct thread_ring *taken)
+void thread_ring_give(struct thread_ring *taken)
 {
 	if (__builtin_expect(is_inherited(taken), 0))
 		return; /* forked within the call */
@@ -264,7 +264,7 @@ void pool_give(struct thread_ring *taken)
 		put(taken);
 }
 
-void pool_discard(struct thread_ring *taken)
+void thread_ring_discard(struct thread_ring *taken)
 {
 	atomic_store(&pool.error, -EPERM);
 	atomic_store(&pool.not_before_ns, CTX_FOREVER);
@@ -272,7 +272,7 @@ void pool_discard(struct thread_ring *taken)
 	taken->ring->uring = NULL;
 }
 
-void pool_trim(void)
+void thread_ring_trim(void)
 {
 	struct thread_ring *taken = mine.ring;
 
