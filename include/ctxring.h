@@ -708,28 +708,37 @@ struct io_uring *ctx_ring_uring(struct ctx_ring *ring);
 
 /*
  * System calls with a context in front of their arguments. They return what the system call of that name
- * returns, or -errno; errno itself is left alone. They return -ECANCELED or -ETIME, ctx_err's value, when
+ * returns, or -errno; errno itself says nothing. They return -ECANCELED or -ETIME, ctx_err's value, when
  * ctx is done before the call or becomes so in it, whichever thread or process ended it. A result that came
- * first is returned: bytes, or a descriptor, are never lost.
+ * first is returned: bytes, or a descriptor, are never lost. Signals do not end a call: end the context from
+ * the handler.
  *
- * Each waits on an io_uring of the calling thread, which comes from a pool at the first call and goes back
- * when the thread ends; a deadline bounds the wait and costs no request of its own. Once ctx is done the call
- * cancels its request and returns when the kernel has let go of it, so that buffers are never touched after
- * it returned; what the kernel does not let go of (a disk that hangs) it waits for. Signals do not end a
- * call: end the context from the handler. Any thread, also in a forked child. Not for signal handlers. While
- * one waits it is an operation in flight in the table.
+ * Each is one request on an io_uring of the calling thread, which comes from a pool at the first call and
+ * goes back when the thread ends. A deadline bounds the wait and costs no request of its own. Once ctx is
+ * done the call cancels its request and returns when the kernel has let go of it, so that buffers are never
+ * touched after it returned; what the kernel does not let go of (a disk that hangs) it waits for. While it
+ * waits it is an operation in flight in the table. ctxio_poll, ctxio_sleep_*, ctxio_futex_wait and
+ * ctxio_close need no ring.
  *
  * Where no ring can be had, for want of memory that may be locked (RLIMIT_MEMLOCK) or because io_uring is
- * forbidden, calls wait by poll(2) for the descriptor and ctx_done_fd; each says below what then does not
- * work. Descriptors with O_NONBLOCK: a call that would block waits all the same.
+ * forbidden, calls wait by poll(2) for the descriptor and for ctx_done_fd, and try without blocking, as far
+ * as the kernel can: ctxio(3). What needs a ring all the same says so. Descriptors with O_NONBLOCK: a call
+ * that would block waits all the same, except with MSG_DONTWAIT, SPLICE_F_NONBLOCK and WNOHANG.
  *
- * Besides those of the system call they all know: -EINVAL: ctx is NULL. -ENOMEM. -EMFILE, -ENFILE: no
- * descriptor for a ring or for ctx_done_fd. -ENOTSUP: not without io_uring, or not with this kernel's.
+ * Any thread, also in a forked child, which gets rings of its own. The caller holds a reference to ctx. No
+ * cancellation points of pthread_cancel(3), and not for signal handlers.
+ *
+ * Besides those of the system call they know: -EINVAL: ctx is NULL. -ENOMEM. -EMFILE, -ENFILE: no descriptor
+ * for ctx_done_fd. -EAGAIN: as ctx_done_fd. -ENOTSUP: not without io_uring, or not with this kernel.
  */
 struct iovec;
 struct pollfd;
 
-/* read(2) and its kin; from a descriptor's own position unless an offset is given. */
+/*
+ * read(2) and its kin; from a descriptor's own position unless an offset is given, which pipes and sockets
+ * ignore rather than refuse. Writes go on after a part, as write(2) does on a blocking descriptor; of one
+ * that ctx ends, the part is returned. No call moves more than 0x7ffff000 bytes.
+ */
 ssize_t ctxio_read(const struct ctx_context *ctx, int fd, void *buffer, size_t size);
 ssize_t ctxio_write(const struct ctx_context *ctx, int fd, const void *buffer, size_t size);
 ssize_t ctxio_pread(const struct ctx_context *ctx, int fd, void *buffer, size_t size, off_t offset);
@@ -746,48 +755,65 @@ ssize_t ctxio_read_full(const struct ctx_context *ctx, int fd, void *buffer, siz
 ssize_t ctxio_write_full(const struct ctx_context *ctx, int fd, const void *buffer, size_t size,
 			 size_t *ret_done);
 
-/* recv(2), send(2), recvmsg(2), sendmsg(2). With MSG_DONTWAIT they do not wait. */
+/*
+ * recv(2), send(2), recvmsg(2), sendmsg(2). With MSG_DONTWAIT they do not wait. Sends on a stream go on after
+ * a part; a broken connection is -EPIPE and no signal. SO_RCVTIMEO and SO_SNDTIMEO are not looked at.
+ */
 ssize_t ctxio_recv(const struct ctx_context *ctx, int fd, void *buffer, size_t size, int flags);
 ssize_t ctxio_send(const struct ctx_context *ctx, int fd, const void *buffer, size_t size, int flags);
 ssize_t ctxio_recvmsg(const struct ctx_context *ctx, int fd, struct msghdr *message, int flags);
 ssize_t ctxio_sendmsg(const struct ctx_context *ctx, int fd, const struct msghdr *message, int flags);
 
-/* accept4(2). A descriptor that was accepted is returned, also when ctx ended meanwhile. */
+/*
+ * accept4(2). A descriptor that was accepted is returned, also when ctx ended meanwhile. Without a ring fd
+ * has O_NONBLOCK for the moment of each attempt.
+ */
 int ctxio_accept(const struct ctx_context *ctx, int fd, struct sockaddr *address, socklen_t *address_size,
 		 int flags);
 
 /*
- * connect(2). When ctx ends first the attempt may go on in the kernel: close the socket. Without io_uring
- * the descriptor has O_NONBLOCK for the time of the call.
+ * connect(2). When ctx ends first the attempt may go on in the kernel: close the socket. Without a ring fd
+ * has O_NONBLOCK for the moment in which the attempt begins.
  */
 int ctxio_connect(const struct ctx_context *ctx, int fd, const struct sockaddr *address,
 		  socklen_t address_size);
 
-/* openat(2), fsync(2), splice(2). Without io_uring: -ENOTSUP. */
+/*
+ * openat(2), fsync(2), splice(2). These need a ring: -ENOTSUP without io_uring; -ENOMEM, -EMFILE, -ENFILE
+ * when there is none now. -EINVAL: an offset of splice is negative.
+ */
 int ctxio_openat(const struct ctx_context *ctx, int directory, const char *path, int flags, mode_t mode);
 int ctxio_fsync(const struct ctx_context *ctx, int fd);
 ssize_t ctxio_splice(const struct ctx_context *ctx, int fd_in, off_t *offset_in, int fd_out,
 		     off_t *offset_out, size_t size, unsigned flags);
 
-/* poll(2), timeout in milliseconds as there. */
+/* poll(2), timeout in milliseconds as there. Uses ctx_done_fd. */
 int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long count, int timeout_ms);
 
-/* Until a point on CLOCK_MONOTONIC, or for a time. 0: it is over. On a context that never ends, too. */
+/*
+ * Until a point on CLOCK_MONOTONIC, or for a time. 0: it is over. On a context that never ends, too; but for
+ * ever on such a one is -EDEADLK.
+ */
 int ctxio_sleep_until(const struct ctx_context *ctx, uint64_t when_ns);
 int ctxio_sleep_for(const struct ctx_context *ctx, uint64_t duration_ns);
 
-/* waitid(2). Without io_uring or before Linux 6.7: of P_PID and P_PIDFD only, by a pidfd. */
+/*
+ * waitid(2). *ret_info (NULL is allowed) is written on success only. Without a ring or before Linux 6.7 only
+ * for the end of one child, P_PID or P_PIDFD with WEXITED alone, by a pidfd; else -ENOTSUP.
+ */
 int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info, int options);
 
 /*
- * futex_wait(2) of 32 bits, of one process (FUTEX2_PRIVATE) unless shared: waits while *word is expected. 0:
- * woken; -EAGAIN: *word was another value. Without io_uring or before Linux 6.7: -ENOTSUP.
+ * futex_wait(2) of 32 bits, of one process (FUTEX_PRIVATE_FLAG) unless shared: waits while *word is expected.
+ * 0: woken, perhaps for nothing, as any futex; -EAGAIN: *word was another value. A wake that came together
+ * with the end of ctx is a wake. -EINVAL: word is NULL or not aligned. -ENOTSUP: before Linux 5.16
+ * (futex_waitv(2)).
  */
 int ctxio_futex_wait(const struct ctx_context *ctx, const uint32_t *word, uint32_t expected, bool shared);
 
 /*
- * close(2). The descriptor is closed in any case, also when ctx is done; what ends with ctx is waiting for
- * a close that lingers, which then goes on.
+ * close(2), whatever ctx is. A socket that would linger (SO_LINGER) is closed without waiting: what it has to
+ * send it sends all the same. -EINVAL: ctx is NULL, and nothing is closed.
  */
 int ctxio_close(const struct ctx_context *ctx, int fd);
 

@@ -578,16 +578,6 @@ uint64_t context_grace(const struct ctx_context *ctx)
 	return 0;
 }
 
-void context_unwatch_released(struct watch *watch)
-{
-	struct ctx_context *node = watch->ctx;
-
-	list_remove(&watch->link);
-	watch->ctx = NULL;
-	/* Never the last one: who released the node has its own. */
-	atomic_fetch_sub_explicit(&node->refs, 1, memory_order_release);
-}
-
 void context_pin(struct ctx_context *ctx)
 {
 	node_hold(ctx);
@@ -596,6 +586,13 @@ void context_pin(struct ctx_context *ctx)
 void context_unpin(struct ctx_context *ctx)
 {
 	node_drop(ctx);
+}
+
+void context_unwatch_released(struct watch *watch)
+{
+	list_remove(&watch->link);
+	/* Not the last one: who drops the last handle holds the node until all watches have been told. */
+	atomic_fetch_sub_explicit(&watch->ctx->refs, 1, memory_order_release);
 }
 
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])

@@ -124,7 +124,7 @@ struct watch_ops {
 	/* The whole subtree is marked. Called at most once. */
 	void (*done)(struct watch *watch, struct sweep *sweep);
 	/* The program dropped its last handle: nothing new will come under this node. NULL: does not matter.
-	 */
+	 * The watch may be taken away there and then, by context_unwatch_released(). */
 	void (*released)(struct watch *watch);
 	/* Its deadline in force has changed, see context_deadline(). NULL: does not matter. */
 	void (*moved)(struct watch *watch);
@@ -145,9 +145,6 @@ int context_watch(const struct ctx_context *ctx, struct watch *watch, const stru
 /* Takes the watch away, whether or not it was told; afterwards neither function is called. May free ctx. */
 void context_unwatch(struct watch *watch);
 
-/* The same from inside released(), where the node's lock is held and ctx stays. */
-void context_unwatch_released(struct watch *watch);
-
 /* Keeps the memory of one that cannot be freed now; context_unpin() it without a lock held. */
 void context_pin(struct ctx_context *ctx);
 void context_unpin(struct ctx_context *ctx);
@@ -155,6 +152,10 @@ void context_unpin(struct ctx_context *ctx);
 /* A child of kind CTX_TABLE_SOURCE, else as ctx_with_cancel called from site. 0, or -ENOMEM. */
 int context_new_source(const struct ctx_context *parent, const char *label, const void *site,
 		       struct ctx_context **ret_ctx);
+
+/* The same for its own watch_ops.released, which is called with the lock that this would take. Leaves
+ * watch->ctx as it is: an address, and no more. */
+void context_unwatch_released(struct watch *watch);
 
 /* Its label as it stands in the table; "" without a table. */
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1]);

@@ -53,6 +53,28 @@ void ring_arm_wake(struct ctx_ring *ring)
 	ring->wake_armed = true;
 }
 
+int ring_disarm_wake(struct ctx_ring *ring)
+{
+	int error = 0;
+
+	ring->withdrawing = true;
+	while (ring->wake_armed && !error) {
+		struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+		if (!sqe)
+			return -EAGAIN;
+		io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, 0), 0);
+		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
+		if (ring->features.skip_success)
+			sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+		error = ring_wait(ring, CTX_FOREVER);
+		if (error == -EINTR)
+			error = 0;
+		complete_harvest(ring);
+	}
+	ring->withdrawing = false;
+	return error;
+}
+
 /* For kernels whose io_uring_enter(2) takes no timeout. */
 static __attribute__((cold)) int wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
 {
@@ -111,6 +133,15 @@ static inline __attribute__((always_inline)) int wait_inline(struct ctx_ring *ri
 int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	return wait_inline(ring, timeout_ns);
+}
+
+/* How long a ring without kernel timeouts may wait: until the earliest of its own. */
+static uint64_t bounded(const struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	uint64_t when_ns = ring->timers.root->key_ns, now_ns = clock_now_ns();
+	uint64_t left_ns = when_ns > now_ns ? when_ns - now_ns : 0;
+
+	return left_ns < timeout_ns ? left_ns : timeout_ns;
 }
 
 static bool anything_ready(const struct ctx_ring *ring)
@@ -240,6 +271,8 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 		 */
 		mailbox_reset(ring->mailbox);
 		bool ready = anything_ready(ring) || ring->stalled;
+		if (ring->calls && ring->timers.root)
+			timeout_ns = bounded(ring, timeout_ns);
 		int waited = wait_inline(ring, ready ? 0 : timeout_ns);
 		error = waited ? waited : error;
 	}

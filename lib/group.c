@@ -65,6 +65,10 @@ static void told_done(struct watch *watch, struct sweep *sweep)
 
 	if (ring->fork_count != thread_fork_count)
 		return; /* a forked child ended its copy: the ring is the parent's */
+	/* Sequentially consistent, as the marking before it and both steps of ring_begin_call(): whichever of
+	 * us is later sees the other. */
+	if (ring->calls && !atomic_load(&ring->busy.word))
+		return;
 	if (!on_owner_thread(ring)) {
 		mailbox_post(ring->mailbox, &group->letter, sweep);
 		return;
@@ -76,17 +80,35 @@ static void told_done(struct watch *watch, struct sweep *sweep)
 	}
 }
 
+/* Between the calls of its thread a ring keeps no context for itself: its owner may not come back for long.
+ */
+static bool let_go(struct group *group)
+{
+	struct ctx_ring *ring = group->ring;
+
+	if (!ring->calls || !lock_try(&ring->busy))
+		return false;
+	mailbox_retract(ring->mailbox, &group->letter);
+	context_unwatch_released(&group->watch);
+	group->let_go = true;
+	lock_release(&ring->busy);
+	return true;
+}
+
 /* Under the context's lock: the group cannot be freed here. No hurry, so nobody is woken. */
 static void told_released(struct watch *watch)
 {
 	struct group *group = container_of(watch, struct group, watch);
 
-	if (group->ring->fork_count != thread_fork_count)
+	if (group->ring->fork_count != thread_fork_count || let_go(group))
 		return;
-	if (on_owner_thread(group->ring))
+	if (on_owner_thread(group->ring)) {
 		review(group);
-	else
+	} else {
 		mailbox_post(group->ring->mailbox, &group->letter, NULL);
+		/* The call may have ended, and looked for mail, just before. */
+		let_go(group);
+	}
 }
 
 const struct watch_ops group_watch_ops = {.done = told_done, .released = told_released};
@@ -186,10 +208,19 @@ static void group_free(struct group *group)
 	list_remove(&group->link);
 	ring_timer_stop(ring, &group->deadline);
 	/* From here on nobody posts the letter; then none can be left in the mailbox. */
-	context_unwatch(&group->watch);
+	if (!group->let_go)
+		context_unwatch(&group->watch);
 	mailbox_retract(ring->mailbox, &group->letter);
 	reap_drop(atomic_load(&group->reap));
 	memory_release(group);
+}
+
+void group_keep_only(struct ctx_ring *ring, const struct ctx_context *ctx)
+{
+	struct group *group = ring->last_group;
+
+	if (group && (group->let_go || group->watch.ctx != ctx))
+		group_free(group);
 }
 
 void groups_sweep(struct ctx_ring *ring)

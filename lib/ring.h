@@ -53,6 +53,7 @@ struct group {
 	unsigned in_kernel; /* of these, whose final completion has not been seen */
 	bool ended;	    /* its batch has been run */
 	bool released;	    /* the program holds its context no more */
+	bool let_go;	    /* so does the group, see told_released(); the ring's busy lock */
 	bool draining;
 	bool stuck_due; /* to be told in the next dispatch */
 };
@@ -84,6 +85,12 @@ struct ctx_ring {
 	struct io_uring *uring;
 	uint32_t owner_tid; /* 0: not used yet */
 	uint32_t fork_count;
+	/*
+	 * Of a ring for blocking calls: held by its owner during a call, and between calls by whoever takes
+	 * its watch from a context. Not held, nobody needs to be woken. No other lock is held by who waits
+	 * for it.
+	 */
+	struct lock busy;
 	uint64_t tag; /* in place, at the top of user_data */
 
 	struct slot *slots; /* slot 0 is unused */
@@ -126,6 +133,7 @@ struct ctx_ring {
 	bool have_last_batch;
 
 	bool adopted, dispatching, closing;
+	bool calls;    /* for blocking calls, see ring_open_for_calls() */
 	bool disabled; /* IORING_SETUP_R_DISABLED until its owner first uses it */
 	bool defer;    /* DEFER_TASKRUN: nothing completes unless the owner enters */
 	bool lazy;     /* completions need an enter that asks for them */
@@ -170,6 +178,24 @@ static inline int ring_check(struct ctx_ring *ring)
 		return 0;
 	return ring_claim(ring);
 }
+
+/*
+ * Opens a ring that is good for one operation at a time, and that stays with a thread between its calls
+ * without a trace: it has no kernel timeouts but bounds its waits itself, so that a deadline is no request
+ * of its own; it knows the context of the last call only, and lets go of that when the program does; and
+ * nobody wakes its owner while no call is under way. Errors as ctx_ring_open.
+ */
+int ring_open_for_calls(struct ctx_ring **ret_ring);
+
+/* Around each call; the owner. What came of the context meanwhile is looked at by ring_end_call. */
+void ring_begin_call(struct ctx_ring *ring, const struct ctx_context *ctx);
+void ring_end_call(struct ctx_ring *ring);
+
+/*
+ * Between calls: leaves nothing of the owner's in the kernel, which would go with the owner or depend on it,
+ * and makes the ring nobody's. -errno: it can only be closed.
+ */
+int ring_hand_over(struct ctx_ring *ring);
 
 /* The mailbox of a ring, for callbacks bound to it. Not counted. */
 struct mailbox *ring_mailbox(struct ctx_ring *ring);
@@ -271,6 +297,10 @@ static inline void group_leave(struct group *group)
 	if (!--group->held && (group->ended || group->released || heap_contains(&group->deadline.node)))
 		group_empty(group);
 }
+
+/* Frees the group of another context than this one. For rings that have one at a time, with busy held; may
+ * free contexts. */
+void group_keep_only(struct ctx_ring *ring, const struct ctx_context *ctx);
 
 /* Frees groups that nobody needs any more; may free contexts. */
 void groups_sweep(struct ctx_ring *ring);
@@ -411,6 +441,9 @@ int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns);
 
 /* Arms the poll through which the mailbox ends waits in the kernel. */
 void ring_arm_wake(struct ctx_ring *ring);
+
+/* Takes that poll out of the kernel. 0, or -errno: it may still be there. */
+int ring_disarm_wake(struct ctx_ring *ring);
 
 /* Undoes ctx_ring_fd. */
 void ring_forget_fd(struct ctx_ring *ring);

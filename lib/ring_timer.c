@@ -50,7 +50,7 @@ void ring_timers_arm(struct ctx_ring *ring)
 {
 	struct heap_node *earliest = ring->timers.root;
 
-	if (!earliest || earliest->key_ns >= ring->armed_ns)
+	if (!earliest || earliest->key_ns >= ring->armed_ns || ring->calls)
 		return;
 	/* The later one makes way, else short timers would leave ever more long ones behind. */
 	if (ring->armed_ns != CTX_FOREVER && !remove_armed(ring))

@@ -26,6 +26,8 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,6 +58,10 @@ enum sys_call {
 	SYS_CALL_DUPLICATE,
 	SYS_CALL_SIGNALFD,
 	SYS_CALL_OPEN,
+	SYS_CALL_RW_NOWAIT,
+	SYS_CALL_ACCEPT,
+	SYS_CALL_WAITID,
+	SYS_CALL_PIDFD_OPEN,
 	SYS_CALL_URING_SETUP,
 	SYS_CALL_URING_ENTER,
 	SYS_CALL_URING_REGISTER,
@@ -219,6 +225,40 @@ static inline unsigned sys_processor_count(void)
 		return (unsigned)CPU_COUNT(&set);
 	long count = sysconf(_SC_NPROCESSORS_ONLN); /* more than cpu_set_t has room for */
 	return count > 0 ? (unsigned)count : 1;
+}
+
+/* One attempt that does not wait; -EOPNOTSUPP: this file has no such. offset -1: the file's own position. */
+static inline int sys_preadv2(int fd, const struct iovec *buffers, int count, off_t offset, int flags)
+{
+	SYS_CALL(SYS_CALL_RW_NOWAIT, preadv2(fd, buffers, count, offset, flags));
+}
+
+static inline int sys_pwritev2(int fd, const struct iovec *buffers, int count, off_t offset, int flags)
+{
+	SYS_CALL(SYS_CALL_RW_NOWAIT, pwritev2(fd, buffers, count, offset, flags));
+}
+
+static inline int sys_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
+{
+	SYS_CALL(SYS_CALL_ACCEPT, accept4(fd, address, size, flags));
+}
+
+static inline int sys_waitid(idtype_t type, id_t id, siginfo_t *ret_info, int options)
+{
+	SYS_CALL(SYS_CALL_WAITID, waitid(type, id, ret_info, options));
+}
+
+static inline int sys_pidfd_open(pid_t pid)
+{
+	SYS_CALL(SYS_CALL_PIDFD_OPEN, syscall(SYS_pidfd_open, pid, 0));
+}
+
+/* Sleeps on several words at once, until deadline on CLOCK_MONOTONIC (NULL: no bound). The index of one of
+ * those that were woken, the last one if there are more. Linux 5.16. */
+static inline int sys_futex_waitv(struct futex_waitv *waiters, unsigned count,
+				  const struct timespec *deadline)
+{
+	SYS_CALL(SYS_CALL_FUTEX_WAIT, syscall(SYS_futex_waitv, waiters, count, 0, deadline, CLOCK_MONOTONIC));
 }
 
 static inline int sys_membarrier(int command)

@@ -19,7 +19,7 @@ layer() {
 	uring | feature | op | plan) echo 5 ;;
 	ring* | reap | opcode | record | slot | group | stage | batch | complete | dispatch | drain | ladder | explain | adopt | close) echo 6 ;;
 	# what stands on rings: blocking calls, task groups, commands, sources, contexts as text
-	blocking* | ctxio | pool | taskgroup* | spawn* | keeper* | cgroup | watcher | source* | propagate* | carrier) echo 7 ;;
+	blocking* | ctxio* | thread_ring | pool | taskgroup* | spawn* | keeper* | cgroup | watcher | source* | propagate* | carrier) echo 7 ;;
 	# contexts of other processes
 	client*) echo 8 ;;
 	esac

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How blocking calls wait: as one operation on the ring of the calling thread, or, where it can have none, by
+ * poll(2) for the descriptor and for the end of the context.
+ */
+#ifndef CTX_BLOCKING_H
+#define CTX_BLOCKING_H
+
+#include <limits.h>
+
+#include "thread_ring.h"
+
+/* As much as the kernel moves in one call (read(2), Notes), and fits an SQE. */
+#define BLOCKING_SIZE_MAX 0x7ffff000u
+
+/* No result of any call: there is no ring for this one. */
+#define BLOCKING_NO_RING LONG_MIN
+
+/*
+ * Makes the request that is prepared in sqe, and waits for it. Returns its result, or the error of ctx if
+ * that ended first. Where the request answers that it would block, as on some kernels those on descriptors
+ * with O_NONBLOCK do, it waits for events of sqe->fd and tries again; events 0: then -EAGAIN is its result.
+ * BLOCKING_NO_RING: nothing has been done.
+ */
+ssize_t blocking_call(const struct ctx_context *ctx, const struct io_uring_sqe *sqe, short events);
+
+/* The same for what works in no other way: -ENOTSUP without io_uring, or why there is no ring now. */
+ssize_t blocking_call_on_ring(const struct ctx_context *ctx, const struct io_uring_sqe *sqe, short events);
+
+/* 0 while ctx can be waited under, else what the call is to return. */
+static inline int blocking_check(const struct ctx_context *ctx)
+{
+	return ctx ? -context_error(ctx) : -EINVAL;
+}
+
+static inline unsigned blocking_size(size_t size)
+{
+	return size < BLOCKING_SIZE_MAX ? (unsigned)size : BLOCKING_SIZE_MAX;
+}
+
+/*
+ * Calls are no cancellation points of pthread_cancel(3): a request is in the kernel until it has completed,
+ * and elsewhere a lock, a descriptor or memory is held. Between these two the thread is not ended.
+ */
+static inline int blocking_hold_thread(void)
+{
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	return state;
+}
+
+static inline void blocking_release_thread(int state)
+{
+	pthread_setcancelstate(state, NULL);
+}
+
+/* poll(2) says nothing of these: it always finds them ready. */
+bool blocking_is_on_disk(int fd);
+
+/* ---- without a ring (blocking_poll.c) */
+
+/* One call that can be tried; first in a structure with its arguments. */
+struct blocking_attempt {
+	int fd;
+	short events; /* for which to wait before the next attempt */
+	/* Tries it without waiting. -EAGAIN: it would block. -EOPNOTSUPP: there is no such attempt here. */
+	ssize_t (*attempt)(const struct blocking_attempt *self);
+	/* Does it, and may wait: once fd is ready, where there is no other way. NULL: there always is. */
+	ssize_t (*perform)(const struct blocking_attempt *self);
+};
+
+/* Tries until it is done or ctx has ended. */
+ssize_t blocking_poll(const struct ctx_context *ctx, const struct blocking_attempt *attempt);
+
+/* Waits until fd (-1: none) is ready, ctx ends or the time is over. 0: look again. Or the call's error. */
+int blocking_poll_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns);
+
+/*
+ * For calls that have no flag for it: makes fd non-blocking for one attempt, between these two. Threads take
+ * turns, so that none restores what another still needs. -errno: nothing was changed, and nothing is to be
+ * restored.
+ */
+int blocking_begin_attempt(int fd, int *ret_flags);
+void blocking_end_attempt(int fd, int flags);
+
+#endif

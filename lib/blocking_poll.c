@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#include "blocking.h"
+
+/* Whose turn it is to have a descriptor non-blocking. */
+static struct lock turn;
+
+int blocking_poll_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
+{
+	int done_fd = ctx_done_fd(ctx);
+	struct timespec timeout = clock_timespec(timeout_ns);
+
+	if (done_fd < 0)
+		return done_fd;
+	struct pollfd fds[2] = {{.fd = done_fd, .events = POLLIN}, {.fd = fd, .events = events}};
+	int ready = sys_poll(fds, 2, timeout_ns == CTX_FOREVER ? NULL : &timeout);
+	if (ready < 0 && ready != -EINTR)
+		return ready;
+	return fds[1].revents ? 0 : blocking_check(ctx);
+}
+
+static ssize_t try_until_done(const struct ctx_context *ctx, const struct blocking_attempt *attempt)
+{
+	for (;;) {
+		int error = blocking_check(ctx);
+		if (error)
+			return error;
+		ssize_t result = attempt->attempt(attempt);
+		if (result == -EINTR)
+			continue;
+		bool no_attempt = result == -EOPNOTSUPP && attempt->perform;
+		if (!no_attempt && result != -EAGAIN)
+			return result;
+		if (attempt->perform && blocking_is_on_disk(attempt->fd))
+			return attempt->perform(attempt);
+		error = blocking_poll_fd(ctx, attempt->fd, attempt->events, CTX_FOREVER);
+		if (error)
+			return error;
+		result = no_attempt && !blocking_check(ctx) ? attempt->perform(attempt) : -EAGAIN;
+		if (result != -EAGAIN && result != -EINTR)
+			return result;
+	}
+}
+
+ssize_t blocking_poll(const struct ctx_context *ctx, const struct blocking_attempt *attempt)
+{
+	int state = blocking_hold_thread();
+	ssize_t result = try_until_done(ctx, attempt);
+
+	blocking_release_thread(state);
+	return result;
+}
+
+int blocking_begin_attempt(int fd, int *ret_flags)
+{
+	lock_acquire(&turn);
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)) {
+		int error = -errno;
+		lock_release(&turn);
+		return error;
+	}
+	*ret_flags = flags;
+	return 0;
+}
+
+void blocking_end_attempt(int fd, int flags)
+{
+	if (!(flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags);
+	lock_release(&turn);
+}
+
+static void fork_child(void)
+{
+	turn = (struct lock){0};
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(NULL, NULL, fork_child);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/* Blocking calls on files of all kinds. */
+#include "blocking.h"
+
+/* An SQE's "from where the file stands". */
+#define OWN_POSITION ((uint64_t)-1)
+
+#ifndef SPLICE_F_FD_IN_FIXED
+#define SPLICE_F_FD_IN_FIXED (1U << 31)
+#endif
+
+struct transfer {
+	struct blocking_attempt base;
+	const struct iovec *buffers;
+	int count;
+	off_t offset; /* -1: the file's own position */
+};
+
+static ssize_t try_read(const struct blocking_attempt *self)
+{
+	const struct transfer *transfer = (const struct transfer *)self;
+	return sys_preadv2(self->fd, transfer->buffers, transfer->count, transfer->offset, RWF_NOWAIT);
+}
+
+static ssize_t perform_read(const struct blocking_attempt *self)
+{
+	const struct transfer *transfer = (const struct transfer *)self;
+	return sys_preadv2(self->fd, transfer->buffers, transfer->count, transfer->offset, 0);
+}
+
+static ssize_t try_write(const struct blocking_attempt *self)
+{
+	const struct transfer *transfer = (const struct transfer *)self;
+	return sys_pwritev2(self->fd, transfer->buffers, transfer->count, transfer->offset, RWF_NOWAIT);
+}
+
+static ssize_t perform_write(const struct blocking_attempt *self)
+{
+	const struct transfer *transfer = (const struct transfer *)self;
+	return sys_pwritev2(self->fd, transfer->buffers, transfer->count, transfer->offset, 0);
+}
+
+static __attribute__((cold)) ssize_t poll_read(const struct ctx_context *ctx, int fd,
+					       const struct iovec *buffers, int count, off_t offset)
+{
+	const struct transfer transfer = {
+		.base = {.fd = fd, .events = POLLIN, .attempt = try_read, .perform = perform_read},
+		.buffers = buffers,
+		.count = count,
+		.offset = offset,
+	};
+	return blocking_poll(ctx, &transfer.base);
+}
+
+static __attribute__((cold)) ssize_t poll_write(const struct ctx_context *ctx, int fd,
+						const struct iovec *buffers, int count, off_t offset)
+{
+	const struct transfer transfer = {
+		.base = {.fd = fd, .events = POLLOUT, .attempt = try_write, .perform = perform_write},
+		.buffers = buffers,
+		.count = count,
+		.offset = offset,
+	};
+	return blocking_poll(ctx, &transfer.base);
+}
+
+static ssize_t read_at(const struct ctx_context *ctx, int fd, void *buffer, size_t size, off_t offset)
+{
+	struct io_uring_sqe sqe = {0};
+
+	io_uring_prep_read(&sqe, fd, buffer, blocking_size(size), (uint64_t)offset);
+	ssize_t result = blocking_call(ctx, &sqe, POLLIN);
+	if (__builtin_expect(result != BLOCKING_NO_RING, 1))
+		return result;
+	return poll_read(ctx, fd, &(struct iovec){buffer, blocking_size(size)}, 1, offset);
+}
+
+static ssize_t write_once(const struct ctx_context *ctx, int fd, const void *buffer, size_t size,
+			  off_t offset)
+{
+	struct io_uring_sqe sqe = {0};
+
+	io_uring_prep_write(&sqe, fd, buffer, blocking_size(size), (uint64_t)offset);
+	ssize_t result = blocking_call(ctx, &sqe, POLLOUT);
+	if (__builtin_expect(result != BLOCKING_NO_RING, 1))
+		return result;
+	return poll_write(ctx, fd, &(struct iovec){(void *)buffer, blocking_size(size)}, 1, offset);
+}
+
+/* As write(2) where it blocks: goes on after a part, and returns what was moved before an error or the end of
+ * ctx. */
+static ssize_t write_at(const struct ctx_context *ctx, int fd, const void *buffer, size_t size, off_t offset)
+{
+	ssize_t done = write_once(ctx, fd, buffer, size, offset);
+
+	size = blocking_size(size);
+	while (__builtin_expect(done > 0 && (size_t)done < size, 0)) {
+		ssize_t more = write_once(ctx, fd, (const char *)buffer + done, size - (size_t)done,
+					  offset < 0 ? offset : offset + done);
+		if (more <= 0)
+			break;
+		done += more;
+	}
+	return done;
+}
+
+ssize_t ctxio_read(const struct ctx_context *ctx, int fd, void *buffer, size_t size)
+{
+	return read_at(ctx, fd, buffer, size, -1);
+}
+
+ssize_t ctxio_write(const struct ctx_context *ctx, int fd, const void *buffer, size_t size)
+{
+	return write_at(ctx, fd, buffer, size, -1);
+}
+
+ssize_t ctxio_pread(const struct ctx_context *ctx, int fd, void *buffer, size_t size, off_t offset)
+{
+	return offset < 0 ? -EINVAL : read_at(ctx, fd, buffer, size, offset);
+}
+
+ssize_t ctxio_pwrite(const struct ctx_context *ctx, int fd, const void *buffer, size_t size, off_t offset)
+{
+	return offset < 0 ? -EINVAL : write_at(ctx, fd, buffer, size, offset);
+}
+
+ssize_t ctxio_readv(const struct ctx_context *ctx, int fd, const struct iovec *buffers, int count)
+{
+	struct io_uring_sqe sqe = {0};
+
+	if (count < 0)
+		return -EINVAL;
+	io_uring_prep_readv(&sqe, fd, buffers, (unsigned)count, OWN_POSITION);
+	ssize_t result = blocking_call(ctx, &sqe, POLLIN);
+	return result != BLOCKING_NO_RING ? result : poll_read(ctx, fd, buffers, count, -1);
+}
+
+/* What is left of buffers behind the first done bytes, one after the other. */
+static ssize_t write_rest(const struct ctx_context *ctx, int fd, const struct iovec *buffers, int count,
+			  ssize_t done)
+{
+	size_t skip = (size_t)done;
+
+	for (int i = 0; i < count; i++) {
+		if (skip >= buffers[i].iov_len) {
+			skip -= buffers[i].iov_len;
+			continue;
+		}
+		size_t left = buffers[i].iov_len - skip;
+		ssize_t more = write_at(ctx, fd, (const char *)buffers[i].iov_base + skip, left, -1);
+		skip = 0;
+		if (more > 0)
+			done += more;
+		if (more < 0 || (size_t)more < left)
+			break;
+	}
+	return done;
+}
+
+ssize_t ctxio_writev(const struct ctx_context *ctx, int fd, const struct iovec *buffers, int count)
+{
+	struct io_uring_sqe sqe = {0};
+
+	if (count < 0)
+		return -EINVAL;
+	io_uring_prep_writev(&sqe, fd, buffers, (unsigned)count, OWN_POSITION);
+	ssize_t result = blocking_call(ctx, &sqe, POLLOUT);
+	if (result == BLOCKING_NO_RING)
+		result = poll_write(ctx, fd, buffers, count, -1);
+	return result > 0 ? write_rest(ctx, fd, buffers, count, result) : result;
+}
+
+ssize_t ctxio_read_full(const struct ctx_context *ctx, int fd, void *buffer, size_t size, size_t *ret_done)
+{
+	ssize_t result = blocking_check(ctx);
+	size_t done = 0;
+
+	while (!result && done < size) {
+		ssize_t more = read_at(ctx, fd, (char *)buffer + done, size - done, -1);
+		if (more <= 0) {
+			result = more;
+			break;
+		}
+		done += (size_t)more;
+	}
+	if (ret_done)
+		*ret_done = done;
+	return result < 0 ? result : (ssize_t)done;
+}
+
+ssize_t ctxio_write_full(const struct ctx_context *ctx, int fd, const void *buffer, size_t size,
+			 size_t *ret_done)
+{
+	ssize_t result = blocking_check(ctx);
+	size_t done = 0;
+
+	while (!result && done < size) {
+		ssize_t more = write_once(ctx, fd, (const char *)buffer + done, size - done, -1);
+		if (more < 0)
+			result = more;
+		else if (!more)
+			result = -EIO; /* no file does that for a size that is not 0 */
+		else
+			done += (size_t)more;
+	}
+	if (ret_done)
+		*ret_done = done;
+	return result < 0 ? result : (ssize_t)done;
+}
+
+int ctxio_openat(const struct ctx_context *ctx, int directory, const char *path, int flags, mode_t mode)
+{
+	struct io_uring_sqe sqe = {0};
+
+	if (!path)
+		return -EFAULT;
+	io_uring_prep_openat(&sqe, directory, path, flags, mode);
+	/* At once in a worker: the kernel's own attempt before that opens with O_NONBLOCK, which is another
+	 * thing for a FIFO. */
+	sqe.flags |= IOSQE_ASYNC;
+	return (int)blocking_call_on_ring(ctx, &sqe, 0);
+}
+
+int ctxio_fsync(const struct ctx_context *ctx, int fd)
+{
+	struct io_uring_sqe sqe = {0};
+
+	io_uring_prep_fsync(&sqe, fd, 0);
+	return (int)blocking_call_on_ring(ctx, &sqe, 0);
+}
+
+/* Of a descriptor with O_NONBLOCK it says that it would block: which of both is it that is not ready? */
+static int wait_for_both(const struct ctx_context *ctx, int fd_in, int fd_out)
+{
+	struct io_uring_sqe sqe = {0};
+	ssize_t ready;
+
+	io_uring_prep_poll_add(&sqe, fd_in, POLLIN);
+	ready = blocking_call_on_ring(ctx, &sqe, 0);
+	if (ready < 0)
+		return (int)ready;
+	io_uring_prep_poll_add(&sqe, fd_out, POLLOUT);
+	ready = blocking_call_on_ring(ctx, &sqe, 0);
+	return ready < 0 ? (int)ready : 0;
+}
+
+ssize_t ctxio_splice(const struct ctx_context *ctx, int fd_in, off_t *offset_in, int fd_out,
+		     off_t *offset_out, size_t size, unsigned flags)
+{
+	struct io_uring_sqe sqe = {0};
+	ssize_t result;
+
+	if ((offset_in && *offset_in < 0) || (offset_out && *offset_out < 0) ||
+	    (flags & SPLICE_F_FD_IN_FIXED))
+		return -EINVAL;
+	io_uring_prep_splice(&sqe, fd_in, offset_in ? *offset_in : -1, fd_out, offset_out ? *offset_out : -1,
+			     blocking_size(size), flags);
+	for (;;) {
+		result = blocking_call_on_ring(ctx, &sqe, 0);
+		if (result != -EAGAIN || (flags & SPLICE_F_NONBLOCK))
+			break;
+		int error = wait_for_both(ctx, fd_in, fd_out);
+		if (error)
+			return error;
+	}
+	if (result > 0 && offset_in)
+		*offset_in += result;
+	if (result > 0 && offset_out)
+		*offset_out += result;
+	return result;
+}
+
+int ctxio_close(const struct ctx_context *ctx, int fd)
+{
+	struct linger linger;
+	socklen_t size = sizeof(linger);
+
+	if (!ctx)
+		return -EINVAL;
+	/* What it has to send, it sends all the same; but nothing could end the wait for it. */
+	if (!getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &size) && linger.l_onoff && linger.l_linger) {
+		linger.l_onoff = 0;
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	}
+	/* On Linux the descriptor is gone also after EINTR: close(2). */
+	return close(fd) && errno != EINTR ? -errno : 0;
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Blocking calls that wait for something else than data. What the kernel can wait for together with the end
+ * of a context needs no ring: many descriptors beside the done fd in one poll(2), where a ring would take a
+ * request, and a cancel, for each; a futex beside the context's own.
+ */
+#include <string.h>
+#include <sys/wait.h>
+
+#include "blocking.h"
+#include "memory.h"
+#include "node.h"
+
+#define NS_PER_MS (NS_PER_SECOND / 1000)
+#define POLL_ON_STACK 31u
+
+/* Newer than liburing 2.3. */
+#define OP_WAITID 50 /* IORING_OP_WAITID, Linux 6.7 */
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+#ifndef FUTEX_32
+#define FUTEX_32 2
+#endif
+
+/* ---- poll */
+
+static int poll_with(const struct ctx_context *ctx, struct pollfd *all, unsigned count, uint64_t until_ns)
+{
+	for (;;) {
+		uint64_t now_ns = until_ns == CTX_FOREVER ? 0 : clock_now_ns();
+		struct timespec left = clock_timespec(now_ns < until_ns ? until_ns - now_ns : 0);
+		int ready = sys_poll(all, count + 1, until_ns == CTX_FOREVER ? NULL : &left);
+		if (ready < 0 && ready != -EINTR)
+			return ready;
+		if (ready > (all[count].revents ? 1 : 0))
+			return ready - (all[count].revents ? 1 : 0);
+		int error = blocking_check(ctx);
+		if (error || !ready)
+			return error;
+	}
+}
+
+int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long count, int timeout_ms)
+{
+	struct pollfd few[POLL_ON_STACK + 1], *all = few;
+	uint64_t until_ns = timeout_ms < 0 ? CTX_FOREVER
+					   : clock_after_ns(clock_now_ns(), (unsigned)timeout_ms * NS_PER_MS);
+	int done_fd = blocking_check(ctx);
+
+	if (done_fd)
+		return done_fd;
+	if (count && !fds)
+		return -EFAULT;
+	if (count >= INT_MAX / sizeof(*fds))
+		return -EINVAL;
+	done_fd = ctx_done_fd(ctx);
+	if (done_fd < 0)
+		return done_fd;
+	if (count > POLL_ON_STACK && !(all = memory_allocate((count + 1) * sizeof(*all))))
+		return -ENOMEM;
+	if (count)
+		memcpy(all, fds, count * sizeof(*fds));
+	all[count] = (struct pollfd){.fd = done_fd, .events = POLLIN};
+	int state = blocking_hold_thread();
+	int result = poll_with(ctx, all, (unsigned)count, until_ns);
+	for (unsigned long i = 0; result >= 0 && i < count; i++)
+		fds[i].revents = all[i].revents;
+	if (all != few)
+		memory_release(all);
+	blocking_release_thread(state);
+	return result;
+}
+
+/* ---- sleep */
+
+int ctxio_sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
+{
+	uint64_t now_ns;
+
+	if (!ctx)
+		return -EINVAL;
+	do {
+		int error = blocking_check(ctx);
+		if (error)
+			return error;
+		now_ns = clock_now_ns();
+		if (when_ns <= now_ns)
+			return 0;
+		error = ctx_wait(ctx, when_ns == CTX_FOREVER ? CTX_FOREVER : when_ns - now_ns);
+		if (error && error != -ETIMEDOUT)
+			return error;
+	} while (true);
+}
+
+int ctxio_sleep_for(const struct ctx_context *ctx, uint64_t duration_ns)
+{
+	return ctxio_sleep_until(ctx, clock_after_ns(clock_now_ns(), duration_ns));
+}
+
+/* ---- waitid */
+
+static _Atomic bool waitid_unknown; /* to this kernel's io_uring */
+
+/* It takes any options, and children of any kind. BLOCKING_NO_RING: not here. */
+static ssize_t waitid_on_ring(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info,
+			      int options)
+{
+	struct io_uring_sqe sqe = {
+		.opcode = OP_WAITID,
+		.fd = (int)id,
+		.len = (unsigned)id_type,
+		.file_index = (unsigned)options,
+		.addr2 = (uint64_t)(uintptr_t)ret_info,
+	};
+
+	if (atomic_load_explicit(&waitid_unknown, memory_order_relaxed))
+		return BLOCKING_NO_RING;
+	ssize_t result = blocking_call(ctx, &sqe, 0);
+	if (result != -EINVAL)
+		return result;
+	/* The arguments, or the operation? Without waiting the system call itself can say. */
+	siginfo_t info;
+	if (sys_waitid((idtype_t)id_type, id, &info, options | WNOHANG | WNOWAIT) == -EINVAL)
+		return -EINVAL;
+	atomic_store_explicit(&waitid_unknown, true, memory_order_relaxed);
+	return BLOCKING_NO_RING;
+}
+
+/* The end of one child can be waited for by its pidfd. */
+static int waitid_by_pidfd(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info,
+			   int options)
+{
+	siginfo_t info;
+	int result = blocking_check(ctx), pidfd = -1;
+
+	while (!result) {
+		memset(&info, 0, sizeof(info));
+		result = sys_waitid((idtype_t)id_type, id, &info, options | WNOHANG);
+		if (result == -EINTR)
+			result = 0;
+		if (result || info.si_pid || (options & WNOHANG))
+			break;
+		if ((options & (WSTOPPED | WCONTINUED)) || (id_type != P_PID && id_type != P_PIDFD))
+			result = -ENOTSUP;
+		else if (id_type == P_PID && pidfd < 0)
+			pidfd = sys_pidfd_open((pid_t)id);
+		if (pidfd < -1)
+			result = pidfd == -ESRCH ? -ECHILD : pidfd;
+		if (!result)
+			result = blocking_poll_fd(ctx, id_type == P_PID ? pidfd : (int)id, POLLIN,
+						  CTX_FOREVER);
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+	if (!result && ret_info)
+		*ret_info = info;
+	return result;
+}
+
+int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info, int options)
+{
+	siginfo_t info;
+	ssize_t result = waitid_on_ring(ctx, id_type, id, &info, options);
+
+	if (result == BLOCKING_NO_RING) {
+		int state = blocking_hold_thread();
+		result = waitid_by_pidfd(ctx, id_type, id, ret_info, options);
+		blocking_release_thread(state);
+		return (int)result;
+	}
+	if (!result && ret_info)
+		*ret_info = info;
+	return (int)result;
+}
+
+/* ---- futex */
+
+/* Wakes for the word and for the end of ctx. Of two that woke at once the kernel tells the last one, so the
+ * word is that: its waker has counted us. */
+static int wait_for_either(const struct ctx_context *ctx, const uint32_t *word, uint32_t expected,
+			   bool shared)
+{
+	struct ctx_context *node = node_mutable(ctx);
+	uint64_t deadline_ns = context_deadline(ctx);
+	struct timespec deadline = clock_timespec(deadline_ns);
+	uint32_t state = atomic_fetch_or(&node->state, STATE_WAITERS) | STATE_WAITERS;
+	struct futex_waitv waiters[] = {
+		{.val = state, .uaddr = (uintptr_t)&node->state, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG},
+		{.val = expected,
+		 .uaddr = (uintptr_t)word,
+		 .flags = FUTEX_32 | (shared ? 0 : FUTEX_PRIVATE_FLAG)},
+	};
+
+	if (state & STATE_ERRNO)
+		return 0;
+	int woken = sys_futex_waitv(waiters, 2, deadline_ns == CTX_FOREVER ? NULL : &deadline);
+	if (woken == -ETIMEDOUT)
+		context_expire(ctx, clock_now_ns());
+	return woken;
+}
+
+int ctxio_futex_wait(const struct ctx_context *ctx, const uint32_t *word, uint32_t expected, bool shared)
+{
+	if (!word || (uintptr_t)word % sizeof(*word))
+		return -EINVAL;
+	for (;;) {
+		int error = blocking_check(ctx);
+		if (error)
+			return error;
+		int woken = wait_for_either(ctx, word, expected, shared);
+		if (woken == 1)
+			return 0;
+		if (woken == -ENOSYS || woken == -EPERM)
+			return -ENOTSUP;
+		if (woken == -EAGAIN && !context_error(ctx) &&
+		    __atomic_load_n(word, __ATOMIC_ACQUIRE) != expected)
+			return -EAGAIN;
+		if (woken < 0 && woken != -EAGAIN && woken != -EINTR && woken != -ETIMEDOUT)
+			return woken;
+	}
+}

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: MIT */
+/* Blocking calls and the rings below them: what a call costs, whose a ring is, and what is done without one.
+ */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "support/blockers.h"
+#include "thread_ring.h"
+
+/* In children: assertions of Check belong to the parent. */
+#define EXPECT(condition)                          \
+	do {                                       \
+		if (!(condition))                  \
+			return __LINE__ % 255 + 1; \
+	} while (0)
+
+/* The calling thread's ring, which stays its own. NULL: it has none. */
+static struct ctx_ring *own_ring(void)
+{
+	struct thread_ring *taken;
+
+	if (thread_ring_take(false, &taken))
+		return NULL;
+	thread_ring_give(taken);
+	return taken->ring;
+}
+
+static unsigned submitted(struct ctx_ring *ring)
+{
+	return ring->uring->sq.sqe_tail;
+}
+
+/* ---- what a call costs */
+
+struct partner {
+	int fd;
+	pid_t tid;
+};
+
+static void *write_when_it_sleeps(void *data)
+{
+	struct partner *partner = data;
+
+	await_sleep(partner->tid);
+	ck_assert_int_eq(write(partner->fd, "x", 1), 1);
+	return NULL;
+}
+
+START_TEST(a_call_is_one_request_with_and_without_a_deadline)
+{
+	struct ctx_context *ctx = _i ? timed_child_of(ctx_background(), HOUR) : child_of(ctx_background());
+	struct pair pipe = pipe_new();
+	struct partner partner = {pipe.far, gettid()};
+	pthread_t thread;
+	char byte;
+
+	/* The first one also asks for the wake. */
+	ck_assert_int_eq(ctxio_write(ctx, pipe.far, "x", 1), 1);
+	struct ctx_ring *ring = own_ring();
+	ck_assert_ptr_nonnull(ring);
+	unsigned before = submitted(ring);
+	ck_assert_int_eq(ctxio_read(ctx, pipe.near, &byte, 1), 1);
+	ck_assert_uint_eq(submitted(ring) - before, 1);
+	ck_assert_ok(pthread_create(&thread, NULL, write_when_it_sleeps, &partner));
+	ck_assert_int_eq(ctxio_read(ctx, pipe.near, &byte, 1), 1);
+	ck_assert_ok(pthread_join(thread, NULL));
+	ck_assert_uint_eq(submitted(ring) - before, 2);
+	ck_assert_ptr_eq(own_ring(), ring);
+	pair_end(pipe);
+	ctx_finish(ctx);
+}
+END_TEST
+
+/* The one that ends is two: itself and its cancel. */
+START_TEST(a_deadline_that_ends_a_call_costs_one_cancel)
+{
+	struct pair pipe = pipe_new();
+	char byte;
+
+	ck_assert_int_eq(ctxio_write(ctx_background(), pipe.far, "x", 1), 1);
+	ck_assert_int_eq(ctxio_read(ctx_background(), pipe.near, &byte, 1), 1);
+	unsigned before = submitted(own_ring());
+	struct ctx_context *ctx = timed_child_of(ctx_background(), 5 * MILLISECOND);
+	ck_assert_int_eq(ctxio_read(ctx, pipe.near, &byte, 1), -ETIME);
+	ck_assert_uint_eq(submitted(own_ring()) - before, 2);
+	pair_end(pipe);
+	ctx_unref(ctx);
+}
+END_TEST
+
+static bool one_in_flight(void *data)
+{
+	(void)data;
+	return test_count_operations() == 1;
+}
+
+START_TEST(a_call_that_waits_is_an_operation_in_the_table)
+{
+	static struct caller caller;
+	struct ctx_context *ctx = child_of(ctx_background());
+
+	ck_assert(scene_prepare(&caller.scene, &blockers[0]));
+	caller_start(&caller, &blockers[0], ctx);
+	ck_assert(test_until(one_in_flight, NULL));
+	ck_assert_ok(ctx_cancel(ctx));
+	ck_assert_int_eq(caller_end(&caller), -ECANCELED);
+	ck_assert_uint_eq(test_count_operations(), 0);
+	scene_end(&caller.scene);
+	ctx_unref(ctx);
+}
+END_TEST
+
+/* ---- whose a ring is */
+
+static void *use_ring(void *data)
+{
+	struct pair *pipe = data;
+	char byte;
+
+	ck_assert_int_eq(ctxio_write(ctx_background(), pipe->far, "x", 1), 1);
+	ck_assert_int_eq(ctxio_read(ctx_background(), pipe->near, &byte, 1), 1);
+	return own_ring();
+}
+
+START_TEST(threads_one_after_the_other_use_one_ring)
+{
+	struct pair pipe = pipe_new();
+	struct thread_ring *taken;
+	void *first = NULL, *ring;
+	pthread_t thread;
+
+	for (unsigned i = 0; i < 20; i++) {
+		ck_assert_ok(pthread_create(&thread, NULL, use_ring, &pipe));
+		ck_assert_ok(pthread_join(thread, &ring));
+		if (!first)
+			first = ring;
+		ck_assert_ptr_eq(ring, first);
+	}
+	/* What its last owner had in the kernel went with it. */
+	ck_assert_ok(thread_ring_take(false, &taken));
+	ck_assert_ptr_eq(taken->ring, first);
+	ck_assert_uint_eq(taken->ring->owner_tid, 0);
+	ck_assert(!taken->ring->wake_armed);
+	ck_assert_uint_eq(taken->ring->group_count, 0);
+	thread_ring_give(taken);
+	pair_end(pipe);
+}
+END_TEST
+
+static pthread_barrier_t all_here;
+
+static void *use_ring_together(void *data)
+{
+	pthread_barrier_wait(&all_here);
+	void *ring = use_ring(data);
+	pthread_barrier_wait(&all_here);
+	return ring;
+}
+
+START_TEST(a_crowd_of_threads_leaves_few_rings)
+{
+	pthread_t threads[60];
+	struct pair pipes[60];
+
+	pthread_barrier_init(&all_here, NULL, 60);
+	unsigned before = test_count_fds();
+	for (unsigned i = 0; i < 60; i++) {
+		pipes[i] = pipe_new();
+		ck_assert_ok(pthread_create(&threads[i], NULL, use_ring_together, &pipes[i]));
+	}
+	for (unsigned i = 0; i < 60; i++) {
+		ck_assert_ok(pthread_join(threads[i], NULL));
+		pair_end(pipes[i]);
+	}
+	ck_assert_uint_le(test_count_fds() - before, 2 * 32);
+	pthread_barrier_destroy(&all_here);
+}
+END_TEST
+
+static pthread_key_t late_key;
+static struct pair late_pipe;
+
+static void call_late(void *value)
+{
+	use_ring(&late_pipe);
+	if (value == &late_key)
+		pthread_setspecific(late_key, &late_pipe); /* and once more */
+}
+
+static void *set_late(void *data)
+{
+	(void)data;
+	use_ring(&late_pipe);
+	ck_assert_ok(pthread_setspecific(late_key, &late_key));
+	return NULL;
+}
+
+/* Calls from other destructors of the thread, before and after its ring was given back. */
+START_TEST(calls_at_the_end_of_a_thread_leave_nothing)
+{
+	pthread_t thread;
+
+	late_pipe = pipe_new();
+	ck_assert_ok(pthread_key_create(&late_key, call_late));
+	ck_assert_ok(pthread_create(&thread, NULL, set_late, NULL));
+	ck_assert_ok(pthread_join(thread, NULL));
+	pthread_key_delete(late_key);
+	pair_end(late_pipe);
+}
+END_TEST
+
+/* ---- what needs a ring */
+
+START_TEST(openat_opens_and_fsync_syncs)
+{
+	struct ctx_context *ctx = timed_child_of(ctx_background(), HOUR);
+	char directory[] = "/tmp/ctxring-open-XXXXXX";
+
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = ctxio_openat(ctx, at, "file", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	ck_assert_int_eq(ctxio_write(ctx, fd, "12", 2), 2);
+	ck_assert_ok(ctxio_fsync(ctx, fd));
+	ck_assert_int_eq(ctxio_openat(ctx, at, "file", O_RDWR | O_CREAT | O_EXCL, 0600), -EEXIST);
+	ck_assert_int_eq(ctxio_openat(ctx, at, "none", O_RDONLY, 0), -ENOENT);
+	ck_assert_int_eq(ctxio_openat(ctx, at, NULL, O_RDONLY, 0), -EFAULT);
+	ck_assert_int_eq(ctxio_fsync(ctx, -1), -EBADF);
+	unlinkat(at, "file", 0);
+	rmdir(directory);
+	close(fd);
+	close(at);
+	ctx_finish(ctx);
+}
+END_TEST
+
+START_TEST(splice_moves_and_counts_offsets)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pipe = pipe_new();
+	int file = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	off_t from = 2, to = 100, bad = -1;
+	char buffer[8] = {0};
+
+	ck_assert_int_eq(write(file, "0123456789", 10), 10);
+	ck_assert_int_eq(ctxio_splice(ctx, file, &from, pipe.far, NULL, 5, 0), 5);
+	ck_assert_int_eq(from, 7);
+	ck_assert_int_eq(ctxio_splice(ctx, pipe.near, NULL, file, &to, 3, 0), 3);
+	ck_assert_int_eq(to, 103);
+	ck_assert_int_eq(pread(file, buffer, 3, 100), 3);
+	ck_assert_mem_eq(buffer, "234", 3);
+	ck_assert_int_eq(ctxio_splice(ctx, file, &bad, pipe.far, NULL, 5, 0), -EINVAL);
+	ck_assert_int_eq(ctxio_splice(ctx, pipe.near, &from, file, NULL, 5, 0), -ESPIPE);
+	ck_assert_int_eq(ctxio_splice(ctx, file, NULL, file, NULL, 5, 0), -EINVAL);
+	ck_assert_int_eq(ctxio_splice(ctx, file, NULL, pipe.far, NULL, 5, 1u << 31), -EINVAL);
+	close(file);
+	pair_end(pipe);
+	ctx_finish(ctx);
+}
+END_TEST
+
+START_TEST(splice_waits_for_non_blocking_pipes)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair in = pipe_new(), out = pipe_new();
+	struct partner partner = {in.far, gettid()};
+	pthread_t thread;
+
+	fcntl(in.near, F_SETFL, O_NONBLOCK);
+	fcntl(out.far, F_SETFL, O_NONBLOCK);
+	ck_assert_int_eq(ctxio_splice(ctx, in.near, NULL, out.far, NULL, 1, SPLICE_F_NONBLOCK), -EAGAIN);
+	ck_assert_ok(pthread_create(&thread, NULL, write_when_it_sleeps, &partner));
+	ck_assert_int_eq(ctxio_splice(ctx, in.near, NULL, out.far, NULL, 1, 0), 1);
+	ck_assert_ok(pthread_join(thread, NULL));
+	pair_end(in);
+	pair_end(out);
+	ctx_finish(ctx);
+}
+END_TEST
+
+/* ---- without one */
+
+/* Of any number, nobody else's on this machine: what memory a user has locked is counted by user. */
+static int become_ordinary(void)
+{
+	if (geteuid())
+		return 0;
+	uid_t uid = 200000u + (uid_t)getpid();
+	return setresgid(uid, uid, uid) || setresuid(uid, uid, uid) ? -errno : 0;
+}
+
+static int call_with_little_memory(void *data)
+{
+	static struct caller callers[8];
+	struct rlimit limit = {16384, 1 << 20};
+	struct ctx_context *ctx;
+	struct io_uring uring;
+	unsigned with_ring = 0;
+
+	(void)data;
+	EXPECT(!setrlimit(RLIMIT_MEMLOCK, &limit));
+	EXPECT(!become_ordinary());
+	EXPECT(!ctx_with_cancel(ctx_background(), NULL, &ctx));
+	for (unsigned i = 0; i < 8; i++) {
+		EXPECT(scene_prepare(&callers[i].scene, &blockers[i % 2 ? 0 : 6]));
+		caller_start(&callers[i], callers[i].blocker = &blockers[i % 2 ? 0 : 6], ctx);
+		caller_await_sleep(&callers[i]);
+	}
+	with_ring = test_count_operations();
+	/* Where memory of rings is not counted there is nothing to see. */
+	if (io_uring_queue_init(4, &uring, 0) == 0)
+		return 77;
+	EXPECT(with_ring > 0 && with_ring < 8);
+	EXPECT(ctxio_openat(ctx, AT_FDCWD, "/", O_RDONLY, 0) == -ENOMEM);
+	EXPECT(!ctx_cancel(ctx));
+	for (unsigned i = 0; i < 8; i++)
+		EXPECT(caller_end(&callers[i]) == -ECANCELED);
+	return 0;
+}
+
+START_TEST(without_lockable_memory_calls_wait_by_poll)
+{
+	other_threads_await_sleep();
+	int status = test_in_child(call_with_little_memory, NULL);
+
+	if (status == 77)
+		test_skip("rings do not count against RLIMIT_MEMLOCK here");
+	ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+static bool has_ring(void *data)
+{
+	(void)data;
+	return own_ring() != NULL;
+}
+
+static int get_memory_later(void *data)
+{
+	struct rlimit limit = {0, 1 << 20};
+	int pipe[2];
+	char byte;
+
+	(void)data;
+	EXPECT(!setrlimit(RLIMIT_MEMLOCK, &limit));
+	EXPECT(!become_ordinary());
+	EXPECT(!pipe2(pipe, O_CLOEXEC));
+	EXPECT(ctxio_write(ctx_background(), pipe[1], "x", 1) == 1);
+	EXPECT(ctxio_read(ctx_background(), pipe[0], &byte, 1) == 1);
+	if (own_ring())
+		return 77;
+	limit.rlim_cur = limit.rlim_max;
+	EXPECT(!setrlimit(RLIMIT_MEMLOCK, &limit));
+	EXPECT(test_until(has_ring, NULL));
+	EXPECT(ctxio_write(ctx_background(), pipe[1], "x", 1) == 1);
+	EXPECT(ctxio_read(ctx_background(), pipe[0], &byte, 1) == 1);
+	return 0;
+}
+
+START_TEST(when_there_is_memory_again_a_ring_is_used)
+{
+	other_threads_await_sleep();
+	int status = test_in_child(get_memory_later, NULL);
+
+	if (status == 77)
+		test_skip("rings do not count against RLIMIT_MEMLOCK here");
+	ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+/* What a process that confines itself after its start does. */
+static int forbid_enter(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_enter, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -errno;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) ? -errno : 0;
+}
+
+static int call_when_forbidden_later(void *data)
+{
+	struct ctx_context *ctx, *timed;
+	int pipe[2];
+	char byte;
+
+	(void)data;
+	EXPECT(!pipe2(pipe, O_CLOEXEC));
+	EXPECT(!ctx_with_cancel(ctx_background(), NULL, &ctx));
+	EXPECT(ctxio_write(ctx, pipe[1], "x", 1) == 1);
+	EXPECT(own_ring());
+	EXPECT(!forbid_enter());
+	EXPECT(ctxio_read(ctx, pipe[0], &byte, 1) == 1);
+	EXPECT(!own_ring());
+	EXPECT(!ctx_with_timeout(ctx, 5 * MILLISECOND, NULL, &timed));
+	EXPECT(ctxio_read(timed, pipe[0], &byte, 1) == -ETIME);
+	EXPECT(ctxio_openat(ctx, AT_FDCWD, "/", O_RDONLY, 0) == -ENOTSUP);
+	EXPECT(!ctx_cancel(ctx));
+	ctx_unref(timed);
+	ctx_unref(ctx);
+	return 0;
+}
+
+START_TEST(a_ring_that_is_forbidden_later_is_given_up)
+{
+	other_threads_await_sleep();
+	ck_assert_int_eq(test_in_child(call_when_forbidden_later, NULL), 0);
+}
+END_TEST
+
+/* ---- within a call */
+
+struct reader {
+	struct pair pair;
+	char byte;
+	ssize_t result;
+	_Atomic pid_t tid;
+};
+
+static const struct ctx_context *lent;
+static int noise_fd;
+
+static void call_from_release(void *value)
+{
+	*(ssize_t *)value = ctxio_write(ctx_background(), noise_fd, "n", 1);
+}
+
+static const struct ctx_key calling = {.name = "calling", .release = call_from_release};
+
+static void *read_and_release(void *data)
+{
+	struct reader *reader = data;
+
+	reader->tid = gettid();
+	reader->result = ctxio_read(lent, reader->pair.near, &reader->byte, 1);
+	return NULL;
+}
+
+/* The call under it is the last to hold the context: its release function runs in there, and makes another.
+ */
+START_TEST(a_call_is_made_from_within_a_call)
+{
+	struct reader reader = {.pair = pipe_new()};
+	struct pair noise = pipe_new();
+	struct ctx_context *parent = child_of(ctx_background());
+	ssize_t written = 0;
+	pthread_t thread;
+
+	noise_fd = noise.far;
+	lent = value_child_of(parent, &calling, &written);
+	ck_assert_ok(pthread_create(&thread, NULL, read_and_release, &reader));
+	while (!reader.tid)
+		sched_yield();
+	await_sleep(reader.tid);
+	ctx_unref(lent);
+	ck_assert_ok(ctx_cancel(parent));
+	ck_assert_ok(pthread_join(thread, NULL));
+	ck_assert_int_eq(reader.result, -ECANCELED);
+	ck_assert_int_eq(written, 1);
+	ctx_unref(parent);
+	pair_end(reader.pair);
+	pair_end(noise);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("blocking ring");
+	TCase *cost = test_case_calls_ring(suite, "cost");
+	tcase_add_loop_test(cost, a_call_is_one_request_with_and_without_a_deadline, 0, 2);
+	tcase_add_test(cost, a_deadline_that_ends_a_call_costs_one_cancel);
+	tcase_add_test(cost, a_call_that_waits_is_an_operation_in_the_table);
+
+	TCase *owner = test_case_calls_ring(suite, "owner");
+	tcase_add_test(owner, threads_one_after_the_other_use_one_ring);
+	tcase_add_test(owner, a_crowd_of_threads_leaves_few_rings);
+	tcase_add_test(owner, calls_at_the_end_of_a_thread_leave_nothing);
+	tcase_add_test(owner, a_call_is_made_from_within_a_call);
+
+	TCase *needs = test_case_calls_ring(suite, "needs a ring");
+	tcase_add_test(needs, openat_opens_and_fsync_syncs);
+	tcase_add_test(needs, splice_moves_and_counts_offsets);
+	tcase_add_test(needs, splice_waits_for_non_blocking_pipes);
+
+	TCase *without = test_case_calls_ring(suite, "without one");
+	tcase_add_test(without, without_lockable_memory_calls_wait_by_poll);
+	tcase_add_test(without, when_there_is_memory_again_a_ring_is_used);
+	tcase_add_test(without, a_ring_that_is_forbidden_later_is_given_up);
+	return suite;
+}
