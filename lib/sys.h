@@ -22,6 +22,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -50,6 +51,11 @@ enum sys_call {
 	SYS_CALL_EPOLL_WAIT,
 	SYS_CALL_TIMERFD,
 	SYS_CALL_TEE,
+	SYS_CALL_SOCKETPAIR,
+	SYS_CALL_CLONE,
+	SYS_CALL_MKDIRAT,
+	SYS_CALL_OPENAT,
+	SYS_CALL_PIDFD_SIGNAL,
 	SYS_CALL_URING_SETUP,
 	SYS_CALL_URING_ENTER,
 	SYS_CALL_URING_REGISTER,
@@ -198,6 +204,37 @@ static inline int sys_timerfd(void)
 static inline int sys_tee(int from, int to, size_t size)
 {
 	SYS_CALL(SYS_CALL_TEE, tee(from, to, size, SPLICE_F_NONBLOCK));
+}
+
+static inline int sys_socketpair(int type, int fds[2])
+{
+	SYS_CALL(SYS_CALL_SOCKETPAIR, socketpair(AF_UNIX, type, 0, fds));
+}
+
+static inline int sys_openat(int directory, const char *path, int flags)
+{
+	SYS_CALL(SYS_CALL_OPENAT, openat(directory, path, flags));
+}
+
+static inline int sys_pidfd_signal(int pidfd, int signo)
+{
+	SYS_CALL(SYS_CALL_PIDFD_SIGNAL, syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0));
+}
+
+static inline int sys_mkdirat(int directory, const char *path, mode_t mode)
+{
+	SYS_CALL(SYS_CALL_MKDIRAT, mkdirat(directory, path, mode));
+}
+
+/* As fork(2), without the handlers of pthread_atfork(3); flags of clone(2), its signal at the end among them.
+ */
+static inline int sys_clone(unsigned long flags, int *ret_pidfd)
+{
+#ifdef __s390__
+	SYS_CALL(SYS_CALL_CLONE, syscall(SYS_clone, 0l, flags, ret_pidfd, 0l, 0l));
+#else
+	SYS_CALL(SYS_CALL_CLONE, syscall(SYS_clone, flags, 0l, ret_pidfd, 0l, 0l));
+#endif
 }
 
 static inline int sys_membarrier(int command)
