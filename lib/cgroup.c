@@ -168,6 +168,25 @@ void cgroup_open(const char *name, struct cgroup *ret_cgroup)
 	ret_cgroup->fd = sys_openat(ret_cgroup->parent_fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
+void cgroup_await_empty(const struct cgroup *cgroup)
+{
+	struct pollfd changed = {.fd = sys_openat(cgroup->fd, "cgroup.events", O_RDONLY | O_CLOEXEC)};
+	struct timespec pause = {.tv_nsec = 50000000};
+	char text[256];
+
+	for (int i = 0; changed.fd >= 0 && i < 20; i++) {
+		lseek(changed.fd, 0, SEEK_SET);
+		int size = sys_read(changed.fd, text, sizeof(text) - 1);
+		text[size > 0 ? size : 0] = '\0';
+		if (!strstr(text, "populated 1"))
+			break;
+		changed.events = POLLPRI;
+		sys_poll(&changed, 1, &pause);
+	}
+	if (changed.fd >= 0)
+		close(changed.fd);
+}
+
 void cgroup_close(struct cgroup *cgroup)
 {
 	if (cgroup->fd >= 0)

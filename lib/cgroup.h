@@ -25,6 +25,9 @@ void cgroup_close(struct cgroup *cgroup);
 /* Opens the parent again, by which it was made. CGROUP_NONE if that cannot be. */
 void cgroup_open(const char *name, struct cgroup *ret_cgroup);
 
+/* Waits, at most a second, until nothing runs in it. */
+void cgroup_await_empty(const struct cgroup *cgroup);
+
 /* The next two make raw system calls only. */
 
 /* SIGKILL to all in it, at once, also to those that are just being forked off. 0 or -errno. */

@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "keeper_tree.h"
+#include "list.h"
 #include "raw.h"
 #include "sys.h"
 
@@ -43,6 +44,21 @@ struct keeper {
 	uint64_t pause_ns;
 	struct keeper_report report;
 };
+
+/* Of those that ended; also amid a walk through the tree, for whoever forks fast fills the process table. */
+static void bury(struct tree *tree)
+{
+	struct keeper *keeper = container_of(tree, struct keeper, tree);
+	int status, pid;
+
+	while ((pid = raw_wait4(-1, &status, WNOHANG | __WALL)) > 0) {
+		if (pid != keeper->program)
+			continue;
+		keeper->report.status = status;
+		keeper->ended = true;
+	}
+	keeper->gone = pid == -ECHILD;
+}
 
 /* ---- ending the tree */
 
@@ -98,17 +114,10 @@ static void context_ended(struct keeper *keeper)
 static void reap(struct keeper *keeper)
 {
 	struct signalfd_siginfo info;
-	int status, pid;
 
 	while (raw_read(keeper->fds[ON_CHILD], &info, sizeof(info)) > 0)
 		;
-	while ((pid = raw_wait4(-1, &status, WNOHANG | __WALL)) > 0) {
-		if (pid != keeper->program)
-			continue;
-		keeper->report.status = status;
-		keeper->ended = true;
-	}
-	keeper->gone = pid == -ECHILD;
+	bury(&keeper->tree);
 	if (keeper->ended && !keeper->gone && keeper->phase == PHASE_RUNNING) {
 		keeper->report.left_behind = tree_count(&keeper->tree);
 		begin_ending(keeper);
@@ -144,8 +153,6 @@ static void handle(struct keeper *keeper, const struct pollfd fds[ON_COUNT])
 	/* First, so that a program that ended by itself is not said to have been stopped. */
 	if (fds[ON_CHILD].revents)
 		reap(keeper);
-	if (keeper->gone)
-		return;
 	if (fds[ON_CONTROL].revents)
 		listen_to_caller(keeper);
 	if (fds[ON_CALLER].revents) {
@@ -156,7 +163,7 @@ static void handle(struct keeper *keeper, const struct pollfd fds[ON_COUNT])
 		keeper->fds[ON_DONE] = -1;
 		context_ended(keeper);
 	}
-	if (keeper->due_ns <= raw_now_ns())
+	if (!keeper->gone && keeper->due_ns <= raw_now_ns())
 		time_is_over(keeper);
 }
 
@@ -228,18 +235,18 @@ static void give_back(struct keeper *keeper)
 
 	close_others(keep, sizeof(keep) / sizeof(keep[0]));
 	syscall(SYS_chdir, "/");
+	/* In the session, so that the program's group is no orphan, but out of reach of a signal to the
+	 * group. */
+	syscall(SYS_setpgid, 0, 0);
 }
 
-/* Its own signals, name and place. */
+/* Its own signals and name. */
 static void settle(void)
 {
 	raw_block_signals(true);
 	raw_reset_handlers();
 	syscall(SYS_prctl, PR_SET_NAME, "ctx-keeper", 0, 0, 0);
 	syscall(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-	/* In the session, so that the program's group is no orphan, but out of reach of a signal to the
-	 * group. */
-	syscall(SYS_setpgid, 0, 0);
 }
 
 /* A signalfd, from before the program is started; the pidfd of the caller, unless that is gone or elsewhere.
@@ -255,7 +262,7 @@ static int open_own(struct keeper *keeper, const struct keeper_plan *plan)
 	keeper->fds[ON_CALLER] = raw_pidfd_open(plan->caller);
 	if (syscall(SYS_getppid) != plan->caller)
 		keeper->fds[ON_CALLER] = -1;
-	return tree_open(&keeper->tree);
+	return tree_open(&keeper->tree, bury);
 }
 
 static __attribute__((noreturn)) void run(const struct keeper_plan *plan)

@@ -10,6 +10,8 @@
 #define PROCESSES_MAX (1u << 17)
 /* Looks for newcomers at the first signal; they were forked off by processes that had none yet. */
 #define ROUNDS_MAX 8
+/* So many dead children are buried before the walk goes on. */
+#define DEAD_MAX 64
 
 static char *append_number(char *to, unsigned number)
 {
@@ -93,12 +95,18 @@ static struct tree_process *find(struct tree_process *processes, unsigned count,
 
 static void add(struct tree *tree, const char *name)
 {
+	struct tree_process *process = &tree->now[tree->count];
 	pid_t pid = (pid_t)parse_number(&name);
 
-	if (pid > 0 && !*name && tree->count < PROCESSES_MAX &&
-	    (!tree->count || tree->now[tree->count - 1].pid < pid) &&
-	    read_process(tree, pid, &tree->now[tree->count]))
-		tree->count++;
+	if (pid <= 0 || *name || tree->count == PROCESSES_MAX ||
+	    (tree->count && tree->now[tree->count - 1].pid >= pid) || !read_process(tree, pid, process))
+		return;
+	tree->count++;
+	tree->dead += process->zombie && process->parent == tree->top;
+	if (tree->dead >= DEAD_MAX) {
+		tree->bury(tree);
+		tree->dead = 0;
+	}
 }
 
 /* What was signalled in the last look still is. */
@@ -120,7 +128,7 @@ static void look(struct tree *tree)
 
 	tree->now = tree->before;
 	tree->before = before;
-	tree->count = 0;
+	tree->count = tree->dead = 0;
 	raw_rewind(tree->proc_fd);
 	while ((size = raw_getdents(tree->proc_fd, entries, sizeof(entries))) > 0) {
 		for (int at = 0; at < size;) {
@@ -185,12 +193,12 @@ static unsigned signal_new(struct tree *tree, int signo)
 	return signalled;
 }
 
-int tree_open(struct tree *tree)
+int tree_open(struct tree *tree, void (*bury)(struct tree *tree))
 {
 	size_t size = PROCESSES_MAX * sizeof(*tree->now);
 	char self[16], *end;
 
-	*tree = (struct tree){.top = (pid_t)syscall(SYS_getpid), .proc_fd = -1};
+	*tree = (struct tree){.top = (pid_t)syscall(SYS_getpid), .bury = bury, .proc_fd = -1};
 	void *memory = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED)

@@ -21,14 +21,17 @@ struct tree_process {
 };
 
 struct tree {
-	pid_t top;	/* the keeper */
+	pid_t top; /* the keeper */
+	void (*bury)(struct tree *tree);
 	int proc_fd;	/* -1: no usable /proc */
 	unsigned count; /* of now */
+	unsigned dead;
 	struct tree_process *now, *before;
 };
 
-/* 0, or -ENOMEM. Without a usable /proc it works, and finds nothing. */
-int tree_open(struct tree *tree);
+/* bury is called now and then when children of the top wait for that. 0, or -ENOMEM. Without a usable /proc
+ * it works, and finds nothing. */
+int tree_open(struct tree *tree, void (*bury)(struct tree *tree));
 
 /* Processes below the top that run, keepers left out. */
 unsigned tree_count(struct tree *tree);

@@ -219,6 +219,7 @@ static void clear_up(const struct ctx_process *process)
 	cgroup_open(process->cgroup, &cgroup);
 	if (cgroup.fd >= 0) {
 		cgroup_kill(&cgroup);
+		cgroup_await_empty(&cgroup);
 		cgroup_remove(&cgroup);
 	}
 	cgroup_close(&cgroup);
