@@ -195,7 +195,7 @@ terminal =ready $'+\x03' =caught "+." =1 -- $ctxtool run bash -c \
 	'n=0; trap "n=\$((n + 1)); echo caught" INT; echo ready; until read -n 1 -t 0.3 key; do :; done; echo; exec echo $n'
 is "Ctrl-C reaches it once: status" "$status" 0
 [[ $out == *caught*caught* ]] && fail "Ctrl-C came twice: $out"
-terminal =ready $'+\x03' -- $ctxtool run sh -c 'echo ready; sleep 20'
+terminal =ready $'+\x03' -- $ctxtool run sh -c 'echo ready; exec sleep 20'
 is "Ctrl-C ends it: status" "$status" 130
 PS1='$ ' terminal '=$' $'+echo $((6 * 7))\n' =42 $'+exit 5\n' -- $ctxtool run bash --norc --noprofile -i
 is "an interactive shell: status" "$status" 5

@@ -133,30 +133,37 @@ static void publish(struct run *run)
 		run->client = NULL;
 }
 
-/* A signal of the terminal's has reached the command as well, which is in the same group. */
 static void pass_on(struct run *run, const struct signalfd_siginfo *info)
 {
 	int signo = (int)info->ssi_signo;
 
-	if (info->ssi_code == SI_KERNEL)
-		return;
 	if (signo != SIGTERM || ctx_cancel_cause(run->ctx, -ECANCELED, "SIGTERM from process %u, user %u",
 						 info->ssi_pid, info->ssi_uid))
 		ctx_process_signal(run->process, signo);
+}
+
+/*
+ * A signal of the terminal's has reached the command as well, which is in the same group: unless it came
+ * before there was a command. What came while that was being started is passed on, for better twice than
+ * never.
+ */
+static void hear(struct run *run, bool starting)
+{
+	struct signalfd_siginfo info;
+
+	while (read(run->signals, &info, sizeof(info)) == sizeof(info))
+		if (starting || info.ssi_code != SI_KERNEL)
+			pass_on(run, &info);
 }
 
 static void await_end(struct run *run)
 {
 	struct pollfd fds[] = {{.fd = ctx_process_fd(run->process), .events = POLLIN},
 			       {.fd = run->signals, .events = POLLIN}};
-	struct signalfd_siginfo info;
 
-	while (!fds[0].revents) {
-		if (poll(fds, 2, -1) < 0)
-			continue;
-		while (read(run->signals, &info, sizeof(info)) == sizeof(info))
-			pass_on(run, &info);
-	}
+	while (!fds[0].revents)
+		if (poll(fds, 2, -1) > 0)
+			hear(run, false);
 }
 
 static int code_of_end(const struct run_outcome *outcome)
@@ -221,6 +228,7 @@ int run_run(int argc, char **argv)
 		return trouble("cannot make a context", result);
 	start(&run);
 	if (run.process) {
+		hear(&run, true);
 		publish(&run);
 		await_end(&run);
 		collect(&run);
