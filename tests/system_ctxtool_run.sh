@@ -201,11 +201,11 @@ PS1='$ ' terminal '=$' $'+echo $((6 * 7))\n' =42 $'+exit 5\n' -- $ctxtool run ba
 is "an interactive shell: status" "$status" 5
 # The command says when it runs, which is not to be mistaken for the echo of what was typed.
 up="sh -c \"echo u''p; exec cat\""
-PS1='$ ' terminal '=$' "+$ctxtool run $up"$'\n' =up $'+one\n' =one =one $'+\x1a' =Stopped '=$ ' $'+fg\n' '=fg' \
+PS1='$ ' terminal '=$' "+$ctxtool run $up"$'\n' =up $'+one\n' =one =one $'+\x1a' =Stopped '=$ ' $'~fg\n' '=fg' \
 	'=exec cat' $'+two\n' =two =two $'+\x04' '=$' $'+echo status=$?\n' '=status=0' $'+exit\n' -- bash --norc --noprofile -i
 is "Ctrl-Z and fg: status" "$status" 0
 PS1='$ ' terminal '=$' "+$ctxtool run -r -t 2 $up"$'\n' =up $'+\x1a' =Stopped '=$ ' \
-	$'+sleep 2.2\n' '=2.2' '=$ ' $'+fg\n' '=deadline; SIGTERM' '=$' $'+echo status=$?\n' '=status=124' $'+exit\n' \
+	$'~sleep 2.2\n' '=2.2' '=$ ' $'~fg\n' '=deadline; SIGTERM' '=$' $'+echo status=$?\n' '=status=124' $'+exit\n' \
 	-- bash --norc --noprofile -i
 is "a deadline while it is stopped: status" "$status" 0
 seq 1 500 >"$work/lines"

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * terminal STEP... -- COMMAND...: a person at a terminal. Runs the command with a pseudo terminal of its own as
- * its controlling one, and goes through the steps: "=TEXT" waits until the command has written TEXT since the
- * last such step, "+TEXT" types it. Prints all that was written; exits with the command's status, or with 99,
- * having told the step, when that does not come within some seconds.
+ * terminal STEP... -- COMMAND...: a person at a terminal. Runs the command with a pseudo terminal of its own
+ * as its controlling one, and goes through the steps: "=TEXT" waits until the command has written TEXT since
+ * the last such step, "+TEXT" types it, "~TEXT" too, and again each second until the next text is there:
+ * where a shell and a job of several processes change places at the terminal, a line may go to neither.
+ * Prints all that was written; exits with the command's status, or with 99, having told the step, when that
+ * does not come within some seconds.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,10 +18,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 15000
+#define PATIENCE_S 15
 
 static char seen[1 << 16];
-static size_t length, from; /* from: where the last text that was waited for ended */
+static const char *repeated; /* what is typed again */
+static size_t length, from;  /* from: where the last text that was waited for ended */
 
 static void give_up(const char *step)
 {
@@ -27,12 +30,24 @@ static void give_up(const char *step)
 	exit(99);
 }
 
+static void type(int terminal, const char *text)
+{
+	if (write(terminal, text, strlen(text)) < 0)
+		give_up(text);
+}
+
 /* More of the output; false at its end. */
 static int more(int terminal, const char *step)
 {
 	struct pollfd pollfd = {.fd = terminal, .events = POLLIN};
 
-	if (length == sizeof(seen) - 1 || poll(&pollfd, 1, PATIENCE_MS) <= 0)
+	for (int i = 0; poll(&pollfd, 1, 1000) == 0; i++) {
+		if (i == PATIENCE_S)
+			give_up(step);
+		if (repeated)
+			type(terminal, repeated);
+	}
+	if (length == sizeof(seen) - 1)
 		give_up(step);
 	ssize_t got = read(terminal, seen + length, sizeof(seen) - 1 - length);
 	if (got <= 0)
@@ -52,6 +67,7 @@ static void await_text(int terminal, const char *text)
 		if (!more(terminal, text))
 			give_up(text);
 	from = (size_t)(at - seen) + strlen(text);
+	repeated = NULL;
 }
 
 static pid_t run(int terminal, char **command)
@@ -81,10 +97,13 @@ int main(int argc, char **argv)
 		return 97;
 	pid_t pid = run(terminal, argv + first + 1);
 	for (int i = 1; i < first; i++) {
-		if (argv[i][0] == '=')
+		if (argv[i][0] == '=') {
 			await_text(terminal, argv[i] + 1);
-		else if (write(terminal, argv[i] + 1, strlen(argv[i] + 1)) < 0)
-			give_up(argv[i]);
+			continue;
+		}
+		type(terminal, argv[i] + 1);
+		if (argv[i][0] == '~')
+			repeated = argv[i] + 1;
 	}
 	while (more(terminal, "the end"))
 		;
