@@ -54,6 +54,7 @@ run deadline build/bench/deadline
 run cancel build/bench/cancel
 run httpd bench/httpd.sh
 run service bench/service.sh
+run spawn build/bench/spawn
 
 # A goal is for the ratio; where there is none, for the value.
 awk '
