@@ -10,10 +10,7 @@ time_max=150
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $ctxd $ctxtool
-for program in terminal; do
-	${CC:-gcc} -std=gnu11 -D_GNU_SOURCE "tests/support/programs/$program.c" -o "$work/$program" ||
-		fail "$program does not compile"
-done
+${CC:-gcc} -std=gnu11 -D_GNU_SOURCE tests/support/programs/terminal.c -o "$work/terminal" || fail "terminal does not compile"
 export CTXD_SOCKET=$work/ctxd.sock
 unset CTXRING_CONTEXT CTXRING_PUBLISH
 
