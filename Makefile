@@ -144,6 +144,8 @@ $(OUT)/$(1)/%.o: $(1)/%.c Makefile $(FLAGS_STAMP)
 	$$(COMPILE) $(2) $$(CFLAGS) -c $$< -o $$@
 endef
 $(eval $(call objects_of,lib,$(LIB_FLAGS)))
+# Runs in a process that was cloned from one with threads: no runtime of a sanitizer there.
+$(OUT)/lib/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIANT_FLAGS)),-fno-sanitize=all)
 $(eval $(call objects_of,tools,-Ilib))
 $(eval $(call objects_of,daemon,-Ilib $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,examples,-isystem /usr/share/include/llhttp))

@@ -57,6 +57,7 @@ run blocking build/bench/blocking
 run cancel build/bench/cancel
 run httpd bench/httpd.sh
 run service bench/service.sh
+run spawn build/bench/spawn
 
 # A goal is for the ratio; where there is none, for the value.
 awk '

@@ -924,11 +924,15 @@ void ctx_taskgroup_free(struct ctx_taskgroup *group);
 
 /*
  * A program under a context: when the context ends, the program and everything that it has started gets a
- * signal, and after a grace SIGKILL. That reaches grandchildren in sessions of their own as well: the program
- * runs in a cgroup of its own where one can be made (cgroup v2, cgroup.kill, Linux 5.14), and below a small
- * helper process in any case, a subreaper, which also ends the tree when the calling process dies. The
- * calling process itself is never made a subreaper and its SIGCHLD and children are its own. Processes are
- * signalled by pidfd.
+ * signal, and after a grace SIGKILL. That reaches grandchildren in sessions of their own as well: between the
+ * caller and the program there is a small process, the keeper, a subreaper, which waits for all of the tree
+ * and also ends it when the calling process dies or executes another program. Where one can be made (cgroup
+ * v2 with cgroup.kill, Linux 5.14) the program also runs in a cgroup of its own, in which SIGKILL misses
+ * nobody, however fast it forks. The calling process itself is never made a subreaper; its SIGCHLD, its
+ * waitpid(2) and its children are its own. Processes are signalled by pidfd.
+ *
+ * A context's end, and a deadline that cannot be moved, reach the keeper also when no thread of the caller
+ * runs.
  */
 struct ctx_process;
 
@@ -940,8 +944,9 @@ struct ctx_process;
 
 struct ctx_spawn_options {
 	char *const *argv;	  /* ends with NULL; argv[0] is looked for in $PATH unless it has a slash */
-	char *const *environment; /* NULL: the caller's. CTXRING_CONTEXT is added, see ctx_inject */
-	const char *directory;	  /* NULL: the caller's */
+	char *const *environment; /* NULL: the caller's. CTXRING_CONTEXT is added unless it is there, see
+				     ctx_inject */
+	const char *directory;	  /* NULL: the caller's. A relative argv[0] with a slash counts from there */
 	const int *fds; /* three: its standard input, output and error; -1: /dev/null. NULL: the caller's */
 	unsigned flags; /* CTX_SPAWN_* */
 	int signal;	/* the first one that ends it; 0: SIGTERM */
@@ -949,48 +954,58 @@ struct ctx_spawn_options {
 };
 
 /*
- * Starts a program. All other descriptors with close-on-exec are closed in it, its signal mask is empty and
- * ignored signals stay so. Returns when the program has been executed, or could not be.
+ * Starts a program. All other descriptors with close-on-exec are closed in it, its signal mask is empty, and
+ * signals that the caller ignores, apart from SIGCHLD, are ignored in it. Holds a reference to ctx. Returns
+ * when the program has been executed, or could not be; options may go then. Takes three descriptors.
  *
- * -ENOENT, -EACCES, -ENOEXEC, ...: execve(2) or the search in $PATH failed so. -ENOTDIR, ...: the directory.
- * -EAGAIN: no process can be had (RLIMIT_NPROC, or a cgroup's pids.max). -ECANCELED, -ETIME: ctx is done.
- * -EINVAL: NULL, no argv[0], bad flags or signal. -EMFILE, -ENFILE, -ENOMEM. ctx_spawn_explain puts these in
- * words.
+ * -ENOENT, -EACCES, -ENOEXEC, -E2BIG, ...: execve(2) or the search in $PATH failed so; what is no program is
+ * not given to a shell. -ENOTDIR, -ENOENT, -EACCES: the directory. -EBADF: one of fds. -EAGAIN: no process
+ * can be had (RLIMIT_NPROC, or a cgroup's pids.max). -ECANCELED, -ETIME: ctx is done. -EINVAL: NULL, no
+ * argv[0], bad flags or signal. -EMFILE, -ENFILE, -ENOMEM. ctx_spawn_explain puts these in words.
  */
 int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *options,
 	      struct ctx_process **ret_process);
 
-/* Words for an error of ctx_spawn with these options, with the remedy. Returns as snprintf(3). -EINVAL: NULL.
+/*
+ * Words for an error of ctx_spawn with these options (NULL: not known), with the remedy. Returns as
+ * snprintf(3). -EINVAL: buffer is NULL.
  */
 int ctx_spawn_explain(int error, const struct ctx_spawn_options *options, char *buffer, size_t size);
 
-/* Of the program. 0 for NULL. It is its number for as long as ctx_process_wait has not returned 0. */
+/* Of the program, to be shown: once the program has ended it may be another's. 0 for NULL. */
 pid_t ctx_process_pid(const struct ctx_process *process);
 
-/* Readable from when the whole tree is gone. Belongs to the process. -EINVAL: NULL. */
+/* Readable, and never to be read, from when the whole tree is gone. Belongs to the process. -EINVAL: NULL. */
 int ctx_process_fd(const struct ctx_process *process);
 
-/* Sends signo to the program itself. -ESRCH: it has ended. -EINVAL: NULL, or no such signal. */
+/* Sends signo to the program itself. -ESRCH: it has ended. -EPERM: it changed its user. -EINVAL: NULL, or no
+ * such signal. */
 int ctx_process_signal(struct ctx_process *process, int signo);
 
 /* How it ended. */
 struct ctx_exit {
-	int status;		/* of the program, as waitpid(2) */
-	bool stopped;		/* its context ended while it ran: it was signalled */
-	bool killed;		/* the grace was over: SIGKILL was sent */
-	unsigned left_behind;	/* processes that it had left running when it ended; they were ended */
+	int status;   /* of the program, as waitpid(2) */
+	bool stopped; /* its context ended while it ran: it was signalled */
+	bool killed;  /* the grace was over: SIGKILL was sent, to the program or what it had started */
+	unsigned left_behind;	/* processes that it left running when it ended by itself; they were ended */
 	struct ctx_cause cause; /* of its context, when stopped */
 	struct rusage usage;	/* of the program and all of the tree that was waited for */
 };
 
 /*
  * Waits until the program and its tree are gone. What it leaves running when it ends is ended as if the
- * context had. ctx bounds only this wait: -ECANCELED, -ETIME. -EINVAL: NULL. ret_exit may be NULL. May be
- * called again.
+ * context had. ctx bounds only this wait: -ECANCELED, -ETIME, unless the tree is gone already. ret_exit may
+ * be NULL. May be called again, and by several threads.
+ *
+ * -EOWNERDEAD: the keeper was killed, and nothing is known of the program, which was killed with it. -ECHILD:
+ * in a forked child. -EINVAL: NULL. What ctx_done_fd returns.
  */
 int ctx_process_wait(const struct ctx_context *ctx, struct ctx_process *process, struct ctx_exit *ret_exit);
 
-/* Ends the tree with SIGKILL if it is there, waits for that, and frees. NULL is allowed. */
+/*
+ * Ends the tree with SIGKILL if it is there, waits for that, and frees. A process that this user may not
+ * signal, set-user-ID, is waited for until it ends. In a forked child it only frees. NULL is allowed.
+ */
 void ctx_process_free(struct ctx_process *process);
 
 /* ------------------------------------------------------------------------- */

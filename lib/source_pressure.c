@@ -109,7 +109,8 @@ static int open_file(const struct ctx_pressure *pressure)
 	if (!pressure->file)
 		snprintf(path, sizeof(path), "/proc/pressure/%s", resource_name(pressure->resource));
 	/* EPERM is what kernels before 6.5 say to whoever has not CAP_SYS_RESOURCE. */
-	int fd = sys_open(pressure->file ? pressure->file : path, O_RDWR | O_NONBLOCK);
+	int fd =
+		sys_openat(AT_FDCWD, pressure->file ? pressure->file : path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	return fd == -EPERM ? -EACCES : fd;
 }
 

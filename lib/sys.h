@@ -24,6 +24,7 @@
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
@@ -57,11 +58,15 @@ enum sys_call {
 	SYS_CALL_TEE,
 	SYS_CALL_DUPLICATE,
 	SYS_CALL_SIGNALFD,
-	SYS_CALL_OPEN,
 	SYS_CALL_RW_NOWAIT,
 	SYS_CALL_ACCEPT,
 	SYS_CALL_WAITID,
 	SYS_CALL_PIDFD_OPEN,
+	SYS_CALL_SOCKETPAIR,
+	SYS_CALL_CLONE,
+	SYS_CALL_MKDIRAT,
+	SYS_CALL_OPENAT,
+	SYS_CALL_PIDFD_SIGNAL,
 	SYS_CALL_URING_SETUP,
 	SYS_CALL_URING_ENTER,
 	SYS_CALL_URING_REGISTER,
@@ -261,6 +266,37 @@ static inline int sys_futex_waitv(struct futex_waitv *waiters, unsigned count,
 	SYS_CALL(SYS_CALL_FUTEX_WAIT, syscall(SYS_futex_waitv, waiters, count, 0, deadline, CLOCK_MONOTONIC));
 }
 
+static inline int sys_socketpair(int type, int fds[2])
+{
+	SYS_CALL(SYS_CALL_SOCKETPAIR, socketpair(AF_UNIX, type, 0, fds));
+}
+
+static inline int sys_openat(int directory, const char *path, int flags)
+{
+	SYS_CALL(SYS_CALL_OPENAT, openat(directory, path, flags));
+}
+
+static inline int sys_pidfd_signal(int pidfd, int signo)
+{
+	SYS_CALL(SYS_CALL_PIDFD_SIGNAL, syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0));
+}
+
+static inline int sys_mkdirat(int directory, const char *path, mode_t mode)
+{
+	SYS_CALL(SYS_CALL_MKDIRAT, mkdirat(directory, path, mode));
+}
+
+/* As fork(2), without the handlers of pthread_atfork(3); flags of clone(2), its signal at the end among them.
+ */
+static inline int sys_clone(unsigned long flags, int *ret_pidfd)
+{
+#ifdef __s390__
+	SYS_CALL(SYS_CALL_CLONE, syscall(SYS_clone, 0l, flags, ret_pidfd, 0l, 0l));
+#else
+	SYS_CALL(SYS_CALL_CLONE, syscall(SYS_clone, flags, 0l, ret_pidfd, 0l, 0l));
+#endif
+}
+
 static inline int sys_membarrier(int command)
 {
 	SYS_CALL(SYS_CALL_MEMBARRIER, syscall(SYS_membarrier, command, 0, 0));
@@ -274,11 +310,6 @@ static inline int sys_duplicate(int fd)
 static inline int sys_signalfd(const sigset_t *signals)
 {
 	SYS_CALL(SYS_CALL_SIGNALFD, signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK));
-}
-
-static inline int sys_open(const char *path, int flags)
-{
-	SYS_CALL(SYS_CALL_OPEN, open(path, flags | O_CLOEXEC));
 }
 
 static inline int sys_thread_create(pthread_t *ret_thread, const pthread_attr_t *attributes,

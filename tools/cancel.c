@@ -21,7 +21,7 @@ static const char help[] =
 	"Usage: ctxtool cancel [OPTION...] ID|LABEL...\n"
 	"       ctxtool cancel [OPTION...] --pid=PID\n"
 	"End contexts and everything below them, in the process that has them and in all that\n"
-	"joined them, through the service ctxd.\n"
+	"joined them, through the service ctxd. A ctxtool run is ended without the service too.\n"
 	"\n"
 	"ID is PID:SLOT.GENERATION as ls prints it, or the service's EPOCH-NUMBER.\n"
 	"\n"
@@ -391,17 +391,6 @@ static bool confirm(const struct victims *victims, const struct cancel_options *
 
 /* ---- ending */
 
-static int try_out(const struct victim *victim, struct ctxd_report *report)
-{
-	struct ctxd_target target = {.id = victim->id};
-
-	if (victim->source) {
-		target.table = victim->source->inode;
-		target.ctx_id = service_ctx_id(victim->context);
-	}
-	return ctxd_cancel(service_client(), &target, CTXD_DRY_RUN, 0, NULL, 0, report);
-}
-
 static void explain(const struct victim *victim, int error)
 {
 	char words[300];
@@ -472,7 +461,7 @@ static int end_all(const struct victims *victims, const struct cancel_options *o
 	for (size_t i = 0; i < victims->count; i++) {
 		const struct victim *victim = &victims->list[i];
 		struct ctxd_report report = {0};
-		int result = options->dry_run ? try_out(victim, &report)
+		int result = options->dry_run ? victim_try(victim, &report)
 					      : victim_cancel(victim, options->error, options->text,
 							      options->wait ? options->wait_ns : 0, &report);
 		trouble |= result != 0;
@@ -496,6 +485,15 @@ static int end_all(const struct victims *victims, const struct cancel_options *o
 	return !ended ? EXIT_NOTHING : trouble ? EXIT_PARTLY : EXIT_OK;
 }
 
+/* Whether anything can be ended without the service. */
+static bool has_run(const struct survey *survey)
+{
+	for (size_t i = 0; i < survey->source_count; i++)
+		if (victim_source_is_run(&survey->sources[i]))
+			return true;
+	return false;
+}
+
 int cancel_run(int argc, char **argv)
 {
 	struct cancel_options options = {0};
@@ -505,14 +503,16 @@ int cancel_run(int argc, char **argv)
 
 	if (code >= 0)
 		return code;
-	if (!service_client()) {
-		service_complain();
-		return EXIT_TROUBLE;
-	}
 	service_refresh();
 	if (survey_processes(options.pids, options.pid_count, &survey) ||
 	    service_complete(&survey, options.pids, options.pid_count)) {
 		fprintf(stderr, "ctxtool cancel: not enough memory, or no /proc\n");
+		return EXIT_TROUBLE;
+	}
+	if (!service_client() && !has_run(&survey)) {
+		service_complain();
+		survey_release(&survey);
+		free(options.pids);
 		return EXIT_TROUBLE;
 	}
 	found = collect(&victims, &options, &survey, argv + optind, argc - optind);

@@ -19,6 +19,12 @@ struct victim {
 /* Fills name and counts. */
 void victim_describe(struct victim *victim);
 
+/* What victim_cancel would do; only asked is counted. 0 or -errno. */
+int victim_try(const struct victim *victim, struct ctxd_report *ret_report);
+
+/* Whether the process is a ctxtool run, which can be ended without the service. */
+bool victim_source_is_run(const struct source *source);
+
 /* Ends it, and in processes that joined what it shares when its own process does not answer. 0 or -errno. */
 int victim_cancel(const struct victim *victim, int error, const char *text, uint64_t wait_ns,
 		  struct ctxd_report *ret_report);

@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "ctxring.h"
 #include "doctor.h"
+#include "run.h"
 #include "terminal.h"
 #include "view.h"
 
@@ -28,6 +29,7 @@ static const struct command commands[] = {
 	{"leaks", "list live contexts that are old, with the place that made them", &view_leaks, NULL},
 	{"last", "show what a process was doing when it died", NULL, last_run},
 	{"cancel", "end contexts and what is in flight under them", NULL, cancel_run},
+	{"run", "run a command under a context, with a deadline", NULL, run_run},
 	{"doctor", "say whether io_uring is usable here, and what to do", NULL, doctor_run},
 };
 
@@ -88,6 +90,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
+		/* The command has its own exit codes, and the limits that we were given. */
+		if (commands[i].run == run_run)
+			return run_run(argc - 1, argv + 1);
 		allow_descriptors();
 		if (!commands[i].view)
 			return finish(commands[i].run(argc - 1, argv + 1));

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "cancel.h"
 #include "format.h"
@@ -94,6 +98,75 @@ static void cancel_joined(const struct victim *victim, int error, const char *te
 	}
 }
 
+/* ---- ctxtool run: its only context ends by SIGTERM as well */
+
+/* Its command line begins with "ctxtool", with or without a path, and "run". */
+static bool is_run(pid_t pid)
+{
+	char path[32], line[4096 + 8];
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t size = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (size <= 0)
+		return false;
+	line[size] = '\0';
+	const char *name = strrchr(line, '/'), *command = line + strlen(line) + 1;
+	return strcmp(name ? name + 1 : line, "ctxtool") == 0 && command < line + size &&
+	       strcmp(command, "run") == 0;
+}
+
+bool victim_source_is_run(const struct source *source)
+{
+	return !source->is_core && is_run(source->pid);
+}
+
+/* The pidfd comes first: if the number is another's by the time of the look, the signal goes nowhere. */
+static int signal_run(const struct victim *victim, int signo)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, victim->source->pid, 0), result = 0;
+
+	if (pidfd < 0)
+		return -errno;
+	if (!is_run(victim->source->pid) || syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0) < 0)
+		result = -ESRCH;
+	close(pidfd);
+	return result;
+}
+
+/* Where the service cannot reach it: there is none, or the run has not found it yet. */
+static int cancel_run_directly(const struct victim *victim, int result, int signo,
+			       struct ctxd_report *ret_report)
+{
+	if (!victim->source || !victim_source_is_run(victim->source) || signal_run(victim, signo))
+		return result;
+	*ret_report = (struct ctxd_report){.asked = 1, .ended = 1};
+	return 0;
+}
+
+static int ask_service(const struct ctxd_target *target, unsigned flags, int error, const char *text,
+		       uint64_t wait_ns, struct ctxd_report *ret_report)
+{
+	struct ctxd_client *client = service_client();
+
+	return client ? ctxd_cancel(client, target, flags, error, text, wait_ns, ret_report)
+		      : service_error();
+}
+
+int victim_try(const struct victim *victim, struct ctxd_report *ret_report)
+{
+	struct ctxd_target target = {.id = victim->id};
+
+	if (victim->source) {
+		target.table = victim->source->inode;
+		target.ctx_id = service_ctx_id(victim->context);
+	}
+	int result = ask_service(&target, CTXD_DRY_RUN, 0, NULL, 0, ret_report);
+	return result ? cancel_run_directly(victim, result, 0, ret_report) : 0;
+}
+
 int victim_cancel(const struct victim *victim, int error, const char *text, uint64_t wait_ns,
 		  struct ctxd_report *ret_report)
 {
@@ -103,7 +176,9 @@ int victim_cancel(const struct victim *victim, int error, const char *text, uint
 		target.table = victim->source->inode;
 		target.ctx_id = service_ctx_id(victim->context);
 	}
-	int result = ctxd_cancel(service_client(), &target, 0, error, text, wait_ns, ret_report);
+	int result = ask_service(&target, 0, error, text, wait_ns, ret_report);
+	if (result && result != -EALREADY)
+		return cancel_run_directly(victim, result, SIGTERM, ret_report);
 	if (!result && ret_report->silent && victim->source)
 		cancel_joined(victim, error, text, wait_ns, ret_report);
 	return result;

@@ -9,7 +9,7 @@ _ctxtool() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words
 	local view="--pid= --core= --json --watch --count= --help"
 	if [[ $COMP_CWORD -eq 1 ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "ls tree show top watch stats leaks last cancel doctor --help --version" -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W "ls tree show top watch stats leaks last cancel run doctor --help --version" -- "$word")
 		return
 	fi
 	if [[ $before == -p || $before == --pid ]]; then
@@ -25,6 +25,7 @@ _ctxtool() {
 	leaks) words="$view --older=" ;;
 	last) words="--json --help" ;;
 	cancel) words="--pid= --subtree --all --cause= --error= --wait --dry-run --yes --json --help" ;;
+	run) words="--timeout= --signal= --grace= --label= --report --json --no-cgroup --help" ;;
 	doctor) words="--json --help" ;;
 	esac
 	if [[ $word != -* && ${COMP_WORDS[1]} =~ ^(show|cancel)$ ]]; then
@@ -34,7 +35,11 @@ _ctxtool() {
 		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$word"
 		return
 	fi
+	if [[ $word != -* && ${COMP_WORDS[1]} == run ]]; then
+		mapfile -t COMPREPLY < <(compgen -c -f -- "$word")
+		return
+	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
-	[[ ${COMPREPLY[0]:-} == *= ]] && compopt -o nospace
+	[[ ${COMPREPLY[0]:-} == *= ]] && compopt -o nospace 2>/dev/null
 }
 complete -F _ctxtool ctxtool

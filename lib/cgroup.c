@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+#include "cgroup.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lock.h"
+#include "sys.h"
+
+/* Where cgroup2 is mounted and which part of the hierarchy is to be seen there; seldom changes. */
+static struct {
+	struct lock lock;
+	bool known;
+	char point[PATH_MAX]; /* "": not mounted */
+	char root[PATH_MAX];
+} mount;
+
+static _Atomic unsigned made;
+
+/* ---- finding the own one */
+
+/* Blanks and the like stand in mountinfo as \040. */
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (; *text; text++, to++) {
+		*to = *text;
+		if (text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] && text[3]) {
+			*to = (char)((text[1] - '0') * 64 + (text[2] - '0') * 8 + (text[3] - '0'));
+			text += 3;
+		}
+	}
+	*to = '\0';
+}
+
+/* "30 22 0:27 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw": see proc_pid_mountinfo(5). */
+static bool parse_mount(char *line)
+{
+	char *fields[5], *rest = line;
+	const char *type = strstr(line, " - ");
+
+	if (!type || strncmp(type, " - cgroup2 ", 11) != 0)
+		return false;
+	for (int i = 0; i < 5; i++)
+		fields[i] = strsep(&rest, " ");
+	if (!rest || strlen(fields[3]) >= sizeof(mount.root) || strlen(fields[4]) >= sizeof(mount.point))
+		return false;
+	unescape(fields[3]);
+	unescape(fields[4]);
+	strcpy(mount.root, fields[3]);
+	strcpy(mount.point, fields[4]);
+	return true;
+}
+
+/* With the lock held. */
+static void find_mount(void)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t size = 0;
+
+	mount.known = file != NULL;
+	while (file && getline(&line, &size, file) > 0)
+		if (parse_mount(line))
+			break;
+	free(line);
+	if (file)
+		fclose(file);
+}
+
+/* The path of this process's cgroup in the hierarchy, from the line "0::/path" of /proc/self/cgroup. */
+static bool own_path(char path[PATH_MAX])
+{
+	FILE *file = fopen("/proc/self/cgroup", "re");
+	char line[PATH_MAX + 8];
+	bool found = false;
+
+	while (file && !found && fgets(line, sizeof(line), file)) {
+		size_t length = strcspn(line, "\n");
+		found = line[length] && strncmp(line, "0::/", 4) == 0 && strncmp(line, "0::/..", 6) != 0;
+		line[length] = '\0';
+	}
+	if (file)
+		fclose(file);
+	found = found && strlen(line + 3) < PATH_MAX;
+	if (found)
+		strcpy(path, line + 3);
+	return found;
+}
+
+/* A descriptor of the directory of this process's cgroup, or -errno. */
+static int open_own(void)
+{
+	char path[PATH_MAX], directory[2 * PATH_MAX];
+	int result = -ENOENT;
+
+	if (!own_path(path))
+		return result;
+	lock_acquire(&mount.lock);
+	if (!mount.known)
+		find_mount();
+	size_t root = strcmp(mount.root, "/") == 0 ? 0 : strlen(mount.root);
+	if (mount.point[0] && strncmp(path, mount.root, root) == 0 && (path[root] == '/' || !path[root])) {
+		snprintf(directory, sizeof(directory), "%s%s", mount.point, path + root);
+		result = sys_openat(AT_FDCWD, directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
+	lock_release(&mount.lock);
+	return result;
+}
+
+/* ---- making */
+
+static bool can_kill(int fd)
+{
+	int file = sys_openat(fd, "cgroup.kill", O_WRONLY | O_CLOEXEC);
+
+	if (file >= 0)
+		close(file);
+	return file >= 0;
+}
+
+static int make_below(struct cgroup *cgroup)
+{
+	int result;
+
+	do {
+		/* A name may be left from a process that had this number and was killed with its keeper. */
+		snprintf(cgroup->name, sizeof(cgroup->name), "ctxring-%d-%u", (int)getpid(),
+			 atomic_fetch_add(&made, 1));
+		result = sys_mkdirat(cgroup->parent_fd, cgroup->name, 0755);
+	} while (result == -EEXIST);
+	return result;
+}
+
+void cgroup_make(struct cgroup *ret_cgroup)
+{
+	struct cgroup cgroup = {.parent_fd = open_own(), .fd = -1};
+
+	*ret_cgroup = CGROUP_NONE;
+	if (cgroup.parent_fd < 0)
+		return;
+	if (make_below(&cgroup)) {
+		close(cgroup.parent_fd);
+		return;
+	}
+	cgroup.fd = sys_openat(cgroup.parent_fd, cgroup.name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (cgroup.fd >= 0 && can_kill(cgroup.fd)) {
+		*ret_cgroup = cgroup;
+		return;
+	}
+	cgroup_remove(&cgroup);
+	cgroup_close(&cgroup);
+}
+
+void cgroup_open(const char *name, struct cgroup *ret_cgroup)
+{
+	*ret_cgroup = CGROUP_NONE;
+	ret_cgroup->parent_fd = open_own();
+	if (ret_cgroup->parent_fd < 0) {
+		*ret_cgroup = CGROUP_NONE;
+		return;
+	}
+	snprintf(ret_cgroup->name, sizeof(ret_cgroup->name), "%s", name);
+	ret_cgroup->fd = sys_openat(ret_cgroup->parent_fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+void cgroup_await_empty(const struct cgroup *cgroup)
+{
+	struct pollfd changed = {.fd = sys_openat(cgroup->fd, "cgroup.events", O_RDONLY | O_CLOEXEC)};
+	struct timespec pause = {.tv_nsec = 50000000};
+	char text[256];
+
+	for (int i = 0; changed.fd >= 0 && i < 20; i++) {
+		lseek(changed.fd, 0, SEEK_SET);
+		int size = sys_read(changed.fd, text, sizeof(text) - 1);
+		text[size > 0 ? size : 0] = '\0';
+		if (!strstr(text, "populated 1"))
+			break;
+		changed.events = POLLPRI;
+		sys_poll(&changed, 1, &pause);
+	}
+	if (changed.fd >= 0)
+		close(changed.fd);
+}
+
+void cgroup_close(struct cgroup *cgroup)
+{
+	if (cgroup->fd >= 0)
+		close(cgroup->fd);
+	if (cgroup->parent_fd >= 0)
+		close(cgroup->parent_fd);
+	*cgroup = CGROUP_NONE;
+}

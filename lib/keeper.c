@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+#include "keeper.h"
+
+#include <linux/sched.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+
+#include "clock.h"
+#include "keeper_tree.h"
+#include "list.h"
+#include "raw.h"
+#include "sys.h"
+
+#define PAUSE_FIRST_NS 1000000u
+#define PAUSE_MOST_NS 100000000u
+
+enum phase {
+	PHASE_RUNNING,
+	PHASE_ENDING, /* the first signal was sent */
+	PHASE_KILLING,
+};
+
+/* In its order of the array for poll(2). */
+enum {
+	ON_CHILD,   /* signalfd of SIGCHLD */
+	ON_CONTROL, /* the socket */
+	ON_CALLER,  /* pidfd of the calling process */
+	ON_DONE,    /* done pipe of the context */
+	ON_COUNT,
+};
+
+struct keeper {
+	int signal;
+	uint64_t grace_ns;
+	int fds[ON_COUNT]; /* -1: none, or has told what it had to tell */
+	struct cgroup cgroup;
+	struct tree tree;
+	pid_t program;
+	int program_fd;
+	enum phase phase;
+	bool ended;	 /* the program */
+	bool gone;	 /* all of the tree */
+	uint64_t due_ns; /* running: the deadline; ending: the end of the grace; killing: the next round */
+	uint64_t pause_ns;
+	struct keeper_report report;
+};
+
+/* Of those that ended; also amid a walk through the tree, for whoever forks fast fills the process table. */
+static void bury(struct tree *tree)
+{
+	struct keeper *keeper = container_of(tree, struct keeper, tree);
+	int status, pid;
+
+	while ((pid = raw_wait4(-1, &status, WNOHANG | __WALL)) > 0) {
+		if (pid != keeper->program)
+			continue;
+		keeper->report.status = status;
+		keeper->ended = true;
+	}
+	keeper->gone = pid == -ECHILD;
+}
+
+/* ---- ending the tree */
+
+static void kill_round(struct keeper *keeper)
+{
+	if (keeper->cgroup.fd >= 0)
+		cgroup_kill(&keeper->cgroup);
+	/* Also where there is a cgroup: a program with rights may have left it. */
+	if (!keeper->ended)
+		raw_pidfd_signal(keeper->program_fd, SIGKILL);
+	if (keeper->cgroup.fd < 0 || keeper->pause_ns)
+		tree_signal(&keeper->tree, SIGKILL);
+	keeper->pause_ns = keeper->pause_ns ? keeper->pause_ns * 2 : PAUSE_FIRST_NS;
+	if (keeper->pause_ns > PAUSE_MOST_NS)
+		keeper->pause_ns = PAUSE_MOST_NS;
+	keeper->due_ns = clock_after_ns(raw_now_ns(), keeper->pause_ns);
+}
+
+static void begin_killing(struct keeper *keeper)
+{
+	if (keeper->phase == PHASE_KILLING)
+		return;
+	keeper->phase = PHASE_KILLING;
+	keeper->report.killed = true;
+	kill_round(keeper);
+}
+
+static void begin_ending(struct keeper *keeper)
+{
+	if (keeper->phase != PHASE_RUNNING)
+		return;
+	if (keeper->signal == SIGKILL) {
+		begin_killing(keeper);
+		return;
+	}
+	keeper->phase = PHASE_ENDING;
+	keeper->due_ns = clock_after_ns(raw_now_ns(), keeper->grace_ns);
+	tree_signal(&keeper->tree, keeper->signal);
+	if (keeper->tree.proc_fd < 0 && !keeper->ended) {
+		raw_pidfd_signal(keeper->program_fd, keeper->signal);
+		raw_pidfd_signal(keeper->program_fd, SIGCONT);
+	}
+}
+
+static void context_ended(struct keeper *keeper)
+{
+	keeper->report.stopped |= !keeper->ended && keeper->phase == PHASE_RUNNING;
+	begin_ending(keeper);
+}
+
+/* ---- what happens */
+
+static void reap(struct keeper *keeper)
+{
+	struct signalfd_siginfo info;
+
+	while (raw_read(keeper->fds[ON_CHILD], &info, sizeof(info)) > 0)
+		;
+	bury(&keeper->tree);
+	if (keeper->ended && !keeper->gone && keeper->phase == PHASE_RUNNING) {
+		keeper->report.left_behind = tree_count(&keeper->tree);
+		begin_ending(keeper);
+	}
+}
+
+static void listen_to_caller(struct keeper *keeper)
+{
+	char message;
+	int size = raw_read(keeper->fds[ON_CONTROL], &message, sizeof(message));
+
+	if (size == 1 && message == KEEPER_KILL)
+		begin_killing(keeper);
+	if (size == 1 || size == -EAGAIN)
+		return;
+	keeper->fds[ON_CONTROL] = -1; /* hung up: the calling process died, or executed another program */
+	begin_ending(keeper);
+}
+
+static void time_is_over(struct keeper *keeper)
+{
+	keeper->due_ns = CTX_FOREVER;
+	if (keeper->phase == PHASE_RUNNING)
+		context_ended(keeper);
+	else if (keeper->phase == PHASE_ENDING)
+		begin_killing(keeper);
+	else
+		kill_round(keeper);
+}
+
+static void handle(struct keeper *keeper, const struct pollfd fds[ON_COUNT])
+{
+	/* First, so that a program that ended by itself is not said to have been stopped. */
+	if (fds[ON_CHILD].revents)
+		reap(keeper);
+	if (fds[ON_CONTROL].revents)
+		listen_to_caller(keeper);
+	if (fds[ON_CALLER].revents) {
+		keeper->fds[ON_CALLER] = -1;
+		begin_ending(keeper);
+	}
+	if (fds[ON_DONE].revents) {
+		keeper->fds[ON_DONE] = -1;
+		context_ended(keeper);
+	}
+	if (!keeper->gone && keeper->due_ns <= raw_now_ns())
+		time_is_over(keeper);
+}
+
+static void watch(struct keeper *keeper)
+{
+	/* It may have ended, and left nothing, before the signalfd was there. */
+	reap(keeper);
+	while (!keeper->gone) {
+		struct pollfd fds[ON_COUNT];
+		for (int i = 0; i < ON_COUNT; i++)
+			fds[i] = (struct pollfd){.fd = keeper->fds[i], .events = POLLIN};
+		uint64_t now_ns = raw_now_ns();
+		struct timespec timeout =
+			clock_timespec(keeper->due_ns > now_ns ? keeper->due_ns - now_ns : 0);
+		if (raw_poll(fds, ON_COUNT, keeper->due_ns == CTX_FOREVER ? NULL : &timeout) >= 0)
+			handle(keeper, fds);
+	}
+}
+
+/* ---- beginning and end */
+
+/* With the program's pidfd when there is one. */
+static void tell_started(int control_fd, const struct keeper_started *started, int pidfd)
+{
+	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec part = {(void *)started, sizeof(*started)};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+	if (pidfd >= 0) {
+		message.msg_control = room;
+		message.msg_controllen = sizeof(room);
+		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(header), &pidfd, sizeof(int));
+	}
+	syscall(SYS_sendmsg, control_fd, &message, MSG_NOSIGNAL);
+}
+
+/* Closes all but these, so that nothing of the program is held open. Sorts them. */
+static void close_others(int *keep, int count)
+{
+	unsigned from = 0;
+
+	for (int i = 1; i < count; i++)
+		for (int j = i; j > 0 && keep[j] < keep[j - 1]; j--) {
+			int other = keep[j];
+			keep[j] = keep[j - 1];
+			keep[j - 1] = other;
+		}
+	for (int i = 0; i <= count; i++) {
+		unsigned to = i < count ? (unsigned)keep[i] : ~0u;
+		if (i < count && keep[i] < 0)
+			continue;
+		/* Where a filter forbids the call: one by one, as many as there may be by default. */
+		if (to > from && syscall(SYS_close_range, from, to - (i < count), 0) < 0)
+			for (unsigned fd = from; fd < to && fd < 65536; fd++)
+				raw_close((int)fd);
+		from = to + 1;
+	}
+}
+
+static void give_back(struct keeper *keeper)
+{
+	int keep[] = {keeper->fds[ON_CHILD], keeper->fds[ON_CONTROL], keeper->fds[ON_CALLER],
+		      keeper->fds[ON_DONE],  keeper->cgroup.fd,	      keeper->cgroup.parent_fd,
+		      keeper->tree.proc_fd,  keeper->program_fd};
+
+	close_others(keep, sizeof(keep) / sizeof(keep[0]));
+	syscall(SYS_chdir, "/");
+	/* In the session, so that the program's group is no orphan, but out of reach of a signal to the
+	 * group. */
+	syscall(SYS_setpgid, 0, 0);
+}
+
+/* Its own signals and name. */
+static void settle(void)
+{
+	raw_block_signals(true);
+	raw_reset_handlers();
+	syscall(SYS_prctl, PR_SET_NAME, "ctx-keeper", 0, 0, 0);
+	syscall(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
+
+/* A signalfd, from before the program is started; the pidfd of the caller, unless that is gone or elsewhere.
+ */
+static int open_own(struct keeper *keeper, const struct keeper_plan *plan)
+{
+	uint64_t child = UINT64_C(1) << (SIGCHLD - 1);
+
+	keeper->fds[ON_CHILD] =
+		(int)syscall(SYS_signalfd4, -1, &child, sizeof(child), SFD_CLOEXEC | SFD_NONBLOCK);
+	if (keeper->fds[ON_CHILD] < 0)
+		return -errno;
+	keeper->fds[ON_CALLER] = raw_pidfd_open(plan->caller);
+	if (syscall(SYS_getppid) != plan->caller)
+		keeper->fds[ON_CALLER] = -1;
+	return tree_open(&keeper->tree, bury);
+}
+
+static __attribute__((noreturn)) void run(const struct keeper_plan *plan)
+{
+	struct keeper keeper = {
+		.signal = plan->signal,
+		.grace_ns = plan->grace_ns,
+		.fds = {-1, plan->control_fd, -1, plan->done_fd},
+		.cgroup = plan->cgroup,
+		.program_fd = -1,
+		.due_ns = plan->deadline_ns,
+	};
+	struct keeper_started started = {0};
+
+	settle();
+	started.error = open_own(&keeper, plan);
+	if (!started.error)
+		started.error = keeper_execute(plan, &keeper.cgroup, &keeper.program, &keeper.program_fd);
+	started.pid = keeper.program;
+	if (started.error) {
+		if (keeper.cgroup.fd >= 0)
+			cgroup_remove(&keeper.cgroup);
+		tell_started(plan->control_fd, &started, -1);
+		raw_exit(1);
+	}
+	give_back(&keeper);
+	tell_started(keeper.fds[ON_CONTROL], &started, keeper.program_fd);
+	watch(&keeper);
+	if (keeper.cgroup.fd >= 0)
+		cgroup_remove(&keeper.cgroup);
+	syscall(SYS_getrusage, RUSAGE_CHILDREN, &keeper.report.usage);
+	syscall(SYS_sendto, keeper.fds[ON_CONTROL], &keeper.report, sizeof(keeper.report),
+		MSG_NOSIGNAL | MSG_DONTWAIT, NULL, 0);
+	raw_exit(0);
+}
+
+int keeper_start(const struct keeper_plan *plan, int *ret_pidfd)
+{
+	int pidfd = -1;
+	int pid = sys_clone(CLONE_PIDFD, &pidfd);
+
+	if (pid == 0)
+		run(plan);
+	if (pid < 0)
+		return pid;
+	*ret_pidfd = pidfd;
+	return 0;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* In the keeper: starting the program. */
+#include <linux/sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include "keeper.h"
+#include "raw.h"
+
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ull /* Linux 5.7 */
+#endif
+
+/* In memory that both share, until the program was executed. Volatile: the child that writes to it never
+ * returns, so that a compiler thinks the write has no reader. */
+struct attempt {
+	const struct keeper_plan *plan;
+	volatile int error;
+};
+
+/* ---- in the child, whose memory is the keeper's */
+
+static int set_descriptors(const int *fds)
+{
+	int from[3];
+
+	/* First away from 0 to 2, so that none is overwritten before it was used. */
+	for (int i = 0; i < 3; i++) {
+		from[i] = fds[i] >= 0 ? raw_fcntl(fds[i], F_DUPFD_CLOEXEC, 3)
+				      : raw_openat(AT_FDCWD, "/dev/null", O_RDWR);
+		if (from[i] >= 0 && from[i] < 3)
+			from[i] = raw_fcntl(from[i], F_DUPFD_CLOEXEC, 3);
+		if (from[i] < 0)
+			return from[i];
+	}
+	for (int i = 0; i < 3; i++)
+		if (syscall(SYS_dup3, from[i], i, 0) < 0)
+			return -errno;
+	return 0;
+}
+
+/* Returns only why it cannot be. As execvpe(3), but what is no program is not given to a shell. */
+static int execute(const struct keeper_plan *plan)
+{
+	int result = -ENOENT;
+
+	for (char *const *path = plan->paths; *path; path++) {
+		syscall(SYS_execve, *path, plan->argv, plan->environment);
+		if (errno == EACCES)
+			result = -EACCES; /* unless a later one can be executed */
+		else if (errno != ENOENT && errno != ENOTDIR)
+			return -errno;
+	}
+	return result;
+}
+
+static __attribute__((noreturn)) void become_program(struct attempt *attempt)
+{
+	const struct keeper_plan *plan = attempt->plan;
+	int result = 0;
+
+	/* Should the keeper be killed, by hand or for want of memory, then not without the program. */
+	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (plan->new_group)
+		syscall(SYS_setpgid, 0, 0);
+	if (plan->fds)
+		result = set_descriptors(plan->fds);
+	if (!result && plan->directory && syscall(SYS_chdir, plan->directory) < 0)
+		result = -errno;
+	if (!result) {
+		raw_block_signals(false);
+		result = execute(plan);
+	}
+	attempt->error = result;
+	raw_exit(127);
+}
+
+/* ---- in the keeper */
+
+/*
+ * clone(2) or clone3(2) by number; the child shares the memory, and the keeper waits until it has executed
+ * the program or has ended, as vfork(2). Here and not by a function of libc, whose return address the child
+ * would overwrite; and never inlined, so that the child's stack begins below all that the keeper still needs.
+ */
+#if defined(__x86_64__)
+static __attribute__((noinline)) long clone_sharing(long number, long a, long b, long c,
+						    struct attempt *attempt)
+{
+	register long result __asm__("rax") = number;
+	register long fourth __asm__("r10") = 0, fifth __asm__("r8") = 0;
+
+	__asm__ volatile("syscall"
+			 : "+r"(result)
+			 : "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth)
+			 : "rcx", "r11", "memory");
+	if (result == 0)
+		become_program(attempt);
+	return result;
+}
+#elif defined(__aarch64__)
+static __attribute__((noinline)) long clone_sharing(long number, long a, long b, long c,
+						    struct attempt *attempt)
+{
+	register long eighth __asm__("x8") = number, result __asm__("x0") = a;
+	register long second __asm__("x1") = b, third __asm__("x2") = c, fourth __asm__("x3") = 0,
+			     fifth __asm__("x4") = 0;
+
+	__asm__ volatile("svc 0"
+			 : "+r"(result)
+			 : "r"(eighth), "r"(second), "r"(third), "r"(fourth), "r"(fifth)
+			 : "memory");
+	if (result == 0)
+		become_program(attempt);
+	return result;
+}
+#else
+/* Elsewhere the child has a copy of the memory, apart from *attempt. */
+#define CLONE_NOT_SHARING
+static long clone_sharing(long number, long a, long b, long c, struct attempt *attempt)
+{
+	long result = syscall(number, a, b, c, 0l, 0l);
+
+	if (result == 0)
+		become_program(attempt);
+	return result < 0 ? -errno : result;
+}
+#endif
+
+#ifdef CLONE_NOT_SHARING
+#define CLONE_FLAGS ((unsigned long)(CLONE_VFORK | CLONE_PIDFD))
+#else
+#define CLONE_FLAGS ((unsigned long)(CLONE_VFORK | CLONE_VM | CLONE_PIDFD))
+#endif
+
+static long clone_plain(struct attempt *attempt, int *ret_pidfd)
+{
+	long flags = (long)(CLONE_FLAGS | SIGCHLD);
+
+#ifdef __s390__
+	return clone_sharing(SYS_clone, 0, flags, (long)ret_pidfd, attempt);
+#else
+	return clone_sharing(SYS_clone, flags, 0, (long)ret_pidfd, attempt);
+#endif
+}
+
+/* Born in the cgroup: to move a process there makes all of the machine wait for its forks, and later. */
+static long clone_into(struct attempt *attempt, const struct cgroup *cgroup, int *ret_pidfd)
+{
+	struct clone_args arguments = {
+		.flags = CLONE_FLAGS | CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.pidfd = (uintptr_t)ret_pidfd,
+		.cgroup = (unsigned)cgroup->fd,
+	};
+
+	return clone_sharing(SYS_clone3, (long)&arguments, sizeof(arguments), 0, attempt);
+}
+
+/* Not the limit that the cgroup has on processes, but that it cannot be used: it is done without. */
+static bool is_refusal(long result)
+{
+	return result < 0 && result != -EAGAIN && result != -ENOMEM;
+}
+
+int keeper_execute(const struct keeper_plan *plan, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd)
+{
+	struct attempt *attempt =
+		mmap(NULL, sizeof(*attempt), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int pidfd = -1, error;
+	long pid = -ENOSYS;
+
+	if (attempt == MAP_FAILED)
+		return -ENOMEM;
+	attempt->plan = plan;
+	if (cgroup->fd >= 0) {
+		pid = clone_into(attempt, cgroup, &pidfd);
+		if (is_refusal(pid)) {
+			cgroup_remove(cgroup);
+			cgroup_close(cgroup);
+		}
+	}
+	if (cgroup->fd < 0)
+		pid = clone_plain(attempt, &pidfd);
+	error = attempt->error;
+	munmap(attempt, sizeof(*attempt));
+	if (pid < 0)
+		return (int)pid;
+	if (error) {
+		raw_wait4((pid_t)pid, NULL, __WALL);
+		raw_close(pidfd);
+		return error;
+	}
+	*ret_pid = (pid_t)pid;
+	*ret_pidfd = pidfd;
+	return 0;
+}

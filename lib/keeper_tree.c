@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+#include "keeper_tree.h"
+
+#include <sys/mman.h>
+
+#include "raw.h"
+
+/* Memory is touched as far as there are processes. The kernel has at most 4 million; whoever has more than
+ * this many at once has some that are found only when others are gone. */
+#define PROCESSES_MAX (1u << 17)
+/* Looks for newcomers at the first signal; they were forked off by processes that had none yet. */
+#define ROUNDS_MAX 8
+/* So many dead children are buried before the walk goes on. */
+#define DEAD_MAX 64
+
+static char *append_number(char *to, unsigned number)
+{
+	char digits[12];
+	unsigned count = 0;
+
+	do
+		digits[count++] = (char)('0' + number % 10);
+	while (number /= 10);
+	while (count)
+		*to++ = digits[--count];
+	*to = '\0';
+	return to;
+}
+
+static uint64_t parse_number(const char **text)
+{
+	uint64_t number = 0;
+
+	while (**text == ' ')
+		++*text;
+	for (; **text >= '0' && **text <= '9'; ++*text)
+		number = number * 10 + (uint64_t)(**text - '0');
+	return number;
+}
+
+/* The line of /proc/PID/stat, see proc_pid_stat(5): "PID (NAME) STATE PPID ...", the 22nd field the start. */
+static bool parse_stat(char *line, size_t length, struct tree_process *ret_process)
+{
+	char *name = memchr(line, '(', length), *end = memrchr(line, ')', length);
+
+	if (!name || !end || end < name || end + 4 > line + length)
+		return false;
+	const char *at = end + 4;
+	*ret_process = (struct tree_process){
+		.zombie = end[2] == 'Z' || end[2] == 'X',
+		.keeper = end - name == 11 && memcmp(name, "(ctx-keeper", 11) == 0,
+		.parent = (pid_t)parse_number(&at),
+	};
+	for (int field = 5; field < 22; field++) {
+		at++;
+		at += strcspn(at, " ");
+	}
+	ret_process->started = parse_number(&at);
+	return true;
+}
+
+static bool read_process(const struct tree *tree, pid_t pid, struct tree_process *ret_process)
+{
+	char path[24], line[1024];
+
+	strcpy(append_number(path, (unsigned)pid), "/stat");
+	int fd = raw_openat(tree->proc_fd, path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	int length = raw_read(fd, line, sizeof(line) - 1);
+	raw_close(fd);
+	if (length <= 0)
+		return false;
+	line[length] = '\0';
+	if (!parse_stat(line, (size_t)length, ret_process))
+		return false;
+	ret_process->pid = pid;
+	return true;
+}
+
+/* By number, in which order /proc lists them. */
+static struct tree_process *find(struct tree_process *processes, unsigned count, pid_t pid)
+{
+	unsigned low = 0, high = count;
+
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+		if (processes[middle].pid < pid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < count && processes[low].pid == pid ? &processes[low] : NULL;
+}
+
+static void add(struct tree *tree, const char *name)
+{
+	struct tree_process *process = &tree->now[tree->count];
+	pid_t pid = (pid_t)parse_number(&name);
+
+	if (pid <= 0 || *name || tree->count == PROCESSES_MAX ||
+	    (tree->count && tree->now[tree->count - 1].pid >= pid) || !read_process(tree, pid, process))
+		return;
+	tree->count++;
+	tree->dead += process->zombie && process->parent == tree->top;
+	if (tree->dead >= DEAD_MAX) {
+		tree->bury(tree);
+		tree->dead = 0;
+	}
+}
+
+/* What was signalled in the last look still is. */
+static void carry_over(struct tree *tree, unsigned before_count)
+{
+	for (unsigned i = 0; i < tree->count; i++) {
+		struct tree_process *before = find(tree->before, before_count, tree->now[i].pid);
+		tree->now[i].signalled =
+			before && before->signalled && before->started == tree->now[i].started;
+	}
+}
+
+static void look(struct tree *tree)
+{
+	_Alignas(struct dirent64) char entries[4096];
+	struct tree_process *before = tree->now;
+	unsigned before_count = tree->count;
+	int size;
+
+	tree->now = tree->before;
+	tree->before = before;
+	tree->count = tree->dead = 0;
+	raw_rewind(tree->proc_fd);
+	while ((size = raw_getdents(tree->proc_fd, entries, sizeof(entries))) > 0) {
+		for (int at = 0; at < size;) {
+			struct dirent64 *entry = (struct dirent64 *)(entries + at);
+			at += entry->d_reclen;
+			if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+				add(tree, entry->d_name);
+		}
+	}
+	carry_over(tree, before_count);
+}
+
+/*
+ * Whether it is below the top; not if it is below another keeper, unless that does not matter. Reads each
+ * link again where asked to: a parent whose number had become another's would not be found as its child left
+ * it, for a process whose parent ended has another one.
+ */
+static bool is_below(struct tree *tree, const struct tree_process *process, bool through_keepers, bool again)
+{
+	for (unsigned steps = 0; process && steps <= tree->count; steps++) {
+		struct tree_process current;
+		if (process->pid == tree->top)
+			return true;
+		if (process->keeper && !through_keepers)
+			return false;
+		if (again && (!read_process(tree, process->pid, &current) ||
+			      current.started != process->started || current.parent != process->parent))
+			return false;
+		process = find(tree->now, tree->count, process->parent);
+	}
+	return false;
+}
+
+/* Whether it got it. */
+static bool signal_one(struct tree *tree, const struct tree_process *process, int signo)
+{
+	bool hard = signo == SIGKILL;
+	int pidfd = raw_pidfd_open(process->pid);
+
+	if (pidfd < 0)
+		return false;
+	int result = is_below(tree, process, hard, true) ? raw_pidfd_signal(pidfd, signo) : -ESRCH;
+	if (!result && !hard)
+		raw_pidfd_signal(pidfd, SIGCONT);
+	raw_close(pidfd);
+	return !result;
+}
+
+static unsigned signal_new(struct tree *tree, int signo)
+{
+	unsigned signalled = 0;
+
+	look(tree);
+	for (unsigned i = 0; i < tree->count; i++) {
+		struct tree_process *process = &tree->now[i];
+		if (process->pid == tree->top || process->zombie || process->signalled ||
+		    !is_below(tree, process, signo == SIGKILL, false))
+			continue;
+		process->signalled = signal_one(tree, process, signo);
+		signalled += process->signalled;
+	}
+	return signalled;
+}
+
+int tree_open(struct tree *tree, void (*bury)(struct tree *tree))
+{
+	size_t size = PROCESSES_MAX * sizeof(*tree->now);
+	char self[16], *end;
+
+	*tree = (struct tree){.top = (pid_t)syscall(SYS_getpid), .bury = bury, .proc_fd = -1};
+	void *memory = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (memory == MAP_FAILED)
+		return -ENOMEM;
+	tree->now = memory;
+	tree->before = (struct tree_process *)((char *)memory + size);
+	tree->proc_fd = raw_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
+	if (tree->proc_fd < 0)
+		return 0;
+	/* Its numbers are ours unless it was mounted in another namespace of processes. */
+	long length = syscall(SYS_readlinkat, tree->proc_fd, "self", self, sizeof(self) - 1);
+	char own[16];
+	end = append_number(own, (unsigned)tree->top);
+	if (length != end - own || memcmp(self, own, (size_t)length) != 0) {
+		raw_close(tree->proc_fd);
+		tree->proc_fd = -1;
+	}
+	return 0;
+}
+
+unsigned tree_count(struct tree *tree)
+{
+	unsigned count = 0;
+
+	if (tree->proc_fd < 0)
+		return 0;
+	look(tree);
+	for (unsigned i = 0; i < tree->count; i++) {
+		const struct tree_process *process = &tree->now[i];
+		count += process->pid != tree->top && !process->zombie && !process->keeper &&
+			 is_below(tree, process, true, false);
+	}
+	return count;
+}
+
+void tree_signal(struct tree *tree, int signo)
+{
+	if (tree->proc_fd < 0)
+		return;
+	/* Who was signalled before may have had another signal. */
+	for (unsigned i = 0; i < tree->count; i++)
+		tree->now[i].signalled = false;
+	for (int round = 0; round < ROUNDS_MAX && signal_new(tree, signo); round++)
+		;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The processes below the keeper, found through the parents that /proc names, and signals to them.
+ *
+ * Each is signalled by a pidfd that was opened before its whole line of parents was read again and found as
+ * it was: a number that became another process's in between is never hit. All that a process leaves behind
+ * stays below the keeper, which is a subreaper, so that what was found to be below it once is so for good.
+ */
+#ifndef CTX_KEEPER_TREE_H
+#define CTX_KEEPER_TREE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct tree_process {
+	pid_t pid, parent;
+	bool zombie, keeper; /* keeper: of a command that was started in the tree; it ends what is below it */
+	bool signalled;
+	uint64_t started; /* with pid, its identity */
+};
+
+struct tree {
+	pid_t top; /* the keeper */
+	void (*bury)(struct tree *tree);
+	int proc_fd;	/* -1: no usable /proc */
+	unsigned count; /* of now */
+	unsigned dead;
+	struct tree_process *now, *before;
+};
+
+/* bury is called now and then when children of the top wait for that. 0, or -ENOMEM. Without a usable /proc
+ * it works, and finds nothing. */
+int tree_open(struct tree *tree, void (*bury)(struct tree *tree));
+
+/* Processes below the top that run, keepers left out. */
+unsigned tree_count(struct tree *tree);
+
+/*
+ * Sends signo to all of them, also to those that are forked off meanwhile as far as they can be met, then
+ * SIGCONT unless it is SIGKILL, which goes to keepers and what is below them as well.
+ */
+void tree_signal(struct tree *tree, int signo);
+
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System calls for code that runs between clone(2) and execve(2), or in a process that was cloned from a
+ * program with threads: the keeper. They go past libc's functions, which may be cancellation points,
+ * intercepted by a sanitizer, or wrapped by the program, and past the seam of sys.h, whose counters are of
+ * the other process. Each returns the call's result or a negative errno.
+ */
+#ifndef CTX_RAW_H
+#define CTX_RAW_H
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RAW_CALL(expression)                                \
+	do {                                                \
+		long result_ = (expression);                \
+		return result_ < 0 ? -errno : (int)result_; \
+	} while (0)
+
+static inline int raw_openat(int directory, const char *path, int flags)
+{
+	RAW_CALL(syscall(SYS_openat, directory, path, flags | O_CLOEXEC, 0));
+}
+
+static inline int raw_close(int fd)
+{
+	RAW_CALL(syscall(SYS_close, fd));
+}
+
+static inline int raw_read(int fd, void *buffer, size_t size)
+{
+	RAW_CALL(syscall(SYS_read, fd, buffer, size));
+}
+
+static inline int raw_write(int fd, const void *buffer, size_t size)
+{
+	RAW_CALL(syscall(SYS_write, fd, buffer, size));
+}
+
+static inline int raw_rewind(int fd)
+{
+	RAW_CALL(syscall(SYS_lseek, fd, 0l, SEEK_SET));
+}
+
+/* What it writes is a row of struct dirent64. */
+static inline int raw_getdents(int fd, void *buffer, size_t size)
+{
+	RAW_CALL(syscall(SYS_getdents64, fd, buffer, size));
+}
+
+static inline int raw_rmdir(int directory, const char *path)
+{
+	RAW_CALL(syscall(SYS_unlinkat, directory, path, AT_REMOVEDIR));
+}
+
+static inline int raw_fcntl(int fd, int command, long argument)
+{
+	RAW_CALL(syscall(SYS_fcntl, fd, command, argument));
+}
+
+static inline int raw_pidfd_open(pid_t pid)
+{
+	RAW_CALL(syscall(SYS_pidfd_open, pid, 0));
+}
+
+static inline int raw_pidfd_signal(int pidfd, int signo)
+{
+	RAW_CALL(syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0));
+}
+
+static inline int raw_wait4(pid_t pid, int *ret_status, int options)
+{
+	RAW_CALL(syscall(SYS_wait4, pid, ret_status, options, NULL));
+}
+
+/* timeout NULL: no bound */
+static inline int raw_poll(struct pollfd *fds, unsigned count, const struct timespec *timeout)
+{
+	RAW_CALL(syscall(SYS_ppoll, fds, count, timeout, NULL, 0));
+}
+
+static inline uint64_t raw_now_ns(void)
+{
+	struct timespec now;
+
+	syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* All signals, as the kernel counts them: libc's own two as well. */
+static inline void raw_block_signals(bool block)
+{
+	uint64_t set = block ? ~UINT64_C(0) : 0;
+
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, NULL, sizeof(set));
+}
+
+/* To the default what has a handler, and SIGCHLD; what else is ignored stays so. */
+static inline void raw_reset_handlers(void)
+{
+	for (int signo = 1; signo <= 64; signo++) {
+		/* The kernel's struct sigaction: the handler first, at most 32 bytes; all zero is the
+		 * default. */
+		uintptr_t action[8] = {0}, none[8] = {0};
+		if (!syscall(SYS_rt_sigaction, signo, NULL, action, sizeof(uint64_t)) &&
+		    (signo == SIGCHLD ||
+		     (action[0] != (uintptr_t)SIG_DFL && action[0] != (uintptr_t)SIG_IGN)))
+			syscall(SYS_rt_sigaction, signo, none, NULL, sizeof(uint64_t));
+	}
+}
+
+static inline __attribute__((noreturn)) void raw_exit(int status)
+{
+	for (;;)
+		syscall(SYS_exit_group, status);
+}
+
+#endif

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/* Programs under a context. What happens to them is the keeper's work, see keeper.h. */
+#include <string.h>
+#include <sys/wait.h>
+
+#include "cgroup.h"
+#include "clock.h"
+#include "context.h"
+#include "keeper.h"
+#include "lock.h"
+#include "memory.h"
+#include "spawn_environment.h"
+#include "sys.h"
+#include "thread.h"
+
+#define FLAGS (CTX_SPAWN_NEW_GROUP | CTX_SPAWN_NO_CGROUP)
+#define GRACE_DEFAULT_NS (5 * NS_PER_SECOND)
+
+struct ctx_process {
+	const struct ctx_context *ctx;
+	pid_t pid;
+	int program_fd; /* pidfd of the program */
+	int keeper_fd;	/* pidfd of the keeper, which ends when the tree is gone */
+	int control_fd; /* our end of the socket to it */
+	uint32_t fork_count;
+	char cgroup[CGROUP_NAME_MAX]; /* "": none */
+	struct lock lock;	      /* guards the rest */
+	bool collected;
+	bool reported; /* else the keeper was killed */
+	struct keeper_report report;
+};
+
+/* ---- starting */
+
+static int check(const struct ctx_context *ctx, const struct ctx_spawn_options *options,
+		 struct ctx_process **ret_process)
+{
+	if (!ctx || !options || !ret_process || !options->argv || !options->argv[0])
+		return -EINVAL;
+	if (options->flags & ~FLAGS || options->signal < 0 || options->signal > SIGRTMAX)
+		return -EINVAL;
+	return ctx_err(ctx);
+}
+
+/* The memory of the plan; what is there on failure as well is for plan_release. */
+static int plan_prepare(struct keeper_plan *plan, const struct ctx_context *ctx,
+			const struct ctx_spawn_options *options)
+{
+	char **environment, **paths;
+
+	*plan = (struct keeper_plan){
+		.argv = options->argv,
+		.directory = options->directory,
+		.fds = options->fds,
+		.new_group = options->flags & CTX_SPAWN_NEW_GROUP,
+		.signal = options->signal ? options->signal : SIGTERM,
+		.grace_ns = options->grace_ns ? options->grace_ns : GRACE_DEFAULT_NS,
+		/* A deadline that may be moved later is told by the done pipe alone. */
+		.deadline_ns = ctx->flags & NODE_MOVABLE ? CTX_FOREVER : context_deadline(ctx),
+		.done_fd = -1,
+		.control_fd = -1,
+		.caller = getpid(),
+		.cgroup = CGROUP_NONE,
+	};
+	int result = spawn_environment(ctx, options->environment, &environment);
+	if (result)
+		return result;
+	plan->environment = environment;
+	result = spawn_paths(options->argv[0], &paths);
+	if (result)
+		return result;
+	plan->paths = paths;
+	if (ctx->flags & NODE_ENDLESS)
+		return 0;
+	result = ctx_done_fd(ctx);
+	if (result >= 0)
+		plan->done_fd = result;
+	return result < 0 ? result : 0;
+}
+
+static void plan_release(struct keeper_plan *plan)
+{
+	if (plan->control_fd >= 0)
+		close(plan->control_fd);
+	cgroup_close(&plan->cgroup);
+	memory_release((void *)plan->environment);
+	memory_release((void *)plan->paths);
+}
+
+/* The keeper must not run a handler of the program. */
+static int start_keeper(const struct keeper_plan *plan, int *ret_pidfd)
+{
+	sigset_t all, before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int result = keeper_start(plan, ret_pidfd);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return result;
+}
+
+/* A pidfd that came with the message, -1 without one. */
+static int received_fd(struct msghdr *message)
+{
+	int fd = -1;
+	struct cmsghdr *header = CMSG_FIRSTHDR(message);
+
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+	    header->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(header), sizeof(int));
+	return fd;
+}
+
+/* Waits until the program was executed, or could not be. */
+static int await_start(struct ctx_process *process)
+{
+	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))];
+	struct keeper_started started;
+	struct iovec part = {&started, sizeof(started)};
+	int size;
+
+	do {
+		struct msghdr message = {.msg_iov = &part,
+					 .msg_iovlen = 1,
+					 .msg_control = room,
+					 .msg_controllen = sizeof(room)};
+		size = sys_recvmsg(process->control_fd, &message, MSG_CMSG_CLOEXEC);
+		if (size > 0)
+			process->program_fd = received_fd(&message);
+	} while (size == -EINTR);
+	if (size < 0)
+		return size;
+	/* Without a word the keeper was killed. */
+	if (size != sizeof(started))
+		return -EAGAIN;
+	if (started.error)
+		return started.error;
+	process->pid = started.pid;
+	return process->program_fd < 0 ? -EMFILE : 0;
+}
+
+static int start(struct ctx_process *process, struct keeper_plan *plan)
+{
+	int ends[2];
+	int result = sys_socketpair(SOCK_SEQPACKET | SOCK_CLOEXEC, ends);
+
+	if (result)
+		return result;
+	process->control_fd = ends[0];
+	plan->control_fd = ends[1];
+	result = start_keeper(plan, &process->keeper_fd);
+	close(plan->control_fd);
+	plan->control_fd = -1;
+	return result ? result : await_start(process);
+}
+
+int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *options,
+	      struct ctx_process **ret_process)
+{
+	struct keeper_plan plan;
+	int result = check(ctx, options, ret_process);
+
+	if (result)
+		return result;
+	struct ctx_process *process = memory_allocate(sizeof(*process));
+	if (!process)
+		return -ENOMEM;
+	*process = (struct ctx_process){
+		.program_fd = -1, .keeper_fd = -1, .control_fd = -1, .fork_count = thread_fork_count};
+	result = plan_prepare(&plan, ctx, options);
+	if (!result && !(options->flags & CTX_SPAWN_NO_CGROUP))
+		cgroup_make(&plan.cgroup);
+	if (plan.cgroup.fd >= 0)
+		strcpy(process->cgroup, plan.cgroup.name);
+	if (!result)
+		result = start(process, &plan);
+	if (!result)
+		process->ctx = ctx_ref(ctx);
+	/* Without a keeper nobody else removes it; what the keeper has removed is not there. */
+	if (result && plan.cgroup.fd >= 0 && process->keeper_fd < 0)
+		cgroup_remove(&plan.cgroup);
+	plan_release(&plan);
+	if (result) {
+		ctx_process_free(process);
+		return result;
+	}
+	*ret_process = process;
+	return 0;
+}
+
+/* ---- what it is */
+
+pid_t ctx_process_pid(const struct ctx_process *process)
+{
+	return process ? process->pid : 0;
+}
+
+int ctx_process_fd(const struct ctx_process *process)
+{
+	return process ? process->keeper_fd : -EINVAL;
+}
+
+int ctx_process_signal(struct ctx_process *process, int signo)
+{
+	if (!process)
+		return -EINVAL;
+	return sys_pidfd_signal(process->program_fd, signo);
+}
+
+/* ---- the end */
+
+/* A keeper that was killed has told nothing: what it would have ended is in its cgroup. */
+static void clear_up(const struct ctx_process *process)
+{
+	struct cgroup cgroup;
+
+	if (!process->cgroup[0])
+		return;
+	cgroup_open(process->cgroup, &cgroup);
+	if (cgroup.fd >= 0) {
+		cgroup_kill(&cgroup);
+		cgroup_await_empty(&cgroup);
+		cgroup_remove(&cgroup);
+	}
+	cgroup_close(&cgroup);
+}
+
+/* The keeper has ended, and whatever it sent is there. */
+static void collect(struct ctx_process *process)
+{
+	siginfo_t info;
+
+	lock_acquire(&process->lock);
+	if (!process->collected) {
+		struct iovec part = {&process->report, sizeof(process->report)};
+		struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+		int size;
+		do
+			size = sys_recvmsg(process->control_fd, &message, MSG_DONTWAIT);
+		while (size == -EINTR);
+		process->reported = size == sizeof(process->report);
+		/* The program may have taken it with a wait for all; then there is none left. */
+		waitid(P_PIDFD, (id_t)process->keeper_fd, &info, WEXITED | WNOHANG | (int)__WCLONE);
+		if (!process->reported)
+			clear_up(process);
+		process->collected = true;
+	}
+	lock_release(&process->lock);
+}
+
+static bool has_ended(const struct ctx_process *process)
+{
+	struct pollfd pollfd = {.fd = process->keeper_fd, .events = POLLIN};
+	struct timespec now = {0};
+
+	return sys_poll(&pollfd, 1, &now) > 0;
+}
+
+static void tell_exit(struct ctx_process *process, struct ctx_exit *ret_exit)
+{
+	const struct keeper_report *report = &process->report;
+	struct ctx_cause cause = {0};
+
+	if (report->stopped) {
+		/* The keeper has a clock of its own: a context's timer may be a moment behind. */
+		context_expire(process->ctx, clock_now_ns());
+		ctx_get_cause(process->ctx, &cause);
+	}
+	*ret_exit = (struct ctx_exit){
+		.status = report->status,
+		.stopped = report->stopped,
+		.killed = report->killed,
+		.left_behind = report->left_behind,
+		.cause = cause,
+		.usage = report->usage,
+	};
+}
+
+int ctx_process_wait(const struct ctx_context *ctx, struct ctx_process *process, struct ctx_exit *ret_exit)
+{
+	if (!ctx || !process)
+		return -EINVAL;
+	if (process->fork_count != thread_fork_count)
+		return -ECHILD;
+	while (!has_ended(process)) {
+		int result = ctx_wait_fd(ctx, process->keeper_fd, POLLIN, CTX_FOREVER);
+		if (result < 0 && result != -EINTR)
+			return result;
+	}
+	collect(process);
+	if (!process->reported)
+		return -EOWNERDEAD;
+	if (ret_exit)
+		tell_exit(process, ret_exit);
+	return 0;
+}
+
+static void end_now(struct ctx_process *process)
+{
+	char message = KEEPER_KILL;
+	struct iovec part = {&message, 1};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+	struct pollfd pollfd = {.fd = process->keeper_fd, .events = POLLIN};
+	int result;
+
+	do
+		result = sys_sendmsg(process->control_fd, &header, MSG_NOSIGNAL);
+	while (result == -EINTR);
+	/* Should that not reach it, the hang-up does. */
+	if (result < 0)
+		shutdown(process->control_fd, SHUT_WR);
+	while (sys_poll(&pollfd, 1, NULL) <= 0)
+		;
+	collect(process);
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void ctx_process_free(struct ctx_process *process)
+{
+	if (!process)
+		return;
+	/* In a forked child it is the parent's. */
+	if (process->keeper_fd >= 0 && process->fork_count == thread_fork_count && !process->collected)
+		end_now(process);
+	close_fd(process->program_fd);
+	close_fd(process->keeper_fd);
+	close_fd(process->control_fd);
+	ctx_unref(process->ctx);
+	memory_release(process);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* Why a program could not be started, and what to do about it. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ctxring.h"
+
+static const char *directory_of(const struct ctx_spawn_options *options)
+{
+	return options ? options->directory : NULL;
+}
+
+static const char *program_of(const struct ctx_spawn_options *options)
+{
+	return options && options->argv && options->argv[0] ? options->argv[0] : "?";
+}
+
+/* Where it would be looked up: a relative name counts from the program's directory. */
+static bool is_there(const struct ctx_spawn_options *options, const char *program, int mode)
+{
+	char path[4096];
+	const char *directory = directory_of(options);
+
+	if (!directory || *program == '/')
+		return !access(program, mode);
+	return snprintf(path, sizeof(path), "%s/%s", directory, program) < (int)sizeof(path) &&
+	       !access(path, mode);
+}
+
+static int explain_missing(const struct ctx_spawn_options *options, char *buffer, size_t size)
+{
+	const char *program = program_of(options), *directory = directory_of(options), *path = getenv("PATH");
+
+	if (directory && access(directory, F_OK))
+		return snprintf(buffer, size, "the directory %s, in which %s was to run, does not exist",
+				directory, program);
+	if (!strchr(program, '/'))
+		return snprintf(buffer, size,
+				"no program %s in any directory of $PATH (%s): install it, or give its path",
+				program, path ? path : "not set");
+	if (is_there(options, program, F_OK))
+		return snprintf(buffer, size,
+				"%s is there, but not what it needs to run: the interpreter named in its "
+				"first line, or the dynamic loader for its architecture (see file %s)",
+				program, program);
+	return snprintf(buffer, size, "there is no file %s", program);
+}
+
+static int explain_access(const struct ctx_spawn_options *options, char *buffer, size_t size)
+{
+	const char *program = program_of(options), *directory = directory_of(options);
+	struct stat status;
+
+	if (directory && access(directory, X_OK))
+		return snprintf(buffer, size,
+				"the directory %s, in which %s was to run, is closed to this user", directory,
+				program);
+	if (strchr(program, '/') && !stat(program, &status) && S_ISDIR(status.st_mode))
+		return snprintf(buffer, size, "%s is a directory, not a program", program);
+	if (strchr(program, '/') && is_there(options, program, X_OK))
+		return snprintf(
+			buffer, size,
+			"%s may not be executed: its file system is mounted noexec, a security module "
+			"forbids it, or its interpreter is not executable",
+			program);
+	return snprintf(
+		buffer, size,
+		"%s is not executable for this user: chmod +x, or the rights of the directories above it",
+		program);
+}
+
+static int explain_processes(char *buffer, size_t size)
+{
+	struct rlimit limit = {0};
+
+	getrlimit(RLIMIT_NPROC, &limit);
+	return snprintf(
+		buffer, size,
+		"no process can be started: the limit of this user is %llu (ulimit -u, or LimitNPROC= of the "
+		"service), that of its cgroup in pids.max (TasksMax=); end others, or raise it",
+		(unsigned long long)limit.rlim_cur);
+}
+
+static int explain_descriptors(int error, char *buffer, size_t size)
+{
+	struct rlimit limit = {0};
+
+	if (error == -ENFILE)
+		return snprintf(buffer, size,
+				"no file descriptors left on this system: raise sysctl fs.file-max");
+	getrlimit(RLIMIT_NOFILE, &limit);
+	return snprintf(
+		buffer, size,
+		"no file descriptors left in this process, limit %llu: a program takes four; ulimit -n, or "
+		"LimitNOFILE= of the service, raises it",
+		(unsigned long long)limit.rlim_cur);
+}
+
+static int explain_shortage(int error, const struct ctx_spawn_options *options, char *buffer, size_t size)
+{
+	switch (error) {
+	case -EAGAIN:
+		return explain_processes(buffer, size);
+	case -EMFILE:
+	case -ENFILE:
+		return explain_descriptors(error, buffer, size);
+	case -E2BIG:
+		return snprintf(
+			buffer, size,
+			"the arguments and the environment of %s are larger than the kernel takes (a "
+			"quarter of the stack's limit, ulimit -s, and 128 KiB each): pass them in a file",
+			program_of(options));
+	default:
+		return snprintf(buffer, size,
+				"no memory to start %s: the process is copied for a moment, which "
+				"vm.overcommit_memory=2 counts in full",
+				program_of(options));
+	}
+}
+
+int ctx_spawn_explain(int error, const struct ctx_spawn_options *options, char *buffer, size_t size)
+{
+	if (!buffer)
+		return -EINVAL;
+	switch (error) {
+	case 0:
+		return snprintf(buffer, size, "started");
+	case -ENOENT:
+		return explain_missing(options, buffer, size);
+	case -EACCES:
+	case -EPERM:
+		return explain_access(options, buffer, size);
+	case -ENOTDIR:
+		return snprintf(buffer, size, "%s: a part of the path is not a directory",
+				directory_of(options) ? directory_of(options) : program_of(options));
+	case -ENOEXEC:
+		return snprintf(
+			buffer, size,
+			"%s is no program of this machine, and has no first line with #! either; it is not "
+			"given to a shell: start sh with it as argument",
+			program_of(options));
+	case -ETXTBSY:
+		return snprintf(buffer, size, "%s is open for writing somewhere: close it first",
+				program_of(options));
+	case -EBADF:
+		return snprintf(buffer, size, "one of the three descriptors for %s is not open",
+				program_of(options));
+	case -ECANCELED:
+		return snprintf(buffer, size, "%s was not started: its context was cancelled before",
+				program_of(options));
+	case -ETIME:
+		return snprintf(buffer, size, "%s was not started: the deadline of its context had passed",
+				program_of(options));
+	case -EINVAL:
+		return snprintf(buffer, size, "%s: a NULL argument, an unknown flag, or no such signal",
+				program_of(options));
+	case -EAGAIN:
+	case -EMFILE:
+	case -ENFILE:
+	case -E2BIG:
+	case -ENOMEM:
+		return explain_shortage(error, options, buffer, size);
+	default:
+		return snprintf(buffer, size, "%s could not be started: %s", program_of(options),
+				strerror(error < 0 ? -error : error));
+	}
+}
