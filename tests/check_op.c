@@ -526,7 +526,7 @@ END_TEST
 /* The kernel holds the buffer of a zero copy send until its notification, whatever is cancelled. */
 START_TEST(a_zero_copy_send_holds_its_buffer_until_the_notification)
 {
-	static char data[4 << 20], sink[1 << 16];
+	static char data[4 << 20];
 	struct ctx_ring *ring = ring_of(_i);
 	struct ctx_context *ctx = child_of(ctx_background());
 	struct pair pair = tcp_new();
@@ -557,16 +557,14 @@ START_TEST(a_zero_copy_send_holds_its_buffer_until_the_notification)
 	ck_assert_uint_eq(count, 1);
 	ck_assert_ptr_eq(stuck.op, &probe.op);
 	ck_assert_uint_gt(stuck.age_ns, 0);
-	shutdown(pair.near, SHUT_WR);
-	while (read(pair.far, sink, sizeof(sink)) > 0)
-		;
+	close(pair.far); /* reading it all can take minutes through so small a window */
 	ck_assert_ok(ctx_ring_drain(ring, ctx, SOON, NULL, 0, NULL));
 	memset(data, 1, sizeof(data));
 	ring_end(ring);
 	ck_assert_uint_eq(probe.finals, 1);
 	ck_assert(probe.last.flags & IORING_CQE_F_NOTIF);
 	ctx_finish(ctx);
-	pair_end(pair);
+	close(pair.near);
 }
 END_TEST
 

@@ -97,8 +97,8 @@ struct ctx_table_header *test_own_table(void);
 bool test_until(bool (*condition)(void *data), void *data);
 
 /*
- * Waits, bounded as above, until all other threads sleep. Before a fork: AddressSanitizer's allocator does
- * not reset its locks in the child, so that a thread which starts or allocates at that moment stops the
+ * Under AddressSanitizer waits, bounded as above, until all other threads sleep. Before a fork: its allocator
+ * does not reset its locks in the child, so that a thread which starts or allocates at that moment stops the
  * child's threads.
  */
 void test_settle(void);
