@@ -126,7 +126,7 @@ struct join {
 	struct peer *peer;
 	uint64_t ctx_id;
 	uint64_t created_ns;
-	bool move_pending; /* the deadline has moved, and the message did not fit the queue */
+	uint64_t deadline_ns; /* the last one that its process knows */
 };
 
 /* A request to end something; lives until everything has been reaped, or the audit record is due. */

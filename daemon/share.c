@@ -348,13 +348,34 @@ static void fill(struct share *share, struct peer *peer, const struct wire_share
 	link_append(&peer->shares, &share->link);
 }
 
-/* Of those who came first after a restart, who may not see it does not stay. */
+/*
+ * Who joined hears of the deadline, unless it knows that one. -EAGAIN: it does not fit the queue, and goes
+ * when there is room. What is not claimed yet has none that can be relied on.
+ */
+static int tell_deadline(struct join *join)
+{
+	const struct share *share = join->share;
+	struct wire_message message = {.type = WIRE_MOVED,
+				       .move = {.id = share_id(share), .deadline_ns = share->deadline_ns}};
+
+	if (share->unclaimed || join->deadline_ns == share->deadline_ns)
+		return 0;
+	if (peer_send(join->peer, &message, NULL, 0) == -EAGAIN)
+		return -EAGAIN;
+	join->deadline_ns = share->deadline_ns;
+	return 0;
+}
+
+/* Of those who came first after a restart, who may not see it does not stay, and who does hears what they
+ * missed. */
 static void check_joins(struct share *share)
 {
 	for (struct link *link = share->joins.next, *next; link != &share->joins; link = next) {
 		struct join *join = owner_of(link, struct join, of_share);
 		next = link->next;
-		if (!may(join->peer, share, RIGHT_SEE))
+		if (may(join->peer, share, RIGHT_SEE))
+			tell_deadline(join);
+		else
 			join_free(join);
 	}
 }
@@ -434,32 +455,21 @@ int share_withdraw(struct peer *peer, const struct wire_message *message, uint64
 int share_move(struct peer *peer, const struct wire_move *move)
 {
 	struct share *share = find_own(peer, move->id);
-	struct wire_message message = {.type = WIRE_MOVED, .move = *move};
 
 	if (!share)
 		return 0; /* its end and this met on the way */
 	share->deadline_ns = move->deadline_ns;
 	thing_event(peer->broker, &share->thing, CTXD_EVENT_MOVED);
-	for (struct link *link = share->joins.next; link != &share->joins; link = link->next) {
-		struct join *join = owner_of(link, struct join, of_share);
-		join->move_pending = peer_send(join->peer, &message, NULL, 0) == -EAGAIN;
-	}
+	for (struct link *link = share->joins.next; link != &share->joins; link = link->next)
+		tell_deadline(owner_of(link, struct join, of_share));
 	return 0;
 }
 
 bool moves_resume(struct peer *peer)
 {
-	for (struct link *link = peer->joins.next; link != &peer->joins; link = link->next) {
-		struct join *join = owner_of(link, struct join, of_peer);
-		struct wire_message message = {
-			.type = WIRE_MOVED,
-			.move = {.id = share_id(join->share), .deadline_ns = join->share->deadline_ns}};
-		if (!join->move_pending)
-			continue;
-		if (peer_send(peer, &message, NULL, 0) == -EAGAIN)
+	for (struct link *link = peer->joins.next; link != &peer->joins; link = link->next)
+		if (tell_deadline(owner_of(link, struct join, of_peer)) == -EAGAIN)
 			return false;
-		join->move_pending = false;
-	}
 	return true;
 }
 
@@ -492,6 +502,7 @@ static int join_new(struct peer *peer, struct share *share, uint64_t now_ns, str
 	join->share = share;
 	join->peer = peer;
 	join->created_ns = now_ns;
+	join->deadline_ns = share->deadline_ns;
 	share->join_count++;
 	link_append(&share->joins, &join->of_share);
 	link_append(&peer->joins, &join->of_peer);
@@ -552,11 +563,10 @@ int join_begin(struct peer *peer, const struct wire_message *message, uint64_t n
 
 /* After a restart: the pipe says what was joined, also before its owner comes back. */
 static int again(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd, const struct stat *pipe,
-		 uint64_t now_ns, struct ctxd_id *ret_id)
+		 uint64_t now_ns, struct join **ret_join)
 {
 	struct broker *broker = peer->broker;
 	struct share *share = find_pipe(broker, pipe);
-	struct join *join;
 
 	if (share && !share->unclaimed && !may(peer, share, RIGHT_SEE))
 		return -ENOENT;
@@ -569,30 +579,33 @@ static int again(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd
 		share->deadline_ns = from->deadline_ns;
 		memcpy(share->label, from->label, sizeof(share->label));
 	}
-	int error = join_new(peer, share, now_ns, &join);
+	int error = join_new(peer, share, now_ns, ret_join);
 	if (error) {
 		if (share->unclaimed && !share->join_count)
 			share_free(share);
 		return error;
 	}
-	join->ctx_id = from->ctx_id;
-	*ret_id = share_id(share);
+	(*ret_join)->ctx_id = from->ctx_id;
+	(*ret_join)->deadline_ns = from->deadline_ns;
 	return 0;
 }
 
 int join_again(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns)
 {
-	struct ctxd_id id = {0};
+	struct join *join = NULL;
 	struct stat pipe;
 	int error = -EPROTO;
 
 	if (is_done_pipe(peer, pipe_fd, false, &pipe))
-		error = again(peer, &message->rejoin, &pipe_fd, &pipe, now_ns, &id);
+		error = again(peer, &message->rejoin, &pipe_fd, &pipe, now_ns, &join);
 	if (pipe_fd >= 0)
 		close(pipe_fd);
 	if (error == -EPROTO)
 		return error;
-	peer_result(peer, message->serial, error, id);
+	peer_result(peer, message->serial, error, join ? share_id(join->share) : (struct ctxd_id){0});
+	/* Behind the id, by which it is understood. */
+	if (join)
+		tell_deadline(join);
 	return 0;
 }
 
