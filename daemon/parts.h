@@ -113,6 +113,8 @@ struct share {
 	bool unclaimed; /* known from those who joined it only, after a restart */
 	unsigned depth;
 	struct ctxd_id parent;
+	/* What stands below it, and its place in that list of its parent; todo: while depths are counted. */
+	struct link below, beside, todo;
 	uint64_t created_ns, deadline_ns, ended_ns;
 	struct ctx_cause cause;
 	struct link joins;

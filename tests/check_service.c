@@ -220,9 +220,16 @@ START_TEST(withdrawn_nobody_can_join_and_who_has_stays_joined)
 	ck_assert_int_eq(ctxd_join(joiner, id, &other), -ENOENT);
 	ck_assert_int_eq(ctxd_join_name(joiner, (uid_t)-1, "name", &other), -ENOENT);
 	ck_assert_live(joined);
+	/* What is shared below it stands below nothing that the service knows. */
+	struct ctx_context *below = child_of(joined);
+	ck_assert_ok(ctxd_share(joiner, below, "below", 0, NULL));
+	struct listing listing = list_of(owner, CTXD_SHARED);
+	ck_assert_uint_eq(listing.count, 1);
+	ck_assert_uint_eq(listing.entries[0].parent.number, 0);
 	ctx_cancel_cause(ctx, 0, "still heard");
 	ck_assert_ok(ctx_wait(joined, SOON));
 	ck_assert_str_eq(cause_of(joined).text, "still heard");
+	ctx_finish(below);
 	ctx_finish(joined);
 	ctx_finish(ctx);
 	ctxd_close(joiner);

@@ -164,11 +164,7 @@ END_TEST
 
 static void configure(const struct service *service, const char *text)
 {
-	FILE *file = fopen(service->config, "we");
-
-	ck_assert_ptr_nonnull(file);
-	fputs(text, file);
-	ck_assert_ok(fclose(file));
+	service_configure(service, text);
 	kill(service->pid, SIGHUP);
 }
 

@@ -178,6 +178,58 @@ START_TEST(a_deadline_that_moved_without_the_service_reaches_who_joined)
 }
 END_TEST
 
+/*
+ * Goal: depth counts from the top, also for what was shared below something whose owner had not come back.
+ * Method: a chain of three comes back from its end, at a depth that allows it (0) and one that does not (1).
+ */
+START_TEST(depth_is_counted_from_the_top_whoever_comes_back_first)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, "depth = 2\n");
+	struct news news[4] = {0};
+	struct ctxd_client *clients[4];
+	struct ctx_context *joined[4] = {0}, *work[4];
+	struct ctxd_id id;
+	bool too_deep = _i == 1;
+
+	for (int i = 0; i < 4; i++) {
+		clients[i] = by_hand(&service, &news[i]);
+		if (i)
+			ck_assert_ok(ctxd_join(clients[i], id, &joined[i]));
+		work[i] = child_of(i ? joined[i] : ctx_background());
+		if (i < 3)
+			ck_assert_ok(ctxd_share(clients[i], work[i], NULL, 0, &id));
+	}
+	service_kill(&service);
+	if (too_deep)
+		service_configure(&service, "depth = 1\n");
+	service_restart(&service);
+	for (int i = 3; i >= 0; i--)
+		ck_assert(comes_back(clients[i], &news[i]));
+	struct listing listing = list_of(clients[0], CTXD_SHARED);
+	ck_assert_uint_eq(listing.count, too_deep ? 2 : 3);
+	for (unsigned i = 0; i < listing.count; i++) {
+		unsigned place = listing.entries[i].ctx_id == ctx_id(work[0])	? 0
+				 : listing.entries[i].ctx_id == ctx_id(work[1]) ? 1
+										: 2;
+		ck_assert_uint_eq(listing.entries[i].depth, place);
+	}
+	/* What did not stay is known no more, nor what it would stand below. */
+	ck_assert_int_eq(ctxd_share(clients[3], work[3], NULL, 0, NULL), too_deep ? 0 : -EMLINK);
+	/* The end reaches all of it, whatever the service knows. */
+	ctx_cancel_cause(work[0], 0, "from the top");
+	for (int i = 1; i < 4; i++)
+		while (!ctx_err(work[i]))
+			turn(clients[i]);
+	for (int i = 3; i >= 0; i--) {
+		ctx_finish(work[i]);
+		ctx_finish(joined[i]);
+		ctxd_close(clients[i]);
+	}
+	service_end(&service);
+}
+END_TEST
+
 START_TEST(it_can_be_killed_again_and_again)
 {
 	struct service service = {.loop = SERVICE_LOOP(_i)};
@@ -578,6 +630,7 @@ Suite *test_suite(void)
 
 	ON_EACH_LOOP(restart, everything_is_there_again_after_a_restart);
 	tcase_add_loop_test(restart, a_deadline_that_moved_without_the_service_reaches_who_joined, 0, 4);
+	tcase_add_loop_test(restart, depth_is_counted_from_the_top_whoever_comes_back_first, 0, 2);
 	ON_EACH_LOOP(restart, it_can_be_killed_again_and_again);
 	tcase_add_test(restart, a_patient_client_waits_for_the_first_service);
 	ON_EACH_LOOP(orders, a_stopped_owner_protects_nobody_who_joined);
