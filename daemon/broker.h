@@ -51,6 +51,11 @@ void broker_configure(struct broker *broker, const struct config *config);
 uint64_t broker_next_ns(const struct broker *broker);
 void broker_tick(struct broker *broker, uint64_t now_ns);
 
+/* Whether somebody waits for a cancel, or a process is still to be told of one. */
+bool broker_is_busy(const struct broker *broker);
+/* Tells those who wait how far it has come: there is no more time. */
+void broker_hurry(struct broker *broker);
+
 /*
  * A client connected. identity's groups and pidfd are taken over, also on failure. -EDQUOT: too many
  * connections of its uid; -ENOMEM.

@@ -28,6 +28,7 @@
 /* A packet that the socket did not take. */
 struct packet {
 	struct packet *next;
+	bool is_answer;
 	unsigned fd_count;
 	int fds[WIRE_FDS_MAX];
 	size_t size;
@@ -219,6 +220,8 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 	}
 	if (!connection->queue)
 		connection->slow_ns = now();
+	packet->is_answer = must;
+	connection->all->owed += must;
 	*connection->queue_end = packet;
 	connection->queue_end = &packet->next;
 	connection->queued_bytes += cost;
@@ -263,6 +266,7 @@ static void drop_first(struct connection *connection)
 		connection->slow_ns = 0;
 	}
 	connection->queued_bytes -= cost;
+	connection->all->owed -= packet->is_answer;
 	peer_return_bytes(connection->peer, cost);
 	packet_free(packet);
 }

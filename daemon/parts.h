@@ -224,6 +224,9 @@ bool orders_resume(struct peer *peer);
 void cancels_forget(struct peer *peer, uint64_t now_ns);
 void cancels_expire(struct broker *broker, uint64_t now_ns);
 uint64_t cancels_next_ns(const struct broker *broker);
+bool cancels_are_under_way(const struct broker *broker);
+/* Tells all who are to be told, and answers with what there is. */
+void cancels_hurry(struct broker *broker);
 void cancels_free(struct broker *broker);
 
 /* ---- listing.c */
