@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -407,6 +408,7 @@ START_TEST(the_death_of_the_owner_ends_all_who_joined)
 	struct owner_plan plan = {.service = &service, .leaves_child = _i & 4, .how = _i & 2 ? 'k' : 'x'};
 	struct other owner = other_start(own, &plan);
 	struct ctx_context *joined;
+	char text[64];
 
 	expect(owner.channel, 's');
 	struct ctxd_client *client = client_of(&service);
@@ -423,7 +425,11 @@ START_TEST(the_death_of_the_owner_ends_all_who_joined)
 	struct ctx_cause cause = cause_of(joined);
 	ck_assert_int_eq(cause.kind, CTX_CAUSE_OWNER);
 	ck_assert_int_eq(cause.pid, pid);
-	ck_assert_ptr_nonnull(strstr(cause.text, "died"));
+	snprintf(text, sizeof(text), "process %d, its owner, died", pid);
+	ck_assert_ptr_eq(strstr(cause.text, text), cause.text);
+	/* Where a child keeps the pipe only the death itself can have told. */
+	if (plan.leaves_child)
+		ck_assert_str_eq(cause.text, text);
 	ctx_finish(joined);
 	/* What it had is given back: the name is free. */
 	struct ctx_context *again = child_of(ctx_background());
@@ -433,6 +439,46 @@ START_TEST(the_death_of_the_owner_ends_all_who_joined)
 		;
 	ck_assert_ok(result);
 	ctx_finish(again);
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
+static int own_and_drop(int channel, void *data)
+{
+	shared_of(client_of(data), "owned", NULL);
+	tell(channel, 's');
+	expect(channel, 'd');
+	if (channel > 3)
+		close_range(3, (unsigned)channel - 1, 0);
+	close_range((unsigned)channel + 1, ~0u, 0);
+	expect(channel, 'e');
+	_exit(0);
+}
+
+/*
+ * Goal: the text says no more than is known. Method: an owner that closes all its descriptors, as one that
+ * dies does first, and goes no further.
+ */
+START_TEST(an_owner_that_may_be_dying_is_not_said_to_live)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, NULL);
+	struct other owner = other_start(own_and_drop, &service);
+	struct ctx_context *joined;
+	char text[80];
+
+	expect(owner.channel, 's');
+	struct ctxd_client *client = client_of(&service);
+	ck_assert_ok(ctxd_join_name(client, (uid_t)-1, "owned", &joined));
+	tell(owner.channel, 'd');
+	ck_assert_ok(ctx_wait(joined, SOON));
+	snprintf(text, sizeof(text), "process %d, its owner, died or let go of it", owner.pid);
+	ck_assert_str_eq(cause_of(joined).text, text);
+	ck_assert_int_eq(cause_of(joined).kind, CTX_CAUSE_OWNER);
+	tell(owner.channel, 'e');
+	ck_assert_int_eq(other_end(&owner), 0);
+	ctx_finish(joined);
 	ctxd_close(client);
 	service_end(&service);
 }
@@ -696,6 +742,7 @@ Suite *test_suite(void)
 	tcase_add_test(sharing, ends_in_every_dispatch_delay_nothing_for_long);
 	tcase_add_test(sharing, callbacks_on_the_clients_thread_cannot_wait_for_it);
 	tcase_add_loop_test(deaths, the_death_of_the_owner_ends_all_who_joined, test_no_uring() ? 1 : 0, 8);
+	tcase_add_test(deaths, an_owner_that_may_be_dying_is_not_said_to_live);
 	ON_EACH_LOOP(deaths, a_joiner_that_is_killed_is_no_joiner_any_more);
 	tcase_add_test(deaths, a_forked_child_changes_nothing_of_its_parents);
 	return suite;
