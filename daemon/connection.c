@@ -206,7 +206,8 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 		connection->full = true;
 		return -EAGAIN;
 	}
-	if (connection->queued_bytes + cost > QUEUE_MAX || !peer_charge_bytes(connection->peer, cost)) {
+	if (connection->queued_bytes + cost > QUEUE_MAX ||
+	    !peer_charge_queued(connection->peer, cost, fd_count)) {
 		connection->full = true;
 		if (must)
 			fail(connection, -EDQUOT);
@@ -214,7 +215,7 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 	}
 	struct packet *packet = packet_new(bytes, size, fds, fd_count);
 	if (!packet) {
-		peer_return_bytes(connection->peer, cost);
+		peer_return_queued(connection->peer, cost, fd_count);
 		fail(connection, -ENOMEM);
 		return -ENOMEM;
 	}
@@ -267,7 +268,7 @@ static void drop_first(struct connection *connection)
 	}
 	connection->queued_bytes -= cost;
 	connection->all->owed -= packet->is_answer;
-	peer_return_bytes(connection->peer, cost);
+	peer_return_queued(connection->peer, cost, packet->fd_count);
 	packet_free(packet);
 }
 

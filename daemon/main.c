@@ -23,6 +23,9 @@
 /* For clients that are hung up on to be gone. */
 #define GONE_NS 2000000000ull
 
+/* Descriptors that it needs for itself. */
+#define OWN_FDS 32
+
 enum exit_code {
 	EXIT_OK = 0,
 	EXIT_TROUBLE = 1,
@@ -185,6 +188,31 @@ static bool load_config(const struct options *options, struct config *config)
 	return true;
 }
 
+/* ---- descriptors */
+
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* One user may hold them all, if the quota says so: then nobody else gets in. */
+static void check_limit(const struct config *config)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+	    limit.rlim_cur < (rlim_t)config->fds_max + OWN_FDS)
+		log_event(LOG_LEVEL_WARNING, "descriptors",
+			  "limit=%ju fds=%u remedy=\"raise LimitNOFILE= or ulimit -Hn, or lower fds in the "
+			  "configuration\"",
+			  (uintmax_t)limit.rlim_cur, config->fds_max);
+}
+
 /* ---- signals */
 
 static void reload(struct daemon *daemon)
@@ -193,6 +221,7 @@ static void reload(struct daemon *daemon)
 	if (load_config(&daemon->options, &daemon->config)) {
 		broker_configure(daemon->broker, &daemon->config);
 		log_event(LOG_LEVEL_INFO, "reload", "clients=%u", daemon->connections.count);
+		check_limit(&daemon->config);
 	}
 	notify("READY=1");
 }
@@ -306,16 +335,6 @@ static int run(struct daemon *daemon)
 
 /* ---- setting up */
 
-static void allow_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 /* Blocked in all threads, of the library too: they come by the descriptor. */
 static int open_signals(void)
 {
@@ -394,7 +413,8 @@ int main(int argc, char **argv)
 	}
 	/* It is not its own client. */
 	unsetenv("CTXRING_PUBLISH");
-	allow_descriptors();
+	raise_limit();
+	check_limit(&daemon.config);
 	if (!set_up(&daemon))
 		return EXIT_TROUBLE;
 	code = run(&daemon);

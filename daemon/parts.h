@@ -78,6 +78,7 @@ struct peer {
 	struct identity identity;
 	struct account *account;
 	struct peer_output output;
+	uint64_t connection_fds; /* held for it outside of the broker */
 	char process[16];
 	bool greeted;
 	int table_fd;	/* -1: not published */
