@@ -35,6 +35,9 @@ const struct watch_ops join_watch_ops = {.done = told_done, .released = told_rel
 static int read_last_words(struct ctxd_client *client, int pipe, struct wire_cause *ret_cause)
 {
 	uint8_t bytes[WIRE_LAST_WORDS_MAX];
+
+	if (!client_has_scratch(client))
+		return -ENODATA;
 	int size = sys_tee(pipe, client->scratch[1], sizeof(bytes));
 
 	if (size == -EAGAIN || size == -EINTR)

@@ -3,12 +3,14 @@
  * Contexts across processes: sharing, joining, and every way in which the end crosses. The real service, real
  * processes.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -376,6 +378,49 @@ START_TEST(misuse_is_refused)
 }
 END_TEST
 
+/*
+ * Goal: numbers that the program has closed and used again are not the client's any more. Method: each that a
+ * client has becomes one end of a socket pair; nothing may come out of the other end, and none may be closed.
+ */
+START_TEST(numbers_that_are_another_files_by_now_are_left_alone)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, NULL);
+	bool before[256] = {0}, ours[256] = {0};
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
+	struct ctx_context *ctx = child_of(ctx_background()), *other = child_of(ctx_background());
+	int pair[2], count = 0;
+	char byte;
+
+	ck_assert_ok(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair));
+	ck_assert_int_ge(ctx_done_fd(ctx), 0);
+	ck_assert_int_ge(ctx_done_fd(other), 0);
+	for (int fd = 0; fd < 256; fd++)
+		before[fd] = fcntl(fd, F_GETFD) >= 0;
+	struct ctxd_client *client = client_with(&service, &options);
+	ck_assert_ok(ctxd_share(client, ctx, NULL, 0, NULL));
+	for (int fd = 0; fd < 256; fd++) {
+		ours[fd] = !before[fd] && fcntl(fd, F_GETFD) >= 0;
+		if (ours[fd])
+			ck_assert_int_eq(dup2(pair[0], fd), fd);
+		count += ours[fd];
+	}
+	ck_assert_int_ge(count, 6); /* socket, wake, timer, epoll, and a pipe */
+	ck_assert_int_eq(ctxd_share(client, other, NULL, 0, NULL), -ENOTCONN);
+	ctx_finish(ctx); /* which wakes the client */
+	ctx_finish(other);
+	ctxd_close(client);
+	ck_assert_int_eq((int)recv(pair[1], &byte, 1, 0), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	for (int fd = 0; fd < 256; fd++)
+		if (ours[fd])
+			ck_assert_ok(close(fd));
+	close(pair[0]);
+	close(pair[1]);
+	service_end(&service);
+}
+END_TEST
+
 /* ---- processes that die */
 
 struct owner_plan {
@@ -737,6 +782,7 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(sharing, a_chain_of_joins_ends_to_its_last_link);
 	ON_EACH_LOOP(sharing, names_are_unique_until_the_end);
 	tcase_add_test(sharing, misuse_is_refused);
+	tcase_add_test(sharing, numbers_that_are_another_files_by_now_are_left_alone);
 	ON_EACH_LOOP(sharing, a_program_may_dispatch_by_itself);
 	tcase_add_test(sharing, contexts_may_end_while_their_client_is_closed);
 	tcase_add_test(sharing, ends_in_every_dispatch_delay_nothing_for_long);
