@@ -193,6 +193,9 @@ $(OUT)/bench/%: $(OUT)/bench/%.o $(BENCH_SUPPORT) $(TEST_LIBRARY)
 $(OUT)/tests/deny_uring: $(OUT)/tests/support/deny_uring.o
 	$(LINK) $^ -lseccomp -o $@
 
+# This test makes calls of the service's code fail.
+$(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
+
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(DAEMON_LIBRARY) $(TEST_LIBRARY)
 	$(LINK) $^ -luring $(SYSTEMD_LIBS) $$(pkg-config --libs check) -o $@
 

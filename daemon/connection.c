@@ -474,6 +474,8 @@ static int set_up(struct connection *connection, const struct identity *identity
 		free(identity->groups);
 		if (identity->pidfd >= 0)
 			close(identity->pidfd);
+		if (connection->pidfd >= 0)
+			close(connection->pidfd);
 		return error;
 	}
 	return peer_new(connection->all->broker, identity, &output, now(), &connection->peer);
