@@ -216,6 +216,9 @@ $(OUT)/bench/%: $(OUT)/bench/%.o $(BENCH_SUPPORT) $(TEST_LIBRARY)
 $(OUT)/tests/deny_uring: $(OUT)/tests/support/deny_uring.o
 	$(LINK) $^ -lseccomp -o $@
 
+# This test makes calls of the service's code fail.
+$(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
+
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(DAEMON_LIBRARY) $(TEST_LIBRARY)
 	$(LINK) $^ -luring $(SYSTEMD_LIBS) $$(pkg-config --libs check) -o $@
 
@@ -273,6 +276,7 @@ clean:
 # ---- installation
 
 INSTALL ?= install
+READELF ?= readelf
 INSTALLED_HEADERS := include/ctxring.h include/ctxring.hpp
 # Where each of the files beside the programs goes, below PREFIX.
 INSTALLED_DATA := tools/completion/ctxtool.bash=share/bash-completion/completions/ctxtool \
@@ -283,6 +287,7 @@ INSTALLED_DATA := tools/completion/ctxtool.bash=share/bash-completion/completion
 	daemon/systemd/ctxd.sysusers=lib/sysusers.d/ctxd.conf \
 	daemon/systemd/ctxd.tmpfiles=lib/tmpfiles.d/ctxd.conf
 
+# Without libsystemd ctxd never says that it is ready, and nobody may wait for that: its program tells what it has.
 install: library tools
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
 	$(INSTALL) -m 644 $(INSTALLED_HEADERS) $(DESTDIR)$(PREFIX)/include
@@ -293,10 +298,11 @@ install: library tools
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' lib/ctxring.pc.in \
 		>$(DESTDIR)$(LIBDIR)/pkgconfig/ctxring.pc
 	$(if $(TOOLS),$(INSTALL) -m 755 $(TOOLS) $(DESTDIR)$(PREFIX)/bin)
-	set -e; for pair in $(INSTALLED_DATA); do \
+	set -e; type=simple; if $(READELF) -d $(OUT)/ctxd | grep -q 'NEEDED.*libsystemd'; then type=notify; fi; \
+	for pair in $(INSTALLED_DATA); do \
 		to=$(DESTDIR)$(PREFIX)/$${pair#*=}; \
 		$(INSTALL) -d $${to%/*}; \
-		sed -e 's|@BINDIR@|$(PREFIX)/bin|' $${pair%%=*} >$$to; chmod 644 $$to; \
+		sed -e 's|@BINDIR@|$(PREFIX)/bin|' -e "s|^Type=notify|Type=$$type|" $${pair%%=*} >$$to; chmod 644 $$to; \
 	done
 	set -e; for page in $(MAN_PAGES); do \
 		dir=$(DESTDIR)$(MANDIR)/man$${page##*.}; \

@@ -63,6 +63,16 @@ void broker_configure(struct broker *broker, const struct config *config)
 	broker->config = *config;
 }
 
+bool broker_is_busy(const struct broker *broker)
+{
+	return cancels_are_under_way(broker);
+}
+
+void broker_hurry(struct broker *broker)
+{
+	cancels_hurry(broker);
+}
+
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;

@@ -51,9 +51,15 @@ void broker_configure(struct broker *broker, const struct config *config);
 uint64_t broker_next_ns(const struct broker *broker);
 void broker_tick(struct broker *broker, uint64_t now_ns);
 
+/* Whether somebody waits for a cancel, or a process is still to be told of one. */
+bool broker_is_busy(const struct broker *broker);
+/* Tells those who wait how far it has come: there is no more time. */
+void broker_hurry(struct broker *broker);
+
 /*
- * A client connected. identity's groups and pidfd are taken over, also on failure. -EDQUOT: too many
- * connections of its uid; -ENOMEM.
+ * A client connected; its socket and, if it has a pidfd, a copy of that are held for it elsewhere and charged
+ * to it here. identity's groups and pidfd are taken over, also on failure. -EDQUOT: too many connections of
+ * its uid; -ENOMEM.
  */
 int peer_new(struct broker *broker, const struct identity *identity, const struct peer_output *output,
 	     uint64_t now_ns, struct peer **ret_peer);
@@ -69,11 +75,11 @@ int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds,
 void peer_writable(struct peer *peer);
 
 /*
- * Bytes queued for it grew or shrank: charges them to its uid. False: the quota is reached, nothing was
- * charged. For output.
+ * Bytes and descriptors queued for it grew or shrank: charges them to its uid. False: a quota is reached,
+ * nothing was charged. For output.
  */
-bool peer_charge_bytes(struct peer *peer, uint64_t bytes);
-void peer_return_bytes(struct peer *peer, uint64_t bytes);
+bool peer_charge_queued(struct peer *peer, uint64_t bytes, unsigned fds);
+void peer_return_queued(struct peer *peer, uint64_t bytes, unsigned fds);
 
 /*
  * It is gone: disconnected, or its process has ended (died). What it shared ends for all who joined it; its

@@ -454,6 +454,25 @@ uint64_t cancels_next_ns(const struct broker *broker)
 	return broker->cancels_due_ns;
 }
 
+bool cancels_are_under_way(const struct broker *broker)
+{
+	for (const struct link *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
+		const struct cancel *cancel = owner_of(link, struct cancel, link);
+		if (cancel->last || (cancel->asker && !cancel->answered))
+			return true;
+	}
+	return false;
+}
+
+void cancels_hurry(struct broker *broker)
+{
+	for (struct link *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
+		struct cancel *cancel = owner_of(link, struct cancel, link);
+		send_last(cancel);
+		answer(cancel);
+	}
+}
+
 void cancels_free(struct broker *broker)
 {
 	while (!link_alone(&broker->cancels)) {

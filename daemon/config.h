@@ -27,6 +27,7 @@ struct config {
 	enum config_cancel cancel;
 	uint64_t slow_ns;  /* a connection that reads nothing for so long, with something queued, is closed */
 	uint64_t reply_ns; /* a process that was told to end a context is counted as silent after it */
+	uint64_t drain_ns; /* asked to end, it waits so long for cancels under way */
 	uint64_t retain_ns;	/* how long the table of a dead process is kept */
 	uint32_t retain_tables; /* for each uid */
 	uint64_t retain_bytes;	/* for each uid, memory of the tables kept */

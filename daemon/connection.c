@@ -28,6 +28,7 @@
 /* A packet that the socket did not take. */
 struct packet {
 	struct packet *next;
+	bool is_answer;
 	unsigned fd_count;
 	int fds[WIRE_FDS_MAX];
 	size_t size;
@@ -205,7 +206,8 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 		connection->full = true;
 		return -EAGAIN;
 	}
-	if (connection->queued_bytes + cost > QUEUE_MAX || !peer_charge_bytes(connection->peer, cost)) {
+	if (connection->queued_bytes + cost > QUEUE_MAX ||
+	    !peer_charge_queued(connection->peer, cost, fd_count)) {
 		connection->full = true;
 		if (must)
 			fail(connection, -EDQUOT);
@@ -213,12 +215,14 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 	}
 	struct packet *packet = packet_new(bytes, size, fds, fd_count);
 	if (!packet) {
-		peer_return_bytes(connection->peer, cost);
+		peer_return_queued(connection->peer, cost, fd_count);
 		fail(connection, -ENOMEM);
 		return -ENOMEM;
 	}
 	if (!connection->queue)
 		connection->slow_ns = now();
+	packet->is_answer = must;
+	connection->all->owed += must;
 	*connection->queue_end = packet;
 	connection->queue_end = &packet->next;
 	connection->queued_bytes += cost;
@@ -263,7 +267,8 @@ static void drop_first(struct connection *connection)
 		connection->slow_ns = 0;
 	}
 	connection->queued_bytes -= cost;
-	peer_return_bytes(connection->peer, cost);
+	connection->all->owed -= packet->is_answer;
+	peer_return_queued(connection->peer, cost, packet->fd_count);
 	packet_free(packet);
 }
 
@@ -469,6 +474,8 @@ static int set_up(struct connection *connection, const struct identity *identity
 		free(identity->groups);
 		if (identity->pidfd >= 0)
 			close(identity->pidfd);
+		if (connection->pidfd >= 0)
+			close(connection->pidfd);
 		return error;
 	}
 	return peer_new(connection->all->broker, identity, &output, now(), &connection->peer);

@@ -13,6 +13,7 @@ struct connections {
 	const struct config *config;
 	struct connection *first;
 	unsigned count;
+	unsigned owed;	  /* answers that wait for room in a socket */
 	unsigned failing; /* to be closed at the end of this turn */
 	/* A descriptor has become free. */
 	void (*closed)(struct connections *connections);

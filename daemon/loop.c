@@ -15,7 +15,7 @@ struct loop {
 	struct ctx_ring *ring; /* NULL: poll(2) */
 	struct watcher **armed;
 	struct pollfd *fds;
-	size_t armed_count, armed_room;
+	size_t armed_count, armed_room, group_count;
 	struct group *leaving; /* nothing waits there any more */
 };
 
@@ -55,10 +55,37 @@ void loop_close(struct loop *loop)
 
 /* ---- groups */
 
+/* For all watchers of one more group, so that to arm them cannot fail. */
+static bool make_room(struct loop *loop)
+{
+	size_t room = loop->armed_room ? loop->armed_room * 2 : 64;
+
+	if ((loop->group_count + 1) * LOOP_WATCHERS_MAX <= loop->armed_room)
+		return true;
+	struct watcher **armed = realloc(loop->armed, room * sizeof(*armed));
+	if (!armed)
+		return false;
+	loop->armed = armed;
+	struct pollfd *fds = realloc(loop->fds, room * sizeof(*fds));
+	if (!fds)
+		return false;
+	loop->fds = fds;
+	loop->armed_room = room;
+	return true;
+}
+
 int loop_group_begin(struct loop *loop, struct group *group, const char *label)
 {
-	*group = (struct group){.loop = loop};
-	return loop->ring ? ctx_with_cancel(ctx_background(), label, &group->ctx) : 0;
+	struct ctx_context *ctx = NULL;
+	int error = loop->ring	      ? ctx_with_cancel(ctx_background(), label, &ctx)
+		    : make_room(loop) ? 0
+				      : -ENOMEM;
+
+	if (error)
+		return error;
+	*group = (struct group){.loop = loop, .ctx = ctx};
+	loop->group_count++;
+	return 0;
 }
 
 static void leave_if_idle(struct group *group)
@@ -105,6 +132,7 @@ static void tell_gone(struct loop *loop)
 		struct group *group = loop->leaving;
 		loop->leaving = group->next;
 		ctx_unref(group->ctx);
+		loop->group_count--;
 		group->gone(group);
 	}
 }
@@ -141,22 +169,12 @@ void loop_watcher_init(struct watcher *watcher, struct group *group, int fd,
 	watcher->ready = ready;
 }
 
-static bool remember(struct loop *loop, struct watcher *watcher)
+/* There is room: loop_group_begin made it. */
+static void remember(struct loop *loop, struct watcher *watcher)
 {
-	if (loop->armed_count == loop->armed_room) {
-		size_t room = loop->armed_room ? loop->armed_room * 2 : 64;
-		struct watcher **armed = realloc(loop->armed, room * sizeof(*armed));
-		if (!armed)
-			return false;
-		loop->armed = armed;
-		struct pollfd *fds = realloc(loop->fds, room * sizeof(*fds));
-		if (!fds)
-			return false;
-		loop->fds = fds;
-		loop->armed_room = room;
-	}
+	if (loop->armed_count == loop->armed_room)
+		abort(); /* more watchers than a group may have */
 	loop->armed[loop->armed_count++] = watcher;
-	return true;
 }
 
 void loop_arm(struct watcher *watcher, short events)
@@ -170,8 +188,8 @@ void loop_arm(struct watcher *watcher, short events)
 	if (loop->ring) {
 		struct io_uring_sqe *sqe = ctx_ring_get_sqe(loop->ring, group->ctx, &watcher->op);
 		io_uring_prep_poll_add(sqe, watcher->fd, (unsigned)events);
-	} else if (!remember(loop, watcher)) {
-		abort(); /* without it this client would hang for ever */
+	} else {
+		remember(loop, watcher);
 	}
 	watcher->armed = true;
 	group->armed++;

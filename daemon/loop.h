@@ -49,7 +49,10 @@ bool loop_is_ring(const struct loop *loop);
 /* All groups are gone. */
 void loop_close(struct loop *loop);
 
-/* 0, or -ENOMEM. label is shown by ctxtool. */
+/* So many watchers may be armed in one group. */
+#define LOOP_WATCHERS_MAX 3
+
+/* 0, or -ENOMEM, and group->loop is not set. label is shown by ctxtool. */
 int loop_group_begin(struct loop *loop, struct group *group, const char *label);
 
 /* Cancels what waits; gone is called from loop_run, never from here. */

@@ -20,7 +20,11 @@
 #include "listener.h"
 #include "log.h"
 
-#define DRAIN_NS 2000000000ull
+/* For clients that are hung up on to be gone. */
+#define GONE_NS 2000000000ull
+
+/* Descriptors that it needs for itself. */
+#define OWN_FDS 32
 
 enum exit_code {
 	EXIT_OK = 0,
@@ -46,8 +50,10 @@ struct daemon {
 	struct listener listener;
 	struct connections connections;
 	int signal_fd;
-	bool stopping, signals_gone;
-	uint64_t stop_ns; /* patience ends */
+	/* Asked to end: nobody new, and cancels under way are waited for; then all are hung up on. */
+	bool draining, stopping;
+	bool signals_gone;
+	uint64_t stop_ns; /* the patience with either ends */
 };
 
 static const char help[] =
@@ -182,6 +188,31 @@ static bool load_config(const struct options *options, struct config *config)
 	return true;
 }
 
+/* ---- descriptors */
+
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* One user may hold them all, if the quota says so: then nobody else gets in. */
+static void check_limit(const struct config *config)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+	    limit.rlim_cur < (rlim_t)config->fds_max + OWN_FDS)
+		log_event(LOG_LEVEL_WARNING, "descriptors",
+			  "limit=%ju fds=%u remedy=\"raise LimitNOFILE= or ulimit -Hn, or lower fds in the "
+			  "configuration\"",
+			  (uintmax_t)limit.rlim_cur, config->fds_max);
+}
+
 /* ---- signals */
 
 static void reload(struct daemon *daemon)
@@ -190,6 +221,7 @@ static void reload(struct daemon *daemon)
 	if (load_config(&daemon->options, &daemon->config)) {
 		broker_configure(daemon->broker, &daemon->config);
 		log_event(LOG_LEVEL_INFO, "reload", "clients=%u", daemon->connections.count);
+		check_limit(&daemon->config);
 	}
 	notify("READY=1");
 }
@@ -199,17 +231,37 @@ static void signals_gone(struct group *group)
 	((struct daemon *)group)->signals_gone = true;
 }
 
+static void hang_up(struct daemon *daemon)
+{
+	daemon->stopping = true;
+	daemon->stop_ns = now() + GONE_NS;
+	broker_hurry(daemon->broker);
+	connections_end(&daemon->connections, -ESHUTDOWN);
+	loop_group_end(&daemon->group, signals_gone);
+}
+
+/* Whether nobody waits for an answer any more, or has waited long enough. */
+static bool is_drained(const struct daemon *daemon, uint64_t now_ns)
+{
+	return now_ns >= daemon->stop_ns || (!broker_is_busy(daemon->broker) && !daemon->connections.owed);
+}
+
 static void stop(struct daemon *daemon, uint32_t signal)
 {
 	if (daemon->stopping)
 		return;
-	daemon->stopping = true;
-	daemon->stop_ns = now() + DRAIN_NS;
+	log_event(LOG_LEVEL_INFO, "stop", "signal=%u clients=%u%s", signal, daemon->connections.count,
+		  daemon->draining ? " again=1" : "");
+	if (daemon->draining) {
+		hang_up(daemon);
+		return;
+	}
+	daemon->draining = true;
+	daemon->stop_ns = now() + daemon->config.drain_ns;
 	notify("STOPPING=1");
-	log_event(LOG_LEVEL_INFO, "stop", "signal=%u clients=%u", signal, daemon->connections.count);
 	listener_stop(&daemon->listener);
-	connections_end(&daemon->connections, -ESHUTDOWN);
-	loop_group_end(&daemon->group, signals_gone);
+	if (is_drained(daemon, now()))
+		hang_up(daemon);
 }
 
 static void signalled(struct watcher *watcher, short revents)
@@ -218,11 +270,11 @@ static void signalled(struct watcher *watcher, short revents)
 	struct signalfd_siginfo info;
 
 	(void)revents;
-	while (read(daemon->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo == SIGHUP)
-			reload(daemon);
-		else
+	while (!daemon->stopping && read(daemon->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo != SIGHUP)
 			stop(daemon, info.ssi_signo);
+		else if (!daemon->draining)
+			reload(daemon);
 	}
 	loop_arm(watcher, POLLIN);
 }
@@ -233,7 +285,7 @@ static void closed(struct connections *connections)
 {
 	struct daemon *daemon = (struct daemon *)((char *)connections - offsetof(struct daemon, connections));
 
-	if (!daemon->stopping)
+	if (!daemon->draining)
 		listener_resume(&daemon->listener);
 }
 
@@ -241,7 +293,7 @@ static uint64_t next_ns(const struct daemon *daemon)
 {
 	uint64_t times[] = {broker_next_ns(daemon->broker), connections_next_ns(&daemon->connections),
 			    daemon->listener.paused_until_ns ? daemon->listener.paused_until_ns : UINT64_MAX,
-			    daemon->stopping ? daemon->stop_ns : UINT64_MAX};
+			    daemon->draining ? daemon->stop_ns : UINT64_MAX};
 	uint64_t next = UINT64_MAX;
 
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
@@ -270,6 +322,8 @@ static int run(struct daemon *daemon)
 		broker_tick(daemon->broker, now_ns);
 		connections_tick(&daemon->connections, now_ns);
 		listener_tick(&daemon->listener, now_ns);
+		if (daemon->draining && !daemon->stopping && is_drained(daemon, now_ns))
+			hang_up(daemon);
 		if (daemon->stopping && now_ns >= daemon->stop_ns && !is_over(daemon)) {
 			log_event(LOG_LEVEL_ERROR, "stop", "reason=\"not all clients are gone\" clients=%u",
 				  daemon->connections.count);
@@ -280,16 +334,6 @@ static int run(struct daemon *daemon)
 }
 
 /* ---- setting up */
-
-static void allow_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
 
 /* Blocked in all threads, of the library too: they come by the descriptor. */
 static int open_signals(void)
@@ -369,7 +413,8 @@ int main(int argc, char **argv)
 	}
 	/* It is not its own client. */
 	unsetenv("CTXRING_PUBLISH");
-	allow_descriptors();
+	raise_limit();
+	check_limit(&daemon.config);
 	if (!set_up(&daemon))
 		return EXIT_TROUBLE;
 	code = run(&daemon);

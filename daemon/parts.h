@@ -78,6 +78,7 @@ struct peer {
 	struct identity identity;
 	struct account *account;
 	struct peer_output output;
+	uint64_t connection_fds; /* held for it outside of the broker */
 	char process[16];
 	bool greeted;
 	int table_fd;	/* -1: not published */
@@ -113,6 +114,8 @@ struct share {
 	bool unclaimed; /* known from those who joined it only, after a restart */
 	unsigned depth;
 	struct ctxd_id parent;
+	/* What stands below it, and its place in that list of its parent; todo: while depths are counted. */
+	struct link below, beside, todo;
 	uint64_t created_ns, deadline_ns, ended_ns;
 	struct ctx_cause cause;
 	struct link joins;
@@ -126,7 +129,7 @@ struct join {
 	struct peer *peer;
 	uint64_t ctx_id;
 	uint64_t created_ns;
-	bool move_pending; /* the deadline has moved, and the message did not fit the queue */
+	uint64_t deadline_ns; /* the last one that its process knows */
 };
 
 /* A request to end something; lives until everything has been reaped, or the audit record is due. */
@@ -222,6 +225,9 @@ bool orders_resume(struct peer *peer);
 void cancels_forget(struct peer *peer, uint64_t now_ns);
 void cancels_expire(struct broker *broker, uint64_t now_ns);
 uint64_t cancels_next_ns(const struct broker *broker);
+bool cancels_are_under_way(const struct broker *broker);
+/* Tells all who are to be told, and answers with what there is. */
+void cancels_hurry(struct broker *broker);
 void cancels_free(struct broker *broker);
 
 /* ---- listing.c */

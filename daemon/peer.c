@@ -20,7 +20,9 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 {
 	struct peer *peer = calloc(1, sizeof(*peer));
 	struct account *account = peer ? account_hold(&broker->accounts, identity->uid) : NULL;
-	uint64_t fds = identity->pidfd >= 0 ? 2 : 1;
+	/* Its socket; and to watch its process the connection holds a pidfd of its own. */
+	uint64_t connection_fds = identity->pidfd >= 0 ? 2 : 1;
+	uint64_t fds = identity->pidfd >= 0 ? connection_fds + 1 : connection_fds;
 	int error = account ? 0 : -ENOMEM;
 
 	if (!error && !account_charge(&broker->accounts, account, QUOTA_CONNECTIONS, 1))
@@ -41,6 +43,7 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	peer->identity = *identity;
 	peer->account = account;
 	peer->output = *output;
+	peer->connection_fds = connection_fds;
 	peer->table_fd = -1;
 	peer->created_ns = now_ns;
 	struct link *lists[] = {&peer->watch_link, &peer->shares, &peer->joins, &peer->orders,
@@ -79,7 +82,7 @@ void peer_free(struct peer *peer, bool died, uint64_t now_ns)
 		close(peer->identity.pidfd);
 		account_return(peer->account, QUOTA_FDS, 1);
 	}
-	account_return(peer->account, QUOTA_FDS, 1);
+	account_return(peer->account, QUOTA_FDS, peer->connection_fds);
 	account_return(peer->account, QUOTA_CONNECTIONS, 1);
 	account_release(&broker->accounts, peer->account);
 	free(peer->identity.groups);
@@ -108,14 +111,22 @@ void peer_writable(struct peer *peer)
 		watch_resume(peer);
 }
 
-bool peer_charge_bytes(struct peer *peer, uint64_t bytes)
+bool peer_charge_queued(struct peer *peer, uint64_t bytes, unsigned fds)
 {
-	return account_charge(&peer->broker->accounts, peer->account, QUOTA_BYTES, bytes);
+	struct accounts *accounts = &peer->broker->accounts;
+
+	if (!account_charge(accounts, peer->account, QUOTA_BYTES, bytes))
+		return false;
+	if (account_charge(accounts, peer->account, QUOTA_FDS, fds))
+		return true;
+	account_return(peer->account, QUOTA_BYTES, bytes);
+	return false;
 }
 
-void peer_return_bytes(struct peer *peer, uint64_t bytes)
+void peer_return_queued(struct peer *peer, uint64_t bytes, unsigned fds)
 {
 	account_return(peer->account, QUOTA_BYTES, bytes);
+	account_return(peer->account, QUOTA_FDS, fds);
 }
 
 /* ---- the first words */

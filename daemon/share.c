@@ -155,8 +155,9 @@ static struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const 
 	share->has_pipe = true;
 	share->created_ns = now_ns;
 	share->number = ++broker->last_number;
-	link_init(&share->link);
-	link_init(&share->joins);
+	struct link *lists[] = {&share->link, &share->joins, &share->below, &share->beside, &share->todo};
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		link_init(lists[i]);
 	map_add(&broker->shares_by_number, &share->by_number, share->number);
 	map_add(&broker->shares_by_pipe, &share->by_pipe, pipe_key(pipe->st_dev, pipe->st_ino));
 	thing_add(broker, &share->thing, CTXD_SHARED);
@@ -194,6 +195,9 @@ void share_free(struct share *share)
 	thing_remove(broker, &share->thing);
 	give_back(share);
 	link_remove(&share->link);
+	link_remove(&share->beside);
+	while (!link_alone(&share->below))
+		link_remove(share->below.next);
 	map_remove(&broker->shares_by_number, &share->by_number);
 	account_release(&broker->accounts, share->account);
 	free(share);
@@ -274,17 +278,47 @@ uint64_t shares_next_ns(const struct broker *broker)
 
 /* ---- sharing */
 
-/* 0 and the depth; -EPROTO: not something that peer has joined; -EMLINK. */
-static int find_depth(struct peer *peer, struct ctxd_id parent, unsigned *ret_depth)
+/*
+ * 0 and what it stands below; -EPROTO: an id that was never given; -EMLINK: too deep. NULL: nothing, or
+ * nothing that is known any more: it may have been withdrawn without a word to who joined.
+ */
+static int find_parent(struct peer *peer, struct ctxd_id id, struct share **ret_parent)
 {
-	*ret_depth = 0;
-	if (wire_id_is_none(parent))
+	struct broker *broker = peer->broker;
+
+	*ret_parent = NULL;
+	if (wire_id_is_none(id))
 		return 0;
-	struct join *join = find_join(peer, parent, UINT64_MAX);
-	if (!join)
+	if (id.epoch != broker->epoch || !id.number || id.number > broker->last_number)
 		return -EPROTO;
-	*ret_depth = join->share->depth + 1;
-	return *ret_depth > peer->broker->config.depth_max ? -EMLINK : 0;
+	struct join *join = find_join(peer, id, UINT64_MAX);
+	if (!join)
+		return 0;
+	*ret_parent = join->share;
+	return join->share->depth >= broker->config.depth_max ? -EMLINK : 0;
+}
+
+/*
+ * What was shared below share before it was claimed knew nothing of what is above that. Counts anew from
+ * there on; what turns out to be too deep does not stay.
+ */
+static void count_depths(struct share *share)
+{
+	struct link todo;
+
+	link_init(&todo);
+	link_append(&todo, &share->todo);
+	while (!link_alone(&todo)) {
+		struct share *above = owner_of(todo.next, struct share, todo);
+		link_remove(&above->todo);
+		for (struct link *link = above->below.next; link != &above->below; link = link->next) {
+			struct share *below = owner_of(link, struct share, beside);
+			below->depth = above->depth + 1;
+			link_append(&todo, &below->todo);
+		}
+		if (above->depth > share->broker->config.depth_max)
+			share_free(above);
+	}
 }
 
 /* Its owner pays for it from now on. */
@@ -322,10 +356,11 @@ static bool is_above(struct broker *broker, const struct share *share, struct ct
 static void claim(struct share *share)
 {
 	share->unclaimed = false;
+	count_depths(share);
 	thing_event(share->broker, &share->thing, CTXD_EVENT_ADDED);
 }
 
-static void fill(struct share *share, struct peer *peer, const struct wire_share *from, unsigned depth)
+static void fill(struct share *share, struct peer *peer, const struct wire_share *from, struct share *parent)
 {
 	share->owner = peer;
 	share->pid = peer->identity.pid;
@@ -339,8 +374,10 @@ static void fill(struct share *share, struct peer *peer, const struct wire_share
 	share->mode = from->mode;
 	share->movable = from->flags & WIRE_MOVABLE;
 	share->deadline_ns = from->deadline_ns;
-	share->parent = from->parent;
-	share->depth = depth;
+	share->parent = parent ? share_id(parent) : (struct ctxd_id){0};
+	share->depth = parent ? parent->depth + 1 : 0;
+	if (parent)
+		link_append(&parent->below, &share->beside);
 	if (from->name[0]) {
 		map_add(&peer->broker->shares_by_name, &share->by_name, name_key(share->uid, share->name));
 		share->has_name = true;
@@ -348,13 +385,34 @@ static void fill(struct share *share, struct peer *peer, const struct wire_share
 	link_append(&peer->shares, &share->link);
 }
 
-/* Of those who came first after a restart, who may not see it does not stay. */
+/*
+ * Who joined hears of the deadline, unless it knows that one. -EAGAIN: it does not fit the queue, and goes
+ * when there is room. What is not claimed yet has none that can be relied on.
+ */
+static int tell_deadline(struct join *join)
+{
+	const struct share *share = join->share;
+	struct wire_message message = {.type = WIRE_MOVED,
+				       .move = {.id = share_id(share), .deadline_ns = share->deadline_ns}};
+
+	if (share->unclaimed || join->deadline_ns == share->deadline_ns)
+		return 0;
+	if (peer_send(join->peer, &message, NULL, 0) == -EAGAIN)
+		return -EAGAIN;
+	join->deadline_ns = share->deadline_ns;
+	return 0;
+}
+
+/* Of those who came first after a restart, who may not see it does not stay, and who does hears what they
+ * missed. */
 static void check_joins(struct share *share)
 {
 	for (struct link *link = share->joins.next, *next; link != &share->joins; link = next) {
 		struct join *join = owner_of(link, struct join, of_share);
 		next = link->next;
-		if (!may(join->peer, share, RIGHT_SEE))
+		if (may(join->peer, share, RIGHT_SEE))
+			tell_deadline(join);
+		else
 			join_free(join);
 	}
 }
@@ -365,14 +423,14 @@ static int begin(struct peer *peer, const struct wire_share *from, int *pipe_fd,
 {
 	struct broker *broker = peer->broker;
 	struct share *share = find_pipe(broker, pipe);
-	unsigned depth;
-	int error = find_depth(peer, from->parent, &depth);
+	struct share *parent;
+	int error = find_parent(peer, from->parent, &parent);
 
 	if (error)
 		return error;
 	if (share && (!share->unclaimed || share->uid != peer->identity.uid))
 		return -EEXIST;
-	if (share && is_above(broker, share, from->parent))
+	if (share && parent && is_above(broker, share, from->parent))
 		return -EPROTO;
 	if (from->name[0] && find_name(broker, peer->identity.uid, from->name))
 		return -EEXIST;
@@ -383,12 +441,12 @@ static int begin(struct peer *peer, const struct wire_share *from, int *pipe_fd,
 		if (!share)
 			return -EDQUOT;
 		*pipe_fd = -1;
-		fill(share, peer, from, depth);
+		fill(share, peer, from, parent);
 		thing_event(broker, &share->thing, CTXD_EVENT_ADDED);
 	} else if (!take_over(share, peer)) {
 		return -EDQUOT;
 	} else {
-		fill(share, peer, from, depth);
+		fill(share, peer, from, parent);
 		claim(share);
 		check_joins(share);
 	}
@@ -434,32 +492,21 @@ int share_withdraw(struct peer *peer, const struct wire_message *message, uint64
 int share_move(struct peer *peer, const struct wire_move *move)
 {
 	struct share *share = find_own(peer, move->id);
-	struct wire_message message = {.type = WIRE_MOVED, .move = *move};
 
 	if (!share)
 		return 0; /* its end and this met on the way */
 	share->deadline_ns = move->deadline_ns;
 	thing_event(peer->broker, &share->thing, CTXD_EVENT_MOVED);
-	for (struct link *link = share->joins.next; link != &share->joins; link = link->next) {
-		struct join *join = owner_of(link, struct join, of_share);
-		join->move_pending = peer_send(join->peer, &message, NULL, 0) == -EAGAIN;
-	}
+	for (struct link *link = share->joins.next; link != &share->joins; link = link->next)
+		tell_deadline(owner_of(link, struct join, of_share));
 	return 0;
 }
 
 bool moves_resume(struct peer *peer)
 {
-	for (struct link *link = peer->joins.next; link != &peer->joins; link = link->next) {
-		struct join *join = owner_of(link, struct join, of_peer);
-		struct wire_message message = {
-			.type = WIRE_MOVED,
-			.move = {.id = share_id(join->share), .deadline_ns = join->share->deadline_ns}};
-		if (!join->move_pending)
-			continue;
-		if (peer_send(peer, &message, NULL, 0) == -EAGAIN)
+	for (struct link *link = peer->joins.next; link != &peer->joins; link = link->next)
+		if (tell_deadline(owner_of(link, struct join, of_peer)) == -EAGAIN)
 			return false;
-		join->move_pending = false;
-	}
 	return true;
 }
 
@@ -492,6 +539,7 @@ static int join_new(struct peer *peer, struct share *share, uint64_t now_ns, str
 	join->share = share;
 	join->peer = peer;
 	join->created_ns = now_ns;
+	join->deadline_ns = share->deadline_ns;
 	share->join_count++;
 	link_append(&share->joins, &join->of_share);
 	link_append(&peer->joins, &join->of_peer);
@@ -552,11 +600,10 @@ int join_begin(struct peer *peer, const struct wire_message *message, uint64_t n
 
 /* After a restart: the pipe says what was joined, also before its owner comes back. */
 static int again(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd, const struct stat *pipe,
-		 uint64_t now_ns, struct ctxd_id *ret_id)
+		 uint64_t now_ns, struct join **ret_join)
 {
 	struct broker *broker = peer->broker;
 	struct share *share = find_pipe(broker, pipe);
-	struct join *join;
 
 	if (share && !share->unclaimed && !may(peer, share, RIGHT_SEE))
 		return -ENOENT;
@@ -569,30 +616,33 @@ static int again(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd
 		share->deadline_ns = from->deadline_ns;
 		memcpy(share->label, from->label, sizeof(share->label));
 	}
-	int error = join_new(peer, share, now_ns, &join);
+	int error = join_new(peer, share, now_ns, ret_join);
 	if (error) {
 		if (share->unclaimed && !share->join_count)
 			share_free(share);
 		return error;
 	}
-	join->ctx_id = from->ctx_id;
-	*ret_id = share_id(share);
+	(*ret_join)->ctx_id = from->ctx_id;
+	(*ret_join)->deadline_ns = from->deadline_ns;
 	return 0;
 }
 
 int join_again(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns)
 {
-	struct ctxd_id id = {0};
+	struct join *join = NULL;
 	struct stat pipe;
 	int error = -EPROTO;
 
 	if (is_done_pipe(peer, pipe_fd, false, &pipe))
-		error = again(peer, &message->rejoin, &pipe_fd, &pipe, now_ns, &id);
+		error = again(peer, &message->rejoin, &pipe_fd, &pipe, now_ns, &join);
 	if (pipe_fd >= 0)
 		close(pipe_fd);
 	if (error == -EPROTO)
 		return error;
-	peer_result(peer, message->serial, error, id);
+	peer_result(peer, message->serial, error, join ? share_id(join->share) : (struct ctxd_id){0});
+	/* Behind the id, by which it is understood. */
+	if (join)
+		tell_deadline(join);
 	return 0;
 }
 

@@ -122,7 +122,7 @@ void client_wake(struct ctxd_client *client)
 	/* In the dispatcher's own turn: it looks at the end of that. */
 	if (atomic_load(&client->dispatcher_tid) == thread_self()->tid)
 		return;
-	if (!atomic_exchange(&client->woken, true))
+	if (!atomic_exchange(&client->woken, true) && file_id_matches(client->wake.file, client->wake.fd))
 		(void)!write(client->wake.fd, &one, sizeof(one));
 }
 
@@ -152,6 +152,12 @@ void client_close_source(struct ctxd_client *client, struct source *source)
 	source->fd = -1;
 }
 
+bool client_has_scratch(const struct ctxd_client *client)
+{
+	return file_id_matches(client->scratch_file, client->scratch[0]) &&
+	       file_id_matches(client->scratch_file, client->scratch[1]);
+}
+
 void client_tell(struct ctxd_client *client, const struct ctxd_event *event)
 {
 	if (client->options.event)
@@ -159,6 +165,16 @@ void client_tell(struct ctxd_client *client, const struct ctxd_event *event)
 }
 
 /* ---- making and freeing */
+
+/* What is no source: in the process that made it, or its copy in a child. */
+static void close_own(struct ctxd_client *client)
+{
+	if (file_id_matches(client->epoll_file, client->epoll_fd))
+		close(client->epoll_fd);
+	for (int i = 0; i < 2; i++)
+		if (file_id_matches(client->scratch_file, client->scratch[i]))
+			close(client->scratch[i]);
+}
 
 static void free_client(struct ctxd_client *client)
 {
@@ -168,11 +184,7 @@ static void free_client(struct ctxd_client *client)
 	client_close_source(client, &client->socket);
 	client_close_source(client, &client->wake);
 	client_close_source(client, &client->timer);
-	if (client->epoll_fd >= 0)
-		close(client->epoll_fd);
-	for (int i = 0; i < 2; i++)
-		if (client->scratch[i] >= 0)
-			close(client->scratch[i]);
+	close_own(client);
 	lock_release(&clients_lock);
 	memory_release(client);
 }
@@ -181,6 +193,8 @@ static int open_descriptors(struct ctxd_client *client)
 {
 	int result = client->epoll_fd = sys_epoll_create1(EPOLL_CLOEXEC);
 
+	if (result >= 0)
+		client->epoll_file = file_id_of(client->epoll_fd);
 	if (result >= 0)
 		result = client->wake.fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (result >= 0)
@@ -191,6 +205,8 @@ static int open_descriptors(struct ctxd_client *client)
 		result = client_add_source(client, &client->timer, EPOLLIN);
 	if (result >= 0)
 		result = sys_pipe2(client->scratch, O_CLOEXEC | O_NONBLOCK);
+	if (result >= 0)
+		client->scratch_file = file_id_of(client->scratch[0]);
 	return result < 0 ? result : 0;
 }
 
@@ -458,9 +474,7 @@ static void close_copies(struct ctxd_client *client)
 		close_copy(&container_of(link, struct bond, link)->source);
 	for (struct list *link = client->owners.next; link != &client->owners; link = link->next)
 		close_copy(&container_of(link, struct owner, link)->source);
-	for (int i = 0; i < 2; i++)
-		close(client->scratch[i]);
-	close(client->epoll_fd);
+	close_own(client);
 }
 
 static void fork_child(void)

@@ -127,6 +127,7 @@ struct ctxd_client {
 	struct source socket, wake, timer;
 	int epoll_fd;
 	int scratch[2]; /* pipe for reading last words */
+	struct file_id epoll_file, scratch_file;
 
 	enum client_state state; /* client lock */
 	uint64_t epoch;
@@ -169,6 +170,9 @@ void client_rearm(struct ctxd_client *client, struct source *source, uint32_t ev
 
 /* Takes it out and closes it, unless the number is another file's by now. -1 is allowed. */
 void client_close_source(struct ctxd_client *client, struct source *source);
+
+/* Whether the pipe for last words is ours still. */
+bool client_has_scratch(const struct ctxd_client *client);
 
 void client_tell(struct ctxd_client *client, const struct ctxd_event *event);
 

@@ -13,9 +13,6 @@
 /* A pipe that hangs up would be told again and again until it is closed. */
 #define JOIN_EVENTS (EPOLLIN | EPOLLONESHOT)
 
-/* Descriptors are closed first when a process ends: so long after that its pidfd says so, too. */
-#define DYING_MS 1
-
 /* ---- what the core tells */
 
 static void told_done(struct watch *watch, struct sweep *sweep)
@@ -38,6 +35,9 @@ const struct watch_ops join_watch_ops = {.done = told_done, .released = told_rel
 static int read_last_words(struct ctxd_client *client, int pipe, struct wire_cause *ret_cause)
 {
 	uint8_t bytes[WIRE_LAST_WORDS_MAX];
+
+	if (!client_has_scratch(client))
+		return -ENODATA;
 	int size = sys_tee(pipe, client->scratch[1], sizeof(bytes));
 
 	if (size == -EAGAIN || size == -EINTR)
@@ -54,13 +54,14 @@ static int read_last_words(struct ctxd_client *client, int pipe, struct wire_cau
 	return wire_unpack_last_words(bytes, (size_t)size, ret_cause) ? -ENODATA : 0;
 }
 
-static bool is_dead(const struct owner *owner, int patience_ms)
+static bool is_dead(const struct owner *owner)
 {
 	struct pollfd ended = {.fd = owner->source.fd, .events = POLLIN};
 
-	return owner->source.fd < 0 || poll(&ended, 1, patience_ms) == 1;
+	return owner->source.fd < 0 || poll(&ended, 1, 0) == 1;
 }
 
+/* A process that ends closes its pipes first, and its pidfd says so a moment later: nobody waits for that. */
 static void owner_cause(const struct owner *owner, struct ctx_cause *ret_cause)
 {
 	*ret_cause = (struct ctx_cause){
@@ -71,8 +72,8 @@ static void owner_cause(const struct owner *owner, struct ctx_cause *ret_cause)
 		.uid = owner->uid,
 	};
 	snprintf(ret_cause->text, sizeof(ret_cause->text),
-		 is_dead(owner, DYING_MS) ? "process %d, its owner, died"
-					  : "process %d, its owner, let go of it",
+		 is_dead(owner) ? "process %d, its owner, died"
+				: "process %d, its owner, died or let go of it",
 		 owner->pid);
 }
 
@@ -166,7 +167,7 @@ static int owner_join(struct ctxd_client *client, const struct wire_joined *join
 	/* A process that is not dead is the same one under the same number; 0: of a name space without it. */
 	for (struct list *link = client->owners.next; link != &client->owners; link = link->next) {
 		struct owner *owner = container_of(link, struct owner, link);
-		if (!owner->pid || owner->pid != joined->owner_pid || is_dead(owner, 0))
+		if (!owner->pid || owner->pid != joined->owner_pid || is_dead(owner))
 			continue;
 		close(pidfd);
 		owner->joins++;

@@ -141,7 +141,7 @@ int link_send(struct ctxd_client *client, const struct wire_message *message, in
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 	union control control;
 
-	if (client->socket.fd < 0)
+	if (client->socket.fd < 0 || !file_id_matches(client->socket.file, client->socket.fd))
 		return -ENOTCONN;
 	if (fd >= 0) {
 		memset(&control, 0, sizeof(control));

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # An installed copy is usable: README's example in C and a program in C++, found by
 # pkg-config, linked with the shared and with the static library, run. Uninstalling
-# leaves no file.
+# leaves no file. Units wait for readiness exactly if ctxd was built to tell it.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -51,6 +51,16 @@ for source in "${sources[@]}"; do
 		readelf -d "$work/with-shared" | grep -q 'libctxring\.so\.[0-9]*\]'
 		! readelf -d "$work/with-static" | grep -q libctxring
 	done
+done
+
+units=(lib/systemd/system/ctxd.service lib/systemd/user/ctxd.service)
+type=simple
+! readelf -d "$work/root/usr/bin/ctxd" | grep -q 'NEEDED.*libsystemd' || type=notify
+# One whose program names no library is as if built without.
+"$MAKE" --no-print-directory install DESTDIR="$work/without" PREFIX=/usr READELF=echo >/dev/null
+for unit in "${units[@]}"; do
+	grep -qx "Type=$type" "$work/root/usr/$unit" || { echo "$unit is not of type $type"; exit 1; }
+	grep -qx Type=simple "$work/without/usr/$unit" || { echo "$unit waits for what never comes"; exit 1; }
 done
 
 "$MAKE" --no-print-directory uninstall DESTDIR="$work/root" PREFIX=/usr >/dev/null

@@ -36,7 +36,7 @@ START_TEST(each_setting_is_read)
 	ck_assert_ok(
 		parse("connections = 1\ncontexts=2\n joins\t= 3\nwatches = 4\nfds = 5\r\n"
 		      "queued_bytes = 6K\ncancels = 9\ndepth = 7\ncancel = root\nslow = 250ms\nreply = 3s\n"
-		      "retain = 2h\nretain_tables = 8\nretain_bytes = 1G\nlog_level = debug",
+		      "drain = 500ms\nretain = 2h\nretain_tables = 8\nretain_bytes = 1G\nlog_level = debug",
 		      &config));
 	ck_assert_uint_eq(config.connections_max, 1);
 	ck_assert_uint_eq(config.contexts_max, 2);
@@ -49,6 +49,7 @@ START_TEST(each_setting_is_read)
 	ck_assert_int_eq(config.cancel, CONFIG_CANCEL_ROOT);
 	ck_assert_uint_eq(config.slow_ns, 250000000);
 	ck_assert_uint_eq(config.reply_ns, 3000000000);
+	ck_assert_uint_eq(config.drain_ns, 500000000);
 	ck_assert_uint_eq(config.retain_ns, 7200000000000);
 	ck_assert_uint_eq(config.retain_tables, 8);
 	ck_assert_uint_eq(config.retain_bytes, 1u << 30);

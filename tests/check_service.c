@@ -3,11 +3,14 @@
  * Contexts across processes: sharing, joining, and every way in which the end crosses. The real service, real
  * processes.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -220,9 +223,16 @@ START_TEST(withdrawn_nobody_can_join_and_who_has_stays_joined)
 	ck_assert_int_eq(ctxd_join(joiner, id, &other), -ENOENT);
 	ck_assert_int_eq(ctxd_join_name(joiner, (uid_t)-1, "name", &other), -ENOENT);
 	ck_assert_live(joined);
+	/* What is shared below it stands below nothing that the service knows. */
+	struct ctx_context *below = child_of(joined);
+	ck_assert_ok(ctxd_share(joiner, below, "below", 0, NULL));
+	struct listing listing = list_of(owner, CTXD_SHARED);
+	ck_assert_uint_eq(listing.count, 1);
+	ck_assert_uint_eq(listing.entries[0].parent.number, 0);
 	ctx_cancel_cause(ctx, 0, "still heard");
 	ck_assert_ok(ctx_wait(joined, SOON));
 	ck_assert_str_eq(cause_of(joined).text, "still heard");
+	ctx_finish(below);
 	ctx_finish(joined);
 	ctx_finish(ctx);
 	ctxd_close(joiner);
@@ -368,6 +378,49 @@ START_TEST(misuse_is_refused)
 }
 END_TEST
 
+/*
+ * Goal: numbers that the program has closed and used again are not the client's any more. Method: each that a
+ * client has becomes one end of a socket pair; nothing may come out of the other end, and none may be closed.
+ */
+START_TEST(numbers_that_are_another_files_by_now_are_left_alone)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, NULL);
+	bool before[256] = {0}, ours[256] = {0};
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
+	struct ctx_context *ctx = child_of(ctx_background()), *other = child_of(ctx_background());
+	int pair[2], count = 0;
+	char byte;
+
+	ck_assert_ok(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair));
+	ck_assert_int_ge(ctx_done_fd(ctx), 0);
+	ck_assert_int_ge(ctx_done_fd(other), 0);
+	for (int fd = 0; fd < 256; fd++)
+		before[fd] = fcntl(fd, F_GETFD) >= 0;
+	struct ctxd_client *client = client_with(&service, &options);
+	ck_assert_ok(ctxd_share(client, ctx, NULL, 0, NULL));
+	for (int fd = 0; fd < 256; fd++) {
+		ours[fd] = !before[fd] && fcntl(fd, F_GETFD) >= 0;
+		if (ours[fd])
+			ck_assert_int_eq(dup2(pair[0], fd), fd);
+		count += ours[fd];
+	}
+	ck_assert_int_ge(count, 6); /* socket, wake, timer, epoll, and a pipe */
+	ck_assert_int_eq(ctxd_share(client, other, NULL, 0, NULL), -ENOTCONN);
+	ctx_finish(ctx); /* which wakes the client */
+	ctx_finish(other);
+	ctxd_close(client);
+	ck_assert_int_eq((int)recv(pair[1], &byte, 1, 0), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	for (int fd = 0; fd < 256; fd++)
+		if (ours[fd])
+			ck_assert_ok(close(fd));
+	close(pair[0]);
+	close(pair[1]);
+	service_end(&service);
+}
+END_TEST
+
 /* ---- processes that die */
 
 struct owner_plan {
@@ -400,6 +453,7 @@ START_TEST(the_death_of_the_owner_ends_all_who_joined)
 	struct owner_plan plan = {.service = &service, .leaves_child = _i & 4, .how = _i & 2 ? 'k' : 'x'};
 	struct other owner = other_start(own, &plan);
 	struct ctx_context *joined;
+	char text[64];
 
 	expect(owner.channel, 's');
 	struct ctxd_client *client = client_of(&service);
@@ -416,7 +470,11 @@ START_TEST(the_death_of_the_owner_ends_all_who_joined)
 	struct ctx_cause cause = cause_of(joined);
 	ck_assert_int_eq(cause.kind, CTX_CAUSE_OWNER);
 	ck_assert_int_eq(cause.pid, pid);
-	ck_assert_ptr_nonnull(strstr(cause.text, "died"));
+	snprintf(text, sizeof(text), "process %d, its owner, died", pid);
+	ck_assert_ptr_eq(strstr(cause.text, text), cause.text);
+	/* Where a child keeps the pipe only the death itself can have told. */
+	if (plan.leaves_child)
+		ck_assert_str_eq(cause.text, text);
 	ctx_finish(joined);
 	/* What it had is given back: the name is free. */
 	struct ctx_context *again = child_of(ctx_background());
@@ -426,6 +484,46 @@ START_TEST(the_death_of_the_owner_ends_all_who_joined)
 		;
 	ck_assert_ok(result);
 	ctx_finish(again);
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
+static int own_and_drop(int channel, void *data)
+{
+	shared_of(client_of(data), "owned", NULL);
+	tell(channel, 's');
+	expect(channel, 'd');
+	if (channel > 3)
+		close_range(3, (unsigned)channel - 1, 0);
+	close_range((unsigned)channel + 1, ~0u, 0);
+	expect(channel, 'e');
+	_exit(0);
+}
+
+/*
+ * Goal: the text says no more than is known. Method: an owner that closes all its descriptors, as one that
+ * dies does first, and goes no further.
+ */
+START_TEST(an_owner_that_may_be_dying_is_not_said_to_live)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, NULL);
+	struct other owner = other_start(own_and_drop, &service);
+	struct ctx_context *joined;
+	char text[80];
+
+	expect(owner.channel, 's');
+	struct ctxd_client *client = client_of(&service);
+	ck_assert_ok(ctxd_join_name(client, (uid_t)-1, "owned", &joined));
+	tell(owner.channel, 'd');
+	ck_assert_ok(ctx_wait(joined, SOON));
+	snprintf(text, sizeof(text), "process %d, its owner, died or let go of it", owner.pid);
+	ck_assert_str_eq(cause_of(joined).text, text);
+	ck_assert_int_eq(cause_of(joined).kind, CTX_CAUSE_OWNER);
+	tell(owner.channel, 'e');
+	ck_assert_int_eq(other_end(&owner), 0);
+	ctx_finish(joined);
 	ctxd_close(client);
 	service_end(&service);
 }
@@ -684,11 +782,13 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(sharing, a_chain_of_joins_ends_to_its_last_link);
 	ON_EACH_LOOP(sharing, names_are_unique_until_the_end);
 	tcase_add_test(sharing, misuse_is_refused);
+	tcase_add_test(sharing, numbers_that_are_another_files_by_now_are_left_alone);
 	ON_EACH_LOOP(sharing, a_program_may_dispatch_by_itself);
 	tcase_add_test(sharing, contexts_may_end_while_their_client_is_closed);
 	tcase_add_test(sharing, ends_in_every_dispatch_delay_nothing_for_long);
 	tcase_add_test(sharing, callbacks_on_the_clients_thread_cannot_wait_for_it);
 	tcase_add_loop_test(deaths, the_death_of_the_owner_ends_all_who_joined, test_no_uring() ? 1 : 0, 8);
+	tcase_add_test(deaths, an_owner_that_may_be_dying_is_not_said_to_live);
 	ON_EACH_LOOP(deaths, a_joiner_that_is_killed_is_no_joiner_any_more);
 	tcase_add_test(deaths, a_forked_child_changes_nothing_of_its_parents);
 	return suite;

@@ -3,6 +3,7 @@
  * What runs out: room for descriptors in flight, memory of the service, bytes that wait for a slow reader. It
  * is told or waited for, nothing that must arrive is lost, and everything is given back.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
@@ -212,6 +213,80 @@ START_TEST(a_service_without_memory_refuses_and_recovers)
 }
 END_TEST
 
+/* ---- descriptors that are held, against the quota and the limit */
+
+static unsigned count_descriptors(pid_t pid)
+{
+	char path[64];
+	unsigned count = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	DIR *directory = opendir(path);
+	ck_assert_ptr_nonnull(directory);
+	for (struct dirent *entry; (entry = readdir(directory));)
+		count += entry->d_name[0] != '.';
+	closedir(directory);
+	return count;
+}
+
+/* What was there before may be on its way out: then it is looked at again. */
+static bool holds_three_more(void *data)
+{
+	const struct service *service = data;
+	unsigned before = count_descriptors(service->pid);
+	int fd = raw_greeted(service);
+	unsigned with = count_descriptors(service->pid);
+
+	close(fd);
+	return with == before + 3;
+}
+
+static bool is_refused(void *data)
+{
+	struct wire_message message;
+	int fd = raw_dial(data);
+
+	raw_send_message(fd, &raw_hello, NULL, 0);
+	bool refused =
+		raw_receive(fd, &message) && message.type == WIRE_GOODBYE && message.goodbye.error == -EDQUOT;
+	close(fd);
+	return refused;
+}
+
+START_TEST(a_connection_is_charged_what_is_held_for_it)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, NULL);
+	ck_assert(test_until(holds_three_more, &service));
+	service_kill(&service);
+	/* Two are six, the third would be nine. */
+	service_configure(&service, "fds = 7\n");
+	service_restart(&service);
+	struct ctxd_client *one = client_of(&service);
+	ck_assert(await_listed(one, CTXD_PROCESS, 1));
+	struct ctxd_client *two = client_of(&service);
+	ck_assert(is_refused(&service));
+	ctxd_close(two);
+	ctxd_close(one);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(a_limit_below_the_quota_is_raised_or_warned_of)
+{
+	struct service service = {.loop = NULL};
+	struct rlimit limit = {200, 300}, now;
+
+	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &limit));
+	service_start(&service, _i ? "fds = 200\n" : NULL);
+	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, NULL, &now));
+	ck_assert_uint_eq(now.rlim_cur, 300);
+	ck_assert_int_eq(service_logged(&service, "event=descriptors limit=300 fds=65536"), !_i);
+	ck_assert_int_eq(service_logged(&service, "event=descriptors"), !_i);
+	service_end(&service);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("service limits");
@@ -224,5 +299,8 @@ Suite *test_suite(void)
 		TCase *memory = test_case(suite, "memory");
 		ON_EACH_LOOP(memory, a_service_without_memory_refuses_and_recovers);
 	}
+	TCase *held = test_case(suite, "held");
+	ON_EACH_LOOP(held, a_connection_is_charged_what_is_held_for_it);
+	tcase_add_loop_test(held, a_limit_below_the_quota_is_raised_or_warned_of, 0, 2);
 	return suite;
 }

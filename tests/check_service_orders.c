@@ -164,11 +164,7 @@ END_TEST
 
 static void configure(const struct service *service, const char *text)
 {
-	FILE *file = fopen(service->config, "we");
-
-	ck_assert_ptr_nonnull(file);
-	fputs(text, file);
-	ck_assert_ok(fclose(file));
+	service_configure(service, text);
 	kill(service->pid, SIGHUP);
 }
 
@@ -208,7 +204,9 @@ END_TEST
 struct asker {
 	struct ctxd_client *client;
 	struct ctxd_id id;
+	struct ctxd_report report;
 	int result;
+	_Atomic bool done;
 };
 
 static void *ask(void *data)
@@ -216,14 +214,105 @@ static void *ask(void *data)
 	struct asker *asker = data;
 	struct ctxd_target target = {.id = asker->id};
 
-	asker->result = ctxd_cancel(asker->client, &target, 0, 0, "unfinished", SOON, NULL);
+	asker->result = ctxd_cancel(asker->client, &target, 0, 0, "unfinished", SOON, &asker->report);
+	asker->done = true;
 	return NULL;
 }
+
+/* Whether a process, not reaped, has ended. */
+static bool has_ended(void *data)
+{
+	siginfo_t info = {0};
+
+	return !waitid(P_PID, (id_t)((struct service *)data)->pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
+	       info.si_pid;
+}
+
+static void service_ends(struct service *service)
+{
+	int status;
+
+	ck_assert(test_until(has_ended, service));
+	ck_assert_int_eq(waitpid(service->pid, &status, 0), service->pid);
+	service->pid = 0;
+	ck_assert_int_eq(status, 0);
+}
+
+/*
+ * Goal: who waits for a cancel is answered by a service that was asked to end meanwhile. Method: the owner
+ * obeys only after the service has said that it ends; until then it waits, and takes nobody new.
+ */
+START_TEST(asked_to_end_it_answers_cancels_under_way_first)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, "reply = 1h\ndrain = 1h\n");
+	struct ctxd_options silent = {.flags = CTXD_OWN_DISPATCH}, late = {.socket = service.socket};
+	struct ctxd_client *owner = client_with(&service, &silent), *client = client_of(&service), *none;
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct asker asker = {.client = client};
+	pthread_t thread;
+
+	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, &asker.id));
+	ck_assert_ok(pthread_create(&thread, NULL, ask, &asker));
+	struct listing listing;
+	do
+		listing = list_of(client, CTXD_SHARED);
+	while (!listing.entries[0].ended_ns);
+	kill(service.pid, SIGTERM);
+	ck_assert(await_log(&service, "event=stop"));
+	ck_assert_int_eq(ctxd_connect(&late, &none), -ENOENT);
+	/* It serves those who are there. */
+	ck_assert_uint_eq(list_of(client, CTXD_SHARED).count, 1);
+	while (!asker.done)
+		ctxd_dispatch(owner, 10 * MILLISECOND);
+	ck_assert_ok(pthread_join(thread, NULL));
+	ck_assert_ok(asker.result);
+	ck_assert_uint_eq(asker.report.ended, 1);
+	service_ends(&service);
+	ck_assert_uint_eq(count_logged(&service, "event=cancel"), 1);
+	ctx_finish(ctx);
+	ctxd_close(client);
+	ctxd_close(owner);
+	service_end(&service);
+}
+END_TEST
+
+/* Goal: whoever has enough of waiting says so again. */
+START_TEST(asked_twice_it_ends_at_once)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, "reply = 1h\ndrain = 1h\n");
+	struct ctxd_options silent = {.flags = CTXD_OWN_DISPATCH};
+	struct ctxd_client *owner = client_with(&service, &silent), *client = client_of(&service);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct asker asker = {.client = client};
+	pthread_t thread;
+
+	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, &asker.id));
+	ck_assert_ok(pthread_create(&thread, NULL, ask, &asker));
+	struct listing listing;
+	do
+		listing = list_of(client, CTXD_SHARED);
+	while (!listing.entries[0].ended_ns);
+	kill(service.pid, SIGTERM);
+	ck_assert(await_log(&service, "event=stop"));
+	ck_assert(!has_ended(&service));
+	kill(service.pid, SIGTERM);
+	ck_assert_ok(pthread_join(thread, NULL));
+	ck_assert_ok(asker.result);
+	ck_assert_uint_eq(asker.report.silent, 1);
+	service_ends(&service);
+	ctx_finish(ctx);
+	ctxd_close(client);
+	ctxd_close(owner);
+	service_end(&service);
+}
+END_TEST
 
 START_TEST(a_service_that_is_asked_to_end_records_what_is_under_way_and_ends_no_work)
 {
 	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, "reply = 10s\n");
+	service_start(&service, "reply = 10s\ndrain = 100ms\n");
 	struct ctxd_options silent = {.flags = CTXD_OWN_DISPATCH};
 	struct ctxd_client *quiet = client_with(&service, &silent), *owner = client_of(&service),
 			   *joiner = client_of(&service);
@@ -231,7 +320,6 @@ START_TEST(a_service_that_is_asked_to_end_records_what_is_under_way_and_ends_no_
 	struct asker asker = {.client = joiner};
 	struct ctxd_id id;
 	pthread_t thread;
-	int status;
 
 	ck_assert_ok(ctxd_share(quiet, slow, NULL, 0, &asker.id));
 	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, &id));
@@ -244,10 +332,9 @@ START_TEST(a_service_that_is_asked_to_end_records_what_is_under_way_and_ends_no_
 	while (!listing.entries[0].ended_ns && !listing.entries[1].ended_ns);
 	kill(service.pid, SIGTERM);
 	ck_assert_ok(pthread_join(thread, NULL));
-	ck_assert_int_eq(asker.result, -ENOTCONN);
-	ck_assert_int_eq(waitpid(service.pid, &status, 0), service.pid);
-	service.pid = 0;
-	ck_assert_int_eq(status, 0);
+	ck_assert_ok(asker.result);
+	ck_assert_uint_eq(asker.report.silent, 1);
+	service_ends(&service);
 	ck_assert_uint_eq(count_logged(&service, "event=cancel"), 1);
 	ck_assert(service_logged(&service, "cause=\"unfinished\""));
 	ck_assert_live(ctx);
@@ -454,6 +541,8 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(queue, cancels_that_meet_a_full_queue_are_given_once_and_not_lost);
 	ON_EACH_LOOP(queue, queued_bytes_of_a_user_have_an_end_that_is_logged_once);
 	ON_EACH_LOOP(signals, a_configuration_that_is_read_again_counts_from_then_on_unless_it_is_wrong);
+	ON_EACH_LOOP(signals, asked_to_end_it_answers_cancels_under_way_first);
+	ON_EACH_LOOP(signals, asked_twice_it_ends_at_once);
 	ON_EACH_LOOP(signals, a_service_that_is_asked_to_end_records_what_is_under_way_and_ends_no_work);
 	ON_EACH_LOOP(record, each_cancel_leaves_one_line_that_its_text_cannot_break);
 	ON_EACH_LOOP(joiners, who_joined_cannot_keep_the_end_from_others);

@@ -405,7 +405,7 @@ START_TEST(killed_at_any_step_it_leaves_nothing)
 {
 	struct service service = {.loop = SERVICE_LOOP(_i)};
 	/* So few that what one leaves behind would be missed by the next. */
-	service_start(&service, "connections = 2\ncontexts = 1\njoins = 1\nwatches = 1\nfds = 5\n");
+	service_start(&service, "connections = 2\ncontexts = 1\njoins = 1\nwatches = 1\nfds = 7\n");
 	struct ctxd_client *client = client_of(&service);
 
 	for (int step = 0; step <= 8; step++) {

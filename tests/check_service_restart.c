@@ -118,6 +118,118 @@ START_TEST(everything_is_there_again_after_a_restart)
 }
 END_TEST
 
+static void turn(struct ctxd_client *client)
+{
+	int result = ctxd_dispatch(client, 10 * MILLISECOND);
+
+	ck_assert(result >= 0 || result == -EINTR);
+}
+
+/* Has a client without a thread come back. */
+static bool comes_back(struct ctxd_client *client, struct news *news)
+{
+	uint64_t end_ns = clock_now_ns() + SOON;
+
+	while (!news->back && clock_now_ns() < end_ns)
+		turn(client);
+	return news->back;
+}
+
+static struct ctxd_client *by_hand(const struct service *service, struct news *news)
+{
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH, .event = take_news, .data = news};
+
+	return client_with(service, &options);
+}
+
+/* Goal: a deadline that moved while nobody could tell holds for all again, whoever comes back first. */
+START_TEST(a_deadline_that_moved_without_the_service_reaches_who_joined)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i & 1)};
+	service_start(&service, NULL);
+	struct news owner_news = {0}, joiner_news = {0};
+	struct ctxd_client *owner = by_hand(&service, &owner_news), *joiner = by_hand(&service, &joiner_news);
+	uint64_t first_ns = clock_now_ns() + HOUR, then_ns = first_ns + HOUR;
+	uint64_t end_ns = clock_now_ns() + SOON;
+	struct ctx_context *ctx, *joined;
+	struct ctxd_id id;
+
+	ck_assert_ok(ctx_with_movable_deadline(ctx_background(), first_ns, "moves", &ctx));
+	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, &id));
+	ck_assert_ok(ctxd_join(joiner, id, &joined));
+	service_kill(&service);
+	ck_assert_ok(ctx_set_deadline(ctx, then_ns));
+	service_restart(&service);
+	if (_i & 2) {
+		ck_assert(comes_back(joiner, &joiner_news));
+		ck_assert(comes_back(owner, &owner_news));
+	} else {
+		ck_assert(comes_back(owner, &owner_news));
+		ck_assert(comes_back(joiner, &joiner_news));
+	}
+	while (ctx_deadline_ns(joined) != then_ns && clock_now_ns() < end_ns)
+		turn(joiner);
+	ck_assert_uint_eq(ctx_deadline_ns(joined), then_ns);
+	ctx_finish(joined);
+	ctx_finish(ctx);
+	ctxd_close(joiner);
+	ctxd_close(owner);
+	service_end(&service);
+}
+END_TEST
+
+/*
+ * Goal: depth counts from the top, also for what was shared below something whose owner had not come back.
+ * Method: a chain of three comes back from its end, at a depth that allows it (0) and one that does not (1).
+ */
+START_TEST(depth_is_counted_from_the_top_whoever_comes_back_first)
+{
+	struct service service = {.loop = NULL};
+	service_start(&service, "depth = 2\n");
+	struct news news[4] = {0};
+	struct ctxd_client *clients[4];
+	struct ctx_context *joined[4] = {0}, *work[4];
+	struct ctxd_id id;
+	bool too_deep = _i == 1;
+
+	for (int i = 0; i < 4; i++) {
+		clients[i] = by_hand(&service, &news[i]);
+		if (i)
+			ck_assert_ok(ctxd_join(clients[i], id, &joined[i]));
+		work[i] = child_of(i ? joined[i] : ctx_background());
+		if (i < 3)
+			ck_assert_ok(ctxd_share(clients[i], work[i], NULL, 0, &id));
+	}
+	service_kill(&service);
+	if (too_deep)
+		service_configure(&service, "depth = 1\n");
+	service_restart(&service);
+	for (int i = 3; i >= 0; i--)
+		ck_assert(comes_back(clients[i], &news[i]));
+	struct listing listing = list_of(clients[0], CTXD_SHARED);
+	ck_assert_uint_eq(listing.count, too_deep ? 2 : 3);
+	for (unsigned i = 0; i < listing.count; i++) {
+		unsigned place = listing.entries[i].ctx_id == ctx_id(work[0])	? 0
+				 : listing.entries[i].ctx_id == ctx_id(work[1]) ? 1
+										: 2;
+		ck_assert_uint_eq(listing.entries[i].depth, place);
+	}
+	/* What did not stay is known no more, nor what it would stand below. */
+	ck_assert_int_eq(ctxd_share(clients[3], work[3], NULL, 0, NULL), too_deep ? 0 : -EMLINK);
+	/* The end reaches all of it, whatever the service knows. */
+	ctx_cancel_cause(work[0], 0, "from the top");
+	for (int i = 1; i < 4; i++)
+		while (!ctx_err(work[i]))
+			turn(clients[i]);
+	for (int i = 3; i >= 0; i--) {
+		ctx_finish(work[i]);
+		ctx_finish(joined[i]);
+		ctxd_close(clients[i]);
+	}
+	service_end(&service);
+}
+END_TEST
+
 START_TEST(it_can_be_killed_again_and_again)
 {
 	struct service service = {.loop = SERVICE_LOOP(_i)};
@@ -444,7 +556,7 @@ START_TEST(a_watcher_that_does_not_read_loses_events_and_is_told)
 	/* All that happened is heard or counted. */
 	uint64_t end_ns = clock_now_ns() + SOON;
 	while (news.added + news.ended + news.lost < 2 * shared && clock_now_ns() < end_ns)
-		ck_assert_int_ge(ctxd_dispatch(watcher, 10 * MILLISECOND), 0);
+		turn(watcher);
 	ck_assert_uint_ge(news.added + news.ended + news.lost, 2 * shared);
 	ck_assert_uint_gt(news.lost, 0);
 	ctxd_close(owner);
@@ -477,7 +589,7 @@ START_TEST(without_bytes_for_a_queue_a_watcher_is_told_once_it_reads)
 	for (; shared < 1000; shared++)
 		share_and_end(owner);
 	while (news.added + news.ended + news.lost < 2 * shared && clock_now_ns() < end_ns)
-		ck_assert_int_ge(ctxd_dispatch(watcher, 10 * MILLISECOND), 0);
+		turn(watcher);
 	ck_assert_uint_ge(news.added + news.ended + news.lost, 2 * shared);
 	ck_assert_uint_gt(news.lost, 0);
 	ctxd_close(owner);
@@ -517,6 +629,8 @@ Suite *test_suite(void)
 	      *reaping = test_case_ring(suite, "reaping"), *slow = test_case(suite, "slow");
 
 	ON_EACH_LOOP(restart, everything_is_there_again_after_a_restart);
+	tcase_add_loop_test(restart, a_deadline_that_moved_without_the_service_reaches_who_joined, 0, 4);
+	tcase_add_loop_test(restart, depth_is_counted_from_the_top_whoever_comes_back_first, 0, 2);
 	ON_EACH_LOOP(restart, it_can_be_killed_again_and_again);
 	tcase_add_test(restart, a_patient_client_waits_for_the_first_service);
 	ON_EACH_LOOP(orders, a_stopped_owner_protects_nobody_who_joined);

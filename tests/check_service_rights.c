@@ -360,7 +360,7 @@ END_TEST
 
 START_TEST(contexts_joins_and_descriptors_are_counted_and_given_back)
 {
-	static const char *const configurations[] = {"contexts = 2\n", "joins = 2\n", "fds = 5\n"};
+	static const char *const configurations[] = {"contexts = 2\n", "joins = 2\n", "fds = 6\n"};
 	struct service service = {.loop = NULL};
 	service_start(&service, configurations[_i]);
 	struct ctxd_client *client = client_of(&service);
@@ -378,7 +378,7 @@ START_TEST(contexts_joins_and_descriptors_are_counted_and_given_back)
 				break;
 		}
 		ck_assert_int_eq(result, -EDQUOT);
-		/* A connection and its pidfd are two of the five descriptors. */
+		/* A connection holds three of the six descriptors. */
 		ck_assert_int_eq(count, _i == 2 ? 3 : 2);
 		for (int i = 0; i <= count; i++) {
 			ctx_finish(joined[i]);

@@ -76,6 +76,11 @@ void service_restart(struct service *service)
 	ck_assert(test_until(answers, service));
 }
 
+void service_configure(const struct service *service, const char *configuration)
+{
+	write_file(service->config, configuration);
+}
+
 void service_start(struct service *service, const char *configuration)
 {
 	const char *loop = service->loop;
@@ -87,7 +92,7 @@ void service_start(struct service *service, const char *configuration)
 	snprintf(service->socket, sizeof(service->socket), "%s/ctxd.sock", service->directory);
 	snprintf(service->config, sizeof(service->config), "%s/ctxd.conf", service->directory);
 	snprintf(service->log, sizeof(service->log), "%s/log", service->directory);
-	write_file(service->config, configuration ? configuration : "");
+	service_configure(service, configuration ? configuration : "");
 	setenv("CTXD_SOCKET", service->socket, 1);
 	service_restart(service);
 }

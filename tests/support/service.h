@@ -25,6 +25,9 @@ struct service {
  */
 void service_start(struct service *service, const char *configuration);
 
+/* What it reads when it starts, or is told to, the next time. */
+void service_configure(const struct service *service, const char *configuration);
+
 /* Again at the same place, after service_kill. */
 void service_restart(struct service *service);
 void service_kill(struct service *service);
