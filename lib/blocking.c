@@ -15,10 +15,23 @@ static void pause_shortly(void)
 	sys_poll(NULL, 0, &pause);
 }
 
-/* The kernel refuses all of io_uring, as a seccomp filter does that was installed since. */
-static bool is_refused(const struct thread_ring *taken, int error)
+/* Whether the kernel has not taken the request yet. Until it has, the buffers are the caller's. */
+static bool is_unsent(const struct ctx_ring *ring, const struct operation *op)
 {
-	return thread_ring_is_forbidden(error) && uring_publish(taken->ring->uring);
+	const struct io_uring_sq *sq = &ring->uring->sq;
+	uint64_t value = ring_user_data(ring, KIND_OP, op->slot, op->generation);
+
+	for (unsigned i = io_uring_smp_load_acquire(sq->khead); i != sq->sqe_tail; i++)
+		if (op->phase == OP_KERNEL && sq->sqes[i & sq->ring_mask].user_data == value)
+			return true;
+	return op->phase == OP_STAGED;
+}
+
+/* The kernel serves the ring no more: a seccomp filter was installed since, or the program closed it, perhaps
+ * together with all that it did not know. */
+static bool is_lost(int error)
+{
+	return thread_ring_is_forbidden(error) || error == -EBADF || error == -EOPNOTSUPP;
 }
 
 /*
@@ -39,8 +52,10 @@ static ssize_t issue(struct thread_ring *taken, const struct ctx_context *ctx, c
 			continue;
 		if (taken->ring->fork_count != thread_fork_count)
 			return error;
-		if (is_refused(taken, error))
+		if (is_lost(error) && is_unsent(taken->ring, op)) {
+			taken->error = error;
 			return BLOCKING_NO_RING;
+		}
 		pause_shortly();
 	} while (op->phase != OP_IDLE);
 	return op->res;
@@ -88,6 +103,7 @@ static ssize_t run(struct thread_ring *taken, const struct ctx_context *ctx, con
 {
 	ssize_t result = issue(taken, ctx, sqe);
 	struct io_uring_sqe again;
+	unsigned turns = 0;
 
 	if (__builtin_expect(result >= 0, 1))
 		return result;
@@ -97,6 +113,8 @@ static ssize_t run(struct thread_ring *taken, const struct ctx_context *ctx, con
 		if (end || context_error(ctx))
 			return end ? end : -context_error(ctx);
 		/* Else it was interrupted in the kernel, by nothing of ours. */
+		if (result == -EAGAIN)
+			blocking_calm(ctx, turns++);
 		ssize_t waited = result == -EAGAIN ? wait_ready(taken, ctx, &again, events) : 0;
 		if (waited == -EAGAIN)
 			return waited;
@@ -109,22 +127,24 @@ static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sq
 		    int *ret_error)
 {
 	struct thread_ring *taken;
-	int error = blocking_check(ctx);
+	ssize_t result = blocking_check(ctx);
 
-	if (error)
-		return error;
-	*ret_error = thread_ring_take(now, &taken);
-	if (*ret_error)
-		return BLOCKING_NO_RING;
+	if (result)
+		return result;
 	int state = blocking_hold_thread();
-	ring_begin_call(taken->ring, ctx);
-	ssize_t result = run(taken, ctx, sqe, events);
-	ring_end_call(taken->ring);
-	if (__builtin_expect(result == BLOCKING_NO_RING, 0)) {
-		*ret_error = -EPERM;
-		thread_ring_discard(taken);
-	} else {
-		thread_ring_give(taken);
+	for (;;) {
+		result = BLOCKING_NO_RING;
+		*ret_error = thread_ring_take(now, &taken);
+		if (*ret_error)
+			break;
+		ring_begin_call(taken->ring, ctx);
+		result = run(taken, ctx, sqe, events);
+		ring_end_call(taken->ring);
+		if (__builtin_expect(result != BLOCKING_NO_RING, 1)) {
+			thread_ring_give(taken);
+			break;
+		}
+		thread_ring_discard(taken, taken->error);
 	}
 	blocking_release_thread(state);
 	return result;

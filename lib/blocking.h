@@ -58,6 +58,16 @@ static inline void blocking_release_thread(int state)
 /* poll(2) says nothing of these: it always finds them ready. */
 bool blocking_is_on_disk(int fd);
 
+/* Where nothing tells when to try again. */
+#define BLOCKING_RETRY_NS 1000000ull
+
+/*
+ * For who has waited that often for a descriptor that was said to be ready and would block all the same, as
+ * poll(2) says of an unconnected datagram socket while the receiver that a message names is full: after some
+ * turns not at full speed any more.
+ */
+void blocking_calm(const struct ctx_context *ctx, unsigned turns);
+
 /* ---- without a ring (blocking_poll.c) */
 
 /* One call that can be tried; first in a structure with its arguments. */

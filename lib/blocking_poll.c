@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "blocking.h"
 
+/* A readiness can be another thread's prey some times in a row. */
+#define CALM_TURNS 16u
+
 /* Whose turn it is to have a descriptor non-blocking. */
 static struct lock turn;
 
@@ -15,12 +18,22 @@ int blocking_poll_fd(const struct ctx_context *ctx, int fd, short events, uint64
 	int ready = sys_poll(fds, 2, timeout_ns == CTX_FOREVER ? NULL : &timeout);
 	if (ready < 0 && ready != -EINTR)
 		return ready;
-	return fds[1].revents ? 0 : blocking_check(ctx);
+	if (fds[1].revents)
+		return 0;
+	int error = blocking_check(ctx);
+	/* Ready without an end: the program closed it, as ctx_wait_fd() says. */
+	return error || ready < 0 || !fds[0].revents ? error : -EBADF;
+}
+
+void blocking_calm(const struct ctx_context *ctx, unsigned turns)
+{
+	if (turns > CALM_TURNS)
+		ctx_wait(ctx, BLOCKING_RETRY_NS);
 }
 
 static ssize_t try_until_done(const struct ctx_context *ctx, const struct blocking_attempt *attempt)
 {
-	for (;;) {
+	for (unsigned turns = 0;; turns++) {
 		int error = blocking_check(ctx);
 		if (error)
 			return error;
@@ -32,6 +45,7 @@ static ssize_t try_until_done(const struct ctx_context *ctx, const struct blocki
 			return result;
 		if (attempt->perform && blocking_is_on_disk(attempt->fd))
 			return attempt->perform(attempt);
+		blocking_calm(ctx, turns);
 		error = blocking_poll_fd(ctx, attempt->fd, attempt->events, CTX_FOREVER);
 		if (error)
 			return error;

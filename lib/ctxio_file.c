@@ -16,28 +16,45 @@ struct transfer {
 	off_t offset; /* -1: the file's own position */
 };
 
-static ssize_t try_read(const struct blocking_attempt *self)
+/* What has no position ignores an offset on a ring, and so does it here. */
+static ssize_t read_with(const struct blocking_attempt *self, int flags)
 {
 	const struct transfer *transfer = (const struct transfer *)self;
-	return sys_preadv2(self->fd, transfer->buffers, transfer->count, transfer->offset, RWF_NOWAIT);
+	ssize_t result = sys_preadv2(self->fd, transfer->buffers, transfer->count, transfer->offset, flags);
+
+	if (result == -ESPIPE && transfer->offset >= 0)
+		result = sys_preadv2(self->fd, transfer->buffers, transfer->count, -1, flags);
+	return result;
+}
+
+static ssize_t write_with(const struct blocking_attempt *self, int flags)
+{
+	const struct transfer *transfer = (const struct transfer *)self;
+	ssize_t result = sys_pwritev2(self->fd, transfer->buffers, transfer->count, transfer->offset, flags);
+
+	if (result == -ESPIPE && transfer->offset >= 0)
+		result = sys_pwritev2(self->fd, transfer->buffers, transfer->count, -1, flags);
+	return result;
+}
+
+static ssize_t try_read(const struct blocking_attempt *self)
+{
+	return read_with(self, RWF_NOWAIT);
 }
 
 static ssize_t perform_read(const struct blocking_attempt *self)
 {
-	const struct transfer *transfer = (const struct transfer *)self;
-	return sys_preadv2(self->fd, transfer->buffers, transfer->count, transfer->offset, 0);
+	return read_with(self, 0);
 }
 
 static ssize_t try_write(const struct blocking_attempt *self)
 {
-	const struct transfer *transfer = (const struct transfer *)self;
-	return sys_pwritev2(self->fd, transfer->buffers, transfer->count, transfer->offset, RWF_NOWAIT);
+	return write_with(self, RWF_NOWAIT);
 }
 
 static ssize_t perform_write(const struct blocking_attempt *self)
 {
-	const struct transfer *transfer = (const struct transfer *)self;
-	return sys_pwritev2(self->fd, transfer->buffers, transfer->count, transfer->offset, 0);
+	return write_with(self, 0);
 }
 
 static __attribute__((cold)) ssize_t poll_read(const struct ctx_context *ctx, int fd,
@@ -282,6 +299,9 @@ int ctxio_close(const struct ctx_context *ctx, int fd)
 		linger.l_onoff = 0;
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	}
+	int state = blocking_hold_thread();
 	/* On Linux the descriptor is gone also after EINTR: close(2). */
-	return close(fd) && errno != EINTR ? -errno : 0;
+	int result = close(fd) && errno != EINTR ? -errno : 0;
+	blocking_release_thread(state);
+	return result;
 }

@@ -2,9 +2,6 @@
 /* Blocking calls on sockets. */
 #include "blocking.h"
 
-/* Where nothing tells when there is room again: a full backlog of a unix socket. */
-#define RETRY_NS 1000000ull
-
 struct exchange {
 	struct blocking_attempt base;
 	struct msghdr *message;
@@ -282,7 +279,8 @@ static int connect_until_done(const struct ctx_context *ctx, int fd, const struc
 			return await_connect(ctx, fd, address, size);
 		if (result != -EAGAIN && result != -EINTR)
 			return result;
-		result = ctxio_sleep_for(ctx, RETRY_NS);
+		/* A full backlog of a unix socket: nothing tells when there is room again. */
+		result = ctxio_sleep_for(ctx, BLOCKING_RETRY_NS);
 		if (result)
 			return result;
 	}

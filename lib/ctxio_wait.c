@@ -39,6 +39,8 @@ static int poll_with(const struct ctx_context *ctx, struct pollfd *all, unsigned
 		int error = blocking_check(ctx);
 		if (error || !ready)
 			return error;
+		if (ready > 0)
+			return -EBADF; /* as blocking_poll_fd() */
 	}
 }
 
@@ -55,15 +57,17 @@ int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long 
 		return -EFAULT;
 	if (count >= INT_MAX / sizeof(*fds))
 		return -EINVAL;
+	int state = blocking_hold_thread();
 	done_fd = ctx_done_fd(ctx);
-	if (done_fd < 0)
+	if (done_fd >= 0 && count > POLL_ON_STACK && !(all = memory_allocate((count + 1) * sizeof(*all))))
+		done_fd = -ENOMEM;
+	if (done_fd < 0) {
+		blocking_release_thread(state);
 		return done_fd;
-	if (count > POLL_ON_STACK && !(all = memory_allocate((count + 1) * sizeof(*all))))
-		return -ENOMEM;
+	}
 	if (count)
 		memcpy(all, fds, count * sizeof(*fds));
 	all[count] = (struct pollfd){.fd = done_fd, .events = POLLIN};
-	int state = blocking_hold_thread();
 	int result = poll_with(ctx, all, (unsigned)count, until_ns);
 	for (unsigned long i = 0; result >= 0 && i < count; i++)
 		fds[i].revents = all[i].revents;
@@ -128,6 +132,18 @@ static ssize_t waitid_on_ring(const struct ctx_context *ctx, int id_type, id_t i
 	return BLOCKING_NO_RING;
 }
 
+static int open_child(id_t id, int *ret_pidfd)
+{
+	int pidfd = sys_pidfd_open((pid_t)id);
+
+	if (pidfd == -ENOSYS || pidfd == -EPERM)
+		return -ENOTSUP;
+	if (pidfd < 0)
+		return pidfd == -ESRCH ? -ECHILD : pidfd;
+	*ret_pidfd = pidfd;
+	return 0;
+}
+
 /* The end of one child can be waited for by its pidfd. */
 static int waitid_by_pidfd(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info,
 			   int options)
@@ -145,33 +161,28 @@ static int waitid_by_pidfd(const struct ctx_context *ctx, int id_type, id_t id, 
 		if ((options & (WSTOPPED | WCONTINUED)) || (id_type != P_PID && id_type != P_PIDFD))
 			result = -ENOTSUP;
 		else if (id_type == P_PID && pidfd < 0)
-			pidfd = sys_pidfd_open((pid_t)id);
-		if (pidfd < -1)
-			result = pidfd == -ESRCH ? -ECHILD : pidfd;
+			result = open_child(id, &pidfd);
 		if (!result)
 			result = blocking_poll_fd(ctx, id_type == P_PID ? pidfd : (int)id, POLLIN,
 						  CTX_FOREVER);
 	}
 	if (pidfd >= 0)
 		close(pidfd);
-	if (!result && ret_info)
-		*ret_info = info;
+	*ret_info = info;
 	return result;
 }
 
 int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info, int options)
 {
 	siginfo_t info;
+	int state = blocking_hold_thread();
 	ssize_t result = waitid_on_ring(ctx, id_type, id, &info, options);
 
-	if (result == BLOCKING_NO_RING) {
-		int state = blocking_hold_thread();
-		result = waitid_by_pidfd(ctx, id_type, id, ret_info, options);
-		blocking_release_thread(state);
-		return (int)result;
-	}
+	if (result == BLOCKING_NO_RING)
+		result = waitid_by_pidfd(ctx, id_type, id, &info, options);
 	if (!result && ret_info)
 		*ret_info = info;
+	blocking_release_thread(state);
 	return (int)result;
 }
 
@@ -201,10 +212,9 @@ static int wait_for_either(const struct ctx_context *ctx, const uint32_t *word, 
 	return woken;
 }
 
-int ctxio_futex_wait(const struct ctx_context *ctx, const uint32_t *word, uint32_t expected, bool shared)
+static int futex_until_done(const struct ctx_context *ctx, const uint32_t *word, uint32_t expected,
+			    bool shared)
 {
-	if (!word || (uintptr_t)word % sizeof(*word))
-		return -EINVAL;
 	for (;;) {
 		int error = blocking_check(ctx);
 		if (error)
@@ -220,4 +230,15 @@ int ctxio_futex_wait(const struct ctx_context *ctx, const uint32_t *word, uint32
 		if (woken < 0 && woken != -EAGAIN && woken != -EINTR && woken != -ETIMEDOUT)
 			return woken;
 	}
+}
+
+int ctxio_futex_wait(const struct ctx_context *ctx, const uint32_t *word, uint32_t expected, bool shared)
+{
+	if (!word || (uintptr_t)word % sizeof(*word))
+		return -EINVAL;
+	int state = blocking_hold_thread();
+	int result = futex_until_done(ctx, word, expected, shared);
+
+	blocking_release_thread(state);
+	return result;
 }

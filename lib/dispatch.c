@@ -275,6 +275,9 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 			timeout_ns = bounded(ring, timeout_ns);
 		int waited = wait_inline(ring, ready ? 0 : timeout_ns);
 		error = waited ? waited : error;
+		/* By a signal handler, in the wait: in the child the queues are still the parent's. */
+		if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
+			return -EPERM;
 	}
 	ring->dispatching = true;
 	unsigned delivered = ring_deliver(ring);

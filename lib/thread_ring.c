@@ -44,10 +44,22 @@ static void forget(struct thread_ring *taken)
 	lock_release(&pool.lock);
 }
 
+/* The program may have closed them, and the numbers be those of other files now. */
+static void disown_closed(struct thread_ring *taken)
+{
+	struct io_uring *uring = &taken->ring->own;
+
+	if (!file_id_matches(taken->ring_file, uring->ring_fd))
+		uring->ring_fd = uring->enter_ring_fd = -1;
+	if (!file_id_matches(taken->wake_file, mailbox_fd(taken->ring->mailbox)))
+		taken->ring->mailbox->fd = -1;
+}
+
 /* Nothing is under way on it. */
 static void destroy(struct thread_ring *taken)
 {
 	forget(taken);
+	disown_closed(taken);
 	/* Not reached otherwise: it is the closer's, and there is nothing to wait for. */
 	if (!ctx_ring_close(taken->ring, CTX_FOREVER, NULL, 0, NULL))
 		memory_release(taken);
@@ -124,9 +136,23 @@ static int announce(void)
 
 /*
  * In a child the parent's rings are of no use. That of the thread that forked and those of nobody are whole;
- * what other threads had may be in the middle of anything, so of these only the descriptor and the mapping
- * go. Done at the child's first call, since most children make none.
+ * what other threads had may be in the middle of anything, so of these only the descriptors and the mapping
+ * go. The descriptors at once, as later the child may have closed all that it does not know and use the
+ * numbers for its own; the rest at the child's first call, since most children make none.
  */
+static void close_descriptors(struct thread_ring *taken)
+{
+	struct io_uring *uring = &taken->ring->own;
+
+	disown_closed(taken);
+	if (uring->ring_fd >= 0)
+		close(uring->ring_fd);
+	uring->ring_fd = uring->enter_ring_fd = -1;
+	if (mailbox_fd(taken->ring->mailbox) >= 0)
+		close(mailbox_fd(taken->ring->mailbox));
+	taken->ring->mailbox->fd = -1;
+}
+
 static void drop_inherited(void)
 {
 	struct thread_ring *whole;
@@ -170,7 +196,11 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
+	struct list *link;
+
 	pool.lock = (struct lock){0};
+	for (link = pool.all.next; link != &pool.all; link = link->next)
+		close_descriptors(container_of(link, struct thread_ring, link));
 	if (mine.ring)
 		inherit(mine.ring);
 	mine.ring = NULL;
@@ -203,6 +233,8 @@ static int open_new(struct thread_ring **ret_taken)
 		return error;
 	}
 	ctx_op_init(&taken->op, NULL, 0);
+	taken->ring_file = file_id_of(taken->ring->own.ring_fd);
+	taken->wake_file = file_id_of(mailbox_fd(taken->ring->mailbox));
 	lock_acquire(&pool.lock);
 	list_append(&pool.all, &taken->link);
 	lock_release(&pool.lock);
@@ -264,11 +296,15 @@ void thread_ring_give(struct thread_ring *taken)
 		put(taken);
 }
 
-void thread_ring_discard(struct thread_ring *taken)
+void thread_ring_discard(struct thread_ring *taken, int error)
 {
-	atomic_store(&pool.error, -EPERM);
-	atomic_store(&pool.not_before_ns, CTX_FOREVER);
+	if (thread_ring_is_forbidden(error)) {
+		atomic_store(&pool.error, error);
+		atomic_store(&pool.not_before_ns, CTX_FOREVER);
+	}
+	disown_closed(taken);
 	io_uring_queue_exit(&taken->ring->own);
+	taken->ring->own.ring_fd = taken->ring->own.enter_ring_fd = -1;
 	taken->ring->uring = NULL;
 }
 

@@ -6,6 +6,7 @@
 #ifndef CTX_THREAD_RING_H
 #define CTX_THREAD_RING_H
 
+#include "file_id.h"
 #include "ring.h"
 
 struct thread_ring {
@@ -13,7 +14,9 @@ struct thread_ring {
 	struct ctx_op op;	  /* the one that is under way */
 	struct list link;	  /* in the list of all; the pool's lock */
 	struct thread_ring *next; /* in the pool; its lock */
-	bool whole;		  /* in a forked child: nobody was using it */
+	int error;		  /* why the kernel serves it no more */
+	struct file_id ring_file, wake_file;
+	bool whole; /* in a forked child: nobody was using it */
 };
 
 /*
@@ -25,8 +28,9 @@ int thread_ring_take(bool now, struct thread_ring **ret_taken);
 /* Back to the thread. */
 void thread_ring_give(struct thread_ring *taken);
 
-/* Instead of giving back one whose ring the kernel serves no more: closes what it has of the kernel's. */
-void thread_ring_discard(struct thread_ring *taken);
+/* Instead of giving back one whose ring the kernel serves no more, and why: closes what it has of the
+ * kernel's. */
+void thread_ring_discard(struct thread_ring *taken, int error);
 
 /* Closes the calling thread's ring and those of nobody: for tests, which count descriptors. */
 void thread_ring_trim(void);

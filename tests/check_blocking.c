@@ -983,6 +983,51 @@ START_TEST(pthread_cancel_takes_effect_behind_a_call)
 }
 END_TEST
 
+static void *call_when_cancelled(void *data)
+{
+	struct full *full = data;
+	siginfo_t info;
+
+	pthread_cancel(pthread_self());
+	full->result = ctxio_close(ctx_background(), full->pair.near) ||
+		       ctxio_waitid(ctx_background(), 99, 0, &info, WEXITED) != -EINVAL ||
+		       ctxio_sleep_for(full->ctx, HOUR) != -ECANCELED;
+	full->done = 1;
+	pthread_testcancel();
+	return NULL;
+}
+
+/* Also those that make plain system calls are no cancellation points. */
+START_TEST(no_call_is_a_cancellation_point)
+{
+	struct full full = {.ctx = child_of(ctx_background()), .pair = pipe_new(), .result = 99};
+	pthread_t thread;
+	void *status;
+
+	ck_assert_ok(ctx_cancel(full.ctx));
+	ck_assert_ok(pthread_create(&thread, NULL, call_when_cancelled, &full));
+	ck_assert_ok(pthread_join(thread, &status));
+	ck_assert_ptr_eq(status, PTHREAD_CANCELED);
+	ck_assert_uint_eq(full.done, 1);
+	ck_assert_int_eq(full.result, 0);
+	close(full.pair.far);
+	ctx_unref(full.ctx);
+}
+END_TEST
+
+START_TEST(pipes_ignore_an_offset)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pipe = pipe_new();
+	char byte;
+
+	ck_assert_int_eq(ctxio_pwrite(ctx, pipe.far, "x", 1, 5), 1);
+	ck_assert_int_eq(ctxio_pread(ctx, pipe.near, &byte, 1, 7), 1);
+	pair_end(pipe);
+	ctx_finish(ctx);
+}
+END_TEST
+
 /* A thread whose last act is to end the context of another's call. */
 static void *cancel_and_exit(void *data)
 {
@@ -1188,6 +1233,8 @@ Suite *test_suite(void)
 	ON_EACH_BLOCKER(threads, a_process_exits_while_a_call_waits);
 	ON_EACH_BLOCKER(threads, a_process_is_killed_while_a_call_waits);
 	tcase_add_test(threads, pthread_cancel_takes_effect_behind_a_call);
+	tcase_add_test(threads, no_call_is_a_cancellation_point);
+	tcase_add_test(threads, pipes_ignore_an_offset);
 	tcase_add_test(threads, a_thread_cancels_and_exits);
 	tcase_add_test(threads, no_wake_is_lost_while_rings_change_hands);
 

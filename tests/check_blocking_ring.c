@@ -4,6 +4,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -376,7 +377,7 @@ START_TEST(when_there_is_memory_again_a_ring_is_used)
 END_TEST
 
 /* What a process that confines itself after its start does. */
-static int forbid_enter(void)
+static int forbid_enter(unsigned flags)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -388,7 +389,7 @@ static int forbid_enter(void)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -errno;
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) ? -errno : 0;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) ? -errno : 0;
 }
 
 static int call_when_forbidden_later(void *data)
@@ -402,7 +403,7 @@ static int call_when_forbidden_later(void *data)
 	EXPECT(!ctx_with_cancel(ctx_background(), NULL, &ctx));
 	EXPECT(ctxio_write(ctx, pipe[1], "x", 1) == 1);
 	EXPECT(own_ring());
-	EXPECT(!forbid_enter());
+	EXPECT(!forbid_enter(0));
 	EXPECT(ctxio_read(ctx, pipe[0], &byte, 1) == 1);
 	EXPECT(!own_ring());
 	EXPECT(!ctx_with_timeout(ctx, 5 * MILLISECOND, NULL, &timed));
@@ -418,6 +419,138 @@ START_TEST(a_ring_that_is_forbidden_later_is_given_up)
 {
 	other_threads_await_sleep();
 	ck_assert_int_eq(test_in_child(call_when_forbidden_later, NULL), 0);
+}
+END_TEST
+
+static int forbid_in_a_call(void *data)
+{
+	static struct caller caller;
+	struct ctx_context *ctx;
+
+	(void)data;
+	EXPECT(!ctx_with_cancel(ctx_background(), NULL, &ctx));
+	EXPECT(scene_prepare(&caller.scene, &blockers[0]));
+	caller_start(&caller, &blockers[0], ctx);
+	caller_await_sleep(&caller);
+	EXPECT(!forbid_enter(SECCOMP_FILTER_FLAG_TSYNC));
+	EXPECT(!ctx_cancel(ctx));
+	blockers[0].finish(&caller.scene);
+	EXPECT(caller_end(&caller) == blockers[0].result);
+	return 0;
+}
+
+/* The kernel has the buffer, and no cancel can be sent any more: the call waits for its request. */
+START_TEST(a_call_keeps_its_buffer_when_its_ring_is_forbidden)
+{
+	other_threads_await_sleep();
+	ck_assert_int_eq(test_in_child(forbid_in_a_call, NULL), 0);
+}
+END_TEST
+
+/* ---- descriptors closed by the program */
+
+static int read_one(const struct ctx_context *ctx)
+{
+	int fds[2];
+	char byte;
+
+	EXPECT(!pipe2(fds, O_CLOEXEC));
+	EXPECT(write(fds[1], "x", 1) == 1);
+	EXPECT(ctxio_read(ctx, fds[0], &byte, 1) == 1);
+	close(fds[0]);
+	close(fds[1]);
+	return 0;
+}
+
+/* As a daemon: what it does not know is closed, and the numbers are its own files' then. */
+static int close_all_and_call(void *data)
+{
+	int files[16];
+
+	if (data)
+		EXPECT(!read_one(ctx_background())); /* a ring of this process's */
+	EXPECT(!syscall(SYS_close_range, 3, ~0u, 0));
+	for (unsigned i = 0; i < 16; i++)
+		EXPECT((files[i] = open("/dev/null", O_RDONLY)) >= 0);
+	EXPECT(!read_one(ctx_background()));
+	thread_ring_trim();
+	for (unsigned i = 0; i < 16; i++)
+		EXPECT(fcntl(files[i], F_GETFD) == 0);
+	return 0;
+}
+
+START_TEST(a_program_closes_the_descriptors_of_rings)
+{
+	ck_assert_int_eq(read_one(ctx_background()), 0);
+	other_threads_await_sleep();
+	ck_assert_int_eq(test_in_child(close_all_and_call, _i ? (void *)&blockers[0] : NULL), 0);
+}
+END_TEST
+
+/* ---- a fork within a call */
+
+static struct pair handler_pipe;
+static _Atomic pid_t handler_child;
+
+/* The child goes on when the parent's request has completed, before the parent sees that. */
+static void fork_in_handler(int signo)
+{
+	int go[2];
+	char byte;
+
+	(void)signo;
+	if (pipe(go))
+		abort();
+	pid_t pid = fork();
+	if (!pid) {
+		(void)!read(go[0], &byte, 1);
+		return;
+	}
+	(void)!write(handler_pipe.far, "x", 1);
+	(void)!write(go[1], "x", 1);
+	siginfo_t info;
+	waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
+	close(go[0]);
+	close(go[1]);
+	handler_child = pid;
+}
+
+static void *signal_sleeper(void *data)
+{
+	pid_t tid = *(pid_t *)data;
+
+	await_sleep(tid);
+	ck_assert_ok(tgkill(getpid(), tid, SIGUSR1));
+	return NULL;
+}
+
+static int fork_in_a_call(void *data)
+{
+	struct sigaction action = {.sa_handler = fork_in_handler}, before;
+	pid_t me = getpid(), tid = gettid();
+	pthread_t thread;
+	int status;
+	char byte;
+
+	(void)data;
+	handler_pipe = pipe_new();
+	EXPECT(!sigaction(SIGUSR1, &action, &before));
+	EXPECT(!pthread_create(&thread, NULL, signal_sleeper, &tid));
+	ssize_t result = ctxio_read(ctx_background(), handler_pipe.near, &byte, 1);
+	if (getpid() != me)
+		_exit(result == -EPERM ? 5 : 6);
+	EXPECT(result == 1);
+	EXPECT(!pthread_join(thread, NULL));
+	EXPECT(waitpid(handler_child, &status, 0) == handler_child);
+	EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 5);
+	return 0;
+}
+
+/* The queues are shared memory: what the child took out of them the parent would wait for for ever. */
+START_TEST(a_child_forked_within_a_call_takes_nothing_of_the_parents)
+{
+	other_threads_await_sleep();
+	ck_assert_int_eq(test_in_child(fork_in_a_call, NULL), 0);
 }
 END_TEST
 
@@ -499,5 +632,8 @@ Suite *test_suite(void)
 	tcase_add_test(without, without_lockable_memory_calls_wait_by_poll);
 	tcase_add_test(without, when_there_is_memory_again_a_ring_is_used);
 	tcase_add_test(without, a_ring_that_is_forbidden_later_is_given_up);
+	tcase_add_test(without, a_call_keeps_its_buffer_when_its_ring_is_forbidden);
+	tcase_add_loop_test(without, a_program_closes_the_descriptors_of_rings, 0, 2);
+	tcase_add_test(without, a_child_forked_within_a_call_takes_nothing_of_the_parents);
 	return suite;
 }

@@ -3,6 +3,7 @@
  * Blocking calls when the k-th system call or allocation fails, once or from then on: the result is the
  * call's own or a documented error, nothing is lost or left behind, and the next call works.
  */
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "support/blockers.h"
@@ -38,7 +39,7 @@ static ssize_t call_one(const struct blocker *blocker, struct scene *scene, cons
 	return blocker->call(scene, ctx);
 }
 
-static unsigned run_scenario(const struct blocker *blocker, unsigned calls, unsigned k, bool for_ever,
+static unsigned run_scenario(const struct blocker *blocker, uint64_t calls, unsigned k, bool for_ever,
 			     int error)
 {
 	struct ctx_context *ctx = timed_child_of(ctx_background(), 20 * MILLISECOND);
@@ -64,7 +65,8 @@ static void run_all(int number, bool for_ever, int error)
 {
 	const struct blocker *blocker = &blockers[number];
 	/* What waits is asked again: it may fail once, but not for ever. */
-	unsigned calls = for_ever ? FAULTS_RESOURCES : FAULTS_ALL, k = 1;
+	uint64_t calls = for_ever ? FAULTS_RESOURCES : FAULTS_ALL;
+	unsigned k = 1;
 
 	if (blocker->needs_ring && test_no_uring())
 		return;
@@ -127,6 +129,56 @@ START_TEST(forbidden_for_good_is_asked_once)
 }
 END_TEST
 
+/* Old filters answer so to what they do not know: the end of the child would be missed. */
+START_TEST(without_pidfds_the_end_of_a_child_cannot_be_awaited)
+{
+	struct ctx_context *ctx = timed_child_of(ctx_background(), HOUR);
+	struct pair pipe = pipe_new();
+	siginfo_t info;
+	char byte;
+	pid_t child = fork();
+
+	if (!child) {
+		close(pipe.far);
+		_exit(read(pipe.near, &byte, 1) != 0);
+	}
+	faults_arm(FAULT(SYS_CALL_URING_SETUP) | FAULT(SYS_CALL_PIDFD_OPEN), 1, true, EPERM);
+	ck_assert_int_eq(ctxio_waitid(ctx, P_PID, (id_t)child, &info, WEXITED), -ENOTSUP);
+	faults_disarm();
+	pair_end(pipe);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	ctx_finish(ctx);
+}
+END_TEST
+
+/* A datagram socket without a peer is always ready, whatever becomes of the receiver that a message names. */
+START_TEST(what_is_ready_and_blocks_is_tried_calmly)
+{
+	struct ctx_context *ctx = timed_child_of(ctx_background(), 50 * MILLISECOND);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	socklen_t size = sizeof(address.sun_family);
+	int to = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int from = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct iovec part = {"x", 1};
+	struct msghdr message = {.msg_name = &address, .msg_iov = &part, .msg_iovlen = 1};
+
+	ck_assert_ok(bind(to, (struct sockaddr *)&address, size));
+	size = sizeof(address);
+	ck_assert_ok(getsockname(to, (struct sockaddr *)&address, &size));
+	message.msg_namelen = size;
+	while (sendmsg(from, &message, MSG_DONTWAIT) > 0)
+		;
+	faults_arm(FAULT(SYS_CALL_URING_SETUP), 1, true, EPERM);
+	uint64_t start_ns = clock_now_ns();
+	ck_assert_int_eq(ctxio_sendmsg(ctx, from, &message, 0), -ETIME);
+	ck_assert_uint_le(faults_count(SYS_CALL_SENDMSG), 20 + (clock_now_ns() - start_ns) / MILLISECOND);
+	faults_disarm();
+	close(from);
+	close(to);
+	ctx_unref(ctx);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("faults blocking");
@@ -136,5 +188,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(all, each_call_fails_from_then_on, 0, (int)blocker_count);
 	tcase_add_test(all, a_ring_is_not_asked_for_at_each_call);
 	tcase_add_test(all, forbidden_for_good_is_asked_once);
+	tcase_add_test(all, without_pidfds_the_end_of_a_child_cannot_be_awaited);
+	tcase_add_test(all, what_is_ready_and_blocks_is_tried_calmly);
 	return suite;
 }

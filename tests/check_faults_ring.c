@@ -81,7 +81,7 @@ static void finish(struct scenario *scenario)
 	}
 }
 
-static unsigned run_scenario(int kind, unsigned calls, unsigned k, bool for_ever, int error)
+static unsigned run_scenario(int kind, uint64_t calls, unsigned k, bool for_ever, int error)
 {
 	static struct scenario scenario;
 
@@ -108,7 +108,7 @@ END_TEST
 START_TEST(any_resource_fails_from_then_on)
 {
 	/* Without the one that hands a SINGLE_ISSUER ring to its first user: then there is no ring to use. */
-	const unsigned calls = FAULTS_RESOURCES & ~FAULT(SYS_CALL_URING_REGISTER);
+	const uint64_t calls = FAULTS_RESOURCES & ~FAULT(SYS_CALL_URING_REGISTER);
 
 	for (unsigned k = 1; run_scenario(_i, calls, k, true, 0); k++)
 		ck_assert_uint_lt(k, 1000);

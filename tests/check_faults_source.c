@@ -54,7 +54,7 @@ static void use(struct ctx_ring *ring, const struct pair *pair, int pidfd)
 		ctx_ring_dispatch(ring, 0);
 }
 
-static unsigned run(int backend, unsigned calls, unsigned k, bool for_ever)
+static unsigned run(int backend, uint64_t calls, unsigned k, bool for_ever)
 {
 	struct ctx_ring *ring = backend_ring(backend);
 	struct pair pair = pair_new();
