@@ -225,7 +225,8 @@ static bool nothing_is_left(void *fds)
 
 struct attempt {
 	void (*scenario)(void);
-	unsigned calls, k;
+	uint64_t calls;
+	unsigned k;
 	bool for_ever;
 };
 
@@ -254,7 +255,7 @@ static const struct {
 	{"callbacks", callbacks}, {"waits", waits},	    {"signals", signals},
 };
 
-static void each_k(int which, unsigned calls, bool for_ever)
+static void each_k(int which, uint64_t calls, bool for_ever)
 {
 	struct attempt attempt = {scenarios[which].scenario, calls, 1, for_ever};
 	int result;

@@ -38,7 +38,7 @@ static ssize_t call_one(const struct blocker *blocker, struct scene *scene, cons
 	return blocker->call(scene, ctx);
 }
 
-static unsigned run_scenario(const struct blocker *blocker, unsigned calls, unsigned k, bool for_ever,
+static unsigned run_scenario(const struct blocker *blocker, uint64_t calls, unsigned k, bool for_ever,
 			     int error)
 {
 	struct ctx_context *ctx = timed_child_of(ctx_background(), 20 * MILLISECOND);
@@ -64,7 +64,8 @@ static void run_all(int number, bool for_ever, int error)
 {
 	const struct blocker *blocker = &blockers[number];
 	/* What waits is asked again: it may fail once, but not for ever. */
-	unsigned calls = for_ever ? FAULTS_RESOURCES : FAULTS_ALL, k = 1;
+	uint64_t calls = for_ever ? FAULTS_RESOURCES : FAULTS_ALL;
+	unsigned k = 1;
 
 	if (blocker->needs_ring && test_no_uring())
 		return;

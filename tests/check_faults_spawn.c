@@ -61,7 +61,7 @@ static int go_through(const struct ctx_context *ctx, struct ctx_context *cancell
 	return result;
 }
 
-static void each_failure(unsigned calls, bool for_ever)
+static void each_failure(uint64_t calls, bool for_ever)
 {
 	unsigned k = 1;
 

@@ -115,7 +115,8 @@ static void (*const scenarios[])(void) = {on_threads, on_a_ring};
 
 struct attempt {
 	int scenario;
-	unsigned k, calls;
+	uint64_t calls;
+	unsigned k;
 	bool for_ever;
 };
 
@@ -132,7 +133,7 @@ static int run_attempt(void *data)
 	return failed ? COPED : NO_FAULT;
 }
 
-static void fail_each(int scenario, unsigned calls, bool for_ever)
+static void fail_each(int scenario, uint64_t calls, bool for_ever)
 {
 	struct attempt attempt = {.scenario = scenario, .k = 1, .calls = calls, .for_ever = for_ever};
 
