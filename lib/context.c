@@ -560,7 +560,7 @@ int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns)
 	struct extension *extension = node_extend(ctx);
 	if (!extension)
 		return -ENOMEM;
-	store_relaxed(&extension->grace_ns, grace_ns);
+	store_relaxed(&extension->grace_ns, grace_ns ? grace_ns : CTX_FOREVER);
 	atomic_store(&grace_used, true);
 	return 0;
 }
@@ -573,7 +573,7 @@ uint64_t context_grace(const struct ctx_context *ctx)
 		struct extension *extension = node_extension(ctx);
 		uint64_t grace_ns = extension ? load_relaxed(&extension->grace_ns) : 0;
 		if (grace_ns)
-			return grace_ns;
+			return grace_ns == CTX_FOREVER ? 0 : grace_ns;
 	}
 	return 0;
 }

@@ -29,7 +29,7 @@ struct extension {
 	struct done *done;		   /* the pipe; ctx lock */
 	struct cause_text *deadline_cause; /* for when its own deadline fires; ctx lock */
 	struct timer *_Atomic timer;	   /* of a node that was not made with one */
-	_Atomic uint64_t grace_ns;	   /* of ctx_set_grace; 0: not set */
+	_Atomic uint64_t grace_ns;	   /* of ctx_set_grace; 0: not set, CTX_FOREVER: none */
 	struct signal_request *_Atomic signal;
 	/* Read by all who derive; the filling keeps its cache line from the memory behind. */
 	struct shard_line *_Atomic shards; /* SHARD_COUNT of them, numbered from 1; 0 is the node's own */

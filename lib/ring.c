@@ -350,17 +350,27 @@ static void doom(struct group *group, void *data)
 	group_doom(group);
 }
 
+/* -EBUSY: ours would stay behind the program's completions in the kernel, or its chain is open. */
+static int withdraw_wait(struct ctx_ring *ring)
+{
+	if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
+		return -EBUSY;
+	int error = ring_wait(ring, CTX_FOREVER);
+	return error == -EINTR ? 0 : error;
+}
+
 /* Takes our poll and timeouts out of a ring that lives on. */
-static void withdraw_internal(struct ctx_ring *ring)
+static int withdraw_internal(struct ctx_ring *ring)
 {
 	static const enum internal_slot which[] = {INTERNAL_WAKE, INTERNAL_TIMER};
+	int error = 0;
 
 	ring->withdrawing = true;
-	for (;;) {
+	while (!error) {
 		complete_extract(ring);
 		bool pending[] = {ring->wake_armed, ring->armed_count != 0};
 		if (!pending[0] && !pending[1] && !ring->withdrawals)
-			return;
+			break;
 		for (unsigned i = 0; i < 2; i++) {
 			struct io_uring_sqe *sqe = pending[i] ? ring_internal_sqe(ring) : NULL;
 			if (!sqe)
@@ -369,25 +379,27 @@ static void withdraw_internal(struct ctx_ring *ring)
 			sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WITHDRAW, 0);
 			ring->withdrawals++;
 		}
-		if (ring_wait(ring, CTX_FOREVER) < 0)
-			return;
+		error = withdraw_wait(ring);
 	}
+	ring->withdrawing = false;
+	return error;
 }
 
 /* Takes the library's own polls out, so that their files are let go before this returns. */
-static void withdraw_polls(struct ctx_ring *ring)
+static int withdraw_polls(struct ctx_ring *ring)
 {
+	int error = 0;
+
 	ring->dispatching = true;
-	while (ring_polls_stop_all(ring)) {
-		int error = ring_wait(ring, CTX_FOREVER);
-		if (error && error != -EINTR)
-			break;
+	while (!error && ring_polls_stop_all(ring)) {
+		error = withdraw_wait(ring);
 		if (ring->adopted)
 			complete_extract(ring);
 		else
 			complete_harvest(ring);
 	}
 	ring->dispatching = false;
+	return error;
 }
 
 /*
@@ -483,9 +495,11 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 			return error;
 		}
 		if (!ring->orphaned || !(ring->uring->flags & IORING_SETUP_SINGLE_ISSUER))
-			withdraw_polls(ring);
-		if (ring->adopted)
-			withdraw_internal(ring);
+			error = withdraw_polls(ring);
+		if (ring->adopted && error != -EBUSY)
+			error = withdraw_internal(ring);
+		if (ring->adopted && error == -EBUSY)
+			return error;
 	}
 	ring_forget_fd(ring);
 	if (!ring->adopted)

@@ -28,6 +28,9 @@ static void finish(struct source *source)
 {
 	stopped(source);
 	context_unwatch(&source->watch);
+	/* Posted while the ring had not got it: from here on nobody posts it. */
+	if (source->ring)
+		mailbox_retract(source->ring->mailbox, &source->letter);
 	memory_release(source);
 }
 

@@ -153,8 +153,9 @@ static void review(struct point *point, int fd, bool rearm)
 	uint32_t events = union_of(point);
 
 	if (!point->first) {
-		control(EPOLL_CTL_DEL, fd,
-			point); /* fails when the file is gone, and then there is nothing to do */
+		/* Fails when the number is not the file's any more. */
+		if (control(EPOLL_CTL_DEL, fd, point))
+			point->haunted = true;
 		point->serial = 0;
 	} else if ((rearm && !point->stays) || events != point->events) {
 		point->events = events;
@@ -372,13 +373,16 @@ int watcher_add(struct watched *watched)
 
 bool watcher_stop(struct watched *watched)
 {
-	/* A forked child's copy is watched by nobody. */
-	if (watched->serial && watched->fork_count != thread_fork_count)
-		return true;
 	lock_acquire(&watcher.lock);
 	bool ours = watched->listed && watched != watcher.current;
-	if (watched->listed)
+	if (watched->serial && watched->fork_count != thread_fork_count) {
+		/* A forked child's copy is watched by nobody: whoever comes first has it. */
+		watched->fork_count = thread_fork_count;
+		watched->listed = false;
+		ours = true;
+	} else if (watched->listed) {
 		unlist(watched);
+	}
 	watched->dropped = true;
 	lock_release(&watcher.lock);
 	return ours;

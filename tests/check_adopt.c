@@ -283,6 +283,28 @@ START_TEST(a_drain_behind_a_full_queue_says_so)
 }
 END_TEST
 
+/* Goal: what the library has pending of its own may not come out behind the program's completions. */
+START_TEST(a_close_behind_a_full_queue_says_so)
+{
+	struct adopted adopted;
+	struct ctx_context *ctx;
+
+	adopt(&adopted, _i, 8);
+	ck_assert_ok(ctx_with_hangup(ctx_background(), adopted.ring, adopted.pair.near, 0, NULL, &ctx));
+	for (unsigned i = 0; i < 32; i++) {
+		own_nop(&adopted, i);
+		ck_assert_int_ge(io_uring_submit_and_get_events(&adopted.uring), 0);
+	}
+	ck_assert_int_eq(ctx_ring_close(adopted.ring, SOON, NULL, 0, NULL), -EBUSY);
+	for (unsigned i = 0; i < 4; i++)
+		turn(&adopted, false);
+	ck_assert_uint_eq(adopted.foreign_count, 32);
+	ck_assert_live(ctx);
+	adopted_end(&adopted);
+	ctx_finish(ctx);
+}
+END_TEST
+
 START_TEST(calls_that_make_no_sense_there_are_refused)
 {
 	struct adopted adopted;
@@ -339,6 +361,7 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("adopt");
 	TCase *loop = test_case_ring(suite, "loop");
 
+	ON_EACH_RING(loop, a_close_behind_a_full_queue_says_so);
 	ON_EACH_RING(loop, completions_of_the_program_pass_unchanged_and_in_order);
 	ON_EACH_RING(loop, an_open_chain_of_the_program_is_not_broken_into);
 	ON_EACH_RING(loop, closing_leaves_the_program_its_io_uring_and_completions);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include "source.h"
 #include "support/faults.h"
 #include "support/sources.h"
 
@@ -105,6 +106,48 @@ START_TEST(an_event_without_memory_still_ends_its_context)
 }
 END_TEST
 
+static struct ctx_context *ending;
+
+static void *cancel_ending(void *unused)
+{
+	ck_assert_ok(ctx_cancel(ending));
+	return unused;
+}
+
+/* It is watched by its context, and not yet by the ring. */
+static void end_parent_and_memory(struct source *source)
+{
+	pthread_t thread;
+
+	(void)source;
+	ck_assert_int_eq(pthread_create(&thread, NULL, cancel_ending, NULL), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	faults_arm(FAULT(SYS_CALL_ALLOCATE), 1, true, 0);
+}
+
+/* Goal: a letter that another thread posted meanwhile does not outlive a source that could not be made. */
+START_TEST(one_that_ends_while_it_fails_leaves_no_letter)
+{
+	static const struct source_ops ops = {.kind = CTX_CAUSE_FD, .started = end_parent_and_memory};
+	struct ctx_ring *ring = backend_ring(ON_ORDINARY_RING);
+	struct pair pair = pair_new();
+	struct ctx_context *ctx = NULL;
+
+	ending = child_of(ctx_background());
+	struct source_request request = {.parent = ending, .events = POLLIN};
+	struct source *source = source_new(sizeof(*source), &ops, ring);
+	ck_assert_ptr_nonnull(source);
+	source->fd = pair.near;
+	int error = source_begin(source, &request, &ctx);
+	faults_disarm();
+	ck_assert_int_eq(error, -ENOMEM);
+	ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+	ctx_finish(ending);
+	pair_end(pair);
+	backend_end(ring);
+}
+END_TEST
+
 /* The first use in a process: the thread and its descriptors. */
 START_TEST(the_watcher_starts_when_it_can)
 {
@@ -135,6 +178,8 @@ Suite *test_suite(void)
 	ON_EACH_BACKEND(tests, any_resource_fails_once);
 	ON_EACH_BACKEND(tests, any_resource_fails_from_then_on);
 	ON_EACH_BACKEND(tests, an_event_without_memory_still_ends_its_context);
+	if (backends_here() > ON_ORDINARY_RING)
+		tcase_add_test(tests, one_that_ends_while_it_fails_leaves_no_letter);
 	TCase *cold = test_case(suite, "cold");
 	tcase_add_test(cold, the_watcher_starts_when_it_can);
 	return suite;

@@ -115,8 +115,8 @@ static void (*const scenarios[])(void) = {on_threads, on_a_ring};
 
 struct attempt {
 	int scenario;
-	unsigned k;
 	uint64_t calls;
+	unsigned k;
 	bool for_ever;
 };
 

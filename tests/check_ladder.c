@@ -218,6 +218,25 @@ START_TEST(without_a_grace_nothing_is_arranged)
 }
 END_TEST
 
+/* Goal: of several graces the nearest counts, also when it says none. */
+START_TEST(a_grace_of_zero_takes_back_that_of_an_ancestor)
+{
+	struct ctx_context *top = impatient_child_of(ctx_background()), *ctx = child_of(top),
+			   *below = child_of(ctx), *again = impatient_child_of(below);
+
+	ck_assert_uint_eq(context_grace(ctx), GRACE);
+	ck_assert_ok(ctx_set_grace(ctx, 0));
+	ck_assert_uint_eq(context_grace(top), GRACE);
+	ck_assert_uint_eq(context_grace(ctx), 0);
+	ck_assert_uint_eq(context_grace(below), 0);
+	ck_assert_uint_eq(context_grace(again), GRACE);
+	ctx_finish(again);
+	ctx_finish(below);
+	ctx_finish(ctx);
+	ctx_finish(top);
+}
+END_TEST
+
 START_TEST(misuse_is_refused)
 {
 	struct ctx_context *ctx = child_of(ctx_background());
@@ -257,6 +276,7 @@ Suite *test_suite(void)
 	ON_EACH_RING(ladder, what_comes_due_in_a_drain_is_told_in_a_dispatch);
 	ON_EACH_RING(ladder, what_ends_by_its_cancel_is_left_alone);
 	ON_EACH_RING(ladder, without_a_grace_nothing_is_arranged);
+	tcase_add_test(calls, a_grace_of_zero_takes_back_that_of_an_ancestor);
 	tcase_add_test(calls, misuse_is_refused);
 	tcase_add_test(calls, opcodes_have_names);
 	return suite;

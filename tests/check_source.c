@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "support/sources.h"
+#include "watcher.h"
 
 /* Under ThreadSanitizer only the watcher's: see backends_here(). */
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED | TEST_PLAIN);
@@ -619,6 +620,40 @@ START_TEST(a_forked_child_has_a_watcher_of_its_own)
 }
 END_TEST
 
+static void nothing_gone(struct watched *watched)
+{
+	(void)watched;
+}
+
+static void nothing_ready(struct watched *watched, uint32_t events)
+{
+	(void)watched;
+	(void)events;
+}
+
+static int stop_twice(void *data)
+{
+	struct watched *watched = data;
+
+	/* Who gets true frees it: that is one. */
+	return watcher_stop(watched) && !watcher_stop(watched) ? 0 : 1;
+}
+
+/* Goal: a cancel in one thread of a forked child and a release in another do not both free the source. */
+START_TEST(an_inherited_watch_is_stopped_by_one)
+{
+	struct pair pair = pair_new();
+	struct watched watched = {
+		.fd = pair.near, .events = POLLIN, .ready = nothing_ready, .gone = nothing_gone};
+
+	ck_assert_ok(watcher_add(&watched));
+	ck_assert_int_eq(test_in_child(stop_twice, &watched), 0);
+	ck_assert(watcher_stop(&watched));
+	ck_assert(!watcher_stop(&watched));
+	pair_end(pair);
+}
+END_TEST
+
 /* ---- rings: the poll is no operation of the program's */
 
 START_TEST(a_ring_counts_drains_and_runs_as_if_there_were_no_watch)
@@ -844,6 +879,7 @@ Suite *test_suite(void)
 	ON_EACH_BACKEND(tests, a_strangers_status_is_told_to_whom_the_kernel_tells_it);
 	ON_EACH_BACKEND(tests, callbacks_run_in_the_dispatch_or_on_the_worker);
 	ON_EACH_BACKEND(tests, a_forked_child_has_a_watcher_of_its_own);
+	tcase_add_test(tests, an_inherited_watch_is_stopped_by_one);
 	tcase_add_test(tests, errors_have_words);
 	if (test_mode() == TEST_TSAN)
 		return suite;
