@@ -8,7 +8,7 @@
 /* Memory is touched as far as there are processes. The kernel has at most 4 million; whoever has more than
  * this many at once has some that are found only when others are gone. */
 #define PROCESSES_MAX (1u << 17)
-/* Looks for newcomers at the first signal; they were forked off by processes that had none yet. */
+/* Looks for newcomers at the first signal, which were forked off by processes that had none yet. */
 #define ROUNDS_MAX 8
 /* So many dead children are buried before the walk goes on. */
 #define DEAD_MAX 64
@@ -38,7 +38,17 @@ static uint64_t parse_number(const char **text)
 	return number;
 }
 
-/* The line of /proc/PID/stat, see proc_pid_stat(5): "PID (NAME) STATE PPID ...", the 22nd field the start. */
+/* From the end of the field before from to the beginning of to. */
+static void skip_fields(const char **text, int from, int to)
+{
+	for (int field = from; field < to; field++) {
+		*text += **text == ' ';
+		*text += strcspn(*text, " ");
+	}
+}
+
+/* The line of /proc/PID/stat, see proc_pid_stat(5): "PID (NAME) STATE PPID ...", the 20th field the number of
+ * threads, the 22nd the start. */
 static bool parse_stat(char *line, size_t length, struct tree_process *ret_process)
 {
 	char *name = memchr(line, '(', length), *end = memrchr(line, ')', length);
@@ -47,14 +57,14 @@ static bool parse_stat(char *line, size_t length, struct tree_process *ret_proce
 		return false;
 	const char *at = end + 4;
 	*ret_process = (struct tree_process){
-		.zombie = end[2] == 'Z' || end[2] == 'X',
 		.keeper = end - name == 11 && memcmp(name, "(ctx-keeper", 11) == 0,
 		.parent = (pid_t)parse_number(&at),
 	};
-	for (int field = 5; field < 22; field++) {
-		at++;
-		at += strcspn(at, " ");
-	}
+	skip_fields(&at, 5, 20);
+	uint64_t threads = parse_number(&at);
+	/* A process is shown as its first thread, which may have ended before the others. */
+	ret_process->zombie = (end[2] == 'Z' || end[2] == 'X') && threads <= 1;
+	skip_fields(&at, 21, 22);
 	ret_process->started = parse_number(&at);
 	return true;
 }
@@ -114,8 +124,9 @@ static void carry_over(struct tree *tree, unsigned before_count)
 {
 	for (unsigned i = 0; i < tree->count; i++) {
 		struct tree_process *before = find(tree->before, before_count, tree->now[i].pid);
-		tree->now[i].signalled =
-			before && before->signalled && before->started == tree->now[i].started;
+		bool is_same = before && before->started == tree->now[i].started;
+		tree->now[i].fresh = !is_same;
+		tree->now[i].signalled = is_same && before->signalled;
 	}
 }
 
@@ -143,21 +154,21 @@ static void look(struct tree *tree)
 
 /*
  * Whether it is below the top; not if it is below another keeper, unless that does not matter. Reads each
- * link again where asked to: a parent whose number had become another's would not be found as its child left
- * it, for a process whose parent ended has another one.
+ * link again where asked to, and goes by what it is now, for whose parent has ended meanwhile has another. A
+ * parent that started when the look says has had its number all that time, so that the link to it is true.
  */
 static bool is_below(struct tree *tree, const struct tree_process *process, bool through_keepers, bool again)
 {
 	for (unsigned steps = 0; process && steps <= tree->count; steps++) {
-		struct tree_process current;
+		struct tree_process current = *process;
 		if (process->pid == tree->top)
 			return true;
 		if (process->keeper && !through_keepers)
 			return false;
-		if (again && (!read_process(tree, process->pid, &current) ||
-			      current.started != process->started || current.parent != process->parent))
+		if (again &&
+		    (!read_process(tree, process->pid, &current) || current.started != process->started))
 			return false;
-		process = find(tree->now, tree->count, process->parent);
+		process = find(tree->now, tree->count, current.parent);
 	}
 	return false;
 }
@@ -177,11 +188,25 @@ static bool signal_one(struct tree *tree, const struct tree_process *process, in
 	return !result;
 }
 
+/*
+ * Newcomers whose parents have had the signal before this look count as having had it: most likely they are
+ * what a handler starts in order to clean up. A parent comes before its children, by number.
+ */
+static void spare_newcomers(struct tree *tree)
+{
+	for (unsigned i = 0; i < tree->count; i++) {
+		struct tree_process *parent = find(tree->now, tree->count, tree->now[i].parent);
+		tree->now[i].signalled |= tree->now[i].fresh && parent && parent->signalled;
+	}
+}
+
 static unsigned signal_new(struct tree *tree, int signo)
 {
 	unsigned signalled = 0;
 
 	look(tree);
+	if (signo != SIGKILL)
+		spare_newcomers(tree);
 	for (unsigned i = 0; i < tree->count; i++) {
 		struct tree_process *process = &tree->now[i];
 		if (process->pid == tree->top || process->zombie || process->signalled ||

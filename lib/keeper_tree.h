@@ -16,6 +16,7 @@
 struct tree_process {
 	pid_t pid, parent;
 	bool zombie, keeper; /* keeper: of a command that was started in the tree; it ends what is below it */
+	bool fresh;	     /* was not there at the last look */
 	bool signalled;
 	uint64_t started; /* with pid, its identity */
 };
@@ -37,8 +38,9 @@ int tree_open(struct tree *tree, void (*bury)(struct tree *tree));
 unsigned tree_count(struct tree *tree);
 
 /*
- * Sends signo to all of them, also to those that are forked off meanwhile as far as they can be met, then
- * SIGCONT unless it is SIGKILL, which goes to keepers and what is below them as well.
+ * Sends signo to all of them, then SIGCONT; also to those that are forked off meanwhile, as far as they can
+ * be met and unless their parent has had it already: what that starts to clean up is not disturbed. SIGKILL
+ * goes to all, also to keepers and what is below them.
  */
 void tree_signal(struct tree *tree, int signo);
 

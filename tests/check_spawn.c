@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -102,6 +103,63 @@ static void tell_signals(void)
 	say('.');
 }
 
+/* A line of processes; the last one tells that it is there. */
+static void make_line(int length)
+{
+	while (length-- > 0)
+		if (fork())
+			stay();
+	say('r');
+	stay();
+}
+
+/* Whose first thread has ended, and the other one goes on. */
+static void *go_on(void *data)
+{
+	char line[256] = "";
+
+	while (!strstr(line, ") Z ")) {
+		FILE *file = fopen("/proc/self/stat", "re");
+		if (!file || !fgets(line, sizeof(line), file))
+			_exit(96);
+		fclose(file);
+	}
+	say('r');
+	stay();
+	return data;
+}
+
+static void end_first_thread(bool in_child)
+{
+	pthread_t thread;
+
+	if (in_child && fork())
+		return;
+	pthread_create(&thread, NULL, go_on, NULL);
+	/* Not pthread_exit(3), for there is no main() yet. */
+	syscall(SYS_exit, 0);
+}
+
+/* At SIGTERM it starts children that say, in time, that nobody disturbed them. */
+static void clean_up(int signo)
+{
+	struct timespec moment = {.tv_nsec = 3000000};
+
+	(void)signo;
+	for (int i = 0; i < 20; i++) {
+		pid_t pid = fork();
+		int status;
+		if (!pid) {
+			signal(SIGTERM, SIG_DFL);
+			nanosleep(&moment, NULL);
+			_exit(7);
+		}
+		if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+			_exit(1);
+	}
+	_exit(6);
+}
+
 static void burn(void)
 {
 	struct rusage usage;
@@ -125,6 +183,12 @@ static void play(const char *role, int number)
 	}
 	if (!strcmp(role, "stubborn"))
 		signal(SIGTERM, SIG_IGN);
+	if (!strcmp(role, "cleaner"))
+		signal(SIGTERM, clean_up);
+	if (!strcmp(role, "line"))
+		make_line(number);
+	if (!strcmp(role, "thread"))
+		end_first_thread(number);
 	if (!strcmp(role, "storm"))
 		storm(number);
 	if (!strcmp(role, "fds"))
@@ -456,6 +520,67 @@ START_TEST(what_a_program_leaves_behind_is_counted_and_ended)
 	ck_assert_uint_eq(how.left_behind, 4);
 	ck_assert(!how.stopped && !how.killed);
 	finish(&run);
+}
+END_TEST
+
+/* Goal: the first signal reaches all, whoever of them ends meanwhile, so that nobody waits for SIGKILL. */
+START_TEST(long_line_of_parents_ends_by_the_first_signal)
+{
+	for (int i = 0; i < 5; i++) {
+		struct ctx_context *ctx = child_of(ctx_background());
+		struct run run;
+
+		prepare(&run, "line", 40);
+		run.options.flags = WAY(_i);
+		run.options.grace_ns = 10 * NS_PER_SECOND;
+		ck_assert_ok(begin_run(ctx, &run));
+		expect_bytes(&run, 'r', 1);
+		ck_assert_ok(ctx_cancel(ctx));
+		ck_assert(!wait_for(&run).killed);
+		finish(&run);
+		ctx_finish(ctx);
+	}
+}
+END_TEST
+
+/* /proc shows a process whose first thread has ended as a zombie. Of the program itself, and of a child. */
+START_TEST(process_without_its_first_thread_is_ended)
+{
+	for (int in_child = 0; in_child < 2; in_child++) {
+		struct ctx_context *ctx = child_of(ctx_background());
+		struct run run;
+
+		prepare(&run, "thread", in_child);
+		run.options.flags = WAY(_i);
+		run.options.grace_ns = 10 * NS_PER_SECOND;
+		ck_assert_ok(begin_run(ctx, &run));
+		expect_bytes(&run, 'r', 1 + in_child);
+		ck_assert_ok(ctx_cancel(ctx));
+		struct ctx_exit how = wait_for(&run);
+		ck_assert(!how.killed);
+		ck_assert_int_eq(WTERMSIG(how.status), SIGTERM);
+		finish(&run);
+		ctx_finish(ctx);
+	}
+}
+END_TEST
+
+START_TEST(what_a_handler_starts_to_clean_up_is_not_disturbed)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct run run;
+
+	prepare(&run, "cleaner", 0);
+	run.options.flags = WAY(_i);
+	run.options.grace_ns = CTX_FOREVER;
+	ck_assert_ok(begin_run(ctx, &run));
+	expect_bytes(&run, 'r', 1);
+	ck_assert_ok(ctx_cancel(ctx));
+	struct ctx_exit how = wait_for(&run);
+	ck_assert(how.stopped && WIFEXITED(how.status));
+	ck_assert_int_eq(WEXITSTATUS(how.status), 6);
+	finish(&run);
+	ctx_finish(ctx);
 }
 END_TEST
 
@@ -1088,6 +1213,9 @@ Suite *test_suite(void)
 	ON_EACH_WAY(end, deadline_moved_later_is_obeyed);
 	ON_EACH_WAY(end, stopped_program_ends_by_the_first_signal);
 	ON_EACH_WAY(end, what_a_program_leaves_behind_is_counted_and_ended);
+	ON_EACH_WAY(end, long_line_of_parents_ends_by_the_first_signal);
+	ON_EACH_WAY(end, process_without_its_first_thread_is_ended);
+	ON_EACH_WAY(end, what_a_handler_starts_to_clean_up_is_not_disturbed);
 	ON_EACH_WAY(end, storm_of_forks_is_ended);
 	ON_EACH_WAY(end, free_kills_at_once);
 	ON_EACH_WAY(end, wait_is_bounded_by_its_own_context);
