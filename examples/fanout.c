@@ -239,7 +239,7 @@ static int run(struct fanout *fanout, bool on_ring, uint64_t timeout_ms, struct 
 {
 	struct ctx_ring *ring = NULL;
 	struct ctx_context *ctx;
-	struct ctx_cause cause;
+	struct ctx_cause cause = {0}; /* stays so when there is no group */
 	int error;
 
 	if (on_ring && !(ring = open_ring(SERVERS_MAX, NULL)))

@@ -256,7 +256,7 @@ static inline bool is_plain(const struct operation *op)
 {
 	const unsigned special = URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
 
-	return !(op->sqe.flags & special) && !(op->marks & ~OP_TASK) && op->group;
+	return !(op->sqe.flags & special) && (!op->marks || op->marks == OP_TASK) && op->group;
 }
 
 /* Its context is live, and has no deadline that would have to go with the operation. */

@@ -164,11 +164,12 @@ static void run_tasks(struct pool_job *job, struct pool_thread *thread)
 		struct ctx_taskgroup *group = task->group;
 		current = group;
 		int error = task->function(group->ctx, task->data);
-		current = NULL;
 		if (group->fork_count != thread_fork_count)
 			return; /* the task forked, and this is the child, where nobody waits */
+		/* Callbacks of the context run in here, as in the task. */
 		if (error < 0)
 			taskgroup_note(group, error, task->name, task->site);
+		current = NULL;
 		memory_release(task);
 		task = leave(group, thread);
 	}

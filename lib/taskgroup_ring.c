@@ -35,11 +35,12 @@ static void ended(struct op_listener *listener, const struct operation *op,
 	const char *name = ctx_opcode_name(op->sqe.opcode);
 	char text[CTX_CAUSE_TEXT_MAX];
 
-	group->in_flight--;
 	if (error) {
 		snprintf(text, sizeof(text), "%s on descriptor %d", name ? name : "operation", op->sqe.fd);
 		taskgroup_note(group, error, text, NULL);
 	}
+	/* Only now: callbacks of the context have run, and may have freed the group as far as they can. */
+	group->in_flight--;
 	if (group->abandoned && !group->in_flight)
 		taskgroup_release(group);
 }

@@ -168,7 +168,9 @@ static struct wire_message joined_message(uint64_t serial, uint64_t number, int3
 		.joined = {.id = {the_id.epoch, number}, .deadline_ns = CTX_FOREVER, .owner_pid = owner_pid}};
 }
 
-static const struct wire_message order = {.type = WIRE_ORDER, .serial = 1, .order = {.id = the_id, .pid = 1}};
+/* Of the_id, which is no constant expression in C11. */
+static const struct wire_message order = {
+	.type = WIRE_ORDER, .serial = 1, .order = {.id = {.epoch = 7, .number = 1}, .pid = 1}};
 
 /* ---- what comes right behind an answer */
 

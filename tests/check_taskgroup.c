@@ -435,6 +435,41 @@ START_TEST(a_task_that_frees_its_group_leaves_that_to_the_last)
 }
 END_TEST
 
+static int fail_alone(const struct ctx_context *ctx, void *data)
+{
+	(void)ctx;
+	(void)data;
+	return -EPIPE;
+}
+
+static void wait_and_free(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
+{
+	struct freer *freer = data;
+
+	(void)callback;
+	(void)ctx;
+	ck_assert_int_eq(ctx_taskgroup_wait(freer->group), -EDEADLK);
+	ctx_taskgroup_free(freer->group);
+	sem_post(freer->freed);
+}
+
+/* Goal: a callback of the context, which the failing task's thread runs, is as the task: it does not wait for
+ * it. */
+START_TEST(a_callback_of_the_context_can_free_the_group)
+{
+	struct freer freer = {.group = group_of(4)};
+	struct ctx_callback callback = {0};
+	sem_t freed;
+
+	sem_init(&freed, 0, 0);
+	freer.freed = &freed;
+	ck_assert_ok(ctx_callback_add(ctx_taskgroup_context(freer.group), &callback, wait_and_free, &freer));
+	ck_assert_ok(ctx_taskgroup_start(freer.group, fail_alone, NULL, NULL));
+	sem_wait(&freed);
+	ck_assert(test_until(no_contexts, NULL));
+}
+END_TEST
+
 /* ---- failures */
 
 static int report(const struct ctx_context *ctx, void *data)
@@ -722,6 +757,7 @@ Suite *test_suite(void)
 	tcase_add_test(run, tasks_start_tasks);
 	tcase_add_test(run, a_task_cannot_wait_for_its_own_group);
 	tcase_add_test(run, a_task_that_frees_its_group_leaves_that_to_the_last);
+	tcase_add_test(run, a_callback_of_the_context_can_free_the_group);
 	tcase_add_test(run, freeing_ends_and_waits);
 	tcase_add_test(run, bad_arguments_are_refused);
 	tcase_add_test(failures, the_first_failure_ends_the_others_and_is_the_cause);

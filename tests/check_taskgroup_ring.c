@@ -392,6 +392,32 @@ START_TEST(freed_in_a_callback_it_goes_with_its_last_operation)
 }
 END_TEST
 
+static void free_at_the_end(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
+{
+	(void)callback;
+	(void)ctx;
+	inner = ctx_taskgroup_wait(data);
+	ctx_taskgroup_free(data);
+}
+
+/* Goal: the failure of the only operation ends the context, whose callback frees the group meanwhile. */
+START_TEST(freed_by_a_callback_of_its_context_it_goes_afterwards)
+{
+	struct ctx_ring *ring = ring_of(_i);
+	struct ctx_taskgroup *group = group_on(ring);
+	struct ctx_callback callback = {0};
+	struct probe probe;
+
+	ck_assert_ok(ctx_callback_add(ctx_taskgroup_context(group), &callback, free_at_the_end, group));
+	task_fail(group, &probe);
+	inner = 0;
+	await_probes(ring, &probe, 1);
+	ck_assert_int_eq(inner, -EDEADLK);
+	ck_assert_probe(&probe, -EBADF, CTX_OP_FINISHED);
+	ring_end(ring);
+}
+END_TEST
+
 static void begin_again(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
 {
 	struct probe *probe = (struct probe *)op;
@@ -570,6 +596,7 @@ Suite *test_suite(void)
 	ON_EACH_RING(callbacks, a_callback_cannot_wait);
 	ON_EACH_RING(callbacks, a_callback_reports_what_only_it_can_see);
 	ON_EACH_RING(callbacks, freed_in_a_callback_it_goes_with_its_last_operation);
+	ON_EACH_RING(callbacks, freed_by_a_callback_of_its_context_it_goes_afterwards);
 	ON_EACH_RING(callbacks, an_operation_can_begin_again_in_its_callback);
 	ON_EACH_RING(others, other_operations_are_not_waited_for);
 	ON_EACH_RING(others, freeing_ends_and_waits);
