@@ -8,7 +8,8 @@
  *	id=HEX label=TEXT left=NS at=NS boot=HEX trace=TRACEPARENT val.NAME=TEXT
  *
  * TEXT is percent-encoded (RFC 3986). left counts from at, a point on CLOCK_MONOTONIC of the boot that is
- *named. Unknown fields are skipped, so that later versions can add some; one that stands twice is an error.
+ * named. Unknown fields are skipped, so that later versions can add some. A known one that stands twice is an
+ * error, but of values of one name the first counts, as in baggage.
  */
 #ifndef CTX_CARRIER_H
 #define CTX_CARRIER_H

@@ -90,8 +90,10 @@ static void report(struct group *group, void *data)
 	unsigned max = stuck ? group->in_kernel : sizeof(few) / sizeof(few[0]);
 	for (uint32_t slot = 1; count < max && (op = next_held(group, &slot));)
 		fill(group, op, now_ns, &(stuck ? stuck : few)[count++]);
-	if (count)
+	if (count) {
 		ring->options.stuck(ring, stuck ? stuck : few, count, ring->options.data);
+		ring->stuck_due = true; /* what it began may have moved groups that were not yet looked at */
+	}
 	memory_release(stuck);
 }
 

@@ -290,7 +290,7 @@ static void note_value(struct received *received, const struct carrier_member *m
 
 /* The fields of the environment variable that are not values. */
 struct state {
-	bool label, left, at, boot, trace, id;
+	bool version, label, left, at, boot, trace, id;
 	uint64_t left_ns, at_ns, boot_number;
 };
 
@@ -318,6 +318,8 @@ static int read_field(struct received *received, const struct carrier_member *me
 {
 	const size_t prefix = strlen(VALUE_PREFIX);
 
+	if (carrier_is_named(member, "v"))
+		return once(&state->version, 0);
 	if (carrier_is_named(member, "id"))
 		return once(&state->id, carrier_read_hex(member, &received->sender_id));
 	if (carrier_is_named(member, "label"))
@@ -344,7 +346,7 @@ static int read_field(struct received *received, const struct carrier_member *me
 static int read_variable(struct received *received)
 {
 	struct carrier_member member;
-	struct state state = {0};
+	struct state state = {.version = true};
 	const char *at = received->text;
 	int more = carrier_next_field(&at, &member), result = 0;
 

@@ -249,6 +249,7 @@ START_TEST(hostile_text_is_refused_and_nothing_is_made)
 		"",
 		"v=2",
 		"v=1;v",
+		"v=1;v=1",
 		"left=5;v=1",
 		"v=1;left=-5",
 		"v=1;left=5;left=6",
