@@ -56,12 +56,17 @@ static int failed(struct job *job, const char *step, int error)
 	return error;
 }
 
-/* Without io_uring there is no opening under a context; then it is done as ever. */
+/* Opening and syncing under a context need a ring; where there is none, or none now, it is done as ever. */
+static bool no_ring(int error)
+{
+	return error == -ENOTSUP || error == -ENOMEM; /* RLIMIT_MEMLOCK */
+}
+
 static int open_source(const struct ctx_context *ctx, const char *path)
 {
 	int fd = ctxio_openat(ctx, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 
-	if (fd != -ENOTSUP)
+	if (!no_ring(fd))
 		return fd;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
@@ -71,9 +76,9 @@ static int sync_target(const struct ctx_context *ctx, int fd)
 {
 	int error = ctxio_fsync(ctx, fd);
 
-	if (error == -ENOTSUP)
+	if (no_ring(error))
 		error = fsync(fd) ? -errno : 0;
-	/* Pipes and devices cannot be. */
+	/* Some file systems cannot. */
 	return error == -EINVAL ? 0 : error;
 }
 
@@ -300,8 +305,13 @@ static int job_prepare(struct job *job, struct run *run, const char *source, con
 	snprintf(job->temporary, sizeof(job->temporary), "%s/.copy.XXXXXX", dirname(directory));
 	if (stat(source, &from))
 		return -errno;
-	if (stat(job->target, &to) == 0 && from.st_dev == to.st_dev && from.st_ino == to.st_ino)
-		return -EEXIST;
+	if (stat(job->target, &to) == 0) {
+		if (from.st_dev == to.st_dev && from.st_ino == to.st_ino)
+			return -EEXIST;
+		/* It would be replaced, not written to. */
+		if (!S_ISREG(to.st_mode))
+			return S_ISDIR(to.st_mode) ? -EISDIR : -EINVAL;
+	}
 	run->bytes_all += (uint64_t)from.st_size;
 	return 0;
 }
@@ -324,7 +334,9 @@ static struct job *prepare(struct run *run, char **names, int count)
 		error = job_prepare(&jobs[i], run, names[i], target, into);
 		if (error)
 			fprintf(stderr, "copy: %s: %s\n", names[i],
-				error == -EEXIST ? "source and target are the same" : strerror(-error));
+				error == -EEXIST   ? "source and target are the same"
+				: error == -EINVAL ? "the target is no regular file"
+						   : strerror(-error));
 	}
 	if (!error)
 		return jobs;

@@ -3,7 +3,7 @@
  * ctxring: contexts for C programs on Linux, backed by kernel objects.
  *
  * A context is a node in a tree. It becomes done once: by a call, by its
- * deadline or through its parent, and its whole subtree with it. A ctx ring is
+ * deadline, by an event of the kernel or through its parent, and its whole subtree with it. A ctx ring is
  * an io_uring whose operations are tagged with a context: when the context is
  * done, everything pending under it is cancelled in one batch of cancel SQEs.
  *
@@ -11,7 +11,8 @@
  *
  * Conventions, which the declarations below do not repeat:
  *   - Calls return 0 (or a count) on success and a negative errno on failure.
- *     Nothing is written through a ret_ pointer on failure.
+ *     Nothing is written through a ret_ pointer on failure, except where it is
+ *     said (ret_stuck, ret_done).
  *   - Times are nanoseconds, deadlines are points on CLOCK_MONOTONIC.
  *   - A `const struct ctx_context *` lets its holder watch, derive and submit;
  *     only a non-const one can cancel or move a deadline.
@@ -260,9 +261,9 @@ int ctx_err(const struct ctx_context *ctx);
 
 enum ctx_cause_kind {
 	CTX_CAUSE_NONE,	    /* not done */
-	CTX_CAUSE_CALL,	    /* ctx_cancel or ctx_cancel_cause */
+	CTX_CAUSE_CALL,	    /* ctx_cancel, ctx_cancel_cause, or the failure of a task group */
 	CTX_CAUSE_DEADLINE, /* a deadline fired */
-	CTX_CAUSE_SIGNAL,   /* ctx_cancel_from_signal; code is the signal number */
+	CTX_CAUSE_SIGNAL,   /* ctx_cancel_from_signal, ctx_with_signals; code is the signal number */
 	CTX_CAUSE_HANGUP,   /* the peer of a socket went away; code: the poll(2) events */
 	CTX_CAUSE_PROCESS,  /* a process ended; code is its wait status, -1: not known here */
 	CTX_CAUSE_PRESSURE, /* pressure; code: the enum ctx_resource */
@@ -587,7 +588,8 @@ int ctx_format_stuck(const struct ctx_stuck *stuck, char *buffer, size_t size);
  * cancelling: first the sockets of operations with CTX_OP_SHUTDOWN are shut down; after the same time again,
  * whatever is still held is told to the stuck function of the ring's options, once, and marked in the table
  * for ctxtool(1). Holds for everything below ctx, too; the nearest one that was set counts. 0: never, the
- * default. It is the dispatch of the ring's owner, or its wait, that does all this.
+ * default. Commands have a grace of their own, see ctx_spawn_options. It is the dispatch of the ring's owner,
+ * or its wait, that does all this.
  *
  * -EINVAL: ctx is NULL or never ends. -EALREADY: it is done. -ENOMEM.
  */
@@ -874,8 +876,9 @@ int ctx_taskgroup_try_start(struct ctx_taskgroup *group, ctx_task_fn function, v
 /*
  * As ctx_ring_get_sqe under the context of the group. A final completion with a negative result is a failure
  * of the group, before the operation's own callback runs; what is otherwise no success (a short read) the
- * callback reports with ctx_taskgroup_fail. An operation ended by its own timeout, or by a deadline, has
- * failed with -ETIME. One that ends CTX_OP_CANCELLED while the context lives is no failure: the program
+ * callback reports with ctx_taskgroup_fail. So the -ETIME of an IORING_OP_TIMEOUT whose time is over is a
+ * failure, too: begin sleeps by ctx_ring_get_sqe. An operation ended by its own timeout, or by a deadline,
+ * has failed with -ETIME. One that ends CTX_OP_CANCELLED while the context lives is no failure: the program
  * cancelled it, or its chain broke, and who broke it has failed. Operations that the program begins otherwise
  * under the context of the group end with it, but are neither waited for nor failures of the group.
  */
@@ -913,9 +916,9 @@ int ctx_taskgroup_wait(struct ctx_taskgroup *group);
 int ctx_taskgroup_failures(struct ctx_taskgroup *group, struct ctx_failure *failures, unsigned max);
 
 /*
- * Ends its context, waits as ctx_taskgroup_wait, and frees it. In one of its own tasks, or in a callback of
- * its ring, it does not wait: the group is then freed when the last task or operation has ended. NULL is
- * allowed.
+ * Ends its context, waits as ctx_taskgroup_wait, and frees it. In one of its own tasks, in a callback that a
+ * failing one runs, or in a callback of its ring, it does not wait: the group is then freed when the last
+ * task or operation has ended. NULL is allowed.
  */
 void ctx_taskgroup_free(struct ctx_taskgroup *group);
 

@@ -53,6 +53,10 @@ has "copy: progress" "$out" "*1 of 1 files, 0.1 of 0.1 MB*"
 cmp "$work/from/file 1" "$to/file 2" || fail "copy: the target was not replaced"
 run $bin/copy "$work/from/file 1" "$work/from/file 1"
 is "copy, onto itself: status" "$status" 1
+mkfifo "$work/device"
+run $bin/copy "$work/from/file 1" "$work/device"
+is "copy, to a device: status" "$status" 1
+[[ -p $work/device ]] || fail "copy, to a device: it was replaced"
 run $bin/copy "$work/none" "$to"
 is "copy, no source: status" "$status" 1
 has "copy, no source: output" "$out" "copy: *none: No such file or directory"
@@ -110,6 +114,20 @@ if [[ -x build/tests/deny_uring ]]; then
 	run build/tests/deny_uring $bin/copy "$work/from"/* "$to"
 	is "copy, io_uring forbidden: status" "$status" 0
 	cmp "$work/from/file 9" "$to/file 9" || fail "copy, io_uring forbidden: the copies differ"
+fi
+
+# Memory for two rings, for eight threads. Root is above the limit.
+narrow=$work/narrow
+mkdir "$narrow"
+chmod 711 "$work" && chmod 777 "$narrow" && chmod -R a+rX "$work/from"
+bounded=(prlimit --memlock=16384:16384)
+[[ $EUID == 0 ]] && bounded+=(setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups)
+cp $bin/copy "$work/copy.program"
+if "${bounded[@]}" test -w "$narrow" 2>/dev/null; then
+	run "${bounded[@]}" "$work/copy.program" --jobs 8 "$work/from"/* "$narrow"
+	is "copy, no rings left: output" "$out" ""
+	is "copy, no rings left: status" "$status" 0
+	diff -r "$work/from" "$narrow" || fail "copy, no rings left: the copies differ"
 fi
 
 # ---- fanning out. The server that is asked needs io_uring.
