@@ -24,7 +24,8 @@ static void write_file(const char *path, const char *text)
 	ck_assert_ok(fclose(file));
 }
 
-/* The one that was built as this test was; where that has none, the usual one. */
+/* The one that was built as this test was; where none is built for tests (see the Makefile), the usual one.
+ */
 static void find_ctxd(char path[PATH_MAX])
 {
 	char self[PATH_MAX - 16];
@@ -34,7 +35,7 @@ static void find_ctxd(char path[PATH_MAX])
 	self[length] = '\0';
 	char *directory = dirname(self);
 	snprintf(path, PATH_MAX, "%s/../ctxd", directory);
-	if (access(path, X_OK))
+	if (test_mode() == TEST_TSAN || access(path, X_OK)) /* one that is there is of another day */
 		snprintf(path, PATH_MAX, "%s/../../ctxd", directory);
 }
 
