@@ -1080,9 +1080,9 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 		     const char *label, struct ctx_context **ret_ctx);
 
 enum ctx_resource {
-	CTX_MEMORY = 1,
-	CTX_CPU,
-	CTX_IO,
+	CTX_RESOURCE_MEMORY = 1,
+	CTX_RESOURCE_CPU,
+	CTX_RESOURCE_IO,
 };
 
 /* When is it too much: tasks stalled for stall_ns within window_ns, see the kernel's

@@ -51,11 +51,11 @@ static struct pressure_source *pressure_of(const struct source *source)
 static const char *resource_name(enum ctx_resource resource)
 {
 	switch (resource) {
-	case CTX_MEMORY:
+	case CTX_RESOURCE_MEMORY:
 		return "memory";
-	case CTX_CPU:
+	case CTX_RESOURCE_CPU:
 		return "cpu";
-	case CTX_IO:
+	case CTX_RESOURCE_IO:
 		return "io";
 	default:
 		return NULL;
@@ -275,7 +275,7 @@ static int check_pressure(const struct ctx_pressure *pressure, struct terms *ret
 	    stall_ns < NS_PER_US)
 		return -EINVAL;
 	/* For the whole machine there is no such thing: the kernel would take it, and never fire. */
-	if (pressure->resource == CTX_CPU && pressure->full && !pressure->file)
+	if (pressure->resource == CTX_RESOURCE_CPU && pressure->full && !pressure->file)
 		return -EINVAL;
 	*ret_terms = (struct terms){.full = pressure->full, .stall_ns = stall_ns, .window_ns = window_ns};
 	return 0;

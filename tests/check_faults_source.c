@@ -28,7 +28,7 @@ static void end(struct ctx_context **ctx)
 static void use(struct ctx_ring *ring, const struct pair *pair, int pidfd)
 {
 	const struct ctx_context *root = ctx_background();
-	struct ctx_pressure pressure = {.resource = CTX_CPU};
+	struct ctx_pressure pressure = {.resource = CTX_RESOURCE_CPU};
 	struct ctx_context *ctx = NULL, *other = NULL;
 	sigset_t signals, before, after;
 

@@ -15,7 +15,7 @@
 static struct ctx_pressure wanted(int priority)
 {
 	return (struct ctx_pressure){
-		.resource = CTX_CPU, .stall_ns = 100 * MILLISECOND, .priority = priority};
+		.resource = CTX_RESOURCE_CPU, .stall_ns = 100 * MILLISECOND, .priority = priority};
 }
 
 /* Tests of real events need the kernel's and this user's consent. */
@@ -82,7 +82,7 @@ START_TEST(the_lowest_priority_goes_first_and_as_a_whole)
 	struct ctx_cause cause = cause_of(first);
 	spin_end(&spinners);
 	ck_assert_int_eq(cause.kind, CTX_CAUSE_PRESSURE);
-	ck_assert_int_eq(cause.code, CTX_CPU);
+	ck_assert_int_eq(cause.code, CTX_RESOURCE_CPU);
 	ck_assert_str_eq(cause.text, "cpu pressure: some 100 ms in 2 s");
 	ctx_finish(first);
 	ctx_finish(second);
@@ -120,13 +120,13 @@ START_TEST(what_is_out_of_range_is_refused)
 	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -EINVAL);
 	pressure = (struct ctx_pressure){.resource = (enum ctx_resource)9};
 	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -EINVAL);
-	pressure = (struct ctx_pressure){.resource = CTX_IO, .window_ns = 11 * NS_PER_SECOND};
+	pressure = (struct ctx_pressure){.resource = CTX_RESOURCE_IO, .window_ns = 11 * NS_PER_SECOND};
 	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -EINVAL);
-	pressure = (struct ctx_pressure){.resource = CTX_IO, .window_ns = 100 * MILLISECOND};
+	pressure = (struct ctx_pressure){.resource = CTX_RESOURCE_IO, .window_ns = 100 * MILLISECOND};
 	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -EINVAL);
-	pressure = (struct ctx_pressure){.resource = CTX_IO, .stall_ns = 3 * NS_PER_SECOND};
+	pressure = (struct ctx_pressure){.resource = CTX_RESOURCE_IO, .stall_ns = 3 * NS_PER_SECOND};
 	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -EINVAL);
-	pressure = (struct ctx_pressure){.resource = CTX_MEMORY, .file = "/proc/no-such-file"};
+	pressure = (struct ctx_pressure){.resource = CTX_RESOURCE_MEMORY, .file = "/proc/no-such-file"};
 	ck_assert_int_eq(ctx_with_pressure(root, ring, &pressure, NULL, &ctx), -ENOENT);
 	backend_end(ring);
 }
@@ -143,7 +143,7 @@ static bool has_resource_right(void)
 
 START_TEST(a_short_window_asks_for_a_right)
 {
-	struct ctx_pressure pressure = {.resource = CTX_MEMORY, .window_ns = 500 * MILLISECOND};
+	struct ctx_pressure pressure = {.resource = CTX_RESOURCE_MEMORY, .window_ns = 500 * MILLISECOND};
 	struct ctx_context *ctx = NULL;
 	int error = ctx_with_pressure(ctx_background(), NULL, &pressure, NULL, &ctx);
 
@@ -176,7 +176,7 @@ START_TEST(a_cgroup_that_goes_ends_its_contexts)
 {
 	struct ctx_ring *ring = backend_ring(_i);
 	char root[256], directory[300], file[330];
-	struct ctx_pressure pressure = {.resource = CTX_MEMORY, .file = file};
+	struct ctx_pressure pressure = {.resource = CTX_RESOURCE_MEMORY, .file = file};
 	struct ctx_context *ctx, *other;
 
 	if (!cgroup_root(root, sizeof(root)))
