@@ -4,6 +4,7 @@
 #include "raw.h"
 
 /* More than anybody nests cgroups; a bound for one who makes them faster than they are removed. */
+#define LEAVING_MS 10
 #define REMOVE_MAX 10000
 
 int cgroup_kill(const struct cgroup *cgroup)
@@ -68,8 +69,15 @@ static int remove_one(int parent_fd, const char *name)
 
 int cgroup_remove(const struct cgroup *cgroup)
 {
+	struct timespec pause = {.tv_nsec = 1000000};
 	int result = raw_rmdir(cgroup->parent_fd, cgroup->name);
 
+	/* The last one to be waited for may still be on its way out. */
+	for (int i = 0; i < LEAVING_MS && result == -EBUSY; i++) {
+		raw_poll(NULL, 0, &pause); /* counts it down */
+		pause = (struct timespec){.tv_nsec = 1000000};
+		result = raw_rmdir(cgroup->parent_fd, cgroup->name);
+	}
 	if (result != -EBUSY && result != -ENOTEMPTY)
 		return result;
 	for (int i = 0; i < REMOVE_MAX; i++) {

@@ -61,11 +61,15 @@ static void make_daemons(int count, bool stubborn)
 /* Each forks two until depth is reached, and then goes on in a single line of processes that hand over. */
 static void storm(int depth)
 {
+	pid_t program = getpid();
+
 	signal(SIGTERM, SIG_IGN);
 	for (int i = 0; i < depth; i++)
 		if (fork() < 0)
 			_exit(98);
 	say('r');
+	if (getpid() == program)
+		stay(); /* else its end would be that of the rest, which may not have spoken yet */
 	for (int i = 0; i < 300; i++) {
 		pid_t next = fork();
 		if (next > 0)

@@ -156,6 +156,11 @@ has "SIGTERM" "$(<"$work/term.err")" "SIGTERM from process $$"
 run sh -c "trap '' HUP; exec $ctxtool run sh -c 'kill -HUP \$\$; exit 5'"
 is "what is ignored stays so" "$status" 5
 
+run perl -e 'alarm 1; exec @ARGV' $ctxtool run sleep 20
+is "an alarm that was set before is passed on" "$status" $((128 + 14))
+run sh -c "exec $ctxtool run -r sh -c 'exit 3' <&- >&- 2>&-"
+is "without descriptors: status" "$status" 3
+
 echo "seen, and cancelled, without the service"
 start alone $ctxtool run -r -l lonely sleep 20
 seen() { $ctxtool tree --pid "$started" | grep -q "\"$1\" live"; }
@@ -168,6 +173,13 @@ is "cancel: status" "$status" 0
 ended "$started"
 is "cancelled: status" "$status" 143
 has "cancelled" "$(<"$work/alone.err")" "stopped: call ECANCELED \"SIGTERM from process"
+
+start around $ctxtool run -l around sh -c "$ctxtool run sh -c 'echo ready; exec sleep 20'"
+await_line "$work/around.out" ready
+run $ctxtool cancel around
+is "cancel of a run around another: status" "$status" 0
+ended "$started"
+is "cancelled around another: status" "$status" 143
 
 echo "with the service, which comes later"
 start late $ctxtool run -r -l late sleep 20

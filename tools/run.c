@@ -2,6 +2,7 @@
 #include "run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -63,7 +64,7 @@ static int make_context(struct run *run)
 	uint64_t timeout_ns = run->options.timeout_ns;
 
 	if (getenv("CTXRING_CONTEXT")) {
-		int result = ctx_from_environment(NULL, 0, NULL, &run->outer);
+		int result = ctx_from_environment(NULL, 0, "outer run", &run->outer);
 		if (result == -EINVAL)
 			fputs("ctxtool run: $CTXRING_CONTEXT is not understood, and ignored\n", stderr);
 		else if (result)
@@ -142,6 +143,23 @@ static void pass_on(struct run *run, const struct signalfd_siginfo *info)
 		ctx_process_signal(run->process, signo);
 }
 
+/* Those that a terminal sends to all of the foreground's group. */
+static bool is_the_terminals(const struct run *run, const struct signalfd_siginfo *info)
+{
+	if (info->ssi_code != SI_KERNEL || getpgid(ctx_process_pid(run->process)) != getpgrp())
+		return false;
+	switch (info->ssi_signo) {
+	case SIGINT:
+	case SIGQUIT:
+	case SIGHUP:
+	case SIGTSTP:
+	case SIGWINCH:
+		return true;
+	default:
+		return false; /* of an alarm, for instance, that was set before */
+	}
+}
+
 /*
  * A signal of the terminal's has reached the command as well, which is in the same group: unless it came
  * before there was a command. What came while that was being started is passed on, for better twice than
@@ -152,7 +170,7 @@ static void hear(struct run *run, bool starting)
 	struct signalfd_siginfo info;
 
 	while (read(run->signals, &info, sizeof(info)) == sizeof(info))
-		if (starting || info.ssi_code != SI_KERNEL)
+		if (starting || !is_the_terminals(run, &info))
 			pass_on(run, &info);
 }
 
@@ -213,9 +231,21 @@ static void die_alike(const struct run_outcome *outcome)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* What is opened here must not become the command's input or output because those were closed. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+		;
+	if (fd >= 0)
+		close(fd);
+}
+
 int run_run(int argc, char **argv)
 {
 	struct run run = {0};
+	fill_standard_descriptors();
 	int code = run_parse(&run.options, argc, argv);
 
 	if (code >= 0)
