@@ -234,6 +234,8 @@ static void give_back(struct keeper *keeper)
 		      keeper->tree.proc_fd,  keeper->program_fd};
 
 	close_others(keep, sizeof(keep) / sizeof(keep[0]));
+	if (keeper->tree.proc_fd >= 0)
+		keeper_unmap_shared(keeper->tree.proc_fd);
 	syscall(SYS_chdir, "/");
 	/* In the session, so that the program's group is no orphan, but out of reach of a signal to the
 	 * group. */

@@ -62,4 +62,8 @@ int keeper_start(const struct keeper_plan *plan, int *ret_pidfd);
  */
 int keeper_execute(const struct keeper_plan *plan, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd);
 
+/* In the keeper, when it needs none of the plan any more: unmaps what is shared with the caller, which would
+ * hold open the files behind it, an io_uring say. */
+void keeper_unmap_shared(int proc_fd);
+
 #endif

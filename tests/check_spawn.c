@@ -6,6 +6,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -955,6 +956,29 @@ START_TEST(caller_that_reaps_the_keeper_gets_the_status)
 }
 END_TEST
 
+/* Its rings are shared memory, which would keep it, and a request in it with the request's file. */
+START_TEST(keeper_holds_no_ring_of_the_caller)
+{
+	struct io_uring ring;
+	struct run run;
+	int pair[2];
+	char byte;
+
+	if (io_uring_queue_init(8, &ring, 0))
+		test_skip("no io_uring here");
+	ck_assert_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+	io_uring_prep_recv(io_uring_get_sqe(&ring), pair[0], &byte, 1, 0);
+	ck_assert_int_eq(io_uring_submit(&ring), 1);
+	start(ctx_background(), &run, "stay", 0, WAY(_i));
+	io_uring_queue_exit(&ring);
+	close(pair[0]);
+	struct pollfd pollfd = {.fd = pair[1], .events = POLLIN};
+	ck_assert_int_eq(poll(&pollfd, 1, 10000), 1);
+	close(pair[1]);
+	finish(&run);
+}
+END_TEST
+
 START_TEST(keeper_holds_nothing_of_the_caller)
 {
 	struct ctx_context *ctx = child_of(ctx_background());
@@ -1236,6 +1260,7 @@ Suite *test_suite(void)
 	ON_EACH_WAY(caller, caller_sees_no_child);
 	ON_EACH_WAY(caller, caller_that_reaps_the_keeper_gets_the_status);
 	ON_EACH_WAY(caller, keeper_holds_nothing_of_the_caller);
+	ON_EACH_WAY(caller, keeper_holds_no_ring_of_the_caller);
 	ON_EACH_WAY(caller, forked_child_has_no_hold_on_it);
 	ON_EACH_WAY(caller, tree_ends_with_a_caller_that_is_killed);
 	ON_EACH_WAY(caller, deadline_is_kept_while_the_caller_is_stopped);
