@@ -292,7 +292,7 @@ unsigned test_seed(void)
 
 unsigned test_scaled(unsigned count)
 {
-	return test_mode() & (TEST_ASAN | TEST_TSAN | TEST_FAULTS) ? (count + 9) / 10 : count;
+	return test_mode() == TEST_NORMAL ? count : (count + 9) / 10;
 }
 
 int test_in_child(int (*function)(void *data), void *data)
