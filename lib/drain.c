@@ -131,24 +131,31 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	return error;
 }
 
+void ring_describe(const struct ctx_ring *ring, const struct operation *op, uint64_t now_ns,
+		   struct ctx_stuck *ret_stuck)
+{
+	uint64_t since_ns = ring->slots[op->slot].since_ns;
+
+	*ret_stuck = (struct ctx_stuck){
+		.op = op_public((struct operation *)op),
+		.ctx_id = (uint64_t)op->group->table_generation << 32 | op->group->table_slot,
+		.opcode = op->opcode,
+		.fd = op->sqe.fd,
+		.age_ns = now_ns > since_ns ? now_ns - since_ns : 0,
+	};
+}
+
 unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max)
 {
 	uint64_t now_ns = clock_now_ns();
 	unsigned count = 0;
 
 	for (uint32_t i = 1; i < ring->slot_count; i++) {
-		const struct slot *slot = &ring->slots[i];
-		const struct operation *op = slot->op;
+		const struct operation *op = ring->slots[i].op;
 		if (!op || (op->marks & OP_SEEN) || (draining_only && !op->group->draining))
 			continue;
 		if (count < stuck_max)
-			stuck[count] = (struct ctx_stuck){
-				.op = op_public((struct operation *)op),
-				.ctx_id = (uint64_t)op->group->table_generation << 32 | op->group->table_slot,
-				.opcode = op->opcode,
-				.fd = op->sqe.fd,
-				.age_ns = now_ns > slot->since_ns ? now_ns - slot->since_ns : 0,
-			};
+			ring_describe(ring, op, now_ns, &stuck[count]);
 		count++;
 	}
 	return count;

@@ -57,20 +57,6 @@ void ladder_begin(struct group *group)
 	ring_timer_set(group->ring, &group->deadline, clock_after_ns(clock_now_ns(), group->grace_ns));
 }
 
-static void fill(const struct group *group, const struct operation *op, uint64_t now_ns,
-		 struct ctx_stuck *ret_stuck)
-{
-	uint64_t since_ns = group->ring->slots[op->slot].since_ns;
-
-	*ret_stuck = (struct ctx_stuck){
-		.op = op_public((struct operation *)op),
-		.ctx_id = (uint64_t)group->table_generation << 32 | group->table_slot,
-		.opcode = op->opcode,
-		.fd = op->sqe.fd,
-		.age_ns = now_ns > since_ns ? now_ns - since_ns : 0,
-	};
-}
-
 static void report(struct group *group, void *data)
 {
 	struct ctx_ring *ring = group->ring;
@@ -89,7 +75,7 @@ static void report(struct group *group, void *data)
 	stuck = memory_allocate(group->in_kernel * sizeof(*stuck));
 	unsigned max = stuck ? group->in_kernel : sizeof(few) / sizeof(few[0]);
 	for (uint32_t slot = 1; count < max && (op = next_held(group, &slot));)
-		fill(group, op, now_ns, &(stuck ? stuck : few)[count++]);
+		ring_describe(ring, op, now_ns, &(stuck ? stuck : few)[count++]);
 	if (count) {
 		ring->options.stuck(ring, stuck ? stuck : few, count, ring->options.data);
 		ring->stuck_due = true; /* what it began may have moved groups that were not yet looked at */

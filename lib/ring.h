@@ -458,6 +458,10 @@ void ring_settle(struct ctx_ring *ring);
  * queue. */
 void ring_notify(struct ctx_ring *ring);
 
+/* An operation in the kernel, as it is told to the program. */
+void ring_describe(const struct ctx_ring *ring, const struct operation *op, uint64_t now_ns,
+		   struct ctx_stuck *ret_stuck);
+
 /* Fills stuck with what the kernel holds, of all groups or of those that are draining. Returns how many there
  * are. */
 unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max);
