@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <string.h>
 
+#include "park.h"
 #include "ring.h"
 
 int ring_flush(struct ctx_ring *ring)
@@ -186,7 +187,7 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 	}
 	if (!list_empty(&ring->singles))
 		batch_singles(ring);
-	if (!list_empty(&ring->waiting) || ring->timers.root)
+	if (!list_empty(&ring->waiting) || ring->timers.root || ring->park)
 		pushed = stage_push(ring); /* what an IOSQE_IO_DRAIN operation held back */
 	if (outside)
 		ring_arm_wake(ring);
@@ -213,6 +214,17 @@ void ring_notify(struct ctx_ring *ring)
 		mailbox_wake(ring->mailbox);
 }
 
+/* Only readiness came: what it was waited for is there, too. Otherwise it goes with the next turn's enter. */
+static __attribute__((noinline)) unsigned deliver_attempts(struct ctx_ring *ring)
+{
+	if (!park_is_due(ring))
+		return 0;
+	park_push(ring);
+	if (ring_wait(ring, 0) < 0)
+		return 0;
+	return ring_deliver(ring);
+}
+
 static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	uint64_t count;
@@ -237,6 +249,8 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 	}
 	ring->dispatching = true;
 	unsigned delivered = ring_deliver(ring);
+	if (__builtin_expect(ring->park != NULL, 0) && !delivered)
+		delivered = deliver_attempts(ring);
 	ring_settle(ring);
 	return delivered ? (int)delivered : error;
 }

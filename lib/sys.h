@@ -23,6 +23,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -52,6 +53,9 @@ enum sys_call {
 	SYS_CALL_EPOLL_WAIT,
 	SYS_CALL_TIMERFD,
 	SYS_CALL_TEE,
+	SYS_CALL_GETSOCKOPT,
+	SYS_CALL_SETSOCKOPT,
+	SYS_CALL_FSTAT,
 	SYS_CALL_URING_SETUP,
 	SYS_CALL_URING_ENTER,
 	SYS_CALL_URING_REGISTER,
@@ -122,6 +126,21 @@ static inline int sys_pipe2(int fds[2], int flags)
 static inline int sys_eventfd(unsigned value, int flags)
 {
 	SYS_CALL(SYS_CALL_EVENTFD, eventfd(value, flags));
+}
+
+static inline int sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+{
+	SYS_CALL(SYS_CALL_GETSOCKOPT, getsockopt(fd, level, name, value, size));
+}
+
+static inline int sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+	SYS_CALL(SYS_CALL_SETSOCKOPT, setsockopt(fd, level, name, value, size));
+}
+
+static inline int sys_fstat(int fd, struct stat *ret_status)
+{
+	SYS_CALL(SYS_CALL_FSTAT, fstat(fd, ret_status));
 }
 
 static inline int sys_epoll_create1(int flags)
