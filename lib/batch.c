@@ -170,11 +170,12 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 static void gather_parked(struct group *group, struct batch *batch)
 {
 	struct ctx_batch dummy, *record = record_of(batch, &dummy);
-	unsigned count = park_end_group(group);
 
-	record->operations += count;
-	record->unsent += count;
-	record->cancelled += count;
+	record->operations += group->parked_count;
+	record->unsent += group->parked_count;
+	record->cancelled += group->parked_count - group->partial_count;
+	record->finished += group->partial_count;
+	park_end_group(group);
 }
 
 static void emit_cancel(struct ctx_ring *ring, struct io_uring_sqe *sqe, struct operation *op)

@@ -62,10 +62,11 @@ int ctx_op_set_flags(struct ctx_op *public_op, unsigned flags)
 	op_unmark(op, OP_CLOSE_FD | OP_SHUTDOWN);
 	op_mark(op,
 		(flags & CTX_OP_CLOSE_FD ? OP_CLOSE_FD : 0) | (flags & CTX_OP_SHUTDOWN ? OP_SHUTDOWN : 0));
-	if (flags & CTX_OP_PENDING)
-		op_unmark(op, OP_PARK);
+	op_unmark(op, OP_USUAL);
 	if (flags & CTX_OP_PARK)
 		op_mark(op, OP_PARK);
+	if ((flags & CTX_OP_PENDING) && (op->marks & OP_PARK))
+		op_mark(op, OP_USUAL); /* counted all the same, for ctx_ring_close_fd */
 	return 0;
 }
 

@@ -40,7 +40,7 @@ enum op_marks {
 	OP_PARK = 1 << 16,	 /* CTX_OP_PARK, or its ring's default */
 	OP_ATTEMPT = 1 << 17,	 /* in the kernel as an attempt that does not wait */
 	OP_RESULT = 1 << 18,	 /* res is what it has come to so far; the completion adds nothing */
-	OP_USUAL = 1 << 19,	 /* found out that it cannot be parked */
+	OP_USUAL = 1 << 19,	 /* not to be parked after all */
 	OP_COUNTED = 1 << 20,	 /* among what its fd has pending in the kernel */
 };
 

@@ -53,7 +53,10 @@
 #define FDS_MAX (1u << 24)
 #define EVENTS_MAX 256
 
-/* An attempt in vain after so many events: readiness means something else here, and the kernel may wait. */
+/*
+ * So many events that said writable when it was not: so it is with datagram sockets that are not connected,
+ * whose readiness is not that of the receiver. Then the kernel may wait.
+ */
 #define ATTEMPTS_MAX 16
 
 enum way {
@@ -451,6 +454,7 @@ static void enqueue(struct ctx_ring *ring, struct operation *op, struct list *pl
 	list_insert(place, &op->park);
 	list_append(&op->group->parked, &op->link);
 	op->group->parked_count++;
+	op->group->partial_count += op->marks & OP_RESULT ? 1 : 0;
 	ring->parked++;
 }
 
@@ -459,6 +463,14 @@ static void dequeue(struct ctx_ring *ring, struct operation *op)
 	list_unlink(&op->park);
 	op->chain_prev = op->chain_next = NULL;
 	ring->parked--;
+}
+
+/* The same before its group's parked ones were ended. The caller takes it out of the list. */
+static void unpark(struct ctx_ring *ring, struct operation *op)
+{
+	dequeue(ring, op);
+	op->group->parked_count--;
+	op->group->partial_count -= op->marks & OP_RESULT ? 1 : 0;
 }
 
 /* How long op may still take by its own timeout, for when it goes the usual way after all. */
@@ -495,8 +507,7 @@ static void all_go_usual(struct ctx_ring *ring, struct park_fd *p)
 			struct operation *op = container_of(p->queue[way].prev, struct operation, park);
 			if (op->group->parked_ended) /* delivered anyhow */
 				break;
-			dequeue(ring, op);
-			op->group->parked_count--;
+			unpark(ring, op);
 			list_remove(&op->link);
 			go_usual(ring, op);
 		}
@@ -527,6 +538,8 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 {
 	enum way way = way_of(op);
 
+	if ((op->marks & OP_HAS_TIMEOUT) && !op->timeout_ns)
+		return 0; /* of no time at all: there is nothing to wait for */
 	if (ring->adopted || (op->marks & OP_USUAL) || (op->sqe.flags & (IOSQE_FIXED_FILE | IOSQE_ASYNC)))
 		return 0;
 	if (op->sqe.opcode == IORING_OP_RECV && (op->sqe.msg_flags & MSG_OOB)) {
@@ -616,9 +629,8 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 
 	prepare(op, sqe);
 	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
-	dequeue(ring, op);
+	unpark(ring, op);
 	list_unlink(&op->link);
-	group->parked_count--;
 	op->phase = OP_KERNEL;
 	op->order = ++ring->order;
 	op_mark(op, OP_ATTEMPT);
@@ -709,7 +721,8 @@ static bool wait_on(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	/* Not to be watched, or ready for something that is not this: the kernel knows how to wait for it. */
 	bool astray = (p->state & (READY << way)) && !(p->state & (FRESH << way));
 	list_remove(&op->link);
-	if ((astray || op->attempts > ATTEMPTS_MAX) && !(op->marks & OP_RESULT)) {
+	astray |= way == WAY_OUT && op->attempts > ATTEMPTS_MAX;
+	if (astray && !(op->marks & OP_RESULT)) {
 		go_usual(ring, op);
 		return true;
 	}
@@ -841,20 +854,16 @@ void park_settle(struct ctx_ring *ring)
 		complete_harvest(ring);
 }
 
-unsigned park_end_group(struct group *group)
+void park_end_group(struct group *group)
 {
-	unsigned count = group->parked_count;
-
 	group->parked_ended = true;
-	group->parked_count = 0;
+	group->parked_count = group->partial_count = 0;
 	list_splice(&group->ring->ready, &group->parked);
-	return count;
 }
 
 void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
 {
-	dequeue(ring, op);
-	op->group->parked_count--;
+	unpark(ring, op);
 	if (op->marks & OP_RESULT)
 		complete_ready(ring, op, op->res, CTX_OP_FINISHED);
 	else

@@ -42,7 +42,7 @@ void park_note_readiness(struct ctx_ring *ring, int res);
 void park_settle(struct ctx_ring *ring);
 
 /* All that is parked of a group that ended: to ring->ready, in one step. */
-unsigned park_end_group(struct group *group);
+void park_end_group(struct group *group);
 
 /* Takes op, which is OP_PARKED, out of its queue and completes it with this, unless it has come to something
  * already. */

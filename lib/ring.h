@@ -54,6 +54,7 @@ struct group {
 	unsigned held;	    /* operations that are not idle */
 	unsigned in_kernel; /* of these, whose final completion has not been seen */
 	unsigned parked_count;
+	unsigned partial_count; /* of these, that have come to something */
 	bool ended;	   /* its batch has been run */
 	bool parked_ended; /* what was parked is in ring->ready; nothing parks any more */
 	bool released;	   /* the program holds its context no more */

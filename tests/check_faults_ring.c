@@ -20,15 +20,17 @@ struct scenario {
 
 static void ck_assert_documented(int result)
 {
-	ck_assert_msg(result >= 0 || result == -ENOMEM || result == -EMFILE || result == -EAGAIN || result == -EBUSY ||
-			      result == -EINTR || result == -ETIMEDOUT,
+	ck_assert_msg(result >= 0 || result == -ENOMEM || result == -EMFILE || result == -EAGAIN ||
+			      result == -EBUSY || result == -EINTR || result == -ETIMEDOUT,
 		      "unexpected error: %s", strerror(-result));
 }
 
 static void start_one(struct scenario *scenario, unsigned i)
 {
 	struct probe *probe = &scenario->probes[i];
-	const struct ctx_context *under = i % 3 == 0 ? scenario->ctx : i % 3 == 1 ? scenario->timed : ctx_background();
+	const struct ctx_context *under = i % 3 == 0   ? scenario->ctx
+					  : i % 3 == 1 ? scenario->timed
+						       : ctx_background();
 
 	if (!under)
 		return;
@@ -40,7 +42,8 @@ static void start_one(struct scenario *scenario, unsigned i)
 /* Everything that a program does with a ring; what fails is skipped. */
 static void use(struct scenario *scenario, int kind)
 {
-	struct ctx_ring_options options = {.setup_flags = setup_flags_of(kind)};
+	struct ctx_ring_options options = {.setup_flags = setup_flags_of(kind),
+					   .flags = parks(kind) ? CTX_RING_PARK : 0};
 	int error = ctx_ring_open(8, &options, &scenario->ring);
 
 	ck_assert_documented(error);
@@ -59,7 +62,8 @@ static void use(struct scenario *scenario, int kind)
 	if (scenario->ctx) {
 		ck_assert_ok(ctx_cancel(scenario->ctx));
 		ck_assert_cancelled(scenario->ctx);
-		ck_assert_documented(ctx_ring_drain(scenario->ring, scenario->ctx, MILLISECOND, NULL, 0, NULL));
+		ck_assert_documented(
+			ctx_ring_drain(scenario->ring, scenario->ctx, MILLISECOND, NULL, 0, NULL));
 	}
 	ck_assert_documented(ctx_op_cancel(scenario->ring, &scenario->probes[2].op) == -EALREADY
 				     ? 0
@@ -120,7 +124,8 @@ static const int enter_errors[] = {EAGAIN, EBUSY, EINTR, ENOMEM};
 START_TEST(any_enter_fails_once)
 {
 	for (unsigned e = 0; e < 4; e++)
-		for (unsigned k = 1; run_scenario(_i, FAULT(SYS_CALL_URING_ENTER), k, false, enter_errors[e]); k++)
+		for (unsigned k = 1; run_scenario(_i, FAULT(SYS_CALL_URING_ENTER), k, false, enter_errors[e]);
+		     k++)
 			ck_assert_uint_lt(k, 1000);
 }
 END_TEST
