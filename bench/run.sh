@@ -53,6 +53,7 @@ run submit build/bench/submit
 run deadline build/bench/deadline
 run taskgroup build/bench/taskgroup
 run cancel build/bench/cancel
+run park build/bench/park
 run httpd bench/httpd.sh
 run service bench/service.sh
 

@@ -225,6 +225,14 @@ static __attribute__((noinline)) unsigned deliver_attempts(struct ctx_ring *ring
 	return ring_deliver(ring);
 }
 
+/* What there is to deliver was parked, and the kernel has nothing that anybody waits for: no need to enter.
+ */
+static bool kernel_can_wait(struct ctx_ring *ring)
+{
+	return !ring->in_kernel && ring->epoll_fd < 0 && !list_empty(&ring->ready) &&
+	       !uring_publish(ring->uring);
+}
+
 static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	uint64_t count;
@@ -244,8 +252,10 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 		 */
 		mailbox_reset(ring->mailbox);
 		bool ready = anything_ready(ring) || ring->stalled;
-		int waited = wait_inline(ring, ready ? 0 : timeout_ns);
-		error = waited ? waited : error;
+		if (__builtin_expect(!ring->park, 1) || !kernel_can_wait(ring)) {
+			int waited = wait_inline(ring, ready ? 0 : timeout_ns);
+			error = waited ? waited : error;
+		}
 	}
 	ring->dispatching = true;
 	unsigned delivered = ring_deliver(ring);

@@ -78,6 +78,7 @@ enum park_state {
 	KNOWN = 1 << 10,	/* these two have been looked up */
 	CONNECTED = 1 << 11,	/* MSG_WAITALL means something */
 	SHORT_PROVES = 1 << 12, /* a short receive leaves nothing behind */
+	URGENT = 1 << 13,	/* has seen urgent data */
 };
 #define STATE_NEW (READY << WAY_IN | READY << WAY_OUT)
 
@@ -700,9 +701,23 @@ int park_push(struct ctx_ring *ring)
 
 /* ---- what comes back ---- */
 
+/*
+ * At the urgent mark TCP says -EAGAIN, whatever is behind it, while work of the task is pending, which for a
+ * ring that is not DEFER_TASKRUN looks like a signal (Linux 6.18).
+ */
+static bool is_readable(const struct park_fd *p)
+{
+	struct pollfd poll = {.fd = p->fd, .events = POLLIN};
+	const struct timespec at_once = {.tv_sec = 0};
+
+	return sys_poll(&poll, 1, &at_once) != 0;
+}
+
 /* Nothing to do there, as far as can be known now. */
 static void not_ready(struct ctx_ring *ring, struct park_fd *p, enum way way)
 {
+	if (way == WAY_IN && (p->state & URGENT) && is_readable(p))
+		set(p, FRESH << way);
 	if (!(p->state & (FRESH << way)) && !watch(ring, p, way))
 		clear(p, READY << way);
 }
@@ -826,6 +841,8 @@ static void note_event(struct ctx_ring *ring, const struct epoll_event *event)
 		set(p, (READY | FRESH) << WAY_OUT);
 	if (event->events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		set(p, LINGERS);
+	if (event->events & EPOLLPRI)
+		set(p, URGENT);
 	if (attempt_is_due(p, WAY_IN) || attempt_is_due(p, WAY_OUT))
 		make_due(ring, p);
 	if ((p->state & WATCHED_OUT) && list_empty(&p->queue[WAY_OUT]) && !(p->state & ISSUED << WAY_OUT))

@@ -68,7 +68,8 @@ START_TEST(a_group_of_256_goes_in_one_enter)
 	ck_assert_int_eq(memcmp(&batch, &last, sizeof(batch)), 0);
 	ck_assert_uint_eq(last.operations, 256);
 	ck_assert_uint_eq(last.cancelled, 256);
-	ck_assert_uint_eq(last.finished + last.held + last.unsent + last.timed, 0);
+	ck_assert_uint_eq(last.finished + last.held + last.timed, 0);
+	ck_assert_uint_eq(last.unsent, 256 - in_kernel(_i, 256));
 	ck_assert_uint_ge(last.reap_ns, last.submit_ns);
 	free(probes);
 	ring_end(ring);
@@ -300,7 +301,8 @@ START_TEST(outcomes_are_counted_apart)
 		io_uring_prep_recv(probe_start(ring, ctx, &ready[i]), pair.near, sink, 8, MSG_WAITALL);
 	ck_assert_int_eq(ctx_ring_submit(ring), 5);
 	ck_assert_int_eq(write(pair.far, "abcd", 4), 4);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	for (int i = 0; i < 3; i++) /* parked, found ready, and attempted */
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
 	for (int i = 0; i < 4; i++)
 		probe_recv(ring, ctx, &staged[i], quiet.near, sink, 8);
 	ck_assert_ok(ctx_cancel(ctx));
