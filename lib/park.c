@@ -233,12 +233,12 @@ static struct park_fd *fd_make(struct ctx_ring *ring, int fd)
 	return &chunk->fds[(unsigned)fd % CHUNK];
 }
 
-static void set(struct park_fd *p, unsigned bits)
+static void set(struct park_fd *p, int bits)
 {
 	p->state = (uint16_t)(p->state | bits);
 }
 
-static void clear(struct park_fd *p, unsigned bits)
+static void clear(struct park_fd *p, int bits)
 {
 	p->state = (uint16_t)(p->state & ~bits);
 }
@@ -293,7 +293,7 @@ static void check_identity(struct ctx_ring *ring, struct park_fd *p)
  */
 static int watch(struct ctx_ring *ring, struct park_fd *p, enum way way)
 {
-	unsigned wanted = WATCHED | (way == WAY_OUT || (p->state & WATCHED_OUT) ? WATCHED_OUT : 0);
+	int wanted = WATCHED | (way == WAY_OUT || (p->state & WATCHED_OUT) ? WATCHED_OUT : 0);
 	struct epoll_event event = {
 		.events = EPOLLET | EPOLLIN | EPOLLPRI | EPOLLRDHUP | (wanted & WATCHED_OUT ? EPOLLOUT : 0u),
 		.data.u64 = (uint64_t)p->generation << 32 | (uint32_t)p->fd,
