@@ -210,8 +210,18 @@ $(OUT)/examples/libraries/%.o: examples/libraries/%.c Makefile $(FLAGS_STAMP)
 $(OUT)/examples/libraries/%: $(OUT)/examples/libraries/%.o $(STATIC_LIBRARY)
 	libraries=$$(pkg-config --libs $(module_of)) && $(LINK) $^ $$libraries -luring -o $@
 
+# Boost.Asio beside parked operations, where it is (libboost-dev).
+ifneq ($(wildcard /usr/include/boost/asio.hpp),)
+$(OUT)/bench/asio.o: bench/asio.cc bench/asio.h Makefile $(FLAGS_STAMP)
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -Ibench $(CFLAGS) -c $< -o $@
+$(OUT)/bench/park.o: BASE_FLAGS += -DHAVE_ASIO
+$(OUT)/bench/park: $(OUT)/bench/asio.o
+$(OUT)/bench/park: BENCH_LIBRARIES := -lstdc++
+endif
+
 $(OUT)/bench/%: $(OUT)/bench/%.o $(BENCH_SUPPORT) $(TEST_LIBRARY)
-	$(LINK) $^ -luring -o $@
+	$(LINK) $^ -luring $(BENCH_LIBRARIES) -o $@
 
 $(OUT)/tests/deny_uring: $(OUT)/tests/support/deny_uring.o
 	$(LINK) $^ -lseccomp -o $@
