@@ -37,7 +37,7 @@ PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
 	g++=g++ strace=strace libseccomp-dev=seccomp.h mandoc=mandoc \
 	libcurl4-openssl-dev|libcurl4-gnutls-dev=curl/curl.h libsqlite3-dev=sqlite3.h libpq-dev=postgresql/libpq-fe.h \
 	libglib2.0-dev=glib-2.0/glib.h libuv1-dev=uv.h libevent-dev=event2/event.h libc-ares-dev=ares.h
-PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go
+PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go libboost-dev=/usr/include/boost/asio.hpp g++=g++
 PACKAGES_TIDY := $(PACKAGES_CHECK) clang-tidy=clang-tidy cppcheck=cppcheck clang-format=clang-format
 
 # ---- Variants: object trees of their own for sanitizers, fault injection, the other compiler
