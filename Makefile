@@ -37,7 +37,7 @@ PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
 	g++=g++ strace=strace libseccomp-dev=seccomp.h mandoc=mandoc \
 	libcurl4-openssl-dev|libcurl4-gnutls-dev=curl/curl.h libsqlite3-dev=sqlite3.h libpq-dev=postgresql/libpq-fe.h \
 	libglib2.0-dev=glib-2.0/glib.h libuv1-dev=uv.h libevent-dev=event2/event.h libc-ares-dev=ares.h
-PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go
+PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go libboost-dev=/usr/include/boost/asio.hpp g++=g++
 PACKAGES_TIDY := $(PACKAGES_CHECK) clang-tidy=clang-tidy cppcheck=cppcheck clang-format=clang-format
 
 # ---- Variants: object trees of their own for sanitizers, fault injection, the other compiler
@@ -210,8 +210,18 @@ $(OUT)/examples/libraries/%.o: examples/libraries/%.c Makefile $(FLAGS_STAMP)
 $(OUT)/examples/libraries/%: $(OUT)/examples/libraries/%.o $(STATIC_LIBRARY)
 	libraries=$$(pkg-config --libs $(module_of)) && $(LINK) $^ $$libraries -luring -o $@
 
+# Boost.Asio beside parked operations, where it is (libboost-dev).
+ifneq ($(wildcard /usr/include/boost/asio.hpp),)
+$(OUT)/bench/asio.o: bench/asio.cc bench/asio.h Makefile $(FLAGS_STAMP)
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -Ibench $(CFLAGS) -c $< -o $@
+$(OUT)/bench/park.o: BASE_FLAGS += -DHAVE_ASIO
+$(OUT)/bench/park: $(OUT)/bench/asio.o
+$(OUT)/bench/park: BENCH_LIBRARIES := -lstdc++
+endif
+
 $(OUT)/bench/%: $(OUT)/bench/%.o $(BENCH_SUPPORT) $(TEST_LIBRARY)
-	$(LINK) $^ -luring -o $@
+	$(LINK) $^ -luring $(BENCH_LIBRARIES) -o $@
 
 $(OUT)/tests/deny_uring: $(OUT)/tests/support/deny_uring.o
 	$(LINK) $^ -lseccomp -o $@

@@ -55,6 +55,7 @@ run taskgroup build/bench/taskgroup
 run source build/bench/source
 run blocking build/bench/blocking
 run cancel build/bench/cancel
+run park build/bench/park
 run httpd bench/httpd.sh
 run service bench/service.sh
 run spawn build/bench/spawn

@@ -16,11 +16,12 @@ struct options {
 	const char *port_file;
 	const char *root;
 	const char *ring;
+	bool park;
 };
 
 static const char help[] =
 	"Usage: httpd [--port N] [--port-file FILE] [--root DIR] [--upstream HOST:PORT]\n"
-	"             [--ring ordinary|defer] [--quiet]\n"
+	"             [--ring ordinary|defer] [--park] [--quiet]\n"
 	"\n"
 	"An HTTP/1.1 server on 127.0.0.1 that shows what contexts do to a server.\n"
 	"\n"
@@ -29,6 +30,7 @@ static const char help[] =
 	"  --root DIR            serve the files below DIR under /file?path=\n"
 	"  --upstream HOST:PORT  where /fan asks; see examples/upstream\n"
 	"  --ring KIND           ordinary (default), or defer: a DEFER_TASKRUN ring\n"
+	"  --park                idle connections wait outside the kernel\n"
 	"  --quiet               no log\n"
 	"  --help                this text\n"
 	"\n"
@@ -39,10 +41,15 @@ static const char help[] =
 static int parse_options(int argc, char **argv, struct server *server, struct options *options)
 {
 	static const struct option names[] = {
-		{"port", required_argument, NULL, 'p'}, {"port-file", required_argument, NULL, 'f'},
-		{"root", required_argument, NULL, 'r'}, {"upstream", required_argument, NULL, 'u'},
-		{"ring", required_argument, NULL, 'k'}, {"quiet", no_argument, NULL, 'q'},
-		{"help", no_argument, NULL, 'h'},	{NULL, 0, NULL, 0},
+		{"port", required_argument, NULL, 'p'},
+		{"port-file", required_argument, NULL, 'f'},
+		{"root", required_argument, NULL, 'r'},
+		{"upstream", required_argument, NULL, 'u'},
+		{"ring", required_argument, NULL, 'k'},
+		{"quiet", no_argument, NULL, 'q'},
+		{"park", no_argument, NULL, 'i'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	uint64_t port;
 	int option;
@@ -67,6 +74,9 @@ static int parse_options(int argc, char **argv, struct server *server, struct op
 			break;
 		case 'k':
 			options->ring = optarg;
+			break;
+		case 'i':
+			options->park = true;
 			break;
 		case 'q':
 			log_quiet = true;
@@ -144,9 +154,11 @@ static int server_watch_signals(struct server *server)
 /* Says itself what it cannot have. */
 static int server_open(struct server *server, struct options *options)
 {
-	struct ctx_ring_options ring_options = {.batch = log_batch, .data = server};
+	struct ctx_ring_options ring_options = {
+		.flags = options->park ? CTX_RING_PARK : 0, .batch = log_batch, .data = server};
 	int error;
 
+	server->park = options->park;
 	if (!ring_kind_flags(options->ring, &ring_options.setup_flags)) {
 		fprintf(stderr, "httpd: --ring is ordinary or defer\n");
 		return -EINVAL;

@@ -470,7 +470,22 @@ int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
  */
 #define CTX_OP_SHUTDOWN (1u << 1)
 
-/* Sets CTX_OP_* flags for this run; when and errors as ctx_op_set_timeout, unknown flags -EINVAL. */
+/*
+ * Parked: the operation waits in the memory of the ring, not in the kernel, until its descriptor is ready,
+ * and is then attempted, again and again until it would not have to wait. Ending it then takes no system call
+ * and its buffer is free in the same moment; see ctxring(7) for when that pays. recv, recvmsg, read, readv,
+ * accept, send, sendmsg, write, writev and the fixed forms of read and write on sockets, pipes, eventfds,
+ * timerfds. Everything else goes the usual way, by itself: other files, chains, IOSQE_IO_DRAIN, IOSQE_ASYNC,
+ * registered files, multishot, recvmsg and sendmsg with MSG_WAITALL, and all on an adopted ring. Results are
+ * those of the usual way. A descriptor with parked operations is closed with ctx_ring_close_fd.
+ *
+ * CTX_OP_PENDING: not parked, though CTX_RING_PARK is the ring's default.
+ */
+#define CTX_OP_PARK (1u << 2)
+#define CTX_OP_PENDING (1u << 3)
+
+/* Sets CTX_OP_* flags for this run; when and errors as ctx_op_set_timeout, unknown flags, or both
+ * of the last two, -EINVAL. */
 int ctx_op_set_flags(struct ctx_op *op, unsigned flags);
 
 /*
@@ -493,7 +508,7 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *op);
 struct ctx_batch {
 	uint64_t ctx_id;     /* the context that was ended first in it */
 	unsigned operations; /* ended by the batch, unsent ones included */
-	unsigned unsent;     /* of these never given to the kernel */
+	unsigned unsent;     /* of these not in the kernel: staged, or parked */
 	unsigned timed;	     /* of these left to their own armed linked timeouts */
 	unsigned sqes;	     /* cancel SQEs, repeated ones included */
 	unsigned enters;     /* io_uring_enter(2) calls that carried them */
@@ -507,6 +522,8 @@ struct ctx_batch {
 /* Deadline forms; without either the ring chooses, see ctxring(7). */
 #define CTX_RING_LINKED_TIMEOUTS (1u << 0) /* each operation carries a linked timeout */
 #define CTX_RING_ONE_TIMER (1u << 1)	   /* none does; the batch serves deadlines */
+/* Operations are parked, see CTX_OP_PARK, unless they have CTX_OP_PENDING. */
+#define CTX_RING_PARK (1u << 2)
 
 struct ctx_ring_options {
 	unsigned flags;	      /* CTX_RING_* */
@@ -554,7 +571,7 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
  * IOSQE_CQE_SKIP_SUCCESS the kernel refuses it.
  *
  * -EINVAL: NULL or bad options. -ENOTSUP: uring was set up with SQE128, CQE32, SQPOLL,
- * IOPOLL, NO_SQARRAY, or is still disabled. -ENOMEM. -EMFILE.
+ * IOPOLL, NO_SQARRAY, or is still disabled; or CTX_RING_PARK. -ENOMEM. -EMFILE.
  */
 int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options,
 		   struct ctx_ring **ret_ring);
@@ -686,6 +703,23 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
  */
 int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_t timeout_ns,
 		   struct ctx_stuck *stuck, unsigned stuck_max, unsigned *ret_stuck);
+
+/*
+ * Closes fd: ends the operations of this ring on it, staged, parked and in the kernel, with -ECANCELED, takes
+ * it out of what the ring watches, and calls close(2). The peer of a socket is told at once, where close(2)
+ * alone would leave the connection open until the last operation has let go of it. Completions come with the
+ * next dispatch. What a worker of the kernel holds on to (-EALREADY) keeps the file open for as long.
+ *
+ * On a ring with CTX_RING_PARK it looks at the operations on fd; on others at all that are in the kernel.
+ * After a plain close(2) of a descriptor with parked operations these end only with their context or their
+ * time, and a new file under the same number may not be heard of: when the number comes from an accept,
+ * openat or socket of this ring, that is noticed and they end with -EBADF. With CTXRING_FEATURES=park-check
+ * in the environment it is looked for at each operation.
+ *
+ * -EINVAL: ring is NULL, or fd is negative. -EPERM: not the owner. And the errors of close(2), after which
+ * the descriptor is closed all the same unless it is -EBADF.
+ */
+int ctx_ring_close_fd(struct ctx_ring *ring, int fd);
 
 /*
  * A descriptor for another event loop: readable when ctx_ring_dispatch has

@@ -10,6 +10,7 @@
  * as it waits for, so it waits for the chunk with a timeout of zero, which never blocks.
  */
 #include "memory.h"
+#include "park.h"
 #include "plan.h"
 #include "ring.h"
 #include "table.h"
@@ -165,6 +166,18 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 	plan_add(plan, &run);
 }
 
+/* They are over at once: the kernel knows nothing of them. */
+static void gather_parked(struct group *group, struct batch *batch)
+{
+	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+
+	record->operations += group->parked_count;
+	record->unsent += group->parked_count;
+	record->cancelled += group->parked_count - group->partial_count;
+	record->finished += group->partial_count;
+	park_end_group(group);
+}
+
 static void emit_cancel(struct ctx_ring *ring, struct io_uring_sqe *sqe, struct operation *op)
 {
 	io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_OP, op->slot, op->generation), 0);
@@ -238,6 +251,7 @@ static bool batch_take_reap(struct batch *batch, struct group *group)
 static void run_one(struct ctx_ring *ring)
 {
 	struct plan plan;
+	park_settle(ring);
 	struct group *group = container_of(ring->doomed.next, struct group, link);
 	struct batch *batch = ring->live ? batch_new(ring, group) : NULL;
 	plan_init(&plan);
@@ -248,6 +262,9 @@ static void run_one(struct ctx_ring *ring)
 		if (!batch_take_reap(batch, group))
 			break;
 		list_remove(&group->link);
+		if (group->parked_count)
+			gather_parked(group, batch);
+		group->parked_ended = true;
 		if (group->in_kernel) {
 			gather(ring, group, batch, &plan);
 			ladder_begin(group);
@@ -371,10 +388,21 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	if (error)
 		return error;
 	struct operation *op = op_from_public(public_op);
+	if (op->magic == OP_MAGIC && op->phase == OP_KERNEL && (op->marks & OP_ATTEMPT) &&
+	    op->group->ring == ring)
+		park_settle(ring);
 	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY ||
 	    (op->group && op->group->ring != ring) ||
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))
 		return -EALREADY;
+	if (op->phase == OP_PARKED) {
+		if (op->group->parked_ended)
+			return -EALREADY;
+		op_mark(op, OP_EXPLICIT);
+		park_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
+		ring_notify(ring);
+		return 0;
+	}
 	struct operation *head = op->phase == OP_KERNEL ? uncancelled_head(op) : NULL;
 	op_mark(op, OP_EXPLICIT);
 	if (op->phase == OP_STAGED && !stage_refuse(ring, op)) {

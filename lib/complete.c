@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "park.h"
 #include "record.h"
 #include "ring.h"
 
@@ -48,10 +49,11 @@ static void infer_timeout(struct operation *op, int res)
 		op_mark(op, op->marks & OP_TIMED_OWN ? OP_TIMED_OUT : OP_EXPIRED);
 }
 
-/* The notification of a zero-copy send is its final completion, with the result of the one before it. */
+/* The notification of a zero-copy send is its final completion, with the result of the one before it. What
+ * parked may have come to its result in several attempts. */
 static int result_of(const struct operation *op, const struct io_uring_cqe *cqe)
 {
-	return cqe->flags & IORING_CQE_F_NOTIF ? op->res : cqe->res;
+	return (cqe->flags & IORING_CQE_F_NOTIF) || (op->marks & OP_RESULT) ? op->res : cqe->res;
 }
 
 static void note_final(struct ctx_ring *ring, struct operation *op, int res)
@@ -64,6 +66,8 @@ static void note_final(struct ctx_ring *ring, struct operation *op, int res)
 		ring->barrier = NULL;
 	if (op->chain_prev || op->chain_next)
 		leave_chain(ring, op);
+	if (op->marks & OP_COUNTED)
+		park_uncount(ring, op);
 	if (op->batch)
 		batch_account(op, op_normal_result(op, res) == -ECANCELED);
 }
@@ -92,6 +96,8 @@ static void note_internal(struct ctx_ring *ring, uint32_t which, const struct io
 		if (cqe->res != -ECANCELED) /* else it made way for an earlier one */
 			ring->armed_ns = CTX_FOREVER;
 	}
+	if (which == INTERNAL_PARK)
+		park_note_readiness(ring, cqe->res);
 	if (which != INTERNAL_WAKE || (cqe->flags & IORING_CQE_F_MORE))
 		return;
 	ring->wake_armed = false;
@@ -137,8 +143,11 @@ enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *
 		if (cqe->flags & IORING_CQE_F_MORE)
 			op->res = cqe->res; /* of a zero-copy send: its notification says nothing of how it
 					       went */
-		else if (!(op->marks & OP_SEEN))
+		else if (!(op->marks & OP_SEEN)) {
+			if ((op->marks & OP_ATTEMPT) && park_note(ring, op, cqe->res, cqe->flags))
+				return CTX_FILTER_INTERNAL;
 			note_final(ring, op, result_of(op, cqe));
+		}
 		*ret_op = op;
 		return CTX_FILTER_OP;
 	}
@@ -229,6 +238,8 @@ static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigne
 	enum ctx_op_end end = CTX_OP_FINISHED;
 
 	res = op_normal_result(op, res);
+	if ((op->marks & OP_PARK) && res >= 0 && returns_fd(op) && !op->sqe.file_index)
+		park_returned(ring, res);
 	/* The kernel ended it at the deadline of its context: then the context is done, too. */
 	if (op->marks & OP_EXPIRED)
 		context_expire(op->group->watch.ctx, clock_now_ns());
@@ -284,6 +295,8 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 	}
 	if (ret_completion)
 		*ret_completion = completion;
+	if ((op->marks & OP_PARK) && cqe->res >= 0 && returns_fd(op) && !op->sqe.file_index)
+		park_returned(ring, cqe->res);
 	if ((op->marks & OP_CLOSE_FD) && close_unwanted(ring, op, cqe->res))
 		return 0;
 	if (op->callback)
@@ -302,6 +315,12 @@ void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum c
 
 void complete_deliver_ready(struct ctx_ring *ring, struct operation *op)
 {
+	if (op->phase == OP_PARKED)
+		park_leave(ring, op);
+	if (op->timer)
+		op_timer_stop(ring, op);
+	if (op->slot)
+		slot_release(ring, op);
 	deliver_final(ring, op, op->res, 0, (enum ctx_op_end)op->end, listener_of(op), NULL);
 }
 

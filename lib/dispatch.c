@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <string.h>
 
+#include "park.h"
 #include "ring.h"
 
 int ring_flush(struct ctx_ring *ring)
@@ -221,7 +222,7 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 	}
 	if (!list_empty(&ring->singles))
 		batch_singles(ring);
-	if (!list_empty(&ring->waiting) || ring->timers.root)
+	if (!list_empty(&ring->waiting) || ring->timers.root || ring->park)
 		pushed = stage_push(ring); /* what an IOSQE_IO_DRAIN operation held back */
 	if (outside)
 		ring_arm_wake(ring);
@@ -250,6 +251,25 @@ void ring_notify(struct ctx_ring *ring)
 		mailbox_wake(ring->mailbox);
 }
 
+/* Only readiness came: what it was waited for is there, too. Otherwise it goes with the next turn's enter. */
+static __attribute__((noinline)) unsigned deliver_attempts(struct ctx_ring *ring)
+{
+	if (!park_is_due(ring))
+		return 0;
+	park_push(ring);
+	if (ring_wait(ring, 0) < 0)
+		return 0;
+	return ring_deliver(ring);
+}
+
+/* What there is to deliver was parked, and the kernel has nothing that anybody waits for: no need to enter.
+ */
+static bool kernel_can_wait(struct ctx_ring *ring)
+{
+	return !ring->in_kernel && ring->epoll_fd < 0 && !list_empty(&ring->ready) &&
+	       !uring_publish(ring->uring);
+}
+
 static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	uint64_t count;
@@ -273,14 +293,18 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 		bool ready = anything_ready(ring) || ring->stalled;
 		if (ring->calls && ring->timers.root)
 			timeout_ns = bounded(ring, timeout_ns);
-		int waited = wait_inline(ring, ready ? 0 : timeout_ns);
-		error = waited ? waited : error;
+		if (__builtin_expect(!ring->park, 1) || !kernel_can_wait(ring)) {
+			int waited = wait_inline(ring, ready ? 0 : timeout_ns);
+			error = waited ? waited : error;
+		}
 		/* By a signal handler, in the wait: in the child the queues are still the parent's. */
 		if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
 			return -EPERM;
 	}
 	ring->dispatching = true;
 	unsigned delivered = ring_deliver(ring);
+	if (__builtin_expect(ring->park != NULL, 0) && !delivered)
+		delivered = deliver_attempts(ring);
 	ring_settle(ring);
 	return delivered ? (int)delivered : error;
 }

@@ -79,8 +79,9 @@ static unsigned review(struct drain *drain)
 	note_completions(ring); /* what all that brought */
 	ring_timers_arm(ring);
 	unsigned left = count_waiting(ring);
+	/* What is parked is given to the kernel when its time comes, until its context ends. */
 	for (struct group *group = drain->groups; group; group = group->drain_next)
-		left += group->in_kernel;
+		left += group->in_kernel + group->parked_count;
 	return left;
 }
 
@@ -152,7 +153,8 @@ unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck 
 
 	for (uint32_t i = 1; i < ring->slot_count; i++) {
 		const struct operation *op = ring->slots[i].op;
-		if (!op || (op->marks & OP_SEEN) || (draining_only && !op->group->draining))
+		if (!op || (op->marks & OP_SEEN) || op->phase == OP_READY ||
+		    (op->phase == OP_PARKED && op->group->parked_ended) || (draining_only && !op->group->draining))
 			continue;
 		if (count < stuck_max)
 			ring_describe(ring, op, now_ns, &stuck[count]);

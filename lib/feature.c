@@ -11,6 +11,12 @@ bool features_allowed(void)
 	return !setting || strcmp(setting, "none") != 0;
 }
 
+bool features_park_check(void)
+{
+	const char *setting = secure_getenv("CTXRING_FEATURES");
+	return setting && !strcmp(setting, "park-check");
+}
+
 void features_probe(const struct io_uring *uring, struct features *ret_features)
 {
 	bool allowed = features_allowed();

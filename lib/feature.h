@@ -19,6 +19,9 @@ struct features {
 /* False when CTXRING_FEATURES=none. */
 bool features_allowed(void);
 
+/* True when CTXRING_FEATURES=park-check: parking rings look whether a descriptor is still the same file. */
+bool features_park_check(void);
+
 void features_probe(const struct io_uring *uring, struct features *ret_features);
 
 #endif

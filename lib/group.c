@@ -136,6 +136,7 @@ static struct group *group_new(struct ctx_ring *ring, const struct ctx_context *
 		.ring = ring, .letter.deliver = deliver_letter, .deadline.fire = fire_deadline};
 	list_init(&group->pending);
 	list_init(&group->cancelling);
+	list_init(&group->parked);
 	list_init(&group->link);
 	list_init(&group->letter.link);
 	int error = context_watch(ctx, &group->watch, &group_watch_ops);

@@ -19,7 +19,7 @@ static struct operation *next_held(const struct group *group, uint32_t *slot)
 
 	for (; *slot < ring->slot_count; ++*slot) {
 		struct operation *op = ring->slots[*slot].op;
-		if (op && op->group == group && !(op->marks & OP_SEEN))
+		if (op && op->group == group && op->phase == OP_KERNEL && !(op->marks & OP_SEEN))
 			return ring->slots[(*slot)++].op;
 	}
 	return NULL;

@@ -10,13 +10,14 @@
 #include "list.h"
 #include "sys.h"
 
-#define OP_MAGIC 0xc781
+#define OP_MAGIC 0xc7
 
 enum op_phase {
 	OP_IDLE,   /* the caller's */
 	OP_STAGED, /* in ring->staged or ring->waiting */
 	OP_KERNEL, /* in its group's pending or cancelling list, or in ring->singles or ring->retries */
 	OP_READY,  /* in ring->ready: its completion is known and was never in the kernel's queue */
+	OP_PARKED, /* in its group's parked list, or in ring->ready once that ended; and in its fd's queue */
 };
 
 enum op_marks {
@@ -36,6 +37,11 @@ enum op_marks {
 	OP_MULTISHOT = 1 << 10,	 /* completed with more to come */
 	OP_SHUTDOWN = 1 << 15,	 /* CTX_OP_SHUTDOWN */
 	OP_TASK = 1 << 14,	 /* a listener is to hear of its end */
+	OP_PARK = 1 << 16,	 /* CTX_OP_PARK, or its ring's default */
+	OP_ATTEMPT = 1 << 17,	 /* in the kernel as an attempt that does not wait */
+	OP_RESULT = 1 << 18,	 /* res is what it has come to so far; the completion adds nothing */
+	OP_USUAL = 1 << 19,	 /* not to be parked after all */
+	OP_COUNTED = 1 << 20,	 /* among what its fd has pending in the kernel */
 };
 
 struct batch;
@@ -63,15 +69,23 @@ struct operation {
 		struct op_listener *listener; /* of one with OP_TASK that was refused when it was staged */
 	};
 	uint32_t slot, generation;
-	uint16_t marks; /* enum op_marks */
-	uint16_t magic;
-	uint8_t phase;	  /* enum op_phase */
-	uint8_t opcode;	  /* once submitted; the SQE is in another cache line */
-	uint8_t end;	  /* enum ctx_op_end */
-	uint8_t attempts; /* cancels that failed to find it */
+	uint32_t marks; /* enum op_marks */
+	uint8_t magic;
+	uint8_t phase;	/* enum op_phase */
+	uint8_t opcode; /* once submitted; the SQE is in another cache line */
+	union {
+		uint8_t attempts; /* cancels that failed to find it; attempts in vain of one that parks */
+		uint8_t end;	  /* enum ctx_op_end; when it was refused, and from OP_READY on */
+	};
 	/* 64 */
-	struct batch *batch;			   /* that cancels it */
-	struct operation *chain_prev, *chain_next; /* still in the kernel, before and after it */
+	struct batch *batch; /* that cancels it */
+	union {
+		struct {
+			struct operation *chain_prev,
+				*chain_next; /* still in the kernel, before and after it */
+		};
+		struct list park; /* OP_PARKED: in the queue of its fd */
+	};
 	uint64_t timeout_ns; /* own timeout, CTX_FOREVER: none; once submitted the time its linked timeout is
 				set to */
 	struct __kernel_timespec timeout;
@@ -99,12 +113,12 @@ bool op_never_waits(unsigned opcode);
 
 static inline void op_mark(struct operation *op, unsigned marks)
 {
-	op->marks = (uint16_t)(op->marks | marks);
+	op->marks |= marks;
 }
 
 static inline void op_unmark(struct operation *op, unsigned marks)
 {
-	op->marks = (uint16_t)(op->marks & ~marks);
+	op->marks &= ~marks;
 }
 
 /* The kernel's several ways to say that something else ended an operation. */

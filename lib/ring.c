@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "park.h"
 #include "table.h"
 #include "thread.h"
 
@@ -26,7 +27,8 @@ static int check_options(const struct ctx_ring_options *options)
 
 	if (!options)
 		return 0;
-	if ((options->flags & ~forms) || options->flags == forms || options->tag > 0xffff)
+	if ((options->flags & ~(forms | CTX_RING_PARK)) || (options->flags & forms) == forms ||
+	    options->tag > 0xffff)
 		return -EINVAL;
 	return 0;
 }
@@ -126,6 +128,7 @@ static void ring_free(struct ctx_ring *ring)
 		table_ring_free(ring->table_slot);
 	op_timers_free(ring);
 	batches_free(ring);
+	park_free(ring);
 	memory_release(ring->spill.cqes);
 	memory_release(ring);
 }
@@ -170,6 +173,10 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
 	if (!error) {
 		ring->disabled = ring->own.flags & IORING_SETUP_R_DISABLED;
 		error = ring_attach(ring, &ring->own);
+		if (!error && (ring->options.flags & CTX_RING_PARK)) {
+			ring->first_marks = OP_PARK;
+			error = park_open(ring);
+		}
 		if (error)
 			io_uring_queue_exit(&ring->own);
 	}
@@ -187,6 +194,8 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 
 	if (!uring || !ret_ring || check_options(options))
 		return -EINVAL;
+	if (options && (options->flags & CTX_RING_PARK))
+		return -ENOTSUP;
 	/* liburing leaves R_DISABLED set when the ring has been enabled since. */
 	if (uring->flags & ~(SETUP_SUPPORTED | IORING_SETUP_ATTACH_WQ | IORING_SETUP_R_DISABLED))
 		return -ENOTSUP;
@@ -412,7 +421,7 @@ static void abandon(struct ctx_ring *ring)
 	ring_deliver(ring);
 	for (uint32_t i = 1; i < ring->slot_count; i++) {
 		struct operation *op = ring->slots[i].op;
-		if (!op)
+		if (!op || op->phase != OP_KERNEL)
 			continue;
 		struct io_uring_cqe cqe = {.user_data =
 						   ring_user_data(ring, KIND_OP, op->slot, op->generation),
@@ -494,8 +503,11 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 				*ret_stuck = count;
 			return error;
 		}
-		if (!ring->orphaned || !(ring->uring->flags & IORING_SETUP_SINGLE_ISSUER))
+		if (!ring->orphaned || !(ring->uring->flags & IORING_SETUP_SINGLE_ISSUER)) {
 			error = withdraw_polls(ring);
+			if (!ring->adopted)
+				park_close(ring);
+		}
 		if (ring->adopted && error != -EBUSY)
 			error = withdraw_internal(ring);
 		if (ring->adopted && error == -EBUSY)

@@ -9,6 +9,8 @@
  *   its context ends   group doomed; one batch of cancels for all doomed    (batch.c)
  *   CQE seen           noted: accounting, chains, failed cancels            (complete.c)
  *   dispatch           delivered: final completion, callback                (complete.c, dispatch.c)
+ * One that parks waits between the second and the third in the ring's own memory, and comes to the kernel as
+ * attempts that do not wait (park.c).
  */
 #ifndef CTX_RING_H
 #define CTX_RING_H
@@ -42,6 +44,7 @@ struct group {
 	struct group *hash_next;
 	struct list pending;	/* in the kernel, newest first */
 	struct list cancelling; /* in the kernel, and its end is under way */
+	struct list parked;	/* outside it */
 	struct list link;	/* ring->doomed, ring->emptied, or alone */
 	struct ring_timer deadline;
 	struct group *drain_next;
@@ -51,9 +54,12 @@ struct group {
 	uint32_t table_slot, table_generation;
 	unsigned held;	    /* operations that are not idle */
 	unsigned in_kernel; /* of these, whose final completion has not been seen */
-	bool ended;	    /* its batch has been run */
-	bool released;	    /* the program holds its context no more */
-	bool let_go;	    /* so does the group, see told_released(); the ring's busy lock */
+	unsigned parked_count;
+	unsigned partial_count; /* of these, that have come to something */
+	bool ended;		/* its batch has been run */
+	bool parked_ended;	/* what was parked is in ring->ready; nothing parks any more */
+	bool released;		/* the program holds its context no more */
+	bool let_go;		/* so does the group, see told_released(); the ring's busy lock */
 	bool draining;
 	bool stuck_due; /* to be told in the next dispatch */
 };
@@ -96,8 +102,11 @@ struct ctx_ring {
 	struct slot *slots; /* slot 0 is unused */
 	uint32_t slot_count, slot_free;
 	uint64_t order;
-	unsigned live;	    /* operations that are not idle */
-	unsigned in_kernel; /* whose final completion has not been seen */
+	unsigned live;	      /* operations that are not idle */
+	unsigned in_kernel;   /* whose final completion has not been seen */
+	unsigned parked;      /* outside the kernel; until delivered also those that ended */
+	uint32_t first_marks; /* of every operation */
+	struct park *park;    /* NULL: nothing has parked */
 	struct list staged, waiting, ready;
 	struct list singles;	   /* to be cancelled one by one at the next occasion */
 	struct list retries;	   /* whose cancel found nothing, or whose own end is overdue */
@@ -220,6 +229,7 @@ enum internal_slot {
 	INTERNAL_TIMER,
 	INTERNAL_CLOSE,
 	INTERNAL_WITHDRAW,   /* a cancel whose own completion is waited for, too */
+	INTERNAL_PARK,	     /* readiness of what is parked */
 	INTERNAL_POLLS = 16, /* the first of ring_poll.h's */
 };
 
@@ -367,7 +377,8 @@ void ring_timers_fire(struct ctx_ring *ring);
 /* Its end is overdue: cancels it, again and again with growing pauses, until its completion is seen. */
 void ring_retry(struct ctx_ring *ring, struct operation *op);
 
-/* The timer behind an operation's own timeout, for where linked timeouts do not reach. */
+/* The timer of an operation's own timeout: of one that parks, and behind the linked timeout of any other, for
+ * where that does not reach. */
 int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns);
 void op_timer_stop(struct ctx_ring *ring, struct operation *op);
 void op_timers_free(struct ctx_ring *ring);

@@ -5,6 +5,7 @@
  * every kind of wait: ours, that of the program that owns an adopted ring, and that of an outer event loop.
  */
 #include "memory.h"
+#include "park.h"
 #include "record.h"
 #include "ring.h"
 
@@ -121,7 +122,12 @@ static void fire_op_timer(struct ctx_ring *ring, struct ring_timer *timer, uint6
 	if (op->marks & OP_SEEN)
 		return;
 	op_mark(op, OP_TIMED_OUT);
-	if (op->marks & OP_CANCEL_SENT)
+	if (op->phase == OP_PARKED) {
+		if (!op->group->parked_ended)
+			park_end(ring, op, -ECANCELED, CTX_OP_TIMEOUT);
+		return;
+	}
+	if (op->phase != OP_KERNEL || (op->marks & (OP_CANCEL_SENT | OP_ATTEMPT)))
 		return;
 	list_remove(&op->link);
 	list_append(&ring->singles, &op->link);
@@ -139,7 +145,8 @@ int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns
 		return -ENOMEM;
 	*timer = (struct op_timer){.op = op, .timer.fire = fire_op_timer};
 	op->timer = timer;
-	ring_timer_set(ring, &timer->timer, clock_after_ns(when_ns, OP_TIMER_GRACE_NS));
+	ring_timer_set(ring, &timer->timer,
+		       op->marks & OP_PARK ? when_ns : clock_after_ns(when_ns, OP_TIMER_GRACE_NS));
 	return 0;
 }
 

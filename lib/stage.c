@@ -10,6 +10,7 @@
  */
 #include <string.h>
 
+#include "park.h"
 #include "record.h"
 #include "ring.h"
 
@@ -167,7 +168,7 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 	if (!ring || !ctx || !op || op->magic != OP_MAGIC || op->phase != OP_IDLE || ring_check(ring) < 0)
 		return NULL;
 	memset(&op->sqe, 0, sizeof(op->sqe));
-	op->marks = 0;
+	op->marks = ring->first_marks;
 	op->attempts = 0;
 	op->batch = NULL;
 	op->chain_prev = op->chain_next = NULL;
@@ -229,6 +230,8 @@ static void emit(struct ctx_ring *ring, struct operation *op, struct operation *
 	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
 
 	op->opcode = op->sqe.opcode;
+	if (op->marks & OP_PARK)
+		park_count(ring, op);
 	memcpy(sqe, &op->sqe, sizeof(*sqe));
 	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
 	sqe->flags =
@@ -256,7 +259,7 @@ static inline bool is_plain(const struct operation *op)
 {
 	const unsigned special = URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
 
-	return !(op->sqe.flags & special) && (!op->marks || op->marks == OP_TASK) && op->group;
+	return !(op->sqe.flags & special) && !(op->marks & ~(unsigned)OP_TASK) && op->group;
 }
 
 /* Its context is live, and has no deadline that would have to go with the operation. */
@@ -363,6 +366,20 @@ void stage_submit(struct ctx_ring *ring)
 	list_splice(&ring->waiting, &ring->staged);
 }
 
+/* What is first in waiting, if it is to be parked. True: it was, or was refused that. */
+static bool park_first(struct ctx_ring *ring, uint64_t now_ns)
+{
+	struct operation *op = container_of(ring->waiting.next, struct operation, link);
+
+	if (!(op->marks & OP_PARK) || (op->sqe.flags & (URING_CHAIN_FLAGS | IOSQE_IO_DRAIN)) ||
+	    op_refused(op))
+		return false;
+	int parked = park_admit(ring, op, now_ns);
+	if (parked < 0)
+		complete_ready(ring, op, parked, CTX_OP_FINISHED);
+	return parked != 0;
+}
+
 /* Everything that is not plain, and what is behind it. Kept out of the way of what is. */
 static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t now_ns)
 {
@@ -370,13 +387,17 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 
 	while (!list_empty(&ring->waiting) && !ring->barrier) {
 		struct unit unit;
+		if (park_first(ring, now_ns)) {
+			pushed++;
+			continue;
+		}
 		unit_read(ring, &ring->waiting, container_of(ring->waiting.next, struct operation, link),
 			  &unit);
 		if (unit.refused || unit.entries > ring->uring->sq.ring_entries) {
 			unit_refuse(ring, &unit, unit.refused ? 0 : -E2BIG, NULL);
 			continue;
 		}
-		if (unit.drain && ring->in_kernel)
+		if (unit.drain && (ring->in_kernel || ring->parked))
 			break;
 		int error = unit_room(ring, &unit);
 		if (error) {
@@ -408,6 +429,10 @@ int stage_push(struct ctx_ring *ring)
 		pushed = push_plain(ring, now_ns);
 		if (__builtin_expect(!list_empty(&ring->waiting), 0))
 			pushed += push_units(ring, now_ns);
+	}
+	if (__builtin_expect(ring->park != NULL, 0)) {
+		int error = park_push(ring);
+		ring->stalled = error ? error : ring->stalled;
 	}
 	if (__builtin_expect(ring->timers.root != NULL, 0))
 		ring_timers_arm(ring);

@@ -67,6 +67,9 @@ enum sys_call {
 	SYS_CALL_MKDIRAT,
 	SYS_CALL_OPENAT,
 	SYS_CALL_PIDFD_SIGNAL,
+	SYS_CALL_GETSOCKOPT,
+	SYS_CALL_SETSOCKOPT,
+	SYS_CALL_FSTAT,
 	SYS_CALL_URING_SETUP,
 	SYS_CALL_URING_ENTER,
 	SYS_CALL_URING_REGISTER,
@@ -137,6 +140,21 @@ static inline int sys_pipe2(int fds[2], int flags)
 static inline int sys_eventfd(unsigned value, int flags)
 {
 	SYS_CALL(SYS_CALL_EVENTFD, eventfd(value, flags));
+}
+
+static inline int sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+{
+	SYS_CALL(SYS_CALL_GETSOCKOPT, getsockopt(fd, level, name, value, size));
+}
+
+static inline int sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+	SYS_CALL(SYS_CALL_SETSOCKOPT, setsockopt(fd, level, name, value, size));
+}
+
+static inline int sys_fstat(int fd, struct stat *ret_status)
+{
+	SYS_CALL(SYS_CALL_FSTAT, fstat(fd, ret_status));
 }
 
 static inline int sys_epoll_create1(int flags)

@@ -58,8 +58,8 @@ START_TEST(a_group_of_256_goes_in_one_enter)
 	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
 	ck_assert_uint_eq(batch.ctx_id, ctx_id(ctx));
 	ck_assert_uint_eq(batch.operations, 256);
-	ck_assert_uint_eq(batch.sqes, 256);
-	ck_assert_uint_eq(batch.enters, 1);
+	ck_assert_uint_eq(batch.sqes, in_kernel(_i, 256));
+	ck_assert_uint_eq(batch.enters, in_kernel(_i, 1));
 	ck_assert_uint_gt(batch.submit_ns, 0);
 	await_probes(ring, probes, 256);
 	all_cancelled(probes, 256);
@@ -68,7 +68,8 @@ START_TEST(a_group_of_256_goes_in_one_enter)
 	ck_assert_int_eq(memcmp(&batch, &last, sizeof(batch)), 0);
 	ck_assert_uint_eq(last.operations, 256);
 	ck_assert_uint_eq(last.cancelled, 256);
-	ck_assert_uint_eq(last.finished + last.held + last.unsent + last.timed, 0);
+	ck_assert_uint_eq(last.finished + last.held + last.timed, 0);
+	ck_assert_uint_eq(last.unsent, 256 - in_kernel(_i, 256));
 	ck_assert_uint_ge(last.reap_ns, last.submit_ns);
 	free(probes);
 	ring_end(ring);
@@ -96,8 +97,8 @@ START_TEST(a_subtree_goes_in_one_batch)
 	all_cancelled(probes, 200);
 	ck_assert_uint_eq(batches, 1);
 	ck_assert_uint_eq(last.operations, 200);
-	ck_assert_uint_eq(last.sqes, 200);
-	ck_assert_uint_eq(last.enters, 1);
+	ck_assert_uint_eq(last.sqes, in_kernel(_i, 200));
+	ck_assert_uint_eq(last.enters, in_kernel(_i, 1));
 	for (int i = 0; i < 100; i++)
 		ctx_finish(children[i]);
 	ring_end(ring);
@@ -161,7 +162,8 @@ END_TEST
 
 static int by_random(const void *a, const void *b)
 {
-	return ((*(const unsigned *)a * 2654435761u) >> 7) < ((*(const unsigned *)b * 2654435761u) >> 7) ? -1 : 1;
+	return ((*(const unsigned *)a * 2654435761u) >> 7) < ((*(const unsigned *)b * 2654435761u) >> 7) ? -1
+													 : 1;
 }
 
 /* Goal: in whatever order contexts end, each takes its own operations and no other. */
@@ -192,7 +194,7 @@ static void victims_in_order(int kind, int order)
 			for (unsigned n = 0; n < 20; n++)
 				ck_assert_uint_eq(probes[victim[i + 1]][n].finals, 0);
 		ck_assert_uint_eq(last.operations, 20);
-		ck_assert_uint_eq(last.enters, 1);
+		ck_assert_uint_eq(last.enters, in_kernel(kind, 1));
 	}
 	for (unsigned i = 0; i < VICTIMS; i++)
 		ctx_finish(contexts[i]);
@@ -237,7 +239,7 @@ START_TEST(what_a_callback_cancels_goes_at_the_end_of_the_dispatch)
 	all_cancelled(probes, 10);
 	ck_assert_uint_eq(batches, 1);
 	ck_assert_uint_eq(last.operations, 10);
-	ck_assert_uint_eq(last.enters, 1);
+	ck_assert_uint_eq(last.enters, in_kernel(_i, 1));
 	for (int i = 0; i < 10; i++)
 		ctx_finish(in_callback[i]);
 	ring_end(ring);
@@ -277,7 +279,7 @@ START_TEST(many_cancels_of_another_thread_are_one_batch)
 	all_cancelled(probes, 100);
 	ck_assert_uint_eq(batches, 1);
 	ck_assert_uint_eq(last.operations, 100);
-	ck_assert_uint_eq(last.enters, 1);
+	ck_assert_uint_eq(last.enters, in_kernel(_i, 1));
 	for (int i = 0; i < 100; i++)
 		ctx_finish(contexts[i]);
 	ring_end(ring);
@@ -299,7 +301,8 @@ START_TEST(outcomes_are_counted_apart)
 		io_uring_prep_recv(probe_start(ring, ctx, &ready[i]), pair.near, sink, 8, MSG_WAITALL);
 	ck_assert_int_eq(ctx_ring_submit(ring), 5);
 	ck_assert_int_eq(write(pair.far, "abcd", 4), 4);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	for (int i = 0; i < 3; i++) /* parked, found ready, and attempted */
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
 	for (int i = 0; i < 4; i++)
 		probe_recv(ring, ctx, &staged[i], quiet.near, sink, 8);
 	ck_assert_ok(ctx_cancel(ctx));
@@ -308,8 +311,8 @@ START_TEST(outcomes_are_counted_apart)
 	await_probes(ring, staged, 4);
 	ck_assert_uint_eq(batches, 1);
 	ck_assert_uint_eq(last.operations, 9);
-	ck_assert_uint_eq(last.unsent, 4);
-	ck_assert_uint_eq(last.sqes, 5);
+	ck_assert_uint_eq(last.unsent, 9 - in_kernel(_i, 5));
+	ck_assert_uint_eq(last.sqes, in_kernel(_i, 5));
 	ck_assert_uint_eq(last.finished, 1);
 	ck_assert_uint_eq(last.cancelled, 8);
 	ring_end(ring);

@@ -42,7 +42,8 @@ static void start_one(struct scenario *scenario, unsigned i)
 /* Everything that a program does with a ring; what fails is skipped. */
 static void use(struct scenario *scenario, int kind)
 {
-	struct ctx_ring_options options = {.setup_flags = setup_flags_of(kind)};
+	struct ctx_ring_options options = {.setup_flags = setup_flags_of(kind),
+					   .flags = parks(kind) ? CTX_RING_PARK : 0};
 	int error = ctx_ring_open(8, &options, &scenario->ring);
 
 	ck_assert_documented(error);
@@ -144,8 +145,10 @@ static void enter_fails_while_cancelling(int kind, int error, unsigned count)
 	struct pair pair = pair_new();
 	char sink[8];
 
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
 		probe_recv(ring, ctx, &probes[i], pair.near, sink, sizeof(sink));
+		ck_assert_ok(ctx_op_set_flags(&probes[i].op, CTX_OP_PENDING));
+	}
 	ck_assert_int_eq(ctx_ring_submit(ring), (int)count);
 	/* An interrupted one is tried again at once, so not for ever. */
 	faults_arm(FAULT(SYS_CALL_URING_ENTER), 2, error != EINTR, error);
@@ -224,6 +227,7 @@ START_TEST(a_close_that_the_kernel_prevents_is_bounded_and_can_be_repeated)
 	char sink[8];
 
 	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	ck_assert_ok(ctx_op_set_flags(&probe.op, CTX_OP_PENDING));
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
 	faults_arm(FAULT(SYS_CALL_URING_ENTER), 1, true, EAGAIN);
 	ck_assert_int_eq(ctx_ring_close(ring, 5 * MILLISECOND, &stuck, 1, &count), -ETIMEDOUT);

@@ -76,8 +76,9 @@ START_TEST(sockets_that_may_are_shut_down_and_the_rest_is_told)
 	char sink[8], byte;
 
 	probe_recv(ring, ctx, &probes[0], willing.near, sink, 8);
-	ck_assert_ok(ctx_op_set_flags(&probes[0].op, CTX_OP_SHUTDOWN));
+	ck_assert_ok(ctx_op_set_flags(&probes[0].op, CTX_OP_SHUTDOWN | CTX_OP_PENDING));
 	probe_recv(ring, ctx, &probes[1], unwilling.near, sink, 8);
+	ck_assert_ok(ctx_op_set_flags(&probes[1].op, CTX_OP_PENDING));
 	ck_assert_int_eq(ctx_ring_submit(ring), 2);
 	lose_cancels_of(&probes[0]);
 	lose_cancels_of(&probes[1]);
@@ -155,6 +156,7 @@ START_TEST(what_comes_due_in_a_drain_is_told_in_a_dispatch)
 	char sink[8];
 
 	probe_recv(ring, ctx, &probe, pair.near, sink, 8);
+	ck_assert_ok(ctx_op_set_flags(&probe.op, CTX_OP_PENDING));
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
 	lose_cancels_of(&probe);
 	ck_assert_ok(ctx_cancel(ctx));

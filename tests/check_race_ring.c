@@ -544,6 +544,18 @@ START_TEST(an_operation_and_its_cancel_have_one_outcome)
 }
 END_TEST
 
+START_TEST(an_operation_that_parks_and_its_cancel_have_one_outcome)
+{
+	run_race(&kinds[_i], RING_PARKING);
+}
+END_TEST
+
+START_TEST(an_operation_that_parks_and_its_cancel_have_one_outcome_on_a_defer_ring)
+{
+	run_race(&kinds[_i], RING_PARKING_DEFER);
+}
+END_TEST
+
 START_TEST(an_operation_and_its_cancel_have_one_outcome_on_a_defer_ring)
 {
 	run_race(&kinds[_i], RING_DEFER);
@@ -718,6 +730,11 @@ Suite *test_suite(void)
 	TCase *outcomes = test_case_ring(suite, "outcomes"), *others = test_case_ring(suite, "others");
 
 	tcase_add_loop_test(outcomes, an_operation_and_its_cancel_have_one_outcome, 0, KINDS);
+	tcase_add_loop_test(outcomes, an_operation_that_parks_and_its_cancel_have_one_outcome, 0, KINDS);
+	if (test_mode() != TEST_PLAIN)
+		tcase_add_loop_test(outcomes,
+				    an_operation_that_parks_and_its_cancel_have_one_outcome_on_a_defer_ring,
+				    0, KINDS);
 	if (test_mode() != TEST_PLAIN)
 		tcase_add_loop_test(outcomes, an_operation_and_its_cancel_have_one_outcome_on_a_defer_ring, 0,
 				    KINDS);

@@ -44,8 +44,8 @@ START_TEST(what_a_cancel_reaped_is_summed_up)
 	ck_assert_uint_eq(asked.done, 1);
 	ck_assert_uint_eq(asked.reap.batches, 1);
 	ck_assert_uint_eq(asked.reap.sum.operations, 50);
-	ck_assert_uint_eq(asked.reap.sum.sqes, 50);
-	ck_assert_uint_eq(asked.reap.sum.enters, 1);
+	ck_assert_uint_eq(asked.reap.sum.sqes, in_kernel(_i, 50));
+	ck_assert_uint_eq(asked.reap.sum.enters, in_kernel(_i, 1));
 	ck_assert_uint_eq(asked.reap.sum.cancelled, 50);
 	ck_assert_uint_eq(asked.reap.sum.held, 0);
 	ck_assert_uint_ge(asked.reap.sum.reap_ns, asked.reap.sum.submit_ns);

@@ -173,6 +173,18 @@ static bool connection_parse(struct connection *conn, int *ret_refusal)
 	return true;
 }
 
+/* No operation is on it any more; where such parked, the ring is to forget the number. */
+void server_close_fd(struct server *server, int fd)
+{
+	if (server->park)
+		ctx_ring_close_fd(server->ring, fd);
+	else
+		close(fd);
+}
+
+/* See below. */
+static void connection_watch_hangup(struct connection *conn);
+
 /* Answers the next request that is in the buffer, or receives more. */
 void connection_next(struct connection *conn)
 {
@@ -194,6 +206,7 @@ void connection_next(struct connection *conn)
 	}
 	/* Where the request ends is not known when it was not understood: nothing can follow it. */
 	keep_alive = conn->in.complete && llhttp_should_keep_alive(&conn->parser);
+	connection_watch_hangup(conn);
 	method = conn->in.url_length ? llhttp_method_name((llhttp_method_t)conn->parser.method) : "-";
 	request_begin(conn, refusal, method, keep_alive);
 }
@@ -228,6 +241,7 @@ static void hangup_done(struct ctx_ring *ring, struct ctx_op *op, const struct c
 	struct connection *conn = container_of(op, struct connection, hangup);
 
 	(void)ring;
+	conn->watched = false;
 	if (completion->res > 0) {
 		conn->hung_up = true;
 		if (conn->request) {
@@ -239,10 +253,14 @@ static void hangup_done(struct ctx_ring *ring, struct ctx_op *op, const struct c
 	connection_unref(conn);
 }
 
+/* While a request runs. An idle connection's receive says it as well; parked, it leaves nothing in the kernel. */
 static void connection_watch_hangup(struct connection *conn)
 {
 	struct io_uring_sqe *sqe;
 
+	if (conn->watched)
+		return;
+	conn->watched = true;
 	sqe = ctx_ring_get_sqe(conn->server->ring, conn->tagged, &conn->hangup);
 	io_uring_prep_poll_add(sqe, conn->fd, POLLRDHUP | POLLHUP | POLLERR);
 	connection_ref(conn);
@@ -269,7 +287,8 @@ void connection_open(struct server *server, int fd)
 	ctx_op_init(&conn->hangup, hangup_done, 0);
 	llhttp_init(&conn->parser, HTTP_REQUEST, &parser_settings);
 	conn->parser.data = conn;
-	connection_watch_hangup(conn);
+	if (!server->park)
+		connection_watch_hangup(conn);
 	connection_receive(conn);
 	return;
 
@@ -278,7 +297,7 @@ fail_context:
 fail:
 	log_event(server->ctx, "refused", "reason=\"no memory\"");
 	free(conn);
-	close(fd);
+	server_close_fd(server, fd);
 }
 
 /* Ends what the connection still waits for. It is freed when the last of that has come back. */
@@ -317,7 +336,7 @@ void connection_unref(struct connection *conn)
 
 	if (--conn->refs)
 		return;
-	close(conn->fd);
+	server_close_fd(server, conn->fd);
 	ctx_unref(conn->tagged);
 	ctx_unref(conn->ctx);
 	free(conn);

@@ -40,7 +40,7 @@ static void fan_release(struct request *request)
 
 	for (unsigned i = 0; i < fan->count; i++)
 		if (fan->legs[i].fd >= 0)
-			close(fan->legs[i].fd);
+			server_close_fd(request->conn->server, fan->legs[i].fd);
 	free(fan);
 }
 

@@ -37,6 +37,7 @@
 
 struct server {
 	struct ctx_ring *ring;
+	bool park; /* idle connections wait outside the kernel */
 	struct ctx_context *ctx;
 	int listen_fd;
 	int signal_fd;
@@ -77,6 +78,7 @@ struct connection {
 	bool closed;
 	bool lingering; /* refused: only waits for the client to close */
 	bool hung_up;   /* the client's side is closed */
+	bool watched;   /* hangup is in the kernel */
 	struct ctx_context *ctx;
 	const struct ctx_context *tagged; /* ctx with the connection's id as a value */
 	struct ctx_op receive;
@@ -133,6 +135,7 @@ void log_batch_of(const struct ctx_context *ended, const struct request *request
 void log_batch(struct ctx_ring *ring, const struct ctx_batch *batch, void *data);
 
 /* server/connection.c */
+void server_close_fd(struct server *server, int fd);
 void connection_open(struct server *server, int fd);
 void connection_close(struct connection *conn, const char *why);
 void connection_linger(struct connection *conn);

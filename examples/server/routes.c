@@ -141,7 +141,7 @@ static void file_release(struct request *request)
 	struct file *file = request->state;
 
 	if (file->fd >= 0)
-		close(file->fd);
+		server_close_fd(request->conn->server, file->fd);
 	free(file);
 }
 

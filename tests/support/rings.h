@@ -17,9 +17,17 @@
 #include "support/contexts.h"
 
 /* What the loop variable of a test over all kinds of rings stands for. */
-enum ring_kind { RING_ORDINARY, RING_DEFER, RING_KINDS };
+enum ring_kind {
+	RING_ORDINARY,
+	RING_PARKING,
+	RING_DEFER,
+	RING_PARKING_DEFER,
+	RING_KINDS
+};
 
-/* Runs test once for each kind of ring, which is _i in it. Without optional features there is only the first. */
+/* Runs test once for each kind of ring, which is _i in it. Without optional features there are only the first
+ * two.
+ */
 #define ON_EACH_RING(test_case, test) \
 	tcase_add_loop_test(test_case, test, 0, test_mode() == TEST_PLAIN ? RING_DEFER : RING_KINDS)
 
@@ -28,7 +36,20 @@ enum ring_kind { RING_ORDINARY, RING_DEFER, RING_KINDS };
 
 static inline unsigned setup_flags_of(int kind)
 {
-	return kind == RING_DEFER ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN : 0;
+	return kind == RING_DEFER || kind == RING_PARKING_DEFER
+		       ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
+		       : 0;
+}
+
+static inline bool parks(int kind)
+{
+	return kind == RING_PARKING || kind == RING_PARKING_DEFER;
+}
+
+/* Of so many operations that wait on sockets, those that a ring of this kind has given to the kernel. */
+static inline unsigned in_kernel(int kind, unsigned waiting)
+{
+	return parks(kind) ? 0 : waiting;
 }
 
 /* A ring of this kind; options may be NULL, of those given setup_flags is set here. */
@@ -40,6 +61,7 @@ static inline struct ctx_ring *ring_with(int kind, unsigned entries, const struc
 	if (options)
 		all = *options;
 	all.setup_flags |= setup_flags_of(kind);
+	all.flags |= parks(kind) ? CTX_RING_PARK : 0;
 	ck_assert_ok(ctx_ring_open(entries, &all, &ring));
 	ck_assert_ptr_nonnull(ring);
 	return ring;
@@ -65,7 +87,8 @@ struct probe {
 	struct ctx_completion last; /* the last of them */
 };
 
-static inline void probe_count(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+static inline void probe_count(struct ctx_ring *ring, struct ctx_op *op,
+			       const struct ctx_completion *completion)
 {
 	struct probe *probe = (struct probe *)op;
 
@@ -87,8 +110,8 @@ static inline struct io_uring_sqe *probe_start(struct ctx_ring *ring, const stru
 	return sqe;
 }
 
-static inline void probe_recv(struct ctx_ring *ring, const struct ctx_context *ctx, struct probe *probe, int fd,
-			      void *buffer, size_t size)
+static inline void probe_recv(struct ctx_ring *ring, const struct ctx_context *ctx, struct probe *probe,
+			      int fd, void *buffer, size_t size)
 {
 	io_uring_prep_recv(probe_start(ring, ctx, probe), fd, buffer, size, 0);
 }

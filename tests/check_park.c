@@ -1,0 +1,1077 @@
+/* SPDX-License-Identifier: MIT */
+/* Operations that wait in the ring's memory: they must be told from those in the kernel only by what ending
+ * them costs. */
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/uio.h>
+
+#include "support/rings.h"
+#include "table_format.h"
+
+/* The loop variable here: 0 an ordinary ring that parks, 1 one with DEFER_TASKRUN. */
+static const int parking[] = {RING_PARKING, RING_PARKING_DEFER};
+#define ON_EACH_PARKING(test_case, test) \
+	tcase_add_loop_test(test_case, test, 0, test_mode() == TEST_PLAIN ? 1 : 2)
+
+static struct ctx_batch last;
+static unsigned batches;
+
+static void note_batch(struct ctx_ring *ring, const struct ctx_batch *batch, void *data)
+{
+	(void)ring;
+	(void)data;
+	last = *batch;
+	batches++;
+}
+
+static struct ctx_ring *parking_ring(int i)
+{
+	struct ctx_ring_options options = {.batch = note_batch};
+
+	batches = 0;
+	return ring_with(parking[i], 8, &options);
+}
+
+/* Operations in flight with this flag, and without, as others see them in the table. */
+static unsigned records(bool parked)
+{
+	const struct ctx_table_header *header = test_own_table();
+	unsigned count = 0;
+
+	for (uint32_t slot = 1; header && slot < header->operations.used; slot++) {
+		const struct ctx_table_operation *record =
+			(const void *)((const char *)header + header->operations.offset +
+				       slot * sizeof(*record));
+		if (record->flags & CTX_TABLE_OP_IN_FLIGHT)
+			count += parked == !!(record->flags & CTX_TABLE_OP_PARKED);
+	}
+	return count;
+}
+
+/* Submits, and lets first attempts fail. */
+static void park(struct ctx_ring *ring, int operations)
+{
+	ck_assert_int_eq(ctx_ring_submit(ring), operations);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+}
+
+/* ---- waiting */
+
+START_TEST(a_receive_waits_outside_the_kernel_and_gets_its_data)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe probe;
+	char sink[8];
+
+	for (int i = 0; i < 5; i++) {
+		probe_recv(ring, ctx, &probe, pair.near, sink, sizeof(sink));
+		park(ring, 1);
+		ck_assert_uint_eq(records(true), 1);
+		ck_assert_uint_eq(records(false), 0);
+		ck_assert_int_eq(write(pair.far, "hello", 5), 5);
+		await_probes(ring, &probe, 1);
+		ck_assert_probe(&probe, 5, CTX_OP_FINISHED);
+		ck_assert_int_eq(memcmp(sink, "hello", 5), 0);
+		ck_assert_uint_eq(records(true), 0);
+	}
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
+START_TEST(an_operation_chooses_against_its_ring)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_ring *ordinary = ring_of(_i ? RING_DEFER : RING_ORDINARY);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe probes[2];
+	char sink[8];
+
+	probe_recv(ring, ctx, &probes[0], pair.near, sink, sizeof(sink));
+	ck_assert_int_eq(ctx_op_set_flags(&probes[0].op, CTX_OP_PARK | CTX_OP_PENDING), -EINVAL);
+	ck_assert_ok(ctx_op_set_flags(&probes[0].op, CTX_OP_PENDING));
+	park(ring, 1);
+	ck_assert_uint_eq(records(true), 0);
+	probe_recv(ordinary, ctx, &probes[1], pair.far, sink, sizeof(sink));
+	ck_assert_ok(ctx_op_set_flags(&probes[1].op, CTX_OP_PARK));
+	park(ordinary, 1);
+	ck_assert_uint_eq(records(true), 1);
+	ck_assert_int_eq(write(pair.near, "x", 1), 1);
+	ck_assert_int_eq(write(pair.far, "xy", 2), 2);
+	await_probes(ring, &probes[0], 1);
+	await_probes(ordinary, &probes[1], 1);
+	ck_assert_probe(&probes[0], 2, CTX_OP_FINISHED);
+	ck_assert_probe(&probes[1], 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	ring_end(ordinary);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
+START_TEST(an_adopted_ring_does_not_park)
+{
+	struct ctx_ring_options options = {.flags = CTX_RING_PARK};
+	struct ctx_ring *ring = NULL;
+	struct io_uring uring;
+	struct pair pair = pair_new();
+	struct probe probe;
+	char sink[8];
+
+	ck_assert_ok(io_uring_queue_init(8, &uring, 0));
+	ck_assert_int_eq(ctx_ring_adopt(&uring, &options, &ring), -ENOTSUP);
+	ck_assert_ptr_null(ring);
+	ck_assert_ok(ctx_ring_adopt(&uring, NULL, &ring));
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	ck_assert_ok(ctx_op_set_flags(&probe.op, CTX_OP_PARK));
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_uint_eq(records(true), 0);
+	ck_assert_uint_eq(records(false), 1);
+	ring_end(ring);
+	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
+	io_uring_queue_exit(&uring);
+	pair_end(pair);
+}
+END_TEST
+
+START_TEST(operations_on_one_descriptor_are_served_in_order)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe probes[20];
+	char sink[20];
+
+	for (int i = 0; i < 20; i++)
+		probe_recv(ring, ctx_background(), &probes[i], pair.near, &sink[i], 1);
+	park(ring, 20);
+	for (int i = 0; i < 20; i++) {
+		char byte = (char)('a' + i);
+		ck_assert_int_eq(write(pair.far, &byte, 1), 1);
+		if (i % 3 == 2)
+			ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+	}
+	await_probes(ring, probes, 20);
+	ck_assert_int_eq(memcmp(sink, "abcdefghijklmnopqrst", 20), 0);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* More descriptors than events fetched at a time, more operations than fit the queue. */
+START_TEST(many_that_are_ready_at_once_are_all_served)
+{
+	enum {
+		PAIRS = 400
+	};
+	struct ctx_ring *ring = parking_ring(_i);
+	static struct pair pairs[PAIRS];
+	static struct probe probes[2 * PAIRS];
+	static char sink[2 * PAIRS];
+
+	raise_descriptor_limit();
+	for (int i = 0; i < PAIRS; i++) {
+		pairs[i] = pair_new();
+		probe_recv(ring, ctx_background(), &probes[2 * i], pairs[i].near, &sink[2 * i], 1);
+		probe_recv(ring, ctx_background(), &probes[2 * i + 1], pairs[i].near, &sink[2 * i + 1], 1);
+	}
+	ck_assert_int_eq(ctx_ring_submit(ring), 2 * PAIRS);
+	for (int i = 0; i < PAIRS; i++)
+		ck_assert_int_eq(write(pairs[i].far, "ab", 2), 2);
+	await_probes(ring, probes, 2 * PAIRS);
+	for (int i = 0; i < 2 * PAIRS; i++)
+		ck_assert_int_eq(sink[i], i % 2 ? 'b' : 'a');
+	ring_end(ring);
+	for (int i = 0; i < PAIRS; i++)
+		pair_end(pairs[i]);
+}
+END_TEST
+
+START_TEST(a_ready_descriptor_that_nobody_reads_wakes_nobody)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe probe;
+	char sink[1];
+	unsigned turns = 0;
+
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
+	park(ring, 1);
+	ck_assert_int_eq(write(pair.far, "abcdef", 6), 6);
+	await_probes(ring, &probe, 1);
+	uint64_t end_ns = clock_now_ns() + 50 * MILLISECOND;
+	for (; clock_now_ns() < end_ns; turns++)
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	ck_assert_uint_le(turns, 8);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* ---- ends */
+
+/* Goal: no kernel entry, and the memory is the caller's at once. Method: it is unmapped before anything else.
+ */
+START_TEST(a_cancel_makes_no_enter_and_gives_the_buffers_back)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe probes[100];
+	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), rest[8];
+	struct ctx_batch batch;
+
+	for (int i = 0; i < 100; i++)
+		probe_recv(ring, ctx, &probes[i], pair.near, page, 8);
+	park(ring, 100);
+	ck_assert_uint_eq(records(true), 100);
+	ck_assert_ok(ctx_cancel(ctx));
+	ck_assert_ok(munmap(page, 4096));
+	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
+	ck_assert_uint_eq(batch.operations, 100);
+	ck_assert_uint_eq(batch.unsent, 100);
+	ck_assert_uint_eq(batch.cancelled, 100);
+	ck_assert_uint_eq(batch.sqes, 0);
+	ck_assert_uint_eq(batch.enters, 0);
+	ck_assert_ok(ctx_ring_drain(ring, ctx, 0, NULL, 0, NULL));
+	ck_assert_int_eq(write(pair.far, "stays", 5), 5);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 100);
+	for (int i = 0; i < 100; i++)
+		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
+	ck_assert_uint_eq(batches, 1);
+	ck_assert_int_eq(recv(pair.near, rest, sizeof(rest), MSG_DONTWAIT), 5);
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
+START_TEST(one_operation_is_cancelled_among_others)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe probes[3];
+	char sink[3];
+
+	for (int i = 0; i < 3; i++)
+		probe_recv(ring, ctx_background(), &probes[i], pair.near, &sink[i], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 3);
+	ck_assert_ok(ctx_op_cancel(ring, &probes[0].op)); /* its attempt has failed, unseen */
+	ck_assert_int_eq(ctx_op_cancel(ring, &probes[0].op), -EALREADY);
+	await_probes(ring, &probes[0], 1);
+	ck_assert_ok(ctx_op_cancel(ring, &probes[2].op));
+	ck_assert_int_eq(write(pair.far, "ab", 2), 2);
+	await_probes(ring, probes, 3);
+	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_CANCELLED);
+	ck_assert_probe(&probes[1], 1, CTX_OP_FINISHED);
+	ck_assert_int_eq(sink[1], 'a');
+	ck_assert_probe(&probes[2], -ECANCELED, CTX_OP_CANCELLED);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+START_TEST(parked_pending_and_staged_end_in_one_batch)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe probes[6];
+	char sink[8];
+
+	for (int i = 0; i < 6; i++) {
+		if (i == 4)
+			park(ring, 4);
+		probe_recv(ring, ctx, &probes[i], pair.near, sink, 8);
+		if (i % 2)
+			ck_assert_ok(ctx_op_set_flags(&probes[i].op, CTX_OP_PENDING));
+	}
+	ck_assert_ok(ctx_cancel(ctx));
+	await_probes(ring, probes, 6);
+	for (int i = 0; i < 6; i++)
+		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
+	ck_assert_uint_eq(batches, 1);
+	ck_assert_uint_eq(last.operations, 6);
+	ck_assert_uint_eq(last.unsent, 4);
+	ck_assert_uint_eq(last.sqes, 2);
+	ck_assert_uint_eq(last.enters, 1);
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
+static void *cancel_it(void *data)
+{
+	ck_assert_ok(ctx_cancel(data));
+	return NULL;
+}
+
+START_TEST(another_thread_ends_what_is_parked)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe probes[10];
+	pthread_t thread;
+	char sink[8];
+
+	for (int i = 0; i < 10; i++)
+		probe_recv(ring, ctx, &probes[i], pair.near, sink, 8);
+	park(ring, 10);
+	ck_assert_ok(pthread_create(&thread, NULL, cancel_it, ctx));
+	await_probes(ring, probes, 10);
+	ck_assert_ok(pthread_join(thread, NULL));
+	for (int i = 0; i < 10; i++)
+		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
+	ck_assert_uint_eq(last.enters, 0);
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
+START_TEST(deadlines_and_timeouts_end_what_is_parked)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *timed = timed_child_of(ctx_background(), 30 * MILLISECOND);
+	struct pair pair = pair_new();
+	struct probe probes[3];
+	char sink[8];
+	uint64_t begin_ns = clock_now_ns();
+
+	probe_recv(ring, timed, &probes[0], pair.near, sink, 8);
+	probe_recv(ring, ctx_background(), &probes[1], pair.near, sink, 8);
+	ck_assert_ok(ctx_op_set_timeout(&probes[1].op, 10 * MILLISECOND));
+	probe_recv(ring, timed, &probes[2], pair.far, sink, 8);
+	ck_assert_ok(ctx_op_set_timeout(&probes[2].op, 3600000 * MILLISECOND));
+	ck_assert_int_eq(ctx_ring_submit(ring), 3);
+	await_probes(ring, &probes[1], 1);
+	ck_assert_uint_ge(clock_now_ns() - begin_ns, 10 * MILLISECOND);
+	await_probes(ring, probes, 3);
+	ck_assert_uint_ge(clock_now_ns() - begin_ns, 30 * MILLISECOND);
+	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_DEADLINE);
+	ck_assert_probe(&probes[1], -ECANCELED, CTX_OP_TIMEOUT);
+	ck_assert_probe(&probes[2], -ECANCELED, CTX_OP_DEADLINE);
+	/* Of no time at all: what is there comes first. */
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
+	ck_assert_ok(ctx_op_set_timeout(&probes[0].op, 0));
+	await_probes(ring, probes, 1);
+	ck_assert_probe(&probes[0], 1, CTX_OP_FINISHED);
+	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
+	ck_assert_ok(ctx_op_set_timeout(&probes[0].op, 0));
+	await_probes(ring, probes, 1);
+	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_TIMEOUT);
+	ring_end(ring);
+	ctx_finish(timed);
+	pair_end(pair);
+}
+END_TEST
+
+START_TEST(closing_the_ring_ends_what_is_parked)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe probes[10];
+	char sink[8];
+
+	for (int i = 0; i < 10; i++)
+		probe_recv(ring, ctx_background(), &probes[i], i % 2 ? pair.near : pair.far, sink, 8);
+	if (_i)
+		park(ring, 10);
+	else
+		ck_assert_int_eq(ctx_ring_submit(ring), 10);
+	ring_end(ring);
+	for (int i = 0; i < 10; i++)
+		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
+	pair_end(pair);
+}
+END_TEST
+
+static void *use_and_end(void *data)
+{
+	struct ctx_ring *ring = data;
+	static struct probe probe;
+	static char sink[8];
+	static struct pair pair;
+
+	pair = pair_new();
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 8);
+	park(ring, 1);
+	pair_end(pair);
+	return NULL;
+}
+
+START_TEST(a_ring_whose_owner_has_ended_can_be_closed)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	pthread_t thread;
+
+	ck_assert_ok(pthread_create(&thread, NULL, use_and_end, ring));
+	ck_assert_ok(pthread_join(thread, NULL));
+	ring_end(ring);
+}
+END_TEST
+
+/* As for what is in the kernel: a drain of a live context waits, and what comes meanwhile is kept. */
+START_TEST(a_drain_waits_for_what_is_parked_while_its_context_lives)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct ctx_stuck stuck;
+	struct probe probe;
+	unsigned count;
+	char sink[8];
+
+	probe_recv(ring, ctx, &probe, pair.near, sink, 8);
+	park(ring, 1);
+	ck_assert_int_eq(ctx_ring_drain(ring, ctx, MILLISECOND, &stuck, 1, &count), -ETIMEDOUT);
+	ck_assert_uint_eq(count, 1);
+	ck_assert_ptr_eq(stuck.op, &probe.op);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	ck_assert_ok(ctx_ring_drain(ring, ctx, SOON, NULL, 0, NULL));
+	ck_assert_uint_eq(probe.finals, 0);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
+/* ---- what a readiness may hide */
+
+START_TEST(waitall_goes_on_and_delivers_what_it_has)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = _i ? tcp_new() : pair_new();
+	struct probe probes[2];
+	char sink[10];
+
+	io_uring_prep_recv(probe_start(ring, ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
+	for (int i = 0; i < 5; i++) {
+		ck_assert_int_ge(ctx_ring_submit(ring), 0);
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+		ck_assert_int_eq(write(pair.far, &"0123456789"[2 * i], 2), 2);
+	}
+	await_probes(ring, probes, 1);
+	ck_assert_probe(&probes[0], 10, CTX_OP_FINISHED);
+	ck_assert_int_eq(memcmp(sink, "0123456789", 10), 0);
+
+	ck_assert_int_eq(write(pair.far, "abcd", 4), 4);
+	io_uring_prep_recv(probe_start(ring, ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
+	io_uring_prep_recv(probe_start(ring, ctx, &probes[1]), pair.far, sink, 10, MSG_WAITALL);
+	for (uint64_t end_ns = clock_now_ns() + SOON; records(true) < 2 || records(false);) {
+		ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+		ck_assert_uint_lt(clock_now_ns(), end_ns);
+	}
+	ck_assert_ok(ctx_cancel(ctx));
+	await_probes(ring, probes, 2);
+	ck_assert_probe(&probes[0], 4, CTX_OP_FINISHED);
+	ck_assert_probe(&probes[1], -ECANCELED, CTX_OP_CANCELLED);
+	ck_assert_uint_eq(last.finished, 1);
+	ck_assert_uint_eq(last.cancelled, 1);
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
+START_TEST(waitall_ends_with_the_file)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe probe;
+	char sink[10];
+
+	io_uring_prep_recv(probe_start(ring, ctx_background(), &probe), pair.near, sink, 10, MSG_WAITALL);
+	park(ring, 1);
+	ck_assert_int_eq(write(pair.far, "abc", 3), 3);
+	ck_assert_ok(shutdown(pair.far, SHUT_WR));
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 3, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+static void expect_recv(struct ctx_ring *ring, int fd, int flags, int res)
+{
+	struct probe probe;
+	char sink[64];
+
+	io_uring_prep_recv(probe_start(ring, ctx_background(), &probe), fd, sink, sizeof(sink), flags);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, res, CTX_OP_FINISHED);
+}
+
+START_TEST(the_end_of_a_file_is_seen_again_and_again)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pairs[] = {pair_new(), tcp_new()};
+	struct probe probe;
+	char sink[64];
+
+	for (int i = 0; i < 2; i++) {
+		probe_recv(ring, ctx_background(), &probe, pairs[i].near, sink, sizeof(sink));
+		park(ring, 1);
+		ck_assert_int_eq(write(pairs[i].far, "rest", 4), 4);
+		ck_assert_ok(shutdown(pairs[i].far, SHUT_WR));
+		await_probes(ring, &probe, 1);
+		ck_assert_probe(&probe, 4, CTX_OP_FINISHED);
+		for (int again = 0; again < 3; again++)
+			expect_recv(ring, pairs[i].near, 0, 0);
+		pair_end(pairs[i]);
+	}
+	ring_end(ring);
+}
+END_TEST
+
+START_TEST(a_reset_is_told_and_then_the_end)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = tcp_new();
+	struct linger at_once = {.l_onoff = 1};
+	struct probe probe;
+	char sink[8];
+
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	park(ring, 1);
+	ck_assert_ok(setsockopt(pair.far, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)));
+	close(pair.far);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, -ECONNRESET, CTX_OP_FINISHED);
+	expect_recv(ring, pair.near, 0, 0);
+	ring_end(ring);
+	close(pair.near);
+}
+END_TEST
+
+START_TEST(short_datagrams_do_not_hide_those_behind_them)
+{
+	static const int types[] = {SOCK_DGRAM, SOCK_SEQPACKET};
+	struct ctx_ring *ring = parking_ring(_i);
+
+	for (int i = 0; i < 2; i++) {
+		struct probe probe;
+		char sink[64];
+		int fds[2];
+		ck_assert_ok(socketpair(AF_UNIX, types[i] | SOCK_CLOEXEC, 0, fds));
+		probe_recv(ring, ctx_background(), &probe, fds[0], sink, sizeof(sink));
+		park(ring, 1);
+		for (int n = 1; n <= 5; n++)
+			ck_assert_int_eq(write(fds[1], "datagram", (size_t)n), n);
+		await_probes(ring, &probe, 1);
+		ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
+		for (int n = 2; n <= 5; n++)
+			expect_recv(ring, fds[0], 0, n);
+		ck_assert_ok(ctx_ring_close_fd(ring, fds[0]));
+		close(fds[1]);
+	}
+	ring_end(ring);
+}
+END_TEST
+
+static void send_with_descriptor(int fd, int passed, const char *text)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (passed >= 0) {
+		message.msg_control = control.bytes;
+		message.msg_controllen = sizeof(control.bytes);
+		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(header), &passed, sizeof(int));
+	}
+	ck_assert_int_eq(sendmsg(fd, &message, 0), (int)iov.iov_len);
+}
+
+/* A receive stops where descriptors were sent along, with more behind it and no further event. */
+START_TEST(a_boundary_of_passed_descriptors_hides_nothing)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe probe;
+	char sink[64];
+
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	park(ring, 1);
+	for (int i = 0; i < 3; i++)
+		send_with_descriptor(pair.far, i == 1 ? pair.far : -1, "four");
+	await_probes(ring, &probe, 1);
+	int got = probe.last.res;
+	for (; got < 12; got += probe.last.res) {
+		probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+		await_probes(ring, &probe, 1);
+		ck_assert_int_gt(probe.last.res, 0);
+	}
+	ck_assert_int_eq(got, 12);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* The same with the urgent mark. */
+START_TEST(urgent_data_hides_nothing)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = tcp_new();
+	struct probe probe;
+	char sink[64];
+	int got = 0;
+
+	for (int round = 0; round < 3; round++) {
+		probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+		park(ring, 1);
+		ck_assert_int_eq(send(pair.far, "before", 6, 0), 6);
+		ck_assert_int_eq(send(pair.far, "!", 1, MSG_OOB), 1);
+		ck_assert_int_eq(send(pair.far, "behind", 6, 0), 6);
+		for (got = 0; got < 12;) {
+			await_probes(ring, &probe, 1);
+			ck_assert_int_gt(probe.last.res, 0);
+			got += probe.last.res;
+			if (got < 12)
+				probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+		}
+		ck_assert_int_eq(got, 12);
+	}
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+START_TEST(a_peek_leaves_it_ready)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+
+	ck_assert_int_eq(write(pair.far, "abc", 3), 3);
+	expect_recv(ring, pair.near, MSG_PEEK, 3);
+	expect_recv(ring, pair.near, MSG_PEEK, 3);
+	expect_recv(ring, pair.near, 0, 3);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* ---- other operations */
+
+START_TEST(a_send_waits_for_room)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe probes[2], read;
+	static char block[65536], sink[65536];
+	size_t full = 0, got = 0;
+	ssize_t size;
+
+	while ((size = send(pair.near, block, sizeof(block), MSG_DONTWAIT)) > 0)
+		full += (size_t)size;
+	io_uring_prep_send(probe_start(ring, ctx_background(), &probes[0]), pair.near, block, 1, 0);
+	io_uring_prep_send(probe_start(ring, ctx_background(), &probes[1]), pair.near, block, sizeof(block),
+			   MSG_WAITALL);
+	probe_recv(ring, ctx_background(), &read, pair.near, sink, 8); /* the other way is its own */
+	park(ring, 3);
+	ck_assert_uint_eq(records(true), 3);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	await_probes(ring, &read, 1);
+	ck_assert_uint_eq(probes[0].finals, 0);
+	while (got < full + 1 + sizeof(block)) {
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		size = recv(pair.far, sink, sizeof(sink), MSG_DONTWAIT);
+		got += size > 0 ? (size_t)size : 0;
+	}
+	await_probes(ring, probes, 2);
+	ck_assert_probe(&probes[0], 1, CTX_OP_FINISHED);
+	ck_assert_probe(&probes[1], sizeof(block), CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+static void connect_to(int listener, int *ret_fd)
+{
+	struct sockaddr_in address;
+	socklen_t size = sizeof(address);
+
+	ck_assert_ok(getsockname(listener, (struct sockaddr *)&address, &size));
+	*ret_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_ok(connect(*ret_fd, (struct sockaddr *)&address, size));
+}
+
+static int listener_new(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_ok(bind(listener, (struct sockaddr *)&address, sizeof(address)));
+	ck_assert_ok(listen(listener, 16));
+	return listener;
+}
+
+START_TEST(accepts_park)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	int listener = listener_new(), clients[5];
+	struct probe probes[6];
+
+	for (int i = 0; i < 6; i++)
+		io_uring_prep_accept(probe_start(ring, ctx_background(), &probes[i]), listener, NULL, NULL,
+				     SOCK_CLOEXEC);
+	park(ring, 6);
+	for (int i = 0; i < 5; i++)
+		connect_to(listener, &clients[i]);
+	await_probes(ring, probes, 5);
+	for (int i = 0; i < 5; i++) {
+		ck_assert_int_ge(probes[i].last.res, 0);
+		close(probes[i].last.res);
+		close(clients[i]);
+	}
+	ck_assert_ok(ctx_op_cancel(ring, &probes[5].op));
+	await_probes(ring, &probes[5], 1);
+	ck_assert_probe(&probes[5], -ECANCELED, CTX_OP_CANCELLED);
+	ring_end(ring);
+	close(listener);
+}
+END_TEST
+
+START_TEST(pipes_eventfds_and_timers_park)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pipe = pipe_new();
+	int event = eventfd(0, EFD_CLOEXEC), timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	struct itimerspec soon = {.it_value.tv_nsec = 1000000};
+	struct probe probes[3];
+	char sink[8];
+	uint64_t count = 1, events = 0, times = 0;
+	struct iovec iov = {sink, 3};
+
+	io_uring_prep_readv(probe_start(ring, ctx_background(), &probes[0]), pipe.near, &iov, 1,
+			    (uint64_t)-1);
+	io_uring_prep_read(probe_start(ring, ctx_background(), &probes[1]), event, &events, 8, (uint64_t)-1);
+	io_uring_prep_read(probe_start(ring, ctx_background(), &probes[2]), timer, &times, 8, (uint64_t)-1);
+	park(ring, 3);
+	ck_assert_uint_eq(records(true), 3);
+	ck_assert_int_eq(write(pipe.far, "abcdef", 6), 6);
+	ck_assert_int_eq(write(event, &count, 8), 8);
+	ck_assert_ok(timerfd_settime(timer, 0, &soon, NULL));
+	await_probes(ring, probes, 3);
+	ck_assert_probe(&probes[0], 3, CTX_OP_FINISHED);
+	ck_assert_probe(&probes[1], 8, CTX_OP_FINISHED);
+	ck_assert_probe(&probes[2], 8, CTX_OP_FINISHED);
+	io_uring_prep_read(probe_start(ring, ctx_background(), &probes[0]), pipe.near, sink, 8, (uint64_t)-1);
+	await_probes(ring, probes, 1);
+	ck_assert_probe(&probes[0], 3, CTX_OP_FINISHED);
+	io_uring_prep_read(probe_start(ring, ctx_background(), &probes[0]), pipe.near, sink, 8, (uint64_t)-1);
+	park(ring, 1);
+	close(pipe.far);
+	await_probes(ring, probes, 1);
+	ck_assert_probe(&probes[0], 0, CTX_OP_FINISHED);
+	ring_end(ring);
+	close(pipe.near);
+	close(event);
+	close(timer);
+}
+END_TEST
+
+START_TEST(what_cannot_be_attempted_goes_the_usual_way)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	char directory[] = "/tmp/ctxring-XXXXXX", path[64], sink[256];
+	int file = memfd_create("file", MFD_CLOEXEC), terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	struct probe probes[4];
+
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/fifo", directory);
+	ck_assert_ok(mkfifo(path, 0600));
+	int fifo = open(path, O_RDWR | O_CLOEXEC), notify = inotify_init1(IN_CLOEXEC);
+	ck_assert_int_ge(inotify_add_watch(notify, directory, IN_CREATE), 0);
+	ck_assert_int_eq(write(file, "content", 7), 7);
+
+	io_uring_prep_read(probe_start(ring, ctx, &probes[0]), file, sink, 100, 0);
+	await_probes(ring, probes, 1);
+	ck_assert_probe(&probes[0], 7, CTX_OP_FINISHED);
+
+	io_uring_prep_read(probe_start(ring, ctx, &probes[1]), fifo, sink, 8, (uint64_t)-1);
+	io_uring_prep_read(probe_start(ring, ctx, &probes[2]), notify, sink, sizeof(sink), (uint64_t)-1);
+	io_uring_prep_read(probe_start(ring, ctx, &probes[3]), terminal, sink, 8, (uint64_t)-1);
+	park(ring, 3);
+	ck_assert_int_eq(write(fifo, "abc", 3), 3);
+	snprintf(path, sizeof(path), "%s/made", directory);
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	await_probes(ring, &probes[1], 2);
+	ck_assert_probe(&probes[1], 3, CTX_OP_FINISHED);
+	ck_assert_int_gt(probes[2].last.res, 0);
+	ck_assert_ok(ctx_cancel(ctx));
+	await_probes(ring, &probes[3], 1);
+	ck_assert_probe(&probes[3], -ECANCELED, CTX_OP_CANCELLED);
+	ring_end(ring);
+	ctx_finish(ctx);
+	close(fifo);
+	close(notify);
+	close(file);
+	close(terminal);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/fifo", directory);
+	unlink(path);
+	rmdir(directory);
+}
+END_TEST
+
+/* One buffer, two receives that might take it: it goes to the one that has data. */
+START_TEST(waiting_takes_no_provided_buffer)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pairs[2] = {pair_new(), pair_new()};
+	struct probe probes[2], provide;
+	char buffer[16];
+
+	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffer, sizeof(buffer),
+				      1, 3, 0);
+	await_probes(ring, &provide, 1);
+	for (int i = 0; i < 2; i++) {
+		struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probes[i]);
+		io_uring_prep_recv(sqe, pairs[i].near, NULL, 0, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = 3;
+	}
+	park(ring, 2);
+	ck_assert_int_eq(write(pairs[1].far, "abc", 3), 3);
+	await_probes(ring, &probes[1], 1);
+	ck_assert_probe(&probes[1], 3, CTX_OP_FINISHED);
+	ck_assert(probes[1].last.flags & IORING_CQE_F_BUFFER);
+	ck_assert_int_eq(memcmp(buffer, "abc", 3), 0);
+	ring_end(ring);
+	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_CANCELLED);
+	pair_end(pairs[0]);
+	pair_end(pairs[1]);
+}
+END_TEST
+
+/* IOSQE_IO_DRAIN waits for what is parked before it. */
+START_TEST(a_draining_operation_waits_for_parked_ones)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe probes[2];
+	char sink[8];
+
+	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
+	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probes[1]);
+	io_uring_prep_nop(sqe);
+	sqe->flags |= IOSQE_IO_DRAIN;
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+	ck_assert_uint_eq(probes[1].finals, 0);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	await_probes(ring, probes, 2);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* ---- closing descriptors */
+
+static bool sees_the_end(int fd)
+{
+	char byte;
+	return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+START_TEST(closing_ends_operations_and_the_peer_sees_it_at_once)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pairs[2] = {pair_new(), tcp_new()};
+	char sink[8];
+
+	for (int i = 0; i < 2; i++) {
+		struct probe probes[4];
+		for (int n = 0; n < 4; n++) {
+			if (n == 3)
+				park(ring, 3);
+			probe_recv(ring, ctx_background(), &probes[n], pairs[i].near, sink, 8);
+			if (n == 1) /* in the kernel */
+				ck_assert_ok(ctx_op_set_flags(&probes[n].op, CTX_OP_PENDING));
+		}
+		ck_assert_ok(ctx_ring_close_fd(ring, pairs[i].near));
+		ck_assert(sees_the_end(pairs[i].far));
+		ck_assert_int_eq(fcntl(pairs[i].near, F_GETFD), -1);
+		await_probes(ring, probes, 4);
+		for (int n = 0; n < 4; n++)
+			ck_assert_probe(&probes[n], -ECANCELED, CTX_OP_CANCELLED);
+		close(pairs[i].far);
+	}
+	ck_assert_int_eq(ctx_ring_close_fd(ring, pairs[0].near), -EBADF);
+	ck_assert_int_eq(ctx_ring_close_fd(ring, -1), -EINVAL);
+	ck_assert_int_eq(ctx_ring_close_fd(NULL, 0), -EINVAL);
+	ring_end(ring);
+}
+END_TEST
+
+START_TEST(closing_is_for_every_ring)
+{
+	struct ctx_ring *ring = ring_of(_i);
+	struct pair pair = pair_new(), other = pair_new();
+	struct probe probes[3];
+	char sink[8];
+
+	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
+	io_uring_prep_poll_add(probe_start(ring, ctx_background(), &probes[1]), pair.near, POLLIN);
+	probe_recv(ring, ctx_background(), &probes[2], other.near, sink, 8);
+	ck_assert_int_eq(ctx_ring_submit(ring), 3);
+	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
+	ck_assert(sees_the_end(pair.far));
+	await_probes(ring, probes, 2);
+	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_CANCELLED);
+	ck_assert_probe(&probes[1], -ECANCELED, CTX_OP_CANCELLED);
+	ck_assert_int_eq(write(other.far, "x", 1), 1);
+	await_probes(ring, &probes[2], 1);
+	ck_assert_probe(&probes[2], 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	close(pair.far);
+	pair_end(other);
+}
+END_TEST
+
+/* A number is used again, and again, with events of its earlier uses perhaps under way. */
+START_TEST(a_number_that_was_closed_can_be_used_again)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	char sink[8];
+
+	for (int i = 0; i < 50; i++) {
+		struct pair pair = pair_new();
+		struct probe probes[2];
+		probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
+		park(ring, 1);
+		ck_assert_int_eq(write(pair.far, "x", 1), 1);
+		if (i % 2)
+			await_probes(ring, &probes[0], 1);
+		ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
+		close(pair.far);
+		await_probes(ring, &probes[0], 1);
+	}
+	ring_end(ring);
+}
+END_TEST
+
+START_TEST(a_number_that_an_accept_brings_back_is_recognised)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	int listener = listener_new(), client;
+	struct probe accept, old, probe;
+	char sink[8];
+
+	probe_recv(ring, ctx_background(), &old, pair.near, sink, 8);
+	park(ring, 1);
+	connect_to(listener, &client);
+	close(pair.near);
+	io_uring_prep_accept(probe_start(ring, ctx_background(), &accept), listener, NULL, NULL,
+			     SOCK_CLOEXEC);
+	await_probes(ring, &accept, 1);
+	ck_assert_int_eq(accept.last.res, pair.near);
+	await_probes(ring, &old, 1);
+	ck_assert_probe(&old, -EBADF, CTX_OP_FINISHED);
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 8);
+	park(ring, 1);
+	ck_assert_int_eq(write(client, "abc", 3), 3);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 3, CTX_OP_FINISHED);
+	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
+	ring_end(ring);
+	close(pair.far);
+	close(client);
+	close(listener);
+}
+END_TEST
+
+/* The same, of a number that comes from elsewhere. */
+START_TEST(the_check_notices_another_file)
+{
+	setenv("CTXRING_FEATURES", "park-check", 1);
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new(), other;
+	struct probe old, probe;
+	char sink[8];
+
+	probe_recv(ring, ctx_background(), &old, pair.near, sink, 8);
+	park(ring, 1);
+	other = pair_new();
+	close(pair.near);
+	ck_assert_int_eq(fcntl(other.near, F_DUPFD_CLOEXEC, pair.near), pair.near);
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 8);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	await_probes(ring, &old, 1);
+	ck_assert_probe(&old, -EBADF, CTX_OP_FINISHED);
+	ck_assert_int_eq(write(other.far, "abc", 3), 3);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 3, CTX_OP_FINISHED);
+	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
+	ring_end(ring);
+	close(pair.far);
+	pair_end(other);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("park");
+	TCase *waiting = test_case_ring(suite, "waiting"), *ends = test_case_ring(suite, "ends"),
+	      *hidden = test_case_ring(suite, "hidden"), *others = test_case_ring(suite, "others"),
+	      *closing = test_case_ring(suite, "closing");
+
+	ON_EACH_PARKING(waiting, a_receive_waits_outside_the_kernel_and_gets_its_data);
+	ON_EACH_PARKING(waiting, an_operation_chooses_against_its_ring);
+	tcase_add_test(waiting, an_adopted_ring_does_not_park);
+	ON_EACH_PARKING(waiting, operations_on_one_descriptor_are_served_in_order);
+	ON_EACH_PARKING(waiting, many_that_are_ready_at_once_are_all_served);
+	ON_EACH_PARKING(waiting, a_ready_descriptor_that_nobody_reads_wakes_nobody);
+	ON_EACH_PARKING(ends, a_cancel_makes_no_enter_and_gives_the_buffers_back);
+	ON_EACH_PARKING(ends, one_operation_is_cancelled_among_others);
+	ON_EACH_PARKING(ends, parked_pending_and_staged_end_in_one_batch);
+	ON_EACH_PARKING(ends, another_thread_ends_what_is_parked);
+	ON_EACH_PARKING(ends, deadlines_and_timeouts_end_what_is_parked);
+	ON_EACH_PARKING(ends, closing_the_ring_ends_what_is_parked);
+	ON_EACH_PARKING(ends, a_ring_whose_owner_has_ended_can_be_closed);
+	ON_EACH_PARKING(ends, a_drain_waits_for_what_is_parked_while_its_context_lives);
+	ON_EACH_PARKING(hidden, waitall_goes_on_and_delivers_what_it_has);
+	ON_EACH_PARKING(hidden, waitall_ends_with_the_file);
+	ON_EACH_PARKING(hidden, the_end_of_a_file_is_seen_again_and_again);
+	ON_EACH_PARKING(hidden, a_reset_is_told_and_then_the_end);
+	ON_EACH_PARKING(hidden, short_datagrams_do_not_hide_those_behind_them);
+	ON_EACH_PARKING(hidden, a_boundary_of_passed_descriptors_hides_nothing);
+	ON_EACH_PARKING(hidden, urgent_data_hides_nothing);
+	ON_EACH_PARKING(hidden, a_peek_leaves_it_ready);
+	ON_EACH_PARKING(others, a_send_waits_for_room);
+	ON_EACH_PARKING(others, accepts_park);
+	ON_EACH_PARKING(others, pipes_eventfds_and_timers_park);
+	ON_EACH_PARKING(others, what_cannot_be_attempted_goes_the_usual_way);
+	ON_EACH_PARKING(others, waiting_takes_no_provided_buffer);
+	ON_EACH_PARKING(others, a_draining_operation_waits_for_parked_ones);
+	ON_EACH_PARKING(closing, closing_ends_operations_and_the_peer_sees_it_at_once);
+	ON_EACH_RING(closing, closing_is_for_every_ring);
+	ON_EACH_PARKING(closing, a_number_that_was_closed_can_be_used_again);
+	ON_EACH_PARKING(closing, a_number_that_an_accept_brings_back_is_recognised);
+	ON_EACH_PARKING(closing, the_check_notices_another_file);
+	return suite;
+}
