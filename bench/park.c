@@ -28,6 +28,17 @@ static unsigned chance(unsigned below)
 	return (random_state >> 8) % below;
 }
 
+/*
+ * Reader and writer of messages are one thread, whose time says what both of them cost, whatever else the
+ * machine does. Asking for it costs too much where only a few operations are ended.
+ */
+static uint64_t cpu_now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static void open_unix(unsigned count)
 {
 	for (connections = 0; connections < count; connections++) {
@@ -110,15 +121,15 @@ static double end_asio(struct idle *idle)
 	return (double)(bench_now_ns() - begin_ns) / idle->operations;
 }
 
-/* The mean of as many rounds as make a few thousand operations. */
+/* The median of as many rounds as make some ten thousand operations. */
 static double run_idle(void *data)
 {
 	struct idle *idle = data;
-	unsigned rounds = idle->operations < 4096 ? 4096 / idle->operations : 1;
-	double sum = 0;
+	double times[513];
+	unsigned rounds = idle->operations < 4096 ? 8192 / idle->operations + 1 : 3;
 	for (unsigned i = 0; i < rounds; i++)
-		sum += idle->asio ? end_asio(idle) : end_ours(idle);
-	return sum / rounds;
+		times[i] = idle->asio ? end_asio(idle) : end_ours(idle);
+	return bench_median(times, rounds);
 }
 
 static unsigned *order_new(unsigned count, bool shuffled)
@@ -291,14 +302,6 @@ static void read_by_epoll(int epoll, uint64_t until)
 				traffic.bytes += (uint64_t)size;
 		}
 	}
-}
-
-/* Reader and writer are one thread, whose time says what both of them cost, whatever else the machine does. */
-static uint64_t cpu_now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static double move(const struct reader *reader, int epoll, unsigned messages)
