@@ -3,118 +3,28 @@
  * Parked operations. One that would only wait in the kernel costs it 860 bytes, costs a microsecond to
  * cancel, and its buffer is the kernel's until that is done. Here it waits in a queue of its descriptor, in
  * the ring's memory, and the kernel is told of it when there is something to do: as an attempt that does not
- * wait (MSG_DONTWAIT, RWF_NOWAIT, IORING_ACCEPT_DONTWAIT), whose -EAGAIN puts it back.
- *
- * Readiness comes from one edge-triggered epoll set for all descriptors, which the ring waits for by
- * IORING_OP_EPOLL_WAIT (Linux 6.15; before that by a poll of the set), and not from a multishot poll for
- * each descriptor. Such a poll holds its file: after close(2) alone the peer saw no end, where with the set
- * it did at once. Taking away one of 4,096 took 2 to 4 us either way, but a poll in the kernel is found by a
- * search that grows, to 15 to 40 us among 60,000. And speed does not speak for it: a message to one of 64,
- * 512 or 4,096 unix connections, writer included, took 0.95, 1.02 and 0.98 of the time with the set
- * (0.93, 1.12 and 0.97 with the poll of it; Linux 6.18, DEFER_TASKRUN), because the events are asked for in
- * the same io_uring_enter(2) that carries the attempts. A single connection pays for the second turn.
- *
- * The rules that keep it from losing a wake-up:
- *  - Nothing is taken for not ready but what has said so: -EAGAIN, or the one case below. What is not known
- *    is attempted. That also keeps end-of-file and errors, which are announced once.
- *  - Not even -EAGAIN counts if an event was seen since the attempt was given to the kernel: the event may be
- *    the newer of the two.
- *  - A descriptor is watched before it is relied upon to be watched; epoll reports at once what is ready.
- *  - A receive that brought less than it had room for leaves nothing behind only on a stream of TCP or unix
- *    sockets, when the kernel counts what is left (IORING_CQE_F_SOCK_NONEMPTY) and does not see anything,
- *    there was no urgent data, whose mark ends a receive, and no end: then -EAGAIN is not waited for.
+ * wait (attempt.h), whose -EAGAIN puts it back. When there may be something to do: park_fd.c.
  *
  * Operations on one descriptor and direction are served in order, one attempt at a time.
+ *
+ * Readiness is asked for by IORING_OP_EPOLL_WAIT (Linux 6.15), before that by a poll of the epoll set, in the
+ * same io_uring_enter(2) that carries the attempts. A single connection pays for the second turn.
  */
 #include "park.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
 
 #include "memory.h"
+#include "park_fd.h"
 #include "record.h"
 
-#ifndef IORING_ACCEPT_DONTWAIT
-#define IORING_ACCEPT_DONTWAIT (1U << 1) /* Linux 6.10 */
-#endif
-#ifndef IORING_RECVSEND_POLL_FIRST
-#define IORING_RECVSEND_POLL_FIRST (1U << 0)
-#endif
-#define ACCEPT_POLL_FIRST (1U << 2) /* Linux 6.10 */
-#define OP_EPOLL_WAIT 59	    /* IORING_OP_EPOLL_WAIT, Linux 6.15 */
-#ifndef SO_INQ
-#define SO_INQ 84 /* Linux 6.17: unix sockets count what is left */
-#endif
-
-#define CHUNK 64u
-#define FDS_MAX (1u << 24)
-#define EVENTS_MAX 256
+#define OP_EPOLL_WAIT 59 /* IORING_OP_EPOLL_WAIT, Linux 6.15 */
 
 /*
  * So many events that said writable when it was not: so it is with datagram sockets that are not connected,
  * whose readiness is not that of the receiver. Then the kernel may wait.
  */
 #define ATTEMPTS_MAX 16
-
-enum way {
-	WAY_IN,
-	WAY_OUT,
-	WAYS,
-	WAY_NONE
-};
-
-enum park_state {
-	/* these three shifted by the way */
-	READY = 1 << 0,	 /* not known to be not ready */
-	FRESH = 1 << 2,	 /* an event came since the attempt was given to the kernel */
-	ISSUED = 1 << 4, /* an attempt is under way */
-	WATCHED = 1 << 6,
-	WATCHED_OUT = 1 << 7,	/* also for being writable */
-	UNPARKABLE = 1 << 8,	/* its operations go the usual way */
-	LINGERS = 1 << 9,	/* has seen an end, an error or urgent data */
-	KNOWN = 1 << 10,	/* these two have been looked up */
-	CONNECTED = 1 << 11,	/* MSG_WAITALL means something */
-	SHORT_PROVES = 1 << 12, /* a short receive leaves nothing behind */
-	URGENT = 1 << 13,	/* has seen urgent data */
-};
-#define STATE_NEW (READY << WAY_IN | READY << WAY_OUT)
-
-struct park_fd {
-	struct list queue[WAYS]; /* of operations, by park */
-	struct list due;	 /* park->due */
-	int32_t fd;
-	uint16_t generation; /* of this use of the number */
-	uint16_t state;
-	uint32_t pending; /* operations the usual way, in the kernel */
-};
-
-struct park_identity {
-	dev_t device;
-	ino_t inode;
-};
-
-struct park_chunk {
-	struct park_fd fds[CHUNK];
-	struct park_identity identities[]; /* with park->check */
-};
-
-struct park {
-	int epoll_fd;
-	bool armed;		      /* the wait for readiness is under way */
-	bool by_poll;		      /* this kernel has no IORING_OP_EPOLL_WAIT */
-	bool check;		      /* CTXRING_FEATURES=park-check */
-	bool unix_known, unix_counts; /* unix sockets say what is left */
-	unsigned watched;	      /* ever: so there is something to wait for */
-	unsigned attempts;	      /* under way */
-	struct list due;	      /* where an attempt is to be made */
-	struct park_chunk **chunks;
-	unsigned chunk_count;
-	struct epoll_event events[EVENTS_MAX]; /* the kernel's while armed */
-};
 
 int park_open(struct ctx_ring *ring)
 {
@@ -165,264 +75,10 @@ void park_free(struct ctx_ring *ring)
 		return;
 	ring->park = NULL;
 	close(park->epoll_fd);
-	for (unsigned i = 0; i < park->chunk_count; i++)
-		memory_release(park->chunks[i]);
-	memory_release(park->chunks);
+	park_fds_free(park);
 	/* Not seen to end: the ring is gone, but the kernel may be about to write. */
 	if (!park->armed || ring->orphaned || ring->fork_count != thread_fork_count)
 		memory_release(park);
-}
-
-/* ---- descriptors ---- */
-
-static struct park_fd *fd_find(const struct ctx_ring *ring, int fd)
-{
-	const struct park *park = ring->park;
-	unsigned chunk = (unsigned)fd / CHUNK;
-
-	if (!park || fd < 0 || chunk >= park->chunk_count || !park->chunks[chunk])
-		return NULL;
-	return &park->chunks[chunk]->fds[(unsigned)fd % CHUNK];
-}
-
-static bool chunks_grow(struct park *park, unsigned chunk)
-{
-	unsigned count = park->chunk_count ? park->chunk_count : 16;
-
-	if (chunk < park->chunk_count)
-		return true;
-	while (count <= chunk)
-		count *= 2;
-	struct park_chunk **chunks = memory_allocate(count * sizeof(struct park_chunk *));
-	if (!chunks)
-		return false;
-	memset(chunks, 0, count * sizeof(struct park_chunk *));
-	if (park->chunk_count)
-		memcpy(chunks, park->chunks, park->chunk_count * sizeof(struct park_chunk *));
-	memory_release(park->chunks);
-	park->chunks = chunks;
-	park->chunk_count = count;
-	return true;
-}
-
-/* NULL: no memory. */
-static struct park_fd *fd_make(struct ctx_ring *ring, int fd)
-{
-	struct park *park = ring->park;
-	struct park_fd *known = fd_find(ring, fd);
-	unsigned index = (unsigned)fd / CHUNK;
-
-	if (known || fd < 0 || (unsigned)fd >= FDS_MAX)
-		return known;
-	if (!chunks_grow(park, index))
-		return NULL;
-	struct park_chunk *chunk =
-		memory_allocate(sizeof(*chunk) + (park->check ? CHUNK * sizeof(struct park_identity) : 0));
-	if (!chunk)
-		return NULL;
-	for (unsigned i = 0; i < CHUNK; i++) {
-		struct park_fd *p = &chunk->fds[i];
-		*p = (struct park_fd){.fd = (int32_t)(index * CHUNK + i), .state = STATE_NEW};
-		list_init(&p->queue[WAY_IN]);
-		list_init(&p->queue[WAY_OUT]);
-		list_init(&p->due);
-	}
-	if (park->check)
-		memset(chunk->identities, 0, CHUNK * sizeof(struct park_identity));
-	park->chunks[index] = chunk;
-	return &chunk->fds[(unsigned)fd % CHUNK];
-}
-
-static void set(struct park_fd *p, int bits)
-{
-	p->state = (uint16_t)(p->state | bits);
-}
-
-static void clear(struct park_fd *p, int bits)
-{
-	p->state = (uint16_t)(p->state & ~bits);
-}
-
-/* Nothing that was known of it holds any more. */
-static void fd_reset(struct park_fd *p)
-{
-	p->generation++;
-	p->state = (uint16_t)(STATE_NEW | (p->state & (ISSUED << WAY_IN | ISSUED << WAY_OUT)));
-}
-
-static void fd_end_parked(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_end end)
-{
-	for (enum way way = WAY_IN; way < WAYS; way++)
-		for (struct list *link = p->queue[way].next, *next; link != &p->queue[way]; link = next) {
-			struct operation *op = container_of(link, struct operation, park);
-			next = link->next;
-			if (!op->group->parked_ended) /* else it is in ring->ready */
-				park_end(ring, op, res, end);
-		}
-}
-
-/* The file is another than the one that operations were parked on: those will hear of nothing any more. */
-static void fd_replaced(struct ctx_ring *ring, struct park_fd *p)
-{
-	fd_end_parked(ring, p, -EBADF, CTX_OP_FINISHED);
-	fd_reset(p);
-}
-
-void park_returned(struct ctx_ring *ring, int fd)
-{
-	struct park_fd *p = fd_find(ring, fd);
-
-	if (p)
-		fd_replaced(ring, p);
-}
-
-static void check_identity(struct ctx_ring *ring, struct park_fd *p)
-{
-	unsigned fd = (unsigned)p->fd;
-	struct park_identity *known = &ring->park->chunks[fd / CHUNK]->identities[fd % CHUNK];
-	struct stat now;
-
-	if (sys_fstat(p->fd, &now) < 0)
-		return;
-	if (known->inode && (known->inode != now.st_ino || known->device != now.st_dev))
-		fd_replaced(ring, p);
-	*known = (struct park_identity){.device = now.st_dev, .inode = now.st_ino};
-}
-
-/* Has epoll report readiness of p, in this direction as well. 0, or -errno: then it is not to be relied on.
- */
-static int watch(struct ctx_ring *ring, struct park_fd *p, enum way way)
-{
-	int wanted = WATCHED | (way == WAY_OUT || (p->state & WATCHED_OUT) ? WATCHED_OUT : 0);
-	struct epoll_event event = {
-		.events = EPOLLET | EPOLLIN | EPOLLPRI | EPOLLRDHUP | (wanted & WATCHED_OUT ? EPOLLOUT : 0u),
-		.data.u64 = (uint64_t)p->generation << 32 | (uint32_t)p->fd,
-	};
-
-	if ((p->state & wanted) == wanted)
-		return 0;
-	int error = sys_epoll_ctl(ring->park->epoll_fd, p->state & WATCHED ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
-				  p->fd, &event);
-	if (error == -EEXIST || error == -ENOENT) /* the number was closed behind our back, and is back */
-		error = sys_epoll_ctl(ring->park->epoll_fd, error == -EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
-				      p->fd, &event);
-	if (error)
-		return error;
-	set(p, wanted);
-	ring->park->watched++;
-	return 0;
-}
-
-/* Nobody waits for it to be writable any more: on a unix socket each message that is read would say so. */
-static void unwatch_out(struct ctx_ring *ring, struct park_fd *p)
-{
-	struct epoll_event event = {
-		.events = EPOLLET | EPOLLIN | EPOLLPRI | EPOLLRDHUP,
-		.data.u64 = (uint64_t)p->generation << 32 | (uint32_t)p->fd,
-	};
-
-	if (!sys_epoll_ctl(ring->park->epoll_fd, EPOLL_CTL_MOD, p->fd, &event))
-		clear(p, WATCHED_OUT);
-}
-
-/* Do unix sockets say what is left? What shows it is an option, which is tried on a socket of our own. */
-static bool unix_counts(struct park *park)
-{
-	const int on = 1;
-
-	if (park->unix_known)
-		return park->unix_counts;
-	int fd = sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC);
-	if (fd < 0)
-		return false;
-	park->unix_counts = !sys_setsockopt(fd, SOL_SOCKET, SO_INQ, &on, sizeof(on));
-	park->unix_known = true;
-	close(fd);
-	return park->unix_counts;
-}
-
-/* What kind of socket it is; an upper layer such as kTLS has records, whose ends nobody counts. */
-static void learn(struct ctx_ring *ring, struct park_fd *p)
-{
-	int domain = 0, type = 0, protocol = 0;
-	char layer[16] = "";
-	socklen_t size = sizeof(int), layer_size = sizeof(layer);
-
-	set(p, KNOWN);
-	if (sys_getsockopt(p->fd, SOL_SOCKET, SO_TYPE, &type, &size) ||
-	    sys_getsockopt(p->fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) ||
-	    sys_getsockopt(p->fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size))
-		return;
-	if (type == SOCK_STREAM || type == SOCK_SEQPACKET)
-		set(p, CONNECTED);
-	if (type != SOCK_STREAM)
-		return;
-	if ((domain == AF_INET || domain == AF_INET6) && protocol == IPPROTO_TCP &&
-	    !sys_getsockopt(p->fd, IPPROTO_TCP, TCP_ULP, layer, &layer_size) && !layer_size)
-		set(p, SHORT_PROVES);
-	if (domain == AF_UNIX && unix_counts(ring->park))
-		set(p, SHORT_PROVES);
-}
-
-/* ---- what can be parked ---- */
-
-static bool buffer_selected(const struct operation *op)
-{
-	return op->sqe.flags & IOSQE_BUFFER_SELECT;
-}
-
-/* Goes on after part of it is done. Of messages the rest would have to be described anew: the kernel does. */
-static bool wants_all(const struct operation *op)
-{
-	return (op->sqe.opcode == IORING_OP_RECV || op->sqe.opcode == IORING_OP_SEND) &&
-	       (op->sqe.msg_flags & MSG_WAITALL);
-}
-
-static enum way way_of(const struct operation *op)
-{
-	const struct io_uring_sqe *sqe = &op->sqe;
-	const unsigned unwaiting = MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB;
-	unsigned all = sqe->msg_flags & MSG_WAITALL;
-
-	switch (sqe->opcode) {
-	case IORING_OP_RECV:
-		all = all && (buffer_selected(op) || (sqe->msg_flags & MSG_PEEK));
-		/* fall through */
-	case IORING_OP_RECVMSG:
-		return all || (sqe->msg_flags & unwaiting) || (sqe->ioprio & IORING_RECV_MULTISHOT) ? WAY_NONE
-												    : WAY_IN;
-	case IORING_OP_ACCEPT:
-		return sqe->ioprio & IORING_ACCEPT_MULTISHOT ? WAY_NONE : WAY_IN;
-	case IORING_OP_READ:
-	case IORING_OP_READV:
-	case IORING_OP_READ_FIXED:
-		return sqe->rw_flags & RWF_NOWAIT ? WAY_NONE : WAY_IN;
-	case IORING_OP_SENDMSG:
-	case IORING_OP_SEND:
-		return (all && sqe->opcode == IORING_OP_SENDMSG) || (sqe->msg_flags & MSG_DONTWAIT) ? WAY_NONE
-												    : WAY_OUT;
-	case IORING_OP_WRITE:
-	case IORING_OP_WRITEV:
-	case IORING_OP_WRITE_FIXED:
-		return sqe->rw_flags & RWF_NOWAIT ? WAY_NONE : WAY_OUT;
-	default:
-		return WAY_NONE;
-	}
-}
-
-/* For any kind of file, and not only for sockets. */
-static bool is_file_op(unsigned opcode)
-{
-	switch (opcode) {
-	case IORING_OP_RECV:
-	case IORING_OP_RECVMSG:
-	case IORING_OP_ACCEPT:
-	case IORING_OP_SEND:
-	case IORING_OP_SENDMSG:
-		return false;
-	default:
-		return true;
-	}
 }
 
 /* ---- queues ---- */
@@ -446,7 +102,7 @@ static struct operation *first_waiting(const struct park_fd *p, enum way way)
 
 static bool attempt_is_due(const struct park_fd *p, enum way way)
 {
-	return (p->state & (READY << way)) && !(p->state & (ISSUED << way)) && !list_empty(&p->queue[way]);
+	return (p->state & (PARK_READY << way)) && !(p->state & (PARK_ISSUED << way)) && !list_empty(&p->queue[way]);
 }
 
 /* Waits from now on, behind place in its queue. */
@@ -503,7 +159,7 @@ static void go_usual(struct ctx_ring *ring, struct operation *op)
 /* Its descriptor turns out not to be one for parking. */
 static void all_go_usual(struct ctx_ring *ring, struct park_fd *p)
 {
-	set(p, UNPARKABLE);
+	park_fd_set(p, PARK_UNPARKABLE);
 	for (enum way way = WAY_IN; way < WAYS; way++)
 		while (!list_empty(&p->queue[way])) {
 			struct operation *op = container_of(p->queue[way].prev, struct operation, park);
@@ -514,6 +170,66 @@ static void all_go_usual(struct ctx_ring *ring, struct park_fd *p)
 			go_usual(ring, op);
 		}
 }
+
+/* ---- ends ---- */
+
+void park_settle(struct ctx_ring *ring)
+{
+	if (ring->park && ring->park->attempts && !ring->adopted && uring_cq_ready(ring->uring))
+		complete_harvest(ring);
+}
+
+void park_end_group(struct group *group)
+{
+	group->parked_ended = true;
+	group->parked_count = group->partial_count = 0;
+	list_splice(&group->ring->ready, &group->parked);
+}
+
+void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
+{
+	unpark(ring, op);
+	if (op->marks & OP_RESULT)
+		complete_ready(ring, op, op->res, CTX_OP_FINISHED);
+	else
+		complete_ready(ring, op, res, end);
+}
+
+void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_end end)
+{
+	for (enum way way = WAY_IN; way < WAYS; way++)
+		for (struct list *link = p->queue[way].next, *next; link != &p->queue[way]; link = next) {
+			struct operation *op = container_of(link, struct operation, park);
+			next = link->next;
+			if (!op->group->parked_ended) /* else it is in ring->ready */
+				park_end(ring, op, res, end);
+		}
+}
+
+/* The file is another than the one that operations were parked on: those will hear of nothing any more. */
+static void replaced(struct ctx_ring *ring, struct park_fd *p)
+{
+	park_end_fd(ring, p, -EBADF, CTX_OP_FINISHED);
+	park_fd_reset(p);
+}
+
+void park_returned(struct ctx_ring *ring, int fd)
+{
+	struct park_fd *p = park_fd_find(ring->park, fd);
+
+	if (p)
+		replaced(ring, p);
+}
+
+void park_leave(struct ctx_ring *ring, struct operation *op)
+{
+	dequeue(ring, op);
+	if (!(op->marks & OP_RESULT))
+		op->res = -ECANCELED;
+	op->end = (uint8_t)(op->marks & OP_RESULT ? CTX_OP_FINISHED : complete_end(op->group));
+}
+
+/* ---- what is to park ---- */
 
 /* What it needs besides a place: a slot, and its times. */
 static int reserve(struct ctx_ring *ring, struct operation *op)
@@ -538,31 +254,31 @@ static int reserve(struct ctx_ring *ring, struct operation *op)
 
 int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 {
-	enum way way = way_of(op);
+	enum way way = attempt_way(op);
 
 	if ((op->marks & OP_HAS_TIMEOUT) && !op->timeout_ns)
 		return 0; /* of no time at all: there is nothing to wait for */
 	if (ring->adopted || (op->marks & OP_USUAL) || (op->sqe.flags & (IOSQE_FIXED_FILE | IOSQE_ASYNC)))
 		return 0;
 	if (op->sqe.opcode == IORING_OP_RECV && (op->sqe.msg_flags & MSG_OOB)) {
-		struct park_fd *urgent = fd_find(ring, op->sqe.fd);
+		struct park_fd *urgent = park_fd_find(ring->park, op->sqe.fd);
 		if (urgent)
-			set(urgent, LINGERS);
+			park_fd_set(urgent, PARK_LINGERS);
 	}
 	if (way == WAY_NONE || park_open(ring))
 		return 0;
-	struct park_fd *p = fd_make(ring, op->sqe.fd);
+	struct park_fd *p = park_fd_make(ring->park, op->sqe.fd);
 	if (!p)
 		return 0;
-	if (ring->park->check)
-		check_identity(ring, p);
-	if (p->state & UNPARKABLE)
+	if (ring->park->check && park_fd_differs(ring->park, p))
+		replaced(ring, p);
+	if (p->state & PARK_UNPARKABLE)
 		return 0;
-	if (is_file_op(op->sqe.opcode)) {
+	if (attempt_is_of_file(op->sqe.opcode)) {
 		/* Of a regular file an attempt may bring less than there is: those cannot be watched. */
-		int error = watch(ring, p, way);
+		int error = park_fd_watch(ring->park, p, way);
 		if (error == -EPERM)
-			set(p, UNPARKABLE);
+			park_fd_set(p, PARK_UNPARKABLE);
 		if (error)
 			return 0;
 	}
@@ -570,6 +286,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	if (error)
 		return error;
 	op->opcode = op->sqe.opcode;
+	op_mark(op, way == WAY_OUT ? OP_OUT : 0);
 	list_unlink(&op->link);
 	enqueue(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
@@ -584,7 +301,7 @@ void park_count(struct ctx_ring *ring, struct operation *op)
 
 	if (!ring->park || (op->sqe.flags & IOSQE_FIXED_FILE))
 		return;
-	p = fd_make(ring, op->sqe.fd);
+	p = park_fd_make(ring->park, op->sqe.fd);
 	if (!p)
 		return;
 	p->pending++;
@@ -593,7 +310,7 @@ void park_count(struct ctx_ring *ring, struct operation *op)
 
 void park_uncount(struct ctx_ring *ring, struct operation *op)
 {
-	struct park_fd *p = fd_find(ring, op->sqe.fd);
+	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
 
 	op_unmark(op, OP_COUNTED);
 	if (p)
@@ -602,34 +319,13 @@ void park_uncount(struct ctx_ring *ring, struct operation *op)
 
 /* ---- attempts ---- */
 
-/* The SQE of op, so that it does not wait. */
-static void prepare(const struct operation *op, struct io_uring_sqe *sqe)
-{
-	memcpy(sqe, &op->sqe, sizeof(*sqe));
-	sqe->flags = (uint8_t)(sqe->flags & ~IOSQE_CQE_SKIP_SUCCESS);
-	if (op->opcode == IORING_OP_ACCEPT) {
-		sqe->ioprio = (uint16_t)((sqe->ioprio & ~ACCEPT_POLL_FIRST) | IORING_ACCEPT_DONTWAIT);
-		return;
-	}
-	if (is_file_op(op->opcode)) {
-		sqe->rw_flags |= RWF_NOWAIT;
-		return;
-	}
-	sqe->ioprio = (uint16_t)(sqe->ioprio & ~IORING_RECVSEND_POLL_FIRST);
-	sqe->msg_flags = (sqe->msg_flags & ~(unsigned)MSG_WAITALL) | MSG_DONTWAIT;
-	if (op->marks & OP_RESULT) {
-		sqe->addr += (unsigned)op->res;
-		sqe->len -= (unsigned)op->res;
-	}
-}
-
 static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
 	struct ctx_table_operation *record = ring->slots[op->slot].record;
 	struct group *group = op->group;
 
-	prepare(op, sqe);
+	attempt_prepare(op, sqe);
 	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
 	unpark(ring, op);
 	list_unlink(&op->link);
@@ -640,8 +336,8 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	group->in_kernel++;
 	ring->in_kernel++;
 	ring->park->attempts++;
-	clear(p, FRESH << way);
-	set(p, ISSUED << way);
+	park_fd_clear(p, PARK_FRESH << way);
+	park_fd_set(p, PARK_ISSUED << way);
 	if (record)
 		__atomic_store_n(&record->flags, CTX_TABLE_OP_IN_FLIGHT, __ATOMIC_RELAXED);
 }
@@ -656,7 +352,7 @@ static int arm(struct ctx_ring *ring)
 {
 	struct park *park = ring->park;
 
-	if (park->armed || !park->watched)
+	if (park->armed || !park->watches)
 		return 0;
 	if (!room(ring, 1))
 		return -EAGAIN;
@@ -667,7 +363,7 @@ static int arm(struct ctx_ring *ring)
 		sqe->opcode = OP_EPOLL_WAIT;
 		sqe->fd = park->epoll_fd;
 		sqe->addr = (uint64_t)(uintptr_t)park->events;
-		sqe->len = EVENTS_MAX;
+		sqe->len = PARK_EVENTS_MAX;
 	}
 	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK, 0);
 	park->armed = true;
@@ -702,40 +398,23 @@ int park_push(struct ctx_ring *ring)
 
 /* ---- what comes back ---- */
 
-/*
- * At the urgent mark TCP says -EAGAIN, whatever is behind it, while work of the task is pending, which for a
- * ring that is not DEFER_TASKRUN looks like a signal (Linux 6.18).
- */
-static bool is_readable(const struct park_fd *p)
+static bool is_over(const struct operation *op)
 {
-	struct pollfd poll = {.fd = p->fd, .events = POLLIN};
-	const struct timespec at_once = {.tv_sec = 0};
-
-	return sys_poll(&poll, 1, &at_once) != 0;
-}
-
-/* Nothing to do there, as far as can be known now. */
-static void not_ready(struct ctx_ring *ring, struct park_fd *p, enum way way)
-{
-	if (way == WAY_IN && (p->state & URGENT) && is_readable(p))
-		set(p, FRESH << way);
-	if (!(p->state & (FRESH << way)) && !watch(ring, p, way))
-		clear(p, READY << way);
+	return (op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)) || op->group->parked_ended;
 }
 
 /* Would have waited. True: it does so here, or in the kernel. */
 static bool wait_on(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
-	const unsigned over = OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT;
 	struct ctx_table_operation *record = ring->slots[op->slot].record;
 
-	not_ready(ring, p, way);
-	if ((op->marks & over) || op->group->parked_ended)
+	park_fd_not_ready(ring->park, p, way);
+	if (is_over(op))
 		return false;
 	if (op->attempts < UINT8_MAX)
 		op->attempts++;
 	/* Not to be watched, or ready for something that is not this: the kernel knows how to wait for it. */
-	bool astray = (p->state & (READY << way)) && !(p->state & (FRESH << way));
+	bool astray = (p->state & (PARK_READY << way)) && !(p->state & (PARK_FRESH << way));
 	list_remove(&op->link);
 	astray |= way == WAY_OUT && op->attempts > ATTEMPTS_MAX;
 	if (astray && !(op->marks & OP_RESULT)) {
@@ -750,37 +429,23 @@ static bool wait_on(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	return true;
 }
 
-/* There is no attempt that does not wait, on this file or this kernel. */
-static bool is_impossible(const struct operation *op, int res)
-{
-	return is_file_op(op->opcode) ? res == -EOPNOTSUPP : op->opcode == IORING_OP_ACCEPT && res == -EINVAL;
-}
-
 static bool wants_more(struct ctx_ring *ring, struct park_fd *p, const struct operation *op, int res)
 {
-	const unsigned over = OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT;
-	unsigned done = op->marks & OP_RESULT ? (unsigned)op->res : 0;
-
-	if (res <= 0 || !wants_all(op) || done + (unsigned)res >= op->sqe.len || (op->marks & over) ||
-	    op->group->parked_ended)
+	if (!attempt_wants_all(op) || !attempt_is_short(op, res) || is_over(op))
 		return false;
-	if (!(p->state & KNOWN))
-		learn(ring, p);
-	return p->state & CONNECTED;
+	park_fd_learn(ring->park, p);
+	return p->state & PARK_CONNECTED;
 }
 
 static bool leaves_nothing(struct ctx_ring *ring, struct park_fd *p, const struct operation *op, int res,
 			   unsigned flags)
 {
-	unsigned done = op->marks & OP_RESULT ? (unsigned)op->res : 0;
-
-	if (op->opcode != IORING_OP_RECV || res <= 0 || done + (unsigned)res >= op->sqe.len ||
-	    buffer_selected(op) || (flags & IORING_CQE_F_SOCK_NONEMPTY) || (op->sqe.msg_flags & MSG_PEEK) ||
-	    (p->state & (FRESH << WAY_IN | LINGERS)))
+	if (op->opcode != IORING_OP_RECV || !attempt_is_short(op, res) ||
+	    (flags & (IORING_CQE_F_SOCK_NONEMPTY | IORING_CQE_F_BUFFER)) || (op->sqe.msg_flags & MSG_PEEK) ||
+	    (p->state & (PARK_FRESH << WAY_IN | PARK_LINGERS)))
 		return false;
-	if (!(p->state & KNOWN))
-		learn(ring, p);
-	return p->state & SHORT_PROVES;
+	park_fd_learn(ring->park, p);
+	return p->state & PARK_SHORT_PROVES;
 }
 
 /* Adds what an attempt has brought to what there is. */
@@ -792,24 +457,24 @@ static void add_result(struct operation *op, int res)
 
 bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned flags)
 {
-	struct park_fd *p = fd_find(ring, op->sqe.fd);
-	enum way way = way_of(op);
+	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
+	enum way way = op->marks & OP_OUT ? WAY_OUT : WAY_IN;
 	bool swallowed = false;
 
-	clear(p, ISSUED << way);
+	park_fd_clear(p, PARK_ISSUED << way);
 	ring->park->attempts--;
 	if (res == -EAGAIN) {
 		swallowed = wait_on(ring, p, way, op);
 		if (!swallowed && !(op->marks & OP_RESULT))
 			add_result(op, -ECANCELED);
-	} else if (is_impossible(op, res) && !(op->marks & (OP_DOOMED | OP_EXPLICIT))) {
+	} else if (attempt_is_impossible(op, res) && !(op->marks & (OP_DOOMED | OP_EXPLICIT))) {
 		list_remove(&op->link);
 		all_go_usual(ring, p);
 		go_usual(ring, op);
 		swallowed = true;
 	} else {
 		if (leaves_nothing(ring, p, op, res, flags))
-			not_ready(ring, p, way);
+			park_fd_not_ready(ring->park, p, way);
 		if (wants_more(ring, p, op, res)) {
 			add_result(op, res);
 			op_unmark(op, OP_ATTEMPT);
@@ -832,22 +497,10 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 
 static void note_event(struct ctx_ring *ring, const struct epoll_event *event)
 {
-	struct park_fd *p = fd_find(ring, (int)(uint32_t)event->data.u64);
+	struct park_fd *p = park_fd_note_event(ring->park, event);
 
-	if (!p || p->generation != (uint16_t)(event->data.u64 >> 32))
-		return;
-	if (event->events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-		set(p, (READY | FRESH) << WAY_IN);
-	if (event->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-		set(p, (READY | FRESH) << WAY_OUT);
-	if (event->events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-		set(p, LINGERS);
-	if (event->events & EPOLLPRI)
-		set(p, URGENT);
-	if (attempt_is_due(p, WAY_IN) || attempt_is_due(p, WAY_OUT))
+	if (p && (attempt_is_due(p, WAY_IN) || attempt_is_due(p, WAY_OUT)))
 		make_due(ring, p);
-	if ((p->state & WATCHED_OUT) && list_empty(&p->queue[WAY_OUT]) && !(p->state & ISSUED << WAY_OUT))
-		unwatch_out(ring, p);
 }
 
 void park_note_readiness(struct ctx_ring *ring, int res)
@@ -859,102 +512,7 @@ void park_note_readiness(struct ctx_ring *ring, int res)
 	if (res == -EINVAL)
 		park->by_poll = true;
 	if (res > 0 && park->by_poll)
-		count = sys_epoll_wait(park->epoll_fd, park->events, EVENTS_MAX, 0);
+		count = sys_epoll_wait(park->epoll_fd, park->events, PARK_EVENTS_MAX, 0);
 	for (int i = 0; i < count; i++)
 		note_event(ring, &park->events[i]);
-}
-
-/* ---- ends ---- */
-
-void park_settle(struct ctx_ring *ring)
-{
-	if (ring->park && ring->park->attempts && !ring->adopted && uring_cq_ready(ring->uring))
-		complete_harvest(ring);
-}
-
-void park_end_group(struct group *group)
-{
-	group->parked_ended = true;
-	group->parked_count = group->partial_count = 0;
-	list_splice(&group->ring->ready, &group->parked);
-}
-
-void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
-{
-	unpark(ring, op);
-	if (op->marks & OP_RESULT)
-		complete_ready(ring, op, op->res, CTX_OP_FINISHED);
-	else
-		complete_ready(ring, op, res, end);
-}
-
-void park_leave(struct ctx_ring *ring, struct operation *op)
-{
-	dequeue(ring, op);
-	if (!(op->marks & OP_RESULT))
-		op->res = -ECANCELED;
-	op->end = (uint8_t)(op->marks & OP_RESULT ? CTX_OP_FINISHED : complete_end(op->group));
-}
-
-/* ---- closing a descriptor ---- */
-
-/* Those that are staged are refused when they would go. */
-static void refuse_staged(struct list *list, int fd)
-{
-	for (struct list *link = list->next; link != list; link = link->next) {
-		struct operation *op = container_of(link, struct operation, link);
-		if (op->sqe.fd == fd && !(op->sqe.flags & IOSQE_FIXED_FILE) && op->group)
-			op_mark(op, OP_EXPLICIT);
-	}
-}
-
-/* Cancels what the kernel holds on fd, and has it let go of the file as far as it does at once. */
-static void cancel_pending(struct ctx_ring *ring, int fd)
-{
-	struct uring_wait wait = {.events = true, .timeout_ns = CTX_FOREVER};
-
-	for (uint32_t i = 1; i < ring->slot_count; i++) {
-		struct operation *op = ring->slots[i].op;
-		if (!op || op->phase != OP_KERNEL || op->sqe.fd != fd || (op->sqe.flags & IOSQE_FIXED_FILE) ||
-		    (op->marks & OP_SEEN))
-			continue;
-		ctx_op_cancel(ring, op_public(op));
-	}
-	for (const struct list *link = ring->singles.next; link != &ring->singles; link = link->next)
-		wait.min_complete++;
-	batch_singles(ring);
-	if (wait.min_complete && ring->defer && ring->features.timed_wait)
-		wait.timeout_ns = 0;
-	else
-		wait.min_complete = 0;
-	uring_enter(ring->uring, 0, &wait);
-}
-
-int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
-{
-	struct park_fd *p;
-
-	if (!ring || fd < 0)
-		return -EINVAL;
-	int error = ring_check(ring);
-	if (error)
-		return error;
-	p = fd_find(ring, fd);
-	refuse_staged(&ring->waiting, fd);
-	refuse_staged(&ring->staged, fd);
-	if (p && (p->state & (ISSUED << WAY_IN | ISSUED << WAY_OUT))) {
-		ring_flush(ring); /* attempts do not wait */
-		park_settle(ring);
-	}
-	if (p)
-		fd_end_parked(ring, p, -ECANCELED, CTX_OP_CANCELLED);
-	/* Of a ring that parks by default all that is in the kernel has been counted. */
-	if (ring->in_kernel && (!p || p->pending || !(ring->options.flags & CTX_RING_PARK)))
-		cancel_pending(ring, fd);
-	if (p && (p->state & WATCHED)) /* what a copy of fd keeps open would be reported for ever */
-		sys_epoll_ctl(ring->park->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	if (p)
-		fd_reset(p);
-	ring_notify(ring);
-	return close(fd) < 0 ? -errno : 0;
 }

@@ -48,7 +48,11 @@ void park_end_group(struct group *group);
  * already. */
 void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
 
-/* The same for one in ring->ready by park_end_group, which is about to be delivered: sets res and end. */
+/* All that is parked on p so. */
+struct park_fd;
+void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_end end);
+
+/* As park_end for one in ring->ready by park_end_group, which is about to be delivered: sets res and end. */
 void park_leave(struct ctx_ring *ring, struct operation *op);
 
 /* A number that the kernel has just given out: whatever was known of it is of another file. */

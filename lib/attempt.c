@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+#include "attempt.h"
+
+#include <string.h>
+
+#ifndef IORING_ACCEPT_DONTWAIT
+#define IORING_ACCEPT_DONTWAIT (1U << 1) /* Linux 6.10 */
+#endif
+#ifndef IORING_RECVSEND_POLL_FIRST
+#define IORING_RECVSEND_POLL_FIRST (1U << 0)
+#endif
+#define ACCEPT_POLL_FIRST (1U << 2) /* Linux 6.10 */
+
+static enum way way_of_receive(const struct operation *op)
+{
+	const struct io_uring_sqe *sqe = &op->sqe;
+	const unsigned unwaiting = MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB;
+	bool rest_unknown = sqe->opcode == IORING_OP_RECVMSG || (sqe->flags & IOSQE_BUFFER_SELECT) ||
+			    (sqe->msg_flags & MSG_PEEK);
+
+	if ((sqe->msg_flags & unwaiting) || (sqe->ioprio & IORING_RECV_MULTISHOT) ||
+	    ((sqe->msg_flags & MSG_WAITALL) && rest_unknown))
+		return WAY_NONE;
+	return WAY_IN;
+}
+
+static enum way way_of_send(const struct operation *op)
+{
+	bool rest_unknown = op->sqe.opcode == IORING_OP_SENDMSG;
+
+	if ((op->sqe.msg_flags & MSG_DONTWAIT) || ((op->sqe.msg_flags & MSG_WAITALL) && rest_unknown))
+		return WAY_NONE;
+	return WAY_OUT;
+}
+
+enum way attempt_way(const struct operation *op)
+{
+	const struct io_uring_sqe *sqe = &op->sqe;
+
+	switch (sqe->opcode) {
+	case IORING_OP_RECV:
+	case IORING_OP_RECVMSG:
+		return way_of_receive(op);
+	case IORING_OP_SEND:
+	case IORING_OP_SENDMSG:
+		return way_of_send(op);
+	case IORING_OP_ACCEPT:
+		return sqe->ioprio & IORING_ACCEPT_MULTISHOT ? WAY_NONE : WAY_IN;
+	case IORING_OP_READ:
+	case IORING_OP_READV:
+	case IORING_OP_READ_FIXED:
+		return sqe->rw_flags & RWF_NOWAIT ? WAY_NONE : WAY_IN;
+	case IORING_OP_WRITE:
+	case IORING_OP_WRITEV:
+	case IORING_OP_WRITE_FIXED:
+		return sqe->rw_flags & RWF_NOWAIT ? WAY_NONE : WAY_OUT;
+	default:
+		return WAY_NONE;
+	}
+}
+
+bool attempt_is_of_file(unsigned opcode)
+{
+	switch (opcode) {
+	case IORING_OP_RECV:
+	case IORING_OP_RECVMSG:
+	case IORING_OP_ACCEPT:
+	case IORING_OP_SEND:
+	case IORING_OP_SENDMSG:
+		return false;
+	default:
+		return true;
+	}
+}
+
+void attempt_prepare(const struct operation *op, struct io_uring_sqe *sqe)
+{
+	memcpy(sqe, &op->sqe, sizeof(*sqe));
+	sqe->flags = (uint8_t)(sqe->flags & ~IOSQE_CQE_SKIP_SUCCESS);
+	if (op->opcode == IORING_OP_ACCEPT) {
+		sqe->ioprio = (uint16_t)((sqe->ioprio & ~ACCEPT_POLL_FIRST) | IORING_ACCEPT_DONTWAIT);
+		return;
+	}
+	if (attempt_is_of_file(op->opcode)) {
+		sqe->rw_flags |= RWF_NOWAIT;
+		return;
+	}
+	sqe->ioprio = (uint16_t)(sqe->ioprio & ~IORING_RECVSEND_POLL_FIRST);
+	sqe->msg_flags = (sqe->msg_flags & ~(unsigned)MSG_WAITALL) | MSG_DONTWAIT;
+	if (op->marks & OP_RESULT) {
+		sqe->addr += (unsigned)op->res;
+		sqe->len -= (unsigned)op->res;
+	}
+}
+
+bool attempt_is_impossible(const struct operation *op, int res)
+{
+	return attempt_is_of_file(op->opcode) ? res == -EOPNOTSUPP
+					      : op->opcode == IORING_OP_ACCEPT && res == -EINVAL;
+}
