@@ -398,54 +398,16 @@ int park_push(struct ctx_ring *ring)
 
 /* ---- what comes back ---- */
 
-static bool is_over(const struct operation *op)
-{
-	return (op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)) || op->group->parked_ended;
-}
-
-/* Would have waited. True: it does so here, or in the kernel. */
-static bool wait_on(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+static void set_parked(struct ctx_ring *ring, struct park_fd *p, struct operation *op, enum way way)
 {
 	struct ctx_table_operation *record = ring->slots[op->slot].record;
 
-	park_fd_not_ready(ring->park, p, way);
-	if (is_over(op))
-		return false;
-	if (op->attempts < UINT8_MAX)
-		op->attempts++;
-	/* Not to be watched, or ready for something that is not this: the kernel knows how to wait for it. */
-	bool astray = (p->state & (PARK_READY << way)) && !(p->state & (PARK_FRESH << way));
-	list_remove(&op->link);
-	astray |= way == WAY_OUT && op->attempts > ATTEMPTS_MAX;
-	if (astray && !(op->marks & OP_RESULT)) {
-		go_usual(ring, op);
-		return true;
-	}
 	op_unmark(op, OP_ATTEMPT);
+	list_remove(&op->link);
 	enqueue(ring, op, &p->queue[way]);
 	if (record)
 		__atomic_store_n(&record->flags, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED,
 				 __ATOMIC_RELAXED);
-	return true;
-}
-
-static bool wants_more(struct ctx_ring *ring, struct park_fd *p, const struct operation *op, int res)
-{
-	if (!attempt_wants_all(op) || !attempt_is_short(op, res) || is_over(op))
-		return false;
-	park_fd_learn(ring->park, p);
-	return p->state & PARK_CONNECTED;
-}
-
-static bool leaves_nothing(struct ctx_ring *ring, struct park_fd *p, const struct operation *op, int res,
-			   unsigned flags)
-{
-	if (op->opcode != IORING_OP_RECV || !attempt_is_short(op, res) ||
-	    (flags & (IORING_CQE_F_SOCK_NONEMPTY | IORING_CQE_F_BUFFER)) || (op->sqe.msg_flags & MSG_PEEK) ||
-	    (p->state & (PARK_FRESH << WAY_IN | PARK_LINGERS)))
-		return false;
-	park_fd_learn(ring->park, p);
-	return p->state & PARK_SHORT_PROVES;
 }
 
 /* Adds what an attempt has brought to what there is. */
@@ -455,44 +417,95 @@ static void add_result(struct operation *op, int res)
 	op_mark(op, OP_RESULT);
 }
 
+/* Was ended while the attempt was under way. True: so it is final, with what there is. */
+static bool is_over(struct operation *op)
+{
+	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)) && !op->group->parked_ended)
+		return false;
+	if (!(op->marks & OP_RESULT))
+		add_result(op, -ECANCELED);
+	return true;
+}
+
+/* Each of these three: true, it goes on waiting; false, it is final. */
+
+/* It would have had to wait: it does so here, or in the kernel. */
+static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+{
+	park_fd_not_ready(ring->park, p, way);
+	if (is_over(op))
+		return false;
+	if (op->attempts < UINT8_MAX)
+		op->attempts++;
+	/* Not to be watched, or ready for something that is not this: the kernel knows how to wait for it. */
+	bool astray = (p->state & (PARK_READY << way)) && !(p->state & (PARK_FRESH << way));
+	astray |= way == WAY_OUT && op->attempts > ATTEMPTS_MAX;
+	if (astray && !(op->marks & OP_RESULT)) {
+		list_remove(&op->link);
+		go_usual(ring, op);
+	} else {
+		set_parked(ring, p, op, way);
+	}
+	return true;
+}
+
+/* There is no attempt that does not wait. */
+static bool note_impossible(struct ctx_ring *ring, struct park_fd *p, struct operation *op)
+{
+	if (is_over(op))
+		return false;
+	list_remove(&op->link);
+	all_go_usual(ring, p);
+	go_usual(ring, op);
+	return true;
+}
+
+static bool leaves_nothing(struct ctx_ring *ring, struct park_fd *p, const struct operation *op, int res,
+			   unsigned flags)
+{
+	return op->opcode == IORING_OP_RECV && attempt_is_short(op, res) &&
+	       !(flags & (IORING_CQE_F_SOCK_NONEMPTY | IORING_CQE_F_BUFFER)) && !(op->sqe.msg_flags & MSG_PEEK) &&
+	       !(p->state & (PARK_FRESH << WAY_IN | PARK_LINGERS)) &&
+	       park_fd_is(ring->park, p, PARK_SHORT_PROVES);
+}
+
+/* It has brought res, be it an error. */
+static bool note_result(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op, int res,
+			unsigned flags)
+{
+	if (leaves_nothing(ring, p, op, res, flags))
+		park_fd_not_ready(ring->park, p, way);
+	bool part = attempt_wants_all(op) && attempt_is_short(op, res) &&
+		    park_fd_is(ring->park, p, PARK_CONNECTED);
+	if (part || (op->marks & OP_RESULT))
+		add_result(op, res > 0 ? res : 0);
+	if (!part || is_over(op))
+		return false;
+	set_parked(ring, p, op, way);
+	return true;
+}
+
 bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned flags)
 {
 	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
 	enum way way = op->marks & OP_OUT ? WAY_OUT : WAY_IN;
-	bool swallowed = false;
+	bool waits;
 
 	park_fd_clear(p, PARK_ISSUED << way);
 	ring->park->attempts--;
-	if (res == -EAGAIN) {
-		swallowed = wait_on(ring, p, way, op);
-		if (!swallowed && !(op->marks & OP_RESULT))
-			add_result(op, -ECANCELED);
-	} else if (attempt_is_impossible(op, res) && !(op->marks & (OP_DOOMED | OP_EXPLICIT))) {
-		list_remove(&op->link);
-		all_go_usual(ring, p);
-		go_usual(ring, op);
-		swallowed = true;
-	} else {
-		if (leaves_nothing(ring, p, op, res, flags))
-			park_fd_not_ready(ring->park, p, way);
-		if (wants_more(ring, p, op, res)) {
-			add_result(op, res);
-			op_unmark(op, OP_ATTEMPT);
-			list_remove(&op->link);
-			enqueue(ring, op, &p->queue[way]);
-			record_add_flag(ring, op, CTX_TABLE_OP_PARKED);
-			swallowed = true;
-		} else if (op->marks & OP_RESULT) {
-			add_result(op, res > 0 ? res : 0);
-		}
-	}
-	if (swallowed) {
+	if (res == -EAGAIN)
+		waits = note_again(ring, p, way, op);
+	else if (attempt_is_impossible(op, res))
+		waits = note_impossible(ring, p, op);
+	else
+		waits = note_result(ring, p, way, op, res, flags);
+	if (waits) {
 		op->group->in_kernel--;
 		ring->in_kernel--;
 	}
 	if (attempt_is_due(p, way))
 		make_due(ring, p);
-	return swallowed;
+	return waits;
 }
 
 static void note_event(struct ctx_ring *ring, const struct epoll_event *event)

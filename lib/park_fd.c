@@ -76,14 +76,11 @@ static struct park_chunk *chunk_new(const struct park *park, unsigned index)
 	return chunk;
 }
 
-struct park_fd *park_fd_make(struct park *park, int fd)
+struct park_fd *park_fd_new(struct park *park, int fd)
 {
-	struct park_fd *known = park_fd_find(park, fd);
 	unsigned index = (unsigned)fd / PARK_CHUNK;
 
-	if (__builtin_expect(known || fd < 0 || (unsigned)fd >= FDS_MAX, 1))
-		return known;
-	if (!chunks_grow(park, index))
+	if (fd < 0 || (unsigned)fd >= FDS_MAX || !chunks_grow(park, index))
 		return NULL;
 	park->chunks[index] = chunk_new(park, index);
 	return park_fd_find(park, fd);
@@ -189,14 +186,12 @@ static bool unix_counts(struct park *park)
 }
 
 /* An upper layer such as kTLS has records, whose ends nobody counts. */
-void park_fd_learn(struct park *park, struct park_fd *p)
+void park_fd_look(struct park *park, struct park_fd *p)
 {
 	int domain = 0, type = 0, protocol = 0;
 	char layer[16] = "";
 	socklen_t size = sizeof(int), layer_size = sizeof(layer);
 
-	if (p->state & PARK_KNOWN)
-		return;
 	park_fd_set(p, PARK_KNOWN);
 	if (sys_getsockopt(p->fd, SOL_SOCKET, SO_TYPE, &type, &size) ||
 	    sys_getsockopt(p->fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) ||

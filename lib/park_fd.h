@@ -72,8 +72,15 @@ static inline struct park_fd *park_fd_find(const struct park *park, int fd)
 	return &park->chunks[chunk]->fds[(unsigned)fd % PARK_CHUNK];
 }
 
+struct park_fd *park_fd_new(struct park *park, int fd);
+
 /* The same, made if need be. NULL: no memory, or not a descriptor. */
-struct park_fd *park_fd_make(struct park *park, int fd);
+static inline struct park_fd *park_fd_make(struct park *park, int fd)
+{
+	struct park_fd *known = park_fd_find(park, fd);
+
+	return __builtin_expect(known != NULL, 1) ? known : park_fd_new(park, fd);
+}
 
 void park_fds_free(struct park *park);
 
@@ -105,8 +112,16 @@ bool park_fd_differs(struct park *park, struct park_fd *p);
 /* Has epoll report readiness of p, in this direction as well. 0, or -errno: then it is not to be relied on. */
 int park_fd_watch(struct park *park, struct park_fd *p, enum way way);
 
-/* What kind of socket it is, once. */
-void park_fd_learn(struct park *park, struct park_fd *p);
+/* Looks up what kind of socket it is. */
+void park_fd_look(struct park *park, struct park_fd *p);
+
+/* One of PARK_CONNECTED and PARK_SHORT_PROVES. */
+static inline bool park_fd_is(struct park *park, struct park_fd *p, enum park_state kind)
+{
+	if (__builtin_expect(!(p->state & PARK_KNOWN), 0))
+		park_fd_look(park, p);
+	return p->state & kind;
+}
 
 /* Nothing to do there, as far as can be known now. */
 void park_fd_not_ready(struct park *park, struct park_fd *p, enum way way);
