@@ -708,13 +708,14 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
  * Closes fd: ends the operations of this ring on it, staged, parked and in the kernel, with -ECANCELED, takes
  * it out of what the ring watches, and calls close(2). The peer of a socket is told at once, where close(2)
  * alone would leave the connection open until the last operation has let go of it. Completions come with the
- * next dispatch. What a worker of the kernel holds on to (-EALREADY) keeps the file open for as long.
+ * next dispatch. What a worker of the kernel holds on to (-EALREADY) keeps the file open for as long. Not
+ * looked at: registered files, and what a splice reads from.
  *
  * On a ring with CTX_RING_PARK it looks at the operations on fd; on others at all that are in the kernel.
  * After a plain close(2) of a descriptor with parked operations these end only with their context or their
  * time, and a new file under the same number may not be heard of: when the number comes from an accept,
- * openat or socket of this ring, that is noticed and they end with -EBADF. With CTXRING_FEATURES=park-check
- * in the environment it is looked for at each operation.
+ * openat or socket operation of a ring with CTX_RING_PARK, or one with CTX_OP_PARK, that is noticed and they
+ * end with -EBADF. With CTXRING_FEATURES=park-check in the environment it is looked for at each operation.
  *
  * -EINVAL: ring is NULL, or fd is negative. -EPERM: not the owner. And the errors of close(2), after which
  * the descriptor is closed all the same unless it is -EBADF.
