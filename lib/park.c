@@ -313,7 +313,10 @@ static int watch(struct ctx_ring *ring, struct park_fd *p, enum way way)
 	return 0;
 }
 
-/* Nobody waits for it to be writable any more: on a unix socket each message that is read would say so. */
+/*
+ * Nobody waits for it to be writable any more: on a unix socket each message that is read would say so. From
+ * here on nobody is told either, so that the next one has to try.
+ */
 static void unwatch_out(struct ctx_ring *ring, struct park_fd *p)
 {
 	struct epoll_event event = {
@@ -323,6 +326,7 @@ static void unwatch_out(struct ctx_ring *ring, struct park_fd *p)
 
 	if (!sys_epoll_ctl(ring->park->epoll_fd, EPOLL_CTL_MOD, p->fd, &event))
 		clear(p, WATCHED_OUT);
+	set(p, READY << WAY_OUT);
 }
 
 /* Do unix sockets say what is left? What shows it is an option, which is tried on a socket of our own. */

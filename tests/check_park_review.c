@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* Parked operations where several things meet: what is seen outside a dispatch, what a descriptor was before, and
+ * kinds of files whose readiness says little. */
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+
+#include "support/rings.h"
+
+/* The loop variable here: 0 an ordinary ring that parks, 1 one with DEFER_TASKRUN. */
+static const int parking[] = {RING_PARKING, RING_PARKING_DEFER};
+#define ON_EACH_PARKING(test_case, test) \
+	tcase_add_loop_test(test_case, test, 0, test_mode() == TEST_PLAIN ? 1 : 2)
+
+/* Long enough for what only has to be noticed. */
+#define A_WHILE (2 * NS_PER_SECOND)
+
+static struct ctx_ring *parking_ring(int i)
+{
+	return ring_with(parking[i], 8, NULL);
+}
+
+/* Submits, and lets first attempts fail. */
+static void park(struct ctx_ring *ring, int operations)
+{
+	ck_assert_int_eq(ctx_ring_submit(ring), operations);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+}
+
+static bool ends_in_time(struct ctx_ring *ring, const struct probe *probe)
+{
+	uint64_t end_ns = clock_now_ns() + A_WHILE;
+
+	while (!probe->finals && clock_now_ns() < end_ns)
+		ctx_ring_dispatch(ring, 100 * MILLISECOND);
+	return probe->finals == 1;
+}
+/* ---- readiness */
+
+static void fill(int fd, size_t *ret_size)
+{
+	static char block[65536];
+	ssize_t size;
+
+	*ret_size = 0;
+	while ((size = send(fd, block, sizeof(block), MSG_DONTWAIT)) > 0)
+		*ret_size += (size_t)size;
+}
+static void empty(int fd)
+{
+	static char block[65536];
+
+	while (recv(fd, block, sizeof(block), MSG_DONTWAIT) > 0)
+		;
+}
+
+/* While no send waits nobody is told of room; the next one has to find out itself. */
+START_TEST(room_that_came_while_no_send_waited_is_found)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe send;
+	size_t full;
+
+	fill(pair.near, &full);
+	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, "x", 1, 0);
+	park(ring, 1);
+	ck_assert_ok(ctx_op_cancel(ring, &send.op));
+	await_probes(ring, &send, 1);
+	ck_assert_int_eq(write(pair.far, "y", 1), 1);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	empty(pair.far);
+	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, "x", 1, 0);
+	ck_assert(ends_in_time(ring, &send));
+	ck_assert_probe(&send, 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+static int datagram_receiver(struct sockaddr_un *ret_address, socklen_t *ret_size)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	ck_assert_ok(bind(fd, (struct sockaddr *)ret_address, sizeof(sa_family_t)));
+	*ret_size = sizeof(*ret_address);
+	ck_assert_ok(getsockname(fd, (struct sockaddr *)ret_address, ret_size));
+	return fd;
+}
+
+/* The sender is writable all the time: its readiness does not tell of the receiver's queue, which others filled. */
+START_TEST(a_datagram_waits_for_a_receiver_that_others_filled)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct sockaddr_un address;
+	socklen_t size;
+	int receiver = datagram_receiver(&address, &size), other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct probe probes[2];
+	struct iovec iov = {"x", 1};
+	struct msghdr message = {.msg_name = &address, .msg_namelen = size, .msg_iov = &iov, .msg_iovlen = 1};
+
+	while (sendto(other, "o", 1, MSG_DONTWAIT, (struct sockaddr *)&address, size) > 0)
+		;
+	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probes[0]);
+	io_uring_prep_send(sqe, sender, "x", 1, 0);
+	sqe->addr2 = (uint64_t)(uintptr_t)&address;
+	sqe->addr_len = (uint16_t)size;
+	io_uring_prep_sendmsg(probe_start(ring, ctx_background(), &probes[1]), sender, &message, 0);
+	ck_assert_int_eq(ctx_ring_submit(ring), 2);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	empty(receiver);
+	ck_assert(ends_in_time(ring, &probes[0]));
+	ck_assert(ends_in_time(ring, &probes[1]));
+	ck_assert_probe(&probes[0], 1, CTX_OP_FINISHED);
+	ck_assert_probe(&probes[1], 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	close(receiver);
+	close(other);
+	close(sender);
+}
+END_TEST
+/* ---- buffers and parts */
+
+/* Of a ring of buffers, too, and by recv, recvmsg and read. */
+START_TEST(waiting_takes_no_buffer_of_a_ring)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pairs[3] = {pair_new(), pair_new(), pipe_new()};
+	struct probe probes[3];
+	struct msghdr message = {0};
+	struct iovec iov = {NULL, 64};
+	static char buffer[64];
+
+	ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+	struct io_uring_buf_ring *buffers =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct io_uring_buf_reg registration = {
+		.ring_addr = (uint64_t)(uintptr_t)buffers, .ring_entries = 8, .bgid = 3};
+	ck_assert_ok(io_uring_register_buf_ring(ctx_ring_uring(ring), &registration, 0));
+	io_uring_buf_ring_init(buffers);
+	io_uring_buf_ring_add(buffers, buffer, sizeof(buffer), 0, io_uring_buf_ring_mask(8), 0);
+	io_uring_buf_ring_advance(buffers, 1);
+	message.msg_iov = &iov;
+	message.msg_iovlen = 1;
+	for (int turn = 0; turn < 3; turn++) {
+		struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probes[0]);
+		io_uring_prep_recv(sqe, pairs[0].near, NULL, 0, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = 3;
+		sqe = probe_start(ring, ctx_background(), &probes[1]);
+		io_uring_prep_recvmsg(sqe, pairs[1].near, &message, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = 3;
+		sqe = probe_start(ring, ctx_background(), &probes[2]);
+		io_uring_prep_read(sqe, pairs[2].near, NULL, 64, (uint64_t)-1);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = 3;
+		park(ring, 3);
+		ck_assert_int_eq(write(pairs[turn].far, "abc", 3), 3);
+		ck_assert(ends_in_time(ring, &probes[turn]));
+		ck_assert_probe(&probes[turn], 3, CTX_OP_FINISHED);
+		ck_assert(probes[turn].last.flags & IORING_CQE_F_BUFFER);
+		ck_assert_int_eq(memcmp(buffer, "abc", 3), 0);
+		for (int i = 0; i < 3; i++)
+			if (i != turn)
+				ck_assert_ok(ctx_op_cancel(ring, &probes[i].op));
+		await_probes(ring, probes, 3);
+		io_uring_buf_ring_add(buffers, buffer, sizeof(buffer), 0, io_uring_buf_ring_mask(8), 0);
+		io_uring_buf_ring_advance(buffers, 1);
+	}
+	ring_end(ring);
+	munmap(buffers, 4096);
+	for (int i = 0; i < 3; i++)
+		pair_end(pairs[i]);
+}
+END_TEST
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("park_review");
+	TCase *all = test_case_ring(suite, "all");
+
+	ON_EACH_PARKING(all, room_that_came_while_no_send_waited_is_found);
+	ON_EACH_PARKING(all, a_datagram_waits_for_a_receiver_that_others_filled);
+	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
+	return suite;
+}
