@@ -683,22 +683,31 @@ bool park_is_due(const struct ctx_ring *ring)
 	return !list_empty(&ring->park->due);
 }
 
+/* Makes an attempt on p if one is due. */
+static bool attempt_first(struct ctx_ring *ring, struct park_fd *p)
+{
+	for (enum way way = WAY_IN; way < WAYS; way++) {
+		struct operation *op = attempt_is_due(p, way) ? first_waiting(p, way) : NULL;
+		if (op) {
+			attempt(ring, p, way, op);
+			return true;
+		}
+	}
+	return false;
+}
+
 int park_push(struct ctx_ring *ring)
 {
 	struct park *park = ring->park;
 
 	while (!list_empty(&park->due)) {
-		if (!room(ring, WAYS))
+		if (!room(ring, 1)) /* there are queues of one entry */
 			return -EAGAIN;
 		if (list_empty(&park->due))
 			break; /* making room may have ended it */
 		struct park_fd *p = container_of(park->due.next, struct park_fd, due);
-		list_remove(&p->due);
-		for (enum way way = WAY_IN; way < WAYS; way++) {
-			struct operation *op = attempt_is_due(p, way) ? first_waiting(p, way) : NULL;
-			if (op)
-				attempt(ring, p, way, op);
-		}
+		if (!attempt_first(ring, p))
+			list_remove(&p->due);
 	}
 	/* Behind the attempts: what they leave to do is then reported with them. */
 	return arm(ring);

@@ -124,6 +124,26 @@ START_TEST(a_datagram_waits_for_a_receiver_that_others_filled)
 	close(sender);
 }
 END_TEST
+
+START_TEST(a_queue_of_one_entry_is_enough)
+{
+	struct ctx_ring *ring = ring_with(parking[_i], 1, NULL);
+	struct pair pair = pair_new();
+	struct probe receives[2];
+	char sinks[2];
+
+	for (int i = 0; i < 2; i++)
+		probe_recv(ring, ctx_background(), &receives[i], pair.near, &sinks[i], 1);
+	ck_assert_int_ge(ctx_ring_submit(ring), 0);
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	ck_assert_int_eq(write(pair.far, "ab", 2), 2);
+	ck_assert(ends_in_time(ring, &receives[0]));
+	ck_assert(ends_in_time(ring, &receives[1]));
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
 /* ---- buffers and parts */
 
 /* Of a ring of buffers, too, and by recv, recvmsg and read. */
@@ -186,6 +206,7 @@ Suite *test_suite(void)
 
 	ON_EACH_PARKING(all, room_that_came_while_no_send_waited_is_found);
 	ON_EACH_PARKING(all, a_datagram_waits_for_a_receiver_that_others_filled);
+	ON_EACH_PARKING(all, a_queue_of_one_entry_is_enough);
 	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
 	return suite;
 }
