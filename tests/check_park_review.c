@@ -144,6 +144,63 @@ START_TEST(a_queue_of_one_entry_is_enough)
 	pair_end(pair);
 }
 END_TEST
+
+struct swap {
+	struct probe probe;
+	struct swap *other;
+	struct pair pair;
+	bool stop;
+	char sink;
+};
+
+static void restart(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion);
+
+static void begin(struct ctx_ring *ring, struct swap *swap)
+{
+	ctx_op_init(&swap->probe.op, restart, 0);
+	struct io_uring_sqe *sqe = ctx_ring_get_sqe(ring, ctx_background(), &swap->probe.op);
+	io_uring_prep_recv(sqe, swap->pair.near, &swap->sink, 1, 0);
+}
+
+static void restart(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	struct swap *swap = (struct swap *)op;
+
+	probe_count(ring, op, completion);
+	if (swap->stop)
+		return;
+	ctx_op_cancel(ring, &swap->other->probe.op);
+	begin(ring, swap);
+	ctx_ring_submit(ring);
+}
+
+/* Two that end each other in turn leave no dispatch without a completion, and without a system call. */
+START_TEST(completions_that_need_no_kernel_do_not_starve_others)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct swap swaps[2] = {{.pair = pair_new(), .other = &swaps[1]}, {.pair = pair_new(), .other = &swaps[0]}};
+	struct pair pair = pair_new();
+	struct probe receive;
+	char sink;
+
+	begin(ring, &swaps[0]);
+	begin(ring, &swaps[1]);
+	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
+	park(ring, 3);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	ck_assert_ok(ctx_op_cancel(ring, &swaps[0].probe.op));
+	for (int i = 0; i < 1000 && !receive.finals; i++)
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+	swaps[0].stop = swaps[1].stop = true;
+	ck_assert_uint_eq(receive.finals, 1);
+	ring_end(ring);
+	pair_end(pair);
+	pair_end(swaps[0].pair);
+	pair_end(swaps[1].pair);
+}
+END_TEST
 /* ---- buffers and parts */
 
 /* Of a ring of buffers, too, and by recv, recvmsg and read. */
@@ -207,6 +264,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(all, room_that_came_while_no_send_waited_is_found);
 	ON_EACH_PARKING(all, a_datagram_waits_for_a_receiver_that_others_filled);
 	ON_EACH_PARKING(all, a_queue_of_one_entry_is_enough);
+	ON_EACH_PARKING(all, completions_that_need_no_kernel_do_not_starve_others);
 	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
 	return suite;
 }
