@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Parked operations where several things meet: what is seen outside a dispatch, what a descriptor was before, and
  * kinds of files whose readiness says little. */
-#include <sys/epoll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/un.h>
@@ -36,6 +37,32 @@ static bool ends_in_time(struct ctx_ring *ring, const struct probe *probe)
 		ctx_ring_dispatch(ring, 100 * MILLISECOND);
 	return probe->finals == 1;
 }
+
+static bool is_readable(int fd, int timeout_ms)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	return poll(&poll_fd, 1, timeout_ms) == 1;
+}
+
+/* As an outer event loop does: dispatches only when it is told to. */
+static bool ends_when_told(struct ctx_ring *ring, const struct probe *probe)
+{
+	int fd = ctx_ring_fd(ring);
+
+	while (!probe->finals && is_readable(fd, 2000))
+		ctx_ring_dispatch(ring, 0);
+	return probe->finals == 1;
+}
+
+/* Dispatches until the outer loop has nothing to do. */
+static void settle(struct ctx_ring *ring)
+{
+	for (int i = 0; i < 100 && is_readable(ctx_ring_fd(ring), 20); i++)
+		ctx_ring_dispatch(ring, 0);
+	ck_assert(!is_readable(ctx_ring_fd(ring), 0));
+}
+
 /* ---- readiness */
 
 static void fill(int fd, size_t *ret_size)
@@ -201,6 +228,146 @@ START_TEST(completions_that_need_no_kernel_do_not_starve_others)
 	pair_end(swaps[1].pair);
 }
 END_TEST
+/* ---- an outer event loop */
+
+/* The cancel looks at what has come, and so takes it away from the ring's descriptor. */
+START_TEST(what_a_cancel_that_comes_too_late_has_seen_is_told)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe receive;
+	char sink;
+
+	ck_assert_int_ge(ctx_ring_fd(ring), 0);
+	settle(ring);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(ctx_op_cancel(ring, &receive.op), -EALREADY);
+	ck_assert(ends_when_told(ring, &receive));
+	ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* The same for readiness, seen while another context is ended, or drained, or a descriptor closed. */
+static void readiness_is_seen(int kind, void (*see)(struct ctx_ring *ring, struct ctx_context *other))
+{
+	struct ctx_ring *ring = ring_with(kind, 8, NULL);
+	struct ctx_context *other = child_of(ctx_background());
+	struct pair pairs[3] = {pair_new(), pair_new(), pair_new()};
+	struct probe receives[3];
+	char sinks[3];
+
+	ck_assert_int_ge(ctx_ring_fd(ring), 0);
+	probe_recv(ring, ctx_background(), &receives[0], pairs[0].near, &sinks[0], 1);
+	/* Makes other known to the ring, and is over. */
+	ck_assert_int_eq(write(pairs[1].far, "y", 1), 1);
+	probe_recv(ring, other, &receives[1], pairs[1].near, &sinks[1], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 2);
+	settle(ring);
+	ck_assert_uint_eq(receives[1].finals, 1);
+	/* An attempt whose answer is there. */
+	probe_recv(ring, ctx_background(), &receives[2], pairs[2].near, &sinks[2], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(write(pairs[0].far, "x", 1), 1);
+	usleep(1000); /* the kernel says so */
+	see(ring, other);
+	ck_assert(ends_when_told(ring, &receives[0]));
+	ck_assert_int_eq(write(pairs[2].far, "z", 1), 1);
+	ck_assert(ends_when_told(ring, &receives[2]));
+	ring_end(ring);
+	ctx_finish(other);
+	for (int i = 0; i < 3; i++)
+		pair_end(pairs[i]);
+}
+
+static void see_by_cancel(struct ctx_ring *ring, struct ctx_context *other)
+{
+	(void)ring;
+	ck_assert_ok(ctx_cancel(other));
+}
+
+static void see_by_drain(struct ctx_ring *ring, struct ctx_context *other)
+{
+	ck_assert_ok(ctx_ring_drain(ring, other, 0, NULL, 0, NULL));
+}
+
+static void see_by_close(struct ctx_ring *ring, struct ctx_context *other)
+{
+	(void)other;
+	ck_assert_ok(ctx_ring_close_fd(ring, eventfd(0, EFD_CLOEXEC)));
+}
+
+START_TEST(readiness_seen_by_a_cancel_is_told)
+{
+	readiness_is_seen(parking[_i], see_by_cancel);
+}
+END_TEST
+
+START_TEST(readiness_seen_by_a_drain_is_told)
+{
+	readiness_is_seen(parking[_i], see_by_drain);
+}
+END_TEST
+
+START_TEST(readiness_seen_by_a_close_is_told)
+{
+	readiness_is_seen(parking[_i], see_by_close);
+}
+END_TEST
+
+/* ---- drains */
+
+static struct {
+	_Atomic unsigned go, gone;
+	int fd;
+} sender;
+
+static void *send_when_told(void *data)
+{
+	unsigned seed = 1;
+
+	(void)data;
+	for (unsigned turn = 1; turn <= 20000; turn++) {
+		while (atomic_load(&sender.go) < turn)
+			;
+		spin(&seed, 1000);
+		ck_assert_int_eq(write(sender.fd, "x", 1), 1);
+		atomic_store(&sender.gone, turn);
+	}
+	return NULL;
+}
+
+/* Goal: whenever readiness comes while a drain begins, it is acted upon. */
+START_TEST(a_drain_does_not_miss_what_comes_as_it_begins)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct probe receive;
+	pthread_t thread;
+	char sink;
+
+	sender.fd = pair.far;
+	ck_assert_ok(pthread_create(&thread, NULL, send_when_told, NULL));
+	for (unsigned turn = 1; turn <= 20000; turn++) {
+		probe_recv(ring, ctx, &receive, pair.near, &sink, 1);
+		ck_assert_int_eq(ctx_ring_submit(ring), 1);
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		atomic_store(&sender.go, turn);
+		ck_assert_ok(ctx_ring_drain(ring, ctx, A_WHILE, NULL, 0, NULL));
+		await_probes(ring, &receive, 1);
+		ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
+	}
+	ck_assert_ok(pthread_join(thread, NULL));
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
 /* ---- buffers and parts */
 
 /* Of a ring of buffers, too, and by recv, recvmsg and read. */
@@ -265,6 +432,11 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(all, a_datagram_waits_for_a_receiver_that_others_filled);
 	ON_EACH_PARKING(all, a_queue_of_one_entry_is_enough);
 	ON_EACH_PARKING(all, completions_that_need_no_kernel_do_not_starve_others);
+	ON_EACH_PARKING(all, what_a_cancel_that_comes_too_late_has_seen_is_told);
+	ON_EACH_PARKING(all, readiness_seen_by_a_cancel_is_told);
+	ON_EACH_PARKING(all, readiness_seen_by_a_drain_is_told);
+	ON_EACH_PARKING(all, readiness_seen_by_a_close_is_told);
+	ON_EACH_PARKING(all, a_drain_does_not_miss_what_comes_as_it_begins);
 	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
 	return suite;
 }
