@@ -881,7 +881,12 @@ void park_note_readiness(struct ctx_ring *ring, int res)
 
 void park_settle(struct ctx_ring *ring)
 {
-	if (ring->park && ring->park->attempts && !ring->adopted && uring_cq_ready(ring->uring))
+	if (!ring->park || !ring->park->attempts || ring->adopted)
+		return;
+	/* What is in the queue would be attempted after its end, with a buffer that is the program's again. */
+	if (uring_publish(ring->uring))
+		ring_flush(ring);
+	if (uring_cq_ready(ring->uring))
 		complete_harvest(ring);
 }
 
@@ -955,10 +960,8 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 	p = fd_find(ring, fd);
 	refuse_staged(&ring->waiting, fd);
 	refuse_staged(&ring->staged, fd);
-	if (p && (p->state & (ISSUED << WAY_IN | ISSUED << WAY_OUT))) {
-		ring_flush(ring); /* attempts do not wait */
+	if (p && (p->state & (ISSUED << WAY_IN | ISSUED << WAY_OUT)))
 		park_settle(ring);
-	}
 	if (p)
 		fd_end_parked(ring, p, -ECANCELED, CTX_OP_CANCELLED);
 	/* Of a ring that parks by default all that is in the kernel has been counted. */

@@ -368,6 +368,51 @@ START_TEST(a_drain_does_not_miss_what_comes_as_it_begins)
 }
 END_TEST
 
+/* ---- ends */
+
+/* Goal: whenever it is cancelled, its buffer is not touched afterwards. Method: after each turn that may have left
+ * an attempt unsent one receive is cancelled, and its data follows. */
+START_TEST(a_cancelled_attempt_does_not_write_later)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *timed = timed_child_of(ctx_background(), 3600 * NS_PER_SECOND);
+	struct pair pairs[2] = {pair_new(), pair_new()};
+	struct probe receives[2];
+	char sinks[2] = {0, 0};
+
+	for (int i = 0; i < 2; i++)
+		probe_recv(ring, timed, &receives[i], pairs[i].near, &sinks[i], 1);
+	park(ring, 2);
+	/* The one is delivered by the turn that learns of the other. */
+	ck_assert_int_eq(write(pairs[0].far, "a", 1), 1);
+	while (!receives[0].finals) {
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	}
+	for (int i = 0; i < 100; i++) {
+		sinks[0] = sinks[1] = 0;
+		ck_assert_int_eq(write(pairs[0].far, "a", 1), 1);
+		probe_recv(ring, timed, &receives[0], pairs[0].near, &sinks[0], 1);
+		ck_assert_int_ge(ctx_ring_submit(ring), 0);
+		ck_assert_int_eq(write(pairs[1].far, "b", 1), 1);
+		usleep(100);
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		int error = receives[1].finals ? -EALREADY : ctx_op_cancel(ring, &receives[1].op);
+		char before = sinks[1];
+		await_probes(ring, receives, 2);
+		if (!error)
+			ck_assert_int_eq(sinks[1], before);
+		if (receives[1].last.res != 1)
+			empty(pairs[1].near);
+		probe_recv(ring, timed, &receives[1], pairs[1].near, &sinks[1], 1);
+		park(ring, 1);
+	}
+	ring_end(ring);
+	ctx_finish(timed);
+	pair_end(pairs[0]);
+	pair_end(pairs[1]);
+}
+END_TEST
+
 /* ---- buffers and parts */
 
 /* Of a ring of buffers, too, and by recv, recvmsg and read. */
@@ -437,6 +482,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(all, readiness_seen_by_a_drain_is_told);
 	ON_EACH_PARKING(all, readiness_seen_by_a_close_is_told);
 	ON_EACH_PARKING(all, a_drain_does_not_miss_what_comes_as_it_begins);
+	ON_EACH_PARKING(all, a_cancelled_attempt_does_not_write_later);
 	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
 	return suite;
 }
