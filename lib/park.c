@@ -80,6 +80,7 @@ enum park_state {
 	CONNECTED = 1 << 11,	/* MSG_WAITALL means something */
 	SHORT_PROVES = 1 << 12, /* a short receive leaves nothing behind */
 	URGENT = 1 << 13,	/* has seen urgent data */
+	STALE = 1 << 14,	/* shifted by the way: the attempt under way was on the file before this one */
 };
 #define STATE_NEW (READY << WAY_IN | READY << WAY_OUT)
 
@@ -246,8 +247,10 @@ static void clear(struct park_fd *p, int bits)
 /* Nothing that was known of it holds any more. */
 static void fd_reset(struct park_fd *p)
 {
+	int issued = p->state & (ISSUED << WAY_IN | ISSUED << WAY_OUT);
+
 	p->generation++;
-	p->state = (uint16_t)(STATE_NEW | (p->state & (ISSUED << WAY_IN | ISSUED << WAY_OUT)));
+	p->state = (uint16_t)(STATE_NEW | issued | issued * (STALE / ISSUED));
 }
 
 static void fd_end_parked(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_end end)
@@ -803,15 +806,28 @@ static void add_result(struct operation *op, int res)
 	op_mark(op, OP_RESULT);
 }
 
+/* What is parked now is on another file, and so would this be: it ends with what it has come to. */
+static void end_stale(struct operation *op, int res)
+{
+	const unsigned over = OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT;
+
+	if (op->marks & OP_RESULT)
+		add_result(op, res > 0 ? res : 0);
+	else if (res == -EAGAIN)
+		add_result(op, op->marks & over ? -ECANCELED : -EBADF);
+}
+
 bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned flags)
 {
 	struct park_fd *p = fd_find(ring, op->sqe.fd);
 	enum way way = way_of(op);
-	bool swallowed = false;
+	bool stale = p->state & (STALE << way), swallowed = false;
 
-	clear(p, ISSUED << way);
+	clear(p, (ISSUED | STALE) << way);
 	ring->park->attempts--;
-	if (res == -EAGAIN) {
+	if (stale) {
+		end_stale(op, res);
+	} else if (res == -EAGAIN) {
 		swallowed = wait_on(ring, p, way, op);
 		if (!swallowed && !(op->marks & OP_RESULT))
 			add_result(op, -ECANCELED);

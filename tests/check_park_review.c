@@ -413,6 +413,32 @@ START_TEST(a_cancelled_attempt_does_not_write_later)
 }
 END_TEST
 
+/* ---- numbers */
+
+/* An attempt on the old file has failed, unseen, when the number is another file's. */
+START_TEST(an_attempt_on_a_file_that_was_replaced_does_not_read_the_new_one)
+{
+	ck_assert_ok(setenv("CTXRING_FEATURES", "park-check", 1));
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair old = pair_new(), new = pair_new();
+	struct probe probes[2];
+	char sinks[2] = "";
+
+	probe_recv(ring, ctx_background(), &probes[0], old.near, &sinks[0], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(dup3(new.near, old.near, O_CLOEXEC), old.near);
+	probe_recv(ring, ctx_background(), &probes[1], old.near, &sinks[1], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(write(new.far, "n", 1), 1);
+	ck_assert(ends_in_time(ring, &probes[1]));
+	ck_assert_int_eq(sinks[1], 'n');
+	ck_assert(ends_in_time(ring, &probes[0]));
+	ck_assert_probe(&probes[0], -EBADF, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(old);
+	pair_end(new);
+}
+END_TEST
 /* ---- buffers and parts */
 
 /* Of a ring of buffers, too, and by recv, recvmsg and read. */
@@ -483,6 +509,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(all, readiness_seen_by_a_close_is_told);
 	ON_EACH_PARKING(all, a_drain_does_not_miss_what_comes_as_it_begins);
 	ON_EACH_PARKING(all, a_cancelled_attempt_does_not_write_later);
+	ON_EACH_PARKING(all, an_attempt_on_a_file_that_was_replaced_does_not_read_the_new_one);
 	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
 	return suite;
 }
