@@ -589,7 +589,7 @@ void park_count(struct ctx_ring *ring, struct operation *op)
 {
 	struct park_fd *p;
 
-	if (!ring->park || (op->sqe.flags & IOSQE_FIXED_FILE))
+	if (!ring->park || !op_is_on(op, op->sqe.fd))
 		return;
 	p = fd_make(ring, op->sqe.fd);
 	if (!p)
@@ -937,7 +937,7 @@ static void refuse_staged(struct list *list, int fd)
 {
 	for (struct list *link = list->next; link != list; link = link->next) {
 		struct operation *op = container_of(link, struct operation, link);
-		if (op->sqe.fd == fd && !(op->sqe.flags & IOSQE_FIXED_FILE) && op->group)
+		if (op_is_on(op, fd) && op->group)
 			op_mark(op, OP_EXPLICIT);
 	}
 }
@@ -949,8 +949,7 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 
 	for (uint32_t i = 1; i < ring->slot_count; i++) {
 		struct operation *op = ring->slots[i].op;
-		if (!op || op->phase != OP_KERNEL || op->sqe.fd != fd || (op->sqe.flags & IOSQE_FIXED_FILE) ||
-		    (op->marks & OP_SEEN))
+		if (!op || op->phase != OP_KERNEL || !op_is_on(op, fd) || (op->marks & OP_SEEN))
 			continue;
 		ctx_op_cancel(ring, op_public(op));
 	}

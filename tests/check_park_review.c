@@ -439,6 +439,24 @@ START_TEST(an_attempt_on_a_file_that_was_replaced_does_not_read_the_new_one)
 	pair_end(new);
 }
 END_TEST
+
+/* The fd of these entries is a count, or flags. */
+START_TEST(closing_leaves_alone_what_only_looks_like_being_on_it)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe provide;
+	static char buffers[256];
+
+	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffers, 1, pair.near, 3, 0);
+	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
+	await_probes(ring, &provide, 1);
+	ck_assert_probe(&provide, 0, CTX_OP_FINISHED);
+	ring_end(ring);
+	close(pair.far);
+}
+END_TEST
+
 /* ---- buffers and parts */
 
 /* Of a ring of buffers, too, and by recv, recvmsg and read. */
@@ -510,6 +528,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(all, a_drain_does_not_miss_what_comes_as_it_begins);
 	ON_EACH_PARKING(all, a_cancelled_attempt_does_not_write_later);
 	ON_EACH_PARKING(all, an_attempt_on_a_file_that_was_replaced_does_not_read_the_new_one);
+	ON_EACH_PARKING(all, closing_leaves_alone_what_only_looks_like_being_on_it);
 	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
 	return suite;
 }
