@@ -404,10 +404,11 @@ static enum way way_of(const struct operation *op)
 	case IORING_OP_READV:
 	case IORING_OP_READ_FIXED:
 		return sqe->rw_flags & RWF_NOWAIT ? WAY_NONE : WAY_IN;
-	case IORING_OP_SENDMSG:
 	case IORING_OP_SEND:
-		return (all && sqe->opcode == IORING_OP_SENDMSG) || (sqe->msg_flags & MSG_DONTWAIT) ? WAY_NONE
-												    : WAY_OUT;
+		all = all && buffer_selected(op); /* the rest would be taken from another buffer */
+		/* fall through */
+	case IORING_OP_SENDMSG:
+		return all || (sqe->msg_flags & MSG_DONTWAIT) ? WAY_NONE : WAY_OUT;
 	case IORING_OP_WRITE:
 	case IORING_OP_WRITEV:
 	case IORING_OP_WRITE_FIXED:

@@ -459,6 +459,47 @@ END_TEST
 
 /* ---- buffers and parts */
 
+/* What one provided buffer holds is sent to its end, from that buffer. */
+START_TEST(waitall_from_a_provided_buffer_sends_that_buffer)
+{
+	enum {
+		SIZE = 1 << 20
+	};
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe provide, send;
+	static char buffers[2 * SIZE], sink[SIZE];
+	size_t got = 0;
+
+	memset(buffers, 'a', SIZE);
+	memset(buffers + SIZE, 'b', SIZE);
+	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffers, SIZE, 2, 3, 0);
+	await_probes(ring, &provide, 1);
+	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &send);
+	io_uring_prep_send(sqe, pair.near, NULL, SIZE, MSG_WAITALL);
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = 3;
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	for (int i = 0; i < 100000 && !send.finals; i++) {
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		ssize_t size = recv(pair.far, sink + got, SIZE - got, MSG_DONTWAIT);
+		got += size > 0 ? (size_t)size : 0;
+	}
+	if (send.last.res == -EINVAL || send.last.res == -EOPNOTSUPP) {
+		ring_end(ring);
+		pair_end(pair);
+		return;
+	}
+	for (ssize_t size; (size = recv(pair.far, sink + got, SIZE - got, MSG_DONTWAIT)) > 0;)
+		got += (size_t)size;
+	ck_assert_probe(&send, SIZE, CTX_OP_FINISHED);
+	ck_assert_uint_eq(got, SIZE);
+	for (size_t i = 0; i < SIZE; i++)
+		ck_assert_int_eq(sink[i], sink[0]);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
 /* Of a ring of buffers, too, and by recv, recvmsg and read. */
 START_TEST(waiting_takes_no_buffer_of_a_ring)
 {
@@ -529,6 +570,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(all, a_cancelled_attempt_does_not_write_later);
 	ON_EACH_PARKING(all, an_attempt_on_a_file_that_was_replaced_does_not_read_the_new_one);
 	ON_EACH_PARKING(all, closing_leaves_alone_what_only_looks_like_being_on_it);
+	ON_EACH_PARKING(all, waitall_from_a_provided_buffer_sends_that_buffer);
 	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
 	return suite;
 }
