@@ -508,18 +508,26 @@ static void go_usual(struct ctx_ring *ring, struct operation *op)
 	list_insert(&ring->waiting, &op->link);
 }
 
-/* Its descriptor turns out not to be one for parking. */
-static void all_go_usual(struct ctx_ring *ring, struct park_fd *p)
+/* Those that would turn out as op did. */
+static bool is_alike(const struct operation *op, const struct operation *other)
+{
+	return is_file_op(op->opcode) ? is_file_op(other->opcode) : other->opcode == op->opcode;
+}
+
+/* The descriptor of op turns out not to be one for parking. */
+static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct operation *op)
 {
 	set(p, UNPARKABLE);
 	for (enum way way = WAY_IN; way < WAYS; way++)
-		while (!list_empty(&p->queue[way])) {
-			struct operation *op = container_of(p->queue[way].prev, struct operation, park);
-			if (op->group->parked_ended) /* delivered anyhow */
-				break;
-			unpark(ring, op);
-			list_remove(&op->link);
-			go_usual(ring, op);
+		for (struct list *link = p->queue[way].prev, *previous; link != &p->queue[way];
+		     link = previous) {
+			struct operation *other = container_of(link, struct operation, park);
+			previous = link->prev;
+			if (other->group->parked_ended || !is_alike(op, other)) /* delivered anyhow, or served */
+				continue;
+			unpark(ring, other);
+			list_remove(&other->link);
+			go_usual(ring, other);
 		}
 }
 
@@ -564,7 +572,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 		return 0;
 	if (ring->park->check)
 		check_identity(ring, p);
-	if (p->state & UNPARKABLE)
+	if ((p->state & UNPARKABLE) && list_empty(&p->queue[way])) /* else behind those, in order */
 		return 0;
 	if (is_file_op(op->sqe.opcode)) {
 		/* Of a regular file an attempt may bring less than there is: those cannot be watched. */
@@ -834,7 +842,7 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 			add_result(op, -ECANCELED);
 	} else if (is_impossible(op, res) && !(op->marks & (OP_DOOMED | OP_EXPLICIT))) {
 		list_remove(&op->link);
-		all_go_usual(ring, p);
+		all_go_usual(ring, p, op);
 		go_usual(ring, op);
 		swallowed = true;
 	} else {

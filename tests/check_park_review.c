@@ -500,6 +500,41 @@ START_TEST(waitall_from_a_provided_buffer_sends_that_buffer)
 	pair_end(pair);
 }
 END_TEST
+
+/* A part that has gone does not go again when the descriptor turns out to be no good for another operation. */
+START_TEST(a_part_is_not_sent_again_after_an_accept_that_makes_no_sense)
+{
+	enum {
+		SIZE = 1 << 20
+	};
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe send, accept;
+	static char bytes[SIZE], sink[2 * SIZE];
+	size_t got = 0;
+
+	for (size_t i = 0; i < SIZE; i++)
+		bytes[i] = (char)(i >> 10);
+	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, bytes, SIZE, MSG_WAITALL);
+	park(ring, 1);
+	io_uring_prep_accept(probe_start(ring, ctx_background(), &accept), pair.near, NULL, NULL, 0);
+	ck_assert(ends_in_time(ring, &accept));
+	ck_assert_int_eq(accept.last.res, -EINVAL);
+	for (int i = 0; i < 100000 && !send.finals; i++) {
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		ssize_t size = recv(pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT);
+		got += size > 0 ? (size_t)size : 0;
+	}
+	for (ssize_t size; (size = recv(pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT)) > 0;)
+		got += (size_t)size;
+	ck_assert_probe(&send, SIZE, CTX_OP_FINISHED);
+	ck_assert_uint_eq(got, SIZE);
+	ck_assert_int_eq(memcmp(sink, bytes, SIZE), 0);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
 /* Of a ring of buffers, too, and by recv, recvmsg and read. */
 START_TEST(waiting_takes_no_buffer_of_a_ring)
 {
@@ -571,6 +606,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(all, an_attempt_on_a_file_that_was_replaced_does_not_read_the_new_one);
 	ON_EACH_PARKING(all, closing_leaves_alone_what_only_looks_like_being_on_it);
 	ON_EACH_PARKING(all, waitall_from_a_provided_buffer_sends_that_buffer);
+	ON_EACH_PARKING(all, a_part_is_not_sent_again_after_an_accept_that_makes_no_sense);
 	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
 	return suite;
 }
