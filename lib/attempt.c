@@ -26,7 +26,8 @@ static enum way way_of_receive(const struct operation *op)
 
 static enum way way_of_send(const struct operation *op)
 {
-	bool rest_unknown = op->sqe.opcode == IORING_OP_SENDMSG;
+	/* Of a provided buffer the rest would not be: the next attempt takes another. */
+	bool rest_unknown = op->sqe.opcode == IORING_OP_SENDMSG || (op->sqe.flags & IOSQE_BUFFER_SELECT);
 
 	if ((op->sqe.msg_flags & MSG_DONTWAIT) || ((op->sqe.msg_flags & MSG_WAITALL) && rest_unknown))
 		return WAY_NONE;

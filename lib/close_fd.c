@@ -3,43 +3,12 @@
 #include "park_fd.h"
 #include "ring.h"
 
-/* Newer than the header may be. */
-enum {
-	OP_SOCKET = 45,
-	OP_WAITID = 50,
-	OP_FUTEX_WAIT = 51,
-	OP_FUTEX_WAKE = 52,
-	OP_FUTEX_WAITV = 53,
-};
-
-/* The number in the field fd of these is none of a descriptor. */
-static bool has_fd(const struct io_uring_sqe *sqe)
-{
-	switch (sqe->opcode) {
-	case OP_SOCKET:
-	case OP_WAITID:
-	case OP_FUTEX_WAIT:
-	case OP_FUTEX_WAKE:
-	case OP_FUTEX_WAITV:
-	case IORING_OP_PROVIDE_BUFFERS:
-	case IORING_OP_REMOVE_BUFFERS:
-		return false;
-	default:
-		return !(sqe->flags & IOSQE_FIXED_FILE);
-	}
-}
-
-static bool is_on(const struct operation *op, int fd)
-{
-	return op->sqe.fd == fd && has_fd(&op->sqe);
-}
-
 /* Those that are staged are refused when they would go. */
 static void refuse_staged(struct list *list, int fd)
 {
 	for (struct list *link = list->next; link != list; link = link->next) {
 		struct operation *op = container_of(link, struct operation, link);
-		if (is_on(op, fd) && op->group)
+		if (op_is_on(op, fd) && op->group)
 			op_mark(op, OP_EXPLICIT);
 	}
 }
@@ -51,7 +20,7 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 
 	for (uint32_t i = 1; i < ring->slot_count; i++) {
 		struct operation *op = ring->slots[i].op;
-		if (op && op->phase == OP_KERNEL && !(op->marks & OP_SEEN) && is_on(op, fd))
+		if (op && op->phase == OP_KERNEL && !(op->marks & OP_SEEN) && op_is_on(op, fd))
 			ctx_op_cancel(ring, op_public(op));
 	}
 	for (const struct list *link = ring->singles.next; link != &ring->singles; link = link->next)
@@ -82,10 +51,8 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 	p = park_fd_find(ring->park, fd);
 	refuse_staged(&ring->waiting, fd);
 	refuse_staged(&ring->staged, fd);
-	if (p && park_fd_is_issued(p)) {
-		ring_flush(ring); /* attempts do not wait */
+	if (p && park_fd_is_issued(p))
 		park_settle(ring);
-	}
 	if (p)
 		park_end_fd(ring, p, -ECANCELED, CTX_OP_CANCELLED);
 	if (kernel_may_hold(ring, p))

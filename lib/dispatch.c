@@ -262,12 +262,15 @@ static __attribute__((noinline)) unsigned deliver_attempts(struct ctx_ring *ring
 	return ring_deliver(ring);
 }
 
-/* What there is to deliver was parked, and the kernel has nothing that anybody waits for: no need to enter.
+/*
+ * What there is to deliver was parked, and the kernel has nothing that anybody waits for: no need to enter. Not
+ * twice in a row: readiness and time may come only with an enter.
  */
 static bool kernel_can_wait(struct ctx_ring *ring)
 {
-	return !ring->in_kernel && ring->epoll_fd < 0 && !list_empty(&ring->ready) &&
-	       !uring_publish(ring->uring);
+	ring->rested = !ring->rested && !ring->in_kernel && ring->epoll_fd < 0 && !list_empty(&ring->ready) &&
+		       !uring_publish(ring->uring);
+	return ring->rested;
 }
 
 static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns)

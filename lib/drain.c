@@ -4,6 +4,7 @@
  * our own ring's go to the spill; an adopted ring's stay in its queue, where the
  * program will find them.
  */
+#include "park.h"
 #include "ring.h"
 
 struct drain {
@@ -96,6 +97,8 @@ static int drain_wait(struct drain *drain, uint64_t timeout_ns)
 			return -ETIMEDOUT;
 		if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
 			return -EBUSY;
+		if (ring->park)
+			park_push(ring); /* readiness that was noted last: nobody tells of it again */
 		int error = ring_wait(ring, deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns);
 		if ((error == -EBUSY || error == -EAGAIN) && !ring->adopted) {
 			complete_harvest(ring); /* makes room */
@@ -128,6 +131,9 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 		*ret_stuck = count;
 	for (struct group *group = drain.groups; group; group = group->drain_next)
 		group->draining = false;
+	/* What was noted may be readiness, too, which only a dispatch acts upon. */
+	if (ring->park && ring->epoll_fd >= 0 && !ring->dispatching)
+		mailbox_wake(ring->mailbox);
 	ring_notify(ring);
 	return error;
 }

@@ -9,6 +9,13 @@
 #define KERNEL_ERESTARTNOHAND 514
 #define KERNEL_ERESTART_RESTARTBLOCK 516
 
+/* Newer than some headers. */
+#define OP_WAITID 50
+#define OP_FUTEX_WAIT 51
+#define OP_FUTEX_WAKE 52
+#define OP_FUTEX_WAITV 53
+#define OP_PIPE 62
+
 void ctx_op_init(struct ctx_op *public_op, ctx_op_fn callback, uint64_t data)
 {
 	if (!public_op)
@@ -86,6 +93,33 @@ bool op_never_waits(unsigned opcode)
 		return true;
 	default:
 		return false;
+	}
+}
+
+bool op_is_on(const struct operation *op, int fd)
+{
+	if (op->sqe.fd != fd || (op->sqe.flags & IOSQE_FIXED_FILE))
+		return false;
+	switch (op->sqe.opcode) {
+	case IORING_OP_NOP:
+	case IORING_OP_POLL_REMOVE:
+	case IORING_OP_TIMEOUT:
+	case IORING_OP_TIMEOUT_REMOVE:
+	case IORING_OP_ASYNC_CANCEL:
+	case IORING_OP_LINK_TIMEOUT:
+	case IORING_OP_FILES_UPDATE:
+	case IORING_OP_MADVISE:
+	case IORING_OP_PROVIDE_BUFFERS: /* a count */
+	case IORING_OP_REMOVE_BUFFERS:
+	case IORING_OP_SOCKET: /* its domain */
+	case OP_WAITID:	       /* a process */
+	case OP_FUTEX_WAIT:    /* flags */
+	case OP_FUTEX_WAKE:
+	case OP_FUTEX_WAITV:
+	case OP_PIPE:
+		return false;
+	default:
+		return true;
 	}
 }
 

@@ -112,6 +112,9 @@ static inline struct ctx_op *op_public(struct operation *op)
 /* Operation codes that never wait, so that no deadline need follow them. */
 bool op_never_waits(unsigned opcode);
 
+/* It is on this descriptor: with some operation codes the field means something else. */
+bool op_is_on(const struct operation *op, int fd);
+
 static inline void op_mark(struct operation *op, unsigned marks)
 {
 	op->marks |= marks;

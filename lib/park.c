@@ -156,18 +156,26 @@ static void go_usual(struct ctx_ring *ring, struct operation *op)
 	list_insert(&ring->waiting, &op->link);
 }
 
-/* Its descriptor turns out not to be one for parking. */
-static void all_go_usual(struct ctx_ring *ring, struct park_fd *p)
+/* Those that would turn out as op did. */
+static bool is_alike(const struct operation *op, const struct operation *other)
+{
+	return attempt_is_of_file(op->opcode) ? attempt_is_of_file(other->opcode) : other->opcode == op->opcode;
+}
+
+/* The descriptor of op turns out not to be one for parking. */
+static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct operation *op)
 {
 	park_fd_set(p, PARK_UNPARKABLE);
 	for (enum way way = WAY_IN; way < WAYS; way++)
-		while (!list_empty(&p->queue[way])) {
-			struct operation *op = container_of(p->queue[way].prev, struct operation, park);
-			if (op->group->parked_ended) /* delivered anyhow */
-				break;
-			unpark(ring, op);
-			list_remove(&op->link);
-			go_usual(ring, op);
+		for (struct list *link = p->queue[way].prev, *previous; link != &p->queue[way];
+		     link = previous) {
+			struct operation *other = container_of(link, struct operation, park);
+			previous = link->prev;
+			if (other->group->parked_ended || !is_alike(op, other)) /* delivered anyhow, or served */
+				continue;
+			unpark(ring, other);
+			list_remove(&other->link);
+			go_usual(ring, other);
 		}
 }
 
@@ -175,7 +183,12 @@ static void all_go_usual(struct ctx_ring *ring, struct park_fd *p)
 
 void park_settle(struct ctx_ring *ring)
 {
-	if (ring->park && ring->park->attempts && !ring->adopted && uring_cq_ready(ring->uring))
+	if (!ring->park || !ring->park->attempts || ring->adopted)
+		return;
+	/* What is in the queue would be attempted after its end, with a buffer that is the program's again. */
+	if (uring_publish(ring->uring))
+		ring_flush(ring);
+	if (uring_cq_ready(ring->uring))
 		complete_harvest(ring);
 }
 
@@ -272,7 +285,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 		return 0;
 	if (ring->park->check && park_fd_differs(ring->park, p))
 		replaced(ring, p);
-	if (p->state & PARK_UNPARKABLE)
+	if ((p->state & PARK_UNPARKABLE) && list_empty(&p->queue[way])) /* else behind those, in order */
 		return 0;
 	if (attempt_is_of_file(op->sqe.opcode)) {
 		/* Of a regular file an attempt may bring less than there is: those cannot be watched. */
@@ -299,7 +312,7 @@ void park_count(struct ctx_ring *ring, struct operation *op)
 {
 	struct park_fd *p;
 
-	if (!ring->park || (op->sqe.flags & IOSQE_FIXED_FILE))
+	if (!ring->park || !op_is_on(op, op->sqe.fd))
 		return;
 	p = park_fd_make(ring->park, op->sqe.fd);
 	if (!p)
@@ -375,22 +388,31 @@ bool park_is_due(const struct ctx_ring *ring)
 	return !list_empty(&ring->park->due);
 }
 
+/* Makes an attempt on p if one is due. */
+static bool attempt_first(struct ctx_ring *ring, struct park_fd *p)
+{
+	for (enum way way = WAY_IN; way < WAYS; way++) {
+		struct operation *op = attempt_is_due(p, way) ? first_waiting(p, way) : NULL;
+		if (op) {
+			attempt(ring, p, way, op);
+			return true;
+		}
+	}
+	return false;
+}
+
 int park_push(struct ctx_ring *ring)
 {
 	struct park *park = ring->park;
 
 	while (!list_empty(&park->due)) {
-		if (!room(ring, WAYS))
+		if (!room(ring, 1)) /* there are queues of one entry */
 			return -EAGAIN;
 		if (list_empty(&park->due))
 			break; /* making room may have ended it */
 		struct park_fd *p = container_of(park->due.next, struct park_fd, due);
-		list_remove(&p->due);
-		for (enum way way = WAY_IN; way < WAYS; way++) {
-			struct operation *op = attempt_is_due(p, way) ? first_waiting(p, way) : NULL;
-			if (op)
-				attempt(ring, p, way, op);
-		}
+		if (!attempt_first(ring, p))
+			list_remove(&p->due);
 	}
 	/* Behind the attempts: what they leave to do is then reported with them. */
 	return arm(ring);
@@ -427,7 +449,17 @@ static bool is_over(struct operation *op)
 	return true;
 }
 
-/* Each of these three: true, it goes on waiting; false, it is final. */
+/* Each of these four: true, it goes on waiting; false, it is final. */
+
+/* What is parked now is on another file, and so would this be: it ends with what it has come to. */
+static bool note_stale(struct operation *op, int res)
+{
+	if (op->marks & OP_RESULT)
+		add_result(op, res > 0 ? res : 0);
+	else if (res == -EAGAIN && !is_over(op))
+		add_result(op, -EBADF);
+	return false;
+}
 
 /* It would have had to wait: it does so here, or in the kernel. */
 static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
@@ -455,7 +487,7 @@ static bool note_impossible(struct ctx_ring *ring, struct park_fd *p, struct ope
 	if (is_over(op))
 		return false;
 	list_remove(&op->link);
-	all_go_usual(ring, p);
+	all_go_usual(ring, p, op);
 	go_usual(ring, op);
 	return true;
 }
@@ -489,11 +521,13 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 {
 	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
 	enum way way = op->marks & OP_OUT ? WAY_OUT : WAY_IN;
-	bool waits;
+	bool stale = p->state & (PARK_STALE << way), waits;
 
-	park_fd_clear(p, PARK_ISSUED << way);
+	park_fd_clear(p, (PARK_ISSUED | PARK_STALE) << way);
 	ring->park->attempts--;
-	if (res == -EAGAIN)
+	if (stale)
+		waits = note_stale(op, res);
+	else if (res == -EAGAIN)
 		waits = note_again(ring, p, way, op);
 	else if (attempt_is_impossible(op, res))
 		waits = note_impossible(ring, p, op);

@@ -38,7 +38,7 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 /* The wait for readiness has completed so. */
 void park_note_readiness(struct ctx_ring *ring, int res);
 
-/* Attempts that the kernel has answered are parked again, so that ending them needs no kernel. */
+/* Attempts are made and answered, and parked again, so that ending them needs no kernel. */
 void park_settle(struct ctx_ring *ring);
 
 /* All that is parked of a group that ended: to ring->ready, in one step. */

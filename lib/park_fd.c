@@ -95,8 +95,10 @@ void park_fds_free(struct park *park)
 
 void park_fd_reset(struct park_fd *p)
 {
+	int issued = p->state & (PARK_ISSUED << WAY_IN | PARK_ISSUED << WAY_OUT);
+
 	p->generation++;
-	p->state = (uint16_t)(STATE_NEW | (p->state & (PARK_ISSUED << WAY_IN | PARK_ISSUED << WAY_OUT)));
+	p->state = (uint16_t)(STATE_NEW | issued | issued * (PARK_STALE / PARK_ISSUED));
 }
 
 bool park_fd_differs(struct park *park, struct park_fd *p)
@@ -153,11 +155,15 @@ int park_fd_watch(struct park *park, struct park_fd *p, enum way way)
 	return 0;
 }
 
-/* Nobody waits for it to be writable any more: on a unix socket each message that is read would say so. */
+/*
+ * Nobody waits for it to be writable any more: on a unix socket each message that is read would say so. From
+ * here on nobody is told either, so that the next one has to try.
+ */
 static void unwatch_out(const struct park *park, struct park_fd *p)
 {
 	if (!epoll_change(park, EPOLL_CTL_MOD, p, false))
 		park_fd_clear(p, PARK_WATCHED_OUT);
+	park_fd_set(p, PARK_READY << WAY_OUT);
 }
 
 void park_fd_forget(struct park *park, struct park_fd *p)

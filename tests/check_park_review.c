@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: MIT */
+/* Parked operations where several things meet: what is seen outside a dispatch, what a descriptor was before, and
+ * kinds of files whose readiness says little. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+
+#include "support/rings.h"
+
+/* The loop variable here: 0 an ordinary ring that parks, 1 one with DEFER_TASKRUN. */
+static const int parking[] = {RING_PARKING, RING_PARKING_DEFER};
+#define ON_EACH_PARKING(test_case, test) \
+	tcase_add_loop_test(test_case, test, 0, test_mode() == TEST_PLAIN ? 1 : 2)
+
+/* Long enough for what only has to be noticed. */
+#define A_WHILE (2 * NS_PER_SECOND)
+
+static struct ctx_ring *parking_ring(int i)
+{
+	return ring_with(parking[i], 8, NULL);
+}
+
+/* Submits, and lets first attempts fail. */
+static void park(struct ctx_ring *ring, int operations)
+{
+	ck_assert_int_eq(ctx_ring_submit(ring), operations);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+}
+
+static bool ends_in_time(struct ctx_ring *ring, const struct probe *probe)
+{
+	uint64_t end_ns = clock_now_ns() + A_WHILE;
+
+	while (!probe->finals && clock_now_ns() < end_ns)
+		ctx_ring_dispatch(ring, 100 * MILLISECOND);
+	return probe->finals == 1;
+}
+
+static bool is_readable(int fd, int timeout_ms)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	return poll(&poll_fd, 1, timeout_ms) == 1;
+}
+
+/* As an outer event loop does: dispatches only when it is told to. */
+static bool ends_when_told(struct ctx_ring *ring, const struct probe *probe)
+{
+	int fd = ctx_ring_fd(ring);
+
+	while (!probe->finals && is_readable(fd, 2000))
+		ctx_ring_dispatch(ring, 0);
+	return probe->finals == 1;
+}
+
+/* Dispatches until the outer loop has nothing to do. */
+static void settle(struct ctx_ring *ring)
+{
+	for (int i = 0; i < 100 && is_readable(ctx_ring_fd(ring), 20); i++)
+		ctx_ring_dispatch(ring, 0);
+	ck_assert(!is_readable(ctx_ring_fd(ring), 0));
+}
+
+/* ---- readiness */
+
+static void fill(int fd, size_t *ret_size)
+{
+	static char block[65536];
+	ssize_t size;
+
+	*ret_size = 0;
+	while ((size = send(fd, block, sizeof(block), MSG_DONTWAIT)) > 0)
+		*ret_size += (size_t)size;
+}
+static void empty(int fd)
+{
+	static char block[65536];
+
+	while (recv(fd, block, sizeof(block), MSG_DONTWAIT) > 0)
+		;
+}
+
+/* While no send waits nobody is told of room; the next one has to find out itself. */
+START_TEST(room_that_came_while_no_send_waited_is_found)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe send;
+	size_t full;
+
+	fill(pair.near, &full);
+	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, "x", 1, 0);
+	park(ring, 1);
+	ck_assert_ok(ctx_op_cancel(ring, &send.op));
+	await_probes(ring, &send, 1);
+	ck_assert_int_eq(write(pair.far, "y", 1), 1);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	empty(pair.far);
+	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, "x", 1, 0);
+	ck_assert(ends_in_time(ring, &send));
+	ck_assert_probe(&send, 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+static int datagram_receiver(struct sockaddr_un *ret_address, socklen_t *ret_size)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	ck_assert_ok(bind(fd, (struct sockaddr *)ret_address, sizeof(sa_family_t)));
+	*ret_size = sizeof(*ret_address);
+	ck_assert_ok(getsockname(fd, (struct sockaddr *)ret_address, ret_size));
+	return fd;
+}
+
+/* The sender is writable all the time: its readiness does not tell of the receiver's queue, which others filled. */
+START_TEST(a_datagram_waits_for_a_receiver_that_others_filled)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct sockaddr_un address;
+	socklen_t size;
+	int receiver = datagram_receiver(&address, &size), other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct probe probes[2];
+	struct iovec iov = {"x", 1};
+	struct msghdr message = {.msg_name = &address, .msg_namelen = size, .msg_iov = &iov, .msg_iovlen = 1};
+
+	while (sendto(other, "o", 1, MSG_DONTWAIT, (struct sockaddr *)&address, size) > 0)
+		;
+	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probes[0]);
+	io_uring_prep_send(sqe, sender, "x", 1, 0);
+	sqe->addr2 = (uint64_t)(uintptr_t)&address;
+	sqe->addr_len = (uint16_t)size;
+	io_uring_prep_sendmsg(probe_start(ring, ctx_background(), &probes[1]), sender, &message, 0);
+	ck_assert_int_eq(ctx_ring_submit(ring), 2);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	empty(receiver);
+	ck_assert(ends_in_time(ring, &probes[0]));
+	ck_assert(ends_in_time(ring, &probes[1]));
+	ck_assert_probe(&probes[0], 1, CTX_OP_FINISHED);
+	ck_assert_probe(&probes[1], 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	close(receiver);
+	close(other);
+	close(sender);
+}
+END_TEST
+
+START_TEST(a_queue_of_one_entry_is_enough)
+{
+	struct ctx_ring *ring = ring_with(parking[_i], 1, NULL);
+	struct pair pair = pair_new();
+	struct probe receives[2];
+	char sinks[2];
+
+	for (int i = 0; i < 2; i++)
+		probe_recv(ring, ctx_background(), &receives[i], pair.near, &sinks[i], 1);
+	ck_assert_int_ge(ctx_ring_submit(ring), 0);
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	ck_assert_int_eq(write(pair.far, "ab", 2), 2);
+	ck_assert(ends_in_time(ring, &receives[0]));
+	ck_assert(ends_in_time(ring, &receives[1]));
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+struct swap {
+	struct probe probe;
+	struct swap *other;
+	struct pair pair;
+	bool stop;
+	char sink;
+};
+
+static void restart(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion);
+
+static void begin(struct ctx_ring *ring, struct swap *swap)
+{
+	ctx_op_init(&swap->probe.op, restart, 0);
+	struct io_uring_sqe *sqe = ctx_ring_get_sqe(ring, ctx_background(), &swap->probe.op);
+	io_uring_prep_recv(sqe, swap->pair.near, &swap->sink, 1, 0);
+}
+
+static void restart(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	struct swap *swap = (struct swap *)op;
+
+	probe_count(ring, op, completion);
+	if (swap->stop)
+		return;
+	ctx_op_cancel(ring, &swap->other->probe.op);
+	begin(ring, swap);
+	ctx_ring_submit(ring);
+}
+
+/* Two that end each other in turn leave no dispatch without a completion, and without a system call. */
+START_TEST(completions_that_need_no_kernel_do_not_starve_others)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct swap swaps[2] = {{.pair = pair_new(), .other = &swaps[1]}, {.pair = pair_new(), .other = &swaps[0]}};
+	struct pair pair = pair_new();
+	struct probe receive;
+	char sink;
+
+	begin(ring, &swaps[0]);
+	begin(ring, &swaps[1]);
+	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
+	park(ring, 3);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	ck_assert_ok(ctx_op_cancel(ring, &swaps[0].probe.op));
+	for (int i = 0; i < 1000 && !receive.finals; i++)
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+	swaps[0].stop = swaps[1].stop = true;
+	ck_assert_uint_eq(receive.finals, 1);
+	ring_end(ring);
+	pair_end(pair);
+	pair_end(swaps[0].pair);
+	pair_end(swaps[1].pair);
+}
+END_TEST
+/* ---- an outer event loop */
+
+/* The cancel looks at what has come, and so takes it away from the ring's descriptor. */
+START_TEST(what_a_cancel_that_comes_too_late_has_seen_is_told)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe receive;
+	char sink;
+
+	ck_assert_int_ge(ctx_ring_fd(ring), 0);
+	settle(ring);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(ctx_op_cancel(ring, &receive.op), -EALREADY);
+	ck_assert(ends_when_told(ring, &receive));
+	ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* The same for readiness, seen while another context is ended, or drained, or a descriptor closed. */
+static void readiness_is_seen(int kind, void (*see)(struct ctx_ring *ring, struct ctx_context *other))
+{
+	struct ctx_ring *ring = ring_with(kind, 8, NULL);
+	struct ctx_context *other = child_of(ctx_background());
+	struct pair pairs[3] = {pair_new(), pair_new(), pair_new()};
+	struct probe receives[3];
+	char sinks[3];
+
+	ck_assert_int_ge(ctx_ring_fd(ring), 0);
+	probe_recv(ring, ctx_background(), &receives[0], pairs[0].near, &sinks[0], 1);
+	/* Makes other known to the ring, and is over. */
+	ck_assert_int_eq(write(pairs[1].far, "y", 1), 1);
+	probe_recv(ring, other, &receives[1], pairs[1].near, &sinks[1], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 2);
+	settle(ring);
+	ck_assert_uint_eq(receives[1].finals, 1);
+	/* An attempt whose answer is there. */
+	probe_recv(ring, ctx_background(), &receives[2], pairs[2].near, &sinks[2], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(write(pairs[0].far, "x", 1), 1);
+	usleep(1000); /* the kernel says so */
+	see(ring, other);
+	ck_assert(ends_when_told(ring, &receives[0]));
+	ck_assert_int_eq(write(pairs[2].far, "z", 1), 1);
+	ck_assert(ends_when_told(ring, &receives[2]));
+	ring_end(ring);
+	ctx_finish(other);
+	for (int i = 0; i < 3; i++)
+		pair_end(pairs[i]);
+}
+
+static void see_by_cancel(struct ctx_ring *ring, struct ctx_context *other)
+{
+	(void)ring;
+	ck_assert_ok(ctx_cancel(other));
+}
+
+static void see_by_drain(struct ctx_ring *ring, struct ctx_context *other)
+{
+	ck_assert_ok(ctx_ring_drain(ring, other, 0, NULL, 0, NULL));
+}
+
+static void see_by_close(struct ctx_ring *ring, struct ctx_context *other)
+{
+	(void)other;
+	ck_assert_ok(ctx_ring_close_fd(ring, eventfd(0, EFD_CLOEXEC)));
+}
+
+START_TEST(readiness_seen_by_a_cancel_is_told)
+{
+	readiness_is_seen(parking[_i], see_by_cancel);
+}
+END_TEST
+
+START_TEST(readiness_seen_by_a_drain_is_told)
+{
+	readiness_is_seen(parking[_i], see_by_drain);
+}
+END_TEST
+
+START_TEST(readiness_seen_by_a_close_is_told)
+{
+	readiness_is_seen(parking[_i], see_by_close);
+}
+END_TEST
+
+/* ---- drains */
+
+static struct {
+	_Atomic unsigned go, gone;
+	int fd;
+} sender;
+
+static void *send_when_told(void *data)
+{
+	unsigned seed = 1;
+
+	(void)data;
+	for (unsigned turn = 1; turn <= 20000; turn++) {
+		while (atomic_load(&sender.go) < turn)
+			;
+		spin(&seed, 1000);
+		ck_assert_int_eq(write(sender.fd, "x", 1), 1);
+		atomic_store(&sender.gone, turn);
+	}
+	return NULL;
+}
+
+/* Goal: whenever readiness comes while a drain begins, it is acted upon. */
+START_TEST(a_drain_does_not_miss_what_comes_as_it_begins)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct probe receive;
+	pthread_t thread;
+	char sink;
+
+	sender.fd = pair.far;
+	ck_assert_ok(pthread_create(&thread, NULL, send_when_told, NULL));
+	for (unsigned turn = 1; turn <= 20000; turn++) {
+		probe_recv(ring, ctx, &receive, pair.near, &sink, 1);
+		ck_assert_int_eq(ctx_ring_submit(ring), 1);
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		atomic_store(&sender.go, turn);
+		ck_assert_ok(ctx_ring_drain(ring, ctx, A_WHILE, NULL, 0, NULL));
+		await_probes(ring, &receive, 1);
+		ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
+	}
+	ck_assert_ok(pthread_join(thread, NULL));
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
+/* ---- ends */
+
+/* Goal: whenever it is cancelled, its buffer is not touched afterwards. Method: after each turn that may have left
+ * an attempt unsent one receive is cancelled, and its data follows. */
+START_TEST(a_cancelled_attempt_does_not_write_later)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *timed = timed_child_of(ctx_background(), 3600 * NS_PER_SECOND);
+	struct pair pairs[2] = {pair_new(), pair_new()};
+	struct probe receives[2];
+	char sinks[2] = {0, 0};
+
+	for (int i = 0; i < 2; i++)
+		probe_recv(ring, timed, &receives[i], pairs[i].near, &sinks[i], 1);
+	park(ring, 2);
+	/* The one is delivered by the turn that learns of the other. */
+	ck_assert_int_eq(write(pairs[0].far, "a", 1), 1);
+	while (!receives[0].finals) {
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	}
+	for (int i = 0; i < 100; i++) {
+		sinks[0] = sinks[1] = 0;
+		ck_assert_int_eq(write(pairs[0].far, "a", 1), 1);
+		probe_recv(ring, timed, &receives[0], pairs[0].near, &sinks[0], 1);
+		ck_assert_int_ge(ctx_ring_submit(ring), 0);
+		ck_assert_int_eq(write(pairs[1].far, "b", 1), 1);
+		usleep(100);
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		int error = receives[1].finals ? -EALREADY : ctx_op_cancel(ring, &receives[1].op);
+		char before = sinks[1];
+		await_probes(ring, receives, 2);
+		if (!error)
+			ck_assert_int_eq(sinks[1], before);
+		if (receives[1].last.res != 1)
+			empty(pairs[1].near);
+		probe_recv(ring, timed, &receives[1], pairs[1].near, &sinks[1], 1);
+		park(ring, 1);
+	}
+	ring_end(ring);
+	ctx_finish(timed);
+	pair_end(pairs[0]);
+	pair_end(pairs[1]);
+}
+END_TEST
+
+/* ---- numbers */
+
+/* An attempt on the old file has failed, unseen, when the number is another file's. */
+START_TEST(an_attempt_on_a_file_that_was_replaced_does_not_read_the_new_one)
+{
+	ck_assert_ok(setenv("CTXRING_FEATURES", "park-check", 1));
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair old = pair_new(), new = pair_new();
+	struct probe probes[2];
+	char sinks[2] = "";
+
+	probe_recv(ring, ctx_background(), &probes[0], old.near, &sinks[0], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(dup3(new.near, old.near, O_CLOEXEC), old.near);
+	probe_recv(ring, ctx_background(), &probes[1], old.near, &sinks[1], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(write(new.far, "n", 1), 1);
+	ck_assert(ends_in_time(ring, &probes[1]));
+	ck_assert_int_eq(sinks[1], 'n');
+	ck_assert(ends_in_time(ring, &probes[0]));
+	ck_assert_probe(&probes[0], -EBADF, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(old);
+	pair_end(new);
+}
+END_TEST
+
+/* The fd of these entries is a count, or flags. */
+START_TEST(closing_leaves_alone_what_only_looks_like_being_on_it)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe provide;
+	static char buffers[256];
+
+	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffers, 1, pair.near, 3, 0);
+	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
+	await_probes(ring, &provide, 1);
+	ck_assert_probe(&provide, 0, CTX_OP_FINISHED);
+	ring_end(ring);
+	close(pair.far);
+}
+END_TEST
+
+/* ---- buffers and parts */
+
+/* What one provided buffer holds is sent to its end, from that buffer. */
+START_TEST(waitall_from_a_provided_buffer_sends_that_buffer)
+{
+	enum {
+		SIZE = 1 << 20
+	};
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe provide, send;
+	static char buffers[2 * SIZE], sink[SIZE];
+	size_t got = 0;
+
+	memset(buffers, 'a', SIZE);
+	memset(buffers + SIZE, 'b', SIZE);
+	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffers, SIZE, 2, 3, 0);
+	await_probes(ring, &provide, 1);
+	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &send);
+	io_uring_prep_send(sqe, pair.near, NULL, SIZE, MSG_WAITALL);
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = 3;
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	for (int i = 0; i < 100000 && !send.finals; i++) {
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		ssize_t size = recv(pair.far, sink + got, SIZE - got, MSG_DONTWAIT);
+		got += size > 0 ? (size_t)size : 0;
+	}
+	if (send.last.res == -EINVAL || send.last.res == -EOPNOTSUPP) {
+		ring_end(ring);
+		pair_end(pair);
+		return;
+	}
+	for (ssize_t size; (size = recv(pair.far, sink + got, SIZE - got, MSG_DONTWAIT)) > 0;)
+		got += (size_t)size;
+	ck_assert_probe(&send, SIZE, CTX_OP_FINISHED);
+	ck_assert_uint_eq(got, SIZE);
+	for (size_t i = 0; i < SIZE; i++)
+		ck_assert_int_eq(sink[i], sink[0]);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* A part that has gone does not go again when the descriptor turns out to be no good for another operation. */
+START_TEST(a_part_is_not_sent_again_after_an_accept_that_makes_no_sense)
+{
+	enum {
+		SIZE = 1 << 20
+	};
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe send, accept;
+	static char bytes[SIZE], sink[2 * SIZE];
+	size_t got = 0;
+
+	for (size_t i = 0; i < SIZE; i++)
+		bytes[i] = (char)(i >> 10);
+	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, bytes, SIZE, MSG_WAITALL);
+	park(ring, 1);
+	io_uring_prep_accept(probe_start(ring, ctx_background(), &accept), pair.near, NULL, NULL, 0);
+	ck_assert(ends_in_time(ring, &accept));
+	ck_assert_int_eq(accept.last.res, -EINVAL);
+	for (int i = 0; i < 100000 && !send.finals; i++) {
+		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		ssize_t size = recv(pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT);
+		got += size > 0 ? (size_t)size : 0;
+	}
+	for (ssize_t size; (size = recv(pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT)) > 0;)
+		got += (size_t)size;
+	ck_assert_probe(&send, SIZE, CTX_OP_FINISHED);
+	ck_assert_uint_eq(got, SIZE);
+	ck_assert_int_eq(memcmp(sink, bytes, SIZE), 0);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* Of a ring of buffers, too, and by recv, recvmsg and read. */
+START_TEST(waiting_takes_no_buffer_of_a_ring)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pairs[3] = {pair_new(), pair_new(), pipe_new()};
+	struct probe probes[3];
+	struct msghdr message = {0};
+	struct iovec iov = {NULL, 64};
+	static char buffer[64];
+
+	ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+	struct io_uring_buf_ring *buffers =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct io_uring_buf_reg registration = {
+		.ring_addr = (uint64_t)(uintptr_t)buffers, .ring_entries = 8, .bgid = 3};
+	ck_assert_ok(io_uring_register_buf_ring(ctx_ring_uring(ring), &registration, 0));
+	io_uring_buf_ring_init(buffers);
+	io_uring_buf_ring_add(buffers, buffer, sizeof(buffer), 0, io_uring_buf_ring_mask(8), 0);
+	io_uring_buf_ring_advance(buffers, 1);
+	message.msg_iov = &iov;
+	message.msg_iovlen = 1;
+	for (int turn = 0; turn < 3; turn++) {
+		struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probes[0]);
+		io_uring_prep_recv(sqe, pairs[0].near, NULL, 0, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = 3;
+		sqe = probe_start(ring, ctx_background(), &probes[1]);
+		io_uring_prep_recvmsg(sqe, pairs[1].near, &message, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = 3;
+		sqe = probe_start(ring, ctx_background(), &probes[2]);
+		io_uring_prep_read(sqe, pairs[2].near, NULL, 64, (uint64_t)-1);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = 3;
+		park(ring, 3);
+		ck_assert_int_eq(write(pairs[turn].far, "abc", 3), 3);
+		ck_assert(ends_in_time(ring, &probes[turn]));
+		ck_assert_probe(&probes[turn], 3, CTX_OP_FINISHED);
+		ck_assert(probes[turn].last.flags & IORING_CQE_F_BUFFER);
+		ck_assert_int_eq(memcmp(buffer, "abc", 3), 0);
+		for (int i = 0; i < 3; i++)
+			if (i != turn)
+				ck_assert_ok(ctx_op_cancel(ring, &probes[i].op));
+		await_probes(ring, probes, 3);
+		io_uring_buf_ring_add(buffers, buffer, sizeof(buffer), 0, io_uring_buf_ring_mask(8), 0);
+		io_uring_buf_ring_advance(buffers, 1);
+	}
+	ring_end(ring);
+	munmap(buffers, 4096);
+	for (int i = 0; i < 3; i++)
+		pair_end(pairs[i]);
+}
+END_TEST
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("park_review");
+	TCase *all = test_case_ring(suite, "all");
+
+	ON_EACH_PARKING(all, room_that_came_while_no_send_waited_is_found);
+	ON_EACH_PARKING(all, a_datagram_waits_for_a_receiver_that_others_filled);
+	ON_EACH_PARKING(all, a_queue_of_one_entry_is_enough);
+	ON_EACH_PARKING(all, completions_that_need_no_kernel_do_not_starve_others);
+	ON_EACH_PARKING(all, what_a_cancel_that_comes_too_late_has_seen_is_told);
+	ON_EACH_PARKING(all, readiness_seen_by_a_cancel_is_told);
+	ON_EACH_PARKING(all, readiness_seen_by_a_drain_is_told);
+	ON_EACH_PARKING(all, readiness_seen_by_a_close_is_told);
+	ON_EACH_PARKING(all, a_drain_does_not_miss_what_comes_as_it_begins);
+	ON_EACH_PARKING(all, a_cancelled_attempt_does_not_write_later);
+	ON_EACH_PARKING(all, an_attempt_on_a_file_that_was_replaced_does_not_read_the_new_one);
+	ON_EACH_PARKING(all, closing_leaves_alone_what_only_looks_like_being_on_it);
+	ON_EACH_PARKING(all, waitall_from_a_provided_buffer_sends_that_buffer);
+	ON_EACH_PARKING(all, a_part_is_not_sent_again_after_an_accept_that_makes_no_sense);
+	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
+	return suite;
+}
