@@ -578,7 +578,8 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 
 /*
  * Writes the likely reason and the remedy for an error of ctx_ring_open or
- * ctx_ring_adopt, looking at this system's settings. Returns as snprintf(3). -EINVAL: NULL.
+ * ctx_ring_adopt, looking at this system's settings. Returns as snprintf(3).
+ * -EINVAL: buffer is NULL and size is not 0.
  */
 int ctx_ring_explain(int error, char *buffer, size_t size);
 
@@ -1006,7 +1007,7 @@ int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *opt
 
 /*
  * Words for an error of ctx_spawn with these options (NULL: not known), with the remedy. Returns as
- * snprintf(3). -EINVAL: buffer is NULL.
+ * snprintf(3). -EINVAL: buffer is NULL and size is not 0.
  */
 int ctx_spawn_explain(int error, const struct ctx_spawn_options *options, char *buffer, size_t size);
 

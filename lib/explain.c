@@ -81,7 +81,7 @@ static int explain_descriptors(char *buffer, size_t size, int error)
 
 int ctx_ring_explain(int error, char *buffer, size_t size)
 {
-	if (!buffer)
+	if (!buffer && size)
 		return -EINVAL;
 	switch (error) {
 	case 0:

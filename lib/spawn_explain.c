@@ -125,7 +125,7 @@ static int explain_shortage(int error, const struct ctx_spawn_options *options, 
 
 int ctx_spawn_explain(int error, const struct ctx_spawn_options *options, char *buffer, size_t size)
 {
-	if (!buffer)
+	if (!buffer && size)
 		return -EINVAL;
 	switch (error) {
 	case 0:
