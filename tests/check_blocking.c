@@ -916,7 +916,7 @@ static int exit_in_a_call(void *data)
 
 START_TEST(a_process_exits_while_a_call_waits)
 {
-	other_threads_await_sleep();
+	test_await_others_asleep();
 	int status = test_in_child(exit_in_a_call, (void *)&blockers[_i]);
 
 	ck_assert_int_eq(status, blockers[_i].needs_ring && test_no_uring() ? 0 : 3);
@@ -944,7 +944,7 @@ static int killed_in_a_call(void *data)
 
 START_TEST(a_process_is_killed_while_a_call_waits)
 {
-	other_threads_await_sleep();
+	test_await_others_asleep();
 	ck_assert_int_eq(test_in_child(killed_in_a_call, (void *)&blockers[_i]), 256 + SIGKILL);
 }
 END_TEST

@@ -328,7 +328,7 @@ static int call_with_little_memory(void *data)
 
 START_TEST(without_lockable_memory_calls_wait_by_poll)
 {
-	other_threads_await_sleep();
+	test_await_others_asleep();
 	int status = test_in_child(call_with_little_memory, NULL);
 
 	if (status == 77)
@@ -367,7 +367,7 @@ static int get_memory_later(void *data)
 
 START_TEST(when_there_is_memory_again_a_ring_is_used)
 {
-	other_threads_await_sleep();
+	test_await_others_asleep();
 	int status = test_in_child(get_memory_later, NULL);
 
 	if (status == 77)
@@ -417,7 +417,7 @@ static int call_when_forbidden_later(void *data)
 
 START_TEST(a_ring_that_is_forbidden_later_is_given_up)
 {
-	other_threads_await_sleep();
+	test_await_others_asleep();
 	ck_assert_int_eq(test_in_child(call_when_forbidden_later, NULL), 0);
 }
 END_TEST
@@ -442,7 +442,7 @@ static int forbid_in_a_call(void *data)
 /* The kernel has the buffer, and no cancel can be sent any more: the call waits for its request. */
 START_TEST(a_call_keeps_its_buffer_when_its_ring_is_forbidden)
 {
-	other_threads_await_sleep();
+	test_await_others_asleep();
 	ck_assert_int_eq(test_in_child(forbid_in_a_call, NULL), 0);
 }
 END_TEST
@@ -482,7 +482,7 @@ static int close_all_and_call(void *data)
 START_TEST(a_program_closes_the_descriptors_of_rings)
 {
 	ck_assert_int_eq(read_one(ctx_background()), 0);
-	other_threads_await_sleep();
+	test_await_others_asleep();
 	ck_assert_int_eq(test_in_child(close_all_and_call, _i ? (void *)&blockers[0] : NULL), 0);
 }
 END_TEST
@@ -549,7 +549,7 @@ static int fork_in_a_call(void *data)
 /* The queues are shared memory: what the child took out of them the parent would wait for for ever. */
 START_TEST(a_child_forked_within_a_call_takes_nothing_of_the_parents)
 {
-	other_threads_await_sleep();
+	test_await_others_asleep();
 	ck_assert_int_eq(test_in_child(fork_in_a_call, NULL), 0);
 }
 END_TEST

@@ -288,7 +288,7 @@ START_TEST(a_start_that_waits_ends_with_the_context)
 		ck_assert_ok(pthread_create(&threads[i], NULL, start_one, &starts[i]));
 	}
 	for (int i = 0; _i && i < 4; i++) /* else most likely before they wait */
-		ck_assert(test_until(thread_sleeps, &starts[i].tid));
+		ck_assert(test_until(test_thread_sleeps, &starts[i].tid));
 	ck_assert_ok(ctx_cancel(parent));
 	for (int i = 0; i < 4; i++) {
 		ck_assert_ok(pthread_join(threads[i], NULL));
@@ -316,7 +316,7 @@ START_TEST(starts_that_wait_are_served_in_turn)
 		starts[i].group = group;
 		starts[i].turn = &turn;
 		ck_assert_ok(pthread_create(&threads[i], NULL, start_one, &starts[i]));
-		ck_assert(test_until(thread_sleeps, &starts[i].tid));
+		ck_assert(test_until(test_thread_sleeps, &starts[i].tid));
 	}
 	sem_post(&hold.go);
 	for (int i = 0; i < 4; i++) {

@@ -313,27 +313,9 @@ void caller_start(struct caller *caller, const struct blocker *blocker, const st
 	ck_assert_ok(pthread_create(&caller->thread, NULL, run_caller, caller));
 }
 
-/* proc_pid_stat(5) */
-static bool sleeps(void *data)
-{
-	char path[64], line[256], state = 0;
-	pid_t tid = *(pid_t *)data;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	FILE *file = fopen(path, "re");
-	if (!file)
-		return false;
-	if (fgets(line, sizeof(line), file)) {
-		const char *name_end = strrchr(line, ')');
-		state = name_end ? name_end[2] : 0;
-	}
-	fclose(file);
-	return state == 'S';
-}
-
 void await_sleep(pid_t tid)
 {
-	ck_assert(test_until(sleeps, &tid));
+	ck_assert(test_until(test_thread_sleeps, &tid));
 }
 
 static bool has_started(void *data)
@@ -345,17 +327,6 @@ void caller_await_sleep(struct caller *caller)
 {
 	ck_assert(test_until(has_started, caller));
 	await_sleep(caller->tid);
-}
-
-void other_threads_await_sleep(void)
-{
-	DIR *tasks = opendir("/proc/self/task");
-
-	ck_assert_ptr_nonnull(tasks);
-	for (struct dirent *entry; (entry = readdir(tasks));)
-		if (atoi(entry->d_name) > 0 && atoi(entry->d_name) != gettid())
-			await_sleep(atoi(entry->d_name));
-	closedir(tasks);
 }
 
 ssize_t caller_end(struct caller *caller)

@@ -55,10 +55,6 @@ void caller_await_sleep(struct caller *caller);
 /* The same for any thread of this process. */
 void await_sleep(pid_t tid);
 
-/* For all other threads: before a fork, since a sanitizer's locks are not made for one in the middle of it.
- */
-void other_threads_await_sleep(void);
-
 /* What the call returned. */
 ssize_t caller_end(struct caller *caller);
 

@@ -155,21 +155,19 @@ bool test_until(bool (*condition)(void *data), void *data)
 }
 
 /* proc(5): the state follows the name, which ends with the last parenthesis. */
-static bool thread_sleeps(const char *tid)
+bool test_thread_sleeps(void *data)
 {
-	char path[64], line[512];
-	bool sleeps = true; /* one that has ended since does, for ever */
+	pid_t tid = __atomic_load_n((pid_t *)data, __ATOMIC_ACQUIRE);
+	char path[64], line[512] = "";
 
-	snprintf(path, sizeof(path), "/proc/self/task/%.20s/stat", tid);
-	FILE *file = fopen(path, "re");
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	FILE *file = tid ? fopen(path, "re") : NULL;
 	if (!file)
-		return true;
-	if (fgets(line, sizeof(line), file)) {
-		const char *name_end = strrchr(line, ')');
-		sleeps = name_end && name_end[2] == 'S';
-	}
+		return false;
+	bool read = fgets(line, sizeof(line), file) != NULL;
 	fclose(file);
-	return sleeps;
+	const char *name_end = read ? strrchr(line, ')') : NULL;
+	return name_end && name_end[1] && name_end[2] == 'S';
 }
 
 static bool others_sleep(void *data)
@@ -180,11 +178,18 @@ static bool others_sleep(void *data)
 	(void)data;
 	if (!directory)
 		abort();
-	for (struct dirent *entry; sleep && (entry = readdir(directory));)
-		if (entry->d_name[0] != '.' && atoi(entry->d_name) != gettid())
-			sleep = thread_sleeps(entry->d_name);
+	for (struct dirent *entry; sleep && (entry = readdir(directory));) {
+		pid_t tid = atoi(entry->d_name);
+		if (tid > 0 && tid != gettid())
+			sleep = test_thread_sleeps(&tid); /* of one that ends now it will not be asked again */
+	}
 	closedir(directory);
 	return sleep;
+}
+
+void test_await_others_asleep(void)
+{
+	ck_assert(test_until(others_sleep, NULL));
 }
 
 void test_settle(void)

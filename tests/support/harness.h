@@ -96,10 +96,17 @@ struct ctx_table_header *test_own_table(void);
  */
 bool test_until(bool (*condition)(void *data), void *data);
 
+/* Whether a thread of this process sleeps in a system call, for test_until(); data is its tid, 0 until that is
+ * known. */
+bool test_thread_sleeps(void *data);
+
+/* Waits, bounded as above, until all other threads sleep. */
+void test_await_others_asleep(void);
+
 /*
- * Under AddressSanitizer waits, bounded as above, until all other threads sleep. Before a fork: its allocator
- * does not reset its locks in the child, so that a thread which starts or allocates at that moment stops the
- * child's threads.
+ * The same under AddressSanitizer only, and if they never do, no failure. Before a fork: its allocator does not
+ * reset its locks in the child, so that a thread which starts or allocates at that moment stops the child's
+ * threads.
  */
 void test_settle(void);
 

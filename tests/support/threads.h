@@ -32,22 +32,4 @@ static inline unsigned count_threads(const char *name)
 	return count;
 }
 
-/* Whether it sleeps in a system call, for test_until(); data is its tid, 0 until that is known. */
-static inline bool thread_sleeps(void *data)
-{
-	pid_t tid = __atomic_load_n((pid_t *)data, __ATOMIC_ACQUIRE);
-	char path[64], line[512] = "";
-	const char *name_end;
-
-	if (!tid)
-		return false;
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	FILE *file = fopen(path, "re");
-	if (!file)
-		return false;
-	bool read = fgets(line, sizeof(line), file) != NULL;
-	fclose(file);
-	return read && (name_end = strrchr(line, ')')) && name_end[1] && name_end[2] == 'S';
-}
-
 #endif
