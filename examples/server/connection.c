@@ -274,9 +274,11 @@ void connection_open(struct server *server, int fd)
 	struct connection *conn;
 	char label[CTX_LABEL_MAX + 1];
 
-	conn = calloc(1, sizeof(*conn));
+	conn = malloc(sizeof(*conn));
 	if (!conn)
 		goto fail;
+	/* Not the buffer: of one that is idle, most of it never becomes memory. */
+	memset(conn, 0, offsetof(struct connection, buffer));
 	conn->server = server;
 	conn->fd = fd;
 	conn->refs = 1;
