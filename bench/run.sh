@@ -57,6 +57,7 @@ run blocking build/bench/blocking
 run cancel build/bench/cancel
 run park build/bench/park
 run httpd bench/httpd.sh
+run idle build/bench/idle
 run service bench/service.sh
 run spawn build/bench/spawn
 

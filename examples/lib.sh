@@ -128,17 +128,18 @@ skip_without_uring() {
 	[[ $status -ne 1 ]] || { echo "no io_uring: $(grep -m 1 -i io_uring <<<"$doctor")"; exit 77; }
 }
 
-# start_servers KIND: the upstream and httpd on a ring of that kind, on free ports.
+# start_servers KIND [OPTION]: the upstream and httpd on a ring of that kind, on free ports.
 # Sets $upstream_pid, $httpd_pid, $url and $log.
 start_servers() {
+	local name=httpd-$1${2:-}
 	rm -f "$work"/*.port
 	start upstream $bin/upstream --port-file "$work/upstream.port"
 	upstream_pid=$started
 	await_file "$work/upstream.port" "$upstream_pid"
-	start "httpd-$1" $bin/httpd --port-file "$work/httpd.port" --upstream "127.0.0.1:$text" \
-		--root "${root:-$work}" --ring "$1"
+	start "$name" $bin/httpd --port-file "$work/httpd.port" --upstream "127.0.0.1:$text" \
+		--root "${root:-$work}" --ring "$@"
 	httpd_pid=$started
-	log=$work/httpd-$1.err
+	log=$work/$name.err
 	await_file "$work/httpd.port" "$httpd_pid"
 	url=http://127.0.0.1:$text
 }

@@ -226,6 +226,87 @@ ask_everything() {
 	stop_servers
 }
 
+# in_kernel: operations of httpd that wait there, as far as the kernel lists them.
+in_kernel() {
+	local fd
+	for fd in "/proc/$httpd_pid/fd"/*; do
+		[[ $(readlink "$fd") != *io_uring* ]] || grep -c '^  op=' "/proc/$httpd_pid/fdinfo/${fd##*/}"
+	done
+}
+# The kernel shows no list while the ring is busy.
+some_in_kernel() { waiting=$(in_kernel) && [[ $waiting -gt 0 ]]; }
+as_many_in_kernel() { [[ $(in_kernel) == "$1" ]]; }
+
+# ask PATH: on the kept connection $connection; sets $answer to the first line of what comes.
+ask() {
+	local line length=0
+	printf 'GET %s HTTP/1.1\r\nHost: a\r\n%b\r\n' "$1" "${2:-}" >&"$connection"
+	read -r -t 10 answer <&"$connection"
+	while read -r -t 10 line <&"$connection" && [[ $line != $'\r' ]]; do
+		[[ $line != Content-Length:* ]] || length=${line//[^0-9]/}
+	done
+	[[ $length == 0 ]] || read -r -t 10 -N "$length" line <&"$connection"
+	answer=${answer%$'\r'}
+}
+
+# The same server, where what its connections wait for is parked.
+ask_parked() {
+	local connection connections=() before empty status_line="HTTP/1.1 200 OK" answer many i
+
+	start_servers "$1" --park
+	is "parked: /" "$(status_of /)" 200
+	before=$(descriptors)
+	until_true 5 some_in_kernel || fail "parked: nothing of the server waits in the kernel"
+	empty=$waiting
+	is "parked: file" "$(status_of '/file?path=sub/big%20file')" 200
+	cmp "$work/body" "$root/sub/big file" || fail "parked: the file came different"
+	is "parked: fan" "$(status_of '/fan?n=50&ms=20')" 200
+	is "parked: fan: body" "$(<"$work/body")" "50 asked, 50 answered"
+	has "parked: not HTTP" "$(raw 'nonsense\r\n\r\n')" "HTTP/1.1 400 *"
+	many=$(raw 'GET /slow?ms=80 HTTP/1.1\r\nHost: a\r\n\r\nGET /slow?ms=1 HTTP/1.1\r\nHost: a\r\n\r\n' \
+		'GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+	is "parked: pipelined, in order" "$(grep -o 'HTTP/1.1 [0-9]*' <<<"$many" | tr '\n' ' ')" \
+		"HTTP/1.1 200 HTTP/1.1 200 HTTP/1.1 404 "
+
+	# Each kept connection has had requests for which the kernel watched it.
+	for i in {1..10}; do
+		exec {connection}<>"/dev/tcp/127.0.0.1/${url##*:}"
+		connections+=("$connection")
+		ask "/slow?ms=1"
+		is "parked: kept connection" "$answer" "$status_line"
+		ask "/slow?ms=1"
+		is "parked: kept connection, again" "$answer" "$status_line"
+	done
+	ask "/slow?ms=9000" 'X-Deadline-Ms: 50\r\n'
+	is "parked: deadline" "$answer" "HTTP/1.1 504 Gateway Timeout"
+	ask /
+	is "parked: after a deadline" "$answer" "$status_line"
+	until_true 5 as_many_in_kernel "$empty" ||
+		fail "parked: $(in_kernel) operations in the kernel with idle connections, $empty without"
+
+	# One leaves while it is idle, one in the middle of a request.
+	connection=${connections[0]}
+	exec {connection}>&-
+	connection=${connections[1]}
+	printf 'GET /slow?ms=9000&leaves HTTP/1.1\r\nHost: a\r\n\r\n' >&"$connection"
+	await_line "$log" 'event=begin .*leaves'
+	exec {connection}>&-
+	await_line "$log" " req=$(field req) event=end status=499 .*client hung up"
+	until_true 10 few_descriptors $((before + 8)) || fail "parked: $(descriptors) descriptors remain of $before + 8"
+
+	# The end: what is idle goes without the kernel, what is not with a cancel.
+	connection=${connections[2]}
+	printf 'GET /slow?ms=9000&stays HTTP/1.1\r\nHost: a\r\n\r\n' >&"$connection"
+	await_line "$log" 'event=begin .*stays'
+	stop_servers
+	await_line "$log" ' conn=- req=- event=batch '
+	is "parked: ended without the kernel" "$(field unsent)" 7
+	for i in "${connections[@]:2}"; do
+		connection=$i
+		exec {connection}>&-
+	done
+}
+
 ask_call100() {
 	start_servers ordinary
 	run $bin/call100 "${url##*:}" "/slow?ms=5"
@@ -239,6 +320,8 @@ ask_call100() {
 }
 
 ask_call100
+ask_parked ordinary
+ask_parked defer
 ask_everything ordinary
 ask_everything defer
 run $bin/httpd --ring round
@@ -247,4 +330,5 @@ run $bin/httpd --port 70000
 is "httpd: bad port" "$status" 2
 run $bin/httpd --help
 is "httpd: help" "$status" 0
+has "httpd: help" "$out" "*--park *"
 echo "$checks checks of the examples passed"

@@ -5,8 +5,10 @@
  * received; what the client has sent ahead waits in the buffer or the socket.
  *
  * That the client has gone is therefore not seen by a receive, but by a poll that
- * stays armed for the life of the connection. A half-closed connection counts as
- * gone, too: the two cannot be told apart without sending.
+ * stays armed for the life of the connection; with --park, where an idle connection
+ * is to leave nothing in the kernel, only while a request has something to wait for.
+ * A half-closed connection counts as gone, too: the two cannot be told apart without
+ * sending.
  */
 #include "httpd.h"
 #include <poll.h>
@@ -150,6 +152,9 @@ static void connection_receive(struct connection *conn)
 	io_uring_prep_recv(sqe, conn->fd, conn->buffer, sizeof(conn->buffer), 0);
 	ctx_op_set_timeout(&conn->receive, conn->lingering ? LINGER_TIMEOUT_NS : IDLE_TIMEOUT_NS);
 	connection_ref(conn);
+	/* This receive says it as well; an error means that the cancel is under way already. */
+	if (conn->server->park && conn->watched)
+		ctx_op_cancel(conn->server->ring, &conn->hangup);
 }
 
 /* Gives the parser what is there; true when a request is complete or cannot be one. */
@@ -182,9 +187,6 @@ void server_close_fd(struct server *server, int fd)
 		close(fd);
 }
 
-/* See below. */
-static void connection_watch_hangup(struct connection *conn);
-
 /* Answers the next request that is in the buffer, or receives more. */
 void connection_next(struct connection *conn)
 {
@@ -206,7 +208,6 @@ void connection_next(struct connection *conn)
 	}
 	/* Where the request ends is not known when it was not understood: nothing can follow it. */
 	keep_alive = conn->in.complete && llhttp_should_keep_alive(&conn->parser);
-	connection_watch_hangup(conn);
 	method = conn->in.url_length ? llhttp_method_name((llhttp_method_t)conn->parser.method) : "-";
 	request_begin(conn, refusal, method, keep_alive);
 }
@@ -249,12 +250,14 @@ static void hangup_done(struct ctx_ring *ring, struct ctx_op *op, const struct c
 			log_batch_of(conn->ctx, conn->request);
 			ctx_cancel_cause(conn->ctx, -ECONNRESET, "client hung up");
 		}
+	} else if (completion->end == CTX_OP_CANCELLED && conn->request && !ctx_err(conn->ctx)) {
+		/* Cancelled when the connection was idle, and the next request was faster. */
+		connection_watch_hangup(conn);
 	}
 	connection_unref(conn);
 }
 
-/* While a request runs. An idle connection's receive says it as well; parked, it leaves nothing in the kernel. */
-static void connection_watch_hangup(struct connection *conn)
+void connection_watch_hangup(struct connection *conn)
 {
 	struct io_uring_sqe *sqe;
 
@@ -271,9 +274,11 @@ void connection_open(struct server *server, int fd)
 	struct connection *conn;
 	char label[CTX_LABEL_MAX + 1];
 
-	conn = calloc(1, sizeof(*conn));
+	conn = malloc(sizeof(*conn));
 	if (!conn)
 		goto fail;
+	/* Not the buffer: of one that is idle, most of it never becomes memory. */
+	memset(conn, 0, offsetof(struct connection, buffer));
 	conn->server = server;
 	conn->fd = fd;
 	conn->refs = 1;

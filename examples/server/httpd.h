@@ -140,6 +140,8 @@ void connection_open(struct server *server, int fd);
 void connection_close(struct connection *conn, const char *why);
 void connection_linger(struct connection *conn);
 void connection_next(struct connection *conn);
+/* Ends the connection when the client leaves. Nothing where that is watched for already. */
+void connection_watch_hangup(struct connection *conn);
 struct connection *connection_ref(struct connection *conn);
 void connection_unref(struct connection *conn);
 

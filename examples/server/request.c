@@ -104,6 +104,8 @@ static void request_interrupted(struct request *request)
 
 struct io_uring_sqe *request_sqe(struct request *request, struct ctx_op *op)
 {
+	/* A reply alone needs no watch: sending it tells. */
+	connection_watch_hangup(request->conn);
 	request->pending++;
 	return ctx_ring_get_sqe(request->conn->server->ring, request->tagged, op);
 }
