@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "support/rings.h"
@@ -149,6 +150,34 @@ START_TEST(a_datagram_waits_for_a_receiver_that_others_filled)
 	close(receiver);
 	close(other);
 	close(sender);
+}
+END_TEST
+/* A ring that is restricted, before its first use, to what a program knows of. */
+START_TEST(a_ring_may_forbid_the_newest_way_to_wait)
+{
+	static const unsigned char allowed[] = {IORING_OP_RECV, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
+						IORING_OP_TIMEOUT, IORING_OP_TIMEOUT_REMOVE};
+	struct ctx_ring *ring = ring_of(RING_PARKING_DEFER);
+	struct io_uring_restriction rules[sizeof(allowed) + 2] = {
+		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = 0xff},
+		{.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_ENABLE_RINGS}};
+	struct pair pair = pair_new();
+	struct probe receive;
+	char sink;
+
+	for (unsigned i = 0; i < sizeof(allowed); i++)
+		rules[i + 2] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_OP,
+							     .sqe_op = allowed[i]};
+	ck_assert_ok((int)syscall(__NR_io_uring_register, ctx_ring_uring(ring)->ring_fd,
+				  IORING_REGISTER_RESTRICTIONS, rules, sizeof(allowed) + 2));
+	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
+	park(ring, 1);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	ck_assert(ends_in_time(ring, &receive));
+	ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(pair);
 }
 END_TEST
 
@@ -595,6 +624,8 @@ Suite *test_suite(void)
 
 	ON_EACH_PARKING(all, room_that_came_while_no_send_waited_is_found);
 	ON_EACH_PARKING(all, a_datagram_waits_for_a_receiver_that_others_filled);
+	if (test_mode() != TEST_PLAIN)
+		tcase_add_test(all, a_ring_may_forbid_the_newest_way_to_wait);
 	ON_EACH_PARKING(all, a_queue_of_one_entry_is_enough);
 	ON_EACH_PARKING(all, completions_that_need_no_kernel_do_not_starve_others);
 	ON_EACH_PARKING(all, what_a_cancel_that_comes_too_late_has_seen_is_told);
