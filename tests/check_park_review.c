@@ -152,6 +152,31 @@ START_TEST(a_datagram_waits_for_a_receiver_that_others_filled)
 	close(sender);
 }
 END_TEST
+/* As with the other flags, the last call counts. */
+START_TEST(flags_are_taken_back_by_the_next_call)
+{
+	struct ctx_ring *ring = ring_of(_i ? RING_DEFER : RING_ORDINARY);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe receive;
+	struct ctx_batch batch;
+	char sink;
+
+	probe_recv(ring, ctx, &receive, pair.near, &sink, 1);
+	ck_assert_ok(ctx_op_set_flags(&receive.op, CTX_OP_PARK));
+	ck_assert_ok(ctx_op_set_flags(&receive.op, CTX_OP_SHUTDOWN));
+	park(ring, 1);
+	ck_assert_ok(ctx_cancel(ctx));
+	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
+	ck_assert_uint_eq(batch.operations, 1);
+	ck_assert_uint_eq(batch.unsent, 0);
+	await_probes(ring, &receive, 1);
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
 /* A ring that is restricted, before its first use, to what a program knows of. */
 START_TEST(a_ring_may_forbid_the_newest_way_to_wait)
 {
@@ -624,6 +649,7 @@ Suite *test_suite(void)
 
 	ON_EACH_PARKING(all, room_that_came_while_no_send_waited_is_found);
 	ON_EACH_PARKING(all, a_datagram_waits_for_a_receiver_that_others_filled);
+	ON_EACH_PARKING(all, flags_are_taken_back_by_the_next_call);
 	if (test_mode() != TEST_PLAIN)
 		tcase_add_test(all, a_ring_may_forbid_the_newest_way_to_wait);
 	ON_EACH_PARKING(all, a_queue_of_one_entry_is_enough);
