@@ -80,7 +80,7 @@ enum park_state {
 	CONNECTED = 1 << 11,	/* MSG_WAITALL means something */
 	SHORT_PROVES = 1 << 12, /* a short receive leaves nothing behind */
 	URGENT = 1 << 13,	/* has seen urgent data */
-	STALE = 1 << 14,	/* shifted by the way: the attempt under way was on the file before this one */
+	STALE = 1 << 14, /* shifted by the way: the attempt under way was on the file before this one */
 };
 #define STATE_NEW (READY << WAY_IN | READY << WAY_OUT)
 
@@ -405,7 +405,8 @@ static enum way way_of(const struct operation *op)
 	case IORING_OP_READ_FIXED:
 		return sqe->rw_flags & RWF_NOWAIT ? WAY_NONE : WAY_IN;
 	case IORING_OP_SEND:
-		all = all && buffer_selected(op); /* the rest would be taken from another buffer */
+		/* Of a selected buffer the rest would be taken from another one. */
+		all = all && buffer_selected(op);
 		/* fall through */
 	case IORING_OP_SENDMSG:
 		return all || (sqe->msg_flags & MSG_DONTWAIT) ? WAY_NONE : WAY_OUT;
@@ -523,7 +524,8 @@ static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct 
 		     link = previous) {
 			struct operation *other = container_of(link, struct operation, park);
 			previous = link->prev;
-			if (other->group->parked_ended || !is_alike(op, other)) /* delivered anyhow, or served */
+			/* delivered anyhow, or served */
+			if (other->group->parked_ended || !is_alike(op, other))
 				continue;
 			unpark(ring, other);
 			list_remove(&other->link);
@@ -908,7 +910,7 @@ void park_settle(struct ctx_ring *ring)
 {
 	if (!ring->park || !ring->park->attempts || ring->adopted)
 		return;
-	/* What is in the queue would be attempted after its end, with a buffer that is the program's again. */
+	/* What is in the queue would be attempted after its end, with a buffer given back. */
 	if (uring_publish(ring->uring))
 		ring_flush(ring);
 	if (uring_cq_ready(ring->uring))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Parked operations where several things meet: what is seen outside a dispatch, what a descriptor was before, and
- * kinds of files whose readiness says little. */
+/* Parked operations where several things meet: what is seen outside a dispatch, what a descriptor was before,
+ * and kinds of files whose readiness says little. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
@@ -119,13 +119,15 @@ static int datagram_receiver(struct sockaddr_un *ret_address, socklen_t *ret_siz
 	return fd;
 }
 
-/* The sender is writable all the time: its readiness does not tell of the receiver's queue, which others filled. */
+/* The sender is writable all the time: its readiness does not tell of the receiver's queue, which others
+ * filled. */
 START_TEST(a_datagram_waits_for_a_receiver_that_others_filled)
 {
 	struct ctx_ring *ring = parking_ring(_i);
 	struct sockaddr_un address;
 	socklen_t size;
-	int receiver = datagram_receiver(&address, &size), other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int receiver = datagram_receiver(&address, &size),
+	    other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct probe probes[2];
 	struct iovec iov = {"x", 1};
@@ -259,7 +261,8 @@ static void restart(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_c
 START_TEST(completions_that_need_no_kernel_do_not_starve_others)
 {
 	struct ctx_ring *ring = parking_ring(_i);
-	struct swap swaps[2] = {{.pair = pair_new(), .other = &swaps[1]}, {.pair = pair_new(), .other = &swaps[0]}};
+	struct swap swaps[2] = {{.pair = pair_new(), .other = &swaps[1]},
+				{.pair = pair_new(), .other = &swaps[0]}};
 	struct pair pair = pair_new();
 	struct probe receive;
 	char sink;
@@ -424,8 +427,8 @@ END_TEST
 
 /* ---- ends */
 
-/* Goal: whenever it is cancelled, its buffer is not touched afterwards. Method: after each turn that may have left
- * an attempt unsent one receive is cancelled, and its data follows. */
+/* Goal: whenever it is cancelled, its buffer is not touched afterwards. Method: after each turn that may have
+ * left an attempt unsent one receive is cancelled, and its data follows. */
 START_TEST(a_cancelled_attempt_does_not_write_later)
 {
 	struct ctx_ring *ring = parking_ring(_i);
@@ -502,7 +505,8 @@ START_TEST(closing_leaves_alone_what_only_looks_like_being_on_it)
 	struct probe provide;
 	static char buffers[256];
 
-	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffers, 1, pair.near, 3, 0);
+	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffers, 1, pair.near, 3,
+				      0);
 	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
 	await_probes(ring, &provide, 1);
 	ck_assert_probe(&provide, 0, CTX_OP_FINISHED);
@@ -555,7 +559,8 @@ START_TEST(waitall_from_a_provided_buffer_sends_that_buffer)
 }
 END_TEST
 
-/* A part that has gone does not go again when the descriptor turns out to be no good for another operation. */
+/* A part that has gone does not go again when the descriptor turns out to be no good for another operation.
+ */
 START_TEST(a_part_is_not_sent_again_after_an_accept_that_makes_no_sense)
 {
 	enum {
