@@ -263,8 +263,8 @@ static __attribute__((noinline)) unsigned deliver_attempts(struct ctx_ring *ring
 }
 
 /*
- * What there is to deliver was parked, and the kernel has nothing that anybody waits for: no need to enter. Not
- * twice in a row: readiness and time may come only with an enter.
+ * What there is to deliver was parked, and the kernel has nothing that anybody waits for: no need to enter.
+ * Not twice in a row: readiness and time may come only with an enter.
  */
 static bool kernel_can_wait(struct ctx_ring *ring)
 {

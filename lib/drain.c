@@ -160,7 +160,8 @@ unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck 
 	for (uint32_t i = 1; i < ring->slot_count; i++) {
 		const struct operation *op = ring->slots[i].op;
 		if (!op || (op->marks & OP_SEEN) || op->phase == OP_READY ||
-		    (op->phase == OP_PARKED && op->group->parked_ended) || (draining_only && !op->group->draining))
+		    (op->phase == OP_PARKED && op->group->parked_ended) ||
+		    (draining_only && !op->group->draining))
 			continue;
 		if (count < stuck_max)
 			ring_describe(ring, op, now_ns, &stuck[count]);

@@ -66,13 +66,12 @@ int ctx_op_set_flags(struct ctx_op *public_op, unsigned flags)
 	if (!being_staged(public_op) || (flags & ~known) || (flags & both) == both)
 		return -EINVAL;
 	struct operation *op = op_from_public(public_op);
-	op_unmark(op, OP_CLOSE_FD | OP_SHUTDOWN);
-	op_mark(op,
-		(flags & CTX_OP_CLOSE_FD ? OP_CLOSE_FD : 0) | (flags & CTX_OP_SHUTDOWN ? OP_SHUTDOWN : 0));
-	op_unmark(op, OP_USUAL);
-	if (flags & CTX_OP_PARK)
-		op_mark(op, OP_PARK);
-	if ((flags & CTX_OP_PENDING) && (op->marks & OP_PARK))
+	bool parks = op->marks & OP_PARK_RING;
+	op_unmark(op, OP_CLOSE_FD | OP_SHUTDOWN | OP_PARK | OP_USUAL);
+	op_mark(op, (flags & CTX_OP_CLOSE_FD ? OP_CLOSE_FD : 0) |
+			    (flags & CTX_OP_SHUTDOWN ? OP_SHUTDOWN : 0) |
+			    (parks || (flags & CTX_OP_PARK) ? OP_PARK : 0));
+	if ((flags & CTX_OP_PENDING) && parks)
 		op_mark(op, OP_USUAL); /* counted all the same, for ctx_ring_close_fd */
 	return 0;
 }

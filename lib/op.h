@@ -43,6 +43,7 @@ enum op_marks {
 	OP_USUAL = 1 << 19,	 /* not to be parked after all */
 	OP_COUNTED = 1 << 20,	 /* among what its fd has pending in the kernel */
 	OP_OUT = 1 << 21,	 /* parked: waits to write */
+	OP_PARK_RING = 1 << 22,	 /* OP_PARK is its ring's default */
 };
 
 struct batch;

@@ -556,7 +556,7 @@ void park_note_readiness(struct ctx_ring *ring, int res)
 	int count = res;
 
 	park->armed = false;
-	if (res == -EINVAL)
+	if (res < 0 && res != -ECANCELED) /* not known here, or not allowed */
 		park->by_poll = true;
 	if (res > 0 && park->by_poll)
 		count = sys_epoll_wait(park->epoll_fd, park->events, PARK_EVENTS_MAX, 0);

@@ -28,7 +28,7 @@ enum park_state {
 	PARK_CONNECTED = 1 << 11,    /* MSG_WAITALL means something */
 	PARK_SHORT_PROVES = 1 << 12, /* a short receive leaves nothing behind */
 	PARK_URGENT = 1 << 13,	     /* has seen urgent data */
-	PARK_STALE = 1 << 14,	     /* shifted by the way: the attempt under way was on the file before this one */
+	PARK_STALE = 1 << 14, /* shifted by the way: the attempt under way was on the file before this one */
 };
 
 struct park_fd {

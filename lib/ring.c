@@ -174,7 +174,7 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
 		ring->disabled = ring->own.flags & IORING_SETUP_R_DISABLED;
 		error = ring_attach(ring, &ring->own);
 		if (!error && (ring->options.flags & CTX_RING_PARK)) {
-			ring->first_marks = OP_PARK;
+			ring->first_marks = OP_PARK | OP_PARK_RING;
 			error = park_open(ring);
 		}
 		if (error)

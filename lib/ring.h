@@ -151,7 +151,7 @@ struct ctx_ring {
 	bool linked_always;
 	bool wake_armed; /* the poll on the mailbox */
 	bool wake_once;	 /* this kernel has no multishot poll */
-	bool rested; /* the last turn did not enter the kernel, see kernel_can_wait() */
+	bool rested;	 /* the last turn did not enter the kernel, see kernel_can_wait() */
 	bool batch_queued;
 	bool stuck_due;	  /* some group's */
 	bool withdrawing; /* nothing of ours is to be left in an adopted ring */

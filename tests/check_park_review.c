@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Parked operations where several things meet: what is seen outside a dispatch, what a descriptor was before, and
- * kinds of files whose readiness says little. */
+/* Parked operations where several things meet: what is seen outside a dispatch, what a descriptor was before,
+ * and kinds of files whose readiness says little. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "support/rings.h"
@@ -118,13 +119,15 @@ static int datagram_receiver(struct sockaddr_un *ret_address, socklen_t *ret_siz
 	return fd;
 }
 
-/* The sender is writable all the time: its readiness does not tell of the receiver's queue, which others filled. */
+/* The sender is writable all the time: its readiness does not tell of the receiver's queue, which others
+ * filled. */
 START_TEST(a_datagram_waits_for_a_receiver_that_others_filled)
 {
 	struct ctx_ring *ring = parking_ring(_i);
 	struct sockaddr_un address;
 	socklen_t size;
-	int receiver = datagram_receiver(&address, &size), other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int receiver = datagram_receiver(&address, &size),
+	    other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct probe probes[2];
 	struct iovec iov = {"x", 1};
@@ -149,6 +152,59 @@ START_TEST(a_datagram_waits_for_a_receiver_that_others_filled)
 	close(receiver);
 	close(other);
 	close(sender);
+}
+END_TEST
+/* As with the other flags, the last call counts. */
+START_TEST(flags_are_taken_back_by_the_next_call)
+{
+	struct ctx_ring *ring = ring_of(_i ? RING_DEFER : RING_ORDINARY);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe receive;
+	struct ctx_batch batch;
+	char sink;
+
+	probe_recv(ring, ctx, &receive, pair.near, &sink, 1);
+	ck_assert_ok(ctx_op_set_flags(&receive.op, CTX_OP_PARK));
+	ck_assert_ok(ctx_op_set_flags(&receive.op, CTX_OP_SHUTDOWN));
+	park(ring, 1);
+	ck_assert_ok(ctx_cancel(ctx));
+	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
+	ck_assert_uint_eq(batch.operations, 1);
+	ck_assert_uint_eq(batch.unsent, 0);
+	await_probes(ring, &receive, 1);
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
+/* A ring that is restricted, before its first use, to what a program knows of. */
+START_TEST(a_ring_may_forbid_the_newest_way_to_wait)
+{
+	static const unsigned char allowed[] = {IORING_OP_RECV, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
+						IORING_OP_TIMEOUT, IORING_OP_TIMEOUT_REMOVE};
+	struct ctx_ring *ring = ring_of(RING_PARKING_DEFER);
+	struct io_uring_restriction rules[sizeof(allowed) + 2] = {
+		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = 0xff},
+		{.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_ENABLE_RINGS}};
+	struct pair pair = pair_new();
+	struct probe receive;
+	char sink;
+
+	for (unsigned i = 0; i < sizeof(allowed); i++)
+		rules[i + 2] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_OP,
+							     .sqe_op = allowed[i]};
+	ck_assert_ok((int)syscall(__NR_io_uring_register, ctx_ring_uring(ring)->ring_fd,
+				  IORING_REGISTER_RESTRICTIONS, rules, sizeof(allowed) + 2));
+	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
+	park(ring, 1);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	ck_assert(ends_in_time(ring, &receive));
+	ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(pair);
 }
 END_TEST
 
@@ -205,7 +261,8 @@ static void restart(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_c
 START_TEST(completions_that_need_no_kernel_do_not_starve_others)
 {
 	struct ctx_ring *ring = parking_ring(_i);
-	struct swap swaps[2] = {{.pair = pair_new(), .other = &swaps[1]}, {.pair = pair_new(), .other = &swaps[0]}};
+	struct swap swaps[2] = {{.pair = pair_new(), .other = &swaps[1]},
+				{.pair = pair_new(), .other = &swaps[0]}};
 	struct pair pair = pair_new();
 	struct probe receive;
 	char sink;
@@ -370,8 +427,8 @@ END_TEST
 
 /* ---- ends */
 
-/* Goal: whenever it is cancelled, its buffer is not touched afterwards. Method: after each turn that may have left
- * an attempt unsent one receive is cancelled, and its data follows. */
+/* Goal: whenever it is cancelled, its buffer is not touched afterwards. Method: after each turn that may have
+ * left an attempt unsent one receive is cancelled, and its data follows. */
 START_TEST(a_cancelled_attempt_does_not_write_later)
 {
 	struct ctx_ring *ring = parking_ring(_i);
@@ -448,7 +505,8 @@ START_TEST(closing_leaves_alone_what_only_looks_like_being_on_it)
 	struct probe provide;
 	static char buffers[256];
 
-	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffers, 1, pair.near, 3, 0);
+	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffers, 1, pair.near, 3,
+				      0);
 	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
 	await_probes(ring, &provide, 1);
 	ck_assert_probe(&provide, 0, CTX_OP_FINISHED);
@@ -501,7 +559,8 @@ START_TEST(waitall_from_a_provided_buffer_sends_that_buffer)
 }
 END_TEST
 
-/* A part that has gone does not go again when the descriptor turns out to be no good for another operation. */
+/* A part that has gone does not go again when the descriptor turns out to be no good for another operation.
+ */
 START_TEST(a_part_is_not_sent_again_after_an_accept_that_makes_no_sense)
 {
 	enum {
@@ -595,6 +654,9 @@ Suite *test_suite(void)
 
 	ON_EACH_PARKING(all, room_that_came_while_no_send_waited_is_found);
 	ON_EACH_PARKING(all, a_datagram_waits_for_a_receiver_that_others_filled);
+	ON_EACH_PARKING(all, flags_are_taken_back_by_the_next_call);
+	if (test_mode() != TEST_PLAIN)
+		tcase_add_test(all, a_ring_may_forbid_the_newest_way_to_wait);
 	ON_EACH_PARKING(all, a_queue_of_one_entry_is_enough);
 	ON_EACH_PARKING(all, completions_that_need_no_kernel_do_not_starve_others);
 	ON_EACH_PARKING(all, what_a_cancel_that_comes_too_late_has_seen_is_told);
