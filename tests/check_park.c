@@ -341,11 +341,11 @@ END_TEST
 START_TEST(deadlines_and_timeouts_end_what_is_parked)
 {
 	struct ctx_ring *ring = parking_ring(_i);
+	uint64_t begin_ns = clock_now_ns();
 	struct ctx_context *timed = timed_child_of(ctx_background(), 30 * MILLISECOND);
 	struct pair pair = pair_new();
 	struct probe probes[3];
 	char sink[8];
-	uint64_t begin_ns = clock_now_ns();
 
 	probe_recv(ring, timed, &probes[0], pair.near, sink, 8);
 	probe_recv(ring, ctx_background(), &probes[1], pair.near, sink, 8);
