@@ -42,6 +42,7 @@ enum op_marks {
 	OP_RESULT = 1 << 18,	 /* res is what it has come to so far; the completion adds nothing */
 	OP_USUAL = 1 << 19,	 /* not to be parked after all */
 	OP_COUNTED = 1 << 20,	 /* among what its fd has pending in the kernel */
+	OP_WAITS = 1 << 21,	 /* its attempt is to wait in the kernel */
 };
 
 struct batch;

@@ -24,7 +24,10 @@
  *    sockets, when the kernel counts what is left (IORING_CQE_F_SOCK_NONEMPTY) and does not see anything,
  *    there was no urgent data, whose mark ends a receive, and no end: then -EAGAIN is not waited for.
  *
- * Operations on one descriptor and direction are served in order, one attempt at a time.
+ * Operations on one descriptor and direction are served in order, one attempt at a time. Where nothing can be
+ * relied upon to say when (epoll has no room for one more, a datagram socket says writable all the time), the
+ * attempt is one that waits in the kernel, and those behind it wait for its end: the kernel itself serves
+ * several that wait on one socket in any order.
  */
 #include "park.h"
 
@@ -76,10 +79,11 @@ enum park_state {
 	WATCHED_OUT = 1 << 7,	/* also for being writable */
 	UNPARKABLE = 1 << 8,	/* its operations go the usual way */
 	LINGERS = 1 << 9,	/* has seen an end, an error or urgent data */
-	KNOWN = 1 << 10,	/* these two have been looked up */
+	KNOWN = 1 << 10,	/* SHORT_PROVES has been looked up */
 	CONNECTED = 1 << 11,	/* MSG_WAITALL means something */
 	SHORT_PROVES = 1 << 12, /* a short receive leaves nothing behind */
 	URGENT = 1 << 13,	/* has seen urgent data */
+	TYPED = 1 << 14,	/* CONNECTED has been looked up */
 };
 #define STATE_NEW (READY << WAY_IN | READY << WAY_OUT)
 
@@ -110,6 +114,7 @@ struct park {
 	bool unix_known, unix_counts; /* unix sockets say what is left */
 	unsigned watched;	      /* ever: so there is something to wait for */
 	unsigned attempts;	      /* under way */
+	bool uncounted;		      /* there was no memory to count an operation in the kernel */
 	struct list due;	      /* where an attempt is to be made */
 	struct park_chunk **chunks;
 	unsigned chunk_count;
@@ -261,10 +266,25 @@ static void fd_end_parked(struct ctx_ring *ring, struct park_fd *p, int res, enu
 		}
 }
 
-/* The file is another than the one that operations were parked on: those will hear of nothing any more. */
+/* Cancels what the kernel holds on fd with these marks. */
+static void cancel_marked(struct ctx_ring *ring, int fd, unsigned marks)
+{
+	for (uint32_t i = 1; i < ring->slot_count; i++) {
+		struct operation *op = ring->slots[i].op;
+		if (!op || op->phase != OP_KERNEL || op->sqe.fd != fd || (op->sqe.flags & IOSQE_FIXED_FILE) ||
+		    (op->marks & OP_SEEN) || (op->marks & marks) != marks)
+			continue;
+		ctx_op_cancel(ring, op_public(op));
+	}
+}
+
+/* The file is another than the one that operations were parked on: those will hear of nothing any more. One
+ * that is being attempted on the old file is not to be parked on the new one, or to hold up those there. */
 static void fd_replaced(struct ctx_ring *ring, struct park_fd *p)
 {
 	fd_end_parked(ring, p, -EBADF, CTX_OP_FINISHED);
+	if (p->state & (ISSUED << WAY_IN | ISSUED << WAY_OUT))
+		cancel_marked(ring, p->fd, OP_ATTEMPT);
 	fd_reset(p);
 }
 
@@ -341,6 +361,20 @@ static bool unix_counts(struct park *park)
 	return park->unix_counts;
 }
 
+/* Is it of those where MSG_WAITALL means something? False: there is no knowing. */
+static bool learn_type(struct park_fd *p)
+{
+	socklen_t size = sizeof(int);
+	int type = 0;
+
+	if (p->state & TYPED)
+		return true;
+	if (sys_getsockopt(p->fd, SOL_SOCKET, SO_TYPE, &type, &size))
+		return false;
+	set(p, TYPED | (type == SOCK_STREAM || type == SOCK_SEQPACKET ? CONNECTED : 0));
+	return true;
+}
+
 /* What kind of socket it is; an upper layer such as kTLS has records, whose ends nobody counts. */
 static void learn(struct ctx_ring *ring, struct park_fd *p)
 {
@@ -353,8 +387,6 @@ static void learn(struct ctx_ring *ring, struct park_fd *p)
 	    sys_getsockopt(p->fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) ||
 	    sys_getsockopt(p->fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size))
 		return;
-	if (type == SOCK_STREAM || type == SOCK_SEQPACKET)
-		set(p, CONNECTED);
 	if (type != SOCK_STREAM)
 		return;
 	if ((domain == AF_INET || domain == AF_INET6) && protocol == IPPROTO_TCP &&
@@ -552,24 +584,29 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	if (way == WAY_NONE || park_open(ring))
 		return 0;
 	struct park_fd *p = fd_make(ring, op->sqe.fd);
-	if (!p)
-		return 0;
+	if (!p) /* in the kernel it would be out of order with those that find memory */
+		return op->sqe.fd < 0 || (unsigned)op->sqe.fd >= FDS_MAX ? 0 : -ENOMEM;
 	if (ring->park->check)
 		check_identity(ring, p);
 	if (p->state & UNPARKABLE)
 		return 0;
+	if (wants_all(op) && !learn_type(p))
+		op_mark(op, OP_WAITS);
 	if (is_file_op(op->sqe.opcode)) {
 		/* Of a regular file an attempt may bring less than there is: those cannot be watched. */
 		int error = watch(ring, p, way);
-		if (error == -EPERM)
+		if (error == -EPERM) {
 			set(p, UNPARKABLE);
-		if (error)
 			return 0;
+		}
+		if (error)
+			op_mark(op, OP_WAITS);
 	}
 	int error = reserve(ring, op);
 	if (error)
 		return error;
 	op->opcode = op->sqe.opcode;
+	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout follows it */
 	list_unlink(&op->link);
 	enqueue(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
@@ -585,8 +622,10 @@ void park_count(struct ctx_ring *ring, struct operation *op)
 	if (!ring->park || (op->sqe.flags & IOSQE_FIXED_FILE))
 		return;
 	p = fd_make(ring, op->sqe.fd);
-	if (!p)
+	if (!p) {
+		ring->park->uncounted = true;
 		return;
+	}
 	p->pending++;
 	op_mark(op, OP_COUNTED);
 }
@@ -602,11 +641,17 @@ void park_uncount(struct ctx_ring *ring, struct operation *op)
 
 /* ---- attempts ---- */
 
-/* The SQE of op, so that it does not wait. */
+/* The SQE of op, so that it does not wait unless it is to. */
 static void prepare(const struct operation *op, struct io_uring_sqe *sqe)
 {
 	memcpy(sqe, &op->sqe, sizeof(*sqe));
 	sqe->flags = (uint8_t)(sqe->flags & ~IOSQE_CQE_SKIP_SUCCESS);
+	if (op->marks & OP_RESULT) {
+		sqe->addr += (unsigned)op->res;
+		sqe->len -= (unsigned)op->res;
+	}
+	if (op->marks & OP_WAITS)
+		return;
 	if (op->opcode == IORING_OP_ACCEPT) {
 		sqe->ioprio = (uint16_t)((sqe->ioprio & ~ACCEPT_POLL_FIRST) | IORING_ACCEPT_DONTWAIT);
 		return;
@@ -617,10 +662,6 @@ static void prepare(const struct operation *op, struct io_uring_sqe *sqe)
 	}
 	sqe->ioprio = (uint16_t)(sqe->ioprio & ~IORING_RECVSEND_POLL_FIRST);
 	sqe->msg_flags = (sqe->msg_flags & ~(unsigned)MSG_WAITALL) | MSG_DONTWAIT;
-	if (op->marks & OP_RESULT) {
-		sqe->addr += (unsigned)op->res;
-		sqe->len -= (unsigned)op->res;
-	}
 }
 
 static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
@@ -636,6 +677,8 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	op->phase = OP_KERNEL;
 	op->order = ++ring->order;
 	op_mark(op, OP_ATTEMPT);
+	if (op->marks & OP_WAITS)
+		park_count(ring, op);
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
 	ring->in_kernel++;
@@ -723,7 +766,7 @@ static void not_ready(struct ctx_ring *ring, struct park_fd *p, enum way way)
 		clear(p, READY << way);
 }
 
-/* Would have waited. True: it does so here, or in the kernel. */
+/* Would have waited. True: it does so here, or is to in the kernel. */
 static bool wait_on(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	const unsigned over = OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT;
@@ -736,12 +779,13 @@ static bool wait_on(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 		op->attempts++;
 	/* Not to be watched, or ready for something that is not this: the kernel knows how to wait for it. */
 	bool astray = (p->state & (READY << way)) && !(p->state & (FRESH << way));
-	list_remove(&op->link);
 	astray |= way == WAY_OUT && op->attempts > ATTEMPTS_MAX;
-	if (astray && !(op->marks & OP_RESULT)) {
-		go_usual(ring, op);
-		return true;
+	if (astray) {
+		op_mark(op, OP_WAITS);
+		op->attempts = 0;
+		set(p, READY << way);
 	}
+	list_remove(&op->link);
 	op_unmark(op, OP_ATTEMPT);
 	enqueue(ring, op, &p->queue[way]);
 	if (record)
@@ -756,17 +800,15 @@ static bool is_impossible(const struct operation *op, int res)
 	return is_file_op(op->opcode) ? res == -EOPNOTSUPP : op->opcode == IORING_OP_ACCEPT && res == -EINVAL;
 }
 
-static bool wants_more(struct ctx_ring *ring, struct park_fd *p, const struct operation *op, int res)
+static bool wants_more(struct park_fd *p, const struct operation *op, int res)
 {
-	const unsigned over = OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT;
+	const unsigned over = OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT | OP_WAITS;
 	unsigned done = op->marks & OP_RESULT ? (unsigned)op->res : 0;
 
 	if (res <= 0 || !wants_all(op) || done + (unsigned)res >= op->sqe.len || (op->marks & over) ||
 	    op->group->parked_ended)
 		return false;
-	if (!(p->state & KNOWN))
-		learn(ring, p);
-	return p->state & CONNECTED;
+	return learn_type(p) && (p->state & CONNECTED);
 }
 
 static bool leaves_nothing(struct ctx_ring *ring, struct park_fd *p, const struct operation *op, int res,
@@ -798,11 +840,11 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 
 	clear(p, ISSUED << way);
 	ring->park->attempts--;
-	if (res == -EAGAIN) {
+	if (res == -EAGAIN && !(op->marks & OP_WAITS)) {
 		swallowed = wait_on(ring, p, way, op);
 		if (!swallowed && !(op->marks & OP_RESULT))
 			add_result(op, -ECANCELED);
-	} else if (is_impossible(op, res) && !(op->marks & (OP_DOOMED | OP_EXPLICIT))) {
+	} else if (is_impossible(op, res) && !(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_WAITS))) {
 		list_remove(&op->link);
 		all_go_usual(ring, p);
 		go_usual(ring, op);
@@ -810,7 +852,7 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 	} else {
 		if (leaves_nothing(ring, p, op, res, flags))
 			not_ready(ring, p, way);
-		if (wants_more(ring, p, op, res)) {
+		if (wants_more(p, op, res)) {
 			add_result(op, res);
 			op_unmark(op, OP_ATTEMPT);
 			list_remove(&op->link);
@@ -913,13 +955,7 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 {
 	struct uring_wait wait = {.events = true, .timeout_ns = CTX_FOREVER};
 
-	for (uint32_t i = 1; i < ring->slot_count; i++) {
-		struct operation *op = ring->slots[i].op;
-		if (!op || op->phase != OP_KERNEL || op->sqe.fd != fd || (op->sqe.flags & IOSQE_FIXED_FILE) ||
-		    (op->marks & OP_SEEN))
-			continue;
-		ctx_op_cancel(ring, op_public(op));
-	}
+	cancel_marked(ring, fd, 0);
 	for (const struct list *link = ring->singles.next; link != &ring->singles; link = link->next)
 		wait.min_complete++;
 	batch_singles(ring);
@@ -928,6 +964,33 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 	else
 		wait.min_complete = 0;
 	uring_enter(ring->uring, 0, &wait);
+}
+
+/* What the kernel did not take would be done to the next file of this number. */
+static void spoil_unsent(struct ctx_ring *ring, int fd)
+{
+	const struct io_uring_sq *sq = &ring->uring->sq;
+
+	for (unsigned i = sq->sqe_tail - uring_publish(ring->uring); i != sq->sqe_tail; i++) {
+		struct io_uring_sqe *sqe = &sq->sqes[i & sq->ring_mask];
+		uint64_t value = sqe->user_data;
+		if (sqe->fd != fd || (sqe->flags & IOSQE_FIXED_FILE) || (value ^ ring->tag) >> KIND_SHIFT ||
+		    sqe->opcode == IORING_OP_PROVIDE_BUFFERS || sqe->opcode == IORING_OP_REMOVE_BUFFERS)
+			continue;
+		struct operation *op = slot_find(ring, (uint32_t)value & SLOT_MASK,
+						 (uint32_t)(value >> GENERATION_SHIFT) & GENERATION_MASK);
+		if (op && !(op->marks & OP_RESULT))
+			add_result(op, -ECANCELED);
+		sqe->fd = -1;
+	}
+}
+
+/* Of a ring that parks by default all that is in the kernel has been counted, if there was memory; and
+ * attempts have been answered, if the kernel took them and there was room to see it. */
+static bool may_be_pending(const struct ctx_ring *ring, const struct park_fd *p)
+{
+	return !p || p->pending || (p->state & (ISSUED << WAY_IN | ISSUED << WAY_OUT)) ||
+	       !(ring->options.flags & CTX_RING_PARK) || ring->park->uncounted;
 }
 
 int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
@@ -948,9 +1011,9 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 	}
 	if (p)
 		fd_end_parked(ring, p, -ECANCELED, CTX_OP_CANCELLED);
-	/* Of a ring that parks by default all that is in the kernel has been counted. */
-	if (ring->in_kernel && (!p || p->pending || !(ring->options.flags & CTX_RING_PARK)))
+	if (ring->in_kernel && may_be_pending(ring, p))
 		cancel_pending(ring, fd);
+	spoil_unsent(ring, fd);
 	if (p && (p->state & WATCHED)) /* what a copy of fd keeps open would be reported for ever */
 		sys_epoll_ctl(ring->park->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	if (p)
