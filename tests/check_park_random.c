@@ -12,6 +12,8 @@
 
 #include "support/rings.h"
 
+TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED | TEST_PLAIN);
+
 #define CHANNELS 24
 #define OPS 4
 #define PIECE_MAX 3000
