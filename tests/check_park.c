@@ -253,6 +253,35 @@ START_TEST(a_cancel_makes_no_enter_and_gives_the_buffers_back)
 }
 END_TEST
 
+/* The same when attempts have failed and nobody has looked. */
+START_TEST(a_cancel_looks_at_the_answers_to_attempts_first)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pairs[4];
+	struct probe probes[4];
+	struct ctx_batch batch;
+	char sink[8];
+
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	for (int i = 0; i < 4; i++) {
+		pairs[i] = pair_new();
+		probe_recv(ring, ctx, &probes[i], pairs[i].near, sink, 8);
+	}
+	ck_assert_int_eq(ctx_ring_submit(ring), 4);
+	ck_assert_ok(ctx_cancel(ctx));
+	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
+	ck_assert_uint_eq(batch.unsent, 4);
+	ck_assert_uint_eq(batch.sqes, 0);
+	ck_assert_uint_eq(batch.enters, 0);
+	await_probes(ring, probes, 4);
+	ring_end(ring);
+	ctx_finish(ctx);
+	for (int i = 0; i < 4; i++)
+		pair_end(pairs[i]);
+}
+END_TEST
+
 START_TEST(one_operation_is_cancelled_among_others)
 {
 	struct ctx_ring *ring = parking_ring(_i);
@@ -657,6 +686,39 @@ START_TEST(urgent_data_hides_nothing)
 }
 END_TEST
 
+/*
+ * Goal: an event that came since an attempt was made counts for more than its -EAGAIN. Method: without the
+ * kernel's own wait for epoll sets the events are fetched when the poll of the set is looked at, which is in
+ * the queue before the answer to the attempt.
+ */
+START_TEST(an_event_behind_an_attempt_is_not_taken_for_an_older_one)
+{
+	setenv("CTXRING_FEATURES", "none", 1);
+	struct ctx_ring *ring = parking_ring(0);
+	struct pair pair = pair_new(), other = pair_new();
+	struct probe probe, waiting;
+	char sink[1], byte;
+
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
+	probe_recv(ring, ctx_background(), &waiting, other.near, &byte, 1);
+	park(ring, 2);
+	ck_assert_int_eq(write(pair.far, "a", 1), 1);
+	await_probes(ring, &probe, 1); /* has filled its buffer: there may be more */
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	ck_assert_int_eq(write(other.far, "o", 1), 1);
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(write(pair.far, "b", 1), 1);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
+	ck_assert_int_eq(sink[0], 'b');
+	await_probes(ring, &waiting, 1);
+	ring_end(ring);
+	pair_end(pair);
+	pair_end(other);
+}
+END_TEST
+
 START_TEST(a_peek_leaves_it_ready)
 {
 	struct ctx_ring *ring = parking_ring(_i);
@@ -1047,6 +1109,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(waiting, many_that_are_ready_at_once_are_all_served);
 	ON_EACH_PARKING(waiting, a_ready_descriptor_that_nobody_reads_wakes_nobody);
 	ON_EACH_PARKING(ends, a_cancel_makes_no_enter_and_gives_the_buffers_back);
+	ON_EACH_PARKING(ends, a_cancel_looks_at_the_answers_to_attempts_first);
 	ON_EACH_PARKING(ends, one_operation_is_cancelled_among_others);
 	ON_EACH_PARKING(ends, parked_pending_and_staged_end_in_one_batch);
 	ON_EACH_PARKING(ends, another_thread_ends_what_is_parked);
@@ -1061,6 +1124,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(hidden, short_datagrams_do_not_hide_those_behind_them);
 	ON_EACH_PARKING(hidden, a_boundary_of_passed_descriptors_hides_nothing);
 	ON_EACH_PARKING(hidden, urgent_data_hides_nothing);
+	tcase_add_test(hidden, an_event_behind_an_attempt_is_not_taken_for_an_older_one);
 	ON_EACH_PARKING(hidden, a_peek_leaves_it_ready);
 	ON_EACH_PARKING(others, a_send_waits_for_room);
 	ON_EACH_PARKING(others, accepts_park);
