@@ -215,6 +215,32 @@ START_TEST(a_ready_descriptor_that_nobody_reads_wakes_nobody)
 }
 END_TEST
 
+/* Nor does one that waits again after it was served. */
+START_TEST(what_waits_again_is_attempted_no_more_than_it_must)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe probe;
+	char sink[8];
+	unsigned turns = 0;
+
+	for (int i = 0; i < 2; i++) {
+		probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+		park(ring, 1);
+		ck_assert_int_eq(write(pair.far, "abc", 3), 3);
+		await_probes(ring, &probe, 1);
+	}
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	park(ring, 1);
+	uint64_t end_ns = clock_now_ns() + 50 * MILLISECOND;
+	for (; clock_now_ns() < end_ns; turns++)
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	ck_assert_uint_le(turns, 8);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
 /* ---- ends */
 
 /* Goal: no kernel entry, and the memory is the caller's at once. Method: it is unmapped before anything else.
@@ -1108,6 +1134,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(waiting, operations_on_one_descriptor_are_served_in_order);
 	ON_EACH_PARKING(waiting, many_that_are_ready_at_once_are_all_served);
 	ON_EACH_PARKING(waiting, a_ready_descriptor_that_nobody_reads_wakes_nobody);
+	ON_EACH_PARKING(waiting, what_waits_again_is_attempted_no_more_than_it_must);
 	ON_EACH_PARKING(ends, a_cancel_makes_no_enter_and_gives_the_buffers_back);
 	ON_EACH_PARKING(ends, a_cancel_looks_at_the_answers_to_attempts_first);
 	ON_EACH_PARKING(ends, one_operation_is_cancelled_among_others);
