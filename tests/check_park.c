@@ -745,6 +745,41 @@ START_TEST(an_event_behind_an_attempt_is_not_taken_for_an_older_one)
 }
 END_TEST
 
+/*
+ * At the mark an attempt may say -EAGAIN for all that is behind it, when work of the task is pending (Linux
+ * 6.18). Method: a write just before it, in the same enter, ends a poll.
+ */
+START_TEST(urgent_data_hides_nothing_while_work_is_pending)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = tcp_new();
+	int event = eventfd(0, EFD_CLOEXEC);
+	struct probe poll, wake, probe;
+	uint64_t one = 1;
+	char sink[64];
+
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	io_uring_prep_poll_add(probe_start(ring, ctx_background(), &poll), event, POLLIN);
+	park(ring, 2);
+	ck_assert_int_eq(send(pair.far, "before", 6, 0), 6);
+	ck_assert_int_eq(send(pair.far, "!", 1, MSG_OOB), 1);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 6, CTX_OP_FINISHED);
+	ck_assert_int_eq(send(pair.far, "behind", 6, 0), 6);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	io_uring_prep_write(probe_start(ring, ctx_background(), &wake), event, &one, sizeof(one), 0);
+	ck_assert_ok(ctx_op_set_flags(&wake.op, CTX_OP_PENDING));
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 6, CTX_OP_FINISHED);
+	await_probes(ring, &poll, 1);
+	ring_end(ring);
+	pair_end(pair);
+	close(event);
+}
+END_TEST
+
 START_TEST(a_peek_leaves_it_ready)
 {
 	struct ctx_ring *ring = parking_ring(_i);
@@ -1152,6 +1187,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(hidden, a_boundary_of_passed_descriptors_hides_nothing);
 	ON_EACH_PARKING(hidden, urgent_data_hides_nothing);
 	tcase_add_test(hidden, an_event_behind_an_attempt_is_not_taken_for_an_older_one);
+	ON_EACH_PARKING(hidden, urgent_data_hides_nothing_while_work_is_pending);
 	ON_EACH_PARKING(hidden, a_peek_leaves_it_ready);
 	ON_EACH_PARKING(others, a_send_waits_for_room);
 	ON_EACH_PARKING(others, accepts_park);

@@ -45,6 +45,8 @@ static void *write_and_cancel(void *data)
 		}
 		if (moment >= WIDTH) {
 			spin(&seed, 3000);
+			if (moment % 4 == 0) /* on a busy machine the owner gets no turn before */
+				usleep(300);
 			ck_assert_ok(ctx_cancel(race->ctx));
 		}
 		pthread_barrier_wait(&race->barrier);
@@ -95,14 +97,13 @@ START_TEST(another_thread_cancels_what_is_parked_or_attempted)
 	for (unsigned i = 0; i < WIDTH; i++)
 		race.pairs[i] = pair_new();
 	ck_assert_ok(pthread_create(&thread, NULL, write_and_cancel, &race));
-	for (unsigned round = 0; round < rounds; round++)
+	/* Until both ends have been seen. */
+	unsigned round = 0;
+	for (; round < rounds || !finished || finished == round * WIDTH; round++)
 		finished += one_round(ring, &race);
 	race.stop = true;
 	pthread_barrier_wait(&race.barrier);
 	ck_assert_ok(pthread_join(thread, NULL));
-	/* Both ends have been seen. */
-	ck_assert_uint_gt(finished, 0);
-	ck_assert_uint_lt(finished, rounds * WIDTH);
 	ring_end(ring);
 	for (unsigned i = 0; i < WIDTH; i++)
 		pair_end(race.pairs[i]);
@@ -114,6 +115,7 @@ END_TEST
 
 struct worker {
 	const struct ctx_context *above;
+	pthread_barrier_t *opened;
 	int kind;
 	unsigned received;
 	pthread_t thread;
@@ -129,6 +131,9 @@ static void *work(void *data)
 	struct pair pairs[WIDTH];
 	char sinks[WIDTH], byte;
 
+	/* ThreadSanitizer does not see a closed ring's memory go, and would take its successor there for it.
+	 */
+	pthread_barrier_wait(worker->opened);
 	for (unsigned i = 0; i < WIDTH; i++) {
 		pairs[i] = pair_new();
 		probe_recv(ring, i % 2 ? ctx : worker->above, &idle[i], pairs[i].near, &sinks[i], 1);
@@ -153,11 +158,15 @@ static void *work(void *data)
 
 START_TEST(one_cancel_ends_the_rings_of_many_threads)
 {
+	pthread_barrier_t opened;
+
+	ck_assert_ok(pthread_barrier_init(&opened, NULL, THREADS));
 	for (unsigned round = test_scaled(50); round; round--) {
 		struct ctx_context *above = child_of(ctx_background());
 		struct worker workers[THREADS];
 		for (unsigned i = 0; i < THREADS; i++) {
-			workers[i] = (struct worker){.above = above, .kind = parking[i % 2]};
+			workers[i] =
+				(struct worker){.above = above, .opened = &opened, .kind = parking[i % 2]};
 			ck_assert_ok(pthread_create(&workers[i].thread, NULL, work, &workers[i]));
 		}
 		usleep(2000);
@@ -166,6 +175,7 @@ START_TEST(one_cancel_ends_the_rings_of_many_threads)
 			ck_assert_ok(pthread_join(workers[i].thread, NULL));
 		ctx_finish(above);
 	}
+	pthread_barrier_destroy(&opened);
 }
 END_TEST
 
