@@ -308,6 +308,40 @@ START_TEST(a_cancel_looks_at_the_answers_to_attempts_first)
 }
 END_TEST
 
+/*
+ * Its descriptor becomes ready in the moment in which it ends: what is behind it gets the data. Method: the
+ * cancel itself sees the event, as it looks at the answer to another's attempt.
+ */
+START_TEST(what_has_ended_is_attempted_no_more)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new(), other = pair_new();
+	struct probe ended, next, unseen;
+	char sinks[2], byte;
+
+	probe_recv(ring, ctx, &ended, pair.near, &sinks[0], 1);
+	park(ring, 1);
+	probe_recv(ring, ctx_background(), &unseen, other.near, &byte, 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	ck_assert_ok(ctx_cancel(ctx));
+	sinks[0] = 'u';
+	probe_recv(ring, ctx_background(), &next, pair.near, &sinks[1], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	await_probes(ring, &ended, 1);
+	ck_assert_probe(&ended, -ECANCELED, CTX_OP_CANCELLED);
+	await_probes(ring, &next, 1);
+	ck_assert_probe(&next, 1, CTX_OP_FINISHED);
+	ck_assert_int_eq(sinks[0], 'u');
+	ck_assert_int_eq(sinks[1], 'x');
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+	pair_end(other);
+}
+END_TEST
+
 START_TEST(one_operation_is_cancelled_among_others)
 {
 	struct ctx_ring *ring = parking_ring(_i);
@@ -1172,6 +1206,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(waiting, what_waits_again_is_attempted_no_more_than_it_must);
 	ON_EACH_PARKING(ends, a_cancel_makes_no_enter_and_gives_the_buffers_back);
 	ON_EACH_PARKING(ends, a_cancel_looks_at_the_answers_to_attempts_first);
+	ON_EACH_PARKING(ends, what_has_ended_is_attempted_no_more);
 	ON_EACH_PARKING(ends, one_operation_is_cancelled_among_others);
 	ON_EACH_PARKING(ends, parked_pending_and_staged_end_in_one_batch);
 	ON_EACH_PARKING(ends, another_thread_ends_what_is_parked);
