@@ -1109,6 +1109,31 @@ START_TEST(closing_is_for_every_ring)
 }
 END_TEST
 
+/* Though a copy of it keeps the file open. */
+START_TEST(a_descriptor_that_was_closed_wakes_nobody)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	int copy = fcntl(pair.near, F_DUPFD_CLOEXEC, 0);
+	struct probe probe;
+	char sink[8];
+
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	park(ring, 1);
+	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
+	await_probes(ring, &probe, 1);
+	uint64_t begin_ns = clock_now_ns();
+	for (int i = 0; i < 5; i++) {
+		ck_assert_int_eq(write(pair.far, "x", 1), 1);
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	}
+	ck_assert_uint_ge(clock_now_ns() - begin_ns, 40 * MILLISECOND);
+	ring_end(ring);
+	close(pair.far);
+	close(copy);
+}
+END_TEST
+
 /* A number is used again, and again, with events of its earlier uses perhaps under way. */
 START_TEST(a_number_that_was_closed_can_be_used_again)
 {
@@ -1232,6 +1257,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(others, a_draining_operation_waits_for_parked_ones);
 	ON_EACH_PARKING(closing, closing_ends_operations_and_the_peer_sees_it_at_once);
 	ON_EACH_RING(closing, closing_is_for_every_ring);
+	ON_EACH_PARKING(closing, a_descriptor_that_was_closed_wakes_nobody);
 	ON_EACH_PARKING(closing, a_number_that_was_closed_can_be_used_again);
 	ON_EACH_PARKING(closing, a_number_that_an_accept_brings_back_is_recognised);
 	ON_EACH_PARKING(closing, the_check_notices_another_file);
