@@ -78,6 +78,12 @@ void attempt_prepare(const struct operation *op, struct io_uring_sqe *sqe)
 {
 	memcpy(sqe, &op->sqe, sizeof(*sqe));
 	sqe->flags = (uint8_t)(sqe->flags & ~IOSQE_CQE_SKIP_SUCCESS);
+	if (op->marks & OP_RESULT) {
+		sqe->addr += (unsigned)op->res;
+		sqe->len -= (unsigned)op->res;
+	}
+	if (op->marks & OP_WAITS)
+		return;
 	if (op->opcode == IORING_OP_ACCEPT) {
 		sqe->ioprio = (uint16_t)((sqe->ioprio & ~ACCEPT_POLL_FIRST) | IORING_ACCEPT_DONTWAIT);
 		return;
@@ -88,14 +94,12 @@ void attempt_prepare(const struct operation *op, struct io_uring_sqe *sqe)
 	}
 	sqe->ioprio = (uint16_t)(sqe->ioprio & ~IORING_RECVSEND_POLL_FIRST);
 	sqe->msg_flags = (sqe->msg_flags & ~(unsigned)MSG_WAITALL) | MSG_DONTWAIT;
-	if (op->marks & OP_RESULT) {
-		sqe->addr += (unsigned)op->res;
-		sqe->len -= (unsigned)op->res;
-	}
 }
 
 bool attempt_is_impossible(const struct operation *op, int res)
 {
+	if (op->marks & OP_WAITS)
+		return false;
 	return attempt_is_of_file(op->opcode) ? res == -EOPNOTSUPP
 					      : op->opcode == IORING_OP_ACCEPT && res == -EINVAL;
 }

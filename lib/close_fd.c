@@ -18,11 +18,7 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 {
 	struct uring_wait wait = {.events = true, .timeout_ns = CTX_FOREVER};
 
-	for (uint32_t i = 1; i < ring->slot_count; i++) {
-		struct operation *op = ring->slots[i].op;
-		if (op && op->phase == OP_KERNEL && !(op->marks & OP_SEEN) && op_is_on(op, fd))
-			ctx_op_cancel(ring, op_public(op));
-	}
+	park_cancel_waiting(ring, fd, 0);
 	for (const struct list *link = ring->singles.next; link != &ring->singles; link = link->next)
 		wait.min_complete++;
 	batch_singles(ring);
@@ -33,10 +29,36 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 	uring_enter(ring->uring, 0, &wait);
 }
 
-/* Of a ring that parks by default all that is in the kernel has been counted. */
+/*
+ * Of a ring that parks by default all that is in the kernel has been counted, if there was memory; and attempts
+ * have been answered, if the kernel took them and there was room to see it.
+ */
 static bool kernel_may_hold(const struct ctx_ring *ring, const struct park_fd *p)
 {
-	return ring->in_kernel && (!p || p->pending || park_fd_is_issued(p) || !(ring->options.flags & CTX_RING_PARK));
+	return ring->in_kernel && (!p || p->pending || park_fd_is_issued(p) ||
+				   !(ring->options.flags & CTX_RING_PARK) || ring->park->uncounted);
+}
+
+/* What the kernel did not take would be done to the next file of this number. */
+static void spoil_unsent(struct ctx_ring *ring, int fd)
+{
+	const struct io_uring_sq *sq = &ring->uring->sq;
+
+	for (unsigned i = sq->sqe_tail - uring_publish(ring->uring); i != sq->sqe_tail; i++) {
+		struct io_uring_sqe *sqe = &sq->sqes[i & sq->ring_mask];
+		uint64_t value = sqe->user_data;
+		if (sqe->fd != fd || (value ^ ring->tag) >> KIND_SHIFT)
+			continue;
+		struct operation *op = slot_find(ring, (uint32_t)value & SLOT_MASK,
+						 (uint32_t)(value >> GENERATION_SHIFT) & GENERATION_MASK);
+		if (!op || !op_is_on(op, fd))
+			continue;
+		if (!(op->marks & OP_RESULT)) {
+			op->res = -ECANCELED;
+			op_mark(op, OP_RESULT);
+		}
+		sqe->fd = -1;
+	}
 }
 
 int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
@@ -57,6 +79,7 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 		park_end_fd(ring, p, -ECANCELED, CTX_OP_CANCELLED);
 	if (kernel_may_hold(ring, p))
 		cancel_pending(ring, fd);
+	spoil_unsent(ring, fd);
 	if (p)
 		park_fd_forget(ring->park, p);
 	ring_notify(ring);

@@ -44,6 +44,7 @@ enum op_marks {
 	OP_COUNTED = 1 << 20,	 /* among what its fd has pending in the kernel */
 	OP_OUT = 1 << 21,	 /* parked: waits to write */
 	OP_PARK_RING = 1 << 22,	 /* OP_PARK is its ring's default */
+	OP_WAITS = 1 << 23,	 /* its attempt is to wait in the kernel */
 };
 
 struct batch;

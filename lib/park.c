@@ -5,7 +5,10 @@
  * the ring's memory, and the kernel is told of it when there is something to do: as an attempt that does not
  * wait (attempt.h), whose -EAGAIN puts it back. When there may be something to do: park_fd.c.
  *
- * Operations on one descriptor and direction are served in order, one attempt at a time.
+ * Operations on one descriptor and direction are served in order, one attempt at a time. Where nothing can be
+ * relied upon to say when (epoll has no room for one more, a datagram socket says writable all the time), the
+ * attempt is one that waits in the kernel, and those behind it wait for its end: the kernel itself serves
+ * several that wait on one socket in any order.
  *
  * Readiness is asked for by IORING_OP_EPOLL_WAIT (Linux 6.15), before that by a poll of the epoll set, in the
  * same io_uring_enter(2) that carries the attempts. A single connection pays for the second turn.
@@ -219,10 +222,25 @@ void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_
 		}
 }
 
-/* The file is another than the one that operations were parked on: those will hear of nothing any more. */
+void park_cancel_waiting(struct ctx_ring *ring, int fd, unsigned marks)
+{
+	for (uint32_t i = 1; i < ring->slot_count; i++) {
+		struct operation *op = ring->slots[i].op;
+		if (op && op->phase == OP_KERNEL && op_is_on(op, fd) && !(op->marks & OP_SEEN) &&
+		    (op->marks & marks) == marks)
+			ctx_op_cancel(ring, op_public(op));
+	}
+}
+
+/*
+ * The file is another than the one that operations were parked on: those will hear of nothing any more. Nor does
+ * an attempt that waits in the kernel, which those on the new file would wait for.
+ */
 static void replaced(struct ctx_ring *ring, struct park_fd *p)
 {
 	park_end_fd(ring, p, -EBADF, CTX_OP_FINISHED);
+	if (p->pending && park_fd_is_issued(p))
+		park_cancel_waiting(ring, p->fd, OP_WAITS);
 	park_fd_reset(p);
 }
 
@@ -281,25 +299,29 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	if (way == WAY_NONE || park_open(ring))
 		return 0;
 	struct park_fd *p = park_fd_make(ring->park, op->sqe.fd);
-	if (!p)
-		return 0;
+	if (!p) /* in the kernel it would be out of order with those that find memory */
+		return op->sqe.fd < 0 || (unsigned)op->sqe.fd >= PARK_FDS_MAX ? 0 : -ENOMEM;
 	if (ring->park->check && park_fd_differs(ring->park, p))
 		replaced(ring, p);
 	if ((p->state & PARK_UNPARKABLE) && list_empty(&p->queue[way])) /* else behind those, in order */
 		return 0;
+	if (attempt_wants_all(op) && !park_fd_learn_type(p))
+		op_mark(op, OP_WAITS);
 	if (attempt_is_of_file(op->sqe.opcode)) {
 		/* Of a regular file an attempt may bring less than there is: those cannot be watched. */
 		int error = park_fd_watch(ring->park, p, way);
-		if (error == -EPERM)
+		if (error == -EPERM) {
 			park_fd_set(p, PARK_UNPARKABLE);
-		if (error)
 			return 0;
+		}
+		op_mark(op, error ? OP_WAITS : 0);
 	}
 	int error = reserve(ring, op);
 	if (error)
 		return error;
 	op->opcode = op->sqe.opcode;
 	op_mark(op, way == WAY_OUT ? OP_OUT : 0);
+	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout follows it */
 	list_unlink(&op->link);
 	enqueue(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
@@ -315,8 +337,10 @@ void park_count(struct ctx_ring *ring, struct operation *op)
 	if (!ring->park || !op_is_on(op, op->sqe.fd))
 		return;
 	p = park_fd_make(ring->park, op->sqe.fd);
-	if (!p)
+	if (!p) {
+		ring->park->uncounted = true;
 		return;
+	}
 	p->pending++;
 	op_mark(op, OP_COUNTED);
 }
@@ -345,6 +369,8 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	op->phase = OP_KERNEL;
 	op->order = ++ring->order;
 	op_mark(op, OP_ATTEMPT);
+	if (op->marks & OP_WAITS)
+		park_count(ring, op);
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
 	ring->in_kernel++;
@@ -461,7 +487,7 @@ static bool note_stale(struct operation *op, int res)
 	return false;
 }
 
-/* It would have had to wait: it does so here, or in the kernel. */
+/* It would have had to wait: it does so here, or is to in the kernel. */
 static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	park_fd_not_ready(ring->park, p, way);
@@ -472,12 +498,12 @@ static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, s
 	/* Not to be watched, or ready for something that is not this: the kernel knows how to wait for it. */
 	bool astray = (p->state & (PARK_READY << way)) && !(p->state & (PARK_FRESH << way));
 	astray |= way == WAY_OUT && op->attempts > ATTEMPTS_MAX;
-	if (astray && !(op->marks & OP_RESULT)) {
-		list_remove(&op->link);
-		go_usual(ring, op);
-	} else {
-		set_parked(ring, p, op, way);
+	if (astray) {
+		op_mark(op, OP_WAITS);
+		op->attempts = 0;
+		park_fd_set(p, PARK_READY << way);
 	}
+	set_parked(ring, p, op, way);
 	return true;
 }
 
@@ -498,7 +524,7 @@ static bool leaves_nothing(struct ctx_ring *ring, struct park_fd *p, const struc
 	return op->opcode == IORING_OP_RECV && attempt_is_short(op, res) &&
 	       !(flags & (IORING_CQE_F_SOCK_NONEMPTY | IORING_CQE_F_BUFFER)) && !(op->sqe.msg_flags & MSG_PEEK) &&
 	       !(p->state & (PARK_FRESH << WAY_IN | PARK_LINGERS)) &&
-	       park_fd_is(ring->park, p, PARK_SHORT_PROVES);
+	       park_fd_short_proves(ring->park, p);
 }
 
 /* It has brought res, be it an error. */
@@ -507,8 +533,8 @@ static bool note_result(struct ctx_ring *ring, struct park_fd *p, enum way way, 
 {
 	if (leaves_nothing(ring, p, op, res, flags))
 		park_fd_not_ready(ring->park, p, way);
-	bool part = attempt_wants_all(op) && attempt_is_short(op, res) &&
-		    park_fd_is(ring->park, p, PARK_CONNECTED);
+	bool part = attempt_wants_all(op) && !(op->marks & OP_WAITS) && attempt_is_short(op, res) &&
+		    (p->state & PARK_CONNECTED);
 	if (part || (op->marks & OP_RESULT))
 		add_result(op, res > 0 ? res : 0);
 	if (!part || is_over(op))
@@ -527,7 +553,7 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 	ring->park->attempts--;
 	if (stale)
 		waits = note_stale(op, res);
-	else if (res == -EAGAIN)
+	else if (res == -EAGAIN && !(op->marks & OP_WAITS))
 		waits = note_again(ring, p, way, op);
 	else if (attempt_is_impossible(op, res))
 		waits = note_impossible(ring, p, op);

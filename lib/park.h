@@ -52,6 +52,9 @@ void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_
 struct park_fd;
 void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_end end);
 
+/* Cancels what the kernel holds on fd with all of these marks. */
+void park_cancel_waiting(struct ctx_ring *ring, int fd, unsigned marks);
+
 /* As park_end for one in ring->ready by park_end_group, which is about to be delivered: sets res and end. */
 void park_leave(struct ctx_ring *ring, struct operation *op);
 

@@ -33,7 +33,6 @@
 #endif
 
 #define CHUNKS_FIRST 16u
-#define FDS_MAX (1u << 24)
 #define STATE_NEW (PARK_READY << WAY_IN | PARK_READY << WAY_OUT)
 
 /* ---- the table ---- */
@@ -80,7 +79,7 @@ struct park_fd *park_fd_new(struct park *park, int fd)
 {
 	unsigned index = (unsigned)fd / PARK_CHUNK;
 
-	if (fd < 0 || (unsigned)fd >= FDS_MAX || !chunks_grow(park, index))
+	if (fd < 0 || (unsigned)fd >= PARK_FDS_MAX || !chunks_grow(park, index))
 		return NULL;
 	park->chunks[index] = chunk_new(park, index);
 	return park_fd_find(park, fd);
@@ -95,10 +94,10 @@ void park_fds_free(struct park *park)
 
 void park_fd_reset(struct park_fd *p)
 {
-	int issued = p->state & (PARK_ISSUED << WAY_IN | PARK_ISSUED << WAY_OUT);
+	uint32_t issued = p->state & (PARK_ISSUED << WAY_IN | PARK_ISSUED << WAY_OUT);
 
 	p->generation++;
-	p->state = (uint16_t)(STATE_NEW | issued | issued * (PARK_STALE / PARK_ISSUED));
+	p->state = STATE_NEW | issued | issued * (PARK_STALE / PARK_ISSUED);
 }
 
 bool park_fd_differs(struct park *park, struct park_fd *p)
@@ -126,7 +125,7 @@ static int epoll_change(const struct park *park, int operation, const struct par
 	return sys_epoll_ctl(park->epoll_fd, operation, p->fd, &event);
 }
 
-static inline int wanted_for(const struct park_fd *p, enum way way)
+static inline uint32_t wanted_for(const struct park_fd *p, enum way way)
 {
 	return PARK_WATCHED | (way == WAY_OUT ? PARK_WATCHED_OUT : p->state & PARK_WATCHED_OUT);
 }
@@ -138,7 +137,7 @@ static inline bool is_watched(const struct park_fd *p, enum way way)
 
 int park_fd_watch(struct park *park, struct park_fd *p, enum way way)
 {
-	int wanted = wanted_for(p, way);
+	uint32_t wanted = wanted_for(p, way);
 
 	if (is_watched(p, way))
 		return 0;
@@ -150,7 +149,7 @@ int park_fd_watch(struct park *park, struct park_fd *p, enum way way)
 				     wanted & PARK_WATCHED_OUT);
 	if (error)
 		return error;
-	park_fd_set(p, wanted);
+	p->state |= wanted;
 	park->watches = true;
 	return 0;
 }
@@ -191,8 +190,21 @@ static bool unix_counts(struct park *park)
 	return park->unix_counts;
 }
 
+bool park_fd_learn_type(struct park_fd *p)
+{
+	socklen_t size = sizeof(int);
+	int type = 0;
+
+	if (p->state & PARK_TYPED)
+		return true;
+	if (sys_getsockopt(p->fd, SOL_SOCKET, SO_TYPE, &type, &size))
+		return false;
+	park_fd_set(p, PARK_TYPED | (type == SOCK_STREAM || type == SOCK_SEQPACKET ? PARK_CONNECTED : 0));
+	return true;
+}
+
 /* An upper layer such as kTLS has records, whose ends nobody counts. */
-void park_fd_look(struct park *park, struct park_fd *p)
+void park_fd_learn(struct park *park, struct park_fd *p)
 {
 	int domain = 0, type = 0, protocol = 0;
 	char layer[16] = "";
@@ -203,8 +215,6 @@ void park_fd_look(struct park *park, struct park_fd *p)
 	    sys_getsockopt(p->fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) ||
 	    sys_getsockopt(p->fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size))
 		return;
-	if (type == SOCK_STREAM || type == SOCK_SEQPACKET)
-		park_fd_set(p, PARK_CONNECTED);
 	if (type != SOCK_STREAM)
 		return;
 	if ((domain == AF_INET || domain == AF_INET6) && protocol == IPPROTO_TCP &&

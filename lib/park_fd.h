@@ -14,6 +14,7 @@
 
 #define PARK_CHUNK 64u
 #define PARK_EVENTS_MAX 256
+#define PARK_FDS_MAX (1u << 24)
 
 enum park_state {
 	/* these three shifted by the way */
@@ -24,20 +25,21 @@ enum park_state {
 	PARK_WATCHED_OUT = 1 << 7,   /* also for being writable */
 	PARK_UNPARKABLE = 1 << 8,    /* its operations go the usual way */
 	PARK_LINGERS = 1 << 9,	     /* has seen an end, an error or urgent data */
-	PARK_KNOWN = 1 << 10,	     /* these two have been looked up */
+	PARK_KNOWN = 1 << 10,	     /* PARK_SHORT_PROVES has been looked up */
 	PARK_CONNECTED = 1 << 11,    /* MSG_WAITALL means something */
 	PARK_SHORT_PROVES = 1 << 12, /* a short receive leaves nothing behind */
 	PARK_URGENT = 1 << 13,	     /* has seen urgent data */
 	PARK_STALE = 1 << 14, /* shifted by the way: the attempt under way was on the file before this one */
+	PARK_TYPED = 1 << 16,	     /* PARK_CONNECTED has been looked up */
 };
 
 struct park_fd {
 	struct list queue[WAYS]; /* of operations, by park */
 	struct list due;	 /* park->due */
 	int32_t fd;
+	uint32_t state;
+	uint32_t pending;    /* operations that wait in the kernel */
 	uint16_t generation; /* of this use of the number */
-	uint16_t state;
-	uint32_t pending; /* operations the usual way, in the kernel */
 };
 
 struct park_identity {
@@ -58,6 +60,7 @@ struct park {
 	bool unix_known, unix_counts; /* unix sockets say what is left */
 	bool watches;		      /* ever has: so there is something to wait for */
 	unsigned attempts;	      /* under way */
+	bool uncounted;		      /* there was no memory to count one that waits in the kernel */
 	struct list due;	      /* where an attempt is to be made */
 	struct park_chunk **chunks;
 	unsigned chunk_count;
@@ -75,7 +78,7 @@ static inline struct park_fd *park_fd_find(const struct park *park, int fd)
 
 struct park_fd *park_fd_new(struct park *park, int fd);
 
-/* The same, made if need be. NULL: no memory, or not a descriptor. */
+/* The same, made if need be. NULL: no memory. */
 static inline struct park_fd *park_fd_make(struct park *park, int fd)
 {
 	struct park_fd *known = park_fd_find(park, fd);
@@ -87,12 +90,12 @@ void park_fds_free(struct park *park);
 
 static inline void park_fd_set(struct park_fd *p, int bits)
 {
-	p->state = (uint16_t)(p->state | bits);
+	p->state |= (uint32_t)bits;
 }
 
 static inline void park_fd_clear(struct park_fd *p, int bits)
 {
-	p->state = (uint16_t)(p->state & ~bits);
+	p->state &= ~(uint32_t)bits;
 }
 
 /* An attempt is under way. */
@@ -113,15 +116,17 @@ bool park_fd_differs(struct park *park, struct park_fd *p);
 /* Has epoll report readiness of p, in this direction as well. 0, or -errno: then it is not to be relied on. */
 int park_fd_watch(struct park *park, struct park_fd *p, enum way way);
 
-/* Looks up what kind of socket it is. */
-void park_fd_look(struct park *park, struct park_fd *p);
+/* Finds out about PARK_CONNECTED. False: there is no knowing. */
+bool park_fd_learn_type(struct park_fd *p);
 
-/* One of PARK_CONNECTED and PARK_SHORT_PROVES. */
-static inline bool park_fd_is(struct park *park, struct park_fd *p, enum park_state kind)
+/* Finds out about PARK_SHORT_PROVES. */
+void park_fd_learn(struct park *park, struct park_fd *p);
+
+static inline bool park_fd_short_proves(struct park *park, struct park_fd *p)
 {
 	if (__builtin_expect(!(p->state & PARK_KNOWN), 0))
-		park_fd_look(park, p);
-	return p->state & kind;
+		park_fd_learn(park, p);
+	return p->state & PARK_SHORT_PROVES;
 }
 
 /* Nothing to do there, as far as can be known now. */

@@ -358,8 +358,11 @@ static inline int sys_uring_enter(int fd, unsigned to_submit, unsigned min_compl
 	int fault = sys_fault(SYS_CALL_URING_ENTER);
 	if (fault)
 		return -fault;
-	return sys_result(syscall(__NR_io_uring_enter, fd, sys_fault_submit(to_submit), min_complete, flags,
-				  argument, argument_size));
+	unsigned taken = sys_fault_submit(to_submit);
+	if (taken < to_submit)
+		min_complete = 0; /* nor does the kernel wait then */
+	return sys_result(
+		syscall(__NR_io_uring_enter, fd, taken, min_complete, flags, argument, argument_size));
 }
 
 #endif

@@ -215,6 +215,32 @@ START_TEST(a_ready_descriptor_that_nobody_reads_wakes_nobody)
 }
 END_TEST
 
+/* Nor does one that waits again after it was served. */
+START_TEST(what_waits_again_is_attempted_no_more_than_it_must)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	struct probe probe;
+	char sink[8];
+	unsigned turns = 0;
+
+	for (int i = 0; i < 2; i++) {
+		probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+		park(ring, 1);
+		ck_assert_int_eq(write(pair.far, "abc", 3), 3);
+		await_probes(ring, &probe, 1);
+	}
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	park(ring, 1);
+	uint64_t end_ns = clock_now_ns() + 50 * MILLISECOND;
+	for (; clock_now_ns() < end_ns; turns++)
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	ck_assert_uint_le(turns, 8);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
 /* ---- ends */
 
 /* Goal: no kernel entry, and the memory is the caller's at once. Method: it is unmapped before anything else.
@@ -250,6 +276,69 @@ START_TEST(a_cancel_makes_no_enter_and_gives_the_buffers_back)
 	ring_end(ring);
 	ctx_finish(ctx);
 	pair_end(pair);
+}
+END_TEST
+
+/* The same when attempts have failed and nobody has looked. */
+START_TEST(a_cancel_looks_at_the_answers_to_attempts_first)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pairs[4];
+	struct probe probes[4];
+	struct ctx_batch batch;
+	char sink[8];
+
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	for (int i = 0; i < 4; i++) {
+		pairs[i] = pair_new();
+		probe_recv(ring, ctx, &probes[i], pairs[i].near, sink, 8);
+	}
+	ck_assert_int_eq(ctx_ring_submit(ring), 4);
+	ck_assert_ok(ctx_cancel(ctx));
+	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
+	ck_assert_uint_eq(batch.unsent, 4);
+	ck_assert_uint_eq(batch.sqes, 0);
+	ck_assert_uint_eq(batch.enters, 0);
+	await_probes(ring, probes, 4);
+	ring_end(ring);
+	ctx_finish(ctx);
+	for (int i = 0; i < 4; i++)
+		pair_end(pairs[i]);
+}
+END_TEST
+
+/*
+ * Its descriptor becomes ready in the moment in which it ends: what is behind it gets the data. Method: the
+ * cancel itself sees the event, as it looks at the answer to another's attempt.
+ */
+START_TEST(what_has_ended_is_attempted_no_more)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new(), other = pair_new();
+	struct probe ended, next, unseen;
+	char sinks[2], byte;
+
+	probe_recv(ring, ctx, &ended, pair.near, &sinks[0], 1);
+	park(ring, 1);
+	probe_recv(ring, ctx_background(), &unseen, other.near, &byte, 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	ck_assert_ok(ctx_cancel(ctx));
+	sinks[0] = 'u';
+	probe_recv(ring, ctx_background(), &next, pair.near, &sinks[1], 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	await_probes(ring, &ended, 1);
+	ck_assert_probe(&ended, -ECANCELED, CTX_OP_CANCELLED);
+	await_probes(ring, &next, 1);
+	ck_assert_probe(&next, 1, CTX_OP_FINISHED);
+	ck_assert_int_eq(sinks[0], 'u');
+	ck_assert_int_eq(sinks[1], 'x');
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+	pair_end(other);
 }
 END_TEST
 
@@ -657,6 +746,74 @@ START_TEST(urgent_data_hides_nothing)
 }
 END_TEST
 
+/*
+ * Goal: an event that came since an attempt was made counts for more than its -EAGAIN. Method: without the
+ * kernel's own wait for epoll sets the events are fetched when the poll of the set is looked at, which is in
+ * the queue before the answer to the attempt.
+ */
+START_TEST(an_event_behind_an_attempt_is_not_taken_for_an_older_one)
+{
+	setenv("CTXRING_FEATURES", "none", 1);
+	struct ctx_ring *ring = parking_ring(0);
+	struct pair pair = pair_new(), other = pair_new();
+	struct probe probe, waiting;
+	char sink[1], byte;
+
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
+	probe_recv(ring, ctx_background(), &waiting, other.near, &byte, 1);
+	park(ring, 2);
+	ck_assert_int_eq(write(pair.far, "a", 1), 1);
+	await_probes(ring, &probe, 1); /* has filled its buffer: there may be more */
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	ck_assert_int_eq(write(other.far, "o", 1), 1);
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(write(pair.far, "b", 1), 1);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
+	ck_assert_int_eq(sink[0], 'b');
+	await_probes(ring, &waiting, 1);
+	ring_end(ring);
+	pair_end(pair);
+	pair_end(other);
+}
+END_TEST
+
+/*
+ * At the mark an attempt may say -EAGAIN for all that is behind it, when work of the task is pending (Linux
+ * 6.18). Method: a write just before it, in the same enter, ends a poll.
+ */
+START_TEST(urgent_data_hides_nothing_while_work_is_pending)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = tcp_new();
+	int event = eventfd(0, EFD_CLOEXEC);
+	struct probe poll, wake, probe;
+	uint64_t one = 1;
+	char sink[64];
+
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	io_uring_prep_poll_add(probe_start(ring, ctx_background(), &poll), event, POLLIN);
+	park(ring, 2);
+	ck_assert_int_eq(send(pair.far, "before", 6, 0), 6);
+	ck_assert_int_eq(send(pair.far, "!", 1, MSG_OOB), 1);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 6, CTX_OP_FINISHED);
+	ck_assert_int_eq(send(pair.far, "behind", 6, 0), 6);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	io_uring_prep_write(probe_start(ring, ctx_background(), &wake), event, &one, sizeof(one), 0);
+	ck_assert_ok(ctx_op_set_flags(&wake.op, CTX_OP_PENDING));
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 6, CTX_OP_FINISHED);
+	await_probes(ring, &poll, 1);
+	ring_end(ring);
+	pair_end(pair);
+	close(event);
+}
+END_TEST
+
 START_TEST(a_peek_leaves_it_ready)
 {
 	struct ctx_ring *ring = parking_ring(_i);
@@ -952,6 +1109,31 @@ START_TEST(closing_is_for_every_ring)
 }
 END_TEST
 
+/* Though a copy of it keeps the file open. */
+START_TEST(a_descriptor_that_was_closed_wakes_nobody)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct pair pair = pair_new();
+	int copy = fcntl(pair.near, F_DUPFD_CLOEXEC, 0);
+	struct probe probe;
+	char sink[8];
+
+	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
+	park(ring, 1);
+	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
+	await_probes(ring, &probe, 1);
+	uint64_t begin_ns = clock_now_ns();
+	for (int i = 0; i < 5; i++) {
+		ck_assert_int_eq(write(pair.far, "x", 1), 1);
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+	}
+	ck_assert_uint_ge(clock_now_ns() - begin_ns, 40 * MILLISECOND);
+	ring_end(ring);
+	close(pair.far);
+	close(copy);
+}
+END_TEST
+
 /* A number is used again, and again, with events of its earlier uses perhaps under way. */
 START_TEST(a_number_that_was_closed_can_be_used_again)
 {
@@ -1046,7 +1228,10 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(waiting, operations_on_one_descriptor_are_served_in_order);
 	ON_EACH_PARKING(waiting, many_that_are_ready_at_once_are_all_served);
 	ON_EACH_PARKING(waiting, a_ready_descriptor_that_nobody_reads_wakes_nobody);
+	ON_EACH_PARKING(waiting, what_waits_again_is_attempted_no_more_than_it_must);
 	ON_EACH_PARKING(ends, a_cancel_makes_no_enter_and_gives_the_buffers_back);
+	ON_EACH_PARKING(ends, a_cancel_looks_at_the_answers_to_attempts_first);
+	ON_EACH_PARKING(ends, what_has_ended_is_attempted_no_more);
 	ON_EACH_PARKING(ends, one_operation_is_cancelled_among_others);
 	ON_EACH_PARKING(ends, parked_pending_and_staged_end_in_one_batch);
 	ON_EACH_PARKING(ends, another_thread_ends_what_is_parked);
@@ -1061,6 +1246,8 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(hidden, short_datagrams_do_not_hide_those_behind_them);
 	ON_EACH_PARKING(hidden, a_boundary_of_passed_descriptors_hides_nothing);
 	ON_EACH_PARKING(hidden, urgent_data_hides_nothing);
+	tcase_add_test(hidden, an_event_behind_an_attempt_is_not_taken_for_an_older_one);
+	ON_EACH_PARKING(hidden, urgent_data_hides_nothing_while_work_is_pending);
 	ON_EACH_PARKING(hidden, a_peek_leaves_it_ready);
 	ON_EACH_PARKING(others, a_send_waits_for_room);
 	ON_EACH_PARKING(others, accepts_park);
@@ -1070,6 +1257,7 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(others, a_draining_operation_waits_for_parked_ones);
 	ON_EACH_PARKING(closing, closing_ends_operations_and_the_peer_sees_it_at_once);
 	ON_EACH_RING(closing, closing_is_for_every_ring);
+	ON_EACH_PARKING(closing, a_descriptor_that_was_closed_wakes_nobody);
 	ON_EACH_PARKING(closing, a_number_that_was_closed_can_be_used_again);
 	ON_EACH_PARKING(closing, a_number_that_an_accept_brings_back_is_recognised);
 	ON_EACH_PARKING(closing, the_check_notices_another_file);
