@@ -85,6 +85,8 @@ static __attribute__((cold)) int wait_by_poll(struct ctx_ring *ring, uint64_t ti
 
 	if (sent < 0)
 		return sent;
+	if (ring->park && park_needs_push(ring)) /* room for that was made by a look at completions */
+		return 0;
 	int ready = sys_poll(&fd, 1, &time);
 	return ready < 0 ? ready : 0;
 }
@@ -99,12 +101,13 @@ static inline __attribute__((always_inline)) int wait_inline(struct ctx_ring *ri
 
 	if (__builtin_expect(ring->adopted, 0) && uring_chain_open(ring->uring))
 		return -EBUSY; /* see ring_flush */
-	if (timeout_ns) {
-		if (__builtin_expect(!ring->wake_armed, 0))
-			ring_arm_wake(ring);
-		/* Beyond what is there and has been looked at. */
-		wait.min_complete = 1 + (ring->adopted ? ring->noted - *ring->uring->cq.khead : 0);
+	if (timeout_ns && __builtin_expect(!ring->wake_armed, 0)) {
+		ring_arm_wake(ring);
+		if (ring->park && park_needs_push(ring)) /* as above */
+			timeout_ns = wait.timeout_ns = 0;
 	}
+	if (timeout_ns) /* beyond what is there and has been looked at */
+		wait.min_complete = 1 + (ring->adopted ? ring->noted - *ring->uring->cq.khead : 0);
 	wait.events = timeout_ns || ring->lazy || uring_cq_overflowed(ring->uring);
 	if (__builtin_expect(timeout_ns && timeout_ns != CTX_FOREVER && !ring->features.timed_wait, 0)) {
 		int error = wait_by_poll(ring, timeout_ns);
@@ -252,14 +255,15 @@ void ring_notify(struct ctx_ring *ring)
 }
 
 /* Only readiness came: what it was waited for is there, too. Otherwise it goes with the next turn's enter. */
-static __attribute__((noinline)) unsigned deliver_attempts(struct ctx_ring *ring)
+static __attribute__((noinline)) int deliver_attempts(struct ctx_ring *ring)
 {
 	if (!park_is_due(ring))
 		return 0;
 	park_push(ring);
-	if (ring_wait(ring, 0) < 0)
-		return 0;
-	return ring_deliver(ring);
+	int error = ring_wait(ring, 0);
+	if (ring->fork_count != thread_fork_count) /* as below */
+		return -EPERM;
+	return error < 0 ? 0 : (int)ring_deliver(ring);
 }
 
 /*
@@ -305,11 +309,14 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 			return -EPERM;
 	}
 	ring->dispatching = true;
-	unsigned delivered = ring_deliver(ring);
-	if (__builtin_expect(ring->park != NULL, 0) && !delivered)
+	int delivered = (int)ring_deliver(ring);
+	if (__builtin_expect(ring->park != NULL, 0) && !delivered) {
 		delivered = deliver_attempts(ring);
+		if (delivered < 0)
+			return delivered;
+	}
 	ring_settle(ring);
-	return delivered ? (int)delivered : error;
+	return delivered ? delivered : error;
 }
 
 int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns)

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "park_buffers.h"
 #include "park_fd.h"
 #include "record.h"
 
@@ -291,6 +292,8 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 		return 0; /* of no time at all: there is nothing to wait for */
 	if (ring->adopted || (op->marks & OP_USUAL) || (op->sqe.flags & (IOSQE_FIXED_FILE | IOSQE_ASYNC)))
 		return 0;
+	if ((op->sqe.flags & IOSQE_BUFFER_SELECT) && !park_buffers_stay())
+		return 0;
 	if (op->sqe.opcode == IORING_OP_RECV && (op->sqe.msg_flags & MSG_OOB)) {
 		struct park_fd *urgent = park_fd_find(ring->park, op->sqe.fd);
 		if (urgent)
@@ -425,6 +428,11 @@ static bool attempt_first(struct ctx_ring *ring, struct park_fd *p)
 		}
 	}
 	return false;
+}
+
+bool park_needs_push(const struct ctx_ring *ring)
+{
+	return park_is_due(ring) || (!ring->park->armed && ring->park->watches);
 }
 
 int park_push(struct ctx_ring *ring)

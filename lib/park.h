@@ -29,6 +29,9 @@ int park_push(struct ctx_ring *ring);
 /* Some attempt is due. */
 bool park_is_due(const struct ctx_ring *ring);
 
+/* park_push has something to do, so that a wait would be one for what nobody tells of. */
+bool park_needs_push(const struct ctx_ring *ring);
+
 /*
  * An attempt has completed so. True: the operation goes on waiting. False: it is final, and if op has
  * OP_RESULT now, with op->res.

@@ -24,7 +24,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "memory.h"
 
@@ -45,33 +44,29 @@ static bool chunks_grow(struct park *park, unsigned chunk)
 		return true;
 	while (count <= chunk)
 		count *= 2;
-	struct park_chunk **chunks = memory_allocate(count * sizeof(struct park_chunk *));
+	struct park_fd **chunks = memory_allocate(count * sizeof(struct park_fd *));
 	if (!chunks)
 		return false;
-	memset(chunks, 0, count * sizeof(struct park_chunk *));
+	memset(chunks, 0, count * sizeof(struct park_fd *));
 	if (park->chunk_count)
-		memcpy(chunks, park->chunks, park->chunk_count * sizeof(struct park_chunk *));
+		memcpy(chunks, park->chunks, park->chunk_count * sizeof(struct park_fd *));
 	memory_release(park->chunks);
 	park->chunks = chunks;
 	park->chunk_count = count;
 	return true;
 }
 
-static struct park_chunk *chunk_new(const struct park *park, unsigned index)
+static struct park_fd *chunk_new(unsigned index)
 {
-	size_t identities = park->check ? PARK_CHUNK * sizeof(struct park_identity) : 0;
-	struct park_chunk *chunk = memory_allocate(sizeof(*chunk) + identities);
+	struct park_fd *chunk = memory_allocate(PARK_CHUNK * sizeof(struct park_fd));
 
-	if (!chunk)
-		return NULL;
-	for (unsigned i = 0; i < PARK_CHUNK; i++) {
-		struct park_fd *p = &chunk->fds[i];
+	for (unsigned i = 0; chunk && i < PARK_CHUNK; i++) {
+		struct park_fd *p = &chunk[i];
 		*p = (struct park_fd){.fd = (int32_t)(index * PARK_CHUNK + i), .state = STATE_NEW};
 		list_init(&p->queue[WAY_IN]);
 		list_init(&p->queue[WAY_OUT]);
 		list_init(&p->due);
 	}
-	memset(chunk->identities, 0, identities);
 	return chunk;
 }
 
@@ -81,7 +76,7 @@ struct park_fd *park_fd_new(struct park *park, int fd)
 
 	if (fd < 0 || (unsigned)fd >= PARK_FDS_MAX || !chunks_grow(park, index))
 		return NULL;
-	park->chunks[index] = chunk_new(park, index);
+	park->chunks[index] = chunk_new(index);
 	return park_fd_find(park, fd);
 }
 
@@ -98,19 +93,6 @@ void park_fd_reset(struct park_fd *p)
 
 	p->generation++;
 	p->state = STATE_NEW | issued | issued * (PARK_STALE / PARK_ISSUED);
-}
-
-bool park_fd_differs(struct park *park, struct park_fd *p)
-{
-	struct park_identity *known =
-		&park->chunks[(unsigned)p->fd / PARK_CHUNK]->identities[(unsigned)p->fd % PARK_CHUNK];
-	struct stat now;
-
-	if (sys_fstat(p->fd, &now) < 0)
-		return false;
-	bool differs = known->inode && (known->inode != now.st_ino || known->device != now.st_dev);
-	*known = (struct park_identity){.device = now.st_dev, .inode = now.st_ino};
-	return differs;
 }
 
 /* ---- the epoll set ---- */
@@ -170,6 +152,17 @@ void park_fd_forget(struct park *park, struct park_fd *p)
 	if (p->state & PARK_WATCHED) /* what a copy of the descriptor keeps open would be reported for ever */
 		sys_epoll_ctl(park->epoll_fd, EPOLL_CTL_DEL, p->fd, NULL);
 	park_fd_reset(p);
+}
+
+/* epoll knows a number and its file: it adds a second file, and says -EEXIST to the same. */
+bool park_fd_differs(struct park *park, struct park_fd *p)
+{
+	if (!(p->state & PARK_WATCHED)) {
+		park_fd_watch(park, p, WAY_IN);
+		return false;
+	}
+	int error = epoll_change(park, EPOLL_CTL_ADD, p, p->state & PARK_WATCHED_OUT);
+	return error != -EEXIST && error != -EBADF;
 }
 
 /* ---- readiness ---- */

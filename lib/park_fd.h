@@ -6,8 +6,6 @@
 #ifndef CTX_PARK_FD_H
 #define CTX_PARK_FD_H
 
-#include <sys/types.h>
-
 #include "attempt.h"
 #include "list.h"
 #include "sys.h"
@@ -42,16 +40,6 @@ struct park_fd {
 	uint16_t generation; /* of this use of the number */
 };
 
-struct park_identity {
-	dev_t device;
-	ino_t inode;
-};
-
-struct park_chunk {
-	struct park_fd fds[PARK_CHUNK];
-	struct park_identity identities[]; /* with park->check */
-};
-
 struct park {
 	int epoll_fd;
 	bool armed;		      /* the wait for readiness is under way */
@@ -62,7 +50,7 @@ struct park {
 	unsigned attempts;	      /* under way */
 	bool uncounted;		      /* there was no memory to count one that waits in the kernel */
 	struct list due;	      /* where an attempt is to be made */
-	struct park_chunk **chunks;
+	struct park_fd **chunks;	      /* of PARK_CHUNK each */
 	unsigned chunk_count;
 	struct epoll_event events[PARK_EVENTS_MAX]; /* the kernel's while armed */
 };
@@ -73,7 +61,7 @@ static inline struct park_fd *park_fd_find(const struct park *park, int fd)
 
 	if (!park || fd < 0 || chunk >= park->chunk_count || !park->chunks[chunk])
 		return NULL;
-	return &park->chunks[chunk]->fds[(unsigned)fd % PARK_CHUNK];
+	return &park->chunks[chunk][(unsigned)fd % PARK_CHUNK];
 }
 
 struct park_fd *park_fd_new(struct park *park, int fd);
@@ -110,7 +98,7 @@ void park_fd_reset(struct park_fd *p);
 /* Watched no more, and nothing known of it: it is about to be closed. */
 void park_fd_forget(struct park *park, struct park_fd *p);
 
-/* With park->check: it is another file than when this was last asked. */
+/* It is another file than the one that epoll watches for it, which from now on it does. */
 bool park_fd_differs(struct park *park, struct park_fd *p);
 
 /* Has epoll report readiness of p, in this direction as well. 0, or -errno: then it is not to be relied on. */

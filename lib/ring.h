@@ -378,6 +378,9 @@ void ring_timers_fire(struct ctx_ring *ring);
 /* Its end is overdue: cancels it, again and again with growing pauses, until its completion is seen. */
 void ring_retry(struct ctx_ring *ring, struct operation *op);
 
+/* How long after its time an operation is given up on its linked timeout. */
+#define OP_TIMER_GRACE_NS 2000000ull
+
 /* The timer of an operation's own timeout: of one that parks, and behind the linked timeout of any other, for
  * where that does not reach. */
 int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns);

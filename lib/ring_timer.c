@@ -12,9 +12,6 @@
 #define RETRY_FIRST_NS 1000000ull
 #define RETRY_MAX_NS 1000000000ull
 
-/* How long after its own timeout an operation is given up on its linked timeout. */
-#define OP_TIMER_GRACE_NS 2000000ull
-
 struct op_timer {
 	struct ring_timer timer;
 	struct operation *op;
@@ -146,8 +143,7 @@ int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns
 		return -ENOMEM;
 	*timer = (struct op_timer){.op = op, .timer.fire = fire_op_timer};
 	op->timer = timer;
-	ring_timer_set(ring, &timer->timer,
-		       op->marks & OP_PARK ? when_ns : clock_after_ns(when_ns, OP_TIMER_GRACE_NS));
+	ring_timer_set(ring, &timer->timer, when_ns);
 	return 0;
 }
 

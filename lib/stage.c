@@ -316,7 +316,7 @@ static int unit_reserve(struct ctx_ring *ring, const struct unit *unit)
 		if (!(op->marks & OP_HAS_TIMEOUT))
 			continue;
 		op->timeout_ns = clock_after_ns(clock_now_ns(), op->timeout_ns);
-		error = op_timer_start(ring, op, op->timeout_ns);
+		error = op_timer_start(ring, op, clock_after_ns(op->timeout_ns, OP_TIMER_GRACE_NS));
 		if (error) {
 			slot_release(ring, op);
 			break;

@@ -69,7 +69,6 @@ enum sys_call {
 	SYS_CALL_PIDFD_SIGNAL,
 	SYS_CALL_GETSOCKOPT,
 	SYS_CALL_SETSOCKOPT,
-	SYS_CALL_FSTAT,
 	SYS_CALL_URING_SETUP,
 	SYS_CALL_URING_ENTER,
 	SYS_CALL_URING_REGISTER,
@@ -150,11 +149,6 @@ static inline int sys_getsockopt(int fd, int level, int name, void *value, sockl
 static inline int sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 {
 	SYS_CALL(SYS_CALL_SETSOCKOPT, setsockopt(fd, level, name, value, size));
-}
-
-static inline int sys_fstat(int fd, struct stat *ret_status)
-{
-	SYS_CALL(SYS_CALL_FSTAT, fstat(fd, ret_status));
 }
 
 static inline int sys_epoll_create1(int flags)

@@ -16,7 +16,7 @@ layer() {
 	context | done | node | walk | sweep | callback | cause | value | merge | cancel | format | find) echo 3 ;;
 	timer | worker | deadline | wait | signal | mailbox) echo 3 ;;
 	# operations and the plan of a batch, still without a ring
-	uring | feature | op | plan | attempt | park_fd) echo 5 ;;
+	uring | feature | op | plan | attempt | park_fd | park_buffers) echo 5 ;;
 	ring* | reap | opcode | record | slot | group | stage | batch | park | complete | dispatch | drain | ladder | explain | adopt | close*) echo 6 ;;
 	# what stands on rings: blocking calls, task groups, commands, sources, contexts as text
 	blocking* | ctxio* | thread_ring | pool | taskgroup* | spawn* | keeper* | cgroup | watcher | source* | propagate* | carrier) echo 7 ;;

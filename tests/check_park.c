@@ -1188,6 +1188,33 @@ START_TEST(a_number_that_an_accept_brings_back_is_recognised)
 END_TEST
 
 /* The same, of a number that comes from elsewhere. */
+/* They share one inode. The first has been read and was found empty, and is closed with nothing parked on it. */
+START_TEST(the_check_tells_eventfds_apart_when_nothing_is_parked)
+{
+	setenv("CTXRING_FEATURES", "park-check", 1);
+	struct ctx_ring *ring = parking_ring(_i);
+	int event = eventfd(0, EFD_CLOEXEC), other;
+	struct probe probe;
+	uint64_t count;
+
+	io_uring_prep_read(probe_start(ring, ctx_background(), &probe), event, &count, sizeof(count), 0);
+	park(ring, 1);
+	ck_assert_ok(ctx_op_cancel(ring, &probe.op));
+	await_probes(ring, &probe, 1);
+	close(event);
+	other = eventfd(0, EFD_CLOEXEC);
+	ck_assert_int_eq(other, event);
+	ck_assert_ok(eventfd_write(other, 3));
+	io_uring_prep_read(probe_start(ring, ctx_background(), &probe), other, &count, sizeof(count), 0);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, sizeof(count), CTX_OP_FINISHED);
+	ck_assert_uint_eq(count, 3);
+	ck_assert_ok(ctx_ring_close_fd(ring, other));
+	ring_end(ring);
+}
+END_TEST
+
 START_TEST(the_check_notices_another_file)
 {
 	setenv("CTXRING_FEATURES", "park-check", 1);
@@ -1261,5 +1288,6 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(closing, a_number_that_was_closed_can_be_used_again);
 	ON_EACH_PARKING(closing, a_number_that_an_accept_brings_back_is_recognised);
 	ON_EACH_PARKING(closing, the_check_notices_another_file);
+	ON_EACH_PARKING(closing, the_check_tells_eventfds_apart_when_nothing_is_parked);
 	return suite;
 }

@@ -51,7 +51,6 @@ static const struct {
 	[SYS_CALL_PIDFD_SIGNAL] = {"pidfd_send_signal", EPERM},
 	[SYS_CALL_GETSOCKOPT] = {"getsockopt", ENOBUFS},
 	[SYS_CALL_SETSOCKOPT] = {"setsockopt", ENOMEM},
-	[SYS_CALL_FSTAT] = {"fstat", ENOMEM},
 	[SYS_CALL_URING_SETUP] = {"io_uring_setup", ENOMEM},
 	[SYS_CALL_URING_ENTER] = {"io_uring_enter", EAGAIN},
 	[SYS_CALL_URING_REGISTER] = {"io_uring_register", ENOMEM},

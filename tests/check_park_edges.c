@@ -649,7 +649,7 @@ START_TEST(waiting_takes_no_buffer_of_a_ring)
 END_TEST
 Suite *test_suite(void)
 {
-	Suite *suite = suite_create("park_review");
+	Suite *suite = suite_create("park_edges");
 	TCase *all = test_case_ring(suite, "all");
 
 	ON_EACH_PARKING(all, room_that_came_while_no_send_waited_is_found);
