@@ -162,7 +162,7 @@ bool park_fd_differs(struct park *park, struct park_fd *p)
 		return false;
 	}
 	int error = epoll_change(park, EPOLL_CTL_ADD, p, p->state & PARK_WATCHED_OUT);
-	return error != -EEXIST && error != -EBADF;
+	return !error || error == -EPERM; /* EPERM: a file that cannot be watched */
 }
 
 /* ---- readiness ---- */
