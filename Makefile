@@ -14,7 +14,6 @@
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 MANDIR ?= $(PREFIX)/share/man
@@ -45,6 +44,12 @@ PACKAGES_TIDY := $(PACKAGES_CHECK) clang-tidy=clang-tidy cppcheck=cppcheck clang
 VARIANT ?=
 OUT := build$(if $(VARIANT),/$(VARIANT))
 TESTS := $(filter-out tests/check_faults%,$(wildcard tests/check_*.c))
+
+# Sanitizers check the same with less of the optimizer and compile sooner; -g1 still names files and lines.
+ifneq ($(filter asan tsan faults,$(VARIANT)),)
+CFLAGS ?= -O1 -g1
+endif
+CFLAGS ?= -O2 -g
 
 ifeq ($(VARIANT),asan)
 VARIANT_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

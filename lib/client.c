@@ -291,7 +291,7 @@ static int greet(struct ctxd_client *client)
 int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_client)
 {
 	static const struct ctxd_options defaults;
-	struct ctxd_client *client;
+	struct ctxd_client *client = NULL;
 
 	if (!options)
 		options = &defaults;

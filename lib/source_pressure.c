@@ -290,7 +290,7 @@ int ctx_with_pressure(const struct ctx_context *parent, struct ctx_ring *ring,
 		.site = __builtin_return_address(0),
 		.events = POLLPRI,
 	};
-	struct trigger *trigger;
+	struct trigger *trigger = NULL;
 	struct terms terms;
 	int error = source_check(parent, ring, ret_ctx);
 

@@ -56,7 +56,7 @@ START_TEST(everything_is_there_again_after_a_restart)
 			   *joiner = newsreader(&service, &joiner_news);
 	struct ctx_context *ctx[3], *joined[2], *below, *other;
 	struct ctxd_id ids[3], id, below_id;
-	char name[8];
+	char name[16];
 
 	for (int i = 0; i < 3; i++) {
 		snprintf(name, sizeof(name), "c%d", i);

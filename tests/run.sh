@@ -42,7 +42,7 @@ build() {
 
 # run_one PASS PROGRAM: one test program in one pass; prints its output as a whole.
 run_one() {
-	local pass=$1 program=$2 name log wrapper=() status=0
+	local pass=$1 program=$2 name log wrapper=() status=0 at=${EPOCHREALTIME/.}
 	name=$(basename "$program" .sh)
 	log=$results/$pass.$name
 	export CTX_TEST_MODE=$pass CTX_TEST_TOTALS=$log.totals
@@ -68,6 +68,7 @@ run_one() {
 		echo "$name: ended with status $status" >>"$log.log"
 	fi
 	[[ -e $log.totals ]] || return 0
+	echo "$(((${EPOCHREALTIME/.} - at) / 1000)) ms: $pass $name" >"$log.time"
 	printf -- '-- %s %s%s\n%s\n' "$pass" "$name" \
 		"$([[ $pass == build || $pass == system ]] && { [[ $status == 0 ]] && echo ': ok' || echo ": $status"; })" \
 		"$(if [[ $status == 0 && ($pass == build || $pass == system) ]]; then tail -n 1 "$log.log"; else cat "$log.log"; fi)"
@@ -84,7 +85,13 @@ run_pass() {
 	echo "-- pass $pass: $((SECONDS - at)) s"
 }
 
-programs() { find "$1" -maxdepth 1 -name 'check_*' -type f -perm -u+x 2>/dev/null | sort; }
+# Those that take longest come first, so that none of them is left to run alone at the end.
+programs() {
+	local all long='/check_(race.*|spawn|source.*|blocking|op_timeout|service.*|harness|faults|faults_(service|taskgroup))$'
+	all=$(find "$1" -maxdepth 1 -name 'check_*' -type f -perm -u+x 2>/dev/null | sort)
+	grep -E "$long" <<<"$all"
+	grep -vE "$long" <<<"$all"
+}
 
 pass_parallel=$parallel
 # The trees that only sanitizers need are built while nothing else runs, two compilers at a time.
@@ -119,6 +126,8 @@ if [[ -n ${CI:-} && $bad_skips -gt 0 ]]; then
 	failed=$((failed + bad_skips)) skipped=$((skipped - bad_skips))
 fi
 [[ $((passed + failed)) -gt 0 ]] || failed=1
+echo "slowest:"
+sort -rn $results/*.time | head -n 10 | sed 's/^/  /'
 echo "took $((SECONDS - started)) s"
 if [[ $skipped -gt 0 ]]; then
 	echo "$passed passed, $failed failed, $skipped skipped"
