@@ -106,7 +106,7 @@ static struct operation *first_waiting(const struct park_fd *p, enum way way)
 
 static bool attempt_is_due(const struct park_fd *p, enum way way)
 {
-	return (p->state & (PARK_READY << way)) && !(p->state & (PARK_ISSUED << way)) && !list_empty(&p->queue[way]);
+	return park_fd_has(p, PARK_READY << way) && !park_fd_has(p, PARK_ISSUED << way) && !list_empty(&p->queue[way]);
 }
 
 /* Waits from now on, behind place in its queue. */
@@ -504,7 +504,7 @@ static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, s
 	if (op->attempts < UINT8_MAX)
 		op->attempts++;
 	/* Not to be watched, or ready for something that is not this: the kernel knows how to wait for it. */
-	bool astray = (p->state & (PARK_READY << way)) && !(p->state & (PARK_FRESH << way));
+	bool astray = park_fd_has(p, PARK_READY << way) && !park_fd_has(p, PARK_FRESH << way);
 	astray |= way == WAY_OUT && op->attempts > ATTEMPTS_MAX;
 	if (astray) {
 		op_mark(op, OP_WAITS);
@@ -555,7 +555,7 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 {
 	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
 	enum way way = op->marks & OP_OUT ? WAY_OUT : WAY_IN;
-	bool stale = p->state & (PARK_STALE << way), waits;
+	bool stale = park_fd_has(p, PARK_STALE << way), waits;
 
 	park_fd_clear(p, (PARK_ISSUED | PARK_STALE) << way);
 	ring->park->attempts--;

@@ -233,7 +233,7 @@ void park_fd_not_ready(struct park *park, struct park_fd *p, enum way way)
 {
 	if (way == WAY_IN && (p->state & PARK_URGENT) && is_readable(p))
 		park_fd_set(p, PARK_FRESH << way);
-	if (!(p->state & (PARK_FRESH << way)) && (is_watched(p, way) || !park_fd_watch(park, p, way)))
+	if (!park_fd_has(p, PARK_FRESH << way) && (is_watched(p, way) || !park_fd_watch(park, p, way)))
 		park_fd_clear(p, PARK_READY << way);
 }
 
@@ -250,7 +250,7 @@ struct park_fd *park_fd_note_event(struct park *park, const struct epoll_event *
 		park_fd_set(p, (PARK_READY | PARK_FRESH) << WAY_OUT);
 	if (event->events & lasting)
 		park_fd_set(p, PARK_LINGERS | (event->events & EPOLLPRI ? PARK_URGENT : 0));
-	if ((p->state & PARK_WATCHED_OUT) && list_empty(&p->queue[WAY_OUT]) && !(p->state & PARK_ISSUED << WAY_OUT))
+	if ((p->state & PARK_WATCHED_OUT) && list_empty(&p->queue[WAY_OUT]) && !park_fd_has(p, PARK_ISSUED << WAY_OUT))
 		unwatch_out(park, p);
 	return p;
 }

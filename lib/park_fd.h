@@ -76,6 +76,11 @@ static inline struct park_fd *park_fd_make(struct park *park, int fd)
 
 void park_fds_free(struct park *park);
 
+static inline bool park_fd_has(const struct park_fd *p, int bits)
+{
+	return p->state & (uint32_t)bits;
+}
+
 static inline void park_fd_set(struct park_fd *p, int bits)
 {
 	p->state |= (uint32_t)bits;
@@ -89,7 +94,7 @@ static inline void park_fd_clear(struct park_fd *p, int bits)
 /* An attempt is under way. */
 static inline bool park_fd_is_issued(const struct park_fd *p)
 {
-	return p->state & (PARK_ISSUED << WAY_IN | PARK_ISSUED << WAY_OUT);
+	return park_fd_has(p, PARK_ISSUED << WAY_IN | PARK_ISSUED << WAY_OUT);
 }
 
 /* Nothing that was known of it holds any more. */
@@ -114,7 +119,7 @@ static inline bool park_fd_short_proves(struct park *park, struct park_fd *p)
 {
 	if (__builtin_expect(!(p->state & PARK_KNOWN), 0))
 		park_fd_learn(park, p);
-	return p->state & PARK_SHORT_PROVES;
+	return park_fd_has(p, PARK_SHORT_PROVES);
 }
 
 /* Nothing to do there, as far as can be known now. */

@@ -3,6 +3,7 @@
 #include "support/harness.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 
 START_TEST(leaks_nothing)
 {
@@ -37,6 +38,21 @@ START_TEST(leaks_an_expired_context)
 }
 END_TEST
 
+static void *volatile last;
+
+static __attribute__((noinline)) void lose_memory(void)
+{
+	for (int i = 0; i < 16; i++)
+		last = malloc(24);
+	last = NULL;
+}
+
+START_TEST(leaks_memory)
+{
+	lose_memory();
+}
+END_TEST
+
 /* Runs one test in a runner of its own; returns how many failed. */
 static int run_alone(void *data)
 {
@@ -54,6 +70,13 @@ START_TEST(a_leak_fails_the_test)
 	const TTest **const leaking[] = {&leaks_a_descriptor, &leaks_a_context, &leaks_an_expired_context};
 
 	ck_assert_int_eq(test_in_child(run_alone, leaking[_i]), 1);
+}
+END_TEST
+
+/* What only LeakSanitizer sees. Its report in the log of the tests is this one's. */
+START_TEST(lost_memory_fails_the_test_under_address_sanitizer)
+{
+	ck_assert_int_eq(test_in_child(run_alone, &leaks_memory), test_mode() == TEST_ASAN);
 }
 END_TEST
 
@@ -82,6 +105,7 @@ Suite *test_suite(void)
 	TCase *leaks = test_case(suite, "leaks");
 
 	tcase_add_loop_test(leaks, a_leak_fails_the_test, 0, 3);
+	tcase_add_test(leaks, lost_memory_fails_the_test_under_address_sanitizer);
 	tcase_add_test(leaks, without_a_leak_it_passes);
 	tcase_add_test(leaks, the_table_is_found_and_counted);
 	return suite;

@@ -8,7 +8,7 @@
 static const unsigned forms[] = {0, CTX_RING_LINKED_TIMEOUTS, CTX_RING_ONE_TIMER};
 #define FORMS 3
 #define ON_EACH_FORM(test_case, test) \
-	tcase_add_loop_test(test_case, test, 0, (test_mode() == TEST_PLAIN ? RING_DEFER : RING_KINDS) * FORMS)
+	tcase_add_loop_test(test_case, test, ring_kind_first() * FORMS, ring_kind_end() * FORMS)
 
 static struct ctx_batch last;
 
