@@ -238,6 +238,13 @@ static void service_ends(struct service *service)
 	ck_assert_int_eq(status, 0);
 }
 
+static bool has_no_socket(void *data)
+{
+	const struct service *service = data;
+
+	return access(service->socket, F_OK) && errno == ENOENT;
+}
+
 /*
  * Goal: who waits for a cancel is answered by a service that was asked to end meanwhile. Method: the owner
  * obeys only after the service has said that it ends; until then it waits, and takes nobody new.
@@ -260,6 +267,7 @@ START_TEST(asked_to_end_it_answers_cancels_under_way_first)
 	while (!listing.entries[0].ended_ns);
 	kill(service.pid, SIGTERM);
 	ck_assert(await_log(&service, "event=stop"));
+	ck_assert(test_until(has_no_socket, &service)); /* what it says comes first */
 	ck_assert_int_eq(ctxd_connect(&late, &none), -ENOENT);
 	/* It serves those who are there. */
 	ck_assert_uint_eq(list_of(client, CTXD_SHARED).count, 1);

