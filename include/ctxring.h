@@ -476,8 +476,8 @@ int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
  * and its buffer is free in the same moment; see ctxring(7) for when that pays. recv, recvmsg, read, readv,
  * accept, send, sendmsg, write, writev and the fixed forms of read and write on sockets, pipes, eventfds,
  * timerfds. Everything else goes the usual way, by itself: other files, chains, IOSQE_IO_DRAIN, IOSQE_ASYNC,
- * registered files, multishot, recvmsg and sendmsg with MSG_WAITALL, and all on an adopted ring. Results are
- * those of the usual way. What the SQE points to, such as an iovec, a msghdr or an address, stays where it is
+ * registered files, multishot, recvmsg and sendmsg with MSG_WAITALL, provided buffers where a vain attempt would
+ * use one up (before about Linux 6.18), and all on an adopted ring. Results are those of the usual way. What the SQE points to, such as an iovec, a msghdr or an address, stays where it is
  * until the final completion. A descriptor on which an operation was ever parked is closed with
  * ctx_ring_close_fd.
  *

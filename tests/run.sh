@@ -93,7 +93,8 @@ programs() {
 	grep -vE "$long" <<<"$all"
 }
 
-pass_parallel=$parallel
+# Most tests wait most of the time.
+pass_parallel=$((parallel + (parallel + 1) / 2))
 # The trees that only sanitizers need are built while nothing else runs, two compilers at a time.
 runs normal || runs denied || runs plain || runs system && build all tests
 for pass in asan tsan faults; do
@@ -105,6 +106,7 @@ done
 for pass in asan tsan faults; do
 	runs $pass && run_pass $pass $(programs build/$pass/tests)
 done
+pass_parallel=$parallel
 runs build && run_pass build tests/build_*.sh
 # One at a time: these look at the processes of the machine.
 pass_parallel=1

@@ -170,9 +170,21 @@ bool test_thread_sleeps(void *data)
 	return name_end && name_end[1] && name_end[2] == 'S';
 }
 
+/* As /proc counts, which may be that of an outer name space. */
+static pid_t own_tid(void)
+{
+	char link[64] = "";
+	const char *name = NULL;
+
+	if (readlink("/proc/thread-self", link, sizeof(link) - 1) > 0)
+		name = strrchr(link, '/');
+	return name ? atoi(name + 1) : gettid();
+}
+
 static bool others_sleep(void *data)
 {
 	DIR *directory = opendir("/proc/self/task");
+	pid_t own = own_tid();
 	bool sleep = true;
 
 	(void)data;
@@ -180,7 +192,7 @@ static bool others_sleep(void *data)
 		abort();
 	for (struct dirent *entry; sleep && (entry = readdir(directory));) {
 		pid_t tid = atoi(entry->d_name);
-		if (tid > 0 && tid != gettid())
+		if (tid > 0 && tid != own)
 			sleep = test_thread_sleeps(&tid); /* of one that ends now it will not be asked again */
 	}
 	closedir(directory);
