@@ -472,8 +472,9 @@ int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
 
 /*
  * Parked: the operation waits in the memory of the ring, not in the kernel, until its descriptor is ready,
- * and is then attempted, again and again until it would not have to wait. Ending it then takes no system call
- * and its buffer is free in the same moment; see ctxring(7) for when that pays. recv, recvmsg, read, readv,
+ * and is then attempted, again and again until it would not have to wait. Ending it on the ring's thread then takes
+ * no system call, unless an attempt is just on its way, and its buffer is free in the same moment; see ctxring(7)
+ * for when that pays. recv, recvmsg, read, readv,
  * accept, send, sendmsg, write, writev and the fixed forms of read and write on sockets, pipes, eventfds,
  * timerfds. Everything else goes the usual way, by itself: other files, chains, IOSQE_IO_DRAIN, IOSQE_ASYNC,
  * registered files, multishot, recvmsg and sendmsg with MSG_WAITALL, provided buffers where a vain attempt would

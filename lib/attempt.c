@@ -10,6 +10,9 @@
 #define IORING_RECVSEND_POLL_FIRST (1U << 0)
 #endif
 #define ACCEPT_POLL_FIRST (1U << 2) /* Linux 6.10 */
+#ifndef IORING_SEND_VECTORIZED
+#define IORING_SEND_VECTORIZED (1U << 5) /* Linux 6.17 */
+#endif
 
 static enum way way_of_receive(const struct operation *op)
 {
@@ -27,7 +30,8 @@ static enum way way_of_receive(const struct operation *op)
 static enum way way_of_send(const struct operation *op)
 {
 	/* Of a provided buffer the rest would not be: the next attempt takes another. */
-	bool rest_unknown = op->sqe.opcode == IORING_OP_SENDMSG || (op->sqe.flags & IOSQE_BUFFER_SELECT);
+	bool rest_unknown = op->sqe.opcode == IORING_OP_SENDMSG || (op->sqe.flags & IOSQE_BUFFER_SELECT) ||
+			    (op->sqe.ioprio & IORING_SEND_VECTORIZED);
 
 	if ((op->sqe.msg_flags & MSG_DONTWAIT) || ((op->sqe.msg_flags & MSG_WAITALL) && rest_unknown))
 		return WAY_NONE;
@@ -46,7 +50,7 @@ enum way attempt_way(const struct operation *op)
 	case IORING_OP_SENDMSG:
 		return way_of_send(op);
 	case IORING_OP_ACCEPT:
-		return sqe->ioprio & IORING_ACCEPT_MULTISHOT ? WAY_NONE : WAY_IN;
+		return sqe->ioprio & (IORING_ACCEPT_MULTISHOT | IORING_ACCEPT_DONTWAIT) ? WAY_NONE : WAY_IN;
 	case IORING_OP_READ:
 	case IORING_OP_READV:
 	case IORING_OP_READ_FIXED:

@@ -35,8 +35,8 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
  */
 static bool kernel_may_hold(const struct ctx_ring *ring, const struct park_fd *p)
 {
-	return ring->in_kernel && (!p || p->pending || park_fd_is_issued(p) ||
-				   !(ring->options.flags & CTX_RING_PARK) || ring->park->uncounted);
+	return ring->in_kernel && (!(ring->options.flags & CTX_RING_PARK) || ring->park->uncounted ||
+				   (p && (p->pending || park_fd_is_issued(p))));
 }
 
 /* What the kernel did not take would be done to the next file of this number. */
@@ -77,8 +77,11 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 		park_settle(ring);
 	if (p)
 		park_end_fd(ring, p, -ECANCELED, CTX_OP_CANCELLED);
-	if (kernel_may_hold(ring, p))
+	if (kernel_may_hold(ring, p)) {
 		cancel_pending(ring, fd);
+		if (p) /* what was answered in it */
+			park_end_fd(ring, p, -ECANCELED, CTX_OP_CANCELLED);
+	}
 	spoil_unsent(ring, fd);
 	if (p)
 		park_fd_forget(ring->park, p);

@@ -316,7 +316,7 @@ void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum c
 void complete_deliver_ready(struct ctx_ring *ring, struct operation *op)
 {
 	if (op->phase == OP_PARKED)
-		park_leave(ring, op);
+		park_leave(op);
 	if (op->timer)
 		op_timer_stop(ring, op);
 	if (op->slot)

@@ -153,7 +153,8 @@ static bool anything_ready(const struct ctx_ring *ring)
 	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || ring->stuck_due ||
 	       !list_empty(&ring->doomed) || !list_empty(&ring->emptied) || !list_empty(&ring->singles) ||
 	       !list_empty(&ring->polls_fired) || !list_empty(&ring->polls_todo) ||
-	       mailbox_pending(ring->mailbox) || (!ring->adopted && uring_cq_ready(ring->uring));
+	       mailbox_pending(ring->mailbox) || (ring->park && park_needs_push(ring)) ||
+	       (!ring->adopted && uring_cq_ready(ring->uring));
 }
 
 static __attribute__((noinline, cold)) void deliver_mail(struct ctx_ring *ring)

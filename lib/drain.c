@@ -78,6 +78,8 @@ static unsigned review(struct drain *drain)
 	batch_singles(ring);
 	stage_push(ring);
 	note_completions(ring); /* what all that brought */
+	if (ring->park)
+		stage_push(ring); /* readiness, and what is to go the usual way: nobody tells of it again */
 	ring_timers_arm(ring);
 	unsigned left = count_waiting(ring);
 	/* What is parked is given to the kernel when its time comes, until its context ends. */
@@ -97,8 +99,6 @@ static int drain_wait(struct drain *drain, uint64_t timeout_ns)
 			return -ETIMEDOUT;
 		if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
 			return -EBUSY;
-		if (ring->park)
-			park_push(ring); /* readiness that was noted last: nobody tells of it again */
 		int error = ring_wait(ring, deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns);
 		if ((error == -EBUSY || error == -EAGAIN) && !ring->adopted) {
 			complete_harvest(ring); /* makes room */

@@ -120,17 +120,17 @@ static void enqueue(struct ctx_ring *ring, struct operation *op, struct list *pl
 	ring->parked++;
 }
 
-static void dequeue(struct ctx_ring *ring, struct operation *op)
+static void dequeue(struct operation *op)
 {
 	list_unlink(&op->park);
 	op->chain_prev = op->chain_next = NULL;
-	ring->parked--;
 }
 
 /* The same before its group's parked ones were ended. The caller takes it out of the list. */
 static void unpark(struct ctx_ring *ring, struct operation *op)
 {
-	dequeue(ring, op);
+	dequeue(op);
+	ring->parked--;
 	op->group->parked_count--;
 	op->group->partial_count -= op->marks & OP_RESULT ? 1 : 0;
 }
@@ -192,13 +192,16 @@ void park_settle(struct ctx_ring *ring)
 	/* What is in the queue would be attempted after its end, with a buffer that is the program's again. */
 	if (uring_publish(ring->uring))
 		ring_flush(ring);
-	if (uring_cq_ready(ring->uring))
-		complete_harvest(ring);
+	if (!uring_cq_ready(ring->uring))
+		return;
+	complete_harvest(ring);
+	ring_notify(ring); /* what was taken out shows on ctx_ring_fd no more */
 }
 
 void park_end_group(struct group *group)
 {
 	group->parked_ended = true;
+	group->ring->parked -= group->parked_count;
 	group->parked_count = group->partial_count = 0;
 	list_splice(&group->ring->ready, &group->parked);
 }
@@ -239,9 +242,9 @@ void park_cancel_waiting(struct ctx_ring *ring, int fd, unsigned marks)
  */
 static void replaced(struct ctx_ring *ring, struct park_fd *p)
 {
-	park_end_fd(ring, p, -EBADF, CTX_OP_FINISHED);
 	if (p->pending && park_fd_is_issued(p))
-		park_cancel_waiting(ring, p->fd, OP_WAITS);
+		park_cancel_waiting(ring, p->fd, OP_WAITS); /* first: it sees answers, which park again */
+	park_end_fd(ring, p, -EBADF, CTX_OP_FINISHED);
 	park_fd_reset(p);
 }
 
@@ -253,9 +256,9 @@ void park_returned(struct ctx_ring *ring, int fd)
 		replaced(ring, p);
 }
 
-void park_leave(struct ctx_ring *ring, struct operation *op)
+void park_leave(struct operation *op)
 {
-	dequeue(ring, op);
+	dequeue(op);
 	if (!(op->marks & OP_RESULT))
 		op->res = -ECANCELED;
 	op->end = (uint8_t)(op->marks & OP_RESULT ? CTX_OP_FINISHED : complete_end(op->group));
@@ -337,7 +340,7 @@ void park_count(struct ctx_ring *ring, struct operation *op)
 {
 	struct park_fd *p;
 
-	if (!ring->park || !op_is_on(op, op->sqe.fd))
+	if (!ring->park || op->sqe.fd < 0 || !op_is_on(op, op->sqe.fd)) /* AT_FDCWD is none */
 		return;
 	p = park_fd_make(ring->park, op->sqe.fd);
 	if (!p) {

@@ -59,7 +59,7 @@ void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_
 void park_cancel_waiting(struct ctx_ring *ring, int fd, unsigned marks);
 
 /* As park_end for one in ring->ready by park_end_group, which is about to be delivered: sets res and end. */
-void park_leave(struct ctx_ring *ring, struct operation *op);
+void park_leave(struct operation *op);
 
 /* A number that the kernel has just given out: whatever was known of it is of another file. */
 void park_returned(struct ctx_ring *ring, int fd);

@@ -104,7 +104,7 @@ struct ctx_ring {
 	uint64_t order;
 	unsigned live;	      /* operations that are not idle */
 	unsigned in_kernel;   /* whose final completion has not been seen */
-	unsigned parked;      /* outside the kernel; until delivered also those that ended */
+	unsigned parked;      /* outside the kernel, and not ended */
 	uint32_t first_marks; /* of every operation */
 	struct park *park;    /* NULL: nothing has parked */
 	struct list staged, waiting, ready;

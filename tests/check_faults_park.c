@@ -589,6 +589,115 @@ START_TEST(closing_reaches_what_could_not_be_counted)
 }
 END_TEST
 
+static unsigned enters_of_a_close(struct ctx_ring *ring)
+{
+	struct pair pair = pair_new();
+	struct probe probe;
+	char sink;
+
+	probe_recv(ring, ctx_background(), &probe, pair.near, &sink, 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	faults_arm(0, 1, false, 0);
+	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
+	unsigned enters = faults_count(SYS_CALL_URING_ENTER);
+	faults_disarm();
+	await_probes(ring, &probe, 1);
+	close(pair.far);
+	return enters;
+}
+
+/* AT_FDCWD is no descriptor that would have to be counted. */
+START_TEST(an_openat_does_not_make_closes_dear)
+{
+	struct ctx_ring *ring = ring_with(kind_of(_i), 8, NULL);
+	struct pair pair = pair_new();
+	struct probe pending, open;
+	char sink;
+
+	probe_recv(ring, ctx_background(), &pending, pair.near, &sink, 1);
+	ck_assert_ok(ctx_op_set_flags(&pending.op, CTX_OP_PENDING));
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_uint_eq(enters_of_a_close(ring), 0);
+	io_uring_prep_openat(probe_start(ring, ctx_background(), &open), AT_FDCWD, "/dev/null", O_CLOEXEC, 0);
+	await_probes(ring, &open, 1);
+	ck_assert_int_ge(open.last.res, 0);
+	close(open.last.res);
+	ck_assert_uint_eq(enters_of_a_close(ring), 0);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* The receive waits in the kernel, since it could not be watched. The attempt to send has failed, unseen. */
+START_TEST(a_send_of_the_old_file_does_not_go_to_the_new)
+{
+	ck_assert_ok(setenv("CTXRING_FEATURES", "park-check", 1));
+	struct ctx_ring *ring = ring_with(kind_of(_i), 8, NULL);
+	struct pair old = pair_new(), new = pair_new();
+	struct probe receive, sending, fresh;
+	static char block[65536];
+	char sink[8], first;
+
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	while (send(old.near, block, sizeof(block), MSG_DONTWAIT) > 0)
+		;
+	faults_arm(FAULT(SYS_CALL_EPOLL_CTL), 1, true, ENOSPC);
+	probe_recv(ring, ctx_background(), &receive, old.near, sink, 1);
+	ck_assert_int_ge(ctx_ring_submit(ring), 0);
+	for (int i = 0; i < 3; i++)
+		ctx_ring_dispatch(ring, 0);
+	faults_disarm();
+	io_uring_prep_send(probe_start(ring, ctx_background(), &sending), old.near, "S", 1, 0);
+	ck_assert_int_ge(ctx_ring_submit(ring), 0);
+	ck_assert_int_eq(dup3(new.near, old.near, O_CLOEXEC), old.near);
+	probe_recv(ring, ctx_background(), &fresh, old.near, sink, 1);
+	ck_assert_int_ge(ctx_ring_submit(ring), 0);
+	await_probes(ring, &sending, 1);
+	await_probes(ring, &receive, 1);
+	ck_assert_int_eq(recv(new.far, &first, 1, MSG_DONTWAIT), -1);
+	ck_assert_probe(&sending, -EBADF, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(old);
+	pair_end(new);
+}
+END_TEST
+
+/* Goal: wherever the kernel has no room to submit, what is seen while room is made is acted upon at once, and not
+ * when the next time comes. */
+START_TEST(readiness_seen_while_room_is_made_is_acted_upon)
+{
+	struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};
+	struct ctx_ring *ring = ring_with(kind_of(_i), 1, &options);
+	struct pair pairs[2] = {pair_new(), pair_new()};
+	struct probe receive, pending;
+	char sinks[2];
+
+	for (unsigned k = 1; k < 8; k++) {
+		probe_recv(ring, ctx_background(), &receive, pairs[0].near, &sinks[0], 1);
+		ck_assert_int_ge(ctx_ring_submit(ring), 0);
+		for (int i = 0; i < 4; i++)
+			ctx_ring_dispatch(ring, MILLISECOND);
+		struct ctx_context *timed = timed_child_of(ctx_background(), 10 * NS_PER_SECOND);
+		ck_assert_int_eq(write(pairs[0].far, "x", 1), 1);
+		probe_recv(ring, timed, &pending, pairs[1].near, &sinks[1], 1);
+		ck_assert_ok(ctx_op_set_flags(&pending.op, CTX_OP_PENDING));
+		faults_arm(FAULT(SYS_CALL_URING_ENTER), k, false, EBUSY);
+		while (!receive.finals)
+			ctx_ring_dispatch(ring, CTX_FOREVER);
+		faults_disarm();
+		ck_assert_uint_eq(pending.finals, 0);
+		ctx_cancel(timed);
+		await_probes(ring, &pending, 1);
+		ctx_finish(timed);
+	}
+	ring_end(ring);
+	pair_end(pairs[0]);
+	pair_end(pairs[1]);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("faults_park");
@@ -605,5 +714,8 @@ Suite *test_suite(void)
 	tcase_add_loop_test(single, another_file_is_not_held_up_by_what_could_not_be_watched, 0, 2);
 	tcase_add_loop_test(single, what_the_kernel_did_not_take_is_not_done_to_the_next_file, 0, 2);
 	tcase_add_loop_test(single, closing_reaches_what_could_not_be_counted, 0, 2);
+	tcase_add_loop_test(single, an_openat_does_not_make_closes_dear, 0, 2);
+	tcase_add_loop_test(single, a_send_of_the_old_file_does_not_go_to_the_new, 0, 2);
+	tcase_add_loop_test(single, readiness_seen_while_room_is_made_is_acted_upon, 0, 2);
 	return suite;
 }

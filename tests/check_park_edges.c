@@ -647,6 +647,151 @@ START_TEST(waiting_takes_no_buffer_of_a_ring)
 		pair_end(pairs[i]);
 }
 END_TEST
+/* ---- attempts of other people's making */
+
+#ifndef IORING_ACCEPT_DONTWAIT
+#define IORING_ACCEPT_DONTWAIT (1U << 1)
+#endif
+#define SEND_VECTORIZED (1u << 5) /* IORING_SEND_VECTORIZED, Linux 6.17 */
+
+/* The program wants to know at once. */
+START_TEST(an_accept_that_is_not_to_wait_does_not)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct probe probe;
+
+	ck_assert_ok(listen(fd, 1));
+	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probe);
+	io_uring_prep_accept(sqe, fd, NULL, NULL, 0);
+	sqe->ioprio |= IORING_ACCEPT_DONTWAIT;
+	ck_assert(ends_in_time(ring, &probe));
+	ck_assert_int_lt(probe.last.res, 0); /* -EAGAIN, or -EINVAL before Linux 6.10 */
+	ring_end(ring);
+	close(fd);
+}
+END_TEST
+
+static void *read_all(void *data)
+{
+	static char block[65536];
+
+	while (recv(*(int *)data, block, sizeof(block), 0) > 0)
+		;
+	return NULL;
+}
+
+/* Its length counts vectors: what is left of it cannot be told from the result. */
+START_TEST(a_vectorized_send_of_all_sends_all)
+{
+	static char block[1 << 20];
+	struct ctx_ring *ring = parking_ring(_i);
+	struct iovec parts[2] = {{block, sizeof(block)}, {block, sizeof(block)}};
+	struct pair pair = pair_new();
+	struct probe probe;
+	pthread_t thread;
+
+	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probe);
+	io_uring_prep_send(sqe, pair.near, parts, 2, MSG_WAITALL);
+	sqe->ioprio |= SEND_VECTORIZED;
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_ok(pthread_create(&thread, NULL, read_all, &pair.far));
+	await_probes(ring, &probe, 1);
+	shutdown(pair.near, SHUT_RDWR);
+	ck_assert_ok(pthread_join(thread, NULL));
+	if (probe.last.res != -EINVAL) /* this kernel has no such send */
+		ck_assert_probe(&probe, 2 * sizeof(block), CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* ---- drains and barriers */
+
+/* What has ended is waiting for its delivery only, which a drain does not do. */
+START_TEST(a_drain_behind_an_ended_operation_does_not_wait_for_its_delivery)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct ctx_context *ended = child_of(ctx_background()), *drained = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe probes[2];
+	char sink;
+
+	probe_recv(ring, ended, &probes[0], pair.near, &sink, 1);
+	park(ring, 1);
+	struct io_uring_sqe *sqe = probe_start(ring, drained, &probes[1]);
+	io_uring_prep_nop(sqe);
+	sqe->flags |= IOSQE_IO_DRAIN;
+	ck_assert_int_ge(ctx_ring_submit(ring), 0);
+	ck_assert_ok(ctx_cancel(ended));
+	ck_assert_ok(ctx_ring_drain(ring, drained, SOON, NULL, 0, NULL));
+	await_probes(ring, probes, 2);
+	ring_end(ring);
+	ctx_finish(ended);
+	ctx_finish(drained);
+	pair_end(pair);
+}
+END_TEST
+
+/* An accept on what does not listen goes the usual way when the attempt has said so, here while a drain looks. */
+START_TEST(a_drain_goes_on_with_what_goes_the_usual_way)
+{
+	struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};
+	struct ctx_ring *ring = ring_with(parking[_i], 1, &options);
+	struct ctx_context *ctx = timed_child_of(ctx_background(), HOUR);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct probe probes[2];
+
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	struct io_uring_sqe *sqe = probe_start(ring, ctx, &probes[0]);
+	io_uring_prep_nop(sqe);
+	sqe->flags |= IOSQE_IO_DRAIN;
+	io_uring_prep_accept(probe_start(ring, ctx, &probes[1]), fd, NULL, NULL, 0);
+	ck_assert_int_ge(ctx_ring_submit(ring), 0);
+	ck_assert_ok(ctx_ring_drain(ring, ctx, SOON, NULL, 0, NULL));
+	await_probes(ring, probes, 2);
+	ck_assert_probe(&probes[1], -EINVAL, CTX_OP_FINISHED);
+	ring_end(ring);
+	ctx_finish(ctx);
+	close(fd);
+}
+END_TEST
+
+/* After many attempts in vain the send waits in the kernel. The cancel looks at what has come, here its end. */
+START_TEST(the_end_of_what_waits_in_the_kernel_is_told_when_a_cancel_has_seen_it)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct sockaddr_un address;
+	socklen_t size;
+	int receiver = datagram_receiver(&address, &size),
+	    other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int full = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct probe probe;
+
+	ck_assert_int_ge(ctx_ring_fd(ring), 0);
+	settle(ring);
+	while (sendto(other, "o", 1, MSG_DONTWAIT, (struct sockaddr *)&address, size) > 0)
+		;
+	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probe);
+	io_uring_prep_send(sqe, full, "x", 1, 0);
+	sqe->addr2 = (uint64_t)(uintptr_t)&address;
+	sqe->addr_len = (uint16_t)size;
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	for (int i = 0; i < 100; i++)
+		ctx_ring_dispatch(ring, MILLISECOND);
+	settle(ring);
+	ck_assert_uint_eq(probe.finals, 0);
+	empty(receiver);
+	poll(NULL, 0, 50);
+	ctx_op_cancel(ring, &probe.op); /* too late, or in time: either ends it */
+	ck_assert(ends_when_told(ring, &probe));
+	ring_end(ring);
+	close(receiver);
+	close(other);
+	close(full);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("park_edges");
@@ -670,5 +815,10 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(all, waitall_from_a_provided_buffer_sends_that_buffer);
 	ON_EACH_PARKING(all, a_part_is_not_sent_again_after_an_accept_that_makes_no_sense);
 	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
+	ON_EACH_PARKING(all, an_accept_that_is_not_to_wait_does_not);
+	ON_EACH_PARKING(all, a_vectorized_send_of_all_sends_all);
+	ON_EACH_PARKING(all, a_drain_behind_an_ended_operation_does_not_wait_for_its_delivery);
+	ON_EACH_PARKING(all, a_drain_goes_on_with_what_goes_the_usual_way);
+	ON_EACH_PARKING(all, the_end_of_what_waits_in_the_kernel_is_told_when_a_cancel_has_seen_it);
 	return suite;
 }
