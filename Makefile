@@ -121,7 +121,7 @@ help:
 	@echo 'make demo          installs what is missing, builds, shows what ctxring does'
 	@echo 'make play          starts the example server and leaves it running'
 	@echo 'make check         installs what is missing, builds, runs every test'
-	@echo 'make bench         all benchmarks; bench-quick: under a minute'
+	@echo 'make bench         all benchmarks; bench-quick: about two minutes'
 	@echo 'make fuzz          fuzzes the formats; FUZZ_SECONDS=60 for each'
 	@echo 'make install       to $$(DESTDIR)$$(PREFIX), by default /usr/local; uninstall: takes it away'
 	@echo 'make deps          names or installs the packages that make check needs'

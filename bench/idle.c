@@ -405,9 +405,9 @@ int main(int count, char **arguments)
 	if (bench.quick && connections > CONNECTIONS_QUICK)
 		connections = CONNECTIONS_QUICK;
 	clients = bench_allocate(connections, sizeof(*clients));
-	measure("defer", connections, bench.quick ? 3 : 5);
+	measure("defer", connections, 3);
 	if (!bench.quick)
-		measure("ordinary", connections, 5);
+		measure("ordinary", connections, 3);
 	free(clients);
 	return 0;
 }

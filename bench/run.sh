@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Runs the benchmarks: make bench, or make bench-quick for less than a minute.
+# Runs the benchmarks: make bench, or make bench-quick for about two minutes.
 #
 #   bench/run.sh [--quick] [FILTER]      FILTER: part of "bench/case"
 #
