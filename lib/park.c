@@ -365,7 +365,6 @@ void park_uncount(struct ctx_ring *ring, struct operation *op)
 static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
-	struct ctx_table_operation *record = ring->slots[op->slot].record;
 	struct group *group = op->group;
 
 	attempt_prepare(op, sqe);
@@ -383,14 +382,12 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	ring->park->attempts++;
 	park_fd_clear(p, PARK_FRESH << way);
 	park_fd_set(p, PARK_ISSUED << way);
-	if (record)
-		__atomic_store_n(&record->flags, CTX_TABLE_OP_IN_FLIGHT, __ATOMIC_RELAXED);
+	record_set_flags(ring, op, CTX_TABLE_OP_IN_FLIGHT);
 }
 
-static bool room(struct ctx_ring *ring, unsigned entries)
+static bool room(struct ctx_ring *ring)
 {
-	return uring_space(ring->uring) >= entries ||
-	       (ring_flush(ring) >= 0 && uring_space(ring->uring) >= entries);
+	return uring_space(ring->uring) || (ring_flush(ring) >= 0 && uring_space(ring->uring));
 }
 
 static int arm(struct ctx_ring *ring)
@@ -399,9 +396,9 @@ static int arm(struct ctx_ring *ring)
 
 	if (park->armed || !park->watches)
 		return 0;
-	if (!room(ring, 1))
+	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	if (!sqe)
 		return -EAGAIN;
-	struct io_uring_sqe *sqe = uring_blank_sqe(ring->uring);
 	if (park->by_poll) {
 		io_uring_prep_poll_add(sqe, park->epoll_fd, POLLIN);
 	} else {
@@ -443,7 +440,7 @@ int park_push(struct ctx_ring *ring)
 	struct park *park = ring->park;
 
 	while (!list_empty(&park->due)) {
-		if (!room(ring, 1)) /* there are queues of one entry */
+		if (!room(ring)) /* there are queues of one entry */
 			return -EAGAIN;
 		if (list_empty(&park->due))
 			break; /* making room may have ended it */
@@ -459,14 +456,10 @@ int park_push(struct ctx_ring *ring)
 
 static void set_parked(struct ctx_ring *ring, struct park_fd *p, struct operation *op, enum way way)
 {
-	struct ctx_table_operation *record = ring->slots[op->slot].record;
-
 	op_unmark(op, OP_ATTEMPT);
 	list_remove(&op->link);
 	enqueue(ring, op, &p->queue[way]);
-	if (record)
-		__atomic_store_n(&record->flags, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED,
-				 __ATOMIC_RELAXED);
+	record_set_flags(ring, op, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
 }
 
 /* Adds what an attempt has brought to what there is. */

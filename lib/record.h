@@ -27,6 +27,14 @@ static inline void record_operation(const struct ctx_ring *ring, const struct op
 	table_write_end(&record->seq);
 }
 
+static inline void record_set_flags(const struct ctx_ring *ring, const struct operation *op, unsigned flags)
+{
+	struct ctx_table_operation *record = ring->slots[op->slot].record;
+
+	if (record)
+		__atomic_store_n(&record->flags, (uint8_t)flags, __ATOMIC_RELAXED);
+}
+
 static inline void record_add_flag(const struct ctx_ring *ring, const struct operation *op, unsigned flag)
 {
 	struct ctx_table_operation *record = ring->slots[op->slot].record;

@@ -50,11 +50,6 @@ struct scenario {
 static const char *const features[] = {NULL, "park-check", "none"};
 #define VARIANTS 5
 
-static int kind_of(int i)
-{
-	return i % 2 ? RING_PARKING_DEFER : RING_PARKING;
-}
-
 static void ck_assert_documented(int result)
 {
 	ck_assert_msg(result >= 0 || result == -ENOMEM || result == -EMFILE || result == -EAGAIN ||
@@ -226,7 +221,7 @@ static void take_some(struct scenario *scenario)
 /* Everything that a program does with parked operations; what fails is skipped. */
 static void use(struct scenario *scenario, int i)
 {
-	struct ctx_ring_options options = {.setup_flags = setup_flags_of(kind_of(i)), .flags = CTX_RING_PARK};
+	struct ctx_ring_options options = {.setup_flags = setup_flags_of(parking_kind(i)), .flags = CTX_RING_PARK};
 	int error = ctx_ring_open(16, &options, &scenario->ring);
 
 	ck_assert_documented(error);
@@ -432,7 +427,7 @@ END_TEST
 START_TEST(what_cannot_be_watched_is_served_in_order)
 {
 	for (int for_ever = 0; for_ever < 2; for_ever++) {
-		struct ctx_ring *ring = ring_of(kind_of(_i));
+		struct ctx_ring *ring = ring_of(parking_kind(_i));
 		struct pair pair = pair_new();
 		struct probe probes[8], timed;
 		char sink[8];
@@ -469,7 +464,7 @@ END_TEST
 
 START_TEST(a_part_that_came_is_kept_where_nothing_can_be_watched)
 {
-	struct ctx_ring *ring = ring_of(kind_of(_i));
+	struct ctx_ring *ring = ring_of(parking_kind(_i));
 	struct pair pair = pair_new();
 	struct probe probes[3];
 	char sink[20];
@@ -500,7 +495,7 @@ END_TEST
 /* One that waits in the kernel for the old file holds up none on the new one. */
 START_TEST(another_file_is_not_held_up_by_what_could_not_be_watched)
 {
-	struct ctx_ring *ring = ring_of(kind_of(_i));
+	struct ctx_ring *ring = ring_of(parking_kind(_i));
 	struct pair pair = pair_new();
 	int listener = listener_new(), client = -1;
 	struct probe old, accept, probe;
@@ -535,7 +530,7 @@ END_TEST
 /* Attempts, and what goes the usual way. */
 START_TEST(what_the_kernel_did_not_take_is_not_done_to_the_next_file)
 {
-	struct ctx_ring *ring = ring_of(kind_of(_i));
+	struct ctx_ring *ring = ring_of(parking_kind(_i));
 	struct pair pair = pair_new(), next;
 	struct probe probes[4];
 	char sink[8];
@@ -566,7 +561,7 @@ END_TEST
 START_TEST(closing_reaches_what_could_not_be_counted)
 {
 	for (unsigned k = 1, failed = 1; failed; k++) {
-		struct ctx_ring *ring = ring_of(kind_of(_i));
+		struct ctx_ring *ring = ring_of(parking_kind(_i));
 		struct pair pair = pair_new();
 		struct probe probes[2];
 		char sink[8], byte;
@@ -611,7 +606,7 @@ static unsigned enters_of_a_close(struct ctx_ring *ring)
 /* AT_FDCWD is no descriptor that would have to be counted. */
 START_TEST(an_openat_does_not_make_closes_dear)
 {
-	struct ctx_ring *ring = ring_with(kind_of(_i), 8, NULL);
+	struct ctx_ring *ring = ring_with(parking_kind(_i), 8, NULL);
 	struct pair pair = pair_new();
 	struct probe pending, open;
 	char sink;
@@ -634,7 +629,7 @@ END_TEST
 START_TEST(a_send_of_the_old_file_does_not_go_to_the_new)
 {
 	ck_assert_ok(setenv("CTXRING_FEATURES", "park-check", 1));
-	struct ctx_ring *ring = ring_with(kind_of(_i), 8, NULL);
+	struct ctx_ring *ring = ring_with(parking_kind(_i), 8, NULL);
 	struct pair old = pair_new(), new = pair_new();
 	struct probe receive, sending, fresh;
 	static char block[65536];
@@ -669,7 +664,7 @@ END_TEST
 START_TEST(readiness_seen_while_room_is_made_is_acted_upon)
 {
 	struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};
-	struct ctx_ring *ring = ring_with(kind_of(_i), 1, &options);
+	struct ctx_ring *ring = ring_with(parking_kind(_i), 1, &options);
 	struct pair pairs[2] = {pair_new(), pair_new()};
 	struct probe receive, pending;
 	char sinks[2];

@@ -12,11 +12,6 @@
 #include "support/rings.h"
 #include "table_format.h"
 
-/* The loop variable here: 0 an ordinary ring that parks, 1 one with DEFER_TASKRUN. */
-static const int parking[] = {RING_PARKING, RING_PARKING_DEFER};
-#define ON_EACH_PARKING(test_case, test) \
-	tcase_add_loop_test(test_case, test, 0, test_mode() == TEST_PLAIN ? 1 : 2)
-
 static struct ctx_batch last;
 static unsigned batches;
 
@@ -33,7 +28,7 @@ static struct ctx_ring *parking_ring(int i)
 	struct ctx_ring_options options = {.batch = note_batch};
 
 	batches = 0;
-	return ring_with(parking[i], 8, &options);
+	return ring_with(parking_kind(i), 8, &options);
 }
 
 /* Operations in flight with this flag, and without, as others see them in the table. */
@@ -50,13 +45,6 @@ static unsigned records(bool parked)
 			count += parked == !!(record->flags & CTX_TABLE_OP_PARKED);
 	}
 	return count;
-}
-
-/* Submits, and lets first attempts fail. */
-static void park(struct ctx_ring *ring, int operations)
-{
-	ck_assert_int_eq(ctx_ring_submit(ring), operations);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
 }
 
 /* ---- waiting */

@@ -10,24 +10,12 @@
 
 #include "support/rings.h"
 
-/* The loop variable here: 0 an ordinary ring that parks, 1 one with DEFER_TASKRUN. */
-static const int parking[] = {RING_PARKING, RING_PARKING_DEFER};
-#define ON_EACH_PARKING(test_case, test) \
-	tcase_add_loop_test(test_case, test, 0, test_mode() == TEST_PLAIN ? 1 : 2)
-
 /* Long enough for what only has to be noticed. */
 #define A_WHILE (2 * NS_PER_SECOND)
 
 static struct ctx_ring *parking_ring(int i)
 {
-	return ring_with(parking[i], 8, NULL);
-}
-
-/* Submits, and lets first attempts fail. */
-static void park(struct ctx_ring *ring, int operations)
-{
-	ck_assert_int_eq(ctx_ring_submit(ring), operations);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	return ring_with(parking_kind(i), 8, NULL);
 }
 
 static bool ends_in_time(struct ctx_ring *ring, const struct probe *probe)
@@ -210,7 +198,7 @@ END_TEST
 
 START_TEST(a_queue_of_one_entry_is_enough)
 {
-	struct ctx_ring *ring = ring_with(parking[_i], 1, NULL);
+	struct ctx_ring *ring = ring_with(parking_kind(_i), 1, NULL);
 	struct pair pair = pair_new();
 	struct probe receives[2];
 	char sinks[2];
@@ -359,19 +347,19 @@ static void see_by_close(struct ctx_ring *ring, struct ctx_context *other)
 
 START_TEST(readiness_seen_by_a_cancel_is_told)
 {
-	readiness_is_seen(parking[_i], see_by_cancel);
+	readiness_is_seen(parking_kind(_i), see_by_cancel);
 }
 END_TEST
 
 START_TEST(readiness_seen_by_a_drain_is_told)
 {
-	readiness_is_seen(parking[_i], see_by_drain);
+	readiness_is_seen(parking_kind(_i), see_by_drain);
 }
 END_TEST
 
 START_TEST(readiness_seen_by_a_close_is_told)
 {
-	readiness_is_seen(parking[_i], see_by_close);
+	readiness_is_seen(parking_kind(_i), see_by_close);
 }
 END_TEST
 
@@ -737,7 +725,7 @@ END_TEST
 START_TEST(a_drain_goes_on_with_what_goes_the_usual_way)
 {
 	struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};
-	struct ctx_ring *ring = ring_with(parking[_i], 1, &options);
+	struct ctx_ring *ring = ring_with(parking_kind(_i), 1, &options);
 	struct ctx_context *ctx = timed_child_of(ctx_background(), HOUR);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct probe probes[2];

@@ -13,9 +13,6 @@ TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN);
 #define WIDTH 16u
 #define THREADS 4u
 
-/* The loop variable: 0 an ordinary ring that parks, 1 one with DEFER_TASKRUN. */
-static const int parking[] = {RING_PARKING, RING_PARKING_DEFER};
-
 /* ---- one ring, one thread that writes and cancels */
 
 struct race {
@@ -90,7 +87,7 @@ START_TEST(another_thread_cancels_what_is_parked_or_attempted)
 {
 	struct race race = {.seed = test_seed()};
 	unsigned rounds = test_scaled(1500), finished = 0;
-	struct ctx_ring *ring = ring_of(parking[_i]);
+	struct ctx_ring *ring = ring_of(parking_kind(_i));
 	pthread_t thread;
 
 	ck_assert_ok(pthread_barrier_init(&race.barrier, NULL, 2));
@@ -166,7 +163,7 @@ START_TEST(one_cancel_ends_the_rings_of_many_threads)
 		struct worker workers[THREADS];
 		for (unsigned i = 0; i < THREADS; i++) {
 			workers[i] =
-				(struct worker){.above = above, .opened = &opened, .kind = parking[i % 2]};
+				(struct worker){.above = above, .opened = &opened, .kind = parking_kind(i % 2)};
 			ck_assert_ok(pthread_create(&workers[i].thread, NULL, work, &workers[i]));
 		}
 		usleep(2000);

@@ -42,6 +42,15 @@ static inline int ring_kind_end(void)
 /* Runs test once for each kind of ring, which is _i in it. */
 #define ON_EACH_RING(test_case, test) tcase_add_loop_test(test_case, test, ring_kind_first(), ring_kind_end())
 
+/* What it stands for in a test of those that park: 0 an ordinary ring, 1 one with DEFER_TASKRUN. */
+static inline int parking_kind(int i)
+{
+	return i % 2 ? RING_PARKING_DEFER : RING_PARKING;
+}
+
+#define ON_EACH_PARKING(test_case, test) \
+	tcase_add_loop_test(test_case, test, 0, test_mode() == TEST_PLAIN ? 1 : 2)
+
 /* Long enough for anything that must happen. */
 #define SOON (20 * NS_PER_SECOND)
 
@@ -148,6 +157,13 @@ static inline void ck_assert_probe(const struct probe *probe, int res, enum ctx_
 	ck_assert_uint_eq(probe->finals, 1);
 	ck_assert_int_eq(probe->last.res, res);
 	ck_assert_int_eq(probe->last.end, end);
+}
+
+/* Submits, and lets first attempts fail. */
+static inline void park(struct ctx_ring *ring, int operations)
+{
+	ck_assert_int_eq(ctx_ring_submit(ring), operations);
+	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
 }
 
 struct pair {
