@@ -66,6 +66,12 @@ else ifneq ($(VARIANT),)
 $(error VARIANT is one of asan, tsan, faults, clang)
 endif
 
+# AddressSanitizer's runtime within the program: each look for leaks reads through a runtime's data, and gcc's
+# shared ones are two. (clang's is within the program anyway, and has no such option.)
+ifneq ($(findstring -fsanitize=address,$(VARIANT_FLAGS)),)
+RUNTIME := $(shell $(CC) -fsyntax-only -static-libubsan -x c /dev/null 2>/dev/null && echo -static-libasan -static-libubsan)
+endif
+
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
 BASE_FLAGS := -std=gnu11 -D_GNU_SOURCE -pthread -Iinclude -MMD -MP $(VARIANT_FLAGS)
 # exports.h gives the functions of the public header, and nothing else, default visibility.
@@ -134,7 +140,7 @@ help:
 
 FLAGS_STAMP := $(OUT)/flags
 ifneq ($(filter-out help clean deps% uninstall,$(or $(MAKECMDGOALS),all)),)
-FLAGS_NOW := $(CC) $(CFLAGS) $(VARIANT_FLAGS) $(LDFLAGS)
+FLAGS_NOW := $(CC) $(CFLAGS) $(VARIANT_FLAGS) $(RUNTIME) $(LDFLAGS)
 ifneq ($(FLAGS_NOW),$(shell cat $(FLAGS_STAMP) 2>/dev/null))
 $(shell mkdir -p $(OUT) && printf '%s\n' '$(FLAGS_NOW)' >$(FLAGS_STAMP))
 endif
@@ -200,7 +206,7 @@ $(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $^ -luring -ljansson -lelf $$(pkg-config --libs ncursesw) -o $@
 
 $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECT) $(STATIC_LIBRARY)
-	$(LINK) $^ -luring $(SYSTEMD_LIBS) -o $@
+	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@
 
 $(OUT)/examples/httpd: $(LLHTTP_OBJECTS)
 $(OUT)/examples/%: $(OUT)/examples/%.o $(STATIC_LIBRARY)
@@ -236,7 +242,7 @@ $(OUT)/tests/deny_uring: $(OUT)/tests/support/deny_uring.o
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
 
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(DAEMON_LIBRARY) $(TEST_LIBRARY)
-	$(LINK) $^ -luring $(SYSTEMD_LIBS) $$(pkg-config --libs check) -o $@
+	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) $$(pkg-config --libs check) -o $@
 
 # ---- doing things. What is missing is installed first, which is why these build in a second make.
 

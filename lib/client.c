@@ -285,7 +285,8 @@ static int greet(struct ctxd_client *client)
 	}
 	if (result && client->state != CLIENT_AWAY)
 		link_break(client);
-	return result == -ESHUTDOWN ? -ECONNREFUSED : result;
+	/* It ends just now, or has ended and the kernel still holds its socket. */
+	return result == -ESHUTDOWN || result == -ENOTCONN ? -ECONNREFUSED : result;
 }
 
 int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_client)

@@ -132,12 +132,30 @@ START_TEST(who_cannot_send_tries_again_but_not_without_a_pause)
 }
 END_TEST
 
+/* A service that dies between connect(2) and the greeting is one that is not there. */
+START_TEST(who_hangs_up_before_the_greeting_is_no_service)
+{
+	struct service service = {.loop = "poll"};
+	service_start(&service, NULL);
+	struct ctxd_options options = {.socket = service.socket, .flags = CTXD_OWN_DISPATCH};
+	struct ctxd_client *client;
+
+	faults_arm(FAULT(SYS_CALL_SENDMSG), 1, false, EPIPE);
+	ck_assert_int_eq(ctxd_connect(&options, &client), -ECONNREFUSED);
+	ck_assert_uint_eq(faults_disarm(), 1);
+	ck_assert_ok(ctxd_connect(&options, &client));
+	ctxd_close(client);
+	service_end(&service);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("client faults");
 	TCase *faults = test_case(suite, "faults");
 
 	tcase_set_timeout(faults, 120);
+	tcase_add_test(faults, who_hangs_up_before_the_greeting_is_no_service);
 	tcase_add_test(faults, who_cannot_send_tries_again_but_not_without_a_pause);
 	tcase_add_test(faults, each_call_that_fails_is_told_and_leaves_nothing);
 	return suite;

@@ -112,14 +112,16 @@ runs build && run_pass build tests/build_*.sh
 pass_parallel=1
 runs system && run_pass system tests/system_*.sh
 
-passed=0 failed=0 skipped=0 bad_skips=0
+echo "slowest:"
+sort -rn $results/*.time | head -n 10 | sed 's/^/  /'
+passed=0 failed=0 skipped=0 bad_skips=0 broken=()
 for file in $results/*.totals; do
 	[[ -e $file ]] || continue
 	read -r p f s reason <"$file"
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	run=$(basename "$file" .totals)
+	[[ $f -gt 0 ]] && broken+=("$run")
 	[[ $s -gt 0 && $run != denied.* ]] && echo "skipped: $run: $s: $reason"
-	[[ $f -gt 0 ]] && echo "FAILED: $run: $f, see $results/$run.log"
 	[[ $s -gt 0 && $run != denied.* ]] && bad_skips=$((bad_skips + s))
 done
 [[ $skipped -gt $bad_skips ]] && echo "skipped: denied: $((skipped - bad_skips)): ring tests, for this pass forbids io_uring"
@@ -128,8 +130,11 @@ if [[ -n ${CI:-} && $bad_skips -gt 0 ]]; then
 	failed=$((failed + bad_skips)) skipped=$((skipped - bad_skips))
 fi
 [[ $((passed + failed)) -gt 0 ]] || failed=1
-echo "slowest:"
-sort -rn $results/*.time | head -n 10 | sed 's/^/  /'
+# What went wrong stands at the end: often the end of a log is all that is left of it.
+for run in "${broken[@]}"; do
+	echo "FAILED: $run, see $results/$run.log, which says:"
+	{ grep -E ':[FE]:' "$results/$run.log" || tail -n 20 "$results/$run.log"; } | head -n 20 | sed 's/^/  /'
+done
 echo "took $((SECONDS - started)) s"
 if [[ $skipped -gt 0 ]]; then
 	echo "$passed passed, $failed failed, $skipped skipped"
