@@ -106,7 +106,8 @@ static struct operation *first_waiting(const struct park_fd *p, enum way way)
 
 static bool attempt_is_due(const struct park_fd *p, enum way way)
 {
-	return park_fd_has(p, PARK_READY << way) && !park_fd_has(p, PARK_ISSUED << way) && !list_empty(&p->queue[way]);
+	return park_fd_has(p, PARK_READY << way) && !park_fd_has(p, PARK_ISSUED << way) &&
+	       !list_empty(&p->queue[way]);
 }
 
 /* Waits from now on, behind place in its queue. */
@@ -163,7 +164,8 @@ static void go_usual(struct ctx_ring *ring, struct operation *op)
 /* Those that would turn out as op did. */
 static bool is_alike(const struct operation *op, const struct operation *other)
 {
-	return attempt_is_of_file(op->opcode) ? attempt_is_of_file(other->opcode) : other->opcode == op->opcode;
+	return attempt_is_of_file(op->opcode) ? attempt_is_of_file(other->opcode)
+					      : other->opcode == op->opcode;
 }
 
 /* The descriptor of op turns out not to be one for parking. */
@@ -175,7 +177,8 @@ static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct 
 		     link = previous) {
 			struct operation *other = container_of(link, struct operation, park);
 			previous = link->prev;
-			if (other->group->parked_ended || !is_alike(op, other)) /* delivered anyhow, or served */
+			if (other->group->parked_ended ||
+			    !is_alike(op, other)) /* delivered anyhow, or served */
 				continue;
 			unpark(ring, other);
 			list_remove(&other->link);
@@ -189,7 +192,8 @@ void park_settle(struct ctx_ring *ring)
 {
 	if (!ring->park || !ring->park->attempts || ring->adopted)
 		return;
-	/* What is in the queue would be attempted after its end, with a buffer that is the program's again. */
+	/* What is in the queue would be attempted after its end, with a buffer that is the program's again.
+	 */
 	if (uring_publish(ring->uring))
 		ring_flush(ring);
 	if (!uring_cq_ready(ring->uring))
@@ -237,8 +241,8 @@ void park_cancel_waiting(struct ctx_ring *ring, int fd, unsigned marks)
 }
 
 /*
- * The file is another than the one that operations were parked on: those will hear of nothing any more. Nor does
- * an attempt that waits in the kernel, which those on the new file would wait for.
+ * The file is another than the one that operations were parked on: those will hear of nothing any more. Nor
+ * does an attempt that waits in the kernel, which those on the new file would wait for.
  */
 static void replaced(struct ctx_ring *ring, struct park_fd *p)
 {
@@ -469,8 +473,8 @@ static void add_result(struct operation *op, int res)
 	op_mark(op, OP_RESULT);
 }
 
-/* Was ended while the attempt was under way. True: so it is final, with what there is. */
-static bool is_over(struct operation *op)
+/* True: it was ended while the attempt was under way, and is final now, with what there is. */
+static bool finish_if_over(struct operation *op)
 {
 	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)) && !op->group->parked_ended)
 		return false;
@@ -486,7 +490,7 @@ static bool note_stale(struct operation *op, int res)
 {
 	if (op->marks & OP_RESULT)
 		add_result(op, res > 0 ? res : 0);
-	else if (res == -EAGAIN && !is_over(op))
+	else if (res == -EAGAIN && !finish_if_over(op))
 		add_result(op, -EBADF);
 	return false;
 }
@@ -495,7 +499,7 @@ static bool note_stale(struct operation *op, int res)
 static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	park_fd_not_ready(ring->park, p, way);
-	if (is_over(op))
+	if (finish_if_over(op))
 		return false;
 	if (op->attempts < UINT8_MAX)
 		op->attempts++;
@@ -514,7 +518,7 @@ static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, s
 /* There is no attempt that does not wait. */
 static bool note_impossible(struct ctx_ring *ring, struct park_fd *p, struct operation *op)
 {
-	if (is_over(op))
+	if (finish_if_over(op))
 		return false;
 	list_remove(&op->link);
 	all_go_usual(ring, p, op);
@@ -526,8 +530,8 @@ static bool leaves_nothing(struct ctx_ring *ring, struct park_fd *p, const struc
 			   unsigned flags)
 {
 	return op->opcode == IORING_OP_RECV && attempt_is_short(op, res) &&
-	       !(flags & (IORING_CQE_F_SOCK_NONEMPTY | IORING_CQE_F_BUFFER)) && !(op->sqe.msg_flags & MSG_PEEK) &&
-	       !(p->state & (PARK_FRESH << WAY_IN | PARK_LINGERS)) &&
+	       !(flags & (IORING_CQE_F_SOCK_NONEMPTY | IORING_CQE_F_BUFFER)) &&
+	       !(op->sqe.msg_flags & MSG_PEEK) && !(p->state & (PARK_FRESH << WAY_IN | PARK_LINGERS)) &&
 	       park_fd_short_proves(ring->park, p);
 }
 
@@ -541,7 +545,7 @@ static bool note_result(struct ctx_ring *ring, struct park_fd *p, enum way way, 
 		    (p->state & PARK_CONNECTED);
 	if (part || (op->marks & OP_RESULT))
 		add_result(op, res > 0 ? res : 0);
-	if (!part || is_over(op))
+	if (!part || finish_if_over(op))
 		return false;
 	set_parked(ring, p, op, way);
 	return true;

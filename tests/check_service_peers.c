@@ -42,8 +42,8 @@ static void still_serves(struct ctxd_client *client)
 }
 
 /*
- * Until what the service knows to have ended is closed: in the turn after the one that ended it at the latest,
- * and each answer is of a later turn than the one before.
+ * Until what the service knows to have ended is closed: in the turn after the one that ended it at the
+ * latest, and each answer is of a later turn than the one before.
  */
 static void let_it_close(struct ctxd_client *client)
 {
@@ -547,8 +547,8 @@ START_TEST(without_descriptors_the_service_refuses_and_recovers)
 	while (count)
 		close(fds[--count]);
 	/*
-	 * It takes those that are still in the socket's queue before it sees that they are gone, and so runs out
-	 * of descriptors once more. Who is served after them knows that they have been taken.
+	 * It takes those that are still in the socket's queue before it sees that they are gone, and so runs
+	 * out of descriptors once more. Who is served after them knows that they have been taken.
 	 */
 	while (!greets(&service) && clock_now_ns() < end_ns)
 		poll(NULL, 0, 5);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Commands under a context, with real processes: this program itself in other roles, see play(). All that
+ * Commands under a context, with real processes: support/programs/roles.c, built beside this. All that
  * runs in a tree holds the write end of one pipe: its end of file says, without a look at numbers, that
  * nobody is left.
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <liburing.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -28,211 +30,26 @@ TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED | TEST_PLAIN);
 
 #define NOBODY 65534
 
-/* ---- the roles */
-
-static void say(char what)
-{
-	if (write(STDOUT_FILENO, &what, 1) != 1)
-		_exit(99);
-}
-
-static void stay(void)
-{
-	for (;;)
-		pause();
-}
-
-/* In sessions of their own, without a parent. */
-static void make_daemons(int count, bool stubborn)
-{
-	if (stubborn)
-		signal(SIGTERM, SIG_IGN);
-	for (int i = 0; i < count; i++)
-		if (!fork()) {
-			setsid();
-			if (fork())
-				_exit(0);
-			say('r');
-			stay();
-		}
-	for (int i = 0; i < count; i++)
-		wait(NULL);
-}
-
-/* Each forks two until depth is reached, and then goes on in a single line of processes that hand over. */
-static void storm(int depth)
-{
-	pid_t program = getpid();
-
-	signal(SIGTERM, SIG_IGN);
-	for (int i = 0; i < depth; i++)
-		if (fork() < 0)
-			_exit(98);
-	say('r');
-	if (getpid() == program)
-		stay(); /* else its end would be that of the rest, which may not have spoken yet */
-	for (int i = 0; i < 300; i++) {
-		pid_t next = fork();
-		if (next > 0)
-			_exit(0);
-		if (next < 0)
-			stay();
-	}
-	stay();
-}
-
-static void count_fds(void)
-{
-	char count = 0;
-
-	for (int fd = 0; fd < 200; fd++)
-		count = (char)(count + (fcntl(fd, F_GETFD) >= 0));
-	say(count);
-}
-
-static void tell_signals(void)
-{
-	sigset_t mask;
-	struct sigaction action;
-
-	sigprocmask(SIG_SETMASK, NULL, &mask);
-	for (int signo = 1; signo < 32; signo++)
-		if (sigismember(&mask, signo))
-			say((char)signo);
-	say('m');
-	for (int signo = 1; signo < 32; signo++) {
-		sigaction(signo, NULL, &action);
-		if (action.sa_handler == SIG_IGN)
-			say((char)signo);
-	}
-	say('.');
-}
-
-/* A line of processes; the last one tells that it is there. */
-static void make_line(int length)
-{
-	while (length-- > 0)
-		if (fork())
-			stay();
-	say('r');
-	stay();
-}
-
-/* Whose first thread has ended, and the other one goes on. */
-static void *go_on(void *data)
-{
-	char line[256] = "";
-
-	while (!strstr(line, ") Z ")) {
-		FILE *file = fopen("/proc/self/stat", "re");
-		if (!file || !fgets(line, sizeof(line), file))
-			_exit(96);
-		fclose(file);
-	}
-	say('r');
-	stay();
-	return data;
-}
-
-static void end_first_thread(bool in_child)
-{
-	pthread_t thread;
-
-	if (in_child && fork())
-		return;
-	pthread_create(&thread, NULL, go_on, NULL);
-	/* Not pthread_exit(3), for there is no main() yet. */
-	syscall(SYS_exit, 0);
-}
-
-/* At SIGTERM it starts children that say, in time, that nobody disturbed them. */
-static void clean_up(int signo)
-{
-	struct timespec moment = {.tv_nsec = 3000000};
-
-	(void)signo;
-	for (int i = 0; i < 20; i++) {
-		pid_t pid = fork();
-		int status;
-		if (!pid) {
-			signal(SIGTERM, SIG_DFL);
-			nanosleep(&moment, NULL);
-			_exit(7);
-		}
-		if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
-			_exit(1);
-	}
-	_exit(6);
-}
-
-static void burn(void)
-{
-	struct rusage usage;
-
-	do
-		getrusage(RUSAGE_SELF, &usage);
-	while (usage.ru_utime.tv_sec == 0 && usage.ru_utime.tv_usec + usage.ru_stime.tv_usec < 60000);
-}
-
-static void play(const char *role, int number)
-{
-	if (!strcmp(role, "exit"))
-		_exit(number);
-	if (!strcmp(role, "die"))
-		raise(number);
-	if (!strcmp(role, "daemons") || !strcmp(role, "stubborn daemons"))
-		make_daemons(number, role[0] == 's');
-	if (!strcmp(role, "leaver")) {
-		make_daemons(number, false);
-		_exit(5);
-	}
-	if (!strcmp(role, "stubborn"))
-		signal(SIGTERM, SIG_IGN);
-	if (!strcmp(role, "cleaner"))
-		signal(SIGTERM, clean_up);
-	if (!strcmp(role, "line"))
-		make_line(number);
-	if (!strcmp(role, "thread"))
-		end_first_thread(number);
-	if (!strcmp(role, "storm"))
-		storm(number);
-	if (!strcmp(role, "fds"))
-		count_fds();
-	if (!strcmp(role, "signals"))
-		tell_signals();
-	if (!strcmp(role, "burner"))
-		burn();
-	if (!strcmp(role, "copy")) {
-		char byte;
-		while (read(STDIN_FILENO, &byte, 1) == 1)
-			say(byte);
-		_exit(0);
-	}
-	if (!strcmp(role, "fds") || !strcmp(role, "signals") || !strcmp(role, "burner"))
-		_exit(0);
-	say('r');
-	if (!strcmp(role, "stopped"))
-		raise(SIGSTOP);
-	stay();
-}
-
-/* Ahead of main() and of the harness. */
-__attribute__((constructor)) static void begin(int argc, char **argv)
-{
-	if (argc == 4 && !strcmp(argv[1], "role")) {
-		alarm(50);
-		play(argv[2], atoi(argv[3]));
-		_exit(97);
-	}
-}
-
 /* ---- starting them */
+
+/* The program that plays them. */
+static char *roles(void)
+{
+	static char path[PATH_MAX];
+	char self[PATH_MAX - sizeof("/roles")];
+	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	ck_assert_int_gt(length, 0);
+	self[length] = '\0';
+	snprintf(path, sizeof(path), "%s/roles", dirname(self));
+	return path;
+}
 
 /* A program with its output on a pipe, and the options of the next one. */
 struct run {
 	struct ctx_process *process;
 	struct ctx_spawn_options options;
-	char *argv[5];
+	char *argv[4];
 	char number[12];
 	int fds[3];
 	int output;
@@ -242,7 +59,7 @@ static void prepare(struct run *run, const char *role, int number)
 {
 	int ends[2];
 
-	*run = (struct run){.argv = {"/proc/self/exe", "role", (char *)role, run->number, NULL}};
+	*run = (struct run){.argv = {roles(), (char *)role, run->number, NULL}};
 	snprintf(run->number, sizeof(run->number), "%d", number);
 	ck_assert_ok(pipe2(ends, O_CLOEXEC));
 	run->output = ends[0];
@@ -1033,28 +850,37 @@ END_TEST
 
 /* ---- who dies */
 
-/* A caller in a process of its own, with a program; a byte on its channel when that runs. */
+/*
+ * A caller in a process of its own, with a program that runs. It holds no end of the program's pipe any more:
+ * stopped before it has let go of that, it would pass for one of the tree.
+ */
 static pid_t fork_caller(struct run *run, uint64_t timeout_ns, unsigned flags)
 {
+	int begun[2];
+	char byte;
+
 	prepare(run, "daemons", 2);
 	run->options.flags = flags;
+	ck_assert_ok(pipe2(begun, O_CLOEXEC));
 	pid_t pid = fork();
-	if (pid)
-		close(run->fds[1]);
-	else {
+	if (!pid) {
 		struct ctx_context *ctx = timed_child_of(ctx_background(), timeout_ns);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		/* A sleeper with copies of all its descriptors hides its death from whoever watches only
 		 * these. */
-		if (begin_run(ctx, run))
+		if (begin_run(ctx, run) || write(begun[1], "b", 1) != 1)
 			_exit(1);
 		if (!fork()) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			close(run->output);
-			stay();
 		}
-		stay();
+		for (;;)
+			pause();
 	}
+	close(run->fds[1]);
+	close(begun[1]);
+	ck_assert_int_eq(read(begun[0], &byte, 1), 1);
+	close(begun[0]);
 	return pid;
 }
 

@@ -76,41 +76,48 @@ run_one() {
 export -f run_one
 export results
 
-# run_pass PASS PROGRAM...
-run_pass() {
-	local pass=$1 at=$SECONDS
-	shift
-	[[ $# -gt 0 && -e $1 ]] || return 0
-	printf '%s\0' "$@" | xargs -0 -n 1 -P "$pass_parallel" bash -c 'run_one "$0" "$1"' "$pass"
-	echo "-- pass $pass: $((SECONDS - at)) s"
+# run_some PASS HOW_MANY_AT_A_TIME PROGRAM...
+run_some() {
+	local pass=$1 at_a_time=$2
+	shift 2
+	[[ $# -eq 0 ]] || printf '%s\0' "$@" | xargs -0 -n 1 -P "$at_a_time" bash -c 'run_one "$0" "$1"' "$pass"
 }
 
-# Those that take longest come first, so that none of them is left to run alone at the end.
-programs() {
-	local all long='/check_(race.*|spawn|source.*|blocking|op_timeout|service.*|harness|faults|faults_(service|taskgroup))$'
-	all=$(find "$1" -maxdepth 1 -name 'check_*' -type f -perm -u+x 2>/dev/null | sort)
-	grep -E "$long" <<<"$all"
-	grep -vE "$long" <<<"$all"
+# run_scripts PASS HOW_MANY_AT_A_TIME
+run_scripts() {
+	local at=$SECONDS
+	run_some "$1" "$2" tests/"$1"_*.sh
+	echo "-- pass $1: $((SECONDS - at)) s"
 }
 
-# Most tests wait most of the time.
-pass_parallel=$((parallel + (parallel + 1) / 2))
+# run_programs PASS DIRECTORY: races alone, for both sides of one want a processor each; of the others those that
+# take longest come first, so that none of them is left to run alone at the end.
+run_programs() {
+	local all races long at=$SECONDS
+	all=$(find "$2" -maxdepth 1 -name 'check_*' -type f -perm -u+x 2>/dev/null | sort)
+	races=$(grep -E '/check_race' <<<"$all")
+	all=$(grep -vE '/check_race' <<<"$all")
+	long='/check_(spawn|source.*|blocking|op_timeout|service.*|harness|faults|faults_(service|taskgroup))$'
+	run_some "$1" 1 $races
+	# Most tests wait most of the time.
+	run_some "$1" $((parallel + (parallel + 1) / 2)) $(grep -E "$long" <<<"$all") $(grep -vE "$long" <<<"$all")
+	echo "-- pass $1: $((SECONDS - at)) s"
+}
+
 # The trees that only sanitizers need are built while nothing else runs, two compilers at a time.
 runs normal || runs denied || runs plain || runs system && build all tests
 for pass in asan tsan faults; do
 	runs $pass && build VARIANT=$pass tests
 done
 for pass in normal denied plain; do
-	runs $pass && run_pass $pass $(programs build/tests)
+	runs $pass && run_programs $pass build/tests
 done
 for pass in asan tsan faults; do
-	runs $pass && run_pass $pass $(programs build/$pass/tests)
+	runs $pass && run_programs $pass build/$pass/tests
 done
-pass_parallel=$parallel
-runs build && run_pass build tests/build_*.sh
+runs build && run_scripts build "$parallel"
 # One at a time: these look at the processes of the machine.
-pass_parallel=1
-runs system && run_pass system tests/system_*.sh
+runs system && run_scripts system 1
 
 echo "slowest:"
 sort -rn $results/*.time | head -n 10 | sed 's/^/  /'

@@ -2,6 +2,7 @@
 #include "support/harness.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #include <liburing.h>
 
+#include "node.h"
 #include "table_format.h"
 
 /* Written by the forked tests, read by main(). */
@@ -193,7 +195,8 @@ static bool others_sleep(void *data)
 	for (struct dirent *entry; sleep && (entry = readdir(directory));) {
 		pid_t tid = atoi(entry->d_name);
 		if (tid > 0 && tid != own)
-			sleep = test_thread_sleeps(&tid); /* of one that ends now it will not be asked again */
+			sleep = test_thread_sleeps(
+				&tid); /* of one that ends now it will not be asked again */
 	}
 	closedir(directory);
 	return sleep;
@@ -218,6 +221,7 @@ static struct {
 /* Of the sanitizer's runtime, where there is one. */
 size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
 int __lsan_is_turned_off(void);
+int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
 
 static size_t allocated_bytes(void)
 {
@@ -225,8 +229,8 @@ static size_t allocated_bytes(void)
 }
 
 /*
- * Asked by LeakSanitizer before it looks through all memory, which takes longer than most tests do. Where no more
- * is allocated than before the test began, it has leaked nothing.
+ * Asked by LeakSanitizer before it looks through all memory, which takes longer than most tests do. Where no
+ * more is allocated than before the test began, it has leaked nothing.
  */
 int __lsan_is_turned_off(void)
 {
@@ -267,8 +271,10 @@ static void warm_up(void)
 	ck_assert_ok(ctx_with_timeout(ctx_background(), CTX_FOREVER - 1, "warm-up", &ctx));
 	ctx_finish(ctx);
 	test_settle();
-	/* The one descriptor of all contexts that never end is the process's. */
+	/* The one descriptor of all contexts that never end is the process's, and so is what this one keeps.
+	 */
 	ck_assert_int_ge(ctx_done_fd(ctx_background()), 0);
+	ck_assert_ptr_nonnull(node_extend(node_mutable(ctx_background())));
 	count_before();
 }
 
@@ -347,6 +353,32 @@ int test_in_child(int (*function)(void *data), void *data)
 
 /* ---- the program */
 
+static void *wait_for_the_others(void *barrier)
+{
+	pthread_barrier_wait(barrier);
+	return NULL;
+}
+
+/* What else each test, which is a child of this process, would have to do for itself. */
+static void prepare_for_leak_checks(void)
+{
+	enum {
+		THREADS = 4
+	};
+	pthread_t threads[THREADS];
+	pthread_barrier_t barrier;
+
+	/* What is read then is faulted in. */
+	__lsan_do_recoverable_leak_check();
+	/* The C library keeps the stacks of threads that have ended, and memory with each. */
+	pthread_barrier_init(&barrier, NULL, THREADS);
+	for (int i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, wait_for_the_others, &barrier);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&barrier);
+}
+
 static void write_totals(unsigned passed, unsigned failed)
 {
 	const char *path = getenv("CTX_TEST_TOTALS");
@@ -367,6 +399,8 @@ int main(void)
 	if (!(modes_of_program() & test_mode()))
 		return EXIT_SUCCESS;
 
+	if (__lsan_do_recoverable_leak_check)
+		prepare_for_leak_checks();
 	SRunner *runner = srunner_create(test_suite());
 	srunner_run_all(runner, CK_ENV);
 	unsigned failed = (unsigned)srunner_ntests_failed(runner);

@@ -95,6 +95,7 @@ void service_start(struct service *service, const char *configuration)
 	snprintf(service->log, sizeof(service->log), "%s/log", service->directory);
 	service_configure(service, configuration ? configuration : "");
 	setenv("CTXD_SOCKET", service->socket, 1);
+	test_baseline(); /* the environment is never given back */
 	service_restart(service);
 }
 
