@@ -68,12 +68,14 @@ endif
 
 # AddressSanitizer's runtime within the program: each look for leaks reads through a runtime's data, and gcc's
 # shared ones are two. (clang's is within the program anyway, and has no such option.)
+links_with = $(shell echo 'int main(void) { return 0; }' | $(CC) $(1) -x c - -o /dev/null 2>/dev/null && echo $(1))
+RUNTIME :=
 ifneq ($(findstring -fsanitize=address,$(VARIANT_FLAGS)),)
-RUNTIME := $(shell $(CC) -fsyntax-only -static-libubsan -x c /dev/null 2>/dev/null && echo -static-libasan -static-libubsan)
+RUNTIME := $(filter -static%,$(call links_with,-fsanitize=address -fsanitize=undefined -static-libasan -static-libubsan))
 endif
-
 # Of binutils' linkers the one that takes half the time, for the many programs of the tests.
-TEST_LINKER := $(if $(shell command -v ld.gold 2>/dev/null),-fuse-ld=gold)
+# Asked when the first of them is linked.
+TEST_LINKER = $(eval TEST_LINKER := $(if $(findstring -fuse-ld,$(CC) $(CFLAGS) $(LDFLAGS)),,$(call links_with,-fuse-ld=gold)))$(TEST_LINKER)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
 BASE_FLAGS := -std=gnu11 -D_GNU_SOURCE -pthread -Iinclude -MMD -MP $(VARIANT_FLAGS)
@@ -285,7 +287,7 @@ fuzz: deps-check
 	@fuzz/run.sh $(FUZZ_SECONDS)
 
 SOURCES := $(wildcard lib/*.[ch] daemon/*.[ch] tools/*.[ch] fuzz/*.[ch] examples/*.[ch] examples/libraries/*.c \
-	bench/*.[ch] bench/support/*.[ch] include/*.h tests/*.[ch] tests/support/*.[ch])
+	bench/*.[ch] bench/support/*.[ch] include/*.h tests/*.[ch] tests/support/*.[ch] tests/support/programs/*.c)
 
 # Both see faults that are none in lists and in what is told by more than one variable: to be read, not obeyed.
 TIDY_CHECKS := clang-analyzer-*,-clang-analyzer-valist.Uninitialized,-clang-analyzer-security.insecureAPI.*,$\

@@ -472,15 +472,15 @@ int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
 
 /*
  * Parked: the operation waits in the memory of the ring, not in the kernel, until its descriptor is ready,
- * and is then attempted, again and again until it would not have to wait. Ending it on the ring's thread then takes
- * no system call, unless an attempt is just on its way, and its buffer is free in the same moment; see ctxring(7)
- * for when that pays. recv, recvmsg, read, readv,
- * accept, send, sendmsg, write, writev and the fixed forms of read and write on sockets, pipes, eventfds,
- * timerfds. Everything else goes the usual way, by itself: other files, chains, IOSQE_IO_DRAIN, IOSQE_ASYNC,
- * registered files, multishot, recvmsg and sendmsg with MSG_WAITALL, provided buffers where a vain attempt would
- * use one up (before about Linux 6.18), and all on an adopted ring. Results are those of the usual way. What the SQE points to, such as an iovec, a msghdr or an address, stays where it is
- * until the final completion. A descriptor on which an operation was ever parked is closed with
- * ctx_ring_close_fd.
+ * and is then attempted, again and again until it would not have to wait. Ending it on the ring's thread then
+ * takes no system call, unless an attempt is just on its way, and its buffer is free in the same moment; see
+ * ctxring(7) for when that pays. recv, recvmsg, read, readv, accept, send, sendmsg, write, writev and the
+ * fixed forms of read and write on sockets, pipes, eventfds, timerfds. Everything else goes the usual way, by
+ * itself: other files, chains, IOSQE_IO_DRAIN, IOSQE_ASYNC, registered files, multishot, recvmsg and sendmsg
+ * with MSG_WAITALL, provided buffers where a vain attempt would use one up (before about Linux 6.18), and all
+ * on an adopted ring. Results are those of the usual way. What the SQE points to, such as an iovec, a msghdr
+ * or an address, stays where it is until the final completion. A descriptor on which an operation was ever
+ * parked is closed with ctx_ring_close_fd.
  *
  * CTX_OP_PENDING: not parked, though CTX_RING_PARK is the ring's default.
  */
@@ -717,10 +717,10 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
  *
  * On a ring with CTX_RING_PARK it looks at the operations on fd; on others at all that are in the kernel.
  * After a plain close(2) of a descriptor with parked operations these end only with their context or their
- * time. And if operations were ever parked on it, even if none is now, a new file under the same number may not
- * be heard of: its operations may never end. When the number comes from an accept, openat or socket of this
- * ring, itself with CTX_OP_PARK or CTX_RING_PARK, that is noticed, and what is still parked ends with -EBADF.
- * With CTXRING_FEATURES=park-check in the environment it is looked for at each operation.
+ * time. And if operations were ever parked on it, even if none is now, a new file under the same number may
+ * not be heard of: its operations may never end. When the number comes from an accept, openat or socket of
+ * this ring, itself with CTX_OP_PARK or CTX_RING_PARK, that is noticed, and what is still parked ends with
+ * -EBADF. With CTXRING_FEATURES=park-check in the environment it is looked for at each operation.
  *
  * -EINVAL: ring is NULL, or fd is negative. -EPERM: not the owner. And the errors of close(2), after which
  * the descriptor is closed all the same unless it is -EBADF.

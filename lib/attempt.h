@@ -21,7 +21,7 @@ enum way attempt_way(const struct operation *op);
 /* For any kind of file, and not only for sockets. */
 bool attempt_is_of_file(unsigned opcode);
 
-/* The SQE of the attempt, or of its rest if it has come to something (OP_RESULT). With OP_WAITS it does wait. */
+/* The SQE of the attempt, or of its rest if it has come to something (OP_RESULT). With OP_WAITS it waits. */
 void attempt_prepare(const struct operation *op, struct io_uring_sqe *sqe);
 
 /* So ends the attempt where there is none that does not wait: on this file, or on this kernel. */

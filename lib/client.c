@@ -285,7 +285,7 @@ static int greet(struct ctxd_client *client)
 	}
 	if (result && client->state != CLIENT_AWAY)
 		link_break(client);
-	/* It ends just now, or has ended and the kernel still holds its socket. */
+	/* It ends just now; or it has ended, and the kernel holds its socket a little longer. */
 	return result == -ESHUTDOWN || result == -ENOTCONN ? -ECONNREFUSED : result;
 }
 

@@ -30,8 +30,8 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 }
 
 /*
- * Of a ring that parks by default all that is in the kernel has been counted, if there was memory; and attempts
- * have been answered, if the kernel took them and there was room to see it.
+ * Of a ring that parks by default all that is in the kernel has been counted, if there was memory; and
+ * attempts have been answered, if the kernel took them and there was room to see it.
  */
 static bool kernel_may_hold(const struct ctx_ring *ring, const struct park_fd *p)
 {

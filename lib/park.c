@@ -177,8 +177,8 @@ static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct 
 		     link = previous) {
 			struct operation *other = container_of(link, struct operation, park);
 			previous = link->prev;
-			if (other->group->parked_ended ||
-			    !is_alike(op, other)) /* delivered anyhow, or served */
+			/* Delivered anyhow, or served. */
+			if (other->group->parked_ended || !is_alike(op, other))
 				continue;
 			unpark(ring, other);
 			list_remove(&other->link);
@@ -192,8 +192,7 @@ void park_settle(struct ctx_ring *ring)
 {
 	if (!ring->park || !ring->park->attempts || ring->adopted)
 		return;
-	/* What is in the queue would be attempted after its end, with a buffer that is the program's again.
-	 */
+	/* What is in the queue would be attempted after its end, with the program's buffer. */
 	if (uring_publish(ring->uring))
 		ring_flush(ring);
 	if (!uring_cq_ready(ring->uring))

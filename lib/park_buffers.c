@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Up to Linux 6.17 a request that may not wait, and ends -EAGAIN, uses up the provided buffer that was selected
- * for it: io_req_defer_failed() in io_uring/io_uring.c puts it into the completion. An operation that takes such
- * buffers can then not be attempted on suspicion. Whether it is so is found by receiving and reading in vain from a
- * socket of our own.
+ * Up to Linux 6.17 a request that may not wait, and ends -EAGAIN, uses up the provided buffer that was
+ * selected for it: io_req_defer_failed() in io_uring/io_uring.c puts it into the completion. An operation
+ * that takes such buffers can then not be attempted on suspicion. Whether it is so is found by receiving and
+ * reading in vain from a socket of our own.
  */
 #include "park_buffers.h"
 
@@ -76,7 +76,11 @@ static bool try(void)
 
 bool park_buffers_stay(void)
 {
-	enum { UNKNOWN, NO, YES };
+	enum {
+		UNKNOWN,
+		NO,
+		YES
+	};
 	static int known;
 	int now = __atomic_load_n(&known, __ATOMIC_RELAXED);
 

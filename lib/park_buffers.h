@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* An attempt that finds nothing leaves its provided buffer where it was. Found by trying, once in a process. */
+/* An attempt that finds nothing leaves its provided buffer where it was. Found by trying, once. */
 bool park_buffers_stay(void);
 
 #endif

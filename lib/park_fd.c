@@ -3,11 +3,11 @@
  * What is known of the readiness of descriptors, and from where: one edge-triggered epoll set for all.
  *
  * It is that and not a multishot poll for each descriptor, because such a poll holds its file: after close(2)
- * alone the peer saw no end, where with the set it did at once. Taking away one of 4,096 took 2 to 4 us either
- * way, but a poll in the kernel is found by a search that grows, to 15 to 40 us among 60,000. And speed does
- * not speak for it: a message to one of 64, 512 or 4,096 unix connections, writer included, took 0.95, 1.02
- * and 0.98 of the time with the set (0.93, 1.12 and 0.97 where the set is polled; Linux 6.18, DEFER_TASKRUN),
- * because the events are asked for in the same io_uring_enter(2) that carries the attempts.
+ * alone the peer saw no end, where with the set it did at once. Taking away one of 4,096 took 2 to 4 us
+ * either way, but a poll in the kernel is found by a search that grows, to 15 to 40 us among 60,000. And
+ * speed does not speak for it: a message to one of 64, 512 or 4,096 unix connections, writer included, took
+ * 0.95, 1.02 and 0.98 of the time with the set (0.93, 1.12 and 0.97 where the set is polled; Linux 6.18,
+ * DEFER_TASKRUN), because the events are asked for in the same io_uring_enter(2) that carries the attempts.
  *
  * The rules that keep it from losing a wake-up:
  *  - Nothing is taken for not ready but what has said so: -EAGAIN, or the one case below. What is not known
@@ -250,7 +250,8 @@ struct park_fd *park_fd_note_event(struct park *park, const struct epoll_event *
 		park_fd_set(p, (PARK_READY | PARK_FRESH) << WAY_OUT);
 	if (event->events & lasting)
 		park_fd_set(p, PARK_LINGERS | (event->events & EPOLLPRI ? PARK_URGENT : 0));
-	if ((p->state & PARK_WATCHED_OUT) && list_empty(&p->queue[WAY_OUT]) && !park_fd_has(p, PARK_ISSUED << WAY_OUT))
+	if ((p->state & PARK_WATCHED_OUT) && list_empty(&p->queue[WAY_OUT]) &&
+	    !park_fd_has(p, PARK_ISSUED << WAY_OUT))
 		unwatch_out(park, p);
 	return p;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The descriptors of a ring that parks: which operations wait on each, and what is known of its readiness. How
- * readiness comes to be known: park_fd.c.
+ * The descriptors of a ring that parks: which operations wait on each, and what is known of its readiness.
+ * How readiness comes to be known: park_fd.c.
  */
 #ifndef CTX_PARK_FD_H
 #define CTX_PARK_FD_H
@@ -28,7 +28,7 @@ enum park_state {
 	PARK_SHORT_PROVES = 1 << 12, /* a short receive leaves nothing behind */
 	PARK_URGENT = 1 << 13,	     /* has seen urgent data */
 	PARK_STALE = 1 << 14, /* shifted by the way: the attempt under way was on the file before this one */
-	PARK_TYPED = 1 << 16,	     /* PARK_CONNECTED has been looked up */
+	PARK_TYPED = 1 << 16, /* PARK_CONNECTED has been looked up */
 };
 
 struct park_fd {
@@ -50,7 +50,7 @@ struct park {
 	unsigned attempts;	      /* under way */
 	bool uncounted;		      /* there was no memory to count one that waits in the kernel */
 	struct list due;	      /* where an attempt is to be made */
-	struct park_fd **chunks;	      /* of PARK_CHUNK each */
+	struct park_fd **chunks;      /* of PARK_CHUNK each */
 	unsigned chunk_count;
 	struct epoll_event events[PARK_EVENTS_MAX]; /* the kernel's while armed */
 };
@@ -106,7 +106,7 @@ void park_fd_forget(struct park *park, struct park_fd *p);
 /* It is another file than the one that epoll watches for it, which from now on it does. */
 bool park_fd_differs(struct park *park, struct park_fd *p);
 
-/* Has epoll report readiness of p, in this direction as well. 0, or -errno: then it is not to be relied on. */
+/* Has epoll report readiness of p, in this direction as well. 0, or -errno: do not rely on it. */
 int park_fd_watch(struct park *park, struct park_fd *p, enum way way);
 
 /* Finds out about PARK_CONNECTED. False: there is no knowing. */

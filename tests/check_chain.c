@@ -18,7 +18,8 @@ static void chain_start(struct chain *chain, const char *shape)
 {
 	chain->length = 0;
 	for (const char *at = shape; *at; at += at[1] ? 2 : 1) {
-		struct io_uring_sqe *sqe = probe_start(chain->ring, chain->ctx, &chain->probes[chain->length++]);
+		struct io_uring_sqe *sqe =
+			probe_start(chain->ring, chain->ctx, &chain->probes[chain->length++]);
 		if (*at == 'n')
 			io_uring_prep_nop(sqe);
 		else
@@ -158,8 +159,8 @@ START_TEST(a_chain_with_a_link_timeout_of_the_program_ends_whole)
 		struct io_uring_sqe *sqe = probe_start(chain.ring, chain.ctx, &chain.probes[0]);
 		io_uring_prep_recv(sqe, chain.pair.near, chain.sink, 1, 0);
 		sqe->flags |= IOSQE_IO_LINK;
-		io_uring_prep_link_timeout(probe_start(chain.ring, chain.ctx, &chain.probes[1]), round ? &late : &soon,
-					   0);
+		io_uring_prep_link_timeout(probe_start(chain.ring, chain.ctx, &chain.probes[1]),
+					   round ? &late : &soon, 0);
 		ck_assert_int_eq(ctx_ring_submit(chain.ring), 2);
 		if (round)
 			ck_assert_ok(ctx_cancel(chain.ctx));
@@ -206,7 +207,8 @@ START_TEST(a_chain_of_two_contexts_ends_whole)
 	for (int which = 0; which < 2; which++) {
 		struct ctx_context *victim = child_of(which ? second : first);
 		for (int i = 0; i < 3; i++) {
-			struct io_uring_sqe *sqe = probe_start(ring, i == which ? victim : ctx_background(), &probes[i]);
+			struct io_uring_sqe *sqe =
+				probe_start(ring, i == which ? victim : ctx_background(), &probes[i]);
 			io_uring_prep_recv(sqe, pair.near, sink, 1, 0);
 			if (i < 2)
 				sqe->flags |= IOSQE_IO_LINK;
@@ -297,7 +299,8 @@ START_TEST(random_chains_end_whole)
 			chain_start(&chains[i], shape);
 			for (unsigned n = 0; n < chains[i].length; n++)
 				if (rand() % 4 == 0)
-					ctx_op_set_timeout(&chains[i].probes[n].op, ((unsigned)rand() % 3) * MILLISECOND);
+					ctx_op_set_timeout(&chains[i].probes[n].op,
+							   ((unsigned)rand() % 3) * MILLISECOND);
 		}
 		if (rand() % 8)
 			ctx_ring_submit(ring);
@@ -329,8 +332,10 @@ struct barrier {
 
 static void barrier_open(struct barrier *barrier, int kind)
 {
-	*barrier = (struct barrier){.ring = ring_of(kind), .before = child_of(ctx_background()),
-				    .at = child_of(ctx_background()), .after = child_of(ctx_background()),
+	*barrier = (struct barrier){.ring = ring_of(kind),
+				    .before = child_of(ctx_background()),
+				    .at = child_of(ctx_background()),
+				    .after = child_of(ctx_background()),
 				    .pair = pair_new()};
 	probe_recv(barrier->ring, barrier->before, &barrier->first, barrier->pair.near, barrier->sink, 1);
 	struct io_uring_sqe *sqe = probe_start(barrier->ring, barrier->at, &barrier->drain);

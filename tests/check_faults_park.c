@@ -221,7 +221,8 @@ static void take_some(struct scenario *scenario)
 /* Everything that a program does with parked operations; what fails is skipped. */
 static void use(struct scenario *scenario, int i)
 {
-	struct ctx_ring_options options = {.setup_flags = setup_flags_of(parking_kind(i)), .flags = CTX_RING_PARK};
+	struct ctx_ring_options options = {.setup_flags = setup_flags_of(parking_kind(i)),
+					   .flags = CTX_RING_PARK};
 	int error = ctx_ring_open(16, &options, &scenario->ring);
 
 	ck_assert_documented(error);
@@ -659,8 +660,8 @@ START_TEST(a_send_of_the_old_file_does_not_go_to_the_new)
 }
 END_TEST
 
-/* Goal: wherever the kernel has no room to submit, what is seen while room is made is acted upon at once, and not
- * when the next time comes. */
+/* Goal: wherever the kernel has no room to submit, what is seen while room is made is acted upon at once, and
+ * not when the next time comes. */
 START_TEST(readiness_seen_while_room_is_made_is_acted_upon)
 {
 	struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};

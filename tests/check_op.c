@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Operations: results that are never lost, refusals, multishot, zero copy, slots and strangers' completions. */
+/* Operations: results that are never lost, refusals, multishot, zero copy, slots, strangers' completions. */
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -107,7 +107,8 @@ static int connect_here(void)
 }
 
 /* The accept has completed, and is not delivered, when its context is cancelled. */
-static void accept_before_cancel(int kind, unsigned flags, struct probe *probe, char *ret_peer_sees, int *ret_client)
+static void accept_before_cancel(int kind, unsigned flags, struct probe *probe, char *ret_peer_sees,
+				 int *ret_client)
 {
 	struct ctx_ring *ring = ring_of(kind);
 	struct ctx_context *ctx = child_of(ctx_background());
@@ -312,14 +313,16 @@ END_TEST
 START_TEST(operations_of_other_contexts_and_rings_are_not_disturbed)
 {
 	struct ctx_ring *ring = ring_of(_i), *second = ring_of(_i);
-	struct ctx_context *ctx = child_of(ctx_background()), *child = child_of(ctx), *sibling = child_of(ctx_background());
+	struct ctx_context *ctx = child_of(ctx_background()), *child = child_of(ctx),
+			   *sibling = child_of(ctx_background());
 	struct pair pair = pair_new(), quiet = pair_new();
 	static struct probe mine[100], others[100], elsewhere[10];
 	static char buffers[210];
 
 	for (int i = 0; i < 100; i++) {
 		probe_recv(ring, i % 2 ? ctx : child, &mine[i], quiet.near, &buffers[i], 1);
-		probe_recv(ring, i % 2 ? sibling : ctx_background(), &others[i], pair.near, &buffers[100 + i], 1);
+		probe_recv(ring, i % 2 ? sibling : ctx_background(), &others[i], pair.near, &buffers[100 + i],
+			   1);
 	}
 	for (int i = 0; i < 10; i++)
 		probe_recv(second, i % 2 ? ctx : sibling, &elsewhere[i], quiet.near, &buffers[200 + i], 1);
@@ -450,8 +453,8 @@ START_TEST(buffers_of_a_cancelled_multishot_receive_come_back)
 	struct probe provide, probe = {0};
 
 	memset(&group, 0, sizeof(group));
-	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), group.memory, BUFFER_SIZE, BUFFERS,
-				      1, 0);
+	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), group.memory,
+				      BUFFER_SIZE, BUFFERS, 1, 0);
 	await_probes(ring, &provide, 1);
 	ck_assert_int_ge(provide.last.res, 0);
 	ctx_op_init(&probe.op, take_buffer, 0);
@@ -624,9 +627,14 @@ START_TEST(a_stale_or_foreign_completion_never_reaches_an_operation)
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
 	/* Generations of the same slot before and after, no slot, and another tag. */
 	const uint64_t values[] = {
-		0xabcdull << 48 | 1ull << 24 | 1, 0xabcdull << 48 | 3ull << 24 | 1, 0xabcdull << 48 | 5ull << 24 | 1,
-		0xabcdull << 48 | 4ull << 24,	  0xabcdull << 48 | 4ull << 24 | 0xffffff,
-		0xc781ull << 48 | 4ull << 24 | 1, 0, UINT64_MAX,
+		0xabcdull << 48 | 1ull << 24 | 1,
+		0xabcdull << 48 | 3ull << 24 | 1,
+		0xabcdull << 48 | 5ull << 24 | 1,
+		0xabcdull << 48 | 4ull << 24,
+		0xabcdull << 48 | 4ull << 24 | 0xffffff,
+		0xc781ull << 48 | 4ull << 24 | 1,
+		0,
+		UINT64_MAX,
 	};
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		send_message(&outside, ring, values[i], 99);

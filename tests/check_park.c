@@ -429,7 +429,8 @@ START_TEST(deadlines_and_timeouts_end_what_is_parked)
 	ck_assert_ok(ctx_op_set_timeout(&probes[1].op, 10 * MILLISECOND));
 	probe_recv(ring, timed, &probes[2], pair.far, sink, 8);
 	ck_assert_ok(ctx_op_set_timeout(&probes[2].op, 3600000 * MILLISECOND));
-	ck_assert_int_ge(ctx_ring_submit(ring), 0); /* not all, if this thread was held up until the deadline */
+	ck_assert_int_ge(ctx_ring_submit(ring),
+			 0); /* not all, if this thread was held up until the deadline */
 	await_probes(ring, &probes[1], 1);
 	ck_assert_uint_ge(clock_now_ns() - begin_ns, 10 * MILLISECOND);
 	await_probes(ring, probes, 3);
@@ -1176,7 +1177,7 @@ START_TEST(a_number_that_an_accept_brings_back_is_recognised)
 END_TEST
 
 /* The same, of a number that comes from elsewhere. */
-/* They share one inode. The first has been read and was found empty, and is closed with nothing parked on it. */
+/* They share one inode. The first was read, found empty, and is closed with nothing parked on it. */
 START_TEST(the_check_tells_eventfds_apart_when_nothing_is_parked)
 {
 	setenv("CTXRING_FEATURES", "park-check", 1);

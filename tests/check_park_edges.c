@@ -721,7 +721,8 @@ START_TEST(a_drain_behind_an_ended_operation_does_not_wait_for_its_delivery)
 }
 END_TEST
 
-/* An accept on what does not listen goes the usual way when the attempt has said so, here while a drain looks. */
+/* An accept on what does not listen goes the usual way when the attempt has said so, here while a drain
+ * looks. */
 START_TEST(a_drain_goes_on_with_what_goes_the_usual_way)
 {
 	struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};
@@ -745,7 +746,7 @@ START_TEST(a_drain_goes_on_with_what_goes_the_usual_way)
 }
 END_TEST
 
-/* After many attempts in vain the send waits in the kernel. The cancel looks at what has come, here its end. */
+/* After many vain attempts the send waits in the kernel. The cancel looks at what has come, here its end. */
 START_TEST(the_end_of_what_waits_in_the_kernel_is_told_when_a_cancel_has_seen_it)
 {
 	struct ctx_ring *ring = parking_ring(_i);

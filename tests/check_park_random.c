@@ -299,8 +299,9 @@ static void tell_what_is_missing(void)
 		for (unsigned n = 0; n < OPS; n++)
 			waiting += channel->receives[n].used && !channel->receives[n].done;
 		if (!channel->ended)
-			fprintf(stderr, "channel %u, kind %d%s%s: %u of %u bytes, closed %d, %u receives wait\n",
-				i, channel->kind, channel->resets ? ", resets" : "",
+			fprintf(stderr,
+				"channel %u, kind %d%s%s: %u of %u bytes, closed %d, %u receives wait\n", i,
+				channel->kind, channel->resets ? ", resets" : "",
 				channel->urgent_sent ? ", urgent" : "", channel->got, channel->sent,
 				channel->closed, waiting);
 	}

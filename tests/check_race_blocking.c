@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Blocking calls that come to their end at the moment their context is ended, 10,000 of each kind. Whatever
+ * Blocking calls that come to their end at the moment their context is ended, 5,000 of each kind. Whatever
  * happens a call returns its result or the context's error, and what it did not take is still there. Both
  * outcomes must have been seen.
  */
@@ -111,7 +111,7 @@ START_TEST(a_call_ends_or_is_ended)
 	if (!blocker->finish || (blocker->needs_ring && test_no_uring()))
 		return;
 	fight = (struct fight){.blocker = blocker, .seed = test_seed()};
-	race_run(&race, &fight, test_scaled(costly ? 3000 : 10000));
+	race_run(&race, &fight, test_scaled(costly ? 2000 : 5000));
 }
 END_TEST
 

@@ -162,8 +162,8 @@ START_TEST(one_cancel_ends_the_rings_of_many_threads)
 		struct ctx_context *above = child_of(ctx_background());
 		struct worker workers[THREADS];
 		for (unsigned i = 0; i < THREADS; i++) {
-			workers[i] =
-				(struct worker){.above = above, .opened = &opened, .kind = parking_kind(i % 2)};
+			workers[i] = (struct worker){
+				.above = above, .opened = &opened, .kind = parking_kind(i % 2)};
 			ck_assert_ok(pthread_create(&workers[i].thread, NULL, work, &workers[i]));
 		}
 		usleep(2000);

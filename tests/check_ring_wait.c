@@ -120,7 +120,8 @@ START_TEST(a_cancel_after_close_writes_to_no_stranger)
 			pairs[n] = pair_new();
 		cancel_from_thread(ctx);
 		for (int n = 0; n < 4; n++) {
-			struct pollfd fds[] = {{.fd = pairs[n].near, .events = POLLIN}, {.fd = pairs[n].far, .events = POLLIN}};
+			struct pollfd fds[] = {{.fd = pairs[n].near, .events = POLLIN},
+					       {.fd = pairs[n].far, .events = POLLIN}};
 			ck_assert_int_eq(poll(fds, 2, 0), 0);
 			pair_end(pairs[n]);
 		}
@@ -180,8 +181,8 @@ START_TEST(the_descriptor_is_ready_when_a_dispatch_has_something_to_do)
 	/* a completion of the kernel's */
 	probe_recv(ring, ctx, &probes[0], pair.near, sink, sizeof(sink));
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	/* An attempt was in vain. What the kernel signals from within the wake-up of an eventfd it defers until
-	 * RCU lets it: that comes when the dispatch has long been. */
+	/* An attempt was in vain. What the kernel signals from within the wake-up of an eventfd it defers
+	 * until RCU lets it: that comes when the dispatch has long been. */
 	if (parks(_i))
 		settle_for(ring, outer, 100);
 	ck_assert(!ready_within(outer, 20));

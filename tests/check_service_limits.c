@@ -28,6 +28,7 @@ static void become(uid_t uid)
 {
 	ck_assert_ok(setgroups(0, NULL));
 	ck_assert_ok(setresgid(uid, uid, uid));
+	service_find();
 	ck_assert_ok(setresuid(uid, uid, uid));
 }
 

@@ -361,8 +361,8 @@ Suite *test_suite(void)
 	      *numbers = test_case(suite, "numbers");
 
 	ON_EACH_LOOP(load, work_goes_on_while_the_service_is_killed_again_and_again);
-	tcase_add_loop_test(owners, the_killed_owners_joiner_reaps_its_operations_in_a_batch, ring_kind_first() * 2,
-			    ring_kind_end() * 2);
+	tcase_add_loop_test(owners, the_killed_owners_joiner_reaps_its_operations_in_a_batch,
+			    ring_kind_first() * 2, ring_kind_end() * 2);
 	tcase_add_test(numbers, a_number_that_is_used_again_is_another_process);
 	return suite;
 }

@@ -635,8 +635,8 @@ Suite *test_suite(void)
 	tcase_add_test(restart, a_patient_client_waits_for_the_first_service);
 	ON_EACH_LOOP(orders, a_stopped_owner_protects_nobody_who_joined);
 	ON_EACH_LOOP(orders, any_context_of_a_published_program_can_be_ended_by_id);
-	tcase_add_loop_test(reaping, the_joiners_operations_are_reaped_in_a_batch_and_reported, ring_kind_first() * 2,
-			    ring_kind_end() * 2);
+	tcase_add_loop_test(reaping, the_joiners_operations_are_reaped_in_a_batch_and_reported,
+			    ring_kind_first() * 2, ring_kind_end() * 2);
 	ON_EACH_RING(reaping, an_operation_under_a_released_joined_context_is_still_reached);
 	ON_EACH_LOOP(slow, a_watcher_that_does_not_read_loses_events_and_is_told);
 	ON_EACH_LOOP(slow, without_bytes_for_a_queue_a_watcher_is_told_once_it_reads);

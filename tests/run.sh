@@ -31,13 +31,14 @@ started=$SECONDS
 runs() { [[ " $passes " == *" $1 "* ]]; }
 
 build() {
-	local log=$results/build.log
+	local log=$results/build.log at=$SECONDS
 	if ! "$MAKE" --no-print-directory -j"$parallel" "$@" >"$log" 2>&1; then
 		cat "$log"
 		echo "make $*: failed"
 		echo "0 passed, 1 failed"
 		exit 1
 	fi
+	echo "-- built $*: $((SECONDS - at)) s"
 }
 
 # run_one PASS PROGRAM: one test program in one pass; prints its output as a whole.
@@ -140,7 +141,7 @@ fi
 # What went wrong stands at the end: often the end of a log is all that is left of it.
 for run in "${broken[@]}"; do
 	echo "FAILED: $run, see $results/$run.log, which says:"
-	{ grep -E ':[FE]:' "$results/$run.log" || tail -n 20 "$results/$run.log"; } | head -n 20 | sed 's/^/  /'
+	{ grep -E ':[FE]:|ERROR: |SUMMARY: |WARNING: Thread|runtime error:' "$results/$run.log" || tail -n 20 "$results/$run.log"; } | head -n 20 | sed 's/^/  /'
 done
 echo "took $((SECONDS - started)) s"
 if [[ $skipped -gt 0 ]]; then

@@ -19,7 +19,7 @@ if ! why=$($tool doctor); then
 	echo "${why%%$'\n'*}"
 	exit 77
 fi
-${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -g -Iinclude tests/programs/publisher.c build/libctxring.a -luring -pthread \
+${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -g -Iinclude tests/support/programs/publisher.c build/libctxring.a -luring -pthread \
 	-o "$dir/publisher" || exit 1
 mkfifo "$dir/feed" "$dir/said"
 # start ARGUMENT...: sets pid and port; descriptor 3 holds its standard input open.

@@ -138,7 +138,8 @@ static void pass_on(struct run *run, const struct signalfd_siginfo *info)
 {
 	int signo = (int)info->ssi_signo;
 
-	/* Of the run around it, whose deadline is this one's: that is the cause, though its timer comes second. */
+	/* Of the run around it, whose deadline is this one's: that is the cause, though its timer comes
+	 * second. */
 	if (signo == SIGTERM && !ctx_err(run->ctx) && ctx_deadline_ns(run->ctx) <= now_ns())
 		return;
 	if (signo != SIGTERM || ctx_cancel_cause(run->ctx, -ECANCELED, "SIGTERM from process %u, user %u",

@@ -73,6 +73,12 @@ TCase *test_case_ring(Suite *suite, const char *name);
 /* What is there now is no leak: for fixtures that start more of the library than the usual warm-up. */
 void test_baseline(void);
 
+/* One descriptor more that the test keeps for good. */
+void test_keep_fd(void);
+
+/* As setenv(3), which keeps memory for good: that is no leak. */
+void test_setenv(const char *name, const char *value);
+
 /* Ends the running test as skipped. */
 void test_skip(const char *reason) __attribute__((noreturn));
 
@@ -96,17 +102,17 @@ struct ctx_table_header *test_own_table(void);
  */
 bool test_until(bool (*condition)(void *data), void *data);
 
-/* Whether a thread of this process sleeps in a system call, for test_until(); data is its tid, 0 until that is
- * known. */
+/* Whether a thread of this process sleeps in a system call, for test_until(); data is its tid, 0 until that
+ * is known. */
 bool test_thread_sleeps(void *data);
 
 /* Waits, bounded as above, until all other threads sleep. */
 void test_await_others_asleep(void);
 
 /*
- * The same under AddressSanitizer only, and if they never do, no failure. Before a fork: its allocator does not
- * reset its locks in the child, so that a thread which starts or allocates at that moment stops the child's
- * threads.
+ * The same under AddressSanitizer only, and if they never do, no failure. Before a fork: its allocator does
+ * not reset its locks in the child, so that a thread which starts or allocates at that moment stops the
+ * child's threads.
  */
 void test_settle(void);
 

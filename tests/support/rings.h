@@ -26,8 +26,8 @@ enum ring_kind {
 };
 
 /*
- * Of the kinds those that a pass uses, from first on and before end. Without optional features there are only the
- * first two; AddressSanitizer, which takes its time, has one that parks and one that defers.
+ * Of the kinds those that a pass uses, from first on and before end. Without optional features there are only
+ * the first two; AddressSanitizer, which takes its time, has one that parks and one that defers.
  */
 static inline int ring_kind_first(void)
 {
@@ -36,7 +36,9 @@ static inline int ring_kind_first(void)
 
 static inline int ring_kind_end(void)
 {
-	return test_mode() == TEST_PLAIN ? RING_DEFER : test_mode() == TEST_ASAN ? RING_PARKING_DEFER : RING_KINDS;
+	return test_mode() == TEST_PLAIN  ? RING_DEFER
+	       : test_mode() == TEST_ASAN ? RING_PARKING_DEFER
+					  : RING_KINDS;
 }
 
 /* Runs test once for each kind of ring, which is _i in it. */

@@ -24,35 +24,41 @@ static void write_file(const char *path, const char *text)
 	ck_assert_ok(fclose(file));
 }
 
-/* The one that was built as this test was; where none is built for tests (see the Makefile), the usual one.
- */
-static void find_ctxd(char path[PATH_MAX])
+/* What is run, as open(2) with O_PATH gives it: other users may not look where the tree is. */
+static int program_fd = -1;
+
+/* The one that was built as this test was; where none is built for tests, see the Makefile, the usual. */
+void service_find(void)
 {
-	char self[PATH_MAX - 16];
+	char self[PATH_MAX - 16], path[PATH_MAX];
 	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
+	if (program_fd >= 0)
+		return;
 	ck_assert_int_gt(length, 0);
 	self[length] = '\0';
 	char *directory = dirname(self);
 	snprintf(path, PATH_MAX, "%s/../ctxd", directory);
 	if (test_mode() == TEST_TSAN || access(path, X_OK)) /* one that is there is of another day */
 		snprintf(path, PATH_MAX, "%s/../../ctxd", directory);
+	program_fd = open(path, O_PATH | O_CLOEXEC);
+	ck_assert_int_ge(program_fd, 0);
+	test_keep_fd();
 }
 
 static void run(const struct service *service)
 {
-	char path[PATH_MAX], loop[32];
+	char loop[32];
 	const char *arguments[10] = {"ctxd", "--socket", service->socket, "--config", service->config};
 	int log = open(service->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
-	find_ctxd(path);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	dup2(log, STDERR_FILENO);
 	if (service->loop) {
 		snprintf(loop, sizeof(loop), "--loop=%s", service->loop);
 		arguments[5] = loop;
 	}
-	execv(path, (char **)arguments);
+	execveat(program_fd, "", (char **)arguments, environ, AT_EMPTY_PATH);
 	_exit(127);
 }
 
@@ -86,6 +92,7 @@ void service_start(struct service *service, const char *configuration)
 {
 	const char *loop = service->loop;
 
+	service_find();
 	*service = (struct service){.loop = loop};
 	snprintf(service->directory, sizeof(service->directory), "/tmp/ctxring-test.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(service->directory));
@@ -94,8 +101,7 @@ void service_start(struct service *service, const char *configuration)
 	snprintf(service->config, sizeof(service->config), "%s/ctxd.conf", service->directory);
 	snprintf(service->log, sizeof(service->log), "%s/log", service->directory);
 	service_configure(service, configuration ? configuration : "");
-	setenv("CTXD_SOCKET", service->socket, 1);
-	test_baseline(); /* the environment is never given back */
+	test_setenv("CTXD_SOCKET", service->socket);
 	service_restart(service);
 }
 

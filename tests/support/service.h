@@ -19,6 +19,9 @@ struct service {
 #define ON_EACH_LOOP(test_case, test) tcase_add_loop_test(test_case, test, test_no_uring() ? 1 : 0, 2)
 #define SERVICE_LOOP(number) ((number) == 0 && !test_no_uring() ? "ring" : "poll")
 
+/* To be called before a test becomes another user and starts the service. */
+void service_find(void);
+
 /*
  * Starts it, with these lines of configuration (NULL: none), and waits until it answers. $CTXD_SOCKET leads
  * to it, for children as well.
