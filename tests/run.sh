@@ -101,7 +101,7 @@ run_programs() {
 	long='/check_(spawn|source.*|blocking|op_timeout|service.*|harness|faults|faults_(service|taskgroup))$'
 	run_some "$1" 1 $races
 	# Most tests wait most of the time.
-	run_some "$1" $((parallel * 2)) $(grep -E "$long" <<<"$all") $(grep -vE "$long" <<<"$all")
+	run_some "$1" $((parallel + (parallel + 1) / 2)) $(grep -E "$long" <<<"$all") $(grep -vE "$long" <<<"$all")
 	echo "-- pass $1: $((SECONDS - at)) s"
 }
 
