@@ -6,7 +6,6 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <liburing.h>
 #include <limits.h>
 #include <poll.h>
@@ -35,16 +34,6 @@ TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED | TEST_PLAIN);
 /* The program that plays them. */
 static char roles[PATH_MAX];
 
-static void find_roles(void)
-{
-	char self[PATH_MAX - sizeof("/roles")];
-	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	ck_assert_int_gt(length, 0);
-	self[length] = '\0';
-	snprintf(roles, sizeof(roles), "%s/roles", dirname(self));
-}
-
 /* A program with its output on a pipe, and the options of the next one. */
 struct run {
 	struct ctx_process *process;
@@ -60,7 +49,7 @@ static void prepare(struct run *run, const char *role, int number)
 	int ends[2];
 
 	if (!roles[0])
-		find_roles();
+		test_path_beside("roles", roles);
 	*run = (struct run){.argv = {roles, (char *)role, run->number, NULL}};
 	snprintf(run->number, sizeof(run->number), "%d", number);
 	ck_assert_ok(pipe2(ends, O_CLOEXEC));
@@ -984,7 +973,7 @@ START_TEST(without_rights_on_cgroups_the_tree_ends_as_well)
 	if (getuid())
 		test_skip("needs root to become somebody else");
 	/* Where the tree is others may not look. */
-	find_roles();
+	test_path_beside("roles", roles);
 	ck_assert_ptr_nonnull(mkdtemp(directory));
 	snprintf(command, sizeof(command), "cp '%s' %s/roles && chmod -R a+rx %s", roles, directory,
 		 directory);

@@ -2,6 +2,7 @@
 #include "support/harness.h"
 
 #include <dirent.h>
+#include <libgen.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -292,6 +293,16 @@ void test_setenv(const char *name, const char *value)
 
 	ck_assert_ok(setenv(name, value, 1));
 	before.bytes += before.bytes ? allocated_bytes() - bytes : 0;
+}
+
+void test_path_beside(const char *name, char path[PATH_MAX])
+{
+	char self[PATH_MAX - 32];
+	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	ck_assert_int_gt(length, 0);
+	self[length] = '\0';
+	snprintf(path, PATH_MAX, "%s/%s", dirname(self), name);
 }
 
 static void skip_without_uring(void)

@@ -27,6 +27,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -78,6 +79,9 @@ void test_keep_fd(void);
 
 /* As setenv(3), which keeps memory for good: that is no leak. */
 void test_setenv(const char *name, const char *value);
+
+/* Where a file is that was built with this program: name is as seen from the program's directory. */
+void test_path_beside(const char *name, char path[PATH_MAX]);
 
 /* Ends the running test as skipped. */
 void test_skip(const char *reason) __attribute__((noreturn));

@@ -2,7 +2,6 @@
 #include "support/service.h"
 
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -30,17 +29,13 @@ static int program_fd = -1;
 /* The one that was built as this test was; where none is built for tests, see the Makefile, the usual. */
 void service_find(void)
 {
-	char self[PATH_MAX - 16], path[PATH_MAX];
-	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char path[PATH_MAX];
 
 	if (program_fd >= 0)
 		return;
-	ck_assert_int_gt(length, 0);
-	self[length] = '\0';
-	char *directory = dirname(self);
-	snprintf(path, PATH_MAX, "%s/../ctxd", directory);
+	test_path_beside("../ctxd", path);
 	if (test_mode() == TEST_TSAN || access(path, X_OK)) /* one that is there is of another day */
-		snprintf(path, PATH_MAX, "%s/../../ctxd", directory);
+		test_path_beside("../../ctxd", path);
 	program_fd = open(path, O_PATH | O_CLOEXEC);
 	ck_assert_int_ge(program_fd, 0);
 	test_keep_fd();
