@@ -187,7 +187,7 @@ static struct shard *acquire_shard(struct ctx_context *parent, uint8_t *ret_numb
 		spread(parent);
 		count = node_shard_count(parent);
 	}
-	unsigned number = count == 1 ? 0 : 1 + thread_self()->index % SHARD_COUNT;
+	unsigned number = count == 1 ? 0 : 1 + thread_self()->serial % SHARD_COUNT;
 	struct shard *shard = node_shard(parent, number);
 	lock_acquire(&shard->lock);
 	*ret_number = (uint8_t)number;

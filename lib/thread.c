@@ -1,51 +1,88 @@
 /* SPDX-License-Identifier: MIT */
 #include "thread.h"
 
+#include <link.h>
 #include <signal.h>
 #include <stdatomic.h>
 
 #include "sys.h"
 
+/* Where a stack turns out to be too small all the same it is doubled, up to this. */
+#define STACK_MAX (1ul << 30)
+
 __thread struct thread thread_state;
 uint32_t thread_fork_count;
+uint64_t thread_forked_serial;
 
-static _Atomic uint32_t thread_count;
+static _Atomic uint64_t thread_count;
+static size_t thread_local_size; /* of all modules that are there when the library is loaded */
 
 static void enter_child(void)
 {
 	thread_fork_count++;
+	thread_forked_serial = thread_state.serial;
 	thread_state.tid = 0;
 }
 
-__attribute__((constructor)) static void prepare(void)
+static int add_thread_locals(struct dl_phdr_info *module, size_t size, void *data)
 {
+	size_t *sum = data;
+
+	(void)size;
+	for (unsigned i = 0; i < module->dlpi_phnum; i++)
+		if (module->dlpi_phdr[i].p_type == PT_TLS)
+			*sum += module->dlpi_phdr[i].p_memsz + module->dlpi_phdr[i].p_align;
+	return 0;
+}
+
+/*
+ * Before all other constructors of the library: then it is known in all child handlers how often this process
+ * was forked off. Thread-local variables of modules that are loaded later do not lie on the stack; and what
+ * asks for them takes a lock that another thread may hold when a process forks.
+ */
+__attribute__((constructor(101))) static void prepare(void)
+{
+	dl_iterate_phdr(add_thread_locals, &thread_local_size);
 	pthread_atfork(NULL, NULL, enter_child);
 }
 
 struct thread *thread_setup(void)
 {
-	if (!thread_state.index)
-		thread_state.index = atomic_fetch_add(&thread_count, 1) + 1;
+	if (!thread_state.serial)
+		thread_state.serial = atomic_fetch_add(&thread_count, 1) + 1;
 	thread_state.tid = (uint32_t)gettid();
 	return &thread_state;
+}
+
+/* The C library refuses a stack on which the thread-local variables and its own data leave no room. */
+static int create(pthread_attr_t *attributes, void *(*function)(void *), void *argument)
+{
+	size_t size;
+	pthread_t thread;
+	int result = sys_thread_create(&thread, attributes, function, argument);
+
+	while (result == -EINVAL && !pthread_attr_getstacksize(attributes, &size) && size < STACK_MAX &&
+	       !pthread_attr_setstacksize(attributes, 2 * size))
+		result = sys_thread_create(&thread, attributes, function, argument);
+	return result;
 }
 
 /* Signals are the program's: its own threads take them. */
 int thread_start(void *(*function)(void *), void *argument, size_t stack_size)
 {
 	pthread_attr_t attributes;
-	pthread_t thread;
 	sigset_t all, before;
+	int error = pthread_attr_init(&attributes);
 
-	if (pthread_attr_init(&attributes))
-		return -EAGAIN;
+	if (error)
+		return -error;
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	if (stack_size)
-		pthread_attr_setstacksize(&attributes, stack_size);
+	if (stack_size || !pthread_attr_getstacksize(&attributes, &stack_size))
+		pthread_attr_setstacksize(&attributes, stack_size + thread_local_size);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int result = sys_thread_create(&thread, &attributes, function, argument);
+	int result = create(&attributes, function, argument);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
-	return result ? -EAGAIN : 0;
+	return result;
 }

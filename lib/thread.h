@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the library knows of the calling thread, without a system call. */
+/* What the library knows of the calling thread, without a system call; and how it starts its own. */
 #ifndef CTX_THREAD_H
 #define CTX_THREAD_H
 
@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 struct thread {
-	uint32_t tid;	/* gettid(2), 0 before the first thread_self() and in a forked child */
-	uint32_t index; /* small number, for choosing shards */
+	uint32_t tid;	 /* gettid(2), 0 before the first thread_self() and in a forked child */
+	uint64_t serial; /* of this thread alone in the life of the process, unlike tid; 0: not given yet */
 };
 
 extern __thread struct thread thread_state __attribute__((tls_model("initial-exec")));
@@ -16,6 +16,9 @@ extern __thread struct thread thread_state __attribute__((tls_model("initial-exe
 /* How often this process was forked off since the library was loaded: 0 in the first, one more in each child.
  */
 extern uint32_t thread_fork_count;
+
+/* In a forked child: the serial of the thread that forked, which goes on here. */
+extern uint64_t thread_forked_serial;
 
 /* Fills it in. */
 struct thread *thread_setup(void);
@@ -25,8 +28,12 @@ static inline struct thread *thread_self(void)
 	return __builtin_expect(thread_state.tid != 0, 1) ? &thread_state : thread_setup();
 }
 
-/* Starts a thread of the library's, detached, with all signals blocked. stack_size 0: the default. 0, or
- * -EAGAIN. */
+/*
+ * Starts a thread of the library's, detached, with all signals blocked. stack_size is what it needs (0: as
+ * much as threads have that ask for nothing); the program's thread-local variables, which lie on the same
+ * stack, come on top. 0; -EAGAIN: no more threads, or no memory for its stack; or what else pthread_create(3)
+ * says.
+ */
 int thread_start(void *(*function)(void *), void *argument, size_t stack_size);
 
 #endif
