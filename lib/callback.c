@@ -25,7 +25,7 @@ struct callback {
 	void *data;
 	struct mailbox *mailbox; /* counted; NULL: bound to no ring */
 	uint32_t phase;		 /* bucket's lock */
-	uint32_t reserved;
+	uint32_t fork_count;	 /* of the process that added it: in a child it is linked to nothing */
 } __attribute__((may_alias));
 
 _Static_assert(sizeof(struct callback) == sizeof(struct ctx_callback),
@@ -68,6 +68,19 @@ __attribute__((constructor)) static void prepare_buckets(void)
 		list_init(&buckets[i].running);
 		list_init(&buckets[i].waiters);
 	}
+}
+
+/*
+ * With the ctx lock held. What was there before a fork is the parent's to run, and may lie on the stacks of
+ * threads that are not here: a child begins with none, and touches none of those.
+ */
+static struct list *callbacks_of(struct extension *extension)
+{
+	if (__builtin_expect(extension->callbacks_forks != thread_fork_count, 0)) {
+		list_init(&extension->callbacks);
+		extension->callbacks_forks = thread_fork_count;
+	}
+	return &extension->callbacks;
 }
 
 /* ---- running */
@@ -129,8 +142,8 @@ bool callback_pending(struct ctx_context *ctx)
 
 	if (!extension)
 		return false;
-	lock_acquire(&ctx->lock);
-	bool pending = !list_empty(&extension->callbacks);
+	node_lock(ctx);
+	bool pending = !list_empty(callbacks_of(extension));
 	lock_release(&ctx->lock);
 	return pending;
 }
@@ -141,9 +154,10 @@ static bool begin_next(struct ctx_context *ctx, struct extension *extension, str
 {
 	bool begun = false;
 
-	lock_acquire(&ctx->lock);
-	while (!begun && !list_empty(&extension->callbacks)) {
-		struct callback *callback = container_of(extension->callbacks.next, struct callback, link);
+	node_lock(ctx);
+	struct list *callbacks = callbacks_of(extension);
+	while (!begun && !list_empty(callbacks)) {
+		struct callback *callback = container_of(callbacks->next, struct callback, link);
 		struct bucket *bucket = bucket_of(callback);
 		list_remove(&callback->link);
 		lock_acquire(&bucket->lock);
@@ -186,9 +200,9 @@ static bool post_next(struct ctx_context *ctx, struct extension *extension, stru
 	struct callback copy, *callback = NULL;
 	bool closed = false;
 
-	lock_acquire(&ctx->lock);
-	for (struct list *link = extension->callbacks.next; link != &extension->callbacks;
-	     link = link->next) {
+	node_lock(ctx);
+	struct list *callbacks = callbacks_of(extension);
+	for (struct list *link = callbacks->next; link != callbacks; link = link->next) {
 		callback = container_of(link, struct callback, link);
 		if (callback->mailbox)
 			break;
@@ -260,15 +274,12 @@ static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ct
 	struct callback *callback = (struct callback *)opaque;
 	struct ctx_context *node = node_mutable(ctx);
 	struct extension *extension = NULL;
-	int result = 0;
 
 	if (!set_phase(callback, IDLE, ADDING))
 		return -EINVAL;
-	if (context_deadline(ctx) != CTX_FOREVER && !context_error(ctx)) {
-		result = timer_start(); /* in a forked child it may not run yet */
-		if (!result && !mailbox)
-			result = worker_start();
-	}
+	int result = node_serve(node); /* in a forked child the timer may not run yet */
+	if (!result && !mailbox && context_deadline(ctx) != CTX_FOREVER && !context_error(ctx))
+		result = worker_start();
 	if (!result && !(ctx->flags & NODE_STATIC)) {
 		extension = node_extend(node);
 		result = extension ? 0 : -ENOMEM;
@@ -281,6 +292,7 @@ static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ct
 	callback->function = function;
 	callback->data = data;
 	callback->mailbox = mailbox ? mailbox_ref(mailbox) : NULL;
+	callback->fork_count = thread_fork_count;
 	callback->letter.deliver = deliver;
 	list_init(&callback->letter.link);
 	list_init(&callback->link);
@@ -288,10 +300,10 @@ static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ct
 		set_phase(callback, ADDING, LISTED);
 		return 0;
 	}
-	lock_acquire(&node->lock);
+	node_lock(node);
 	bool done = node_attach(node) != 0;
 	if (!done) {
-		list_append(&extension->callbacks, &callback->link);
+		list_append(callbacks_of(extension), &callback->link);
 		set_phase(callback, ADDING, LISTED);
 	}
 	lock_release(&node->lock);
@@ -324,8 +336,8 @@ static void withdraw(struct callback *callback)
 	struct ctx_context *ctx = callback->ctx;
 	struct mailbox *mailbox = callback->mailbox;
 
-	if (!(ctx->flags & NODE_STATIC)) {
-		lock_acquire(&ctx->lock);
+	if (!(ctx->flags & NODE_STATIC) && callback->fork_count == thread_fork_count) {
+		node_lock(ctx);
 		list_remove(&callback->link);
 		lock_release(&ctx->lock);
 	}
@@ -343,7 +355,8 @@ static bool stop(struct callback *callback, bool *ret_coming)
 	lock_acquire(&bucket->lock);
 	bool posted = callback->phase == POSTED;
 	bool stopped = callback->phase == LISTED ||
-		       (posted && mailbox_retract(callback->mailbox, &callback->letter));
+		       (posted && (callback->fork_count != thread_fork_count ||
+				   mailbox_retract(callback->mailbox, &callback->letter)));
 	if (stopped)
 		callback->phase = STOPPING;
 	lock_release(&bucket->lock);

@@ -174,6 +174,7 @@ static void close_own(struct ctxd_client *client)
 	for (int i = 0; i < 2; i++)
 		if (file_id_matches(client->scratch_file, client->scratch[i]))
 			close(client->scratch[i]);
+	client->epoll_fd = client->scratch[0] = client->scratch[1] = -1;
 }
 
 static void free_client(struct ctxd_client *client)
@@ -251,10 +252,12 @@ static void *run(void *data)
 
 	prctl(PR_SET_NAME, "ctx-client");
 	atomic_store(&client->dispatcher_tid, thread_self()->tid);
-	while (!atomic_load(&client->closing)) {
+	while (!atomic_load(&client->closing) && client->fork_count == thread_fork_count) {
 		int result = client_turn(client, -1, NULL);
 		if (result >= 0 || result == -EINTR)
 			continue;
+		if (client->fork_count != thread_fork_count)
+			break;
 		/* The program has closed what we wait with. */
 		link_break(client);
 		break;

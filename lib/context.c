@@ -189,7 +189,7 @@ static struct shard *acquire_shard(struct ctx_context *parent, uint8_t *ret_numb
 	}
 	unsigned number = count == 1 ? 0 : 1 + thread_self()->serial % SHARD_COUNT;
 	struct shard *shard = node_shard(parent, number);
-	lock_acquire(&shard->lock);
+	shard_acquire(shard);
 	*ret_number = (uint8_t)number;
 	return shard;
 }
@@ -217,8 +217,9 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 	if (!(state & STATE_CHILDREN))
 		state = atomic_fetch_or(&parent->state, STATE_CHILDREN);
 	if (!(shard->flags & SHARD_HOLDS)) {
+		node_hold(parent); /* first, as in a forked child one too many does no harm */
+		atomic_signal_fence(memory_order_release);
 		shard->flags |= SHARD_HOLDS;
-		node_hold(parent);
 	}
 	if (!(member->flags & NODE_DETACHED)) {
 		error = state & STATE_ERRNO;
@@ -233,6 +234,7 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 	member->sibling_prev = &shard->first;
 	if (shard->first)
 		shard->first->sibling_prev = &member->sibling_next;
+	atomic_signal_fence(memory_order_release); /* see shard_mend() */
 	shard->first = member;
 	lock_release(&shard->lock);
 	return (int)error;
@@ -240,14 +242,12 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 
 void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
 {
+	/* Should the timer not start, the next call that waits says so. */
+	if (__builtin_expect(node_is_inherited(node->parent), 0))
+		node_serve(node->parent);
 	int error = node_link_member(node, own_deadline_ns);
-
 	if (error && !(node->flags & NODE_UNLISTED))
 		__atomic_store_n(&table_context(node->slot)->state, (uint32_t)error, __ATOMIC_RELEASE);
-	/* A deadline from before a fork needs this process's timer. Should that not start, the next call that
-	 * waits says so. */
-	if (node->parent->table_epoch != thread_fork_count && context_deadline(node) != CTX_FOREVER)
-		timer_start();
 	if (!error && node_can_end(node))
 		find_remember(node);
 }
@@ -325,6 +325,7 @@ struct extension *node_extend(struct ctx_context *ctx)
 	*made = (struct extension){0};
 	list_init(&made->watches);
 	list_init(&made->callbacks);
+	made->callbacks_forks = thread_fork_count;
 	if (atomic_compare_exchange_strong(&ctx->extension, &extension, made))
 		return made;
 	memory_release(made);
@@ -357,7 +358,7 @@ static void leave_parent(struct ctx_context *member, struct ctx_context **dead)
 	if (parent->flags & NODE_STATIC)
 		return;
 	struct shard *shard = node_shard(parent, member->shard);
-	lock_acquire(&shard->lock);
+	shard_acquire(shard);
 	unlink_member(member);
 	bool owed = shard_gives_back(shard);
 	lock_release(&shard->lock);
@@ -449,7 +450,7 @@ static bool free_leaf(struct ctx_context *ctx)
 		return true;
 	}
 	struct shard *shard = node_shard(parent, ctx->shard);
-	lock_acquire(&shard->lock);
+	shard_acquire(shard);
 	bool alone = load_acquire(&ctx->refs) == 1;
 	bool owed = false;
 	if (alone) {
@@ -473,7 +474,7 @@ static void orphan(struct ctx_context *ctx)
 	uint32_t given_back = 1;
 
 	if (extension) {
-		lock_acquire(&ctx->lock);
+		node_lock(ctx);
 		for (struct list *link = extension->watches.next; link != &extension->watches;) {
 			struct watch *watch = container_of(link, struct watch, link);
 			link = link->next;
@@ -486,7 +487,7 @@ static void orphan(struct ctx_context *ctx)
 		unsigned count = node_shard_count(ctx);
 		for (unsigned i = 0; i < count; i++) {
 			struct shard *shard = node_shard(ctx, i);
-			lock_acquire(&shard->lock);
+			shard_acquire(shard);
 			shard->flags |= SHARD_ORPHAN;
 			given_back += shard_gives_back(shard);
 			lock_release(&shard->lock);
@@ -523,7 +524,9 @@ int context_watch(const struct ctx_context *ctx, struct watch *watch, const stru
 
 	if (!extension)
 		return -ENOMEM;
-	lock_acquire(&node->lock);
+	if (__builtin_expect(node_is_inherited(node), 0))
+		node_serve(node); /* who watches has a clock of its own, or comes without it */
+	node_lock(node);
 	int error = node_attach(node);
 	if (!error) {
 		watch->ops = ops;
@@ -541,7 +544,7 @@ void context_unwatch(struct watch *watch)
 
 	if (!node)
 		return;
-	lock_acquire(&node->lock);
+	node_lock(node);
 	list_remove(&watch->link);
 	watch->ctx = NULL;
 	lock_release(&node->lock);

@@ -24,6 +24,11 @@
  * Locks, in order: walk lock -> ctx lock -> callback lock -> mailbox lock; ctx lock -> task group
  * lock -> pool lock; shard lock; timer lock; locks of the table and of the pipes. The last three
  * kinds are taken last and singly: under a shard lock nothing is taken but atomics.
+ *
+ * Fork. A child has copies of all nodes, and any of their locks may have been held by a thread that is not in
+ * it. lock_acquire() gives it away and says so, and what it guards is mended (inherited.c): lists are changed
+ * in such an order that the way forward is whole at any moment. So nodes are locked by node_lock() and
+ * shard_acquire().
  */
 #ifndef CTX_CONTEXT_H
 #define CTX_CONTEXT_H
@@ -33,15 +38,18 @@
 #include "list.h"
 #include "lock.h"
 
-/* state: low 16 bits the positive errno, 0 while live. */
-#define STATE_ERRNO 0x0000ffffu
-#define STATE_OWN 0x00010000u	   /* ended here: the cause_* fields are its cause */
-#define STATE_WAITERS 0x00020000u  /* a thread sleeps on state (futex) */
-#define STATE_ATTACHED 0x00040000u /* has an extension or a timer with something to tell */
-#define STATE_CHILDREN 0x00080000u /* has ever had a child */
-#define STATE_MERGED 0x00100000u   /* ended through a link, not through `parent` */
-#define STATE_SWEPT 0x00200000u	   /* done, and everything below it is marked */
-#define STATE_CLAIMED 0x00400000u  /* a thread that ends it by itself writes the cause_* fields */
+/* state: low 8 bits the positive errno, ECANCELED or ETIME; 0 while live. */
+#define STATE_ERRNO 0x00ffu
+#define STATE_OWN 0x0100u      /* ended here: the cause_* fields are its cause */
+#define STATE_WAITERS 0x0200u  /* a thread sleeps on state (futex) */
+#define STATE_ATTACHED 0x0400u /* has an extension or a timer with something to tell */
+#define STATE_CHILDREN 0x0800u /* has ever had a child */
+#define STATE_MERGED 0x1000u   /* ended through a link, not through `parent` */
+#define STATE_SWEPT 0x2000u    /* done, and everything below it is marked */
+#define STATE_CLAIMED 0x4000u  /* a thread that ends it by itself writes the cause_* fields */
+/* Above these, of one that was claimed: in which process, as the fork count. A claim of before a fork is
+ * void. */
+#define STATE_FORKS_SHIFT 15
 
 enum node_flags {
 	NODE_STATIC = 1 << 0,	/* background, todo: not counted, and no list of children */

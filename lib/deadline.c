@@ -181,7 +181,7 @@ static void tell_moved(struct ctx_context *node)
 
 	if (!extension)
 		return;
-	lock_acquire(&node->lock);
+	node_lock(node);
 	for (struct list *link = extension->watches.next; link != &extension->watches; link = link->next) {
 		struct watch *watch = container_of(link, struct watch, link);
 		if (watch->ops->moved)
@@ -236,7 +236,7 @@ static struct timer *ensure_timer(struct ctx_context *ctx)
 	if (!timer)
 		return NULL;
 	*timer = (struct timer){.own_ns = CTX_FOREVER, .ctx = ctx};
-	lock_acquire(&ctx->lock);
+	node_lock(ctx);
 	node_attach(ctx);
 	struct timer *other = load_relaxed(&extension->timer);
 	if (!other)
@@ -252,7 +252,7 @@ static int set_own(struct ctx_context *ctx, struct timer *timer, uint64_t deadli
 {
 	int result = 0;
 
-	lock_acquire(&ctx->lock);
+	node_lock(ctx);
 	if (context_error(ctx))
 		result = -EALREADY;
 	else if (deadline_ns > load_relaxed(&timer->own_ns) && !(ctx->flags & NODE_MAY_MOVE))
@@ -307,7 +307,7 @@ int ctx_set_deadline_cause(struct ctx_context *ctx, int error, const char *forma
 	va_end(arguments);
 	if (!text)
 		return -ENOMEM;
-	lock_acquire(&ctx->lock);
+	node_lock(ctx);
 	int result = context_error(ctx) ? -EALREADY : 0;
 	if (!result) {
 		struct cause_text *before = extension->deadline_cause;

@@ -16,6 +16,7 @@ struct done {
 	struct list link; /* in open_pipes while write_fd is open */
 	int read_fd, write_fd;
 	struct file_id file; /* both ends are one file */
+	bool known;	     /* its context leads to it */
 	bool foreign;	     /* the parent's: it was open when this process was forked off */
 	struct done *older;  /* a foreign one, of which the program may know the number */
 };
@@ -126,26 +127,25 @@ static int make_done(struct ctx_context *ctx, struct extension *extension)
 	if (node_attach(ctx))
 		done_close(done, ctx);
 	extension->done = done;
+	done->known = true;
 	return 0;
 }
 
 int ctx_done_fd(const struct ctx_context *ctx)
 {
 	struct ctx_context *node = node_mutable(ctx);
-	int result = 0;
 
 	if (!ctx)
 		return -EINVAL;
 	if (ctx->flags & NODE_ENDLESS)
 		return endless_done_fd();
-	if (context_deadline(ctx) != CTX_FOREVER && !context_error(ctx))
-		result = timer_start(); /* in a forked child it may not run yet */
+	int result = node_serve(node); /* in a forked child the timer may not run yet */
 	if (result)
 		return result;
 	struct extension *extension = node_extend(node);
 	if (!extension)
 		return -ENOMEM;
-	lock_acquire(&node->lock);
+	node_lock(node);
 	if (!extension->done || extension->done->foreign)
 		result = make_done(node, extension);
 	if (!result)
@@ -168,7 +168,7 @@ int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
 		return -ETIMEDOUT;
 	if (ctx->flags & NODE_ENDLESS && timeout_ns == CTX_FOREVER)
 		return -EDEADLK;
-	int result = context_deadline(ctx) != CTX_FOREVER ? timer_start() : 0;
+	int result = node_serve(node);
 	if (result)
 		return result;
 	uint64_t until_ns =
@@ -224,6 +224,8 @@ static void fork_child(void)
 	while (!list_empty(&open_pipes)) {
 		struct done *done = container_of(open_pipes.next, struct done, link);
 		close_if_ours(done, done->write_fd);
+		if (!done->known) /* another thread was about to say so */
+			close_if_ours(done, done->read_fd);
 		done->write_fd = -1;
 		done->foreign = true;
 		list_remove(&done->link);

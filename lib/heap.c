@@ -58,6 +58,15 @@ void heap_insert(struct heap *heap, struct heap_node *node, uint64_t key_ns)
 	set_root(heap, heap->root ? join(heap->root, node) : node);
 }
 
+void heap_take_over(struct heap *heap, struct heap *from)
+{
+	struct heap_node *root = from->root;
+
+	from->root = NULL;
+	if (root)
+		set_root(heap, heap->root ? join(heap->root, root) : root);
+}
+
 void heap_remove(struct heap *heap, struct heap_node *node)
 {
 	if (!node->link)

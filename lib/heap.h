@@ -26,6 +26,9 @@ void heap_insert(struct heap *heap, struct heap_node *node, uint64_t key_ns);
 /* Does nothing for a node that is in no heap; node->link must be NULL before its first use. */
 void heap_remove(struct heap *heap, struct heap_node *node);
 
+/* Moves all of from into heap. O(1). */
+void heap_take_over(struct heap *heap, struct heap *from);
+
 static inline bool heap_contains(const struct heap_node *node)
 {
 	return node->link != NULL;

@@ -3,6 +3,7 @@
 #ifndef CTX_LIST_H
 #define CTX_LIST_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -22,12 +23,17 @@ static inline bool list_empty(const struct list *head)
 	return head->next == head;
 }
 
-/* Puts node behind where: list_insert(head) makes it first, list_insert(head->prev) last. */
+/*
+ * Puts node behind where: list_insert(head) makes it first, list_insert(head->prev) last. Whenever a process
+ * forks amid this or list_unlink() in another thread, the child finds a way through the list from node to
+ * next.
+ */
 static inline void list_insert(struct list *where, struct list *node)
 {
 	node->next = where->next;
 	node->prev = where;
 	where->next->prev = node;
+	atomic_signal_fence(memory_order_release);
 	where->next = node;
 }
 
@@ -48,6 +54,17 @@ static inline void list_remove(struct list *node)
 {
 	list_unlink(node);
 	list_init(node);
+}
+
+/* What list_insert() and list_unlink() leave undone in a thread that a fork left behind: the way back. */
+static inline void list_mend(struct list *head)
+{
+	struct list *node = head;
+
+	do {
+		node->next->prev = node;
+		node = node->next;
+	} while (node != head);
 }
 
 /* Moves all nodes of from to the end of to. */

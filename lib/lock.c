@@ -11,14 +11,23 @@ static inline void spin_pause(void)
 #endif
 }
 
-void lock_wait(struct lock *lock)
+static bool is_held_here(uint32_t word)
 {
+	return word != 0 && word >> LOCK_FORKS_SHIFT == lock_word(0) >> LOCK_FORKS_SHIFT;
+}
+
+bool lock_wait(struct lock *lock)
+{
+	const uint32_t taken = lock_word(LOCK_SLEEPERS);
+	uint32_t before;
+
 	for (int i = 0; i < SPINS; i++) {
 		spin_pause();
 		if (__atomic_load_n((uint32_t *)&lock->word, __ATOMIC_RELAXED) == 0 && lock_try(lock))
-			return;
+			return false;
 	}
 	/* Whoever slept cannot know whether others do: it takes the lock as one with sleepers. */
-	while (__atomic_exchange_n((uint32_t *)&lock->word, 2, __ATOMIC_ACQUIRE) != 0)
-		sys_futex_wait(&lock->word, 2, NULL);
+	while (is_held_here(before = __atomic_exchange_n((uint32_t *)&lock->word, taken, __ATOMIC_ACQUIRE)))
+		sys_futex_wait(&lock->word, taken, NULL);
+	return before != 0;
 }

@@ -1,35 +1,54 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A lock of four bytes: contexts have two each, and a pthread mutex has forty.
+ * A lock of four bytes: contexts have two each, and a pthread mutex has forty. In the low two bits
  * 0 free, 1 held, 2 held with sleepers (Drepper, "Futexes are tricky", 2011).
+ *
+ * Above them a held lock says in which process it was taken, as the number of forks from the first. A lock
+ * that another thread held when a process forked would stay held in the child for ever. There its number is
+ * another: whoever comes first takes it over, and is told that what it guards may be half changed, as by a
+ * robust mutex. A lock whose lock_acquire() nobody asks for that guards nothing that a child inherits.
  */
 #ifndef CTX_LOCK_H
 #define CTX_LOCK_H
 
 #include "sys.h"
+#include "thread.h"
+
+#define LOCK_HELD 1u
+#define LOCK_SLEEPERS 2u
+#define LOCK_STATE 3u
+#define LOCK_FORKS_SHIFT 2
 
 struct lock {
 	_Atomic uint32_t word;
 };
 
+/* The word of a lock that is held in this process. */
+static inline uint32_t lock_word(uint32_t state)
+{
+	return thread_fork_count << LOCK_FORKS_SHIFT | state;
+}
+
 static inline bool lock_try(struct lock *lock)
 {
 	uint32_t free = 0;
-	return __atomic_compare_exchange_n((uint32_t *)&lock->word, &free, 1, false, __ATOMIC_ACQUIRE,
-					   __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n((uint32_t *)&lock->word, &free, lock_word(LOCK_HELD), false,
+					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
-void lock_wait(struct lock *lock);
+bool lock_wait(struct lock *lock);
 
-static inline void lock_acquire(struct lock *lock)
+/* True: it was taken over from a thread that stayed behind in the parent of a fork. */
+static inline bool lock_acquire(struct lock *lock)
 {
-	if (__builtin_expect(!lock_try(lock), 0))
-		lock_wait(lock);
+	return __builtin_expect(!lock_try(lock), 0) && lock_wait(lock);
 }
 
 static inline void lock_release(struct lock *lock)
 {
-	if (__builtin_expect(__atomic_exchange_n((uint32_t *)&lock->word, 0, __ATOMIC_RELEASE) == 2, 0))
+	uint32_t before = __atomic_exchange_n((uint32_t *)&lock->word, 0, __ATOMIC_RELEASE);
+
+	if (__builtin_expect((before & LOCK_STATE) == LOCK_SLEEPERS, 0))
 		sys_futex_wake(&lock->word, 1);
 }
 

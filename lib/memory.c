@@ -5,18 +5,7 @@
 #include <stdlib.h>
 
 #include "ctxring.h"
-#include "sys.h"
-
-/* Goes from OPEN by way of BUSY to CHOSEN, and for good to IN_USE with the first allocation. */
-enum {
-	OPEN,
-	BUSY,
-	CHOSEN,
-	IN_USE
-};
-
-static _Atomic int phase = OPEN;
-static struct ctx_allocator chosen; /* constant once in use */
+#include "lock.h"
 
 static void *allocate_default(size_t size, void *data)
 {
@@ -30,41 +19,34 @@ static void release_default(void *memory, void *data)
 	free(memory);
 }
 
+static struct lock lock; /* guards chosen until it is in use */
+static struct ctx_allocator chosen = {.allocate = allocate_default, .release = release_default};
+static _Atomic bool in_use; /* with the first allocation; from then on chosen is constant */
+
 static void settle(void)
 {
-	int before = OPEN;
-
-	if (atomic_compare_exchange_strong(&phase, &before, BUSY)) {
-		chosen = (struct ctx_allocator){.allocate = allocate_default, .release = release_default};
-		atomic_store(&phase, IN_USE);
-	}
-	while (atomic_load(&phase) != IN_USE) {
-		before = CHOSEN;
-		atomic_compare_exchange_strong(&phase, &before, IN_USE);
-	}
+	lock_acquire(&lock);
+	atomic_store(&in_use, true);
+	lock_release(&lock);
 }
 
 int ctx_set_allocator(const struct ctx_allocator *allocator)
 {
-	int before = OPEN;
-
 	if (!allocator || !allocator->allocate || !allocator->release)
 		return -EINVAL;
-	if (!atomic_compare_exchange_strong(&phase, &before, BUSY)) {
-		before = CHOSEN;
-		if (!atomic_compare_exchange_strong(&phase, &before, BUSY))
-			return -EBUSY;
-	}
-	chosen = *allocator;
-	atomic_store(&phase, CHOSEN);
-	return 0;
+	lock_acquire(&lock);
+	bool late = atomic_load(&in_use);
+	if (!late)
+		chosen = *allocator;
+	lock_release(&lock);
+	return late ? -EBUSY : 0;
 }
 
 void *memory_allocate(size_t size)
 {
 	if (sys_fault(SYS_CALL_ALLOCATE))
 		return NULL;
-	if (__builtin_expect(atomic_load_explicit(&phase, memory_order_acquire) != IN_USE, 0))
+	if (__builtin_expect(!atomic_load_explicit(&in_use, memory_order_acquire), 0))
 		settle();
 	return chosen.allocate(size, chosen.data);
 }
@@ -73,4 +55,23 @@ void memory_release(void *memory)
 {
 	if (memory)
 		chosen.release(memory, chosen.data);
+}
+
+/* ---- fork */
+
+static void fork_prepare(void)
+{
+	lock_acquire(&lock);
+}
+
+static void fork_done(void)
+{
+	lock_release(&lock);
+}
+
+/* Before other constructors of the library, so that it is the last lock taken: others are held by who
+ * allocates. */
+__attribute__((constructor(102))) static void prepare(void)
+{
+	pthread_atfork(fork_prepare, fork_done, fork_done);
 }

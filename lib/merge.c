@@ -18,6 +18,8 @@ static void publish(struct ctx_context *node)
 
 	for (unsigned i = 0; i < merge->count; i++) {
 		struct ctx_context *link = &merge->links[i].node;
+		if (node_is_inherited(link->parent))
+			node_serve(link->parent); /* as node_publish() does */
 		int error = node_link_member(link, CTX_FOREVER);
 		if (error) {
 			struct sweep sweep; /* finds nothing to tell: nobody knows the node yet */
@@ -35,8 +37,6 @@ static void publish(struct ctx_context *node)
 	if (!(node->flags & NODE_UNLISTED))
 		__atomic_store_n(&table_context(node->slot)->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
 	lock_release(&walk_lock);
-	if (deadline_ns != CTX_FOREVER)
-		timer_start(); /* as node_publish() does for a deadline from before a fork */
 }
 
 int ctx_merge(const struct ctx_context *const *parents, unsigned count, const char *label,

@@ -25,7 +25,7 @@ struct shard_line {
 /* What few nodes have. Freed with the node. */
 struct extension {
 	struct list watches;		   /* ctx lock */
-	struct list callbacks;		   /* ctx lock */
+	struct list callbacks;		   /* ctx lock; of this process only, see callbacks_of() */
 	struct done *done;		   /* the pipe; ctx lock */
 	struct cause_text *deadline_cause; /* for when its own deadline fires; ctx lock */
 	struct timer *_Atomic timer;	   /* of a node that was not made with one */
@@ -34,7 +34,8 @@ struct extension {
 	/* Read by all who derive; the filling keeps its cache line from the memory behind. */
 	struct shard_line *_Atomic shards; /* SHARD_COUNT of them, numbered from 1; 0 is the node's own */
 	void *shards_memory;
-	char filling[48];
+	uint32_t callbacks_forks; /* fork count of the process that callbacks are of; ctx lock */
+	char filling[44];
 };
 _Static_assert(offsetof(struct extension, shards) >= 48, "apart from what lies before");
 
@@ -101,6 +102,36 @@ static inline uint64_t node_own_deadline(const struct ctx_context *ctx)
 	struct timer *timer = node_timer(ctx);
 	return timer ? load_relaxed(&timer->own_ns) : CTX_FOREVER;
 }
+
+/* ---- forked children (inherited.c) */
+
+/* Of before a fork, made by an ancestor of this process. */
+static inline bool node_is_inherited(const struct ctx_context *ctx)
+{
+	return ctx->table_epoch != thread_fork_count && !(ctx->flags & NODE_STATIC);
+}
+
+/* Of one whose lock was taken over from a thread that is not in this process. */
+void node_mend(struct ctx_context *ctx);
+void shard_mend(struct shard *shard);
+
+static inline void node_lock(struct ctx_context *ctx)
+{
+	if (__builtin_expect(lock_acquire(&ctx->lock), 0))
+		node_mend(ctx);
+}
+
+static inline void shard_acquire(struct shard *shard)
+{
+	if (__builtin_expect(lock_acquire(&shard->lock), 0))
+		shard_mend(shard);
+}
+
+/*
+ * Before ctx is derived from, waited for or the like: its deadline in force, and an end that had begun above
+ * it, come to it in this process also if they are inherited. 0; or what timer_start() says.
+ */
+int node_serve(struct ctx_context *ctx);
 
 /* Cancel, deadline and signal are for these only. */
 static inline bool node_can_end(const struct ctx_context *ctx)

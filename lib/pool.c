@@ -71,6 +71,7 @@ static bool await_job(struct pool_thread *thread)
 static void *work(void *first)
 {
 	struct pool_thread thread = {.job = first};
+	uint32_t forks = thread_fork_count;
 
 	prctl(PR_SET_NAME, "ctx-task");
 	list_init(&thread.link);
@@ -78,6 +79,8 @@ static void *work(void *first)
 		struct pool_job *job = thread.job;
 		thread.released = false;
 		job->run(job, &thread);
+		if (forks != thread_fork_count)
+			break; /* it forked, and this is the child */
 		if (!thread.released)
 			pool_release(&thread);
 	} while (await_job(&thread));

@@ -20,7 +20,7 @@ int ctx_signal_prepare(struct ctx_context *ctx)
 		return -ENOMEM;
 	*request = (struct signal_request){.ctx = ctx, .state = SIGNAL_PREPARED};
 
-	lock_acquire(&ctx->lock);
+	node_lock(ctx);
 	bool first = !load_relaxed(&extension->signal);
 	if (first) {
 		if (node_attach(ctx))
@@ -37,8 +37,6 @@ int ctx_signal_prepare(struct ctx_context *ctx)
 
 int ctx_cancel_from_signal(struct ctx_context *ctx, int signo)
 {
-	uint32_t prepared = SIGNAL_PREPARED;
-
 	if (!ctx)
 		return -EINVAL;
 	struct extension *extension = node_extension(ctx);
@@ -46,7 +44,7 @@ int ctx_cancel_from_signal(struct ctx_context *ctx, int signo)
 	if (!request)
 		return -EINVAL;
 	/* A second signal, and one for a context that is done, have nothing to add. */
-	if (!atomic_compare_exchange_strong(&request->state, &prepared, SIGNAL_QUEUED))
+	if (!signal_request_take(request, SIGNAL_QUEUED))
 		return 0;
 	request->signal = signo;
 	request->site = __builtin_return_address(0);

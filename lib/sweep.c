@@ -131,7 +131,7 @@ static void mark_children(struct sweep *sweep, struct ctx_context *parent)
 
 	for (unsigned i = 0; i < count; i++) {
 		struct shard *shard = node_shard(parent, i);
-		lock_acquire(&shard->lock);
+		shard_acquire(shard);
 		for (struct ctx_context *member = shard->first; member; member = member->sibling_next) {
 			__builtin_prefetch(member->sibling_next, 1);
 			mark_member(sweep, member, error);
@@ -193,9 +193,8 @@ static void help(struct sweep *sweep, struct ctx_context *root)
 static void retire_signal(struct extension *extension, struct ctx_context **ret_held)
 {
 	struct signal_request *request = load_acquire(&extension->signal);
-	uint32_t prepared = SIGNAL_PREPARED;
 
-	if (request && atomic_compare_exchange_strong(&request->state, &prepared, SIGNAL_RETIRED))
+	if (request && signal_request_take(request, SIGNAL_RETIRED))
 		*ret_held = request->ctx;
 }
 
@@ -212,7 +211,7 @@ static void tell(struct sweep *sweep, struct ctx_context *node)
 		timer_disarm(timer);
 	if (!(state & STATE_ATTACHED) || !extension)
 		return;
-	lock_acquire(&node->lock);
+	node_lock(node);
 	done_close(extension->done, node);
 	retire_signal(extension, &held);
 	/* They stay in the list: draining finds the operations of a done context by them. */
@@ -305,10 +304,12 @@ static inline void write_end(struct ctx_context *ctx)
 /* Of those who want to end a node by itself, one writes the cause; true for that one. */
 static inline bool claim(struct ctx_context *ctx)
 {
+	const uint32_t any = STATE_CLAIMED | ~0u << STATE_FORKS_SHIFT;
+	const uint32_t here = STATE_CLAIMED | thread_fork_count << STATE_FORKS_SHIFT;
 	uint32_t state = load_relaxed(&ctx->state);
 
-	while (!(state & (STATE_ERRNO | STATE_CLAIMED)))
-		if (atomic_compare_exchange_weak_explicit(&ctx->state, &state, state | STATE_CLAIMED,
+	while (!(state & STATE_ERRNO) && (state & any) != here)
+		if (atomic_compare_exchange_weak_explicit(&ctx->state, &state, (state & ~any) | here,
 							  memory_order_acquire, memory_order_relaxed))
 			return true;
 	return false;
@@ -369,6 +370,8 @@ static inline __attribute__((always_inline)) int end_by_itself(struct ctx_contex
 
 	if (!try_end(ctx, end, &before)) {
 		wait_for_end(ctx);
+		if (node_is_inherited(ctx)) /* who was first may not be in this process, and half through */
+			context_spread_end(ctx);
 		return -EALREADY;
 	}
 	ended(ctx, before, end->on_worker);
@@ -396,7 +399,7 @@ void context_end_deadline(struct ctx_context *ctx, uint64_t now_ns)
 	uint32_t before;
 	bool won = false;
 
-	lock_acquire(&ctx->lock);
+	node_lock(ctx);
 	/* It may have been moved since the timer fired. */
 	if (node_own_deadline(ctx) <= now_ns) {
 		struct extension *extension = load_acquire(&ctx->extension);

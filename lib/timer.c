@@ -14,6 +14,7 @@
 static struct {
 	struct lock lock; /* guards all but word and signals */
 	struct heap heap;
+	struct heap inherited; /* of before the fork, until somebody has a use for it */
 	bool started;
 	uint64_t sleeping_until_ns;		/* 0: awake, and will look at the heap before it sleeps */
 	_Atomic uint32_t word;			/* counts wakes, and is what the thread sleeps on */
@@ -68,15 +69,20 @@ static struct ctx_context *take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)
 
 static void *run(void *unused)
 {
+	uint32_t forks = thread_fork_count;
+
 	prctl(PR_SET_NAME, "ctx-timer");
 	prctl(PR_SET_TIMERSLACK, 1);
-	for (;;) {
+	while (forks == thread_fork_count) {
 		uint32_t word = atomic_load(&timers.word);
 		uint64_t now_ns = clock_now_ns(), sleep_ns;
 		struct ctx_context *ctx;
 		take_signals();
 		while ((ctx = take_due(now_ns, &sleep_ns))) {
 			context_end_deadline(ctx, now_ns);
+			/* It was being moved by a thread of the parent, who has not come to arming it. */
+			if (__builtin_expect(node_is_inherited(ctx), 0) && !context_error(ctx))
+				timer_arm(node_timer(ctx));
 			node_drop(ctx);
 		}
 		struct timespec until = clock_timespec(sleep_ns);
@@ -103,11 +109,39 @@ int timer_start(void)
 	return result;
 }
 
+/* The thread sleeps longer than to when_ns: it is to be woken. With the lock held. */
+static bool wants_wake(uint64_t when_ns)
+{
+	if (when_ns >= timers.sleeping_until_ns)
+		return false;
+	timers.sleeping_until_ns = 0;
+	atomic_fetch_add(&timers.word, 1);
+	return true;
+}
+
+/* With the lock held. */
+static bool adopt(void)
+{
+	heap_take_over(&timers.heap, &timers.inherited);
+	return timers.heap.root && wants_wake(timers.heap.root->key_ns);
+}
+
+void timer_adopt(void)
+{
+	lock_acquire(&timers.lock);
+	bool wake = adopt();
+	lock_release(&timers.lock);
+	if (wake)
+		sys_futex_wake(&timers.word, 1);
+}
+
 void timer_arm(struct timer *timer)
 {
 	bool wake = false;
 
 	lock_acquire(&timers.lock);
+	if (__builtin_expect(node_is_inherited(timer->ctx), 0))
+		wake = adopt();
 	uint64_t own_ns = load_relaxed(&timer->own_ns);
 	heap_remove(&timers.heap, &timer->node);
 	/* A marker sets the state, then looks at armed: sequentially consistent, so one of both sees the
@@ -117,11 +151,7 @@ void timer_arm(struct timer *timer)
 		store_release(&timer->armed, 0);
 	} else {
 		heap_insert(&timers.heap, &timer->node, own_ns);
-		wake = own_ns < timers.sleeping_until_ns;
-		if (wake) {
-			timers.sleeping_until_ns = 0;
-			atomic_fetch_add(&timers.word, 1);
-		}
+		wake |= wants_wake(own_ns);
 	}
 	lock_release(&timers.lock);
 	if (wake)
@@ -133,9 +163,23 @@ void timer_disarm(struct timer *timer)
 	if (!atomic_load(&timer->armed))
 		return;
 	lock_acquire(&timers.lock);
-	heap_remove(&timers.heap, &timer->node);
+	/* What was not adopted is in the other one still. */
+	bool aside = timers.inherited.root && node_is_inherited(timer->ctx);
+	heap_remove(aside ? &timers.inherited : &timers.heap, &timer->node);
 	store_release(&timer->armed, 0);
 	lock_release(&timers.lock);
+}
+
+bool signal_request_take(struct signal_request *request, enum signal_state to)
+{
+	uint32_t state = load_relaxed(&request->state), queued = thread_fork_count << SIGNAL_FORKS_SHIFT;
+	uint32_t next = to == SIGNAL_QUEUED ? to | queued : to;
+
+	while (state == SIGNAL_PREPARED ||
+	       ((state & SIGNAL_STATE) == SIGNAL_QUEUED && state != (SIGNAL_QUEUED | queued)))
+		if (atomic_compare_exchange_weak(&request->state, &state, next))
+			return true;
+	return false;
 }
 
 void timer_push_signal(struct signal_request *request)
@@ -159,12 +203,15 @@ static void fork_parent(void)
 	lock_release(&timers.lock);
 }
 
-/* Deadlines that were inherited are kept; the thread starts again with the next use of one. */
+/* The thread starts again with the next use of it. Signals that came before the fork end the parent's
+ * contexts. */
 static void fork_child(void)
 {
 	timers.lock = (struct lock){0};
 	timers.started = false;
 	timers.sleeping_until_ns = 0;
+	atomic_store(&timers.signals, NULL);
+	heap_take_over(&timers.inherited, &timers.heap);
 }
 
 __attribute__((constructor)) static void prepare(void)

@@ -21,8 +21,14 @@ struct timer {
 	struct ctx_context *ctx;
 };
 
-/* Starts the thread if it does not run. 0, or -EAGAIN. */
+/* Starts the thread if it does not run. 0, or what thread_start() says. */
 int timer_start(void);
+
+/*
+ * In a forked child the timers of before the fork are set aside, so that a child which has no use for the
+ * contexts of its parent is not busy with their ends. From here on they come.
+ */
+void timer_adopt(void);
 
 /* Puts timer into the heap, or moves it there, to its own_ns. Takes it out when done or for ever. */
 void timer_arm(struct timer *timer);
@@ -36,15 +42,21 @@ enum signal_state {
 	SIGNAL_QUEUED,	/* the timer thread drops the context when it has seen it */
 	SIGNAL_RETIRED, /* the context was done first */
 };
+#define SIGNAL_STATE 3u
+#define SIGNAL_FORKS_SHIFT 2 /* above it, when queued: the fork count, for in a child nobody takes it out */
 
 struct signal_request {
 	struct signal_request *next;
 	struct ctx_context *ctx;
-	_Atomic uint32_t state;
+	_Atomic uint32_t state; /* enum signal_state, and the fork count */
 	int signal;
 	uint32_t tid;
 	const void *site;
 };
+
+/* From prepared, or from queued in the parent of a fork, to another state. True for the one who did it.
+ * Async-signal-safe. */
+bool signal_request_take(struct signal_request *request, enum signal_state to);
 
 /* Async-signal-safe. */
 void timer_push_signal(struct signal_request *request);

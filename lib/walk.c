@@ -27,7 +27,7 @@ static struct ctx_context *first_child(struct ctx_context *parent, unsigned numb
 
 	for (; !child && number < count; number++) {
 		struct shard *shard = node_shard(parent, number);
-		lock_acquire(&shard->lock);
+		shard_acquire(shard);
 		child = pin_first(shard->first);
 		lock_release(&shard->lock);
 	}
@@ -38,7 +38,7 @@ static struct ctx_context *next_sibling(struct ctx_context *member)
 {
 	struct shard *shard = node_shard(member->parent, member->shard);
 
-	lock_acquire(&shard->lock);
+	shard_acquire(shard);
 	struct ctx_context *next = pin_first(member->sibling_next);
 	lock_release(&shard->lock);
 	return next ? next : first_child(member->parent, member->shard + 1u);
@@ -136,7 +136,7 @@ static void visit_watches(struct ctx_context *node, const struct watch_visit *vi
 
 	if (!extension)
 		return;
-	lock_acquire(&node->lock);
+	node_lock(node);
 	for (struct list *link = extension->watches.next; link != &extension->watches; link = link->next) {
 		struct watch *watch = container_of(link, struct watch, link);
 		if (watch->ops == visit->ops)

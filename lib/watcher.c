@@ -298,15 +298,16 @@ static void give_up(void)
 static void *run(void *unused)
 {
 	struct epoll_event events[EVENTS_MAX];
+	uint32_t forks = thread_fork_count;
 	uint64_t count;
 
 	prctl(PR_SET_NAME, "ctx-watcher");
 	__atomic_store_n((uint32_t *)&watcher.tid, thread_self()->tid, __ATOMIC_RELEASE);
-	for (;;) {
+	while (forks == thread_fork_count) {
 		int ready = sys_epoll_wait(watcher.epoll_fd, events, EVENTS_MAX, -1);
 		if (ready == -EBADF || ready == -EINVAL)
 			break;
-		for (int i = 0; i < ready; i++) {
+		for (int i = 0; i < ready && forks == thread_fork_count; i++) {
 			uint64_t data = events[i].data.u64;
 			if (data) {
 				serve((int)(uint32_t)data, (uint32_t)(data >> 32), events[i].events);
@@ -315,7 +316,8 @@ static void *run(void *unused)
 			}
 		}
 	}
-	give_up();
+	if (forks == thread_fork_count)
+		give_up();
 	return unused;
 }
 

@@ -30,8 +30,10 @@ static struct ctx_context *take(void)
 
 static void *work(void *unused)
 {
+	uint32_t forks = thread_fork_count;
+
 	prctl(PR_SET_NAME, "ctx-worker");
-	for (;;) {
+	while (forks == thread_fork_count) {
 		uint32_t posted = atomic_load(&worker.posted);
 		struct ctx_context *ctx = take();
 		if (!ctx) {

@@ -13,7 +13,7 @@ layer() {
 	ctxring | exports | version | list | heap | clock | sys | raw | memory | lock | thread | file_id | wire) echo 1 ;;
 	table_format | table) echo 2 ;;
 	# contexts: the tree, telling of its end, and what waits for it
-	context | done | node | walk | sweep | callback | cause | value | merge | cancel | format | find) echo 3 ;;
+	context | done | node | inherited | walk | sweep | callback | cause | value | merge | cancel | format | find) echo 3 ;;
 	timer | worker | deadline | wait | signal | mailbox) echo 3 ;;
 	# operations and the plan of a batch, still without a ring
 	uring | feature | op | plan | attempt | park_fd | park_buffers) echo 5 ;;
