@@ -358,6 +358,8 @@ void batch_report(struct ctx_ring *ring)
 		batch_free(batch);
 		if (ring->options.batch)
 			ring->options.batch(ring, &record, ring->options.data);
+		if (!ring_is_here(ring))
+			return;
 	}
 }
 

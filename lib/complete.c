@@ -458,7 +458,7 @@ unsigned complete_deliver_queued(struct ctx_ring *ring)
 	unsigned delivered = 0;
 	struct io_uring_cqe cqe;
 
-	while (left-- && take(ring, &cqe))
+	while (left-- && ring_is_here(ring) && take(ring, &cqe))
 		delivered += __builtin_expect(deliver_plain(ring, &cqe), 1) ? 1 : deliver_special(ring, &cqe);
 	return delivered;
 }

@@ -161,7 +161,7 @@ static __attribute__((noinline, cold)) void deliver_mail(struct ctx_ring *ring)
 {
 	struct letter *letter;
 
-	while (mailbox_pending(ring->mailbox) && (letter = mailbox_next(ring->mailbox)))
+	while (ring_is_here(ring) && mailbox_pending(ring->mailbox) && (letter = mailbox_next(ring->mailbox)))
 		letter->deliver(letter);
 }
 
@@ -172,7 +172,7 @@ static __attribute__((noinline, cold)) unsigned deliver_ready(struct ctx_ring *r
 
 	list_init(&ready);
 	list_splice(&ready, &ring->ready);
-	while (!list_empty(&ready)) {
+	while (!list_empty(&ready) && ring_is_here(ring)) {
 		complete_deliver_ready(ring, container_of(ready.next, struct operation, link));
 		delivered++;
 	}
@@ -191,7 +191,7 @@ unsigned ring_deliver(struct ctx_ring *ring)
 	delivered += complete_deliver_queued(ring);
 	if (__builtin_expect(!list_empty(&ring->polls_fired), 0))
 		ring_polls_deliver(ring);
-	if (__builtin_expect(ring->timers.root && ring->armed_ns == CTX_FOREVER, 0))
+	if (__builtin_expect(ring->timers.root && ring->armed_ns == CTX_FOREVER && ring_is_here(ring), 0))
 		ring_timers_fire(ring);
 	return delivered;
 }
@@ -217,8 +217,12 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 
 	if (ring->stuck_due)
 		ladder_report(ring);
+	if (!ring_is_here(ring))
+		return;
 	while (!list_empty(&ring->batches) || !list_empty(&ring->doomed) || !list_empty(&ring->emptied)) {
 		batch_report(ring);
+		if (!ring_is_here(ring))
+			return;
 		batch_run(ring);
 		groups_sweep(ring);
 		if (list_empty(&ring->doomed) || (ring->adopted && uring_chain_open(ring->uring)))
@@ -242,9 +246,11 @@ void ring_settle(struct ctx_ring *ring)
 		ring->dispatching = false;
 		return;
 	}
-	settle(ring);
+	if (ring_is_here(ring))
+		settle(ring);
 	ring->dispatching = false;
-	ring_notify(ring);
+	if (ring_is_here(ring))
+		ring_notify(ring);
 }
 
 void ring_notify(struct ctx_ring *ring)
@@ -317,6 +323,8 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 			return delivered;
 	}
 	ring_settle(ring);
+	if (__builtin_expect(!ring_is_here(ring), 0))
+		return -EPERM;
 	return delivered ? delivered : error;
 }
 

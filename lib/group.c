@@ -52,11 +52,6 @@ static void deliver_letter(struct letter *letter)
 	review(container_of(letter, struct group, letter));
 }
 
-static bool on_owner_thread(const struct ctx_ring *ring)
-{
-	return ring->owner_tid == thread_self()->tid;
-}
-
 /* Under the context's lock. */
 static void told_done(struct watch *watch, struct sweep *sweep)
 {
@@ -69,7 +64,7 @@ static void told_done(struct watch *watch, struct sweep *sweep)
 	 * us is later sees the other. */
 	if (ring->calls && !atomic_load(&ring->busy.word))
 		return;
-	if (!on_owner_thread(ring)) {
+	if (!ring_is_mine(ring)) {
 		mailbox_post(ring->mailbox, &group->letter, sweep);
 		return;
 	}
@@ -102,7 +97,7 @@ static void told_released(struct watch *watch)
 
 	if (group->ring->fork_count != thread_fork_count || let_go(group))
 		return;
-	if (on_owner_thread(group->ring)) {
+	if (ring_is_mine(group->ring)) {
 		review(group);
 	} else {
 		mailbox_post(group->ring->mailbox, &group->letter, NULL);

@@ -71,6 +71,12 @@ void park_close(struct ctx_ring *ring)
 	}
 }
 
+void park_forget_fd(struct ctx_ring *ring)
+{
+	close(ring->park->epoll_fd);
+	ring->park->epoll_fd = -1;
+}
+
 void park_free(struct ctx_ring *ring)
 {
 	struct park *park = ring->park;

@@ -2,8 +2,6 @@
 /* Opening, adopting and closing rings, and who owns them. */
 #include "ring.h"
 
-#include <signal.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "memory.h"
@@ -13,7 +11,6 @@
 
 #define TAG_DEFAULT 0xc781u
 #define ENTRIES_MAX 32768u
-#define OWNER_GONE UINT32_MAX /* no thread's */
 
 /* These work; what else there is changes the queues, who submits, or who completes: see ctxring(7). */
 #define SETUP_SUPPORTED                                                                                   \
@@ -67,6 +64,7 @@ static int ring_new(const struct ctx_ring_options *options, struct ctx_ring **re
 	list_init(&ring->polls_todo);
 	list_init(&ring->polls_fired);
 	list_init(&ring->polls_resting);
+	ring_owner_init(ring);
 	int error = mailbox_new(&ring->mailbox);
 	if (error) {
 		memory_release(ring);
@@ -104,15 +102,14 @@ static int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
 	return 0;
 }
 
-/* Gives everything back but the io_uring. */
-static void ring_free(struct ctx_ring *ring)
+void ring_free(struct ctx_ring *ring)
 {
 	bool forked = ring->fork_count != thread_fork_count;
 	struct letter *letter;
 
 	/* Nobody owns it from here on: what releasing a context calls is refused it. */
 	ring->dispatching = true;
-	__atomic_store_n(&ring->owner_tid, OWNER_GONE, __ATOMIC_RELEASE);
+	ring_owner_free(ring);
 	mailbox_close(ring->mailbox);
 	while (!forked && (letter = mailbox_next(ring->mailbox)))
 		letter->deliver(letter);
@@ -206,8 +203,9 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 	if (error)
 		return error;
 	ring->adopted = true;
-	ring->owner_tid = thread_self()->tid;
-	error = ring_attach(ring, uring);
+	error = ring_claim(ring);
+	if (!error)
+		error = ring_attach(ring, uring);
 	if (error) {
 		ring_free(ring);
 		return error;
@@ -240,7 +238,7 @@ void ring_begin_call(struct ctx_ring *ring, const struct ctx_context *ctx)
 	uint32_t nobody = 0;
 
 	/* Sequentially consistent: see told_done(). The look at the context comes after it. */
-	if (!atomic_compare_exchange_strong(&ring->busy.word, &nobody, 1))
+	if (!atomic_compare_exchange_strong(&ring->busy.word, &nobody, lock_word(LOCK_HELD)))
 		lock_acquire(&ring->busy);
 	group_keep_only(ring, ctx);
 }
@@ -266,36 +264,10 @@ int ring_hand_over(struct ctx_ring *ring)
 	lock_acquire(&ring->busy);
 	group_keep_only(ring, NULL);
 	int error = ring_disarm_wake(ring);
-	if (!error) {
-		if (ring->record)
-			ring->record->owner_tid = 0;
-		__atomic_store_n(&ring->owner_tid, 0, __ATOMIC_RELEASE);
-	}
+	if (!error)
+		ring_disclaim(ring);
 	lock_release(&ring->busy);
 	return error;
-}
-
-int ring_claim(struct ctx_ring *ring)
-{
-	uint32_t tid = thread_self()->tid, nobody = 0;
-
-	if (!ring)
-		return -EINVAL;
-	if (ring->fork_count != thread_fork_count ||
-	    !__atomic_compare_exchange_n(&ring->owner_tid, &nobody, tid, false, __ATOMIC_ACQ_REL,
-					 __ATOMIC_ACQUIRE))
-		return -EPERM;
-	if (ring->disabled) {
-		int error = sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-		if (error < 0) {
-			__atomic_store_n(&ring->owner_tid, 0, __ATOMIC_RELEASE);
-			return error;
-		}
-		ring->disabled = false;
-	}
-	if (ring->record)
-		ring->record->owner_tid = tid;
-	return 0;
 }
 
 struct mailbox *ring_mailbox(struct ctx_ring *ring)
@@ -306,51 +278,6 @@ struct mailbox *ring_mailbox(struct ctx_ring *ring)
 struct io_uring *ctx_ring_uring(struct ctx_ring *ring)
 {
 	return ring ? ring->uring : NULL;
-}
-
-/* pthread_join(3) returns a moment before the thread is gone: true from the beginning of its end (proc(5):
- * flags, PF_EXITING). */
-static bool thread_is_ending(uint32_t tid)
-{
-	const unsigned exiting = 0x4;
-	char path[64], line[512];
-	unsigned flags = 0;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%u/stat", tid);
-	FILE *file = fopen(path, "re");
-	if (!file)
-		return true;
-	if (fgets(line, sizeof(line), file)) {
-		const char *name_end = strrchr(line, ')');
-		if (!name_end || sscanf(name_end, ") %*c %*d %*d %*d %*d %*d %u", &flags) != 1)
-			flags = 0;
-	}
-	fclose(file);
-	return flags & exiting;
-}
-
-static bool thread_is_gone(uint32_t tid)
-{
-	return syscall(SYS_tgkill, getpid(), tid, 0) < 0 && errno == ESRCH;
-}
-
-/* A ring whose owner thread has ended belongs to whoever closes it. */
-static int check_closer(struct ctx_ring *ring)
-{
-	const struct timespec moment = {.tv_nsec = 100000};
-	int error = ring_check(ring);
-
-	if (error != -EPERM)
-		return error;
-	uint32_t owner = __atomic_load_n(&ring->owner_tid, __ATOMIC_ACQUIRE);
-	if (!thread_is_gone(owner) && !thread_is_ending(owner))
-		return -EPERM;
-	/* It takes its requests with it, which must be over before anything is given up. */
-	while (!thread_is_gone(owner))
-		sys_poll(NULL, 0, &moment);
-	__atomic_store_n(&ring->owner_tid, thread_self()->tid, __ATOMIC_RELEASE);
-	ring->orphaned = true;
-	return 0;
 }
 
 static void doom(struct group *group, void *data)
@@ -412,8 +339,8 @@ static int withdraw_polls(struct ctx_ring *ring)
 }
 
 /*
- * The kernel completed or cancelled all requests of the owner thread when that ended,
- * but with SINGLE_ISSUER nobody else may enter to see it: what has no completion by now has none.
+ * The kernel does nothing more for requests of a thread that has ended, but with SINGLE_ISSUER nobody else
+ * may enter to see what became of them: what has no completion by now has none.
  */
 static void abandon(struct ctx_ring *ring)
 {
@@ -467,6 +394,8 @@ static int close_deliver(struct ctx_ring *ring, uint64_t timeout_ns)
 		if (error)
 			return error;
 		ring_turn(ring, left_ns);
+		if (!ring_is_here(ring))
+			return -EPERM; /* a callback forked, and this is the child */
 		if (ring->live && !left_ns)
 			return -ETIMEDOUT;
 	}
@@ -482,37 +411,45 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 		return -EINVAL;
 	if (ret_stuck)
 		*ret_stuck = 0;
-	if (ring->fork_count == thread_fork_count) {
-		int error = check_closer(ring);
-		if (error)
-			return error;
-		if (ring->dispatching)
-			return -EBUSY;
-		ring->closing = true;
+	if (ring->fork_count != thread_fork_count) {
+		ring_close_inherited(ring);
+		return 0;
+	}
+	int error = ring_claim_to_close(ring);
+	if (error)
+		return error;
+	if (ring->dispatching)
+		return -EBUSY;
+	/* Nobody else may enter it: what has no result by then has none. */
+	bool silent = ring->orphaned && (ring->uring->flags & IORING_SETUP_SINGLE_ISSUER);
+	ring->closing = true;
+	if (silent && ring->in_kernel)
+		error = ring_await_results(ring, timeout_ns);
+	if (!error) {
 		groups_each(ring, doom, NULL);
-		if (ring->orphaned && (ring->uring->flags & IORING_SETUP_SINGLE_ISSUER)) {
+		if (silent) {
 			stage_refuse_dead(ring, NULL);
 			abandon(ring);
 		}
 		batch_run(ring);
 		stage_refuse_dead(ring, NULL);
 		error = close_deliver(ring, timeout_ns);
-		if (error) {
-			unsigned count = ring_stuck(ring, false, stuck, stuck_max);
-			if (ret_stuck)
-				*ret_stuck = count;
-			return error;
-		}
-		if (!ring->orphaned || !(ring->uring->flags & IORING_SETUP_SINGLE_ISSUER)) {
-			error = withdraw_polls(ring);
-			if (!ring->adopted)
-				park_close(ring);
-		}
-		if (ring->adopted && error != -EBUSY)
-			error = withdraw_internal(ring);
-		if (ring->adopted && error == -EBUSY)
-			return error;
 	}
+	if (error) {
+		unsigned count = ring_stuck(ring, false, stuck, stuck_max);
+		if (ret_stuck)
+			*ret_stuck = count;
+		return error;
+	}
+	if (!silent) {
+		error = withdraw_polls(ring);
+		if (!ring->adopted)
+			park_close(ring);
+	}
+	if (ring->adopted && error != -EBUSY)
+		error = withdraw_internal(ring);
+	if (ring->adopted && error == -EBUSY)
+		return error;
 	ring_forget_fd(ring);
 	if (!ring->adopted)
 		io_uring_queue_exit(&ring->own);

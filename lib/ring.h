@@ -89,8 +89,10 @@ struct spill {
 
 struct ctx_ring {
 	struct io_uring *uring;
-	uint32_t owner_tid; /* 0: not used yet */
+	uint64_t owner; /* serial of its thread; 0: not used yet */
 	uint32_t fork_count;
+	uint32_t owner_tid;    /* of the owner, for the kernel; 0: none */
+	pthread_mutex_t owned; /* see ring_owner.c */
 	/*
 	 * Of a ring for blocking calls: held by its owner during a call, and between calls by whoever takes
 	 * its watch from a context. Not held, nobody needs to be woken. No other lock is held by who waits
@@ -174,17 +176,45 @@ struct ctx_ring {
 	struct io_uring own;
 };
 
+/* ---- whose it is (ring_owner.c) ---- */
+
+void ring_owner_init(struct ctx_ring *ring);
+void ring_owner_free(struct ctx_ring *ring);
+
 /* Makes the calling thread the owner if there is none. -EPERM, -EINVAL for NULL, or what enabling it failed
  * with. */
 int ring_claim(struct ctx_ring *ring);
 
+/* The owner gives it up: it is nobody's. */
+void ring_disclaim(struct ctx_ring *ring);
+
+/* The same as ring_check(), also for a ring whose owner has ended: that is orphaned, and the caller's from
+ * here on. */
+int ring_claim_to_close(struct ctx_ring *ring);
+
+/* Of one that is orphaned: waits for what the kernel still puts into the queue for its owner. -ETIMEDOUT. */
+int ring_await_results(const struct ctx_ring *ring, uint64_t timeout_ns);
+
+/* In a forked child: lets go of the copy, and leaves the ring to the parent. */
+void ring_close_inherited(struct ctx_ring *ring);
+
+/* True for the thread that owns it. Any thread may ask. */
+static inline bool ring_is_mine(const struct ctx_ring *ring)
+{
+	return __atomic_load_n(&ring->owner, __ATOMIC_RELAXED) == thread_self()->serial;
+}
+
+/* False in a forked child. To be asked after each call of a function of the program's that may have forked,
+ * before the queues are touched: they are the parent's. */
+static inline bool ring_is_here(const struct ctx_ring *ring)
+{
+	return __builtin_expect(ring->fork_count == thread_fork_count, 1);
+}
+
 /* 0 if the calling thread owns the ring, which its first use decides. */
 static inline int ring_check(struct ctx_ring *ring)
 {
-	if (__builtin_expect(
-		    ring && __atomic_load_n(&ring->owner_tid, __ATOMIC_RELAXED) == thread_self()->tid &&
-			    ring->fork_count == thread_fork_count,
-		    1))
+	if (__builtin_expect(ring && ring_is_mine(ring) && ring_is_here(ring), 1))
 		return 0;
 	return ring_claim(ring);
 }
@@ -209,6 +239,9 @@ int ring_hand_over(struct ctx_ring *ring);
 
 /* The mailbox of a ring, for callbacks bound to it. Not counted. */
 struct mailbox *ring_mailbox(struct ctx_ring *ring);
+
+/* Gives everything back but the io_uring. */
+void ring_free(struct ctx_ring *ring);
 
 /* ---- user_data: tag, kind, generation, slot (slot.c) ---- */
 

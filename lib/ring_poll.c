@@ -207,7 +207,7 @@ void ring_polls_deliver(struct ctx_ring *ring)
 
 	list_init(&fired);
 	list_splice(&fired, &ring->polls_fired);
-	while (!list_empty(&fired)) {
+	while (!list_empty(&fired) && ring_is_here(ring)) {
 		struct ring_poll *poll = container_of(fired.next, struct ring_poll, link);
 		list_remove(&poll->link);
 		if (poll->stopped)

@@ -110,11 +110,6 @@ static void watched_gone(struct watched *watched)
 
 /* ---- what the context tells; its lock is held */
 
-static bool on_owner_thread(const struct ctx_ring *ring)
-{
-	return __atomic_load_n(&ring->owner_tid, __ATOMIC_RELAXED) == thread_self()->tid;
-}
-
 static void told_done(struct watch *watch, struct sweep *sweep)
 {
 	struct source *source = container_of(watch, struct source, watch);
@@ -127,7 +122,7 @@ static void told_done(struct watch *watch, struct sweep *sweep)
 	}
 	if (ring->fork_count != thread_fork_count)
 		return; /* a forked child ended its copy: the ring is the parent's */
-	if (on_owner_thread(ring))
+	if (ring_is_mine(ring))
 		sweep_defer(sweep, &source->later);
 	else
 		mailbox_post(ring->mailbox, &source->letter, sweep);
@@ -148,7 +143,7 @@ static void told_released(struct watch *watch)
 	}
 	if (ring->fork_count != thread_fork_count)
 		return;
-	if (on_owner_thread(ring)) {
+	if (ring_is_mine(ring)) {
 		halt(source, context_unwatch_released);
 	} else if (mailbox_post(ring->mailbox, &source->letter, NULL)) {
 		/* Whoever closes the descriptor now wants the kernel to let go of it soon. */

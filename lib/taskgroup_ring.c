@@ -95,6 +95,8 @@ int taskgroup_ring_wait(struct ctx_taskgroup *group)
 		return -EDEADLK;
 	while (group->in_flight) {
 		int delivered = ctx_ring_dispatch(group->ring, CTX_FOREVER);
+		if (!ring_is_here(group->ring))
+			return -EPERM; /* a callback forked, and this is the child */
 		/* The kernel has no memory now. There is no going away from what it holds. */
 		if (delivered == -EAGAIN || delivered == -EBUSY)
 			sys_poll(NULL, 0, &moment);

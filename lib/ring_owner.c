@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whose a ring is. The owner is known by its serial, since the kernel gives the number of a thread that has
+ * ended to another. And it holds a robust mutex of the ring for as long as it owns it: if it ends before
+ * that, the kernel says so to whoever tries the mutex next, needs no descriptor for it, and does it before
+ * pthread_join(3) returns.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "park.h"
+#include "ring.h"
+
+#define OWNER_GONE UINT64_MAX /* no thread's */
+
+/* What an ended thread's requests came to is in the queue a moment after its mutex is free. Longer is not
+ * waited for where the kernel does not tell. */
+#define RESULTS_NS 100000000ull
+
+void ring_owner_init(struct ctx_ring *ring)
+{
+	pthread_mutexattr_t attributes;
+
+	pthread_mutexattr_init(&attributes);
+	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&ring->owned, &attributes);
+	pthread_mutexattr_destroy(&attributes);
+}
+
+/* Who tries it otherwise is about to say that it is somebody else's ring. */
+static void hold(struct ctx_ring *ring)
+{
+	while (pthread_mutex_trylock(&ring->owned) == EBUSY)
+		sched_yield();
+	ring->owner_tid = thread_self()->tid;
+	if (ring->record)
+		ring->record->owner_tid = ring->owner_tid;
+}
+
+int ring_claim(struct ctx_ring *ring)
+{
+	uint64_t nobody = 0;
+
+	if (!ring)
+		return -EINVAL;
+	if (ring->fork_count != thread_fork_count ||
+	    !__atomic_compare_exchange_n(&ring->owner, &nobody, thread_self()->serial, false,
+					 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return -EPERM;
+	if (ring->disabled) {
+		int error = sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+		if (error < 0) {
+			__atomic_store_n(&ring->owner, 0, __ATOMIC_RELEASE);
+			return error;
+		}
+		ring->disabled = false;
+	}
+	hold(ring);
+	return 0;
+}
+
+static void let_go(struct ctx_ring *ring, uint64_t next)
+{
+	if (ring->owner == thread_self()->serial)
+		pthread_mutex_unlock(&ring->owned);
+	ring->owner_tid = 0;
+	__atomic_store_n(&ring->owner, next, __ATOMIC_RELEASE);
+}
+
+void ring_disclaim(struct ctx_ring *ring)
+{
+	if (ring->record)
+		ring->record->owner_tid = 0;
+	let_go(ring, 0);
+}
+
+void ring_owner_free(struct ctx_ring *ring)
+{
+	/* The copy in a forked child is held for ever, by a thread of the parent. */
+	if (ring->fork_count == thread_fork_count)
+		let_go(ring, OWNER_GONE);
+	__atomic_store_n(&ring->owner, OWNER_GONE, __ATOMIC_RELEASE);
+}
+
+/* ---- an owner that has ended */
+
+/* proc(5): the state of a thread, and its flags. False: it cannot be read now, and nothing is known. */
+static bool read_state(uint32_t tid, char *ret_state, unsigned *ret_flags)
+{
+	char path[64], text[512];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%u/stat", tid);
+	int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	int size = sys_read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (size <= 0)
+		return false;
+	text[size] = '\0';
+	const char *name_end = strrchr(text, ')');
+	return name_end && sscanf(name_end, ") %c %*d %*d %*d %*d %*d %u", ret_state, ret_flags) == 2;
+}
+
+/* Of a thread that has ended: whether it is at its end in the kernel, too. One that is not on its way there
+ * has only been given the same number. */
+static bool is_over(uint32_t tid)
+{
+	const unsigned exiting = 0x4; /* PF_EXITING */
+	unsigned flags;
+	char state;
+
+	if (syscall(SYS_tgkill, getpid(), tid, 0) < 0 && errno == ESRCH)
+		return true;
+	return read_state(tid, &state, &flags) && (state == 'Z' || state == 'X' || !(flags & exiting));
+}
+
+int ring_claim_to_close(struct ctx_ring *ring)
+{
+	int error = ring_check(ring);
+
+	if (error != -EPERM)
+		return error;
+	int held = pthread_mutex_trylock(&ring->owned);
+	if (held == 0) /* just being claimed */
+		pthread_mutex_unlock(&ring->owned);
+	if (held != EOWNERDEAD)
+		return -EPERM;
+	pthread_mutex_consistent(&ring->owned);
+	ring->orphaned = true;
+	if (ring->record)
+		ring->record->owner_tid = thread_self()->tid;
+	__atomic_store_n(&ring->owner, thread_self()->serial, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int ring_await_results(const struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	const struct timespec moment = {.tv_nsec = 100000};
+	uint64_t now_ns = clock_now_ns(), end_ns = clock_after_ns(now_ns, timeout_ns);
+	uint64_t enough_ns = clock_after_ns(now_ns, RESULTS_NS);
+
+	for (; !is_over(ring->owner_tid) && now_ns < enough_ns; now_ns = clock_now_ns()) {
+		if (now_ns >= end_ns)
+			return -ETIMEDOUT;
+		sys_poll(NULL, 0, &moment);
+	}
+	return 0;
+}
+
+/* ---- forked children */
+
+/*
+ * Whether the copy is of a moment in which nobody was changing it: the forking thread owned it, or nobody,
+ * and no function of the program was called amid a dispatch, to which it would return.
+ */
+static bool is_whole(const struct ctx_ring *ring)
+{
+	return ring->fork_count + 1 == thread_fork_count &&
+	       (!ring->owner || ring->owner == thread_forked_serial) && !ring->dispatching &&
+	       !ring->busy.word;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void ring_close_inherited(struct ctx_ring *ring)
+{
+	bool whole = is_whole(ring);
+
+	/* What is registered with the kernel is the parent's. */
+	close_fd(&ring->ready_fd);
+	close_fd(&ring->epoll_fd);
+	if (!ring->adopted)
+		io_uring_queue_exit(&ring->own);
+	if (whole) {
+		ring_free(ring);
+		return;
+	}
+	/* What leads to it from contexts stays right, and so does who is in the middle of it: its memory
+	 * stays. */
+	close_fd(&ring->mailbox->fd);
+	if (ring->park)
+		park_forget_fd(ring);
+}
