@@ -84,28 +84,38 @@ static void doom(struct operation *op, struct batch *batch, struct ctx_batch *re
 }
 
 /*
- * A chain is one unit: it is cancelled by its head, also when that belongs to a context
- * that goes on, since in the kernel nothing else reaches a follower.
+ * A chain is one unit: when one member ends all do, also those of contexts that go on, since in the kernel
+ * nothing but the head can be found. So the whole chain is marked, and each of the others is cancelled
+ * when it comes to be the head, see leave_chain(). Costs the length of the chain, once for each chain.
+ *
+ * member is marked already. Returns the head, in no list, if the caller is to have it cancelled. NULL: a cancel
+ * of the head is on its way, or the head is member, or its group is to be gathered before the batch goes.
  */
-static struct operation *uncancelled_head(struct operation *op)
+static struct operation *end_chain(struct operation *member)
 {
-	while (op->chain_prev)
-		op = op->chain_prev;
-	return op->marks & (OP_SEEN | OP_DOOMED | OP_EXPLICIT | OP_CANCEL_SENT) ? NULL : op;
+	const struct operation *neighbour = member->chain_prev ? member->chain_prev : member->chain_next;
+	struct operation *head = member;
+
+	if (!neighbour || (neighbour->marks & OP_ENDING))
+		return NULL;
+	for (struct operation *op = member->chain_next; op; op = op->chain_next)
+		op_mark(op, OP_EXPLICIT);
+	for (; head->chain_prev; op_mark(head, OP_EXPLICIT))
+		head = head->chain_prev;
+	/* Only what this thread has acted on counts: a context that has ended is not yet a group that has. */
+	if (head == member || (head->marks & OP_CANCEL_SENT) || head->group->ended)
+		return NULL;
+	list_remove(&head->link);
+	return head;
 }
 
-static void gather_head(struct operation *follower, struct plan *plan)
+static void gather_chain(struct operation *member, struct plan *plan)
 {
-	struct operation *head = NULL;
+	struct operation *head = end_chain(member);
 	struct list run;
 
-	/* Where the one before it is doomed as well, that one sees to it. */
-	if (!context_error(follower->chain_prev->group->watch.ctx))
-		head = uncancelled_head(follower);
-	if (!head || head->group->ended)
+	if (!head)
 		return;
-	op_mark(head, OP_EXPLICIT);
-	list_remove(&head->link);
 	list_init(&run);
 	list_append(&run, &head->link);
 	plan_add(plan, &run);
@@ -115,7 +125,9 @@ static void gather_head(struct operation *follower, struct plan *plan)
 static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct batch *batch)
 {
 	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	struct list doomed;
 
+	list_init(&doomed);
 	for (struct list *link = delayed->next, *next; link != delayed; link = next) {
 		struct operation *op = container_of(link, struct operation, link);
 		next = link->next;
@@ -123,7 +135,16 @@ static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct b
 			continue;
 		doom(op, batch, record);
 		list_remove(link);
-		list_append(&ring->singles, link);
+		list_append(&doomed, link);
+	}
+	while (!list_empty(&doomed)) {
+		struct operation *op = container_of(doomed.next, struct operation, link);
+		struct operation *head = end_chain(op);
+		list_remove(&op->link);
+		/* What follows in a chain the kernel would not find. */
+		list_append(op->chain_prev ? &op->group->cancelling : &ring->singles, &op->link);
+		if (head)
+			list_append(&ring->singles, &head->link);
 	}
 }
 
@@ -145,9 +166,10 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 			continue;
 		doom(op, batch, record);
 		list_remove(link);
+		if (op->chain_prev || op->chain_next)
+			gather_chain(op, plan);
 		if (op->chain_prev) {
 			list_append(&group->cancelling, link);
-			gather_head(op, plan);
 			continue;
 		}
 		if (expired && (op->marks & OP_TIMED) && !(op->marks & OP_TIMED_OWN)) {
@@ -403,16 +425,20 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 		ring_notify(ring);
 		return 0;
 	}
-	struct operation *head = op->phase == OP_KERNEL ? uncancelled_head(op) : NULL;
 	op_mark(op, OP_EXPLICIT);
-	if (op->phase == OP_STAGED && !stage_refuse(ring, op)) {
-		op_unmark(op, OP_EXPLICIT);
-		return -EALREADY;
-	}
-	if (head) {
-		op_mark(head, OP_EXPLICIT);
-		list_remove(&head->link);
-		list_append(&ring->singles, &head->link);
+	if (op->phase == OP_STAGED) {
+		if (!stage_refuse(ring, op)) {
+			op_unmark(op, OP_EXPLICIT);
+			return -EALREADY;
+		}
+	} else {
+		struct operation *head = end_chain(op);
+		if (!op->chain_prev) {
+			list_remove(&op->link);
+			head = op;
+		}
+		if (head)
+			list_append(&ring->singles, &head->link);
 	}
 	ring_notify(ring);
 	return 0;

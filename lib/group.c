@@ -47,6 +47,7 @@ static void review(struct group *group)
 		list_append(&group->ring->emptied, &group->link);
 }
 
+/* Calls nobody: a drain takes these letters, too. */
 static void deliver_letter(struct letter *letter)
 {
 	review(container_of(letter, struct group, letter));
@@ -70,7 +71,7 @@ static void told_done(struct watch *watch, struct sweep *sweep)
 	if (ring->calls && !atomic_load(&ring->busy.word))
 		return;
 	if (!on_owner_thread(ring)) {
-		mailbox_post(ring->mailbox, &group->letter, sweep);
+		mailbox_post_quiet(ring->mailbox, &group->letter, sweep);
 		return;
 	}
 	group_doom(group);
@@ -105,7 +106,7 @@ static void told_released(struct watch *watch)
 	if (on_owner_thread(group->ring)) {
 		review(group);
 	} else {
-		mailbox_post(group->ring->mailbox, &group->letter, NULL);
+		mailbox_post_quiet(group->ring->mailbox, &group->letter, NULL);
 		/* The call may have ended, and looked for mail, just before. */
 		let_go(group);
 	}

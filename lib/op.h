@@ -47,6 +47,9 @@ enum op_marks {
 	OP_WAITS = 1 << 23,	 /* its attempt is to wait in the kernel */
 };
 
+/* Somebody is ending it. Of a chain in the kernel either all members have one of these marks or none has. */
+#define OP_ENDING (OP_DOOMED | OP_EXPLICIT)
+
 struct batch;
 struct group;
 struct operation;

@@ -445,7 +445,7 @@ static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 		ring_timers_fire(ring);
 	batch_singles(ring);
 	ring_timers_arm(ring);
-	int error = ring_wait(ring, timeout_ns);
+	int error = ring_wait(ring, ring_has_unsent(ring) ? 0 : timeout_ns);
 	complete_extract(ring);
 	return error == -EBUSY ? error : 0;
 }

@@ -451,6 +451,12 @@ unsigned complete_deliver_queued(struct ctx_ring *ring);
  */
 int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns);
 
+/* The kernel did not take all that there is for it: it is to be asked again, and no completion waited for. */
+static inline bool ring_has_unsent(const struct ctx_ring *ring)
+{
+	return ring->stalled || !list_empty(&ring->singles) || !list_empty(&ring->doomed);
+}
+
 /* One turn of a dispatch, without submitting what has been staged since. Deliveries, or -errno. */
 int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns);
 
