@@ -28,11 +28,7 @@ static void collect_group(struct group *group, void *data)
 
 static void collect_below(struct group *group, void *data)
 {
-	const struct ctx_context *top = group->watch.ctx;
-
-	while (top->parent)
-		top = top->parent;
-	if (top == ((struct drain *)data)->root)
+	if (context_is_below_root(group->watch.ctx, ((struct drain *)data)->root))
 		collect_group(group, data);
 }
 
@@ -158,7 +154,7 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	if (ctx->flags & NODE_STATIC) /* keeps no list of what is below it */
 		groups_each(ring, collect_below, &drain);
 	else
-		context_each_watch(ctx, &group_watch_ops, collect, &drain);
+		context_each_watch(ctx, WATCH_BELOW, &group_watch_ops, collect, &drain);
 	drain.held = drain.groups;
 	doom_ended(&drain);
 	error = drain_wait(&drain, timeout_ns);

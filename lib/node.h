@@ -46,10 +46,10 @@ struct link {
 
 /* Follows a merged node. */
 struct merge {
-	struct link *_Atomic from;     /* the parent that ended it, if one did */
-	struct ctx_context *walk_next; /* walk lock, as the next two */
-	uint64_t walk_queued; /* serial of the walk in whose queue it is; of an earlier one: in none */
-	uint64_t walk_serial;
+	struct link *_Atomic from;  /* the parent that ended it, if one did */
+	struct heap_node walk_node; /* walk lock, as the next one */
+	uint64_t walk_queued;	    /* serial of the last walk that had it in its queue */
+	uint64_t order; /* of its making: after whatever it is below. constant */
 	unsigned count;
 	struct link links[];
 };
