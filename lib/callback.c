@@ -180,21 +180,17 @@ static bool post(struct callback *callback, struct sweep *sweep)
 	return false;
 }
 
-/* One that is bound to a ring, taken out of the list and posted. False: there is none. */
+/* The first that is bound to a ring, taken out of the list and posted. False: there is none. */
 static bool post_next(struct ctx_context *ctx, struct extension *extension, struct sweep *sweep)
 {
-	struct callback copy, *callback = NULL;
+	struct callback copy;
 	bool closed = false;
 
 	lock_acquire(&ctx->lock);
-	for (struct list *link = extension->callbacks.next; link != &extension->callbacks;
-	     link = link->next) {
-		callback = container_of(link, struct callback, link);
-		if (callback->mailbox)
-			break;
-		callback = NULL;
-	}
-	if (callback) {
+	bool any = !list_empty(&extension->ring_callbacks);
+	if (any) {
+		struct callback *callback =
+			container_of(extension->ring_callbacks.next, struct callback, link);
 		struct bucket *bucket = bucket_of(callback);
 		list_remove(&callback->link);
 		lock_acquire(&bucket->lock);
@@ -207,7 +203,7 @@ static bool post_next(struct ctx_context *ctx, struct extension *extension, stru
 		ctx_unref(copy.ctx);
 		mailbox_unref(copy.mailbox);
 	}
-	return callback != NULL;
+	return any;
 }
 
 void callback_post_all(struct ctx_context *ctx, struct sweep *sweep)
@@ -291,7 +287,7 @@ static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ct
 	lock_acquire(&node->lock);
 	bool done = node_attach(node) != 0;
 	if (!done) {
-		list_append(&extension->callbacks, &callback->link);
+		list_append(mailbox ? &extension->ring_callbacks : &extension->callbacks, &callback->link);
 		set_phase(callback, ADDING, LISTED);
 	}
 	lock_release(&node->lock);

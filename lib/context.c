@@ -325,6 +325,7 @@ struct extension *node_extend(struct ctx_context *ctx)
 	*made = (struct extension){0};
 	list_init(&made->watches);
 	list_init(&made->callbacks);
+	list_init(&made->ring_callbacks);
 	if (atomic_compare_exchange_strong(&ctx->extension, &extension, made))
 		return made;
 	memory_release(made);

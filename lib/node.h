@@ -26,6 +26,7 @@ struct shard_line {
 struct extension {
 	struct list watches;		   /* ctx lock */
 	struct list callbacks;		   /* ctx lock */
+	struct list ring_callbacks;	   /* those that are bound to a ring; ctx lock */
 	struct done *done;		   /* the pipe; ctx lock */
 	struct cause_text *deadline_cause; /* for when its own deadline fires; ctx lock */
 	struct timer *_Atomic timer;	   /* of a node that was not made with one */
@@ -34,7 +35,7 @@ struct extension {
 	/* Read by all who derive; the filling keeps its cache line from the memory behind. */
 	struct shard_line *_Atomic shards; /* SHARD_COUNT of them, numbered from 1; 0 is the node's own */
 	void *shards_memory;
-	char filling[48];
+	char filling[32];
 };
 _Static_assert(offsetof(struct extension, shards) >= 48, "apart from what lies before");
 
