@@ -279,6 +279,7 @@ static void run_one(struct ctx_ring *ring)
 	plan_init(&plan);
 	gather_delayed(ring, &ring->retries, batch);
 	gather_delayed(ring, &ring->singles, batch);
+	stage_index(ring);
 	while (!list_empty(&ring->doomed)) {
 		group = container_of(ring->doomed.next, struct group, link);
 		if (!batch_take_reap(batch, group))
@@ -291,11 +292,10 @@ static void run_one(struct ctx_ring *ring)
 			gather(ring, group, batch, &plan);
 			ladder_begin(group);
 		}
+		stage_refuse_group(group, batch);
 		if (!group->held)
 			list_append(&ring->emptied, &group->link);
 	}
-	if (ring->live)
-		stage_refuse_dead(ring, batch);
 	if (plan.count) {
 		plan_finish(&plan);
 		send_all(ring, &plan, batch);
@@ -414,7 +414,7 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	    op->group->ring == ring)
 		park_settle(ring);
 	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY ||
-	    (op->group && op->group->ring != ring) ||
+	    !op->group || op->group->ring != ring || /* without a group it has been refused */
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))
 		return -EALREADY;
 	if (op->phase == OP_PARKED) {
@@ -427,10 +427,7 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	}
 	op_mark(op, OP_EXPLICIT);
 	if (op->phase == OP_STAGED) {
-		if (!stage_refuse(ring, op)) {
-			op_unmark(op, OP_EXPLICIT);
-			return -EALREADY;
-		}
+		stage_refuse(ring, op);
 	} else {
 		struct operation *head = end_chain(op);
 		if (!op->chain_prev) {

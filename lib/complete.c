@@ -308,6 +308,7 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 
 void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
 {
+	stage_leave(op);
 	list_remove(&op->link);
 	op->phase = OP_READY;
 	op->res = res;

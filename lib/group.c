@@ -138,6 +138,7 @@ static struct group *group_new(struct ctx_ring *ring, const struct ctx_context *
 	list_init(&group->pending);
 	list_init(&group->cancelling);
 	list_init(&group->parked);
+	list_init(&group->staged);
 	list_init(&group->link);
 	list_init(&group->letter.link);
 	int error = context_watch(ctx, &group->watch, &group_watch_ops);

@@ -159,6 +159,9 @@ static void go_usual(struct ctx_ring *ring, struct operation *op)
 	op->chain_prev = op->chain_next = NULL;
 	op->phase = OP_STAGED;
 	list_insert(&ring->waiting, &op->link);
+	/* Before all others, which an index may have passed already. */
+	op_mark(op, OP_INDEXED);
+	list_insert(&op->group->staged, &op->park);
 }
 
 /* Those that would turn out as op did. */
@@ -331,6 +334,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	op->opcode = op->sqe.opcode;
 	op_mark(op, way == WAY_OUT ? OP_OUT : 0);
 	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout follows it */
+	stage_leave(op);
 	list_unlink(&op->link);
 	enqueue(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);

@@ -462,7 +462,7 @@ static int close_deliver(struct ctx_ring *ring, uint64_t timeout_ns)
 				   : now_ns < deadline_ns     ? deadline_ns - now_ns
 							      : 0;
 		stage_submit(ring); /* what a callback began */
-		stage_refuse_dead(ring, NULL);
+		stage_refuse_dead(ring);
 		int error = ring->adopted ? wait_for_ours(ring, left_ns) : 0;
 		if (error)
 			return error;
@@ -491,11 +491,11 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 		ring->closing = true;
 		groups_each(ring, doom, NULL);
 		if (ring->orphaned && (ring->uring->flags & IORING_SETUP_SINGLE_ISSUER)) {
-			stage_refuse_dead(ring, NULL);
+			stage_refuse_dead(ring);
 			abandon(ring);
 		}
 		batch_run(ring);
-		stage_refuse_dead(ring, NULL);
+		stage_refuse_dead(ring);
 		error = close_deliver(ring, timeout_ns);
 		if (error) {
 			unsigned count = ring_stuck(ring, false, stuck, stuck_max);

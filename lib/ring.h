@@ -45,6 +45,7 @@ struct group {
 	struct list pending;	/* in the kernel, newest first */
 	struct list cancelling; /* in the kernel, and its end is under way */
 	struct list parked;	/* outside it */
+	struct list staged;	/* not given to it yet, oldest first, by park: those with OP_INDEXED */
 	struct list link;	/* ring->doomed, ring->emptied, or alone */
 	struct ring_timer deadline;
 	struct group *drain_next;
@@ -328,14 +329,29 @@ void stage_submit(struct ctx_ring *ring);
 /* Gives the kernel's queue what waits and may go. Operations put there, or -errno. */
 int stage_push(struct ctx_ring *ring);
 
-/* Completes, as never sent, whatever is staged under a context that ended; counts into batch (or NULL). */
-void stage_refuse_dead(struct ctx_ring *ring, struct batch *batch);
+/* Completes, as never sent, whatever is staged under a context that ended. */
+void stage_refuse_dead(struct ctx_ring *ring);
 
-/*
- * Completes op, which is marked OP_EXPLICIT, and the whole chain that it is staged in as
- * cancelled, never sent; a chain that is still being built at its submit. False: it is not staged here.
- */
-bool stage_refuse(struct ctx_ring *ring, const struct operation *op);
+/* Makes known to their groups what they have staged, for stage_refuse_group(). Looks at each operation once. */
+void stage_index(struct ctx_ring *ring);
+
+/* Completes, as never sent, what the group has staged, and counts it into batch (or NULL); a chain that is still
+ * being built at its submit. */
+void stage_refuse_group(struct group *group, struct batch *batch);
+
+/* The same for op, which is staged and marked OP_EXPLICIT, and the whole chain that it is in. */
+void stage_refuse(struct ctx_ring *ring, struct operation *op);
+
+/* What is not staged any more is no more in its group's list of that. */
+static inline void stage_leave(struct operation *op)
+{
+	if (__builtin_expect(!(op->marks & OP_INDEXED), 1))
+		return;
+	op_unmark(op, OP_INDEXED);
+	if (op->group)
+		list_unlink(&op->park);
+	op->chain_prev = op->chain_next = NULL;
+}
 
 /* Submits all that is in the queue. Entries, or -errno. */
 int ring_flush(struct ctx_ring *ring);

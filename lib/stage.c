@@ -66,14 +66,19 @@ static bool op_refused(const struct operation *op)
 	       context_error(op->group->watch.ctx);
 }
 
-/* The unit at the head of list. */
-static void unit_read(const struct ctx_ring *ring, const struct list *list, struct operation *first,
-		      struct unit *ret_unit)
+/* Behind the last, and before the first of what is staged. */
+static bool is_end(const struct ctx_ring *ring, const struct list *link)
+{
+	return link == &ring->waiting || link == &ring->staged;
+}
+
+/* The unit that begins with first. */
+static void unit_read(const struct ctx_ring *ring, struct operation *first, struct unit *ret_unit)
 {
 	struct unit unit = {.first = first};
 
 	for (struct operation *op = first;; op = staged_next(op)) {
-		bool chained = follows(op) && op->link.next != list;
+		bool chained = follows(op) && !is_end(ring, op->link.next);
 		unit.last = op;
 		unit.operations++;
 		unit.entries += choose_timeout(ring, op, chained ? staged_next(op) : NULL) ? 2 : 1;
@@ -82,8 +87,21 @@ static void unit_read(const struct ctx_ring *ring, const struct list *list, stru
 		if (!chained)
 			break;
 	}
-	unit.open = follows(unit.last);
+	/* Of what has been submitted none is: then the last one's flag is ignored. */
+	unit.open = follows(unit.last) && unit.last->link.next == &ring->staged;
 	*ret_unit = unit;
+}
+
+/* The one that op is in. Costs its length. */
+static void unit_around(const struct ctx_ring *ring, struct operation *op, struct unit *ret_unit)
+{
+	while (!is_end(ring, op->link.prev)) {
+		struct operation *previous = container_of(op->link.prev, struct operation, link);
+		if (!follows(previous))
+			break;
+		op = previous;
+	}
+	unit_read(ring, op, ret_unit);
 }
 
 /* Refused ones keep their own error; those that only were in their company are cancelled. */
@@ -111,52 +129,72 @@ static void unit_refuse(struct ctx_ring *ring, const struct unit *unit, int erro
 	}
 }
 
-/* Of what is staged, a chain that is still being built is left to submit, which sees it whole. */
-static void refuse_dead(struct ctx_ring *ring, struct list *list, struct batch *batch)
+/* A chain that is still being built is left to submit, which sees it whole. */
+static void refuse_dead(struct ctx_ring *ring, struct list *list)
 {
 	struct list *link = list->next;
 
 	while (link != list) {
 		struct unit unit;
-		unit_read(ring, list, container_of(link, struct operation, link), &unit);
+		unit_read(ring, container_of(link, struct operation, link), &unit);
 		link = unit.last->link.next;
-		if (unit.refused && !(unit.open && list == &ring->staged))
-			unit_refuse(ring, &unit, 0, batch);
+		if (unit.refused && !unit.open)
+			unit_refuse(ring, &unit, 0, NULL);
 	}
 }
 
-void stage_refuse_dead(struct ctx_ring *ring, struct batch *batch)
+void stage_refuse_dead(struct ctx_ring *ring)
 {
-	refuse_dead(ring, &ring->waiting, batch);
-	refuse_dead(ring, &ring->staged, batch);
+	refuse_dead(ring, &ring->waiting);
+	refuse_dead(ring, &ring->staged);
 }
 
-static bool refuse_containing(struct ctx_ring *ring, struct list *list, const struct operation *op)
+/* What is new is at the end. */
+static void index_list(struct list *list)
 {
-	struct list *link = list->next;
+	struct list *link = list;
 
-	while (link != list) {
+	while (link->prev != list && !(container_of(link->prev, struct operation, link)->marks & OP_INDEXED))
+		link = link->prev;
+	for (; link != list; link = link->next) {
+		struct operation *op = container_of(link, struct operation, link);
+		op_mark(op, OP_INDEXED);
+		if (op->group)
+			list_append(&op->group->staged, &op->park);
+	}
+}
+
+/*
+ * Done when a batch needs it, so that what is submitted without one is in no second list; and what one batch
+ * has looked at the next does not look at again.
+ */
+void stage_index(struct ctx_ring *ring)
+{
+	index_list(&ring->waiting);
+	index_list(&ring->staged);
+}
+
+void stage_refuse_group(struct group *group, struct batch *batch)
+{
+	struct ctx_ring *ring = group->ring;
+
+	while (!list_empty(&group->staged)) {
 		struct unit unit;
-		bool inside = false;
-		unit_read(ring, list, container_of(link, struct operation, link), &unit);
-		for (struct operation *member = unit.first;; member = staged_next(member)) {
-			inside |= member == op;
-			if (member == unit.last)
-				break;
-		}
-		link = unit.last->link.next;
-		if (inside) {
-			if (!(unit.open && list == &ring->staged))
-				unit_refuse(ring, &unit, 0, NULL);
-			return true;
-		}
+		unit_around(ring, container_of(group->staged.next, struct operation, park), &unit);
+		/* It is the last thing that is staged, and all that the group has behind this one is in it. */
+		if (unit.open)
+			return;
+		unit_refuse(ring, &unit, 0, batch);
 	}
-	return false;
 }
 
-bool stage_refuse(struct ctx_ring *ring, const struct operation *op)
+void stage_refuse(struct ctx_ring *ring, struct operation *op)
 {
-	return refuse_containing(ring, &ring->waiting, op) || refuse_containing(ring, &ring->staged, op);
+	struct unit unit;
+
+	unit_around(ring, op, &unit);
+	if (!unit.open)
+		unit_refuse(ring, &unit, 0, NULL);
 }
 
 struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
@@ -340,6 +378,7 @@ static void unit_emit(struct ctx_ring *ring, const struct unit *unit, uint64_t n
 		ring->barrier = unit->last;
 	for (unsigned i = 0; i < unit->operations; i++) {
 		struct operation *next = op == unit->last ? NULL : staged_next(op);
+		stage_leave(op);
 		if (unit->drain || unit->operations > 1)
 			op_mark(op, OP_CHAINED);
 		op->chain_prev = previous;
@@ -391,8 +430,7 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 			pushed++;
 			continue;
 		}
-		unit_read(ring, &ring->waiting, container_of(ring->waiting.next, struct operation, link),
-			  &unit);
+		unit_read(ring, container_of(ring->waiting.next, struct operation, link), &unit);
 		if (unit.refused || unit.entries > ring->uring->sq.ring_entries) {
 			unit_refuse(ring, &unit, unit.refused ? 0 : -E2BIG, NULL);
 			continue;
