@@ -166,11 +166,12 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 			continue;
 		doom(op, batch, record);
 		list_remove(link);
-		if (op->chain_prev || op->chain_next)
+		if (op->marks & OP_CHAINED) {
 			gather_chain(op, plan);
-		if (op->chain_prev) {
-			list_append(&group->cancelling, link);
-			continue;
+			if (op->chain_prev) {
+				list_append(&group->cancelling, link);
+				continue;
+			}
 		}
 		if (expired && (op->marks & OP_TIMED) && !(op->marks & OP_TIMED_OWN)) {
 			if (!now_ns)
@@ -270,6 +271,13 @@ static bool batch_take_reap(struct batch *batch, struct group *group)
 	return true;
 }
 
+/* All its operations have ended: it is to be reported. */
+static void batch_over(struct ctx_ring *ring, struct batch *batch)
+{
+	list_remove(&batch->link);
+	list_append(&ring->batches_over, &batch->link);
+}
+
 static void run_one(struct ctx_ring *ring)
 {
 	struct plan plan;
@@ -309,10 +317,12 @@ static void run_one(struct ctx_ring *ring)
 	}
 	batch->record.submit_ns = clock_now_ns() - batch->start_ns;
 	ring->newest = batch;
-	if (batch->record.held)
+	if (batch->record.held) {
 		publish(ring, &batch->record);
-	else
+	} else {
 		batch->record.reap_ns = batch->record.submit_ns;
+		batch_over(ring, batch);
+	}
 	ring_notify(ring);
 }
 
@@ -357,17 +367,16 @@ void batch_account(struct operation *op, bool cancelled)
 		record->cancelled++;
 	else
 		record->finished++;
-	if (!record->held)
-		record->reap_ns = clock_now_ns() - op->batch->start_ns;
+	if (record->held)
+		return;
+	record->reap_ns = clock_now_ns() - op->batch->start_ns;
+	batch_over(op->group->ring, op->batch);
 }
 
 void batch_report(struct ctx_ring *ring)
 {
-	for (struct list *link = ring->batches.next, *next; link != &ring->batches; link = next) {
-		struct batch *batch = container_of(link, struct batch, link);
-		next = link->next;
-		if (batch->record.held)
-			continue;
+	while (!list_empty(&ring->batches_over)) {
+		struct batch *batch = container_of(ring->batches_over.next, struct batch, link);
 		struct ctx_batch record = batch->record;
 		publish(ring, &record);
 		if (batch == ring->newest) {
@@ -385,6 +394,7 @@ void batch_report(struct ctx_ring *ring)
 
 void batches_free(struct ctx_ring *ring)
 {
+	list_splice(&ring->batches, &ring->batches_over);
 	while (!list_empty(&ring->batches))
 		batch_free(container_of(ring->batches.next, struct batch, link));
 }

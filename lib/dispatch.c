@@ -199,7 +199,7 @@ unsigned ring_deliver(struct ctx_ring *ring)
 /* Is there anything that ring_settle looks after? One test in place of eight: most turns leave nothing. */
 static bool settled(const struct ctx_ring *ring)
 {
-	int left = !list_empty(&ring->batches);
+	int left = !list_empty(&ring->batches_over);
 
 	left |= !list_empty(&ring->doomed);
 	left |= !list_empty(&ring->emptied);
@@ -217,7 +217,7 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 
 	if (ring->stuck_due)
 		ladder_report(ring);
-	while (!list_empty(&ring->batches) || !list_empty(&ring->doomed) || !list_empty(&ring->emptied)) {
+	while (!list_empty(&ring->batches_over) || !list_empty(&ring->doomed) || !list_empty(&ring->emptied)) {
 		batch_report(ring);
 		batch_run(ring);
 		groups_sweep(ring);

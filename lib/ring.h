@@ -75,7 +75,7 @@ struct slot {
 };
 
 struct batch {
-	struct list link; /* ring->batches */
+	struct list link; /* ring->batches, from when all have ended on ring->batches_over */
 	struct ctx_batch record;
 	struct reap *reap; /* wants to hear of it; holds it */
 	uint64_t start_ns;
@@ -110,7 +110,8 @@ struct ctx_ring {
 	struct park *park;    /* NULL: nothing has parked */
 	struct list staged, waiting, ready;
 	struct list singles;	   /* to be cancelled one by one at the next occasion */
-	struct list retries;	   /* whose cancel found nothing, or whose own end is overdue */
+	struct list retries;	   /* whose cancel found nothing, or whose own end is overdue; no batch has them */
+	struct list batch_retries; /* the same of those that a batch has */
 	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all after it wait for */
 
 	struct group **groups; /* hash by context */
@@ -136,8 +137,8 @@ struct ctx_ring {
 	struct ring_timer polls_rest;
 
 	struct spill spill;
-	struct list batches;
-	struct batch *newest; /* of batches */
+	struct list batches, batches_over;
+	struct batch *newest; /* of both */
 	struct batch spare;
 	struct ctx_batch last_batch;
 	bool have_last_batch;

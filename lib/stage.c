@@ -402,6 +402,10 @@ static int unit_room(struct ctx_ring *ring, const struct unit *unit)
 
 void stage_submit(struct ctx_ring *ring)
 {
+	/* A chain ends with its submit: what is submitted next is not part of one that has to wait. */
+	if (!list_empty(&ring->staged))
+		container_of(ring->staged.prev, struct operation, link)->sqe.flags &=
+			(uint8_t)~URING_CHAIN_FLAGS;
 	list_splice(&ring->waiting, &ring->staged);
 }
 
