@@ -720,7 +720,9 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
  * next dispatch. What a worker of the kernel holds on to (-EALREADY) keeps the file open for as long. Not
  * looked at: registered files, and what a splice reads from.
  *
- * On a ring with CTX_RING_PARK it looks at the operations on fd; on others at all that are in the kernel.
+ * It looks at the operations on fd, and at all that are staged or held back; the first time that there are
+ * hundreds in the kernel at all of these, which are indexed by descriptor from then on.
+ *
  * After a plain close(2) of a descriptor with parked operations these end only with their context or their
  * time. And if operations were ever parked on it, even if none is now, a new file under the same number may
  * not be heard of: its operations may never end. When the number comes from an accept, openat or socket of

@@ -17,6 +17,7 @@
 
 #include <string.h>
 
+#include "close_index.h"
 #include "memory.h"
 #include "park_buffers.h"
 #include "park_fd.h"
@@ -234,12 +235,11 @@ void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_
 
 void park_cancel_waiting(struct ctx_ring *ring, int fd, unsigned marks)
 {
-	for (uint32_t i = 1; i < ring->slot_count; i++) {
-		struct operation *op = ring->slots[i].op;
-		if (op && op->phase == OP_KERNEL && op_is_on(op, fd) && !(op->marks & OP_SEEN) &&
-		    (op->marks & marks) == marks)
+	struct operation *op;
+
+	for (uint32_t cursor = 0; (op = close_index_next(ring, fd, &cursor));)
+		if ((op->marks & marks) == marks)
 			ctx_op_cancel(ring, op_public(op));
-	}
 }
 
 /*
@@ -390,6 +390,7 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	park_fd_clear(p, PARK_FRESH << way);
 	park_fd_set(p, PARK_ISSUED << way);
 	record_set_flags(ring, op, CTX_TABLE_OP_IN_FLIGHT);
+	close_index_note(ring, ring->uring->sq.sqe_tail - 1);
 }
 
 static bool room(struct ctx_ring *ring)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "close_index.h"
 #include "memory.h"
 #include "park.h"
 #include "table.h"
@@ -130,6 +131,7 @@ static void ring_free(struct ctx_ring *ring)
 		table_ring_free(ring->table_slot);
 	op_timers_free(ring);
 	batches_free(ring);
+	close_index_free(ring);
 	park_free(ring);
 	memory_release(ring->spill.cqes);
 	memory_release(ring);

@@ -108,6 +108,7 @@ struct ctx_ring {
 	unsigned parked;      /* outside the kernel, and not ended */
 	uint32_t first_marks; /* of every operation */
 	struct park *park;    /* NULL: nothing has parked */
+	struct close_index *close_index; /* NULL: never needed, or no memory */
 	struct list staged, waiting, ready;
 	struct list singles;	   /* to be cancelled one by one at the next occasion */
 	struct list retries;	   /* whose cancel found nothing, or whose own end is overdue; no batch has them */

@@ -10,6 +10,7 @@
  */
 #include <string.h>
 
+#include "close_index.h"
 #include "park.h"
 #include "record.h"
 #include "ring.h"
@@ -308,7 +309,7 @@ static inline bool group_is_plain(const struct group *group)
 
 /* Submits plain operations from the head of what waits, as far as there are slots and entries. Returns how
  * many. */
-static int push_plain(struct ctx_ring *ring, uint64_t now_ns)
+static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t now_ns)
 {
 	/* In locals, as the compiler cannot know that what is stored in an operation leaves them alone. */
 	struct io_uring_sq *const sq = &ring->uring->sq;
@@ -338,6 +339,14 @@ static int push_plain(struct ctx_ring *ring, uint64_t now_ns)
 	ring->in_kernel += pushed;
 	sq->sqe_tail = tail;
 	return (int)pushed;
+}
+
+static inline int push_plain_noted(struct ctx_ring *ring, uint64_t now_ns)
+{
+	int pushed = push_plain(ring, now_ns);
+
+	close_index_note(ring, ring->uring->sq.sqe_tail - (unsigned)pushed);
+	return pushed;
 }
 
 /* Takes what a unit needs before anything of it is emitted. */
@@ -373,6 +382,7 @@ static int unit_reserve(struct ctx_ring *ring, const struct unit *unit)
 static void unit_emit(struct ctx_ring *ring, const struct unit *unit, uint64_t now_ns)
 {
 	struct operation *op = unit->first, *previous = NULL;
+	unsigned tail = ring->uring->sq.sqe_tail;
 
 	if (unit->drain)
 		ring->barrier = unit->last;
@@ -387,6 +397,7 @@ static void unit_emit(struct ctx_ring *ring, const struct unit *unit, uint64_t n
 		previous = op;
 		op = next;
 	}
+	close_index_note(ring, tail);
 }
 
 /* Makes room for the unit. 0, or why the kernel takes nothing now. */
@@ -454,7 +465,7 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 		unit_emit(ring, &unit, now_ns);
 		pushed += (int)unit.operations;
 		if (!ring->barrier)
-			pushed += push_plain(ring, now_ns);
+			pushed += push_plain_noted(ring, now_ns);
 	}
 	return pushed;
 }
@@ -468,7 +479,7 @@ int stage_push(struct ctx_ring *ring)
 		return list_empty(&ring->waiting) ? 0 : -EBUSY;
 	if (!list_empty(&ring->waiting) && !ring->barrier) {
 		uint64_t now_ns = clock_coarse_ns();
-		pushed = push_plain(ring, now_ns);
+		pushed = push_plain_noted(ring, now_ns);
 		if (__builtin_expect(!list_empty(&ring->waiting), 0))
 			pushed += push_units(ring, now_ns);
 	}
