@@ -18,7 +18,7 @@
 /* One enter for all that a usual group has; measured flat from 64 to 1,024. */
 #define CHUNK_MAX 256u
 
-static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin)
+static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin, uint64_t now_ns)
 {
 	struct batch *batch = memory_allocate(sizeof(*batch));
 	bool spare = !batch;
@@ -27,7 +27,7 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 		batch = &ring->spare;
 	if (!batch)
 		return NULL;
-	*batch = (struct batch){.spare = spare, .start_ns = clock_now_ns()};
+	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
 	if (origin)
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
 	list_append(&ring->batches, &batch->link);
@@ -280,10 +280,11 @@ static void batch_over(struct ctx_ring *ring, struct batch *batch)
 
 static void run_one(struct ctx_ring *ring)
 {
+	uint64_t now_ns = clock_now_ns();
 	struct plan plan;
 	park_settle(ring);
 	struct group *group = container_of(ring->doomed.next, struct group, link);
-	struct batch *batch = ring->live ? batch_new(ring, group) : NULL;
+	struct batch *batch = ring->live ? batch_new(ring, group, now_ns) : NULL;
 	plan_init(&plan);
 	gather_delayed(ring, &ring->retries, batch);
 	gather_delayed(ring, &ring->singles, batch);
@@ -298,7 +299,7 @@ static void run_one(struct ctx_ring *ring)
 		group->parked_ended = true;
 		if (group->in_kernel) {
 			gather(ring, group, batch, &plan);
-			ladder_begin(group);
+			ladder_begin(group, now_ns);
 		}
 		stage_refuse_group(group, batch);
 		if (!group->held)

@@ -139,6 +139,9 @@ static struct group *group_new(struct ctx_ring *ring, const struct ctx_context *
 	list_init(&group->cancelling);
 	list_init(&group->parked);
 	list_init(&group->staged);
+	list_init(&group->retries);
+	list_init(&group->retry_link);
+	list_init(&group->stuck_link);
 	list_init(&group->link);
 	list_init(&group->letter.link);
 	int error = context_watch(ctx, &group->watch, &group_watch_ops);
@@ -209,6 +212,8 @@ static void group_free(struct group *group)
 	if (ring->last_group == group)
 		ring->last_group = NULL;
 	list_remove(&group->link);
+	list_remove(&group->retry_link);
+	list_remove(&group->stuck_link);
 	ring_timer_stop(ring, &group->deadline);
 	/* From here on nobody posts the letter; then none can be left in the mailbox. */
 	if (!group->let_go)

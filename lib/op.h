@@ -15,7 +15,7 @@
 enum op_phase {
 	OP_IDLE,   /* the caller's */
 	OP_STAGED, /* in ring->staged or ring->waiting */
-	OP_KERNEL, /* in its group's pending or cancelling list, or in the ring's singles or one of its retries */
+	OP_KERNEL, /* in its group's pending, cancelling or retries, or in its ring's singles or retries */
 	OP_READY,  /* in ring->ready: its completion is known and was never in the kernel's queue */
 	OP_PARKED, /* in its group's parked list, or in ring->ready once that ended; and in its fd's queue */
 };

@@ -62,7 +62,8 @@ static int ring_new(const struct ctx_ring_options *options, struct ctx_ring **re
 	list_init(&ring->ready);
 	list_init(&ring->singles);
 	list_init(&ring->retries);
-	list_init(&ring->batch_retries);
+	list_init(&ring->retry_groups);
+	list_init(&ring->stuck_groups);
 	list_init(&ring->doomed);
 	list_init(&ring->emptied);
 	list_init(&ring->batches);

@@ -46,7 +46,10 @@ struct group {
 	struct list cancelling; /* in the kernel, and its end is under way */
 	struct list parked;	/* outside it */
 	struct list staged;	/* not given to it yet, oldest first, by park: those with OP_INDEXED */
+	struct list retries;	/* in the kernel, to be cancelled again; a batch has them */
 	struct list link;	/* ring->doomed, ring->emptied, or alone */
+	struct list retry_link; /* ring->retry_groups, or alone: it has retries */
+	struct list stuck_link; /* ring->stuck_groups, or alone: to be told in the next dispatch */
 	struct ring_timer deadline;
 	struct group *drain_next;
 	uint64_t grace_ns;	   /* of its context, once that ended; 0: no more is done than cancelling */
@@ -62,7 +65,6 @@ struct group {
 	bool released;		/* the program holds its context no more */
 	bool let_go;		/* so does the group, see told_released(); the ring's busy lock */
 	bool draining;
-	bool stuck_due; /* to be told in the next dispatch */
 };
 
 /* Where the user_data of an operation leads. */
@@ -112,13 +114,13 @@ struct ctx_ring {
 	struct list staged, waiting, ready;
 	struct list singles;	   /* to be cancelled one by one at the next occasion */
 	struct list retries;	   /* whose cancel found nothing, or whose own end is overdue; no batch has them */
-	struct list batch_retries; /* the same of those that a batch has */
+	struct list retry_groups;  /* that have the same, of their own, in a batch */
 	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all after it wait for */
 
 	struct group **groups; /* hash by context */
 	unsigned group_count, group_mask;
 	struct group *last_group;
-	struct list doomed, emptied;
+	struct list doomed, emptied, stuck_groups;
 
 	struct heap timers;
 	unsigned withdrawals; /* completions due of INTERNAL_WITHDRAW */
@@ -156,7 +158,6 @@ struct ctx_ring {
 	bool wake_once;	 /* this kernel has no multishot poll */
 	bool rested;	 /* the last turn did not enter the kernel, see kernel_can_wait() */
 	bool batch_queued;
-	bool stuck_due;	  /* some group's */
 	bool withdrawing; /* nothing of ours is to be left in an adopted ring */
 	int stalled;	  /* why the kernel took no more at the last push; 0: it did */
 	unsigned noted;	  /* adopted: place in the completion queue up to which it has been noted */
@@ -378,8 +379,8 @@ void batches_free(struct ctx_ring *ring);
 
 /* ---- what is done when cancelling does not help (ladder.c) ---- */
 
-/* The batch of a group that ended has been sent, and the kernel still holds some of it. */
-void ladder_begin(struct group *group);
+/* The batch of a group that ended has been made up at now_ns, and the kernel still holds some of it. */
+void ladder_begin(struct group *group, uint64_t now_ns);
 
 /* Hands what is due to the program's function. */
 void ladder_report(struct ctx_ring *ring);
