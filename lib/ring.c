@@ -405,7 +405,8 @@ static int withdraw_polls(struct ctx_ring *ring)
 	int error = 0;
 
 	ring->dispatching = true;
-	while (!error && ring_polls_stop_all(ring)) {
+	ring_polls_stop_all(ring);
+	while (!error && ring_polls_left(ring)) {
 		error = withdraw_wait(ring);
 		if (ring->adopted)
 			complete_extract(ring);

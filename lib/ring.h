@@ -133,7 +133,7 @@ struct ctx_ring {
 
 	struct ring_poll **polls; /* by index */
 	uint32_t *poll_places;	  /* indices that are free */
-	uint32_t poll_capacity, poll_unused;
+	uint32_t poll_capacity, poll_unused, polls_in_kernel;
 	struct list polls_todo;	   /* to be put into the queue, or a cancel of them */
 	struct list polls_fired;   /* completed, to be looked at in a dispatch */
 	struct list polls_resting; /* ended without an event, for another attempt later */
@@ -417,9 +417,10 @@ void ring_poll_note(struct ctx_ring *ring, uint32_t index, const struct io_uring
 /* Looks at those that completed. */
 void ring_polls_deliver(struct ctx_ring *ring);
 
-/* Asks for all of them to be taken out. True: the kernel has some of them still, or what is to
- * come of that. */
-bool ring_polls_stop_all(struct ctx_ring *ring);
+/* Asks for all of them to be taken out; and whether the kernel has some of them still, or what is to come of
+ * that. */
+void ring_polls_stop_all(struct ctx_ring *ring);
+bool ring_polls_left(struct ctx_ring *ring);
 void ring_polls_free(struct ctx_ring *ring);
 
 /* ---- completions (complete.c) ---- */
