@@ -109,15 +109,12 @@ static struct operation *end_chain(struct operation *member)
 	return head;
 }
 
-static void gather_chain(struct operation *member, struct plan *plan)
+static void plan_single(struct plan *plan, struct operation *op)
 {
-	struct operation *head = end_chain(member);
 	struct list run;
 
-	if (!head)
-		return;
 	list_init(&run);
-	list_append(&run, &head->link);
+	list_append(&run, &op->link);
 	plan_add(plan, &run);
 }
 
@@ -167,7 +164,9 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 		doom(op, batch, record);
 		list_remove(link);
 		if (op->marks & OP_CHAINED) {
-			gather_chain(op, plan);
+			struct operation *head = end_chain(op);
+			if (head)
+				plan_single(plan, head);
 			if (op->chain_prev) {
 				list_append(&group->cancelling, link);
 				continue;
@@ -226,6 +225,7 @@ static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 	return sent;
 }
 
+/* batch is NULL when what is cancelled belongs to several, or to none; then they have been counted as sent. */
 static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *batch)
 {
 	struct ctx_batch dummy, *record = record_of(batch, &dummy);
@@ -250,8 +250,11 @@ static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *bat
 		}
 	}
 	/* The kernel takes no more now: the rest goes with the next submit or dispatch. */
-	for (struct operation *op; (op = plan_next(plan));)
+	for (struct operation *op; (op = plan_next(plan));) {
+		if (!batch && op->batch)
+			op->batch->record.sqes--;
 		list_append(&ring->singles, &op->link);
+	}
 }
 
 /* Whoever wants to hear of the group's batch hears of this one. False: that one is another's already. */
@@ -333,30 +336,27 @@ void batch_run(struct ctx_ring *ring)
 		run_one(ring);
 }
 
+/* In the order and in the chunks of a batch, else the kernel's search for each grows with their number. */
 void batch_singles(struct ctx_ring *ring)
 {
-	unsigned cancels = 0;
+	struct plan plan;
 
+	if (list_empty(&ring->singles) || (ring->adopted && uring_chain_open(ring->uring)))
+		return;
+	plan_init(&plan);
 	while (!list_empty(&ring->singles)) {
 		struct operation *op = container_of(ring->singles.next, struct operation, link);
-		struct io_uring_sqe *sqe = NULL;
-		if (!(op->marks & OP_SEEN)) {
-			sqe = ring_internal_sqe(ring);
-			if (!sqe)
-				return;
-		}
 		list_remove(&op->link);
-		if (!sqe) {
+		if (op->marks & OP_SEEN) {
 			list_append(&op->group->cancelling, &op->link);
 			continue;
 		}
-		emit_cancel(ring, sqe, op);
 		if (op->batch)
 			op->batch->record.sqes++;
-		cancels++;
+		plan_single(&plan, op);
 	}
-	if (cancels)
-		ring_flush(ring);
+	plan_finish(&plan);
+	send_all(ring, &plan, NULL);
 }
 
 void batch_account(struct operation *op, bool cancelled)
