@@ -51,6 +51,7 @@ run context build/bench/context "${peer[@]}"
 run memory build/bench/memory
 run submit build/bench/submit
 run deadline build/bench/deadline
+run growth build/bench/growth
 run taskgroup build/bench/taskgroup
 run source build/bench/source
 run blocking build/bench/blocking

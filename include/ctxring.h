@@ -147,7 +147,7 @@ int ctx_with_value(const struct ctx_context *parent, const struct ctx_key *key, 
 /*
  * Makes a context that sees its parent's values but neither its end nor its
  * deadline: for work that must outlive a request. It is never done; derive a
- * cancellable child from it.
+ * cancellable child from it. A drain of parent waits for operations below it all the same.
  *
  * -EINVAL: parent or ret_ctx is NULL. -ENOMEM: no memory.
  */
@@ -195,8 +195,8 @@ void ctx_finishp(struct ctx_context **ctx);
 /* Ending a context                                                          */
 
 /*
- * Ends ctx and everything below it with -ECANCELED. When it returns 0, the whole
- * subtree is marked. Operations on a ring of the calling thread have then been
+ * Ends ctx and everything below it with -ECANCELED, but for what ctx_without_cancel keeps
+ * from that. When it returns 0, the whole subtree is marked. Operations on a ring of the calling thread have then been
  * handed their cancels in one batch (inside a dispatch: when the dispatch ends);
  * other rings are woken and do it themselves. It does not wait for operations:
  * that is ctx_ring_drain. Callbacks that are not bound to a ring run in this call.
@@ -699,7 +699,12 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
  * Waits until the kernel holds nothing that was submitted on this ring under ctx
  * or below it. Afterwards every buffer of these operations may be written and freed; the
  * struct ctx_op itself only when its completion has been delivered. Runs no callback:
- * completions are kept, in order, for the next dispatch. It does not cancel.
+ * completions are kept, in order, for the next dispatch. It does not cancel, but acts on ends that other
+ * threads brought about, of other contexts too.
+ *
+ * Below ctx is what was made from it, and from that: of ctx_merge each parent counts, and what
+ * ctx_without_cancel keeps from the end of ctx is below it all the same, and waited for. Below a root is what
+ * was made from that root.
  *
  * 0: nothing is held. -ETIMEDOUT: after timeout_ns something still is, see
  * ctx_ring_close for stuck. -EINTR. -EPERM. -EINVAL: ring or ctx is NULL. -EBUSY: the
@@ -715,7 +720,9 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
  * next dispatch. What a worker of the kernel holds on to (-EALREADY) keeps the file open for as long. Not
  * looked at: registered files, and what a splice reads from.
  *
- * On a ring with CTX_RING_PARK it looks at the operations on fd; on others at all that are in the kernel.
+ * It looks at the operations on fd, and at all that are staged or held back; the first time that there are
+ * hundreds in the kernel at all of these, which are indexed by descriptor from then on.
+ *
  * After a plain close(2) of a descriptor with parked operations these end only with their context or their
  * time. And if operations were ever parked on it, even if none is now, a new file under the same number may
  * not be heard of: its operations may never end. When the number comes from an accept, openat or socket of

@@ -18,7 +18,7 @@
 /* One enter for all that a usual group has; measured flat from 64 to 1,024. */
 #define CHUNK_MAX 256u
 
-static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin)
+static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin, uint64_t now_ns)
 {
 	struct batch *batch = memory_allocate(sizeof(*batch));
 	bool spare = !batch;
@@ -27,7 +27,7 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 		batch = &ring->spare;
 	if (!batch)
 		return NULL;
-	*batch = (struct batch){.spare = spare, .start_ns = clock_now_ns()};
+	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
 	if (origin)
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
 	list_append(&ring->batches, &batch->link);
@@ -84,30 +84,37 @@ static void doom(struct operation *op, struct batch *batch, struct ctx_batch *re
 }
 
 /*
- * A chain is one unit: it is cancelled by its head, also when that belongs to a context
- * that goes on, since in the kernel nothing else reaches a follower.
+ * A chain is one unit: when one member ends all do, also those of contexts that go on, since in the kernel
+ * nothing but the head can be found. So the whole chain is marked, and each of the others is cancelled
+ * when it comes to be the head, see leave_chain(). Costs the length of the chain, once for each chain.
+ *
+ * member is marked already. Returns the head, in no list, if the caller is to have it cancelled. NULL: a cancel
+ * of the head is on its way, or the head is member, or its group is to be gathered before the batch goes.
  */
-static struct operation *uncancelled_head(struct operation *op)
+static struct operation *end_chain(struct operation *member)
 {
-	while (op->chain_prev)
-		op = op->chain_prev;
-	return op->marks & (OP_SEEN | OP_DOOMED | OP_EXPLICIT | OP_CANCEL_SENT) ? NULL : op;
+	const struct operation *neighbour = member->chain_prev ? member->chain_prev : member->chain_next;
+	struct operation *head = member;
+
+	if (!neighbour || (neighbour->marks & OP_ENDING))
+		return NULL;
+	for (struct operation *op = member->chain_next; op; op = op->chain_next)
+		op_mark(op, OP_EXPLICIT);
+	for (; head->chain_prev; op_mark(head, OP_EXPLICIT))
+		head = head->chain_prev;
+	/* Only what this thread has acted on counts: a context that has ended is not yet a group that has. */
+	if (head == member || (head->marks & OP_CANCEL_SENT) || head->group->ended)
+		return NULL;
+	list_remove(&head->link);
+	return head;
 }
 
-static void gather_head(struct operation *follower, struct plan *plan)
+static void plan_single(struct plan *plan, struct operation *op)
 {
-	struct operation *head = NULL;
 	struct list run;
 
-	/* Where the one before it is doomed as well, that one sees to it. */
-	if (!context_error(follower->chain_prev->group->watch.ctx))
-		head = uncancelled_head(follower);
-	if (!head || head->group->ended)
-		return;
-	op_mark(head, OP_EXPLICIT);
-	list_remove(&head->link);
 	list_init(&run);
-	list_append(&run, &head->link);
+	list_append(&run, &op->link);
 	plan_add(plan, &run);
 }
 
@@ -115,7 +122,9 @@ static void gather_head(struct operation *follower, struct plan *plan)
 static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct batch *batch)
 {
 	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	struct list doomed;
 
+	list_init(&doomed);
 	for (struct list *link = delayed->next, *next; link != delayed; link = next) {
 		struct operation *op = container_of(link, struct operation, link);
 		next = link->next;
@@ -123,7 +132,16 @@ static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct b
 			continue;
 		doom(op, batch, record);
 		list_remove(link);
-		list_append(&ring->singles, link);
+		list_append(&doomed, link);
+	}
+	while (!list_empty(&doomed)) {
+		struct operation *op = container_of(doomed.next, struct operation, link);
+		struct operation *head = end_chain(op);
+		list_remove(&op->link);
+		/* What follows in a chain the kernel would not find. */
+		list_append(op->chain_prev ? &op->group->cancelling : &ring->singles, &op->link);
+		if (head)
+			list_append(&ring->singles, &head->link);
 	}
 }
 
@@ -145,10 +163,14 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 			continue;
 		doom(op, batch, record);
 		list_remove(link);
-		if (op->chain_prev) {
-			list_append(&group->cancelling, link);
-			gather_head(op, plan);
-			continue;
+		if (op->marks & OP_CHAINED) {
+			struct operation *head = end_chain(op);
+			if (head)
+				plan_single(plan, head);
+			if (op->chain_prev) {
+				list_append(&group->cancelling, link);
+				continue;
+			}
 		}
 		if (expired && (op->marks & OP_TIMED) && !(op->marks & OP_TIMED_OWN)) {
 			if (!now_ns)
@@ -203,6 +225,7 @@ static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 	return sent;
 }
 
+/* batch is NULL when what is cancelled belongs to several, or to none; then they have been counted as sent. */
 static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *batch)
 {
 	struct ctx_batch dummy, *record = record_of(batch, &dummy);
@@ -227,8 +250,11 @@ static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *bat
 		}
 	}
 	/* The kernel takes no more now: the rest goes with the next submit or dispatch. */
-	for (struct operation *op; (op = plan_next(plan));)
+	for (struct operation *op; (op = plan_next(plan));) {
+		if (!batch && op->batch)
+			op->batch->record.sqes--;
 		list_append(&ring->singles, &op->link);
+	}
 }
 
 /* Whoever wants to hear of the group's batch hears of this one. False: that one is another's already. */
@@ -248,15 +274,24 @@ static bool batch_take_reap(struct batch *batch, struct group *group)
 	return true;
 }
 
+/* All its operations have ended: it is to be reported. */
+static void batch_over(struct ctx_ring *ring, struct batch *batch)
+{
+	list_remove(&batch->link);
+	list_append(&ring->batches_over, &batch->link);
+}
+
 static void run_one(struct ctx_ring *ring)
 {
+	uint64_t now_ns = clock_now_ns();
 	struct plan plan;
 	park_settle(ring);
 	struct group *group = container_of(ring->doomed.next, struct group, link);
-	struct batch *batch = ring->live ? batch_new(ring, group) : NULL;
+	struct batch *batch = ring->live ? batch_new(ring, group, now_ns) : NULL;
 	plan_init(&plan);
 	gather_delayed(ring, &ring->retries, batch);
 	gather_delayed(ring, &ring->singles, batch);
+	stage_index(ring);
 	while (!list_empty(&ring->doomed)) {
 		group = container_of(ring->doomed.next, struct group, link);
 		if (!batch_take_reap(batch, group))
@@ -267,13 +302,12 @@ static void run_one(struct ctx_ring *ring)
 		group->parked_ended = true;
 		if (group->in_kernel) {
 			gather(ring, group, batch, &plan);
-			ladder_begin(group);
+			ladder_begin(group, now_ns);
 		}
+		stage_refuse_group(group, batch);
 		if (!group->held)
 			list_append(&ring->emptied, &group->link);
 	}
-	if (ring->live)
-		stage_refuse_dead(ring, batch);
 	if (plan.count) {
 		plan_finish(&plan);
 		send_all(ring, &plan, batch);
@@ -287,10 +321,12 @@ static void run_one(struct ctx_ring *ring)
 	}
 	batch->record.submit_ns = clock_now_ns() - batch->start_ns;
 	ring->newest = batch;
-	if (batch->record.held)
+	if (batch->record.held) {
 		publish(ring, &batch->record);
-	else
+	} else {
 		batch->record.reap_ns = batch->record.submit_ns;
+		batch_over(ring, batch);
+	}
 	ring_notify(ring);
 }
 
@@ -300,30 +336,27 @@ void batch_run(struct ctx_ring *ring)
 		run_one(ring);
 }
 
+/* In the order and in the chunks of a batch, else the kernel's search for each grows with their number. */
 void batch_singles(struct ctx_ring *ring)
 {
-	unsigned cancels = 0;
+	struct plan plan;
 
+	if (list_empty(&ring->singles) || (ring->adopted && uring_chain_open(ring->uring)))
+		return;
+	plan_init(&plan);
 	while (!list_empty(&ring->singles)) {
 		struct operation *op = container_of(ring->singles.next, struct operation, link);
-		struct io_uring_sqe *sqe = NULL;
-		if (!(op->marks & OP_SEEN)) {
-			sqe = ring_internal_sqe(ring);
-			if (!sqe)
-				return;
-		}
 		list_remove(&op->link);
-		if (!sqe) {
+		if (op->marks & OP_SEEN) {
 			list_append(&op->group->cancelling, &op->link);
 			continue;
 		}
-		emit_cancel(ring, sqe, op);
 		if (op->batch)
 			op->batch->record.sqes++;
-		cancels++;
+		plan_single(&plan, op);
 	}
-	if (cancels)
-		ring_flush(ring);
+	plan_finish(&plan);
+	send_all(ring, &plan, NULL);
 }
 
 void batch_account(struct operation *op, bool cancelled)
@@ -335,17 +368,16 @@ void batch_account(struct operation *op, bool cancelled)
 		record->cancelled++;
 	else
 		record->finished++;
-	if (!record->held)
-		record->reap_ns = clock_now_ns() - op->batch->start_ns;
+	if (record->held)
+		return;
+	record->reap_ns = clock_now_ns() - op->batch->start_ns;
+	batch_over(op->group->ring, op->batch);
 }
 
 void batch_report(struct ctx_ring *ring)
 {
-	for (struct list *link = ring->batches.next, *next; link != &ring->batches; link = next) {
-		struct batch *batch = container_of(link, struct batch, link);
-		next = link->next;
-		if (batch->record.held)
-			continue;
+	while (!list_empty(&ring->batches_over)) {
+		struct batch *batch = container_of(ring->batches_over.next, struct batch, link);
 		struct ctx_batch record = batch->record;
 		publish(ring, &record);
 		if (batch == ring->newest) {
@@ -365,6 +397,7 @@ void batch_report(struct ctx_ring *ring)
 
 void batches_free(struct ctx_ring *ring)
 {
+	list_splice(&ring->batches, &ring->batches_over);
 	while (!list_empty(&ring->batches))
 		batch_free(container_of(ring->batches.next, struct batch, link));
 }
@@ -394,7 +427,7 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	    op->group->ring == ring)
 		park_settle(ring);
 	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY ||
-	    (op->group && op->group->ring != ring) ||
+	    !op->group || op->group->ring != ring || /* without a group it has been refused */
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))
 		return -EALREADY;
 	if (op->phase == OP_PARKED) {
@@ -405,16 +438,17 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 		ring_notify(ring);
 		return 0;
 	}
-	struct operation *head = op->phase == OP_KERNEL ? uncancelled_head(op) : NULL;
 	op_mark(op, OP_EXPLICIT);
-	if (op->phase == OP_STAGED && !stage_refuse(ring, op)) {
-		op_unmark(op, OP_EXPLICIT);
-		return -EALREADY;
-	}
-	if (head) {
-		op_mark(head, OP_EXPLICIT);
-		list_remove(&head->link);
-		list_append(&ring->singles, &head->link);
+	if (op->phase == OP_STAGED) {
+		stage_refuse(ring, op);
+	} else {
+		struct operation *head = end_chain(op);
+		if (!op->chain_prev) {
+			list_remove(&op->link);
+			head = op;
+		}
+		if (head)
+			list_append(&ring->singles, &head->link);
 	}
 	ring_notify(ring);
 	return 0;

@@ -74,13 +74,14 @@ __attribute__((constructor)) static void prepare_buckets(void)
  * With the ctx lock held. What was there before a fork is the parent's to run, and may lie on the stacks of
  * threads that are not here: a child begins with none, and touches none of those.
  */
-static struct list *callbacks_of(struct extension *extension)
+static struct extension *callbacks_of(struct extension *extension)
 {
 	if (__builtin_expect(extension->callbacks_forks != thread_fork_count, 0)) {
 		list_init(&extension->callbacks);
+		list_init(&extension->ring_callbacks);
 		extension->callbacks_forks = thread_fork_count;
 	}
-	return &extension->callbacks;
+	return extension;
 }
 
 /* ---- running */
@@ -143,7 +144,7 @@ bool callback_pending(struct ctx_context *ctx)
 	if (!extension)
 		return false;
 	node_lock(ctx);
-	bool pending = !list_empty(callbacks_of(extension));
+	bool pending = !list_empty(&callbacks_of(extension)->callbacks);
 	lock_release(&ctx->lock);
 	return pending;
 }
@@ -155,7 +156,7 @@ static bool begin_next(struct ctx_context *ctx, struct extension *extension, str
 	bool begun = false;
 
 	node_lock(ctx);
-	struct list *callbacks = callbacks_of(extension);
+	struct list *callbacks = &callbacks_of(extension)->callbacks;
 	while (!begun && !list_empty(callbacks)) {
 		struct callback *callback = container_of(callbacks->next, struct callback, link);
 		struct bucket *bucket = bucket_of(callback);
@@ -194,21 +195,17 @@ static bool post(struct callback *callback, struct sweep *sweep)
 	return false;
 }
 
-/* One that is bound to a ring, taken out of the list and posted. False: there is none. */
+/* The first that is bound to a ring, taken out of the list and posted. False: there is none. */
 static bool post_next(struct ctx_context *ctx, struct extension *extension, struct sweep *sweep)
 {
-	struct callback copy, *callback = NULL;
+	struct callback copy;
 	bool closed = false;
 
 	node_lock(ctx);
-	struct list *callbacks = callbacks_of(extension);
-	for (struct list *link = callbacks->next; link != callbacks; link = link->next) {
-		callback = container_of(link, struct callback, link);
-		if (callback->mailbox)
-			break;
-		callback = NULL;
-	}
-	if (callback) {
+	struct list *callbacks = &callbacks_of(extension)->ring_callbacks;
+	bool any = !list_empty(callbacks);
+	if (any) {
+		struct callback *callback = container_of(callbacks->next, struct callback, link);
 		struct bucket *bucket = bucket_of(callback);
 		list_remove(&callback->link);
 		lock_acquire(&bucket->lock);
@@ -221,7 +218,7 @@ static bool post_next(struct ctx_context *ctx, struct extension *extension, stru
 		ctx_unref(copy.ctx);
 		mailbox_unref(copy.mailbox);
 	}
-	return callback != NULL;
+	return any;
 }
 
 void callback_post_all(struct ctx_context *ctx, struct sweep *sweep)
@@ -303,7 +300,8 @@ static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ct
 	node_lock(node);
 	bool done = node_attach(node) != 0;
 	if (!done) {
-		list_append(callbacks_of(extension), &callback->link);
+		struct extension *lists = callbacks_of(extension);
+		list_append(mailbox ? &lists->ring_callbacks : &lists->callbacks, &callback->link);
 		set_phase(callback, ADDING, LISTED);
 	}
 	lock_release(&node->lock);

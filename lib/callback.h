@@ -8,7 +8,7 @@
 /* Hands the ring-bound callbacks of a done node to their rings. No lock held. */
 void callback_post_all(struct ctx_context *ctx, struct sweep *sweep);
 
-/* Whether ctx has any. No lock held. */
+/* Whether ctx has any that are bound to no ring. No lock held. */
 bool callback_pending(struct ctx_context *ctx);
 
 /* Runs the others, here. No lock held; ctx is pinned. */

@@ -104,17 +104,23 @@ void join_pipe_ready(struct bond *bond)
 		end_join(bond, result ? NULL : &words);
 }
 
-/* The next one of owner that goes on; NULL: none. */
+/* The next one of owner that goes on; NULL: none. What it has passed goes behind the rest, out of the way of the next
+ * time. */
 static struct bond *next_of(struct ctxd_client *client, const struct owner *owner)
 {
 	struct bond *found = NULL;
+	struct list passed;
 
+	list_init(&passed);
 	lock_acquire(&client->lock);
-	for (struct list *link = client->joins.next; link != &client->joins && !found; link = link->next) {
-		struct bond *bond = container_of(link, struct bond, link);
+	while (!list_empty(&client->joins) && !found) {
+		struct bond *bond = container_of(client->joins.next, struct bond, link);
+		list_remove(&bond->link);
+		list_append(&passed, &bond->link);
 		if (bond->owner == owner && !bond->over && !(bond->pending & PENDING_GONE))
 			found = bond;
 	}
+	list_splice(&client->joins, &passed);
 	lock_release(&client->lock);
 	return found;
 }

@@ -17,7 +17,10 @@
 #define IORING_CQE_F_NOTIF (1U << 3)
 #endif
 
-/* Takes op out of its chain. Who follows it starts now, and is cancelled now if it had to wait for that. */
+/*
+ * Takes op out of its chain. Who follows it starts now, and is cancelled now if it had to wait for that: of a
+ * chain that is to end all members are marked, see end_chain().
+ */
 static void leave_chain(struct ctx_ring *ring, struct operation *op)
 {
 	struct operation *previous = op->chain_prev, *next = op->chain_next;
@@ -26,8 +29,7 @@ static void leave_chain(struct ctx_ring *ring, struct operation *op)
 		previous->chain_next = next;
 	if (next) {
 		next->chain_prev = previous;
-		if (!previous && (next->marks & (OP_DOOMED | OP_EXPLICIT)) &&
-		    !(next->marks & OP_CANCEL_SENT)) {
+		if (!previous && (next->marks & OP_ENDING) && !(next->marks & OP_CANCEL_SENT)) {
 			list_remove(&next->link);
 			list_append(&ring->singles, &next->link);
 		}
@@ -306,6 +308,7 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 
 void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
 {
+	stage_leave(op);
 	list_remove(&op->link);
 	op->phase = OP_READY;
 	op->res = res;

@@ -14,14 +14,14 @@
 #include "thread.h"
 
 static struct ctx_context background_node = {
-	.flags = NODE_STATIC | NODE_ENDLESS,
+	.flags = NODE_STATIC | NODE_ENDLESS | NODE_UNDER_BACKGROUND,
 	.handles = 1,
 	.refs = 1,
 	.deadline_ns = CTX_FOREVER,
 };
 
 static struct ctx_context todo_node = {
-	.flags = NODE_STATIC | NODE_ENDLESS,
+	.flags = NODE_STATIC | NODE_ENDLESS | NODE_UNDER_TODO,
 	.handles = 1,
 	.refs = 1,
 	.deadline_ns = CTX_FOREVER,
@@ -113,10 +113,10 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
  * whole. */
 static inline void init(struct ctx_context *node, const struct ctx_context *parent, unsigned flags)
 {
-	unsigned inherited = flags & NODE_DETACHED ? 0 : parent->flags & NODE_MOVABLE;
+	unsigned passes = flags & NODE_DETACHED ? NODE_UNDER_ROOTS : NODE_UNDER_ROOTS | NODE_MOVABLE;
 
 	atomic_init(&node->state, flags & NODE_TIMER ? STATE_ATTACHED : 0);
-	node->flags = (uint16_t)(flags | inherited);
+	node->flags = (uint16_t)(flags | (parent->flags & passes));
 	node->shard = 0;
 	node->cause_kind = CTX_CAUSE_NONE;
 	node->sibling_next = NULL;
@@ -326,6 +326,7 @@ struct extension *node_extend(struct ctx_context *ctx)
 	list_init(&made->watches);
 	list_init(&made->callbacks);
 	made->callbacks_forks = thread_fork_count;
+	list_init(&made->ring_callbacks);
 	if (atomic_compare_exchange_strong(&ctx->extension, &extension, made))
 		return made;
 	memory_release(made);

@@ -221,7 +221,7 @@ static bool clamp_below(struct ctx_context *node, void *data)
 	if (!(node->flags & NODE_LINK))
 		return clamp(node);
 	store_relaxed(&node->deadline_ns, context_deadline(node->parent));
-	return clamp(node_link(node)->target);
+	return true; /* on to the merged node, when all its links are right */
 }
 
 /* The timer of a context, made when it was not born with one. NULL: no memory. */

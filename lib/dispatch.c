@@ -150,7 +150,7 @@ static uint64_t bounded(const struct ctx_ring *ring, uint64_t timeout_ns)
 
 static bool anything_ready(const struct ctx_ring *ring)
 {
-	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || ring->stuck_due ||
+	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || !list_empty(&ring->stuck_groups) ||
 	       !list_empty(&ring->doomed) || !list_empty(&ring->emptied) || !list_empty(&ring->singles) ||
 	       !list_empty(&ring->polls_fired) || !list_empty(&ring->polls_todo) ||
 	       mailbox_pending(ring->mailbox) || (ring->park && park_needs_push(ring)) ||
@@ -199,14 +199,15 @@ unsigned ring_deliver(struct ctx_ring *ring)
 /* Is there anything that ring_settle looks after? One test in place of eight: most turns leave nothing. */
 static bool settled(const struct ctx_ring *ring)
 {
-	int left = !list_empty(&ring->batches);
+	int left = !list_empty(&ring->batches_over);
 
 	left |= !list_empty(&ring->doomed);
 	left |= !list_empty(&ring->emptied);
 	left |= !list_empty(&ring->singles);
 	left |= !list_empty(&ring->waiting);
 	left |= !list_empty(&ring->polls_todo);
-	left |= ring->timers.root || ring->adopted || ring->epoll_fd >= 0 || ring->stuck_due;
+	left |= !list_empty(&ring->stuck_groups);
+	left |= ring->timers.root || ring->adopted || ring->epoll_fd >= 0;
 	return !left;
 }
 
@@ -215,11 +216,11 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 	bool outside = ring->adopted || ring->epoll_fd >= 0;
 	int pushed = 0;
 
-	if (ring->stuck_due)
+	if (!list_empty(&ring->stuck_groups))
 		ladder_report(ring);
 	if (!ring_is_here(ring))
 		return;
-	while (!list_empty(&ring->batches) || !list_empty(&ring->doomed) || !list_empty(&ring->emptied)) {
+	while (!list_empty(&ring->batches_over) || !list_empty(&ring->doomed) || !list_empty(&ring->emptied)) {
 		batch_report(ring);
 		if (!ring_is_here(ring))
 			return;

@@ -11,6 +11,8 @@ struct drain {
 	struct ctx_ring *ring;
 	const struct ctx_context *root;
 	struct group *groups; /* through drain_next */
+	struct group *held;   /* the first of them that is not known to be over */
+	bool waited;	      /* at the last look something waited to be given to the kernel */
 };
 
 static void collect_group(struct group *group, void *data)
@@ -26,11 +28,7 @@ static void collect_group(struct group *group, void *data)
 
 static void collect_below(struct group *group, void *data)
 {
-	const struct ctx_context *top = group->watch.ctx;
-
-	while (top->parent)
-		top = top->parent;
-	if (top == ((struct drain *)data)->root)
+	if (context_is_below_root(group->watch.ctx, ((struct drain *)data)->root))
 		collect_group(group, data);
 }
 
@@ -48,44 +46,64 @@ static void note_completions(struct ctx_ring *ring)
 }
 
 /* Submitted, but still held back: they will be given to the kernel. */
-static unsigned count_waiting(const struct ctx_ring *ring)
+static bool any_waiting(const struct ctx_ring *ring)
 {
-	unsigned count = 0;
-
 	for (const struct list *link = ring->waiting.next; link != &ring->waiting; link = link->next) {
 		const struct operation *op = container_of(link, struct operation, link);
-		count += op->group && op->group->draining;
+		if (op->group && op->group->draining)
+			return true;
 	}
-	return count;
+	return false;
+}
+
+/* What is parked is given to the kernel when its time comes, until its context ends. */
+static bool is_over(const struct group *group)
+{
+	return !group->in_kernel && !group->parked_count;
 }
 
 /*
- * Does what a dispatch would do for them, but for calling anybody, and counts what is
- * left. Also for contexts that another thread ended, whose letter has not been read.
+ * Looks at the group that was held the last time, and at others only when that is over: so a drain costs one look
+ * at each group and one for each completion. Only what waited at the last look can make a group that was over
+ * have something in the kernel again; then all are looked at.
  */
-static unsigned review(struct drain *drain)
+static bool any_held(struct drain *drain)
+{
+	if (drain->waited)
+		drain->held = drain->groups;
+	while (drain->held && is_over(drain->held))
+		drain->held = drain->held->drain_next;
+	drain->waited = !list_empty(&drain->ring->waiting);
+	return drain->held || any_waiting(drain->ring);
+}
+
+/* Of the letters those that tell of the end of a context: an operation of ctx may wait for one of another. */
+static void take_ends(struct ctx_ring *ring)
+{
+	struct letter *letter;
+
+	mailbox_reset(ring->mailbox); /* first: see ring_turn */
+	while (mailbox_pending(ring->mailbox) && (letter = mailbox_next_quiet(ring->mailbox)))
+		letter->deliver(letter);
+}
+
+/* Does what a dispatch would do, but for calling anybody. True: the kernel holds something, or is to get it. */
+static bool review(struct drain *drain)
 {
 	struct ctx_ring *ring = drain->ring;
 
-	mailbox_reset(ring->mailbox); /* first: see ring_turn */
+	ring_arm_wake(ring); /* not in the wait: what it has to take out to find room would not be looked at */
+	take_ends(ring);
 	note_completions(ring);
 	if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
 		ring_timers_fire(ring);
-	for (struct group *group = drain->groups; group; group = group->drain_next)
-		if (context_error(group->watch.ctx))
-			group_doom(group);
 	batch_run(ring);
 	batch_singles(ring);
 	stage_push(ring);
 	note_completions(ring); /* what all that brought */
-	if (ring->park)
-		stage_push(ring); /* readiness, and what is to go the usual way: nobody tells of it again */
+	stage_push(ring); /* what it made room for, and readiness: nobody tells of it again */
 	ring_timers_arm(ring);
-	unsigned left = count_waiting(ring);
-	/* What is parked is given to the kernel when its time comes, until its context ends. */
-	for (struct group *group = drain->groups; group; group = group->drain_next)
-		left += group->in_kernel + group->parked_count;
-	return left;
+	return any_held(drain);
 }
 
 static int drain_wait(struct drain *drain, uint64_t timeout_ns)
@@ -99,7 +117,8 @@ static int drain_wait(struct drain *drain, uint64_t timeout_ns)
 			return -ETIMEDOUT;
 		if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
 			return -EBUSY;
-		int error = ring_wait(ring, deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns);
+		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns;
+		int error = ring_wait(ring, ring_has_unsent(ring) ? 0 : left_ns);
 		if ((error == -EBUSY || error == -EAGAIN) && !ring->adopted) {
 			complete_harvest(ring); /* makes room */
 			error = uring_cq_ready(ring->uring) ? -ENOMEM : 0;
@@ -108,6 +127,17 @@ static int drain_wait(struct drain *drain, uint64_t timeout_ns)
 			return error;
 	}
 	return 0;
+}
+
+/*
+ * What another thread ended before, and may not have told yet. From here on each end is told, by a letter or,
+ * when this thread finds it, at once.
+ */
+static void doom_ended(struct drain *drain)
+{
+	for (struct group *group = drain->groups; group; group = group->drain_next)
+		if (context_error(group->watch.ctx))
+			group_doom(group);
 }
 
 int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_t timeout_ns,
@@ -124,7 +154,9 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	if (ctx->flags & NODE_STATIC) /* keeps no list of what is below it */
 		groups_each(ring, collect_below, &drain);
 	else
-		context_each_watch(ctx, &group_watch_ops, collect, &drain);
+		context_each_watch(ctx, WATCH_BELOW, &group_watch_ops, collect, &drain);
+	drain.held = drain.groups;
+	doom_ended(&drain);
 	error = drain_wait(&drain, timeout_ns);
 	unsigned count = error ? ring_stuck(ring, true, stuck, stuck_max) : 0;
 	if (ret_stuck)

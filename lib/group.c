@@ -47,6 +47,7 @@ static void review(struct group *group)
 		list_append(&group->ring->emptied, &group->link);
 }
 
+/* Calls nobody: a drain takes these letters, too. */
 static void deliver_letter(struct letter *letter)
 {
 	review(container_of(letter, struct group, letter));
@@ -65,7 +66,7 @@ static void told_done(struct watch *watch, struct sweep *sweep)
 	if (ring->calls && !atomic_load(&ring->busy.word))
 		return;
 	if (!ring_is_mine(ring)) {
-		mailbox_post(ring->mailbox, &group->letter, sweep);
+		mailbox_post_quiet(ring->mailbox, &group->letter, sweep);
 		return;
 	}
 	group_doom(group);
@@ -100,7 +101,7 @@ static void told_released(struct watch *watch)
 	if (ring_is_mine(group->ring)) {
 		review(group);
 	} else {
-		mailbox_post(group->ring->mailbox, &group->letter, NULL);
+		mailbox_post_quiet(group->ring->mailbox, &group->letter, NULL);
 		/* The call may have ended, and looked for mail, just before. */
 		let_go(group);
 	}
@@ -132,6 +133,10 @@ static struct group *group_new(struct ctx_ring *ring, const struct ctx_context *
 	list_init(&group->pending);
 	list_init(&group->cancelling);
 	list_init(&group->parked);
+	list_init(&group->staged);
+	list_init(&group->retries);
+	list_init(&group->retry_link);
+	list_init(&group->stuck_link);
 	list_init(&group->link);
 	list_init(&group->letter.link);
 	int error = context_watch(ctx, &group->watch, &group_watch_ops);
@@ -202,6 +207,8 @@ static void group_free(struct group *group)
 	if (ring->last_group == group)
 		ring->last_group = NULL;
 	list_remove(&group->link);
+	list_remove(&group->retry_link);
+	list_remove(&group->stuck_link);
 	ring_timer_stop(ring, &group->deadline);
 	/* From here on nobody posts the letter; then none can be left in the mailbox. */
 	if (!group->let_go)

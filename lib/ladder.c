@@ -12,81 +12,107 @@
 #include "record.h"
 #include "ring.h"
 
-/* The next operation of group that the kernel holds, in a slot from *slot on; NULL: none. */
-static struct operation *next_held(const struct group *group, uint32_t *slot)
+/*
+ * Calls visit for each operation of group that the kernel holds, as long as it says to go on. Costs what the group
+ * has: what is to be cancelled one by one is usually nothing.
+ */
+static void each_held(const struct group *group, bool (*visit)(struct operation *op, void *data), void *data)
 {
-	const struct ctx_ring *ring = group->ring;
+	const struct list *lists[] = {&group->cancelling, &group->retries, &group->ring->singles};
 
-	for (; *slot < ring->slot_count; ++*slot) {
-		struct operation *op = ring->slots[*slot].op;
-		if (op && op->group == group && op->phase == OP_KERNEL && !(op->marks & OP_SEEN))
-			return ring->slots[(*slot)++].op;
-	}
-	return NULL;
+	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		for (struct list *link = lists[i]->next; link != lists[i]; link = link->next) {
+			struct operation *op = container_of(link, struct operation, link);
+			if (op->group == group && !(op->marks & OP_SEEN) && !visit(op, data))
+				return;
+		}
+}
+
+static bool flag_stuck(struct operation *op, void *data)
+{
+	record_add_flag(data, op, CTX_TABLE_OP_STUCK);
+	return true;
 }
 
 static void fire_report(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
 {
 	struct group *group = container_of(timer, struct group, deadline);
-	struct operation *op;
 
 	(void)now_ns;
-	for (uint32_t slot = 1; (op = next_held(group, &slot));)
-		record_add_flag(ring, op, CTX_TABLE_OP_STUCK);
-	group->stuck_due = ring->stuck_due = true; /* a drain calls nobody */
+	each_held(group, flag_stuck, ring);
+	list_remove(&group->stuck_link);
+	list_append(&ring->stuck_groups, &group->stuck_link); /* a drain calls nobody */
+}
+
+static bool shut_down(struct operation *op, void *data)
+{
+	(void)data;
+	if ((op->marks & OP_SHUTDOWN) && !(op->sqe.flags & IOSQE_FIXED_FILE))
+		sys_shutdown(op->sqe.fd, SHUT_RDWR); /* of what is no socket nothing can be shut */
+	return true;
 }
 
 static void fire_shutdown(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
 {
 	struct group *group = container_of(timer, struct group, deadline);
-	struct operation *op;
 
-	for (uint32_t slot = 1; (op = next_held(group, &slot));)
-		if ((op->marks & OP_SHUTDOWN) && !(op->sqe.flags & IOSQE_FIXED_FILE))
-			sys_shutdown(op->sqe.fd, SHUT_RDWR); /* of what is no socket nothing can be shut */
+	each_held(group, shut_down, NULL);
 	timer->fire = fire_report;
 	ring_timer_set(ring, timer, clock_after_ns(now_ns, group->grace_ns));
 }
 
-void ladder_begin(struct group *group)
+void ladder_begin(struct group *group, uint64_t now_ns)
 {
 	group->grace_ns = context_grace(group->watch.ctx);
 	if (!group->grace_ns || !context_error(group->watch.ctx))
 		return;
 	group->deadline.fire = fire_shutdown;
-	ring_timer_set(group->ring, &group->deadline, clock_after_ns(clock_now_ns(), group->grace_ns));
+	ring_timer_set(group->ring, &group->deadline, clock_after_ns(now_ns, group->grace_ns));
 }
 
-static void report(struct group *group, void *data)
+struct report {
+	struct ctx_ring *ring;
+	struct ctx_stuck *stuck;
+	uint64_t now_ns;
+	unsigned count, max;
+};
+
+static bool describe(struct operation *op, void *data)
+{
+	struct report *report = data;
+
+	ring_describe(report->ring, op, report->now_ns, &report->stuck[report->count++]);
+	return report->count < report->max;
+}
+
+static void report_group(struct group *group)
 {
 	struct ctx_ring *ring = group->ring;
 	struct ctx_stuck few[8], *stuck;
-	uint64_t now_ns = clock_now_ns();
-	struct operation *op;
-	unsigned count = 0;
 
-	(void)data;
-	if (!group->stuck_due)
-		return;
-	group->stuck_due = false;
 	if (!ring->options.stuck || !group->in_kernel)
 		return;
 	/* Without memory for all of them some are told. */
 	stuck = memory_allocate(group->in_kernel * sizeof(*stuck));
-	unsigned max = stuck ? group->in_kernel : sizeof(few) / sizeof(few[0]);
-	for (uint32_t slot = 1; count < max && (op = next_held(group, &slot));)
-		ring_describe(ring, op, now_ns, &(stuck ? stuck : few)[count++]);
-	if (count) {
-		ring->options.stuck(ring, stuck ? stuck : few, count, ring->options.data);
-		ring->stuck_due = true; /* what it began may have moved groups that were not yet looked at */
-	}
+	struct report report = {
+		.ring = ring,
+		.stuck = stuck ? stuck : few,
+		.now_ns = clock_now_ns(),
+		.max = stuck ? group->in_kernel : sizeof(few) / sizeof(few[0]),
+	};
+	each_held(group, describe, &report);
+	if (report.count)
+		ring->options.stuck(ring, report.stuck, report.count, ring->options.data);
 	memory_release(stuck);
 }
 
 void ladder_report(struct ctx_ring *ring)
 {
-	ring->stuck_due = false;
-	groups_each(ring, report, NULL);
+	while (!list_empty(&ring->stuck_groups)) {
+		struct group *group = container_of(ring->stuck_groups.next, struct group, stuck_link);
+		list_remove(&group->stuck_link);
+		report_group(group);
+	}
 }
 
 int ctx_format_stuck(const struct ctx_stuck *stuck, char *buffer, size_t size)

@@ -25,6 +25,7 @@ int mailbox_new(struct mailbox **ret_mailbox)
 		return -ENOMEM;
 	*mailbox = (struct mailbox){.refs = 1, .wake.run = run_wake, .fork_count = thread_fork_count};
 	list_init(&mailbox->letters);
+	list_init(&mailbox->quiet);
 	mailbox->fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (mailbox->fd < 0) {
 		int error = mailbox->fd;
@@ -54,7 +55,7 @@ int mailbox_fd(const struct mailbox *mailbox)
 	return mailbox->fd;
 }
 
-bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *sweep)
+static bool post(struct mailbox *mailbox, struct list *to, struct letter *letter, struct sweep *sweep)
 {
 	bool wake = false;
 
@@ -63,7 +64,7 @@ bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *
 	lock_acquire(&mailbox->lock);
 	bool open = !mailbox->closed;
 	if (open && list_empty(&letter->link)) {
-		list_append(&mailbox->letters, &letter->link);
+		list_append(to, &letter->link);
 		__atomic_fetch_add((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
 	}
 	if (open && sweep && !mailbox->woken)
@@ -76,6 +77,16 @@ bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *
 		sweep_defer(sweep, &mailbox->wake);
 	}
 	return open;
+}
+
+bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *sweep)
+{
+	return post(mailbox, &mailbox->letters, letter, sweep);
+}
+
+bool mailbox_post_quiet(struct mailbox *mailbox, struct letter *letter, struct sweep *sweep)
+{
+	return post(mailbox, &mailbox->quiet, letter, sweep);
 }
 
 bool mailbox_retract(struct mailbox *mailbox, struct letter *letter)
@@ -92,16 +103,31 @@ bool mailbox_retract(struct mailbox *mailbox, struct letter *letter)
 	return posted;
 }
 
+/* With the lock held. */
+static struct letter *take_first(struct mailbox *mailbox, struct list *from)
+{
+	if (list_empty(from))
+		return NULL;
+	struct letter *letter = container_of(from->next, struct letter, link);
+	list_remove(&letter->link);
+	__atomic_fetch_sub((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
+	return letter;
+}
+
 struct letter *mailbox_next(struct mailbox *mailbox)
 {
-	struct letter *letter = NULL;
-
 	lock_acquire(&mailbox->lock);
-	if (!list_empty(&mailbox->letters)) {
-		letter = container_of(mailbox->letters.next, struct letter, link);
-		list_remove(&letter->link);
-		__atomic_fetch_sub((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
-	}
+	struct letter *letter = take_first(mailbox, &mailbox->quiet);
+	if (!letter)
+		letter = take_first(mailbox, &mailbox->letters);
+	lock_release(&mailbox->lock);
+	return letter;
+}
+
+struct letter *mailbox_next_quiet(struct mailbox *mailbox)
+{
+	lock_acquire(&mailbox->lock);
+	struct letter *letter = take_first(mailbox, &mailbox->quiet);
 	lock_release(&mailbox->lock);
 	return letter;
 }

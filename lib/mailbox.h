@@ -14,12 +14,13 @@
 
 /* For mailbox.c alone; it stands here so that the owner's looks at it cost no call. */
 struct mailbox {
-	struct lock lock;    /* guards letters, closed, woken */
+	struct lock lock;    /* guards letters, quiet, closed, woken */
 	uint32_t fork_count; /* a forked child's copy is dead: the eventfd is the parent's, and so may be who
 				held the lock */
 	_Atomic uint32_t refs;
 	_Atomic uint32_t count; /* of letters; read without the lock */
 	struct list letters;	/* oldest first */
+	struct list quiet;	/* those whose delivery calls nobody, taken before the others */
 	_Atomic bool woken;	/* the eventfd has been, or is about to be, written since it was last reset */
 	bool closed;
 	int fd;
@@ -46,6 +47,9 @@ int mailbox_fd(const struct mailbox *mailbox);
  */
 bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *sweep);
 
+/* The same for a letter whose delivery runs nothing of the program's: it is delivered in a drain, too. */
+bool mailbox_post_quiet(struct mailbox *mailbox, struct letter *letter, struct sweep *sweep);
+
 /* Takes a letter back. False: it was not there (taken out for delivery, or never posted). */
 bool mailbox_retract(struct mailbox *mailbox, struct letter *letter);
 
@@ -60,6 +64,9 @@ static inline void mailbox_reset(struct mailbox *mailbox)
 
 /* Owner: takes the oldest letter out, NULL when there is none. */
 struct letter *mailbox_next(struct mailbox *mailbox);
+
+/* The same of those that were posted as quiet. */
+struct letter *mailbox_next_quiet(struct mailbox *mailbox);
 
 /* True when there is mail. Any thread may ask; no lock. */
 static inline bool mailbox_pending(const struct mailbox *mailbox)

@@ -2,7 +2,8 @@
 /*
  * A context with several parents. It is no member of any itself: in each of them it has
  * a link, a hidden child that lies in the merged node's own memory. Marking a link marks
- * the merged node; the first link to be marked says whose end it is.
+ * the merged node; the first link to be marked says whose end it is. Making, ending and freeing one costs the
+ * number of its parents.
  */
 #include "clock.h"
 #include "find.h"
@@ -42,17 +43,18 @@ static void publish(struct ctx_context *node)
 int ctx_merge(const struct ctx_context *const *parents, unsigned count, const char *label,
 	      struct ctx_context **ret_ctx)
 {
-	unsigned moves = 0;
+	static _Atomic uint64_t merges;
+	unsigned passed = 0;
 
 	if (!parents || !count || !ret_ctx)
 		return -EINVAL;
 	for (unsigned i = 0; i < count; i++) {
 		if (!parents[i])
 			return -EINVAL;
-		moves |= parents[i]->flags & NODE_MOVABLE;
+		passed |= parents[i]->flags & (NODE_MOVABLE | NODE_UNDER_ROOTS);
 	}
 	struct node_plan plan = {
-		.flags = NODE_MERGED | moves,
+		.flags = NODE_MERGED | passed,
 		.kind = CTX_TABLE_MERGED,
 		.tail = sizeof(struct merge) + count * sizeof(struct link),
 		.label = label,
@@ -62,7 +64,10 @@ int ctx_merge(const struct ctx_context *const *parents, unsigned count, const ch
 	if (!node)
 		return -ENOMEM;
 	struct merge *merge = node_merge(node);
-	*merge = (struct merge){.count = count};
+	*merge = (struct merge){
+		.count = count,
+		.order = atomic_fetch_add_explicit(&merges, 1, memory_order_relaxed),
+	};
 	for (unsigned i = 0; i < count; i++)
 		merge->links[i] = (struct link){
 			.target = node,

@@ -26,6 +26,7 @@ struct shard_line {
 struct extension {
 	struct list watches;		   /* ctx lock */
 	struct list callbacks;		   /* ctx lock; of this process only, see callbacks_of() */
+	struct list ring_callbacks;	   /* those that are bound to a ring; as callbacks */
 	struct done *done;		   /* the pipe; ctx lock */
 	struct cause_text *deadline_cause; /* for when its own deadline fires; ctx lock */
 	struct timer *_Atomic timer;	   /* of a node that was not made with one */
@@ -35,7 +36,7 @@ struct extension {
 	struct shard_line *_Atomic shards; /* SHARD_COUNT of them, numbered from 1; 0 is the node's own */
 	void *shards_memory;
 	uint32_t callbacks_forks; /* fork count of the process that callbacks are of; ctx lock */
-	char filling[44];
+	char filling[28];
 };
 _Static_assert(offsetof(struct extension, shards) >= 48, "apart from what lies before");
 
@@ -47,10 +48,10 @@ struct link {
 
 /* Follows a merged node. */
 struct merge {
-	struct link *_Atomic from;     /* the parent that ended it, if one did */
-	struct ctx_context *walk_next; /* walk lock, as the next two */
-	uint64_t walk_queued; /* serial of the walk in whose queue it is; of an earlier one: in none */
-	uint64_t walk_serial;
+	struct link *_Atomic from;  /* the parent that ended it, if one did */
+	struct heap_node walk_node; /* walk lock, as the next one */
+	uint64_t walk_queued;	    /* serial of the last walk that had it in its queue */
+	uint64_t order; /* of its making: after whatever it is below. constant */
 	unsigned count;
 	struct link links[];
 };

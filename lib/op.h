@@ -15,7 +15,7 @@
 enum op_phase {
 	OP_IDLE,   /* the caller's */
 	OP_STAGED, /* in ring->staged or ring->waiting */
-	OP_KERNEL, /* in its group's pending or cancelling list, or in ring->singles or ring->retries */
+	OP_KERNEL, /* in its group's pending, cancelling or retries, or in its ring's singles or retries */
 	OP_READY,  /* in ring->ready: its completion is known and was never in the kernel's queue */
 	OP_PARKED, /* in its group's parked list, or in ring->ready once that ended; and in its fd's queue */
 };
@@ -45,7 +45,11 @@ enum op_marks {
 	OP_OUT = 1 << 21,	 /* parked: waits to write */
 	OP_PARK_RING = 1 << 22,	 /* OP_PARK is its ring's default */
 	OP_WAITS = 1 << 23,	 /* its attempt is to wait in the kernel */
+	OP_INDEXED = 1 << 24,	 /* OP_STAGED, and in its group's list of those */
 };
+
+/* Somebody is ending it. Of a chain in the kernel either all members have one of these marks or none has. */
+#define OP_ENDING (OP_DOOMED | OP_EXPLICIT)
 
 struct batch;
 struct group;
@@ -87,7 +91,7 @@ struct operation {
 			struct operation *chain_prev,
 				*chain_next; /* still in the kernel, before and after it */
 		};
-		struct list park; /* OP_PARKED: in the queue of its fd */
+		struct list park; /* OP_PARKED: in the queue of its fd; OP_INDEXED: in group->staged */
 	};
 	uint64_t timeout_ns; /* own timeout, CTX_FOREVER: none; once submitted the time its linked timeout is
 				set to */

@@ -17,6 +17,7 @@
 
 #include <string.h>
 
+#include "close_index.h"
 #include "memory.h"
 #include "park_buffers.h"
 #include "park_fd.h"
@@ -165,6 +166,9 @@ static void go_usual(struct ctx_ring *ring, struct operation *op)
 	op->chain_prev = op->chain_next = NULL;
 	op->phase = OP_STAGED;
 	list_insert(&ring->waiting, &op->link);
+	/* Before all others, which an index may have passed already. */
+	op_mark(op, OP_INDEXED);
+	list_insert(&op->group->staged, &op->park);
 }
 
 /* Those that would turn out as op did. */
@@ -237,12 +241,11 @@ void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_
 
 void park_cancel_waiting(struct ctx_ring *ring, int fd, unsigned marks)
 {
-	for (uint32_t i = 1; i < ring->slot_count; i++) {
-		struct operation *op = ring->slots[i].op;
-		if (op && op->phase == OP_KERNEL && op_is_on(op, fd) && !(op->marks & OP_SEEN) &&
-		    (op->marks & marks) == marks)
+	struct operation *op;
+
+	for (uint32_t cursor = 0; (op = close_index_next(ring, fd, &cursor));)
+		if ((op->marks & marks) == marks)
 			ctx_op_cancel(ring, op_public(op));
-	}
 }
 
 /*
@@ -337,6 +340,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	op->opcode = op->sqe.opcode;
 	op_mark(op, way == WAY_OUT ? OP_OUT : 0);
 	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout follows it */
+	stage_leave(op);
 	list_unlink(&op->link);
 	enqueue(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
@@ -392,6 +396,7 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	park_fd_clear(p, PARK_FRESH << way);
 	park_fd_set(p, PARK_ISSUED << way);
 	record_set_flags(ring, op, CTX_TABLE_OP_IN_FLIGHT);
+	close_index_note(ring, ring->uring->sq.sqe_tail - 1);
 }
 
 static bool room(struct ctx_ring *ring)

@@ -26,7 +26,7 @@ static void ask(struct watch *watch, void *data)
 void reap_begin(struct reap *reap, struct ctx_context *ctx, void (*done)(struct reap *reap))
 {
 	*reap = (struct reap){.holders = 1, .done = done};
-	context_each_watch(ctx, &group_watch_ops, ask, reap);
+	context_each_watch(ctx, WATCH_REACHED, &group_watch_ops, ask, reap);
 }
 
 void reap_end(struct reap *reap)

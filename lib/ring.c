@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "close_index.h"
 #include "memory.h"
 #include "park.h"
 #include "table.h"
@@ -58,9 +59,12 @@ static int ring_new(const struct ctx_ring_options *options, struct ctx_ring **re
 	list_init(&ring->ready);
 	list_init(&ring->singles);
 	list_init(&ring->retries);
+	list_init(&ring->retry_groups);
+	list_init(&ring->stuck_groups);
 	list_init(&ring->doomed);
 	list_init(&ring->emptied);
 	list_init(&ring->batches);
+	list_init(&ring->batches_over);
 	list_init(&ring->polls_todo);
 	list_init(&ring->polls_fired);
 	list_init(&ring->polls_resting);
@@ -125,6 +129,7 @@ void ring_free(struct ctx_ring *ring)
 		table_ring_free(ring->table_slot);
 	op_timers_free(ring);
 	batches_free(ring);
+	close_index_free(ring);
 	park_free(ring);
 	memory_release(ring->spill.cqes);
 	memory_release(ring);
@@ -327,7 +332,8 @@ static int withdraw_polls(struct ctx_ring *ring)
 	int error = 0;
 
 	ring->dispatching = true;
-	while (!error && ring_polls_stop_all(ring)) {
+	ring_polls_stop_all(ring);
+	while (!error && ring_polls_left(ring)) {
 		error = withdraw_wait(ring);
 		if (ring->adopted)
 			complete_extract(ring);
@@ -372,7 +378,7 @@ static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 		ring_timers_fire(ring);
 	batch_singles(ring);
 	ring_timers_arm(ring);
-	int error = ring_wait(ring, timeout_ns);
+	int error = ring_wait(ring, ring_has_unsent(ring) ? 0 : timeout_ns);
 	complete_extract(ring);
 	return error == -EBUSY ? error : 0;
 }
@@ -389,7 +395,7 @@ static int close_deliver(struct ctx_ring *ring, uint64_t timeout_ns)
 				   : now_ns < deadline_ns     ? deadline_ns - now_ns
 							      : 0;
 		stage_submit(ring); /* what a callback began */
-		stage_refuse_dead(ring, NULL);
+		stage_refuse_dead(ring);
 		int error = ring->adopted ? wait_for_ours(ring, left_ns) : 0;
 		if (error)
 			return error;
@@ -428,11 +434,11 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 	if (!error) {
 		groups_each(ring, doom, NULL);
 		if (silent) {
-			stage_refuse_dead(ring, NULL);
+			stage_refuse_dead(ring);
 			abandon(ring);
 		}
 		batch_run(ring);
-		stage_refuse_dead(ring, NULL);
+		stage_refuse_dead(ring);
 		error = close_deliver(ring, timeout_ns);
 	}
 	if (error) {

@@ -45,7 +45,11 @@ struct group {
 	struct list pending;	/* in the kernel, newest first */
 	struct list cancelling; /* in the kernel, and its end is under way */
 	struct list parked;	/* outside it */
+	struct list staged;	/* not given to it yet, oldest first, by park: those with OP_INDEXED */
+	struct list retries;	/* in the kernel, to be cancelled again; a batch has them */
 	struct list link;	/* ring->doomed, ring->emptied, or alone */
+	struct list retry_link; /* ring->retry_groups, or alone: it has retries */
+	struct list stuck_link; /* ring->stuck_groups, or alone: to be told in the next dispatch */
 	struct ring_timer deadline;
 	struct group *drain_next;
 	uint64_t grace_ns;	   /* of its context, once that ended; 0: no more is done than cancelling */
@@ -61,7 +65,6 @@ struct group {
 	bool released;		/* the program holds its context no more */
 	bool let_go;		/* so does the group, see told_released(); the ring's busy lock */
 	bool draining;
-	bool stuck_due; /* to be told in the next dispatch */
 };
 
 /* Where the user_data of an operation leads. */
@@ -74,7 +77,7 @@ struct slot {
 };
 
 struct batch {
-	struct list link; /* ring->batches */
+	struct list link; /* ring->batches, from when all have ended on ring->batches_over */
 	struct ctx_batch record;
 	struct reap *reap; /* wants to hear of it; holds it */
 	uint64_t start_ns;
@@ -109,15 +112,17 @@ struct ctx_ring {
 	unsigned parked;      /* outside the kernel, and not ended */
 	uint32_t first_marks; /* of every operation */
 	struct park *park;    /* NULL: nothing has parked */
+	struct close_index *close_index; /* NULL: never needed, or no memory */
 	struct list staged, waiting, ready;
 	struct list singles;	   /* to be cancelled one by one at the next occasion */
-	struct list retries;	   /* whose cancel found nothing, or whose own end is overdue */
+	struct list retries;	   /* whose cancel found nothing, or whose own end is overdue; no batch has them */
+	struct list retry_groups;  /* that have the same, of their own, in a batch */
 	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all after it wait for */
 
 	struct group **groups; /* hash by context */
 	unsigned group_count, group_mask;
 	struct group *last_group;
-	struct list doomed, emptied;
+	struct list doomed, emptied, stuck_groups;
 
 	struct heap timers;
 	unsigned withdrawals; /* completions due of INTERNAL_WITHDRAW */
@@ -130,15 +135,15 @@ struct ctx_ring {
 
 	struct ring_poll **polls; /* by index */
 	uint32_t *poll_places;	  /* indices that are free */
-	uint32_t poll_capacity, poll_unused;
+	uint32_t poll_capacity, poll_unused, polls_in_kernel;
 	struct list polls_todo;	   /* to be put into the queue, or a cancel of them */
 	struct list polls_fired;   /* completed, to be looked at in a dispatch */
 	struct list polls_resting; /* ended without an event, for another attempt later */
 	struct ring_timer polls_rest;
 
 	struct spill spill;
-	struct list batches;
-	struct batch *newest; /* of batches */
+	struct list batches, batches_over;
+	struct batch *newest; /* of both */
 	struct batch spare;
 	struct ctx_batch last_batch;
 	bool have_last_batch;
@@ -155,7 +160,6 @@ struct ctx_ring {
 	bool wake_once;	 /* this kernel has no multishot poll */
 	bool rested;	 /* the last turn did not enter the kernel, see kernel_can_wait() */
 	bool batch_queued;
-	bool stuck_due;	  /* some group's */
 	bool withdrawing; /* nothing of ours is to be left in an adopted ring */
 	int stalled;	  /* why the kernel took no more at the last push; 0: it did */
 	unsigned noted;	  /* adopted: place in the completion queue up to which it has been noted */
@@ -361,14 +365,29 @@ void stage_submit(struct ctx_ring *ring);
 /* Gives the kernel's queue what waits and may go. Operations put there, or -errno. */
 int stage_push(struct ctx_ring *ring);
 
-/* Completes, as never sent, whatever is staged under a context that ended; counts into batch (or NULL). */
-void stage_refuse_dead(struct ctx_ring *ring, struct batch *batch);
+/* Completes, as never sent, whatever is staged under a context that ended. */
+void stage_refuse_dead(struct ctx_ring *ring);
 
-/*
- * Completes op, which is marked OP_EXPLICIT, and the whole chain that it is staged in as
- * cancelled, never sent; a chain that is still being built at its submit. False: it is not staged here.
- */
-bool stage_refuse(struct ctx_ring *ring, const struct operation *op);
+/* Makes known to their groups what they have staged, for stage_refuse_group(). Looks at each operation once. */
+void stage_index(struct ctx_ring *ring);
+
+/* Completes, as never sent, what the group has staged, and counts it into batch (or NULL); a chain that is still
+ * being built at its submit. */
+void stage_refuse_group(struct group *group, struct batch *batch);
+
+/* The same for op, which is staged and marked OP_EXPLICIT, and the whole chain that it is in. */
+void stage_refuse(struct ctx_ring *ring, struct operation *op);
+
+/* What is not staged any more is no more in its group's list of that. */
+static inline void stage_leave(struct operation *op)
+{
+	if (__builtin_expect(!(op->marks & OP_INDEXED), 1))
+		return;
+	op_unmark(op, OP_INDEXED);
+	if (op->group)
+		list_unlink(&op->park);
+	op->chain_prev = op->chain_next = NULL;
+}
 
 /* Submits all that is in the queue. Entries, or -errno. */
 int ring_flush(struct ctx_ring *ring);
@@ -393,8 +412,8 @@ void batches_free(struct ctx_ring *ring);
 
 /* ---- what is done when cancelling does not help (ladder.c) ---- */
 
-/* The batch of a group that ended has been sent, and the kernel still holds some of it. */
-void ladder_begin(struct group *group);
+/* The batch of a group that ended has been made up at now_ns, and the kernel still holds some of it. */
+void ladder_begin(struct group *group, uint64_t now_ns);
 
 /* Hands what is due to the program's function. */
 void ladder_report(struct ctx_ring *ring);
@@ -431,9 +450,10 @@ void ring_poll_note(struct ctx_ring *ring, uint32_t index, const struct io_uring
 /* Looks at those that completed. */
 void ring_polls_deliver(struct ctx_ring *ring);
 
-/* Asks for all of them to be taken out. True: the kernel has some of them still, or what is to
- * come of that. */
-bool ring_polls_stop_all(struct ctx_ring *ring);
+/* Asks for all of them to be taken out; and whether the kernel has some of them still, or what is to come of
+ * that. */
+void ring_polls_stop_all(struct ctx_ring *ring);
+bool ring_polls_left(struct ctx_ring *ring);
 void ring_polls_free(struct ctx_ring *ring);
 
 /* ---- completions (complete.c) ---- */
@@ -483,6 +503,12 @@ unsigned complete_deliver_queued(struct ctx_ring *ring);
  * adopted ring's queue, or for any in our own. 0, also when the time is over, or -errno.
  */
 int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns);
+
+/* The kernel did not take all that there is for it: it is to be asked again, and no completion waited for. */
+static inline bool ring_has_unsent(const struct ctx_ring *ring)
+{
+	return ring->stalled || !list_empty(&ring->singles) || !list_empty(&ring->doomed);
+}
 
 /* One turn of a dispatch, without submitting what has been staged since. Deliveries, or -errno. */
 int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns);

@@ -100,6 +100,7 @@ static bool put_poll(struct ctx_ring *ring, struct ring_poll *poll)
 		sqe->len = IORING_POLL_ADD_MULTI;
 	sqe->user_data = user_data_of(ring, poll);
 	poll->in_kernel = true;
+	ring->polls_in_kernel++;
 	return true;
 }
 
@@ -165,6 +166,7 @@ void ring_poll_note(struct ctx_ring *ring, uint32_t index, const struct io_uring
 	if (more && (poll->stopped || !event))
 		return;
 	poll->in_kernel = more;
+	ring->polls_in_kernel -= !more;
 	poll->result = cqe->res;
 	if (!event && cqe->res >= 0 && !poll->edge && !poll->stopped && ring->features.multishot_poll) {
 		poll->edge = true;
@@ -219,20 +221,19 @@ void ring_polls_deliver(struct ctx_ring *ring)
 	}
 }
 
-bool ring_polls_stop_all(struct ctx_ring *ring)
+void ring_polls_stop_all(struct ctx_ring *ring)
 {
-	bool left = false;
-
 	for (uint32_t i = 0; i < ring->poll_capacity; i++) {
 		struct ring_poll *poll = ring->polls[i];
-		if (!poll)
-			continue;
-		if (!poll->stopped)
+		if (poll && !poll->stopped)
 			poll->closed(ring, poll);
-		left |= poll->in_kernel;
 	}
+}
+
+bool ring_polls_left(struct ctx_ring *ring)
+{
 	ring_polls_put(ring);
-	return left || ring->withdrawals;
+	return ring->polls_in_kernel || ring->withdrawals;
 }
 
 void ring_polls_free(struct ctx_ring *ring)

@@ -93,6 +93,11 @@ static void fire_retry(struct ctx_ring *ring, struct ring_timer *timer, uint64_t
 	if (ring->retry_delay_ns < RETRY_MAX_NS)
 		ring->retry_delay_ns *= 2;
 	list_splice(&ring->singles, &ring->retries);
+	while (!list_empty(&ring->retry_groups)) {
+		struct group *group = container_of(ring->retry_groups.next, struct group, retry_link);
+		list_remove(&group->retry_link);
+		list_splice(&ring->singles, &group->retries);
+	}
 }
 
 void ring_retry(struct ctx_ring *ring, struct operation *op)
@@ -100,7 +105,14 @@ void ring_retry(struct ctx_ring *ring, struct operation *op)
 	op_unmark(op, OP_CANCEL_SENT);
 	record_add_flag(ring, op, CTX_TABLE_OP_CANCELLING);
 	list_remove(&op->link);
-	list_append(&ring->retries, &op->link);
+	if (op->marks & OP_DOOMED) {
+		struct group *group = op->group;
+		list_append(&group->retries, &op->link);
+		list_remove(&group->retry_link);
+		list_append(&ring->retry_groups, &group->retry_link);
+	} else {
+		list_append(&ring->retries, &op->link);
+	}
 	if (!op->attempts)
 		ring->retry_delay_ns = RETRY_FIRST_NS;
 	if (op->attempts < UINT8_MAX)

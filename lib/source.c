@@ -255,31 +255,45 @@ struct target {
  */
 static void choose(const struct source_choice *choice)
 {
+	struct list chosen;
+
+	list_init(&chosen);
 	lock_acquire(choice->lock);
-	for (struct list *link = choice->list->next; link != choice->list; link = link->next) {
+	for (struct list *link = choice->list->next, *next; link != choice->list; link = next) {
 		struct source *source = container_of(link, struct source, link);
+		next = link->next;
 		if (source->chosen || !choice->chooses(source, choice->data))
 			continue;
 		source->chosen = true;
 		source->chosen_code = choice->code;
-		if (!source->ring || source->ring == choice->here)
+		if (!source->ring || source->ring == choice->here) {
 			source->chosen_by = choice;
-		else if (mailbox_post(source->ring->mailbox, &source->letter, NULL))
+			list_remove(link);
+			list_append(&chosen, link);
+		} else if (mailbox_post(source->ring->mailbox, &source->letter, NULL)) {
 			mailbox_wake(source->ring->mailbox);
+		}
 	}
+	/* First, where collect() finds them. */
+	list_splice(&chosen, choice->list);
+	list_splice(choice->list, &chosen);
 	lock_release(choice->lock);
 }
 
+/* Those that it takes go behind all others, out of the way of the next time. */
 static unsigned collect(const struct source_choice *choice, struct target *targets, unsigned max)
 {
 	unsigned count = 0;
 
 	lock_acquire(choice->lock);
-	for (struct list *link = choice->list->next; link != choice->list && count < max; link = link->next) {
+	for (struct list *link = choice->list->next, *next; link != choice->list && count < max; link = next) {
 		struct source *source = container_of(link, struct source, link);
+		next = link->next;
 		if (source->chosen_by != choice)
 			continue;
 		source->chosen_by = NULL;
+		list_remove(link);
+		list_append(choice->list, link);
 		context_pin(source->watch.ctx);
 		targets[count++] = (struct target){
 			.ctx = source->watch.ctx, .kind = source->ops->kind, .on_worker = !source->ring};

@@ -10,6 +10,7 @@
  */
 #include <string.h>
 
+#include "close_index.h"
 #include "park.h"
 #include "record.h"
 #include "ring.h"
@@ -66,14 +67,19 @@ static bool op_refused(const struct operation *op)
 	       context_error(op->group->watch.ctx);
 }
 
-/* The unit at the head of list. */
-static void unit_read(const struct ctx_ring *ring, const struct list *list, struct operation *first,
-		      struct unit *ret_unit)
+/* Behind the last, and before the first of what is staged. */
+static bool is_end(const struct ctx_ring *ring, const struct list *link)
+{
+	return link == &ring->waiting || link == &ring->staged;
+}
+
+/* The unit that begins with first. */
+static void unit_read(const struct ctx_ring *ring, struct operation *first, struct unit *ret_unit)
 {
 	struct unit unit = {.first = first};
 
 	for (struct operation *op = first;; op = staged_next(op)) {
-		bool chained = follows(op) && op->link.next != list;
+		bool chained = follows(op) && !is_end(ring, op->link.next);
 		unit.last = op;
 		unit.operations++;
 		unit.entries += choose_timeout(ring, op, chained ? staged_next(op) : NULL) ? 2 : 1;
@@ -82,8 +88,21 @@ static void unit_read(const struct ctx_ring *ring, const struct list *list, stru
 		if (!chained)
 			break;
 	}
-	unit.open = follows(unit.last);
+	/* Of what has been submitted none is: then the last one's flag is ignored. */
+	unit.open = follows(unit.last) && unit.last->link.next == &ring->staged;
 	*ret_unit = unit;
+}
+
+/* The one that op is in. Costs its length. */
+static void unit_around(const struct ctx_ring *ring, struct operation *op, struct unit *ret_unit)
+{
+	while (!is_end(ring, op->link.prev)) {
+		struct operation *previous = container_of(op->link.prev, struct operation, link);
+		if (!follows(previous))
+			break;
+		op = previous;
+	}
+	unit_read(ring, op, ret_unit);
 }
 
 /* Refused ones keep their own error; those that only were in their company are cancelled. */
@@ -111,52 +130,72 @@ static void unit_refuse(struct ctx_ring *ring, const struct unit *unit, int erro
 	}
 }
 
-/* Of what is staged, a chain that is still being built is left to submit, which sees it whole. */
-static void refuse_dead(struct ctx_ring *ring, struct list *list, struct batch *batch)
+/* A chain that is still being built is left to submit, which sees it whole. */
+static void refuse_dead(struct ctx_ring *ring, struct list *list)
 {
 	struct list *link = list->next;
 
 	while (link != list) {
 		struct unit unit;
-		unit_read(ring, list, container_of(link, struct operation, link), &unit);
+		unit_read(ring, container_of(link, struct operation, link), &unit);
 		link = unit.last->link.next;
-		if (unit.refused && !(unit.open && list == &ring->staged))
-			unit_refuse(ring, &unit, 0, batch);
+		if (unit.refused && !unit.open)
+			unit_refuse(ring, &unit, 0, NULL);
 	}
 }
 
-void stage_refuse_dead(struct ctx_ring *ring, struct batch *batch)
+void stage_refuse_dead(struct ctx_ring *ring)
 {
-	refuse_dead(ring, &ring->waiting, batch);
-	refuse_dead(ring, &ring->staged, batch);
+	refuse_dead(ring, &ring->waiting);
+	refuse_dead(ring, &ring->staged);
 }
 
-static bool refuse_containing(struct ctx_ring *ring, struct list *list, const struct operation *op)
+/* What is new is at the end. */
+static void index_list(struct list *list)
 {
-	struct list *link = list->next;
+	struct list *link = list;
 
-	while (link != list) {
+	while (link->prev != list && !(container_of(link->prev, struct operation, link)->marks & OP_INDEXED))
+		link = link->prev;
+	for (; link != list; link = link->next) {
+		struct operation *op = container_of(link, struct operation, link);
+		op_mark(op, OP_INDEXED);
+		if (op->group)
+			list_append(&op->group->staged, &op->park);
+	}
+}
+
+/*
+ * Done when a batch needs it, so that what is submitted without one is in no second list; and what one batch
+ * has looked at the next does not look at again.
+ */
+void stage_index(struct ctx_ring *ring)
+{
+	index_list(&ring->waiting);
+	index_list(&ring->staged);
+}
+
+void stage_refuse_group(struct group *group, struct batch *batch)
+{
+	struct ctx_ring *ring = group->ring;
+
+	while (!list_empty(&group->staged)) {
 		struct unit unit;
-		bool inside = false;
-		unit_read(ring, list, container_of(link, struct operation, link), &unit);
-		for (struct operation *member = unit.first;; member = staged_next(member)) {
-			inside |= member == op;
-			if (member == unit.last)
-				break;
-		}
-		link = unit.last->link.next;
-		if (inside) {
-			if (!(unit.open && list == &ring->staged))
-				unit_refuse(ring, &unit, 0, NULL);
-			return true;
-		}
+		unit_around(ring, container_of(group->staged.next, struct operation, park), &unit);
+		/* It is the last thing that is staged, and all that the group has behind this one is in it. */
+		if (unit.open)
+			return;
+		unit_refuse(ring, &unit, 0, batch);
 	}
-	return false;
 }
 
-bool stage_refuse(struct ctx_ring *ring, const struct operation *op)
+void stage_refuse(struct ctx_ring *ring, struct operation *op)
 {
-	return refuse_containing(ring, &ring->waiting, op) || refuse_containing(ring, &ring->staged, op);
+	struct unit unit;
+
+	unit_around(ring, op, &unit);
+	if (!unit.open)
+		unit_refuse(ring, &unit, 0, NULL);
 }
 
 struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
@@ -270,7 +309,7 @@ static inline bool group_is_plain(const struct group *group)
 
 /* Submits plain operations from the head of what waits, as far as there are slots and entries. Returns how
  * many. */
-static int push_plain(struct ctx_ring *ring, uint64_t now_ns)
+static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t now_ns)
 {
 	/* In locals, as the compiler cannot know that what is stored in an operation leaves them alone. */
 	struct io_uring_sq *const sq = &ring->uring->sq;
@@ -300,6 +339,14 @@ static int push_plain(struct ctx_ring *ring, uint64_t now_ns)
 	ring->in_kernel += pushed;
 	sq->sqe_tail = tail;
 	return (int)pushed;
+}
+
+static inline int push_plain_noted(struct ctx_ring *ring, uint64_t now_ns)
+{
+	int pushed = push_plain(ring, now_ns);
+
+	close_index_note(ring, ring->uring->sq.sqe_tail - (unsigned)pushed);
+	return pushed;
 }
 
 /* Takes what a unit needs before anything of it is emitted. */
@@ -335,11 +382,13 @@ static int unit_reserve(struct ctx_ring *ring, const struct unit *unit)
 static void unit_emit(struct ctx_ring *ring, const struct unit *unit, uint64_t now_ns)
 {
 	struct operation *op = unit->first, *previous = NULL;
+	unsigned tail = ring->uring->sq.sqe_tail;
 
 	if (unit->drain)
 		ring->barrier = unit->last;
 	for (unsigned i = 0; i < unit->operations; i++) {
 		struct operation *next = op == unit->last ? NULL : staged_next(op);
+		stage_leave(op);
 		if (unit->drain || unit->operations > 1)
 			op_mark(op, OP_CHAINED);
 		op->chain_prev = previous;
@@ -348,6 +397,7 @@ static void unit_emit(struct ctx_ring *ring, const struct unit *unit, uint64_t n
 		previous = op;
 		op = next;
 	}
+	close_index_note(ring, tail);
 }
 
 /* Makes room for the unit. 0, or why the kernel takes nothing now. */
@@ -363,6 +413,10 @@ static int unit_room(struct ctx_ring *ring, const struct unit *unit)
 
 void stage_submit(struct ctx_ring *ring)
 {
+	/* A chain ends with its submit: what is submitted next is not part of one that has to wait. */
+	if (!list_empty(&ring->staged))
+		container_of(ring->staged.prev, struct operation, link)->sqe.flags &=
+			(uint8_t)~URING_CHAIN_FLAGS;
 	list_splice(&ring->waiting, &ring->staged);
 }
 
@@ -391,8 +445,7 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 			pushed++;
 			continue;
 		}
-		unit_read(ring, &ring->waiting, container_of(ring->waiting.next, struct operation, link),
-			  &unit);
+		unit_read(ring, container_of(ring->waiting.next, struct operation, link), &unit);
 		if (unit.refused || unit.entries > ring->uring->sq.ring_entries) {
 			unit_refuse(ring, &unit, unit.refused ? 0 : -E2BIG, NULL);
 			continue;
@@ -412,7 +465,7 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 		unit_emit(ring, &unit, now_ns);
 		pushed += (int)unit.operations;
 		if (!ring->barrier)
-			pushed += push_plain(ring, now_ns);
+			pushed += push_plain_noted(ring, now_ns);
 	}
 	return pushed;
 }
@@ -426,7 +479,7 @@ int stage_push(struct ctx_ring *ring)
 		return list_empty(&ring->waiting) ? 0 : -EBUSY;
 	if (!list_empty(&ring->waiting) && !ring->barrier) {
 		uint64_t now_ns = clock_coarse_ns();
-		pushed = push_plain(ring, now_ns);
+		pushed = push_plain_noted(ring, now_ns);
 		if (__builtin_expect(!list_empty(&ring->waiting), 0))
 			pushed += push_units(ring, now_ns);
 	}

@@ -158,6 +158,8 @@ static bool help_visit(struct ctx_context *node, void *data)
 	struct ctx_context *marked = node->flags & NODE_LINK ? node_link(node)->target : node;
 	uint32_t above = load_acquire(&node->parent->state) & STATE_ERRNO;
 
+	if (node->flags & NODE_MERGED) /* marked through a link */
+		return is_unfinished(load_acquire(&node->state));
 	if (!above || node->flags & NODE_DETACHED)
 		return false;
 	if (node->flags & NODE_LINK)
@@ -169,7 +171,8 @@ static bool help_visit(struct ctx_context *node, void *data)
 
 /*
  * Below root there were nodes that another sweep has marked and may not have gone
- * through yet: does that for it, until nothing new turns up. root is kept by the caller.
+ * through yet: does that for it, until nothing new turns up. root is kept by the caller. Costs one
+ * walk over what no sweep has finished, and one more for each other sweep that is met below what it marks.
  */
 static void help(struct sweep *sweep, struct ctx_context *root)
 {
@@ -447,6 +450,8 @@ void context_expire(const struct ctx_context *ctx, uint64_t now_ns)
 {
 	struct ctx_context *node = node_mutable(ctx), *top = NULL;
 
+	if (context_error(ctx))
+		return;
 	while (node && context_deadline(node) <= now_ns) {
 		if (node_own_deadline(node) <= now_ns)
 			top = node;

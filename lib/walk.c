@@ -3,7 +3,7 @@
 
 struct lock walk_lock;
 
-static uint64_t walk_serial; /* walk lock */
+static uint64_t walk_serial, walk_visits; /* walk lock */
 
 /* Whose memory a member lies in. */
 static struct ctx_context *keeper(struct ctx_context *member)
@@ -53,22 +53,22 @@ struct walk {
 	bool (*visit)(struct ctx_context *node, void *data);
 	void *data;
 	struct ctx_context **dead;
-	struct ctx_context *merged; /* to go through, pinned, by walk_next */
+	struct heap merged; /* to go through, pinned; by their order */
 };
 
 /* Whether to go down from member now; a merged node's turn comes later. */
 static bool visit(struct walk *walk, struct ctx_context *member)
 {
+	walk_visits++;
 	if (!walk->visit(member, walk->data))
 		return false;
 	if (!(member->flags & NODE_LINK))
 		return has_children(member);
 	struct ctx_context *target = node_link(member)->target;
 	struct merge *merge = node_merge(target);
-	if (has_children(target) && merge->walk_queued != walk_serial) {
+	if (merge->walk_queued != walk_serial) {
 		merge->walk_queued = walk_serial;
-		merge->walk_next = walk->merged;
-		walk->merged = target;
+		heap_insert(&walk->merged, &merge->walk_node, merge->order);
 		node_hold(target);
 	}
 	return false;
@@ -95,36 +95,44 @@ static void walk_tree(struct walk *walk, struct ctx_context *root)
 	}
 }
 
+/* The merged node that was made first: all that it is below and that is below root has been gone through. */
+static struct ctx_context *take_merged(struct walk *walk)
+{
+	struct heap_node *first = walk->merged.root;
+
+	if (!first)
+		return NULL;
+	heap_remove(&walk->merged, first);
+	return container_of(first, struct merge, walk_node)->links[0].target;
+}
+
 void walk_below(struct ctx_context *root, bool (*visit_one)(struct ctx_context *node, void *data), void *data,
 		struct ctx_context **dead)
 {
 	struct walk walk = {.visit = visit_one, .data = data, .dead = dead};
+	struct ctx_context *target;
 
 	walk_serial++;
 	walk_tree(&walk, root);
-	while (walk.merged) {
-		struct ctx_context *target = walk.merged;
-		struct merge *merge = node_merge(target);
-		walk.merged = merge->walk_next;
-		merge->walk_queued = 0;
-		walk_tree(&walk, target);
+	while ((target = take_merged(&walk))) {
+		if (visit(&walk, target))
+			walk_tree(&walk, target);
 		node_drop_later(target, dead);
 	}
 }
 
-/* True the first time that this walk comes to the merged node. */
-static bool first_visit(struct ctx_context *link)
+uint64_t walk_count_visits(void)
 {
-	struct merge *merge = node_merge(node_link(link)->target);
-	bool first = merge->walk_serial != walk_serial;
-
-	merge->walk_serial = walk_serial;
-	return first;
+	lock_acquire(&walk_lock);
+	uint64_t visits = walk_visits;
+	lock_release(&walk_lock);
+	return visits;
 }
 
 /* ---- watches below a node */
 
 struct watch_visit {
+	enum watch_scope scope;
 	const struct watch_ops *ops;
 	void (*visit)(struct watch *watch, void *data);
 	void *data;
@@ -147,16 +155,19 @@ static void visit_watches(struct ctx_context *node, const struct watch_visit *vi
 
 static bool visit_node_watches(struct ctx_context *node, void *data)
 {
-	if (node->flags & NODE_DETACHED || (node->flags & NODE_LINK && !first_visit(node)))
+	const struct watch_visit *visitor = data;
+
+	if (node->flags & NODE_DETACHED && visitor->scope == WATCH_REACHED)
 		return false;
-	visit_watches(keeper(node), data);
+	if (!(node->flags & NODE_LINK))
+		visit_watches(node, visitor);
 	return true;
 }
 
-void context_each_watch(const struct ctx_context *ctx, const struct watch_ops *ops,
+void context_each_watch(const struct ctx_context *ctx, enum watch_scope scope, const struct watch_ops *ops,
 			void (*visit_one)(struct watch *watch, void *data), void *data)
 {
-	struct watch_visit visitor = {.ops = ops, .visit = visit_one, .data = data};
+	struct watch_visit visitor = {.scope = scope, .ops = ops, .visit = visit_one, .data = data};
 	struct ctx_context *dead = NULL;
 
 	lock_acquire(&walk_lock);

@@ -92,6 +92,16 @@ is "an id of another life: status" "$status" 1
 has "an id of another life" "$out" "earlier life"
 leave "$pid"
 
+start kept env CTXRING_PUBLISH=1 "$work/tool_target" kept
+await_line "$work/kept.out" "ready"
+until_true 5 published || fail "it is not published"
+run $ctxtool cancel --dry-run --yes conn audit
+has "what is kept from the end of conn is no part of it" "$out" "would end: 3 contexts with 60 operations"
+run $ctxtool cancel --yes conn audit
+is "both: status" "$status" 0
+is "both" "$(grep -c ended <<<"$out")" 2
+leave "$started"
+
 start shared "$work/tool_target" shared
 await_line "$work/shared.out" "ready"
 id=$(sed -n 's/shared as //p' "$work/shared.out")

@@ -286,13 +286,16 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 		       : EXIT_TROUBLE;
 }
 
-static bool is_below(const struct victim *victim, const struct victim *other)
+static bool ends_with(const struct victim *victim, const struct victim *other)
 {
 	const struct snapshot *snapshot = &victim->source->snapshot;
 
-	for (uint32_t i = victim->context->parent; i != READER_NONE; i = snapshot->contexts[i].parent)
+	for (uint32_t i = victim->context->parent; i != READER_NONE; i = snapshot->contexts[i].parent) {
 		if (&snapshot->contexts[i] == other->context)
 			return true;
+		if (snapshot->contexts[i].record.kind == CTX_TABLE_DETACHED)
+			return false;
+	}
 	return false;
 }
 
@@ -308,7 +311,7 @@ static void drop_covered(struct victims *victims)
 			const struct victim *other = &victims->list[j];
 			covered = other->source == victims->list[i].source &&
 				  ((j < i && other->context == victims->list[i].context) ||
-				   is_below(&victims->list[i], other));
+				   ends_with(&victims->list[i], other));
 		}
 		victims->list[i].name[0] = covered ? 'x' : '\0';
 	}

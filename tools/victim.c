@@ -11,22 +11,43 @@
 #include "cancel.h"
 #include "format.h"
 
-static void count_below(struct victim *victim)
-{
-	const struct snapshot *snapshot = &victim->source->snapshot;
-	const struct reader_context *first = victim->context;
-	bool inside = false;
+/* Goes through what ends with a victim, itself first. */
+struct ending {
+	const struct victim *victim;
+	uint32_t at;	     /* place in preorder: what is below one follows it, deeper than it is */
+	bool inside;	     /* past the victim */
+	uint32_t kept_depth; /* of what keeps ends from itself and from what is below it; or UINT32_MAX */
+};
 
-	/* What is below it follows it in preorder, deeper than it is. */
-	for (uint32_t i = 0; i < snapshot->context_count; i++) {
-		const struct reader_context *context = &snapshot->contexts[snapshot->preorder[i]];
+/* The next one; NULL: there are no more. A context that keeps ends away is listed below its parent all the same. */
+static const struct reader_context *next_ending(struct ending *ending)
+{
+	const struct snapshot *snapshot = &ending->victim->source->snapshot;
+	const struct reader_context *first = ending->victim->context;
+
+	while (ending->at < snapshot->context_count) {
+		const struct reader_context *context = &snapshot->contexts[snapshot->preorder[ending->at++]];
 
 		if (context == first)
-			inside = true;
-		else if (inside && context->depth <= first->depth)
+			ending->inside = true;
+		else if (ending->inside && context->depth <= first->depth)
 			break;
-		if (!inside)
+		if (!ending->inside || context->depth > ending->kept_depth)
 			continue;
+		bool keeps = context != first && context->record.kind == CTX_TABLE_DETACHED;
+		ending->kept_depth = keeps ? context->depth : UINT32_MAX;
+		if (!keeps)
+			return context;
+	}
+	return NULL;
+}
+
+static void count_ending(struct victim *victim)
+{
+	struct ending ending = {.victim = victim, .kept_depth = UINT32_MAX};
+	const struct reader_context *context;
+
+	while ((context = next_ending(&ending))) {
 		victim->contexts += (context->record.state & CTX_TABLE_LIVE) != 0;
 		victim->operations += context->operation_count;
 	}
@@ -39,7 +60,7 @@ void victim_describe(struct victim *victim)
 
 	victim->contexts = victim->operations = 0;
 	if (victim->source) {
-		count_below(victim);
+		count_ending(victim);
 		snprintf(victim->name, sizeof(victim->name), "%s \"%s\"",
 			 format_id(victim->source, victim->context, id),
 			 escape(victim->context->record.label, label, sizeof(label)));
@@ -76,20 +97,14 @@ static void add(struct ctxd_report *sum, const struct ctxd_report *report)
 static void cancel_joined(const struct victim *victim, int error, const char *text, uint64_t wait_ns,
 			  struct ctxd_report *report)
 {
-	const struct snapshot *snapshot = &victim->source->snapshot;
-	bool inside = false;
+	struct ending ending = {.victim = victim, .kept_depth = UINT32_MAX};
+	const struct reader_context *context;
 
-	for (uint32_t i = 0; i < snapshot->context_count; i++) {
-		const struct reader_context *context = &snapshot->contexts[snapshot->preorder[i]];
-		const struct ctxd_entry *entry;
+	while ((context = next_ending(&ending))) {
+		const struct ctxd_entry *entry =
+			service_entry_of(CTXD_SHARED, victim->source->inode, service_ctx_id(context));
 		struct ctxd_report more;
 
-		if (context == victim->context)
-			inside = true;
-		else if (inside && context->depth <= victim->context->depth)
-			break;
-		entry = inside ? service_entry_of(CTXD_SHARED, victim->source->inode, service_ctx_id(context))
-			       : NULL;
 		if (!entry || entry->ended_ns)
 			continue;
 		struct ctxd_target target = {.id = entry->id};

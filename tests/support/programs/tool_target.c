@@ -2,7 +2,8 @@
 /*
  * Something to look at and to end: "program" with "conn", below which "GET a" and "GET b" have 30 receives
  * each, and two contexts labelled "twin". With "labels" 26 labels more, and three times "other"; with
- * "shared" it shares "program", and prints its id. Serves its ring until it is killed.
+ * "shared" it shares "program", and prints its id; with "kept" there is "audit" below "kept", which keeps it from
+ * the end of "conn". Serves its ring until it is killed.
  */
 #include <ctxring.h>
 #include <errno.h>
@@ -42,6 +43,14 @@ static void share(struct ctx_context *program)
 	printf("shared as %s\n", text);
 }
 
+static void keep(const struct ctx_context *conn)
+{
+	const struct ctx_context *kept;
+
+	if (!ctx_without_cancel(conn, "kept", &kept))
+		child(kept, "audit");
+}
+
 int main(int argc, char **argv)
 {
 	static struct ctx_op ops[2 * RECEIVES];
@@ -57,6 +66,8 @@ int main(int argc, char **argv)
 		make_labels(program);
 	if (argc > 1 && strcmp(argv[1], "shared") == 0)
 		share(program);
+	if (argc > 1 && strcmp(argv[1], "kept") == 0)
+		keep(conn);
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || ctx_ring_open(64, NULL, &ring))
 		return 1;
 	for (int i = 0; i < 2 * RECEIVES; i++) {
