@@ -1187,7 +1187,8 @@ typedef int (*ctx_inject_fn)(const char *name, const char *value, void *data);
 typedef const char *(*ctx_extract_fn)(const char *name, void *data);
 
 /*
- * Writes ctx, and the values that it has of carried, as pairs.
+ * Writes ctx, and the values that it has of carried, as pairs. As baggage values are UTF-8: U+FFFD stands for
+ * what is not. In the environment all bytes stay as they are.
  *
  * -EINVAL: NULL, or the name of a key is not a token (RFC 9110, 5.6.2). -EMSGSIZE: more than CTX_CARRIER_MAX
  * bytes. -ENOMEM. Any thread.
@@ -1197,12 +1198,17 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 
 /*
  * Makes a child of parent from pairs: with the deadline that was sent, if one was, and values for those of
- * carried that were sent; other values are ignored. label NULL: the one that was sent. The child has the
- * identity that was sent, or a new one, and everything below it has the same. With no pair at all it is a
- * plain child.
+ * carried that were sent and have a parse function; other values are ignored. label NULL: the one that was
+ * sent, as much of it as a label holds. The child has the identity that was sent, or a new one, and everything
+ * below it has the same. With no pair at all it is a plain child.
  *
- * -EINVAL: NULL, or a pair is malformed or too long: nothing is made. -ENOMEM, -EAGAIN: as ctx_with_deadline.
- * And what a parse function returned.
+ * Only what bounds the work and what is asked for can refuse it. A malformed traceparent begins a new trace; a
+ * malformed member of baggage that nobody asks for is left out. Values from baggage are UTF-8: U+FFFD stands
+ * for what is not.
+ *
+ * -EINVAL: NULL; or the time that is left, the form of CTXRING_CONTEXT, or a value that is asked for is
+ * malformed; or one that is asked for may lie beyond the first CTX_CARRIER_MAX bytes: nothing is made. -ENOMEM,
+ * -EAGAIN: as ctx_with_deadline. And what a parse function returned.
  */
 int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_carried *carried,
 		unsigned count, ctx_extract_fn get, void *data, const char *label,

@@ -254,12 +254,8 @@ START_TEST(hostile_text_is_refused_and_nothing_is_made)
 		"v=1;left=-5",
 		"v=1;left=5;left=6",
 		"v=1;left=99999999999999999999999",
-		"v=1;label=01234567890123456789012345678901",
-		"v=1;label=%00",
-		"v=1;label=a;label=b",
-		"v=1;id=xyz",
-		"v=1;trace=00-1-2-3",
 		"v=1;val.user=%zz",
+		"v=1;val.user=%zz;val.user=ada",
 		"v=1;val.user=a;boot=00112233445566778899",
 	};
 
@@ -267,8 +263,9 @@ START_TEST(hostile_text_is_refused_and_nothing_is_made)
 		ck_assert_int_eq(expect_refused(CTX_CARRIER_ENVIRONMENT, "CTXRING_CONTEXT", variables[i]),
 				 -EINVAL);
 	ck_assert_int_eq(expect_refused(CTX_CARRIER_HEADERS, "grpc-timeout", "soon"), -EINVAL);
-	ck_assert_int_eq(expect_refused(CTX_CARRIER_HEADERS, "traceparent", "00-x"), -EINVAL);
-	ck_assert_int_eq(expect_refused(CTX_CARRIER_HEADERS, "baggage", "user=ada,"), -EINVAL);
+	ck_assert_int_eq(expect_refused(CTX_CARRIER_HEADERS, "baggage", "user=%zz,user=ada"), -EINVAL);
+	ck_assert_int_eq(expect_refused(CTX_CARRIER_HEADERS, "baggage", "user"), -EINVAL);
+	ck_assert_int_eq(expect_refused(CTX_CARRIER_HEADERS, "baggage", "user=\"ada\""), -EINVAL);
 	ck_assert_int_eq(expect_refused(CTX_CARRIER_HEADERS, "baggage", "user=refuse%20me"), -EDOM);
 	ck_assert_uint_eq(test_count_contexts(), 0);
 }
@@ -283,15 +280,16 @@ static const char *get_endless(const char *name, void *data)
 
 START_TEST(text_beyond_the_bound_is_refused)
 {
-	static const char *const names[] = {"grpc-timeout", "traceparent", "baggage"};
 	struct ctx_context *ctx;
 
 	memset(endless, 'a', sizeof(endless) - 1);
-	memcpy(endless, "k=", 2);
-	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(ctx_extract(ctx_background(), CTX_CARRIER_HEADERS, NULL, 0, get_endless,
-					     (void *)names[i], NULL, &ctx),
-				 -EINVAL);
+	ck_assert_int_eq(ctx_extract(ctx_background(), CTX_CARRIER_HEADERS, NULL, 0, get_endless,
+				     (void *)"grpc-timeout", NULL, &ctx),
+			 -EINVAL);
+	memcpy(endless, "v=1;k=", 6);
+	ck_assert_int_eq(ctx_extract(ctx_background(), CTX_CARRIER_ENVIRONMENT, NULL, 0, get_endless,
+				     (void *)"CTXRING_CONTEXT", NULL, &ctx),
+			 -EINVAL);
 	const struct ctx_context *big = value_child_of(ctx_background(), &user, strdup(endless));
 	for (int carrier = 0; carrier < 2; carrier++)
 		ck_assert_int_eq(ctx_inject(big, (enum ctx_carrier)carrier, carried, 3, add_pair, &pairs),
