@@ -1068,18 +1068,22 @@ void ctx_process_free(struct ctx_process *process);
  */
 
 /*
- * Also when the peer has only ended its own sending. A TCP peer that closes its socket cannot be told from
- * that: without this flag it counts as gone when it answers something that was sent to it with a reset.
+ * For protocols whose clients end their sending and then wait for the answer, as HTTP/1.0 scripts and
+ * printf ... | nc -N do: only a peer that is gone altogether counts. (Bit 0 is not used.)
  */
-#define CTX_HANGUP_HALF (1u << 0)
+#define CTX_HANGUP_WHOLE (1u << 1)
 
 /*
- * Ends when the peer of a connected socket is gone: closed, reset, or timed out; a stream socket that is not
- * connected counts as one whose peer is gone. fd has to stay open until the context is done or released. If
- * it does not, its number may be another file's, whose events end nothing; a ring goes on watching the file
- * that it was, and holds it. While a ring watches, closing fd does not tell the peer: end or release the
- * context first. The ring lets go of the file in the call that ends the context on its owner's thread outside
- * of a dispatch, else in its next dispatch.
+ * Ends when the peer of a connected socket is gone. It counts as gone when it sends no more, which is all that
+ * a TCP peer tells when it closes, also while something that it sent before has not been read; and when the
+ * connection is reset or times out. With CTX_HANGUP_WHOLE a TCP peer that has closed counts as gone when it
+ * answers something that was sent to it with a reset, not before; of unix sockets a close is told apart. A
+ * stream socket that is not connected counts as one whose peer is gone.
+ *
+ * fd has to stay open until the context is done or released. If it does not, its number may be another file's,
+ * whose events end nothing; a ring goes on watching the file that it was, and holds it. While a ring watches,
+ * closing fd does not tell the peer: end or release the context first. The ring lets go of the file in the call
+ * that ends the context on its owner's thread outside of a dispatch, else in its next dispatch.
  *
  * -ENOTSOCK. -EBADF. -EINVAL: unknown flags.
  */

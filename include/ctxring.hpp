@@ -324,8 +324,9 @@ private:
 };
 
 /*
- * Contexts that events of the kernel end, see ctx_with_hangup. Without a ring the library's own thread
- * watches. Errors say in words what is wrong.
+ * Contexts that events of the kernel end, see ctx_with_hangup. A peer that sends no more is gone, unless the
+ * flags say CTX_HANGUP_WHOLE. Without a ring the library's own thread watches. Errors say in words what is
+ * wrong.
  */
 namespace detail
 {
