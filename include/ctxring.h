@@ -1114,11 +1114,14 @@ int ctx_with_process(const struct ctx_context *parent, struct ctx_ring *ring, in
  * threads keep it blocked. With a ring the first one is seen in a dispatch only. Signals to a single thread
  * (pthread_kill(3)) are not seen.
  *
+ * Those that are ignored, as by nohup(1), or SIGINT in a program that a script starts with "&", stay ignored
+ * and are not waited for.
+ *
  * A child of fork(2) has them not blocked. One of posix_spawn(3) and vfork(2) inherits the caller's mask:
  * give it an empty one with POSIX_SPAWN_SETSIGMASK.
  *
- * -EBUSY: the program handles, ignores or has blocked one of them itself. -EINVAL: NULL, empty, or one that
- * cannot be blocked.
+ * -EBUSY: the program handles or has blocked one of them itself, or all of them are ignored. -EINVAL: NULL,
+ * empty, or one that cannot be blocked.
  */
 int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, const sigset_t *signals,
 		     const char *label, struct ctx_context **ret_ctx);
