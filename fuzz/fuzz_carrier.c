@@ -21,11 +21,24 @@ static void try_timeout(const char *text)
 		abort();
 }
 
+static void try_tracestate(const char *text)
+{
+	char state[CARRIER_TRACESTATE_SIZE];
+
+	carrier_read_tracestate(text, state);
+	if (strlen(state) >= sizeof(state) || strncmp(text, state, strlen(state)) != 0)
+		abort();
+	for (const char *c = state; *c; c++)
+		if (*c != '\t' && (*c < ' ' || *c > '~'))
+			abort();
+}
+
 static void try_traceparent(const char *text)
 {
 	char again[CARRIER_TRACEPARENT_SIZE];
 	struct carrier_trace trace;
 
+	try_tracestate(text);
 	if (carrier_read_traceparent(text, strlen(text), &trace))
 		return;
 	carrier_write_traceparent(&trace, again);

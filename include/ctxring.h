@@ -1166,8 +1166,9 @@ int ctx_source_explain(enum ctx_cause_kind kind, int error, char *buffer, size_t
 /*
  * To children in the environment variable CTXRING_CONTEXT: id, label, time left, identity, values, and the
  * point in time at which that was written, so that it stays right however late it is read on the same
- * machine. To other machines as header pairs: the time left as grpc-timeout, identity as W3C traceparent,
- * values as W3C baggage; the receiver's clock counts the time left from the receipt.
+ * machine. To other machines as header pairs: the time left as grpc-timeout, identity as W3C traceparent, with
+ * the tracestate that came with it, values as W3C baggage; the receiver's clock counts the time left from the
+ * receipt.
  */
 enum ctx_carrier {
 	CTX_CARRIER_ENVIRONMENT,

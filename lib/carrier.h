@@ -6,7 +6,7 @@
  *
  * The environment variable is a list of fields, "name=value" separated by ";", the first of which is "v=1":
  *
- *	id=HEX label=TEXT left=NS at=NS boot=HEX trace=TRACEPARENT val.NAME=TEXT
+ *	id=HEX label=TEXT left=NS at=NS boot=HEX trace=TRACEPARENT state=TEXT val.NAME=TEXT
  *
  * TEXT is percent-encoded (RFC 3986). left counts from at, a point on CLOCK_MONOTONIC of the boot that is
  * named: those three are read strictly, and each may stand once. Of all others the first of a name counts.
@@ -54,6 +54,14 @@ int carrier_read_timeout(const char *text, uint64_t *ret_ns);
 /* W3C Trace Context, version 00; what later versions append is ignored, and so are flags that 00 has not. */
 void carrier_write_traceparent(const struct carrier_trace *trace, char text[CARRIER_TRACEPARENT_SIZE]);
 int carrier_read_traceparent(const char *text, size_t length, struct carrier_trace *ret_trace);
+
+/*
+ * W3C tracestate: other people's, passed on as it came. Of one that is longer than the standard has everybody
+ * pass on, the members that fit. "" for one that is malformed, which is one with bytes that no header may
+ * have.
+ */
+#define CARRIER_TRACESTATE_SIZE 513 /* with its NUL */
+void carrier_read_tracestate(const char *text, char ret_state[CARRIER_TRACESTATE_SIZE]);
 
 /* A member of a list; name and value lie in the list. */
 struct carrier_member {

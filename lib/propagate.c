@@ -24,6 +24,7 @@
 struct identity {
 	struct carrier_trace trace; /* span: the sender's; all zero: it began here */
 	uint64_t sender_id;
+	char state[]; /* tracestate that came with it, or "" */
 };
 
 static void release_identity(void *value)
@@ -187,7 +188,7 @@ static const struct ctx_context *listed(const struct ctx_context *ctx)
 	return ctx;
 }
 
-static void put_state(const struct ctx_context *ctx, struct carrier_text *text)
+static void put_fields(const struct ctx_context *ctx, struct carrier_text *text)
 {
 	uint64_t deadline_ns = ctx_deadline_ns(ctx), now_ns = clock_now_ns(), boot = boot_number();
 	char label[CTX_LABEL_MAX + 1], traceparent[CARRIER_TRACEPARENT_SIZE];
@@ -210,16 +211,20 @@ static void put_state(const struct ctx_context *ctx, struct carrier_text *text)
 			carrier_put_hex(text, boot);
 		}
 	}
-	identify(ctx, &trace);
+	const struct identity *from = identify(ctx, &trace);
 	carrier_write_traceparent(&trace, traceparent);
 	carrier_put_string(text, ";trace=");
 	carrier_put_string(text, traceparent);
+	if (from && from->state[0]) {
+		carrier_put_string(text, ";state=");
+		carrier_put_encoded(text, from->state);
+	}
 }
 
 static int inject_environment(const struct ctx_context *ctx, const struct ctx_carried *carried,
 			      unsigned count, struct carrier_text *text, ctx_inject_fn set, void *data)
 {
-	put_state(ctx, text);
+	put_fields(ctx, text);
 	int result = put_values(ctx, CTX_CARRIER_ENVIRONMENT, carried, count, text);
 	return result ? result : set(VARIABLE, text->bytes, data);
 }
@@ -235,11 +240,13 @@ static int inject_headers(const struct ctx_context *ctx, const struct ctx_carrie
 		carrier_write_timeout(ctx_time_left_ns(ctx), timeout);
 		result = set("grpc-timeout", timeout, data);
 	}
+	const struct identity *from = identify(ctx, &trace);
 	if (!result) {
-		identify(ctx, &trace);
 		carrier_write_traceparent(&trace, traceparent);
 		result = set("traceparent", traceparent, data);
 	}
+	if (!result && from && from->state[0])
+		result = set("tracestate", from->state, data);
 	if (!result && text->length)
 		result = set("baggage", text->bytes, data);
 	return result;
@@ -277,7 +284,8 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 struct received {
 	bool any, has_trace, has_timeout;
 	struct carrier_trace trace;
-	uint64_t deadline_ns; /* when has_timeout */
+	char state[CARRIER_TRACESTATE_SIZE]; /* says nothing without a trace */
+	uint64_t deadline_ns;		     /* when has_timeout */
 	uint64_t sender_id;
 	char label[CTX_LABEL_MAX + 1];
 	const struct ctx_carried *carried;
@@ -328,6 +336,12 @@ static void read_label(struct received *received, const struct carrier_member *m
 		snprintf(received->label, sizeof(received->label), "%s", received->decoded);
 }
 
+static void read_state(struct received *received, const struct carrier_member *member)
+{
+	if (!received->state[0] && !carrier_decode(member, received->decoded))
+		carrier_read_tracestate(received->decoded, received->state);
+}
+
 static int read_field(struct received *received, const struct carrier_member *member, struct state *state)
 {
 	const size_t prefix = strlen(VALUE_PREFIX);
@@ -342,6 +356,8 @@ static int read_field(struct received *received, const struct carrier_member *me
 		return once(&state->boot, carrier_read_hex(member, &state->boot_number));
 	if (carrier_is_named(member, "label"))
 		read_label(received, member);
+	else if (carrier_is_named(member, "state"))
+		read_state(received, member);
 	else if (carrier_is_named(member, "id") && !received->sender_id)
 		carrier_read_hex(member, &received->sender_id);
 	else if (carrier_is_named(member, "trace") && !received->has_trace)
@@ -431,6 +447,9 @@ static int read_headers(struct received *received, ctx_extract_fn get, void *dat
 		received->any = true;
 		received->has_trace = !carrier_read_traceparent(traceparent, length, &received->trace);
 	}
+	const char *state = received->has_trace ? get("tracestate", data) : NULL;
+	if (state)
+		carrier_read_tracestate(state, received->state);
 	int result = fetch(received, get, data, "baggage");
 	if (!result && received->text)
 		read_baggage(received);
@@ -464,11 +483,13 @@ static int add_value(const struct ctx_context **ctx, const struct ctx_key *key, 
 
 static int add_identity(const struct ctx_context **ctx, const struct received *received)
 {
-	struct identity *identity = memory_allocate(sizeof(*identity));
+	const char *state = received->has_trace ? received->state : "";
+	struct identity *identity = memory_allocate(sizeof(*identity) + strlen(state) + 1);
 
 	if (!identity)
 		return -ENOMEM;
 	*identity = (struct identity){.trace = received->trace, .sender_id = received->sender_id};
+	strcpy(identity->state, state);
 	if (!received->has_trace) {
 		uint64_t process = process_number();
 		put_number(identity->trace.id, process);

@@ -183,6 +183,107 @@ START_TEST(a_malformed_traceparent_begins_a_new_trace)
 }
 END_TEST
 
+/* Several pairs, as one request has them. */
+static const char *get_of_several(const char *name, void *data)
+{
+	for (const struct pair_of_text *pair = data; pair->name; pair++)
+		if (strcasecmp(name, pair->name) == 0)
+			return pair->value;
+	return NULL;
+}
+
+static struct ctx_context *with_state(const char *traceparent, const char *state)
+{
+	struct pair_of_text pairs[] = {{"traceparent", traceparent}, {"tracestate", state}, {NULL, NULL}};
+	struct ctx_context *ctx;
+
+	ck_assert_ok(ctx_extract(ctx_background(), CTX_CARRIER_HEADERS, NULL, 0, get_of_several, pairs, NULL,
+				 &ctx));
+	return ctx;
+}
+
+/* Goal: tracestate is other people's, and goes out as it came; through a child process as well. */
+START_TEST(tracestate_goes_out_as_it_came)
+{
+	static const char *const states[] = {"rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", "a=1, ,b=;%20 2\t",
+					     "fw529a3039@dt=FfAA~!\"#'", "not even a list"};
+	const char traceparent[] = "00-" TRACE "-" SPAN "-01";
+
+	for (unsigned i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		struct ctx_context *ctx = with_state(traceparent, states[i]), *below = child_of(ctx);
+		ck_assert_str_eq(injected(below, CTX_CARRIER_HEADERS, "tracestate"), states[i]);
+		struct ctx_context *child =
+			accepted(CTX_CARRIER_ENVIRONMENT, "CTXRING_CONTEXT",
+				 injected(below, CTX_CARRIER_ENVIRONMENT, "CTXRING_CONTEXT"));
+		ck_assert_str_eq(injected(child, CTX_CARRIER_HEADERS, "tracestate"), states[i]);
+		ctx_finish(child);
+		ctx_finish(below);
+		ctx_finish(ctx);
+	}
+}
+END_TEST
+
+/* Goal: no byte goes out that would end a header; and none for a trace that begins here. */
+START_TEST(tracestate_that_cannot_go_out_does_not)
+{
+	static const char *const states[] = {"a=1\r\nHost: b", "a=\x7f", "a=\xc3\xa4",
+					     "a=\x01",	       "",	 " , ,\t"};
+	const char traceparent[] = "00-" TRACE "-" SPAN "-01";
+	struct ctx_context *ctx;
+
+	for (unsigned i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		ctx = with_state(traceparent, states[i]);
+		ck_assert_str_eq(injected(ctx, CTX_CARRIER_HEADERS, "tracestate"), "");
+		ctx_finish(ctx);
+	}
+	ctx = with_state("00-malformed", "a=1");
+	ck_assert_str_eq(injected(ctx, CTX_CARRIER_HEADERS, "tracestate"), "");
+	ctx_finish(ctx);
+	ctx = accepted(CTX_CARRIER_ENVIRONMENT, "CTXRING_CONTEXT",
+		       "v=1;state=a%0D%0Ab;trace=00-" TRACE "-" SPAN "-01");
+	ck_assert_str_eq(injected(ctx, CTX_CARRIER_HEADERS, "tracestate"), "");
+	ctx_finish(ctx);
+	ctx = accepted(CTX_CARRIER_ENVIRONMENT, "CTXRING_CONTEXT", "v=1;state=a%3D1");
+	ck_assert_str_eq(injected(ctx, CTX_CARRIER_HEADERS, "tracestate"), "");
+	ctx_finish(ctx);
+}
+END_TEST
+
+/* The standard has everybody pass on 512 characters; of more, whole members go first. */
+START_TEST(a_long_tracestate_loses_members_at_its_end)
+{
+	const char traceparent[] = "00-" TRACE "-" SPAN "-01";
+	char state[700], expected[700];
+
+	memset(state, 'x', sizeof(state) - 1);
+	state[sizeof(state) - 1] = '\0';
+	memcpy(state, "first=1,b=", 10);
+	for (size_t comma = 100; comma < 690; comma += 118) {
+		struct ctx_context *ctx;
+		state[comma] = ',';
+		for (size_t length = 511; length < 515; length++) {
+			snprintf(expected, sizeof(expected), "%.*s", (int)length, state);
+			ctx = with_state(traceparent, expected);
+			if (length > 512) /* not longer than up to the last member that is whole */
+				*strrchr(expected, ',') = '\0';
+			ck_assert_str_eq(injected(ctx, CTX_CARRIER_HEADERS, "tracestate"), expected);
+			ctx_finish(ctx);
+		}
+	}
+	/* A member that ends where the bound is. */
+	memset(state, 'x', sizeof(state) - 1);
+	state[512] = ',';
+	struct ctx_context *whole = with_state(traceparent, state);
+	ck_assert_uint_eq(strlen(injected(whole, CTX_CARRIER_HEADERS, "tracestate")), 512);
+	ctx_finish(whole);
+	/* And one that is too long by itself. */
+	state[512] = 'x';
+	struct ctx_context *none = with_state(traceparent, state);
+	ck_assert_str_eq(injected(none, CTX_CARRIER_HEADERS, "tracestate"), "");
+	ctx_finish(none);
+}
+END_TEST
+
 /* ---- baggage */
 
 START_TEST(a_malformed_member_that_nobody_asks_for_refuses_nothing)
@@ -373,6 +474,9 @@ Suite *test_suite(void)
 	tcase_add_test(trace, only_flags_that_are_defined_go_out);
 	tcase_add_test(trace, a_later_version_is_read_and_goes_out_as_00);
 	tcase_add_test(trace, a_malformed_traceparent_begins_a_new_trace);
+	tcase_add_test(trace, tracestate_goes_out_as_it_came);
+	tcase_add_test(trace, tracestate_that_cannot_go_out_does_not);
+	tcase_add_test(trace, a_long_tracestate_loses_members_at_its_end);
 	tcase_add_test(baggage, a_malformed_member_that_nobody_asks_for_refuses_nothing);
 	tcase_add_test(baggage, a_malformed_member_that_is_asked_for_refuses_the_request);
 	tcase_add_test(baggage, baggage_that_is_not_utf8_is_replaced);
