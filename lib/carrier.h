@@ -8,10 +8,10 @@
  *
  *	id=HEX label=TEXT left=NS at=NS boot=HEX trace=TRACEPARENT state=TEXT val.NAME=TEXT
  *
- * TEXT is percent-encoded (RFC 3986). left counts from at, a point on CLOCK_MONOTONIC of the boot that is
- * named: those three are read strictly, and each may stand once. Of all others the first of a name counts.
- * What is malformed among them is as if it had not been sent, unless somebody asks for that value. Unknown
- * fields are skipped, so that later versions can add some.
+ * TEXT is percent-encoded (RFC 3986). left counts from at, a point on CLOCK_MONOTONIC of the boot and time
+ *namespace that is named: those three are read strictly, and each may stand once. Of all others the first of
+ *a name counts. What is malformed among them is as if it had not been sent, unless somebody asks for that
+ *value. Unknown fields are skipped, so that later versions can add some.
  */
 #ifndef CTX_CARRIER_H
 #define CTX_CARRIER_H

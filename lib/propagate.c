@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include "carrier.h"
 #include "clock.h"
@@ -163,7 +164,7 @@ static int put_values(const struct ctx_context *ctx, enum ctx_carrier carrier,
 	return result ? result : text->too_long ? -EMSGSIZE : 0;
 }
 
-/* The first 16 digits of the kernel's boot id: whether a time on CLOCK_MONOTONIC means anything here. */
+/* The first 16 digits of the kernel's boot id. 0: not known. */
 static uint64_t boot_number(void)
 {
 	char digits[17] = "";
@@ -180,6 +181,19 @@ static uint64_t boot_number(void)
 	return strtoull(digits, NULL, 16);
 }
 
+/*
+ * Which CLOCK_MONOTONIC is the one here: of this boot, and of this time namespace, see time_namespaces(7),
+ * which may be days apart from the next one. 0: not known.
+ */
+static uint64_t clock_number(void)
+{
+	uint64_t boot = boot_number();
+	struct stat space;
+
+	/* Before Linux 5.6 there are none. */
+	return boot && !stat("/proc/self/ns/time", &space) ? mix(boot ^ space.st_ino) : boot;
+}
+
 /* A value without a label is not in the table: then the context that carries it is meant. */
 static const struct ctx_context *listed(const struct ctx_context *ctx)
 {
@@ -190,7 +204,7 @@ static const struct ctx_context *listed(const struct ctx_context *ctx)
 
 static void put_fields(const struct ctx_context *ctx, struct carrier_text *text)
 {
-	uint64_t deadline_ns = ctx_deadline_ns(ctx), now_ns = clock_now_ns(), boot = boot_number();
+	uint64_t deadline_ns = ctx_deadline_ns(ctx), now_ns = clock_now_ns(), clock = clock_number();
 	char label[CTX_LABEL_MAX + 1], traceparent[CARRIER_TRACEPARENT_SIZE];
 	struct carrier_trace trace;
 
@@ -206,9 +220,9 @@ static void put_fields(const struct ctx_context *ctx, struct carrier_text *text)
 		carrier_put_number(text, deadline_ns > now_ns ? deadline_ns - now_ns : 0);
 		carrier_put_string(text, ";at=");
 		carrier_put_number(text, now_ns);
-		if (boot) {
+		if (clock) {
 			carrier_put_string(text, ";boot=");
-			carrier_put_hex(text, boot);
+			carrier_put_hex(text, clock);
 		}
 	}
 	const struct identity *from = identify(ctx, &trace);
@@ -318,7 +332,7 @@ static void note_value(struct received *received, const struct carrier_member *m
 /* The fields of the environment variable that bound the work. */
 struct state {
 	bool left, at, boot;
-	uint64_t left_ns, at_ns, boot_number;
+	uint64_t left_ns, at_ns, clock_number;
 };
 
 /* *seen says whether it is there already. */
@@ -353,7 +367,7 @@ static int read_field(struct received *received, const struct carrier_member *me
 	if (carrier_is_named(member, "at"))
 		return once(&state->at, carrier_read_number(member, &state->at_ns));
 	if (carrier_is_named(member, "boot"))
-		return once(&state->boot, carrier_read_hex(member, &state->boot_number));
+		return once(&state->boot, carrier_read_hex(member, &state->clock_number));
 	if (carrier_is_named(member, "label"))
 		read_label(received, member);
 	else if (carrier_is_named(member, "state"))
@@ -384,9 +398,8 @@ static int read_variable(struct received *received)
 		return -EINVAL;
 	if (state.left) {
 		uint64_t now_ns = clock_now_ns(), from_ns = now_ns;
-		/* Written on this machine since it was started: the time that has passed since then counts.
-		 */
-		if (state.at && state.boot && state.boot_number == boot_number() && state.at_ns < now_ns)
+		/* Written by the same clock: the time that has passed since then counts. */
+		if (state.at && state.boot && state.clock_number == clock_number() && state.at_ns < now_ns)
 			from_ns = state.at_ns;
 		received->has_timeout = true;
 		received->deadline_ns = clock_after_ns(from_ns, state.left_ns);
