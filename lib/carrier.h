@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The text forms in which a context travels: pure functions between bytes and numbers, which read what
- * strangers wrote. All of them are strict: what is not exactly of the form is -EINVAL, and nothing is
- *written. Whether that refuses the whole is for the caller to say.
+ * strangers wrote. They are strict: what is not exactly of the form is -EINVAL, and nothing is written.
+ * Whether that refuses the whole is for the caller to say.
  *
  * The environment variable is a list of fields, "name=value" separated by ";", the first of which is "v=1":
  *
  *	id=HEX label=TEXT left=NS at=NS boot=HEX trace=TRACEPARENT state=TEXT val.NAME=TEXT
  *
- * TEXT is percent-encoded (RFC 3986). left counts from at, a point on CLOCK_MONOTONIC of the boot and time
- *namespace that is named: those three are read strictly, and each may stand once. Of all others the first of
- *a name counts. What is malformed among them is as if it had not been sent, unless somebody asks for that
- *value. Unknown fields are skipped, so that later versions can add some.
+ * TEXT is percent-encoded (RFC 3986). left counts from at, a point on CLOCK_MONOTONIC of that boot and time
+ * namespace: these three are read strictly, and each may stand once. Of all others the first of a name
+ * counts. What is malformed among them is as if it had not been sent, unless somebody asks for that value.
+ * Unknown fields are skipped, so that later versions can add some.
  */
 #ifndef CTX_CARRIER_H
 #define CTX_CARRIER_H

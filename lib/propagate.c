@@ -25,7 +25,7 @@
 struct identity {
 	struct carrier_trace trace; /* span: the sender's; all zero: it began here */
 	uint64_t sender_id;
-	char state[]; /* tracestate that came with it, or "" */
+	char tracestate[]; /* that came with it, or "" */
 };
 
 static void release_identity(void *value)
@@ -229,9 +229,9 @@ static void put_fields(const struct ctx_context *ctx, struct carrier_text *text)
 	carrier_write_traceparent(&trace, traceparent);
 	carrier_put_string(text, ";trace=");
 	carrier_put_string(text, traceparent);
-	if (from && from->state[0]) {
+	if (from && from->tracestate[0]) {
 		carrier_put_string(text, ";state=");
-		carrier_put_encoded(text, from->state);
+		carrier_put_encoded(text, from->tracestate);
 	}
 }
 
@@ -259,8 +259,8 @@ static int inject_headers(const struct ctx_context *ctx, const struct ctx_carrie
 		carrier_write_traceparent(&trace, traceparent);
 		result = set("traceparent", traceparent, data);
 	}
-	if (!result && from && from->state[0])
-		result = set("tracestate", from->state, data);
+	if (!result && from && from->tracestate[0])
+		result = set("tracestate", from->tracestate, data);
 	if (!result && text->length)
 		result = set("baggage", text->bytes, data);
 	return result;
@@ -298,8 +298,8 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 struct received {
 	bool any, has_trace, has_timeout;
 	struct carrier_trace trace;
-	char state[CARRIER_TRACESTATE_SIZE]; /* says nothing without a trace */
-	uint64_t deadline_ns;		     /* when has_timeout */
+	char tracestate[CARRIER_TRACESTATE_SIZE]; /* says nothing without a trace */
+	uint64_t deadline_ns;			  /* when has_timeout */
 	uint64_t sender_id;
 	char label[CTX_LABEL_MAX + 1];
 	const struct ctx_carried *carried;
@@ -330,7 +330,7 @@ static void note_value(struct received *received, const struct carrier_member *m
 }
 
 /* The fields of the environment variable that bound the work. */
-struct state {
+struct timing {
 	bool left, at, boot;
 	uint64_t left_ns, at_ns, clock_number;
 };
@@ -350,28 +350,28 @@ static void read_label(struct received *received, const struct carrier_member *m
 		snprintf(received->label, sizeof(received->label), "%s", received->decoded);
 }
 
-static void read_state(struct received *received, const struct carrier_member *member)
+static void read_tracestate(struct received *received, const struct carrier_member *member)
 {
-	if (!received->state[0] && !carrier_decode(member, received->decoded))
-		carrier_read_tracestate(received->decoded, received->state);
+	if (!received->tracestate[0] && !carrier_decode(member, received->decoded))
+		carrier_read_tracestate(received->decoded, received->tracestate);
 }
 
-static int read_field(struct received *received, const struct carrier_member *member, struct state *state)
+static int read_field(struct received *received, const struct carrier_member *member, struct timing *timing)
 {
 	const size_t prefix = strlen(VALUE_PREFIX);
 
 	if (carrier_is_named(member, "v"))
 		return -EINVAL; /* it stands at the begin */
 	if (carrier_is_named(member, "left"))
-		return once(&state->left, carrier_read_number(member, &state->left_ns));
+		return once(&timing->left, carrier_read_number(member, &timing->left_ns));
 	if (carrier_is_named(member, "at"))
-		return once(&state->at, carrier_read_number(member, &state->at_ns));
+		return once(&timing->at, carrier_read_number(member, &timing->at_ns));
 	if (carrier_is_named(member, "boot"))
-		return once(&state->boot, carrier_read_hex(member, &state->clock_number));
+		return once(&timing->boot, carrier_read_hex(member, &timing->clock_number));
 	if (carrier_is_named(member, "label"))
 		read_label(received, member);
 	else if (carrier_is_named(member, "state"))
-		read_state(received, member);
+		read_tracestate(received, member);
 	else if (carrier_is_named(member, "id") && !received->sender_id)
 		carrier_read_hex(member, &received->sender_id);
 	else if (carrier_is_named(member, "trace") && !received->has_trace)
@@ -385,7 +385,7 @@ static int read_field(struct received *received, const struct carrier_member *me
 static int read_variable(struct received *received)
 {
 	struct carrier_member member;
-	struct state state = {0};
+	struct timing timing = {0};
 	const char *at = received->text;
 	int more = carrier_next_field(&at, &member), result = 0;
 
@@ -393,16 +393,17 @@ static int read_variable(struct received *received)
 	    member.value[0] != '1')
 		return -EINVAL;
 	while (!result && (more = carrier_next_field(&at, &member)) > 0)
-		result = read_field(received, &member, &state);
+		result = read_field(received, &member, &timing);
 	if (result || more < 0)
 		return -EINVAL;
-	if (state.left) {
+	if (timing.left) {
 		uint64_t now_ns = clock_now_ns(), from_ns = now_ns;
 		/* Written by the same clock: the time that has passed since then counts. */
-		if (state.at && state.boot && state.clock_number == clock_number() && state.at_ns < now_ns)
-			from_ns = state.at_ns;
+		if (timing.at && timing.boot && timing.clock_number == clock_number() &&
+		    timing.at_ns < now_ns)
+			from_ns = timing.at_ns;
 		received->has_timeout = true;
-		received->deadline_ns = clock_after_ns(from_ns, state.left_ns);
+		received->deadline_ns = clock_after_ns(from_ns, timing.left_ns);
 	}
 	return 0;
 }
@@ -460,9 +461,9 @@ static int read_headers(struct received *received, ctx_extract_fn get, void *dat
 		received->any = true;
 		received->has_trace = !carrier_read_traceparent(traceparent, length, &received->trace);
 	}
-	const char *state = received->has_trace ? get("tracestate", data) : NULL;
-	if (state)
-		carrier_read_tracestate(state, received->state);
+	const char *tracestate = received->has_trace ? get("tracestate", data) : NULL;
+	if (tracestate)
+		carrier_read_tracestate(tracestate, received->tracestate);
 	int result = fetch(received, get, data, "baggage");
 	if (!result && received->text)
 		read_baggage(received);
@@ -496,13 +497,13 @@ static int add_value(const struct ctx_context **ctx, const struct ctx_key *key, 
 
 static int add_identity(const struct ctx_context **ctx, const struct received *received)
 {
-	const char *state = received->has_trace ? received->state : "";
-	struct identity *identity = memory_allocate(sizeof(*identity) + strlen(state) + 1);
+	const char *tracestate = received->has_trace ? received->tracestate : "";
+	struct identity *identity = memory_allocate(sizeof(*identity) + strlen(tracestate) + 1);
 
 	if (!identity)
 		return -ENOMEM;
 	*identity = (struct identity){.trace = received->trace, .sender_id = received->sender_id};
-	strcpy(identity->state, state);
+	strcpy(identity->tracestate, tracestate);
 	if (!received->has_trace) {
 		uint64_t process = process_number();
 		put_number(identity->trace.id, process);
