@@ -56,9 +56,9 @@ static void *run_waiter(void *data)
 	for (unsigned round = 0; round < waiter->rounds; round++) {
 		sem_wait(&waiter->go);
 		if (waiter->how != BY_POLL)
-			bench_check(ctx_with_hangup(ctx_background(), ring, waiter->near, CTX_HANGUP_HALF,
-						    NULL, &waiter->ctx),
-				    "ctx_with_hangup");
+			bench_check(
+				ctx_with_hangup(ctx_background(), ring, waiter->near, 0, NULL, &waiter->ctx),
+				"ctx_with_hangup");
 		sem_post(&waiter->ready);
 		wait_for_end(waiter, ring);
 		if (waiter->how != BY_POLL)

@@ -338,11 +338,14 @@ static int run(struct daemon *daemon)
 /* Blocked in all threads, of the library too: they come by the descriptor. */
 static int open_signals(void)
 {
+	struct sigaction action;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGINT);
+	/* A script has it ignored for what it starts with "&". */
+	if (!sigaction(SIGINT, NULL, &action) && action.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);

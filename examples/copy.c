@@ -344,27 +344,18 @@ static struct job *prepare(struct run *run, char **names, int count)
 	return NULL;
 }
 
-/*
- * Ends at the signals that ask a program to stop; but at none that whoever started us wants ignored, as
- * nohup(1) does with SIGHUP.
- */
+/* Ends at the signals that ask a program to stop; at none that whoever started us wants ignored. */
 static int make_stoppable(struct ctx_context **ret_ctx)
 {
-	static const int stopping[] = {SIGINT, SIGTERM, SIGHUP};
-	struct sigaction action;
 	sigset_t signals;
-	bool any = false;
 
 	sigemptyset(&signals);
-	for (unsigned i = 0; i < sizeof(stopping) / sizeof(stopping[0]); i++) {
-		if (sigaction(stopping[i], NULL, &action) || action.sa_handler == SIG_IGN)
-			continue;
-		sigaddset(&signals, stopping[i]);
-		any = true;
-	}
-	if (!any)
-		return ctx_with_cancel(ctx_background(), "no signals", ret_ctx);
-	return ctx_with_signals(ctx_background(), NULL, &signals, "signals", ret_ctx);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
+	int error = ctx_with_signals(ctx_background(), NULL, &signals, "signals", ret_ctx);
+	/* All of them are. */
+	return error == -EBUSY ? ctx_with_cancel(ctx_background(), "no signals", ret_ctx) : error;
 }
 
 int main(int argc, char **argv)

@@ -12,6 +12,7 @@
 #include <liburing.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,18 @@ static inline bool parse_number(const char *text, uint64_t max, uint64_t *ret_nu
 	}
 	*ret_number = number;
 	return true;
+}
+
+/*
+ * Adds a signal to those that end a program, but not when whoever started it wants it ignored: as a script does
+ * with SIGINT for "program &".
+ */
+static inline void add_unless_ignored(sigset_t *signals, int signo)
+{
+	struct sigaction action;
+
+	if (!sigaction(signo, NULL, &action) && action.sa_handler != SIG_IGN)
+		sigaddset(signals, signo);
 }
 
 /* "HOST:PORT" with a numeric IPv4 host. */

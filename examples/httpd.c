@@ -141,7 +141,7 @@ static int server_watch_signals(struct server *server)
 
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
+	add_unless_ignored(&signals, SIGINT);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	server->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	if (server->signal_fd < 0)

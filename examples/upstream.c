@@ -166,7 +166,7 @@ static int watch_signals(struct upstream *upstream, pid_t parent)
 
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
+	add_unless_ignored(&signals, SIGINT);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	/* Nobody needs it when who started it is dead, however that died, even before this line. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);

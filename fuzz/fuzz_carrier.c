@@ -21,23 +21,58 @@ static void try_timeout(const char *text)
 		abort();
 }
 
+static void try_tracestate(const char *text)
+{
+	char state[CARRIER_TRACESTATE_SIZE];
+
+	carrier_read_tracestate(text, state);
+	if (strlen(state) >= sizeof(state) || strncmp(text, state, strlen(state)) != 0)
+		abort();
+	for (const char *c = state; *c; c++)
+		if (*c != '\t' && (*c < ' ' || *c > '~'))
+			abort();
+}
+
 static void try_traceparent(const char *text)
 {
 	char again[CARRIER_TRACEPARENT_SIZE];
 	struct carrier_trace trace;
 
+	try_tracestate(text);
 	if (carrier_read_traceparent(text, strlen(text), &trace))
 		return;
 	carrier_write_traceparent(&trace, again);
-	if (strncmp(again + 2, text + 2, CARRIER_TRACEPARENT_SIZE - 3) != 0)
+	/* All but version and flags, of which no other goes out than the one that there is. */
+	if (strncmp(again + 2, text + 2, 50) != 0 || again[53] != '0' ||
+	    (again[54] != '0' && again[54] != '1'))
 		abort();
+}
+
+/* Of baggage, which has no bytes beyond ASCII but encoded ones, no text becomes longer than it came. */
+static void try_utf8(const char *decoded, char *repaired, size_t length_max)
+{
+	size_t size = 3 * strlen(decoded) + 1;
+	struct carrier_text text = {.bytes = repaired, .size = size};
+
+	repaired[0] = '\0';
+	carrier_put_utf8(&text, decoded);
+	if (text.too_long || (length_max != SIZE_MAX && text.length > length_max))
+		abort();
+	/* What is UTF-8 stays as it is. */
+	char *again = malloc(size);
+	struct carrier_text second = {.bytes = again, .size = size};
+	again[0] = '\0';
+	carrier_put_utf8(&second, repaired);
+	if (second.too_long || strcmp(again, repaired) != 0)
+		abort();
+	free(again);
 }
 
 static void try_members(const char *text, int (*next)(const char **at, struct carrier_member *ret_member))
 {
 	const char *at = text, *end = text + strlen(text);
 	char *decoded = malloc(strlen(text) + 1), *encoded = malloc(3 * strlen(text) + 1),
-	     *again = malloc(strlen(text) + 1);
+	     *again = malloc(strlen(text) + 1), *repaired = malloc(3 * strlen(text) + 1);
 	struct carrier_member member;
 	uint64_t number;
 	int more;
@@ -45,7 +80,7 @@ static void try_members(const char *text, int (*next)(const char **at, struct ca
 	while ((more = next(&at, &member)) > 0) {
 		struct carrier_text list = {.bytes = encoded, .size = 3 * strlen(text) + 1};
 		if (member.name < text || member.value + member.value_length > end || at > end ||
-		    !carrier_is_token(member.name, member.name_length))
+		    (!member.malformed && !carrier_is_token(member.name, member.name_length)))
 			abort();
 		carrier_read_number(&member, &number);
 		carrier_read_hex(&member, &number);
@@ -56,12 +91,15 @@ static void try_members(const char *text, int (*next)(const char **at, struct ca
 		struct carrier_member back = {.value = encoded, .value_length = list.length};
 		if (list.too_long || carrier_decode(&back, again) || strcmp(again, decoded) != 0)
 			abort();
+		bool baggage = next == carrier_next_baggage && !member.malformed;
+		try_utf8(decoded, repaired, baggage ? member.value_length : SIZE_MAX);
 	}
 	if (more && more != -EINVAL)
 		abort();
 	free(decoded);
 	free(encoded);
 	free(again);
+	free(repaired);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

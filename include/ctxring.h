@@ -1075,18 +1075,22 @@ void ctx_process_free(struct ctx_process *process);
  */
 
 /*
- * Also when the peer has only ended its own sending. A TCP peer that closes its socket cannot be told from
- * that: without this flag it counts as gone when it answers something that was sent to it with a reset.
+ * For protocols whose clients end their sending and then wait for the answer, as HTTP/1.0 scripts and
+ * printf ... | nc -N do: only a peer that is gone altogether counts. (Bit 0 is not used.)
  */
-#define CTX_HANGUP_HALF (1u << 0)
+#define CTX_HANGUP_WHOLE (1u << 1)
 
 /*
- * Ends when the peer of a connected socket is gone: closed, reset, or timed out; a stream socket that is not
- * connected counts as one whose peer is gone. fd has to stay open until the context is done or released. If
- * it does not, its number may be another file's, whose events end nothing; a ring goes on watching the file
- * that it was, and holds it. While a ring watches, closing fd does not tell the peer: end or release the
- * context first. The ring lets go of the file in the call that ends the context on its owner's thread outside
- * of a dispatch, else in its next dispatch.
+ * Ends when the peer of a connected socket is gone. It counts as gone when it sends no more, which is all that
+ * a TCP peer tells when it closes, also while something that it sent before has not been read; and when the
+ * connection is reset or times out. With CTX_HANGUP_WHOLE a TCP peer that has closed counts as gone when it
+ * answers something that was sent to it with a reset, not before; of unix sockets a close is told apart. A
+ * stream socket that is not connected counts as one whose peer is gone.
+ *
+ * fd has to stay open until the context is done or released. If it does not, its number may be another file's,
+ * whose events end nothing; a ring goes on watching the file that it was, and holds it. While a ring watches,
+ * closing fd does not tell the peer: end or release the context first. The ring lets go of the file in the call
+ * that ends the context on its owner's thread outside of a dispatch, else in its next dispatch.
  *
  * -ENOTSOCK. -EBADF. -EINVAL: unknown flags.
  */
@@ -1117,11 +1121,14 @@ int ctx_with_process(const struct ctx_context *parent, struct ctx_ring *ring, in
  * threads keep it blocked. With a ring the first one is seen in a dispatch only. Signals to a single thread
  * (pthread_kill(3)) are not seen.
  *
+ * Those that are ignored, as by nohup(1), or SIGINT in a program that a script starts with "&", stay ignored
+ * and are not waited for.
+ *
  * A child of fork(2) has them not blocked. One of posix_spawn(3) and vfork(2) inherits the caller's mask:
  * give it an empty one with POSIX_SPAWN_SETSIGMASK.
  *
- * -EBUSY: the program handles, ignores or has blocked one of them itself. -EINVAL: NULL, empty, or one that
- * cannot be blocked.
+ * -EBUSY: the program handles or has blocked one of them itself, or all of them are ignored. -EINVAL: NULL,
+ * empty, or one that cannot be blocked.
  */
 int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, const sigset_t *signals,
 		     const char *label, struct ctx_context **ret_ctx);
@@ -1166,8 +1173,9 @@ int ctx_source_explain(enum ctx_cause_kind kind, int error, char *buffer, size_t
 /*
  * To children in the environment variable CTXRING_CONTEXT: id, label, time left, identity, values, and the
  * point in time at which that was written, so that it stays right however late it is read on the same
- * machine. To other machines as header pairs: the time left as grpc-timeout, identity as W3C traceparent,
- * values as W3C baggage; the receiver's clock counts the time left from the receipt.
+ * machine. To other machines as header pairs: the time left as grpc-timeout, identity as W3C traceparent, with
+ * the tracestate that came with it, values as W3C baggage; the receiver's clock counts the time left from the
+ * receipt.
  */
 enum ctx_carrier {
 	CTX_CARRIER_ENVIRONMENT,
@@ -1194,7 +1202,8 @@ typedef int (*ctx_inject_fn)(const char *name, const char *value, void *data);
 typedef const char *(*ctx_extract_fn)(const char *name, void *data);
 
 /*
- * Writes ctx, and the values that it has of carried, as pairs.
+ * Writes ctx, and the values that it has of carried, as pairs. As baggage values are UTF-8: U+FFFD stands for
+ * what is not. In the environment all bytes stay as they are.
  *
  * -EINVAL: NULL, or the name of a key is not a token (RFC 9110, 5.6.2). -EMSGSIZE: more than CTX_CARRIER_MAX
  * bytes. -ENOMEM. Any thread.
@@ -1204,12 +1213,17 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 
 /*
  * Makes a child of parent from pairs: with the deadline that was sent, if one was, and values for those of
- * carried that were sent; other values are ignored. label NULL: the one that was sent. The child has the
- * identity that was sent, or a new one, and everything below it has the same. With no pair at all it is a
- * plain child.
+ * carried that were sent and have a parse function; other values are ignored. label NULL: the one that was
+ * sent, as much of it as a label holds. The child has the identity that was sent, or a new one, and everything
+ * below it has the same. With no pair at all it is a plain child.
  *
- * -EINVAL: NULL, or a pair is malformed or too long: nothing is made. -ENOMEM, -EAGAIN: as ctx_with_deadline.
- * And what a parse function returned.
+ * Only what bounds the work and what is asked for can refuse it. A malformed traceparent begins a new trace; a
+ * malformed member of baggage that nobody asks for is left out. Values from baggage are UTF-8: U+FFFD stands
+ * for what is not.
+ *
+ * -EINVAL: NULL; or the time that is left, the form of CTXRING_CONTEXT, or a value that is asked for is
+ * malformed; or one that is asked for may lie beyond the first CTX_CARRIER_MAX bytes: nothing is made. -ENOMEM,
+ * -EAGAIN: as ctx_with_deadline. And what a parse function returned.
  */
 int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_carried *carried,
 		unsigned count, ctx_extract_fn get, void *data, const char *label,

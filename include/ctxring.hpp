@@ -9,7 +9,8 @@
  *
  * A failing call throws std::system_error with the errno of the C call in the generic
  * category. Asking never throws. Nothing here adds a lock or an allocation, except
- * ctx::callback, which holds a std::function.
+ * ctx::callback, which holds a std::function. What makes or ends a context is always
+ * inlined: the place that the context and its cause name is then in the program's function.
  */
 #ifndef CTXRING_HPP
 #define CTXRING_HPP
@@ -214,7 +215,8 @@ private:
 };
 
 /* From success on the context owns value. */
-inline reference with_value(view parent, const ctx_key &key, void *value, const char *label = nullptr)
+[[gnu::always_inline]] inline reference with_value(view parent, const ctx_key &key, void *value,
+						   const char *label = nullptr)
 {
 	reference made;
 	check(ctx_with_value(parent.get(), &key, value, label, &made.ctx_), "ctx_with_value");
@@ -222,7 +224,7 @@ inline reference with_value(view parent, const ctx_key &key, void *value, const 
 }
 
 /* Sees the parent's values, neither its end nor its deadline. */
-inline reference without_cancel(view parent, const char *label = nullptr)
+[[gnu::always_inline]] inline reference without_cancel(view parent, const char *label = nullptr)
 {
 	reference made;
 	check(ctx_without_cancel(parent.get(), label, &made.ctx_), "ctx_without_cancel");
@@ -233,18 +235,21 @@ inline reference without_cancel(view parent, const char *label = nullptr)
 class context
 {
 public:
-	explicit context(view parent, const char *label = nullptr)
+	[[gnu::always_inline]] explicit context(view parent, const char *label = nullptr)
 	{
 		check(ctx_with_cancel(parent.get(), label, &ctx_), "ctx_with_cancel");
 	}
 
-	context(view parent, std::chrono::nanoseconds timeout, const char *label = nullptr)
+	[[gnu::always_inline]] context(view parent, std::chrono::nanoseconds timeout,
+				       const char *label = nullptr)
 	{
-		check(ctx_with_timeout(parent.get(), ctx::timeout(timeout), label, &ctx_), "ctx_with_timeout");
+		check(ctx_with_timeout(parent.get(), ctx::timeout(timeout), label, &ctx_),
+		      "ctx_with_timeout");
 	}
 
 	/* steady_clock is CLOCK_MONOTONIC. */
-	context(view parent, std::chrono::steady_clock::time_point deadline, const char *label = nullptr)
+	[[gnu::always_inline]] context(view parent, std::chrono::steady_clock::time_point deadline,
+				       const char *label = nullptr)
 	{
 		check(ctx_with_deadline(parent.get(), nanoseconds(deadline.time_since_epoch()), label, &ctx_),
 		      "ctx_with_deadline");
@@ -259,7 +264,7 @@ public:
 	{
 	}
 
-	context &operator=(context &&other) noexcept
+	[[gnu::always_inline]] context &operator=(context &&other) noexcept
 	{
 		context old(std::exchange(ctx_, std::exchange(other.ctx_, nullptr)));
 		return *this;
@@ -268,19 +273,19 @@ public:
 	context(const context &) = delete;
 	context &operator=(const context &) = delete;
 
-	~context()
+	[[gnu::always_inline]] ~context()
 	{
 		ctx_finish(ctx_);
 	}
 
 	/* True: this call ended it, false: it was done before. */
-	bool cancel()
+	[[gnu::always_inline]] bool cancel()
 	{
 		return won(ctx_cancel(ctx_));
 	}
 
 	/* error is a negative errno, 0 for -ECANCELED. */
-	bool cancel(int error, const std::string &text)
+	[[gnu::always_inline]] bool cancel(int error, const std::string &text)
 	{
 		return won(ctx_cancel_cause(ctx_, error, "%s", text.c_str()));
 	}
@@ -324,8 +329,9 @@ private:
 };
 
 /*
- * Contexts that events of the kernel end, see ctx_with_hangup. Without a ring the library's own thread
- * watches. Errors say in words what is wrong.
+ * Contexts that events of the kernel end, see ctx_with_hangup. A peer that sends no more is gone, unless the
+ * flags say CTX_HANGUP_WHOLE. Without a ring the library's own thread watches. Errors say in words what is
+ * wrong.
  */
 namespace detail
 {
@@ -340,38 +346,40 @@ inline context source(int result, ctx_context *made, ctx_cause_kind kind)
 }
 } /* namespace detail */
 
-inline context with_hangup(view parent, int fd, unsigned flags = 0, ctx_ring *ring = nullptr,
-			   const char *label = nullptr)
+[[gnu::always_inline]] inline context with_hangup(view parent, int fd, unsigned flags = 0,
+						  ctx_ring *ring = nullptr, const char *label = nullptr)
 {
 	ctx_context *made = nullptr;
 	int result = ctx_with_hangup(parent.get(), ring, fd, flags, label, &made);
 	return detail::source(result, made, CTX_CAUSE_HANGUP);
 }
 
-inline context with_fd(view parent, int fd, short events, ctx_ring *ring = nullptr, const char *label = nullptr)
+[[gnu::always_inline]] inline context with_fd(view parent, int fd, short events, ctx_ring *ring = nullptr,
+					      const char *label = nullptr)
 {
 	ctx_context *made = nullptr;
 	int result = ctx_with_fd(parent.get(), ring, fd, events, label, &made);
 	return detail::source(result, made, CTX_CAUSE_FD);
 }
 
-inline context with_process(view parent, int pidfd, ctx_ring *ring = nullptr, const char *label = nullptr)
+[[gnu::always_inline]] inline context with_process(view parent, int pidfd, ctx_ring *ring = nullptr,
+						   const char *label = nullptr)
 {
 	ctx_context *made = nullptr;
 	int result = ctx_with_process(parent.get(), ring, pidfd, label, &made);
 	return detail::source(result, made, CTX_CAUSE_PROCESS);
 }
 
-inline context with_signals(view parent, const sigset_t &signals, ctx_ring *ring = nullptr,
-			    const char *label = nullptr)
+[[gnu::always_inline]] inline context with_signals(view parent, const sigset_t &signals,
+						   ctx_ring *ring = nullptr, const char *label = nullptr)
 {
 	ctx_context *made = nullptr;
 	int result = ctx_with_signals(parent.get(), ring, &signals, label, &made);
 	return detail::source(result, made, CTX_CAUSE_SIGNAL);
 }
 
-inline context with_pressure(view parent, const ctx_pressure &pressure, ctx_ring *ring = nullptr,
-			     const char *label = nullptr)
+[[gnu::always_inline]] inline context with_pressure(view parent, const ctx_pressure &pressure,
+						    ctx_ring *ring = nullptr, const char *label = nullptr)
 {
 	ctx_context *made = nullptr;
 	int result = ctx_with_pressure(parent.get(), ring, &pressure, label, &made);

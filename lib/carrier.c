@@ -53,6 +53,44 @@ void carrier_put_encoded(struct carrier_text *text, const char *string)
 	}
 }
 
+/*
+ * The length of the character at the begin of text, which may be a part of one only: then of the part. RFC
+ * 3629: the second byte tells what is overlong, a surrogate, or beyond the last character.
+ */
+static size_t character_length(const char *text, bool *ret_whole)
+{
+	const unsigned char *at = (const unsigned char *)text;
+	unsigned char low = 0x80, high = 0xbf;
+	size_t length = 1, found = 1;
+
+	if (*at >= 0xc2 && *at <= 0xf4)
+		length = *at < 0xe0 ? 2 : *at < 0xf0 ? 3 : 4;
+	if (*at == 0xe0 || *at == 0xf0)
+		low = *at == 0xe0 ? 0xa0 : 0x90;
+	if (*at == 0xed || *at == 0xf4)
+		high = *at == 0xed ? 0x9f : 0x8f;
+	while (found < length && at[found] >= low && at[found] <= high) {
+		found++;
+		low = 0x80;
+		high = 0xbf;
+	}
+	*ret_whole = found == length && (length > 1 || *at < 0x80);
+	return found;
+}
+
+void carrier_put_utf8(struct carrier_text *text, const char *string)
+{
+	bool whole;
+
+	for (size_t length; *string && !text->too_long; string += length) {
+		length = character_length(string, &whole);
+		if (whole)
+			carrier_put(text, string, length);
+		else
+			carrier_put_string(text, "\xef\xbf\xbd");
+	}
+}
+
 void carrier_put_number(struct carrier_text *text, uint64_t number)
 {
 	char digits[24];
@@ -131,6 +169,7 @@ int carrier_read_timeout(const char *text, uint64_t *ret_ns)
 /* ---- traceparent */
 
 #define TRACEPARENT_LENGTH (CARRIER_TRACEPARENT_SIZE - 1)
+#define FLAG_SAMPLED 0x01
 
 static void write_bytes(char *text, const uint8_t *bytes, size_t count)
 {
@@ -144,7 +183,7 @@ void carrier_write_traceparent(const struct carrier_trace *trace, char text[CARR
 	write_bytes(text + 3, trace->id, sizeof(trace->id));
 	text[35] = '-';
 	write_bytes(text + 36, trace->span, sizeof(trace->span));
-	snprintf(text + 52, 4, "-%02x", trace->flags);
+	snprintf(text + 52, 4, "-%02x", trace->sampled ? FLAG_SAMPLED : 0);
 }
 
 /* Lower case alone, as the standard has it. */
@@ -178,7 +217,7 @@ static bool any_set(const uint8_t *bytes, size_t count)
 int carrier_read_traceparent(const char *text, size_t length, struct carrier_trace *ret_trace)
 {
 	struct carrier_trace trace;
-	uint8_t version;
+	uint8_t version, flags;
 
 	if (length < TRACEPARENT_LENGTH || !read_bytes(text, &version, 1) || version == 0xff)
 		return -EINVAL;
@@ -186,12 +225,31 @@ int carrier_read_traceparent(const char *text, size_t length, struct carrier_tra
 		return -EINVAL;
 	if (text[2] != '-' || text[35] != '-' || text[52] != '-' ||
 	    !read_bytes(text + 3, trace.id, sizeof(trace.id)) ||
-	    !read_bytes(text + 36, trace.span, sizeof(trace.span)) || !read_bytes(text + 53, &trace.flags, 1))
+	    !read_bytes(text + 36, trace.span, sizeof(trace.span)) || !read_bytes(text + 53, &flags, 1))
 		return -EINVAL;
 	if (!any_set(trace.id, sizeof(trace.id)) || !any_set(trace.span, sizeof(trace.span)))
 		return -EINVAL;
+	trace.sampled = flags & FLAG_SAMPLED;
 	*ret_trace = trace;
 	return 0;
+}
+
+void carrier_read_tracestate(const char *text, char ret_state[CARRIER_TRACESTATE_SIZE])
+{
+	size_t length = strnlen(text, CARRIER_TRACESTATE_SIZE);
+
+	ret_state[0] = '\0';
+	for (size_t i = 0; i < length; i++)
+		if ((text[i] < ' ' && text[i] != '\t') || text[i] > '~')
+			return;
+	/* The last member ends where the next one begins. */
+	if (length == CARRIER_TRACESTATE_SIZE)
+		while (length && text[--length] != ',')
+			;
+	if (strspn(text, ", \t") >= length)
+		return;
+	memcpy(ret_state, text, length);
+	ret_state[length] = '\0';
 }
 
 /* ---- lists */
@@ -223,22 +281,17 @@ static bool is_baggage_value(const char *value, size_t length)
 
 int carrier_next_baggage(const char **at, struct carrier_member *ret_member)
 {
-	const char *name = skip_blanks(*at), *end;
+	const char *name = *at + strspn(*at, ", \t"), *end;
 	struct carrier_member member = {.name = name};
 
 	if (!*name)
 		return 0;
 	member.name_length = length_until(name, "=,;", &end);
-	if (*end != '=' || !carrier_is_token(name, member.name_length))
-		return -EINVAL;
-	member.value = skip_blanks(end + 1);
+	member.malformed = *end != '=' || !carrier_is_token(name, member.name_length);
+	member.value = skip_blanks(*end == '=' ? end + 1 : end);
 	member.value_length = length_until(member.value, ",;", &end);
-	if (!is_baggage_value(member.value, member.value_length))
-		return -EINVAL;
-	end += strcspn(end, ","); /* properties say nothing to us */
-	if (*end == ',' && !*skip_blanks(end + 1))
-		return -EINVAL; /* a member is missing */
-	*at = *end ? end + 1 : end;
+	member.malformed |= !is_baggage_value(member.value, member.value_length);
+	*at = end + strcspn(end, ","); /* properties say nothing to us */
 	*ret_member = member;
 	return 1;
 }

@@ -21,6 +21,9 @@ struct cause_text {
 /* NULL: no memory. format may be NULL. */
 struct cause_text *cause_text_new(int error, const char *format, va_list arguments);
 
+/* ctx_cancel, of a context that can end, for another part of the library: site is the program's call. */
+int context_cancel(struct ctx_context *ctx, const void *site);
+
 /*
  * ctx_cancel_cause for another part of the library, with a text that is there already: site is the program's
  * call. 0, -EALREADY, or -ENOMEM: ended all the same, without text.

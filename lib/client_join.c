@@ -229,10 +229,10 @@ int join_message(struct bond *bond, struct wire_message *ret_message)
 	return bond->source.fd >= 0 ? bond->source.fd : -EBADF;
 }
 
-static int join_ended(const struct wire_joined *joined, struct ctx_context **ret_ctx)
+static int join_ended(const struct wire_joined *joined, const void *site, struct ctx_context **ret_ctx)
 {
 	struct ctx_cause cause;
-	int result = context_new_joined(CTX_FOREVER, false, joined->label, ret_ctx);
+	int result = context_new_joined(CTX_FOREVER, false, joined->label, site, ret_ctx);
 
 	if (result)
 		return result;
@@ -262,13 +262,13 @@ static int connect_bond(struct bond *bond, const struct wire_joined *joined, con
 }
 
 /* Lists bond; whatever comes of it, it is freed at the end of a turn. */
-static int join_live(struct bond *bond, const struct wire_joined *joined, const int fds[2],
+static int join_live(struct bond *bond, const struct wire_joined *joined, const int fds[2], const void *site,
 		     struct ctx_context **ret_ctx)
 {
 	struct ctxd_client *client = bond->client;
 	struct ctx_context *ctx = NULL;
-	int result =
-		context_new_joined(joined->deadline_ns, joined->flags & WIRE_MOVABLE, joined->label, &ctx);
+	int result = context_new_joined(joined->deadline_ns, joined->flags & WIRE_MOVABLE, joined->label,
+					site, &ctx);
 
 	if (result) {
 		close(fds[0]);
@@ -296,6 +296,7 @@ static int join_live(struct bond *bond, const struct wire_joined *joined, const 
 struct joining {
 	struct call call;
 	struct bond *bond; /* NULL once the dispatcher has it */
+	const void *site;  /* the program's call */
 	struct ctx_context *ctx;
 };
 
@@ -312,16 +313,18 @@ static int take_join(struct ctxd_client *client, struct call *call)
 		return -EPROTO;
 	}
 	if (answer->joined.ended)
-		return join_ended(&answer->joined, &joining->ctx);
+		return join_ended(&answer->joined, joining->site, &joining->ctx);
 	joining->bond = NULL;
-	return join_live(bond, &answer->joined, call->fds, &joining->ctx);
+	return join_live(bond, &answer->joined, call->fds, joining->site, &joining->ctx);
 }
 
-static int join(struct ctxd_client *client, struct wire_message *request, struct ctx_context **ret_ctx)
+static int join(struct ctxd_client *client, struct wire_message *request, const void *site,
+		struct ctx_context **ret_ctx)
 {
 	struct wire_message answer;
 	struct joining joining = {.call = {.answer = &answer, .take = take_join},
-				  .bond = bond_new(client, NULL, true)};
+				  .bond = bond_new(client, NULL, true),
+				  .site = site};
 
 	if (!joining.bond)
 		return -ENOMEM;
@@ -342,7 +345,7 @@ int ctxd_join(struct ctxd_client *client, struct ctxd_id id, struct ctx_context 
 		return result;
 	if (!ret_ctx || !id.epoch || !id.number)
 		return -EINVAL;
-	return join(client, &request, ret_ctx);
+	return join(client, &request, __builtin_return_address(0), ret_ctx);
 }
 
 int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, struct ctx_context **ret_ctx)
@@ -355,5 +358,5 @@ int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, stru
 	if (!ret_ctx || !name || !name[0] || strlen(name) > CTXD_NAME_MAX)
 		return -EINVAL;
 	strcpy(request.join.name, name);
-	return join(client, &request, ret_ctx);
+	return join(client, &request, __builtin_return_address(0), ret_ctx);
 }

@@ -44,12 +44,18 @@ const struct ctx_context *ctx_ref(const struct ctx_context *ctx)
 	return ctx;
 }
 
-void ctx_finish(struct ctx_context *ctx)
+static inline void finish(struct ctx_context *ctx, const void *site)
 {
 	if (!ctx)
 		return;
-	ctx_cancel(ctx);
+	if (node_can_end(ctx))
+		context_cancel(ctx, site);
 	ctx_unref(ctx);
+}
+
+void ctx_finish(struct ctx_context *ctx)
+{
+	finish(ctx, __builtin_return_address(0));
 }
 
 void ctx_unrefp(const struct ctx_context **ctx)
@@ -59,7 +65,7 @@ void ctx_unrefp(const struct ctx_context **ctx)
 
 void ctx_finishp(struct ctx_context **ctx)
 {
-	ctx_finish(*ctx);
+	finish(*ctx, __builtin_return_address(0));
 }
 
 int ctx_err(const struct ctx_context *ctx)

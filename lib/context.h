@@ -205,12 +205,15 @@ uint64_t context_grace(const struct ctx_context *ctx);
 /* The nearest node from ctx upwards that is in this process's table; 0, 0 if none. */
 void context_table_id(const struct ctx_context *ctx, uint32_t *ret_slot, uint32_t *ret_generation);
 
-/* ctx_with_cancel for another part of the library: site is the program's call. */
+/* ctx_with_cancel and ctx_with_deadline for another part of the library: site is the program's call. */
 int context_with_cancel(const struct ctx_context *parent, const char *label, const void *site,
 			struct ctx_context **ret_ctx);
+int context_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
+			  const void *site, struct ctx_context **ret_ctx);
 
 /* A root for work under a context of another process: kind CTX_TABLE_JOINED. Errors as ctx_with_deadline. */
-int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, struct ctx_context **ret_ctx);
+int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, const void *site,
+		       struct ctx_context **ret_ctx);
 
 /*
  * What is below a context: everything that was made from it, and from that; of a merged context each parent counts,

@@ -56,19 +56,25 @@ int ctx_with_timeout(const struct ctx_context *parent, uint64_t timeout_ns, cons
 	return make(parent, &plan, ret_ctx);
 }
 
-int ctx_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
-		      struct ctx_context **ret_ctx)
+int context_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
+			  const void *site, struct ctx_context **ret_ctx)
 {
-	if (!parent || !ret_ctx)
-		return -EINVAL;
 	struct node_plan plan = {
 		.kind = CTX_TABLE_DEADLINE,
 		.deadline_ns = deadline_ns,
 		.now_ns = now_for(deadline_ns),
 		.label = label,
-		.site = __builtin_return_address(0),
+		.site = site,
 	};
 	return make(parent, &plan, ret_ctx);
+}
+
+int ctx_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
+		      struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	return context_with_deadline(parent, deadline_ns, label, __builtin_return_address(0), ret_ctx);
 }
 
 /* A point on another clock, as one on CLOCK_MONOTONIC. */
@@ -129,7 +135,8 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 	return make(parent, &plan, ret_ctx);
 }
 
-int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, struct ctx_context **ret_ctx)
+int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, const void *site,
+		       struct ctx_context **ret_ctx)
 {
 	struct node_plan plan = {
 		.flags = NODE_JOINED | (movable ? NODE_MOVABLE | NODE_MAY_MOVE : 0),
@@ -137,7 +144,7 @@ int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, st
 		.deadline_ns = deadline_ns,
 		.now_ns = now_for(deadline_ns),
 		.label = label,
-		.site = __builtin_return_address(0),
+		.site = site,
 	};
 	return make(ctx_background(), &plan, ret_ctx);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include "carrier.h"
 #include "clock.h"
@@ -17,8 +18,6 @@
 
 #define VARIABLE "CTXRING_CONTEXT"
 #define VALUE_PREFIX "val."
-#define FLAG_SAMPLED \
-	0x01 /* W3C: the caller may have recorded it. Set by who begins a trace, else passed on */
 
 /* ---- identity */
 
@@ -26,6 +25,7 @@
 struct identity {
 	struct carrier_trace trace; /* span: the sender's; all zero: it began here */
 	uint64_t sender_id;
+	char tracestate[]; /* that came with it, or "" */
 };
 
 static void release_identity(void *value)
@@ -85,7 +85,7 @@ static const struct identity *identify(const struct ctx_context *ctx, struct car
 		value = NULL;
 		put_number(ret_trace->id, process);
 		put_number(ret_trace->id + 8, mix(process ^ own));
-		ret_trace->flags = FLAG_SAMPLED;
+		ret_trace->sampled = true; /* by who begins a trace, else passed on */
 	}
 	put_number(ret_trace->span, mix(process + own) | 1);
 	return value;
@@ -124,11 +124,26 @@ static int format_value(const struct ctx_context *ctx, const struct ctx_key *key
 	return length < 0 ? length : (size_t)length < size ? 0 : -EMSGSIZE;
 }
 
-/* As members of a list: name=text after a separator and prefix. */
-static int put_values(const struct ctx_context *ctx, const struct ctx_carried *carried, unsigned count,
-		      const char *separator, const char *prefix, struct carrier_text *text)
+/* Puts a value of format_value's. Baggage has to be UTF-8; buffer has room for twice CTX_CARRIER_MAX. */
+static int put_value(struct carrier_text *text, char *buffer, bool utf8)
 {
-	char *buffer = memory_allocate(CTX_CARRIER_MAX);
+	struct carrier_text repaired = {.bytes = buffer + CTX_CARRIER_MAX, .size = CTX_CARRIER_MAX};
+
+	if (utf8) {
+		*repaired.bytes = '\0';
+		carrier_put_utf8(&repaired, buffer);
+		buffer = repaired.bytes;
+	}
+	carrier_put_encoded(text, buffer);
+	return repaired.too_long ? -EMSGSIZE : 0;
+}
+
+/* As members of a list: name=text after a separator and prefix. */
+static int put_values(const struct ctx_context *ctx, enum ctx_carrier carrier,
+		      const struct ctx_carried *carried, unsigned count, struct carrier_text *text)
+{
+	bool headers = carrier == CTX_CARRIER_HEADERS;
+	char *buffer = memory_allocate(2 * CTX_CARRIER_MAX);
 	int result = buffer ? 0 : -ENOMEM;
 
 	for (unsigned i = 0; i < count && !result; i++) {
@@ -139,17 +154,17 @@ static int put_values(const struct ctx_context *ctx, const struct ctx_carried *c
 		}
 		if (result)
 			break;
-		carrier_put_string(text, text->length ? separator : "");
-		carrier_put_string(text, prefix);
+		carrier_put_string(text, !text->length ? "" : headers ? "," : ";");
+		carrier_put_string(text, headers ? "" : VALUE_PREFIX);
 		carrier_put_string(text, carried[i].key->name);
 		carrier_put_string(text, "=");
-		carrier_put_encoded(text, buffer);
+		result = put_value(text, buffer, headers);
 	}
 	memory_release(buffer);
 	return result ? result : text->too_long ? -EMSGSIZE : 0;
 }
 
-/* The first 16 digits of the kernel's boot id: whether a time on CLOCK_MONOTONIC means anything here. */
+/* The first 16 digits of the kernel's boot id. 0: not known. */
 static uint64_t boot_number(void)
 {
 	char digits[17] = "";
@@ -166,6 +181,19 @@ static uint64_t boot_number(void)
 	return strtoull(digits, NULL, 16);
 }
 
+/*
+ * Which CLOCK_MONOTONIC is the one here: of this boot, and of this time namespace, see time_namespaces(7),
+ * which may be days apart from the next one. 0: not known.
+ */
+static uint64_t clock_number(void)
+{
+	uint64_t boot = boot_number();
+	struct stat space;
+
+	/* Before Linux 5.6 there are none. */
+	return boot && !stat("/proc/self/ns/time", &space) ? mix(boot ^ space.st_ino) : boot;
+}
+
 /* A value without a label is not in the table: then the context that carries it is meant. */
 static const struct ctx_context *listed(const struct ctx_context *ctx)
 {
@@ -174,9 +202,9 @@ static const struct ctx_context *listed(const struct ctx_context *ctx)
 	return ctx;
 }
 
-static void put_state(const struct ctx_context *ctx, struct carrier_text *text)
+static void put_fields(const struct ctx_context *ctx, struct carrier_text *text)
 {
-	uint64_t deadline_ns = ctx_deadline_ns(ctx), now_ns = clock_now_ns(), boot = boot_number();
+	uint64_t deadline_ns = ctx_deadline_ns(ctx), now_ns = clock_now_ns(), clock = clock_number();
 	char label[CTX_LABEL_MAX + 1], traceparent[CARRIER_TRACEPARENT_SIZE];
 	struct carrier_trace trace;
 
@@ -192,22 +220,26 @@ static void put_state(const struct ctx_context *ctx, struct carrier_text *text)
 		carrier_put_number(text, deadline_ns > now_ns ? deadline_ns - now_ns : 0);
 		carrier_put_string(text, ";at=");
 		carrier_put_number(text, now_ns);
-		if (boot) {
+		if (clock) {
 			carrier_put_string(text, ";boot=");
-			carrier_put_hex(text, boot);
+			carrier_put_hex(text, clock);
 		}
 	}
-	identify(ctx, &trace);
+	const struct identity *from = identify(ctx, &trace);
 	carrier_write_traceparent(&trace, traceparent);
 	carrier_put_string(text, ";trace=");
 	carrier_put_string(text, traceparent);
+	if (from && from->tracestate[0]) {
+		carrier_put_string(text, ";state=");
+		carrier_put_encoded(text, from->tracestate);
+	}
 }
 
 static int inject_environment(const struct ctx_context *ctx, const struct ctx_carried *carried,
 			      unsigned count, struct carrier_text *text, ctx_inject_fn set, void *data)
 {
-	put_state(ctx, text);
-	int result = put_values(ctx, carried, count, ";", VALUE_PREFIX, text);
+	put_fields(ctx, text);
+	int result = put_values(ctx, CTX_CARRIER_ENVIRONMENT, carried, count, text);
 	return result ? result : set(VARIABLE, text->bytes, data);
 }
 
@@ -216,17 +248,19 @@ static int inject_headers(const struct ctx_context *ctx, const struct ctx_carrie
 {
 	char timeout[CARRIER_TIMEOUT_SIZE], traceparent[CARRIER_TRACEPARENT_SIZE];
 	struct carrier_trace trace;
-	int result = put_values(ctx, carried, count, ",", "", text);
+	int result = put_values(ctx, CTX_CARRIER_HEADERS, carried, count, text);
 
 	if (!result && ctx_deadline_ns(ctx) != CTX_FOREVER) {
 		carrier_write_timeout(ctx_time_left_ns(ctx), timeout);
 		result = set("grpc-timeout", timeout, data);
 	}
+	const struct identity *from = identify(ctx, &trace);
 	if (!result) {
-		identify(ctx, &trace);
 		carrier_write_traceparent(&trace, traceparent);
 		result = set("traceparent", traceparent, data);
 	}
+	if (!result && from && from->tracestate[0])
+		result = set("tracestate", from->tracestate, data);
 	if (!result && text->length)
 		result = set("baggage", text->bytes, data);
 	return result;
@@ -260,21 +294,27 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 
 /* ---- reading */
 
-/* What was sent, read and found well-formed. */
+/* What was sent. */
 struct received {
 	bool any, has_trace, has_timeout;
 	struct carrier_trace trace;
-	uint64_t deadline_ns; /* when has_timeout */
+	char tracestate[CARRIER_TRACESTATE_SIZE]; /* says nothing without a trace */
+	uint64_t deadline_ns;			  /* when has_timeout */
 	uint64_t sender_id;
 	char label[CTX_LABEL_MAX + 1];
 	const struct ctx_carried *carried;
 	unsigned count;
+	bool utf8;		       /* of values */
+	bool cut;		       /* text is not all that was sent: it was too long */
 	char *text;		       /* the list that values lie in; owned */
-	char *decoded;		       /* room for any one of them; owned */
+	char *decoded;		       /* twice room for any one of them; owned */
 	struct carrier_member *values; /* one for each of carried, name NULL: not sent; owned */
 };
 
-/* Keeps a value that is asked for. Of several of one name the first counts. */
+/*
+ * Keeps a value that is asked for, well-formed or not. Of several of one name the first counts. Others are
+ * nobody's business here: what is wrong with them refuses nothing.
+ */
 static void note_value(struct received *received, const struct carrier_member *member, size_t prefix)
 {
 	struct carrier_member value = *member;
@@ -282,16 +322,17 @@ static void note_value(struct received *received, const struct carrier_member *m
 	value.name += prefix;
 	value.name_length -= prefix;
 	for (unsigned i = 0; i < received->count; i++)
-		if (carrier_is_named(&value, received->carried[i].key->name) && !received->values[i].name) {
+		if (received->carried[i].parse && !received->values[i].name &&
+		    carrier_is_named(&value, received->carried[i].key->name)) {
 			received->values[i] = value;
 			return;
 		}
 }
 
-/* The fields of the environment variable that are not values. */
-struct state {
-	bool version, label, left, at, boot, trace, id;
-	uint64_t left_ns, at_ns, boot_number;
+/* The fields of the environment variable that bound the work. */
+struct timing {
+	bool left, at, boot;
+	uint64_t left_ns, at_ns, clock_number;
 };
 
 /* *seen says whether it is there already. */
@@ -303,50 +344,48 @@ static int once(bool *seen, int result)
 	return result;
 }
 
-static int read_label(struct received *received, const struct carrier_member *member)
+static void read_label(struct received *received, const struct carrier_member *member)
 {
-	int result = carrier_decode(member, received->decoded);
-
-	if (!result && strlen(received->decoded) > CTX_LABEL_MAX)
-		result = -EINVAL;
-	if (!result)
-		strcpy(received->label, received->decoded);
-	return result;
+	if (!received->label[0] && !carrier_decode(member, received->decoded))
+		snprintf(received->label, sizeof(received->label), "%s", received->decoded);
 }
 
-static int read_field(struct received *received, const struct carrier_member *member, struct state *state)
+static void read_tracestate(struct received *received, const struct carrier_member *member)
+{
+	if (!received->tracestate[0] && !carrier_decode(member, received->decoded))
+		carrier_read_tracestate(received->decoded, received->tracestate);
+}
+
+static int read_field(struct received *received, const struct carrier_member *member, struct timing *timing)
 {
 	const size_t prefix = strlen(VALUE_PREFIX);
 
 	if (carrier_is_named(member, "v"))
-		return once(&state->version, 0);
-	if (carrier_is_named(member, "id"))
-		return once(&state->id, carrier_read_hex(member, &received->sender_id));
-	if (carrier_is_named(member, "label"))
-		return once(&state->label, read_label(received, member));
+		return -EINVAL; /* it stands at the begin */
 	if (carrier_is_named(member, "left"))
-		return once(&state->left, carrier_read_number(member, &state->left_ns));
+		return once(&timing->left, carrier_read_number(member, &timing->left_ns));
 	if (carrier_is_named(member, "at"))
-		return once(&state->at, carrier_read_number(member, &state->at_ns));
+		return once(&timing->at, carrier_read_number(member, &timing->at_ns));
 	if (carrier_is_named(member, "boot"))
-		return once(&state->boot, carrier_read_hex(member, &state->boot_number));
-	if (carrier_is_named(member, "trace")) {
-		received->has_trace = true;
-		return once(&state->trace,
-			    carrier_read_traceparent(member->value, member->value_length, &received->trace));
-	}
-	if (member->name_length > prefix && memcmp(member->name, VALUE_PREFIX, prefix) == 0) {
-		int result = carrier_decode(member, received->decoded);
+		return once(&timing->boot, carrier_read_hex(member, &timing->clock_number));
+	if (carrier_is_named(member, "label"))
+		read_label(received, member);
+	else if (carrier_is_named(member, "state"))
+		read_tracestate(received, member);
+	else if (carrier_is_named(member, "id") && !received->sender_id)
+		carrier_read_hex(member, &received->sender_id);
+	else if (carrier_is_named(member, "trace") && !received->has_trace)
+		received->has_trace =
+			!carrier_read_traceparent(member->value, member->value_length, &received->trace);
+	else if (member->name_length > prefix && memcmp(member->name, VALUE_PREFIX, prefix) == 0)
 		note_value(received, member, prefix);
-		return result;
-	}
 	return 0;
 }
 
 static int read_variable(struct received *received)
 {
 	struct carrier_member member;
-	struct state state = {.version = true};
+	struct timing timing = {0};
 	const char *at = received->text;
 	int more = carrier_next_field(&at, &member), result = 0;
 
@@ -354,53 +393,57 @@ static int read_variable(struct received *received)
 	    member.value[0] != '1')
 		return -EINVAL;
 	while (!result && (more = carrier_next_field(&at, &member)) > 0)
-		result = read_field(received, &member, &state);
+		result = read_field(received, &member, &timing);
 	if (result || more < 0)
 		return -EINVAL;
-	if (state.left) {
+	if (timing.left) {
 		uint64_t now_ns = clock_now_ns(), from_ns = now_ns;
-		/* Written on this machine since it was started: the time that has passed since then counts.
-		 */
-		if (state.at && state.boot && state.boot_number == boot_number() && state.at_ns < now_ns)
-			from_ns = state.at_ns;
+		/* Written by the same clock: the time that has passed since then counts. */
+		if (timing.at && timing.boot && timing.clock_number == clock_number() &&
+		    timing.at_ns < now_ns)
+			from_ns = timing.at_ns;
 		received->has_timeout = true;
-		received->deadline_ns = clock_after_ns(from_ns, state.left_ns);
+		received->deadline_ns = clock_after_ns(from_ns, timing.left_ns);
 	}
 	return 0;
 }
 
-static int read_baggage(struct received *received)
-{
-	struct carrier_member member;
-	const char *at = received->text;
-	int more;
-
-	while ((more = carrier_next_baggage(&at, &member)) > 0) {
-		if (carrier_decode(&member, received->decoded))
-			return -EINVAL;
-		note_value(received, &member, 0);
-	}
-	return more;
-}
-
-/* A copy, since the next call of get may overwrite what this one gave. 0 with *ret_text NULL: not there. */
-static int fetch(ctx_extract_fn get, void *data, const char *name, char **ret_text)
+/*
+ * A copy of as much as is read, since the next call of get may overwrite what this one gave. 0 with
+ * received->text NULL: it is not there.
+ */
+static int fetch(struct received *received, ctx_extract_fn get, void *data, const char *name)
 {
 	const char *text = get(name, data);
 
-	*ret_text = NULL;
 	if (!text)
 		return 0;
 	size_t length = strnlen(text, CTX_CARRIER_MAX + 1);
-	if (length > CTX_CARRIER_MAX)
-		return -EINVAL;
-	*ret_text = memory_allocate(length + 1);
-	if (!*ret_text)
+	received->any = true;
+	received->cut = length > CTX_CARRIER_MAX;
+	length -= received->cut;
+	received->text = memory_allocate(length + 1);
+	if (!received->text)
 		return -ENOMEM;
-	memcpy(*ret_text, text, length + 1);
+	memcpy(received->text, text, length);
+	received->text[length] = '\0';
 	return 0;
 }
 
+/* Of one that is too long the last member may be half of one. */
+static void read_baggage(struct received *received)
+{
+	struct carrier_member member;
+	const char *at = received->text;
+
+	while (carrier_next_baggage(&at, &member) && (*at || !received->cut))
+		note_value(received, &member, 0);
+}
+
+/*
+ * Time that cannot be understood refuses the request: it was to be bounded. A traceparent that cannot be is
+ * as if there were none, as the standard has it.
+ */
 static int read_headers(struct received *received, ctx_extract_fn get, void *data)
 {
 	const char *timeout = get("grpc-timeout", data);
@@ -414,29 +457,27 @@ static int read_headers(struct received *received, ctx_extract_fn get, void *dat
 	}
 	const char *traceparent = get("traceparent", data);
 	if (traceparent) {
-		size_t length = strnlen(traceparent, CTX_CARRIER_MAX + 1);
-		if (length > CTX_CARRIER_MAX ||
-		    carrier_read_traceparent(traceparent, length, &received->trace))
-			return -EINVAL;
-		received->any = received->has_trace = true;
-	}
-	int result = fetch(get, data, "baggage", &received->text);
-	if (!result && received->text) {
+		size_t length = strnlen(traceparent, CARRIER_TRACEPARENT_SIZE);
 		received->any = true;
-		result = read_baggage(received);
+		received->has_trace = !carrier_read_traceparent(traceparent, length, &received->trace);
 	}
+	const char *tracestate = received->has_trace ? get("tracestate", data) : NULL;
+	if (tracestate)
+		carrier_read_tracestate(tracestate, received->tracestate);
+	int result = fetch(received, get, data, "baggage");
+	if (!result && received->text)
+		read_baggage(received);
+	received->utf8 = true;
 	return result;
 }
 
 static int read_environment(struct received *received, ctx_extract_fn get, void *data)
 {
-	int result = fetch(get, data, VARIABLE, &received->text);
+	int result = fetch(received, get, data, VARIABLE);
 
-	if (!result && received->text) {
-		received->any = true;
-		result = read_variable(received);
-	}
-	return result;
+	if (!result && received->cut)
+		result = -EINVAL;
+	return result || !received->text ? result : read_variable(received);
 }
 
 /* ---- making */
@@ -456,29 +497,51 @@ static int add_value(const struct ctx_context **ctx, const struct ctx_key *key, 
 
 static int add_identity(const struct ctx_context **ctx, const struct received *received)
 {
-	struct identity *identity = memory_allocate(sizeof(*identity));
+	const char *tracestate = received->has_trace ? received->tracestate : "";
+	struct identity *identity = memory_allocate(sizeof(*identity) + strlen(tracestate) + 1);
 
 	if (!identity)
 		return -ENOMEM;
 	*identity = (struct identity){.trace = received->trace, .sender_id = received->sender_id};
+	strcpy(identity->tracestate, tracestate);
 	if (!received->has_trace) {
 		uint64_t process = process_number();
 		put_number(identity->trace.id, process);
 		put_number(identity->trace.id + 8, mix(process ^ (uintptr_t)identity ^ clock_now_ns()));
-		identity->trace.flags = FLAG_SAMPLED;
+		identity->trace.sampled = true;
 	}
 	return add_value(ctx, &identity_key, identity);
 }
 
-static int add_values(const struct ctx_context **ctx, const struct received *received)
+/* The text of one that is asked for, in received->decoded. */
+static int decode_value(struct received *received, const struct carrier_member *value)
+{
+	char *raw = received->decoded + CTX_CARRIER_MAX + 1;
+	struct carrier_text text = {.bytes = received->decoded, .size = CTX_CARRIER_MAX + 1};
+
+	if (!received->utf8)
+		return carrier_decode(value, received->decoded);
+	if (value->malformed || carrier_decode(value, raw))
+		return -EINVAL;
+	*text.bytes = '\0';
+	/* Always fits: of a member of baggage each byte that is replaced by three was written as three. */
+	carrier_put_utf8(&text, raw);
+	return text.too_long ? -EINVAL : 0;
+}
+
+static int add_values(const struct ctx_context **ctx, struct received *received)
 {
 	int result = 0;
 
 	for (unsigned i = 0; i < received->count && !result; i++) {
 		void *value;
-		if (!received->values[i].name || !received->carried[i].parse)
+		if (!received->carried[i].parse)
 			continue;
-		result = carrier_decode(&received->values[i], received->decoded);
+		if (!received->values[i].name) {
+			result = received->cut ? -EINVAL : 0; /* perhaps it is in what was not read */
+			continue;
+		}
+		result = decode_value(received, &received->values[i]);
 		if (!result)
 			result = received->carried[i].parse(received->decoded, &value);
 		if (!result)
@@ -487,8 +550,8 @@ static int add_values(const struct ctx_context **ctx, const struct received *rec
 	return result;
 }
 
-static int make(const struct ctx_context *parent, const struct received *received, const char *label,
-		struct ctx_context **ret_ctx)
+static int make(const struct ctx_context *parent, struct received *received, const char *label,
+		const void *site, struct ctx_context **ret_ctx)
 {
 	const struct ctx_context *ctx = ctx_ref(parent);
 	int result = received->any ? add_identity(&ctx, received) : 0;
@@ -498,21 +561,22 @@ static int make(const struct ctx_context *parent, const struct received *receive
 	if (!result)
 		result = add_values(&ctx, received);
 	if (!result)
-		result = received->has_timeout ? ctx_with_deadline(ctx, received->deadline_ns, label, ret_ctx)
-					       : ctx_with_cancel(ctx, label, ret_ctx);
+		result = received->has_timeout
+				 ? context_with_deadline(ctx, received->deadline_ns, label, site, ret_ctx)
+				 : context_with_cancel(ctx, label, site, ret_ctx);
 	ctx_unref(ctx);
 	return result;
 }
 
-int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_carried *carried,
-		unsigned count, ctx_extract_fn get, void *data, const char *label,
-		struct ctx_context **ret_ctx)
+static int extract(const struct ctx_context *parent, enum ctx_carrier carrier,
+		   const struct ctx_carried *carried, unsigned count, ctx_extract_fn get, void *data,
+		   const char *label, const void *site, struct ctx_context **ret_ctx)
 {
 	struct received received = {.carried = carried, .count = count};
 
 	if (!parent || !get || !ret_ctx || carrier > CTX_CARRIER_HEADERS || !are_carriable(carried, count))
 		return -EINVAL;
-	received.decoded = memory_allocate(CTX_CARRIER_MAX + 1);
+	received.decoded = memory_allocate(2 * (CTX_CARRIER_MAX + 1));
 	received.values = memory_allocate((count + 1) * sizeof(*received.values));
 	int result = received.decoded && received.values ? 0 : -ENOMEM;
 	if (!result) {
@@ -521,11 +585,19 @@ int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, cons
 							    : read_headers(&received, get, data);
 	}
 	if (!result)
-		result = make(parent, &received, label, ret_ctx);
+		result = make(parent, &received, label, site, ret_ctx);
 	memory_release(received.text);
 	memory_release(received.decoded);
 	memory_release(received.values);
 	return result;
+}
+
+int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_carried *carried,
+		unsigned count, ctx_extract_fn get, void *data, const char *label,
+		struct ctx_context **ret_ctx)
+{
+	return extract(parent, carrier, carried, count, get, data, label, __builtin_return_address(0),
+		       ret_ctx);
 }
 
 static const char *get_variable(const char *name, void *data)
@@ -537,6 +609,6 @@ static const char *get_variable(const char *name, void *data)
 int ctx_from_environment(const struct ctx_carried *carried, unsigned count, const char *label,
 			 struct ctx_context **ret_ctx)
 {
-	return ctx_extract(ctx_background(), CTX_CARRIER_ENVIRONMENT, carried, count, get_variable, NULL,
-			   label, ret_ctx);
+	return extract(ctx_background(), CTX_CARRIER_ENVIRONMENT, carried, count, get_variable, NULL, label,
+		       __builtin_return_address(0), ret_ctx);
 }

@@ -30,11 +30,10 @@ static const char *explain_signals(int error)
 {
 	switch (error) {
 	case -EBUSY:
-		return "the program has a handler for one of these signals, ignores it (nohup(1) does that "
-		       "to SIGHUP) "
-		       "or has blocked it: give it its default action with signal(2) and unblock it, or "
-		       "leave it "
-		       "out";
+		return "the program has a handler for one of these signals or has blocked it: give it its "
+		       "default action with signal(2) and unblock it, or leave it out; or all of them are "
+		       "ignored, as nohup(1) does with SIGHUP and a script with SIGINT for what it starts "
+		       "with \"&\": work under ctx_with_cancel instead";
 	case -EINVAL:
 		return "an argument is NULL, or the set is empty or has a signal that cannot be blocked: "
 		       "SIGKILL, "

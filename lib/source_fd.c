@@ -88,11 +88,11 @@ int ctx_with_hangup(const struct ctx_context *parent, struct ctx_ring *ring, int
 		.parent = parent,
 		.label = label,
 		.site = __builtin_return_address(0),
-		.events = POLLHUP | POLLERR | (flags & CTX_HANGUP_HALF ? POLLRDHUP : 0),
+		.events = POLLHUP | POLLERR | (flags & CTX_HANGUP_WHOLE ? 0 : POLLRDHUP),
 	};
 	int error = source_check(parent, ring, ret_ctx);
 
-	if (!error && (flags & ~CTX_HANGUP_HALF))
+	if (!error && (flags & ~CTX_HANGUP_WHOLE))
 		error = -EINVAL;
 	if (!error)
 		error = check_socket(fd);

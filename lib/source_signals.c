@@ -217,22 +217,39 @@ static int check_signals(const sigset_t *signals)
 	return any ? 0 : -EINVAL;
 }
 
-/* Blocks them in this thread, unless one is the program's own business. */
-static int block(const sigset_t *signals, sigset_t *ret_before)
+/*
+ * Takes out of signals those that are ignored, as a program under nohup(1) or one that a script has started
+ * with
+ * "&" leaves them. 0, or -EBUSY: another is the program's own business, or none is left.
+ */
+static int select_signals(sigset_t *signals, const sigset_t *blocked)
 {
-	int result = 0;
+	int result = -EBUSY;
 
-	pthread_sigmask(SIG_SETMASK, NULL, ret_before);
-	lock_acquire(&hub.lock);
-	for (int signo = 1; signo < NSIG && !result; signo++) {
+	for (int signo = 1; signo < NSIG; signo++) {
 		struct sigaction action;
 		if (sigismember(signals, signo) != 1)
 			continue;
-		if (sigaction(signo, NULL, &action) || action.sa_handler != SIG_DFL)
-			result = -EBUSY;
-		if (sigismember(ret_before, signo) == 1 && sigismember(&hub.blocked, signo) != 1)
-			result = -EBUSY;
+		if (sigaction(signo, NULL, &action))
+			return -EBUSY;
+		if (action.sa_handler == SIG_IGN) {
+			sigdelset(signals, signo);
+			continue;
+		}
+		if (action.sa_handler != SIG_DFL ||
+		    (sigismember(blocked, signo) == 1 && sigismember(&hub.blocked, signo) != 1))
+			return -EBUSY;
+		result = 0;
 	}
+	return result;
+}
+
+/* Blocks in this thread those of them that are to be waited for, and leaves these in signals. */
+static int block(sigset_t *signals, sigset_t *ret_before)
+{
+	pthread_sigmask(SIG_SETMASK, NULL, ret_before);
+	lock_acquire(&hub.lock);
+	int result = select_signals(signals, ret_before);
 	for (int signo = 1; signo < NSIG && !result; signo++)
 		if (sigismember(signals, signo) == 1)
 			sigaddset(&hub.blocked, signo);
@@ -278,17 +295,18 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 	struct signal_source *source = (struct signal_source *)source_new(sizeof(*source), &signal_ops, ring);
 	if (!source)
 		return -ENOMEM;
-	source->signals = *signals;
-	error = block(signals, &before);
+	sigset_t waited = *signals;
+	error = block(&waited, &before);
 	if (error) {
 		source_discard(&source->source);
 		return error;
 	}
+	source->signals = waited;
 	error = begin(source, &request, ret_ctx);
 	if (error || context_error(*ret_ctx)) /* of a parent that is done */
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 	else
-		wait_for_watcher(signals);
+		wait_for_watcher(&waited);
 	return error;
 }
 

@@ -30,9 +30,6 @@ struct end {
 /* 0, or -EALREADY: then end->text is still the caller's. */
 int context_end(struct ctx_context *ctx, const struct end *end);
 
-/* With -ECANCELED and no more to say. */
-int context_cancel(struct ctx_context *ctx, const void *site);
-
 /* Ends ctx if its own deadline is not after now_ns. */
 void context_end_deadline(struct ctx_context *ctx, uint64_t now_ns);
 

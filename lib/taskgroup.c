@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "cause.h"
 #include "memory.h"
 #include "pool.h"
 
@@ -334,7 +335,7 @@ void ctx_taskgroup_free(struct ctx_taskgroup *group)
 		return;
 	/* In a forked child what ran in the group runs in the parent. */
 	if (group->fork_count == thread_fork_count) {
-		ctx_cancel(group->ctx);
+		context_cancel(group->ctx, __builtin_return_address(0));
 		int error = 0;
 		if (!group->ring)
 			error = wait_for_threads(group);

@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The public headers compile alone: in strict C11 and C++17, with warnings as errors.
+# The public headers compile alone: in strict C11 and C++17, with warnings as errors. And what a context names as the
+# place where it was made, and where it was ended, is in the program and not in ctxring.hpp: without the optimizer, too,
+# no other function than the program's calls what makes or ends one.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -17,5 +19,32 @@ done
 for cxx in g++ clang++; do
 	$cxx -std=c++17 "${warnings[@]}" -c "$work/cc.cc" -o "$work/cc.o"
 	$cxx -std=c++20 "${warnings[@]}" -c "$work/cc.cc" -o "$work/cc.o"
+done
+cat >"$work/user.cc" <<'C'
+#include <csignal>
+#include "ctxring.hpp"
+static const ctx_key key = {"key", nullptr, nullptr};
+void user(int fd, const sigset_t &signals, const ctx_pressure &pressure)
+{
+	ctx::context cancel(ctx::background()), timeout(cancel, std::chrono::seconds(1));
+	ctx::context deadline(cancel, std::chrono::steady_clock::now()), hangup = ctx::with_hangup(cancel, fd);
+	ctx::context ready = ctx::with_fd(cancel, fd, 1), process = ctx::with_process(cancel, fd);
+	ctx::context signal = ctx::with_signals(cancel, signals), stall = ctx::with_pressure(cancel, pressure);
+	ctx::reference value = ctx::with_value(cancel, key, nullptr), detached = ctx::without_cancel(cancel);
+	timeout.cancel();
+	deadline.cancel(-5, "words");
+	cancel = std::move(ready);
+}
+C
+callers() {
+	objdump -dr --no-show-raw-insn "$1" | awk '/^[0-9a-f]+ <.*>:$/ { name = $2 }
+		/R_[A-Z0-9_]+[ \t]+ctx_(with_|without_|merge|cancel|finish)/ { print name }' | sort -u
+}
+for cxx in g++ clang++; do
+	$cxx -std=c++17 -O0 "${warnings[@]}" -c "$work/user.cc" -o "$work/user.o"
+	called=$(callers "$work/user.o")
+	# As <_Z4useri...>, and <_Z4useri... (.cold)> where the compiler takes apart what handles exceptions.
+	[[ -n $called ]] && ! grep -v '^<_Z4user' <<<"$called" ||
+		{ echo "$cxx: contexts do not name the program as the place of a call"; exit 1; }
 done
 echo "ctxring.h: C11, gnu11; ctxring.hpp: C++17, C++20"

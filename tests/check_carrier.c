@@ -79,8 +79,22 @@ START_TEST(a_traceparent_is_read_and_written_back)
 
 	ck_assert_ok(carrier_read_traceparent(texts[_i], strlen(texts[_i]), &trace));
 	carrier_write_traceparent(&trace, text);
-	ck_assert_int_eq(strncmp(text, "00-", 3), 0);
-	ck_assert_int_eq(strncmp(text + 3, texts[_i] + 3, 52), 0);
+	ck_assert_str_eq(text, "00-" TRACE "-" SPAN "-01");
+}
+END_TEST
+
+/* Version 00 has one flag, and reserves the others: they are not passed on. */
+START_TEST(of_the_flags_of_a_traceparent_one_is_kept)
+{
+	char text[] = "00-" TRACE "-" SPAN "-00", again[CARRIER_TRACEPARENT_SIZE];
+	struct carrier_trace trace;
+
+	for (unsigned flags = 0; flags < 256; flags++) {
+		snprintf(text + 53, 3, "%02x", flags);
+		ck_assert_ok(carrier_read_traceparent(text, strlen(text), &trace));
+		carrier_write_traceparent(&trace, again);
+		ck_assert_str_eq(again + 52, flags & 1 ? "-01" : "-00");
+	}
 }
 END_TEST
 
@@ -108,7 +122,7 @@ START_TEST(a_malformed_traceparent_is_refused)
 }
 END_TEST
 
-/* All members as "name=decoded;", or NULL for a list that is refused. */
+/* All members as "name=decoded;", or "name!;" for one that is malformed; NULL for a list that is refused. */
 static const char *members_of(const char *text,
 			      int (*next)(const char **at, struct carrier_member *ret_member))
 {
@@ -119,10 +133,9 @@ static const char *members_of(const char *text,
 	all[0] = '\0';
 	while ((more = next(&text, &member)) > 0) {
 		char decoded[512];
-		if (carrier_decode(&member, decoded))
-			return NULL;
-		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%.*s=%s;", (int)member.name_length,
-			 member.name, decoded);
+		bool well = !member.malformed && !carrier_decode(&member, decoded);
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), well ? "%.*s=%s;" : "%.*s!;",
+			 (int)member.name_length, member.name, decoded);
 	}
 	return more ? NULL : all;
 }
@@ -139,21 +152,31 @@ START_TEST(baggage_is_read)
 		{"key=one%20two%2C%25", "key=one two,%;"},
 		{"key=%c3%A4", "key=\xc3\xa4;"},
 		{"a=b=c", "a=b=c;"},
+		/* Of a list of HTTP empty members do not count. */
+		{"a=1,", "a=1;"},
+		{",a=1", "a=1;"},
+		{"a=1,, ,b=2,", "a=1;b=2;"},
 	};
-	const char *members = members_of(cases[_i][0], carrier_next_baggage);
 
-	ck_assert_ptr_nonnull(members);
-	ck_assert_str_eq(members, cases[_i][1]);
+	ck_assert_str_eq(members_of(cases[_i][0], carrier_next_baggage), cases[_i][1]);
 }
 END_TEST
 
-START_TEST(malformed_baggage_is_refused)
+START_TEST(a_malformed_member_of_baggage_is_one_member)
 {
-	static const char *const texts[] = {"a",      "=1",	"a=1,",	      ",a=1",  "a=1,,b=2", "a b=1",
-					    "a=%",    "a=%2",	"a=%2x",      "a=%00", "a=\"x\"",  "a=x y",
-					    "a=\x01", "a=\x7f", "a=\xc3\xa4", "(=1",   "a=1, "};
+	static const char *const texts[][2] = {
+		{"a", "a!;"},	       {"=1", "!;"},	 {"a b=1", "a b!;"},   {"a;b=1", "a!;"},
+		{"a=%", "a!;"},	       {"a=%2", "a!;"},	 {"a=%2x", "a!;"},     {"a=%00", "a!;"},
+		{"a=\"x\"", "a!;"},    {"a=x y", "a!;"}, {"a=\x01", "a!;"},    {"a=\x7f", "a!;"},
+		{"a=\xc3\xa4", "a!;"}, {"(=1", "(!;"},	 {"\xff=1", "\xff!;"}, {"a=x\ty;p", "a!;"},
+		{";", "!;"},
+	};
+	char list[64], expected[64];
 
-	ck_assert_ptr_null(members_of(texts[_i], carrier_next_baggage));
+	ck_assert_str_eq(members_of(texts[_i][0], carrier_next_baggage), texts[_i][1]);
+	snprintf(list, sizeof(list), "first=1,%s,last=2", texts[_i][0]);
+	snprintf(expected, sizeof(expected), "first=1;%slast=2;", texts[_i][1]);
+	ck_assert_str_eq(members_of(list, carrier_next_baggage), expected);
 }
 END_TEST
 
@@ -224,6 +247,43 @@ START_TEST(encoding_is_undone_by_decoding)
 }
 END_TEST
 
+#define FFFD "\xef\xbf\xbd"
+
+/* The cases of the Unicode Standard, 3.9: each part that could have become a character is replaced as one. */
+START_TEST(what_is_not_utf8_is_replaced)
+{
+	static const char *const cases[][2] = {
+		{"", ""},
+		{"plain", "plain"},
+		{"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"},
+		{"\xff", FFFD},
+		{"a\xff\xfe"
+		 "b",
+		 "a" FFFD FFFD "b"},
+		{"\x80", FFFD},
+		{"\xc3", FFFD},
+		{"\xc3x", FFFD "x"},
+		{"\xe2\x82", FFFD},
+		{"\xe2\x82z", FFFD "z"},
+		{"\xf0\x9f\x98", FFFD},
+		{"\xf0\x9f\x98\xc3\xa4", FFFD "\xc3\xa4"},
+		{"\xc0\xaf", FFFD FFFD},	  /* overlong */
+		{"\xe0\x80\xaf", FFFD FFFD FFFD}, /* overlong */
+		{"\xf0\x80\x80\xaf", FFFD FFFD FFFD FFFD},
+		{"\xed\xa0\x80", FFFD FFFD FFFD},	   /* a surrogate */
+		{"\xf4\x90\x80\x80", FFFD FFFD FFFD FFFD}, /* beyond the last one */
+		{"\xf5\x80", FFFD FFFD},
+		{"\xf4\x8f\xbf\xbf\xed\x9f\xbf\xee\x80\x80", "\xf4\x8f\xbf\xbf\xed\x9f\xbf\xee\x80\x80"},
+	};
+	char bytes[64] = "";
+	struct carrier_text text = {.bytes = bytes, .size = sizeof(bytes)};
+
+	carrier_put_utf8(&text, cases[_i][0]);
+	ck_assert(!text.too_long);
+	ck_assert_str_eq(bytes, cases[_i][1]);
+}
+END_TEST
+
 START_TEST(what_does_not_fit_is_left_out_and_said)
 {
 	char bytes[8];
@@ -250,8 +310,10 @@ Suite *test_suite(void)
 	tcase_add_test(forms, a_written_timeout_is_as_long_or_a_little_shorter);
 	tcase_add_loop_test(forms, a_traceparent_is_read_and_written_back, 0, 4);
 	tcase_add_loop_test(forms, a_malformed_traceparent_is_refused, 0, 14);
-	tcase_add_loop_test(forms, baggage_is_read, 0, 9);
-	tcase_add_loop_test(forms, malformed_baggage_is_refused, 0, 17);
+	tcase_add_test(forms, of_the_flags_of_a_traceparent_one_is_kept);
+	tcase_add_loop_test(forms, baggage_is_read, 0, 12);
+	tcase_add_loop_test(forms, a_malformed_member_of_baggage_is_one_member, 0, 17);
+	tcase_add_loop_test(forms, what_is_not_utf8_is_replaced, 0, 19);
 	tcase_add_loop_test(forms, fields_are_read_or_refused, 0, 10);
 	tcase_add_test(forms, numbers_are_bounded);
 	tcase_add_test(forms, encoding_is_undone_by_decoding);

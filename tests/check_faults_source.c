@@ -32,7 +32,7 @@ static void use(struct ctx_ring *ring, const struct pair *pair, int pidfd)
 	struct ctx_context *ctx = NULL, *other = NULL;
 	sigset_t signals, before, after;
 
-	ck_assert_documented(ctx_with_hangup(root, ring, pair->near, CTX_HANGUP_HALF, "fault", &ctx));
+	ck_assert_documented(ctx_with_hangup(root, ring, pair->near, 0, "fault", &ctx));
 	ck_assert_documented(ctx_with_fd(root, ring, pair->near, POLLPRI, "fault", &other));
 	end(&ctx);
 	end(&other);

@@ -71,12 +71,13 @@ START_TEST(a_peer_that_closes_ends_it)
 }
 END_TEST
 
-START_TEST(half_a_hang_up_counts_by_choice)
+/* Goal: who sends no more is gone, unless the protocol is one whose clients go on reading. */
+START_TEST(half_a_hang_up_counts_by_default)
 {
 	struct ctx_ring *ring = backend_ring(_i);
 	struct pair pair = pair_new();
-	struct ctx_context *whole = hangup_of(ring, pair.near, 0),
-			   *half = hangup_of(ring, pair.near, CTX_HANGUP_HALF);
+	struct ctx_context *whole = hangup_of(ring, pair.near, CTX_HANGUP_WHOLE),
+			   *half = hangup_of(ring, pair.near, 0);
 
 	ck_assert_ok(shutdown(pair.far, SHUT_WR));
 	await_end(ring, half);
@@ -84,6 +85,7 @@ START_TEST(half_a_hang_up_counts_by_choice)
 	ck_assert_live(whole);
 	ck_assert(cause_of(half).code & POLLRDHUP);
 	ck_assert_int_eq(cause_of(half).code & POLLHUP, 0);
+	ck_assert_str_eq(cause_of(half).text, "the peer ended its sending, or closed the connection");
 	close(pair.far);
 	await_end(ring, whole);
 	ctx_finish(half);
@@ -99,9 +101,9 @@ START_TEST(a_tcp_peer_closes_by_halves_and_resets_wholly)
 	struct ctx_ring *ring = backend_ring(_i);
 	struct pair orderly = tcp_new(), reset = tcp_new();
 	const struct linger at_once = {.l_onoff = 1};
-	struct ctx_context *half = hangup_of(ring, orderly.near, CTX_HANGUP_HALF),
-			   *whole = hangup_of(ring, orderly.near, 0),
-			   *broken = hangup_of(ring, reset.near, 0);
+	struct ctx_context *half = hangup_of(ring, orderly.near, 0),
+			   *whole = hangup_of(ring, orderly.near, CTX_HANGUP_WHOLE),
+			   *broken = hangup_of(ring, reset.near, CTX_HANGUP_WHOLE);
 
 	close(orderly.far);
 	await_end(ring, half);
@@ -122,6 +124,40 @@ START_TEST(a_tcp_peer_closes_by_halves_and_resets_wholly)
 	ctx_finish(broken);
 	close(orderly.near);
 	close(reset.near);
+	backend_end(ring);
+}
+END_TEST
+
+/* As printf ... | nc -N, and what an HTTP server does between the request and its answer. */
+static void ask_and_end_sending(const struct pair *pair)
+{
+	ck_assert_int_eq(write(pair->far, "GET /\n", 6), 6);
+	ck_assert_ok(shutdown(pair->far, SHUT_WR));
+}
+
+START_TEST(a_client_that_half_closes_is_gone_or_has_its_answer)
+{
+	struct ctx_ring *ring = backend_ring(_i);
+	struct pair impatient = tcp_new(), patient = tcp_new();
+	char text[8];
+
+	ask_and_end_sending(&impatient);
+	ask_and_end_sending(&patient);
+	/* What it has sent is not read yet. */
+	struct ctx_context *gone = hangup_of(ring, impatient.near, 0),
+			   *waits = hangup_of(ring, patient.near, CTX_HANGUP_WHOLE);
+	await_end(ring, gone);
+	settle(ring);
+	ck_assert_live(waits);
+	ck_assert_int_eq(read(patient.near, text, sizeof(text)), 6);
+	settle(ring);
+	ck_assert_live(waits);
+	ck_assert_int_eq(write(patient.near, "answer", 6), 6);
+	ck_assert_int_eq(read(patient.far, text, sizeof(text)), 6);
+	ctx_finish(gone);
+	ctx_finish(waits);
+	pair_end(impatient);
+	pair_end(patient);
 	backend_end(ring);
 }
 END_TEST
@@ -192,7 +228,7 @@ START_TEST(regular_files_and_bad_arguments_are_refused)
 	ck_assert_int_eq(ctx_with_fd(root, ring, pair.near, (short)0x4000, NULL, &ctx), -EINVAL);
 	ck_assert_int_eq(ctx_with_hangup(root, ring, pair.near, 0, NULL, &ctx), -ENOTSOCK);
 	ck_assert_int_eq(ctx_with_hangup(root, ring, -1, 0, NULL, &ctx), -EBADF);
-	ck_assert_int_eq(ctx_with_hangup(root, ring, pair.near, 2, NULL, &ctx), -EINVAL);
+	ck_assert_int_eq(ctx_with_hangup(root, ring, pair.near, 1, NULL, &ctx), -EINVAL);
 	ck_assert_int_eq(ctx_with_process(root, ring, pair.near, NULL, &ctx), -EBADF);
 	ck_assert_int_eq(ctx_with_process(root, ring, directory, NULL, &ctx), -EBADF);
 	ck_assert_int_eq(ctx_with_process(root, ring, -1, NULL, &ctx), -EBADF);
@@ -399,7 +435,7 @@ START_TEST(each_of_a_thousand_peers_ends_exactly_its_own)
 	raise_descriptor_limit();
 	for (unsigned i = 0; i < count; i++) {
 		pairs[i] = pair_new();
-		contexts[i] = hangup_of(ring, pairs[i].near, i & 1 ? CTX_HANGUP_HALF : 0);
+		contexts[i] = hangup_of(ring, pairs[i].near, i & 1 ? CTX_HANGUP_WHOLE : 0);
 		order[i] = i;
 	}
 	for (unsigned i = count; i-- > 1;) {
@@ -862,8 +898,9 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("source");
 	TCase *tests = source_case(suite, "everywhere");
 	ON_EACH_BACKEND(tests, a_peer_that_closes_ends_it);
-	ON_EACH_BACKEND(tests, half_a_hang_up_counts_by_choice);
+	ON_EACH_BACKEND(tests, half_a_hang_up_counts_by_default);
 	ON_EACH_BACKEND(tests, a_tcp_peer_closes_by_halves_and_resets_wholly);
+	ON_EACH_BACKEND(tests, a_client_that_half_closes_is_gone_or_has_its_answer);
 	ON_EACH_BACKEND(tests, one_that_has_hung_up_before_ends_it_in_a_dispatch_not_in_the_call);
 	ON_EACH_BACKEND(tests, an_event_that_was_asked_for_ends_it_and_no_other);
 	ON_EACH_BACKEND(tests, regular_files_and_bad_arguments_are_refused);

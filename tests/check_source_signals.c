@@ -191,7 +191,7 @@ static int do_what_is_the_programs_own_is_refused(void *data)
 	signal(SIGHUP, SIG_IGN);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	EXPECT(make(ring, SIGUSR1, 0, &ctx) == -EBUSY);
-	EXPECT(make(ring, SIGHUP, SIGTERM, &ctx) == -EBUSY);
+	EXPECT(make(ring, SIGHUP, SIGUSR1, &ctx) == -EBUSY);
 	EXPECT(make(ring, SIGUSR2, 0, &ctx) == -EBUSY);
 	EXPECT(make(ring, SIGKILL, 0, &ctx) == -EINVAL);
 	EXPECT(make(ring, SIGSTOP, SIGTERM, &ctx) == -EINVAL);
@@ -203,6 +203,58 @@ static int do_what_is_the_programs_own_is_refused(void *data)
 	return ctx_ring_close(ring, SOON, NULL, 0, NULL);
 }
 IN_CHILD(what_is_the_programs_own_is_refused, 0)
+
+/*
+ * Goal: a program starts as others do where some signals are ignored: under nohup(1), or with "&" in a
+ * script, and they stay so. Those that are not ignored end its context, and what was ignored then neither
+ * kills nor ends it later.
+ */
+static int do_what_is_ignored_stays_so(void *data)
+{
+	struct ctx_ring *ring = open_ring(*(int *)data);
+	struct ctx_context *ctx, *again;
+	struct sigaction action;
+	sigset_t now, pending;
+
+	signal(SIGINT, SIG_IGN);
+	EXPECT(make(ring, SIGINT, SIGTERM, &ctx) == 0);
+	/* In the order in which the kernel gives them, the ignored one would be first. */
+	EXPECT(kill(getpid(), SIGINT) == 0);
+	EXPECT(kill(getpid(), SIGTERM) == 0);
+	EXPECT(ended(ring, ctx));
+	struct ctx_cause cause;
+	EXPECT(ctx_get_cause(ctx, &cause) == 0 && cause.code == SIGTERM);
+	ctx_finish(ctx);
+	EXPECT(sigaction(SIGINT, NULL, &action) == 0 && action.sa_handler == SIG_IGN);
+	pthread_sigmask(SIG_SETMASK, NULL, &now);
+	EXPECT(!sigismember(&now, SIGINT));
+	/* Nor is it kept for whoever takes it later. */
+	EXPECT(sigpending(&pending) == 0 && !sigismember(&pending, SIGINT));
+	signal(SIGINT, SIG_DFL);
+	EXPECT(make(ring, SIGINT, SIGTERM, &again) == 0);
+	EXPECT(kill(getpid(), SIGINT) == 0);
+	EXPECT(ended(ring, again));
+	ctx_finish(again);
+	return ctx_ring_close(ring, SOON, NULL, 0, NULL);
+}
+IN_CHILD(what_is_ignored_stays_so, 0)
+
+static int do_without_one_that_is_not_ignored_it_is_refused(void *data)
+{
+	struct ctx_ring *ring = open_ring(*(int *)data);
+	struct ctx_context *ctx;
+	sigset_t now;
+
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	EXPECT(make(ring, SIGINT, SIGHUP, &ctx) == -EBUSY);
+	EXPECT(make(ring, SIGINT, 0, &ctx) == -EBUSY);
+	pthread_sigmask(SIG_SETMASK, NULL, &now);
+	EXPECT(!sigismember(&now, SIGINT) && !sigismember(&now, SIGHUP));
+	kill(getpid(), SIGINT);
+	return ctx_ring_close(ring, SOON, NULL, 0, NULL);
+}
+IN_CHILD(without_one_that_is_not_ignored_it_is_refused, 0)
 
 static int die_of_it(void *data)
 {
@@ -254,6 +306,8 @@ Suite *test_suite(void)
 	ON_EACH_BACKEND(tests, released_before_any_came_the_default_is_back);
 	ON_EACH_BACKEND(tests, made_again_it_catches_again);
 	ON_EACH_BACKEND(tests, what_is_the_programs_own_is_refused);
+	ON_EACH_BACKEND(tests, what_is_ignored_stays_so);
+	ON_EACH_BACKEND(tests, without_one_that_is_not_ignored_it_is_refused);
 	ON_EACH_BACKEND(tests, a_forked_child_is_killed_as_ever);
 	ON_EACH_BACKEND(tests, under_a_done_parent_nothing_is_blocked);
 	return suite;

@@ -91,6 +91,13 @@ has "inner deadline" "$out" "sh: exited with 6"
 run env CTXRING_CONTEXT='v=1;nonsense' $ctxtool run true
 is "hostile context: status" "$status" 0
 has "hostile context" "$out" "not understood"
+# What only describes whoever started it does not make it forget the time; and what goes on to the command is well-formed.
+trace=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7
+run env CTXRING_CONTEXT="v=1;label=%zz;left=200000000;trace=$trace-ff;id=-;state=a%0D%0Ab;val.user=%zz" \
+	$ctxtool run -r sh -c 'echo $CTXRING_CONTEXT; sleep 20'
+is "partly hostile context: status" "$status" 124
+has "partly hostile context" "$out" ";trace=${trace:0:36}"
+[[ $out =~ \;trace=[0-9a-f-]{53}01 && $out != *state=* && $out != *zz* ]] || fail "partly hostile context: $out"
 
 echo "nothing is left behind"
 for how in "" --no-cgroup; do

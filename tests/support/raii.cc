@@ -81,7 +81,7 @@ static void sources()
 {
 	int fds[2];
 	EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
-	ctx::context peer = ctx::with_hangup(ctx::background(), fds[0], CTX_HANGUP_HALF);
+	ctx::context peer = ctx::with_hangup(ctx::background(), fds[0]);
 	close(fds[1]);
 	EXPECT(peer->wait(std::chrono::seconds(20)));
 	EXPECT(peer->cause().kind == CTX_CAUSE_HANGUP);
