@@ -35,6 +35,11 @@ int mailbox_new(struct mailbox **ret_mailbox)
 	return 0;
 }
 
+bool mailbox_is_foreign(const struct mailbox *mailbox)
+{
+	return mailbox->fork_count != thread_fork_count;
+}
+
 struct mailbox *mailbox_ref(struct mailbox *mailbox)
 {
 	__atomic_fetch_add((uint32_t *)&mailbox->refs, 1, __ATOMIC_RELAXED);

@@ -33,6 +33,9 @@ struct letter {
 };
 
 int mailbox_new(struct mailbox **ret_mailbox);
+
+/* It was the parent's before a fork: nobody takes anything out of this process's copy. */
+bool mailbox_is_foreign(const struct mailbox *mailbox);
 struct mailbox *mailbox_ref(struct mailbox *mailbox);
 void mailbox_unref(struct mailbox *mailbox);
 

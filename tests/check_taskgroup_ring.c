@@ -406,7 +406,7 @@ START_TEST(freed_by_a_callback_of_its_context_it_goes_afterwards)
 	struct ctx_callback callback = {0};
 	struct probe probe;
 
-	ck_assert_ok(ctx_callback_add(ctx_taskgroup_context(group), &callback, free_at_the_end, group));
+	ck_assert_ok(ctx_callback_add(ctx_taskgroup_context(group), &callback, free_at_the_end, group, NULL));
 	task_fail(group, &probe);
 	inner = 0;
 	await_probes(ring, &probe, 1);
