@@ -964,7 +964,8 @@ int ctx_taskgroup_failures(struct ctx_taskgroup *group, struct ctx_failure *fail
 /*
  * Ends its context, waits as ctx_taskgroup_wait, and frees it. In one of its own tasks, in a callback that a
  * failing one runs, or in a callback of its ring, it does not wait: the group is then freed when the last
- * task or operation has ended. NULL is allowed.
+ * task or operation has ended. Who waits in the group at that moment (ctx_taskgroup_wait,
+ * ctx_taskgroup_start) returns as ever, and the memory goes after that. NULL is allowed.
  */
 void ctx_taskgroup_free(struct ctx_taskgroup *group);
 

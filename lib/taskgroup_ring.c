@@ -41,7 +41,7 @@ static void ended(struct op_listener *listener, const struct operation *op,
 	}
 	/* Only now: callbacks of the context have run, and may have freed the group as far as they can. */
 	group->in_flight--;
-	if (group->abandoned && !group->in_flight)
+	if (taskgroup_is_over(group))
 		taskgroup_release(group);
 }
 
@@ -95,6 +95,8 @@ int taskgroup_ring_wait(struct ctx_taskgroup *group)
 		return -EDEADLK;
 	while (group->in_flight) {
 		int delivered = ctx_ring_dispatch(group->ring, CTX_FOREVER);
+		if (delivered == -EPERM) /* a callback forked, and this is the child */
+			return delivered;
 		/* The kernel has no memory now. There is no going away from what it holds. */
 		if (delivered == -EAGAIN || delivered == -EBUSY)
 			sys_poll(NULL, 0, &moment);
