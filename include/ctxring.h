@@ -346,6 +346,8 @@ int ctx_done_fd(const struct ctx_context *ctx);
  * Blocks until ctx is done. 0: it is. -ETIMEDOUT: not within timeout_ns
  * (CTX_FOREVER: no bound; 0: only looks). -EDEADLK: ctx never ends and no bound
  * was given. -EINVAL: NULL. -EAGAIN: as ctx_done_fd. Signals do not interrupt it.
+ * Here, and in every other call that waits, ctx stays until the call has returned, also if another thread
+ * gives the last reference to it back meanwhile.
  */
 int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns);
 
@@ -1045,7 +1047,7 @@ struct ctx_exit {
 /*
  * Waits until the program and its tree are gone. What it leaves running when it ends is ended as if the
  * context had. ctx bounds only this wait: -ECANCELED, -ETIME, unless the tree is gone already. ret_exit may
- * be NULL. May be called again, and by several threads.
+ * be NULL. May be called again, and by several threads; ctx_process_free by another thread ends the waiting.
  *
  * -EOWNERDEAD: the keeper was killed, and nothing is known of the program, which was killed with it. -ECHILD:
  * in a forked child. -EINVAL: NULL. What ctx_done_fd returns.
