@@ -346,6 +346,8 @@ int ctx_done_fd(const struct ctx_context *ctx);
  * Blocks until ctx is done. 0: it is. -ETIMEDOUT: not within timeout_ns
  * (CTX_FOREVER: no bound; 0: only looks). -EDEADLK: ctx never ends and no bound
  * was given. -EINVAL: NULL. -EAGAIN: as ctx_done_fd. Signals do not interrupt it.
+ * Here, and in every other call that waits, ctx stays until the call has returned, also if another thread
+ * gives the last reference to it back meanwhile.
  */
 int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns);
 
@@ -361,7 +363,8 @@ int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t ti
  * A function that runs once when a context is done. The structure is the
  * caller's: zeroed before the first use, not to be touched or moved until the
  * function has begun to run or a stop returned true. Inside the function it may
- * be freed or added again.
+ * be freed or added again. Either the function runs, once, or a stop returns
+ * true, once; never both.
  */
 struct ctx_callback {
 	uint64_t opaque[10];
@@ -377,26 +380,31 @@ typedef void (*ctx_callback_fn)(struct ctx_callback *callback, const struct ctx_
  *
  * ctx_callback_add_on_ring runs it in a dispatch of ring, whoever ended ctx; the
  * owner of the ring must be in a dispatch or come to one. If the ring is
- * closed first, it stays registered until it is stopped or its context ends, then it
- * is dropped without running; stop it before freeing it.
+ * closed first, it never runs, and stays registered until it is stopped.
+ *
+ * *ret_id (or NULL) is the number of this registration, never 0 and never used again: what a stop is
+ * told. It is written before the function can run, so it may lie in memory that the function frees; but
+ * whoever is to stop needs it elsewhere then.
  *
  * -EINVAL: a NULL argument, or the callback is registered already. -ENOMEM.
  * -EAGAIN: the worker or the timer thread could not be started. On a context that never ends
  * it is registered and never runs; stop it to release it.
  */
 int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callback, ctx_callback_fn function,
-		     void *data);
+		     void *data, uint64_t *ret_id);
 int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *ring,
-			     struct ctx_callback *callback, ctx_callback_fn function, void *data);
+			     struct ctx_callback *callback, ctx_callback_fn function, void *data,
+			     uint64_t *ret_id);
 
 /*
- * Takes the registration back. true: the function will never run. false: it
- * ran, is running, or was not registered. ctx_callback_stop does not wait for a
+ * Takes the registration with this number back. true: the function will never run. false: it
+ * ran, is running, or was stopped before. ctx_callback_stop does not wait for a
  * running one; ctx_callback_stop_wait does, except from inside that function.
- * Both may be called from any thread and from inside callbacks. NULL gives false.
+ * Both may be called from any thread and from inside callbacks, also when the function has freed the
+ * structure, and when the context and the ring are gone. 0 gives false.
  */
-bool ctx_callback_stop(struct ctx_callback *callback);
-bool ctx_callback_stop_wait(struct ctx_callback *callback);
+bool ctx_callback_stop(uint64_t id);
+bool ctx_callback_stop_wait(uint64_t id);
 
 /* ------------------------------------------------------------------------- */
 /* Operations                                                                */
@@ -965,7 +973,8 @@ int ctx_taskgroup_failures(struct ctx_taskgroup *group, struct ctx_failure *fail
 /*
  * Ends its context, waits as ctx_taskgroup_wait, and frees it. In one of its own tasks, in a callback that a
  * failing one runs, or in a callback of its ring, it does not wait: the group is then freed when the last
- * task or operation has ended. NULL is allowed.
+ * task or operation has ended. Who waits in the group at that moment (ctx_taskgroup_wait,
+ * ctx_taskgroup_start) returns as ever, and the memory goes after that. NULL is allowed.
  */
 void ctx_taskgroup_free(struct ctx_taskgroup *group);
 
@@ -1045,7 +1054,7 @@ struct ctx_exit {
 /*
  * Waits until the program and its tree are gone. What it leaves running when it ends is ended as if the
  * context had. ctx bounds only this wait: -ECANCELED, -ETIME, unless the tree is gone already. ret_exit may
- * be NULL. May be called again, and by several threads.
+ * be NULL. May be called again, and by several threads; ctx_process_free by another thread ends the waiting.
  *
  * -EOWNERDEAD: the keeper was killed, and nothing is known of the program, which was killed with it. -ECHILD:
  * in a forked child. -EINVAL: NULL. What ctx_done_fd returns.

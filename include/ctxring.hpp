@@ -395,7 +395,7 @@ class callback
 public:
 	callback(view ctx, std::function<void(view)> function) : function_(std::move(function))
 	{
-		check(ctx_callback_add(ctx.get(), &callback_, run, this), "ctx_callback_add");
+		check(ctx_callback_add(ctx.get(), &callback_, run, this, &id_), "ctx_callback_add");
 	}
 
 	callback(const callback &) = delete;
@@ -403,13 +403,13 @@ public:
 
 	~callback()
 	{
-		ctx_callback_stop_wait(&callback_);
+		ctx_callback_stop_wait(id_);
 	}
 
 	/* True: it will never run. */
 	bool stop() noexcept
 	{
-		return ctx_callback_stop(&callback_);
+		return ctx_callback_stop(id_);
 	}
 
 private:
@@ -419,6 +419,7 @@ private:
 	}
 
 	ctx_callback callback_ = {};
+	uint64_t id_ = 0;
 	std::function<void(view)> function_;
 };
 

@@ -55,6 +55,19 @@ static inline void blocking_release_thread(int state)
 	pthread_setcancelstate(state, NULL);
 }
 
+/* The same where no ring holds ctx, which the program may release meanwhile. */
+static inline int blocking_begin(const struct ctx_context *ctx)
+{
+	context_hold(ctx);
+	return blocking_hold_thread();
+}
+
+static inline void blocking_end(const struct ctx_context *ctx, int state)
+{
+	context_let_go(ctx);
+	blocking_release_thread(state);
+}
+
 /* poll(2) says nothing of these: it always finds them ready. */
 bool blocking_is_on_disk(int fd);
 

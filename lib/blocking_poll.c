@@ -57,10 +57,10 @@ static ssize_t try_until_done(const struct ctx_context *ctx, const struct blocki
 
 ssize_t blocking_poll(const struct ctx_context *ctx, const struct blocking_attempt *attempt)
 {
-	int state = blocking_hold_thread();
+	int state = blocking_begin(ctx);
 	ssize_t result = try_until_done(ctx, attempt);
 
-	blocking_release_thread(state);
+	blocking_end(ctx, state);
 	return result;
 }
 

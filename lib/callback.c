@@ -1,18 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 #include "callback.h"
 
+#include <string.h>
+
 #include "mailbox.h"
+#include "memory.h"
 #include "sweep.h"
 #include "thread.h"
 
 /* The ring's side of ctx_callback_add_on_ring; the mailbox is the ring's. */
 struct mailbox *ring_mailbox(struct ctx_ring *ring);
 
+/*
+ * The memory of a callback is the program's again, and may be gone or hold another registration, as soon as
+ * its function has begun. Who stops therefore has only a number. Its registration stands in a place until the
+ * function begins or a stop has taken it back; then the place serves the next registration, under another
+ * number. So a number leads to the memory exactly as long as that is the library's.
+ */
+
 enum phase {
 	IDLE = 0, /* zeroed, stopped, or its function has begun */
 	ADDING,
-	LISTED, /* in its context's list */
-	POSTED, /* in its ring's mailbox, or on its way from there */
+	LISTED,	  /* in its context's list */
+	POSTED,	  /* in its ring's mailbox, or on its way from there */
+	STRANDED, /* its ring was closed before its context ended: it never runs, and holds nothing */
 	STOPPING,
 };
 
@@ -25,7 +36,7 @@ struct callback {
 	void *data;
 	struct mailbox *mailbox; /* counted; NULL: bound to no ring */
 	uint32_t phase;		 /* bucket's lock */
-	uint32_t fork_count;	 /* of the process that added it: in a child it is linked to nothing */
+	uint32_t place;		 /* its index in the bucket; bucket's lock */
 } __attribute__((may_alias));
 
 _Static_assert(sizeof(struct callback) == sizeof(struct ctx_callback),
@@ -37,37 +48,124 @@ _Static_assert(sizeof(struct callback) == sizeof(struct ctx_callback),
  */
 struct run {
 	struct list link;
-	const struct callback *callback;
+	uint64_t id;
+	struct ctx_callback *callback; /* an address, for the function */
 	uint32_t tid;
 };
 
-/* Who waits for a call, on its own stack too. */
-struct waiter {
-	struct list link;
-	const struct callback *callback;
-	bool seen; /* a call of it has ended since */
+/* Where a registration stands; a free one has no callback. */
+struct place {
+	struct callback *callback;
+	uint32_t generation; /* of the registration, or of the next one; never 0 */
+	union {
+		uint32_t next_free;  /* of a free one: index + 1, 0: none */
+		uint32_t fork_count; /* else: of the process that added it */
+	};
 };
 
 /* Callbacks are spread over a few locks by their address. */
-#define BUCKET_COUNT 16
+#define BUCKET_BITS 4
+#define BUCKET_COUNT (1u << BUCKET_BITS)
+#define PLACES_FIRST 16u
+#define PLACES_MAX (1u << (32 - BUCKET_BITS))
 
 static struct bucket {
-	struct lock lock;	   /* guards the lists and the phase of its callbacks */
-	_Atomic uint32_t finished; /* counts calls that ended, when somebody waits */
-	struct list running, waiters;
+	struct lock lock;	   /* guards all but finished, and the phase of its callbacks */
+	_Atomic uint32_t finished; /* counts what sleepers wait for; they sleep on it */
+	uint32_t sleepers;
+	uint32_t free_place, place_count;
+	struct place *places; /* they stay for the next registrations */
+	struct list running;
 } __attribute__((aligned(64))) buckets[BUCKET_COUNT];
 
 static struct bucket *bucket_of(const void *callback)
 {
-	return &buckets[((uintptr_t)callback >> 4) * 0x9e3779b97f4a7c15ull >> 60];
+	return &buckets[((uintptr_t)callback >> 4) * 0x9e3779b97f4a7c15ull >> (64 - BUCKET_BITS)];
 }
 
 __attribute__((constructor)) static void prepare_buckets(void)
 {
-	for (int i = 0; i < BUCKET_COUNT; i++) {
+	for (unsigned i = 0; i < BUCKET_COUNT; i++)
 		list_init(&buckets[i].running);
-		list_init(&buckets[i].waiters);
-	}
+}
+
+/* ---- places; all with the bucket's lock held */
+
+static bool more_places(struct bucket *bucket)
+{
+	uint32_t from = bucket->place_count, count = from ? from * 2 : PLACES_FIRST;
+	struct place *places = count > PLACES_MAX ? NULL : memory_allocate(count * sizeof(*places));
+
+	if (!places)
+		return false;
+	if (from)
+		memcpy(places, bucket->places, from * sizeof(*places));
+	for (uint32_t i = from; i < count; i++)
+		places[i] = (struct place){.generation = 1, .next_free = i + 1 < count ? i + 2 : 0};
+	memory_release(bucket->places);
+	bucket->places = places;
+	bucket->place_count = count;
+	bucket->free_place = from + 1;
+	return true;
+}
+
+/* False: no memory. */
+static bool take_place(struct bucket *bucket, struct callback *callback)
+{
+	if (!bucket->free_place && !more_places(bucket))
+		return false;
+	callback->place = bucket->free_place - 1;
+	struct place *place = &bucket->places[callback->place];
+	bucket->free_place = place->next_free;
+	place->callback = callback;
+	place->fork_count = thread_fork_count;
+	return true;
+}
+
+/* From here on its number leads nowhere. */
+static void leave_place(struct bucket *bucket, const struct callback *callback)
+{
+	struct place *place = &bucket->places[callback->place];
+
+	place->callback = NULL;
+	place->generation += place->generation == UINT32_MAX ? 2 : 1;
+	place->next_free = bucket->free_place;
+	bucket->free_place = callback->place + 1;
+}
+
+static uint64_t id_of(const struct bucket *bucket, const struct callback *callback)
+{
+	return (uint64_t)bucket->places[callback->place].generation << 32 | callback->place << BUCKET_BITS |
+	       (uint32_t)(bucket - buckets);
+}
+
+/* It was added before a fork: what it is linked to is the parent's. */
+static bool is_inherited(const struct bucket *bucket, const struct callback *callback)
+{
+	return bucket->places[callback->place].fork_count != thread_fork_count;
+}
+
+/* The registration of that number; NULL: it is over. */
+static struct callback *find(const struct bucket *bucket, uint64_t id)
+{
+	uint32_t place = (uint32_t)id >> BUCKET_BITS;
+
+	if (place >= bucket->place_count || bucket->places[place].generation != id >> 32)
+		return NULL;
+	return bucket->places[place].callback;
+}
+
+/* After something that sleepers may wait for. True: wake_sleepers() once the lock is not held any more. */
+static bool note_sleepers(struct bucket *bucket)
+{
+	if (bucket->sleepers)
+		atomic_fetch_add(&bucket->finished, 1);
+	return bucket->sleepers != 0;
+}
+
+static void wake_sleepers(struct bucket *bucket)
+{
+	sys_futex_wake(&bucket->finished, INT32_MAX);
 }
 
 /*
@@ -89,25 +187,24 @@ static struct extension *callbacks_of(struct extension *extension)
 /* LISTED or POSTED to running, with the bucket's lock held. */
 static void run_begin(struct bucket *bucket, struct callback *callback, struct run *run)
 {
-	*run = (struct run){.callback = callback, .tid = thread_self()->tid};
+	*run = (struct run){.id = id_of(bucket, callback),
+			    .callback = (struct ctx_callback *)callback,
+			    .tid = thread_self()->tid};
 	list_append(&bucket->running, &run->link);
 	callback->phase = IDLE;
+	leave_place(bucket, callback);
 }
 
-static void run_end(struct bucket *bucket, struct run *run)
+static void run_end(struct run *run)
 {
+	struct bucket *bucket = bucket_of(run->callback);
+
 	lock_acquire(&bucket->lock);
 	list_remove(&run->link);
-	bool wake = !list_empty(&bucket->waiters);
-	for (struct list *link = bucket->waiters.next; link != &bucket->waiters; link = link->next) {
-		struct waiter *waiter = container_of(link, struct waiter, link);
-		waiter->seen |= waiter->callback == run->callback;
-	}
-	if (wake)
-		atomic_fetch_add(&bucket->finished, 1);
+	bool wake = note_sleepers(bucket);
 	lock_release(&bucket->lock);
 	if (wake)
-		sys_futex_wake(&bucket->finished, INT32_MAX);
+		wake_sleepers(bucket);
 }
 
 /* Runs it if its phase is the expected one. No lock held. */
@@ -124,8 +221,8 @@ static bool run_if(struct callback *callback, enum phase expected)
 	lock_release(&bucket->lock);
 	if (!runs)
 		return false;
-	copy.function((struct ctx_callback *)callback, copy.ctx, copy.data);
-	run_end(bucket, &run);
+	copy.function(run.callback, copy.ctx, copy.data);
+	run_end(&run);
 	ctx_unref(copy.ctx);
 	if (copy.mailbox)
 		mailbox_unref(copy.mailbox);
@@ -179,19 +276,19 @@ void callback_run_all(struct ctx_context *ctx)
 	struct run run;
 
 	while (extension && begin_next(ctx, extension, &copy, &run)) {
-		copy.function((struct ctx_callback *)run.callback, copy.ctx, copy.data);
-		run_end(bucket_of(run.callback), &run);
+		copy.function(run.callback, copy.ctx, copy.data);
+		run_end(&run);
 		ctx_unref(copy.ctx);
 	}
 }
 
-/* Posts one; *ret_closed: its ring is gone, and with it the registration. Locks of ctx and bucket held. */
+/* False: its ring is closed, and what it holds is the caller's to give back. Bucket's lock held. */
 static bool post(struct callback *callback, struct sweep *sweep)
 {
 	callback->phase = POSTED;
 	if (mailbox_post(callback->mailbox, &callback->letter, sweep))
 		return true;
-	callback->phase = IDLE;
+	callback->phase = STRANDED;
 	return false;
 }
 
@@ -231,16 +328,42 @@ void callback_post_all(struct ctx_context *ctx, struct sweep *sweep)
 
 /* ---- adding */
 
-static bool set_phase(struct callback *callback, enum phase from, enum phase to)
+/* 0, -EINVAL: it is registered, or -ENOMEM. */
+static int begin_adding(struct callback *callback, uint64_t *ret_id)
+{
+	struct bucket *bucket = bucket_of(callback);
+	int result = 0;
+
+	lock_acquire(&bucket->lock);
+	if (callback->phase != IDLE)
+		result = -EINVAL;
+	else if (!take_place(bucket, callback))
+		result = -ENOMEM;
+	if (!result) {
+		callback->phase = ADDING;
+		*ret_id = id_of(bucket, callback);
+	}
+	lock_release(&bucket->lock);
+	return result;
+}
+
+static void give_up_adding(struct callback *callback)
 {
 	struct bucket *bucket = bucket_of(callback);
 
 	lock_acquire(&bucket->lock);
-	bool was = callback->phase == from;
-	if (was)
-		callback->phase = to;
+	callback->phase = IDLE;
+	leave_place(bucket, callback);
 	lock_release(&bucket->lock);
-	return was;
+}
+
+static void list_it(struct callback *callback)
+{
+	struct bucket *bucket = bucket_of(callback);
+
+	lock_acquire(&bucket->lock);
+	callback->phase = LISTED;
+	lock_release(&bucket->lock);
 }
 
 /* ctx is done already. */
@@ -266,15 +389,18 @@ static void settle(struct callback *callback)
 }
 
 static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ctx_callback *opaque,
-	       ctx_callback_fn function, void *data)
+	       ctx_callback_fn function, void *data, uint64_t *ret_id)
 {
 	struct callback *callback = (struct callback *)opaque;
 	struct ctx_context *node = node_mutable(ctx);
 	struct extension *extension = NULL;
+	uint64_t id;
+	int result;
 
-	if (!set_phase(callback, IDLE, ADDING))
-		return -EINVAL;
-	int result = node_serve(node); /* in a forked child the timer may not run yet */
+	result = begin_adding(callback, &id);
+	if (result)
+		return result;
+	result = node_serve(node); /* in a forked child the timer may not run yet */
 	if (!result && !mailbox && context_deadline(ctx) != CTX_FOREVER && !context_error(ctx))
 		result = worker_start();
 	if (!result && !(ctx->flags & NODE_STATIC)) {
@@ -282,19 +408,21 @@ static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ct
 		result = extension ? 0 : -ENOMEM;
 	}
 	if (result) {
-		set_phase(callback, ADDING, IDLE);
+		give_up_adding(callback);
 		return result;
 	}
 	callback->ctx = node_mutable(ctx_ref(ctx));
 	callback->function = function;
 	callback->data = data;
 	callback->mailbox = mailbox ? mailbox_ref(mailbox) : NULL;
-	callback->fork_count = thread_fork_count;
 	callback->letter.deliver = deliver;
 	list_init(&callback->letter.link);
 	list_init(&callback->link);
+	/* Before the function can run, which may free what it lies in. */
+	if (ret_id)
+		*ret_id = id;
 	if (!extension) {
-		set_phase(callback, ADDING, LISTED);
+		list_it(callback);
 		return 0;
 	}
 	node_lock(node);
@@ -302,7 +430,7 @@ static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ct
 	if (!done) {
 		struct extension *lists = callbacks_of(extension);
 		list_append(mailbox ? &lists->ring_callbacks : &lists->callbacks, &callback->link);
-		set_phase(callback, ADDING, LISTED);
+		list_it(callback);
 	}
 	lock_release(&node->lock);
 	if (done)
@@ -311,104 +439,113 @@ static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ct
 }
 
 int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callback, ctx_callback_fn function,
-		     void *data)
+		     void *data, uint64_t *ret_id)
 {
 	if (!ctx || !callback || !function)
 		return -EINVAL;
-	return add(ctx, NULL, callback, function, data);
+	return add(ctx, NULL, callback, function, data, ret_id);
 }
 
 int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *ring,
-			     struct ctx_callback *callback, ctx_callback_fn function, void *data)
+			     struct ctx_callback *callback, ctx_callback_fn function, void *data,
+			     uint64_t *ret_id)
 {
 	if (!ctx || !ring || !callback || !function)
 		return -EINVAL;
-	return add(ctx, ring_mailbox(ring), callback, function, data);
+	return add(ctx, ring_mailbox(ring), callback, function, data, ret_id);
 }
 
 /* ---- stopping */
 
-/* No lock held: the registration is the caller's now. */
-static void withdraw(struct callback *callback)
+/* Whether it never runs if we say so now. Of one on its way from the mailbox that is too late. */
+static bool may_stop(const struct bucket *bucket, struct callback *callback)
+{
+	switch (callback->phase) {
+	case LISTED:
+	case STRANDED:
+		return true;
+	case POSTED:
+		return is_inherited(bucket, callback) ||
+		       mailbox_retract(callback->mailbox, &callback->letter);
+	default:
+		return false;
+	}
+}
+
+/* It is in phase STOPPING, so that nobody else goes on with it. No lock held. */
+static void withdraw(struct bucket *bucket, struct callback *callback, bool holds)
 {
 	struct ctx_context *ctx = callback->ctx;
 	struct mailbox *mailbox = callback->mailbox;
 
-	if (!(ctx->flags & NODE_STATIC) && callback->fork_count == thread_fork_count) {
+	if (holds && !(ctx->flags & NODE_STATIC)) {
 		node_lock(ctx);
 		list_remove(&callback->link);
 		lock_release(&ctx->lock);
 	}
-	set_phase(callback, STOPPING, IDLE);
+	lock_acquire(&bucket->lock);
+	callback->phase = IDLE;
+	leave_place(bucket, callback);
+	bool wake = note_sleepers(bucket);
+	lock_release(&bucket->lock);
+	if (wake)
+		wake_sleepers(bucket);
+	if (!holds)
+		return;
 	ctx_unref(ctx);
 	if (mailbox)
 		mailbox_unref(mailbox);
 }
 
-/* *ret_coming: its ring has taken it out of the mailbox, and will run it now. */
-static bool stop(struct callback *callback, bool *ret_coming)
+bool ctx_callback_stop(uint64_t id)
 {
-	struct bucket *bucket = bucket_of(callback);
+	struct bucket *bucket = &buckets[id % BUCKET_COUNT];
 
 	lock_acquire(&bucket->lock);
-	bool posted = callback->phase == POSTED;
-	bool stopped = callback->phase == LISTED ||
-		       (posted && (callback->fork_count != thread_fork_count ||
-				   mailbox_retract(callback->mailbox, &callback->letter)));
+	struct callback *callback = find(bucket, id);
+	bool holds = callback && callback->phase != STRANDED;
+	bool stopped = callback && may_stop(bucket, callback);
+	if (stopped && is_inherited(bucket, callback))
+		list_init(&callback->link); /* here it is in no list, see callbacks_of() */
 	if (stopped)
 		callback->phase = STOPPING;
 	lock_release(&bucket->lock);
 	if (stopped)
-		withdraw(callback);
-	*ret_coming = posted && !stopped;
+		withdraw(bucket, callback, holds);
 	return stopped;
 }
 
-/* With the bucket's lock held: it runs on another thread. */
-static bool runs_elsewhere(struct bucket *bucket, const struct callback *callback)
+/* With the bucket's lock held. */
+static bool runs_elsewhere(struct bucket *bucket, uint64_t id)
 {
 	uint32_t tid = thread_self()->tid;
 
 	for (struct list *link = bucket->running.next; link != &bucket->running; link = link->next) {
 		struct run *run = container_of(link, struct run, link);
-		if (run->callback == callback && run->tid != tid)
+		if (run->id == id && run->tid != tid)
 			return true;
 	}
 	return false;
 }
 
-bool ctx_callback_stop(struct ctx_callback *callback)
+bool ctx_callback_stop_wait(uint64_t id)
 {
-	bool coming;
+	struct bucket *bucket = &buckets[id % BUCKET_COUNT];
 
-	return callback && stop((struct callback *)callback, &coming);
-}
-
-bool ctx_callback_stop_wait(struct ctx_callback *opaque)
-{
-	struct callback *callback = (struct callback *)opaque;
-	struct waiter waiter = {.callback = callback};
-	bool coming;
-
-	if (!callback)
-		return false;
-	struct bucket *bucket = bucket_of(callback);
-	/* In the list first, so that a call that is coming cannot end unseen. The callback may go away then.
-	 */
+	if (ctx_callback_stop(id))
+		return true;
 	lock_acquire(&bucket->lock);
-	list_append(&bucket->waiters, &waiter.link);
-	lock_release(&bucket->lock);
-	bool stopped = stop(callback, &coming);
-	lock_acquire(&bucket->lock);
-	while ((coming && !waiter.seen) || runs_elsewhere(bucket, callback)) {
+	bucket->sleepers++;
+	/* Registered still: its ring is about to run it, or another stop is taking it back. */
+	while (find(bucket, id) || runs_elsewhere(bucket, id)) {
 		uint32_t finished = atomic_load(&bucket->finished);
 		lock_release(&bucket->lock);
 		sys_futex_wait(&bucket->finished, finished, NULL);
 		lock_acquire(&bucket->lock);
 	}
-	list_remove(&waiter.link);
+	bucket->sleepers--;
 	lock_release(&bucket->lock);
-	return stopped;
+	return false;
 }
 
 /* ---- fork: other threads' calls do not go on in the child; those of the thread that forks do */
@@ -417,14 +554,14 @@ static uint32_t forking_tid;
 
 static void fork_prepare(void)
 {
-	for (int i = 0; i < BUCKET_COUNT; i++)
+	for (unsigned i = 0; i < BUCKET_COUNT; i++)
 		lock_acquire(&buckets[i].lock);
 	forking_tid = thread_self()->tid;
 }
 
 static void fork_parent(void)
 {
-	for (int i = 0; i < BUCKET_COUNT; i++)
+	for (unsigned i = 0; i < BUCKET_COUNT; i++)
 		lock_release(&buckets[i].lock);
 }
 
@@ -447,10 +584,10 @@ static void fork_child(void)
 {
 	uint32_t tid = (uint32_t)gettid();
 
-	for (int i = 0; i < BUCKET_COUNT; i++) {
+	for (unsigned i = 0; i < BUCKET_COUNT; i++) {
 		buckets[i].lock = (struct lock){0};
 		keep_own_runs(&buckets[i], tid);
-		list_init(&buckets[i].waiters);
+		buckets[i].sleepers = 0;
 	}
 }
 

@@ -160,6 +160,20 @@ void context_unwatch(struct watch *watch);
 void context_pin(struct ctx_context *ctx);
 void context_unpin(struct ctx_context *ctx);
 
+/* The same for who waits for its end, and may be overtaken by the program's last reference. NULL and static
+ * nodes are allowed. */
+static inline void context_hold(const struct ctx_context *ctx)
+{
+	if (ctx && !(ctx->flags & NODE_STATIC))
+		context_pin((struct ctx_context *)ctx);
+}
+
+static inline void context_let_go(const struct ctx_context *ctx)
+{
+	if (ctx && !(ctx->flags & NODE_STATIC))
+		context_unpin((struct ctx_context *)ctx);
+}
+
 /* A child of kind CTX_TABLE_SOURCE, else as ctx_with_cancel called from site. 0, or -ENOMEM. */
 int context_new_source(const struct ctx_context *parent, const char *label, const void *site,
 		       struct ctx_context **ret_ctx);

@@ -57,12 +57,12 @@ int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long 
 		return -EFAULT;
 	if (count >= INT_MAX / sizeof(*fds))
 		return -EINVAL;
-	int state = blocking_hold_thread();
+	int state = blocking_begin(ctx);
 	done_fd = ctx_done_fd(ctx);
 	if (done_fd >= 0 && count > POLL_ON_STACK && !(all = memory_allocate((count + 1) * sizeof(*all))))
 		done_fd = -ENOMEM;
 	if (done_fd < 0) {
-		blocking_release_thread(state);
+		blocking_end(ctx, state);
 		return done_fd;
 	}
 	if (count)
@@ -73,29 +73,34 @@ int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long 
 		fds[i].revents = all[i].revents;
 	if (all != few)
 		memory_release(all);
-	blocking_release_thread(state);
+	blocking_end(ctx, state);
 	return result;
 }
 
 /* ---- sleep */
 
-int ctxio_sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
+static int sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
 {
-	uint64_t now_ns;
-
-	if (!ctx)
-		return -EINVAL;
-	do {
+	for (;;) {
 		int error = blocking_check(ctx);
 		if (error)
 			return error;
-		now_ns = clock_now_ns();
+		uint64_t now_ns = clock_now_ns();
 		if (when_ns <= now_ns)
 			return 0;
 		error = ctx_wait(ctx, when_ns == CTX_FOREVER ? CTX_FOREVER : when_ns - now_ns);
 		if (error && error != -ETIMEDOUT)
 			return error;
-	} while (true);
+	}
+}
+
+int ctxio_sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
+{
+	int state = blocking_begin(ctx);
+	int result = sleep_until(ctx, when_ns);
+
+	blocking_end(ctx, state);
+	return result;
 }
 
 int ctxio_sleep_for(const struct ctx_context *ctx, uint64_t duration_ns)
@@ -175,14 +180,14 @@ static int waitid_by_pidfd(const struct ctx_context *ctx, int id_type, id_t id, 
 int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info, int options)
 {
 	siginfo_t info;
-	int state = blocking_hold_thread();
+	int state = blocking_begin(ctx);
 	ssize_t result = waitid_on_ring(ctx, id_type, id, &info, options);
 
 	if (result == BLOCKING_NO_RING)
 		result = waitid_by_pidfd(ctx, id_type, id, &info, options);
 	if (!result && ret_info)
 		*ret_info = info;
-	blocking_release_thread(state);
+	blocking_end(ctx, state);
 	return (int)result;
 }
 
@@ -236,9 +241,9 @@ int ctxio_futex_wait(const struct ctx_context *ctx, const uint32_t *word, uint32
 {
 	if (!word || (uintptr_t)word % sizeof(*word))
 		return -EINVAL;
-	int state = blocking_hold_thread();
+	int state = blocking_begin(ctx);
 	int result = futex_until_done(ctx, word, expected, shared);
 
-	blocking_release_thread(state);
+	blocking_end(ctx, state);
 	return result;
 }

@@ -154,12 +154,24 @@ int ctx_done_fd(const struct ctx_context *ctx)
 	return result;
 }
 
-/* ---- waiting */
+/* ---- waiting. Who sleeps holds the context: the program may give its last reference back meanwhile. */
+
+static int sleep_until(struct ctx_context *node, uint64_t until_ns)
+{
+	struct timespec until = clock_timespec(until_ns);
+
+	for (;;) {
+		uint32_t state = atomic_fetch_or(&node->state, STATE_WAITERS) | STATE_WAITERS;
+		if (state & STATE_ERRNO)
+			return 0;
+		if (sys_futex_wait(&node->state, state, until_ns == CTX_FOREVER ? NULL : &until) ==
+		    -ETIMEDOUT)
+			return context_error(node) ? 0 : -ETIMEDOUT;
+	}
+}
 
 int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
 {
-	struct ctx_context *node = node_mutable(ctx);
-
 	if (!ctx)
 		return -EINVAL;
 	if (context_error(ctx))
@@ -168,28 +180,19 @@ int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
 		return -ETIMEDOUT;
 	if (ctx->flags & NODE_ENDLESS && timeout_ns == CTX_FOREVER)
 		return -EDEADLK;
-	int result = node_serve(node);
+	int result = node_serve(node_mutable(ctx));
 	if (result)
 		return result;
 	uint64_t until_ns =
 		timeout_ns == CTX_FOREVER ? CTX_FOREVER : clock_after_ns(clock_now_ns(), timeout_ns);
-	struct timespec until = clock_timespec(until_ns);
-	for (;;) {
-		uint32_t state = atomic_fetch_or(&node->state, STATE_WAITERS) | STATE_WAITERS;
-		if (state & STATE_ERRNO)
-			return 0;
-		if (sys_futex_wait(&node->state, state, until_ns == CTX_FOREVER ? NULL : &until) ==
-		    -ETIMEDOUT)
-			return context_error(ctx) ? 0 : -ETIMEDOUT;
-	}
+	context_hold(ctx);
+	result = sleep_until(node_mutable(ctx), until_ns);
+	context_let_go(ctx);
+	return result;
 }
 
-int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
+static int wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
 {
-	if (!ctx || fd < 0)
-		return -EINVAL;
-	if (context_error(ctx))
-		return ctx_err(ctx);
 	int done_fd = ctx_done_fd(ctx);
 	if (done_fd < 0)
 		return done_fd;
@@ -204,6 +207,18 @@ int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t ti
 		return fds[0].revents;
 	/* Ready without an end: the program closed it, and perhaps the number is another file's now. */
 	return fds[1].revents ? -EBADF : -ETIMEDOUT;
+}
+
+int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
+{
+	if (!ctx || fd < 0)
+		return -EINVAL;
+	if (context_error(ctx))
+		return ctx_err(ctx);
+	context_hold(ctx);
+	int result = wait_fd(ctx, fd, events, timeout_ns);
+	context_let_go(ctx);
+	return result;
 }
 
 /* ---- fork */

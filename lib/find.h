@@ -39,12 +39,15 @@ static inline void find_remember(struct ctx_context *ctx)
 
 /*
  * Before refs are looked at for the last time, or memory goes: from here on nobody comes to ctx by its id.
- * One that is done cannot be found any more, and its record holds something else there.
+ * Asked is the record, not the node: an end that comes from above reaches the node first, and whoever sees it
+ * there may let go of the node at once. Of one that ended by itself the record holds something else.
  */
 static inline void find_forget(struct ctx_context *ctx)
 {
-	if (find_knows(ctx) && !context_error(ctx))
-		__atomic_store_n(&table_context(ctx->slot)->done_site, 0, __ATOMIC_RELAXED);
+	struct ctx_table_context *record = find_knows(ctx) ? table_context(ctx->slot) : NULL;
+
+	if (record && __atomic_load_n(&record->state, __ATOMIC_RELAXED) == CTX_TABLE_LIVE)
+		__atomic_store_n(&record->done_site, 0, __ATOMIC_RELAXED);
 	/* Against the membarrier of context_find: it sees the store, or we see that it is under way. */
 	atomic_signal_fence(memory_order_seq_cst);
 	if (__builtin_expect(load_relaxed(&find_active), 0))

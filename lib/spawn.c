@@ -25,6 +25,7 @@ struct ctx_process {
 	uint32_t fork_count;
 	char cgroup[CGROUP_NAME_MAX]; /* "": none */
 	struct lock lock;	      /* guards the rest */
+	unsigned users;		      /* the program, until it frees it, and who waits */
 	bool collected;
 	bool reported; /* else the keeper was killed */
 	struct keeper_report report;
@@ -165,8 +166,11 @@ int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *opt
 	struct ctx_process *process = memory_allocate(sizeof(*process));
 	if (!process)
 		return -ENOMEM;
-	*process = (struct ctx_process){
-		.program_fd = -1, .keeper_fd = -1, .control_fd = -1, .fork_count = thread_fork_count};
+	*process = (struct ctx_process){.program_fd = -1,
+					.keeper_fd = -1,
+					.control_fd = -1,
+					.fork_count = thread_fork_count,
+					.users = 1};
 	result = plan_prepare(&plan, ctx, options);
 	if (!result && !(options->flags & CTX_SPAWN_NO_CGROUP))
 		cgroup_make(&plan.cgroup);
@@ -276,12 +280,29 @@ static void tell_exit(struct ctx_process *process, struct ctx_exit *ret_exit)
 	};
 }
 
-int ctx_process_wait(const struct ctx_context *ctx, struct ctx_process *process, struct ctx_exit *ret_exit)
+static void close_fd(int fd)
 {
-	if (!ctx || !process)
-		return -EINVAL;
-	if (process->fork_count != thread_fork_count)
-		return -ECHILD;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void drop(struct ctx_process *process)
+{
+	lock_acquire(&process->lock);
+	bool last = --process->users == 0;
+	lock_release(&process->lock);
+	if (!last)
+		return;
+	close_fd(process->program_fd);
+	close_fd(process->keeper_fd);
+	close_fd(process->control_fd);
+	ctx_unref(process->ctx);
+	memory_release(process);
+}
+
+static int wait_and_tell(const struct ctx_context *ctx, struct ctx_process *process,
+			 struct ctx_exit *ret_exit)
+{
 	while (!has_ended(process)) {
 		int result = ctx_wait_fd(ctx, process->keeper_fd, POLLIN, CTX_FOREVER);
 		if (result < 0 && result != -EINTR)
@@ -293,6 +314,30 @@ int ctx_process_wait(const struct ctx_context *ctx, struct ctx_process *process,
 	if (ret_exit)
 		tell_exit(process, ret_exit);
 	return 0;
+}
+
+int ctx_process_wait(const struct ctx_context *ctx, struct ctx_process *process, struct ctx_exit *ret_exit)
+{
+	if (!ctx || !process)
+		return -EINVAL;
+	if (process->fork_count != thread_fork_count)
+		return -ECHILD;
+	context_hold(ctx);
+	lock_acquire(&process->lock);
+	process->users++;
+	lock_release(&process->lock);
+	int result = wait_and_tell(ctx, process, ret_exit);
+	drop(process);
+	context_let_go(ctx);
+	return result;
+}
+
+static bool is_collected(struct ctx_process *process)
+{
+	lock_acquire(&process->lock);
+	bool collected = process->collected;
+	lock_release(&process->lock);
+	return collected;
 }
 
 static void end_now(struct ctx_process *process)
@@ -314,22 +359,16 @@ static void end_now(struct ctx_process *process)
 	collect(process);
 }
 
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
-}
-
 void ctx_process_free(struct ctx_process *process)
 {
 	if (!process)
 		return;
-	/* In a forked child it is the parent's. */
-	if (process->keeper_fd >= 0 && process->fork_count == thread_fork_count && !process->collected)
+	if (process->fork_count != thread_fork_count) {
+		/* It is the parent's, and another thread may have held its lock, or waited, at the fork. */
+		process->lock = (struct lock){0};
+		process->users = 1;
+	} else if (process->keeper_fd >= 0 && !is_collected(process)) {
 		end_now(process);
-	close_fd(process->program_fd);
-	close_fd(process->keeper_fd);
-	close_fd(process->control_fd);
-	ctx_unref(process->ctx);
-	memory_release(process);
+	}
+	drop(process);
 }

@@ -98,6 +98,24 @@ void taskgroup_release(struct ctx_taskgroup *group)
 	memory_release(group);
 }
 
+/* Who waits in a group holds it: it may be freed meanwhile, by a task or in a callback. */
+static void begin_waiting(struct ctx_taskgroup *group)
+{
+	lock_acquire(&group->lock);
+	group->waiting++;
+	lock_release(&group->lock);
+}
+
+static void end_waiting(struct ctx_taskgroup *group)
+{
+	lock_acquire(&group->lock);
+	group->waiting--;
+	bool over = taskgroup_is_over(group);
+	lock_release(&group->lock);
+	if (over)
+		taskgroup_release(group);
+}
+
 int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const char *label,
 		      struct ctx_taskgroup **ret_group)
 {
@@ -141,8 +159,8 @@ static struct task *leave(struct ctx_taskgroup *group, struct pool_thread *threa
 		/* First, so that who is told finds the thread idle. */
 		pool_release(thread);
 		if (!--group->running) {
-			last = group->abandoned;
-			if (group->waiters) {
+			last = taskgroup_is_over(group);
+			if (group->waiting) {
 				group->quiet++;
 				wake = &group->quiet;
 			}
@@ -213,7 +231,7 @@ static int run_task(struct ctx_taskgroup *group, struct task *task)
 		return 0;
 	lock_acquire(&group->lock);
 	struct starter *starter = first_starter(group);
-	if (!--group->running && group->waiters) {
+	if (!--group->running && group->waiting) {
 		group->quiet++;
 		wake = &group->quiet;
 	}
@@ -225,12 +243,14 @@ static int run_task(struct ctx_taskgroup *group, struct task *task)
 	return error;
 }
 
-/* In line for a place, with the lock held, which it gives up. One of starter.word. */
+/* In line for a place, with the lock held, which it gives up. One of starter.word; then the group is held
+ * until end_waiting(). */
 static uint32_t wait_in_line(struct ctx_taskgroup *group, struct task *task)
 {
 	struct starter starter = {.task = task, .word = WAITING};
 	uint32_t word;
 
+	group->waiting++;
 	list_append(&group->starters, &starter.link);
 	lock_release(&group->lock);
 	while ((word = __atomic_load_n((uint32_t *)&starter.word, __ATOMIC_ACQUIRE)) == WAITING)
@@ -247,12 +267,11 @@ static int start(struct ctx_taskgroup *group, struct task *task, bool waits)
 			lock_release(&group->lock);
 			return error ? error : run_task(group, task);
 		}
-		switch (wait_in_line(group, task)) {
-		case TAKEN:
-			return 0;
-		case REFUSED:
-			return -context_error(group->ctx);
-		}
+		uint32_t word = wait_in_line(group, task);
+		error = word == REFUSED ? -context_error(group->ctx) : 0;
+		end_waiting(group);
+		if (word != RETRY)
+			return error;
 	}
 }
 
@@ -287,20 +306,26 @@ int ctx_taskgroup_try_start(struct ctx_taskgroup *group, ctx_task_fn function, v
 
 /* ---- waiting */
 
-static int wait_for_threads(struct ctx_taskgroup *group)
+static void wait_for_threads(struct ctx_taskgroup *group)
 {
-	if (current == group)
-		return -EDEADLK;
 	lock_acquire(&group->lock);
 	while (group->running) {
 		uint32_t seen = group->quiet;
-		group->waiters++;
 		lock_release(&group->lock);
 		sys_futex_wait(&group->quiet, seen, NULL);
 		lock_acquire(&group->lock);
-		group->waiters--;
 	}
 	lock_release(&group->lock);
+}
+
+/* Until nothing of the group runs. The caller holds it. -EDEADLK, -EPERM. */
+static int wait_for_all(struct ctx_taskgroup *group)
+{
+	if (group->ring)
+		return taskgroup_ring_wait(group);
+	if (current == group)
+		return -EDEADLK;
+	wait_for_threads(group);
 	return 0;
 }
 
@@ -310,23 +335,15 @@ int ctx_taskgroup_wait(struct ctx_taskgroup *group)
 		return -EINVAL;
 	if (group->fork_count != thread_fork_count)
 		return -EPERM;
-	int error = group->ring ? taskgroup_ring_wait(group) : wait_for_threads(group);
-	if (error)
-		return error;
-	lock_acquire(&group->lock);
-	error = group->failures.first.error;
-	lock_release(&group->lock);
+	begin_waiting(group);
+	int error = wait_for_all(group);
+	if (!error) {
+		lock_acquire(&group->lock);
+		error = group->failures.first.error;
+		lock_release(&group->lock);
+	}
+	end_waiting(group);
 	return error;
-}
-
-/* When it cannot wait here: leaves that, and the freeing, to the last of what runs. False: nothing does. */
-static bool abandon(struct ctx_taskgroup *group)
-{
-	lock_acquire(&group->lock);
-	group->abandoned = group->running || group->in_flight;
-	bool abandoned = group->abandoned;
-	lock_release(&group->lock);
-	return abandoned;
 }
 
 void ctx_taskgroup_free(struct ctx_taskgroup *group)
@@ -334,15 +351,18 @@ void ctx_taskgroup_free(struct ctx_taskgroup *group)
 	if (!group)
 		return;
 	/* In a forked child what ran in the group runs in the parent. */
-	if (group->fork_count == thread_fork_count) {
-		context_cancel(group->ctx, __builtin_return_address(0));
-		int error = 0;
-		if (!group->ring)
-			error = wait_for_threads(group);
-		else if (group->in_flight) /* else the ring may have been closed */
-			error = taskgroup_ring_wait(group);
-		if (error && abandon(group))
-			return;
+	if (group->fork_count != thread_fork_count) {
+		taskgroup_release(group);
+		return;
 	}
-	taskgroup_release(group);
+	begin_waiting(group);
+	context_cancel(group->ctx, __builtin_return_address(0));
+	/* Where it cannot wait, the freeing is left to who runs or waits in it and leaves last. A ring
+	 * without anything of the group may have been closed. */
+	if (!group->ring || group->in_flight)
+		wait_for_all(group);
+	lock_acquire(&group->lock);
+	group->freed = true;
+	lock_release(&group->lock);
+	end_waiting(group);
 }

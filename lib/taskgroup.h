@@ -26,14 +26,14 @@ struct ctx_taskgroup {
 	uint32_t fork_count; /* of the process that made it */
 	struct lock lock;    /* guards the following, but for what says otherwise */
 	struct task_failures failures;
-	bool abandoned; /* freed by one of its tasks, or in a callback of the ring: the last one frees it */
+	bool freed;	  /* by the program: whoever leaves last, of what runs and who waits, frees it */
+	unsigned waiting; /* calls that wait in it, for the others to end or for a place; they hold it */
 	/* on threads */
 	struct watch watch; /* lets go those that wait for a place when the context ends */
 	unsigned limit;	    /* constant */
 	unsigned running;
-	struct list starters; /* who waits for a place, the first first; only while running is limit */
-	unsigned waiters;
-	_Atomic uint32_t quiet; /* counts how often running became 0; waiters sleep on it */
+	struct list starters;	/* who waits for a place, the first first; only while running is limit */
+	_Atomic uint32_t quiet; /* counts how often running became 0; who waits for that sleeps on it */
 	/* on a ring; its owner's alone */
 	struct ctx_ring *ring; /* constant; NULL: on threads */
 	struct op_listener listener;
@@ -52,6 +52,13 @@ void taskgroup_release(struct ctx_taskgroup *group);
  * program's call that it goes back to. 0, or -ENOMEM: noted and ended all the same, without all of the text.
  */
 int taskgroup_note(struct ctx_taskgroup *group, int error, const char *text, const void *site);
+
+/* Whether the program has freed it and nothing holds it any more: then the caller frees it. With the lock
+ * held. */
+static inline bool taskgroup_is_over(const struct ctx_taskgroup *group)
+{
+	return group->freed && !group->waiting && !group->running && !group->in_flight;
+}
 
 /* ctx_taskgroup_wait without its result, for a group on a ring. -EDEADLK, -EPERM. */
 int taskgroup_ring_wait(struct ctx_taskgroup *group);

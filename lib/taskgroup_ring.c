@@ -41,7 +41,7 @@ static void ended(struct op_listener *listener, const struct operation *op,
 	}
 	/* Only now: callbacks of the context have run, and may have freed the group as far as they can. */
 	group->in_flight--;
-	if (group->abandoned && !group->in_flight)
+	if (taskgroup_is_over(group))
 		taskgroup_release(group);
 }
 

@@ -13,6 +13,7 @@ TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED | TEST_PLAIN);
 /* A callback that reports, and can be held up. */
 struct probe {
 	struct ctx_callback callback;
+	uint64_t id;
 	struct ctx_context *subtree; /* must be done when it runs */
 	sem_t *hold;
 	sem_t begun, ended;
@@ -40,7 +41,7 @@ static void probe_add(struct probe *probe, const struct ctx_context *ctx)
 {
 	sem_init(&probe->begun, 0, 0);
 	sem_init(&probe->ended, 0, 0);
-	ck_assert_ok(ctx_callback_add(ctx, &probe->callback, probe_run, probe));
+	ck_assert_ok(ctx_callback_add(ctx, &probe->callback, probe_run, probe, &probe->id));
 }
 
 static unsigned probe_calls(struct probe *probe)
@@ -78,7 +79,7 @@ START_TEST(runs_at_once_when_already_done)
 	probe_add(&probe, ctx);
 	ck_assert_uint_eq(probe_calls(&probe), 1);
 	ck_assert_int_eq(probe.tid, gettid());
-	ck_assert(!ctx_callback_stop(&probe.callback));
+	ck_assert(!ctx_callback_stop(probe.id));
 	ctx_finish(ctx);
 }
 END_TEST
@@ -125,9 +126,9 @@ START_TEST(stop_before_the_end_means_never)
 	struct probe probe = {0};
 
 	probe_add(&probe, ctx);
-	ck_assert(ctx_callback_stop(&probe.callback));
-	ck_assert(!ctx_callback_stop(&probe.callback));
-	ck_assert(!ctx_callback_stop_wait(&probe.callback));
+	ck_assert(ctx_callback_stop(probe.id));
+	ck_assert(!ctx_callback_stop(probe.id));
+	ck_assert(!ctx_callback_stop_wait(probe.id));
 	ck_assert_ok(ctx_cancel(ctx));
 	ck_assert_uint_eq(probe_calls(&probe), 0);
 	ctx_finish(ctx);
@@ -141,8 +142,8 @@ START_TEST(stop_after_the_end_says_false)
 
 	probe_add(&probe, ctx);
 	ck_assert_ok(ctx_cancel(ctx));
-	ck_assert(!ctx_callback_stop(&probe.callback));
-	ck_assert(!ctx_callback_stop_wait(&probe.callback));
+	ck_assert(!ctx_callback_stop(probe.id));
+	ck_assert(!ctx_callback_stop_wait(probe.id));
 	ck_assert_uint_eq(probe_calls(&probe), 1);
 	ctx_finish(ctx);
 }
@@ -159,7 +160,7 @@ static void *stop_and_wait(void *data)
 {
 	struct probe *probe = data;
 
-	ck_assert(!ctx_callback_stop_wait(&probe->callback));
+	ck_assert(!ctx_callback_stop_wait(probe->id));
 	ck_assert_int_eq(sem_trywait(&probe->ended), 0);
 	return NULL;
 }
@@ -176,7 +177,7 @@ START_TEST(cancel_does_not_wait_for_a_running_callback_but_stop_wait_does)
 	ck_assert_ok(pthread_create(&canceller, NULL, cancel_it, child));
 	sem_wait(&probe.begun);
 	ck_assert_ok(ctx_cancel(parent));
-	ck_assert(!ctx_callback_stop(&probe.callback));
+	ck_assert(!ctx_callback_stop(probe.id));
 	ck_assert_int_eq(sem_trywait(&probe.ended), -1);
 	ck_assert_ok(pthread_create(&stopper, NULL, stop_and_wait, &probe));
 	sem_post(&hold);
@@ -188,11 +189,14 @@ START_TEST(cancel_does_not_wait_for_a_running_callback_but_stop_wait_does)
 }
 END_TEST
 
+/* Of the registration that runs. */
+static uint64_t own_id;
+
 static void stop_oneself(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
 {
-	(void)ctx;
-	ck_assert(!ctx_callback_stop(callback));
-	ck_assert(!ctx_callback_stop_wait(callback));
+	(void)callback, (void)ctx;
+	ck_assert(!ctx_callback_stop(own_id));
+	ck_assert(!ctx_callback_stop_wait(own_id));
 	*(unsigned *)data += 1;
 }
 
@@ -202,7 +206,7 @@ START_TEST(stop_wait_from_inside_itself_returns)
 	struct ctx_callback callback = {0};
 	unsigned calls = 0;
 
-	ck_assert_ok(ctx_callback_add(ctx, &callback, stop_oneself, &calls));
+	ck_assert_ok(ctx_callback_add(ctx, &callback, stop_oneself, &calls, &own_id));
 	ck_assert_ok(ctx_cancel(ctx));
 	ck_assert_uint_eq(calls, 1);
 	ctx_finish(ctx);
@@ -225,7 +229,7 @@ START_TEST(callback_may_free_its_own_structure)
 	for (int i = 0; i < 3; i++) {
 		struct ctx_callback *callback = calloc(1, sizeof(*callback));
 		ck_assert_ptr_nonnull(callback);
-		ck_assert_ok(ctx_callback_add(ctx, callback, free_oneself, &calls));
+		ck_assert_ok(ctx_callback_add(ctx, callback, free_oneself, &calls, NULL));
 	}
 	ck_assert_ok(ctx_cancel(ctx));
 	ck_assert_uint_eq(calls, 3);
@@ -245,7 +249,7 @@ static void add_again(struct ctx_callback *callback, const struct ctx_context *c
 
 	(void)ctx;
 	if (++chain->calls == 1)
-		ck_assert_ok(ctx_callback_add(chain->next, callback, add_again, chain));
+		ck_assert_ok(ctx_callback_add(chain->next, callback, add_again, chain, NULL));
 }
 
 START_TEST(callback_may_be_added_again_from_inside)
@@ -253,7 +257,7 @@ START_TEST(callback_may_be_added_again_from_inside)
 	struct ctx_context *first = child_of(ctx_background());
 	struct chain chain = {.next = child_of(ctx_background())};
 
-	ck_assert_ok(ctx_callback_add(first, &chain.callback, add_again, &chain));
+	ck_assert_ok(ctx_callback_add(first, &chain.callback, add_again, &chain, NULL));
 	ck_assert_ok(ctx_cancel(first));
 	ck_assert_uint_eq(chain.calls, 1);
 	ck_assert_ok(ctx_cancel(chain.next));
@@ -266,6 +270,7 @@ END_TEST
 /* Each stops the other: whichever runs first, the other never does. */
 struct rivals {
 	struct ctx_callback callbacks[2];
+	uint64_t ids[2];
 	unsigned calls, stopped;
 };
 
@@ -275,7 +280,7 @@ static void stop_the_other(struct ctx_callback *callback, const struct ctx_conte
 
 	(void)ctx;
 	rivals->calls++;
-	rivals->stopped += ctx_callback_stop_wait(&rivals->callbacks[callback == &rivals->callbacks[0]]);
+	rivals->stopped += ctx_callback_stop_wait(rivals->ids[callback == &rivals->callbacks[0]]);
 }
 
 START_TEST(callback_may_stop_another_of_the_same_context)
@@ -284,7 +289,8 @@ START_TEST(callback_may_stop_another_of_the_same_context)
 	struct rivals rivals = {.calls = 0};
 
 	for (int i = 0; i < 2; i++)
-		ck_assert_ok(ctx_callback_add(ctx, &rivals.callbacks[i], stop_the_other, &rivals));
+		ck_assert_ok(
+			ctx_callback_add(ctx, &rivals.callbacks[i], stop_the_other, &rivals, &rivals.ids[i]));
 	ck_assert_ok(ctx_cancel(ctx));
 	ck_assert_uint_eq(rivals.calls + rivals.stopped, 2);
 	ck_assert_uint_ge(rivals.calls, 1);
@@ -300,10 +306,10 @@ START_TEST(registration_is_gone_after_run_or_stop)
 	unsigned calls = 0, rounds = test_scaled(200000), most = 0;
 
 	for (unsigned i = 0; i < rounds; i++) {
-		ck_assert_ok(ctx_callback_add(ctx, &callback, stop_oneself, &calls));
-		ck_assert(ctx_callback_stop(&callback));
+		ck_assert_ok(ctx_callback_add(ctx, &callback, stop_oneself, &calls, &own_id));
+		ck_assert(ctx_callback_stop(own_id));
 		struct ctx_context *child = child_of(ctx);
-		ck_assert_ok(ctx_callback_add(child, &callback, stop_oneself, &calls));
+		ck_assert_ok(ctx_callback_add(child, &callback, stop_oneself, &calls, &own_id));
 		ctx_finish(child);
 		if (counting_allocator_blocks() > most)
 			most = counting_allocator_blocks();
@@ -332,10 +338,10 @@ START_TEST(on_a_context_that_never_ends_it_can_be_stopped)
 	struct ctx_callback callback = {0};
 	const struct ctx_context *detached = detached_child_of(ctx_background());
 
-	ck_assert_ok(ctx_callback_add(ctx_background(), &callback, stop_oneself, NULL));
-	ck_assert(ctx_callback_stop(&callback));
-	ck_assert_ok(ctx_callback_add(detached, &callback, stop_oneself, NULL));
-	ck_assert(ctx_callback_stop_wait(&callback));
+	ck_assert_ok(ctx_callback_add(ctx_background(), &callback, stop_oneself, NULL, &own_id));
+	ck_assert(ctx_callback_stop(own_id));
+	ck_assert_ok(ctx_callback_add(detached, &callback, stop_oneself, NULL, &own_id));
+	ck_assert(ctx_callback_stop_wait(own_id));
 	ctx_unref(detached);
 }
 END_TEST
@@ -360,15 +366,17 @@ START_TEST(misuse_is_refused)
 	struct ctx_context *ctx = child_of(ctx_background());
 	struct ctx_callback callback = {0};
 
-	ck_assert_int_eq(ctx_callback_add(NULL, &callback, stop_oneself, NULL), -EINVAL);
-	ck_assert_int_eq(ctx_callback_add(ctx, NULL, stop_oneself, NULL), -EINVAL);
-	ck_assert_int_eq(ctx_callback_add(ctx, &callback, NULL, NULL), -EINVAL);
-	ck_assert(!ctx_callback_stop(&callback));
-	ck_assert_ok(ctx_callback_add(ctx, &callback, stop_oneself, NULL));
-	ck_assert_int_eq(ctx_callback_add(ctx, &callback, stop_oneself, NULL), -EINVAL);
-	ck_assert(ctx_callback_stop(&callback));
-	ck_assert(!ctx_callback_stop(NULL));
-	ck_assert(!ctx_callback_stop_wait(NULL));
+	ck_assert_int_eq(ctx_callback_add(NULL, &callback, stop_oneself, NULL, NULL), -EINVAL);
+	ck_assert_int_eq(ctx_callback_add(ctx, NULL, stop_oneself, NULL, NULL), -EINVAL);
+	ck_assert_int_eq(ctx_callback_add(ctx, &callback, NULL, NULL, NULL), -EINVAL);
+	ck_assert_ok(ctx_callback_add(ctx, &callback, stop_oneself, NULL, &own_id));
+	uint64_t id = own_id;
+	ck_assert_int_eq(ctx_callback_add(ctx, &callback, stop_oneself, NULL, &own_id), -EINVAL);
+	ck_assert_uint_eq(own_id, id);
+	ck_assert(ctx_callback_stop(id));
+	ck_assert(!ctx_callback_stop(0));
+	ck_assert(!ctx_callback_stop_wait(0));
+	ck_assert(!ctx_callback_stop(UINT64_MAX));
 	ctx_finish(ctx);
 }
 END_TEST
@@ -387,7 +395,7 @@ static void *add_at_the_end(void *data)
 	sem_post(&late->probe.begun);
 	while (!ctx_err(late->ctx))
 		;
-	ck_assert_ok(ctx_callback_add(late->ctx, &late->probe.callback, probe_run, &late->probe));
+	ck_assert_ok(ctx_callback_add(late->ctx, &late->probe.callback, probe_run, &late->probe, NULL));
 	return NULL;
 }
 

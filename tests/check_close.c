@@ -54,7 +54,7 @@ START_TEST(a_posted_callback_runs_while_the_ring_still_stands)
 	close_within = 1;
 	ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
 	ck_assert_ok(ctx_cancel(ctx));
-	ck_assert_ok(ctx_callback_add_on_ring(ctx, ring, &callback, close_again, ring));
+	ck_assert_ok(ctx_callback_add_on_ring(ctx, ring, &callback, close_again, ring, NULL));
 	ring_end(ring);
 	ck_assert_int_eq(close_within, -EBUSY);
 	ctx_unref(ctx);

@@ -290,7 +290,7 @@ START_TEST(cancel_from_its_own_callback_is_refused_quietly)
 	struct ctx_callback callback = {0};
 	int calls = 0;
 
-	ck_assert_ok(ctx_callback_add(ctx, &callback, cancel_again, &calls));
+	ck_assert_ok(ctx_callback_add(ctx, &callback, cancel_again, &calls, NULL));
 	ck_assert_ok(ctx_cancel(ctx));
 	ck_assert_int_eq(calls, 1);
 	ctx_finish(ctx);
@@ -363,7 +363,7 @@ START_TEST(child_cancelled_and_released_in_a_callback_of_its_parent)
 	struct ctx_context *parent = child_of(ctx_background()), *child = child_of(parent);
 	struct ctx_callback callback = {0};
 
-	ck_assert_ok(ctx_callback_add(parent, &callback, cancel_and_release_child, &child));
+	ck_assert_ok(ctx_callback_add(parent, &callback, cancel_and_release_child, &child, NULL));
 	ck_assert_ok(ctx_cancel(parent));
 	ck_assert_ptr_null(child);
 	ctx_finish(parent);
@@ -383,7 +383,7 @@ START_TEST(last_handle_dropped_in_its_own_callback)
 	struct ctx_context *parent = child_of(ctx_background()), *child = child_of(parent), *handle = child;
 	struct ctx_callback callback = {0};
 
-	ck_assert_ok(ctx_callback_add(child, &callback, finish_it, &handle));
+	ck_assert_ok(ctx_callback_add(child, &callback, finish_it, &handle, NULL));
 	ck_assert_ok(ctx_cancel(parent));
 	ck_assert_ptr_null(handle);
 	ctx_finish(parent);

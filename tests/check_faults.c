@@ -147,21 +147,24 @@ static void callbacks(void)
 {
 	struct ctx_context *ctx = NULL, *timed = NULL;
 	struct ctx_callback called = {0}, stopped = {0}, late = {0};
+	uint64_t stopped_id = 0, late_id = 0;
 	unsigned calls = 0, late_calls = 0;
 
 	if (TRY(ctx_with_cancel(ctx_background(), NULL, &ctx), ENOMEM) == 0) {
-		int added = TRY(ctx_callback_add(ctx, &called, count_call, &calls), ENOMEM, EAGAIN);
-		int other = TRY(ctx_callback_add(ctx, &stopped, count_call, &calls), ENOMEM, EAGAIN);
-		MUST(ctx_callback_stop(&stopped) == (other == 0));
+		int added = TRY(ctx_callback_add(ctx, &called, count_call, &calls, NULL), ENOMEM, EAGAIN);
+		int other =
+			TRY(ctx_callback_add(ctx, &stopped, count_call, &calls, &stopped_id), ENOMEM, EAGAIN);
+		MUST(ctx_callback_stop(stopped_id) == (other == 0));
 		MUST(ctx_cancel(ctx) == 0);
 		MUST(calls == (added == 0));
 	}
 	if (TRY(ctx_with_timeout(ctx_background(), HOUR, NULL, &timed), ENOMEM, EAGAIN) == 0) {
-		int added = TRY(ctx_callback_add(timed, &late, count_call, &late_calls), ENOMEM, EAGAIN);
+		int added = TRY(ctx_callback_add(timed, &late, count_call, &late_calls, &late_id), ENOMEM,
+				EAGAIN);
 		int moved = TRY(ctx_set_deadline(timed, 1), ENOMEM, EAGAIN);
 		if (added == 0 && moved == 0)
 			MUST(test_until(was_called, &late_calls));
-		ctx_callback_stop_wait(&late);
+		ctx_callback_stop_wait(late_id);
 	}
 	ctx_finish(timed);
 	ctx_finish(ctx);

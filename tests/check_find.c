@@ -93,6 +93,39 @@ START_TEST(what_is_found_outlives_its_last_handle)
 }
 END_TEST
 
+/*
+ * Goal: nothing leads to a node that is about to be freed. Method: the moment in which the end of an ancestor
+ * has reached the node and not yet its record; whoever sees that end may give the last reference back then.
+ */
+START_TEST(one_that_is_done_before_its_record_says_so_is_not_found_once_it_is_let_go)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+	uint64_t id = ctx_id(ctx);
+
+	ck_assert_ok(find_enable());
+	atomic_fetch_or(&ctx->state, ECANCELED | STATE_SWEPT);
+	ck_assert_cancelled(ctx);
+	find_forget(ctx);
+	ck_assert(finds(id, NULL));
+	ctx_unref(ctx);
+}
+END_TEST
+
+/* What a record of one that ended by itself holds there is for readers of the table. */
+START_TEST(letting_go_keeps_the_site_of_an_end)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+	const struct ctx_table_context *record = table_context((uint32_t)ctx_id(ctx));
+
+	ck_assert_ok(ctx_cancel(ctx));
+	uint64_t site = record->done_site;
+	ck_assert_uint_ne(site, 0);
+	find_forget(ctx);
+	ck_assert_uint_eq(record->done_site, site);
+	ctx_unref(ctx);
+}
+END_TEST
+
 /* ---- races: one thread looks up, the other drops */
 
 struct field {
@@ -200,17 +233,17 @@ START_TEST(a_joined_context_has_its_deadline_and_may_be_ended_by_it)
 	struct ctx_cause given = {.error = -ETIME, .kind = CTX_CAUSE_DEADLINE, .pid = 5};
 	uint64_t deadline_ns = clock_now_ns() + HOUR;
 
-	ck_assert_ok(context_new_joined(deadline_ns, false, "joined", &ctx));
+	ck_assert_ok(context_new_joined(deadline_ns, false, "joined", NULL, &ctx));
 	ck_assert_uint_eq(ctx_deadline_ns(ctx), deadline_ns);
 	ck_assert_int_eq(ctx_set_deadline(ctx, deadline_ns + 1), -EPERM);
 	ck_assert_ok(context_end_foreign(ctx, ETIME, &given));
 	ck_assert_expired(ctx);
 	ck_assert_int_eq(cause_of(ctx).kind, CTX_CAUSE_DEADLINE);
 	ctx_finish(ctx);
-	ck_assert_ok(context_new_joined(deadline_ns, true, "joined", &ctx));
+	ck_assert_ok(context_new_joined(deadline_ns, true, "joined", NULL, &ctx));
 	ck_assert_ok(ctx_set_deadline(ctx, deadline_ns + HOUR));
 	ctx_finish(ctx);
-	ck_assert_ok(context_new_joined(clock_now_ns() - 1, true, "joined", &ctx));
+	ck_assert_ok(context_new_joined(clock_now_ns() - 1, true, "joined", NULL, &ctx));
 	ck_assert_expired(ctx);
 	ctx_finish(ctx);
 }
@@ -293,6 +326,8 @@ Suite *test_suite(void)
 	tcase_add_test(find, an_id_of_another_generation_or_of_nothing_is_not_found);
 	tcase_add_test(find, values_and_detached_contexts_cannot_be_ended_and_are_not_found);
 	tcase_add_test(find, what_is_found_outlives_its_last_handle);
+	tcase_add_test(find, one_that_is_done_before_its_record_says_so_is_not_found_once_it_is_let_go);
+	tcase_add_test(find, letting_go_keeps_the_site_of_an_end);
 	tcase_add_loop_test(find, looking_up_and_dropping, 0, 4);
 	tcase_add_test(foreign, a_foreign_end_is_told_as_it_came);
 	tcase_add_test(foreign, a_joined_context_has_its_deadline_and_may_be_ended_by_it);

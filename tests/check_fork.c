@@ -306,7 +306,7 @@ static int be_called_at_the_deadline(void *data)
 
 	EXPECT(pipe2(called, O_CLOEXEC) == 0);
 	entry.fd = called[0];
-	EXPECT(ctx_callback_add(ctx, &callback, note_call, called) == 0);
+	EXPECT(ctx_callback_add(ctx, &callback, note_call, called, NULL) == 0);
 	EXPECT(poll(&entry, 1, 20000) == 1);
 	return 0;
 }
@@ -352,6 +352,7 @@ END_TEST
 /* Two calls of one callback at once: the second runs on another thread while the first forks. */
 struct two_calls {
 	struct ctx_callback callback;
+	uint64_t ids[2];
 	struct ctx_context *first, *second;
 	pthread_t thread;
 	sem_t begun, over;
@@ -372,7 +373,8 @@ static void *end_second(void *data)
 {
 	struct two_calls *calls = data;
 
-	if (ctx_callback_add(calls->second, &calls->callback, run_second, calls) || ctx_cancel(calls->second))
+	if (ctx_callback_add(calls->second, &calls->callback, run_second, calls, &calls->ids[1]) ||
+	    ctx_cancel(calls->second))
 		abort();
 	return NULL;
 }
@@ -397,11 +399,11 @@ START_TEST(fork_inside_a_callback_keeps_that_call_alone)
 
 	ck_assert_ok(sem_init(&calls.begun, 0, 0));
 	ck_assert_ok(sem_init(&calls.over, 0, 0));
-	ck_assert_ok(ctx_callback_add(calls.first, &calls.callback, run_first, &calls));
+	ck_assert_ok(ctx_callback_add(calls.first, &calls.callback, run_first, &calls, &calls.ids[0]));
 	ck_assert_ok(ctx_cancel(calls.first));
 	if (calls.child == 0) {
 		alarm(20);
-		_exit(ctx_callback_stop_wait(&calls.callback));
+		_exit(ctx_callback_stop_wait(calls.ids[0]) || ctx_callback_stop_wait(calls.ids[1]));
 	}
 	ck_assert_int_eq(waitpid(calls.child, &status, 0), calls.child);
 	ck_assert_int_eq(status, 0);

@@ -17,6 +17,7 @@ enum {
 struct field {
 	struct ctx_context *parent, *ctx, *child;
 	struct ctx_callback callback;
+	uint64_t callback_id;
 	unsigned ticket, order[2]; /* who came first: left is 0 */
 	unsigned calls, ended;
 	int result[2], seen;
@@ -567,21 +568,22 @@ static void make_callback(void *data)
 	struct field *field = data;
 
 	make_family(field);
-	ck_assert_ok(ctx_callback_add(field->child, &field->callback, count_call, field));
+	ck_assert_ok(
+		ctx_callback_add(field->child, &field->callback, count_call, field, &field->callback_id));
 }
 
 static void right_stops(void *data)
 {
 	struct field *field = data;
 
-	field->stopped = ctx_callback_stop(&field->callback);
+	field->stopped = ctx_callback_stop(field->callback_id);
 }
 
 static void right_stops_and_waits(void *data)
 {
 	struct field *field = data;
 
-	field->stopped = ctx_callback_stop_wait(&field->callback);
+	field->stopped = ctx_callback_stop_wait(field->callback_id);
 	ck_assert(field->stopped || __atomic_load_n(&field->ended, __ATOMIC_ACQUIRE));
 }
 
@@ -619,7 +621,7 @@ static void right_adds(void *data)
 	struct field *field = data;
 
 	field->seen = ctx_err(field->child);
-	ck_assert_ok(ctx_callback_add(field->child, &field->callback, count_call, field));
+	ck_assert_ok(ctx_callback_add(field->child, &field->callback, count_call, field, NULL));
 }
 
 static int ran_once(void *data)

@@ -745,17 +745,18 @@ START_TEST(callbacks_on_the_clients_thread_cannot_wait_for_it)
 	struct ctxd_client *owner = client_of(&service), *joiner = client_of(&service);
 	struct nested nested = {.client = joiner};
 	struct ctx_callback callback = {0};
+	uint64_t callback_id;
 	struct ctxd_id id;
 	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined;
 
 	ck_assert_ok(ctxd_join(joiner, id, &joined));
-	ck_assert_ok(ctx_callback_add(joined, &callback, ask_inside, &nested));
+	ck_assert_ok(ctx_callback_add(joined, &callback, ask_inside, &nested, &callback_id));
 	ctx_cancel(ctx);
 	ck_assert_ok(ctx_wait(joined, SOON));
 	uint64_t end_ns = clock_now_ns() + SOON;
 	while (!__atomic_load_n(&nested.result, __ATOMIC_ACQUIRE) && clock_now_ns() < end_ns)
 		;
-	ctx_callback_stop_wait(&callback);
+	ctx_callback_stop_wait(callback_id);
 	ck_assert_int_eq(__atomic_load_n(&nested.result, __ATOMIC_ACQUIRE), -EDEADLK);
 	ctx_finish(joined);
 	ctx_finish(ctx);

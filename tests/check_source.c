@@ -594,7 +594,7 @@ START_TEST(callbacks_run_in_the_dispatch_or_on_the_worker)
 	struct ctx_callback callback = {0};
 	pid_t where = 0;
 
-	ck_assert_ok(ctx_callback_add(ctx, &callback, note_thread, &where));
+	ck_assert_ok(ctx_callback_add(ctx, &callback, note_thread, &where, NULL));
 	close(pair.far);
 	await_end(ring, ctx);
 	ck_assert(test_until(is_noted, &where));

@@ -463,7 +463,8 @@ START_TEST(a_callback_of_the_context_can_free_the_group)
 
 	sem_init(&freed, 0, 0);
 	freer.freed = &freed;
-	ck_assert_ok(ctx_callback_add(ctx_taskgroup_context(freer.group), &callback, wait_and_free, &freer));
+	ck_assert_ok(
+		ctx_callback_add(ctx_taskgroup_context(freer.group), &callback, wait_and_free, &freer, NULL));
 	ck_assert_ok(ctx_taskgroup_start(freer.group, fail_alone, NULL, NULL));
 	sem_wait(&freed);
 	ck_assert(test_until(no_contexts, NULL));

@@ -406,12 +406,40 @@ START_TEST(freed_by_a_callback_of_its_context_it_goes_afterwards)
 	struct ctx_callback callback = {0};
 	struct probe probe;
 
-	ck_assert_ok(ctx_callback_add(ctx_taskgroup_context(group), &callback, free_at_the_end, group));
+	ck_assert_ok(ctx_callback_add(ctx_taskgroup_context(group), &callback, free_at_the_end, group, NULL));
 	task_fail(group, &probe);
 	inner = 0;
 	await_probes(ring, &probe, 1);
 	ck_assert_int_eq(inner, -EDEADLK);
 	ck_assert_probe(&probe, -EBADF, CTX_OP_FINISHED);
+	ring_end(ring);
+}
+END_TEST
+
+static void free_watched(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+{
+	probe_count(ring, op, completion);
+	ctx_taskgroup_free(watched);
+}
+
+/* Goal: a wait holds its group. Method: freed in the callback of the first, of the last and of the only
+ * operation, in the dispatch of the wait; AddressSanitizer sees what is touched afterwards. */
+START_TEST(freed_in_a_callback_while_it_is_waited_for_it_goes_after_the_wait)
+{
+	struct ctx_ring *ring = ring_of(_i);
+
+	for (unsigned count = 1; count <= 2; count++)
+		for (unsigned freeing = 0; freeing < count; freeing++) {
+			struct probe probes[2];
+			watched = group_on(ring);
+			for (unsigned i = 0; i < count; i++)
+				io_uring_prep_nop(task_start(watched, &probes[i]));
+			probes[freeing].op.callback = free_watched;
+			int result = ctx_taskgroup_wait(watched);
+			ck_assert(result == 0 || result == -ECANCELED);
+			for (unsigned i = 0; i < count; i++)
+				ck_assert_uint_eq(probes[i].finals, 1);
+		}
 	ring_end(ring);
 }
 END_TEST
@@ -595,6 +623,7 @@ Suite *test_suite(void)
 	ON_EACH_RING(callbacks, a_callback_reports_what_only_it_can_see);
 	ON_EACH_RING(callbacks, freed_in_a_callback_it_goes_with_its_last_operation);
 	ON_EACH_RING(callbacks, freed_by_a_callback_of_its_context_it_goes_afterwards);
+	ON_EACH_RING(callbacks, freed_in_a_callback_while_it_is_waited_for_it_goes_after_the_wait);
 	ON_EACH_RING(callbacks, an_operation_can_begin_again_in_its_callback);
 	ON_EACH_RING(others, other_operations_are_not_waited_for);
 	ON_EACH_RING(others, freeing_ends_and_waits);

@@ -54,6 +54,7 @@ static int count_rows(sqlite3 *db, const struct ctx_context *ctx, sqlite3_int64 
 		      sqlite3_int64 *ret_count)
 {
 	struct ctx_callback callback = {0};
+	uint64_t callback_id;
 	sqlite3_stmt *guard = NULL, *query = NULL;
 	int error = -EIO;
 
@@ -64,14 +65,14 @@ static int count_rows(sqlite3 *db, const struct ctx_context *ctx, sqlite3_int64 
 		goto out;
 	}
 	/* If the context is done already it runs in this call; the guard keeps that one, too. */
-	error = ctx_callback_add(ctx, &callback, interrupt_query, db);
+	error = ctx_callback_add(ctx, &callback, interrupt_query, db, &callback_id);
 	if (error)
 		goto out;
 	error = step(db, query, ctx);
 	if (!error)
 		*ret_count = sqlite3_column_int64(query, 0);
 	/* Before db may be closed, and before callback, which is on this stack, goes. */
-	ctx_callback_stop_wait(&callback);
+	ctx_callback_stop_wait(callback_id);
 out:
 	/* With the last open statement an interrupt that came too late is gone: db is good for the next. */
 	sqlite3_finalize(query);
