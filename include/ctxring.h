@@ -559,8 +559,8 @@ struct ctx_ring_options {
  *
  * Setup flags: CQSIZE (by cq_entries), CLAMP, SUBMIT_ALL, COOP_TASKRUN,
  * TASKRUN_FLAG, SINGLE_ISSUER and DEFER_TASKRUN work. SQPOLL, IOPOLL, SQ_AFF, ATTACH_WQ,
- * R_DISABLED, SQE128, CQE32, NO_MMAP, REGISTERED_FD_ONLY, NO_SQARRAY and newer ones are
- * -ENOTSUP; ctxring(7) says why for each.
+ * R_DISABLED, SQE128, CQE32, NO_MMAP, REGISTERED_FD_ONLY, NO_SQARRAY (which liburing sets by itself where it
+ * can) and newer ones are -ENOTSUP; ctxring(7) says why for each.
  *
  * -EINVAL: NULL, entries or options out of range, or the kernel lacks a flag.
  * -ENOTSUP: see above. -ENOMEM: memory or RLIMIT_MEMLOCK. -EMFILE, -ENFILE.
@@ -573,16 +573,23 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
  * Puts a ctx ring round an io_uring that the program has. The program goes on
  * submitting and reading its completions, and passes each of these through
  * ctx_ring_filter. uring must outlive the ctx ring, which never closes it. The
- * calling thread becomes the owner. Makes one io_uring_enter(2) unless the program has entries prepared.
+ * calling thread becomes the owner. Submits requests of the library's own, unless the program has entries
+ * prepared: then the first ctx_ring_submit, ctx_ring_dispatch or ctx_ring_filter does, and until then no other
+ * thread can wake the program's wait.
  *
  * The library's submissions also submit what the program had prepared. The
  * program must not use user_data whose top 16 bits are the tag (a stale or foreign
- * value with that tag is still told apart by slot and generation), must not cancel with
- * IORING_ASYNC_CANCEL_ANY, and cannot use IOSQE_IO_DRAIN itself: since the library uses
- * IOSQE_CQE_SKIP_SUCCESS the kernel refuses it.
+ * value with that tag is still told apart, by slot and generation), must not cancel with
+ * IORING_ASYNC_CANCEL_ANY, and cannot use IOSQE_IO_DRAIN itself, for as long as the io_uring exists: such an
+ * entry would wait for the library's requests, which never end, and completes with -EOPNOTSUPP at once. (Before
+ * Linux 5.17 the kernel cannot refuse it: it waits for ever.) An eventfd that the program has registered
+ * is signalled for the library's completions, too.
  *
- * -EINVAL: NULL or bad options. -ENOTSUP: uring was set up with SQE128, CQE32, SQPOLL,
- * IOPOLL, NO_SQARRAY, or is still disabled; or CTX_RING_PARK. -ENOMEM. -EMFILE.
+ * -EINVAL: NULL or bad options. -ENOTSUP: uring was set up with SQE128, SQE_MIXED, CQE32, CQE_MIXED, SQPOLL,
+ * IOPOLL, SQ_REWIND or a flag that is not known here, or is still disabled; or CTX_RING_PARK. -EACCES: its
+ * restrictions forbid POLL_ADD, ASYNC_CANCEL or TIMEOUT. -EBUSY: it was set up with R_DISABLED, so that it may
+ * have restrictions, and the program has entries prepared: submit these first. -EPERM: it has SINGLE_ISSUER, and
+ * another thread uses it. -ENOMEM. -EMFILE. What io_uring_enter(2) says of a descriptor that is no io_uring.
  */
 int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options,
 		   struct ctx_ring **ret_ring);
@@ -631,8 +638,8 @@ int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns);
  *
  * -ETIMEDOUT: after timeout_ns (CTX_FOREVER: no bound) the kernel still holds
  * operations, the first stuck_max of which are in stuck, their number in
- * *ret_stuck (both may be NULL with stuck_max 0). The ring is then still open, and
- * can be closed again later. -EBUSY: called from inside a callback of the ring; or, adopted,
+ * *ret_stuck (both may be NULL with stuck_max 0); 0 of them: an adopted io_uring does not let go of the library's
+ * own requests. The ring is then still open, and can be closed again later. -EBUSY: called from inside a callback of the ring; or, adopted,
  * its completion queue is full of the program's completions, or a chain of the program's is
  * open. -EPERM: not the owner; in a forked child the ring is
  * released there, and the parent's is untouched (0). A ring whose owner thread has ended may be closed by any
@@ -660,12 +667,14 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 /*
  * Gives what is staged to the kernel, in order; one io_uring_enter(2) for up to a
  * queue full. Operations refused now complete without it, at the next dispatch:
- * their context is done (-ECANCELED), no memory (-ENOMEM), a chain that with its
- * timeouts exceeds the queue (-E2BIG). Does not wait and runs no callback.
+ * their context is done (-ECANCELED), no memory (-ENOMEM), a chain of more operations than the queue has entries
+ * (-E2BIG), restrictions of an adopted io_uring that forbid what the library needs (-EACCES). Does not wait and
+ * runs no callback.
  *
  * Returns how many operations went. -EPERM: not the owner, or a forked child.
  * -EBUSY: the program left a chain open in an adopted ring: finish it and submit
- * again; or the kernel asks for completions to be read first. -EAGAIN: the kernel
+ * again; or an IOSQE_IO_DRAIN entry from before the adoption still waits in it; or the kernel asks for completions
+ * to be read first. -EAGAIN: the kernel
  * has no memory now. What did not go stays staged.
  */
 int ctx_ring_submit(struct ctx_ring *ring);
@@ -694,7 +703,7 @@ enum ctx_filter {
 
 /*
  * Sorts one completion of an adopted ring. Call it once for each, in order, before
- * io_uring_cqe_seen. An operation's callback runs in this call; other callbacks may, too, when the
+ * io_uring_cqe_seen; cqe may be a copy. An operation's callback runs in this call; other callbacks may, too, when the
  * completion was a wake-up of the library's. Batches of what the callbacks
  * cancelled go before it returns. ret_op and ret_completion may be NULL.
  *
@@ -748,7 +757,7 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd);
  * Belongs to the ring. It may be readable when there is nothing after all.
  *
  * -EINVAL: NULL. -EMFILE, -ENFILE, -ENOMEM. -EPERM. -EBUSY: an adopted DEFER_TASKRUN ring for
- * which the program has registered an eventfd.
+ * which the program has registered an eventfd. -ENOTSUP: an adopted ring with REGISTERED_FD_ONLY.
  */
 int ctx_ring_fd(struct ctx_ring *ring);
 

@@ -29,7 +29,8 @@ static void leave_chain(struct ctx_ring *ring, struct operation *op)
 		previous->chain_next = next;
 	if (next) {
 		next->chain_prev = previous;
-		if (!previous && (next->marks & OP_ENDING) && !(next->marks & OP_CANCEL_SENT)) {
+		if (!previous && (next->marks & (OP_ENDING | OP_TIMED_OUT)) &&
+		    !(next->marks & OP_CANCEL_SENT)) {
 			list_remove(&next->link);
 			list_append(&ring->singles, &next->link);
 		}
@@ -87,30 +88,64 @@ static void note_timeout(struct ctx_ring *ring, struct operation *op, int res)
 		ring_retry(ring, op);
 }
 
-static void note_internal(struct ctx_ring *ring, uint32_t which, const struct io_uring_cqe *cqe)
+/* Each that is counted has a number, so that a completion which is shown again, or is a stranger's, counts
+ * for nothing. */
+static void note_internal(struct ctx_ring *ring, uint32_t which, uint32_t number,
+			  const struct io_uring_cqe *cqe)
 {
-	if (which >= INTERNAL_POLLS)
-		ring_poll_note(ring, which - INTERNAL_POLLS, cqe);
-	if (which == INTERNAL_WITHDRAW)
-		ring->withdrawals--;
-	if (which == INTERNAL_TIMER) {
-		ring->armed_count--;
-		if (cqe->res != -ECANCELED) /* else it made way for an earlier one */
-			ring->armed_ns = CTX_FOREVER;
-	}
-	if (which == INTERNAL_PARK)
+	switch (which) {
+	case INTERNAL_WAKE:
+		ring_note_wake(ring, number, cqe);
+		break;
+	case INTERNAL_TIMER:
+		ring_note_kernel_timer(ring, number, cqe->res);
+		break;
+	case INTERNAL_QUESTION:
+		ring_note_answer(ring, number, cqe->res);
+		break;
+	case INTERNAL_CLOSE:
+		break;
+	case INTERNAL_PARK:
 		park_note_readiness(ring, cqe->res);
-	if (which != INTERNAL_WAKE || (cqe->flags & IORING_CQE_F_MORE))
-		return;
-	ring->wake_armed = false;
-	if (cqe->res == -EINVAL)
-		ring->wake_once = true;
+		break;
+	default:
+		ring_poll_note(ring, which - INTERNAL_POLLS, number, cqe);
+		break;
+	}
+}
+
+/* False: no request of ours ever had that user_data. */
+static bool internal_is_ours(const struct ctx_ring *ring, uint32_t which, uint32_t number)
+{
+	switch (which) {
+	case INTERNAL_WAKE:
+		return ticket_was_given(&ring->wakes, number);
+	case INTERNAL_TIMER:
+		return ticket_was_given(&ring->kernel_timers, number);
+	case INTERNAL_QUESTION:
+		return ticket_was_given(&ring->questions, number);
+	case INTERNAL_CLOSE:
+		return !number;
+	case INTERNAL_PARK:
+		return !number && ring->park;
+	default:
+		return which >= INTERNAL_POLLS && ring_poll_was_put(ring, which - INTERNAL_POLLS, number);
+	}
+}
+
+static uint32_t slot_of(uint64_t value)
+{
+	return (uint32_t)value & SLOT_MASK;
+}
+
+static uint32_t generation_of(uint64_t value)
+{
+	return (uint32_t)(value >> GENERATION_SHIFT) & GENERATION_MASK;
 }
 
 static struct operation *find(const struct ctx_ring *ring, uint64_t value)
 {
-	return slot_find(ring, (uint32_t)value & SLOT_MASK,
-			 (uint32_t)(value >> GENERATION_SHIFT) & GENERATION_MASK);
+	return slot_find(ring, slot_of(value), generation_of(value));
 }
 
 static enum completion_kind kind_of(uint64_t value)
@@ -122,7 +157,40 @@ static bool is_ours(const struct ctx_ring *ring, const struct io_uring_cqe *cqe)
 {
 	uint64_t value = cqe->user_data;
 
-	return !((value ^ ring->tag) >> TAG_SHIFT) && (kind_of(value) != KIND_OP || find(ring, value));
+	if ((value ^ ring->tag) >> TAG_SHIFT)
+		return false;
+	switch (kind_of(value)) {
+	case KIND_OP:
+		return find(ring, value);
+	case KIND_INTERNAL:
+		return internal_is_ours(ring, slot_of(value), generation_of(value));
+	default: /* late ones belong to no operation any more */
+		return slot_of(value) && slot_of(value) < ring->slot_count;
+	}
+}
+
+/* Restrictions of the io_uring are only seen by what they refuse. */
+static void note_forbidden(struct ctx_ring *ring, enum completion_kind kind)
+{
+	if (kind == KIND_TIMEOUT)
+		ring->unlinked = true;
+	else if (ring->features.skip_success)
+		ring->features.skip_success = false; /* perhaps it was the flag */
+	else
+		ring->refused = -EACCES;
+}
+
+/* What went with an operation: its linked timeout, or a cancel of it. */
+static void note_companion(struct ctx_ring *ring, struct operation *op, enum completion_kind kind, int res)
+{
+	if (res == -EACCES)
+		note_forbidden(ring, kind);
+	if (!op || (op->marks & OP_SEEN))
+		return;
+	if (kind == KIND_TIMEOUT)
+		note_timeout(ring, op, res);
+	else if (res < 0 && (op->marks & OP_CANCEL_SENT))
+		ring_retry(ring, op);
 }
 
 enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
@@ -132,16 +200,14 @@ enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *
 	enum completion_kind kind = kind_of(value);
 
 	*ret_op = NULL;
-	if ((value ^ ring->tag) >> TAG_SHIFT)
+	if (!is_ours(ring, cqe))
 		return CTX_FILTER_FOREIGN;
 	if (kind == KIND_INTERNAL) {
-		note_internal(ring, (uint32_t)value & SLOT_MASK, cqe);
+		note_internal(ring, slot_of(value), generation_of(value), cqe);
 		return CTX_FILTER_INTERNAL;
 	}
 	struct operation *op = find(ring, value);
 	if (kind == KIND_OP) {
-		if (!op)
-			return CTX_FILTER_FOREIGN;
 		if (cqe->flags & IORING_CQE_F_MORE)
 			op->res = cqe->res; /* of a zero-copy send: its notification says nothing of how it
 					       went */
@@ -153,12 +219,7 @@ enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *
 		*ret_op = op;
 		return CTX_FILTER_OP;
 	}
-	if (op && !(op->marks & OP_SEEN)) {
-		if (kind == KIND_TIMEOUT)
-			note_timeout(ring, op, cqe->res);
-		else if (cqe->res < 0 && (op->marks & OP_CANCEL_SENT))
-			ring_retry(ring, op);
-	}
+	note_companion(ring, op, kind, cqe->res);
 	return CTX_FILTER_INTERNAL;
 }
 
@@ -193,8 +254,8 @@ static bool close_unwanted(struct ctx_ring *ring, const struct operation *op, in
 										  : op->sqe.file_index - 1,
 		.fds = (uint64_t)(uintptr_t)&none,
 	};
-	sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_FILES_UPDATE, &update, 1);
-	return true;
+	/* Where restrictions forbid that it is delivered. */
+	return uring_register(ring->uring, IORING_REGISTER_FILES_UPDATE, &update, 1) >= 0;
 }
 
 enum ctx_op_end complete_end(const struct group *group)
@@ -363,54 +424,27 @@ void complete_harvest(struct ctx_ring *ring)
 	}
 }
 
-/* The completion at this place of an adopted ring's queue. */
-static enum ctx_filter note_at(struct ctx_ring *ring, unsigned place, struct operation **ret_op)
-{
-	const struct io_uring_cqe *cqe = &ring->uring->cq.cqes[place & ring->uring->cq.ring_mask];
-	bool again = (int)(place - ring->noted) < 0;
-
-	*ret_op = NULL;
-	if (!again)
-		ring->noted = place + 1;
-	else if (is_ours(ring, cqe) && kind_of(cqe->user_data) != KIND_OP)
-		return CTX_FILTER_INTERNAL;
-	return complete_note(ring, cqe, ret_op);
-}
-
 void complete_note_in_place(struct ctx_ring *ring)
 {
 	unsigned head = *ring->uring->cq.khead, ready = uring_cq_ready(ring->uring);
 	struct operation *op;
 
 	if ((int)(ring->noted - head) < 0)
-		ring->noted = head; /* the program took them without handing them over */
-	for (unsigned i = ring->noted - head; i < ready; i++)
-		note_at(ring, head + i, &op);
-}
-
-enum ctx_filter complete_note_handed(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
-				     struct operation **ret_op)
-{
-	const struct io_uring_cq *cq = &ring->uring->cq;
-	uintptr_t offset = (uintptr_t)cqe - (uintptr_t)cq->cqes;
-
-	if (!ring->adopted || offset >= cq->ring_entries * sizeof(*cqe))
-		return complete_note(ring, cqe, ret_op); /* a copy: the program has taken it out */
-	unsigned index = (unsigned)(offset / sizeof(*cqe)), head = *cq->khead;
-	return note_at(ring, head + ((index - head) & cq->ring_mask), ret_op);
+		ring->noted = head; /* the program has taken what was before */
+	for (; ring->noted != head + ready; ring->noted++)
+		complete_note(ring, uring_cqe(ring->uring, ring->noted - head), &op);
 }
 
 void complete_extract(struct ctx_ring *ring)
 {
-	unsigned count = uring_cq_ready(ring->uring), kept = 0;
+	unsigned head = *ring->uring->cq.khead, count = uring_cq_ready(ring->uring), kept = 0;
 	struct operation *op;
 
-	if ((int)(ring->noted - *ring->uring->cq.khead) < 0)
-		ring->noted = *ring->uring->cq.khead;
 	for (unsigned i = 0; i < count; i++)
-		if (note_at(ring, *ring->uring->cq.khead + i, &op) == CTX_FILTER_OP &&
+		if (complete_note(ring, uring_cqe(ring->uring, i), &op) == CTX_FILTER_OP &&
 		    !spill_push(&ring->spill, uring_cqe(ring->uring, i)))
 			count = i;
+	ring->noted = head + count;
 	/* Entries between head and tail are user space's: the foreign ones move up to where ours were. */
 	for (unsigned i = count; i--;) {
 		struct io_uring_cqe cqe = *uring_cqe(ring->uring, i);

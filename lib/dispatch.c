@@ -31,7 +31,7 @@ int ring_flush(struct ctx_ring *ring)
 
 struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring)
 {
-	if (ring->adopted && uring_chain_open(ring->uring))
+	if (ring->adopted && (uring_chain_open(ring->uring) || !ring->greeted))
 		return NULL;
 	if (!uring_space(ring->uring) && ring_flush(ring) < 0)
 		return NULL;
@@ -40,9 +40,12 @@ struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring)
 	return uring_blank_sqe(ring->uring);
 }
 
+/* How long the wake-up poll rests that could not be had. */
+#define WAKE_REST_NS 50000000ull
+
 void ring_arm_wake(struct ctx_ring *ring)
 {
-	if (ring->wake_armed || ring->withdrawing)
+	if (ring->wakes.out || ring->withdrawing || ring->refused || heap_contains(&ring->wake_rest.node))
 		return;
 	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 	if (!sqe)
@@ -50,8 +53,32 @@ void ring_arm_wake(struct ctx_ring *ring)
 	io_uring_prep_poll_add(sqe, mailbox_fd(ring->mailbox), POLLIN);
 	if (ring->features.multishot_poll && !ring->wake_once)
 		sqe->len = IORING_POLL_ADD_MULTI;
-	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, 0);
-	ring->wake_armed = true;
+	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, ticket_take(&ring->wakes));
+}
+
+static void fire_wake_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
+{
+	(void)timer;
+	(void)now_ns;
+	ring_arm_wake(ring);
+}
+
+/* One that ended without an event is armed again by the next turn; where that would fail again at once, and
+ * keep the loop turning for nothing, after a rest. */
+void ring_note_wake(struct ctx_ring *ring, uint32_t number, const struct io_uring_cqe *cqe)
+{
+	if ((cqe->flags & IORING_CQE_F_MORE) || !ticket_return(&ring->wakes, number))
+		return;
+	if (cqe->res >= 0 || cqe->res == -ECANCELED)
+		return;
+	if (cqe->res == -EACCES) {
+		ring->refused = -EACCES;
+	} else if (cqe->res == -EINVAL && !ring->wake_once) {
+		ring->wake_once = true;
+	} else {
+		ring->wake_rest.fire = fire_wake_rest;
+		ring_timer_set(ring, &ring->wake_rest, clock_now_ns() + WAKE_REST_NS);
+	}
 }
 
 int ring_disarm_wake(struct ctx_ring *ring)
@@ -59,11 +86,13 @@ int ring_disarm_wake(struct ctx_ring *ring)
 	int error = 0;
 
 	ring->withdrawing = true;
-	while (ring->wake_armed && !error) {
+	while (ring->wakes.out && !error) {
 		struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 		if (!sqe)
 			return -EAGAIN;
-		io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, 0), 0);
+		io_uring_prep_cancel64(
+			sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, ticket_last(&ring->wakes)),
+			0);
 		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
 		if (ring->features.skip_success)
 			sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
@@ -101,7 +130,7 @@ static inline __attribute__((always_inline)) int wait_inline(struct ctx_ring *ri
 
 	if (__builtin_expect(ring->adopted, 0) && uring_chain_open(ring->uring))
 		return -EBUSY; /* see ring_flush */
-	if (timeout_ns && __builtin_expect(!ring->wake_armed, 0)) {
+	if (timeout_ns && __builtin_expect(!ring->wakes.out, 0)) {
 		ring_arm_wake(ring);
 		if (ring->park && park_needs_push(ring)) /* as above */
 			timeout_ns = wait.timeout_ns = 0;
@@ -233,7 +262,7 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 		batch_singles(ring);
 	if (!list_empty(&ring->waiting) || ring->timers.root || ring->park)
 		pushed = stage_push(ring); /* what an IOSQE_IO_DRAIN operation held back */
-	if (outside)
+	if (outside && ring_greet(ring))
 		ring_arm_wake(ring);
 	if (!list_empty(&ring->polls_todo))
 		ring_polls_put(ring);
@@ -388,7 +417,7 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 		return error;
 	bool nested = ring->dispatching;
 	ring->dispatching = true;
-	int kind = (int)complete_note_handed(ring, cqe, &op);
+	int kind = (int)complete_note(ring, cqe, &op);
 	if (kind == CTX_FILTER_OP) {
 		if (ret_op)
 			*ret_op = op_public(op);
@@ -416,7 +445,7 @@ static int watch_completions(struct ctx_ring *ring)
 	ring->ready_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (ring->ready_fd < 0)
 		return ring->ready_fd;
-	error = sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_EVENTFD, &ring->ready_fd, 1);
+	error = uring_register(ring->uring, IORING_REGISTER_EVENTFD, &ring->ready_fd, 1);
 	if (error < 0) {
 		close(ring->ready_fd); /* what is registered is the program's own */
 		ring->ready_fd = -1;
@@ -434,6 +463,8 @@ int ctx_ring_fd(struct ctx_ring *ring)
 	int error = ring_check(ring);
 	if (error || ring->epoll_fd >= 0)
 		return error ? error : ring->epoll_fd;
+	if (ring->uring->ring_fd < 0)
+		return -ENOTSUP; /* IORING_SETUP_REGISTERED_FD_ONLY */
 	ring->epoll_fd = sys_epoll_create1(EPOLL_CLOEXEC);
 	if (ring->epoll_fd < 0)
 		return ring->epoll_fd;
@@ -453,7 +484,7 @@ int ctx_ring_fd(struct ctx_ring *ring)
 void ring_forget_fd(struct ctx_ring *ring)
 {
 	if (ring->ready_fd >= 0) {
-		sys_uring_register(ring->uring->ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+		uring_register(ring->uring, IORING_UNREGISTER_EVENTFD, NULL, 0);
 		close(ring->ready_fd);
 	}
 	if (ring->epoll_fd >= 0)

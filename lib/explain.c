@@ -86,8 +86,16 @@ int ctx_ring_explain(int error, char *buffer, size_t size)
 	switch (error) {
 	case 0:
 		return snprintf(buffer, size, "no error");
-	case -EPERM:
 	case -EACCES:
+		return snprintf(buffer, size,
+				"the io_uring to be adopted has restrictions "
+				"(io_uring_register_restrictions(3)) that "
+				"do not allow "
+				"all of POLL_ADD, ASYNC_CANCEL and TIMEOUT, without which a ctx ring cannot "
+				"work: allow "
+				"these; or, for "
+				"a new ring, a security module forbids io_uring: see its log");
+	case -EPERM:
 		return explain_forbidden(buffer, size);
 	case -ENOSYS:
 		return snprintf(buffer, size,

@@ -19,7 +19,7 @@
 	 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)
 #define SETUP_PLAIN (IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP)
 
-static int check_options(const struct ctx_ring_options *options)
+int ring_check_options(const struct ctx_ring_options *options)
 {
 	const unsigned forms = CTX_RING_LINKED_TIMEOUTS | CTX_RING_ONE_TIMER;
 
@@ -40,7 +40,7 @@ static void run_batch_later(struct deferred *deferred)
 	ring_notify(ring); /* if an open chain of the program's is in the way */
 }
 
-static int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
+int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 {
 	struct ctx_ring *ring = memory_allocate(sizeof(*ring));
 
@@ -52,6 +52,7 @@ static int ring_new(const struct ctx_ring_options *options, struct ctx_ring **re
 	ring->tag = (uint64_t)(ring->options.tag ? ring->options.tag : TAG_DEFAULT) << TAG_SHIFT;
 	ring->fork_count = thread_fork_count;
 	ring->armed_ns = CTX_FOREVER;
+	ring->greeted = true;
 	ring->epoll_fd = ring->ready_fd = -1;
 	ring->batch_later.run = run_batch_later;
 	list_init(&ring->staged);
@@ -78,17 +79,18 @@ static int ring_new(const struct ctx_ring_options *options, struct ctx_ring **re
 	return 0;
 }
 
-/* What is known once there is an io_uring. */
-static int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
+int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
 {
 	/* liburing 2.3 and newer map entry n to slot n once and for all, which uring.h relies on. */
-	for (unsigned i = 0; uring->sq.array && i < uring->sq.ring_entries; i++)
+	bool array = !(uring->flags & IORING_SETUP_NO_SQARRAY);
+	for (unsigned i = 0; array && i < uring->sq.ring_entries; i++)
 		if (uring->sq.array[i] != i)
 			return -ENOTSUP;
 	ring->uring = uring;
 	features_probe(uring, &ring->features);
 	ring->defer = uring->flags & IORING_SETUP_DEFER_TASKRUN;
 	ring->lazy = ring->defer || (uring->flags & IORING_SETUP_COOP_TASKRUN);
+	ring->unlinked = uring->sq.ring_entries < 2;
 	ring->linked_always = ring->options.flags & CTX_RING_LINKED_TIMEOUTS;
 	ring->linked = ring->linked_always || !(ring->defer || (ring->options.flags & CTX_RING_ONE_TIMER));
 	table_ring_new(&ring->table_slot);
@@ -162,7 +164,7 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
 {
 	struct ctx_ring *ring;
 
-	if (!ret_ring || !entries || check_options(options))
+	if (!ret_ring || !entries || ring_check_options(options))
 		return -EINVAL;
 	if (options && (options->setup_flags & ~SETUP_SUPPORTED))
 		return -ENOTSUP;
@@ -186,42 +188,6 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
 		ring_free(ring);
 		return error;
 	}
-	*ret_ring = ring;
-	return 0;
-}
-
-int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
-{
-	struct ctx_ring *ring;
-
-	if (!uring || !ret_ring || check_options(options))
-		return -EINVAL;
-	if (options && (options->flags & CTX_RING_PARK))
-		return -ENOTSUP;
-	/* liburing leaves R_DISABLED set when the ring has been enabled since. */
-	if (uring->flags & ~(SETUP_SUPPORTED | IORING_SETUP_ATTACH_WQ | IORING_SETUP_R_DISABLED))
-		return -ENOTSUP;
-	static const struct uring_wait no_wait = {.timeout_ns = CTX_FOREVER};
-	if ((uring->flags & IORING_SETUP_R_DISABLED) && uring_enter(uring, 0, &no_wait) == -EBADFD)
-		return -ENOTSUP;
-	int error = ring_new(options, &ring);
-	if (error)
-		return error;
-	ring->adopted = true;
-	error = ring_claim(ring);
-	if (!error)
-		error = ring_attach(ring, uring);
-	if (error) {
-		ring_free(ring);
-		return error;
-	}
-	ring->noted = *uring->cq.khead;
-	/* At once, since a program may wait without submitting; but what it has prepared is its own to
-	 * submit. */
-	bool idle = !uring_publish(uring);
-	ring_arm_wake(ring);
-	if (idle)
-		ring_flush(ring);
 	*ret_ring = ring;
 	return 0;
 }
@@ -291,50 +257,16 @@ static void doom(struct group *group, void *data)
 	group_doom(group);
 }
 
-/* -EBUSY: ours would stay behind the program's completions in the kernel, or its chain is open. */
-static int withdraw_wait(struct ctx_ring *ring)
-{
-	if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
-		return -EBUSY;
-	int error = ring_wait(ring, CTX_FOREVER);
-	return error == -EINTR ? 0 : error;
-}
-
-/* Takes our poll and timeouts out of a ring that lives on. */
-static int withdraw_internal(struct ctx_ring *ring)
-{
-	static const enum internal_slot which[] = {INTERNAL_WAKE, INTERNAL_TIMER};
-	int error = 0;
-
-	ring->withdrawing = true;
-	while (!error) {
-		complete_extract(ring);
-		bool pending[] = {ring->wake_armed, ring->armed_count != 0};
-		if (!pending[0] && !pending[1] && !ring->withdrawals)
-			break;
-		for (unsigned i = 0; i < 2; i++) {
-			struct io_uring_sqe *sqe = pending[i] ? ring_internal_sqe(ring) : NULL;
-			if (!sqe)
-				continue;
-			io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_INTERNAL, which[i], 0), 0);
-			sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WITHDRAW, 0);
-			ring->withdrawals++;
-		}
-		error = withdraw_wait(ring);
-	}
-	ring->withdrawing = false;
-	return error;
-}
-
 /* Takes the library's own polls out, so that their files are let go before this returns. */
-static int withdraw_polls(struct ctx_ring *ring)
+static int withdraw_polls(struct ctx_ring *ring, uint64_t deadline_ns)
 {
+	unsigned looks = 0;
 	int error = 0;
 
 	ring->dispatching = true;
 	ring_polls_stop_all(ring);
 	while (!error && ring_polls_left(ring)) {
-		error = withdraw_wait(ring);
+		error = ring_withdraw_wait(ring, deadline_ns, &looks);
 		if (ring->adopted)
 			complete_extract(ring);
 		else
@@ -384,10 +316,8 @@ static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 }
 
 /* Delivers until nothing is left, or time is over. */
-static int close_deliver(struct ctx_ring *ring, uint64_t timeout_ns)
+static int close_deliver(struct ctx_ring *ring, uint64_t deadline_ns)
 {
-	uint64_t deadline_ns = clock_after_ns(timeout_ns == CTX_FOREVER ? 0 : clock_now_ns(), timeout_ns);
-
 	ring_turn(ring, 0); /* callbacks that were posted, too */
 	while (ring->live) {
 		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
@@ -426,6 +356,7 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 		return error;
 	if (ring->dispatching)
 		return -EBUSY;
+	uint64_t deadline_ns = clock_after_ns(timeout_ns == CTX_FOREVER ? 0 : clock_now_ns(), timeout_ns);
 	/* Nobody else may enter it: what has no result by then has none. */
 	bool silent = ring->orphaned && (ring->uring->flags & IORING_SETUP_SINGLE_ISSUER);
 	ring->closing = true;
@@ -439,7 +370,7 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 		}
 		batch_run(ring);
 		stage_refuse_dead(ring);
-		error = close_deliver(ring, timeout_ns);
+		error = close_deliver(ring, deadline_ns);
 	}
 	if (error) {
 		unsigned count = ring_stuck(ring, false, stuck, stuck_max);
@@ -448,13 +379,13 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 		return error;
 	}
 	if (!silent) {
-		error = withdraw_polls(ring);
+		error = withdraw_polls(ring, deadline_ns);
 		if (!ring->adopted)
 			park_close(ring);
 	}
-	if (ring->adopted && error != -EBUSY)
-		error = withdraw_internal(ring);
-	if (ring->adopted && error == -EBUSY)
+	if (ring->adopted && error != -EBUSY && error != -ETIMEDOUT)
+		error = ring_withdraw(ring, deadline_ns);
+	if (ring->adopted && (error == -EBUSY || error == -ETIMEDOUT))
 		return error;
 	ring_forget_fd(ring);
 	if (!ring->adopted)

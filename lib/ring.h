@@ -23,6 +23,7 @@
 #include "op.h"
 #include "reap.h"
 #include "ring_poll.h"
+#include "ring_ticket.h"
 #include "table_format.h"
 #include "thread.h"
 #include "uring.h"
@@ -107,15 +108,15 @@ struct ctx_ring {
 	struct slot *slots; /* slot 0 is unused */
 	uint32_t slot_count, slot_free;
 	uint64_t order;
-	unsigned live;	      /* operations that are not idle */
-	unsigned in_kernel;   /* whose final completion has not been seen */
-	unsigned parked;      /* outside the kernel, and not ended */
-	uint32_t first_marks; /* of every operation */
-	struct park *park;    /* NULL: nothing has parked */
+	unsigned live;			 /* operations that are not idle */
+	unsigned in_kernel;		 /* whose final completion has not been seen */
+	unsigned parked;		 /* outside the kernel, and not ended */
+	uint32_t first_marks;		 /* of every operation */
+	struct park *park;		 /* NULL: nothing has parked */
 	struct close_index *close_index; /* NULL: never needed, or no memory */
 	struct list staged, waiting, ready;
-	struct list singles;	   /* to be cancelled one by one at the next occasion */
-	struct list retries;	   /* whose cancel found nothing, or whose own end is overdue; no batch has them */
+	struct list singles; /* to be cancelled one by one at the next occasion */
+	struct list retries; /* whose cancel found nothing, or whose own end is overdue; no batch has them */
 	struct list retry_groups;  /* that have the same, of their own, in a batch */
 	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all after it wait for */
 
@@ -125,17 +126,18 @@ struct ctx_ring {
 	struct list doomed, emptied, stuck_groups;
 
 	struct heap timers;
-	unsigned withdrawals; /* completions due of INTERNAL_WITHDRAW */
-	unsigned armed_count; /* kernel timeouts under way */
-	uint64_t armed_ns;    /* the earliest kernel timeout under way; CTX_FOREVER: none */
+	struct tickets kernel_timers; /* kernel timeouts under way; the last one is the earliest */
+	struct tickets questions;     /* requests whose answer alone is waited for */
+	uint64_t armed_ns;	      /* the earliest kernel timeout under way; CTX_FOREVER: none */
 	struct __kernel_timespec armed;
 	struct ring_timer retry;
 	struct op_timer *free_op_timers;
 	uint64_t retry_delay_ns;
 
-	struct ring_poll **polls; /* by index */
-	uint32_t *poll_places;	  /* indices that are free */
-	uint32_t poll_capacity, poll_unused, polls_in_kernel;
+	struct ring_poll **polls;			      /* by index */
+	uint32_t *poll_places;				      /* indices that are free */
+	uint32_t poll_capacity, poll_unused, polls_in_kernel; /* the last with cancels of polls */
+	uint64_t polls_put;				      /* in all; the number of the last one */
 	struct list polls_todo;	   /* to be put into the queue, or a cancel of them */
 	struct list polls_fired;   /* completed, to be looked at in a dispatch */
 	struct list polls_resting; /* ended without an event, for another attempt later */
@@ -156,13 +158,20 @@ struct ctx_ring {
 	bool orphaned; /* its owner thread has ended; only closing is left */
 	bool linked;   /* deadlines as linked timeouts */
 	bool linked_always;
-	bool wake_armed; /* the poll on the mailbox */
-	bool wake_once;	 /* this kernel has no multishot poll */
-	bool rested;	 /* the last turn did not enter the kernel, see kernel_can_wait() */
+	struct tickets wakes;	     /* the poll on the mailbox */
+	struct ring_timer wake_rest; /* it failed, and is tried again later */
+	bool wake_once;		     /* this kernel has no multishot poll */
+	bool greeted;		     /* other requests of ours may go to the kernel: see adopt.c */
+	bool unlinked; /* no linked timeouts at all: the queue has no room for one, or the kernel refuses them
+			*/
+	bool rested;   /* the last turn did not enter the kernel, see kernel_can_wait() */
 	bool batch_queued;
-	bool withdrawing; /* nothing of ours is to be left in an adopted ring */
-	int stalled;	  /* why the kernel took no more at the last push; 0: it did */
-	unsigned noted;	  /* adopted: place in the completion queue up to which it has been noted */
+	bool withdrawing;  /* nothing of ours is to be left in an adopted ring */
+	int stalled;	   /* why the kernel took no more at the last push; 0: it did */
+	int answer;	   /* to the last of questions */
+	uint32_t greeting; /* its number among questions while it is out, else 0 */
+	int refused; /* the kernel forbids what the library needs: operations end with this; 0: it does not */
+	unsigned noted; /* adopted: place in the completion queue up to which it has been noted */
 	struct features features;
 
 	struct mailbox *mailbox;
@@ -184,6 +193,16 @@ struct ctx_ring {
 
 void ring_owner_init(struct ctx_ring *ring);
 void ring_owner_free(struct ctx_ring *ring);
+/* ---- opening and closing (ring.c) ---- */
+
+int ring_check_options(const struct ctx_ring_options *options);
+int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring);
+
+/* What is known once there is an io_uring. */
+int ring_attach(struct ctx_ring *ring, struct io_uring *uring);
+
+/* Gives everything back but the io_uring. */
+void ring_free(struct ctx_ring *ring);
 
 /* Makes the calling thread the owner if there is none. -EPERM, -EINVAL for NULL, or what enabling it failed
  * with. */
@@ -266,7 +285,7 @@ enum internal_slot {
 	INTERNAL_WAKE,
 	INTERNAL_TIMER,
 	INTERNAL_CLOSE,
-	INTERNAL_WITHDRAW,   /* a cancel whose own completion is waited for, too */
+	INTERNAL_QUESTION,   /* one of ring->questions */
 	INTERNAL_PARK,	     /* readiness of what is parked */
 	INTERNAL_POLLS = 16, /* the first of ring_poll.h's */
 };
@@ -368,11 +387,12 @@ int stage_push(struct ctx_ring *ring);
 /* Completes, as never sent, whatever is staged under a context that ended. */
 void stage_refuse_dead(struct ctx_ring *ring);
 
-/* Makes known to their groups what they have staged, for stage_refuse_group(). Looks at each operation once. */
+/* Makes known to their groups what they have staged, for stage_refuse_group(). Looks at each operation once.
+ */
 void stage_index(struct ctx_ring *ring);
 
-/* Completes, as never sent, what the group has staged, and counts it into batch (or NULL); a chain that is still
- * being built at its submit. */
+/* Completes, as never sent, what the group has staged, and counts it into batch (or NULL); a chain that is
+ * still being built at its submit. */
 void stage_refuse_group(struct group *group, struct batch *batch);
 
 /* The same for op, which is staged and marked OP_EXPLICIT, and the whole chain that it is in. */
@@ -418,6 +438,21 @@ void ladder_begin(struct group *group, uint64_t now_ns);
 /* Hands what is due to the program's function. */
 void ladder_report(struct ctx_ring *ring);
 
+/* ---- in an io_uring of the program's (adopt.c) ---- */
+
+/* Submits the first request of ours, if that was not done yet. True: others may follow. */
+bool ring_greet(struct ctx_ring *ring);
+
+/* The answer to one of ring->questions. */
+void ring_note_answer(struct ctx_ring *ring, uint32_t number, int res);
+
+/* Takes what is ours out of a ring that lives on. 0; -EBUSY: the program's completions or its chain are in
+ * the way; -ETIMEDOUT. */
+int ring_withdraw(struct ctx_ring *ring, uint64_t deadline_ns);
+
+/* One look at what a withdrawal brought, or a wait for it; the first few without a wait. Errors as above. */
+int ring_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *looks);
+
 /* ---- timers (ring_timer.c) ---- */
 
 void ring_timer_set(struct ctx_ring *ring, struct ring_timer *timer, uint64_t when_ns);
@@ -425,6 +460,9 @@ void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer);
 
 /* Puts a kernel timeout for the earliest timer into the queue, unless one is under way. */
 void ring_timers_arm(struct ctx_ring *ring);
+
+/* The completion of one. */
+void ring_note_kernel_timer(struct ctx_ring *ring, uint32_t number, int res);
 void ring_timers_fire(struct ctx_ring *ring);
 
 /* Its end is overdue: cancels it, again and again with growing pauses, until its completion is seen. */
@@ -444,8 +482,11 @@ void op_timers_free(struct ctx_ring *ring);
 /* Puts into the queue what ring->polls_todo asks for, as far as there is room. */
 void ring_polls_put(struct ctx_ring *ring);
 
-/* The completion of one. */
-void ring_poll_note(struct ctx_ring *ring, uint32_t index, const struct io_uring_cqe *cqe);
+/* The completion of one, or of a cancel of one. place and number are those in its user_data. */
+void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, const struct io_uring_cqe *cqe);
+
+/* Has there ever been such a request? */
+bool ring_poll_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number);
 
 /* Looks at those that completed. */
 void ring_polls_deliver(struct ctx_ring *ring);
@@ -458,8 +499,7 @@ void ring_polls_free(struct ctx_ring *ring);
 
 /* ---- completions (complete.c) ---- */
 
-/* Takes in what a CQE says, without delivering it. Again is harmless for an operation's, and only for that.
- */
+/* Takes in what a CQE says, without delivering it. Again does no harm. */
 enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
 			      struct operation **ret_op);
 
@@ -484,11 +524,6 @@ void complete_extract(struct ctx_ring *ring);
 
 /* Notes what is in an adopted ring's queue and leaves it there. */
 void complete_note_in_place(struct ctx_ring *ring);
-
-/* complete_note for a completion that an adopted ring's program hands over: what was noted in place is not
- * again. */
-enum ctx_filter complete_note_handed(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
-				     struct operation **ret_op);
 
 /*
  * Delivers what is in the spill and in the queue of our own ring now; what callbacks bring about is left for
@@ -515,6 +550,7 @@ int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns);
 
 /* Arms the poll through which the mailbox ends waits in the kernel. */
 void ring_arm_wake(struct ctx_ring *ring);
+void ring_note_wake(struct ctx_ring *ring, uint32_t number, const struct io_uring_cqe *cqe);
 
 /* Takes that poll out of the kernel. 0, or -errno: it may still be there. */
 int ring_disarm_wake(struct ctx_ring *ring);

@@ -48,7 +48,7 @@ int ring_claim(struct ctx_ring *ring)
 					 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		return -EPERM;
 	if (ring->disabled) {
-		int error = sys_uring_register(ring->uring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+		int error = uring_register(ring->uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 		if (error < 0) {
 			__atomic_store_n(&ring->owner, 0, __ATOMIC_RELEASE);
 			return error;

@@ -11,16 +11,17 @@
 /* How long a poll rests that ended without an event. */
 #define REST_NS 50000000ull
 
-static uint64_t user_data_of(const struct ctx_ring *ring, const struct ring_poll *poll)
+/* A poll and its cancel have two places next to each other. */
+static uint64_t user_data_of(const struct ctx_ring *ring, const struct ring_poll *poll, bool cancel)
 {
-	return ring_user_data(ring, KIND_INTERNAL, INTERNAL_POLLS + poll->index, 0);
+	return ring_user_data(ring, KIND_INTERNAL, INTERNAL_POLLS + 2 * poll->index + cancel, poll->number);
 }
 
 static int grow(struct ctx_ring *ring)
 {
 	uint32_t count = ring->poll_capacity ? ring->poll_capacity * 2 : POLLS_FIRST;
 
-	if (count > SLOT_MASK - INTERNAL_POLLS)
+	if (count > (SLOT_MASK - INTERNAL_POLLS) / 2)
 		return -ENOMEM;
 	struct ring_poll **polls = memory_allocate(count * sizeof(struct ring_poll *));
 	uint32_t *unused = memory_allocate(count * sizeof(*unused));
@@ -98,7 +99,8 @@ static bool put_poll(struct ctx_ring *ring, struct ring_poll *poll)
 	io_uring_prep_poll_add(sqe, poll->fd, poll->events);
 	if (poll->edge)
 		sqe->len = IORING_POLL_ADD_MULTI;
-	sqe->user_data = user_data_of(ring, poll);
+	poll->number = (uint32_t)++ring->polls_put & TICKET_MASK;
+	sqe->user_data = user_data_of(ring, poll, false);
 	poll->in_kernel = true;
 	ring->polls_in_kernel++;
 	return true;
@@ -110,10 +112,10 @@ static bool put_cancel(struct ctx_ring *ring, struct ring_poll *poll)
 
 	if (!sqe)
 		return false;
-	io_uring_prep_cancel64(sqe, user_data_of(ring, poll), 0);
-	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WITHDRAW, 0);
-	ring->withdrawals++;
+	io_uring_prep_cancel64(sqe, user_data_of(ring, poll, false), 0);
+	sqe->user_data = user_data_of(ring, poll, true);
 	poll->cancelling = true;
+	ring->polls_in_kernel++;
 	return true;
 }
 
@@ -128,7 +130,7 @@ void ring_polls_put(struct ctx_ring *ring)
 			return;
 		link = link->next;
 		list_remove(&poll->link);
-		if (poll->stopped && !poll->in_kernel)
+		if (poll->stopped && !poll->in_kernel && !poll->cancelling)
 			list_append(&ring->polls_fired, &poll->link); /* to be let go in a dispatch */
 	}
 }
@@ -151,15 +153,32 @@ static uint32_t wanted(const struct ring_poll *poll, int32_t result)
 	return (uint32_t)result & (poll->events | POLLERR | POLLHUP);
 }
 
+/* Its place is not given away before this, so that a late answer is nobody else's. */
+static void note_cancel(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	if (!poll->cancelling)
+		return;
+	poll->cancelling = false;
+	ring->polls_in_kernel--;
+	if (poll->in_kernel)
+		return;
+	list_remove(&poll->link);
+	list_append(&ring->polls_fired, &poll->link);
+}
+
 /*
  * Where only a whole hang-up is wanted the kernel tells of half a one, and would do so again at once and for
  * ever. A multishot poll tells of it once, and from then on only when the socket's state changes.
  */
-void ring_poll_note(struct ctx_ring *ring, uint32_t index, const struct io_uring_cqe *cqe)
+void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, const struct io_uring_cqe *cqe)
 {
-	struct ring_poll *poll = index < ring->poll_capacity ? ring->polls[index] : NULL;
+	struct ring_poll *poll = place / 2 < ring->poll_capacity ? ring->polls[place / 2] : NULL;
 
-	if (!poll || !poll->in_kernel)
+	if (!poll || poll->number != number)
+		return;
+	if (place % 2)
+		return note_cancel(ring, poll);
+	if (!poll->in_kernel)
 		return;
 	bool more = cqe->flags & IORING_CQE_F_MORE;
 	bool event = cqe->res >= 0 && wanted(poll, cqe->res);
@@ -175,6 +194,12 @@ void ring_poll_note(struct ctx_ring *ring, uint32_t index, const struct io_uring
 	}
 	list_remove(&poll->link);
 	list_append(&ring->polls_fired, &poll->link);
+}
+
+bool ring_poll_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number)
+{
+	return place / 2 < ring->poll_capacity &&
+	       (((uint32_t)ring->polls_put - number) & TICKET_MASK) < ring->polls_put;
 }
 
 static void fire_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
@@ -212,6 +237,8 @@ void ring_polls_deliver(struct ctx_ring *ring)
 	while (!list_empty(&fired) && ring_is_here(ring)) {
 		struct ring_poll *poll = container_of(fired.next, struct ring_poll, link);
 		list_remove(&poll->link);
+		if (poll->stopped && poll->cancelling)
+			continue; /* its answer comes */
 		if (poll->stopped)
 			let_go(ring, poll);
 		else if (poll->result < 0 || !wanted(poll, poll->result))
@@ -233,7 +260,7 @@ void ring_polls_stop_all(struct ctx_ring *ring)
 bool ring_polls_left(struct ctx_ring *ring)
 {
 	ring_polls_put(ring);
-	return ring->polls_in_kernel || ring->withdrawals;
+	return ring->polls_in_kernel;
 }
 
 void ring_polls_free(struct ctx_ring *ring)

@@ -21,9 +21,10 @@ struct ring_poll {
 	int fd;
 	uint32_t events;
 	uint32_t index;	 /* in ring->polls */
+	uint32_t number; /* of its request */
 	int32_t result;	 /* of its completion */
 	bool in_kernel;	 /* has been put into the queue, and its completion has not been seen */
-	bool cancelling; /* a cancel has been put there, too */
+	bool cancelling; /* the same of a cancel of it */
 	bool stopped;	 /* nobody wants it any more */
 	bool edge;	 /* as a multishot poll: see ring_poll_note */
 	/* In a dispatch, no lock held: these events are there. Then start it again or stop it. */

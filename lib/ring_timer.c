@@ -29,14 +29,17 @@ void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer)
 	heap_remove(&ring->timers, &timer->node);
 }
 
-/* Its completion says -ECANCELED. */
+/* Its completion comes all the same. */
 static bool remove_armed(struct ctx_ring *ring)
 {
 	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 
 	if (!sqe)
 		return false;
-	io_uring_prep_timeout_remove(sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, 0), 0);
+	/* As every cancel, so that a ring with restrictions has to allow no other operation. */
+	io_uring_prep_cancel64(
+		sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_last(&ring->kernel_timers)),
+		0);
 	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
 	if (ring->features.skip_success)
 		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
@@ -48,7 +51,8 @@ void ring_timers_arm(struct ctx_ring *ring)
 {
 	struct heap_node *earliest = ring->timers.root;
 
-	if (!earliest || earliest->key_ns >= ring->armed_ns || ring->calls)
+	if (!earliest || earliest->key_ns >= ring->armed_ns || ring->calls || ring->refused ||
+	    tickets_full(&ring->kernel_timers))
 		return;
 	/* The later one makes way, else short timers would leave ever more long ones behind. */
 	if (ring->armed_ns != CTX_FOREVER && !remove_armed(ring))
@@ -60,9 +64,19 @@ void ring_timers_arm(struct ctx_ring *ring)
 	 * place. */
 	ring->armed = uring_time(earliest->key_ns);
 	io_uring_prep_timeout(sqe, &ring->armed, 0, IORING_TIMEOUT_ABS);
-	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, 0);
+	sqe->user_data =
+		ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_take(&ring->kernel_timers));
 	ring->armed_ns = earliest->key_ns;
-	ring->armed_count++;
+}
+
+void ring_note_kernel_timer(struct ctx_ring *ring, uint32_t number, int res)
+{
+	if (!ticket_return(&ring->kernel_timers, number))
+		return;
+	if (res == -EACCES)
+		ring->refused = -EACCES;
+	if (number == ticket_last(&ring->kernel_timers)) /* else it made way for an earlier one */
+		ring->armed_ns = CTX_FOREVER;
 }
 
 void ring_timers_fire(struct ctx_ring *ring)

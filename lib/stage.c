@@ -42,7 +42,8 @@ static bool wants_linked_deadline(const struct ctx_ring *ring, const struct oper
 {
 	const struct group *group = op->group;
 
-	return ring->linked && group && context_deadline(group->watch.ctx) != CTX_FOREVER &&
+	return ring->linked && !ring->unlinked && group &&
+	       context_deadline(group->watch.ctx) != CTX_FOREVER &&
 	       !(group->watch.ctx->flags & NODE_MOVABLE) && !op_never_waits(op->sqe.opcode) &&
 	       (ring->linked_always || group->in_kernel < LINKED_GROUP_MAX);
 }
@@ -54,7 +55,7 @@ static bool choose_timeout(const struct ctx_ring *ring, struct operation *op, co
 	bool deadline = wants_linked_deadline(ring, op);
 
 	op_unmark(op, OP_TIMED | OP_DEADLINE);
-	if (!(deadline || (op->marks & OP_HAS_TIMEOUT)) ||
+	if (!(deadline || ((op->marks & OP_HAS_TIMEOUT) && !ring->unlinked)) ||
 	    (next && next->sqe.opcode == IORING_OP_LINK_TIMEOUT))
 		return false;
 	op_mark(op, OP_TIMED | (deadline ? OP_DEADLINE : 0));
@@ -182,7 +183,8 @@ void stage_refuse_group(struct group *group, struct batch *batch)
 	while (!list_empty(&group->staged)) {
 		struct unit unit;
 		unit_around(ring, container_of(group->staged.next, struct operation, park), &unit);
-		/* It is the last thing that is staged, and all that the group has behind this one is in it. */
+		/* It is the last thing that is staged, and all that the group has behind this one is in it.
+		 */
 		if (unit.open)
 			return;
 		unit_refuse(ring, &unit, 0, batch);
@@ -314,7 +316,8 @@ static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t 
 	/* In locals, as the compiler cannot know that what is stored in an operation leaves them alone. */
 	struct io_uring_sq *const sq = &ring->uring->sq;
 	struct io_uring_sqe *const sqes = sq->sqes;
-	const unsigned space = ring->closing ? 0 : uring_space(ring->uring), mask = sq->ring_mask;
+	const unsigned space = ring->closing || ring->refused ? 0 : uring_space(ring->uring),
+		       mask = sq->ring_mask;
 	const struct group *group = NULL;
 	struct list *link = ring->waiting.next;
 	unsigned tail = sq->sqe_tail, pushed = 0;
@@ -363,7 +366,8 @@ static int unit_reserve(struct ctx_ring *ring, const struct unit *unit)
 		if (!(op->marks & OP_HAS_TIMEOUT))
 			continue;
 		op->timeout_ns = clock_after_ns(clock_now_ns(), op->timeout_ns);
-		error = op_timer_start(ring, op, clock_after_ns(op->timeout_ns, OP_TIMER_GRACE_NS));
+		uint64_t grace_ns = op->marks & OP_TIMED ? OP_TIMER_GRACE_NS : 0;
+		error = op_timer_start(ring, op, clock_after_ns(op->timeout_ns, grace_ns));
 		if (error) {
 			slot_release(ring, op);
 			break;
@@ -446,8 +450,9 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 			continue;
 		}
 		unit_read(ring, container_of(ring->waiting.next, struct operation, link), &unit);
-		if (unit.refused || unit.entries > ring->uring->sq.ring_entries) {
-			unit_refuse(ring, &unit, unit.refused ? 0 : -E2BIG, NULL);
+		int refused = unit.entries > ring->uring->sq.ring_entries ? -E2BIG : ring->refused;
+		if (unit.refused || refused) {
+			unit_refuse(ring, &unit, unit.refused ? 0 : refused, NULL);
 			continue;
 		}
 		if (unit.drain && (ring->in_kernel || ring->parked))
@@ -475,7 +480,7 @@ int stage_push(struct ctx_ring *ring)
 	int pushed = 0;
 
 	ring->stalled = 0;
-	if (ring->adopted && uring_chain_open(ring->uring))
+	if (__builtin_expect(ring->adopted, 0) && (uring_chain_open(ring->uring) || !ring_greet(ring)))
 		return list_empty(&ring->waiting) ? 0 : -EBUSY;
 	if (!list_empty(&ring->waiting) && !ring->barrier) {
 		uint64_t now_ns = clock_coarse_ns();

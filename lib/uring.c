@@ -10,7 +10,7 @@ int uring_enter(const struct io_uring *uring, unsigned to_submit, const struct u
 	if (!wait->min_complete || wait->timeout_ns == CTX_FOREVER)
 		return uring_enter_plain(uring, to_submit, wait->min_complete, wait->events);
 
-	if (uring->int_flags & URING_INT_FLAG_REG_RING)
+	if (uring_is_registered(uring))
 		flags |= IORING_ENTER_REGISTERED_RING;
 	time = uring_time(wait->timeout_ns);
 	argument.ts = (uint64_t)(uintptr_t)&time;

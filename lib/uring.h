@@ -27,9 +27,15 @@
 #ifndef IORING_SETUP_REGISTERED_FD_ONLY
 #define IORING_SETUP_REGISTERED_FD_ONLY (1U << 15)
 #endif
+#ifndef IORING_SETUP_SQ_REWIND
+#define IORING_SETUP_SQ_REWIND (1U << 20)
+#endif
 #ifndef IORING_SETUP_NO_MMAP
 #define IORING_SETUP_NO_MMAP (1U << 14)
 #endif
+
+/* A flag of an enumeration that older headers do not have. */
+#define URING_REGISTER_USE_REGISTERED_RING (1U << 31)
 
 #define URING_CHAIN_FLAGS (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
 
@@ -110,8 +116,25 @@ struct uring_wait {
 	uint64_t timeout_ns; /* with min_complete; CTX_FOREVER: none, else needs EXT_ARG */
 };
 
-/* liburing's mark that enter_ring_fd is an index of io_uring_register_ring_fd(3). */
-#define URING_INT_FLAG_REG_RING 1
+/*
+ * True: enter_ring_fd is an index of io_uring_register_ring_fd(3). Asked of the two numbers, since liburing's
+ * own mark for it has moved to another bit (2.10). Are they equal by chance, the descriptor serves as well.
+ */
+static inline bool uring_is_registered(const struct io_uring *uring)
+{
+	return uring->enter_ring_fd != uring->ring_fd;
+}
+
+/* io_uring_register(2), also where only the index is left: IORING_SETUP_REGISTERED_FD_ONLY, and
+ * io_uring_close_ring_fd(3). */
+static inline int uring_register(const struct io_uring *uring, unsigned opcode, const void *argument,
+				 unsigned count)
+{
+	if (uring->ring_fd >= 0)
+		return sys_uring_register(uring->ring_fd, opcode, argument, count);
+	return sys_uring_register(uring->enter_ring_fd, opcode | URING_REGISTER_USE_REGISTERED_RING, argument,
+				  count);
+}
 
 /*
  * One io_uring_enter(2) without a timeout. Inline, as every return between here and the caller of
@@ -121,7 +144,7 @@ static inline __attribute__((always_inline)) int
 uring_enter_plain(const struct io_uring *uring, unsigned to_submit, unsigned min_complete, bool events)
 {
 	unsigned flags = (events || min_complete ? IORING_ENTER_GETEVENTS : 0) |
-			 (uring->int_flags & URING_INT_FLAG_REG_RING ? IORING_ENTER_REGISTERED_RING : 0);
+			 (uring_is_registered(uring) ? IORING_ENTER_REGISTERED_RING : 0);
 
 	return sys_uring_enter(uring->enter_ring_fd, to_submit, min_complete, flags, NULL, 0);
 }

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A ring round an io_uring that the program has.
+ *
+ * The first request of ours, the greeting, has IOSQE_CQE_SKIP_SUCCESS: from then on the kernel refuses
+ * IOSQE_IO_DRAIN on this io_uring (io_uring_enter(2)). An entry with that flag would wait for all requests
+ * before it, so also for our wake-up poll, which never ends, and every cancel would wait behind it.
+ *
+ * An earlier entry of the program's with that flag may have left the kernel in a state where a new request
+ * waits until nothing is in flight (Linux 6.18), which with our poll in flight is never. A request that is
+ * submitted when nothing is in flight ends that state, and is then answered at once. So the other requests of
+ * ours go when a greeting that was alone in its submission has been answered in it.
+ *
+ * Restrictions, io_uring_register_restrictions(3), cannot be asked for. They show when a request is refused
+ * with -EACCES, before anything else in it is looked at; so requests that are wrong otherwise are tried.
+ */
+#include <string.h>
+
+#include "ring.h"
+
+/* These change the queues, who submits, or who completes in a way that we cannot live with: see ctxring(7).
+ */
+#define SETUP_ADOPTABLE                                                                                \
+	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_ATTACH_WQ | IORING_SETUP_R_DISABLED | \
+	 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |             \
+	 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_NO_MMAP |              \
+	 IORING_SETUP_REGISTERED_FD_ONLY | IORING_SETUP_NO_SQARRAY)
+
+/* Looks at what a withdrawal brought that do not wait: where nothing is in the way the first or second finds
+ * it. */
+#define WITHDRAW_LOOKS 4u
+
+/* A request whose answer alone matters. False: there is no room for it. */
+static bool ask(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len)
+{
+	if (uring_chain_open(ring->uring) || !uring_space(ring->uring) || tickets_full(&ring->questions))
+		return false;
+	struct io_uring_sqe *sqe = uring_blank_sqe(ring->uring);
+	sqe->user_data =
+		ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION, ticket_take(&ring->questions));
+	if (opcode == IORING_OP_ASYNC_CANCEL) /* of what there never is */
+		sqe->addr = ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION, 0);
+	sqe->opcode = (uint8_t)opcode;
+	sqe->flags = (uint8_t)sqe_flags;
+	sqe->fd = -1;
+	sqe->len = len;
+	return true;
+}
+
+static const struct uring_wait nothing = {.timeout_ns = CTX_FOREVER};
+static const struct uring_wait look = {.events = true, .timeout_ns = CTX_FOREVER};
+
+/* Submits, and notes what is there. What is asked may be a chain that goes no further: nothing else is in the
+ * queue then. */
+static void look_for_answers(struct ctx_ring *ring)
+{
+	uring_enter(ring->uring, uring_publish(ring->uring), &look);
+	complete_note_in_place(ring);
+}
+
+/* The same without submitting anything. */
+static void look_for_late_answer(struct ctx_ring *ring)
+{
+	uring_enter(ring->uring, 0, &look);
+	complete_note_in_place(ring);
+}
+
+void ring_note_answer(struct ctx_ring *ring, uint32_t number, int res)
+{
+	if (!ticket_return(&ring->questions, number))
+		return;
+	ring->answer = res;
+	if (number == ring->greeting)
+		ring->greeting = 0;
+}
+
+/* Answered at once. True: that was the last word. */
+static bool take_answer(struct ctx_ring *ring)
+{
+	ring->greeted = ring->answer != -EACCES || !ring->features.skip_success;
+	if (ring->answer == -EACCES && ring->greeted)
+		ring->refused = -EACCES;
+	if (!ring->greeted)
+		ring->features.skip_success = false; /* perhaps it is only the flag that is forbidden */
+	return ring->greeted;
+}
+
+bool ring_greet(struct ctx_ring *ring)
+{
+	while (!ring->greeted) {
+		unsigned skip = ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0;
+		if (ring->greeting) { /* it was not answered at once: another one has to be */
+			look_for_late_answer(ring);
+			if (ring->greeting)
+				return false;
+		}
+		if (ring_flush(ring) < 0 || !ask(ring, IORING_OP_ASYNC_CANCEL, skip, 0))
+			return false;
+		ring->greeting = ticket_last(&ring->questions);
+		look_for_answers(ring);
+		if (ring->greeting || take_answer(ring))
+			break;
+	}
+	return ring->greeted;
+}
+
+/* -EACCES: restrictions forbid such requests. */
+static int try(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len)
+{
+	ring->answer = 0;
+	if (ask(ring, opcode, sqe_flags, len))
+		look_for_answers(ring);
+	return ring->answer == -EACCES ? -EACCES : 0;
+}
+
+/* Only an io_uring that began disabled can have got restrictions. 0, or -EACCES: what cannot be done without
+ * is forbidden. */
+static int check_restrictions(struct ctx_ring *ring)
+{
+	const unsigned wrong = ~0u;
+	if (try(ring, IORING_OP_ASYNC_CANCEL, 0, 0) || try(ring, IORING_OP_POLL_ADD, 0, wrong) ||
+	    try(ring, IORING_OP_TIMEOUT, 0, wrong))
+		return -EACCES;
+	if (ring->features.skip_success && try(ring, IORING_OP_ASYNC_CANCEL, IOSQE_CQE_SKIP_SUCCESS, 0))
+		ring->features.skip_success = false;
+	unsigned skip = ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0;
+	if (try(ring, IORING_OP_POLL_ADD, IOSQE_IO_LINK, wrong) ||
+	    try(ring, IORING_OP_LINK_TIMEOUT, skip, wrong))
+		ring->unlinked = true;
+	return 0;
+}
+
+/* What the kernel does not take at all is not left to the program. 0, or why: another thread's SINGLE_ISSUER
+ * ring. */
+static int take_back(struct ctx_ring *ring)
+{
+	struct io_uring_sq *sq = &ring->uring->sq;
+	int sent = ring_flush(ring);
+
+	if (sent >= 0 || sent == -EAGAIN || sent == -EBUSY)
+		return 0;
+	sq->sqe_head = sq->sqe_tail = *sq->khead;
+	io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+	return sent == -EEXIST ? -EPERM : sent;
+}
+
+/* What the program has prepared is its own to submit: then the first call that submits anything greets. */
+static int greet(struct ctx_ring *ring)
+{
+	bool may_be_restricted =
+		ring->uring->flags & IORING_SETUP_R_DISABLED; /* stays set when it is enabled */
+	int error = 0;
+
+	if (uring_enter(ring->uring, 0, &nothing) == -EBADFD)
+		return -ENOTSUP; /* still disabled */
+	if (uring_publish(ring->uring))
+		return may_be_restricted ? -EBUSY : 0;
+	if (may_be_restricted)
+		error = check_restrictions(ring);
+	if (!error && ring_greet(ring)) {
+		ring_arm_wake(ring);
+		look_for_answers(ring);
+		error = ring->refused;
+	}
+	complete_extract(ring);
+	return error ? error : take_back(ring);
+}
+
+int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
+{
+	struct ctx_ring *ring;
+
+	if (!uring || !ret_ring || ring_check_options(options))
+		return -EINVAL;
+	if (options && (options->flags & CTX_RING_PARK))
+		return -ENOTSUP;
+	if (uring->flags & ~SETUP_ADOPTABLE)
+		return -ENOTSUP;
+	int error = ring_new(options, &ring);
+	if (error)
+		return error;
+	ring->adopted = true;
+	ring->greeted = false;
+	error = ring_claim(ring);
+	if (!error)
+		error = ring_attach(ring, uring);
+	if (!error) {
+		ring->noted = *uring->cq.khead;
+		error = greet(ring);
+	}
+	if (error) {
+		ring_free(ring);
+		return error;
+	}
+	*ret_ring = ring;
+	return 0;
+}
+
+/* ---- leaving */
+
+static void put_withdrawal(struct ctx_ring *ring, enum internal_slot which, uint32_t number)
+{
+	struct io_uring_sqe *sqe = tickets_full(&ring->questions) ? NULL : ring_internal_sqe(ring);
+
+	if (!sqe)
+		return;
+	io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_INTERNAL, which, number), 0);
+	sqe->user_data =
+		ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION, ticket_take(&ring->questions));
+}
+
+static void put_withdrawals(struct ctx_ring *ring, enum internal_slot which, const struct tickets *tickets)
+{
+	for (uint64_t age = 0; age < TICKETS_MAX && age < tickets->given; age++) {
+		uint32_t number = (uint32_t)(tickets->given - age) & TICKET_MASK;
+		if (ticket_is_out(tickets, number))
+			put_withdrawal(ring, which, number);
+	}
+}
+
+int ring_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *looks)
+{
+	uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
+	uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER
+			   : now_ns < deadline_ns     ? deadline_ns - now_ns
+						      : 0;
+
+	if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
+		return -EBUSY; /* ours would stay behind the program's completions in the kernel */
+	if (!left_ns && *looks >= WITHDRAW_LOOKS)
+		return -ETIMEDOUT;
+	int error = ring_wait(ring, (*looks)++ < WITHDRAW_LOOKS ? 0 : left_ns);
+	return error == -EINTR ? 0 : error;
+}
+
+int ring_withdraw(struct ctx_ring *ring, uint64_t deadline_ns)
+{
+	unsigned looks = 0;
+	int error = 0;
+
+	ring->withdrawing = true;
+	while (!error) {
+		complete_extract(ring);
+		if (!ring->wakes.out && !ring->kernel_timers.out && !ring->questions.out)
+			break;
+		put_withdrawals(ring, INTERNAL_WAKE, &ring->wakes);
+		put_withdrawals(ring, INTERNAL_TIMER, &ring->kernel_timers);
+		error = ring_withdraw_wait(ring, deadline_ns, &looks);
+	}
+	ring->withdrawing = false;
+	return error;
+}
