@@ -106,6 +106,16 @@ static void unit_around(const struct ctx_ring *ring, struct operation *op, struc
 	unit_read(ring, op, ret_unit);
 }
 
+/* Where its linked timeouts do not fit the queue the ring's timers bound it. */
+static void unit_untime(struct unit *unit)
+{
+	struct operation *op = unit->first;
+
+	for (unsigned i = 0; i < unit->operations; i++, op = staged_next(op))
+		op_unmark(op, OP_TIMED | OP_DEADLINE);
+	unit->entries = unit->operations;
+}
+
 /* Refused ones keep their own error; those that only were in their company are cancelled. */
 static void unit_refuse(struct ctx_ring *ring, const struct unit *unit, int error, struct batch *batch)
 {
@@ -450,6 +460,8 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 			continue;
 		}
 		unit_read(ring, container_of(ring->waiting.next, struct operation, link), &unit);
+		if (unit.entries > ring->uring->sq.ring_entries)
+			unit_untime(&unit);
 		int refused = unit.entries > ring->uring->sq.ring_entries ? -E2BIG : ring->refused;
 		if (unit.refused || refused) {
 			unit_refuse(ring, &unit, unit.refused ? 0 : refused, NULL);
