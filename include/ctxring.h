@@ -123,6 +123,19 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 			      struct ctx_context **ret_ctx);
 
 /*
+ * The same, with the cause that the context gets when its own deadline fires, as ctx_set_deadline_cause gives it:
+ * there from the beginning, so also when the deadline is not in the future. For the other kinds of deadline, make
+ * a context with ctx_with_cancel or ctx_with_movable_deadline (CTX_FOREVER), call ctx_set_deadline_cause, then
+ * ctx_set_deadline. Errors as above, and -EINVAL: error is positive.
+ */
+int ctx_with_timeout_cause(const struct ctx_context *parent, uint64_t timeout_ns, const char *label,
+			   struct ctx_context **ret_ctx, int error, const char *format, ...)
+	__attribute__((format(printf, 6, 7)));
+int ctx_with_deadline_cause(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
+			    struct ctx_context **ret_ctx, int error, const char *format, ...)
+	__attribute__((format(printf, 6, 7)));
+
+/*
  * A key of values. Its address is its identity: make it a static object. name is
  * shown by ctxtool and ctx_format. release (or NULL) is called once with the value when the
  * context that holds it is freed, on the thread that released it last. format (or NULL)
@@ -243,7 +256,8 @@ int ctx_set_deadline(struct ctx_context *ctx, uint64_t deadline_ns);
 
 /*
  * The cause that ctx gets when its own deadline fires; ctx_err is -ETIME all the
- * same. error and format as ctx_cancel_cause, 0 means -ETIME.
+ * same. error and format as ctx_cancel_cause, 0 means -ETIME. Where the deadline may be over before this call
+ * ctx_with_deadline_cause is the way.
  *
  * -EINVAL: NULL, error is positive, or ctx never ends. -EALREADY: done. -ENOMEM.
  */
@@ -281,7 +295,7 @@ struct ctx_cause {
 	enum ctx_cause_kind kind;
 	bool inherited;	  /* it began in an ancestor */
 	int code;	  /* see ctx_cause_kind */
-	uint64_t ctx_id;  /* the context in which it began */
+	uint64_t ctx_id;  /* the context in which it began; 0: it is not in the table, see ctx_ended_by */
 	uint64_t time_ns; /* when, CLOCK_MONOTONIC, to some milliseconds */
 	pid_t pid, tid;	  /* who */
 	uid_t uid;
@@ -294,6 +308,14 @@ struct ctx_cause {
  * -EINVAL: a NULL argument.
  */
 int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause);
+
+/*
+ * Did the end of ctx begin in scope? True when scope itself was cancelled, or its own deadline fired, or its own
+ * event came, and ctx is scope or ended because of it. This is how a caller tells the end of what it began from
+ * that of something further up; it works for contexts that are not in the table as well. False while ctx is live,
+ * and for NULL.
+ */
+bool ctx_ended_by(const struct ctx_context *ctx, const struct ctx_context *scope);
 
 /*
  * The deadline in force, CTX_FOREVER without one (also for NULL).

@@ -98,6 +98,12 @@ public:
 		return cause;
 	}
 
+	/* Did its end begin in scope? */
+	bool ended_by(view scope) const noexcept
+	{
+		return ctx_ended_by(ctx_, scope.ctx_);
+	}
+
 	/* CTX_FOREVER without a deadline. */
 	std::uint64_t deadline_ns() const noexcept
 	{
@@ -253,6 +259,23 @@ public:
 	{
 		check(ctx_with_deadline(parent.get(), nanoseconds(deadline.time_since_epoch()), label, &ctx_),
 		      "ctx_with_deadline");
+	}
+
+	/* With the cause that it gets when its own deadline fires; error is a negative errno, 0 for -ETIME. */
+	context(view parent, std::chrono::nanoseconds timeout, int error, const std::string &text,
+		const char *label = nullptr)
+	{
+		check(ctx_with_timeout_cause(parent.get(), ctx::timeout(timeout), label, &ctx_, error, "%s",
+					     text.c_str()),
+		      "ctx_with_timeout_cause");
+	}
+
+	context(view parent, std::chrono::steady_clock::time_point deadline, int error,
+		const std::string &text, const char *label = nullptr)
+	{
+		check(ctx_with_deadline_cause(parent.get(), nanoseconds(deadline.time_since_epoch()), label,
+					      &ctx_, error, "%s", text.c_str()),
+		      "ctx_with_deadline_cause");
 	}
 
 	/* Takes over a reference from the C interface. */

@@ -175,6 +175,11 @@ static void tell_foreign(const struct cause_text *text, struct ctx_cause *ret_ca
 	ret_cause->site = NULL;
 }
 
+bool ctx_ended_by(const struct ctx_context *ctx, const struct ctx_context *scope)
+{
+	return ctx && context_error(ctx) && cause_origin(ctx) == scope;
+}
+
 int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause)
 {
 	if (!ctx || !ret_cause)

@@ -10,7 +10,16 @@
 /* A coarse clock is never further behind than this: a tick of 10 ms, and some. */
 #define COARSE_LAG_NS (50 * 1000000ull)
 
-static int make(const struct ctx_context *parent, struct node_plan *plan, struct ctx_context **ret_ctx)
+/* Not to be, and nobody knows it yet: it goes without having ended. */
+static void discard(struct ctx_context *node)
+{
+	node_publish(node, CTX_FOREVER);
+	ctx_unref(node);
+}
+
+/* cause (or NULL) is that of its own deadline; taken over on success. */
+static int make_with(const struct ctx_context *parent, struct node_plan *plan, struct cause_text *cause,
+		     struct ctx_context **ret_ctx)
 {
 	int result = timer_start();
 
@@ -23,6 +32,13 @@ static int make(const struct ctx_context *parent, struct node_plan *plan, struct
 		return -ENOMEM;
 	struct timer *timer = node_timer(node);
 	*timer = (struct timer){.own_ns = plan->deadline_ns, .ctx = node};
+	struct extension *extension = cause ? node_extend(node) : NULL;
+	if (cause && !extension) {
+		discard(node);
+		return -ENOMEM;
+	}
+	if (cause)
+		extension->deadline_cause = cause;
 	node_publish(node, plan->deadline_ns);
 	if (plan->deadline_ns <= plan->now_ns)
 		context_end_deadline(node, plan->now_ns);
@@ -30,6 +46,22 @@ static int make(const struct ctx_context *parent, struct node_plan *plan, struct
 		timer_arm(timer);
 	*ret_ctx = node;
 	return 0;
+}
+
+static int make(const struct ctx_context *parent, struct node_plan *plan, struct ctx_context **ret_ctx)
+{
+	return make_with(parent, plan, NULL, ret_ctx);
+}
+
+static int make_with_cause(const struct ctx_context *parent, struct node_plan *plan, int error,
+			   const char *format, va_list arguments, struct ctx_context **ret_ctx)
+{
+	struct cause_text *cause = cause_text_new(error, format, arguments);
+	int result = cause ? make_with(parent, plan, cause, ret_ctx) : -ENOMEM;
+
+	if (result)
+		memory_release(cause);
+	return result;
 }
 
 /* The time as exactly as it takes to say whether the deadline is past. */
@@ -75,6 +107,47 @@ int ctx_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, co
 	if (!parent || !ret_ctx)
 		return -EINVAL;
 	return context_with_deadline(parent, deadline_ns, label, __builtin_return_address(0), ret_ctx);
+}
+
+int ctx_with_timeout_cause(const struct ctx_context *parent, uint64_t timeout_ns, const char *label,
+			   struct ctx_context **ret_ctx, int error, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!parent || !ret_ctx || error > 0)
+		return -EINVAL;
+	uint64_t now_ns = clock_now_ns();
+	struct node_plan plan = {
+		.kind = CTX_TABLE_DEADLINE,
+		.deadline_ns = clock_after_ns(now_ns, timeout_ns),
+		.now_ns = now_ns,
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	va_start(arguments, format);
+	int result = make_with_cause(parent, &plan, error, format, arguments, ret_ctx);
+	va_end(arguments);
+	return result;
+}
+
+int ctx_with_deadline_cause(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
+			    struct ctx_context **ret_ctx, int error, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!parent || !ret_ctx || error > 0)
+		return -EINVAL;
+	struct node_plan plan = {
+		.kind = CTX_TABLE_DEADLINE,
+		.deadline_ns = deadline_ns,
+		.now_ns = now_for(deadline_ns),
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	va_start(arguments, format);
+	int result = make_with_cause(parent, &plan, error, format, arguments, ret_ctx);
+	va_end(arguments);
+	return result;
 }
 
 /* A point on another clock, as one on CLOCK_MONOTONIC. */
