@@ -431,7 +431,10 @@ bool ctx_callback_stop_wait(uint64_t id);
 /* ------------------------------------------------------------------------- */
 /* Operations                                                                */
 
-/* How an operation ended. */
+/*
+ * How an operation ended. What has a result is finished, also when that is the part which there was when it was
+ * cancelled: the kernel does not tell one from the other. The others come with -ECANCELED only.
+ */
 enum ctx_op_end {
 	CTX_OP_FINISHED,  /* by itself, with a result or an error of its own */
 	CTX_OP_CANCELLED, /* context cancelled, ctx_op_cancel, or its chain broke */
@@ -442,7 +445,7 @@ enum ctx_op_end {
 /* One completion of an operation. */
 struct ctx_completion {
 	int res;	     /* the kernel's result; -ECANCELED when ended early */
-	unsigned flags;	     /* IORING_CQE_F_*, buffer id in the upper half */
+	unsigned flags;	     /* IORING_CQE_F_*, buffer id in the upper half; of a send_zc see ctx_op(3) */
 	enum ctx_op_end end; /* meaningful when !more */
 	bool more; /* not the last: multishot data, send_zc before its notification, which repeats res */
 };
@@ -563,7 +566,8 @@ struct ctx_ring_options {
 	unsigned setup_flags; /* IORING_SETUP_*; not used by ctx_ring_adopt */
 	unsigned cq_entries;  /* size of the completion queue, 0: twice the submission queue */
 	unsigned tag;	      /* 1..0xffff: top 16 bits of our user_data; 0: the default, 0xc781 */
-	/* Completions that are not ours (MSG_RING, say). NULL: dropped. Not used by adopted rings. */
+	/* Completions that are not ours (MSG_RING, say, once the owner has used the ring). NULL: dropped. Not used
+	 * by adopted rings. */
 	void (*foreign)(struct ctx_ring *ring, const struct io_uring_cqe *cqe, void *data);
 	/* After the last completion of a batch, in a dispatch. NULL: none. */
 	void (*batch)(struct ctx_ring *ring, const struct ctx_batch *batch, void *data);
@@ -661,11 +665,14 @@ int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns);
  * -ETIMEDOUT: after timeout_ns (CTX_FOREVER: no bound) the kernel still holds
  * operations, the first stuck_max of which are in stuck, their number in
  * *ret_stuck (both may be NULL with stuck_max 0); 0 of them: an adopted io_uring does not let go of the library's
- * own requests. The ring is then still open, and can be closed again later. -EBUSY: called from inside a callback of the ring; or, adopted,
+ * own requests. The ring is then still open, and can be closed again later. -EBUSY: called from inside a callback
+ * of the ring; or, adopted,
  * its completion queue is full of the program's completions, or a chain of the program's is
  * open. -EPERM: not the owner; in a forked child the ring is
  * released there, and the parent's is untouched (0). A ring whose owner thread has ended may be closed by any
- * thread. NULL ring: 0.
+ * thread; of a DEFER_TASKRUN ring results that its owner had not dispatched are lost then, in the kernel: such
+ * operations end as cancelled, though a write may have happened, and a descriptor of CTX_OP_CLOSE_FD stays open.
+ * NULL ring: 0.
  */
 int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
 		   unsigned *ret_stuck);
@@ -703,7 +710,8 @@ int ctx_ring_submit(struct ctx_ring *ring);
 
 /*
  * Submits, waits until something completes but at most timeout_ns (0: does not
- * wait), and delivers all completions there are. Returns how many were delivered, 0 also
+ * wait), and delivers all completions there are; of more than the completion queue has entries it may leave
+ * some to the next call. Returns how many were delivered, 0 also
  * when only woken. -EINTR: a signal came. -EPERM, -EBUSY (also: called
  * from inside a callback of this ring), -EAGAIN: as ctx_ring_submit. On an adopted ring it delivers only
  * what is not in the kernel's queue and does not wait.
@@ -746,8 +754,9 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
  * was made from that root.
  *
  * 0: nothing is held. -ETIMEDOUT: after timeout_ns something still is, see
- * ctx_ring_close for stuck. -EINTR. -EPERM. -EINVAL: ring or ctx is NULL. -EBUSY: the
- * completion queue of an adopted ring is full, so that what is awaited cannot be seen: read some first.
+ * ctx_ring_close for stuck. -EINTR. -EPERM. -EINVAL: ring or ctx is NULL. -EBUSY: of an adopted ring the
+ * completion queue is full, so that what is awaited cannot be seen: read some first; or the program has a chain
+ * open, which cancels and the wait would break: finish it first.
  */
 int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_t timeout_ns,
 		   struct ctx_stuck *stuck, unsigned stuck_max, unsigned *ret_stuck);

@@ -16,6 +16,7 @@
 #ifndef IORING_CQE_F_NOTIF
 #define IORING_CQE_F_NOTIF (1U << 3)
 #endif
+#define NOTIF_USAGE (1U << 31) /* IORING_NOTIF_USAGE_ZC_COPIED, Linux 6.2 */
 
 /*
  * Takes op out of its chain. Who follows it starts now, and is cancelled now if it had to wait for that: of a
@@ -57,6 +58,13 @@ static void infer_timeout(struct operation *op, int res)
 static int result_of(const struct operation *op, const struct io_uring_cqe *cqe)
 {
 	return (cqe->flags & IORING_CQE_F_NOTIF) || (op->marks & OP_RESULT) ? op->res : cqe->res;
+}
+
+/* What a notification says in place of a result, whether the kernel copied after all, goes with its flags,
+ * where it meets nothing: a notification has no buffer. */
+static unsigned flags_of(const struct io_uring_cqe *cqe)
+{
+	return cqe->flags & IORING_CQE_F_NOTIF ? cqe->flags | ((unsigned)cqe->res & NOTIF_USAGE) : cqe->flags;
 }
 
 static void note_final(struct ctx_ring *ring, struct operation *op, int res)
@@ -347,7 +355,7 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 			  struct ctx_completion *ret_completion)
 {
 	if (!(cqe->flags & IORING_CQE_F_MORE)) {
-		finish(ring, op, result_of(op, cqe), cqe->flags, ret_completion);
+		finish(ring, op, result_of(op, cqe), flags_of(cqe), ret_completion);
 		return 1;
 	}
 	struct ctx_completion completion = {

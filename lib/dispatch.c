@@ -287,8 +287,31 @@ void ring_notify(struct ctx_ring *ring)
 {
 	if (ring->dispatching || (!ring->adopted && ring->epoll_fd < 0))
 		return;
-	if (anything_ready(ring))
+	if (anything_ready(ring) || (!ring->adopted && uring_keeps_back(ring->uring)))
 		mailbox_wake(ring->mailbox);
+}
+
+/*
+ * Of many completions a DEFER_TASKRUN ring brings some 40 at a time into its queue (Linux 6.18), and no more
+ * than the queue holds come anywhere: asks until there are none, or a queue full has been delivered, so that
+ * callbacks which bring about ever more do not keep this from returning.
+ */
+static __attribute__((noinline, cold)) unsigned deliver_rest(struct ctx_ring *ring, unsigned delivered)
+{
+	while (uring_keeps_back(ring->uring) && delivered < ring->uring->cq.ring_entries) {
+		struct uring_wait all = {.events = true, .timeout_ns = CTX_FOREVER};
+		if (ring->defer && ring->features.timed_wait)
+			all = (struct uring_wait){.min_complete = ring->uring->cq.ring_entries,
+						  .events = true};
+		int error = uring_enter(ring->uring, 0, &all);
+		if ((error < 0 && error != -ETIME) || ring->fork_count != thread_fork_count)
+			break;
+		unsigned more = ring_deliver(ring);
+		if (!more)
+			break;
+		delivered += more;
+	}
+	return delivered;
 }
 
 /* Only readiness came: what it was waited for is there, too. Otherwise it goes with the next turn's enter. */
@@ -347,6 +370,11 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 	}
 	ring->dispatching = true;
 	int delivered = (int)ring_deliver(ring);
+	if (__builtin_expect(!ring->adopted && uring_keeps_back(ring->uring), 0)) {
+		delivered = (int)deliver_rest(ring, (unsigned)delivered);
+		if (ring->fork_count != thread_fork_count)
+			return -EPERM;
+	}
 	if (__builtin_expect(ring->park != NULL, 0) && !delivered) {
 		delivered = deliver_attempts(ring);
 		if (delivered < 0)

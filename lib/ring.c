@@ -147,6 +147,10 @@ static int setup(unsigned entries, const struct ctx_ring_options *options, struc
 		params.flags |= IORING_SETUP_CQSIZE;
 		params.cq_entries = options->cq_entries;
 	}
+	/* Such a ring hands out completions in portions; this tells whether there are more, see
+	 * deliver_rest(). */
+	if (params.flags & IORING_SETUP_DEFER_TASKRUN)
+		params.flags |= IORING_SETUP_TASKRUN_FLAG;
 	/* Bound to the thread that enables it, not to the one that opens it. */
 	if (params.flags & IORING_SETUP_SINGLE_ISSUER)
 		params.flags |= IORING_SETUP_R_DISABLED;
@@ -277,8 +281,10 @@ static int withdraw_polls(struct ctx_ring *ring, uint64_t deadline_ns)
 }
 
 /*
- * The kernel does nothing more for requests of a thread that has ended, but with SINGLE_ISSUER nobody else
- * may enter to see what became of them: what has no completion by now has none.
+ * The kernel finished or cancelled all requests of the owner thread when that ended, but with SINGLE_ISSUER
+ * nobody else may enter, and with DEFER_TASKRUN it hands out a result only to who does: what the queue does
+ * not show by now is never shown, also of operations that did their work. They end as cancelled, since
+ * nothing is known of them.
  */
 static void abandon(struct ctx_ring *ring)
 {

@@ -86,6 +86,13 @@ static inline unsigned uring_cq_ready(const struct io_uring *uring)
 	return io_uring_smp_load_acquire(uring->cq.ktail) - *uring->cq.khead;
 }
 
+/* The kernel has completions that are not in the queue, for want of room or since nobody has asked for them.
+ */
+static inline bool uring_keeps_back(const struct io_uring *uring)
+{
+	return IO_URING_READ_ONCE(*uring->sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
+}
+
 /* The kernel keeps completions back for want of room; an enter with GETEVENTS brings them. */
 static inline bool uring_cq_overflowed(const struct io_uring *uring)
 {

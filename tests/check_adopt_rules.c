@@ -210,6 +210,29 @@ START_TEST(closing_behind_an_entry_that_never_ends_keeps_its_bound)
 }
 END_TEST
 
+/* ---- chains */
+
+START_TEST(a_drain_in_the_middle_of_a_chain_says_so)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct adopted adopted;
+	struct probe probe;
+
+	adopt(&adopted, _i, 16);
+	probe_recv(adopted.ring, ctx, &probe, adopted.pair.near, &adopted.byte, 1);
+	ck_assert_int_eq(ctx_ring_submit(adopted.ring), 1);
+	own_nop(&adopted, 1, IOSQE_IO_LINK);
+	ck_assert_ok(ctx_cancel(ctx));
+	ck_assert_int_eq(ctx_ring_drain(adopted.ring, ctx, SOON, NULL, 0, NULL), -EBUSY);
+	own_nop(&adopted, 2, 0);
+	ck_assert_ok(ctx_ring_drain(adopted.ring, ctx, SOON, NULL, 0, NULL));
+	await(&adopted, &probe);
+	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
+	adopted_end(&adopted);
+	ctx_finish(ctx);
+}
+END_TEST
+
 /* ---- completions that are shown twice, or are strangers' */
 
 /* A drain notes them in the queue; then the program takes all out by value, and shows the copies. */
@@ -515,6 +538,7 @@ Suite *test_suite(void)
 	ON_EACH_RING(rules, an_entry_that_drains_from_before_the_adoption_is_waited_for);
 	ON_EACH_RING(rules, an_entry_that_drains_and_is_prepared_when_adopted_does_no_harm);
 	tcase_add_loop_test(rules, closing_behind_an_entry_that_never_ends_keeps_its_bound, 0, 2);
+	ON_EACH_RING(rules, a_drain_in_the_middle_of_a_chain_says_so);
 	tcase_add_loop_test(rules, copies_of_what_a_drain_has_noted_do_not_count_again, 0,
 			    test_mode() == TEST_PLAIN ? 1 : 2 * RING_KINDS);
 	ON_EACH_RING(rules, strangers_that_look_like_requests_of_ours_count_for_nothing);

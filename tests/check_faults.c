@@ -82,7 +82,8 @@ static void tree(void)
 
 static void deadlines(void)
 {
-	struct ctx_context *ctx = NULL, *soon = NULL, *movable = NULL;
+	struct ctx_context *ctx = NULL, *soon = NULL, *movable = NULL, *late = NULL;
+	struct ctx_cause cause;
 	uint64_t far_ns = clock_now_ns() + HOUR;
 
 	if (TRY(ctx_with_timeout(ctx_background(), 2 * MILLISECOND, "soon", &soon), ENOMEM, EAGAIN) == 0) {
@@ -100,6 +101,10 @@ static void deadlines(void)
 		int result = TRY(ctx_set_deadline(movable, far_ns + HOUR), ENOMEM, EAGAIN);
 		MUST(ctx_deadline_ns(movable) == (result == 0 ? far_ns + HOUR : far_ns));
 	}
+	if (TRY(ctx_with_timeout_cause(ctx_background(), 0, "late", &late, -EIO, "text"), ENOMEM, EAGAIN) ==
+	    0)
+		MUST(ctx_get_cause(late, &cause) == 0 && cause.error == -EIO);
+	ctx_finish(late);
 	ctx_finish(movable);
 	ctx_finish(ctx);
 	ctx_finish(soon);
