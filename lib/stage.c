@@ -193,8 +193,7 @@ void stage_refuse_group(struct group *group, struct batch *batch)
 	while (!list_empty(&group->staged)) {
 		struct unit unit;
 		unit_around(ring, container_of(group->staged.next, struct operation, park), &unit);
-		/* It is the last thing that is staged, and all that the group has behind this one is in it.
-		 */
+		/* It is the last thing that is staged, and all that the group has behind this one is in it. */
 		if (unit.open)
 			return;
 		unit_refuse(ring, &unit, 0, batch);
