@@ -39,7 +39,7 @@ static ssize_t write_with(const struct blocking_attempt *self, int flags)
 
 static ssize_t try_read(const struct blocking_attempt *self)
 {
-	return read_with(self, RWF_NOWAIT);
+	return read_with(self, feature_of_rw_nowait(self->fd));
 }
 
 static ssize_t perform_read(const struct blocking_attempt *self)
@@ -49,7 +49,7 @@ static ssize_t perform_read(const struct blocking_attempt *self)
 
 static ssize_t try_write(const struct blocking_attempt *self)
 {
-	return write_with(self, RWF_NOWAIT);
+	return write_with(self, feature_of_rw_nowait(self->fd));
 }
 
 static ssize_t perform_write(const struct blocking_attempt *self)
