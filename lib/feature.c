@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "feature.h"
 
-#include <fcntl.h>
-#include <liburing.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "sys.h"
+
+#define OP_EPOLL_WAIT 59 /* IORING_OP_EPOLL_WAIT, Linux 6.15 */
+#define OPS_PROBED 64
 
 /* A read or write with a flag that no kernel knows is answered as RWF_NOWAIT is where it does not exist. */
 #define RW_UNKNOWN (1 << 30)
@@ -91,6 +93,42 @@ bool features_allow_setup(unsigned setup_flags)
 		if ((refused & 1u << i) && (setup_flags & table[i].setup))
 			return false;
 	return true;
+}
+
+/* -errno: the ring may not be asked, as one that is disabled and has restrictions. */
+static int probe_op(int ring_fd, unsigned opcode)
+{
+	struct {
+		struct io_uring_probe head;
+		struct io_uring_probe_op ops[OPS_PROBED];
+	} probe = {0};
+	int error = sys_uring_register(ring_fd, IORING_REGISTER_PROBE, &probe, OPS_PROBED);
+
+	if (error < 0)
+		return error;
+	return opcode <= probe.head.last_op && (probe.ops[opcode].flags & IO_URING_OP_SUPPORTED);
+}
+
+bool feature_has_epoll_wait(int ring_fd)
+{
+	enum {
+		UNKNOWN,
+		NO,
+		YES
+	};
+	static _Atomic int known;
+	int now = atomic_load_explicit(&known, memory_order_relaxed);
+
+	if (!feature_allowed(FEATURE_EPOLL_WAIT))
+		return false;
+	if (now == UNKNOWN) {
+		int has = probe_op(ring_fd, OP_EPOLL_WAIT);
+		if (has < 0)
+			return true; /* the first wait finds it out */
+		now = has ? YES : NO;
+		atomic_store_explicit(&known, now, memory_order_relaxed);
+	}
+	return now == YES;
 }
 
 bool features_park_check(void)

@@ -54,6 +54,9 @@ bool features_allow_setup(unsigned setup_flags);
  */
 bool features_park_check(void);
 
+/* Whether requests to wait for an epoll set are known here: asked of the kernel once in a process. */
+bool feature_has_epoll_wait(int ring_fd);
+
 void features_probe(const struct io_uring *uring, struct features *ret_features);
 
 /* What takes the place of RWF_NOWAIT for fd while the environment refuses that: the kernel answers as one

@@ -47,7 +47,7 @@ int park_open(struct ctx_ring *ring)
 		memory_release(park);
 		return error;
 	}
-	park->by_poll = !feature_allowed(FEATURE_EPOLL_WAIT);
+	park->by_poll = !feature_has_epoll_wait(ring->uring->ring_fd);
 	park->check = features_park_check();
 	list_init(&park->due);
 	ring->park = park;
