@@ -98,6 +98,8 @@ void race_run(const struct race *race, void *data, unsigned rounds)
 	__atomic_store_n(&arena.begun, round + 1, __ATOMIC_RELEASE);
 	ck_assert_ok(pthread_join(thread, NULL));
 	printf("%s: %u rounds, outcomes %u and %u\n", race->name, round, counts[0], counts[1]);
+	if (getenv("CTX_TEST_EMULATED")) /* tests/kernels */
+		return;
 	ck_assert_uint_gt(counts[0], 0);
 	ck_assert_uint_gt(counts[1], 0);
 }
