@@ -51,5 +51,5 @@ for program in build/tests/check_* build/tests/roles build/tests/deny_uring buil
 done
 while read -r library; do add_library "$library"; done < <(libraries_of "${needed[@]}"; unnamed_library)
 cp tests/kernels/init "$root/init"
-chmod 755 "$root/init"
+chmod 755 "$root" "$root/init" # tests become users without rights
 (cd "$root" && find . -print0 | cpio --null --create --format=newc --quiet) >"$file"

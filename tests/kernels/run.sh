@@ -69,7 +69,8 @@ count() {
 		echo "the machine ended before all of it was run: $(cat "$work/qemu" | tail -n 3)"
 		echo "the_machine 0 1 0" >>"$out/$1.totals"
 	fi
-	grep -vE '^(Running suite|100%: Checks)' "$out/$1.log" | grep -vE '^kernels: [a-z_]* [0-9]+ 0 0 *.?$'
+	tr -d '\r' <"$out/$1.log" | grep -vE '^Running suite|^100%: Checks|^kernels: done|sysrq: Resetting$' |
+		grep -vE '^kernels: [a-z_]* [0-9]+ 0 0 *$'
 }
 
 run() {
