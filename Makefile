@@ -36,6 +36,8 @@ PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
 	g++=g++ strace=strace libseccomp-dev=seccomp.h mandoc=mandoc \
 	libcurl4-openssl-dev|libcurl4-gnutls-dev=curl/curl.h libsqlite3-dev=sqlite3.h libpq-dev=postgresql/libpq-fe.h \
 	libglib2.0-dev=glib-2.0/glib.h libuv1-dev=uv.h libevent-dev=event2/event.h libc-ares-dev=ares.h
+# Virtual machines with other kernels; without them their tests say why they do not run.
+PACKAGES_KERNELS := qemu-system-x86=qemu-system-x86_64 cpio=cpio iproute2=ip
 PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go libboost-dev=/usr/include/boost/asio.hpp g++=g++
 PACKAGES_TIDY := $(PACKAGES_CHECK) clang-tidy=clang-tidy cppcheck=cppcheck clang-format=clang-format
 
@@ -109,8 +111,8 @@ DAEMON_LIBRARY := $(OUT)/libctxd-internal.a
 LIBRARIES := $(if $(LIB_OBJECTS),$(OUT)/$(SHARED) $(STATIC_LIBRARY) $(OUT)/ctxring.pc)
 TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
 
-.PHONY: all library tools examples tests benches check demo play bench bench-quick fuzz install uninstall \
-	deps deps-demo deps-check deps-bench deps-tidy tidy format clean help
+.PHONY: all library tools examples tests benches check check-kernels demo play bench bench-quick fuzz install \
+	uninstall deps deps-demo deps-check deps-kernels deps-bench deps-tidy tidy format clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -132,6 +134,7 @@ help:
 	@echo 'make demo          installs what is missing, builds, shows what ctxring does'
 	@echo 'make play          starts the example server and leaves it running'
 	@echo 'make check         installs what is missing, builds, runs every test'
+	@echo 'make check-kernels tests on Linux 6.1 and 6.12 in virtual machines; FULL=1: all of them'
 	@echo 'make bench         all benchmarks; bench-quick: about two minutes'
 	@echo 'make fuzz          fuzzes the formats; FUZZ_SECONDS=60 for each'
 	@echo 'make install       to $$(DESTDIR)$$(PREFIX), by default /usr/local; uninstall: takes it away'
@@ -258,7 +261,7 @@ $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(DAEMON_LIBRARY) $(TEST_LIBRAR
 # ---- doing things. What is missing is installed first, which is why these build in a second make.
 
 deps: deps-check
-deps-demo deps-check deps-bench deps-tidy: deps-%:
+deps-demo deps-check deps-kernels deps-bench deps-tidy: deps-%:
 	@.ci/install-missing $(foreach entry,$(PACKAGES_$(shell echo $* | tr a-z A-Z)),'$(entry)')
 
 SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc))
@@ -277,6 +280,10 @@ play: deps-demo
 check: export CHECK_MAKE := $(MAKE)
 check: deps-check
 	@MAKE="$$CHECK_MAKE" tests/run.sh
+
+check-kernels: deps-check deps-kernels
+	$(SUBMAKE) -s all tests
+	@tests/kernels/run.sh $(if $(FULL),--full)
 
 bench bench-quick: deps-bench
 	$(SUBMAKE) all benches

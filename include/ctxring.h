@@ -834,7 +834,9 @@ struct pollfd;
 /*
  * read(2) and its kin; from a descriptor's own position unless an offset is given, which pipes and sockets
  * ignore rather than refuse. Writes go on after a part, as write(2) does on a blocking descriptor; of one
- * that ctx ends, the part is returned. No call moves more than 0x7ffff000 bytes.
+ * that ctx ends, the part is returned. No call moves more than 0x7ffff000 bytes. A transfer of 0 bytes never
+ * waits, unless it is an empty message to a datagram socket. Without a ring, what knows no RWF_NOWAIT and is no
+ * pipe has O_NONBLOCK for the moment of each attempt: ctxio(3).
  */
 ssize_t ctxio_read(const struct ctx_context *ctx, int fd, void *buffer, size_t size);
 ssize_t ctxio_write(const struct ctx_context *ctx, int fd, const void *buffer, size_t size);

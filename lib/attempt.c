@@ -3,9 +3,6 @@
 
 #include <string.h>
 
-#ifndef IORING_ACCEPT_DONTWAIT
-#define IORING_ACCEPT_DONTWAIT (1U << 1) /* Linux 6.10 */
-#endif
 #ifndef IORING_RECVSEND_POLL_FIRST
 #define IORING_RECVSEND_POLL_FIRST (1U << 0)
 #endif
@@ -78,7 +75,7 @@ bool attempt_is_of_file(unsigned opcode)
 	}
 }
 
-void attempt_prepare(const struct operation *op, struct io_uring_sqe *sqe)
+void attempt_prepare(const struct operation *op, const struct features *features, struct io_uring_sqe *sqe)
 {
 	memcpy(sqe, &op->sqe, sizeof(*sqe));
 	sqe->flags = (uint8_t)(sqe->flags & ~IOSQE_CQE_SKIP_SUCCESS);
@@ -89,11 +86,11 @@ void attempt_prepare(const struct operation *op, struct io_uring_sqe *sqe)
 	if (op->marks & OP_WAITS)
 		return;
 	if (op->opcode == IORING_OP_ACCEPT) {
-		sqe->ioprio = (uint16_t)((sqe->ioprio & ~ACCEPT_POLL_FIRST) | IORING_ACCEPT_DONTWAIT);
+		sqe->ioprio = (uint16_t)((sqe->ioprio & ~ACCEPT_POLL_FIRST) | feature_accept_nowait(features));
 		return;
 	}
 	if (attempt_is_of_file(op->opcode)) {
-		sqe->rw_flags |= RWF_NOWAIT;
+		sqe->rw_flags |= feature_rw_nowait(features, sqe->fd);
 		return;
 	}
 	sqe->ioprio = (uint16_t)(sqe->ioprio & ~IORING_RECVSEND_POLL_FIRST);

@@ -6,6 +6,7 @@
 #ifndef CTX_ATTEMPT_H
 #define CTX_ATTEMPT_H
 
+#include "feature.h"
 #include "op.h"
 
 /* What an operation waits for its descriptor to become. */
@@ -22,7 +23,7 @@ enum way attempt_way(const struct operation *op);
 bool attempt_is_of_file(unsigned opcode);
 
 /* The SQE of the attempt, or of its rest if it has come to something (OP_RESULT). With OP_WAITS it waits. */
-void attempt_prepare(const struct operation *op, struct io_uring_sqe *sqe);
+void attempt_prepare(const struct operation *op, const struct features *features, struct io_uring_sqe *sqe);
 
 /* So ends the attempt where there is none that does not wait: on this file, or on this kernel. */
 bool attempt_is_impossible(const struct operation *op, int res);

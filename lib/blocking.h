@@ -87,9 +87,10 @@ void blocking_calm(const struct ctx_context *ctx, unsigned turns);
 struct blocking_attempt {
 	int fd;
 	short events; /* for which to wait before the next attempt */
-	/* Tries it without waiting. -EAGAIN: it would block. -EOPNOTSUPP: there is no such attempt here. */
+	/* Tries it without waiting. -EAGAIN: it would block. -EOPNOTSUPP: on disk, there may be no such
+	 * attempt. */
 	ssize_t (*attempt)(const struct blocking_attempt *self);
-	/* Does it, and may wait: once fd is ready, where there is no other way. NULL: there always is. */
+	/* Does it, and may wait for a disk. NULL: it is never on one. */
 	ssize_t (*perform)(const struct blocking_attempt *self);
 };
 
@@ -98,13 +99,5 @@ ssize_t blocking_poll(const struct ctx_context *ctx, const struct blocking_attem
 
 /* Waits until fd (-1: none) is ready, ctx ends or the time is over. 0: look again. Or the call's error. */
 int blocking_poll_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns);
-
-/*
- * For calls that have no flag for it: makes fd non-blocking for one attempt, between these two. Threads take
- * turns, so that none restores what another still needs. -errno: nothing was changed, and nothing is to be
- * restored.
- */
-int blocking_begin_attempt(int fd, int *ret_flags);
-void blocking_end_attempt(int fd, int flags);
 
 #endif

@@ -4,9 +4,6 @@
 /* A readiness can be another thread's prey some times in a row. */
 #define CALM_TURNS 16u
 
-/* Whose turn it is to have a descriptor non-blocking. */
-static struct lock turn;
-
 int blocking_poll_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
 {
 	int done_fd = ctx_done_fd(ctx);
@@ -40,18 +37,15 @@ static ssize_t try_until_done(const struct ctx_context *ctx, const struct blocki
 		ssize_t result = attempt->attempt(attempt);
 		if (result == -EINTR)
 			continue;
-		bool no_attempt = result == -EOPNOTSUPP && attempt->perform;
-		if (!no_attempt && result != -EAGAIN)
-			return result;
-		if (attempt->perform && blocking_is_on_disk(attempt->fd))
+		bool would_wait = result == -EAGAIN || result == -EOPNOTSUPP;
+		if (would_wait && attempt->perform && blocking_is_on_disk(attempt->fd))
 			return attempt->perform(attempt);
+		if (result != -EAGAIN)
+			return result;
 		blocking_calm(ctx, turns);
 		error = blocking_poll_fd(ctx, attempt->fd, attempt->events, CTX_FOREVER);
 		if (error)
 			return error;
-		result = no_attempt && !blocking_check(ctx) ? attempt->perform(attempt) : -EAGAIN;
-		if (result != -EAGAIN && result != -EINTR)
-			return result;
 	}
 }
 
@@ -62,34 +56,4 @@ ssize_t blocking_poll(const struct ctx_context *ctx, const struct blocking_attem
 
 	blocking_end(ctx, state);
 	return result;
-}
-
-int blocking_begin_attempt(int fd, int *ret_flags)
-{
-	lock_acquire(&turn);
-	int flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)) {
-		int error = -errno;
-		lock_release(&turn);
-		return error;
-	}
-	*ret_flags = flags;
-	return 0;
-}
-
-void blocking_end_attempt(int fd, int flags)
-{
-	if (!(flags & O_NONBLOCK))
-		fcntl(fd, F_SETFL, flags);
-	lock_release(&turn);
-}
-
-static void fork_child(void)
-{
-	turn = (struct lock){0};
-}
-
-__attribute__((constructor)) static void prepare(void)
-{
-	pthread_atfork(NULL, NULL, fork_child);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "feature.h"
 #include "lock.h"
 #include "sys.h"
 
@@ -116,8 +117,10 @@ static int open_own(void)
 
 static bool can_kill(int fd)
 {
-	int file = sys_openat(fd, "cgroup.kill", O_WRONLY | O_CLOEXEC);
+	int file = -ENOENT;
 
+	if (feature_allowed(FEATURE_CGROUP_KILL))
+		file = sys_openat(fd, "cgroup.kill", O_WRONLY | O_CLOEXEC);
 	if (file >= 0)
 		close(file);
 	return file >= 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Blocking calls on files of all kinds. */
 #include "blocking.h"
+#include "blocking_nowait.h"
+#include "feature.h"
 
 /* An SQE's "from where the file stands". */
 #define OWN_POSITION ((uint64_t)-1)
@@ -17,44 +19,94 @@ struct transfer {
 };
 
 /* What has no position ignores an offset on a ring, and so does it here. */
-static ssize_t read_with(const struct blocking_attempt *self, int flags)
+static ssize_t read_from(const struct transfer *transfer, int fd, int flags)
 {
-	const struct transfer *transfer = (const struct transfer *)self;
-	ssize_t result = sys_preadv2(self->fd, transfer->buffers, transfer->count, transfer->offset, flags);
+	ssize_t result = sys_preadv2(fd, transfer->buffers, transfer->count, transfer->offset, flags);
 
 	if (result == -ESPIPE && transfer->offset >= 0)
-		result = sys_preadv2(self->fd, transfer->buffers, transfer->count, -1, flags);
+		result = sys_preadv2(fd, transfer->buffers, transfer->count, -1, flags);
 	return result;
 }
 
-static ssize_t write_with(const struct blocking_attempt *self, int flags)
+static ssize_t write_to(const struct transfer *transfer, int fd, int flags)
 {
-	const struct transfer *transfer = (const struct transfer *)self;
-	ssize_t result = sys_pwritev2(self->fd, transfer->buffers, transfer->count, transfer->offset, flags);
+	ssize_t result = sys_pwritev2(fd, transfer->buffers, transfer->count, transfer->offset, flags);
 
 	if (result == -ESPIPE && transfer->offset >= 0)
-		result = sys_pwritev2(self->fd, transfer->buffers, transfer->count, -1, flags);
+		result = sys_pwritev2(fd, transfer->buffers, transfer->count, -1, flags);
+	return result;
+}
+
+static bool hold_nothing(const struct iovec *buffers, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (!buffers || buffers[i].iov_len)
+			return false;
+	return true;
+}
+
+/* As a message, which has a flag for it. -ENOTSOCK: it cannot be one. */
+static ssize_t receive_into(const struct transfer *transfer, int fd)
+{
+	struct msghdr message = {.msg_iov = (struct iovec *)transfer->buffers,
+				 .msg_iovlen = (size_t)transfer->count};
+
+	return sys_recvmsg(fd, &message, MSG_DONTWAIT);
+}
+
+static ssize_t send_from(const struct transfer *transfer, int fd)
+{
+	const struct msghdr message = {.msg_iov = (struct iovec *)transfer->buffers,
+				       .msg_iovlen = (size_t)transfer->count};
+
+	return sys_sendmsg(fd, &message, MSG_DONTWAIT); /* raises SIGPIPE, as a write does */
+}
+
+/* A transfer that does not wait, on what knows no RWF_NOWAIT. */
+static ssize_t move_otherwise(const struct transfer *transfer, bool out)
+{
+	int fd = transfer->base.fd;
+	struct blocking_nowait nowait;
+
+	if (blocking_is_on_disk(fd))
+		return -EOPNOTSUPP;
+	ssize_t result = out ? send_from(transfer, fd) : receive_into(transfer, fd);
+	if (result != -ENOTSOCK)
+		return result;
+	result = blocking_nowait_begin(&nowait, fd);
+	if (result)
+		return result;
+	result = out ? write_to(transfer, nowait.fd, 0) : read_from(transfer, nowait.fd, 0);
+	blocking_nowait_end(&nowait);
 	return result;
 }
 
 static ssize_t try_read(const struct blocking_attempt *self)
 {
-	return read_with(self, RWF_NOWAIT);
+	const struct transfer *transfer = (const struct transfer *)self;
+	ssize_t result = read_from(transfer, self->fd, feature_of_rw_nowait(self->fd));
+
+	return result == -EOPNOTSUPP ? move_otherwise(transfer, false) : result;
 }
 
 static ssize_t perform_read(const struct blocking_attempt *self)
 {
-	return read_with(self, 0);
+	return read_from((const struct transfer *)self, self->fd, 0);
 }
 
 static ssize_t try_write(const struct blocking_attempt *self)
 {
-	return write_with(self, RWF_NOWAIT);
+	const struct transfer *transfer = (const struct transfer *)self;
+	ssize_t result = hold_nothing(transfer->buffers, transfer->count)
+				 ? -EOPNOTSUPP
+				 : write_to(transfer, self->fd, feature_of_rw_nowait(self->fd));
+
+	return result == -EOPNOTSUPP ? move_otherwise(transfer, true) : result;
 }
 
 static ssize_t perform_write(const struct blocking_attempt *self)
 {
-	return write_with(self, 0);
+	return write_to((const struct transfer *)self, self->fd, 0);
 }
 
 static __attribute__((cold)) ssize_t poll_read(const struct ctx_context *ctx, int fd,
@@ -81,10 +133,34 @@ static __attribute__((cold)) ssize_t poll_write(const struct ctx_context *ctx, i
 	return blocking_poll(ctx, &transfer.base);
 }
 
+/*
+ * A transfer of nothing is answered at once, as the system calls do. A ring of a kernel that does not know
+ * how to try first (before Linux 6.4 on a pipe) would wait for readiness before it looks.
+ */
+static __attribute__((cold)) ssize_t move_nothing(const struct ctx_context *ctx, int fd, bool out)
+{
+	const struct iovec nothing = {.iov_len = 0};
+	ssize_t error = blocking_check(ctx);
+
+	if (error)
+		return error;
+	return out ? sys_pwritev2(fd, &nothing, 1, -1, 0) : sys_preadv2(fd, &nothing, 1, -1, 0);
+}
+
+/* write(2) of nothing is an empty message there, if it has messages; writev(2) of nothing is none. */
+static __attribute__((cold)) bool is_socket(int fd)
+{
+	struct stat status;
+
+	return !fstat(fd, &status) && S_ISSOCK(status.st_mode);
+}
+
 static ssize_t read_at(const struct ctx_context *ctx, int fd, void *buffer, size_t size, off_t offset)
 {
 	struct io_uring_sqe sqe = {0};
 
+	if (__builtin_expect(!size, 0))
+		return move_nothing(ctx, fd, false);
 	io_uring_prep_read(&sqe, fd, buffer, blocking_size(size), (uint64_t)offset);
 	ssize_t result = blocking_call(ctx, &sqe, POLLIN);
 	if (__builtin_expect(result != BLOCKING_NO_RING, 1))
@@ -97,6 +173,8 @@ static ssize_t write_once(const struct ctx_context *ctx, int fd, const void *buf
 {
 	struct io_uring_sqe sqe = {0};
 
+	if (__builtin_expect(!size, 0) && !is_socket(fd))
+		return move_nothing(ctx, fd, true);
 	io_uring_prep_write(&sqe, fd, buffer, blocking_size(size), (uint64_t)offset);
 	ssize_t result = blocking_call(ctx, &sqe, POLLOUT);
 	if (__builtin_expect(result != BLOCKING_NO_RING, 1))
@@ -147,6 +225,8 @@ ssize_t ctxio_readv(const struct ctx_context *ctx, int fd, const struct iovec *b
 
 	if (count < 0)
 		return -EINVAL;
+	if (__builtin_expect(hold_nothing(buffers, count), 0))
+		return move_nothing(ctx, fd, false);
 	io_uring_prep_readv(&sqe, fd, buffers, (unsigned)count, OWN_POSITION);
 	ssize_t result = blocking_call(ctx, &sqe, POLLIN);
 	return result != BLOCKING_NO_RING ? result : poll_read(ctx, fd, buffers, count, -1);
@@ -180,6 +260,8 @@ ssize_t ctxio_writev(const struct ctx_context *ctx, int fd, const struct iovec *
 
 	if (count < 0)
 		return -EINVAL;
+	if (__builtin_expect(hold_nothing(buffers, count), 0))
+		return move_nothing(ctx, fd, true);
 	io_uring_prep_writev(&sqe, fd, buffers, (unsigned)count, OWN_POSITION);
 	ssize_t result = blocking_call(ctx, &sqe, POLLOUT);
 	if (result == BLOCKING_NO_RING)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Blocking calls on sockets. */
 #include "blocking.h"
+#include "blocking_nowait.h"
 
 struct exchange {
 	struct blocking_attempt base;
@@ -201,13 +202,13 @@ struct acceptance {
 static ssize_t try_accept(const struct blocking_attempt *self)
 {
 	const struct acceptance *acceptance = (const struct acceptance *)self;
-	int flags;
-	int result = blocking_begin_attempt(self->fd, &flags);
+	struct blocking_nowait nowait;
+	int result = blocking_nowait_begin_own(&nowait, self->fd);
 
 	if (result)
 		return result;
 	result = sys_accept4(self->fd, acceptance->address, acceptance->size, acceptance->flags);
-	blocking_end_attempt(self->fd, flags);
+	blocking_nowait_end(&nowait);
 	return result;
 }
 
@@ -233,13 +234,13 @@ int ctxio_accept(const struct ctx_context *ctx, int fd, struct sockaddr *address
 
 static int start_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
-	int flags;
-	int result = blocking_begin_attempt(fd, &flags);
+	struct blocking_nowait nowait;
+	int result = blocking_nowait_begin_own(&nowait, fd);
 
 	if (result)
 		return result;
 	result = sys_connect(fd, address, size);
-	blocking_end_attempt(fd, flags);
+	blocking_nowait_end(&nowait);
 	return result;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "blocking.h"
+#include "feature.h"
 #include "memory.h"
 #include "node.h"
 
@@ -124,7 +125,7 @@ static ssize_t waitid_on_ring(const struct ctx_context *ctx, int id_type, id_t i
 		.addr2 = (uint64_t)(uintptr_t)ret_info,
 	};
 
-	if (atomic_load_explicit(&waitid_unknown, memory_order_relaxed))
+	if (atomic_load_explicit(&waitid_unknown, memory_order_relaxed) || !feature_allowed(FEATURE_WAITID))
 		return BLOCKING_NO_RING;
 	ssize_t result = blocking_call(ctx, &sqe, 0);
 	if (result != -EINVAL)

@@ -462,14 +462,18 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 	return kind;
 }
 
-/* A ring with DEFER_TASKRUN wakes nobody who polls its fd, but signals a registered eventfd (Linux 6.18). */
+/*
+ * The ring's own descriptor, and for DEFER_TASKRUN an eventfd as well. Such a ring wakes whoever polls its
+ * descriptor on Linux 6.1 and 6.12, but nobody on 6.18; it signals a registered eventfd on 6.1 and 6.18, but
+ * on 6.12.117 only once.
+ */
 static int watch_completions(struct ctx_ring *ring)
 {
 	struct epoll_event event = {.events = EPOLLIN};
-	int error;
+	int error = sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, ring->uring->ring_fd, &event);
 
-	if (!ring->defer)
-		return sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, ring->uring->ring_fd, &event);
+	if (error || !ring->defer)
+		return error;
 	ring->ready_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (ring->ready_fd < 0)
 		return ring->ready_fd;

@@ -1,29 +1,167 @@
 /* SPDX-License-Identifier: MIT */
 #include "feature.h"
 
-#include <liburing.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-bool features_allowed(void)
+#include "sys.h"
+
+#define OP_EPOLL_WAIT 59 /* IORING_OP_EPOLL_WAIT, Linux 6.15 */
+#define OPS_PROBED 64
+
+/* A read or write with a flag that no kernel knows is answered as RWF_NOWAIT is where it does not exist. */
+#define RW_UNKNOWN (1 << 30)
+
+/*
+ * The names that CTXRING_FEATURES knows, in the order of the kernels that brought them. man/ctxring.7 has the
+ * same list. setup: what of io_uring_setup(2) stands for it; the others are looked at where they are used.
+ */
+static const struct {
+	const char *name, *since, *probed;
+	unsigned setup;
+} table[FEATURE_COUNT] = {
+	[FEATURE_TIMED_WAIT] = {"timed-wait", "5.11", "IORING_FEAT_EXT_ARG"},
+	[FEATURE_MULTISHOT_POLL] = {"multishot-poll", "5.13", "IORING_POLL_ADD_MULTI"},
+	[FEATURE_CGROUP_KILL] = {"cgroup-kill", "5.14", "the file cgroup.kill of a cgroup"},
+	[FEATURE_SKIP_SUCCESS] = {"skip-success", "5.17", "IORING_FEAT_CQE_SKIP"},
+	[FEATURE_SUBMIT_ALL] = {"submit-all", "5.18", "io_uring_setup(2)", IORING_SETUP_SUBMIT_ALL},
+	[FEATURE_COOP_TASKRUN] = {"coop-taskrun", "5.19", "io_uring_setup(2)",
+				  IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG},
+	[FEATURE_SINGLE_ISSUER] = {"single-issuer", "6.0", "io_uring_setup(2)", IORING_SETUP_SINGLE_ISSUER},
+	[FEATURE_DEFER_TASKRUN] = {"defer-taskrun", "6.1", "io_uring_setup(2)", IORING_SETUP_DEFER_TASKRUN},
+	[FEATURE_RW_NOWAIT] = {"rw-nowait", "6.4",
+			       "RWF_NOWAIT on pipes; a few releases later on sockets and timerfds"},
+	[FEATURE_WAITID] = {"waitid", "6.7", "IORING_OP_WAITID"},
+	[FEATURE_ACCEPT_NOWAIT] = {"accept-nowait", "6.10", "IORING_ACCEPT_DONTWAIT"},
+	[FEATURE_EPOLL_WAIT] = {"epoll-wait", "6.15", "IORING_OP_EPOLL_WAIT"},
+	[FEATURE_UNIX_INQ] = {"unix-inq", "6.17", "SO_INQ on unix sockets"},
+	[FEATURE_KEPT_BUFFERS] = {"kept-buffers", "6.18",
+				  "a request that ends with -EAGAIN leaves its provided buffer"},
+};
+
+struct setting {
+	unsigned refused; /* 1 << enum feature */
+	bool park_check;
+};
+
+static bool is(const char *word, size_t length, const char *name)
 {
-	const char *setting = secure_getenv("CTXRING_FEATURES");
-	return !setting || strcmp(setting, "none") != 0;
+	return strlen(name) == length && !memcmp(word, name, length);
+}
+
+/* Words that mean nothing here may mean something to a newer library. */
+static void apply(struct setting *setting, const char *word, size_t length)
+{
+	bool refuse = length > 3 && !memcmp(word, "no-", 3);
+	const char *name = refuse ? word + 3 : word;
+
+	if (is(word, length, "none"))
+		setting->refused = (1u << FEATURE_COUNT) - 1;
+	if (is(word, length, "park-check"))
+		setting->park_check = true;
+	for (unsigned i = 0; i < FEATURE_COUNT; i++)
+		if (is(name, length - (size_t)(name - word), table[i].name))
+			setting->refused =
+				refuse ? setting->refused | 1u << i : setting->refused & ~(1u << i);
+}
+
+static struct setting read_setting(void)
+{
+	struct setting setting = {0};
+	const char *word = secure_getenv("CTXRING_FEATURES");
+
+	while (word && *word) {
+		size_t length = strcspn(word, ",");
+		apply(&setting, word, length);
+		word += length + (word[length] == ',');
+	}
+	return setting;
+}
+
+bool feature_allowed(enum feature feature)
+{
+	return !(read_setting().refused & 1u << feature);
+}
+
+bool features_allow_setup(unsigned setup_flags)
+{
+	unsigned refused = read_setting().refused;
+
+	for (unsigned i = 0; i < FEATURE_COUNT; i++)
+		if ((refused & 1u << i) && (setup_flags & table[i].setup))
+			return false;
+	return true;
+}
+
+/* -errno: the ring may not be asked, as one that is disabled and has restrictions. */
+static int probe_op(int ring_fd, unsigned opcode)
+{
+	struct {
+		struct io_uring_probe head;
+		struct io_uring_probe_op ops[OPS_PROBED];
+	} probe = {0};
+	int error = sys_uring_register(ring_fd, IORING_REGISTER_PROBE, &probe, OPS_PROBED);
+
+	if (error < 0)
+		return error;
+	return opcode <= probe.head.last_op && (probe.ops[opcode].flags & IO_URING_OP_SUPPORTED);
+}
+
+bool feature_has_epoll_wait(int ring_fd)
+{
+	enum {
+		UNKNOWN,
+		NO,
+		YES
+	};
+	static _Atomic int known;
+	int now = atomic_load_explicit(&known, memory_order_relaxed);
+
+	if (!feature_allowed(FEATURE_EPOLL_WAIT))
+		return false;
+	if (now == UNKNOWN) {
+		int has = probe_op(ring_fd, OP_EPOLL_WAIT);
+		if (has < 0)
+			return true; /* the first wait finds it out */
+		now = has ? YES : NO;
+		atomic_store_explicit(&known, now, memory_order_relaxed);
+	}
+	return now == YES;
 }
 
 bool features_park_check(void)
 {
-	const char *setting = secure_getenv("CTXRING_FEATURES");
-	return setting && !strcmp(setting, "park-check");
+	return read_setting().park_check;
 }
 
 void features_probe(const struct io_uring *uring, struct features *ret_features)
 {
-	bool allowed = features_allowed();
+	unsigned allowed = ~read_setting().refused;
 
 	*ret_features = (struct features){
-		.skip_success = allowed && (uring->features & IORING_FEAT_CQE_SKIP),
-		.timed_wait = allowed && (uring->features & IORING_FEAT_EXT_ARG),
-		.multishot_poll = allowed,
+		.skip_success =
+			(allowed & 1u << FEATURE_SKIP_SUCCESS) && (uring->features & IORING_FEAT_CQE_SKIP),
+		.timed_wait = (allowed & 1u << FEATURE_TIMED_WAIT) && (uring->features & IORING_FEAT_EXT_ARG),
+		.multishot_poll = allowed & 1u << FEATURE_MULTISHOT_POLL,
+		.refuse_rw_nowait = !(allowed & 1u << FEATURE_RW_NOWAIT),
+		.refuse_accept_nowait = !(allowed & 1u << FEATURE_ACCEPT_NOWAIT),
 	};
+}
+
+/* Files and eventfds knew RWF_NOWAIT before pipes, sockets and timerfds did. */
+int feature_refused_rw_nowait(int fd)
+{
+	char path[32], kind[24] = "";
+	struct stat status;
+
+	if (fstat(fd, &status))
+		return RWF_NOWAIT; /* no descriptor, or that of a ring's table: the kernel says so itself */
+	if (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))
+		return RW_UNKNOWN;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (readlink(path, kind, sizeof(kind) - 1) < 0)
+		return RWF_NOWAIT;
+	return strcmp(kind, "anon_inode:[timerfd]") ? RWF_NOWAIT : RW_UNKNOWN;
 }

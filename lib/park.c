@@ -47,7 +47,7 @@ int park_open(struct ctx_ring *ring)
 		memory_release(park);
 		return error;
 	}
-	park->by_poll = !features_allowed();
+	park->by_poll = !feature_has_epoll_wait(ring->uring->ring_fd);
 	park->check = features_park_check();
 	list_init(&park->due);
 	ring->park = park;
@@ -380,7 +380,7 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
 	struct group *group = op->group;
 
-	attempt_prepare(op, sqe);
+	attempt_prepare(op, &ring->features, sqe);
 	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
 	unpark(ring, op);
 	list_unlink(&op->link);

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "feature.h"
 #include "sys.h"
 
 #define PAGE 4096u
@@ -85,7 +86,7 @@ bool park_buffers_stay(void)
 	int now = __atomic_load_n(&known, __ATOMIC_RELAXED);
 
 	if (now == UNKNOWN) {
-		now = try() ? YES : NO;
+		now = feature_allowed(FEATURE_KEPT_BUFFERS) && try() ? YES : NO;
 		__atomic_store_n(&known, now, __ATOMIC_RELAXED);
 	}
 	return now == YES;

@@ -25,6 +25,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 
+#include "feature.h"
 #include "memory.h"
 
 #ifndef SO_INQ
@@ -177,7 +178,8 @@ static bool unix_counts(struct park *park)
 	int fd = sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC);
 	if (fd < 0)
 		return false;
-	park->unix_counts = !sys_setsockopt(fd, SOL_SOCKET, SO_INQ, &on, sizeof(on));
+	park->unix_counts = feature_allowed(FEATURE_UNIX_INQ) &&
+			    !sys_setsockopt(fd, SOL_SOCKET, SO_INQ, &on, sizeof(on));
 	park->unix_known = true;
 	close(fd);
 	return park->unix_counts;

@@ -17,7 +17,6 @@
 #define SETUP_SUPPORTED                                                                                   \
 	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | \
 	 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)
-#define SETUP_PLAIN (IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP)
 
 int ring_check_options(const struct ctx_ring_options *options)
 {
@@ -141,7 +140,7 @@ static int setup(unsigned entries, const struct ctx_ring_options *options, struc
 {
 	struct io_uring_params params = {.flags = options ? options->setup_flags : 0};
 
-	if (!features_allowed() && (params.flags & ~SETUP_PLAIN))
+	if (!features_allow_setup(params.flags))
 		return -EINVAL;
 	if (options && options->cq_entries) {
 		params.flags |= IORING_SETUP_CQSIZE;
@@ -154,7 +153,7 @@ static int setup(unsigned entries, const struct ctx_ring_options *options, struc
 	/* Bound to the thread that enables it, not to the one that opens it. */
 	if (params.flags & IORING_SETUP_SINGLE_ISSUER)
 		params.flags |= IORING_SETUP_R_DISABLED;
-	if (features_allowed()) {
+	if (feature_allowed(FEATURE_SUBMIT_ALL)) {
 		struct io_uring_params all = params;
 		all.flags |= IORING_SETUP_SUBMIT_ALL;
 		int error = sys_uring_setup(entries, uring, &all);

@@ -114,6 +114,17 @@ START_TEST(completions_of_the_program_pass_unchanged_and_in_order)
 }
 END_TEST
 
+/* What the program's own request with this number ended with: Linux 6.1 completes the one that fails first. */
+static int foreign_result_of(const struct adopted *adopted, uint64_t user_data)
+{
+	unsigned i = 0;
+
+	while (i < adopted->foreign_count && adopted->foreign[i] != user_data)
+		i++;
+	ck_assert_uint_lt(i, adopted->foreign_count);
+	return adopted->foreign_res[i];
+}
+
 START_TEST(an_open_chain_of_the_program_is_not_broken_into)
 {
 	struct adopted adopted;
@@ -140,9 +151,9 @@ START_TEST(an_open_chain_of_the_program_is_not_broken_into)
 	ck_assert_probe(&waiting, -ECANCELED, CTX_OP_CANCELLED);
 	while (adopted.foreign_count < 3)
 		turn(&adopted, true);
-	ck_assert_int_eq(adopted.foreign_res[0], 0);
-	ck_assert_int_eq(adopted.foreign_res[1], -EBADF);
-	ck_assert_int_eq(adopted.foreign_res[2], -ECANCELED); /* its chain was whole */
+	ck_assert_int_eq(foreign_result_of(&adopted, 1), 0);
+	ck_assert_int_eq(foreign_result_of(&adopted, 2), -EBADF);
+	ck_assert_int_eq(foreign_result_of(&adopted, 3), -ECANCELED); /* its chain was whole */
 	adopted_end(&adopted);
 	ctx_finish(ctx);
 }

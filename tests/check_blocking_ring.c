@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Blocking calls and the rings below them: what a call costs, whose a ring is, and what is done without one.
  */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "support/blockers.h"
+#include "support/forbid.h"
 #include "thread_ring.h"
 
 /* In children: assertions of Check belong to the parent. */
@@ -379,22 +376,6 @@ START_TEST(when_there_is_memory_again_a_ring_is_used)
 }
 END_TEST
 
-/* What a process that confines itself after its start does. */
-static int forbid_enter(unsigned flags)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_enter, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return -errno;
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) ? -errno : 0;
-}
-
 static int call_when_forbidden_later(void *data)
 {
 	struct ctx_context *ctx, *timed;
@@ -406,7 +387,7 @@ static int call_when_forbidden_later(void *data)
 	EXPECT(!ctx_with_cancel(ctx_background(), NULL, &ctx));
 	EXPECT(ctxio_write(ctx, pipe[1], "x", 1) == 1);
 	EXPECT(own_ring());
-	EXPECT(!forbid_enter(0));
+	EXPECT(!forbid(SYS_io_uring_enter, 0)); /* as a process that confines itself after its start */
 	EXPECT(ctxio_read(ctx, pipe[0], &byte, 1) == 1);
 	EXPECT(!own_ring());
 	EXPECT(!ctx_with_timeout(ctx, 5 * MILLISECOND, NULL, &timed));
@@ -435,7 +416,7 @@ static int forbid_in_a_call(void *data)
 	EXPECT(scene_prepare(&caller.scene, &blockers[0]));
 	caller_start(&caller, &blockers[0], ctx);
 	caller_await_sleep(&caller);
-	EXPECT(!forbid_enter(SECCOMP_FILTER_FLAG_TSYNC));
+	EXPECT(!forbid(SYS_io_uring_enter, SECCOMP_FILTER_FLAG_TSYNC));
 	EXPECT(!ctx_cancel(ctx));
 	blockers[0].finish(&caller.scene);
 	EXPECT(caller_end(&caller) == blockers[0].result);

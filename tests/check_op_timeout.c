@@ -169,7 +169,7 @@ START_TEST(a_linked_timeout_ends_the_operation_of_a_thread_that_computes)
 {
 	struct ctx_ring_options options = {.flags = CTX_RING_LINKED_TIMEOUTS};
 	struct ctx_ring *ring = ring_with(RING_ORDINARY, 8, &options);
-	struct ctx_context *ctx = timed_child_of(ctx_background(), 10 * MILLISECOND);
+	struct ctx_context *ctx = timed_child_of(ctx_background(), 100 * MILLISECOND);
 	struct pair pair = pair_new();
 	struct probe probe;
 	char sink[8];

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "feature.h"
 #include "support/contexts.h"
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED | TEST_PLAIN);
@@ -1101,7 +1102,9 @@ Suite *test_suite(void)
 	tcase_add_test(rights, without_rights_on_cgroups_the_tree_ends_as_well);
 	tcase_add_test(rights, full_process_table_is_told_and_leaves_nothing);
 	tcase_add_test(rights, lack_of_descriptors_is_told_and_leaves_nothing);
-	tcase_add_test(rights, cgroup_is_removed_with_those_made_below_it);
-	tcase_add_test(rights, program_runs_in_a_cgroup_of_its_own);
+	if (feature_allowed(FEATURE_CGROUP_KILL)) {
+		tcase_add_test(rights, cgroup_is_removed_with_those_made_below_it);
+		tcase_add_test(rights, program_runs_in_a_cgroup_of_its_own);
+	}
 	return suite;
 }

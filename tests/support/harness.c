@@ -355,9 +355,14 @@ unsigned test_seed(void)
 	return seed;
 }
 
+bool test_is_emulated(void)
+{
+	return getenv("CTX_TEST_EMULATED") != NULL;
+}
+
 unsigned test_scaled(unsigned count)
 {
-	return test_mode() == TEST_NORMAL ? count : (count + 9) / 10;
+	return test_mode() == TEST_NORMAL && !test_is_emulated() ? count : (count + 9) / 10;
 }
 
 int test_in_child(int (*function)(void *data), void *data)

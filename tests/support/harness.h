@@ -123,7 +123,10 @@ void test_settle(void);
 /* A seed for random tests, from CTX_TEST_SEED or the clock; printed, so that a failure can be repeated. */
 unsigned test_seed(void);
 
-/* count, or a tenth of it in all passes but the normal one, where the same is done once more. */
+/* On processors that are emulated, and so slow (tests/kernels). */
+bool test_is_emulated(void);
+
+/* count, or a tenth of it in all passes but the normal one, where the same is done once more, and there. */
 unsigned test_scaled(unsigned count);
 
 /* Runs function in a forked child; returns its exit status, or 256 plus the signal that killed it. */

@@ -77,10 +77,11 @@ void race_run(const struct race *race, void *data, unsigned rounds)
 	struct arena arena = {.race = race, .data = data};
 	unsigned seed = test_seed(), counts[2] = {0, 0}, round = 0;
 	uint64_t end = clock_now_ns() + SECONDS_MOST * NS_PER_SECOND;
+	bool both = !test_is_emulated(); /* else one of them may never come up */
 	pthread_t thread;
 
 	ck_assert_ok(pthread_create(&thread, NULL, right_side, &arena));
-	while ((round < rounds || !counts[0] || !counts[1]) && clock_now_ns() < end) {
+	while ((round < rounds || (both && (!counts[0] || !counts[1]))) && clock_now_ns() < end) {
 		race->prepare(data);
 		/* One side waits a little, so that either can be first. */
 		unsigned steps = random_delay(&seed);
@@ -98,6 +99,5 @@ void race_run(const struct race *race, void *data, unsigned rounds)
 	__atomic_store_n(&arena.begun, round + 1, __ATOMIC_RELEASE);
 	ck_assert_ok(pthread_join(thread, NULL));
 	printf("%s: %u rounds, outcomes %u and %u\n", race->name, round, counts[0], counts[1]);
-	ck_assert_uint_gt(counts[0], 0);
-	ck_assert_uint_gt(counts[1], 0);
+	ck_assert(!both || (counts[0] > 0 && counts[1] > 0));
 }
