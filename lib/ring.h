@@ -107,15 +107,17 @@ struct ctx_ring {
 	struct slot *slots; /* slot 0 is unused */
 	uint32_t slot_count, slot_free;
 	uint64_t order;
-	unsigned live;	      /* operations that are not idle */
-	unsigned in_kernel;   /* whose final completion has not been seen */
-	unsigned parked;      /* outside the kernel, and not ended */
-	uint32_t first_marks; /* of every operation */
-	struct park *park;    /* NULL: nothing has parked */
+	unsigned live;			 /* operations that are not idle */
+	unsigned in_kernel;		 /* whose final completion has not been seen */
+	unsigned parked;		 /* outside the kernel, and not ended */
+	uint32_t first_marks;		 /* of every operation */
+	struct park *park;		 /* NULL: nothing has parked */
 	struct close_index *close_index; /* NULL: never needed, or no memory */
 	struct list staged, waiting, ready;
-	struct list singles;	   /* to be cancelled one by one at the next occasion */
-	struct list retries;	   /* whose cancel found nothing, or whose own end is overdue; no batch has them */
+	/* Of ready, in the turn that goes on; kept here for when the owner ends in it. */
+	struct list delivering;
+	struct list singles; /* to be cancelled one by one at the next occasion */
+	struct list retries; /* whose cancel found nothing, or whose own end is overdue; no batch has them */
 	struct list retry_groups;  /* that have the same, of their own, in a batch */
 	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all after it wait for */
 
@@ -136,9 +138,10 @@ struct ctx_ring {
 	struct ring_poll **polls; /* by index */
 	uint32_t *poll_places;	  /* indices that are free */
 	uint32_t poll_capacity, poll_unused, polls_in_kernel;
-	struct list polls_todo;	   /* to be put into the queue, or a cancel of them */
-	struct list polls_fired;   /* completed, to be looked at in a dispatch */
-	struct list polls_resting; /* ended without an event, for another attempt later */
+	struct list polls_todo;	      /* to be put into the queue, or a cancel of them */
+	struct list polls_fired;      /* completed, to be looked at in a dispatch */
+	struct list polls_delivering; /* of these, in the turn that goes on */
+	struct list polls_resting;    /* ended without an event, for another attempt later */
 	struct ring_timer polls_rest;
 
 	struct spill spill;
@@ -368,11 +371,12 @@ int stage_push(struct ctx_ring *ring);
 /* Completes, as never sent, whatever is staged under a context that ended. */
 void stage_refuse_dead(struct ctx_ring *ring);
 
-/* Makes known to their groups what they have staged, for stage_refuse_group(). Looks at each operation once. */
+/* Makes known to their groups what they have staged, for stage_refuse_group(). Looks at each operation once.
+ */
 void stage_index(struct ctx_ring *ring);
 
-/* Completes, as never sent, what the group has staged, and counts it into batch (or NULL); a chain that is still
- * being built at its submit. */
+/* Completes, as never sent, what the group has staged, and counts it into batch (or NULL); a chain that is
+ * still being built at its submit. */
 void stage_refuse_group(struct group *group, struct batch *batch);
 
 /* The same for op, which is staged and marked OP_EXPLICIT, and the whole chain that it is in. */
