@@ -111,7 +111,7 @@ int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct 
  *
  * -EINVAL: a NULL argument, an unknown clock, tv_nsec out of range.
  * -ENOMEM: no memory. -EAGAIN: the timer thread could not be started
- * (RLIMIT_NPROC, or a cgroup's pids.max).
+ * (RLIMIT_NPROC, a cgroup's pids.max, or no memory for its stack).
  */
 int ctx_with_timeout(const struct ctx_context *parent, uint64_t timeout_ns, const char *label,
 		     struct ctx_context **ret_ctx);
@@ -402,7 +402,8 @@ typedef void (*ctx_callback_fn)(struct ctx_callback *callback, const struct ctx_
  *
  * ctx_callback_add_on_ring runs it in a dispatch of ring, whoever ended ctx; the
  * owner of the ring must be in a dispatch or come to one. If the ring is
- * closed first, it never runs, and stays registered until it is stopped.
+ * closed first, it never runs, and stays registered until it is stopped. In a child after fork(2) so does
+ * every callback that was registered before.
  *
  * *ret_id (or NULL) is the number of this registration, never 0 and never used again: what a stop is
  * told. It is written before the function can run, so it may lie in memory that the function frees; but
@@ -669,10 +670,10 @@ int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns);
  * of the ring; or, adopted,
  * its completion queue is full of the program's completions, or a chain of the program's is
  * open. -EPERM: not the owner; in a forked child the ring is
- * released there, and the parent's is untouched (0). A ring whose owner thread has ended may be closed by any
- * thread; of a DEFER_TASKRUN ring results that its owner had not dispatched are lost then, in the kernel: such
- * operations end as cancelled, though a write may have happened, and a descriptor of CTX_OP_CLOSE_FD stays open.
- * NULL ring: 0.
+ * released there, and the parent's is untouched (0). A ring whose owner thread has ended, as pthread_join(3)
+ * counts it, may be closed by any thread; of a DEFER_TASKRUN ring results that its owner had not dispatched are
+ * lost then, in the kernel: such operations end as cancelled, though a write may have happened, and a descriptor
+ * of CTX_OP_CLOSE_FD stays open. NULL ring: 0.
  */
 int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
 		   unsigned *ret_stuck);

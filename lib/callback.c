@@ -516,6 +516,14 @@ bool ctx_callback_stop(uint64_t id)
 }
 
 /* With the bucket's lock held. */
+static bool is_registered_here(const struct bucket *bucket, uint64_t id)
+{
+	const struct callback *callback = find(bucket, id);
+
+	return callback && !is_inherited(bucket, callback);
+}
+
+/* With the bucket's lock held. */
 static bool runs_elsewhere(struct bucket *bucket, uint64_t id)
 {
 	uint32_t tid = thread_self()->tid;
@@ -536,8 +544,9 @@ bool ctx_callback_stop_wait(uint64_t id)
 		return true;
 	lock_acquire(&bucket->lock);
 	bucket->sleepers++;
-	/* Registered still: its ring is about to run it, or another stop is taking it back. */
-	while (find(bucket, id) || runs_elsewhere(bucket, id)) {
+	/* Registered still: its ring is about to run it, or another stop is taking it back. In a forked child
+	 * both are in the parent. */
+	while (is_registered_here(bucket, id) || runs_elsewhere(bucket, id)) {
 		uint32_t finished = atomic_load(&bucket->finished);
 		lock_release(&bucket->lock);
 		sys_futex_wait(&bucket->finished, finished, NULL);

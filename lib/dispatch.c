@@ -197,12 +197,10 @@ static __attribute__((noinline, cold)) void deliver_mail(struct ctx_ring *ring)
 static __attribute__((noinline, cold)) unsigned deliver_ready(struct ctx_ring *ring)
 {
 	unsigned delivered = 0;
-	struct list ready;
 
-	list_init(&ready);
-	list_splice(&ready, &ring->ready);
-	while (!list_empty(&ready) && ring_is_here(ring)) {
-		complete_deliver_ready(ring, container_of(ready.next, struct operation, link));
+	list_splice(&ring->delivering, &ring->ready);
+	while (!list_empty(&ring->delivering) && ring_is_here(ring)) {
+		complete_deliver_ready(ring, container_of(ring->delivering.next, struct operation, link));
 		delivered++;
 	}
 	return delivered;

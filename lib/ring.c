@@ -57,6 +57,7 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 	list_init(&ring->staged);
 	list_init(&ring->waiting);
 	list_init(&ring->ready);
+	list_init(&ring->delivering);
 	list_init(&ring->singles);
 	list_init(&ring->retries);
 	list_init(&ring->retry_groups);
@@ -67,6 +68,7 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 	list_init(&ring->batches_over);
 	list_init(&ring->polls_todo);
 	list_init(&ring->polls_fired);
+	list_init(&ring->polls_delivering);
 	list_init(&ring->polls_resting);
 	ring_owner_init(ring);
 	int error = mailbox_new(&ring->mailbox);

@@ -115,6 +115,8 @@ struct ctx_ring {
 	struct park *park;		 /* NULL: nothing has parked */
 	struct close_index *close_index; /* NULL: never needed, or no memory */
 	struct list staged, waiting, ready;
+	/* Of ready, in the turn that goes on; kept here for when the owner ends in it. */
+	struct list delivering;
 	struct list singles; /* to be cancelled one by one at the next occasion */
 	struct list retries; /* whose cancel found nothing, or whose own end is overdue; no batch has them */
 	struct list retry_groups;  /* that have the same, of their own, in a batch */
@@ -138,9 +140,10 @@ struct ctx_ring {
 	uint32_t *poll_places;				      /* indices that are free */
 	uint32_t poll_capacity, poll_unused, polls_in_kernel; /* the last with cancels of polls */
 	uint64_t polls_put;				      /* in all; the number of the last one */
-	struct list polls_todo;	   /* to be put into the queue, or a cancel of them */
-	struct list polls_fired;   /* completed, to be looked at in a dispatch */
-	struct list polls_resting; /* ended without an event, for another attempt later */
+	struct list polls_todo;	      /* to be put into the queue, or a cancel of them */
+	struct list polls_fired;      /* completed, to be looked at in a dispatch */
+	struct list polls_delivering; /* of these, in the turn that goes on */
+	struct list polls_resting;    /* ended without an event, for another attempt later */
 	struct ring_timer polls_rest;
 
 	struct spill spill;

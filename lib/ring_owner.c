@@ -128,6 +128,13 @@ int ring_claim_to_close(struct ctx_ring *ring)
 		return -EPERM;
 	pthread_mutex_consistent(&ring->owned);
 	ring->orphaned = true;
+	/* It may have ended in a function of the program's amid a dispatch; before functions are called all
+	 * is in order. */
+	ring->dispatching = ring->withdrawing = false;
+	list_splice(&ring->delivering, &ring->ready);
+	list_splice(&ring->ready, &ring->delivering);
+	list_splice(&ring->polls_delivering, &ring->polls_fired);
+	list_splice(&ring->polls_fired, &ring->polls_delivering);
 	if (ring->record)
 		ring->record->owner_tid = thread_self()->tid;
 	__atomic_store_n(&ring->owner, thread_self()->serial, __ATOMIC_RELEASE);

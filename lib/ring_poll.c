@@ -230,12 +230,9 @@ static void rest(struct ctx_ring *ring, struct ring_poll *poll)
 
 void ring_polls_deliver(struct ctx_ring *ring)
 {
-	struct list fired;
-
-	list_init(&fired);
-	list_splice(&fired, &ring->polls_fired);
-	while (!list_empty(&fired) && ring_is_here(ring)) {
-		struct ring_poll *poll = container_of(fired.next, struct ring_poll, link);
+	list_splice(&ring->polls_delivering, &ring->polls_fired);
+	while (!list_empty(&ring->polls_delivering) && ring_is_here(ring)) {
+		struct ring_poll *poll = container_of(ring->polls_delivering.next, struct ring_poll, link);
 		list_remove(&poll->link);
 		if (poll->stopped && poll->cancelling)
 			continue; /* its answer comes */
