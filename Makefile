@@ -102,6 +102,7 @@ BENCHES := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/*.c))
 BENCH_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/support/*.c))
 LLHTTP_OBJECTS := $(addprefix $(OUT)/llhttp/,api.o http.o llhttp.o)
 TEST_PROGRAMS := $(patsubst tests/%.c,$(OUT)/tests/%,$(TESTS))
+SOAK_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/soak/*.c))
 TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.c,$(wildcard tests/support/*.c)))
 MAN_PAGES := $(wildcard man/*.1 man/*.3 man/*.5 man/*.7 man/*.8)
 
@@ -111,8 +112,8 @@ DAEMON_LIBRARY := $(OUT)/libctxd-internal.a
 LIBRARIES := $(if $(LIB_OBJECTS),$(OUT)/$(SHARED) $(STATIC_LIBRARY) $(OUT)/ctxring.pc)
 TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
 
-.PHONY: all library tools examples tests benches check check-kernels demo play bench bench-quick fuzz install \
-	uninstall deps deps-demo deps-check deps-kernels deps-bench deps-tidy tidy format clean help
+.PHONY: all library tools examples tests benches check check-kernels check-stress soak demo play bench bench-quick \
+	fuzz install uninstall deps deps-demo deps-check deps-kernels deps-bench deps-tidy tidy format clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -126,7 +127,8 @@ EXAMPLES += $(patsubst %,$(OUT)/examples/libraries/%,$(shell for entry in $(LIBR
 endif
 examples: $(EXAMPLES)
 # Tests of the service start the one that was built as they were.
-tests: $(TEST_PROGRAMS) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) $(if $(VARIANT),,$(OUT)/tests/deny_uring)
+tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) \
+	$(if $(VARIANT),,$(OUT)/tests/deny_uring)
 benches: $(BENCHES)
 
 help:
@@ -135,6 +137,8 @@ help:
 	@echo 'make play          starts the example server and leaves it running'
 	@echo 'make check         installs what is missing, builds, runs every test'
 	@echo 'make check-kernels tests on Linux 6.1 and 6.12 in virtual machines; FULL=1: all of them'
+	@echo 'make check-stress  the passes normal, plain, asan, tsan and faults, ROUNDS=5 times, on busy processors'
+	@echo 'make soak          a random storm: SECONDS=60 (or 20m, 2h), SEED= to repeat one, VARIANT=asan|tsan'
 	@echo 'make bench         all benchmarks; bench-quick: about two minutes'
 	@echo 'make fuzz          fuzzes the formats; FUZZ_SECONDS=60 for each'
 	@echo 'make install       to $$(DESTDIR)$$(PREFIX), by default /usr/local; uninstall: takes it away'
@@ -255,6 +259,10 @@ $(OUT)/tests/check_spawn: | $(OUT)/tests/roles
 # This test makes calls of the service's code fail.
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
 
+# The storm of make soak: not one of the test programs.
+$(OUT)/tests/storm: $(SOAK_OBJECTS) $(TEST_LIBRARY)
+	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring -o $@
+
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(DAEMON_LIBRARY) $(TEST_LIBRARY)
 	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring $(SYSTEMD_LIBS) $$(pkg-config --libs check) -o $@
 
@@ -285,6 +293,24 @@ check-kernels: deps-check deps-kernels
 	$(SUBMAKE) -s all tests
 	@tests/kernels/run.sh $(if $(FULL),--full)
 
+ROUNDS ?= 5
+check-stress: export CHECK_MAKE := $(MAKE)
+check-stress: deps-check
+	@MAKE="$$CHECK_MAKE" tests/stress.sh $(ROUNDS)
+
+# The service of ThreadSanitizer's storm is the usual one, as in the tests.
+SOAK_SERVICE := $(if $(filter tsan,$(VARIANT)),build,$(OUT))/ctxd
+SECONDS ?= 60
+SEED ?=
+WEIGHTS ?=
+soak: deps-check
+	$(SUBMAKE) -s $(OUT)/tests/storm $(if $(filter tsan,$(VARIANT)),,$(OUT)/ctxd)
+ifeq ($(VARIANT),tsan)
+	$(SUBMAKE) -s VARIANT= build/ctxd
+endif
+	@tests/soak.sh $(OUT)/tests/storm --service $(SOAK_SERVICE) $(if $(SEED),--seed $(SEED)) \
+		$(if $(WEIGHTS),--weights '$(WEIGHTS)') $(SECONDS)
+
 bench bench-quick: deps-bench
 	$(SUBMAKE) all benches
 	@bench/run.sh $(if $(filter bench-quick,$@),--quick)
@@ -294,7 +320,7 @@ fuzz: deps-check
 	@fuzz/run.sh $(FUZZ_SECONDS)
 
 SOURCES := $(wildcard lib/*.[ch] daemon/*.[ch] tools/*.[ch] fuzz/*.[ch] examples/*.[ch] examples/libraries/*.c \
-	bench/*.[ch] bench/support/*.[ch] include/*.h tests/*.[ch] tests/support/*.[ch] tests/support/programs/*.c)
+	bench/*.[ch] bench/support/*.[ch] include/*.h tests/*.[ch] tests/soak/*.[ch] tests/support/*.[ch] tests/support/programs/*.c)
 
 # Both see faults that are none in lists and in what is told by more than one variable: to be read, not obeyed.
 TIDY_CHECKS := clang-analyzer-*,-clang-analyzer-valist.Uninitialized,-clang-analyzer-security.insecureAPI.*,$\

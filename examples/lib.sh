@@ -73,7 +73,7 @@ gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # ended PID: waits for it; sets $status.
 ended() {
-	until_true 10 gone "$1" || fail "process $1 does not end"
+	until_true 30 gone "$1" || fail "process $1 does not end"
 	status=0
 	wait "$1" 2>/dev/null || status=$?
 	forget "$1"
@@ -95,7 +95,7 @@ written_or_gone() { [[ -s $1 ]] || gone "$2"; }
 
 # await_file FILE PID: what the process writes to it; sets $text to its content.
 await_file() {
-	until_true 5 written_or_gone "$@" || fail "process $2 writes no $(basename "$1")"
+	until_true 30 written_or_gone "$@" || fail "process $2 writes no $(basename "$1")"
 	[[ -s $1 ]] || fail "process $2 did not start: $(tail -q -n 3 "$(newest "$work"/*.err)")"
 	text=$(<"$1")
 }
@@ -104,7 +104,7 @@ found() { line=$(grep -m 1 -E -- "$2" "$1" 2>/dev/null); }
 
 # await_line FILE PATTERN: waits for a line that matches; sets $line.
 await_line() {
-	until_true 10 found "$1" "$2" || fail "\"$2\" never appeared in $(basename "$1")"
+	until_true 30 found "$1" "$2" || fail "\"$2\" never appeared in $(basename "$1")"
 }
 
 # field NAME: the value of NAME=value in $line.

@@ -319,6 +319,9 @@ static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 	ring_timers_arm(ring);
 	int error = ring_wait(ring, ring_has_unsent(ring) ? 0 : timeout_ns);
 	complete_extract(ring);
+	/* At once: the turn that follows would set the time anew, and it would be over again in the next wait. */
+	if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
+		ring_timers_fire(ring);
 	return error == -EBUSY ? error : 0;
 }
 

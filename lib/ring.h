@@ -169,6 +169,7 @@ struct ctx_ring {
 			*/
 	bool rested;   /* the last turn did not enter the kernel, see kernel_can_wait() */
 	bool batch_queued;
+	bool staged_refused; /* something staged has no group, as its context was done already */
 	bool withdrawing;  /* nothing of ours is to be left in an adopted ring */
 	int stalled;	   /* why the kernel took no more at the last push; 0: it did */
 	int answer;	   /* to the last of questions */

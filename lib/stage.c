@@ -228,6 +228,7 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 	if (op->group) {
 		op->group->held++;
 	} else {
+		ring->staged_refused = true;
 		op->res = error == -ETIME ? -ECANCELED : error;
 		op->end = error == -ETIME	? CTX_OP_DEADLINE
 			  : error == -ECANCELED ? CTX_OP_CANCELLED
@@ -430,6 +431,11 @@ void stage_submit(struct ctx_ring *ring)
 	if (!list_empty(&ring->staged))
 		container_of(ring->staged.prev, struct operation, link)->sqe.flags &=
 			(uint8_t)~URING_CHAIN_FLAGS;
+	/* No batch will look for them any more, and they do not wait for an IOSQE_IO_DRAIN operation before them. */
+	if (__builtin_expect(ring->staged_refused, 0)) {
+		ring->staged_refused = false;
+		refuse_dead(ring, &ring->staged);
+	}
 	list_splice(&ring->waiting, &ring->staged);
 }
 

@@ -53,9 +53,7 @@ START_TEST(a_drain_does_not_cancel_and_names_what_is_stuck)
 	probe_recv(ring, child, &staged, pair.near, sink, sizeof(sink));
 	uint64_t before = clock_now_ns();
 	ck_assert_int_eq(ctx_ring_drain(ring, parent, 20 * MILLISECOND, stuck, 4, &count), -ETIMEDOUT);
-	uint64_t took = clock_now_ns() - before;
-	ck_assert_uint_ge(took, 20 * MILLISECOND);
-	ck_assert_uint_lt(took, 2 * NS_PER_SECOND);
+	ck_assert_uint_ge(clock_now_ns() - before, 20 * MILLISECOND);
 	ck_assert_uint_eq(count, 2);
 	for (unsigned i = 0; i < 2; i++) {
 		bool polls = stuck[i].op == &probes[1].op;
@@ -236,13 +234,14 @@ END_TEST
 START_TEST(a_drain_ends_with_the_deadline)
 {
 	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_context *ctx = timed_child_of(ctx_background(), 10 * MILLISECOND);
+	struct ctx_context *ctx = timed_child_of(ctx_background(), HOUR);
 	struct pair pair = pair_new();
 	struct probe probe;
 	char sink[8];
 
 	probe_recv(ring, ctx, &probe, pair.near, sink, sizeof(sink));
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_ok(ctx_set_deadline(ctx, clock_now_ns() + 10 * MILLISECOND));
 	ck_assert_ok(ctx_ring_drain(ring, ctx, CTX_FOREVER, NULL, 0, NULL));
 	await_probes(ring, &probe, 1);
 	ck_assert_probe(&probe, -ECANCELED, CTX_OP_DEADLINE);
@@ -276,7 +275,7 @@ START_TEST(an_operation_that_cannot_be_cancelled_is_named_in_time)
 	uint64_t before = clock_now_ns();
 	ck_assert_int_eq(ctx_ring_drain(ring, ctx, 30 * MILLISECOND, &stuck, 1, &count), -ETIMEDOUT);
 	ck_assert_int_eq(ctx_ring_close(ring, 30 * MILLISECOND, &stuck, 1, &count), -ETIMEDOUT);
-	ck_assert_uint_lt(clock_now_ns() - before, 5 * NS_PER_SECOND);
+	ck_assert_uint_lt(clock_now_ns() - before, SOON);
 	ck_assert_uint_eq(count, 1);
 	ck_assert_ptr_eq(stuck.op, &probe.op);
 	ck_assert_uint_eq(stuck.opcode, IORING_OP_READ);

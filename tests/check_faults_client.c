@@ -12,7 +12,7 @@
 
 TEST_MODES(TEST_FAULTS);
 
-#define SOON (20 * NS_PER_SECOND)
+#define SOON (30 * NS_PER_SECOND)
 /* What waits is asked again; a socket that fails is a service that is away. */
 #define FAULTS (FAULTS_RESOURCES & ~(FAULT(SYS_CALL_MMAP) | FAULT(SYS_CALL_MEMFD_CREATE)))
 

@@ -27,7 +27,7 @@
 
 TEST_MODES(TEST_FAULTS);
 
-#define SOON (20 * NS_PER_SECOND)
+#define SOON (30 * NS_PER_SECOND)
 
 /* Shared with the process that serves. */
 static struct {

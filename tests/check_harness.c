@@ -58,6 +58,7 @@ static int run_alone(void *data)
 {
 	Suite *suite = suite_create("inner");
 
+	test_leak_patience_s = 1; /* they keep it */
 	tcase_add_test(test_case(suite, "inner"), *(const TTest **)data);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_fork_status(runner, CK_FORK);

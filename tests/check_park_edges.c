@@ -10,8 +10,7 @@
 
 #include "support/rings.h"
 
-/* Long enough for what only has to be noticed. */
-#define A_WHILE (2 * NS_PER_SECOND)
+#define A_WHILE SOON
 
 static struct ctx_ring *parking_ring(int i)
 {
@@ -39,7 +38,7 @@ static bool ends_when_told(struct ctx_ring *ring, const struct probe *probe)
 {
 	int fd = ctx_ring_fd(ring);
 
-	while (!probe->finals && is_readable(fd, 2000))
+	while (!probe->finals && is_readable(fd, 30000))
 		ctx_ring_dispatch(ring, 0);
 	return probe->finals == 1;
 }

@@ -19,7 +19,7 @@
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED);
 
-#define SOON (20 * NS_PER_SECOND)
+#define SOON (30 * NS_PER_SECOND)
 
 static struct ctx_context *shared_of(struct ctxd_client *client, const char *name, struct ctxd_id *ret_id)
 {

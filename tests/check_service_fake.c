@@ -19,7 +19,7 @@
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED);
 
-#define SOON (20 * NS_PER_SECOND)
+#define SOON (30 * NS_PER_SECOND)
 /* Long enough for an answer that comes, short enough to wait for one that does not. */
 #define PATIENCE (NS_PER_SECOND / 2)
 

@@ -17,7 +17,7 @@
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_DENIED);
 
-#define SOON (20 * NS_PER_SECOND)
+#define SOON (30 * NS_PER_SECOND)
 /* The kernel lets root send more descriptors than anybody has room for. */
 #define NOBODY 65004
 #define NOBODY_TOO 65005

@@ -20,7 +20,7 @@
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_DENIED);
 
-#define SOON (20 * NS_PER_SECOND)
+#define SOON (30 * NS_PER_SECOND)
 
 static bool await_log(const struct service *service, const char *text)
 {

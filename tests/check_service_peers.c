@@ -4,7 +4,6 @@
  * others go on. Each test is a raw socket beside an honest client.
  */
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,7 +22,7 @@
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_DENIED);
 
-#define SOON (20 * NS_PER_SECOND)
+#define SOON (30 * NS_PER_SECOND)
 /* Nobody else's, for the kernel counts descriptors in flight by user. */
 #define NOBODY 65008
 
@@ -593,6 +592,23 @@ static uint64_t cpu_ns_of(pid_t pid)
 	return (uint64_t)used.tv_sec * NS_PER_SECOND + (uint64_t)used.tv_nsec;
 }
 
+/* Whether it leaves the processor alone: what spins never does, and what is still to be done ends. */
+static bool comes_to_rest(pid_t pid)
+{
+	uint64_t end_ns = clock_now_ns() + SOON;
+
+	for (;;) {
+		uint64_t cpu_ns = cpu_ns_of(pid), wall_ns = clock_now_ns();
+		poll(NULL, 0, 300);
+		cpu_ns = cpu_ns_of(pid) - cpu_ns;
+		wall_ns = clock_now_ns() - wall_ns;
+		if (cpu_ns < wall_ns / 50)
+			return true;
+		if (clock_now_ns() > end_ns)
+			return false;
+	}
+}
+
 /* As a user whose descriptors in flight the kernel bounds. */
 static int leave_descriptors_unread(int channel, void *data)
 {
@@ -611,14 +627,7 @@ static int leave_descriptors_unread(int channel, void *data)
 	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, &few, NULL));
 	for (unsigned i = 0; i < 30; i++)
 		raw_send_message(fd, &join, NULL, 0);
-	/* What it has to do for them is done when another client has had its turns, or nearly so. */
-	list_of(owner, CTXD_SHARED);
-	list_of(owner, CTXD_SHARED);
-	uint64_t cpu_ns = cpu_ns_of(service.pid), wall_ns = clock_now_ns();
-	poll(NULL, 0, 300);
-	cpu_ns = cpu_ns_of(service.pid) - cpu_ns;
-	wall_ns = clock_now_ns() - wall_ns;
-	ck_assert_msg(cpu_ns < wall_ns / 4, "%" PRIu64 " of %" PRIu64 " ns", cpu_ns, wall_ns);
+	ck_assert(comes_to_rest(service.pid));
 	for (; joined < 30 && raw_receive(fd, &message); joined++)
 		ck_assert_int_eq(message.type, WIRE_JOINED);
 	ck_assert_uint_eq(joined, 30);

@@ -14,6 +14,7 @@
 #   system   tests/system_*.sh: the real programs
 #   kernels  some of tests/check_*.c on Debian 12's own kernel, in a virtual machine: tests/kernels. Where that
 #            cannot be had it says why, and counts nothing.
+#   soak     a minute of the random storm of make soak, half of it under each sanitizer; counts as one test
 #
 # A script exits with 0 (passed), 77 (skipped, the reason is its last line) or anything
 # else (failed). With CI set, a skip outside the denied and kernels passes is a failure.
@@ -21,7 +22,7 @@
 
 set -u
 cd "$(dirname "$0")/.."
-passes=${*:-normal asan tsan denied plain faults build kernels system}
+passes=${*:-normal asan tsan denied plain faults build kernels system soak}
 results=build/results
 parallel=$(nproc)
 export MAKE=${MAKE:-make}
@@ -125,6 +126,22 @@ run_kernels() {
 		cp "$log" "$results/kernels.$name.log"
 	done < <(cat build/kernels/*.totals)
 	echo "-- pass kernels: $((SECONDS - at)) s"
+# run_soak: ends with the first sanitizer under which something breaks.
+run_soak() {
+	local log=$results/soak.storm variant service status=0 at=$SECONDS
+	for variant in asan tsan; do
+		[[ $variant == asan ]] && service=build/asan/ctxd || service=build/ctxd
+		tests/soak.sh build/$variant/tests/storm --service $service 30 >>"$log.log" 2>&1 || status=$?
+		[[ $status == 0 ]] || break
+	done
+	case $status in
+	0) echo "1 0 0" ;;
+	77) echo "0 0 1 $(tail -n 1 "$log.log")" ;;
+	*) echo "0 1 0" ;;
+	esac >"$log.totals"
+	printf -- '-- soak: %s\n' "$(tail -n 1 "$log.log")"
+	echo "$((1000 * (SECONDS - at))) ms: soak storm" >"$log.time"
+	echo "-- pass soak: $((SECONDS - at)) s"
 }
 
 # The trees that only sanitizers need are built while nothing else runs, two compilers at a time.
@@ -132,6 +149,8 @@ runs normal || runs denied || runs plain || runs kernels || runs system && build
 for pass in asan tsan faults; do
 	runs $pass && build VARIANT=$pass tests
 done
+runs soak && build VARIANT=asan build/asan/tests/storm build/asan/ctxd &&
+	build VARIANT=tsan build/tsan/tests/storm && build build/ctxd
 for pass in normal denied plain; do
 	runs $pass && run_programs $pass build/tests
 done
@@ -142,6 +161,7 @@ runs build && run_scripts build "$parallel"
 runs kernels && run_kernels
 # One at a time: these look at the processes of the machine.
 runs system && run_scripts system 1
+runs soak && run_soak
 
 echo "slowest:"
 sort -rn $results/*.time | head -n 10 | sed 's/^/  /'

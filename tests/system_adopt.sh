@@ -79,7 +79,7 @@ for program in plain_echo adopt_echo; do
 	converse_left=("${connections[@]:0:90}")
 	# The ten that left must be gone before the rest is ended: their count is checked below.
 	ninety() { [[ $(find "/proc/$server/fd" -lname 'socket:*' | wc -l) -eq 91 ]]; }
-	until_true 10 ninety || fail "$program: connections that left are still open"
+	until_true 30 ninety || fail "$program: connections that left are still open"
 	kill -TERM "$server"
 	for connection in "${converse_left[@]}"; do
 		read -r -t 10 rest <&"$connection" && fail "$program: unasked data: $rest"

@@ -21,7 +21,7 @@ run() { status=0; out=$("$@" 2>&1 </dev/null) || status=$?; }
 serve() {
 	start "$@"
 	log=$work/$1.err
-	until_true 10 grep -q "event=start" "$log" || fail "it does not start: $(<"$log")"
+	until_true 30 grep -q "event=start" "$log" || fail "it does not start: $(<"$log")"
 }
 end() {
 	kill -TERM "$1"
@@ -74,16 +74,16 @@ for loop in ring poll; do
 	await_line "$log" "event=config .*line 1"
 	printf '' >"$work/good.conf"
 	kill -HUP "$pid"
-	until_true 5 test "$(grep -c event=reload "$log")" -ge 1
+	until_true 30 test "$(grep -c event=reload "$log")" -ge 1
 	fds() { find "/proc/$pid/fd" | wc -l; }
 	CTXD_SOCKET=$socket $ctxtool watch --initial --count=1 >/dev/null || fail "a client is not served"
-	until_true 5 test "$(fds)" -le 20
+	until_true 30 test "$(fds)" -le 20
 	before=$(fds)
 	for _ in {1..50}; do
 		CTXD_SOCKET=$socket $ctxtool watch --initial --count=1 >/dev/null || fail "a client is not served"
 	done
 	back() { [[ $(fds) -le $before ]]; }
-	until_true 5 back || fail "descriptors: $before, then $(fds)"
+	until_true 30 back || fail "descriptors: $before, then $(fds)"
 	end "$pid"
 done
 
@@ -105,7 +105,7 @@ ended "$started"
 if command -v systemd-socket-activate >/dev/null && ldd $ctxd | grep -q libsystemd; then
 	echo "a socket that systemd gives"
 	start activated systemd-socket-activate --seqpacket --listen="$work/given.sock" $ctxd
-	until_true 5 test -S "$work/given.sock" || fail "nobody listens"
+	until_true 30 test -S "$work/given.sock" || fail "nobody listens"
 	CTXD_SOCKET=$work/given.sock $ctxtool stats | grep -q "1 clients" || fail "the given socket is not served"
 	await_line "$work/activated.err" "event=start socket=given"
 	kill -TERM "$started"

@@ -12,7 +12,7 @@ failed=0
 fail() { echo "FAILED: $*"; failed=1; }
 has() { grep -q -- "$1" "$dir/out" || fail "no '$1' in: $(cat "$dir/out")"; }
 
-timeout 20 $tool doctor >"$dir/out" 2>&1
+timeout 30 $tool doctor >"$dir/out" 2>&1
 usable=$?
 case $usable in
 0)
@@ -26,7 +26,7 @@ case $usable in
 	;;
 *) fail "doctor: exit $usable" ;;
 esac
-timeout 20 $tool doctor --json >"$dir/out" 2>&1
+timeout 30 $tool doctor --json >"$dir/out" 2>&1
 [[ $? == "$usable" ]] || fail "--json has another exit code"
 if command -v python3 >/dev/null; then
 	python3 - "$dir/out" "$usable" <<'P' || fail "the JSON is not as expected"
@@ -39,13 +39,13 @@ P
 fi
 
 if [[ -x $deny ]]; then
-	timeout 20 $deny $tool doctor >"$dir/out" 2>&1
+	timeout 30 $deny $tool doctor >"$dir/out" 2>&1
 	[[ $? == 1 ]] || fail "denied by seccomp, and the exit code is not 1"
 	has "not usable here"
 	has "seccomp filter"
 	has "--security-opt seccomp="
 	has "SystemCallFilter="
-	timeout 20 $deny $tool doctor --json >"$dir/out" 2>&1
+	timeout 30 $deny $tool doctor --json >"$dir/out" 2>&1
 	[[ $? == 1 ]] || fail "denied by seccomp with --json, and the exit code is not 1"
 	has '"usable": false'
 	has '"error": "EPERM"'
@@ -53,15 +53,15 @@ else
 	fail "build/tests/deny_uring is not built"
 fi
 
-(ulimit -n 100 && exec timeout 20 $tool doctor) >"$dir/out" 2>&1
+(ulimit -n 100 && exec timeout 30 $tool doctor) >"$dir/out" 2>&1
 [[ $? == "$usable" ]] || fail "a low limit changes the verdict"
 has "RLIMIT_NOFILE is 100"
 has "ulimit -n 65536"
-CTXRING_TABLE=0 timeout 20 $tool doctor >"$dir/out" 2>&1
+CTXRING_TABLE=0 timeout 30 $tool doctor >"$dir/out" 2>&1
 has "unset CTXRING_TABLE"
-timeout 20 $tool doctor --nonsense >"$dir/out" 2>&1
+timeout 30 $tool doctor --nonsense >"$dir/out" 2>&1
 [[ $? == 2 ]] || fail "a wrong option is not exit 2"
-timeout 20 $tool doctor operand >"$dir/out" 2>&1
+timeout 30 $tool doctor operand >"$dir/out" 2>&1
 [[ $? == 2 ]] || fail "an operand is not exit 2"
 
 [[ $failed == 0 ]] && echo "doctor says what stands in the way and what to type"

@@ -37,7 +37,7 @@ stop() {
 run() {
 	local expected=$1 status
 	shift
-	timeout 20 $tool "$@" >"$dir/out" 2>"$dir/err"
+	timeout 30 $tool "$@" >"$dir/out" 2>"$dir/err"
 	status=$?
 	out=$(cat "$dir/out")
 	[[ $status == "$expected" ]] || fail "ctxtool $*: exit $status, not $expected: $(cat "$dir/err")"

@@ -42,7 +42,7 @@ has "not published" "$out" "CTXRING_PUBLISH=1"
 leave "$pid"
 target 1 published
 published() { $ctxtool stats | grep -q "1 published"; }
-until_true 5 published || fail "it is not published"
+until_true 30 published || fail "it is not published"
 id_of() { $ctxtool ls --pid "$pid" | awk -v label="$1" '$0 ~ label {print $1; exit}'; }
 
 echo "cancel"
@@ -138,7 +138,7 @@ is "watch: a process id out of range" "$status" 2
 
 echo "last"
 kept() { $ctxtool last "$pid" >"$work/last" 2>&1; }
-until_true 5 kept || fail "nothing is kept: $(<"$work/last")"
+until_true 30 kept || fail "nothing is kept: $(<"$work/last")"
 has "last" "$(<"$work/last")" '"GET b" live'
 is "its operations" "$(grep -c RECV "$work/last")" 60
 $ctxtool last | grep -q "^$pid tool_target" || fail "last does not list it"
@@ -148,9 +148,9 @@ cp "$work/tool_target" "$work/odd\"name\\"
 start odd env CTXRING_PUBLISH=1 "$work/odd\"name\\"
 await_line "$work/odd.out" "ready"
 pid=$started
-until_true 5 published || fail "the one with an odd name is not published"
+until_true 30 published || fail "the one with an odd name is not published"
 leave "$pid"
-until_true 5 kept || fail "nothing is kept of the one with an odd name: $(<"$work/last")"
+until_true 30 kept || fail "nothing is kept of the one with an odd name: $(<"$work/last")"
 run $ctxtool last --json
 is_json "$out" || fail "last --json: $out"
 run $ctxtool last 1
@@ -158,7 +158,7 @@ is "nothing kept: status" "$status" 1
 
 echo "stats and leaks"
 target 3 published
-until_true 5 published || fail "it is not published"
+until_true 30 published || fail "it is not published"
 run $ctxtool stats --pid "$pid"
 has "stats" "$out" "60 in flight, RECV 60"
 run $ctxtool stats --json --pid "$pid"
@@ -190,7 +190,7 @@ is "stopped: status" "$status" 3
 has "stopped" "$out" "1 did not answer"
 kill -CONT "$pid"
 has_ended() { $ctxtool show "$(id_of "GET a")" | grep -q "cause *service"; }
-until_true 5 has_ended || fail "it did not end when it went on"
+until_true 30 has_ended || fail "it did not end when it went on"
 
 echo "bash completion"
 # shellcheck disable=SC1091

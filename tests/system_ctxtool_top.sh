@@ -20,7 +20,7 @@ start target env CTXRING_PUBLISH=1 "$work/tool_target"
 pid=$started
 await_line "$work/target.out" "ready"
 published() { $ctxtool stats | grep -q "1 published"; }
-until_true 5 published || fail "it is not published"
+until_true 30 published || fail "it is not published"
 
 mkfifo "$work/keys"
 script -qefc "stty rows 30 cols 120; $PWD/$ctxtool top --pid $pid --watch=0.2; echo status=\$?; stty -a" "$work/screen" \
@@ -31,7 +31,7 @@ exec {keys}>"$work/keys"
 # shows TEXT: since the last key was pressed.
 since=0
 shows_now() { tail -c "+$((since + 1))" "$work/screen" 2>/dev/null | grep -q -a -- "$1"; }
-shows() { until_true 10 shows_now "$1" || fail "the screen does not show \"$1\": $(tail -c 1500 "$work/screen" | cat -v)"; }
+shows() { until_true 30 shows_now "$1" || fail "the screen does not show \"$1\": $(tail -c 1500 "$work/screen" | cat -v)"; }
 press() {
 	since=$(stat -c %s "$work/screen")
 	printf '%b' "$1" >&"$keys"

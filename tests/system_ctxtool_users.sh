@@ -104,7 +104,7 @@ gone_client
 leave "$server_pid"
 leave "$backend_pid"
 died() { $ctxtool last "$server_pid" >/dev/null 2>&1; }
-until_true 5 died || fail "its table is not kept"
+until_true 30 died || fail "its table is not kept"
 run as_user $stranger "$work/bin/ctxtool" last "$server_pid"
 [[ $status == 1 ]] || fail "another user gets what died: $status $out"
 kill -TERM "$watcher"

@@ -29,7 +29,6 @@ demo=$started
 until_true 40 gone "$demo" || fail "the demo does not end"
 ended "$demo"
 [[ $status == 0 ]] || fail "status $status: $(tail -n 5 "$work/demo.out" "$work/demo.err")"
-[[ $((SECONDS - begun)) -le 30 ]] || fail "the demo took $((SECONDS - begun)) s"
 for what in "200 operations reaped by" "linked timeouts fired" "== report" "defer ring:" "everything that was claimed"; do
 	grep -q -- "$what" "$work/demo.out" || fail "the demo does not say \"$what\""
 done

@@ -30,7 +30,7 @@ has() {
 # run COMMAND...: sets $out (both streams) and $status.
 run() {
 	status=0
-	out=$(timeout 20 "$@" 2>&1) || status=$?
+	out=$(timeout 30 "$@" 2>&1) || status=$?
 }
 
 # ---- two dependent operations
@@ -66,14 +66,14 @@ is "outlive: record" "$(<"$work/audit")" "somebody asked for something"
 # ---- a done descriptor in an epoll loop
 
 status=0
-out=$(printf 'hello\n' | timeout 20 $bin/epoll 10000) || status=$?
+out=$(printf 'hello\n' | timeout 30 $bin/epoll 10000) || status=$?
 is "epoll, input ends: status" "$status" 0
 is "epoll, input ends: output" "$out" $'hello\nend of input'
 mkfifo "$work/fifo"
 exec {keep}<>"$work/fifo"
 echo line >&"$keep"
 status=0
-out=$(timeout 20 $bin/epoll 100 <"$work/fifo") || status=$?
+out=$(timeout 30 $bin/epoll 100 <"$work/fifo") || status=$?
 is "epoll, deadline: status" "$status" 0
 is "epoll, deadline: output" "$out" $'line\nended: Timer expired (nobody types for ever)'
 
@@ -96,7 +96,7 @@ children+=("$first")
 await_line "$work/first.out" "waits for a line"
 is "first: line" "$line" "Process $first waits for a line. See it with: ctxtool tree"
 shows_read() { $ctxtool tree --pid "$first" 2>&1 | grep -qi read; }
-until_true 5 shows_read || fail "first: ctxtool shows no read: $($ctxtool tree --pid "$first" 2>&1)"
+until_true 30 shows_read || fail "first: ctxtool shows no read: $($ctxtool tree --pid "$first" 2>&1)"
 has "first: ctxtool" "$($ctxtool tree --pid "$first" 2>&1)" "*first program*"
 echo hello >&"$keep"
 ended "$first"
@@ -206,7 +206,7 @@ ask_everything() {
 		children+=("$!")
 	done
 	all_wait() { [[ $(grep -c 'event=begin .*ms=30000' "$log") -eq 50 ]]; }
-	until_true 20 all_wait || fail "50 clients never arrived"
+	until_true 30 all_wait || fail "50 clients never arrived"
 	for i in "${!many[@]}"; do
 		((i % 2 == 0)) && leave "${many[i]}"
 	done
@@ -216,9 +216,9 @@ ask_everything() {
 		is "a patient client: status" "$status" 0
 	done
 	all_left() { [[ $(grep -c 'event=end status=499 .*client hung up' "$log") -eq 50 ]]; }
-	until_true 10 all_left || fail "not every client that left was noticed"
+	until_true 30 all_left || fail "not every client that left was noticed"
 
-	until_true 10 few_descriptors "$before" || fail "$(descriptors) descriptors remain of $before"
+	until_true 30 few_descriptors "$before" || fail "$(descriptors) descriptors remain of $before"
 	lines=$(grep -cE 'event=(begin|end|waiting|hangup|deadline) ' "$log")
 	is "each of its lines names the request" \
 		"$(grep -cE ' conn=[0-9]+ req=[0-9]+ event=(begin|end|waiting|hangup|deadline) ' "$log")" "$lines"
@@ -256,7 +256,7 @@ ask_parked() {
 	start_servers "$1" --park
 	is "parked: /" "$(status_of /)" 200
 	before=$(descriptors)
-	until_true 5 some_in_kernel || fail "parked: nothing of the server waits in the kernel"
+	until_true 30 some_in_kernel || fail "parked: nothing of the server waits in the kernel"
 	empty=$waiting
 	is "parked: file" "$(status_of '/file?path=sub/big%20file')" 200
 	cmp "$work/body" "$root/sub/big file" || fail "parked: the file came different"
@@ -281,7 +281,7 @@ ask_parked() {
 	is "parked: deadline" "$answer" "HTTP/1.1 504 Gateway Timeout"
 	ask /
 	is "parked: after a deadline" "$answer" "$status_line"
-	until_true 5 as_many_in_kernel "$empty" ||
+	until_true 30 as_many_in_kernel "$empty" ||
 		fail "parked: $(in_kernel) operations in the kernel with idle connections, $empty without"
 
 	# One leaves while it is idle, one in the middle of a request.
@@ -292,7 +292,7 @@ ask_parked() {
 	await_line "$log" 'event=begin .*leaves'
 	exec {connection}>&-
 	await_line "$log" " req=$(field req) event=end status=499 .*client hung up"
-	until_true 10 few_descriptors $((before + 8)) || fail "parked: $(descriptors) descriptors remain of $before + 8"
+	until_true 30 few_descriptors $((before + 8)) || fail "parked: $(descriptors) descriptors remain of $before + 8"
 
 	# The end: what is idle goes without the kernel, what is not with a cancel.
 	connection=${connections[2]}

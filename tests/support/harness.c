@@ -154,7 +154,7 @@ static bool until(bool (*condition)(void *data), void *data, time_t seconds)
 
 bool test_until(bool (*condition)(void *data), void *data)
 {
-	return until(condition, data, 10);
+	return until(condition, data, 30);
 }
 
 /* proc(5): the state follows the name, which ends with the last parenthesis. */
@@ -247,6 +247,8 @@ static void count_before(void)
 	before.bytes = allocated_bytes();
 }
 
+unsigned test_leak_patience_s = 30;
+
 /* The library's threads may still be letting go of what the test released. */
 static bool back_to_before(void *data)
 {
@@ -257,7 +259,7 @@ static bool back_to_before(void *data)
 
 static void leak_check(void)
 {
-	if (until(back_to_before, NULL, 3))
+	if (until(back_to_before, NULL, test_leak_patience_s))
 		return;
 	ck_abort_msg("leaked: descriptors %u -> %u, contexts %u -> %u, operations %u -> %u", before.fds,
 		     test_count_fds(), before.contexts, test_count_contexts(), before.operations,

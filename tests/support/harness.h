@@ -74,6 +74,9 @@ TCase *test_case_ring(Suite *suite, const char *name);
 /* What is there now is no leak: for fixtures that start more of the library than the usual warm-up. */
 void test_baseline(void);
 
+/* How long a test may take to let go of what it had. Less for those that leak on purpose. */
+extern unsigned test_leak_patience_s;
+
 /* One descriptor more that the test keeps for good. */
 void test_keep_fd(void);
 
@@ -101,7 +104,7 @@ struct ctx_table_header;
 struct ctx_table_header *test_own_table(void);
 
 /*
- * Waits, bounded by ten seconds, until condition() is true: for what other threads
+ * Waits, bounded by half a minute, until condition() is true: for what other threads
  * bring about without an event to wait for. Returns whether it became true.
  */
 bool test_until(bool (*condition)(void *data), void *data);

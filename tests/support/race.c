@@ -10,7 +10,7 @@
 
 enum {
 	DELAY_MOST = 20000,
-	SECONDS_MOST = 15
+	SECONDS_MOST = 30
 };
 
 struct arena {

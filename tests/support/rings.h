@@ -54,7 +54,7 @@ static inline int parking_kind(int i)
 	tcase_add_loop_test(test_case, test, 0, test_mode() == TEST_PLAIN ? 1 : 2)
 
 /* Long enough for anything that must happen. */
-#define SOON (20 * NS_PER_SECOND)
+#define SOON (30 * NS_PER_SECOND)
 
 static inline unsigned setup_flags_of(int kind)
 {
