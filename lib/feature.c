@@ -35,10 +35,10 @@ static const struct {
 			       "RWF_NOWAIT on pipes; a few releases later on sockets and timerfds"},
 	[FEATURE_WAITID] = {"waitid", "6.7", "IORING_OP_WAITID"},
 	[FEATURE_ACCEPT_NOWAIT] = {"accept-nowait", "6.10", "IORING_ACCEPT_DONTWAIT"},
+	[FEATURE_KEPT_BUFFERS] = {"kept-buffers", "6.12",
+				  "a request that ends with -EAGAIN leaves its provided buffer"},
 	[FEATURE_EPOLL_WAIT] = {"epoll-wait", "6.15", "IORING_OP_EPOLL_WAIT"},
 	[FEATURE_UNIX_INQ] = {"unix-inq", "6.17", "SO_INQ on unix sockets"},
-	[FEATURE_KEPT_BUFFERS] = {"kept-buffers", "6.18",
-				  "a request that ends with -EAGAIN leaves its provided buffer"},
 };
 
 struct setting {
