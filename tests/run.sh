@@ -126,6 +126,8 @@ run_kernels() {
 		cp "$log" "$results/kernels.$name.log"
 	done < <(cat build/kernels/*.totals)
 	echo "-- pass kernels: $((SECONDS - at)) s"
+}
+
 # run_soak: ends with the first sanitizer under which something breaks.
 run_soak() {
 	local log=$results/soak.storm variant service status=0 at=$SECONDS
