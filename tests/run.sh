@@ -124,7 +124,7 @@ run_kernels() {
 	while read -r name counts; do
 		echo "$counts" >"$results/kernels.$name.totals"
 		cp "$log" "$results/kernels.$name.log"
-	done < <(cat build/kernels/*.totals)
+	done <build/kernels/6.1.totals
 	echo "-- pass kernels: $((SECONDS - at)) s"
 }
 
