@@ -11,6 +11,7 @@
 
 #include <liburing.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -38,7 +39,7 @@ static uint64_t now_ns(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
@@ -419,14 +420,20 @@ static double close_each(unsigned count)
 	return took;
 }
 
+/* Each when the one before it has been taken out of the completion queue. */
 static void *write_each(void *data)
 {
 	struct counters *counters = data;
+	const struct io_uring *uring = ctx_ring_uring(counters->ring);
 	const uint64_t one = 1;
 
-	for (unsigned i = 0; i < counters->count; i++)
+	for (unsigned i = 0; i < counters->count; i++) {
+		unsigned head = __atomic_load_n(uring->cq.khead, __ATOMIC_ACQUIRE);
 		if (write(counters->fds[i], &one, sizeof(one)) != sizeof(one))
 			bench_fail("write: %s", strerror(errno));
+		while (__atomic_load_n(uring->cq.khead, __ATOMIC_ACQUIRE) == head)
+			sched_yield();
+	}
 	return NULL;
 }
 

@@ -77,32 +77,44 @@ static bool any_held(struct drain *drain)
 	return drain->held || any_waiting(drain->ring);
 }
 
-/* Of the letters those that tell of the end of a context: an operation of ctx may wait for one of another. */
-static void take_ends(struct ctx_ring *ring)
+/* Of the letters those that tell of the end of a context: an operation of ctx may wait for one of another. True:
+ * there were some. */
+static bool take_ends(struct ctx_ring *ring)
 {
 	struct letter *letter;
+	bool any = false;
 
 	mailbox_reset(ring->mailbox); /* first: see ring_turn */
-	while (mailbox_pending(ring->mailbox) && (letter = mailbox_next_quiet(ring->mailbox)))
+	while (mailbox_pending(ring->mailbox) && (letter = mailbox_next_quiet(ring->mailbox))) {
 		letter->deliver(letter);
+		any = true;
+	}
+	return any;
 }
 
-/* Does what a dispatch would do, but for calling anybody. True: the kernel holds something, or is to get it. */
+/*
+ * Does what a dispatch would do, but for calling anybody. True: the kernel holds something, or is to get it.
+ *
+ * The mail is looked at last, too: the completion of the wake for it may be among those that were noted, and
+ * then nothing would end the wait, not even for later mail.
+ */
 static bool review(struct drain *drain)
 {
 	struct ctx_ring *ring = drain->ring;
 
 	ring_arm_wake(ring); /* not in the wait: what it has to take out to find room would not be looked at */
 	take_ends(ring);
-	note_completions(ring);
-	if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
-		ring_timers_fire(ring);
-	batch_run(ring);
-	batch_singles(ring);
-	stage_push(ring);
-	note_completions(ring); /* what all that brought */
-	stage_push(ring); /* what it made room for, and readiness: nobody tells of it again */
-	ring_timers_arm(ring);
+	do {
+		note_completions(ring);
+		if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
+			ring_timers_fire(ring);
+		batch_run(ring);
+		batch_singles(ring);
+		stage_push(ring);
+		note_completions(ring); /* what all that brought */
+		stage_push(ring); /* what it made room for, and readiness: nobody tells of it again */
+		ring_timers_arm(ring);
+	} while (take_ends(ring));
 	return any_held(drain);
 }
 
