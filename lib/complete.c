@@ -114,7 +114,8 @@ static void note_internal(struct ctx_ring *ring, uint32_t which, uint32_t number
 	case INTERNAL_CLOSE:
 		break;
 	case INTERNAL_PARK:
-		park_note_readiness(ring, cqe->res);
+		if (ticket_return(&ring->park_waits, number))
+			park_note_readiness(ring, cqe->res);
 		break;
 	default:
 		ring_poll_note(ring, which - INTERNAL_POLLS, number, cqe);
@@ -135,7 +136,7 @@ static bool internal_is_ours(const struct ctx_ring *ring, uint32_t which, uint32
 	case INTERNAL_CLOSE:
 		return !number;
 	case INTERNAL_PARK:
-		return !number && ring->park;
+		return ticket_was_given(&ring->park_waits, number);
 	default:
 		return which >= INTERNAL_POLLS && ring_poll_was_put(ring, which - INTERNAL_POLLS, number);
 	}

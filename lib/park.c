@@ -63,7 +63,9 @@ void park_close(struct ctx_ring *ring)
 		struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 		if (!sqe)
 			return;
-		io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK, 0), 0);
+		io_uring_prep_cancel64(
+			sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK, ticket_last(&ring->park_waits)),
+			0);
 		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
 		int error = ring_wait(ring, CTX_FOREVER);
 		complete_harvest(ring);
@@ -421,7 +423,7 @@ static int arm(struct ctx_ring *ring)
 		sqe->addr = (uint64_t)(uintptr_t)park->events;
 		sqe->len = PARK_EVENTS_MAX;
 	}
-	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK, 0);
+	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK, ticket_take(&ring->park_waits));
 	park->armed = true;
 	return 0;
 }

@@ -113,6 +113,7 @@ struct ctx_ring {
 	unsigned parked;		 /* outside the kernel, and not ended */
 	uint32_t first_marks;		 /* of every operation */
 	struct park *park;		 /* NULL: nothing has parked */
+	struct tickets park_waits;	 /* its requests that wait for readiness */
 	struct close_index *close_index; /* NULL: never needed, or no memory */
 	struct list staged, waiting, ready;
 	/* Of ready, in the turn that goes on; kept here for when the owner ends in it. */

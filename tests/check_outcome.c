@@ -241,6 +241,55 @@ START_TEST(a_message_comes_once_the_owner_has_used_the_ring)
 }
 END_TEST
 
+static unsigned strangers;
+
+static void count_stranger(struct ctx_ring *ring, const struct io_uring_cqe *cqe, void *data)
+{
+	(void)ring;
+	(void)cqe;
+	(void)data;
+	strangers++;
+}
+
+/*
+ * Goal: a message that looks like the completion of any request of the library's own counts for nothing.
+ * Method: with a result that would be a great number of events.
+ */
+START_TEST(messages_that_look_like_completions_of_ours_count_for_nothing)
+{
+	struct ctx_ring_options options = {.foreign = count_stranger};
+	struct ctx_ring *to = ring_with(_i, 64, &options), *from = ring_of(RING_ORDINARY);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe waiting, message;
+	char byte;
+
+	ck_assert_int_eq(ctx_ring_dispatch(from, 0), 0);
+	if (!kernel_has(from, IORING_OP_MSG_RING))
+		test_skip("this kernel sends no messages between rings");
+	probe_recv(to, ctx, &waiting, pair.near, &byte, 1);
+	park(to, 1);
+	for (uint64_t slot = 0; slot < 20; slot++)
+		for (uint64_t number = 0; number < 2000; number += 999) {
+			uint64_t value = 0xc781ull << 48 | 3ull << 46 | number << 24 | slot;
+			io_uring_prep_msg_ring(probe_start(from, ctx_background(), &message),
+					       ctx_ring_uring(to)->ring_fd, 100000, value, 0);
+			await_probes(from, &message, 1);
+			ck_assert_int_eq(message.last.res, 0);
+			ck_assert_int_ge(ctx_ring_dispatch(to, 0), 0);
+		}
+	ck_assert_uint_eq(waiting.finals, 0);
+	ck_assert_uint_gt(strangers, 0);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	await_probes(to, &waiting, 1);
+	ck_assert_probe(&waiting, 1, CTX_OP_FINISHED);
+	ring_end(from);
+	ring_end(to);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("outcome");
@@ -252,5 +301,6 @@ Suite *test_suite(void)
 	ON_EACH_RING(outcome, an_outer_loop_is_told_until_all_are_delivered);
 	ON_EACH_RING(outcome, what_an_owner_left_without_looking_ends_once);
 	ON_EACH_RING(outcome, a_message_comes_once_the_owner_has_used_the_ring);
+	ON_EACH_RING(outcome, messages_that_look_like_completions_of_ours_count_for_nothing);
 	return suite;
 }
