@@ -82,8 +82,10 @@ START_TEST(the_usage_of_a_zero_copy_send_is_told)
 		ssize_t got = 0;
 		io_uring_prep_send_zc(probe_start(ring, ctx_background(), &probe), pair.near, data,
 				      sizeof(data), 0, asked ? IORING_SEND_ZC_REPORT_USAGE : 0);
-		while (!probe.mores)
+		while (!probe.mores && !probe.finals)
 			ck_assert_int_ge(ctx_ring_dispatch(ring, SOON), 0);
+		if (asked && probe.finals && probe.last.res == -EINVAL)
+			test_skip("this kernel tells no usage of zero copy sends");
 		while (got < (ssize_t)sizeof(data))
 			got += recv(pair.far, data, sizeof(data), 0);
 		await_probes(ring, &probe, 1);
@@ -229,7 +231,8 @@ START_TEST(a_message_comes_once_the_owner_has_used_the_ring)
 				       ctx_ring_uring(to)->ring_fd, 0, 99, 0);
 		await_probes(from, &probe, 1);
 		int refused = setup_flags_of(_i) & IORING_SETUP_SINGLE_ISSUER ? -EBADFD : 0;
-		ck_assert_int_eq(probe.last.res, used ? 0 : refused);
+		/* Older kernels look at that only on their way to the queue. */
+		ck_assert(!probe.last.res || (!used && probe.last.res == refused));
 		expected += !probe.last.res;
 		while (messages < expected)
 			ck_assert_int_ge(ctx_ring_dispatch(to, SOON), 0);
