@@ -38,6 +38,7 @@ struct starter {
 
 /* The group whose task this thread runs. */
 static __thread const struct ctx_taskgroup *current __attribute__((tls_model("initial-exec")));
+static __thread uint32_t current_forks __attribute__((tls_model("initial-exec"))); /* in which process it does */
 
 /* With the lock held: lets one starter go. Returns what is to be woken once the lock is not held any more. */
 static _Atomic uint32_t *dismiss(struct starter *starter, uint32_t how)
@@ -182,6 +183,7 @@ static void run_tasks(struct pool_job *job, struct pool_thread *thread)
 	while (task) {
 		struct ctx_taskgroup *group = task->group;
 		current = group;
+		current_forks = thread_fork_count;
 		int error = task->function(group->ctx, task->data);
 		if (group->fork_count != thread_fork_count)
 			return; /* the task forked, and this is the child, where nobody waits */
@@ -323,7 +325,7 @@ static int wait_for_all(struct ctx_taskgroup *group)
 {
 	if (group->ring)
 		return taskgroup_ring_wait(group);
-	if (current == group)
+	if (current == group && current_forks == thread_fork_count)
 		return -EDEADLK;
 	wait_for_threads(group);
 	return 0;
