@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What grows: the time that a thing takes at four times the size, over that at the size. Linear work shows 4, and
- * whatever grows with the square 16. One case for each kind of loop that a program's own numbers feed.
+ * What grows: the time that a thing takes at four times the size, over that at the size. Linear work shows 4,
+ * and whatever grows with the square 16. One case for each kind of loop that a program's own numbers feed.
  *
- * What is in question is the work and not the machine: so it is processor time, of each size the shortest of several
- * turns, and sizes whose memory the machine's caches hold.
+ * What is in question is the work and not the machine: so it is processor time, of each size the shortest of
+ * several turns, and sizes whose memory the machine's caches hold.
  */
 #include "bench.h"
 #include "ctxring.h"

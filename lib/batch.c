@@ -88,8 +88,9 @@ static void doom(struct operation *op, struct batch *batch, struct ctx_batch *re
  * nothing but the head can be found. So the whole chain is marked, and each of the others is cancelled
  * when it comes to be the head, see leave_chain(). Costs the length of the chain, once for each chain.
  *
- * member is marked already. Returns the head, in no list, if the caller is to have it cancelled. NULL: a cancel
- * of the head is on its way, or the head is member, or its group is to be gathered before the batch goes.
+ * member is marked already. Returns the head, in no list, if the caller is to have it cancelled. NULL: a
+ * cancel of the head is on its way, or the head is member, or its group is to be gathered before the batch
+ * goes.
  */
 static struct operation *end_chain(struct operation *member)
 {
@@ -145,6 +146,21 @@ static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct b
 	}
 }
 
+/* What is being cancelled by itself, for its own timeout perhaps, is in no batch; but its chain is to end,
+ * too. */
+static void gather_chains(struct group *group, struct plan *plan)
+{
+	for (struct list *link = group->cancelling.next; link != &group->cancelling; link = link->next) {
+		struct operation *op = container_of(link, struct operation, link);
+		if ((op->marks & (OP_CHAINED | OP_SEEN | OP_ENDING)) != OP_CHAINED)
+			continue;
+		op_mark(op, OP_EXPLICIT);
+		struct operation *head = end_chain(op);
+		if (head)
+			plan_single(plan, head);
+	}
+}
+
 /* Marks what is pending in the group and moves to plan what needs a cancel SQE of its own. */
 static void gather(struct ctx_ring *ring, struct group *group, struct batch *batch, struct plan *plan)
 {
@@ -183,6 +199,7 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 		}
 		list_append(&run, link);
 	}
+	gather_chains(group, plan);
 	while (!list_empty(&overdue))
 		ring_retry(ring, container_of(overdue.next, struct operation, link));
 	plan_add(plan, &run);
@@ -225,7 +242,7 @@ static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 	return sent;
 }
 
-/* batch is NULL when what is cancelled belongs to several, or to none; then they have been counted as sent. */
+/* Without a batch what is cancelled belongs to several, or to none, and has been counted as sent. */
 static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *batch)
 {
 	struct ctx_batch dummy, *record = record_of(batch, &dummy);
@@ -426,8 +443,8 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	if (op->magic == OP_MAGIC && op->phase == OP_KERNEL && (op->marks & OP_ATTEMPT) &&
 	    op->group->ring == ring)
 		park_settle(ring);
-	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY ||
-	    !op->group || op->group->ring != ring || /* without a group it has been refused */
+	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY || !op->group ||
+	    op->group->ring != ring || /* without a group it has been refused */
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))
 		return -EALREADY;
 	if (op->phase == OP_PARKED) {

@@ -104,8 +104,8 @@ void join_pipe_ready(struct bond *bond)
 		end_join(bond, result ? NULL : &words);
 }
 
-/* The next one of owner that goes on; NULL: none. What it has passed goes behind the rest, out of the way of the next
- * time. */
+/* The next one of owner that goes on; NULL: none. What it has passed goes behind the rest, out of the way of
+ * the next time. */
 static struct bond *next_of(struct ctxd_client *client, const struct owner *owner)
 {
 	struct bond *found = NULL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which operations the kernel has on a descriptor, for those who close it. A ring has this index from the first
- * time on that it has many operations to look through: programs that close otherwise pay nothing for it.
+ * Which operations the kernel has on a descriptor, for those who close it. A ring has this index from the
+ * first time on that it has many operations to look through: programs that close otherwise pay nothing for
+ * it.
  */
 #ifndef CTX_CLOSE_INDEX_H
 #define CTX_CLOSE_INDEX_H
@@ -26,9 +27,9 @@ void close_index_add(struct ctx_ring *ring, unsigned first, unsigned end);
 void close_index_free(struct ctx_ring *ring);
 
 /*
- * Goes through what the kernel has on fd: *cursor is 0 before the first call. NULL: there is no more. The operation
- * that it returns may be cancelled, but no new one be submitted in between. O(1) each, but for rings
- * of few operations, and without memory: then the whole takes a look at each slot.
+ * Goes through what the kernel has on fd: *cursor is 0 before the first call. NULL: there is no more. The
+ * operation that it returns may be cancelled, but no new one be submitted in between. O(1) each, but for
+ * rings of few operations, and without memory: then the whole takes a look at each slot.
  */
 struct operation *close_index_next(struct ctx_ring *ring, int fd, uint32_t *cursor);
 

@@ -75,6 +75,10 @@ static void note_final(struct ctx_ring *ring, struct operation *op, int res)
 	ring->in_kernel--;
 	if (op == ring->barrier)
 		ring->barrier = NULL;
+	/* The kernel ended it at the deadline of its context: with that the chain is to end. */
+	if ((op->marks & (OP_EXPIRED | OP_ENDING)) == OP_EXPIRED)
+		for (struct operation *next = op->chain_next; next; next = next->chain_next)
+			op_mark(next, OP_EXPLICIT);
 	if (op->chain_prev || op->chain_next)
 		leave_chain(ring, op);
 	if (op->marks & OP_COUNTED)

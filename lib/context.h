@@ -64,7 +64,8 @@ enum node_flags {
 	NODE_UNLISTED =
 		1 << 9, /* not in the table: slot and generation are those of the nearest ancestor that is */
 	NODE_JOINED = 1 << 10, /* stands for a context of another process */
-	NODE_UNDER_BACKGROUND = 1 << 11, /* made from this root, or from what was: see context_is_below_root() */
+	NODE_UNDER_BACKGROUND =
+		1 << 11, /* made from this root, or from what was: see context_is_below_root() */
 	NODE_UNDER_TODO = 1 << 12,
 };
 #define NODE_UNDER_ROOTS (NODE_UNDER_BACKGROUND | NODE_UNDER_TODO)
@@ -230,16 +231,16 @@ int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, co
 		       struct ctx_context **ret_ctx);
 
 /*
- * What is below a context: everything that was made from it, and from that; of a merged context each parent counts,
- * and ctx_without_cancel keeps ends away, but belongs where it was made.
+ * What is below a context: everything that was made from it, and from that; of a merged context each parent
+ * counts, and ctx_without_cancel keeps ends away, but belongs where it was made.
  */
 enum watch_scope {
 	WATCH_REACHED, /* only what an end of the context reaches */
 	WATCH_BELOW,
 };
 
-/* Calls visit for each watch with these ops on ctx and below it. visit runs under the node's lock. Roots keep no
- * list of what is below them. */
+/* Calls visit for each watch with these ops on ctx and below it. visit runs under the node's lock. Roots keep
+ * no list of what is below them. */
 void context_each_watch(const struct ctx_context *ctx, enum watch_scope scope, const struct watch_ops *ops,
 			void (*visit)(struct watch *watch, void *data), void *data);
 

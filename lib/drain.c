@@ -63,9 +63,9 @@ static bool is_over(const struct group *group)
 }
 
 /*
- * Looks at the group that was held the last time, and at others only when that is over: so a drain costs one look
- * at each group and one for each completion. Only what waited at the last look can make a group that was over
- * have something in the kernel again; then all are looked at.
+ * Looks at the group that was held the last time, and at others only when that is over: so a drain costs one
+ * look at each group and one for each completion. Only what waited at the last look can make a group that was
+ * over have something in the kernel again; then all are looked at.
  */
 static bool any_held(struct drain *drain)
 {
@@ -77,8 +77,8 @@ static bool any_held(struct drain *drain)
 	return drain->held || any_waiting(drain->ring);
 }
 
-/* Of the letters those that tell of the end of a context: an operation of ctx may wait for one of another. True:
- * there were some. */
+/* Of the letters those that tell of the end of a context: an operation of ctx may wait for one of another.
+ * True: there were some. */
 static bool take_ends(struct ctx_ring *ring)
 {
 	struct letter *letter;
@@ -102,7 +102,8 @@ static bool review(struct drain *drain)
 {
 	struct ctx_ring *ring = drain->ring;
 
-	ring_arm_wake(ring); /* not in the wait: what it has to take out to find room would not be looked at */
+	/* Not in the wait: what that has to take out to find room would not be looked at. */
+	ring_arm_wake(ring);
 	take_ends(ring);
 	do {
 		note_completions(ring);
@@ -112,7 +113,8 @@ static bool review(struct drain *drain)
 		batch_singles(ring);
 		stage_push(ring);
 		note_completions(ring); /* what all that brought */
-		stage_push(ring); /* what it made room for, and readiness: nobody tells of it again */
+		/* What it made room for, and readiness: nobody tells of it again. */
+		stage_push(ring);
 		ring_timers_arm(ring);
 	} while (take_ends(ring));
 	return any_held(drain);

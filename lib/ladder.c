@@ -13,8 +13,8 @@
 #include "ring.h"
 
 /*
- * Calls visit for each operation of group that the kernel holds, as long as it says to go on. Costs what the group
- * has: what is to be cancelled one by one is usually nothing.
+ * Calls visit for each operation of group that the kernel holds, as long as it says to go on. Costs what the
+ * group has: what is to be cancelled one by one is usually nothing.
  */
 static void each_held(const struct group *group, bool (*visit)(struct operation *op, void *data), void *data)
 {

@@ -51,7 +51,7 @@ struct merge {
 	struct link *_Atomic from;  /* the parent that ended it, if one did */
 	struct heap_node walk_node; /* walk lock, as the next one */
 	uint64_t walk_queued;	    /* serial of the last walk that had it in its queue */
-	uint64_t order; /* of its making: after whatever it is below. constant */
+	uint64_t order;		    /* of its making: after whatever it is below. constant */
 	unsigned count;
 	struct link links[];
 };

@@ -170,11 +170,11 @@ struct ctx_ring {
 			*/
 	bool rested;   /* the last turn did not enter the kernel, see kernel_can_wait() */
 	bool batch_queued;
-	bool staged_refused; /* something staged has no group, as its context was done already */
-	bool withdrawing;  /* nothing of ours is to be left in an adopted ring */
-	int stalled;	   /* why the kernel took no more at the last push; 0: it did */
-	int answer;	   /* to the last of questions */
-	uint32_t greeting; /* its number among questions while it is out, else 0 */
+	bool staged_refused; /* something staged is to be refused at its submit */
+	bool withdrawing;    /* nothing of ours is to be left in an adopted ring */
+	int stalled;	     /* why the kernel took no more at the last push; 0: it did */
+	int answer;	     /* to the last of questions */
+	uint32_t greeting;   /* its number among questions while it is out, else 0 */
 	int refused; /* the kernel forbids what the library needs: operations end with this; 0: it does not */
 	unsigned noted; /* adopted: place in the completion queue up to which it has been noted */
 	struct features features;

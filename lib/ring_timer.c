@@ -150,7 +150,8 @@ static void fire_op_timer(struct ctx_ring *ring, struct ring_timer *timer, uint6
 			park_end(ring, op, -ECANCELED, CTX_OP_TIMEOUT);
 		return;
 	}
-	if (op->phase != OP_KERNEL || (op->marks & OP_CANCEL_SENT) ||
+	/* What follows in a chain is cancelled when its turn comes, see leave_chain(). */
+	if (op->phase != OP_KERNEL || op->chain_prev || (op->marks & OP_CANCEL_SENT) ||
 	    (op->marks & (OP_ATTEMPT | OP_WAITS)) == OP_ATTEMPT)
 		return;
 	list_remove(&op->link);

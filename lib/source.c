@@ -286,7 +286,8 @@ static unsigned collect(const struct source_choice *choice, struct target *targe
 	unsigned count = 0;
 
 	lock_acquire(choice->lock);
-	for (struct list *link = choice->list->next, *next; link != choice->list && count < max; link = next) {
+	for (struct list *link = choice->list->next, *next; link != choice->list && count < max;
+	     link = next) {
 		struct source *source = container_of(link, struct source, link);
 		next = link->next;
 		if (source->chosen_by != choice)

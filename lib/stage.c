@@ -193,9 +193,11 @@ void stage_refuse_group(struct group *group, struct batch *batch)
 	while (!list_empty(&group->staged)) {
 		struct unit unit;
 		unit_around(ring, container_of(group->staged.next, struct operation, park), &unit);
-		/* It is the last thing that is staged, and all that the group has behind this one is in it. */
-		if (unit.open)
+		/* The last thing that is staged: all that the group has behind this one is in it. */
+		if (unit.open) {
+			ring->staged_refused = true;
 			return;
+		}
 		unit_refuse(ring, &unit, 0, batch);
 	}
 }
@@ -205,7 +207,9 @@ void stage_refuse(struct ctx_ring *ring, struct operation *op)
 	struct unit unit;
 
 	unit_around(ring, op, &unit);
-	if (!unit.open)
+	if (unit.open)
+		ring->staged_refused = true;
+	else
 		unit_refuse(ring, &unit, 0, NULL);
 }
 

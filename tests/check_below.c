@@ -167,7 +167,8 @@ static void make_node(struct node *nodes, unsigned count, unsigned *seed)
 	}
 }
 
-/* Goal: below means the same for every context. Method: a drain of each against a model, with operations in a few. */
+/* Goal: below means the same for every context. Method: a drain of each against a model, with operations in a
+ * few. */
 START_TEST(a_drain_agrees_with_how_contexts_were_made)
 {
 	unsigned seed = test_seed(), rounds = test_mode() == TEST_NORMAL ? 20 : 3;

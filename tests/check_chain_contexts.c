@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Chains whose members belong to several contexts. A chain is one unit: whichever of them ends, however it ends and
- * whoever has seen it, all members end, and a drain of any of the contexts comes back.
+ * Chains whose members belong to several contexts. A chain is one unit: whichever of them ends, however it
+ * ends and whoever has seen it, all members end, and a drain of any of the contexts comes back.
  */
 #include <pthread.h>
 
@@ -29,6 +29,17 @@ struct chain {
 	char sinks[LENGTH_MAX][8];
 };
 
+static void chain_submit(struct chain *chain, unsigned link)
+{
+	for (unsigned i = 0; i < chain->length; i++) {
+		struct io_uring_sqe *sqe = probe_start(chain->ring, chain->contexts[i], &chain->probes[i]);
+		io_uring_prep_recv(sqe, chain->pair.near, chain->sinks[i], sizeof(chain->sinks[i]), 0);
+		sqe->flags |= (uint8_t)(i + 1 < chain->length ? link : 0);
+	}
+	/* None, if a context has ended by then: so the whole chain does. */
+	ck_assert_int_ge(ctx_ring_submit(chain->ring), 0);
+}
+
 static void chain_start(struct chain *chain, int kind, unsigned length, unsigned link, enum way_to_end way)
 {
 	const struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};
@@ -36,14 +47,9 @@ static void chain_start(struct chain *chain, int kind, unsigned length, unsigned
 	*chain = (struct chain){
 		.ring = ring_with(kind, 16, &options), .pair = pair_new(), .length = length, .way = way};
 	for (unsigned i = 0; i < length; i++)
-		ck_assert_ok(ctx_with_movable_deadline(ctx_background(), CTX_FOREVER, NULL,
-						       &chain->contexts[i]));
-	for (unsigned i = 0; i < length; i++) {
-		struct io_uring_sqe *sqe = probe_start(chain->ring, chain->contexts[i], &chain->probes[i]);
-		io_uring_prep_recv(sqe, chain->pair.near, chain->sinks[i], sizeof(chain->sinks[i]), 0);
-		sqe->flags |= (uint8_t)(i + 1 < length ? link : 0);
-	}
-	ck_assert_int_eq(ctx_ring_submit(chain->ring), (int)length);
+		ck_assert_ok(
+			ctx_with_movable_deadline(ctx_background(), CTX_FOREVER, NULL, &chain->contexts[i]));
+	chain_submit(chain, link);
 }
 
 static void *cancel(void *ctx)
@@ -118,7 +124,8 @@ static unsigned permutations(unsigned length)
 	return length > 1 ? length * permutations(length - 1) : 1;
 }
 
-/* Goal: no order of ends leaves a member behind. Method: all of them, and the drain of each member first in turn. */
+/* Goal: no order of ends leaves a member behind. Method: all of them, and the drain of each member first in
+ * turn. */
 START_TEST(every_order_of_ends_lets_every_member_be_drained)
 {
 	unsigned step = test_mode() == TEST_NORMAL ? 1 : 7, order[LENGTH_MAX], round = 0;
@@ -184,7 +191,28 @@ START_TEST(one_end_is_enough_for_dispatch_cancel_and_close)
 }
 END_TEST
 
-/* The head wins against its cancel; those behind it are live, but for the last one, and nobody ends them by name. */
+/* The deadline is in the kernel, behind its member, where the ring has it so; and in the library's timer. */
+START_TEST(a_deadline_of_one_lets_every_member_be_drained)
+{
+	struct chain chain;
+
+	for (unsigned ended = 0; ended < 4; ended++)
+		for (unsigned link = 0; link < 2; link++) {
+			chain = (struct chain){.ring = ring_of(_i), .pair = pair_new(), .length = 4};
+			for (unsigned i = 0; i < 4; i++)
+				chain.contexts[i] =
+					i == ended ? timed_child_of(ctx_background(), 3 * MILLISECOND)
+						   : child_of(ctx_background());
+			chain_submit(&chain, link_flags[link]);
+			for (unsigned i = 0; i < 4; i++)
+				drains(&chain, (ended + i) % 4);
+			chain_end(&chain);
+		}
+}
+END_TEST
+
+/* The head wins against its cancel; those behind it are live, but for the last one, and nobody ends them by
+ * name. */
 START_TEST(a_head_that_finished_first_leaves_no_member_behind)
 {
 	struct chain chain;
@@ -233,7 +261,45 @@ START_TEST(a_follower_that_timed_out_still_ends_its_chain)
 }
 END_TEST
 
-/* What a drain waits for may wait itself for an operation of another context, which another thread has ended. */
+/* A batch leaves it to its submit, which may put it behind what never ends. */
+START_TEST(a_chain_ended_while_it_was_built_waits_for_nobody)
+{
+	struct ctx_ring *ring = ring_of(_i);
+	struct ctx_context *live = child_of(ctx_background()), *ended = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct probe before, barrier, chain[2];
+	char sink[8];
+
+	for (unsigned by_context = 0; by_context < 2; by_context++) {
+		probe_recv(ring, live, &before, pair.near, sink, sizeof(sink));
+		struct io_uring_sqe *sqe = probe_start(ring, live, &barrier);
+		io_uring_prep_nop(sqe);
+		sqe->flags |= IOSQE_IO_DRAIN;
+		ck_assert_int_eq(ctx_ring_submit(ring), 1);
+		sqe = probe_start(ring, ended, &chain[0]);
+		io_uring_prep_nop(sqe);
+		sqe->flags |= IOSQE_IO_LINK;
+		ck_assert_ok(by_context ? ctx_cancel(ended) : ctx_op_cancel(ring, &chain[0].op));
+		io_uring_prep_nop(probe_start(ring, live, &chain[1]));
+		ck_assert_int_ge(ctx_ring_submit(ring), 0);
+		ck_assert_ok(ctx_ring_drain(ring, ended, SOON, NULL, 0, NULL));
+		await_probes(ring, chain, 2);
+		ck_assert_probe(&chain[0], -ECANCELED, CTX_OP_CANCELLED);
+		ck_assert_probe(&chain[1], -ECANCELED, CTX_OP_CANCELLED);
+		ck_assert_uint_eq(before.finals + barrier.finals, 0);
+		ck_assert_int_eq(write(pair.far, "12345678", 8), 8);
+		await_probes(ring, &before, 1);
+		await_probes(ring, &barrier, 1);
+	}
+	ctx_finish(live);
+	ctx_finish(ended);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
+/* What a drain waits for may wait itself for an operation of another context, which another thread has ended.
+ */
 START_TEST(a_drain_acts_on_ends_of_other_contexts)
 {
 	struct ctx_ring *ring = ring_of(_i);
@@ -270,9 +336,11 @@ Suite *test_suite(void)
 
 	ON_EACH_RING(ends, every_order_of_ends_lets_every_member_be_drained);
 	ON_EACH_RING(ends, one_end_lets_every_member_be_drained);
+	ON_EACH_RING(ends, a_deadline_of_one_lets_every_member_be_drained);
 	ON_EACH_RING(ends, one_end_is_enough_for_dispatch_cancel_and_close);
 	ON_EACH_RING(ends, a_head_that_finished_first_leaves_no_member_behind);
 	ON_EACH_RING(ends, a_follower_that_timed_out_still_ends_its_chain);
+	ON_EACH_RING(ends, a_chain_ended_while_it_was_built_waits_for_nobody);
 	ON_EACH_RING(ends, a_drain_acts_on_ends_of_other_contexts);
 	return suite;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Work that grows with what it touches and not faster. Where steps can be counted they are, else the sizes are such
- * that a square would not end within a test's time; bench/growth.c measures. And what the orders and indices that
- * this takes must not get wrong.
+ * Work that grows with what it touches and not faster. Where steps can be counted they are, else the sizes
+ * are such that a square would not end within a test's time; bench/growth.c measures. And what the orders and
+ * indices that this takes must not get wrong.
  */
 #include <sys/eventfd.h>
 
@@ -26,7 +26,8 @@ struct lattice {
 	unsigned levels;
 };
 
-/* Two merged contexts on each level, each of both above: there are 2^levels ways from the top to the bottom. */
+/* Two merged contexts on each level, each of both above: there are 2^levels ways from the top to the bottom.
+ */
 static void lattice_make(struct lattice *lattice, unsigned levels)
 {
 	lattice->levels = levels;
@@ -125,11 +126,12 @@ static void make_node(struct node *nodes, unsigned i, unsigned *seed, uint64_t b
 		return;
 	}
 	node->own_ns = base_ns + draw(seed, 1000) * NS_PER_SECOND;
-	ck_assert_ok(ctx_with_movable_deadline(i ? parents[0] : ctx_background(), node->own_ns, NULL,
-					       &node->ctx));
+	ck_assert_ok(
+		ctx_with_movable_deadline(i ? parents[0] : ctx_background(), node->own_ns, NULL, &node->ctx));
 }
 
-/* Goal: whichever way a moved deadline comes, each context has the earliest above it. Method: against a model. */
+/* Goal: whichever way a moved deadline comes, each context has the earliest above it. Method: against a
+ * model. */
 START_TEST(a_moved_deadline_is_right_through_every_way)
 {
 	unsigned seed = test_seed(), rounds = test_scaled(200);
@@ -254,7 +256,8 @@ static void cancel_one(struct staged *staged, unsigned *seed)
 	mark_unit(staged, i);
 }
 
-/* Goal: each chain ends whole or runs whole, once. Method: chains over contexts, which end between stagings. */
+/* Goal: each chain ends whole or runs whole, once. Method: chains over contexts, which end between stagings.
+ */
 START_TEST(of_what_is_staged_chains_end_whole)
 {
 	unsigned seed = test_seed(), rounds = test_scaled(300);
@@ -299,7 +302,8 @@ static void read_counter(struct ctx_ring *ring, const struct ctx_context *ctx, s
 	ck_assert_ok(ctx_op_set_flags(&probe->op, CTX_OP_PENDING));
 }
 
-/* Goal: a close finds its own operations and looks at no others. Method: many closes, and numbers used again. */
+/* Goal: a close finds its own operations and looks at no others. Method: many closes, and numbers used again.
+ */
 START_TEST(closing_many_descriptors_looks_at_each_operation_once)
 {
 	static struct probe probes[2 * FDS];

@@ -32,9 +32,10 @@ static void *end_both(void *data)
 }
 
 /*
- * Goal: no end is missed, though the wake for it, or for the one before it, is taken out of the queue with other
- * completions. Method: another thread ends two contexts, one of them waited for, at any moment of a drain
- * without a bound, which would hang; on a new ring each time, so that the wake is armed at any moment too.
+ * Goal: no end is missed, though the wake for it, or for the one before it, is taken out of the queue with
+ * other completions. Method: another thread ends two contexts, one of them waited for, at any moment of a
+ * drain without a bound, which would hang; on a new ring each time, so that the wake is armed at any moment
+ * too.
  */
 START_TEST(a_drain_hears_of_an_end_at_any_moment)
 {

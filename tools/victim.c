@@ -19,7 +19,8 @@ struct ending {
 	uint32_t kept_depth; /* of what keeps ends from itself and from what is below it; or UINT32_MAX */
 };
 
-/* The next one; NULL: there are no more. A context that keeps ends away is listed below its parent all the same. */
+/* The next one; NULL: there are no more. A context that keeps ends away is listed below its parent all the
+ * same. */
 static const struct reader_context *next_ending(struct ending *ending)
 {
 	const struct snapshot *snapshot = &ending->victim->source->snapshot;
