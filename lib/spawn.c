@@ -232,8 +232,6 @@ static void clear_up(const struct ctx_process *process)
 /* The keeper has ended, and whatever it sent is there. */
 static void collect(struct ctx_process *process)
 {
-	siginfo_t info;
-
 	lock_acquire(&process->lock);
 	if (!process->collected) {
 		struct iovec part = {&process->report, sizeof(process->report)};
@@ -244,8 +242,7 @@ static void collect(struct ctx_process *process)
 		while (size == -EINTR);
 		process->reported = size == sizeof(process->report);
 		/* The program may have taken it with a wait for all; then there is none left. */
-		sys_waitid((idtype_t)P_PIDFD, (id_t)process->keeper_fd, &info,
-			   WEXITED | WNOHANG | (int)__WCLONE);
+		sys_reap(process->keeper_fd, (int)__WCLONE);
 		if (!process->reported)
 			clear_up(process);
 		process->collected = true;

@@ -100,6 +100,22 @@ static inline int sys_result(long result)
 	return result < 0 ? -errno : (int)result;
 }
 
+/* ThreadSanitizer knows what is told through descriptors by the C library's functions only. */
+#ifdef __SANITIZE_THREAD__
+#define SYS_FOLLOWED
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SYS_FOLLOWED
+#endif
+#endif
+
+/* A call of which the C library's function would be a cancellation point. */
+#ifdef SYS_FOLLOWED
+#define SYS_NO_POINT(name, ...) name(__VA_ARGS__)
+#else
+#define SYS_NO_POINT(name, ...) syscall(SYS_##name, __VA_ARGS__)
+#endif
+
 #define SYS_CALL(call, expression)             \
 	do {                                   \
 		int fault_ = sys_fault(call);  \
@@ -167,12 +183,12 @@ static inline int sys_epoll_ctl(int epoll, int operation, int fd, struct epoll_e
 
 static inline int sys_read(int fd, void *buffer, size_t size)
 {
-	SYS_CALL(SYS_CALL_READ, syscall(SYS_read, fd, buffer, size));
+	SYS_CALL(SYS_CALL_READ, SYS_NO_POINT(read, fd, buffer, size));
 }
 
 static inline int sys_write(int fd, const void *buffer, size_t size)
 {
-	SYS_CALL(SYS_CALL_WRITE, syscall(SYS_write, fd, buffer, size));
+	SYS_CALL(SYS_CALL_WRITE, SYS_NO_POINT(write, fd, buffer, size));
 }
 
 /* For eventfds and pipes of the library's own, where a failure changes nothing. Async-signal-safe, keeps
@@ -180,7 +196,7 @@ static inline int sys_write(int fd, const void *buffer, size_t size)
 static inline void sys_tell(int fd, const void *buffer, size_t size)
 {
 	int saved = errno;
-	syscall(SYS_write, fd, buffer, size);
+	SYS_NO_POINT(write, fd, buffer, size);
 	errno = saved;
 }
 
@@ -189,14 +205,14 @@ static inline void sys_drain(int fd)
 {
 	uint64_t bytes[32];
 
-	while (syscall(SYS_read, fd, bytes, sizeof(bytes)) == (long)sizeof(bytes))
+	while (SYS_NO_POINT(read, fd, bytes, sizeof(bytes)) == (long)sizeof(bytes))
 		;
 }
 
 /* The descriptor is gone in any case. */
 static inline int sys_close(int fd)
 {
-	return sys_result(syscall(SYS_close, fd));
+	return sys_result(SYS_NO_POINT(close, fd));
 }
 
 /* timeout NULL: no bound */
@@ -229,7 +245,7 @@ static inline int sys_socket(int domain, int type)
 
 static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
-	SYS_CALL(SYS_CALL_CONNECT, syscall(SYS_connect, fd, address, size));
+	SYS_CALL(SYS_CALL_CONNECT, SYS_NO_POINT(connect, fd, address, size));
 }
 
 static inline int sys_shutdown(int fd, int how)
@@ -239,18 +255,22 @@ static inline int sys_shutdown(int fd, int how)
 
 static inline int sys_sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	SYS_CALL(SYS_CALL_SENDMSG, syscall(SYS_sendmsg, fd, message, flags));
+	SYS_CALL(SYS_CALL_SENDMSG, SYS_NO_POINT(sendmsg, fd, message, flags));
 }
 
 static inline int sys_recvmsg(int fd, struct msghdr *message, int flags)
 {
-	SYS_CALL(SYS_CALL_RECVMSG, syscall(SYS_recvmsg, fd, message, flags));
+	SYS_CALL(SYS_CALL_RECVMSG, SYS_NO_POINT(recvmsg, fd, message, flags));
 }
 
 /* timeout_ms -1: no bound */
 static inline int sys_epoll_wait(int epoll, struct epoll_event *events, int count, int timeout_ms)
 {
+#ifdef SYS_FOLLOWED
+	SYS_CALL(SYS_CALL_EPOLL_WAIT, epoll_wait(epoll, events, count, timeout_ms));
+#else
 	SYS_CALL(SYS_CALL_EPOLL_WAIT, syscall(SYS_epoll_pwait, epoll, events, count, timeout_ms, NULL, 0));
+#endif
 }
 
 /* On CLOCK_MONOTONIC. */
@@ -261,7 +281,7 @@ static inline int sys_timerfd(void)
 
 static inline int sys_tee(int from, int to, size_t size)
 {
-	SYS_CALL(SYS_CALL_TEE, syscall(SYS_tee, from, to, size, SPLICE_F_NONBLOCK));
+	SYS_CALL(SYS_CALL_TEE, SYS_NO_POINT(tee, from, to, size, SPLICE_F_NONBLOCK));
 }
 
 /* Processors that this thread may run on. */
@@ -290,12 +310,19 @@ static inline int sys_pwritev2(int fd, const struct iovec *buffers, int count, o
 
 static inline int sys_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
-	SYS_CALL(SYS_CALL_ACCEPT, syscall(SYS_accept4, fd, address, size, flags));
+	SYS_CALL(SYS_CALL_ACCEPT, SYS_NO_POINT(accept4, fd, address, size, flags));
 }
 
 static inline int sys_waitid(idtype_t type, id_t id, siginfo_t *ret_info, int options)
 {
 	SYS_CALL(SYS_CALL_WAITID, syscall(SYS_waitid, type, id, ret_info, options, NULL));
+}
+
+/* Takes a child that has ended, or nothing. */
+static inline void sys_reap(int pidfd, int options)
+{
+	siginfo_t info;
+	syscall(SYS_waitid, 3 /* P_PIDFD */, pidfd, &info, WEXITED | WNOHANG | options, NULL);
 }
 
 static inline int sys_pidfd_open(pid_t pid)
@@ -324,7 +351,7 @@ static inline int sys_random(void *buffer, size_t size)
 
 static inline int sys_openat(int directory, const char *path, int flags)
 {
-	SYS_CALL(SYS_CALL_OPENAT, syscall(SYS_openat, directory, path, flags, 0));
+	SYS_CALL(SYS_CALL_OPENAT, SYS_NO_POINT(openat, directory, path, flags, 0));
 }
 
 static inline int sys_pidfd_signal(int pidfd, int signo)
