@@ -19,6 +19,8 @@
  *   - A label may be NULL. It is copied, at most CTX_LABEL_MAX bytes of it.
  *   - Contexts may be used by any thread at any time. A ring belongs to one
  *     thread (see ctx_ring_open). No lock is held while your code is called.
+ *   - No call is a cancellation point of pthread_cancel(3), also if it blocks, and
+ *     your code that a call runs runs with cancellation disabled.
  *   - The library never prints, never aborts on memory shortage, and installs
  *     no signal handler. It aborts when its own invariants are broken.
  */
@@ -63,7 +65,7 @@ const char *ctx_version(void);
  * Uses these functions for all memory of the library instead of malloc(3) and
  * free(3). allocate returns NULL when it has none; the call that needed it then
  * fails with -ENOMEM. Both are called from any thread, also with locks of the
- * library held, so they must not call the library.
+ * library held, so they must not call the library, nor be cancellation points of pthread_cancel(3).
  *
  * -EINVAL: NULL, or a member is NULL. -EBUSY: the library has allocated already.
  */

@@ -131,7 +131,6 @@ static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sq
 
 	if (result)
 		return result;
-	int state = blocking_hold_thread();
 	for (;;) {
 		result = BLOCKING_NO_RING;
 		*ret_error = thread_ring_take(now, &taken);
@@ -146,7 +145,6 @@ static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sq
 		}
 		thread_ring_discard(taken, taken->error);
 	}
-	blocking_release_thread(state);
 	return result;
 }
 

@@ -38,36 +38,6 @@ static inline unsigned blocking_size(size_t size)
 	return size < BLOCKING_SIZE_MAX ? (unsigned)size : BLOCKING_SIZE_MAX;
 }
 
-/*
- * Calls are no cancellation points of pthread_cancel(3): a request is in the kernel until it has completed,
- * and elsewhere a lock, a descriptor or memory is held. Between these two the thread is not ended.
- */
-static inline int blocking_hold_thread(void)
-{
-	int state;
-
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-	return state;
-}
-
-static inline void blocking_release_thread(int state)
-{
-	pthread_setcancelstate(state, NULL);
-}
-
-/* The same where no ring holds ctx, which the program may release meanwhile. */
-static inline int blocking_begin(const struct ctx_context *ctx)
-{
-	context_hold(ctx);
-	return blocking_hold_thread();
-}
-
-static inline void blocking_end(const struct ctx_context *ctx, int state)
-{
-	context_let_go(ctx);
-	blocking_release_thread(state);
-}
-
 /* poll(2) says nothing of these: it always finds them ready. */
 bool blocking_is_on_disk(int fd);
 

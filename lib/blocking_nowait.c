@@ -63,7 +63,7 @@ void blocking_nowait_end(struct blocking_nowait *nowait)
 	if (nowait->fd != nowait->from) {
 		lock_acquire(&opened_lock);
 		list_remove(&nowait->link);
-		close(nowait->fd);
+		sys_close(nowait->fd);
 		lock_release(&opened_lock);
 		return;
 	}
@@ -88,7 +88,7 @@ static void fork_child(void)
 	while (!list_empty(&opened)) {
 		struct blocking_nowait *nowait = container_of(opened.next, struct blocking_nowait, link);
 		list_remove(&nowait->link);
-		close(nowait->fd);
+		sys_close(nowait->fd);
 	}
 	opened_lock = turn = (struct lock){0};
 }

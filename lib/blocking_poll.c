@@ -51,9 +51,9 @@ static ssize_t try_until_done(const struct ctx_context *ctx, const struct blocki
 
 ssize_t blocking_poll(const struct ctx_context *ctx, const struct blocking_attempt *attempt)
 {
-	int state = blocking_begin(ctx);
+	context_hold(ctx);
 	ssize_t result = try_until_done(ctx, attempt);
 
-	blocking_end(ctx, state);
+	context_let_go(ctx);
 	return result;
 }

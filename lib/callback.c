@@ -221,8 +221,10 @@ static bool run_if(struct callback *callback, enum phase expected)
 	lock_release(&bucket->lock);
 	if (!runs)
 		return false;
+	int state = thread_hold();
 	copy.function(run.callback, copy.ctx, copy.data);
 	run_end(&run);
+	thread_release(state);
 	ctx_unref(copy.ctx);
 	if (copy.mailbox)
 		mailbox_unref(copy.mailbox);
@@ -274,12 +276,14 @@ void callback_run_all(struct ctx_context *ctx)
 	struct extension *extension = node_extension(ctx);
 	struct callback copy;
 	struct run run;
+	int state = thread_hold();
 
 	while (extension && begin_next(ctx, extension, &copy, &run)) {
 		copy.function(run.callback, copy.ctx, copy.data);
 		run_end(&run);
 		ctx_unref(copy.ctx);
 	}
+	thread_release(state);
 }
 
 /* False: its ring is closed, and what it holds is the caller's to give back. Bucket's lock held. */

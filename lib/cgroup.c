@@ -4,12 +4,13 @@
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "feature.h"
 #include "lock.h"
+#include "memory.h"
 #include "sys.h"
+#include "text_file.h"
 
 /* Where cgroup2 is mounted and which part of the hierarchy is to be seen there; seldom changes. */
 static struct {
@@ -60,36 +61,33 @@ static bool parse_mount(char *line)
 /* With the lock held. */
 static void find_mount(void)
 {
-	FILE *file = fopen("/proc/self/mountinfo", "re");
-	char *line = NULL;
-	size_t size = 0;
+	char *text, *line;
 
-	mount.known = file != NULL;
-	while (file && getline(&line, &size, file) > 0)
-		if (parse_mount(line))
-			break;
-	free(line);
-	if (file)
-		fclose(file);
+	if (text_file_load("/proc/self/mountinfo", &text))
+		return;
+	mount.known = true;
+	char *rest = text;
+	while ((line = strsep(&rest, "\n")) && !parse_mount(line))
+		;
+	memory_release(text);
 }
 
 /* The path of this process's cgroup in the hierarchy, from the line "0::/path" of /proc/self/cgroup. */
 static bool own_path(char path[PATH_MAX])
 {
-	FILE *file = fopen("/proc/self/cgroup", "re");
-	char line[PATH_MAX + 8];
+	char *text, *line;
 	bool found = false;
 
-	while (file && !found && fgets(line, sizeof(line), file)) {
-		size_t length = strcspn(line, "\n");
-		found = line[length] && strncmp(line, "0::/", 4) == 0 && strncmp(line, "0::/..", 6) != 0;
-		line[length] = '\0';
+	if (text_file_load("/proc/self/cgroup", &text))
+		return false;
+	char *rest = text;
+	while (!found && (line = strsep(&rest, "\n"))) {
+		found = strncmp(line, "0::/", 4) == 0 && strncmp(line, "0::/..", 6) != 0 &&
+			strlen(line + 3) < PATH_MAX;
+		if (found)
+			strcpy(path, line + 3);
 	}
-	if (file)
-		fclose(file);
-	found = found && strlen(line + 3) < PATH_MAX;
-	if (found)
-		strcpy(path, line + 3);
+	memory_release(text);
 	return found;
 }
 
@@ -122,7 +120,7 @@ static bool can_kill(int fd)
 	if (feature_allowed(FEATURE_CGROUP_KILL))
 		file = sys_openat(fd, "cgroup.kill", O_WRONLY | O_CLOEXEC);
 	if (file >= 0)
-		close(file);
+		sys_close(file);
 	return file >= 0;
 }
 
@@ -147,7 +145,7 @@ void cgroup_make(struct cgroup *ret_cgroup)
 	if (cgroup.parent_fd < 0)
 		return;
 	if (make_below(&cgroup)) {
-		close(cgroup.parent_fd);
+		sys_close(cgroup.parent_fd);
 		return;
 	}
 	cgroup.fd = sys_openat(cgroup.parent_fd, cgroup.name, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -187,14 +185,14 @@ void cgroup_await_empty(const struct cgroup *cgroup)
 		sys_poll(&changed, 1, &pause);
 	}
 	if (changed.fd >= 0)
-		close(changed.fd);
+		sys_close(changed.fd);
 }
 
 void cgroup_close(struct cgroup *cgroup)
 {
 	if (cgroup->fd >= 0)
-		close(cgroup->fd);
+		sys_close(cgroup->fd);
 	if (cgroup->parent_fd >= 0)
-		close(cgroup->parent_fd);
+		sys_close(cgroup->parent_fd);
 	*cgroup = CGROUP_NONE;
 }

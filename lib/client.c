@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 
 #include "clock.h"
 #include "find.h"
@@ -123,7 +122,7 @@ void client_wake(struct ctxd_client *client)
 	if (atomic_load(&client->dispatcher_tid) == thread_self()->tid)
 		return;
 	if (!atomic_exchange(&client->woken, true) && file_id_matches(client->wake.file, client->wake.fd))
-		(void)!write(client->wake.fd, &one, sizeof(one));
+		sys_tell(client->wake.fd, &one, sizeof(one));
 }
 
 int client_add_source(struct ctxd_client *client, struct source *source, uint32_t events)
@@ -147,7 +146,7 @@ void client_close_source(struct ctxd_client *client, struct source *source)
 		return;
 	if (file_id_matches(source->file, source->fd)) {
 		epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
-		close(source->fd);
+		sys_close(source->fd);
 	}
 	source->fd = -1;
 }
@@ -160,8 +159,11 @@ bool client_has_scratch(const struct ctxd_client *client)
 
 void client_tell(struct ctxd_client *client, const struct ctxd_event *event)
 {
+	int state = thread_hold();
+
 	if (client->options.event)
 		client->options.event(client, event, client->options.data);
+	thread_release(state);
 }
 
 /* ---- making and freeing */
@@ -170,10 +172,10 @@ void client_tell(struct ctxd_client *client, const struct ctxd_event *event)
 static void close_own(struct ctxd_client *client)
 {
 	if (file_id_matches(client->epoll_file, client->epoll_fd))
-		close(client->epoll_fd);
+		sys_close(client->epoll_fd);
 	for (int i = 0; i < 2; i++)
 		if (file_id_matches(client->scratch_file, client->scratch[i]))
-			close(client->scratch[i]);
+			sys_close(client->scratch[i]);
 	client->epoll_fd = client->scratch[0] = client->scratch[1] = -1;
 }
 
@@ -250,7 +252,7 @@ static void *run(void *data)
 {
 	struct ctxd_client *client = data;
 
-	prctl(PR_SET_NAME, "ctx-client");
+	thread_begin("ctx-client");
 	atomic_store(&client->dispatcher_tid, thread_self()->tid);
 	while (!atomic_load(&client->closing) && client->fork_count == thread_fork_count) {
 		int result = client_turn(client, -1, NULL);
@@ -342,16 +344,9 @@ void ctxd_close(struct ctxd_client *client)
 
 /* ---- dispatching */
 
-static void drain_counter(int fd)
-{
-	uint64_t count;
-
-	(void)!read(fd, &count, sizeof(count));
-}
-
 static void timer_fired(struct ctxd_client *client)
 {
-	drain_counter(client->timer.fd);
+	sys_drain(client->timer.fd);
 	if (client->lingering) {
 		client->lingering = false;
 		bonds_look_again(client);
@@ -368,7 +363,7 @@ static int handle(struct ctxd_client *client, struct source *source, uint32_t ev
 			link_unblock(client);
 		return link_receive(client);
 	case SOURCE_WAKE:
-		drain_counter(client->wake.fd);
+		sys_drain(client->wake.fd);
 		atomic_store(&client->woken, false);
 		return 0;
 	case SOURCE_TIMER:
@@ -465,7 +460,7 @@ static void fork_parent(void)
 static void close_copy(struct source *source)
 {
 	if (source->fd >= 0 && file_id_matches(source->file, source->fd))
-		close(source->fd);
+		sys_close(source->fd);
 	source->fd = -1;
 }
 

@@ -27,8 +27,10 @@ int ctxd_list(struct ctxd_client *client, unsigned kinds,
 		return -EINVAL;
 	do {
 		result = call(client, &request, WIRE_ENTRIES, &answer);
+		int state = thread_hold();
 		for (uint32_t i = 0; !result && i < answer.entries.count; i++)
 			result = visit(&answer.entries.entries[i], data);
+		thread_release(state);
 		if (result)
 			return result;
 		/* The cursor only grows, else this would never end. */

@@ -153,7 +153,7 @@ int call_make(struct ctxd_client *client, struct wire_message *request, int fd, 
 		if (ret_fds)
 			ret_fds[i] = call.fds[i];
 		else
-			close(call.fds[i]);
+			sys_close(call.fds[i]);
 	}
 	return 0;
 }

@@ -47,8 +47,7 @@ static int read_last_words(struct ctxd_client *client, int pipe, struct wire_cau
 	size = sys_read(client->scratch[0], bytes, sizeof(bytes));
 	if (size <= 0) {
 		/* Not even that: away with what is in the way of the next one. */
-		while (read(client->scratch[0], bytes, sizeof(bytes)) > 0)
-			;
+		sys_drain(client->scratch[0]);
 		return -ENODATA;
 	}
 	return wire_unpack_last_words(bytes, (size_t)size, ret_cause) ? -ENODATA : 0;
@@ -57,8 +56,9 @@ static int read_last_words(struct ctxd_client *client, int pipe, struct wire_cau
 static bool is_dead(const struct owner *owner)
 {
 	struct pollfd ended = {.fd = owner->source.fd, .events = POLLIN};
+	const struct timespec now = {0};
 
-	return owner->source.fd < 0 || poll(&ended, 1, 0) == 1;
+	return owner->source.fd < 0 || sys_poll(&ended, 1, &now) == 1;
 }
 
 /* A process that ends closes its pipes first, and its pidfd says so a moment later: nobody waits for that. */
@@ -175,14 +175,14 @@ static int owner_join(struct ctxd_client *client, const struct wire_joined *join
 		struct owner *owner = container_of(link, struct owner, link);
 		if (!owner->pid || owner->pid != joined->owner_pid || is_dead(owner))
 			continue;
-		close(pidfd);
+		sys_close(pidfd);
 		owner->joins++;
 		*ret_owner = owner;
 		return 0;
 	}
 	struct owner *owner = memory_allocate(sizeof(*owner));
 	if (!owner) {
-		close(pidfd);
+		sys_close(pidfd);
 		return -ENOMEM;
 	}
 	*owner = (struct owner){.source = {.kind = SOURCE_OWNER, .fd = pidfd},
@@ -191,7 +191,7 @@ static int owner_join(struct ctxd_client *client, const struct wire_joined *join
 				.uid = joined->owner_uid};
 	int result = client_add_source(client, &owner->source, EPOLLIN);
 	if (result) {
-		close(pidfd);
+		sys_close(pidfd);
 		memory_release(owner);
 		return result;
 	}
@@ -271,8 +271,8 @@ static int join_live(struct bond *bond, const struct wire_joined *joined, const 
 					site, &ctx);
 
 	if (result) {
-		close(fds[0]);
-		close(fds[1]);
+		sys_close(fds[0]);
+		sys_close(fds[1]);
 	} else {
 		bond->ctx = ctx;
 		bond->own_id = ctx_id(ctx);

@@ -38,7 +38,7 @@ static int open_at(struct ctxd_client *client, const char *path)
 	}
 	if (result) {
 		client->socket.fd = -1;
-		close(fd);
+		sys_close(fd);
 	}
 	return result;
 }
@@ -198,7 +198,7 @@ void link_unblock(struct ctxd_client *client)
 void link_close_fds(int *fds, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
-		close(fds[i]);
+		sys_close(fds[i]);
 }
 
 /* Descriptors that came along; more than there is room for are closed by the kernel. */
@@ -218,7 +218,7 @@ static unsigned take_fds(struct msghdr *header, int fds[WIRE_FDS_MAX + 1])
 			if (count <= WIRE_FDS_MAX)
 				fds[count++] = fd;
 			else
-				close(fd);
+				sys_close(fd);
 		}
 	}
 	return count;

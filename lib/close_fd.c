@@ -86,5 +86,5 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 	if (p)
 		park_fd_forget(ring->park, p);
 	ring_notify(ring);
-	return close(fd) < 0 ? -errno : 0;
+	return sys_close(fd);
 }

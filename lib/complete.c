@@ -257,7 +257,7 @@ static bool close_unwanted(struct ctx_ring *ring, const struct operation *op, in
 	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)) && !context_error(op->group->watch.ctx))
 		return false;
 	if (!op->sqe.file_index) {
-		close(res);
+		sys_close(res);
 		return true;
 	}
 	/* A fixed file: with IORING_FILE_INDEX_ALLOC the result is its index, else 0. */

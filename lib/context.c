@@ -392,8 +392,11 @@ static void free_own(struct ctx_context *node)
 
 	if (node->flags & NODE_VALUE) {
 		struct value *value = node_value(node);
-		if (value->key->release)
+		if (value->key->release) {
+			int state = thread_hold();
 			value->key->release(value->value);
+			thread_release(state);
+		}
 	}
 	if (node->cause_text) {
 		if (listed && node->cause_text->slot)

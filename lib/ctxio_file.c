@@ -381,9 +381,7 @@ int ctxio_close(const struct ctx_context *ctx, int fd)
 		linger.l_onoff = 0;
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	}
-	int state = blocking_hold_thread();
 	/* On Linux the descriptor is gone also after EINTR: close(2). */
-	int result = close(fd) && errno != EINTR ? -errno : 0;
-	blocking_release_thread(state);
-	return result;
+	int result = sys_close(fd);
+	return result == -EINTR ? 0 : result;
 }

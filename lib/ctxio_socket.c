@@ -290,9 +290,9 @@ static int connect_until_done(const struct ctx_context *ctx, int fd, const struc
 int ctxio_connect(const struct ctx_context *ctx, int fd, const struct sockaddr *address,
 		  socklen_t address_size)
 {
-	int state = blocking_hold_thread();
+	context_hold(ctx);
 	int result = connect_until_done(ctx, fd, address, address_size);
 
-	blocking_release_thread(state);
+	context_let_go(ctx);
 	return result;
 }

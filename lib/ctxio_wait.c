@@ -58,12 +58,12 @@ int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long 
 		return -EFAULT;
 	if (count >= INT_MAX / sizeof(*fds))
 		return -EINVAL;
-	int state = blocking_begin(ctx);
+	context_hold(ctx);
 	done_fd = ctx_done_fd(ctx);
 	if (done_fd >= 0 && count > POLL_ON_STACK && !(all = memory_allocate((count + 1) * sizeof(*all))))
 		done_fd = -ENOMEM;
 	if (done_fd < 0) {
-		blocking_end(ctx, state);
+		context_let_go(ctx);
 		return done_fd;
 	}
 	if (count)
@@ -74,7 +74,7 @@ int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long 
 		fds[i].revents = all[i].revents;
 	if (all != few)
 		memory_release(all);
-	blocking_end(ctx, state);
+	context_let_go(ctx);
 	return result;
 }
 
@@ -97,10 +97,10 @@ static int sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
 
 int ctxio_sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
 {
-	int state = blocking_begin(ctx);
+	context_hold(ctx);
 	int result = sleep_until(ctx, when_ns);
 
-	blocking_end(ctx, state);
+	context_let_go(ctx);
 	return result;
 }
 
@@ -173,7 +173,7 @@ static int waitid_by_pidfd(const struct ctx_context *ctx, int id_type, id_t id, 
 						  CTX_FOREVER);
 	}
 	if (pidfd >= 0)
-		close(pidfd);
+		sys_close(pidfd);
 	*ret_info = info;
 	return result;
 }
@@ -181,14 +181,14 @@ static int waitid_by_pidfd(const struct ctx_context *ctx, int id_type, id_t id, 
 int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info, int options)
 {
 	siginfo_t info;
-	int state = blocking_begin(ctx);
+	context_hold(ctx);
 	ssize_t result = waitid_on_ring(ctx, id_type, id, &info, options);
 
 	if (result == BLOCKING_NO_RING)
 		result = waitid_by_pidfd(ctx, id_type, id, &info, options);
 	if (!result && ret_info)
 		*ret_info = info;
-	blocking_end(ctx, state);
+	context_let_go(ctx);
 	return (int)result;
 }
 
@@ -242,9 +242,9 @@ int ctxio_futex_wait(const struct ctx_context *ctx, const uint32_t *word, uint32
 {
 	if (!word || (uintptr_t)word % sizeof(*word))
 		return -EINVAL;
-	int state = blocking_begin(ctx);
+	context_hold(ctx);
 	int result = futex_until_done(ctx, word, expected, shared);
 
-	blocking_end(ctx, state);
+	context_let_go(ctx);
 	return result;
 }

@@ -179,8 +179,9 @@ static uint64_t bounded(const struct ctx_ring *ring, uint64_t timeout_ns)
 
 static bool anything_ready(const struct ctx_ring *ring)
 {
-	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || !list_empty(&ring->stuck_groups) ||
-	       !list_empty(&ring->doomed) || !list_empty(&ring->emptied) || !list_empty(&ring->singles) ||
+	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail ||
+	       !list_empty(&ring->stuck_groups) || !list_empty(&ring->doomed) ||
+	       !list_empty(&ring->emptied) || !list_empty(&ring->singles) ||
 	       !list_empty(&ring->polls_fired) || !list_empty(&ring->polls_todo) ||
 	       mailbox_pending(ring->mailbox) || (ring->park && park_needs_push(ring)) ||
 	       (!ring->adopted && uring_cq_ready(ring->uring));
@@ -247,7 +248,8 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 		ladder_report(ring);
 	if (!ring_is_here(ring))
 		return;
-	while (!list_empty(&ring->batches_over) || !list_empty(&ring->doomed) || !list_empty(&ring->emptied)) {
+	while (!list_empty(&ring->batches_over) || !list_empty(&ring->doomed) ||
+	       !list_empty(&ring->emptied)) {
 		batch_report(ring);
 		if (!ring_is_here(ring))
 			return;
@@ -335,10 +337,27 @@ static bool kernel_can_wait(struct ctx_ring *ring)
 	return ring->rested;
 }
 
+/* All of it, and what is to follow. -EPERM: a function of the program's forked, and this is the child. */
+static inline int deliver_turn(struct ctx_ring *ring)
+{
+	int delivered = (int)ring_deliver(ring);
+
+	if (__builtin_expect(!ring->adopted && uring_keeps_back(ring->uring), 0)) {
+		delivered = (int)deliver_rest(ring, (unsigned)delivered);
+		if (ring->fork_count != thread_fork_count)
+			return -EPERM;
+	}
+	if (__builtin_expect(ring->park != NULL, 0) && !delivered) {
+		delivered = deliver_attempts(ring);
+		if (delivered < 0)
+			return delivered;
+	}
+	ring_settle(ring);
+	return __builtin_expect(ring_is_here(ring), 1) ? delivered : -EPERM;
+}
+
 static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns)
 {
-	uint64_t count;
-
 	if (__builtin_expect(!list_empty(&ring->singles), 0))
 		batch_singles(ring);
 	if (__builtin_expect(!list_empty(&ring->polls_todo), 0))
@@ -346,7 +365,7 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 	int pushed = stage_push(ring);
 	int error = pushed < 0 ? pushed : 0;
 	if (ring->ready_fd >= 0)
-		(void)!read(ring->ready_fd, &count, sizeof(count));
+		sys_drain(ring->ready_fd);
 	if (ring->adopted)
 		error = error ? error : ring_flush(ring);
 	else {
@@ -367,20 +386,9 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 			return -EPERM;
 	}
 	ring->dispatching = true;
-	int delivered = (int)ring_deliver(ring);
-	if (__builtin_expect(!ring->adopted && uring_keeps_back(ring->uring), 0)) {
-		delivered = (int)deliver_rest(ring, (unsigned)delivered);
-		if (ring->fork_count != thread_fork_count)
-			return -EPERM;
-	}
-	if (__builtin_expect(ring->park != NULL, 0) && !delivered) {
-		delivered = deliver_attempts(ring);
-		if (delivered < 0)
-			return delivered;
-	}
-	ring_settle(ring);
-	if (__builtin_expect(!ring_is_here(ring), 0))
-		return -EPERM;
+	int state = thread_hold();
+	int delivered = deliver_turn(ring);
+	thread_release(state);
 	return delivered ? delivered : error;
 }
 
@@ -442,6 +450,7 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 	if (error)
 		return error;
 	bool nested = ring->dispatching;
+	int state = thread_hold();
 	ring->dispatching = true;
 	int kind = (int)complete_note(ring, cqe, &op);
 	if (kind == CTX_FILTER_OP) {
@@ -457,6 +466,7 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 	}
 	if (!nested)
 		ring_settle(ring);
+	thread_release(state);
 	return kind;
 }
 
@@ -477,7 +487,7 @@ static int watch_completions(struct ctx_ring *ring)
 		return ring->ready_fd;
 	error = uring_register(ring->uring, IORING_REGISTER_EVENTFD, &ring->ready_fd, 1);
 	if (error < 0) {
-		close(ring->ready_fd); /* what is registered is the program's own */
+		sys_close(ring->ready_fd); /* what is registered is the program's own */
 		ring->ready_fd = -1;
 		return error;
 	}
@@ -515,9 +525,9 @@ void ring_forget_fd(struct ctx_ring *ring)
 {
 	if (ring->ready_fd >= 0) {
 		uring_register(ring->uring, IORING_UNREGISTER_EVENTFD, NULL, 0);
-		close(ring->ready_fd);
+		sys_close(ring->ready_fd);
 	}
 	if (ring->epoll_fd >= 0)
-		close(ring->epoll_fd);
+		sys_close(ring->epoll_fd);
 	ring->epoll_fd = ring->ready_fd = -1;
 }

@@ -48,7 +48,7 @@ static int open_pipe(struct done *done)
 static void close_if_ours(const struct done *done, int fd)
 {
 	if (fd >= 0 && file_id_matches(done->file, fd))
-		close(fd);
+		sys_close(fd);
 }
 
 /* What is to be read from the pipe of a context that ended: its cause. */
@@ -75,8 +75,8 @@ void done_close(struct done *done, const struct ctx_context *ctx)
 		/* Where a process that was cloned behind fork(2)'s back has a copy, no hang-up comes; this
 		 * does. */
 		if (file_id_matches(done->file, done->write_fd)) {
-			(void)!write(done->write_fd, words, size);
-			close(done->write_fd);
+			sys_tell(done->write_fd, words, size);
+			sys_close(done->write_fd);
 		}
 		done->write_fd = -1;
 		list_remove(&done->link);

@@ -8,21 +8,24 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "memory.h"
+#include "text_file.h"
+
 /* The number in a file of /proc, or fallback. */
 static long read_number(const char *path, const char *prefix, long fallback)
 {
-	char line[128];
-	FILE *file = fopen(path, "re");
+	char *text, *line;
 
-	if (!file)
+	if (text_file_load(path, &text))
 		return fallback;
-	while (fgets(line, sizeof(line), file)) {
+	char *rest = text;
+	while ((line = strsep(&rest, "\n"))) {
 		if (strncmp(line, prefix, strlen(prefix)) == 0) {
 			fallback = strtol(line + strlen(prefix), NULL, 10);
 			break;
 		}
 	}
-	fclose(file);
+	memory_release(text);
 	return fallback;
 }
 

@@ -50,7 +50,9 @@ static void add_value(struct text *text, const struct value *value)
 		return;
 	text_add(text, "=");
 	size_t room = text->length < text->size ? text->size - text->length : 0;
+	int state = thread_hold();
 	int length = value->key->format(value->value, room ? text->buffer + text->length : NULL, room);
+	thread_release(state);
 	if (length > 0)
 		text->length += (size_t)length;
 }

@@ -8,7 +8,7 @@ static void write_eventfd(struct mailbox *mailbox)
 {
 	uint64_t one = 1;
 	/* Fails only when the counter is full, and then it is readable anyway. */
-	(void)!write(mailbox->fd, &one, sizeof(one));
+	sys_tell(mailbox->fd, &one, sizeof(one));
 }
 
 static void run_wake(struct deferred *deferred)
@@ -46,7 +46,7 @@ void mailbox_unref(struct mailbox *mailbox)
 {
 	if (__atomic_fetch_sub((uint32_t *)&mailbox->refs, 1, __ATOMIC_ACQ_REL) != 1)
 		return;
-	close(mailbox->fd);
+	sys_close(mailbox->fd);
 	memory_release(mailbox);
 }
 

@@ -76,7 +76,7 @@ void park_close(struct ctx_ring *ring)
 
 void park_forget_fd(struct ctx_ring *ring)
 {
-	close(ring->park->epoll_fd);
+	sys_close(ring->park->epoll_fd);
 	ring->park->epoll_fd = -1;
 }
 
@@ -87,7 +87,7 @@ void park_free(struct ctx_ring *ring)
 	if (!park)
 		return;
 	ring->park = NULL;
-	close(park->epoll_fd);
+	sys_close(park->epoll_fd);
 	park_fds_free(park);
 	/* Not seen to end: the ring is gone, but the kernel may be about to write. */
 	if (!park->armed || ring->orphaned || ring->fork_count != thread_fork_count)

@@ -66,12 +66,12 @@ static bool try(void)
 	void *buffers = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (buffers != MAP_FAILED && !io_uring_queue_init(2, &uring, 0)) {
 		stays = provide(&uring, buffers) && try_receive_and_read(&uring, fds[0]);
-		io_uring_queue_exit(&uring);
+		sys_uring_exit(&uring);
 	}
 	if (buffers != MAP_FAILED)
 		munmap(buffers, PAGE);
-	close(fds[0]);
-	close(fds[1]);
+	sys_close(fds[0]);
+	sys_close(fds[1]);
 	return stays;
 }
 

@@ -181,7 +181,7 @@ static bool unix_counts(struct park *park)
 	park->unix_counts = feature_allowed(FEATURE_UNIX_INQ) &&
 			    !sys_setsockopt(fd, SOL_SOCKET, SO_INQ, &on, sizeof(on));
 	park->unix_known = true;
-	close(fd);
+	sys_close(fd);
 	return park->unix_counts;
 }
 

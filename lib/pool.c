@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool.h"
 
-#include <sys/prctl.h>
-
 #include "clock.h"
 #include "list.h"
 #include "lock.h"
@@ -73,7 +71,7 @@ static void *work(void *first)
 	struct pool_thread thread = {.job = first};
 	uint32_t forks = thread_fork_count;
 
-	prctl(PR_SET_NAME, "ctx-task");
+	thread_begin("ctx-task");
 	list_init(&thread.link);
 	do {
 		struct pool_job *job = thread.job;

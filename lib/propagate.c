@@ -7,14 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "carrier.h"
 #include "clock.h"
 #include "memory.h"
 #include "node.h"
+#include "sys.h"
 #include "table_format.h"
+#include "text_file.h"
+#include "thread.h"
 
 #define VARIABLE "CTXRING_CONTEXT"
 #define VALUE_PREFIX "val."
@@ -51,7 +53,7 @@ static uint64_t process_number(void)
 	uint64_t known = load_relaxed(&number), made = 0;
 
 	if (!known) {
-		if (getrandom(&made, sizeof(made), GRND_NONBLOCK) != sizeof(made))
+		if (sys_random(&made, sizeof(made)) != sizeof(made))
 			made = mix(clock_read_ns(CLOCK_REALTIME)); /* early at boot */
 		made |= 1;
 		known = atomic_compare_exchange_strong(&number, &known, made) ? made : known;
@@ -168,16 +170,14 @@ static int put_values(const struct ctx_context *ctx, enum ctx_carrier carrier,
 static uint64_t boot_number(void)
 {
 	char digits[17] = "";
-	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+	char text[64];
 	size_t length = 0;
-	int c;
 
-	if (!file)
+	if (text_file_read("/proc/sys/kernel/random/boot_id", text, sizeof(text)) < 0)
 		return 0;
-	while (length < 16 && (c = fgetc(file)) != EOF)
-		if (c != '-')
-			digits[length++] = (char)c;
-	fclose(file);
+	for (const char *at = text; length < 16 && *at; at++)
+		if (*at != '-')
+			digits[length++] = *at;
 	return strtoull(digits, NULL, 16);
 }
 
@@ -285,9 +285,11 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 	text.bytes = memory_allocate(text.size);
 	if (!text.bytes)
 		return -ENOMEM;
+	int state = thread_hold();
 	int result = carrier == CTX_CARRIER_ENVIRONMENT
 			     ? inject_environment(ctx, carried, count, &text, set, data)
 			     : inject_headers(ctx, carried, count, &text, set, data);
+	thread_release(state);
 	memory_release(text.bytes);
 	return result;
 }
@@ -579,6 +581,7 @@ static int extract(const struct ctx_context *parent, enum ctx_carrier carrier,
 	received.decoded = memory_allocate(2 * (CTX_CARRIER_MAX + 1));
 	received.values = memory_allocate((count + 1) * sizeof(*received.values));
 	int result = received.decoded && received.values ? 0 : -ENOMEM;
+	int state = thread_hold();
 	if (!result) {
 		memset(received.values, 0, count * sizeof(*received.values));
 		result = carrier == CTX_CARRIER_ENVIRONMENT ? read_environment(&received, get, data)
@@ -586,6 +589,7 @@ static int extract(const struct ctx_context *parent, enum ctx_carrier carrier,
 	}
 	if (!result)
 		result = make(parent, &received, label, site, ret_ctx);
+	thread_release(state);
 	memory_release(received.text);
 	memory_release(received.decoded);
 	memory_release(received.values);

@@ -187,7 +187,7 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
 			error = park_open(ring);
 		}
 		if (error)
-			io_uring_queue_exit(&ring->own);
+			sys_uring_exit(&ring->own);
 	}
 	if (error) {
 		ring_free(ring);
@@ -289,6 +289,8 @@ static int withdraw_polls(struct ctx_ring *ring, uint64_t deadline_ns)
  */
 static void abandon(struct ctx_ring *ring)
 {
+	int state = thread_hold();
+
 	ring->dispatching = true;
 	ring_deliver(ring);
 	for (uint32_t i = 1; i < ring->slot_count; i++) {
@@ -303,6 +305,7 @@ static void abandon(struct ctx_ring *ring)
 	}
 	ring_deliver(ring);
 	ring->dispatching = false;
+	thread_release(state);
 }
 
 /* In an adopted ring: takes out what is ours, after a wait if there is nothing yet. */
@@ -399,7 +402,7 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 		return error;
 	ring_forget_fd(ring);
 	if (!ring->adopted)
-		io_uring_queue_exit(&ring->own);
+		sys_uring_exit(&ring->own);
 	ring_free(ring);
 	return 0;
 }

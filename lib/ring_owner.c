@@ -94,7 +94,7 @@ static bool read_state(uint32_t tid, char *ret_state, unsigned *ret_flags)
 	if (fd < 0)
 		return false;
 	int size = sys_read(fd, text, sizeof(text) - 1);
-	close(fd);
+	sys_close(fd);
 	if (size <= 0)
 		return false;
 	text[size] = '\0';
@@ -171,7 +171,7 @@ static bool is_whole(const struct ctx_ring *ring)
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
-		close(*fd);
+		sys_close(*fd);
 	*fd = -1;
 }
 
@@ -183,7 +183,7 @@ void ring_close_inherited(struct ctx_ring *ring)
 	close_fd(&ring->ready_fd);
 	close_fd(&ring->epoll_fd);
 	if (!ring->adopted)
-		io_uring_queue_exit(&ring->own);
+		sys_uring_exit(&ring->own);
 	if (whole) {
 		ring_free(ring);
 		return;

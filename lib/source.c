@@ -13,7 +13,7 @@ static void stopped(struct source *source)
 		source->ops->stopped(source);
 	/* A program that closed all its descriptors closed this one, too, and may have another there. */
 	if (source->owns_fd && file_id_matches(source->file, source->fd))
-		close(source->fd);
+		sys_close(source->fd);
 	source->owns_fd = false;
 }
 

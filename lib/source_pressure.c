@@ -131,7 +131,7 @@ static int trigger_hold(const struct ctx_pressure *pressure, struct terms terms,
 		trigger->holders++;
 	lock_release(&triggers_lock);
 	if (found || error)
-		close(fd);
+		sys_close(fd);
 	if (!error)
 		*ret_trigger = trigger;
 	return error;
@@ -150,7 +150,7 @@ static void trigger_free(struct trigger *trigger)
 {
 	/* See struct file_id. */
 	if (file_id_matches(trigger->terms.file, trigger->fd))
-		close(trigger->fd);
+		sys_close(trigger->fd);
 	memory_release(trigger);
 }
 

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "source.h"
+#include "text_file.h"
 
 #define STATUS_UNKNOWN (-1)
 
@@ -38,16 +39,15 @@ struct process_source {
 /* A number after a name in what /proc tells of a descriptor, 0 if it is not there. */
 static pid_t pid_of(int pidfd)
 {
-	char path[64], line[128];
+	char path[64], text[1024], *rest = text, *line;
 	long pid = 0;
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
-	FILE *file = fopen(path, "re");
-	while (file && !pid && fgets(line, sizeof(line), file))
+	if (text_file_read(path, text, sizeof(text)) < 0)
+		return 0;
+	while (!pid && (line = strsep(&rest, "\n")))
 		if (strncmp(line, "Pid:", 4) == 0)
 			pid = strtol(line + 4, NULL, 10);
-	if (file)
-		fclose(file);
 	return pid > 0 ? (pid_t)pid : 0;
 }
 
@@ -75,13 +75,11 @@ static int status_from_proc(const struct process_source *process)
 	if (!process->pid)
 		return STATUS_UNKNOWN;
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)process->pid);
-	FILE *file = fopen(path, "re");
-	if (!file)
+	if (text_file_read(path, line, sizeof(line)) < 0)
 		return STATUS_UNKNOWN;
-	const char *state = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+	const char *state = strrchr(line, ')');
 	if (state && strncmp(state, ") Z", 3) == 0)
 		status = (int)strtol(strrchr(line, ' '), NULL, 10);
-	fclose(file);
 	/* While the pidfd finds it the number has not been given to another. 0 is also what is said to
 	 * strangers. */
 	if (syscall(SYS_pidfd_send_signal, process->source.fd, 0, NULL, 0) && errno == ESRCH)
@@ -94,7 +92,7 @@ static int status_of(const struct process_source *process)
 	struct pidfd_facts facts = {.mask = PIDFD_FACTS_EXIT};
 	siginfo_t info = {0};
 
-	if (!waitid((idtype_t)P_PIDFD, (id_t)process->source.fd, &info, WEXITED | WNOHANG | WNOWAIT) &&
+	if (!sys_waitid((idtype_t)P_PIDFD, (id_t)process->source.fd, &info, WEXITED | WNOHANG | WNOWAIT) &&
 	    info.si_pid)
 		return status_of_child(&info);
 	int status = status_from_proc(process);

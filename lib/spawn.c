@@ -82,7 +82,7 @@ static int plan_prepare(struct keeper_plan *plan, const struct ctx_context *ctx,
 static void plan_release(struct keeper_plan *plan)
 {
 	if (plan->control_fd >= 0)
-		close(plan->control_fd);
+		sys_close(plan->control_fd);
 	cgroup_close(&plan->cgroup);
 	memory_release((void *)plan->environment);
 	memory_release((void *)plan->paths);
@@ -150,7 +150,7 @@ static int start(struct ctx_process *process, struct keeper_plan *plan)
 	process->control_fd = ends[0];
 	plan->control_fd = ends[1];
 	result = start_keeper(plan, &process->keeper_fd);
-	close(plan->control_fd);
+	sys_close(plan->control_fd);
 	plan->control_fd = -1;
 	return result ? result : await_start(process);
 }
@@ -232,8 +232,6 @@ static void clear_up(const struct ctx_process *process)
 /* The keeper has ended, and whatever it sent is there. */
 static void collect(struct ctx_process *process)
 {
-	siginfo_t info;
-
 	lock_acquire(&process->lock);
 	if (!process->collected) {
 		struct iovec part = {&process->report, sizeof(process->report)};
@@ -244,7 +242,7 @@ static void collect(struct ctx_process *process)
 		while (size == -EINTR);
 		process->reported = size == sizeof(process->report);
 		/* The program may have taken it with a wait for all; then there is none left. */
-		waitid(P_PIDFD, (id_t)process->keeper_fd, &info, WEXITED | WNOHANG | (int)__WCLONE);
+		sys_reap(process->keeper_fd, (int)__WCLONE);
 		if (!process->reported)
 			clear_up(process);
 		process->collected = true;
@@ -283,7 +281,7 @@ static void tell_exit(struct ctx_process *process, struct ctx_exit *ret_exit)
 static void close_fd(int fd)
 {
 	if (fd >= 0)
-		close(fd);
+		sys_close(fd);
 }
 
 static void drop(struct ctx_process *process)

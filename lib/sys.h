@@ -3,6 +3,10 @@
  * The seam to the kernel: every system call and every allocation of the library
  * goes through here. Each function returns the call's result or a negative errno.
  *
+ * No call of the library is a cancellation point of pthread_cancel(3): a thread that ended within one would
+ * leave locks held and sweeps unfinished. So where the C library's function is such a point the call is made
+ * by syscall(2), which is none; tests/build_cancellation.sh looks for those.
+ *
  * In a normal build these are direct calls. With CTX_FAULTS the test program
  * provides sys_fault(), which is asked before each call and makes it fail with
  * the positive errno that it returns; and sys_fault_submit(), which may cut the
@@ -96,6 +100,22 @@ static inline int sys_result(long result)
 	return result < 0 ? -errno : (int)result;
 }
 
+/* ThreadSanitizer knows what is told through descriptors by the C library's functions only. */
+#ifdef __SANITIZE_THREAD__
+#define SYS_FOLLOWED
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SYS_FOLLOWED
+#endif
+#endif
+
+/* A call of which the C library's function would be a cancellation point. */
+#ifdef SYS_FOLLOWED
+#define SYS_NO_POINT(name, ...) name(__VA_ARGS__)
+#else
+#define SYS_NO_POINT(name, ...) syscall(SYS_##name, __VA_ARGS__)
+#endif
+
 #define SYS_CALL(call, expression)             \
 	do {                                   \
 		int fault_ = sys_fault(call);  \
@@ -163,18 +183,44 @@ static inline int sys_epoll_ctl(int epoll, int operation, int fd, struct epoll_e
 
 static inline int sys_read(int fd, void *buffer, size_t size)
 {
-	SYS_CALL(SYS_CALL_READ, read(fd, buffer, size));
+	SYS_CALL(SYS_CALL_READ, SYS_NO_POINT(read, fd, buffer, size));
 }
 
 static inline int sys_write(int fd, const void *buffer, size_t size)
 {
-	SYS_CALL(SYS_CALL_WRITE, write(fd, buffer, size));
+	SYS_CALL(SYS_CALL_WRITE, SYS_NO_POINT(write, fd, buffer, size));
+}
+
+/* For eventfds and pipes of the library's own, where a failure changes nothing. Async-signal-safe, keeps
+ * errno. */
+static inline void sys_tell(int fd, const void *buffer, size_t size)
+{
+	int saved = errno;
+	SYS_NO_POINT(write, fd, buffer, size);
+	errno = saved;
+}
+
+/* Takes out what is there, of a descriptor of the library's own that never blocks. */
+static inline void sys_drain(int fd)
+{
+	uint64_t bytes[32];
+
+	while (SYS_NO_POINT(read, fd, bytes, sizeof(bytes)) == (long)sizeof(bytes))
+		;
+}
+
+/* The descriptor is gone in any case. */
+static inline int sys_close(int fd)
+{
+	return sys_result(SYS_NO_POINT(close, fd));
 }
 
 /* timeout NULL: no bound */
 static inline int sys_poll(struct pollfd *fds, unsigned count, const struct timespec *timeout)
 {
-	SYS_CALL(SYS_CALL_POLL, ppoll(fds, count, timeout, NULL));
+	struct timespec left = timeout ? *timeout : (struct timespec){0}; /* the kernel writes to it */
+
+	SYS_CALL(SYS_CALL_POLL, syscall(SYS_ppoll, fds, count, timeout ? &left : NULL, NULL, 0));
 }
 
 /* Sleeps while *word is value, until deadline on CLOCK_MONOTONIC (NULL: no bound). */
@@ -199,7 +245,7 @@ static inline int sys_socket(int domain, int type)
 
 static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
-	SYS_CALL(SYS_CALL_CONNECT, connect(fd, address, size));
+	SYS_CALL(SYS_CALL_CONNECT, SYS_NO_POINT(connect, fd, address, size));
 }
 
 static inline int sys_shutdown(int fd, int how)
@@ -209,18 +255,22 @@ static inline int sys_shutdown(int fd, int how)
 
 static inline int sys_sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	SYS_CALL(SYS_CALL_SENDMSG, sendmsg(fd, message, flags));
+	SYS_CALL(SYS_CALL_SENDMSG, SYS_NO_POINT(sendmsg, fd, message, flags));
 }
 
 static inline int sys_recvmsg(int fd, struct msghdr *message, int flags)
 {
-	SYS_CALL(SYS_CALL_RECVMSG, recvmsg(fd, message, flags));
+	SYS_CALL(SYS_CALL_RECVMSG, SYS_NO_POINT(recvmsg, fd, message, flags));
 }
 
 /* timeout_ms -1: no bound */
 static inline int sys_epoll_wait(int epoll, struct epoll_event *events, int count, int timeout_ms)
 {
+#ifdef SYS_FOLLOWED
 	SYS_CALL(SYS_CALL_EPOLL_WAIT, epoll_wait(epoll, events, count, timeout_ms));
+#else
+	SYS_CALL(SYS_CALL_EPOLL_WAIT, syscall(SYS_epoll_pwait, epoll, events, count, timeout_ms, NULL, 0));
+#endif
 }
 
 /* On CLOCK_MONOTONIC. */
@@ -231,7 +281,7 @@ static inline int sys_timerfd(void)
 
 static inline int sys_tee(int from, int to, size_t size)
 {
-	SYS_CALL(SYS_CALL_TEE, tee(from, to, size, SPLICE_F_NONBLOCK));
+	SYS_CALL(SYS_CALL_TEE, SYS_NO_POINT(tee, from, to, size, SPLICE_F_NONBLOCK));
 }
 
 /* Processors that this thread may run on. */
@@ -244,25 +294,35 @@ static inline unsigned sys_processor_count(void)
 	return count > 0 ? (unsigned)count : 1;
 }
 
+/* As two words, of which on 64 bits the first is all. */
+#define SYS_OFFSET(offset) (long)(offset), (long)((uint64_t)(offset) >> 32)
+
 /* One attempt that does not wait; -EOPNOTSUPP: this file has no such. offset -1: the file's own position. */
 static inline int sys_preadv2(int fd, const struct iovec *buffers, int count, off_t offset, int flags)
 {
-	SYS_CALL(SYS_CALL_RW_NOWAIT, preadv2(fd, buffers, count, offset, flags));
+	SYS_CALL(SYS_CALL_RW_NOWAIT, syscall(SYS_preadv2, fd, buffers, count, SYS_OFFSET(offset), flags));
 }
 
 static inline int sys_pwritev2(int fd, const struct iovec *buffers, int count, off_t offset, int flags)
 {
-	SYS_CALL(SYS_CALL_RW_NOWAIT, pwritev2(fd, buffers, count, offset, flags));
+	SYS_CALL(SYS_CALL_RW_NOWAIT, syscall(SYS_pwritev2, fd, buffers, count, SYS_OFFSET(offset), flags));
 }
 
 static inline int sys_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
-	SYS_CALL(SYS_CALL_ACCEPT, accept4(fd, address, size, flags));
+	SYS_CALL(SYS_CALL_ACCEPT, SYS_NO_POINT(accept4, fd, address, size, flags));
 }
 
 static inline int sys_waitid(idtype_t type, id_t id, siginfo_t *ret_info, int options)
 {
-	SYS_CALL(SYS_CALL_WAITID, waitid(type, id, ret_info, options));
+	SYS_CALL(SYS_CALL_WAITID, syscall(SYS_waitid, type, id, ret_info, options, NULL));
+}
+
+/* Takes a child that has ended, or nothing. */
+static inline void sys_reap(int pidfd, int options)
+{
+	siginfo_t info;
+	syscall(SYS_waitid, 3 /* P_PIDFD */, pidfd, &info, WEXITED | WNOHANG | options, NULL);
 }
 
 static inline int sys_pidfd_open(pid_t pid)
@@ -283,9 +343,15 @@ static inline int sys_socketpair(int type, int fds[2])
 	SYS_CALL(SYS_CALL_SOCKETPAIR, socketpair(AF_UNIX, type, 0, fds));
 }
 
+/* What there is of them now. */
+static inline int sys_random(void *buffer, size_t size)
+{
+	return sys_result(syscall(SYS_getrandom, buffer, size, 1 /* GRND_NONBLOCK */));
+}
+
 static inline int sys_openat(int directory, const char *path, int flags)
 {
-	SYS_CALL(SYS_CALL_OPENAT, openat(directory, path, flags));
+	SYS_CALL(SYS_CALL_OPENAT, SYS_NO_POINT(openat, directory, path, flags, 0));
 }
 
 static inline int sys_pidfd_signal(int pidfd, int signo)
@@ -335,7 +401,23 @@ static inline int sys_thread_create(pthread_t *ret_thread, const pthread_attr_t 
 static inline int sys_uring_setup(unsigned entries, struct io_uring *uring, struct io_uring_params *params)
 {
 	int fault = sys_fault(SYS_CALL_URING_SETUP);
-	return fault ? -fault : io_uring_queue_init_params(entries, uring, params);
+	int state;
+
+	if (fault)
+		return -fault;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state); /* on some machines it calls close(2) */
+	int result = io_uring_queue_init_params(entries, uring, params);
+	pthread_setcancelstate(state, NULL);
+	return result;
+}
+
+static inline void sys_uring_exit(struct io_uring *uring)
+{
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	io_uring_queue_exit(uring);
+	pthread_setcancelstate(state, NULL);
 }
 
 static inline int sys_uring_register(int fd, unsigned opcode, const void *argument, unsigned count)

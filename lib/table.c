@@ -157,7 +157,7 @@ static int make(void)
 unmap:
 	munmap(memory, plan.file_size);
 close_fd:
-	close(fd);
+	sys_close(fd);
 	return result;
 }
 
@@ -399,7 +399,7 @@ static void fork_child(void)
 {
 	pool_lock = (struct lock){0};
 	if (table_fd >= 0 && file_id_matches(table_file, table_fd))
-		close(table_fd);
+		sys_close(table_fd);
 	table_fd = -1;
 	table_map = (struct table_map){0};
 	table_magazine.count = 0;

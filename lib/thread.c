@@ -4,6 +4,7 @@
 #include <link.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
 
 #include "sys.h"
 
@@ -65,6 +66,12 @@ static int create(pthread_attr_t *attributes, void *(*function)(void *), void *a
 	       !pthread_attr_setstacksize(attributes, 2 * size))
 		result = sys_thread_create(&thread, attributes, function, argument);
 	return result;
+}
+
+void thread_begin(const char *name)
+{
+	prctl(PR_SET_NAME, name);
+	thread_hold();
 }
 
 /* Signals are the program's: its own threads take them. */

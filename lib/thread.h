@@ -3,6 +3,7 @@
 #ifndef CTX_THREAD_H
 #define CTX_THREAD_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,26 @@ struct thread *thread_setup(void);
 static inline struct thread *thread_self(void)
 {
 	return __builtin_expect(thread_state.tid != 0, 1) ? &thread_state : thread_setup();
+}
+
+/* The first call of a thread that thread_start() made: names it, and keeps pthread_cancel(3) from it. */
+void thread_begin(const char *name);
+
+/*
+ * Round a function of the program's that the library calls in the middle of something: a cancellation point
+ * in it does not end the thread, but the next one behind the library's call.
+ */
+static inline int thread_hold(void)
+{
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	return state;
+}
+
+static inline void thread_release(int state)
+{
+	pthread_setcancelstate(state, NULL);
 }
 
 /*

@@ -146,10 +146,10 @@ static void close_descriptors(struct thread_ring *taken)
 
 	disown_closed(taken);
 	if (uring->ring_fd >= 0)
-		close(uring->ring_fd);
+		sys_close(uring->ring_fd);
 	uring->ring_fd = uring->enter_ring_fd = -1;
 	if (mailbox_fd(taken->ring->mailbox) >= 0)
-		close(mailbox_fd(taken->ring->mailbox));
+		sys_close(mailbox_fd(taken->ring->mailbox));
 	taken->ring->mailbox->fd = -1;
 }
 
@@ -165,7 +165,7 @@ static void drop_inherited(void)
 	for (link = pool.all.next; link != &pool.all; link = link->next) {
 		struct thread_ring *taken = container_of(link, struct thread_ring, link);
 		if (is_inherited(taken) && !taken->whole && taken->ring->uring) {
-			io_uring_queue_exit(&taken->ring->own);
+			sys_uring_exit(&taken->ring->own);
 			taken->ring->uring = NULL;
 		}
 	}
@@ -303,7 +303,7 @@ void thread_ring_discard(struct thread_ring *taken, int error)
 		atomic_store(&pool.not_before_ns, CTX_FOREVER);
 	}
 	disown_closed(taken);
-	io_uring_queue_exit(&taken->ring->own);
+	sys_uring_exit(&taken->ring->own);
 	taken->ring->own.ring_fd = taken->ring->own.enter_ring_fd = -1;
 	taken->ring->uring = NULL;
 }

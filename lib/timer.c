@@ -71,7 +71,7 @@ static void *run(void *unused)
 {
 	uint32_t forks = thread_fork_count;
 
-	prctl(PR_SET_NAME, "ctx-timer");
+	thread_begin("ctx-timer");
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (forks == thread_fork_count) {
 		uint32_t word = atomic_load(&timers.word);

@@ -2,7 +2,6 @@
 #include "watcher.h"
 
 #include <string.h>
-#include <sys/prctl.h>
 
 #include "file_id.h"
 #include "lock.h"
@@ -301,7 +300,7 @@ static void *run(void *unused)
 	uint32_t forks = thread_fork_count;
 	uint64_t count;
 
-	prctl(PR_SET_NAME, "ctx-watcher");
+	thread_begin("ctx-watcher");
 	__atomic_store_n((uint32_t *)&watcher.tid, thread_self()->tid, __ATOMIC_RELEASE);
 	while (forks == thread_fork_count) {
 		int ready = sys_epoll_wait(watcher.epoll_fd, events, EVENTS_MAX, -1);
@@ -337,7 +336,7 @@ static int start(void)
 		int error = fd < 0 ? fd : sys_epoll_ctl(watcher.epoll_fd, EPOLL_CTL_ADD, fd, &event);
 		if (error) {
 			if (fd >= 0)
-				close(fd);
+				sys_close(fd);
 			return error;
 		}
 		watcher.wake_fd = fd;
@@ -398,7 +397,7 @@ int watcher_probe(int fd)
 	if (probe < 0)
 		return probe;
 	int error = sys_epoll_ctl(probe, EPOLL_CTL_ADD, fd, &event);
-	close(probe);
+	sys_close(probe);
 	return error;
 }
 
@@ -409,7 +408,7 @@ bool watcher_wake(void)
 	lock_acquire(&watcher.lock);
 	bool started = watcher.started;
 	if (started)
-		(void)!write(watcher.wake_fd, &one, sizeof(one));
+		sys_tell(watcher.wake_fd, &one, sizeof(one));
 	lock_release(&watcher.lock);
 	return started;
 }
@@ -440,9 +439,9 @@ static void fork_child(void)
 {
 	watcher.lock = (struct lock){0};
 	if (watcher.epoll_fd >= 0)
-		close(watcher.epoll_fd);
+		sys_close(watcher.epoll_fd);
 	if (watcher.wake_fd >= 0)
-		close(watcher.wake_fd);
+		sys_close(watcher.wake_fd);
 	watcher.epoll_fd = watcher.wake_fd = -1;
 	watcher.started = false;
 	watcher.tid = 0;

@@ -3,8 +3,6 @@
  * The thread on which callbacks run whose context ended by a deadline or a signal:
  * apart from the timer, so that a slow one delays no deadline.
  */
-#include <sys/prctl.h>
-
 #include "callback.h"
 #include "thread.h"
 
@@ -32,7 +30,7 @@ static void *work(void *unused)
 {
 	uint32_t forks = thread_fork_count;
 
-	prctl(PR_SET_NAME, "ctx-worker");
+	thread_begin("ctx-worker");
 	while (forks == thread_fork_count) {
 		uint32_t posted = atomic_load(&worker.posted);
 		struct ctx_context *ctx = take();

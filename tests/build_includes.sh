@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 layer() {
 	case $1 in
 	# what knows neither contexts nor io_uring
-	ctxring | exports | version | list | heap | clock | sys | raw | memory | lock | thread | file_id | wire) echo 1 ;;
+	ctxring | exports | version | list | heap | clock | sys | raw | memory | lock | thread | file_id | text_file | wire) echo 1 ;;
 	table_format | table) echo 2 ;;
 	# contexts: the tree, telling of its end, and what waits for it
 	context | done | node | inherited | walk | sweep | callback | cause | value | merge | cancel | format | find) echo 3 ;;
