@@ -123,6 +123,7 @@ run_kernels() {
 	cat "$log"
 	while read -r name counts; do
 		echo "$counts" >"$results/kernels.$name.totals"
+		[[ $name != the_machine ]] || cp "$log" "$results/kernels.$name.log"
 	done <build/kernels/6.1.totals
 	# What each of them printed stands before "-- NAME: N s".
 	awk -v results="$results" '/^-- check_[a-z_]*: [0-9]+ s$/ {
