@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.."
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
-commands=(bash sh env cat mkdir rm mount timeout ip sleep true false kill ls id nproc setarch)
+commands=(bash sh env cat cp chmod mkdir rm mount timeout ip sleep true false kill ls id nproc setarch)
 
 # Files that nothing names as needed: pthread_cancel(3) loads it when it is called.
 unnamed_library() {
