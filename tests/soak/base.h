@@ -6,6 +6,9 @@
 #ifndef SOAK_BASE_H
 #define SOAK_BASE_H
 
+/* Before the first round: starts the threads of the library, and what else it starts but once. */
+void base_prepare(void);
+
 /* Waits, bounded, until everything is back; the first rounds find out what stays. Breaks if it does not. */
 void base_check(unsigned long round);
 

@@ -121,6 +121,9 @@ int fork_await(int pid, const char *what)
 
 void fork_and_look(struct chance *chance, struct ctx_ring *ring, struct scope *scope)
 {
+	/* For which all others have to be halted. */
+	if (verdict_run.sanitized && !chance_one_in(chance, 24))
+		return;
 	*told() = "its beginning";
 	actors_halt();
 	pid_t pid = fork();

@@ -361,7 +361,7 @@ static struct action actions[] = {
 	{"ring-source", 2, add_source},
 	{"ring-group", 1, run_group},
 	{"ring-reopen", 1, reopen_ring},
-	{"ring-fork", 0, fork_with_ring},
+	{"ring-fork", 1, fork_with_ring},
 	{0},
 };
 

@@ -146,6 +146,7 @@ static void prepare(void)
 	pool_idle_ns = NS_PER_SECOND / 10;
 	allocation_use();
 	crew_warm_up();
+	base_prepare();
 }
 
 static void print_progress(uint64_t began_ns, bool last)
