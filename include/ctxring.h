@@ -1429,7 +1429,7 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
  * Leaves: what it shared is withdrawn, see ctxd_unshare; what it joined stays, but only its deadline
  * and the program end it from then on. Waits for a running event function, so from there, and from callbacks
  * that run on the client's thread or in a dispatch, it does nothing. NULL is allowed. In a forked child it
- * does nothing.
+ * does nothing. No other thread may be in a call on the client.
  */
 void ctxd_close(struct ctxd_client *client);
 
