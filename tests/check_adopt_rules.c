@@ -239,7 +239,7 @@ END_TEST
 START_TEST(copies_of_what_a_drain_has_noted_do_not_count_again)
 {
 	struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};
-	struct ctx_context *ctx = timed_child_of(ctx_background(), 5 * MILLISECOND), *own;
+	struct ctx_context *ctx, *own;
 	struct io_uring_cqe copies[64], *cqe;
 	struct adopted adopted;
 	struct probe probe;
@@ -250,6 +250,7 @@ START_TEST(copies_of_what_a_drain_has_noted_do_not_count_again)
 	ck_assert_ok(ctx_ring_adopt(&adopted.uring, &options, &adopted.ring));
 	/* One of each request of ours: kernel timeout, wake-up, poll, cancel. */
 	ck_assert_ok(ctx_with_hangup(ctx_background(), adopted.ring, adopted.pair.far, 0, NULL, &own));
+	ctx = timed_child_of(ctx_background(), 100 * MILLISECOND);
 	probe_recv(adopted.ring, ctx, &probe, adopted.pair.near, &adopted.byte, 1);
 	ck_assert_int_eq(ctx_ring_submit(adopted.ring), 1);
 	ctx_finish(own);
@@ -351,7 +352,7 @@ static void restrict_ring(const struct hand *hand, const struct restricted *to)
 /* Deadlines, own timeouts and cancels reach operations on what is allowed. */
 static void exercise(struct adopted *adopted)
 {
-	struct ctx_context *timed = timed_child_of(ctx_background(), 5 * MILLISECOND);
+	struct ctx_context *timed = timed_child_of(ctx_background(), 50 * MILLISECOND);
 	struct ctx_context *ctx = child_of(ctx_background());
 	struct probe probes[3];
 
