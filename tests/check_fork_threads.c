@@ -465,6 +465,13 @@ static int wait_for_the_end(const struct ctx_context *ctx, void *data)
 	return 0;
 }
 
+static int fail_at_once(const struct ctx_context *ctx, void *data)
+{
+	(void)ctx;
+	(void)data;
+	return -EIO;
+}
+
 static int free_the_group(void *data)
 {
 	struct inherited *inherited = data;
@@ -485,6 +492,42 @@ START_TEST(an_inherited_group_is_freed_though_a_lock_is_held_in_the_parent)
 	inherited.more = group;
 	struct ctx_context *own = node_mutable(ctx_taskgroup_context(group));
 	fork_with_held(_i ? &group->lock : &own->lock, free_the_group, &inherited);
+	ctx_taskgroup_free(group);
+	inherited_end(&inherited);
+}
+END_TEST
+
+/* The child goes on in the task, which is none of its groups'. */
+static int fork_in_task(const struct ctx_context *ctx, void *data)
+{
+	struct inherited *inherited = data;
+	struct ctx_taskgroup *group;
+	int status;
+
+	(void)ctx;
+	pid_t child = fork();
+	if (child)
+		return child > 0 && waitpid(child, &status, 0) == child && !status ? 0 : -EIO;
+	be_bounded();
+	ctx_taskgroup_free(inherited->more);
+	/* Most likely where the other one was. */
+	if (ctx_taskgroup_new(ctx_background(), 1, "own", &group) ||
+	    ctx_taskgroup_start(group, fail_at_once, NULL, "task") || ctx_taskgroup_wait(group) != -EIO)
+		_exit(1);
+	ctx_taskgroup_free(group);
+	_exit(0);
+}
+
+START_TEST(a_child_of_a_task_has_groups_of_its_own)
+{
+	struct inherited inherited = inherited_of(HOUR);
+	struct ctx_taskgroup *group;
+
+	ck_assert_ok(ctx_taskgroup_new(inherited.ctx, 1, "group", &group));
+	inherited.more = group;
+	test_settle();
+	ck_assert_ok(ctx_taskgroup_start(group, fork_in_task, &inherited, "task"));
+	ck_assert_ok(ctx_taskgroup_wait(group));
 	ctx_taskgroup_free(group);
 	inherited_end(&inherited);
 }
@@ -643,7 +686,7 @@ static const struct ctx_allocator keeping = {keep_allocate, keep_release, NULL};
 
 static struct {
 	struct ctx_context *shared;
-	struct ctx_ring *ring;
+	struct ctx_ring *ring, *busy; /* of the thread that forks, and of one that uses it meanwhile */
 	struct ctx_taskgroup *group;
 	struct ctx_callback callback;
 	uint64_t id; /* of the callback */
@@ -739,6 +782,8 @@ static void *be_busy(void *data)
 		abort();
 	if (storm.uring && data && ctx_ring_open(8, NULL, &ring))
 		abort();
+	if (ring && !__atomic_load_n(&storm.busy, __ATOMIC_ACQUIRE))
+		__atomic_store_n(&storm.busy, ring, __ATOMIC_RELEASE);
 	for (unsigned turn = 0; !__atomic_load_n(&storm.stop, __ATOMIC_ACQUIRE); turn++) {
 		use_contexts(turn, pair[0]);
 		if (ring)
@@ -808,6 +853,7 @@ static int use_what_is_inherited(void)
 
 	EXPECT(ctx_err(storm.shared) == 0 && ctx_id(storm.shared) == 0);
 	EXPECT(ctx_ring_close(storm.ring, 0, NULL, 0, NULL) == 0);
+	EXPECT(ctx_ring_close(__atomic_load_n(&storm.busy, __ATOMIC_ACQUIRE), 0, NULL, 0, NULL) == 0);
 	EXPECT(ctx_taskgroup_wait(storm.group) == -EPERM);
 	ctx_taskgroup_free(storm.group);
 	EXPECT(ctx_callback_stop_wait(storm.id));
@@ -911,6 +957,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(held, an_inherited_context_works_though_a_lock_is_held_in_the_parent, 0, LOCKS);
 	tcase_add_loop_test(held, a_grandchild_finds_it_free_too, 0, LOCKS);
 	tcase_add_loop_test(held, an_inherited_group_is_freed_though_a_lock_is_held_in_the_parent, 0, 2);
+	tcase_add_test(held, a_child_of_a_task_has_groups_of_its_own);
 	tcase_add_test(held, half_of_a_link_is_mended);
 	tcase_add_test(held, an_end_that_was_claimed_in_the_parent_is_not_waited_for);
 	tcase_add_loop_test(held, an_end_that_was_being_spread_in_the_parent_is_carried_on, 0, 2);
