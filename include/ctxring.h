@@ -511,12 +511,14 @@ int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
  * and is then attempted, again and again until it would not have to wait. Ending it on the ring's thread then
  * takes no system call, unless an attempt is just on its way, and its buffer is free in the same moment; see
  * ctxring(7) for when that pays. recv, recvmsg, read, readv, accept, send, sendmsg, write, writev and the
- * fixed forms of read and write on sockets, pipes, eventfds, timerfds. Everything else goes the usual way, by
- * itself: other files, chains, IOSQE_IO_DRAIN, IOSQE_ASYNC, registered files, multishot, recvmsg and sendmsg
- * with MSG_WAITALL, provided buffers where a vain attempt would use one up (before about Linux 6.18), and all
- * on an adopted ring. Results are those of the usual way. What the SQE points to, such as an iovec, a msghdr
- * or an address, stays where it is until the final completion. A descriptor on which an operation was ever
- * parked is closed with ctx_ring_close_fd.
+ * fixed forms of read and write. Those on one descriptor and direction are served in order. Where an attempt
+ * is not possible, or would use up a provided buffer, the operation is given to the kernel as one that may
+ * wait: a read when poll(2) says that there is something, a write when it is the first of its queue; ctx_op(3)
+ * has a table. Everything else goes the usual way, by itself: regular files, chains, IOSQE_IO_DRAIN,
+ * IOSQE_ASYNC, registered files, multishot, recvmsg and sendmsg with MSG_WAITALL, and all on an adopted ring.
+ * Results are those of the usual way. What the SQE points to, such as an iovec, a msghdr or an address, stays
+ * where it is until the final completion, and a registered buffer stays registered: it is not held. A
+ * descriptor on which an operation was ever parked is closed with ctx_ring_close_fd.
  *
  * CTX_OP_PENDING: not parked, though CTX_RING_PARK is the ring's default.
  */

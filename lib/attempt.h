@@ -9,6 +9,10 @@
 #include "feature.h"
 #include "op.h"
 
+#ifndef IORING_RECVSEND_BUNDLE
+#define IORING_RECVSEND_BUNDLE (1U << 4) /* Linux 6.10 */
+#endif
+
 /* What an operation waits for its descriptor to become. */
 enum way {
 	WAY_IN,	 /* readable, or with a connection to accept */

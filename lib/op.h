@@ -46,6 +46,7 @@ enum op_marks {
 	OP_PARK_RING = 1 << 22,	 /* OP_PARK is its ring's default */
 	OP_WAITS = 1 << 23,	 /* its attempt is to wait in the kernel */
 	OP_INDEXED = 1 << 24,	 /* OP_STAGED, and in its group's list of those */
+	OP_ASKS = 1 << 25,	 /* and is to be made when poll(2) says that there is something, not before */
 };
 
 /* Somebody is ending it. Of a chain in the kernel either all members have one of these marks or none has. */

@@ -5,10 +5,16 @@
  * the ring's memory, and the kernel is told of it when there is something to do: as an attempt that does not
  * wait (attempt.h), whose -EAGAIN puts it back. When there may be something to do: park_fd.c.
  *
- * Operations on one descriptor and direction are served in order, one attempt at a time. Where nothing can be
- * relied upon to say when (epoll has no room for one more, a datagram socket says writable all the time), the
- * attempt is one that waits in the kernel, and those behind it wait for its end: the kernel itself serves
- * several that wait on one socket in any order.
+ * Operations on one descriptor and direction are served in order, one attempt at a time: the kernel itself
+ * serves several that wait on one file in any order. Some attempts are such that wait in the kernel, and
+ * those behind it wait for its end:
+ *  - Where nothing can be relied upon to say when: epoll has no room for one more, a datagram socket says
+ *    writable all the time.
+ *  - Where there is no attempt that does not wait: pipes know RWF_NOWAIT since Linux 6.4, sockets and timerfds
+ *    since a few releases later, FIFOs and terminals do not (PARK_ASKS).
+ *  - Where one in vain would use up a provided buffer (OP_ASKS).
+ * In the last two cases a read waits here until poll(2) says that there is something; it is only then made,
+ * and waits in the kernel only if somebody else was quicker. A write is made at once.
  *
  * Readiness is asked for by IORING_OP_EPOLL_WAIT (Linux 6.15), before that by a poll of the epoll set, in the
  * same io_uring_enter(2) that carries the attempts. A single connection pays for the second turn.
@@ -173,14 +179,7 @@ static void go_usual(struct ctx_ring *ring, struct operation *op)
 	list_insert(&op->group->staged, &op->park);
 }
 
-/* Those that would turn out as op did. */
-static bool is_alike(const struct operation *op, const struct operation *other)
-{
-	return attempt_is_of_file(op->opcode) ? attempt_is_of_file(other->opcode)
-					      : other->opcode == op->opcode;
-}
-
-/* The descriptor of op turns out not to be one for parking. */
+/* This kernel has no such attempt as op was: nor have those of its kind. */
 static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct operation *op)
 {
 	park_fd_set(p, PARK_UNPARKABLE);
@@ -190,7 +189,7 @@ static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct 
 			struct operation *other = container_of(link, struct operation, park);
 			previous = link->prev;
 			/* Delivered anyhow, or served. */
-			if (other->group->parked_ended || !is_alike(op, other))
+			if (other->group->parked_ended || other->opcode != op->opcode)
 				continue;
 			unpark(ring, other);
 			list_remove(&other->link);
@@ -301,6 +300,27 @@ static int reserve(struct ctx_ring *ring, struct operation *op)
 	return 0;
 }
 
+/*
+ * How op is to be given to the kernel, whose buffer is picked from a group then. An attempt in vain must
+ * leave the buffer in its group. That of a receive may, see park_buffers.c; but one of several buffers may
+ * end with part of them. That of a read does not leave it in a group of IORING_OP_PROVIDE_BUFFERS, nor
+ * anywhere if the answer is that there is no such attempt. That of a send never does. The rest is refused by
+ * the kernel.
+ */
+static unsigned marks_with_group(const struct operation *op)
+{
+	switch (op->sqe.opcode) {
+	case IORING_OP_RECV:
+	case IORING_OP_RECVMSG:
+		return (op->sqe.ioprio & IORING_RECVSEND_BUNDLE) || !park_buffers_stay() ? OP_ASKS : 0;
+	case IORING_OP_READ:
+	case IORING_OP_READV:
+		return OP_ASKS;
+	default:
+		return OP_WAITS;
+	}
+}
+
 int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 {
 	enum way way = attempt_way(op);
@@ -308,8 +328,6 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	if ((op->marks & OP_HAS_TIMEOUT) && !op->timeout_ns)
 		return 0; /* of no time at all: there is nothing to wait for */
 	if (ring->adopted || (op->marks & OP_USUAL) || (op->sqe.flags & (IOSQE_FIXED_FILE | IOSQE_ASYNC)))
-		return 0;
-	if ((op->sqe.flags & IOSQE_BUFFER_SELECT) && !park_buffers_stay())
 		return 0;
 	if (op->sqe.opcode == IORING_OP_RECV && (op->sqe.msg_flags & MSG_OOB)) {
 		struct park_fd *urgent = park_fd_find(ring->park, op->sqe.fd);
@@ -336,6 +354,11 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 		}
 		op_mark(op, error ? OP_WAITS : 0);
 	}
+	if (op->sqe.flags & IOSQE_BUFFER_SELECT)
+		op_mark(op, marks_with_group(op));
+	/* In the usual way it is tried. Little room, that came since the last -EAGAIN, is told to nobody. */
+	if (way == WAY_OUT && list_empty(&p->queue[way]))
+		park_fd_set(p, PARK_READY << way);
 	int error = reserve(ring, op);
 	if (error)
 		return error;
@@ -433,12 +456,28 @@ bool park_is_due(const struct ctx_ring *ring)
 	return !list_empty(&ring->park->due);
 }
 
+static bool asks_first(const struct park_fd *p, const struct operation *op)
+{
+	return (op->marks & OP_ASKS) || ((p->state & PARK_ASKS) && attempt_is_of_file(op->opcode));
+}
+
+/* False: it would be one that waits in the kernel, and for now would do nothing but that. */
+static bool is_worth_it(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+{
+	if ((op->marks & OP_WAITS) || !asks_first(p, op))
+		return true;
+	if (way == WAY_IN && !park_fd_ask(ring->park, p, attempt_is_of_file(op->opcode)))
+		return false;
+	op_mark(op, OP_WAITS);
+	return true;
+}
+
 /* Makes an attempt on p if one is due. */
 static bool attempt_first(struct ctx_ring *ring, struct park_fd *p)
 {
 	for (enum way way = WAY_IN; way < WAYS; way++) {
 		struct operation *op = attempt_is_due(p, way) ? first_waiting(p, way) : NULL;
-		if (op) {
+		if (op && is_worth_it(ring, p, way, op)) {
 			attempt(ring, p, way, op);
 			return true;
 		}
@@ -502,7 +541,7 @@ static bool note_stale(struct operation *op, int res)
 {
 	if (op->marks & OP_RESULT)
 		add_result(op, res > 0 ? res : 0);
-	else if (res == -EAGAIN && !finish_if_over(op))
+	else if ((res == -EAGAIN || attempt_is_impossible(op, res)) && !finish_if_over(op))
 		add_result(op, -EBADF);
 	return false;
 }
@@ -527,11 +566,22 @@ static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, s
 	return true;
 }
 
-/* There is no attempt that does not wait. */
-static bool note_impossible(struct ctx_ring *ring, struct park_fd *p, struct operation *op)
+/*
+ * There is no attempt that does not wait. An accept goes the usual way. Reads and writes do not: their order
+ * would be lost, as the kernel serves several that wait in any order, and with it the order of the bytes.
+ */
+static bool note_impossible(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	if (finish_if_over(op))
 		return false;
+	if (attempt_is_of_file(op->opcode)) {
+		if (op->sqe.rw_flags)
+			op_mark(op, OP_WAITS); /* the answer may be to those */
+		else
+			park_fd_set(p, PARK_ASKS);
+		set_parked(ring, p, op, way);
+		return true;
+	}
 	list_remove(&op->link);
 	all_go_usual(ring, p, op);
 	go_usual(ring, op);
@@ -576,7 +626,7 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 	else if (res == -EAGAIN && !(op->marks & OP_WAITS))
 		waits = note_again(ring, p, way, op);
 	else if (attempt_is_impossible(op, res))
-		waits = note_impossible(ring, p, op);
+		waits = note_impossible(ring, p, way, op);
 	else
 		waits = note_result(ring, p, way, op, res, flags);
 	if (waits) {

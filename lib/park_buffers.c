@@ -1,77 +1,156 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Up to Linux 6.17 a request that may not wait, and ends -EAGAIN, uses up the provided buffer that was
- * selected for it: io_req_defer_failed() in io_uring/io_uring.c puts it into the completion. An operation
- * that takes such buffers can then not be attempted on suspicion. Whether it is so is found by receiving and
- * reading in vain from a socket of our own.
+ * Does a receive that may not wait, and ends -EAGAIN, leave the provided buffer that was selected for it? On
+ * Linux 6.1 io_req_defer_failed() in io_uring/io_uring.c puts it into the completion; 6.12 and 6.18 do not.
+ * And the group may be one of three kinds, of which the entry does not say which. So it is tried, with every
+ * kind that this kernel has, on a socket of our own: a receive in vain, and then one that has to find the one
+ * buffer that there is.
  */
 #include "park_buffers.h"
 
-#include <liburing.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-
 #include "feature.h"
-#include "sys.h"
+#include "uring.h"
 
 #define PAGE 4096u
+#ifndef IOU_PBUF_RING_INC
+#define IOU_PBUF_RING_INC 2 /* Linux 6.12 */
+#endif
 
-/* One buffer in group 0. */
-static bool provide(struct io_uring *uring, struct io_uring_buf_ring *buffers)
+enum group_kind {
+	GROUP_LEGACY, /* IORING_OP_PROVIDE_BUFFERS */
+	GROUP_RING,   /* IORING_REGISTER_PBUF_RING */
+	GROUP_INCREMENTAL,
+	GROUP_KINDS
+};
+
+/* What the trials are made with. */
+struct trial {
+	struct io_uring uring;
+	struct io_uring_buf_ring *buffers;
+	int fds[2];
+	char byte; /* the buffer */
+};
+
+/* Submits one entry and takes its completion. */
+static struct io_uring_cqe perform(struct trial *trial, const struct io_uring_sqe *sqe)
 {
-	static char buffer[8];
-	struct io_uring_buf_reg registration = {.ring_addr = (uint64_t)(uintptr_t)buffers, .ring_entries = 1};
+	const struct uring_wait wait = {.min_complete = 1, .events = true, .timeout_ns = CTX_FOREVER};
+	struct io_uring *uring = &trial->uring;
+	struct io_uring_cqe cqe = {.res = -EIO};
 
-	if (io_uring_register_buf_ring(uring, &registration, 0))
-		return false;
-	io_uring_buf_ring_add(buffers, buffer, sizeof(buffer), 0, io_uring_buf_ring_mask(1), 0);
-	io_uring_buf_ring_advance(buffers, 1);
-	return true;
+	*uring_next_sqe(uring) = *sqe;
+	for (int taken = 0; taken >= 0 || taken == -EINTR;) {
+		if (uring_cq_ready(uring)) {
+			cqe.res = uring_cqe(uring, 0)->res;
+			cqe.flags = uring_cqe(uring, 0)->flags;
+			uring_cq_advance(uring, 1);
+			break;
+		}
+		taken = uring_enter(uring, uring_publish(uring), &wait);
+	}
+	return cqe;
 }
 
-static bool stays(struct io_uring *uring, struct io_uring_sqe *sqe)
-{
-	struct io_uring_cqe *cqe;
+/* struct io_uring_buf_reg as it is since Linux 6.4: some headers do not know of flags yet. */
+struct group_registration {
+	uint64_t ring_addr;
+	uint32_t ring_entries;
+	uint16_t bgid, flags;
+	uint64_t reserved[3];
+};
 
-	sqe->flags |= IOSQE_BUFFER_SELECT;
-	if (io_uring_submit_and_wait(uring, 1) != 1 || io_uring_peek_cqe(uring, &cqe))
+/* 0; -EINVAL: this kernel has no such groups. */
+static int make_group(struct trial *trial, enum group_kind kind)
+{
+	struct group_registration group = {.ring_addr = (uint64_t)(uintptr_t)trial->buffers,
+					   .ring_entries = 1,
+					   .bgid = (uint16_t)kind,
+					   .flags = kind == GROUP_INCREMENTAL ? IOU_PBUF_RING_INC : 0};
+
+	if (kind == GROUP_LEGACY)
+		return 0;
+	return sys_uring_register(trial->uring.ring_fd, IORING_REGISTER_PBUF_RING, &group, 1);
+}
+
+static bool provide(struct trial *trial, enum group_kind kind)
+{
+	struct io_uring_sqe sqe = {0};
+
+	if (kind != GROUP_LEGACY) {
+		io_uring_buf_ring_add(trial->buffers, &trial->byte, 1, 0, io_uring_buf_ring_mask(1), 0);
+		io_uring_buf_ring_advance(trial->buffers, 1);
+		return true;
+	}
+	io_uring_prep_provide_buffers(&sqe, &trial->byte, 1, 1, (int)kind, 0);
+	return perform(trial, &sqe).res >= 0;
+}
+
+static struct io_uring_cqe receive(struct trial *trial, enum group_kind kind, bool as_message)
+{
+	struct io_uring_sqe sqe = {0};
+	struct iovec iov = {.iov_len = 1};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (as_message)
+		io_uring_prep_recvmsg(&sqe, trial->fds[0], &message, MSG_DONTWAIT);
+	else
+		io_uring_prep_recv(&sqe, trial->fds[0], NULL, 1, MSG_DONTWAIT);
+	sqe.flags |= IOSQE_BUFFER_SELECT;
+	sqe.buf_group = (uint16_t)kind;
+	return perform(trial, &sqe);
+}
+
+static bool stays(struct trial *trial, enum group_kind kind, bool as_message)
+{
+	struct io_uring_cqe cqe;
+
+	if (!provide(trial, kind))
 		return false;
-	bool stays = cqe->res == -EAGAIN && !(cqe->flags & IORING_CQE_F_BUFFER);
-	io_uring_cqe_seen(uring, cqe);
+	cqe = receive(trial, kind, as_message);
+	if (cqe.res != -EAGAIN || (cqe.flags & IORING_CQE_F_BUFFER) || sys_write(trial->fds[1], "x", 1) != 1)
+		return false;
+	cqe = receive(trial, kind, as_message);
+	return cqe.res == 1 && (cqe.flags & IORING_CQE_F_BUFFER);
+}
+
+static bool try_kind(struct trial *trial, enum group_kind kind)
+{
+	int error = make_group(trial, kind);
+
+	if (error)
+		return error == -EINVAL;
+	return stays(trial, kind, false) && stays(trial, kind, true);
+}
+
+static bool try_all(struct trial *trial)
+{
+	bool stays = true;
+
+	for (int kind = 0; kind < GROUP_KINDS && stays; kind++) {
+		void *page = NULL;
+		if (sys_mmap(PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, &page))
+			return false;
+		trial->buffers = page;
+		stays = try_kind(trial, (enum group_kind)kind);
+		munmap(page, PAGE);
+	}
 	return stays;
-}
-
-static bool try_receive_and_read(struct io_uring *uring, int fd)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(uring);
-
-	io_uring_prep_recv(sqe, fd, NULL, 0, MSG_DONTWAIT);
-	if (!stays(uring, sqe))
-		return false;
-	sqe = io_uring_get_sqe(uring);
-	io_uring_prep_read(sqe, fd, NULL, sizeof(char), 0);
-	sqe->rw_flags = RWF_NOWAIT;
-	return stays(uring, sqe);
 }
 
 static bool try(void)
 {
-	struct io_uring uring;
+	struct io_uring_params params = {0};
+	struct trial trial;
 	bool stays = false;
-	int fds[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+	if (sys_socketpair(SOCK_STREAM | SOCK_CLOEXEC, trial.fds))
 		return false;
-	void *buffers = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (buffers != MAP_FAILED && !io_uring_queue_init(2, &uring, 0)) {
-		stays = provide(&uring, buffers) && try_receive_and_read(&uring, fds[0]);
-		sys_uring_exit(&uring);
+	if (!sys_uring_setup(2, &trial.uring, &params)) {
+		stays = try_all(&trial);
+		sys_uring_exit(&trial.uring);
 	}
-	if (buffers != MAP_FAILED)
-		munmap(buffers, PAGE);
-	sys_close(fds[0]);
-	sys_close(fds[1]);
+	sys_close(trial.fds[0]);
+	sys_close(trial.fds[1]);
 	return stays;
 }
 

@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/* An attempt that finds nothing leaves its provided buffer where it was. Found by trying, once. */
+/* A receive that finds nothing, and does not wait, leaves its provided buffer where it was, whatever the kind
+ * of its group. Found by trying, once; false also when it could not be tried. */
 bool park_buffers_stay(void);
 
 #endif

@@ -239,6 +239,24 @@ void park_fd_not_ready(struct park *park, struct park_fd *p, enum way way)
 		park_fd_clear(p, PARK_READY << way);
 }
 
+/* The kernel answers a read of it at once: as it does not wait for this file, or as it is not to be read. */
+static bool answers_at_once(const struct park_fd *p)
+{
+	int flags = sys_get_flags(p->fd);
+
+	return flags < 0 || (flags & O_NONBLOCK) || (flags & O_ACCMODE) == O_WRONLY;
+}
+
+bool park_fd_ask(struct park *park, struct park_fd *p, bool of_file)
+{
+	if (park_fd_watch(park, p, WAY_IN) || is_readable(p))
+		return true;
+	if (of_file ? answers_at_once(p) : !park_fd_learn_type(p))
+		return true;
+	park_fd_clear(p, PARK_READY << WAY_IN);
+	return false;
+}
+
 struct park_fd *park_fd_note_event(struct park *park, const struct epoll_event *event)
 {
 	const uint32_t lasting = EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR;

@@ -29,6 +29,7 @@ enum park_state {
 	PARK_URGENT = 1 << 13,	     /* has seen urgent data */
 	PARK_STALE = 1 << 14, /* shifted by the way: the attempt under way was on the file before this one */
 	PARK_TYPED = 1 << 16, /* PARK_CONNECTED has been looked up */
+	PARK_ASKS = 1 << 17,  /* reads and writes have no attempt that does not wait */
 };
 
 struct park_fd {
@@ -121,6 +122,12 @@ static inline bool park_fd_short_proves(struct park *park, struct park_fd *p)
 		park_fd_learn(park, p);
 	return park_fd_has(p, PARK_SHORT_PROVES);
 }
+
+/*
+ * May a read or receive be given to the kernel as one that waits? False: it would only wait; an event will
+ * come when that has changed. True also where it is for the kernel to say what is wrong, at once.
+ */
+bool park_fd_ask(struct park *park, struct park_fd *p, bool of_file);
 
 /* Nothing to do there, as far as can be known now. */
 void park_fd_not_ready(struct park *park, struct park_fd *p, enum way way);

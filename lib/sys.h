@@ -61,6 +61,7 @@ enum sys_call {
 	SYS_CALL_TIMERFD,
 	SYS_CALL_TEE,
 	SYS_CALL_DUPLICATE,
+	SYS_CALL_GET_FLAGS,
 	SYS_CALL_SIGNALFD,
 	SYS_CALL_RW_NOWAIT,
 	SYS_CALL_ACCEPT,
@@ -383,6 +384,12 @@ static inline int sys_membarrier(int command)
 static inline int sys_duplicate(int fd)
 {
 	SYS_CALL(SYS_CALL_DUPLICATE, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+/* Those that a file was opened with: O_NONBLOCK and others. */
+static inline int sys_get_flags(int fd)
+{
+	SYS_CALL(SYS_CALL_GET_FLAGS, fcntl(fd, F_GETFL));
 }
 
 static inline int sys_signalfd(const sigset_t *signals)

@@ -39,6 +39,7 @@ static const struct {
 	[SYS_CALL_TIMERFD] = {"timerfd_create", EMFILE},
 	[SYS_CALL_TEE] = {"tee", ENOMEM},
 	[SYS_CALL_DUPLICATE] = {"dup", EMFILE},
+	[SYS_CALL_GET_FLAGS] = {"fcntl", EBADF},
 	[SYS_CALL_SIGNALFD] = {"signalfd", EMFILE},
 	[SYS_CALL_RW_NOWAIT] = {"preadv2", EIO},
 	[SYS_CALL_ACCEPT] = {"accept4", EMFILE},
