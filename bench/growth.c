@@ -218,8 +218,8 @@ static double mixed_callbacks(unsigned count)
 	struct ctx_ring *ring = ring_new(8);
 
 	for (unsigned i = 0; i < count; i++)
-		bench_check(i % 2 ? ctx_callback_add(ctx, &callbacks[i], count_run, NULL)
-				  : ctx_callback_add_on_ring(ctx, ring, &callbacks[i], count_run, NULL),
+		bench_check(i % 2 ? ctx_callback_add(ctx, &callbacks[i], count_run, NULL, NULL)
+				  : ctx_callback_add_on_ring(ctx, ring, &callbacks[i], count_run, NULL, NULL),
 			    "ctx_callback_add");
 	runs = 0;
 	uint64_t start_ns = now_ns();
@@ -237,15 +237,18 @@ static double stop_callbacks(unsigned count)
 {
 	struct ctx_context *ctx = child(ctx_background());
 	struct ctx_callback *callbacks = bench_allocate(count, sizeof(*callbacks));
+	uint64_t *ids = bench_allocate(count, sizeof(*ids));
 
 	for (unsigned i = 0; i < count; i++)
-		bench_check(ctx_callback_add(ctx, &callbacks[i], count_run, NULL), "ctx_callback_add");
+		bench_check(ctx_callback_add(ctx, &callbacks[i], count_run, NULL, &ids[i]),
+			    "ctx_callback_add");
 	uint64_t start_ns = now_ns();
 	for (unsigned i = count; i--;)
-		ctx_callback_stop(&callbacks[i]);
+		ctx_callback_stop(ids[i]);
 	double took = (double)(now_ns() - start_ns);
 	ctx_finish(ctx);
 	free(callbacks);
+	free(ids);
 	return took;
 }
 
