@@ -56,7 +56,7 @@ pack() {
 boot() {
 	local limit=$([[ -n $full ]] && echo 7200 || echo 900)
 	timeout -k 10 "$limit" qemu-system-x86_64 "${MACHINE[@]}" -kernel "$1" -initrd "$work/initramfs" \
-		-append "$BOOT" -chardev "file,id=console,path=$2" -serial chardev:console </dev/null >"$work/qemu" 2>&1 &
+		-append "$BOOT" -chardev "file,id=console,path=$2" -serial chardev:console </dev/null >"$work/qemu" 2>&1 {lock}>&- &
 	machine=$!
 	wait "$machine"
 	machine=
@@ -88,6 +88,8 @@ run() {
 command -v qemu-system-x86_64 >/dev/null || refuse 'no qemu-system-x86_64 here'
 command -v cpio >/dev/null || refuse 'no cpio here'
 mkdir -p $out
+exec {lock}>$out/lock
+flock "$lock" # two runs would write to the same files
 pack || refuse 'no root file system could be made for a virtual machine'
 counted=()
 for version in $versions; do
