@@ -114,7 +114,8 @@ START_TEST(completions_of_the_program_pass_unchanged_and_in_order)
 }
 END_TEST
 
-/* What the program's own request with this number ended with: Linux 6.1 completes the one that fails first. */
+/* What the program's own request with this number ended with: Linux 6.1 completes the one that fails first.
+ */
 static int foreign_result_of(const struct adopted *adopted, uint64_t user_data)
 {
 	unsigned i = 0;
