@@ -366,9 +366,10 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 	int error = pushed < 0 ? pushed : 0;
 	if (ring->ready_fd >= 0)
 		sys_drain(ring->ready_fd);
-	if (ring->adopted)
-		error = error ? error : ring_flush(ring);
-	else {
+	if (ring->adopted) {
+		int sent = ring_flush(ring);
+		error = !error && sent < 0 ? sent : error;
+	} else {
 		/*
 		 * The completion of a wake may have been taken before its write was seen here. Cleared
 		 * before the look at the mail, so that whoever posts later writes again.

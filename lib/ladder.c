@@ -18,7 +18,9 @@
  */
 static void each_held(const struct group *group, bool (*visit)(struct operation *op, void *data), void *data)
 {
-	const struct list *lists[] = {&group->cancelling, &group->retries, &group->ring->singles};
+	struct ctx_ring *ring = group->ring;
+	/* In ring->retries is what was cancelled before its context ended. */
+	const struct list *lists[] = {&group->cancelling, &group->retries, &ring->retries, &ring->singles};
 
 	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		for (struct list *link = lists[i]->next; link != lists[i]; link = link->next) {
@@ -108,7 +110,7 @@ static void report_group(struct group *group)
 
 void ladder_report(struct ctx_ring *ring)
 {
-	while (!list_empty(&ring->stuck_groups)) {
+	while (!list_empty(&ring->stuck_groups) && ring_is_here(ring)) {
 		struct group *group = container_of(ring->stuck_groups.next, struct group, stuck_link);
 		list_remove(&group->stuck_link);
 		report_group(group);

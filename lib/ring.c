@@ -285,15 +285,17 @@ static int withdraw_polls(struct ctx_ring *ring, uint64_t deadline_ns)
  * The kernel finished or cancelled all requests of the owner thread when that ended, but with SINGLE_ISSUER
  * nobody else may enter, and with DEFER_TASKRUN it hands out a result only to who does: what the queue does
  * not show by now is never shown, also of operations that did their work. They end as cancelled, since
- * nothing is known of them.
+ * nothing is known of them. -EPERM: a callback forked, and this is the child.
  */
-static void abandon(struct ctx_ring *ring)
+static int abandon(struct ctx_ring *ring)
 {
 	int state = thread_hold();
 
 	ring->dispatching = true;
+	if (ring->adopted)
+		complete_extract(ring);
 	ring_deliver(ring);
-	for (uint32_t i = 1; i < ring->slot_count; i++) {
+	for (uint32_t i = 1; i < ring->slot_count && ring_is_here(ring); i++) {
 		struct operation *op = ring->slots[i].op;
 		if (!op || op->phase != OP_KERNEL)
 			continue;
@@ -306,6 +308,7 @@ static void abandon(struct ctx_ring *ring)
 	ring_deliver(ring);
 	ring->dispatching = false;
 	thread_release(state);
+	return ring_is_here(ring) ? 0 : -EPERM;
 }
 
 /* In an adopted ring: takes out what is ours, after a wait if there is nothing yet. */
@@ -322,7 +325,8 @@ static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 	ring_timers_arm(ring);
 	int error = ring_wait(ring, ring_has_unsent(ring) ? 0 : timeout_ns);
 	complete_extract(ring);
-	/* At once: the turn that follows would set the time anew, and it would be over again in the next wait. */
+	/* At once: the turn that follows would set the time anew, and it would be over again in the next
+	 * wait. */
 	if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
 		ring_timers_fire(ring);
 	return error == -EBUSY ? error : 0;
@@ -332,7 +336,7 @@ static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 static int close_deliver(struct ctx_ring *ring, uint64_t deadline_ns)
 {
 	ring_turn(ring, 0); /* callbacks that were posted, too */
-	while (ring->live) {
+	while (ring->live && ring_is_here(ring)) {
 		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
 		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER
 				   : now_ns < deadline_ns     ? deadline_ns - now_ns
@@ -343,12 +347,10 @@ static int close_deliver(struct ctx_ring *ring, uint64_t deadline_ns)
 		if (error)
 			return error;
 		ring_turn(ring, left_ns);
-		if (!ring_is_here(ring))
-			return -EPERM; /* a callback forked, and this is the child */
-		if (ring->live && !left_ns)
+		if (ring->live && !left_ns && ring_is_here(ring))
 			return -ETIMEDOUT;
 	}
-	return 0;
+	return ring_is_here(ring) ? 0 : -EPERM; /* a callback forked, and this is the child */
 }
 
 int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
@@ -379,8 +381,10 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 		groups_each(ring, doom, NULL);
 		if (silent) {
 			stage_refuse_dead(ring);
-			abandon(ring);
+			error = abandon(ring);
 		}
+	}
+	if (!error) {
 		batch_run(ring);
 		stage_refuse_dead(ring);
 		error = close_deliver(ring, deadline_ns);

@@ -114,7 +114,8 @@ START_TEST(completions_of_the_program_pass_unchanged_and_in_order)
 }
 END_TEST
 
-/* What the program's own request with this number ended with: Linux 6.1 completes the one that fails first. */
+/* What the program's own request with this number ended with: Linux 6.1 completes the one that fails first.
+ */
 static int foreign_result_of(const struct adopted *adopted, uint64_t user_data)
 {
 	unsigned i = 0;
@@ -124,6 +125,25 @@ static int foreign_result_of(const struct adopted *adopted, uint64_t user_data)
 	ck_assert_uint_lt(i, adopted->foreign_count);
 	return adopted->foreign_res[i];
 }
+
+/* Goal: a dispatch counts what it delivered and not what it submitted. */
+START_TEST(a_dispatch_that_delivers_nothing_says_so)
+{
+	struct adopted adopted;
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct probe probe;
+
+	adopt(&adopted, _i, 16);
+	own_nop(&adopted, 1000);
+	io_uring_prep_nop(probe_start(adopted.ring, ctx, &probe));
+	ck_assert_int_eq(ctx_ring_dispatch(adopted.ring, 0), 0);
+	ck_assert_uint_eq(probe.finals, 0);
+	await_final(&adopted, &probe);
+	ck_assert_uint_eq(adopted.foreign_count, 1);
+	adopted_end(&adopted);
+	ctx_finish(ctx);
+}
+END_TEST
 
 START_TEST(an_open_chain_of_the_program_is_not_broken_into)
 {
@@ -374,6 +394,7 @@ Suite *test_suite(void)
 
 	ON_EACH_RING(loop, a_close_behind_a_full_queue_says_so);
 	ON_EACH_RING(loop, completions_of_the_program_pass_unchanged_and_in_order);
+	ON_EACH_RING(loop, a_dispatch_that_delivers_nothing_says_so);
 	ON_EACH_RING(loop, an_open_chain_of_the_program_is_not_broken_into);
 	ON_EACH_RING(loop, closing_leaves_the_program_its_io_uring_and_completions);
 	ON_EACH_RING(loop, a_cancel_by_another_thread_turns_the_loop_of_the_program);

@@ -576,6 +576,26 @@ START_TEST(a_child_that_returns_to_a_dispatch_leaves_the_queues_alone)
 }
 END_TEST
 
+/* The same where nothing is left to deliver when it returns: the child has closed nothing yet. */
+START_TEST(a_child_that_returns_to_a_close_leaves_the_queues_alone)
+{
+	struct ctx_ring *ring = ring_of(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct fork_in_ring forked = {.child = -1};
+
+	ctx_op_init(&forked.first.op, fork_and_return, 0);
+	io_uring_prep_nop(ctx_ring_get_sqe(ring, ctx, &forked.first.op));
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	int closed = ctx_ring_close(ring, SOON, NULL, 0, NULL);
+	if (forked.child == 0)
+		_exit(closed == -EPERM && ctx_ring_close(ring, 0, NULL, 0, NULL) == 0 ? 0 : 1);
+	ck_assert_ok(closed);
+	ck_assert_int_eq(forked.status, 0);
+	ck_assert_uint_eq(forked.first.finals, 1);
+	ctx_finish(ctx);
+}
+END_TEST
+
 /* ---- a function of the program's that forks on a thread of the library's */
 
 static void fork_in_callback(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
@@ -970,6 +990,7 @@ Suite *test_suite(void)
 		tcase_add_loop_test(rings, an_inherited_ring_is_closed_though_a_lock_is_held_in_the_parent, 0,
 				    LOCKS);
 		ON_EACH_RING(rings, a_child_that_returns_to_a_dispatch_leaves_the_queues_alone);
+		ON_EACH_RING(rings, a_child_that_returns_to_a_close_leaves_the_queues_alone);
 	}
 	tcase_add_test(storms, children_of_a_parent_of_busy_threads_never_wait_for_it);
 	return suite;

@@ -145,6 +145,38 @@ START_TEST(a_worker_that_hangs_is_told_once)
 }
 END_TEST
 
+/* Goal: what the program had cancelled before is told, too. Method: a worker that hangs answers that cancel
+ * only when the context has ended. */
+START_TEST(what_was_cancelled_by_itself_before_is_told)
+{
+	struct hung hung = hung_new();
+	struct ctx_ring *ring = telling_ring(_i);
+	struct ctx_context *ctx = impatient_child_of(ctx_background());
+	int file = memfd_create("file", MFD_CLOEXEC);
+	struct probe probe;
+
+	ck_assert_int_eq(write(file, "content", 7), 7);
+	struct io_uring_sqe *sqe = probe_start(ring, ctx, &probe);
+	io_uring_prep_read(sqe, file, hung.page, 7, 0);
+	sqe->flags |= IOSQE_ASYNC;
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	hung_await(&hung);
+	ck_assert_ok(ctx_op_cancel(ring, &probe.op));
+	ck_assert_int_eq(ctx_ring_submit(ring), 0);
+	ck_assert_ok(ctx_cancel(ctx));
+	await_told(ring, 1);
+	ck_assert_ptr_eq(told.first.op, &probe.op);
+	ck_assert(marked_stuck(ctx));
+	hung_release(&hung);
+	await_probes(ring, &probe, 1);
+	ring_end(ring);
+	ck_assert_uint_eq(told.count, 1);
+	ctx_finish(ctx);
+	close(file);
+	hung_end(&hung);
+}
+END_TEST
+
 /* Goal: a drain calls nobody, so what comes due in it is told by the next dispatch. */
 START_TEST(what_comes_due_in_a_drain_is_told_in_a_dispatch)
 {
@@ -274,6 +306,7 @@ Suite *test_suite(void)
 
 	ON_EACH_RING(ladder, sockets_that_may_are_shut_down_and_the_rest_is_told);
 	ON_EACH_RING(ladder, a_worker_that_hangs_is_told_once);
+	ON_EACH_RING(ladder, what_was_cancelled_by_itself_before_is_told);
 	ON_EACH_RING(ladder, what_comes_due_in_a_drain_is_told_in_a_dispatch);
 	ON_EACH_RING(ladder, what_ends_by_its_cancel_is_left_alone);
 	ON_EACH_RING(ladder, without_a_grace_nothing_is_arranged);

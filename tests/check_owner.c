@@ -253,6 +253,46 @@ START_TEST(an_owner_that_ends_in_a_callback_leaves_the_rest_to_who_closes)
 }
 END_TEST
 
+/* ---- what is in the queue of an adopted ring */
+
+struct adopted {
+	struct io_uring uring;
+	struct ctx_ring *ring;
+	struct ctx_context *ctx;
+	struct probe probe;
+	unsigned setup_flags;
+};
+
+static void *adopt_complete_and_end(void *data)
+{
+	struct adopted *adopted = data;
+
+	if (io_uring_queue_init(8, &adopted->uring, adopted->setup_flags) ||
+	    ctx_ring_adopt(&adopted->uring, NULL, &adopted->ring))
+		return NULL;
+	io_uring_prep_nop(probe_start(adopted->ring, adopted->ctx, &adopted->probe));
+	ctx_ring_submit(adopted->ring);
+	return NULL;
+}
+
+/* Goal: a result that the queue shows when the owner has ended is told, and taken out. */
+START_TEST(what_the_queue_of_an_adopted_ring_shows_is_told)
+{
+	struct adopted adopted = {.ctx = child_of(ctx_background()),
+				  .setup_flags = _i ? IORING_SETUP_SINGLE_ISSUER : 0};
+	pthread_t thread;
+
+	ck_assert_ok(pthread_create(&thread, NULL, adopt_complete_and_end, &adopted));
+	ck_assert_ok(pthread_join(thread, NULL));
+	ck_assert_ptr_nonnull(adopted.ring);
+	ring_end(adopted.ring);
+	ck_assert_probe(&adopted.probe, 0, CTX_OP_FINISHED);
+	ck_assert_uint_eq(io_uring_cq_ready(&adopted.uring), 0);
+	io_uring_queue_exit(&adopted.uring);
+	ctx_finish(adopted.ctx);
+}
+END_TEST
+
 /* ---- handing over */
 
 static void *claim(void *data)
@@ -288,5 +328,7 @@ Suite *test_suite(void)
 	ON_EACH_RING(owners, a_thread_with_the_owners_number_is_not_the_owner);
 	ON_EACH_RING(owners, an_owner_that_ends_in_a_callback_leaves_the_rest_to_who_closes);
 	ON_EACH_RING(owners, a_ring_that_nobody_used_goes_to_its_first_user);
+	tcase_add_loop_test(owners, what_the_queue_of_an_adopted_ring_shows_is_told, 0,
+			    test_mode() == TEST_PLAIN ? 1 : 2);
 	return suite;
 }
