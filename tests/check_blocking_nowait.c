@@ -348,6 +348,25 @@ START_TEST(an_empty_datagram_is_sent)
 }
 END_TEST
 
+/* Each write is a packet there (pipe(2), O_DIRECT), also one to what was opened for an attempt. */
+START_TEST(a_pipe_of_packets_keeps_them_apart)
+{
+	struct ctx_context *ctx = timed_child_of(ctx_background(), HOUR);
+	char bytes[8];
+	int fds[2];
+
+	ck_assert_ok(pipe2(fds, O_CLOEXEC | O_DIRECT));
+	ck_assert_int_eq(ctxio_write(ctx, fds[1], "ab", 2), 2);
+	ck_assert_int_eq(ctxio_write(ctx, fds[1], "cde", 3), 3);
+	ck_assert_int_eq(ctxio_read(ctx, fds[0], bytes, sizeof(bytes)), 2);
+	ck_assert_int_eq(ctxio_read(ctx, fds[0], bytes, sizeof(bytes)), 3);
+	ck_assert(is_waiting(fds[1]));
+	ctx_finish(ctx);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
 static void add_all(Suite *suite, const char *name, SFun before)
 {
 	TCase *calls = test_case_calls(suite, name);
@@ -361,6 +380,7 @@ static void add_all(Suite *suite, const char *name, SFun before)
 	tcase_add_test(calls, a_forked_child_inherits_no_attempt);
 	tcase_add_loop_test(calls, a_transfer_of_nothing_never_waits, 0, KINDS);
 	tcase_add_test(calls, an_empty_datagram_is_sent);
+	tcase_add_test(calls, a_pipe_of_packets_keeps_them_apart);
 }
 
 Suite *test_suite(void)
