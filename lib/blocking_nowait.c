@@ -37,7 +37,8 @@ static int open_again(struct blocking_nowait *nowait, int fd, int flags)
 
 	if (fstat(fd, &status) || !S_ISFIFO(status.st_mode))
 		return -ENOTSUP;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	/* Not of the process: a thread may have descriptors of its own, see CLONE_FILES in unshare(2). */
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
 	lock_acquire(&opened_lock);
 	nowait->fd = open_pipe(path, flags);
 	if (nowait->fd >= 0)
