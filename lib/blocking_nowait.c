@@ -13,6 +13,19 @@ static struct lock turn;
 static struct lock opened_lock;
 static struct list opened = {&opened, &opened};
 
+/* Of a pipe opened with O_DIRECT each write is a packet. open(2) itself knows no such pipes. */
+static int open_pipe(const char *path, int flags)
+{
+	int fd = sys_openat(AT_FDCWD, path, (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0 && (flags & O_DIRECT) && fcntl(fd, F_SETFL, O_NONBLOCK | O_DIRECT) < 0) {
+		int error = -errno;
+		sys_close(fd);
+		return error;
+	}
+	return fd;
+}
+
 /*
  * A pipe only: to open a device once more may mean something to it, and a terminal that was hung up would be
  * alive again.
@@ -24,9 +37,10 @@ static int open_again(struct blocking_nowait *nowait, int fd, int flags)
 
 	if (fstat(fd, &status) || !S_ISFIFO(status.st_mode))
 		return -ENOTSUP;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	/* Not of the process: a thread may have descriptors of its own, see CLONE_FILES in unshare(2). */
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
 	lock_acquire(&opened_lock);
-	nowait->fd = sys_openat(AT_FDCWD, path, (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
+	nowait->fd = open_pipe(path, flags);
 	if (nowait->fd >= 0)
 		list_append(&opened, &nowait->link);
 	lock_release(&opened_lock);

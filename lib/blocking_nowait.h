@@ -4,9 +4,9 @@
  * other devices on every kernel, and before Linux 6.4 pipes, sockets and timerfds as well.
  *
  * O_NONBLOCK does it, but belongs to the open file, which other processes may share. So a pipe is opened once
- * more for the attempt, by its name in /proc/self/fd, and whoever else has it sees nothing of that. Where
- * this cannot be, the open file has O_NONBLOCK for the moment of the attempt, and threads of this process
- * take turns.
+ * more for the attempt, by its name in /proc/thread-self/fd, and whoever else has it sees nothing of that.
+ * Where this cannot be, the open file has O_NONBLOCK for the moment of the attempt, and threads of this
+ * process take turns.
  */
 #ifndef CTX_BLOCKING_NOWAIT_H
 #define CTX_BLOCKING_NOWAIT_H

@@ -21,6 +21,7 @@
  */
 #include "park_fd.h"
 
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -178,8 +179,8 @@ static bool unix_counts(struct park *park)
 	int fd = sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC);
 	if (fd < 0)
 		return false;
-	park->unix_counts = feature_allowed(FEATURE_UNIX_INQ) &&
-			    !sys_setsockopt(fd, SOL_SOCKET, SO_INQ, &on, sizeof(on));
+	park->unix_counts =
+		feature_allowed(FEATURE_UNIX_INQ) && !sys_setsockopt(fd, SOL_SOCKET, SO_INQ, &on, sizeof(on));
 	park->unix_known = true;
 	sys_close(fd);
 	return park->unix_counts;
@@ -219,21 +220,23 @@ void park_fd_learn(struct park *park, struct park_fd *p)
 		park_fd_set(p, PARK_SHORT_PROVES);
 }
 
-/*
- * At the urgent mark TCP says -EAGAIN, whatever is behind it, while work of the task is pending, which for a
- * ring that is not DEFER_TASKRUN looks like a signal (Linux 6.18).
- */
-static bool is_readable(const struct park_fd *p)
+/* What poll(2) says of it when asked for POLLIN; all of it if there is no answer. */
+static short ask_poll(const struct park_fd *p)
 {
 	struct pollfd poll = {.fd = p->fd, .events = POLLIN};
 	const struct timespec at_once = {.tv_sec = 0};
 
-	return sys_poll(&poll, 1, &at_once) != 0;
+	return sys_poll(&poll, 1, &at_once) < 0 ? SHRT_MAX : poll.revents;
 }
 
+/*
+ * At the urgent mark TCP says -EAGAIN, whatever is behind it, while work of the task is pending, which for a
+ * ring that is not DEFER_TASKRUN looks like a signal (Linux 6.18). Data only: an error queue, which may look
+ * urgent as well (SO_SELECT_ERR_QUEUE), says POLLERR until it has been read by MSG_ERRQUEUE.
+ */
 void park_fd_not_ready(struct park *park, struct park_fd *p, enum way way)
 {
-	if (way == WAY_IN && (p->state & PARK_URGENT) && is_readable(p))
+	if (way == WAY_IN && (p->state & PARK_URGENT) && (ask_poll(p) & POLLIN))
 		park_fd_set(p, PARK_FRESH << way);
 	if (!park_fd_has(p, PARK_FRESH << way) && (is_watched(p, way) || !park_fd_watch(park, p, way)))
 		park_fd_clear(p, PARK_READY << way);
@@ -249,7 +252,7 @@ static bool answers_at_once(const struct park_fd *p)
 
 bool park_fd_ask(struct park *park, struct park_fd *p, bool of_file)
 {
-	if (park_fd_watch(park, p, WAY_IN) || is_readable(p))
+	if (park_fd_watch(park, p, WAY_IN) || ask_poll(p))
 		return true;
 	if (of_file ? answers_at_once(p) : !park_fd_learn_type(p))
 		return true;

@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <pty.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -348,6 +349,51 @@ START_TEST(an_empty_datagram_is_sent)
 }
 END_TEST
 
+/* Each write is a packet there (pipe(2), O_DIRECT), also one to what was opened for an attempt. */
+START_TEST(a_pipe_of_packets_keeps_them_apart)
+{
+	struct ctx_context *ctx = timed_child_of(ctx_background(), HOUR);
+	char bytes[8];
+	int fds[2];
+
+	ck_assert_ok(pipe2(fds, O_CLOEXEC | O_DIRECT));
+	ck_assert_int_eq(ctxio_write(ctx, fds[1], "ab", 2), 2);
+	ck_assert_int_eq(ctxio_write(ctx, fds[1], "cde", 3), 3);
+	ck_assert_int_eq(ctxio_read(ctx, fds[0], bytes, sizeof(bytes)), 2);
+	ck_assert_int_eq(ctxio_read(ctx, fds[0], bytes, sizeof(bytes)), 3);
+	ck_assert(is_waiting(fds[1]));
+	ctx_finish(ctx);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
+/* A thread may have descriptors of its own: then its numbers mean other files than those of the process. */
+static void *write_to_own_file(void *fd)
+{
+	int mine[2];
+	char bytes[8];
+
+	ck_assert_ok(unshare(CLONE_FILES));
+	ck_assert_ok(pipe2(mine, O_CLOEXEC));
+	ck_assert_int_eq(dup2(mine[1], *(int *)fd), *(int *)fd);
+	ck_assert_int_eq(ctxio_write(ctx_background(), *(int *)fd, "own", 3), 3);
+	ck_assert_int_eq(fcntl(mine[0], F_SETFL, O_NONBLOCK), 0);
+	ck_assert_int_eq(read(mine[0], bytes, sizeof(bytes)), 3);
+	return NULL;
+}
+
+START_TEST(a_thread_with_descriptors_of_its_own_writes_to_those)
+{
+	struct pair pair = pipe_new();
+	pthread_t thread;
+
+	ck_assert_ok(pthread_create(&thread, NULL, write_to_own_file, &pair.far));
+	ck_assert_ok(pthread_join(thread, NULL));
+	pair_end(pair);
+}
+END_TEST
+
 static void add_all(Suite *suite, const char *name, SFun before)
 {
 	TCase *calls = test_case_calls(suite, name);
@@ -361,6 +407,8 @@ static void add_all(Suite *suite, const char *name, SFun before)
 	tcase_add_test(calls, a_forked_child_inherits_no_attempt);
 	tcase_add_loop_test(calls, a_transfer_of_nothing_never_waits, 0, KINDS);
 	tcase_add_test(calls, an_empty_datagram_is_sent);
+	tcase_add_test(calls, a_pipe_of_packets_keeps_them_apart);
+	tcase_add_test(calls, a_thread_with_descriptors_of_its_own_writes_to_those);
 }
 
 Suite *test_suite(void)

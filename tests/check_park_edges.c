@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Parked operations where several things meet: what is seen outside a dispatch, what a descriptor was before,
  * and kinds of files whose readiness says little. */
+#include <linux/net_tstamp.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
@@ -785,6 +787,43 @@ START_TEST(the_end_of_what_waits_in_the_kernel_is_told_when_a_cancel_has_seen_it
 }
 END_TEST
 
+/* What waits to be read by MSG_ERRQUEUE looks urgent with SO_SELECT_ERR_QUEUE, and is no data for a receive.
+ */
+START_TEST(an_error_queue_that_nobody_reads_keeps_nobody_busy)
+{
+	struct ctx_ring *ring = parking_ring(_i);
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(address);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0),
+	    peer = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	const int on = 1, what = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
+	struct pollfd urgent = {.fd = fd, .events = POLLPRI};
+	struct probe probe;
+	char byte = 0;
+
+	ck_assert_ok(bind(peer, (struct sockaddr *)&address, size));
+	ck_assert_ok(getsockname(peer, (struct sockaddr *)&address, &size));
+	ck_assert_ok(connect(fd, (struct sockaddr *)&address, size));
+	ck_assert_ok(getsockname(fd, (struct sockaddr *)&address, &size));
+	ck_assert_ok(setsockopt(fd, SOL_SOCKET, SO_SELECT_ERR_QUEUE, &on, sizeof(on)));
+	ck_assert_ok(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &what, sizeof(what)));
+	ck_assert_int_ge(ctx_ring_fd(ring), 0);
+	io_uring_prep_recv(probe_start(ring, ctx_background(), &probe), fd, &byte, 1, 0);
+	park(ring, 1);
+	ck_assert_int_eq(send(fd, "t", 1, 0), 1);
+	ck_assert_int_eq(poll(&urgent, 1, 30000), 1);
+	settle(ring);
+	ck_assert_uint_eq(probe.finals, 0);
+	ck_assert_int_eq(sendto(peer, "d", 1, 0, (struct sockaddr *)&address, size), 1);
+	ck_assert(ends_when_told(ring, &probe));
+	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
+	ck_assert_int_eq(byte, 'd');
+	ring_end(ring);
+	close(fd);
+	close(peer);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("park_edges");
@@ -813,5 +852,6 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(all, a_drain_behind_an_ended_operation_does_not_wait_for_its_delivery);
 	ON_EACH_PARKING(all, a_drain_goes_on_with_what_goes_the_usual_way);
 	ON_EACH_PARKING(all, the_end_of_what_waits_in_the_kernel_is_told_when_a_cancel_has_seen_it);
+	ON_EACH_PARKING(all, an_error_queue_that_nobody_reads_keeps_nobody_busy);
 	return suite;
 }

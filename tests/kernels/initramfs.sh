@@ -7,6 +7,7 @@
 # commands that init and they need, and the libraries of all of these.
 
 set -eu
+PATH=$PATH:/usr/sbin:/sbin # of ldconfig, which users do not have in theirs
 file=$(realpath -m "$1")
 cd "$(dirname "$0")/../.."
 root=$(mktemp -d)

@@ -37,17 +37,20 @@ refuse() {
 	exit 77
 }
 
+# One of SUBSET that is not there is planned all the same, and fails.
 plan() {
-	local program
-	for program in $([[ -n $full ]] && cd build/tests && echo check_* || echo $SUBSET); do
-		[[ -f build/tests/$program && -x build/tests/$program ]] && echo "$program"
-	done
+	if [[ -n $full ]]; then
+		find build/tests -maxdepth 1 -name 'check_*' -type f -perm -u+x -printf '%f\n' | sort
+	else
+		printf '%s\n' $SUBSET
+	fi
 }
 
 # The plan is an archive of its own behind the root file system: the kernel unpacks one after the other.
 pack() {
 	"$here/initramfs.sh" "$work/root.cpio" || return 1
 	plan >"$work/plan"
+	[[ -s $work/plan ]] || return 1
 	(cd "$work" && echo plan | cpio --create --format=newc --quiet) >"$work/plan.cpio"
 	cat "$work/root.cpio" "$work/plan.cpio" >"$work/initramfs"
 }
