@@ -404,16 +404,16 @@ typedef void (*ctx_callback_fn)(struct ctx_callback *callback, const struct ctx_
  *
  * ctx_callback_add_on_ring runs it in a dispatch of ring, whoever ended ctx; the
  * owner of the ring must be in a dispatch or come to one. If the ring is
- * closed first, it never runs, and stays registered until it is stopped. In a child after fork(2) so does
- * every callback that was registered before.
+ * closed first, it never runs, and stays registered until it is stopped. The same holds, in a child after
+ * fork(2), for every callback that was registered before.
  *
  * *ret_id (or NULL) is the number of this registration, never 0 and never used again: what a stop is
  * told. It is written before the function can run, so it may lie in memory that the function frees; but
  * whoever is to stop needs it elsewhere then.
  *
  * -EINVAL: a NULL argument, or the callback is registered already. -ENOMEM.
- * -EAGAIN: the worker or the timer thread could not be started. On a context that never ends
- * it is registered and never runs; stop it to release it.
+ * -EAGAIN: the worker or the timer thread could not be started. -EPERM: ring was inherited through fork(2).
+ * On a context that never ends it is registered and never runs; stop it to release it.
  */
 int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callback, ctx_callback_fn function,
 		     void *data, uint64_t *ret_id);
