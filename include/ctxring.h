@@ -435,8 +435,9 @@ bool ctx_callback_stop_wait(uint64_t id);
 /* Operations                                                                */
 
 /*
- * How an operation ended. What has a result is finished, also when that is the part which there was when it was
- * cancelled: the kernel does not tell one from the other. The others come with -ECANCELED only.
+ * How an operation ended. One that has a result of its own is finished. So is one that was cancelled and has
+ * as its result the part that was done by then, since the kernel does not tell the two apart. The other values
+ * come with -ECANCELED only.
  */
 enum ctx_op_end {
 	CTX_OP_FINISHED,  /* by itself, with a result or an error of its own */
@@ -620,7 +621,7 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
  * IOPOLL, SQ_REWIND or a flag that is not known here, or is still disabled; or CTX_RING_PARK. -EACCES: its
  * restrictions forbid POLL_ADD, ASYNC_CANCEL or TIMEOUT. -EBUSY: it was set up with R_DISABLED, so that it may
  * have restrictions, and the program has entries prepared: submit these first. -EPERM: it has SINGLE_ISSUER, and
- * another thread uses it. -ENOMEM. -EMFILE. What io_uring_enter(2) says of a descriptor that is no io_uring.
+ * another thread uses it (with entries prepared only the first ctx_ring_submit tells, by -EEXIST). -ENOMEM. -EMFILE. What io_uring_enter(2) says of a descriptor that is no io_uring.
  */
 int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options,
 		   struct ctx_ring **ret_ring);
@@ -773,8 +774,9 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
  * next dispatch. What a worker of the kernel holds on to (-EALREADY) keeps the file open for as long. Not
  * looked at: registered files, and what a splice reads from.
  *
- * It looks at the operations on fd, and at all that are staged or held back; the first time that there are
- * hundreds in the kernel at all of these, which are indexed by descriptor from then on.
+ * It looks at the operations on fd, and at all that are staged or held back. The first call on a ring that has
+ * had hundreds of operations at a time looks at all that are in the kernel, and makes an index of them by
+ * descriptor, which the ring keeps.
  *
  * After a plain close(2) of a descriptor with parked operations these end only with their context or their
  * time. And if operations were ever parked on it, even if none is now, a new file under the same number may
