@@ -614,8 +614,8 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
  * value with that tag is still told apart, by slot and generation), must not cancel with
  * IORING_ASYNC_CANCEL_ANY, and cannot use IOSQE_IO_DRAIN itself, for as long as the io_uring exists: such an
  * entry would wait for the library's requests, which never end, and completes with -EOPNOTSUPP at once. (Before
- * Linux 5.17 the kernel cannot refuse it: it waits for ever.) An eventfd that the program has registered
- * is signalled for the library's completions, too.
+ * Linux 5.17, or where restrictions forbid IOSQE_CQE_SKIP_SUCCESS, the kernel cannot refuse it: it waits for
+ * ever.) An eventfd that the program has registered is signalled for the library's completions, too.
  *
  * -EINVAL: NULL or bad options. -ENOTSUP: uring was set up with SQE128, SQE_MIXED, CQE32, CQE_MIXED, SQPOLL,
  * IOPOLL, SQ_REWIND or a flag that is not known here, or is still disabled; or CTX_RING_PARK. -EACCES: its
