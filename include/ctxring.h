@@ -829,8 +829,9 @@ struct io_uring *ctx_ring_uring(struct ctx_ring *ring);
  * as the kernel can: ctxio(3). What needs a ring all the same says so. Descriptors with O_NONBLOCK: a call
  * that would block waits all the same, except with MSG_DONTWAIT, SPLICE_F_NONBLOCK and WNOHANG.
  *
- * Any thread, also in a forked child, which gets rings of its own. The caller holds a reference to ctx. No
- * cancellation points of pthread_cancel(3), and not for signal handlers.
+ * Any thread, also in a forked child, which gets rings of its own. ctx stays until the call has returned, also
+ * if another thread gives the last reference to it back meanwhile. No cancellation points of
+ * pthread_cancel(3), and not for signal handlers.
  *
  * Besides those of the system call they know: -EINVAL: ctx is NULL. -ENOMEM. -EMFILE, -ENFILE: no descriptor
  * for ctx_done_fd. -EAGAIN: as ctx_done_fd. -ENOTSUP: not without io_uring, or not with this kernel.
