@@ -354,7 +354,7 @@ static int make_stoppable(struct ctx_context **ret_ctx)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
 	int error = ctx_with_signals(ctx_background(), NULL, &signals, "signals", ret_ctx);
-	/* All of them are. */
+	/* All of them are ignored, say: then it cannot be stopped so. */
 	return error == -EBUSY ? ctx_with_cancel(ctx_background(), "no signals", ret_ctx) : error;
 }
 

@@ -404,16 +404,16 @@ typedef void (*ctx_callback_fn)(struct ctx_callback *callback, const struct ctx_
  *
  * ctx_callback_add_on_ring runs it in a dispatch of ring, whoever ended ctx; the
  * owner of the ring must be in a dispatch or come to one. If the ring is
- * closed first, it never runs, and stays registered until it is stopped. In a child after fork(2) so does
- * every callback that was registered before.
+ * closed first, it never runs, and stays registered until it is stopped. The same holds, in a child after
+ * fork(2), for every callback that was registered before.
  *
  * *ret_id (or NULL) is the number of this registration, never 0 and never used again: what a stop is
  * told. It is written before the function can run, so it may lie in memory that the function frees; but
  * whoever is to stop needs it elsewhere then.
  *
  * -EINVAL: a NULL argument, or the callback is registered already. -ENOMEM.
- * -EAGAIN: the worker or the timer thread could not be started. On a context that never ends
- * it is registered and never runs; stop it to release it.
+ * -EAGAIN: the worker or the timer thread could not be started. -EPERM: ring was inherited through fork(2).
+ * On a context that never ends it is registered and never runs; stop it to release it.
  */
 int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callback, ctx_callback_fn function,
 		     void *data, uint64_t *ret_id);
@@ -435,8 +435,9 @@ bool ctx_callback_stop_wait(uint64_t id);
 /* Operations                                                                */
 
 /*
- * How an operation ended. What has a result is finished, also when that is the part which there was when it was
- * cancelled: the kernel does not tell one from the other. The others come with -ECANCELED only.
+ * How an operation ended. One that has a result of its own is finished. So is one that was cancelled and has
+ * as its result the part that was done by then, since the kernel does not tell the two apart. The other values
+ * come with -ECANCELED only.
  */
 enum ctx_op_end {
 	CTX_OP_FINISHED,  /* by itself, with a result or an error of its own */
@@ -613,14 +614,14 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
  * value with that tag is still told apart, by slot and generation), must not cancel with
  * IORING_ASYNC_CANCEL_ANY, and cannot use IOSQE_IO_DRAIN itself, for as long as the io_uring exists: such an
  * entry would wait for the library's requests, which never end, and completes with -EOPNOTSUPP at once. (Before
- * Linux 5.17 the kernel cannot refuse it: it waits for ever.) An eventfd that the program has registered
- * is signalled for the library's completions, too.
+ * Linux 5.17, or where restrictions forbid IOSQE_CQE_SKIP_SUCCESS, the kernel cannot refuse it: it waits for
+ * ever.) An eventfd that the program has registered is signalled for the library's completions, too.
  *
  * -EINVAL: NULL or bad options. -ENOTSUP: uring was set up with SQE128, SQE_MIXED, CQE32, CQE_MIXED, SQPOLL,
  * IOPOLL, SQ_REWIND or a flag that is not known here, or is still disabled; or CTX_RING_PARK. -EACCES: its
  * restrictions forbid POLL_ADD, ASYNC_CANCEL or TIMEOUT. -EBUSY: it was set up with R_DISABLED, so that it may
  * have restrictions, and the program has entries prepared: submit these first. -EPERM: it has SINGLE_ISSUER, and
- * another thread uses it. -ENOMEM. -EMFILE. What io_uring_enter(2) says of a descriptor that is no io_uring.
+ * another thread uses it (with entries prepared only the first ctx_ring_submit tells, by -EEXIST). -ENOMEM. -EMFILE. What io_uring_enter(2) says of a descriptor that is no io_uring.
  */
 int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options,
 		   struct ctx_ring **ret_ring);
@@ -773,8 +774,9 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
  * next dispatch. What a worker of the kernel holds on to (-EALREADY) keeps the file open for as long. Not
  * looked at: registered files, and what a splice reads from.
  *
- * It looks at the operations on fd, and at all that are staged or held back; the first time that there are
- * hundreds in the kernel at all of these, which are indexed by descriptor from then on.
+ * It looks at the operations on fd, and at all that are staged or held back. The first call on a ring that has
+ * had hundreds of operations at a time looks at all that are in the kernel, and makes an index of them by
+ * descriptor, which the ring keeps.
  *
  * After a plain close(2) of a descriptor with parked operations these end only with their context or their
  * time. And if operations were ever parked on it, even if none is now, a new file under the same number may
@@ -827,8 +829,9 @@ struct io_uring *ctx_ring_uring(struct ctx_ring *ring);
  * as the kernel can: ctxio(3). What needs a ring all the same says so. Descriptors with O_NONBLOCK: a call
  * that would block waits all the same, except with MSG_DONTWAIT, SPLICE_F_NONBLOCK and WNOHANG.
  *
- * Any thread, also in a forked child, which gets rings of its own. The caller holds a reference to ctx. No
- * cancellation points of pthread_cancel(3), and not for signal handlers.
+ * Any thread, also in a forked child, which gets rings of its own. ctx stays until the call has returned, also
+ * if another thread gives the last reference to it back meanwhile. No cancellation points of
+ * pthread_cancel(3), and not for signal handlers.
  *
  * Besides those of the system call they know: -EINVAL: ctx is NULL. -ENOMEM. -EMFILE, -ENFILE: no descriptor
  * for ctx_done_fd. -EAGAIN: as ctx_done_fd. -ENOTSUP: not without io_uring, or not with this kernel.

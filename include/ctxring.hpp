@@ -262,16 +262,16 @@ public:
 	}
 
 	/* With the cause that it gets when its own deadline fires; error is a negative errno, 0 for -ETIME. */
-	context(view parent, std::chrono::nanoseconds timeout, int error, const std::string &text,
-		const char *label = nullptr)
+	[[gnu::always_inline]] context(view parent, std::chrono::nanoseconds timeout, int error,
+				       const std::string &text, const char *label = nullptr)
 	{
 		check(ctx_with_timeout_cause(parent.get(), ctx::timeout(timeout), label, &ctx_, error, "%s",
 					     text.c_str()),
 		      "ctx_with_timeout_cause");
 	}
 
-	context(view parent, std::chrono::steady_clock::time_point deadline, int error,
-		const std::string &text, const char *label = nullptr)
+	[[gnu::always_inline]] context(view parent, std::chrono::steady_clock::time_point deadline, int error,
+				       const std::string &text, const char *label = nullptr)
 	{
 		check(ctx_with_deadline_cause(parent.get(), nanoseconds(deadline.time_since_epoch()), label,
 					      &ctx_, error, "%s", text.c_str()),

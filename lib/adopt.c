@@ -130,8 +130,8 @@ static int check_restrictions(struct ctx_ring *ring)
 	return 0;
 }
 
-/* What the kernel does not take at all is not left to the program. 0, or why: another thread's SINGLE_ISSUER
- * ring. */
+/* Takes entries of ours that the kernel refuses out of the queue again. 0, or why it does: -EPERM for a
+ * SINGLE_ISSUER ring of another thread. */
 static int take_back(struct ctx_ring *ring)
 {
 	struct io_uring_sq *sq = &ring->uring->sq;

@@ -456,7 +456,10 @@ int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *rin
 {
 	if (!ctx || !ring || !callback || !function)
 		return -EINVAL;
-	return add(ctx, ring_mailbox(ring), callback, function, data, ret_id);
+	struct mailbox *mailbox = ring_mailbox(ring);
+	if (mailbox->fork_count != thread_fork_count)
+		return -EPERM; /* nobody dispatches it in this process */
+	return add(ctx, mailbox, callback, function, data, ret_id);
 }
 
 /* ---- stopping */

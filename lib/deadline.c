@@ -10,7 +10,7 @@
 /* A coarse clock is never further behind than this: a tick of 10 ms, and some. */
 #define COARSE_LAG_NS (50 * 1000000ull)
 
-/* Not to be, and nobody knows it yet: it goes without having ended. */
+/* Takes back a node that could not be completed. Nobody knows it yet, and it goes without having ended. */
 static void discard(struct ctx_context *node)
 {
 	node_publish(node, CTX_FOREVER);

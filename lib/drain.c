@@ -113,7 +113,7 @@ static bool review(struct drain *drain)
 		batch_singles(ring);
 		stage_push(ring);
 		note_completions(ring); /* what all that brought */
-		/* What it made room for, and readiness: nobody tells of it again. */
+		/* That made room, and may have brought readiness. Nobody tells of either again. */
 		stage_push(ring);
 		ring_timers_arm(ring);
 	} while (take_ends(ring));

@@ -32,7 +32,7 @@ void node_mend(struct ctx_context *ctx)
 	}
 }
 
-/* One whose end should have reached node, NULL: there is none. */
+/* The parent of node that has ended, so that its end should have reached node. NULL: none has. */
 static struct ctx_context *ended_parent(const struct ctx_context *node)
 {
 	if (!(node->flags & NODE_MERGED))

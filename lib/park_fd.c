@@ -242,7 +242,7 @@ void park_fd_not_ready(struct park *park, struct park_fd *p, enum way way)
 		park_fd_clear(p, PARK_READY << way);
 }
 
-/* The kernel answers a read of it at once: as it does not wait for this file, or as it is not to be read. */
+/* Whether the kernel answers a read at once: the file does not wait, or is not open for reading. */
 static bool answers_at_once(const struct park_fd *p)
 {
 	int flags = sys_get_flags(p->fd);

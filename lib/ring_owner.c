@@ -27,7 +27,7 @@ void ring_owner_init(struct ctx_ring *ring)
 	pthread_mutexattr_destroy(&attributes);
 }
 
-/* Who tries it otherwise is about to say that it is somebody else's ring. */
+/* Another thread may have it for a moment, to find out whose the ring is. */
 static void hold(struct ctx_ring *ring)
 {
 	while (pthread_mutex_trylock(&ring->owned) == EBUSY)

@@ -30,6 +30,8 @@ void user(int fd, const sigset_t &signals, const ctx_pressure &pressure)
 	ctx::context deadline(cancel, std::chrono::steady_clock::now()), hangup = ctx::with_hangup(cancel, fd);
 	ctx::context ready = ctx::with_fd(cancel, fd, 1), process = ctx::with_process(cancel, fd);
 	ctx::context signal = ctx::with_signals(cancel, signals), stall = ctx::with_pressure(cancel, pressure);
+	ctx::context late(cancel, std::chrono::seconds(1), -5, "words");
+	ctx::context later(cancel, std::chrono::steady_clock::now(), -5, "words");
 	ctx::reference value = ctx::with_value(cancel, key, nullptr), detached = ctx::without_cancel(cancel);
 	timeout.cancel();
 	deadline.cancel(-5, "words");

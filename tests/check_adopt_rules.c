@@ -499,6 +499,28 @@ START_TEST(restrictions_that_are_found_late_end_operations_and_spin_nothing)
 }
 END_TEST
 
+/* As ctxring(7) warns: the kernel does not tell the library's completions from the program's. */
+START_TEST(an_eventfd_of_the_program_is_signalled_for_ours_too)
+{
+	struct adopted adopted;
+	struct probe probe;
+	uint64_t signalled;
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	adopt(&adopted, _i, 16);
+	ck_assert_ok(io_uring_register_eventfd(&adopted.uring, fd));
+	probe_recv(adopted.ring, ctx_background(), &probe, adopted.pair.near, &adopted.byte, 1);
+	ck_assert_int_eq(ctx_ring_submit(adopted.ring), 1);
+	ck_assert_int_eq(write(adopted.pair.far, "x", 1), 1);
+	ck_assert_int_eq(read(fd, &signalled, sizeof(signalled)), sizeof(signalled));
+	await(&adopted, &probe);
+	ck_assert_uint_eq(adopted.foreign_count, 0);
+	adopted_end(&adopted);
+	close(fd);
+}
+END_TEST
+
 /* Goal: a wake-up poll that fails again and again, here since its descriptor is gone, does not keep the loop
  * turning. */
 START_TEST(a_wake_up_that_cannot_be_had_is_tried_now_and_then)
@@ -550,6 +572,7 @@ Suite *test_suite(void)
 	tcase_add_test(rules, with_entries_prepared_what_may_be_restricted_is_not_adopted);
 	tcase_add_loop_test(rules, restrictions_that_are_found_late_end_operations_and_spin_nothing, 0,
 			    RESTRICTED);
+	ON_EACH_RING(rules, an_eventfd_of_the_program_is_signalled_for_ours_too);
 	ON_EACH_RING(rules, a_wake_up_that_cannot_be_had_is_tried_now_and_then);
 	return suite;
 }

@@ -259,6 +259,24 @@ static int stop_in_child(void *data)
 	return 0;
 }
 
+static int add_in_child(void *data)
+{
+	struct ctx_callback callback = {0};
+	struct ctx_context *ctx = child_of(ctx_background());
+	uint64_t id = 0;
+
+	return ctx_callback_add_on_ring(ctx, data, &callback, note_run, &runs, &id) != -EPERM || id;
+}
+
+START_TEST(in_a_forked_child_none_is_bound_to_the_parents_ring)
+{
+	struct ctx_ring *ring = ring_of(_i);
+
+	ck_assert_int_eq(test_in_child(add_in_child, ring), 0);
+	ring_end(ring);
+}
+END_TEST
+
 START_TEST(in_a_forked_child_what_is_bound_to_the_parents_ring_can_be_stopped)
 {
 	struct ctx_ring *ring = ring_of(_i);
@@ -292,6 +310,7 @@ Suite *test_suite(void)
 	ON_EACH_RING(bound, on_a_ring_that_is_closed_it_never_runs_and_can_be_stopped);
 	ON_EACH_RING(bound, after_the_function_freed_it_stop_says_false);
 	ON_EACH_RING(bound, an_old_number_does_not_stop_what_is_posted_from_the_same_memory);
+	ON_EACH_RING(bound, in_a_forked_child_none_is_bound_to_the_parents_ring);
 	ON_EACH_RING(bound, in_a_forked_child_what_is_bound_to_the_parents_ring_can_be_stopped);
 	ON_EACH_RING(bound, it_can_be_added_again_inside_itself);
 	ON_EACH_RING(bound, null_arguments_are_refused);

@@ -74,6 +74,34 @@ START_TEST(a_receive_waits_outside_the_kernel_and_gets_its_data)
 }
 END_TEST
 
+/*
+ * Goal: the first dispatch of each parking ring waits, on kernels without IORING_OP_EPOLL_WAIT too. Method: a
+ * read with a provided buffer asks poll(2), so that no attempt in vain wakes it.
+ */
+START_TEST(a_first_dispatch_waits_for_its_time)
+{
+	for (int turns = 0; turns < 2; turns++) {
+		struct ctx_ring *ring = parking_ring(_i);
+		struct ctx_context *ctx = child_of(ctx_background());
+		struct pair pair = pipe_new();
+		struct probe probe;
+		struct io_uring_sqe *sqe = probe_start(ring, ctx, &probe);
+
+		io_uring_prep_read(sqe, pair.near, NULL, 8, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		uint64_t begin_ns = clock_now_ns();
+		ck_assert_int_eq(ctx_ring_dispatch(ring, 20 * MILLISECOND), 0);
+		ck_assert_uint_ge(clock_now_ns() - begin_ns, 20 * MILLISECOND);
+		ck_assert_uint_eq(records(true), 1);
+		ctx_finish(ctx);
+		await_probes(ring, &probe, 1);
+		ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
+		ring_end(ring);
+		pair_end(pair);
+	}
+}
+END_TEST
+
 START_TEST(an_operation_chooses_against_its_ring)
 {
 	struct ctx_ring *ring = parking_ring(_i);
@@ -1239,6 +1267,7 @@ Suite *test_suite(void)
 	      *closing = test_case_ring(suite, "closing");
 
 	ON_EACH_PARKING(waiting, a_receive_waits_outside_the_kernel_and_gets_its_data);
+	ON_EACH_PARKING(waiting, a_first_dispatch_waits_for_its_time);
 	ON_EACH_PARKING(waiting, an_operation_chooses_against_its_ring);
 	tcase_add_test(waiting, an_adopted_ring_does_not_park);
 	ON_EACH_PARKING(waiting, operations_on_one_descriptor_are_served_in_order);

@@ -96,7 +96,9 @@ static void completed(struct ctx_ring *ring, struct ctx_op *op, const struct ctx
 	operation->used = false;
 	struct scope *scope = operation->scope;
 	operation->scope = NULL;
-	count(completion->end == CTX_OP_FINISHED ? &verdict_counts.operations : &verdict_counts.cancelled);
+	count(&verdict_counts.operations);
+	if (completion->end != CTX_OP_FINISHED)
+		count(&verdict_counts.cancelled);
 	if (chance_one_in(chance, 16) && !crew->closing && scope->own)
 		scope_end(chance, scope);
 	scope_drop(scope);

@@ -158,9 +158,9 @@ static void print_progress(uint64_t began_ns, bool last)
 	if (!last && now_ns < next_ns)
 		return;
 	next_ns = now_ns + 10 * NS_PER_SECOND;
-	printf("soak: %llu s, round %llu: %llu steps, %llu contexts, %llu operations (%llu cancelled), %llu "
-	       "drains, "
-	       "%llu rings, %llu calls, %llu tasks, %llu forks, %llu services\n",
+	printf("soak: %llu s, round %llu: %llu steps, %llu contexts, %llu operations (%llu of them ended "
+	       "early), "
+	       "%llu drains, %llu rings, %llu calls, %llu tasks, %llu forks, %llu services\n",
 	       (unsigned long long)((now_ns - began_ns) / NS_PER_SECOND),
 	       (unsigned long long)verdict_run.round, (unsigned long long)actors_steps(),
 	       (unsigned long long)counts->contexts, (unsigned long long)counts->operations,
