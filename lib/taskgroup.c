@@ -179,17 +179,18 @@ static struct task *leave(struct ctx_taskgroup *group, struct pool_thread *threa
 static void run_tasks(struct pool_job *job, struct pool_thread *thread)
 {
 	struct task *task = container_of(job, struct task, job);
+	uint32_t forks = thread_fork_count;
 
 	while (task) {
 		struct ctx_taskgroup *group = task->group;
 		current = group;
-		current_forks = thread_fork_count;
+		current_forks = forks;
 		int error = task->function(group->ctx, task->data);
-		if (group->fork_count != thread_fork_count)
-			return; /* the task forked, and this is the child, where nobody waits */
 		/* Callbacks of the context run in here, as in the task. */
-		if (error < 0)
+		if (error < 0 && forks == thread_fork_count)
 			taskgroup_note(group, error, task->name, task->site);
+		if (forks != thread_fork_count)
+			return; /* one of these forked, and this is the child, which may have freed the group */
 		current = NULL;
 		memory_release(task);
 		task = leave(group, thread);
@@ -245,14 +246,12 @@ static int run_task(struct ctx_taskgroup *group, struct task *task)
 	return error;
 }
 
-/* In line for a place, with the lock held, which it gives up. One of starter.word; then the group is held
- * until end_waiting(). */
+/* In line for a place, with the lock held, which it gives up. One of starter.word. */
 static uint32_t wait_in_line(struct ctx_taskgroup *group, struct task *task)
 {
 	struct starter starter = {.task = task, .word = WAITING};
 	uint32_t word;
 
-	group->waiting++;
 	list_append(&group->starters, &starter.link);
 	lock_release(&group->lock);
 	while ((word = __atomic_load_n((uint32_t *)&starter.word, __ATOMIC_ACQUIRE)) == WAITING)
@@ -260,21 +259,35 @@ static uint32_t wait_in_line(struct ctx_taskgroup *group, struct task *task)
 	return word;
 }
 
-static int start(struct ctx_taskgroup *group, struct task *task, bool waits)
+/* The caller holds the group. */
+static int start_in_turn(struct ctx_taskgroup *group, struct task *task)
 {
 	for (;;) {
 		lock_acquire(&group->lock);
 		int error = take_place(group);
-		if (error != -EAGAIN || !waits) {
+		if (error != -EAGAIN) {
 			lock_release(&group->lock);
 			return error ? error : run_task(group, task);
 		}
 		uint32_t word = wait_in_line(group, task);
-		error = word == REFUSED ? -context_error(group->ctx) : 0;
-		end_waiting(group);
 		if (word != RETRY)
-			return error;
+			return word == REFUSED ? -context_error(group->ctx) : 0;
 	}
+}
+
+static int start(struct ctx_taskgroup *group, struct task *task, bool waits)
+{
+	lock_acquire(&group->lock);
+	int error = take_place(group);
+	bool has_to_wait = error == -EAGAIN && waits;
+	if (has_to_wait)
+		group->waiting++; /* holds it until end_waiting() */
+	lock_release(&group->lock);
+	if (!has_to_wait)
+		return error ? error : run_task(group, task);
+	error = start_in_turn(group, task);
+	end_waiting(group);
+	return error;
 }
 
 static int check_and_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name,
@@ -337,8 +350,11 @@ int ctx_taskgroup_wait(struct ctx_taskgroup *group)
 		return -EINVAL;
 	if (group->fork_count != thread_fork_count)
 		return -EPERM;
+	uint32_t forks = thread_fork_count;
 	begin_waiting(group);
 	int error = wait_for_all(group);
+	if (forks != thread_fork_count)
+		return -EPERM; /* a callback forked, and this is the child, which may have freed the group */
 	if (!error) {
 		lock_acquire(&group->lock);
 		error = group->failures.first.error;
@@ -357,12 +373,17 @@ void ctx_taskgroup_free(struct ctx_taskgroup *group)
 		taskgroup_release(group);
 		return;
 	}
+	uint32_t forks = thread_fork_count;
 	begin_waiting(group);
 	context_cancel(group->ctx, __builtin_return_address(0));
 	/* Where it cannot wait, the freeing is left to who runs or waits in it and leaves last. A ring
 	 * without anything of the group may have been closed. */
-	if (!group->ring || group->in_flight)
+	if (forks == thread_fork_count && (!group->ring || group->in_flight))
 		wait_for_all(group);
+	if (forks != thread_fork_count) { /* a callback forked, and this is the child, as above */
+		taskgroup_release(group);
+		return;
+	}
 	lock_acquire(&group->lock);
 	group->freed = true;
 	lock_release(&group->lock);

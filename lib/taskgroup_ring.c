@@ -37,7 +37,10 @@ static void ended(struct op_listener *listener, const struct operation *op,
 
 	if (error) {
 		snprintf(text, sizeof(text), "%s on descriptor %d", name ? name : "operation", op->sqe.fd);
+		uint32_t forks = thread_fork_count;
 		taskgroup_note(group, error, text, NULL);
+		if (forks != thread_fork_count)
+			return; /* a callback forked, and this is the child, which may have freed the group */
 	}
 	/* Only now: callbacks of the context have run, and may have freed the group as far as they can. */
 	group->in_flight--;
@@ -88,14 +91,15 @@ int taskgroup_ring_wait(struct ctx_taskgroup *group)
 {
 	const struct timespec moment = {.tv_nsec = 1000000};
 
-	int error = ring_check(group->ring);
+	struct ctx_ring *ring = group->ring;
+	int error = ring_check(ring);
 	if (error)
 		return error;
-	if (group->ring->dispatching)
+	if (ring->dispatching)
 		return -EDEADLK;
 	while (group->in_flight) {
-		int delivered = ctx_ring_dispatch(group->ring, CTX_FOREVER);
-		if (!ring_is_here(group->ring))
+		int delivered = ctx_ring_dispatch(ring, CTX_FOREVER);
+		if (!ring_is_here(ring))
 			return -EPERM; /* a callback forked, and this is the child */
 		/* The kernel has no memory now. There is no going away from what it holds. */
 		if (delivered == -EAGAIN || delivered == -EBUSY)

@@ -73,7 +73,7 @@ static void *run(void *unused)
 
 	thread_begin("ctx-timer");
 	prctl(PR_SET_TIMERSLACK, 1);
-	while (forks == thread_fork_count) {
+	for (;;) {
 		uint32_t word = atomic_load(&timers.word);
 		uint64_t now_ns = clock_now_ns(), sleep_ns;
 		struct ctx_context *ctx;
@@ -85,6 +85,9 @@ static void *run(void *unused)
 				timer_arm(node_timer(ctx));
 			node_drop(ctx);
 		}
+		/* A value's release function forked in here, and this is the child: nobody would wake it. */
+		if (forks != thread_fork_count)
+			break;
 		struct timespec until = clock_timespec(sleep_ns);
 		sys_futex_wait(&timers.word, word, sleep_ns == CTX_FOREVER ? NULL : &until);
 	}

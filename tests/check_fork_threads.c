@@ -631,6 +631,153 @@ START_TEST(a_child_of_a_library_thread_ends_when_its_function_returns)
 }
 END_TEST
 
+static void fork_in_release(void *value)
+{
+	pid_t child = fork();
+
+	if (child)
+		__atomic_store_n((pid_t *)value, child, __ATOMIC_RELEASE);
+	else
+		be_bounded();
+}
+
+/* Method: what keeps the context goes on the timer's thread, and the value with it. */
+START_TEST(a_child_of_the_timer_thread_ends_when_a_release_function_returns)
+{
+	static const struct ctx_key key = {.name = "forks", .release = fork_in_release};
+	pid_t child = 0;
+	int status;
+	const struct ctx_context *value = value_child_of(ctx_background(), &key, &child);
+	struct ctx_context *ctx = child_of(value);
+
+	ctx_unref(value);
+	ck_assert_ok(ctx_signal_prepare(ctx));
+	ctx_unref(ctx);
+	ck_assert_ok(ctx_cancel_from_signal(ctx, SIGTERM));
+	ck_assert(test_until(has_forked, &child));
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status));
+}
+END_TEST
+
+/* ---- groups in the child of a function that returns into the library */
+
+struct forks_in_group {
+	struct ctx_taskgroup *group;
+	struct ctx_callback callback;
+	pid_t child, parent;
+	sem_t forked;
+};
+
+static void fork_at_the_end(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
+{
+	struct forks_in_group *forks = data;
+
+	(void)callback;
+	(void)ctx;
+	test_settle();
+	forks->child = fork();
+	if (!forks->child)
+		be_bounded();
+	else
+		sem_post(&forks->forked);
+}
+
+static int run_until_it_forked(const struct ctx_context *ctx, void *data)
+{
+	struct forks_in_group *forks = data;
+
+	(void)ctx;
+	while (sem_wait(&forks->forked))
+		;
+	return 0;
+}
+
+static void await_success(pid_t child)
+{
+	int status;
+
+	ck_assert_int_gt(child, 0);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+}
+
+/* Goal: the child does not wait for the task, which runs in the parent. */
+START_TEST(a_child_of_a_callback_that_a_free_runs_returns_from_that)
+{
+	struct forks_in_group forks = {.parent = getpid()};
+
+	ck_assert_ok(ctx_taskgroup_new(ctx_background(), 1, "group", &forks.group));
+	ck_assert_ok(ctx_callback_add(ctx_taskgroup_context(forks.group), &forks.callback, fork_at_the_end,
+				      &forks, NULL));
+	ck_assert_ok(sem_init(&forks.forked, 0, 0));
+	ck_assert_ok(ctx_taskgroup_start(forks.group, run_until_it_forked, &forks, "task"));
+	ctx_taskgroup_free(forks.group);
+	if (getpid() != forks.parent)
+		_exit(0);
+	await_success(forks.child);
+}
+END_TEST
+
+static void free_in_the_child(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
+{
+	struct forks_in_group *forks = data;
+
+	fork_at_the_end(callback, ctx, data);
+	if (!forks->child)
+		ctx_taskgroup_free(forks->group);
+}
+
+/* Goal: the child that freed the group does not come back to it. AddressSanitizer sees it. */
+START_TEST(a_child_frees_a_group_that_its_thread_waits_in)
+{
+	struct forks_in_group forks = {.parent = getpid()};
+	struct ctx_ring *ring = ring_of(RING_ORDINARY);
+	struct ctx_op op;
+
+	ck_assert_ok(ctx_taskgroup_new_on_ring(ctx_background(), ring, "group", &forks.group));
+	ck_assert_ok(ctx_callback_add(ctx_taskgroup_context(forks.group), &forks.callback, free_in_the_child,
+				      &forks, NULL));
+	ctx_op_init(&op, NULL, 0);
+	io_uring_prep_read(ctx_taskgroup_get_sqe(forks.group, &op), -1, NULL, 0, 0);
+	int result = ctx_taskgroup_wait(forks.group);
+	if (getpid() != forks.parent)
+		_exit(result == -EPERM ? 0 : 1);
+	ck_assert_int_eq(result, -EBADF);
+	await_success(forks.child);
+	ctx_taskgroup_free(forks.group);
+	ring_end(ring);
+}
+END_TEST
+
+/* What the child has of the parent's is not asked for. */
+static void leave_it_at_that(void)
+{
+	_exit(0);
+}
+
+static int free_in_a_child_of_the_task(const struct ctx_context *ctx, void *data)
+{
+	struct forks_in_group *forks = data;
+
+	free_in_the_child(&forks->callback, ctx, data);
+	if (!forks->child)
+		atexit(leave_it_at_that);
+	return 0;
+}
+
+START_TEST(a_child_frees_the_group_whose_task_it_was_forked_in)
+{
+	struct forks_in_group forks = {0};
+
+	ck_assert_ok(ctx_taskgroup_new(ctx_background(), 1, "group", &forks.group));
+	ck_assert_ok(ctx_taskgroup_start(forks.group, free_in_a_child_of_the_task, &forks, "task"));
+	ck_assert_ok(ctx_taskgroup_wait(forks.group));
+	await_success(forks.child);
+	ctx_taskgroup_free(forks.group);
+}
+END_TEST
+
 /* ---- memory that no fork finds locked */
 
 /*
@@ -985,12 +1132,16 @@ Suite *test_suite(void)
 	tcase_add_test(held, a_callback_of_before_the_fork_is_the_parents);
 	tcase_add_test(held, a_stop_that_had_begun_in_the_parent_is_not_waited_for);
 	tcase_add_test(held, a_child_of_a_library_thread_ends_when_its_function_returns);
+	tcase_add_test(held, a_child_of_the_timer_thread_ends_when_a_release_function_returns);
+	tcase_add_test(held, a_child_of_a_callback_that_a_free_runs_returns_from_that);
+	tcase_add_test(held, a_child_frees_the_group_whose_task_it_was_forked_in);
 	if (test_mode() != TEST_TSAN) {
 		tcase_add_test(rings, a_callback_on_its_way_to_a_ring_is_not_waited_for);
 		tcase_add_loop_test(rings, an_inherited_ring_is_closed_though_a_lock_is_held_in_the_parent, 0,
 				    LOCKS);
 		ON_EACH_RING(rings, a_child_that_returns_to_a_dispatch_leaves_the_queues_alone);
 		ON_EACH_RING(rings, a_child_that_returns_to_a_close_leaves_the_queues_alone);
+		tcase_add_test(rings, a_child_frees_a_group_that_its_thread_waits_in);
 	}
 	tcase_add_test(storms, children_of_a_parent_of_busy_threads_never_wait_for_it);
 	return suite;
