@@ -164,6 +164,7 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	int error = ring_check(ring);
 	if (error)
 		return error;
+	context_hold(ctx); /* it may wait for its turn to look at what is below */
 	drain.root = ctx;
 	if (ctx->flags & NODE_STATIC) /* keeps no list of what is below it */
 		groups_each(ring, collect_below, &drain);
@@ -181,6 +182,7 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	if (ring->park && ring->epoll_fd >= 0 && !ring->dispatching)
 		mailbox_wake(ring->mailbox);
 	ring_notify(ring);
+	context_let_go(ctx);
 	return error;
 }
 

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "support/contexts.h"
+#include "support/rings.h"
 #include "thread_ring.h"
 
 struct scene {
@@ -160,6 +160,80 @@ START_TEST(released_by_another_thread_and_ended_through_its_parent)
 }
 END_TEST
 
+/* ---- drains */
+
+struct walk {
+	struct ctx_context *busy; /* has an operation on a ring */
+	_Atomic bool inside, go_on;
+};
+
+static void stay(struct watch *watch, void *data)
+{
+	struct walk *walk = data;
+
+	(void)watch;
+	atomic_store(&walk->inside, true);
+	while (!atomic_load(&walk->go_on))
+		sched_yield();
+}
+
+static void *walk_slowly(void *data)
+{
+	struct walk *walk = data;
+
+	context_each_watch(walk->busy, WATCH_BELOW, &group_watch_ops, stay, walk);
+	return NULL;
+}
+
+static bool is_inside(void *data)
+{
+	return atomic_load(&((struct walk *)data)->inside);
+}
+
+static void *drain_it(void *data)
+{
+	struct scene *scene = data;
+	struct ctx_ring *ring;
+
+	scene->result = ctx_ring_open(8, NULL, &ring);
+	if (!scene->result)
+		scene->result = ctx_ring_dispatch(ring, 0);
+	__atomic_store_n(&scene->tid, gettid(), __ATOMIC_RELEASE);
+	if (!scene->result)
+		scene->result = ctx_ring_drain(ring, scene->ctx, SOON, NULL, 0, NULL);
+	ctx_ring_close(ring, SOON, NULL, 0, NULL);
+	return NULL;
+}
+
+/* Goal: a drain keeps its context also while it waits for its turn to look at what is below it. Method: a
+ * walk of another thread stands still. */
+START_TEST(released_while_a_drain_waits_for_its_turn)
+{
+	struct scene scene = {.ctx = child_of(ctx_background())};
+	struct walk walk = {.busy = child_of(ctx_background())};
+	struct ctx_ring *ring = ring_with(0, 8, NULL);
+	struct pair pair = pair_new();
+	struct probe probe;
+	pthread_t walker, drainer;
+	char byte;
+
+	probe_recv(ring, walk.busy, &probe, pair.near, &byte, 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_ok(pthread_create(&walker, NULL, walk_slowly, &walk));
+	ck_assert(test_until(is_inside, &walk));
+	ck_assert_ok(pthread_create(&drainer, NULL, drain_it, &scene));
+	ck_assert(test_until(test_thread_sleeps, &scene.tid));
+	ctx_unref(scene.ctx);
+	atomic_store(&walk.go_on, true);
+	ck_assert_ok(pthread_join(walker, NULL));
+	ck_assert_ok(pthread_join(drainer, NULL));
+	ck_assert_ok(scene.result);
+	ctx_finish(walk.busy);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
 /* ---- processes */
 
 static void *wait_for_process(void *data)
@@ -187,10 +261,12 @@ END_TEST
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("wait_released");
-	TCase *contexts = test_case(suite, "contexts"), *processes = test_case(suite, "processes");
+	TCase *contexts = test_case(suite, "contexts"), *drains = test_case_ring(suite, "drains"),
+	      *processes = test_case(suite, "processes");
 
 	tcase_add_loop_test(contexts, ended_and_released_by_another_thread, 0, WAYS);
 	tcase_add_loop_test(contexts, released_by_another_thread_and_ended_through_its_parent, 0, WAYS);
+	tcase_add_test(drains, released_while_a_drain_waits_for_its_turn);
 	tcase_add_test(processes, a_process_that_another_thread_frees);
 	return suite;
 }
