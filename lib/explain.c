@@ -52,7 +52,9 @@ static int explain_forbidden(char *buffer, size_t size)
 				"docker run "
 				"--security-opt seccomp=profile.json");
 	return snprintf(buffer, size,
-			"io_uring is forbidden here, by a security module it seems: see its log");
+			"io_uring is forbidden here, by a security module it seems: see its log; or the "
+			"io_uring to be "
+			"adopted has SINGLE_ISSUER, and another thread uses it");
 }
 
 static int explain_memory(char *buffer, size_t size)
@@ -118,7 +120,13 @@ int ctx_ring_explain(int error, char *buffer, size_t size)
 	case -ENOTSUP:
 		return snprintf(buffer, size,
 				"a ctx ring cannot have one of these setup flags: ctxring(7) lists which "
-				"work and why");
+				"work and why; or the io_uring to be adopted is still disabled: enable it "
+				"first");
+	case -EBUSY:
+		return snprintf(
+			buffer, size,
+			"the io_uring to be adopted may have restrictions, which are looked for, and the "
+			"program has entries prepared in it: submit these first");
 	default:
 		return snprintf(buffer, size, "%s", strerror(-error));
 	}

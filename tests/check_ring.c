@@ -474,7 +474,8 @@ START_TEST(explain_names_reason_and_remedy)
 		{-EMFILE, {"file descriptors", "ulimit -n"}},
 		{-ENFILE, {"file-max"}},
 		{-EINVAL, {"setup flags", "6.1"}},
-		{-ENOTSUP, {"ctxring(7)"}},
+		{-ENOTSUP, {"ctxring(7)", "disabled"}},
+		{-EBUSY, {"adopted", "entries"}},
 		{0, {"no error"}},
 		{-EIO, {"rror"}},
 	};
