@@ -353,27 +353,16 @@ static int close_deliver(struct ctx_ring *ring, uint64_t deadline_ns)
 	return ring_is_here(ring) ? 0 : -EPERM; /* a callback forked, and this is the child */
 }
 
-int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
-		   unsigned *ret_stuck)
+/* By the owner, or by who has taken it over from one that has ended. */
+static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck,
+			 unsigned stuck_max, unsigned *ret_stuck)
 {
-	if (!ring)
-		return 0;
-	if (stuck_max && !stuck)
-		return -EINVAL;
-	if (ret_stuck)
-		*ret_stuck = 0;
-	if (ring->fork_count != thread_fork_count) {
-		ring_close_inherited(ring);
-		return 0;
-	}
-	int error = ring_claim_to_close(ring);
-	if (error)
-		return error;
-	if (ring->dispatching)
-		return -EBUSY;
 	uint64_t deadline_ns = clock_after_ns(timeout_ns == CTX_FOREVER ? 0 : clock_now_ns(), timeout_ns);
-	/* Nobody else may enter it: what has no result by then has none. */
-	bool silent = ring->orphaned && (ring->uring->flags & IORING_SETUP_SINGLE_ISSUER);
+	/* Nobody else may enter it, or can: what has no result by then has none. */
+	bool silent = ring->orphaned &&
+		      ((ring->uring->flags & IORING_SETUP_SINGLE_ISSUER) || ring->uring->ring_fd < 0);
+	int error = 0;
+
 	ring->closing = true;
 	if (silent && ring->in_kernel)
 		error = ring_await_results(ring, timeout_ns);
@@ -409,4 +398,34 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 		sys_uring_exit(&ring->own);
 	ring_free(ring);
 	return 0;
+}
+
+int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
+		   unsigned *ret_stuck)
+{
+	if (!ring)
+		return 0;
+	if (stuck_max && !stuck)
+		return -EINVAL;
+	if (ret_stuck)
+		*ret_stuck = 0;
+	if (ring->fork_count != thread_fork_count) {
+		ring_close_inherited(ring);
+		return 0;
+	}
+	int error = ring_claim_to_close(ring);
+	if (error)
+		return error;
+	if (ring->dispatching)
+		return -EBUSY;
+	if (!ring->orphaned || !ring->adopted)
+		return close_claimed(ring, timeout_ns, stuck, stuck_max, ret_stuck);
+	/* Its place in the table of the owner's thread, io_uring_register_ring_fd(3), ended with that; in the
+	 * caller's another io_uring may be there. */
+	struct io_uring *uring = ring->uring;
+	int entry = uring->enter_ring_fd;
+	uring->enter_ring_fd = uring->ring_fd;
+	error = close_claimed(ring, timeout_ns, stuck, stuck_max, ret_stuck);
+	uring->enter_ring_fd = entry;
+	return error;
 }

@@ -260,6 +260,8 @@ struct adopted {
 	struct ctx_ring *ring;
 	struct ctx_context *ctx;
 	struct probe probe;
+	struct pair pair;
+	char byte;
 	unsigned setup_flags;
 };
 
@@ -290,6 +292,55 @@ START_TEST(what_the_queue_of_an_adopted_ring_shows_is_told)
 	ck_assert_uint_eq(io_uring_cq_ready(&adopted.uring), 0);
 	io_uring_queue_exit(&adopted.uring);
 	ctx_finish(adopted.ctx);
+}
+END_TEST
+
+static void *adopt_registered_and_end(void *data)
+{
+	struct adopted *adopted = data;
+
+	if (io_uring_queue_init(8, &adopted->uring, adopted->setup_flags) ||
+	    io_uring_register_ring_fd(&adopted->uring) != 1 ||
+	    ctx_ring_adopt(&adopted->uring, NULL, &adopted->ring))
+		return NULL;
+	probe_recv(adopted->ring, adopted->ctx, &adopted->probe, adopted->pair.near, &adopted->byte, 1);
+	ctx_op_set_timeout(&adopted->probe.op, 3600 * NS_PER_SECOND);
+	ctx_ring_submit(adopted->ring);
+	return NULL;
+}
+
+/*
+ * Goal: a close needs no registration of the owner's, io_uring_register_ring_fd(3), which has ended with it,
+ * and takes none of its own thread's for it. Method: that one has registered another io_uring in the same
+ * place, with an entry prepared.
+ */
+START_TEST(a_registered_descriptor_of_an_ended_owner_is_not_needed)
+{
+	struct adopted adopted = {.ctx = child_of(ctx_background()),
+				  .pair = pair_new(),
+				  .setup_flags = _i ? IORING_SETUP_SINGLE_ISSUER : 0};
+	struct io_uring other;
+	pthread_t thread;
+
+	ck_assert_ok(io_uring_queue_init(8, &other, 0));
+	ck_assert_int_eq(io_uring_register_ring_fd(&other), 1);
+	io_uring_prep_nop(io_uring_get_sqe(&other));
+	ck_assert_ok(pthread_create(&thread, NULL, adopt_registered_and_end, &adopted));
+	ck_assert_ok(pthread_join(thread, NULL));
+	ck_assert_ptr_nonnull(adopted.ring);
+	ck_assert_int_eq(adopted.uring.enter_ring_fd, other.enter_ring_fd);
+	ring_end(adopted.ring);
+	ck_assert_probe(&adopted.probe, -ECANCELED, CTX_OP_CANCELLED);
+	ck_assert_int_eq(adopted.uring.enter_ring_fd, other.enter_ring_fd);
+	ck_assert_uint_eq(io_uring_sq_ready(&other), 1);
+	ck_assert_int_eq(io_uring_submit(&other), 1);
+	io_uring_queue_exit(&other);
+	/* Its own place in the table of this thread is none. */
+	adopted.uring.enter_ring_fd = adopted.uring.ring_fd;
+	adopted.uring.int_flags = 0;
+	io_uring_queue_exit(&adopted.uring);
+	ctx_finish(adopted.ctx);
+	pair_end(adopted.pair);
 }
 END_TEST
 
@@ -329,6 +380,8 @@ Suite *test_suite(void)
 	ON_EACH_RING(owners, an_owner_that_ends_in_a_callback_leaves_the_rest_to_who_closes);
 	ON_EACH_RING(owners, a_ring_that_nobody_used_goes_to_its_first_user);
 	tcase_add_loop_test(owners, what_the_queue_of_an_adopted_ring_shows_is_told, 0,
+			    test_mode() == TEST_PLAIN ? 1 : 2);
+	tcase_add_loop_test(owners, a_registered_descriptor_of_an_ended_owner_is_not_needed, 0,
 			    test_mode() == TEST_PLAIN ? 1 : 2);
 	return suite;
 }
