@@ -305,6 +305,29 @@ START_TEST(an_end_that_was_being_spread_in_the_parent_is_carried_on)
 }
 END_TEST
 
+/* So, too, above the last parent of a merged context whose parents are merged, many ways up. */
+START_TEST(an_end_that_was_being_spread_is_carried_on_through_every_parent)
+{
+	struct inherited inherited = inherited_of(HOUR);
+	struct ctx_context *ways[40], *end = inherited.ctx, *middle = inherited.below;
+	unsigned count = sizeof(ways) / sizeof(ways[0]);
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct ctx_context *parents[] = {ctx_background(), i < 2 ? middle : ways[i - 2],
+						       i < 1 ? middle : ways[i - 1]};
+		ck_assert_ok(ctx_merge(parents, 3, NULL, &ways[i]));
+	}
+	inherited.below = ways[count - 1];
+	atomic_fetch_or(&end->state, ECANCELED | STATE_OWN);
+	ck_assert_int_eq(test_in_child(wait_below, &inherited), 0);
+	atomic_fetch_and(&end->state, ~(ECANCELED | STATE_OWN));
+	inherited.below = middle;
+	for (unsigned i = 0; i < count; i++)
+		ctx_unref(ways[i]);
+	inherited_end(&inherited);
+}
+END_TEST
+
 static int be_signalled(void *data)
 {
 	struct inherited *inherited = data;
@@ -1128,6 +1151,7 @@ Suite *test_suite(void)
 	tcase_add_test(held, half_of_a_link_is_mended);
 	tcase_add_test(held, an_end_that_was_claimed_in_the_parent_is_not_waited_for);
 	tcase_add_loop_test(held, an_end_that_was_being_spread_in_the_parent_is_carried_on, 0, 2);
+	tcase_add_test(held, an_end_that_was_being_spread_is_carried_on_through_every_parent);
 	tcase_add_test(held, a_signal_of_before_the_fork_hides_none_of_the_childs);
 	tcase_add_test(held, a_callback_of_before_the_fork_is_the_parents);
 	tcase_add_test(held, a_stop_that_had_begun_in_the_parent_is_not_waited_for);
