@@ -400,7 +400,7 @@ typedef void (*ctx_callback_fn)(struct ctx_callback *callback, const struct ctx_
  * that cancelled; for a deadline or a signal on a worker thread of the library
  * of its own, so that a slow one delays no deadline. If ctx is done already it
  * runs in this call, once the end has been spread. The registration holds a
- * reference to ctx.
+ * reference to ctx. The function must return: it must not end its thread, nor leave by longjmp(3).
  *
  * ctx_callback_add_on_ring runs it in a dispatch of ring, whoever ended ctx; the
  * owner of the ring must be in a dispatch or come to one. If the ring is

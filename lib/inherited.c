@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "node.h"
 #include "sweep.h"
+#include "walk.h"
 
 /* Whoever was in the middle of node_link_member() or unlink_member(): the way back is made anew. */
 void shard_mend(struct shard *shard)
@@ -32,34 +33,16 @@ void node_mend(struct ctx_context *ctx)
 	}
 }
 
-/* The parent of node that has ended, so that its end should have reached node. NULL: none has. */
-static struct ctx_context *ended_parent(const struct ctx_context *node)
-{
-	if (!(node->flags & NODE_MERGED))
-		return context_error(node->parent) ? node->parent : NULL;
-	const struct merge *merge = node_merge(node);
-	for (unsigned i = 0; i < merge->count; i++)
-		if (context_error(merge->links[i].node.parent))
-			return merge->links[i].node.parent;
-	return NULL;
-}
-
 /* An end that had begun above ctx in a thread that is not here, or a deadline that the parent's timer had
  * begun with. */
 static void catch_up(struct ctx_context *ctx)
 {
-	struct ctx_context *top = NULL;
-
 	timer_adopt();
 	if (context_deadline(ctx) != CTX_FOREVER)
 		context_expire(ctx, clock_now_ns());
-	for (struct ctx_context *node = ctx; node_is_inherited(node) && !(node->flags & NODE_DETACHED);
-	     node = node->parent) {
-		struct ctx_context *ended = ended_parent(node);
-		top = ended ? ended : top;
-	}
-	if (top && !context_error(ctx))
-		context_spread_end(top);
+	struct ctx_context *ended = context_error(ctx) ? NULL : walk_find_ended(ctx);
+	if (ended)
+		context_spread_end(ended);
 }
 
 int node_serve(struct ctx_context *ctx)

@@ -56,6 +56,16 @@ struct walk {
 	struct heap merged; /* to go through, pinned; by their order */
 };
 
+/* False: it was queued in this walk before. */
+static bool queue(struct walk *walk, struct merge *merge, uint64_t key)
+{
+	if (merge->walk_queued == walk_serial)
+		return false;
+	merge->walk_queued = walk_serial;
+	heap_insert(&walk->merged, &merge->walk_node, key);
+	return true;
+}
+
 /* Whether to go down from member now; a merged node's turn comes later. */
 static bool visit(struct walk *walk, struct ctx_context *member)
 {
@@ -66,11 +76,8 @@ static bool visit(struct walk *walk, struct ctx_context *member)
 		return has_children(member);
 	struct ctx_context *target = node_link(member)->target;
 	struct merge *merge = node_merge(target);
-	if (merge->walk_queued != walk_serial) {
-		merge->walk_queued = walk_serial;
-		heap_insert(&walk->merged, &merge->walk_node, merge->order);
+	if (queue(walk, merge, merge->order))
 		node_hold(target);
-	}
 	return false;
 }
 
@@ -119,6 +126,38 @@ void walk_below(struct ctx_context *root, bool (*visit_one)(struct ctx_context *
 			walk_tree(&walk, target);
 		node_drop_later(target, dead);
 	}
+}
+
+/* From node up to one that has ended, which is returned, or to a merged one, which is queued. */
+static struct ctx_context *climb(struct walk *walk, struct ctx_context *node)
+{
+	for (; node_is_inherited(node) && !(node->flags & NODE_DETACHED); node = node->parent) {
+		if (context_error(node))
+			return node;
+		if (node->flags & NODE_MERGED) {
+			/* What was made last comes first: then all that is below a node was before it. */
+			queue(walk, node_merge(node), UINT64_MAX - node_merge(node)->order);
+			return NULL;
+		}
+	}
+	return NULL;
+}
+
+struct ctx_context *walk_find_ended(struct ctx_context *ctx)
+{
+	struct walk walk = {.visit = NULL};
+	struct ctx_context *target, *ended;
+
+	lock_acquire(&walk_lock);
+	walk_serial++;
+	ended = climb(&walk, ctx);
+	while (!ended && (target = take_merged(&walk))) {
+		const struct merge *merge = node_merge(target);
+		for (unsigned i = 0; i < merge->count && !ended; i++)
+			ended = climb(&walk, merge->links[i].node.parent);
+	}
+	lock_release(&walk_lock);
+	return ended;
 }
 
 uint64_t walk_count_visits(void)

@@ -27,6 +27,12 @@ extern struct lock walk_lock;
 void walk_below(struct ctx_context *root, bool (*visit)(struct ctx_context *node, void *data), void *data,
 		struct ctx_context **dead);
 
+/*
+ * In a forked child: an inherited context above ctx, or ctx itself, that has ended, and whose end is to reach
+ * ctx; NULL: there is none. Of a merged context all parents are asked, each merged one once.
+ */
+struct ctx_context *walk_find_ended(struct ctx_context *ctx);
+
 /* For tests: how many visits walks have made so far. */
 uint64_t walk_count_visits(void);
 

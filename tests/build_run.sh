@@ -39,3 +39,4 @@ with '1 passed, 1 failed' ': >$CTX_TEST_TOTALS' 'exit 1'
 with '1 passed, 1 failed' 'echo 5 0 0 >$CTX_TEST_TOTALS' 'exit 1'
 rm "$tree/build/tests/check_fine"
 with '0 passed, 1 failed' 'exit 0'
+echo 'tests/run.sh counts right'

@@ -305,6 +305,29 @@ START_TEST(an_end_that_was_being_spread_in_the_parent_is_carried_on)
 }
 END_TEST
 
+/* So, too, above the last parent of a merged context whose parents are merged, many ways up. */
+START_TEST(an_end_that_was_being_spread_is_carried_on_through_every_parent)
+{
+	struct inherited inherited = inherited_of(HOUR);
+	struct ctx_context *ways[40], *end = inherited.ctx, *middle = inherited.below;
+	unsigned count = sizeof(ways) / sizeof(ways[0]);
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct ctx_context *parents[] = {ctx_background(), i < 2 ? middle : ways[i - 2],
+						       i < 1 ? middle : ways[i - 1]};
+		ck_assert_ok(ctx_merge(parents, 3, NULL, &ways[i]));
+	}
+	inherited.below = ways[count - 1];
+	atomic_fetch_or(&end->state, ECANCELED | STATE_OWN);
+	ck_assert_int_eq(test_in_child(wait_below, &inherited), 0);
+	atomic_fetch_and(&end->state, ~(ECANCELED | STATE_OWN));
+	inherited.below = middle;
+	for (unsigned i = 0; i < count; i++)
+		ctx_unref(ways[i]);
+	inherited_end(&inherited);
+}
+END_TEST
+
 static int be_signalled(void *data)
 {
 	struct inherited *inherited = data;
@@ -614,15 +637,18 @@ static bool has_forked(void *child)
 	return __atomic_load_n((pid_t *)child, __ATOMIC_ACQUIRE) != 0;
 }
 
+/* Of a deadline that has passed already the callback would run here. */
 START_TEST(a_child_of_a_library_thread_ends_when_its_function_returns)
 {
-	struct ctx_context *ctx = timed_child_of(ctx_background(), 5 * MILLISECOND);
+	struct ctx_context *ctx = child_of(ctx_background());
 	struct ctx_callback callback = {0};
 	pid_t child = 0;
 	uint64_t id;
 	int status;
 
+	ck_assert_ok(ctx_signal_prepare(ctx));
 	ck_assert_ok(ctx_callback_add(ctx, &callback, fork_in_callback, &child, &id));
+	ck_assert_ok(ctx_cancel_from_signal(ctx, SIGTERM));
 	ck_assert(test_until(has_forked, &child));
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert(WIFEXITED(status));
@@ -1128,6 +1154,7 @@ Suite *test_suite(void)
 	tcase_add_test(held, half_of_a_link_is_mended);
 	tcase_add_test(held, an_end_that_was_claimed_in_the_parent_is_not_waited_for);
 	tcase_add_loop_test(held, an_end_that_was_being_spread_in_the_parent_is_carried_on, 0, 2);
+	tcase_add_test(held, an_end_that_was_being_spread_is_carried_on_through_every_parent);
 	tcase_add_test(held, a_signal_of_before_the_fork_hides_none_of_the_childs);
 	tcase_add_test(held, a_callback_of_before_the_fork_is_the_parents);
 	tcase_add_test(held, a_stop_that_had_begun_in_the_parent_is_not_waited_for);

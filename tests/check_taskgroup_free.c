@@ -2,7 +2,9 @@
 /* Task groups on threads that are freed while others wait in them. AddressSanitizer sees what they touch
  * then. */
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
+#include <signal.h>
 
 #include "support/contexts.h"
 #include "taskgroup.h"
@@ -156,6 +158,70 @@ START_TEST(freed_while_a_thread_waits_for_a_place)
 }
 END_TEST
 
+/* The beginning of what stands in group->starters. */
+struct in_line {
+	struct list link;
+	void *task;
+	_Atomic uint32_t word;
+};
+
+static _Atomic int held_up; /* 1: a thread is in the handler; 2: it may go on */
+
+static void hold_up(int signo)
+{
+	(void)signo;
+	atomic_store(&held_up, 1);
+	while (atomic_load(&held_up) != 2)
+		sched_yield();
+}
+
+static bool is_held_up(void *unused)
+{
+	(void)unused;
+	return atomic_load(&held_up) == 1;
+}
+
+static bool none_runs(void *data)
+{
+	struct scene *scene = data;
+
+	lock_acquire(&scene->group->lock);
+	bool none = !scene->group->running;
+	lock_release(&scene->group->lock);
+	return none;
+}
+
+/* Goal: who is told that there may be a place, since another one's thread could not be started, does not come
+ * back to a group that is gone. Method: it is told by hand, while a signal handler holds it up. */
+START_TEST(freed_while_a_thread_is_about_to_look_again_for_a_place)
+{
+	const uint32_t retry = 3;
+	struct scene scene;
+	pthread_t starter;
+
+	signal(SIGUSR1, hold_up);
+	scene_begin(&scene, 1);
+	ck_assert_ok(ctx_taskgroup_start(scene.group, end_when_told, &scene, NULL));
+	sem_wait(&scene.begun);
+	ck_assert_ok(pthread_create(&starter, NULL, start_in_it, &scene));
+	await_waiting(&scene, 1);
+	ck_assert_ok(pthread_kill(starter, SIGUSR1));
+	ck_assert(test_until(is_held_up, NULL));
+	lock_acquire(&scene.group->lock);
+	ck_assert(!list_empty(&scene.group->starters));
+	struct in_line *first = container_of(scene.group->starters.next, struct in_line, link);
+	list_remove(&first->link);
+	atomic_store(&first->word, retry);
+	lock_release(&scene.group->lock);
+	sem_post(&scene.go_on);
+	ck_assert(test_until(none_runs, &scene));
+	ctx_taskgroup_free(scene.group);
+	atomic_store(&held_up, 2);
+	ck_assert_ok(pthread_join(starter, NULL));
+	ck_assert_int_eq(scene.result, -ECANCELED);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("taskgroup_free");
@@ -165,5 +231,6 @@ Suite *test_suite(void)
 	tcase_add_test(waited, freed_in_a_task_while_two_threads_wait);
 	tcase_add_test(waited, freed_by_a_thread_while_another_one_waits);
 	tcase_add_test(waited, freed_while_a_thread_waits_for_a_place);
+	tcase_add_test(waited, freed_while_a_thread_is_about_to_look_again_for_a_place);
 	return suite;
 }

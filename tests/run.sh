@@ -147,7 +147,7 @@ run_soak() {
 	local log=$results/soak.storm variant service status=0 at=$SECONDS
 	for variant in asan tsan; do
 		[[ $variant == asan ]] && service=build/asan/ctxd || service=build/ctxd
-		timeout -k 10 300 tests/soak.sh build/$variant/tests/storm --service $service 30 >>"$log.log" 2>&1 || status=$?
+		timeout --foreground -k 10 300 tests/soak.sh build/$variant/tests/storm --service $service 30 >>"$log.log" 2>&1 || status=$?
 		[[ $status == 0 ]] || break
 	done
 	case $status in
