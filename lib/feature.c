@@ -22,23 +22,23 @@ static const struct {
 	const char *name, *since, *probed;
 	unsigned setup;
 } table[FEATURE_COUNT] = {
-	[FEATURE_TIMED_WAIT] = {"timed-wait", "5.11", "IORING_FEAT_EXT_ARG"},
-	[FEATURE_MULTISHOT_POLL] = {"multishot-poll", "5.13", "IORING_POLL_ADD_MULTI"},
-	[FEATURE_CGROUP_KILL] = {"cgroup-kill", "5.14", "the file cgroup.kill of a cgroup"},
-	[FEATURE_SKIP_SUCCESS] = {"skip-success", "5.17", "IORING_FEAT_CQE_SKIP"},
+	[FEATURE_TIMED_WAIT] = {"timed-wait", "5.11", "IORING_FEAT_EXT_ARG", 0},
+	[FEATURE_MULTISHOT_POLL] = {"multishot-poll", "5.13", "IORING_POLL_ADD_MULTI", 0},
+	[FEATURE_CGROUP_KILL] = {"cgroup-kill", "5.14", "the file cgroup.kill of a cgroup", 0},
+	[FEATURE_SKIP_SUCCESS] = {"skip-success", "5.17", "IORING_FEAT_CQE_SKIP", 0},
 	[FEATURE_SUBMIT_ALL] = {"submit-all", "5.18", "io_uring_setup(2)", IORING_SETUP_SUBMIT_ALL},
 	[FEATURE_COOP_TASKRUN] = {"coop-taskrun", "5.19", "io_uring_setup(2)",
 				  IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG},
 	[FEATURE_SINGLE_ISSUER] = {"single-issuer", "6.0", "io_uring_setup(2)", IORING_SETUP_SINGLE_ISSUER},
 	[FEATURE_DEFER_TASKRUN] = {"defer-taskrun", "6.1", "io_uring_setup(2)", IORING_SETUP_DEFER_TASKRUN},
 	[FEATURE_RW_NOWAIT] = {"rw-nowait", "6.4",
-			       "RWF_NOWAIT on pipes; a few releases later on sockets and timerfds"},
-	[FEATURE_WAITID] = {"waitid", "6.7", "IORING_OP_WAITID"},
-	[FEATURE_ACCEPT_NOWAIT] = {"accept-nowait", "6.10", "IORING_ACCEPT_DONTWAIT"},
+			       "RWF_NOWAIT on pipes; a few releases later on sockets and timerfds", 0},
+	[FEATURE_WAITID] = {"waitid", "6.7", "IORING_OP_WAITID", 0},
+	[FEATURE_ACCEPT_NOWAIT] = {"accept-nowait", "6.10", "IORING_ACCEPT_DONTWAIT", 0},
 	[FEATURE_KEPT_BUFFERS] = {"kept-buffers", "6.12",
-				  "a request that ends with -EAGAIN leaves its provided buffer"},
-	[FEATURE_EPOLL_WAIT] = {"epoll-wait", "6.15", "IORING_OP_EPOLL_WAIT"},
-	[FEATURE_UNIX_INQ] = {"unix-inq", "6.17", "SO_INQ on unix sockets"},
+				  "a request that ends with -EAGAIN leaves its provided buffer", 0},
+	[FEATURE_EPOLL_WAIT] = {"epoll-wait", "6.15", "IORING_OP_EPOLL_WAIT", 0},
+	[FEATURE_UNIX_INQ] = {"unix-inq", "6.17", "SO_INQ on unix sockets", 0},
 };
 
 struct setting {
