@@ -112,7 +112,14 @@ static inline int sys_result(long result)
 
 /* A call of which the C library's function would be a cancellation point. */
 #ifdef SYS_FOLLOWED
-#define SYS_NO_POINT(name, ...) name(__VA_ARGS__)
+#define SYS_NO_POINT(name, ...)                                            \
+	({                                                                 \
+		int before_;                                               \
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_);  \
+		__typeof__(name(__VA_ARGS__)) result_ = name(__VA_ARGS__); \
+		pthread_setcancelstate(before_, NULL);                     \
+		result_;                                                   \
+	})
 #else
 #define SYS_NO_POINT(name, ...) syscall(SYS_##name, __VA_ARGS__)
 #endif
