@@ -33,7 +33,7 @@ PACKAGES_BUILD := gcc=gcc libc6-dev=stdio.h pkg-config=pkg-config binutils=objco
 PACKAGES_DEMO := $(PACKAGES_BUILD) curl=curl
 PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
 	libclang-rt-14-dev|libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a \
-	g++=g++ strace=strace libseccomp-dev=seccomp.h mandoc=mandoc \
+	g++=g++ strace=strace procps=pgrep libseccomp-dev=seccomp.h mandoc=mandoc \
 	libcurl4-openssl-dev|libcurl4-gnutls-dev=curl/curl.h libsqlite3-dev=sqlite3.h libpq-dev=postgresql/libpq-fe.h \
 	libglib2.0-dev=glib-2.0/glib.h libuv1-dev=uv.h libevent-dev=event2/event.h libc-ares-dev=ares.h
 # Virtual machines with other kernels; without them their tests say why they do not run.
