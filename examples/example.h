@@ -55,8 +55,8 @@ static inline bool parse_number(const char *text, uint64_t max, uint64_t *ret_nu
 }
 
 /*
- * Adds a signal to those that end a program, but not when whoever started it wants it ignored: as a script does
- * with SIGINT for "program &".
+ * Adds a signal to those that end a program, but not when whoever started it wants it ignored: as a script
+ * does with SIGINT for "program &".
  */
 static inline void add_unless_ignored(sigset_t *signals, int signo)
 {

@@ -125,10 +125,10 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 			      struct ctx_context **ret_ctx);
 
 /*
- * The same, with the cause that the context gets when its own deadline fires, as ctx_set_deadline_cause gives it:
- * there from the beginning, so also when the deadline is not in the future. For the other kinds of deadline, make
- * a context with ctx_with_cancel or ctx_with_movable_deadline (CTX_FOREVER), call ctx_set_deadline_cause, then
- * ctx_set_deadline. Errors as above, and -EINVAL: error is positive.
+ * The same, with the cause that the context gets when its own deadline fires, as ctx_set_deadline_cause gives
+ * it: there from the beginning, so also when the deadline is not in the future. For the other kinds of
+ * deadline, make a context with ctx_with_cancel or ctx_with_movable_deadline (CTX_FOREVER), call
+ * ctx_set_deadline_cause, then ctx_set_deadline. Errors as above, and -EINVAL: error is positive.
  */
 int ctx_with_timeout_cause(const struct ctx_context *parent, uint64_t timeout_ns, const char *label,
 			   struct ctx_context **ret_ctx, int error, const char *format, ...)
@@ -211,10 +211,10 @@ void ctx_finishp(struct ctx_context **ctx);
 
 /*
  * Ends ctx and everything below it with -ECANCELED, but for what ctx_without_cancel keeps
- * from that. When it returns 0, the whole subtree is marked. Operations on a ring of the calling thread have then been
- * handed their cancels in one batch (inside a dispatch: when the dispatch ends);
- * other rings are woken and do it themselves. It does not wait for operations:
- * that is ctx_ring_drain. Callbacks that are not bound to a ring run in this call.
+ * from that. When it returns 0, the whole subtree is marked. Operations on a ring of the calling thread have
+ * then been handed their cancels in one batch (inside a dispatch: when the dispatch ends); other rings are
+ * woken and do it themselves. It does not wait for operations: that is ctx_ring_drain. Callbacks that are not
+ * bound to a ring run in this call.
  *
  * ctx_cancel_cause adds the reason: error is a negative errno, 0 means
  * -ECANCELED; format may be NULL. ctx_err stays -ECANCELED. Without memory for
@@ -312,10 +312,10 @@ struct ctx_cause {
 int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause);
 
 /*
- * Did the end of ctx begin in scope? True when scope itself was cancelled, or its own deadline fired, or its own
- * event came, and ctx is scope or ended because of it. This is how a caller tells the end of what it began from
- * that of something further up; it works for contexts that are not in the table as well. False while ctx is live,
- * and for NULL.
+ * Did the end of ctx begin in scope? True when scope itself was cancelled, or its own deadline fired, or its
+ * own event came, and ctx is scope or ended because of it. This is how a caller tells the end of what it
+ * began from that of something further up; it works for contexts that are not in the table as well. False
+ * while ctx is live, and for NULL.
  */
 bool ctx_ended_by(const struct ctx_context *ctx, const struct ctx_context *scope);
 
@@ -436,8 +436,8 @@ bool ctx_callback_stop_wait(uint64_t id);
 
 /*
  * How an operation ended. One that has a result of its own is finished. So is one that was cancelled and has
- * as its result the part that was done by then, since the kernel does not tell the two apart. The other values
- * come with -ECANCELED only.
+ * as its result the part that was done by then, since the kernel does not tell the two apart. The other
+ * values come with -ECANCELED only.
  */
 enum ctx_op_end {
 	CTX_OP_FINISHED,  /* by itself, with a result or an error of its own */
@@ -514,12 +514,12 @@ int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
  * ctxring(7) for when that pays. recv, recvmsg, read, readv, accept, send, sendmsg, write, writev and the
  * fixed forms of read and write. Those on one descriptor and direction are served in order. Where an attempt
  * is not possible, or would use up a provided buffer, the operation is given to the kernel as one that may
- * wait: a read when poll(2) says that there is something, a write when it is the first of its queue; ctx_op(3)
- * has a table. Everything else goes the usual way, by itself: regular files, chains, IOSQE_IO_DRAIN,
- * IOSQE_ASYNC, registered files, multishot, recvmsg and sendmsg with MSG_WAITALL, and all on an adopted ring.
- * Results are those of the usual way. What the SQE points to, such as an iovec, a msghdr or an address, stays
- * where it is until the final completion, and a registered buffer stays registered: it is not held. A
- * descriptor on which an operation was ever parked is closed with ctx_ring_close_fd.
+ * wait: a read when poll(2) says that there is something, a write when it is the first of its queue;
+ * ctx_op(3) has a table. Everything else goes the usual way, by itself: regular files, chains,
+ * IOSQE_IO_DRAIN, IOSQE_ASYNC, registered files, multishot, recvmsg and sendmsg with MSG_WAITALL, and all on
+ * an adopted ring. Results are those of the usual way. What the SQE points to, such as an iovec, a msghdr or
+ * an address, stays where it is until the final completion, and a registered buffer stays registered: it is
+ * not held. A descriptor on which an operation was ever parked is closed with ctx_ring_close_fd.
  *
  * CTX_OP_PENDING: not parked, though CTX_RING_PARK is the ring's default.
  */
@@ -572,8 +572,8 @@ struct ctx_ring_options {
 	unsigned setup_flags; /* IORING_SETUP_*; not used by ctx_ring_adopt */
 	unsigned cq_entries;  /* size of the completion queue, 0: twice the submission queue */
 	unsigned tag;	      /* 1..0xffff: top 16 bits of our user_data; 0: the default, 0xc781 */
-	/* Completions that are not ours (MSG_RING, say, once the owner has used the ring). NULL: dropped. Not used
-	 * by adopted rings. */
+	/* Completions that are not ours (MSG_RING, say, once the owner has used the ring). NULL: dropped. Not
+	 * used by adopted rings. */
 	void (*foreign)(struct ctx_ring *ring, const struct io_uring_cqe *cqe, void *data);
 	/* After the last completion of a batch, in a dispatch. NULL: none. */
 	void (*batch)(struct ctx_ring *ring, const struct ctx_batch *batch, void *data);
@@ -606,22 +606,24 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
  * submitting and reading its completions, and passes each of these through
  * ctx_ring_filter. uring must outlive the ctx ring, which never closes it. The
  * calling thread becomes the owner. Submits requests of the library's own, unless the program has entries
- * prepared: then the first ctx_ring_submit, ctx_ring_dispatch or ctx_ring_filter does, and until then no other
- * thread can wake the program's wait.
+ * prepared: then the first ctx_ring_submit, ctx_ring_dispatch or ctx_ring_filter does, and until then no
+ * other thread can wake the program's wait.
  *
  * The library's submissions also submit what the program had prepared. The
  * program must not use user_data whose top 16 bits are the tag (a stale or foreign
  * value with that tag is still told apart, by slot and generation), must not cancel with
  * IORING_ASYNC_CANCEL_ANY, and cannot use IOSQE_IO_DRAIN itself, for as long as the io_uring exists: such an
- * entry would wait for the library's requests, which never end, and completes with -EOPNOTSUPP at once. (Before
- * Linux 5.17, or where restrictions forbid IOSQE_CQE_SKIP_SUCCESS, the kernel cannot refuse it: it waits for
- * ever.) An eventfd that the program has registered is signalled for the library's completions, too.
+ * entry would wait for the library's requests, which never end, and completes with -EOPNOTSUPP at once.
+ * (Before Linux 5.17, or where restrictions forbid IOSQE_CQE_SKIP_SUCCESS, the kernel cannot refuse it: it
+ * waits for ever.) An eventfd that the program has registered is signalled for the library's completions,
+ * too.
  *
  * -EINVAL: NULL or bad options. -ENOTSUP: uring was set up with SQE128, SQE_MIXED, CQE32, CQE_MIXED, SQPOLL,
  * IOPOLL, SQ_REWIND or a flag that is not known here, or is still disabled; or CTX_RING_PARK. -EACCES: its
- * restrictions forbid POLL_ADD, ASYNC_CANCEL or TIMEOUT. -EBUSY: it was set up with R_DISABLED, so that it may
- * have restrictions, and the program has entries prepared: submit these first. -EPERM: it has SINGLE_ISSUER, and
- * another thread uses it (with entries prepared only the first ctx_ring_submit tells, by -EEXIST). -ENOMEM. -EMFILE. What io_uring_enter(2) says of a descriptor that is no io_uring.
+ * restrictions forbid POLL_ADD, ASYNC_CANCEL or TIMEOUT. -EBUSY: it was set up with R_DISABLED, so that it
+ * may have restrictions, and the program has entries prepared: submit these first. -EPERM: it has
+ * SINGLE_ISSUER, and another thread uses it (with entries prepared only the first ctx_ring_submit tells, by
+ * -EEXIST). -ENOMEM. -EMFILE. What io_uring_enter(2) says of a descriptor that is no io_uring.
  */
 int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options,
 		   struct ctx_ring **ret_ring);
@@ -670,15 +672,14 @@ int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns);
  *
  * -ETIMEDOUT: after timeout_ns (CTX_FOREVER: no bound) the kernel still holds
  * operations, the first stuck_max of which are in stuck, their number in
- * *ret_stuck (both may be NULL with stuck_max 0); 0 of them: an adopted io_uring does not let go of the library's
- * own requests. The ring is then still open, and can be closed again later. -EBUSY: called from inside a callback
- * of the ring; or, adopted,
- * its completion queue is full of the program's completions, or a chain of the program's is
- * open. -EPERM: not the owner; in a forked child the ring is
- * released there, and the parent's is untouched (0). A ring whose owner thread has ended, as pthread_join(3)
- * counts it, may be closed by any thread; of a DEFER_TASKRUN ring results that its owner had not dispatched are
- * lost then, in the kernel: such operations end as cancelled, though a write may have happened, and a descriptor
- * of CTX_OP_CLOSE_FD stays open. NULL ring: 0.
+ * *ret_stuck (both may be NULL with stuck_max 0); 0 of them: an adopted io_uring does not let go of the
+ * library's own requests. The ring is then still open, and can be closed again later. -EBUSY: called from
+ * inside a callback of the ring; or, adopted, its completion queue is full of the program's completions, or a
+ * chain of the program's is open. -EPERM: not the owner; in a forked child the ring is released there, and
+ * the parent's is untouched (0). A ring whose owner thread has ended, as pthread_join(3) counts it, may be
+ * closed by any thread; of a DEFER_TASKRUN ring results that its owner had not dispatched are lost then, in
+ * the kernel: such operations end as cancelled, though a write may have happened, and a descriptor of
+ * CTX_OP_CLOSE_FD stays open. NULL ring: 0.
  */
 int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
 		   unsigned *ret_stuck);
@@ -702,15 +703,15 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 /*
  * Gives what is staged to the kernel, in order; one io_uring_enter(2) for up to a
  * queue full. Operations refused now complete without it, at the next dispatch:
- * their context is done (-ECANCELED), no memory (-ENOMEM), a chain of more operations than the queue has entries
- * (-E2BIG), restrictions of an adopted io_uring that forbid what the library needs (-EACCES). Does not wait and
- * runs no callback.
+ * their context is done (-ECANCELED), no memory (-ENOMEM), a chain of more operations than the queue has
+ * entries
+ * (-E2BIG), restrictions of an adopted io_uring that forbid what the library needs (-EACCES). Does not wait
+ * and runs no callback.
  *
  * Returns how many operations went. -EPERM: not the owner, or a forked child.
  * -EBUSY: the program left a chain open in an adopted ring: finish it and submit
- * again; or an IOSQE_IO_DRAIN entry from before the adoption still waits in it; or the kernel asks for completions
- * to be read first. -EAGAIN: the kernel
- * has no memory now. What did not go stays staged.
+ * again; or an IOSQE_IO_DRAIN entry from before the adoption still waits in it; or the kernel asks for
+ * completions to be read first. -EAGAIN: the kernel has no memory now. What did not go stays staged.
  */
 int ctx_ring_submit(struct ctx_ring *ring);
 
@@ -739,9 +740,9 @@ enum ctx_filter {
 
 /*
  * Sorts one completion of an adopted ring. Call it once for each, in order, before
- * io_uring_cqe_seen; cqe may be a copy. An operation's callback runs in this call; other callbacks may, too, when the
- * completion was a wake-up of the library's. Batches of what the callbacks
- * cancelled go before it returns. ret_op and ret_completion may be NULL.
+ * io_uring_cqe_seen; cqe may be a copy. An operation's callback runs in this call; other callbacks may, too,
+ * when the completion was a wake-up of the library's. Batches of what the callbacks cancelled go before it
+ * returns. ret_op and ret_completion may be NULL.
  *
  * -EINVAL: ring or cqe is NULL. -EPERM: not the owner.
  */
@@ -761,8 +762,8 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
  *
  * 0: nothing is held. -ETIMEDOUT: after timeout_ns something still is, see
  * ctx_ring_close for stuck. -EINTR. -EPERM. -EINVAL: ring or ctx is NULL. -EBUSY: of an adopted ring the
- * completion queue is full, so that what is awaited cannot be seen: read some first; or the program has a chain
- * open, which cancels and the wait would break: finish it first.
+ * completion queue is full, so that what is awaited cannot be seen: read some first; or the program has a
+ * chain open, which cancels and the wait would break: finish it first.
  */
 int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_t timeout_ns,
 		   struct ctx_stuck *stuck, unsigned stuck_max, unsigned *ret_stuck);
@@ -774,8 +775,8 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
  * next dispatch. What a worker of the kernel holds on to (-EALREADY) keeps the file open for as long. Not
  * looked at: registered files, and what a splice reads from.
  *
- * It looks at the operations on fd, and at all that are staged or held back. The first call on a ring that has
- * had hundreds of operations at a time looks at all that are in the kernel, and makes an index of them by
+ * It looks at the operations on fd, and at all that are staged or held back. The first call on a ring that
+ * has had hundreds of operations at a time looks at all that are in the kernel, and makes an index of them by
  * descriptor, which the ring keeps.
  *
  * After a plain close(2) of a descriptor with parked operations these end only with their context or their
@@ -829,8 +830,8 @@ struct io_uring *ctx_ring_uring(struct ctx_ring *ring);
  * as the kernel can: ctxio(3). What needs a ring all the same says so. Descriptors with O_NONBLOCK: a call
  * that would block waits all the same, except with MSG_DONTWAIT, SPLICE_F_NONBLOCK and WNOHANG.
  *
- * Any thread, also in a forked child, which gets rings of its own. ctx stays until the call has returned, also
- * if another thread gives the last reference to it back meanwhile. No cancellation points of
+ * Any thread, also in a forked child, which gets rings of its own. ctx stays until the call has returned,
+ * also if another thread gives the last reference to it back meanwhile. No cancellation points of
  * pthread_cancel(3), and not for signal handlers.
  *
  * Besides those of the system call they know: -EINVAL: ctx is NULL. -ENOMEM. -EMFILE, -ENFILE: no descriptor
@@ -843,8 +844,8 @@ struct pollfd;
  * read(2) and its kin; from a descriptor's own position unless an offset is given, which pipes and sockets
  * ignore rather than refuse. Writes go on after a part, as write(2) does on a blocking descriptor; of one
  * that ctx ends, the part is returned. No call moves more than 0x7ffff000 bytes. A transfer of 0 bytes never
- * waits, unless it is an empty message to a datagram socket. Without a ring, what knows no RWF_NOWAIT and is no
- * pipe has O_NONBLOCK for the moment of each attempt: ctxio(3).
+ * waits, unless it is an empty message to a datagram socket. Without a ring, what knows no RWF_NOWAIT and is
+ * no pipe has O_NONBLOCK for the moment of each attempt: ctxio(3).
  */
 ssize_t ctxio_read(const struct ctx_context *ctx, int fd, void *buffer, size_t size);
 ssize_t ctxio_write(const struct ctx_context *ctx, int fd, const void *buffer, size_t size);
@@ -1140,16 +1141,16 @@ void ctx_process_free(struct ctx_process *process);
 #define CTX_HANGUP_WHOLE (1u << 1)
 
 /*
- * Ends when the peer of a connected socket is gone. It counts as gone when it sends no more, which is all that
- * a TCP peer tells when it closes, also while something that it sent before has not been read; and when the
- * connection is reset or times out. With CTX_HANGUP_WHOLE a TCP peer that has closed counts as gone when it
- * answers something that was sent to it with a reset, not before; of unix sockets a close is told apart. A
+ * Ends when the peer of a connected socket is gone. It counts as gone when it sends no more, which is all
+ * that a TCP peer tells when it closes, also while something that it sent before has not been read; and when
+ * the connection is reset or times out. With CTX_HANGUP_WHOLE a TCP peer that has closed counts as gone when
+ * it answers something that was sent to it with a reset, not before; of unix sockets a close is told apart. A
  * stream socket that is not connected counts as one whose peer is gone.
  *
- * fd has to stay open until the context is done or released. If it does not, its number may be another file's,
- * whose events end nothing; a ring goes on watching the file that it was, and holds it. While a ring watches,
- * closing fd does not tell the peer: end or release the context first. The ring lets go of the file in the call
- * that ends the context on its owner's thread outside of a dispatch, else in its next dispatch.
+ * fd has to stay open until the context is done or released. If it does not, its number may be another
+ * file's, whose events end nothing; a ring goes on watching the file that it was, and holds it. While a ring
+ * watches, closing fd does not tell the peer: end or release the context first. The ring lets go of the file
+ * in the call that ends the context on its owner's thread outside of a dispatch, else in its next dispatch.
  *
  * -ENOTSOCK. -EBADF. -EINVAL: unknown flags.
  */
@@ -1232,9 +1233,9 @@ int ctx_source_explain(enum ctx_cause_kind kind, int error, char *buffer, size_t
 /*
  * To children in the environment variable CTXRING_CONTEXT: id, label, time left, identity, values, and the
  * point in time at which that was written, so that it stays right however late it is read on the same
- * machine. To other machines as header pairs: the time left as grpc-timeout, identity as W3C traceparent, with
- * the tracestate that came with it, values as W3C baggage; the receiver's clock counts the time left from the
- * receipt.
+ * machine. To other machines as header pairs: the time left as grpc-timeout, identity as W3C traceparent,
+ * with the tracestate that came with it, values as W3C baggage; the receiver's clock counts the time left
+ * from the receipt.
  */
 enum ctx_carrier {
 	CTX_CARRIER_ENVIRONMENT,
@@ -1273,16 +1274,16 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 /*
  * Makes a child of parent from pairs: with the deadline that was sent, if one was, and values for those of
  * carried that were sent and have a parse function; other values are ignored. label NULL: the one that was
- * sent, as much of it as a label holds. The child has the identity that was sent, or a new one, and everything
- * below it has the same. With no pair at all it is a plain child.
+ * sent, as much of it as a label holds. The child has the identity that was sent, or a new one, and
+ * everything below it has the same. With no pair at all it is a plain child.
  *
- * Only what bounds the work and what is asked for can refuse it. A malformed traceparent begins a new trace; a
- * malformed member of baggage that nobody asks for is left out. Values from baggage are UTF-8: U+FFFD stands
- * for what is not.
+ * Only what bounds the work and what is asked for can refuse it. A malformed traceparent begins a new trace;
+ * a malformed member of baggage that nobody asks for is left out. Values from baggage are UTF-8: U+FFFD
+ * stands for what is not.
  *
  * -EINVAL: NULL; or the time that is left, the form of CTXRING_CONTEXT, or a value that is asked for is
- * malformed; or one that is asked for may lie beyond the first CTX_CARRIER_MAX bytes: nothing is made. -ENOMEM,
- * -EAGAIN: as ctx_with_deadline. And what a parse function returned.
+ * malformed; or one that is asked for may lie beyond the first CTX_CARRIER_MAX bytes: nothing is made.
+ * -ENOMEM, -EAGAIN: as ctx_with_deadline. And what a parse function returned.
  */
 int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_carried *carried,
 		unsigned count, ctx_extract_fn get, void *data, const char *label,

@@ -86,7 +86,8 @@ void attempt_prepare(const struct operation *op, const struct features *features
 	if (op->marks & OP_WAITS)
 		return;
 	if (op->opcode == IORING_OP_ACCEPT) {
-		sqe->ioprio = (uint16_t)((sqe->ioprio & ~ACCEPT_POLL_FIRST) | feature_accept_nowait(features));
+		sqe->ioprio =
+			(uint16_t)((sqe->ioprio & ~ACCEPT_POLL_FIRST) | feature_accept_nowait(features));
 		return;
 	}
 	if (attempt_is_of_file(op->opcode)) {

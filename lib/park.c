@@ -10,8 +10,8 @@
  * those behind it wait for its end:
  *  - Where nothing can be relied upon to say when: epoll has no room for one more, a datagram socket says
  *    writable all the time.
- *  - Where there is no attempt that does not wait: pipes know RWF_NOWAIT since Linux 6.4, sockets and timerfds
- *    since a few releases later, FIFOs and terminals do not (PARK_ASKS).
+ *  - Where there is no attempt that does not wait: pipes know RWF_NOWAIT since Linux 6.4, sockets and
+ * timerfds since a few releases later, FIFOs and terminals do not (PARK_ASKS).
  *  - Where one in vain would use up a provided buffer (OP_ASKS).
  * In the last two cases a read waits here until poll(2) says that there is something; it is only then made,
  * and waits in the kernel only if somebody else was quicker. A write is made at once.
@@ -70,7 +70,8 @@ void park_close(struct ctx_ring *ring)
 		if (!sqe)
 			return;
 		io_uring_prep_cancel64(
-			sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK, ticket_last(&ring->park_waits)),
+			sqe,
+			ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK, ticket_last(&ring->park_waits)),
 			0);
 		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
 		int error = ring_wait(ring, CTX_FOREVER);

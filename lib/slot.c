@@ -25,7 +25,8 @@ int slots_grow(struct ctx_ring *ring)
 	if (old)
 		memcpy(slots, ring->slots, old * sizeof(*slots));
 	else
-		slots[0] = (struct slot){0}; /* of no operation, but asked for by user_data that is not ours */
+		slots[0] =
+			(struct slot){0}; /* of no operation, but asked for by user_data that is not ours */
 	if (!ring->record || table_operations_new(count - old, &first) < 0)
 		first = 0;
 	else {

@@ -435,7 +435,8 @@ void stage_submit(struct ctx_ring *ring)
 	if (!list_empty(&ring->staged))
 		container_of(ring->staged.prev, struct operation, link)->sqe.flags &=
 			(uint8_t)~URING_CHAIN_FLAGS;
-	/* No batch will look for them any more, and they do not wait for an IOSQE_IO_DRAIN operation before them. */
+	/* No batch will look for them any more, and they do not wait for an IOSQE_IO_DRAIN operation before
+	 * them. */
 	if (__builtin_expect(ring->staged_refused, 0)) {
 		ring->staged_refused = false;
 		refuse_dead(ring, &ring->staged);

@@ -38,7 +38,8 @@ struct starter {
 
 /* The group whose task this thread runs. */
 static __thread const struct ctx_taskgroup *current __attribute__((tls_model("initial-exec")));
-static __thread uint32_t current_forks __attribute__((tls_model("initial-exec"))); /* in which process it does */
+static __thread uint32_t current_forks
+	__attribute__((tls_model("initial-exec"))); /* in which process it does */
 
 /* With the lock held: lets one starter go. Returns what is to be woken once the lock is not held any more. */
 static _Atomic uint32_t *dismiss(struct starter *starter, uint32_t how)
@@ -190,7 +191,8 @@ static void run_tasks(struct pool_job *job, struct pool_thread *thread)
 		if (error < 0 && forks == thread_fork_count)
 			taskgroup_note(group, error, task->name, task->site);
 		if (forks != thread_fork_count)
-			return; /* one of these forked, and this is the child, which may have freed the group */
+			return; /* one of these forked, and this is the child, which may have freed the group
+				 */
 		current = NULL;
 		memory_release(task);
 		task = leave(group, thread);

@@ -105,8 +105,8 @@ START_TEST(completions_of_others_are_kept_in_order)
 	probe_recv(ring, ctx, &probe, pair.near, sink, sizeof(sink));
 	ck_assert_int_eq(ctx_ring_submit(ring), 21);
 	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0); /* parks them */
-	/* One at a time: of several that are ready at once a DEFER_TASKRUN ring of Linux 6.1 completes the newest
-	 * first. */
+	/* One at a time: of several that are ready at once a DEFER_TASKRUN ring of Linux 6.1 completes the
+	 * newest first. */
 	for (unsigned i = 0; i < 20; i++) {
 		ck_assert_int_eq(write(pairs[(i * 7) % 20].far, "x", 1), 1);
 		if (i < 19)

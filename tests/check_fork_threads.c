@@ -1159,7 +1159,8 @@ Suite *test_suite(void)
 		ON_EACH_RING(rings, a_child_that_returns_to_a_close_leaves_the_queues_alone);
 		tcase_add_test(rings, a_child_frees_a_group_that_its_thread_waits_in);
 	}
-	/* Of AddressSanitizer's runtime a child of busy threads inherits held locks, which new threads wait for. */
+	/* Of AddressSanitizer's runtime a child of busy threads inherits held locks, which new threads wait
+	 * for. */
 	if (test_mode() != TEST_ASAN)
 		tcase_add_test(storms, children_of_a_parent_of_busy_threads_never_wait_for_it);
 	return suite;

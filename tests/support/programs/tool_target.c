@@ -2,8 +2,8 @@
 /*
  * Something to look at and to end: "program" with "conn", below which "GET a" and "GET b" have 30 receives
  * each, and two contexts labelled "twin". With "labels" 26 labels more, and three times "other"; with
- * "shared" it shares "program", and prints its id; with "kept" there is "audit" below "kept", which keeps it from
- * the end of "conn". Serves its ring until it is killed.
+ * "shared" it shares "program", and prints its id; with "kept" there is "audit" below "kept", which keeps it
+ * from the end of "conn". Serves its ring until it is killed.
  */
 #include <ctxring.h>
 #include <errno.h>
