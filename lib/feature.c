@@ -98,15 +98,15 @@ bool features_allow_setup(unsigned setup_flags)
 /* -errno: the ring may not be asked, as one that is disabled and has restrictions. */
 static int probe_op(int ring_fd, unsigned opcode)
 {
-	struct {
-		struct io_uring_probe head;
-		struct io_uring_probe_op ops[OPS_PROBED];
-	} probe = {0};
+	union {
+		struct io_uring_probe head; /* with the answers behind it */
+		char bytes[sizeof(struct io_uring_probe) + OPS_PROBED * sizeof(struct io_uring_probe_op)];
+	} probe = {.bytes = {0}};
 	int error = sys_uring_register(ring_fd, IORING_REGISTER_PROBE, &probe, OPS_PROBED);
 
 	if (error < 0)
 		return error;
-	return opcode <= probe.head.last_op && (probe.ops[opcode].flags & IO_URING_OP_SUPPORTED);
+	return opcode <= probe.head.last_op && (probe.head.ops[opcode].flags & IO_URING_OP_SUPPORTED);
 }
 
 bool feature_has_epoll_wait(int ring_fd)
