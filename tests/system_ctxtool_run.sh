@@ -207,7 +207,7 @@ echo "at a terminal"
 terminal() { status=0; out=$("$work/terminal" "$@" 2>&1) || status=$?; }
 terminal $'+hello\n' =hello =hello $'+\x04' -- $ctxtool run cat
 is "cat: status" "$status" 0
-terminal =ready $'+\x03' =caught "+." =1 -- $ctxtool run bash -c \
+terminal =ready $'+\x03' =caught "~." =1 -- $ctxtool run bash -c \
 	'n=0; trap "n=\$((n + 1)); echo caught" INT; echo ready; until read -n 1 -t 0.3 key; do :; done; echo; exec echo $n'
 is "Ctrl-C reaches it once: status" "$status" 0
 [[ $out == *caught*caught* ]] && fail "Ctrl-C came twice: $out"

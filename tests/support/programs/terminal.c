@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE_S 15
+#define PATIENCE_S 30
 
 static char seen[1 << 16];
 static const char *repeated; /* what is typed again */
