@@ -592,7 +592,8 @@ static uint64_t cpu_ns_of(pid_t pid)
 	return (uint64_t)used.tv_sec * NS_PER_SECOND + (uint64_t)used.tv_nsec;
 }
 
-/* Whether it leaves the processor alone: what spins never does, and what is still to be done ends. */
+/* Whether it leaves the processor alone: what spins never does, and what is still to be done ends. To try
+ * again now and then takes more of a processor that is emulated, and a client may not be slow for long. */
 static bool comes_to_rest(pid_t pid)
 {
 	uint64_t end_ns = clock_now_ns() + SOON;
@@ -602,7 +603,7 @@ static bool comes_to_rest(pid_t pid)
 		poll(NULL, 0, 300);
 		cpu_ns = cpu_ns_of(pid) - cpu_ns;
 		wall_ns = clock_now_ns() - wall_ns;
-		if (cpu_ns < wall_ns / 50)
+		if (cpu_ns < wall_ns / 5)
 			return true;
 		if (clock_now_ns() > end_ns)
 			return false;
