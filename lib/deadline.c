@@ -72,32 +72,43 @@ static uint64_t now_for(uint64_t deadline_ns)
 	return deadline_ns > now_ns + COARSE_LAG_NS ? now_ns : clock_now_ns();
 }
 
-int ctx_with_timeout(const struct ctx_context *parent, uint64_t timeout_ns, const char *label,
-		     struct ctx_context **ret_ctx)
+static inline struct node_plan plan_after(uint64_t timeout_ns, const char *label, const void *site)
 {
-	if (!parent || !ret_ctx)
-		return -EINVAL;
 	uint64_t now_ns = clock_now_ns();
-	struct node_plan plan = {
+
+	return (struct node_plan){
 		.kind = CTX_TABLE_DEADLINE,
 		.deadline_ns = clock_after_ns(now_ns, timeout_ns),
 		.now_ns = now_ns,
 		.label = label,
-		.site = __builtin_return_address(0),
+		.site = site,
 	};
-	return make(parent, &plan, ret_ctx);
 }
 
-int context_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
-			  const void *site, struct ctx_context **ret_ctx)
+static inline struct node_plan plan_at(uint64_t deadline_ns, const char *label, const void *site)
 {
-	struct node_plan plan = {
+	return (struct node_plan){
 		.kind = CTX_TABLE_DEADLINE,
 		.deadline_ns = deadline_ns,
 		.now_ns = now_for(deadline_ns),
 		.label = label,
 		.site = site,
 	};
+}
+
+int ctx_with_timeout(const struct ctx_context *parent, uint64_t timeout_ns, const char *label,
+		     struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	struct node_plan plan = plan_after(timeout_ns, label, __builtin_return_address(0));
+	return make(parent, &plan, ret_ctx);
+}
+
+int context_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
+			  const void *site, struct ctx_context **ret_ctx)
+{
+	struct node_plan plan = plan_at(deadline_ns, label, site);
 	return make(parent, &plan, ret_ctx);
 }
 
@@ -116,14 +127,7 @@ int ctx_with_timeout_cause(const struct ctx_context *parent, uint64_t timeout_ns
 
 	if (!parent || !ret_ctx || error > 0)
 		return -EINVAL;
-	uint64_t now_ns = clock_now_ns();
-	struct node_plan plan = {
-		.kind = CTX_TABLE_DEADLINE,
-		.deadline_ns = clock_after_ns(now_ns, timeout_ns),
-		.now_ns = now_ns,
-		.label = label,
-		.site = __builtin_return_address(0),
-	};
+	struct node_plan plan = plan_after(timeout_ns, label, __builtin_return_address(0));
 	va_start(arguments, format);
 	int result = make_with_cause(parent, &plan, error, format, arguments, ret_ctx);
 	va_end(arguments);
@@ -137,13 +141,7 @@ int ctx_with_deadline_cause(const struct ctx_context *parent, uint64_t deadline_
 
 	if (!parent || !ret_ctx || error > 0)
 		return -EINVAL;
-	struct node_plan plan = {
-		.kind = CTX_TABLE_DEADLINE,
-		.deadline_ns = deadline_ns,
-		.now_ns = now_for(deadline_ns),
-		.label = label,
-		.site = __builtin_return_address(0),
-	};
+	struct node_plan plan = plan_at(deadline_ns, label, __builtin_return_address(0));
 	va_start(arguments, format);
 	int result = make_with_cause(parent, &plan, error, format, arguments, ret_ctx);
 	va_end(arguments);
@@ -182,13 +180,7 @@ int ctx_with_deadline_at(const struct ctx_context *parent, clockid_t clock, cons
 	int result = convert(clock, at, &deadline_ns);
 	if (result)
 		return result;
-	struct node_plan plan = {
-		.kind = CTX_TABLE_DEADLINE,
-		.deadline_ns = deadline_ns,
-		.now_ns = now_for(deadline_ns),
-		.label = label,
-		.site = __builtin_return_address(0),
-	};
+	struct node_plan plan = plan_at(deadline_ns, label, __builtin_return_address(0));
 	return make(parent, &plan, ret_ctx);
 }
 
