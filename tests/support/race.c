@@ -72,11 +72,20 @@ unsigned race_ticket(unsigned *ticket)
 	return __atomic_fetch_add(ticket, 1, __ATOMIC_ACQ_REL);
 }
 
+static uint64_t cpu_now_ns(void)
+{
+	struct timespec used;
+
+	ck_assert_ok(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used));
+	return (uint64_t)used.tv_sec * NS_PER_SECOND + (uint64_t)used.tv_nsec;
+}
+
 void race_run(const struct race *race, void *data, unsigned rounds)
 {
 	struct arena arena = {.race = race, .data = data};
 	unsigned seed = test_seed(), counts[2] = {0, 0}, round = 0;
-	uint64_t end = clock_now_ns() + SECONDS_MOST * NS_PER_SECOND;
+	uint64_t begin_ns = clock_now_ns(), end = begin_ns + SECONDS_MOST * NS_PER_SECOND,
+		 cpu_ns = cpu_now_ns();
 	bool both = !test_is_emulated(); /* else one of them may never come up */
 	pthread_t thread;
 
@@ -99,5 +108,8 @@ void race_run(const struct race *race, void *data, unsigned rounds)
 	__atomic_store_n(&arena.begun, round + 1, __ATOMIC_RELEASE);
 	ck_assert_ok(pthread_join(thread, NULL));
 	printf("%s: %u rounds, outcomes %u and %u\n", race->name, round, counts[0], counts[1]);
-	ck_assert(!both || (counts[0] > 0 && counts[1] > 0));
+	/* Both sides wait without sleeping. Where they got much less than two processors, others had these,
+	 * and one outcome may not have come up. */
+	bool alone = cpu_now_ns() - cpu_ns > (clock_now_ns() - begin_ns) / 10 * 17;
+	ck_assert(!both || !alone || (counts[0] > 0 && counts[1] > 0));
 }

@@ -18,8 +18,8 @@ struct race {
 };
 
 /*
- * Runs at least rounds of race and until both outcomes have occurred; fails when one
- * has not within a quarter of a minute. Prints how often each did.
+ * Runs at least rounds of race and until both outcomes have occurred; fails when one has not within half a
+ * minute, unless others had the processors meanwhile. Prints how often each did.
  */
 void race_run(const struct race *race, void *data, unsigned rounds);
 
