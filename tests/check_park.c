@@ -31,22 +31,6 @@ static struct ctx_ring *parking_ring(int i)
 	return ring_with(parking_kind(i), 8, &options);
 }
 
-/* Operations in flight with this flag, and without, as others see them in the table. */
-static unsigned records(bool parked)
-{
-	const struct ctx_table_header *header = test_own_table();
-	unsigned count = 0;
-
-	for (uint32_t slot = 1; header && slot < header->operations.used; slot++) {
-		const struct ctx_table_operation *record =
-			(const void *)((const char *)header + header->operations.offset +
-				       slot * sizeof(*record));
-		if (record->flags & CTX_TABLE_OP_IN_FLIGHT)
-			count += parked == !!(record->flags & CTX_TABLE_OP_PARKED);
-	}
-	return count;
-}
-
 /* ---- waiting */
 
 START_TEST(a_receive_waits_outside_the_kernel_and_gets_its_data)
@@ -60,13 +44,13 @@ START_TEST(a_receive_waits_outside_the_kernel_and_gets_its_data)
 	for (int i = 0; i < 5; i++) {
 		probe_recv(ring, ctx, &probe, pair.near, sink, sizeof(sink));
 		park(ring, 1);
-		ck_assert_uint_eq(records(true), 1);
-		ck_assert_uint_eq(records(false), 0);
+		ck_assert_uint_eq(test_count_in_flight(true), 1);
+		ck_assert_uint_eq(test_count_in_flight(false), 0);
 		ck_assert_int_eq(write(pair.far, "hello", 5), 5);
 		await_probes(ring, &probe, 1);
 		ck_assert_probe(&probe, 5, CTX_OP_FINISHED);
 		ck_assert_int_eq(memcmp(sink, "hello", 5), 0);
-		ck_assert_uint_eq(records(true), 0);
+		ck_assert_uint_eq(test_count_in_flight(true), 0);
 	}
 	ring_end(ring);
 	ctx_finish(ctx);
@@ -92,7 +76,7 @@ START_TEST(a_first_dispatch_waits_for_its_time)
 		uint64_t begin_ns = clock_now_ns();
 		ck_assert_int_eq(ctx_ring_dispatch(ring, 20 * MILLISECOND), 0);
 		ck_assert_uint_ge(clock_now_ns() - begin_ns, 20 * MILLISECOND);
-		ck_assert_uint_eq(records(true), 1);
+		ck_assert_uint_eq(test_count_in_flight(true), 1);
 		ctx_finish(ctx);
 		await_probes(ring, &probe, 1);
 		ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
@@ -115,11 +99,11 @@ START_TEST(an_operation_chooses_against_its_ring)
 	ck_assert_int_eq(ctx_op_set_flags(&probes[0].op, CTX_OP_PARK | CTX_OP_PENDING), -EINVAL);
 	ck_assert_ok(ctx_op_set_flags(&probes[0].op, CTX_OP_PENDING));
 	park(ring, 1);
-	ck_assert_uint_eq(records(true), 0);
+	ck_assert_uint_eq(test_count_in_flight(true), 0);
 	probe_recv(ordinary, ctx, &probes[1], pair.far, sink, sizeof(sink));
 	ck_assert_ok(ctx_op_set_flags(&probes[1].op, CTX_OP_PARK));
 	park(ordinary, 1);
-	ck_assert_uint_eq(records(true), 1);
+	ck_assert_uint_eq(test_count_in_flight(true), 1);
 	ck_assert_int_eq(write(pair.near, "x", 1), 1);
 	ck_assert_int_eq(write(pair.far, "xy", 2), 2);
 	await_probes(ring, &probes[0], 1);
@@ -149,8 +133,8 @@ START_TEST(an_adopted_ring_does_not_park)
 	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
 	ck_assert_ok(ctx_op_set_flags(&probe.op, CTX_OP_PARK));
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_uint_eq(records(true), 0);
-	ck_assert_uint_eq(records(false), 1);
+	ck_assert_uint_eq(test_count_in_flight(true), 0);
+	ck_assert_uint_eq(test_count_in_flight(false), 1);
 	ring_end(ring);
 	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
 	io_uring_queue_exit(&uring);
@@ -273,7 +257,7 @@ START_TEST(a_cancel_makes_no_enter_and_gives_the_buffers_back)
 	for (int i = 0; i < 100; i++)
 		probe_recv(ring, ctx, &probes[i], pair.near, page, 8);
 	park(ring, 100);
-	ck_assert_uint_eq(records(true), 100);
+	ck_assert_uint_eq(test_count_in_flight(true), 100);
 	ck_assert_ok(ctx_cancel(ctx));
 	ck_assert_ok(munmap(page, 4096));
 	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
@@ -577,7 +561,8 @@ START_TEST(waitall_goes_on_and_delivers_what_it_has)
 	ck_assert_int_eq(write(pair.far, "abcd", 4), 4);
 	io_uring_prep_recv(probe_start(ring, ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
 	io_uring_prep_recv(probe_start(ring, ctx, &probes[1]), pair.far, sink, 10, MSG_WAITALL);
-	for (uint64_t end_ns = clock_now_ns() + SOON; records(true) < 2 || records(false);) {
+	for (uint64_t end_ns = clock_now_ns() + SOON;
+	     test_count_in_flight(true) < 2 || test_count_in_flight(false);) {
 		ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
 		ck_assert_uint_lt(clock_now_ns(), end_ns);
 	}
@@ -863,7 +848,7 @@ START_TEST(a_send_waits_for_room)
 			   MSG_WAITALL);
 	probe_recv(ring, ctx_background(), &read, pair.near, sink, 8); /* the other way is its own */
 	park(ring, 3);
-	ck_assert_uint_eq(records(true), 3);
+	ck_assert_uint_eq(test_count_in_flight(true), 3);
 	ck_assert_int_eq(write(pair.far, "x", 1), 1);
 	await_probes(ring, &read, 1);
 	ck_assert_uint_eq(probes[0].finals, 0);
@@ -942,7 +927,7 @@ START_TEST(pipes_eventfds_and_timers_park)
 	io_uring_prep_read(probe_start(ring, ctx_background(), &probes[1]), event, &events, 8, (uint64_t)-1);
 	io_uring_prep_read(probe_start(ring, ctx_background(), &probes[2]), timer, &times, 8, (uint64_t)-1);
 	park(ring, 3);
-	ck_assert_uint_eq(records(true), 3);
+	ck_assert_uint_eq(test_count_in_flight(true), 3);
 	ck_assert_int_eq(write(pipe.far, "abcdef", 6), 6);
 	ck_assert_int_eq(write(event, &count, 8), 8);
 	ck_assert_ok(timerfd_settime(timer, 0, &soon, NULL));

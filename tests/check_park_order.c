@@ -10,7 +10,6 @@
 #include <termios.h>
 
 #include "support/rings.h"
-#include "table_format.h"
 
 #define OPS 8u
 
@@ -23,20 +22,6 @@ static struct ctx_ring *parking_ring(int i)
 	if (i / 2)
 		ck_assert_ok(setenv("CTXRING_FEATURES", "no-rw-nowait,no-kept-buffers,no-epoll-wait", 1));
 	return ring_with(parking_kind(i), 16, NULL);
-}
-
-static unsigned parked(void)
-{
-	const struct ctx_table_header *header = test_own_table();
-	unsigned count = 0;
-
-	for (uint32_t slot = 1; header && slot < header->operations.used; slot++) {
-		const struct ctx_table_operation *record =
-			(const void *)((const char *)header + header->operations.offset +
-				       slot * sizeof(*record));
-		count += (record->flags & CTX_TABLE_OP_IN_FLIGHT) && (record->flags & CTX_TABLE_OP_PARKED);
-	}
-	return count;
 }
 
 /* ---- files */
@@ -133,7 +118,7 @@ static void read_in_order(int i, enum file file)
 		}
 		park(ring, OPS);
 		if (test_own_table())
-			ck_assert_uint_eq(parked(), OPS);
+			ck_assert_uint_eq(test_count_in_flight(true), OPS);
 		ck_assert_int_eq(write(pair.far, "abcdefgh", OPS), OPS);
 		await_probes(ring, probes, OPS);
 		ck_assert_str_eq(sink, "abcdefgh");

@@ -14,7 +14,6 @@
 
 #include "feature.h"
 #include "support/rings.h"
-#include "table_format.h"
 
 #ifndef IORING_RECVSEND_BUNDLE
 #define IORING_RECVSEND_BUNDLE (1U << 4)
@@ -506,20 +505,6 @@ static void take_note(struct ctx_ring *ring, struct ctx_op *op, const struct ctx
 
 /* ---- what the manual says */
 
-static unsigned parked(void)
-{
-	const struct ctx_table_header *header = test_own_table();
-	unsigned count = 0;
-
-	for (uint32_t slot = 1; header && slot < header->operations.used; slot++) {
-		const struct ctx_table_operation *record =
-			(const void *)((const char *)header + header->operations.offset +
-				       slot * sizeof(*record));
-		count += (record->flags & CTX_TABLE_OP_IN_FLIGHT) && (record->flags & CTX_TABLE_OP_PARKED);
-	}
-	return count;
-}
-
 /* Reads and writes of such a file can be attempted: it is tried on another one, once. */
 static bool knows_nowait(const struct cell *cell)
 {
@@ -576,8 +561,8 @@ static bool is_to_park(const struct bed *bed)
 static void check_parked(const struct bed *bed)
 {
 	if (test_own_table()) /* else nothing tells */
-		ck_assert_msg(parked() == is_to_park(bed), "%s: is parked: %u", describe(&bed->cell),
-			      parked());
+		ck_assert_msg(test_count_in_flight(true) == is_to_park(bed), "%s: is parked: %u",
+			      describe(&bed->cell), test_count_in_flight(true));
 }
 
 /* ---- receiving */
@@ -640,7 +625,7 @@ static void receive(struct bed *bed)
 			start(bed, i);
 			if (!probe->finals)
 				check_parked(bed);
-			if (parked())
+			if (test_count_in_flight(true))
 				tease_with_data(bed);
 		}
 		if (!probe->finals)

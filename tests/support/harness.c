@@ -111,6 +111,21 @@ struct ctx_table_header *test_own_table(void)
 	return header && header->magic == CTX_TABLE_MAGIC && header->pid == getpid() ? header : NULL;
 }
 
+unsigned test_count_in_flight(bool parked)
+{
+	const struct ctx_table_header *header = test_own_table();
+	unsigned count = 0;
+
+	for (uint32_t slot = 1; header && slot < header->operations.used; slot++) {
+		const struct ctx_table_operation *record =
+			(const void *)((const char *)header + header->operations.offset +
+				       slot * sizeof(*record));
+		if (record->flags & CTX_TABLE_OP_IN_FLIGHT)
+			count += parked == !!(record->flags & CTX_TABLE_OP_PARKED);
+	}
+	return count;
+}
+
 unsigned test_count_contexts(void)
 {
 	struct ctx_table_header *header = test_own_table();

@@ -103,6 +103,9 @@ unsigned test_count_operations(void);
 struct ctx_table_header;
 struct ctx_table_header *test_own_table(void);
 
+/* Operations in flight that this process's table shows: those that are parked, or the others. */
+unsigned test_count_in_flight(bool parked);
+
 /*
  * Waits, bounded by half a minute, until condition() is true: for what other threads
  * bring about without an event to wait for. Returns whether it became true.
