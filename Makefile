@@ -2,7 +2,7 @@
 #
 # ctxring. `make help` lists the targets.
 #
-# Everything is found by wildcard: a new lib/*.c, daemon/*.c, tools/*.c, fuzz/fuzz_*.c, examples/*.c, bench/*.c,
+# Everything is found by wildcard: a new lib/*/*.c, daemon/*.c, tools/*.c, fuzz/fuzz_*.c, examples/*.c, bench/*.c,
 # man/*.[13578], tests/check_*.c, tests/build_*.sh or tests/system_*.sh needs no change here. Only
 # examples/libraries/*.c are in a table, LIBRARY_EXAMPLES.
 #
@@ -82,15 +82,32 @@ TEST_LINKER = $(eval TEST_LINKER := $(if $(findstring -fuse-ld,$(CC) $(CFLAGS) $
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
 BASE_FLAGS := -std=gnu11 -D_GNU_SOURCE -pthread -Iinclude -MMD -MP $(VARIANT_FLAGS)
 # exports.h gives the functions of the public header, and nothing else, default visibility.
-LIB_FLAGS := -Ilib -fPIC -fvisibility=hidden -include lib/exports.h
+LIB_FLAGS := -fPIC -fvisibility=hidden -include lib/base/exports.h
 LINK = $(CC) $(CFLAGS) $(VARIANT_FLAGS) -pthread $(LDFLAGS)
 COMPILE = $(CC) $(BASE_FLAGS) $(WARNINGS)
 
-LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard lib/*.c))
+# The folders of lib/, lowest first, each with the folders below it that it may use: those are where its compiler
+# looks for headers, and tests/build_folders.sh asks the same of what it calls.
+LIB_FOLDERS := base table wire core uring ring blocking task source propagate command client
+USES_table := base
+USES_core := base table wire
+USES_uring := base
+USES_ring := base table core uring
+USES_blocking := base table core uring ring
+USES_task := base table core uring ring
+USES_source := base table core uring ring
+USES_propagate := base table core
+USES_command := base core uring propagate
+USES_client := base table wire core uring ring
+# What the folders $(1) need to find their headers.
+folders = $(addprefix -Ilib/,$(1))
+
+LIB_SOURCES := $(foreach folder,$(LIB_FOLDERS),$(sort $(wildcard lib/$(folder)/*.c)))
+LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tools/*.c))
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
 # Both sides of the protocol are one file.
-WIRE_OBJECT := $(OUT)/lib/wire.o
+WIRE_OBJECT := $(OUT)/lib/wire/wire.o
 # Readiness and socket activation; without it ctxd lacks both and nothing else.
 SYSTEMD_CFLAGS := $(shell pkg-config --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$(pkg-config --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell pkg-config --libs libsystemd))
@@ -166,15 +183,15 @@ $(OUT)/$(1)/%.o: $(1)/%.c Makefile $(FLAGS_STAMP)
 	@mkdir -p $$(@D)
 	$$(COMPILE) $(2) $$(CFLAGS) $(3) -c $$< -o $$@
 endef
-$(eval $(call objects_of,lib,$(LIB_FLAGS)))
+$(foreach folder,$(LIB_FOLDERS),$(eval $(call objects_of,lib/$(folder),$$(LIB_FLAGS) $(call folders,$(folder) $(USES_$(folder))))))
 # Runs in a process that was cloned from one with threads: no runtime of a sanitizer there.
-$(OUT)/lib/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIANT_FLAGS)),-fno-sanitize=all)
-$(eval $(call objects_of,tools,-Ilib))
-$(eval $(call objects_of,daemon,-Ilib $(SYSTEMD_CFLAGS)))
+$(OUT)/lib/command/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIANT_FLAGS)),-fno-sanitize=all)
+$(eval $(call objects_of,tools,$(call folders,table)))
+$(eval $(call objects_of,daemon,$(call folders,table wire) $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,examples,-isystem /usr/share/include/llhttp))
-$(eval $(call objects_of,bench,-Ilib))
+$(eval $(call objects_of,bench,$(call folders,$(LIB_FOLDERS))))
 # Tests mostly wait: they need no optimizer, which takes most of the time of compiling all the trees.
-$(eval $(call objects_of,tests,-Ilib -Itests -Idaemon,-U_FORTIFY_SOURCE -O0))
+$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon,-U_FORTIFY_SOURCE -O0))
 
 # Not our source: none of our warnings.
 $(OUT)/llhttp/%.o: /usr/share/llhttp/%.c Makefile $(FLAGS_STAMP)
@@ -319,7 +336,7 @@ FUZZ_SECONDS ?= 60
 fuzz: deps-check
 	@fuzz/run.sh $(FUZZ_SECONDS)
 
-SOURCES := $(wildcard lib/*.[ch] daemon/*.[ch] tools/*.[ch] fuzz/*.[ch] examples/*.[ch] examples/libraries/*.c \
+SOURCES := $(wildcard lib/*/*.[ch] daemon/*.[ch] tools/*.[ch] fuzz/*.[ch] examples/*.[ch] examples/libraries/*.c \
 	bench/*.[ch] bench/support/*.[ch] include/*.h tests/*.[ch] tests/soak/*.[ch] tests/support/*.[ch] tests/support/programs/*.c)
 
 # Both see faults that are none in lists and in what is told by more than one variable: to be read, not obeyed.
@@ -328,10 +345,10 @@ bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-
 -bugprone-assignment-in-if-condition,-bugprone-implicit-widening-of-multiplication-result
 
 tidy: deps-tidy
-	cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ -Iinclude -Ilib --enable=warning,portability \
+	cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ -Iinclude $(call folders,$(LIB_FOLDERS)) --enable=warning,portability \
 		--inline-suppr --suppress=missingIncludeSystem lib daemon tools
 	clang-tidy --quiet --checks='$(TIDY_CHECKS)' $(filter lib/%.c daemon/%.c tools/%.c,$(SOURCES)) -- \
-		-std=gnu11 -D_GNU_SOURCE -Iinclude -Ilib -include lib/exports.h
+		-std=gnu11 -D_GNU_SOURCE -Iinclude $(call folders,$(LIB_FOLDERS)) -include lib/base/exports.h
 
 format:
 	clang-format -i $(SOURCES)

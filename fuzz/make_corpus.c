@@ -3,7 +3,7 @@
  * Writes the seeds of the fuzzers that need binary ones, below fuzz/corpus. They are kept in the repository;
  *this is how they are made again when the format changes:
  *
- *	cc -D_GNU_SOURCE -Iinclude -Ilib fuzz/make_corpus.c lib/wire.c -o /tmp/make_corpus && /tmp/make_corpus
+ *	cc -D_GNU_SOURCE -Iinclude -Ilib/wire fuzz/make_corpus.c lib/wire/wire.c -o /tmp/make_corpus && /tmp/make_corpus
  */
 #include <errno.h>
 #include <stddef.h>

@@ -10,19 +10,19 @@ seconds=${1:?seconds}
 shift
 out=build/fuzz
 mkdir -p $out/artifacts
-flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude -Ilib
-	-Idaemon -Itools)
+flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude
+	-Ilib/base -Ilib/table -Ilib/wire -Ilib/core -Ilib/propagate -Idaemon -Itools)
 
 echo 'int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d && n ? 0 : 0; }' >$out/probe.c
 clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo "clang has no libFuzzer here"; exit 77; }
 
 sources_of() {
 	case $1 in
-	wire_client | wire_service | last_words) echo lib/wire.c ;;
+	wire_client | wire_service | last_words) echo lib/wire/wire.c ;;
 	reader) echo tools/reader.c ;;
-	carrier) echo lib/carrier.c ;;
+	carrier) echo lib/propagate/carrier.c ;;
 	config) echo daemon/config.c daemon/log.c ;;
-	broker) echo lib/wire.c daemon/{account,broker,cancel,config,listing,log,map,peer,recorder,rights,share}.c ;;
+	broker) echo lib/wire/wire.c daemon/{account,broker,cancel,config,listing,log,map,peer,recorder,rights,share}.c ;;
 	*) return 1 ;;
 	esac
 }

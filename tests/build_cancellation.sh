@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # The library calls no function of the C library that is a cancellation point of pthread_cancel(3), or may be one:
-# POSIX.1-2017, System Interfaces, 2.9.5, and what glibc and musl add. lib/sys.h has others for them.
+# POSIX.1-2017, System Interfaces, 2.9.5, and what glibc and musl add. lib/base/sys.h has others for them.
 # tests/check_pthread_cancel.c shows the same from outside.
 set -eu
 cd "$(dirname "$0")/.."

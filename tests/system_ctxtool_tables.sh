@@ -17,7 +17,7 @@ trap cleanup EXIT
 failed=0
 fail() { echo "FAILED: $*"; failed=1; }
 
-${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -Iinclude -Ilib -Itests tests/support/programs/faked_table.c \
+${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -Iinclude -Ilib/base -Ilib/table -Itests tests/support/programs/faked_table.c \
 	tests/support/table_writer.c -o "$dir/faked_table" || exit 1
 
 mkfifo "$dir/feed" "$dir/said"
