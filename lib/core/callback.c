@@ -8,9 +8,6 @@
 #include "sweep.h"
 #include "thread.h"
 
-/* The ring's side of ctx_callback_add_on_ring; the mailbox is the ring's. */
-struct mailbox *ring_mailbox(struct ctx_ring *ring);
-
 /*
  * The memory of a callback is the program's again, and may be gone or hold another registration, as soon as
  * its function has begun. Who stops therefore has only a number. Its registration stands in a place until the
@@ -392,8 +389,8 @@ static void settle(struct callback *callback)
 	}
 }
 
-static int add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ctx_callback *opaque,
-	       ctx_callback_fn function, void *data, uint64_t *ret_id)
+int callback_add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ctx_callback *opaque,
+		 ctx_callback_fn function, void *data, uint64_t *ret_id)
 {
 	struct callback *callback = (struct callback *)opaque;
 	struct ctx_context *node = node_mutable(ctx);
@@ -447,19 +444,7 @@ int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callbac
 {
 	if (!ctx || !callback || !function)
 		return -EINVAL;
-	return add(ctx, NULL, callback, function, data, ret_id);
-}
-
-int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *ring,
-			     struct ctx_callback *callback, ctx_callback_fn function, void *data,
-			     uint64_t *ret_id)
-{
-	if (!ctx || !ring || !callback || !function)
-		return -EINVAL;
-	struct mailbox *mailbox = ring_mailbox(ring);
-	if (mailbox->fork_count != thread_fork_count)
-		return -EPERM; /* nobody dispatches it in this process */
-	return add(ctx, mailbox, callback, function, data, ret_id);
+	return callback_add(ctx, NULL, callback, function, data, ret_id);
 }
 
 /* ---- stopping */

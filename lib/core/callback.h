@@ -5,6 +5,15 @@
 
 #include "node.h"
 
+struct mailbox;
+
+/*
+ * ctx_callback_add, and ctx_callback_add_on_ring where mailbox is not NULL: the function then runs where that
+ * mailbox is read. The callback holds the mailbox until it has run or was stopped.
+ */
+int callback_add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ctx_callback *opaque,
+		 ctx_callback_fn function, void *data, uint64_t *ret_id);
+
 /* Hands the ring-bound callbacks of a done node to their rings. No lock held. */
 void callback_post_all(struct ctx_context *ctx, struct sweep *sweep);
 

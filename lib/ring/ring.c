@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "callback.h"
 #include "close_index.h"
 #include "memory.h"
 #include "park.h"
@@ -246,9 +247,15 @@ int ring_hand_over(struct ctx_ring *ring)
 	return error;
 }
 
-struct mailbox *ring_mailbox(struct ctx_ring *ring)
+int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *ring,
+			     struct ctx_callback *callback, ctx_callback_fn function, void *data,
+			     uint64_t *ret_id)
 {
-	return ring->mailbox;
+	if (!ctx || !ring || !callback || !function)
+		return -EINVAL;
+	if (ring->mailbox->fork_count != thread_fork_count)
+		return -EPERM; /* nobody dispatches it in this process */
+	return callback_add(ctx, ring->mailbox, callback, function, data, ret_id);
 }
 
 struct io_uring *ctx_ring_uring(struct ctx_ring *ring)

@@ -265,9 +265,6 @@ void ring_end_call(struct ctx_ring *ring);
  */
 int ring_hand_over(struct ctx_ring *ring);
 
-/* The mailbox of a ring, for callbacks bound to it. Not counted. */
-struct mailbox *ring_mailbox(struct ctx_ring *ring);
-
 /* ---- user_data: tag, kind, generation, slot (slot.c) ---- */
 
 #define TAG_SHIFT 48

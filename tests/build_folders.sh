@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The folders of lib/ depend downwards only. The Makefile lists them, lowest first, and for each the folders that it
+# may use (USES_name). The compiler finds no other headers; this test asks the same of calls and variables, which
+# need no header: a symbol that the objects of a folder leave undefined is defined by no folder outside its list.
+set -eu
+cd "$(dirname "$0")/.."
+objects=build/lib
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+uses() {
+	sed -n "s/^USES_$1 := //p" Makefile
+}
+
+folders=$(sed -n 's/^LIB_FOLDERS := //p' Makefile)
+[ "$(tr ' ' '\n' <<<"$folders" | sort)" = "$(find lib -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)" ] ||
+	{ echo "LIB_FOLDERS of the Makefile names other folders than there are in lib/"; exit 1; }
+same=$(find lib -name '*.c' -printf '%f\n' | sort | uniq -d)
+[ -z "$same" ] || { echo "an archive holds one object of a name: $same"; exit 1; }
+
+for folder in $folders; do
+	nm -o --defined-only --extern-only $objects/"$folder"/*.o | awk -v folder="$folder" '{print $NF, folder}'
+done >"$work/defined"
+
+bad=0 below=
+for folder in $folders; do
+	for used in $(uses "$folder"); do
+		[[ " $below " == *" $used "* ]] || { echo "USES_$folder names $used, which does not stand before it"; bad=1; }
+	done
+	below="$below $folder"
+	nm -o --undefined-only $objects/"$folder"/*.o |
+		awk -v allowed=" $folder $(uses "$folder") " '
+			NR == FNR { folder_of[$1] = $2; next }
+			($NF in folder_of) && !index(allowed, " " folder_of[$NF] " ") {
+				split($1, file, ":")
+				print file[1] " uses " $NF " of lib/" folder_of[$NF]
+			}' "$work/defined" - >"$work/wrong"
+	[ ! -s "$work/wrong" ] || { cat "$work/wrong"; bad=1; }
+done
+[ $bad = 0 ] && echo "the folders of lib/ depend downwards only"
