@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "cause.h"
+#include "cancel.h"
 #include "find.h"
 #include "support/contexts.h"
 #include "support/race.h"
@@ -282,10 +282,10 @@ struct moves {
 	unsigned count;
 };
 
-static void ignore_done(struct watch *watch, struct sweep *sweep)
+static void ignore_done(struct watch *watch, struct deferred_list *later)
 {
 	(void)watch;
-	(void)sweep;
+	(void)later;
 }
 
 static void count_move(struct watch *watch)

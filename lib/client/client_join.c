@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cause.h"
+#include "cancel.h"
 #include "client.h"
 #include "clock.h"
 #include "memory.h"
@@ -15,9 +15,9 @@
 
 /* ---- what the core tells */
 
-static void told_done(struct watch *watch, struct sweep *sweep)
+static void told_done(struct watch *watch, struct deferred_list *later)
 {
-	(void)sweep;
+	(void)later;
 	bond_told(watch, PENDING_GONE);
 }
 

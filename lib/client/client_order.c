@@ -2,7 +2,7 @@
 /* What the service tells this process to end, and what it is answered. */
 #include <string.h>
 
-#include "cause.h"
+#include "cancel.h"
 #include "client.h"
 #include "clock.h"
 #include "find.h"

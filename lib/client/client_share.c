@@ -6,9 +6,9 @@
 #include "memory.h"
 #include "node.h"
 
-static void told_done(struct watch *watch, struct sweep *sweep)
+static void told_done(struct watch *watch, struct deferred_list *later)
 {
-	(void)sweep;
+	(void)later;
 	bond_told(watch, PENDING_ENDED);
 }
 

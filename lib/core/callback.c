@@ -5,7 +5,6 @@
 
 #include "mailbox.h"
 #include "memory.h"
-#include "sweep.h"
 #include "thread.h"
 
 /*
@@ -284,17 +283,17 @@ void callback_run_all(struct ctx_context *ctx)
 }
 
 /* False: its ring is closed, and what it holds is the caller's to give back. Bucket's lock held. */
-static bool post(struct callback *callback, struct sweep *sweep)
+static bool post(struct callback *callback, struct deferred_list *later)
 {
 	callback->phase = POSTED;
-	if (mailbox_post(callback->mailbox, &callback->letter, sweep))
+	if (mailbox_post(callback->mailbox, &callback->letter, later))
 		return true;
 	callback->phase = STRANDED;
 	return false;
 }
 
 /* The first that is bound to a ring, taken out of the list and posted. False: there is none. */
-static bool post_next(struct ctx_context *ctx, struct extension *extension, struct sweep *sweep)
+static bool post_next(struct ctx_context *ctx, struct extension *extension, struct deferred_list *later)
 {
 	struct callback copy;
 	bool closed = false;
@@ -308,7 +307,7 @@ static bool post_next(struct ctx_context *ctx, struct extension *extension, stru
 		list_remove(&callback->link);
 		lock_acquire(&bucket->lock);
 		copy = *callback;
-		closed = callback->phase == LISTED && !post(callback, sweep);
+		closed = callback->phase == LISTED && !post(callback, later);
 		lock_release(&bucket->lock);
 	}
 	lock_release(&ctx->lock);
@@ -319,19 +318,19 @@ static bool post_next(struct ctx_context *ctx, struct extension *extension, stru
 	return any;
 }
 
-void callback_post_all(struct ctx_context *ctx, struct sweep *sweep)
+void callback_post_all(struct ctx_context *ctx, struct deferred_list *later)
 {
 	struct extension *extension = node_extension(ctx);
 
-	while (extension && post_next(ctx, extension, sweep))
+	while (extension && post_next(ctx, extension, later))
 		;
 }
 
 /* ---- adding */
 
-/* 0, -EINVAL: it is registered, or -ENOMEM. */
-static int begin_adding(struct callback *callback, uint64_t *ret_id)
+int callback_begin(struct ctx_callback *opaque, uint64_t *ret_id)
 {
+	struct callback *callback = (struct callback *)opaque;
 	struct bucket *bucket = bucket_of(callback);
 	int result = 0;
 
@@ -348,8 +347,9 @@ static int begin_adding(struct callback *callback, uint64_t *ret_id)
 	return result;
 }
 
-static void give_up_adding(struct callback *callback)
+void callback_give_up(struct ctx_callback *opaque)
 {
+	struct callback *callback = (struct callback *)opaque;
 	struct bucket *bucket = bucket_of(callback);
 
 	lock_acquire(&bucket->lock);
@@ -358,7 +358,21 @@ static void give_up_adding(struct callback *callback)
 	lock_release(&bucket->lock);
 }
 
-static void list_it(struct callback *callback)
+void callback_fill(struct ctx_callback *opaque, const struct ctx_context *ctx, struct mailbox *mailbox,
+		   ctx_callback_fn function, void *data)
+{
+	struct callback *callback = (struct callback *)opaque;
+
+	callback->ctx = node_mutable(ctx_ref(ctx));
+	callback->function = function;
+	callback->data = data;
+	callback->mailbox = mailbox ? mailbox_ref(mailbox) : NULL;
+	callback->letter.deliver = deliver;
+	list_init(&callback->letter.link);
+	list_init(&callback->link);
+}
+
+static void set_listed(struct callback *callback)
 {
 	struct bucket *bucket = bucket_of(callback);
 
@@ -367,84 +381,46 @@ static void list_it(struct callback *callback)
 	lock_release(&bucket->lock);
 }
 
-/* ctx is done already. */
-static void settle(struct callback *callback)
-{
-	context_spread_end(callback->ctx);
-	if (!callback->mailbox) {
-		run_if(callback, ADDING);
-		return;
-	}
-	struct bucket *bucket = bucket_of(callback);
-	struct sweep sweep;
-	sweep_init(&sweep, false);
-	lock_acquire(&bucket->lock);
-	struct callback copy = *callback;
-	bool closed = !post(callback, &sweep);
-	lock_release(&bucket->lock);
-	sweep_run_deferred(&sweep);
-	if (closed) {
-		ctx_unref(copy.ctx);
-		mailbox_unref(copy.mailbox);
-	}
-}
-
-int callback_add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ctx_callback *opaque,
-		 ctx_callback_fn function, void *data, uint64_t *ret_id)
+bool callback_list(struct ctx_callback *opaque, struct extension *extension)
 {
 	struct callback *callback = (struct callback *)opaque;
-	struct ctx_context *node = node_mutable(ctx);
-	struct extension *extension = NULL;
-	uint64_t id;
-	int result;
+	struct ctx_context *node = callback->ctx;
 
-	result = begin_adding(callback, &id);
-	if (result)
-		return result;
-	result = node_serve(node); /* in a forked child the timer may not run yet */
-	if (!result && !mailbox && context_deadline(ctx) != CTX_FOREVER && !context_error(ctx))
-		result = worker_start();
-	if (!result && !(ctx->flags & NODE_STATIC)) {
-		extension = node_extend(node);
-		result = extension ? 0 : -ENOMEM;
-	}
-	if (result) {
-		give_up_adding(callback);
-		return result;
-	}
-	callback->ctx = node_mutable(ctx_ref(ctx));
-	callback->function = function;
-	callback->data = data;
-	callback->mailbox = mailbox ? mailbox_ref(mailbox) : NULL;
-	callback->letter.deliver = deliver;
-	list_init(&callback->letter.link);
-	list_init(&callback->link);
-	/* Before the function can run, which may free what it lies in. */
-	if (ret_id)
-		*ret_id = id;
 	if (!extension) {
-		list_it(callback);
-		return 0;
+		set_listed(callback);
+		return true;
 	}
 	node_lock(node);
 	bool done = node_attach(node) != 0;
 	if (!done) {
 		struct extension *lists = callbacks_of(extension);
-		list_append(mailbox ? &lists->ring_callbacks : &lists->callbacks, &callback->link);
-		list_it(callback);
+		list_append(callback->mailbox ? &lists->ring_callbacks : &lists->callbacks, &callback->link);
+		set_listed(callback);
 	}
 	lock_release(&node->lock);
-	if (done)
-		settle(callback);
-	return 0;
+	return !done;
 }
 
-int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callback, ctx_callback_fn function,
-		     void *data, uint64_t *ret_id)
+void callback_settle(struct ctx_callback *opaque)
 {
-	if (!ctx || !callback || !function)
-		return -EINVAL;
-	return callback_add(ctx, NULL, callback, function, data, ret_id);
+	struct callback *callback = (struct callback *)opaque;
+	struct bucket *bucket = bucket_of(callback);
+	struct deferred_list later;
+
+	if (!callback->mailbox) {
+		run_if(callback, ADDING);
+		return;
+	}
+	deferred_list_init(&later);
+	lock_acquire(&bucket->lock);
+	struct callback copy = *callback;
+	bool closed = !post(callback, &later);
+	lock_release(&bucket->lock);
+	deferred_run(&later);
+	if (closed) {
+		ctx_unref(copy.ctx);
+		mailbox_unref(copy.mailbox);
+	}
 }
 
 /* ---- stopping */

@@ -6,116 +6,8 @@
 
 #include "clock.h"
 #include "memory.h"
-#include "sweep.h"
-#include "thread.h"
-
-int ctx_cancel(struct ctx_context *ctx)
-{
-	if (!ctx || !node_can_end(ctx))
-		return -EINVAL;
-	return context_cancel(ctx, __builtin_return_address(0));
-}
-
-int ctx_cancel_cause(struct ctx_context *ctx, int error, const char *format, ...)
-{
-	if (!ctx || !node_can_end(ctx) || error > 0)
-		return -EINVAL;
-	struct end end = {
-		.error = ECANCELED,
-		.kind = CTX_CAUSE_CALL,
-		.code = error,
-		.site = __builtin_return_address(0),
-		.tid = thread_self()->tid,
-	};
-	if (context_error(ctx))
-		return -EALREADY;
-	if (error || format) {
-		va_list arguments;
-		va_start(arguments, format);
-		end.text = cause_text_new(error, format, arguments);
-		va_end(arguments);
-	}
-	int result = context_end(ctx, &end);
-	if (result)
-		memory_release(end.text);
-	return result;
-}
-
-int context_cancel_text(struct ctx_context *ctx, int error, const char *text, const void *site)
-{
-	struct end end = {
-		.error = ECANCELED,
-		.kind = CTX_CAUSE_CALL,
-		.code = error,
-		.site = site,
-		.tid = thread_self()->tid,
-		.text = memory_allocate(sizeof(*end.text)),
-	};
-	bool no_memory = !end.text;
-
-	if (end.text) {
-		*end.text = (struct cause_text){.error = error};
-		strncpy(end.text->text, text, sizeof(end.text->text) - 1);
-	}
-	int result = context_end(ctx, &end);
-	if (result)
-		memory_release(end.text);
-	return result == 0 && no_memory ? -ENOMEM : result;
-}
-
-int context_end_foreign(struct ctx_context *ctx, int error, const struct ctx_cause *cause)
-{
-	struct end end = {
-		.error = error,
-		.kind = cause->kind,
-		.code = cause->kind >= CTX_CAUSE_SIGNAL ? cause->code : cause->error,
-		.tid = thread_self()->tid,
-	};
-	if (context_error(ctx))
-		return -EALREADY;
-	/* Without memory the cause is as if it had begun here, without text. */
-	end.text = memory_allocate(sizeof(*end.text));
-	if (end.text) {
-		*end.text = (struct cause_text){
-			.error = cause->error,
-			.foreign = true,
-			.pid = cause->pid,
-			.tid = cause->tid,
-			.uid = cause->uid,
-			.ctx_id = cause->ctx_id,
-			.time_ns = cause->time_ns,
-		};
-		memcpy(end.text->text, cause->text, sizeof(end.text->text));
-		end.text->text[sizeof(end.text->text) - 1] = '\0';
-	}
-	int result = context_end(ctx, &end);
-	if (result)
-		memory_release(end.text);
-	return result;
-}
-
-int context_end_event(struct ctx_context *ctx, enum ctx_cause_kind kind, int code, bool on_worker,
-		      const char *text)
-{
-	struct end end = {
-		.error = ECANCELED,
-		.kind = kind,
-		.code = code,
-		.tid = thread_self()->tid,
-		.on_worker = on_worker,
-	};
-	if (context_error(ctx))
-		return -EALREADY;
-	end.text = memory_allocate(sizeof(*end.text)); /* without memory it ends without text */
-	if (end.text) {
-		memset(end.text, 0, sizeof(*end.text));
-		snprintf(end.text->text, sizeof(end.text->text), "%s", text);
-	}
-	int result = context_end(ctx, &end);
-	if (result)
-		memory_release(end.text);
-	return result;
-}
+#include "node.h"
+#include "wire.h"
 
 struct cause_text *cause_text_new(int error, const char *format, va_list arguments)
 {
@@ -211,4 +103,15 @@ int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause)
 	if (text && text->foreign)
 		tell_foreign(text, ret_cause);
 	return 0;
+}
+
+size_t cause_last_words(const struct ctx_context *ctx, uint8_t *bytes)
+{
+	struct ctx_cause cause;
+	struct wire_cause words;
+
+	if (ctx_get_cause(ctx, &cause))
+		return 0;
+	wire_cause_from(&cause, ctx_err(ctx), &words);
+	return wire_pack_last_words(&words, bytes);
 }

@@ -21,29 +21,13 @@ struct cause_text {
 /* NULL: no memory. format may be NULL. */
 struct cause_text *cause_text_new(int error, const char *format, va_list arguments);
 
-/* ctx_cancel, of a context that can end, for another part of the library: site is the program's call. */
-int context_cancel(struct ctx_context *ctx, const void *site);
-
-/*
- * ctx_cancel_cause for another part of the library, with a text that is there already: site is the program's
- * call. 0, -EALREADY, or -ENOMEM: ended all the same, without text.
- */
-int context_cancel_text(struct ctx_context *ctx, int error, const char *text, const void *site);
-
-/*
- * Ends ctx as another process says: error (positive, ECANCELED or ETIME) is what ctx_err becomes, cause is
- * told as it is. Callbacks run on this thread. 0, or -EALREADY.
- */
-int context_end_foreign(struct ctx_context *ctx, int error, const struct ctx_cause *cause);
-
-/*
- * Ends ctx for something that happened: what is kind and code of the cause, with this text. Callbacks run on
- * the worker thread, or on this one. 0, or -EALREADY.
- */
-int context_end_event(struct ctx_context *ctx, enum ctx_cause_kind kind, int code, bool on_worker,
-		      const char *text);
-
 /* The node that ended by itself, from which a done ctx has its end. */
 const struct ctx_context *cause_origin(const struct ctx_context *ctx);
+
+/*
+ * What the pipe of a context gives to read when it has ended: its cause. Needs WIRE_LAST_WORDS_MAX bytes, and
+ * returns how many of them are used.
+ */
+size_t cause_last_words(const struct ctx_context *ctx, uint8_t *bytes);
 
 #endif

@@ -26,7 +26,7 @@
  * kinds are taken last and singly: under a shard lock nothing is taken but atomics.
  *
  * Fork. A child has copies of all nodes, and any of their locks may have been held by a thread that is not in
- * it. lock_acquire() gives it away and says so, and what it guards is mended (inherited.c): lists are changed
+ * it. lock_acquire() gives it away and says so, and what it guards is mended (mend.c): lists are changed
  * in such an order that the way forward is whole at any moment. So nodes are locked by node_lock() and
  * shard_acquire().
  */
@@ -34,6 +34,7 @@
 #define CTX_CONTEXT_H
 
 #include "ctxring.h"
+#include "defer.h"
 #include "heap.h"
 #include "list.h"
 #include "lock.h"
@@ -117,24 +118,16 @@ _Static_assert(offsetof(struct ctx_context, state) >= 48 && offsetof(struct ctx_
 	       "what derivers read lies apart from both ends, wherever a cache line begins");
 _Static_assert(sizeof(struct ctx_context) <= 136, "a context costs 256 bytes");
 
-struct sweep;
 struct watch;
-
-/* Work that a watch leaves to be done when everything is marked and no lock is held. */
-struct deferred {
-	struct deferred *next;
-	void (*run)(struct deferred *deferred);
-};
-void sweep_defer(struct sweep *sweep, struct deferred *deferred);
 
 /*
  * The hook through which the layers above hear of a node's end. Both functions
  * are called with the node's lock held: they take nothing but a mailbox's or a task
- * group's lock, and leave the rest to sweep_defer, or, for released, to their own thread.
+ * group's lock, and leave the rest to defer(), or, for released, to their own thread.
  */
 struct watch_ops {
 	/* The whole subtree is marked. Called at most once. */
-	void (*done)(struct watch *watch, struct sweep *sweep);
+	void (*done)(struct watch *watch, struct deferred_list *later);
 	/* The program dropped its last handle: nothing new will come under this node. NULL: does not matter.
 	 * The watch may be taken away there and then, by context_unwatch_released(). */
 	void (*released)(struct watch *watch);

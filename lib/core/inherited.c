@@ -1,37 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a forked child needs to go on with the contexts that it has inherited. Its copies are of the moment of
- * the fork, when other threads were in the middle of changing them, and those threads are not in the child:
- * locks that they held are given away by lock_acquire(), which says so, and here it is mended what they
- * guard.
+ * What a forked child needs to go on with the contexts that it has inherited: their deadlines come to it, and
+ * ends that had begun above them in threads of the parent.
  */
 #include "clock.h"
 #include "node.h"
 #include "sweep.h"
 #include "walk.h"
-
-/* Whoever was in the middle of node_link_member() or unlink_member(): the way back is made anew. */
-void shard_mend(struct shard *shard)
-{
-	for (struct ctx_context **link = &shard->first; *link; link = &(*link)->sibling_next)
-		(*link)->sibling_prev = link;
-}
-
-void node_mend(struct ctx_context *ctx)
-{
-	struct extension *extension = node_extension(ctx);
-
-	if (!extension)
-		return;
-	list_mend(&extension->watches);
-	/* A deadline that was just ending ctx: its text has one owner. */
-	if (extension->deadline_cause && extension->deadline_cause == ctx->cause_text) {
-		if (context_error(ctx))
-			extension->deadline_cause = NULL;
-		else
-			ctx->cause_text = NULL;
-	}
-}
 
 /* An end that had begun above ctx in a thread that is not here, or a deadline that the parent's timer had
  * begun with. */

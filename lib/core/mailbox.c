@@ -55,7 +55,7 @@ int mailbox_fd(const struct mailbox *mailbox)
 	return mailbox->fd;
 }
 
-static bool post(struct mailbox *mailbox, struct list *to, struct letter *letter, struct sweep *sweep)
+static bool post(struct mailbox *mailbox, struct list *to, struct letter *letter, struct deferred_list *later)
 {
 	bool wake = false;
 
@@ -67,26 +67,26 @@ static bool post(struct mailbox *mailbox, struct list *to, struct letter *letter
 		list_append(to, &letter->link);
 		__atomic_fetch_add((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
 	}
-	if (open && sweep && !mailbox->woken)
+	if (open && later && !mailbox->woken)
 		mailbox->woken = wake = true;
 	lock_release(&mailbox->lock);
 
-	/* woken was false, so no other sweep has the deferred work: it is ours until it ran. */
+	/* woken was false, so no other list has the deferred work: it is ours until it ran. */
 	if (wake) {
 		mailbox_ref(mailbox);
-		sweep_defer(sweep, &mailbox->wake);
+		defer(later, &mailbox->wake);
 	}
 	return open;
 }
 
-bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *sweep)
+bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct deferred_list *later)
 {
-	return post(mailbox, &mailbox->letters, letter, sweep);
+	return post(mailbox, &mailbox->letters, letter, later);
 }
 
-bool mailbox_post_quiet(struct mailbox *mailbox, struct letter *letter, struct sweep *sweep)
+bool mailbox_post_quiet(struct mailbox *mailbox, struct letter *letter, struct deferred_list *later)
 {
-	return post(mailbox, &mailbox->quiet, letter, sweep);
+	return post(mailbox, &mailbox->quiet, letter, later);
 }
 
 bool mailbox_retract(struct mailbox *mailbox, struct letter *letter)
@@ -137,9 +137,9 @@ void mailbox_clear(struct mailbox *mailbox)
 	uint64_t count;
 
 	/*
-	 * A sweep sets woken first and writes later. Only a read that found the write
+	 * Who posts sets woken first and writes later. Only a read that found the write
 	 * may clear it: cleared earlier, the next post would queue the deferred wake
-	 * a second time while the first sweep still has it.
+	 * a second time while the first list still has it.
 	 */
 	if (sys_read(mailbox->fd, &count, sizeof(count)) != sizeof(count))
 		return;

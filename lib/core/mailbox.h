@@ -24,7 +24,7 @@ struct mailbox {
 	_Atomic bool woken;	/* the eventfd has been, or is about to be, written since it was last reset */
 	bool closed;
 	int fd;
-	struct deferred wake; /* in a sweep: holds a reference */
+	struct deferred wake; /* while it is deferred: holds a reference */
 };
 
 struct letter {
@@ -41,14 +41,14 @@ void mailbox_unref(struct mailbox *mailbox);
 int mailbox_fd(const struct mailbox *mailbox);
 
 /*
- * Posts letter unless it is posted already; the wake is left to sweep, so that no
- * system call is made under a lock. Without a sweep the owner sees it at its next
+ * Posts letter unless it is posted already; the wake is left to later, so that no
+ * system call is made under a lock. With NULL the owner sees it at its next
  * dispatch. False: the mailbox is closed, nothing was posted.
  */
-bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct sweep *sweep);
+bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct deferred_list *later);
 
 /* The same for a letter whose delivery runs nothing of the program's: it is delivered in a drain, too. */
-bool mailbox_post_quiet(struct mailbox *mailbox, struct letter *letter, struct sweep *sweep);
+bool mailbox_post_quiet(struct mailbox *mailbox, struct letter *letter, struct deferred_list *later);
 
 /* Takes a letter back. False: it was not there (taken out for delivery, or never posted). */
 bool mailbox_retract(struct mailbox *mailbox, struct letter *letter);

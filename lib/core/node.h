@@ -104,7 +104,7 @@ static inline uint64_t node_own_deadline(const struct ctx_context *ctx)
 	return timer ? load_relaxed(&timer->own_ns) : CTX_FOREVER;
 }
 
-/* ---- forked children (inherited.c) */
+/* ---- forked children */
 
 /* Of before a fork, made by an ancestor of this process. */
 static inline bool node_is_inherited(const struct ctx_context *ctx)
@@ -112,7 +112,7 @@ static inline bool node_is_inherited(const struct ctx_context *ctx)
 	return ctx->table_epoch != thread_fork_count && !(ctx->flags & NODE_STATIC);
 }
 
-/* Of one whose lock was taken over from a thread that is not in this process. */
+/* Of one whose lock was taken over from a thread that is not in this process (mend.c). */
 void node_mend(struct ctx_context *ctx);
 void shard_mend(struct shard *shard);
 

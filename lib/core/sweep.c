@@ -8,32 +8,13 @@
 #include "table.h"
 #include "thread.h"
 #include "walk.h"
+#include "wire.h"
 
 void sweep_init(struct sweep *sweep, bool on_worker)
 {
 	*sweep = (struct sweep){.on_worker = on_worker};
 	sweep->last = &sweep->first;
-	sweep->deferred_last = &sweep->deferred;
-}
-
-void sweep_defer(struct sweep *sweep, struct deferred *deferred)
-{
-	deferred->next = NULL;
-	*sweep->deferred_last = deferred;
-	sweep->deferred_last = &deferred->next;
-}
-
-void sweep_run_deferred(struct sweep *sweep)
-{
-	struct deferred *deferred = sweep->deferred;
-
-	sweep->deferred = NULL;
-	sweep->deferred_last = &sweep->deferred;
-	while (deferred) {
-		struct deferred *next = deferred->next;
-		deferred->run(deferred);
-		deferred = next;
-	}
+	deferred_list_init(&sweep->later);
 }
 
 /* ---- first pass: marking */
@@ -207,6 +188,7 @@ static void tell(struct sweep *sweep, struct ctx_context *node)
 	struct timer *timer = state & STATE_ATTACHED ? node_timer(node) : NULL;
 	struct extension *extension = atomic_load(&node->extension); /* see node_attach() */
 	struct ctx_context *held = NULL;
+	uint8_t words[WIRE_LAST_WORDS_MAX];
 
 	if (state & STATE_WAITERS)
 		sys_futex_wake(&node->state, INT32_MAX);
@@ -215,15 +197,16 @@ static void tell(struct sweep *sweep, struct ctx_context *node)
 	if (!(state & STATE_ATTACHED) || !extension)
 		return;
 	node_lock(node);
-	done_close(extension->done, node);
+	if (extension->done)
+		done_close(extension->done, words, cause_last_words(node, words));
 	retire_signal(extension, &held);
 	/* They stay in the list: draining finds the operations of a done context by them. */
 	for (struct list *link = extension->watches.next; link != &extension->watches; link = link->next) {
 		struct watch *watch = container_of(link, struct watch, link);
-		watch->ops->done(watch, sweep);
+		watch->ops->done(watch, &sweep->later);
 	}
 	lock_release(&node->lock);
-	callback_post_all(node, sweep);
+	callback_post_all(node, &sweep->later);
 	if (held)
 		node_drop(held);
 }
@@ -247,7 +230,7 @@ static void finish(struct sweep *sweep)
 			atomic_fetch_or_explicit(&node->state, STATE_SWEPT, memory_order_release);
 	for (node = sweep->first; node; node = node->sweep_next)
 		tell(sweep, node);
-	sweep_run_deferred(sweep);
+	deferred_run(&sweep->later);
 	for (node = sweep->first; node; node = next) {
 		next = node->sweep_next;
 		run_callbacks(sweep, node);

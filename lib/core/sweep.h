@@ -8,13 +8,12 @@
 /* One marking. The list holds what was marked and needs a second look, oldest first, each pinned. */
 struct sweep {
 	struct ctx_context *first, **last;
-	struct deferred *deferred, **deferred_last;
-	bool foreign;	/* met what another sweep has not finished */
-	bool on_worker; /* callbacks go to the worker thread */
+	struct deferred_list later; /* what those who were told leave to be done */
+	bool foreign;		    /* met what another sweep has not finished */
+	bool on_worker;		    /* callbacks go to the worker thread */
 };
 
 void sweep_init(struct sweep *sweep, bool on_worker);
-void sweep_run_deferred(struct sweep *sweep);
 
 /* How a context is ended by itself. */
 struct end {

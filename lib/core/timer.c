@@ -1,49 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "timer.h"
 
-#include <sys/prctl.h>
-
 #include "clock.h"
 #include "node.h"
-#include "sweep.h"
 #include "thread.h"
-
-/* Values' release functions may run on it, little else that is the program's. */
-#define STACK_SIZE (256 * 1024)
 
 static struct {
 	struct lock lock; /* guards all but word and signals */
 	struct heap heap;
-	struct heap inherited; /* of before the fork, until somebody has a use for it */
-	bool started;
+	struct heap inherited;			/* of before the fork, until somebody has a use for it */
 	uint64_t sleeping_until_ns;		/* 0: awake, and will look at the heap before it sleeps */
 	_Atomic uint32_t word;			/* counts wakes, and is what the thread sleeps on */
 	struct signal_request *_Atomic signals; /* newest first */
 } timers;
 
-/* Ends what signal handlers asked for. */
-static void take_signals(void)
-{
-	struct signal_request *request = atomic_exchange(&timers.signals, NULL), *next;
-
-	for (; request; request = next) {
-		struct ctx_context *ctx = request->ctx;
-		next = request->next;
-		struct end end = {
-			.error = ECANCELED,
-			.kind = CTX_CAUSE_SIGNAL,
-			.code = request->signal,
-			.site = request->site,
-			.tid = request->tid,
-			.on_worker = true,
-		};
-		context_end(ctx, &end);
-		node_drop(ctx);
-	}
-}
-
-/* The earliest context whose time has come, pinned; NULL: none, and the thread is taken to sleep. */
-static struct ctx_context *take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)
+struct ctx_context *timer_take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)
 {
 	struct ctx_context *ctx = NULL;
 
@@ -65,51 +36,6 @@ static struct ctx_context *take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)
 	}
 	lock_release(&timers.lock);
 	return ctx;
-}
-
-static void *run(void *unused)
-{
-	uint32_t forks = thread_fork_count;
-
-	thread_begin("ctx-timer");
-	prctl(PR_SET_TIMERSLACK, 1);
-	for (;;) {
-		uint32_t word = atomic_load(&timers.word);
-		uint64_t now_ns = clock_now_ns(), sleep_ns;
-		struct ctx_context *ctx;
-		take_signals();
-		while ((ctx = take_due(now_ns, &sleep_ns))) {
-			context_end_deadline(ctx, now_ns);
-			/* It was being moved by a thread of the parent, who has not come to arming it. */
-			if (__builtin_expect(node_is_inherited(ctx), 0) && !context_error(ctx))
-				timer_arm(node_timer(ctx));
-			node_drop(ctx);
-		}
-		/* A value's release function forked in here, and this is the child: nobody would wake it. */
-		if (forks != thread_fork_count)
-			break;
-		struct timespec until = clock_timespec(sleep_ns);
-		sys_futex_wait(&timers.word, word, sleep_ns == CTX_FOREVER ? NULL : &until);
-	}
-	return unused;
-}
-
-int timer_start(void)
-{
-	static _Atomic uint32_t running_in; /* 1 + fork count of the process where it runs */
-	int result = 0;
-
-	if (__builtin_expect(load_acquire(&running_in) == thread_fork_count + 1, 1))
-		return 0;
-	lock_acquire(&timers.lock);
-	if (!timers.started) {
-		result = thread_start(run, NULL, STACK_SIZE);
-		timers.started = result == 0;
-	}
-	if (!result)
-		store_release(&running_in, thread_fork_count + 1);
-	lock_release(&timers.lock);
-	return result;
 }
 
 /* The thread sleeps longer than to when_ns: it is to be woken. With the lock held. */
@@ -185,6 +111,23 @@ bool signal_request_take(struct signal_request *request, enum signal_state to)
 	return false;
 }
 
+struct signal_request *timer_take_signals(void)
+{
+	return atomic_exchange(&timers.signals, NULL);
+}
+
+uint32_t timer_wakes(void)
+{
+	return atomic_load(&timers.word);
+}
+
+void timer_sleep(uint32_t wakes, uint64_t until_ns)
+{
+	struct timespec until = clock_timespec(until_ns);
+
+	sys_futex_wait(&timers.word, wakes, until_ns == CTX_FOREVER ? NULL : &until);
+}
+
 void timer_push_signal(struct signal_request *request)
 {
 	struct signal_request *first = load_relaxed(&timers.signals);
@@ -206,12 +149,10 @@ static void fork_parent(void)
 	lock_release(&timers.lock);
 }
 
-/* The thread starts again with the next use of it. Signals that came before the fork end the parent's
- * contexts. */
+/* Signals that came before the fork end the parent's contexts. */
 static void fork_child(void)
 {
 	timers.lock = (struct lock){0};
-	timers.started = false;
 	timers.sleeping_until_ns = 0;
 	atomic_store(&timers.signals, NULL);
 	heap_take_over(&timers.inherited, &timers.heap);

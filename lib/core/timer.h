@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The library's timer thread: it marks contexts when their deadlines come, and does
- * what signal handlers asked for. It is woken only for something earlier than what
- * it sleeps to; what is taken out never wakes it.
+ * What the library's timer thread has to do: deadlines, in a heap, and what signal handlers asked for. The
+ * thread is woken only for something earlier than what it sleeps to; what is taken out never wakes it.
  */
 #ifndef CTX_TIMER_H
 #define CTX_TIMER_H
@@ -21,7 +20,7 @@ struct timer {
 	struct ctx_context *ctx;
 };
 
-/* Starts the thread if it does not run. 0, or what thread_start() says. */
+/* Starts the thread if it does not run (timer_thread.c). 0, or what thread_start() says. */
 int timer_start(void);
 
 /*
@@ -60,5 +59,18 @@ bool signal_request_take(struct signal_request *request, enum signal_state to);
 
 /* Async-signal-safe. */
 void timer_push_signal(struct signal_request *request);
+
+/* ---- for the thread */
+
+/* The earliest context whose time has come, pinned. NULL: none, and the thread is taken to sleep until then.
+ */
+struct ctx_context *timer_take_due(uint64_t now_ns, uint64_t *ret_sleep_ns);
+
+/* What signal handlers have left since, newest first. */
+struct signal_request *timer_take_signals(void);
+
+/* How often it was woken: read it before looking for work, and sleep while it stays the same. */
+uint32_t timer_wakes(void);
+void timer_sleep(uint32_t wakes, uint64_t until_ns);
 
 #endif

@@ -168,54 +168,6 @@ uint64_t walk_count_visits(void)
 	return visits;
 }
 
-/* ---- watches below a node */
-
-struct watch_visit {
-	enum watch_scope scope;
-	const struct watch_ops *ops;
-	void (*visit)(struct watch *watch, void *data);
-	void *data;
-};
-
-static void visit_watches(struct ctx_context *node, const struct watch_visit *visit)
-{
-	struct extension *extension = node_extension(node);
-
-	if (!extension)
-		return;
-	node_lock(node);
-	for (struct list *link = extension->watches.next; link != &extension->watches; link = link->next) {
-		struct watch *watch = container_of(link, struct watch, link);
-		if (watch->ops == visit->ops)
-			visit->visit(watch, visit->data);
-	}
-	lock_release(&node->lock);
-}
-
-static bool visit_node_watches(struct ctx_context *node, void *data)
-{
-	const struct watch_visit *visitor = data;
-
-	if (node->flags & NODE_DETACHED && visitor->scope == WATCH_REACHED)
-		return false;
-	if (!(node->flags & NODE_LINK))
-		visit_watches(node, visitor);
-	return true;
-}
-
-void context_each_watch(const struct ctx_context *ctx, enum watch_scope scope, const struct watch_ops *ops,
-			void (*visit_one)(struct watch *watch, void *data), void *data)
-{
-	struct watch_visit visitor = {.scope = scope, .ops = ops, .visit = visit_one, .data = data};
-	struct ctx_context *dead = NULL;
-
-	lock_acquire(&walk_lock);
-	visit_watches(node_mutable(ctx), &visitor);
-	walk_below(node_mutable(ctx), visit_node_watches, &visitor, &dead);
-	lock_release(&walk_lock);
-	node_free_all(dead);
-}
-
 /* ---- fork: what another thread walked is left where it was; the next walk has another serial */
 
 static void enter_child(void)

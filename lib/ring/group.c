@@ -54,7 +54,7 @@ static void deliver_letter(struct letter *letter)
 }
 
 /* Under the context's lock. */
-static void told_done(struct watch *watch, struct sweep *sweep)
+static void told_done(struct watch *watch, struct deferred_list *later)
 {
 	struct group *group = container_of(watch, struct group, watch);
 	struct ctx_ring *ring = group->ring;
@@ -66,13 +66,13 @@ static void told_done(struct watch *watch, struct sweep *sweep)
 	if (ring->calls && !atomic_load(&ring->busy.word))
 		return;
 	if (!ring_is_mine(ring)) {
-		mailbox_post_quiet(ring->mailbox, &group->letter, sweep);
+		mailbox_post_quiet(ring->mailbox, &group->letter, later);
 		return;
 	}
 	group_doom(group);
 	if (!ring->dispatching && !ring->batch_queued) {
 		ring->batch_queued = true;
-		sweep_defer(sweep, &ring->batch_later);
+		defer(later, &ring->batch_later);
 	}
 }
 

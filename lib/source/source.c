@@ -110,22 +110,22 @@ static void watched_gone(struct watched *watched)
 
 /* ---- what the context tells; its lock is held */
 
-static void told_done(struct watch *watch, struct sweep *sweep)
+static void told_done(struct watch *watch, struct deferred_list *later)
 {
 	struct source *source = container_of(watch, struct source, watch);
 	struct ctx_ring *ring = source->ring;
 
 	if (!ring) {
 		if (watcher_stop(&source->watched))
-			sweep_defer(sweep, &source->later);
+			defer(later, &source->later);
 		return;
 	}
 	if (ring->fork_count != thread_fork_count)
 		return; /* a forked child ended its copy: the ring is the parent's */
 	if (ring_is_mine(ring))
-		sweep_defer(sweep, &source->later);
+		defer(later, &source->later);
 	else
-		mailbox_post(ring->mailbox, &source->letter, sweep);
+		mailbox_post(ring->mailbox, &source->letter, later);
 }
 
 static void told_released(struct watch *watch)

@@ -15,7 +15,7 @@
 #ifndef CTX_SOURCE_H
 #define CTX_SOURCE_H
 
-#include "cause.h"
+#include "cancel.h"
 #include "file_id.h"
 #include "ring.h"
 #include "watcher.h"

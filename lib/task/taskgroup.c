@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "cause.h"
+#include "cancel.h"
 #include "memory.h"
 #include "pool.h"
 
@@ -55,12 +55,12 @@ static struct starter *first_starter(struct ctx_taskgroup *group)
 }
 
 /* Under the node's lock. */
-static void told_done(struct watch *watch, struct sweep *sweep)
+static void told_done(struct watch *watch, struct deferred_list *later)
 {
 	struct ctx_taskgroup *group = container_of(watch, struct ctx_taskgroup, watch);
 	struct starter *starter;
 
-	(void)sweep;
+	(void)later;
 	if (group->fork_count != thread_fork_count)
 		return;
 	lock_acquire(&group->lock);

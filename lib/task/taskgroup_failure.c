@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cause.h"
+#include "cancel.h"
 #include "memory.h"
 #include "taskgroup.h"
 

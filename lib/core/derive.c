@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/* Making contexts: a node, its record in the table, and its place among the children of its parent. */
+#include <string.h>
+
+#include "clock.h"
+#include "find.h"
+#include "memory.h"
+#include "node.h"
+#include "table.h"
+#include "thread.h"
+
+static inline void list_in_table(struct ctx_context *node, const struct ctx_context *parent,
+				 const struct node_plan *plan)
+{
+	bool known = parent->slot && parent->table_epoch == thread_fork_count;
+	uint32_t slot = plan->flags & NODE_UNLISTED ? 0 : table_context_new();
+
+	if (!slot) {
+		node->flags |= NODE_UNLISTED;
+		node->slot = known ? parent->slot : 0;
+		node->generation = known ? parent->generation : 0;
+		return;
+	}
+	struct ctx_table_context *record = table_context(slot);
+	table_write_begin(&record->seq);
+	uint32_t generation = record->generation + 1 ? record->generation + 1 : 1;
+	record->generation = generation;
+	record->parent_slot = known ? parent->slot : 0;
+	record->parent_generation = known ? parent->generation : 0;
+	record->creator_tid = thread_self()->tid;
+	record->created_ns = plan->now_ns ? plan->now_ns : clock_coarse_ns();
+	__atomic_store_n(&record->deadline_ns, CTX_FOREVER, __ATOMIC_RELAXED);
+	record->site = (uintptr_t)plan->site;
+	record->done_ns = 0;
+	__atomic_store_n(&record->done_site, 0, __ATOMIC_RELAXED);
+	record->done_tid = record->cause_slot = 0;
+	record->kind = (uint8_t)plan->kind;
+	record->cause_kind = 0;
+	record->cause_code = 0;
+	record->label[0] = '\0';
+	if (plan->label) {
+		size_t length = strnlen(plan->label, CTX_LABEL_MAX);
+		memcpy(record->label, plan->label, length);
+		record->label[length] = '\0';
+	}
+	__atomic_store_n(&record->state, CTX_TABLE_LIVE, __ATOMIC_RELAXED);
+	table_write_end(&record->seq);
+	node->slot = slot;
+	node->generation = generation;
+}
+
+/* Field by field: for a structure of this size compilers choose an instruction that takes a third of the
+ * whole. */
+static inline void init(struct ctx_context *node, const struct ctx_context *parent, unsigned flags)
+{
+	unsigned passes = flags & NODE_DETACHED ? NODE_UNDER_ROOTS : NODE_UNDER_ROOTS | NODE_MOVABLE;
+
+	atomic_init(&node->state, flags & NODE_TIMER ? STATE_ATTACHED : 0);
+	node->flags = (uint16_t)(flags | (parent->flags & passes));
+	node->shard = 0;
+	node->cause_kind = CTX_CAUSE_NONE;
+	node->sibling_next = NULL;
+	node->table_epoch = thread_fork_count;
+	node->sweep_next = NULL;
+	node->sibling_prev = NULL;
+	node->parent = node_mutable(parent);
+	atomic_init(&node->handles, 1);
+	atomic_init(&node->refs, 1);
+	node->lock = (struct lock){0};
+	node->children = (struct shard){.first = NULL};
+	atomic_init(&node->extension, NULL);
+	node->values = parent->values;
+	atomic_init(&node->deadline_ns, CTX_FOREVER);
+	node->cause_text = NULL;
+	node->cause_site = NULL;
+	node->cause_time_ns = 0;
+	node->cause_tid = 0;
+	node->cause_code = 0;
+}
+
+static inline struct ctx_context *make(const struct ctx_context *parent, const struct node_plan *plan)
+{
+	struct ctx_context *node = memory_allocate(sizeof(*node) + plan->tail);
+
+	if (!node)
+		return NULL;
+	init(node, parent, plan->flags);
+	list_in_table(node, parent, plan);
+	return node;
+}
+
+struct ctx_context *node_new(const struct ctx_context *parent, const struct node_plan *plan)
+{
+	return make(parent, plan);
+}
+
+/* Two threads met in the node's own shard: from now on each has one of its own. */
+static void spread(struct ctx_context *ctx)
+{
+	struct extension *extension = node_extend(ctx);
+	struct shard_line *none = NULL;
+
+	if (!extension || load_acquire(&extension->shards))
+		return;
+	void *memory = memory_allocate(sizeof(struct shard_line) * (SHARD_COUNT + 1));
+	if (!memory)
+		return;
+	uintptr_t mask = sizeof(struct shard_line) - 1;
+	struct shard_line *lines = (struct shard_line *)(((uintptr_t)memory + mask) & ~mask);
+	memset(lines, 0, sizeof(*lines) * SHARD_COUNT);
+	/* Sequentially consistent, as the marker's look at it and at state: one of both sees the other. */
+	if (atomic_compare_exchange_strong(&extension->shards, &none, lines))
+		extension->shards_memory = memory;
+	else
+		memory_release(memory);
+}
+
+static struct shard *acquire_shard(struct ctx_context *parent, uint8_t *ret_number)
+{
+	unsigned count = node_shard_count(parent);
+
+	if (count == 1) {
+		if (lock_try(&parent->children.lock)) {
+			*ret_number = 0;
+			return &parent->children;
+		}
+		spread(parent);
+		count = node_shard_count(parent);
+	}
+	unsigned number = count == 1 ? 0 : 1 + thread_self()->serial % SHARD_COUNT;
+	struct shard *shard = node_shard(parent, number);
+	shard_acquire(shard);
+	*ret_number = (uint8_t)number;
+	return shard;
+}
+
+/* Before others can find the member: once they do, its deadline is theirs to write. */
+static inline void store_deadline(struct ctx_context *member, uint64_t deadline_ns)
+{
+	store_relaxed(&member->deadline_ns, deadline_ns);
+	if (deadline_ns != CTX_FOREVER && !(member->flags & NODE_UNLISTED))
+		__atomic_store_n(&table_context(member->slot)->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
+}
+
+int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
+{
+	struct ctx_context *parent = member->parent;
+	uint64_t deadline_ns = own_deadline_ns;
+	uint32_t error = 0;
+
+	if (parent->flags & NODE_STATIC) {
+		store_deadline(member, deadline_ns);
+		return 0;
+	}
+	struct shard *shard = acquire_shard(parent, &member->shard);
+	uint32_t state = atomic_load(&parent->state);
+	if (!(state & STATE_CHILDREN))
+		state = atomic_fetch_or(&parent->state, STATE_CHILDREN);
+	if (!(shard->flags & SHARD_HOLDS)) {
+		node_hold(parent); /* first, as in a forked child one too many does no harm */
+		atomic_signal_fence(memory_order_release);
+		shard->flags |= SHARD_HOLDS;
+	}
+	if (!(member->flags & NODE_DETACHED)) {
+		error = state & STATE_ERRNO;
+		uint64_t above_ns = load_relaxed(&parent->deadline_ns);
+		if (above_ns < deadline_ns)
+			deadline_ns = above_ns;
+		if (error)
+			store_relaxed(&member->state, load_relaxed(&member->state) | error | STATE_SWEPT);
+	}
+	store_deadline(member, deadline_ns);
+	member->sibling_next = shard->first;
+	member->sibling_prev = &shard->first;
+	if (shard->first)
+		shard->first->sibling_prev = &member->sibling_next;
+	atomic_signal_fence(memory_order_release); /* see shard_mend() */
+	shard->first = member;
+	lock_release(&shard->lock);
+	return (int)error;
+}
+
+void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
+{
+	/* Should the timer not start, the next call that waits says so. */
+	if (__builtin_expect(node_is_inherited(node->parent), 0))
+		node_serve(node->parent);
+	int error = node_link_member(node, own_deadline_ns);
+	if (error && !(node->flags & NODE_UNLISTED))
+		__atomic_store_n(&table_context(node->slot)->state, (uint32_t)error, __ATOMIC_RELEASE);
+	if (!error && node_can_end(node))
+		find_remember(node);
+}
+
+static inline int make_cancel(const struct ctx_context *parent, const char *label, const void *site,
+			      struct ctx_context **ret_ctx)
+{
+	struct node_plan plan = {
+		.kind = CTX_TABLE_CANCEL,
+		.label = label,
+		.site = site,
+	};
+	struct ctx_context *node = make(parent, &plan);
+	if (!node)
+		return -ENOMEM;
+	node_publish(node, CTX_FOREVER);
+	*ret_ctx = node;
+	return 0;
+}
+
+int context_with_cancel(const struct ctx_context *parent, const char *label, const void *site,
+			struct ctx_context **ret_ctx)
+{
+	return make_cancel(parent, label, site, ret_ctx);
+}
+
+int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	return make_cancel(parent, label, __builtin_return_address(0), ret_ctx);
+}
+
+int context_new_source(const struct ctx_context *parent, const char *label, const void *site,
+		       struct ctx_context **ret_ctx)
+{
+	struct node_plan plan = {.kind = CTX_TABLE_SOURCE, .label = label, .site = site};
+	struct ctx_context *node = node_new(parent, &plan);
+
+	if (!node)
+		return -ENOMEM;
+	node_publish(node, CTX_FOREVER);
+	*ret_ctx = node;
+	return 0;
+}
+
+int ctx_without_cancel(const struct ctx_context *parent, const char *label,
+		       const struct ctx_context **ret_ctx)
+{
+	if (!parent || !ret_ctx)
+		return -EINVAL;
+	struct node_plan plan = {
+		.flags = NODE_DETACHED | NODE_ENDLESS,
+		.kind = CTX_TABLE_DETACHED,
+		.label = label,
+		.site = __builtin_return_address(0),
+	};
+	struct ctx_context *node = node_new(parent, &plan);
+	if (!node)
+		return -ENOMEM;
+	node_publish(node, CTX_FOREVER);
+	*ret_ctx = node;
+	return 0;
+}

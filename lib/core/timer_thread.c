@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* The library's timer thread: it ends contexts when their deadlines come, and those that signal handlers
+ * name. */
+#include <sys/prctl.h>
+
+#include "clock.h"
+#include "node.h"
+#include "sweep.h"
+#include "thread.h"
+#include "timer.h"
+
+/* Values' release functions may run on it, little else that is the program's. */
+#define STACK_SIZE (256 * 1024)
+
+static struct lock start_lock; /* guards started */
+static bool started;
+
+/* Ends what signal handlers asked for. */
+static void take_signals(void)
+{
+	struct signal_request *request = timer_take_signals(), *next;
+
+	for (; request; request = next) {
+		struct ctx_context *ctx = request->ctx;
+		next = request->next;
+		struct end end = {
+			.error = ECANCELED,
+			.kind = CTX_CAUSE_SIGNAL,
+			.code = request->signal,
+			.site = request->site,
+			.tid = request->tid,
+			.on_worker = true,
+		};
+		context_end(ctx, &end);
+		node_drop(ctx);
+	}
+}
+
+static void *keep_time(void *unused)
+{
+	uint32_t forks = thread_fork_count;
+
+	thread_begin("ctx-timer");
+	prctl(PR_SET_TIMERSLACK, 1);
+	for (;;) {
+		uint32_t wakes = timer_wakes();
+		uint64_t now_ns = clock_now_ns(), sleep_ns;
+		struct ctx_context *ctx;
+		take_signals();
+		while ((ctx = timer_take_due(now_ns, &sleep_ns))) {
+			context_end_deadline(ctx, now_ns);
+			/* It was being moved by a thread of the parent, who has not come to arming it. */
+			if (__builtin_expect(node_is_inherited(ctx), 0) && !context_error(ctx))
+				timer_arm(node_timer(ctx));
+			node_drop(ctx);
+		}
+		/* A value's release function forked in here, and this is the child: nobody would wake it. */
+		if (forks != thread_fork_count)
+			break;
+		timer_sleep(wakes, sleep_ns);
+	}
+	return unused;
+}
+
+int timer_start(void)
+{
+	static _Atomic uint32_t running_in; /* 1 + fork count of the process where it runs */
+	int result = 0;
+
+	if (__builtin_expect(load_acquire(&running_in) == thread_fork_count + 1, 1))
+		return 0;
+	lock_acquire(&start_lock);
+	if (!started) {
+		result = thread_start(keep_time, NULL, STACK_SIZE);
+		started = result == 0;
+	}
+	if (!result)
+		store_release(&running_in, thread_fork_count + 1);
+	lock_release(&start_lock);
+	return result;
+}
+
+/* ---- fork: the thread starts again with the next use of it */
+
+static void fork_prepare(void)
+{
+	lock_acquire(&start_lock);
+}
+
+static void fork_parent(void)
+{
+	lock_release(&start_lock);
+}
+
+static void fork_child(void)
+{
+	start_lock = (struct lock){0};
+	started = false;
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
