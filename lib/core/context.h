@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The node of the tree, and what the rest of the library may do with it.
+ * lib/core: contexts, without io_uring. It may use base, table and wire.
+ *
+ * Here is the node of the tree, and what the rest of the library may do with it.
  *
  * Lifetime. Two counts: `handles` are the references of the program, `refs` keep
  * the memory: one for "handles > 0", one for each shard of children that has (or,

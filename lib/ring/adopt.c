@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A ring round an io_uring that the program has.
- *
- * The first request of ours, the greeting, has IOSQE_CQE_SKIP_SUCCESS: from then on the kernel refuses
- * IOSQE_IO_DRAIN on this io_uring (io_uring_enter(2)). An entry with that flag would wait for all requests
- * before it, so also for our wake-up poll, which never ends, and every cancel would wait behind it.
- *
- * An earlier entry of the program's with that flag may have left the kernel in a state where a new request
- * waits until nothing is in flight (Linux 6.18), which with our poll in flight is never. A request that is
- * submitted when nothing is in flight ends that state, and is then answered at once. So the other requests of
- * ours go when a greeting that was alone in its submission has been answered in it.
+ * A ring round an io_uring that the program has; see greet.c for its first request.
  *
  * Restrictions, io_uring_register_restrictions(3), cannot be asked for. They show when a request is refused
  * with -EACCES, before anything else in it is looked at; so requests that are wrong otherwise are tried.
  */
-#include <string.h>
-
+#include "greet.h"
+#include "note.h"
+#include "queue.h"
 #include "ring.h"
 
 /* These change the queues, who submits, or who completes in a way that we cannot live with: see ctxring(7).
@@ -30,86 +22,14 @@
  * it. */
 #define WITHDRAW_LOOKS 4u
 
-/* A request whose answer alone matters. False: there is no room for it. */
-static bool ask(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len)
-{
-	if (uring_chain_open(ring->uring) || !uring_space(ring->uring) || tickets_full(&ring->questions))
-		return false;
-	struct io_uring_sqe *sqe = uring_blank_sqe(ring->uring);
-	sqe->user_data =
-		ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION, ticket_take(&ring->questions));
-	if (opcode == IORING_OP_ASYNC_CANCEL) /* of what there never is */
-		sqe->addr = ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION, 0);
-	sqe->opcode = (uint8_t)opcode;
-	sqe->flags = (uint8_t)sqe_flags;
-	sqe->fd = -1;
-	sqe->len = len;
-	return true;
-}
-
 static const struct uring_wait nothing = {.timeout_ns = CTX_FOREVER};
-static const struct uring_wait look = {.events = true, .timeout_ns = CTX_FOREVER};
-
-/* Submits, and notes what is there. What is asked may be a chain that goes no further: nothing else is in the
- * queue then. */
-static void look_for_answers(struct ctx_ring *ring)
-{
-	uring_enter(ring->uring, uring_publish(ring->uring), &look);
-	complete_note_in_place(ring);
-}
-
-/* The same without submitting anything. */
-static void look_for_late_answer(struct ctx_ring *ring)
-{
-	uring_enter(ring->uring, 0, &look);
-	complete_note_in_place(ring);
-}
-
-void ring_note_answer(struct ctx_ring *ring, uint32_t number, int res)
-{
-	if (!ticket_return(&ring->questions, number))
-		return;
-	ring->answer = res;
-	if (number == ring->greeting)
-		ring->greeting = 0;
-}
-
-/* Answered at once. True: that was the last word. */
-static bool take_answer(struct ctx_ring *ring)
-{
-	ring->greeted = ring->answer != -EACCES || !ring->features.skip_success;
-	if (ring->answer == -EACCES && ring->greeted)
-		ring->refused = -EACCES;
-	if (!ring->greeted)
-		ring->features.skip_success = false; /* perhaps it is only the flag that is forbidden */
-	return ring->greeted;
-}
-
-bool ring_greet(struct ctx_ring *ring)
-{
-	while (!ring->greeted) {
-		unsigned skip = ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0;
-		if (ring->greeting) { /* it was not answered at once: another one has to be */
-			look_for_late_answer(ring);
-			if (ring->greeting)
-				return false;
-		}
-		if (ring_flush(ring) < 0 || !ask(ring, IORING_OP_ASYNC_CANCEL, skip, 0))
-			return false;
-		ring->greeting = ticket_last(&ring->questions);
-		look_for_answers(ring);
-		if (ring->greeting || take_answer(ring))
-			break;
-	}
-	return ring->greeted;
-}
 
 /* -EACCES: restrictions forbid such requests. */
 static int try(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len)
 {
 	ring->answer = 0;
-	if (ask(ring, opcode, sqe_flags, len))
-		look_for_answers(ring);
+	if (greet_ask(ring, opcode, sqe_flags, len))
+		greet_look(ring);
 	return ring->answer == -EACCES ? -EACCES : 0;
 }
 
@@ -159,10 +79,10 @@ static int greet(struct ctx_ring *ring)
 		error = check_restrictions(ring);
 	if (!error && ring_greet(ring)) {
 		ring_arm_wake(ring);
-		look_for_answers(ring);
+		greet_look(ring);
 		error = ring->refused;
 	}
-	complete_extract(ring);
+	note_extract(ring);
 	return error ? error : take_back(ring);
 }
 
@@ -240,7 +160,7 @@ int ring_withdraw(struct ctx_ring *ring, uint64_t deadline_ns)
 
 	ring->withdrawing = true;
 	while (!error) {
-		complete_extract(ring);
+		note_extract(ring);
 		if (!ring->wakes.out && !ring->kernel_timers.out && !ring->questions.out)
 			break;
 		put_withdrawals(ring, INTERNAL_WAKE, &ring->wakes);

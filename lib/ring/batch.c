@@ -9,9 +9,13 @@
  * an ordinary ring any enter runs it; with DEFER_TASKRUN only one that waits does, and runs as much
  * as it waits for, so it waits for the chunk with a timeout of zero, which never blocks.
  */
+#include "chain.h"
 #include "memory.h"
+#include "note.h"
 #include "park.h"
+#include "park_queue.h"
 #include "plan.h"
+#include "queue.h"
 #include "ring.h"
 #include "table.h"
 
@@ -83,33 +87,6 @@ static void doom(struct operation *op, struct batch *batch, struct ctx_batch *re
 	record->held++;
 }
 
-/*
- * A chain is one unit: when one member ends all do, also those of contexts that go on, since in the kernel
- * nothing but the head can be found. So the whole chain is marked, and each of the others is cancelled
- * when it comes to be the head, see leave_chain(). Costs the length of the chain, once for each chain.
- *
- * member is marked already. Returns the head, in no list, if the caller is to have it cancelled. NULL: a
- * cancel of the head is on its way, or the head is member, or its group is to be gathered before the batch
- * goes.
- */
-static struct operation *end_chain(struct operation *member)
-{
-	const struct operation *neighbour = member->chain_prev ? member->chain_prev : member->chain_next;
-	struct operation *head = member;
-
-	if (!neighbour || (neighbour->marks & OP_ENDING))
-		return NULL;
-	for (struct operation *op = member->chain_next; op; op = op->chain_next)
-		op_mark(op, OP_EXPLICIT);
-	for (; head->chain_prev; op_mark(head, OP_EXPLICIT))
-		head = head->chain_prev;
-	/* Only what this thread has acted on counts: a context that has ended is not yet a group that has. */
-	if (head == member || (head->marks & OP_CANCEL_SENT) || head->group->ended)
-		return NULL;
-	list_remove(&head->link);
-	return head;
-}
-
 static void plan_single(struct plan *plan, struct operation *op)
 {
 	struct list run;
@@ -137,7 +114,7 @@ static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct b
 	}
 	while (!list_empty(&doomed)) {
 		struct operation *op = container_of(doomed.next, struct operation, link);
-		struct operation *head = end_chain(op);
+		struct operation *head = chain_end(op);
 		list_remove(&op->link);
 		/* What follows in a chain the kernel would not find. */
 		list_append(op->chain_prev ? &op->group->cancelling : &ring->singles, &op->link);
@@ -155,7 +132,7 @@ static void gather_chains(struct group *group, struct plan *plan)
 		if ((op->marks & (OP_CHAINED | OP_SEEN | OP_ENDING)) != OP_CHAINED)
 			continue;
 		op_mark(op, OP_EXPLICIT);
-		struct operation *head = end_chain(op);
+		struct operation *head = chain_end(op);
 		if (head)
 			plan_single(plan, head);
 	}
@@ -180,7 +157,7 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 		doom(op, batch, record);
 		list_remove(link);
 		if (op->marks & OP_CHAINED) {
-			struct operation *head = end_chain(op);
+			struct operation *head = chain_end(op);
 			if (head)
 				plan_single(plan, head);
 			if (op->chain_prev) {
@@ -235,10 +212,10 @@ static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 	if (ring->defer && ring->features.timed_wait)
 		wait = (struct uring_wait){.min_complete = cancels, .events = true, .timeout_ns = 0};
 	if (!ring->adopted && uring_cq_ready(ring->uring) + cancels > ring->uring->cq.ring_entries)
-		complete_harvest(ring);
+		note_harvest(ring);
 	int sent = uring_enter(ring->uring, uring_publish(ring->uring), &wait);
 	if (sent == -EBUSY && !ring->adopted)
-		complete_harvest(ring);
+		note_harvest(ring);
 	return sent;
 }
 
@@ -291,13 +268,6 @@ static bool batch_take_reap(struct batch *batch, struct group *group)
 	return true;
 }
 
-/* All its operations have ended: it is to be reported. */
-static void batch_over(struct ctx_ring *ring, struct batch *batch)
-{
-	list_remove(&batch->link);
-	list_append(&ring->batches_over, &batch->link);
-}
-
 static void run_one(struct ctx_ring *ring)
 {
 	uint64_t now_ns = clock_now_ns();
@@ -342,7 +312,7 @@ static void run_one(struct ctx_ring *ring)
 		publish(ring, &batch->record);
 	} else {
 		batch->record.reap_ns = batch->record.submit_ns;
-		batch_over(ring, batch);
+		note_batch_over(ring, batch);
 	}
 	ring_notify(ring);
 }
@@ -374,21 +344,6 @@ void batch_singles(struct ctx_ring *ring)
 	}
 	plan_finish(&plan);
 	send_all(ring, &plan, NULL);
-}
-
-void batch_account(struct operation *op, bool cancelled)
-{
-	struct ctx_batch *record = &op->batch->record;
-
-	record->held--;
-	if (cancelled)
-		record->cancelled++;
-	else
-		record->finished++;
-	if (record->held)
-		return;
-	record->reap_ns = clock_now_ns() - op->batch->start_ns;
-	batch_over(op->group->ring, op->batch);
 }
 
 void batch_report(struct ctx_ring *ring)
@@ -455,17 +410,11 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 		ring_notify(ring);
 		return 0;
 	}
-	op_mark(op, OP_EXPLICIT);
 	if (op->phase == OP_STAGED) {
+		op_mark(op, OP_EXPLICIT);
 		stage_refuse(ring, op);
 	} else {
-		struct operation *head = end_chain(op);
-		if (!op->chain_prev) {
-			list_remove(&op->link);
-			head = op;
-		}
-		if (head)
-			list_append(&ring->singles, &head->link);
+		chain_cancel(ring, op);
 	}
 	ring_notify(ring);
 	return 0;

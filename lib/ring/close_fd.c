@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include "close_index.h"
 #include "park.h"
 #include "park_fd.h"
+#include "queue.h"
 #include "ring.h"
 
 /* Those that are staged are refused when they would go. */
@@ -17,8 +19,10 @@ static void refuse_staged(struct list *list, int fd)
 static void cancel_pending(struct ctx_ring *ring, int fd)
 {
 	struct uring_wait wait = {.events = true, .timeout_ns = CTX_FOREVER};
+	struct operation *op;
 
-	park_cancel_waiting(ring, fd, 0);
+	for (uint32_t cursor = 0; (op = close_index_next(ring, fd, &cursor));)
+		ctx_op_cancel(ring, op_public(op));
 	for (const struct list *link = ring->singles.next; link != &ring->singles; link = link->next)
 		wait.min_complete++;
 	batch_singles(ring);

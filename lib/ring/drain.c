@@ -4,7 +4,8 @@
  * our own ring's go to the spill; an adopted ring's stay in its queue, where the
  * program will find them.
  */
-#include "park.h"
+#include "note.h"
+#include "queue.h"
 #include "ring.h"
 
 struct drain {
@@ -40,9 +41,9 @@ static void collect(struct watch *watch, void *data)
 static void note_completions(struct ctx_ring *ring)
 {
 	if (ring->adopted)
-		complete_note_in_place(ring);
+		note_in_place(ring);
 	else
-		complete_harvest(ring);
+		note_harvest(ring);
 }
 
 /* Submitted, but still held back: they will be given to the kernel. */
@@ -134,7 +135,7 @@ static int drain_wait(struct drain *drain, uint64_t timeout_ns)
 		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns;
 		int error = ring_wait(ring, ring_has_unsent(ring) ? 0 : left_ns);
 		if ((error == -EBUSY || error == -EAGAIN) && !ring->adopted) {
-			complete_harvest(ring); /* makes room */
+			note_harvest(ring); /* makes room */
 			error = uring_cq_ready(ring->uring) ? -ENOMEM : 0;
 		}
 		if (error)
@@ -184,36 +185,4 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	ring_notify(ring);
 	context_let_go(ctx);
 	return error;
-}
-
-void ring_describe(const struct ctx_ring *ring, const struct operation *op, uint64_t now_ns,
-		   struct ctx_stuck *ret_stuck)
-{
-	uint64_t since_ns = ring->slots[op->slot].since_ns;
-
-	*ret_stuck = (struct ctx_stuck){
-		.op = op_public((struct operation *)op),
-		.ctx_id = (uint64_t)op->group->table_generation << 32 | op->group->table_slot,
-		.opcode = op->opcode,
-		.fd = op->sqe.fd,
-		.age_ns = now_ns > since_ns ? now_ns - since_ns : 0,
-	};
-}
-
-unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max)
-{
-	uint64_t now_ns = clock_now_ns();
-	unsigned count = 0;
-
-	for (uint32_t i = 1; i < ring->slot_count; i++) {
-		const struct operation *op = ring->slots[i].op;
-		if (!op || (op->marks & OP_SEEN) || op->phase == OP_READY ||
-		    (op->phase == OP_PARKED && op->group->parked_ended) ||
-		    (draining_only && !op->group->draining))
-			continue;
-		if (count < stuck_max)
-			ring_describe(ring, op, now_ns, &stuck[count]);
-		count++;
-	}
-	return count;
 }

@@ -257,3 +257,20 @@ void groups_free(struct ctx_ring *ring)
 	memory_release(ring->groups);
 	ring->groups = NULL;
 }
+
+/* ---- ends without a completion of the kernel */
+
+enum ctx_op_end complete_end(const struct group *group)
+{
+	return context_error(group->watch.ctx) == ETIME ? CTX_OP_DEADLINE : CTX_OP_CANCELLED;
+}
+
+void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
+{
+	stage_leave(op);
+	list_remove(&op->link);
+	op->phase = OP_READY;
+	op->res = res;
+	op->end = (uint8_t)end;
+	list_append(&ring->ready, &op->link);
+}

@@ -12,6 +12,39 @@
 #include "record.h"
 #include "ring.h"
 
+/* An operation in the kernel, as it is told to the program. */
+static void describe_operation(const struct ctx_ring *ring, const struct operation *op, uint64_t now_ns,
+			       struct ctx_stuck *ret_stuck)
+{
+	uint64_t since_ns = ring->slots[op->slot].since_ns;
+
+	*ret_stuck = (struct ctx_stuck){
+		.op = op_public((struct operation *)op),
+		.ctx_id = (uint64_t)op->group->table_generation << 32 | op->group->table_slot,
+		.opcode = op->opcode,
+		.fd = op->sqe.fd,
+		.age_ns = now_ns > since_ns ? now_ns - since_ns : 0,
+	};
+}
+
+unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max)
+{
+	uint64_t now_ns = clock_now_ns();
+	unsigned count = 0;
+
+	for (uint32_t i = 1; i < ring->slot_count; i++) {
+		const struct operation *op = ring->slots[i].op;
+		if (!op || (op->marks & OP_SEEN) || op->phase == OP_READY ||
+		    (op->phase == OP_PARKED && op->group->parked_ended) ||
+		    (draining_only && !op->group->draining))
+			continue;
+		if (count < stuck_max)
+			describe_operation(ring, op, now_ns, &stuck[count]);
+		count++;
+	}
+	return count;
+}
+
 /*
  * Calls visit for each operation of group that the kernel holds, as long as it says to go on. Costs what the
  * group has: what is to be cancelled one by one is usually nothing.
@@ -83,7 +116,7 @@ static bool describe(struct operation *op, void *data)
 {
 	struct report *report = data;
 
-	ring_describe(report->ring, op, report->now_ns, &report->stuck[report->count++]);
+	describe_operation(report->ring, op, report->now_ns, &report->stuck[report->count++]);
 	return report->count < report->max;
 }
 

@@ -23,19 +23,17 @@
 
 #include <string.h>
 
+#include "attempt.h"
+#include "chain.h"
 #include "close_index.h"
 #include "memory.h"
+#include "note.h"
 #include "park_buffers.h"
-#include "park_fd.h"
+#include "park_queue.h"
+#include "queue.h"
 #include "record.h"
 
 #define OP_EPOLL_WAIT 59 /* IORING_OP_EPOLL_WAIT, Linux 6.15 */
-
-/*
- * So many events that said writable when it was not: so it is with datagram sockets that are not connected,
- * whose readiness is not that of the receiver. Then the kernel may wait.
- */
-#define ATTEMPTS_MAX 16
 
 int park_open(struct ctx_ring *ring)
 {
@@ -75,7 +73,7 @@ void park_close(struct ctx_ring *ring)
 			0);
 		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
 		int error = ring_wait(ring, CTX_FOREVER);
-		complete_harvest(ring);
+		note_harvest(ring);
 		if (error < 0 && error != -EINTR && error != -EBUSY)
 			return;
 	}
@@ -101,103 +99,6 @@ void park_free(struct ctx_ring *ring)
 		memory_release(park);
 }
 
-/* ---- queues ---- */
-
-static void make_due(struct ctx_ring *ring, struct park_fd *p)
-{
-	if (list_empty(&p->due))
-		list_append(&ring->park->due, &p->due);
-}
-
-/* The first that is not about to be delivered as cancelled; NULL: none. */
-static struct operation *first_waiting(const struct park_fd *p, enum way way)
-{
-	for (struct list *link = p->queue[way].next; link != &p->queue[way]; link = link->next) {
-		struct operation *op = container_of(link, struct operation, park);
-		if (!op->group->ended)
-			return op;
-	}
-	return NULL;
-}
-
-static bool attempt_is_due(const struct park_fd *p, enum way way)
-{
-	return park_fd_has(p, PARK_READY << way) && !park_fd_has(p, PARK_ISSUED << way) &&
-	       !list_empty(&p->queue[way]);
-}
-
-/* Waits from now on, behind place in its queue. */
-static void enqueue(struct ctx_ring *ring, struct operation *op, struct list *place)
-{
-	op->phase = OP_PARKED;
-	list_insert(place, &op->park);
-	list_append(&op->group->parked, &op->link);
-	op->group->parked_count++;
-	op->group->partial_count += op->marks & OP_RESULT ? 1 : 0;
-	ring->parked++;
-}
-
-static void dequeue(struct operation *op)
-{
-	list_unlink(&op->park);
-	op->chain_prev = op->chain_next = NULL;
-}
-
-/* The same before its group's parked ones were ended. The caller takes it out of the list. */
-static void unpark(struct ctx_ring *ring, struct operation *op)
-{
-	dequeue(op);
-	ring->parked--;
-	op->group->parked_count--;
-	op->group->partial_count -= op->marks & OP_RESULT ? 1 : 0;
-}
-
-/* How long op may still take by its own timeout, for when it goes the usual way after all. */
-static void undo_timeout(struct ctx_ring *ring, struct operation *op)
-{
-	uint64_t now_ns;
-
-	if (!(op->marks & OP_HAS_TIMEOUT))
-		return;
-	now_ns = clock_now_ns();
-	op->timeout_ns = op->timeout_ns > now_ns ? op->timeout_ns - now_ns : 0;
-	op_timer_stop(ring, op);
-}
-
-/* Back to where operations wait to be given to the kernel; it is in no list. */
-static void go_usual(struct ctx_ring *ring, struct operation *op)
-{
-	undo_timeout(ring, op);
-	slot_release(ring, op);
-	op_unmark(op, OP_ATTEMPT);
-	op_mark(op, OP_USUAL);
-	op->attempts = 0;
-	op->chain_prev = op->chain_next = NULL;
-	op->phase = OP_STAGED;
-	list_insert(&ring->waiting, &op->link);
-	/* Before all others, which an index may have passed already. */
-	op_mark(op, OP_INDEXED);
-	list_insert(&op->group->staged, &op->park);
-}
-
-/* This kernel has no such attempt as op was: nor have those of its kind. */
-static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct operation *op)
-{
-	park_fd_set(p, PARK_UNPARKABLE);
-	for (enum way way = WAY_IN; way < WAYS; way++)
-		for (struct list *link = p->queue[way].prev, *previous; link != &p->queue[way];
-		     link = previous) {
-			struct operation *other = container_of(link, struct operation, park);
-			previous = link->prev;
-			/* Delivered anyhow, or served. */
-			if (other->group->parked_ended || other->opcode != op->opcode)
-				continue;
-			unpark(ring, other);
-			list_remove(&other->link);
-			go_usual(ring, other);
-		}
-}
-
 /* ---- ends ---- */
 
 void park_settle(struct ctx_ring *ring)
@@ -209,25 +110,8 @@ void park_settle(struct ctx_ring *ring)
 		ring_flush(ring);
 	if (!uring_cq_ready(ring->uring))
 		return;
-	complete_harvest(ring);
+	note_harvest(ring);
 	ring_notify(ring); /* what was taken out shows on ctx_ring_fd no more */
-}
-
-void park_end_group(struct group *group)
-{
-	group->parked_ended = true;
-	group->ring->parked -= group->parked_count;
-	group->parked_count = group->partial_count = 0;
-	list_splice(&group->ring->ready, &group->parked);
-}
-
-void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
-{
-	unpark(ring, op);
-	if (op->marks & OP_RESULT)
-		complete_ready(ring, op, op->res, CTX_OP_FINISHED);
-	else
-		complete_ready(ring, op, res, end);
 }
 
 void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_end end)
@@ -241,13 +125,34 @@ void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_
 		}
 }
 
-void park_cancel_waiting(struct ctx_ring *ring, int fd, unsigned marks)
+/* Cancels an attempt that waits in the kernel; where that has just answered, what became of it. */
+static void cancel_attempt(struct ctx_ring *ring, struct operation *op)
+{
+	if (op->phase == OP_KERNEL && (op->marks & OP_ATTEMPT))
+		park_settle(ring);
+	if (op->phase == OP_IDLE || op->phase == OP_READY ||
+	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)) ||
+	    (op->phase == OP_PARKED && op->group->parked_ended))
+		return;
+	if (op->phase == OP_KERNEL) {
+		chain_cancel(ring, op);
+		return;
+	}
+	op_mark(op, OP_EXPLICIT);
+	if (op->phase == OP_PARKED)
+		park_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
+	else /* it was to go the usual way, and waits alone for that */
+		complete_ready(ring, op, -ECANCELED, complete_end(op->group));
+}
+
+static void cancel_waiting(struct ctx_ring *ring, int fd)
 {
 	struct operation *op;
 
 	for (uint32_t cursor = 0; (op = close_index_next(ring, fd, &cursor));)
-		if ((op->marks & marks) == marks)
-			ctx_op_cancel(ring, op_public(op));
+		if (op->marks & OP_WAITS)
+			cancel_attempt(ring, op);
+	ring_notify(ring);
 }
 
 /*
@@ -257,7 +162,7 @@ void park_cancel_waiting(struct ctx_ring *ring, int fd, unsigned marks)
 static void replaced(struct ctx_ring *ring, struct park_fd *p)
 {
 	if (p->pending && park_fd_is_issued(p))
-		park_cancel_waiting(ring, p->fd, OP_WAITS); /* first: it sees answers, which park again */
+		cancel_waiting(ring, p->fd); /* first: it sees answers, which park again */
 	park_end_fd(ring, p, -EBADF, CTX_OP_FINISHED);
 	park_fd_reset(p);
 }
@@ -268,14 +173,6 @@ void park_returned(struct ctx_ring *ring, int fd)
 
 	if (p)
 		replaced(ring, p);
-}
-
-void park_leave(struct operation *op)
-{
-	dequeue(op);
-	if (!(op->marks & OP_RESULT))
-		op->res = -ECANCELED;
-	op->end = (uint8_t)(op->marks & OP_RESULT ? CTX_OP_FINISHED : complete_end(op->group));
 }
 
 /* ---- what is to park ---- */
@@ -368,35 +265,11 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout follows it */
 	stage_leave(op);
 	list_unlink(&op->link);
-	enqueue(ring, op, p->queue[way].prev);
+	park_enqueue(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
-	if (attempt_is_due(p, way))
-		make_due(ring, p);
+	if (park_attempt_is_due(p, way))
+		park_make_due(ring, p);
 	return 1;
-}
-
-void park_count(struct ctx_ring *ring, struct operation *op)
-{
-	struct park_fd *p;
-
-	if (!ring->park || op->sqe.fd < 0 || !op_is_on(op, op->sqe.fd)) /* AT_FDCWD is none */
-		return;
-	p = park_fd_make(ring->park, op->sqe.fd);
-	if (!p) {
-		ring->park->uncounted = true;
-		return;
-	}
-	p->pending++;
-	op_mark(op, OP_COUNTED);
-}
-
-void park_uncount(struct ctx_ring *ring, struct operation *op)
-{
-	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
-
-	op_unmark(op, OP_COUNTED);
-	if (p)
-		p->pending--;
 }
 
 /* ---- attempts ---- */
@@ -408,7 +281,7 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 
 	attempt_prepare(op, &ring->features, sqe);
 	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
-	unpark(ring, op);
+	park_dequeue(ring, op);
 	list_unlink(&op->link);
 	op->phase = OP_KERNEL;
 	op->order = ++ring->order;
@@ -452,11 +325,6 @@ static int arm(struct ctx_ring *ring)
 	return 0;
 }
 
-bool park_is_due(const struct ctx_ring *ring)
-{
-	return !list_empty(&ring->park->due);
-}
-
 static bool asks_first(const struct park_fd *p, const struct operation *op)
 {
 	return (op->marks & OP_ASKS) || ((p->state & PARK_ASKS) && attempt_is_of_file(op->opcode));
@@ -477,18 +345,13 @@ static bool is_worth_it(struct ctx_ring *ring, struct park_fd *p, enum way way, 
 static bool attempt_first(struct ctx_ring *ring, struct park_fd *p)
 {
 	for (enum way way = WAY_IN; way < WAYS; way++) {
-		struct operation *op = attempt_is_due(p, way) ? first_waiting(p, way) : NULL;
+		struct operation *op = park_attempt_is_due(p, way) ? park_first_waiting(p, way) : NULL;
 		if (op && is_worth_it(ring, p, way, op)) {
 			attempt(ring, p, way, op);
 			return true;
 		}
 	}
 	return false;
-}
-
-bool park_needs_push(const struct ctx_ring *ring)
-{
-	return park_is_due(ring) || (!ring->park->armed && ring->park->watches);
 }
 
 int park_push(struct ctx_ring *ring)
@@ -506,157 +369,4 @@ int park_push(struct ctx_ring *ring)
 	}
 	/* Behind the attempts: what they leave to do is then reported with them. */
 	return arm(ring);
-}
-
-/* ---- what comes back ---- */
-
-static void set_parked(struct ctx_ring *ring, struct park_fd *p, struct operation *op, enum way way)
-{
-	op_unmark(op, OP_ATTEMPT);
-	list_remove(&op->link);
-	enqueue(ring, op, &p->queue[way]);
-	record_set_flags(ring, op, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
-}
-
-/* Adds what an attempt has brought to what there is. */
-static void add_result(struct operation *op, int res)
-{
-	op->res = (op->marks & OP_RESULT ? op->res : 0) + res;
-	op_mark(op, OP_RESULT);
-}
-
-/* True: it was ended while the attempt was under way, and is final now, with what there is. */
-static bool finish_if_over(struct operation *op)
-{
-	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)) && !op->group->parked_ended)
-		return false;
-	if (!(op->marks & OP_RESULT))
-		add_result(op, -ECANCELED);
-	return true;
-}
-
-/* Each of these four: true, it goes on waiting; false, it is final. */
-
-/* What is parked now is on another file, and so would this be: it ends with what it has come to. */
-static bool note_stale(struct operation *op, int res)
-{
-	if (op->marks & OP_RESULT)
-		add_result(op, res > 0 ? res : 0);
-	else if ((res == -EAGAIN || attempt_is_impossible(op, res)) && !finish_if_over(op))
-		add_result(op, -EBADF);
-	return false;
-}
-
-/* It would have had to wait: it does so here, or is to in the kernel. */
-static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
-{
-	park_fd_not_ready(ring->park, p, way);
-	if (finish_if_over(op))
-		return false;
-	if (op->attempts < UINT8_MAX)
-		op->attempts++;
-	/* Not to be watched, or ready for something that is not this: the kernel knows how to wait for it. */
-	bool astray = park_fd_has(p, PARK_READY << way) && !park_fd_has(p, PARK_FRESH << way);
-	astray |= way == WAY_OUT && op->attempts > ATTEMPTS_MAX;
-	if (astray) {
-		op_mark(op, OP_WAITS);
-		op->attempts = 0;
-		park_fd_set(p, PARK_READY << way);
-	}
-	set_parked(ring, p, op, way);
-	return true;
-}
-
-/*
- * There is no attempt that does not wait. An accept goes the usual way. Reads and writes do not: their order
- * would be lost, as the kernel serves several that wait in any order, and with it the order of the bytes.
- */
-static bool note_impossible(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
-{
-	if (finish_if_over(op))
-		return false;
-	if (attempt_is_of_file(op->opcode)) {
-		if (op->sqe.rw_flags)
-			op_mark(op, OP_WAITS); /* the answer may be to those */
-		else
-			park_fd_set(p, PARK_ASKS);
-		set_parked(ring, p, op, way);
-		return true;
-	}
-	list_remove(&op->link);
-	all_go_usual(ring, p, op);
-	go_usual(ring, op);
-	return true;
-}
-
-static bool leaves_nothing(struct ctx_ring *ring, struct park_fd *p, const struct operation *op, int res,
-			   unsigned flags)
-{
-	return op->opcode == IORING_OP_RECV && attempt_is_short(op, res) &&
-	       !(flags & (IORING_CQE_F_SOCK_NONEMPTY | IORING_CQE_F_BUFFER)) &&
-	       !(op->sqe.msg_flags & MSG_PEEK) && !(p->state & (PARK_FRESH << WAY_IN | PARK_LINGERS)) &&
-	       park_fd_short_proves(ring->park, p);
-}
-
-/* It has brought res, be it an error. */
-static bool note_result(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op, int res,
-			unsigned flags)
-{
-	if (leaves_nothing(ring, p, op, res, flags))
-		park_fd_not_ready(ring->park, p, way);
-	bool part = attempt_wants_all(op) && !(op->marks & OP_WAITS) && attempt_is_short(op, res) &&
-		    (p->state & PARK_CONNECTED);
-	if (part || (op->marks & OP_RESULT))
-		add_result(op, res > 0 ? res : 0);
-	if (!part || finish_if_over(op))
-		return false;
-	set_parked(ring, p, op, way);
-	return true;
-}
-
-bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned flags)
-{
-	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
-	enum way way = op->marks & OP_OUT ? WAY_OUT : WAY_IN;
-	bool stale = park_fd_has(p, PARK_STALE << way), waits;
-
-	park_fd_clear(p, (PARK_ISSUED | PARK_STALE) << way);
-	ring->park->attempts--;
-	if (stale)
-		waits = note_stale(op, res);
-	else if (res == -EAGAIN && !(op->marks & OP_WAITS))
-		waits = note_again(ring, p, way, op);
-	else if (attempt_is_impossible(op, res))
-		waits = note_impossible(ring, p, way, op);
-	else
-		waits = note_result(ring, p, way, op, res, flags);
-	if (waits) {
-		op->group->in_kernel--;
-		ring->in_kernel--;
-	}
-	if (attempt_is_due(p, way))
-		make_due(ring, p);
-	return waits;
-}
-
-static void note_event(struct ctx_ring *ring, const struct epoll_event *event)
-{
-	struct park_fd *p = park_fd_note_event(ring->park, event);
-
-	if (p && (attempt_is_due(p, WAY_IN) || attempt_is_due(p, WAY_OUT)))
-		make_due(ring, p);
-}
-
-void park_note_readiness(struct ctx_ring *ring, int res)
-{
-	struct park *park = ring->park;
-	int count = res;
-
-	park->armed = false;
-	if (res < 0 && res != -ECANCELED) /* not known here, or not allowed */
-		park->by_poll = true;
-	if (res > 0 && park->by_poll)
-		count = sys_epoll_wait(park->epoll_fd, park->events, PARK_EVENTS_MAX, 0);
-	for (int i = 0; i < count; i++)
-		note_event(ring, &park->events[i]);
 }

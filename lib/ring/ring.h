@@ -1,16 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A ring and the operations on it. Everything here belongs to the ring's owner
- * thread, so nothing is locked; other threads leave letters in the mailbox.
+ * lib/ring: operations of contexts on an io_uring, and their cancellation. It may use base, table, core and
+ * uring.
+ *
+ * Everything here belongs to the ring's owner thread, so nothing is locked; other threads leave letters in
+ * the mailbox.
  *
  * The way of an operation:
  *   ctx_ring_get_sqe   staged: its SQE is prepared in its own 64 bytes     (stage.c)
- *   ctx_ring_submit    waiting, then copied to the queue, in the kernel     (stage.c)
- *   its context ends   group doomed; one batch of cancels for all doomed    (batch.c)
- *   CQE seen           noted: accounting, chains, failed cancels            (complete.c)
+ *   ctx_ring_submit    waiting, then copied to the queue, in the kernel     (stage.c, queue.c)
+ *   its context ends   group doomed; one batch of cancels for all doomed    (group.c, batch.c)
+ *   CQE seen           noted: accounting, chains, failed cancels            (note.c)
  *   dispatch           delivered: final completion, callback                (complete.c, dispatch.c)
  * One that parks waits between the second and the third in the ring's own memory, and comes to the kernel as
  * attempts that do not wait (park.c).
+ *
+ * The way of a cancel from another thread: the marking thread finds the group's watch on the context
+ * (core/sweep.c) and posts the group's letter (group.c); that writes the mailbox's eventfd, whose poll in the
+ * kernel completes and ends the owner's wait (queue.c); the owner's dispatch takes the letter, dooms the
+ * group and sends the batch (dispatch.c, batch.c).
+ *
+ * The files from below upwards, each using those before it: slot, ring_timer, reap_sum, group, ring_owner,
+ * chain, park_queue, op_timer, park_note, poll_note; note; queue; greet, ring_poll, park, ladder, stage,
+ * batch; reap, complete, drain, close_fd, ring_fd; dispatch; open, calls, adopt; close.
  */
 #ifndef CTX_RING_H
 #define CTX_RING_H
@@ -198,16 +210,6 @@ struct ctx_ring {
 
 void ring_owner_init(struct ctx_ring *ring);
 void ring_owner_free(struct ctx_ring *ring);
-/* ---- opening and closing (ring.c) ---- */
-
-int ring_check_options(const struct ctx_ring_options *options);
-int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring);
-
-/* What is known once there is an io_uring. */
-int ring_attach(struct ctx_ring *ring, struct io_uring *uring);
-
-/* Gives everything back but the io_uring. */
-void ring_free(struct ctx_ring *ring);
 
 /* Makes the calling thread the owner if there is none. -EPERM, -EINVAL for NULL, or what enabling it failed
  * with. */
@@ -222,9 +224,6 @@ int ring_claim_to_close(struct ctx_ring *ring);
 
 /* Of one that is orphaned: waits for what the kernel still puts into the queue for its owner. -ETIMEDOUT. */
 int ring_await_results(const struct ctx_ring *ring, uint64_t timeout_ns);
-
-/* In a forked child: lets go of the copy, and leaves the ring to the parent. */
-void ring_close_inherited(struct ctx_ring *ring);
 
 /* True for the thread that owns it. Any thread may ask. */
 static inline bool ring_is_mine(const struct ctx_ring *ring)
@@ -246,6 +245,19 @@ static inline int ring_check(struct ctx_ring *ring)
 		return 0;
 	return ring_claim(ring);
 }
+
+/* ---- opening (open.c) ---- */
+
+int ring_check_options(const struct ctx_ring_options *options);
+int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring);
+
+/* What is known once there is an io_uring. */
+int ring_attach(struct ctx_ring *ring, struct io_uring *uring);
+
+/* Gives everything back but the io_uring. */
+void ring_free(struct ctx_ring *ring);
+
+/* ---- for the calls of one thread (calls.c) ---- */
 
 /*
  * Opens a ring that is good for one operation at a time, and that stays with a thread between its calls
@@ -368,6 +380,12 @@ static inline void group_leave(struct group *group)
  * free contexts. */
 void group_keep_only(struct ctx_ring *ring, const struct ctx_context *ctx);
 
+/* The completion of op is known and never was in the kernel's queue. */
+void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
+
+/* How an operation under this group, ended early and not by its own timeout, is to be shown. */
+enum ctx_op_end complete_end(const struct group *group);
+
 /* Frees groups that nobody needs any more; may free contexts. */
 void groups_sweep(struct ctx_ring *ring);
 void groups_free(struct ctx_ring *ring);
@@ -408,12 +426,6 @@ static inline void stage_leave(struct operation *op)
 	op->chain_prev = op->chain_next = NULL;
 }
 
-/* Submits all that is in the queue. Entries, or -errno. */
-int ring_flush(struct ctx_ring *ring);
-
-/* Room for one more entry of ours, flushing if need be. NULL: the kernel takes none now. */
-struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring);
-
 /* ---- batches (batch.c) ---- */
 
 /* Cancels all operations of the doomed groups. Does nothing while an adopted ring has a chain open. */
@@ -422,12 +434,14 @@ void batch_run(struct ctx_ring *ring);
 /* Sends the cancels of ring->singles. */
 void batch_singles(struct ctx_ring *ring);
 
-/* Counts a final completion. */
-void batch_account(struct operation *op, bool cancelled);
-
 /* Hands complete batches to the program's function. */
 void batch_report(struct ctx_ring *ring);
 void batches_free(struct ctx_ring *ring);
+
+/* ---- for an outer event loop (ring_fd.c) ---- */
+
+/* Undoes ctx_ring_fd. */
+void ring_forget_fd(struct ctx_ring *ring);
 
 /* ---- what is done when cancelling does not help (ladder.c) ---- */
 
@@ -437,13 +451,11 @@ void ladder_begin(struct group *group, uint64_t now_ns);
 /* Hands what is due to the program's function. */
 void ladder_report(struct ctx_ring *ring);
 
+/* Fills stuck with what the kernel holds, of all groups or of those that are draining. Returns how many there
+ * are. */
+unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max);
+
 /* ---- in an io_uring of the program's (adopt.c) ---- */
-
-/* Submits the first request of ours, if that was not done yet. True: others may follow. */
-bool ring_greet(struct ctx_ring *ring);
-
-/* The answer to one of ring->questions. */
-void ring_note_answer(struct ctx_ring *ring, uint32_t number, int res);
 
 /* Takes what is ours out of a ring that lives on. 0; -EBUSY: the program's completions or its chain are in
  * the way; -ETIMEDOUT. */
@@ -452,13 +464,10 @@ int ring_withdraw(struct ctx_ring *ring, uint64_t deadline_ns);
 /* One look at what a withdrawal brought, or a wait for it; the first few without a wait. Errors as above. */
 int ring_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *looks);
 
-/* ---- timers (ring_timer.c) ---- */
+/* ---- timers (ring_timer.c, op_timer.c) ---- */
 
 void ring_timer_set(struct ctx_ring *ring, struct ring_timer *timer, uint64_t when_ns);
 void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer);
-
-/* Puts a kernel timeout for the earliest timer into the queue, unless one is under way. */
-void ring_timers_arm(struct ctx_ring *ring);
 
 /* The completion of one. */
 void ring_note_kernel_timer(struct ctx_ring *ring, uint32_t number, int res);
@@ -476,13 +485,19 @@ int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns
 void op_timer_stop(struct ctx_ring *ring, struct operation *op);
 void op_timers_free(struct ctx_ring *ring);
 
-/* ---- polls of the library's own (ring_poll.c, ring_poll.h) ---- */
+/* ---- polls of the library's own (ring_poll.h, ring_poll.c, poll_note.c) ---- */
 
 /* Puts into the queue what ring->polls_todo asks for, as far as there is room. */
 void ring_polls_put(struct ctx_ring *ring);
 
 /* The completion of one, or of a cancel of one. place and number are those in its user_data. */
 void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, const struct io_uring_cqe *cqe);
+
+/* Puts poll among those that wait for room in the queue, for itself or for its cancel. */
+void ring_poll_want(struct ctx_ring *ring, struct ring_poll *poll);
+
+/* Which of the events in a result count for poll. */
+uint32_t ring_poll_wanted(const struct ring_poll *poll, int32_t result);
 
 /* Has there ever been such a request? */
 bool ring_poll_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number);
@@ -496,33 +511,14 @@ void ring_polls_stop_all(struct ctx_ring *ring);
 bool ring_polls_left(struct ctx_ring *ring);
 void ring_polls_free(struct ctx_ring *ring);
 
-/* ---- completions (complete.c) ---- */
-
-/* Takes in what a CQE says, without delivering it. Again does no harm. */
-enum ctx_filter complete_note(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
-			      struct operation **ret_op);
+/* ---- completions (complete.c; before they are delivered: note.h) ---- */
 
 /* Delivers a CQE that was noted as CTX_FILTER_OP. Returns how many deliveries that made. */
 unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const struct io_uring_cqe *cqe,
 			  struct ctx_completion *ret_completion);
 
-/* Its completion is known and never was in the kernel's queue. */
-void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
-
-/* How an operation under this group, ended early and not by its own timeout, is to be shown. */
-enum ctx_op_end complete_end(const struct group *group);
-
 /* Delivers one that is ready. */
 void complete_deliver_ready(struct ctx_ring *ring, struct operation *op);
-
-/* Moves the kernel's completions of a ring that we own to the spill, noted. */
-void complete_harvest(struct ctx_ring *ring);
-
-/* The same for our completions in an adopted ring; the program's stay in its queue, in order. */
-void complete_extract(struct ctx_ring *ring);
-
-/* Notes what is in an adopted ring's queue and leaves it there. */
-void complete_note_in_place(struct ctx_ring *ring);
 
 /*
  * Delivers what is in the spill and in the queue of our own ring now; what callbacks bring about is left for
@@ -530,49 +526,15 @@ void complete_note_in_place(struct ctx_ring *ring);
  */
 unsigned complete_deliver_queued(struct ctx_ring *ring);
 
-/* ---- waiting and dispatching (dispatch.c) ---- */
-
-/*
- * Submits and, if timeout_ns is not 0, waits for one more completion than are in an
- * adopted ring's queue, or for any in our own. 0, also when the time is over, or -errno.
- */
-int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns);
-
-/* The kernel did not take all that there is for it: it is to be asked again, and no completion waited for. */
-static inline bool ring_has_unsent(const struct ctx_ring *ring)
-{
-	return ring->stalled || !list_empty(&ring->singles) || !list_empty(&ring->doomed);
-}
+/* ---- dispatching (dispatch.c; waiting: queue.h) ---- */
 
 /* One turn of a dispatch, without submitting what has been staged since. Deliveries, or -errno. */
 int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns);
-
-/* Arms the poll through which the mailbox ends waits in the kernel. */
-void ring_arm_wake(struct ctx_ring *ring);
-void ring_note_wake(struct ctx_ring *ring, uint32_t number, const struct io_uring_cqe *cqe);
-
-/* Takes that poll out of the kernel. 0, or -errno: it may still be there. */
-int ring_disarm_wake(struct ctx_ring *ring);
-
-/* Undoes ctx_ring_fd. */
-void ring_forget_fd(struct ctx_ring *ring);
 
 /* Delivers everything there is. */
 unsigned ring_deliver(struct ctx_ring *ring);
 
 /* What every call that delivered ends with: batches, retries, held-back operations, empty groups. */
 void ring_settle(struct ctx_ring *ring);
-
-/* Makes ctx_ring_fd readable, or an adopted ring's loop turn, when there is something outside the kernel's
- * queue. */
-void ring_notify(struct ctx_ring *ring);
-
-/* An operation in the kernel, as it is told to the program. */
-void ring_describe(const struct ctx_ring *ring, const struct operation *op, uint64_t now_ns,
-		   struct ctx_stuck *ret_stuck);
-
-/* Fills stuck with what the kernel holds, of all groups or of those that are draining. Returns how many there
- * are. */
-unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "queue.h"
 #include "ring.h"
 
 #define POLLS_FIRST 16u
@@ -44,12 +45,6 @@ static int grow(struct ctx_ring *ring)
 	return 0;
 }
 
-static void want(struct ctx_ring *ring, struct ring_poll *poll)
-{
-	list_remove(&poll->link);
-	list_append(&ring->polls_todo, &poll->link);
-}
-
 /* The kernel has it no more. */
 static void let_go(struct ctx_ring *ring, struct ring_poll *poll)
 {
@@ -72,7 +67,7 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 	poll->in_kernel = poll->cancelling = poll->stopped = poll->edge = false;
 	poll->index = ring->poll_places[--ring->poll_unused];
 	ring->polls[poll->index] = poll;
-	want(ring, poll);
+	ring_poll_want(ring, poll);
 	ring_polls_submit(ring);
 	return 0;
 }
@@ -80,13 +75,13 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 void ring_poll_again(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	if (!poll->in_kernel)
-		want(ring, poll);
+		ring_poll_want(ring, poll);
 }
 
 void ring_poll_stop(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	poll->stopped = true;
-	want(ring, poll);
+	ring_poll_want(ring, poll);
 	ring_notify(ring);
 }
 
@@ -147,61 +142,6 @@ void ring_polls_submit(struct ctx_ring *ring)
 		ring_flush(ring);
 }
 
-/* Beyond what was asked for these always count; the kernel has POLLRDHUP count, too (Linux 6.18). */
-static uint32_t wanted(const struct ring_poll *poll, int32_t result)
-{
-	return (uint32_t)result & (poll->events | POLLERR | POLLHUP);
-}
-
-/* Its place is not given away before this, so that a late answer is nobody else's. */
-static void note_cancel(struct ctx_ring *ring, struct ring_poll *poll)
-{
-	if (!poll->cancelling)
-		return;
-	poll->cancelling = false;
-	ring->polls_in_kernel--;
-	if (poll->in_kernel)
-		return;
-	list_remove(&poll->link);
-	list_append(&ring->polls_fired, &poll->link);
-}
-
-/*
- * Where only a whole hang-up is wanted the kernel tells of half a one, and would do so again at once and for
- * ever. A multishot poll tells of it once, and from then on only when the socket's state changes.
- */
-void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, const struct io_uring_cqe *cqe)
-{
-	struct ring_poll *poll = place / 2 < ring->poll_capacity ? ring->polls[place / 2] : NULL;
-
-	if (!poll || poll->number != number)
-		return;
-	if (place % 2)
-		return note_cancel(ring, poll);
-	if (!poll->in_kernel)
-		return;
-	bool more = cqe->flags & IORING_CQE_F_MORE;
-	bool event = cqe->res >= 0 && wanted(poll, cqe->res);
-	if (more && (poll->stopped || !event))
-		return;
-	poll->in_kernel = more;
-	ring->polls_in_kernel -= !more;
-	poll->result = cqe->res;
-	if (!event && cqe->res >= 0 && !poll->edge && !poll->stopped && ring->features.multishot_poll) {
-		poll->edge = true;
-		want(ring, poll);
-		return;
-	}
-	list_remove(&poll->link);
-	list_append(&ring->polls_fired, &poll->link);
-}
-
-bool ring_poll_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number)
-{
-	return place / 2 < ring->poll_capacity &&
-	       (((uint32_t)ring->polls_put - number) & TICKET_MASK) < ring->polls_put;
-}
-
 static void fire_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
 {
 	(void)timer;
@@ -238,10 +178,10 @@ void ring_polls_deliver(struct ctx_ring *ring)
 			continue; /* its answer comes */
 		if (poll->stopped)
 			let_go(ring, poll);
-		else if (poll->result < 0 || !wanted(poll, poll->result))
+		else if (poll->result < 0 || !ring_poll_wanted(poll, poll->result))
 			rest(ring, poll);
 		else
-			poll->ready(ring, poll, wanted(poll, poll->result));
+			poll->ready(ring, poll, ring_poll_wanted(poll, poll->result));
 	}
 }
 

@@ -11,7 +11,10 @@
 #include <string.h>
 
 #include "close_index.h"
+#include "greet.h"
 #include "park.h"
+#include "park_queue.h"
+#include "queue.h"
 #include "record.h"
 #include "ring.h"
 
@@ -517,22 +520,4 @@ int stage_push(struct ctx_ring *ring)
 	if (__builtin_expect(ring->timers.root != NULL, 0))
 		ring_timers_arm(ring);
 	return pushed ? pushed : ring->stalled;
-}
-
-int ctx_ring_submit(struct ctx_ring *ring)
-{
-	int error = ring_check(ring);
-
-	if (error)
-		return error;
-	batch_singles(ring);
-	stage_submit(ring);
-	int pushed = stage_push(ring);
-	int sent = ring_flush(ring);
-	if (!ring->dispatching)
-		batch_run(ring); /* one that an open chain held up */
-	ring_notify(ring);
-	if (pushed < 0)
-		return pushed;
-	return sent < 0 && sent != -EBUSY ? sent : pushed;
 }

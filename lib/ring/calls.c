@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* Rings for the calls of one thread, which are between calls without a trace. */
+#include "note.h"
+#include "queue.h"
+#include "ring.h"
+
+int ring_open_for_calls(struct ctx_ring **ret_ring)
+{
+	/* The operation, its cancel, the poll for the mailbox. */
+	const unsigned entries = 4;
+	struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};
+	int error = ctx_ring_open(entries, &options, ret_ring);
+
+	if (!error)
+		(*ret_ring)->calls = true;
+	return error;
+}
+
+void ring_begin_call(struct ctx_ring *ring, const struct ctx_context *ctx)
+{
+	uint32_t nobody = 0;
+
+	/* Sequentially consistent: see told_done(). The look at the context comes after it. */
+	if (!atomic_compare_exchange_strong(&ring->busy.word, &nobody, lock_word(LOCK_HELD)))
+		lock_acquire(&ring->busy);
+	group_keep_only(ring, ctx);
+}
+
+void ring_end_call(struct ctx_ring *ring)
+{
+	struct group *group = ring->last_group;
+
+	lock_release(&ring->busy);
+	if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
+		return; /* forked within the call: what came meanwhile is the parent's to look at */
+	if (__builtin_expect(group && atomic_load_explicit(&group->reap, memory_order_relaxed), 0))
+		reap_drop(atomic_exchange(&group->reap, NULL)); /* it did not end in this call */
+	if (__builtin_expect(!mailbox_pending(ring->mailbox), 1))
+		return;
+	lock_acquire(&ring->busy);
+	ring_turn(ring, 0);
+	lock_release(&ring->busy);
+}
+
+int ring_hand_over(struct ctx_ring *ring)
+{
+	lock_acquire(&ring->busy);
+	group_keep_only(ring, NULL);
+	int error = ring_disarm_wake(ring);
+	if (!error)
+		ring_disclaim(ring);
+	lock_release(&ring->busy);
+	return error;
+}

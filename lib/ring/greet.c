@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The first request of ours in an io_uring of the program's, the greeting, has IOSQE_CQE_SKIP_SUCCESS: from
+ * then on the kernel refuses IOSQE_IO_DRAIN on this io_uring (io_uring_enter(2)). An entry with that flag
+ * would wait for all requests before it, so also for our wake-up poll, which never ends, and every cancel
+ * would wait behind it.
+ *
+ * An earlier entry of the program's with that flag may have left the kernel in a state where a new request
+ * waits until nothing is in flight (Linux 6.18), which with our poll in flight is never. A request that is
+ * submitted when nothing is in flight ends that state, and is then answered at once. So the other requests of
+ * ours go when a greeting that was alone in its submission has been answered in it.
+ */
+#include "greet.h"
+
+#include "note.h"
+#include "queue.h"
+
+bool greet_ask(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len)
+{
+	if (uring_chain_open(ring->uring) || !uring_space(ring->uring) || tickets_full(&ring->questions))
+		return false;
+	struct io_uring_sqe *sqe = uring_blank_sqe(ring->uring);
+	sqe->user_data =
+		ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION, ticket_take(&ring->questions));
+	if (opcode == IORING_OP_ASYNC_CANCEL) /* of what there never is */
+		sqe->addr = ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION, 0);
+	sqe->opcode = (uint8_t)opcode;
+	sqe->flags = (uint8_t)sqe_flags;
+	sqe->fd = -1;
+	sqe->len = len;
+	return true;
+}
+
+static const struct uring_wait look = {.events = true, .timeout_ns = CTX_FOREVER};
+
+void greet_look(struct ctx_ring *ring)
+{
+	uring_enter(ring->uring, uring_publish(ring->uring), &look);
+	note_in_place(ring);
+}
+
+/* The same without submitting anything. */
+static void look_for_late_answer(struct ctx_ring *ring)
+{
+	uring_enter(ring->uring, 0, &look);
+	note_in_place(ring);
+}
+
+/* Answered at once. True: that was the last word. */
+static bool take_answer(struct ctx_ring *ring)
+{
+	ring->greeted = ring->answer != -EACCES || !ring->features.skip_success;
+	if (ring->answer == -EACCES && ring->greeted)
+		ring->refused = -EACCES;
+	if (!ring->greeted)
+		ring->features.skip_success = false; /* perhaps it is only the flag that is forbidden */
+	return ring->greeted;
+}
+
+bool ring_greet(struct ctx_ring *ring)
+{
+	while (!ring->greeted) {
+		unsigned skip = ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0;
+		if (ring->greeting) { /* it was not answered at once: another one has to be */
+			look_for_late_answer(ring);
+			if (ring->greeting)
+				return false;
+		}
+		if (ring_flush(ring) < 0 || !greet_ask(ring, IORING_OP_ASYNC_CANCEL, skip, 0))
+			return false;
+		ring->greeting = ticket_last(&ring->questions);
+		greet_look(ring);
+		if (ring->greeting || take_answer(ring))
+			break;
+	}
+	return ring->greeted;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening rings. */
+#include "ring.h"
+
+#include <string.h>
+
+#include "callback.h"
+#include "close_index.h"
+#include "memory.h"
+#include "park.h"
+#include "queue.h"
+#include "table.h"
+#include "thread.h"
+
+#define TAG_DEFAULT 0xc781u
+#define ENTRIES_MAX 32768u
+
+/* These work; what else there is changes the queues, who submits, or who completes: see ctxring(7). */
+#define SETUP_SUPPORTED                                                                                   \
+	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | \
+	 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)
+
+int ring_check_options(const struct ctx_ring_options *options)
+{
+	const unsigned forms = CTX_RING_LINKED_TIMEOUTS | CTX_RING_ONE_TIMER;
+
+	if (!options)
+		return 0;
+	if ((options->flags & ~(forms | CTX_RING_PARK)) || (options->flags & forms) == forms ||
+	    options->tag > 0xffff)
+		return -EINVAL;
+	return 0;
+}
+
+static void run_batch_later(struct deferred *deferred)
+{
+	struct ctx_ring *ring = container_of(deferred, struct ctx_ring, batch_later);
+
+	ring->batch_queued = false;
+	batch_run(ring);
+	ring_notify(ring); /* if an open chain of the program's is in the way */
+}
+
+int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
+{
+	struct ctx_ring *ring = memory_allocate(sizeof(*ring));
+
+	if (!ring)
+		return -ENOMEM;
+	memset(ring, 0, sizeof(*ring));
+	if (options)
+		ring->options = *options;
+	ring->tag = (uint64_t)(ring->options.tag ? ring->options.tag : TAG_DEFAULT) << TAG_SHIFT;
+	ring->fork_count = thread_fork_count;
+	ring->armed_ns = CTX_FOREVER;
+	ring->greeted = true;
+	ring->epoll_fd = ring->ready_fd = -1;
+	ring->batch_later.run = run_batch_later;
+	list_init(&ring->staged);
+	list_init(&ring->waiting);
+	list_init(&ring->ready);
+	list_init(&ring->delivering);
+	list_init(&ring->singles);
+	list_init(&ring->retries);
+	list_init(&ring->retry_groups);
+	list_init(&ring->stuck_groups);
+	list_init(&ring->doomed);
+	list_init(&ring->emptied);
+	list_init(&ring->batches);
+	list_init(&ring->batches_over);
+	list_init(&ring->polls_todo);
+	list_init(&ring->polls_fired);
+	list_init(&ring->polls_delivering);
+	list_init(&ring->polls_resting);
+	ring_owner_init(ring);
+	int error = mailbox_new(&ring->mailbox);
+	if (error) {
+		memory_release(ring);
+		return error;
+	}
+	*ret_ring = ring;
+	return 0;
+}
+
+int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
+{
+	/* liburing 2.3 and newer map entry n to slot n once and for all, which uring.h relies on. */
+	bool array = !(uring->flags & IORING_SETUP_NO_SQARRAY);
+	for (unsigned i = 0; array && i < uring->sq.ring_entries; i++)
+		if (uring->sq.array[i] != i)
+			return -ENOTSUP;
+	ring->uring = uring;
+	features_probe(uring, &ring->features);
+	ring->defer = uring->flags & IORING_SETUP_DEFER_TASKRUN;
+	ring->lazy = ring->defer || (uring->flags & IORING_SETUP_COOP_TASKRUN);
+	ring->unlinked = uring->sq.ring_entries < 2;
+	ring->linked_always = ring->options.flags & CTX_RING_LINKED_TIMEOUTS;
+	ring->linked = ring->linked_always || !(ring->defer || (ring->options.flags & CTX_RING_ONE_TIMER));
+	table_ring_new(&ring->table_slot);
+	struct ctx_table_ring *record = ring->record = table_ring(ring->table_slot);
+	if (!record) /* no table, or no room */
+		return 0;
+	record->fd = uring->ring_fd;
+	record->setup_flags = uring->flags & ~IORING_SETUP_R_DISABLED;
+	record->adopted = ring->adopted;
+	record->owner_tid = ring->owner_tid;
+	record->sq_entries = uring->sq.ring_entries;
+	record->cq_entries = uring->cq.ring_entries;
+	record->opened_ns = clock_coarse_ns();
+	__atomic_store_n(&record->state, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void ring_free(struct ctx_ring *ring)
+{
+	bool forked = ring->fork_count != thread_fork_count;
+	struct letter *letter;
+
+	/* Nobody owns it from here on: what releasing a context calls is refused it. */
+	ring->dispatching = true;
+	ring_owner_free(ring);
+	mailbox_close(ring->mailbox);
+	while (!forked && (letter = mailbox_next(ring->mailbox)))
+		letter->deliver(letter);
+	ring_polls_free(ring);
+	groups_free(ring);
+	mailbox_unref(ring->mailbox);
+	/* A forked child does not have the table that the records are in. */
+	if (forked)
+		memory_release(ring->slots);
+	else
+		slots_free(ring);
+	if (!forked && ring->record)
+		table_ring_free(ring->table_slot);
+	op_timers_free(ring);
+	batches_free(ring);
+	close_index_free(ring);
+	park_free(ring);
+	memory_release(ring->spill.cqes);
+	memory_release(ring);
+}
+
+static int setup(unsigned entries, const struct ctx_ring_options *options, struct io_uring *uring)
+{
+	struct io_uring_params params = {.flags = options ? options->setup_flags : 0};
+
+	if (!features_allow_setup(params.flags))
+		return -EINVAL;
+	if (options && options->cq_entries) {
+		params.flags |= IORING_SETUP_CQSIZE;
+		params.cq_entries = options->cq_entries;
+	}
+	/* Such a ring hands out completions in portions; this tells whether there are more, see
+	 * deliver_rest(). */
+	if (params.flags & IORING_SETUP_DEFER_TASKRUN)
+		params.flags |= IORING_SETUP_TASKRUN_FLAG;
+	/* Bound to the thread that enables it, not to the one that opens it. */
+	if (params.flags & IORING_SETUP_SINGLE_ISSUER)
+		params.flags |= IORING_SETUP_R_DISABLED;
+	if (feature_allowed(FEATURE_SUBMIT_ALL)) {
+		struct io_uring_params all = params;
+		all.flags |= IORING_SETUP_SUBMIT_ALL;
+		int error = sys_uring_setup(entries, uring, &all);
+		if (error != -EINVAL || (params.flags & IORING_SETUP_SUBMIT_ALL))
+			return error;
+	}
+	return sys_uring_setup(entries, uring, &params);
+}
+
+int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
+{
+	struct ctx_ring *ring;
+
+	if (!ret_ring || !entries || ring_check_options(options))
+		return -EINVAL;
+	if (options && (options->setup_flags & ~SETUP_SUPPORTED))
+		return -ENOTSUP;
+	if (entries > ENTRIES_MAX && !(options && (options->setup_flags & IORING_SETUP_CLAMP)))
+		return -EINVAL;
+	int error = ring_new(options, &ring);
+	if (error)
+		return error;
+	error = setup(entries, options, &ring->own);
+	if (!error) {
+		ring->disabled = ring->own.flags & IORING_SETUP_R_DISABLED;
+		error = ring_attach(ring, &ring->own);
+		if (!error && (ring->options.flags & CTX_RING_PARK)) {
+			ring->first_marks = OP_PARK | OP_PARK_RING;
+			error = park_open(ring);
+		}
+		if (error)
+			sys_uring_exit(&ring->own);
+	}
+	if (error) {
+		ring_free(ring);
+		return error;
+	}
+	*ret_ring = ring;
+	return 0;
+}
+
+int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *ring,
+			     struct ctx_callback *callback, ctx_callback_fn function, void *data,
+			     uint64_t *ret_id)
+{
+	if (!ctx || !ring || !callback || !function)
+		return -EINVAL;
+	if (ring->mailbox->fork_count != thread_fork_count)
+		return -EPERM; /* nobody dispatches it in this process */
+	return callback_add(ctx, ring->mailbox, callback, function, data, ret_id);
+}
+
+struct io_uring *ctx_ring_uring(struct ctx_ring *ring)
+{
+	return ring ? ring->uring : NULL;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#include "park_queue.h"
+
+bool park_is_due(const struct ctx_ring *ring)
+{
+	return !list_empty(&ring->park->due);
+}
+
+bool park_needs_push(const struct ctx_ring *ring)
+{
+	return park_is_due(ring) || (!ring->park->armed && ring->park->watches);
+}
+
+void park_count(struct ctx_ring *ring, struct operation *op)
+{
+	struct park_fd *p;
+
+	if (!ring->park || op->sqe.fd < 0 || !op_is_on(op, op->sqe.fd)) /* AT_FDCWD is none */
+		return;
+	p = park_fd_make(ring->park, op->sqe.fd);
+	if (!p) {
+		ring->park->uncounted = true;
+		return;
+	}
+	p->pending++;
+	op_mark(op, OP_COUNTED);
+}
+
+void park_uncount(struct ctx_ring *ring, struct operation *op)
+{
+	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
+
+	op_unmark(op, OP_COUNTED);
+	if (p)
+		p->pending--;
+}
+
+void park_end_group(struct group *group)
+{
+	group->parked_ended = true;
+	group->ring->parked -= group->parked_count;
+	group->parked_count = group->partial_count = 0;
+	list_splice(&group->ring->ready, &group->parked);
+}
+
+void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
+{
+	park_dequeue(ring, op);
+	if (op->marks & OP_RESULT)
+		complete_ready(ring, op, op->res, CTX_OP_FINISHED);
+	else
+		complete_ready(ring, op, res, end);
+}
+
+void park_leave(struct operation *op)
+{
+	park_unlink(op);
+	if (!(op->marks & OP_RESULT))
+		op->res = -ECANCELED;
+	op->end = (uint8_t)(op->marks & OP_RESULT ? CTX_OP_FINISHED : complete_end(op->group));
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* What comes back of the library's own polls. Only state changes here. */
+#include "ring.h"
+
+void ring_poll_want(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	list_remove(&poll->link);
+	list_append(&ring->polls_todo, &poll->link);
+}
+
+/* Beyond what was asked for these always count; the kernel has POLLRDHUP count, too (Linux 6.18). */
+uint32_t ring_poll_wanted(const struct ring_poll *poll, int32_t result)
+{
+	return (uint32_t)result & (poll->events | POLLERR | POLLHUP);
+}
+
+/* Its place is not given away before this, so that a late answer is nobody else's. */
+static void note_cancel(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	if (!poll->cancelling)
+		return;
+	poll->cancelling = false;
+	ring->polls_in_kernel--;
+	if (poll->in_kernel)
+		return;
+	list_remove(&poll->link);
+	list_append(&ring->polls_fired, &poll->link);
+}
+
+/*
+ * Where only a whole hang-up is wanted the kernel tells of half a one, and would do so again at once and for
+ * ever. A multishot poll tells of it once, and from then on only when the socket's state changes.
+ */
+void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, const struct io_uring_cqe *cqe)
+{
+	struct ring_poll *poll = place / 2 < ring->poll_capacity ? ring->polls[place / 2] : NULL;
+
+	if (!poll || poll->number != number)
+		return;
+	if (place % 2)
+		return note_cancel(ring, poll);
+	if (!poll->in_kernel)
+		return;
+	bool more = cqe->flags & IORING_CQE_F_MORE;
+	bool event = cqe->res >= 0 && ring_poll_wanted(poll, cqe->res);
+	if (more && (poll->stopped || !event))
+		return;
+	poll->in_kernel = more;
+	ring->polls_in_kernel -= !more;
+	poll->result = cqe->res;
+	if (!event && cqe->res >= 0 && !poll->edge && !poll->stopped && ring->features.multishot_poll) {
+		poll->edge = true;
+		ring_poll_want(ring, poll);
+		return;
+	}
+	list_remove(&poll->link);
+	list_append(&ring->polls_fired, &poll->link);
+}
+
+bool ring_poll_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number)
+{
+	return place / 2 < ring->poll_capacity &&
+	       (((uint32_t)ring->polls_put - number) & TICKET_MASK) < ring->polls_put;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernel's queue of requests: submitting it, the requests of the library's own, and waiting. */
+#include "queue.h"
+
+#include "note.h"
+
+int ring_flush(struct ctx_ring *ring)
+{
+	static const struct uring_wait no_wait = {.timeout_ns = CTX_FOREVER};
+	unsigned left;
+	int sent = 0;
+
+	/* To submit now would end the program's chain where it is. */
+	if (ring->adopted && uring_chain_open(ring->uring))
+		return -EBUSY;
+	while ((left = uring_publish(ring->uring)) != 0) {
+		int taken = uring_enter(ring->uring, left, &no_wait);
+		if (taken == -EINTR)
+			continue;
+		if (taken == -EBUSY && !ring->adopted && uring_cq_ready(ring->uring)) {
+			note_harvest(ring);
+			if (!uring_cq_ready(ring->uring))
+				continue;
+		}
+		if (taken <= 0)
+			return taken ? taken : -EAGAIN;
+		sent += taken; /* less than left: the kernel stops behind an entry that it rejected */
+	}
+	return sent;
+}
+
+struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring)
+{
+	if (ring->adopted && (uring_chain_open(ring->uring) || !ring->greeted))
+		return NULL;
+	if (!uring_space(ring->uring) && ring_flush(ring) < 0)
+		return NULL;
+	if (!uring_space(ring->uring))
+		return NULL;
+	return uring_blank_sqe(ring->uring);
+}
+
+static void fire_wake_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
+{
+	(void)timer;
+	(void)now_ns;
+	ring_arm_wake(ring);
+}
+
+void ring_arm_wake(struct ctx_ring *ring)
+{
+	if (ring->wakes.out || ring->withdrawing || ring->refused || heap_contains(&ring->wake_rest.node))
+		return;
+	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	if (!sqe)
+		return;
+	ring->wake_rest.fire = fire_wake_rest;
+	io_uring_prep_poll_add(sqe, mailbox_fd(ring->mailbox), POLLIN);
+	if (ring->features.multishot_poll && !ring->wake_once)
+		sqe->len = IORING_POLL_ADD_MULTI;
+	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, ticket_take(&ring->wakes));
+}
+
+/* Its completion comes all the same. */
+static bool remove_armed(struct ctx_ring *ring)
+{
+	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+
+	if (!sqe)
+		return false;
+	/* As every cancel, so that a ring with restrictions has to allow no other operation. */
+	io_uring_prep_cancel64(
+		sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_last(&ring->kernel_timers)),
+		0);
+	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
+	if (ring->features.skip_success)
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	ring->armed_ns = CTX_FOREVER;
+	return true;
+}
+
+void ring_timers_arm(struct ctx_ring *ring)
+{
+	struct heap_node *earliest = ring->timers.root;
+
+	if (!earliest || earliest->key_ns >= ring->armed_ns || ring->calls || ring->refused ||
+	    tickets_full(&ring->kernel_timers))
+		return;
+	/* The later one makes way, else short timers would leave ever more long ones behind. */
+	if (ring->armed_ns != CTX_FOREVER && !remove_armed(ring))
+		return;
+	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	if (!sqe)
+		return;
+	/* The kernel reads the time when it takes the entry; until then an even earlier one may take its
+	 * place. */
+	ring->armed = uring_time(earliest->key_ns);
+	io_uring_prep_timeout(sqe, &ring->armed, 0, IORING_TIMEOUT_ABS);
+	sqe->user_data =
+		ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_take(&ring->kernel_timers));
+	ring->armed_ns = earliest->key_ns;
+}
+
+void ring_notify(struct ctx_ring *ring)
+{
+	if (ring->dispatching || (!ring->adopted && ring->epoll_fd < 0))
+		return;
+	if (ring_anything_ready(ring) || (!ring->adopted && uring_keeps_back(ring->uring)))
+		mailbox_wake(ring->mailbox);
+}
+
+int ring_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	struct pollfd fd = {.fd = ring->uring->ring_fd, .events = POLLIN};
+	struct timespec time = clock_timespec(timeout_ns);
+	int sent = ring_flush(ring);
+
+	if (sent < 0)
+		return sent;
+	if (ring->park && park_needs_push(ring)) /* room for that was made by a look at completions */
+		return 0;
+	int ready = sys_poll(&fd, 1, &time);
+	return ready < 0 ? ready : 0;
+}
+
+int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
+{
+	return ring_wait_inline(ring, timeout_ns);
+}
+
+int ring_disarm_wake(struct ctx_ring *ring)
+{
+	int error = 0;
+
+	ring->withdrawing = true;
+	while (ring->wakes.out && !error) {
+		struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+		if (!sqe)
+			return -EAGAIN;
+		io_uring_prep_cancel64(
+			sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, ticket_last(&ring->wakes)),
+			0);
+		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
+		if (ring->features.skip_success)
+			sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+		error = ring_wait(ring, CTX_FOREVER);
+		if (error == -EINTR)
+			error = 0;
+		note_harvest(ring);
+	}
+	ring->withdrawing = false;
+	return error;
+}

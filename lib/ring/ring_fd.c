@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* The descriptor of ctx_ring_fd, for an outer event loop. */
+#include "queue.h"
+#include "ring.h"
+
+/*
+ * The ring's own descriptor, and for DEFER_TASKRUN an eventfd as well. Such a ring wakes whoever polls its
+ * descriptor on Linux 6.1 and 6.12, but nobody on 6.18; it signals a registered eventfd on 6.1 and 6.18, but
+ * on 6.12.117 only once.
+ */
+static int watch_completions(struct ctx_ring *ring)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	int error = sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, ring->uring->ring_fd, &event);
+
+	if (error || !ring->defer)
+		return error;
+	ring->ready_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (ring->ready_fd < 0)
+		return ring->ready_fd;
+	error = uring_register(ring->uring, IORING_REGISTER_EVENTFD, &ring->ready_fd, 1);
+	if (error < 0) {
+		sys_close(ring->ready_fd); /* what is registered is the program's own */
+		ring->ready_fd = -1;
+		return error;
+	}
+	return sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, ring->ready_fd, &event);
+}
+
+int ctx_ring_fd(struct ctx_ring *ring)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	if (!ring)
+		return -EINVAL;
+	int error = ring_check(ring);
+	if (error || ring->epoll_fd >= 0)
+		return error ? error : ring->epoll_fd;
+	if (ring->uring->ring_fd < 0)
+		return -ENOTSUP; /* IORING_SETUP_REGISTERED_FD_ONLY */
+	ring->epoll_fd = sys_epoll_create1(EPOLL_CLOEXEC);
+	if (ring->epoll_fd < 0)
+		return ring->epoll_fd;
+	error = sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, mailbox_fd(ring->mailbox), &event);
+	if (!error)
+		error = watch_completions(ring);
+	if (error) {
+		ring_forget_fd(ring);
+		return error;
+	}
+	ring_flush(ring);
+	/* What was ready before is not signalled by the kernel again. */
+	mailbox_wake(ring->mailbox);
+	return ring->epoll_fd;
+}
+
+void ring_forget_fd(struct ctx_ring *ring)
+{
+	if (ring->ready_fd >= 0) {
+		uring_register(ring->uring, IORING_UNREGISTER_EVENTFD, NULL, 0);
+		sys_close(ring->ready_fd);
+	}
+	if (ring->epoll_fd >= 0)
+		sys_close(ring->epoll_fd);
+	ring->epoll_fd = ring->ready_fd = -1;
+}
