@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "blocking.h"
 
-#include <sys/stat.h>
 
 #include "op.h"
 
@@ -59,13 +58,6 @@ static ssize_t issue(struct thread_ring *taken, const struct ctx_context *ctx, c
 		pause_shortly();
 	} while (op->phase != OP_IDLE);
 	return op->res;
-}
-
-bool blocking_is_on_disk(int fd)
-{
-	struct stat status;
-
-	return !fstat(fd, &status) && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
 }
 
 /* The request would block, and nobody said that it must not. 0: try again, with *sqe; or the result. */

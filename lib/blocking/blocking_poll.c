@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "blocking.h"
 
-/* A readiness can be another thread's prey some times in a row. */
+/* Another thread may take the data first. So many times in a row that is allowed before slowing down. */
 #define CALM_TURNS 16u
+
+bool blocking_is_on_disk(int fd)
+{
+	struct stat status;
+
+	return !fstat(fd, &status) && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
+}
 
 int blocking_poll_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
 {
