@@ -22,6 +22,8 @@
 
 /* For clients that are hung up on to be gone. */
 #define GONE_NS 2000000000ull
+/* For what they gave to be closed. */
+#define CLOSED_NS 100000000ull
 
 enum exit_code {
 	EXIT_OK = 0,
@@ -306,11 +308,13 @@ static bool is_over(const struct daemon *daemon)
 	       daemon->listener.fd < 0;
 }
 
-/* Who gave what cannot be closed keeps a closer, and not the service. */
+/* Who gave what cannot be closed keeps a closer, and not the service: what is left goes when that ends. */
 static bool are_closers_over(struct daemon *daemon, uint64_t now_ns)
 {
-	if (!daemon->closers.ending)
+	if (!daemon->closers.ending) {
 		closers_end(&daemon->closers);
+		daemon->stop_ns = now_ns + CLOSED_NS;
+	}
 	return !daemon->closers.count || now_ns >= daemon->stop_ns;
 }
 
