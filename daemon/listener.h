@@ -12,7 +12,6 @@ struct listener {
 	int fd;
 	char path[108]; /* "": it was given to us */
 	uint64_t file_device, file_inode;
-	int lock_fd;
 	uint64_t paused_until_ns; /* no descriptors: 0: not paused */
 	bool starved;		  /* has been logged */
 };

@@ -184,7 +184,7 @@ static void free_client(struct ctxd_client *client)
 	lock_acquire(&clients_lock);
 	list_remove(&client->clients);
 	/* Under the lock: a child forked off in between would keep the connection. */
-	client_close_source(client, &client->socket);
+	link_close(client);
 	client_close_source(client, &client->wake);
 	client_close_source(client, &client->timer);
 	close_own(client);
@@ -479,6 +479,7 @@ static void close_copies(struct ctxd_client *client)
 static void fork_child(void)
 {
 	clients_lock = (struct lock){0};
+	dispose_forked();
 	while (!list_empty(&clients)) {
 		struct ctxd_client *client = container_of(clients.next, struct ctxd_client, clients);
 		list_remove(&client->clients);

@@ -65,7 +65,7 @@ for loop in ring poll; do
 	grep -q "loop=$loop" "$log" || fail "it does not say how it waits"
 	run $ctxd --socket="$socket"
 	is "a socket that is served" "$status" 1
-	has "a socket that is served" "$out" "another ctxd serves"
+	has "a socket that is served" "$out" "somebody serves"
 	printf 'connections = 2\n' >"$work/good.conf"
 	kill -HUP "$pid"
 	await_line "$log" "event=reload"
