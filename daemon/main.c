@@ -364,7 +364,7 @@ static uint64_t new_epoch(void)
 
 static bool set_up(struct daemon *daemon)
 {
-	char reason[400], why[400], quoted[1000];
+	char reason[400], why[400], quoted[1000], name[LISTENER_NAME_SIZE];
 	int error;
 
 	daemon->signal_fd = open_signals();
@@ -394,7 +394,7 @@ static bool set_up(struct daemon *daemon)
 	loop_arm(&daemon->signals, POLLIN);
 	listener_start(&daemon->listener, &daemon->connections);
 	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s",
-		  daemon->listener.path[0] ? daemon->listener.path : "given",
+		  listener_name(&daemon->listener, name),
 		  loop_is_ring(daemon->loop) ? "ring" : "poll", reason[0] ? " reason=" : "",
 		  reason[0] ? log_quote(reason, quoted, sizeof(quoted)) : "");
 	notify("READY=1");
