@@ -114,7 +114,7 @@ static int bind_path(struct listener *listener, char *reason, size_t reason_size
 	}
 	listener->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* A system's service is for all its users; one of a user, for that user. */
-	mode_t before = umask(getuid() == 0 ? 0111 : 0177);
+	mode_t before = umask(geteuid() == 0 ? 0111 : 0177);
 	if (listener->fd < 0 || bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) ||
 	    listen(listener->fd, BACKLOG))
 		error = -errno;

@@ -153,12 +153,13 @@ static int parse_options(int argc, char **argv, struct options *options)
 	return -1;
 }
 
-/* Where it is looked for when nobody says. NULL: nowhere. */
+/* Where it is looked for when nobody says. NULL: nowhere. With the privileges of another user than the caller
+ * the caller's variables are not asked. */
 static const char *default_config(char *buffer, size_t size)
 {
-	const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME");
+	const char *home = secure_getenv("HOME"), *config = secure_getenv("XDG_CONFIG_HOME");
 
-	if (getuid() == 0)
+	if (geteuid() == 0)
 		snprintf(buffer, size, "/etc/ctxd.conf");
 	else if (config && config[0] == '/')
 		snprintf(buffer, size, "%s/ctxd.conf", config);

@@ -1421,11 +1421,12 @@ struct ctxd_options {
 
 /*
  * Connects to the service. options may be NULL. Without a path it is $CTXD_SOCKET, or else the
- * first of $XDG_RUNTIME_DIR/ctxd.sock and /run/ctxd.sock where a service answers. When the connection breaks
- * later the client comes back by itself, with growing pauses of at most a quarter of a second; what it shared
- * and joined goes on working meanwhile, and is registered again.
+ * first of $XDG_RUNTIME_DIR/ctxd.sock and /run/ctxd.sock where a service of root or of this user answers. When
+ * the connection breaks later the client comes back by itself, with growing pauses of at most a quarter of a
+ * second; what it shared and joined goes on working meanwhile, and is registered again.
  *
- * -ENOENT, -ECONNREFUSED: no service there. -EACCES: its socket is closed to this user.
+ * -ENOENT, -ECONNREFUSED: no service there. -EACCES: its socket is closed to this user. -EPERM: the one that
+ * the environment leads to is run by a user who is neither root nor the effective one of this program.
  * -EPROTONOSUPPORT: it speaks no version that we do. -EINVAL: ret_client is NULL, unknown flags, a path
  * too long. -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no thread), -EDQUOT (too many connections of this user).
  */
