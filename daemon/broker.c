@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 
+#include "overflow.h"
 #include "parts.h"
 
 static bool init_maps(struct broker *broker)
@@ -36,6 +37,8 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 	}
 	broker->config = *config;
 	broker->accounts.config = &broker->config;
+	broker->anybody_uid = overflow_uid();
+	broker->anybody_gid = overflow_gid();
 	broker->epoch = epoch;
 	broker->cancels_due_ns = UINT64_MAX;
 	struct link *lists[] = {&broker->things, &broker->peers,  &broker->watchers,

@@ -1471,8 +1471,8 @@ int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns);
  * CTX_CAUSE_OWNER.
  *
  * -EINVAL: NULL, a name too long or empty, bad mode, ctx never ends. -EEXIST: the name is taken, or ctx is
- * shared already. -EALREADY: ctx is done. -EMLINK: below more joins than allowed. -EMFILE, -ENFILE.
- * ret_id may be NULL.
+ * shared already. -EPERM: a name, where in the service's user namespace this user has no number of its own.
+ * -EALREADY: ctx is done. -EMLINK: below more joins than allowed. -EMFILE, -ENFILE. ret_id may be NULL.
  */
 int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *name, mode_t mode,
 	       struct ctxd_id *ret_id);
