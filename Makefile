@@ -89,8 +89,8 @@ COMPILE = $(CC) $(BASE_FLAGS) $(WARNINGS)
 LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard lib/*.c))
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tools/*.c))
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
-# Both sides of the protocol are one file.
-WIRE_OBJECT := $(OUT)/lib/wire.o
+# What both sides of the protocol share.
+WIRE_OBJECTS := $(OUT)/lib/wire.o $(OUT)/lib/overflow.o
 # Readiness and socket activation; without it ctxd lacks both and nothing else.
 SYSTEMD_CFLAGS := $(shell pkg-config --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$(pkg-config --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell pkg-config --libs libsystemd))
@@ -217,7 +217,7 @@ $(DAEMON_LIBRARY): $(DAEMON_OBJECTS)
 $(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $^ -luring -ljansson -lelf $$(pkg-config --libs ncursesw) -o $@
 
-$(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECT) $(STATIC_LIBRARY)
+$(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@
 
 $(OUT)/examples/httpd: $(LLHTTP_OBJECTS)

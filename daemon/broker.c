@@ -4,6 +4,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "overflow.h"
 #include "parts.h"
 #include "table_copy.h"
 
@@ -122,6 +123,8 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 	broker->accounts.config = &broker->config;
 	broker->disposal =
 		(struct disposal){.close = close_now, .copy = copy_now, .has_room = has_room_always};
+	broker->anybody_uid = overflow_uid();
+	broker->anybody_gid = overflow_gid();
 	broker->epoch = epoch;
 	broker->cancels_due_ns = UINT64_MAX;
 	struct link *lists[] = {&broker->things, &broker->peers,  &broker->watchers,

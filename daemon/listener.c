@@ -45,6 +45,8 @@ static int take_given(struct listener *listener, char *reason, size_t reason_siz
 			 count);
 		return -EINVAL;
 	}
+	/* Not listen(2) once more: for its clients it stays the socket of whoever made it, see SO_PEERCRED.
+	 */
 	listener->fd = SD_LISTEN_FDS_START;
 	fcntl(listener->fd, F_SETFL, fcntl(listener->fd, F_GETFL) | O_NONBLOCK);
 	return 1;
@@ -147,7 +149,7 @@ static int replace_path(struct listener *listener, char *reason, size_t reason_s
 	}
 	listener->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* A system's service is for all its users; one of a user, for that user. */
-	mode_t before = umask(getuid() == 0 ? 0111 : 0177);
+	mode_t before = umask(geteuid() == 0 ? 0111 : 0177);
 	if (listener->fd < 0 || bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) ||
 	    listen(listener->fd, BACKLOG))
 		error = -errno;
@@ -216,6 +218,21 @@ int listener_open(struct listener *listener, const char *path, char *reason, siz
 		return error > 0 ? 0 : error;
 	error = choose_path(listener, path, reason, reason_size);
 	return error ? error : bind_path(listener, reason, reason_size);
+}
+
+const char *listener_name(const struct listener *listener, char name[LISTENER_NAME_SIZE])
+{
+	struct sockaddr_un address = {0};
+	socklen_t size = sizeof(address);
+
+	memset(name, 0, LISTENER_NAME_SIZE);
+	if (getsockname(listener->fd, (struct sockaddr *)&address, &size))
+		return name;
+	/* A path is ended by a NUL, or by the array; what begins with one is a name. */
+	memcpy(name, address.sun_path, sizeof(address.sun_path));
+	if (!name[0])
+		name[0] = '@';
+	return name;
 }
 
 /* ---- accepting */

@@ -153,12 +153,13 @@ static int parse_options(int argc, char **argv, struct options *options)
 	return -1;
 }
 
-/* Where it is looked for when nobody says. NULL: nowhere. */
+/* Where it is looked for when nobody says. NULL: nowhere. With the privileges of another user than the caller
+ * the caller's variables are not asked. */
 static const char *default_config(char *buffer, size_t size)
 {
-	const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME");
+	const char *home = secure_getenv("HOME"), *config = secure_getenv("XDG_CONFIG_HOME");
 
-	if (getuid() == 0)
+	if (geteuid() == 0)
 		snprintf(buffer, size, "/etc/ctxd.conf");
 	else if (config && config[0] == '/')
 		snprintf(buffer, size, "%s/ctxd.conf", config);
@@ -377,7 +378,7 @@ static uint64_t new_epoch(void)
 
 static bool set_up(struct daemon *daemon)
 {
-	char reason[400], why[400], quoted[1000];
+	char reason[400], why[400], quoted[1000], name[LISTENER_NAME_SIZE];
 	int error;
 
 	daemon->signal_fd = open_signals();
@@ -411,7 +412,7 @@ static bool set_up(struct daemon *daemon)
 	loop_arm(&daemon->signals, POLLIN);
 	listener_start(&daemon->listener, &daemon->connections);
 	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s",
-		  daemon->listener.path[0] ? daemon->listener.path : "given",
+		  listener_name(&daemon->listener, name),
 		  loop_is_ring(daemon->loop) ? "ring" : "poll", reason[0] ? " reason=" : "",
 		  reason[0] ? log_quote(reason, quoted, sizeof(quoted)) : "");
 	notify("READY=1");

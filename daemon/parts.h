@@ -71,6 +71,9 @@ struct broker {
 	struct disposal disposal;
 	dev_t pipe_device; /* of all pipes */
 	bool has_statx;
+	/* That many users, or groups, may have, and so nobody's; -1: there is none such. See lib/overflow.h. */
+	uid_t anybody_uid;
+	gid_t anybody_gid;
 	uint64_t epoch;
 	uint64_t last_number; /* of shared contexts */
 	uint64_t last_serial; /* of things */
@@ -207,7 +210,9 @@ enum right {
 };
 
 bool may(const struct peer *peer, const struct share *share, enum right right);
-/* Its table, its being there, and its end. */
+/* It is peer's own user, for certain. */
+bool is_own_user(const struct peer *peer, uid_t uid);
+/* It is, or peer is root's: its table, its being there, and its end. */
 bool is_same_user(const struct peer *peer, uid_t uid);
 bool may_cancel_unshared(const struct peer *peer, const struct peer *owner);
 

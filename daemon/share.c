@@ -430,10 +430,12 @@ static int begin(struct peer *peer, const struct wire_share *from, int *pipe_fd,
 
 	if (error)
 		return error;
-	if (share && (!share->unclaimed || share->uid != peer->identity.uid))
+	if (share && (!share->unclaimed || !is_own_user(peer, share->uid)))
 		return -EEXIST;
 	if (share && parent && is_above(broker, share, from->parent))
 		return -EPROTO;
+	if (from->name[0] && !is_own_user(peer, peer->identity.uid))
+		return -EPERM; /* it would be a name that many users give */
 	if (from->name[0] && find_name(broker, peer->identity.uid, from->name))
 		return -EEXIST;
 	if (peer->identity.pidfd < 0)

@@ -1421,11 +1421,12 @@ struct ctxd_options {
 
 /*
  * Connects to the service. options may be NULL. Without a path it is $CTXD_SOCKET, or else the
- * first of $XDG_RUNTIME_DIR/ctxd.sock and /run/ctxd.sock where a service answers. When the connection breaks
- * later the client comes back by itself, with growing pauses of at most a quarter of a second; what it shared
- * and joined goes on working meanwhile, and is registered again.
+ * first of $XDG_RUNTIME_DIR/ctxd.sock and /run/ctxd.sock where a service of root or of this user answers. When
+ * the connection breaks later the client comes back by itself, with growing pauses of at most a quarter of a
+ * second; what it shared and joined goes on working meanwhile, and is registered again.
  *
- * -ENOENT, -ECONNREFUSED: no service there. -EACCES: its socket is closed to this user.
+ * -ENOENT, -ECONNREFUSED: no service there. -EACCES: its socket is closed to this user. -EPERM: the one that
+ * the environment leads to is run by a user who is neither root nor the effective one of this program.
  * -EPROTONOSUPPORT: it speaks no version that we do. -EINVAL: ret_client is NULL, unknown flags, a path
  * too long. -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no thread), -EDQUOT (too many connections of this user).
  */
@@ -1470,8 +1471,8 @@ int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns);
  * CTX_CAUSE_OWNER.
  *
  * -EINVAL: NULL, a name too long or empty, bad mode, ctx never ends. -EEXIST: the name is taken, or ctx is
- * shared already. -EALREADY: ctx is done. -EMLINK: below more joins than allowed. -EMFILE, -ENFILE.
- * ret_id may be NULL.
+ * shared already. -EPERM: a name, where in the service's user namespace this user has no number of its own.
+ * -EALREADY: ctx is done. -EMLINK: below more joins than allowed. -EMFILE, -ENFILE. ret_id may be NULL.
  */
 int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *name, mode_t mode,
 	       struct ctxd_id *ret_id);

@@ -6,6 +6,7 @@
 
 #include "client.h"
 #include "clock.h"
+#include "overflow.h"
 #include "sys.h"
 #include "table.h"
 
@@ -26,7 +27,25 @@ union control {
 
 /* ---- opening */
 
-static int open_at(struct ctxd_client *client, const char *path)
+/*
+ * Whoever serves us sees our contexts, and says which of them end: only root may, and the user that we act
+ * for. It is the one who made the socket listen, whoever has it now. A variable of the environment may lead
+ * to anybody's. 0; -EPERM.
+ */
+static int check_listener(int fd)
+{
+	struct ucred listener;
+	socklen_t size = sizeof(listener);
+	uid_t own = geteuid();
+	int result = sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size);
+
+	if (result || listener.uid == 0)
+		return result;
+	return listener.uid == own && own != overflow_uid() ? 0 : -EPERM;
+}
+
+/* named: by the program itself, which answers for whom it trusts. */
+static int open_at(struct ctxd_client *client, const char *path, bool named)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -35,6 +54,8 @@ static int open_at(struct ctxd_client *client, const char *path)
 		return fd;
 	strcpy(address.sun_path, path);
 	int result = sys_connect(fd, (struct sockaddr *)&address, sizeof(address));
+	if (!result && !named)
+		result = check_listener(fd);
 	if (!result) {
 		client->socket.fd = fd;
 		result = client_add_source(client, &client->socket, EPOLLIN);
@@ -52,11 +73,11 @@ static int open_socket(struct ctxd_client *client)
 	int first = -ENOENT;
 
 	if (client->path[0])
-		return open_at(client, client->path);
+		return open_at(client, client->path, true);
 	for (unsigned place = 0;; place++) {
 		int result = wire_socket_path(place, path);
 		if (!result)
-			result = open_at(client, path);
+			result = open_at(client, path, false);
 		else if (result == -ENOENT)
 			return first;
 		if (!result)

@@ -63,7 +63,7 @@ static int make_context(struct run *run)
 	const struct ctx_context *parent = ctx_background();
 	uint64_t timeout_ns = run->options.timeout_ns;
 
-	if (getenv("CTXRING_CONTEXT")) {
+	if (secure_getenv("CTXRING_CONTEXT")) {
 		int result = ctx_from_environment(NULL, 0, "outer run", &run->outer);
 		if (result == -EINVAL)
 			fputs("ctxtool run: $CTXRING_CONTEXT is not understood, and ignored\n", stderr);
