@@ -106,8 +106,8 @@ LIB_SOURCES := $(foreach folder,$(LIB_FOLDERS),$(sort $(wildcard lib/$(folder)/*
 LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tools/*.c))
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
-# Both sides of the protocol are one file.
-WIRE_OBJECT := $(OUT)/lib/wire/wire.o
+# What both sides of the protocol share.
+WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/wire/overflow.o
 # Readiness and socket activation; without it ctxd lacks both and nothing else.
 SYSTEMD_CFLAGS := $(shell pkg-config --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$(pkg-config --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell pkg-config --libs libsystemd))
@@ -234,7 +234,7 @@ $(DAEMON_LIBRARY): $(DAEMON_OBJECTS)
 $(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $^ -luring -ljansson -lelf $$(pkg-config --libs ncursesw) -o $@
 
-$(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECT) $(STATIC_LIBRARY)
+$(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@
 
 $(OUT)/examples/httpd: $(LLHTTP_OBJECTS)

@@ -45,6 +45,7 @@ struct account *account_hold(struct accounts *accounts, uid_t uid)
 		account = calloc(1, sizeof(*account));
 		if (!account)
 			return NULL;
+		account->all = accounts;
 		account->uid = uid;
 		account->next = accounts->first;
 		accounts->first = account;
@@ -74,6 +75,7 @@ bool account_charge(struct accounts *accounts, struct account *account, enum quo
 
 	if (account->used[quota] <= limit && amount <= limit - account->used[quota]) {
 		account->used[quota] += amount;
+		accounts->fds += quota == QUOTA_FDS ? amount : 0;
 		return true;
 	}
 	if (!account->breached[quota])
@@ -88,6 +90,7 @@ void account_return(struct account *account, enum quota quota, uint64_t amount)
 	if (account->used[quota] < amount)
 		abort(); /* returned twice */
 	account->used[quota] -= amount;
+	account->all->fds -= quota == QUOTA_FDS ? amount : 0;
 }
 
 void accounts_check_empty(const struct accounts *accounts)

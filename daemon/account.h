@@ -21,6 +21,7 @@ enum quota {
 };
 
 struct account {
+	struct accounts *all;
 	struct account *next;
 	uid_t uid;
 	unsigned holders;
@@ -31,6 +32,7 @@ struct account {
 struct accounts {
 	struct account *first;
 	const struct config *config;
+	uint64_t fds; /* charged to all of them */
 };
 
 /* The account of uid, held; account_release() it. NULL: no memory. */

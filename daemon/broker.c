@@ -1,7 +1,92 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
+#include "overflow.h"
 #include "parts.h"
+#include "table_copy.h"
+
+/* ---- disposal at once */
+
+static void close_now(void *link, uid_t uid, int fd, bool known)
+{
+	(void)link;
+	(void)uid;
+	(void)known;
+	close(fd);
+}
+
+static void copy_now(void *link, uid_t uid, int fd, uint64_t bytes_max,
+		     void (*done)(void *data, int result), void *data)
+{
+	int result = table_copy(fd, bytes_max);
+
+	close_now(link, uid, fd, true);
+	done(data, result);
+}
+
+static bool has_room_always(void *link, uid_t uid, uint32_t fds_max)
+{
+	(void)link;
+	(void)uid;
+	(void)fds_max;
+	return true;
+}
+
+void dispose(struct broker *broker, uid_t uid, int fd, bool known)
+{
+	if (fd >= 0)
+		broker->disposal.close(broker->disposal.link, uid, fd, known);
+}
+
+bool may_give(const struct broker *broker, uid_t uid)
+{
+	return broker->disposal.has_room(broker->disposal.link, uid, broker->config.fds_max);
+}
+
+/* ---- what they are */
+
+static bool ask_statx(int fd, struct stat *ret_status)
+{
+	struct statx known;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &known))
+		return false;
+	*ret_status = (struct stat){
+		.st_dev = makedev(known.stx_dev_major, known.stx_dev_minor),
+		.st_ino = known.stx_ino,
+		.st_mode = known.stx_mode,
+		.st_uid = known.stx_uid,
+	};
+	return true;
+}
+
+bool pipe_status(const struct broker *broker, int fd, struct stat *ret_status)
+{
+	if (broker->has_statx ? !ask_statx(fd, ret_status) : fstat(fd, ret_status) != 0)
+		return false;
+	return S_ISFIFO(ret_status->st_mode) && ret_status->st_dev == broker->pipe_device;
+}
+
+/* All pipes are of one file system, that of the kernel. False: there are no descriptors. */
+static bool learn_pipes(struct broker *broker)
+{
+	struct stat status;
+	int ends[2];
+
+	if (pipe(ends))
+		return false;
+	broker->has_statx = ask_statx(ends[0], &status);
+	bool known = broker->has_statx || !fstat(ends[0], &status);
+	broker->pipe_device = status.st_dev;
+	close(ends[0]);
+	close(ends[1]);
+	return known;
+}
+
+/* ---- all of it */
 
 static bool init_maps(struct broker *broker)
 {
@@ -28,7 +113,7 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 {
 	struct broker *broker = calloc(1, sizeof(*broker));
 
-	if (!broker || !init_maps(broker)) {
+	if (!broker || !learn_pipes(broker) || !init_maps(broker)) {
 		if (broker)
 			free_maps(broker);
 		free(broker);
@@ -36,6 +121,10 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 	}
 	broker->config = *config;
 	broker->accounts.config = &broker->config;
+	broker->disposal =
+		(struct disposal){.close = close_now, .copy = copy_now, .has_room = has_room_always};
+	broker->anybody_uid = overflow_uid();
+	broker->anybody_gid = overflow_gid();
 	broker->epoch = epoch;
 	broker->cancels_due_ns = UINT64_MAX;
 	struct link *lists[] = {&broker->things, &broker->peers,  &broker->watchers,
@@ -43,6 +132,11 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		link_init(lists[i]);
 	return broker;
+}
+
+void broker_set_disposal(struct broker *broker, const struct disposal *disposal)
+{
+	broker->disposal = *disposal;
 }
 
 void broker_free(struct broker *broker)
@@ -61,6 +155,11 @@ void broker_free(struct broker *broker)
 void broker_configure(struct broker *broker, const struct config *config)
 {
 	broker->config = *config;
+}
+
+uint64_t broker_fds(const struct broker *broker)
+{
+	return broker->accounts.fds;
 }
 
 bool broker_is_busy(const struct broker *broker)

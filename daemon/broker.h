@@ -37,8 +37,27 @@ struct peer_output {
 	void *link;
 };
 
-/* epoch: of this life of the service. NULL: no memory. */
+/*
+ * What becomes of descriptors that others gave: to close one may take for ever. Never blocks; fd is taken over.
+ */
+struct disposal {
+	/* known: it is a pipe, a memfd or a socket, of which a copy may be closed without a wait. */
+	void (*close)(void *link, uid_t uid, int fd, bool known);
+	/*
+	 * A copy of the table fd, as table_copy makes it, and closes fd. done is told the copy, or -errno, at
+	 * once or later.
+	 */
+	void (*copy)(void *link, uid_t uid, int fd, uint64_t bytes_max, void (*done)(void *data, int result),
+		     void *data);
+	/* False: too much of uid, who may hold fds_max descriptors, is not closed yet. */
+	bool (*has_room)(void *link, uid_t uid, uint32_t fds_max);
+	void *link;
+};
+
+/* epoch: of this life of the service. NULL: no memory. It closes descriptors itself, until it is told how. */
 struct broker *broker_new(const struct config *config, uint64_t epoch);
+
+void broker_set_disposal(struct broker *broker, const struct disposal *disposal);
 
 /* All peers are gone. Aborts when an account is not back at nothing: something was charged and never
  * returned. */
@@ -50,6 +69,9 @@ void broker_configure(struct broker *broker, const struct config *config);
 /* When broker_tick is to be called; UINT64_MAX: not for a known reason. */
 uint64_t broker_next_ns(const struct broker *broker);
 void broker_tick(struct broker *broker, uint64_t now_ns);
+
+/* How many descriptors are held for clients, of all users. */
+uint64_t broker_fds(const struct broker *broker);
 
 /* Whether somebody waits for a cancel, or a process is still to be told of one. */
 bool broker_is_busy(const struct broker *broker);
@@ -70,6 +92,9 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
  */
 int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds, unsigned fd_count,
 		 uint64_t now_ns);
+
+/* Closes descriptors that came from it otherwise. */
+void peer_dispose(struct peer *peer, const int *fds, unsigned fd_count);
 
 /* After output said -EAGAIN: there is room again. */
 void peer_writable(struct peer *peer);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -207,15 +208,39 @@ int config_parse(const char *text, size_t size, struct config *ret_config, char 
 	return 0;
 }
 
+/*
+ * What has no end, or none yet, would be read as an empty file, or for ever. Opening waits for nobody. A
+ * descriptor, or a negative errno with its reason.
+ */
+static int open_regular(const char *path, char *reason, size_t reason_size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat status;
+	int error = fd < 0 || fstat(fd, &status) ? -errno : 0;
+
+	if (error)
+		snprintf(reason, reason_size, "%s", strerror(-error));
+	else if (S_ISREG(status.st_mode))
+		return fd;
+	else
+		snprintf(reason, reason_size, "it is no regular file");
+	if (fd >= 0)
+		close(fd);
+	return error ? error : -EINVAL;
+}
+
 int config_load(const char *path, struct config *ret_config, char *reason, size_t reason_size)
 {
-	char *text = malloc(FILE_MAX + 1);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = open_regular(path, reason, reason_size), result = 0;
 	size_t size = 0;
-	ssize_t got = fd < 0 || !text ? -1 : 1;
-	int result = fd < 0 ? -errno : text ? 0 : -ENOMEM;
+	ssize_t got = 1;
 
-	while (got > 0 && size <= FILE_MAX) {
+	if (fd < 0)
+		return fd;
+	char *text = malloc(FILE_MAX + 1);
+	if (!text)
+		result = -ENOMEM;
+	while (!result && got > 0 && size <= FILE_MAX) {
 		got = read(fd, text + size, FILE_MAX + 1 - size);
 		if (got > 0)
 			size += (size_t)got;
@@ -228,8 +253,7 @@ int config_load(const char *path, struct config *ret_config, char *reason, size_
 		snprintf(reason, reason_size, "%s", strerror(-result));
 	else
 		result = config_parse(text, size, ret_config, reason, reason_size);
-	if (fd >= 0)
-		close(fd);
+	close(fd);
 	free(text);
 	return result;
 }

@@ -42,7 +42,8 @@ extern const struct config config_default;
  */
 int config_parse(const char *text, size_t size, struct config *ret_config, char *reason, size_t reason_size);
 
-/* The same of a file; also the errors of reading it. One that is larger than 64 KiB is -EFBIG. */
+/* The same of a file; also the errors of reading it. What is no regular file is -EINVAL; one that is larger
+ * than 64 KiB is -EFBIG. */
 int config_load(const char *path, struct config *ret_config, char *reason, size_t reason_size);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -93,6 +94,7 @@ static int identify(int fd, struct identity *ret_identity)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size))
 		return -errno;
+	ret_identity->uid = credentials.uid; /* also when the rest fails */
 	error = open_pidfd(fd, credentials.pid, &pidfd);
 	if (error)
 		return error;
@@ -147,10 +149,11 @@ static int transmit(int fd, const void *bytes, size_t size, const int *fds, unsi
 	return errno == ETOOMANYREFS ? -ENOBUFS : errno == EINTR ? -EAGAIN : -errno;
 }
 
-static void packet_free(struct packet *packet)
+/* Its descriptors are copies of what uid's peers gave, and may be the last ones. */
+static void packet_free(struct connection *connection, struct packet *packet)
 {
 	for (unsigned i = 0; i < packet->fd_count; i++)
-		close(packet->fds[i]);
+		closers_close(connection->all->closers, connection->uid, packet->fds[i], true);
 	free(packet);
 }
 
@@ -168,7 +171,8 @@ static void fail(struct connection *connection, int error)
 	connection->all->failing++;
 }
 
-static struct packet *packet_new(const void *bytes, size_t size, const int *fds, unsigned fd_count)
+static struct packet *packet_new(struct connection *connection, const void *bytes, size_t size,
+				 const int *fds, unsigned fd_count)
 {
 	struct packet *packet = malloc(sizeof(*packet) + size);
 
@@ -179,7 +183,7 @@ static struct packet *packet_new(const void *bytes, size_t size, const int *fds,
 	for (unsigned i = 0; i < fd_count; i++) {
 		int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
 		if (copy < 0) {
-			packet_free(packet);
+			packet_free(connection, packet);
 			return NULL;
 		}
 		packet->fds[packet->fd_count++] = copy;
@@ -213,7 +217,7 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 			fail(connection, -EDQUOT);
 		return -EAGAIN;
 	}
-	struct packet *packet = packet_new(bytes, size, fds, fd_count);
+	struct packet *packet = packet_new(connection, bytes, size, fds, fd_count);
 	if (!packet) {
 		peer_return_queued(connection->peer, cost, fd_count);
 		fail(connection, -ENOMEM);
@@ -269,7 +273,7 @@ static void drop_first(struct connection *connection)
 	connection->queued_bytes -= cost;
 	connection->all->owed -= packet->is_answer;
 	peer_return_queued(connection->peer, cost, packet->fd_count);
-	packet_free(packet);
+	packet_free(connection, packet);
 }
 
 static void flush(struct connection *connection)
@@ -308,7 +312,8 @@ static void gone(struct group *group)
 	struct connection *connection = (struct connection *)group;
 	struct connections *all = connection->all;
 
-	close(connection->fd);
+	/* What was never received from it goes with it. */
+	closers_hang_up(all->closers, connection->uid, connection->fd);
 	if (connection->pidfd >= 0)
 		close(connection->pidfd);
 	*connection->place = connection->next;
@@ -353,7 +358,15 @@ static void close_failed(struct connections *all)
 
 /* ---- receiving */
 
-static unsigned take_fds(struct msghdr *header, int fds[WIRE_FDS_MAX + 1])
+/* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this thread. */
+#define ATTACHED_MAX 253
+
+union control {
+	char bytes[CMSG_SPACE(ATTACHED_MAX * sizeof(int))];
+	struct cmsghdr align;
+};
+
+static unsigned take_fds(struct msghdr *header, int fds[ATTACHED_MAX])
 {
 	unsigned count = 0;
 
@@ -361,51 +374,66 @@ static unsigned take_fds(struct msghdr *header, int fds[WIRE_FDS_MAX + 1])
 	     attached = CMSG_NXTHDR(header, attached)) {
 		if (attached->cmsg_level != SOL_SOCKET || attached->cmsg_type != SCM_RIGHTS)
 			continue;
-		size_t here = (attached->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < here; i++) {
-			int fd;
-			memcpy(&fd, CMSG_DATA(attached) + i * sizeof(int), sizeof(fd));
-			if (count <= WIRE_FDS_MAX)
-				fds[count++] = fd;
-			else
-				close(fd);
-		}
+		size_t size = attached->cmsg_len - CMSG_LEN(0);
+		memcpy(fds + count, CMSG_DATA(attached), size);
+		count += (unsigned)(size / sizeof(int));
 	}
 	return count;
+}
+
+/* Whether a packet may bring more descriptors along than this process can have. */
+static bool is_short_of_fds(const struct connections *all)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) || broker_fds(all->broker) + closers_fds(all->closers) +
+								   OWN_FDS + ATTACHED_MAX >
+							   limit.rlim_cur;
+}
+
+/*
+ * As recvmsg(2), without a wait. What the kernel cannot hand over it closes itself, as long as that takes: so
+ * where descriptors may run out, a packet is looked at first, and stays where it is if there are too many.
+ */
+static ssize_t receive_packet(const struct connection *connection, struct msghdr *header)
+{
+	int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
+
+	if (!is_short_of_fds(connection->all))
+		return recvmsg(connection->fd, header, flags);
+	ssize_t size = recvmsg(connection->fd, header, flags | MSG_PEEK);
+	if (size >= 0 && !(header->msg_flags & MSG_CTRUNC))
+		recv(connection->fd, NULL, 0, MSG_DONTWAIT);
+	return size;
 }
 
 /* False: there is nothing more, or it is over. */
 static bool receive_one(struct connection *connection)
 {
 	uint8_t bytes[WIRE_SIZE_MAX + 1];
-	union {
-		char bytes[CMSG_SPACE((WIRE_FDS_MAX + 1) * sizeof(int))];
-		struct cmsghdr align;
-	} control;
+	union control control;
 	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
 	struct msghdr header = {.msg_iov = &part,
 				.msg_iovlen = 1,
 				.msg_control = control.bytes,
 				.msg_controllen = sizeof(control.bytes)};
-	int fds[WIRE_FDS_MAX + 1];
+	int fds[ATTACHED_MAX];
 
-	ssize_t size = recvmsg(connection->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t size = receive_packet(connection, &header);
 	if (size < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
-	if (size <= 0) {
-		fail(connection, 0);
+	/* An empty packet brings its descriptors along, too. */
+	unsigned fd_count = size < 0 ? 0 : take_fds(&header, fds);
+	int error = 0;
+	if (size <= 0 || header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+		error = size < 0 || (size == 0 && !fd_count) ? 0
+			: header.msg_flags & MSG_CTRUNC	     ? -EMFILE
+							     : -EPROTO;
+		peer_dispose(connection->peer, fds, fd_count);
+		fail(connection, error);
 		return false;
 	}
-	unsigned fd_count = take_fds(&header, fds);
-	int error = 0;
-	if (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
-		/* More descriptors than any message has, or no room for them here. */
-		error = header.msg_flags & MSG_TRUNC || fd_count > WIRE_FDS_MAX ? -EPROTO : -EMFILE;
-		for (unsigned i = 0; i < fd_count; i++)
-			close(fds[i]);
-	} else {
-		error = peer_receive(connection->peer, bytes, (size_t)size, fds, fd_count, now());
-	}
+	error = peer_receive(connection->peer, bytes, (size_t)size, fds, fd_count, now());
 	if (error)
 		fail(connection, error);
 	return !error && !connection->failing;
@@ -481,25 +509,36 @@ static int set_up(struct connection *connection, const struct identity *identity
 	return peer_new(connection->all->broker, identity, &output, now(), &connection->peer);
 }
 
-static void refuse(int fd, int error)
+/* Closes fd. */
+static void refuse(struct connections *all, int fd, uid_t uid, int error)
 {
 	struct wire_message message = {.type = WIRE_GOODBYE, .goodbye = {.error = error}};
 	uint8_t bytes[WIRE_SIZE_MAX];
 
 	transmit(fd, bytes, wire_pack(&message, bytes), NULL, 0);
 	log_event(LOG_LEVEL_INFO, "refused", "error=%s", strerrorname_np(-error));
+	shutdown(fd, SHUT_RDWR);
+	closers_hang_up(all->closers, uid, fd);
+}
+
+void connection_refuse(struct connections *all, int fd, int error)
+{
+	struct ucred credentials = {.uid = getuid()};
+	socklen_t size = sizeof(credentials);
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size);
+	refuse(all, fd, credentials.uid, error);
 }
 
 void connection_open(struct connections *all, int fd)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
-	struct identity identity;
+	struct identity identity = {.uid = getuid()};
 	int error = connection ? identify(fd, &identity) : -ENOMEM;
 
 	if (error) {
-		refuse(fd, error);
+		refuse(all, fd, identity.uid, error);
 		free(connection);
-		close(fd);
 		return;
 	}
 	connection->all = all;
@@ -509,9 +548,8 @@ void connection_open(struct connections *all, int fd)
 	connection->queue_end = &connection->queue;
 	error = set_up(connection, &identity);
 	if (error && !connection->group.loop) {
-		refuse(fd, error);
+		refuse(all, fd, identity.uid, error);
 		free(connection);
-		close(fd);
 		return;
 	}
 	connection->next = all->first;

@@ -4,12 +4,17 @@
 #define CTXD_CONNECTION_H
 
 #include "broker.h"
+#include "closer.h"
 #include "loop.h"
+
+/* Descriptors that the service needs for itself. */
+#define OWN_FDS 32
 
 /* All connections of a daemon. */
 struct connections {
 	struct loop *loop;
 	struct broker *broker;
+	struct closers *closers;
 	const struct config *config;
 	struct connection *first;
 	unsigned count;
@@ -21,6 +26,9 @@ struct connections {
 
 /* Takes fd over. What is wrong is logged, and fd closed. */
 void connection_open(struct connections *connections, int fd);
+
+/* As that, but says why not, and hangs up. */
+void connection_refuse(struct connections *connections, int fd, int error);
 
 /* Tells all clients the reason, and hangs up. They are gone when count is 0. */
 void connections_end(struct connections *connections, int error);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +25,9 @@
 #define BACKLOG 512
 #define ACCEPT_MAX 32
 #define PAUSE_NS 100000000ull
+/* For another one that just starts. */
+#define LOCK_ATTEMPTS 100
+#define LOCK_PAUSE_MS 20
 
 /* ---- opening */
 
@@ -40,6 +45,8 @@ static int take_given(struct listener *listener, char *reason, size_t reason_siz
 			 count);
 		return -EINVAL;
 	}
+	/* Not listen(2) once more: for its clients it stays the socket of whoever made it, see SO_PEERCRED.
+	 */
 	listener->fd = SD_LISTEN_FDS_START;
 	fcntl(listener->fd, F_SETFL, fcntl(listener->fd, F_GETFL) | O_NONBLOCK);
 	return 1;
@@ -51,6 +58,21 @@ static int take_given(struct listener *listener, char *reason, size_t reason_siz
 #endif
 }
 
+/*
+ * Whether it is over, though perhaps not waited for. What a service leaves may listen a little longer: its
+ * io_uring, or a closer, which has the same descriptors.
+ */
+static bool is_dead(pid_t pid)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+	bool dead = pidfd < 0 ? kill(pid, 0) && errno == ESRCH : poll(&ended, 1, 0) == 1;
+
+	if (pidfd >= 0)
+		close(pidfd);
+	return dead;
+}
+
 /* Whether somebody who lives listens there. */
 static bool answers(const struct sockaddr_un *address)
 {
@@ -60,43 +82,58 @@ static bool answers(const struct sockaddr_un *address)
 	bool alive = fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
 				 (errno != ECONNREFUSED && errno != ENOENT));
 
-	/* The io_uring of a process that was killed holds its socket open for a moment. */
 	if (alive && !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size) && listener.pid > 0)
-		alive = kill(listener.pid, 0) == 0 || errno != ESRCH;
+		alive = !is_dead(listener.pid);
 	if (fd >= 0)
 		close(fd);
 	return alive;
 }
 
-/* Whoever holds it may replace the file that a dead service has left. */
-static int lock_path(struct listener *listener, char *reason, size_t reason_size)
+/* 1 if fd is locked and still the file at path, 0 if another one has it or just removed it, or -errno. */
+static int try_lock(int fd, const char *path)
 {
-	char path[sizeof(listener->path) + 8];
+	struct stat ours, there;
 
-	snprintf(path, sizeof(path), "%s.lock", listener->path);
-	listener->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (listener->lock_fd < 0) {
-		int error = -errno;
-		snprintf(reason, reason_size, "cannot open %s: %s", path, strerror(-error));
-		return error;
-	}
-	if (flock(listener->lock_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	close(listener->lock_fd);
-	listener->lock_fd = -1;
-	snprintf(reason, reason_size, "another ctxd serves %s; stop it, or give --socket=PATH",
-		 listener->path);
-	return -EADDRINUSE;
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		return errno == EWOULDBLOCK ? 0 : -errno;
+	return !fstat(fd, &ours) && !stat(path, &there) && ours.st_dev == there.st_dev &&
+	       ours.st_ino == there.st_ino;
 }
 
-static int bind_path(struct listener *listener, char *reason, size_t reason_size)
+/*
+ * Who holds it may replace the file that a dead service has left, and listens there when it lets go: of two
+ * that start at once none replaces the other's. The descriptor, or -errno.
+ */
+static int lock_path(const char *path, char *reason, size_t reason_size)
+{
+	char lock[sizeof(((struct listener *)NULL)->path) + 8];
+	int locked = 0;
+
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	for (int attempts = 0; !locked && attempts < LOCK_ATTEMPTS; attempts++) {
+		int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		locked = fd < 0 ? -errno : try_lock(fd, lock);
+		if (locked > 0)
+			return fd;
+		if (fd >= 0)
+			close(fd);
+		if (!locked)
+			poll(NULL, 0, LOCK_PAUSE_MS);
+	}
+	if (locked)
+		snprintf(reason, reason_size, "cannot lock %s: %s", lock, strerror(-locked));
+	else
+		snprintf(reason, reason_size, "another ctxd starts at %s; stop it, or give --socket=PATH",
+			 path);
+	return locked ? locked : -EADDRINUSE;
+}
+
+static int replace_path(struct listener *listener, char *reason, size_t reason_size)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct stat status;
-	int error = lock_path(listener, reason, reason_size);
+	int error = 0;
 
-	if (error)
-		return error;
 	strcpy(address.sun_path, listener->path);
 	if (lstat(listener->path, &status) == 0) {
 		if (!S_ISSOCK(status.st_mode)) {
@@ -112,7 +149,7 @@ static int bind_path(struct listener *listener, char *reason, size_t reason_size
 	}
 	listener->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* A system's service is for all its users; one of a user, for that user. */
-	mode_t before = umask(getuid() == 0 ? 0111 : 0177);
+	mode_t before = umask(geteuid() == 0 ? 0111 : 0177);
 	if (listener->fd < 0 || bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) ||
 	    listen(listener->fd, BACKLOG))
 		error = -errno;
@@ -126,6 +163,17 @@ static int bind_path(struct listener *listener, char *reason, size_t reason_size
 		listener->file_inode = status.st_ino;
 	}
 	return 0;
+}
+
+static int bind_path(struct listener *listener, char *reason, size_t reason_size)
+{
+	int lock_fd = lock_path(listener->path, reason, reason_size);
+
+	if (lock_fd < 0)
+		return lock_fd;
+	int error = replace_path(listener, reason, reason_size);
+	close(lock_fd);
+	return error;
 }
 
 static bool is_writable_place(const char *path)
@@ -163,13 +211,28 @@ static int choose_path(struct listener *listener, const char *path, char *reason
 
 int listener_open(struct listener *listener, const char *path, char *reason, size_t reason_size)
 {
-	*listener = (struct listener){.fd = -1, .lock_fd = -1};
+	*listener = (struct listener){.fd = -1};
 	int error = take_given(listener, reason, reason_size);
 
 	if (error)
 		return error > 0 ? 0 : error;
 	error = choose_path(listener, path, reason, reason_size);
 	return error ? error : bind_path(listener, reason, reason_size);
+}
+
+const char *listener_name(const struct listener *listener, char name[LISTENER_NAME_SIZE])
+{
+	struct sockaddr_un address = {0};
+	socklen_t size = sizeof(address);
+
+	memset(name, 0, LISTENER_NAME_SIZE);
+	if (getsockname(listener->fd, (struct sockaddr *)&address, &size))
+		return name;
+	/* A path is ended by a NUL, or by the array; what begins with one is a name. */
+	memcpy(name, address.sun_path, sizeof(address.sun_path));
+	if (!name[0])
+		name[0] = '@';
+	return name;
 }
 
 /* ---- accepting */
@@ -244,19 +307,33 @@ static void gone(struct group *group)
 	listener->fd = -1;
 }
 
+/*
+ * What waits to be accepted goes with the socket, and what it has sent, as slowly as that goes: so it is taken
+ * first, and refused. Not where the socket is not ours alone: then whoever gave it keeps it.
+ */
+static void refuse_waiting(struct listener *listener)
+{
+	int fd;
+
+	if (!listener->path[0])
+		return;
+	shutdown(listener->fd, SHUT_RDWR); /* nobody more */
+	while ((fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0 || errno == EINTR)
+		if (fd >= 0)
+			connection_refuse(listener->connections, fd, -ESHUTDOWN);
+}
+
 void listener_stop(struct listener *listener)
 {
 	struct stat status;
+	char lock[sizeof(listener->path) + 8];
 
 	if (listener->path[0] && lstat(listener->path, &status) == 0 &&
-	    status.st_dev == listener->file_device && status.st_ino == listener->file_inode)
+	    status.st_dev == listener->file_device && status.st_ino == listener->file_inode) {
 		unlink(listener->path);
-	if (listener->lock_fd >= 0) {
-		char path[sizeof(listener->path) + 8];
-		snprintf(path, sizeof(path), "%s.lock", listener->path);
-		unlink(path);
-		close(listener->lock_fd);
-		listener->lock_fd = -1;
+		snprintf(lock, sizeof(lock), "%s.lock", listener->path);
+		unlink(lock);
 	}
+	refuse_waiting(listener);
 	loop_group_end(&listener->group, gone);
 }

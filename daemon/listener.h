@@ -5,6 +5,8 @@
 
 #include "connection.h"
 
+#define LISTENER_NAME_SIZE 109
+
 struct listener {
 	struct group group; /* first */
 	struct watcher watcher;
@@ -12,7 +14,6 @@ struct listener {
 	int fd;
 	char path[108]; /* "": it was given to us */
 	uint64_t file_device, file_inode;
-	int lock_fd;
 	uint64_t paused_until_ns; /* no descriptors: 0: not paused */
 	bool starved;		  /* has been logged */
 };
@@ -22,6 +23,9 @@ struct listener {
  * wire_socket_path() that can be. 0, or a negative errno and the reason in words.
  */
 int listener_open(struct listener *listener, const char *path, char *reason, size_t reason_size);
+
+/* Where it listens, as the kernel says: a path, or "@NAME" of an abstract address. Returns name. */
+const char *listener_name(const struct listener *listener, char name[LISTENER_NAME_SIZE]);
 
 void listener_start(struct listener *listener, struct connections *connections);
 

@@ -22,9 +22,8 @@
 
 /* For clients that are hung up on to be gone. */
 #define GONE_NS 2000000000ull
-
-/* Descriptors that it needs for itself. */
-#define OWN_FDS 32
+/* For what they gave to be closed. */
+#define CLOSED_NS 100000000ull
 
 enum exit_code {
 	EXIT_OK = 0,
@@ -49,6 +48,7 @@ struct daemon {
 	struct broker *broker;
 	struct listener listener;
 	struct connections connections;
+	struct closers closers;
 	int signal_fd;
 	/* Asked to end: nobody new, and cancels under way are waited for; then all are hung up on. */
 	bool draining, stopping;
@@ -153,12 +153,13 @@ static int parse_options(int argc, char **argv, struct options *options)
 	return -1;
 }
 
-/* Where it is looked for when nobody says. NULL: nowhere. */
+/* Where it is looked for when nobody says. NULL: nowhere. With the privileges of another user than the caller
+ * the caller's variables are not asked. */
 static const char *default_config(char *buffer, size_t size)
 {
-	const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME");
+	const char *home = secure_getenv("HOME"), *config = secure_getenv("XDG_CONFIG_HOME");
 
-	if (getuid() == 0)
+	if (geteuid() == 0)
 		snprintf(buffer, size, "/etc/ctxd.conf");
 	else if (config && config[0] == '/')
 		snprintf(buffer, size, "%s/ctxd.conf", config);
@@ -292,6 +293,7 @@ static void closed(struct connections *connections)
 static uint64_t next_ns(const struct daemon *daemon)
 {
 	uint64_t times[] = {broker_next_ns(daemon->broker), connections_next_ns(&daemon->connections),
+			    closers_next_ns(&daemon->closers),
 			    daemon->listener.paused_until_ns ? daemon->listener.paused_until_ns : UINT64_MAX,
 			    daemon->draining ? daemon->stop_ns : UINT64_MAX};
 	uint64_t next = UINT64_MAX;
@@ -307,9 +309,19 @@ static bool is_over(const struct daemon *daemon)
 	       daemon->listener.fd < 0;
 }
 
+/* Who gave what cannot be closed keeps a closer, and not the service: what is left goes when that ends. */
+static bool are_closers_over(struct daemon *daemon, uint64_t now_ns)
+{
+	if (!daemon->closers.ending) {
+		closers_end(&daemon->closers);
+		daemon->stop_ns = now_ns + CLOSED_NS;
+	}
+	return !daemon->closers.count || now_ns >= daemon->stop_ns;
+}
+
 static int run(struct daemon *daemon)
 {
-	while (!is_over(daemon)) {
+	while (!is_over(daemon) || !are_closers_over(daemon, now())) {
 		uint64_t next = next_ns(daemon), now_ns = now();
 		int error = loop_run(daemon->loop, next == UINT64_MAX ? CTX_FOREVER
 						   : next > now_ns    ? next - now_ns
@@ -322,6 +334,7 @@ static int run(struct daemon *daemon)
 		broker_tick(daemon->broker, now_ns);
 		connections_tick(&daemon->connections, now_ns);
 		listener_tick(&daemon->listener, now_ns);
+		closers_tick(&daemon->closers, now_ns);
 		if (daemon->draining && !daemon->stopping && is_drained(daemon, now_ns))
 			hang_up(daemon);
 		if (daemon->stopping && now_ns >= daemon->stop_ns && !is_over(daemon)) {
@@ -349,6 +362,7 @@ static int open_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* the table of a dead process may be larger than a file may be here */
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -364,7 +378,7 @@ static uint64_t new_epoch(void)
 
 static bool set_up(struct daemon *daemon)
 {
-	char reason[400], why[400], quoted[1000];
+	char reason[400], why[400], quoted[1000], name[LISTENER_NAME_SIZE];
 	int error;
 
 	daemon->signal_fd = open_signals();
@@ -384,7 +398,11 @@ static bool set_up(struct daemon *daemon)
 		return false;
 	}
 	daemon->connections = (struct connections){
-		.loop = daemon->loop, .broker = daemon->broker, .config = &daemon->config, .closed = closed};
+		.loop = daemon->loop, .broker = daemon->broker, .closers = &daemon->closers,
+		.config = &daemon->config, .closed = closed};
+	closers_open(&daemon->closers, daemon->loop, daemon->listener.path[0] ? -1 : daemon->listener.fd);
+	const struct disposal disposal = closers_disposal(&daemon->closers);
+	broker_set_disposal(daemon->broker, &disposal);
 	if (loop_group_begin(daemon->loop, &daemon->group, "signals") ||
 	    loop_group_begin(daemon->loop, &daemon->listener.group, "listener")) {
 		log_event(LOG_LEVEL_ERROR, "start", "reason=\"not enough memory\"");
@@ -394,7 +412,7 @@ static bool set_up(struct daemon *daemon)
 	loop_arm(&daemon->signals, POLLIN);
 	listener_start(&daemon->listener, &daemon->connections);
 	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s",
-		  daemon->listener.path[0] ? daemon->listener.path : "given",
+		  listener_name(&daemon->listener, name),
 		  loop_is_ring(daemon->loop) ? "ring" : "poll", reason[0] ? " reason=" : "",
 		  reason[0] ? log_quote(reason, quoted, sizeof(quoted)) : "");
 	notify("READY=1");
@@ -403,7 +421,7 @@ static bool set_up(struct daemon *daemon)
 
 int main(int argc, char **argv)
 {
-	struct daemon daemon = {.config = config_default, .listener = {.fd = -1, .lock_fd = -1}};
+	struct daemon daemon = {.config = config_default, .listener = {.fd = -1}};
 	int code = parse_options(argc, argv, &daemon.options);
 
 	if (code >= 0)
@@ -423,7 +441,10 @@ int main(int argc, char **argv)
 	code = run(&daemon);
 	if (code)
 		return code;
+	closers_abandon(&daemon.closers);
 	broker_free(daemon.broker);
+	if (daemon.closers.count)
+		_exit(EXIT_OK); /* they wait with what would be freed here */
 	loop_close(daemon.loop);
 	close(daemon.signal_fd);
 	return EXIT_OK;

@@ -12,10 +12,18 @@
 #ifndef CTXD_PARTS_H
 #define CTXD_PARTS_H
 
+#include <sys/stat.h>
+
 #include "account.h"
 #include "broker.h"
 #include "map.h"
 #include "table_format.h"
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+/* Those of a table: nobody but who maps it already writes it, and nobody cuts it. */
+#define TABLE_SEALS (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 /* ---- lists */
 
@@ -60,6 +68,12 @@ struct thing {
 struct broker {
 	struct config config;
 	struct accounts accounts;
+	struct disposal disposal;
+	dev_t pipe_device; /* of all pipes */
+	bool has_statx;
+	/* That many users, or groups, may have, and so nobody's; -1: there is none such. See lib/overflow.h. */
+	uid_t anybody_uid;
+	gid_t anybody_gid;
 	uint64_t epoch;
 	uint64_t last_number; /* of shared contexts */
 	uint64_t last_serial; /* of things */
@@ -169,6 +183,19 @@ struct order {
 	bool sent, ended, reaped;
 };
 
+/* ---- broker.c: descriptors that others gave */
+
+/* Closes fd, which uid gave; -1 is allowed. known: it is a pipe or a memfd. */
+void dispose(struct broker *broker, uid_t uid, int fd, bool known);
+/* False: so much of uid is not closed yet that nothing more is taken. */
+bool may_give(const struct broker *broker, uid_t uid);
+
+/*
+ * Whether fd is a pipe, and no FIFO; as fstat(2) then. Nothing but what the kernel has at hand is looked at: a
+ * file system is not asked, and the pipe's lock, which others hold as long as they like, is not taken.
+ */
+bool pipe_status(const struct broker *broker, int fd, struct stat *ret_status);
+
 /* ---- peer.c */
 
 /* 0, or -EAGAIN: it is to be tried again when peer_writable is called. */
@@ -183,7 +210,9 @@ enum right {
 };
 
 bool may(const struct peer *peer, const struct share *share, enum right right);
-/* Its table, its being there, and its end. */
+/* It is peer's own user, for certain. */
+bool is_own_user(const struct peer *peer, uid_t uid);
+/* It is, or peer is root's: its table, its being there, and its end. */
 bool is_same_user(const struct peer *peer, uid_t uid);
 bool may_cancel_unshared(const struct peer *peer, const struct peer *owner);
 
@@ -245,7 +274,7 @@ void watch_end(struct peer *peer);
 
 /* A process that is gone, or only its connection: that shows in a moment. */
 struct death {
-	struct thing thing; /* listed when it is known to be dead */
+	struct thing thing; /* listed when it is known to be dead, and its table is ours */
 	struct broker *broker;
 	struct link link; /* broker->deaths, oldest first */
 	struct account *account;
@@ -256,6 +285,7 @@ struct death {
 	int table_fd, pidfd; /* pidfd -1: known to be dead */
 	uint64_t table, bytes;
 	uint64_t parted_ns, looked_ns;
+	bool copying; /* its table: table_fd is -1 */
 	bool dead;
 };
 

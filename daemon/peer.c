@@ -10,11 +10,6 @@
 #include "log.h"
 #include "parts.h"
 
-#ifndef F_SEAL_FUTURE_WRITE
-#define F_SEAL_FUTURE_WRITE 0x0010
-#endif
-#define TABLE_SEALS (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
-
 int peer_new(struct broker *broker, const struct identity *identity, const struct peer_output *output,
 	     uint64_t now_ns, struct peer **ret_peer)
 {
@@ -25,6 +20,8 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	uint64_t fds = identity->pidfd >= 0 ? connection_fds + 1 : connection_fds;
 	int error = account ? 0 : -ENOMEM;
 
+	if (!error && !may_give(broker, identity->uid))
+		error = -EDQUOT;
 	if (!error && !account_charge(&broker->accounts, account, QUOTA_CONNECTIONS, 1))
 		error = -EDQUOT;
 	if (!error && !account_charge(&broker->accounts, account, QUOTA_FDS, fds)) {
@@ -75,7 +72,7 @@ void peer_free(struct peer *peer, bool died, uint64_t now_ns)
 		recorder_part(peer, died, now_ns);
 	}
 	if (peer->table_fd >= 0) {
-		close(peer->table_fd);
+		dispose(broker, peer->identity.uid, peer->table_fd, true);
 		account_return(peer->account, QUOTA_FDS, 1);
 	}
 	if (peer->identity.pidfd >= 0) {
@@ -145,19 +142,17 @@ static bool is_table(const struct peer *peer, int fd, struct stat *ret_status)
 /* Takes table_fd over. */
 static int publish(struct peer *peer, int table_fd)
 {
+	struct broker *broker = peer->broker;
 	struct stat status;
+	bool good = is_table(peer, table_fd, &status);
 
-	if (!is_table(peer, table_fd, &status)) {
-		close(table_fd);
-		return -EPROTO;
-	}
-	if (!account_charge(&peer->broker->accounts, peer->account, QUOTA_FDS, 1)) {
-		close(table_fd);
-		return -EDQUOT;
+	if (!good || !account_charge(&broker->accounts, peer->account, QUOTA_FDS, 1)) {
+		dispose(broker, peer->identity.uid, table_fd, good);
+		return good ? -EDQUOT : -EPROTO;
 	}
 	peer->table_fd = table_fd;
 	peer->table = status.st_ino;
-	map_add(&peer->broker->peers_by_table, &peer->by_table, peer->table);
+	map_add(&broker->peers_by_table, &peer->by_table, peer->table);
 	return 0;
 }
 
@@ -222,6 +217,12 @@ static int obey(struct peer *peer, const struct wire_message *message, int *fds,
 	}
 }
 
+void peer_dispose(struct peer *peer, const int *fds, unsigned fd_count)
+{
+	for (unsigned i = 0; i < fd_count; i++)
+		dispose(peer->broker, peer->identity.uid, fds[i], false);
+}
+
 int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds, unsigned fd_count,
 		 uint64_t now_ns)
 {
@@ -230,9 +231,10 @@ int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds,
 
 	if (!error && (message.type == WIRE_HELLO) == peer->greeted)
 		error = -EPROTO;
+	if (!error && fd_count && !may_give(peer->broker, peer->identity.uid))
+		error = -EDQUOT;
 	if (error) {
-		for (unsigned i = 0; i < fd_count; i++)
-			close(fds[i]);
+		peer_dispose(peer, fds, fd_count);
 		return error;
 	}
 	if (message.type == WIRE_HELLO)

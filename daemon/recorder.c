@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "parts.h"
 
 #define LOOK_NS 5000000ull
@@ -25,7 +26,7 @@ static void death_free(struct death *death)
 		thing_event(broker, &death->thing, CTXD_EVENT_REMOVED);
 	thing_remove(broker, &death->thing);
 	link_remove(&death->link);
-	close(death->table_fd);
+	dispose(broker, death->uid, death->table_fd, true);
 	account_return(death->account, QUOTA_FDS, 1);
 	if (death->pidfd >= 0) {
 		close(death->pidfd);
@@ -53,23 +54,45 @@ static void make_room(struct broker *broker, uid_t uid)
 	}
 }
 
-static void declare_dead(struct death *death, uint64_t now_ns)
+/* The table is memory of our own now, or there is none. */
+static void copied(void *data, int table_fd)
 {
+	struct death *death = data;
 	struct broker *broker = death->broker;
 	struct stat status;
 
+	death->copying = false;
+	death->table_fd = table_fd;
+	if (table_fd < 0 || fstat(table_fd, &status)) {
+		if (table_fd != -ECANCELED)
+			log_event(LOG_LEVEL_INFO, "recorder", "uid=%u pid=%d error=%s", death->uid,
+				  death->pid, strerrorname_np(table_fd < 0 ? -table_fd : errno));
+		death_free(death);
+		return;
+	}
 	death->dead = true;
+	death->bytes = (uint64_t)status.st_blocks * 512;
+	thing_add(broker, &death->thing, CTXD_DEAD);
+	thing_event(broker, &death->thing, CTXD_EVENT_ADDED);
+	make_room(broker, death->uid);
+}
+
+/* Another process may map the table and fill it after this one's death: what is kept is a copy. */
+static void declare_dead(struct death *death, uint64_t now_ns)
+{
+	const struct disposal *disposal = &death->broker->disposal;
+	int table_fd = death->table_fd;
+
 	death->parted_ns = now_ns;
-	if (!fstat(death->table_fd, &status))
-		death->bytes = (uint64_t)status.st_blocks * 512;
 	if (death->pidfd >= 0) {
 		close(death->pidfd);
 		account_return(death->account, QUOTA_FDS, 1);
 		death->pidfd = -1;
 	}
-	thing_add(broker, &death->thing, CTXD_DEAD);
-	thing_event(broker, &death->thing, CTXD_EVENT_ADDED);
-	make_room(broker, death->uid);
+	death->copying = true;
+	death->table_fd = -1;
+	disposal->copy(disposal->link, death->uid, table_fd, death->broker->config.retain_bytes, copied,
+		       death);
 }
 
 /* Another connection of the process keeps its table, or it has been recorded. */
@@ -122,6 +145,8 @@ void recorder_expire(struct broker *broker, uint64_t now_ns)
 	for (struct link *link = broker->deaths.next, *next; link != &broker->deaths; link = next) {
 		struct death *death = owner_of(link, struct death, link);
 		next = link->next;
+		if (death->copying)
+			continue;
 		if (death->dead) {
 			if (now_ns - death->parted_ns >= broker->config.retain_ns)
 				death_free(death);
@@ -145,7 +170,8 @@ uint64_t recorder_next_ns(const struct broker *broker)
 
 	for (struct link *link = broker->deaths.next; link != &broker->deaths; link = link->next) {
 		const struct death *death = owner_of(link, struct death, link);
-		uint64_t due_ns = death->dead ? death->parted_ns + broker->config.retain_ns
+		uint64_t due_ns = death->copying ? UINT64_MAX
+				  : death->dead ? death->parted_ns + broker->config.retain_ns
 					      : death->looked_ns + LOOK_NS;
 		next_ns = due_ns < next_ns ? due_ns : next_ns;
 	}

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "log.h"
 #include "parts.h"
@@ -106,13 +105,16 @@ static struct join *find_join(struct peer *peer, struct ctxd_id id, uint64_t ctx
 
 /* ---- making and freeing */
 
-/* The read end of a pipe that this process, or at least its user, made. */
+/*
+ * The read end of a pipe that this process, or at least its user, made: no FIFO, which a file system of others
+ * may serve, and nothing that was opened with O_PATH.
+ */
 static bool is_done_pipe(const struct peer *peer, int fd, bool by_owner, struct stat *ret_status)
 {
 	int mode = fcntl(fd, F_GETFL);
 
-	return !fstat(fd, ret_status) && S_ISFIFO(ret_status->st_mode) && mode >= 0 &&
-	       (mode & O_ACCMODE) == O_RDONLY &&
+	return mode >= 0 && !(mode & O_PATH) && (mode & O_ACCMODE) == O_RDONLY &&
+	       pipe_status(peer->broker, fd, ret_status) &&
 	       (!by_owner || peer->identity.uid == 0 || ret_status->st_uid == peer->identity.uid);
 }
 
@@ -171,7 +173,7 @@ static void give_back(struct share *share)
 
 	if (share->has_pipe) {
 		map_remove(&broker->shares_by_pipe, &share->by_pipe);
-		close(share->pipe_fd);
+		dispose(broker, share->account->uid, share->pipe_fd, true);
 		share->pipe_fd = -1;
 		uncharge(share->account);
 	}
@@ -428,10 +430,12 @@ static int begin(struct peer *peer, const struct wire_share *from, int *pipe_fd,
 
 	if (error)
 		return error;
-	if (share && (!share->unclaimed || share->uid != peer->identity.uid))
+	if (share && (!share->unclaimed || !is_own_user(peer, share->uid)))
 		return -EEXIST;
 	if (share && parent && is_above(broker, share, from->parent))
 		return -EPROTO;
+	if (from->name[0] && !is_own_user(peer, peer->identity.uid))
+		return -EPERM; /* it would be a name that many users give */
 	if (from->name[0] && find_name(broker, peer->identity.uid, from->name))
 		return -EEXIST;
 	if (peer->identity.pidfd < 0)
@@ -459,11 +463,11 @@ int share_begin(struct peer *peer, const struct wire_message *message, int pipe_
 	struct ctxd_id id = {0};
 	struct stat pipe;
 	int error = -EPROTO;
+	bool is_pipe = is_done_pipe(peer, pipe_fd, true, &pipe);
 
-	if (is_done_pipe(peer, pipe_fd, true, &pipe))
+	if (is_pipe)
 		error = begin(peer, &message->share, &pipe_fd, &pipe, now_ns, &id);
-	if (pipe_fd >= 0)
-		close(pipe_fd);
+	dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
 	peer_result(peer, message->serial, error, id);
@@ -632,11 +636,11 @@ int join_again(struct peer *peer, const struct wire_message *message, int pipe_f
 	struct join *join = NULL;
 	struct stat pipe;
 	int error = -EPROTO;
+	bool is_pipe = is_done_pipe(peer, pipe_fd, false, &pipe);
 
-	if (is_done_pipe(peer, pipe_fd, false, &pipe))
+	if (is_pipe)
 		error = again(peer, &message->rejoin, &pipe_fd, &pipe, now_ns, &join);
-	if (pipe_fd >= 0)
-		close(pipe_fd);
+	dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
 	peer_result(peer, message->serial, error, join ? share_id(join->share) : (struct ctxd_id){0});

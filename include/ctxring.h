@@ -1051,6 +1051,16 @@ struct ctx_process;
 #define CTX_SPAWN_NEW_GROUP (1u << 0)
 /* No cgroup, also where one could be made. */
 #define CTX_SPAWN_NO_CGROUP (1u << 1)
+/* What execve(2) takes for no program (-ENOEXEC) is given to /bin/sh as a script, as execvp(3) does. */
+#define CTX_SPAWN_SHELL (1u << 2)
+/* The program alone is signalled, and watched: what it has started is left running. There is no cgroup then.
+ */
+#define CTX_SPAWN_ALONE (1u << 3)
+/* With CTX_SPAWN_ALONE: the first signal goes to the process group in which the program was started, as long
+ * as it is in there. Without CTX_SPAWN_NEW_GROUP that is the caller's, who gets it too. */
+#define CTX_SPAWN_GROUP (1u << 4)
+/* No signal comes first: the grace begins when the context ends, and after it comes SIGKILL. */
+#define CTX_SPAWN_NO_SIGNAL (1u << 5)
 
 struct ctx_spawn_options {
 	char *const *argv;	  /* ends with NULL; argv[0] is looked for in $PATH unless it has a slash */
@@ -1060,16 +1070,18 @@ struct ctx_spawn_options {
 	const int *fds; /* three: its standard input, output and error; -1: /dev/null. NULL: the caller's */
 	unsigned flags; /* CTX_SPAWN_* */
 	int signal;	/* the first one that ends it; 0: SIGTERM */
-	uint64_t grace_ns; /* from that to SIGKILL; 0: five seconds; CTX_FOREVER: no SIGKILL */
+	uint64_t grace_ns;    /* from that to SIGKILL; 0: five seconds; CTX_FOREVER: no SIGKILL */
+	const sigset_t *mask; /* the signals that it has blocked; NULL: none */
 };
 
 /*
- * Starts a program. All other descriptors with close-on-exec are closed in it, its signal mask is empty, and
- * signals that the caller ignores, apart from SIGCHLD, are ignored in it. Holds a reference to ctx. Returns
- * when the program has been executed, or could not be; options may go then. Takes three descriptors.
+ * Starts a program. All other descriptors with close-on-exec are closed in it, and signals that the caller
+ * ignores are ignored in it, apart from SIGCHLD and the one that is to end it, which have their default
+ * action. Holds a reference to ctx. Returns when the program has been executed, or could not be; options may
+ * go then. Takes three descriptors.
  *
- * -ENOENT, -EACCES, -ENOEXEC, -E2BIG, ...: execve(2) or the search in $PATH failed so; what is no program is
- * not given to a shell. -ENOTDIR, -ENOENT, -EACCES: the directory. -EBADF: one of fds. -EAGAIN: no process
+ * -ENOENT, -EACCES, -ENOEXEC, -E2BIG, ...: execve(2) or the search in $PATH failed so.
+ * -ENOTDIR, -ENOENT, -EACCES: the directory. -EBADF: one of fds. -EAGAIN: no process
  * can be had (RLIMIT_NPROC, or a cgroup's pids.max). -ECANCELED, -ETIME: ctx is done. -EINVAL: NULL, no
  * argv[0], bad flags or signal. -EMFILE, -ENFILE, -ENOMEM. ctx_spawn_explain puts these in words.
  */
@@ -1421,11 +1433,12 @@ struct ctxd_options {
 
 /*
  * Connects to the service. options may be NULL. Without a path it is $CTXD_SOCKET, or else the
- * first of $XDG_RUNTIME_DIR/ctxd.sock and /run/ctxd.sock where a service answers. When the connection breaks
- * later the client comes back by itself, with growing pauses of at most a quarter of a second; what it shared
- * and joined goes on working meanwhile, and is registered again.
+ * first of $XDG_RUNTIME_DIR/ctxd.sock and /run/ctxd.sock where a service of root or of this user answers. When
+ * the connection breaks later the client comes back by itself, with growing pauses of at most a quarter of a
+ * second; what it shared and joined goes on working meanwhile, and is registered again.
  *
- * -ENOENT, -ECONNREFUSED: no service there. -EACCES: its socket is closed to this user.
+ * -ENOENT, -ECONNREFUSED: no service there. -EACCES: its socket is closed to this user. -EPERM: the one that
+ * the environment leads to is run by a user who is neither root nor the effective one of this program.
  * -EPROTONOSUPPORT: it speaks no version that we do. -EINVAL: ret_client is NULL, unknown flags, a path
  * too long. -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no thread), -EDQUOT (too many connections of this user).
  */
@@ -1470,8 +1483,8 @@ int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns);
  * CTX_CAUSE_OWNER.
  *
  * -EINVAL: NULL, a name too long or empty, bad mode, ctx never ends. -EEXIST: the name is taken, or ctx is
- * shared already. -EALREADY: ctx is done. -EMLINK: below more joins than allowed. -EMFILE, -ENFILE.
- * ret_id may be NULL.
+ * shared already. -EPERM: a name, where in the service's user namespace this user has no number of its own.
+ * -EALREADY: ctx is done. -EMLINK: below more joins than allowed. -EMFILE, -ENFILE. ret_id may be NULL.
  */
 int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *name, mode_t mode,
 	       struct ctxd_id *ret_id);

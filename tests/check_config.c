@@ -2,9 +2,13 @@
 /* ctxd.conf: what is read, and which line is complained about. */
 #include "config.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -115,7 +119,66 @@ START_TEST(files_are_read_and_refused)
 	close(fd);
 	unlink(path);
 	ck_assert_int_eq(config_load(path, &config, reason, sizeof(reason)), -ENOENT);
-	ck_assert_int_eq(config_load("/tmp", &config, reason, sizeof(reason)), -EISDIR);
+}
+END_TEST
+
+enum no_file {
+	A_FIFO,
+	A_FIFO_WITH_A_WRITER,
+	A_DEVICE,
+	A_SOCKET,
+	A_DIRECTORY,
+	A_LINK_TO_A_FIFO,
+	NO_FILES,
+};
+
+/*
+ * Goal: what is no file is not taken for an empty one, and not waited for. Method: such a path of each kind;
+ * a FIFO also while somebody holds it open for writing, when reading would wait.
+ */
+START_TEST(what_is_no_regular_file_is_refused)
+{
+	char directory[] = "/tmp/ctxring-config.XXXXXX", path[64], link[64];
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct config config = {.depth_max = 77};
+	int fd = -1;
+
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/path", directory);
+	snprintf(link, sizeof(link), "%s/link", directory);
+	switch ((enum no_file)_i) {
+	case A_FIFO:
+	case A_FIFO_WITH_A_WRITER:
+	case A_LINK_TO_A_FIFO:
+		ck_assert_ok(mkfifo(path, 0600));
+		if (_i == A_FIFO_WITH_A_WRITER)
+			fd = open(path, O_RDWR | O_CLOEXEC);
+		break;
+	case A_SOCKET:
+		strcpy(address.sun_path, path);
+		fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+		ck_assert_ok(bind(fd, (struct sockaddr *)&address, sizeof(address)));
+		break;
+	case A_DEVICE:
+		ck_assert_ok(symlink("/dev/null", path));
+		break;
+	case A_DIRECTORY:
+	case NO_FILES:
+		ck_assert_ok(symlink(directory, path));
+		break;
+	}
+	ck_assert_ok(symlink(path, link));
+	const char *given = _i == A_LINK_TO_A_FIFO ? link : path;
+	ck_assert_int_eq(config_load(given, &config, reason, sizeof(reason)),
+			 _i == A_SOCKET ? -ENXIO : -EINVAL);
+	if (_i != A_SOCKET)
+		ck_assert_str_eq(reason, "it is no regular file");
+	ck_assert_uint_eq(config.depth_max, 77);
+	if (fd >= 0)
+		close(fd);
+	unlink(link);
+	unlink(path);
+	ck_assert_ok(rmdir(directory));
 }
 END_TEST
 
@@ -138,6 +201,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(config, what_is_wrong_is_named_with_its_line, 0, sizeof(bad) / sizeof(bad[0]));
 	tcase_add_test(config, long_lines_and_nul_bytes_are_refused);
 	tcase_add_test(config, files_are_read_and_refused);
+	tcase_add_loop_test(config, what_is_no_regular_file_is_refused, 0, NO_FILES);
 	tcase_add_test(config, hostile_text_is_quoted);
 	return suite;
 }

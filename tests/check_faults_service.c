@@ -156,20 +156,27 @@ static int serve(const char *path, enum loop_kind kind)
 	if (loop_open(kind, &loop, reason, sizeof(reason)) ||
 	    listener_open(&listener, path, reason, sizeof(reason)))
 		return 2;
+	struct closers closers;
+	closers_open(&closers, loop, -1);
+	const struct disposal disposal = closers_disposal(&closers);
+	broker_set_disposal(broker, &disposal);
 	struct connections connections = {
-		.loop = loop, .broker = broker, .config = &config, .closed = closed};
+		.loop = loop, .broker = broker, .closers = &closers, .config = &config, .closed = closed};
 	if (loop_group_begin(loop, &listener.group, "listener"))
 		return 3;
 	listener_start(&listener, &connections);
 	serving = true;
 	bool stopping = false;
-	while (!stopping || connections.count || listener.fd >= 0) {
+	while (!stopping || connections.count || listener.fd >= 0 || closers.count) {
 		if (loop_run(loop, 5 * MILLISECOND))
 			return 4;
 		uint64_t now_ns = clock_now_ns();
 		broker_tick(broker, now_ns);
 		connections_tick(&connections, now_ns);
 		listener_tick(&listener, now_ns);
+		closers_tick(&closers, now_ns);
+		if (stopping && !connections.count)
+			closers_end(&closers);
 		if (!stopping && shared->stop) {
 			stopping = true;
 			listener_stop(&listener);

@@ -65,7 +65,7 @@ for loop in ring poll; do
 	grep -q "loop=$loop" "$log" || fail "it does not say how it waits"
 	run $ctxd --socket="$socket"
 	is "a socket that is served" "$status" 1
-	has "a socket that is served" "$out" "another ctxd serves"
+	has "a socket that is served" "$out" "somebody serves"
 	printf 'connections = 2\n' >"$work/good.conf"
 	kill -HUP "$pid"
 	await_line "$log" "event=reload"
@@ -103,13 +103,19 @@ kill -TERM "$started"
 ended "$started"
 
 if command -v systemd-socket-activate >/dev/null && ldd $ctxd | grep -q libsystemd; then
-	echo "a socket that systemd gives"
-	start activated systemd-socket-activate --seqpacket --listen="$work/given.sock" $ctxd
-	until_true 30 test -S "$work/given.sock" || fail "nobody listens"
-	CTXD_SOCKET=$work/given.sock $ctxtool stats | grep -q "1 clients" || fail "the given socket is not served"
-	await_line "$work/activated.err" "event=start socket=given"
-	kill -TERM "$started"
-	ended "$started"
-	is "status" "$status" 0
+	echo "a socket that systemd gives; where it is the socket says, and not what ctxd was told"
+	for told in CTXD_SOCKET="$socket" XDG_RUNTIME_DIR="$work/run"; do
+		start activated systemd-socket-activate --setenv="$told" --seqpacket --listen="$work/given.sock" \
+			$ctxd --socket="$work/other.sock"
+		until_true 30 test -S "$work/given.sock" || fail "nobody listens"
+		CTXD_SOCKET=$work/given.sock $ctxtool stats | grep -q "1 clients" || fail "the given socket is not served"
+		await_line "$work/activated.err" "event=start"
+		has "what is said of it" "$line " "event=start socket=$work/given.sock "
+		kill -TERM "$started"
+		ended "$started"
+		is "status" "$status" 0
+		[[ ! -e $work/other.sock && -S $work/given.sock ]] || fail "it removed, or made, another one's socket"
+		rm "$work/given.sock"
+	done
 fi
 echo "ctxd: as its manual says"

@@ -2,7 +2,10 @@
 #include "duration.h"
 
 #include <errno.h>
+#include <float.h>
+#include <locale.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -31,19 +34,46 @@ static uint64_t take_unit(const char **text)
 	return 0;
 }
 
-/* Of a locale's decimal point nothing is known here: always a dot. */
+static const char *read_number(const char *text, locale_t locale, long double *ret_number)
+{
+	char *end;
+
+	errno = 0;
+	*ret_number = strtold_l(text, &end, locale);
+	/* Of what is too small to be told only the sign is left. */
+	if (errno == ERANGE && *ret_number == 0)
+		*ret_number = __builtin_copysignl(LDBL_MIN, *ret_number);
+	return end;
+}
+
+/* In the user's locale or in C's, whichever understands more of it. */
 static bool take_number(const char **text, long double *ret_number)
 {
-	long double number = 0, digit = 1;
-	unsigned digits = 0;
+	locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+	locale_t own = newlocale(LC_NUMERIC_MASK, "", (locale_t)0);
+	const char *from = *text;
+	long double number;
 
-	for (; **text >= '0' && **text <= '9'; ++*text, digits++)
-		number = number * 10 + (**text - '0');
-	if (**text == '.')
-		for (++*text; **text >= '0' && **text <= '9'; ++*text, digits++)
-			number += (digit /= 10) * (**text - '0');
-	*ret_number = number;
-	return digits > 0;
+	*ret_number = 0;
+	if (plain) {
+		*text = read_number(from, plain, ret_number);
+		freelocale(plain);
+	}
+	if (own) {
+		const char *end = read_number(from, own, &number);
+		freelocale(own);
+		if (end > *text) {
+			*text = end;
+			*ret_number = number;
+		}
+	}
+	return *text > from;
+}
+
+/* A number after the first one has no sign, and no blank before it. */
+static bool begins_number(const char *text)
+{
+	return (*text >= '0' && *text <= '9') || *text == '.' || *text == ',';
 }
 
 int duration_parse(const char *text, uint64_t *ret_ns)
@@ -51,20 +81,20 @@ int duration_parse(const char *text, uint64_t *ret_ns)
 	long double sum = 0, number;
 	uint64_t last = UINT64_MAX;
 
-	if (!*text)
-		return -EINVAL;
-	while (*text) {
-		if (!take_number(&text, &number))
+	do {
+		if ((last != UINT64_MAX && !begins_number(text)) || !take_number(&text, &number))
 			return -EINVAL;
 		/* Seconds without a unit, but not amid others. */
 		uint64_t unit = !*text && last == UINT64_MAX ? 1000000000 : take_unit(&text);
-		if (!unit || unit >= last)
+		if (!unit || unit >= last || !(number >= 0))
 			return -EINVAL;
 		last = unit;
 		sum += number * (long double)unit;
-		if (sum > (long double)DURATION_MAX_NS)
-			return -ERANGE;
-	}
-	*ret_ns = sum > 0 && sum < 1 ? 1 : (uint64_t)sum;
+	} while (*text);
+	*ret_ns = UINT64_MAX;
+	if (sum > (long double)DURATION_MAX_NS)
+		return 0;
+	*ret_ns = (uint64_t)sum;
+	*ret_ns += sum > (long double)*ret_ns;
 	return 0;
 }

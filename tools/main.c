@@ -72,9 +72,19 @@ static void allow_descriptors(void)
 	}
 }
 
+/* Called by a link of that name. */
+static bool is_timeout(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return strcmp(slash ? slash + 1 : path, "timeout") == 0;
+}
+
 int main(int argc, char **argv)
 {
 	terminal_init();
+	if (argc > 0 && is_timeout(argv[0]))
+		return run_timeout(argc, argv);
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_USAGE;

@@ -3,27 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 /* How long a service that does not answer may keep us from hearing signals. */
 #define SERVICE_TIMEOUT_NS 500000000u
-
-struct run {
-	struct run_options options;
-	struct ctx_context *outer, *ctx; /* outer: NULL outside of another run */
-	struct ctx_process *process;
-	struct ctxd_client *client;
-	int signals; /* signalfd */
-	struct run_outcome outcome;
-};
+/* More than a command takes; with less the run does without what it need not have. */
+#define DESCRIPTORS_AMPLE 16
 
 static uint64_t now_ns(void)
 {
@@ -33,40 +24,36 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static int trouble(const char *what, int error)
+static int trouble(const struct run *run, const char *what, int error)
 {
-	fprintf(stderr, "ctxtool run: %s: %s\n", what, strerror(-error));
+	fprintf(stderr, "%s: %s: %s\n", run->options.program, what, strerror(-error));
 	return RUN_TROUBLE;
 }
 
 /* ---- before the command */
 
-/* Those that are passed on; what is ignored, as by nohup(1), stays so. */
-static int listen_to_signals(void)
+static bool has_few_descriptors(void)
 {
-	static const int wanted[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH};
-	struct sigaction action;
-	sigset_t set;
+	int fds[DESCRIPTORS_AMPLE], count = 0;
 
-	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
-		if (!sigaction(wanted[i], NULL, &action) && action.sa_handler != SIG_IGN)
-			sigaddset(&set, wanted[i]);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? -errno : fd;
+	while (count < DESCRIPTORS_AMPLE && (fds[count] = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)) >= 0)
+		count++;
+	for (int i = 0; i < count; i++)
+		close(fds[i]);
+	return count < DESCRIPTORS_AMPLE;
 }
 
 /* Below the run that this one is in. */
-static int make_context(struct run *run)
+static int derive_context(struct run *run)
 {
 	const struct ctx_context *parent = ctx_background();
 	uint64_t timeout_ns = run->options.timeout_ns;
 
-	if (getenv("CTXRING_CONTEXT")) {
+	if (secure_getenv("CTXRING_CONTEXT")) {
 		int result = ctx_from_environment(NULL, 0, "outer run", &run->outer);
 		if (result == -EINVAL)
-			fputs("ctxtool run: $CTXRING_CONTEXT is not understood, and ignored\n", stderr);
+			fprintf(stderr, "%s: $CTXRING_CONTEXT is not understood, and ignored\n",
+				run->options.program);
 		else if (result)
 			return result;
 		if (run->outer)
@@ -74,6 +61,42 @@ static int make_context(struct run *run)
 	}
 	return timeout_ns ? ctx_with_timeout(parent, timeout_ns, run->options.label, &run->ctx)
 			  : ctx_with_cancel(parent, run->options.label, &run->ctx);
+}
+
+/* The table that others see takes a descriptor. The command's environment is to be as ours was. */
+static int make_context(struct run *run)
+{
+	const char *value = getenv("CTXRING_TABLE");
+	char *before = value ? strdup(value) : NULL;
+
+	if (run->frugal)
+		setenv("CTXRING_TABLE", "0", 1);
+	int result = derive_context(run);
+	if (run->frugal && before)
+		setenv("CTXRING_TABLE", before, 1);
+	else if (run->frugal)
+		unsetenv("CTXRING_TABLE");
+	free(before);
+	return result;
+}
+
+/*
+ * A command that reads from a terminal in the background is stopped, and so are we, who are in its group. The
+ * keeper ends it at the deadline all the same; then we go on, and tell.
+ */
+static void continue_at_deadline(const struct run *run)
+{
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGCONT};
+	struct itimerspec when = {.it_interval = {.tv_sec = 1}};
+	uint64_t deadline_ns = ctx_deadline_ns(run->ctx);
+	timer_t timer;
+
+	if (deadline_ns == CTX_FOREVER || run->options.as_timeout ||
+	    timer_create(CLOCK_MONOTONIC, &event, &timer))
+		return;
+	when.it_value.tv_sec = (time_t)(deadline_ns / 1000000000u);
+	when.it_value.tv_nsec = (long)(deadline_ns % 1000000000u);
+	timer_settime(timer, TIMER_ABSTIME, &when, NULL);
 }
 
 /* ---- the command */
@@ -98,16 +121,53 @@ static int code_of_start(int error)
 	}
 }
 
+static unsigned spawn_flags(const struct run *run)
+{
+	const struct run_options *options = &run->options;
+	unsigned flags = CTX_SPAWN_SHELL;
+
+	if (options->no_cgroup || run->frugal)
+		flags |= CTX_SPAWN_NO_CGROUP;
+	if (options->as_timeout)
+		flags |= CTX_SPAWN_ALONE;
+	if (run_has_group(options))
+		flags |= CTX_SPAWN_GROUP;
+	if (!options->signal)
+		flags |= CTX_SPAWN_NO_SIGNAL;
+	return flags;
+}
+
+static void explain_start(struct run *run, const struct ctx_spawn_options *spawn)
+{
+	const struct run_options *options = &run->options;
+	int error = run->outcome.start_error;
+	char words[400];
+
+	if (options->is_number && error == -ENOENT) {
+		run->outcome.code = RUN_TROUBLE;
+		snprintf(words, sizeof(words), "invalid time interval '%s', and there is no such command",
+			 options->command[0]);
+	} else if (options->as_timeout) {
+		snprintf(words, sizeof(words), "failed to run command '%s': %s", options->command[0],
+			 strerror(-error));
+	} else {
+		ctx_spawn_explain(error, spawn, words, sizeof(words));
+	}
+	/* A report says it as well. */
+	if (options->json || options->report != stderr)
+		fprintf(stderr, "%s: %s\n", options->program, words);
+}
+
 static void start(struct run *run)
 {
 	struct ctx_spawn_options spawn = {
 		.argv = run->options.command,
-		.flags = run->options.no_cgroup ? CTX_SPAWN_NO_CGROUP : 0,
+		.flags = spawn_flags(run),
 		.signal = run->options.signal,
 		.grace_ns = run->options.grace_ns,
+		.mask = &run->inherited,
 	};
 	struct run_outcome *outcome = &run->outcome;
-	char words[400];
 
 	outcome->started_ns = outcome->ended_ns = now_ns();
 	outcome->start_error = ctx_spawn(run->ctx, &spawn, &run->process);
@@ -118,10 +178,7 @@ static void start(struct run *run)
 	outcome->error = ctx_err(run->ctx);
 	if (outcome->error)
 		ctx_get_cause(run->ctx, &outcome->how.cause);
-	ctx_spawn_explain(outcome->start_error, &spawn, words, sizeof(words));
-	/* A report says it as well. */
-	if (run->options.json || run->options.report != stderr)
-		fprintf(stderr, "ctxtool run: %s\n", words);
+	explain_start(run, &spawn);
 }
 
 /* Only now, so that the command does not wait for it; where there is no service it goes on trying. */
@@ -130,74 +187,19 @@ static void publish(struct run *run)
 	struct ctxd_options service = {.flags = CTXD_PUBLISH | CTXD_PATIENT,
 				       .timeout_ns = SERVICE_TIMEOUT_NS};
 
-	if (ctxd_connect(&service, &run->client))
+	if (run->frugal || ctxd_connect(&service, &run->client))
 		run->client = NULL;
 }
 
-static void pass_on(struct run *run, const struct signalfd_siginfo *info)
+static int code_of_end(const struct run *run)
 {
-	int signo = (int)info->ssi_signo;
-
-	/* Of the run around it, whose deadline is this one's: that is the cause, though its timer comes
-	 * second. */
-	if (signo == SIGTERM && !ctx_err(run->ctx) && ctx_deadline_ns(run->ctx) <= now_ns())
-		return;
-	if (signo != SIGTERM || ctx_cancel_cause(run->ctx, -ECANCELED, "SIGTERM from process %u, user %u",
-						 info->ssi_pid, info->ssi_uid))
-		ctx_process_signal(run->process, signo);
-}
-
-/* Those that a terminal sends to all of the foreground's group. */
-static bool is_the_terminals(const struct run *run, const struct signalfd_siginfo *info)
-{
-	if (info->ssi_code != SI_KERNEL || getpgid(ctx_process_pid(run->process)) != getpgrp())
-		return false;
-	switch (info->ssi_signo) {
-	case SIGINT:
-	case SIGQUIT:
-	case SIGHUP:
-	case SIGTSTP:
-	case SIGWINCH:
-		return true;
-	default:
-		return false; /* of an alarm, for instance, that was set before */
-	}
-}
-
-/*
- * A signal of the terminal's has reached the command as well, which is in the same group: unless it came
- * before there was a command. What came while that was being started is passed on, for better twice than
- * never.
- */
-static void hear(struct run *run, bool starting)
-{
-	struct signalfd_siginfo info;
-
-	while (read(run->signals, &info, sizeof(info)) == sizeof(info))
-		if (starting || !is_the_terminals(run, &info))
-			pass_on(run, &info);
-}
-
-static void await_end(struct run *run)
-{
-	struct pollfd fds[] = {{.fd = ctx_process_fd(run->process), .events = POLLIN},
-			       {.fd = run->signals, .events = POLLIN}};
-
-	while (!fds[0].revents)
-		if (poll(fds, 2, -1) > 0)
-			hear(run, false);
-}
-
-static int code_of_end(const struct run_outcome *outcome)
-{
+	const struct run_outcome *outcome = &run->outcome;
 	int status = outcome->how.status;
+	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 
-	if (outcome->error) {
-		if (outcome->how.killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-			return RUN_KILLED;
-		return outcome->error == -ETIME ? RUN_DEADLINE : RUN_CANCELLED;
-	}
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	if (!outcome->error || outcome->by_signal || run->options.preserve_status || killed)
+		return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	return outcome->error == -ETIME ? RUN_DEADLINE : RUN_CANCELLED;
 }
 
 static void collect(struct run *run)
@@ -206,28 +208,41 @@ static void collect(struct run *run)
 	int result = ctx_process_wait(ctx_background(), run->process, &outcome->how);
 
 	outcome->ended_ns = now_ns();
-	if (result) {
+	if (result)
 		outcome->start_error = result;
-		outcome->code = trouble("the process that watches the command was killed", result);
+	run_stop_signals(run);
+	if (result) {
+		outcome->code = trouble(run, "the process that watches the command was killed", result);
 		return;
 	}
-	if (outcome->how.stopped)
-		outcome->error = ctx_err(run->ctx);
-	outcome->code = code_of_end(outcome);
+	if (outcome->how.stopped) {
+		outcome->error = run->alarmed ? -ETIME : ctx_err(run->ctx);
+		outcome->by_signal = run->terminated;
+	}
+	if (outcome->how.killed && outcome->how.stopped && run->options.signal != SIGKILL)
+		run_say_signal(run, SIGKILL);
+	outcome->code = code_of_end(run);
 }
 
 /* ---- the end */
 
 /* As the command: so that a shell sees that Ctrl-C ended it, and ends its script too. */
-static void die_alike(const struct run_outcome *outcome)
+static void die_alike(const struct run *run)
 {
+	const struct run_outcome *outcome = &run->outcome;
 	sigset_t set;
-	int signo = WTERMSIG(outcome->how.status);
 
-	if (outcome->start_error || outcome->error || !WIFSIGNALED(outcome->how.status))
+	if (outcome->start_error || !WIFSIGNALED(outcome->how.status))
 		return;
+	if (outcome->error && !outcome->by_signal) {
+		/* timeout(1) sends SIGKILL to its whole group. */
+		if (outcome->how.killed && run_has_group(&run->options))
+			kill(0, SIGKILL);
+		return;
+	}
 	/* One core is enough. */
 	prctl(PR_SET_DUMPABLE, 0);
+	int signo = WTERMSIG(outcome->how.status);
 	signal(signo, SIG_DFL);
 	sigemptyset(&set);
 	sigaddset(&set, signo);
@@ -235,45 +250,73 @@ static void die_alike(const struct run_outcome *outcome)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* What is opened here must not become the command's input or output because those were closed. */
+/* What is opened here must not become the command's input or output because those were closed; for that one
+ * they stay so. */
 static void fill_standard_descriptors(void)
 {
 	int fd;
 
-	while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+	while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0 && fd <= STDERR_FILENO)
 		;
 	if (fd >= 0)
 		close(fd);
 }
 
-int run_run(int argc, char **argv)
+static int run_command(struct run *run)
 {
-	struct run run = {0};
-	fill_standard_descriptors();
-	int code = run_parse(&run.options, argc, argv);
+	run->frugal = has_few_descriptors();
+	int result = run_listen(run);
+	if (result)
+		return trouble(run, "cannot listen to signals", result);
+	/* Before the keeper is there, which is not to be in it. */
+	if (run_has_group(&run->options))
+		setpgid(0, 0);
+	result = make_context(run);
+	if (result)
+		return trouble(run, "cannot make a context", result);
+	continue_at_deadline(run);
+	start(run);
+	if (run->process) {
+		result = run_pass_signals(run);
+		if (result)
+			return trouble(run, "cannot start a thread", result);
+		publish(run);
+		collect(run);
+	}
+	if (!run->outcome.start_error && WCOREDUMP(run->outcome.how.status))
+		fprintf(stderr, "%s: the monitored command dumped core\n", run->options.program);
+	bool reported = run_report(&run->options, &run->outcome);
+	return reported || run->outcome.code ? run->outcome.code : RUN_TROUBLE;
+}
 
+bool run_has_group(const struct run_options *options)
+{
+	return options->as_timeout && !options->foreground;
+}
+
+static int run_with(int (*parse)(struct run_options *options, int argc, char **argv), int argc, char **argv)
+{
+	struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER, .kill_ns = CTX_FOREVER};
+
+	fill_standard_descriptors();
+	int code = parse(&run.options, argc, argv);
 	if (code >= 0)
 		return code;
-	run.signals = listen_to_signals();
-	if (run.signals < 0)
-		return trouble("cannot listen to signals", run.signals);
-	int result = make_context(&run);
-	if (result)
-		return trouble("cannot make a context", result);
-	start(&run);
-	if (run.process) {
-		hear(&run, true);
-		publish(&run);
-		await_end(&run);
-		collect(&run);
-	}
-	code = run.outcome.code;
-	if (!run_report(&run.options, &run.outcome) && code == 0)
-		code = RUN_TROUBLE;
+	code = run_command(&run);
 	ctx_process_free(run.process);
 	ctxd_close(run.client);
 	ctx_finish(run.ctx);
 	ctx_finish(run.outer);
-	die_alike(&run.outcome);
+	die_alike(&run);
 	return code;
+}
+
+int run_run(int argc, char **argv)
+{
+	return run_with(run_parse, argc, argv);
+}
+
+int run_timeout(int argc, char **argv)
+{
+	return run_with(run_parse_timeout, argc, argv);
 }

@@ -7,76 +7,84 @@
 
 #include "duration.h"
 #include "run.h"
+#include "signals.h"
+#include "terminal.h"
 
 #define GRACE_DEFAULT_NS 5000000000u
 
 static const char help[] =
-	"Usage: ctxtool run [OPTION...] [--] COMMAND [ARGUMENT...]\n"
+	"Usage: ctxtool run [OPTION...] [DURATION] COMMAND [ARGUMENT...]\n"
 	"Run a command under a context: at the deadline, or when the context is cancelled, it is\n"
 	"ended with all that it has started, also what has a session of its own. What it leaves\n"
 	"behind when it ends by itself is ended too. A run inside a run has what is left of the\n"
 	"outer one's time. The command stays in the foreground of the terminal.\n"
 	"\n"
-	"  -t, --timeout=DURATION  end it after that; 0, the default: no limit\n"
-	"  -s, --signal=SIGNAL     the first signal, TERM by default; KILL: no grace\n"
-	"  -k, --grace=DURATION    from that to SIGKILL, 5s by default; 0: no SIGKILL\n"
-	"  -l, --label=TEXT        of the context in ctxtool tree; the command's name by default\n"
-	"  -r, --report[=FILE]     say on standard error, or in FILE, how it ended and why\n"
-	"  -j, --json              the report as JSON\n"
-	"      --no-cgroup         do not make a cgroup for it\n"
-	"  -h, --help              this text\n"
+	"  -t, --timeout=DURATION    end it after that; 0, the default: no limit\n"
+	"  -s, --signal=SIGNAL       the first signal, TERM by default; KILL: no grace; 0: none\n"
+	"  -k, --kill-after=DURATION from that to SIGKILL, 5s by default; 0: no SIGKILL\n"
+	"      --grace=DURATION      the same\n"
+	"  -p, --preserve-status     exit with the command's status also when its time is over\n"
+	"  -v, --verbose             say on standard error which signal is sent\n"
+	"  -f, --foreground          nothing: the command is in the foreground anyway\n"
+	"  -l, --label=TEXT          of the context in ctxtool tree; the command's name by default\n"
+	"  -r, --report[=FILE]       say on standard error, or in FILE, how it ended and why\n"
+	"  -j, --json                the report as JSON\n"
+	"      --no-cgroup           do not make a cgroup for it\n"
+	"  -h, --help                this text\n"
+	"      --version             the version\n"
 	"\n"
-	"DURATION is 10 or 1.5 (seconds), 5s, 2m, 1h, 1d, 250ms, or several: 1h30m.\n"
+	"DURATION is 10 or 1.5 (seconds), 5s, 2m, 1h, 1d, 250ms, or several: 1h30m. It may stand\n"
+	"before the command, as with timeout(1), or be given with --timeout.\n"
 	"'ctxtool cancel LABEL' ends it, as SIGTERM to ctxtool does; other signals are passed on.\n"
 	"Exit: that of the command, 128+N when signal N ended it; 124 deadline; 137 ended by\n"
 	"SIGKILL after the grace; 143 cancelled; 125 run itself failed; 126 the command cannot be\n"
 	"executed; 127 there is none.\n";
 
-static int bad_usage(const char *what, const char *value)
+static const char help_of_timeout[] =
+	"Usage: timeout [OPTION...] DURATION COMMAND [ARGUMENT...]\n"
+	"Run a command, and end it when it still runs after DURATION. This is ctxtool(1), called as\n"
+	"timeout(1).\n"
+	"\n"
+	"  -f, --foreground          leave it in the foreground of the terminal; only the command\n"
+	"                            itself is ended then\n"
+	"  -k, --kill-after=DURATION send SIGKILL if it still runs so long after the first signal\n"
+	"  -p, --preserve-status     exit with the command's status also when its time is over\n"
+	"  -s, --signal=SIGNAL       the signal, TERM by default\n"
+	"  -v, --verbose             say on standard error which signal is sent\n"
+	"      --help                this text\n"
+	"      --version             the version\n"
+	"\n"
+	"DURATION is a number with s for seconds, the default, m, h or d; 0 is no limit.\n"
+	"Exit: that of the command; 124 its time was over; 125 timeout itself failed; 126 the command\n"
+	"cannot be executed; 127 there is none; 137 SIGKILL ended it.\n";
+
+static int bad_usage(const struct run_options *options, const char *before, const char *value,
+		     const char *after)
 {
-	fprintf(stderr, "ctxtool run: %s%s%s\nTry 'ctxtool run --help'.\n", what, value ? ": " : "",
-		value ? value : "");
+	char text[ESCAPED_SIZE];
+
+	if (value)
+		fprintf(stderr, "%s: %s'%s'%s\n", options->program, before, escape(value, text, sizeof(text)),
+			after);
+	fprintf(stderr, "Try '%s --help' for more information.\n", options->program);
 	return RUN_TROUBLE;
 }
 
-static int take_duration(const char *text, uint64_t *ret_ns)
+/* For ever is never: 0 is no limit. */
+static int take_duration(const struct run_options *options, const char *text, uint64_t never_ns,
+			 uint64_t *ret_ns)
 {
-	int result = duration_parse(text, ret_ns);
-
-	if (result == -ERANGE)
-		return bad_usage("more than a hundred years; 0 is for no limit", text);
-	return result ? bad_usage("not a duration (10, 1.5, 5s, 2m, 1h30m, 250ms)", text) : -1;
+	if (duration_parse(text, ret_ns))
+		return bad_usage(options, "invalid time interval ", text, "");
+	if (*ret_ns == 0 || *ret_ns == UINT64_MAX)
+		*ret_ns = never_ns;
+	return -1;
 }
 
-const char *run_signal_name(int signo, char buffer[16])
+static int take_signal(struct run_options *options, const char *text)
 {
-	const char *name = sigabbrev_np(signo);
-
-	if (name)
-		return name;
-	if (signo >= SIGRTMIN && signo <= SIGRTMAX)
-		snprintf(buffer, 16, "RTMIN+%d", signo - SIGRTMIN);
-	else
-		snprintf(buffer, 16, "%d", signo);
-	return buffer;
-}
-
-static int take_signal(const char *text, int *ret_signo)
-{
-	const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
-	char buffer[16], *end;
-	long number = strtol(text, &end, 10);
-
-	if (end != text && !*end && number > 0 && number <= SIGRTMAX) {
-		*ret_signo = (int)number;
-		return -1;
-	}
-	for (int signo = 1; signo <= SIGRTMAX; signo++)
-		if (strcasecmp(run_signal_name(signo, buffer), name) == 0) {
-			*ret_signo = signo;
-			return -1;
-		}
-	return bad_usage("no such signal", text);
+	options->signal = signal_parse(text);
+	return options->signal < 0 ? bad_usage(options, "", text, ": invalid signal") : -1;
 }
 
 static int take_report(struct run_options *options, const char *path)
@@ -86,25 +94,43 @@ static int take_report(struct run_options *options, const char *path)
 	options->report = path ? fopen(path, "we") : stderr;
 	if (options->report)
 		return -1;
-	fprintf(stderr, "ctxtool run: %s: %s\n", path, strerror(errno));
+	fprintf(stderr, "%s: %s: %s\n", options->program, path, strerror(errno));
 	return RUN_TROUBLE;
+}
+
+static int print(const char *text)
+{
+	fputs(text, stdout);
+	return fflush(stdout) ? RUN_TROUBLE : 0;
+}
+
+static int print_version(const struct run_options *options)
+{
+	printf("%s%d.%d\n", options->as_timeout ? "timeout (ctxtool) " : "ctxtool ", CTXRING_VERSION_MAJOR,
+	       CTXRING_VERSION_MINOR);
+	return fflush(stdout) ? RUN_TROUBLE : 0;
 }
 
 /* -1: go on. */
 static int take_option(struct run_options *options, int letter)
 {
-	int result;
-
 	switch (letter) {
 	case 't':
-		return take_duration(optarg, &options->timeout_ns);
+		return take_duration(options, optarg, 0, &options->timeout_ns);
 	case 'k':
-		result = take_duration(optarg, &options->grace_ns);
-		if (result < 0 && !options->grace_ns)
-			options->grace_ns = CTX_FOREVER;
-		return result;
+		options->grace_given = true;
+		return take_duration(options, optarg, CTX_FOREVER, &options->grace_ns);
 	case 's':
-		return take_signal(optarg, &options->signal);
+		return take_signal(options, optarg);
+	case 'f':
+		options->foreground = true;
+		return -1;
+	case 'p':
+		options->preserve_status = true;
+		return -1;
+	case 'v':
+		options->verbose = true;
+		return -1;
 	case 'l':
 		options->label = optarg;
 		return -1;
@@ -117,11 +143,11 @@ static int take_option(struct run_options *options, int letter)
 		options->no_cgroup = true;
 		return -1;
 	case 'h':
-		fputs(help, stdout);
-		return fflush(stdout) ? RUN_TROUBLE : 0;
+		return print(options->as_timeout ? help_of_timeout : help);
+	case 'V':
+		return print_version(options);
 	default:
-		fputs("Try 'ctxtool run --help'.\n", stderr);
-		return RUN_TROUBLE;
+		return bad_usage(options, "", NULL, "");
 	}
 }
 
@@ -133,37 +159,106 @@ static const char *name_of(const char *command)
 	return slash && slash[1] ? slash + 1 : command;
 }
 
-int run_parse(struct run_options *options, int argc, char **argv)
+/* Options end where the command begins: its own are its own. */
+static int take_options(struct run_options *options, int argc, char **argv, const char *letters,
+			const struct option *known)
 {
-	static const struct option known[] = {
-		{"timeout", required_argument, NULL, 't'},
-		{"grace", required_argument, NULL, 'k'},
-		{"signal", required_argument, NULL, 's'},
-		{"label", required_argument, NULL, 'l'},
-		{"report", optional_argument, NULL, 'r'},
-		{"json", no_argument, NULL, 'j'},
-		{"no-cgroup", no_argument, NULL, 'n'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	static char program[] = "ctxtool run";
-	int letter, result;
+	int letter, result = -1;
 
-	*options = (struct run_options){.grace_ns = GRACE_DEFAULT_NS, .signal = SIGTERM};
-	argv[0] = program;
 	optind = 1;
-	/* Options end where the command begins: its own are its own. */
-	while ((letter = getopt_long(argc, argv, "+t:k:s:l:r::jh", known, NULL)) != -1) {
+	while (result < 0 && (letter = getopt_long(argc, argv, letters, known, NULL)) != -1)
 		result = take_option(options, letter);
-		if (result >= 0)
-			return result;
+	return result;
+}
+
+/* Whether a number begins it, of which no program's name is made but by digits. */
+static bool begins_as_number(const char *text)
+{
+	char *end;
+
+	strtold(text, &end);
+	return end != text && !strpbrk(text, "/") && !(*text >= 'A' && *text <= 'z');
+}
+
+/* A duration before the command, unless an option gave one. */
+static int take_operand(struct run_options *options, char **operands)
+{
+	uint64_t ignored;
+
+	options->command = operands;
+	if (!operands[0])
+		return -1;
+	if (duration_parse(operands[0], &ignored) == 0) {
+		options->command++;
+		return take_duration(options, operands[0], 0, &options->timeout_ns);
 	}
-	if (optind == argc)
-		return bad_usage("what? Give a command", NULL);
-	options->command = argv + optind;
+	options->is_number = operands[1] && begins_as_number(operands[0]);
+	return -1;
+}
+
+static int finish_parse(struct run_options *options)
+{
+	if (!options->command[0]) {
+		fprintf(stderr, "%s: a command is missing\n", options->program);
+		return bad_usage(options, "", NULL, "");
+	}
 	if (!options->label)
 		options->label = name_of(options->command[0]);
 	if (options->json && !options->report)
 		options->report = stderr;
 	return -1;
+}
+
+#define OPTIONS_OF_TIMEOUT                                                                             \
+	{"foreground", no_argument, NULL, 'f'}, {"kill-after", required_argument, NULL, 'k'},          \
+		{"preserve-status", no_argument, NULL, 'p'}, {"signal", required_argument, NULL, 's'}, \
+		{"verbose", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'},                 \
+	{                                                                                              \
+		"version", no_argument, NULL, 'V'                                                      \
+	}
+
+int run_parse(struct run_options *options, int argc, char **argv)
+{
+	static const struct option known[] = {
+		OPTIONS_OF_TIMEOUT,
+		{"timeout", required_argument, NULL, 't'},
+		{"grace", required_argument, NULL, 'k'},
+		{"label", required_argument, NULL, 'l'},
+		{"report", optional_argument, NULL, 'r'},
+		{"json", no_argument, NULL, 'j'},
+		{"no-cgroup", no_argument, NULL, 'n'},
+		{NULL, 0, NULL, 0},
+	};
+	static char program[] = "ctxtool run";
+
+	*options = (struct run_options){.program = program,
+					.timeout_ns = UINT64_MAX,
+					.grace_ns = GRACE_DEFAULT_NS,
+					.signal = SIGTERM};
+	argv[0] = program;
+	int result = take_options(options, argc, argv, "+t:k:s:fpvl:r::jh", known);
+	if (result >= 0)
+		return result;
+	options->command = argv + optind;
+	if (options->timeout_ns == UINT64_MAX) {
+		options->timeout_ns = 0;
+		result = take_operand(options, argv + optind);
+	}
+	return result >= 0 ? result : finish_parse(options);
+}
+
+int run_parse_timeout(struct run_options *options, int argc, char **argv)
+{
+	static const struct option known[] = {OPTIONS_OF_TIMEOUT, {NULL, 0, NULL, 0}};
+
+	*options = (struct run_options){
+		.program = argv[0], .as_timeout = true, .grace_ns = CTX_FOREVER, .signal = SIGTERM};
+	int result = take_options(options, argc, argv, "+fk:ps:v", known);
+	if (result >= 0)
+		return result;
+	if (argc - optind < 2)
+		return bad_usage(options, "", NULL, "");
+	options->command = argv + optind + 1;
+	result = take_duration(options, argv[optind], 0, &options->timeout_ns);
+	return result >= 0 ? result : finish_parse(options);
 }

@@ -8,6 +8,7 @@
 
 #include "names.h"
 #include "run.h"
+#include "signals.h"
 #include "terminal.h"
 
 static uint64_t time_ns(struct timeval time)
@@ -64,7 +65,7 @@ static void report_json(const struct run_options *options, const struct run_outc
 	json_object_set_new(object, "status",
 			    started && !signalled ? json_integer(WEXITSTATUS(how->status)) : json_null());
 	json_object_set_new(object, "signal",
-			    signalled ? json_string(run_signal_name(WTERMSIG(how->status), signal))
+			    signalled ? json_string(signal_name(WTERMSIG(how->status), signal))
 				      : json_null());
 	json_object_set_new(object, "stopped", json_boolean(how->stopped));
 	json_object_set_new(object, "killed", json_boolean(how->killed));
@@ -100,7 +101,7 @@ static void print_status(FILE *to, int status)
 	char name[16];
 
 	if (WIFSIGNALED(status))
-		fprintf(to, "ended by SIG%s", run_signal_name(WTERMSIG(status), name));
+		fprintf(to, "ended by SIG%s", signal_name(WTERMSIG(status), name));
 	else
 		fprintf(to, "exited with %d", WEXITSTATUS(status));
 }
@@ -121,7 +122,8 @@ static void report_text(const struct run_options *options, const struct run_outc
 	if (outcome->error) {
 		fputs("stopped: ", to);
 		print_cause(to, &how->cause);
-		fprintf(to, "; SIG%s%s; ", run_signal_name(options->signal, name),
+		fprintf(to, "; %s%s%s; ", options->signal ? "SIG" : "",
+			options->signal ? signal_name(options->signal, name) : "no signal",
 			how->killed && options->signal != SIGKILL ? ", after the grace SIGKILL" : "");
 	}
 	print_status(to, how->status);

@@ -99,25 +99,29 @@ static inline uint64_t raw_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* All signals, as the kernel counts them: libc's own two as well. */
-static inline void raw_block_signals(bool block)
+/* Of all signals, as the kernel counts them: libc's own two as well. */
+static inline void raw_set_mask(uint64_t blocked)
 {
-	uint64_t set = block ? ~UINT64_C(0) : 0;
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof(blocked));
+}
 
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, NULL, sizeof(set));
+/* The kernel's struct sigaction: the handler first, at most 32 bytes; all zero is the default. */
+static inline void raw_default_action(int signo)
+{
+	uintptr_t none[8] = {0};
+
+	syscall(SYS_rt_sigaction, signo, none, NULL, sizeof(uint64_t));
 }
 
 /* To the default what has a handler, and SIGCHLD; what else is ignored stays so. */
 static inline void raw_reset_handlers(void)
 {
 	for (int signo = 1; signo <= 64; signo++) {
-		/* The kernel's struct sigaction: the handler first, at most 32 bytes; all zero is the
-		 * default. */
-		uintptr_t action[8] = {0}, none[8] = {0};
+		uintptr_t action[8] = {0};
 		if (!syscall(SYS_rt_sigaction, signo, NULL, action, sizeof(uint64_t)) &&
 		    (signo == SIGCHLD ||
 		     (action[0] != (uintptr_t)SIG_DFL && action[0] != (uintptr_t)SIG_IGN)))
-			syscall(SYS_rt_sigaction, signo, none, NULL, sizeof(uint64_t));
+			raw_default_action(signo);
 	}
 }
 

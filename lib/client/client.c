@@ -79,6 +79,8 @@ int ctxd_explain(int error, char *buffer, size_t size)
 		{EACCES,
 		 "the service's socket is closed to this user; ask who runs it, or start a ctxd of your "
 		 "own and name its socket in CTXD_SOCKET"},
+		{EPERM, "who listens there is neither root nor this user; unset CTXD_SOCKET, or ask as the user "
+			"who runs that service"},
 		{EPROTONOSUPPORT, "the service speaks another version of the protocol; bring ctxd and the "
 				  "library to the same version"},
 		{EPROTO, "what listens there is not ctxd, or it broke the protocol; look at CTXD_SOCKET"},
@@ -184,7 +186,7 @@ static void free_client(struct ctxd_client *client)
 	lock_acquire(&clients_lock);
 	list_remove(&client->clients);
 	/* Under the lock: a child forked off in between would keep the connection. */
-	client_close_source(client, &client->socket);
+	link_close(client);
 	client_close_source(client, &client->wake);
 	client_close_source(client, &client->timer);
 	close_own(client);
@@ -479,6 +481,7 @@ static void close_copies(struct ctxd_client *client)
 static void fork_child(void)
 {
 	clients_lock = (struct lock){0};
+	dispose_forked();
 	while (!list_empty(&clients)) {
 		struct ctxd_client *client = container_of(clients.next, struct ctxd_client, clients);
 		list_remove(&client->clients);

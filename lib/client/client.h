@@ -202,8 +202,26 @@ int link_send(struct ctxd_client *client, const struct wire_message *message, in
 /* Receives and handles what is there, up to a bound. How many messages. */
 int link_receive(struct ctxd_client *client);
 
-/* Closes what came along with a message and nobody took. */
-void link_close_fds(int *fds, unsigned count);
+/* Closes its socket, if there is one. */
+void link_close(struct ctxd_client *client);
+
+/* ---- client_dispose.c: descriptors that the service sent */
+
+/* Closes what came along with a message and nobody took, on a thread: nobody knows how long that takes. */
+void dispose(const int *fds, unsigned count);
+
+/* Shuts down a socket to the service and closes it, with what was never received from it. */
+void dispose_socket(int fd);
+
+/* False: so much is not closed yet that nothing more is to come in. */
+bool dispose_has_room(void);
+
+/* In a forked child. */
+void dispose_forked(void);
+
+/* Whether what came along is what message says: pipe, pidfd or table. */
+bool descriptors_are_right(const struct ctxd_client *client, const struct wire_message *message,
+			   const int *fds);
 
 /* ---- client_call.c: requests */
 

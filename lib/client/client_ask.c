@@ -106,7 +106,7 @@ int ctxd_table(struct ctxd_client *client, enum ctxd_entry_kind kind, pid_t pid,
 		return -EINVAL;
 	result = call_make(client, &request, -1, client->options.timeout_ns, &answer, fds);
 	if (!result && answer.type != WIRE_FOUND) {
-		link_close_fds(fds, wire_fd_count(&answer));
+		dispose(fds, wire_fd_count(&answer));
 		result = -EPROTO;
 	}
 	if (result)

@@ -309,7 +309,7 @@ static int take_join(struct ctxd_client *client, struct call *call)
 
 	(void)client;
 	if (answer->type != WIRE_JOINED) {
-		link_close_fds(call->fds, call->fd_count);
+		dispose(call->fds, call->fd_count);
 		return -EPROTO;
 	}
 	if (answer->joined.ended)

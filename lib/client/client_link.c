@@ -6,6 +6,7 @@
 
 #include "client.h"
 #include "clock.h"
+#include "overflow.h"
 #include "sys.h"
 #include "table.h"
 
@@ -16,14 +17,35 @@
 #define DELAY_FIRST_NS (10 * 1000000ull)
 #define DELAY_MAX_NS (250 * 1000000ull)
 
+/* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this thread. */
+#define ATTACHED_MAX 253
+
 union control {
-	char bytes[CMSG_SPACE((WIRE_FDS_MAX + 1) * sizeof(int))];
+	char bytes[CMSG_SPACE(ATTACHED_MAX * sizeof(int))];
 	struct cmsghdr align;
 };
 
 /* ---- opening */
 
-static int open_at(struct ctxd_client *client, const char *path)
+/*
+ * Whoever serves us sees our contexts, and says which of them end: only root may, and the user that we act
+ * for. It is the one who made the socket listen, whoever has it now. A variable of the environment may lead
+ * to anybody's. 0; -EPERM.
+ */
+static int check_listener(int fd)
+{
+	struct ucred listener;
+	socklen_t size = sizeof(listener);
+	uid_t own = geteuid();
+	int result = sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size);
+
+	if (result || listener.uid == 0)
+		return result;
+	return listener.uid == own && own != overflow_uid() ? 0 : -EPERM;
+}
+
+/* named: by the program itself, which answers for whom it trusts. */
+static int open_at(struct ctxd_client *client, const char *path, bool named)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -32,6 +54,8 @@ static int open_at(struct ctxd_client *client, const char *path)
 		return fd;
 	strcpy(address.sun_path, path);
 	int result = sys_connect(fd, (struct sockaddr *)&address, sizeof(address));
+	if (!result && !named)
+		result = check_listener(fd);
 	if (!result) {
 		client->socket.fd = fd;
 		result = client_add_source(client, &client->socket, EPOLLIN);
@@ -49,11 +73,11 @@ static int open_socket(struct ctxd_client *client)
 	int first = -ENOENT;
 
 	if (client->path[0])
-		return open_at(client, client->path);
+		return open_at(client, client->path, true);
 	for (unsigned place = 0;; place++) {
 		int result = wire_socket_path(place, path);
 		if (!result)
-			result = open_at(client, path);
+			result = open_at(client, path, false);
 		else if (result == -ENOENT)
 			return first;
 		if (!result)
@@ -69,6 +93,8 @@ int link_open(struct ctxd_client *client)
 	int table = client->options.flags & CTXD_PUBLISH ? table_descriptor() : -ENOENT;
 
 	client->refused = 0;
+	if (!dispose_has_room())
+		return -EPROTO;
 	lock_acquire(&client->lock);
 	int result = open_socket(client);
 	if (!result) {
@@ -110,13 +136,24 @@ void link_later(struct ctxd_client *client)
 	client->delay_ns = client->delay_ns * 2 > DELAY_MAX_NS ? DELAY_MAX_NS : client->delay_ns * 2;
 }
 
+void link_close(struct ctxd_client *client)
+{
+	int fd = client->socket.fd;
+
+	if (fd >= 0 && file_id_matches(client->socket.file, fd)) {
+		epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+		dispose_socket(fd);
+	}
+	client->socket.fd = -1;
+}
+
 void link_break(struct ctxd_client *client)
 {
 	static const struct ctxd_event away = {.kind = CTXD_EVENT_AWAY};
 	bool was_ready = client->was_ready;
 
 	lock_acquire(&client->lock);
-	client_close_source(client, &client->socket);
+	link_close(client);
 	client->state = CLIENT_AWAY;
 	calls_fail(client, -ENOTCONN);
 	lock_release(&client->lock);
@@ -195,14 +232,7 @@ void link_unblock(struct ctxd_client *client)
 
 /* ---- receiving */
 
-void link_close_fds(int *fds, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		sys_close(fds[i]);
-}
-
-/* Descriptors that came along; more than there is room for are closed by the kernel. */
-static unsigned take_fds(struct msghdr *header, int fds[WIRE_FDS_MAX + 1])
+static unsigned take_fds(struct msghdr *header, int fds[ATTACHED_MAX])
 {
 	unsigned count = 0;
 
@@ -211,15 +241,8 @@ static unsigned take_fds(struct msghdr *header, int fds[WIRE_FDS_MAX + 1])
 		if (attached->cmsg_level != SOL_SOCKET || attached->cmsg_type != SCM_RIGHTS)
 			continue;
 		size_t size = attached->cmsg_len - CMSG_LEN(0);
-		unsigned here = (unsigned)(size / sizeof(int));
-		for (unsigned i = 0; i < here; i++) {
-			int fd;
-			memcpy(&fd, CMSG_DATA(attached) + i * sizeof(int), sizeof(fd));
-			if (count <= WIRE_FDS_MAX)
-				fds[count++] = fd;
-			else
-				sys_close(fd);
-		}
+		memcpy(fds + count, CMSG_DATA(attached), size);
+		count += (unsigned)(size / sizeof(int));
 	}
 	return count;
 }
@@ -323,7 +346,7 @@ static int receive_one(struct ctxd_client *client)
 				.msg_control = control.bytes,
 				.msg_controllen = sizeof(control.bytes)};
 	struct wire_message message;
-	int fds[WIRE_FDS_MAX + 1];
+	int fds[ATTACHED_MAX];
 
 	int size = sys_recvmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	/* It hung up without reading all we said: that is told before what it said last. */
@@ -331,26 +354,34 @@ static int receive_one(struct ctxd_client *client)
 		size = sys_recvmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (size == -EAGAIN || size == -EINTR)
 		return 0;
+	/* An empty packet brings its descriptors along, too. */
+	unsigned fd_count = size < 0 ? 0 : take_fds(&header, fds);
 	if (size <= 0) {
+		dispose(fds, fd_count);
 		link_break(client);
 		return 0;
 	}
-	unsigned fd_count = take_fds(&header, fds);
 	if (header.msg_flags & MSG_CTRUNC) {
-		link_close_fds(fds, fd_count);
+		dispose(fds, fd_count);
 		take_crippled(client, bytes, (size_t)size);
 		return 1;
 	}
 	int error = header.msg_flags & MSG_TRUNC ? -EPROTO
 						 : wire_unpack(bytes, (size_t)size, fd_count, true, &message);
 	if (error) {
-		link_close_fds(fds, fd_count);
+		dispose(fds, fd_count);
 		client->refused = error;
 		link_break(client);
 		return 0;
 	}
+	if (!descriptors_are_right(client, &message, fds)) {
+		dispose(fds, fd_count);
+		decline(client, &message);
+		call_fail(client, message.serial, -EPROTO);
+		return 1;
+	}
 	if (!take(client, &message, fds, fd_count))
-		link_close_fds(fds, fd_count);
+		dispose(fds, fd_count);
 	return 1;
 }
 

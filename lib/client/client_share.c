@@ -88,7 +88,7 @@ static int take_share(struct ctxd_client *client, struct call *call)
 	struct bond *bond = container_of(call, struct sharing, call)->bond;
 	const struct wire_message *answer = call->answer;
 
-	link_close_fds(call->fds, call->fd_count);
+	dispose(call->fds, call->fd_count);
 	if (answer->type != WIRE_RESULT || wire_id_is_none(answer->result.id))
 		return -EPROTO;
 	lock_acquire(&client->lock);

@@ -30,7 +30,9 @@ enum {
 };
 
 struct keeper {
-	int signal;
+	int signal;  /* 0: none before SIGKILL */
+	bool alone;  /* nothing but the program is signalled and waited for */
+	pid_t group; /* then: the process group that has the first signal too; 0: none */
 	uint64_t grace_ns;
 	int fds[ON_COUNT]; /* -1: none, or has told what it had to tell */
 	struct cgroup cgroup;
@@ -57,7 +59,7 @@ static void bury(struct tree *tree)
 		keeper->report.status = status;
 		keeper->ended = true;
 	}
-	keeper->gone = pid == -ECHILD;
+	keeper->gone = pid == -ECHILD || (keeper->alone && keeper->ended);
 }
 
 /* ---- ending the tree */
@@ -69,7 +71,7 @@ static void kill_round(struct keeper *keeper)
 	/* Also where there is a cgroup: a program with rights may have left it. */
 	if (!keeper->ended)
 		raw_pidfd_signal(keeper->program_fd, SIGKILL);
-	if (keeper->cgroup.fd < 0 || keeper->pause_ns)
+	if (!keeper->alone && (keeper->cgroup.fd < 0 || keeper->pause_ns))
 		tree_signal(&keeper->tree, SIGKILL);
 	keeper->pause_ns = keeper->pause_ns ? keeper->pause_ns * 2 : PAUSE_FIRST_NS;
 	if (keeper->pause_ns > PAUSE_MOST_NS)
@@ -86,6 +88,16 @@ static void begin_killing(struct keeper *keeper)
 	kill_round(keeper);
 }
 
+/* Whether the program had it by that: not if it has gone to another group. Its own is no other's yet. */
+static bool signal_group(const struct keeper *keeper)
+{
+	if (!keeper->group || syscall(SYS_getpgid, keeper->program) != keeper->group)
+		return false;
+	syscall(SYS_kill, -keeper->group, keeper->signal);
+	syscall(SYS_kill, -keeper->group, SIGCONT);
+	return true;
+}
+
 static void begin_ending(struct keeper *keeper)
 {
 	if (keeper->phase != PHASE_RUNNING)
@@ -96,8 +108,11 @@ static void begin_ending(struct keeper *keeper)
 	}
 	keeper->phase = PHASE_ENDING;
 	keeper->due_ns = clock_after_ns(raw_now_ns(), keeper->grace_ns);
-	tree_signal(&keeper->tree, keeper->signal);
-	if (keeper->tree.proc_fd < 0 && !keeper->ended) {
+	if (!keeper->signal)
+		return;
+	if (!keeper->alone)
+		tree_signal(&keeper->tree, keeper->signal);
+	if ((keeper->alone || keeper->tree.proc_fd < 0) && !keeper->ended && !signal_group(keeper)) {
 		raw_pidfd_signal(keeper->program_fd, keeper->signal);
 		raw_pidfd_signal(keeper->program_fd, SIGCONT);
 	}
@@ -227,13 +242,16 @@ static void close_others(int *keep, int count)
 	}
 }
 
-static void give_back(struct keeper *keeper)
+static void close_inherited(const struct keeper *keeper)
 {
-	int keep[] = {keeper->fds[ON_CHILD], keeper->fds[ON_CONTROL], keeper->fds[ON_CALLER],
-		      keeper->fds[ON_DONE],  keeper->cgroup.fd,	      keeper->cgroup.parent_fd,
-		      keeper->tree.proc_fd,  keeper->program_fd};
+	int keep[] = {keeper->fds[ON_CONTROL], keeper->fds[ON_DONE], keeper->cgroup.fd,
+		      keeper->cgroup.parent_fd, keeper->program_fd};
 
 	close_others(keep, sizeof(keep) / sizeof(keep[0]));
+}
+
+static void give_back(const struct keeper *keeper)
+{
 	if (keeper->tree.proc_fd >= 0)
 		keeper_unmap_shared(keeper->tree.proc_fd);
 	syscall(SYS_chdir, "/");
@@ -245,14 +263,15 @@ static void give_back(struct keeper *keeper)
 /* Its own signals and name. */
 static void settle(void)
 {
-	raw_block_signals(true);
+	raw_set_mask(~UINT64_C(0));
 	raw_reset_handlers();
 	syscall(SYS_prctl, PR_SET_NAME, "ctx-keeper", 0, 0, 0);
 	syscall(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 }
 
-/* A signalfd, from before the program is started; the pidfd of the caller, unless that is gone or elsewhere.
- */
+/* A signalfd, for what has been blocked since before the program was started; the pidfd of the caller, unless
+ * that is gone or elsewhere. Where few descriptors are allowed there is room once the inherited ones are
+ * closed. */
 static int open_own(struct keeper *keeper, const struct keeper_plan *plan)
 {
 	uint64_t child = UINT64_C(1) << (SIGCHLD - 1);
@@ -264,13 +283,35 @@ static int open_own(struct keeper *keeper, const struct keeper_plan *plan)
 	keeper->fds[ON_CALLER] = raw_pidfd_open(plan->caller);
 	if (syscall(SYS_getppid) != plan->caller)
 		keeper->fds[ON_CALLER] = -1;
-	return tree_open(&keeper->tree, bury);
+	tree_find_processes(&keeper->tree);
+	return 0;
+}
+
+/* Starts the program, and is ready for its end. */
+static int begin(struct keeper *keeper, const struct keeper_plan *plan)
+{
+	int result = tree_open(&keeper->tree, bury);
+
+	if (!result)
+		result = keeper_execute(plan, &keeper->cgroup, &keeper->program, &keeper->program_fd);
+	if (result)
+		return result;
+	if (plan->whole_group)
+		keeper->group = plan->new_group ? keeper->program : (pid_t)syscall(SYS_getpgid, 0);
+	close_inherited(keeper);
+	result = open_own(keeper, plan);
+	if (result) {
+		raw_pidfd_signal(keeper->program_fd, SIGKILL);
+		raw_wait4(keeper->program, NULL, __WALL);
+	}
+	return result;
 }
 
 static __attribute__((noreturn)) void run(const struct keeper_plan *plan)
 {
 	struct keeper keeper = {
 		.signal = plan->signal,
+		.alone = plan->alone,
 		.grace_ns = plan->grace_ns,
 		.fds = {-1, plan->control_fd, -1, plan->done_fd},
 		.cgroup = plan->cgroup,
@@ -280,9 +321,7 @@ static __attribute__((noreturn)) void run(const struct keeper_plan *plan)
 	struct keeper_started started = {0};
 
 	settle();
-	started.error = open_own(&keeper, plan);
-	if (!started.error)
-		started.error = keeper_execute(plan, &keeper.cgroup, &keeper.program, &keeper.program_fd);
+	started.error = begin(&keeper, plan);
 	started.pid = keeper.program;
 	if (started.error) {
 		if (keeper.cgroup.fd >= 0)

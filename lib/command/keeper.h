@@ -26,10 +26,14 @@
 struct keeper_plan {
 	char *const *paths; /* what to execute: the first that can be; ends with NULL */
 	char *const *argv, *const *environment;
+	char **script;	       /* argv for a shell, of which [1] is to be the file; NULL: none is to run it */
 	const char *directory; /* NULL: as it is */
 	const int *fds;	       /* three, or NULL */
 	bool new_group;
-	int signal;
+	bool alone;	  /* nothing but the program is signalled and waited for */
+	bool whole_group; /* then: the first signal goes to its process group */
+	int signal;	  /* 0: none before SIGKILL */
+	uint64_t mask;	  /* the program's, as the kernel has it */
 	uint64_t grace_ns;
 	uint64_t deadline_ns; /* CTX_FOREVER: none that the keeper may rely on */
 	int control_fd;	      /* its end of the socket, the caller's is closed in it */

@@ -39,19 +39,31 @@ static int set_descriptors(const int *fds)
 	return 0;
 }
 
-/* Returns only why it cannot be. As execvpe(3), but what is no program is not given to a shell. */
+/* Returns only why it cannot be. */
+static int execute_one(const struct keeper_plan *plan, char *path)
+{
+	syscall(SYS_execve, path, plan->argv, plan->environment);
+	if (errno == ENOEXEC && plan->script) {
+		plan->script[1] = path;
+		syscall(SYS_execve, plan->script[0], plan->script, plan->environment);
+	}
+	return -errno;
+}
+
+/* As execvpe(3). */
 static int execute(const struct keeper_plan *plan)
 {
+	bool refused = false;
 	int result = -ENOENT;
 
 	for (char *const *path = plan->paths; *path; path++) {
-		syscall(SYS_execve, *path, plan->argv, plan->environment);
-		if (errno == EACCES)
-			result = -EACCES; /* unless a later one can be executed */
-		else if (errno != ENOENT && errno != ENOTDIR)
-			return -errno;
+		result = execute_one(plan, *path);
+		if (result == -EACCES)
+			refused = true; /* unless a later one can be executed */
+		else if (result != -ENOENT && result != -ENOTDIR)
+			return result;
 	}
-	return result;
+	return refused ? -EACCES : result;
 }
 
 static __attribute__((noreturn)) void become_program(struct attempt *attempt)
@@ -68,7 +80,8 @@ static __attribute__((noreturn)) void become_program(struct attempt *attempt)
 	if (!result && plan->directory && syscall(SYS_chdir, plan->directory) < 0)
 		result = -errno;
 	if (!result) {
-		raw_block_signals(false);
+		raw_default_action(plan->signal);
+		raw_set_mask(plan->mask);
 		result = execute(plan);
 	}
 	attempt->error = result;

@@ -221,7 +221,6 @@ static unsigned signal_new(struct tree *tree, int signo)
 int tree_open(struct tree *tree, void (*bury)(struct tree *tree))
 {
 	size_t size = PROCESSES_MAX * sizeof(*tree->now);
-	char self[16], *end;
 
 	*tree = (struct tree){.top = (pid_t)syscall(SYS_getpid), .bury = bury, .proc_fd = -1};
 	void *memory = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
@@ -230,18 +229,23 @@ int tree_open(struct tree *tree, void (*bury)(struct tree *tree))
 		return -ENOMEM;
 	tree->now = memory;
 	tree->before = (struct tree_process *)((char *)memory + size);
+	return 0;
+}
+
+void tree_find_processes(struct tree *tree)
+{
+	char self[16], own[16];
+
 	tree->proc_fd = raw_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
 	if (tree->proc_fd < 0)
-		return 0;
+		return;
 	/* Its numbers are ours unless it was mounted in another namespace of processes. */
 	long length = syscall(SYS_readlinkat, tree->proc_fd, "self", self, sizeof(self) - 1);
-	char own[16];
-	end = append_number(own, (unsigned)tree->top);
+	const char *end = append_number(own, (unsigned)tree->top);
 	if (length != end - own || memcmp(self, own, (size_t)length) != 0) {
 		raw_close(tree->proc_fd);
 		tree->proc_fd = -1;
 	}
-	return 0;
 }
 
 unsigned tree_count(struct tree *tree)

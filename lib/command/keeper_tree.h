@@ -30,9 +30,11 @@ struct tree {
 	struct tree_process *now, *before;
 };
 
-/* bury is called now and then when children of the top wait for that. 0, or -ENOMEM. Without a usable /proc
- * it works, and finds nothing. */
+/* bury is called now and then when children of the top wait for that. 0, or -ENOMEM. */
 int tree_open(struct tree *tree, void (*bury)(struct tree *tree));
+
+/* Opens /proc, before the first of what follows. Without a usable one it works, and finds nothing. */
+void tree_find_processes(struct tree *tree);
 
 /* Processes below the top that run, keepers left out. */
 unsigned tree_count(struct tree *tree);

@@ -13,7 +13,9 @@
 #include "sys.h"
 #include "thread.h"
 
-#define FLAGS (CTX_SPAWN_NEW_GROUP | CTX_SPAWN_NO_CGROUP)
+#define FLAGS                                                                                              \
+	(CTX_SPAWN_NEW_GROUP | CTX_SPAWN_NO_CGROUP | CTX_SPAWN_SHELL | CTX_SPAWN_ALONE | CTX_SPAWN_GROUP | \
+	 CTX_SPAWN_NO_SIGNAL)
 #define GRACE_DEFAULT_NS (5 * NS_PER_SECOND)
 
 struct ctx_process {
@@ -38,9 +40,18 @@ static int check(const struct ctx_context *ctx, const struct ctx_spawn_options *
 {
 	if (!ctx || !options || !ret_process || !options->argv || !options->argv[0])
 		return -EINVAL;
+	if (options->flags & CTX_SPAWN_GROUP && !(options->flags & CTX_SPAWN_ALONE))
+		return -EINVAL;
 	if (options->flags & ~FLAGS || options->signal < 0 || options->signal > SIGRTMAX)
 		return -EINVAL;
 	return ctx_err(ctx);
+}
+
+static int first_signal(const struct ctx_spawn_options *options)
+{
+	if (options->flags & CTX_SPAWN_NO_SIGNAL)
+		return 0;
+	return options->signal ? options->signal : SIGTERM;
 }
 
 /* The memory of the plan; what is there on failure as well is for plan_release. */
@@ -54,7 +65,9 @@ static int plan_prepare(struct keeper_plan *plan, const struct ctx_context *ctx,
 		.directory = options->directory,
 		.fds = options->fds,
 		.new_group = options->flags & CTX_SPAWN_NEW_GROUP,
-		.signal = options->signal ? options->signal : SIGTERM,
+		.alone = options->flags & CTX_SPAWN_ALONE,
+		.whole_group = options->flags & CTX_SPAWN_GROUP,
+		.signal = first_signal(options),
 		.grace_ns = options->grace_ns ? options->grace_ns : GRACE_DEFAULT_NS,
 		/* A deadline that may be moved later is told by the done pipe alone. */
 		.deadline_ns = ctx->flags & NODE_MOVABLE ? CTX_FOREVER : context_deadline(ctx),
@@ -71,6 +84,13 @@ static int plan_prepare(struct keeper_plan *plan, const struct ctx_context *ctx,
 	if (result)
 		return result;
 	plan->paths = paths;
+	if (options->flags & CTX_SPAWN_SHELL)
+		result = spawn_script(options->argv, &plan->script);
+	if (result)
+		return result;
+	/* The kernel's set is the beginning of libc's. */
+	if (options->mask)
+		memcpy(&plan->mask, options->mask, sizeof(plan->mask));
 	if (ctx->flags & NODE_ENDLESS)
 		return 0;
 	result = ctx_done_fd(ctx);
@@ -86,6 +106,7 @@ static void plan_release(struct keeper_plan *plan)
 	cgroup_close(&plan->cgroup);
 	memory_release((void *)plan->environment);
 	memory_release((void *)plan->paths);
+	memory_release((void *)plan->script);
 }
 
 /* The keeper must not run a handler of the program. */
@@ -172,7 +193,7 @@ int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *opt
 					.fork_count = thread_fork_count,
 					.users = 1};
 	result = plan_prepare(&plan, ctx, options);
-	if (!result && !(options->flags & CTX_SPAWN_NO_CGROUP))
+	if (!result && !(options->flags & (CTX_SPAWN_NO_CGROUP | CTX_SPAWN_ALONE)))
 		cgroup_make(&plan.cgroup);
 	if (plan.cgroup.fd >= 0)
 		strcpy(process->cgroup, plan.cgroup.name);

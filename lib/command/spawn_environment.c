@@ -108,3 +108,20 @@ int spawn_paths(const char *program, char ***ret_paths)
 	*ret_paths = paths;
 	return 0;
 }
+
+int spawn_script(char *const *argv, char ***ret_script)
+{
+	static char shell[] = "/bin/sh";
+	size_t count = 0;
+
+	while (argv[count])
+		count++;
+	char **script = memory_allocate((count + 2) * sizeof(*script));
+	if (!script)
+		return -ENOMEM;
+	script[0] = shell;
+	/* What follows the name, and the end. */
+	memcpy(script + 2, argv + 1, count * sizeof(*script));
+	*ret_script = script;
+	return 0;
+}

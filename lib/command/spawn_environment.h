@@ -14,4 +14,7 @@ int spawn_environment(const struct ctx_context *ctx, char *const *environment, c
 /* Where program is to be looked for, in order, ending with NULL: itself if it has a slash. As above. */
 int spawn_paths(const char *program, char ***ret_paths);
 
+/* argv for a shell that runs the file that argv[0] turns out to be, which is to be put at [1]. As above. */
+int spawn_script(char *const *argv, char ***ret_script);
+
 #endif

@@ -87,8 +87,10 @@ int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
 
 static int wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
 {
-	int done_fd = ctx_done_fd(ctx);
-	if (done_fd < 0)
+	/* poll(2) passes over -1: what never ends takes no descriptor. */
+	bool endless = ctx->flags & NODE_ENDLESS;
+	int done_fd = endless ? -1 : ctx_done_fd(ctx);
+	if (done_fd < 0 && !endless)
 		return done_fd;
 	struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = done_fd, .events = POLLIN}};
 	struct timespec timeout = clock_timespec(timeout_ns);

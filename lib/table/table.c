@@ -165,7 +165,7 @@ close_fd:
 static bool ensure(void)
 {
 	if (phase == UNMADE) {
-		const char *wish = getenv("CTXRING_TABLE");
+		const char *wish = secure_getenv("CTXRING_TABLE");
 		bool wanted = !wish || strcmp(wish, "0") != 0;
 		phase = wanted && make() == 0 ? MADE : ABSENT;
 		announce = phase == MADE;

@@ -598,7 +598,7 @@ void wire_cause_to(const struct wire_cause *from, struct ctx_cause *ret_cause)
 
 int wire_socket_path(unsigned place, char path[108])
 {
-	const char *given = getenv("CTXD_SOCKET"), *directory = getenv("XDG_RUNTIME_DIR");
+	const char *given = secure_getenv("CTXD_SOCKET"), *directory = secure_getenv("XDG_RUNTIME_DIR");
 	const char *places[2];
 	unsigned count = 0;
 	char in_directory[108];

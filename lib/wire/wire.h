@@ -273,7 +273,8 @@ static inline bool wire_id_equal(struct ctxd_id a, struct ctxd_id b)
 /*
  * Where the service listens: place 0 is $CTXD_SOCKET, and the only one when that is set; else 0 is
  * $XDG_RUNTIME_DIR/ctxd.sock and 1 is /run/ctxd.sock, or 0 is that. 0, -ENOENT: there is no such place,
- * -ENAMETOOLONG: more than the 107 bytes of sockaddr_un.
+ * -ENAMETOOLONG: more than the 107 bytes of sockaddr_un. A program with the privileges of another user ignores
+ * both variables: secure_getenv(3).
  */
 int wire_socket_path(unsigned place, char path[108]);
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 union control {
-	char bytes[CMSG_SPACE(8 * sizeof(int))];
+	char bytes[CMSG_SPACE(RAW_FDS_MAX * sizeof(int))];
 	struct cmsghdr align;
 };
 

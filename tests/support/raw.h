@@ -9,6 +9,9 @@
 #include "support/service.h"
 #include "wire.h"
 
+/* So many descriptors go with one packet. */
+#define RAW_FDS_MAX 253
+
 /* The first message of a client. */
 extern const struct wire_message raw_hello;
 

@@ -25,7 +25,7 @@ _ctxtool() {
 	leaks) words="$view --older=" ;;
 	last) words="--json --help" ;;
 	cancel) words="--pid= --subtree --all --cause= --error= --wait --dry-run --yes --json --help" ;;
-	run) words="--timeout= --signal= --grace= --label= --report --json --no-cgroup --help" ;;
+	run) words="--timeout= --signal= --kill-after= --grace= --preserve-status --verbose --foreground --label= --report --json --no-cgroup --version --help" ;;
 	doctor) words="--json --help" ;;
 	esac
 	if [[ $word != -* && ${COMP_WORDS[1]} =~ ^(show|cancel)$ ]]; then

@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: MIT */
+#include "closer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* Told at once, so that one need not wait for the other. */
+#define SENT_MAX 32
+/* From here on sockets are put into bags. */
+#define LOOSE_MAX 256
+/* More packets than the queue of a socket holds. */
+#define QUEUE_MAX 4096
+/* As many of a user may wait as he may have open, or so many, for he may have few. */
+#define WAITING_MIN 256
+/* Of a closer with a process: its socket, pidfds, and a bag. */
+#define CLOSER_FDS 6
+#define IDLE_NS 1000000000ull
+#define RETRY_NS 100000000ull
+
+struct job {
+	struct job *next;
+	struct job_message message;
+	void (*done)(void *data, int result); /* NULL: nobody waits for it */
+	void *data;
+};
+
+/* Of one user. */
+struct closer {
+	struct group group; /* first; used while it runs */
+	struct closers *all;
+	struct closer *next;
+	uid_t uid;
+	bool is_own;  /* the service's */
+	bool running; /* has a process, or had one of which something is left */
+	bool leaving; /* that has been told to end */
+	bool crowded; /* has been logged */
+	int spared;
+	pid_t pid;	   /* -1: it could not be started */
+	int fd, far_fd;	   /* of the socket; far_fd is the process's, for it has the same table */
+	int pidfd;	   /* -1: cannot be had, so that its death is not seen */
+	int service_pidfd; /* of the service, for its own closer; else -1 */
+	struct watcher replies, process;
+	struct job *jobs, **jobs_end; /* the oldest first */
+	struct job *unsent;
+	unsigned waiting, sent;
+	int bag[2];	   /* a socket pair that holds sockets, on their way from the first to the second; or -1 */
+	uint64_t idle_ns;  /* since when it has nothing to do */
+	uint64_t retry_ns; /* then what went wrong is tried again; 0: nothing did */
+};
+
+static uint64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
+}
+
+/* ---- jobs */
+
+static void send_some(struct closer *closer)
+{
+	if (!closer->running || closer->leaving || closer->group.ending)
+		return;
+	while (closer->unsent && closer->sent < SENT_MAX) {
+		const struct job_message *message = &closer->unsent->message;
+		if (send(closer->fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+			closer->retry_ns = now() + RETRY_NS;
+			return;
+		}
+		closer->unsent = closer->unsent->next;
+		closer->sent++;
+	}
+}
+
+static void start(struct closer *closer);
+
+/* fd is taken over. False: no memory, and nothing is done. */
+static bool add_job(struct closer *closer, const struct job_message *message,
+		    void (*done)(void *data, int result), void *data)
+{
+	struct job *job = malloc(sizeof(*job));
+
+	if (!job)
+		return false;
+	*job = (struct job){.message = *message, .done = done, .data = data};
+	*closer->jobs_end = job;
+	closer->jobs_end = &job->next;
+	closer->waiting++;
+	closer->all->waiting++;
+	if (!closer->unsent)
+		closer->unsent = job;
+	if (closer->running)
+		send_some(closer);
+	else if (!closer->retry_ns)
+		start(closer);
+	return true;
+}
+
+static void seal_bag(struct closer *closer)
+{
+	struct job_message message = {.kind = JOB_CLOSE, .fd = closer->bag[1]};
+
+	if (closer->bag[0] < 0 || !add_job(closer, &message, NULL, NULL))
+		return;
+	close(closer->bag[0]);
+	closer->bag[0] = closer->bag[1] = -1;
+}
+
+/* The oldest job is over. */
+static void finish_first(struct closer *closer, int result)
+{
+	struct job *job = closer->jobs;
+
+	if (closer->unsent == job)
+		closer->unsent = job->next;
+	closer->jobs = job->next;
+	if (!closer->jobs)
+		closer->jobs_end = &closer->jobs;
+	closer->waiting--;
+	closer->all->waiting--;
+	closer->crowded &= closer->waiting > 0;
+	closer->idle_ns = now();
+	if (job->done)
+		job->done(job->data, result);
+	free(job);
+	if (!closer->waiting)
+		seal_bag(closer);
+}
+
+static void take_results(struct closer *closer)
+{
+	int32_t result;
+
+	while (closer->sent &&
+	       recv(closer->fd, &result, sizeof(result), MSG_DONTWAIT) == (ssize_t)sizeof(result)) {
+		closer->sent--;
+		finish_first(closer, result);
+	}
+}
+
+static void replied(struct watcher *watcher, short revents)
+{
+	struct closer *closer = (struct closer *)watcher->group;
+
+	(void)revents;
+	take_results(closer);
+	send_some(closer);
+	loop_arm(watcher, POLLIN);
+}
+
+/* ---- its process */
+
+static void close_if_open(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static void gone(struct group *group)
+{
+	struct closer *closer = (struct closer *)group;
+
+	close_if_open(closer->fd);
+	close_if_open(closer->far_fd);
+	close_if_open(closer->pidfd);
+	close_if_open(closer->service_pidfd);
+	if (closer->pid > 0)
+		waitpid(closer->pid, NULL, WNOHANG);
+	closer->running = false;
+	closer->all->count--;
+	if (closer->jobs && !closer->retry_ns)
+		closer->retry_ns = now();
+}
+
+/* It was told to end, or something has ended it. */
+static void process_ended(struct watcher *watcher, short revents)
+{
+	struct closer *closer = (struct closer *)watcher->group;
+
+	(void)revents;
+	take_results(closer);
+	/* Whether it has closed the one at hand nobody knows: the number may be another's by now. */
+	if (closer->sent) {
+		log_event(LOG_LEVEL_ERROR, "closer", "uid=%u pid=%d reason=\"it was killed\"", closer->uid,
+			  closer->pid);
+		finish_first(closer, -EIO);
+	}
+	closer->sent = 0;
+	closer->unsent = closer->jobs;
+	loop_group_end(&closer->group, gone);
+}
+
+/* 0 in the new process, and its number in the service; or -errno. As fork(2), but for the descriptors. */
+static int clone_process(void)
+{
+	const unsigned long flags = CLONE_FILES | SIGCHLD;
+#ifdef __s390__
+	long pid = syscall(SYS_clone, 0l, flags, 0l, 0l, 0l);
+#else
+	long pid = syscall(SYS_clone, flags, 0l, 0l, 0l, 0l);
+#endif
+	return pid < 0 ? -errno : (int)pid;
+}
+
+/* 0, or -errno. */
+static int start_process(struct closer *closer)
+{
+	int ends[2];
+	pid_t service = getpid();
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
+		return -errno;
+	closer->fd = ends[0];
+	closer->far_fd = ends[1];
+	if (closer->is_own)
+		closer->service_pidfd = (int)syscall(SYS_pidfd_open, service, 0);
+	const struct workplace workplace = {.jobs = closer->far_fd,
+					    .service = service,
+					    .service_gone = closer->service_pidfd,
+					    .spared = closer->spared};
+	closer->pid = clone_process();
+	if (closer->pid == 0)
+		closer_work(&workplace);
+	if (closer->pid < 0)
+		return closer->pid;
+	closer->pidfd = (int)syscall(SYS_pidfd_open, closer->pid, 0);
+	return 0;
+}
+
+static void start(struct closer *closer)
+{
+	int error = loop_group_begin(closer->all->loop, &closer->group, "closer");
+	bool begun = !error;
+
+	closer->pid = closer->fd = closer->far_fd = closer->pidfd = closer->service_pidfd = -1;
+	closer->leaving = false;
+	closer->retry_ns = 0;
+	if (begun) {
+		closer->running = true;
+		closer->all->count++;
+		error = start_process(closer);
+	}
+	if (error) {
+		if (!closer->crowded)
+			log_event(LOG_LEVEL_ERROR, "closer", "uid=%u error=%s waiting=%u", closer->uid,
+				  strerrorname_np(-error), closer->waiting);
+		closer->crowded = true;
+		closer->retry_ns = now() + RETRY_NS;
+		if (begun)
+			loop_group_end(&closer->group, gone);
+		return;
+	}
+	closer->idle_ns = now();
+	loop_watcher_init(&closer->replies, &closer->group, closer->fd, replied);
+	loop_watcher_init(&closer->process, &closer->group, closer->pidfd, process_ended);
+	loop_arm(&closer->replies, POLLIN);
+	if (closer->pidfd >= 0)
+		loop_arm(&closer->process, POLLIN);
+	send_some(closer);
+}
+
+/* Its process sees that there will be nothing more. */
+static void leave(struct closer *closer)
+{
+	closer->leaving = true;
+	shutdown(closer->fd, SHUT_RDWR);
+	if (closer->pidfd < 0)
+		loop_group_end(&closer->group, gone);
+}
+
+/* ---- all of them */
+
+static struct closer *find(const struct closers *closers, uid_t uid)
+{
+	struct closer *closer = closers->first;
+
+	while (closer && (closer->uid != uid || closer->is_own))
+		closer = closer->next;
+	return closer;
+}
+
+static struct closer *closer_new(struct closers *closers, uid_t uid)
+{
+	struct closer *closer = calloc(1, sizeof(*closer));
+
+	if (!closer)
+		return NULL;
+	closer->all = closers;
+	closer->uid = uid;
+	closer->jobs_end = &closer->jobs;
+	closer->bag[0] = closer->bag[1] = closer->spared = -1;
+	closer->next = closers->first;
+	closers->first = closer;
+	return closer;
+}
+
+static struct closer *find_or_make(struct closers *closers, uid_t uid)
+{
+	struct closer *closer = find(closers, uid);
+
+	return closer ? closer : closer_new(closers, uid);
+}
+
+void closers_open(struct closers *closers, struct loop *loop, int spared)
+{
+	*closers = (struct closers){.loop = loop};
+	struct closer *own = closer_new(closers, getuid());
+	if (!own)
+		return;
+	own->is_own = true;
+	own->spared = spared;
+	start(own);
+}
+
+
+/* Sends fd to where nobody receives it, so that it need not be kept here. */
+static bool put_in_bag(struct closer *closer, int fd)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	char byte = 0;
+	struct iovec part = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr header = {.msg_iov = &part,
+				.msg_iovlen = 1,
+				.msg_control = control.bytes,
+				.msg_controllen = sizeof(control)};
+	struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+
+	attached->cmsg_level = SOL_SOCKET;
+	attached->cmsg_type = SCM_RIGHTS;
+	attached->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(attached), &fd, sizeof(fd));
+	for (int attempt = 0; attempt < 2; attempt++) {
+		if (closer->bag[0] < 0 &&
+		    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, closer->bag))
+			return false;
+		if (sendmsg(closer->bag[0], &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+			return true;
+		seal_bag(closer);
+		if (closer->bag[0] >= 0)
+			return false;
+	}
+	return false;
+}
+
+void closers_close(struct closers *closers, uid_t uid, int fd, bool known)
+{
+	struct closer *closer = find_or_make(closers, uid);
+	struct job_message message = {.kind = JOB_CLOSE, .fd = fd};
+	bool bagged = known && closer && closer->waiting >= LOOSE_MAX && put_in_bag(closer, fd);
+
+	/* What is in a bag is not closed before the bag is. Without memory for a list there is but this. */
+	if (bagged || !closer || !add_job(closer, &message, NULL, NULL))
+		close(fd);
+}
+
+static void closers_copy(struct closers *closers, uid_t uid, int fd, uint64_t bytes_max,
+			 void (*done)(void *data, int result), void *data)
+{
+	struct closer *closer = find_or_make(closers, uid);
+	struct job_message message = {.kind = JOB_COPY, .fd = fd, .bytes_max = bytes_max};
+
+	if (closer && add_job(closer, &message, done, data))
+		return;
+	closers_close(closers, uid, fd, true);
+	done(data, -ENOMEM);
+}
+
+/* Whether nothing is queued there that brings descriptors along; what else is queued is thrown away. */
+static bool is_harmless(int fd)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+		struct cmsghdr align;
+	} control;
+	const int on = 1;
+
+	/* A packet shows by who sent it, also when it is empty; nothing shows the end. */
+	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
+		return false;
+	for (int i = 0; i < QUEUE_MAX; i++) {
+		struct msghdr header = {.msg_control = control.bytes, .msg_controllen = sizeof(control)};
+		ssize_t size = recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT);
+		if (size < 0 && errno != ECONNRESET && errno != EINTR)
+			return false;
+		if (size < 0)
+			continue;
+		if (!header.msg_controllen)
+			return true;
+		if (header.msg_flags & MSG_CTRUNC)
+			return false;
+		recv(fd, NULL, 0, MSG_DONTWAIT);
+	}
+	return false;
+}
+
+void closers_hang_up(struct closers *closers, uid_t uid, int fd)
+{
+	if (is_harmless(fd))
+		close(fd);
+	else
+		closers_close(closers, uid, fd, true);
+}
+
+uint64_t closers_fds(const struct closers *closers)
+{
+	return closers->waiting + (uint64_t)closers->count * CLOSER_FDS;
+}
+
+bool closers_have_room(const struct closers *closers, uid_t uid, uint32_t fds_max)
+{
+	struct closer *closer = find(closers, uid);
+
+	if (!closer || closer->waiting < (fds_max > WAITING_MIN ? fds_max : WAITING_MIN))
+		return true;
+	if (!closer->crowded)
+		log_event(LOG_LEVEL_WARNING, "closer", "uid=%u waiting=%u reason=\"what this user gave is not "
+						       "closed: he is let in no more\"",
+			  uid, closer->waiting);
+	closer->crowded = true;
+	return false;
+}
+
+/* ---- for the broker */
+
+static void dispose(void *link, uid_t uid, int fd, bool known)
+{
+	closers_close(link, uid, fd, known);
+}
+
+static void dispose_with_copy(void *link, uid_t uid, int fd, uint64_t bytes_max,
+			      void (*done)(void *data, int result), void *data)
+{
+	closers_copy(link, uid, fd, bytes_max, done, data);
+}
+
+static bool have_room(void *link, uid_t uid, uint32_t fds_max)
+{
+	return closers_have_room(link, uid, fds_max);
+}
+
+struct disposal closers_disposal(struct closers *closers)
+{
+	return (struct disposal){
+		.close = dispose, .copy = dispose_with_copy, .has_room = have_room, .link = closers};
+}
+
+/* ---- time, and the end */
+
+static bool is_idle(const struct closer *closer)
+{
+	return closer->running && !closer->leaving && !closer->jobs &&
+	       (!closer->is_own || closer->all->ending);
+}
+
+static void closer_tick(struct closer *closer, uint64_t now_ns)
+{
+	uint64_t idle_ns = closer->all->ending ? 0 : IDLE_NS;
+
+	if (closer->retry_ns && now_ns >= closer->retry_ns && !closer->group.ending) {
+		closer->retry_ns = 0;
+		if (closer->running)
+			send_some(closer);
+		else if (closer->jobs || closer->is_own)
+			start(closer);
+	}
+	if (is_idle(closer) && now_ns >= closer->idle_ns + idle_ns)
+		leave(closer);
+}
+
+void closers_tick(struct closers *closers, uint64_t now_ns)
+{
+	for (struct closer **place = &closers->first; *place;) {
+		struct closer *closer = *place;
+		closer_tick(closer, now_ns);
+		if (!closer->jobs)
+			seal_bag(closer);
+		if (closer->running || closer->jobs || (closer->is_own && !closers->ending)) {
+			place = &closer->next;
+			continue;
+		}
+		*place = closer->next;
+		free(closer);
+	}
+}
+
+uint64_t closers_next_ns(const struct closers *closers)
+{
+	uint64_t next_ns = UINT64_MAX;
+
+	for (struct closer *closer = closers->first; closer; closer = closer->next) {
+		uint64_t due_ns = UINT64_MAX;
+		if (closer->retry_ns && !closer->group.ending)
+			due_ns = closer->retry_ns;
+		else if (is_idle(closer))
+			due_ns = closers->ending ? 0 : closer->idle_ns + IDLE_NS;
+		next_ns = due_ns < next_ns ? due_ns : next_ns;
+	}
+	return next_ns;
+}
+
+void closers_end(struct closers *closers)
+{
+	closers->ending = true;
+	closers_tick(closers, now());
+}
+
+void closers_abandon(struct closers *closers)
+{
+	for (struct closer *closer = closers->first; closer; closer = closer->next) {
+		if (closer->waiting)
+			log_event(LOG_LEVEL_WARNING, "closer",
+				  "uid=%u pid=%d waiting=%u reason=\"what this user gave cannot be closed\"",
+				  closer->uid, closer->pid, closer->waiting);
+		while (closer->jobs)
+			finish_first(closer, -ECANCELED);
+	}
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The process that closes: a copy of the service by clone(2), so that only what is safe in a signal handler may
+ * be called here, and with the service's table of descriptors, so that it closes exactly what it is told to.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "closer.h"
+#include "table_copy.h"
+
+/* The first that is not standard input, output or error. */
+#define FD_FIRST 3
+
+/* The service is dead: its clients are told so, whoever else keeps their sockets open. */
+static void hang_up_all(int spared)
+{
+	struct rlimit limit;
+	int end = getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > (1u << 20) ? 1 << 20
+										   : (int)limit.rlim_cur;
+
+	for (int fd = FD_FIRST; fd < end; fd++)
+		if (fd != spared)
+			shutdown(fd, SHUT_RDWR);
+}
+
+/* False: the service is gone. */
+static bool await_job(const struct workplace *workplace)
+{
+	struct pollfd input[2] = {{.fd = workplace->jobs, .events = POLLIN},
+				  {.fd = workplace->service_gone, .events = POLLIN}};
+
+	if (workplace->service_gone < 0)
+		return true;
+	while (poll(input, 2, -1) < 0 && errno == EINTR)
+		;
+	return !(input[1].revents & POLLIN);
+}
+
+_Noreturn void closer_work(const struct workplace *workplace)
+{
+	struct job_message job;
+
+	prctl(PR_SET_NAME, "ctxd-closer");
+	/* What interrupts one that only waits. The service's own lives until it has hung up. */
+	if (workplace->service_gone < 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (workplace->service_gone < 0 && getppid() != workplace->service)
+		_exit(0);
+	for (;;) {
+		if (!await_job(workplace)) {
+			hang_up_all(workplace->spared);
+			_exit(0);
+		}
+		if (recv(workplace->jobs, &job, sizeof(job), 0) != (ssize_t)sizeof(job))
+			_exit(0);
+		int32_t result = job.kind == JOB_COPY ? table_copy(job.fd, job.bytes_max) : 0;
+		close(job.fd);
+		if (send(workplace->jobs, &result, sizeof(result), MSG_NOSIGNAL) != (ssize_t)sizeof(result))
+			_exit(0);
+	}
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Descriptors that a service has sent and that may be anything: a socket with SO_LINGER, or a file whose file
+ * system does not answer, is closed as slowly as whoever sent it likes. A thread does that, which is there as long
+ * as it has something to do; one that is stuck keeps nobody but what comes behind it.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "client.h"
+#include "sys.h"
+
+#define WAITING_MAX 2048
+/* More packets than the queue of a socket holds. */
+#define QUEUE_MAX 4096
+
+static struct {
+	struct lock lock; /* guards all of it */
+	bool running;
+	unsigned first, count;
+	int fds[WAITING_MAX];
+} waiting;
+
+static void *close_all(void *unused)
+{
+	uint32_t forks = thread_fork_count;
+
+	thread_begin("ctx-close");
+	while (forks == thread_fork_count) {
+		int fd = -1;
+		lock_acquire(&waiting.lock);
+		if (waiting.count) {
+			fd = waiting.fds[waiting.first];
+			waiting.first = (waiting.first + 1) % WAITING_MAX;
+			waiting.count--;
+		}
+		waiting.running = fd >= 0;
+		lock_release(&waiting.lock);
+		if (fd < 0)
+			break;
+		sys_close(fd);
+	}
+	return unused;
+}
+
+void dispose(const int *fds, unsigned count)
+{
+	bool start, put;
+
+	for (unsigned i = 0; i < count; i++) {
+		lock_acquire(&waiting.lock);
+		put = waiting.count < WAITING_MAX;
+		if (put)
+			waiting.fds[(waiting.first + waiting.count++) % WAITING_MAX] = fds[i];
+		start = put && !waiting.running;
+		waiting.running |= start;
+		lock_release(&waiting.lock);
+		if (start && thread_start(close_all, NULL, 0))
+			close_all(NULL); /* there is no other place */
+	}
+}
+
+bool dispose_has_room(void)
+{
+	lock_acquire(&waiting.lock);
+	bool room = waiting.count < WAITING_MAX / 2;
+	lock_release(&waiting.lock);
+	return room;
+}
+
+/* Whether nothing is queued there that brings descriptors along; what else is queued is thrown away. */
+static bool is_harmless(int fd)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+		struct cmsghdr align;
+	} control;
+	const int on = 1;
+
+	/* A packet shows by who sent it, also when it is empty; nothing shows the end. */
+	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
+		return false;
+	for (int i = 0; i < QUEUE_MAX; i++) {
+		struct msghdr header = {.msg_control = control.bytes, .msg_controllen = sizeof(control)};
+		ssize_t size = recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT);
+		if (size < 0 && errno != ECONNRESET && errno != EINTR)
+			return false;
+		if (size < 0)
+			continue;
+		if (!header.msg_controllen)
+			return true;
+		if (header.msg_flags & MSG_CTRUNC)
+			return false;
+		recv(fd, NULL, 0, MSG_DONTWAIT);
+	}
+	return false;
+}
+
+void dispose_socket(int fd)
+{
+	shutdown(fd, SHUT_RDWR);
+	if (is_harmless(fd))
+		sys_close(fd);
+	else
+		dispose(&fd, 1);
+}
+
+void dispose_forked(void)
+{
+	waiting.lock = (struct lock){0};
+	waiting.running = false;
+	waiting.count = 0;
+}
+
+/* ---- what they are, without asking a file system, or waiting for a pipe's lock */
+
+static bool is_pipe_end(const struct ctxd_client *client, int fd)
+{
+	int mode = fcntl(fd, F_GETFL);
+	struct statx status;
+
+	if (mode < 0 || mode & O_PATH || (mode & O_ACCMODE) != O_RDONLY)
+		return false;
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status))
+		return errno == ENOSYS || errno == EPERM; /* not where a sandbox has no such call */
+	return S_ISFIFO(status.stx_mode) && makedev(status.stx_dev_major, status.stx_dev_minor) ==
+						    client->scratch_file.device;
+}
+
+bool descriptors_are_right(const struct ctxd_client *client, const struct wire_message *message, const int *fds)
+{
+	if (message->type == WIRE_JOINED && !message->joined.ended)
+		return is_pipe_end(client, fds[0]) && sys_pidfd_signal(fds[1], 0) != -EBADF;
+	return message->type != WIRE_FOUND || fcntl(fds[0], F_GET_SEALS) >= 0;
+}
