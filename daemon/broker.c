@@ -18,8 +18,8 @@ static void close_now(void *link, uid_t uid, int fd, bool known)
 	close(fd);
 }
 
-static void copy_now(void *link, uid_t uid, int fd, uint64_t bytes_max,
-		     void (*done)(void *data, int result), void *data)
+static void copy_now(void *link, uid_t uid, int fd, uint64_t bytes_max, void (*done)(void *data, int result),
+		     void *data)
 {
 	int result = table_copy(fd, bytes_max);
 

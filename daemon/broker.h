@@ -38,7 +38,8 @@ struct peer_output {
 };
 
 /*
- * What becomes of descriptors that others gave: to close one may take for ever. Never blocks; fd is taken over.
+ * What becomes of descriptors that others gave: to close one may take for ever. Never blocks; fd is taken
+ * over.
  */
 struct disposal {
 	/* known: it is a pipe, a memfd or a socket, of which a copy may be closed without a wait. */

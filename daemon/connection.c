@@ -358,7 +358,8 @@ static void close_failed(struct connections *all)
 
 /* ---- receiving */
 
-/* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this thread. */
+/* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this
+ * thread. */
 #define ATTACHED_MAX 253
 
 union control {
@@ -386,9 +387,8 @@ static bool is_short_of_fds(const struct connections *all)
 {
 	struct rlimit limit;
 
-	return getrlimit(RLIMIT_NOFILE, &limit) || broker_fds(all->broker) + closers_fds(all->closers) +
-								   OWN_FDS + ATTACHED_MAX >
-							   limit.rlim_cur;
+	return getrlimit(RLIMIT_NOFILE, &limit) ||
+	       broker_fds(all->broker) + closers_fds(all->closers) + OWN_FDS + ATTACHED_MAX > limit.rlim_cur;
 }
 
 /*

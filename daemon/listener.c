@@ -308,8 +308,8 @@ static void gone(struct group *group)
 }
 
 /*
- * What waits to be accepted goes with the socket, and what it has sent, as slowly as that goes: so it is taken
- * first, and refused. Not where the socket is not ours alone: then whoever gave it keeps it.
+ * What waits to be accepted goes with the socket, and what it has sent, as slowly as that goes: so it is
+ * taken first, and refused. Not where the socket is not ours alone: then whoever gave it keeps it.
  */
 static void refuse_waiting(struct listener *listener)
 {

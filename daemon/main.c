@@ -201,13 +201,14 @@ static void raise_limit(void)
 	}
 }
 
-/* One user may hold them all, if the quota says so: then nobody else gets in. */
+/* One user may hold them all, if the quota says so, which also bounds what is being closed: then nobody else
+ * gets in. */
 static void check_limit(const struct config *config)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-	    limit.rlim_cur < (rlim_t)config->fds_max + OWN_FDS)
+	    limit.rlim_cur < (rlim_t)config->fds_max * 2 + OWN_FDS)
 		log_event(LOG_LEVEL_WARNING, "descriptors",
 			  "limit=%ju fds=%u remedy=\"raise LimitNOFILE= or ulimit -Hn, or lower fds in the "
 			  "configuration\"",
@@ -397,9 +398,11 @@ static bool set_up(struct daemon *daemon)
 		log_event(LOG_LEVEL_ERROR, "start", "reason=%s", log_quote(why, quoted, sizeof(quoted)));
 		return false;
 	}
-	daemon->connections = (struct connections){
-		.loop = daemon->loop, .broker = daemon->broker, .closers = &daemon->closers,
-		.config = &daemon->config, .closed = closed};
+	daemon->connections = (struct connections){.loop = daemon->loop,
+						   .broker = daemon->broker,
+						   .closers = &daemon->closers,
+						   .config = &daemon->config,
+						   .closed = closed};
 	closers_open(&daemon->closers, daemon->loop, daemon->listener.path[0] ? -1 : daemon->listener.fd);
 	const struct disposal disposal = closers_disposal(&daemon->closers);
 	broker_set_disposal(daemon->broker, &disposal);

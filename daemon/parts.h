@@ -191,8 +191,8 @@ void dispose(struct broker *broker, uid_t uid, int fd, bool known);
 bool may_give(const struct broker *broker, uid_t uid);
 
 /*
- * Whether fd is a pipe, and no FIFO; as fstat(2) then. Nothing but what the kernel has at hand is looked at: a
- * file system is not asked, and the pipe's lock, which others hold as long as they like, is not taken.
+ * Whether fd is a pipe, and no FIFO; as fstat(2) then. Nothing but what the kernel has at hand is looked at:
+ * a file system is not asked, and the pipe's lock, which others hold as long as they like, is not taken.
  */
 bool pipe_status(const struct broker *broker, int fd, struct stat *ret_status);
 

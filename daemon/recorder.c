@@ -171,8 +171,8 @@ uint64_t recorder_next_ns(const struct broker *broker)
 	for (struct link *link = broker->deaths.next; link != &broker->deaths; link = link->next) {
 		const struct death *death = owner_of(link, struct death, link);
 		uint64_t due_ns = death->copying ? UINT64_MAX
-				  : death->dead ? death->parted_ns + broker->config.retain_ns
-					      : death->looked_ns + LOOK_NS;
+				  : death->dead	 ? death->parted_ns + broker->config.retain_ns
+						 : death->looked_ns + LOOK_NS;
 		next_ns = due_ns < next_ns ? due_ns : next_ns;
 	}
 	return next_ns;

@@ -106,8 +106,8 @@ static struct join *find_join(struct peer *peer, struct ctxd_id id, uint64_t ctx
 /* ---- making and freeing */
 
 /*
- * The read end of a pipe that this process, or at least its user, made: no FIFO, which a file system of others
- * may serve, and nothing that was opened with O_PATH.
+ * The read end of a pipe that this process, or at least its user, made: no FIFO, which a file system of
+ * others may serve, and nothing that was opened with O_PATH.
  */
 static bool is_done_pipe(const struct peer *peer, int fd, bool by_owner, struct stat *ret_status)
 {
