@@ -414,8 +414,7 @@ static bool set_up(struct daemon *daemon)
 	loop_watcher_init(&daemon->signals, &daemon->group, daemon->signal_fd, signalled);
 	loop_arm(&daemon->signals, POLLIN);
 	listener_start(&daemon->listener, &daemon->connections);
-	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s",
-		  listener_name(&daemon->listener, name),
+	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s", listener_name(&daemon->listener, name),
 		  loop_is_ring(daemon->loop) ? "ring" : "poll", reason[0] ? " reason=" : "",
 		  reason[0] ? log_quote(reason, quoted, sizeof(quoted)) : "");
 	notify("READY=1");
