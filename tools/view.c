@@ -176,16 +176,13 @@ static int complain(const struct view_options *options, const struct survey *sur
 		const struct unreadable *unreadable = &survey->unreadables[i];
 		char name[256];
 
-		/* Worth a word only when it may be what was looked for. */
-		if (unreadable->vague && survey->source_count)
-			continue;
 		escape(unreadable->name, name, sizeof(name));
 		if (options->core)
 			fprintf(stderr, "ctxtool: %s: %s\n", options->core, unreadable->reason);
 		else
 			fprintf(stderr, "ctxtool: process %d%s%s: %s\n", (int)unreadable->pid,
 				name[0] ? " " : "", name, unreadable->reason);
-		if (!unreadable->missing && !unreadable->vague)
+		if (!unreadable->missing)
 			code = EXIT_PARTLY;
 		else if (code == EXIT_OK)
 			code = EXIT_NOTHING;
@@ -200,8 +197,9 @@ static int nothing_found(const struct view_options *options, const struct survey
 		return EXIT_NOTHING;
 	fprintf(stderr, "ctxtool: no process with a readable context table here\n");
 	if (survey->strangers)
-		fprintf(stderr, "ctxtool: %u processes of other users cannot be looked at: try as root\n",
-			survey->strangers);
+		fprintf(stderr,
+			"ctxtool: %u process%s cannot be looked at (of other users, or not dumpable): try as root\n",
+			survey->strangers, survey->strangers == 1 ? "" : "es");
 	return EXIT_NOTHING;
 }
 
