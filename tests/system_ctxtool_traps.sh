@@ -36,7 +36,11 @@ spring() {
 	trap_pid=$!
 	children+=("$trap_pid")
 	until_true 30 written_or_gone "$work/$kind.out" "$trap_pid"
-	[[ -s $work/$kind.out ]] && return
+	if [[ -s $work/$kind.out ]]; then
+		read -r server <"$work/$kind.out"
+		[[ $server == 0 ]] || children=("$server" "${children[@]}")
+		return
+	fi
 	status=0
 	wait "$trap_pid" || status=$?
 	forget "$trap_pid"
@@ -53,6 +57,9 @@ look() {
 		echo "FAILED: ctxtool $* hangs on $kind"
 		failed=1
 	fi
+	# The server first: what waits for it is let go then.
+	[[ $server == 0 ]] || kill -KILL "$server"
+	forget "$server"
 	kill -KILL "$trap_pid" 2>/dev/null
 	wait "$trap_pid" 2>/dev/null
 	forget "$trap_pid"

@@ -6,7 +6,9 @@
  *
  * What it shows looks like a context table and is a file that never lets go of who opens or reads it: a FIFO without a
  * writer, or a file of a file system of its own, whose server answers until the trap is set and never again. Runs in a
- * mount name space of its own. Prints "ready" when the trap is set; then waits until standard input is closed.
+ * mount name space of its own. Prints the pid of the
+ * server, or 0, when the trap is set; then waits until standard input is closed. To be ended by killing the server first:
+ * what the trap itself waits for lets go then.
  *
  *	fifo     a descriptor of a FIFO, beside the mapping of a memfd that has no descriptor
  *	file     a descriptor of a file, beside such a mapping
@@ -42,6 +44,7 @@
 #define FILE_NODE 2
 
 static const char *kind;
+static pid_t server;
 
 static int is(const char *name)
 {
@@ -56,9 +59,9 @@ static void check(int good, const char *what)
 	exit(1);
 }
 
-static void say_ready(void)
+static void say_ready(pid_t server)
 {
-	check(write(STDOUT_FILENO, "ready\n", 6) == 6, "write");
+	dprintf(STDOUT_FILENO, "%d\n", (int)server);
 }
 
 /* ---- the server of the file system */
@@ -111,7 +114,7 @@ static long prepare(const struct fuse_in_header *request, const void *body, stru
 	case FUSE_READ:
 		return is("lock") ? (long)read_in->size : -1;
 	case FUSE_WRITE: /* whose thread waits now */
-		say_ready();
+		say_ready(getpid());
 		return -1;
 	default:
 		answer->header.error = -ENOSYS;
@@ -157,7 +160,8 @@ static void mount_own(const char *directory)
 		exit(77);
 	}
 	pid_t parent = getpid();
-	if (fork() == 0) {
+	server = fork();
+	if (server == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() == parent)
 			serve(device);
@@ -243,7 +247,7 @@ int main(int argc, char **argv)
 	if (is("words"))
 		map_over_words(fd, argv[0]);
 	if (!is("lock"))
-		say_ready();
+		say_ready(server);
 	while (read(STDIN_FILENO, copy, 1) > 0)
 		;
 	_exit(0);
