@@ -323,10 +323,15 @@ int json_print(const struct view_options *options, const struct view *view, stru
 char *json_text(const char *text, char *buffer, size_t size)
 {
 	char shown[ESCAPED_SIZE];
+
+	return json_quote(escape(text, shown, sizeof(shown)), buffer, size);
+}
+
+char *json_quote(const char *escaped_text, char *buffer, size_t size)
+{
 	size_t at = 0;
 
-	escape(text, shown, sizeof(shown));
-	for (const char *from = shown; *from && at + 3 < size; from++) {
+	for (const char *from = escaped_text; *from && at + 3 < size; from++) {
 		if (*from == '"' || *from == '\\')
 			buffer[at++] = '\\';
 		buffer[at++] = *from;

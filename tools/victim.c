@@ -191,12 +191,12 @@ char *report_text(const struct ctxd_report *report, char *buffer, size_t size)
 	duration_text(report->submit_ns, submit);
 	duration_text(report->reap_ns, reap);
 	length += (size_t)snprintf(buffer + length, size - length,
-				   "; %u operations reaped: %u cancelled, %u finished first",
-				   report->operations, report->cancelled, report->finished);
+				   "; %u operation%s reaped: %u cancelled, %u finished first",
+				   report->operations, plural(report->operations), report->cancelled, report->finished);
 	if (report->held)
 		length += (size_t)snprintf(buffer + length, size - length, ", %u still held", report->held);
 	snprintf(buffer + length, size - length,
-		 "; %u cancel SQEs in %u system call%s, %s to submit, %s until the last was back",
-		 report->sqes, report->enters, report->enters == 1 ? "" : "s", submit, reap);
+		 "; %u cancel SQE%s in %u system call%s, %s to submit, %s until the last was back",
+		 report->sqes, plural(report->sqes), report->enters, plural(report->enters), submit, reap);
 	return buffer;
 }

@@ -19,8 +19,10 @@
 
 static int bad_usage(const struct view *view, const char *what, const char *value)
 {
-	fprintf(stderr, "ctxtool %s: %s%s%s\nTry 'ctxtool %s --help'.\n", view->name, what, value ? ": " : "",
-		value ? value : "", view->name);
+	char program[32];
+
+	snprintf(program, sizeof(program), "ctxtool %s", view->name);
+	complain_of_usage(program, what, value);
 	return EXIT_USAGE;
 }
 
@@ -153,12 +155,10 @@ static int parse(const struct view *view, struct view_options *options, int argc
 	char program[32];
 	int letter;
 
-	/* getopt names the program in its messages. */
 	snprintf(program, sizeof(program), "ctxtool %s", view->name);
-	argv[0] = program;
 	options->interval_ns = INTERVAL_DEFAULT_NS;
 	optind = 1;
-	while ((letter = getopt_long(argc, argv, "p:c:jw::n:omO:h", known, NULL)) != -1) {
+	while ((letter = next_option(program, argc, argv, "p:c:jw::n:omO:h", known)) != -1) {
 		int result = take_option(view, options, letter);
 
 		if (result >= 0)
@@ -178,7 +178,8 @@ static int complain(const struct view_options *options, const struct survey *sur
 
 		escape(unreadable->name, name, sizeof(name));
 		if (options->core)
-			fprintf(stderr, "ctxtool: %s: %s\n", options->core, unreadable->reason);
+			fprintf(stderr, "ctxtool: %s: %s\n", escape(options->core, name, sizeof(name)),
+				unreadable->reason);
 		else
 			fprintf(stderr, "ctxtool: process %d%s%s: %s\n", (int)unreadable->pid,
 				name[0] ? " " : "", name, unreadable->reason);
