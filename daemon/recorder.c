@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The flight recorder: tables of processes that are gone. When a connection ends its process may live on, or
+ * The flight recorder: tables of processes that were killed or crashed. One that exits leaves nothing to
+ * explain, and pushes none of them out. When a connection ends its process may live on, or
  * be about to end: descriptors are closed before the pidfd tells. So a table that was left is looked after
  * for a moment.
  */
@@ -54,6 +55,15 @@ static void make_room(struct broker *broker, uid_t uid)
 	}
 }
 
+/* It ended in order, by exit(3): there is nothing to explain. It says so itself, in its table. */
+static bool has_exited(int table_fd)
+{
+	struct ctx_table_header header;
+
+	return pread(table_fd, &header, sizeof(header), 0) == (ssize_t)sizeof(header) &&
+	       header.contexts.flags & CTX_TABLE_EXITED;
+}
+
 /* The table is memory of our own now, or there is none. */
 static void copied(void *data, int table_fd)
 {
@@ -67,6 +77,10 @@ static void copied(void *data, int table_fd)
 		if (table_fd != -ECANCELED)
 			log_event(LOG_LEVEL_INFO, "recorder", "uid=%u pid=%d error=%s", death->uid,
 				  death->pid, strerrorname_np(table_fd < 0 ? -table_fd : errno));
+		death_free(death);
+		return;
+	}
+	if (has_exited(table_fd)) {
 		death_free(death);
 		return;
 	}
