@@ -353,6 +353,17 @@ INSTALLED_DATA := tools/completion/ctxtool.bash=share/bash-completion/completion
 	daemon/systemd/ctxd.sysusers=lib/sysusers.d/ctxd.conf \
 	daemon/systemd/ctxd.tmpfiles=lib/tmpfiles.d/ctxd.conf
 
+# ALIAS=PAGE for each function that a page describes beside the one that it is called after, from the pages' NAME lines:
+# man(1) finds these only where mandb(8) has run, so each gets a page that leads to that one.
+ALIAS_PAGES = $(shell awk 'FNR == 1 { page = FILENAME; gsub(/.*\/|\.3$$/, "", page); inside = 0 } \
+	/^\.SH/ { inside = $$2 == "NAME"; next } \
+	inside { end = index($$0, "\\-"); count = split(end ? substr($$0, 1, end - 1) : $$0, names, /[ ,]+/); \
+		for (i = 1; i <= count; i++) if (names[i] != "" && names[i] != page) print names[i] "=" page; \
+		if (end) inside = 0 }' $(filter %.3,$(MAN_PAGES)))
+LDCONFIG ?= PATH=$$PATH:/usr/sbin:/sbin ldconfig
+
+# The loader finds a library in a new place, as /usr/local/lib is, when ldconfig(8) has run: what is packaged, or
+# installed without the right to, is left to whoever has it.
 # Without libsystemd ctxd never says that it is ready, and nobody may wait for that: its program tells what it has.
 install: library tools
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
@@ -374,11 +385,18 @@ install: library tools
 		dir=$(DESTDIR)$(MANDIR)/man$${page##*.}; \
 		$(INSTALL) -d $$dir; $(INSTALL) -m 644 $$page $$dir; \
 	done
+	set -e; cd $(DESTDIR)$(MANDIR)/man3; for pair in $(ALIAS_PAGES); do \
+		echo ".so man3/$${pair#*=}.3" >$${pair%%=*}.3; chmod 644 $${pair%%=*}.3; \
+	done
+	$(if $(DESTDIR),,@if [ "$$(id -u)" = 0 ] && $(LDCONFIG); then :; \
+		else echo 'Programs find the library when root has run ldconfig, or by -Wl,-rpath,$(LIBDIR)'; fi)
 
 uninstall:
 	cd $(DESTDIR)$(PREFIX) && rm -f $(patsubst include/%,include/%,$(INSTALLED_HEADERS)) bin/ctxtool bin/ctxd \
 		$(foreach pair,$(INSTALLED_DATA),$(lastword $(subst =, ,$(pair))))
 	cd $(DESTDIR)$(LIBDIR) && rm -f $(SHARED) $(SONAME) libctxring.so libctxring.a pkgconfig/ctxring.pc
-	cd $(DESTDIR)$(MANDIR) && rm -f $(foreach page,$(MAN_PAGES),man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+	cd $(DESTDIR)$(MANDIR) && rm -f $(foreach page,$(MAN_PAGES),man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
+		$(foreach pair,$(ALIAS_PAGES),man3/$(firstword $(subst =, ,$(pair))).3)
+	$(if $(DESTDIR),,-@[ "$$(id -u)" != 0 ] || $(LDCONFIG))
 
 -include $(shell find $(OUT) -maxdepth 3 -name '*.d' 2>/dev/null)
