@@ -448,8 +448,7 @@ static void tell(const struct victim *victim, const struct ctxd_report *report,
 	if (options->dry_run)
 		printf("%s would end: %u context%s with %u operation%s in flight, in %u process%s\n",
 		       victim->name, victim->contexts, plural(victim->contexts), victim->operations,
-		       plural(victim->operations), report->asked,
-		       report->asked == 1 ? "" : "es");
+		       plural(victim->operations), report->asked, report->asked == 1 ? "" : "es");
 	else
 		printf("%s %s\n", victim->name, report_text(report, text, sizeof(text)));
 }

@@ -365,8 +365,8 @@ static int read_open_core(struct survey *survey, struct core *core, struct unrea
 	return result ? result : add_tables(survey, core, unreadable);
 }
 
-/* A regular file, and nothing else that may stand there, by two steps: opening a FIFO waits, opening a device acts. A
- * descriptor, or -1 with the reason. */
+/* A regular file, and nothing else that may stand there, by two steps: opening a FIFO waits, opening a device
+ * acts. A descriptor, or -1 with the reason. */
 static int open_core(const char *path, char *reason, size_t size)
 {
 	int path_fd = open(path, O_PATH | O_CLOEXEC), fd = -1;

@@ -370,7 +370,8 @@ static bool has_library_thread(const struct candidate *candidate)
 		char name[NAME_MAX + 8], *comm;
 
 		snprintf(name, sizeof(name), "%s/comm", entry->d_name);
-		if (!isdigit((unsigned char)entry->d_name[0]) || proc_file_read(dirfd(list), name, NULL, &comm))
+		if (!isdigit((unsigned char)entry->d_name[0]) ||
+		    proc_file_read(dirfd(list), name, NULL, &comm))
 			continue;
 		found = strncmp(comm, THREAD_PREFIX, strlen(THREAD_PREFIX)) == 0;
 		free(comm);
@@ -379,15 +380,17 @@ static bool has_library_thread(const struct candidate *candidate)
 	return found;
 }
 
-/* A user whose processes are none of ours, and closed to us: also those whom our user name space does not know. */
+/* A user whose processes are none of ours, and closed to us: also those whom our user name space does not
+ * know. */
 static bool is_stranger(uid_t uid)
 {
 	return uid != getuid() && (geteuid() != 0 || uid == UID_OVERFLOW);
 }
 
 /*
- * The maps are closed to us. Of a process that was asked for, or is ours and has threads of the library, this is
- * worth an error; of any other it is not known whether it has a table. One that has no memory any more is ending.
+ * The maps are closed to us. Of a process that was asked for, or is ours and has threads of the library, this
+ * is worth an error; of any other it is not known whether it has a table. One that has no memory any more is
+ * ending.
  */
 static int add_closed(struct survey *survey, const struct candidate *candidate, int error, bool asked_for)
 {
@@ -395,8 +398,8 @@ static int add_closed(struct survey *survey, const struct candidate *candidate, 
 
 	if (error == ENOENT || error == ESRCH || !candidate->has_memory)
 		return asked_for ? add_missing(survey, candidate, "no such process") : 0;
-	if (!asked_for && (is_stranger(candidate->uid) ||
-			   (error != ETIMEDOUT && !has_library_thread(candidate)))) {
+	if (!asked_for &&
+	    (is_stranger(candidate->uid) || (error != ETIMEDOUT && !has_library_thread(candidate)))) {
 		survey->strangers++;
 		return 0;
 	}
@@ -517,8 +520,8 @@ static int list_unsettled(const struct survey *survey, pid_t **ret_pids, size_t 
 }
 
 /*
- * A process that was just making its table, or was about to end, is no error: when looked at again it has one, or is
- * gone. What does not settle stays as it was found.
+ * A process that was just making its table, or was about to end, is no error: when looked at again it has
+ * one, or is gone. What does not settle stays as it was found.
  */
 static int look_again(struct survey *survey, int proc, bool asked_for)
 {

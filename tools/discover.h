@@ -44,7 +44,8 @@ struct survey {
 	size_t source_count;
 	struct unreadable *unreadables;
 	size_t unreadable_count;
-	unsigned strangers; /* processes that are closed to us: of other users, or nothing says that they use ctxring */
+	unsigned strangers; /* processes that are closed to us: of other users, or nothing says that they use
+			       ctxring */
 	struct patience patience;
 };
 

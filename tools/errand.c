@@ -47,7 +47,8 @@ static void *go(void *data)
 		int fd = openat(errand->directory, errand->name, O_PATH | O_CLOEXEC);
 		errand->result = fd < 0 ? -errno : fd;
 	} else {
-		errand->result = proc_file_read(errand->directory, errand->name, &errand->abandoned, &errand->text);
+		errand->result =
+			proc_file_read(errand->directory, errand->name, &errand->abandoned, &errand->text);
 	}
 	pthread_mutex_lock(&errand->lock);
 	errand->is_back = true;
@@ -91,7 +92,8 @@ static bool await(struct errand *errand, struct patience *patience)
 {
 	uint64_t begun_ns = now_ns();
 	uint64_t end_ns = begun_ns + (patience->left_ns > MOMENT_NS ? patience->left_ns : MOMENT_NS);
-	struct timespec end = {.tv_sec = (time_t)(end_ns / 1000000000u), .tv_nsec = (long)(end_ns % 1000000000u)};
+	struct timespec end = {.tv_sec = (time_t)(end_ns / 1000000000u),
+			       .tv_nsec = (long)(end_ns % 1000000000u)};
 	int result = 0;
 
 	pthread_mutex_lock(&errand->lock);
@@ -106,7 +108,8 @@ static bool await(struct errand *errand, struct patience *patience)
 }
 
 /* The errand when it is done, which the caller frees; NULL: -errno is in ret_error. */
-static struct errand *send(struct patience *patience, int directory, const char *name, bool open_only, int *ret_error)
+static struct errand *send(struct patience *patience, int directory, const char *name, bool open_only,
+			   int *ret_error)
 {
 	struct errand *errand = errand_new(directory, name, open_only);
 	pthread_attr_t attributes;

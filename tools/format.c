@@ -209,9 +209,8 @@ char *format_source(const struct source *source, char buffer[TEXT_SIZE])
 	append(&text,
 	       "%d %s (uid %u%s): %" PRIu32 " context%s, %" PRIu32 " live, %" PRIu32 " operation%s in flight",
 	       (int)source->pid, escape(source->name, escaped, sizeof(escaped)), (unsigned)source->uid,
-	       source->is_core ? ", core file" : "", snapshot->context_count,
-	       plural(snapshot->context_count), snapshot->live_count, snapshot->operation_count,
-	       plural(snapshot->operation_count));
+	       source->is_core ? ", core file" : "", snapshot->context_count, plural(snapshot->context_count),
+	       snapshot->live_count, snapshot->operation_count, plural(snapshot->operation_count));
 	if (!source->is_core)
 		append(&text, ", table %s old",
 		       duration_text(age_ns(source, snapshot->header.created_ns), time));

@@ -283,8 +283,7 @@ static json_t *unreadable_json(const struct survey *survey)
 		json_object_set_new(object, "pid",
 				    unreadable->pid ? json_integer(unreadable->pid) : json_null());
 		json_object_set_new(object, "name", escaped(unreadable->name));
-		json_object_set_new(object, "has_table",
-				    json_boolean(!unreadable->missing));
+		json_object_set_new(object, "has_table", json_boolean(!unreadable->missing));
 		json_object_set_new(object, "reason", json_string(unreadable->reason));
 		json_array_append_new(list, object);
 	}

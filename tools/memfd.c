@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every memfd is a file of the one file system that the kernel keeps for them, where nobody can make a file of any
- * other type. So what has the device of a memfd of our own is a memfd. statx(2) with AT_STATX_DONT_SYNC does not ask
- * the server of a FUSE file system; fstat(2) and fstatfs(2) do.
+ * Every memfd is a file of the one file system that the kernel keeps for them, where nobody can make a file
+ * of any other type. So what has the device of a memfd of our own is a memfd. statx(2) with
+ * AT_STATX_DONT_SYNC does not ask the server of a FUSE file system; fstat(2) and fstatfs(2) do.
  */
 #include "memfd.h"
 
@@ -16,7 +16,8 @@
 
 static int look(int fd, struct statx *ret_status)
 {
-	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, ret_status) ? -errno : 0;
+	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, ret_status) ? -errno
+												     : 0;
 }
 
 /* The device of every memfd. */

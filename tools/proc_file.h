@@ -6,8 +6,8 @@
 #include <stdatomic.h>
 
 /*
- * The whole text of a file in the open directory, which the caller frees. 0 or -errno: -ECANCELED when *stop, which
- * may be NULL, became true.
+ * The whole text of a file in the open directory, which the caller frees. 0 or -errno: -ECANCELED when *stop,
+ * which may be NULL, became true.
  */
 int proc_file_read(int directory, const char *name, const atomic_bool *stop, char **ret_text);
 

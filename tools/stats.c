@@ -167,8 +167,8 @@ static void print_text(const struct sums *sums)
 			printf(", %s %" PRIu64, i < NAMES_OPCODES ? ctx_opcode_name(i) : "others",
 			       sums->by_opcode[i]);
 	printf("\nbatches     %" PRIu64 " so far\n", sums->batches);
-	printf("service     %" PRIu64 " client%s, %" PRIu64 " published, %" PRIu64 " shared context%s, %" PRIu64
-	       " join%s\n",
+	printf("service     %" PRIu64 " client%s, %" PRIu64 " published, %" PRIu64
+	       " shared context%s, %" PRIu64 " join%s\n",
 	       sums->clients, plural(sums->clients), sums->published, sums->shared, plural(sums->shared),
 	       sums->joined, plural(sums->joined));
 	for (size_t i = 0; i < sums->label_count; i++)

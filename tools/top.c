@@ -84,12 +84,13 @@ static void print_head(const struct survey *survey, unsigned columns)
 	snprintf(line, sizeof(line),
 		 "ctxtool top %s: %zu process%s, %" PRIu64 " ring%s, %" PRIu64 " context%s, %" PRIu64
 		 " live, %" PRIu64 " operation%s in flight",
-		 clock, survey->source_count, survey->source_count == 1 ? "" : "es", rings, plural(rings), contexts,
-		 plural(contexts), live, operations, plural(operations));
+		 clock, survey->source_count, survey->source_count == 1 ? "" : "es", rings, plural(rings),
+		 contexts, plural(contexts), live, operations, plural(operations));
 	print_cut(line, columns);
 	size_t unread = survey->unreadable_count + survey->strangers;
 	if (unread)
-		snprintf(line, sizeof(line), "%zu process%s could not be read", unread, unread == 1 ? "" : "es");
+		snprintf(line, sizeof(line), "%zu process%s could not be read", unread,
+			 unread == 1 ? "" : "es");
 	else
 		line[0] = '\0';
 	print_cut(line, columns);

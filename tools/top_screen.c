@@ -171,8 +171,8 @@ static void draw_head(const struct screen *screen)
 	snprintf(line, sizeof(line),
 		 "ctxtool top %s: %zu process%s, %" PRIu64 " ring%s, %" PRIu64 " context%s, %" PRIu64
 		 " live, %" PRIu64 " operation%s in flight%s",
-		 clock, screen->survey.source_count, screen->survey.source_count == 1 ? "" : "es", rings, plural(rings), contexts,
-		 plural(contexts), live, operations, plural(operations),
+		 clock, screen->survey.source_count, screen->survey.source_count == 1 ? "" : "es", rings,
+		 plural(rings), contexts, plural(contexts), live, operations, plural(operations),
 		 screen->paused ? " (paused)" : "");
 	draw_line(0, line);
 	if (screen->status[0])

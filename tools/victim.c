@@ -115,18 +115,22 @@ static void cancel_joined(const struct victim *victim, int error, const char *te
 
 /* ---- ctxtool run: its only context ends by SIGTERM as well */
 
-/* By its name alone: its command line is in its own memory, where it can keep a reader for ever. No other command of
- * ctxtool makes contexts, and timeout(1), whose name it may have, has none unless it is ctxtool. */
+/* By its name alone: its command line is in its own memory, where it can keep a reader for ever. No other
+ * command of ctxtool makes contexts, and timeout(1), whose name it may have, has none unless it is ctxtool.
+ */
 bool victim_source_is_run(const struct source *source)
 {
 	return !source->is_core && source->descriptors.directory >= 0 &&
 	       (strcmp(source->name, "ctxtool") == 0 || strcmp(source->name, "timeout") == 0);
 }
 
-/* Through its directory in /proc, which stands for it as a pidfd does: never to another that has its number. */
+/* Through its directory in /proc, which stands for it as a pidfd does: never to another that has its number.
+ */
 static int signal_run(const struct victim *victim, int signo)
 {
-	return syscall(SYS_pidfd_send_signal, victim->source->descriptors.directory, signo, NULL, 0) < 0 ? -errno : 0;
+	return syscall(SYS_pidfd_send_signal, victim->source->descriptors.directory, signo, NULL, 0) < 0
+		       ? -errno
+		       : 0;
 }
 
 /* Where the service cannot reach it: there is none, or the run has not found it yet. */
@@ -190,9 +194,9 @@ char *report_text(const struct ctxd_report *report, char *buffer, size_t size)
 		return buffer;
 	duration_text(report->submit_ns, submit);
 	duration_text(report->reap_ns, reap);
-	length += (size_t)snprintf(buffer + length, size - length,
-				   "; %u operation%s reaped: %u cancelled, %u finished first",
-				   report->operations, plural(report->operations), report->cancelled, report->finished);
+	length += (size_t)snprintf(
+		buffer + length, size - length, "; %u operation%s reaped: %u cancelled, %u finished first",
+		report->operations, plural(report->operations), report->cancelled, report->finished);
 	if (report->held)
 		length += (size_t)snprintf(buffer + length, size - length, ", %u still held", report->held);
 	snprintf(buffer + length, size - length,

@@ -199,7 +199,8 @@ static int nothing_found(const struct view_options *options, const struct survey
 	fprintf(stderr, "ctxtool: no process with a readable context table here\n");
 	if (survey->strangers)
 		fprintf(stderr,
-			"ctxtool: %u process%s cannot be looked at (of other users, or not dumpable): try as root\n",
+			"ctxtool: %u process%s cannot be looked at (of other users, or not dumpable): try as "
+			"root\n",
 			survey->strangers, survey->strangers == 1 ? "" : "es");
 	return EXIT_NOTHING;
 }

@@ -4,11 +4,11 @@
  *
  *	trap KIND
  *
- * What it shows looks like a context table and is a file that never lets go of who opens or reads it: a FIFO without a
- * writer, or a file of a file system of its own, whose server answers until the trap is set and never again. Runs in a
- * mount name space of its own. Prints the pid of the
- * server, or 0, when the trap is set; then waits until standard input is closed. To be ended by killing the server first:
- * what the trap itself waits for lets go then.
+ * What it shows looks like a context table and is a file that never lets go of who opens or reads it: a FIFO
+ *without a writer, or a file of a file system of its own, whose server answers until the trap is set and
+ *never again. Runs in a mount name space of its own. Prints the pid of the server, or 0, when the trap is
+ *set; then waits until standard input is closed. To be ended by killing the server first: what the trap
+ *itself waits for lets go then.
  *
  *	fifo     a descriptor of a FIFO, beside the mapping of a memfd that has no descriptor
  *	file     a descriptor of a file, beside such a mapping
@@ -98,12 +98,15 @@ static long prepare(const struct fuse_in_header *request, const void *body, stru
 		answer->init = (struct fuse_init_out){.major = FUSE_KERNEL_VERSION,
 						      .minor = init->minor,
 						      .max_readahead = init->max_readahead,
-						      .flags = init->flags & (FUSE_BIG_WRITES | FUSE_WRITEBACK_CACHE),
+						      .flags = init->flags &
+							       (FUSE_BIG_WRITES | FUSE_WRITEBACK_CACHE),
 						      .max_write = 4096};
 		return sizeof(answer->init);
 	case FUSE_LOOKUP:
-		answer->entry = (struct fuse_entry_out){
-			.nodeid = FILE_NODE, .entry_valid = 1000, .attr_valid = 1000, .attr = attributes(FILE_NODE)};
+		answer->entry = (struct fuse_entry_out){.nodeid = FILE_NODE,
+							.entry_valid = 1000,
+							.attr_valid = 1000,
+							.attr = attributes(FILE_NODE)};
 		return sizeof(answer->entry);
 	case FUSE_GETATTR:
 		answer->attr = (struct fuse_attr_out){.attr_valid = opened ? 0 : 1000,
@@ -130,7 +133,8 @@ static void serve(int device)
 	for (;;) {
 		ssize_t length = read(device, request, sizeof(request));
 		const struct fuse_in_header *header = (const void *)request;
-		if (length < (ssize_t)sizeof(*header) && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
+		if (length < (ssize_t)sizeof(*header) &&
+		    (errno == EINTR || errno == EAGAIN || errno == ENOENT))
 			continue;
 		if (length < (ssize_t)sizeof(*header))
 			_exit(0);
@@ -154,7 +158,8 @@ static void mount_own(const char *directory)
 		fprintf(stderr, "no /dev/fuse: %s\n", strerror(errno));
 		exit(77);
 	}
-	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=%u,group_id=%u", device, getuid(), getgid());
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=%u,group_id=%u", device, getuid(),
+		 getgid());
 	if (mount("trap", directory, "fuse", MS_NOSUID | MS_NODEV, options)) {
 		fprintf(stderr, "no FUSE: %s\n", strerror(errno));
 		exit(77);
@@ -203,8 +208,8 @@ static void make_table(const char *label)
 	void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	check(bytes != MAP_FAILED && fcntl(fd, F_ADD_SEALS, SEALS) == 0, "mmap");
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	struct made_table table =
-		made_table_sample(bytes, getpid(), (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+	struct made_table table = made_table_sample(
+		bytes, getpid(), (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 	strcpy(made_table_context(&table, 1)->label, label);
 	close(fd);
 }
