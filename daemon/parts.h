@@ -203,6 +203,11 @@ bool pipe_status(const struct broker *broker, int fd, struct stat *ret_status);
 int peer_send(struct peer *peer, const struct wire_message *message, const int *fds, unsigned fd_count);
 void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id id);
 
+/* ---- clock.c */
+
+/* Whether times mean the same to its process as to us: false in a time namespace whose clock is ahead or behind. */
+bool has_our_clock(const struct peer *peer);
+
 /* ---- rights.c */
 
 enum right {

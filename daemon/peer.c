@@ -169,6 +169,8 @@ static int greet(struct peer *peer, const struct wire_message *message, int *fds
 		error = publish(peer, fds[0]);
 	if (!error && (hello->version_min > WIRE_VERSION || hello->version_max < WIRE_VERSION))
 		error = -EPROTONOSUPPORT;
+	if (!error && !has_our_clock(peer))
+		error = -EXDEV;
 	if (error)
 		return error;
 	memcpy(peer->process, hello->process, sizeof(peer->process));
