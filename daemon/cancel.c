@@ -76,12 +76,14 @@ static uint64_t target_key(const struct peer *peer, struct ctxd_id id, uint64_t 
 	return hash_bytes(all, sizeof(all));
 }
 
-/* One that is under way already is not given twice: only the latest may be. */
-static bool is_ordered(const struct peer *peer, struct ctxd_id id, uint64_t ctx_id)
+/* One that is under way already is not given twice, nor two of one cancel. Of one target the latest says it all. */
+static bool is_ordered(const struct cancel *cancel, const struct peer *peer, struct ctxd_id id,
+		       uint64_t ctx_id)
 {
 	struct map_node *node = map_find(&peer->broker->orders_by_target, target_key(peer, id, ctx_id));
+	const struct order *order = node ? owner_of(node, struct order, by_target) : NULL;
 
-	return node && !owner_of(node, struct order, by_target)->ended;
+	return order && (order->cancel == cancel || !order->ended);
 }
 
 static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id, uint64_t ctx_id,
@@ -91,7 +93,7 @@ static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id
 
 	if (peer->gone)
 		return -ENOENT;
-	if (is_ordered(peer, id, ctx_id))
+	if (is_ordered(cancel, peer, id, ctx_id))
 		return -EALREADY;
 	if (peer->order_count >= ORDERS_MAX)
 		return -EDQUOT;
@@ -390,9 +392,6 @@ void cancel_visit(struct join *join)
 	struct cancel *cancel = share->cancel;
 	struct order *order;
 
-	if (join->ordered)
-		return;
-	join->ordered = true;
 	int refused = order_new(cancel, join->peer, share_id(share), 0, &order);
 	if (!refused) {
 		send_order(order);

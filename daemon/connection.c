@@ -682,6 +682,7 @@ void connections_end(struct connections *all, int error)
 		;
 }
 
+/* One step for each that is due, and nothing for the others. */
 void connections_tick(struct connections *all, uint64_t now_ns)
 {
 	while (!link_alone(&all->slow)) {

@@ -170,7 +170,6 @@ struct join {
 	struct map_node by_share, by_context;
 	struct share *share;
 	struct peer *peer;
-	bool ordered; /* to end, by share->cancel */
 	uint64_t ctx_id;
 	uint64_t created_ns;
 	uint64_t deadline_ns; /* the last one that its process knows */

@@ -134,6 +134,7 @@ void peer_free(struct peer *peer, bool died, uint64_t now_ns)
 {
 	struct broker *broker = peer->broker;
 
+	broker->now_ns = now_ns;
 	piece_begin(broker);
 	peer->gone = true;
 	peer->died = died;
