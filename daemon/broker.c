@@ -36,7 +36,7 @@ static bool has_room_always(void *link, uid_t uid, uint32_t fds_max)
 	return true;
 }
 
-void dispose(struct broker *broker, uid_t uid, int fd, bool known)
+void broker_dispose(struct broker *broker, uid_t uid, int fd, bool known)
 {
 	if (fd >= 0)
 		broker->disposal.close(broker->disposal.link, uid, fd, known);

@@ -220,7 +220,7 @@ struct order {
 /* ---- broker.c: descriptors that others gave */
 
 /* Closes fd, which uid gave; -1 is allowed. known: it is a pipe or a memfd. */
-void dispose(struct broker *broker, uid_t uid, int fd, bool known);
+void broker_dispose(struct broker *broker, uid_t uid, int fd, bool known);
 /* False: so much of uid is not closed yet that nothing more is taken. */
 bool may_give(const struct broker *broker, uid_t uid);
 

@@ -98,7 +98,7 @@ static void finish(struct peer *peer)
 	if (peer->table_fd >= 0)
 		recorder_part(peer, peer->died, peer->gone_ns);
 	if (peer->table_fd >= 0) {
-		dispose(broker, peer->identity.uid, peer->table_fd, true);
+		broker_dispose(broker, peer->identity.uid, peer->table_fd, true);
 		account_return(peer->account, QUOTA_FDS, 1);
 	}
 	if (peer->identity.pidfd >= 0) {
@@ -233,7 +233,7 @@ static int publish(struct peer *peer, int table_fd)
 	bool good = is_table(peer, table_fd, &status);
 
 	if (!good || !account_charge(&broker->accounts, peer->account, QUOTA_FDS, 1)) {
-		dispose(broker, peer->identity.uid, table_fd, good);
+		broker_dispose(broker, peer->identity.uid, table_fd, good);
 		return good ? -EDQUOT : -EPROTO;
 	}
 	peer->table_fd = table_fd;
@@ -307,7 +307,7 @@ static int obey(struct peer *peer, const struct wire_message *message, int *fds,
 void peer_dispose(struct peer *peer, const int *fds, unsigned fd_count)
 {
 	for (unsigned i = 0; i < fd_count; i++)
-		dispose(peer->broker, peer->identity.uid, fds[i], false);
+		broker_dispose(peer->broker, peer->identity.uid, fds[i], false);
 }
 
 int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds, unsigned fd_count,

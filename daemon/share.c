@@ -197,7 +197,7 @@ static void give_back(struct share *share)
 
 	if (share->has_pipe) {
 		map_remove(&broker->shares_by_pipe, &share->by_pipe);
-		dispose(broker, share->account->uid, share->pipe_fd, true);
+		broker_dispose(broker, share->account->uid, share->pipe_fd, true);
 		share->pipe_fd = -1;
 		uncharge(share->account);
 	}
@@ -472,7 +472,7 @@ int share_begin(struct peer *peer, const struct wire_message *message, int pipe_
 
 	if (is_pipe)
 		error = begin(peer, &message->share, &pipe_fd, &pipe, now_ns, &id);
-	dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
+	broker_dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
 	peer_result(peer, message->serial, error, id);
@@ -671,7 +671,7 @@ int join_again(struct peer *peer, const struct wire_message *message, int pipe_f
 
 	if (is_pipe)
 		error = again(peer, &message->rejoin, &pipe_fd, &pipe, now_ns, &join);
-	dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
+	broker_dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
 	peer_result(peer, message->serial, error, join ? share_id(join->share) : (struct ctxd_id){0});
