@@ -89,8 +89,8 @@ COMPILE = $(CC) $(BASE_FLAGS) $(WARNINGS)
 LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard lib/*.c))
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tools/*.c))
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
-# What both sides of the protocol share.
-WIRE_OBJECTS := $(OUT)/lib/wire.o $(OUT)/lib/overflow.o
+# What both sides of the protocol share; and times are a heap there and here.
+WIRE_OBJECTS := $(OUT)/lib/wire.o $(OUT)/lib/overflow.o $(OUT)/lib/heap.o
 # Readiness and socket activation; without it ctxd lacks both and nothing else.
 SYSTEMD_CFLAGS := $(shell pkg-config --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$(pkg-config --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell pkg-config --libs libsystemd))

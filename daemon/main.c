@@ -332,8 +332,8 @@ static int run(struct daemon *daemon)
 			return EXIT_TROUBLE;
 		}
 		now_ns = now();
-		broker_tick(daemon->broker, now_ns);
 		connections_tick(&daemon->connections, now_ns);
+		broker_tick(daemon->broker, now());
 		listener_tick(&daemon->listener, now_ns);
 		closers_tick(&daemon->closers, now_ns);
 		if (daemon->draining && !daemon->stopping && is_drained(daemon, now_ns))
@@ -398,11 +398,10 @@ static bool set_up(struct daemon *daemon)
 		log_event(LOG_LEVEL_ERROR, "start", "reason=%s", log_quote(why, quoted, sizeof(quoted)));
 		return false;
 	}
-	daemon->connections = (struct connections){.loop = daemon->loop,
-						   .broker = daemon->broker,
-						   .closers = &daemon->closers,
-						   .config = &daemon->config,
-						   .closed = closed};
+	daemon->connections = (struct connections){
+		.loop = daemon->loop, .broker = daemon->broker, .closers = &daemon->closers,
+		.config = &daemon->config, .closed = closed};
+	connections_init(&daemon->connections);
 	closers_open(&daemon->closers, daemon->loop, daemon->listener.path[0] ? -1 : daemon->listener.fd);
 	const struct disposal disposal = closers_disposal(&daemon->closers);
 	broker_set_disposal(daemon->broker, &disposal);

@@ -3,14 +3,14 @@
 # Dependencies point one way. Each file of lib/ has a layer; it may include headers of
 # its own layer and of those below, and a file without a layer is an error: give it one
 # here. The context core knows nothing of io_uring. Daemon, tools and examples use
-# the public header and the table format, the daemon the wire format too.
+# the public header and the table format, the daemon the wire format, the heap of times and the overflow ids too.
 set -eu
 cd "$(dirname "$0")/.."
 
 layer() {
 	case $1 in
 	# what knows neither contexts nor io_uring
-	ctxring | exports | version | list | heap | clock | sys | raw | memory | lock | thread | file_id | text_file | wire) echo 1 ;;
+	ctxring | exports | version | list | heap | clock | sys | raw | memory | lock | thread | file_id | text_file | wire | overflow) echo 1 ;;
 	table_format | table) echo 2 ;;
 	# contexts: the tree, telling of its end, and what waits for it
 	context | done | node | inherited | walk | sweep | callback | cause | value | merge | cancel | format | find) echo 3 ;;
@@ -44,7 +44,7 @@ for file in tools/*.[ch] examples/*.[ch] examples/libraries/*.c daemon/*.[ch]; d
 	while read -r included; do
 		case $included in
 		ctxring.h | table_format.h) ;;
-		wire.h) [[ $file == daemon/* ]] || { echo "$file includes $included"; bad=1; } ;;
+		wire.h | heap.h | overflow.h) [[ $file == daemon/* ]] || { echo "$file includes $included"; bad=1; } ;;
 		*) [ -e "$(dirname "$file")/$included" ] || { echo "$file includes $included of lib/"; bad=1; } ;;
 		esac
 	done < <(sed -n 's/^#include "\(.*\)"/\1/p' "$file")
