@@ -295,7 +295,7 @@ static uint64_t next_ns(const struct daemon *daemon)
 	uint64_t times[] = {broker_next_ns(daemon->broker), connections_next_ns(&daemon->connections),
 			    closers_next_ns(&daemon->closers),
 			    daemon->listener.paused_until_ns ? daemon->listener.paused_until_ns : UINT64_MAX,
-			    daemon->draining ? daemon->stop_ns : UINT64_MAX};
+			    daemon->draining ? daemon->stop_ns : UINT64_MAX, log_next_ns()};
 	uint64_t next = UINT64_MAX;
 
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
@@ -335,6 +335,7 @@ static int run(struct daemon *daemon)
 		broker_tick(daemon->broker, now());
 		listener_tick(&daemon->listener, now_ns);
 		closers_tick(&daemon->closers, now_ns);
+		log_tick(now_ns);
 		if (daemon->draining && !daemon->stopping && is_drained(daemon, now_ns))
 			hang_up(daemon);
 		if (daemon->stopping && now_ns >= daemon->stop_ns && !is_over(daemon)) {
@@ -412,8 +413,7 @@ static bool set_up(struct daemon *daemon)
 	loop_watcher_init(&daemon->signals, &daemon->group, daemon->signal_fd, signalled);
 	loop_arm(&daemon->signals, POLLIN);
 	listener_start(&daemon->listener, &daemon->connections);
-	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s",
-		  listener_name(&daemon->listener, name),
+	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s", listener_name(&daemon->listener, name),
 		  loop_is_ring(daemon->loop) ? "ring" : "poll", reason[0] ? " reason=" : "",
 		  reason[0] ? log_quote(reason, quoted, sizeof(quoted)) : "");
 	notify("READY=1");
@@ -444,6 +444,7 @@ int main(int argc, char **argv)
 		return code;
 	closers_abandon(&daemon.closers);
 	broker_free(daemon.broker);
+	log_finish();
 	if (daemon.closers.count)
 		_exit(EXIT_OK); /* they wait with what would be freed here */
 	loop_close(daemon.loop);
