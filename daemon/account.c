@@ -88,7 +88,7 @@ bool account_charge(struct accounts *accounts, struct account *account, enum quo
 		accounts->fds += quota == QUOTA_FDS ? amount : 0;
 		return true;
 	}
-	if (!account->breached[quota])
+	if (!account->breached[quota] && log_admits(LOG_LEVEL_WARNING, account->uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_WARNING, "quota", "uid=%u quota=%s limit=%" PRIu64, account->uid,
 			  names[quota], limit);
 	account->breached[quota] = true;

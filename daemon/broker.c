@@ -94,8 +94,9 @@ static unsigned maps_of(struct broker *broker, struct map *ret_maps[16])
 	struct map *maps[] = {
 		&broker->shares_by_number,  &broker->shares_by_pipe, &broker->shares_by_name,
 		&broker->shares_by_context, &broker->joins_by_share, &broker->joins_by_context,
-		&broker->peers_by_table,    &broker->peers_by_pid,   &broker->deaths_by_table,
-		&broker->deaths_by_pid,	    &broker->orders,	     &broker->orders_by_target,
+		&broker->processes,	    &broker->peers_by_table, &broker->peers_by_pid,
+		&broker->deaths_by_table,   &broker->deaths_by_pid,  &broker->orders,
+		&broker->orders_by_target,
 	};
 
 	memcpy(ret_maps, maps, sizeof(maps));

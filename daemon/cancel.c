@@ -76,11 +76,13 @@ static uint64_t target_key(const struct peer *peer, struct ctxd_id id, uint64_t 
 	return hash_bytes(all, sizeof(all));
 }
 
-/* One that is under way already is not given twice, nor two of one cancel. Of one target the latest says it all. */
+/* One that is under way already is not given twice, nor two of one cancel. Of one target the latest says it
+ * all. */
 static bool is_ordered(const struct cancel *cancel, const struct peer *peer, struct ctxd_id id,
 		       uint64_t ctx_id)
 {
-	struct map_node *node = map_find(&peer->broker->orders_by_target, target_key(peer, id, ctx_id));
+	struct map_node *node =
+		map_find(&peer->broker->orders_by_target, target_key(peer, id, ctx_id));
 	const struct order *order = node ? owner_of(node, struct order, by_target) : NULL;
 
 	return order && (order->cancel == cancel || !order->ended);
@@ -150,20 +152,67 @@ static void answer(struct cancel *cancel)
 	cancel->asker = NULL;
 }
 
+/*
+ * Who asked for what. It is written before the first process is told: a service that is killed has not ended
+ * anything of which there is no record.
+ */
+static void record_request(struct cancel *cancel, uid_t owner)
+{
+	char text[CTX_CAUSE_TEXT_MAX * 4], process[80];
+
+	cancel->number = ++cancel->asker->broker->last_cancel;
+	cancel->recorded = log_admits(LOG_LEVEL_AUDIT, cancel->uid,
+				      owner == cancel->uid ? LOG_CANCEL : LOG_CANCEL_OF_OTHERS);
+	if (cancel->recorded)
+		log_event(LOG_LEVEL_AUDIT, "request",
+			  "uid=%u pid=%d process=%s %s error=%d cause=%s request=%" PRIu64, cancel->uid,
+			  cancel->pid, log_quote(cancel->process, process, sizeof(process)), cancel->target,
+			  cancel->cause_error, log_quote(cancel->text, text, sizeof(text)), cancel->number);
+}
+
+/* The same of one that came to nothing: nobody was told. */
+static void record_refused(const struct cancel *cancel, int error)
+{
+	if (cancel->recorded)
+		log_event(LOG_LEVEL_AUDIT, "request-refused", "uid=%u pid=%d %s reason=%s request=%" PRIu64,
+			  cancel->uid, cancel->pid, cancel->target, strerrorname_np(-error), cancel->number);
+}
+
+/* Nothing more was looked at than what was asked for: by whom it is, the asker may not know. */
+static void record_unmet(const struct peer *peer, const struct wire_cancel *wanted, int error)
+{
+	char text[CTX_CAUSE_TEXT_MAX * 4], process[80], target[80];
+
+	if (!log_admits(LOG_LEVEL_AUDIT, peer->identity.uid, LOG_CANCEL))
+		return;
+	if (wire_id_is_none(wanted->id))
+		snprintf(target, sizeof(target), "table=%" PRIu64 " context=%u.%u", wanted->table,
+			 (uint32_t)wanted->ctx_id, (uint32_t)(wanted->ctx_id >> 32));
+	else
+		snprintf(target, sizeof(target), "target=%" PRIx64 "-%" PRIx64, wanted->id.epoch,
+			 wanted->id.number);
+	log_event(LOG_LEVEL_AUDIT, "request-refused",
+		  "uid=%u pid=%d process=%s %s error=%d cause=%s reason=%s", peer->identity.uid,
+		  peer->identity.pid, log_quote(peer->name, process, sizeof(process)), target, wanted->error,
+		  log_quote(wanted->text, text, sizeof(text)), strerrorname_np(-error));
+}
+
 static void audit(const struct cancel *cancel)
 {
 	const struct ctxd_report *report = &cancel->report;
 	char text[CTX_CAUSE_TEXT_MAX * 4], process[80];
 
+	if (!cancel->recorded)
+		return;
 	log_event(LOG_LEVEL_AUDIT, "cancel",
 		  "uid=%u pid=%d process=%s %s error=%d cause=%s asked=%u ended=%u silent=%u batches=%u "
 		  "operations=%u sqes=%u enters=%u cancelled=%u finished=%u held=%u submit_us=%" PRIu64
-		  " reap_us=%" PRIu64,
+		  " reap_us=%" PRIu64 " request=%" PRIu64,
 		  cancel->uid, cancel->pid, log_quote(cancel->process, process, sizeof(process)),
 		  cancel->target, cancel->cause_error, log_quote(cancel->text, text, sizeof(text)),
 		  report->asked, report->ended, cancel->not_ended, report->batches, report->operations,
 		  report->sqes, report->enters, report->cancelled, report->finished, report->held,
-		  report->submit_ns / 1000, report->reap_ns / 1000);
+		  report->submit_ns / 1000, report->reap_ns / 1000, cancel->number);
 }
 
 /* One order for each process at most: as many as there are connections. */
@@ -263,19 +312,19 @@ int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_
 
 /* ---- requests */
 
-static struct peer *find_table(struct broker *broker, uint64_t table)
+static struct process *find_table(struct broker *broker, uint64_t table)
 {
 	struct map_node *node = map_find(&broker->peers_by_table, table);
 
-	return node ? owner_of(node, struct peer, by_table) : NULL;
+	return node ? owner_of(node, struct peer, by_table)->process : NULL;
 }
 
-/* What is to end: a shared context, or one of a process alone. Exactly one of both on 0. */
+/* What is to end: a shared context, or one of a process alone, which is told. Exactly one of both on 0. */
 static int find_target(struct peer *peer, const struct wire_cancel *wanted, struct share **ret_share,
-		       struct peer **ret_process)
+		       struct peer **ret_told)
 {
 	*ret_share = NULL;
-	*ret_process = NULL;
+	*ret_told = NULL;
 	if (!wire_id_is_none(wanted->id)) {
 		int error = share_find(peer, wanted->id, RIGHT_CANCEL, ret_share);
 		if (!error && (*ret_share)->unclaimed)
@@ -284,18 +333,16 @@ static int find_target(struct peer *peer, const struct wire_cancel *wanted, stru
 			error = -EALREADY;
 		return error;
 	}
-	struct peer *process = find_table(peer->broker, wanted->table);
+	struct process *process = find_table(peer->broker, wanted->table);
 	if (!process)
 		return -ENOENT;
-	struct share *share = share_of_context(process, wanted->ctx_id);
+	struct share *share = share_of_context(peer->broker, process, wanted->ctx_id);
 	if (share && may(peer, share, RIGHT_CANCEL)) {
 		*ret_share = share;
 		return share->cancel ? -EALREADY : 0;
 	}
-	if (!may_cancel_unshared(peer, process))
-		return -ENOENT;
-	*ret_process = process;
-	return 0;
+	*ret_told = process_publisher(process);
+	return *ret_told && may_cancel_unshared(peer, *ret_told) ? 0 : -ENOENT;
 }
 
 static void describe(struct cancel *cancel, const struct share *share, const struct peer *process,
@@ -341,7 +388,7 @@ static int cancel_new(struct peer *peer, const struct wire_message *message, uin
 	cancel->hold_ns = now_ns + HOLD_NS;
 	cancel->pid = peer->identity.pid;
 	cancel->uid = peer->identity.uid;
-	memcpy(cancel->process, peer->process, sizeof(cancel->process));
+	memcpy(cancel->process, peer->name, sizeof(cancel->process));
 	cancel->cause_error = from->error;
 	memcpy(cancel->text, from->text, sizeof(cancel->text));
 	link_append(&broker->cancels, &cancel->link);
@@ -410,6 +457,7 @@ void cancel_visited(struct cancel *cancel)
 		review(broker, cancel, broker->now_ns);
 		return;
 	}
+	record_refused(cancel, cancel->refused);
 	if (cancel->asker)
 		refuse(cancel->asker, cancel->serial, cancel->refused, 0);
 	cancel_free(broker, cancel);
@@ -434,6 +482,8 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 	struct order *order;
 	int error = find_target(peer, wanted, &share, &process);
 
+	if (error && !(wanted->flags & WIRE_DRY_RUN))
+		record_unmet(peer, wanted, error);
 	if (error || wanted->flags & WIRE_DRY_RUN) {
 		refuse(peer, message->serial, error, error ? 0 : share ? 1 + share->join_count : 1);
 		return 0;
@@ -441,12 +491,14 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 	struct cancel *cancel;
 	error = cancel_new(peer, message, now_ns, &cancel);
 	if (error == -EDQUOT) {
+		record_unmet(peer, wanted, error);
 		refuse(peer, message->serial, error, 0);
 		return 0;
 	}
 	if (error)
 		return error;
 	describe(cancel, share, process, wanted->ctx_id);
+	record_request(cancel, share ? share->uid : process->identity.uid);
 	if (share) {
 		order_all(cancel, share);
 		return 0;
@@ -456,6 +508,7 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 		send_order(order);
 		return 0;
 	}
+	record_refused(cancel, error);
 	refuse(peer, message->serial, error, 0);
 	cancel_free(peer->broker, cancel);
 	return 0;

@@ -353,7 +353,8 @@ static void hang_up(struct connection *connection)
 	if (connection->group.ending)
 		return;
 	say_goodbye(connection);
-	if (connection->error && connection->error != -ESHUTDOWN)
+	if (connection->error && connection->error != -ESHUTDOWN &&
+	    log_admits(LOG_LEVEL_WARNING, connection->uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_WARNING, "disconnect", "uid=%u pid=%d error=%s", connection->uid,
 			  connection->pid, strerrorname_np(-connection->error));
 	while (connection->queue)
@@ -608,7 +609,8 @@ static void refuse(struct connections *all, int fd, uid_t uid, int error)
 	uint8_t bytes[WIRE_SIZE_MAX];
 
 	transmit(fd, bytes, wire_pack(&message, bytes), NULL, 0);
-	log_event(LOG_LEVEL_INFO, "refused", "error=%s", strerrorname_np(-error));
+	if (log_admits(LOG_LEVEL_INFO, uid, LOG_TROUBLE))
+		log_event(LOG_LEVEL_INFO, "refused", "error=%s", strerrorname_np(-error));
 	shutdown(fd, SHUT_RDWR);
 	closers_hang_up(all->closers, uid, fd);
 }

@@ -66,21 +66,7 @@ static void join_entry(const struct join *join, struct ctxd_entry *entry)
 	};
 	memcpy(entry->name, join->share->name, sizeof(entry->name));
 	memcpy(entry->label, join->share->label, sizeof(entry->label));
-	memcpy(entry->process, join->peer->process, sizeof(entry->process));
-}
-
-void peer_entry(const struct peer *peer, struct ctxd_entry *entry)
-{
-	*entry = (struct ctxd_entry){
-		.kind = CTXD_PROCESS,
-		.pid = peer->identity.pid,
-		.uid = peer->identity.uid,
-		.gid = peer->identity.gid,
-		.table = peer->table,
-		.created_ns = peer->created_ns,
-		.deadline_ns = CTX_FOREVER,
-	};
-	memcpy(entry->process, peer->process, sizeof(entry->process));
+	memcpy(entry->process, join->peer->name, sizeof(entry->process));
 }
 
 void thing_entry(const struct thing *thing, struct ctxd_entry *entry)
@@ -93,7 +79,7 @@ void thing_entry(const struct thing *thing, struct ctxd_entry *entry)
 		join_entry(owner_of(thing, struct join, thing), entry);
 		break;
 	case CTXD_PROCESS:
-		peer_entry(owner_of(thing, struct peer, thing), entry);
+		process_entry(owner_of(thing, struct process, thing), entry);
 		break;
 	case CTXD_DEAD:
 		death_entry(owner_of(thing, struct death, thing), entry);
@@ -119,7 +105,7 @@ struct sight thing_sight(const struct thing *thing)
 		sight.uid = join->peer->identity.uid;
 		sight.too = join->share->uid;
 	} else if (thing->kind == CTXD_PROCESS) {
-		sight.uid = sight.too = owner_of(thing, struct peer, thing)->identity.uid;
+		sight.uid = sight.too = owner_of(thing, struct process, thing)->uid;
 	} else {
 		sight.uid = sight.too = owner_of(thing, struct death, thing)->uid;
 	}

@@ -296,7 +296,7 @@ static uint64_t next_ns(const struct daemon *daemon)
 	uint64_t times[] = {broker_next_ns(daemon->broker), connections_next_ns(&daemon->connections),
 			    closers_next_ns(&daemon->closers),
 			    daemon->listener.paused_until_ns ? daemon->listener.paused_until_ns : UINT64_MAX,
-			    daemon->draining ? daemon->stop_ns : UINT64_MAX};
+			    daemon->draining ? daemon->stop_ns : UINT64_MAX, log_next_ns()};
 	uint64_t next = UINT64_MAX;
 
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
@@ -336,6 +336,7 @@ static int run(struct daemon *daemon)
 		broker_tick(daemon->broker, now());
 		listener_tick(&daemon->listener, now_ns);
 		closers_tick(&daemon->closers, now_ns);
+		log_tick(now_ns);
 		if (daemon->draining && !daemon->stopping && is_drained(daemon, now_ns))
 			hang_up(daemon);
 		if (daemon->stopping && now_ns >= daemon->stop_ns && !is_over(daemon)) {
@@ -444,6 +445,7 @@ int main(int argc, char **argv)
 		return code;
 	closers_abandon(&daemon.closers);
 	broker_free(daemon.broker);
+	log_finish();
 	if (daemon.closers.count)
 		_exit(EXIT_OK); /* they wait with what would be freed here */
 	loop_close(daemon.loop);

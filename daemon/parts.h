@@ -3,6 +3,7 @@
  * What the files of the broker share. Nothing outside of it includes this.
  *
  *   peer.c      a client: its first words, its messages, its end
+ *   process.c   which clients are one process
  *   share.c     shared contexts, who joined them, and finding both
  *   cancel.c    requests to end a context, and the orders that they become
  *   spread.c    what a shared context has to tell many
@@ -79,6 +80,7 @@ struct broker {
 	uint64_t last_number; /* of shared contexts */
 	uint64_t last_serial; /* of things */
 	uint64_t last_order;
+	uint64_t last_process, last_cancel;
 	struct lanes jobs;
 	struct job deepen;
 	struct link deepening; /* shares below which depths are to be counted */
@@ -92,22 +94,38 @@ struct broker {
 	struct tree_node *things_by_serial;
 	struct map shares_by_number, shares_by_pipe, shares_by_name, shares_by_context;
 	struct map joins_by_share, joins_by_context;
-	struct map peers_by_table, peers_by_pid, deaths_by_table, deaths_by_pid;
+	struct map processes, peers_by_table, peers_by_pid, deaths_by_table, deaths_by_pid;
 	struct map orders, orders_by_target;
 };
 
+/* Listed as long as one of its connections is there. */
+struct process {
+	struct thing thing;
+	struct map_node by_pid;
+	uint64_t number; /* never used again */
+	pid_t pid;	 /* 0: not of our pid namespace */
+	uid_t uid;
+	gid_t gid;
+	char name[16];
+	uint64_t table; /* its inode; 0: not published */
+	uint64_t created_ns;
+	struct link peers; /* that are not gone */
+	unsigned holders;  /* those that are being taken apart, too */
+};
+
 struct peer {
-	struct thing thing; /* listed once it has said HELLO */
 	struct broker *broker;
-	struct link link;	/* broker->peers */
-	struct link watch_link; /* broker->resting, or alone */
+	struct link link;	 /* broker->peers */
+	struct process *process; /* once it has said HELLO */
+	struct link of_process;	 /* process->peers, or alone */
+	struct link watch_link;	 /* broker->resting, or alone */
 	struct job job; /* to tell it what is to be told; once it is gone, to take apart what it had */
 	struct map_node by_table, by_pid;
 	struct identity identity; /* its groups in order */
 	struct account *account;
 	struct peer_output output;
 	uint64_t connection_fds; /* held for it outside of the broker */
-	char process[16];
+	char name[16];		 /* of its process */
 	bool greeted;
 	bool gone, died;
 	bool full;	/* said -EAGAIN: nothing goes until it is writable */
@@ -197,6 +215,8 @@ struct cancel {
 	int error;   /* of the only process that was asked */
 	int refused; /* why the first order could not be given */
 	/* for the record */
+	uint64_t number;
+	bool recorded; /* that it was asked for: then its end is, too */
 	pid_t pid;
 	uid_t uid;
 	char process[16];
@@ -258,6 +278,18 @@ void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id i
 /* Whether times mean the same to its process as to us: false in a time namespace whose clock is ahead or behind. */
 bool has_our_clock(const struct peer *peer);
 
+/* ---- process.c */
+
+/* Of a client that has said HELLO: it is one more connection of its process. 0, or -ENOMEM. */
+int process_enter(struct peer *peer);
+/* It is gone, and will be asked nothing any more. */
+void process_part(struct peer *peer);
+/* And there is nothing left of it. */
+void process_leave(struct peer *peer);
+/* The first of its connections by which it gave its table. NULL: none did. */
+struct peer *process_publisher(const struct process *process);
+bool has_ended(int pidfd);
+
 /* ---- rights.c */
 
 enum right {
@@ -302,7 +334,7 @@ void join_free(struct join *join);
 
 /* 0; -ESTALE; -ENOENT: there is none, or not for peer. */
 int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct share **ret_share);
-struct share *share_of_context(struct peer *owner, uint64_t ctx_id);
+struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id);
 void shares_expire(struct broker *broker, uint64_t now_ns);
 uint64_t shares_next_ns(const struct broker *broker);
 struct ctxd_id share_id(const struct share *share);
@@ -393,6 +425,6 @@ void recorder_free(struct broker *broker);
 int table_answer(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
 
 void death_entry(const struct death *death, struct ctxd_entry *ret_entry);
-void peer_entry(const struct peer *peer, struct ctxd_entry *ret_entry);
+void process_entry(const struct process *process, struct ctxd_entry *ret_entry);
 
 #endif

@@ -65,8 +65,9 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	peer->created_ns = now_ns;
 	peer->job.uid = identity->uid;
 	peer->job.run = peer_run;
-	struct link *lists[] = {&peer->watch_link, &peer->shares, &peer->joins, &peer->orders,
-				&peer->cancels,	   &peer->unsent, &peer->moved, &peer->job.link};
+	struct link *lists[] = {&peer->watch_link, &peer->shares,   &peer->joins,
+				&peer->orders,	   &peer->cancels,  &peer->unsent,
+				&peer->moved,	   &peer->job.link, &peer->of_process};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		link_init(lists[i]);
 	link_append(&broker->peers, &peer->link);
@@ -90,9 +91,7 @@ static void finish(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
 
-	if (peer->greeted)
-		thing_event(broker, &peer->thing, CTXD_EVENT_REMOVED);
-	thing_remove(broker, &peer->thing);
+	process_leave(peer);
 	link_remove(&peer->link);
 	lanes_drop(&broker->jobs, &peer->job.link);
 	if (peer->table_fd >= 0)
@@ -140,6 +139,7 @@ void peer_free(struct peer *peer, bool died, uint64_t now_ns)
 	peer->died = died;
 	peer->gone_ns = now_ns;
 	watch_end(peer);
+	process_part(peer);
 	leave_tables(peer);
 	lanes_drop(&broker->jobs, &peer->job.link);
 	job_begin(broker, &peer->job);
@@ -260,13 +260,15 @@ static int greet(struct peer *peer, const struct wire_message *message, int *fds
 		error = -EXDEV;
 	if (error)
 		return error;
-	memcpy(peer->process, hello->process, sizeof(peer->process));
+	memcpy(peer->name, hello->process, sizeof(peer->name));
+	error = process_enter(peer);
+	if (error)
+		return error;
 	peer->greeted = true;
 	peer_send(peer, &welcome, NULL, 0);
-	thing_add(broker, &peer->thing, CTXD_PROCESS);
-	thing_event(broker, &peer->thing, CTXD_EVENT_ADDED);
-	log_event(LOG_LEVEL_DEBUG, "connected", "uid=%u pid=%d published=%d", peer->identity.uid,
-		  peer->identity.pid, peer->table_fd >= 0);
+	if (log_admits(LOG_LEVEL_DEBUG, peer->identity.uid, LOG_TROUBLE))
+		log_event(LOG_LEVEL_DEBUG, "connected", "uid=%u pid=%d published=%d", peer->identity.uid,
+			  peer->identity.pid, peer->table_fd >= 0);
 	return 0;
 }
 

@@ -6,7 +6,6 @@
  * for a moment.
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -136,13 +135,6 @@ static bool is_known(struct broker *broker, uint64_t table)
 	return map_find(&broker->peers_by_table, table) || map_find(&broker->deaths_by_table, table);
 }
 
-static bool has_ended(int pidfd)
-{
-	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-
-	return pidfd < 0 || poll(&ended, 1, 0) == 1;
-}
-
 void recorder_part(struct peer *peer, bool died, uint64_t now_ns)
 {
 	struct broker *broker = peer->broker;
@@ -163,7 +155,7 @@ void recorder_part(struct peer *peer, bool died, uint64_t now_ns)
 		.parted_ns = now_ns,
 		.looked_ns = now_ns,
 	};
-	memcpy(death->process, peer->process, sizeof(death->process));
+	memcpy(death->process, peer->name, sizeof(death->process));
 	/* With their charges. */
 	peer->table_fd = peer->identity.pidfd = -1;
 	map_add(&broker->deaths_by_table, &death->by_table, death->table);
@@ -261,7 +253,7 @@ static bool find_table(struct peer *asker, const struct wire_table *wanted, stru
 			const struct peer *peer = owner_of(node, struct peer, by_pid);
 			if (!is_same_user(asker, peer->identity.uid))
 				continue;
-			peer_entry(peer, entry);
+			process_entry(peer->process, entry);
 			*ret_fd = peer->table_fd;
 			return true;
 		}

@@ -31,7 +31,7 @@ static uint64_t pipe_key(uint64_t device, uint64_t inode)
 	return key_of(device, inode, 0);
 }
 
-/* Of what peer shares, and joined. */
+/* Of what peer joined. */
 static uint64_t peer_key(const struct peer *peer, uint64_t number, uint64_t ctx_id)
 {
 	return key_of((uintptr_t)peer, number, ctx_id);
@@ -86,9 +86,14 @@ int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct sh
 	return 0;
 }
 
-struct share *share_of_context(struct peer *owner, uint64_t ctx_id)
+static uint64_t context_key(const struct process *owner, uint64_t ctx_id)
 {
-	struct map_node *node = map_find(&owner->broker->shares_by_context, peer_key(owner, 0, ctx_id));
+	return key_of(owner->number, 0, ctx_id);
+}
+
+struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id)
+{
+	struct map_node *node = map_find(&broker->shares_by_context, context_key(owner, ctx_id));
 
 	return node ? owner_of(node, struct share, by_context) : NULL;
 }
@@ -402,7 +407,7 @@ static void fill(struct share *share, struct peer *peer, const struct wire_share
 	share->pid = peer->identity.pid;
 	share->uid = peer->identity.uid;
 	share->gid = peer->identity.gid;
-	memcpy(share->process, peer->process, sizeof(share->process));
+	memcpy(share->process, peer->name, sizeof(share->process));
 	share->table = peer->table;
 	share->ctx_id = from->ctx_id;
 	memcpy(share->name, from->name, sizeof(share->name));
@@ -417,7 +422,7 @@ static void fill(struct share *share, struct peer *peer, const struct wire_share
 		parent->below_count++;
 		share->above = parent;
 	}
-	map_add(&peer->broker->shares_by_context, &share->by_context, peer_key(peer, 0, share->ctx_id));
+	map_add(&peer->broker->shares_by_context, &share->by_context, context_key(peer->process, share->ctx_id));
 	if (from->name[0]) {
 		map_add(&peer->broker->shares_by_name, &share->by_name, name_key(share->uid, share->name));
 		share->has_name = true;
