@@ -427,9 +427,11 @@ static bool set_up(struct daemon *daemon)
 		log_event(LOG_LEVEL_ERROR, "start", "reason=%s", log_quote(why, quoted, sizeof(quoted)));
 		return false;
 	}
+	errno = ENOMEM;
 	daemon->broker = broker_new(&daemon->config, new_epoch());
 	if (!daemon->broker) {
-		log_event(LOG_LEVEL_ERROR, "start", "reason=\"not enough memory\"");
+		log_event(LOG_LEVEL_ERROR, "start", "reason=%s",
+			  log_quote(strerror(errno), quoted, sizeof(quoted)));
 		return false;
 	}
 	error = loop_open(daemon->options.loop, &daemon->loop, reason, sizeof(reason));
