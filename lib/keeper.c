@@ -283,10 +283,11 @@ static void settle(void)
  * The calls without which it could not end the tree, each made so that nothing happens but what it needs
  * anyway: a filter that forbids one is met before there is a program. 0, or -errno with the name of the call.
  */
-static int try_calls(const char **ret_call)
+static int try_calls(const struct keeper_plan *plan, const char **ret_call)
 {
 	struct timespec time = {0};
 	int status, result;
+	char byte;
 
 #define TRY(call, ...)                                                      \
 	do {                                                                \
@@ -302,6 +303,14 @@ static int try_calls(const char **ret_call)
 	TRY(read, -1, NULL, 0);
 	TRY(sendmsg, -1, NULL, 0);
 	TRY(prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	TRY(signalfd4, -1, NULL, 0, 0);
+	/* A cgroup, and the program alone, take no look at /proc. */
+	if (plan->cgroup.fd < 0 && !plan->alone) {
+		TRY(openat, -1, "", O_RDONLY, 0);
+		TRY(readlinkat, -1, "", &byte, 1);
+		TRY(lseek, -1, 0l, SEEK_SET);
+		TRY(getdents64, -1, NULL, 0);
+	}
 #undef TRY
 	*ret_call = "rt_sigprocmask";
 	return raw_set_mask(~UINT64_C(0));
@@ -313,10 +322,7 @@ static int try_calls(const char **ret_call)
 static int open_own(struct keeper *keeper, const struct keeper_plan *plan, const char **ret_call)
 {
 	uint64_t child = UINT64_C(1) << (SIGCHLD - 1);
-	int result = try_calls(ret_call);
-
-	if (result)
-		return result;
+	int result;
 	keeper->fds[ON_CHILD] =
 		(int)syscall(SYS_signalfd4, -1, &child, sizeof(child), SFD_CLOEXEC | SFD_NONBLOCK);
 	*ret_call = "signalfd4";
@@ -333,7 +339,7 @@ static int open_own(struct keeper *keeper, const struct keeper_plan *plan, const
 /* Starts the program, and is ready for its end. */
 static int begin(struct keeper *keeper, const struct keeper_plan *plan, const char **ret_call)
 {
-	int result = try_calls(ret_call);
+	int result = try_calls(plan, ret_call);
 
 	if (result)
 		return result;
