@@ -256,6 +256,16 @@ $(OUT)/tests/roles: tests/support/programs/roles.c Makefile $(FLAGS_STAMP)
 	$(CC) -std=gnu11 -D_GNU_SOURCE -pthread $(WARNINGS) -O1 $< -o $@
 $(OUT)/tests/check_spawn: | $(OUT)/tests/roles
 
+# What the test of denied calls loads into programs, and the command that these start: it makes no call that the
+# test does not expect, so it has no C library.
+$(OUT)/tests/deny_call.so: tests/support/programs/deny_call.c Makefile $(FLAGS_STAMP)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O1 -fPIC -shared $< -o $@
+$(OUT)/tests/patient: tests/support/programs/patient.c Makefile $(FLAGS_STAMP)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O1 -fno-stack-protector -static -nostdlib $< -o $@
+$(OUT)/tests/check_denied_calls: | $(OUT)/tests/deny_call.so $(OUT)/tests/patient
+
 # This test makes calls of the service's code fail.
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
 
