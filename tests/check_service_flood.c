@@ -748,6 +748,11 @@ START_TEST(who_says_something_first_does_not_wait_for_who_never_stops)
 	ck_assert_ok(loop_open(_i ? LOOP_POLL : LOOP_RING, &connections.loop, reason, sizeof(reason)));
 	connections.broker = broker;
 	connections_init(&connections);
+	struct closers closers;
+	closers_open(&closers, connections.loop, -1);
+	const struct disposal disposal = closers_disposal(&closers);
+	broker_set_disposal(broker, &disposal);
+	connections.closers = &closers;
 	for (unsigned i = 0; i < FLOODING; i++) {
 		fds[i] = dial_socket(&connections);
 		ck_assert(send_one(fds[i], hello));
@@ -772,6 +777,8 @@ START_TEST(who_says_something_first_does_not_wait_for_who_never_stops)
 	for (unsigned i = 0; i < FLOODING; i++)
 		close(fds[i]);
 	while (connections.count)
+		turn(&connections);
+	for (closers_end(&closers); closers.count; closers_tick(&closers, clock_now_ns()))
 		turn(&connections);
 	broker_free(broker);
 	loop_close(connections.loop);
