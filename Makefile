@@ -106,8 +106,8 @@ LIB_SOURCES := $(foreach folder,$(LIB_FOLDERS),$(sort $(wildcard lib/$(folder)/*
 LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tools/*.c))
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
-# What both sides of the protocol share.
-WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/wire/overflow.o
+# What both sides of the protocol share; and times are a heap there and here.
+WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/wire/overflow.o $(OUT)/lib/base/heap.o
 # Readiness and socket activation; without it ctxd lacks both and nothing else.
 SYSTEMD_CFLAGS := $(shell pkg-config --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$(pkg-config --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell pkg-config --libs libsystemd))
@@ -187,7 +187,7 @@ $(foreach folder,$(LIB_FOLDERS),$(eval $(call objects_of,lib/$(folder),$$(LIB_FL
 # Runs in a process that was cloned from one with threads: no runtime of a sanitizer there.
 $(OUT)/lib/command/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIANT_FLAGS)),-fno-sanitize=all)
 $(eval $(call objects_of,tools,$(call folders,table)))
-$(eval $(call objects_of,daemon,$(call folders,table wire) $(SYSTEMD_CFLAGS)))
+$(eval $(call objects_of,daemon,$(call folders,base table wire) $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,examples,-isystem /usr/share/include/llhttp))
 $(eval $(call objects_of,bench,$(call folders,$(LIB_FOLDERS))))
 # Tests mostly wait: they need no optimizer, which takes most of the time of compiling all the trees.
@@ -272,6 +272,16 @@ $(OUT)/tests/roles: tests/support/programs/roles.c Makefile $(FLAGS_STAMP)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE -pthread $(WARNINGS) -O1 $< -o $@
 $(OUT)/tests/check_spawn: | $(OUT)/tests/roles
+
+# What the test of denied calls loads into programs, and the command that these start: it makes no call that the
+# test does not expect, so it has no C library.
+$(OUT)/tests/deny_call.so: tests/support/programs/deny_call.c Makefile $(FLAGS_STAMP)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O1 -fPIC -shared $< -o $@
+$(OUT)/tests/patient: tests/support/programs/patient.c Makefile $(FLAGS_STAMP)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O1 -fno-stack-protector -static -nostdlib $< -o $@
+$(OUT)/tests/check_denied_calls: | $(OUT)/tests/deny_call.so $(OUT)/tests/patient
 
 # This test makes calls of the service's code fail.
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
@@ -370,6 +380,17 @@ INSTALLED_DATA := tools/completion/ctxtool.bash=share/bash-completion/completion
 	daemon/systemd/ctxd.sysusers=lib/sysusers.d/ctxd.conf \
 	daemon/systemd/ctxd.tmpfiles=lib/tmpfiles.d/ctxd.conf
 
+# ALIAS=PAGE for each function that a page describes beside the one that it is called after, from the pages' NAME lines:
+# man(1) finds these only where mandb(8) has run, so each gets a page that leads to that one.
+ALIAS_PAGES = $(shell awk 'FNR == 1 { page = FILENAME; gsub(/.*\/|\.3$$/, "", page); inside = 0 } \
+	/^\.SH/ { inside = $$2 == "NAME"; next } \
+	inside { end = index($$0, "\\-"); count = split(end ? substr($$0, 1, end - 1) : $$0, names, /[ ,]+/); \
+		for (i = 1; i <= count; i++) if (names[i] != "" && names[i] != page) print names[i] "=" page; \
+		if (end) inside = 0 }' $(filter %.3,$(MAN_PAGES)))
+LDCONFIG ?= PATH=$$PATH:/usr/sbin:/sbin ldconfig
+
+# The loader finds a library in a new place, as /usr/local/lib is, when ldconfig(8) has run: what is packaged, or
+# installed without the right to, is left to whoever has it.
 # Without libsystemd ctxd never says that it is ready, and nobody may wait for that: its program tells what it has.
 install: library tools
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
@@ -391,11 +412,18 @@ install: library tools
 		dir=$(DESTDIR)$(MANDIR)/man$${page##*.}; \
 		$(INSTALL) -d $$dir; $(INSTALL) -m 644 $$page $$dir; \
 	done
+	set -e; cd $(DESTDIR)$(MANDIR)/man3; for pair in $(ALIAS_PAGES); do \
+		echo ".so man3/$${pair#*=}.3" >$${pair%%=*}.3; chmod 644 $${pair%%=*}.3; \
+	done
+	$(if $(DESTDIR),,@if [ "$$(id -u)" = 0 ] && $(LDCONFIG); then :; \
+		else echo 'Programs find the library when root has run ldconfig, or by -Wl,-rpath,$(LIBDIR)'; fi)
 
 uninstall:
 	cd $(DESTDIR)$(PREFIX) && rm -f $(patsubst include/%,include/%,$(INSTALLED_HEADERS)) bin/ctxtool bin/ctxd \
 		$(foreach pair,$(INSTALLED_DATA),$(lastword $(subst =, ,$(pair))))
 	cd $(DESTDIR)$(LIBDIR) && rm -f $(SHARED) $(SONAME) libctxring.so libctxring.a pkgconfig/ctxring.pc
-	cd $(DESTDIR)$(MANDIR) && rm -f $(foreach page,$(MAN_PAGES),man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+	cd $(DESTDIR)$(MANDIR) && rm -f $(foreach page,$(MAN_PAGES),man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
+		$(foreach pair,$(ALIAS_PAGES),man3/$(firstword $(subst =, ,$(pair))).3)
+	$(if $(DESTDIR),,-@[ "$$(id -u)" != 0 ] || $(LDCONFIG))
 
 -include $(shell find $(OUT) -maxdepth 3 -name '*.d' 2>/dev/null)

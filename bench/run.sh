@@ -60,6 +60,7 @@ run park build/bench/park
 run httpd bench/httpd.sh
 run idle build/bench/idle
 run service bench/service.sh
+run flood build/bench/flood
 run spawn build/bench/spawn
 
 # A goal is for the ratio; where there is none, for the value.

@@ -35,20 +35,34 @@ static uint64_t limit_of(const struct config *config, enum quota quota)
 	return 0;
 }
 
+bool accounts_init(struct accounts *accounts, const struct config *config)
+{
+	accounts->config = config;
+	return map_init(&accounts->by_uid);
+}
+
+void accounts_free(struct accounts *accounts)
+{
+	if (accounts->by_uid.count)
+		abort();
+	map_free(&accounts->by_uid);
+}
+
 struct account *account_hold(struct accounts *accounts, uid_t uid)
 {
-	struct account *account = accounts->first;
+	struct map_node *node = map_find(&accounts->by_uid, uid);
+	struct account *account = node ? owner_of(node, struct account, by_uid) : NULL;
 
-	while (account && account->uid != uid)
-		account = account->next;
 	if (!account) {
 		account = calloc(1, sizeof(*account));
 		if (!account)
 			return NULL;
 		account->all = accounts;
 		account->uid = uid;
-		account->next = accounts->first;
-		accounts->first = account;
+		link_init(&account->ended);
+		link_init(&account->dead);
+		link_init(&account->parted);
+		map_add(&accounts->by_uid, &account->by_uid, uid);
 	}
 	account->holders++;
 	return account;
@@ -56,16 +70,12 @@ struct account *account_hold(struct accounts *accounts, uid_t uid)
 
 void account_release(struct accounts *accounts, struct account *account)
 {
-	struct account **place = &accounts->first;
-
 	if (!account || --account->holders)
 		return;
 	for (int i = 0; i < QUOTA_COUNT; i++)
 		if (account->used[i])
 			abort(); /* charged, never returned, and nobody left to do it */
-	while (*place != account)
-		place = &(*place)->next;
-	*place = account->next;
+	map_remove(&accounts->by_uid, &account->by_uid);
 	free(account);
 }
 
@@ -78,7 +88,7 @@ bool account_charge(struct accounts *accounts, struct account *account, enum quo
 		accounts->fds += quota == QUOTA_FDS ? amount : 0;
 		return true;
 	}
-	if (!account->breached[quota])
+	if (!account->breached[quota] && log_admits(LOG_LEVEL_WARNING, account->uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_WARNING, "quota", "uid=%u quota=%s limit=%" PRIu64, account->uid,
 			  names[quota], limit);
 	account->breached[quota] = true;
@@ -91,10 +101,4 @@ void account_return(struct account *account, enum quota quota, uint64_t amount)
 		abort(); /* returned twice */
 	account->used[quota] -= amount;
 	account->all->fds -= quota == QUOTA_FDS ? amount : 0;
-}
-
-void accounts_check_empty(const struct accounts *accounts)
-{
-	if (accounts->first)
-		abort();
 }

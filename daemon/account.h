@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "config.h"
+#include "map.h"
 
 enum quota {
 	QUOTA_CONNECTIONS,
@@ -22,18 +23,28 @@ enum quota {
 
 struct account {
 	struct accounts *all;
-	struct account *next;
+	struct map_node by_uid;
 	uid_t uid;
 	unsigned holders;
 	bool breached[QUOTA_COUNT]; /* has been logged */
 	uint64_t used[QUOTA_COUNT];
+	/* What is remembered of this user: shared contexts that ended, tables of the dead, and of those who
+	 * may be dead. Oldest first. */
+	struct link ended, dead, parted;
+	unsigned ended_count, dead_count, parted_count;
+	uint64_t dead_bytes;
 };
 
 struct accounts {
-	struct account *first;
+	struct map by_uid;
 	const struct config *config;
 	uint64_t fds; /* charged to all of them */
 };
+
+/* False: no memory. */
+bool accounts_init(struct accounts *accounts, const struct config *config);
+/* Aborts when something is charged still. */
+void accounts_free(struct accounts *accounts);
 
 /* The account of uid, held; account_release() it. NULL: no memory. */
 struct account *account_hold(struct accounts *accounts, uid_t uid);
@@ -42,8 +53,5 @@ void account_release(struct accounts *accounts, struct account *account);
 /* False: the quota is reached, nothing was charged; the first time that is logged. */
 bool account_charge(struct accounts *accounts, struct account *account, enum quota quota, uint64_t amount);
 void account_return(struct account *account, enum quota quota, uint64_t amount);
-
-/* Aborts when something is charged still. */
-void accounts_check_empty(const struct accounts *accounts);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -18,8 +19,8 @@ static void close_now(void *link, uid_t uid, int fd, bool known)
 	close(fd);
 }
 
-static void copy_now(void *link, uid_t uid, int fd, uint64_t bytes_max,
-		     void (*done)(void *data, int result), void *data)
+static void copy_now(void *link, uid_t uid, int fd, uint64_t bytes_max, void (*done)(void *data, int result),
+		     void *data)
 {
 	int result = table_copy(fd, bytes_max);
 
@@ -35,7 +36,7 @@ static bool has_room_always(void *link, uid_t uid, uint32_t fds_max)
 	return true;
 }
 
-void dispose(struct broker *broker, uid_t uid, int fd, bool known)
+void broker_dispose(struct broker *broker, uid_t uid, int fd, bool known)
 {
 	if (fd >= 0)
 		broker->disposal.close(broker->disposal.link, uid, fd, known);
@@ -88,50 +89,60 @@ static bool learn_pipes(struct broker *broker)
 
 /* ---- all of it */
 
-static bool init_maps(struct broker *broker)
+static unsigned maps_of(struct broker *broker, struct map *ret_maps[16])
 {
-	struct map *maps[] = {&broker->things_by_serial, &broker->shares_by_number, &broker->shares_by_pipe,
-			      &broker->shares_by_name,	 &broker->peers_by_table,   &broker->orders};
-	bool all = true;
+	struct map *maps[] = {
+		&broker->shares_by_number,  &broker->shares_by_pipe, &broker->shares_by_name,
+		&broker->shares_by_context, &broker->joins_by_share, &broker->joins_by_context,
+		&broker->processes,	    &broker->peers_by_table, &broker->peers_by_pid,
+		&broker->deaths_by_table,   &broker->deaths_by_pid,  &broker->orders,
+		&broker->orders_by_target,
+	};
 
-	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
-		all &= map_init(maps[i]);
-	return all;
+	memcpy(ret_maps, maps, sizeof(maps));
+	return sizeof(maps) / sizeof(maps[0]);
 }
 
-static void free_maps(struct broker *broker)
+static void unmake(struct broker *broker)
 {
-	map_free(&broker->things_by_serial);
-	map_free(&broker->shares_by_number);
-	map_free(&broker->shares_by_pipe);
-	map_free(&broker->shares_by_name);
-	map_free(&broker->peers_by_table);
-	map_free(&broker->orders);
+	struct map *maps[16];
+
+	for (unsigned count = maps_of(broker, maps); count--;)
+		map_free(maps[count]);
+	accounts_free(&broker->accounts);
+	free(broker->events);
+	free(broker);
 }
 
 struct broker *broker_new(const struct config *config, uint64_t epoch)
 {
 	struct broker *broker = calloc(1, sizeof(*broker));
+	struct map *maps[16];
 
-	if (!broker || !learn_pipes(broker) || !init_maps(broker)) {
-		if (broker)
-			free_maps(broker);
-		free(broker);
+	if (!broker)
 		return NULL;
-	}
 	broker->config = *config;
-	broker->accounts.config = &broker->config;
 	broker->disposal =
 		(struct disposal){.close = close_now, .copy = copy_now, .has_room = has_room_always};
 	broker->anybody_uid = overflow_uid();
 	broker->anybody_gid = overflow_gid();
 	broker->epoch = epoch;
-	broker->cancels_due_ns = UINT64_MAX;
-	struct link *lists[] = {&broker->things, &broker->peers,  &broker->watchers,
-				&broker->ended,	 &broker->deaths, &broker->cancels};
+	lanes_init(&broker->jobs);
+	link_init(&broker->deepen.link);
+	broker->deepen.run = shares_deepen;
+	link_init(&broker->rouse.link);
+	broker->rouse.run = watchers_rouse;
+	struct link *lists[] = {&broker->deepening, &broker->resting, &broker->things, &broker->peers,
+				&broker->ended,	    &broker->dead,    &broker->parted, &broker->cancels};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		link_init(lists[i]);
-	return broker;
+	bool all = accounts_init(&broker->accounts, &broker->config);
+	for (unsigned count = maps_of(broker, maps); count--;)
+		all &= map_init(maps[count]);
+	if (all && learn_pipes(broker))
+		return broker;
+	unmake(broker);
+	return NULL;
 }
 
 void broker_set_disposal(struct broker *broker, const struct disposal *disposal)
@@ -141,15 +152,15 @@ void broker_set_disposal(struct broker *broker, const struct disposal *disposal)
 
 void broker_free(struct broker *broker)
 {
+	jobs_finish(broker);
 	cancels_free(broker);
 	while (!link_alone(&broker->ended))
 		share_free(owner_of(broker->ended.next, struct share, link));
+	jobs_finish(broker);
 	recorder_free(broker);
 	if (!link_alone(&broker->peers) || !link_alone(&broker->things))
 		abort();
-	accounts_check_empty(&broker->accounts);
-	free_maps(broker);
-	free(broker);
+	unmake(broker);
 }
 
 void broker_configure(struct broker *broker, const struct config *config)
@@ -170,6 +181,17 @@ bool broker_is_busy(const struct broker *broker)
 void broker_hurry(struct broker *broker)
 {
 	cancels_hurry(broker);
+	jobs_finish(broker);
+}
+
+uint64_t broker_work(const struct broker *broker)
+{
+	return broker->work;
+}
+
+void broker_worked(struct broker *broker, uint64_t work)
+{
+	broker->work += work;
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -179,12 +201,19 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 uint64_t broker_next_ns(const struct broker *broker)
 {
+	if (broker->jobs.count)
+		return 0;
 	return earlier(shares_next_ns(broker), earlier(cancels_next_ns(broker), recorder_next_ns(broker)));
 }
 
 void broker_tick(struct broker *broker, uint64_t now_ns)
 {
+	broker->now_ns = now_ns;
+	piece_begin(broker);
 	shares_expire(broker, now_ns);
+	piece_begin(broker);
 	cancels_expire(broker, now_ns);
+	piece_begin(broker);
 	recorder_expire(broker, now_ns);
+	jobs_run(broker);
 }

@@ -38,7 +38,8 @@ struct peer_output {
 };
 
 /*
- * What becomes of descriptors that others gave: to close one may take for ever. Never blocks; fd is taken over.
+ * What becomes of descriptors that others gave: to close one may take for ever. Never blocks; fd is taken
+ * over.
  */
 struct disposal {
 	/* known: it is a pipe, a memfd or a socket, of which a copy may be closed without a wait. */
@@ -66,7 +67,21 @@ void broker_free(struct broker *broker);
 /* From now on, for what is new: nobody is thrown out. */
 void broker_configure(struct broker *broker, const struct config *config);
 
-/* When broker_tick is to be called; UINT64_MAX: not for a known reason. */
+/*
+ * Work is counted, about a tenth of a microsecond each: WORK_TURN is what a message or an end does at once at
+ * most, beside what it began last, and a client's turn; the rest waits in pieces for broker_tick, which does
+ * WORK_ROUND at a time. So is what many clients have to say: others have their turns in between.
+ */
+enum {
+	WORK_TURN = 1024,
+	WORK_ROUND = 16384,
+};
+
+/* How much has been done so far; and more of it, for clients but elsewhere. */
+uint64_t broker_work(const struct broker *broker);
+void broker_worked(struct broker *broker, uint64_t work);
+
+/* When broker_tick is to be called; 0: at once; UINT64_MAX: not for a known reason. */
 uint64_t broker_next_ns(const struct broker *broker);
 void broker_tick(struct broker *broker, uint64_t now_ns);
 
@@ -75,7 +90,7 @@ uint64_t broker_fds(const struct broker *broker);
 
 /* Whether somebody waits for a cancel, or a process is still to be told of one. */
 bool broker_is_busy(const struct broker *broker);
-/* Tells those who wait how far it has come: there is no more time. */
+/* Tells those who wait how far it has come, and does all that was put off: there is no more time. */
 void broker_hurry(struct broker *broker);
 
 /*
@@ -108,7 +123,8 @@ void peer_return_queued(struct peer *peer, uint64_t bytes, unsigned fds);
 
 /*
  * It is gone: disconnected, or its process has ended (died). What it shared ends for all who joined it; its
- * table is kept for a while if it died.
+ * table is kept for a while if it died. Where it had much, that is taken apart in pieces. Its output is not
+ * used any more.
  */
 void peer_free(struct peer *peer, bool died, uint64_t now_ns);
 

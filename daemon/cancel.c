@@ -24,8 +24,9 @@
 
 /* ---- orders */
 
-static int send_order(struct order *order)
+int orders_step(struct peer *peer)
 {
+	struct order *order = owner_of(peer->unsent.next, struct order, of_unsent);
 	const struct cancel *cancel = order->cancel;
 	struct wire_message message = {
 		.type = WIRE_ORDER,
@@ -38,41 +39,53 @@ static int send_order(struct order *order)
 	};
 
 	memcpy(message.order.text, cancel->text, sizeof(message.order.text));
-	int result = peer_send(order->peer, &message, NULL, 0);
-	order->sent = result != -EAGAIN;
-	return result;
+	if (peer_send(peer, &message, NULL, 0) == -EAGAIN)
+		return -EAGAIN;
+	link_remove(&order->of_unsent);
+	return 0;
 }
 
-bool orders_resume(struct peer *peer)
+static void send_order(struct order *order)
 {
-	for (struct link *link = peer->orders.next; link != &peer->orders; link = link->next) {
-		struct order *order = owner_of(link, struct order, of_peer);
-		if (!order->sent && order != order->cancel->last && send_order(order) == -EAGAIN)
-			return false;
-	}
-	return true;
+	link_append(&order->peer->unsent, &order->of_unsent);
+	job_queue(order->peer->broker, &order->peer->job);
 }
 
 static void order_free(struct order *order)
 {
-	if (order->cancel->last == order)
-		order->cancel->last = NULL;
-	map_remove(&order->peer->broker->orders, &order->by_serial);
+	struct cancel *cancel = order->cancel;
+	struct broker *broker = order->peer->broker;
+
+	if (cancel->last == order)
+		cancel->last = NULL;
+	cancel->not_ended -= !order->ended;
+	cancel->not_reaped -= !order->reaped;
+	map_remove(&broker->orders, &order->by_serial);
+	map_remove(&broker->orders_by_target, &order->by_target);
 	order->peer->order_count--;
 	link_remove(&order->of_cancel);
 	link_remove(&order->of_peer);
+	link_remove(&order->of_unsent);
 	free(order);
 }
 
-/* One that is under way already is not given twice. */
-static bool is_ordered(const struct peer *peer, struct ctxd_id id, uint64_t ctx_id)
+static uint64_t target_key(const struct peer *peer, struct ctxd_id id, uint64_t ctx_id)
 {
-	for (const struct link *link = peer->orders.next; link != &peer->orders; link = link->next) {
-		const struct order *order = owner_of(link, struct order, of_peer);
-		if (!order->ended && wire_id_equal(order->id, id) && order->ctx_id == ctx_id)
-			return true;
-	}
-	return false;
+	uint64_t all[] = {(uintptr_t)peer, id.number, ctx_id};
+
+	return hash_bytes(all, sizeof(all));
+}
+
+/* One that is under way already is not given twice, nor two of one cancel. Of one target the latest says it
+ * all. */
+static bool is_ordered(const struct cancel *cancel, const struct peer *peer, struct ctxd_id id,
+		       uint64_t ctx_id)
+{
+	struct map_node *node =
+		map_find(&peer->broker->orders_by_target, target_key(peer, id, ctx_id));
+	const struct order *order = node ? owner_of(node, struct order, by_target) : NULL;
+
+	return order && (order->cancel == cancel || !order->ended);
 }
 
 static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id, uint64_t ctx_id,
@@ -80,7 +93,9 @@ static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id
 {
 	struct broker *broker = peer->broker;
 
-	if (is_ordered(peer, id, ctx_id))
+	if (peer->gone)
+		return -ENOENT;
+	if (is_ordered(cancel, peer, id, ctx_id))
 		return -EALREADY;
 	if (peer->order_count >= ORDERS_MAX)
 		return -EDQUOT;
@@ -93,10 +108,15 @@ static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id
 	order->ctx_id = ctx_id;
 	order->serial = ++broker->last_order;
 	map_add(&broker->orders, &order->by_serial, order->serial);
+	map_add(&broker->orders_by_target, &order->by_target, target_key(peer, id, ctx_id));
 	link_append(&cancel->orders, &order->of_cancel);
 	link_append(&peer->orders, &order->of_peer);
+	link_init(&order->of_unsent);
 	peer->order_count++;
+	cancel->not_ended++;
+	cancel->not_reaped++;
 	cancel->report.asked++;
+	broker->work += WORK_ITEM;
 	*ret_order = order;
 	return 0;
 }
@@ -116,13 +136,11 @@ static void send_last(struct cancel *cancel)
 static void answer(struct cancel *cancel)
 {
 	struct wire_message message = {.type = WIRE_REPORT, .serial = cancel->serial};
-	unsigned silent = 0;
+	unsigned silent = cancel->not_ended;
 
 	if (cancel->answered)
 		return;
 	cancel->answered = true;
-	for (struct link *link = cancel->orders.next; link != &cancel->orders; link = link->next)
-		silent += !owner_of(link, struct order, of_cancel)->ended;
 	cancel->report.silent = silent;
 	link_remove(&cancel->asker_link);
 	if (!cancel->asker)
@@ -134,56 +152,118 @@ static void answer(struct cancel *cancel)
 	cancel->asker = NULL;
 }
 
+/*
+ * Who asked for what. It is written before the first process is told: a service that is killed has not ended
+ * anything of which there is no record.
+ */
+static void record_request(struct cancel *cancel, uid_t owner)
+{
+	char text[CTX_CAUSE_TEXT_MAX * 4], process[80];
+
+	cancel->number = ++cancel->asker->broker->last_cancel;
+	cancel->recorded = log_admits(LOG_LEVEL_AUDIT, cancel->uid,
+				      owner == cancel->uid ? LOG_CANCEL : LOG_CANCEL_OF_OTHERS);
+	if (cancel->recorded)
+		log_event(LOG_LEVEL_AUDIT, "request",
+			  "uid=%u pid=%d process=%s %s error=%d cause=%s request=%" PRIu64, cancel->uid,
+			  cancel->pid, log_quote(cancel->process, process, sizeof(process)), cancel->target,
+			  cancel->cause_error, log_quote(cancel->text, text, sizeof(text)), cancel->number);
+}
+
+/* The same of one that came to nothing: nobody was told. */
+static void record_refused(const struct cancel *cancel, int error)
+{
+	if (cancel->recorded)
+		log_event(LOG_LEVEL_AUDIT, "request-refused", "uid=%u pid=%d %s reason=%s request=%" PRIu64,
+			  cancel->uid, cancel->pid, cancel->target, strerrorname_np(-error), cancel->number);
+}
+
+/* Nothing more was looked at than what was asked for: by whom it is, the asker may not know. */
+static void record_unmet(const struct peer *peer, const struct wire_cancel *wanted, int error)
+{
+	char text[CTX_CAUSE_TEXT_MAX * 4], process[80], target[80];
+
+	if (!log_admits(LOG_LEVEL_AUDIT, peer->identity.uid, LOG_CANCEL))
+		return;
+	if (wire_id_is_none(wanted->id))
+		snprintf(target, sizeof(target), "table=%" PRIu64 " context=%u.%u", wanted->table,
+			 (uint32_t)wanted->ctx_id, (uint32_t)(wanted->ctx_id >> 32));
+	else
+		snprintf(target, sizeof(target), "target=%" PRIx64 "-%" PRIx64, wanted->id.epoch,
+			 wanted->id.number);
+	log_event(LOG_LEVEL_AUDIT, "request-refused",
+		  "uid=%u pid=%d process=%s %s error=%d cause=%s reason=%s", peer->identity.uid,
+		  peer->identity.pid, log_quote(peer->name, process, sizeof(process)), target, wanted->error,
+		  log_quote(wanted->text, text, sizeof(text)), strerrorname_np(-error));
+}
+
 static void audit(const struct cancel *cancel)
 {
 	const struct ctxd_report *report = &cancel->report;
 	char text[CTX_CAUSE_TEXT_MAX * 4], process[80];
-	unsigned silent = 0;
 
-	for (struct link *link = cancel->orders.next; link != &cancel->orders; link = link->next)
-		silent += !owner_of(link, struct order, of_cancel)->ended;
+	if (!cancel->recorded)
+		return;
 	log_event(LOG_LEVEL_AUDIT, "cancel",
 		  "uid=%u pid=%d process=%s %s error=%d cause=%s asked=%u ended=%u silent=%u batches=%u "
 		  "operations=%u sqes=%u enters=%u cancelled=%u finished=%u held=%u submit_us=%" PRIu64
-		  " reap_us=%" PRIu64,
+		  " reap_us=%" PRIu64 " request=%" PRIu64,
 		  cancel->uid, cancel->pid, log_quote(cancel->process, process, sizeof(process)),
 		  cancel->target, cancel->cause_error, log_quote(cancel->text, text, sizeof(text)),
-		  report->asked, report->ended, silent, report->batches, report->operations, report->sqes,
-		  report->enters, report->cancelled, report->finished, report->held, report->submit_ns / 1000,
-		  report->reap_ns / 1000);
+		  report->asked, report->ended, cancel->not_ended, report->batches, report->operations,
+		  report->sqes, report->enters, report->cancelled, report->finished, report->held,
+		  report->submit_ns / 1000, report->reap_ns / 1000, cancel->number);
 }
 
+/* One order for each process at most: as many as there are connections. */
 static void cancel_free(struct broker *broker, struct cancel *cancel)
 {
 	while (!link_alone(&cancel->orders))
 		order_free(owner_of(cancel->orders.next, struct order, of_cancel));
 	link_remove(&cancel->link);
 	link_remove(&cancel->asker_link);
+	heap_remove(&broker->due, &cancel->due);
+	if (cancel->share)
+		cancel->share->cancel = NULL;
 	account_return(cancel->account, QUOTA_CANCELS, 1);
 	account_release(&broker->accounts, cancel->account);
 	free(cancel);
 }
 
+/* When something is to be done for it, whoever says nothing. */
+static void set_due(struct broker *broker, struct cancel *cancel)
+{
+	uint64_t due_ns = cancel->share ? UINT64_MAX : cancel->audit_ns;
+
+	if (!cancel->answered && cancel->answer_ns < due_ns)
+		due_ns = cancel->answer_ns;
+	if (cancel->last && cancel->hold_ns < due_ns)
+		due_ns = cancel->hold_ns;
+	if (heap_contains(&cancel->due) && cancel->due.key_ns == due_ns)
+		return;
+	heap_remove(&broker->due, &cancel->due);
+	heap_insert(&broker->due, &cancel->due, due_ns);
+}
+
 /* All that was waited for has come, or the time is over. May free it. */
 static void review(struct broker *broker, struct cancel *cancel, uint64_t now_ns)
 {
-	bool all_ended = true, all_reaped = true, others_ended = true;
+	bool all_asked = !cancel->share;
+	unsigned last_left = cancel->last && !cancel->last->ended;
 
-	for (struct link *link = cancel->orders.next; link != &cancel->orders; link = link->next) {
-		const struct order *order = owner_of(link, struct order, of_cancel);
-		all_ended &= order->ended;
-		all_reaped &= order->reaped;
-		others_ended &= order->ended || order == cancel->last;
-	}
-	if (others_ended || now_ns >= cancel->hold_ns)
+	broker->work += WORK_ITEM;
+	if ((all_asked && cancel->not_ended == last_left) || now_ns >= cancel->hold_ns)
 		send_last(cancel);
-	if ((cancel->wait ? all_reaped : all_ended) || now_ns >= cancel->answer_ns)
+	if ((all_asked && !(cancel->wait ? cancel->not_reaped : cancel->not_ended)) ||
+	    now_ns >= cancel->answer_ns)
 		answer(cancel);
-	if (all_reaped || now_ns >= cancel->audit_ns) {
+	if (all_asked && (!cancel->not_reaped || now_ns >= cancel->audit_ns)) {
 		answer(cancel);
 		audit(cancel);
 		cancel_free(broker, cancel);
+		return;
 	}
+	set_due(broker, cancel);
 }
 
 static void add_report(struct ctxd_report *sum, const struct ctxd_report *report)
@@ -214,6 +294,7 @@ int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_
 	struct cancel *cancel = order->cancel;
 	if (!order->ended) {
 		order->ended = true;
+		cancel->not_ended--;
 		cancel->report.ended += obeyed->result == 0;
 		if (obeyed->result && !cancel->error)
 			cancel->error = obeyed->result;
@@ -221,6 +302,7 @@ int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_
 	/* There is nothing to reap where nothing ended. */
 	if ((obeyed->reaped || obeyed->result) && !order->reaped) {
 		order->reaped = true;
+		cancel->not_reaped--;
 		if (obeyed->reaped)
 			add_report(&cancel->report, &obeyed->report);
 	}
@@ -230,37 +312,37 @@ int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_
 
 /* ---- requests */
 
-static struct peer *find_table(struct broker *broker, uint64_t table)
+static struct process *find_table(struct broker *broker, uint64_t table)
 {
 	struct map_node *node = map_find(&broker->peers_by_table, table);
 
-	return node ? owner_of(node, struct peer, by_table) : NULL;
+	return node ? owner_of(node, struct peer, by_table)->process : NULL;
 }
 
-/* What is to end: a shared context, or one of a process alone. Exactly one of both on 0. */
+/* What is to end: a shared context, or one of a process alone, which is told. Exactly one of both on 0. */
 static int find_target(struct peer *peer, const struct wire_cancel *wanted, struct share **ret_share,
-		       struct peer **ret_process)
+		       struct peer **ret_told)
 {
 	*ret_share = NULL;
-	*ret_process = NULL;
+	*ret_told = NULL;
 	if (!wire_id_is_none(wanted->id)) {
 		int error = share_find(peer, wanted->id, RIGHT_CANCEL, ret_share);
 		if (!error && (*ret_share)->unclaimed)
 			error = -ENOENT;
-		return error ? error : (*ret_share)->ended_ns ? -EALREADY : 0;
+		if (!error && ((*ret_share)->ended_ns || (*ret_share)->cancel))
+			error = -EALREADY;
+		return error;
 	}
-	struct peer *process = find_table(peer->broker, wanted->table);
+	struct process *process = find_table(peer->broker, wanted->table);
 	if (!process)
 		return -ENOENT;
-	struct share *share = share_of_context(process, wanted->ctx_id);
+	struct share *share = share_of_context(peer->broker, process, wanted->ctx_id);
 	if (share && may(peer, share, RIGHT_CANCEL)) {
 		*ret_share = share;
-		return 0;
+		return share->cancel ? -EALREADY : 0;
 	}
-	if (!may_cancel_unshared(peer, process))
-		return -ENOENT;
-	*ret_process = process;
-	return 0;
+	*ret_told = process_publisher(process);
+	return *ret_told && may_cancel_unshared(peer, *ret_told) ? 0 : -ENOENT;
 }
 
 static void describe(struct cancel *cancel, const struct share *share, const struct peer *process,
@@ -277,12 +359,6 @@ static void describe(struct cancel *cancel, const struct share *share, const str
 		snprintf(cancel->target, sizeof(cancel->target), "target=%d:%u.%u owner=%d",
 			 process->identity.pid, (uint32_t)ctx_id, (uint32_t)(ctx_id >> 32),
 			 process->identity.pid);
-}
-
-static void due(struct broker *broker, uint64_t time_ns)
-{
-	if (time_ns < broker->cancels_due_ns)
-		broker->cancels_due_ns = time_ns;
 }
 
 /* 0 and one that the asker pays for; -EDQUOT; -ENOMEM. */
@@ -312,13 +388,12 @@ static int cancel_new(struct peer *peer, const struct wire_message *message, uin
 	cancel->hold_ns = now_ns + HOLD_NS;
 	cancel->pid = peer->identity.pid;
 	cancel->uid = peer->identity.uid;
-	memcpy(cancel->process, peer->process, sizeof(cancel->process));
+	memcpy(cancel->process, peer->name, sizeof(cancel->process));
 	cancel->cause_error = from->error;
 	memcpy(cancel->text, from->text, sizeof(cancel->text));
 	link_append(&broker->cancels, &cancel->link);
 	link_append(&peer->cancels, &cancel->asker_link);
-	due(broker, cancel->hold_ns);
-	due(broker, cancel->answer_ns);
+	set_due(broker, cancel);
 	*ret_cancel = cancel;
 	return 0;
 }
@@ -338,28 +413,6 @@ static void cause_of(const struct cancel *cancel, const struct share *share, uin
 	memcpy(cause->text, cancel->text, sizeof(cause->text));
 }
 
-/* All processes in which the shared context lives; it counts as ended from now on. */
-static int order_all(struct cancel *cancel, struct share *share, uint64_t now_ns)
-{
-	struct ctx_cause cause;
-	struct order *order;
-	int error = order_new(cancel, share->owner, share_id(share), share->ctx_id, &cancel->last);
-
-	for (struct link *link = share->joins.next; link != &share->joins; link = link->next) {
-		struct join *join = owner_of(link, struct join, of_share);
-		int refused = order_new(cancel, join->peer, share_id(share), 0, &order);
-		if (!refused)
-			send_order(order);
-		error = error ? error : refused;
-	}
-	if (!cancel->report.asked)
-		return error;
-	cause_of(cancel, share, now_ns, &cause);
-	share_end(share, &cause, now_ns);
-	review(share->broker, cancel, now_ns);
-	return 0;
-}
-
 static void refuse(struct peer *peer, uint64_t serial, int error, unsigned asked)
 {
 	struct wire_message message = {.type = WIRE_REPORT, .serial = serial};
@@ -367,6 +420,58 @@ static void refuse(struct peer *peer, uint64_t serial, int error, unsigned asked
 	message.report.error = error;
 	message.report.report.asked = asked;
 	peer_send(peer, &message, NULL, 0);
+}
+
+/* From the first order on it counts as ended. */
+static void end_share(struct cancel *cancel, struct share *share)
+{
+	struct ctx_cause cause;
+
+	if (share->leaving || share->ended_ns)
+		return;
+	cause_of(cancel, share, share->broker->now_ns, &cause);
+	share_end(share, &cause, share->broker->now_ns);
+}
+
+void cancel_visit(struct join *join)
+{
+	struct share *share = join->share;
+	struct cancel *cancel = share->cancel;
+	struct order *order;
+
+	int refused = order_new(cancel, join->peer, share_id(share), 0, &order);
+	if (!refused) {
+		send_order(order);
+		end_share(cancel, share);
+	}
+	cancel->refused = cancel->refused ? cancel->refused : refused;
+}
+
+void cancel_visited(struct cancel *cancel)
+{
+	struct broker *broker = cancel->share->broker;
+
+	cancel->share->cancel = NULL;
+	cancel->share = NULL;
+	if (cancel->report.asked) {
+		review(broker, cancel, broker->now_ns);
+		return;
+	}
+	record_refused(cancel, cancel->refused);
+	if (cancel->asker)
+		refuse(cancel->asker, cancel->serial, cancel->refused, 0);
+	cancel_free(broker, cancel);
+}
+
+/* All processes in which the shared context lives. May free the cancel. */
+static void order_all(struct cancel *cancel, struct share *share)
+{
+	cancel->refused = order_new(cancel, share->owner, share_id(share), share->ctx_id, &cancel->last);
+	cancel->share = share;
+	share->cancel = cancel;
+	if (!cancel->refused)
+		end_share(cancel, share);
+	share_visit(share);
 }
 
 int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
@@ -377,6 +482,8 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 	struct order *order;
 	int error = find_target(peer, wanted, &share, &process);
 
+	if (error && !(wanted->flags & WIRE_DRY_RUN))
+		record_unmet(peer, wanted, error);
 	if (error || wanted->flags & WIRE_DRY_RUN) {
 		refuse(peer, message->serial, error, error ? 0 : share ? 1 + share->join_count : 1);
 		return 0;
@@ -384,76 +491,62 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 	struct cancel *cancel;
 	error = cancel_new(peer, message, now_ns, &cancel);
 	if (error == -EDQUOT) {
+		record_unmet(peer, wanted, error);
 		refuse(peer, message->serial, error, 0);
 		return 0;
 	}
 	if (error)
 		return error;
 	describe(cancel, share, process, wanted->ctx_id);
-	if (share)
-		error = order_all(cancel, share, now_ns);
-	else
-		error = order_new(cancel, process, (struct ctxd_id){0}, wanted->ctx_id, &order);
-	if (!error && process)
-		send_order(order);
-	if (error) {
-		refuse(peer, message->serial, error, 0);
-		cancel_free(peer->broker, cancel);
+	record_request(cancel, share ? share->uid : process->identity.uid);
+	if (share) {
+		order_all(cancel, share);
+		return 0;
 	}
+	error = order_new(cancel, process, (struct ctxd_id){0}, wanted->ctx_id, &order);
+	if (!error) {
+		send_order(order);
+		return 0;
+	}
+	record_refused(cancel, error);
+	refuse(peer, message->serial, error, 0);
+	cancel_free(peer->broker, cancel);
 	return 0;
 }
 
-void cancels_forget(struct peer *peer, uint64_t now_ns)
+bool cancels_forget(struct peer *peer, uint64_t now_ns)
 {
-	while (!link_alone(&peer->cancels)) {
+	struct broker *broker = peer->broker;
+
+	for (; !link_alone(&peer->cancels) && piece_lasts(broker); broker->work += WORK_ITEM) {
 		struct cancel *cancel = owner_of(peer->cancels.next, struct cancel, asker_link);
 		link_remove(&cancel->asker_link);
 		cancel->asker = NULL;
 		if (cancel->audit_ns > now_ns + AUDIT_NS)
 			cancel->audit_ns = now_ns + AUDIT_NS;
-		due(peer->broker, cancel->audit_ns);
+		set_due(broker, cancel);
 	}
-	while (!link_alone(&peer->orders)) {
+	for (; !link_alone(&peer->orders) && piece_lasts(broker); broker->work += WORK_ITEM) {
 		struct order *order = owner_of(peer->orders.next, struct order, of_peer);
 		struct cancel *cancel = order->cancel;
 		order_free(order);
-		review(peer->broker, cancel, now_ns);
+		review(broker, cancel, now_ns);
 	}
+	return link_alone(&peer->cancels) && link_alone(&peer->orders);
 }
 
-static uint64_t next_of(const struct broker *broker)
-{
-	uint64_t next_ns = UINT64_MAX;
-
-	for (struct link *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
-		const struct cancel *cancel = owner_of(link, struct cancel, link);
-		uint64_t due_ns = cancel->audit_ns;
-		if (!cancel->answered && cancel->answer_ns < due_ns)
-			due_ns = cancel->answer_ns;
-		if (cancel->last && cancel->hold_ns < due_ns)
-			due_ns = cancel->hold_ns;
-		next_ns = due_ns < next_ns ? due_ns : next_ns;
-	}
-	return next_ns;
-}
-
-/* Looks at all of them only when one is due: many may wait, and other clients have their turns. */
 void cancels_expire(struct broker *broker, uint64_t now_ns)
 {
-	if (now_ns < broker->cancels_due_ns)
-		return;
-	for (struct link *link = broker->cancels.next, *next; link != &broker->cancels; link = next) {
-		next = link->next;
-		review(broker, owner_of(link, struct cancel, link), now_ns);
-	}
-	broker->cancels_due_ns = next_of(broker);
+	while (broker->due.root && broker->due.root->key_ns <= now_ns && piece_lasts(broker))
+		review(broker, owner_of(broker->due.root, struct cancel, due), now_ns);
 }
 
 uint64_t cancels_next_ns(const struct broker *broker)
 {
-	return broker->cancels_due_ns;
+	return broker->due.root ? broker->due.root->key_ns : UINT64_MAX;
 }
 
+/* Looks at all of them: asked only while the service ends. */
 bool cancels_are_under_way(const struct broker *broker)
 {
 	for (const struct link *link = broker->cancels.next; link != &broker->cancels; link = link->next) {

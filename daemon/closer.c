@@ -54,7 +54,7 @@ struct closer {
 	struct job *jobs, **jobs_end; /* the oldest first */
 	struct job *unsent;
 	unsigned waiting, sent;
-	int bag[2];	   /* a socket pair that holds sockets, on their way from the first to the second; or -1 */
+	int bag[2]; /* a socket pair that holds sockets, on their way from the first to the second; or -1 */
 	uint64_t idle_ns;  /* since when it has nothing to do */
 	uint64_t retry_ns; /* then what went wrong is tried again; 0: nothing did */
 };
@@ -324,7 +324,6 @@ void closers_open(struct closers *closers, struct loop *loop, int spared)
 	start(own);
 }
 
-
 /* Sends fd to where nobody receives it, so that it need not be kept here. */
 static bool put_in_bag(struct closer *closer, int fd)
 {
@@ -345,8 +344,7 @@ static bool put_in_bag(struct closer *closer, int fd)
 	attached->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(attached), &fd, sizeof(fd));
 	for (int attempt = 0; attempt < 2; attempt++) {
-		if (closer->bag[0] < 0 &&
-		    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, closer->bag))
+		if (closer->bag[0] < 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, closer->bag))
 			return false;
 		if (sendmsg(closer->bag[0], &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 			return true;
@@ -428,8 +426,9 @@ bool closers_have_room(const struct closers *closers, uid_t uid, uint32_t fds_ma
 	if (!closer || closer->waiting < (fds_max > WAITING_MIN ? fds_max : WAITING_MIN))
 		return true;
 	if (!closer->crowded)
-		log_event(LOG_LEVEL_WARNING, "closer", "uid=%u waiting=%u reason=\"what this user gave is not "
-						       "closed: he is let in no more\"",
+		log_event(LOG_LEVEL_WARNING, "closer",
+			  "uid=%u waiting=%u reason=\"what this user gave is not "
+			  "closed: he is let in no more\"",
 			  uid, closer->waiting);
 	closer->crowded = true;
 	return false;

@@ -2,13 +2,13 @@
 /*
  * Where descriptors that others gave are closed.
  *
- * To close one may take as long as who gave it likes: a socket with SO_LINGER waits for its peer, a file system
- * of the user's own (FUSE) need not answer at all, a pipe is locked by a writer that stands still, and a socket
- * holds in its queue what is worse. So the service closes none of them itself. Each user has a process for that,
- * which shares the table of descriptors with the service, and nothing else: it closes what it is told to, and
- * says when it has. One that is stuck holds up only what came from the same user, who is let in no more when too
- * much of that has gathered. It is a process and no thread, for while a thread is stuck not even SIGKILL ends a
- * process.
+ * To close one may take as long as who gave it likes: a socket with SO_LINGER waits for its peer, a file
+ * system of the user's own (FUSE) need not answer at all, a pipe is locked by a writer that stands still, and
+ * a socket holds in its queue what is worse. So the service closes none of them itself. Each user has a
+ * process for that, which shares the table of descriptors with the service, and nothing else: it closes what
+ * it is told to, and says when it has. One that is stuck holds up only what came from the same user, who is
+ * let in no more when too much of that has gathered. It is a process and no thread, for while a thread is
+ * stuck not even SIGKILL ends a process.
  *
  * The service's own closer is there from the beginning. What was to be closed when the service died is closed
  * by the last one that shares the table, and that is it: the service itself dies at once. It sees that, and
@@ -49,8 +49,8 @@ struct disposal closers_disposal(struct closers *closers);
 void closers_close(struct closers *closers, uid_t uid, int fd, bool known);
 
 /*
- * Closes the socket of a client of that uid, which has been shut down. What others have queued there goes with
- * it, so this is done here only where nothing is.
+ * Closes the socket of a client of that uid, which has been shut down. What others have queued there goes
+ * with it, so this is done here only where nothing is.
  */
 void closers_hang_up(struct closers *closers, uid_t uid, int fd);
 
@@ -83,8 +83,8 @@ struct job_message {
 };
 
 struct workplace {
-	int jobs;	 /* the socket */
-	pid_t service;	 /* that started it */
+	int jobs;	  /* the socket */
+	pid_t service;	  /* that started it */
 	int service_gone; /* pidfd of that, for the service's own closer; else -1 */
 	int spared;
 };

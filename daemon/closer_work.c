@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The process that closes: a copy of the service by clone(2), so that only what is safe in a signal handler may
- * be called here, and with the service's table of descriptors, so that it closes exactly what it is told to.
+ * The process that closes: a copy of the service by clone(2), so that only what is safe in a signal handler
+ * may be called here, and with the service's table of descriptors, so that it closes exactly what it is told
+ * to.
  */
 #include <errno.h>
 #include <poll.h>
@@ -23,7 +24,7 @@ static void hang_up_all(int spared)
 {
 	struct rlimit limit;
 	int end = getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > (1u << 20) ? 1 << 20
-										   : (int)limit.rlim_cur;
+										  : (int)limit.rlim_cur;
 
 	for (int fd = FD_FIRST; fd < end; fd++)
 		if (fd != spared)

@@ -20,8 +20,11 @@
 
 /* Queued for one client at most, before it is taken to be slow. */
 #define QUEUE_MAX (256 * 1024)
-/* One client's turn. */
-#define RECEIVE_MAX 32
+/* What a process said before it died is heard so far. */
+#define LAST_WORDS_MAX 32
+/* What they cost about, as the broker counts: to send a packet of the queue, and to hang up on a client. */
+#define WORK_FLUSH 32
+#define WORK_HANG_UP 256
 #define GROUPS_MAX 65536
 /* Until a socket is tried again that has room, while the kernel has none. */
 #define RETRY_NS 10000000ull
@@ -38,7 +41,9 @@ struct packet {
 
 struct connection {
 	struct group group; /* first */
-	struct connection *next, **place;
+	struct link link;   /* all->list */
+	struct link turn;   /* all->fresh or busy, or alone */
+	struct link of_failing, of_slow, of_retries;
 	struct connections *all;
 	struct peer *peer; /* NULL: never was one, or gone */
 	int fd;
@@ -48,12 +53,15 @@ struct connection {
 	struct watcher input, output, process;
 	struct packet *queue, **queue_end;
 	uint64_t queued_bytes;
-	uint64_t slow_ns;  /* since when nothing of the queue went; 0: nothing is queued */
-	uint64_t retry_ns; /* then the queue is tried again; 0: when the socket has room */
-	int error;	   /* to be told before hanging up */
-	bool failing;	   /* to be closed at the end of this turn */
-	bool full;	   /* said -EAGAIN */
+	uint64_t slow_ns;	 /* since when nothing of the queue went; 0: nothing is queued */
+	uint64_t retry_ns;	 /* then the queue is tried again; 0: when the socket has room */
+	int error;		 /* to be told before hanging up */
+	bool waits_busy;	 /* where turn is */
+	bool readable, writable; /* to be looked at in its turn */
+	bool failing;		 /* to be closed */
+	bool full;		 /* said -EAGAIN */
 	bool died;
+	unsigned last_words; /* heard since it died */
 };
 
 static uint64_t now(void)
@@ -164,11 +172,20 @@ static uint64_t cost_of(size_t size)
 
 static void fail(struct connection *connection, int error)
 {
-	if (connection->failing)
+	if (connection->failing || connection->group.ending)
 		return;
 	connection->failing = true;
 	connection->error = error;
-	connection->all->failing++;
+	link_append(&connection->all->failing, &connection->of_failing);
+}
+
+/* Since when nothing of the queue went; 0: nothing is queued. */
+static void set_slow(struct connection *connection, uint64_t slow_ns)
+{
+	connection->slow_ns = slow_ns;
+	link_remove(&connection->of_slow);
+	if (slow_ns)
+		link_append(&connection->all->slow, &connection->of_slow);
 }
 
 static struct packet *packet_new(struct connection *connection, const void *bytes, size_t size,
@@ -194,10 +211,13 @@ static struct packet *packet_new(struct connection *connection, const void *byte
 /* After transmit said that it cannot be now. */
 static void await_room(struct connection *connection, int result)
 {
-	if (result == -ENOBUFS)
+	if (result == -ENOBUFS) {
 		connection->retry_ns = now() + RETRY_NS;
-	else if (!connection->retry_ns)
+		link_remove(&connection->of_retries);
+		link_append(&connection->all->retries, &connection->of_retries);
+	} else if (!connection->retry_ns) {
 		loop_arm(&connection->output, POLLOUT);
+	}
 }
 
 static int enqueue(struct connection *connection, const void *bytes, size_t size, const int *fds,
@@ -224,7 +244,7 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 		return -ENOMEM;
 	}
 	if (!connection->queue)
-		connection->slow_ns = now();
+		set_slow(connection, now());
 	packet->is_answer = must;
 	connection->all->owed += must;
 	*connection->queue_end = packet;
@@ -268,7 +288,7 @@ static void drop_first(struct connection *connection)
 	connection->queue = packet->next;
 	if (!connection->queue) {
 		connection->queue_end = &connection->queue;
-		connection->slow_ns = 0;
+		set_slow(connection, 0);
 	}
 	connection->queued_bytes -= cost;
 	connection->all->owed -= packet->is_answer;
@@ -276,10 +296,16 @@ static void drop_first(struct connection *connection)
 	packet_free(connection, packet);
 }
 
-static void flush(struct connection *connection)
+/* As much of the queue as goes, and until the turn ends. */
+static void flush(struct connection *connection, uint64_t end)
 {
 	while (connection->queue) {
 		struct packet *packet = connection->queue;
+		if (broker_work(connection->all->broker) >= end) {
+			connection->writable = true;
+			return;
+		}
+		broker_worked(connection->all->broker, WORK_FLUSH);
 		int result =
 			transmit(connection->fd, packet->bytes, packet->size, packet->fds, packet->fd_count);
 		if (result == -EAGAIN || result == -ENOBUFS) {
@@ -292,7 +318,7 @@ static void flush(struct connection *connection)
 		}
 		drop_first(connection);
 		if (connection->queue)
-			connection->slow_ns = now();
+			set_slow(connection, now());
 	}
 }
 
@@ -316,9 +342,7 @@ static void gone(struct group *group)
 	closers_hang_up(all->closers, connection->uid, connection->fd);
 	if (connection->pidfd >= 0)
 		close(connection->pidfd);
-	*connection->place = connection->next;
-	if (connection->next)
-		connection->next->place = connection->place;
+	link_remove(&connection->link);
 	all->count--;
 	free(connection);
 	all->closed(all);
@@ -329,11 +353,15 @@ static void hang_up(struct connection *connection)
 	if (connection->group.ending)
 		return;
 	say_goodbye(connection);
-	if (connection->error && connection->error != -ESHUTDOWN)
+	if (connection->error && connection->error != -ESHUTDOWN &&
+	    log_admits(LOG_LEVEL_WARNING, connection->uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_WARNING, "disconnect", "uid=%u pid=%d error=%s", connection->uid,
 			  connection->pid, strerrorname_np(-connection->error));
 	while (connection->queue)
 		drop_first(connection);
+	lanes_drop(connection->waits_busy ? &connection->all->busy : &connection->all->fresh,
+		   &connection->turn);
+	link_remove(&connection->of_retries);
 	shutdown(connection->fd, SHUT_RDWR);
 	loop_group_end(&connection->group, gone);
 	struct peer *peer = connection->peer;
@@ -342,23 +370,10 @@ static void hang_up(struct connection *connection)
 		peer_free(peer, connection->died, now());
 }
 
-/* What went wrong while messages went to and fro, to this client or others. */
-static void close_failed(struct connections *all)
-{
-	/* The end of one may send something to another. */
-	while (all->failing) {
-		all->failing = 0;
-		for (struct connection *connection = all->first; connection; connection = connection->next) {
-			if (!connection->failing || connection->group.ending)
-				continue;
-			hang_up(connection);
-		}
-	}
-}
-
 /* ---- receiving */
 
-/* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this thread. */
+/* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this
+ * thread. */
 #define ATTACHED_MAX 253
 
 union control {
@@ -386,9 +401,8 @@ static bool is_short_of_fds(const struct connections *all)
 {
 	struct rlimit limit;
 
-	return getrlimit(RLIMIT_NOFILE, &limit) || broker_fds(all->broker) + closers_fds(all->closers) +
-								   OWN_FDS + ATTACHED_MAX >
-							   limit.rlim_cur;
+	return getrlimit(RLIMIT_NOFILE, &limit) ||
+	       broker_fds(all->broker) + closers_fds(all->closers) + OWN_FDS + ATTACHED_MAX > limit.rlim_cur;
 }
 
 /*
@@ -439,17 +453,24 @@ static bool receive_one(struct connection *connection)
 	return !error && !connection->failing;
 }
 
+/* ---- turns */
+
+static void await_turn(struct connection *connection, bool busy)
+{
+	if (connection->group.ending || !link_alone(&connection->turn))
+		return;
+	connection->waits_busy = busy;
+	lanes_put(busy ? &connection->all->busy : &connection->all->fresh, connection->uid,
+		  &connection->turn);
+}
+
 static void input_ready(struct watcher *watcher, short revents)
 {
 	struct connection *connection = (struct connection *)watcher->group;
 
 	(void)revents;
-	for (int i = 0; i < RECEIVE_MAX && !connection->queue && receive_one(connection); i++)
-		;
-	/* Who does not take its answers is not asked for more. */
-	if (!connection->queue && !connection->failing)
-		loop_arm(&connection->input, POLLIN);
-	close_failed(connection->all);
+	connection->readable = true;
+	await_turn(connection, false);
 }
 
 static void output_ready(struct watcher *watcher, short revents)
@@ -457,15 +478,8 @@ static void output_ready(struct watcher *watcher, short revents)
 	struct connection *connection = (struct connection *)watcher->group;
 
 	(void)revents;
-	flush(connection);
-	if (connection->full && connection->queued_bytes < QUEUE_MAX / 4 && !connection->failing) {
-		connection->full = false;
-		peer_writable(connection->peer);
-	}
-	/* What is left has its next try arranged. */
-	if (!connection->queue)
-		loop_arm(&connection->input, POLLIN);
-	close_failed(connection->all);
+	connection->writable = true;
+	await_turn(connection, false);
 }
 
 /* Its process has ended, though a child of it may hold the socket. */
@@ -475,11 +489,90 @@ static void process_ended(struct watcher *watcher, short revents)
 
 	(void)revents;
 	connection->died = true;
-	/* What it said before it died is heard. */
-	for (int i = 0; i < RECEIVE_MAX && receive_one(connection); i++)
-		;
+	await_turn(connection, false);
+}
+
+static void write_some(struct connection *connection, uint64_t end)
+{
+	connection->writable = false;
+	flush(connection, end);
+	if (connection->full && connection->queued_bytes < QUEUE_MAX / 4 && !connection->failing) {
+		connection->full = false;
+		peer_writable(connection->peer);
+	}
+	/* What is left has its next try arranged. */
+	connection->readable |= !connection->queue;
+}
+
+static void read_some(struct connection *connection, uint64_t end)
+{
+	connection->readable = false;
+	while (!connection->queue && receive_one(connection))
+		if (broker_work(connection->all->broker) >= end) {
+			connection->readable = true;
+			return;
+		}
+	/* Who does not take its answers is not asked for more. */
+	if (!connection->queue && !connection->failing)
+		loop_arm(&connection->input, POLLIN);
+}
+
+/* What it said before it died is heard. */
+static void read_last_words(struct connection *connection, uint64_t end)
+{
+	while (connection->last_words++ < LAST_WORDS_MAX && receive_one(connection))
+		if (broker_work(connection->all->broker) >= end)
+			return;
 	fail(connection, 0);
-	close_failed(connection->all);
+}
+
+static void take_turn(struct connection *connection)
+{
+	uint64_t end = broker_work(connection->all->broker) + WORK_TURN;
+
+	if (connection->failing)
+		return;
+	if (connection->writable)
+		write_some(connection, end);
+	if (connection->died && !connection->failing)
+		read_last_words(connection, end);
+	else if (connection->readable && !connection->failing)
+		read_some(connection, end);
+	if (connection->readable || connection->writable || (connection->died && !connection->failing))
+		await_turn(connection, true);
+}
+
+static bool take_turn_of(struct lanes *lanes)
+{
+	struct link *link = lanes_take(lanes);
+
+	if (link)
+		take_turn(owner_of(link, struct connection, turn));
+	return link != NULL;
+}
+
+/* What went wrong while messages went to and fro, to this client or others. */
+static bool close_failed(struct connections *all)
+{
+	struct link *link = all->failing.next;
+
+	if (link == &all->failing)
+		return false;
+	link_remove(link);
+	broker_worked(all->broker, WORK_HANG_UP);
+	hang_up(owner_of(link, struct connection, of_failing));
+	return true;
+}
+
+static void take_turns(struct connections *all)
+{
+	uint64_t end = broker_work(all->broker) + WORK_ROUND;
+
+	for (bool more = true; more && broker_work(all->broker) < end;) {
+		more = take_turn_of(&all->fresh);
+		more |= take_turn_of(&all->busy);
+		more |= close_failed(all);
+	}
 }
 
 /* ---- opening */
@@ -516,7 +609,8 @@ static void refuse(struct connections *all, int fd, uid_t uid, int error)
 	uint8_t bytes[WIRE_SIZE_MAX];
 
 	transmit(fd, bytes, wire_pack(&message, bytes), NULL, 0);
-	log_event(LOG_LEVEL_INFO, "refused", "error=%s", strerrorname_np(-error));
+	if (log_admits(LOG_LEVEL_INFO, uid, LOG_TROUBLE))
+		log_event(LOG_LEVEL_INFO, "refused", "error=%s", strerrorname_np(-error));
 	shutdown(fd, SHUT_RDWR);
 	closers_hang_up(all->closers, uid, fd);
 }
@@ -546,17 +640,17 @@ void connection_open(struct connections *all, int fd)
 	connection->uid = identity.uid;
 	connection->pid = identity.pid;
 	connection->queue_end = &connection->queue;
+	struct link *links[] = {&connection->link, &connection->turn, &connection->of_failing,
+				&connection->of_slow, &connection->of_retries};
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
+		link_init(links[i]);
 	error = set_up(connection, &identity);
 	if (error && !connection->group.loop) {
 		refuse(all, fd, identity.uid, error);
 		free(connection);
 		return;
 	}
-	connection->next = all->first;
-	connection->place = &all->first;
-	if (all->first)
-		all->first->place = &connection->next;
-	all->first = connection;
+	link_append(&all->list, &connection->link);
 	all->count++;
 	loop_watcher_init(&connection->input, &connection->group, fd, input_ready);
 	loop_watcher_init(&connection->output, &connection->group, fd, output_ready);
@@ -571,35 +665,58 @@ void connection_open(struct connections *all, int fd)
 		loop_arm(&connection->process, POLLIN);
 }
 
-void connections_end(struct connections *all, int error)
+void connections_init(struct connections *all)
 {
-	for (struct connection *connection = all->first; connection; connection = connection->next)
-		fail(connection, error);
-	close_failed(all);
+	struct link *lists[] = {&all->list, &all->failing, &all->slow, &all->retries};
+
+	lanes_init(&all->fresh);
+	lanes_init(&all->busy);
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		link_init(lists[i]);
 }
 
+/* All of them at once: it is the end. */
+void connections_end(struct connections *all, int error)
+{
+	for (struct link *link = all->list.next; link != &all->list; link = link->next)
+		fail(owner_of(link, struct connection, link), error);
+	while (close_failed(all))
+		;
+}
+
+/* One step for each that is due, and nothing for the others. */
 void connections_tick(struct connections *all, uint64_t now_ns)
 {
-	for (struct connection *connection = all->first; connection; connection = connection->next) {
-		if (connection->slow_ns && now_ns - connection->slow_ns >= all->config->slow_ns)
-			fail(connection, -ETIMEDOUT);
-		if (connection->retry_ns && now_ns >= connection->retry_ns) {
-			connection->retry_ns = 0;
-			loop_arm(&connection->output, POLLOUT);
-		}
+	while (!link_alone(&all->slow)) {
+		struct connection *connection = owner_of(all->slow.next, struct connection, of_slow);
+		if (now_ns < connection->slow_ns + all->config->slow_ns)
+			break;
+		link_remove(&connection->of_slow);
+		fail(connection, -ETIMEDOUT);
 	}
-	close_failed(all);
+	while (!link_alone(&all->retries)) {
+		struct connection *connection = owner_of(all->retries.next, struct connection, of_retries);
+		if (now_ns < connection->retry_ns)
+			break;
+		link_remove(&connection->of_retries);
+		connection->retry_ns = 0;
+		loop_arm(&connection->output, POLLOUT);
+	}
+	take_turns(all);
 }
 
 uint64_t connections_next_ns(const struct connections *all)
 {
 	uint64_t next_ns = UINT64_MAX;
 
-	for (struct connection *connection = all->first; connection; connection = connection->next) {
-		if (connection->slow_ns && connection->slow_ns + all->config->slow_ns < next_ns)
-			next_ns = connection->slow_ns + all->config->slow_ns;
-		if (connection->retry_ns && connection->retry_ns < next_ns)
-			next_ns = connection->retry_ns;
+	if (all->fresh.count || all->busy.count || !link_alone(&all->failing))
+		return 0;
+	if (!link_alone(&all->slow))
+		next_ns =
+			owner_of(all->slow.next, struct connection, of_slow)->slow_ns + all->config->slow_ns;
+	if (!link_alone(&all->retries)) {
+		uint64_t retry_ns = owner_of(all->retries.next, struct connection, of_retries)->retry_ns;
+		next_ns = retry_ns < next_ns ? retry_ns : next_ns;
 	}
 	return next_ns;
 }

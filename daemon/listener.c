@@ -185,7 +185,8 @@ static bool is_writable_place(const char *path)
 	if (!slash)
 		return true; /* in the working directory */
 	slash[slash == directory ? 1 : 0] = '\0';
-	return access(directory, W_OK) == 0;
+	/* Where the question is forbidden the attempt tells. */
+	return access(directory, W_OK) == 0 || errno == EPERM || errno == ENOSYS;
 }
 
 static int choose_path(struct listener *listener, const char *path, char *reason, size_t reason_size)
@@ -308,8 +309,8 @@ static void gone(struct group *group)
 }
 
 /*
- * What waits to be accepted goes with the socket, and what it has sent, as slowly as that goes: so it is taken
- * first, and refused. Not where the socket is not ours alone: then whoever gave it keeps it.
+ * What waits to be accepted goes with the socket, and what it has sent, as slowly as that goes: so it is
+ * taken first, and refused. Not where the socket is not ours alone: then whoever gave it keeps it.
  */
 static void refuse_waiting(struct listener *listener)
 {

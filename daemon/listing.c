@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What there is, as clients may see it: in pages, and as it changes. */
-#include <errno.h>
+/* What there is, as clients may see it, in pages. */
 #include <string.h>
 
 #include "parts.h"
@@ -13,7 +12,7 @@ void thing_add(struct broker *broker, struct thing *thing, enum ctxd_entry_kind 
 	thing->kind = kind;
 	thing->serial = ++broker->last_serial;
 	link_append(&broker->things, &thing->link);
-	map_add(&broker->things_by_serial, &thing->by_serial, thing->serial);
+	tree_append(&broker->things_by_serial, &thing->by_serial, thing->serial);
 }
 
 void thing_remove(struct broker *broker, struct thing *thing)
@@ -21,7 +20,7 @@ void thing_remove(struct broker *broker, struct thing *thing)
 	if (!thing->serial)
 		return;
 	link_remove(&thing->link);
-	map_remove(&broker->things_by_serial, &thing->by_serial);
+	tree_remove(&broker->things_by_serial, &thing->by_serial);
 	thing->serial = 0;
 }
 
@@ -67,81 +66,71 @@ static void join_entry(const struct join *join, struct ctxd_entry *entry)
 	};
 	memcpy(entry->name, join->share->name, sizeof(entry->name));
 	memcpy(entry->label, join->share->label, sizeof(entry->label));
-	memcpy(entry->process, join->peer->process, sizeof(entry->process));
+	memcpy(entry->process, join->peer->name, sizeof(entry->process));
 }
 
-void peer_entry(const struct peer *peer, struct ctxd_entry *entry)
-{
-	*entry = (struct ctxd_entry){
-		.kind = CTXD_PROCESS,
-		.pid = peer->identity.pid,
-		.uid = peer->identity.uid,
-		.gid = peer->identity.gid,
-		.table = peer->table,
-		.created_ns = peer->created_ns,
-		.deadline_ns = CTX_FOREVER,
-	};
-	memcpy(entry->process, peer->process, sizeof(entry->process));
-}
-
-/* False: not for peer. */
-static bool fill(const struct peer *peer, const struct thing *thing, struct ctxd_entry *entry)
+void thing_entry(const struct thing *thing, struct ctxd_entry *entry)
 {
 	switch (thing->kind) {
-	case CTXD_SHARED: {
+	case CTXD_SHARED:
+		share_entry(owner_of(thing, struct share, thing), entry);
+		break;
+	case CTXD_JOINED:
+		join_entry(owner_of(thing, struct join, thing), entry);
+		break;
+	case CTXD_PROCESS:
+		process_entry(owner_of(thing, struct process, thing), entry);
+		break;
+	case CTXD_DEAD:
+		death_entry(owner_of(thing, struct death, thing), entry);
+		break;
+	}
+}
+
+/* ---- who sees them */
+
+struct sight thing_sight(const struct thing *thing)
+{
+	struct sight sight = {.kind = thing->kind};
+
+	if (thing->kind == CTXD_SHARED) {
 		const struct share *share = owner_of(thing, struct share, thing);
-		if (share->unclaimed || !may(peer, share, RIGHT_SEE))
-			return false;
-		share_entry(share, entry);
-		return true;
-	}
-	case CTXD_JOINED: {
+		sight.hidden = share->unclaimed;
+		sight.uid = share->uid;
+		sight.gid = share->gid;
+		sight.mode = share->mode;
+	} else if (thing->kind == CTXD_JOINED) {
 		const struct join *join = owner_of(thing, struct join, thing);
-		if (join->share->unclaimed ||
-		    (!is_same_user(peer, join->peer->identity.uid) && !is_same_user(peer, join->share->uid)))
-			return false;
-		join_entry(join, entry);
-		return true;
+		sight.hidden = join->share->unclaimed;
+		sight.uid = join->peer->identity.uid;
+		sight.too = join->share->uid;
+	} else if (thing->kind == CTXD_PROCESS) {
+		sight.uid = sight.too = owner_of(thing, struct process, thing)->uid;
+	} else {
+		sight.uid = sight.too = owner_of(thing, struct death, thing)->uid;
 	}
-	case CTXD_PROCESS: {
-		const struct peer *other = owner_of(thing, struct peer, thing);
-		if (!is_same_user(peer, other->identity.uid))
-			return false;
-		peer_entry(other, entry);
-		return true;
-	}
-	case CTXD_DEAD: {
-		const struct death *death = owner_of(thing, struct death, thing);
-		if (!is_same_user(peer, death->uid))
-			return false;
-		death_entry(death, entry);
-		return true;
-	}
-	}
-	return false;
+	return sight;
+}
+
+bool sees(const struct peer *peer, const struct sight *sight)
+{
+	if (sight->hidden)
+		return false;
+	if (sight->kind == CTXD_SHARED)
+		return may_by_mode(peer, sight->uid, sight->gid, sight->mode, RIGHT_SEE);
+	return is_same_user(peer, sight->uid) || is_same_user(peer, sight->too);
 }
 
 /* ---- lists */
 
-/* The first thing after cursor, the serial of the last one that was looked at. */
-static const struct link *begin_after(const struct broker *broker, uint64_t cursor)
-{
-	const struct map_node *node = cursor ? map_find(&broker->things_by_serial, cursor) : NULL;
-
-	if (node)
-		return owner_of(node, struct thing, by_serial)->link.next;
-	const struct link *link = broker->things.next;
-	while (link != &broker->things && owner_of(link, struct thing, link)->serial <= cursor)
-		link = link->next;
-	return link;
-}
-
+/* A page: O(log n) to find where it begins, and LOOK_MAX things that are looked at. */
 int list_answer(struct peer *peer, const struct wire_message *message)
 {
 	struct broker *broker = peer->broker;
 	struct wire_message answer = {.type = WIRE_ENTRIES, .serial = message->serial};
 	struct wire_entries *entries = &answer.entries;
-	const struct link *link = begin_after(broker, message->list.cursor);
+	struct tree_node *node = tree_after(broker->things_by_serial, message->list.cursor);
+	const struct link *link = node ? &owner_of(node, struct thing, by_serial)->link : &broker->things;
 	uint64_t last = message->list.cursor;
 
 	for (unsigned looked = 0; link != &broker->things; link = link->next, looked++) {
@@ -151,73 +140,10 @@ int list_answer(struct peer *peer, const struct wire_message *message)
 			break;
 		}
 		last = thing->serial;
-		if (message->list.kinds & thing->kind && fill(peer, thing, &entries->entries[entries->count]))
-			entries->count++;
+		broker->work += WORK_STEP;
+		struct sight sight = thing_sight(thing);
+		if (message->list.kinds & thing->kind && sees(peer, &sight))
+			thing_entry(thing, &entries->entries[entries->count++]);
 	}
 	return peer_send(peer, &answer, NULL, 0);
-}
-
-/* ---- events */
-
-static void send_event(struct peer *peer, const struct thing *thing, enum ctxd_event_kind kind)
-{
-	struct wire_message message = {.type = WIRE_EVENT, .event = {.kind = kind}};
-
-	if (!fill(peer, thing, &message.event.entry))
-		return;
-	/* In order: nothing goes before it has been said how many are missing. */
-	if (peer->lost || peer_send(peer, &message, NULL, 0) == -EAGAIN)
-		peer->lost++;
-}
-
-void thing_event(struct broker *broker, const struct thing *thing, enum ctxd_event_kind kind)
-{
-	for (struct link *link = broker->watchers.next, *next; link != &broker->watchers; link = next) {
-		struct peer *peer = owner_of(link, struct peer, watch_link);
-		next = link->next;
-		if (peer->watch_kinds & thing->kind)
-			send_event(peer, thing, kind);
-	}
-}
-
-bool watch_resume(struct peer *peer)
-{
-	struct wire_message message = {.type = WIRE_EVENT,
-				       .event = {.kind = CTXD_EVENT_LOST, .lost = peer->lost}};
-
-	if (!peer->lost)
-		return true;
-	if (peer_send(peer, &message, NULL, 0) == -EAGAIN)
-		return false;
-	peer->lost = 0;
-	return true;
-}
-
-void watch_end(struct peer *peer)
-{
-	if (!peer->watch_kinds)
-		return;
-	peer->watch_kinds = 0;
-	link_remove(&peer->watch_link);
-	account_return(peer->account, QUOTA_WATCHES, 1);
-}
-
-int watch_begin(struct peer *peer, const struct wire_message *message)
-{
-	struct broker *broker = peer->broker;
-	uint32_t kinds = message->watch.kinds;
-	int error = 0;
-
-	if (!kinds) {
-		watch_end(peer);
-	} else if (!peer->watch_kinds) {
-		if (!account_charge(&broker->accounts, peer->account, QUOTA_WATCHES, 1))
-			error = -EDQUOT;
-		else
-			link_append(&broker->watchers, &peer->watch_link);
-	}
-	if (!error)
-		peer->watch_kinds = kinds;
-	peer_result(peer, message->serial, error, (struct ctxd_id){0});
-	return 0;
 }

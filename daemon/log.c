@@ -16,6 +16,11 @@ void log_set_level(enum log_level level)
 	level_max = level;
 }
 
+bool log_is_written(enum log_level level)
+{
+	return level <= level_max || level == LOG_LEVEL_AUDIT;
+}
+
 /* $JOURNAL_STREAM names device and inode of the journal's socket: sd-daemon(3). */
 static bool is_journal(void)
 {
@@ -79,7 +84,7 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 	char line[2048];
 	va_list arguments;
 
-	if (level > level_max && level != LOG_LEVEL_AUDIT)
+	if (!log_is_written(level))
 		return;
 	size_t length = (size_t)print_front(line, sizeof(line), level);
 	length += (size_t)snprintf(line + length, sizeof(line) - length, "event=%s ", event);

@@ -96,20 +96,28 @@ static void leave_if_idle(struct group *group)
 	group->loop->leaving = group;
 }
 
+/* The last one takes its place. */
+static void forget(struct loop *loop, struct watcher *watcher)
+{
+	struct watcher *last = loop->armed[--loop->armed_count];
+
+	loop->armed[watcher->place] = last;
+	last->place = watcher->place;
+	for (size_t i = 0; i < LOOP_WATCHERS_MAX; i++)
+		if (watcher->group->waiting[i] == watcher)
+			watcher->group->waiting[i] = NULL;
+}
+
 static void disarm_all(struct loop *loop, struct group *group)
 {
-	size_t kept = 0;
-
-	for (size_t i = 0; i < loop->armed_count; i++) {
-		struct watcher *watcher = loop->armed[i];
-		if (watcher->group != group) {
-			loop->armed[kept++] = watcher;
+	for (size_t i = 0; i < LOOP_WATCHERS_MAX; i++) {
+		struct watcher *watcher = group->waiting[i];
+		if (!watcher)
 			continue;
-		}
+		forget(loop, watcher);
 		watcher->armed = false;
 		group->armed--;
 	}
-	loop->armed_count = kept;
 }
 
 void loop_group_end(struct group *group, void (*gone)(struct group *group))
@@ -174,7 +182,13 @@ static void remember(struct loop *loop, struct watcher *watcher)
 {
 	if (loop->armed_count == loop->armed_room)
 		abort(); /* more watchers than a group may have */
-	loop->armed[loop->armed_count++] = watcher;
+	watcher->place = loop->armed_count++;
+	loop->armed[watcher->place] = watcher;
+	for (size_t i = 0; i < LOOP_WATCHERS_MAX; i++)
+		if (!watcher->group->waiting[i]) {
+			watcher->group->waiting[i] = watcher;
+			return;
+		}
 }
 
 void loop_arm(struct watcher *watcher, short events)
@@ -197,6 +211,7 @@ void loop_arm(struct watcher *watcher, short events)
 
 /* ---- turns */
 
+/* poll(2) looks at all descriptors in each turn: a ring does not. */
 static int run_poll(struct loop *loop, uint64_t timeout_ns)
 {
 	size_t count = loop->armed_count;
@@ -213,7 +228,7 @@ static int run_poll(struct loop *loop, uint64_t timeout_ns)
 		short revents = loop->fds[i].revents;
 		if (!revents || !watcher || watcher->fd != loop->fds[i].fd)
 			continue;
-		loop->armed[i] = loop->armed[--loop->armed_count];
+		forget(loop, watcher);
 		disarmed(watcher, revents);
 	}
 	return 0;

@@ -8,17 +8,24 @@
 
 #include <poll.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "ctxring.h"
 
 struct loop;
 
+struct watcher;
+
+/* So many watchers may be armed in one group. */
+#define LOOP_WATCHERS_MAX 3
+
 /* What ends together: a client, the listener, the daemon itself. */
 struct group {
 	struct loop *loop;
 	struct ctx_context *ctx; /* NULL with poll(2) */
 	unsigned armed;
+	struct watcher *waiting[LOOP_WATCHERS_MAX]; /* which are armed, with poll(2) */
 	bool ending;
 	/* After loop_group_end, when nothing waits any more: the memory is the caller's again. */
 	void (*gone)(struct group *group);
@@ -32,6 +39,7 @@ struct watcher {
 	int fd;
 	short events;
 	bool armed;
+	size_t place; /* among all that are armed, with poll(2) */
 	/* revents as of poll(2). The watcher is not armed any more. Not called once its group ends. */
 	void (*ready)(struct watcher *watcher, short revents);
 };
@@ -48,9 +56,6 @@ bool loop_is_ring(const struct loop *loop);
 
 /* All groups are gone. */
 void loop_close(struct loop *loop);
-
-/* So many watchers may be armed in one group. */
-#define LOOP_WATCHERS_MAX 3
 
 /* 0, or -ENOMEM, and group->loop is not set. label is shown by ctxtool. */
 int loop_group_begin(struct loop *loop, struct group *group, const char *label);

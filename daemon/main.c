@@ -9,6 +9,8 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef HAVE_SYSTEMD
@@ -201,13 +203,14 @@ static void raise_limit(void)
 	}
 }
 
-/* One user may hold them all, if the quota says so: then nobody else gets in. */
+/* One user may hold them all, if the quota says so, which also bounds what is being closed: then nobody else
+ * gets in. */
 static void check_limit(const struct config *config)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-	    limit.rlim_cur < (rlim_t)config->fds_max + OWN_FDS)
+	    limit.rlim_cur < (rlim_t)config->fds_max * 2 + OWN_FDS)
 		log_event(LOG_LEVEL_WARNING, "descriptors",
 			  "limit=%ju fds=%u remedy=\"raise LimitNOFILE= or ulimit -Hn, or lower fds in the "
 			  "configuration\"",
@@ -295,7 +298,7 @@ static uint64_t next_ns(const struct daemon *daemon)
 	uint64_t times[] = {broker_next_ns(daemon->broker), connections_next_ns(&daemon->connections),
 			    closers_next_ns(&daemon->closers),
 			    daemon->listener.paused_until_ns ? daemon->listener.paused_until_ns : UINT64_MAX,
-			    daemon->draining ? daemon->stop_ns : UINT64_MAX};
+			    daemon->draining ? daemon->stop_ns : UINT64_MAX, log_next_ns()};
 	uint64_t next = UINT64_MAX;
 
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
@@ -331,10 +334,11 @@ static int run(struct daemon *daemon)
 			return EXIT_TROUBLE;
 		}
 		now_ns = now();
-		broker_tick(daemon->broker, now_ns);
 		connections_tick(&daemon->connections, now_ns);
+		broker_tick(daemon->broker, now());
 		listener_tick(&daemon->listener, now_ns);
 		closers_tick(&daemon->closers, now_ns);
+		log_tick(now_ns);
 		if (daemon->draining && !daemon->stopping && is_drained(daemon, now_ns))
 			hang_up(daemon);
 		if (daemon->stopping && now_ns >= daemon->stop_ns && !is_over(daemon)) {
@@ -349,7 +353,7 @@ static int run(struct daemon *daemon)
 /* ---- setting up */
 
 /* Blocked in all threads, of the library too: they come by the descriptor. */
-static int open_signals(void)
+static int open_signals(char *reason, size_t reason_size)
 {
 	struct sigaction action;
 	sigset_t set;
@@ -360,20 +364,59 @@ static int open_signals(void)
 	if (!sigaction(SIGINT, NULL, &action) && action.sa_handler != SIG_IGN)
 		sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* the table of a dead process may be larger than a file may be here */
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	int error = sigprocmask(SIG_BLOCK, &set, NULL) ? errno : 0;
+	int fd = error ? -1 : signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		snprintf(reason, reason_size, "signals cannot be listened to: %s",
+			 strerror(error ? error : errno));
+	return fd;
 }
 
+/* Another than those of services before it; no secret. So the clock serves where a filter forbids the call.
+ */
 static uint64_t new_epoch(void)
 {
 	uint64_t epoch = 0;
+	ssize_t size;
 
-	while (!epoch)
-		if (getrandom(&epoch, sizeof(epoch), 0) != (ssize_t)sizeof(epoch))
-			epoch = 0;
-	return epoch;
+	do
+		size = getrandom(&epoch, sizeof(epoch), 0);
+	while ((size < 0 && errno == EINTR) || (size == (ssize_t)sizeof(epoch) && !epoch));
+	if (size != (ssize_t)sizeof(epoch)) {
+		struct timespec time = {0};
+		clock_gettime(CLOCK_REALTIME, &time);
+		epoch = (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
+	}
+	return epoch ? epoch : 1;
+}
+
+/*
+ * The calls without which it could serve nobody, and would be asked to serve again and again: made so that
+ * nothing happens. False: a filter forbids one.
+ */
+static bool try_calls(char *reason, size_t reason_size)
+{
+	const char *call = NULL;
+	struct stat status;
+	char byte;
+
+#define TRY(name, ...)                                                             \
+	if (!call && name(__VA_ARGS__) < 0 && (errno == EPERM || errno == ENOSYS)) \
+	call = #name
+	TRY(read, -1, &byte, sizeof(byte));
+	TRY(stat, "/", &status);
+	TRY(accept4, -1, NULL, NULL, SOCK_CLOEXEC);
+	TRY(recvmsg, -1, &(struct msghdr){0}, 0);
+	TRY(sendmsg, -1, &(struct msghdr){0}, 0);
+#undef TRY
+	if (call)
+		snprintf(reason, reason_size,
+			 "the system call %s is refused (%s), most likely by a seccomp profile: allow it "
+			 "there",
+			 call, strerror(errno));
+	return !call;
 }
 
 static bool set_up(struct daemon *daemon)
@@ -381,10 +424,16 @@ static bool set_up(struct daemon *daemon)
 	char reason[400], why[400], quoted[1000], name[LISTENER_NAME_SIZE];
 	int error;
 
-	daemon->signal_fd = open_signals();
+	daemon->signal_fd = open_signals(why, sizeof(why));
+	if (daemon->signal_fd < 0 || !try_calls(why, sizeof(why))) {
+		log_event(LOG_LEVEL_ERROR, "start", "reason=%s", log_quote(why, quoted, sizeof(quoted)));
+		return false;
+	}
+	errno = ENOMEM;
 	daemon->broker = broker_new(&daemon->config, new_epoch());
-	if (daemon->signal_fd < 0 || !daemon->broker) {
-		log_event(LOG_LEVEL_ERROR, "start", "reason=\"no memory or descriptors\"");
+	if (!daemon->broker) {
+		log_event(LOG_LEVEL_ERROR, "start", "reason=%s",
+			  log_quote(strerror(errno), quoted, sizeof(quoted)));
 		return false;
 	}
 	error = loop_open(daemon->options.loop, &daemon->loop, reason, sizeof(reason));
@@ -400,19 +449,22 @@ static bool set_up(struct daemon *daemon)
 	daemon->connections = (struct connections){
 		.loop = daemon->loop, .broker = daemon->broker, .closers = &daemon->closers,
 		.config = &daemon->config, .closed = closed};
+	connections_init(&daemon->connections);
 	closers_open(&daemon->closers, daemon->loop, daemon->listener.path[0] ? -1 : daemon->listener.fd);
 	const struct disposal disposal = closers_disposal(&daemon->closers);
 	broker_set_disposal(daemon->broker, &disposal);
-	if (loop_group_begin(daemon->loop, &daemon->group, "signals") ||
-	    loop_group_begin(daemon->loop, &daemon->listener.group, "listener")) {
-		log_event(LOG_LEVEL_ERROR, "start", "reason=\"not enough memory\"");
+	error = loop_group_begin(daemon->loop, &daemon->group, "signals");
+	if (!error)
+		error = loop_group_begin(daemon->loop, &daemon->listener.group, "listener");
+	if (error) {
+		log_event(LOG_LEVEL_ERROR, "start", "reason=%s",
+			  log_quote(strerror(-error), quoted, sizeof(quoted)));
 		return false;
 	}
 	loop_watcher_init(&daemon->signals, &daemon->group, daemon->signal_fd, signalled);
 	loop_arm(&daemon->signals, POLLIN);
 	listener_start(&daemon->listener, &daemon->connections);
-	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s",
-		  listener_name(&daemon->listener, name),
+	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s", listener_name(&daemon->listener, name),
 		  loop_is_ring(daemon->loop) ? "ring" : "poll", reason[0] ? " reason=" : "",
 		  reason[0] ? log_quote(reason, quoted, sizeof(quoted)) : "");
 	notify("READY=1");
@@ -443,6 +495,7 @@ int main(int argc, char **argv)
 		return code;
 	closers_abandon(&daemon.closers);
 	broker_free(daemon.broker);
+	log_finish();
 	if (daemon.closers.count)
 		_exit(EXIT_OK); /* they wait with what would be freed here */
 	loop_close(daemon.loop);

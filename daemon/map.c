@@ -3,16 +3,23 @@
 
 #include <stdlib.h>
 
+#include "hash.h"
+
 #define FIRST 64u
 
-static size_t bucket(const struct map *map, uint64_t key)
+static struct map_node **bucket(const struct map *map, uint64_t key)
 {
-	return (size_t)(key * 0x9e3779b97f4a7c15ull >> 20) & map->mask;
+	size_t number = (size_t)hash_bytes(&key, sizeof(key)) & map->mask;
+
+	return &map->buckets[number < map->used ? number : number & map->mask >> 1];
 }
 
 bool map_init(struct map *map)
 {
-	*map = (struct map){.buckets = calloc(FIRST, sizeof(*map->buckets)), .mask = FIRST - 1};
+	*map = (struct map){.buckets = calloc(FIRST, sizeof(*map->buckets)),
+			    .used = FIRST,
+			    .room = FIRST,
+			    .mask = FIRST - 1};
 	return map->buckets != NULL;
 }
 
@@ -22,48 +29,81 @@ void map_free(struct map *map)
 	*map = (struct map){0};
 }
 
-static void grow(struct map *map)
+static void stand(struct map *map, struct map_node *node)
 {
-	struct map larger = {.mask = map->mask * 2 + 1};
+	struct map_node **place = bucket(map, node->key);
 
-	larger.buckets = calloc(larger.mask + 1, sizeof(*larger.buckets));
-	if (!larger.buckets)
-		return;
-	for (size_t i = 0; i <= map->mask; i++)
-		for (struct map_node *node = map->buckets[i], *next; node; node = next) {
-			next = node->next;
-			struct map_node **place = &larger.buckets[bucket(&larger, node->key)];
-			node->next = *place;
-			*place = node;
-		}
-	free(map->buckets);
-	map->buckets = larger.buckets;
-	map->mask = larger.mask;
-}
-
-void map_add(struct map *map, struct map_node *node, uint64_t key)
-{
-	if (map->count++ > map->mask)
-		grow(map);
-	struct map_node **place = &map->buckets[bucket(map, key)];
-	node->key = key;
 	node->next = *place;
 	*place = node;
+	node->stands = true;
+	map->count++;
 }
 
-void map_remove(struct map *map, struct map_node *node)
+static void step_out(struct map *map, struct map_node *node)
 {
-	struct map_node **place = &map->buckets[bucket(map, node->key)];
+	struct map_node **place = bucket(map, node->key);
 
 	while (*place != node)
 		place = &(*place)->next;
 	*place = node->next;
+	node->stands = false;
 	map->count--;
+}
+
+/* One bucket more: what belongs there stands in one other. */
+static void grow(struct map *map)
+{
+	if (map->used == map->room) {
+		struct map_node **larger = realloc(map->buckets, map->room * 2 * sizeof(*larger));
+		if (!larger)
+			return;
+		map->buckets = larger;
+		map->room *= 2;
+	}
+	size_t fresh = map->used++;
+	if (fresh > map->mask)
+		map->mask = map->mask * 2 + 1;
+	struct map_node *node = map->buckets[fresh & map->mask >> 1];
+	map->buckets[fresh] = map->buckets[fresh & map->mask >> 1] = NULL;
+	for (struct map_node *next; node; node = next) {
+		struct map_node **place = bucket(map, node->key);
+		next = node->next;
+		node->next = *place;
+		*place = node;
+	}
+}
+
+void map_add(struct map *map, struct map_node *node, uint64_t key)
+{
+	struct map_node *latest = map_find(map, key);
+
+	node->key = key;
+	link_init(&node->alike);
+	if (latest) {
+		link_append(&latest->alike,
+			    &node->alike); /* a ring: behind the oldest is before the latest */
+		step_out(map, latest);
+	} else if (map->count >= map->used) {
+		grow(map);
+	}
+	stand(map, node);
+}
+
+void map_remove(struct map *map, struct map_node *node)
+{
+	struct map_node *before = owner_of(node->alike.next, struct map_node, alike);
+
+	if (node->stands) {
+		step_out(map, node);
+		if (before != node)
+			stand(map, before);
+	}
+	link_remove(&node->alike);
 }
 
 struct map_node *map_find(const struct map *map, uint64_t key)
 {
-	struct map_node *node = map->buckets[bucket(map, key)];
+	struct map_node *node = *bucket(map, key);
 
 	while (node && node->key != key)
 		node = node->next;
@@ -72,9 +112,7 @@ struct map_node *map_find(const struct map *map, uint64_t key)
 
 struct map_node *map_again(const struct map_node *node)
 {
-	struct map_node *next = node->next;
+	struct map_node *before = owner_of(node->alike.next, struct map_node, alike);
 
-	while (next && next->key != node->key)
-		next = next->next;
-	return next;
+	return before->stands ? NULL : before;
 }

@@ -3,9 +3,13 @@
  * What the files of the broker share. Nothing outside of it includes this.
  *
  *   peer.c      a client: its first words, its messages, its end
+ *   process.c   which clients are one process
  *   share.c     shared contexts, who joined them, and finding both
  *   cancel.c    requests to end a context, and the orders that they become
- *   listing.c   entries, lists and events
+ *   spread.c    what a shared context has to tell many
+ *   listing.c   entries and lists
+ *   event.c     changes, for those who watch
+ *   job.c       what is too much for one turn
  *   recorder.c  tables of processes that are gone
  *   rights.c    who may what
  */
@@ -16,8 +20,11 @@
 
 #include "account.h"
 #include "broker.h"
+#include "heap.h"
+#include "lanes.h"
 #include "map.h"
 #include "table_format.h"
+#include "tree.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
@@ -25,45 +32,36 @@
 /* Those of a table: nobody but who maps it already writes it, and nobody cuts it. */
 #define TABLE_SEALS (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-/* ---- lists */
+/* ---- work: what has many effects is cut into pieces, and goes on in later turns */
 
-struct link {
-	struct link *next, *prev;
+/*
+ * What is counted, in units of about a tenth of a microsecond: a step along a list is WORK_STEP; what makes,
+ * frees or tells something is WORK_ITEM; a message that comes or goes is WORK_MESSAGE.
+ */
+enum {
+	WORK_STEP = 1,
+	WORK_ITEM = 8,
+	WORK_MESSAGE = 32,
 };
 
-static inline void link_init(struct link *link)
-{
-	link->next = link->prev = link;
-}
-
-static inline bool link_alone(const struct link *link)
-{
-	return link->next == link;
-}
-
-static inline void link_append(struct link *head, struct link *link)
-{
-	link->next = head;
-	link->prev = head->prev;
-	head->prev->next = link;
-	head->prev = link;
-}
-
-static inline void link_remove(struct link *link)
-{
-	link->next->prev = link->prev;
-	link->prev->next = link->next;
-	link_init(link);
-}
+struct job {
+	struct link link; /* of broker->jobs, or alone */
+	uid_t uid;	  /* in whose lane it waits */
+	/* Does some of it, until its piece is over. False: nothing is left to do, and it may have been freed.
+	 */
+	bool (*run)(struct job *job);
+};
 
 /* ---- things: what can be listed, in the order in which it came */
 
 struct thing {
 	struct link link; /* broker->things */
-	struct map_node by_serial;
+	struct tree_node by_serial;
 	uint64_t serial;
 	enum ctxd_entry_kind kind;
 };
+
+struct event;
 
 struct broker {
 	struct config config;
@@ -71,44 +69,84 @@ struct broker {
 	struct disposal disposal;
 	dev_t pipe_device; /* of all pipes */
 	bool has_statx;
-	/* That many users, or groups, may have, and so nobody's; -1: there is none such. See lib/overflow.h. */
+	/* That many users, or groups, may have, and so nobody's; -1: there is none such. See lib/overflow.h.
+	 */
 	uid_t anybody_uid;
 	gid_t anybody_gid;
 	uint64_t epoch;
+	uint64_t now_ns;      /* the last that was told */
+	uint64_t work;	      /* done so far */
+	uint64_t piece_end;   /* when work has come here, what is being done is put off */
 	uint64_t last_number; /* of shared contexts */
 	uint64_t last_serial; /* of things */
 	uint64_t last_order;
-	uint64_t cancels_due_ns; /* no request has anything to be done for it before */
-	struct link things, peers, watchers, ended, deaths, cancels;
-	struct map things_by_serial, shares_by_number, shares_by_pipe, shares_by_name, peers_by_table, orders;
+	uint64_t last_process, last_cancel;
+	struct lanes jobs;
+	struct job deepen;
+	struct link deepening; /* shares below which depths are to be counted */
+	struct event *events;  /* a ring of the last ones; NULL: nobody ever watched */
+	uint64_t last_event;
+	unsigned watchers;
+	struct job rouse;
+	struct link resting; /* watchers that have seen all there was */
+	struct heap due;     /* cancels, by when something is to be done for them */
+	struct link things, peers, ended, dead, parted, cancels;
+	struct tree_node *things_by_serial;
+	struct map shares_by_number, shares_by_pipe, shares_by_name, shares_by_context;
+	struct map joins_by_share, joins_by_context;
+	struct map processes, peers_by_table, peers_by_pid, deaths_by_table, deaths_by_pid;
+	struct map orders, orders_by_target;
+};
+
+/* Listed as long as one of its connections is there. */
+struct process {
+	struct thing thing;
+	struct map_node by_pid;
+	uint64_t number; /* never used again */
+	pid_t pid;	 /* 0: not of our pid namespace */
+	uid_t uid;
+	gid_t gid;
+	char name[16];
+	uint64_t table; /* its inode; 0: not published */
+	uint64_t created_ns;
+	struct link peers; /* that are not gone */
+	unsigned holders;  /* those that are being taken apart, too */
 };
 
 struct peer {
-	struct thing thing; /* listed once it has said HELLO */
 	struct broker *broker;
-	struct link link;	/* broker->peers */
-	struct link watch_link; /* broker->watchers, or alone */
-	struct map_node by_table;
-	struct identity identity;
+	struct link link;	 /* broker->peers */
+	struct process *process; /* once it has said HELLO */
+	struct link of_process;	 /* process->peers, or alone */
+	struct link watch_link;	 /* broker->resting, or alone */
+	struct job job; /* to tell it what is to be told; once it is gone, to take apart what it had */
+	struct map_node by_table, by_pid;
+	struct identity identity; /* its groups in order */
 	struct account *account;
 	struct peer_output output;
 	uint64_t connection_fds; /* held for it outside of the broker */
-	char process[16];
+	char name[16];		 /* of its process */
 	bool greeted;
+	bool gone, died;
+	bool full;	/* said -EAGAIN: nothing goes until it is writable */
 	int table_fd;	/* -1: not published */
 	uint64_t table; /* its inode */
-	uint64_t created_ns;
+	uint64_t created_ns, gone_ns;
 	uint32_t watch_kinds;
-	uint64_t lost; /* events that did not fit */
+	uint64_t next_event; /* to be looked at, of those that are watched for */
+	uint64_t lost;	     /* events that did not fit */
 	struct link shares, joins, orders, cancels;
+	struct link unsent, moved; /* orders and joins of which it is to be told */
 	unsigned order_count;
 };
 
 struct share {
 	struct thing thing;
 	struct broker *broker;
-	struct link link; /* owner->shares; or broker->ended */
-	struct map_node by_number, by_pipe, by_name;
+	struct job job;		/* what its joins, and what stands below it, are still to be visited for */
+	struct link link;	/* owner->shares; or broker->ended */
+	struct link of_account; /* account->ended, or alone */
+	struct map_node by_number, by_pipe, by_name, by_context;
 	bool has_pipe, has_name; /* is in the map */
 	uint64_t number;
 	struct peer *owner;	 /* NULL: ended, or not claimed yet */
@@ -126,19 +164,29 @@ struct share {
 	uint32_t mode;
 	bool movable;
 	bool unclaimed; /* known from those who joined it only, after a restart */
+	bool leaving;	/* cannot be found any more; is freed when its joins are */
+	bool too_deep;	/* and with it goes what stands below */
 	unsigned depth;
 	struct ctxd_id parent;
-	/* What stands below it, and its place in that list of its parent; todo: while depths are counted. */
-	struct link below, beside, todo;
+	/* What stands below it, and its place in that list of the one above. */
+	struct link below, beside;
+	struct link todo;    /* broker->deepening, or alone */
+	struct share *above; /* NULL: none, or none any more */
+	unsigned below_count;
 	uint64_t created_ns, deadline_ns, ended_ns;
 	struct ctx_cause cause;
 	struct link joins;
 	unsigned join_count;
+	/* So many from the beginning of either list are to be visited; who was goes to the end. */
+	unsigned joins_left, below_left;
+	struct cancel *cancel; /* which gives its joiners their orders; NULL: none */
 };
 
 struct join {
 	struct thing thing;
 	struct link of_share, of_peer;
+	struct link of_moved; /* peer->moved, or alone */
+	struct map_node by_share, by_context;
 	struct share *share;
 	struct peer *peer;
 	uint64_t ctx_id;
@@ -150,7 +198,8 @@ struct join {
 struct cancel {
 	struct link link;	/* broker->cancels */
 	struct link asker_link; /* asker->cancels, or alone */
-	struct peer *asker;	/* NULL: gone */
+	struct heap_node due;
+	struct peer *asker; /* NULL: gone */
 	struct account *account;
 	uint64_t serial; /* of the request */
 	bool wait;	 /* for the reaping */
@@ -158,11 +207,16 @@ struct cancel {
 	uint64_t answer_ns; /* the answer goes then at the latest */
 	uint64_t audit_ns;  /* so does the record */
 	struct link orders;
-	struct order *last; /* the owner's, not sent yet; NULL: none is held back */
-	uint64_t hold_ns;   /* until then */
+	unsigned not_ended, not_reaped; /* orders */
+	struct order *last;		/* the owner's, not sent yet; NULL: none is held back */
+	uint64_t hold_ns;		/* until then */
+	struct share *share;		/* whose joiners get orders; NULL: all have */
 	struct ctxd_report report;
-	int error; /* of the only process that was asked */
+	int error;   /* of the only process that was asked */
+	int refused; /* why the first order could not be given */
 	/* for the record */
+	uint64_t number;
+	bool recorded; /* that it was asked for: then its end is, too */
 	pid_t pid;
 	uid_t uid;
 	char process[16];
@@ -174,33 +228,67 @@ struct cancel {
 /* One process is to end one context. */
 struct order {
 	struct link of_cancel, of_peer;
-	struct map_node by_serial;
+	struct link of_unsent; /* peer->unsent, or alone */
+	struct map_node by_serial, by_target;
 	uint64_t serial;
-	struct cancel *cancel; /* NULL: nobody wants to know any more */
+	struct cancel *cancel;
 	struct peer *peer;
 	struct ctxd_id id;
 	uint64_t ctx_id;
-	bool sent, ended, reaped;
+	bool ended, reaped;
 };
 
 /* ---- broker.c: descriptors that others gave */
 
 /* Closes fd, which uid gave; -1 is allowed. known: it is a pipe or a memfd. */
-void dispose(struct broker *broker, uid_t uid, int fd, bool known);
+void broker_dispose(struct broker *broker, uid_t uid, int fd, bool known);
 /* False: so much of uid is not closed yet that nothing more is taken. */
 bool may_give(const struct broker *broker, uid_t uid);
 
 /*
- * Whether fd is a pipe, and no FIFO; as fstat(2) then. Nothing but what the kernel has at hand is looked at: a
- * file system is not asked, and the pipe's lock, which others hold as long as they like, is not taken.
+ * Whether fd is a pipe, and no FIFO; as fstat(2) then. Nothing but what the kernel has at hand is looked at:
+ * a file system is not asked, and the pipe's lock, which others hold as long as they like, is not taken.
  */
 bool pipe_status(const struct broker *broker, int fd, struct stat *ret_status);
+
+/* ---- job.c */
+
+/* Whether what is being done may go on for now. */
+bool piece_lasts(const struct broker *broker);
+/* What is done from here on is one piece. */
+void piece_begin(struct broker *broker);
+
+/* Waits for its turn. Nothing for one that does already. */
+void job_queue(struct broker *broker, struct job *job);
+/* Begins with it at once, and queues what does not belong to this piece any more. It may be freed. */
+void job_begin(struct broker *broker, struct job *job);
+/* Some pieces of what waits, of many users alike. */
+void jobs_run(struct broker *broker);
+/* All there is: for the end. */
+void jobs_finish(struct broker *broker);
 
 /* ---- peer.c */
 
 /* 0, or -EAGAIN: it is to be tried again when peer_writable is called. */
 int peer_send(struct peer *peer, const struct wire_message *message, const int *fds, unsigned fd_count);
 void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id id);
+
+/* ---- clock.c */
+
+/* Whether times mean the same to its process as to us: false in a time namespace whose clock is ahead or behind. */
+bool has_our_clock(const struct peer *peer);
+
+/* ---- process.c */
+
+/* Of a client that has said HELLO: it is one more connection of its process. 0, or -ENOMEM. */
+int process_enter(struct peer *peer);
+/* It is gone, and will be asked nothing any more. */
+void process_part(struct peer *peer);
+/* And there is nothing left of it. */
+void process_leave(struct peer *peer);
+/* The first of its connections by which it gave its table. NULL: none did. */
+struct peer *process_publisher(const struct process *process);
+bool has_ended(int pidfd);
 
 /* ---- rights.c */
 
@@ -210,6 +298,8 @@ enum right {
 };
 
 bool may(const struct peer *peer, const struct share *share, enum right right);
+/* The same for what belongs to uid and gid and has that mode. */
+bool may_by_mode(const struct peer *peer, uid_t uid, gid_t gid, uint32_t mode, enum right right);
 /* It is peer's own user, for certain. */
 bool is_own_user(const struct peer *peer, uid_t uid);
 /* It is, or peer is root's: its table, its being there, and its end. */
@@ -227,31 +317,50 @@ int join_again(struct peer *peer, const struct wire_message *message, int pipe_f
 int join_attach(struct peer *peer, const struct wire_attach *attach);
 int join_leave(struct peer *peer, const struct wire_attach *left);
 
-/* Tells of deadlines that moved. False: the queue is full again. */
-bool moves_resume(struct peer *peer);
+/* Its process is to hear of the deadline, unless it knows that one. */
+void join_tell(struct join *join);
+/* Tells the first of peer->moved; -EAGAIN: it does not fit. */
+int moves_step(struct peer *peer);
 
 /* It has ended: kept a while for those who come late. */
 void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns);
 /* Its owner is gone. */
 void share_orphan(struct share *share, uint64_t now_ns);
+/* Nobody finds it any more. Its joins are freed in pieces, and then it is; share_free() begins with that. */
+void share_hide(struct share *share);
 void share_free(struct share *share);
+void share_dispose(struct share *share);
 void join_free(struct join *join);
 
 /* 0; -ESTALE; -ENOENT: there is none, or not for peer. */
 int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct share **ret_share);
-struct share *share_of_context(struct peer *owner, uint64_t ctx_id);
+struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id);
 void shares_expire(struct broker *broker, uint64_t now_ns);
 uint64_t shares_next_ns(const struct broker *broker);
 struct ctxd_id share_id(const struct share *share);
+
+/* ---- spread.c */
+
+/* The job of a share. */
+bool share_run(struct job *job);
+/* All who joined it are to be visited: for a new deadline, the rights of its owner, or a cancel. */
+void share_visit(struct share *share);
+/* Depths below it are to be counted; the job of the broker that does so. */
+void share_deepen(struct share *share);
+bool shares_deepen(struct job *job);
 
 /* ---- cancel.c */
 
 int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
 int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-/* Sends what could not be sent. False: the queue is full again. */
-bool orders_resume(struct peer *peer);
-/* peer is gone: what it was told, and what it asked for. */
-void cancels_forget(struct peer *peer, uint64_t now_ns);
+/* One of those who joined what is being cancelled gets its order. */
+void cancel_visit(struct join *join);
+/* All of them have been visited. May free it. */
+void cancel_visited(struct cancel *cancel);
+/* Sends the first of peer->unsent; -EAGAIN: it does not fit. */
+int orders_step(struct peer *peer);
+/* peer is gone: what it was told, and what it asked for. False: there is more of that. */
+bool cancels_forget(struct peer *peer, uint64_t now_ns);
 void cancels_expire(struct broker *broker, uint64_t now_ns);
 uint64_t cancels_next_ns(const struct broker *broker);
 bool cancels_are_under_way(const struct broker *broker);
@@ -263,12 +372,29 @@ void cancels_free(struct broker *broker);
 
 void thing_add(struct broker *broker, struct thing *thing, enum ctxd_entry_kind kind);
 void thing_remove(struct broker *broker, struct thing *thing);
-void thing_event(struct broker *broker, const struct thing *thing, enum ctxd_event_kind kind);
 int list_answer(struct peer *peer, const struct wire_message *message);
+
+/* Who may see a thing: as its mode says, or the same user as one of two. */
+struct sight {
+	enum ctxd_entry_kind kind;
+	bool hidden;	/* from all */
+	uid_t uid, too; /* too: of what is joined, the owner's */
+	gid_t gid;
+	uint32_t mode;
+};
+struct sight thing_sight(const struct thing *thing);
+bool sees(const struct peer *peer, const struct sight *sight);
+void thing_entry(const struct thing *thing, struct ctxd_entry *ret_entry);
+
+/* ---- event.c */
+
+void thing_event(struct broker *broker, const struct thing *thing, enum ctxd_event_kind kind);
 int watch_begin(struct peer *peer, const struct wire_message *message);
-/* Tells of lost events. False: the queue is full again. */
-bool watch_resume(struct peer *peer);
 void watch_end(struct peer *peer);
+/* Tells of what changed, or counts it as lost. False: there is no more for now. */
+bool watch_step(struct peer *peer);
+/* The job of the broker that has watchers look. */
+bool watchers_rouse(struct job *job);
 
 /* ---- recorder.c */
 
@@ -276,7 +402,9 @@ void watch_end(struct peer *peer);
 struct death {
 	struct thing thing; /* listed when it is known to be dead, and its table is ours */
 	struct broker *broker;
-	struct link link; /* broker->deaths, oldest first */
+	struct link link;	/* broker->dead, or parted, by when it is to be looked at */
+	struct link of_account; /* account->dead or parted, oldest first */
+	struct map_node by_table, by_pid;
 	struct account *account;
 	pid_t pid;
 	uid_t uid;
@@ -297,6 +425,6 @@ void recorder_free(struct broker *broker);
 int table_answer(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
 
 void death_entry(const struct death *death, struct ctxd_entry *ret_entry);
-void peer_entry(const struct peer *peer, struct ctxd_entry *ret_entry);
+void process_entry(const struct process *process, struct ctxd_entry *ret_entry);
 
 #endif

@@ -10,6 +10,25 @@
 #include "log.h"
 #include "parts.h"
 
+static bool peer_run(struct job *job);
+
+static int compare_groups(const void *a, const void *b)
+{
+	gid_t left = *(const gid_t *)a, right = *(const gid_t *)b;
+
+	return (left > right) - (left < right);
+}
+
+/* The kernel has them in order, unless they have other numbers in our user namespace. */
+static void sort_groups(struct identity *identity)
+{
+	for (unsigned i = 1; i < identity->group_count; i++)
+		if (identity->groups[i - 1] > identity->groups[i]) {
+			qsort(identity->groups, identity->group_count, sizeof(gid_t), compare_groups);
+			return;
+		}
+}
+
 int peer_new(struct broker *broker, const struct identity *identity, const struct peer_output *output,
 	     uint64_t now_ns, struct peer **ret_peer)
 {
@@ -38,13 +57,17 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	}
 	peer->broker = broker;
 	peer->identity = *identity;
+	sort_groups(&peer->identity);
 	peer->account = account;
 	peer->output = *output;
 	peer->connection_fds = connection_fds;
 	peer->table_fd = -1;
 	peer->created_ns = now_ns;
-	struct link *lists[] = {&peer->watch_link, &peer->shares, &peer->joins, &peer->orders,
-				&peer->cancels};
+	peer->job.uid = identity->uid;
+	peer->job.run = peer_run;
+	struct link *lists[] = {&peer->watch_link, &peer->shares,   &peer->joins,
+				&peer->orders,	   &peer->cancels,  &peer->unsent,
+				&peer->moved,	   &peer->job.link, &peer->of_process};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		link_init(lists[i]);
 	link_append(&broker->peers, &peer->link);
@@ -52,27 +75,29 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	return 0;
 }
 
-/* What it shared ends for all; its table is kept a while if it died. */
-void peer_free(struct peer *peer, bool died, uint64_t now_ns)
+/* ---- its end */
+
+static void leave_tables(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
 
-	watch_end(peer);
-	cancels_forget(peer, now_ns);
-	while (!link_alone(&peer->joins))
-		join_free(owner_of(peer->joins.next, struct join, of_peer));
-	while (!link_alone(&peer->shares))
-		share_orphan(owner_of(peer->shares.next, struct share, link), now_ns);
-	if (peer->greeted)
-		thing_event(broker, &peer->thing, CTXD_EVENT_REMOVED);
-	thing_remove(broker, &peer->thing);
+	if (peer->table_fd < 0)
+		return;
+	map_remove(&broker->peers_by_table, &peer->by_table);
+	map_remove(&broker->peers_by_pid, &peer->by_pid);
+}
+
+static void finish(struct peer *peer)
+{
+	struct broker *broker = peer->broker;
+
+	process_leave(peer);
 	link_remove(&peer->link);
+	lanes_drop(&broker->jobs, &peer->job.link);
+	if (peer->table_fd >= 0)
+		recorder_part(peer, peer->died, peer->gone_ns);
 	if (peer->table_fd >= 0) {
-		map_remove(&broker->peers_by_table, &peer->by_table);
-		recorder_part(peer, died, now_ns);
-	}
-	if (peer->table_fd >= 0) {
-		dispose(broker, peer->identity.uid, peer->table_fd, true);
+		broker_dispose(broker, peer->identity.uid, peer->table_fd, true);
 		account_return(peer->account, QUOTA_FDS, 1);
 	}
 	if (peer->identity.pidfd >= 0) {
@@ -86,11 +111,46 @@ void peer_free(struct peer *peer, bool died, uint64_t now_ns)
 	free(peer);
 }
 
+/* False: it is freed. Until then it is charged for what it had. */
+static bool take_apart(struct peer *peer)
+{
+	struct broker *broker = peer->broker;
+
+	if (!cancels_forget(peer, peer->gone_ns))
+		return true;
+	for (; !link_alone(&peer->joins) && piece_lasts(broker); broker->work += WORK_ITEM)
+		join_free(owner_of(peer->joins.next, struct join, of_peer));
+	for (; !link_alone(&peer->shares) && piece_lasts(broker); broker->work += WORK_ITEM)
+		share_orphan(owner_of(peer->shares.next, struct share, link), peer->gone_ns);
+	if (!link_alone(&peer->joins) || !link_alone(&peer->shares))
+		return true;
+	finish(peer);
+	return false;
+}
+
+/* What it shared ends for all; its table is kept a while if it died. */
+void peer_free(struct peer *peer, bool died, uint64_t now_ns)
+{
+	struct broker *broker = peer->broker;
+
+	broker->now_ns = now_ns;
+	piece_begin(broker);
+	peer->gone = true;
+	peer->died = died;
+	peer->gone_ns = now_ns;
+	watch_end(peer);
+	process_part(peer);
+	leave_tables(peer);
+	lanes_drop(&broker->jobs, &peer->job.link);
+	job_begin(broker, &peer->job);
+}
+
 /* ---- sending */
 
 int peer_send(struct peer *peer, const struct wire_message *message, const int *fds, unsigned fd_count)
 {
-	return peer->output.send(peer->output.link, message, fds, fd_count);
+	peer->broker->work += WORK_MESSAGE;
+	return peer->gone ? -ESHUTDOWN : peer->output.send(peer->output.link, message, fds, fd_count);
 }
 
 void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id id)
@@ -101,11 +161,37 @@ void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id i
 	peer_send(peer, &message, NULL, 0);
 }
 
+/* Orders before what is only news. */
+static bool tell_next(struct peer *peer)
+{
+	int result;
+
+	if (!peer->full && !link_alone(&peer->unsent))
+		result = orders_step(peer);
+	else if (!peer->full && !link_alone(&peer->moved))
+		result = moves_step(peer);
+	else
+		return watch_step(peer);
+	peer->full = result == -EAGAIN;
+	return true;
+}
+
+static bool peer_run(struct job *job)
+{
+	struct peer *peer = owner_of(job, struct peer, job);
+	bool more = true;
+
+	if (peer->gone)
+		return take_apart(peer);
+	while (more && piece_lasts(peer->broker))
+		more = tell_next(peer);
+	return more;
+}
+
 void peer_writable(struct peer *peer)
 {
-	/* Orders before what is only news. */
-	if (orders_resume(peer) && moves_resume(peer))
-		watch_resume(peer);
+	peer->full = false;
+	job_queue(peer->broker, &peer->job);
 }
 
 bool peer_charge_queued(struct peer *peer, uint64_t bytes, unsigned fds)
@@ -147,12 +233,13 @@ static int publish(struct peer *peer, int table_fd)
 	bool good = is_table(peer, table_fd, &status);
 
 	if (!good || !account_charge(&broker->accounts, peer->account, QUOTA_FDS, 1)) {
-		dispose(broker, peer->identity.uid, table_fd, good);
+		broker_dispose(broker, peer->identity.uid, table_fd, good);
 		return good ? -EDQUOT : -EPROTO;
 	}
 	peer->table_fd = table_fd;
 	peer->table = status.st_ino;
 	map_add(&broker->peers_by_table, &peer->by_table, peer->table);
+	map_add(&broker->peers_by_pid, &peer->by_pid, (uint64_t)peer->identity.pid);
 	return 0;
 }
 
@@ -169,15 +256,19 @@ static int greet(struct peer *peer, const struct wire_message *message, int *fds
 		error = publish(peer, fds[0]);
 	if (!error && (hello->version_min > WIRE_VERSION || hello->version_max < WIRE_VERSION))
 		error = -EPROTONOSUPPORT;
+	if (!error && !has_our_clock(peer))
+		error = -EXDEV;
 	if (error)
 		return error;
-	memcpy(peer->process, hello->process, sizeof(peer->process));
+	memcpy(peer->name, hello->process, sizeof(peer->name));
+	error = process_enter(peer);
+	if (error)
+		return error;
 	peer->greeted = true;
 	peer_send(peer, &welcome, NULL, 0);
-	thing_add(broker, &peer->thing, CTXD_PROCESS);
-	thing_event(broker, &peer->thing, CTXD_EVENT_ADDED);
-	log_event(LOG_LEVEL_DEBUG, "connected", "uid=%u pid=%d published=%d", peer->identity.uid,
-		  peer->identity.pid, peer->table_fd >= 0);
+	if (log_admits(LOG_LEVEL_DEBUG, peer->identity.uid, LOG_TROUBLE))
+		log_event(LOG_LEVEL_DEBUG, "connected", "uid=%u pid=%d published=%d", peer->identity.uid,
+			  peer->identity.pid, peer->table_fd >= 0);
 	return 0;
 }
 
@@ -220,14 +311,19 @@ static int obey(struct peer *peer, const struct wire_message *message, int *fds,
 void peer_dispose(struct peer *peer, const int *fds, unsigned fd_count)
 {
 	for (unsigned i = 0; i < fd_count; i++)
-		dispose(peer->broker, peer->identity.uid, fds[i], false);
+		broker_dispose(peer->broker, peer->identity.uid, fds[i], false);
 }
 
 int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds, unsigned fd_count,
 		 uint64_t now_ns)
 {
+	struct broker *broker = peer->broker;
 	struct wire_message message;
 	int error = wire_unpack(bytes, size, fd_count, false, &message);
+
+	broker->now_ns = now_ns;
+	broker->work += WORK_MESSAGE;
+	piece_begin(broker);
 
 	if (!error && (message.type == WIRE_HELLO) == peer->greeted)
 		error = -EPROTO;

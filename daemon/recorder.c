@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The flight recorder: tables of processes that are gone. When a connection ends its process may live on, or
+ * The flight recorder: tables of processes that were killed or crashed. One that exits leaves nothing to
+ * explain, and pushes none of them out. When a connection ends its process may live on, or
  * be about to end: descriptors are closed before the pidfd tells. So a table that was left is looked after
  * for a moment.
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,16 +17,36 @@
 #define LOOK_NS 5000000ull
 /* A process that is stuck in its own end longer than this is taken for alive. */
 #define PARTED_MAX_NS 2000000000ull
+/* So many of one user are looked after; more only come from connections that end faster than processes do. */
+#define PARTED_MAX 1024
+
+/* It is in none while its table is being copied. */
+static void leave_lists(struct death *death)
+{
+	if (link_alone(&death->link))
+		return;
+	if (death->dead) {
+		death->account->dead_count--;
+		death->account->dead_bytes -= death->bytes;
+	} else {
+		death->account->parted_count--;
+	}
+	link_remove(&death->link);
+	link_remove(&death->of_account);
+}
 
 static void death_free(struct death *death)
 {
 	struct broker *broker = death->broker;
 
-	if (death->dead)
+	if (death->dead) {
 		thing_event(broker, &death->thing, CTXD_EVENT_REMOVED);
+		map_remove(&broker->deaths_by_pid, &death->by_pid);
+	}
 	thing_remove(broker, &death->thing);
-	link_remove(&death->link);
-	dispose(broker, death->uid, death->table_fd, true);
+	leave_lists(death);
+	map_remove(&broker->deaths_by_table, &death->by_table);
+	broker_dispose(broker, death->uid, death->table_fd, true);
 	account_return(death->account, QUOTA_FDS, 1);
 	if (death->pidfd >= 0) {
 		close(death->pidfd);
@@ -36,22 +56,25 @@ static void death_free(struct death *death)
 	free(death);
 }
 
-/* The oldest of this user's go until what is kept is within its bounds. */
-static void make_room(struct broker *broker, uid_t uid)
+/* The oldest of this user's go until what is kept is within its bounds; a smaller bound may have been read.
+ */
+static void make_room(struct broker *broker, struct account *account)
 {
-	uint64_t bytes = 0;
-	uint32_t tables = 0;
+	/* Among them may be the last one that holds the account. */
+	account->holders++;
+	while (!link_alone(&account->dead) && (account->dead_count > broker->config.retain_tables ||
+					       account->dead_bytes > broker->config.retain_bytes))
+		death_free(owner_of(account->dead.next, struct death, of_account));
+	account_release(&broker->accounts, account);
+}
 
-	for (struct link *link = broker->deaths.prev, *next; link != &broker->deaths; link = next) {
-		struct death *death = owner_of(link, struct death, link);
-		next = link->prev;
-		if (death->uid != uid || !death->dead)
-			continue;
-		tables++;
-		bytes += death->bytes;
-		if (tables > broker->config.retain_tables || bytes > broker->config.retain_bytes)
-			death_free(death);
-	}
+/* It ended in order, by exit(3): there is nothing to explain. It says so itself, in its table. */
+static bool has_exited(int table_fd)
+{
+	struct ctx_table_header header;
+
+	return pread(table_fd, &header, sizeof(header), 0) == (ssize_t)sizeof(header) &&
+	       header.contexts.flags & CTX_TABLE_EXITED;
 }
 
 /* The table is memory of our own now, or there is none. */
@@ -59,6 +82,7 @@ static void copied(void *data, int table_fd)
 {
 	struct death *death = data;
 	struct broker *broker = death->broker;
+	struct account *account = death->account;
 	struct stat status;
 
 	death->copying = false;
@@ -70,11 +94,20 @@ static void copied(void *data, int table_fd)
 		death_free(death);
 		return;
 	}
+	if (has_exited(table_fd)) {
+		death_free(death);
+		return;
+	}
 	death->dead = true;
 	death->bytes = (uint64_t)status.st_blocks * 512;
+	account->dead_count++;
+	account->dead_bytes += death->bytes;
+	map_add(&broker->deaths_by_pid, &death->by_pid, (uint64_t)death->pid);
+	link_append(&broker->dead, &death->link);
+	link_append(&account->dead, &death->of_account);
 	thing_add(broker, &death->thing, CTXD_DEAD);
 	thing_event(broker, &death->thing, CTXD_EVENT_ADDED);
-	make_room(broker, death->uid);
+	make_room(broker, account);
 }
 
 /* Another process may map the table and fill it after this one's death: what is kept is a copy. */
@@ -89,6 +122,7 @@ static void declare_dead(struct death *death, uint64_t now_ns)
 		account_return(death->account, QUOTA_FDS, 1);
 		death->pidfd = -1;
 	}
+	leave_lists(death);
 	death->copying = true;
 	death->table_fd = -1;
 	disposal->copy(disposal->link, death->uid, table_fd, death->broker->config.retain_bytes, copied,
@@ -98,24 +132,13 @@ static void declare_dead(struct death *death, uint64_t now_ns)
 /* Another connection of the process keeps its table, or it has been recorded. */
 static bool is_known(struct broker *broker, uint64_t table)
 {
-	if (map_find(&broker->peers_by_table, table))
-		return true;
-	for (struct link *link = broker->deaths.next; link != &broker->deaths; link = link->next)
-		if (owner_of(link, struct death, link)->table == table)
-			return true;
-	return false;
-}
-
-static bool has_ended(int pidfd)
-{
-	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-
-	return pidfd < 0 || poll(&ended, 1, 0) == 1;
+	return map_find(&broker->peers_by_table, table) || map_find(&broker->deaths_by_table, table);
 }
 
 void recorder_part(struct peer *peer, bool died, uint64_t now_ns)
 {
 	struct broker *broker = peer->broker;
+	struct account *account = peer->account;
 	struct death *death = is_known(broker, peer->table) ? NULL : calloc(1, sizeof(*death));
 
 	if (!death)
@@ -132,35 +155,48 @@ void recorder_part(struct peer *peer, bool died, uint64_t now_ns)
 		.parted_ns = now_ns,
 		.looked_ns = now_ns,
 	};
-	memcpy(death->process, peer->process, sizeof(death->process));
+	memcpy(death->process, peer->name, sizeof(death->process));
 	/* With their charges. */
 	peer->table_fd = peer->identity.pidfd = -1;
-	link_append(&broker->deaths, &death->link);
+	map_add(&broker->deaths_by_table, &death->by_table, death->table);
+	link_append(&broker->parted, &death->link);
+	link_append(&account->parted, &death->of_account);
+	account->parted_count++;
 	if (died || has_ended(death->pidfd))
 		declare_dead(death, now_ns);
+	else if (account->parted_count > PARTED_MAX)
+		death_free(owner_of(account->parted.next, struct death, of_account));
 }
 
+/* The one that was looked at longest ago; it goes to the end, or away. */
+static void look(struct death *death, uint64_t now_ns)
+{
+	struct broker *broker = death->broker;
+
+	broker->work += WORK_ITEM;
+	death->looked_ns = now_ns;
+	link_remove(&death->link);
+	link_append(&broker->parted, &death->link);
+	if (has_ended(death->pidfd))
+		declare_dead(death, now_ns);
+	else if (now_ns >= death->parted_ns + PARTED_MAX_NS)
+		death_free(death);
+}
+
+/* Both lists are in the order in which something is to be done. */
 void recorder_expire(struct broker *broker, uint64_t now_ns)
 {
-	for (struct link *link = broker->deaths.next, *next; link != &broker->deaths; link = next) {
-		struct death *death = owner_of(link, struct death, link);
-		next = link->next;
-		if (death->copying)
-			continue;
-		if (death->dead) {
-			if (now_ns - death->parted_ns >= broker->config.retain_ns)
-				death_free(death);
-			continue;
-		}
-		if (now_ns - death->looked_ns < LOOK_NS)
-			continue;
-		death->looked_ns = now_ns;
-		if (has_ended(death->pidfd)) {
-			declare_dead(death, now_ns);
-			return; /* which may have freed the next one */
-		}
-		if (now_ns - death->parted_ns >= PARTED_MAX_NS)
-			death_free(death);
+	while (!link_alone(&broker->parted) && piece_lasts(broker)) {
+		struct death *death = owner_of(broker->parted.next, struct death, link);
+		if (now_ns < death->looked_ns + LOOK_NS)
+			break;
+		look(death, now_ns);
+	}
+	for (; !link_alone(&broker->dead) && piece_lasts(broker); broker->work += WORK_ITEM) {
+		struct death *death = owner_of(broker->dead.next, struct death, link);
+		if (now_ns < death->parted_ns + broker->config.retain_ns)
+			break;
+		death_free(death);
 	}
 }
 
@@ -168,11 +204,11 @@ uint64_t recorder_next_ns(const struct broker *broker)
 {
 	uint64_t next_ns = UINT64_MAX;
 
-	for (struct link *link = broker->deaths.next; link != &broker->deaths; link = link->next) {
-		const struct death *death = owner_of(link, struct death, link);
-		uint64_t due_ns = death->copying ? UINT64_MAX
-				  : death->dead ? death->parted_ns + broker->config.retain_ns
-					      : death->looked_ns + LOOK_NS;
+	if (!link_alone(&broker->parted))
+		next_ns = owner_of(broker->parted.next, struct death, link)->looked_ns + LOOK_NS;
+	if (!link_alone(&broker->dead)) {
+		uint64_t due_ns =
+			owner_of(broker->dead.next, struct death, link)->parted_ns + broker->config.retain_ns;
 		next_ns = due_ns < next_ns ? due_ns : next_ns;
 	}
 	return next_ns;
@@ -180,8 +216,11 @@ uint64_t recorder_next_ns(const struct broker *broker)
 
 void recorder_free(struct broker *broker)
 {
-	while (!link_alone(&broker->deaths))
-		death_free(owner_of(broker->deaths.next, struct death, link));
+	struct link *lists[] = {&broker->dead, &broker->parted};
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		while (!link_alone(lists[i]))
+			death_free(owner_of(lists[i]->next, struct death, link));
 }
 
 void death_entry(const struct death *death, struct ctxd_entry *entry)
@@ -200,26 +239,26 @@ void death_entry(const struct death *death, struct ctxd_entry *entry)
 
 /* ---- tables, of the living and the dead */
 
+/* Of processes of one number: it is one, or was used again. The latest that asker may see. */
 static bool find_table(struct peer *asker, const struct wire_table *wanted, struct ctxd_entry *entry,
 		       int *ret_fd)
 {
 	struct broker *broker = asker->broker;
+	bool living = wanted->kind == CTXD_PROCESS;
+	struct map_node *node =
+		map_find(living ? &broker->peers_by_pid : &broker->deaths_by_pid, (uint64_t)wanted->pid);
 
-	for (struct link *link = broker->peers.next; wanted->kind == CTXD_PROCESS && link != &broker->peers;
-	     link = link->next) {
-		const struct peer *peer = owner_of(link, struct peer, link);
-		if (peer->identity.pid != wanted->pid || peer->table_fd < 0 ||
-		    !is_same_user(asker, peer->identity.uid))
-			continue;
-		peer_entry(peer, entry);
-		*ret_fd = peer->table_fd;
-		return true;
-	}
-	/* The last one that had this number. */
-	for (struct link *link = broker->deaths.prev; wanted->kind == CTXD_DEAD && link != &broker->deaths;
-	     link = link->prev) {
-		const struct death *death = owner_of(link, struct death, link);
-		if (death->pid != wanted->pid || !death->dead || !is_same_user(asker, death->uid))
+	for (; node && piece_lasts(broker); node = map_again(node), broker->work += WORK_STEP) {
+		if (living) {
+			const struct peer *peer = owner_of(node, struct peer, by_pid);
+			if (!is_same_user(asker, peer->identity.uid))
+				continue;
+			process_entry(peer->process, entry);
+			*ret_fd = peer->table_fd;
+			return true;
+		}
+		const struct death *death = owner_of(node, struct death, by_pid);
+		if (!is_same_user(asker, death->uid))
 			continue;
 		death_entry(death, entry);
 		*ret_fd = death->table_fd;

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "log.h"
 #include "parts.h"
 
 /* So many of one user are remembered after their end, for those who come late. */
@@ -20,18 +19,27 @@ struct ctxd_id share_id(const struct share *share)
 
 /* ---- finding */
 
+static uint64_t key_of(uint64_t a, uint64_t b, uint64_t c)
+{
+	uint64_t all[] = {a, b, c};
+
+	return hash_bytes(all, sizeof(all));
+}
+
 static uint64_t pipe_key(uint64_t device, uint64_t inode)
 {
-	return device * 31 + inode;
+	return key_of(device, inode, 0);
+}
+
+/* Of what peer joined. */
+static uint64_t peer_key(const struct peer *peer, uint64_t number, uint64_t ctx_id)
+{
+	return key_of((uintptr_t)peer, number, ctx_id);
 }
 
 static uint64_t name_key(uid_t uid, const char *name)
 {
-	uint64_t key = 14695981039346656037ull ^ uid;
-
-	for (; *name; name++)
-		key = (key ^ (unsigned char)*name) * 1099511628211ull;
-	return key;
+	return hash_bytes(name, strlen(name)) + uid;
 }
 
 static struct share *find_number(struct broker *broker, uint64_t number)
@@ -78,36 +86,54 @@ int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct sh
 	return 0;
 }
 
-struct share *share_of_context(struct peer *owner, uint64_t ctx_id)
+static uint64_t context_key(const struct process *owner, uint64_t ctx_id)
 {
-	for (struct link *link = owner->shares.next; link != &owner->shares; link = link->next) {
-		struct share *share = owner_of(link, struct share, link);
-		if (share->ctx_id == ctx_id)
-			return share;
-	}
-	return NULL;
+	return key_of(owner->number, 0, ctx_id);
 }
 
-/* One that peer joined under that id; by its own id of it too, unless that is UINT64_MAX. */
+struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id)
+{
+	struct map_node *node = map_find(&broker->shares_by_context, context_key(owner, ctx_id));
+
+	return node ? owner_of(node, struct share, by_context) : NULL;
+}
+
+/* The latest that peer joined under that id. */
+static struct join *find_joined(struct peer *peer, struct ctxd_id id)
+{
+	struct broker *broker = peer->broker;
+	struct map_node *node = id.epoch == broker->epoch
+					? map_find(&broker->joins_by_share, peer_key(peer, id.number, 0))
+					: NULL;
+
+	return node ? owner_of(node, struct join, by_share) : NULL;
+}
+
+/* And the one that has this id in its own table. */
 static struct join *find_join(struct peer *peer, struct ctxd_id id, uint64_t ctx_id)
 {
-	struct share *share = id.epoch == peer->broker->epoch ? find_number(peer->broker, id.number) : NULL;
+	struct broker *broker = peer->broker;
+	struct map_node *node = id.epoch == broker->epoch ? map_find(&broker->joins_by_context,
+								     peer_key(peer, id.number, ctx_id))
+							  : NULL;
 
-	if (!share)
-		return NULL;
-	for (struct link *link = share->joins.next; link != &share->joins; link = link->next) {
-		struct join *join = owner_of(link, struct join, of_share);
-		if (join->peer == peer && (ctx_id == UINT64_MAX || join->ctx_id == ctx_id))
-			return join;
-	}
-	return NULL;
+	return node ? owner_of(node, struct join, by_context) : NULL;
+}
+
+static void set_context(struct join *join, uint64_t ctx_id)
+{
+	struct map *map = &join->share->broker->joins_by_context;
+
+	map_remove(map, &join->by_context);
+	join->ctx_id = ctx_id;
+	map_add(map, &join->by_context, peer_key(join->peer, join->share->number, ctx_id));
 }
 
 /* ---- making and freeing */
 
 /*
- * The read end of a pipe that this process, or at least its user, made: no FIFO, which a file system of others
- * may serve, and nothing that was opened with O_PATH.
+ * The read end of a pipe that this process, or at least its user, made: no FIFO, which a file system of
+ * others may serve, and nothing that was opened with O_PATH.
  */
 static bool is_done_pipe(const struct peer *peer, int fd, bool by_owner, struct stat *ret_status)
 {
@@ -157,7 +183,10 @@ static struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const 
 	share->has_pipe = true;
 	share->created_ns = now_ns;
 	share->number = ++broker->last_number;
-	struct link *lists[] = {&share->link, &share->joins, &share->below, &share->beside, &share->todo};
+	share->job.uid = uid;
+	share->job.run = share_run;
+	struct link *lists[] = {&share->link, &share->joins,	  &share->below,   &share->beside,
+				&share->todo, &share->of_account, &share->job.link};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		link_init(lists[i]);
 	map_add(&broker->shares_by_number, &share->by_number, share->number);
@@ -173,35 +202,61 @@ static void give_back(struct share *share)
 
 	if (share->has_pipe) {
 		map_remove(&broker->shares_by_pipe, &share->by_pipe);
-		dispose(broker, share->account->uid, share->pipe_fd, true);
+		broker_dispose(broker, share->account->uid, share->pipe_fd, true);
 		share->pipe_fd = -1;
 		uncharge(share->account);
 	}
 	if (share->has_name)
 		map_remove(&broker->shares_by_name, &share->by_name);
+	if (share->owner)
+		map_remove(&broker->shares_by_context, &share->by_context);
 	share->has_pipe = share->has_name = false;
 	share->owner = NULL;
 }
 
-void share_free(struct share *share)
+static void leave_ended(struct share *share)
+{
+	if (link_alone(&share->of_account))
+		return;
+	link_remove(&share->of_account);
+	share->account->ended_count--;
+}
+
+static void leave_above(struct share *share)
+{
+	link_remove(&share->beside);
+	if (share->above)
+		share->above->below_count--;
+	share->above = NULL;
+}
+
+void share_hide(struct share *share)
 {
 	struct broker *broker = share->broker;
-	bool listed = !share->unclaimed;
 
-	share->unclaimed = false; /* the last join does not free it once more */
-	while (!link_alone(&share->joins))
-		join_free(owner_of(share->joins.next, struct join, of_share));
-	share->unclaimed = !listed;
-	if (listed)
-		thing_event(broker, &share->thing, CTXD_EVENT_REMOVED);
+	if (share->leaving)
+		return;
+	share->leaving = true;
+	thing_event(broker, &share->thing, CTXD_EVENT_REMOVED);
 	thing_remove(broker, &share->thing);
 	give_back(share);
+	leave_ended(share);
+	leave_above(share);
 	link_remove(&share->link);
-	link_remove(&share->beside);
-	while (!link_alone(&share->below))
-		link_remove(share->below.next);
+	link_remove(&share->todo);
 	map_remove(&broker->shares_by_number, &share->by_number);
-	account_release(&broker->accounts, share->account);
+}
+
+void share_free(struct share *share)
+{
+	share_hide(share);
+	job_begin(share->broker, &share->job);
+}
+
+void share_dispose(struct share *share)
+{
+	lanes_drop(&share->broker->jobs, &share->job.link);
+	account_release(&share->broker->accounts, share->account);
 	free(share);
 }
 
@@ -212,9 +267,14 @@ void join_free(struct join *join)
 
 	thing_event(broker, &join->thing, CTXD_EVENT_REMOVED);
 	thing_remove(broker, &join->thing);
+	map_remove(&broker->joins_by_share, &join->by_share);
+	map_remove(&broker->joins_by_context, &join->by_context);
 	link_remove(&join->of_share);
 	link_remove(&join->of_peer);
+	link_remove(&join->of_moved);
 	share->join_count--;
+	if (share->joins_left > share->join_count)
+		share->joins_left = share->join_count;
 	account_return(join->peer->account, QUOTA_JOINS, 1);
 	free(join);
 	if (share->unclaimed && !share->join_count)
@@ -226,7 +286,7 @@ void join_free(struct join *join)
 void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns)
 {
 	struct broker *broker = share->broker;
-	unsigned kept = 0;
+	struct account *account = share->account;
 
 	if (share->ended_ns)
 		return;
@@ -236,14 +296,9 @@ void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_
 	link_remove(&share->link);
 	link_append(&broker->ended, &share->link);
 	thing_event(broker, &share->thing, CTXD_EVENT_ENDED);
-	for (struct link *link = broker->ended.prev, *next; link != &broker->ended; link = next) {
-		struct share *other = owner_of(link, struct share, link);
-		next = link->prev;
-		if (other->uid == share->uid && ++kept > ENDED_MAX) {
-			share_free(other);
-			return;
-		}
-	}
+	link_append(&account->ended, &share->of_account);
+	if (++account->ended_count > ENDED_MAX)
+		share_free(owner_of(account->ended.next, struct share, of_account));
 }
 
 void share_orphan(struct share *share, uint64_t now_ns)
@@ -263,7 +318,7 @@ void share_orphan(struct share *share, uint64_t now_ns)
 
 void shares_expire(struct broker *broker, uint64_t now_ns)
 {
-	while (!link_alone(&broker->ended)) {
+	for (; !link_alone(&broker->ended) && piece_lasts(broker); broker->work += WORK_ITEM) {
 		struct share *share = owner_of(broker->ended.next, struct share, link);
 		if (now_ns < share->ended_ns + ENDED_NS)
 			return;
@@ -293,34 +348,11 @@ static int find_parent(struct peer *peer, struct ctxd_id id, struct share **ret_
 		return 0;
 	if (id.epoch != broker->epoch || !id.number || id.number > broker->last_number)
 		return -EPROTO;
-	struct join *join = find_join(peer, id, UINT64_MAX);
-	if (!join)
+	struct join *join = find_joined(peer, id);
+	if (!join || join->share->leaving)
 		return 0;
 	*ret_parent = join->share;
 	return join->share->depth >= broker->config.depth_max ? -EMLINK : 0;
-}
-
-/*
- * What was shared below share before it was claimed knew nothing of what is above that. Counts anew from
- * there on; what turns out to be too deep does not stay.
- */
-static void count_depths(struct share *share)
-{
-	struct link todo;
-
-	link_init(&todo);
-	link_append(&todo, &share->todo);
-	while (!link_alone(&todo)) {
-		struct share *above = owner_of(todo.next, struct share, todo);
-		link_remove(&above->todo);
-		for (struct link *link = above->below.next; link != &above->below; link = link->next) {
-			struct share *below = owner_of(link, struct share, beside);
-			below->depth = above->depth + 1;
-			link_append(&todo, &below->todo);
-		}
-		if (above->depth > share->broker->config.depth_max)
-			share_free(above);
-	}
 }
 
 /* Its owner pays for it from now on. */
@@ -339,27 +371,34 @@ static bool take_over(struct share *share, struct peer *peer)
 }
 
 /*
- * Whether share is the one of that id or stands above it. What is joined was there before what is shared
- * below it, so the chain has an end, unless what only those who joined know of is claimed by somebody who
- * lies.
+ * -EPROTO: share is the one of that id or stands above it, which only who lies says of what is not claimed
+ * yet: what is joined was there before what is shared below it. -EMLINK: the chain is longer than any may be,
+ * and has not been counted anew yet.
  */
-static bool is_above(struct broker *broker, const struct share *share, struct ctxd_id id)
+static int check_above(struct broker *broker, const struct share *share, struct ctxd_id id)
 {
-	while (!wire_id_is_none(id)) {
+	for (unsigned steps = 0; !wire_id_is_none(id); steps++) {
 		const struct share *other = find_number(broker, id.number);
-		if (!other || other == share)
-			return other != NULL;
+		if (!other)
+			return 0;
+		if (other == share)
+			return -EPROTO;
+		if (steps > broker->config.depth_max)
+			return -EMLINK;
+		broker->work += WORK_STEP;
 		id = other->parent;
 	}
-	return false;
+	return 0;
 }
 
 /* What was known from those who joined becomes its owner's again. */
 static void claim(struct share *share)
 {
 	share->unclaimed = false;
-	count_depths(share);
+	share_deepen(share);
+	job_begin(share->broker, &share->broker->deepen);
 	thing_event(share->broker, &share->thing, CTXD_EVENT_ADDED);
+	share_visit(share);
 }
 
 static void fill(struct share *share, struct peer *peer, const struct wire_share *from, struct share *parent)
@@ -368,7 +407,7 @@ static void fill(struct share *share, struct peer *peer, const struct wire_share
 	share->pid = peer->identity.pid;
 	share->uid = peer->identity.uid;
 	share->gid = peer->identity.gid;
-	memcpy(share->process, peer->process, sizeof(share->process));
+	memcpy(share->process, peer->name, sizeof(share->process));
 	share->table = peer->table;
 	share->ctx_id = from->ctx_id;
 	memcpy(share->name, from->name, sizeof(share->name));
@@ -378,45 +417,17 @@ static void fill(struct share *share, struct peer *peer, const struct wire_share
 	share->deadline_ns = from->deadline_ns;
 	share->parent = parent ? share_id(parent) : (struct ctxd_id){0};
 	share->depth = parent ? parent->depth + 1 : 0;
-	if (parent)
+	if (parent) {
 		link_append(&parent->below, &share->beside);
+		parent->below_count++;
+		share->above = parent;
+	}
+	map_add(&peer->broker->shares_by_context, &share->by_context, context_key(peer->process, share->ctx_id));
 	if (from->name[0]) {
 		map_add(&peer->broker->shares_by_name, &share->by_name, name_key(share->uid, share->name));
 		share->has_name = true;
 	}
 	link_append(&peer->shares, &share->link);
-}
-
-/*
- * Who joined hears of the deadline, unless it knows that one. -EAGAIN: it does not fit the queue, and goes
- * when there is room. What is not claimed yet has none that can be relied on.
- */
-static int tell_deadline(struct join *join)
-{
-	const struct share *share = join->share;
-	struct wire_message message = {.type = WIRE_MOVED,
-				       .move = {.id = share_id(share), .deadline_ns = share->deadline_ns}};
-
-	if (share->unclaimed || join->deadline_ns == share->deadline_ns)
-		return 0;
-	if (peer_send(join->peer, &message, NULL, 0) == -EAGAIN)
-		return -EAGAIN;
-	join->deadline_ns = share->deadline_ns;
-	return 0;
-}
-
-/* Of those who came first after a restart, who may not see it does not stay, and who does hears what they
- * missed. */
-static void check_joins(struct share *share)
-{
-	for (struct link *link = share->joins.next, *next; link != &share->joins; link = next) {
-		struct join *join = owner_of(link, struct join, of_share);
-		next = link->next;
-		if (may(join->peer, share, RIGHT_SEE))
-			tell_deadline(join);
-		else
-			join_free(join);
-	}
 }
 
 /* 0 and the id; or what the client is answered. */
@@ -432,8 +443,8 @@ static int begin(struct peer *peer, const struct wire_share *from, int *pipe_fd,
 		return error;
 	if (share && (!share->unclaimed || !is_own_user(peer, share->uid)))
 		return -EEXIST;
-	if (share && parent && is_above(broker, share, from->parent))
-		return -EPROTO;
+	if (share && parent && (error = check_above(broker, share, from->parent)) != 0)
+		return error;
 	if (from->name[0] && !is_own_user(peer, peer->identity.uid))
 		return -EPERM; /* it would be a name that many users give */
 	if (from->name[0] && find_name(broker, peer->identity.uid, from->name))
@@ -452,7 +463,6 @@ static int begin(struct peer *peer, const struct wire_share *from, int *pipe_fd,
 	} else {
 		fill(share, peer, from, parent);
 		claim(share);
-		check_joins(share);
 	}
 	*ret_id = share_id(share);
 	return 0;
@@ -467,7 +477,7 @@ int share_begin(struct peer *peer, const struct wire_message *message, int pipe_
 
 	if (is_pipe)
 		error = begin(peer, &message->share, &pipe_fd, &pipe, now_ns, &id);
-	dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
+	broker_dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
 	peer_result(peer, message->serial, error, id);
@@ -501,17 +511,40 @@ int share_move(struct peer *peer, const struct wire_move *move)
 		return 0; /* its end and this met on the way */
 	share->deadline_ns = move->deadline_ns;
 	thing_event(peer->broker, &share->thing, CTXD_EVENT_MOVED);
-	for (struct link *link = share->joins.next; link != &share->joins; link = link->next)
-		tell_deadline(owner_of(link, struct join, of_share));
+	share_visit(share);
 	return 0;
 }
 
-bool moves_resume(struct peer *peer)
+/* What is not claimed yet has none that can be relied on, what has ended none that counts. */
+static bool has_news(const struct join *join)
 {
-	for (struct link *link = peer->joins.next; link != &peer->joins; link = link->next)
-		if (tell_deadline(owner_of(link, struct join, of_peer)) == -EAGAIN)
-			return false;
-	return true;
+	const struct share *share = join->share;
+
+	return !share->unclaimed && !share->ended_ns && join->deadline_ns != share->deadline_ns;
+}
+
+void join_tell(struct join *join)
+{
+	struct peer *peer = join->peer;
+
+	if (!has_news(join) || !link_alone(&join->of_moved))
+		return;
+	link_append(&peer->moved, &join->of_moved);
+	job_queue(peer->broker, &peer->job);
+}
+
+int moves_step(struct peer *peer)
+{
+	struct join *join = owner_of(peer->moved.next, struct join, of_moved);
+	const struct share *share = join->share;
+	struct wire_message message = {.type = WIRE_MOVED,
+				       .move = {.id = share_id(share), .deadline_ns = share->deadline_ns}};
+
+	if (has_news(join) && peer_send(peer, &message, NULL, 0) == -EAGAIN)
+		return -EAGAIN;
+	join->deadline_ns = share->deadline_ns;
+	link_remove(&join->of_moved);
+	return 0;
 }
 
 int share_told_ended(struct peer *peer, const struct wire_ended *ended, uint64_t now_ns)
@@ -547,6 +580,9 @@ static int join_new(struct peer *peer, struct share *share, uint64_t now_ns, str
 	share->join_count++;
 	link_append(&share->joins, &join->of_share);
 	link_append(&peer->joins, &join->of_peer);
+	link_init(&join->of_moved);
+	map_add(&broker->joins_by_share, &join->by_share, peer_key(peer, share->number, 0));
+	map_add(&broker->joins_by_context, &join->by_context, peer_key(peer, share->number, 0));
 	thing_add(broker, &join->thing, CTXD_JOINED);
 	thing_event(broker, &join->thing, CTXD_EVENT_ADDED);
 	*ret_join = join;
@@ -626,7 +662,7 @@ static int again(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd
 			share_free(share);
 		return error;
 	}
-	(*ret_join)->ctx_id = from->ctx_id;
+	set_context(*ret_join, from->ctx_id);
 	(*ret_join)->deadline_ns = from->deadline_ns;
 	return 0;
 }
@@ -640,13 +676,13 @@ int join_again(struct peer *peer, const struct wire_message *message, int pipe_f
 
 	if (is_pipe)
 		error = again(peer, &message->rejoin, &pipe_fd, &pipe, now_ns, &join);
-	dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
+	broker_dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
 	peer_result(peer, message->serial, error, join ? share_id(join->share) : (struct ctxd_id){0});
 	/* Behind the id, by which it is understood. */
 	if (join)
-		tell_deadline(join);
+		join_tell(join);
 	return 0;
 }
 
@@ -655,7 +691,7 @@ int join_attach(struct peer *peer, const struct wire_attach *attach)
 	struct join *join = find_join(peer, attach->id, 0);
 
 	if (join)
-		join->ctx_id = attach->ctx_id;
+		set_context(join, attach->ctx_id);
 	return 0;
 }
 

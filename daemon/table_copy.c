@@ -62,8 +62,7 @@ int table_copy(int fd, uint64_t bytes_max)
 	int copy = memfd_create(CTX_TABLE_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (copy < 0)
 		return -errno;
-	int error = ftruncate(copy, status.st_size) ? -errno
-						    : copy_all(fd, copy, status.st_size, bytes_max);
+	int error = ftruncate(copy, status.st_size) ? -errno : copy_all(fd, copy, status.st_size, bytes_max);
 	if (!error && fcntl(copy, F_ADD_SEALS, TABLE_SEALS))
 		error = -errno;
 	if (error) {

@@ -63,6 +63,46 @@ for unit in "${units[@]}"; do
 	grep -qx Type=simple "$work/without/usr/$unit" || { echo "$unit waits for what never comes"; exit 1; }
 done
 
+# man(1) finds each function of the library, without an index.
+man3=$work/root/usr/share/man/man3 pages=0
+for name in $(nm -D --defined-only "$work/root/usr/lib/libctxring.so" | sed -n 's/.* T \(ctx[a-z0-9_]*\)@.*/\1/p'); do
+	[ -e "$man3/$name.3" ] || { echo "no page is found for $name"; exit 1; }
+	leads=$(sed -n 's/^\.so man3\///p' "$man3/$name.3")
+	[ -z "$leads" ] || grep -q "\b$name\b" "$man3/$leads" || { echo "the page of $name leads to $leads"; exit 1; }
+	pages=$((pages + 1))
+done
+[ $pages -gt 90 ]
+
+# The loader is told of a library that is installed for this system, and of nothing else.
+printf '#!/bin/sh\necho told >>"%s/told"\n' "$work" >"$work/ldconfig"
+chmod 755 "$work/ldconfig"
+"$MAKE" --no-print-directory install DESTDIR="$work/packaged" PREFIX=/usr LDCONFIG="$work/ldconfig" >/dev/null
+[ ! -e "$work/told" ] || { echo "ldconfig was run for a package"; exit 1; }
+"$MAKE" --no-print-directory install PREFIX="$work/here" LDCONFIG="$work/ldconfig" >"$work/said"
+if [ "$(id -u)" = 0 ]; then
+	[ -e "$work/told" ] || { echo "ldconfig was not run"; exit 1; }
+else
+	grep -q ldconfig "$work/said" || { echo "ldconfig is not spoken of"; exit 1; }
+fi
+"$MAKE" --no-print-directory uninstall PREFIX="$work/here" LDCONFIG="$work/ldconfig" >/dev/null
+left=$(find "$work/here" ! -type d)
+[ -z "$left" ] || { echo "uninstall left $left"; exit 1; }
+if [ "$(id -u)" = 0 ] && unshare --mount true 2>/dev/null; then
+	# In /usr/local, as it is by default: programs start at once.
+	cat >"$work/local" <<'END'
+set -eu
+mount -t tmpfs none /usr/local
+cp -a /etc "$1/etc"
+mount --bind "$1/etc" /etc
+"$MAKE" --no-print-directory install >/dev/null
+export PKG_CONFIG_PATH=/usr/local/lib/pkgconfig
+unset PKG_CONFIG_SYSROOT_DIR
+gcc -std=gnu11 "$1/minimal.c" -o "$1/local-program" $(pkg-config --cflags --libs ctxring)
+"$1/local-program"
+END
+	unshare --mount bash "$work/local" "$work" || { echo "a program does not start after make install"; exit 1; }
+fi
+
 "$MAKE" --no-print-directory uninstall DESTDIR="$work/root" PREFIX=/usr >/dev/null
 left=$(find "$work/root" ! -type d)
 [ -z "$left" ] || { echo "uninstall left $left"; exit 1; }

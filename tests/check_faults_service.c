@@ -162,6 +162,7 @@ static int serve(const char *path, enum loop_kind kind)
 	broker_set_disposal(broker, &disposal);
 	struct connections connections = {
 		.loop = loop, .broker = broker, .closers = &closers, .config = &config, .closed = closed};
+	connections_init(&connections);
 	if (loop_group_begin(loop, &listener.group, "listener"))
 		return 3;
 	listener_start(&listener, &connections);
@@ -171,8 +172,8 @@ static int serve(const char *path, enum loop_kind kind)
 		if (loop_run(loop, 5 * MILLISECOND))
 			return 4;
 		uint64_t now_ns = clock_now_ns();
-		broker_tick(broker, now_ns);
 		connections_tick(&connections, now_ns);
+		broker_tick(broker, now_ns);
 		listener_tick(&listener, now_ns);
 		closers_tick(&closers, now_ns);
 		if (stopping && !connections.count)

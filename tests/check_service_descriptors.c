@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that a client gives the service and that are closed slowly or never: whatever message brings them,
- * nobody else waits for that, nothing is left of it, and the service ends. Each test gives some and then is a
- * client that wants to be served.
+ * Descriptors that a client gives the service and that are closed slowly or never: whatever message brings
+ * them, nobody else waits for that, nothing is left of it, and the service ends. Each test gives some and
+ * then is a client that wants to be served.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -110,8 +111,8 @@ START_TEST(a_socket_that_lingers_holds_up_nobody)
 END_TEST
 
 /*
- * Goal: what a client has sent and the service has not received goes with the connection, and as slowly. Method:
- * a broken message is the first of several packets; and a client comes while the service ends.
+ * Goal: what a client has sent and the service has not received goes with the connection, and as slowly.
+ * Method: a broken message is the first of several packets; and a client comes while the service ends.
  */
 START_TEST(what_was_never_received_holds_up_nobody)
 {
@@ -329,7 +330,12 @@ static int give_too_much(int channel, void *data)
 	struct wire_message message;
 	struct lingering lingering[2];
 	int fds[RAW_FDS_MAX], clients[2];
+	struct rlimit limit;
 
+	/* So many may be on their way, also of copies of this test. */
+	ck_assert_ok(getrlimit(RLIMIT_NOFILE, &limit));
+	limit.rlim_cur = limit.rlim_max;
+	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &limit));
 	ck_assert_ok(setresgid(STRANGER, STRANGER, STRANGER));
 	ck_assert_ok(setresuid(STRANGER, STRANGER, STRANGER));
 	for (int i = 0; i < 2; i++) {

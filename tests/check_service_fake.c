@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "support/raw.h"
+#include "support/stuck.h"
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED);
 
@@ -408,6 +409,80 @@ START_TEST(a_stopped_service_delays_what_asks_it_and_no_end)
 }
 END_TEST
 
+/* ---- descriptors that are closed slowly */
+
+static const struct {
+	unsigned fd_count;
+	bool empty, joins;
+} slow_turns[] = {
+	{1, .empty = false}, {3, .empty = false}, {RAW_FDS_MAX, .empty = false},
+	{1, .empty = true},  {2, .empty = true},  {RAW_FDS_MAX, .empty = true},
+	{2, .joins = true},
+};
+
+/* The client has the only copies when it receives them. */
+static void answer_slowly(struct fake *fake, int fd)
+{
+	struct wire_message message, joined = {.type = WIRE_JOINED, .joined = {.id = {7, 1}, .owner_pid = 1}};
+	struct lingering lingering = lingering_open();
+	int fds[RAW_FDS_MAX];
+
+	joined.joined.deadline_ns = CTX_FOREVER;
+	for (unsigned i = 0; i < RAW_FDS_MAX; i++)
+		fds[i] = lingering.fd;
+	while (raw_receive_from_client(fd, &message)) {
+		struct wire_message welcome = welcome_to(&message);
+		bool slow = message.type == (slow_turns[fake->turn].joins ? WIRE_JOIN : WIRE_HELLO);
+		if (!slow && message.type == WIRE_HELLO)
+			raw_send_message(fd, &welcome, NULL, 0);
+		if (!slow)
+			continue;
+		joined.serial = message.serial;
+		kill(getppid(), SIGSTOP);
+		if (slow_turns[fake->turn].empty)
+			raw_send(fd, "", 0, fds, slow_turns[fake->turn].fd_count);
+		else
+			raw_send_message(fd, message.type == WIRE_JOIN ? &joined : &welcome, fds,
+					 slow_turns[fake->turn].fd_count);
+		close(lingering.fd);
+		/* And one that is never received, for the connection is broken. */
+		lingering = lingering_open();
+		raw_send(fd, "", 0, &lingering.fd, 1);
+		close(lingering.fd);
+		kill(getppid(), SIGCONT);
+	}
+}
+
+static bool has_few_fds(void *data)
+{
+	return test_count_fds() <= *(unsigned *)data;
+}
+
+START_TEST(descriptors_that_are_closed_slowly_hold_up_no_call)
+{
+	struct fake fake;
+	struct ctxd_client *client = NULL;
+	struct ctx_context *joined;
+
+	fake_open(&fake, answer_slowly);
+	unsigned before = test_count_fds();
+	struct other other = fake_start(&fake, (unsigned)_i, 0);
+	struct ctxd_options options = {.socket = fake.service.socket, .timeout_ns = PATIENCE};
+	int result = ctxd_connect(&options, &client);
+	if (slow_turns[_i].joins) {
+		ck_assert_int_eq(result, 0);
+		ck_assert_int_eq(ctxd_join(client, (struct ctxd_id){7, 1}, &joined), -EPROTO);
+		ctxd_close(client);
+	} else {
+		ck_assert(result == -EPROTO || result == -ECONNREFUSED);
+	}
+	/* With the one that sent them their peers are gone, and nothing is waited for. */
+	other_kill(&other);
+	ck_assert(test_until(has_few_fds, &before));
+	fake_close(&fake);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("service fake");
@@ -418,5 +493,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(answers, an_answer_to_a_join_that_is_none_joins_nothing, 0, ANSWERS);
 	tcase_add_test(answers, an_order_about_what_is_not_there_ends_nothing_and_is_answered);
 	ON_EACH_LOOP(answers, a_stopped_service_delays_what_asks_it_and_no_end);
+	tcase_add_loop_test(answers, descriptors_that_are_closed_slowly_hold_up_no_call, 0,
+			    sizeof(slow_turns) / sizeof(slow_turns[0]));
 	return suite;
 }

@@ -279,7 +279,7 @@ START_TEST(a_limit_below_the_quota_is_raised_or_warned_of)
 	struct rlimit limit = {200, 300}, now;
 
 	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &limit));
-	service_start(&service, _i ? "fds = 200\n" : NULL);
+	service_start(&service, _i ? "fds = 100\n" : NULL);
 	ck_assert_ok(prlimit(service.pid, RLIMIT_NOFILE, NULL, &now));
 	ck_assert_uint_eq(now.rlim_cur, 300);
 	ck_assert_int_eq(service_logged(&service, "event=descriptors limit=300 fds=65536"), !_i);

@@ -1042,6 +1042,32 @@ START_TEST(cgroup_is_removed_with_those_made_below_it)
 }
 END_TEST
 
+static int make_one_and_die(void *data)
+{
+	struct cgroup cgroup;
+
+	cgroup_make(&cgroup);
+	if (data)
+		cgroup_remove(&cgroup);
+	return cgroup.fd < 0;
+}
+
+START_TEST(cgroup_that_the_dead_have_left_is_removed_by_the_next)
+{
+	int left = count_cgroups_of(-1);
+
+	if (left < 0)
+		test_skip("no cgroup can be made here");
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(make_one_and_die(NULL));
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	ck_assert_int_eq(count_cgroups_of(pid), 1);
+	ck_assert_int_eq(test_in_child(make_one_and_die, &left), 0);
+	ck_assert_int_eq(count_cgroups_of(pid), 0);
+}
+END_TEST
+
 START_TEST(program_runs_in_a_cgroup_of_its_own)
 {
 	char path[64], line[300] = "";
@@ -1104,6 +1130,7 @@ Suite *test_suite(void)
 	tcase_add_test(rights, lack_of_descriptors_is_told_and_leaves_nothing);
 	if (feature_allowed(FEATURE_CGROUP_KILL)) {
 		tcase_add_test(rights, cgroup_is_removed_with_those_made_below_it);
+		tcase_add_test(rights, cgroup_that_the_dead_have_left_is_removed_by_the_next);
 		tcase_add_test(rights, program_runs_in_a_cgroup_of_its_own);
 	}
 	return suite;

@@ -98,7 +98,7 @@ echo "where it listens without being told"
 mkdir "$work/run"
 XDG_RUNTIME_DIR=$work/run serve runtime $ctxd
 [[ -S $work/run/ctxd.sock ]] || fail "not in XDG_RUNTIME_DIR"
-XDG_RUNTIME_DIR=$work/run $ctxtool stats | grep -q "1 clients" || fail "not found there"
+XDG_RUNTIME_DIR=$work/run $ctxtool stats | grep -q "1 client," || fail "not found there"
 kill -TERM "$started"
 ended "$started"
 
@@ -108,7 +108,7 @@ if command -v systemd-socket-activate >/dev/null && ldd $ctxd | grep -q libsyste
 		start activated systemd-socket-activate --setenv="$told" --seqpacket --listen="$work/given.sock" \
 			$ctxd --socket="$work/other.sock"
 		until_true 30 test -S "$work/given.sock" || fail "nobody listens"
-		CTXD_SOCKET=$work/given.sock $ctxtool stats | grep -q "1 clients" || fail "the given socket is not served"
+		CTXD_SOCKET=$work/given.sock $ctxtool stats | grep -q "1 client," || fail "the given socket is not served"
 		await_line "$work/activated.err" "event=start"
 		has "what is said of it" "$line " "event=start socket=$work/given.sock "
 		kill -TERM "$started"

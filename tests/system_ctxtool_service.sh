@@ -60,7 +60,7 @@ is "a root unasked: status" "$status" 2
 has "a root unasked" "$out" "--yes"
 run $ctxtool cancel --dry-run "GET a"
 is "dry run: status" "$status" 0
-has "dry run" "$out" "would end: 1 contexts with 30 operations in flight, in 1 process"
+has "dry run" "$out" "would end: 1 context with 30 operations in flight, in 1 process"
 $ctxtool show "GET a" | grep -q "state *live" || fail "the dry run ended it"
 a=$(id_of "GET a")
 run $ctxtool cancel "$a" --wait --cause "by hand" --error=EPIPE
@@ -155,6 +155,23 @@ run $ctxtool last --json
 is_json "$out" || fail "last --json: $out"
 run $ctxtool last 1
 is "nothing kept: status" "$status" 1
+# One that exits in order is not among the dead, and one that crashes after it is.
+start exits env CTXRING_PUBLISH=1 "$work/tool_target" exits
+await_line "$work/exits.out" "ready"
+exits=$started
+until_true 30 published || fail "the one that exits is not published"
+kill -TERM "$exits"
+ended "$exits"
+is "exit in order: status" "$status" 0
+target 4 published
+until_true 30 published || fail "it is not published"
+leave "$pid"
+until_true 30 kept || fail "nothing is kept of the one that died after an exit"
+run $ctxtool last
+[[ $out != *"$exits tool_target"* ]] || fail "an exit in order is called a death: $out"
+run $ctxtool last "$exits"
+is "after an exit in order: status" "$status" 1
+has "after an exit in order" "$out" "ended by exit(3)"
 
 echo "stats and leaks"
 target 3 published
@@ -182,6 +199,27 @@ run $ctxtool stats --openmetrics --pid "$started"
 has "a label that is called as the rest is" "$out" 'label="other"} 13'
 is "series that are there twice" "$(grep -v '^#' <<<"$out" | sed 's/ [^ ]*$//' | sort | uniq -d)" ""
 leave "$started"
+for bytes in '\xff' '\\xff' '"' '\\' $'a\\nb' '\xe2\x80\x8b' '\xe2\x80\x8e' '\xd8\x9c' '\xef\xbb\xbf' '\xf3\xa0\x81\xa1' '\xc2\x9b' ''; do
+	printf '%b\n' "$bytes"
+done >"$work/odd-labels"
+start odd-labels "$work/tool_target" "labels=$work/odd-labels"
+await_line "$work/odd-labels.out" "ready"
+run $ctxtool stats --openmetrics --pid "$started"
+python3 tests/support/openmetrics.py <<<"$out" || fail "not OpenMetrics: $out"
+is "a byte and the text that it looks like" "$(grep -c '^ctxring_live_contexts.*xff' <<<"$out")" 2
+run $ctxtool ls --pid "$started"
+LC_ALL=C grep -q $'\xe2\x80\x8b\|\xe2\x80\x8e\|\xd8\x9c\|\xef\xbb\xbf\|\xf3\xa0\|\xc2\x9b' <<<"$out" && fail "what is not seen is shown: $out"
+run $ctxtool leaks --older=0.000001 --json --pid "$started"
+is_json "$out" || fail "leaks --json of odd labels: $out"
+leave "$started"
+
+echo "what the command line says"
+for command in $'no\033[31m' $'ls \033[31m' $'ls --\033' $'ls -\033' $'show \033[31m' $'show 1\033' $'cancel --yes \033[31m' $'cancel --pid=\033' \
+	$'ls --core=\033[31m' $'watch \033' $'doctor \033' $'last \033' $'leaks --older=\033' $'top --\033' $'stats -\033'; do
+	# shellcheck disable=SC2086
+	run $ctxtool $command
+	[[ $status != 0 && $out != *$'\033'* ]] || fail "$(cat -v <<<"$command") is not escaped: $(cat -v <<<"$out")"
+done
 
 echo "a stopped process"
 kill -STOP "$pid"

@@ -20,7 +20,7 @@ link=$work/link/timeout
 is() { [[ $2 == "$3" ]] || fail "$1: \"$2\", not \"$3\""; }
 has() { [[ $2 == *"$3"* ]] || fail "$1: \"$2\" lacks \"$3\""; }
 
-python3 tests/support/programs/beside_timeout.py $ctxtool || fail "it differs from timeout(1)"
+TMPDIR=$work python3 tests/support/programs/beside_timeout.py $ctxtool || fail "it differs from timeout(1)"
 
 echo "at a terminal"
 terminal() { status=0; out=$("$work/terminal" "$@" 2>&1) || status=$?; }

@@ -35,6 +35,14 @@ done
 [[ ! -s $work/demo.err ]] || fail "the demo complains: $(<"$work/demo.err")"
 none_left "$work/demo.out" || fail "the demo left processes"
 
+echo "the demo, its programs published by the environment, too"
+start published env CTXRING_PUBLISH=1 examples/demo.sh
+published=$started
+until_true 40 gone "$published" || fail "the published demo does not end"
+ended "$published"
+[[ $status == 0 ]] || fail "published: status $status: $(tail -n 5 "$work/published.out" "$work/published.err")"
+none_left "$work/published.out" || fail "the published demo left processes"
+
 echo "the demo, interrupted"
 start interrupted examples/demo.sh
 await_line "$work/interrupted.out" "== ordinary ring"

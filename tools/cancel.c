@@ -58,8 +58,7 @@ struct victims {
 
 static int bad_usage(const char *what, const char *value)
 {
-	fprintf(stderr, "ctxtool cancel: %s%s%s\nTry 'ctxtool cancel --help'.\n", what, value ? ": " : "",
-		value ? value : "");
+	complain_of_usage("ctxtool cancel", what, value);
 	return EXIT_USAGE;
 }
 
@@ -158,12 +157,10 @@ static int parse(struct cancel_options *options, int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	static char program[] = "ctxtool cancel";
 	int letter;
 
-	argv[0] = program;
 	optind = 1;
-	while ((letter = getopt_long(argc, argv, "p:saC:e:w::nyjh", known, NULL)) != -1) {
+	while ((letter = next_option("ctxtool cancel", argc, argv, "p:saC:e:w::nyjh", known)) != -1) {
 		int result = take_option(options, letter);
 		if (result >= 0)
 			return result;
@@ -380,8 +377,9 @@ static bool confirm(const struct victims *victims, const struct cancel_options *
 		contexts += victims->list[i].contexts;
 		operations += victims->list[i].operations;
 	}
-	fprintf(stderr, "%s: %s%s: %lu contexts with %lu operations in flight.\n", why, victims->list[0].name,
-		victims->count > 1 ? " and more" : "", (unsigned long)contexts, (unsigned long)operations);
+	fprintf(stderr, "%s: %s%s: %lu context%s with %lu operation%s in flight.\n", why,
+		victims->list[0].name, victims->count > 1 ? " and more" : "", (unsigned long)contexts,
+		plural(contexts), (unsigned long)operations, plural(operations));
 	if (!isatty(STDIN_FILENO)) {
 		fprintf(stderr, "ctxtool cancel: nobody can be asked; give --yes\n");
 		return false;
@@ -448,9 +446,9 @@ static void tell(const struct victim *victim, const struct ctxd_report *report,
 	char text[TEXT_SIZE];
 
 	if (options->dry_run)
-		printf("%s would end: %u contexts with %u operations in flight, in %u process%s\n",
-		       victim->name, victim->contexts, victim->operations, report->asked,
-		       report->asked == 1 ? "" : "es");
+		printf("%s would end: %u context%s with %u operation%s in flight, in %u process%s\n",
+		       victim->name, victim->contexts, plural(victim->contexts), victim->operations,
+		       plural(victim->operations), report->asked, report->asked == 1 ? "" : "es");
 	else
 		printf("%s %s\n", victim->name, report_text(report, text, sizeof(text)));
 }

@@ -365,6 +365,29 @@ static int read_open_core(struct survey *survey, struct core *core, struct unrea
 	return result ? result : add_tables(survey, core, unreadable);
 }
 
+/* A regular file, and nothing else that may stand there, by two steps: opening a FIFO waits, opening a device
+ * acts. A descriptor, or -1 with the reason. */
+static int open_core(const char *path, char *reason, size_t size)
+{
+	int path_fd = open(path, O_PATH | O_CLOEXEC), fd = -1;
+	char link[32];
+	struct statx status;
+
+	if (path_fd < 0 || statx(path_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status)) {
+		snprintf(reason, size, "%s", strerror(errno));
+	} else if (!S_ISREG(status.stx_mode)) {
+		snprintf(reason, size, "not a regular file");
+	} else {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", path_fd);
+		fd = open(link, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			snprintf(reason, size, "%s", strerror(errno));
+	}
+	if (path_fd >= 0)
+		close(path_fd);
+	return fd;
+}
+
 int survey_core(const char *path, struct survey *ret_survey)
 {
 	struct core core = {0};
@@ -373,12 +396,11 @@ int survey_core(const char *path, struct survey *ret_survey)
 	int result;
 
 	*ret_survey = (struct survey){0};
-	core.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (core.fd < 0 || fstat(core.fd, &status)) {
-		snprintf(unreadable.reason, sizeof(unreadable.reason), "%s", strerror(errno));
+	core.fd = open_core(path, unreadable.reason, sizeof(unreadable.reason));
+	if (core.fd < 0) {
 		result = survey_add_unreadable(ret_survey, &unreadable);
-	} else if (!S_ISREG(status.st_mode)) {
-		snprintf(unreadable.reason, sizeof(unreadable.reason), "not a regular file");
+	} else if (fstat(core.fd, &status)) {
+		snprintf(unreadable.reason, sizeof(unreadable.reason), "%s", strerror(errno));
 		result = survey_add_unreadable(ret_survey, &unreadable);
 	} else {
 		core.file_size = (uint64_t)status.st_size;

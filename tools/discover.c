@@ -25,6 +25,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "errand.h"
+#include "memfd.h"
+#include "proc_file.h"
+
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
@@ -36,12 +40,19 @@
  */
 #define UNTOUCHED_MAX (256u * 1024 * 1024)
 #define TABLES_MAX 8 /* of one process: each copy of the library in it has its own */
+/* For what a process that begins needs until its table stands, though it lost its CPU meanwhile. */
+#define LOOKS_MAX 12
+#define LOOK_PAUSE_NS 5000000
+/* The kernel's user for all whom a user name space does not know. */
+#define UID_OVERFLOW 65534u
 
 /* A process under inspection. */
 struct candidate {
 	pid_t pid;
 	int directory;
+	struct patience *patience;
 	uid_t uid;
+	bool has_memory; /* no more when it is ending */
 	pid_t inner_pid; /* as its own pid namespace sees it */
 	char name[64];
 	char *maps;
@@ -77,55 +88,20 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
 	return 0;
 }
 
+static void release_source(struct source *source)
+{
+	snapshot_release(&source->snapshot);
+	sites_release(&source->sites);
+	descriptors_release(&source->descriptors);
+}
+
 void survey_release(struct survey *survey)
 {
-	for (size_t i = 0; i < survey->source_count; i++) {
-		snapshot_release(&survey->sources[i].snapshot);
-		sites_release(&survey->sources[i].sites);
-		descriptors_release(&survey->sources[i].descriptors);
-	}
+	for (size_t i = 0; i < survey->source_count; i++)
+		release_source(&survey->sources[i]);
 	free(survey->sources);
 	free(survey->unreadables);
 	*survey = (struct survey){0};
-}
-
-/* Reads a file of /proc, whose size is not known before. Its errno through ret_error. */
-static char *read_proc_file(int directory, const char *name, int *ret_error)
-{
-	size_t room = 16384, length = 0;
-	char *text = malloc(room);
-	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
-	ssize_t got = -1;
-
-	*ret_error = fd < 0 ? errno : ENOMEM;
-	while (text && fd >= 0) {
-		char *larger;
-
-		got = read(fd, text + length, room - length - 1);
-		if (got <= 0)
-			break;
-		length += (size_t)got;
-		if (room - length > 4096)
-			continue;
-		larger = realloc(text, room * 2);
-		if (!larger) {
-			got = -1;
-			errno = ENOMEM;
-			break;
-		}
-		text = larger;
-		room *= 2;
-	}
-	if (fd >= 0 && got < 0)
-		*ret_error = errno;
-	if (fd >= 0)
-		close(fd);
-	if (got < 0) {
-		free(text);
-		return NULL;
-	}
-	text[length] = '\0';
-	return text;
 }
 
 static const char *field(const char *status, const char *name)
@@ -138,13 +114,14 @@ static const char *field(const char *status, const char *name)
 /* Name, real uid and innermost pid, from /proc/PID/status, which everyone may read. */
 static int read_status(struct candidate *candidate)
 {
-	int error;
-	char *status = read_proc_file(candidate->directory, "status", &error);
+	char *status;
 	const char *at;
+	int error = proc_file_read(candidate->directory, "status", NULL, &status);
 
-	if (!status)
-		return -error;
+	if (error)
+		return error;
 	candidate->inner_pid = candidate->pid;
+	candidate->has_memory = field(status, "\nVmSize:") != NULL;
 	at = field(status, "Name:\t");
 	if (at) {
 		size_t length = strcspn(at, "\n");
@@ -201,13 +178,6 @@ static size_t find_mappings(const char *maps, struct mapping found[TABLES_MAX])
 	return count;
 }
 
-static bool is_table_inode(int fd, uint64_t inode)
-{
-	struct stat status;
-
-	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_ino == inode;
-}
-
 /* Opens the table through the descriptor that the process has of it. -ENOENT: it has none. */
 static int open_by_descriptor(const struct candidate *candidate, uint64_t inode)
 {
@@ -230,13 +200,9 @@ static int open_by_descriptor(const struct candidate *candidate, uint64_t inode)
 		if (length < (ssize_t)strlen(TABLE_PATH) ||
 		    memcmp(target, TABLE_PATH, strlen(TABLE_PATH)) != 0)
 			continue;
-		fd = openat(dirfd(list), entry->d_name, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			result = -errno;
-		else if (is_table_inode(fd, inode))
-			result = fd;
-		else
-			close(fd);
+		/* By now it may be another file than that whose name was read. */
+		fd = openat(dirfd(list), entry->d_name, O_PATH | O_CLOEXEC);
+		result = fd < 0 ? -errno : memfd_reopen(fd, inode);
 	}
 	closedir(list);
 	return result;
@@ -249,20 +215,17 @@ static int open_by_mapping(const struct candidate *candidate, const struct mappi
 	int fd;
 
 	snprintf(name, sizeof(name), "map_files/%" PRIx64 "-%" PRIx64, mapping->start, mapping->end);
-	fd = openat(candidate->directory, name, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (is_table_inode(fd, mapping->inode))
-		return fd;
-	close(fd);
-	return -ENOENT;
+	fd = errand_open_path(candidate->patience, candidate->directory, name);
+	return fd < 0 ? fd : memfd_reopen(fd, mapping->inode);
 }
 
 static void describe(struct unreadable *unreadable, int error, const char *what)
 {
 	const char *remedy = "";
 
-	if (error == EACCES || error == EPERM)
+	if (error == ETIMEDOUT)
+		remedy = " (the kernel waits for something of its owner's while its memory is locked)";
+	else if (error == EACCES || error == EPERM)
 		remedy = geteuid() == 0
 				 ? " (denied even to root: a security module, or a user namespace above)"
 				 : " (another user's, or not dumpable: try as root)";
@@ -277,32 +240,34 @@ static int read_table(int fd, struct source *source, struct unreadable *unreadab
 	struct stat status;
 	uint64_t allocated;
 	void *bytes;
-	int seals = fcntl(fd, F_GET_SEALS);
+	int seals = fcntl(fd, F_GET_SEALS), result;
 
 	if (seals < 0 || (seals & SEALS_NEEDED) != SEALS_NEEDED) {
 		/* Without them the file could be cut under us, which is a SIGBUS. */
 		snprintf(unreadable->reason, sizeof(unreadable->reason),
 			 "its " TABLE_PATH " lacks the seals of a context table: refused");
+		unreadable->unsettled = true;
 		return -1;
 	}
 	if (fstat(fd, &status) || status.st_size <= 0) {
 		snprintf(unreadable->reason, sizeof(unreadable->reason), "its table is empty");
 		return -1;
 	}
+	source->inode = unreadable->inode = status.st_ino;
 	allocated = (uint64_t)status.st_blocks * 512;
 	bytes = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (bytes == MAP_FAILED) {
 		describe(unreadable, errno, "its table");
 		return -1;
 	}
-	if (snapshot_read(bytes, (size_t)status.st_size, allocated + UNTOUCHED_MAX, &source->snapshot,
-			  reason)) {
-		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
-		munmap(bytes, (size_t)status.st_size);
-		return -1;
-	}
+	result = snapshot_read(bytes, (size_t)status.st_size, allocated + UNTOUCHED_MAX, &source->snapshot,
+			       reason);
 	munmap(bytes, (size_t)status.st_size);
-	return 0;
+	if (!result)
+		return 0;
+	snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
+	unreadable->unsettled = result == -EAGAIN;
+	return -1;
 }
 
 static uint64_t monotonic_ns(void)
@@ -333,6 +298,7 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 	}
 	if (fd < 0) {
 		describe(&unreadable, -fd, "its table");
+		unreadable.unsettled = fd != -ETIMEDOUT;
 		return survey_add_unreadable(survey, &unreadable);
 	}
 	result = read_table(fd, &found, &unreadable);
@@ -343,6 +309,7 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 		snprintf(unreadable.reason, sizeof(unreadable.reason),
 			 "its table says that it belongs to pid %" PRId32 ": not its own",
 			 found.snapshot.header.pid);
+		unreadable.unsettled = true;
 		snapshot_release(&found.snapshot);
 		return survey_add_unreadable(survey, &unreadable);
 	}
@@ -362,12 +329,9 @@ int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const 
 	struct unreadable unreadable = {.pid = pid};
 	struct source found = {.pid = pid, .uid = uid, .descriptors.directory = -1};
 	struct source *source;
-	struct stat status;
 
 	snprintf(unreadable.name, sizeof(unreadable.name), "%s", name);
 	snprintf(found.name, sizeof(found.name), "%s", name);
-	if (fstat(fd, &status) == 0)
-		found.inode = unreadable.inode = status.st_ino;
 	if (read_table(fd, &found, &unreadable))
 		return survey_add_unreadable(survey, &unreadable);
 	found.now_ns = monotonic_ns();
@@ -404,30 +368,38 @@ static bool has_library_thread(const struct candidate *candidate)
 	}
 	while (!found && (entry = readdir(list))) {
 		char name[NAME_MAX + 8], *comm;
-		int error;
 
 		snprintf(name, sizeof(name), "%s/comm", entry->d_name);
-		comm = isdigit((unsigned char)entry->d_name[0]) ? read_proc_file(dirfd(list), name, &error)
-								: NULL;
-		found = comm && strncmp(comm, THREAD_PREFIX, strlen(THREAD_PREFIX)) == 0;
+		if (!isdigit((unsigned char)entry->d_name[0]) ||
+		    proc_file_read(dirfd(list), name, NULL, &comm))
+			continue;
+		found = strncmp(comm, THREAD_PREFIX, strlen(THREAD_PREFIX)) == 0;
 		free(comm);
 	}
 	closedir(list);
 	return found;
 }
 
+/* A user whose processes are none of ours, and closed to us: also those whom our user name space does not
+ * know. */
+static bool is_stranger(uid_t uid)
+{
+	return uid != getuid() && (geteuid() != 0 || uid == UID_OVERFLOW);
+}
+
 /*
- * The maps are closed to us. Of a process that was asked for, or that has threads of the
- * library, this is worth an error; of any other it is not known whether it has a table.
+ * The maps are closed to us. Of a process that was asked for, or is ours and has threads of the library, this
+ * is worth an error; of any other it is not known whether it has a table. One that has no memory any more is
+ * ending.
  */
 static int add_closed(struct survey *survey, const struct candidate *candidate, int error, bool asked_for)
 {
-	struct unreadable unreadable = {.pid = candidate->pid};
+	struct unreadable unreadable = {.pid = candidate->pid, .unsettled = error != ETIMEDOUT};
 
-	if (error == ENOENT || error == ESRCH)
+	if (error == ENOENT || error == ESRCH || !candidate->has_memory)
 		return asked_for ? add_missing(survey, candidate, "no such process") : 0;
-	unreadable.vague = !asked_for && !has_library_thread(candidate);
-	if (unreadable.vague && candidate->uid != getuid()) {
+	if (!asked_for &&
+	    (is_stranger(candidate->uid) || (error != ETIMEDOUT && !has_library_thread(candidate)))) {
 		survey->strangers++;
 		return 0;
 	}
@@ -444,9 +416,9 @@ static int inspect(struct survey *survey, struct candidate *candidate, bool aske
 
 	if (result)
 		return add_closed(survey, candidate, -result, asked_for);
-	candidate->maps = read_proc_file(candidate->directory, "maps", &error);
+	candidate->maps = errand_read(candidate->patience, candidate->directory, "maps", &error);
 	if (!candidate->maps)
-		return error == ENOMEM ? -ENOMEM : add_closed(survey, candidate, error, asked_for);
+		return error == -ENOMEM ? error : add_closed(survey, candidate, -error, asked_for);
 	count = find_mappings(candidate->maps, mappings);
 	for (size_t i = 0; i < count && !result; i++)
 		result = add_table(survey, candidate, &mappings[i]);
@@ -460,7 +432,8 @@ static int inspect(struct survey *survey, struct candidate *candidate, bool aske
 
 static int inspect_pid(struct survey *survey, int proc, pid_t pid, bool asked_for)
 {
-	struct candidate candidate = {.pid = pid, .uid = (uid_t)-1};
+	struct candidate candidate = {
+		.pid = pid, .uid = (uid_t)-1, .has_memory = true, .patience = &survey->patience};
 	char name[16];
 	int result;
 
@@ -507,6 +480,74 @@ static int inspect_all(struct survey *survey, DIR *proc)
 	return result;
 }
 
+/* What was found of a process, that is to be looked at anew. */
+static void forget(struct survey *survey, pid_t pid)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < survey->source_count; i++) {
+		if (survey->sources[i].pid == pid)
+			release_source(&survey->sources[i]);
+		else
+			survey->sources[kept++] = survey->sources[i];
+	}
+	survey->source_count = kept;
+	kept = 0;
+	for (size_t i = 0; i < survey->unreadable_count; i++)
+		if (survey->unreadables[i].pid != pid)
+			survey->unreadables[kept++] = survey->unreadables[i];
+	survey->unreadable_count = kept;
+}
+
+/* The processes that may be beginning or ending, each once. 0 or -ENOMEM. */
+static int list_unsettled(const struct survey *survey, pid_t **ret_pids, size_t *ret_count)
+{
+	pid_t *pids = malloc((survey->unreadable_count + 1) * sizeof(*pids));
+	size_t count = 0;
+
+	if (!pids)
+		return -ENOMEM;
+	for (size_t i = 0; i < survey->unreadable_count; i++) {
+		const struct unreadable *unreadable = &survey->unreadables[i];
+
+		/* Those of one process follow each other. */
+		if (unreadable->unsettled && (!count || pids[count - 1] != unreadable->pid))
+			pids[count++] = unreadable->pid;
+	}
+	*ret_pids = pids;
+	*ret_count = count;
+	return 0;
+}
+
+/*
+ * A process that was just making its table, or was about to end, is no error: when looked at again it has
+ * one, or is gone. What does not settle stays as it was found.
+ */
+static int look_again(struct survey *survey, int proc, bool asked_for)
+{
+	int result = 0;
+
+	for (unsigned look = 0; look < LOOKS_MAX && !result; look++) {
+		pid_t *pids;
+		size_t count;
+
+		drop_duplicates(survey);
+		result = list_unsettled(survey, &pids, &count);
+		if (result)
+			return result;
+		if (count && look)
+			nanosleep(&(struct timespec){.tv_nsec = LOOK_PAUSE_NS}, NULL);
+		for (size_t i = 0; i < count && !result; i++) {
+			forget(survey, pids[i]);
+			result = inspect_pid(survey, proc, pids[i], asked_for);
+		}
+		free(pids);
+		if (!count)
+			break;
+	}
+	return result;
+}
+
 static int compare_sources(const void *left, const void *right)
 {
 	const struct source *a = left, *b = right;
@@ -519,13 +560,15 @@ int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_sur
 	DIR *proc = opendir("/proc");
 	int result = 0;
 
-	*ret_survey = (struct survey){0};
+	*ret_survey = (struct survey){.patience = PATIENCE};
 	if (!proc)
 		return -errno;
 	for (size_t i = 0; i < pid_count && !result; i++)
 		result = inspect_pid(ret_survey, dirfd(proc), pids[i], true);
 	if (!pid_count)
 		result = inspect_all(ret_survey, proc);
+	if (!result)
+		result = look_again(ret_survey, dirfd(proc), pid_count > 0);
 	closedir(proc);
 	if (result) {
 		survey_release(ret_survey);

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "descriptors.h"
+#include "errand.h"
 #include "reader.h"
 #include "sites.h"
 
@@ -33,8 +34,8 @@ struct unreadable {
 	pid_t pid;
 	char name[64];
 	char reason[READER_REASON_SIZE + 160];
-	bool missing; /* not there, as opposed to closed to us */
-	bool vague;   /* closed, and nothing says that it uses ctxring */
+	bool missing;	/* not there, as opposed to closed to us */
+	bool unsettled; /* perhaps the process is only beginning or ending */
 	uint64_t inode;
 };
 
@@ -43,7 +44,9 @@ struct survey {
 	size_t source_count;
 	struct unreadable *unreadables;
 	size_t unreadable_count;
-	unsigned strangers; /* processes of other users whose maps are closed to us */
+	unsigned strangers; /* processes that are closed to us: of other users, or nothing says that they use
+			       ctxring */
+	struct patience patience;
 };
 
 /* All processes, or the pid_count ones of pids. 0, -ENOMEM, or the error of opening /proc. */

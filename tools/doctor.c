@@ -170,7 +170,7 @@ static void diagnose_limits(struct diagnosis *diagnosis)
 	if (geteuid() != 0 && report->memlock.rlim_cur < 1048576) {
 		snprintf(problem, sizeof(problem),
 			 "RLIMIT_MEMLOCK is %" PRIu64 " KiB: room for some %" PRIu64
-			 " small rings of this user",
+			 " small ring(s) of this user",
 			 (uint64_t)report->memlock.rlim_cur / 1024,
 			 (uint64_t)report->memlock.rlim_cur / 8192);
 		advise(diagnosis, false, problem, "ulimit -l 65536, or LimitMEMLOCK= in the unit");
@@ -412,13 +412,11 @@ int doctor_run(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	static char program[] = "ctxtool doctor";
 	struct diagnosis diagnosis;
 	bool json = false;
 	int letter;
 
-	argv[0] = program;
-	while ((letter = getopt_long(argc, argv, "jh", known, NULL)) != -1) {
+	while ((letter = next_option("ctxtool doctor", argc, argv, "jh", known)) != -1) {
 		if (letter == 'h') {
 			fputs(help, stdout);
 			return EXIT_OK;
@@ -430,8 +428,7 @@ int doctor_run(int argc, char **argv)
 		json = true;
 	}
 	if (optind < argc) {
-		fprintf(stderr, "ctxtool doctor: too many operands: %s\nTry 'ctxtool doctor --help'.\n",
-			argv[optind]);
+		complain_of_usage("ctxtool doctor", "too many operands", argv[optind]);
 		return EXIT_USAGE;
 	}
 	diagnose(&diagnosis);

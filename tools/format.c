@@ -165,16 +165,18 @@ static void append_batch(struct text *text, const struct source *source, const s
 	char submit[16], reap[16];
 
 	append(text,
-	       "; %" PRIu64 " batches cancelled, the last under %d:%" PRIu32 ".%" PRIu32 ": %" PRIu32
-	       " operations, %" PRIu32 " cancel SQEs, %" PRIu32 " enters, %" PRIu32 " cancelled, %" PRIu32
+	       "; %" PRIu64 " batch%s cancelled, the last under %d:%" PRIu32 ".%" PRIu32 ": %" PRIu32
+	       " operation%s, %" PRIu32 " cancel SQE%s, %" PRIu32 " enter%s, %" PRIu32 " cancelled, %" PRIu32
 	       " finished first",
-	       ring->batches, (int)source->pid, ring->batch_context_slot, ring->batch_context_generation,
-	       ring->batch_operations, ring->batch_sqes, ring->batch_enters, ring->batch_cancelled,
-	       ring->batch_finished);
+	       ring->batches, ring->batches == 1 ? "" : "es", (int)source->pid, ring->batch_context_slot,
+	       ring->batch_context_generation, ring->batch_operations, plural(ring->batch_operations),
+	       ring->batch_sqes, plural(ring->batch_sqes), ring->batch_enters, plural(ring->batch_enters),
+	       ring->batch_cancelled, ring->batch_finished);
 	if (ring->batch_unsent)
 		append(text, ", %" PRIu32 " never sent", ring->batch_unsent);
 	if (ring->batch_timed)
-		append(text, ", %" PRIu32 " left to linked timeouts", ring->batch_timed);
+		append(text, ", %" PRIu32 " left to linked timeout%s", ring->batch_timed,
+		       plural(ring->batch_timed));
 	append(text, ", submitted in %s, reaped in %s", duration_text(ring->batch_submit_ns, submit),
 	       duration_text(ring->batch_reap_ns, reap));
 }
@@ -207,9 +209,8 @@ char *format_source(const struct source *source, char buffer[TEXT_SIZE])
 	append(&text,
 	       "%d %s (uid %u%s): %" PRIu32 " context%s, %" PRIu32 " live, %" PRIu32 " operation%s in flight",
 	       (int)source->pid, escape(source->name, escaped, sizeof(escaped)), (unsigned)source->uid,
-	       source->is_core ? ", core file" : "", snapshot->context_count,
-	       snapshot->context_count == 1 ? "" : "s", snapshot->live_count, snapshot->operation_count,
-	       snapshot->operation_count == 1 ? "" : "s");
+	       source->is_core ? ", core file" : "", snapshot->context_count, plural(snapshot->context_count),
+	       snapshot->live_count, snapshot->operation_count, plural(snapshot->operation_count));
 	if (!source->is_core)
 		append(&text, ", table %s old",
 		       duration_text(age_ns(source, snapshot->header.created_ns), time));
@@ -224,10 +225,12 @@ char *format_losses(const struct source *source, char buffer[TEXT_SIZE])
 	struct text text = begin(buffer);
 
 	if (snapshot->torn)
-		append(&text, "%" PRIu32 " records were being written and are not shown", snapshot->torn);
+		append(&text, "%" PRIu32 " record%s being written and not shown", snapshot->torn,
+		       snapshot->torn == 1 ? " was" : "s were");
 	if (snapshot->cycles)
-		append(&text, "%s%" PRIu32 " parent links led round in a circle and were cut",
-		       text.length ? "; " : "", snapshot->cycles);
+		append(&text, "%s%" PRIu32 " parent link%s led round in a circle and %s cut",
+		       text.length ? "; " : "", snapshot->cycles, plural(snapshot->cycles),
+		       snapshot->cycles == 1 ? "was" : "were");
 	if (snapshot->clipped)
 		append(&text, "%sonly the first %u slots of each kind were read", text.length ? "; " : "",
 		       READER_SLOTS_MAX);

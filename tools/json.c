@@ -283,8 +283,7 @@ static json_t *unreadable_json(const struct survey *survey)
 		json_object_set_new(object, "pid",
 				    unreadable->pid ? json_integer(unreadable->pid) : json_null());
 		json_object_set_new(object, "name", escaped(unreadable->name));
-		json_object_set_new(object, "has_table",
-				    unreadable->vague ? json_null() : json_boolean(!unreadable->missing));
+		json_object_set_new(object, "has_table", json_boolean(!unreadable->missing));
 		json_object_set_new(object, "reason", json_string(unreadable->reason));
 		json_array_append_new(list, object);
 	}
@@ -323,10 +322,15 @@ int json_print(const struct view_options *options, const struct view *view, stru
 char *json_text(const char *text, char *buffer, size_t size)
 {
 	char shown[ESCAPED_SIZE];
+
+	return json_quote(escape(text, shown, sizeof(shown)), buffer, size);
+}
+
+char *json_quote(const char *escaped_text, char *buffer, size_t size)
+{
 	size_t at = 0;
 
-	escape(text, shown, sizeof(shown));
-	for (const char *from = shown; *from && at + 3 < size; from++) {
+	for (const char *from = escaped_text; *from && at + 3 < size; from++) {
 		if (*from == '"' || *from == '\\')
 			buffer[at++] = '\\';
 		buffer[at++] = *from;

@@ -13,4 +13,7 @@ int json_print(const struct view_options *options, const struct view *view, stru
 /* text as the inside of a JSON string, which is also that of a label of OpenMetrics. Returns buffer. */
 char *json_text(const char *text, char *buffer, size_t size);
 
+/* The same of text that has been escaped. */
+char *json_quote(const char *escaped_text, char *buffer, size_t size);
+
 #endif

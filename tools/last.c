@@ -16,9 +16,9 @@
 
 static const char help[] =
 	"Usage: ctxtool last [OPTION...] [PID]\n"
-	"Show the contexts and operations that a process had when it died, as tree does. The service\n"
-	"keeps the tables of processes that were published, for a while: see ctxd.conf(5). Without PID\n"
-	"list what it keeps.\n"
+	"Show the contexts and operations that a process had when it died, as tree does: when it was\n"
+	"killed, crashed or called _exit(2), not when it ended by exit(3). The service keeps the tables\n"
+	"of processes that were published, for a while: see ctxd.conf(5). Without PID list what it keeps.\n"
 	"\n"
 	"  -j, --json  JSON\n"
 	"  -h, --help  this text\n"
@@ -91,7 +91,7 @@ static int show(pid_t pid, bool json)
 	if (result == -ENOENT) {
 		fprintf(stderr,
 			"ctxtool last: no table of a dead process %d is kept: it was not published, is not "
-			"yours, or died too long ago\n",
+			"yours, ended by exit(3), or died too long ago\n",
 			(int)pid);
 		return EXIT_NOTHING;
 	}
@@ -124,15 +124,13 @@ int last_run(int argc, char **argv)
 {
 	static const struct option known[] = {
 		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-	static char program[] = "ctxtool last";
 	bool json = false;
 	char *end = NULL;
 	long pid = 0;
 	int letter;
 
-	argv[0] = program;
 	optind = 1;
-	while ((letter = getopt_long(argc, argv, "jh", known, NULL)) != -1) {
+	while ((letter = next_option("ctxtool last", argc, argv, "jh", known)) != -1) {
 		if (letter == 'h') {
 			fputs(help, stdout);
 			return EXIT_OK;

@@ -86,16 +86,15 @@ static void print_text(const struct old *old)
 
 static void print_json(const struct old *old, bool first)
 {
-	char id[ID_SIZE], label[ESCAPED_SIZE], site[320];
+	char id[ID_SIZE], label[ESCAPED_SIZE], quoted[ESCAPED_SIZE], site[320] = "";
 
+	if (old->context->record.site)
+		site_text(&old->source->sites, old->context->record.site, site, sizeof(site));
 	printf("%s{\"id\": \"%s\", \"label\": \"%s\", \"age_ns\": %" PRIu64 ", \"children\": %" PRIu32
 	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\"}",
 	       first ? "" : ",\n ", format_id(old->source, old->context, id),
 	       json_text(old->context->record.label, label, sizeof(label)), old->age_ns, count_children(old),
-	       old->context->operation_count,
-	       old->context->record.site
-		       ? site_text(&old->source->sites, old->context->record.site, site, sizeof(site))
-		       : "");
+	       old->context->operation_count, json_quote(site, quoted, sizeof(quoted)));
 }
 
 static int print(const struct view_options *options, struct survey *survey)

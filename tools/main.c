@@ -108,6 +108,6 @@ int main(int argc, char **argv)
 			return finish(commands[i].run(argc - 1, argv + 1));
 		return finish(view_run(commands[i].view, argc - 1, argv + 1));
 	}
-	fprintf(stderr, "ctxtool: no command '%s'. Try 'ctxtool --help'.\n", argv[1]);
+	complain_of_usage("ctxtool", "no such command", argv[1]);
 	return EXIT_USAGE;
 }

@@ -111,6 +111,7 @@ static int code_of_start(int error)
 	case -EMFILE:
 	case -ENFILE:
 	case -EINVAL:
+	case -EOPNOTSUPP:
 		return RUN_TROUBLE;
 	case -ETIME:
 		return RUN_DEADLINE;
@@ -212,7 +213,11 @@ static void collect(struct run *run)
 		outcome->start_error = result;
 	run_stop_signals(run);
 	if (result) {
-		outcome->code = trouble(run, "the process that watches the command was killed", result);
+		outcome->code =
+			trouble(run,
+				result == -EOWNERDEAD ? "the process that watches the command was killed"
+						      : "the command cannot be waited for",
+				result);
 		return;
 	}
 	if (outcome->how.stopped) {

@@ -34,6 +34,7 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 			uint32_t generation, struct selection *selection)
 {
 	uint32_t other_generation = 0;
+	char shown[4 * ESCAPED_SIZE];
 
 	for (size_t i = 0; i < survey->source_count; i++) {
 		struct source *source = &survey->sources[i];
@@ -57,7 +58,7 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 			return EXIT_OK;
 		}
 	}
-	fprintf(stderr, "ctxtool: %s: no such %s", operand,
+	fprintf(stderr, "ctxtool: %s: no such %s", escape(operand, shown, sizeof(shown)),
 		slot ? "context" : "process with a context table");
 	if (other_generation)
 		fprintf(stderr, "; it is gone, its slot is used again (generation %" PRIu32 ")",
@@ -78,7 +79,7 @@ static int select_by_label(const char *label, struct survey *survey, bool live_o
 			   struct selection *selection)
 {
 	struct selection found = {0};
-	char escaped[ESCAPED_SIZE];
+	char escaped[ESCAPED_SIZE], shown[4 * ESCAPED_SIZE];
 	unsigned count = 0;
 
 	for (size_t i = 0; i < survey->source_count; i++) {
@@ -96,7 +97,7 @@ static int select_by_label(const char *label, struct survey *survey, bool live_o
 			if (++count == 2) {
 				fprintf(stderr,
 					"ctxtool: several contexts have the label '%s'; give an id:\n",
-					label);
+					escape(label, shown, sizeof(shown)));
 				show_candidate(found.source, found.context, 1);
 			}
 			if (count >= 2)
@@ -110,7 +111,8 @@ static int select_by_label(const char *label, struct survey *survey, bool live_o
 		return EXIT_OK;
 	}
 	if (count == 0)
-		fprintf(stderr, "ctxtool: %s: no such context, by id or by label\n", label);
+		fprintf(stderr, "ctxtool: %s: no such context, by id or by label\n",
+			escape(label, shown, sizeof(shown)));
 	else if (count > CANDIDATES_SHOWN)
 		fprintf(stderr, "  and %u more\n", count - CANDIDATES_SHOWN);
 	return count ? EXIT_USAGE : EXIT_NOTHING;

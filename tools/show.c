@@ -63,7 +63,7 @@ static void print_family(const struct source *source, const struct reader_contex
 			print_relative(source, "child", &snapshot->contexts[i]);
 	}
 	if (shown > CHILDREN_SHOWN)
-		printf("  %-11s and %" PRIu32 " more children\n", "", shown - CHILDREN_SHOWN);
+		printf("  %-11s and %" PRIu32 " more\n", "", shown - CHILDREN_SHOWN);
 }
 
 static void print_made(const struct source *source, const struct reader_context *context)

@@ -167,13 +167,14 @@ static void print_text(const struct sums *sums)
 			printf(", %s %" PRIu64, i < NAMES_OPCODES ? ctx_opcode_name(i) : "others",
 			       sums->by_opcode[i]);
 	printf("\nbatches     %" PRIu64 " so far\n", sums->batches);
-	printf("service     %" PRIu64 " clients, %" PRIu64 " published, %" PRIu64 " shared contexts, %" PRIu64
-	       " joins\n",
-	       sums->clients, sums->published, sums->shared, sums->joined);
+	printf("service     %" PRIu64 " client%s, %" PRIu64 " published, %" PRIu64
+	       " shared context%s, %" PRIu64 " join%s\n",
+	       sums->clients, plural(sums->clients), sums->published, sums->shared, plural(sums->shared),
+	       sums->joined, plural(sums->joined));
 	for (size_t i = 0; i < sums->label_count; i++)
-		printf("  %-32s %" PRIu64 " live, %" PRIu64 " operations\n",
+		printf("  %-32s %" PRIu64 " live, %" PRIu64 " operation%s\n",
 		       sums->labels[i].label[0] ? escape(sums->labels[i].label, label, sizeof(label)) : "-",
-		       sums->labels[i].live, sums->labels[i].operations);
+		       sums->labels[i].live, sums->labels[i].operations, plural(sums->labels[i].operations));
 }
 
 static void print_json(const struct sums *sums)

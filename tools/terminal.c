@@ -56,6 +56,39 @@ const char *colour(enum colour colour)
 	return state.colours ? sequences[colour] : "";
 }
 
+/* Controls a terminal, reorders a line, or is not seen: with these one text can look like another. */
+static bool is_hidden(uint32_t code)
+{
+	static const struct {
+		uint32_t first, last;
+	} hidden[] = {
+		{0, 0x1f},	    /* C0 */
+		{0x7f, 0x9f},	    /* DEL and C1 */
+		{0xad, 0xad},	    /* soft hyphen */
+		{0x34f, 0x34f},	    /* grapheme joiner */
+		{0x61c, 0x61c},	    /* Arabic letter mark */
+		{0x115f, 0x1160},   /* Hangul fillers */
+		{0x17b4, 0x17b5},   /* Khmer inherent vowels */
+		{0x180b, 0x180f},   /* Mongolian selectors */
+		{0x200b, 0x200f},   /* zero width, marks of direction */
+		{0x2028, 0x202e},   /* separators of lines, overrides of direction */
+		{0x2060, 0x206f},   /* word joiner, isolates, invisible operators */
+		{0x3164, 0x3164},   /* Hangul filler */
+		{0xfe00, 0xfe0f},   /* variation selectors */
+		{0xfeff, 0xfeff},   /* byte order mark */
+		{0xffa0, 0xffa0},   /* Hangul filler */
+		{0xfff0, 0xfffb},   /* annotations */
+		{0x1bca0, 0x1bca3}, /* shorthand controls */
+		{0x1d173, 0x1d17a}, /* musical controls */
+		{0xe0000, 0xe0fff}, /* tags, variation selectors */
+	};
+
+	for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++)
+		if (code >= hidden[i].first && code <= hidden[i].last)
+			return true;
+	return false;
+}
+
 /* Length of the UTF-8 character at text, 0 when it is none that may be shown. */
 static size_t character_length(const unsigned char *text)
 {
@@ -72,11 +105,7 @@ static size_t character_length(const unsigned char *text)
 	}
 	if (code < smallest[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
 		return 0;
-	/* C0, DEL and C1 control terminals; the bidirectional overrides reorder a line. */
-	if (code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x202a && code <= 0x202e) ||
-	    (code >= 0x2066 && code <= 0x2069) || code == 0x2028 || code == 0x2029)
-		return 0;
-	return length;
+	return is_hidden(code) ? 0 : length;
 }
 
 char *escape(const char *text, char *buffer, size_t size)
@@ -87,9 +116,13 @@ char *escape(const char *text, char *buffer, size_t size)
 	while (*in) {
 		size_t length = character_length(in);
 
-		if (at + (length ? length : 4) >= size)
+		if (at + (*in == '\\' ? 2 : length ? length : 4) >= size)
 			break;
-		if (length) {
+		if (*in == '\\') {
+			/* So that what looks like an escaped byte is one. */
+			buffer[at++] = '\\';
+			buffer[at++] = (char)*in++;
+		} else if (length) {
 			memcpy(buffer + at, in, length);
 			at += length;
 			in += length;

@@ -36,12 +36,27 @@ void terminal_size(unsigned *ret_columns, unsigned *ret_rows);
 const char *colour(enum colour colour);
 
 /*
- * Copies text so that it is harmless on a terminal and valid in JSON: control bytes
- * and bytes that are not UTF-8 become \xNN. Cuts to size. Returns buffer.
+ * Copies text so that it is harmless on a terminal and valid in JSON: control bytes, bytes that are not
+ * UTF-8, and those of characters that reorder a line or are not seen become \xNN, a backslash becomes two. No
+ * two texts become the same, except where they are cut to size. Returns buffer.
  */
 char *escape(const char *text, char *buffer, size_t size);
 /* Room that holds any escaped label or cause text. */
 #define ESCAPED_SIZE 640
+
+/*
+ * The next option, as getopt_long(3) gives it; what is wrong is said on standard error, escaped, as "program:
+ * ...".
+ */
+struct option;
+int next_option(const char *program, int argc, char **argv, const char *letters, const struct option *known);
+
+/* Says on standard error what is wrong with the command line, naming value, which may be NULL, escaped; and
+ * where help is. */
+void complain_of_usage(const char *program, const char *what, const char *value);
+
+/* "s" unless count is 1: for counted nouns. */
+const char *plural(uint64_t count);
 
 /* "1.234s", "12ms", "3m05s"; at most 15 characters. */
 char *duration_text(uint64_t time_ns, char buffer[16]);

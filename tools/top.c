@@ -82,13 +82,15 @@ static void print_head(const struct survey *survey, unsigned columns)
 	localtime_r(&now, &local);
 	strftime(clock, sizeof(clock), "%H:%M:%S", &local);
 	snprintf(line, sizeof(line),
-		 "ctxtool top %s: %zu processes, %" PRIu64 " rings, %" PRIu64 " contexts, %" PRIu64
-		 " live, %" PRIu64 " operations in flight",
-		 clock, survey->source_count, rings, contexts, live, operations);
+		 "ctxtool top %s: %zu process%s, %" PRIu64 " ring%s, %" PRIu64 " context%s, %" PRIu64
+		 " live, %" PRIu64 " operation%s in flight",
+		 clock, survey->source_count, survey->source_count == 1 ? "" : "es", rings, plural(rings),
+		 contexts, plural(contexts), live, operations, plural(operations));
 	print_cut(line, columns);
-	if (survey->unreadable_count + survey->strangers)
-		snprintf(line, sizeof(line), "%zu processes could not be read",
-			 survey->unreadable_count + survey->strangers);
+	size_t unread = survey->unreadable_count + survey->strangers;
+	if (unread)
+		snprintf(line, sizeof(line), "%zu process%s could not be read", unread,
+			 unread == 1 ? "" : "es");
 	else
 		line[0] = '\0';
 	print_cut(line, columns);

@@ -169,9 +169,10 @@ static void draw_head(const struct screen *screen)
 	localtime_r(&now, &local);
 	strftime(clock, sizeof(clock), "%H:%M:%S", &local);
 	snprintf(line, sizeof(line),
-		 "ctxtool top %s: %zu processes, %" PRIu64 " rings, %" PRIu64 " contexts, %" PRIu64
-		 " live, %" PRIu64 " operations in flight%s",
-		 clock, screen->survey.source_count, rings, contexts, live, operations,
+		 "ctxtool top %s: %zu process%s, %" PRIu64 " ring%s, %" PRIu64 " context%s, %" PRIu64
+		 " live, %" PRIu64 " operation%s in flight%s",
+		 clock, screen->survey.source_count, screen->survey.source_count == 1 ? "" : "es", rings,
+		 plural(rings), contexts, plural(contexts), live, operations, plural(operations),
 		 screen->paused ? " (paused)" : "");
 	draw_line(0, line);
 	if (screen->status[0])
@@ -296,8 +297,8 @@ static void cancel_chosen(struct screen *screen)
 	victim.source = screen->rows[screen->chosen].source;
 	victim.context = (struct reader_context *)screen->rows[screen->chosen].context;
 	victim_describe(&victim);
-	snprintf(question, sizeof(question), "End %s: %u contexts with %u operations? [y/N] ", victim.name,
-		 victim.contexts, victim.operations);
+	snprintf(question, sizeof(question), "End %s: %u context%s with %u operation%s? [y/N] ", victim.name,
+		 victim.contexts, plural(victim.contexts), victim.operations, plural(victim.operations));
 	if (!ask_yes(question)) {
 		strcpy(screen->status, "not cancelled");
 		return;
@@ -439,11 +440,12 @@ int top_screen(const struct view_options *options)
 {
 	static struct screen screen;
 	struct sigaction action = {.sa_handler = on_signal};
+	char type[ESCAPED_SIZE];
 
 	screen.options = options;
 	if (!newterm(NULL, stdout, stdin)) {
 		fprintf(stderr, "ctxtool top: the terminal '%s' is not known; try it in a pipe\n",
-			getenv("TERM") ? getenv("TERM") : "");
+			getenv("TERM") ? escape(getenv("TERM"), type, sizeof(type)) : "");
 		return EXIT_TROUBLE;
 	}
 	sigaction(SIGINT, &action, NULL);

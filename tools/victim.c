@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -116,40 +115,22 @@ static void cancel_joined(const struct victim *victim, int error, const char *te
 
 /* ---- ctxtool run: its only context ends by SIGTERM as well */
 
-/* Its command line begins with "ctxtool", with or without a path, and "run". */
-static bool is_run(pid_t pid)
-{
-	char path[32], line[4096 + 8];
-
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t size = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
-	if (fd >= 0)
-		close(fd);
-	if (size <= 0)
-		return false;
-	line[size] = '\0';
-	const char *name = strrchr(line, '/'), *command = line + strlen(line) + 1;
-	return strcmp(name ? name + 1 : line, "ctxtool") == 0 && command < line + size &&
-	       strcmp(command, "run") == 0;
-}
-
+/* By its name alone: its command line is in its own memory, where it can keep a reader for ever. No other
+ * command of ctxtool makes contexts, and timeout(1), whose name it may have, has none unless it is ctxtool.
+ */
 bool victim_source_is_run(const struct source *source)
 {
-	return !source->is_core && is_run(source->pid);
+	return !source->is_core && source->descriptors.directory >= 0 &&
+	       (strcmp(source->name, "ctxtool") == 0 || strcmp(source->name, "timeout") == 0);
 }
 
-/* The pidfd comes first: if the number is another's by the time of the look, the signal goes nowhere. */
+/* Through its directory in /proc, which stands for it as a pidfd does: never to another that has its number.
+ */
 static int signal_run(const struct victim *victim, int signo)
 {
-	int pidfd = (int)syscall(SYS_pidfd_open, victim->source->pid, 0), result = 0;
-
-	if (pidfd < 0)
-		return -errno;
-	if (!is_run(victim->source->pid) || syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0) < 0)
-		result = -ESRCH;
-	close(pidfd);
-	return result;
+	return syscall(SYS_pidfd_send_signal, victim->source->descriptors.directory, signo, NULL, 0) < 0
+		       ? -errno
+		       : 0;
 }
 
 /* Where the service cannot reach it: there is none, or the run has not found it yet. */
@@ -213,13 +194,13 @@ char *report_text(const struct ctxd_report *report, char *buffer, size_t size)
 		return buffer;
 	duration_text(report->submit_ns, submit);
 	duration_text(report->reap_ns, reap);
-	length += (size_t)snprintf(buffer + length, size - length,
-				   "; %u operations reaped: %u cancelled, %u finished first",
-				   report->operations, report->cancelled, report->finished);
+	length += (size_t)snprintf(
+		buffer + length, size - length, "; %u operation%s reaped: %u cancelled, %u finished first",
+		report->operations, plural(report->operations), report->cancelled, report->finished);
 	if (report->held)
 		length += (size_t)snprintf(buffer + length, size - length, ", %u still held", report->held);
 	snprintf(buffer + length, size - length,
-		 "; %u cancel SQEs in %u system call%s, %s to submit, %s until the last was back",
-		 report->sqes, report->enters, report->enters == 1 ? "" : "s", submit, reap);
+		 "; %u cancel SQE%s in %u system call%s, %s to submit, %s until the last was back",
+		 report->sqes, plural(report->sqes), report->enters, plural(report->enters), submit, reap);
 	return buffer;
 }

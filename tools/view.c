@@ -19,8 +19,10 @@
 
 static int bad_usage(const struct view *view, const char *what, const char *value)
 {
-	fprintf(stderr, "ctxtool %s: %s%s%s\nTry 'ctxtool %s --help'.\n", view->name, what, value ? ": " : "",
-		value ? value : "", view->name);
+	char program[32];
+
+	snprintf(program, sizeof(program), "ctxtool %s", view->name);
+	complain_of_usage(program, what, value);
 	return EXIT_USAGE;
 }
 
@@ -153,12 +155,10 @@ static int parse(const struct view *view, struct view_options *options, int argc
 	char program[32];
 	int letter;
 
-	/* getopt names the program in its messages. */
 	snprintf(program, sizeof(program), "ctxtool %s", view->name);
-	argv[0] = program;
 	options->interval_ns = INTERVAL_DEFAULT_NS;
 	optind = 1;
-	while ((letter = getopt_long(argc, argv, "p:c:jw::n:omO:h", known, NULL)) != -1) {
+	while ((letter = next_option(program, argc, argv, "p:c:jw::n:omO:h", known)) != -1) {
 		int result = take_option(view, options, letter);
 
 		if (result >= 0)
@@ -176,16 +176,14 @@ static int complain(const struct view_options *options, const struct survey *sur
 		const struct unreadable *unreadable = &survey->unreadables[i];
 		char name[256];
 
-		/* Worth a word only when it may be what was looked for. */
-		if (unreadable->vague && survey->source_count)
-			continue;
 		escape(unreadable->name, name, sizeof(name));
 		if (options->core)
-			fprintf(stderr, "ctxtool: %s: %s\n", options->core, unreadable->reason);
+			fprintf(stderr, "ctxtool: %s: %s\n", escape(options->core, name, sizeof(name)),
+				unreadable->reason);
 		else
 			fprintf(stderr, "ctxtool: process %d%s%s: %s\n", (int)unreadable->pid,
 				name[0] ? " " : "", name, unreadable->reason);
-		if (!unreadable->missing && !unreadable->vague)
+		if (!unreadable->missing)
 			code = EXIT_PARTLY;
 		else if (code == EXIT_OK)
 			code = EXIT_NOTHING;
@@ -200,8 +198,10 @@ static int nothing_found(const struct view_options *options, const struct survey
 		return EXIT_NOTHING;
 	fprintf(stderr, "ctxtool: no process with a readable context table here\n");
 	if (survey->strangers)
-		fprintf(stderr, "ctxtool: %u processes of other users cannot be looked at: try as root\n",
-			survey->strangers);
+		fprintf(stderr,
+			"ctxtool: %u process%s cannot be looked at (of other users, or not dumpable): try as "
+			"root\n",
+			survey->strangers, survey->strangers == 1 ? "" : "es");
 	return EXIT_NOTHING;
 }
 

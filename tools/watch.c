@@ -127,7 +127,8 @@ static void print_line(const struct ctxd_event *event)
 	strftime(clock, sizeof(clock), "%H:%M:%S", &local);
 	printf("%s %-12s", clock, event_name(event));
 	if (event->kind == CTXD_EVENT_LOST)
-		printf(" %" PRIu64 " events that were not read in time", event->lost);
+		printf(" %" PRIu64 " event%s not read in time", event->lost,
+		       event->lost == 1 ? " that was" : "s that were");
 	if (event->kind < CTXD_EVENT_LOST) {
 		if (entry->id.epoch)
 			ctxd_format_id(entry->id, id, sizeof(id));
@@ -186,14 +187,12 @@ static int parse(struct watching *watching, int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	static char program[] = "ctxtool watch";
 	char *end = NULL;
 	long pid;
 	int letter;
 
-	argv[0] = program;
 	optind = 1;
-	while ((letter = getopt_long(argc, argv, "ip:l:n:jh", known, NULL)) != -1) {
+	while ((letter = next_option("ctxtool watch", argc, argv, "ip:l:n:jh", known)) != -1) {
 		bool good = true;
 
 		switch (letter) {
@@ -228,8 +227,7 @@ static int parse(struct watching *watching, int argc, char **argv)
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "ctxtool watch: no operand is wanted: %s\nTry 'ctxtool watch --help'.\n",
-			argv[optind]);
+		complain_of_usage("ctxtool watch", "no operand is wanted", argv[optind]);
 		return EXIT_USAGE;
 	}
 	return -1;

@@ -99,10 +99,26 @@ static inline uint64_t raw_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Of all signals, as the kernel counts them: libc's own two as well. */
-static inline void raw_set_mask(uint64_t blocked)
+/* A pidfd or, where a filter forbids that call, the directory of the process in /proc, which serves as one.
+ */
+static inline int raw_pidfd_of(pid_t pid, int proc_fd, const char *name)
 {
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof(blocked));
+	int pidfd = raw_pidfd_open(pid);
+
+	return pidfd == -EPERM || pidfd == -ENOSYS ? raw_openat(proc_fd, name, O_RDONLY | O_DIRECTORY)
+						   : pidfd;
+}
+
+/* Of the caller's own child that it has not waited for: its number is nobody else's. */
+static inline int raw_kill_child(pid_t pid, int signo)
+{
+	RAW_CALL(syscall(SYS_kill, pid, signo));
+}
+
+/* Of all signals, as the kernel counts them: libc's own two as well. */
+static inline int raw_set_mask(uint64_t blocked)
+{
+	RAW_CALL(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof(blocked)));
 }
 
 /* The kernel's struct sigaction: the handler first, at most 32 bytes; all zero is the default. */
@@ -127,8 +143,11 @@ static inline void raw_reset_handlers(void)
 
 static inline __attribute__((noreturn)) void raw_exit(int status)
 {
+	syscall(SYS_exit_group, status);
+	/* Where a filter forbids that: it is the only thread. */
+	syscall(SYS_exit, status);
 	for (;;)
-		syscall(SYS_exit_group, status);
+		__builtin_trap();
 }
 
 #endif

@@ -81,6 +81,8 @@ int ctxd_explain(int error, char *buffer, size_t size)
 		 "own and name its socket in CTXD_SOCKET"},
 		{EPERM, "who listens there is neither root nor this user; unset CTXD_SOCKET, or ask as the user "
 			"who runs that service"},
+		{EXDEV, "this process is in another time namespace than the service, where deadlines would mean "
+			"another time; start a ctxd in there"},
 		{EPROTONOSUPPORT, "the service speaks another version of the protocol; bring ctxd and the "
 				  "library to the same version"},
 		{EPROTO, "what listens there is not ctxd, or it broke the protocol; look at CTXD_SOCKET"},

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Descriptors that a service has sent and that may be anything: a socket with SO_LINGER, or a file whose file
- * system does not answer, is closed as slowly as whoever sent it likes. A thread does that, which is there as long
- * as it has something to do; one that is stuck keeps nobody but what comes behind it.
+ * system does not answer, is closed as slowly as whoever sent it likes. A thread does that, which is there as
+ * long as it has something to do; one that is stuck keeps nobody but what comes behind it.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -124,11 +124,12 @@ static bool is_pipe_end(const struct ctxd_client *client, int fd)
 		return false;
 	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status))
 		return errno == ENOSYS || errno == EPERM; /* not where a sandbox has no such call */
-	return S_ISFIFO(status.stx_mode) && makedev(status.stx_dev_major, status.stx_dev_minor) ==
-						    client->scratch_file.device;
+	return S_ISFIFO(status.stx_mode) &&
+	       makedev(status.stx_dev_major, status.stx_dev_minor) == client->scratch_file.device;
 }
 
-bool descriptors_are_right(const struct ctxd_client *client, const struct wire_message *message, const int *fds)
+bool descriptors_are_right(const struct ctxd_client *client, const struct wire_message *message,
+			   const int *fds)
 {
 	if (message->type == WIRE_JOINED && !message->joined.ended)
 		return is_pipe_end(client, fds[0]) && sys_pidfd_signal(fds[1], 0) != -EBADF;

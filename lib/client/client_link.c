@@ -17,7 +17,8 @@
 #define DELAY_FIRST_NS (10 * 1000000ull)
 #define DELAY_MAX_NS (250 * 1000000ull)
 
-/* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this thread. */
+/* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this
+ * thread. */
 #define ATTACHED_MAX 253
 
 union control {

@@ -2,6 +2,7 @@
 #include "cgroup.h"
 
 #include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "feature.h"
 #include "lock.h"
 #include "memory.h"
+#include "raw.h"
 #include "sys.h"
 #include "text_file.h"
 
@@ -111,8 +113,6 @@ static int open_own(void)
 	return result;
 }
 
-/* ---- making */
-
 static bool can_kill(int fd)
 {
 	int file = -ENOENT;
@@ -123,6 +123,63 @@ static bool can_kill(int fd)
 		sys_close(file);
 	return file >= 0;
 }
+
+/* ---- sweeping */
+
+static bool is_empty(int parent_fd, const char *name)
+{
+	char path[NAME_MAX + sizeof("/cgroup.events")], text[256];
+
+	snprintf(path, sizeof(path), "%s/cgroup.events", name);
+	int fd = sys_openat(parent_fd, path, O_RDONLY | O_CLOEXEC);
+	int size = fd < 0 ? fd : sys_read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		sys_close(fd);
+	text[size > 0 ? size : 0] = '\0';
+	return strstr(text, "populated 0") != NULL;
+}
+
+/* Whether the name is one of make_below(), of a process that is dead. */
+static bool is_of_the_dead(const char *name)
+{
+	int pid, length = 0;
+	unsigned number;
+
+	return sscanf(name, "ctxring-%d-%u%n", &pid, &number, &length) == 2 && !name[length] && pid > 0 &&
+	       kill(pid, 0) && errno == ESRCH;
+}
+
+static void sweep_one(int parent_fd, const char *name)
+{
+	struct cgroup cgroup = {.parent_fd = parent_fd, .fd = -1};
+
+	if (strlen(name) >= sizeof(cgroup.name) || !is_of_the_dead(name) || !is_empty(parent_fd, name))
+		return;
+	strcpy(cgroup.name, name);
+	cgroup_remove(&cgroup);
+}
+
+/* Who was killed together with its keeper has left its cgroup. Once in a process. */
+static void sweep(int parent_fd)
+{
+	static _Atomic uint32_t swept_in; /* 1 + fork count of the process */
+	_Alignas(struct dirent64) char entries[4096];
+	int size;
+
+	if (atomic_exchange(&swept_in, thread_fork_count + 1) == thread_fork_count + 1)
+		return;
+	int fd = sys_openat(parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	while (fd >= 0 && (size = raw_getdents(fd, entries, sizeof(entries))) > 0)
+		for (int at = 0; at < size;) {
+			struct dirent64 *entry = (struct dirent64 *)(entries + at);
+			at += entry->d_reclen;
+			sweep_one(parent_fd, entry->d_name);
+		}
+	if (fd >= 0)
+		sys_close(fd);
+}
+
+/* ---- making */
 
 static int make_below(struct cgroup *cgroup)
 {
@@ -144,6 +201,7 @@ void cgroup_make(struct cgroup *ret_cgroup)
 	*ret_cgroup = CGROUP_NONE;
 	if (cgroup.parent_fd < 0)
 		return;
+	sweep(cgroup.parent_fd);
 	if (make_below(&cgroup)) {
 		sys_close(cgroup.parent_fd);
 		return;

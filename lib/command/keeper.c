@@ -64,13 +64,19 @@ static void bury(struct tree *tree)
 
 /* ---- ending the tree */
 
+/* As its pidfd does, where a filter forbids pidfds: nobody else is waiting for it. */
+static void signal_program(struct keeper *keeper, int signo)
+{
+	if (!keeper->ended && raw_pidfd_signal(keeper->program_fd, signo))
+		raw_kill_child(keeper->program, signo);
+}
+
 static void kill_round(struct keeper *keeper)
 {
 	if (keeper->cgroup.fd >= 0)
 		cgroup_kill(&keeper->cgroup);
 	/* Also where there is a cgroup: a program with rights may have left it. */
-	if (!keeper->ended)
-		raw_pidfd_signal(keeper->program_fd, SIGKILL);
+	signal_program(keeper, SIGKILL);
 	if (!keeper->alone && (keeper->cgroup.fd < 0 || keeper->pause_ns))
 		tree_signal(&keeper->tree, SIGKILL);
 	keeper->pause_ns = keeper->pause_ns ? keeper->pause_ns * 2 : PAUSE_FIRST_NS;
@@ -113,8 +119,8 @@ static void begin_ending(struct keeper *keeper)
 	if (!keeper->alone)
 		tree_signal(&keeper->tree, keeper->signal);
 	if ((keeper->alone || keeper->tree.proc_fd < 0) && !keeper->ended && !signal_group(keeper)) {
-		raw_pidfd_signal(keeper->program_fd, keeper->signal);
-		raw_pidfd_signal(keeper->program_fd, SIGCONT);
+		signal_program(keeper, keeper->signal);
+		signal_program(keeper, SIGCONT);
 	}
 }
 
@@ -136,16 +142,20 @@ static void reap(struct keeper *keeper)
 	if (keeper->ended && !keeper->gone && keeper->phase == PHASE_RUNNING) {
 		keeper->report.left_behind = tree_count(&keeper->tree);
 		begin_ending(keeper);
+	} else if (keeper->phase == PHASE_ENDING && keeper->tree.unreached) {
+		tree_signal_rest(&keeper->tree, keeper->signal);
 	}
 }
 
 static void listen_to_caller(struct keeper *keeper)
 {
-	char message;
+	unsigned char message;
 	int size = raw_read(keeper->fds[ON_CONTROL], &message, sizeof(message));
 
 	if (size == 1 && message == KEEPER_KILL)
 		begin_killing(keeper);
+	else if (size == 1)
+		signal_program(keeper, message);
 	if (size == 1 || size == -EAGAIN)
 		return;
 	keeper->fds[ON_CONTROL] = -1; /* hung up: the calling process died, or executed another program */
@@ -201,10 +211,10 @@ static void watch(struct keeper *keeper)
 /* ---- beginning and end */
 
 /* With the program's pidfd when there is one. */
-static void tell_started(int control_fd, const struct keeper_started *started, int pidfd)
+static void tell(int control_fd, const void *what, size_t size, int pidfd)
 {
 	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec part = {(void *)started, sizeof(*started)};
+	struct iovec part = {(void *)what, size};
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 
 	if (pidfd >= 0) {
@@ -216,7 +226,9 @@ static void tell_started(int control_fd, const struct keeper_started *started, i
 		header->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(header), &pidfd, sizeof(int));
 	}
-	syscall(SYS_sendmsg, control_fd, &message, MSG_NOSIGNAL);
+	/* Where a filter forbids that there is no program, and so no pidfd. */
+	if (syscall(SYS_sendmsg, control_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && pidfd < 0)
+		raw_write(control_fd, what, size);
 }
 
 /* Closes all but these, so that nothing of the program is held open. Sorts them. */
@@ -260,48 +272,90 @@ static void give_back(const struct keeper *keeper)
 	syscall(SYS_setpgid, 0, 0);
 }
 
-/* Its own signals and name. */
+/* Its own name. */
 static void settle(void)
 {
-	raw_set_mask(~UINT64_C(0));
 	raw_reset_handlers();
 	syscall(SYS_prctl, PR_SET_NAME, "ctx-keeper", 0, 0, 0);
-	syscall(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
+
+/*
+ * The calls without which it could not end the tree, each made so that nothing happens but what it needs
+ * anyway: a filter that forbids one is met before there is a program. 0, or -errno with the name of the call.
+ */
+static int try_calls(const struct keeper_plan *plan, const char **ret_call)
+{
+	struct timespec time = {0};
+	int status, result;
+	char byte;
+
+#define TRY(call, ...)                                                      \
+	do {                                                                \
+		*ret_call = #call;                                          \
+		result = syscall(SYS_##call, __VA_ARGS__) < 0 ? -errno : 0; \
+		if (result == -EPERM || result == -ENOSYS)                  \
+			return result;                                      \
+	} while (0)
+	TRY(clock_gettime, CLOCK_MONOTONIC, &time);
+	time = (struct timespec){0};
+	TRY(ppoll, NULL, 0, &time, NULL, 0);
+	TRY(wait4, -1, &status, WNOHANG | __WALL, NULL);
+	TRY(read, -1, NULL, 0);
+	TRY(sendmsg, -1, NULL, 0);
+	TRY(prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	TRY(signalfd4, -1, NULL, 0, 0);
+	/* A cgroup, and the program alone, take no look at /proc. */
+	if (plan->cgroup.fd < 0 && !plan->alone) {
+		TRY(openat, -1, "", O_RDONLY, 0);
+		TRY(readlinkat, -1, "", &byte, 1);
+		TRY(lseek, -1, 0l, SEEK_SET);
+		TRY(getdents64, -1, NULL, 0);
+	}
+#undef TRY
+	*ret_call = "rt_sigprocmask";
+	return raw_set_mask(~UINT64_C(0));
 }
 
 /* A signalfd, for what has been blocked since before the program was started; the pidfd of the caller, unless
  * that is gone or elsewhere. Where few descriptors are allowed there is room once the inherited ones are
- * closed. */
-static int open_own(struct keeper *keeper, const struct keeper_plan *plan)
+ * closed. 0, or -errno, with the name of the call when that was refused. */
+static int open_own(struct keeper *keeper, const struct keeper_plan *plan, const char **ret_call)
 {
 	uint64_t child = UINT64_C(1) << (SIGCHLD - 1);
-
+	int result;
 	keeper->fds[ON_CHILD] =
 		(int)syscall(SYS_signalfd4, -1, &child, sizeof(child), SFD_CLOEXEC | SFD_NONBLOCK);
+	*ret_call = "signalfd4";
 	if (keeper->fds[ON_CHILD] < 0)
 		return -errno;
 	keeper->fds[ON_CALLER] = raw_pidfd_open(plan->caller);
 	if (syscall(SYS_getppid) != plan->caller)
 		keeper->fds[ON_CALLER] = -1;
-	tree_find_processes(&keeper->tree);
-	return 0;
+	result = tree_find_processes(&keeper->tree, ret_call);
+	/* A cgroup, and the program alone, take no look at /proc. */
+	return keeper->cgroup.fd >= 0 || keeper->alone ? 0 : result;
 }
 
 /* Starts the program, and is ready for its end. */
-static int begin(struct keeper *keeper, const struct keeper_plan *plan)
+static int begin(struct keeper *keeper, const struct keeper_plan *plan, const char **ret_call)
 {
-	int result = tree_open(&keeper->tree, bury);
+	int result = try_calls(plan, ret_call);
 
+	if (result)
+		return result;
+	*ret_call = NULL;
+	result = tree_open(&keeper->tree, bury);
 	if (!result)
-		result = keeper_execute(plan, &keeper->cgroup, &keeper->program, &keeper->program_fd);
+		result = keeper_execute(plan, &keeper->cgroup, &keeper->program, &keeper->program_fd,
+					ret_call);
 	if (result)
 		return result;
 	if (plan->whole_group)
 		keeper->group = plan->new_group ? keeper->program : (pid_t)syscall(SYS_getpgid, 0);
 	close_inherited(keeper);
-	result = open_own(keeper, plan);
+	result = open_own(keeper, plan, ret_call);
 	if (result) {
-		raw_pidfd_signal(keeper->program_fd, SIGKILL);
+		signal_program(keeper, SIGKILL);
 		raw_wait4(keeper->program, NULL, __WALL);
 	}
 	return result;
@@ -319,24 +373,27 @@ static __attribute__((noreturn)) void run(const struct keeper_plan *plan)
 		.due_ns = plan->deadline_ns,
 	};
 	struct keeper_started started = {0};
+	const char *call;
 
 	settle();
-	started.error = begin(&keeper, plan);
-	started.pid = keeper.program;
-	if (started.error) {
+	int error = begin(&keeper, plan, &call);
+	if (error) {
+		if (call && (error == -EPERM || error == -ENOSYS))
+			strncpy(started.refused, call, sizeof(started.refused) - 1);
+		started.error = error;
 		if (keeper.cgroup.fd >= 0)
 			cgroup_remove(&keeper.cgroup);
-		tell_started(plan->control_fd, &started, -1);
+		tell(plan->control_fd, &started, sizeof(started), -1);
 		raw_exit(1);
 	}
+	started.pid = keeper.program;
 	give_back(&keeper);
-	tell_started(keeper.fds[ON_CONTROL], &started, keeper.program_fd);
+	tell(keeper.fds[ON_CONTROL], &started, sizeof(started), keeper.program_fd);
 	watch(&keeper);
 	if (keeper.cgroup.fd >= 0)
 		cgroup_remove(&keeper.cgroup);
 	syscall(SYS_getrusage, RUSAGE_CHILDREN, &keeper.report.usage);
-	syscall(SYS_sendto, keeper.fds[ON_CONTROL], &keeper.report, sizeof(keeper.report),
-		MSG_NOSIGNAL | MSG_DONTWAIT, NULL, 0);
+	tell(keeper.fds[ON_CONTROL], &keeper.report, sizeof(keeper.report), -1);
 	raw_exit(0);
 }
 

@@ -46,6 +46,7 @@ struct keeper_plan {
 struct keeper_started {
 	int error;
 	pid_t pid;
+	char refused[24]; /* "", or the system call that a filter forbids, with that error */
 };
 
 /* Its last one, after which it exits. */
@@ -56,15 +57,16 @@ struct keeper_report {
 	struct rusage usage;
 };
 
-/* A message to it: end the tree with SIGKILL now. */
-#define KEEPER_KILL 'K'
+/* A message to it, of one byte: end the tree with SIGKILL now; or the number of a signal, for the program. */
+#define KEEPER_KILL 255
 
 /* Clones it off. All signals must be blocked. 0, or -errno. */
 int keeper_start(const struct keeper_plan *plan, int *ret_pidfd);
 
-/* In the keeper: starts the program. 0 with its pid and pidfd, or -errno; entered in *cgroup if it is there.
- */
-int keeper_execute(const struct keeper_plan *plan, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd);
+/* In the keeper: starts the program. 0 with its pid and pidfd, or -errno, with the name of the call when it
+ * was not execve(2); entered in *cgroup if it is there. */
+int keeper_execute(const struct keeper_plan *plan, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd,
+		   const char **ret_call);
 
 /* In the keeper, when it needs none of the plan any more: unmaps what is shared with the caller, which would
  * hold open the files behind it, an io_uring say. */

@@ -175,15 +175,18 @@ static bool is_refusal(long result)
 	return result < 0 && result != -EAGAIN && result != -ENOMEM;
 }
 
-int keeper_execute(const struct keeper_plan *plan, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd)
+int keeper_execute(const struct keeper_plan *plan, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd,
+		   const char **ret_call)
 {
 	struct attempt *attempt =
 		mmap(NULL, sizeof(*attempt), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int pidfd = -1, error;
 	long pid = -ENOSYS;
 
-	if (attempt == MAP_FAILED)
-		return -ENOMEM;
+	if (attempt == MAP_FAILED) {
+		*ret_call = "mmap";
+		return -errno;
+	}
 	attempt->plan = plan;
 	if (cgroup->fd >= 0) {
 		pid = clone_into(attempt, cgroup, &pidfd);
@@ -196,8 +199,10 @@ int keeper_execute(const struct keeper_plan *plan, struct cgroup *cgroup, pid_t 
 		pid = clone_plain(attempt, &pidfd);
 	error = attempt->error;
 	munmap(attempt, sizeof(*attempt));
-	if (pid < 0)
+	if (pid < 0) {
+		*ret_call = "clone";
 		return (int)pid;
+	}
 	if (error) {
 		raw_wait4((pid_t)pid, NULL, __WALL);
 		raw_close(pidfd);

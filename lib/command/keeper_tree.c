@@ -173,18 +173,31 @@ static bool is_below(struct tree *tree, const struct tree_process *process, bool
 	return false;
 }
 
+static int send_signal(const struct tree *tree, const struct tree_process *process, int pidfd, int signo)
+{
+	int result = pidfd < 0 ? pidfd : raw_pidfd_signal(pidfd, signo);
+
+	if ((result == -EPERM || result == -ENOSYS) && process->parent == tree->top)
+		result = raw_kill_child(process->pid, signo);
+	return result;
+}
+
 /* Whether it got it. */
 static bool signal_one(struct tree *tree, const struct tree_process *process, int signo)
 {
 	bool hard = signo == SIGKILL;
-	int pidfd = raw_pidfd_open(process->pid);
+	int result = -ESRCH;
+	char name[16];
 
-	if (pidfd < 0)
-		return false;
-	int result = is_below(tree, process, hard, true) ? raw_pidfd_signal(pidfd, signo) : -ESRCH;
+	append_number(name, (unsigned)process->pid);
+	int pidfd = raw_pidfd_of(process->pid, tree->proc_fd, name);
+	if (is_below(tree, process, hard, true))
+		result = send_signal(tree, process, pidfd, signo);
 	if (!result && !hard)
-		raw_pidfd_signal(pidfd, SIGCONT);
-	raw_close(pidfd);
+		send_signal(tree, process, pidfd, SIGCONT);
+	if (pidfd >= 0)
+		raw_close(pidfd);
+	tree->unreached += result == -EPERM || result == -ENOSYS;
 	return !result;
 }
 
@@ -205,6 +218,7 @@ static unsigned signal_new(struct tree *tree, int signo)
 	unsigned signalled = 0;
 
 	look(tree);
+	tree->unreached = 0;
 	if (signo != SIGKILL)
 		spare_newcomers(tree);
 	for (unsigned i = 0; i < tree->count; i++) {
@@ -216,6 +230,27 @@ static unsigned signal_new(struct tree *tree, int signo)
 		signalled += process->signalled;
 	}
 	return signalled;
+}
+
+/* The calls by which it is read, tried before there is something to be found. */
+static int try_proc(const struct tree *tree, const char **ret_call)
+{
+	_Alignas(struct dirent64) char entries[512];
+	char byte;
+	int fd = raw_openat(tree->proc_fd, "self/stat", O_RDONLY), result = raw_rewind(tree->proc_fd);
+
+	*ret_call = "lseek";
+	if (result >= 0) {
+		*ret_call = "getdents64";
+		result = raw_getdents(tree->proc_fd, entries, sizeof(entries));
+	}
+	if (result >= 0) {
+		*ret_call = "read";
+		result = fd < 0 ? fd : raw_read(fd, &byte, 1);
+	}
+	if (fd >= 0)
+		raw_close(fd);
+	return result < 0 ? result : 0;
 }
 
 int tree_open(struct tree *tree, void (*bury)(struct tree *tree))
@@ -232,20 +267,24 @@ int tree_open(struct tree *tree, void (*bury)(struct tree *tree))
 	return 0;
 }
 
-void tree_find_processes(struct tree *tree)
+int tree_find_processes(struct tree *tree, const char **ret_call)
 {
 	char self[16], own[16];
 
+	*ret_call = "openat";
 	tree->proc_fd = raw_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
 	if (tree->proc_fd < 0)
-		return;
+		return tree->proc_fd == -EPERM || tree->proc_fd == -ENOSYS ? tree->proc_fd : 0;
 	/* Its numbers are ours unless it was mounted in another namespace of processes. */
+	*ret_call = "readlinkat";
 	long length = syscall(SYS_readlinkat, tree->proc_fd, "self", self, sizeof(self) - 1);
-	const char *end = append_number(own, (unsigned)tree->top);
-	if (length != end - own || memcmp(self, own, (size_t)length) != 0) {
-		raw_close(tree->proc_fd);
-		tree->proc_fd = -1;
-	}
+	int result = length < 0 ? -errno : try_proc(tree, ret_call);
+	char *end = append_number(own, (unsigned)tree->top);
+	if (!result && length == end - own && memcmp(self, own, (size_t)length) == 0)
+		return 0;
+	raw_close(tree->proc_fd);
+	tree->proc_fd = -1;
+	return result == -EPERM || result == -ENOSYS ? result : 0;
 }
 
 unsigned tree_count(struct tree *tree)
@@ -270,6 +309,11 @@ void tree_signal(struct tree *tree, int signo)
 	/* Who was signalled before may have had another signal. */
 	for (unsigned i = 0; i < tree->count; i++)
 		tree->now[i].signalled = false;
+	tree_signal_rest(tree, signo);
+}
+
+void tree_signal_rest(struct tree *tree, int signo)
+{
 	for (int round = 0; round < ROUNDS_MAX && signal_new(tree, signo); round++)
 		;
 }

@@ -27,14 +27,16 @@ struct tree {
 	int proc_fd;	/* -1: no usable /proc */
 	unsigned count; /* of now */
 	unsigned dead;
+	unsigned unreached; /* had no signal in the last round, for a filter forbids pidfds */
 	struct tree_process *now, *before;
 };
 
 /* bury is called now and then when children of the top wait for that. 0, or -ENOMEM. */
 int tree_open(struct tree *tree, void (*bury)(struct tree *tree));
 
-/* Opens /proc, before the first of what follows. Without a usable one it works, and finds nothing. */
-void tree_find_processes(struct tree *tree);
+/* Opens /proc, before the first of what follows. Without a usable one it works, and finds nothing. 0; -EPERM
+ * or -ENOSYS with the name of the call when a filter forbids to use it. */
+int tree_find_processes(struct tree *tree, const char **ret_call);
 
 /* Processes below the top that run, keepers left out. */
 unsigned tree_count(struct tree *tree);
@@ -43,7 +45,14 @@ unsigned tree_count(struct tree *tree);
  * Sends signo to all of them, then SIGCONT; also to those that are forked off meanwhile, as far as they can
  * be met and unless their parent has had it already: what that starts to clean up is not disturbed. SIGKILL
  * goes to all, also to keepers and what is below them.
+ *
+ * Where pidfds are forbidden it goes to the children of the top alone, whose numbers are nobody else's as
+ * long as they are not waited for. What is below them has it from tree_signal_rest, when it has become a
+ * child.
  */
 void tree_signal(struct tree *tree, int signo);
+
+/* Again, to those that had no signal by the last tree_signal. */
+void tree_signal_rest(struct tree *tree, int signo);
 
 #endif

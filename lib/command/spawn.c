@@ -10,6 +10,7 @@
 #include "lock.h"
 #include "memory.h"
 #include "spawn_environment.h"
+#include "spawn_explain.h"
 #include "sys.h"
 #include "thread.h"
 
@@ -96,7 +97,7 @@ static int plan_prepare(struct keeper_plan *plan, const struct ctx_context *ctx,
 	result = ctx_done_fd(ctx);
 	if (result >= 0)
 		plan->done_fd = result;
-	return result < 0 ? result : 0;
+	return result < 0 ? spawn_note_refusal("pipe2", result) : 0;
 }
 
 static void plan_release(struct keeper_plan *plan)
@@ -151,12 +152,13 @@ static int await_start(struct ctx_process *process)
 			process->program_fd = received_fd(&message);
 	} while (size == -EINTR);
 	if (size < 0)
-		return size;
+		return spawn_note_refusal("recvmsg", size);
 	/* Without a word the keeper was killed. */
 	if (size != sizeof(started))
 		return -EAGAIN;
 	if (started.error)
-		return started.error;
+		return started.refused[0] ? spawn_note_refusal(started.refused, started.error)
+					  : started.error;
 	process->pid = started.pid;
 	return process->program_fd < 0 ? -EMFILE : 0;
 }
@@ -167,13 +169,13 @@ static int start(struct ctx_process *process, struct keeper_plan *plan)
 	int result = sys_socketpair(SOCK_SEQPACKET | SOCK_CLOEXEC, ends);
 
 	if (result)
-		return result;
+		return spawn_note_refusal("socketpair", result);
 	process->control_fd = ends[0];
 	plan->control_fd = ends[1];
 	result = start_keeper(plan, &process->keeper_fd);
 	sys_close(plan->control_fd);
 	plan->control_fd = -1;
-	return result ? result : await_start(process);
+	return result ? spawn_note_refusal("clone", result) : await_start(process);
 }
 
 int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *options,
@@ -213,6 +215,18 @@ int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *opt
 	return 0;
 }
 
+static int tell_keeper(struct ctx_process *process, unsigned char message)
+{
+	struct iovec part = {&message, 1};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+	int result;
+
+	do
+		result = sys_sendmsg(process->control_fd, &header, MSG_NOSIGNAL);
+	while (result == -EINTR);
+	return result < 0 ? result : 0;
+}
+
 /* ---- what it is */
 
 pid_t ctx_process_pid(const struct ctx_process *process)
@@ -227,9 +241,16 @@ int ctx_process_fd(const struct ctx_process *process)
 
 int ctx_process_signal(struct ctx_process *process, int signo)
 {
-	if (!process)
+	unsigned char message = (unsigned char)signo;
+	int result;
+
+	if (!process || signo < 0 || signo > SIGRTMAX)
 		return -EINVAL;
-	return sys_pidfd_signal(process->program_fd, signo);
+	result = sys_pidfd_signal(process->program_fd, signo);
+	/* Of what is no pidfd this is said only where a filter forbids the call: the keeper has another. */
+	if ((result == -EPERM || result == -ENOSYS) && sys_pidfd_signal(-1, 0) == result)
+		result = tell_keeper(process, message);
+	return result;
 }
 
 /* ---- the end */
@@ -361,19 +382,19 @@ static bool is_collected(struct ctx_process *process)
 
 static void end_now(struct ctx_process *process)
 {
-	char message = KEEPER_KILL;
-	struct iovec part = {&message, 1};
-	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 	struct pollfd pollfd = {.fd = process->keeper_fd, .events = POLLIN};
+	siginfo_t info;
 	int result;
 
-	do
-		result = sys_sendmsg(process->control_fd, &header, MSG_NOSIGNAL);
-	while (result == -EINTR);
 	/* Should that not reach it, the hang-up does. */
-	if (result < 0)
+	if (tell_keeper(process, KEEPER_KILL))
 		shutdown(process->control_fd, SHUT_WR);
-	while (sys_poll(&pollfd, 1, NULL) <= 0)
+	do
+		result = sys_poll(&pollfd, 1, NULL);
+	while (result == -EINTR);
+	/* Where a filter forbids that, another call that waits. */
+	while (result < 0 && sys_waitid((idtype_t)P_PIDFD, (id_t)process->keeper_fd, &info,
+					WEXITED | WNOWAIT | (int)__WCLONE) == -EINTR)
 		;
 	collect(process);
 }

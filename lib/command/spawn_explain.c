@@ -9,6 +9,21 @@
 #include <unistd.h>
 
 #include "ctxring.h"
+#include "spawn_explain.h"
+
+static __thread struct {
+	char call[24];
+	int error;
+} refusal;
+
+int spawn_note_refusal(const char *call, int error)
+{
+	if (error != -EPERM && error != -ENOSYS)
+		return error;
+	snprintf(refusal.call, sizeof(refusal.call), "%s", call);
+	refusal.error = error;
+	return -EOPNOTSUPP;
+}
 
 static const char *directory_of(const struct ctx_spawn_options *options)
 {
@@ -51,7 +66,7 @@ static int explain_missing(const struct ctx_spawn_options *options, char *buffer
 	return snprintf(buffer, size, "there is no file %s", program);
 }
 
-static int explain_access(const struct ctx_spawn_options *options, char *buffer, size_t size)
+static int explain_access(int error, const struct ctx_spawn_options *options, char *buffer, size_t size)
 {
 	const char *program = program_of(options), *directory = directory_of(options);
 	struct stat status;
@@ -63,11 +78,11 @@ static int explain_access(const struct ctx_spawn_options *options, char *buffer,
 	if (strchr(program, '/') && !stat(program, &status) && S_ISDIR(status.st_mode))
 		return snprintf(buffer, size, "%s is a directory, not a program", program);
 	if (strchr(program, '/') && is_there(options, program, X_OK))
-		return snprintf(
-			buffer, size,
-			"%s may not be executed: its file system is mounted noexec, a security module "
-			"forbids it, or its interpreter is not executable",
-			program);
+		return snprintf(buffer, size,
+				"%s may not be executed (%s): its file system is mounted noexec, a security "
+				"module or "
+				"a seccomp profile forbids it, or its interpreter is not executable",
+				program, strerror(-error));
 	return snprintf(
 		buffer, size,
 		"%s is not executable for this user: chmod +x, or the rights of the directories above it",
@@ -123,6 +138,19 @@ static int explain_shortage(int error, const struct ctx_spawn_options *options, 
 	}
 }
 
+static int explain_refusal(const struct ctx_spawn_options *options, char *buffer, size_t size)
+{
+	/* Another thread may have been told. */
+	bool is_known = refusal.error != 0;
+
+	return snprintf(
+		buffer, size,
+		"%s was not started, for the end of all that it starts could not be seen to: the system "
+		"call %s%s%s%s is refused here, most likely by a seccomp profile: allow it there",
+		program_of(options), is_known ? refusal.call : "for that", is_known ? " (" : "",
+		is_known ? strerror(-refusal.error) : "", is_known ? ")" : "");
+}
+
 int ctx_spawn_explain(int error, const struct ctx_spawn_options *options, char *buffer, size_t size)
 {
 	if (!buffer && size)
@@ -134,7 +162,7 @@ int ctx_spawn_explain(int error, const struct ctx_spawn_options *options, char *
 		return explain_missing(options, buffer, size);
 	case -EACCES:
 	case -EPERM:
-		return explain_access(options, buffer, size);
+		return explain_access(error, options, buffer, size);
 	case -ENOTDIR:
 		return snprintf(buffer, size, "%s: a part of the path is not a directory",
 				directory_of(options) ? directory_of(options) : program_of(options));
@@ -159,6 +187,8 @@ int ctx_spawn_explain(int error, const struct ctx_spawn_options *options, char *
 	case -EINVAL:
 		return snprintf(buffer, size, "%s: a NULL argument, an unknown flag, or no such signal",
 				program_of(options));
+	case -EOPNOTSUPP:
+		return explain_refusal(options, buffer, size);
 	case -EAGAIN:
 	case -EMFILE:
 	case -ENFILE:

@@ -106,7 +106,8 @@ int ctx_ring_explain(int error, char *buffer, size_t size)
 		return snprintf(buffer, size,
 				"this kernel has no io_uring (CONFIG_IO_URING, Linux 5.5 or newer), or a "
 				"seccomp profile "
-				"hides it: use another kernel or allow io_uring_setup in the profile");
+				"hides it: use another kernel, or allow io_uring_setup, io_uring_enter and "
+				"io_uring_register in the profile");
 	case -ENOMEM:
 		return explain_memory(buffer, size);
 	case -EMFILE:

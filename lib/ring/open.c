@@ -140,6 +140,17 @@ void ring_free(struct ctx_ring *ring)
 	memory_release(ring);
 }
 
+/* A seccomp profile may forbid to use what it allows to be made. */
+static int check_enter(struct io_uring *uring)
+{
+	int result = uring_enter_plain(uring, 0, 0, false);
+
+	if (result != -EPERM && result != -ENOSYS)
+		return 0;
+	sys_uring_exit(uring);
+	return result;
+}
+
 static int setup(unsigned entries, const struct ctx_ring_options *options, struct io_uring *uring)
 {
 	struct io_uring_params params = {.flags = options ? options->setup_flags : 0};
@@ -162,9 +173,10 @@ static int setup(unsigned entries, const struct ctx_ring_options *options, struc
 		all.flags |= IORING_SETUP_SUBMIT_ALL;
 		int error = sys_uring_setup(entries, uring, &all);
 		if (error != -EINVAL || (params.flags & IORING_SETUP_SUBMIT_ALL))
-			return error;
+			return error ? error : check_enter(uring);
 	}
-	return sys_uring_setup(entries, uring, &params);
+	int error = sys_uring_setup(entries, uring, &params);
+	return error ? error : check_enter(uring);
 }
 
 int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, struct ctx_ring **ret_ring)

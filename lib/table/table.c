@@ -410,6 +410,13 @@ static void fork_child(void)
 	phase = UNMADE;
 }
 
+/* The process ends in order: its table is of no use to whoever asks why it died. */
+__attribute__((destructor)) static void mark_exit(void)
+{
+	if (atomic_load(&phase) == MADE)
+		__atomic_store_n(&table_map.header->contexts.flags, CTX_TABLE_EXITED, __ATOMIC_RELEASE);
+}
+
 __attribute__((constructor)) static void prepare(void)
 {
 	exit_key_made = pthread_key_create(&exit_key, leave_thread) == 0;

@@ -39,9 +39,13 @@ struct ctx_table_area {
 	uint64_t offset;
 	uint32_t record_size;
 	uint32_t count;
-	uint32_t used; /* atomic, only grows */
-	uint32_t reserved;
+	uint32_t used;	/* atomic, only grows */
+	uint32_t flags; /* of the area of contexts: CTX_TABLE_EXITED or 0; of others 0 */
 };
+
+/* The process called exit(3), or returned from main: it was not killed and did not crash. Atomic, stored
+ * then. */
+#define CTX_TABLE_EXITED 0x01u
 
 struct ctx_table_header {
 	uint64_t magic; /* stored last when the table is made */

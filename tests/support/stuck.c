@@ -67,14 +67,14 @@ void lingering_close(struct lingering *lingering)
 static void answer(int device, const struct fuse_in_header *request)
 {
 	struct fuse_init_out init = {.major = FUSE_KERNEL_VERSION, .minor = 31, .max_write = 4096};
-	struct fuse_entry_out entry = {
-		.nodeid = 2, .attr = {.ino = 2, .mode = S_IFREG | 0666, .nlink = 1, .size = 4096}};
+	struct fuse_entry_out entry = {.nodeid = 2,
+				       .attr = {.ino = 2, .mode = S_IFREG | 0666, .nlink = 1, .size = 4096}};
 	struct fuse_open_out opened = {.fh = 1};
-	struct fuse_attr_out attributes = {.attr = {.ino = request->nodeid,
-						    .mode = request->nodeid == FUSE_ROOT_ID ? S_IFDIR | 0755
-											     : S_IFREG | 0666,
-						    .nlink = 1,
-						    .size = 4096}};
+	struct fuse_attr_out attributes = {
+		.attr = {.ino = request->nodeid,
+			 .mode = request->nodeid == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0666,
+			 .nlink = 1,
+			 .size = 4096}};
 	struct fuse_out_header header = {.unique = request->unique};
 	struct iovec parts[2] = {{&header, sizeof(header)}, {NULL, 0}};
 

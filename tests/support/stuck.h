@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that are closed slowly, or never: sockets with SO_LINGER whose peer takes nothing, and files of a
- * FUSE file system that does not answer.
+ * Descriptors that are closed slowly, or never: sockets with SO_LINGER whose peer takes nothing, and files of
+ * a FUSE file system that does not answer.
  */
 #ifndef TEST_STUCK_H
 #define TEST_STUCK_H

@@ -9,6 +9,7 @@
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,26 @@ static void transform(void)
 	}
 }
 
+/* A table that is being made: it has no seals for a moment; then it has them, and then comes the next one.
+ * Until standard input is closed. */
+static void keep_beginning(size_t size)
+{
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+
+	while (!(input.revents & POLLHUP)) {
+		int fd = memfd_create(CTX_TABLE_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		check(fd >= 0 && ftruncate(fd, (off_t)size) == 0, "memfd");
+		void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		check(bytes != MAP_FAILED, "mmap");
+		made_table_sample(bytes, getpid(), now_ns());
+		poll(&input, 1, 1);
+		check(fcntl(fd, F_ADD_SEALS, SEALS) == 0, "seals");
+		poll(&input, 1, 4);
+		munmap(bytes, size);
+		close(fd);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	uint32_t count = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
@@ -146,6 +167,8 @@ int main(int argc, char **argv)
 	transform();
 	printf("ready %u\n", port);
 	fflush(stdout);
+	if (is("beginning"))
+		keep_beginning(size);
 	while (read(STDIN_FILENO, &(char){0}, 1) > 0)
 		;
 	if (is("crash"))

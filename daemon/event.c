@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What changes, for those who watch. What brings a change about writes it down once, whoever watches; each
+ * who does reads that by itself, in its own turns, and counts what does not fit its queue.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "parts.h"
+
+/* So many are kept. Who is further behind has lost what is not kept any more, seen or not. */
+#define EVENTS_MAX 4096
+
+struct event {
+	enum ctxd_event_kind kind;
+	struct sight sight;
+	struct ctxd_entry entry;
+};
+
+void thing_event(struct broker *broker, const struct thing *thing, enum ctxd_event_kind kind)
+{
+	struct sight sight = thing_sight(thing);
+
+	if (!broker->watchers || sight.hidden)
+		return;
+	broker->work += WORK_ITEM;
+	struct event *event = &broker->events[++broker->last_event % EVENTS_MAX];
+	event->kind = kind;
+	event->sight = sight;
+	thing_entry(thing, &event->entry);
+	job_queue(broker, &broker->rouse);
+}
+
+/* Those who had seen all there was: each has a look in its own turns. */
+bool watchers_rouse(struct job *job)
+{
+	struct broker *broker = owner_of(job, struct broker, rouse);
+
+	for (; !link_alone(&broker->resting) && piece_lasts(broker); broker->work += WORK_STEP) {
+		struct peer *peer = owner_of(broker->resting.next, struct peer, watch_link);
+		link_remove(&peer->watch_link);
+		job_queue(broker, &peer->job);
+	}
+	return !link_alone(&broker->resting);
+}
+
+/* False: the queue is full. In order: nothing goes before it has been said how many are missing. */
+static bool tell_lost(struct peer *peer)
+{
+	struct wire_message message = {.type = WIRE_EVENT,
+				       .event = {.kind = CTXD_EVENT_LOST, .lost = peer->lost}};
+
+	if (peer->lost && !peer->full && peer_send(peer, &message, NULL, 0) == -EAGAIN)
+		peer->full = true;
+	if (!peer->full)
+		peer->lost = 0;
+	return !peer->full;
+}
+
+static void look_at(struct peer *peer, const struct event *event)
+{
+	struct wire_message message = {.type = WIRE_EVENT,
+				       .event = {.kind = event->kind, .entry = event->entry}};
+
+	peer->broker->work += WORK_STEP;
+	if (!(peer->watch_kinds & event->sight.kind) || !sees(peer, &event->sight))
+		return;
+	if (tell_lost(peer) && peer_send(peer, &message, NULL, 0) != -EAGAIN)
+		return;
+	peer->full = true;
+	peer->lost++;
+}
+
+bool watch_step(struct peer *peer)
+{
+	struct broker *broker = peer->broker;
+	uint64_t begin = broker->last_event < EVENTS_MAX ? 1 : broker->last_event - EVENTS_MAX + 1;
+
+	if (!peer->watch_kinds)
+		return false;
+	if (peer->next_event < begin) {
+		peer->lost += begin - peer->next_event;
+		peer->next_event = begin;
+	}
+	if (peer->next_event <= broker->last_event) {
+		look_at(peer, &broker->events[peer->next_event++ % EVENTS_MAX]);
+		return true;
+	}
+	tell_lost(peer);
+	if (link_alone(&peer->watch_link))
+		link_append(&broker->resting, &peer->watch_link);
+	return false;
+}
+
+void watch_end(struct peer *peer)
+{
+	if (!peer->watch_kinds)
+		return;
+	peer->watch_kinds = 0;
+	peer->lost = 0;
+	peer->broker->watchers--;
+	link_remove(&peer->watch_link);
+	account_return(peer->account, QUOTA_WATCHES, 1);
+}
+
+/* 0; -EDQUOT; -ENOMEM. */
+static int begin(struct peer *peer)
+{
+	struct broker *broker = peer->broker;
+
+	if (!broker->events)
+		broker->events = calloc(EVENTS_MAX, sizeof(*broker->events));
+	if (!broker->events)
+		return -ENOMEM;
+	if (!account_charge(&broker->accounts, peer->account, QUOTA_WATCHES, 1))
+		return -EDQUOT;
+	broker->watchers++;
+	peer->next_event = broker->last_event + 1;
+	link_append(&broker->resting, &peer->watch_link);
+	return 0;
+}
+
+int watch_begin(struct peer *peer, const struct wire_message *message)
+{
+	uint32_t kinds = message->watch.kinds;
+	int error = 0;
+
+	if (!kinds)
+		watch_end(peer);
+	else if (!peer->watch_kinds)
+		error = begin(peer);
+	if (!error)
+		peer->watch_kinds = kinds;
+	peer_result(peer, message->serial, error, (struct ctxd_id){0});
+	return 0;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Processes. One may have several connections: that of CTXRING_PUBLISH, its own, those of its libraries. It
+ * is listed as one, and what it shares by one of them is found by its table, whichever that came by.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "parts.h"
+
+bool has_ended(int pidfd)
+{
+	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+
+	return pidfd < 0 || poll(&ended, 1, 0) == 1;
+}
+
+static struct peer *first_of(const struct process *process)
+{
+	return owner_of(process->peers.next, struct peer, of_process);
+}
+
+/*
+ * The process of that number that peer's is: as long as another connection's has not ended, its number is
+ * nobody else's. A process of another name space has none here, but perhaps the table of another connection.
+ */
+static struct process *find(const struct peer *peer)
+{
+	const struct identity *identity = &peer->identity;
+	struct map_node *node = map_find(&peer->broker->processes, (uint64_t)identity->pid);
+
+	for (; node && identity->pid > 0; node = map_again(node)) {
+		struct process *process = owner_of(node, struct process, by_pid);
+		if (process->uid == identity->uid && !link_alone(&process->peers) &&
+		    !has_ended(first_of(process)->identity.pidfd))
+			return process;
+	}
+	node = peer->table_fd >= 0 ? map_find(&peer->broker->peers_by_table, peer->table) : NULL;
+	for (; node && identity->pid == 0; node = map_again(node)) {
+		const struct peer *other = owner_of(node, struct peer, by_table);
+		if (other->process && other->process->uid == identity->uid && !other->process->pid)
+			return other->process;
+	}
+	return NULL;
+}
+
+static struct process *process_new(struct peer *peer)
+{
+	struct broker *broker = peer->broker;
+	struct process *process = calloc(1, sizeof(*process));
+
+	if (!process)
+		return NULL;
+	process->number = ++broker->last_process;
+	process->pid = peer->identity.pid;
+	process->uid = peer->identity.uid;
+	process->gid = peer->identity.gid;
+	process->created_ns = peer->created_ns;
+	process->table = peer->table;
+	memcpy(process->name, peer->name, sizeof(process->name));
+	link_init(&process->peers);
+	map_add(&broker->processes, &process->by_pid, (uint64_t)process->pid);
+	thing_add(broker, &process->thing, CTXD_PROCESS);
+	thing_event(broker, &process->thing, CTXD_EVENT_ADDED);
+	return process;
+}
+
+int process_enter(struct peer *peer)
+{
+	struct process *process = find(peer);
+
+	if (!process)
+		process = process_new(peer);
+	if (!process)
+		return -ENOMEM;
+	if (!process->table)
+		process->table = peer->table;
+	process->holders++;
+	peer->process = process;
+	link_append(&process->peers, &peer->of_process);
+	return 0;
+}
+
+struct peer *process_publisher(const struct process *process)
+{
+	for (struct link *link = process->peers.next; link != &process->peers; link = link->next) {
+		struct peer *peer = owner_of(link, struct peer, of_process);
+		if (peer->table_fd >= 0)
+			return peer;
+	}
+	return NULL;
+}
+
+void process_part(struct peer *peer)
+{
+	struct process *process = peer->process;
+
+	link_remove(&peer->of_process);
+	/* What is listed of one that is gone stays as it was. */
+	if (!process || link_alone(&process->peers) || peer->table_fd < 0)
+		return;
+	const struct peer *publisher = process_publisher(process);
+	process->table = publisher ? publisher->table : 0;
+}
+
+void process_leave(struct peer *peer)
+{
+	struct broker *broker = peer->broker;
+	struct process *process = peer->process;
+
+	peer->process = NULL;
+	if (!process || --process->holders)
+		return;
+	thing_event(broker, &process->thing, CTXD_EVENT_REMOVED);
+	thing_remove(broker, &process->thing);
+	map_remove(&broker->processes, &process->by_pid);
+	free(process);
+}
+
+void process_entry(const struct process *process, struct ctxd_entry *entry)
+{
+	*entry = (struct ctxd_entry){
+		.kind = CTXD_PROCESS,
+		.pid = process->pid,
+		.uid = process->uid,
+		.gid = process->gid,
+		.table = process->table,
+		.created_ns = process->created_ns,
+		.deadline_ns = CTX_FOREVER,
+	};
+	memcpy(entry->process, process->name, sizeof(entry->process));
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a shared context has to tell many: those who joined it, and what stands below it. Both lists may be as
+ * long as the quotas of all users together, so they are gone through in pieces: who was visited goes to the
+ * end, and who comes meanwhile stands behind those that are still to be visited.
+ */
+#include "parts.h"
+
+void share_visit(struct share *share)
+{
+	share->joins_left = share->join_count;
+	job_begin(share->broker, &share->job);
+}
+
+static void visit_join(struct join *join)
+{
+	struct share *share = join->share;
+
+	link_remove(&join->of_share);
+	link_append(&share->joins, &join->of_share);
+	share->joins_left--;
+	share->broker->work += WORK_ITEM;
+	if (share->cancel)
+		cancel_visit(join);
+	/* One that came first after a restart, and may not see what it joined. */
+	if (!may(join->peer, share, RIGHT_SEE))
+		join_free(join);
+	else
+		join_tell(join);
+}
+
+/* It goes, and so does what is below it. Not at once: that may be a long chain. */
+static void share_sink(struct share *share)
+{
+	share->too_deep = true;
+	share_hide(share);
+	job_queue(share->broker, &share->job);
+}
+
+/*
+ * What was shared below share before that was claimed knew nothing of what is above it. What turns out to be
+ * too deep does not stay, nor does what is below that.
+ */
+static void visit_below(struct share *share)
+{
+	struct broker *broker = share->broker;
+	struct share *below = owner_of(share->below.next, struct share, beside);
+
+	link_remove(&below->beside);
+	link_append(&share->below, &below->beside);
+	share->below_left--;
+	broker->work += WORK_ITEM;
+	below->depth = share->depth + 1;
+	if (below->depth > broker->config.depth_max)
+		share_sink(below);
+	else
+		share_deepen(below);
+}
+
+void share_deepen(struct share *share)
+{
+	struct broker *broker = share->broker;
+
+	share->below_left = share->below_count;
+	if (share->below_left && link_alone(&share->todo))
+		link_append(&broker->deepening, &share->todo);
+}
+
+bool shares_deepen(struct job *job)
+{
+	struct broker *broker = owner_of(job, struct broker, deepen);
+
+	while (!link_alone(&broker->deepening) && piece_lasts(broker)) {
+		struct share *share = owner_of(broker->deepening.next, struct share, todo);
+		if (share->below_left)
+			visit_below(share);
+		if (!share->below_left)
+			link_remove(&share->todo);
+	}
+	return !link_alone(&broker->deepening);
+}
+
+/* False: it is freed. */
+static bool leave(struct share *share)
+{
+	struct broker *broker = share->broker;
+
+	for (; !link_alone(&share->joins) && piece_lasts(broker); broker->work += WORK_ITEM) {
+		struct join *join = owner_of(share->joins.next, struct join, of_share);
+		if (share->cancel)
+			cancel_visit(join);
+		join_free(join);
+	}
+	for (; !link_alone(&share->below) && piece_lasts(broker); broker->work += WORK_ITEM) {
+		struct share *below = owner_of(share->below.next, struct share, beside);
+		link_remove(&below->beside);
+		below->above = NULL;
+		if (share->too_deep)
+			share_sink(below);
+	}
+	if (!link_alone(&share->joins) || !link_alone(&share->below))
+		return true;
+	if (share->cancel)
+		cancel_visited(share->cancel);
+	share_dispose(share);
+	return false;
+}
+
+bool share_run(struct job *job)
+{
+	struct share *share = owner_of(job, struct share, job);
+	struct broker *broker = share->broker;
+
+	if (share->leaving)
+		return leave(share);
+	while (share->joins_left && piece_lasts(broker))
+		visit_join(owner_of(share->joins.next, struct join, of_share));
+	if (!share->joins_left && share->cancel)
+		cancel_visited(share->cancel);
+	return share->joins_left != 0;
+}

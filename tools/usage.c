@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line: what is wrong with it is said without trusting it. */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "terminal.h"
+
+void complain_of_usage(const char *program, const char *what, const char *value)
+{
+	char shown[4 * ESCAPED_SIZE];
+
+	fprintf(stderr, "%s: %s%s%s\nTry '%s --help'.\n", program, what, value ? ": " : "",
+		value ? escape(value, shown, sizeof(shown)) : "", program);
+}
+
+int next_option(const char *program, int argc, char **argv, const char *letters, const struct option *known)
+{
+	char one[] = {'-', 0, 0}, shown[4 * ESCAPED_SIZE];
+
+	opterr = 0;
+	int before = optind, letter = getopt_long(argc, argv, letters, known, NULL);
+	if (letter != '?')
+		return letter;
+	/* One of a group of letters leaves optind as it is until the last. */
+	one[1] = (char)optopt;
+	const char *word = optopt && optind == before ? one : argv[optind - 1];
+	fprintf(stderr, "%s: option not understood, or its value is missing: %s\n", program,
+		escape(word, shown, sizeof(shown)));
+	return letter;
+}
+
+const char *plural(uint64_t count)
+{
+	return count == 1 ? "" : "s";
+}
