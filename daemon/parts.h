@@ -69,7 +69,7 @@ struct broker {
 	struct disposal disposal;
 	dev_t pipe_device; /* of all pipes */
 	bool has_statx;
-	/* That many users, or groups, may have, and so nobody's; -1: there is none such. See lib/overflow.h.
+	/* That many users, or groups, may have, and so nobody's; -1: there is none such. See overflow.h.
 	 */
 	uid_t anybody_uid;
 	gid_t anybody_gid;
