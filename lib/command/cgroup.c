@@ -130,7 +130,7 @@ static bool is_empty(int parent_fd, const char *name)
 {
 	char path[NAME_MAX + sizeof("/cgroup.events")], text[256];
 
-	snprintf(path, sizeof(path), "%s/cgroup.events", name);
+	snprintf(path, sizeof(path), "%.*s/cgroup.events", NAME_MAX, name);
 	int fd = sys_openat(parent_fd, path, O_RDONLY | O_CLOEXEC);
 	int size = fd < 0 ? fd : sys_read(fd, text, sizeof(text) - 1);
 	if (fd >= 0)
