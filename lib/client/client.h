@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connection to the service, and what hangs on it.
+ * lib/client: contexts of other processes, by way of the service. It may use base, table, wire, core and
+ * ring.
+ *
+ * Here is a connection to the service, and what hangs on it. The sections stand from below upwards: no file
+ * calls one that comes later.
  *
  * One thread at a time dispatches: the client's own, or the program's in ctxd_dispatch and in calls that
  * wait. It alone receives, ends joined contexts, connects again, and frees shares and joins. Other threads
@@ -154,7 +158,7 @@ struct ctxd_client {
 	_Atomic uint32_t stopped;	 /* futex: the thread has ended */
 };
 
-/* ---- client.c */
+/* ---- poll_set.c: what the dispatcher waits for */
 
 /* 0; -EINVAL, -EPERM in a forked child, -EDEADLK on the dispatcher's own thread. */
 int client_check(struct ctxd_client *client);
@@ -176,14 +180,7 @@ bool client_has_scratch(const struct ctxd_client *client);
 
 void client_tell(struct ctxd_client *client, const struct ctxd_event *event);
 
-/* One turn: handles what is there, waiting at most timeout_ms for it. How many things, or -EINTR; and how
- * many descriptors were ready (NULL: does not matter). */
-int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events);
-
-/* ---- client_link.c: the socket */
-
-/* Connects and says HELLO. 0, or why not. */
-int link_open(struct ctxd_client *client);
+/* ---- link.c: the socket */
 
 /* When the next attempt is made: soon, and later each time. */
 void link_later(struct ctxd_client *client);
@@ -193,19 +190,13 @@ void link_set_timer(struct ctxd_client *client, uint64_t delay_ns);
 void link_block(struct ctxd_client *client);
 void link_unblock(struct ctxd_client *client);
 
-/* The connection is gone: calls are answered, and an attempt to come back is set. */
-void link_break(struct ctxd_client *client);
-
 /* Sends one message, with the client lock held. 0; -EAGAIN: not now; -ENOTCONN. */
 int link_send(struct ctxd_client *client, const struct wire_message *message, int fd);
-
-/* Receives and handles what is there, up to a bound. How many messages. */
-int link_receive(struct ctxd_client *client);
 
 /* Closes its socket, if there is one. */
 void link_close(struct ctxd_client *client);
 
-/* ---- client_dispose.c: descriptors that the service sent */
+/* ---- dispose.c: descriptors that the service sent */
 
 /* Closes what came along with a message and nobody took, on a thread: nobody knows how long that takes. */
 void dispose(const int *fds, unsigned count);
@@ -223,7 +214,107 @@ void dispose_forked(void);
 bool descriptors_are_right(const struct ctxd_client *client, const struct wire_message *message,
 			   const int *fds);
 
-/* ---- client_call.c: requests */
+/* ---- answer.c: answers to requests */
+
+/* False: nobody waits for it. fds are taken over if true. */
+bool call_answer(struct ctxd_client *client, const struct wire_message *answer, const int *fds,
+		 unsigned fd_count);
+
+/* The one with that serial, if it waits, gets an error. */
+void call_fail(struct ctxd_client *client, uint64_t serial, int error);
+
+/* With the client lock held: none will be answered. */
+void calls_fail(struct ctxd_client *client, int error);
+
+/* ---- bond.c: what shares and joins have in common */
+
+/* NULL: no memory. */
+struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool joined);
+
+/* With the client lock held: puts it on the pending list, and wakes. */
+void bond_pend(struct bond *bond, unsigned pending);
+
+/* The core tells something of its context, under the context's lock. */
+void bond_told(struct watch *watch, unsigned pending);
+
+/* Fill in a SHARE or a REJOIN; the descriptor that goes with it, or -errno. With the client lock held. */
+int share_message(struct bond *bond, struct wire_message *ret_message);
+int join_message(struct bond *bond, struct wire_message *ret_message);
+
+/* Sends what is pending, frees what is gone. */
+void bonds_flush(struct ctxd_client *client);
+
+/* Released joins may have nothing under them any more. */
+void bonds_look_again(struct ctxd_client *client);
+
+/* The connection broke. */
+void bonds_forget(struct ctxd_client *client);
+
+/* One of that id whose context is live. NULL: there is none. Dispatcher. */
+struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id);
+
+/* All of them, when the client is closed. */
+void bonds_free(struct ctxd_client *client);
+
+/* ---- owner.c: whose they are */
+
+bool owner_is_dead(const struct owner *owner);
+
+/* Takes over pidfd. With the client lock held. */
+int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
+	       struct owner **ret_owner);
+
+/* One join less. */
+void owner_leave(struct ctxd_client *client, struct owner *owner);
+
+/* ---- restore.c: registering everything again */
+
+/* After WELCOME: registers everything again, step by step. */
+void bonds_restore(struct ctxd_client *client);
+
+/* Sends what may go now. */
+void bonds_restore_some(struct ctxd_client *client);
+
+/* An answer to that. False: it is not one. */
+bool bonds_restored(struct ctxd_client *client, const struct wire_message *answer);
+
+/* ---- share.c, joined.c */
+
+/* A pipe that hangs up would be told again and again until it is closed. */
+#define JOIN_EVENTS (EPOLLIN | EPOLLONESHOT)
+
+extern const struct watch_ops join_watch_ops;
+
+/* The owner's pipe, or its pidfd, has something to say. */
+void join_pipe_ready(struct bond *bond);
+void owner_ready(struct ctxd_client *client, struct owner *owner);
+
+void join_moved(struct ctxd_client *client, const struct wire_move *move);
+
+/* ---- order.c: what the service asks */
+
+void order_take(struct ctxd_client *client, const struct wire_message *message);
+void orders_flush(struct ctxd_client *client);
+void orders_abandon(struct ctxd_client *client);
+
+/* ---- receive.c: the socket, and what comes in */
+
+/* Connects and says HELLO. 0, or why not. */
+int link_open(struct ctxd_client *client);
+
+/* The connection is gone: calls are answered, and an attempt to come back is set. */
+void link_break(struct ctxd_client *client);
+
+/* Receives and handles what is there, up to a bound. How many messages. */
+int link_receive(struct ctxd_client *client);
+
+/* ---- turn.c */
+
+/* One turn: handles what is there, waiting at most timeout_ms for it. How many things, or -EINTR; and how
+ * many descriptors were ready (NULL: does not matter). */
+int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events);
+
+/* ---- call.c: requests */
 
 /*
  * Sends request, with a serial of its own and fd (-1: none), and waits for the answer. *ret_answer may be of
@@ -236,72 +327,5 @@ int call_make(struct ctxd_client *client, struct wire_message *request, int fd, 
 /* As that, with a call of which answer and take are filled; fds are in it. */
 int call_run(struct ctxd_client *client, struct call *call, struct wire_message *request, int fd,
 	     uint64_t timeout_ns);
-
-/* False: nobody waits for it. fds are taken over if true. */
-bool call_answer(struct ctxd_client *client, const struct wire_message *answer, const int *fds,
-		 unsigned fd_count);
-
-/* The one with that serial, if it waits, gets an error. */
-void call_fail(struct ctxd_client *client, uint64_t serial, int error);
-
-/* With the client lock held: none will be answered. */
-void calls_fail(struct ctxd_client *client, int error);
-
-/* ---- client_bond.c: what shares and joins have in common */
-
-/* NULL: no memory. */
-struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool joined);
-
-/* With the client lock held: puts it on the pending list, and wakes. */
-void bond_pend(struct bond *bond, unsigned pending);
-
-/* The core tells something of its context, under the context's lock. */
-void bond_told(struct watch *watch, unsigned pending);
-
-/* Sends what is pending, frees what is gone. */
-void bonds_flush(struct ctxd_client *client);
-
-/* Released joins may have nothing under them any more. */
-void bonds_look_again(struct ctxd_client *client);
-
-/* After WELCOME: registers everything again, step by step. */
-void bonds_restore(struct ctxd_client *client);
-/* An answer to that. False: it is not one. */
-bool bonds_restored(struct ctxd_client *client, const struct wire_message *answer);
-/* The connection broke. */
-void bonds_forget(struct ctxd_client *client);
-
-/* One of that id whose context is live. NULL: there is none. Dispatcher. */
-struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id);
-
-/* All of them, when the client is closed. */
-void bonds_free(struct ctxd_client *client);
-
-/* ---- client_share.c, client_join.c */
-
-/* Fill in a SHARE or a REJOIN; the descriptor that goes with it, or -errno. With the client lock held. */
-int share_message(struct bond *bond, struct wire_message *ret_message);
-int join_message(struct bond *bond, struct wire_message *ret_message);
-
-extern const struct watch_ops share_watch_ops, join_watch_ops;
-
-/* The owner's pipe, or its pidfd, has something to say. */
-void join_pipe_ready(struct bond *bond);
-void owner_ready(struct ctxd_client *client, struct owner *owner);
-
-/* One join less. */
-void owner_leave(struct ctxd_client *client, struct owner *owner);
-void join_moved(struct ctxd_client *client, const struct wire_move *move);
-
-/* ---- client_publish.c */
-
-/* Once, when the library is loaded. */
-void publish_prepare(void);
-
-/* ---- client_order.c */
-
-void order_take(struct ctxd_client *client, const struct wire_message *message);
-void orders_flush(struct ctxd_client *client);
-void orders_abandon(struct ctxd_client *client);
 
 #endif

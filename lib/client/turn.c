@@ -2,14 +2,14 @@
 /* Connecting, leaving, and one turn of whoever dispatches. */
 #include "client.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
 #include "find.h"
 #include "memory.h"
 #include "sys.h"
+#include "table.h"
 
 #define EVENTS_MAX 64
 #define TURNS_MAX 64
@@ -20,155 +20,6 @@
 /* Guards the list, for fork. */
 static struct lock clients_lock;
 static struct list clients = {&clients, &clients};
-
-/* ---- ids */
-
-int ctxd_format_id(struct ctxd_id id, char *buffer, size_t size)
-{
-	if (!buffer && size)
-		return -EINVAL;
-	return snprintf(buffer, size, "%" PRIx64 "-%" PRIx64, id.epoch, id.number);
-}
-
-/* Hexadecimal digits up to end; exactly as they are written, so that an id has one text. */
-static const char *parse_hex(const char *text, uint64_t *ret_number)
-{
-	uint64_t number = 0;
-	unsigned digits = 0;
-
-	for (;; text++, digits++) {
-		unsigned digit;
-		if (*text >= '0' && *text <= '9')
-			digit = (unsigned)(*text - '0');
-		else if (*text >= 'a' && *text <= 'f')
-			digit = (unsigned)(*text - 'a') + 10;
-		else
-			break;
-		if (digits == 16 || (digits && !number))
-			return NULL;
-		number = number << 4 | digit;
-	}
-	*ret_number = number;
-	return digits && number ? text : NULL;
-}
-
-int ctxd_parse_id(const char *text, struct ctxd_id *ret_id)
-{
-	struct ctxd_id id;
-
-	if (!text || !ret_id)
-		return -EINVAL;
-	text = parse_hex(text, &id.epoch);
-	if (!text || *text != '-')
-		return -EINVAL;
-	text = parse_hex(text + 1, &id.number);
-	if (!text || *text)
-		return -EINVAL;
-	*ret_id = id;
-	return 0;
-}
-
-int ctxd_explain(int error, char *buffer, size_t size)
-{
-	static const struct {
-		int error;
-		const char *text;
-	} words[] = {
-		{ENOENT, "no service: there is no socket; start ctxd, or name its socket in CTXD_SOCKET"},
-		{ECONNREFUSED, "no service: nobody listens at the socket any more; start ctxd again"},
-		{EACCES,
-		 "the service's socket is closed to this user; ask who runs it, or start a ctxd of your "
-		 "own and name its socket in CTXD_SOCKET"},
-		{EPERM, "who listens there is neither root nor this user; unset CTXD_SOCKET, or ask as the user "
-			"who runs that service"},
-		{EXDEV, "this process is in another time namespace than the service, where deadlines would mean "
-			"another time; start a ctxd in there"},
-		{EPROTONOSUPPORT, "the service speaks another version of the protocol; bring ctxd and the "
-				  "library to the same version"},
-		{EPROTO, "what listens there is not ctxd, or it broke the protocol; look at CTXD_SOCKET"},
-		{EDQUOT, "a quota of this user is used up; see ctxd.conf(5)"},
-		{ETIMEDOUT, "the service did not answer in time; is it stopped?"},
-		{ENOTCONN, "the service went away; the client tries to come back"},
-		{EMFILE, "this process has no more descriptors; raise RLIMIT_NOFILE (ulimit -n)"},
-		{ENFILE, "the system has no more descriptors; raise fs.file-max"},
-		{EAGAIN, "no thread could be started; raise RLIMIT_NPROC or the cgroup's pids.max"},
-		{ENOMEM, "not enough memory"},
-		{ESHUTDOWN, "the service is shutting down"},
-	};
-
-	if (!buffer && size)
-		return -EINVAL;
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (words[i].error == -error)
-			return snprintf(buffer, size, "%s", words[i].text);
-	return snprintf(buffer, size, "%s",
-			strerrordesc_np(error < 0 ? -error : error)
-				? strerrordesc_np(error < 0 ? -error : error)
-				: "unknown error");
-}
-
-/* ---- sources */
-
-int client_check(struct ctxd_client *client)
-{
-	if (!client)
-		return -EINVAL;
-	if (client->fork_count != thread_fork_count)
-		return -EPERM;
-	return atomic_load(&client->dispatcher_tid) == thread_self()->tid ? -EDEADLK : 0;
-}
-
-void client_wake(struct ctxd_client *client)
-{
-	uint64_t one = 1;
-
-	/* In the dispatcher's own turn: it looks at the end of that. */
-	if (atomic_load(&client->dispatcher_tid) == thread_self()->tid)
-		return;
-	if (!atomic_exchange(&client->woken, true) && file_id_matches(client->wake.file, client->wake.fd))
-		sys_tell(client->wake.fd, &one, sizeof(one));
-}
-
-int client_add_source(struct ctxd_client *client, struct source *source, uint32_t events)
-{
-	struct epoll_event event = {.events = events, .data.ptr = source};
-
-	source->file = file_id_of(source->fd);
-	return sys_epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, source->fd, &event);
-}
-
-void client_rearm(struct ctxd_client *client, struct source *source, uint32_t events)
-{
-	struct epoll_event event = {.events = events, .data.ptr = source};
-
-	epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, source->fd, &event);
-}
-
-void client_close_source(struct ctxd_client *client, struct source *source)
-{
-	if (source->fd < 0)
-		return;
-	if (file_id_matches(source->file, source->fd)) {
-		epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
-		sys_close(source->fd);
-	}
-	source->fd = -1;
-}
-
-bool client_has_scratch(const struct ctxd_client *client)
-{
-	return file_id_matches(client->scratch_file, client->scratch[0]) &&
-	       file_id_matches(client->scratch_file, client->scratch[1]);
-}
-
-void client_tell(struct ctxd_client *client, const struct ctxd_event *event)
-{
-	int state = thread_hold();
-
-	if (client->options.event)
-		client->options.event(client, event, client->options.data);
-	thread_release(state);
-}
 
 /* ---- making and freeing */
 
@@ -405,6 +256,8 @@ int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 		link_set_timer(client, LATER_NS);
 	} else {
 		orders_flush(client);
+		if (client->state == CLIENT_RESTORING)
+			bonds_restore_some(client);
 		bonds_flush(client);
 	}
 	atomic_store(&client->dispatcher_tid, before);
@@ -492,8 +345,22 @@ static void fork_child(void)
 	}
 }
 
+/* ---- CTXRING_PUBLISH=1: a program that knows nothing of the service is published when it makes its first
+ * context */
+
+/* In a forked child too, with the table of its own. The client is for the life of the process. */
+static void publish(void)
+{
+	static const struct ctxd_options options = {.flags = CTXD_PUBLISH | CTXD_PATIENT | CLIENT_LATER};
+	const char *wish = secure_getenv("CTXRING_PUBLISH");
+	struct ctxd_client *client;
+
+	if (wish && strcmp(wish, "1") == 0)
+		(void)ctxd_connect(&options, &client);
+}
+
 __attribute__((constructor)) static void prepare(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
-	publish_prepare();
+	atomic_store(&table_made, publish);
 }

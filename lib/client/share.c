@@ -22,39 +22,8 @@ static void told_moved(struct watch *watch)
 	bond_told(watch, PENDING_MOVED);
 }
 
-const struct watch_ops share_watch_ops = {.done = told_done, .released = told_released, .moved = told_moved};
-
-/* With the client lock held: the joined context above ctx, if there is one. */
-static struct ctxd_id parent_of(struct ctxd_client *client, const struct ctx_context *ctx)
-{
-	for (; ctx; ctx = ctx->parent) {
-		if (!(ctx->flags & NODE_JOINED))
-			continue;
-		for (struct list *link = client->joins.next; link != &client->joins; link = link->next) {
-			struct bond *bond = container_of(link, struct bond, link);
-			if (bond->ctx == ctx && bond->known && !(bond->pending & PENDING_GONE))
-				return bond->id;
-		}
-	}
-	return (struct ctxd_id){0};
-}
-
-int share_message(struct bond *bond, struct wire_message *ret_message)
-{
-	const struct ctx_context *ctx = bond->ctx;
-
-	*ret_message = (struct wire_message){.type = WIRE_SHARE};
-	ret_message->share = (struct wire_share){
-		.parent = parent_of(bond->client, ctx),
-		.ctx_id = ctx_id(ctx),
-		.deadline_ns = context_deadline(ctx),
-		.mode = bond->mode,
-		.flags = ctx->flags & NODE_MOVABLE ? WIRE_MOVABLE : 0,
-	};
-	memcpy(ret_message->share.name, bond->name, sizeof(bond->name));
-	memcpy(ret_message->share.label, bond->label, sizeof(bond->label));
-	return bond->done_fd;
-}
+static const struct watch_ops share_watch_ops = {
+	.done = told_done, .released = told_released, .moved = told_moved};
 
 static bool is_shared(struct ctxd_client *client, const struct ctx_context *ctx)
 {

@@ -7,9 +7,8 @@
 #include "client.h"
 #include "clock.h"
 #include "memory.h"
+#include "node.h"
 
-/* So many registrations under way at a time. */
-#define RESTORE_WINDOW 32
 #define LINGER_NS NS_PER_SECOND
 
 struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool joined)
@@ -67,6 +66,53 @@ struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id)
 		}
 	lock_release(&client->lock);
 	return found;
+}
+
+/* ---- how they are registered */
+
+/* With the client lock held: the joined context above ctx, if there is one. */
+static struct ctxd_id parent_of(struct ctxd_client *client, const struct ctx_context *ctx)
+{
+	for (; ctx; ctx = ctx->parent) {
+		if (!(ctx->flags & NODE_JOINED))
+			continue;
+		for (struct list *link = client->joins.next; link != &client->joins; link = link->next) {
+			struct bond *bond = container_of(link, struct bond, link);
+			if (bond->ctx == ctx && bond->known && !(bond->pending & PENDING_GONE))
+				return bond->id;
+		}
+	}
+	return (struct ctxd_id){0};
+}
+
+int share_message(struct bond *bond, struct wire_message *ret_message)
+{
+	const struct ctx_context *ctx = bond->ctx;
+
+	*ret_message = (struct wire_message){.type = WIRE_SHARE};
+	ret_message->share = (struct wire_share){
+		.parent = parent_of(bond->client, ctx),
+		.ctx_id = ctx_id(ctx),
+		.deadline_ns = context_deadline(ctx),
+		.mode = bond->mode,
+		.flags = ctx->flags & NODE_MOVABLE ? WIRE_MOVABLE : 0,
+	};
+	memcpy(ret_message->share.name, bond->name, sizeof(bond->name));
+	memcpy(ret_message->share.label, bond->label, sizeof(bond->label));
+	return bond->done_fd;
+}
+
+int join_message(struct bond *bond, struct wire_message *ret_message)
+{
+	*ret_message = (struct wire_message){.type = WIRE_REJOIN};
+	ret_message->rejoin = (struct wire_rejoin){
+		.old_id = bond->id,
+		.ctx_id = bond->own_id,
+		.deadline_ns = context_deadline(bond->ctx),
+		.flags = bond->ctx->flags & NODE_MOVABLE ? WIRE_MOVABLE : 0,
+	};
+	memcpy(ret_message->rejoin.label, bond->label, sizeof(bond->label));
+	return bond->source.fd >= 0 ? bond->source.fd : -EBADF;
 }
 
 /* ---- telling */
@@ -195,15 +241,11 @@ static struct bond *next_pending(struct ctxd_client *client, unsigned *ret_pendi
 	return bond;
 }
 
-static void restore_some(struct ctxd_client *client);
-
 void bonds_flush(struct ctxd_client *client)
 {
 	struct bond *bond;
 	unsigned pending = 0;
 
-	if (client->state == CLIENT_RESTORING)
-		restore_some(client);
 	while ((bond = next_pending(client, &pending))) {
 		if ((pending & (PENDING_RELEASED | PENDING_GONE)) == PENDING_RELEASED)
 			review_released(client, bond);
@@ -221,122 +263,6 @@ void bonds_flush(struct ctxd_client *client)
 		if (result == -EAGAIN)
 			return; /* the socket says when it goes on */
 	}
-}
-
-/* ---- coming back */
-
-/* With the client lock held: one more is to be registered. */
-static void plan_restore(struct ctxd_client *client, struct list *head)
-{
-	for (struct list *link = head->next; link != head; link = link->next) {
-		struct bond *bond = container_of(link, struct bond, link);
-		if (bond->asking || bond->over || bond->pending & (PENDING_ENDED | PENDING_GONE))
-			continue;
-		list_remove(&bond->restore_link);
-		list_append(&client->restore, &bond->restore_link);
-	}
-}
-
-void bonds_restore(struct ctxd_client *client)
-{
-	lock_acquire(&client->lock);
-	/* Joins first: what is shared may lie below one, and then names it. */
-	plan_restore(client, &client->joins);
-	plan_restore(client, &client->shares);
-	lock_release(&client->lock);
-	restore_some(client);
-}
-
-/* With the client lock held. */
-static int restore_one(struct ctxd_client *client, struct bond *bond)
-{
-	struct wire_message message = {0};
-	int fd = bond->joined ? join_message(bond, &message) : share_message(bond, &message);
-
-	if (fd < 0)
-		return fd;
-	message.serial = ++client->serial;
-	int result = link_send(client, &message, fd);
-	if (!result)
-		bond->serial = message.serial;
-	return result;
-}
-
-static void restored_all(struct ctxd_client *client)
-{
-	static const struct ctxd_event back = {.kind = CTXD_EVENT_BACK};
-	struct wire_message watch = {.type = WIRE_WATCH, .watch = {.kinds = client->watch_kinds}};
-	bool tell_it = client->come_back;
-
-	lock_acquire(&client->lock);
-	bool again = client->watch_kinds && link_send(client, &watch, -1) == -EAGAIN;
-	if (!again)
-		client->state = CLIENT_READY;
-	lock_release(&client->lock);
-	if (again)
-		return; /* the next turn comes here once more */
-	client->was_ready = true;
-	client->come_back = false;
-	if (tell_it)
-		client_tell(client, &back);
-}
-
-/* Sends what may go. Those that wait for their answer stand in front, with a serial. */
-static void restore_some(struct ctxd_client *client)
-{
-	struct list *link = client->restore.next;
-	bool joins_wait = false;
-
-	lock_acquire(&client->lock);
-	while (link != &client->restore && client->restoring < RESTORE_WINDOW) {
-		struct bond *bond = container_of(link, struct bond, restore_link);
-		link = link->next;
-		if (bond->serial) {
-			joins_wait |= bond->joined;
-			continue;
-		}
-		if (joins_wait && !bond->joined)
-			break;
-		int result = restore_one(client, bond);
-		if (result == -EAGAIN || result == -ENOTCONN)
-			break;
-		if (result)
-			list_remove(&bond->restore_link);
-		else
-			client->restoring++;
-		joins_wait |= bond->joined;
-	}
-	bool all = list_empty(&client->restore);
-	lock_release(&client->lock);
-	if (all && client->state == CLIENT_RESTORING)
-		restored_all(client);
-}
-
-bool bonds_restored(struct ctxd_client *client, const struct wire_message *answer)
-{
-	struct list *link = client->restore.next;
-
-	if (!answer->serial)
-		return true; /* to a message that nobody waits for */
-	while (link != &client->restore &&
-	       container_of(link, struct bond, restore_link)->serial != answer->serial)
-		link = link->next;
-	if (link == &client->restore)
-		return false;
-	struct bond *bond = container_of(link, struct bond, restore_link);
-	list_remove(&bond->restore_link);
-	client->restoring--;
-	lock_acquire(&client->lock);
-	bond->serial = 0;
-	/* Refused: it goes on without the service, by pipe and pidfd. */
-	if (!answer->result.error && !wire_id_is_none(answer->result.id)) {
-		bond->id = answer->result.id;
-		bond->known = true;
-		bond_pend(bond, bond->joined ? PENDING_ATTACH : 0);
-	}
-	lock_release(&client->lock);
-	restore_some(client);
-	return true;
 }
 
 void bonds_forget(struct ctxd_client *client)

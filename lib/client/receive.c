@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The socket of a client: opening, sending, receiving, and coming back when it broke. */
-#include <inttypes.h>
+/* The socket of a client: opening it, and what comes in. */
 #include <string.h>
 #include <sys/un.h>
 
 #include "client.h"
-#include "clock.h"
 #include "overflow.h"
 #include "sys.h"
 #include "table.h"
 
 /* One turn takes in at most so many, so that other things get their turn, too. */
 #define RECEIVE_MAX 64
-/* Until it is tried again to send what the kernel had no room for. */
-#define STARVED_NS (10 * 1000000ull)
-#define DELAY_FIRST_NS (10 * 1000000ull)
-#define DELAY_MAX_NS (250 * 1000000ull)
-
 /* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this
  * thread. */
 #define ATTACHED_MAX 253
@@ -117,37 +110,6 @@ int link_open(struct ctxd_client *client)
 	return client->refused ? client->refused : result;
 }
 
-void link_set_timer(struct ctxd_client *client, uint64_t delay_ns)
-{
-	struct itimerspec when = {.it_value = clock_timespec(delay_ns ? delay_ns : 1)};
-
-	timerfd_settime(client->timer.fd, 0, &when, NULL);
-}
-
-void link_later(struct ctxd_client *client)
-{
-	if (!client->delay_ns) {
-		client->delay_ns = DELAY_FIRST_NS;
-		link_set_timer(client, client->options.flags & CLIENT_LATER ? 0 : DELAY_FIRST_NS);
-		return;
-	}
-	/* Not all clients of a service that ended at the same moment. */
-	uint64_t jitter_ns = clock_now_ns() % (client->delay_ns / 4 + 1);
-	link_set_timer(client, client->delay_ns - jitter_ns);
-	client->delay_ns = client->delay_ns * 2 > DELAY_MAX_NS ? DELAY_MAX_NS : client->delay_ns * 2;
-}
-
-void link_close(struct ctxd_client *client)
-{
-	int fd = client->socket.fd;
-
-	if (fd >= 0 && file_id_matches(client->socket.file, fd)) {
-		epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-		dispose_socket(fd);
-	}
-	client->socket.fd = -1;
-}
-
 void link_break(struct ctxd_client *client)
 {
 	static const struct ctxd_event away = {.kind = CTXD_EVENT_AWAY};
@@ -168,67 +130,6 @@ void link_break(struct ctxd_client *client)
 		client_tell(client, &away);
 	}
 	link_later(client);
-}
-
-/* ---- sending */
-
-int link_send(struct ctxd_client *client, const struct wire_message *message, int fd)
-{
-	uint8_t bytes[WIRE_SIZE_MAX];
-	struct iovec part = {.iov_base = bytes, .iov_len = wire_pack(message, bytes)};
-	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-	union control control;
-
-	if (client->socket.fd < 0 || !file_id_matches(client->socket.file, client->socket.fd))
-		return -ENOTCONN;
-	if (fd >= 0) {
-		memset(&control, 0, sizeof(control));
-		header.msg_control = control.bytes;
-		header.msg_controllen = CMSG_SPACE(sizeof(int));
-		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
-		attached->cmsg_level = SOL_SOCKET;
-		attached->cmsg_type = SCM_RIGHTS;
-		attached->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(attached), &fd, sizeof(fd));
-	}
-	int result = sys_sendmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
-	/* More descriptors, or memory, in flight than may be: that passes, and the socket does not say when.
-	 */
-	client->starved = result == -ENOBUFS || result == -ETOOMANYREFS || result == -ENOMEM;
-	if (client->starved) {
-		link_set_timer(client, STARVED_NS);
-		return -EAGAIN;
-	}
-	if (result == -EAGAIN || result == -EINTR) {
-		link_block(client);
-		return -EAGAIN;
-	}
-	return result < 0 ? -ENOTCONN : 0;
-}
-
-static void ask_for(struct ctxd_client *client, uint32_t events)
-{
-	struct epoll_event event = {.events = events, .data.ptr = &client->socket};
-
-	epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, client->socket.fd, &event);
-}
-
-void link_block(struct ctxd_client *client)
-{
-	if (client->blocked)
-		return;
-	client->blocked = true;
-	ask_for(client, EPOLLIN | EPOLLOUT);
-}
-
-void link_unblock(struct ctxd_client *client)
-{
-	lock_acquire(&client->lock);
-	if (client->blocked && client->socket.fd >= 0) {
-		client->blocked = false;
-		ask_for(client, EPOLLIN);
-	}
-	lock_release(&client->lock);
 }
 
 /* ---- receiving */

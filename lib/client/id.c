@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* What the calls of the service say and take as text: ids, and errors. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client.h"
+
+int ctxd_format_id(struct ctxd_id id, char *buffer, size_t size)
+{
+	if (!buffer && size)
+		return -EINVAL;
+	return snprintf(buffer, size, "%" PRIx64 "-%" PRIx64, id.epoch, id.number);
+}
+
+/* Hexadecimal digits up to end; exactly as they are written, so that an id has one text. */
+static const char *parse_hex(const char *text, uint64_t *ret_number)
+{
+	uint64_t number = 0;
+	unsigned digits = 0;
+
+	for (;; text++, digits++) {
+		unsigned digit;
+		if (*text >= '0' && *text <= '9')
+			digit = (unsigned)(*text - '0');
+		else if (*text >= 'a' && *text <= 'f')
+			digit = (unsigned)(*text - 'a') + 10;
+		else
+			break;
+		if (digits == 16 || (digits && !number))
+			return NULL;
+		number = number << 4 | digit;
+	}
+	*ret_number = number;
+	return digits && number ? text : NULL;
+}
+
+int ctxd_parse_id(const char *text, struct ctxd_id *ret_id)
+{
+	struct ctxd_id id;
+
+	if (!text || !ret_id)
+		return -EINVAL;
+	text = parse_hex(text, &id.epoch);
+	if (!text || *text != '-')
+		return -EINVAL;
+	text = parse_hex(text + 1, &id.number);
+	if (!text || *text)
+		return -EINVAL;
+	*ret_id = id;
+	return 0;
+}
+
+int ctxd_explain(int error, char *buffer, size_t size)
+{
+	static const struct {
+		int error;
+		const char *text;
+	} words[] = {
+		{ENOENT, "no service: there is no socket; start ctxd, or name its socket in CTXD_SOCKET"},
+		{ECONNREFUSED, "no service: nobody listens at the socket any more; start ctxd again"},
+		{EACCES,
+		 "the service's socket is closed to this user; ask who runs it, or start a ctxd of your "
+		 "own and name its socket in CTXD_SOCKET"},
+		{EPERM,
+		 "who listens there is neither root nor this user; unset CTXD_SOCKET, or ask as the user "
+		 "who runs that service"},
+		{EXDEV,
+		 "this process is in another time namespace than the service, where deadlines would mean "
+		 "another time; start a ctxd in there"},
+		{EPROTONOSUPPORT, "the service speaks another version of the protocol; bring ctxd and the "
+				  "library to the same version"},
+		{EPROTO, "what listens there is not ctxd, or it broke the protocol; look at CTXD_SOCKET"},
+		{EDQUOT, "a quota of this user is used up; see ctxd.conf(5)"},
+		{ETIMEDOUT, "the service did not answer in time; is it stopped?"},
+		{ENOTCONN, "the service went away; the client tries to come back"},
+		{EMFILE, "this process has no more descriptors; raise RLIMIT_NOFILE (ulimit -n)"},
+		{ENFILE, "the system has no more descriptors; raise fs.file-max"},
+		{EAGAIN, "no thread could be started; raise RLIMIT_NPROC or the cgroup's pids.max"},
+		{ENOMEM, "not enough memory"},
+		{ESHUTDOWN, "the service is shutting down"},
+	};
+
+	if (!buffer && size)
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (words[i].error == -error)
+			return snprintf(buffer, size, "%s", words[i].text);
+	return snprintf(buffer, size, "%s",
+			strerrordesc_np(error < 0 ? -error : error)
+				? strerrordesc_np(error < 0 ? -error : error)
+				: "unknown error");
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* What becomes of contexts that were joined: their ends, and their deadlines. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cancel.h"
+#include "client.h"
+#include "clock.h"
+#include "sys.h"
+
+/* ---- what the core tells */
+
+static void told_done(struct watch *watch, struct deferred_list *later)
+{
+	(void)later;
+	bond_told(watch, PENDING_GONE);
+}
+
+static void told_released(struct watch *watch)
+{
+	bond_told(watch, PENDING_RELEASED);
+}
+
+const struct watch_ops join_watch_ops = {.done = told_done, .released = told_released};
+
+/* ---- the end */
+
+/* What the pipe holds stays in it for the others who joined. 0: cause is filled; -EAGAIN: there is nothing to
+ * read; -ENODATA: it is hung up, without a word that could be understood. */
+static int read_last_words(struct ctxd_client *client, int pipe, struct wire_cause *ret_cause)
+{
+	uint8_t bytes[WIRE_LAST_WORDS_MAX];
+
+	if (!client_has_scratch(client))
+		return -ENODATA;
+	int size = sys_tee(pipe, client->scratch[1], sizeof(bytes));
+
+	if (size == -EAGAIN || size == -EINTR)
+		return -EAGAIN;
+	if (size <= 0)
+		return -ENODATA;
+	size = sys_read(client->scratch[0], bytes, sizeof(bytes));
+	if (size <= 0) {
+		/* Not even that: away with what is in the way of the next one. */
+		sys_drain(client->scratch[0]);
+		return -ENODATA;
+	}
+	return wire_unpack_last_words(bytes, (size_t)size, ret_cause) ? -ENODATA : 0;
+}
+
+/* A process that ends closes its pipes first, and its pidfd says so a moment later: nobody waits for that. */
+static void owner_cause(const struct owner *owner, struct ctx_cause *ret_cause)
+{
+	*ret_cause = (struct ctx_cause){
+		.error = -ECANCELED,
+		.kind = CTX_CAUSE_OWNER,
+		.time_ns = clock_now_ns(),
+		.pid = owner->pid,
+		.uid = owner->uid,
+	};
+	snprintf(ret_cause->text, sizeof(ret_cause->text),
+		 owner_is_dead(owner) ? "process %d, its owner, died"
+				      : "process %d, its owner, died or let go of it",
+		 owner->pid);
+}
+
+/* No lock is held: callbacks of the context run in here. */
+static void end_join(struct bond *bond, const struct wire_cause *words)
+{
+	struct ctx_cause cause;
+
+	/* Its pipe goes with it, later: first what is pending under the context is to be cancelled. */
+	bond->over = bond->client->ended_some = true;
+	if (words)
+		wire_cause_to(words, &cause);
+	else
+		owner_cause(bond->owner, &cause);
+	context_end_foreign(bond->ctx, words && words->expired ? ETIME : ECANCELED, &cause);
+}
+
+void join_pipe_ready(struct bond *bond)
+{
+	struct wire_cause words;
+
+	if (bond->over || bond->source.fd < 0)
+		return;
+	int result = read_last_words(bond->client, bond->source.fd, &words);
+	if (result == -EAGAIN)
+		client_rearm(bond->client, &bond->source, JOIN_EVENTS);
+	else
+		end_join(bond, result ? NULL : &words);
+}
+
+/* The next one of owner that goes on; NULL: none. What it has passed goes behind the rest, out of the way of
+ * the next time. */
+static struct bond *next_of(struct ctxd_client *client, const struct owner *owner)
+{
+	struct bond *found = NULL;
+	struct list passed;
+
+	list_init(&passed);
+	lock_acquire(&client->lock);
+	while (!list_empty(&client->joins) && !found) {
+		struct bond *bond = container_of(client->joins.next, struct bond, link);
+		list_remove(&bond->link);
+		list_append(&passed, &bond->link);
+		if (bond->owner == owner && !bond->over && !(bond->pending & PENDING_GONE))
+			found = bond;
+	}
+	list_splice(&client->joins, &passed);
+	lock_release(&client->lock);
+	return found;
+}
+
+void owner_ready(struct ctxd_client *client, struct owner *owner)
+{
+	struct wire_cause words;
+	struct bond *bond;
+
+	lock_acquire(&client->lock);
+	client_close_source(client, &owner->source);
+	lock_release(&client->lock);
+	/* It may have ended some of them before it died. */
+	while ((bond = next_of(client, owner)))
+		end_join(bond, read_last_words(client, bond->source.fd, &words) ? NULL : &words);
+}
+
+/* The next one of that id that has another deadline; NULL: none. */
+static struct bond *next_to_move(struct ctxd_client *client, const struct wire_move *move)
+{
+	struct bond *found = NULL;
+
+	lock_acquire(&client->lock);
+	for (struct list *link = client->joins.next; link != &client->joins && !found; link = link->next) {
+		struct bond *bond = container_of(link, struct bond, link);
+		if (bond->known && wire_id_equal(bond->id, move->id) && bond->moved_ns != move->deadline_ns &&
+		    !(bond->pending & PENDING_GONE))
+			found = bond;
+	}
+	if (found)
+		found->moved_ns = move->deadline_ns;
+	lock_release(&client->lock);
+	return found;
+}
+
+void join_moved(struct ctxd_client *client, const struct wire_move *move)
+{
+	struct bond *bond;
+
+	while ((bond = next_to_move(client, move)))
+		ctx_set_deadline(bond->ctx, move->deadline_ns);
+}

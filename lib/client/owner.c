@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* The processes that own what was joined. */
+#include "client.h"
+#include "memory.h"
+#include "sys.h"
+
+bool owner_is_dead(const struct owner *owner)
+{
+	struct pollfd ended = {.fd = owner->source.fd, .events = POLLIN};
+	const struct timespec now = {0};
+
+	return owner->source.fd < 0 || sys_poll(&ended, 1, &now) == 1;
+}
+
+int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
+	       struct owner **ret_owner)
+{
+	/* A process that is not dead is the same one under the same number; 0: of a name space without it. */
+	for (struct list *link = client->owners.next; link != &client->owners; link = link->next) {
+		struct owner *owner = container_of(link, struct owner, link);
+		if (!owner->pid || owner->pid != joined->owner_pid || owner_is_dead(owner))
+			continue;
+		sys_close(pidfd);
+		owner->joins++;
+		*ret_owner = owner;
+		return 0;
+	}
+	struct owner *owner = memory_allocate(sizeof(*owner));
+	if (!owner) {
+		sys_close(pidfd);
+		return -ENOMEM;
+	}
+	*owner = (struct owner){.source = {.kind = SOURCE_OWNER, .fd = pidfd},
+				.joins = 1,
+				.pid = joined->owner_pid,
+				.uid = joined->owner_uid};
+	int result = client_add_source(client, &owner->source, EPOLLIN);
+	if (result) {
+		sys_close(pidfd);
+		memory_release(owner);
+		return result;
+	}
+	list_append(&client->owners, &owner->link);
+	*ret_owner = owner;
+	return 0;
+}
+
+void owner_leave(struct ctxd_client *client, struct owner *owner)
+{
+	lock_acquire(&client->lock);
+	bool last = --owner->joins == 0;
+	if (last) {
+		list_remove(&owner->link);
+		if (client->fork_count == thread_fork_count)
+			client_close_source(client, &owner->source);
+	}
+	lock_release(&client->lock);
+	if (last)
+		memory_release(owner);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* The descriptors that a client's dispatcher waits for. */
+#include "client.h"
+#include "sys.h"
+
+int client_check(struct ctxd_client *client)
+{
+	if (!client)
+		return -EINVAL;
+	if (client->fork_count != thread_fork_count)
+		return -EPERM;
+	return atomic_load(&client->dispatcher_tid) == thread_self()->tid ? -EDEADLK : 0;
+}
+
+void client_wake(struct ctxd_client *client)
+{
+	uint64_t one = 1;
+
+	/* In the dispatcher's own turn: it looks at the end of that. */
+	if (atomic_load(&client->dispatcher_tid) == thread_self()->tid)
+		return;
+	if (!atomic_exchange(&client->woken, true) && file_id_matches(client->wake.file, client->wake.fd))
+		sys_tell(client->wake.fd, &one, sizeof(one));
+}
+
+int client_add_source(struct ctxd_client *client, struct source *source, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = source};
+
+	source->file = file_id_of(source->fd);
+	return sys_epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, source->fd, &event);
+}
+
+void client_rearm(struct ctxd_client *client, struct source *source, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = source};
+
+	epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, source->fd, &event);
+}
+
+void client_close_source(struct ctxd_client *client, struct source *source)
+{
+	if (source->fd < 0)
+		return;
+	if (file_id_matches(source->file, source->fd)) {
+		epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+		sys_close(source->fd);
+	}
+	source->fd = -1;
+}
+
+bool client_has_scratch(const struct ctxd_client *client)
+{
+	return file_id_matches(client->scratch_file, client->scratch[0]) &&
+	       file_id_matches(client->scratch_file, client->scratch[1]);
+}
+
+void client_tell(struct ctxd_client *client, const struct ctxd_event *event)
+{
+	int state = thread_hold();
+
+	if (client->options.event)
+		client->options.event(client, event, client->options.data);
+	thread_release(state);
+}

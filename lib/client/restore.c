@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* Coming back to the service, or to the next one: what was shared and joined is registered again. */
+#include "client.h"
+
+/* So many registrations under way at a time. */
+#define RESTORE_WINDOW 32
+/* With the client lock held: one more is to be registered. */
+static void plan_restore(struct ctxd_client *client, struct list *head)
+{
+	for (struct list *link = head->next; link != head; link = link->next) {
+		struct bond *bond = container_of(link, struct bond, link);
+		if (bond->asking || bond->over || bond->pending & (PENDING_ENDED | PENDING_GONE))
+			continue;
+		list_remove(&bond->restore_link);
+		list_append(&client->restore, &bond->restore_link);
+	}
+}
+
+void bonds_restore(struct ctxd_client *client)
+{
+	lock_acquire(&client->lock);
+	/* Joins first: what is shared may lie below one, and then names it. */
+	plan_restore(client, &client->joins);
+	plan_restore(client, &client->shares);
+	lock_release(&client->lock);
+	bonds_restore_some(client);
+}
+
+/* With the client lock held. */
+static int restore_one(struct ctxd_client *client, struct bond *bond)
+{
+	struct wire_message message = {0};
+	int fd = bond->joined ? join_message(bond, &message) : share_message(bond, &message);
+
+	if (fd < 0)
+		return fd;
+	message.serial = ++client->serial;
+	int result = link_send(client, &message, fd);
+	if (!result)
+		bond->serial = message.serial;
+	return result;
+}
+
+static void restored_all(struct ctxd_client *client)
+{
+	static const struct ctxd_event back = {.kind = CTXD_EVENT_BACK};
+	struct wire_message watch = {.type = WIRE_WATCH, .watch = {.kinds = client->watch_kinds}};
+	bool tell_it = client->come_back;
+
+	lock_acquire(&client->lock);
+	bool again = client->watch_kinds && link_send(client, &watch, -1) == -EAGAIN;
+	if (!again)
+		client->state = CLIENT_READY;
+	lock_release(&client->lock);
+	if (again)
+		return; /* the next turn comes here once more */
+	client->was_ready = true;
+	client->come_back = false;
+	if (tell_it)
+		client_tell(client, &back);
+}
+
+/* Sends what may go. Those that wait for their answer stand in front, with a serial. */
+void bonds_restore_some(struct ctxd_client *client)
+{
+	struct list *link = client->restore.next;
+	bool joins_wait = false;
+
+	lock_acquire(&client->lock);
+	while (link != &client->restore && client->restoring < RESTORE_WINDOW) {
+		struct bond *bond = container_of(link, struct bond, restore_link);
+		link = link->next;
+		if (bond->serial) {
+			joins_wait |= bond->joined;
+			continue;
+		}
+		if (joins_wait && !bond->joined)
+			break;
+		int result = restore_one(client, bond);
+		if (result == -EAGAIN || result == -ENOTCONN)
+			break;
+		if (result)
+			list_remove(&bond->restore_link);
+		else
+			client->restoring++;
+		joins_wait |= bond->joined;
+	}
+	bool all = list_empty(&client->restore);
+	lock_release(&client->lock);
+	if (all && client->state == CLIENT_RESTORING)
+		restored_all(client);
+}
+
+bool bonds_restored(struct ctxd_client *client, const struct wire_message *answer)
+{
+	struct list *link = client->restore.next;
+
+	if (!answer->serial)
+		return true; /* to a message that nobody waits for */
+	while (link != &client->restore &&
+	       container_of(link, struct bond, restore_link)->serial != answer->serial)
+		link = link->next;
+	if (link == &client->restore)
+		return false;
+	struct bond *bond = container_of(link, struct bond, restore_link);
+	list_remove(&bond->restore_link);
+	client->restoring--;
+	lock_acquire(&client->lock);
+	bond->serial = 0;
+	/* Refused: it goes on without the service, by pipe and pidfd. */
+	if (!answer->result.error && !wire_id_is_none(answer->result.id)) {
+		bond->id = answer->result.id;
+		bond->known = true;
+		bond_pend(bond, bond->joined ? PENDING_ATTACH : 0);
+	}
+	lock_release(&client->lock);
+	bonds_restore_some(client);
+	return true;
+}
