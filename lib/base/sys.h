@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * lib/base: what every other folder may use, and what knows neither contexts nor io_uring. It uses none.
+ *
  * The seam to the kernel: every system call and every allocation of the library
  * goes through here. Each function returns the call's result or a negative errno.
  *

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * lib/blocking: calls of threads that end with a context. It may use base, table, core, uring and ring.
+ *
  * How blocking calls wait: as one operation on the ring of the calling thread, or, where it can have none, by
  * poll(2) for the descriptor and for the end of the context.
  */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * lib/command: programs that end with a context, and all that they start with them. It may use base, core,
+ * uring and propagate.
+ *
  * The keeper: a small process between the calling program and a program that it starts.
  *
  * It is a subreaper, so that whatever of the program's tree loses its parent becomes the keeper's child, and

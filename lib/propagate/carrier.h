@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * lib/propagate: contexts as text, for other processes. It may use base, table and core.
+ *
  * The text forms in which a context travels: pure functions between bytes and numbers, which read what
  * strangers wrote. They are strict: what is not exactly of the form is -EINVAL, and nothing is written.
  * Whether that refuses the whole is for the caller to say.

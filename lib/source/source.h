@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * lib/source: events that end contexts. It may use base, table, core, uring and ring.
+ *
  * A context that a descriptor ends: with a watch on the descriptor, by its ring or by the watcher, and a
  * watch on the context, which ends the first when the context ends otherwise or is released.
  *

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * lib/table: the context table, which other processes read. It may use base.
+ *
  * The context table as another process, or a core file, shows it.
  *
  * Each process that uses the library keeps one memfd, mapped shared and named so

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * lib/task: tasks that end together, and the threads that run them. It may use base, table, core, uring and
+ * ring.
+ *
  * Task groups. What both kinds have is here: the context, the failures, and who waits. A group on threads is
  * in taskgroup.c, one over the operations of a ring, which is all on that ring's thread, in taskgroup_ring.c.
  *

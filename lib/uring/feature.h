@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * lib/uring: what a ring stands on, without contexts: the kernel, its queues, operations and plans. It may use base.
+ *
  * What the kernel can do beyond the least that the library needs. Found by use, never by version number.
  * CTXRING_FEATURES in the environment refuses what the kernel could do, so that each way around a missing
  * feature can be tested on a kernel that has it. The one table of names is in feature.c.

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * lib/wire: the protocol of the service. It uses no other folder.
+ *
  * What goes between a client and the service: one message in each packet of a SOCK_SEQPACKET socket, and the
  * last words that an ending context leaves in its done pipe. ctxd-protocol(7) is the description.
  *
