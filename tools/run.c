@@ -294,11 +294,6 @@ static int run_command(struct run *run)
 	return reported || run->outcome.code ? run->outcome.code : RUN_TROUBLE;
 }
 
-bool run_has_group(const struct run_options *options)
-{
-	return options->as_timeout && !options->foreground;
-}
-
 static int run_with(int (*parse)(struct run_options *options, int argc, char **argv), int argc, char **argv)
 {
 	struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER, .kill_ns = CTX_FOREVER};

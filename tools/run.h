@@ -82,7 +82,10 @@ int run_pass_signals(struct run *run);
 void run_stop_signals(struct run *run);
 
 /* As timeout(1) has one, for itself and the command, which is signalled as a whole. */
-bool run_has_group(const struct run_options *options);
+static inline bool run_has_group(const struct run_options *options)
+{
+	return options->as_timeout && !options->foreground;
+}
 
 /* "sending signal ..." of the option --verbose. */
 void run_say_signal(const struct run *run, int signo);
