@@ -83,8 +83,9 @@ static bool is_harmless(int fd)
 		return false;
 	for (int i = 0; i < QUEUE_MAX; i++) {
 		struct msghdr header = {.msg_control = control.bytes, .msg_controllen = sizeof(control)};
-		ssize_t size = recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT);
-		if (size < 0 && errno != ECONNRESET && errno != EINTR)
+		struct msghdr nothing = {0};
+		int size = sys_recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT);
+		if (size < 0 && size != -ECONNRESET && size != -EINTR)
 			return false;
 		if (size < 0)
 			continue;
@@ -92,7 +93,7 @@ static bool is_harmless(int fd)
 			return true;
 		if (header.msg_flags & MSG_CTRUNC)
 			return false;
-		recv(fd, NULL, 0, MSG_DONTWAIT);
+		sys_recvmsg(fd, &nothing, MSG_DONTWAIT);
 	}
 	return false;
 }
