@@ -251,7 +251,8 @@ static bool find_table(struct peer *asker, const struct wire_table *wanted, stru
 	for (; node && piece_lasts(broker); node = map_again(node), broker->work += WORK_STEP) {
 		if (living) {
 			const struct peer *peer = owner_of(node, struct peer, by_pid);
-			if (!is_same_user(asker, peer->identity.uid))
+			/* Without memory for its process it is on its way out. */
+			if (!peer->process || !is_same_user(asker, peer->identity.uid))
 				continue;
 			process_entry(peer->process, entry);
 			*ret_fd = peer->table_fd;
