@@ -178,6 +178,7 @@ static void gone(struct group *group)
 	close_if_open(closer->service_pidfd);
 	if (closer->pid > 0)
 		waitpid(closer->pid, NULL, WNOHANG);
+	closer->group = (struct group){0};
 	closer->running = false;
 	closer->all->count--;
 	if (closer->jobs && !closer->retry_ns)
@@ -189,13 +190,18 @@ static void process_ended(struct watcher *watcher, short revents)
 {
 	struct closer *closer = (struct closer *)watcher->group;
 
+	bool killed = !closer->leaving;
+
 	(void)revents;
+	closer->leaving = true; /* nothing more is sent there */
 	take_results(closer);
 	/* Whether it has closed the one at hand nobody knows: the number may be another's by now. */
-	if (closer->sent) {
+	if (closer->sent)
+		finish_first(closer, -EIO);
+	if (killed) {
 		log_event(LOG_LEVEL_ERROR, "closer", "uid=%u pid=%d reason=\"it was killed\"", closer->uid,
 			  closer->pid);
-		finish_first(closer, -EIO);
+		closer->retry_ns = now() + RETRY_NS;
 	}
 	closer->sent = 0;
 	closer->unsent = closer->jobs;
@@ -474,7 +480,7 @@ static void closer_tick(struct closer *closer, uint64_t now_ns)
 		closer->retry_ns = 0;
 		if (closer->running)
 			send_some(closer);
-		else if (closer->jobs || closer->is_own)
+		else if (closer->jobs || (closer->is_own && !closer->all->ending))
 			start(closer);
 	}
 	if (is_idle(closer) && now_ns >= closer->idle_ns + idle_ns)
