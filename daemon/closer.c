@@ -431,7 +431,7 @@ bool closers_have_room(const struct closers *closers, uid_t uid, uint32_t fds_ma
 
 	if (!closer || closer->waiting < (fds_max > WAITING_MIN ? fds_max : WAITING_MIN))
 		return true;
-	if (!closer->crowded)
+	if (!closer->crowded && log_admits(LOG_LEVEL_WARNING, uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_WARNING, "closer",
 			  "uid=%u waiting=%u reason=\"what this user gave is not "
 			  "closed: he is let in no more\"",

@@ -88,7 +88,7 @@ static void copied(void *data, int table_fd)
 	death->copying = false;
 	death->table_fd = table_fd;
 	if (table_fd < 0 || fstat(table_fd, &status)) {
-		if (table_fd != -ECANCELED)
+		if (table_fd != -ECANCELED && log_admits(LOG_LEVEL_INFO, death->uid, LOG_TROUBLE))
 			log_event(LOG_LEVEL_INFO, "recorder", "uid=%u pid=%d error=%s", death->uid,
 				  death->pid, strerrorname_np(table_fd < 0 ? -table_fd : errno));
 		death_free(death);
