@@ -41,11 +41,10 @@ struct closer {
 	struct closers *all;
 	struct closer *next;
 	uid_t uid;
-	bool is_own;  /* the service's */
-	bool running; /* has a process, or had one of which something is left */
-	bool leaving; /* that has been told to end */
-	bool crowded; /* has been logged */
-	int spared;
+	bool is_own;	   /* the service's */
+	bool running;	   /* has a process, or had one of which something is left */
+	bool leaving;	   /* that has been told to end */
+	bool crowded;	   /* has been logged */
 	pid_t pid;	   /* -1: it could not be started */
 	int fd, far_fd;	   /* of the socket; far_fd is the process's, for it has the same table */
 	int pidfd;	   /* -1: cannot be had, so that its death is not seen */
@@ -235,7 +234,8 @@ static int start_process(struct closer *closer)
 	const struct workplace workplace = {.jobs = closer->far_fd,
 					    .service = service,
 					    .service_gone = closer->service_pidfd,
-					    .spared = closer->spared};
+					    .listener = closer->all->listener,
+					    .spares_listener = closer->all->spares_listener};
 	closer->pid = clone_process();
 	if (closer->pid == 0)
 		closer_work(&workplace);
@@ -306,7 +306,7 @@ static struct closer *closer_new(struct closers *closers, uid_t uid)
 	closer->all = closers;
 	closer->uid = uid;
 	closer->jobs_end = &closer->jobs;
-	closer->bag[0] = closer->bag[1] = closer->spared = -1;
+	closer->bag[0] = closer->bag[1] = -1;
 	closer->next = closers->first;
 	closers->first = closer;
 	return closer;
@@ -319,14 +319,13 @@ static struct closer *find_or_make(struct closers *closers, uid_t uid)
 	return closer ? closer : closer_new(closers, uid);
 }
 
-void closers_open(struct closers *closers, struct loop *loop, int spared)
+void closers_open(struct closers *closers, struct loop *loop, int listener, bool spares_listener)
 {
-	*closers = (struct closers){.loop = loop};
+	*closers = (struct closers){.loop = loop, .listener = listener, .spares_listener = spares_listener};
 	struct closer *own = closer_new(closers, getuid());
 	if (!own)
 		return;
 	own->is_own = true;
-	own->spared = spared;
 	start(own);
 }
 

@@ -450,7 +450,7 @@ static bool set_up(struct daemon *daemon)
 		.loop = daemon->loop, .broker = daemon->broker, .closers = &daemon->closers,
 		.config = &daemon->config, .closed = closed};
 	connections_init(&daemon->connections);
-	closers_open(&daemon->closers, daemon->loop, daemon->listener.path[0] ? -1 : daemon->listener.fd);
+	closers_open(&daemon->closers, daemon->loop, daemon->listener.fd, !daemon->listener.path[0]);
 	const struct disposal disposal = closers_disposal(&daemon->closers);
 	broker_set_disposal(daemon->broker, &disposal);
 	error = loop_group_begin(daemon->loop, &daemon->group, "signals");

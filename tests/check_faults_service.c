@@ -157,7 +157,7 @@ static int serve(const char *path, enum loop_kind kind)
 	    listener_open(&listener, path, reason, sizeof(reason)))
 		return 2;
 	struct closers closers;
-	closers_open(&closers, loop, -1);
+	closers_open(&closers, loop, -1, false);
 	const struct disposal disposal = closers_disposal(&closers);
 	broker_set_disposal(broker, &disposal);
 	struct connections connections = {

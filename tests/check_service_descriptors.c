@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -468,6 +469,34 @@ START_TEST(the_services_own_closer_is_replaced_when_it_is_killed)
 }
 END_TEST
 
+/* It hangs up on the clients of a service that was killed, and on nobody else. */
+START_TEST(sockets_that_a_killed_service_had_inherited_go_on)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	struct wire_message message;
+	pid_t closers[CLOSERS_MAX];
+	int pair[2];
+
+	ck_assert_ok(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	service_start(&service, NULL);
+	int fd = raw_greeted(&service);
+	ck_assert(test_until(has_closers, &(struct expected){&service, 1, 0}));
+	ck_assert_uint_eq(closers_of(&service, closers), 1);
+	struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, closers[0], 0), .events = POLLIN};
+	ck_assert_int_ge(ended.fd, 0);
+	service_kill(&service);
+	ck_assert(!raw_receive(fd, &message));
+	ck_assert_int_eq(poll(&ended, 1, 20000), 1);
+	ck_assert_int_eq((int)send(pair[0], "?", 1, MSG_NOSIGNAL), 1);
+	service_restart(&service);
+	service_end(&service);
+	close(ended.fd);
+	close(fd);
+	close(pair[0]);
+	close(pair[1]);
+}
+END_TEST
+
 /* ---- tables of the dead */
 
 static int die_with_table(int channel, void *data)
@@ -590,6 +619,7 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(descriptors, who_leaves_too_much_to_be_closed_is_refused_and_others_are_not);
 	ON_EACH_LOOP(descriptors, what_a_killed_closer_has_left_another_one_closes);
 	ON_EACH_LOOP(descriptors, the_services_own_closer_is_replaced_when_it_is_killed);
+	ON_EACH_LOOP(descriptors, sockets_that_a_killed_service_had_inherited_go_on);
 	ON_EACH_LOOP(descriptors, the_table_of_a_dead_process_cannot_be_filled_afterwards);
 	ON_EACH_LOOP(descriptors, a_table_that_is_too_large_when_its_process_dies_is_not_kept);
 	ON_EACH_LOOP(descriptors, a_table_of_huge_pages_is_none);
