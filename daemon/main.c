@@ -316,6 +316,7 @@ static bool is_over(const struct daemon *daemon)
 static bool are_closers_over(struct daemon *daemon, uint64_t now_ns)
 {
 	if (!daemon->closers.ending) {
+		broker_empty(daemon->broker);
 		closers_end(&daemon->closers);
 		daemon->stop_ns = now_ns + CLOSED_NS;
 	}

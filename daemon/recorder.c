@@ -94,7 +94,7 @@ static void copied(void *data, int table_fd)
 		death_free(death);
 		return;
 	}
-	if (has_exited(table_fd)) {
+	if (broker->emptied || has_exited(table_fd)) {
 		death_free(death);
 		return;
 	}

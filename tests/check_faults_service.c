@@ -176,8 +176,10 @@ static int serve(const char *path, enum loop_kind kind)
 		broker_tick(broker, now_ns);
 		listener_tick(&listener, now_ns);
 		closers_tick(&closers, now_ns);
-		if (stopping && !connections.count)
+		if (stopping && !connections.count) {
+			broker_empty(broker);
 			closers_end(&closers);
+		}
 		if (!stopping && shared->stop) {
 			stopping = true;
 			listener_stop(&listener);
