@@ -46,12 +46,18 @@ static bool is_call(const struct denied_run *run, const char *name)
 	return strcmp(run->call->name, name) == 0;
 }
 
-/* Whether it says which error it was, by name, in words, or by its most likely reason; nothing can be said
- * without write(2). */
+/* Whether the error is told, by name or in words, together with one of the calls that were refused; nothing can
+ * be said without write(2). */
 static bool tells_why(const struct denied_run *run)
 {
-	return strstr(run->words, strerrorname_np(run->error)) || strstr(run->words, strerror(run->error)) ||
-	       strstr(run->words, "seccomp") || is_call(run, "write");
+	char names[sizeof(run->call->name)], *rest = names, *name;
+	bool named = false;
+
+	snprintf(names, sizeof(names), "%s", run->call->name);
+	while (!named && (name = strsep(&rest, "+*")))
+		named = *name && strstr(run->words, name);
+	return is_call(run, "write") || (named && (strstr(run->words, strerrorname_np(run->error)) ||
+						   strstr(run->words, strerror(run->error))));
 }
 
 /* The C library itself ends a process where these fail; without the first it has no way to do so. */
@@ -172,6 +178,8 @@ static void use_the_service(struct denied_run *run, pid_t pid, int channel, int 
 		execl(share, "share", (char *)NULL);
 		_exit(98);
 	}
+	if (clients < 0)
+		return;
 	int status = -1, clients_fd = (int)syscall(SYS_pidfd_open, clients, 0);
 	struct pollfd ended = {.fd = clients_fd, .events = POLLIN};
 	if (poll(&ended, 1, 8000) > 0)
@@ -270,9 +278,6 @@ static void print_row(const struct program *program, const struct denied_run *ru
 /* Without that call the C library ends the thread that has come to the end of main(), and no other. */
 static bool is_endless(const struct program *program, const struct denied_call *call)
 {
-	/* Nor are a process and a thread that cannot learn their numbers part of this: kernels always tell them. */
-	if (strcmp(call->name, "getpid") == 0 || strcmp(call->name, "gettid") == 0)
-		return true;
 	return program->fault == fault_of_run && strcmp(call->name, "exit_group") == 0;
 }
 

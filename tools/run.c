@@ -267,6 +267,17 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
+/* Its signals go to a group as a whole, which must not be another's: that of the shell, say. 0 or -errno; the
+ * leader of a session has one already, and cannot make another. */
+static int lead_group(void)
+{
+	if (!setpgid(0, 0))
+		return 0;
+	int error = -errno;
+	pid_t pid = getpid();
+	return pid > 0 && getpgrp() == pid ? 0 : error;
+}
+
 static int run_command(struct run *run)
 {
 	run->frugal = has_few_descriptors();
@@ -274,8 +285,9 @@ static int run_command(struct run *run)
 	if (result)
 		return trouble(run, "cannot listen to signals", result);
 	/* Before the keeper is there, which is not to be in it. */
-	if (run_has_group(&run->options))
-		setpgid(0, 0);
+	result = run_has_group(&run->options) ? lead_group() : 0;
+	if (result)
+		return trouble(run, "cannot make a process group", result);
 	result = make_context(run);
 	if (result)
 		return trouble(run, "cannot make a context", result);
