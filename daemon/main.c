@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ctxd: options, signals, and one turn after another. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -401,6 +402,7 @@ static bool try_calls(char *reason, size_t reason_size)
 {
 	const char *call = NULL;
 	struct stat status;
+	int ends[2];
 	char byte;
 
 #define TRY(name, ...)                                                             \
@@ -408,6 +410,10 @@ static bool try_calls(char *reason, size_t reason_size)
 	call = #name
 	TRY(read, -1, &byte, sizeof(byte));
 	TRY(stat, "/", &status);
+	TRY(openat, AT_FDCWD, "", O_RDONLY | O_CLOEXEC);
+	TRY(fcntl, -1, F_GETFD);
+	TRY(pipe2, ends, ~0);
+	TRY(getsockopt, -1, SOL_SOCKET, SO_PEERCRED, NULL, NULL);
 	TRY(accept4, -1, NULL, NULL, SOCK_CLOEXEC);
 	TRY(recvmsg, -1, &(struct msghdr){0}, 0);
 	TRY(sendmsg, -1, &(struct msghdr){0}, 0);

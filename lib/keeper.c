@@ -94,12 +94,13 @@ static void begin_killing(struct keeper *keeper)
 	kill_round(keeper);
 }
 
-/* Whether the program had it by that: not if it has gone to another group. Its own is no other's yet. */
+/* Whether the program had it by that: not if it has gone to another group. Its own is no other's yet. Group 1
+ * has no name in kill(2): -1 is all processes, as is what a refused getpgid(2) would name. */
 static bool signal_group(const struct keeper *keeper)
 {
-	if (!keeper->group || syscall(SYS_getpgid, keeper->program) != keeper->group)
+	if (keeper->group <= 1 || syscall(SYS_getpgid, keeper->program) != keeper->group ||
+	    syscall(SYS_kill, -keeper->group, keeper->signal) < 0)
 		return false;
-	syscall(SYS_kill, -keeper->group, keeper->signal);
 	syscall(SYS_kill, -keeper->group, SIGCONT);
 	return true;
 }
@@ -311,6 +312,10 @@ static int try_calls(const struct keeper_plan *plan, const char **ret_call)
 		TRY(lseek, -1, 0l, SEEK_SET);
 		TRY(getdents64, -1, NULL, 0);
 	}
+	if (plan->whole_group) {
+		TRY(getpgid, 0);
+		TRY(kill, plan->caller, 0);
+	}
 #undef TRY
 	*ret_call = "rt_sigprocmask";
 	return raw_set_mask(~UINT64_C(0));
@@ -343,8 +348,9 @@ static int begin(struct keeper *keeper, const struct keeper_plan *plan, const ch
 
 	if (result)
 		return result;
-	*ret_call = NULL;
+	*ret_call = "getpid";
 	result = tree_open(&keeper->tree, bury);
+	*ret_call = NULL;
 	if (!result)
 		result = keeper_execute(plan, &keeper->cgroup, &keeper->program, &keeper->program_fd,
 					ret_call);

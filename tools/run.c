@@ -26,7 +26,10 @@ static uint64_t now_ns(void)
 
 static int trouble(const struct run *run, const char *what, int error)
 {
-	fprintf(stderr, "%s: %s: %s\n", run->options.program, what, strerror(-error));
+	bool refused = error == -EPERM || error == -ENOSYS;
+
+	fprintf(stderr, "%s: %s: %s%s\n", run->options.program, what, strerror(-error),
+		refused ? "; most likely a seccomp profile refuses a system call" : "");
 	return RUN_TROUBLE;
 }
 
@@ -267,18 +270,30 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
+/* Its signals go to a group as a whole, which must not be another's: that of the shell, say. 0 or -errno; the
+ * leader of a session has one already, and cannot make another. */
+static int lead_group(void)
+{
+	if (!setpgid(0, 0))
+		return 0;
+	int error = -errno;
+	pid_t pid = getpid();
+	return pid > 0 && getpgrp() == pid ? 0 : error;
+}
+
 static int run_command(struct run *run)
 {
 	run->frugal = has_few_descriptors();
 	int result = run_listen(run);
 	if (result)
-		return trouble(run, "cannot listen to signals", result);
+		return trouble(run, "cannot listen to signals (rt_sigtimedwait)", result);
 	/* Before the keeper is there, which is not to be in it. */
-	if (run_has_group(&run->options))
-		setpgid(0, 0);
+	result = run_has_group(&run->options) ? lead_group() : 0;
+	if (result)
+		return trouble(run, "cannot make a process group", result);
 	result = make_context(run);
 	if (result)
-		return trouble(run, "cannot make a context", result);
+		return trouble(run, "cannot make a context and its thread (clone3, mmap, mprotect)", result);
 	continue_at_deadline(run);
 	start(run);
 	if (run->process) {

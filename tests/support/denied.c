@@ -125,6 +125,8 @@ static int perform(struct denied_run *run)
 	pid_t pid = fork();
 	if (pid == 0)
 		become_program(run, ends[1], error_fd);
+	if (pid < 0)
+		return 1;
 	close(ends[1]);
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	alarm(GUARD_MS / 1000);
