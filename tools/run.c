@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "terminal.h"
+
 /* How long a service that does not answer may keep us from hearing signals. */
 #define SERVICE_TIMEOUT_NS 500000000u
 /* More than a command takes; with less the run does without what it need not have. */
@@ -112,6 +114,7 @@ static int code_of_start(int error)
 	case -ENFILE:
 	case -EINVAL:
 	case -EOPNOTSUPP:
+	case -ETOOMANYREFS:
 		return RUN_TROUBLE;
 	case -ETIME:
 		return RUN_DEADLINE;
@@ -142,7 +145,7 @@ static void explain_start(struct run *run, const struct ctx_spawn_options *spawn
 {
 	const struct run_options *options = &run->options;
 	int error = run->outcome.start_error;
-	char words[400];
+	char words[2 * ESCAPED_SIZE], shown[4 * sizeof(words)];
 
 	if (options->is_number && error == -ENOENT) {
 		run->outcome.code = RUN_TROUBLE;
@@ -156,7 +159,7 @@ static void explain_start(struct run *run, const struct ctx_spawn_options *spawn
 	}
 	/* A report says it as well. */
 	if (options->json || options->report != stderr)
-		fprintf(stderr, "%s: %s\n", options->program, words);
+		fprintf(stderr, "%s: %s\n", options->program, escape(words, shown, sizeof(shown)));
 }
 
 static void start(struct run *run)
@@ -273,9 +276,13 @@ static int run_command(struct run *run)
 	int result = run_listen(run);
 	if (result)
 		return trouble(run, "cannot listen to signals", result);
-	/* Before the keeper is there, which is not to be in it. */
-	if (run_has_group(&run->options))
-		setpgid(0, 0);
+	/* Before the keeper is there, which is not to be in it. Without one the signals would go to our
+	 * caller's; the first of a session has one. */
+	if (run_has_group(&run->options) && setpgid(0, 0)) {
+		result = -errno;
+		if (getpgrp() != getpid())
+			return trouble(run, "cannot make a process group", result);
+	}
 	result = make_context(run);
 	if (result)
 		return trouble(run, "cannot make a context", result);
@@ -301,7 +308,8 @@ bool run_has_group(const struct run_options *options)
 
 static int run_with(int (*parse)(struct run_options *options, int argc, char **argv), int argc, char **argv)
 {
-	struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER, .kill_ns = CTX_FOREVER};
+	/* The thread that takes signals has it until the end of the process. */
+	static struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER, .kill_ns = CTX_FOREVER};
 
 	fill_standard_descriptors();
 	int code = parse(&run.options, argc, argv);
