@@ -211,8 +211,8 @@ static void watch(struct keeper *keeper)
 
 /* ---- beginning and end */
 
-/* With the program's pidfd when there is one. */
-static void tell(int control_fd, const void *what, size_t size, int pidfd)
+/* With the program's pidfd when there is one. 0, or -errno. */
+static int tell(int control_fd, const void *what, size_t size, int pidfd)
 {
 	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
 	struct iovec part = {(void *)what, size};
@@ -228,8 +228,10 @@ static void tell(int control_fd, const void *what, size_t size, int pidfd)
 		memcpy(CMSG_DATA(header), &pidfd, sizeof(int));
 	}
 	/* Where a filter forbids that there is no program, and so no pidfd. */
-	if (syscall(SYS_sendmsg, control_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && pidfd < 0)
-		raw_write(control_fd, what, size);
+	if (syscall(SYS_sendmsg, control_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return 0;
+	int error = -errno;
+	return pidfd < 0 && raw_write(control_fd, what, size) >= 0 ? 0 : error;
 }
 
 /* Closes all but these, so that nothing of the program is held open. Sorts them. */
@@ -383,6 +385,17 @@ static __attribute__((noreturn)) void run(const struct keeper_plan *plan)
 
 	settle();
 	int error = begin(&keeper, plan, &call);
+	if (!error) {
+		started.pid = keeper.program;
+		give_back(&keeper);
+		error = tell(keeper.fds[ON_CONTROL], &started, sizeof(started), keeper.program_fd);
+		call = NULL;
+		if (error) {
+			/* Too many descriptors of this user are on their way, say: nobody knows of it. */
+			begin_killing(&keeper);
+			watch(&keeper);
+		}
+	}
 	if (error) {
 		if (call && (error == -EPERM || error == -ENOSYS))
 			strncpy(started.refused, call, sizeof(started.refused) - 1);
@@ -392,9 +405,6 @@ static __attribute__((noreturn)) void run(const struct keeper_plan *plan)
 		tell(plan->control_fd, &started, sizeof(started), -1);
 		raw_exit(1);
 	}
-	started.pid = keeper.program;
-	give_back(&keeper);
-	tell(keeper.fds[ON_CONTROL], &started, sizeof(started), keeper.program_fd);
 	watch(&keeper);
 	if (keeper.cgroup.fd >= 0)
 		cgroup_remove(&keeper.cgroup);

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "terminal.h"
+
 /* How long a service that does not answer may keep us from hearing signals. */
 #define SERVICE_TIMEOUT_NS 500000000u
 /* More than a command takes; with less the run does without what it need not have. */
@@ -115,6 +117,7 @@ static int code_of_start(int error)
 	case -ENFILE:
 	case -EINVAL:
 	case -EOPNOTSUPP:
+	case -ETOOMANYREFS:
 		return RUN_TROUBLE;
 	case -ETIME:
 		return RUN_DEADLINE;
@@ -145,7 +148,7 @@ static void explain_start(struct run *run, const struct ctx_spawn_options *spawn
 {
 	const struct run_options *options = &run->options;
 	int error = run->outcome.start_error;
-	char words[400];
+	char words[2 * ESCAPED_SIZE], shown[4 * sizeof(words)];
 
 	if (options->is_number && error == -ENOENT) {
 		run->outcome.code = RUN_TROUBLE;
@@ -159,7 +162,7 @@ static void explain_start(struct run *run, const struct ctx_spawn_options *spawn
 	}
 	/* A report says it as well. */
 	if (options->json || options->report != stderr)
-		fprintf(stderr, "%s: %s\n", options->program, words);
+		fprintf(stderr, "%s: %s\n", options->program, escape(words, shown, sizeof(shown)));
 }
 
 static void start(struct run *run)
@@ -316,7 +319,8 @@ bool run_has_group(const struct run_options *options)
 
 static int run_with(int (*parse)(struct run_options *options, int argc, char **argv), int argc, char **argv)
 {
-	struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER, .kill_ns = CTX_FOREVER};
+	/* The thread that takes signals has it until the end of the process. */
+	static struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER, .kill_ns = CTX_FOREVER};
 
 	fill_standard_descriptors();
 	int code = parse(&run.options, argc, argv);
