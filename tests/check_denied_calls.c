@@ -136,6 +136,18 @@ static const char *fault_of_service(const struct denied_run *run)
 	return NULL;
 }
 
+/* What the library explains names the call; of a thread that cannot be started the example tells the error.
+ */
+static bool explains(const struct denied_run *run)
+{
+	char name[sizeof(run->call->name)];
+
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(run->call->name, "+*"), run->call->name);
+	if (strstr(name, "clone") || strcmp(name, "mprotect") == 0)
+		return strstr(run->words, strerror(run->error));
+	return strstr(run->words, name);
+}
+
 static const char *fault_of_example(const struct denied_run *run)
 {
 	const char *fault = fault_of_any(run);
@@ -144,7 +156,7 @@ static const char *fault_of_example(const struct denied_run *run)
 		return fault;
 	if (WEXITSTATUS(run->status) > 1)
 		return "exits with a status that has another meaning";
-	if ((WEXITSTATUS(run->status) == 1 || run->failed) && !tells_why(run))
+	if ((WEXITSTATUS(run->status) == 1 || run->failed) && !tells_why(run) && !explains(run))
 		return "does not say why";
 	return NULL;
 }
@@ -298,7 +310,8 @@ static void print_row(const struct program *program, const struct denied_run *ru
  * other: a run has threads, and whatever has some then stays. No program can do without. */
 static bool is_endless(const struct program *program, const struct denied_call *call)
 {
-	return program->fault == fault_of_run && strcmp(call->name, "exit_group") == 0;
+	return (program->fault == fault_of_run || program->fault == fault_of_example) &&
+	       strcmp(call->name, "exit_group") == 0;
 }
 
 START_TEST(a_call_that_is_denied_makes_nothing_hang_spin_or_lie)

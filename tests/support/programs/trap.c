@@ -60,9 +60,9 @@ static void check(int good, const char *what)
 	exit(1);
 }
 
-static void say_ready(pid_t server)
+static void say_ready(pid_t pid)
 {
-	dprintf(STDOUT_FILENO, "%d\n", (int)server);
+	dprintf(STDOUT_FILENO, "%d\n", (int)pid);
 }
 
 /* ---- the server of the file system */
