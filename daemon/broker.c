@@ -150,14 +150,20 @@ void broker_set_disposal(struct broker *broker, const struct disposal *disposal)
 	broker->disposal = *disposal;
 }
 
-void broker_free(struct broker *broker)
+void broker_empty(struct broker *broker)
 {
+	broker->emptied = true;
 	jobs_finish(broker);
 	cancels_free(broker);
 	while (!link_alone(&broker->ended))
 		share_free(owner_of(broker->ended.next, struct share, link));
 	jobs_finish(broker);
 	recorder_free(broker);
+}
+
+void broker_free(struct broker *broker)
+{
+	broker_empty(broker);
 	if (!link_alone(&broker->peers) || !link_alone(&broker->things))
 		abort();
 	unmake(broker);

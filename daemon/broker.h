@@ -60,7 +60,9 @@ struct broker *broker_new(const struct config *config, uint64_t epoch);
 
 void broker_set_disposal(struct broker *broker, const struct disposal *disposal);
 
-/* All peers are gone. Aborts when an account is not back at nothing: something was charged and never
+/* All peers are gone: lets go of what it remembers, so that descriptors are disposed of. */
+void broker_empty(struct broker *broker);
+/* And no copy is under way. Aborts when an account is not back at nothing: something was charged and never
  * returned. */
 void broker_free(struct broker *broker);
 

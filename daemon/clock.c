@@ -6,7 +6,9 @@
 
 #include "parts.h"
 
-/* What CLOCK_MONOTONIC is ahead in the time namespace of a process, as a line of its own. False: not known.
+/*
+ * What CLOCK_MONOTONIC is ahead in the time namespace that the next children of a process are in, as a line
+ * of its own. False: not known.
  */
 static bool read_offset(const char *process, char *line, size_t size)
 {
@@ -26,6 +28,17 @@ static bool read_offset(const char *process, char *line, size_t size)
 	return true;
 }
 
+/* Whether the process itself is in our time namespace. False: it is not, or may not be asked. */
+static bool is_with_us(const char *process)
+{
+	struct stat ours, theirs;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%s/ns/time", process);
+	return !stat("/proc/self/ns/time", &ours) && !stat(path, &theirs) && ours.st_dev == theirs.st_dev &&
+	       ours.st_ino == theirs.st_ino;
+}
+
 bool has_our_clock(const struct peer *peer)
 {
 	char number[16], ours[80], theirs[80];
@@ -34,5 +47,5 @@ bool has_our_clock(const struct peer *peer)
 	if (peer->identity.pid <= 0 || !read_offset("self", ours, sizeof(ours)) ||
 	    !read_offset(number, theirs, sizeof(theirs)))
 		return true;
-	return strcmp(ours, theirs) == 0;
+	return strcmp(ours, theirs) == 0 || is_with_us(number);
 }

@@ -41,11 +41,10 @@ struct closer {
 	struct closers *all;
 	struct closer *next;
 	uid_t uid;
-	bool is_own;  /* the service's */
-	bool running; /* has a process, or had one of which something is left */
-	bool leaving; /* that has been told to end */
-	bool crowded; /* has been logged */
-	int spared;
+	bool is_own;	   /* the service's */
+	bool running;	   /* has a process, or had one of which something is left */
+	bool leaving;	   /* that has been told to end */
+	bool crowded;	   /* has been logged */
 	pid_t pid;	   /* -1: it could not be started */
 	int fd, far_fd;	   /* of the socket; far_fd is the process's, for it has the same table */
 	int pidfd;	   /* -1: cannot be had, so that its death is not seen */
@@ -178,6 +177,7 @@ static void gone(struct group *group)
 	close_if_open(closer->service_pidfd);
 	if (closer->pid > 0)
 		waitpid(closer->pid, NULL, WNOHANG);
+	closer->group = (struct group){0};
 	closer->running = false;
 	closer->all->count--;
 	if (closer->jobs && !closer->retry_ns)
@@ -189,13 +189,18 @@ static void process_ended(struct watcher *watcher, short revents)
 {
 	struct closer *closer = (struct closer *)watcher->group;
 
+	bool killed = !closer->leaving;
+
 	(void)revents;
+	closer->leaving = true; /* nothing more is sent there */
 	take_results(closer);
 	/* Whether it has closed the one at hand nobody knows: the number may be another's by now. */
-	if (closer->sent) {
+	if (closer->sent)
+		finish_first(closer, -EIO);
+	if (killed) {
 		log_event(LOG_LEVEL_ERROR, "closer", "uid=%u pid=%d reason=\"it was killed\"", closer->uid,
 			  closer->pid);
-		finish_first(closer, -EIO);
+		closer->retry_ns = now() + RETRY_NS;
 	}
 	closer->sent = 0;
 	closer->unsent = closer->jobs;
@@ -229,7 +234,8 @@ static int start_process(struct closer *closer)
 	const struct workplace workplace = {.jobs = closer->far_fd,
 					    .service = service,
 					    .service_gone = closer->service_pidfd,
-					    .spared = closer->spared};
+					    .listener = closer->all->listener,
+					    .spares_listener = closer->all->spares_listener};
 	closer->pid = clone_process();
 	if (closer->pid == 0)
 		closer_work(&workplace);
@@ -300,7 +306,7 @@ static struct closer *closer_new(struct closers *closers, uid_t uid)
 	closer->all = closers;
 	closer->uid = uid;
 	closer->jobs_end = &closer->jobs;
-	closer->bag[0] = closer->bag[1] = closer->spared = -1;
+	closer->bag[0] = closer->bag[1] = -1;
 	closer->next = closers->first;
 	closers->first = closer;
 	return closer;
@@ -313,14 +319,13 @@ static struct closer *find_or_make(struct closers *closers, uid_t uid)
 	return closer ? closer : closer_new(closers, uid);
 }
 
-void closers_open(struct closers *closers, struct loop *loop, int spared)
+void closers_open(struct closers *closers, struct loop *loop, int listener, bool spares_listener)
 {
-	*closers = (struct closers){.loop = loop};
+	*closers = (struct closers){.loop = loop, .listener = listener, .spares_listener = spares_listener};
 	struct closer *own = closer_new(closers, getuid());
 	if (!own)
 		return;
 	own->is_own = true;
-	own->spared = spared;
 	start(own);
 }
 
@@ -425,7 +430,7 @@ bool closers_have_room(const struct closers *closers, uid_t uid, uint32_t fds_ma
 
 	if (!closer || closer->waiting < (fds_max > WAITING_MIN ? fds_max : WAITING_MIN))
 		return true;
-	if (!closer->crowded)
+	if (!closer->crowded && log_admits(LOG_LEVEL_WARNING, uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_WARNING, "closer",
 			  "uid=%u waiting=%u reason=\"what this user gave is not "
 			  "closed: he is let in no more\"",
@@ -474,7 +479,7 @@ static void closer_tick(struct closer *closer, uint64_t now_ns)
 		closer->retry_ns = 0;
 		if (closer->running)
 			send_some(closer);
-		else if (closer->jobs || closer->is_own)
+		else if (closer->jobs || (closer->is_own && !closer->all->ending))
 			start(closer);
 	}
 	if (is_idle(closer) && now_ns >= closer->idle_ns + idle_ns)

@@ -28,16 +28,18 @@ struct closer;
 struct closers {
 	struct loop *loop;
 	struct closer *first;
+	int listener;
+	bool spares_listener;
 	unsigned count;	  /* that have a process */
 	unsigned waiting; /* descriptors that are to be closed */
 	bool ending;
 };
 
 /*
- * Starts the service's own; spared is a listening socket that is not the service's to shut down, or -1. What
- * goes wrong is logged: what is to be closed is kept until it goes.
+ * Starts the service's own. listener is the socket at which clients come; if it is spared, it is not the
+ * service's to shut down. What goes wrong is logged: what is to be closed is kept until it goes.
  */
-void closers_open(struct closers *closers, struct loop *loop, int spared);
+void closers_open(struct closers *closers, struct loop *loop, int listener, bool spares_listener);
 
 /* How the broker disposes of descriptors. */
 struct disposal closers_disposal(struct closers *closers);
@@ -86,7 +88,8 @@ struct workplace {
 	int jobs;	  /* the socket */
 	pid_t service;	  /* that started it */
 	int service_gone; /* pidfd of that, for the service's own closer; else -1 */
-	int spared;
+	int listener;
+	bool spares_listener;
 };
 
 /* Does not return. */

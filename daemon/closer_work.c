@@ -8,9 +8,11 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "closer.h"
@@ -19,15 +21,38 @@
 /* The first that is not standard input, output or error. */
 #define FD_FIRST 3
 
+struct name {
+	struct sockaddr_un address;
+	socklen_t size;
+};
+
+static struct name name_of(int fd)
+{
+	struct name name = {.size = sizeof(name.address)};
+
+	if (getsockname(fd, (struct sockaddr *)&name.address, &name.size))
+		name.size = 0;
+	return name;
+}
+
+/* Of all sockets here only those of clients, and the one at which they came, have its name. */
+static bool is_named(int fd, const struct name *name)
+{
+	struct name other = name_of(fd);
+
+	return other.size && other.size == name->size &&
+	       memcmp(&other.address, &name->address, sizeof(other.address)) == 0;
+}
+
 /* The service is dead: its clients are told so, whoever else keeps their sockets open. */
-static void hang_up_all(int spared)
+static void hang_up_all(int spared, const struct name *name)
 {
 	struct rlimit limit;
 	int end = getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > (1u << 20) ? 1 << 20
 										  : (int)limit.rlim_cur;
 
 	for (int fd = FD_FIRST; fd < end; fd++)
-		if (fd != spared)
+		if (fd != spared && is_named(fd, name))
 			shutdown(fd, SHUT_RDWR);
 }
 
@@ -46,6 +71,7 @@ static bool await_job(const struct workplace *workplace)
 
 _Noreturn void closer_work(const struct workplace *workplace)
 {
+	const struct name name = name_of(workplace->listener);
 	struct job_message job;
 
 	prctl(PR_SET_NAME, "ctxd-closer");
@@ -56,7 +82,7 @@ _Noreturn void closer_work(const struct workplace *workplace)
 		_exit(0);
 	for (;;) {
 		if (!await_job(workplace)) {
-			hang_up_all(workplace->spared);
+			hang_up_all(workplace->spares_listener ? workplace->listener : -1, &name);
 			_exit(0);
 		}
 		if (recv(workplace->jobs, &job, sizeof(job), 0) != (ssize_t)sizeof(job))

@@ -2,7 +2,9 @@
 /*
  * Whose turn it is, of many that wait: users are dealt into lanes by a keyed hash, and the lanes take turns
  * (stochastic fairness queueing: McKenney, 1990). However many one user has waiting, the first of another in
- * a lane that is not his waits for one turn of each lane at most. Nothing here costs more the more wait.
+ * a lane that is not his waits for one turn of each lane at most. Nobody can tell who is in which lane, or
+ * choose his own; that a given user is in that of another has a chance of one in LANES. Nothing here costs
+ * more the more wait.
  */
 #ifndef CTXD_LANES_H
 #define CTXD_LANES_H
@@ -13,25 +15,38 @@
 #include "hash.h"
 #include "link.h"
 
-#define LANES 64u
+#define LANES 1024u
+
+struct lane {
+	struct link waiting; /* the first of its users' has its turn first */
+	struct link of_busy; /* or alone */
+};
 
 struct lanes {
-	struct link lanes[LANES];
-	unsigned at;	/* whose turn is next */
+	struct lane lanes[LANES];
+	/* Those in which something waits, or did until it was dropped; the next to have its turn is first. */
+	struct link busy;
 	unsigned count; /* that wait */
 };
 
 static inline void lanes_init(struct lanes *lanes)
 {
-	*lanes = (struct lanes){0};
-	for (unsigned i = 0; i < LANES; i++)
-		link_init(&lanes->lanes[i]);
+	for (unsigned i = 0; i < LANES; i++) {
+		link_init(&lanes->lanes[i].waiting);
+		link_init(&lanes->lanes[i].of_busy);
+	}
+	link_init(&lanes->busy);
+	lanes->count = 0;
 }
 
 /* link is alone. It goes behind all others of its user. */
 static inline void lanes_put(struct lanes *lanes, uid_t uid, struct link *link)
 {
-	link_append(&lanes->lanes[hash_bytes(&uid, sizeof(uid)) % LANES], link);
+	struct lane *lane = &lanes->lanes[hash_bytes(&uid, sizeof(uid)) % LANES];
+
+	link_append(&lane->waiting, link);
+	if (link_alone(&lane->of_busy))
+		link_append(&lanes->busy, &lane->of_busy);
 	lanes->count++;
 }
 
@@ -47,13 +62,18 @@ static inline void lanes_drop(struct lanes *lanes, struct link *link)
 /* NULL: none waits. */
 static inline struct link *lanes_take(struct lanes *lanes)
 {
-	if (!lanes->count)
-		return NULL;
-	while (link_alone(&lanes->lanes[lanes->at])) /* at most all the lanes */
-		lanes->at = (lanes->at + 1) % LANES;
-	struct link *link = lanes->lanes[lanes->at].next;
-	lanes->at = (lanes->at + 1) % LANES;
-	lanes_drop(lanes, link);
+	struct link *link = NULL;
+
+	while (!link && !link_alone(&lanes->busy)) {
+		struct lane *lane = owner_of(lanes->busy.next, struct lane, of_busy);
+		link_remove(&lane->of_busy);
+		if (!link_alone(&lane->waiting))
+			link = lane->waiting.next;
+		if (link)
+			lanes_drop(lanes, link);
+		if (!link_alone(&lane->waiting))
+			link_append(&lanes->busy, &lane->of_busy);
+	}
 	return link;
 }
 

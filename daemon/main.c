@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ctxd: options, signals, and one turn after another. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -316,6 +317,7 @@ static bool is_over(const struct daemon *daemon)
 static bool are_closers_over(struct daemon *daemon, uint64_t now_ns)
 {
 	if (!daemon->closers.ending) {
+		broker_empty(daemon->broker);
 		closers_end(&daemon->closers);
 		daemon->stop_ns = now_ns + CLOSED_NS;
 	}
@@ -400,13 +402,19 @@ static bool try_calls(char *reason, size_t reason_size)
 {
 	const char *call = NULL;
 	struct stat status;
+	int ends[2];
 	char byte;
 
 #define TRY(name, ...)                                                             \
 	if (!call && name(__VA_ARGS__) < 0 && (errno == EPERM || errno == ENOSYS)) \
 	call = #name
 	TRY(read, -1, &byte, sizeof(byte));
+	TRY(poll, NULL, 0, 0); /* closers wait by it, with a ring as well */
 	TRY(stat, "/", &status);
+	TRY(openat, AT_FDCWD, "", O_RDONLY | O_CLOEXEC);
+	TRY(fcntl, -1, F_GETFD);
+	TRY(pipe2, ends, ~0);
+	TRY(getsockopt, -1, SOL_SOCKET, SO_PEERCRED, NULL, NULL);
 	TRY(accept4, -1, NULL, NULL, SOCK_CLOEXEC);
 	TRY(recvmsg, -1, &(struct msghdr){0}, 0);
 	TRY(sendmsg, -1, &(struct msghdr){0}, 0);
@@ -450,7 +458,7 @@ static bool set_up(struct daemon *daemon)
 		.loop = daemon->loop, .broker = daemon->broker, .closers = &daemon->closers,
 		.config = &daemon->config, .closed = closed};
 	connections_init(&daemon->connections);
-	closers_open(&daemon->closers, daemon->loop, daemon->listener.path[0] ? -1 : daemon->listener.fd);
+	closers_open(&daemon->closers, daemon->loop, daemon->listener.fd, !daemon->listener.path[0]);
 	const struct disposal disposal = closers_disposal(&daemon->closers);
 	broker_set_disposal(daemon->broker, &disposal);
 	error = loop_group_begin(daemon->loop, &daemon->group, "signals");

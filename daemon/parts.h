@@ -69,6 +69,7 @@ struct broker {
 	struct disposal disposal;
 	dev_t pipe_device; /* of all pipes */
 	bool has_statx;
+	bool emptied; /* nothing is remembered any more */
 	/* That many users, or groups, may have, and so nobody's; -1: there is none such. See overflow.h.
 	 */
 	uid_t anybody_uid;

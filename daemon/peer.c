@@ -2,9 +2,11 @@
 /* A client: who it is, what it says, and what is left of it when it goes. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -214,12 +216,21 @@ void peer_return_queued(struct peer *peer, uint64_t bytes, unsigned fds)
 
 /* ---- the first words */
 
+/* The number of a file says which table it is only within one file system: that of all memfds but huge ones.
+ */
+static bool is_huge(int fd)
+{
+	struct statfs system;
+
+	return !fstatfs(fd, &system) && system.f_type != TMPFS_MAGIC;
+}
+
 /* A memfd of this user that nobody but its maker can write, and nobody can cut. */
 static bool is_table(const struct peer *peer, int fd, struct stat *ret_status)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
 
-	return seals >= 0 && (seals & TABLE_SEALS) == TABLE_SEALS && !fstat(fd, ret_status) &&
+	return seals >= 0 && (seals & TABLE_SEALS) == TABLE_SEALS && !is_huge(fd) && !fstat(fd, ret_status) &&
 	       S_ISREG(ret_status->st_mode) &&
 	       (peer->identity.uid == 0 || ret_status->st_uid == peer->identity.uid) &&
 	       ret_status->st_size >= (off_t)sizeof(struct ctx_table_header);
@@ -252,12 +263,14 @@ static int greet(struct peer *peer, const struct wire_message *message, int *fds
 				       .welcome = {.version = WIRE_VERSION, .epoch = broker->epoch}};
 	int error = 0;
 
-	if (hello->flags & WIRE_PUBLISH)
-		error = publish(peer, fds[0]);
-	if (!error && (hello->version_min > WIRE_VERSION || hello->version_max < WIRE_VERSION))
+	if (hello->version_min > WIRE_VERSION || hello->version_max < WIRE_VERSION)
 		error = -EPROTONOSUPPORT;
-	if (!error && !has_our_clock(peer))
+	else if (!has_our_clock(peer))
 		error = -EXDEV;
+	if (error && hello->flags & WIRE_PUBLISH)
+		broker_dispose(broker, peer->identity.uid, fds[0], false);
+	else if (hello->flags & WIRE_PUBLISH)
+		error = publish(peer, fds[0]);
 	if (error)
 		return error;
 	memcpy(peer->name, hello->process, sizeof(peer->name));

@@ -88,13 +88,13 @@ static void copied(void *data, int table_fd)
 	death->copying = false;
 	death->table_fd = table_fd;
 	if (table_fd < 0 || fstat(table_fd, &status)) {
-		if (table_fd != -ECANCELED)
+		if (table_fd != -ECANCELED && log_admits(LOG_LEVEL_INFO, death->uid, LOG_TROUBLE))
 			log_event(LOG_LEVEL_INFO, "recorder", "uid=%u pid=%d error=%s", death->uid,
 				  death->pid, strerrorname_np(table_fd < 0 ? -table_fd : errno));
 		death_free(death);
 		return;
 	}
-	if (has_exited(table_fd)) {
+	if (broker->emptied || has_exited(table_fd)) {
 		death_free(death);
 		return;
 	}
@@ -251,7 +251,8 @@ static bool find_table(struct peer *asker, const struct wire_table *wanted, stru
 	for (; node && piece_lasts(broker); node = map_again(node), broker->work += WORK_STEP) {
 		if (living) {
 			const struct peer *peer = owner_of(node, struct peer, by_pid);
-			if (!is_same_user(asker, peer->identity.uid))
+			/* Without memory for its process it is on its way out. */
+			if (!peer->process || !is_same_user(asker, peer->identity.uid))
 				continue;
 			process_entry(peer->process, entry);
 			*ret_fd = peer->table_fd;

@@ -27,7 +27,7 @@ static void read_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx
 	else if (completion->res < 0)
 		printf("The read failed: %s\n", strerror(-completion->res));
 	else
-		printf("Read %d bytes.\n", completion->res);
+		printf("Read %d byte%s.\n", completion->res, completion->res == 1 ? "" : "s");
 }
 
 int main(void)

@@ -1533,7 +1533,11 @@ struct ctxd_target {
 	uint64_t ctx_id; /* in that table */
 };
 
-/* What a cancel through the service has done. Counts are sums over all processes and their rings. */
+/*
+ * What a cancel through the service has done. Counts are sums over all processes and their rings. A process counts
+ * once, however many connections it has; but as two where it shares the context by one client and joins it by another,
+ * for those are two contexts of it.
+ */
 struct ctxd_report {
 	unsigned asked;	  /* processes that were told: the owner and those that joined */
 	unsigned ended;	  /* of these, in which it was live and ended */

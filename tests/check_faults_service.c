@@ -157,7 +157,7 @@ static int serve(const char *path, enum loop_kind kind)
 	    listener_open(&listener, path, reason, sizeof(reason)))
 		return 2;
 	struct closers closers;
-	closers_open(&closers, loop, -1);
+	closers_open(&closers, loop, -1, false);
 	const struct disposal disposal = closers_disposal(&closers);
 	broker_set_disposal(broker, &disposal);
 	struct connections connections = {
@@ -176,8 +176,10 @@ static int serve(const char *path, enum loop_kind kind)
 		broker_tick(broker, now_ns);
 		listener_tick(&listener, now_ns);
 		closers_tick(&closers, now_ns);
-		if (stopping && !connections.count)
+		if (stopping && !connections.count) {
+			broker_empty(broker);
 			closers_end(&closers);
+		}
 		if (!stopping && shared->stop) {
 			stopping = true;
 			listener_stop(&listener);

@@ -152,6 +152,39 @@ START_TEST(lanes_take_turns)
 }
 END_TEST
 
+/*
+ * Goal: hardly anybody shares a lane with one who has much waiting, by chance or after trying many. Method:
+ * of so many users, each alone beside that one, those are counted who do not have the second turn at the
+ * latest. The lanes are dealt anew in each run: about ten are expected, and fifty are far beyond chance.
+ */
+START_TEST(few_share_the_lane_of_another)
+{
+	enum {
+		MANY = 10,
+		USERS = 10000,
+	};
+	struct link many[MANY], one;
+	struct lanes *lanes = malloc(sizeof(*lanes));
+	unsigned kept_waiting = 0;
+
+	ck_assert_ptr_nonnull(lanes);
+	for (unsigned user = 2; user < 2 + USERS; user++) {
+		lanes_init(lanes);
+		for (unsigned i = 0; i < MANY; i++) {
+			link_init(&many[i]);
+			lanes_put(lanes, 1, &many[i]);
+		}
+		link_init(&one);
+		lanes_put(lanes, user, &one);
+		lanes_take(lanes);
+		lanes_take(lanes);
+		kept_waiting += !link_alone(&one);
+	}
+	ck_assert_uint_lt(kept_waiting, 50);
+	free(lanes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("map");
@@ -160,5 +193,6 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tables, a_map_finds_what_was_added_the_latest_first, 0, 2);
 	tcase_add_test(tables, a_tree_finds_the_next_number);
 	tcase_add_test(tables, lanes_take_turns);
+	tcase_add_test(tables, few_share_the_lane_of_another);
 	return suite;
 }

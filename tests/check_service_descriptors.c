@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -386,6 +387,116 @@ START_TEST(who_leaves_too_much_to_be_closed_is_refused_and_others_are_not)
 }
 END_TEST
 
+/* ---- a closer that is killed */
+
+#define CLOSERS_MAX 8
+
+/* The processes of the service, the oldest first; how many. */
+static unsigned closers_of(const struct service *service, pid_t closers[CLOSERS_MAX])
+{
+	char path[64];
+	unsigned count = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", service->pid, service->pid);
+	FILE *file = fopen(path, "re");
+	ck_assert_ptr_nonnull(file);
+	while (count < CLOSERS_MAX && fscanf(file, "%d", &closers[count]) == 1)
+		count++;
+	fclose(file);
+	return count;
+}
+
+struct expected {
+	const struct service *service;
+	unsigned count; /* of closers */
+	pid_t other_than;
+};
+
+static bool has_closers(void *data)
+{
+	const struct expected *expected = data;
+	pid_t closers[CLOSERS_MAX];
+
+	return closers_of(expected->service, closers) == expected->count &&
+	       closers[expected->count - 1] != expected->other_than;
+}
+
+/* What waited behind that at which it was stuck is closed by the next one. */
+START_TEST(what_a_killed_closer_has_left_another_one_closes)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	struct wire_message message;
+	pid_t closers[CLOSERS_MAX];
+	int pipe_fds[2], fds[RAW_FDS_MAX];
+
+	service_start(&service, NULL);
+	struct held held = {service.pid, count_fds(service.pid)};
+	struct lingering lingering = lingering_open();
+	ck_assert_ok(pipe(pipe_fds));
+	for (unsigned i = 0; i < RAW_FDS_MAX; i++)
+		fds[i] = pipe_fds[0];
+	int fd = raw_greeted(&service);
+	give_away(&service, fd, &packets[0], &lingering);
+	raw_thrown_out(fd, -EPROTO);
+	fd = raw_greeted(&service);
+	send_packet(fd, &packets[5], fds);
+	while (raw_receive(fd, &message))
+		;
+	close(fd);
+	ck_assert(test_until(has_closers, &(struct expected){&service, 2, 0}));
+	ck_assert_uint_eq(closers_of(&service, closers), 2);
+	ck_assert_ok(kill(closers[1], SIGKILL));
+	ck_assert(test_until(holds_no_more, &held));
+	serves(&service);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	service_end(&service);
+	lingering_close(&lingering);
+}
+END_TEST
+
+START_TEST(the_services_own_closer_is_replaced_when_it_is_killed)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	pid_t closers[CLOSERS_MAX];
+
+	service_start(&service, NULL);
+	ck_assert(test_until(has_closers, &(struct expected){&service, 1, 0}));
+	ck_assert_uint_eq(closers_of(&service, closers), 1);
+	ck_assert_ok(kill(closers[0], SIGKILL));
+	ck_assert(test_until(has_closers, &(struct expected){&service, 1, closers[0]}));
+	service_end(&service);
+}
+END_TEST
+
+/* It hangs up on the clients of a service that was killed, and on nobody else. */
+START_TEST(sockets_that_a_killed_service_had_inherited_go_on)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	struct wire_message message;
+	pid_t closers[CLOSERS_MAX];
+	int pair[2];
+
+	ck_assert_ok(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	service_start(&service, NULL);
+	int fd = raw_greeted(&service);
+	ck_assert(test_until(has_closers, &(struct expected){&service, 1, 0}));
+	ck_assert_uint_eq(closers_of(&service, closers), 1);
+	struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, closers[0], 0), .events = POLLIN};
+	ck_assert_int_ge(ended.fd, 0);
+	service_kill(&service);
+	ck_assert(!raw_receive(fd, &message));
+	ck_assert_int_eq(poll(&ended, 1, 20000), 1);
+	ck_assert_int_eq((int)send(pair[0], "?", 1, MSG_NOSIGNAL), 1);
+	service_restart(&service);
+	service_end(&service);
+	close(ended.fd);
+	close(fd);
+	close(pair[0]);
+	close(pair[1]);
+}
+END_TEST
+
 /* ---- tables of the dead */
 
 static int die_with_table(int channel, void *data)
@@ -474,6 +585,26 @@ START_TEST(a_table_that_is_too_large_when_its_process_dies_is_not_kept)
 }
 END_TEST
 
+/*
+ * What the file system of huge pages has is no memfd to the service: its numbers are its own, and one of them
+ * may be that of another process's table.
+ */
+START_TEST(a_table_of_huge_pages_is_none)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	int table = memfd_create("ctxring", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+
+	if (table < 0 || ftruncate(table, TABLE_SIZE) || fcntl(table, F_ADD_SEALS, TABLE_SEALS))
+		test_skip("needs files of huge pages");
+	service_start(&service, NULL);
+	int fd = raw_dial(&service);
+	send_packet(fd, &packets[2], &table);
+	raw_thrown_out(fd, -EPROTO);
+	close(table);
+	service_end(&service);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("service descriptors");
@@ -486,7 +617,11 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(descriptors, a_file_that_cannot_be_closed_holds_up_nobody_nor_the_end);
 	ON_EACH_LOOP(descriptors, killed_with_a_file_that_cannot_be_closed_it_is_dead_and_hangs_up);
 	ON_EACH_LOOP(descriptors, who_leaves_too_much_to_be_closed_is_refused_and_others_are_not);
+	ON_EACH_LOOP(descriptors, what_a_killed_closer_has_left_another_one_closes);
+	ON_EACH_LOOP(descriptors, the_services_own_closer_is_replaced_when_it_is_killed);
+	ON_EACH_LOOP(descriptors, sockets_that_a_killed_service_had_inherited_go_on);
 	ON_EACH_LOOP(descriptors, the_table_of_a_dead_process_cannot_be_filled_afterwards);
 	ON_EACH_LOOP(descriptors, a_table_that_is_too_large_when_its_process_dies_is_not_kept);
+	ON_EACH_LOOP(descriptors, a_table_of_huge_pages_is_none);
 	return suite;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -483,6 +484,61 @@ START_TEST(descriptors_that_are_closed_slowly_hold_up_no_call)
 }
 END_TEST
 
+/* More than what waits to be closed has room for. */
+#define FLOOD 3000
+
+/* Behind one that cannot be closed come others without end, and none is what the message says. */
+static void answer_without_end(struct fake *fake, int fd)
+{
+	struct wire_message message, joined = {.type = WIRE_JOINED, .joined = {.id = {7, 1}, .owner_pid = 1}};
+	struct lingering lingering = lingering_open();
+	int slow[] = {lingering.fd, lingering.fd};
+	int wrong[2] = {fd, fd};
+
+	joined.joined.deadline_ns = CTX_FOREVER;
+	while (raw_receive_from_client(fd, &message)) {
+		struct wire_message welcome = welcome_to(&message);
+		if (message.type == WIRE_HELLO)
+			raw_send_message(fd, &welcome, NULL, 0);
+		if (message.type == WIRE_JOIN)
+			break;
+	}
+	joined.serial = message.serial;
+	kill(getppid(), SIGSTOP);
+	raw_send_message(fd, &joined, slow, 2);
+	close(lingering.fd);
+	kill(getppid(), SIGCONT);
+	for (unsigned i = 0; i < FLOOD; i++)
+		raw_send_message(fd, &joined, wrong, 2);
+	tell(fake->channel, 'f');
+	hear_out(fd);
+}
+
+START_TEST(descriptors_without_end_end_the_connection_and_none_is_left)
+{
+	struct fake fake;
+	struct ctxd_client *client = NULL;
+	struct ctx_context *joined;
+	struct rlimit limit, more;
+
+	ck_assert_ok(getrlimit(RLIMIT_NOFILE, &limit));
+	more = (struct rlimit){limit.rlim_max, limit.rlim_max};
+	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &more));
+	fake_open(&fake, answer_without_end);
+	unsigned before = test_count_fds();
+	struct other other = fake_start(&fake, 0, 0);
+	struct ctxd_options options = {.socket = fake.service.socket, .timeout_ns = PATIENCE};
+	ck_assert_ok(ctxd_connect(&options, &client));
+	ck_assert_int_eq(ctxd_join(client, (struct ctxd_id){7, 1}, &joined), -EPROTO);
+	expect(other.channel, 'f');
+	ctxd_close(client);
+	other_kill(&other);
+	ck_assert(test_until(has_few_fds, &before));
+	fake_close(&fake);
+	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &limit));
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("service fake");
@@ -495,5 +551,6 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(answers, a_stopped_service_delays_what_asks_it_and_no_end);
 	tcase_add_loop_test(answers, descriptors_that_are_closed_slowly_hold_up_no_call, 0,
 			    sizeof(slow_turns) / sizeof(slow_turns[0]));
+	tcase_add_test(answers, descriptors_without_end_end_the_connection_and_none_is_left);
 	return suite;
 }

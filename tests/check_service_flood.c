@@ -749,7 +749,7 @@ START_TEST(who_says_something_first_does_not_wait_for_who_never_stops)
 	connections.broker = broker;
 	connections_init(&connections);
 	struct closers closers;
-	closers_open(&closers, connections.loop, -1);
+	closers_open(&closers, connections.loop, -1, false);
 	const struct disposal disposal = closers_disposal(&closers);
 	broker_set_disposal(broker, &disposal);
 	connections.closers = &closers;

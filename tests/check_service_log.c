@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* What the service writes of its users: each request to cancel, when it is made; and no more than so much. */
+#include <dirent.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/raw.h"
@@ -31,6 +35,25 @@ static unsigned count_lines(const struct service *service, const char *one, cons
 	while (fgets(line, sizeof(line), file))
 		count += strstr(line, one) && strstr(line, other);
 	fclose(file);
+	return count;
+}
+
+struct held {
+	pid_t pid;
+	unsigned count;
+};
+
+static unsigned count_fds(pid_t pid)
+{
+	char path[64];
+	unsigned count = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	DIR *directory = opendir(path);
+	ck_assert_ptr_nonnull(directory);
+	while (readdir(directory))
+		count++;
+	closedir(directory);
 	return count;
 }
 
@@ -86,6 +109,42 @@ static int end_own(int channel, void *data)
 	return 0;
 }
 
+#define TABLE_SIZE (256 << 10)
+
+static int new_table(void)
+{
+	static char filled[TABLE_SIZE] = {1};
+	int fd = memfd_create("ctxring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq((int)write(fd, filled, sizeof(filled)), (int)sizeof(filled));
+	ck_assert_ok(fcntl(fd, F_ADD_SEALS, 0x10 | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+	return fd;
+}
+
+/* Processes that die and leave tables that are too large to be kept. */
+static int die_with_large_tables(int channel, void *data)
+{
+	struct wire_message publish = raw_hello, message;
+
+	become_user();
+	publish.hello.flags = WIRE_PUBLISH;
+	for (unsigned i = 0; i < MANY; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			int table = new_table(), fd = raw_dial(data);
+			raw_send_message(fd, &publish, &table, 1);
+			ck_assert(raw_receive(fd, &message));
+			_exit(message.type != WIRE_WELCOME);
+		}
+		int status;
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert_int_eq(status, 0);
+	}
+	tell(channel, 'd');
+	return 0;
+}
+
 static const struct flood {
 	int (*run)(int channel, void *data);
 	const char *configuration, *event;
@@ -94,7 +153,16 @@ static const struct flood {
 	{ask_in_vain, "log_level = error\n", "event=request-refused "},
 	{end_own, "log_level = error\n", "event=request "},
 	{end_own, "log_level = error\n", "event=cancel "},
+	{die_with_large_tables, "retain_bytes = 64K\n", "event=recorder "},
 };
+
+/* What it does for those that are gone is done: it holds as much as before, and what a closer needs. */
+static bool has_settled(void *data)
+{
+	const struct held *held = data;
+
+	return count_fds(held->pid) <= held->count + 8;
+}
 
 /*
  * Goal: one user does not fill the log, at no level and by no kind of line; what is not written is counted,
@@ -110,9 +178,11 @@ START_TEST(one_user_fills_no_log)
 		test_skip("needs root, to be another user");
 	service_start(&service, flood->configuration);
 	struct ctxd_client *root = client_of(&service);
+	struct held held = {service.pid, count_fds(service.pid)};
 	struct other user = other_start(flood->run, &service);
 	expect(user.channel, 'd');
 	ck_assert_int_eq(other_end(&user), 0);
+	ck_assert(test_until(has_settled, &held));
 	struct ctxd_target target = {.id = {1, 78}};
 	ck_assert_int_eq(ctxd_cancel(root, &target, 0, 0, NULL, 0, NULL), -ESTALE);
 	ctxd_close(root);

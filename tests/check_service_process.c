@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* One process counts as one, by however many connections it came. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-#include "support/service.h"
+#include "support/raw.h"
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_DENIED);
 
@@ -122,11 +126,75 @@ START_TEST(a_process_is_one_however_it_came)
 }
 END_TEST
 
+/* ---- one that was never let in */
+
+#define REFUSED 8
+#define QUESTIONS 100
+
+static int new_table(void)
+{
+	int fd = memfd_create("ctxring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_ok(ftruncate(fd, 1 << 20));
+	ck_assert_ok(fcntl(fd, F_ADD_SEALS, 0x10 | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+	return fd;
+}
+
+/* Asks for the table of this process: more than one turn has room for. */
+static void ask_much(int fd)
+{
+	struct wire_message question = {
+		.type = WIRE_TABLE, .serial = 2, .table = {.kind = CTXD_PROCESS, .pid = getpid()}};
+
+	for (int i = 0; i < QUESTIONS; i++)
+		raw_send_message(fd, &question, NULL, 0);
+}
+
+/*
+ * Goal: whose greeting is refused has no process and no table that others could ask for. Method: with the
+ * service stopped, one client asks for the table of this process again and again, and others of it give one
+ * with a greeting of a version that is not there: in between they are neither let in nor gone.
+ */
+START_TEST(the_table_of_a_client_that_is_refused_is_nobodys)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	struct wire_message hello = raw_hello, message;
+	int table = new_table(), refused[REFUSED];
+
+	hello.hello.flags = WIRE_PUBLISH;
+	hello.hello.version_min = hello.hello.version_max = WIRE_VERSION + 1;
+	service_start(&service, NULL);
+	for (int i = 0; i < REFUSED / 2; i++)
+		refused[i] = raw_dial(&service);
+	int fd = raw_greeted(&service);
+	for (int i = REFUSED / 2; i < REFUSED; i++)
+		refused[i] = raw_dial(&service);
+	close(raw_greeted(&service)); /* all have been accepted */
+	kill(service.pid, SIGSTOP);
+	ask_much(fd);
+	for (int i = 0; i < REFUSED; i++)
+		raw_send_message(refused[i], &hello, &table, 1);
+	kill(service.pid, SIGCONT);
+	for (int i = 0; i < QUESTIONS; i++) {
+		ck_assert(raw_receive(fd, &message));
+		ck_assert_int_eq(message.type, WIRE_RESULT);
+		ck_assert_int_eq(message.result.error, -ENOENT);
+	}
+	for (int i = 0; i < REFUSED; i++)
+		raw_thrown_out(refused[i], -EPROTONOSUPPORT);
+	close(fd);
+	close(table);
+	service_end(&service);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("service process");
 	TCase *processes = test_case(suite, "process");
 
 	tcase_add_loop_test(processes, a_process_is_one_however_it_came, 0, sizeof(ways) / sizeof(ways[0]));
+	ON_EACH_LOOP(processes, the_table_of_a_client_that_is_refused_is_nobodys);
 	return suite;
 }

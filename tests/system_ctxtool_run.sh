@@ -29,9 +29,12 @@ mkdir "$work/directory"
 same() {
 	local ours=0 theirs=0
 	timeout "$@" >/dev/null 2>&1 </dev/null || theirs=$?
-	local duration=$1 kill=()
-	[[ $1 == -k ]] && { kill=(-k "$2"); shift 2; duration=$1; }
-	[[ $1 == -s ]] && { kill=(-s "$2"); shift 2; duration=$1; }
+	local duration kill=()
+	while [[ $1 == -[ks] ]]; do
+		kill+=("$1" "$2")
+		shift 2
+	done
+	duration=$1
 	shift
 	$ctxtool run "${kill[@]}" -t "$duration" "$@" >/dev/null 2>&1 </dev/null || ours=$?
 	is "exit code of $duration ${kill[*]} $*" "$ours" "$theirs"
@@ -49,7 +52,7 @@ same 10 sh -c 'kill -TERM $$'
 same 10 sh -c 'kill -KILL $$'
 same 10 sh -c 'kill -USR1 $$'
 same 0.2 sh -c 'trap "exit 3" TERM; sleep 10 & wait'
-same -k 0.2 0.2 sh -c 'trap "" TERM; sleep 10; sleep 10'
+same -s CONT -k 0.2 0.2 sleep 10
 same -s KILL 0.2 sleep 10
 same -s INT 0.2 sleep 10
 same nonsense true
@@ -102,9 +105,12 @@ has "partly hostile context" "$out" ";trace=${trace:0:36}"
 echo "nothing is left behind"
 for how in "" --no-cgroup; do
 	m=$(mark 1)
-	run $ctxtool run $how -r -t 0.5 -k 0.3 sh -c "(setsid sh -c 'trap \"\" TERM; sleep $m; sleep $m' &); (setsid sleep $m &); sleep $m"
+	start tree $ctxtool run $how -r -k 0.3 sh -c "(setsid sleep $m &); (setsid sh -c 'trap \"\" TERM; echo ready; sleep $m; sleep $m' &); sleep $m"
+	await_line "$work/tree.out" ready
+	kill -ALRM "$started"
+	ended "$started"
 	is "tree $how: status" "$status" 124
-	has "tree $how" "$out" "after the grace SIGKILL"
+	has "tree $how" "$(<"$work/tree.err")" "after the grace SIGKILL"
 	none "$m" || fail "a descendant is left ($how)"
 	run $ctxtool run $how -r sh -c "setsid sleep $m & setsid sleep $m & exit 4"
 	is "left behind $how: status" "$status" 4
@@ -143,8 +149,8 @@ has "report" "$out" "ctxtool run: sh: exited with 3 after "
 is "standard input goes through" "$(echo through | $ctxtool run cat)" through
 
 echo "signals"
-# A shell starts what is in the background with SIGINT ignored.
-start signals env --default-signal=INT $ctxtool run -r bash -c 'trap "echo usr1" USR1; trap "echo hup" HUP; trap "echo int; exit 8" INT; echo ready
+# A shell starts what is in the background with SIGINT ignored, nohup(1) with SIGHUP.
+start signals env --default-signal=INT,HUP $ctxtool run -r bash -c 'trap "echo usr1" USR1; trap "echo hup" HUP; trap "echo int; exit 8" INT; echo ready
 	while :; do sleep 0.02; done'
 await_line "$work/signals.out" ready
 for signal in USR1 HUP INT; do

@@ -62,6 +62,26 @@ is "duration alone: status" "$status" 125
 has "duration alone" "$out" "a command is missing"
 is "a command that is a number" "$(cd "$work" && printf '#!/bin/sh\necho it\n' >10 && chmod +x 10 && "$OLDPWD/$ctxtool" run -t 0 ./10)" it
 
+echo "what is not printed as it is"
+odd=$'\e[31m\u200b'
+for subject in "$link 30 $odd" "$link --none$odd 30 true" "$link -s $odd 30 true" "$link $odd true" "$ctxtool run $odd" \
+	"$ctxtool run -j $odd" "$ctxtool run --none$odd true" "$ctxtool run -r/none/$odd true" "$ctxtool run 5x$odd true"; do
+	# shellcheck disable=SC2086
+	out=$($subject 2>&1 </dev/null)
+	has "$subject" "$out" '\x1b[31m\xe2\x80\x8b'
+	[[ $out != *"$odd"* ]] || fail "$subject: it is printed as it is: $(printf %q "$out")"
+done
+
+if unshare --pid --fork --mount-proc true 2>/dev/null; then
+	echo "as the first process: its group is not all that there are"
+	out=$(unshare --pid --fork --kill-child --mount-proc "$link" -s USR1 30 bash -c '
+		trap "grep ^ShdPnd /proc/\$other/status; exit 3" USR1
+		setsid env --block-signal=USR1 sleep 60 & other=$!
+		until grep -q "^SigBlk:.*2..$" /proc/$other/status && [[ $(</proc/$other/comm) == sleep ]]; do :; done
+		kill -ALRM 1; while :; do sleep 0.05; done')
+	has "first process" "$out" 0000000000000000
+fi
+
 echo "reports"
 status=0
 out=$($ctxtool run -r 0.05 sleep 30 2>&1) || status=$?

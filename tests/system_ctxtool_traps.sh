@@ -68,6 +68,21 @@ look() {
 	out=$(<"$work/look.out")
 }
 
+# Its owner may have no rights at all.
+kind=lease
+if command -v setpriv >/dev/null && [[ $(id -u) == 0 ]]; then
+	chmod 755 "$work"
+	ordinary=(setpriv --reuid=65035 --regid=65035 --clear-groups)
+else
+	ordinary=()
+fi
+if spring lease "${ordinary[@]}"; then
+	look ls
+	[[ $out == *"$good:1.1"* ]] || { echo "FAILED: $kind hides others: $out"; failed=1; }
+	grep -q "process $trap_pid.*lease" "$work/look.err" ||
+		{ echo "FAILED: nothing is said of $kind: $(<"$work/look.err")"; failed=1; }
+fi
+
 for kind in fifo file mapping lock; do
 	spring $kind $(unshare -Urm true 2>/dev/null && [[ -w /dev/fuse || $kind == fifo ]] && echo unshare -Urm || echo unshare -m) || continue
 	look ls

@@ -67,7 +67,8 @@ nothing() {
 	done
 	for command in "$id" "$context" "$request" "--pid=$server_pid"; do
 		run "$@" "$work/bin/ctxtool" cancel --yes "$command"
-		[[ $status == 1 ]] || fail "cancel $command by another user: $status $out"
+		# Where root is not known by name nobody is asked.
+		[[ $status == 1 || ($status == 4 && $out == *"neither root nor this user"*) ]] || fail "cancel $command by another user: $status $out"
 	done
 	# What is forbidden is not told from what is not there.
 	run "$@" "$work/bin/ctxtool" cancel --yes "$guessed"

@@ -379,7 +379,8 @@ static int open_core(const char *path, char *reason, size_t size)
 		snprintf(reason, size, "not a regular file");
 	} else {
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", path_fd);
-		fd = open(link, O_RDONLY | O_CLOEXEC);
+		/* Whoever has a lease on it would be waited for. */
+		fd = open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		if (fd < 0)
 			snprintf(reason, size, "%s", strerror(errno));
 	}

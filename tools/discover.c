@@ -225,6 +225,8 @@ static void describe(struct unreadable *unreadable, int error, const char *what)
 
 	if (error == ETIMEDOUT)
 		remedy = " (the kernel waits for something of its owner's while its memory is locked)";
+	else if (error == EAGAIN)
+		remedy = " (a process has a lease on it, which keeps others out)";
 	else if (error == EACCES || error == EPERM)
 		remedy = geteuid() == 0
 				 ? " (denied even to root: a security module, or a user namespace above)"

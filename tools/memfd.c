@@ -60,7 +60,8 @@ int memfd_reopen(int path_fd, uint64_t inode)
 
 	if (result > 0) {
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
-		result = open(path, O_RDONLY | O_CLOEXEC);
+		/* Whoever has a lease on it would be waited for. */
+		result = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		result = result < 0 ? -errno : result;
 	} else if (!result) {
 		result = -ENOENT;

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "terminal.h"
+
 /* How long a service that does not answer may keep us from hearing signals. */
 #define SERVICE_TIMEOUT_NS 500000000u
 /* More than a command takes; with less the run does without what it need not have. */
@@ -26,7 +28,10 @@ static uint64_t now_ns(void)
 
 static int trouble(const struct run *run, const char *what, int error)
 {
-	fprintf(stderr, "%s: %s: %s\n", run->options.program, what, strerror(-error));
+	bool refused = error == -EPERM || error == -ENOSYS;
+
+	fprintf(stderr, "%s: %s: %s%s\n", run->options.program, what, strerror(-error),
+		refused ? "; most likely a seccomp profile refuses a system call" : "");
 	return RUN_TROUBLE;
 }
 
@@ -112,6 +117,7 @@ static int code_of_start(int error)
 	case -ENFILE:
 	case -EINVAL:
 	case -EOPNOTSUPP:
+	case -ETOOMANYREFS:
 		return RUN_TROUBLE;
 	case -ETIME:
 		return RUN_DEADLINE;
@@ -142,7 +148,7 @@ static void explain_start(struct run *run, const struct ctx_spawn_options *spawn
 {
 	const struct run_options *options = &run->options;
 	int error = run->outcome.start_error;
-	char words[400];
+	char words[2 * ESCAPED_SIZE], shown[4 * sizeof(words)];
 
 	if (options->is_number && error == -ENOENT) {
 		run->outcome.code = RUN_TROUBLE;
@@ -156,7 +162,7 @@ static void explain_start(struct run *run, const struct ctx_spawn_options *spawn
 	}
 	/* A report says it as well. */
 	if (options->json || options->report != stderr)
-		fprintf(stderr, "%s: %s\n", options->program, words);
+		fprintf(stderr, "%s: %s\n", options->program, escape(words, shown, sizeof(shown)));
 }
 
 static void start(struct run *run)
@@ -267,18 +273,30 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
+/* Its signals go to a group as a whole, which must not be another's: that of the shell, say. 0 or -errno; the
+ * leader of a session has one already, and cannot make another. */
+static int lead_group(void)
+{
+	if (!setpgid(0, 0))
+		return 0;
+	int error = -errno;
+	pid_t pid = getpid();
+	return pid > 0 && getpgrp() == pid ? 0 : error;
+}
+
 static int run_command(struct run *run)
 {
 	run->frugal = has_few_descriptors();
 	int result = run_listen(run);
 	if (result)
-		return trouble(run, "cannot listen to signals", result);
+		return trouble(run, "cannot listen to signals (rt_sigtimedwait)", result);
 	/* Before the keeper is there, which is not to be in it. */
-	if (run_has_group(&run->options))
-		setpgid(0, 0);
+	result = run_has_group(&run->options) ? lead_group() : 0;
+	if (result)
+		return trouble(run, "cannot make a process group", result);
 	result = make_context(run);
 	if (result)
-		return trouble(run, "cannot make a context", result);
+		return trouble(run, "cannot make a context and its thread (clone3, mmap, mprotect)", result);
 	continue_at_deadline(run);
 	start(run);
 	if (run->process) {
@@ -296,7 +314,8 @@ static int run_command(struct run *run)
 
 static int run_with(int (*parse)(struct run_options *options, int argc, char **argv), int argc, char **argv)
 {
-	struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER, .kill_ns = CTX_FOREVER};
+	/* The thread that takes signals has it until the end of the process. */
+	static struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER, .kill_ns = CTX_FOREVER};
 
 	fill_standard_descriptors();
 	int code = parse(&run.options, argc, argv);

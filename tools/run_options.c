@@ -89,12 +89,16 @@ static int take_signal(struct run_options *options, const char *text)
 
 static int take_report(struct run_options *options, const char *path)
 {
+	char shown[4 * ESCAPED_SIZE];
+
 	if (options->report && options->report != stderr)
 		fclose(options->report);
 	options->report = path ? fopen(path, "we") : stderr;
 	if (options->report)
 		return -1;
-	fprintf(stderr, "%s: %s: %s\n", options->program, path, strerror(errno));
+	int error = errno;
+	fprintf(stderr, "%s: %s: %s\n", options->program, escape(path, shown, sizeof(shown)),
+		strerror(error));
 	return RUN_TROUBLE;
 }
 
@@ -166,7 +170,7 @@ static int take_options(struct run_options *options, int argc, char **argv, cons
 	int letter, result = -1;
 
 	optind = 1;
-	while (result < 0 && (letter = getopt_long(argc, argv, letters, known, NULL)) != -1)
+	while (result < 0 && (letter = next_option(options->program, argc, argv, letters, known)) != -1)
 		result = take_option(options, letter);
 	return result;
 }
@@ -229,13 +233,10 @@ int run_parse(struct run_options *options, int argc, char **argv)
 		{"no-cgroup", no_argument, NULL, 'n'},
 		{NULL, 0, NULL, 0},
 	};
-	static char program[] = "ctxtool run";
-
-	*options = (struct run_options){.program = program,
+	*options = (struct run_options){.program = "ctxtool run",
 					.timeout_ns = UINT64_MAX,
 					.grace_ns = GRACE_DEFAULT_NS,
 					.signal = SIGTERM};
-	argv[0] = program;
 	int result = take_options(options, argc, argv, "+t:k:s:fpvl:r::jh", known);
 	if (result >= 0)
 		return result;
@@ -250,9 +251,12 @@ int run_parse(struct run_options *options, int argc, char **argv)
 int run_parse_timeout(struct run_options *options, int argc, char **argv)
 {
 	static const struct option known[] = {OPTIONS_OF_TIMEOUT, {NULL, 0, NULL, 0}};
+	static char program[ESCAPED_SIZE];
 
-	*options = (struct run_options){
-		.program = argv[0], .as_timeout = true, .grace_ns = CTX_FOREVER, .signal = SIGTERM};
+	*options = (struct run_options){.program = escape(argv[0], program, sizeof(program)),
+					.as_timeout = true,
+					.grace_ns = CTX_FOREVER,
+					.signal = SIGTERM};
 	int result = take_options(options, argc, argv, "+fk:ps:v", known);
 	if (result >= 0)
 		return result;

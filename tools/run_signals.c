@@ -168,7 +168,8 @@ static bool is_the_terminals(const struct run *run, const siginfo_t *info)
  */
 static void hear(struct run *run, const siginfo_t *info, bool starting)
 {
-	bool is_own = info->si_code <= 0 && info->si_pid == getpid();
+	/* Our only timer continues us. */
+	bool is_own = info->si_code == SI_TIMER || (info->si_code <= 0 && info->si_pid == getpid());
 
 	pthread_mutex_lock(&run->lock);
 	if (!run->over && !is_own && (starting || !is_the_terminals(run, info)))

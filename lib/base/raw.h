@@ -109,9 +109,17 @@ static inline int raw_pidfd_of(pid_t pid, int proc_fd, const char *name)
 						   : pidfd;
 }
 
-/* Of the caller's own child that it has not waited for: its number is nobody else's. */
+static inline int raw_getpid(void)
+{
+	RAW_CALL(syscall(SYS_getpid));
+}
+
+/* Of the caller's own child that it has not waited for: its number is nobody else's. What is no number of a
+ * process would be all processes, or a group. */
 static inline int raw_kill_child(pid_t pid, int signo)
 {
+	if (pid <= 0)
+		return -ESRCH;
 	RAW_CALL(syscall(SYS_kill, pid, signo));
 }
 

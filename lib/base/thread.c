@@ -47,11 +47,17 @@ __attribute__((constructor(101))) static void prepare(void)
 	pthread_atfork(NULL, NULL, enter_child);
 }
 
+/* Above all numbers that the kernel gives to threads. */
+#define TID_OWN 0x40000000u
+
+/* Where a filter forbids gettid(2): a number of our own, which no other thread has either. */
 struct thread *thread_setup(void)
 {
+	int tid = gettid();
+
 	if (!thread_state.serial)
 		thread_state.serial = atomic_fetch_add(&thread_count, 1) + 1;
-	thread_state.tid = (uint32_t)gettid();
+	thread_state.tid = tid > 0 ? (uint32_t)tid : TID_OWN | (thread_state.serial & (TID_OWN - 1));
 	return &thread_state;
 }
 

@@ -22,11 +22,10 @@ static struct {
 	int fds[WAITING_MAX];
 } waiting;
 
-static void *close_all(void *unused)
+static void close_waiting(void)
 {
 	uint32_t forks = thread_fork_count;
 
-	thread_begin("ctx-close");
 	while (forks == thread_fork_count) {
 		int fd = -1;
 		lock_acquire(&waiting.lock);
@@ -41,6 +40,12 @@ static void *close_all(void *unused)
 			break;
 		sys_close(fd);
 	}
+}
+
+static void *close_all(void *unused)
+{
+	thread_begin("ctx-close");
+	close_waiting();
 	return unused;
 }
 
@@ -57,7 +62,7 @@ void dispose(const int *fds, unsigned count)
 		waiting.running |= start;
 		lock_release(&waiting.lock);
 		if (start && thread_start(close_all, NULL, 0))
-			close_all(NULL); /* there is no other place */
+			close_waiting(); /* there is no other place */
 	}
 }
 

@@ -237,6 +237,20 @@ static void take_crippled(struct ctxd_client *client, const uint8_t *bytes, size
 	}
 }
 
+/*
+ * Closes what came along and is not taken. Nobody hears more of a service that sends so much of that. Returns
+ * as receive_one.
+ */
+static int turn_down(struct ctxd_client *client, const int *fds, unsigned fd_count)
+{
+	dispose(fds, fd_count);
+	if (!fd_count || dispose_has_room())
+		return 1;
+	client->refused = -EPROTO;
+	link_break(client);
+	return 0;
+}
+
 /* 1: one was handled; 0: there is none; or the connection is gone. */
 static int receive_one(struct ctxd_client *client)
 {
@@ -264,9 +278,8 @@ static int receive_one(struct ctxd_client *client)
 		return 0;
 	}
 	if (header.msg_flags & MSG_CTRUNC) {
-		dispose(fds, fd_count);
 		take_crippled(client, bytes, (size_t)size);
-		return 1;
+		return turn_down(client, fds, fd_count);
 	}
 	int error = header.msg_flags & MSG_TRUNC ? -EPROTO
 						 : wire_unpack(bytes, (size_t)size, fd_count, true, &message);
@@ -277,14 +290,11 @@ static int receive_one(struct ctxd_client *client)
 		return 0;
 	}
 	if (!descriptors_are_right(client, &message, fds)) {
-		dispose(fds, fd_count);
 		decline(client, &message);
 		call_fail(client, message.serial, -EPROTO);
-		return 1;
+		return turn_down(client, fds, fd_count);
 	}
-	if (!take(client, &message, fds, fd_count))
-		dispose(fds, fd_count);
-	return 1;
+	return take(client, &message, fds, fd_count) ? 1 : turn_down(client, fds, fd_count);
 }
 
 int link_receive(struct ctxd_client *client)

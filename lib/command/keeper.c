@@ -94,12 +94,13 @@ static void begin_killing(struct keeper *keeper)
 	kill_round(keeper);
 }
 
-/* Whether the program had it by that: not if it has gone to another group. Its own is no other's yet. */
+/* Whether the program had it by that: not if it has gone to another group. Its own is no other's yet. Group 1
+ * has no name in kill(2): -1 is all processes, as is what a refused getpgid(2) would name. */
 static bool signal_group(const struct keeper *keeper)
 {
-	if (!keeper->group || syscall(SYS_getpgid, keeper->program) != keeper->group)
+	if (keeper->group <= 1 || syscall(SYS_getpgid, keeper->program) != keeper->group ||
+	    syscall(SYS_kill, -keeper->group, keeper->signal) < 0)
 		return false;
-	syscall(SYS_kill, -keeper->group, keeper->signal);
 	syscall(SYS_kill, -keeper->group, SIGCONT);
 	return true;
 }
@@ -210,8 +211,8 @@ static void watch(struct keeper *keeper)
 
 /* ---- beginning and end */
 
-/* With the program's pidfd when there is one. */
-static void tell(int control_fd, const void *what, size_t size, int pidfd)
+/* With the program's pidfd when there is one. 0, or -errno. */
+static int tell(int control_fd, const void *what, size_t size, int pidfd)
 {
 	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
 	struct iovec part = {(void *)what, size};
@@ -227,8 +228,10 @@ static void tell(int control_fd, const void *what, size_t size, int pidfd)
 		memcpy(CMSG_DATA(header), &pidfd, sizeof(int));
 	}
 	/* Where a filter forbids that there is no program, and so no pidfd. */
-	if (syscall(SYS_sendmsg, control_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && pidfd < 0)
-		raw_write(control_fd, what, size);
+	if (syscall(SYS_sendmsg, control_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return 0;
+	int error = -errno;
+	return pidfd < 0 && raw_write(control_fd, what, size) >= 0 ? 0 : error;
 }
 
 /* Closes all but these, so that nothing of the program is held open. Sorts them. */
@@ -311,6 +314,10 @@ static int try_calls(const struct keeper_plan *plan, const char **ret_call)
 		TRY(lseek, -1, 0l, SEEK_SET);
 		TRY(getdents64, -1, NULL, 0);
 	}
+	if (plan->whole_group) {
+		TRY(getpgid, 0);
+		TRY(kill, plan->caller, 0);
+	}
 #undef TRY
 	*ret_call = "rt_sigprocmask";
 	return raw_set_mask(~UINT64_C(0));
@@ -343,8 +350,9 @@ static int begin(struct keeper *keeper, const struct keeper_plan *plan, const ch
 
 	if (result)
 		return result;
-	*ret_call = NULL;
+	*ret_call = "getpid";
 	result = tree_open(&keeper->tree, bury);
+	*ret_call = NULL;
 	if (!result)
 		result = keeper_execute(plan, &keeper->cgroup, &keeper->program, &keeper->program_fd,
 					ret_call);
@@ -377,6 +385,17 @@ static __attribute__((noreturn)) void run(const struct keeper_plan *plan)
 
 	settle();
 	int error = begin(&keeper, plan, &call);
+	if (!error) {
+		started.pid = keeper.program;
+		give_back(&keeper);
+		error = tell(keeper.fds[ON_CONTROL], &started, sizeof(started), keeper.program_fd);
+		call = NULL;
+		if (error) {
+			/* Too many descriptors of this user are on their way, say: nobody knows of it. */
+			begin_killing(&keeper);
+			watch(&keeper);
+		}
+	}
 	if (error) {
 		if (call && (error == -EPERM || error == -ENOSYS))
 			strncpy(started.refused, call, sizeof(started.refused) - 1);
@@ -386,9 +405,6 @@ static __attribute__((noreturn)) void run(const struct keeper_plan *plan)
 		tell(plan->control_fd, &started, sizeof(started), -1);
 		raw_exit(1);
 	}
-	started.pid = keeper.program;
-	give_back(&keeper);
-	tell(keeper.fds[ON_CONTROL], &started, sizeof(started), keeper.program_fd);
 	watch(&keeper);
 	if (keeper.cgroup.fd >= 0)
 		cgroup_remove(&keeper.cgroup);

@@ -257,7 +257,9 @@ int tree_open(struct tree *tree, void (*bury)(struct tree *tree))
 {
 	size_t size = PROCESSES_MAX * sizeof(*tree->now);
 
-	*tree = (struct tree){.top = (pid_t)syscall(SYS_getpid), .bury = bury, .proc_fd = -1};
+	*tree = (struct tree){.top = raw_getpid(), .bury = bury, .proc_fd = -1};
+	if (tree->top < 0)
+		return tree->top;
 	void *memory = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED)

@@ -31,7 +31,8 @@ struct tree {
 	struct tree_process *now, *before;
 };
 
-/* bury is called now and then when children of the top wait for that. 0, or -ENOMEM. */
+/* bury is called now and then when children of the top wait for that. 0, -ENOMEM, or what getpid(2) says
+ * where a filter forbids it. */
 int tree_open(struct tree *tree, void (*bury)(struct tree *tree));
 
 /* Opens /proc, before the first of what follows. Without a usable one it works, and finds nothing. 0; -EPERM

@@ -9,6 +9,7 @@
 #include "keeper.h"
 #include "lock.h"
 #include "memory.h"
+#include "raw.h"
 #include "spawn_environment.h"
 #include "spawn_explain.h"
 #include "sys.h"
@@ -74,9 +75,11 @@ static int plan_prepare(struct keeper_plan *plan, const struct ctx_context *ctx,
 		.deadline_ns = ctx->flags & NODE_MOVABLE ? CTX_FOREVER : context_deadline(ctx),
 		.done_fd = -1,
 		.control_fd = -1,
-		.caller = getpid(),
+		.caller = raw_getpid(),
 		.cgroup = CGROUP_NONE,
 	};
+	if (plan->caller < 0)
+		return spawn_note_refusal("getpid", plan->caller);
 	int result = spawn_environment(ctx, options->environment, &environment);
 	if (result)
 		return result;

@@ -559,7 +559,7 @@ static void keep_own_runs(struct bucket *bucket, uint32_t tid)
 
 static void fork_child(void)
 {
-	uint32_t tid = (uint32_t)gettid();
+	uint32_t tid = thread_self()->tid;
 
 	for (unsigned i = 0; i < BUCKET_COUNT; i++) {
 		buckets[i].lock = (struct lock){0};

@@ -81,14 +81,17 @@ int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause)
 	if (!error)
 		return 0;
 	const struct ctx_context *origin = cause_origin(ctx);
-	bool from_parent = pid_before_fork && origin->cause_time_ns < forked_ns;
+	pid_t pid = getpid();
+	bool from_parent = pid_before_fork > 0 && origin->cause_time_ns < forked_ns;
 	*ret_cause = (struct ctx_cause){
 		.error = -error,
 		.kind = origin->cause_kind,
 		.inherited = origin != ctx,
 		.ctx_id = ctx_id(origin),
 		.time_ns = origin->cause_time_ns,
-		.pid = from_parent ? pid_before_fork : getpid(),
+		.pid = from_parent ? pid_before_fork
+		       : pid > 0   ? pid
+				   : 0, /* a filter forbids to ask for it */
 		.tid = (pid_t)origin->cause_tid,
 		.uid = getuid(),
 		.site = origin->cause_site,

@@ -48,7 +48,8 @@ int ctx_cancel_from_signal(struct ctx_context *ctx, int signo)
 		return 0;
 	request->signal = signo;
 	request->site = __builtin_return_address(0);
-	request->tid = thread_state.tid ? thread_state.tid : (uint32_t)gettid();
+	int tid = thread_state.tid ? (int)thread_state.tid : gettid();
+	request->tid = tid > 0 ? (uint32_t)tid : 0;
 	timer_push_signal(request);
 	return 0;
 }

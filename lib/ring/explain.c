@@ -46,11 +46,12 @@ static int explain_forbidden(char *buffer, size_t size)
 				"kernel.io_uring_disabled=0",
 				read_number("/proc/sys/kernel/io_uring_group", "", -1));
 	if (read_number("/proc/self/status", "Seccomp:", 0))
-		return snprintf(buffer, size,
-				"a seccomp profile forbids io_uring (containers' default profiles do): allow "
-				"io_uring_setup, io_uring_enter and io_uring_register in the profile, e.g. "
-				"docker run "
-				"--security-opt seccomp=profile.json");
+		return snprintf(
+			buffer, size,
+			"a seccomp profile forbids io_uring (containers' default profiles do), or what "
+			"a ring needs beside it (eventfd2, mmap, mprotect): allow io_uring_setup, "
+			"io_uring_enter and io_uring_register in the profile, e.g. docker run "
+			"--security-opt seccomp=profile.json");
 	return snprintf(buffer, size,
 			"io_uring is forbidden here, by a security module it seems: see its log; or the "
 			"io_uring to be "
@@ -105,8 +106,8 @@ int ctx_ring_explain(int error, char *buffer, size_t size)
 	case -ENOSYS:
 		return snprintf(buffer, size,
 				"this kernel has no io_uring (CONFIG_IO_URING, Linux 5.5 or newer), or a "
-				"seccomp profile "
-				"hides it: use another kernel, or allow io_uring_setup, io_uring_enter and "
+				"seccomp profile hides it, or what a ring needs beside it (eventfd2, mmap, "
+				"mprotect): use another kernel, or allow io_uring_setup, io_uring_enter and "
 				"io_uring_register in the profile");
 	case -ENOMEM:
 		return explain_memory(buffer, size);

@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,7 +95,7 @@ static void await_all(struct denied_run *run, pid_t program)
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, __WALL)) > 0)
+	while (!is_late && (pid = waitpid(-1, &status, __WALL)) > 0)
 		if (pid == program)
 			run->status = status;
 	if (is_late) {
@@ -125,9 +126,12 @@ static int perform(struct denied_run *run)
 	pid_t pid = fork();
 	if (pid == 0)
 		become_program(run, ends[1], error_fd);
+	if (pid < 0)
+		return 1;
 	close(ends[1]);
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	alarm(GUARD_MS / 1000);
+	/* More than once: it may come just before a wait. */
+	setitimer(ITIMER_REAL, &(struct itimerval){{1, 0}, {GUARD_MS / 1000, 0}}, NULL);
 	if (run->drive)
 		run->drive(run, pid, ends[0], pidfd);
 	await_all(run, pid);

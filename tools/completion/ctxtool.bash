@@ -18,7 +18,8 @@ _ctxtool() {
 	fi
 	case ${COMP_WORDS[1]} in
 	ls) words="$view --operations" ;;
-	tree | top) words=$view ;;
+	tree) words=$view ;;
+	top) words=${view/--core= /} ;;
 	show) words="$view" ;;
 	watch) words="--initial --pid= --label= --count= --json --help" ;;
 	stats) words="$view --openmetrics" ;;

@@ -186,7 +186,7 @@ def durations():
         add(f"short {text[:30]!r}", [D(text), "sleep", "30"], 124)
     for text in ("1e-5000", "0." + "0" * 5000 + "1", "0x1p-99999", "1e-10000d"):
         add(f"too small to tell {text[:20]!r}", [D(text), "sleep", "30"], 124, since=(9, 6))
-    add("KILL after too little to tell", ["-k", "1e-5000", D("0.05"), *sh("trap '' TERM; sleep 30; sleep 30")], -9, since=(9, 6),
+    add("KILL after too little to tell", ["-s", "CONT", "-k", "1e-5000", D("0.05"), "sleep", "30"], -9, since=(9, 6),
         run={"status": 137})
     add("KILL after for ever", ["-k", "inf", D("0.05"), "sleep", "30"], 124)
     add("KILL after hexadecimal", ["-k", "0x10", D("0.05"), "sleep", "30"], 124)
@@ -284,7 +284,7 @@ def surroundings():
     add("eight descriptors", [D("30"), *sh("ulimit -n; exit 3")], 3, "8\n", files=8)
     add("eight descriptors, and the time is over", [D("30"), *sh(STAY)], 124, "ready\n", files=8, send=["ALRM"])
     add("eight descriptors, and TERM is passed on", [D("30"), *sh(STAY)], -15, "ready\n", files=8, send=["TERM"])
-    add("eight descriptors, then KILL", ["-k", "0.05", D("0.05"), *sh("trap '' TERM; sleep 30; sleep 30")], -9, files=8,
+    add("eight descriptors, then KILL", ["-s", "CONT", "-k", "0.05", D("0.05"), "sleep", "30"], -9, files=8,
         run={"status": 137})
     group = sh("ps -o pgid= -p $$ | tr -d ' '")
     add("its own group", [D("30"), *group], 0, "{its own}\n", run={"out": "{its caller's}\n"})

@@ -15,6 +15,7 @@
  *	mapping  a mapping of a file
  *	lock     a thread that waits for a write while it holds the lock of the memory of its process
  *	words    a table, in a process whose name is ctxtool and whose command line is in a file
+ *	lease    a table with a lease on it: who opens it is waited for by the kernel, and waits
  *
  * Ends with 77 where there is no FUSE to be had.
  */
@@ -59,9 +60,9 @@ static void check(int good, const char *what)
 	exit(1);
 }
 
-static void say_ready(pid_t server)
+static void say_ready(pid_t pid)
 {
-	dprintf(STDOUT_FILENO, "%d\n", (int)server);
+	dprintf(STDOUT_FILENO, "%d\n", (int)pid);
 }
 
 /* ---- the server of the file system */
@@ -197,6 +198,19 @@ static int open_lookalike(void)
 	return fd;
 }
 
+/* The descriptor that made it counts as one that writes, beside which there is no such lease. */
+static void lease(int fd)
+{
+	char path[32];
+
+	signal(SIGIO, SIG_IGN);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	int other = open(path, O_RDONLY);
+	check(other >= 0, path);
+	close(fd);
+	check(fcntl(other, F_SETLEASE, F_WRLCK) == 0, "lease");
+}
+
 static void make_table(const char *label)
 {
 	size_t size = made_table_size(MADE_SAMPLE_CONTEXTS, MADE_SAMPLE_OPERATIONS, MADE_SAMPLE_CAUSES,
@@ -211,7 +225,10 @@ static void make_table(const char *label)
 	struct made_table table = made_table_sample(
 		bytes, getpid(), (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 	strcpy(made_table_context(&table, 1)->label, label);
-	close(fd);
+	if (is("lease"))
+		lease(fd);
+	else
+		close(fd);
 }
 
 static void *hold_lock(void *page)
@@ -238,7 +255,7 @@ int main(int argc, char **argv)
 	strncpy(copy, argv[1], sizeof(copy) - 1);
 	kind = copy;
 	prctl(PR_SET_NAME, is("words") ? "ctxtool" : "trap");
-	int fd = open_lookalike();
+	int fd = is("lease") ? -1 : open_lookalike();
 	if (!is("mapping"))
 		make_table("trap");
 	if (is("mapping") || is("lock")) {
