@@ -14,13 +14,12 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "passed.h"
 
 /* Told at once, so that one need not wait for the other. */
 #define SENT_MAX 32
 /* From here on sockets are put into bags. */
 #define LOOSE_MAX 256
-/* More packets than the queue of a socket holds. */
-#define QUEUE_MAX 4096
 /* As many of a user may wait as he may have open, or so many, for he may have few. */
 #define WAITING_MIN 256
 /* Of a closer with a process: its socket, pidfds, and a bag. */
@@ -383,37 +382,9 @@ static void closers_copy(struct closers *closers, uid_t uid, int fd, uint64_t by
 	done(data, -ENOMEM);
 }
 
-/* Whether nothing is queued there that brings descriptors along; what else is queued is thrown away. */
-static bool is_harmless(int fd)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(struct ucred))];
-		struct cmsghdr align;
-	} control;
-	const int on = 1;
-
-	/* A packet shows by who sent it, also when it is empty; nothing shows the end. */
-	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
-		return false;
-	for (int i = 0; i < QUEUE_MAX; i++) {
-		struct msghdr header = {.msg_control = control.bytes, .msg_controllen = sizeof(control)};
-		ssize_t size = recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT);
-		if (size < 0 && errno != ECONNRESET && errno != EINTR)
-			return false;
-		if (size < 0)
-			continue;
-		if (!header.msg_controllen)
-			return true;
-		if (header.msg_flags & MSG_CTRUNC)
-			return false;
-		recv(fd, NULL, 0, MSG_DONTWAIT);
-	}
-	return false;
-}
-
 void closers_hang_up(struct closers *closers, uid_t uid, int fd)
 {
-	if (is_harmless(fd))
+	if (passed_nothing(fd))
 		close(fd);
 	else
 		closers_close(closers, uid, fd, true);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "passed.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -372,37 +373,13 @@ static void hang_up(struct connection *connection)
 
 /* ---- receiving */
 
-/* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this
- * thread. */
-#define ATTACHED_MAX 253
-
-union control {
-	char bytes[CMSG_SPACE(ATTACHED_MAX * sizeof(int))];
-	struct cmsghdr align;
-};
-
-static unsigned take_fds(struct msghdr *header, int fds[ATTACHED_MAX])
-{
-	unsigned count = 0;
-
-	for (struct cmsghdr *attached = CMSG_FIRSTHDR(header); attached;
-	     attached = CMSG_NXTHDR(header, attached)) {
-		if (attached->cmsg_level != SOL_SOCKET || attached->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t size = attached->cmsg_len - CMSG_LEN(0);
-		memcpy(fds + count, CMSG_DATA(attached), size);
-		count += (unsigned)(size / sizeof(int));
-	}
-	return count;
-}
-
 /* Whether a packet may bring more descriptors along than this process can have. */
 static bool is_short_of_fds(const struct connections *all)
 {
 	struct rlimit limit;
 
 	return getrlimit(RLIMIT_NOFILE, &limit) ||
-	       broker_fds(all->broker) + closers_fds(all->closers) + OWN_FDS + ATTACHED_MAX > limit.rlim_cur;
+	       broker_fds(all->broker) + closers_fds(all->closers) + OWN_FDS + PASSED_MAX > limit.rlim_cur;
 }
 
 /*
@@ -425,19 +402,19 @@ static ssize_t receive_packet(const struct connection *connection, struct msghdr
 static bool receive_one(struct connection *connection)
 {
 	uint8_t bytes[WIRE_SIZE_MAX + 1];
-	union control control;
+	union passed_room control;
 	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
 	struct msghdr header = {.msg_iov = &part,
 				.msg_iovlen = 1,
 				.msg_control = control.bytes,
 				.msg_controllen = sizeof(control.bytes)};
-	int fds[ATTACHED_MAX];
+	int fds[PASSED_MAX];
 
 	ssize_t size = receive_packet(connection, &header);
 	if (size < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	/* An empty packet brings its descriptors along, too. */
-	unsigned fd_count = size < 0 ? 0 : take_fds(&header, fds);
+	unsigned fd_count = size < 0 ? 0 : passed_take(&header, fds);
 	int error = 0;
 	if (size <= 0 || header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
 		error = size < 0 || (size == 0 && !fd_count) ? 0

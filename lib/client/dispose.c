@@ -9,11 +9,10 @@
 #include <sys/sysmacros.h>
 
 #include "client.h"
+#include "passed.h"
 #include "sys.h"
 
 #define WAITING_MAX 2048
-/* More packets than the queue of a socket holds. */
-#define QUEUE_MAX 4096
 
 static struct {
 	struct lock lock; /* guards all of it */
@@ -74,39 +73,10 @@ bool dispose_has_room(void)
 	return room;
 }
 
-/* Whether nothing is queued there that brings descriptors along; what else is queued is thrown away. */
-static bool is_harmless(int fd)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(struct ucred))];
-		struct cmsghdr align;
-	} control;
-	const int on = 1;
-
-	/* A packet shows by who sent it, also when it is empty; nothing shows the end. */
-	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
-		return false;
-	for (int i = 0; i < QUEUE_MAX; i++) {
-		struct msghdr header = {.msg_control = control.bytes, .msg_controllen = sizeof(control)};
-		struct msghdr nothing = {0};
-		int size = sys_recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT);
-		if (size < 0 && size != -ECONNRESET && size != -EINTR)
-			return false;
-		if (size < 0)
-			continue;
-		if (!header.msg_controllen)
-			return true;
-		if (header.msg_flags & MSG_CTRUNC)
-			return false;
-		sys_recvmsg(fd, &nothing, MSG_DONTWAIT);
-	}
-	return false;
-}
-
 void dispose_socket(int fd)
 {
 	shutdown(fd, SHUT_RDWR);
-	if (is_harmless(fd))
+	if (passed_nothing(fd))
 		sys_close(fd);
 	else
 		dispose(&fd, 1);

@@ -5,20 +5,12 @@
 
 #include "client.h"
 #include "overflow.h"
+#include "passed.h"
 #include "sys.h"
 #include "table.h"
 
 /* One turn takes in at most so many, so that other things get their turn, too. */
 #define RECEIVE_MAX 64
-/* So many descriptors may come along with one packet; what finds no room is closed by the kernel, on this
- * thread. */
-#define ATTACHED_MAX 253
-
-union control {
-	char bytes[CMSG_SPACE(ATTACHED_MAX * sizeof(int))];
-	struct cmsghdr align;
-};
-
 /* ---- opening */
 
 /*
@@ -134,21 +126,6 @@ void link_break(struct ctxd_client *client)
 
 /* ---- receiving */
 
-static unsigned take_fds(struct msghdr *header, int fds[ATTACHED_MAX])
-{
-	unsigned count = 0;
-
-	for (struct cmsghdr *attached = CMSG_FIRSTHDR(header); attached;
-	     attached = CMSG_NXTHDR(header, attached)) {
-		if (attached->cmsg_level != SOL_SOCKET || attached->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t size = attached->cmsg_len - CMSG_LEN(0);
-		memcpy(fds + count, CMSG_DATA(attached), size);
-		count += (unsigned)(size / sizeof(int));
-	}
-	return count;
-}
-
 static void welcome(struct ctxd_client *client, const struct wire_message *message)
 {
 	if (client->state != CLIENT_GREETING || message->serial != client->hello_serial ||
@@ -255,14 +232,14 @@ static int turn_down(struct ctxd_client *client, const int *fds, unsigned fd_cou
 static int receive_one(struct ctxd_client *client)
 {
 	uint8_t bytes[WIRE_SIZE_MAX + 1];
-	union control control;
+	union passed_room control;
 	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
 	struct msghdr header = {.msg_iov = &part,
 				.msg_iovlen = 1,
 				.msg_control = control.bytes,
 				.msg_controllen = sizeof(control.bytes)};
 	struct wire_message message;
-	int fds[ATTACHED_MAX];
+	int fds[PASSED_MAX];
 
 	int size = sys_recvmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	/* It hung up without reading all we said: that is told before what it said last. */
@@ -271,7 +248,7 @@ static int receive_one(struct ctxd_client *client)
 	if (size == -EAGAIN || size == -EINTR)
 		return 0;
 	/* An empty packet brings its descriptors along, too. */
-	unsigned fd_count = size < 0 ? 0 : take_fds(&header, fds);
+	unsigned fd_count = size < 0 ? 0 : passed_take(&header, fds);
 	if (size <= 0) {
 		dispose(fds, fd_count);
 		link_break(client);
