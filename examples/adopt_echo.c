@@ -131,7 +131,7 @@ static void signal_done(struct echo *echo, struct operation *operation, int res)
 {
 	(void)operation;
 	(void)res;
-	printf("ends %u connections\n", echo->connections);
+	printf("ends %u connection%s\n", echo->connections, echo->connections == 1 ? "" : "s");
 	ctx_cancel(echo->clients);
 	echo->stopped = true;
 }
@@ -171,7 +171,7 @@ static void echo_run(struct echo *echo)
 		}
 		io_uring_cqe_seen(&echo->uring, cqe);
 	}
-	printf("left with %u connections\n", echo->connections);
+	printf("left with %u connection%s\n", echo->connections, echo->connections == 1 ? "" : "s");
 }
 
 static int echo_listen(struct echo *echo)

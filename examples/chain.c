@@ -30,7 +30,7 @@ static void show(const char *name, const struct ctx_op *op)
 	else if (completion.res < 0)
 		printf("%s: %s\n", name, strerror(-completion.res));
 	else
-		printf("%s: %d bytes\n", name, completion.res);
+		printf("%s: %d byte%s\n", name, completion.res, completion.res == 1 ? "" : "s");
 }
 
 /* 0 when both were written; the results of each are in the operations. */

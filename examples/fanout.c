@@ -223,8 +223,8 @@ static void report(const struct server *servers, unsigned count)
 		else if (!server->received)
 			printf("%s: not asked\n", server->name);
 		else
-			printf("%s: status %d, %zu bytes\n", server->name, status_of(server),
-			       server->received);
+			printf("%s: status %d, %zu byte%s\n", server->name, status_of(server),
+			       server->received, server->received == 1 ? "" : "s");
 	}
 }
 

@@ -29,7 +29,8 @@ static void audit_done(struct ctx_ring *ring, struct ctx_op *op, const struct ct
 
 	(void)ring;
 	ctx_value(audit->ctx, &request_key, &id);
-	printf("audit of request %zu: %d bytes\n", (size_t)id, completion->res);
+	printf("audit of request %zu: %d byte%s\n", (size_t)id, completion->res,
+	       completion->res == 1 ? "" : "s");
 	ctx_unref(audit->ctx);
 	free(audit);
 }

@@ -156,7 +156,7 @@ static void echo_run(struct echo *echo)
 		operation->done(echo, operation, cqe->res);
 		io_uring_cqe_seen(&echo->uring, cqe);
 	}
-	printf("left with %u connections\n", echo->connections);
+	printf("left with %u connection%s\n", echo->connections, echo->connections == 1 ? "" : "s");
 }
 
 static int echo_listen(struct echo *echo)

@@ -78,7 +78,7 @@ int main(int argc, char **argv)
 	g_clear_handle_id(&program.tick, g_source_remove);
 	g_main_loop_unref(program.loop);
 
-	printf("%lu ticks\n", program.ticks);
+	printf("%lu tick%s\n", program.ticks, program.ticks == 1 ? "" : "s");
 	if (!ctx_err(ctx))
 		return 0;
 	ctx_get_cause(ctx, &cause);

@@ -101,7 +101,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "uv: %s\n", strerror(-error));
 		return 2;
 	}
-	printf("%lu ticks\n", program.ticks);
+	printf("%lu tick%s\n", program.ticks, program.ticks == 1 ? "" : "s");
 	if (!ctx_err(ctx))
 		return 0;
 	ctx_get_cause(ctx, &cause);
