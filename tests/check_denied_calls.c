@@ -229,7 +229,7 @@ static void give_a_line(struct denied_run *run, pid_t pid, int channel, int pidf
 
 	(void)pid;
 	(void)pidfd;
-	dprintf(channel, "hello\n");
+	send(channel, "hello\n", 6, MSG_NOSIGNAL); /* it may have ended already */
 	shutdown(channel, SHUT_WR);
 	while (size < (ssize_t)sizeof(text) - 1 &&
 	       (length = read(channel, text + size, sizeof(text) - 1 - (size_t)size)) > 0)
