@@ -195,11 +195,13 @@ static bool none_runs(void *data)
  * back to a group that is gone. Method: it is told by hand, while a signal handler holds it up. */
 START_TEST(freed_while_a_thread_is_about_to_look_again_for_a_place)
 {
+	/* Without SA_RESTART: ThreadSanitizer lets a handler run when the thread does something that it sees. */
+	const struct sigaction action = {.sa_handler = hold_up};
 	const uint32_t retry = 3;
 	struct scene scene;
 	pthread_t starter;
 
-	signal(SIGUSR1, hold_up);
+	ck_assert_ok(sigaction(SIGUSR1, &action, NULL));
 	scene_begin(&scene, 1);
 	ck_assert_ok(ctx_taskgroup_start(scene.group, end_when_told, &scene, NULL));
 	sem_wait(&scene.begun);
@@ -231,6 +233,10 @@ Suite *test_suite(void)
 	tcase_add_test(waited, freed_in_a_task_while_two_threads_wait);
 	tcase_add_test(waited, freed_by_a_thread_while_another_one_waits);
 	tcase_add_test(waited, freed_while_a_thread_waits_for_a_place);
+#ifndef __SANITIZE_THREAD__ /* it puts handlers off until the thread calls what it knows; a futex is not that */
 	tcase_add_test(waited, freed_while_a_thread_is_about_to_look_again_for_a_place);
+#else
+	(void)freed_while_a_thread_is_about_to_look_again_for_a_place;
+#endif
 	return suite;
 }

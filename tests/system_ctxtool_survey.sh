@@ -47,7 +47,7 @@ int main(int argc, char **argv)
 END
 ${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -Iinclude "$work/brief.c" build/libctxring.a -luring -pthread -o "$work/brief" ||
 	fail "the processes do not compile"
-${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -Iinclude -Ilib -Itests tests/support/programs/faked_table.c tests/support/table_writer.c \
+${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -Iinclude -Ilib/base -Ilib/table -Itests tests/support/programs/faked_table.c tests/support/table_writer.c \
 	-o "$work/faked_table" || fail "the table does not compile"
 mkfifo "$work/life"
 exec 8<>"$work/life"

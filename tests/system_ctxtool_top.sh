@@ -62,7 +62,7 @@ shows "not cancelled"
 press c
 shows "y/N"
 press y
-shows "30 operations reaped"
+shows "reaped: 30 cancelled" # what stood there before is not sent again
 $ctxtool show "GET b" | grep -q "cancelled in ctxtool top" || fail "it was not cancelled"
 press p
 shows "paused"

@@ -14,7 +14,7 @@ need $ctxtool
 export CTXD_SOCKET=$work/none
 mkfifo "$work/feed"
 for program in trap faked_table; do
-	${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -pthread -Iinclude -Ilib -Itests tests/support/programs/$program.c \
+	${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -pthread -Iinclude -Ilib/base -Ilib/table -Itests tests/support/programs/$program.c \
 		tests/support/table_writer.c -o "$work/$program" || fail "$program does not compile"
 done
 unshare -Urm true 2>/dev/null || unshare -m true 2>/dev/null || { echo "no mount name space can be had"; exit 77; }
