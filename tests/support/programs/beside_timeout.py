@@ -81,11 +81,11 @@ def endings():
     add("by KILL of its own", [D("30"), *sh("kill -KILL $$")], -9)
     add("by USR1 of its own", [D("30"), *sh("kill -USR1 $$")], -10)
     add("by PIPE of its own", [D("30"), *sh("kill -PIPE $$")], -13)
-    add("TERM is caught", [D("30"), *sh("trap 'exit 3' TERM; echo ready; sleep 30 & wait")], 124, "ready\n", send=["ALRM"])
+    add("TERM is caught", [D("30"), *sh("trap 'exit 3' TERM; echo ready; sleep 5 & wait")], 124, "ready\n", send=["ALRM"])
     add("TERM comes once", ["--preserve-status", "-k", "30", D("30"), "perl", "-e", "$| = 1; my $n = 0; $SIG{TERM} = sub { $n++ };"
         "print \"ready\\n\"; select undef, undef, undef, 0.05 while !$n; select undef, undef, undef, 0.1 for 1, 2; exit $n"], 1,
         "ready\n", send=["ALRM"], since=None)
-    add("TERM is caught, its status", ["--preserve-status", D("30"), *sh("trap 'exit 3' TERM; echo ready; sleep 30 & wait")],
+    add("TERM is caught, its status", ["--preserve-status", D("30"), *sh("trap 'exit 3' TERM; echo ready; sleep 5 & wait")],
         3, "ready\n", send=["ALRM"])
     add("status of a signal", ["--preserve-status", D("30"), *sh(STAY)], 143, "ready\n", send=["ALRM"])
     add("status of SIGINT", ["--preserve-status", "-s", "INT", D("30"), *sh(STAY)], 130, "ready\n", send=["ALRM"])
@@ -237,7 +237,7 @@ def signals():
     # Sent to it.
     for name, number in (("TERM", 15), ("INT", 2), ("QUIT", 3), ("HUP", 1)):
         add(f"{name} is passed on", [D("30"), *sh(STAY)], -number, "ready\n", send=[name])
-        add(f"{name} is passed on, and caught", [D("30"), *sh(f"trap 'exit 8' {name}; echo ready; sleep 30 & wait")], 8, "ready\n",
+        add(f"{name} is passed on, and caught", [D("30"), *sh(f"trap 'exit 8' {name}; echo ready; sleep 5 & wait")], 8, "ready\n",
             send=[name])
     for name, number in (("USR1", 10), ("USR2", 12), ("RTMIN", 34), ("XCPU", 24), ("PIPE", 13), ("VTALRM", 26), ("IO", 29)):
         add(f"{name} is passed on", [D("30"), *sh("ulimit -c 0; " + STAY)], -number, "ready\n", send=[name], since=(9, 10))
