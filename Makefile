@@ -2,7 +2,7 @@
 #
 # ctxring. `make help` lists the targets.
 #
-# Everything is found by wildcard: a new lib/*/*.c, daemon/*.c, tools/*.c, fuzz/fuzz_*.c, examples/*.c, bench/*.c,
+# Everything is found by wildcard: a new lib/*/*.c, daemon/*.c, tools/*.c, tools/*/*.c, fuzz/fuzz_*.c, examples/*.c, bench/*.c,
 # man/*.[13578], tests/check_*.c, tests/build_*.sh or tests/system_*.sh needs no change here. Only
 # examples/libraries/*.c are in a table, LIBRARY_EXAMPLES.
 #
@@ -104,7 +104,9 @@ folders = $(addprefix -Ilib/,$(1))
 
 LIB_SOURCES := $(foreach folder,$(LIB_FOLDERS),$(sort $(wildcard lib/$(folder)/*.c)))
 LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
-TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tools/*.c))
+# ctxtool: its commands in tools/, in read/ what looks at processes and core files, in text/ names, durations and the
+# terminal. The commands use both, read uses text.
+TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.c)))
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
 # What both sides of the protocol share; and times are a heap there and here.
 WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
@@ -186,12 +188,14 @@ endef
 $(foreach folder,$(LIB_FOLDERS),$(eval $(call objects_of,lib/$(folder),$$(LIB_FLAGS) $(call folders,$(folder) $(USES_$(folder))))))
 # Runs in a process that was cloned from one with threads: no runtime of a sanitizer there.
 $(OUT)/lib/command/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIANT_FLAGS)),-fno-sanitize=all)
-$(eval $(call objects_of,tools,$(call folders,table)))
+$(eval $(call objects_of,tools/text,$(call folders,table)))
+$(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table)))
+$(eval $(call objects_of,tools,-Itools/read -Itools/text $(call folders,table)))
 $(eval $(call objects_of,daemon,$(call folders,base table wire) $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,examples,-isystem /usr/share/include/llhttp))
 $(eval $(call objects_of,bench,$(call folders,$(LIB_FOLDERS))))
 # Tests mostly wait: they need no optimizer, which takes most of the time of compiling all the trees.
-$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon,-U_FORTIFY_SOURCE -O0))
+$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon -Itools/read -Itools/text,-U_FORTIFY_SOURCE -O0))
 
 # Not our source: none of our warnings.
 $(OUT)/llhttp/%.o: /usr/share/llhttp/%.c Makefile $(FLAGS_STAMP)
@@ -346,7 +350,7 @@ FUZZ_SECONDS ?= 60
 fuzz: deps-check
 	@fuzz/run.sh $(FUZZ_SECONDS)
 
-SOURCES := $(wildcard lib/*/*.[ch] daemon/*.[ch] tools/*.[ch] fuzz/*.[ch] examples/*.[ch] examples/libraries/*.c \
+SOURCES := $(wildcard lib/*/*.[ch] daemon/*.[ch] tools/*.[ch] tools/*/*.[ch] fuzz/*.[ch] examples/*.[ch] examples/libraries/*.c \
 	bench/*.[ch] bench/support/*.[ch] include/*.h tests/*.[ch] tests/soak/*.[ch] tests/support/*.[ch] tests/support/programs/*.c)
 
 # Both see faults that are none in lists and in what is told by more than one variable: to be read, not obeyed.
@@ -355,10 +359,10 @@ bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-
 -bugprone-assignment-in-if-condition,-bugprone-implicit-widening-of-multiplication-result
 
 tidy: deps-tidy
-	cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ -Iinclude $(call folders,$(LIB_FOLDERS)) --enable=warning,portability \
+	cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ -Iinclude -Itools/read -Itools/text $(call folders,$(LIB_FOLDERS)) --enable=warning,portability \
 		--inline-suppr --suppress=missingIncludeSystem lib daemon tools
 	clang-tidy --quiet --checks='$(TIDY_CHECKS)' $(filter lib/%.c daemon/%.c tools/%.c,$(SOURCES)) -- \
-		-std=gnu11 -D_GNU_SOURCE -Iinclude $(call folders,$(LIB_FOLDERS)) -include lib/base/exports.h
+		-std=gnu11 -D_GNU_SOURCE -Iinclude -Itools/read -Itools/text $(call folders,$(LIB_FOLDERS)) -include lib/base/exports.h
 
 format:
 	clang-format -i $(SOURCES)

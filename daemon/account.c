@@ -51,7 +51,7 @@ void accounts_free(struct accounts *accounts)
 struct account *account_hold(struct accounts *accounts, uid_t uid)
 {
 	struct map_node *node = map_find(&accounts->by_uid, uid);
-	struct account *account = node ? owner_of(node, struct account, by_uid) : NULL;
+	struct account *account = node ? container_of(node, struct account, by_uid) : NULL;
 
 	if (!account) {
 		account = calloc(1, sizeof(*account));
@@ -59,9 +59,9 @@ struct account *account_hold(struct accounts *accounts, uid_t uid)
 			return NULL;
 		account->all = accounts;
 		account->uid = uid;
-		link_init(&account->ended);
-		link_init(&account->dead);
-		link_init(&account->parted);
+		list_init(&account->ended);
+		list_init(&account->dead);
+		list_init(&account->parted);
 		map_add(&accounts->by_uid, &account->by_uid, uid);
 	}
 	account->holders++;

@@ -30,7 +30,7 @@ struct account {
 	uint64_t used[QUOTA_COUNT];
 	/* What is remembered of this user: shared contexts that ended, tables of the dead, and of those who
 	 * may be dead. Oldest first. */
-	struct link ended, dead, parted;
+	struct list ended, dead, parted;
 	unsigned ended_count, dead_count, parted_count;
 	uint64_t dead_bytes;
 };

@@ -128,14 +128,14 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 	broker->anybody_gid = overflow_gid();
 	broker->epoch = epoch;
 	lanes_init(&broker->jobs);
-	link_init(&broker->deepen.link);
+	list_init(&broker->deepen.link);
 	broker->deepen.run = shares_deepen;
-	link_init(&broker->rouse.link);
+	list_init(&broker->rouse.link);
 	broker->rouse.run = watchers_rouse;
-	struct link *lists[] = {&broker->deepening, &broker->resting, &broker->things, &broker->peers,
+	struct list *lists[] = {&broker->deepening, &broker->resting, &broker->things, &broker->peers,
 				&broker->ended,	    &broker->dead,    &broker->parted, &broker->cancels};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		link_init(lists[i]);
+		list_init(lists[i]);
 	bool all = accounts_init(&broker->accounts, &broker->config);
 	for (unsigned count = maps_of(broker, maps); count--;)
 		all &= map_init(maps[count]);
@@ -155,8 +155,8 @@ void broker_empty(struct broker *broker)
 	broker->emptied = true;
 	jobs_finish(broker);
 	cancels_free(broker);
-	while (!link_alone(&broker->ended))
-		share_free(owner_of(broker->ended.next, struct share, link));
+	while (!list_empty(&broker->ended))
+		share_free(container_of(broker->ended.next, struct share, link));
 	jobs_finish(broker);
 	recorder_free(broker);
 }
@@ -164,7 +164,7 @@ void broker_empty(struct broker *broker)
 void broker_free(struct broker *broker)
 {
 	broker_empty(broker);
-	if (!link_alone(&broker->peers) || !link_alone(&broker->things))
+	if (!list_empty(&broker->peers) || !list_empty(&broker->things))
 		abort();
 	unmake(broker);
 }

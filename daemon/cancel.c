@@ -26,7 +26,7 @@
 
 int orders_step(struct peer *peer)
 {
-	struct order *order = owner_of(peer->unsent.next, struct order, of_unsent);
+	struct order *order = container_of(peer->unsent.next, struct order, of_unsent);
 	const struct cancel *cancel = order->cancel;
 	struct wire_message message = {
 		.type = WIRE_ORDER,
@@ -41,13 +41,13 @@ int orders_step(struct peer *peer)
 	memcpy(message.order.text, cancel->text, sizeof(message.order.text));
 	if (peer_send(peer, &message, NULL, 0) == -EAGAIN)
 		return -EAGAIN;
-	link_remove(&order->of_unsent);
+	list_remove(&order->of_unsent);
 	return 0;
 }
 
 static void send_order(struct order *order)
 {
-	link_append(&order->peer->unsent, &order->of_unsent);
+	list_append(&order->peer->unsent, &order->of_unsent);
 	job_queue(order->peer->broker, &order->peer->job);
 }
 
@@ -63,9 +63,9 @@ static void order_free(struct order *order)
 	map_remove(&broker->orders, &order->by_serial);
 	map_remove(&broker->orders_by_target, &order->by_target);
 	order->peer->order_count--;
-	link_remove(&order->of_cancel);
-	link_remove(&order->of_peer);
-	link_remove(&order->of_unsent);
+	list_remove(&order->of_cancel);
+	list_remove(&order->of_peer);
+	list_remove(&order->of_unsent);
 	free(order);
 }
 
@@ -83,7 +83,7 @@ static bool is_ordered(const struct cancel *cancel, const struct peer *peer, str
 {
 	struct map_node *node =
 		map_find(&peer->broker->orders_by_target, target_key(peer, id, ctx_id));
-	const struct order *order = node ? owner_of(node, struct order, by_target) : NULL;
+	const struct order *order = node ? container_of(node, struct order, by_target) : NULL;
 
 	return order && (order->cancel == cancel || !order->ended);
 }
@@ -109,9 +109,9 @@ static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id
 	order->serial = ++broker->last_order;
 	map_add(&broker->orders, &order->by_serial, order->serial);
 	map_add(&broker->orders_by_target, &order->by_target, target_key(peer, id, ctx_id));
-	link_append(&cancel->orders, &order->of_cancel);
-	link_append(&peer->orders, &order->of_peer);
-	link_init(&order->of_unsent);
+	list_append(&cancel->orders, &order->of_cancel);
+	list_append(&peer->orders, &order->of_peer);
+	list_init(&order->of_unsent);
 	peer->order_count++;
 	cancel->not_ended++;
 	cancel->not_reaped++;
@@ -142,7 +142,7 @@ static void answer(struct cancel *cancel)
 		return;
 	cancel->answered = true;
 	cancel->report.silent = silent;
-	link_remove(&cancel->asker_link);
+	list_remove(&cancel->asker_link);
 	if (!cancel->asker)
 		return;
 	/* A single process that says no has said all there is. */
@@ -218,10 +218,10 @@ static void audit(const struct cancel *cancel)
 /* One order for each process at most: as many as there are connections. */
 static void cancel_free(struct broker *broker, struct cancel *cancel)
 {
-	while (!link_alone(&cancel->orders))
-		order_free(owner_of(cancel->orders.next, struct order, of_cancel));
-	link_remove(&cancel->link);
-	link_remove(&cancel->asker_link);
+	while (!list_empty(&cancel->orders))
+		order_free(container_of(cancel->orders.next, struct order, of_cancel));
+	list_remove(&cancel->link);
+	list_remove(&cancel->asker_link);
 	heap_remove(&broker->due, &cancel->due);
 	if (cancel->share)
 		cancel->share->cancel = NULL;
@@ -286,7 +286,7 @@ static void add_report(struct ctxd_report *sum, const struct ctxd_report *report
 int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
 {
 	struct map_node *node = map_find(&peer->broker->orders, message->serial);
-	struct order *order = node ? owner_of(node, struct order, by_serial) : NULL;
+	struct order *order = node ? container_of(node, struct order, by_serial) : NULL;
 	const struct wire_obeyed *obeyed = &message->obeyed;
 
 	if (!order || order->peer != peer)
@@ -316,7 +316,7 @@ static struct process *find_table(struct broker *broker, uint64_t table)
 {
 	struct map_node *node = map_find(&broker->peers_by_table, table);
 
-	return node ? owner_of(node, struct peer, by_table)->process : NULL;
+	return node ? container_of(node, struct peer, by_table)->process : NULL;
 }
 
 /* What is to end: a shared context, or one of a process alone, which is told. Exactly one of both on 0. */
@@ -378,7 +378,7 @@ static int cancel_new(struct peer *peer, const struct wire_message *message, uin
 	}
 	cancel->account = account_hold(&broker->accounts, peer->identity.uid);
 	uint64_t wait_ns = from->wait_ns > config->reply_ns ? from->wait_ns : config->reply_ns;
-	link_init(&cancel->orders);
+	list_init(&cancel->orders);
 	cancel->asker = peer;
 	cancel->serial = message->serial;
 	cancel->wait = from->wait_ns != 0;
@@ -391,8 +391,8 @@ static int cancel_new(struct peer *peer, const struct wire_message *message, uin
 	memcpy(cancel->process, peer->name, sizeof(cancel->process));
 	cancel->cause_error = from->error;
 	memcpy(cancel->text, from->text, sizeof(cancel->text));
-	link_append(&broker->cancels, &cancel->link);
-	link_append(&peer->cancels, &cancel->asker_link);
+	list_append(&broker->cancels, &cancel->link);
+	list_append(&peer->cancels, &cancel->asker_link);
 	set_due(broker, cancel);
 	*ret_cancel = cancel;
 	return 0;
@@ -518,27 +518,27 @@ bool cancels_forget(struct peer *peer, uint64_t now_ns)
 {
 	struct broker *broker = peer->broker;
 
-	for (; !link_alone(&peer->cancels) && piece_lasts(broker); broker->work += WORK_ITEM) {
-		struct cancel *cancel = owner_of(peer->cancels.next, struct cancel, asker_link);
-		link_remove(&cancel->asker_link);
+	for (; !list_empty(&peer->cancels) && piece_lasts(broker); broker->work += WORK_ITEM) {
+		struct cancel *cancel = container_of(peer->cancels.next, struct cancel, asker_link);
+		list_remove(&cancel->asker_link);
 		cancel->asker = NULL;
 		if (cancel->audit_ns > now_ns + AUDIT_NS)
 			cancel->audit_ns = now_ns + AUDIT_NS;
 		set_due(broker, cancel);
 	}
-	for (; !link_alone(&peer->orders) && piece_lasts(broker); broker->work += WORK_ITEM) {
-		struct order *order = owner_of(peer->orders.next, struct order, of_peer);
+	for (; !list_empty(&peer->orders) && piece_lasts(broker); broker->work += WORK_ITEM) {
+		struct order *order = container_of(peer->orders.next, struct order, of_peer);
 		struct cancel *cancel = order->cancel;
 		order_free(order);
 		review(broker, cancel, now_ns);
 	}
-	return link_alone(&peer->cancels) && link_alone(&peer->orders);
+	return list_empty(&peer->cancels) && list_empty(&peer->orders);
 }
 
 void cancels_expire(struct broker *broker, uint64_t now_ns)
 {
 	while (broker->due.root && broker->due.root->key_ns <= now_ns && piece_lasts(broker))
-		review(broker, owner_of(broker->due.root, struct cancel, due), now_ns);
+		review(broker, container_of(broker->due.root, struct cancel, due), now_ns);
 }
 
 uint64_t cancels_next_ns(const struct broker *broker)
@@ -549,8 +549,8 @@ uint64_t cancels_next_ns(const struct broker *broker)
 /* Looks at all of them: asked only while the service ends. */
 bool cancels_are_under_way(const struct broker *broker)
 {
-	for (const struct link *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
-		const struct cancel *cancel = owner_of(link, struct cancel, link);
+	for (const struct list *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
+		const struct cancel *cancel = container_of(link, struct cancel, link);
 		if (cancel->last || (cancel->asker && !cancel->answered))
 			return true;
 	}
@@ -559,8 +559,8 @@ bool cancels_are_under_way(const struct broker *broker)
 
 void cancels_hurry(struct broker *broker)
 {
-	for (struct link *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
-		struct cancel *cancel = owner_of(link, struct cancel, link);
+	for (struct list *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
+		struct cancel *cancel = container_of(link, struct cancel, link);
 		send_last(cancel);
 		answer(cancel);
 	}
@@ -568,8 +568,8 @@ void cancels_hurry(struct broker *broker)
 
 void cancels_free(struct broker *broker)
 {
-	while (!link_alone(&broker->cancels)) {
-		struct cancel *cancel = owner_of(broker->cancels.next, struct cancel, link);
+	while (!list_empty(&broker->cancels)) {
+		struct cancel *cancel = container_of(broker->cancels.next, struct cancel, link);
 		audit(cancel);
 		cancel_free(broker, cancel);
 	}

@@ -36,7 +36,7 @@ struct job {
 
 /* Of one user. */
 struct closer {
-	struct group group; /* first; used while it runs */
+	struct loop_group group; /* first; used while it runs */
 	struct closers *all;
 	struct closer *next;
 	uid_t uid;
@@ -48,7 +48,7 @@ struct closer {
 	int fd, far_fd;	   /* of the socket; far_fd is the process's, for it has the same table */
 	int pidfd;	   /* -1: cannot be had, so that its death is not seen */
 	int service_pidfd; /* of the service, for its own closer; else -1 */
-	struct watcher replies, process;
+	struct loop_entry replies, process;
 	struct job *jobs, **jobs_end; /* the oldest first */
 	struct job *unsent;
 	unsigned waiting, sent;
@@ -148,14 +148,14 @@ static void take_results(struct closer *closer)
 	}
 }
 
-static void replied(struct watcher *watcher, short revents)
+static void replied(struct loop_entry *entry, short revents)
 {
-	struct closer *closer = (struct closer *)watcher->group;
+	struct closer *closer = (struct closer *)entry->group;
 
 	(void)revents;
 	take_results(closer);
 	send_some(closer);
-	loop_arm(watcher, POLLIN);
+	loop_arm(entry, POLLIN);
 }
 
 /* ---- its process */
@@ -166,7 +166,7 @@ static void close_if_open(int fd)
 		close(fd);
 }
 
-static void gone(struct group *group)
+static void gone(struct loop_group *group)
 {
 	struct closer *closer = (struct closer *)group;
 
@@ -176,7 +176,7 @@ static void gone(struct group *group)
 	close_if_open(closer->service_pidfd);
 	if (closer->pid > 0)
 		waitpid(closer->pid, NULL, WNOHANG);
-	closer->group = (struct group){0};
+	closer->group = (struct loop_group){0};
 	closer->running = false;
 	closer->all->count--;
 	if (closer->jobs && !closer->retry_ns)
@@ -184,9 +184,9 @@ static void gone(struct group *group)
 }
 
 /* It was told to end, or something has ended it. */
-static void process_ended(struct watcher *watcher, short revents)
+static void process_ended(struct loop_entry *entry, short revents)
 {
-	struct closer *closer = (struct closer *)watcher->group;
+	struct closer *closer = (struct closer *)entry->group;
 
 	bool killed = !closer->leaving;
 
@@ -268,8 +268,8 @@ static void start(struct closer *closer)
 		return;
 	}
 	closer->idle_ns = now();
-	loop_watcher_init(&closer->replies, &closer->group, closer->fd, replied);
-	loop_watcher_init(&closer->process, &closer->group, closer->pidfd, process_ended);
+	loop_entry_init(&closer->replies, &closer->group, closer->fd, replied);
+	loop_entry_init(&closer->process, &closer->group, closer->pidfd, process_ended);
 	loop_arm(&closer->replies, POLLIN);
 	if (closer->pidfd >= 0)
 		loop_arm(&closer->process, POLLIN);

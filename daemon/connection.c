@@ -41,17 +41,17 @@ struct packet {
 };
 
 struct connection {
-	struct group group; /* first */
-	struct link link;   /* all->list */
-	struct link turn;   /* all->fresh or busy, or alone */
-	struct link of_failing, of_slow, of_retries;
+	struct loop_group group; /* first */
+	struct list link;   /* all->list */
+	struct list turn;   /* all->fresh or busy, or alone */
+	struct list of_failing, of_slow, of_retries;
 	struct connections *all;
 	struct peer *peer; /* NULL: never was one, or gone */
 	int fd;
 	int pidfd; /* of our own, for watching */
 	uid_t uid; /* for the log */
 	pid_t pid;
-	struct watcher input, output, process;
+	struct loop_entry input, output, process;
 	struct packet *queue, **queue_end;
 	uint64_t queued_bytes;
 	uint64_t slow_ns;	 /* since when nothing of the queue went; 0: nothing is queued */
@@ -177,16 +177,16 @@ static void fail(struct connection *connection, int error)
 		return;
 	connection->failing = true;
 	connection->error = error;
-	link_append(&connection->all->failing, &connection->of_failing);
+	list_append(&connection->all->failing, &connection->of_failing);
 }
 
 /* Since when nothing of the queue went; 0: nothing is queued. */
 static void set_slow(struct connection *connection, uint64_t slow_ns)
 {
 	connection->slow_ns = slow_ns;
-	link_remove(&connection->of_slow);
+	list_remove(&connection->of_slow);
 	if (slow_ns)
-		link_append(&connection->all->slow, &connection->of_slow);
+		list_append(&connection->all->slow, &connection->of_slow);
 }
 
 static struct packet *packet_new(struct connection *connection, const void *bytes, size_t size,
@@ -214,8 +214,8 @@ static void await_room(struct connection *connection, int result)
 {
 	if (result == -ENOBUFS) {
 		connection->retry_ns = now() + RETRY_NS;
-		link_remove(&connection->of_retries);
-		link_append(&connection->all->retries, &connection->of_retries);
+		list_remove(&connection->of_retries);
+		list_append(&connection->all->retries, &connection->of_retries);
 	} else if (!connection->retry_ns) {
 		loop_arm(&connection->output, POLLOUT);
 	}
@@ -334,7 +334,7 @@ static void say_goodbye(struct connection *connection)
 		transmit(connection->fd, bytes, wire_pack(&message, bytes), NULL, 0);
 }
 
-static void gone(struct group *group)
+static void gone(struct loop_group *group)
 {
 	struct connection *connection = (struct connection *)group;
 	struct connections *all = connection->all;
@@ -343,7 +343,7 @@ static void gone(struct group *group)
 	closers_hang_up(all->closers, connection->uid, connection->fd);
 	if (connection->pidfd >= 0)
 		close(connection->pidfd);
-	link_remove(&connection->link);
+	list_remove(&connection->link);
 	all->count--;
 	free(connection);
 	all->closed(all);
@@ -362,7 +362,7 @@ static void hang_up(struct connection *connection)
 		drop_first(connection);
 	lanes_drop(connection->waits_busy ? &connection->all->busy : &connection->all->fresh,
 		   &connection->turn);
-	link_remove(&connection->of_retries);
+	list_remove(&connection->of_retries);
 	shutdown(connection->fd, SHUT_RDWR);
 	loop_group_end(&connection->group, gone);
 	struct peer *peer = connection->peer;
@@ -434,25 +434,25 @@ static bool receive_one(struct connection *connection)
 
 static void await_turn(struct connection *connection, bool busy)
 {
-	if (connection->group.ending || !link_alone(&connection->turn))
+	if (connection->group.ending || !list_empty(&connection->turn))
 		return;
 	connection->waits_busy = busy;
 	lanes_put(busy ? &connection->all->busy : &connection->all->fresh, connection->uid,
 		  &connection->turn);
 }
 
-static void input_ready(struct watcher *watcher, short revents)
+static void input_ready(struct loop_entry *entry, short revents)
 {
-	struct connection *connection = (struct connection *)watcher->group;
+	struct connection *connection = (struct connection *)entry->group;
 
 	(void)revents;
 	connection->readable = true;
 	await_turn(connection, false);
 }
 
-static void output_ready(struct watcher *watcher, short revents)
+static void output_ready(struct loop_entry *entry, short revents)
 {
-	struct connection *connection = (struct connection *)watcher->group;
+	struct connection *connection = (struct connection *)entry->group;
 
 	(void)revents;
 	connection->writable = true;
@@ -460,9 +460,9 @@ static void output_ready(struct watcher *watcher, short revents)
 }
 
 /* Its process has ended, though a child of it may hold the socket. */
-static void process_ended(struct watcher *watcher, short revents)
+static void process_ended(struct loop_entry *entry, short revents)
 {
-	struct connection *connection = (struct connection *)watcher->group;
+	struct connection *connection = (struct connection *)entry->group;
 
 	(void)revents;
 	connection->died = true;
@@ -521,23 +521,23 @@ static void take_turn(struct connection *connection)
 
 static bool take_turn_of(struct lanes *lanes)
 {
-	struct link *link = lanes_take(lanes);
+	struct list *link = lanes_take(lanes);
 
 	if (link)
-		take_turn(owner_of(link, struct connection, turn));
+		take_turn(container_of(link, struct connection, turn));
 	return link != NULL;
 }
 
 /* What went wrong while messages went to and fro, to this client or others. */
 static bool close_failed(struct connections *all)
 {
-	struct link *link = all->failing.next;
+	struct list *link = all->failing.next;
 
 	if (link == &all->failing)
 		return false;
-	link_remove(link);
+	list_remove(link);
 	broker_worked(all->broker, WORK_HANG_UP);
-	hang_up(owner_of(link, struct connection, of_failing));
+	hang_up(container_of(link, struct connection, of_failing));
 	return true;
 }
 
@@ -617,21 +617,21 @@ void connection_open(struct connections *all, int fd)
 	connection->uid = identity.uid;
 	connection->pid = identity.pid;
 	connection->queue_end = &connection->queue;
-	struct link *links[] = {&connection->link, &connection->turn, &connection->of_failing,
+	struct list *links[] = {&connection->link, &connection->turn, &connection->of_failing,
 				&connection->of_slow, &connection->of_retries};
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
-		link_init(links[i]);
+		list_init(links[i]);
 	error = set_up(connection, &identity);
 	if (error && !connection->group.loop) {
 		refuse(all, fd, identity.uid, error);
 		free(connection);
 		return;
 	}
-	link_append(&all->list, &connection->link);
+	list_append(&all->list, &connection->link);
 	all->count++;
-	loop_watcher_init(&connection->input, &connection->group, fd, input_ready);
-	loop_watcher_init(&connection->output, &connection->group, fd, output_ready);
-	loop_watcher_init(&connection->process, &connection->group, connection->pidfd, process_ended);
+	loop_entry_init(&connection->input, &connection->group, fd, input_ready);
+	loop_entry_init(&connection->output, &connection->group, fd, output_ready);
+	loop_entry_init(&connection->process, &connection->group, connection->pidfd, process_ended);
 	if (error) {
 		connection->error = error;
 		hang_up(connection);
@@ -644,19 +644,19 @@ void connection_open(struct connections *all, int fd)
 
 void connections_init(struct connections *all)
 {
-	struct link *lists[] = {&all->list, &all->failing, &all->slow, &all->retries};
+	struct list *lists[] = {&all->list, &all->failing, &all->slow, &all->retries};
 
 	lanes_init(&all->fresh);
 	lanes_init(&all->busy);
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		link_init(lists[i]);
+		list_init(lists[i]);
 }
 
 /* All of them at once: it is the end. */
 void connections_end(struct connections *all, int error)
 {
-	for (struct link *link = all->list.next; link != &all->list; link = link->next)
-		fail(owner_of(link, struct connection, link), error);
+	for (struct list *link = all->list.next; link != &all->list; link = link->next)
+		fail(container_of(link, struct connection, link), error);
 	while (close_failed(all))
 		;
 }
@@ -664,18 +664,18 @@ void connections_end(struct connections *all, int error)
 /* One step for each that is due, and nothing for the others. */
 void connections_tick(struct connections *all, uint64_t now_ns)
 {
-	while (!link_alone(&all->slow)) {
-		struct connection *connection = owner_of(all->slow.next, struct connection, of_slow);
+	while (!list_empty(&all->slow)) {
+		struct connection *connection = container_of(all->slow.next, struct connection, of_slow);
 		if (now_ns < connection->slow_ns + all->config->slow_ns)
 			break;
-		link_remove(&connection->of_slow);
+		list_remove(&connection->of_slow);
 		fail(connection, -ETIMEDOUT);
 	}
-	while (!link_alone(&all->retries)) {
-		struct connection *connection = owner_of(all->retries.next, struct connection, of_retries);
+	while (!list_empty(&all->retries)) {
+		struct connection *connection = container_of(all->retries.next, struct connection, of_retries);
 		if (now_ns < connection->retry_ns)
 			break;
-		link_remove(&connection->of_retries);
+		list_remove(&connection->of_retries);
 		connection->retry_ns = 0;
 		loop_arm(&connection->output, POLLOUT);
 	}
@@ -686,13 +686,13 @@ uint64_t connections_next_ns(const struct connections *all)
 {
 	uint64_t next_ns = UINT64_MAX;
 
-	if (all->fresh.count || all->busy.count || !link_alone(&all->failing))
+	if (all->fresh.count || all->busy.count || !list_empty(&all->failing))
 		return 0;
-	if (!link_alone(&all->slow))
+	if (!list_empty(&all->slow))
 		next_ns =
-			owner_of(all->slow.next, struct connection, of_slow)->slow_ns + all->config->slow_ns;
-	if (!link_alone(&all->retries)) {
-		uint64_t retry_ns = owner_of(all->retries.next, struct connection, of_retries)->retry_ns;
+			container_of(all->slow.next, struct connection, of_slow)->slow_ns + all->config->slow_ns;
+	if (!list_empty(&all->retries)) {
+		uint64_t retry_ns = container_of(all->retries.next, struct connection, of_retries)->retry_ns;
 		next_ns = retry_ns < next_ns ? retry_ns : next_ns;
 	}
 	return next_ns;

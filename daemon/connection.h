@@ -17,7 +17,7 @@ struct connections {
 	struct broker *broker;
 	struct closers *closers;
 	const struct config *config;
-	struct link list;
+	struct list list;
 	unsigned count;
 	unsigned owed; /* answers that wait for room in a socket */
 	/*
@@ -26,9 +26,9 @@ struct connections {
 	 * who asks now and then does not wait for those that never stop, of its own user either.
 	 */
 	struct lanes fresh, busy;
-	struct link failing; /* to be closed */
-	struct link slow;    /* with something queued, by when something of that went last */
-	struct link retries; /* whose sockets are to be tried again, the earliest first */
+	struct list failing; /* to be closed */
+	struct list slow;    /* with something queued, by when something of that went last */
+	struct list retries; /* whose sockets are to be tried again, the earliest first */
 	/* A descriptor has become free. */
 	void (*closed)(struct connections *connections);
 };

@@ -34,14 +34,14 @@ void thing_event(struct broker *broker, const struct thing *thing, enum ctxd_eve
 /* Those who had seen all there was: each has a look in its own turns. */
 bool watchers_rouse(struct job *job)
 {
-	struct broker *broker = owner_of(job, struct broker, rouse);
+	struct broker *broker = container_of(job, struct broker, rouse);
 
-	for (; !link_alone(&broker->resting) && piece_lasts(broker); broker->work += WORK_STEP) {
-		struct peer *peer = owner_of(broker->resting.next, struct peer, watch_link);
-		link_remove(&peer->watch_link);
+	for (; !list_empty(&broker->resting) && piece_lasts(broker); broker->work += WORK_STEP) {
+		struct peer *peer = container_of(broker->resting.next, struct peer, watch_link);
+		list_remove(&peer->watch_link);
 		job_queue(broker, &peer->job);
 	}
-	return !link_alone(&broker->resting);
+	return !list_empty(&broker->resting);
 }
 
 /* False: the queue is full. In order: nothing goes before it has been said how many are missing. */
@@ -87,8 +87,8 @@ bool watch_step(struct peer *peer)
 		return true;
 	}
 	tell_lost(peer);
-	if (link_alone(&peer->watch_link))
-		link_append(&broker->resting, &peer->watch_link);
+	if (list_empty(&peer->watch_link))
+		list_append(&broker->resting, &peer->watch_link);
 	return false;
 }
 
@@ -99,7 +99,7 @@ void watch_end(struct peer *peer)
 	peer->watch_kinds = 0;
 	peer->lost = 0;
 	peer->broker->watchers--;
-	link_remove(&peer->watch_link);
+	list_remove(&peer->watch_link);
 	account_return(peer->account, QUOTA_WATCHES, 1);
 }
 
@@ -116,7 +116,7 @@ static int begin(struct peer *peer)
 		return -EDQUOT;
 	broker->watchers++;
 	peer->next_event = broker->last_event + 1;
-	link_append(&broker->resting, &peer->watch_link);
+	list_append(&broker->resting, &peer->watch_link);
 	return 0;
 }
 

@@ -18,13 +18,13 @@ void piece_begin(struct broker *broker)
 
 void job_queue(struct broker *broker, struct job *job)
 {
-	if (link_alone(&job->link))
+	if (list_empty(&job->link))
 		lanes_put(&broker->jobs, job->uid, &job->link);
 }
 
 void job_begin(struct broker *broker, struct job *job)
 {
-	if (!link_alone(&job->link))
+	if (!list_empty(&job->link))
 		return; /* it has had its first piece */
 	if (!piece_lasts(broker) || job->run(job))
 		job_queue(broker, job);
@@ -32,8 +32,8 @@ void job_begin(struct broker *broker, struct job *job)
 
 static bool run_next(struct broker *broker)
 {
-	struct link *link = lanes_take(&broker->jobs);
-	struct job *job = link ? owner_of(link, struct job, link) : NULL;
+	struct list *link = lanes_take(&broker->jobs);
+	struct job *job = link ? container_of(link, struct job, link) : NULL;
 
 	if (!job)
 		return false;

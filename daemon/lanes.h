@@ -13,66 +13,66 @@
 #include <sys/types.h>
 
 #include "hash.h"
-#include "link.h"
+#include "list.h"
 
 #define LANES 1024u
 
 struct lane {
-	struct link waiting; /* the first of its users' has its turn first */
-	struct link of_busy; /* or alone */
+	struct list waiting; /* the first of its users' has its turn first */
+	struct list of_busy; /* or alone */
 };
 
 struct lanes {
 	struct lane lanes[LANES];
 	/* Those in which something waits, or did until it was dropped; the next to have its turn is first. */
-	struct link busy;
+	struct list busy;
 	unsigned count; /* that wait */
 };
 
 static inline void lanes_init(struct lanes *lanes)
 {
 	for (unsigned i = 0; i < LANES; i++) {
-		link_init(&lanes->lanes[i].waiting);
-		link_init(&lanes->lanes[i].of_busy);
+		list_init(&lanes->lanes[i].waiting);
+		list_init(&lanes->lanes[i].of_busy);
 	}
-	link_init(&lanes->busy);
+	list_init(&lanes->busy);
 	lanes->count = 0;
 }
 
 /* link is alone. It goes behind all others of its user. */
-static inline void lanes_put(struct lanes *lanes, uid_t uid, struct link *link)
+static inline void lanes_put(struct lanes *lanes, uid_t uid, struct list *link)
 {
 	struct lane *lane = &lanes->lanes[hash_bytes(&uid, sizeof(uid)) % LANES];
 
-	link_append(&lane->waiting, link);
-	if (link_alone(&lane->of_busy))
-		link_append(&lanes->busy, &lane->of_busy);
+	list_append(&lane->waiting, link);
+	if (list_empty(&lane->of_busy))
+		list_append(&lanes->busy, &lane->of_busy);
 	lanes->count++;
 }
 
 /* Also for one that does not wait. */
-static inline void lanes_drop(struct lanes *lanes, struct link *link)
+static inline void lanes_drop(struct lanes *lanes, struct list *link)
 {
-	if (link_alone(link))
+	if (list_empty(link))
 		return;
-	link_remove(link);
+	list_remove(link);
 	lanes->count--;
 }
 
 /* NULL: none waits. */
-static inline struct link *lanes_take(struct lanes *lanes)
+static inline struct list *lanes_take(struct lanes *lanes)
 {
-	struct link *link = NULL;
+	struct list *link = NULL;
 
-	while (!link && !link_alone(&lanes->busy)) {
-		struct lane *lane = owner_of(lanes->busy.next, struct lane, of_busy);
-		link_remove(&lane->of_busy);
-		if (!link_alone(&lane->waiting))
+	while (!link && !list_empty(&lanes->busy)) {
+		struct lane *lane = container_of(lanes->busy.next, struct lane, of_busy);
+		list_remove(&lane->of_busy);
+		if (!list_empty(&lane->waiting))
 			link = lane->waiting.next;
 		if (link)
 			lanes_drop(lanes, link);
-		if (!link_alone(&lane->waiting))
-			link_append(&lanes->busy, &lane->of_busy);
+		if (!list_empty(&lane->waiting))
+			list_append(&lanes->busy, &lane->of_busy);
 	}
 	return link;
 }

@@ -257,9 +257,9 @@ static void pause_accepting(struct listener *listener, int error)
 	listener->paused_until_ns = now() + PAUSE_NS;
 }
 
-static void ready(struct watcher *watcher, short revents)
+static void ready(struct loop_entry *entry, short revents)
 {
-	struct listener *listener = (struct listener *)watcher->group;
+	struct listener *listener = (struct listener *)entry->group;
 
 	(void)revents;
 	for (int i = 0; i < ACCEPT_MAX; i++) {
@@ -276,14 +276,14 @@ static void ready(struct watcher *watcher, short revents)
 		if (errno != ECONNABORTED && errno != EINTR)
 			break;
 	}
-	loop_arm(&listener->watcher, POLLIN);
+	loop_arm(&listener->entry, POLLIN);
 }
 
 void listener_start(struct listener *listener, struct connections *connections)
 {
 	listener->connections = connections;
-	loop_watcher_init(&listener->watcher, &listener->group, listener->fd, ready);
-	loop_arm(&listener->watcher, POLLIN);
+	loop_entry_init(&listener->entry, &listener->group, listener->fd, ready);
+	loop_arm(&listener->entry, POLLIN);
 }
 
 void listener_resume(struct listener *listener)
@@ -291,7 +291,7 @@ void listener_resume(struct listener *listener)
 	if (!listener->paused_until_ns)
 		return;
 	listener->paused_until_ns = 0;
-	loop_arm(&listener->watcher, POLLIN);
+	loop_arm(&listener->entry, POLLIN);
 }
 
 void listener_tick(struct listener *listener, uint64_t now_ns)
@@ -300,7 +300,7 @@ void listener_tick(struct listener *listener, uint64_t now_ns)
 		listener_resume(listener);
 }
 
-static void gone(struct group *group)
+static void gone(struct loop_group *group)
 {
 	struct listener *listener = (struct listener *)group;
 

@@ -8,8 +8,8 @@
 #define LISTENER_NAME_SIZE 109
 
 struct listener {
-	struct group group; /* first */
-	struct watcher watcher;
+	struct loop_group group; /* first */
+	struct loop_entry entry;
 	struct connections *connections;
 	int fd;
 	char path[108]; /* "": it was given to us */

@@ -11,7 +11,7 @@ void thing_add(struct broker *broker, struct thing *thing, enum ctxd_entry_kind 
 {
 	thing->kind = kind;
 	thing->serial = ++broker->last_serial;
-	link_append(&broker->things, &thing->link);
+	list_append(&broker->things, &thing->link);
 	tree_append(&broker->things_by_serial, &thing->by_serial, thing->serial);
 }
 
@@ -19,7 +19,7 @@ void thing_remove(struct broker *broker, struct thing *thing)
 {
 	if (!thing->serial)
 		return;
-	link_remove(&thing->link);
+	list_remove(&thing->link);
 	tree_remove(&broker->things_by_serial, &thing->by_serial);
 	thing->serial = 0;
 }
@@ -73,16 +73,16 @@ void thing_entry(const struct thing *thing, struct ctxd_entry *entry)
 {
 	switch (thing->kind) {
 	case CTXD_SHARED:
-		share_entry(owner_of(thing, struct share, thing), entry);
+		share_entry(container_of(thing, struct share, thing), entry);
 		break;
 	case CTXD_JOINED:
-		join_entry(owner_of(thing, struct join, thing), entry);
+		join_entry(container_of(thing, struct join, thing), entry);
 		break;
 	case CTXD_PROCESS:
-		process_entry(owner_of(thing, struct process, thing), entry);
+		process_entry(container_of(thing, struct process, thing), entry);
 		break;
 	case CTXD_DEAD:
-		death_entry(owner_of(thing, struct death, thing), entry);
+		death_entry(container_of(thing, struct death, thing), entry);
 		break;
 	}
 }
@@ -94,20 +94,20 @@ struct sight thing_sight(const struct thing *thing)
 	struct sight sight = {.kind = thing->kind};
 
 	if (thing->kind == CTXD_SHARED) {
-		const struct share *share = owner_of(thing, struct share, thing);
+		const struct share *share = container_of(thing, struct share, thing);
 		sight.hidden = share->unclaimed;
 		sight.uid = share->uid;
 		sight.gid = share->gid;
 		sight.mode = share->mode;
 	} else if (thing->kind == CTXD_JOINED) {
-		const struct join *join = owner_of(thing, struct join, thing);
+		const struct join *join = container_of(thing, struct join, thing);
 		sight.hidden = join->share->unclaimed;
 		sight.uid = join->peer->identity.uid;
 		sight.too = join->share->uid;
 	} else if (thing->kind == CTXD_PROCESS) {
-		sight.uid = sight.too = owner_of(thing, struct process, thing)->uid;
+		sight.uid = sight.too = container_of(thing, struct process, thing)->uid;
 	} else {
-		sight.uid = sight.too = owner_of(thing, struct death, thing)->uid;
+		sight.uid = sight.too = container_of(thing, struct death, thing)->uid;
 	}
 	return sight;
 }
@@ -130,11 +130,11 @@ int list_answer(struct peer *peer, const struct wire_message *message)
 	struct wire_message answer = {.type = WIRE_ENTRIES, .serial = message->serial};
 	struct wire_entries *entries = &answer.entries;
 	struct tree_node *node = tree_after(broker->things_by_serial, message->list.cursor);
-	const struct link *link = node ? &owner_of(node, struct thing, by_serial)->link : &broker->things;
+	const struct list *link = node ? &container_of(node, struct thing, by_serial)->link : &broker->things;
 	uint64_t last = message->list.cursor;
 
 	for (unsigned looked = 0; link != &broker->things; link = link->next, looked++) {
-		const struct thing *thing = owner_of(link, struct thing, link);
+		const struct thing *thing = container_of(link, struct thing, link);
 		if (looked == LOOK_MAX || entries->count == WIRE_ENTRIES_MAX) {
 			entries->next = last;
 			break;

@@ -13,10 +13,10 @@
 
 struct loop {
 	struct ctx_ring *ring; /* NULL: poll(2) */
-	struct watcher **armed;
+	struct loop_entry **armed;
 	struct pollfd *fds;
 	size_t armed_count, armed_room, group_count;
-	struct group *leaving; /* nothing waits there any more */
+	struct loop_group *leaving; /* nothing waits there any more */
 };
 
 int loop_open(enum loop_kind kind, struct loop **ret_loop, char *reason, size_t reason_size)
@@ -55,14 +55,14 @@ void loop_close(struct loop *loop)
 
 /* ---- groups */
 
-/* For all watchers of one more group, so that to arm them cannot fail. */
+/* For all entries of one more group, so that to arm them cannot fail. */
 static bool make_room(struct loop *loop)
 {
 	size_t room = loop->armed_room ? loop->armed_room * 2 : 64;
 
-	if ((loop->group_count + 1) * LOOP_WATCHERS_MAX <= loop->armed_room)
+	if ((loop->group_count + 1) * LOOP_ENTRIES_MAX <= loop->armed_room)
 		return true;
-	struct watcher **armed = realloc(loop->armed, room * sizeof(*armed));
+	struct loop_entry **armed = realloc(loop->armed, room * sizeof(*armed));
 	if (!armed)
 		return false;
 	loop->armed = armed;
@@ -74,7 +74,7 @@ static bool make_room(struct loop *loop)
 	return true;
 }
 
-int loop_group_begin(struct loop *loop, struct group *group, const char *label)
+int loop_group_begin(struct loop *loop, struct loop_group *group, const char *label)
 {
 	struct ctx_context *ctx = NULL;
 	int error = loop->ring	      ? ctx_with_cancel(ctx_background(), label, &ctx)
@@ -83,12 +83,12 @@ int loop_group_begin(struct loop *loop, struct group *group, const char *label)
 
 	if (error)
 		return error;
-	*group = (struct group){.loop = loop, .ctx = ctx};
+	*group = (struct loop_group){.loop = loop, .ctx = ctx};
 	loop->group_count++;
 	return 0;
 }
 
-static void leave_if_idle(struct group *group)
+static void leave_if_idle(struct loop_group *group)
 {
 	if (!group->ending || group->armed)
 		return;
@@ -97,30 +97,30 @@ static void leave_if_idle(struct group *group)
 }
 
 /* The last one takes its place. */
-static void forget(struct loop *loop, struct watcher *watcher)
+static void forget(struct loop *loop, struct loop_entry *entry)
 {
-	struct watcher *last = loop->armed[--loop->armed_count];
+	struct loop_entry *last = loop->armed[--loop->armed_count];
 
-	loop->armed[watcher->place] = last;
-	last->place = watcher->place;
-	for (size_t i = 0; i < LOOP_WATCHERS_MAX; i++)
-		if (watcher->group->waiting[i] == watcher)
-			watcher->group->waiting[i] = NULL;
+	loop->armed[entry->place] = last;
+	last->place = entry->place;
+	for (size_t i = 0; i < LOOP_ENTRIES_MAX; i++)
+		if (entry->group->waiting[i] == entry)
+			entry->group->waiting[i] = NULL;
 }
 
-static void disarm_all(struct loop *loop, struct group *group)
+static void disarm_all(struct loop *loop, struct loop_group *group)
 {
-	for (size_t i = 0; i < LOOP_WATCHERS_MAX; i++) {
-		struct watcher *watcher = group->waiting[i];
-		if (!watcher)
+	for (size_t i = 0; i < LOOP_ENTRIES_MAX; i++) {
+		struct loop_entry *entry = group->waiting[i];
+		if (!entry)
 			continue;
-		forget(loop, watcher);
-		watcher->armed = false;
+		forget(loop, entry);
+		entry->armed = false;
 		group->armed--;
 	}
 }
 
-void loop_group_end(struct group *group, void (*gone)(struct group *group))
+void loop_group_end(struct loop_group *group, void (*gone)(struct loop_group *group))
 {
 	if (group->ending)
 		return;
@@ -137,7 +137,7 @@ void loop_group_end(struct group *group, void (*gone)(struct group *group))
 static void tell_gone(struct loop *loop)
 {
 	while (loop->leaving) {
-		struct group *group = loop->leaving;
+		struct loop_group *group = loop->leaving;
 		loop->leaving = group->next;
 		ctx_unref(group->ctx);
 		loop->group_count--;
@@ -145,67 +145,67 @@ static void tell_gone(struct loop *loop)
 	}
 }
 
-/* ---- watchers */
+/* ---- entries */
 
-static void disarmed(struct watcher *watcher, short revents)
+static void disarmed(struct loop_entry *entry, short revents)
 {
-	struct group *group = watcher->group;
+	struct loop_group *group = entry->group;
 
-	watcher->armed = false;
+	entry->armed = false;
 	group->armed--;
 	if (group->ending)
 		leave_if_idle(group);
 	else
-		watcher->ready(watcher, revents);
+		entry->ready(entry, revents);
 }
 
 static void completed(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
 {
-	struct watcher *watcher = (struct watcher *)op;
+	struct loop_entry *entry = (struct loop_entry *)op;
 
 	(void)ring;
-	disarmed(watcher, completion->res < 0 ? POLLERR : (short)completion->res);
+	disarmed(entry, completion->res < 0 ? POLLERR : (short)completion->res);
 }
 
-void loop_watcher_init(struct watcher *watcher, struct group *group, int fd,
-		       void (*ready)(struct watcher *watcher, short revents))
+void loop_entry_init(struct loop_entry *entry, struct loop_group *group, int fd,
+		       void (*ready)(struct loop_entry *entry, short revents))
 {
-	memset(watcher, 0, sizeof(*watcher));
-	ctx_op_init(&watcher->op, completed, 0);
-	watcher->group = group;
-	watcher->fd = fd;
-	watcher->ready = ready;
+	memset(entry, 0, sizeof(*entry));
+	ctx_op_init(&entry->op, completed, 0);
+	entry->group = group;
+	entry->fd = fd;
+	entry->ready = ready;
 }
 
 /* There is room: loop_group_begin made it. */
-static void remember(struct loop *loop, struct watcher *watcher)
+static void remember(struct loop *loop, struct loop_entry *entry)
 {
 	if (loop->armed_count == loop->armed_room)
-		abort(); /* more watchers than a group may have */
-	watcher->place = loop->armed_count++;
-	loop->armed[watcher->place] = watcher;
-	for (size_t i = 0; i < LOOP_WATCHERS_MAX; i++)
-		if (!watcher->group->waiting[i]) {
-			watcher->group->waiting[i] = watcher;
+		abort(); /* more entries than a group may have */
+	entry->place = loop->armed_count++;
+	loop->armed[entry->place] = entry;
+	for (size_t i = 0; i < LOOP_ENTRIES_MAX; i++)
+		if (!entry->group->waiting[i]) {
+			entry->group->waiting[i] = entry;
 			return;
 		}
 }
 
-void loop_arm(struct watcher *watcher, short events)
+void loop_arm(struct loop_entry *entry, short events)
 {
-	struct group *group = watcher->group;
+	struct loop_group *group = entry->group;
 	struct loop *loop = group->loop;
 
-	if (watcher->armed || group->ending)
+	if (entry->armed || group->ending)
 		return;
-	watcher->events = events;
+	entry->events = events;
 	if (loop->ring) {
-		struct io_uring_sqe *sqe = ctx_ring_get_sqe(loop->ring, group->ctx, &watcher->op);
-		io_uring_prep_poll_add(sqe, watcher->fd, (unsigned)events);
+		struct io_uring_sqe *sqe = ctx_ring_get_sqe(loop->ring, group->ctx, &entry->op);
+		io_uring_prep_poll_add(sqe, entry->fd, (unsigned)events);
 	} else {
-		remember(loop, watcher);
+		remember(loop, entry);
 	}
-	watcher->armed = true;
+	entry->armed = true;
 	group->armed++;
 }
 
@@ -224,12 +224,12 @@ static int run_poll(struct loop *loop, uint64_t timeout_ns)
 		return errno == EINTR ? 0 : -errno;
 	/* From the end: what is taken out is replaced by the last one, which has been looked at. */
 	for (size_t i = count; i-- > 0 && result;) {
-		struct watcher *watcher = i < loop->armed_count ? loop->armed[i] : NULL;
+		struct loop_entry *entry = i < loop->armed_count ? loop->armed[i] : NULL;
 		short revents = loop->fds[i].revents;
-		if (!revents || !watcher || watcher->fd != loop->fds[i].fd)
+		if (!revents || !entry || entry->fd != loop->fds[i].fd)
 			continue;
-		forget(loop, watcher);
-		disarmed(watcher, revents);
+		forget(loop, entry);
+		disarmed(entry, revents);
 	}
 	return 0;
 }

@@ -15,33 +15,33 @@
 
 struct loop;
 
-struct watcher;
+struct loop_entry;
 
-/* So many watchers may be armed in one group. */
-#define LOOP_WATCHERS_MAX 3
+/* So many entries may be armed in one group. */
+#define LOOP_ENTRIES_MAX 3
 
 /* What ends together: a client, the listener, the daemon itself. */
-struct group {
+struct loop_group {
 	struct loop *loop;
 	struct ctx_context *ctx; /* NULL with poll(2) */
 	unsigned armed;
-	struct watcher *waiting[LOOP_WATCHERS_MAX]; /* which are armed, with poll(2) */
+	struct loop_entry *waiting[LOOP_ENTRIES_MAX]; /* which are armed, with poll(2) */
 	bool ending;
 	/* After loop_group_end, when nothing waits any more: the memory is the caller's again. */
-	void (*gone)(struct group *group);
-	struct group *next; /* of those that are to be told so */
+	void (*gone)(struct loop_group *group);
+	struct loop_group *next; /* of those that are to be told so */
 };
 
 /* One descriptor. */
-struct watcher {
+struct loop_entry {
 	struct ctx_op op; /* first; idle with poll(2) */
-	struct group *group;
+	struct loop_group *group;
 	int fd;
 	short events;
 	bool armed;
 	size_t place; /* among all that are armed, with poll(2) */
-	/* revents as of poll(2). The watcher is not armed any more. Not called once its group ends. */
-	void (*ready)(struct watcher *watcher, short revents);
+	/* revents as of poll(2). The entry is not armed any more. Not called once its group ends. */
+	void (*ready)(struct loop_entry *entry, short revents);
 };
 
 enum loop_kind {
@@ -58,16 +58,16 @@ bool loop_is_ring(const struct loop *loop);
 void loop_close(struct loop *loop);
 
 /* 0, or -ENOMEM, and group->loop is not set. label is shown by ctxtool. */
-int loop_group_begin(struct loop *loop, struct group *group, const char *label);
+int loop_group_begin(struct loop *loop, struct loop_group *group, const char *label);
 
 /* Cancels what waits; gone is called from loop_run, never from here. */
-void loop_group_end(struct group *group, void (*gone)(struct group *group));
+void loop_group_end(struct loop_group *group, void (*gone)(struct loop_group *group));
 
-void loop_watcher_init(struct watcher *watcher, struct group *group, int fd,
-		       void (*ready)(struct watcher *watcher, short revents));
+void loop_entry_init(struct loop_entry *entry, struct loop_group *group, int fd,
+		       void (*ready)(struct loop_entry *entry, short revents));
 
 /* Waits for events once. Armed already: they are added, as far as the loop can. */
-void loop_arm(struct watcher *watcher, short events);
+void loop_arm(struct loop_entry *entry, short events);
 
 /* Waits at most timeout_ns, and calls whatever is ready. 0, or -errno; -EINTR is no error. */
 int loop_run(struct loop *loop, uint64_t timeout_ns);

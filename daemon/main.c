@@ -43,8 +43,8 @@ struct options {
 };
 
 struct daemon {
-	struct group group; /* first; of the signals */
-	struct watcher signals;
+	struct loop_group group; /* first; of the signals */
+	struct loop_entry signals;
 	struct options options;
 	struct config config;
 	struct loop *loop;
@@ -231,7 +231,7 @@ static void reload(struct daemon *daemon)
 	notify("READY=1");
 }
 
-static void signals_gone(struct group *group)
+static void signals_gone(struct loop_group *group)
 {
 	((struct daemon *)group)->signals_gone = true;
 }
@@ -269,9 +269,9 @@ static void stop(struct daemon *daemon, uint32_t signal)
 		hang_up(daemon);
 }
 
-static void signalled(struct watcher *watcher, short revents)
+static void signalled(struct loop_entry *entry, short revents)
 {
-	struct daemon *daemon = (struct daemon *)watcher->group;
+	struct daemon *daemon = (struct daemon *)entry->group;
 	struct signalfd_siginfo info;
 
 	(void)revents;
@@ -281,7 +281,7 @@ static void signalled(struct watcher *watcher, short revents)
 		else if (!daemon->draining)
 			reload(daemon);
 	}
-	loop_arm(watcher, POLLIN);
+	loop_arm(entry, POLLIN);
 }
 
 /* ---- running */
@@ -469,7 +469,7 @@ static bool set_up(struct daemon *daemon)
 			  log_quote(strerror(-error), quoted, sizeof(quoted)));
 		return false;
 	}
-	loop_watcher_init(&daemon->signals, &daemon->group, daemon->signal_fd, signalled);
+	loop_entry_init(&daemon->signals, &daemon->group, daemon->signal_fd, signalled);
 	loop_arm(&daemon->signals, POLLIN);
 	listener_start(&daemon->listener, &daemon->connections);
 	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s", listener_name(&daemon->listener, name),

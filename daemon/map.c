@@ -78,9 +78,9 @@ void map_add(struct map *map, struct map_node *node, uint64_t key)
 	struct map_node *latest = map_find(map, key);
 
 	node->key = key;
-	link_init(&node->alike);
+	list_init(&node->alike);
 	if (latest) {
-		link_append(&latest->alike,
+		list_append(&latest->alike,
 			    &node->alike); /* a ring: behind the oldest is before the latest */
 		step_out(map, latest);
 	} else if (map->count >= map->used) {
@@ -91,14 +91,14 @@ void map_add(struct map *map, struct map_node *node, uint64_t key)
 
 void map_remove(struct map *map, struct map_node *node)
 {
-	struct map_node *before = owner_of(node->alike.next, struct map_node, alike);
+	struct map_node *before = container_of(node->alike.next, struct map_node, alike);
 
 	if (node->stands) {
 		step_out(map, node);
 		if (before != node)
 			stand(map, before);
 	}
-	link_remove(&node->alike);
+	list_remove(&node->alike);
 }
 
 struct map_node *map_find(const struct map *map, uint64_t key)
@@ -112,7 +112,7 @@ struct map_node *map_find(const struct map *map, uint64_t key)
 
 struct map_node *map_again(const struct map_node *node)
 {
-	struct map_node *before = owner_of(node->alike.next, struct map_node, alike);
+	struct map_node *before = container_of(node->alike.next, struct map_node, alike);
 
 	return before->stands ? NULL : before;
 }

@@ -12,11 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "link.h"
+#include "list.h"
 
 struct map_node {
 	struct map_node *next; /* in the bucket */
-	struct link alike;     /* those of its key, the latest first */
+	struct list alike;     /* those of its key, the latest first */
 	bool stands;	       /* in the bucket, for all of them: it is the latest */
 	uint64_t key;
 };

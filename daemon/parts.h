@@ -45,7 +45,7 @@ enum {
 };
 
 struct job {
-	struct link link; /* of broker->jobs, or alone */
+	struct list link; /* of broker->jobs, or alone */
 	uid_t uid;	  /* in whose lane it waits */
 	/* Does some of it, until its piece is over. False: nothing is left to do, and it may have been freed.
 	 */
@@ -55,7 +55,7 @@ struct job {
 /* ---- things: what can be listed, in the order in which it came */
 
 struct thing {
-	struct link link; /* broker->things */
+	struct list link; /* broker->things */
 	struct tree_node by_serial;
 	uint64_t serial;
 	enum ctxd_entry_kind kind;
@@ -84,14 +84,14 @@ struct broker {
 	uint64_t last_process, last_cancel;
 	struct lanes jobs;
 	struct job deepen;
-	struct link deepening; /* shares below which depths are to be counted */
+	struct list deepening; /* shares below which depths are to be counted */
 	struct event *events;  /* a ring of the last ones; NULL: nobody ever watched */
 	uint64_t last_event;
 	unsigned watchers;
 	struct job rouse;
-	struct link resting; /* watchers that have seen all there was */
+	struct list resting; /* watchers that have seen all there was */
 	struct heap due;     /* cancels, by when something is to be done for them */
-	struct link things, peers, ended, dead, parted, cancels;
+	struct list things, peers, ended, dead, parted, cancels;
 	struct tree_node *things_by_serial;
 	struct map shares_by_number, shares_by_pipe, shares_by_name, shares_by_context;
 	struct map joins_by_share, joins_by_context;
@@ -110,16 +110,16 @@ struct process {
 	char name[16];
 	uint64_t table; /* its inode; 0: not published */
 	uint64_t created_ns;
-	struct link peers; /* that are not gone */
+	struct list peers; /* that are not gone */
 	unsigned holders;  /* those that are being taken apart, too */
 };
 
 struct peer {
 	struct broker *broker;
-	struct link link;	 /* broker->peers */
+	struct list link;	 /* broker->peers */
 	struct process *process; /* once it has said HELLO */
-	struct link of_process;	 /* process->peers, or alone */
-	struct link watch_link;	 /* broker->resting, or alone */
+	struct list of_process;	 /* process->peers, or alone */
+	struct list watch_link;	 /* broker->resting, or alone */
 	struct job job; /* to tell it what is to be told; once it is gone, to take apart what it had */
 	struct map_node by_table, by_pid;
 	struct identity identity; /* its groups in order */
@@ -136,8 +136,8 @@ struct peer {
 	uint32_t watch_kinds;
 	uint64_t next_event; /* to be looked at, of those that are watched for */
 	uint64_t lost;	     /* events that did not fit */
-	struct link shares, joins, orders, cancels;
-	struct link unsent, moved; /* orders and joins of which it is to be told */
+	struct list shares, joins, orders, cancels;
+	struct list unsent, moved; /* orders and joins of which it is to be told */
 	unsigned order_count;
 };
 
@@ -145,8 +145,8 @@ struct share {
 	struct thing thing;
 	struct broker *broker;
 	struct job job;		/* what its joins, and what stands below it, are still to be visited for */
-	struct link link;	/* owner->shares; or broker->ended */
-	struct link of_account; /* account->ended, or alone */
+	struct list link;	/* owner->shares; or broker->ended */
+	struct list of_account; /* account->ended, or alone */
 	struct map_node by_number, by_pipe, by_name, by_context;
 	bool has_pipe, has_name; /* is in the map */
 	uint64_t number;
@@ -170,13 +170,13 @@ struct share {
 	unsigned depth;
 	struct ctxd_id parent;
 	/* What stands below it, and its place in that list of the one above. */
-	struct link below, beside;
-	struct link todo;    /* broker->deepening, or alone */
+	struct list below, beside;
+	struct list todo;    /* broker->deepening, or alone */
 	struct share *above; /* NULL: none, or none any more */
 	unsigned below_count;
 	uint64_t created_ns, deadline_ns, ended_ns;
 	struct ctx_cause cause;
-	struct link joins;
+	struct list joins;
 	unsigned join_count;
 	/* So many from the beginning of either list are to be visited; who was goes to the end. */
 	unsigned joins_left, below_left;
@@ -185,8 +185,8 @@ struct share {
 
 struct join {
 	struct thing thing;
-	struct link of_share, of_peer;
-	struct link of_moved; /* peer->moved, or alone */
+	struct list of_share, of_peer;
+	struct list of_moved; /* peer->moved, or alone */
 	struct map_node by_share, by_context;
 	struct share *share;
 	struct peer *peer;
@@ -197,8 +197,8 @@ struct join {
 
 /* A request to end something; lives until everything has been reaped, or the audit record is due. */
 struct cancel {
-	struct link link;	/* broker->cancels */
-	struct link asker_link; /* asker->cancels, or alone */
+	struct list link;	/* broker->cancels */
+	struct list asker_link; /* asker->cancels, or alone */
 	struct heap_node due;
 	struct peer *asker; /* NULL: gone */
 	struct account *account;
@@ -207,7 +207,7 @@ struct cancel {
 	bool answered;
 	uint64_t answer_ns; /* the answer goes then at the latest */
 	uint64_t audit_ns;  /* so does the record */
-	struct link orders;
+	struct list orders;
 	unsigned not_ended, not_reaped; /* orders */
 	struct order *last;		/* the owner's, not sent yet; NULL: none is held back */
 	uint64_t hold_ns;		/* until then */
@@ -228,8 +228,8 @@ struct cancel {
 
 /* One process is to end one context. */
 struct order {
-	struct link of_cancel, of_peer;
-	struct link of_unsent; /* peer->unsent, or alone */
+	struct list of_cancel, of_peer;
+	struct list of_unsent; /* peer->unsent, or alone */
 	struct map_node by_serial, by_target;
 	uint64_t serial;
 	struct cancel *cancel;
@@ -403,8 +403,8 @@ bool watchers_rouse(struct job *job);
 struct death {
 	struct thing thing; /* listed when it is known to be dead, and its table is ours */
 	struct broker *broker;
-	struct link link;	/* broker->dead, or parted, by when it is to be looked at */
-	struct link of_account; /* account->dead or parted, oldest first */
+	struct list link;	/* broker->dead, or parted, by when it is to be looked at */
+	struct list of_account; /* account->dead or parted, oldest first */
 	struct map_node by_table, by_pid;
 	struct account *account;
 	pid_t pid;

@@ -67,12 +67,12 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	peer->created_ns = now_ns;
 	peer->job.uid = identity->uid;
 	peer->job.run = peer_run;
-	struct link *lists[] = {&peer->watch_link, &peer->shares,   &peer->joins,
+	struct list *lists[] = {&peer->watch_link, &peer->shares,   &peer->joins,
 				&peer->orders,	   &peer->cancels,  &peer->unsent,
 				&peer->moved,	   &peer->job.link, &peer->of_process};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		link_init(lists[i]);
-	link_append(&broker->peers, &peer->link);
+		list_init(lists[i]);
+	list_append(&broker->peers, &peer->link);
 	*ret_peer = peer;
 	return 0;
 }
@@ -94,7 +94,7 @@ static void finish(struct peer *peer)
 	struct broker *broker = peer->broker;
 
 	process_leave(peer);
-	link_remove(&peer->link);
+	list_remove(&peer->link);
 	lanes_drop(&broker->jobs, &peer->job.link);
 	if (peer->table_fd >= 0)
 		recorder_part(peer, peer->died, peer->gone_ns);
@@ -120,11 +120,11 @@ static bool take_apart(struct peer *peer)
 
 	if (!cancels_forget(peer, peer->gone_ns))
 		return true;
-	for (; !link_alone(&peer->joins) && piece_lasts(broker); broker->work += WORK_ITEM)
-		join_free(owner_of(peer->joins.next, struct join, of_peer));
-	for (; !link_alone(&peer->shares) && piece_lasts(broker); broker->work += WORK_ITEM)
-		share_orphan(owner_of(peer->shares.next, struct share, link), peer->gone_ns);
-	if (!link_alone(&peer->joins) || !link_alone(&peer->shares))
+	for (; !list_empty(&peer->joins) && piece_lasts(broker); broker->work += WORK_ITEM)
+		join_free(container_of(peer->joins.next, struct join, of_peer));
+	for (; !list_empty(&peer->shares) && piece_lasts(broker); broker->work += WORK_ITEM)
+		share_orphan(container_of(peer->shares.next, struct share, link), peer->gone_ns);
+	if (!list_empty(&peer->joins) || !list_empty(&peer->shares))
 		return true;
 	finish(peer);
 	return false;
@@ -168,9 +168,9 @@ static bool tell_next(struct peer *peer)
 {
 	int result;
 
-	if (!peer->full && !link_alone(&peer->unsent))
+	if (!peer->full && !list_empty(&peer->unsent))
 		result = orders_step(peer);
-	else if (!peer->full && !link_alone(&peer->moved))
+	else if (!peer->full && !list_empty(&peer->moved))
 		result = moves_step(peer);
 	else
 		return watch_step(peer);
@@ -180,7 +180,7 @@ static bool tell_next(struct peer *peer)
 
 static bool peer_run(struct job *job)
 {
-	struct peer *peer = owner_of(job, struct peer, job);
+	struct peer *peer = container_of(job, struct peer, job);
 	bool more = true;
 
 	if (peer->gone)

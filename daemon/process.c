@@ -19,7 +19,7 @@ bool has_ended(int pidfd)
 
 static struct peer *first_of(const struct process *process)
 {
-	return owner_of(process->peers.next, struct peer, of_process);
+	return container_of(process->peers.next, struct peer, of_process);
 }
 
 /*
@@ -32,14 +32,14 @@ static struct process *find(const struct peer *peer)
 	struct map_node *node = map_find(&peer->broker->processes, (uint64_t)identity->pid);
 
 	for (; node && identity->pid > 0; node = map_again(node)) {
-		struct process *process = owner_of(node, struct process, by_pid);
-		if (process->uid == identity->uid && !link_alone(&process->peers) &&
+		struct process *process = container_of(node, struct process, by_pid);
+		if (process->uid == identity->uid && !list_empty(&process->peers) &&
 		    !has_ended(first_of(process)->identity.pidfd))
 			return process;
 	}
 	node = peer->table_fd >= 0 ? map_find(&peer->broker->peers_by_table, peer->table) : NULL;
 	for (; node && identity->pid == 0; node = map_again(node)) {
-		const struct peer *other = owner_of(node, struct peer, by_table);
+		const struct peer *other = container_of(node, struct peer, by_table);
 		if (other->process && other->process->uid == identity->uid && !other->process->pid)
 			return other->process;
 	}
@@ -60,7 +60,7 @@ static struct process *process_new(struct peer *peer)
 	process->created_ns = peer->created_ns;
 	process->table = peer->table;
 	memcpy(process->name, peer->name, sizeof(process->name));
-	link_init(&process->peers);
+	list_init(&process->peers);
 	map_add(&broker->processes, &process->by_pid, (uint64_t)process->pid);
 	thing_add(broker, &process->thing, CTXD_PROCESS);
 	thing_event(broker, &process->thing, CTXD_EVENT_ADDED);
@@ -79,14 +79,14 @@ int process_enter(struct peer *peer)
 		process->table = peer->table;
 	process->holders++;
 	peer->process = process;
-	link_append(&process->peers, &peer->of_process);
+	list_append(&process->peers, &peer->of_process);
 	return 0;
 }
 
 struct peer *process_publisher(const struct process *process)
 {
-	for (struct link *link = process->peers.next; link != &process->peers; link = link->next) {
-		struct peer *peer = owner_of(link, struct peer, of_process);
+	for (struct list *link = process->peers.next; link != &process->peers; link = link->next) {
+		struct peer *peer = container_of(link, struct peer, of_process);
 		if (peer->table_fd >= 0)
 			return peer;
 	}
@@ -97,9 +97,9 @@ void process_part(struct peer *peer)
 {
 	struct process *process = peer->process;
 
-	link_remove(&peer->of_process);
+	list_remove(&peer->of_process);
 	/* What is listed of one that is gone stays as it was. */
-	if (!process || link_alone(&process->peers) || peer->table_fd < 0)
+	if (!process || list_empty(&process->peers) || peer->table_fd < 0)
 		return;
 	const struct peer *publisher = process_publisher(process);
 	process->table = publisher ? publisher->table : 0;

@@ -23,7 +23,7 @@
 /* It is in none while its table is being copied. */
 static void leave_lists(struct death *death)
 {
-	if (link_alone(&death->link))
+	if (list_empty(&death->link))
 		return;
 	if (death->dead) {
 		death->account->dead_count--;
@@ -31,8 +31,8 @@ static void leave_lists(struct death *death)
 	} else {
 		death->account->parted_count--;
 	}
-	link_remove(&death->link);
-	link_remove(&death->of_account);
+	list_remove(&death->link);
+	list_remove(&death->of_account);
 }
 
 static void death_free(struct death *death)
@@ -62,9 +62,9 @@ static void make_room(struct broker *broker, struct account *account)
 {
 	/* Among them may be the last one that holds the account. */
 	account->holders++;
-	while (!link_alone(&account->dead) && (account->dead_count > broker->config.retain_tables ||
+	while (!list_empty(&account->dead) && (account->dead_count > broker->config.retain_tables ||
 					       account->dead_bytes > broker->config.retain_bytes))
-		death_free(owner_of(account->dead.next, struct death, of_account));
+		death_free(container_of(account->dead.next, struct death, of_account));
 	account_release(&broker->accounts, account);
 }
 
@@ -103,8 +103,8 @@ static void copied(void *data, int table_fd)
 	account->dead_count++;
 	account->dead_bytes += death->bytes;
 	map_add(&broker->deaths_by_pid, &death->by_pid, (uint64_t)death->pid);
-	link_append(&broker->dead, &death->link);
-	link_append(&account->dead, &death->of_account);
+	list_append(&broker->dead, &death->link);
+	list_append(&account->dead, &death->of_account);
 	thing_add(broker, &death->thing, CTXD_DEAD);
 	thing_event(broker, &death->thing, CTXD_EVENT_ADDED);
 	make_room(broker, account);
@@ -159,13 +159,13 @@ void recorder_part(struct peer *peer, bool died, uint64_t now_ns)
 	/* With their charges. */
 	peer->table_fd = peer->identity.pidfd = -1;
 	map_add(&broker->deaths_by_table, &death->by_table, death->table);
-	link_append(&broker->parted, &death->link);
-	link_append(&account->parted, &death->of_account);
+	list_append(&broker->parted, &death->link);
+	list_append(&account->parted, &death->of_account);
 	account->parted_count++;
 	if (died || has_ended(death->pidfd))
 		declare_dead(death, now_ns);
 	else if (account->parted_count > PARTED_MAX)
-		death_free(owner_of(account->parted.next, struct death, of_account));
+		death_free(container_of(account->parted.next, struct death, of_account));
 }
 
 /* The one that was looked at longest ago; it goes to the end, or away. */
@@ -175,8 +175,8 @@ static void look(struct death *death, uint64_t now_ns)
 
 	broker->work += WORK_ITEM;
 	death->looked_ns = now_ns;
-	link_remove(&death->link);
-	link_append(&broker->parted, &death->link);
+	list_remove(&death->link);
+	list_append(&broker->parted, &death->link);
 	if (has_ended(death->pidfd))
 		declare_dead(death, now_ns);
 	else if (now_ns >= death->parted_ns + PARTED_MAX_NS)
@@ -186,14 +186,14 @@ static void look(struct death *death, uint64_t now_ns)
 /* Both lists are in the order in which something is to be done. */
 void recorder_expire(struct broker *broker, uint64_t now_ns)
 {
-	while (!link_alone(&broker->parted) && piece_lasts(broker)) {
-		struct death *death = owner_of(broker->parted.next, struct death, link);
+	while (!list_empty(&broker->parted) && piece_lasts(broker)) {
+		struct death *death = container_of(broker->parted.next, struct death, link);
 		if (now_ns < death->looked_ns + LOOK_NS)
 			break;
 		look(death, now_ns);
 	}
-	for (; !link_alone(&broker->dead) && piece_lasts(broker); broker->work += WORK_ITEM) {
-		struct death *death = owner_of(broker->dead.next, struct death, link);
+	for (; !list_empty(&broker->dead) && piece_lasts(broker); broker->work += WORK_ITEM) {
+		struct death *death = container_of(broker->dead.next, struct death, link);
 		if (now_ns < death->parted_ns + broker->config.retain_ns)
 			break;
 		death_free(death);
@@ -204,11 +204,11 @@ uint64_t recorder_next_ns(const struct broker *broker)
 {
 	uint64_t next_ns = UINT64_MAX;
 
-	if (!link_alone(&broker->parted))
-		next_ns = owner_of(broker->parted.next, struct death, link)->looked_ns + LOOK_NS;
-	if (!link_alone(&broker->dead)) {
+	if (!list_empty(&broker->parted))
+		next_ns = container_of(broker->parted.next, struct death, link)->looked_ns + LOOK_NS;
+	if (!list_empty(&broker->dead)) {
 		uint64_t due_ns =
-			owner_of(broker->dead.next, struct death, link)->parted_ns + broker->config.retain_ns;
+			container_of(broker->dead.next, struct death, link)->parted_ns + broker->config.retain_ns;
 		next_ns = due_ns < next_ns ? due_ns : next_ns;
 	}
 	return next_ns;
@@ -216,11 +216,11 @@ uint64_t recorder_next_ns(const struct broker *broker)
 
 void recorder_free(struct broker *broker)
 {
-	struct link *lists[] = {&broker->dead, &broker->parted};
+	struct list *lists[] = {&broker->dead, &broker->parted};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		while (!link_alone(lists[i]))
-			death_free(owner_of(lists[i]->next, struct death, link));
+		while (!list_empty(lists[i]))
+			death_free(container_of(lists[i]->next, struct death, link));
 }
 
 void death_entry(const struct death *death, struct ctxd_entry *entry)
@@ -250,7 +250,7 @@ static bool find_table(struct peer *asker, const struct wire_table *wanted, stru
 
 	for (; node && piece_lasts(broker); node = map_again(node), broker->work += WORK_STEP) {
 		if (living) {
-			const struct peer *peer = owner_of(node, struct peer, by_pid);
+			const struct peer *peer = container_of(node, struct peer, by_pid);
 			/* Without memory for its process it is on its way out. */
 			if (!peer->process || !is_same_user(asker, peer->identity.uid))
 				continue;
@@ -258,7 +258,7 @@ static bool find_table(struct peer *asker, const struct wire_table *wanted, stru
 			*ret_fd = peer->table_fd;
 			return true;
 		}
-		const struct death *death = owner_of(node, struct death, by_pid);
+		const struct death *death = container_of(node, struct death, by_pid);
 		if (!is_same_user(asker, death->uid))
 			continue;
 		death_entry(death, entry);

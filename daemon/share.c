@@ -46,7 +46,7 @@ static struct share *find_number(struct broker *broker, uint64_t number)
 {
 	struct map_node *node = map_find(&broker->shares_by_number, number);
 
-	return node ? owner_of(node, struct share, by_number) : NULL;
+	return node ? container_of(node, struct share, by_number) : NULL;
 }
 
 static struct share *find_pipe(struct broker *broker, const struct stat *pipe)
@@ -54,7 +54,7 @@ static struct share *find_pipe(struct broker *broker, const struct stat *pipe)
 	struct map_node *node = map_find(&broker->shares_by_pipe, pipe_key(pipe->st_dev, pipe->st_ino));
 
 	for (; node; node = map_again(node)) {
-		struct share *share = owner_of(node, struct share, by_pipe);
+		struct share *share = container_of(node, struct share, by_pipe);
 		if (share->pipe_device == pipe->st_dev && share->pipe_inode == pipe->st_ino)
 			return share;
 	}
@@ -66,7 +66,7 @@ static struct share *find_name(struct broker *broker, uid_t uid, const char *nam
 	struct map_node *node = map_find(&broker->shares_by_name, name_key(uid, name));
 
 	for (; node; node = map_again(node)) {
-		struct share *share = owner_of(node, struct share, by_name);
+		struct share *share = container_of(node, struct share, by_name);
 		if (share->uid == uid && strcmp(share->name, name) == 0)
 			return share;
 	}
@@ -95,7 +95,7 @@ struct share *share_of_context(const struct broker *broker, const struct process
 {
 	struct map_node *node = map_find(&broker->shares_by_context, context_key(owner, ctx_id));
 
-	return node ? owner_of(node, struct share, by_context) : NULL;
+	return node ? container_of(node, struct share, by_context) : NULL;
 }
 
 /* The latest that peer joined under that id. */
@@ -106,7 +106,7 @@ static struct join *find_joined(struct peer *peer, struct ctxd_id id)
 					? map_find(&broker->joins_by_share, peer_key(peer, id.number, 0))
 					: NULL;
 
-	return node ? owner_of(node, struct join, by_share) : NULL;
+	return node ? container_of(node, struct join, by_share) : NULL;
 }
 
 /* And the one that has this id in its own table. */
@@ -117,7 +117,7 @@ static struct join *find_join(struct peer *peer, struct ctxd_id id, uint64_t ctx
 								     peer_key(peer, id.number, ctx_id))
 							  : NULL;
 
-	return node ? owner_of(node, struct join, by_context) : NULL;
+	return node ? container_of(node, struct join, by_context) : NULL;
 }
 
 static void set_context(struct join *join, uint64_t ctx_id)
@@ -185,10 +185,10 @@ static struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const 
 	share->number = ++broker->last_number;
 	share->job.uid = uid;
 	share->job.run = share_run;
-	struct link *lists[] = {&share->link, &share->joins,	  &share->below,   &share->beside,
+	struct list *lists[] = {&share->link, &share->joins,	  &share->below,   &share->beside,
 				&share->todo, &share->of_account, &share->job.link};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		link_init(lists[i]);
+		list_init(lists[i]);
 	map_add(&broker->shares_by_number, &share->by_number, share->number);
 	map_add(&broker->shares_by_pipe, &share->by_pipe, pipe_key(pipe->st_dev, pipe->st_ino));
 	thing_add(broker, &share->thing, CTXD_SHARED);
@@ -216,15 +216,15 @@ static void give_back(struct share *share)
 
 static void leave_ended(struct share *share)
 {
-	if (link_alone(&share->of_account))
+	if (list_empty(&share->of_account))
 		return;
-	link_remove(&share->of_account);
+	list_remove(&share->of_account);
 	share->account->ended_count--;
 }
 
 static void leave_above(struct share *share)
 {
-	link_remove(&share->beside);
+	list_remove(&share->beside);
 	if (share->above)
 		share->above->below_count--;
 	share->above = NULL;
@@ -242,8 +242,8 @@ void share_hide(struct share *share)
 	give_back(share);
 	leave_ended(share);
 	leave_above(share);
-	link_remove(&share->link);
-	link_remove(&share->todo);
+	list_remove(&share->link);
+	list_remove(&share->todo);
 	map_remove(&broker->shares_by_number, &share->by_number);
 }
 
@@ -269,9 +269,9 @@ void join_free(struct join *join)
 	thing_remove(broker, &join->thing);
 	map_remove(&broker->joins_by_share, &join->by_share);
 	map_remove(&broker->joins_by_context, &join->by_context);
-	link_remove(&join->of_share);
-	link_remove(&join->of_peer);
-	link_remove(&join->of_moved);
+	list_remove(&join->of_share);
+	list_remove(&join->of_peer);
+	list_remove(&join->of_moved);
 	share->join_count--;
 	if (share->joins_left > share->join_count)
 		share->joins_left = share->join_count;
@@ -293,12 +293,12 @@ void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_
 	share->ended_ns = now_ns ? now_ns : 1;
 	share->cause = *cause;
 	give_back(share);
-	link_remove(&share->link);
-	link_append(&broker->ended, &share->link);
+	list_remove(&share->link);
+	list_append(&broker->ended, &share->link);
 	thing_event(broker, &share->thing, CTXD_EVENT_ENDED);
-	link_append(&account->ended, &share->of_account);
+	list_append(&account->ended, &share->of_account);
 	if (++account->ended_count > ENDED_MAX)
-		share_free(owner_of(account->ended.next, struct share, of_account));
+		share_free(container_of(account->ended.next, struct share, of_account));
 }
 
 void share_orphan(struct share *share, uint64_t now_ns)
@@ -318,8 +318,8 @@ void share_orphan(struct share *share, uint64_t now_ns)
 
 void shares_expire(struct broker *broker, uint64_t now_ns)
 {
-	for (; !link_alone(&broker->ended) && piece_lasts(broker); broker->work += WORK_ITEM) {
-		struct share *share = owner_of(broker->ended.next, struct share, link);
+	for (; !list_empty(&broker->ended) && piece_lasts(broker); broker->work += WORK_ITEM) {
+		struct share *share = container_of(broker->ended.next, struct share, link);
 		if (now_ns < share->ended_ns + ENDED_NS)
 			return;
 		share_free(share);
@@ -328,9 +328,9 @@ void shares_expire(struct broker *broker, uint64_t now_ns)
 
 uint64_t shares_next_ns(const struct broker *broker)
 {
-	if (link_alone(&broker->ended))
+	if (list_empty(&broker->ended))
 		return UINT64_MAX;
-	return owner_of(broker->ended.next, struct share, link)->ended_ns + ENDED_NS;
+	return container_of(broker->ended.next, struct share, link)->ended_ns + ENDED_NS;
 }
 
 /* ---- sharing */
@@ -418,7 +418,7 @@ static void fill(struct share *share, struct peer *peer, const struct wire_share
 	share->parent = parent ? share_id(parent) : (struct ctxd_id){0};
 	share->depth = parent ? parent->depth + 1 : 0;
 	if (parent) {
-		link_append(&parent->below, &share->beside);
+		list_append(&parent->below, &share->beside);
 		parent->below_count++;
 		share->above = parent;
 	}
@@ -427,7 +427,7 @@ static void fill(struct share *share, struct peer *peer, const struct wire_share
 		map_add(&peer->broker->shares_by_name, &share->by_name, name_key(share->uid, share->name));
 		share->has_name = true;
 	}
-	link_append(&peer->shares, &share->link);
+	list_append(&peer->shares, &share->link);
 }
 
 /* 0 and the id; or what the client is answered. */
@@ -527,15 +527,15 @@ void join_tell(struct join *join)
 {
 	struct peer *peer = join->peer;
 
-	if (!has_news(join) || !link_alone(&join->of_moved))
+	if (!has_news(join) || !list_empty(&join->of_moved))
 		return;
-	link_append(&peer->moved, &join->of_moved);
+	list_append(&peer->moved, &join->of_moved);
 	job_queue(peer->broker, &peer->job);
 }
 
 int moves_step(struct peer *peer)
 {
-	struct join *join = owner_of(peer->moved.next, struct join, of_moved);
+	struct join *join = container_of(peer->moved.next, struct join, of_moved);
 	const struct share *share = join->share;
 	struct wire_message message = {.type = WIRE_MOVED,
 				       .move = {.id = share_id(share), .deadline_ns = share->deadline_ns}};
@@ -543,7 +543,7 @@ int moves_step(struct peer *peer)
 	if (has_news(join) && peer_send(peer, &message, NULL, 0) == -EAGAIN)
 		return -EAGAIN;
 	join->deadline_ns = share->deadline_ns;
-	link_remove(&join->of_moved);
+	list_remove(&join->of_moved);
 	return 0;
 }
 
@@ -578,9 +578,9 @@ static int join_new(struct peer *peer, struct share *share, uint64_t now_ns, str
 	join->created_ns = now_ns;
 	join->deadline_ns = share->deadline_ns;
 	share->join_count++;
-	link_append(&share->joins, &join->of_share);
-	link_append(&peer->joins, &join->of_peer);
-	link_init(&join->of_moved);
+	list_append(&share->joins, &join->of_share);
+	list_append(&peer->joins, &join->of_peer);
+	list_init(&join->of_moved);
 	map_add(&broker->joins_by_share, &join->by_share, peer_key(peer, share->number, 0));
 	map_add(&broker->joins_by_context, &join->by_context, peer_key(peer, share->number, 0));
 	thing_add(broker, &join->thing, CTXD_JOINED);

@@ -16,8 +16,8 @@ static void visit_join(struct join *join)
 {
 	struct share *share = join->share;
 
-	link_remove(&join->of_share);
-	link_append(&share->joins, &join->of_share);
+	list_remove(&join->of_share);
+	list_append(&share->joins, &join->of_share);
 	share->joins_left--;
 	share->broker->work += WORK_ITEM;
 	if (share->cancel)
@@ -44,10 +44,10 @@ static void share_sink(struct share *share)
 static void visit_below(struct share *share)
 {
 	struct broker *broker = share->broker;
-	struct share *below = owner_of(share->below.next, struct share, beside);
+	struct share *below = container_of(share->below.next, struct share, beside);
 
-	link_remove(&below->beside);
-	link_append(&share->below, &below->beside);
+	list_remove(&below->beside);
+	list_append(&share->below, &below->beside);
 	share->below_left--;
 	broker->work += WORK_ITEM;
 	below->depth = share->depth + 1;
@@ -62,22 +62,22 @@ void share_deepen(struct share *share)
 	struct broker *broker = share->broker;
 
 	share->below_left = share->below_count;
-	if (share->below_left && link_alone(&share->todo))
-		link_append(&broker->deepening, &share->todo);
+	if (share->below_left && list_empty(&share->todo))
+		list_append(&broker->deepening, &share->todo);
 }
 
 bool shares_deepen(struct job *job)
 {
-	struct broker *broker = owner_of(job, struct broker, deepen);
+	struct broker *broker = container_of(job, struct broker, deepen);
 
-	while (!link_alone(&broker->deepening) && piece_lasts(broker)) {
-		struct share *share = owner_of(broker->deepening.next, struct share, todo);
+	while (!list_empty(&broker->deepening) && piece_lasts(broker)) {
+		struct share *share = container_of(broker->deepening.next, struct share, todo);
 		if (share->below_left)
 			visit_below(share);
 		if (!share->below_left)
-			link_remove(&share->todo);
+			list_remove(&share->todo);
 	}
-	return !link_alone(&broker->deepening);
+	return !list_empty(&broker->deepening);
 }
 
 /* False: it is freed. */
@@ -85,20 +85,20 @@ static bool leave(struct share *share)
 {
 	struct broker *broker = share->broker;
 
-	for (; !link_alone(&share->joins) && piece_lasts(broker); broker->work += WORK_ITEM) {
-		struct join *join = owner_of(share->joins.next, struct join, of_share);
+	for (; !list_empty(&share->joins) && piece_lasts(broker); broker->work += WORK_ITEM) {
+		struct join *join = container_of(share->joins.next, struct join, of_share);
 		if (share->cancel)
 			cancel_visit(join);
 		join_free(join);
 	}
-	for (; !link_alone(&share->below) && piece_lasts(broker); broker->work += WORK_ITEM) {
-		struct share *below = owner_of(share->below.next, struct share, beside);
-		link_remove(&below->beside);
+	for (; !list_empty(&share->below) && piece_lasts(broker); broker->work += WORK_ITEM) {
+		struct share *below = container_of(share->below.next, struct share, beside);
+		list_remove(&below->beside);
 		below->above = NULL;
 		if (share->too_deep)
 			share_sink(below);
 	}
-	if (!link_alone(&share->joins) || !link_alone(&share->below))
+	if (!list_empty(&share->joins) || !list_empty(&share->below))
 		return true;
 	if (share->cancel)
 		cancel_visited(share->cancel);
@@ -108,13 +108,13 @@ static bool leave(struct share *share)
 
 bool share_run(struct job *job)
 {
-	struct share *share = owner_of(job, struct share, job);
+	struct share *share = container_of(job, struct share, job);
 	struct broker *broker = share->broker;
 
 	if (share->leaving)
 		return leave(share);
 	while (share->joins_left && piece_lasts(broker))
-		visit_join(owner_of(share->joins.next, struct join, of_share));
+		visit_join(container_of(share->joins.next, struct join, of_share));
 	if (!share->joins_left && share->cancel)
 		cancel_visited(share->cancel);
 	return share->joins_left != 0;

@@ -11,7 +11,7 @@ shift
 out=build/fuzz
 mkdir -p $out/artifacts
 flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude
-	-Ilib/base -Ilib/table -Ilib/wire -Ilib/core -Ilib/propagate -Idaemon -Itools)
+	-Ilib/base -Ilib/table -Ilib/wire -Ilib/core -Ilib/propagate -Idaemon -Itools/read -Itools/text)
 
 echo 'int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d && n ? 0 : 0; }' >$out/probe.c
 clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo "clang has no libFuzzer here"; exit 77; }
@@ -19,7 +19,7 @@ clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo
 sources_of() {
 	case $1 in
 	wire_client | wire_service | last_words) echo lib/wire/wire.c ;;
-	reader) echo tools/reader.c ;;
+	reader) echo tools/read/reader.c ;;
 	carrier) echo lib/propagate/carrier.c ;;
 	config) echo daemon/config.c daemon/log.c ;;
 	# All but what has sockets and a loop.

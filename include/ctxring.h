@@ -1136,7 +1136,7 @@ void ctx_process_free(struct ctx_process *process);
 /*
  * Children of parent that end, besides as those of ctx_with_cancel, when something happens. With a ring it is
  * the ring that watches: the call is for its owner, and the end comes in a dispatch; the watch does not count
- * as an operation, and a closed ring watches no more. With NULL it is one thread of the library, ctx-watcher,
+ * as an operation, and a closed ring watches no more. With NULL it is one thread of the library, ctx-poller,
  * for all of these, and callbacks run on the worker thread, as those of a deadline. The watch ends with the
  * context or with the program's last reference to it: keep that as long as the event is to count. ctx_err
  * becomes -ECANCELED, the cause tells the event. In a forked child nothing watches an inherited one.
@@ -1189,7 +1189,7 @@ int ctx_with_process(const struct ctx_context *parent, struct ctx_ring *ring, in
  * it before other threads are started, which inherit that. All contexts that wait for a signal end with it. A
  * signal has its default action again as soon as no context waits for it any more, because it or another of
  * its set came, or because they ended otherwise or were released: so a second Ctrl-C kills a program that
- * does not come to its end. It is the watcher's thread, or the ring's owner, that takes it then; other
+ * does not come to its end. It is the poller's thread, or the ring's owner, that takes it then; other
  * threads keep it blocked. With a ring the first one is seen in a dispatch only. Signals to a single thread
  * (pthread_kill(3)) are not seen.
  *

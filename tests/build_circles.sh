@@ -51,5 +51,5 @@ check() {
 	[ -z "$found" ] || { echo "$1 has a circle of files:"; echo "$found"; bad=1; }
 }
 check lib build/lib/*/*.o
-check tools build/tools/*.o
+check tools build/tools/*.o build/tools/*/*.o
 [ $bad = 0 ] && echo "no circle of files"

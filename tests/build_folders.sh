@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The folders of lib/ depend downwards only. The Makefile lists them, lowest first, and for each the folders that it
-# may use (USES_name). The compiler finds no other headers; this test asks the same of calls and variables, which
-# need no header: a symbol that the objects of a folder leave undefined is defined by no folder outside its list.
+# The folders of lib/ and of tools/ depend downwards only. The Makefile lists those of lib/, lowest first, and for each
+# the folders that it may use (USES_name). The compiler finds no other headers; this test asks the same of calls and
+# variables, which need no header: a symbol that the objects of a folder leave undefined is defined by no folder
+# outside its list.
 set -eu
 cd "$(dirname "$0")/.."
 objects=build/lib
@@ -39,4 +40,12 @@ for folder in $folders; do
 			}' "$work/defined" - >"$work/wrong"
 	[ ! -s "$work/wrong" ] || { cat "$work/wrong"; bad=1; }
 done
-[ $bad = 0 ] && echo "the folders of lib/ depend downwards only"
+
+# The same of tools/: the commands use read/ and text/, read/ uses text/.
+upward() {
+	awk 'NR == FNR { defined[$NF] = 1; next } ($NF in defined) { print }' \
+		<(nm -o --defined-only --extern-only "${@:2}") <(nm -o --undefined-only build/tools/"$1"/*.o)
+}
+wrong=$(upward text build/tools/read/*.o build/tools/*.o; upward read build/tools/*.o)
+[ -z "$wrong" ] || { echo "a call goes upwards in tools/:"; echo "$wrong"; bad=1; }
+[ $bad = 0 ] && echo "the folders of lib/ and tools/ depend downwards only"

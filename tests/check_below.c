@@ -3,7 +3,7 @@
  * What is below a context, as ctx_ring_drain means it: what was made from it, through each parent of a merged
  * context, and through those that keep ends away.
  */
-#include "reap.h"
+#include "tally.h"
 #include "support/rings.h"
 
 #define NODES 40
@@ -88,7 +88,7 @@ START_TEST(what_is_kept_from_an_end_is_below_all_the_same)
 }
 END_TEST
 
-static void count_done(struct reap *reap)
+static void count_done(struct tally *reap)
 {
 	(void)reap;
 	reports++;
@@ -102,15 +102,15 @@ START_TEST(a_report_of_an_end_is_of_what_it_reaches)
 	const struct ctx_context *detached = detached_child_of(request);
 	struct pair pair = pair_new();
 	struct probe probe;
-	struct reap reap;
+	struct tally reap;
 	char sink[8];
 
 	probe_recv(ring, detached, &probe, pair.near, sink, sizeof(sink));
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
 	reports = 0;
-	reap_begin(&reap, request, count_done);
+	tally_begin(&reap, request, count_done);
 	ck_assert_ok(ctx_cancel(request));
-	reap_end(&reap);
+	tally_end(&reap);
 	ck_assert_uint_eq(reports, 1);
 	ck_assert_uint_eq(reap.sum.operations, 0);
 	ring_end(ring);

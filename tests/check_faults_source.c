@@ -149,7 +149,7 @@ START_TEST(one_that_ends_while_it_fails_leaves_no_letter)
 END_TEST
 
 /* The first use in a process: the thread and its descriptors. */
-START_TEST(the_watcher_starts_when_it_can)
+START_TEST(the_poller_starts_when_it_can)
 {
 	struct pair pair = pipe_new();
 	struct ctx_context *ctx = NULL;
@@ -181,6 +181,6 @@ Suite *test_suite(void)
 	if (backends_here() > ON_ORDINARY_RING)
 		tcase_add_test(tests, one_that_ends_while_it_fails_leaves_no_letter);
 	TCase *cold = test_case(suite, "cold");
-	tcase_add_test(cold, the_watcher_starts_when_it_can);
+	tcase_add_test(cold, the_poller_starts_when_it_can);
 	return suite;
 }

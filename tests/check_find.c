@@ -16,7 +16,7 @@ static bool finds(uint64_t id, const struct ctx_context *expected)
 	struct ctx_context *found = context_find(id);
 
 	if (found)
-		node_drop(found);
+		node_unref(found);
 	return found == expected;
 }
 
@@ -89,7 +89,7 @@ START_TEST(what_is_found_outlives_its_last_handle)
 	ctx_unref(ctx);
 	ck_assert(finds(id, NULL));
 	ck_assert_live(found);
-	node_drop(found);
+	node_unref(found);
 }
 END_TEST
 
@@ -174,7 +174,7 @@ static int judge_field(void *data)
 	if (field->found) {
 		ck_assert_uint_eq(ctx_id(field->found), field->id);
 		ck_assert_cancelled(field->found);
-		node_drop(field->found);
+		node_unref(field->found);
 	}
 	ck_assert(finds(field->id, NULL));
 	ctx_finish(field->parent);

@@ -118,34 +118,34 @@ START_TEST(lanes_take_turns)
 	enum {
 		MANY = 1000
 	};
-	struct link many[MANY], one, others[LANES];
+	struct list many[MANY], one, others[LANES];
 	struct lanes lanes;
 	unsigned before = 0;
 
 	lanes_init(&lanes);
 	ck_assert_ptr_null(lanes_take(&lanes));
 	for (unsigned i = 0; i < MANY; i++) {
-		link_init(&many[i]);
+		list_init(&many[i]);
 		lanes_put(&lanes, 1, &many[i]);
 	}
 	/* Of so many users not all are in the lane of the first. */
 	for (unsigned i = 0; i < LANES; i++) {
-		link_init(&others[i]);
+		list_init(&others[i]);
 		lanes_put(&lanes, 2 + i, &others[i]);
 	}
-	link_init(&one);
+	list_init(&one);
 	lanes_put(&lanes, 1, &one);
 	lanes_drop(&lanes, &one);
 	lanes_drop(&lanes, &one);
 	ck_assert_uint_eq(lanes.count, MANY + LANES);
 	for (unsigned i = 0; i < 2 * LANES; i++) {
-		struct link *link = lanes_take(&lanes);
+		struct list *link = lanes_take(&lanes);
 		before += link >= many && link < many + MANY;
 	}
 	/* In each round of the lanes one of them. */
 	ck_assert_uint_lt(before, 2 * LANES);
 	for (unsigned i = 0, last = 0; i < before; i++, last++)
-		ck_assert(link_alone(&many[last]));
+		ck_assert(list_empty(&many[last]));
 	while (lanes_take(&lanes))
 		;
 	ck_assert_uint_eq(lanes.count, 0);
@@ -163,7 +163,7 @@ START_TEST(few_share_the_lane_of_another)
 		MANY = 10,
 		USERS = 10000,
 	};
-	struct link many[MANY], one;
+	struct list many[MANY], one;
 	struct lanes *lanes = malloc(sizeof(*lanes));
 	unsigned kept_waiting = 0;
 
@@ -171,14 +171,14 @@ START_TEST(few_share_the_lane_of_another)
 	for (unsigned user = 2; user < 2 + USERS; user++) {
 		lanes_init(lanes);
 		for (unsigned i = 0; i < MANY; i++) {
-			link_init(&many[i]);
+			list_init(&many[i]);
 			lanes_put(lanes, 1, &many[i]);
 		}
-		link_init(&one);
+		list_init(&one);
 		lanes_put(lanes, user, &one);
 		lanes_take(lanes);
 		lanes_take(lanes);
-		kept_waiting += !link_alone(&one);
+		kept_waiting += !list_empty(&one);
 	}
 	ck_assert_uint_lt(kept_waiting, 50);
 	free(lanes);

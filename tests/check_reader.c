@@ -15,7 +15,7 @@
 
 #include "support/table_writer.h"
 
-#include "../tools/reader.c"
+#include "../tools/read/reader.c"
 
 #define NOW_NS 1000000000u
 

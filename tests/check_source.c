@@ -9,9 +9,9 @@
 #include <sys/wait.h>
 
 #include "support/sources.h"
-#include "watcher.h"
+#include "poller.h"
 
-/* Under ThreadSanitizer only the watcher's: see backends_here(). */
+/* Under ThreadSanitizer only the poller's: see backends_here(). */
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED | TEST_PLAIN);
 
 static struct ctx_context *hangup_of(struct ctx_ring *ring, int fd, unsigned flags)
@@ -635,7 +635,7 @@ static int watch_anew(void *data)
 	return 0;
 }
 
-START_TEST(a_forked_child_has_a_watcher_of_its_own)
+START_TEST(a_forked_child_has_a_poller_of_its_own)
 {
 	struct ctx_ring *ring = backend_ring(_i);
 	struct forked forked = {.pair = pair_new()};
@@ -658,12 +658,12 @@ START_TEST(a_forked_child_has_a_watcher_of_its_own)
 }
 END_TEST
 
-static void nothing_gone(struct watched *watched)
+static void nothing_gone(struct poller_entry *watched)
 {
 	(void)watched;
 }
 
-static void nothing_ready(struct watched *watched, uint32_t events)
+static void nothing_ready(struct poller_entry *watched, uint32_t events)
 {
 	(void)watched;
 	(void)events;
@@ -671,23 +671,23 @@ static void nothing_ready(struct watched *watched, uint32_t events)
 
 static int stop_twice(void *data)
 {
-	struct watched *watched = data;
+	struct poller_entry *watched = data;
 
 	/* Who gets true frees it: that is one. */
-	return watcher_stop(watched) && !watcher_stop(watched) ? 0 : 1;
+	return poller_stop(watched) && !poller_stop(watched) ? 0 : 1;
 }
 
 /* Goal: a cancel in one thread of a forked child and a release in another do not both free the source. */
 START_TEST(an_inherited_watch_is_stopped_by_one)
 {
 	struct pair pair = pair_new();
-	struct watched watched = {
+	struct poller_entry watched = {
 		.fd = pair.near, .events = POLLIN, .ready = nothing_ready, .gone = nothing_gone};
 
-	ck_assert_ok(watcher_add(&watched));
+	ck_assert_ok(poller_add(&watched));
 	ck_assert_int_eq(test_in_child(stop_twice, &watched), 0);
-	ck_assert(watcher_stop(&watched));
-	ck_assert(!watcher_stop(&watched));
+	ck_assert(poller_stop(&watched));
+	ck_assert(!poller_stop(&watched));
 	pair_end(pair);
 }
 END_TEST
@@ -917,13 +917,13 @@ Suite *test_suite(void)
 	ON_EACH_BACKEND(tests, a_process_that_was_reaped_before_ends_it_soon);
 	ON_EACH_BACKEND(tests, a_strangers_status_is_told_to_whom_the_kernel_tells_it);
 	ON_EACH_BACKEND(tests, callbacks_run_in_the_dispatch_or_on_the_worker);
-	ON_EACH_BACKEND(tests, a_forked_child_has_a_watcher_of_its_own);
+	ON_EACH_BACKEND(tests, a_forked_child_has_a_poller_of_its_own);
 	tcase_add_test(tests, an_inherited_watch_is_stopped_by_one);
 	tcase_add_test(tests, errors_have_words);
 	if (test_mode() == TEST_TSAN)
 		return suite;
 	TCase *rings = test_case_ring(suite, "rings");
-	tcase_add_checked_fixture(rings, warm_watcher, NULL);
+	tcase_add_checked_fixture(rings, warm_poller, NULL);
 	ON_EACH_RING(rings, a_ring_counts_drains_and_runs_as_if_there_were_no_watch);
 	ON_EACH_RING(rings, draining_ends_no_context);
 	ON_EACH_RING(rings, a_run_until_a_source_ends_with_it);

@@ -100,7 +100,7 @@ START_TEST(the_lowest_priority_goes_first_and_as_a_whole)
 END_TEST
 
 /* One trigger for a ring and the library's thread: still one event for one priority. */
-START_TEST(priorities_hold_across_watchers)
+START_TEST(priorities_hold_across_pollers)
 {
 	struct ctx_ring *ring = ring_of(_i);
 	struct ctx_context *later = pressure_of(ring, 5), *sooner = pressure_of(NULL, 3);
@@ -222,7 +222,7 @@ Suite *test_suite(void)
 	ON_EACH_BACKEND(tests, a_cgroup_that_goes_ends_its_contexts);
 	tcase_add_test(tests, a_short_window_asks_for_a_right);
 	TCase *rings = test_case_ring(suite, "rings");
-	tcase_add_checked_fixture(rings, warm_watcher, NULL);
-	tcase_add_loop_test(rings, priorities_hold_across_watchers, ring_kind_first(), ring_kind_first() + 1);
+	tcase_add_checked_fixture(rings, warm_poller, NULL);
+	tcase_add_loop_test(rings, priorities_hold_across_pollers, ring_kind_first(), ring_kind_first() + 1);
 	return suite;
 }

@@ -88,7 +88,7 @@ START_TEST(sources_are_watched)
 	struct pair pair = pair_new();
 
 	ck_assert_ok(ctx_with_hangup(ctx_background(), NULL, pair.near, 0, NULL, &ctx));
-	test_keep_fd(); /* the watcher's two */
+	test_keep_fd(); /* the poller's two */
 	test_keep_fd();
 	close(pair.far);
 	ck_assert_ok(ctx_wait(ctx, SOON));

@@ -201,7 +201,7 @@ static int add_children(struct victims *victims, const struct selection *selecti
 	return EXIT_OK;
 }
 
-static int add_roots(struct victims *victims, struct source *source)
+static int add_roots(struct victims *victims, struct process *source)
 {
 	struct snapshot *snapshot = &source->snapshot;
 
@@ -218,7 +218,7 @@ static int add_labelled(struct victims *victims, struct survey *survey, const ch
 	size_t before = victims->count;
 
 	for (size_t i = 0; i < survey->source_count; i++) {
-		struct source *source = &survey->sources[i];
+		struct process *source = &survey->sources[i];
 
 		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
 			struct reader_context *context = &source->snapshot.contexts[j];
@@ -238,7 +238,7 @@ static bool find_shared(struct survey *survey, struct ctxd_id id, struct selecti
 	const struct ctxd_entry *entry = service_shared(id);
 
 	for (size_t i = 0; entry && !entry->ended_ns && i < survey->source_count; i++) {
-		struct source *source = &survey->sources[i];
+		struct process *source = &survey->sources[i];
 
 		for (uint32_t j = 0; source->inode == entry->table && j < source->snapshot.context_count;
 		     j++) {

@@ -43,19 +43,19 @@ static struct text begin(char buffer[TEXT_SIZE])
 	return (struct text){.buffer = buffer};
 }
 
-char *format_id(const struct source *source, const struct reader_context *context, char buffer[ID_SIZE])
+char *format_id(const struct process *source, const struct reader_context *context, char buffer[ID_SIZE])
 {
 	snprintf(buffer, ID_SIZE, "%d:%" PRIu32 ".%" PRIu32, (int)source->pid, context->slot,
 		 context->record.generation);
 	return buffer;
 }
 
-uint64_t age_ns(const struct source *source, uint64_t since_ns)
+uint64_t age_ns(const struct process *source, uint64_t since_ns)
 {
 	return source->now_ns > since_ns ? source->now_ns - since_ns : 0;
 }
 
-char *format_time_left(const struct source *source, const struct reader_context *context, char buffer[16])
+char *format_time_left(const struct process *source, const struct reader_context *context, char buffer[16])
 {
 	uint64_t deadline = context->record.deadline_ns;
 
@@ -73,12 +73,12 @@ enum colour state_colour(uint32_t state)
 	return strcmp(state_name(state), "expired") == 0 ? COLOUR_YELLOW : COLOUR_RED;
 }
 
-const struct reader_context *origin_of(const struct source *source, const struct reader_context *context)
+const struct reader_context *origin_of(const struct process *source, const struct reader_context *context)
 {
 	return context->origin == READER_NONE ? NULL : &source->snapshot.contexts[context->origin];
 }
 
-static void append_cause(struct text *text, const struct source *source, const struct reader_context *origin)
+static void append_cause(struct text *text, const struct process *source, const struct reader_context *origin)
 {
 	const struct ctx_table_context *record = &origin->record;
 	char name[32], escaped[ESCAPED_SIZE];
@@ -97,7 +97,7 @@ static void append_cause(struct text *text, const struct source *source, const s
 	}
 }
 
-char *format_cause(const struct source *source, const struct reader_context *context, bool long_form,
+char *format_cause(const struct process *source, const struct reader_context *context, bool long_form,
 		   char buffer[TEXT_SIZE])
 {
 	const struct reader_context *origin = origin_of(source, context);
@@ -141,7 +141,7 @@ char *format_operation_flags(unsigned flags, char buffer[128])
 	return buffer;
 }
 
-char *format_operation(struct source *source, const struct reader_operation *operation,
+char *format_operation(struct process *source, const struct reader_operation *operation,
 		       char buffer[TEXT_SIZE])
 {
 	const struct ctx_table_operation *record = &operation->record;
@@ -160,7 +160,7 @@ char *format_operation(struct source *source, const struct reader_operation *ope
 	return buffer;
 }
 
-static void append_batch(struct text *text, const struct source *source, const struct ctx_table_ring *ring)
+static void append_batch(struct text *text, const struct process *source, const struct ctx_table_ring *ring)
 {
 	char submit[16], reap[16];
 
@@ -181,7 +181,7 @@ static void append_batch(struct text *text, const struct source *source, const s
 	       duration_text(ring->batch_reap_ns, reap));
 }
 
-char *format_ring(const struct source *source, const struct reader_ring *ring, char buffer[TEXT_SIZE])
+char *format_ring(const struct process *source, const struct reader_ring *ring, char buffer[TEXT_SIZE])
 {
 	const struct ctx_table_ring *record = &ring->record;
 	struct text text = begin(buffer);
@@ -200,7 +200,7 @@ char *format_ring(const struct source *source, const struct reader_ring *ring, c
 	return buffer;
 }
 
-char *format_source(const struct source *source, char buffer[TEXT_SIZE])
+char *format_source(const struct process *source, char buffer[TEXT_SIZE])
 {
 	const struct snapshot *snapshot = &source->snapshot;
 	struct text text = begin(buffer);
@@ -219,7 +219,7 @@ char *format_source(const struct source *source, char buffer[TEXT_SIZE])
 	return buffer;
 }
 
-char *format_losses(const struct source *source, char buffer[TEXT_SIZE])
+char *format_losses(const struct process *source, char buffer[TEXT_SIZE])
 {
 	const struct snapshot *snapshot = &source->snapshot;
 	struct text text = begin(buffer);

@@ -33,7 +33,7 @@ static json_t *escaped(const char *text)
 	return json_string(escape(text, buffer, sizeof(buffer)));
 }
 
-static json_t *context_reference(const struct source *source, uint32_t index)
+static json_t *context_reference(const struct process *source, uint32_t index)
 {
 	char id[ID_SIZE];
 
@@ -42,14 +42,14 @@ static json_t *context_reference(const struct source *source, uint32_t index)
 	return json_string(format_id(source, &source->snapshot.contexts[index], id));
 }
 
-static json_t *site_json(const struct source *source, uint64_t site)
+static json_t *site_json(const struct process *source, uint64_t site)
 {
 	char text[320];
 
 	return site ? json_string(site_text(&source->sites, site, text, sizeof(text))) : json_null();
 }
 
-static json_t *cause_json(const struct source *source, const struct reader_context *context)
+static json_t *cause_json(const struct process *source, const struct reader_context *context)
 {
 	const struct reader_context *origin = origin_of(source, context);
 	const struct ctx_table_cause *own;
@@ -77,7 +77,7 @@ static json_t *cause_json(const struct source *source, const struct reader_conte
 	return cause;
 }
 
-static json_t *operation_json(struct source *source, const struct reader_operation *operation)
+static json_t *operation_json(struct process *source, const struct reader_operation *operation)
 {
 	const struct ctx_table_operation *record = &operation->record;
 	char name[16];
@@ -108,7 +108,7 @@ static json_t *service_id_json(struct ctxd_id id)
 	return json_string(text);
 }
 
-static json_t *shared_json(const struct source *source, const struct reader_context *context)
+static json_t *shared_json(const struct process *source, const struct reader_context *context)
 {
 	const struct ctxd_entry *entry =
 		service_entry_of(CTXD_SHARED, source->inode, service_ctx_id(context));
@@ -126,7 +126,7 @@ static json_t *shared_json(const struct source *source, const struct reader_cont
 	return object;
 }
 
-static json_t *joined_json(const struct source *source, const struct reader_context *context)
+static json_t *joined_json(const struct process *source, const struct reader_context *context)
 {
 	const struct ctxd_entry *entry =
 		service_entry_of(CTXD_JOINED, source->inode, service_ctx_id(context));
@@ -144,7 +144,7 @@ static json_t *joined_json(const struct source *source, const struct reader_cont
 	return object;
 }
 
-static json_t *context_json(struct source *source, const struct reader_context *context)
+static json_t *context_json(struct process *source, const struct reader_context *context)
 {
 	const struct ctx_table_context *record = &context->record;
 	bool bounded = record->deadline_ns != UINT64_MAX;
@@ -176,7 +176,7 @@ static json_t *context_json(struct source *source, const struct reader_context *
 	return object;
 }
 
-static json_t *batch_json(const struct source *source, const struct ctx_table_ring *record)
+static json_t *batch_json(const struct process *source, const struct ctx_table_ring *record)
 {
 	json_t *object;
 	char id[ID_SIZE];
@@ -199,7 +199,7 @@ static json_t *batch_json(const struct source *source, const struct ctx_table_ri
 	return object;
 }
 
-static json_t *ring_json(const struct source *source, const struct reader_ring *ring)
+static json_t *ring_json(const struct process *source, const struct reader_ring *ring)
 {
 	const struct ctx_table_ring *record = &ring->record;
 	json_t *object = json_object();
@@ -218,7 +218,7 @@ static json_t *ring_json(const struct source *source, const struct reader_ring *
 }
 
 /* The process without its contexts. */
-static json_t *process_json(const struct source *source)
+static json_t *process_json(const struct process *source)
 {
 	const struct snapshot *snapshot = &source->snapshot;
 	json_t *object = json_object(), *rings = json_array();
@@ -250,7 +250,7 @@ static int write_json(json_t *value, size_t flags)
  * The process, with the one context or all. Context by context: 100,000 of them as one value would take
  * hundreds of megabytes.
  */
-static int write_process(struct source *source, const struct reader_context *only, const char *newline)
+static int write_process(struct process *source, const struct reader_context *only, const char *newline)
 {
 	const struct snapshot *snapshot = &source->snapshot;
 	const char *separator = "";

@@ -27,7 +27,7 @@ static const char help[] =
 	"Exit: 0 some are listed, 1 there are none, 2 usage, 3 something could not be read, 4 trouble.\n";
 
 struct old {
-	struct source *source;
+	struct process *source;
 	const struct reader_context *context;
 	uint64_t age_ns;
 };
@@ -58,7 +58,7 @@ static size_t collect(struct survey *survey, uint64_t older_ns, struct old *olds
 	size_t count = 0;
 
 	for (size_t i = 0; i < survey->source_count; i++) {
-		struct source *source = &survey->sources[i];
+		struct process *source = &survey->sources[i];
 
 		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
 			const struct reader_context *context = &source->snapshot.contexts[j];

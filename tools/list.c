@@ -41,7 +41,7 @@ static struct widths measure(const struct survey *survey)
 	char id[ID_SIZE], label[ESCAPED_SIZE];
 
 	for (size_t i = 0; i < survey->source_count; i++) {
-		const struct source *source = &survey->sources[i];
+		const struct process *source = &survey->sources[i];
 
 		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
 			const struct reader_context *context = &source->snapshot.contexts[j];
@@ -55,7 +55,7 @@ static struct widths measure(const struct survey *survey)
 	return widths;
 }
 
-static void print_context(const struct source *source, const struct reader_context *context,
+static void print_context(const struct process *source, const struct reader_context *context,
 			  const struct widths *widths)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], left[16], cause[TEXT_SIZE];
@@ -74,7 +74,7 @@ static void print_context(const struct source *source, const struct reader_conte
 	       "", format_cause(source, context, false, cause));
 }
 
-static void print_operations(struct source *source, const struct reader_context *context)
+static void print_operations(struct process *source, const struct reader_context *context)
 {
 	char text[TEXT_SIZE];
 
@@ -91,7 +91,7 @@ static int print(const struct view_options *options, struct survey *survey)
 	printf("%s%-*s  %-9s  %8s  %8s  %5s  %-*s  %s%s\n", colour(COLOUR_BOLD), widths.id, "ID", "STATE",
 	       "AGE", "LEFT", "OPS", widths.label, "LABEL", "CAUSE", colour(COLOUR_PLAIN));
 	for (size_t i = 0; i < survey->source_count; i++) {
-		struct source *source = &survey->sources[i];
+		struct process *source = &survey->sources[i];
 
 		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
 			const struct reader_context *context =

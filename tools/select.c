@@ -37,7 +37,7 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 	char shown[4 * ESCAPED_SIZE];
 
 	for (size_t i = 0; i < survey->source_count; i++) {
-		struct source *source = &survey->sources[i];
+		struct process *source = &survey->sources[i];
 
 		if (pid && source->pid != (pid_t)pid)
 			continue;
@@ -67,7 +67,7 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 	return EXIT_NOTHING;
 }
 
-static void show_candidate(const struct source *source, const struct reader_context *context, unsigned count)
+static void show_candidate(const struct process *source, const struct reader_context *context, unsigned count)
 {
 	char id[ID_SIZE];
 
@@ -83,7 +83,7 @@ static int select_by_label(const char *label, struct survey *survey, bool live_o
 	unsigned count = 0;
 
 	for (size_t i = 0; i < survey->source_count; i++) {
-		struct source *source = &survey->sources[i];
+		struct process *source = &survey->sources[i];
 
 		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
 			struct reader_context *context = &source->snapshot.contexts[j];

@@ -6,7 +6,7 @@
 #include "view.h"
 
 struct selection {
-	struct source *source;		/* NULL: not found */
+	struct process *source;		/* NULL: not found */
 	struct reader_context *context; /* NULL: the whole process was meant */
 };
 

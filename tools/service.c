@@ -209,7 +209,7 @@ static char *note_joined(const struct ctxd_entry *entry, char *buffer, size_t si
 	return buffer;
 }
 
-char *service_note(const struct source *source, const struct reader_context *context, char *buffer,
+char *service_note(const struct process *source, const struct reader_context *context, char *buffer,
 		   size_t size)
 {
 	uint64_t ctx_id = service_ctx_id(context);

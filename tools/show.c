@@ -32,7 +32,7 @@ static void print_line(const char *name, const char *value)
 	printf("  %-11s %s\n", name, value);
 }
 
-static void print_relative(const struct source *source, const char *name,
+static void print_relative(const struct process *source, const char *name,
 			   const struct reader_context *context)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE];
@@ -43,7 +43,7 @@ static void print_relative(const struct source *source, const char *name,
 	       colour(COLOUR_PLAIN));
 }
 
-static void print_family(const struct source *source, const struct reader_context *context)
+static void print_family(const struct process *source, const struct reader_context *context)
 {
 	const struct snapshot *snapshot = &source->snapshot;
 	uint32_t shown = 0;
@@ -66,7 +66,7 @@ static void print_family(const struct source *source, const struct reader_contex
 		printf("  %-11s and %" PRIu32 " more\n", "", shown - CHILDREN_SHOWN);
 }
 
-static void print_made(const struct source *source, const struct reader_context *context)
+static void print_made(const struct process *source, const struct reader_context *context)
 {
 	char age[16], site[320];
 
@@ -78,7 +78,7 @@ static void print_made(const struct source *source, const struct reader_context 
 	putchar('\n');
 }
 
-static void print_context(struct source *source, const struct reader_context *context)
+static void print_context(struct process *source, const struct reader_context *context)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], left[16], text[TEXT_SIZE];
 
@@ -109,7 +109,7 @@ static void print_context(struct source *source, const struct reader_context *co
 	}
 }
 
-static void print_process(const struct source *source)
+static void print_process(const struct process *source)
 {
 	const struct ctx_table_header *header = &source->snapshot.header;
 	char text[TEXT_SIZE];

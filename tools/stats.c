@@ -105,7 +105,7 @@ static void fold_labels(struct sums *sums)
 	sums->label_count = kept;
 }
 
-static void add_context(struct sums *sums, const struct source *source, const struct reader_context *context)
+static void add_context(struct sums *sums, const struct process *source, const struct reader_context *context)
 {
 	uint32_t state = context->record.state;
 	uint64_t age = age_ns(source, context->record.created_ns);
@@ -122,7 +122,7 @@ static void add_context(struct sums *sums, const struct source *source, const st
 	stem(context->record.label, label->label);
 }
 
-static void add_source(struct sums *sums, const struct source *source)
+static void add_source(struct sums *sums, const struct process *source)
 {
 	const struct snapshot *snapshot = &source->snapshot;
 

@@ -5,7 +5,7 @@
 #include "format.h"
 #include "top.h"
 
-const struct reader_operation *top_oldest(const struct source *source, const struct reader_context *context)
+const struct reader_operation *top_oldest(const struct process *source, const struct reader_context *context)
 {
 	const struct reader_operation *oldest = NULL;
 
@@ -102,7 +102,7 @@ size_t top_collect(struct survey *survey, struct top_row *rows)
 	size_t count = 0;
 
 	for (size_t i = 0; i < survey->source_count; i++) {
-		struct source *source = &survey->sources[i];
+		struct process *source = &survey->sources[i];
 
 		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
 			const struct reader_context *context = &source->snapshot.contexts[j];

@@ -64,7 +64,7 @@ static bool is_folded(const struct screen *screen, struct place place)
 	return false;
 }
 
-static bool matches(const struct screen *screen, const struct source *source,
+static bool matches(const struct screen *screen, const struct process *source,
 		    const struct reader_context *context)
 {
 	char id[ID_SIZE];
@@ -78,7 +78,7 @@ static bool matches(const struct screen *screen, const struct source *source,
 static void fill_tree(struct screen *screen)
 {
 	for (size_t i = 0; i < screen->survey.source_count; i++) {
-		struct source *source = &screen->survey.sources[i];
+		struct process *source = &screen->survey.sources[i];
 		uint32_t hidden_below = UINT32_MAX;
 
 		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {

@@ -41,7 +41,7 @@ static void print_indent(const struct branches *branches, uint32_t depth)
 		printf("[depth %" PRIu32 "] ", depth);
 }
 
-static void print_context(const struct source *source, const struct reader_context *context,
+static void print_context(const struct process *source, const struct reader_context *context,
 			  const struct branches *branches)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], left[16], cause[TEXT_SIZE], note[TEXT_SIZE];
@@ -66,7 +66,7 @@ static void print_context(const struct source *source, const struct reader_conte
 	putchar('\n');
 }
 
-static void print_operations(struct source *source, const struct reader_context *context,
+static void print_operations(struct process *source, const struct reader_context *context,
 			     const struct branches *branches)
 {
 	char text[TEXT_SIZE];
@@ -81,7 +81,7 @@ static void print_operations(struct source *source, const struct reader_context 
 }
 
 /* Where work of other processes stands below this context. */
-static void print_joined(const struct source *source, const struct reader_context *context,
+static void print_joined(const struct process *source, const struct reader_context *context,
 			 const struct branches *branches)
 {
 	const struct ctxd_entry *shared =
@@ -105,7 +105,7 @@ static void print_joined(const struct source *source, const struct reader_contex
 	}
 }
 
-static void print_source(struct source *source)
+static void print_source(struct process *source)
 {
 	struct branches branches = {0};
 	char text[TEXT_SIZE];

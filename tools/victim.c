@@ -118,7 +118,7 @@ static void cancel_joined(const struct victim *victim, int error, const char *te
 /* By its name alone: its command line is in its own memory, where it can keep a reader for ever. No other
  * command of ctxtool makes contexts, and timeout(1), whose name it may have, has none unless it is ctxtool.
  */
-bool victim_source_is_run(const struct source *source)
+bool victim_source_is_run(const struct process *source)
 {
 	return !source->is_core && source->descriptors.directory >= 0 &&
 	       (strcmp(source->name, "ctxtool") == 0 || strcmp(source->name, "timeout") == 0);

@@ -18,7 +18,7 @@ struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool 
 	if (!bond)
 		return NULL;
 	memset(bond, 0, sizeof(*bond));
-	bond->source = (struct source){.kind = SOURCE_JOIN, .fd = -1};
+	bond->source = (struct poll_entry){.kind = POLL_JOIN, .fd = -1};
 	bond->done_fd = -1;
 	bond->client = client;
 	bond->ctx = ctx;
@@ -187,7 +187,7 @@ static void bond_free(struct bond *bond)
 	struct ctxd_client *client = bond->client;
 
 	list_remove(&bond->restore_link);
-	client_close_source(client, &bond->source);
+	client_unpoll(client, &bond->source);
 	context_unwatch(&bond->watch);
 	/* It may have been told something more before that. */
 	lock_acquire(&client->lock);

@@ -26,7 +26,7 @@
 #include "file_id.h"
 #include "list.h"
 #include "lock.h"
-#include "reap.h"
+#include "tally.h"
 #include "thread.h"
 #include "wire.h"
 
@@ -41,16 +41,16 @@ enum client_state {
 };
 
 /* A descriptor in the epoll set, told apart by where the event's pointer leads. */
-enum source_kind {
-	SOURCE_SOCKET,
-	SOURCE_WAKE,
-	SOURCE_TIMER,
-	SOURCE_JOIN,
-	SOURCE_OWNER,
+enum poll_kind {
+	POLL_SOCKET,
+	POLL_WAKE,
+	POLL_TIMER,
+	POLL_JOIN,
+	POLL_OWNER,
 };
 
-struct source {
-	enum source_kind kind;
+struct poll_entry {
+	enum poll_kind kind;
 	int fd; /* -1: none */
 	struct file_id file;
 };
@@ -84,7 +84,7 @@ enum pending {
 
 /* A context that is shared, or one that was joined. */
 struct bond {
-	struct source source; /* join: the owner's pipe. First: epoll leads to it */
+	struct poll_entry source; /* join: the owner's pipe. First: epoll leads to it */
 	struct ctxd_client *client;
 	struct list link;	  /* client->shares or joins; client lock */
 	struct list pending_link; /* client->pending, or alone; client lock */
@@ -110,7 +110,7 @@ struct bond {
 /* The process that owns contexts that were joined. Dispatcher, which changes the list with the client lock.
  */
 struct owner {
-	struct source source; /* its pidfd */
+	struct poll_entry source; /* its pidfd */
 	struct list link;
 	unsigned joins;
 	int32_t pid;
@@ -128,7 +128,7 @@ struct ctxd_client {
 	bool own_dispatch;
 	char path[108]; /* "": as wire_socket_path says */
 
-	struct source socket, wake, timer;
+	struct poll_entry socket, wake, timer;
 	int epoll_fd;
 	int scratch[2]; /* pipe for reading last words */
 	struct file_id epoll_file, scratch_file;
@@ -167,13 +167,13 @@ int client_check(struct ctxd_client *client);
 void client_wake(struct ctxd_client *client);
 
 /* -errno; source->fd is in the epoll set afterwards. */
-int client_add_source(struct ctxd_client *client, struct source *source, uint32_t events);
+int client_poll(struct ctxd_client *client, struct poll_entry *source, uint32_t events);
 
 /* One that was added with EPOLLONESHOT, and has fired. */
-void client_rearm(struct ctxd_client *client, struct source *source, uint32_t events);
+void client_rearm(struct ctxd_client *client, struct poll_entry *source, uint32_t events);
 
 /* Takes it out and closes it, unless the number is another file's by now. -1 is allowed. */
-void client_close_source(struct ctxd_client *client, struct source *source);
+void client_unpoll(struct ctxd_client *client, struct poll_entry *source);
 
 /* Whether the pipe for last words is ours still. */
 bool client_has_scratch(const struct ctxd_client *client);

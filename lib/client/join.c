@@ -38,7 +38,7 @@ static int connect_bond(struct bond *bond, const struct wire_joined *joined, con
 	if (result > 0)
 		result = 0; /* its deadline has come already; the dispatcher frees the bond */
 	if (!result)
-		result = client_add_source(client, &bond->source, JOIN_EVENTS);
+		result = client_poll(client, &bond->source, JOIN_EVENTS);
 	return result;
 }
 

@@ -118,7 +118,7 @@ void owner_ready(struct ctxd_client *client, struct owner *owner)
 	struct bond *bond;
 
 	lock_acquire(&client->lock);
-	client_close_source(client, &owner->source);
+	client_unpoll(client, &owner->source);
 	lock_release(&client->lock);
 	/* It may have ended some of them before it died. */
 	while ((bond = next_of(client, owner)))

@@ -7,12 +7,12 @@
 #include "clock.h"
 #include "find.h"
 #include "memory.h"
-#include "reap.h"
+#include "tally.h"
 
 /* Outlives the client when a ring does not come round to reporting. */
 struct order {
 	struct list link; /* client->orders */
-	struct reap reap;
+	struct tally tally;
 	struct lock lock; /* guards client; before the client's */
 	struct ctxd_client *client;
 	_Atomic bool reaped;
@@ -21,9 +21,9 @@ struct order {
 	int result;
 };
 
-static void all_reaped(struct reap *reap)
+static void all_reaped(struct tally *tally)
 {
-	struct order *order = container_of(reap, struct order, reap);
+	struct order *order = container_of(tally, struct order, tally);
 
 	lock_acquire(&order->lock);
 	struct ctxd_client *client = order->client;
@@ -102,24 +102,24 @@ void order_take(struct ctxd_client *client, const struct wire_message *message)
 	} else {
 		*order = (struct order){.client = client, .serial = message->serial};
 		list_append(&client->orders, &order->link);
-		reap_begin(&order->reap, ctx, all_reaped);
+		tally_begin(&order->tally, ctx, all_reaped);
 		order->result = context_end_foreign(ctx, ECANCELED, &cause);
-		reap_end(&order->reap);
+		tally_end(&order->tally);
 	}
 	if (pinned)
-		node_drop(ctx);
+		node_unref(ctx);
 	else
 		end_others(client, from->id, &cause);
 }
 
 static void fill_report(struct order *order, struct ctxd_report *ret_report)
 {
-	const struct ctx_batch *sum = &order->reap.sum;
+	const struct ctx_batch *sum = &order->tally.sum;
 
 	*ret_report = (struct ctxd_report){
 		.asked = 1,
 		.ended = order->result == 0,
-		.batches = order->reap.batches,
+		.batches = order->tally.batches,
 		.operations = sum->operations,
 		.unsent = sum->unsent,
 		.timed = sum->timed,

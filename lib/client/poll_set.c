@@ -23,7 +23,7 @@ void client_wake(struct ctxd_client *client)
 		sys_tell(client->wake.fd, &one, sizeof(one));
 }
 
-int client_add_source(struct ctxd_client *client, struct source *source, uint32_t events)
+int client_poll(struct ctxd_client *client, struct poll_entry *source, uint32_t events)
 {
 	struct epoll_event event = {.events = events, .data.ptr = source};
 
@@ -31,14 +31,14 @@ int client_add_source(struct ctxd_client *client, struct source *source, uint32_
 	return sys_epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, source->fd, &event);
 }
 
-void client_rearm(struct ctxd_client *client, struct source *source, uint32_t events)
+void client_rearm(struct ctxd_client *client, struct poll_entry *source, uint32_t events)
 {
 	struct epoll_event event = {.events = events, .data.ptr = source};
 
 	epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, source->fd, &event);
 }
 
-void client_close_source(struct ctxd_client *client, struct source *source)
+void client_unpoll(struct ctxd_client *client, struct poll_entry *source)
 {
 	if (source->fd < 0)
 		return;

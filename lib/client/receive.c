@@ -44,7 +44,7 @@ static int open_at(struct ctxd_client *client, const char *path, bool named)
 		result = check_listener(fd);
 	if (!result) {
 		client->socket.fd = fd;
-		result = client_add_source(client, &client->socket, EPOLLIN);
+		result = client_poll(client, &client->socket, EPOLLIN);
 	}
 	if (result) {
 		client->socket.fd = -1;

@@ -40,8 +40,8 @@ static void free_client(struct ctxd_client *client)
 	list_remove(&client->clients);
 	/* Under the lock: a child forked off in between would keep the connection. */
 	link_close(client);
-	client_close_source(client, &client->wake);
-	client_close_source(client, &client->timer);
+	client_unpoll(client, &client->wake);
+	client_unpoll(client, &client->timer);
 	close_own(client);
 	lock_release(&clients_lock);
 	memory_release(client);
@@ -56,11 +56,11 @@ static int open_descriptors(struct ctxd_client *client)
 	if (result >= 0)
 		result = client->wake.fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (result >= 0)
-		result = client_add_source(client, &client->wake, EPOLLIN);
+		result = client_poll(client, &client->wake, EPOLLIN);
 	if (result >= 0)
 		result = client->timer.fd = sys_timerfd();
 	if (result >= 0)
-		result = client_add_source(client, &client->timer, EPOLLIN);
+		result = client_poll(client, &client->timer, EPOLLIN);
 	if (result >= 0)
 		result = sys_pipe2(client->scratch, O_CLOEXEC | O_NONBLOCK);
 	if (result >= 0)
@@ -83,9 +83,9 @@ static int new_client(const struct ctxd_options *options, struct ctxd_client **r
 	if (options->socket)
 		strcpy(client->path, options->socket);
 	client->options.socket = client->path;
-	client->socket = (struct source){.kind = SOURCE_SOCKET, .fd = -1};
-	client->wake = (struct source){.kind = SOURCE_WAKE, .fd = -1};
-	client->timer = (struct source){.kind = SOURCE_TIMER, .fd = -1};
+	client->socket = (struct poll_entry){.kind = POLL_SOCKET, .fd = -1};
+	client->wake = (struct poll_entry){.kind = POLL_WAKE, .fd = -1};
+	client->timer = (struct poll_entry){.kind = POLL_TIMER, .fd = -1};
 	client->epoll_fd = client->scratch[0] = client->scratch[1] = -1;
 	struct list *lists[] = {&client->calls,	  &client->shares,  &client->joins, &client->owners,
 				&client->pending, &client->restore, &client->orders};
@@ -210,24 +210,24 @@ static void timer_fired(struct ctxd_client *client)
 		link_later(client);
 }
 
-static int handle(struct ctxd_client *client, struct source *source, uint32_t events)
+static int handle(struct ctxd_client *client, struct poll_entry *source, uint32_t events)
 {
 	switch (source->kind) {
-	case SOURCE_SOCKET:
+	case POLL_SOCKET:
 		if (events & EPOLLOUT)
 			link_unblock(client);
 		return link_receive(client);
-	case SOURCE_WAKE:
+	case POLL_WAKE:
 		sys_drain(client->wake.fd);
 		atomic_store(&client->woken, false);
 		return 0;
-	case SOURCE_TIMER:
+	case POLL_TIMER:
 		timer_fired(client);
 		return 0;
-	case SOURCE_JOIN:
+	case POLL_JOIN:
 		join_pipe_ready(container_of(source, struct bond, source));
 		return 1;
-	case SOURCE_OWNER:
+	case POLL_OWNER:
 		owner_ready(client, container_of(source, struct owner, source));
 		return 1;
 	}
@@ -314,7 +314,7 @@ static void fork_parent(void)
 	lock_release(&clients_lock);
 }
 
-static void close_copy(struct source *source)
+static void close_copy(struct poll_entry *source)
 {
 	if (source->fd >= 0 && file_id_matches(source->file, source->fd))
 		sys_close(source->fd);

@@ -401,7 +401,7 @@ bool callback_list(struct ctx_callback *opaque, struct extension *extension)
 	return !done;
 }
 
-void callback_settle(struct ctx_callback *opaque)
+void callback_deliver(struct ctx_callback *opaque)
 {
 	struct callback *callback = (struct callback *)opaque;
 	struct bucket *bucket = bucket_of(callback);

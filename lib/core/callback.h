@@ -36,11 +36,11 @@ void callback_fill(struct ctx_callback *callback, const struct ctx_context *ctx,
 		   ctx_callback_fn function, void *data);
 
 /* Puts it in the list of its context, whose extension is given; NULL: of one that never ends. False: the
- * context is done, and callback_settle() is to be called, without a lock. */
+ * context is done, and callback_deliver() is to be called, without a lock. */
 bool callback_list(struct ctx_callback *callback, struct extension *extension);
 
 /* Runs it here, or posts it where it is bound to a ring. */
-void callback_settle(struct ctx_callback *callback);
+void callback_deliver(struct ctx_callback *callback);
 
 /* Starts the worker thread if it does not run. 0, or -EAGAIN. */
 int worker_start(void);

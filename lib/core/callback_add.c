@@ -31,7 +31,7 @@ int callback_add(const struct ctx_context *ctx, struct mailbox *mailbox, struct 
 		*ret_id = id;
 	if (!callback_list(callback, extension)) {
 		context_spread_end(node); /* the callback holds it */
-		callback_settle(callback);
+		callback_deliver(callback);
 	}
 	return 0;
 }

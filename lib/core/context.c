@@ -104,7 +104,7 @@ static void leave_parent(struct ctx_context *member, struct ctx_context **dead)
 	bool owed = shard_gives_back(shard);
 	lock_release(&shard->lock);
 	if (owed)
-		node_drop_later(parent, dead);
+		node_unref_later(parent, dead);
 }
 
 static void free_extension(struct extension *extension)
@@ -169,11 +169,11 @@ void node_free_all(struct ctx_context *dead)
 	}
 }
 
-void node_drop(struct ctx_context *ctx)
+void node_unref(struct ctx_context *ctx)
 {
 	struct ctx_context *dead = NULL;
 
-	node_drop_later(ctx, &dead);
+	node_unref_later(ctx, &dead);
 	if (dead)
 		node_free_all(dead);
 }
@@ -205,7 +205,7 @@ static bool free_leaf(struct ctx_context *ctx)
 	if (!alone)
 		return false;
 	if (owed)
-		node_drop_later(parent, &dead);
+		node_unref_later(parent, &dead);
 	free_own(ctx);
 	node_free_all(dead);
 	return true;
@@ -298,7 +298,7 @@ void context_pin(struct ctx_context *ctx)
 
 void context_unpin(struct ctx_context *ctx)
 {
-	node_drop(ctx);
+	node_unref(ctx);
 }
 
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])

@@ -18,7 +18,7 @@ static void discard(struct ctx_context *node)
 }
 
 /* cause (or NULL) is that of its own deadline; taken over on success. */
-static int make_with(const struct ctx_context *parent, struct node_plan *plan, struct cause_text *cause,
+static int make_with(const struct ctx_context *parent, struct node_options *plan, struct cause_text *cause,
 		     struct ctx_context **ret_ctx)
 {
 	int result = timer_start();
@@ -48,12 +48,12 @@ static int make_with(const struct ctx_context *parent, struct node_plan *plan, s
 	return 0;
 }
 
-static int make(const struct ctx_context *parent, struct node_plan *plan, struct ctx_context **ret_ctx)
+static int make(const struct ctx_context *parent, struct node_options *plan, struct ctx_context **ret_ctx)
 {
 	return make_with(parent, plan, NULL, ret_ctx);
 }
 
-static int make_with_cause(const struct ctx_context *parent, struct node_plan *plan, int error,
+static int make_with_cause(const struct ctx_context *parent, struct node_options *plan, int error,
 			   const char *format, va_list arguments, struct ctx_context **ret_ctx)
 {
 	struct cause_text *cause = cause_text_new(error, format, arguments);
@@ -72,11 +72,11 @@ static uint64_t now_for(uint64_t deadline_ns)
 	return deadline_ns > now_ns + COARSE_LAG_NS ? now_ns : clock_now_ns();
 }
 
-static inline struct node_plan plan_after(uint64_t timeout_ns, const char *label, const void *site)
+static inline struct node_options plan_after(uint64_t timeout_ns, const char *label, const void *site)
 {
 	uint64_t now_ns = clock_now_ns();
 
-	return (struct node_plan){
+	return (struct node_options){
 		.kind = CTX_TABLE_DEADLINE,
 		.deadline_ns = clock_after_ns(now_ns, timeout_ns),
 		.now_ns = now_ns,
@@ -85,9 +85,9 @@ static inline struct node_plan plan_after(uint64_t timeout_ns, const char *label
 	};
 }
 
-static inline struct node_plan plan_at(uint64_t deadline_ns, const char *label, const void *site)
+static inline struct node_options plan_at(uint64_t deadline_ns, const char *label, const void *site)
 {
-	return (struct node_plan){
+	return (struct node_options){
 		.kind = CTX_TABLE_DEADLINE,
 		.deadline_ns = deadline_ns,
 		.now_ns = now_for(deadline_ns),
@@ -101,14 +101,14 @@ int ctx_with_timeout(const struct ctx_context *parent, uint64_t timeout_ns, cons
 {
 	if (!parent || !ret_ctx)
 		return -EINVAL;
-	struct node_plan plan = plan_after(timeout_ns, label, __builtin_return_address(0));
+	struct node_options plan = plan_after(timeout_ns, label, __builtin_return_address(0));
 	return make(parent, &plan, ret_ctx);
 }
 
 int context_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
 			  const void *site, struct ctx_context **ret_ctx)
 {
-	struct node_plan plan = plan_at(deadline_ns, label, site);
+	struct node_options plan = plan_at(deadline_ns, label, site);
 	return make(parent, &plan, ret_ctx);
 }
 
@@ -127,7 +127,7 @@ int ctx_with_timeout_cause(const struct ctx_context *parent, uint64_t timeout_ns
 
 	if (!parent || !ret_ctx || error > 0)
 		return -EINVAL;
-	struct node_plan plan = plan_after(timeout_ns, label, __builtin_return_address(0));
+	struct node_options plan = plan_after(timeout_ns, label, __builtin_return_address(0));
 	va_start(arguments, format);
 	int result = make_with_cause(parent, &plan, error, format, arguments, ret_ctx);
 	va_end(arguments);
@@ -141,7 +141,7 @@ int ctx_with_deadline_cause(const struct ctx_context *parent, uint64_t deadline_
 
 	if (!parent || !ret_ctx || error > 0)
 		return -EINVAL;
-	struct node_plan plan = plan_at(deadline_ns, label, __builtin_return_address(0));
+	struct node_options plan = plan_at(deadline_ns, label, __builtin_return_address(0));
 	va_start(arguments, format);
 	int result = make_with_cause(parent, &plan, error, format, arguments, ret_ctx);
 	va_end(arguments);
@@ -180,7 +180,7 @@ int ctx_with_deadline_at(const struct ctx_context *parent, clockid_t clock, cons
 	int result = convert(clock, at, &deadline_ns);
 	if (result)
 		return result;
-	struct node_plan plan = plan_at(deadline_ns, label, __builtin_return_address(0));
+	struct node_options plan = plan_at(deadline_ns, label, __builtin_return_address(0));
 	return make(parent, &plan, ret_ctx);
 }
 
@@ -189,7 +189,7 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 {
 	if (!parent || !ret_ctx)
 		return -EINVAL;
-	struct node_plan plan = {
+	struct node_options plan = {
 		.flags = NODE_MOVABLE | NODE_MAY_MOVE,
 		.kind = CTX_TABLE_MOVABLE,
 		.deadline_ns = deadline_ns,
@@ -203,7 +203,7 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, const void *site,
 		       struct ctx_context **ret_ctx)
 {
-	struct node_plan plan = {
+	struct node_options plan = {
 		.flags = NODE_JOINED | (movable ? NODE_MOVABLE | NODE_MAY_MOVE : 0),
 		.kind = CTX_TABLE_JOINED,
 		.deadline_ns = deadline_ns,

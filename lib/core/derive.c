@@ -10,7 +10,7 @@
 #include "thread.h"
 
 static inline void list_in_table(struct ctx_context *node, const struct ctx_context *parent,
-				 const struct node_plan *plan)
+				 const struct node_options *plan)
 {
 	bool known = parent->slot && parent->table_epoch == thread_fork_count;
 	uint32_t slot = plan->flags & NODE_UNLISTED ? 0 : table_context_new();
@@ -78,7 +78,7 @@ static inline void init(struct ctx_context *node, const struct ctx_context *pare
 	node->cause_code = 0;
 }
 
-static inline struct ctx_context *make(const struct ctx_context *parent, const struct node_plan *plan)
+static inline struct ctx_context *make(const struct ctx_context *parent, const struct node_options *plan)
 {
 	struct ctx_context *node = memory_allocate(sizeof(*node) + plan->tail);
 
@@ -89,7 +89,7 @@ static inline struct ctx_context *make(const struct ctx_context *parent, const s
 	return node;
 }
 
-struct ctx_context *node_new(const struct ctx_context *parent, const struct node_plan *plan)
+struct ctx_context *node_new(const struct ctx_context *parent, const struct node_options *plan)
 {
 	return make(parent, plan);
 }
@@ -195,7 +195,7 @@ void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
 static inline int make_cancel(const struct ctx_context *parent, const char *label, const void *site,
 			      struct ctx_context **ret_ctx)
 {
-	struct node_plan plan = {
+	struct node_options plan = {
 		.kind = CTX_TABLE_CANCEL,
 		.label = label,
 		.site = site,
@@ -224,7 +224,7 @@ int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct 
 int context_new_source(const struct ctx_context *parent, const char *label, const void *site,
 		       struct ctx_context **ret_ctx)
 {
-	struct node_plan plan = {.kind = CTX_TABLE_SOURCE, .label = label, .site = site};
+	struct node_options plan = {.kind = CTX_TABLE_SOURCE, .label = label, .site = site};
 	struct ctx_context *node = node_new(parent, &plan);
 
 	if (!node)
@@ -239,7 +239,7 @@ int ctx_without_cancel(const struct ctx_context *parent, const char *label,
 {
 	if (!parent || !ret_ctx)
 		return -EINVAL;
-	struct node_plan plan = {
+	struct node_options plan = {
 		.flags = NODE_DETACHED | NODE_ENDLESS,
 		.kind = CTX_TABLE_DETACHED,
 		.label = label,

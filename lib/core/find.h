@@ -16,7 +16,7 @@
 /* Once before the first context_find. 0, or -ENOTSUP: membarrier(2) is not to be had here. */
 int find_enable(void);
 
-/* The live context of that id, pinned: node_drop() it. NULL: there is none. May block for a moment. */
+/* The live context of that id, pinned: node_unref() it. NULL: there is none. May block for a moment. */
 struct ctx_context *context_find(uint64_t id);
 
 /* Somebody is looking a node up. */

@@ -53,10 +53,10 @@ int ctx_merge(const struct ctx_context *const *parents, unsigned count, const ch
 			return -EINVAL;
 		passed |= parents[i]->flags & (NODE_MOVABLE | NODE_UNDER_ROOTS);
 	}
-	struct node_plan plan = {
+	struct node_options plan = {
 		.flags = NODE_MERGED | passed,
 		.kind = CTX_TABLE_MERGED,
-		.tail = sizeof(struct merge) + count * sizeof(struct link),
+		.tail = sizeof(struct merge) + count * sizeof(struct parent_link),
 		.label = label,
 		.site = __builtin_return_address(0),
 	};
@@ -69,7 +69,7 @@ int ctx_merge(const struct ctx_context *const *parents, unsigned count, const ch
 		.order = atomic_fetch_add_explicit(&merges, 1, memory_order_relaxed),
 	};
 	for (unsigned i = 0; i < count; i++)
-		merge->links[i] = (struct link){
+		merge->links[i] = (struct parent_link){
 			.target = node,
 			.node = {.flags = NODE_LINK | NODE_UNLISTED,
 				 .parent = node_mutable(parents[i]),

@@ -41,19 +41,19 @@ struct extension {
 _Static_assert(offsetof(struct extension, shards) >= 48, "apart from what lies before");
 
 /* One parent of a merged node. */
-struct link {
+struct parent_link {
 	struct ctx_context node;
 	struct ctx_context *target;
 };
 
 /* Follows a merged node. */
 struct merge {
-	struct link *_Atomic from;  /* the parent that ended it, if one did */
+	struct parent_link *_Atomic from;  /* the parent that ended it, if one did */
 	struct heap_node walk_node; /* walk lock, as the next one */
 	uint64_t walk_queued;	    /* serial of the last walk that had it in its queue */
 	uint64_t order;		    /* of its making: after whatever it is below. constant */
 	unsigned count;
-	struct link links[];
+	struct parent_link links[];
 };
 
 /* Follows a value node. */
@@ -73,9 +73,9 @@ static inline struct value *node_value(const struct ctx_context *ctx)
 	return (struct value *)(ctx + 1);
 }
 
-static inline struct link *node_link(const struct ctx_context *node)
+static inline struct parent_link *node_parent_link(const struct ctx_context *node)
 {
-	return container_of(node, struct link, node);
+	return container_of(node, struct parent_link, node);
 }
 
 /* The const of a context says what its holder may ask for, not where it lies. */
@@ -141,7 +141,7 @@ static inline bool node_can_end(const struct ctx_context *ctx)
 }
 
 /* How a node is to be made. */
-struct node_plan {
+struct node_options {
 	unsigned flags;
 	unsigned kind;	      /* enum ctx_table_kind */
 	size_t tail;	      /* bytes behind the node */
@@ -152,7 +152,7 @@ struct node_plan {
 };
 
 /* Memory and record, not yet linked: the caller fills the tail and calls node_publish. NULL: no memory. */
-struct ctx_context *node_new(const struct ctx_context *parent, const struct node_plan *plan);
+struct ctx_context *node_new(const struct ctx_context *parent, const struct node_options *plan);
 
 /* Links the node to its parent and takes over its end and deadline. */
 void node_publish(struct ctx_context *node, uint64_t own_deadline_ns);
@@ -179,10 +179,10 @@ static inline void node_hold(struct ctx_context *ctx)
 }
 
 /* May free the node, and run release functions of values: call it without locks. */
-void node_drop(struct ctx_context *ctx);
+void node_unref(struct ctx_context *ctx);
 
 /* Drops, but leaves the freeing to node_free_all: *dead is a list by sweep_next. */
-static inline void node_drop_later(struct ctx_context *ctx, struct ctx_context **dead)
+static inline void node_unref_later(struct ctx_context *ctx, struct ctx_context **dead)
 {
 	if (atomic_fetch_sub_explicit(&ctx->refs, 1, memory_order_acq_rel) != 1)
 		return;

@@ -83,7 +83,7 @@ static void write_parent(struct ctx_context *node, const struct ctx_context *par
 
 void sweep_mark_link(struct sweep *sweep, struct ctx_context *node, uint32_t error)
 {
-	struct link *link = node_link(node), *none = NULL;
+	struct parent_link *link = node_parent_link(node), *none = NULL;
 	struct merge *merge = node_merge(link->target);
 
 	mark_state(node, error);
@@ -136,7 +136,7 @@ static void mark_from(struct sweep *sweep, struct ctx_context *node)
 static bool help_visit(struct ctx_context *node, void *data)
 {
 	struct sweep *sweep = data;
-	struct ctx_context *marked = node->flags & NODE_LINK ? node_link(node)->target : node;
+	struct ctx_context *marked = node->flags & NODE_LINK ? node_parent_link(node)->target : node;
 	uint32_t above = load_acquire(&node->parent->state) & STATE_ERRNO;
 
 	if (node->flags & NODE_MERGED) /* marked through a link */
@@ -208,7 +208,7 @@ static void tell(struct sweep *sweep, struct ctx_context *node)
 	lock_release(&node->lock);
 	callback_post_all(node, &sweep->later);
 	if (held)
-		node_drop(held);
+		node_unref(held);
 }
 
 static void run_callbacks(struct sweep *sweep, struct ctx_context *node)
@@ -218,7 +218,7 @@ static void run_callbacks(struct sweep *sweep, struct ctx_context *node)
 			return; /* with the pin */
 		callback_run_all(node);
 	}
-	node_drop(node);
+	node_unref(node);
 }
 
 static void finish(struct sweep *sweep)

@@ -32,7 +32,7 @@ static void take_signals(void)
 			.on_worker = true,
 		};
 		context_end(ctx, &end);
-		node_drop(ctx);
+		node_unref(ctx);
 	}
 }
 
@@ -52,7 +52,7 @@ static void *keep_time(void *unused)
 			/* It was being moved by a thread of the parent, who has not come to arming it. */
 			if (__builtin_expect(node_is_inherited(ctx), 0) && !context_error(ctx))
 				timer_arm(node_timer(ctx));
-			node_drop(ctx);
+			node_unref(ctx);
 		}
 		/* A value's release function forked in here, and this is the child: nobody would wake it. */
 		if (forks != thread_fork_count)

@@ -7,7 +7,7 @@ int ctx_with_value(const struct ctx_context *parent, const struct ctx_key *key, 
 {
 	if (!parent || !key || !ret_ctx)
 		return -EINVAL;
-	struct node_plan plan = {
+	struct node_options plan = {
 		.flags = NODE_VALUE | (parent->flags & NODE_ENDLESS) | (label ? 0u : NODE_UNLISTED),
 		.kind = CTX_TABLE_VALUE,
 		.tail = sizeof(struct value),

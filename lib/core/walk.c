@@ -8,7 +8,7 @@ static uint64_t walk_serial, walk_visits; /* walk lock */
 /* Whose memory a member lies in. */
 static struct ctx_context *keeper(struct ctx_context *member)
 {
-	return member->flags & NODE_LINK ? node_link(member)->target : member;
+	return member->flags & NODE_LINK ? node_parent_link(member)->target : member;
 }
 
 /* The first from member on that is not being freed, pinned. */
@@ -74,7 +74,7 @@ static bool visit(struct walk *walk, struct ctx_context *member)
 		return false;
 	if (!(member->flags & NODE_LINK))
 		return has_children(member);
-	struct ctx_context *target = node_link(member)->target;
+	struct ctx_context *target = node_parent_link(member)->target;
 	struct merge *merge = node_merge(target);
 	if (queue(walk, merge, merge->order))
 		node_hold(target);
@@ -93,7 +93,7 @@ static void walk_tree(struct walk *walk, struct ctx_context *root)
 				return;
 			struct ctx_context *parent = at->parent;
 			next = next_sibling(at);
-			node_drop_later(keeper(at), walk->dead);
+			node_unref_later(keeper(at), walk->dead);
 			if (!next)
 				at = parent;
 		}
@@ -124,7 +124,7 @@ void walk_below(struct ctx_context *root, bool (*visit_one)(struct ctx_context *
 	while ((target = take_merged(&walk))) {
 		if (visit(&walk, target))
 			walk_tree(&walk, target);
-		node_drop_later(target, dead);
+		node_unref_later(target, dead);
 	}
 }
 

@@ -33,7 +33,7 @@ void context_unwatch(struct watch *watch)
 	list_remove(&watch->link);
 	watch->ctx = NULL;
 	lock_release(&node->lock);
-	node_drop(node);
+	node_unref(node);
 }
 
 void context_unwatch_released(struct watch *watch)

@@ -39,7 +39,7 @@ static void *work(void *unused)
 			continue;
 		}
 		callback_run_all(ctx);
-		node_drop(ctx);
+		node_unref(ctx);
 	}
 	return unused;
 }

@@ -41,8 +41,8 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 static void batch_free(struct batch *batch)
 {
 	list_remove(&batch->link);
-	reap_drop(batch->reap);
-	batch->reap = NULL;
+	tally_unref(batch->tally);
+	batch->tally = NULL;
 	if (batch->spare)
 		batch->spare = false;
 	else
@@ -252,19 +252,19 @@ static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *bat
 }
 
 /* Whoever wants to hear of the group's batch hears of this one. False: that one is another's already. */
-static bool batch_take_reap(struct batch *batch, struct group *group)
+static bool batch_take_tally(struct batch *batch, struct group *group)
 {
-	struct reap *reap = atomic_load(&group->reap);
+	struct tally *tally = atomic_load(&group->tally);
 
-	if (!reap)
+	if (!tally)
 		return true;
-	if (batch && batch->reap && batch->reap != reap)
+	if (batch && batch->tally && batch->tally != tally)
 		return false;
-	atomic_store(&group->reap, NULL);
-	if (batch && !batch->reap)
-		batch->reap = reap;
+	atomic_store(&group->tally, NULL);
+	if (batch && !batch->tally)
+		batch->tally = tally;
 	else
-		reap_drop(reap);
+		tally_unref(tally);
 	return true;
 }
 
@@ -272,7 +272,7 @@ static void run_one(struct ctx_ring *ring)
 {
 	uint64_t now_ns = clock_now_ns();
 	struct plan plan;
-	park_settle(ring);
+	park_finish_attempts(ring);
 	struct group *group = container_of(ring->doomed.next, struct group, link);
 	struct batch *batch = ring->live ? batch_new(ring, group, now_ns) : NULL;
 	plan_init(&plan);
@@ -281,7 +281,7 @@ static void run_one(struct ctx_ring *ring)
 	stage_index(ring);
 	while (!list_empty(&ring->doomed)) {
 		group = container_of(ring->doomed.next, struct group, link);
-		if (!batch_take_reap(batch, group))
+		if (!batch_take_tally(batch, group))
 			break;
 		list_remove(&group->link);
 		if (group->parked_count)
@@ -289,7 +289,7 @@ static void run_one(struct ctx_ring *ring)
 		group->parked_ended = true;
 		if (group->in_kernel) {
 			gather(ring, group, batch, &plan);
-			ladder_begin(group, now_ns);
+			grace_begin(group, now_ns);
 		}
 		stage_refuse_group(group, batch);
 		if (!group->held)
@@ -357,8 +357,8 @@ void batch_report(struct ctx_ring *ring)
 			ring->have_last_batch = true;
 			ring->newest = NULL;
 		}
-		if (batch->reap)
-			reap_report(batch->reap, &record);
+		if (batch->tally)
+			tally_report(batch->tally, &record);
 		batch_free(batch);
 		if (ring->options.batch)
 			ring->options.batch(ring, &record, ring->options.data);
@@ -397,7 +397,7 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	struct operation *op = op_from_public(public_op);
 	if (op->magic == OP_MAGIC && op->phase == OP_KERNEL && (op->marks & OP_ATTEMPT) &&
 	    op->group->ring == ring)
-		park_settle(ring);
+		park_finish_attempts(ring);
 	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY || !op->group ||
 	    op->group->ring != ring || /* without a group it has been refused */
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))

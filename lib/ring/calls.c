@@ -33,8 +33,8 @@ void ring_end_call(struct ctx_ring *ring)
 	lock_release(&ring->busy);
 	if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
 		return; /* forked within the call: what came meanwhile is the parent's to look at */
-	if (__builtin_expect(group && atomic_load_explicit(&group->reap, memory_order_relaxed), 0))
-		reap_drop(atomic_exchange(&group->reap, NULL)); /* it did not end in this call */
+	if (__builtin_expect(group && atomic_load_explicit(&group->tally, memory_order_relaxed), 0))
+		tally_unref(atomic_exchange(&group->tally, NULL)); /* it did not end in this call */
 	if (__builtin_expect(!mailbox_pending(ring->mailbox), 1))
 		return;
 	lock_acquire(&ring->busy);

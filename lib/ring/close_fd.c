@@ -78,7 +78,7 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 	refuse_staged(&ring->waiting, fd);
 	refuse_staged(&ring->staged, fd);
 	if (p && park_fd_is_issued(p))
-		park_settle(ring);
+		park_finish_attempts(ring);
 	if (p)
 		park_end_fd(ring, p, -ECANCELED, CTX_OP_CANCELLED);
 	if (kernel_may_hold(ring, p)) {

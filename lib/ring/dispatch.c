@@ -51,7 +51,7 @@ unsigned ring_deliver(struct ctx_ring *ring)
 	return delivered;
 }
 
-/* Is there anything that ring_settle looks after? One test in place of eight: most turns leave nothing. */
+/* Is there anything that ring_end_turn looks after? One test in place of eight: most turns leave nothing. */
 static bool settled(const struct ctx_ring *ring)
 {
 	int left = !list_empty(&ring->batches_over);
@@ -72,7 +72,7 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 	int pushed = 0;
 
 	if (!list_empty(&ring->stuck_groups))
-		ladder_report(ring);
+		grace_report(ring);
 	if (!ring_is_here(ring))
 		return;
 	while (!list_empty(&ring->batches_over) || !list_empty(&ring->doomed) ||
@@ -97,7 +97,7 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 		ring_flush(ring);
 }
 
-void ring_settle(struct ctx_ring *ring)
+void ring_end_turn(struct ctx_ring *ring)
 {
 	if (__builtin_expect(settled(ring), 1)) {
 		ring->dispatching = false;
@@ -171,7 +171,7 @@ static inline int deliver_turn(struct ctx_ring *ring)
 		if (delivered < 0)
 			return delivered;
 	}
-	ring_settle(ring);
+	ring_end_turn(ring);
 	return __builtin_expect(ring_is_here(ring), 1) ? delivered : -EPERM;
 }
 
@@ -303,7 +303,7 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 			ring_deliver(ring);
 	}
 	if (!nested)
-		ring_settle(ring);
+		ring_end_turn(ring);
 	thread_release(state);
 	return kind;
 }

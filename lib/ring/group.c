@@ -214,7 +214,7 @@ static void group_free(struct group *group)
 	if (!group->let_go)
 		context_unwatch(&group->watch);
 	mailbox_retract(ring->mailbox, &group->letter);
-	reap_drop(atomic_load(&group->reap));
+	tally_unref(atomic_load(&group->tally));
 	memory_release(group);
 }
 

@@ -101,7 +101,7 @@ void park_free(struct ctx_ring *ring)
 
 /* ---- ends ---- */
 
-void park_settle(struct ctx_ring *ring)
+void park_finish_attempts(struct ctx_ring *ring)
 {
 	if (!ring->park || !ring->park->attempts || ring->adopted)
 		return;
@@ -129,7 +129,7 @@ void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_
 static void cancel_attempt(struct ctx_ring *ring, struct operation *op)
 {
 	if (op->phase == OP_KERNEL && (op->marks & OP_ATTEMPT))
-		park_settle(ring);
+		park_finish_attempts(ring);
 	if (op->phase == OP_IDLE || op->phase == OP_READY ||
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)) ||
 	    (op->phase == OP_PARKED && op->group->parked_ended))

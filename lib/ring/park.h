@@ -25,7 +25,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns);
 int park_push(struct ctx_ring *ring);
 
 /* Attempts are made and answered, and parked again, so that ending them needs no kernel. */
-void park_settle(struct ctx_ring *ring);
+void park_finish_attempts(struct ctx_ring *ring);
 
 /* All that is parked on p so. */
 struct park_fd;

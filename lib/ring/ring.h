@@ -20,9 +20,9 @@
  * kernel completes and ends the owner's wait (queue.c); the owner's dispatch takes the letter, dooms the
  * group and sends the batch (dispatch.c, batch.c).
  *
- * The files from below upwards, each using those before it: slot, ring_timer, reap_sum, group, ring_owner,
- * chain, park_queue, op_timer, park_note, poll_note; note; queue; greet, ring_poll, park, ladder, stage,
- * batch; reap, complete, drain, close_fd, ring_fd; dispatch; open, calls, adopt; close.
+ * The files from below upwards, each using those before it: slot, ring_timer, tally_sum, group, ring_owner,
+ * chain, park_queue, op_timer, park_note, poll_note; note; queue; greet, ring_poll, park, grace, stage,
+ * batch; tally, complete, drain, close_fd, ring_fd; dispatch; open, calls, adopt; close.
  */
 #ifndef CTX_RING_H
 #define CTX_RING_H
@@ -33,7 +33,7 @@
 #include "heap.h"
 #include "mailbox.h"
 #include "op.h"
-#include "reap.h"
+#include "tally.h"
 #include "ring_poll.h"
 #include "ring_ticket.h"
 #include "table_format.h"
@@ -66,7 +66,7 @@ struct group {
 	struct ring_timer deadline;
 	struct group *drain_next;
 	uint64_t grace_ns;	   /* of its context, once that ended; 0: no more is done than cancelling */
-	struct reap *_Atomic reap; /* wants to hear of the batch that ends it; holds it */
+	struct tally *_Atomic tally; /* wants to hear of the batch that ends it; holds it */
 	struct op_listener *listener; /* of its operations with OP_TASK; not looked at without any */
 	uint32_t table_slot, table_generation;
 	unsigned held;	    /* operations that are not idle */
@@ -92,7 +92,7 @@ struct slot {
 struct batch {
 	struct list link; /* ring->batches, from when all have ended on ring->batches_over */
 	struct ctx_batch record;
-	struct reap *reap; /* wants to hear of it; holds it */
+	struct tally *tally; /* wants to hear of it; holds it */
 	uint64_t start_ns;
 	bool spare; /* embedded in the ring: used when there is no memory */
 };
@@ -443,13 +443,13 @@ void batches_free(struct ctx_ring *ring);
 /* Undoes ctx_ring_fd. */
 void ring_forget_fd(struct ctx_ring *ring);
 
-/* ---- what is done when cancelling does not help (ladder.c) ---- */
+/* ---- what is done when cancelling does not help (grace.c) ---- */
 
 /* The batch of a group that ended has been made up at now_ns, and the kernel still holds some of it. */
-void ladder_begin(struct group *group, uint64_t now_ns);
+void grace_begin(struct group *group, uint64_t now_ns);
 
 /* Hands what is due to the program's function. */
-void ladder_report(struct ctx_ring *ring);
+void grace_report(struct ctx_ring *ring);
 
 /* Fills stuck with what the kernel holds, of all groups or of those that are draining. Returns how many there
  * are. */
@@ -535,6 +535,6 @@ int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns);
 unsigned ring_deliver(struct ctx_ring *ring);
 
 /* What every call that delivered ends with: batches, retries, held-back operations, empty groups. */
-void ring_settle(struct ctx_ring *ring);
+void ring_end_turn(struct ctx_ring *ring);
 
 #endif

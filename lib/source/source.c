@@ -94,16 +94,16 @@ static void deliver_letter(struct letter *letter)
 		halt(source, context_unwatch);
 }
 
-/* ---- what the watcher tells */
+/* ---- what the poller tells */
 
-static void watched_ready(struct watched *watched, uint32_t events)
+static void watched_ready(struct poller_entry *watched, uint32_t events)
 {
 	struct source *source = container_of(watched, struct source, watched);
 
 	source->ops->ready(source, events);
 }
 
-static void watched_gone(struct watched *watched)
+static void watched_gone(struct poller_entry *watched)
 {
 	finish(container_of(watched, struct source, watched));
 }
@@ -116,7 +116,7 @@ static void told_done(struct watch *watch, struct deferred_list *later)
 	struct ctx_ring *ring = source->ring;
 
 	if (!ring) {
-		if (watcher_stop(&source->watched))
+		if (poller_stop(&source->watched))
 			defer(later, &source->later);
 		return;
 	}
@@ -134,7 +134,7 @@ static void told_released(struct watch *watch)
 	struct ctx_ring *ring = source->ring;
 
 	if (!ring) {
-		if (!watcher_stop(&source->watched))
+		if (!poller_stop(&source->watched))
 			return;
 		stopped(source);
 		context_unwatch_released(watch);
@@ -194,7 +194,7 @@ static int begin_watching(struct source *source, uint32_t events)
 	source->watched.stays = source->ops->stays;
 	source->watched.ready = watched_ready;
 	source->watched.gone = watched_gone;
-	return watcher_add(&source->watched);
+	return poller_add(&source->watched);
 }
 
 int source_begin(struct source *source, const struct source_request *request, struct ctx_context **ret_ctx)
@@ -207,7 +207,7 @@ int source_begin(struct source *source, const struct source_request *request, st
 		return error;
 	}
 	if (!source->ring)
-		watched_init(&source->watched);
+		poller_entry_init(&source->watched);
 	error = context_watch(ctx, &source->watch, &source_watch_ops);
 	if (error) {
 		source_discard(source);

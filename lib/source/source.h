@@ -2,15 +2,15 @@
 /*
  * lib/source: events that end contexts. It may use base, table, core, uring and ring.
  *
- * A context that a descriptor ends: with a watch on the descriptor, by its ring or by the watcher, and a
+ * A context that a descriptor ends: with a watch on the descriptor, by its ring or by the poller, and a
  * watch on the context, which ends the first when the context ends otherwise or is released.
  *
  * Who frees it. On a ring everything happens on the owner's thread, which other threads tell by letter; the
- * memory goes when the kernel has let go of the poll. On the watcher it goes by watcher_stop: whoever gets
- * true from it, else the watcher's thread, after the event. Either way the watch on the context is taken away
+ * memory goes when the kernel has let go of the poll. On the poller it goes by poller_stop: whoever gets
+ * true from it, else the poller's thread, after the event. Either way the watch on the context is taken away
  * first, so that nobody is told of anything in memory that is gone.
  *
- * Locks: those of the kinds (signals, pressure) and the watcher's are taken under that of a context, and
+ * Locks: those of the kinds (signals, pressure) and the poller's are taken under that of a context, and
  * under them nothing but a mailbox's. So whoever finds contexts under such a lock pins them, and ends them
  * without it.
  */
@@ -20,7 +20,7 @@
 #include "cancel.h"
 #include "file_id.h"
 #include "ring.h"
-#include "watcher.h"
+#include "poller.h"
 
 struct source;
 struct source_choice;
@@ -28,7 +28,7 @@ struct source_choice;
 struct source_ops {
 	enum ctx_cause_kind kind;
 	bool stays; /* an event does not always end it */
-	/* These events are there. On the owner's thread in a dispatch, or on the watcher's; no lock held. */
+	/* These events are there. On the owner's thread in a dispatch, or on the poller's; no lock held. */
 	void (*ready)(struct source *source, uint32_t events);
 	/* It has its context, and is about to be watched. NULL: nothing to do. */
 	void (*started)(struct source *source);
@@ -44,9 +44,9 @@ struct source {
 	struct deferred later;
 	struct letter letter; /* to the ring: something of this has changed */
 	const struct source_ops *ops;
-	struct ctx_ring *ring; /* NULL: the watcher */
+	struct ctx_ring *ring; /* NULL: the poller */
 	union {
-		struct watched watched;
+		struct poller_entry watched;
 		struct ring_poll poll;
 	};
 	int fd;
@@ -94,7 +94,7 @@ void source_again(struct source *source);
 struct source_choice {
 	struct lock *lock;
 	struct list *list;
-	struct ctx_ring *here; /* NULL: the watcher's */
+	struct ctx_ring *here; /* NULL: the poller's */
 	bool (*chooses)(const struct source *source, void *data);
 	void *data;
 	int code;

@@ -58,7 +58,7 @@ static int check_file(const struct ctx_ring *ring, int fd)
 	if (fstat(fd, &status))
 		return -EBADF;
 	if ((S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode)))
-		return watcher_probe(fd);
+		return poller_probe(fd);
 	return 0;
 }
 

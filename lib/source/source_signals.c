@@ -6,7 +6,7 @@
  * Who takes a signal. A signal to the process goes to any thread that has it not blocked. As long as a
  * context waits for it, all threads that we know of block it: the caller of ctx_with_signals, those it starts
  * later, and the threads of the library. When no context waits for it any more, because it came, or because
- * they were ended or released, one thread unblocks it: the watcher's, or the owner's of the ring. That one
+ * they were ended or released, one thread unblocks it: the poller's, or the owner's of the ring. That one
  * thread is enough for the default action to be taken as if nothing had ever been blocked, and is never busy
  * in the kernel's view. Other threads' masks cannot be changed from outside.
  */
@@ -25,7 +25,7 @@ static struct {
 	struct lock lock;
 	struct list sources; /* of struct source */
 	sigset_t blocked;    /* that we have ever blocked in some thread */
-	sigset_t open;	     /* that the watcher's thread takes */
+	sigset_t open;	     /* that the poller's thread takes */
 	_Atomic uint32_t
 		fitted; /* counts how often that was changed, and is what who waits for it sleeps on */
 } hub;
@@ -57,8 +57,8 @@ static bool intersects(const sigset_t *a, const sigset_t *b)
 	return false;
 }
 
-/* On the watcher's thread: takes those signals, and only those, that nobody waits for. */
-static void fit_watcher(void)
+/* On the poller's thread: takes those signals, and only those, that nobody waits for. */
+static void fit_poller(void)
 {
 	sigset_t idle, waited;
 
@@ -91,8 +91,8 @@ static void fit_owner(const sigset_t *signals)
 	pthread_sigmask(SIG_UNBLOCK, &idle, NULL);
 }
 
-/* Until the watcher's thread takes none of these. */
-static void wait_for_watcher(const sigset_t *signals)
+/* Until the poller's thread takes none of these. */
+static void wait_for_poller(const sigset_t *signals)
 {
 	for (;;) {
 		uint32_t fitted = atomic_load(&hub.fitted);
@@ -101,11 +101,11 @@ static void wait_for_watcher(const sigset_t *signals)
 		lock_release(&hub.lock);
 		if (!open)
 			return;
-		if (watcher_is_self()) {
-			fit_watcher();
+		if (poller_is_self()) {
+			fit_poller();
 			continue;
 		}
-		if (watcher_wake()) {
+		if (poller_wake()) {
 			sys_futex_wait(&hub.fitted, fitted, NULL);
 			continue;
 		}
@@ -167,7 +167,7 @@ static void ready(struct source *source, uint32_t events)
 	for (int i = 0; i < count; i++)
 		end_all(source->ring, taken[i]);
 	if (count && !source->ring)
-		fit_watcher();
+		fit_poller();
 	source_again(source);
 }
 
@@ -189,7 +189,7 @@ static void stopped(struct source *source)
 	if (source->ring)
 		fit_owner(&signals_of(source)->signals);
 	else
-		watcher_wake();
+		poller_wake();
 }
 
 static const struct source_ops signal_ops = {
@@ -289,7 +289,7 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 	if (!error)
 		error = signals ? check_signals(signals) : -EINVAL;
 	if (!error && !ring)
-		error = watcher_start();
+		error = poller_start();
 	if (error)
 		return error;
 	struct signal_source *source = (struct signal_source *)source_new(sizeof(*source), &signal_ops, ring);
@@ -306,7 +306,7 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 	if (error || context_error(*ret_ctx)) /* of a parent that is done */
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 	else
-		wait_for_watcher(&waited);
+		wait_for_poller(&waited);
 	return error;
 }
 
@@ -339,6 +339,6 @@ __attribute__((constructor)) static void prepare(void)
 	list_init(&hub.sources);
 	sigemptyset(&hub.blocked);
 	sigemptyset(&hub.open);
-	watcher_set_errand(fit_watcher);
+	poller_set_errand(fit_poller);
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What tests of sources share: each runs on the watcher and on both kinds of rings. */
+/* What tests of sources share: each runs on the poller and on both kinds of rings. */
 #ifndef TEST_SOURCES_H
 #define TEST_SOURCES_H
 
@@ -23,7 +23,7 @@ static inline int backends_here(void)
 	return test_mode() == TEST_PLAIN ? ON_DEFER_RING : BACKENDS;
 }
 
-/* NULL: the watcher. */
+/* NULL: the poller. */
 static inline struct ctx_ring *backend_ring(int backend)
 {
 	return backend == WATCHER ? NULL : ring_of(backend == ON_DEFER_RING ? RING_DEFER : RING_ORDINARY);
@@ -49,8 +49,8 @@ static inline void await_end(struct ctx_ring *ring, const struct ctx_context *ct
 	ck_assert_ok(ctx_wait(ctx, SOON));
 }
 
-/* A fixture: the watcher's descriptors are the process's for good. */
-static inline void warm_watcher(void)
+/* A fixture: the poller's descriptors are the process's for good. */
+static inline void warm_poller(void)
 {
 	struct ctx_context *ctx;
 	struct pair pair = pipe_new();
@@ -65,7 +65,7 @@ static inline TCase *source_case(Suite *suite, const char *name)
 {
 	TCase *tests = test_case(suite, name);
 
-	tcase_add_checked_fixture(tests, warm_watcher, NULL);
+	tcase_add_checked_fixture(tests, warm_poller, NULL);
 	return tests;
 }
 

@@ -2,17 +2,17 @@
 /* Sums of batches: what became of the operations under one context on all rings. */
 #include <pthread.h>
 
-#include "reap.h"
+#include "tally.h"
 #include "support/rings.h"
 
 struct asked {
-	struct reap reap;
+	struct tally tally;
 	_Atomic unsigned done;
 };
 
-static void count_done(struct reap *reap)
+static void count_done(struct tally *tally)
 {
-	struct asked *asked = container_of(reap, struct asked, reap);
+	struct asked *asked = container_of(tally, struct asked, tally);
 
 	atomic_fetch_add(&asked->done, 1);
 }
@@ -37,18 +37,18 @@ START_TEST(what_a_cancel_reaped_is_summed_up)
 
 	submit_receives(ring, ctx, pair.near, probes, 30);
 	submit_receives(ring, child, pair.near, probes + 30, 20);
-	reap_begin(&asked.reap, ctx, count_done);
+	tally_begin(&asked.tally, ctx, count_done);
 	ctx_cancel(ctx);
-	reap_end(&asked.reap);
+	tally_end(&asked.tally);
 	await_probes(ring, probes, 50);
 	ck_assert_uint_eq(asked.done, 1);
-	ck_assert_uint_eq(asked.reap.batches, 1);
-	ck_assert_uint_eq(asked.reap.sum.operations, 50);
-	ck_assert_uint_eq(asked.reap.sum.sqes, in_kernel(_i, 50));
-	ck_assert_uint_eq(asked.reap.sum.enters, in_kernel(_i, 1));
-	ck_assert_uint_eq(asked.reap.sum.cancelled, 50);
-	ck_assert_uint_eq(asked.reap.sum.held, 0);
-	ck_assert_uint_ge(asked.reap.sum.reap_ns, asked.reap.sum.submit_ns);
+	ck_assert_uint_eq(asked.tally.batches, 1);
+	ck_assert_uint_eq(asked.tally.sum.operations, 50);
+	ck_assert_uint_eq(asked.tally.sum.sqes, in_kernel(_i, 50));
+	ck_assert_uint_eq(asked.tally.sum.enters, in_kernel(_i, 1));
+	ck_assert_uint_eq(asked.tally.sum.cancelled, 50);
+	ck_assert_uint_eq(asked.tally.sum.held, 0);
+	ck_assert_uint_ge(asked.tally.sum.reap_ns, asked.tally.sum.submit_ns);
 	ring_end(ring);
 	ctx_finish(child);
 	ctx_finish(ctx);
@@ -61,12 +61,12 @@ START_TEST(without_operations_it_is_done_when_asking_ends)
 	struct ctx_context *ctx = child_of(ctx_background());
 	struct asked asked = {.done = 0};
 
-	reap_begin(&asked.reap, ctx, count_done);
+	tally_begin(&asked.tally, ctx, count_done);
 	ctx_cancel(ctx);
 	ck_assert_uint_eq(asked.done, 0);
-	reap_end(&asked.reap);
+	tally_end(&asked.tally);
 	ck_assert_uint_eq(asked.done, 1);
-	ck_assert_uint_eq(asked.reap.batches, 0);
+	ck_assert_uint_eq(asked.tally.batches, 0);
 	ctx_finish(ctx);
 }
 END_TEST
@@ -105,15 +105,15 @@ START_TEST(all_rings_report)
 	ck_assert_ok(pthread_create(&thread, NULL, run_other, &other));
 	submit_receives(ring, ctx, other.pair.near, probes, 5);
 	pthread_barrier_wait(&other.ready);
-	reap_begin(&asked.reap, ctx, count_done);
+	tally_begin(&asked.tally, ctx, count_done);
 	ctx_cancel(ctx);
-	reap_end(&asked.reap);
+	tally_end(&asked.tally);
 	await_probes(ring, probes, 5);
 	ck_assert_ok(pthread_join(thread, NULL));
 	ck_assert_uint_eq(asked.done, 1);
-	ck_assert_uint_eq(asked.reap.batches, 2);
-	ck_assert_uint_eq(asked.reap.sum.operations, 15);
-	ck_assert_uint_eq(asked.reap.sum.cancelled, 15);
+	ck_assert_uint_eq(asked.tally.batches, 2);
+	ck_assert_uint_eq(asked.tally.sum.operations, 15);
+	ck_assert_uint_eq(asked.tally.sum.cancelled, 15);
 	pthread_barrier_destroy(&other.ready);
 	ring_end(ring);
 	ctx_finish(ctx);
@@ -143,17 +143,17 @@ START_TEST(two_that_ask_get_a_batch_each)
 	submit_receives(ring, both[0], pair.near, probes, 4);
 	submit_receives(ring, both[1], pair.near, probes + 4, 8);
 	for (int i = 0; i < 2; i++)
-		reap_begin(&asked[i].reap, both[i], count_done);
+		tally_begin(&asked[i].tally, both[i], count_done);
 	ck_assert_ok(pthread_create(&thread, NULL, cancel_both, both));
 	ck_assert_ok(pthread_join(thread, NULL));
 	for (int i = 0; i < 2; i++)
-		reap_end(&asked[i].reap);
+		tally_end(&asked[i].tally);
 	await_probes(ring, probes, 12);
 	for (unsigned i = 0; i < 2; i++) {
 		ck_assert_uint_eq(asked[i].done, 1);
-		ck_assert_uint_eq(asked[i].reap.batches, 1);
-		ck_assert_uint_eq(asked[i].reap.sum.operations, i ? 8 : 4);
-		ck_assert_uint_eq(asked[i].reap.sum.cancelled, i ? 8 : 4);
+		ck_assert_uint_eq(asked[i].tally.batches, 1);
+		ck_assert_uint_eq(asked[i].tally.sum.operations, i ? 8 : 4);
+		ck_assert_uint_eq(asked[i].tally.sum.cancelled, i ? 8 : 4);
 		ctx_finish(both[i]);
 	}
 	ring_end(ring);
@@ -170,9 +170,9 @@ START_TEST(a_ring_that_closes_reports_too)
 	struct asked asked = {.done = 0};
 
 	submit_receives(ring, ctx, pair.near, probes, 3);
-	reap_begin(&asked.reap, ctx, count_done);
+	tally_begin(&asked.tally, ctx, count_done);
 	ring_end(ring);
-	reap_end(&asked.reap);
+	tally_end(&asked.tally);
 	ck_assert_uint_eq(asked.done, 1);
 	ctx_finish(ctx);
 	pair_end(pair);
@@ -181,13 +181,13 @@ END_TEST
 
 Suite *test_suite(void)
 {
-	Suite *suite = suite_create("reap");
-	TCase *reap = test_case_ring(suite, "reap");
+	Suite *suite = suite_create("tally");
+	TCase *tally = test_case_ring(suite, "tally");
 
-	ON_EACH_RING(reap, what_a_cancel_reaped_is_summed_up);
-	tcase_add_test(reap, without_operations_it_is_done_when_asking_ends);
-	ON_EACH_RING(reap, all_rings_report);
-	ON_EACH_RING(reap, two_that_ask_get_a_batch_each);
-	ON_EACH_RING(reap, a_ring_that_closes_reports_too);
+	ON_EACH_RING(tally, what_a_cancel_reaped_is_summed_up);
+	tcase_add_test(tally, without_operations_it_is_done_when_asking_ends);
+	ON_EACH_RING(tally, all_rings_report);
+	ON_EACH_RING(tally, two_that_ask_get_a_batch_each);
+	ON_EACH_RING(tally, a_ring_that_closes_reports_too);
 	return suite;
 }

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-#include "reap.h"
+#include "tally.h"
 
-void reap_hold(struct reap *reap)
+void tally_hold(struct tally *tally)
 {
-	atomic_fetch_add(&reap->holders, 1);
+	atomic_fetch_add(&tally->holders, 1);
 }
 
-void reap_report(struct reap *reap, const struct ctx_batch *batch)
+void tally_report(struct tally *tally, const struct ctx_batch *batch)
 {
-	struct ctx_batch *sum = &reap->sum;
+	struct ctx_batch *sum = &tally->sum;
 
-	lock_acquire(&reap->lock);
-	reap->batches++;
+	lock_acquire(&tally->lock);
+	tally->batches++;
 	sum->operations += batch->operations;
 	sum->unsent += batch->unsent;
 	sum->timed += batch->timed;
@@ -24,11 +24,11 @@ void reap_report(struct reap *reap, const struct ctx_batch *batch)
 		sum->submit_ns = batch->submit_ns;
 	if (batch->reap_ns > sum->reap_ns)
 		sum->reap_ns = batch->reap_ns;
-	lock_release(&reap->lock);
+	lock_release(&tally->lock);
 }
 
-void reap_drop(struct reap *reap)
+void tally_unref(struct tally *tally)
 {
-	if (reap && atomic_fetch_sub(&reap->holders, 1) == 1)
-		reap->done(reap);
+	if (tally && atomic_fetch_sub(&tally->holders, 1) == 1)
+		tally->done(tally);
 }

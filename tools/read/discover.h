@@ -18,7 +18,7 @@
 #include "reader.h"
 #include "sites.h"
 
-struct source {
+struct process {
 	pid_t pid; /* as this process sees it */
 	uid_t uid;
 	char name[64]; /* of the command; raw bytes */
@@ -40,7 +40,7 @@ struct unreadable {
 };
 
 struct survey {
-	struct source *sources;
+	struct process *sources;
 	size_t source_count;
 	struct unreadable *unreadables;
 	size_t unreadable_count;
@@ -56,7 +56,7 @@ int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_sur
 int survey_core(const char *path, struct survey *ret_survey);
 
 /* Adds an empty entry; NULL without memory. For those that fill a survey. */
-struct source *survey_add_source(struct survey *survey);
+struct process *survey_add_process(struct survey *survey);
 int survey_add_unreadable(struct survey *survey, const struct unreadable *unreadable);
 
 /*

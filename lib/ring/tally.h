@@ -3,35 +3,35 @@
  * Adding up what becomes of the operations under a context that is about to be ended: the batches of all
  * rings that have some.
  */
-#ifndef CTX_REAP_H
-#define CTX_REAP_H
+#ifndef CTX_TALLY_H
+#define CTX_TALLY_H
 
 #include "context.h"
 
-struct reap {
+struct tally {
 	struct lock lock;     /* guards sum and batches */
 	struct ctx_batch sum; /* submit_ns and reap_ns: of the slowest; ctx_id unused */
 	unsigned batches;
 	_Atomic uint32_t holders; /* groups and batches that still have to report, and whoever asked */
 	/*
 	 * All has been reported, or never will be because the ring was closed. On whatever thread was last: a
-	 * ring's owner, or the caller of reap_end. No lock is held. The memory is the caller's again.
+	 * ring's owner, or the caller of tally_end. No lock is held. The memory is the caller's again.
 	 */
-	void (*done)(struct reap *reap);
+	void (*done)(struct tally *tally);
 };
 
 /* Before ctx is ended: asks all rings with operations under it to report. */
-void reap_begin(struct reap *reap, struct ctx_context *ctx, void (*done)(struct reap *reap));
+void tally_begin(struct tally *tally, struct ctx_context *ctx, void (*done)(struct tally *tally));
 
 /* After it was ended. */
-void reap_end(struct reap *reap);
+void tally_end(struct tally *tally);
 
 /* ---- for rings */
 
-void reap_hold(struct reap *reap);
-void reap_report(struct reap *reap, const struct ctx_batch *batch);
+void tally_hold(struct tally *tally);
+void tally_report(struct tally *tally, const struct ctx_batch *batch);
 
 /* One holder less. NULL is allowed. */
-void reap_drop(struct reap *reap);
+void tally_unref(struct tally *tally);
 
 #endif

@@ -301,15 +301,15 @@ END_TEST
 
 Suite *test_suite(void)
 {
-	Suite *suite = suite_create("ladder");
-	TCase *ladder = test_case_ring(suite, "ladder"), *calls = test_case(suite, "calls");
+	Suite *suite = suite_create("grace");
+	TCase *grace = test_case_ring(suite, "grace"), *calls = test_case(suite, "calls");
 
-	ON_EACH_RING(ladder, sockets_that_may_are_shut_down_and_the_rest_is_told);
-	ON_EACH_RING(ladder, a_worker_that_hangs_is_told_once);
-	ON_EACH_RING(ladder, what_was_cancelled_by_itself_before_is_told);
-	ON_EACH_RING(ladder, what_comes_due_in_a_drain_is_told_in_a_dispatch);
-	ON_EACH_RING(ladder, what_ends_by_its_cancel_is_left_alone);
-	ON_EACH_RING(ladder, without_a_grace_nothing_is_arranged);
+	ON_EACH_RING(grace, sockets_that_may_are_shut_down_and_the_rest_is_told);
+	ON_EACH_RING(grace, a_worker_that_hangs_is_told_once);
+	ON_EACH_RING(grace, what_was_cancelled_by_itself_before_is_told);
+	ON_EACH_RING(grace, what_comes_due_in_a_drain_is_told_in_a_dispatch);
+	ON_EACH_RING(grace, what_ends_by_its_cancel_is_left_alone);
+	ON_EACH_RING(grace, without_a_grace_nothing_is_arranged);
 	tcase_add_test(calls, a_grace_of_zero_takes_back_that_of_an_ancestor);
 	tcase_add_test(calls, misuse_is_refused);
 	tcase_add_test(calls, opcodes_have_names);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one thread, ctx-watcher, that waits for descriptors on behalf of contexts that no ring watches. It
+ * The one thread, ctx-poller, that waits for descriptors on behalf of contexts that no ring watches. It
  * starts with the first of them, and sleeps in epoll_wait(2).
  *
  * epoll knows a file by its number once, so what watches the same number shares a registration, with the
@@ -10,15 +10,15 @@
  * takes nothing away from who comes to the number later. An event bears the serial of its registration, not a
  * number alone.
  */
-#ifndef CTX_WATCHER_H
-#define CTX_WATCHER_H
+#ifndef CTX_POLLER_H
+#define CTX_POLLER_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A watch on a descriptor, inside of what it is for. The first six are the watcher's, under its lock. */
-struct watched {
-	struct watched *next, *prev;
+/* A watch on a descriptor, inside of what it is for. The first six are the poller's, under its lock. */
+struct poller_entry {
+	struct poller_entry *next, *prev;
 	uint32_t serial;
 	uint32_t fork_count;
 	bool listed;  /* is being watched */
@@ -26,15 +26,15 @@ struct watched {
 	bool stays; /* the library's own descriptor: watched until it is stopped, not until the first event */
 	int fd;
 	uint32_t events;
-	/* On the watcher's thread, no lock held: these events are there. */
-	void (*ready)(struct watched *watched, uint32_t events);
-	/* On that thread, after ready, if it does not stay, or if watcher_stop came meanwhile: its memory is
+	/* On the poller's thread, no lock held: these events are there. */
+	void (*ready)(struct poller_entry *watched, uint32_t events);
+	/* On that thread, after ready, if it does not stay, or if poller_stop came meanwhile: its memory is
 	 * its maker's again. */
-	void (*gone)(struct watched *watched);
+	void (*gone)(struct poller_entry *watched);
 };
 
 /* For the first four. */
-static inline void watched_init(struct watched *watched)
+static inline void poller_entry_init(struct poller_entry *watched)
 {
 	watched->next = watched->prev = NULL;
 	watched->serial = 0;
@@ -42,26 +42,26 @@ static inline void watched_init(struct watched *watched)
 }
 
 /* Starts the thread if it does not run. 0, -EAGAIN, -EMFILE, -ENFILE, -ENOMEM. */
-int watcher_start(void);
+int poller_start(void);
 
 /*
- * Watches; fd, events, stays and functions are set. 0; -EALREADY: watcher_stop came first; what watcher_start
+ * Watches; fd, events, stays and functions are set. 0; -EALREADY: poller_stop came first; what poller_start
  * or epoll_ctl(2) return: -EBADF, -EPERM, -ENOMEM, -ENOSPC.
  */
-int watcher_add(struct watched *watched);
+int poller_add(struct poller_entry *watched);
 
 /* Ends it. Any thread, also with the lock of a context held. True: nothing is called any more; false: gone
- * is, or watcher_add has not been called. */
-bool watcher_stop(struct watched *watched);
+ * is, or poller_add has not been called. */
+bool poller_stop(struct poller_entry *watched);
 
 /* Whether epoll can watch this file at all: 0, -EPERM, or -EBADF. Needs no thread. */
-int watcher_probe(int fd);
+int poller_probe(int fd);
 
-/* Makes the watcher's thread call what watcher_set_errand said. False: there is no such thread. */
-bool watcher_wake(void);
-bool watcher_is_self(void);
+/* Makes the poller's thread call what poller_set_errand said. False: there is no such thread. */
+bool poller_wake(void);
+bool poller_is_self(void);
 
 /* One function for the thread to call whenever it was woken; before the thread is started. */
-void watcher_set_errand(void (*errand)(void));
+void poller_set_errand(void (*errand)(void));
 
 #endif

@@ -64,15 +64,15 @@ struct mapping {
 	uint64_t inode;
 };
 
-struct source *survey_add_source(struct survey *survey)
+struct process *survey_add_process(struct survey *survey)
 {
-	struct source *larger = realloc(survey->sources, (survey->source_count + 1) * sizeof(*larger));
+	struct process *larger = realloc(survey->sources, (survey->source_count + 1) * sizeof(*larger));
 
 	if (!larger)
 		return NULL;
 	survey->sources = larger;
 	larger += survey->source_count++;
-	*larger = (struct source){.descriptors.directory = -1};
+	*larger = (struct process){.descriptors.directory = -1};
 	return larger;
 }
 
@@ -88,7 +88,7 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
 	return 0;
 }
 
-static void release_source(struct source *source)
+static void release_source(struct process *source)
 {
 	snapshot_release(&source->snapshot);
 	sites_release(&source->sites);
@@ -236,7 +236,7 @@ static void describe(struct unreadable *unreadable, int error, const char *what)
 }
 
 /* Maps the table behind fd and takes the snapshot. 0, or -1 with the reason in unreadable. */
-static int read_table(int fd, struct source *source, struct unreadable *unreadable)
+static int read_table(int fd, struct process *source, struct unreadable *unreadable)
 {
 	char reason[READER_REASON_SIZE];
 	struct stat status;
@@ -283,11 +283,11 @@ static uint64_t monotonic_ns(void)
 static int add_table(struct survey *survey, const struct candidate *candidate, const struct mapping *mapping)
 {
 	struct unreadable unreadable = {.pid = candidate->pid, .inode = mapping->inode};
-	struct source found = {.pid = candidate->pid,
+	struct process found = {.pid = candidate->pid,
 			       .uid = candidate->uid,
 			       .inode = mapping->inode,
 			       .descriptors.directory = -1};
-	struct source *source;
+	struct process *source;
 	int fd = open_by_descriptor(candidate, mapping->inode), other, result;
 
 	memcpy(unreadable.name, candidate->name, sizeof(unreadable.name));
@@ -316,7 +316,7 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 		return survey_add_unreadable(survey, &unreadable);
 	}
 	found.now_ns = monotonic_ns();
-	source = survey_add_source(survey);
+	source = survey_add_process(survey);
 	if (!source) {
 		snapshot_release(&found.snapshot);
 		return -ENOMEM;
@@ -329,15 +329,15 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const char *name)
 {
 	struct unreadable unreadable = {.pid = pid};
-	struct source found = {.pid = pid, .uid = uid, .descriptors.directory = -1};
-	struct source *source;
+	struct process found = {.pid = pid, .uid = uid, .descriptors.directory = -1};
+	struct process *source;
 
 	snprintf(unreadable.name, sizeof(unreadable.name), "%s", name);
 	snprintf(found.name, sizeof(found.name), "%s", name);
 	if (read_table(fd, &found, &unreadable))
 		return survey_add_unreadable(survey, &unreadable);
 	found.now_ns = monotonic_ns();
-	source = survey_add_source(survey);
+	source = survey_add_process(survey);
 	if (!source) {
 		snapshot_release(&found.snapshot);
 		return -ENOMEM;
@@ -552,7 +552,7 @@ static int look_again(struct survey *survey, int proc, bool asked_for)
 
 static int compare_sources(const void *left, const void *right)
 {
-	const struct source *a = left, *b = right;
+	const struct process *a = left, *b = right;
 
 	return a->pid < b->pid ? -1 : a->pid > b->pid;
 }
@@ -578,6 +578,6 @@ int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_sur
 	}
 	drop_duplicates(ret_survey);
 	if (ret_survey->source_count)
-		qsort(ret_survey->sources, ret_survey->source_count, sizeof(struct source), compare_sources);
+		qsort(ret_survey->sources, ret_survey->source_count, sizeof(struct process), compare_sources);
 	return 0;
 }

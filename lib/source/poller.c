@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "watcher.h"
+#include "poller.h"
 
 #include <string.h>
 
@@ -17,10 +17,10 @@
 
 /* What is watched at one number. */
 struct point {
-	struct watched *first;
+	struct poller_entry *first;
 	uint32_t serial; /* of the registration; 0: there is none */
 	uint32_t events; /* of the registration */
-	bool stays;	 /* see struct watched */
+	bool stays;	 /* see struct poller_entry */
 	/* A file that was lost at this number may live on at another, and its registration here with it. */
 	bool haunted;
 	struct file_id file; /* of the registration, if haunted */
@@ -33,15 +33,15 @@ static struct {
 	uint32_t serial;      /* the last one given */
 	struct point *points; /* by number */
 	uint32_t point_count;
-	struct watched *lost;	 /* their number is another file's now */
-	struct watched *current; /* the one whose ready runs */
+	struct poller_entry *lost;	 /* their number is another file's now */
+	struct poller_entry *current; /* the one whose ready runs */
 	_Atomic uint32_t tid;
 	void (*errand)(void);
-} watcher = {.epoll_fd = -1, .wake_fd = -1};
+} poller = {.epoll_fd = -1, .wake_fd = -1};
 
 /* ---- lists */
 
-static void insert(struct watched **first, struct watched *watched)
+static void insert(struct poller_entry **first, struct poller_entry *watched)
 {
 	watched->prev = NULL;
 	watched->next = *first;
@@ -50,7 +50,7 @@ static void insert(struct watched **first, struct watched *watched)
 	*first = watched;
 }
 
-static void take_out(struct watched **first, struct watched *watched)
+static void take_out(struct poller_entry **first, struct poller_entry *watched)
 {
 	if (watched->next)
 		watched->next->prev = watched->prev;
@@ -63,18 +63,18 @@ static void take_out(struct watched **first, struct watched *watched)
 
 /* ---- registrations; all under the lock */
 
-static struct point *point_of(const struct watched *watched)
+static struct point *point_of(const struct poller_entry *watched)
 {
-	struct point *point = &watcher.points[watched->fd];
+	struct point *point = &poller.points[watched->fd];
 
 	return point->serial == watched->serial ? point : NULL;
 }
 
 static int point_reserve(int fd)
 {
-	uint32_t count = watcher.point_count ? watcher.point_count : POINTS_FIRST;
+	uint32_t count = poller.point_count ? poller.point_count : POINTS_FIRST;
 
-	if ((uint32_t)fd < watcher.point_count)
+	if ((uint32_t)fd < poller.point_count)
 		return 0;
 	if (fcntl(fd, F_GETFD) < 0)
 		return -EBADF; /* no memory for numbers that nobody has */
@@ -84,11 +84,11 @@ static int point_reserve(int fd)
 	if (!points)
 		return -ENOMEM;
 	memset(points, 0, count * sizeof(*points));
-	if (watcher.point_count)
-		memcpy(points, watcher.points, watcher.point_count * sizeof(*points));
-	memory_release(watcher.points);
-	watcher.points = points;
-	watcher.point_count = count;
+	if (poller.point_count)
+		memcpy(points, poller.points, poller.point_count * sizeof(*points));
+	memory_release(poller.points);
+	poller.points = points;
+	poller.point_count = count;
 	return 0;
 }
 
@@ -101,28 +101,28 @@ static int control(int operation, int fd, const struct point *point)
 	struct epoll_event event = {.events = point->events | (point->stays ? 0 : (uint32_t)EPOLLONESHOT),
 				    .data.u64 = (uint64_t)point->serial << 32 | (uint32_t)fd};
 
-	return sys_epoll_ctl(watcher.epoll_fd, operation, fd, &event);
+	return sys_epoll_ctl(poller.epoll_fd, operation, fd, &event);
 }
 
 /* The number is another file's, or nobody's: who watches it has lost its file. */
 static void lose(struct point *point)
 {
-	struct watched *watched;
+	struct poller_entry *watched;
 
 	while ((watched = point->first)) {
 		take_out(&point->first, watched);
-		insert(&watcher.lost, watched);
+		insert(&poller.lost, watched);
 	}
 	point->serial = 0;
 	point->haunted = true;
 }
 
-static int registration_new(struct point *point, const struct watched *watched)
+static int registration_new(struct point *point, const struct poller_entry *watched)
 {
 	do
-		watcher.serial++;
-	while (!watcher.serial);
-	*point = (struct point){.serial = watcher.serial,
+		poller.serial++;
+	while (!poller.serial);
+	*point = (struct point){.serial = poller.serial,
 				.events = watched->events,
 				.stays = watched->stays,
 				.haunted = point->haunted};
@@ -141,7 +141,7 @@ static uint32_t union_of(const struct point *point)
 {
 	uint32_t events = 0;
 
-	for (const struct watched *watched = point->first; watched; watched = watched->next)
+	for (const struct poller_entry *watched = point->first; watched; watched = watched->next)
 		events |= watched->events;
 	return events;
 }
@@ -165,7 +165,7 @@ static void review(struct point *point, int fd, bool rearm)
 
 /* For one more at the same number: says whether that is the same file's still, also when nothing else
  * changes. */
-static int widen(struct point *point, const struct watched *watched)
+static int widen(struct point *point, const struct poller_entry *watched)
 {
 	struct point wider = *point;
 
@@ -178,13 +178,13 @@ static int widen(struct point *point, const struct watched *watched)
 	return error;
 }
 
-static int add(struct watched *watched)
+static int add(struct poller_entry *watched)
 {
 	int error = point_reserve(watched->fd);
 
 	if (error)
 		return error;
-	struct point *point = &watcher.points[watched->fd];
+	struct point *point = &poller.points[watched->fd];
 	if (point->serial) {
 		error = widen(point, watched);
 		if (error == -ENOENT || error == -EBADF || error == -EPERM)
@@ -202,11 +202,11 @@ static int add(struct watched *watched)
 	return 0;
 }
 
-static void unlist(struct watched *watched)
+static void unlist(struct poller_entry *watched)
 {
 	struct point *point = point_of(watched);
 
-	take_out(point ? &point->first : &watcher.lost, watched);
+	take_out(point ? &point->first : &poller.lost, watched);
 	watched->listed = false;
 	if (point)
 		review(point, watched->fd, false);
@@ -214,15 +214,15 @@ static void unlist(struct watched *watched)
 
 /* ---- the thread */
 
-static bool is_for(const struct watched *watched, uint32_t serial, uint32_t events)
+static bool is_for(const struct poller_entry *watched, uint32_t serial, uint32_t events)
 {
 	return watched->serial == serial && events & (watched->events | ALWAYS);
 }
 
 /* Takes out of the list those that an event of this registration is for, as a list by next. */
-static struct watched *take_all(struct watched **first, uint32_t serial, uint32_t events)
+static struct poller_entry *take_all(struct poller_entry **first, uint32_t serial, uint32_t events)
 {
-	struct watched *watched = *first, *taken = NULL, *next;
+	struct poller_entry *watched = *first, *taken = NULL, *next;
 
 	for (; watched; watched = next) {
 		next = watched->next;
@@ -236,45 +236,45 @@ static struct watched *take_all(struct watched **first, uint32_t serial, uint32_
 	return taken;
 }
 
-static void tell(struct watched *watched, uint32_t events)
+static void tell(struct poller_entry *watched, uint32_t events)
 {
 	watched->ready(watched, events & (watched->events | ALWAYS));
 }
 
 /* A descriptor of our own: one event is told once, however many watch it. With the lock held. */
-static void serve_own(struct watched *watched, uint32_t serial, uint32_t events)
+static void serve_own(struct poller_entry *watched, uint32_t serial, uint32_t events)
 {
 	while (watched && !is_for(watched, serial, events))
 		watched = watched->next;
 	if (!watched)
 		return;
-	watcher.current = watched;
-	lock_release(&watcher.lock);
+	poller.current = watched;
+	lock_release(&poller.lock);
 	tell(watched, events);
-	lock_acquire(&watcher.lock);
-	watcher.current = NULL;
+	lock_acquire(&poller.lock);
+	poller.current = NULL;
 	bool dropped = watched->dropped;
-	lock_release(&watcher.lock);
+	lock_release(&poller.lock);
 	if (dropped)
 		watched->gone(watched);
-	lock_acquire(&watcher.lock);
+	lock_acquire(&poller.lock);
 }
 
 static void serve(int fd, uint32_t serial, uint32_t events)
 {
-	lock_acquire(&watcher.lock);
-	struct point *point = &watcher.points[fd];
+	lock_acquire(&poller.lock);
+	struct point *point = &poller.points[fd];
 	bool lost = point->serial != serial;
-	struct watched *taken = NULL, *next;
+	struct poller_entry *taken = NULL, *next;
 	if (!lost && point->stays) {
 		serve_own(point->first, serial, events);
 	} else {
-		taken = take_all(lost ? &watcher.lost : &point->first, serial, events);
+		taken = take_all(lost ? &poller.lost : &point->first, serial, events);
 		/* Before anybody is told: then the program may close the descriptor. */
 		if (!lost)
 			review(point, fd, true);
 	}
-	lock_release(&watcher.lock);
+	lock_release(&poller.lock);
 	for (; taken; taken = next) {
 		next = taken->next;
 		tell(taken, events);
@@ -285,13 +285,13 @@ static void serve(int fd, uint32_t serial, uint32_t events)
 /* The program has closed our descriptors, perhaps with all that it had: nothing is watched any more. */
 static void give_up(void)
 {
-	lock_acquire(&watcher.lock);
-	for (uint32_t i = 0; i < watcher.point_count; i++)
-		lose(&watcher.points[i]);
-	watcher.epoll_fd = watcher.wake_fd = -1;
-	watcher.started = false;
-	watcher.tid = 0;
-	lock_release(&watcher.lock);
+	lock_acquire(&poller.lock);
+	for (uint32_t i = 0; i < poller.point_count; i++)
+		lose(&poller.points[i]);
+	poller.epoll_fd = poller.wake_fd = -1;
+	poller.started = false;
+	poller.tid = 0;
+	lock_release(&poller.lock);
 }
 
 static void *run(void *unused)
@@ -300,18 +300,18 @@ static void *run(void *unused)
 	uint32_t forks = thread_fork_count;
 	uint64_t count;
 
-	thread_begin("ctx-watcher");
-	__atomic_store_n((uint32_t *)&watcher.tid, thread_self()->tid, __ATOMIC_RELEASE);
+	thread_begin("ctx-poller");
+	__atomic_store_n((uint32_t *)&poller.tid, thread_self()->tid, __ATOMIC_RELEASE);
 	while (forks == thread_fork_count) {
-		int ready = sys_epoll_wait(watcher.epoll_fd, events, EVENTS_MAX, -1);
+		int ready = sys_epoll_wait(poller.epoll_fd, events, EVENTS_MAX, -1);
 		if (ready == -EBADF || ready == -EINVAL)
 			break;
 		for (int i = 0; i < ready && forks == thread_fork_count; i++) {
 			uint64_t data = events[i].data.u64;
 			if (data) {
 				serve((int)(uint32_t)data, (uint32_t)(data >> 32), events[i].events);
-			} else if (sys_read(watcher.wake_fd, &count, sizeof(count)) > 0 && watcher.errand) {
-				watcher.errand();
+			} else if (sys_read(poller.wake_fd, &count, sizeof(count)) > 0 && poller.errand) {
+				poller.errand();
 			}
 		}
 	}
@@ -325,57 +325,57 @@ static int start(void)
 {
 	struct epoll_event event = {.events = EPOLLIN};
 
-	if (watcher.epoll_fd < 0) {
+	if (poller.epoll_fd < 0) {
 		int fd = sys_epoll_create1(EPOLL_CLOEXEC);
 		if (fd < 0)
 			return fd;
-		watcher.epoll_fd = fd;
+		poller.epoll_fd = fd;
 	}
-	if (watcher.wake_fd < 0) {
+	if (poller.wake_fd < 0) {
 		int fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		int error = fd < 0 ? fd : sys_epoll_ctl(watcher.epoll_fd, EPOLL_CTL_ADD, fd, &event);
+		int error = fd < 0 ? fd : sys_epoll_ctl(poller.epoll_fd, EPOLL_CTL_ADD, fd, &event);
 		if (error) {
 			if (fd >= 0)
 				sys_close(fd);
 			return error;
 		}
-		watcher.wake_fd = fd;
+		poller.wake_fd = fd;
 	}
 	return thread_start(run, NULL, STACK_SIZE);
 }
 
-int watcher_start(void)
+int poller_start(void)
 {
 	int result = 0;
 
-	lock_acquire(&watcher.lock);
-	if (!watcher.started) {
+	lock_acquire(&poller.lock);
+	if (!poller.started) {
 		result = start();
-		watcher.started = result == 0;
+		poller.started = result == 0;
 	}
-	lock_release(&watcher.lock);
+	lock_release(&poller.lock);
 	return result;
 }
 
 /* ---- for sources */
 
-int watcher_add(struct watched *watched)
+int poller_add(struct poller_entry *watched)
 {
-	int error = watcher_start();
+	int error = poller_start();
 
 	if (error)
 		return error;
-	lock_acquire(&watcher.lock);
+	lock_acquire(&poller.lock);
 	watched->fork_count = thread_fork_count;
 	error = watched->dropped ? -EALREADY : add(watched);
-	lock_release(&watcher.lock);
+	lock_release(&poller.lock);
 	return error;
 }
 
-bool watcher_stop(struct watched *watched)
+bool poller_stop(struct poller_entry *watched)
 {
-	lock_acquire(&watcher.lock);
-	bool ours = watched->listed && watched != watcher.current;
+	lock_acquire(&poller.lock);
+	bool ours = watched->listed && watched != poller.current;
 	if (watched->serial && watched->fork_count != thread_fork_count) {
 		/* A forked child's copy is watched by nobody: whoever comes first has it. */
 		watched->fork_count = thread_fork_count;
@@ -385,11 +385,11 @@ bool watcher_stop(struct watched *watched)
 		unlist(watched);
 	}
 	watched->dropped = true;
-	lock_release(&watcher.lock);
+	lock_release(&poller.lock);
 	return ours;
 }
 
-int watcher_probe(int fd)
+int poller_probe(int fd)
 {
 	struct epoll_event event = {.events = EPOLLONESHOT};
 	int probe = sys_epoll_create1(EPOLL_CLOEXEC);
@@ -401,53 +401,53 @@ int watcher_probe(int fd)
 	return error;
 }
 
-bool watcher_wake(void)
+bool poller_wake(void)
 {
 	uint64_t one = 1;
 
-	lock_acquire(&watcher.lock);
-	bool started = watcher.started;
+	lock_acquire(&poller.lock);
+	bool started = poller.started;
 	if (started)
-		sys_tell(watcher.wake_fd, &one, sizeof(one));
-	lock_release(&watcher.lock);
+		sys_tell(poller.wake_fd, &one, sizeof(one));
+	lock_release(&poller.lock);
 	return started;
 }
 
-bool watcher_is_self(void)
+bool poller_is_self(void)
 {
-	return __atomic_load_n((uint32_t *)&watcher.tid, __ATOMIC_ACQUIRE) == thread_self()->tid;
+	return __atomic_load_n((uint32_t *)&poller.tid, __ATOMIC_ACQUIRE) == thread_self()->tid;
 }
 
-void watcher_set_errand(void (*errand)(void))
+void poller_set_errand(void (*errand)(void))
 {
-	watcher.errand = errand;
+	poller.errand = errand;
 }
 
 /* ---- fork: the child begins with nothing watched, and a thread of its own when it needs one */
 
 static void fork_prepare(void)
 {
-	lock_acquire(&watcher.lock);
+	lock_acquire(&poller.lock);
 }
 
 static void fork_parent(void)
 {
-	lock_release(&watcher.lock);
+	lock_release(&poller.lock);
 }
 
 static void fork_child(void)
 {
-	watcher.lock = (struct lock){0};
-	if (watcher.epoll_fd >= 0)
-		sys_close(watcher.epoll_fd);
-	if (watcher.wake_fd >= 0)
-		sys_close(watcher.wake_fd);
-	watcher.epoll_fd = watcher.wake_fd = -1;
-	watcher.started = false;
-	watcher.tid = 0;
-	watcher.lost = watcher.current = NULL;
-	if (watcher.point_count)
-		memset(watcher.points, 0, watcher.point_count * sizeof(*watcher.points));
+	poller.lock = (struct lock){0};
+	if (poller.epoll_fd >= 0)
+		sys_close(poller.epoll_fd);
+	if (poller.wake_fd >= 0)
+		sys_close(poller.wake_fd);
+	poller.epoll_fd = poller.wake_fd = -1;
+	poller.started = false;
+	poller.tid = 0;
+	poller.lost = poller.current = NULL;
+	if (poller.point_count)
+		memset(poller.points, 0, poller.point_count * sizeof(*poller.points));
 }
 
 __attribute__((constructor)) static void prepare(void)

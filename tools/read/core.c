@@ -265,13 +265,13 @@ static int add_core_source(struct survey *survey, struct core *core, const char 
 {
 	char reason[READER_REASON_SIZE];
 	struct snapshot snapshot;
-	struct source *source;
+	struct process *source;
 
 	if (snapshot_read(bytes, size, UINT64_MAX, &snapshot, reason)) {
 		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
 		return -EINVAL;
 	}
-	source = survey_add_source(survey);
+	source = survey_add_process(survey);
 	if (!source) {
 		snapshot_release(&snapshot);
 		return -ENOMEM;

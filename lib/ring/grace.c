@@ -96,7 +96,7 @@ static void fire_shutdown(struct ctx_ring *ring, struct ring_timer *timer, uint6
 	ring_timer_set(ring, timer, clock_after_ns(now_ns, group->grace_ns));
 }
 
-void ladder_begin(struct group *group, uint64_t now_ns)
+void grace_begin(struct group *group, uint64_t now_ns)
 {
 	group->grace_ns = context_grace(group->watch.ctx);
 	if (!group->grace_ns || !context_error(group->watch.ctx))
@@ -141,7 +141,7 @@ static void report_group(struct group *group)
 	memory_release(stuck);
 }
 
-void ladder_report(struct ctx_ring *ring)
+void grace_report(struct ctx_ring *ring)
 {
 	while (!list_empty(&ring->stuck_groups) && ring_is_here(ring)) {
 		struct group *group = container_of(ring->stuck_groups.next, struct group, stuck_link);

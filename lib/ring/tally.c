@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#include "tally.h"
+
+#include "ring.h"
+
+/* Then it has nothing under it; a call that ends after this look finds the tally itself, see ring_end_call().
+ */
+static bool is_between_calls(struct ctx_ring *ring)
+{
+	return ring->calls && !atomic_load(&ring->busy.word);
+}
+
+/* Under the context's lock, where the group cannot be freed. Who is to report already goes on doing that. */
+static void ask(struct watch *watch, void *data)
+{
+	struct group *group = container_of(watch, struct group, watch);
+	struct tally *tally = data, *none = NULL;
+
+	tally_hold(tally);
+	if (group->ring->fork_count != thread_fork_count ||
+	    !atomic_compare_exchange_strong(&group->tally, &none, tally) ||
+	    (is_between_calls(group->ring) && atomic_compare_exchange_strong(&group->tally, &tally, NULL)))
+		atomic_fetch_sub(&tally->holders, 1); /* never the last: the caller of tally_begin is one */
+}
+
+void tally_begin(struct tally *tally, struct ctx_context *ctx, void (*done)(struct tally *tally))
+{
+	*tally = (struct tally){.holders = 1, .done = done};
+	context_each_watch(ctx, WATCH_REACHED, &group_watch_ops, ask, tally);
+}
+
+void tally_end(struct tally *tally)
+{
+	tally_unref(tally);
+}
