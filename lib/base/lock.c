@@ -23,11 +23,11 @@ bool lock_wait(struct lock *lock)
 
 	for (int i = 0; i < SPINS; i++) {
 		spin_pause();
-		if (__atomic_load_n((uint32_t *)&lock->word, __ATOMIC_RELAXED) == 0 && lock_try(lock))
+		if (atomic_load_explicit(&lock->word, memory_order_relaxed) == 0 && lock_try(lock))
 			return false;
 	}
 	/* Whoever slept cannot know whether others do: it takes the lock as one with sleepers. */
-	while (is_held_here(before = __atomic_exchange_n((uint32_t *)&lock->word, taken, __ATOMIC_ACQUIRE)))
+	while (is_held_here(before = atomic_exchange_explicit(&lock->word, taken, memory_order_acquire)))
 		sys_futex_wait(&lock->word, taken, NULL);
 	return before != 0;
 }

@@ -11,6 +11,8 @@
 #ifndef CTX_LOCK_H
 #define CTX_LOCK_H
 
+#include <stdatomic.h>
+
 #include "sys.h"
 #include "thread.h"
 
@@ -32,8 +34,8 @@ static inline uint32_t lock_word(uint32_t state)
 static inline bool lock_try(struct lock *lock)
 {
 	uint32_t free = 0;
-	return __atomic_compare_exchange_n((uint32_t *)&lock->word, &free, lock_word(LOCK_HELD), false,
-					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+	return atomic_compare_exchange_strong_explicit(&lock->word, &free, lock_word(LOCK_HELD),
+						       memory_order_acquire, memory_order_relaxed);
 }
 
 bool lock_wait(struct lock *lock);
@@ -46,7 +48,7 @@ static inline bool lock_acquire(struct lock *lock)
 
 static inline void lock_release(struct lock *lock)
 {
-	uint32_t before = __atomic_exchange_n((uint32_t *)&lock->word, 0, __ATOMIC_RELEASE);
+	uint32_t before = atomic_exchange_explicit(&lock->word, 0, memory_order_release);
 
 	if (__builtin_expect((before & LOCK_STATE) == LOCK_SLEEPERS, 0))
 		sys_futex_wake(&lock->word, 1);

@@ -231,7 +231,7 @@ static int futex_until_done(const struct ctx_context *ctx, const uint32_t *word,
 		if (woken == -ENOSYS || woken == -EPERM)
 			return -ENOTSUP;
 		if (woken == -EAGAIN && !context_error(ctx) &&
-		    __atomic_load_n(word, __ATOMIC_ACQUIRE) != expected)
+		    atomic_load_explicit((const _Atomic uint32_t *)word, memory_order_acquire) != expected)
 			return -EAGAIN;
 		if (woken < 0 && woken != -EAGAIN && woken != -EINTR && woken != -ETIMEDOUT)
 			return woken;

@@ -190,19 +190,18 @@ bool context_is_used(const struct ctx_context *ctx);
 /* True when the program holds no handle any more. */
 static inline bool context_orphaned(const struct ctx_context *ctx)
 {
-	return !(ctx->flags & NODE_STATIC) &&
-	       __atomic_load_n((const uint32_t *)&ctx->handles, __ATOMIC_ACQUIRE) == 0;
+	return !(ctx->flags & NODE_STATIC) && atomic_load_explicit(&ctx->handles, memory_order_acquire) == 0;
 }
 
 /* Positive errno of the end, 0 while live. */
 static inline int context_error(const struct ctx_context *ctx)
 {
-	return (int)(__atomic_load_n((const uint32_t *)&ctx->state, __ATOMIC_ACQUIRE) & STATE_ERRNO);
+	return (int)(atomic_load_explicit(&ctx->state, memory_order_acquire) & STATE_ERRNO);
 }
 
 static inline uint64_t context_deadline(const struct ctx_context *ctx)
 {
-	return __atomic_load_n((const uint64_t *)&ctx->deadline_ns, __ATOMIC_RELAXED);
+	return atomic_load_explicit(&ctx->deadline_ns, memory_order_relaxed);
 }
 
 /* Marks whoever on the way up from ctx has a deadline that is past at now_ns, so that ctx is done if its

@@ -280,7 +280,8 @@ static bool clamp(struct ctx_context *node)
 	uint32_t slot, generation;
 	context_table_id(node, &slot, &generation);
 	if (slot && !(node->flags & NODE_UNLISTED))
-		__atomic_store_n(&table_context(slot)->deadline_ns, now_in_force_ns, __ATOMIC_RELAXED);
+		atomic_store_explicit(&table_context(slot)->deadline_ns, now_in_force_ns,
+				      memory_order_relaxed);
 	tell_moved(node);
 	return true;
 }

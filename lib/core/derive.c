@@ -23,16 +23,17 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
 	}
 	struct ctx_table_context *record = table_context(slot);
 	table_write_begin(&record->seq);
-	uint32_t generation = record->generation + 1 ? record->generation + 1 : 1;
-	record->generation = generation;
+	uint32_t generation = load_relaxed(&record->generation) + 1;
+	generation = generation ? generation : 1;
+	store_relaxed(&record->generation, generation);
 	record->parent_slot = known ? parent->slot : 0;
 	record->parent_generation = known ? parent->generation : 0;
 	record->creator_tid = thread_self()->tid;
 	record->created_ns = plan->now_ns ? plan->now_ns : clock_coarse_ns();
-	__atomic_store_n(&record->deadline_ns, CTX_FOREVER, __ATOMIC_RELAXED);
+	atomic_store_explicit(&record->deadline_ns, CTX_FOREVER, memory_order_relaxed);
 	record->site = (uintptr_t)plan->site;
 	record->done_ns = 0;
-	__atomic_store_n(&record->done_site, 0, __ATOMIC_RELAXED);
+	atomic_store_explicit(&record->done_site, 0, memory_order_relaxed);
 	record->done_tid = record->cause_slot = 0;
 	record->kind = (uint8_t)plan->kind;
 	record->cause_kind = 0;
@@ -43,7 +44,7 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
 		memcpy(record->label, plan->label, length);
 		record->label[length] = '\0';
 	}
-	__atomic_store_n(&record->state, CTX_TABLE_LIVE, __ATOMIC_RELAXED);
+	atomic_store_explicit(&record->state, CTX_TABLE_LIVE, memory_order_relaxed);
 	table_write_end(&record->seq);
 	node->slot = slot;
 	node->generation = generation;
@@ -139,7 +140,8 @@ static inline void store_deadline(struct ctx_context *member, uint64_t deadline_
 {
 	store_relaxed(&member->deadline_ns, deadline_ns);
 	if (deadline_ns != CTX_FOREVER && !(member->flags & NODE_UNLISTED))
-		__atomic_store_n(&table_context(member->slot)->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
+		atomic_store_explicit(&table_context(member->slot)->deadline_ns, deadline_ns,
+				      memory_order_relaxed);
 }
 
 int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
@@ -187,7 +189,8 @@ void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
 		node_serve(node->parent);
 	int error = node_link_member(node, own_deadline_ns);
 	if (error && !(node->flags & NODE_UNLISTED))
-		__atomic_store_n(&table_context(node->slot)->state, (uint32_t)error, __ATOMIC_RELEASE);
+		atomic_store_explicit(&table_context(node->slot)->state, (uint32_t)error,
+				      memory_order_release);
 	if (!error && node_can_end(node))
 		find_remember(node);
 }

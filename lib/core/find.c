@@ -29,16 +29,16 @@ static struct ctx_context *pin(uint32_t slot, uint32_t generation)
 {
 	const struct ctx_table_header *header = table_map.header;
 
-	if (!header || !slot || slot >= __atomic_load_n(&header->contexts.used, __ATOMIC_ACQUIRE))
+	if (!header || !slot || slot >= atomic_load_explicit(&header->contexts.used, memory_order_acquire))
 		return NULL;
 	struct ctx_table_context *record = table_context(slot);
-	uint32_t seq = __atomic_load_n(&record->seq, __ATOMIC_ACQUIRE);
-	uintptr_t address = __atomic_load_n(&record->done_site, __ATOMIC_ACQUIRE);
-	bool live = __atomic_load_n(&record->generation, __ATOMIC_RELAXED) == generation &&
-		    __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) == CTX_TABLE_LIVE;
+	uint32_t seq = atomic_load_explicit(&record->seq, memory_order_acquire);
+	uintptr_t address = atomic_load_explicit(&record->done_site, memory_order_acquire);
+	bool live = atomic_load_explicit(&record->generation, memory_order_relaxed) == generation &&
+		    atomic_load_explicit(&record->state, memory_order_acquire) == CTX_TABLE_LIVE;
 	atomic_thread_fence(memory_order_acquire);
 	/* Being written: it is just being made, and unknown to everybody, or just ending. */
-	if (!live || !address || seq & 1 || __atomic_load_n(&record->seq, __ATOMIC_RELAXED) != seq)
+	if (!live || !address || seq & 1 || atomic_load_explicit(&record->seq, memory_order_relaxed) != seq)
 		return NULL;
 	struct ctx_context *ctx = (struct ctx_context *)address;
 	return node_pin(ctx) ? ctx : NULL;

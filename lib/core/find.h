@@ -34,7 +34,8 @@ static inline bool find_knows(const struct ctx_context *ctx)
 static inline void find_remember(struct ctx_context *ctx)
 {
 	if (find_knows(ctx))
-		__atomic_store_n(&table_context(ctx->slot)->done_site, (uintptr_t)ctx, __ATOMIC_RELEASE);
+		atomic_store_explicit(&table_context(ctx->slot)->done_site, (uintptr_t)ctx,
+				      memory_order_release);
 }
 
 /*
@@ -46,8 +47,8 @@ static inline void find_forget(struct ctx_context *ctx)
 {
 	struct ctx_table_context *record = find_knows(ctx) ? table_context(ctx->slot) : NULL;
 
-	if (record && __atomic_load_n(&record->state, __ATOMIC_RELAXED) == CTX_TABLE_LIVE)
-		__atomic_store_n(&record->done_site, 0, __ATOMIC_RELAXED);
+	if (record && atomic_load_explicit(&record->state, memory_order_relaxed) == CTX_TABLE_LIVE)
+		atomic_store_explicit(&record->done_site, 0, memory_order_relaxed);
 	/* Against the membarrier of context_find: it sees the store, or we see that it is under way. */
 	atomic_signal_fence(memory_order_seq_cst);
 	if (__builtin_expect(load_relaxed(&find_active), 0))

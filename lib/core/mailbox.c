@@ -38,13 +38,13 @@ int mailbox_new(struct mailbox **ret_mailbox)
 
 struct mailbox *mailbox_ref(struct mailbox *mailbox)
 {
-	__atomic_fetch_add((uint32_t *)&mailbox->refs, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&mailbox->refs, 1, memory_order_relaxed);
 	return mailbox;
 }
 
 void mailbox_unref(struct mailbox *mailbox)
 {
-	if (__atomic_fetch_sub((uint32_t *)&mailbox->refs, 1, __ATOMIC_ACQ_REL) != 1)
+	if (atomic_fetch_sub_explicit(&mailbox->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	sys_close(mailbox->fd);
 	memory_release(mailbox);
@@ -65,10 +65,12 @@ static bool post(struct mailbox *mailbox, struct list *to, struct letter *letter
 	bool open = !mailbox->closed;
 	if (open && list_empty(&letter->link)) {
 		list_append(to, &letter->link);
-		__atomic_fetch_add((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
+		atomic_fetch_add_explicit(&mailbox->count, 1, memory_order_release);
 	}
-	if (open && later && !mailbox->woken)
-		mailbox->woken = wake = true;
+	if (open && later && !atomic_load_explicit(&mailbox->woken, memory_order_relaxed)) {
+		atomic_store_explicit(&mailbox->woken, true, memory_order_release);
+		wake = true;
+	}
 	lock_release(&mailbox->lock);
 
 	/* woken was false, so no other list has the deferred work: it is ours until it ran. */
@@ -97,7 +99,7 @@ bool mailbox_retract(struct mailbox *mailbox, struct letter *letter)
 	bool posted = !list_empty(&letter->link);
 	if (posted) {
 		list_remove(&letter->link);
-		__atomic_fetch_sub((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
+		atomic_fetch_sub_explicit(&mailbox->count, 1, memory_order_release);
 	}
 	lock_release(&mailbox->lock);
 	return posted;
@@ -110,7 +112,7 @@ static struct letter *take_first(struct mailbox *mailbox, struct list *from)
 		return NULL;
 	struct letter *letter = container_of(from->next, struct letter, link);
 	list_remove(&letter->link);
-	__atomic_fetch_sub((uint32_t *)&mailbox->count, 1, __ATOMIC_RELEASE);
+	atomic_fetch_sub_explicit(&mailbox->count, 1, memory_order_release);
 	return letter;
 }
 
@@ -144,7 +146,7 @@ void mailbox_clear(struct mailbox *mailbox)
 	if (sys_read(mailbox->fd, &count, sizeof(count)) != sizeof(count))
 		return;
 	lock_acquire(&mailbox->lock);
-	mailbox->woken = false;
+	atomic_store_explicit(&mailbox->woken, false, memory_order_release);
 	lock_release(&mailbox->lock);
 }
 
@@ -153,8 +155,7 @@ void mailbox_wake(struct mailbox *mailbox)
 	if (mailbox->fork_count != thread_fork_count)
 		return;
 	lock_acquire(&mailbox->lock);
-	bool wake = !mailbox->woken;
-	mailbox->woken = true;
+	bool wake = !atomic_exchange_explicit(&mailbox->woken, true, memory_order_release);
 	lock_release(&mailbox->lock);
 	if (wake)
 		write_eventfd(mailbox);

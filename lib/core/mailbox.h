@@ -58,7 +58,7 @@ void mailbox_clear(struct mailbox *mailbox);
 /* Owner: clears the eventfd if it was written. Call it before taking letters, else one may stay unseen. */
 static inline void mailbox_reset(struct mailbox *mailbox)
 {
-	if (__builtin_expect(__atomic_load_n((const bool *)&mailbox->woken, __ATOMIC_ACQUIRE), 0))
+	if (__builtin_expect(atomic_load_explicit(&mailbox->woken, memory_order_acquire), 0))
 		mailbox_clear(mailbox);
 }
 
@@ -71,7 +71,7 @@ struct letter *mailbox_next_quiet(struct mailbox *mailbox);
 /* True when there is mail. Any thread may ask; no lock. */
 static inline bool mailbox_pending(const struct mailbox *mailbox)
 {
-	return __atomic_load_n((const uint32_t *)&mailbox->count, __ATOMIC_ACQUIRE) != 0;
+	return atomic_load_explicit(&mailbox->count, memory_order_acquire) != 0;
 }
 
 /* Owner: wakes itself (or its event loop) without a letter. */

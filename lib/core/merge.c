@@ -36,7 +36,8 @@ static void publish(struct ctx_context *node)
 	}
 	store_relaxed(&node->deadline_ns, deadline_ns);
 	if (!(node->flags & NODE_UNLISTED))
-		__atomic_store_n(&table_context(node->slot)->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
+		atomic_store_explicit(&table_context(node->slot)->deadline_ns, deadline_ns,
+				      memory_order_relaxed);
 	lock_release(&walk_lock);
 }
 

@@ -65,7 +65,8 @@ static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t en
 		return false;
 	}
 	if (in_table(node))
-		__atomic_store_n(&table_context(node->slot)->state, end & STATE_ERRNO, __ATOMIC_RELEASE);
+		atomic_store_explicit(&table_context(node->slot)->state, end & STATE_ERRNO,
+				      memory_order_release);
 	if (before & STATE_ATTENTION && node_pin(node))
 		remember(sweep, node);
 	return true;
@@ -278,12 +279,13 @@ static inline void write_end(struct ctx_context *ctx)
 	struct ctx_table_context *record = table_context(ctx->slot);
 	table_write_begin(&record->seq);
 	record->done_ns = ctx->cause_time_ns;
-	__atomic_store_n(&record->done_site, (uintptr_t)ctx->cause_site, __ATOMIC_RELAXED);
+	atomic_store_explicit(&record->done_site, (uintptr_t)ctx->cause_site, memory_order_relaxed);
 	record->done_tid = ctx->cause_tid;
 	record->cause_slot = ctx->cause_text ? ctx->cause_text->slot : 0;
 	record->cause_kind = ctx->cause_kind;
 	record->cause_code = ctx->cause_kind >= CTX_CAUSE_SIGNAL ? ctx->cause_code : 0;
-	__atomic_store_n(&record->state, (uint32_t)context_error(ctx) | CTX_TABLE_OWN, __ATOMIC_RELAXED);
+	atomic_store_explicit(&record->state, (uint32_t)context_error(ctx) | CTX_TABLE_OWN,
+			      memory_order_relaxed);
 	table_write_end(&record->seq);
 }
 

@@ -157,9 +157,10 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
  */
 static bool is_whole(const struct ctx_ring *ring)
 {
-	return ring->fork_count + 1 == thread_fork_count &&
-	       (!ring->owner || ring->owner == thread_forked_serial) && !ring->dispatching &&
-	       !ring->busy.word;
+	uint64_t owner = atomic_load_explicit(&ring->owner, memory_order_relaxed);
+
+	return ring->fork_count + 1 == thread_fork_count && (!owner || owner == thread_forked_serial) &&
+	       !ring->dispatching && !ring->busy.word;
 }
 
 static void close_own(int *fd)

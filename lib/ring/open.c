@@ -107,7 +107,7 @@ int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
 	record->sq_entries = uring->sq.ring_entries;
 	record->cq_entries = uring->cq.ring_entries;
 	record->opened_ns = clock_coarse_ns();
-	__atomic_store_n(&record->state, 1, __ATOMIC_RELEASE);
+	atomic_store_explicit(&record->state, 1, memory_order_release);
 	return 0;
 }
 

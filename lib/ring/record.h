@@ -23,7 +23,7 @@ static inline void record_operation(const struct ctx_ring *ring, const struct op
 	record->opcode = op->opcode;
 	record->ring = (uint16_t)ring->table_slot;
 	record->since_ns = now_ns;
-	__atomic_store_n(&record->flags, (uint8_t)flags, __ATOMIC_RELAXED);
+	atomic_store_explicit(&record->flags, (uint8_t)flags, memory_order_relaxed);
 	table_write_end(&record->seq);
 }
 
@@ -32,15 +32,17 @@ static inline void record_set_flags(const struct ctx_ring *ring, const struct op
 	struct ctx_table_operation *record = ring->slots[op->slot].record;
 
 	if (record)
-		__atomic_store_n(&record->flags, (uint8_t)flags, __ATOMIC_RELAXED);
+		atomic_store_explicit(&record->flags, (uint8_t)flags, memory_order_relaxed);
 }
 
 static inline void record_add_flag(const struct ctx_ring *ring, const struct operation *op, unsigned flag)
 {
 	struct ctx_table_operation *record = ring->slots[op->slot].record;
 
-	if (record)
-		__atomic_store_n(&record->flags, (uint8_t)(record->flags | flag), __ATOMIC_RELAXED);
+	if (!record)
+		return;
+	unsigned flags = atomic_load_explicit(&record->flags, memory_order_relaxed) | flag;
+	atomic_store_explicit(&record->flags, (uint8_t)flags, memory_order_relaxed);
 }
 
 #endif

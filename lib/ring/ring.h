@@ -33,10 +33,10 @@
 #include "heap.h"
 #include "mailbox.h"
 #include "op.h"
-#include "tally.h"
 #include "ring_poll.h"
 #include "ring_ticket.h"
 #include "table_format.h"
+#include "tally.h"
 #include "thread.h"
 #include "uring.h"
 
@@ -65,7 +65,7 @@ struct group {
 	struct list stuck_link; /* ring->stuck_groups, or alone: to be told in the next dispatch */
 	struct ring_timer deadline;
 	struct group *drain_next;
-	uint64_t grace_ns;	   /* of its context, once that ended; 0: no more is done than cancelling */
+	uint64_t grace_ns;	     /* of its context, once that ended; 0: no more is done than cancelling */
 	struct tally *_Atomic tally; /* wants to hear of the batch that ends it; holds it */
 	struct op_listener *listener; /* of its operations with OP_TASK; not looked at without any */
 	uint32_t table_slot, table_generation;
@@ -105,7 +105,7 @@ struct spill {
 
 struct ctx_ring {
 	struct io_uring *uring;
-	uint64_t owner; /* serial of its thread; 0: not used yet */
+	_Atomic uint64_t owner; /* serial of its thread; 0: not used yet */
 	uint32_t fork_count;
 	uint32_t owner_tid;    /* of the owner, for the kernel; 0: none */
 	pthread_mutex_t owned; /* see ring_owner.c */
@@ -228,7 +228,7 @@ int ring_await_results(const struct ctx_ring *ring, uint64_t timeout_ns);
 /* True for the thread that owns it. Any thread may ask. */
 static inline bool ring_is_mine(const struct ctx_ring *ring)
 {
-	return __atomic_load_n(&ring->owner, __ATOMIC_RELAXED) == thread_self()->serial;
+	return atomic_load_explicit(&ring->owner, memory_order_relaxed) == thread_self()->serial;
 }
 
 /* False in a forked child. To be asked after each call of a function of the program's that may have forked,
@@ -331,7 +331,7 @@ static inline void slot_release(struct ctx_ring *ring, struct operation *op)
 	struct slot *slot = &ring->slots[op->slot];
 
 	if (slot->record)
-		__atomic_store_n(&slot->record->flags, 0, __ATOMIC_RELEASE);
+		atomic_store_explicit(&slot->record->flags, 0, memory_order_release);
 	slot->op = NULL;
 	slot->generation = slot->generation == GENERATION_MASK ? 1 : slot->generation + 1;
 	slot->next_free = ring->slot_free;

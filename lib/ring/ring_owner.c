@@ -44,13 +44,13 @@ int ring_claim(struct ctx_ring *ring)
 	if (!ring)
 		return -EINVAL;
 	if (ring->fork_count != thread_fork_count ||
-	    !__atomic_compare_exchange_n(&ring->owner, &nobody, thread_self()->serial, false,
-					 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	    !atomic_compare_exchange_strong_explicit(&ring->owner, &nobody, thread_self()->serial,
+						     memory_order_acq_rel, memory_order_acquire))
 		return -EPERM;
 	if (ring->disabled) {
 		int error = uring_register(ring->uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 		if (error < 0) {
-			__atomic_store_n(&ring->owner, 0, __ATOMIC_RELEASE);
+			atomic_store_explicit(&ring->owner, 0, memory_order_release);
 			return error;
 		}
 		ring->disabled = false;
@@ -61,10 +61,10 @@ int ring_claim(struct ctx_ring *ring)
 
 static void let_go(struct ctx_ring *ring, uint64_t next)
 {
-	if (ring->owner == thread_self()->serial)
+	if (ring_is_mine(ring))
 		pthread_mutex_unlock(&ring->owned);
 	ring->owner_tid = 0;
-	__atomic_store_n(&ring->owner, next, __ATOMIC_RELEASE);
+	atomic_store_explicit(&ring->owner, next, memory_order_release);
 }
 
 void ring_disclaim(struct ctx_ring *ring)
@@ -79,7 +79,7 @@ void ring_owner_free(struct ctx_ring *ring)
 	/* The copy in a forked child is held for ever, by a thread of the parent. */
 	if (ring->fork_count == thread_fork_count)
 		let_go(ring, OWNER_GONE);
-	__atomic_store_n(&ring->owner, OWNER_GONE, __ATOMIC_RELEASE);
+	atomic_store_explicit(&ring->owner, OWNER_GONE, memory_order_release);
 }
 
 /* ---- an owner that has ended */
@@ -137,7 +137,7 @@ int ring_claim_to_close(struct ctx_ring *ring)
 	list_splice(&ring->polls_fired, &ring->polls_delivering);
 	if (ring->record)
 		ring->record->owner_tid = thread_self()->tid;
-	__atomic_store_n(&ring->owner, thread_self()->serial, __ATOMIC_RELEASE);
+	atomic_store_explicit(&ring->owner, thread_self()->serial, memory_order_release);
 	return 0;
 }
 

@@ -33,7 +33,7 @@ static struct {
 	uint32_t serial;      /* the last one given */
 	struct point *points; /* by number */
 	uint32_t point_count;
-	struct poller_entry *lost;	 /* their number is another file's now */
+	struct poller_entry *lost;    /* their number is another file's now */
 	struct poller_entry *current; /* the one whose ready runs */
 	_Atomic uint32_t tid;
 	void (*errand)(void);
@@ -301,7 +301,7 @@ static void *run(void *unused)
 	uint64_t count;
 
 	thread_begin("ctx-poller");
-	__atomic_store_n((uint32_t *)&poller.tid, thread_self()->tid, __ATOMIC_RELEASE);
+	atomic_store_explicit(&poller.tid, thread_self()->tid, memory_order_release);
 	while (forks == thread_fork_count) {
 		int ready = sys_epoll_wait(poller.epoll_fd, events, EVENTS_MAX, -1);
 		if (ready == -EBADF || ready == -EINVAL)
@@ -415,7 +415,7 @@ bool poller_wake(void)
 
 bool poller_is_self(void)
 {
-	return __atomic_load_n((uint32_t *)&poller.tid, __ATOMIC_ACQUIRE) == thread_self()->tid;
+	return atomic_load_explicit(&poller.tid, memory_order_acquire) == thread_self()->tid;
 }
 
 void poller_set_errand(void (*errand)(void))

@@ -174,7 +174,7 @@ static void describe(const struct source *source, int code, char *text, size_t s
 	const struct trigger *trigger = pressure_of(source)->trigger;
 
 	(void)code;
-	if (__atomic_load_n((const bool *)&trigger->failed, __ATOMIC_RELAXED))
+	if (atomic_load_explicit(&trigger->failed, memory_order_relaxed))
 		snprintf(text, size, "%s pressure cannot be watched any more: its file is gone",
 			 resource_name(trigger->resource));
 	else

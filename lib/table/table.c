@@ -120,7 +120,7 @@ static void map_areas(struct ctx_table_header *memory, const struct ctx_table_he
 	show_in_dumps(&plan->operations, 0, DUMP_STEP);
 	show_in_dumps(&plan->causes, 0, DUMP_STEP);
 	show_in_dumps(&plan->rings, 0, UINT64_MAX);
-	__atomic_store_n(&header->magic, CTX_TABLE_MAGIC, __ATOMIC_RELEASE);
+	atomic_store_explicit(&header->magic, CTX_TABLE_MAGIC, memory_order_release);
 }
 
 static int make(void)
@@ -196,7 +196,7 @@ int table_descriptor(void)
 /* The next count records that were never used; 0: none are left. */
 static uint32_t extend(struct ctx_table_area *area, uint32_t count)
 {
-	uint32_t first = area->used;
+	uint32_t first = atomic_load_explicit(&area->used, memory_order_relaxed);
 
 	if (count > area->count - first)
 		return 0;
@@ -205,7 +205,7 @@ static uint32_t extend(struct ctx_table_area *area, uint32_t count)
 	uint64_t shown = (before + DUMP_STEP - 1) / DUMP_STEP * DUMP_STEP;
 	uint64_t needed = (after + DUMP_STEP - 1) / DUMP_STEP * DUMP_STEP;
 	show_in_dumps(area, shown ? shown : DUMP_STEP, needed);
-	__atomic_store_n(&area->used, first + count, __ATOMIC_RELEASE);
+	atomic_store_explicit(&area->used, first + count, memory_order_release);
 	return first;
 }
 
@@ -310,8 +310,8 @@ int table_ring_new(uint32_t *ret_slot)
 	if (slot) {
 		ring_taken[slot] = true;
 		struct ctx_table_area *area = &table_map.header->rings;
-		if (slot >= area->used)
-			__atomic_store_n(&area->used, slot + 1, __ATOMIC_RELEASE);
+		if (slot >= atomic_load_explicit(&area->used, memory_order_relaxed))
+			atomic_store_explicit(&area->used, slot + 1, memory_order_release);
 	}
 	unlock_and_tell();
 	*ret_slot = slot;
@@ -414,7 +414,8 @@ static void fork_child(void)
 __attribute__((destructor)) static void mark_exit(void)
 {
 	if (atomic_load(&phase) == MADE)
-		__atomic_store_n(&table_map.header->contexts.flags, CTX_TABLE_EXITED, __ATOMIC_RELEASE);
+		atomic_store_explicit(&table_map.header->contexts.flags, CTX_TABLE_EXITED,
+				      memory_order_release);
 }
 
 __attribute__((constructor)) static void prepare(void)

@@ -74,7 +74,7 @@ static inline void table_context_free(uint32_t slot)
 {
 	struct table_magazine *magazine = &table_magazine;
 
-	__atomic_store_n(&table_context(slot)->state, 0, __ATOMIC_RELEASE);
+	atomic_store_explicit(&table_context(slot)->state, 0, memory_order_release);
 	if (__builtin_expect(magazine->count == TABLE_MAGAZINE_SIZE, 0))
 		table_spill();
 	else if (__builtin_expect(!magazine->count, 0))
@@ -86,19 +86,19 @@ static inline void table_context_free(uint32_t slot)
  * What is stored between these two is seen whole or not at all by readers that
  * check seq before and after. One writer at a time.
  */
-static inline void table_write_begin(uint32_t *seq)
+static inline void table_write_begin(_Atomic uint32_t *seq)
 {
-	__atomic_store_n(seq, *seq + 1, __ATOMIC_RELAXED);
+	atomic_store_explicit(seq, atomic_load_explicit(seq, memory_order_relaxed) + 1, memory_order_relaxed);
 	/* The odd number must be visible before anything that follows. */
 	atomic_signal_fence(memory_order_seq_cst);
 #ifndef __x86_64__
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	atomic_thread_fence(memory_order_seq_cst);
 #endif
 }
 
-static inline void table_write_end(uint32_t *seq)
+static inline void table_write_end(_Atomic uint32_t *seq)
 {
-	__atomic_store_n(seq, *seq + 1, __ATOMIC_RELEASE);
+	atomic_store_explicit(seq, atomic_load_explicit(seq, memory_order_relaxed) + 1, memory_order_release);
 }
 
 /* A record for the text of a cause; 0: none. */

@@ -41,16 +41,16 @@ struct ctx_table_area {
 	uint64_t offset;
 	uint32_t record_size;
 	uint32_t count;
-	uint32_t used;	/* atomic, only grows */
-	uint32_t flags; /* of the area of contexts: CTX_TABLE_EXITED or 0; of others 0 */
+	_Atomic uint32_t used;	/* only grows */
+	_Atomic uint32_t flags; /* of the area of contexts: CTX_TABLE_EXITED or 0; of others 0 */
 };
 
-/* The process called exit(3), or returned from main: it was not killed and did not crash. Atomic, stored
- * then. */
+/* The process called exit(3), or returned from main: it was not killed and did not crash. Stored then.
+ */
 #define CTX_TABLE_EXITED 0x01u
 
 struct ctx_table_header {
-	uint64_t magic; /* stored last when the table is made */
+	_Atomic uint64_t magic; /* stored last when the table is made */
 	uint32_t version;
 	uint32_t header_size;
 	uint64_t file_size;
@@ -86,17 +86,17 @@ enum ctx_table_kind {
 #define CTX_TABLE_LIVE 0x00020000u
 
 struct ctx_table_context {
-	uint32_t seq;
-	uint32_t generation;  /* of this use of the slot; never 0 */
-	uint32_t state;	      /* stored atomically, also outside the sequence */
-	uint32_t parent_slot; /* nearest ancestor in the table, 0: a root */
+	_Atomic uint32_t seq;
+	_Atomic uint32_t generation; /* of this use of the slot; never 0 */
+	_Atomic uint32_t state;	     /* stored also outside the sequence */
+	uint32_t parent_slot;	     /* nearest ancestor in the table, 0: a root */
 	uint32_t parent_generation;
 	uint32_t creator_tid;
-	uint64_t created_ns;  /* coarse clock */
-	uint64_t deadline_ns; /* in force; UINT64_MAX: none. Stored atomically */
-	uint64_t site;	      /* return address of the call that made it */
-	uint64_t done_ns;     /* these: when CTX_TABLE_OWN */
-	uint64_t done_site;   /* while live: for the process's own use */
+	uint64_t created_ns;	      /* coarse clock */
+	_Atomic uint64_t deadline_ns; /* in force; UINT64_MAX: none. Stored also outside the sequence */
+	uint64_t site;		      /* return address of the call that made it */
+	uint64_t done_ns;	      /* these: when CTX_TABLE_OWN */
+	_Atomic uint64_t done_site;   /* while live: for the process's own use */
 	uint32_t done_tid;
 	uint32_t cause_slot; /* of its text and error, 0: plain */
 	uint8_t kind;	     /* enum ctx_table_kind */
@@ -108,7 +108,7 @@ struct ctx_table_context {
 
 /* A cause with a text, or with an error of its own. */
 struct ctx_table_cause {
-	uint32_t seq;
+	_Atomic uint32_t seq;
 	int32_t error;	       /* negative errno */
 	uint32_t context_slot; /* whose it is; 0: free */
 	uint32_t context_generation;
@@ -126,20 +126,20 @@ struct ctx_table_cause {
 
 /* An operation in flight. */
 struct ctx_table_operation {
-	uint32_t seq;
+	_Atomic uint32_t seq;
 	uint32_t context_slot;
 	uint32_t context_generation;
 	int32_t fd;
-	uint8_t opcode; /* IORING_OP_* */
-	uint8_t flags;	/* CTX_TABLE_OP_*; stored last */
-	uint16_t ring;	/* slot of its ring */
+	uint8_t opcode;	       /* IORING_OP_* */
+	_Atomic uint8_t flags; /* CTX_TABLE_OP_*; stored last */
+	uint16_t ring;	       /* slot of its ring */
 	uint32_t reserved;
 	uint64_t since_ns;
 };
 
 struct ctx_table_ring {
-	uint32_t seq;
-	uint32_t state; /* 0 free, 1 open */
+	_Atomic uint32_t seq;
+	_Atomic uint32_t state; /* 0 free, 1 open */
 	uint32_t owner_tid;
 	int32_t fd;
 	uint32_t setup_flags; /* IORING_SETUP_* */

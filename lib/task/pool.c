@@ -31,7 +31,7 @@ static struct {
 void pool_release(struct pool_thread *thread)
 {
 	thread->released = true;
-	__atomic_store_n((uint32_t *)&thread->word, AWAKE, __ATOMIC_RELAXED);
+	atomic_store_explicit(&thread->word, AWAKE, memory_order_relaxed);
 	lock_acquire(&pool.lock);
 	list_insert(&pool.idle, &thread->link);
 	lock_release(&pool.lock);
@@ -54,9 +54,9 @@ static bool await_job(struct pool_thread *thread)
 	const struct timespec *bound = &until;
 	uint32_t before = AWAKE;
 
-	__atomic_compare_exchange_n((uint32_t *)&thread->word, &before, SLEEPING, false, __ATOMIC_ACQUIRE,
-				    __ATOMIC_ACQUIRE);
-	while (__atomic_load_n((uint32_t *)&thread->word, __ATOMIC_ACQUIRE) != GIVEN) {
+	atomic_compare_exchange_strong_explicit(&thread->word, &before, SLEEPING, memory_order_acquire,
+						memory_order_acquire);
+	while (atomic_load_explicit(&thread->word, memory_order_acquire) != GIVEN) {
 		if (sys_futex_wait(&thread->word, SLEEPING, bound) != -ETIMEDOUT)
 			continue;
 		if (retire(thread))
@@ -106,7 +106,7 @@ int pool_run(struct pool_job *job)
 		return thread_start(work, job, 0);
 	thread->job = job;
 	/* Then it may be gone, with its stack; a wake of what lies there now is a spurious one. */
-	if (__atomic_exchange_n((uint32_t *)&thread->word, GIVEN, __ATOMIC_RELEASE) == SLEEPING)
+	if (atomic_exchange_explicit(&thread->word, GIVEN, memory_order_release) == SLEEPING)
 		sys_futex_wake(&thread->word, 1);
 	return 0;
 }

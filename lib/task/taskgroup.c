@@ -45,7 +45,7 @@ static __thread uint32_t current_forks
 static _Atomic uint32_t *dismiss(struct starter *starter, uint32_t how)
 {
 	list_remove(&starter->link);
-	__atomic_store_n((uint32_t *)&starter->word, how, __ATOMIC_RELEASE);
+	atomic_store_explicit(&starter->word, how, memory_order_release);
 	return &starter->word;
 }
 
@@ -256,7 +256,7 @@ static uint32_t wait_in_line(struct ctx_taskgroup *group, struct task *task)
 
 	list_append(&group->starters, &starter.link);
 	lock_release(&group->lock);
-	while ((word = __atomic_load_n((uint32_t *)&starter.word, __ATOMIC_ACQUIRE)) == WAITING)
+	while ((word = atomic_load_explicit(&starter.word, memory_order_acquire)) == WAITING)
 		sys_futex_wait(&starter.word, WAITING, NULL);
 	return word;
 }

@@ -161,12 +161,12 @@ bool park_buffers_stay(void)
 		NO,
 		YES
 	};
-	static int known;
-	int now = __atomic_load_n(&known, __ATOMIC_RELAXED);
+	static _Atomic int known;
+	int now = atomic_load_explicit(&known, memory_order_relaxed);
 
 	if (now == UNKNOWN) {
 		now = feature_allowed(FEATURE_KEPT_BUFFERS) && try() ? YES : NO;
-		__atomic_store_n(&known, now, __ATOMIC_RELAXED);
+		atomic_store_explicit(&known, now, memory_order_relaxed);
 	}
 	return now == YES;
 }

@@ -59,9 +59,9 @@ static uint64_t count_contexts(void)
 	const struct ctx_table_header *header = table_map.header;
 	uint64_t contexts = 0;
 
-	for (uint32_t slot = 1; header && slot < __atomic_load_n(&header->contexts.used, __ATOMIC_ACQUIRE);
-	     slot++)
-		contexts += __atomic_load_n(&table_map.contexts[slot].state, __ATOMIC_ACQUIRE) != 0;
+	for (uint32_t slot = 1;
+	     header && slot < atomic_load_explicit(&header->contexts.used, memory_order_acquire); slot++)
+		contexts += atomic_load_explicit(&table_map.contexts[slot].state, memory_order_acquire) != 0;
 	return contexts;
 }
 
@@ -70,9 +70,9 @@ static uint64_t count_operations(void)
 	const struct ctx_table_header *header = table_map.header;
 	uint64_t operations = 0;
 
-	for (uint32_t slot = 1; header && slot < __atomic_load_n(&header->operations.used, __ATOMIC_ACQUIRE);
-	     slot++)
-		operations += (__atomic_load_n(&table_map.operations[slot].flags, __ATOMIC_ACQUIRE) &
+	for (uint32_t slot = 1;
+	     header && slot < atomic_load_explicit(&header->operations.used, memory_order_acquire); slot++)
+		operations += (atomic_load_explicit(&table_map.operations[slot].flags, memory_order_acquire) &
 			       CTX_TABLE_OP_IN_FLIGHT) != 0;
 	return operations;
 }

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,25 +34,25 @@ struct reading {
 static void copy_words(void *to, const void *from, size_t size)
 {
 	uint32_t *out = to;
-	const uint32_t *in = from;
+	const _Atomic uint32_t *in = from;
 
 	/* Word by word and atomically: the writer may be at it. */
 	for (size_t i = 0; i < size / sizeof(*out); i++)
-		out[i] = __atomic_load_n(in + i, __ATOMIC_RELAXED);
+		out[i] = atomic_load_explicit(in + i, memory_order_relaxed);
 }
 
 /* Copies one record under its sequence count, its first word. False: it never held still. */
 static bool copy_record(struct reading *reading, const void *from, void *to, size_t size)
 {
-	const uint32_t *seq = from;
+	const _Atomic uint32_t *seq = from;
 
 	for (unsigned attempt = 0; attempt < COPY_ATTEMPTS; attempt++) {
-		uint32_t before = __atomic_load_n(seq, __ATOMIC_ACQUIRE);
+		uint32_t before = atomic_load_explicit(seq, memory_order_acquire);
 
 		if (!(before & 1u)) {
 			copy_words(to, from, size);
-			__atomic_thread_fence(__ATOMIC_ACQUIRE);
-			if (__atomic_load_n(seq, __ATOMIC_RELAXED) == before)
+			atomic_thread_fence(memory_order_acquire);
+			if (atomic_load_explicit(seq, memory_order_relaxed) == before)
 				return true;
 		}
 		if (attempt == COPY_ATTEMPTS / 2 && reading->yields < YIELDS_MAX) {
@@ -200,7 +201,7 @@ static int read_operations(struct reading *reading)
 		const struct ctx_table_operation *record = record_at(reading, area, slot);
 		struct reader_operation *operation;
 
-		if (!(__atomic_load_n(&record->flags, __ATOMIC_ACQUIRE) & CTX_TABLE_OP_IN_FLIGHT))
+		if (!(atomic_load_explicit(&record->flags, memory_order_acquire) & CTX_TABLE_OP_IN_FLIGHT))
 			continue;
 		if (grow((void **)&out->operations, out->operation_count, sizeof(*operation)))
 			return -ENOMEM;
@@ -225,7 +226,7 @@ static int read_contexts(struct reading *reading)
 		const struct ctx_table_context *record = record_at(reading, area, slot);
 		struct reader_context *context;
 
-		if (!__atomic_load_n(&record->state, __ATOMIC_ACQUIRE))
+		if (!atomic_load_explicit(&record->state, memory_order_acquire))
 			continue;
 		if (grow((void **)&out->contexts, out->context_count, sizeof(*context)))
 			return -ENOMEM;
@@ -293,7 +294,7 @@ static int read_rings(struct reading *reading)
 		const struct ctx_table_ring *record = record_at(reading, area, slot);
 		struct reader_ring *ring;
 
-		if (!__atomic_load_n(&record->state, __ATOMIC_ACQUIRE))
+		if (!atomic_load_explicit(&record->state, memory_order_acquire))
 			continue;
 		if (grow((void **)&out->rings, out->ring_count, sizeof(*ring)))
 			return -ENOMEM;
