@@ -146,9 +146,9 @@ START_TEST(threads_one_after_the_other_use_one_ring)
 	/* What its last owner had in the kernel went with it. */
 	ck_assert_ok(thread_ring_take(false, &taken));
 	ck_assert_ptr_eq(taken->ring, first);
-	ck_assert_uint_eq(taken->ring->owner_tid, 0);
-	ck_assert(!taken->ring->wakes.out);
-	ck_assert_uint_eq(taken->ring->group_count, 0);
+	ck_assert_uint_eq(taken->ring->owner.tid, 0);
+	ck_assert(!taken->ring->requests.wakes.out);
+	ck_assert_uint_eq(taken->ring->groups.count, 0);
 	thread_ring_give(taken);
 	pair_end(pipe);
 }

@@ -104,7 +104,7 @@ START_TEST(short_timeouts_leave_no_kernel_timeouts_behind_a_long_one)
 		await_probes(ring, &probe, 1);
 		ctx_finish(soon);
 	}
-	ck_assert_int_le(__builtin_popcountll(ring->kernel_timers.out), 2);
+	ck_assert_int_le(__builtin_popcountll(ring->times.kernel_timers.out), 2);
 	ring_end(ring);
 	ctx_finish(late);
 	pair_end(pair);

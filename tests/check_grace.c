@@ -219,7 +219,7 @@ START_TEST(what_ends_by_its_cancel_is_left_alone)
 	ck_assert_ok(ctx_cancel(ctx));
 	await_probes(ring, &probe, 1);
 	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_ptr_null(ring->timers.root); /* nothing is to come */
+	ck_assert_ptr_null(ring->times.heap.root); /* nothing is to come */
 	ck_assert_int_eq(write(pair.far, "x", 1), 1);
 	ring_end(ring);
 	ctx_finish(ctx);
@@ -241,7 +241,7 @@ START_TEST(without_a_grace_nothing_is_arranged)
 	ck_assert_ok(ctx_cancel(ctx));
 	lose_cancels_of(&probe);
 	ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
-	ck_assert_ptr_null(ring->timers.root);
+	ck_assert_ptr_null(ring->times.heap.root);
 	ck_assert_int_eq(write(pair.far, "x", 1), 1);
 	await_probes(ring, &probe, 1);
 	ring_end(ring);

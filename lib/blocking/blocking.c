@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "blocking.h"
 
-
 #include "op.h"
 
 /* The kernel has no memory for a request, or no room: there is nothing to wait for but time. */

@@ -27,10 +27,10 @@ static const struct uring_wait nothing = {.timeout_ns = CTX_FOREVER};
 /* -EACCES: restrictions forbid such requests. */
 static int try(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len)
 {
-	ring->answer = 0;
+	ring->requests.answer = 0;
 	if (greet_ask(ring, opcode, sqe_flags, len))
 		greet_look(ring);
-	return ring->answer == -EACCES ? -EACCES : 0;
+	return ring->requests.answer == -EACCES ? -EACCES : 0;
 }
 
 /* Only an io_uring that began disabled can have got restrictions. 0, or -EACCES: what cannot be done without
@@ -80,7 +80,7 @@ static int greet(struct ctx_ring *ring)
 	if (!error && ring_greet(ring)) {
 		ring_arm_wake(ring);
 		greet_look(ring);
-		error = ring->refused;
+		error = ring->requests.refused;
 	}
 	note_extract(ring);
 	return error ? error : take_back(ring);
@@ -100,12 +100,12 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 	if (error)
 		return error;
 	ring->adopted = true;
-	ring->greeted = false;
+	ring->requests.greeted = false;
 	error = ring_claim(ring);
 	if (!error)
 		error = ring_attach(ring, uring);
 	if (!error) {
-		ring->noted = *uring->cq.khead;
+		ring->done.noted = *uring->cq.khead;
 		error = greet(ring);
 	}
 	if (error) {
@@ -120,13 +120,13 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 
 static void put_withdrawal(struct ctx_ring *ring, enum internal_slot which, uint32_t number)
 {
-	struct io_uring_sqe *sqe = tickets_full(&ring->questions) ? NULL : ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = tickets_full(&ring->requests.questions) ? NULL : ring_internal_sqe(ring);
 
 	if (!sqe)
 		return;
 	io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_INTERNAL, which, number), 0);
-	sqe->user_data =
-		ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION, ticket_take(&ring->questions));
+	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION,
+					ticket_take(&ring->requests.questions));
 }
 
 static void put_withdrawals(struct ctx_ring *ring, enum internal_slot which, const struct tickets *tickets)
@@ -158,15 +158,16 @@ int ring_withdraw(struct ctx_ring *ring, uint64_t deadline_ns)
 	unsigned looks = 0;
 	int error = 0;
 
-	ring->withdrawing = true;
+	ring->requests.withdrawing = true;
 	while (!error) {
 		note_extract(ring);
-		if (!ring->wakes.out && !ring->kernel_timers.out && !ring->questions.out)
+		if (!ring->requests.wakes.out && !ring->times.kernel_timers.out &&
+		    !ring->requests.questions.out)
 			break;
-		put_withdrawals(ring, INTERNAL_WAKE, &ring->wakes);
-		put_withdrawals(ring, INTERNAL_TIMER, &ring->kernel_timers);
+		put_withdrawals(ring, INTERNAL_WAKE, &ring->requests.wakes);
+		put_withdrawals(ring, INTERNAL_TIMER, &ring->times.kernel_timers);
 		error = ring_withdraw_wait(ring, deadline_ns, &looks);
 	}
-	ring->withdrawing = false;
+	ring->requests.withdrawing = false;
 	return error;
 }

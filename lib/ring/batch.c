@@ -27,14 +27,14 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 	struct batch *batch = memory_allocate(sizeof(*batch));
 	bool spare = !batch;
 
-	if (spare && !ring->spare.spare)
-		batch = &ring->spare;
+	if (spare && !ring->done.spare.spare)
+		batch = &ring->done.spare;
 	if (!batch)
 		return NULL;
 	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
 	if (origin)
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
-	list_append(&ring->batches, &batch->link);
+	list_append(&ring->done.batches, &batch->link);
 	return batch;
 }
 
@@ -117,9 +117,9 @@ static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct b
 		struct operation *head = chain_end(op);
 		list_remove(&op->link);
 		/* What follows in a chain the kernel would not find. */
-		list_append(op->chain_prev ? &op->group->cancelling : &ring->singles, &op->link);
+		list_append(op->chain_prev ? &op->group->cancelling : &ring->ops.singles, &op->link);
 		if (head)
-			list_append(&ring->singles, &head->link);
+			list_append(&ring->ops.singles, &head->link);
 	}
 }
 
@@ -247,7 +247,7 @@ static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *bat
 	for (struct operation *op; (op = plan_next(plan));) {
 		if (!batch && op->batch)
 			op->batch->record.sqes--;
-		list_append(&ring->singles, &op->link);
+		list_append(&ring->ops.singles, &op->link);
 	}
 }
 
@@ -273,14 +273,14 @@ static void run_one(struct ctx_ring *ring)
 	uint64_t now_ns = clock_now_ns();
 	struct plan plan;
 	park_finish_attempts(ring);
-	struct group *group = container_of(ring->doomed.next, struct group, link);
-	struct batch *batch = ring->live ? batch_new(ring, group, now_ns) : NULL;
+	struct group *group = container_of(ring->groups.doomed.next, struct group, link);
+	struct batch *batch = ring->ops.live ? batch_new(ring, group, now_ns) : NULL;
 	plan_init(&plan);
-	gather_delayed(ring, &ring->retries, batch);
-	gather_delayed(ring, &ring->singles, batch);
+	gather_delayed(ring, &ring->ops.retries, batch);
+	gather_delayed(ring, &ring->ops.singles, batch);
 	stage_index(ring);
-	while (!list_empty(&ring->doomed)) {
-		group = container_of(ring->doomed.next, struct group, link);
+	while (!list_empty(&ring->groups.doomed)) {
+		group = container_of(ring->groups.doomed.next, struct group, link);
 		if (!batch_take_tally(batch, group))
 			break;
 		list_remove(&group->link);
@@ -293,7 +293,7 @@ static void run_one(struct ctx_ring *ring)
 		}
 		stage_refuse_group(group, batch);
 		if (!group->held)
-			list_append(&ring->emptied, &group->link);
+			list_append(&ring->groups.emptied, &group->link);
 	}
 	if (plan.count) {
 		plan_finish(&plan);
@@ -307,7 +307,7 @@ static void run_one(struct ctx_ring *ring)
 		return;
 	}
 	batch->record.submit_ns = clock_now_ns() - batch->start_ns;
-	ring->newest = batch;
+	ring->done.newest = batch;
 	if (batch->record.held) {
 		publish(ring, &batch->record);
 	} else {
@@ -319,7 +319,7 @@ static void run_one(struct ctx_ring *ring)
 
 void batch_run(struct ctx_ring *ring)
 {
-	while (!list_empty(&ring->doomed) && !(ring->adopted && uring_chain_open(ring->uring)))
+	while (!list_empty(&ring->groups.doomed) && !(ring->adopted && uring_chain_open(ring->uring)))
 		run_one(ring);
 }
 
@@ -328,11 +328,11 @@ void batch_singles(struct ctx_ring *ring)
 {
 	struct plan plan;
 
-	if (list_empty(&ring->singles) || (ring->adopted && uring_chain_open(ring->uring)))
+	if (list_empty(&ring->ops.singles) || (ring->adopted && uring_chain_open(ring->uring)))
 		return;
 	plan_init(&plan);
-	while (!list_empty(&ring->singles)) {
-		struct operation *op = container_of(ring->singles.next, struct operation, link);
+	while (!list_empty(&ring->ops.singles)) {
+		struct operation *op = container_of(ring->ops.singles.next, struct operation, link);
 		list_remove(&op->link);
 		if (op->marks & OP_SEEN) {
 			list_append(&op->group->cancelling, &op->link);
@@ -348,14 +348,14 @@ void batch_singles(struct ctx_ring *ring)
 
 void batch_report(struct ctx_ring *ring)
 {
-	while (!list_empty(&ring->batches_over)) {
-		struct batch *batch = container_of(ring->batches_over.next, struct batch, link);
+	while (!list_empty(&ring->done.batches_over)) {
+		struct batch *batch = container_of(ring->done.batches_over.next, struct batch, link);
 		struct ctx_batch record = batch->record;
 		publish(ring, &record);
-		if (batch == ring->newest) {
-			ring->last_batch = record;
-			ring->have_last_batch = true;
-			ring->newest = NULL;
+		if (batch == ring->done.newest) {
+			ring->done.last_batch = record;
+			ring->done.have_last_batch = true;
+			ring->done.newest = NULL;
 		}
 		if (batch->tally)
 			tally_report(batch->tally, &record);
@@ -369,9 +369,9 @@ void batch_report(struct ctx_ring *ring)
 
 void batches_free(struct ctx_ring *ring)
 {
-	list_splice(&ring->batches, &ring->batches_over);
-	while (!list_empty(&ring->batches))
-		batch_free(container_of(ring->batches.next, struct batch, link));
+	list_splice(&ring->done.batches, &ring->done.batches_over);
+	while (!list_empty(&ring->done.batches))
+		batch_free(container_of(ring->done.batches.next, struct batch, link));
 }
 
 int ctx_ring_last_batch(struct ctx_ring *ring, struct ctx_batch *ret_batch)
@@ -381,9 +381,9 @@ int ctx_ring_last_batch(struct ctx_ring *ring, struct ctx_batch *ret_batch)
 	int error = ring_check(ring);
 	if (error)
 		return error;
-	if (!ring->newest && !ring->have_last_batch)
+	if (!ring->done.newest && !ring->done.have_last_batch)
 		return -ENOENT;
-	*ret_batch = ring->newest ? ring->newest->record : ring->last_batch;
+	*ret_batch = ring->done.newest ? ring->done.newest->record : ring->done.last_batch;
 	return 0;
 }
 

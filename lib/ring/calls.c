@@ -21,34 +21,34 @@ void ring_begin_call(struct ctx_ring *ring, const struct ctx_context *ctx)
 	uint32_t nobody = 0;
 
 	/* Sequentially consistent: see told_done(). The look at the context comes after it. */
-	if (!atomic_compare_exchange_strong(&ring->busy.word, &nobody, lock_word(LOCK_HELD)))
-		lock_acquire(&ring->busy);
+	if (!atomic_compare_exchange_strong(&ring->owner.busy.word, &nobody, lock_word(LOCK_HELD)))
+		lock_acquire(&ring->owner.busy);
 	group_keep_only(ring, ctx);
 }
 
 void ring_end_call(struct ctx_ring *ring)
 {
-	struct group *group = ring->last_group;
+	struct group *group = ring->groups.last;
 
-	lock_release(&ring->busy);
+	lock_release(&ring->owner.busy);
 	if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
 		return; /* forked within the call: what came meanwhile is the parent's to look at */
 	if (__builtin_expect(group && atomic_load_explicit(&group->tally, memory_order_relaxed), 0))
 		tally_unref(atomic_exchange(&group->tally, NULL)); /* it did not end in this call */
 	if (__builtin_expect(!mailbox_pending(ring->mailbox), 1))
 		return;
-	lock_acquire(&ring->busy);
+	lock_acquire(&ring->owner.busy);
 	ring_turn(ring, 0);
-	lock_release(&ring->busy);
+	lock_release(&ring->owner.busy);
 }
 
 int ring_hand_over(struct ctx_ring *ring)
 {
-	lock_acquire(&ring->busy);
+	lock_acquire(&ring->owner.busy);
 	group_keep_only(ring, NULL);
 	int error = ring_disarm_wake(ring);
 	if (!error)
 		ring_disclaim(ring);
-	lock_release(&ring->busy);
+	lock_release(&ring->owner.busy);
 	return error;
 }

@@ -32,5 +32,5 @@ void chain_cancel(struct ctx_ring *ring, struct operation *op)
 		head = op;
 	}
 	if (head)
-		list_append(&ring->singles, &head->link);
+		list_append(&ring->ops.singles, &head->link);
 }

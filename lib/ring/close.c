@@ -44,8 +44,8 @@ static int abandon(struct ctx_ring *ring)
 	if (ring->adopted)
 		note_extract(ring);
 	ring_deliver(ring);
-	for (uint32_t i = 1; i < ring->slot_count && ring_is_here(ring); i++) {
-		struct operation *op = ring->slots[i].op;
+	for (uint32_t i = 1; i < ring->ops.slot_count && ring_is_here(ring); i++) {
+		struct operation *op = ring->ops.slots[i].op;
 		if (!op || op->phase != OP_KERNEL)
 			continue;
 		struct io_uring_cqe cqe = {.user_data =
@@ -64,11 +64,11 @@ static int abandon(struct ctx_ring *ring)
 static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	note_extract(ring);
-	if (!list_empty(&ring->ready) || ring->spill.head != ring->spill.tail || !timeout_ns)
+	if (!list_empty(&ring->ops.ready) || ring->done.spill.head != ring->done.spill.tail || !timeout_ns)
 		return 0;
 	if (uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
 		return -EBUSY; /* ours are behind the program's, in the kernel */
-	if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
+	if (ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER)
 		ring_timers_fire(ring);
 	batch_singles(ring);
 	ring_timers_arm(ring);
@@ -76,7 +76,7 @@ static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 	note_extract(ring);
 	/* At once: the turn that follows would set the time anew, and it would be over again in the next
 	 * wait. */
-	if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
+	if (ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER)
 		ring_timers_fire(ring);
 	return error == -EBUSY ? error : 0;
 }
@@ -85,7 +85,7 @@ static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 static int close_deliver(struct ctx_ring *ring, uint64_t deadline_ns)
 {
 	ring_turn(ring, 0); /* callbacks that were posted, too */
-	while (ring->live && ring_is_here(ring)) {
+	while (ring->ops.live && ring_is_here(ring)) {
 		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
 		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER
 				   : now_ns < deadline_ns     ? deadline_ns - now_ns
@@ -96,7 +96,7 @@ static int close_deliver(struct ctx_ring *ring, uint64_t deadline_ns)
 		if (error)
 			return error;
 		ring_turn(ring, left_ns);
-		if (ring->live && !left_ns && ring_is_here(ring))
+		if (ring->ops.live && !left_ns && ring_is_here(ring))
 			return -ETIMEDOUT;
 	}
 	return ring_is_here(ring) ? 0 : -EPERM; /* a callback forked, and this is the child */
@@ -108,12 +108,12 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
 {
 	uint64_t deadline_ns = clock_after_ns(timeout_ns == CTX_FOREVER ? 0 : clock_now_ns(), timeout_ns);
 	/* Nobody else may enter it, or can: what has no result by then has none. */
-	bool silent = ring->orphaned &&
+	bool silent = ring->owner.ended &&
 		      ((ring->uring->flags & IORING_SETUP_SINGLE_ISSUER) || ring->uring->ring_fd < 0);
 	int error = 0;
 
 	ring->closing = true;
-	if (silent && ring->in_kernel)
+	if (silent && ring->ops.in_kernel)
 		error = ring_await_results(ring, timeout_ns);
 	if (!error) {
 		groups_each(ring, doom, NULL);
@@ -157,10 +157,10 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
  */
 static bool is_whole(const struct ctx_ring *ring)
 {
-	uint64_t owner = atomic_load_explicit(&ring->owner, memory_order_relaxed);
+	uint64_t owner = atomic_load_explicit(&ring->owner.serial, memory_order_relaxed);
 
 	return ring->fork_count + 1 == thread_fork_count && (!owner || owner == thread_forked_serial) &&
-	       !ring->dispatching && !ring->busy.word;
+	       !ring->dispatching && !ring->owner.busy.word;
 }
 
 static void close_own(int *fd)
@@ -175,8 +175,8 @@ static void close_inherited(struct ctx_ring *ring)
 	bool whole = is_whole(ring);
 
 	/* What is registered with the kernel is the parent's. */
-	close_own(&ring->ready_fd);
-	close_own(&ring->epoll_fd);
+	close_own(&ring->owner.ready_fd);
+	close_own(&ring->owner.epoll_fd);
 	if (!ring->adopted)
 		sys_uring_exit(&ring->own);
 	if (whole) {
@@ -208,7 +208,7 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 		return error;
 	if (ring->dispatching)
 		return -EBUSY;
-	if (!ring->orphaned || !ring->adopted)
+	if (!ring->owner.ended || !ring->adopted)
 		return close_claimed(ring, timeout_ns, stuck, stuck_max, ret_stuck);
 	/* Its place in the table of the owner's thread, io_uring_register_ring_fd(3), ended with that; in the
 	 * caller's another io_uring may be there. */

@@ -23,7 +23,7 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 
 	for (uint32_t cursor = 0; (op = close_index_next(ring, fd, &cursor));)
 		ctx_op_cancel(ring, op_public(op));
-	for (const struct list *link = ring->singles.next; link != &ring->singles; link = link->next)
+	for (const struct list *link = ring->ops.singles.next; link != &ring->ops.singles; link = link->next)
 		wait.min_complete++;
 	batch_singles(ring);
 	if (wait.min_complete && ring->defer && ring->features.timed_wait)
@@ -39,8 +39,8 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
  */
 static bool kernel_may_hold(const struct ctx_ring *ring, const struct park_fd *p)
 {
-	return ring->in_kernel && (!(ring->options.flags & CTX_RING_PARK) || ring->park->uncounted ||
-				   (p && (p->pending || park_fd_is_issued(p))));
+	return ring->ops.in_kernel && (!(ring->options.flags & CTX_RING_PARK) || ring->park->uncounted ||
+				       (p && (p->pending || park_fd_is_issued(p))));
 }
 
 /* What the kernel did not take would be done to the next file of this number. */
@@ -75,8 +75,8 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 	if (error)
 		return error;
 	p = park_fd_find(ring->park, fd);
-	refuse_staged(&ring->waiting, fd);
-	refuse_staged(&ring->staged, fd);
+	refuse_staged(&ring->ops.waiting, fd);
+	refuse_staged(&ring->ops.staged, fd);
 	if (p && park_fd_is_issued(p))
 		park_finish_attempts(ring);
 	if (p)

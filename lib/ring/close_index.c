@@ -60,7 +60,7 @@ void close_index_free(struct ctx_ring *ring)
 static bool build(struct ctx_ring *ring)
 {
 	struct close_index *index = memory_allocate(sizeof(*index));
-	uint32_t capacity = ring->slot_count;
+	uint32_t capacity = ring->ops.slot_count;
 
 	close_index_free(ring);
 	if (!index)
@@ -79,7 +79,7 @@ static bool build(struct ctx_ring *ring)
 	for (uint32_t slot = 0; slot < capacity; slot++)
 		index->places[slot].fd = -1;
 	for (uint32_t slot = 1; slot < capacity; slot++) {
-		const struct operation *op = ring->slots[slot].op;
+		const struct operation *op = ring->ops.slots[slot].op;
 		if (op && op->sqe.fd >= 0 && is_held(op, op->sqe.fd))
 			put_in(index, slot, op->sqe.fd);
 	}
@@ -99,7 +99,7 @@ void close_index_add(struct ctx_ring *ring, unsigned first, unsigned end)
 			build(ring);
 			return;
 		}
-		const struct operation *op = ring->slots[slot].op;
+		const struct operation *op = ring->ops.slots[slot].op;
 		if (op->sqe.fd >= 0 && op_is_on(op, op->sqe.fd))
 			put_in(ring->close_index, slot, op->sqe.fd);
 	}
@@ -107,9 +107,9 @@ void close_index_add(struct ctx_ring *ring, unsigned first, unsigned end)
 
 static struct operation *next_of_all(struct ctx_ring *ring, int fd, uint32_t *cursor)
 {
-	while (++*cursor < ring->slot_count)
-		if (is_held(ring->slots[*cursor].op, fd))
-			return ring->slots[*cursor].op;
+	while (++*cursor < ring->ops.slot_count)
+		if (is_held(ring->ops.slots[*cursor].op, fd))
+			return ring->ops.slots[*cursor].op;
 	return NULL;
 }
 
@@ -121,7 +121,7 @@ static struct operation *next_indexed(struct ctx_ring *ring, int fd, uint32_t *c
 
 	while (slot) {
 		const struct close_place place = index->places[slot];
-		struct operation *op = ring->slots[slot].op;
+		struct operation *op = ring->ops.slots[slot].op;
 		index->looks++;
 		if (!is_held(op, place.fd)) {
 			take_out(index, slot);
@@ -136,7 +136,7 @@ static struct operation *next_indexed(struct ctx_ring *ring, int fd, uint32_t *c
 
 struct operation *close_index_next(struct ctx_ring *ring, int fd, uint32_t *cursor)
 {
-	if (!*cursor && !ring->close_index && ring->slot_count > FEW)
+	if (!*cursor && !ring->close_index && ring->ops.slot_count > FEW)
 		build(ring);
 	return ring->close_index ? next_indexed(ring, fd, cursor) : next_of_all(ring, fd, cursor);
 }

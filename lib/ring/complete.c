@@ -64,7 +64,7 @@ static inline void deliver_final(struct ctx_ring *ring, struct operation *op, in
 	op->res = res;
 	op->cqe_flags = flags;
 	op->end = (uint8_t)end;
-	ring->live--;
+	ring->ops.live--;
 	if (group)
 		group_leave(group);
 	if (ret_completion)
@@ -119,7 +119,7 @@ static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cq
 	if (!op || op->marks != (cqe->res == -ECANCELED ? cancelled : 0) || (cqe->flags & IORING_CQE_F_MORE))
 		return false;
 	op->group->in_kernel--;
-	ring->in_kernel--;
+	ring->ops.in_kernel--;
 	if (op->marks) {
 		end = complete_end(op->group);
 		if (op->batch)
@@ -188,8 +188,8 @@ static __attribute__((noinline)) unsigned deliver_special(struct ctx_ring *ring,
 /* The oldest completion of our own ring, taken out. */
 static inline bool take(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe)
 {
-	if (ring->spill.head != ring->spill.tail) {
-		*ret_cqe = ring->spill.cqes[ring->spill.head++];
+	if (ring->done.spill.head != ring->done.spill.tail) {
+		*ret_cqe = ring->done.spill.cqes[ring->done.spill.head++];
 		return true;
 	}
 	if (ring->adopted || !uring_cq_ready(ring->uring))
@@ -201,7 +201,8 @@ static inline bool take(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe)
 
 unsigned complete_deliver_queued(struct ctx_ring *ring)
 {
-	size_t left = ring->spill.tail - ring->spill.head + (ring->adopted ? 0 : uring_cq_ready(ring->uring));
+	size_t left = ring->done.spill.tail - ring->done.spill.head +
+		      (ring->adopted ? 0 : uring_cq_ready(ring->uring));
 	unsigned delivered = 0;
 	struct io_uring_cqe cqe;
 

@@ -8,7 +8,7 @@
 /* How long a ring without kernel timeouts may wait: until the earliest of its own. */
 static uint64_t bounded(const struct ctx_ring *ring, uint64_t timeout_ns)
 {
-	uint64_t when_ns = ring->timers.root->key_ns, now_ns = clock_now_ns();
+	uint64_t when_ns = ring->times.heap.root->key_ns, now_ns = clock_now_ns();
 	uint64_t left_ns = when_ns > now_ns ? when_ns - now_ns : 0;
 
 	return left_ns < timeout_ns ? left_ns : timeout_ns;
@@ -26,9 +26,9 @@ static __attribute__((noinline, cold)) unsigned deliver_ready(struct ctx_ring *r
 {
 	unsigned delivered = 0;
 
-	list_splice(&ring->delivering, &ring->ready);
-	while (!list_empty(&ring->delivering) && ring_is_here(ring)) {
-		complete_deliver_ready(ring, container_of(ring->delivering.next, struct operation, link));
+	list_splice(&ring->ops.delivering, &ring->ops.ready);
+	while (!list_empty(&ring->ops.delivering) && ring_is_here(ring)) {
+		complete_deliver_ready(ring, container_of(ring->ops.delivering.next, struct operation, link));
 		delivered++;
 	}
 	return delivered;
@@ -41,12 +41,13 @@ unsigned ring_deliver(struct ctx_ring *ring)
 	mailbox_reset(ring->mailbox);
 	if (__builtin_expect(mailbox_pending(ring->mailbox), 0))
 		deliver_mail(ring);
-	if (__builtin_expect(!list_empty(&ring->ready), 0))
+	if (__builtin_expect(!list_empty(&ring->ops.ready), 0))
 		delivered = deliver_ready(ring);
 	delivered += complete_deliver_queued(ring);
-	if (__builtin_expect(!list_empty(&ring->polls_fired), 0))
+	if (__builtin_expect(!list_empty(&ring->polls.fired), 0))
 		ring_polls_deliver(ring);
-	if (__builtin_expect(ring->timers.root && ring->armed_ns == CTX_FOREVER && ring_is_here(ring), 0))
+	if (__builtin_expect(
+		    ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER && ring_is_here(ring), 0))
 		ring_timers_fire(ring);
 	return delivered;
 }
@@ -54,44 +55,44 @@ unsigned ring_deliver(struct ctx_ring *ring)
 /* Is there anything that ring_end_turn looks after? One test in place of eight: most turns leave nothing. */
 static bool settled(const struct ctx_ring *ring)
 {
-	int left = !list_empty(&ring->batches_over);
+	int left = !list_empty(&ring->done.batches_over);
 
-	left |= !list_empty(&ring->doomed);
-	left |= !list_empty(&ring->emptied);
-	left |= !list_empty(&ring->singles);
-	left |= !list_empty(&ring->waiting);
-	left |= !list_empty(&ring->polls_todo);
-	left |= !list_empty(&ring->stuck_groups);
-	left |= ring->timers.root || ring->adopted || ring->epoll_fd >= 0;
+	left |= !list_empty(&ring->groups.doomed);
+	left |= !list_empty(&ring->groups.emptied);
+	left |= !list_empty(&ring->ops.singles);
+	left |= !list_empty(&ring->ops.waiting);
+	left |= !list_empty(&ring->polls.todo);
+	left |= !list_empty(&ring->groups.stuck);
+	left |= ring->times.heap.root || ring->adopted || ring->owner.epoll_fd >= 0;
 	return !left;
 }
 
 static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 {
-	bool outside = ring->adopted || ring->epoll_fd >= 0;
+	bool outside = ring->adopted || ring->owner.epoll_fd >= 0;
 	int pushed = 0;
 
-	if (!list_empty(&ring->stuck_groups))
+	if (!list_empty(&ring->groups.stuck))
 		grace_report(ring);
 	if (!ring_is_here(ring))
 		return;
-	while (!list_empty(&ring->batches_over) || !list_empty(&ring->doomed) ||
-	       !list_empty(&ring->emptied)) {
+	while (!list_empty(&ring->done.batches_over) || !list_empty(&ring->groups.doomed) ||
+	       !list_empty(&ring->groups.emptied)) {
 		batch_report(ring);
 		if (!ring_is_here(ring))
 			return;
 		batch_run(ring);
 		groups_sweep(ring);
-		if (list_empty(&ring->doomed) || (ring->adopted && uring_chain_open(ring->uring)))
+		if (list_empty(&ring->groups.doomed) || (ring->adopted && uring_chain_open(ring->uring)))
 			break;
 	}
-	if (!list_empty(&ring->singles))
+	if (!list_empty(&ring->ops.singles))
 		batch_singles(ring);
-	if (!list_empty(&ring->waiting) || ring->timers.root || ring->park)
+	if (!list_empty(&ring->ops.waiting) || ring->times.heap.root || ring->park)
 		pushed = stage_push(ring); /* what an IOSQE_IO_DRAIN operation held back */
 	if (outside && ring_greet(ring))
 		ring_arm_wake(ring);
-	if (!list_empty(&ring->polls_todo))
+	if (!list_empty(&ring->polls.todo))
 		ring_polls_put(ring);
 	if ((outside || pushed > 0) && uring_publish(ring->uring))
 		ring_flush(ring);
@@ -151,8 +152,8 @@ static __attribute__((noinline)) int deliver_attempts(struct ctx_ring *ring)
  */
 static bool kernel_can_wait(struct ctx_ring *ring)
 {
-	ring->rested = !ring->rested && !ring->in_kernel && ring->epoll_fd < 0 && !list_empty(&ring->ready) &&
-		       !uring_publish(ring->uring);
+	ring->rested = !ring->rested && !ring->ops.in_kernel && ring->owner.epoll_fd < 0 &&
+		       !list_empty(&ring->ops.ready) && !uring_publish(ring->uring);
 	return ring->rested;
 }
 
@@ -177,14 +178,14 @@ static inline int deliver_turn(struct ctx_ring *ring)
 
 static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns)
 {
-	if (__builtin_expect(!list_empty(&ring->singles), 0))
+	if (__builtin_expect(!list_empty(&ring->ops.singles), 0))
 		batch_singles(ring);
-	if (__builtin_expect(!list_empty(&ring->polls_todo), 0))
+	if (__builtin_expect(!list_empty(&ring->polls.todo), 0))
 		ring_polls_put(ring);
 	int pushed = stage_push(ring);
 	int error = pushed < 0 ? pushed : 0;
-	if (ring->ready_fd >= 0)
-		sys_drain(ring->ready_fd);
+	if (ring->owner.ready_fd >= 0)
+		sys_drain(ring->owner.ready_fd);
 	if (ring->adopted) {
 		int sent = ring_flush(ring);
 		error = !error && sent < 0 ? sent : error;
@@ -194,8 +195,8 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 		 * before the look at the mail, so that whoever posts later writes again.
 		 */
 		mailbox_reset(ring->mailbox);
-		bool ready = ring_anything_ready(ring) || ring->stalled;
-		if (ring->calls && ring->timers.root)
+		bool ready = ring_anything_ready(ring) || ring->ops.stalled;
+		if (ring->calls && ring->times.heap.root)
 			timeout_ns = bounded(ring, timeout_ns);
 		if (__builtin_expect(!ring->park, 1) || !kernel_can_wait(ring)) {
 			int waited = ring_wait_inline(ring, ready ? 0 : timeout_ns);
@@ -265,7 +266,7 @@ int ctx_ring_run(struct ctx_ring *ring, const struct ctx_context *until)
 	if (group)
 		group->held++;
 	error = 0;
-	while (until ? !context_error(until) : ring->live != 0) {
+	while (until ? !context_error(until) : ring->ops.live != 0) {
 		int delivered = ctx_ring_dispatch(ring, CTX_FOREVER);
 		if (delivered < 0 && delivered != -EINTR) {
 			error = delivered;

@@ -49,7 +49,8 @@ static void note_completions(struct ctx_ring *ring)
 /* Submitted, but still held back: they will be given to the kernel. */
 static bool any_waiting(const struct ctx_ring *ring)
 {
-	for (const struct list *link = ring->waiting.next; link != &ring->waiting; link = link->next) {
+	for (const struct list *link = ring->ops.waiting.next; link != &ring->ops.waiting;
+	     link = link->next) {
 		const struct operation *op = container_of(link, struct operation, link);
 		if (op->group && op->group->draining)
 			return true;
@@ -74,7 +75,7 @@ static bool any_held(struct drain *drain)
 		drain->held = drain->groups;
 	while (drain->held && is_over(drain->held))
 		drain->held = drain->held->drain_next;
-	drain->waited = !list_empty(&drain->ring->waiting);
+	drain->waited = !list_empty(&drain->ring->ops.waiting);
 	return drain->held || any_waiting(drain->ring);
 }
 
@@ -108,7 +109,7 @@ static bool review(struct drain *drain)
 	take_ends(ring);
 	do {
 		note_completions(ring);
-		if (ring->timers.root && ring->armed_ns == CTX_FOREVER)
+		if (ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER)
 			ring_timers_fire(ring);
 		batch_run(ring);
 		batch_singles(ring);
@@ -180,7 +181,7 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	for (struct group *group = drain.groups; group; group = group->drain_next)
 		group->draining = false;
 	/* What was noted may be readiness, too, which only a dispatch acts upon. */
-	if (ring->park && ring->epoll_fd >= 0 && !ring->dispatching)
+	if (ring->park && ring->owner.epoll_fd >= 0 && !ring->dispatching)
 		mailbox_wake(ring->mailbox);
 	ring_notify(ring);
 	context_let_go(ctx);

@@ -16,7 +16,7 @@
 static void describe_operation(const struct ctx_ring *ring, const struct operation *op, uint64_t now_ns,
 			       struct ctx_stuck *ret_stuck)
 {
-	uint64_t since_ns = ring->slots[op->slot].since_ns;
+	uint64_t since_ns = ring->ops.slots[op->slot].since_ns;
 
 	*ret_stuck = (struct ctx_stuck){
 		.op = op_public((struct operation *)op),
@@ -32,8 +32,8 @@ unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck 
 	uint64_t now_ns = clock_now_ns();
 	unsigned count = 0;
 
-	for (uint32_t i = 1; i < ring->slot_count; i++) {
-		const struct operation *op = ring->slots[i].op;
+	for (uint32_t i = 1; i < ring->ops.slot_count; i++) {
+		const struct operation *op = ring->ops.slots[i].op;
 		if (!op || (op->marks & OP_SEEN) || op->phase == OP_READY ||
 		    (op->phase == OP_PARKED && op->group->parked_ended) ||
 		    (draining_only && !op->group->draining))
@@ -52,8 +52,9 @@ unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck 
 static void each_held(const struct group *group, bool (*visit)(struct operation *op, void *data), void *data)
 {
 	struct ctx_ring *ring = group->ring;
-	/* In ring->retries is what was cancelled before its context ended. */
-	const struct list *lists[] = {&group->cancelling, &group->retries, &ring->retries, &ring->singles};
+	/* In ring->ops.retries is what was cancelled before its context ended. */
+	const struct list *lists[] = {&group->cancelling, &group->retries, &ring->ops.retries,
+				      &ring->ops.singles};
 
 	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		for (struct list *link = lists[i]->next; link != lists[i]; link = link->next) {
@@ -76,7 +77,7 @@ static void fire_report(struct ctx_ring *ring, struct ring_timer *timer, uint64_
 	(void)now_ns;
 	each_held(group, flag_stuck, ring);
 	list_remove(&group->stuck_link);
-	list_append(&ring->stuck_groups, &group->stuck_link); /* a drain calls nobody */
+	list_append(&ring->groups.stuck, &group->stuck_link); /* a drain calls nobody */
 }
 
 static bool shut_down(struct operation *op, void *data)
@@ -143,8 +144,8 @@ static void report_group(struct group *group)
 
 void grace_report(struct ctx_ring *ring)
 {
-	while (!list_empty(&ring->stuck_groups) && ring_is_here(ring)) {
-		struct group *group = container_of(ring->stuck_groups.next, struct group, stuck_link);
+	while (!list_empty(&ring->groups.stuck) && ring_is_here(ring)) {
+		struct group *group = container_of(ring->groups.stuck.next, struct group, stuck_link);
 		list_remove(&group->stuck_link);
 		report_group(group);
 	}

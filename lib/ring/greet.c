@@ -17,11 +17,12 @@
 
 bool greet_ask(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len)
 {
-	if (uring_chain_open(ring->uring) || !uring_space(ring->uring) || tickets_full(&ring->questions))
+	if (uring_chain_open(ring->uring) || !uring_space(ring->uring) ||
+	    tickets_full(&ring->requests.questions))
 		return false;
 	struct io_uring_sqe *sqe = uring_blank_sqe(ring->uring);
-	sqe->user_data =
-		ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION, ticket_take(&ring->questions));
+	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION,
+					ticket_take(&ring->requests.questions));
 	if (opcode == IORING_OP_ASYNC_CANCEL) /* of what there never is */
 		sqe->addr = ring_user_data(ring, KIND_INTERNAL, INTERNAL_QUESTION, 0);
 	sqe->opcode = (uint8_t)opcode;
@@ -49,29 +50,29 @@ static void look_for_late_answer(struct ctx_ring *ring)
 /* Answered at once. True: that was the last word. */
 static bool take_answer(struct ctx_ring *ring)
 {
-	ring->greeted = ring->answer != -EACCES || !ring->features.skip_success;
-	if (ring->answer == -EACCES && ring->greeted)
-		ring->refused = -EACCES;
-	if (!ring->greeted)
+	ring->requests.greeted = ring->requests.answer != -EACCES || !ring->features.skip_success;
+	if (ring->requests.answer == -EACCES && ring->requests.greeted)
+		ring->requests.refused = -EACCES;
+	if (!ring->requests.greeted)
 		ring->features.skip_success = false; /* perhaps it is only the flag that is forbidden */
-	return ring->greeted;
+	return ring->requests.greeted;
 }
 
 bool ring_greet(struct ctx_ring *ring)
 {
-	while (!ring->greeted) {
+	while (!ring->requests.greeted) {
 		unsigned skip = ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0;
-		if (ring->greeting) { /* it was not answered at once: another one has to be */
+		if (ring->requests.greeting) { /* it was not answered at once: another one has to be */
 			look_for_late_answer(ring);
-			if (ring->greeting)
+			if (ring->requests.greeting)
 				return false;
 		}
 		if (ring_flush(ring) < 0 || !greet_ask(ring, IORING_OP_ASYNC_CANCEL, skip, 0))
 			return false;
-		ring->greeting = ticket_last(&ring->questions);
+		ring->requests.greeting = ticket_last(&ring->requests.questions);
 		greet_look(ring);
-		if (ring->greeting || take_answer(ring))
+		if (ring->requests.greeting || take_answer(ring))
 			break;
 	}
-	return ring->greeted;
+	return ring->requests.greeted;
 }

@@ -7,7 +7,7 @@
 /* Submits the first request of ours, if that was not done yet. True: others may follow. */
 bool ring_greet(struct ctx_ring *ring);
 
-/* A request whose answer alone matters; it comes to ring->answer. False: there is no room for it. */
+/* A request whose answer alone matters; it comes to ring->requests.answer. False: there is no room for it. */
 bool greet_ask(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len);
 
 /* Submits, and notes what is there. What is asked may be a chain that goes no further: nothing else is in the

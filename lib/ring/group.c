@@ -9,22 +9,22 @@
 static unsigned bucket(const struct ctx_ring *ring, const struct ctx_context *ctx)
 {
 	/* Fibonacci hashing: addresses of contexts are multiples of 16. */
-	return (unsigned)(((uintptr_t)ctx >> 4) * 0x9e3779b97f4a7c15ull >> 32) & ring->group_mask;
+	return (unsigned)(((uintptr_t)ctx >> 4) * 0x9e3779b97f4a7c15ull >> 32) & ring->groups.mask;
 }
 
 /* More buckets when there are as many groups; without memory the chains get longer. */
 static void grow(struct ctx_ring *ring)
 {
-	unsigned count = ring->groups ? (ring->group_mask + 1) * 2 : GROUPS_FIRST;
-	struct group **old = ring->groups;
-	unsigned old_count = old ? ring->group_mask + 1 : 0;
+	unsigned count = ring->groups.buckets ? (ring->groups.mask + 1) * 2 : GROUPS_FIRST;
+	struct group **old = ring->groups.buckets;
+	unsigned old_count = old ? ring->groups.mask + 1 : 0;
 	struct group **groups = memory_allocate(count * sizeof(struct group *));
 
 	if (!groups)
 		return;
 	memset(groups, 0, count * sizeof(struct group *));
-	ring->groups = groups;
-	ring->group_mask = count - 1;
+	ring->groups.buckets = groups;
+	ring->groups.mask = count - 1;
 	for (unsigned i = 0; i < old_count; i++) {
 		for (struct group *group = old[i], *next; group; group = next) {
 			next = group->hash_next;
@@ -44,7 +44,7 @@ static void review(struct group *group)
 	if (context_orphaned(group->watch.ctx))
 		group->released = true;
 	if (!group->held && group->released && list_empty(&group->link))
-		list_append(&group->ring->emptied, &group->link);
+		list_append(&group->ring->groups.emptied, &group->link);
 }
 
 /* Calls nobody: a drain takes these letters, too. */
@@ -63,16 +63,16 @@ static void told_done(struct watch *watch, struct deferred_list *later)
 		return; /* a forked child ended its copy: the ring is the parent's */
 	/* Sequentially consistent, as the marking before it and both steps of ring_begin_call(): whichever of
 	 * us is later sees the other. */
-	if (ring->calls && !atomic_load(&ring->busy.word))
+	if (ring->calls && !atomic_load(&ring->owner.busy.word))
 		return;
 	if (!ring_is_mine(ring)) {
 		mailbox_post_quiet(ring->mailbox, &group->letter, later);
 		return;
 	}
 	group_doom(group);
-	if (!ring->dispatching && !ring->batch_queued) {
-		ring->batch_queued = true;
-		defer(later, &ring->batch_later);
+	if (!ring->dispatching && !ring->groups.batch_deferred) {
+		ring->groups.batch_deferred = true;
+		defer(later, &ring->groups.batch);
 	}
 }
 
@@ -82,12 +82,12 @@ static bool let_go(struct group *group)
 {
 	struct ctx_ring *ring = group->ring;
 
-	if (!ring->calls || !lock_try(&ring->busy))
+	if (!ring->calls || !lock_try(&ring->owner.busy))
 		return false;
 	mailbox_retract(ring->mailbox, &group->letter);
 	context_unwatch_released(&group->watch);
 	group->let_go = true;
-	lock_release(&ring->busy);
+	lock_release(&ring->owner.busy);
 	return true;
 }
 
@@ -158,13 +158,13 @@ struct group *group_find(struct ctx_ring *ring, const struct ctx_context *ctx, i
 		*ret_error = error ? -error : -ECANCELED;
 		return NULL;
 	}
-	if (ring->group_count >= (ring->groups ? ring->group_mask + 1 : 0))
+	if (ring->groups.count >= (ring->groups.buckets ? ring->groups.mask + 1 : 0))
 		grow(ring);
-	if (!ring->groups) {
+	if (!ring->groups.buckets) {
 		*ret_error = -ENOMEM;
 		return NULL;
 	}
-	struct group **head = &ring->groups[bucket(ring, ctx)];
+	struct group **head = &ring->groups.buckets[bucket(ring, ctx)];
 	for (group = *head; group && group->watch.ctx != ctx; group = group->hash_next)
 		;
 	if (!group) {
@@ -173,9 +173,9 @@ struct group *group_find(struct ctx_ring *ring, const struct ctx_context *ctx, i
 			return NULL;
 		group->hash_next = *head;
 		*head = group;
-		ring->group_count++;
+		ring->groups.count++;
 	}
-	ring->last_group = group;
+	ring->groups.last = group;
 	return group;
 }
 
@@ -185,27 +185,27 @@ void group_doom(struct group *group)
 		return;
 	group->ended = true;
 	list_remove(&group->link);
-	list_append(&group->ring->doomed, &group->link);
+	list_append(&group->ring->groups.doomed, &group->link);
 }
 
 void group_empty(struct group *group)
 {
 	ring_timer_stop(group->ring, &group->deadline);
 	if ((group->ended || group->released) && list_empty(&group->link))
-		list_append(&group->ring->emptied, &group->link);
+		list_append(&group->ring->groups.emptied, &group->link);
 }
 
 static void group_free(struct group *group)
 {
 	struct ctx_ring *ring = group->ring;
-	struct group **place = &ring->groups[bucket(ring, group->watch.ctx)];
+	struct group **place = &ring->groups.buckets[bucket(ring, group->watch.ctx)];
 
 	while (*place != group)
 		place = &(*place)->hash_next;
 	*place = group->hash_next;
-	ring->group_count--;
-	if (ring->last_group == group)
-		ring->last_group = NULL;
+	ring->groups.count--;
+	if (ring->groups.last == group)
+		ring->groups.last = NULL;
 	list_remove(&group->link);
 	list_remove(&group->retry_link);
 	list_remove(&group->stuck_link);
@@ -220,7 +220,7 @@ static void group_free(struct group *group)
 
 void group_keep_only(struct ctx_ring *ring, const struct ctx_context *ctx)
 {
-	struct group *group = ring->last_group;
+	struct group *group = ring->groups.last;
 
 	if (group && (group->let_go || group->watch.ctx != ctx))
 		group_free(group);
@@ -228,8 +228,8 @@ void group_keep_only(struct ctx_ring *ring, const struct ctx_context *ctx)
 
 void groups_sweep(struct ctx_ring *ring)
 {
-	while (!list_empty(&ring->emptied)) {
-		struct group *group = container_of(ring->emptied.next, struct group, link);
+	while (!list_empty(&ring->groups.emptied)) {
+		struct group *group = container_of(ring->groups.emptied.next, struct group, link);
 		list_remove(&group->link);
 		if (!group->held)
 			group_free(group);
@@ -238,8 +238,8 @@ void groups_sweep(struct ctx_ring *ring)
 
 void groups_each(struct ctx_ring *ring, void (*visit)(struct group *group, void *data), void *data)
 {
-	for (unsigned i = 0; ring->groups && i <= ring->group_mask; i++)
-		for (struct group *group = ring->groups[i], *next; group; group = next) {
+	for (unsigned i = 0; ring->groups.buckets && i <= ring->groups.mask; i++)
+		for (struct group *group = ring->groups.buckets[i], *next; group; group = next) {
 			next = group->hash_next;
 			visit(group, data);
 		}
@@ -254,8 +254,8 @@ static void free_one(struct group *group, void *data)
 void groups_free(struct ctx_ring *ring)
 {
 	groups_each(ring, free_one, NULL);
-	memory_release(ring->groups);
-	ring->groups = NULL;
+	memory_release(ring->groups.buckets);
+	ring->groups.buckets = NULL;
 }
 
 /* ---- ends without a completion of the kernel */
@@ -272,5 +272,5 @@ void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum c
 	op->phase = OP_READY;
 	op->res = res;
 	op->end = (uint8_t)end;
-	list_append(&ring->ready, &op->link);
+	list_append(&ring->ops.ready, &op->link);
 }

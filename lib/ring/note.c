@@ -20,7 +20,7 @@
 void note_batch_over(struct ctx_ring *ring, struct batch *batch)
 {
 	list_remove(&batch->link);
-	list_append(&ring->batches_over, &batch->link);
+	list_append(&ring->done.batches_over, &batch->link);
 }
 
 void note_batch(struct operation *op, bool cancelled)
@@ -53,7 +53,7 @@ static void leave_chain(struct ctx_ring *ring, struct operation *op)
 		if (!previous && (next->marks & (OP_ENDING | OP_TIMED_OUT)) &&
 		    !(next->marks & OP_CANCEL_SENT)) {
 			list_remove(&next->link);
-			list_append(&ring->singles, &next->link);
+			list_append(&ring->ops.singles, &next->link);
 		}
 	}
 	op->chain_prev = op->chain_next = NULL;
@@ -77,26 +77,26 @@ static void infer_timeout(struct operation *op, int res)
  * keep the loop turning for nothing, after a rest. */
 static void note_wake(struct ctx_ring *ring, uint32_t number, const struct io_uring_cqe *cqe)
 {
-	if ((cqe->flags & IORING_CQE_F_MORE) || !ticket_return(&ring->wakes, number))
+	if ((cqe->flags & IORING_CQE_F_MORE) || !ticket_return(&ring->requests.wakes, number))
 		return;
 	if (cqe->res >= 0 || cqe->res == -ECANCELED)
 		return;
 	if (cqe->res == -EACCES) {
-		ring->refused = -EACCES;
-	} else if (cqe->res == -EINVAL && !ring->wake_once) {
-		ring->wake_once = true;
+		ring->requests.refused = -EACCES;
+	} else if (cqe->res == -EINVAL && !ring->requests.wake_once) {
+		ring->requests.wake_once = true;
 	} else {
-		ring_timer_set(ring, &ring->wake_rest, clock_now_ns() + WAKE_REST_NS);
+		ring_timer_set(ring, &ring->requests.wake_rest, clock_now_ns() + WAKE_REST_NS);
 	}
 }
 
 static void note_answer(struct ctx_ring *ring, uint32_t number, int res)
 {
-	if (!ticket_return(&ring->questions, number))
+	if (!ticket_return(&ring->requests.questions, number))
 		return;
-	ring->answer = res;
-	if (number == ring->greeting)
-		ring->greeting = 0;
+	ring->requests.answer = res;
+	if (number == ring->requests.greeting)
+		ring->requests.greeting = 0;
 }
 
 static void note_final(struct ctx_ring *ring, struct operation *op, int res)
@@ -104,9 +104,9 @@ static void note_final(struct ctx_ring *ring, struct operation *op, int res)
 	infer_timeout(op, res);
 	op_mark(op, OP_SEEN);
 	op->group->in_kernel--;
-	ring->in_kernel--;
-	if (op == ring->barrier)
-		ring->barrier = NULL;
+	ring->ops.in_kernel--;
+	if (op == ring->ops.barrier)
+		ring->ops.barrier = NULL;
 	/* The kernel ended it at the deadline of its context: with that the chain is to end. */
 	if ((op->marks & (OP_EXPIRED | OP_ENDING)) == OP_EXPIRED)
 		for (struct operation *next = op->chain_next; next; next = next->chain_next)
@@ -150,7 +150,7 @@ static void note_internal(struct ctx_ring *ring, uint32_t which, uint32_t number
 	case INTERNAL_CLOSE:
 		break;
 	case INTERNAL_PARK:
-		if (ticket_return(&ring->park_waits, number))
+		if (ticket_return(&ring->requests.park_waits, number))
 			park_note_readiness(ring, cqe->res);
 		break;
 	default:
@@ -164,15 +164,15 @@ static bool internal_is_ours(const struct ctx_ring *ring, uint32_t which, uint32
 {
 	switch (which) {
 	case INTERNAL_WAKE:
-		return ticket_was_given(&ring->wakes, number);
+		return ticket_was_given(&ring->requests.wakes, number);
 	case INTERNAL_TIMER:
-		return ticket_was_given(&ring->kernel_timers, number);
+		return ticket_was_given(&ring->times.kernel_timers, number);
 	case INTERNAL_QUESTION:
-		return ticket_was_given(&ring->questions, number);
+		return ticket_was_given(&ring->requests.questions, number);
 	case INTERNAL_CLOSE:
 		return !number;
 	case INTERNAL_PARK:
-		return ticket_was_given(&ring->park_waits, number);
+		return ticket_was_given(&ring->requests.park_waits, number);
 	default:
 		return which >= INTERNAL_POLLS && ring_poll_was_put(ring, which - INTERNAL_POLLS, number);
 	}
@@ -190,7 +190,7 @@ static bool is_ours(const struct ctx_ring *ring, const struct io_uring_cqe *cqe)
 	case KIND_INTERNAL:
 		return internal_is_ours(ring, note_slot(value), note_generation(value));
 	default: /* late ones belong to no operation any more */
-		return note_slot(value) && note_slot(value) < ring->slot_count;
+		return note_slot(value) && note_slot(value) < ring->ops.slot_count;
 	}
 }
 
@@ -202,7 +202,7 @@ static void note_forbidden(struct ctx_ring *ring, enum completion_kind kind)
 	else if (ring->features.skip_success)
 		ring->features.skip_success = false; /* perhaps it was the flag */
 	else
-		ring->refused = -EACCES;
+		ring->requests.refused = -EACCES;
 }
 
 /* What went with an operation: its linked timeout, or a cancel of it. */
@@ -278,7 +278,8 @@ void note_harvest(struct ctx_ring *ring)
 		const struct io_uring_cqe *cqe = uring_cqe(ring->uring, 0);
 		struct operation *op;
 		/* Without memory they stay where they are; being noted again does no harm. */
-		if (note_completion(ring, cqe, &op) != CTX_FILTER_INTERNAL && !spill_push(&ring->spill, cqe))
+		if (note_completion(ring, cqe, &op) != CTX_FILTER_INTERNAL &&
+		    !spill_push(&ring->done.spill, cqe))
 			return;
 		uring_cq_advance(ring->uring, 1);
 	}
@@ -289,10 +290,10 @@ void note_in_place(struct ctx_ring *ring)
 	unsigned head = *ring->uring->cq.khead, ready = uring_cq_ready(ring->uring);
 	struct operation *op;
 
-	if ((int)(ring->noted - head) < 0)
-		ring->noted = head; /* the program has taken what was before */
-	for (; ring->noted != head + ready; ring->noted++)
-		note_completion(ring, uring_cqe(ring->uring, ring->noted - head), &op);
+	if ((int)(ring->done.noted - head) < 0)
+		ring->done.noted = head; /* the program has taken what was before */
+	for (; ring->done.noted != head + ready; ring->done.noted++)
+		note_completion(ring, uring_cqe(ring->uring, ring->done.noted - head), &op);
 }
 
 void note_extract(struct ctx_ring *ring)
@@ -302,9 +303,9 @@ void note_extract(struct ctx_ring *ring)
 
 	for (unsigned i = 0; i < count; i++)
 		if (note_completion(ring, uring_cqe(ring->uring, i), &op) == CTX_FILTER_OP &&
-		    !spill_push(&ring->spill, uring_cqe(ring->uring, i)))
+		    !spill_push(&ring->done.spill, uring_cqe(ring->uring, i)))
 			count = i;
-	ring->noted = head + count;
+	ring->done.noted = head + count;
 	/* Entries between head and tail are user space's: the foreign ones move up to where ours were. */
 	for (unsigned i = count; i--;) {
 		struct io_uring_cqe cqe = *uring_cqe(ring->uring, i);

@@ -7,7 +7,7 @@
 struct op_timer {
 	struct ring_timer timer;
 	struct operation *op;
-	struct op_timer *next_free; /* ring->free_op_timers */
+	struct op_timer *next_free; /* ring->times.free_op_timers */
 };
 
 static void fire_op_timer(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
@@ -28,15 +28,15 @@ static void fire_op_timer(struct ctx_ring *ring, struct ring_timer *timer, uint6
 	    (op->marks & (OP_ATTEMPT | OP_WAITS)) == OP_ATTEMPT)
 		return;
 	list_remove(&op->link);
-	list_append(&ring->singles, &op->link);
+	list_append(&ring->ops.singles, &op->link);
 }
 
 int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns)
 {
-	struct op_timer *timer = ring->free_op_timers;
+	struct op_timer *timer = ring->times.free_op_timers;
 
 	if (timer)
-		ring->free_op_timers = timer->next_free;
+		ring->times.free_op_timers = timer->next_free;
 	else
 		timer = memory_allocate(sizeof(*timer));
 	if (!timer)
@@ -50,16 +50,16 @@ int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns
 void op_timer_stop(struct ctx_ring *ring, struct operation *op)
 {
 	ring_timer_stop(ring, &op->timer->timer);
-	op->timer->next_free = ring->free_op_timers;
-	ring->free_op_timers = op->timer;
+	op->timer->next_free = ring->times.free_op_timers;
+	ring->times.free_op_timers = op->timer;
 	op->timer = NULL;
 }
 
 void op_timers_free(struct ctx_ring *ring)
 {
-	while (ring->free_op_timers) {
-		struct op_timer *timer = ring->free_op_timers;
-		ring->free_op_timers = timer->next_free;
+	while (ring->times.free_op_timers) {
+		struct op_timer *timer = ring->times.free_op_timers;
+		ring->times.free_op_timers = timer->next_free;
 		memory_release(timer);
 	}
 }

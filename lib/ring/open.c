@@ -34,9 +34,9 @@ int ring_check_options(const struct ctx_ring_options *options)
 
 static void run_batch_later(struct deferred *deferred)
 {
-	struct ctx_ring *ring = container_of(deferred, struct ctx_ring, batch_later);
+	struct ctx_ring *ring = container_of(deferred, struct ctx_ring, groups.batch);
 
-	ring->batch_queued = false;
+	ring->groups.batch_deferred = false;
 	batch_run(ring);
 	ring_notify(ring); /* if an open chain of the program's is in the way */
 }
@@ -52,26 +52,26 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 		ring->options = *options;
 	ring->tag = (uint64_t)(ring->options.tag ? ring->options.tag : TAG_DEFAULT) << TAG_SHIFT;
 	ring->fork_count = thread_fork_count;
-	ring->armed_ns = CTX_FOREVER;
-	ring->greeted = true;
-	ring->epoll_fd = ring->ready_fd = -1;
-	ring->batch_later.run = run_batch_later;
-	list_init(&ring->staged);
-	list_init(&ring->waiting);
-	list_init(&ring->ready);
-	list_init(&ring->delivering);
-	list_init(&ring->singles);
-	list_init(&ring->retries);
-	list_init(&ring->retry_groups);
-	list_init(&ring->stuck_groups);
-	list_init(&ring->doomed);
-	list_init(&ring->emptied);
-	list_init(&ring->batches);
-	list_init(&ring->batches_over);
-	list_init(&ring->polls_todo);
-	list_init(&ring->polls_fired);
-	list_init(&ring->polls_delivering);
-	list_init(&ring->polls_resting);
+	ring->times.armed_ns = CTX_FOREVER;
+	ring->requests.greeted = true;
+	ring->owner.epoll_fd = ring->owner.ready_fd = -1;
+	ring->groups.batch.run = run_batch_later;
+	list_init(&ring->ops.staged);
+	list_init(&ring->ops.waiting);
+	list_init(&ring->ops.ready);
+	list_init(&ring->ops.delivering);
+	list_init(&ring->ops.singles);
+	list_init(&ring->ops.retries);
+	list_init(&ring->groups.retrying);
+	list_init(&ring->groups.stuck);
+	list_init(&ring->groups.doomed);
+	list_init(&ring->groups.emptied);
+	list_init(&ring->done.batches);
+	list_init(&ring->done.batches_over);
+	list_init(&ring->polls.todo);
+	list_init(&ring->polls.fired);
+	list_init(&ring->polls.delivering);
+	list_init(&ring->polls.resting);
 	ring_owner_init(ring);
 	int error = mailbox_new(&ring->mailbox);
 	if (error) {
@@ -103,7 +103,7 @@ int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
 	record->fd = uring->ring_fd;
 	record->setup_flags = uring->flags & ~IORING_SETUP_R_DISABLED;
 	record->adopted = ring->adopted;
-	record->owner_tid = ring->owner_tid;
+	record->owner_tid = ring->owner.tid;
 	record->sq_entries = uring->sq.ring_entries;
 	record->cq_entries = uring->cq.ring_entries;
 	record->opened_ns = clock_coarse_ns();
@@ -127,7 +127,7 @@ void ring_free(struct ctx_ring *ring)
 	mailbox_unref(ring->mailbox);
 	/* A forked child does not have the table that the records are in. */
 	if (forked)
-		memory_release(ring->slots);
+		memory_release(ring->ops.slots);
 	else
 		slots_free(ring);
 	if (!forked && ring->record)
@@ -136,7 +136,7 @@ void ring_free(struct ctx_ring *ring)
 	batches_free(ring);
 	close_index_free(ring);
 	park_free(ring);
-	memory_release(ring->spill.cqes);
+	memory_release(ring->done.spill.cqes);
 	memory_release(ring);
 }
 
@@ -194,10 +194,10 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
 		return error;
 	error = setup(entries, options, &ring->own);
 	if (!error) {
-		ring->disabled = ring->own.flags & IORING_SETUP_R_DISABLED;
+		ring->owner.disabled = ring->own.flags & IORING_SETUP_R_DISABLED;
 		error = ring_attach(ring, &ring->own);
 		if (!error && (ring->options.flags & CTX_RING_PARK)) {
-			ring->first_marks = OP_PARK | OP_PARK_RING;
+			ring->ops.first_marks = OP_PARK | OP_PARK_RING;
 			error = park_open(ring);
 		}
 		if (error)

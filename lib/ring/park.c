@@ -67,10 +67,10 @@ void park_close(struct ctx_ring *ring)
 		struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 		if (!sqe)
 			return;
-		io_uring_prep_cancel64(
-			sqe,
-			ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK, ticket_last(&ring->park_waits)),
-			0);
+		io_uring_prep_cancel64(sqe,
+				       ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK,
+						      ticket_last(&ring->requests.park_waits)),
+				       0);
 		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
 		int error = ring_wait(ring, CTX_FOREVER);
 		note_harvest(ring);
@@ -95,7 +95,7 @@ void park_free(struct ctx_ring *ring)
 	sys_close(park->epoll_fd);
 	park_fds_free(park);
 	/* Not seen to end: the ring is gone, but the kernel may be about to write. */
-	if (!park->armed || ring->orphaned || ring->fork_count != thread_fork_count)
+	if (!park->armed || ring->owner.ended || ring->fork_count != thread_fork_count)
 		memory_release(park);
 }
 
@@ -120,7 +120,7 @@ void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_
 		for (struct list *link = p->queue[way].next, *next; link != &p->queue[way]; link = next) {
 			struct operation *op = container_of(link, struct operation, park);
 			next = link->next;
-			if (!op->group->parked_ended) /* else it is in ring->ready */
+			if (!op->group->parked_ended) /* else it is in ring->ops.ready */
 				park_end(ring, op, res, end);
 		}
 }
@@ -284,13 +284,13 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	park_dequeue(ring, op);
 	list_unlink(&op->link);
 	op->phase = OP_KERNEL;
-	op->order = ++ring->order;
+	op->order = ++ring->ops.order;
 	op_mark(op, OP_ATTEMPT);
 	if (op->marks & OP_WAITS)
 		park_count(ring, op);
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
-	ring->in_kernel++;
+	ring->ops.in_kernel++;
 	ring->park->attempts++;
 	park_fd_clear(p, PARK_FRESH << way);
 	park_fd_set(p, PARK_ISSUED << way);
@@ -320,7 +320,8 @@ static int arm(struct ctx_ring *ring)
 		sqe->addr = (uint64_t)(uintptr_t)park->events;
 		sqe->len = PARK_EVENTS_MAX;
 	}
-	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK, ticket_take(&ring->park_waits));
+	sqe->user_data =
+		ring_user_data(ring, KIND_INTERNAL, INTERNAL_PARK, ticket_take(&ring->requests.park_waits));
 	park->armed = true;
 	return 0;
 }

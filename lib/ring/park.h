@@ -16,8 +16,8 @@ void park_close(struct ctx_ring *ring);
 void park_free(struct ctx_ring *ring);
 
 /*
- * The operation at the head of ring->waiting, which stands alone and is not refused. 1: parked, or on its way
- * as an attempt. 0: it goes the usual way. -errno: there is no memory for it.
+ * The operation at the head of ring->ops.waiting, which stands alone and is not refused. 1: parked, or on its
+ * way as an attempt. 0: it goes the usual way. -errno: there is no memory for it.
  */
 int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns);
 

@@ -36,7 +36,7 @@ static void go_usual(struct ctx_ring *ring, struct operation *op)
 	op->attempts = 0;
 	op->chain_prev = op->chain_next = NULL;
 	op->phase = OP_STAGED;
-	list_insert(&ring->waiting, &op->link);
+	list_insert(&ring->ops.waiting, &op->link);
 	/* Before all others, which an index may have passed already. */
 	op_mark(op, OP_INDEXED);
 	list_insert(&op->group->staged, &op->park);
@@ -184,7 +184,7 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 		waits = note_result(ring, p, way, op, res, flags);
 	if (waits) {
 		op->group->in_kernel--;
-		ring->in_kernel--;
+		ring->ops.in_kernel--;
 	}
 	if (park_attempt_is_due(p, way))
 		park_make_due(ring, p);

@@ -38,9 +38,9 @@ void park_uncount(struct ctx_ring *ring, struct operation *op)
 void park_end_group(struct group *group)
 {
 	group->parked_ended = true;
-	group->ring->parked -= group->parked_count;
+	group->ring->ops.parked -= group->parked_count;
 	group->parked_count = group->partial_count = 0;
-	list_splice(&group->ring->ready, &group->parked);
+	list_splice(&group->ring->ops.ready, &group->parked);
 }
 
 void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)

@@ -42,7 +42,7 @@ static inline void park_enqueue(struct ctx_ring *ring, struct operation *op, str
 	list_append(&op->group->parked, &op->link);
 	op->group->parked_count++;
 	op->group->partial_count += op->marks & OP_RESULT ? 1 : 0;
-	ring->parked++;
+	ring->ops.parked++;
 }
 
 /* Takes op out of the queue of its descriptor. */
@@ -57,7 +57,7 @@ static inline void park_unlink(struct operation *op)
 static inline void park_dequeue(struct ctx_ring *ring, struct operation *op)
 {
 	park_unlink(op);
-	ring->parked--;
+	ring->ops.parked--;
 	op->group->parked_count--;
 	op->group->partial_count -= op->marks & OP_RESULT ? 1 : 0;
 }
@@ -73,14 +73,15 @@ bool park_needs_push(const struct ctx_ring *ring);
 void park_count(struct ctx_ring *ring, struct operation *op);
 void park_uncount(struct ctx_ring *ring, struct operation *op);
 
-/* All that is parked of a group that ended: to ring->ready, in one step. */
+/* All that is parked of a group that ended: to ring->ops.ready, in one step. */
 void park_end_group(struct group *group);
 
 /* Takes op, which is OP_PARKED, out of its queue and completes it with this, unless it has come to something
  * already. */
 void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
 
-/* As park_end for one in ring->ready by park_end_group, which is about to be delivered: sets res and end. */
+/* As park_end for one in ring->ops.ready by park_end_group, which is about to be delivered: sets res and end.
+ */
 void park_leave(struct operation *op);
 
 #endif

@@ -5,7 +5,7 @@
 void ring_poll_want(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	list_remove(&poll->link);
-	list_append(&ring->polls_todo, &poll->link);
+	list_append(&ring->polls.todo, &poll->link);
 }
 
 /* Beyond what was asked for these always count; the kernel has POLLRDHUP count, too (Linux 6.18). */
@@ -20,11 +20,11 @@ static void note_cancel(struct ctx_ring *ring, struct ring_poll *poll)
 	if (!poll->cancelling)
 		return;
 	poll->cancelling = false;
-	ring->polls_in_kernel--;
+	ring->polls.in_kernel--;
 	if (poll->in_kernel)
 		return;
 	list_remove(&poll->link);
-	list_append(&ring->polls_fired, &poll->link);
+	list_append(&ring->polls.fired, &poll->link);
 }
 
 /*
@@ -33,7 +33,7 @@ static void note_cancel(struct ctx_ring *ring, struct ring_poll *poll)
  */
 void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, const struct io_uring_cqe *cqe)
 {
-	struct ring_poll *poll = place / 2 < ring->poll_capacity ? ring->polls[place / 2] : NULL;
+	struct ring_poll *poll = place / 2 < ring->polls.capacity ? ring->polls.all[place / 2] : NULL;
 
 	if (!poll || poll->number != number)
 		return;
@@ -46,7 +46,7 @@ void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, cons
 	if (more && (poll->stopped || !event))
 		return;
 	poll->in_kernel = more;
-	ring->polls_in_kernel -= !more;
+	ring->polls.in_kernel -= !more;
 	poll->result = cqe->res;
 	if (!event && cqe->res >= 0 && !poll->edge && !poll->stopped && ring->features.multishot_poll) {
 		poll->edge = true;
@@ -54,11 +54,11 @@ void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, cons
 		return;
 	}
 	list_remove(&poll->link);
-	list_append(&ring->polls_fired, &poll->link);
+	list_append(&ring->polls.fired, &poll->link);
 }
 
 bool ring_poll_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number)
 {
-	return place / 2 < ring->poll_capacity &&
-	       (((uint32_t)ring->polls_put - number) & TICKET_MASK) < ring->polls_put;
+	return place / 2 < ring->polls.capacity &&
+	       (((uint32_t)ring->polls.put - number) & TICKET_MASK) < ring->polls.put;
 }

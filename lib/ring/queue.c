@@ -31,7 +31,7 @@ int ring_flush(struct ctx_ring *ring)
 
 struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring)
 {
-	if (ring->adopted && (uring_chain_open(ring->uring) || !ring->greeted))
+	if (ring->adopted && (uring_chain_open(ring->uring) || !ring->requests.greeted))
 		return NULL;
 	if (!uring_space(ring->uring) && ring_flush(ring) < 0)
 		return NULL;
@@ -49,16 +49,18 @@ static void fire_wake_rest(struct ctx_ring *ring, struct ring_timer *timer, uint
 
 void ring_arm_wake(struct ctx_ring *ring)
 {
-	if (ring->wakes.out || ring->withdrawing || ring->refused || heap_contains(&ring->wake_rest.node))
+	if (ring->requests.wakes.out || ring->requests.withdrawing || ring->requests.refused ||
+	    heap_contains(&ring->requests.wake_rest.node))
 		return;
 	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 	if (!sqe)
 		return;
-	ring->wake_rest.fire = fire_wake_rest;
+	ring->requests.wake_rest.fire = fire_wake_rest;
 	io_uring_prep_poll_add(sqe, mailbox_fd(ring->mailbox), POLLIN);
-	if (ring->features.multishot_poll && !ring->wake_once)
+	if (ring->features.multishot_poll && !ring->requests.wake_once)
 		sqe->len = IORING_POLL_ADD_MULTI;
-	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, ticket_take(&ring->wakes));
+	sqe->user_data =
+		ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, ticket_take(&ring->requests.wakes));
 }
 
 /* Its completion comes all the same. */
@@ -70,40 +72,41 @@ static bool remove_armed(struct ctx_ring *ring)
 		return false;
 	/* As every cancel, so that a ring with restrictions has to allow no other operation. */
 	io_uring_prep_cancel64(
-		sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_last(&ring->kernel_timers)),
+		sqe,
+		ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_last(&ring->times.kernel_timers)),
 		0);
 	sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
 	if (ring->features.skip_success)
 		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	ring->armed_ns = CTX_FOREVER;
+	ring->times.armed_ns = CTX_FOREVER;
 	return true;
 }
 
 void ring_timers_arm(struct ctx_ring *ring)
 {
-	struct heap_node *earliest = ring->timers.root;
+	struct heap_node *earliest = ring->times.heap.root;
 
-	if (!earliest || earliest->key_ns >= ring->armed_ns || ring->calls || ring->refused ||
-	    tickets_full(&ring->kernel_timers))
+	if (!earliest || earliest->key_ns >= ring->times.armed_ns || ring->calls || ring->requests.refused ||
+	    tickets_full(&ring->times.kernel_timers))
 		return;
 	/* The later one makes way, else short timers would leave ever more long ones behind. */
-	if (ring->armed_ns != CTX_FOREVER && !remove_armed(ring))
+	if (ring->times.armed_ns != CTX_FOREVER && !remove_armed(ring))
 		return;
 	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 	if (!sqe)
 		return;
 	/* The kernel reads the time when it takes the entry; until then an even earlier one may take its
 	 * place. */
-	ring->armed = uring_time(earliest->key_ns);
-	io_uring_prep_timeout(sqe, &ring->armed, 0, IORING_TIMEOUT_ABS);
+	ring->times.armed = uring_time(earliest->key_ns);
+	io_uring_prep_timeout(sqe, &ring->times.armed, 0, IORING_TIMEOUT_ABS);
 	sqe->user_data =
-		ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_take(&ring->kernel_timers));
-	ring->armed_ns = earliest->key_ns;
+		ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_take(&ring->times.kernel_timers));
+	ring->times.armed_ns = earliest->key_ns;
 }
 
 void ring_notify(struct ctx_ring *ring)
 {
-	if (ring->dispatching || (!ring->adopted && ring->epoll_fd < 0))
+	if (ring->dispatching || (!ring->adopted && ring->owner.epoll_fd < 0))
 		return;
 	if (ring_anything_ready(ring) || (!ring->adopted && uring_keeps_back(ring->uring)))
 		mailbox_wake(ring->mailbox);
@@ -132,14 +135,15 @@ int ring_disarm_wake(struct ctx_ring *ring)
 {
 	int error = 0;
 
-	ring->withdrawing = true;
-	while (ring->wakes.out && !error) {
+	ring->requests.withdrawing = true;
+	while (ring->requests.wakes.out && !error) {
 		struct io_uring_sqe *sqe = ring_internal_sqe(ring);
 		if (!sqe)
 			return -EAGAIN;
-		io_uring_prep_cancel64(
-			sqe, ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, ticket_last(&ring->wakes)),
-			0);
+		io_uring_prep_cancel64(sqe,
+				       ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE,
+						      ticket_last(&ring->requests.wakes)),
+				       0);
 		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
 		if (ring->features.skip_success)
 			sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
@@ -148,6 +152,6 @@ int ring_disarm_wake(struct ctx_ring *ring)
 			error = 0;
 		note_harvest(ring);
 	}
-	ring->withdrawing = false;
+	ring->requests.withdrawing = false;
 	return error;
 }

@@ -27,16 +27,16 @@ void ring_notify(struct ctx_ring *ring);
 /* The kernel did not take all that there is for it: it is to be asked again, and no completion waited for. */
 static inline bool ring_has_unsent(const struct ctx_ring *ring)
 {
-	return ring->stalled || !list_empty(&ring->singles) || !list_empty(&ring->doomed);
+	return ring->ops.stalled || !list_empty(&ring->ops.singles) || !list_empty(&ring->groups.doomed);
 }
 
 /* There is something to deliver or to do that no completion tells of. */
 static inline bool ring_anything_ready(const struct ctx_ring *ring)
 {
-	return !list_empty(&ring->ready) || ring->spill.head != ring->spill.tail ||
-	       !list_empty(&ring->stuck_groups) || !list_empty(&ring->doomed) ||
-	       !list_empty(&ring->emptied) || !list_empty(&ring->singles) ||
-	       !list_empty(&ring->polls_fired) || !list_empty(&ring->polls_todo) ||
+	return !list_empty(&ring->ops.ready) || ring->done.spill.head != ring->done.spill.tail ||
+	       !list_empty(&ring->groups.stuck) || !list_empty(&ring->groups.doomed) ||
+	       !list_empty(&ring->groups.emptied) || !list_empty(&ring->ops.singles) ||
+	       !list_empty(&ring->polls.fired) || !list_empty(&ring->polls.todo) ||
 	       mailbox_pending(ring->mailbox) || (ring->park && park_needs_push(ring)) ||
 	       (!ring->adopted && uring_cq_ready(ring->uring));
 }
@@ -56,13 +56,13 @@ static inline __attribute__((always_inline)) int ring_wait_inline(struct ctx_rin
 
 	if (__builtin_expect(ring->adopted, 0) && uring_chain_open(ring->uring))
 		return -EBUSY; /* see ring_flush */
-	if (timeout_ns && __builtin_expect(!ring->wakes.out, 0)) {
+	if (timeout_ns && __builtin_expect(!ring->requests.wakes.out, 0)) {
 		ring_arm_wake(ring);
 		if (ring->park && park_needs_push(ring)) /* as above */
 			timeout_ns = wait.timeout_ns = 0;
 	}
 	if (timeout_ns) /* beyond what is there and has been looked at */
-		wait.min_complete = 1 + (ring->adopted ? ring->noted - *ring->uring->cq.khead : 0);
+		wait.min_complete = 1 + (ring->adopted ? ring->done.noted - *ring->uring->cq.khead : 0);
 	wait.events = timeout_ns || ring->lazy || uring_cq_overflowed(ring->uring);
 	if (__builtin_expect(timeout_ns && timeout_ns != CTX_FOREVER && !ring->features.timed_wait, 0)) {
 		int error = ring_wait_by_poll(ring, timeout_ns);

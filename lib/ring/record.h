@@ -10,7 +10,7 @@
 static inline void record_operation(const struct ctx_ring *ring, const struct operation *op, uint64_t now_ns,
 				    unsigned flags)
 {
-	struct slot *slot = &ring->slots[op->slot];
+	struct slot *slot = &ring->ops.slots[op->slot];
 	struct ctx_table_operation *record = slot->record;
 
 	slot->since_ns = now_ns;
@@ -29,7 +29,7 @@ static inline void record_operation(const struct ctx_ring *ring, const struct op
 
 static inline void record_set_flags(const struct ctx_ring *ring, const struct operation *op, unsigned flags)
 {
-	struct ctx_table_operation *record = ring->slots[op->slot].record;
+	struct ctx_table_operation *record = ring->ops.slots[op->slot].record;
 
 	if (record)
 		atomic_store_explicit(&record->flags, (uint8_t)flags, memory_order_relaxed);
@@ -37,7 +37,7 @@ static inline void record_set_flags(const struct ctx_ring *ring, const struct op
 
 static inline void record_add_flag(const struct ctx_ring *ring, const struct operation *op, unsigned flag)
 {
-	struct ctx_table_operation *record = ring->slots[op->slot].record;
+	struct ctx_table_operation *record = ring->ops.slots[op->slot].record;
 
 	if (!record)
 		return;

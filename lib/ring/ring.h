@@ -60,9 +60,9 @@ struct group {
 	struct list parked;	/* outside it */
 	struct list staged;	/* not given to it yet, oldest first, by park: those with OP_INDEXED */
 	struct list retries;	/* in the kernel, to be cancelled again; a batch has them */
-	struct list link;	/* ring->doomed, ring->emptied, or alone */
-	struct list retry_link; /* ring->retry_groups, or alone: it has retries */
-	struct list stuck_link; /* ring->stuck_groups, or alone: to be told in the next dispatch */
+	struct list link;	/* ring->groups.doomed, ring->groups.emptied, or alone */
+	struct list retry_link; /* ring->groups.retrying, or alone: it has retries */
+	struct list stuck_link; /* ring->groups.stuck, or alone: to be told in the next dispatch */
 	struct ring_timer deadline;
 	struct group *drain_next;
 	uint64_t grace_ns;	     /* of its context, once that ended; 0: no more is done than cancelling */
@@ -74,7 +74,7 @@ struct group {
 	unsigned parked_count;
 	unsigned partial_count; /* of these, that have come to something */
 	bool ended;		/* its batch has been run */
-	bool parked_ended;	/* what was parked is in ring->ready; nothing parks any more */
+	bool parked_ended;	/* what was parked is in ring->ops.ready; nothing parks any more */
 	bool released;		/* the program holds its context no more */
 	bool let_go;		/* so does the group, see told_released(); the ring's busy lock */
 	bool draining;
@@ -90,7 +90,7 @@ struct slot {
 };
 
 struct batch {
-	struct list link; /* ring->batches, from when all have ended on ring->batches_over */
+	struct list link; /* ring->done.batches, from when all have ended on ring->done.batches_over */
 	struct ctx_batch record;
 	struct tally *tally; /* wants to hear of it; holds it */
 	uint64_t start_ns;
@@ -103,105 +103,147 @@ struct spill {
 	size_t head, tail, capacity;
 };
 
-struct ctx_ring {
-	struct io_uring *uring;
-	_Atomic uint64_t owner; /* serial of its thread; 0: not used yet */
-	uint32_t fork_count;
-	uint32_t owner_tid;    /* of the owner, for the kernel; 0: none */
-	pthread_mutex_t owned; /* see ring_owner.c */
+/*
+ * struct ctx_ring has four parts: the owner, the operations (ops, groups), the times and the library's own
+ * requests (times, polls, requests), and the completions (done). What every part looks at stands before them.
+ */
+
+/* The owner: the one thread that may use the ring, and the means by which others wake it (ring_owner.c). */
+struct ring_owner {
+	_Atomic uint64_t serial; /* of the owner thread; 0: the ring has not been used yet */
+	uint32_t tid;	       /* the kernel's number of that thread; 0: none */
+	bool disabled;	       /* IORING_SETUP_R_DISABLED, until the first use enables the io_uring */
+	bool ended;	       /* the owner thread has ended: the ring can only be closed */
+	pthread_mutex_t mutex; /* a robust mutex, which the owner holds */
 	/*
-	 * Of a ring for blocking calls: held by its owner during a call, and between calls by whoever takes
-	 * its watch from a context. Not held, nobody needs to be woken. No other lock is held by who waits
-	 * for it.
+	 * For rings of blocking calls. The owner holds it during a call. Between calls whoever takes the
+	 * ring's watch from a context holds it. While nobody holds it, the owner need not be woken. A thread
+	 * that waits for it holds no other lock.
 	 */
 	struct lock busy;
-	uint64_t tag; /* in place, at the top of user_data */
+	int epoll_fd; /* what ctx_ring_fd returned; -1: it was not called */
+	int ready_fd; /* the eventfd in that epoll set, for DEFER_TASKRUN; -1: none */
+};
 
+/* The operations from their staging to their final completion. */
+struct ring_ops {
 	struct slot *slots; /* slot 0 is unused */
-	uint32_t slot_count, slot_free;
-	uint64_t order;
-	unsigned live;			 /* operations that are not idle */
-	unsigned in_kernel;		 /* whose final completion has not been seen */
-	unsigned parked;		 /* outside the kernel, and not ended */
-	uint32_t first_marks;		 /* of every operation */
-	struct park *park;		 /* NULL: nothing has parked */
-	struct tickets park_waits;	 /* its requests that wait for readiness */
-	struct close_index *close_index; /* NULL: never needed, or no memory */
-	struct list staged, waiting, ready;
-	/* Of ready, in the turn that goes on; kept here for when the owner ends in it. */
-	struct list delivering;
-	struct list singles; /* to be cancelled one by one at the next occasion */
-	struct list retries; /* whose cancel found nothing, or whose own end is overdue; no batch has them */
-	struct list retry_groups;  /* that have the same, of their own, in a batch */
-	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all after it wait for */
-
-	struct group **groups; /* hash by context */
-	unsigned group_count, group_mask;
-	struct group *last_group;
-	struct list doomed, emptied, stuck_groups;
-
-	struct heap timers;
-	struct tickets kernel_timers; /* kernel timeouts under way; the last one is the earliest */
-	struct tickets questions;     /* requests whose answer alone is waited for */
-	uint64_t armed_ns;	      /* the earliest kernel timeout under way; CTX_FOREVER: none */
-	struct __kernel_timespec armed;
-	struct ring_timer retry;
-	struct op_timer *free_op_timers;
-	uint64_t retry_delay_ns;
-
-	struct ring_poll **polls;			      /* by index */
-	uint32_t *poll_places;				      /* indices that are free */
-	uint32_t poll_capacity, poll_unused, polls_in_kernel; /* the last with cancels of polls */
-	uint64_t polls_put;				      /* in all; the number of the last one */
-	struct list polls_todo;	      /* to be put into the queue, or a cancel of them */
-	struct list polls_fired;      /* completed, to be looked at in a dispatch */
-	struct list polls_delivering; /* of these, in the turn that goes on */
-	struct list polls_resting;    /* ended without an event, for another attempt later */
-	struct ring_timer polls_rest;
-
-	struct spill spill;
-	struct list batches, batches_over;
-	struct batch *newest; /* of both */
-	struct batch spare;
-	struct ctx_batch last_batch;
-	bool have_last_batch;
-
-	bool adopted, dispatching, closing;
-	bool calls;    /* for blocking calls, see ring_open_for_calls() */
-	bool disabled; /* IORING_SETUP_R_DISABLED until its owner first uses it */
-	bool defer;    /* DEFER_TASKRUN: nothing completes unless the owner enters */
-	bool lazy;     /* completions need an enter that asks for them */
-	bool orphaned; /* its owner thread has ended; only closing is left */
-	bool linked;   /* deadlines as linked timeouts */
-	bool linked_always;
-	struct tickets wakes;	     /* the poll on the mailbox */
-	struct ring_timer wake_rest; /* it failed, and is tried again later */
-	bool wake_once;		     /* this kernel has no multishot poll */
-	bool greeted;		     /* other requests of ours may go to the kernel: see adopt.c */
-	bool unlinked; /* no linked timeouts at all: the queue has no room for one, or the kernel refuses them
-			*/
-	bool rested;   /* the last turn did not enter the kernel, see kernel_can_wait() */
-	bool batch_queued;
-	bool staged_refused; /* something staged is to be refused at its submit */
-	bool withdrawing;    /* nothing of ours is to be left in an adopted ring */
-	int stalled;	     /* why the kernel took no more at the last push; 0: it did */
-	int answer;	     /* to the last of questions */
-	uint32_t greeting;   /* its number among questions while it is out, else 0 */
-	int refused; /* the kernel forbids what the library needs: operations end with this; 0: it does not */
-	unsigned noted; /* adopted: place in the completion queue up to which it has been noted */
-	struct features features;
-
-	struct mailbox *mailbox;
-	struct deferred batch_later;
-	int epoll_fd, ready_fd; /* of ctx_ring_fd; -1: not asked for */
-
-	uint32_t table_slot; /* 0: not in the table */
-	struct ctx_table_ring *record;
+	uint32_t slot_count;
+	uint32_t slot_free;   /* the first free slot; 0: none */
+	uint64_t order;	      /* the number of the last operation that was given to the kernel */
+	unsigned live;	      /* operations that are not idle */
+	unsigned in_kernel;   /* operations whose final completion has not been seen */
+	unsigned parked;      /* operations that wait outside the kernel, and whose group has not ended */
+	uint32_t first_marks; /* the marks with which every operation is staged */
+	struct list staged;   /* prepared, not submitted yet */
+	struct list waiting;  /* submitted, not given to the kernel yet */
+	struct list ready; /* OP_READY, and parked operations of ended groups: the next turn delivers them */
+	struct list delivering; /* taken from ready by the current turn; see ring_claim_to_close() */
+	struct list singles;	/* to be cancelled one by one at the next opportunity */
+	struct list retries;	/* in no batch: their cancel found nothing, or their own timeout is overdue */
+	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all later ones wait for */
+	int stalled;		   /* why the kernel took no more at the last stage_push(); 0: it did */
+	bool staged_refused;	   /* something staged is to be refused when it is submitted */
+	unsigned run_count;
 	struct {
 		uint32_t first, count;
-	} runs[32]; /* of operation records */
-	unsigned run_count;
+	} runs[32]; /* records of operations in the context table: run_count runs of adjacent ones */
+};
 
+/* The groups: the operations by their context. */
+struct ring_groups {
+	struct group **buckets; /* a hash table by context */
+	unsigned count, mask;
+	struct group *last;    /* the group that was used last */
+	struct list doomed;    /* their contexts have ended, and no batch has taken them yet */
+	struct list emptied;   /* they have no operations: to be freed at the end of the turn */
+	struct list stuck;     /* what they have stuck is to be reported in the next dispatch */
+	struct list retrying;  /* groups that have retries */
+	struct deferred batch; /* runs the batch as soon as the context's lock has been released */
+	bool batch_deferred;
+};
+
+/* Times: one kernel timeout serves all of them (ring_timer.c). */
+struct ring_times {
+	struct heap heap;
+	struct tickets kernel_timers; /* the kernel timeouts under way; the last one is the earliest */
+	uint64_t armed_ns;	      /* when the earliest kernel timeout fires; CTX_FOREVER: there is none */
+	struct __kernel_timespec armed;
+	struct ring_timer retry; /* cancels operations again, see ring_timer_retry() */
+	uint64_t retry_delay_ns;
+	struct op_timer *free_op_timers;
+};
+
+/* The library's own polls (ring_poll.c). */
+struct ring_polls {
+	struct ring_poll **all; /* by index */
+	uint32_t *free_places;	/* the first free_count of these are the indices that are free */
+	uint32_t capacity, free_count;
+	uint32_t in_kernel;	/* polls, and cancels of polls */
+	uint64_t put;		/* how many polls were put into the queue; the number of the last one */
+	struct list todo;	/* they, or cancels of them, are to be put into the queue */
+	struct list fired;	/* completed; a dispatch looks at them */
+	struct list delivering; /* taken from fired by the current turn */
+	struct list resting;	/* ended without an event; tried again when rest fires */
+	struct ring_timer rest;
+};
+
+/* The library's other requests: those that wake the owner, and those of an adopted ring (greet.c). */
+struct ring_requests {
+	struct tickets wakes;	     /* the poll on the mailbox */
+	struct ring_timer wake_rest; /* that poll failed, and is tried again when this fires */
+	bool wake_once;		     /* that poll is not multishot: this kernel has no multishot poll */
+	bool greeted;		     /* requests other than the greeting may go to the kernel */
+	bool withdrawing;	     /* the ring is being closed: no new request of the library's */
+	uint32_t greeting; /* the number of the greeting among questions until it is answered, else 0 */
+	struct tickets questions; /* requests of which only the answer matters */
+	int answer;		  /* the result of the last of them */
+	int refused; /* not 0: the kernel forbids what the library needs, and operations end with this */
+	struct tickets park_waits; /* the waits for the readiness of parked operations */
+};
+
+/* Completions, and the batches that wait for them. */
+struct ring_done {
+	struct spill spill;
+	unsigned noted; /* of an adopted ring: the place in the completion queue before which all is noted */
+	bool have_last_batch;
+	struct list batches;	  /* some of their operations have not ended */
+	struct list batches_over; /* all of their operations have ended: to be reported */
+	struct batch *newest;	  /* of both lists */
+	struct batch spare;	  /* for when there is no memory */
+	struct ctx_batch last_batch;
+};
+
+struct ctx_ring {
+	struct io_uring *uring; /* own, or the program's if the ring is adopted */
+	uint64_t tag;		/* at its place in user_data, at the top */
+	uint32_t fork_count;	/* when it was opened: in a forked child thread_fork_count differs */
+	bool adopted;		/* its io_uring is the program's */
+	bool dispatching;	/* within a turn, or nobody may begin one */
+	bool closing;
+	bool calls;  /* for blocking calls, see ring_open_for_calls() */
+	bool defer;  /* DEFER_TASKRUN: nothing completes unless the owner enters */
+	bool lazy;   /* completions need an enter that asks for them */
+	bool rested; /* the last turn did not enter the kernel, see kernel_can_wait() */
+	bool linked; /* deadlines as linked timeouts */
+	bool linked_always;
+	bool unlinked; /* no linked timeouts at all: the queue has no room for one, or the kernel refuses them
+			*/
+	struct mailbox *mailbox;
+	struct park *park;		 /* parked operations (park.c); NULL: nothing has parked */
+	struct close_index *close_index; /* operations by descriptor; NULL: never needed, or no memory */
+
+	struct ring_owner owner;
+	struct ring_ops ops;
+	struct ring_groups groups;
+	struct ring_times times;
+	struct ring_polls polls;
+	struct ring_requests requests;
+	struct ring_done done;
+
+	struct features features;
+	struct ctx_table_ring *record;
+	uint32_t table_slot; /* 0: not in the context table */
 	struct ctx_ring_options options;
 	struct io_uring own;
 };
@@ -228,7 +270,7 @@ int ring_await_results(const struct ctx_ring *ring, uint64_t timeout_ns);
 /* True for the thread that owns it. Any thread may ask. */
 static inline bool ring_is_mine(const struct ctx_ring *ring)
 {
-	return atomic_load_explicit(&ring->owner, memory_order_relaxed) == thread_self()->serial;
+	return atomic_load_explicit(&ring->owner.serial, memory_order_relaxed) == thread_self()->serial;
 }
 
 /* False in a forked child. To be asked after each call of a function of the program's that may have forked,
@@ -296,7 +338,7 @@ enum internal_slot {
 	INTERNAL_WAKE,
 	INTERNAL_TIMER,
 	INTERNAL_CLOSE,
-	INTERNAL_QUESTION,   /* one of ring->questions */
+	INTERNAL_QUESTION,   /* one of ring->requests.questions */
 	INTERNAL_PARK,	     /* readiness of what is parked */
 	INTERNAL_POLLS = 16, /* the first of ring_poll.h's */
 };
@@ -313,37 +355,37 @@ void slots_free(struct ctx_ring *ring);
 
 static inline int slot_take(struct ctx_ring *ring, struct operation *op)
 {
-	if (__builtin_expect(!ring->slot_free, 0)) {
+	if (__builtin_expect(!ring->ops.slot_free, 0)) {
 		int error = slots_grow(ring);
 		if (error)
 			return error;
 	}
-	struct slot *slot = &ring->slots[ring->slot_free];
-	op->slot = ring->slot_free;
+	struct slot *slot = &ring->ops.slots[ring->ops.slot_free];
+	op->slot = ring->ops.slot_free;
 	op->generation = slot->generation;
-	ring->slot_free = slot->next_free;
+	ring->ops.slot_free = slot->next_free;
 	slot->op = op;
 	return 0;
 }
 
 static inline void slot_release(struct ctx_ring *ring, struct operation *op)
 {
-	struct slot *slot = &ring->slots[op->slot];
+	struct slot *slot = &ring->ops.slots[op->slot];
 
 	if (slot->record)
 		atomic_store_explicit(&slot->record->flags, 0, memory_order_release);
 	slot->op = NULL;
 	slot->generation = slot->generation == GENERATION_MASK ? 1 : slot->generation + 1;
-	slot->next_free = ring->slot_free;
-	ring->slot_free = op->slot;
+	slot->next_free = ring->ops.slot_free;
+	ring->ops.slot_free = op->slot;
 	op->slot = 0;
 }
 
 static inline struct operation *slot_find(const struct ctx_ring *ring, uint32_t slot, uint32_t generation)
 {
-	if (slot >= ring->slot_count || ring->slots[slot].generation != generation)
+	if (slot >= ring->ops.slot_count || ring->ops.slots[slot].generation != generation)
 		return NULL;
-	return ring->slots[slot].op;
+	return ring->ops.slots[slot].op;
 }
 
 /* ---- groups (group.c) ---- */
@@ -356,7 +398,7 @@ struct group *group_find(struct ctx_ring *ring, const struct ctx_context *ctx, i
 
 static inline struct group *group_get(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error)
 {
-	struct group *last = ring->last_group;
+	struct group *last = ring->groups.last;
 
 	if (__builtin_expect(last && last->watch.ctx == ctx && !context_error(ctx) && !ring->closing, 1))
 		return last;
@@ -431,7 +473,7 @@ static inline void stage_leave(struct operation *op)
 /* Cancels all operations of the doomed groups. Does nothing while an adopted ring has a chain open. */
 void batch_run(struct ctx_ring *ring);
 
-/* Sends the cancels of ring->singles. */
+/* Sends the cancels of ring->ops.singles. */
 void batch_singles(struct ctx_ring *ring);
 
 /* Hands complete batches to the program's function. */
@@ -487,7 +529,7 @@ void op_timers_free(struct ctx_ring *ring);
 
 /* ---- polls of the library's own (ring_poll.h, ring_poll.c, poll_note.c) ---- */
 
-/* Puts into the queue what ring->polls_todo asks for, as far as there is room. */
+/* Puts into the queue what ring->polls.todo asks for, as far as there is room. */
 void ring_polls_put(struct ctx_ring *ring);
 
 /* The completion of one, or of a cancel of one. place and number are those in its user_data. */

@@ -11,20 +11,20 @@
 static int watch_completions(struct ctx_ring *ring)
 {
 	struct epoll_event event = {.events = EPOLLIN};
-	int error = sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, ring->uring->ring_fd, &event);
+	int error = sys_epoll_ctl(ring->owner.epoll_fd, EPOLL_CTL_ADD, ring->uring->ring_fd, &event);
 
 	if (error || !ring->defer)
 		return error;
-	ring->ready_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (ring->ready_fd < 0)
-		return ring->ready_fd;
-	error = uring_register(ring->uring, IORING_REGISTER_EVENTFD, &ring->ready_fd, 1);
+	ring->owner.ready_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (ring->owner.ready_fd < 0)
+		return ring->owner.ready_fd;
+	error = uring_register(ring->uring, IORING_REGISTER_EVENTFD, &ring->owner.ready_fd, 1);
 	if (error < 0) {
-		sys_close(ring->ready_fd); /* what is registered is the program's own */
-		ring->ready_fd = -1;
+		sys_close(ring->owner.ready_fd); /* what is registered is the program's own */
+		ring->owner.ready_fd = -1;
 		return error;
 	}
-	return sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, ring->ready_fd, &event);
+	return sys_epoll_ctl(ring->owner.epoll_fd, EPOLL_CTL_ADD, ring->owner.ready_fd, &event);
 }
 
 int ctx_ring_fd(struct ctx_ring *ring)
@@ -34,14 +34,14 @@ int ctx_ring_fd(struct ctx_ring *ring)
 	if (!ring)
 		return -EINVAL;
 	int error = ring_check(ring);
-	if (error || ring->epoll_fd >= 0)
-		return error ? error : ring->epoll_fd;
+	if (error || ring->owner.epoll_fd >= 0)
+		return error ? error : ring->owner.epoll_fd;
 	if (ring->uring->ring_fd < 0)
 		return -ENOTSUP; /* IORING_SETUP_REGISTERED_FD_ONLY */
-	ring->epoll_fd = sys_epoll_create1(EPOLL_CLOEXEC);
-	if (ring->epoll_fd < 0)
-		return ring->epoll_fd;
-	error = sys_epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, mailbox_fd(ring->mailbox), &event);
+	ring->owner.epoll_fd = sys_epoll_create1(EPOLL_CLOEXEC);
+	if (ring->owner.epoll_fd < 0)
+		return ring->owner.epoll_fd;
+	error = sys_epoll_ctl(ring->owner.epoll_fd, EPOLL_CTL_ADD, mailbox_fd(ring->mailbox), &event);
 	if (!error)
 		error = watch_completions(ring);
 	if (error) {
@@ -51,16 +51,16 @@ int ctx_ring_fd(struct ctx_ring *ring)
 	ring_flush(ring);
 	/* What was ready before is not signalled by the kernel again. */
 	mailbox_wake(ring->mailbox);
-	return ring->epoll_fd;
+	return ring->owner.epoll_fd;
 }
 
 void ring_forget_fd(struct ctx_ring *ring)
 {
-	if (ring->ready_fd >= 0) {
+	if (ring->owner.ready_fd >= 0) {
 		uring_register(ring->uring, IORING_UNREGISTER_EVENTFD, NULL, 0);
-		sys_close(ring->ready_fd);
+		sys_close(ring->owner.ready_fd);
 	}
-	if (ring->epoll_fd >= 0)
-		sys_close(ring->epoll_fd);
-	ring->epoll_fd = ring->ready_fd = -1;
+	if (ring->owner.epoll_fd >= 0)
+		sys_close(ring->owner.epoll_fd);
+	ring->owner.epoll_fd = ring->owner.ready_fd = -1;
 }

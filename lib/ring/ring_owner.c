@@ -23,18 +23,18 @@ void ring_owner_init(struct ctx_ring *ring)
 
 	pthread_mutexattr_init(&attributes);
 	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-	pthread_mutex_init(&ring->owned, &attributes);
+	pthread_mutex_init(&ring->owner.mutex, &attributes);
 	pthread_mutexattr_destroy(&attributes);
 }
 
 /* Another thread may have it for a moment, to find out whose the ring is. */
 static void hold(struct ctx_ring *ring)
 {
-	while (pthread_mutex_trylock(&ring->owned) == EBUSY)
+	while (pthread_mutex_trylock(&ring->owner.mutex) == EBUSY)
 		sched_yield();
-	ring->owner_tid = thread_self()->tid;
+	ring->owner.tid = thread_self()->tid;
 	if (ring->record)
-		ring->record->owner_tid = ring->owner_tid;
+		ring->record->owner_tid = ring->owner.tid;
 }
 
 int ring_claim(struct ctx_ring *ring)
@@ -44,16 +44,16 @@ int ring_claim(struct ctx_ring *ring)
 	if (!ring)
 		return -EINVAL;
 	if (ring->fork_count != thread_fork_count ||
-	    !atomic_compare_exchange_strong_explicit(&ring->owner, &nobody, thread_self()->serial,
+	    !atomic_compare_exchange_strong_explicit(&ring->owner.serial, &nobody, thread_self()->serial,
 						     memory_order_acq_rel, memory_order_acquire))
 		return -EPERM;
-	if (ring->disabled) {
+	if (ring->owner.disabled) {
 		int error = uring_register(ring->uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 		if (error < 0) {
-			atomic_store_explicit(&ring->owner, 0, memory_order_release);
+			atomic_store_explicit(&ring->owner.serial, 0, memory_order_release);
 			return error;
 		}
-		ring->disabled = false;
+		ring->owner.disabled = false;
 	}
 	hold(ring);
 	return 0;
@@ -62,9 +62,9 @@ int ring_claim(struct ctx_ring *ring)
 static void let_go(struct ctx_ring *ring, uint64_t next)
 {
 	if (ring_is_mine(ring))
-		pthread_mutex_unlock(&ring->owned);
-	ring->owner_tid = 0;
-	atomic_store_explicit(&ring->owner, next, memory_order_release);
+		pthread_mutex_unlock(&ring->owner.mutex);
+	ring->owner.tid = 0;
+	atomic_store_explicit(&ring->owner.serial, next, memory_order_release);
 }
 
 void ring_disclaim(struct ctx_ring *ring)
@@ -79,7 +79,7 @@ void ring_owner_free(struct ctx_ring *ring)
 	/* The copy in a forked child is held for ever, by a thread of the parent. */
 	if (ring->fork_count == thread_fork_count)
 		let_go(ring, OWNER_GONE);
-	atomic_store_explicit(&ring->owner, OWNER_GONE, memory_order_release);
+	atomic_store_explicit(&ring->owner.serial, OWNER_GONE, memory_order_release);
 }
 
 /* ---- an owner that has ended */
@@ -121,23 +121,23 @@ int ring_claim_to_close(struct ctx_ring *ring)
 
 	if (error != -EPERM)
 		return error;
-	int held = pthread_mutex_trylock(&ring->owned);
+	int held = pthread_mutex_trylock(&ring->owner.mutex);
 	if (held == 0) /* just being claimed */
-		pthread_mutex_unlock(&ring->owned);
+		pthread_mutex_unlock(&ring->owner.mutex);
 	if (held != EOWNERDEAD)
 		return -EPERM;
-	pthread_mutex_consistent(&ring->owned);
-	ring->orphaned = true;
+	pthread_mutex_consistent(&ring->owner.mutex);
+	ring->owner.ended = true;
 	/* It may have ended in a function of the program's amid a dispatch; before functions are called all
 	 * is in order. */
-	ring->dispatching = ring->withdrawing = false;
-	list_splice(&ring->delivering, &ring->ready);
-	list_splice(&ring->ready, &ring->delivering);
-	list_splice(&ring->polls_delivering, &ring->polls_fired);
-	list_splice(&ring->polls_fired, &ring->polls_delivering);
+	ring->dispatching = ring->requests.withdrawing = false;
+	list_splice(&ring->ops.delivering, &ring->ops.ready);
+	list_splice(&ring->ops.ready, &ring->ops.delivering);
+	list_splice(&ring->polls.delivering, &ring->polls.fired);
+	list_splice(&ring->polls.fired, &ring->polls.delivering);
 	if (ring->record)
 		ring->record->owner_tid = thread_self()->tid;
-	atomic_store_explicit(&ring->owner, thread_self()->serial, memory_order_release);
+	atomic_store_explicit(&ring->owner.serial, thread_self()->serial, memory_order_release);
 	return 0;
 }
 
@@ -147,7 +147,7 @@ int ring_await_results(const struct ctx_ring *ring, uint64_t timeout_ns)
 	uint64_t now_ns = clock_now_ns(), end_ns = clock_after_ns(now_ns, timeout_ns);
 	uint64_t enough_ns = clock_after_ns(now_ns, RESULTS_NS);
 
-	for (; !is_over(ring->owner_tid) && now_ns < enough_ns; now_ns = clock_now_ns()) {
+	for (; !is_over(ring->owner.tid) && now_ns < enough_ns; now_ns = clock_now_ns()) {
 		if (now_ns >= end_ns)
 			return -ETIMEDOUT;
 		sys_poll(NULL, 0, &moment);

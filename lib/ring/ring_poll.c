@@ -20,7 +20,7 @@ static uint64_t user_data_of(const struct ctx_ring *ring, const struct ring_poll
 
 static int grow(struct ctx_ring *ring)
 {
-	uint32_t count = ring->poll_capacity ? ring->poll_capacity * 2 : POLLS_FIRST;
+	uint32_t count = ring->polls.capacity ? ring->polls.capacity * 2 : POLLS_FIRST;
 
 	if (count > (SLOT_MASK - INTERNAL_POLLS) / 2)
 		return -ENOMEM;
@@ -32,16 +32,16 @@ static int grow(struct ctx_ring *ring)
 		return -ENOMEM;
 	}
 	memset(polls, 0, count * sizeof(struct ring_poll *));
-	if (ring->poll_capacity)
-		memcpy(polls, ring->polls, ring->poll_capacity * sizeof(struct ring_poll *));
+	if (ring->polls.capacity)
+		memcpy(polls, ring->polls.all, ring->polls.capacity * sizeof(struct ring_poll *));
 	/* All that there were are taken, else this would not be called. */
-	for (uint32_t i = ring->poll_capacity; i < count; i++)
-		unused[ring->poll_unused++] = count - 1 - (i - ring->poll_capacity);
-	memory_release(ring->polls);
-	memory_release(ring->poll_places);
-	ring->polls = polls;
-	ring->poll_places = unused;
-	ring->poll_capacity = count;
+	for (uint32_t i = ring->polls.capacity; i < count; i++)
+		unused[ring->polls.free_count++] = count - 1 - (i - ring->polls.capacity);
+	memory_release(ring->polls.all);
+	memory_release(ring->polls.free_places);
+	ring->polls.all = polls;
+	ring->polls.free_places = unused;
+	ring->polls.capacity = count;
 	return 0;
 }
 
@@ -49,8 +49,8 @@ static int grow(struct ctx_ring *ring)
 static void let_go(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	list_remove(&poll->link);
-	ring->polls[poll->index] = NULL;
-	ring->poll_places[ring->poll_unused++] = poll->index;
+	ring->polls.all[poll->index] = NULL;
+	ring->polls.free_places[ring->polls.free_count++] = poll->index;
 	poll->gone(poll);
 }
 
@@ -58,15 +58,15 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	if (ring->closing)
 		return -EPERM;
-	if (!ring->poll_unused) {
+	if (!ring->polls.free_count) {
 		int error = grow(ring);
 		if (error)
 			return error;
 	}
 	list_init(&poll->link);
 	poll->in_kernel = poll->cancelling = poll->stopped = poll->edge = false;
-	poll->index = ring->poll_places[--ring->poll_unused];
-	ring->polls[poll->index] = poll;
+	poll->index = ring->polls.free_places[--ring->polls.free_count];
+	ring->polls.all[poll->index] = poll;
 	ring_poll_want(ring, poll);
 	ring_polls_submit(ring);
 	return 0;
@@ -94,10 +94,10 @@ static bool put_poll(struct ctx_ring *ring, struct ring_poll *poll)
 	io_uring_prep_poll_add(sqe, poll->fd, poll->events);
 	if (poll->edge)
 		sqe->len = IORING_POLL_ADD_MULTI;
-	poll->number = (uint32_t)++ring->polls_put & TICKET_MASK;
+	poll->number = (uint32_t)++ring->polls.put & TICKET_MASK;
 	sqe->user_data = user_data_of(ring, poll, false);
 	poll->in_kernel = true;
-	ring->polls_in_kernel++;
+	ring->polls.in_kernel++;
 	return true;
 }
 
@@ -110,15 +110,15 @@ static bool put_cancel(struct ctx_ring *ring, struct ring_poll *poll)
 	io_uring_prep_cancel64(sqe, user_data_of(ring, poll, false), 0);
 	sqe->user_data = user_data_of(ring, poll, true);
 	poll->cancelling = true;
-	ring->polls_in_kernel++;
+	ring->polls.in_kernel++;
 	return true;
 }
 
 void ring_polls_put(struct ctx_ring *ring)
 {
-	struct list *link = ring->polls_todo.next;
+	struct list *link = ring->polls.todo.next;
 
-	while (link != &ring->polls_todo) {
+	while (link != &ring->polls.todo) {
 		struct ring_poll *poll = container_of(link, struct ring_poll, link);
 		if (poll->stopped ? poll->in_kernel && !poll->cancelling && !put_cancel(ring, poll)
 				  : !put_poll(ring, poll))
@@ -126,7 +126,7 @@ void ring_polls_put(struct ctx_ring *ring)
 		link = link->next;
 		list_remove(&poll->link);
 		if (poll->stopped && !poll->in_kernel && !poll->cancelling)
-			list_append(&ring->polls_fired, &poll->link); /* to be let go in a dispatch */
+			list_append(&ring->polls.fired, &poll->link); /* to be let go in a dispatch */
 	}
 }
 
@@ -135,7 +135,7 @@ void ring_polls_submit(struct ctx_ring *ring)
 	/* What the program has prepared in its own ring is its own to submit. */
 	bool idle = !ring->adopted || !uring_publish(ring->uring);
 
-	if (list_empty(&ring->polls_todo))
+	if (list_empty(&ring->polls.todo))
 		return;
 	ring_polls_put(ring);
 	if (idle)
@@ -146,7 +146,7 @@ static void fire_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t 
 {
 	(void)timer;
 	(void)now_ns;
-	list_splice(&ring->polls_todo, &ring->polls_resting);
+	list_splice(&ring->polls.todo, &ring->polls.resting);
 }
 
 /*
@@ -162,17 +162,17 @@ static void rest(struct ctx_ring *ring, struct ring_poll *poll)
 	else if (result < 0 && result != -ECANCELED && result != -ENOMEM && result != -EAGAIN &&
 		 result != -EINTR)
 		return; /* the descriptor was closed before the kernel saw it: there is nothing to watch */
-	list_append(&ring->polls_resting, &poll->link);
-	ring->polls_rest.fire = fire_rest;
-	if (!heap_contains(&ring->polls_rest.node))
-		ring_timer_set(ring, &ring->polls_rest, clock_now_ns() + REST_NS);
+	list_append(&ring->polls.resting, &poll->link);
+	ring->polls.rest.fire = fire_rest;
+	if (!heap_contains(&ring->polls.rest.node))
+		ring_timer_set(ring, &ring->polls.rest, clock_now_ns() + REST_NS);
 }
 
 void ring_polls_deliver(struct ctx_ring *ring)
 {
-	list_splice(&ring->polls_delivering, &ring->polls_fired);
-	while (!list_empty(&ring->polls_delivering) && ring_is_here(ring)) {
-		struct ring_poll *poll = container_of(ring->polls_delivering.next, struct ring_poll, link);
+	list_splice(&ring->polls.delivering, &ring->polls.fired);
+	while (!list_empty(&ring->polls.delivering) && ring_is_here(ring)) {
+		struct ring_poll *poll = container_of(ring->polls.delivering.next, struct ring_poll, link);
 		list_remove(&poll->link);
 		if (poll->stopped && poll->cancelling)
 			continue; /* its answer comes */
@@ -187,8 +187,8 @@ void ring_polls_deliver(struct ctx_ring *ring)
 
 void ring_polls_stop_all(struct ctx_ring *ring)
 {
-	for (uint32_t i = 0; i < ring->poll_capacity; i++) {
-		struct ring_poll *poll = ring->polls[i];
+	for (uint32_t i = 0; i < ring->polls.capacity; i++) {
+		struct ring_poll *poll = ring->polls.all[i];
 		if (poll && !poll->stopped)
 			poll->closed(ring, poll);
 	}
@@ -197,19 +197,19 @@ void ring_polls_stop_all(struct ctx_ring *ring)
 bool ring_polls_left(struct ctx_ring *ring)
 {
 	ring_polls_put(ring);
-	return ring->polls_in_kernel;
+	return ring->polls.in_kernel;
 }
 
 void ring_polls_free(struct ctx_ring *ring)
 {
-	for (uint32_t i = 0; i < ring->poll_capacity; i++) {
-		struct ring_poll *poll = ring->polls[i];
+	for (uint32_t i = 0; i < ring->polls.capacity; i++) {
+		struct ring_poll *poll = ring->polls.all[i];
 		if (poll && !poll->stopped)
 			poll->closed(ring, poll);
 		if (poll)
 			let_go(ring, poll);
 	}
-	ring_timer_stop(ring, &ring->polls_rest);
-	memory_release(ring->polls);
-	memory_release(ring->poll_places);
+	ring_timer_stop(ring, &ring->polls.rest);
+	memory_release(ring->polls.all);
+	memory_release(ring->polls.free_places);
 }

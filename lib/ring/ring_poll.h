@@ -17,10 +17,10 @@
 struct ctx_ring;
 
 struct ring_poll {
-	struct list link; /* ring->polls_todo, ring->polls_fired, or alone */
+	struct list link; /* ring->polls.todo, ring->polls.fired, or alone */
 	int fd;
 	uint32_t events;
-	uint32_t index;	 /* in ring->polls */
+	uint32_t index;	 /* in ring->polls.all */
 	uint32_t number; /* of its request */
 	int32_t result;	 /* of its completion */
 	bool in_kernel;	 /* has been put into the queue, and its completion has not been seen */

@@ -13,33 +13,33 @@
 
 void ring_timer_set(struct ctx_ring *ring, struct ring_timer *timer, uint64_t when_ns)
 {
-	heap_remove(&ring->timers, &timer->node);
-	heap_insert(&ring->timers, &timer->node, when_ns);
+	heap_remove(&ring->times.heap, &timer->node);
+	heap_insert(&ring->times.heap, &timer->node, when_ns);
 }
 
 void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer)
 {
-	heap_remove(&ring->timers, &timer->node);
+	heap_remove(&ring->times.heap, &timer->node);
 }
 
 void ring_note_kernel_timer(struct ctx_ring *ring, uint32_t number, int res)
 {
-	if (!ticket_return(&ring->kernel_timers, number))
+	if (!ticket_return(&ring->times.kernel_timers, number))
 		return;
 	if (res == -EACCES)
-		ring->refused = -EACCES;
-	if (number == ticket_last(&ring->kernel_timers)) /* else it made way for an earlier one */
-		ring->armed_ns = CTX_FOREVER;
+		ring->requests.refused = -EACCES;
+	if (number == ticket_last(&ring->times.kernel_timers)) /* else it made way for an earlier one */
+		ring->times.armed_ns = CTX_FOREVER;
 }
 
 void ring_timers_fire(struct ctx_ring *ring)
 {
-	struct heap_node *earliest = ring->timers.root;
+	struct heap_node *earliest = ring->times.heap.root;
 
 	if (!earliest)
 		return;
 	for (uint64_t now_ns = clock_now_ns(); earliest && earliest->key_ns <= now_ns;
-	     earliest = ring->timers.root) {
+	     earliest = ring->times.heap.root) {
 		struct ring_timer *timer = container_of(earliest, struct ring_timer, node);
 		ring_timer_stop(ring, timer);
 		timer->fire(ring, timer, now_ns);
@@ -57,13 +57,13 @@ static void fire_retry(struct ctx_ring *ring, struct ring_timer *timer, uint64_t
 {
 	(void)timer;
 	(void)now_ns;
-	if (ring->retry_delay_ns < RETRY_MAX_NS)
-		ring->retry_delay_ns *= 2;
-	list_splice(&ring->singles, &ring->retries);
-	while (!list_empty(&ring->retry_groups)) {
-		struct group *group = container_of(ring->retry_groups.next, struct group, retry_link);
+	if (ring->times.retry_delay_ns < RETRY_MAX_NS)
+		ring->times.retry_delay_ns *= 2;
+	list_splice(&ring->ops.singles, &ring->ops.retries);
+	while (!list_empty(&ring->groups.retrying)) {
+		struct group *group = container_of(ring->groups.retrying.next, struct group, retry_link);
 		list_remove(&group->retry_link);
-		list_splice(&ring->singles, &group->retries);
+		list_splice(&ring->ops.singles, &group->retries);
 	}
 }
 
@@ -76,16 +76,16 @@ void ring_retry(struct ctx_ring *ring, struct operation *op)
 		struct group *group = op->group;
 		list_append(&group->retries, &op->link);
 		list_remove(&group->retry_link);
-		list_append(&ring->retry_groups, &group->retry_link);
+		list_append(&ring->groups.retrying, &group->retry_link);
 	} else {
-		list_append(&ring->retries, &op->link);
+		list_append(&ring->ops.retries, &op->link);
 	}
 	if (!op->attempts)
-		ring->retry_delay_ns = RETRY_FIRST_NS;
+		ring->times.retry_delay_ns = RETRY_FIRST_NS;
 	if (op->attempts < UINT8_MAX)
 		op->attempts++;
-	uint64_t when_ns = clock_now_ns() + ring->retry_delay_ns;
-	ring->retry.fire = fire_retry;
-	if (!heap_contains(&ring->retry.node) || ring->retry.node.key_ns > when_ns)
-		ring_timer_set(ring, &ring->retry, when_ns);
+	uint64_t when_ns = clock_now_ns() + ring->times.retry_delay_ns;
+	ring->times.retry.fire = fire_retry;
+	if (!heap_contains(&ring->times.retry.node) || ring->times.retry.node.key_ns > when_ns)
+		ring_timer_set(ring, &ring->times.retry, when_ns);
 }

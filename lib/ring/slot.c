@@ -15,39 +15,39 @@
 
 int slots_grow(struct ctx_ring *ring)
 {
-	uint32_t old = ring->slot_count, count = old ? old * 2 : SLOTS_FIRST, first = 0;
+	uint32_t old = ring->ops.slot_count, count = old ? old * 2 : SLOTS_FIRST, first = 0;
 
-	if (count > SLOTS_MAX || ring->run_count == sizeof(ring->runs) / sizeof(ring->runs[0]))
+	if (count > SLOTS_MAX || ring->ops.run_count == sizeof(ring->ops.runs) / sizeof(ring->ops.runs[0]))
 		return -ENOMEM;
 	struct slot *slots = memory_allocate(count * sizeof(*slots));
 	if (!slots)
 		return -ENOMEM;
 	if (old)
-		memcpy(slots, ring->slots, old * sizeof(*slots));
+		memcpy(slots, ring->ops.slots, old * sizeof(*slots));
 	else
 		slots[0] =
 			(struct slot){0}; /* of no operation, but asked for by user_data that is not ours */
 	if (!ring->record || table_operations_new(count - old, &first) < 0)
 		first = 0;
 	else {
-		ring->runs[ring->run_count].first = first;
-		ring->runs[ring->run_count++].count = count - old;
+		ring->ops.runs[ring->ops.run_count].first = first;
+		ring->ops.runs[ring->ops.run_count++].count = count - old;
 	}
 	/* The lowest is given out first. Slot 0 stands for none. */
 	for (uint32_t i = count; i-- > (old ? old : 1);) {
-		slots[i] = (struct slot){.generation = 1, .next_free = ring->slot_free};
+		slots[i] = (struct slot){.generation = 1, .next_free = ring->ops.slot_free};
 		slots[i].record = first ? table_operation(first + i - old) : NULL;
-		ring->slot_free = i;
+		ring->ops.slot_free = i;
 	}
-	memory_release(ring->slots);
-	ring->slots = slots;
-	ring->slot_count = count;
+	memory_release(ring->ops.slots);
+	ring->ops.slots = slots;
+	ring->ops.slot_count = count;
 	return 0;
 }
 
 void slots_free(struct ctx_ring *ring)
 {
-	for (unsigned i = 0; i < ring->run_count; i++)
-		table_operations_free(ring->runs[i].first, ring->runs[i].count);
-	memory_release(ring->slots);
+	for (unsigned i = 0; i < ring->ops.run_count; i++)
+		table_operations_free(ring->ops.runs[i].first, ring->ops.runs[i].count);
+	memory_release(ring->ops.slots);
 }

@@ -74,7 +74,7 @@ static bool op_refused(const struct operation *op)
 /* Behind the last, and before the first of what is staged. */
 static bool is_end(const struct ctx_ring *ring, const struct list *link)
 {
-	return link == &ring->waiting || link == &ring->staged;
+	return link == &ring->ops.waiting || link == &ring->ops.staged;
 }
 
 /* The unit that begins with first. */
@@ -93,7 +93,7 @@ static void unit_read(const struct ctx_ring *ring, struct operation *first, stru
 			break;
 	}
 	/* Of what has been submitted none is: then the last one's flag is ignored. */
-	unit.open = follows(unit.last) && unit.last->link.next == &ring->staged;
+	unit.open = follows(unit.last) && unit.last->link.next == &ring->ops.staged;
 	*ret_unit = unit;
 }
 
@@ -160,8 +160,8 @@ static void refuse_dead(struct ctx_ring *ring, struct list *list)
 
 void stage_refuse_dead(struct ctx_ring *ring)
 {
-	refuse_dead(ring, &ring->waiting);
-	refuse_dead(ring, &ring->staged);
+	refuse_dead(ring, &ring->ops.waiting);
+	refuse_dead(ring, &ring->ops.staged);
 }
 
 /* What is new is at the end. */
@@ -185,8 +185,8 @@ static void index_list(struct list *list)
  */
 void stage_index(struct ctx_ring *ring)
 {
-	index_list(&ring->waiting);
-	index_list(&ring->staged);
+	index_list(&ring->ops.waiting);
+	index_list(&ring->ops.staged);
 }
 
 void stage_refuse_group(struct group *group, struct batch *batch)
@@ -198,7 +198,7 @@ void stage_refuse_group(struct group *group, struct batch *batch)
 		unit_around(ring, container_of(group->staged.next, struct operation, park), &unit);
 		/* The last thing that is staged: all that the group has behind this one is in it. */
 		if (unit.open) {
-			ring->staged_refused = true;
+			ring->ops.staged_refused = true;
 			return;
 		}
 		unit_refuse(ring, &unit, 0, batch);
@@ -211,7 +211,7 @@ void stage_refuse(struct ctx_ring *ring, struct operation *op)
 
 	unit_around(ring, op, &unit);
 	if (unit.open)
-		ring->staged_refused = true;
+		ring->ops.staged_refused = true;
 	else
 		unit_refuse(ring, &unit, 0, NULL);
 }
@@ -225,7 +225,7 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 	if (!ring || !ctx || !op || op->magic != OP_MAGIC || op->phase != OP_IDLE || ring_check(ring) < 0)
 		return NULL;
 	memset(&op->sqe, 0, sizeof(op->sqe));
-	op->marks = ring->first_marks;
+	op->marks = ring->ops.first_marks;
 	op->attempts = 0;
 	op->batch = NULL;
 	op->chain_prev = op->chain_next = NULL;
@@ -235,15 +235,15 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 	if (op->group) {
 		op->group->held++;
 	} else {
-		ring->staged_refused = true;
+		ring->ops.staged_refused = true;
 		op->res = error == -ETIME ? -ECANCELED : error;
 		op->end = error == -ETIME	? CTX_OP_DEADLINE
 			  : error == -ECANCELED ? CTX_OP_CANCELLED
 						: CTX_OP_FINISHED;
 	}
 	op->phase = OP_STAGED;
-	ring->live++;
-	list_append(&ring->staged, &op->link);
+	ring->ops.live++;
+	list_append(&ring->ops.staged, &op->link);
 	return &op->sqe;
 }
 
@@ -275,7 +275,7 @@ static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uin
 	struct group *group = op->group;
 
 	op->phase = OP_KERNEL;
-	op->order = ++ring->order;
+	op->order = ++ring->ops.order;
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | record_flags);
@@ -306,7 +306,7 @@ static void emit(struct ctx_ring *ring, struct operation *op, struct operation *
 	    !op_never_waits(op->opcode) && !heap_contains(&group->deadline.node))
 		ring_timer_set(ring, &group->deadline, context_deadline(group->watch.ctx));
 	list_unlink(&op->link);
-	ring->in_kernel++;
+	ring->ops.in_kernel++;
 	enter_kernel(ring, op, now_ns,
 		     (op->marks & OP_TIMED ? CTX_TABLE_OP_TIMED : 0) |
 			     (op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0));
@@ -333,13 +333,13 @@ static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t 
 	/* In locals, as the compiler cannot know that what is stored in an operation leaves them alone. */
 	struct io_uring_sq *const sq = &ring->uring->sq;
 	struct io_uring_sqe *const sqes = sq->sqes;
-	const unsigned space = ring->closing || ring->refused ? 0 : uring_space(ring->uring),
+	const unsigned space = ring->closing || ring->requests.refused ? 0 : uring_space(ring->uring),
 		       mask = sq->ring_mask;
 	const struct group *group = NULL;
-	struct list *link = ring->waiting.next;
+	struct list *link = ring->ops.waiting.next;
 	unsigned tail = sq->sqe_tail, pushed = 0;
 
-	for (; pushed < space && ring->slot_free && link != &ring->waiting; pushed++) {
+	for (; pushed < space && ring->ops.slot_free && link != &ring->ops.waiting; pushed++) {
 		struct operation *op = container_of(link, struct operation, link);
 		if (!is_plain(op) || (op->group != group && !group_is_plain(op->group)))
 			break;
@@ -354,9 +354,9 @@ static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t 
 			     op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0);
 	}
 	/* All that went are in their groups' lists by now. */
-	ring->waiting.next = link;
-	link->prev = &ring->waiting;
-	ring->in_kernel += pushed;
+	ring->ops.waiting.next = link;
+	link->prev = &ring->ops.waiting;
+	ring->ops.in_kernel += pushed;
 	sq->sqe_tail = tail;
 	return (int)pushed;
 }
@@ -406,7 +406,7 @@ static void unit_emit(struct ctx_ring *ring, const struct unit *unit, uint64_t n
 	unsigned tail = ring->uring->sq.sqe_tail;
 
 	if (unit->drain)
-		ring->barrier = unit->last;
+		ring->ops.barrier = unit->last;
 	for (unsigned i = 0; i < unit->operations; i++) {
 		struct operation *next = op == unit->last ? NULL : staged_next(op);
 		stage_leave(op);
@@ -435,22 +435,22 @@ static int unit_room(struct ctx_ring *ring, const struct unit *unit)
 void stage_submit(struct ctx_ring *ring)
 {
 	/* A chain ends with its submit: what is submitted next is not part of one that has to wait. */
-	if (!list_empty(&ring->staged))
-		container_of(ring->staged.prev, struct operation, link)->sqe.flags &=
+	if (!list_empty(&ring->ops.staged))
+		container_of(ring->ops.staged.prev, struct operation, link)->sqe.flags &=
 			(uint8_t)~URING_CHAIN_FLAGS;
 	/* No batch will look for them any more, and they do not wait for an IOSQE_IO_DRAIN operation before
 	 * them. */
-	if (__builtin_expect(ring->staged_refused, 0)) {
-		ring->staged_refused = false;
-		refuse_dead(ring, &ring->staged);
+	if (__builtin_expect(ring->ops.staged_refused, 0)) {
+		ring->ops.staged_refused = false;
+		refuse_dead(ring, &ring->ops.staged);
 	}
-	list_splice(&ring->waiting, &ring->staged);
+	list_splice(&ring->ops.waiting, &ring->ops.staged);
 }
 
 /* What is first in waiting, if it is to be parked. True: it was, or was refused that. */
 static bool park_first(struct ctx_ring *ring, uint64_t now_ns)
 {
-	struct operation *op = container_of(ring->waiting.next, struct operation, link);
+	struct operation *op = container_of(ring->ops.waiting.next, struct operation, link);
 
 	if (!(op->marks & OP_PARK) || (op->sqe.flags & (URING_CHAIN_FLAGS | IOSQE_IO_DRAIN)) ||
 	    op_refused(op))
@@ -466,25 +466,25 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 {
 	int pushed = 0;
 
-	while (!list_empty(&ring->waiting) && !ring->barrier) {
+	while (!list_empty(&ring->ops.waiting) && !ring->ops.barrier) {
 		struct unit unit;
 		if (park_first(ring, now_ns)) {
 			pushed++;
 			continue;
 		}
-		unit_read(ring, container_of(ring->waiting.next, struct operation, link), &unit);
+		unit_read(ring, container_of(ring->ops.waiting.next, struct operation, link), &unit);
 		if (unit.entries > ring->uring->sq.ring_entries)
 			unit_untime(&unit);
-		int refused = unit.entries > ring->uring->sq.ring_entries ? -E2BIG : ring->refused;
+		int refused = unit.entries > ring->uring->sq.ring_entries ? -E2BIG : ring->requests.refused;
 		if (unit.refused || refused) {
 			unit_refuse(ring, &unit, unit.refused ? 0 : refused, NULL);
 			continue;
 		}
-		if (unit.drain && (ring->in_kernel || ring->parked))
+		if (unit.drain && (ring->ops.in_kernel || ring->ops.parked))
 			break;
 		int error = unit_room(ring, &unit);
 		if (error) {
-			ring->stalled = error;
+			ring->ops.stalled = error;
 			break;
 		}
 		error = unit_reserve(ring, &unit);
@@ -494,7 +494,7 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 		}
 		unit_emit(ring, &unit, now_ns);
 		pushed += (int)unit.operations;
-		if (!ring->barrier)
+		if (!ring->ops.barrier)
 			pushed += push_plain_noted(ring, now_ns);
 	}
 	return pushed;
@@ -504,20 +504,20 @@ int stage_push(struct ctx_ring *ring)
 {
 	int pushed = 0;
 
-	ring->stalled = 0;
+	ring->ops.stalled = 0;
 	if (__builtin_expect(ring->adopted, 0) && (uring_chain_open(ring->uring) || !ring_greet(ring)))
-		return list_empty(&ring->waiting) ? 0 : -EBUSY;
-	if (!list_empty(&ring->waiting) && !ring->barrier) {
+		return list_empty(&ring->ops.waiting) ? 0 : -EBUSY;
+	if (!list_empty(&ring->ops.waiting) && !ring->ops.barrier) {
 		uint64_t now_ns = clock_coarse_ns();
 		pushed = push_plain_noted(ring, now_ns);
-		if (__builtin_expect(!list_empty(&ring->waiting), 0))
+		if (__builtin_expect(!list_empty(&ring->ops.waiting), 0))
 			pushed += push_units(ring, now_ns);
 	}
 	if (__builtin_expect(ring->park != NULL, 0)) {
 		int error = park_push(ring);
-		ring->stalled = error ? error : ring->stalled;
+		ring->ops.stalled = error ? error : ring->ops.stalled;
 	}
-	if (__builtin_expect(ring->timers.root != NULL, 0))
+	if (__builtin_expect(ring->times.heap.root != NULL, 0))
 		ring_timers_arm(ring);
-	return pushed ? pushed : ring->stalled;
+	return pushed ? pushed : ring->ops.stalled;
 }

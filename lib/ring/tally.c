@@ -7,7 +7,7 @@
  */
 static bool is_between_calls(struct ctx_ring *ring)
 {
-	return ring->calls && !atomic_load(&ring->busy.word);
+	return ring->calls && !atomic_load(&ring->owner.busy.word);
 }
 
 /* Under the context's lock, where the group cannot be freed. Who is to report already goes on doing that. */
