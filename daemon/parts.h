@@ -239,18 +239,21 @@ struct order {
 	bool ended, reaped;
 };
 
-/* ---- broker.c: descriptors that others gave */
+/* ---- given.c */
 
+/* Sets the disposal that closes at once, and learns how pipes are told apart. False: there are no
+ * descriptors. */
+bool given_init(struct broker *broker);
 /* Closes fd, which uid gave; -1 is allowed. known: it is a pipe or a memfd. */
-void broker_dispose(struct broker *broker, uid_t uid, int fd, bool known);
+void given_close(struct broker *broker, uid_t uid, int fd, bool known);
 /* False: so much of uid is not closed yet that nothing more is taken. */
-bool may_give(const struct broker *broker, uid_t uid);
+bool given_has_room(const struct broker *broker, uid_t uid);
 
 /*
  * Whether fd is a pipe, and no FIFO; as fstat(2) then. Nothing but what the kernel has at hand is looked at:
  * a file system is not asked, and the pipe's lock, which others hold as long as they like, is not taken.
  */
-bool pipe_status(const struct broker *broker, int fd, struct stat *ret_status);
+bool given_pipe_status(const struct broker *broker, int fd, struct stat *ret_status);
 
 /* ---- job.c */
 
@@ -276,7 +279,8 @@ void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id i
 
 /* ---- clock.c */
 
-/* Whether times mean the same to its process as to us: false in a time namespace whose clock is ahead or behind. */
+/* Whether times mean the same to its process as to us: false in a time namespace whose clock is ahead or
+ * behind. */
 bool has_our_clock(const struct peer *peer);
 
 /* ---- process.c */

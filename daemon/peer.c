@@ -41,7 +41,7 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	uint64_t fds = identity->pidfd >= 0 ? connection_fds + 1 : connection_fds;
 	int error = account ? 0 : -ENOMEM;
 
-	if (!error && !may_give(broker, identity->uid))
+	if (!error && !given_has_room(broker, identity->uid))
 		error = -EDQUOT;
 	if (!error && !account_charge(&broker->accounts, account, QUOTA_CONNECTIONS, 1))
 		error = -EDQUOT;
@@ -99,7 +99,7 @@ static void finish(struct peer *peer)
 	if (peer->table_fd >= 0)
 		recorder_part(peer, peer->died, peer->gone_ns);
 	if (peer->table_fd >= 0) {
-		broker_dispose(broker, peer->identity.uid, peer->table_fd, true);
+		given_close(broker, peer->identity.uid, peer->table_fd, true);
 		account_return(peer->account, QUOTA_FDS, 1);
 	}
 	if (peer->identity.pidfd >= 0) {
@@ -244,7 +244,7 @@ static int publish(struct peer *peer, int table_fd)
 	bool good = is_table(peer, table_fd, &status);
 
 	if (!good || !account_charge(&broker->accounts, peer->account, QUOTA_FDS, 1)) {
-		broker_dispose(broker, peer->identity.uid, table_fd, good);
+		given_close(broker, peer->identity.uid, table_fd, good);
 		return good ? -EDQUOT : -EPROTO;
 	}
 	peer->table_fd = table_fd;
@@ -268,7 +268,7 @@ static int greet(struct peer *peer, const struct wire_message *message, int *fds
 	else if (!has_our_clock(peer))
 		error = -EXDEV;
 	if (error && hello->flags & WIRE_PUBLISH)
-		broker_dispose(broker, peer->identity.uid, fds[0], false);
+		given_close(broker, peer->identity.uid, fds[0], false);
 	else if (hello->flags & WIRE_PUBLISH)
 		error = publish(peer, fds[0]);
 	if (error)
@@ -324,7 +324,7 @@ static int obey(struct peer *peer, const struct wire_message *message, int *fds,
 void peer_dispose(struct peer *peer, const int *fds, unsigned fd_count)
 {
 	for (unsigned i = 0; i < fd_count; i++)
-		broker_dispose(peer->broker, peer->identity.uid, fds[i], false);
+		given_close(peer->broker, peer->identity.uid, fds[i], false);
 }
 
 int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds, unsigned fd_count,
@@ -340,7 +340,7 @@ int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds,
 
 	if (!error && (message.type == WIRE_HELLO) == peer->greeted)
 		error = -EPROTO;
-	if (!error && fd_count && !may_give(peer->broker, peer->identity.uid))
+	if (!error && fd_count && !given_has_room(peer->broker, peer->identity.uid))
 		error = -EDQUOT;
 	if (error) {
 		peer_dispose(peer, fds, fd_count);

@@ -46,7 +46,7 @@ static void death_free(struct death *death)
 	thing_remove(broker, &death->thing);
 	leave_lists(death);
 	map_remove(&broker->deaths_by_table, &death->by_table);
-	broker_dispose(broker, death->uid, death->table_fd, true);
+	given_close(broker, death->uid, death->table_fd, true);
 	account_return(death->account, QUOTA_FDS, 1);
 	if (death->pidfd >= 0) {
 		close(death->pidfd);

@@ -140,7 +140,7 @@ static bool is_done_pipe(const struct peer *peer, int fd, bool by_owner, struct 
 	int mode = fcntl(fd, F_GETFL);
 
 	return mode >= 0 && !(mode & O_PATH) && (mode & O_ACCMODE) == O_RDONLY &&
-	       pipe_status(peer->broker, fd, ret_status) &&
+	       given_pipe_status(peer->broker, fd, ret_status) &&
 	       (!by_owner || peer->identity.uid == 0 || ret_status->st_uid == peer->identity.uid);
 }
 
@@ -202,7 +202,7 @@ static void give_back(struct share *share)
 
 	if (share->has_pipe) {
 		map_remove(&broker->shares_by_pipe, &share->by_pipe);
-		broker_dispose(broker, share->account->uid, share->pipe_fd, true);
+		given_close(broker, share->account->uid, share->pipe_fd, true);
 		share->pipe_fd = -1;
 		uncharge(share->account);
 	}
@@ -477,7 +477,7 @@ int share_begin(struct peer *peer, const struct wire_message *message, int pipe_
 
 	if (is_pipe)
 		error = begin(peer, &message->share, &pipe_fd, &pipe, now_ns, &id);
-	broker_dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
+	given_close(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
 	peer_result(peer, message->serial, error, id);
@@ -676,7 +676,7 @@ int join_again(struct peer *peer, const struct wire_message *message, int pipe_f
 
 	if (is_pipe)
 		error = again(peer, &message->rejoin, &pipe_fd, &pipe, now_ns, &join);
-	broker_dispose(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
+	given_close(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
 	peer_result(peer, message->serial, error, join ? share_id(join->share) : (struct ctxd_id){0});
