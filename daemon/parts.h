@@ -2,7 +2,8 @@
 /*
  * What the files of the broker share. Nothing outside of it includes this.
  *
- *   peer.c      a client: its first words, its messages, its end
+ *   session.c   a client from its first words to its end
+ *   peer.c      what is sent to a client and charged for it
  *   process.c   which clients are one process
  *   share.c     shared contexts, who joined them, and finding both
  *   cancel.c    requests to end a context, and the orders that they become
