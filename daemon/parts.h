@@ -8,7 +8,8 @@
  *   share.c     shared contexts, who joined them, and finding both
  *   cancel.c    requests to end a context, and the orders that they become
  *   spread.c    what a shared context has to tell many
- *   listing.c   entries and lists
+ *   entry.c     what can be listed: its order, its entry, and who sees it
+ *   listing.c   lists
  *   event.c     changes, for those who watch
  *   job.c       what is too much for one turn
  *   recorder.c  tables of processes that are gone
@@ -343,7 +344,6 @@ int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct sh
 struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id);
 void shares_expire(struct broker *broker, uint64_t now_ns);
 uint64_t shares_next_ns(const struct broker *broker);
-struct ctxd_id share_id(const struct share *share);
 
 /* ---- spread.c */
 
@@ -374,11 +374,10 @@ bool cancels_are_under_way(const struct broker *broker);
 void cancels_hurry(struct broker *broker);
 void cancels_free(struct broker *broker);
 
-/* ---- listing.c */
+/* ---- entry.c */
 
 void thing_add(struct broker *broker, struct thing *thing, enum ctxd_entry_kind kind);
 void thing_remove(struct broker *broker, struct thing *thing);
-int list_answer(struct peer *peer, const struct wire_message *message);
 
 /* Who may see a thing: as its mode says, or the same user as one of two. */
 struct sight {
@@ -391,6 +390,11 @@ struct sight {
 struct sight thing_sight(const struct thing *thing);
 bool sees(const struct peer *peer, const struct sight *sight);
 void thing_entry(const struct thing *thing, struct ctxd_entry *ret_entry);
+struct ctxd_id share_id(const struct share *share);
+
+/* ---- listing.c */
+
+int list_answer(struct peer *peer, const struct wire_message *message);
 
 /* ---- event.c */
 
@@ -429,8 +433,5 @@ void recorder_expire(struct broker *broker, uint64_t now_ns);
 uint64_t recorder_next_ns(const struct broker *broker);
 void recorder_free(struct broker *broker);
 int table_answer(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-
-void death_entry(const struct death *death, struct ctxd_entry *ret_entry);
-void process_entry(const struct process *process, struct ctxd_entry *ret_entry);
 
 #endif

@@ -118,17 +118,3 @@ void process_leave(struct peer *peer)
 	map_remove(&broker->processes, &process->by_pid);
 	free(process);
 }
-
-void process_entry(const struct process *process, struct ctxd_entry *entry)
-{
-	*entry = (struct ctxd_entry){
-		.kind = CTXD_PROCESS,
-		.pid = process->pid,
-		.uid = process->uid,
-		.gid = process->gid,
-		.table = process->table,
-		.created_ns = process->created_ns,
-		.deadline_ns = CTX_FOREVER,
-	};
-	memcpy(entry->process, process->name, sizeof(entry->process));
-}

@@ -223,20 +223,6 @@ void recorder_free(struct broker *broker)
 			death_free(container_of(lists[i]->next, struct death, link));
 }
 
-void death_entry(const struct death *death, struct ctxd_entry *entry)
-{
-	*entry = (struct ctxd_entry){
-		.kind = CTXD_DEAD,
-		.pid = death->pid,
-		.uid = death->uid,
-		.gid = death->gid,
-		.table = death->table,
-		.deadline_ns = CTX_FOREVER,
-		.ended_ns = death->parted_ns,
-	};
-	memcpy(entry->process, death->process, sizeof(entry->process));
-}
-
 /* ---- tables, of the living and the dead */
 
 /* Of processes of one number: it is one, or was used again. The latest that asker may see. */
@@ -254,14 +240,14 @@ static bool find_table(struct peer *asker, const struct wire_table *wanted, stru
 			/* Without memory for its process it is on its way out. */
 			if (!peer->process || !is_same_user(asker, peer->identity.uid))
 				continue;
-			process_entry(peer->process, entry);
+			thing_entry(&peer->process->thing, entry);
 			*ret_fd = peer->table_fd;
 			return true;
 		}
 		const struct death *death = container_of(node, struct death, by_pid);
 		if (!is_same_user(asker, death->uid))
 			continue;
-		death_entry(death, entry);
+		thing_entry(&death->thing, entry);
 		*ret_fd = death->table_fd;
 		return true;
 	}

@@ -12,11 +12,6 @@
 #define ENDED_MAX 1024
 #define ENDED_NS 60000000000ull
 
-struct ctxd_id share_id(const struct share *share)
-{
-	return (struct ctxd_id){.epoch = share->broker->epoch, .number = share->number};
-}
-
 /* ---- finding */
 
 static uint64_t key_of(uint64_t a, uint64_t b, uint64_t c)
