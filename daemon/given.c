@@ -70,11 +70,28 @@ static bool ask_statx(int fd, struct stat *ret_status)
 	return true;
 }
 
-bool given_pipe_status(const struct broker *broker, int fd, struct stat *ret_status)
+/*
+ * Whether fd is a pipe, and no FIFO; as fstat(2) then. Nothing but what the kernel has at hand is looked at:
+ * a file system is not asked, and the pipe's lock, which others hold as long as they like, is not taken.
+ */
+static bool is_pipe(const struct broker *broker, int fd, struct stat *ret_status)
 {
 	if (broker->has_statx ? !ask_statx(fd, ret_status) : fstat(fd, ret_status) != 0)
 		return false;
 	return S_ISFIFO(ret_status->st_mode) && ret_status->st_dev == broker->pipe_device;
+}
+
+/*
+ * The read end of a pipe that this process, or at least its user, made: no FIFO, which a file system of
+ * others may serve, and nothing that was opened with O_PATH.
+ */
+bool given_done_pipe(const struct peer *peer, int fd, bool by_owner, struct stat *ret_status)
+{
+	int mode = fcntl(fd, F_GETFL);
+
+	return mode >= 0 && !(mode & O_PATH) && (mode & O_ACCMODE) == O_RDONLY &&
+	       is_pipe(peer->broker, fd, ret_status) &&
+	       (!by_owner || peer->identity.uid == 0 || ret_status->st_uid == peer->identity.uid);
 }
 
 /* All pipes are of one file system, that of the kernel. False: there are no descriptors. */

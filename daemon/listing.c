@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Lists of what there is, in pages. */
 
-
 #include "parts.h"
 
 /* So many things are looked at for one page; what may not be seen costs the asker a page, not the service. */

@@ -5,7 +5,9 @@
  *   session.c   a client from its first words to its end
  *   peer.c      what is sent to a client and charged for it
  *   process.c   which clients are one process
- *   share.c     shared contexts, who joined them, and finding both
+ *   share.c     shared contexts
+ *   join.c      who joined them
+ *   share_request.c, join_request.c  what clients ask for of both
  *   cancel.c    requests to end a context, and the orders that they become
  *   spread.c    what a shared context has to tell many
  *   entry.c     what can be listed: its order, its entry, and who sees it
@@ -252,10 +254,10 @@ void given_close(struct broker *broker, uid_t uid, int fd, bool known);
 bool given_has_room(const struct broker *broker, uid_t uid);
 
 /*
- * Whether fd is a pipe, and no FIFO; as fstat(2) then. Nothing but what the kernel has at hand is looked at:
- * a file system is not asked, and the pipe's lock, which others hold as long as they like, is not taken.
+ * Whether fd is the read end of a pipe that peer's process, or with by_owner at least its user, made: no
+ * FIFO, which a file system of others may serve, and nothing that was opened with O_PATH.
  */
-bool given_pipe_status(const struct broker *broker, int fd, struct stat *ret_status);
+bool given_done_pipe(const struct peer *peer, int fd, bool by_owner, struct stat *ret_status);
 
 /* ---- job.c */
 
@@ -313,21 +315,28 @@ bool is_own_user(const struct peer *peer, uid_t uid);
 bool is_same_user(const struct peer *peer, uid_t uid);
 bool may_cancel_unshared(const struct peer *peer, const struct peer *owner);
 
-/* ---- share.c. All take their descriptors over. */
+/* ---- share.c */
 
-int share_begin(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
-int share_withdraw(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-int share_move(struct peer *peer, const struct wire_move *move);
-int share_told_ended(struct peer *peer, const struct wire_ended *ended, uint64_t now_ns);
-int join_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-int join_again(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
-int join_attach(struct peer *peer, const struct wire_attach *attach);
-int join_leave(struct peer *peer, const struct wire_attach *left);
+struct share *share_of_number(const struct broker *broker, uint64_t number);
+struct share *share_of_pipe(const struct broker *broker, const struct stat *pipe);
+struct share *share_of_name(const struct broker *broker, uid_t uid, const char *name);
+struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id);
+/* 0; -ESTALE; -ENOENT: there is none, or not for peer. */
+int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct share **ret_share);
 
-/* Its process is to hear of the deadline, unless it knows that one. */
-void join_tell(struct join *join);
-/* Tells the first of peer->moved; -EAGAIN: it does not fit. */
-int moves_step(struct peer *peer);
+/* One of uid, for which peer pays. Takes pipe_fd over on success. run is its job: share_run. NULL: no memory,
+ * or a quota is reached. */
+struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct stat *pipe,
+			bool (*run)(struct job *job), uint64_t now_ns);
+/* Its owner pays for it from now on. False: a quota is reached. */
+bool share_charge_to(struct share *share, struct peer *peer);
+void share_set_owner(struct share *share, struct peer *peer, const struct wire_share *from,
+		     struct share *parent);
+
+/* All who joined it are to be visited: for a new deadline, the rights of its owner, or a cancel. */
+void share_visit(struct share *share);
+/* Depths below it are to be counted. */
+void share_deepen(struct share *share);
 
 /* It has ended: kept a while for those who come late. */
 void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns);
@@ -337,22 +346,28 @@ void share_orphan(struct share *share, uint64_t now_ns);
 void share_hide(struct share *share);
 void share_free(struct share *share);
 void share_dispose(struct share *share);
-void join_free(struct join *join);
-
-/* 0; -ESTALE; -ENOENT: there is none, or not for peer. */
-int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct share **ret_share);
-struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id);
 void shares_expire(struct broker *broker, uint64_t now_ns);
 uint64_t shares_next_ns(const struct broker *broker);
+
+/* ---- join.c */
+
+/* The latest that peer joined under that id. */
+struct join *join_find(struct peer *peer, struct ctxd_id id);
+/* And the one that has this id in its own table. */
+struct join *join_find_context(struct peer *peer, struct ctxd_id id, uint64_t ctx_id);
+void join_set_context(struct join *join, uint64_t ctx_id);
+int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct join **ret_join);
+void join_free(struct join *join);
+/* Its process is to hear of the deadline, unless it knows that one. */
+void join_tell(struct join *join);
+/* Tells the first of peer->moved; -EAGAIN: it does not fit. */
+int moves_step(struct peer *peer);
 
 /* ---- spread.c */
 
 /* The job of a share. */
 bool share_run(struct job *job);
-/* All who joined it are to be visited: for a new deadline, the rights of its owner, or a cancel. */
-void share_visit(struct share *share);
-/* Depths below it are to be counted; the job of the broker that does so. */
-void share_deepen(struct share *share);
+/* The job of the broker that counts depths. */
 bool shares_deepen(struct job *job);
 
 /* ---- cancel.c */
@@ -395,6 +410,17 @@ struct ctxd_id share_id(const struct share *share);
 /* ---- listing.c */
 
 int list_answer(struct peer *peer, const struct wire_message *message);
+
+/* ---- share_request.c and join_request.c. All take their descriptors over. */
+
+int share_begin(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
+int share_withdraw(struct peer *peer, const struct wire_message *message);
+int share_move(struct peer *peer, const struct wire_move *move);
+int share_told_ended(struct peer *peer, const struct wire_ended *ended, uint64_t now_ns);
+int join_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int join_again(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
+int join_attach(struct peer *peer, const struct wire_attach *attach);
+int join_leave(struct peer *peer, const struct wire_attach *left);
 
 /* ---- event.c */
 

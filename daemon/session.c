@@ -259,7 +259,7 @@ static int obey(struct peer *peer, const struct wire_message *message, int *fds,
 	case WIRE_SHARE:
 		return share_begin(peer, message, fds[0], now_ns);
 	case WIRE_UNSHARE:
-		return share_withdraw(peer, message, now_ns);
+		return share_withdraw(peer, message);
 	case WIRE_MOVE:
 		return share_move(peer, &message->move);
 	case WIRE_ENDED:

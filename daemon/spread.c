@@ -6,12 +6,6 @@
  */
 #include "parts.h"
 
-void share_visit(struct share *share)
-{
-	share->joins_left = share->join_count;
-	job_begin(share->broker, &share->job);
-}
-
 static void visit_join(struct join *join)
 {
 	struct share *share = join->share;
@@ -55,15 +49,6 @@ static void visit_below(struct share *share)
 		share_sink(below);
 	else
 		share_deepen(below);
-}
-
-void share_deepen(struct share *share)
-{
-	struct broker *broker = share->broker;
-
-	share->below_left = share->below_count;
-	if (share->below_left && list_empty(&share->todo))
-		list_append(&broker->deepening, &share->todo);
 }
 
 bool shares_deepen(struct job *job)
