@@ -19,7 +19,7 @@ static unsigned maps_of(struct broker *broker, struct map *ret_maps[16])
 	return sizeof(maps) / sizeof(maps[0]);
 }
 
-static void unmake(struct broker *broker)
+static void free_memory(struct broker *broker)
 {
 	struct map *maps[16];
 
@@ -42,12 +42,12 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 	broker->anybody_gid = overflow_gid();
 	broker->epoch = epoch;
 	lanes_init(&broker->jobs);
-	list_init(&broker->deepen.link);
-	broker->deepen.run = shares_deepen;
-	list_init(&broker->rouse.link);
-	broker->rouse.run = watchers_rouse;
-	struct list *lists[] = {&broker->deepening, &broker->resting, &broker->things, &broker->peers,
-				&broker->ended,	    &broker->dead,    &broker->parted, &broker->cancels};
+	list_init(&broker->count_depths.link);
+	broker->count_depths.run = shares_count_depths;
+	list_init(&broker->wake_watchers.link);
+	broker->wake_watchers.run = watchers_wake;
+	struct list *lists[] = {&broker->to_count, &broker->idle_watchers, &broker->listed, &broker->peers,
+				&broker->ended,	   &broker->dead,	   &broker->parted, &broker->cancels};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	bool all = accounts_init(&broker->accounts, &broker->config);
@@ -55,7 +55,7 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 		all &= map_init(maps[count]);
 	if (all && given_init(broker))
 		return broker;
-	unmake(broker);
+	free_memory(broker);
 	return NULL;
 }
 
@@ -73,9 +73,9 @@ void broker_empty(struct broker *broker)
 void broker_free(struct broker *broker)
 {
 	broker_empty(broker);
-	if (!list_empty(&broker->peers) || !list_empty(&broker->things))
+	if (!list_empty(&broker->peers) || !list_empty(&broker->listed))
 		abort();
-	unmake(broker);
+	free_memory(broker);
 }
 
 void broker_configure(struct broker *broker, const struct config *config)
@@ -93,9 +93,9 @@ bool broker_is_busy(const struct broker *broker)
 	return cancels_are_under_way(broker);
 }
 
-void broker_hurry(struct broker *broker)
+void broker_answer_all(struct broker *broker)
 {
-	cancels_hurry(broker);
+	cancels_answer_all(broker);
 	jobs_finish(broker);
 }
 
@@ -109,7 +109,7 @@ void broker_worked(struct broker *broker, uint64_t work)
 	broker->work += work;
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
+static uint64_t earlier_of(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
 }
@@ -118,7 +118,8 @@ uint64_t broker_next_ns(const struct broker *broker)
 {
 	if (broker->jobs.count)
 		return 0;
-	return earlier(shares_next_ns(broker), earlier(cancels_next_ns(broker), recorder_next_ns(broker)));
+	return earlier_of(shares_next_ns(broker),
+			  earlier_of(cancels_next_ns(broker), recorder_next_ns(broker)));
 }
 
 void broker_tick(struct broker *broker, uint64_t now_ns)

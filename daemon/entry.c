@@ -8,21 +8,21 @@
 
 /* ---- the order in which it came */
 
-void thing_add(struct broker *broker, struct thing *thing, enum ctxd_entry_kind kind)
+void listed_add(struct broker *broker, struct listed *listed, enum ctxd_entry_kind kind)
 {
-	thing->kind = kind;
-	thing->serial = ++broker->last_serial;
-	list_append(&broker->things, &thing->link);
-	tree_append(&broker->things_by_serial, &thing->by_serial, thing->serial);
+	listed->kind = kind;
+	listed->serial = ++broker->last_serial;
+	list_append(&broker->listed, &listed->link);
+	tree_append(&broker->listed_by_serial, &listed->by_serial, listed->serial);
 }
 
-void thing_remove(struct broker *broker, struct thing *thing)
+void listed_remove(struct broker *broker, struct listed *listed)
 {
-	if (!thing->serial)
+	if (!listed->serial)
 		return;
-	list_remove(&thing->link);
-	tree_remove(&broker->things_by_serial, &thing->by_serial);
-	thing->serial = 0;
+	list_remove(&listed->link);
+	tree_remove(&broker->listed_by_serial, &listed->by_serial);
+	listed->serial = 0;
 }
 
 /* ---- entries */
@@ -103,50 +103,50 @@ static void death_entry(const struct death *death, struct ctxd_entry *entry)
 	memcpy(entry->process, death->process, sizeof(entry->process));
 }
 
-void thing_entry(const struct thing *thing, struct ctxd_entry *entry)
+void listed_entry(const struct listed *listed, struct ctxd_entry *entry)
 {
-	switch (thing->kind) {
+	switch (listed->kind) {
 	case CTXD_SHARED:
-		share_entry(container_of(thing, struct share, thing), entry);
+		share_entry(container_of(listed, struct share, listed), entry);
 		break;
 	case CTXD_JOINED:
-		join_entry(container_of(thing, struct join, thing), entry);
+		join_entry(container_of(listed, struct join, listed), entry);
 		break;
 	case CTXD_PROCESS:
-		process_entry(container_of(thing, struct process, thing), entry);
+		process_entry(container_of(listed, struct process, listed), entry);
 		break;
 	case CTXD_DEAD:
-		death_entry(container_of(thing, struct death, thing), entry);
+		death_entry(container_of(listed, struct death, listed), entry);
 		break;
 	}
 }
 
 /* ---- who may see it */
 
-struct sight thing_sight(const struct thing *thing)
+struct sight listed_sight(const struct listed *listed)
 {
-	struct sight sight = {.kind = thing->kind};
+	struct sight sight = {.kind = listed->kind};
 
-	if (thing->kind == CTXD_SHARED) {
-		const struct share *share = container_of(thing, struct share, thing);
+	if (listed->kind == CTXD_SHARED) {
+		const struct share *share = container_of(listed, struct share, listed);
 		sight.hidden = share->unclaimed;
 		sight.uid = share->uid;
 		sight.gid = share->gid;
 		sight.mode = share->mode;
-	} else if (thing->kind == CTXD_JOINED) {
-		const struct join *join = container_of(thing, struct join, thing);
+	} else if (listed->kind == CTXD_JOINED) {
+		const struct join *join = container_of(listed, struct join, listed);
 		sight.hidden = join->share->unclaimed;
 		sight.uid = join->peer->identity.uid;
 		sight.too = join->share->uid;
-	} else if (thing->kind == CTXD_PROCESS) {
-		sight.uid = sight.too = container_of(thing, struct process, thing)->uid;
+	} else if (listed->kind == CTXD_PROCESS) {
+		sight.uid = sight.too = container_of(listed, struct process, listed)->uid;
 	} else {
-		sight.uid = sight.too = container_of(thing, struct death, thing)->uid;
+		sight.uid = sight.too = container_of(listed, struct death, listed)->uid;
 	}
 	return sight;
 }
 
-bool sees(const struct peer *peer, const struct sight *sight)
+bool peer_sees(const struct peer *peer, const struct sight *sight)
 {
 	if (sight->hidden)
 		return false;

@@ -70,8 +70,8 @@ int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct joi
 	list_init(&join->of_moved);
 	map_add(&broker->joins_by_share, &join->by_share, peer_key(peer, share->number, 0));
 	map_add(&broker->joins_by_context, &join->by_context, peer_key(peer, share->number, 0));
-	thing_add(broker, &join->thing, CTXD_JOINED);
-	thing_event(broker, &join->thing, CTXD_EVENT_ADDED);
+	listed_add(broker, &join->listed, CTXD_JOINED);
+	listed_event(broker, &join->listed, CTXD_EVENT_ADDED);
 	*ret_join = join;
 	return 0;
 }
@@ -81,8 +81,8 @@ void join_free(struct join *join)
 	struct share *share = join->share;
 	struct broker *broker = share->broker;
 
-	thing_event(broker, &join->thing, CTXD_EVENT_REMOVED);
-	thing_remove(broker, &join->thing);
+	listed_event(broker, &join->listed, CTXD_EVENT_REMOVED);
+	listed_remove(broker, &join->listed);
 	map_remove(&broker->joins_by_share, &join->by_share);
 	map_remove(&broker->joins_by_context, &join->by_context);
 	list_remove(&join->of_share);
@@ -117,7 +117,7 @@ void join_tell(struct join *join)
 	job_queue(peer->broker, &peer->job);
 }
 
-int moves_step(struct peer *peer)
+int join_tell_next(struct peer *peer)
 {
 	struct join *join = container_of(peer->moved.next, struct join, of_moved);
 	const struct share *share = join->share;

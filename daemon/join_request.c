@@ -6,13 +6,13 @@
 
 #include "parts.h"
 
-static int find_wanted(struct peer *peer, const struct wire_join *wanted, struct share **ret_share)
+static int find_wanted_share(struct peer *peer, const struct wire_join *wanted, struct share **ret_share)
 {
 	if (!wire_id_is_none(wanted->id))
 		return share_find(peer, wanted->id, RIGHT_SEE, ret_share);
 	uid_t uid = wanted->uid == UINT32_MAX ? peer->identity.uid : wanted->uid;
 	struct share *share = share_of_name(peer->broker, uid, wanted->name);
-	if (!share || !may(peer, share, RIGHT_SEE))
+	if (!share || !may_use_share(peer, share, RIGHT_SEE))
 		return -ENOENT;
 	*ret_share = share;
 	return 0;
@@ -35,12 +35,12 @@ static void fill_joined(const struct share *share, struct wire_joined *joined)
 	memcpy(joined->label, share->label, sizeof(joined->label));
 }
 
-int join_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
+int handle_join(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
 {
 	struct wire_message answer = {.type = WIRE_JOINED, .serial = message->serial};
 	struct share *share = NULL;
 	struct join *join = NULL;
-	int error = find_wanted(peer, &message->join, &share);
+	int error = find_wanted_share(peer, &message->join, &share);
 
 	if (!error && !share->ended_ns)
 		error = share->unclaimed ? -ENOENT : join_new(peer, share, now_ns, &join);
@@ -56,13 +56,13 @@ int join_begin(struct peer *peer, const struct wire_message *message, uint64_t n
 }
 
 /* After a restart: the pipe says what was joined, also before its owner comes back. */
-static int again(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd, const struct stat *pipe,
-		 uint64_t now_ns, struct join **ret_join)
+static int rejoin_pipe(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd,
+		       const struct stat *pipe, uint64_t now_ns, struct join **ret_join)
 {
 	struct broker *broker = peer->broker;
 	struct share *share = share_of_pipe(broker, pipe);
 
-	if (share && !share->unclaimed && !may(peer, share, RIGHT_SEE))
+	if (share && !share->unclaimed && !may_use_share(peer, share, RIGHT_SEE))
 		return -ENOENT;
 	if (!share) {
 		share = share_new(peer, pipe->st_uid, *pipe_fd, pipe, share_run, now_ns);
@@ -84,7 +84,7 @@ static int again(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd
 	return 0;
 }
 
-int join_again(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns)
+int handle_rejoin(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns)
 {
 	struct join *join = NULL;
 	struct stat pipe;
@@ -92,7 +92,7 @@ int join_again(struct peer *peer, const struct wire_message *message, int pipe_f
 	bool is_pipe = given_done_pipe(peer, pipe_fd, false, &pipe);
 
 	if (is_pipe)
-		error = again(peer, &message->rejoin, &pipe_fd, &pipe, now_ns, &join);
+		error = rejoin_pipe(peer, &message->rejoin, &pipe_fd, &pipe, now_ns, &join);
 	given_close(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
@@ -103,7 +103,7 @@ int join_again(struct peer *peer, const struct wire_message *message, int pipe_f
 	return 0;
 }
 
-int join_attach(struct peer *peer, const struct wire_attach *attach)
+int handle_attach(struct peer *peer, const struct wire_attach *attach)
 {
 	struct join *join = join_find_context(peer, attach->id, 0);
 
@@ -112,7 +112,7 @@ int join_attach(struct peer *peer, const struct wire_attach *attach)
 	return 0;
 }
 
-int join_leave(struct peer *peer, const struct wire_attach *left)
+int handle_leave(struct peer *peer, const struct wire_attach *left)
 {
 	struct join *join = join_find_context(peer, left->id, left->ctx_id);
 

@@ -7,26 +7,27 @@
 #define LOOK_MAX 512
 
 /* A page: O(log n) to find where it begins, and LOOK_MAX things that are looked at. */
-int list_answer(struct peer *peer, const struct wire_message *message)
+int handle_list(struct peer *peer, const struct wire_message *message)
 {
 	struct broker *broker = peer->broker;
 	struct wire_message answer = {.type = WIRE_ENTRIES, .serial = message->serial};
 	struct wire_entries *entries = &answer.entries;
-	struct tree_node *node = tree_after(broker->things_by_serial, message->list.cursor);
-	const struct list *link = node ? &container_of(node, struct thing, by_serial)->link : &broker->things;
+	struct tree_node *node = tree_after(broker->listed_by_serial, message->list.cursor);
+	const struct list *link =
+		node ? &container_of(node, struct listed, by_serial)->link : &broker->listed;
 	uint64_t last = message->list.cursor;
 
-	for (unsigned looked = 0; link != &broker->things; link = link->next, looked++) {
-		const struct thing *thing = container_of(link, struct thing, link);
+	for (unsigned looked = 0; link != &broker->listed; link = link->next, looked++) {
+		const struct listed *listed = container_of(link, struct listed, link);
 		if (looked == LOOK_MAX || entries->count == WIRE_ENTRIES_MAX) {
 			entries->next = last;
 			break;
 		}
-		last = thing->serial;
+		last = listed->serial;
 		broker->work += WORK_STEP;
-		struct sight sight = thing_sight(thing);
-		if (message->list.kinds & thing->kind && sees(peer, &sight))
-			thing_entry(thing, &entries->entries[entries->count++]);
+		struct sight sight = listed_sight(listed);
+		if (message->list.kinds & listed->kind && peer_sees(peer, &sight))
+			listed_entry(listed, &entries->entries[entries->count++]);
 	}
 	return peer_send(peer, &answer, NULL, 0);
 }

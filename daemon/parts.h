@@ -58,7 +58,7 @@ struct job {
 
 /* ---- things: what can be listed, in the order in which it came */
 
-struct thing {
+struct listed {
 	struct list link; /* broker->things */
 	struct tree_node by_serial;
 	uint64_t serial;
@@ -87,16 +87,16 @@ struct broker {
 	uint64_t last_order;
 	uint64_t last_process, last_cancel;
 	struct lanes jobs;
-	struct job deepen;
-	struct list deepening; /* shares below which depths are to be counted */
-	struct event *events;  /* a ring of the last ones; NULL: nobody ever watched */
+	struct job count_depths;
+	struct list to_count; /* shares below which depths are to be counted */
+	struct event *events; /* a ring of the last ones; NULL: nobody ever watched */
 	uint64_t last_event;
 	unsigned watchers;
-	struct job rouse;
-	struct list resting; /* watchers that have seen all there was */
-	struct heap due;     /* cancels, by when something is to be done for them */
-	struct list things, peers, ended, dead, parted, cancels;
-	struct tree_node *things_by_serial;
+	struct job wake_watchers;
+	struct list idle_watchers; /* watchers that have seen all there was */
+	struct heap due;	   /* cancels, by when something is to be done for them */
+	struct list listed, peers, ended, dead, parted, cancels;
+	struct tree_node *listed_by_serial;
 	struct map shares_by_number, shares_by_pipe, shares_by_name, shares_by_context;
 	struct map joins_by_share, joins_by_context;
 	struct map processes, peers_by_table, peers_by_pid, deaths_by_table, deaths_by_pid;
@@ -105,7 +105,7 @@ struct broker {
 
 /* Listed as long as one of its connections is there. */
 struct process {
-	struct thing thing;
+	struct listed listed;
 	struct map_node by_pid;
 	uint64_t number; /* never used again */
 	pid_t pid;	 /* 0: not of our pid namespace */
@@ -146,7 +146,7 @@ struct peer {
 };
 
 struct share {
-	struct thing thing;
+	struct listed listed;
 	struct broker *broker;
 	struct job job;		/* what its joins, and what stands below it, are still to be visited for */
 	struct list link;	/* owner->shares; or broker->ended */
@@ -169,14 +169,14 @@ struct share {
 	uint32_t mode;
 	bool movable;
 	bool unclaimed; /* known from those who joined it only, after a restart */
-	bool leaving;	/* cannot be found any more; is freed when its joins are */
+	bool hidden;	/* cannot be found any more; is freed when its joins are */
 	bool too_deep;	/* and with it goes what stands below */
 	unsigned depth;
 	struct ctxd_id parent;
 	/* What stands below it, and its place in that list of the one above. */
 	struct list below, beside;
-	struct list todo;    /* broker->deepening, or alone */
-	struct share *above; /* NULL: none, or none any more */
+	struct list of_to_count; /* broker->deepening, or alone */
+	struct share *above;	 /* NULL: none, or none any more */
 	unsigned below_count;
 	uint64_t created_ns, deadline_ns, ended_ns;
 	struct ctx_cause cause;
@@ -188,7 +188,7 @@ struct share {
 };
 
 struct join {
-	struct thing thing;
+	struct listed listed;
 	struct list of_share, of_peer;
 	struct list of_moved; /* peer->moved, or alone */
 	struct map_node by_share, by_context;
@@ -213,7 +213,7 @@ struct cancel {
 	uint64_t audit_ns;  /* so does the record */
 	struct list orders;
 	unsigned not_ended, not_reaped; /* orders */
-	struct order *last;		/* the owner's, not sent yet; NULL: none is held back */
+	struct order *owner_order;	/* the owner's, not sent yet; NULL: none is held back */
 	uint64_t hold_ns;		/* until then */
 	struct share *share;		/* whose joiners get orders; NULL: all have */
 	struct ctxd_report report;
@@ -290,14 +290,14 @@ bool has_our_clock(const struct peer *peer);
 /* ---- process.c */
 
 /* Of a client that has said HELLO: it is one more connection of its process. 0, or -ENOMEM. */
-int process_enter(struct peer *peer);
+int process_attach(struct peer *peer);
 /* It is gone, and will be asked nothing any more. */
-void process_part(struct peer *peer);
+void process_detach(struct peer *peer);
 /* And there is nothing left of it. */
-void process_leave(struct peer *peer);
+void process_unref(struct peer *peer);
 /* The first of its connections by which it gave its table. NULL: none did. */
 struct peer *process_publisher(const struct process *process);
-bool has_ended(int pidfd);
+bool process_has_ended(int pidfd);
 
 /* ---- rights.c */
 
@@ -306,14 +306,14 @@ enum right {
 	RIGHT_CANCEL = 2,
 };
 
-bool may(const struct peer *peer, const struct share *share, enum right right);
+bool may_use_share(const struct peer *peer, const struct share *share, enum right right);
 /* The same for what belongs to uid and gid and has that mode. */
 bool may_by_mode(const struct peer *peer, uid_t uid, gid_t gid, uint32_t mode, enum right right);
 /* It is peer's own user, for certain. */
 bool is_own_user(const struct peer *peer, uid_t uid);
 /* It is, or peer is root's: its table, its being there, and its end. */
 bool is_same_user(const struct peer *peer, uid_t uid);
-bool may_cancel_unshared(const struct peer *peer, const struct peer *owner);
+bool may_cancel_by_table(const struct peer *peer, const struct peer *owner);
 
 /* ---- share.c */
 
@@ -336,7 +336,7 @@ void share_set_owner(struct share *share, struct peer *peer, const struct wire_s
 /* All who joined it are to be visited: for a new deadline, the rights of its owner, or a cancel. */
 void share_visit(struct share *share);
 /* Depths below it are to be counted. */
-void share_deepen(struct share *share);
+void share_count_depths(struct share *share);
 
 /* It has ended: kept a while for those who come late. */
 void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns);
@@ -345,7 +345,7 @@ void share_orphan(struct share *share, uint64_t now_ns);
 /* Nobody finds it any more. Its joins are freed in pieces, and then it is; share_free() begins with that. */
 void share_hide(struct share *share);
 void share_free(struct share *share);
-void share_dispose(struct share *share);
+void share_free_memory(struct share *share);
 void shares_expire(struct broker *broker, uint64_t now_ns);
 uint64_t shares_next_ns(const struct broker *broker);
 
@@ -361,38 +361,38 @@ void join_free(struct join *join);
 /* Its process is to hear of the deadline, unless it knows that one. */
 void join_tell(struct join *join);
 /* Tells the first of peer->moved; -EAGAIN: it does not fit. */
-int moves_step(struct peer *peer);
+int join_tell_next(struct peer *peer);
 
 /* ---- spread.c */
 
 /* The job of a share. */
 bool share_run(struct job *job);
 /* The job of the broker that counts depths. */
-bool shares_deepen(struct job *job);
+bool shares_count_depths(struct job *job);
 
 /* ---- cancel.c */
 
-int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int handle_obeyed(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
 /* One of those who joined what is being cancelled gets its order. */
 void cancel_visit(struct join *join);
 /* All of them have been visited. May free it. */
 void cancel_visited(struct cancel *cancel);
 /* Sends the first of peer->unsent; -EAGAIN: it does not fit. */
-int orders_step(struct peer *peer);
+int order_send_next(struct peer *peer);
 /* peer is gone: what it was told, and what it asked for. False: there is more of that. */
-bool cancels_forget(struct peer *peer, uint64_t now_ns);
+bool cancels_peer_gone(struct peer *peer, uint64_t now_ns);
 void cancels_expire(struct broker *broker, uint64_t now_ns);
 uint64_t cancels_next_ns(const struct broker *broker);
 bool cancels_are_under_way(const struct broker *broker);
 /* Tells all who are to be told, and answers with what there is. */
-void cancels_hurry(struct broker *broker);
+void cancels_answer_all(struct broker *broker);
 void cancels_free(struct broker *broker);
 
 /* ---- entry.c */
 
-void thing_add(struct broker *broker, struct thing *thing, enum ctxd_entry_kind kind);
-void thing_remove(struct broker *broker, struct thing *thing);
+void listed_add(struct broker *broker, struct listed *listed, enum ctxd_entry_kind kind);
+void listed_remove(struct broker *broker, struct listed *listed);
 
 /* Who may see a thing: as its mode says, or the same user as one of two. */
 struct sight {
@@ -402,41 +402,41 @@ struct sight {
 	gid_t gid;
 	uint32_t mode;
 };
-struct sight thing_sight(const struct thing *thing);
-bool sees(const struct peer *peer, const struct sight *sight);
-void thing_entry(const struct thing *thing, struct ctxd_entry *ret_entry);
+struct sight listed_sight(const struct listed *listed);
+bool peer_sees(const struct peer *peer, const struct sight *sight);
+void listed_entry(const struct listed *listed, struct ctxd_entry *ret_entry);
 struct ctxd_id share_id(const struct share *share);
 
 /* ---- listing.c */
 
-int list_answer(struct peer *peer, const struct wire_message *message);
+int handle_list(struct peer *peer, const struct wire_message *message);
 
 /* ---- share_request.c and join_request.c. All take their descriptors over. */
 
-int share_begin(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
-int share_withdraw(struct peer *peer, const struct wire_message *message);
-int share_move(struct peer *peer, const struct wire_move *move);
-int share_told_ended(struct peer *peer, const struct wire_ended *ended, uint64_t now_ns);
-int join_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-int join_again(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
-int join_attach(struct peer *peer, const struct wire_attach *attach);
-int join_leave(struct peer *peer, const struct wire_attach *left);
+int handle_share(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
+int handle_unshare(struct peer *peer, const struct wire_message *message);
+int handle_move(struct peer *peer, const struct wire_move *move);
+int handle_ended(struct peer *peer, const struct wire_ended *ended, uint64_t now_ns);
+int handle_join(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int handle_rejoin(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
+int handle_attach(struct peer *peer, const struct wire_attach *attach);
+int handle_leave(struct peer *peer, const struct wire_attach *left);
 
 /* ---- event.c */
 
-void thing_event(struct broker *broker, const struct thing *thing, enum ctxd_event_kind kind);
-int watch_begin(struct peer *peer, const struct wire_message *message);
+void listed_event(struct broker *broker, const struct listed *listed, enum ctxd_event_kind kind);
+int handle_watch(struct peer *peer, const struct wire_message *message);
 void watch_end(struct peer *peer);
 /* Tells of what changed, or counts it as lost. False: there is no more for now. */
-bool watch_step(struct peer *peer);
+bool watch_tell_next(struct peer *peer);
 /* The job of the broker that has watchers look. */
-bool watchers_rouse(struct job *job);
+bool watchers_wake(struct job *job);
 
 /* ---- recorder.c */
 
 /* A process that is gone, or only its connection: that shows in a moment. */
 struct death {
-	struct thing thing; /* listed when it is known to be dead, and its table is ours */
+	struct listed listed; /* listed when it is known to be dead, and its table is ours */
 	struct broker *broker;
 	struct list link;	/* broker->dead, or parted, by when it is to be looked at */
 	struct list of_account; /* account->dead or parted, oldest first */
@@ -454,10 +454,10 @@ struct death {
 };
 
 /* Takes the peer's table over. */
-void recorder_part(struct peer *peer, bool died, uint64_t now_ns);
+void recorder_add(struct peer *peer, bool died, uint64_t now_ns);
 void recorder_expire(struct broker *broker, uint64_t now_ns);
 uint64_t recorder_next_ns(const struct broker *broker);
 void recorder_free(struct broker *broker);
-int table_answer(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int handle_table(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
 
 #endif

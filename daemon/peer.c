@@ -42,7 +42,7 @@ void peer_return_queued(struct peer *peer, uint64_t bytes, unsigned fds)
 	account_return(peer->account, QUOTA_FDS, fds);
 }
 
-void peer_dispose(struct peer *peer, const int *fds, unsigned fd_count)
+void peer_close_given(struct peer *peer, const int *fds, unsigned fd_count)
 {
 	for (unsigned i = 0; i < fd_count; i++)
 		given_close(peer->broker, peer->identity.uid, fds[i], false);

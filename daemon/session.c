@@ -18,7 +18,7 @@
 
 /* ---- its end */
 
-static void leave_tables(struct peer *peer)
+static void forget_table(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
 
@@ -28,15 +28,15 @@ static void leave_tables(struct peer *peer)
 	map_remove(&broker->peers_by_pid, &peer->by_pid);
 }
 
-static void finish(struct peer *peer)
+static void session_free(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
 
-	process_leave(peer);
+	process_unref(peer);
 	list_remove(&peer->link);
-	lanes_drop(&broker->jobs, &peer->job.link);
+	lanes_remove(&broker->jobs, &peer->job.link);
 	if (peer->table_fd >= 0)
-		recorder_part(peer, peer->died, peer->gone_ns);
+		recorder_add(peer, peer->died, peer->gone_ns);
 	if (peer->table_fd >= 0) {
 		given_close(broker, peer->identity.uid, peer->table_fd, true);
 		account_return(peer->account, QUOTA_FDS, 1);
@@ -53,11 +53,11 @@ static void finish(struct peer *peer)
 }
 
 /* False: it is freed. Until then it is charged for what it had. */
-static bool take_apart(struct peer *peer)
+static bool session_take_apart(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
 
-	if (!cancels_forget(peer, peer->gone_ns))
+	if (!cancels_peer_gone(peer, peer->gone_ns))
 		return true;
 	for (; !list_empty(&peer->joins) && piece_lasts(broker); broker->work += WORK_ITEM)
 		join_free(container_of(peer->joins.next, struct join, of_peer));
@@ -65,7 +65,7 @@ static bool take_apart(struct peer *peer)
 		share_orphan(container_of(peer->shares.next, struct share, link), peer->gone_ns);
 	if (!list_empty(&peer->joins) || !list_empty(&peer->shares))
 		return true;
-	finish(peer);
+	session_free(peer);
 	return false;
 }
 
@@ -77,11 +77,11 @@ static bool tell_next(struct peer *peer)
 	int result;
 
 	if (!peer->full && !list_empty(&peer->unsent))
-		result = orders_step(peer);
+		result = order_send_next(peer);
 	else if (!peer->full && !list_empty(&peer->moved))
-		result = moves_step(peer);
+		result = join_tell_next(peer);
 	else
-		return watch_step(peer);
+		return watch_tell_next(peer);
 	peer->full = result == -EAGAIN;
 	return true;
 }
@@ -92,7 +92,7 @@ static bool peer_run(struct job *job)
 	bool more = true;
 
 	if (peer->gone)
-		return take_apart(peer);
+		return session_take_apart(peer);
 	while (more && piece_lasts(peer->broker))
 		more = tell_next(peer);
 	return more;
@@ -174,9 +174,9 @@ void peer_free(struct peer *peer, bool died, uint64_t now_ns)
 	peer->died = died;
 	peer->gone_ns = now_ns;
 	watch_end(peer);
-	process_part(peer);
-	leave_tables(peer);
-	lanes_drop(&broker->jobs, &peer->job.link);
+	process_detach(peer);
+	forget_table(peer);
+	lanes_remove(&broker->jobs, &peer->job.link);
 	job_begin(broker, &peer->job);
 }
 
@@ -184,7 +184,7 @@ void peer_free(struct peer *peer, bool died, uint64_t now_ns)
 
 /* The number of a file says which table it is only within one file system: that of all memfds but huge ones.
  */
-static bool is_huge(int fd)
+static bool is_on_hugetlbfs(int fd)
 {
 	struct statfs system;
 
@@ -196,14 +196,14 @@ static bool is_table(const struct peer *peer, int fd, struct stat *ret_status)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
 
-	return seals >= 0 && (seals & TABLE_SEALS) == TABLE_SEALS && !is_huge(fd) && !fstat(fd, ret_status) &&
-	       S_ISREG(ret_status->st_mode) &&
+	return seals >= 0 && (seals & TABLE_SEALS) == TABLE_SEALS && !is_on_hugetlbfs(fd) &&
+	       !fstat(fd, ret_status) && S_ISREG(ret_status->st_mode) &&
 	       (peer->identity.uid == 0 || ret_status->st_uid == peer->identity.uid) &&
 	       ret_status->st_size >= (off_t)sizeof(struct ctx_table_header);
 }
 
 /* Takes table_fd over. */
-static int publish(struct peer *peer, int table_fd)
+static int take_table(struct peer *peer, int table_fd)
 {
 	struct broker *broker = peer->broker;
 	struct stat status;
@@ -220,7 +220,7 @@ static int publish(struct peer *peer, int table_fd)
 	return 0;
 }
 
-static int greet(struct peer *peer, const struct wire_message *message, int *fds)
+static int handle_hello(struct peer *peer, const struct wire_message *message, int *fds)
 {
 	const struct wire_hello *hello = &message->hello;
 	struct broker *broker = peer->broker;
@@ -236,11 +236,11 @@ static int greet(struct peer *peer, const struct wire_message *message, int *fds
 	if (error && hello->flags & WIRE_PUBLISH)
 		given_close(broker, peer->identity.uid, fds[0], false);
 	else if (hello->flags & WIRE_PUBLISH)
-		error = publish(peer, fds[0]);
+		error = take_table(peer, fds[0]);
 	if (error)
 		return error;
 	memcpy(peer->name, hello->process, sizeof(peer->name));
-	error = process_enter(peer);
+	error = process_attach(peer);
 	if (error)
 		return error;
 	peer->greeted = true;
@@ -253,35 +253,35 @@ static int greet(struct peer *peer, const struct wire_message *message, int *fds
 
 /* ---- messages */
 
-static int obey(struct peer *peer, const struct wire_message *message, int *fds, uint64_t now_ns)
+static int handle_message(struct peer *peer, const struct wire_message *message, int *fds, uint64_t now_ns)
 {
 	switch (message->type) {
 	case WIRE_SHARE:
-		return share_begin(peer, message, fds[0], now_ns);
+		return handle_share(peer, message, fds[0], now_ns);
 	case WIRE_UNSHARE:
-		return share_withdraw(peer, message);
+		return handle_unshare(peer, message);
 	case WIRE_MOVE:
-		return share_move(peer, &message->move);
+		return handle_move(peer, &message->move);
 	case WIRE_ENDED:
-		return share_told_ended(peer, &message->ended, now_ns);
+		return handle_ended(peer, &message->ended, now_ns);
 	case WIRE_JOIN:
-		return join_begin(peer, message, now_ns);
+		return handle_join(peer, message, now_ns);
 	case WIRE_REJOIN:
-		return join_again(peer, message, fds[0], now_ns);
+		return handle_rejoin(peer, message, fds[0], now_ns);
 	case WIRE_ATTACH:
-		return join_attach(peer, &message->attach);
+		return handle_attach(peer, &message->attach);
 	case WIRE_LEAVE:
-		return join_leave(peer, &message->attach);
+		return handle_leave(peer, &message->attach);
 	case WIRE_LIST:
-		return list_answer(peer, message);
+		return handle_list(peer, message);
 	case WIRE_WATCH:
-		return watch_begin(peer, message);
+		return handle_watch(peer, message);
 	case WIRE_CANCEL:
-		return cancel_begin(peer, message, now_ns);
+		return handle_cancel(peer, message, now_ns);
 	case WIRE_TABLE:
-		return table_answer(peer, message, now_ns);
+		return handle_table(peer, message, now_ns);
 	case WIRE_OBEYED:
-		return cancel_obeyed(peer, message, now_ns);
+		return handle_obeyed(peer, message, now_ns);
 	default:
 		return -EPROTO; /* a second HELLO */
 	}
@@ -303,12 +303,12 @@ int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds,
 	if (!error && fd_count && !given_has_room(peer->broker, peer->identity.uid))
 		error = -EDQUOT;
 	if (error) {
-		peer_dispose(peer, fds, fd_count);
+		peer_close_given(peer, fds, fd_count);
 		return error;
 	}
 	if (message.type == WIRE_HELLO)
-		return greet(peer, &message, fds);
-	error = obey(peer, &message, fds, now_ns);
+		return handle_hello(peer, &message, fds);
+	error = handle_message(peer, &message, fds, now_ns);
 	/* A full queue is not the client's fault: what it still gets is remembered. */
 	return error == -EPROTO || error == -EPROTONOSUPPORT || error == -EDQUOT || error == -ENOMEM ? error
 												     : 0;

@@ -49,7 +49,7 @@ struct share *share_of_pipe(const struct broker *broker, const struct stat *pipe
 {
 	struct map_node *node = map_find(&broker->shares_by_pipe, pipe_key(pipe->st_dev, pipe->st_ino));
 
-	for (; node; node = map_again(node)) {
+	for (; node; node = map_older(node)) {
 		struct share *share = container_of(node, struct share, by_pipe);
 		if (share->pipe_device == pipe->st_dev && share->pipe_inode == pipe->st_ino)
 			return share;
@@ -61,7 +61,7 @@ struct share *share_of_name(const struct broker *broker, uid_t uid, const char *
 {
 	struct map_node *node = map_find(&broker->shares_by_name, name_key(uid, name));
 
-	for (; node; node = map_again(node)) {
+	for (; node; node = map_older(node)) {
 		struct share *share = container_of(node, struct share, by_name);
 		if (share->uid == uid && strcmp(share->name, name) == 0)
 			return share;
@@ -76,7 +76,7 @@ int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct sh
 	if (id.epoch != broker->epoch)
 		return -ESTALE;
 	struct share *share = share_of_number(broker, id.number);
-	if (!share || !may(peer, share, right))
+	if (!share || !may_use_share(peer, share, right))
 		return -ENOENT;
 	*ret_share = share;
 	return 0;
@@ -92,7 +92,7 @@ struct share *share_of_context(const struct broker *broker, const struct process
 /* ---- making and freeing */
 
 /* What a live one costs: itself, and its pipe. */
-static bool charge(struct broker *broker, struct account *account)
+static bool charge_share(struct broker *broker, struct account *account)
 {
 	if (!account_charge(&broker->accounts, account, QUOTA_CONTEXTS, 1))
 		return false;
@@ -102,7 +102,7 @@ static bool charge(struct broker *broker, struct account *account)
 	return false;
 }
 
-static void uncharge(struct account *account)
+static void uncharge_share(struct account *account)
 {
 	account_return(account, QUOTA_FDS, 1);
 	account_return(account, QUOTA_CONTEXTS, 1);
@@ -115,9 +115,9 @@ bool share_charge_to(struct share *share, struct peer *peer)
 
 	if (share->account == peer->account)
 		return true;
-	if (!charge(peer->broker, peer->account))
+	if (!charge_share(peer->broker, peer->account))
 		return false;
-	uncharge(share->account);
+	uncharge_share(share->account);
 	account_release(accounts, share->account);
 	share->account = account_hold(accounts, peer->identity.uid);
 	return true;
@@ -131,7 +131,7 @@ struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct 
 	struct share *share = calloc(1, sizeof(*share));
 	struct account *account = share ? account_hold(&broker->accounts, peer->identity.uid) : NULL;
 
-	if (!account || !charge(broker, account)) {
+	if (!account || !charge_share(broker, account)) {
 		account_release(&broker->accounts, account);
 		free(share);
 		return NULL;
@@ -147,13 +147,13 @@ struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct 
 	share->number = ++broker->last_number;
 	share->job.uid = uid;
 	share->job.run = run;
-	struct list *lists[] = {&share->link, &share->joins,	  &share->below,   &share->beside,
-				&share->todo, &share->of_account, &share->job.link};
+	struct list *lists[] = {&share->link,	     &share->joins,	 &share->below,	  &share->beside,
+				&share->of_to_count, &share->of_account, &share->job.link};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	map_add(&broker->shares_by_number, &share->by_number, share->number);
 	map_add(&broker->shares_by_pipe, &share->by_pipe, pipe_key(pipe->st_dev, pipe->st_ino));
-	thing_add(broker, &share->thing, CTXD_SHARED);
+	listed_add(broker, &share->listed, CTXD_SHARED);
 	return share;
 }
 
@@ -189,7 +189,7 @@ void share_set_owner(struct share *share, struct peer *peer, const struct wire_s
 }
 
 /* It cannot be found by name or pipe any more. */
-static void give_back(struct share *share)
+static void detach_owner(struct share *share)
 {
 	struct broker *broker = share->broker;
 
@@ -197,7 +197,7 @@ static void give_back(struct share *share)
 		map_remove(&broker->shares_by_pipe, &share->by_pipe);
 		given_close(broker, share->account->uid, share->pipe_fd, true);
 		share->pipe_fd = -1;
-		uncharge(share->account);
+		uncharge_share(share->account);
 	}
 	if (share->has_name)
 		map_remove(&broker->shares_by_name, &share->by_name);
@@ -207,7 +207,7 @@ static void give_back(struct share *share)
 	share->owner = NULL;
 }
 
-static void leave_ended(struct share *share)
+static void leave_ended_list(struct share *share)
 {
 	if (list_empty(&share->of_account))
 		return;
@@ -215,7 +215,7 @@ static void leave_ended(struct share *share)
 	share->account->ended_count--;
 }
 
-static void leave_above(struct share *share)
+static void leave_share_above(struct share *share)
 {
 	list_remove(&share->beside);
 	if (share->above)
@@ -227,16 +227,16 @@ void share_hide(struct share *share)
 {
 	struct broker *broker = share->broker;
 
-	if (share->leaving)
+	if (share->hidden)
 		return;
-	share->leaving = true;
-	thing_event(broker, &share->thing, CTXD_EVENT_REMOVED);
-	thing_remove(broker, &share->thing);
-	give_back(share);
-	leave_ended(share);
-	leave_above(share);
+	share->hidden = true;
+	listed_event(broker, &share->listed, CTXD_EVENT_REMOVED);
+	listed_remove(broker, &share->listed);
+	detach_owner(share);
+	leave_ended_list(share);
+	leave_share_above(share);
 	list_remove(&share->link);
-	list_remove(&share->todo);
+	list_remove(&share->of_to_count);
 	map_remove(&broker->shares_by_number, &share->by_number);
 }
 
@@ -246,9 +246,9 @@ void share_free(struct share *share)
 	job_begin(share->broker, &share->job);
 }
 
-void share_dispose(struct share *share)
+void share_free_memory(struct share *share)
 {
-	lanes_drop(&share->broker->jobs, &share->job.link);
+	lanes_remove(&share->broker->jobs, &share->job.link);
 	account_release(&share->broker->accounts, share->account);
 	free(share);
 }
@@ -261,13 +261,13 @@ void share_visit(struct share *share)
 	job_begin(share->broker, &share->job);
 }
 
-void share_deepen(struct share *share)
+void share_count_depths(struct share *share)
 {
 	struct broker *broker = share->broker;
 
 	share->below_left = share->below_count;
-	if (share->below_left && list_empty(&share->todo))
-		list_append(&broker->deepening, &share->todo);
+	if (share->below_left && list_empty(&share->of_to_count))
+		list_append(&broker->to_count, &share->of_to_count);
 }
 
 /* ---- the end */
@@ -281,10 +281,10 @@ void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_
 		return;
 	share->ended_ns = now_ns ? now_ns : 1;
 	share->cause = *cause;
-	give_back(share);
+	detach_owner(share);
 	list_remove(&share->link);
 	list_append(&broker->ended, &share->link);
-	thing_event(broker, &share->thing, CTXD_EVENT_ENDED);
+	listed_event(broker, &share->listed, CTXD_EVENT_ENDED);
 	list_append(&account->ended, &share->of_account);
 	if (++account->ended_count > ENDED_MAX)
 		share_free(container_of(account->ended.next, struct share, of_account));

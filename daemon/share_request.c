@@ -21,7 +21,7 @@ static int find_parent(struct peer *peer, struct ctxd_id id, struct share **ret_
 	if (id.epoch != broker->epoch || !id.number || id.number > broker->last_number)
 		return -EPROTO;
 	struct join *join = join_find(peer, id);
-	if (!join || join->share->leaving)
+	if (!join || join->share->hidden)
 		return 0;
 	*ret_parent = join->share;
 	return join->share->depth >= broker->config.depth_max ? -EMLINK : 0;
@@ -49,18 +49,18 @@ static int check_above(struct broker *broker, const struct share *share, struct 
 }
 
 /* What was known from those who joined becomes its owner's again. */
-static void claim(struct share *share)
+static void claim_share(struct share *share)
 {
 	share->unclaimed = false;
-	share_deepen(share);
-	job_begin(share->broker, &share->broker->deepen);
-	thing_event(share->broker, &share->thing, CTXD_EVENT_ADDED);
+	share_count_depths(share);
+	job_begin(share->broker, &share->broker->count_depths);
+	listed_event(share->broker, &share->listed, CTXD_EVENT_ADDED);
 	share_visit(share);
 }
 
 /* 0 and the id; or what the client is answered. */
-static int begin(struct peer *peer, const struct wire_share *from, int *pipe_fd, const struct stat *pipe,
-		 uint64_t now_ns, struct ctxd_id *ret_id)
+static int share_pipe(struct peer *peer, const struct wire_share *from, int *pipe_fd, const struct stat *pipe,
+		      uint64_t now_ns, struct ctxd_id *ret_id)
 {
 	struct broker *broker = peer->broker;
 	struct share *share = share_of_pipe(broker, pipe);
@@ -85,18 +85,18 @@ static int begin(struct peer *peer, const struct wire_share *from, int *pipe_fd,
 			return -EDQUOT;
 		*pipe_fd = -1;
 		share_set_owner(share, peer, from, parent);
-		thing_event(broker, &share->thing, CTXD_EVENT_ADDED);
+		listed_event(broker, &share->listed, CTXD_EVENT_ADDED);
 	} else if (!share_charge_to(share, peer)) {
 		return -EDQUOT;
 	} else {
 		share_set_owner(share, peer, from, parent);
-		claim(share);
+		claim_share(share);
 	}
 	*ret_id = share_id(share);
 	return 0;
 }
 
-int share_begin(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns)
+int handle_share(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns)
 {
 	struct ctxd_id id = {0};
 	struct stat pipe;
@@ -104,7 +104,7 @@ int share_begin(struct peer *peer, const struct wire_message *message, int pipe_
 	bool is_pipe = given_done_pipe(peer, pipe_fd, true, &pipe);
 
 	if (is_pipe)
-		error = begin(peer, &message->share, &pipe_fd, &pipe, now_ns, &id);
+		error = share_pipe(peer, &message->share, &pipe_fd, &pipe, now_ns, &id);
 	given_close(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
@@ -113,7 +113,7 @@ int share_begin(struct peer *peer, const struct wire_message *message, int pipe_
 }
 
 /* One that peer shares. */
-static struct share *find_own(struct peer *peer, struct ctxd_id id)
+static struct share *find_owned_share(struct peer *peer, struct ctxd_id id)
 {
 	struct share *share =
 		id.epoch == peer->broker->epoch ? share_of_number(peer->broker, id.number) : NULL;
@@ -121,9 +121,9 @@ static struct share *find_own(struct peer *peer, struct ctxd_id id)
 	return share && share->owner == peer ? share : NULL;
 }
 
-int share_withdraw(struct peer *peer, const struct wire_message *message)
+int handle_unshare(struct peer *peer, const struct wire_message *message)
 {
-	struct share *share = find_own(peer, message->id);
+	struct share *share = find_owned_share(peer, message->id);
 
 	peer_result(peer, message->serial, share ? 0 : -ENOENT, (struct ctxd_id){0});
 	if (share)
@@ -131,21 +131,21 @@ int share_withdraw(struct peer *peer, const struct wire_message *message)
 	return 0;
 }
 
-int share_move(struct peer *peer, const struct wire_move *move)
+int handle_move(struct peer *peer, const struct wire_move *move)
 {
-	struct share *share = find_own(peer, move->id);
+	struct share *share = find_owned_share(peer, move->id);
 
 	if (!share)
 		return 0; /* its end and this met on the way */
 	share->deadline_ns = move->deadline_ns;
-	thing_event(peer->broker, &share->thing, CTXD_EVENT_MOVED);
+	listed_event(peer->broker, &share->listed, CTXD_EVENT_MOVED);
 	share_visit(share);
 	return 0;
 }
 
-int share_told_ended(struct peer *peer, const struct wire_ended *ended, uint64_t now_ns)
+int handle_ended(struct peer *peer, const struct wire_ended *ended, uint64_t now_ns)
 {
-	struct share *share = find_own(peer, ended->id);
+	struct share *share = find_owned_share(peer, ended->id);
 	struct ctx_cause cause;
 
 	if (!share)
