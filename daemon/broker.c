@@ -1,93 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "overflow.h"
 #include "parts.h"
-#include "table_copy.h"
-
-/* ---- disposal at once */
-
-static void close_now(void *link, uid_t uid, int fd, bool known)
-{
-	(void)link;
-	(void)uid;
-	(void)known;
-	close(fd);
-}
-
-static void copy_now(void *link, uid_t uid, int fd, uint64_t bytes_max, void (*done)(void *data, int result),
-		     void *data)
-{
-	int result = table_copy(fd, bytes_max);
-
-	close_now(link, uid, fd, true);
-	done(data, result);
-}
-
-static bool has_room_always(void *link, uid_t uid, uint32_t fds_max)
-{
-	(void)link;
-	(void)uid;
-	(void)fds_max;
-	return true;
-}
-
-void broker_dispose(struct broker *broker, uid_t uid, int fd, bool known)
-{
-	if (fd >= 0)
-		broker->disposal.close(broker->disposal.link, uid, fd, known);
-}
-
-bool may_give(const struct broker *broker, uid_t uid)
-{
-	return broker->disposal.has_room(broker->disposal.link, uid, broker->config.fds_max);
-}
-
-/* ---- what they are */
-
-static bool ask_statx(int fd, struct stat *ret_status)
-{
-	struct statx known;
-
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &known))
-		return false;
-	*ret_status = (struct stat){
-		.st_dev = makedev(known.stx_dev_major, known.stx_dev_minor),
-		.st_ino = known.stx_ino,
-		.st_mode = known.stx_mode,
-		.st_uid = known.stx_uid,
-	};
-	return true;
-}
-
-bool pipe_status(const struct broker *broker, int fd, struct stat *ret_status)
-{
-	if (broker->has_statx ? !ask_statx(fd, ret_status) : fstat(fd, ret_status) != 0)
-		return false;
-	return S_ISFIFO(ret_status->st_mode) && ret_status->st_dev == broker->pipe_device;
-}
-
-/* All pipes are of one file system, that of the kernel. False: there are no descriptors. */
-static bool learn_pipes(struct broker *broker)
-{
-	struct stat status;
-	int ends[2];
-
-	if (pipe(ends))
-		return false;
-	broker->has_statx = ask_statx(ends[0], &status);
-	bool known = broker->has_statx || !fstat(ends[0], &status);
-	broker->pipe_device = status.st_dev;
-	close(ends[0]);
-	close(ends[1]);
-	return known;
-}
-
-/* ---- all of it */
 
 static unsigned maps_of(struct broker *broker, struct map *ret_maps[16])
 {
@@ -103,7 +19,7 @@ static unsigned maps_of(struct broker *broker, struct map *ret_maps[16])
 	return sizeof(maps) / sizeof(maps[0]);
 }
 
-static void unmake(struct broker *broker)
+static void free_memory(struct broker *broker)
 {
 	struct map *maps[16];
 
@@ -122,32 +38,25 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 	if (!broker)
 		return NULL;
 	broker->config = *config;
-	broker->disposal =
-		(struct disposal){.close = close_now, .copy = copy_now, .has_room = has_room_always};
 	broker->anybody_uid = overflow_uid();
 	broker->anybody_gid = overflow_gid();
 	broker->epoch = epoch;
 	lanes_init(&broker->jobs);
-	list_init(&broker->deepen.link);
-	broker->deepen.run = shares_deepen;
-	list_init(&broker->rouse.link);
-	broker->rouse.run = watchers_rouse;
-	struct list *lists[] = {&broker->deepening, &broker->resting, &broker->things, &broker->peers,
-				&broker->ended,	    &broker->dead,    &broker->parted, &broker->cancels};
+	list_init(&broker->count_depths.link);
+	broker->count_depths.run = shares_count_depths;
+	list_init(&broker->wake_watchers.link);
+	broker->wake_watchers.run = watchers_wake;
+	struct list *lists[] = {&broker->to_count, &broker->idle_watchers, &broker->listed, &broker->peers,
+				&broker->ended,	   &broker->dead,	   &broker->parted, &broker->cancels};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	bool all = accounts_init(&broker->accounts, &broker->config);
 	for (unsigned count = maps_of(broker, maps); count--;)
 		all &= map_init(maps[count]);
-	if (all && learn_pipes(broker))
+	if (all && given_init(broker))
 		return broker;
-	unmake(broker);
+	free_memory(broker);
 	return NULL;
-}
-
-void broker_set_disposal(struct broker *broker, const struct disposal *disposal)
-{
-	broker->disposal = *disposal;
 }
 
 void broker_empty(struct broker *broker)
@@ -164,9 +73,9 @@ void broker_empty(struct broker *broker)
 void broker_free(struct broker *broker)
 {
 	broker_empty(broker);
-	if (!list_empty(&broker->peers) || !list_empty(&broker->things))
+	if (!list_empty(&broker->peers) || !list_empty(&broker->listed))
 		abort();
-	unmake(broker);
+	free_memory(broker);
 }
 
 void broker_configure(struct broker *broker, const struct config *config)
@@ -184,9 +93,9 @@ bool broker_is_busy(const struct broker *broker)
 	return cancels_are_under_way(broker);
 }
 
-void broker_hurry(struct broker *broker)
+void broker_answer_all(struct broker *broker)
 {
-	cancels_hurry(broker);
+	cancels_answer_all(broker);
 	jobs_finish(broker);
 }
 
@@ -200,7 +109,7 @@ void broker_worked(struct broker *broker, uint64_t work)
 	broker->work += work;
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
+static uint64_t earlier_of(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
 }
@@ -209,7 +118,8 @@ uint64_t broker_next_ns(const struct broker *broker)
 {
 	if (broker->jobs.count)
 		return 0;
-	return earlier(shares_next_ns(broker), earlier(cancels_next_ns(broker), recorder_next_ns(broker)));
+	return earlier_of(shares_next_ns(broker),
+			  earlier_of(cancels_next_ns(broker), recorder_next_ns(broker)));
 }
 
 void broker_tick(struct broker *broker, uint64_t now_ns)

@@ -93,7 +93,7 @@ uint64_t broker_fds(const struct broker *broker);
 /* Whether somebody waits for a cancel, or a process is still to be told of one. */
 bool broker_is_busy(const struct broker *broker);
 /* Tells those who wait how far it has come, and does all that was put off: there is no more time. */
-void broker_hurry(struct broker *broker);
+void broker_answer_all(struct broker *broker);
 
 /*
  * A client connected; its socket and, if it has a pidfd, a copy of that are held for it elsewhere and charged
@@ -111,7 +111,7 @@ int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds,
 		 uint64_t now_ns);
 
 /* Closes descriptors that came from it otherwise. */
-void peer_dispose(struct peer *peer, const int *fds, unsigned fd_count);
+void peer_close_given(struct peer *peer, const int *fds, unsigned fd_count);
 
 /* After output said -EAGAIN: there is room again. */
 void peer_writable(struct peer *peer);

@@ -24,7 +24,7 @@
 
 /* ---- orders */
 
-int orders_step(struct peer *peer)
+int order_send_next(struct peer *peer)
 {
 	struct order *order = container_of(peer->unsent.next, struct order, of_unsent);
 	const struct cancel *cancel = order->cancel;
@@ -56,8 +56,8 @@ static void order_free(struct order *order)
 	struct cancel *cancel = order->cancel;
 	struct broker *broker = order->peer->broker;
 
-	if (cancel->last == order)
-		cancel->last = NULL;
+	if (cancel->owner_order == order)
+		cancel->owner_order = NULL;
 	cancel->not_ended -= !order->ended;
 	cancel->not_reaped -= !order->reaped;
 	map_remove(&broker->orders, &order->by_serial);
@@ -81,8 +81,7 @@ static uint64_t target_key(const struct peer *peer, struct ctxd_id id, uint64_t 
 static bool is_ordered(const struct cancel *cancel, const struct peer *peer, struct ctxd_id id,
 		       uint64_t ctx_id)
 {
-	struct map_node *node =
-		map_find(&peer->broker->orders_by_target, target_key(peer, id, ctx_id));
+	struct map_node *node = map_find(&peer->broker->orders_by_target, target_key(peer, id, ctx_id));
 	const struct order *order = node ? container_of(node, struct order, by_target) : NULL;
 
 	return order && (order->cancel == cancel || !order->ended);
@@ -122,18 +121,18 @@ static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id
 }
 
 /* The owner's turn. */
-static void send_last(struct cancel *cancel)
+static void send_owner_order(struct cancel *cancel)
 {
-	struct order *order = cancel->last;
+	struct order *order = cancel->owner_order;
 
-	cancel->last = NULL;
+	cancel->owner_order = NULL;
 	if (order)
 		send_order(order);
 }
 
 /* ---- answers and records */
 
-static void answer(struct cancel *cancel)
+static void answer_asker(struct cancel *cancel)
 {
 	struct wire_message message = {.type = WIRE_REPORT, .serial = cancel->serial};
 	unsigned silent = cancel->not_ended;
@@ -197,7 +196,7 @@ static void record_unmet(const struct peer *peer, const struct wire_cancel *want
 		  log_quote(wanted->text, text, sizeof(text)), strerrorname_np(-error));
 }
 
-static void audit(const struct cancel *cancel)
+static void record_end(const struct cancel *cancel)
 {
 	const struct ctxd_report *report = &cancel->report;
 	char text[CTX_CAUSE_TEXT_MAX * 4], process[80];
@@ -231,13 +230,13 @@ static void cancel_free(struct broker *broker, struct cancel *cancel)
 }
 
 /* When something is to be done for it, whoever says nothing. */
-static void set_due(struct broker *broker, struct cancel *cancel)
+static void cancel_set_due(struct broker *broker, struct cancel *cancel)
 {
 	uint64_t due_ns = cancel->share ? UINT64_MAX : cancel->audit_ns;
 
 	if (!cancel->answered && cancel->answer_ns < due_ns)
 		due_ns = cancel->answer_ns;
-	if (cancel->last && cancel->hold_ns < due_ns)
+	if (cancel->owner_order && cancel->hold_ns < due_ns)
 		due_ns = cancel->hold_ns;
 	if (heap_contains(&cancel->due) && cancel->due.key_ns == due_ns)
 		return;
@@ -246,24 +245,24 @@ static void set_due(struct broker *broker, struct cancel *cancel)
 }
 
 /* All that was waited for has come, or the time is over. May free it. */
-static void review(struct broker *broker, struct cancel *cancel, uint64_t now_ns)
+static void cancel_advance(struct broker *broker, struct cancel *cancel, uint64_t now_ns)
 {
 	bool all_asked = !cancel->share;
-	unsigned last_left = cancel->last && !cancel->last->ended;
+	unsigned owner_left = cancel->owner_order && !cancel->owner_order->ended;
 
 	broker->work += WORK_ITEM;
-	if ((all_asked && cancel->not_ended == last_left) || now_ns >= cancel->hold_ns)
-		send_last(cancel);
+	if ((all_asked && cancel->not_ended == owner_left) || now_ns >= cancel->hold_ns)
+		send_owner_order(cancel);
 	if ((all_asked && !(cancel->wait ? cancel->not_reaped : cancel->not_ended)) ||
 	    now_ns >= cancel->answer_ns)
-		answer(cancel);
+		answer_asker(cancel);
 	if (all_asked && (!cancel->not_reaped || now_ns >= cancel->audit_ns)) {
-		answer(cancel);
-		audit(cancel);
+		answer_asker(cancel);
+		record_end(cancel);
 		cancel_free(broker, cancel);
 		return;
 	}
-	set_due(broker, cancel);
+	cancel_set_due(broker, cancel);
 }
 
 static void add_report(struct ctxd_report *sum, const struct ctxd_report *report)
@@ -283,7 +282,7 @@ static void add_report(struct ctxd_report *sum, const struct ctxd_report *report
 		sum->reap_ns = report->reap_ns;
 }
 
-int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
+int handle_obeyed(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
 {
 	struct map_node *node = map_find(&peer->broker->orders, message->serial);
 	struct order *order = node ? container_of(node, struct order, by_serial) : NULL;
@@ -306,13 +305,13 @@ int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_
 		if (obeyed->reaped)
 			add_report(&cancel->report, &obeyed->report);
 	}
-	review(peer->broker, cancel, now_ns);
+	cancel_advance(peer->broker, cancel, now_ns);
 	return 0;
 }
 
 /* ---- requests */
 
-static struct process *find_table(struct broker *broker, uint64_t table)
+static struct process *find_process_of_table(struct broker *broker, uint64_t table)
 {
 	struct map_node *node = map_find(&broker->peers_by_table, table);
 
@@ -333,20 +332,20 @@ static int find_target(struct peer *peer, const struct wire_cancel *wanted, stru
 			error = -EALREADY;
 		return error;
 	}
-	struct process *process = find_table(peer->broker, wanted->table);
+	struct process *process = find_process_of_table(peer->broker, wanted->table);
 	if (!process)
 		return -ENOENT;
 	struct share *share = share_of_context(peer->broker, process, wanted->ctx_id);
-	if (share && may(peer, share, RIGHT_CANCEL)) {
+	if (share && may_use_share(peer, share, RIGHT_CANCEL)) {
 		*ret_share = share;
 		return share->cancel ? -EALREADY : 0;
 	}
 	*ret_told = process_publisher(process);
-	return *ret_told && may_cancel_unshared(peer, *ret_told) ? 0 : -ENOENT;
+	return *ret_told && may_cancel_by_table(peer, *ret_told) ? 0 : -ENOENT;
 }
 
-static void describe(struct cancel *cancel, const struct share *share, const struct peer *process,
-		     uint64_t ctx_id)
+static void describe_target(struct cancel *cancel, const struct share *share, const struct peer *process,
+			    uint64_t ctx_id)
 {
 	char label[CTX_LABEL_MAX * 4 + 3];
 
@@ -393,13 +392,13 @@ static int cancel_new(struct peer *peer, const struct wire_message *message, uin
 	memcpy(cancel->text, from->text, sizeof(cancel->text));
 	list_append(&broker->cancels, &cancel->link);
 	list_append(&peer->cancels, &cancel->asker_link);
-	set_due(broker, cancel);
+	cancel_set_due(broker, cancel);
 	*ret_cancel = cancel;
 	return 0;
 }
 
-static void cause_of(const struct cancel *cancel, const struct share *share, uint64_t now_ns,
-		     struct ctx_cause *cause)
+static void fill_cause(const struct cancel *cancel, const struct share *share, uint64_t now_ns,
+		       struct ctx_cause *cause)
 {
 	*cause = (struct ctx_cause){
 		.error = cancel->cause_error ? cancel->cause_error : -ECANCELED,
@@ -413,7 +412,7 @@ static void cause_of(const struct cancel *cancel, const struct share *share, uin
 	memcpy(cause->text, cancel->text, sizeof(cause->text));
 }
 
-static void refuse(struct peer *peer, uint64_t serial, int error, unsigned asked)
+static void answer_refusal(struct peer *peer, uint64_t serial, int error, unsigned asked)
 {
 	struct wire_message message = {.type = WIRE_REPORT, .serial = serial};
 
@@ -423,13 +422,13 @@ static void refuse(struct peer *peer, uint64_t serial, int error, unsigned asked
 }
 
 /* From the first order on it counts as ended. */
-static void end_share(struct cancel *cancel, struct share *share)
+static void end_cancelled_share(struct cancel *cancel, struct share *share)
 {
 	struct ctx_cause cause;
 
-	if (share->leaving || share->ended_ns)
+	if (share->hidden || share->ended_ns)
 		return;
-	cause_of(cancel, share, share->broker->now_ns, &cause);
+	fill_cause(cancel, share, share->broker->now_ns, &cause);
 	share_end(share, &cause, share->broker->now_ns);
 }
 
@@ -442,7 +441,7 @@ void cancel_visit(struct join *join)
 	int refused = order_new(cancel, join->peer, share_id(share), 0, &order);
 	if (!refused) {
 		send_order(order);
-		end_share(cancel, share);
+		end_cancelled_share(cancel, share);
 	}
 	cancel->refused = cancel->refused ? cancel->refused : refused;
 }
@@ -454,27 +453,28 @@ void cancel_visited(struct cancel *cancel)
 	cancel->share->cancel = NULL;
 	cancel->share = NULL;
 	if (cancel->report.asked) {
-		review(broker, cancel, broker->now_ns);
+		cancel_advance(broker, cancel, broker->now_ns);
 		return;
 	}
 	record_refused(cancel, cancel->refused);
 	if (cancel->asker)
-		refuse(cancel->asker, cancel->serial, cancel->refused, 0);
+		answer_refusal(cancel->asker, cancel->serial, cancel->refused, 0);
 	cancel_free(broker, cancel);
 }
 
 /* All processes in which the shared context lives. May free the cancel. */
-static void order_all(struct cancel *cancel, struct share *share)
+static void order_all_joined(struct cancel *cancel, struct share *share)
 {
-	cancel->refused = order_new(cancel, share->owner, share_id(share), share->ctx_id, &cancel->last);
+	cancel->refused =
+		order_new(cancel, share->owner, share_id(share), share->ctx_id, &cancel->owner_order);
 	cancel->share = share;
 	share->cancel = cancel;
 	if (!cancel->refused)
-		end_share(cancel, share);
+		end_cancelled_share(cancel, share);
 	share_visit(share);
 }
 
-int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
+int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
 {
 	const struct wire_cancel *wanted = &message->cancel;
 	struct share *share;
@@ -485,22 +485,22 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 	if (error && !(wanted->flags & WIRE_DRY_RUN))
 		record_unmet(peer, wanted, error);
 	if (error || wanted->flags & WIRE_DRY_RUN) {
-		refuse(peer, message->serial, error, error ? 0 : share ? 1 + share->join_count : 1);
+		answer_refusal(peer, message->serial, error, error ? 0 : share ? 1 + share->join_count : 1);
 		return 0;
 	}
 	struct cancel *cancel;
 	error = cancel_new(peer, message, now_ns, &cancel);
 	if (error == -EDQUOT) {
 		record_unmet(peer, wanted, error);
-		refuse(peer, message->serial, error, 0);
+		answer_refusal(peer, message->serial, error, 0);
 		return 0;
 	}
 	if (error)
 		return error;
-	describe(cancel, share, process, wanted->ctx_id);
+	describe_target(cancel, share, process, wanted->ctx_id);
 	record_request(cancel, share ? share->uid : process->identity.uid);
 	if (share) {
-		order_all(cancel, share);
+		order_all_joined(cancel, share);
 		return 0;
 	}
 	error = order_new(cancel, process, (struct ctxd_id){0}, wanted->ctx_id, &order);
@@ -509,12 +509,12 @@ int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t
 		return 0;
 	}
 	record_refused(cancel, error);
-	refuse(peer, message->serial, error, 0);
+	answer_refusal(peer, message->serial, error, 0);
 	cancel_free(peer->broker, cancel);
 	return 0;
 }
 
-bool cancels_forget(struct peer *peer, uint64_t now_ns)
+bool cancels_peer_gone(struct peer *peer, uint64_t now_ns)
 {
 	struct broker *broker = peer->broker;
 
@@ -524,13 +524,13 @@ bool cancels_forget(struct peer *peer, uint64_t now_ns)
 		cancel->asker = NULL;
 		if (cancel->audit_ns > now_ns + AUDIT_NS)
 			cancel->audit_ns = now_ns + AUDIT_NS;
-		set_due(broker, cancel);
+		cancel_set_due(broker, cancel);
 	}
 	for (; !list_empty(&peer->orders) && piece_lasts(broker); broker->work += WORK_ITEM) {
 		struct order *order = container_of(peer->orders.next, struct order, of_peer);
 		struct cancel *cancel = order->cancel;
 		order_free(order);
-		review(broker, cancel, now_ns);
+		cancel_advance(broker, cancel, now_ns);
 	}
 	return list_empty(&peer->cancels) && list_empty(&peer->orders);
 }
@@ -538,7 +538,7 @@ bool cancels_forget(struct peer *peer, uint64_t now_ns)
 void cancels_expire(struct broker *broker, uint64_t now_ns)
 {
 	while (broker->due.root && broker->due.root->key_ns <= now_ns && piece_lasts(broker))
-		review(broker, container_of(broker->due.root, struct cancel, due), now_ns);
+		cancel_advance(broker, container_of(broker->due.root, struct cancel, due), now_ns);
 }
 
 uint64_t cancels_next_ns(const struct broker *broker)
@@ -551,18 +551,18 @@ bool cancels_are_under_way(const struct broker *broker)
 {
 	for (const struct list *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
 		const struct cancel *cancel = container_of(link, struct cancel, link);
-		if (cancel->last || (cancel->asker && !cancel->answered))
+		if (cancel->owner_order || (cancel->asker && !cancel->answered))
 			return true;
 	}
 	return false;
 }
 
-void cancels_hurry(struct broker *broker)
+void cancels_answer_all(struct broker *broker)
 {
 	for (struct list *link = broker->cancels.next; link != &broker->cancels; link = link->next) {
 		struct cancel *cancel = container_of(link, struct cancel, link);
-		send_last(cancel);
-		answer(cancel);
+		send_owner_order(cancel);
+		answer_asker(cancel);
 	}
 }
 
@@ -570,7 +570,7 @@ void cancels_free(struct broker *broker)
 {
 	while (!list_empty(&broker->cancels)) {
 		struct cancel *cancel = container_of(broker->cancels.next, struct cancel, link);
-		audit(cancel);
+		record_end(cancel);
 		cancel_free(broker, cancel);
 	}
 }

@@ -10,9 +10,9 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "passed.h"
 
@@ -27,9 +27,9 @@
 #define IDLE_NS 1000000000ull
 #define RETRY_NS 100000000ull
 
-struct job {
-	struct job *next;
-	struct job_message message;
+struct closer_job {
+	struct closer_job *next;
+	struct closer_message message;
 	void (*done)(void *data, int result); /* NULL: nobody waits for it */
 	void *data;
 };
@@ -42,39 +42,31 @@ struct closer {
 	uid_t uid;
 	bool is_own;	   /* the service's */
 	bool running;	   /* has a process, or had one of which something is left */
-	bool leaving;	   /* that has been told to end */
+	bool told_to_end;  /* that has been told to end */
 	bool crowded;	   /* has been logged */
 	pid_t pid;	   /* -1: it could not be started */
 	int fd, far_fd;	   /* of the socket; far_fd is the process's, for it has the same table */
 	int pidfd;	   /* -1: cannot be had, so that its death is not seen */
 	int service_pidfd; /* of the service, for its own closer; else -1 */
 	struct loop_entry replies, process;
-	struct job *jobs, **jobs_end; /* the oldest first */
-	struct job *unsent;
+	struct closer_job *jobs, **jobs_end; /* the oldest first */
+	struct closer_job *unsent;
 	unsigned waiting, sent;
 	int bag[2]; /* a socket pair that holds sockets, on their way from the first to the second; or -1 */
 	uint64_t idle_ns;  /* since when it has nothing to do */
 	uint64_t retry_ns; /* then what went wrong is tried again; 0: nothing did */
 };
 
-static uint64_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
-}
-
 /* ---- jobs */
 
-static void send_some(struct closer *closer)
+static void send_jobs(struct closer *closer)
 {
-	if (!closer->running || closer->leaving || closer->group.ending)
+	if (!closer->running || closer->told_to_end || closer->group.ending)
 		return;
 	while (closer->unsent && closer->sent < SENT_MAX) {
-		const struct job_message *message = &closer->unsent->message;
+		const struct closer_message *message = &closer->unsent->message;
 		if (send(closer->fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-			closer->retry_ns = now() + RETRY_NS;
+			closer->retry_ns = clock_now_ns() + RETRY_NS;
 			return;
 		}
 		closer->unsent = closer->unsent->next;
@@ -82,17 +74,17 @@ static void send_some(struct closer *closer)
 	}
 }
 
-static void start(struct closer *closer);
+static void closer_start(struct closer *closer);
 
 /* fd is taken over. False: no memory, and nothing is done. */
-static bool add_job(struct closer *closer, const struct job_message *message,
+static bool add_job(struct closer *closer, const struct closer_message *message,
 		    void (*done)(void *data, int result), void *data)
 {
-	struct job *job = malloc(sizeof(*job));
+	struct closer_job *job = malloc(sizeof(*job));
 
 	if (!job)
 		return false;
-	*job = (struct job){.message = *message, .done = done, .data = data};
+	*job = (struct closer_job){.message = *message, .done = done, .data = data};
 	*closer->jobs_end = job;
 	closer->jobs_end = &job->next;
 	closer->waiting++;
@@ -100,15 +92,15 @@ static bool add_job(struct closer *closer, const struct job_message *message,
 	if (!closer->unsent)
 		closer->unsent = job;
 	if (closer->running)
-		send_some(closer);
+		send_jobs(closer);
 	else if (!closer->retry_ns)
-		start(closer);
+		closer_start(closer);
 	return true;
 }
 
-static void seal_bag(struct closer *closer)
+static void close_bag(struct closer *closer)
 {
-	struct job_message message = {.kind = JOB_CLOSE, .fd = closer->bag[1]};
+	struct closer_message message = {.kind = CLOSER_CLOSE, .fd = closer->bag[1]};
 
 	if (closer->bag[0] < 0 || !add_job(closer, &message, NULL, NULL))
 		return;
@@ -117,9 +109,9 @@ static void seal_bag(struct closer *closer)
 }
 
 /* The oldest job is over. */
-static void finish_first(struct closer *closer, int result)
+static void finish_first_job(struct closer *closer, int result)
 {
-	struct job *job = closer->jobs;
+	struct closer_job *job = closer->jobs;
 
 	if (closer->unsent == job)
 		closer->unsent = job->next;
@@ -129,12 +121,12 @@ static void finish_first(struct closer *closer, int result)
 	closer->waiting--;
 	closer->all->waiting--;
 	closer->crowded &= closer->waiting > 0;
-	closer->idle_ns = now();
+	closer->idle_ns = clock_now_ns();
 	if (job->done)
 		job->done(job->data, result);
 	free(job);
 	if (!closer->waiting)
-		seal_bag(closer);
+		close_bag(closer);
 }
 
 static void take_results(struct closer *closer)
@@ -144,17 +136,17 @@ static void take_results(struct closer *closer)
 	while (closer->sent &&
 	       recv(closer->fd, &result, sizeof(result), MSG_DONTWAIT) == (ssize_t)sizeof(result)) {
 		closer->sent--;
-		finish_first(closer, result);
+		finish_first_job(closer, result);
 	}
 }
 
-static void replied(struct loop_entry *entry, short revents)
+static void results_ready(struct loop_entry *entry, short revents)
 {
 	struct closer *closer = (struct closer *)entry->group;
 
 	(void)revents;
 	take_results(closer);
-	send_some(closer);
+	send_jobs(closer);
 	loop_arm(entry, POLLIN);
 }
 
@@ -166,7 +158,7 @@ static void close_if_open(int fd)
 		close(fd);
 }
 
-static void gone(struct loop_group *group)
+static void closer_gone(struct loop_group *group)
 {
 	struct closer *closer = (struct closer *)group;
 
@@ -180,7 +172,7 @@ static void gone(struct loop_group *group)
 	closer->running = false;
 	closer->all->count--;
 	if (closer->jobs && !closer->retry_ns)
-		closer->retry_ns = now();
+		closer->retry_ns = clock_now_ns();
 }
 
 /* It was told to end, or something has ended it. */
@@ -188,26 +180,26 @@ static void process_ended(struct loop_entry *entry, short revents)
 {
 	struct closer *closer = (struct closer *)entry->group;
 
-	bool killed = !closer->leaving;
+	bool killed = !closer->told_to_end;
 
 	(void)revents;
-	closer->leaving = true; /* nothing more is sent there */
+	closer->told_to_end = true; /* nothing more is sent there */
 	take_results(closer);
 	/* Whether it has closed the one at hand nobody knows: the number may be another's by now. */
 	if (closer->sent)
-		finish_first(closer, -EIO);
+		finish_first_job(closer, -EIO);
 	if (killed) {
 		log_event(LOG_LEVEL_ERROR, "closer", "uid=%u pid=%d reason=\"it was killed\"", closer->uid,
 			  closer->pid);
-		closer->retry_ns = now() + RETRY_NS;
+		closer->retry_ns = clock_now_ns() + RETRY_NS;
 	}
 	closer->sent = 0;
 	closer->unsent = closer->jobs;
-	loop_group_end(&closer->group, gone);
+	loop_group_end(&closer->group, closer_gone);
 }
 
 /* 0 in the new process, and its number in the service; or -errno. As fork(2), but for the descriptors. */
-static int clone_process(void)
+static int clone_with_descriptors(void)
 {
 	const unsigned long flags = CLONE_FILES | SIGCHLD;
 #ifdef __s390__
@@ -219,7 +211,7 @@ static int clone_process(void)
 }
 
 /* 0, or -errno. */
-static int start_process(struct closer *closer)
+static int start_closer_process(struct closer *closer)
 {
 	int ends[2];
 	pid_t service = getpid();
@@ -230,64 +222,64 @@ static int start_process(struct closer *closer)
 	closer->far_fd = ends[1];
 	if (closer->is_own)
 		closer->service_pidfd = (int)syscall(SYS_pidfd_open, service, 0);
-	const struct workplace workplace = {.jobs = closer->far_fd,
-					    .service = service,
-					    .service_gone = closer->service_pidfd,
-					    .listener = closer->all->listener,
-					    .spares_listener = closer->all->spares_listener};
-	closer->pid = clone_process();
+	const struct closer_setup setup = {.jobs = closer->far_fd,
+					   .service = service,
+					   .service_gone = closer->service_pidfd,
+					   .listener = closer->all->listener,
+					   .spares_listener = closer->all->spares_listener};
+	closer->pid = clone_with_descriptors();
 	if (closer->pid == 0)
-		closer_work(&workplace);
+		closer_work(&setup);
 	if (closer->pid < 0)
 		return closer->pid;
 	closer->pidfd = (int)syscall(SYS_pidfd_open, closer->pid, 0);
 	return 0;
 }
 
-static void start(struct closer *closer)
+static void closer_start(struct closer *closer)
 {
 	int error = loop_group_begin(closer->all->loop, &closer->group, "closer");
 	bool begun = !error;
 
 	closer->pid = closer->fd = closer->far_fd = closer->pidfd = closer->service_pidfd = -1;
-	closer->leaving = false;
+	closer->told_to_end = false;
 	closer->retry_ns = 0;
 	if (begun) {
 		closer->running = true;
 		closer->all->count++;
-		error = start_process(closer);
+		error = start_closer_process(closer);
 	}
 	if (error) {
 		if (!closer->crowded)
 			log_event(LOG_LEVEL_ERROR, "closer", "uid=%u error=%s waiting=%u", closer->uid,
 				  strerrorname_np(-error), closer->waiting);
 		closer->crowded = true;
-		closer->retry_ns = now() + RETRY_NS;
+		closer->retry_ns = clock_now_ns() + RETRY_NS;
 		if (begun)
-			loop_group_end(&closer->group, gone);
+			loop_group_end(&closer->group, closer_gone);
 		return;
 	}
-	closer->idle_ns = now();
-	loop_entry_init(&closer->replies, &closer->group, closer->fd, replied);
+	closer->idle_ns = clock_now_ns();
+	loop_entry_init(&closer->replies, &closer->group, closer->fd, results_ready);
 	loop_entry_init(&closer->process, &closer->group, closer->pidfd, process_ended);
 	loop_arm(&closer->replies, POLLIN);
 	if (closer->pidfd >= 0)
 		loop_arm(&closer->process, POLLIN);
-	send_some(closer);
+	send_jobs(closer);
 }
 
 /* Its process sees that there will be nothing more. */
-static void leave(struct closer *closer)
+static void closer_end_process(struct closer *closer)
 {
-	closer->leaving = true;
+	closer->told_to_end = true;
 	shutdown(closer->fd, SHUT_RDWR);
 	if (closer->pidfd < 0)
-		loop_group_end(&closer->group, gone);
+		loop_group_end(&closer->group, closer_gone);
 }
 
 /* ---- all of them */
 
-static struct closer *find(const struct closers *closers, uid_t uid)
+static struct closer *find_closer(const struct closers *closers, uid_t uid)
 {
 	struct closer *closer = closers->first;
 
@@ -311,9 +303,9 @@ static struct closer *closer_new(struct closers *closers, uid_t uid)
 	return closer;
 }
 
-static struct closer *find_or_make(struct closers *closers, uid_t uid)
+static struct closer *find_or_make_closer(struct closers *closers, uid_t uid)
 {
-	struct closer *closer = find(closers, uid);
+	struct closer *closer = find_closer(closers, uid);
 
 	return closer ? closer : closer_new(closers, uid);
 }
@@ -325,7 +317,7 @@ void closers_open(struct closers *closers, struct loop *loop, int listener, bool
 	if (!own)
 		return;
 	own->is_own = true;
-	start(own);
+	closer_start(own);
 }
 
 /* Sends fd to where nobody receives it, so that it need not be kept here. */
@@ -352,7 +344,7 @@ static bool put_in_bag(struct closer *closer, int fd)
 			return false;
 		if (sendmsg(closer->bag[0], &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 			return true;
-		seal_bag(closer);
+		close_bag(closer);
 		if (closer->bag[0] >= 0)
 			return false;
 	}
@@ -361,8 +353,8 @@ static bool put_in_bag(struct closer *closer, int fd)
 
 void closers_close(struct closers *closers, uid_t uid, int fd, bool known)
 {
-	struct closer *closer = find_or_make(closers, uid);
-	struct job_message message = {.kind = JOB_CLOSE, .fd = fd};
+	struct closer *closer = find_or_make_closer(closers, uid);
+	struct closer_message message = {.kind = CLOSER_CLOSE, .fd = fd};
 	bool bagged = known && closer && closer->waiting >= LOOSE_MAX && put_in_bag(closer, fd);
 
 	/* What is in a bag is not closed before the bag is. Without memory for a list there is but this. */
@@ -373,8 +365,8 @@ void closers_close(struct closers *closers, uid_t uid, int fd, bool known)
 static void closers_copy(struct closers *closers, uid_t uid, int fd, uint64_t bytes_max,
 			 void (*done)(void *data, int result), void *data)
 {
-	struct closer *closer = find_or_make(closers, uid);
-	struct job_message message = {.kind = JOB_COPY, .fd = fd, .bytes_max = bytes_max};
+	struct closer *closer = find_or_make_closer(closers, uid);
+	struct closer_message message = {.kind = CLOSER_COPY, .fd = fd, .bytes_max = bytes_max};
 
 	if (closer && add_job(closer, &message, done, data))
 		return;
@@ -397,7 +389,7 @@ uint64_t closers_fds(const struct closers *closers)
 
 bool closers_have_room(const struct closers *closers, uid_t uid, uint32_t fds_max)
 {
-	struct closer *closer = find(closers, uid);
+	struct closer *closer = find_closer(closers, uid);
 
 	if (!closer || closer->waiting < (fds_max > WAITING_MIN ? fds_max : WAITING_MIN))
 		return true;
@@ -412,33 +404,35 @@ bool closers_have_room(const struct closers *closers, uid_t uid, uint32_t fds_ma
 
 /* ---- for the broker */
 
-static void dispose(void *link, uid_t uid, int fd, bool known)
+static void disposal_close(void *link, uid_t uid, int fd, bool known)
 {
 	closers_close(link, uid, fd, known);
 }
 
-static void dispose_with_copy(void *link, uid_t uid, int fd, uint64_t bytes_max,
-			      void (*done)(void *data, int result), void *data)
+static void disposal_copy(void *link, uid_t uid, int fd, uint64_t bytes_max,
+			  void (*done)(void *data, int result), void *data)
 {
 	closers_copy(link, uid, fd, bytes_max, done, data);
 }
 
-static bool have_room(void *link, uid_t uid, uint32_t fds_max)
+static bool disposal_has_room(void *link, uid_t uid, uint32_t fds_max)
 {
 	return closers_have_room(link, uid, fds_max);
 }
 
 struct disposal closers_disposal(struct closers *closers)
 {
-	return (struct disposal){
-		.close = dispose, .copy = dispose_with_copy, .has_room = have_room, .link = closers};
+	return (struct disposal){.close = disposal_close,
+				 .copy = disposal_copy,
+				 .has_room = disposal_has_room,
+				 .link = closers};
 }
 
 /* ---- time, and the end */
 
 static bool is_idle(const struct closer *closer)
 {
-	return closer->running && !closer->leaving && !closer->jobs &&
+	return closer->running && !closer->told_to_end && !closer->jobs &&
 	       (!closer->is_own || closer->all->ending);
 }
 
@@ -449,12 +443,12 @@ static void closer_tick(struct closer *closer, uint64_t now_ns)
 	if (closer->retry_ns && now_ns >= closer->retry_ns && !closer->group.ending) {
 		closer->retry_ns = 0;
 		if (closer->running)
-			send_some(closer);
+			send_jobs(closer);
 		else if (closer->jobs || (closer->is_own && !closer->all->ending))
-			start(closer);
+			closer_start(closer);
 	}
 	if (is_idle(closer) && now_ns >= closer->idle_ns + idle_ns)
-		leave(closer);
+		closer_end_process(closer);
 }
 
 void closers_tick(struct closers *closers, uint64_t now_ns)
@@ -463,7 +457,7 @@ void closers_tick(struct closers *closers, uint64_t now_ns)
 		struct closer *closer = *place;
 		closer_tick(closer, now_ns);
 		if (!closer->jobs)
-			seal_bag(closer);
+			close_bag(closer);
 		if (closer->running || closer->jobs || (closer->is_own && !closers->ending)) {
 			place = &closer->next;
 			continue;
@@ -491,10 +485,10 @@ uint64_t closers_next_ns(const struct closers *closers)
 void closers_end(struct closers *closers)
 {
 	closers->ending = true;
-	closers_tick(closers, now());
+	closers_tick(closers, clock_now_ns());
 }
 
-void closers_abandon(struct closers *closers)
+void closers_fail_jobs(struct closers *closers)
 {
 	for (struct closer *closer = closers->first; closer; closer = closer->next) {
 		if (closer->waiting)
@@ -502,6 +496,6 @@ void closers_abandon(struct closers *closers)
 				  "uid=%u pid=%d waiting=%u reason=\"what this user gave cannot be closed\"",
 				  closer->uid, closer->pid, closer->waiting);
 		while (closer->jobs)
-			finish_first(closer, -ECANCELED);
+			finish_first_job(closer, -ECANCELED);
 	}
 }

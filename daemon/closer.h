@@ -69,22 +69,22 @@ uint64_t closers_next_ns(const struct closers *closers);
 /* Ends each of them as soon as it has done all: count becomes 0, unless one is stuck. */
 void closers_end(struct closers *closers);
 /* Waits no more. Those that are stuck stay behind, as processes of their own. */
-void closers_abandon(struct closers *closers);
+void closers_fail_jobs(struct closers *closers);
 
 /* ---- closer_work.c: the process */
 
-enum job_kind {
-	JOB_CLOSE,
-	JOB_COPY, /* and close it */
+enum closer_action {
+	CLOSER_CLOSE,
+	CLOSER_COPY, /* and close it */
 };
 
 /* What it is told, over a socket; the answer is an int32_t, the result. */
-struct job_message {
+struct closer_message {
 	int32_t kind, fd;
 	uint64_t bytes_max;
 };
 
-struct workplace {
+struct closer_setup {
 	int jobs;	  /* the socket */
 	pid_t service;	  /* that started it */
 	int service_gone; /* pidfd of that, for the service's own closer; else -1 */
@@ -93,6 +93,6 @@ struct workplace {
 };
 
 /* Does not return. */
-_Noreturn void closer_work(const struct workplace *workplace);
+_Noreturn void closer_work(const struct closer_setup *setup);
 
 #endif

@@ -57,39 +57,39 @@ static void hang_up_all(int spared, const struct name *name)
 }
 
 /* False: the service is gone. */
-static bool await_job(const struct workplace *workplace)
+static bool await_message(const struct closer_setup *setup)
 {
-	struct pollfd input[2] = {{.fd = workplace->jobs, .events = POLLIN},
-				  {.fd = workplace->service_gone, .events = POLLIN}};
+	struct pollfd input[2] = {{.fd = setup->jobs, .events = POLLIN},
+				  {.fd = setup->service_gone, .events = POLLIN}};
 
-	if (workplace->service_gone < 0)
+	if (setup->service_gone < 0)
 		return true;
 	while (poll(input, 2, -1) < 0 && errno == EINTR)
 		;
 	return !(input[1].revents & POLLIN);
 }
 
-_Noreturn void closer_work(const struct workplace *workplace)
+_Noreturn void closer_work(const struct closer_setup *setup)
 {
-	const struct name name = name_of(workplace->listener);
-	struct job_message job;
+	const struct name name = name_of(setup->listener);
+	struct closer_message job;
 
 	prctl(PR_SET_NAME, "ctxd-closer");
 	/* What interrupts one that only waits. The service's own lives until it has hung up. */
-	if (workplace->service_gone < 0)
+	if (setup->service_gone < 0)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (workplace->service_gone < 0 && getppid() != workplace->service)
+	if (setup->service_gone < 0 && getppid() != setup->service)
 		_exit(0);
 	for (;;) {
-		if (!await_job(workplace)) {
-			hang_up_all(workplace->spares_listener ? workplace->listener : -1, &name);
+		if (!await_message(setup)) {
+			hang_up_all(setup->spares_listener ? setup->listener : -1, &name);
 			_exit(0);
 		}
-		if (recv(workplace->jobs, &job, sizeof(job), 0) != (ssize_t)sizeof(job))
+		if (recv(setup->jobs, &job, sizeof(job), 0) != (ssize_t)sizeof(job))
 			_exit(0);
-		int32_t result = job.kind == JOB_COPY ? table_copy(job.fd, job.bytes_max) : 0;
+		int32_t result = job.kind == CLOSER_COPY ? table_copy(job.fd, job.bytes_max) : 0;
 		close(job.fd);
-		if (send(workplace->jobs, &result, sizeof(result), MSG_NOSIGNAL) != (ssize_t)sizeof(result))
+		if (send(setup->jobs, &result, sizeof(result), MSG_NOSIGNAL) != (ssize_t)sizeof(result))
 			_exit(0);
 	}
 }

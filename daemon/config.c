@@ -44,7 +44,7 @@ struct reading {
 	size_t reason_size;
 };
 
-static int fail(struct reading *reading, const char *what, const char *text)
+static int refuse_line(struct reading *reading, const char *what, const char *text)
 {
 	char quoted[120];
 
@@ -151,7 +151,7 @@ static const struct setting {
 #undef SETTING
 };
 
-static char *trim(char *text)
+static char *trim_spaces(char *text)
 {
 	while (*text == ' ' || *text == '\t')
 		text++;
@@ -163,24 +163,24 @@ static char *trim(char *text)
 
 static int parse_line(struct reading *reading, char *line)
 {
-	char *name = trim(line);
+	char *name = trim_spaces(line);
 
 	if (*name == '\0' || *name == '#')
 		return 0;
 	char *value = strchr(name, '=');
 	if (!value)
-		return fail(reading, "\"name = value\" is wanted, not", name);
+		return refuse_line(reading, "\"name = value\" is wanted, not", name);
 	*value++ = '\0';
-	name = trim(name);
-	value = trim(value);
+	name = trim_spaces(name);
+	value = trim_spaces(value);
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
 		if (strcmp(name, settings[i].name) != 0)
 			continue;
 		if (!settings[i].parse(value, (char *)&reading->config + settings[i].offset))
-			return fail(reading, settings[i].wants, value);
+			return refuse_line(reading, settings[i].wants, value);
 		return 0;
 	}
-	return fail(reading, "there is no setting", name);
+	return refuse_line(reading, "there is no setting", name);
 }
 
 int config_parse(const char *text, size_t size, struct config *ret_config, char *reason, size_t reason_size)
@@ -194,11 +194,11 @@ int config_parse(const char *text, size_t size, struct config *ret_config, char 
 
 		reading.line++;
 		if (length >= sizeof(line))
-			return fail(&reading, "longer than 255 bytes:", "");
+			return refuse_line(&reading, "longer than 255 bytes:", "");
 		memcpy(line, text + at, length);
 		line[length] = '\0';
 		if (strlen(line) != length)
-			return fail(&reading, "a NUL byte after", line);
+			return refuse_line(&reading, "a NUL byte after", line);
 		int result = parse_line(&reading, line);
 		if (result)
 			return result;

@@ -9,9 +9,9 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "passed.h"
 
@@ -42,8 +42,8 @@ struct packet {
 
 struct connection {
 	struct loop_group group; /* first */
-	struct list link;   /* all->list */
-	struct list turn;   /* all->fresh or busy, or alone */
+	struct list link;	 /* all->list */
+	struct list turn;	 /* all->fresh or busy, or alone */
 	struct list of_failing, of_slow, of_retries;
 	struct connections *all;
 	struct peer *peer; /* NULL: never was one, or gone */
@@ -65,14 +65,6 @@ struct connection {
 	unsigned last_words; /* heard since it died */
 };
 
-static uint64_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
-}
-
 /* ---- who it is */
 
 /* 0 and one, or -1 in it: the process is gone, or not of our pid namespace; or why it cannot be had now. */
@@ -93,7 +85,7 @@ static int open_pidfd(int fd, pid_t pid, int *ret_pidfd)
 	return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
 }
 
-static int identify(int fd, struct identity *ret_identity)
+static int identify_client(int fd, struct identity *ret_identity)
 {
 	struct ucred credentials;
 	socklen_t size = sizeof(credentials);
@@ -132,7 +124,7 @@ static int identify(int fd, struct identity *ret_identity)
 /* ---- sending */
 
 /* 0; -EAGAIN: the socket is full; -ENOBUFS: the kernel is, which poll(2) does not show; or what is wrong. */
-static int transmit(int fd, const void *bytes, size_t size, const int *fds, unsigned fd_count)
+static int transmit_packet(int fd, const void *bytes, size_t size, const int *fds, unsigned fd_count)
 {
 	union {
 		char bytes[CMSG_SPACE(WIRE_FDS_MAX * sizeof(int))];
@@ -166,12 +158,12 @@ static void packet_free(struct connection *connection, struct packet *packet)
 	free(packet);
 }
 
-static uint64_t cost_of(size_t size)
+static uint64_t packet_cost(size_t size)
 {
 	return sizeof(struct packet) + size;
 }
 
-static void fail(struct connection *connection, int error)
+static void connection_fail(struct connection *connection, int error)
 {
 	if (connection->failing || connection->group.ending)
 		return;
@@ -213,7 +205,7 @@ static struct packet *packet_new(struct connection *connection, const void *byte
 static void await_room(struct connection *connection, int result)
 {
 	if (result == -ENOBUFS) {
-		connection->retry_ns = now() + RETRY_NS;
+		connection->retry_ns = clock_now_ns() + RETRY_NS;
 		list_remove(&connection->of_retries);
 		list_append(&connection->all->retries, &connection->of_retries);
 	} else if (!connection->retry_ns) {
@@ -221,10 +213,10 @@ static void await_room(struct connection *connection, int result)
 	}
 }
 
-static int enqueue(struct connection *connection, const void *bytes, size_t size, const int *fds,
-		   unsigned fd_count, bool must)
+static int enqueue_packet(struct connection *connection, const void *bytes, size_t size, const int *fds,
+			  unsigned fd_count, bool must)
 {
-	uint64_t cost = cost_of(size);
+	uint64_t cost = packet_cost(size);
 
 	/* Answers have room of their own: a client that does not read is not read from. */
 	if (!must && connection->queued_bytes + cost > QUEUE_MAX / 2) {
@@ -235,17 +227,17 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 	    !peer_charge_queued(connection->peer, cost, fd_count)) {
 		connection->full = true;
 		if (must)
-			fail(connection, -EDQUOT);
+			connection_fail(connection, -EDQUOT);
 		return -EAGAIN;
 	}
 	struct packet *packet = packet_new(connection, bytes, size, fds, fd_count);
 	if (!packet) {
 		peer_return_queued(connection->peer, cost, fd_count);
-		fail(connection, -ENOMEM);
+		connection_fail(connection, -ENOMEM);
 		return -ENOMEM;
 	}
 	if (!connection->queue)
-		set_slow(connection, now());
+		set_slow(connection, clock_now_ns());
 	packet->is_answer = must;
 	connection->all->owed += must;
 	*connection->queue_end = packet;
@@ -255,7 +247,7 @@ static int enqueue(struct connection *connection, const void *bytes, size_t size
 }
 
 /* What may be told again later, and what may not. */
-static bool is_answer(enum wire_type type)
+static bool is_answer_type(enum wire_type type)
 {
 	return type != WIRE_ORDER && type != WIRE_MOVED && type != WIRE_EVENT;
 }
@@ -270,21 +262,21 @@ static int send_message(void *link, const struct wire_message *message, const in
 	if (connection->failing || connection->group.ending)
 		return -ESHUTDOWN;
 	if (!connection->queue)
-		result = transmit(connection->fd, bytes, size, fds, fd_count);
+		result = transmit_packet(connection->fd, bytes, size, fds, fd_count);
 	if (result == -EAGAIN || result == -ENOBUFS) {
 		/* Also when it cannot be queued: then nothing else would tell. */
 		await_room(connection, result);
-		return enqueue(connection, bytes, size, fds, fd_count, is_answer(message->type));
+		return enqueue_packet(connection, bytes, size, fds, fd_count, is_answer_type(message->type));
 	}
 	if (result)
-		fail(connection, 0);
+		connection_fail(connection, 0);
 	return result;
 }
 
-static void drop_first(struct connection *connection)
+static void free_first_packet(struct connection *connection)
 {
 	struct packet *packet = connection->queue;
-	uint64_t cost = cost_of(packet->size);
+	uint64_t cost = packet_cost(packet->size);
 
 	connection->queue = packet->next;
 	if (!connection->queue) {
@@ -298,7 +290,7 @@ static void drop_first(struct connection *connection)
 }
 
 /* As much of the queue as goes, and until the turn ends. */
-static void flush(struct connection *connection, uint64_t end)
+static void flush_queue(struct connection *connection, uint64_t end)
 {
 	while (connection->queue) {
 		struct packet *packet = connection->queue;
@@ -307,19 +299,19 @@ static void flush(struct connection *connection, uint64_t end)
 			return;
 		}
 		broker_worked(connection->all->broker, WORK_FLUSH);
-		int result =
-			transmit(connection->fd, packet->bytes, packet->size, packet->fds, packet->fd_count);
+		int result = transmit_packet(connection->fd, packet->bytes, packet->size, packet->fds,
+					     packet->fd_count);
 		if (result == -EAGAIN || result == -ENOBUFS) {
 			await_room(connection, result);
 			return;
 		}
 		if (result) {
-			fail(connection, 0);
+			connection_fail(connection, 0);
 			return;
 		}
-		drop_first(connection);
+		free_first_packet(connection);
 		if (connection->queue)
-			set_slow(connection, now());
+			set_slow(connection, clock_now_ns());
 	}
 }
 
@@ -331,10 +323,10 @@ static void say_goodbye(struct connection *connection)
 	uint8_t bytes[WIRE_SIZE_MAX];
 
 	if (connection->error && !connection->queue)
-		transmit(connection->fd, bytes, wire_pack(&message, bytes), NULL, 0);
+		transmit_packet(connection->fd, bytes, wire_pack(&message, bytes), NULL, 0);
 }
 
-static void gone(struct loop_group *group)
+static void connection_gone(struct loop_group *group)
 {
 	struct connection *connection = (struct connection *)group;
 	struct connections *all = connection->all;
@@ -349,7 +341,7 @@ static void gone(struct loop_group *group)
 	all->closed(all);
 }
 
-static void hang_up(struct connection *connection)
+static void connection_hang_up(struct connection *connection)
 {
 	if (connection->group.ending)
 		return;
@@ -359,16 +351,16 @@ static void hang_up(struct connection *connection)
 		log_event(LOG_LEVEL_WARNING, "disconnect", "uid=%u pid=%d error=%s", connection->uid,
 			  connection->pid, strerrorname_np(-connection->error));
 	while (connection->queue)
-		drop_first(connection);
-	lanes_drop(connection->waits_busy ? &connection->all->busy : &connection->all->fresh,
-		   &connection->turn);
+		free_first_packet(connection);
+	lanes_remove(connection->waits_busy ? &connection->all->busy : &connection->all->fresh,
+		     &connection->turn);
 	list_remove(&connection->of_retries);
 	shutdown(connection->fd, SHUT_RDWR);
-	loop_group_end(&connection->group, gone);
+	loop_group_end(&connection->group, connection_gone);
 	struct peer *peer = connection->peer;
 	connection->peer = NULL;
 	if (peer)
-		peer_free(peer, connection->died, now());
+		peer_free(peer, connection->died, clock_now_ns());
 }
 
 /* ---- receiving */
@@ -420,13 +412,13 @@ static bool receive_one(struct connection *connection)
 		error = size < 0 || (size == 0 && !fd_count) ? 0
 			: header.msg_flags & MSG_CTRUNC	     ? -EMFILE
 							     : -EPROTO;
-		peer_dispose(connection->peer, fds, fd_count);
-		fail(connection, error);
+		peer_close_given(connection->peer, fds, fd_count);
+		connection_fail(connection, error);
 		return false;
 	}
-	error = peer_receive(connection->peer, bytes, (size_t)size, fds, fd_count, now());
+	error = peer_receive(connection->peer, bytes, (size_t)size, fds, fd_count, clock_now_ns());
 	if (error)
-		fail(connection, error);
+		connection_fail(connection, error);
 	return !error && !connection->failing;
 }
 
@@ -437,7 +429,7 @@ static void await_turn(struct connection *connection, bool busy)
 	if (connection->group.ending || !list_empty(&connection->turn))
 		return;
 	connection->waits_busy = busy;
-	lanes_put(busy ? &connection->all->busy : &connection->all->fresh, connection->uid,
+	lanes_add(busy ? &connection->all->busy : &connection->all->fresh, connection->uid,
 		  &connection->turn);
 }
 
@@ -472,7 +464,7 @@ static void process_ended(struct loop_entry *entry, short revents)
 static void write_some(struct connection *connection, uint64_t end)
 {
 	connection->writable = false;
-	flush(connection, end);
+	flush_queue(connection, end);
 	if (connection->full && connection->queued_bytes < QUEUE_MAX / 4 && !connection->failing) {
 		connection->full = false;
 		peer_writable(connection->peer);
@@ -500,7 +492,7 @@ static void read_last_words(struct connection *connection, uint64_t end)
 	while (connection->last_words++ < LAST_WORDS_MAX && receive_one(connection))
 		if (broker_work(connection->all->broker) >= end)
 			return;
-	fail(connection, 0);
+	connection_fail(connection, 0);
 }
 
 static void take_turn(struct connection *connection)
@@ -537,7 +529,7 @@ static bool close_failed(struct connections *all)
 		return false;
 	list_remove(link);
 	broker_worked(all->broker, WORK_HANG_UP);
-	hang_up(container_of(link, struct connection, of_failing));
+	connection_hang_up(container_of(link, struct connection, of_failing));
 	return true;
 }
 
@@ -554,7 +546,7 @@ static void take_turns(struct connections *all)
 
 /* ---- opening */
 
-static int set_up(struct connection *connection, const struct identity *identity)
+static int connection_set_up(struct connection *connection, const struct identity *identity)
 {
 	struct peer_output output = {.send = send_message, .link = connection};
 	char label[CTX_LABEL_MAX + 1];
@@ -576,16 +568,16 @@ static int set_up(struct connection *connection, const struct identity *identity
 			close(connection->pidfd);
 		return error;
 	}
-	return peer_new(connection->all->broker, identity, &output, now(), &connection->peer);
+	return peer_new(connection->all->broker, identity, &output, clock_now_ns(), &connection->peer);
 }
 
 /* Closes fd. */
-static void refuse(struct connections *all, int fd, uid_t uid, int error)
+static void refuse_client(struct connections *all, int fd, uid_t uid, int error)
 {
 	struct wire_message message = {.type = WIRE_GOODBYE, .goodbye = {.error = error}};
 	uint8_t bytes[WIRE_SIZE_MAX];
 
-	transmit(fd, bytes, wire_pack(&message, bytes), NULL, 0);
+	transmit_packet(fd, bytes, wire_pack(&message, bytes), NULL, 0);
 	if (log_admits(LOG_LEVEL_INFO, uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_INFO, "refused", "error=%s", strerrorname_np(-error));
 	shutdown(fd, SHUT_RDWR);
@@ -598,17 +590,17 @@ void connection_refuse(struct connections *all, int fd, int error)
 	socklen_t size = sizeof(credentials);
 
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size);
-	refuse(all, fd, credentials.uid, error);
+	refuse_client(all, fd, credentials.uid, error);
 }
 
 void connection_open(struct connections *all, int fd)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 	struct identity identity = {.uid = getuid()};
-	int error = connection ? identify(fd, &identity) : -ENOMEM;
+	int error = connection ? identify_client(fd, &identity) : -ENOMEM;
 
 	if (error) {
-		refuse(all, fd, identity.uid, error);
+		refuse_client(all, fd, identity.uid, error);
 		free(connection);
 		return;
 	}
@@ -621,9 +613,9 @@ void connection_open(struct connections *all, int fd)
 				&connection->of_slow, &connection->of_retries};
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
 		list_init(links[i]);
-	error = set_up(connection, &identity);
+	error = connection_set_up(connection, &identity);
 	if (error && !connection->group.loop) {
-		refuse(all, fd, identity.uid, error);
+		refuse_client(all, fd, identity.uid, error);
 		free(connection);
 		return;
 	}
@@ -634,7 +626,7 @@ void connection_open(struct connections *all, int fd)
 	loop_entry_init(&connection->process, &connection->group, connection->pidfd, process_ended);
 	if (error) {
 		connection->error = error;
-		hang_up(connection);
+		connection_hang_up(connection);
 		return;
 	}
 	loop_arm(&connection->input, POLLIN);
@@ -656,7 +648,7 @@ void connections_init(struct connections *all)
 void connections_end(struct connections *all, int error)
 {
 	for (struct list *link = all->list.next; link != &all->list; link = link->next)
-		fail(container_of(link, struct connection, link), error);
+		connection_fail(container_of(link, struct connection, link), error);
 	while (close_failed(all))
 		;
 }
@@ -669,10 +661,11 @@ void connections_tick(struct connections *all, uint64_t now_ns)
 		if (now_ns < connection->slow_ns + all->config->slow_ns)
 			break;
 		list_remove(&connection->of_slow);
-		fail(connection, -ETIMEDOUT);
+		connection_fail(connection, -ETIMEDOUT);
 	}
 	while (!list_empty(&all->retries)) {
-		struct connection *connection = container_of(all->retries.next, struct connection, of_retries);
+		struct connection *connection =
+			container_of(all->retries.next, struct connection, of_retries);
 		if (now_ns < connection->retry_ns)
 			break;
 		list_remove(&connection->of_retries);
@@ -689,8 +682,8 @@ uint64_t connections_next_ns(const struct connections *all)
 	if (all->fresh.count || all->busy.count || !list_empty(&all->failing))
 		return 0;
 	if (!list_empty(&all->slow))
-		next_ns =
-			container_of(all->slow.next, struct connection, of_slow)->slow_ns + all->config->slow_ns;
+		next_ns = container_of(all->slow.next, struct connection, of_slow)->slow_ns +
+			  all->config->slow_ns;
 	if (!list_empty(&all->retries)) {
 		uint64_t retry_ns = container_of(all->retries.next, struct connection, of_retries)->retry_ns;
 		next_ns = retry_ns < next_ns ? retry_ns : next_ns;

@@ -17,9 +17,9 @@ struct event {
 	struct ctxd_entry entry;
 };
 
-void thing_event(struct broker *broker, const struct thing *thing, enum ctxd_event_kind kind)
+void listed_event(struct broker *broker, const struct listed *listed, enum ctxd_event_kind kind)
 {
-	struct sight sight = thing_sight(thing);
+	struct sight sight = listed_sight(listed);
 
 	if (!broker->watchers || sight.hidden)
 		return;
@@ -27,21 +27,21 @@ void thing_event(struct broker *broker, const struct thing *thing, enum ctxd_eve
 	struct event *event = &broker->events[++broker->last_event % EVENTS_MAX];
 	event->kind = kind;
 	event->sight = sight;
-	thing_entry(thing, &event->entry);
-	job_queue(broker, &broker->rouse);
+	listed_entry(listed, &event->entry);
+	job_queue(broker, &broker->wake_watchers);
 }
 
 /* Those who had seen all there was: each has a look in its own turns. */
-bool watchers_rouse(struct job *job)
+bool watchers_wake(struct job *job)
 {
-	struct broker *broker = container_of(job, struct broker, rouse);
+	struct broker *broker = container_of(job, struct broker, wake_watchers);
 
-	for (; !list_empty(&broker->resting) && piece_lasts(broker); broker->work += WORK_STEP) {
-		struct peer *peer = container_of(broker->resting.next, struct peer, watch_link);
+	for (; !list_empty(&broker->idle_watchers) && piece_lasts(broker); broker->work += WORK_STEP) {
+		struct peer *peer = container_of(broker->idle_watchers.next, struct peer, watch_link);
 		list_remove(&peer->watch_link);
 		job_queue(broker, &peer->job);
 	}
-	return !list_empty(&broker->resting);
+	return !list_empty(&broker->idle_watchers);
 }
 
 /* False: the queue is full. In order: nothing goes before it has been said how many are missing. */
@@ -57,13 +57,13 @@ static bool tell_lost(struct peer *peer)
 	return !peer->full;
 }
 
-static void look_at(struct peer *peer, const struct event *event)
+static void tell_event(struct peer *peer, const struct event *event)
 {
 	struct wire_message message = {.type = WIRE_EVENT,
 				       .event = {.kind = event->kind, .entry = event->entry}};
 
 	peer->broker->work += WORK_STEP;
-	if (!(peer->watch_kinds & event->sight.kind) || !sees(peer, &event->sight))
+	if (!(peer->watch_kinds & event->sight.kind) || !peer_sees(peer, &event->sight))
 		return;
 	if (tell_lost(peer) && peer_send(peer, &message, NULL, 0) != -EAGAIN)
 		return;
@@ -71,24 +71,24 @@ static void look_at(struct peer *peer, const struct event *event)
 	peer->lost++;
 }
 
-bool watch_step(struct peer *peer)
+bool watch_tell_next(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
-	uint64_t begin = broker->last_event < EVENTS_MAX ? 1 : broker->last_event - EVENTS_MAX + 1;
+	uint64_t oldest = broker->last_event < EVENTS_MAX ? 1 : broker->last_event - EVENTS_MAX + 1;
 
 	if (!peer->watch_kinds)
 		return false;
-	if (peer->next_event < begin) {
-		peer->lost += begin - peer->next_event;
-		peer->next_event = begin;
+	if (peer->next_event < oldest) {
+		peer->lost += oldest - peer->next_event;
+		peer->next_event = oldest;
 	}
 	if (peer->next_event <= broker->last_event) {
-		look_at(peer, &broker->events[peer->next_event++ % EVENTS_MAX]);
+		tell_event(peer, &broker->events[peer->next_event++ % EVENTS_MAX]);
 		return true;
 	}
 	tell_lost(peer);
 	if (list_empty(&peer->watch_link))
-		list_append(&broker->resting, &peer->watch_link);
+		list_append(&broker->idle_watchers, &peer->watch_link);
 	return false;
 }
 
@@ -104,7 +104,7 @@ void watch_end(struct peer *peer)
 }
 
 /* 0; -EDQUOT; -ENOMEM. */
-static int begin(struct peer *peer)
+static int start_watching(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
 
@@ -116,11 +116,11 @@ static int begin(struct peer *peer)
 		return -EDQUOT;
 	broker->watchers++;
 	peer->next_event = broker->last_event + 1;
-	list_append(&broker->resting, &peer->watch_link);
+	list_append(&broker->idle_watchers, &peer->watch_link);
 	return 0;
 }
 
-int watch_begin(struct peer *peer, const struct wire_message *message)
+int handle_watch(struct peer *peer, const struct wire_message *message)
 {
 	uint32_t kinds = message->watch.kinds;
 	int error = 0;
@@ -128,7 +128,7 @@ int watch_begin(struct peer *peer, const struct wire_message *message)
 	if (!kinds)
 		watch_end(peer);
 	else if (!peer->watch_kinds)
-		error = begin(peer);
+		error = start_watching(peer);
 	if (!error)
 		peer->watch_kinds = kinds;
 	peer_result(peer, message->serial, error, (struct ctxd_id){0});

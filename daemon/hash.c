@@ -14,23 +14,23 @@ static void find_secret(uint64_t secret[2])
 		memcpy(secret, bytes, 16);
 }
 
-static uint64_t turned(uint64_t word, int bits)
+static uint64_t rotate_left(uint64_t word, int bits)
 {
 	return word << bits | word >> (64 - bits);
 }
 
-static void mix(uint64_t v[4])
+static void sip_round(uint64_t v[4])
 {
 	v[0] += v[1];
 	v[2] += v[3];
-	v[1] = turned(v[1], 13) ^ v[0];
-	v[3] = turned(v[3], 16) ^ v[2];
-	v[0] = turned(v[0], 32);
+	v[1] = rotate_left(v[1], 13) ^ v[0];
+	v[3] = rotate_left(v[3], 16) ^ v[2];
+	v[0] = rotate_left(v[0], 32);
 	v[2] += v[1];
 	v[0] += v[3];
-	v[1] = turned(v[1], 17) ^ v[2];
-	v[3] = turned(v[3], 21) ^ v[0];
-	v[2] = turned(v[2], 32);
+	v[1] = rotate_left(v[1], 17) ^ v[2];
+	v[3] = rotate_left(v[3], 21) ^ v[0];
+	v[2] = rotate_left(v[2], 32);
 }
 
 uint64_t hash_bytes(const void *bytes, size_t size)
@@ -49,17 +49,17 @@ uint64_t hash_bytes(const void *bytes, size_t size)
 	for (; left >= 8; left -= 8, at += 8) {
 		memcpy(&word, at, 8);
 		v[3] ^= word;
-		mix(v);
+		sip_round(v);
 		v[0] ^= word;
 	}
 	word = (uint64_t)size << 56;
 	for (size_t i = 0; i < left; i++)
 		word |= (uint64_t)at[i] << (8 * i);
 	v[3] ^= word;
-	mix(v);
+	sip_round(v);
 	v[0] ^= word;
 	v[2] ^= 0xff;
 	for (int i = 0; i < 3; i++)
-		mix(v);
+		sip_round(v);
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
 }

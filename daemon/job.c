@@ -19,7 +19,7 @@ void piece_begin(struct broker *broker)
 void job_queue(struct broker *broker, struct job *job)
 {
 	if (list_empty(&job->link))
-		lanes_put(&broker->jobs, job->uid, &job->link);
+		lanes_add(&broker->jobs, job->uid, &job->link);
 }
 
 void job_begin(struct broker *broker, struct job *job)

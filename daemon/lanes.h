@@ -40,7 +40,7 @@ static inline void lanes_init(struct lanes *lanes)
 }
 
 /* link is alone. It goes behind all others of its user. */
-static inline void lanes_put(struct lanes *lanes, uid_t uid, struct list *link)
+static inline void lanes_add(struct lanes *lanes, uid_t uid, struct list *link)
 {
 	struct lane *lane = &lanes->lanes[hash_bytes(&uid, sizeof(uid)) % LANES];
 
@@ -51,7 +51,7 @@ static inline void lanes_put(struct lanes *lanes, uid_t uid, struct list *link)
 }
 
 /* Also for one that does not wait. */
-static inline void lanes_drop(struct lanes *lanes, struct list *link)
+static inline void lanes_remove(struct lanes *lanes, struct list *link)
 {
 	if (list_empty(link))
 		return;
@@ -70,7 +70,7 @@ static inline struct list *lanes_take(struct lanes *lanes)
 		if (!list_empty(&lane->waiting))
 			link = lane->waiting.next;
 		if (link)
-			lanes_drop(lanes, link);
+			lanes_remove(lanes, link);
 		if (!list_empty(&lane->waiting))
 			list_append(&lanes->busy, &lane->of_busy);
 	}

@@ -13,12 +13,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "clock.h"
 #include "log.h"
 #include "wire.h"
 
@@ -32,7 +32,7 @@
 /* ---- opening */
 
 /* 1: systemd gave one; 0: it did not; or it gave something else. */
-static int take_given(struct listener *listener, char *reason, size_t reason_size)
+static int take_systemd_socket(struct listener *listener, char *reason, size_t reason_size)
 {
 #ifdef HAVE_SYSTEMD
 	int count = sd_listen_fds(1);
@@ -74,7 +74,7 @@ static bool is_dead(pid_t pid)
 }
 
 /* Whether somebody who lives listens there. */
-static bool answers(const struct sockaddr_un *address)
+static bool is_served(const struct sockaddr_un *address)
 {
 	struct ucred listener = {0};
 	socklen_t size = sizeof(listener);
@@ -90,7 +90,7 @@ static bool answers(const struct sockaddr_un *address)
 }
 
 /* 1 if fd is locked and still the file at path, 0 if another one has it or just removed it, or -errno. */
-static int try_lock(int fd, const char *path)
+static int try_lock_file(int fd, const char *path)
 {
 	struct stat ours, there;
 
@@ -112,7 +112,7 @@ static int lock_path(const char *path, char *reason, size_t reason_size)
 	snprintf(lock, sizeof(lock), "%s.lock", path);
 	for (int attempts = 0; !locked && attempts < LOCK_ATTEMPTS; attempts++) {
 		int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-		locked = fd < 0 ? -errno : try_lock(fd, lock);
+		locked = fd < 0 ? -errno : try_lock_file(fd, lock);
 		if (locked > 0)
 			return fd;
 		if (fd >= 0)
@@ -140,7 +140,7 @@ static int replace_path(struct listener *listener, char *reason, size_t reason_s
 			snprintf(reason, reason_size, "%s is there, and no socket", listener->path);
 			return -EEXIST;
 		}
-		if (answers(&address)) {
+		if (is_served(&address)) {
 			snprintf(reason, reason_size, "somebody serves %s already; give --socket=PATH",
 				 listener->path);
 			return -EADDRINUSE;
@@ -213,7 +213,7 @@ static int choose_path(struct listener *listener, const char *path, char *reason
 int listener_open(struct listener *listener, const char *path, char *reason, size_t reason_size)
 {
 	*listener = (struct listener){.fd = -1};
-	int error = take_given(listener, reason, reason_size);
+	int error = take_systemd_socket(listener, reason, reason_size);
 
 	if (error)
 		return error > 0 ? 0 : error;
@@ -238,14 +238,6 @@ const char *listener_name(const struct listener *listener, char name[LISTENER_NA
 
 /* ---- accepting */
 
-static uint64_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
-}
-
 /* Without descriptors the socket stays readable: looking at it again at once would be a spin. */
 static void pause_accepting(struct listener *listener, int error)
 {
@@ -254,10 +246,10 @@ static void pause_accepting(struct listener *listener, int error)
 			  "error=%s clients=%u remedy=\"raise LimitNOFILE= or ulimit -n\"",
 			  strerrorname_np(error), listener->connections->count);
 	listener->starved = true;
-	listener->paused_until_ns = now() + PAUSE_NS;
+	listener->paused_until_ns = clock_now_ns() + PAUSE_NS;
 }
 
-static void ready(struct loop_entry *entry, short revents)
+static void accept_ready(struct loop_entry *entry, short revents)
 {
 	struct listener *listener = (struct listener *)entry->group;
 
@@ -282,7 +274,7 @@ static void ready(struct loop_entry *entry, short revents)
 void listener_start(struct listener *listener, struct connections *connections)
 {
 	listener->connections = connections;
-	loop_entry_init(&listener->entry, &listener->group, listener->fd, ready);
+	loop_entry_init(&listener->entry, &listener->group, listener->fd, accept_ready);
 	loop_arm(&listener->entry, POLLIN);
 }
 
@@ -300,7 +292,7 @@ void listener_tick(struct listener *listener, uint64_t now_ns)
 		listener_resume(listener);
 }
 
-static void gone(struct loop_group *group)
+static void listener_gone(struct loop_group *group)
 {
 	struct listener *listener = (struct listener *)group;
 
@@ -312,7 +304,7 @@ static void gone(struct loop_group *group)
  * What waits to be accepted goes with the socket, and what it has sent, as slowly as that goes: so it is
  * taken first, and refused. Not where the socket is not ours alone: then whoever gave it keeps it.
  */
-static void refuse_waiting(struct listener *listener)
+static void refuse_pending(struct listener *listener)
 {
 	int fd;
 
@@ -335,6 +327,6 @@ void listener_stop(struct listener *listener)
 		snprintf(lock, sizeof(lock), "%s.lock", listener->path);
 		unlink(lock);
 	}
-	refuse_waiting(listener);
-	loop_group_end(&listener->group, gone);
+	refuse_pending(listener);
+	loop_group_end(&listener->group, listener_gone);
 }

@@ -32,7 +32,7 @@ static bool is_journal(void)
 	       !fstat(STDERR_FILENO, &status) && status.st_dev == device && status.st_ino == inode;
 }
 
-static const char *word(enum log_level level)
+static const char *level_name(enum log_level level)
 {
 	switch (level) {
 	case LOG_LEVEL_ERROR:
@@ -59,11 +59,11 @@ static int print_front(char *line, size_t size, enum log_level level)
 	if (journal < 0)
 		journal = is_journal();
 	if (journal)
-		return snprintf(line, size, "<%d>level=%s ", (int)level, word(level));
+		return snprintf(line, size, "<%d>level=%s ", (int)level, level_name(level));
 	clock_gettime(CLOCK_REALTIME, &now);
 	localtime_r(&now.tv_sec, &local);
 	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &local);
-	return snprintf(line, size, "%s.%03ld level=%s ", date, now.tv_nsec / 1000000, word(level));
+	return snprintf(line, size, "%s.%03ld level=%s ", date, now.tv_nsec / 1000000, level_name(level));
 }
 
 bool log_parse_level(const char *text, uint32_t *ret_level)
@@ -72,7 +72,7 @@ bool log_parse_level(const char *text, uint32_t *ret_level)
 						LOG_LEVEL_DEBUG};
 
 	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
-		if (strcmp(text, word(levels[i])) == 0) {
+		if (strcmp(text, level_name(levels[i])) == 0) {
 			*ret_level = levels[i];
 			return true;
 		}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* How much of the log one user can fill. It outlives connections and accounts, which he can end at will. */
 #include <inttypes.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 
 #define WINDOW_NS 10000000000ull
@@ -19,14 +19,6 @@ struct budget {
 
 static struct budget budgets[BUDGETS_MAX + 1];
 
-static uint64_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
-}
-
 static bool is_short(const struct budget *budget)
 {
 	return budget->left_out[LOG_CANCEL_OF_OTHERS] || budget->left_out[LOG_CANCEL] ||
@@ -34,7 +26,7 @@ static bool is_short(const struct budget *budget)
 }
 
 /* Tells what was left out, and is free again. */
-static void end(struct budget *budget)
+static void end_budget(struct budget *budget)
 {
 	if (budget->end_ns && is_short(budget))
 		log_event(LOG_LEVEL_AUDIT, "left-out",
@@ -46,13 +38,13 @@ static void end(struct budget *budget)
 	*budget = (struct budget){0};
 }
 
-static struct budget *find(uid_t uid, uint64_t now_ns)
+static struct budget *find_budget(uid_t uid, uint64_t now_ns)
 {
 	struct budget *vacant = &budgets[BUDGETS_MAX];
 
 	for (struct budget *budget = budgets; budget <= &budgets[BUDGETS_MAX]; budget++) {
 		if (budget->end_ns && now_ns >= budget->end_ns)
-			end(budget);
+			end_budget(budget);
 		if (budget->end_ns && budget->uid == uid)
 			return budget;
 		if (!budget->end_ns && vacant == &budgets[BUDGETS_MAX])
@@ -71,7 +63,7 @@ bool log_admits(enum log_level level, uid_t uid, enum log_kind kind)
 		return false;
 	if (uid == 0)
 		return true;
-	struct budget *budget = find(uid, now());
+	struct budget *budget = find_budget(uid, clock_now_ns());
 	if (budget->written[kind] >= LINES_MAX) {
 		budget->left_out[kind]++;
 		return false;
@@ -94,11 +86,11 @@ void log_tick(uint64_t now_ns)
 {
 	for (struct budget *budget = budgets; budget <= &budgets[BUDGETS_MAX]; budget++)
 		if (budget->end_ns && now_ns >= budget->end_ns)
-			end(budget);
+			end_budget(budget);
 }
 
 void log_finish(void)
 {
 	for (struct budget *budget = budgets; budget <= &budgets[BUDGETS_MAX]; budget++)
-		end(budget);
+		end_budget(budget);
 }

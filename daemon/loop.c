@@ -16,7 +16,7 @@ struct loop {
 	struct loop_entry **armed;
 	struct pollfd *fds;
 	size_t armed_count, armed_room, group_count;
-	struct loop_group *leaving; /* nothing waits there any more */
+	struct loop_group *ended; /* nothing waits there any more */
 };
 
 int loop_open(enum loop_kind kind, struct loop **ret_loop, char *reason, size_t reason_size)
@@ -56,7 +56,7 @@ void loop_close(struct loop *loop)
 /* ---- groups */
 
 /* For all entries of one more group, so that to arm them cannot fail. */
-static bool make_room(struct loop *loop)
+static bool reserve_entries(struct loop *loop)
 {
 	size_t room = loop->armed_room ? loop->armed_room * 2 : 64;
 
@@ -77,9 +77,9 @@ static bool make_room(struct loop *loop)
 int loop_group_begin(struct loop *loop, struct loop_group *group, const char *label)
 {
 	struct ctx_context *ctx = NULL;
-	int error = loop->ring	      ? ctx_with_cancel(ctx_background(), label, &ctx)
-		    : make_room(loop) ? 0
-				      : -ENOMEM;
+	int error = loop->ring		    ? ctx_with_cancel(ctx_background(), label, &ctx)
+		    : reserve_entries(loop) ? 0
+					    : -ENOMEM;
 
 	if (error)
 		return error;
@@ -88,16 +88,16 @@ int loop_group_begin(struct loop *loop, struct loop_group *group, const char *la
 	return 0;
 }
 
-static void leave_if_idle(struct loop_group *group)
+static void end_if_idle(struct loop_group *group)
 {
 	if (!group->ending || group->armed)
 		return;
-	group->next = group->loop->leaving;
-	group->loop->leaving = group;
+	group->next = group->loop->ended;
+	group->loop->ended = group;
 }
 
 /* The last one takes its place. */
-static void forget(struct loop *loop, struct loop_entry *entry)
+static void remove_armed(struct loop *loop, struct loop_entry *entry)
 {
 	struct loop_entry *last = loop->armed[--loop->armed_count];
 
@@ -108,13 +108,13 @@ static void forget(struct loop *loop, struct loop_entry *entry)
 			entry->group->waiting[i] = NULL;
 }
 
-static void disarm_all(struct loop *loop, struct loop_group *group)
+static void disarm_group(struct loop *loop, struct loop_group *group)
 {
 	for (size_t i = 0; i < LOOP_ENTRIES_MAX; i++) {
 		struct loop_entry *entry = group->waiting[i];
 		if (!entry)
 			continue;
-		forget(loop, entry);
+		remove_armed(loop, entry);
 		entry->armed = false;
 		group->armed--;
 	}
@@ -130,15 +130,15 @@ void loop_group_end(struct loop_group *group, void (*gone)(struct loop_group *gr
 	if (group->ctx)
 		ctx_cancel(group->ctx);
 	else
-		disarm_all(group->loop, group);
-	leave_if_idle(group);
+		disarm_group(group->loop, group);
+	end_if_idle(group);
 }
 
-static void tell_gone(struct loop *loop)
+static void tell_ended_groups(struct loop *loop)
 {
-	while (loop->leaving) {
-		struct loop_group *group = loop->leaving;
-		loop->leaving = group->next;
+	while (loop->ended) {
+		struct loop_group *group = loop->ended;
+		loop->ended = group->next;
 		ctx_unref(group->ctx);
 		loop->group_count--;
 		group->gone(group);
@@ -147,38 +147,38 @@ static void tell_gone(struct loop *loop)
 
 /* ---- entries */
 
-static void disarmed(struct loop_entry *entry, short revents)
+static void entry_fired(struct loop_entry *entry, short revents)
 {
 	struct loop_group *group = entry->group;
 
 	entry->armed = false;
 	group->armed--;
 	if (group->ending)
-		leave_if_idle(group);
+		end_if_idle(group);
 	else
 		entry->ready(entry, revents);
 }
 
-static void completed(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
+static void poll_completed(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
 {
 	struct loop_entry *entry = (struct loop_entry *)op;
 
 	(void)ring;
-	disarmed(entry, completion->res < 0 ? POLLERR : (short)completion->res);
+	entry_fired(entry, completion->res < 0 ? POLLERR : (short)completion->res);
 }
 
 void loop_entry_init(struct loop_entry *entry, struct loop_group *group, int fd,
-		       void (*ready)(struct loop_entry *entry, short revents))
+		     void (*ready)(struct loop_entry *entry, short revents))
 {
 	memset(entry, 0, sizeof(*entry));
-	ctx_op_init(&entry->op, completed, 0);
+	ctx_op_init(&entry->op, poll_completed, 0);
 	entry->group = group;
 	entry->fd = fd;
 	entry->ready = ready;
 }
 
 /* There is room: loop_group_begin made it. */
-static void remember(struct loop *loop, struct loop_entry *entry)
+static void add_armed(struct loop *loop, struct loop_entry *entry)
 {
 	if (loop->armed_count == loop->armed_room)
 		abort(); /* more entries than a group may have */
@@ -203,7 +203,7 @@ void loop_arm(struct loop_entry *entry, short events)
 		struct io_uring_sqe *sqe = ctx_ring_get_sqe(loop->ring, group->ctx, &entry->op);
 		io_uring_prep_poll_add(sqe, entry->fd, (unsigned)events);
 	} else {
-		remember(loop, entry);
+		add_armed(loop, entry);
 	}
 	entry->armed = true;
 	group->armed++;
@@ -228,8 +228,8 @@ static int run_poll(struct loop *loop, uint64_t timeout_ns)
 		short revents = loop->fds[i].revents;
 		if (!revents || !entry || entry->fd != loop->fds[i].fd)
 			continue;
-		forget(loop, entry);
-		disarmed(entry, revents);
+		remove_armed(loop, entry);
+		entry_fired(entry, revents);
 	}
 	return 0;
 }
@@ -238,7 +238,7 @@ int loop_run(struct loop *loop, uint64_t timeout_ns)
 {
 	int result;
 
-	if (loop->leaving)
+	if (loop->ended)
 		timeout_ns = 0;
 	if (loop->ring) {
 		result = ctx_ring_dispatch(loop->ring, timeout_ns);
@@ -246,6 +246,6 @@ int loop_run(struct loop *loop, uint64_t timeout_ns)
 	} else {
 		result = run_poll(loop, timeout_ns);
 	}
-	tell_gone(loop);
+	tell_ended_groups(loop);
 	return result;
 }

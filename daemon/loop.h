@@ -64,7 +64,7 @@ int loop_group_begin(struct loop *loop, struct loop_group *group, const char *la
 void loop_group_end(struct loop_group *group, void (*gone)(struct loop_group *group));
 
 void loop_entry_init(struct loop_entry *entry, struct loop_group *group, int fd,
-		       void (*ready)(struct loop_entry *entry, short revents));
+		     void (*ready)(struct loop_entry *entry, short revents));
 
 /* Waits for events once. Armed already: they are added, as far as the loop can. */
 void loop_arm(struct loop_entry *entry, short events);

@@ -18,6 +18,7 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "clock.h"
 #include "config.h"
 #include "connection.h"
 #include "listener.h"
@@ -77,15 +78,7 @@ static const char help[] =
 	"\n"
 	"Exit codes: 0 ended as asked; 1 cannot run; 2 usage; 3 the configuration is wrong.\n";
 
-static uint64_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
-}
-
-static void notify(const char *state)
+static void notify_systemd(const char *state)
 {
 #ifdef HAVE_SYSTEMD
 	sd_notify(0, state);
@@ -194,7 +187,7 @@ static bool load_config(const struct options *options, struct config *config)
 
 /* ---- descriptors */
 
-static void raise_limit(void)
+static void raise_fd_limit(void)
 {
 	struct rlimit limit;
 
@@ -206,7 +199,7 @@ static void raise_limit(void)
 
 /* One user may hold them all, if the quota says so, which also bounds what is being closed: then nobody else
  * gets in. */
-static void check_limit(const struct config *config)
+static void check_fd_limit(const struct config *config)
 {
 	struct rlimit limit;
 
@@ -220,15 +213,15 @@ static void check_limit(const struct config *config)
 
 /* ---- signals */
 
-static void reload(struct daemon *daemon)
+static void reload_config(struct daemon *daemon)
 {
-	notify("RELOADING=1");
+	notify_systemd("RELOADING=1");
 	if (load_config(&daemon->options, &daemon->config)) {
 		broker_configure(daemon->broker, &daemon->config);
 		log_event(LOG_LEVEL_INFO, "reload", "clients=%u", daemon->connections.count);
-		check_limit(&daemon->config);
+		check_fd_limit(&daemon->config);
 	}
-	notify("READY=1");
+	notify_systemd("READY=1");
 }
 
 static void signals_gone(struct loop_group *group)
@@ -236,40 +229,40 @@ static void signals_gone(struct loop_group *group)
 	((struct daemon *)group)->signals_gone = true;
 }
 
-static void hang_up(struct daemon *daemon)
+static void hang_up_all(struct daemon *daemon)
 {
 	daemon->stopping = true;
-	daemon->stop_ns = now() + GONE_NS;
-	broker_hurry(daemon->broker);
+	daemon->stop_ns = clock_now_ns() + GONE_NS;
+	broker_answer_all(daemon->broker);
 	connections_end(&daemon->connections, -ESHUTDOWN);
 	loop_group_end(&daemon->group, signals_gone);
 }
 
 /* Whether nobody waits for an answer any more, or has waited long enough. */
-static bool is_drained(const struct daemon *daemon, uint64_t now_ns)
+static bool is_daemon_drained(const struct daemon *daemon, uint64_t now_ns)
 {
 	return now_ns >= daemon->stop_ns || (!broker_is_busy(daemon->broker) && !daemon->connections.owed);
 }
 
-static void stop(struct daemon *daemon, uint32_t signal)
+static void begin_stop(struct daemon *daemon, uint32_t signal)
 {
 	if (daemon->stopping)
 		return;
 	log_event(LOG_LEVEL_INFO, "stop", "signal=%u clients=%u%s", signal, daemon->connections.count,
 		  daemon->draining ? " again=1" : "");
 	if (daemon->draining) {
-		hang_up(daemon);
+		hang_up_all(daemon);
 		return;
 	}
 	daemon->draining = true;
-	daemon->stop_ns = now() + daemon->config.drain_ns;
-	notify("STOPPING=1");
+	daemon->stop_ns = clock_now_ns() + daemon->config.drain_ns;
+	notify_systemd("STOPPING=1");
 	listener_stop(&daemon->listener);
-	if (is_drained(daemon, now()))
-		hang_up(daemon);
+	if (is_daemon_drained(daemon, clock_now_ns()))
+		hang_up_all(daemon);
 }
 
-static void signalled(struct loop_entry *entry, short revents)
+static void signals_ready(struct loop_entry *entry, short revents)
 {
 	struct daemon *daemon = (struct daemon *)entry->group;
 	struct signalfd_siginfo info;
@@ -277,16 +270,16 @@ static void signalled(struct loop_entry *entry, short revents)
 	(void)revents;
 	while (!daemon->stopping && read(daemon->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo != SIGHUP)
-			stop(daemon, info.ssi_signo);
+			begin_stop(daemon, info.ssi_signo);
 		else if (!daemon->draining)
-			reload(daemon);
+			reload_config(daemon);
 	}
 	loop_arm(entry, POLLIN);
 }
 
 /* ---- running */
 
-static void closed(struct connections *connections)
+static void connection_closed(struct connections *connections)
 {
 	struct daemon *daemon = (struct daemon *)((char *)connections - offsetof(struct daemon, connections));
 
@@ -294,12 +287,14 @@ static void closed(struct connections *connections)
 		listener_resume(&daemon->listener);
 }
 
-static uint64_t next_ns(const struct daemon *daemon)
+static uint64_t daemon_next_ns(const struct daemon *daemon)
 {
-	uint64_t times[] = {broker_next_ns(daemon->broker), connections_next_ns(&daemon->connections),
+	uint64_t times[] = {broker_next_ns(daemon->broker),
+			    connections_next_ns(&daemon->connections),
 			    closers_next_ns(&daemon->closers),
 			    daemon->listener.paused_until_ns ? daemon->listener.paused_until_ns : UINT64_MAX,
-			    daemon->draining ? daemon->stop_ns : UINT64_MAX, log_next_ns()};
+			    daemon->draining ? daemon->stop_ns : UINT64_MAX,
+			    log_next_ns()};
 	uint64_t next = UINT64_MAX;
 
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
@@ -307,7 +302,7 @@ static uint64_t next_ns(const struct daemon *daemon)
 	return next;
 }
 
-static bool is_over(const struct daemon *daemon)
+static bool is_daemon_over(const struct daemon *daemon)
 {
 	return daemon->stopping && !daemon->connections.count && daemon->signals_gone &&
 	       daemon->listener.fd < 0;
@@ -324,10 +319,10 @@ static bool are_closers_over(struct daemon *daemon, uint64_t now_ns)
 	return !daemon->closers.count || now_ns >= daemon->stop_ns;
 }
 
-static int run(struct daemon *daemon)
+static int run_daemon(struct daemon *daemon)
 {
-	while (!is_over(daemon) || !are_closers_over(daemon, now())) {
-		uint64_t next = next_ns(daemon), now_ns = now();
+	while (!is_daemon_over(daemon) || !are_closers_over(daemon, clock_now_ns())) {
+		uint64_t next = daemon_next_ns(daemon), now_ns = clock_now_ns();
 		int error = loop_run(daemon->loop, next == UINT64_MAX ? CTX_FOREVER
 						   : next > now_ns    ? next - now_ns
 								      : 0);
@@ -335,15 +330,15 @@ static int run(struct daemon *daemon)
 			log_event(LOG_LEVEL_ERROR, "loop", "error=%s", strerrorname_np(-error));
 			return EXIT_TROUBLE;
 		}
-		now_ns = now();
+		now_ns = clock_now_ns();
 		connections_tick(&daemon->connections, now_ns);
-		broker_tick(daemon->broker, now());
+		broker_tick(daemon->broker, clock_now_ns());
 		listener_tick(&daemon->listener, now_ns);
 		closers_tick(&daemon->closers, now_ns);
 		log_tick(now_ns);
-		if (daemon->draining && !daemon->stopping && is_drained(daemon, now_ns))
-			hang_up(daemon);
-		if (daemon->stopping && now_ns >= daemon->stop_ns && !is_over(daemon)) {
+		if (daemon->draining && !daemon->stopping && is_daemon_drained(daemon, now_ns))
+			hang_up_all(daemon);
+		if (daemon->stopping && now_ns >= daemon->stop_ns && !is_daemon_over(daemon)) {
 			log_event(LOG_LEVEL_ERROR, "stop", "reason=\"not all clients are gone\" clients=%u",
 				  daemon->connections.count);
 			return EXIT_TROUBLE;
@@ -355,7 +350,7 @@ static int run(struct daemon *daemon)
 /* ---- setting up */
 
 /* Blocked in all threads, of the library too: they come by the descriptor. */
-static int open_signals(char *reason, size_t reason_size)
+static int open_signal_fd(char *reason, size_t reason_size)
 {
 	struct sigaction action;
 	sigset_t set;
@@ -427,12 +422,12 @@ static bool try_calls(char *reason, size_t reason_size)
 	return !call;
 }
 
-static bool set_up(struct daemon *daemon)
+static bool daemon_set_up(struct daemon *daemon)
 {
 	char reason[400], why[400], quoted[1000], name[LISTENER_NAME_SIZE];
 	int error;
 
-	daemon->signal_fd = open_signals(why, sizeof(why));
+	daemon->signal_fd = open_signal_fd(why, sizeof(why));
 	if (daemon->signal_fd < 0 || !try_calls(why, sizeof(why))) {
 		log_event(LOG_LEVEL_ERROR, "start", "reason=%s", log_quote(why, quoted, sizeof(quoted)));
 		return false;
@@ -454,9 +449,11 @@ static bool set_up(struct daemon *daemon)
 		log_event(LOG_LEVEL_ERROR, "start", "reason=%s", log_quote(why, quoted, sizeof(quoted)));
 		return false;
 	}
-	daemon->connections = (struct connections){
-		.loop = daemon->loop, .broker = daemon->broker, .closers = &daemon->closers,
-		.config = &daemon->config, .closed = closed};
+	daemon->connections = (struct connections){.loop = daemon->loop,
+						   .broker = daemon->broker,
+						   .closers = &daemon->closers,
+						   .config = &daemon->config,
+						   .closed = connection_closed};
 	connections_init(&daemon->connections);
 	closers_open(&daemon->closers, daemon->loop, daemon->listener.fd, !daemon->listener.path[0]);
 	const struct disposal disposal = closers_disposal(&daemon->closers);
@@ -469,13 +466,13 @@ static bool set_up(struct daemon *daemon)
 			  log_quote(strerror(-error), quoted, sizeof(quoted)));
 		return false;
 	}
-	loop_entry_init(&daemon->signals, &daemon->group, daemon->signal_fd, signalled);
+	loop_entry_init(&daemon->signals, &daemon->group, daemon->signal_fd, signals_ready);
 	loop_arm(&daemon->signals, POLLIN);
 	listener_start(&daemon->listener, &daemon->connections);
 	log_event(LOG_LEVEL_INFO, "start", "socket=%s loop=%s%s%s", listener_name(&daemon->listener, name),
 		  loop_is_ring(daemon->loop) ? "ring" : "poll", reason[0] ? " reason=" : "",
 		  reason[0] ? log_quote(reason, quoted, sizeof(quoted)) : "");
-	notify("READY=1");
+	notify_systemd("READY=1");
 	return true;
 }
 
@@ -494,14 +491,14 @@ int main(int argc, char **argv)
 	}
 	/* It is not its own client. */
 	unsetenv("CTXRING_PUBLISH");
-	raise_limit();
-	check_limit(&daemon.config);
-	if (!set_up(&daemon))
+	raise_fd_limit();
+	check_fd_limit(&daemon.config);
+	if (!daemon_set_up(&daemon))
 		return EXIT_TROUBLE;
-	code = run(&daemon);
+	code = run_daemon(&daemon);
 	if (code)
 		return code;
-	closers_abandon(&daemon.closers);
+	closers_fail_jobs(&daemon.closers);
 	broker_free(daemon.broker);
 	log_finish();
 	if (daemon.closers.count)

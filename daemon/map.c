@@ -5,9 +5,9 @@
 
 #include "hash.h"
 
-#define FIRST 64u
+#define BUCKETS_MIN 64u
 
-static struct map_node **bucket(const struct map *map, uint64_t key)
+static struct map_node **bucket_of(const struct map *map, uint64_t key)
 {
 	size_t number = (size_t)hash_bytes(&key, sizeof(key)) & map->mask;
 
@@ -16,10 +16,10 @@ static struct map_node **bucket(const struct map *map, uint64_t key)
 
 bool map_init(struct map *map)
 {
-	*map = (struct map){.buckets = calloc(FIRST, sizeof(*map->buckets)),
-			    .used = FIRST,
-			    .room = FIRST,
-			    .mask = FIRST - 1};
+	*map = (struct map){.buckets = calloc(BUCKETS_MIN, sizeof(*map->buckets)),
+			    .used = BUCKETS_MIN,
+			    .room = BUCKETS_MIN,
+			    .mask = BUCKETS_MIN - 1};
 	return map->buckets != NULL;
 }
 
@@ -29,24 +29,24 @@ void map_free(struct map *map)
 	*map = (struct map){0};
 }
 
-static void stand(struct map *map, struct map_node *node)
+static void add_to_bucket(struct map *map, struct map_node *node)
 {
-	struct map_node **place = bucket(map, node->key);
+	struct map_node **place = bucket_of(map, node->key);
 
 	node->next = *place;
 	*place = node;
-	node->stands = true;
+	node->in_bucket = true;
 	map->count++;
 }
 
-static void step_out(struct map *map, struct map_node *node)
+static void remove_from_bucket(struct map *map, struct map_node *node)
 {
-	struct map_node **place = bucket(map, node->key);
+	struct map_node **place = bucket_of(map, node->key);
 
 	while (*place != node)
 		place = &(*place)->next;
 	*place = node->next;
-	node->stands = false;
+	node->in_bucket = false;
 	map->count--;
 }
 
@@ -66,7 +66,7 @@ static void grow(struct map *map)
 	struct map_node *node = map->buckets[fresh & map->mask >> 1];
 	map->buckets[fresh] = map->buckets[fresh & map->mask >> 1] = NULL;
 	for (struct map_node *next; node; node = next) {
-		struct map_node **place = bucket(map, node->key);
+		struct map_node **place = bucket_of(map, node->key);
 		next = node->next;
 		node->next = *place;
 		*place = node;
@@ -78,41 +78,41 @@ void map_add(struct map *map, struct map_node *node, uint64_t key)
 	struct map_node *latest = map_find(map, key);
 
 	node->key = key;
-	list_init(&node->alike);
+	list_init(&node->same_key);
 	if (latest) {
-		list_append(&latest->alike,
-			    &node->alike); /* a ring: behind the oldest is before the latest */
-		step_out(map, latest);
+		list_append(&latest->same_key,
+			    &node->same_key); /* a ring: behind the oldest is before the latest */
+		remove_from_bucket(map, latest);
 	} else if (map->count >= map->used) {
 		grow(map);
 	}
-	stand(map, node);
+	add_to_bucket(map, node);
 }
 
 void map_remove(struct map *map, struct map_node *node)
 {
-	struct map_node *before = container_of(node->alike.next, struct map_node, alike);
+	struct map_node *before = container_of(node->same_key.next, struct map_node, same_key);
 
-	if (node->stands) {
-		step_out(map, node);
+	if (node->in_bucket) {
+		remove_from_bucket(map, node);
 		if (before != node)
-			stand(map, before);
+			add_to_bucket(map, before);
 	}
-	list_remove(&node->alike);
+	list_remove(&node->same_key);
 }
 
 struct map_node *map_find(const struct map *map, uint64_t key)
 {
-	struct map_node *node = *bucket(map, key);
+	struct map_node *node = *bucket_of(map, key);
 
 	while (node && node->key != key)
 		node = node->next;
 	return node;
 }
 
-struct map_node *map_again(const struct map_node *node)
+struct map_node *map_older(const struct map_node *node)
 {
-	struct map_node *before = container_of(node->alike.next, struct map_node, alike);
+	struct map_node *before = container_of(node->same_key.next, struct map_node, same_key);
 
-	return before->stands ? NULL : before;
+	return before->in_bucket ? NULL : before;
 }

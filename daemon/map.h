@@ -16,8 +16,8 @@
 
 struct map_node {
 	struct map_node *next; /* in the bucket */
-	struct list alike;     /* those of its key, the latest first */
-	bool stands;	       /* in the bucket, for all of them: it is the latest */
+	struct list same_key;  /* those of its key, the latest first */
+	bool in_bucket;	       /* in the bucket, for all of them: it is the latest */
 	uint64_t key;
 };
 
@@ -36,8 +36,8 @@ void map_free(struct map *map);
 void map_add(struct map *map, struct map_node *node, uint64_t key);
 void map_remove(struct map *map, struct map_node *node);
 
-/* The latest node of that key; map_again(): the one that came before. */
+/* The latest node of that key; map_older(): the one that came before. */
 struct map_node *map_find(const struct map *map, uint64_t key);
-struct map_node *map_again(const struct map_node *node);
+struct map_node *map_older(const struct map_node *node);
 
 #endif

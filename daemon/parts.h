@@ -2,12 +2,16 @@
 /*
  * What the files of the broker share. Nothing outside of it includes this.
  *
- *   peer.c      a client: its first words, its messages, its end
+ *   session.c   a client from its first words to its end
+ *   peer.c      what is sent to a client and charged for it
  *   process.c   which clients are one process
- *   share.c     shared contexts, who joined them, and finding both
+ *   share.c     shared contexts
+ *   join.c      who joined them
+ *   share_request.c, join_request.c  what clients ask for of both
  *   cancel.c    requests to end a context, and the orders that they become
  *   spread.c    what a shared context has to tell many
- *   listing.c   entries and lists
+ *   entry.c     what can be listed: its order, its entry, and who sees it
+ *   listing.c   lists
  *   event.c     changes, for those who watch
  *   job.c       what is too much for one turn
  *   recorder.c  tables of processes that are gone
@@ -54,7 +58,7 @@ struct job {
 
 /* ---- things: what can be listed, in the order in which it came */
 
-struct thing {
+struct listed {
 	struct list link; /* broker->things */
 	struct tree_node by_serial;
 	uint64_t serial;
@@ -83,16 +87,16 @@ struct broker {
 	uint64_t last_order;
 	uint64_t last_process, last_cancel;
 	struct lanes jobs;
-	struct job deepen;
-	struct list deepening; /* shares below which depths are to be counted */
-	struct event *events;  /* a ring of the last ones; NULL: nobody ever watched */
+	struct job count_depths;
+	struct list to_count; /* shares below which depths are to be counted */
+	struct event *events; /* a ring of the last ones; NULL: nobody ever watched */
 	uint64_t last_event;
 	unsigned watchers;
-	struct job rouse;
-	struct list resting; /* watchers that have seen all there was */
-	struct heap due;     /* cancels, by when something is to be done for them */
-	struct list things, peers, ended, dead, parted, cancels;
-	struct tree_node *things_by_serial;
+	struct job wake_watchers;
+	struct list idle_watchers; /* watchers that have seen all there was */
+	struct heap due;	   /* cancels, by when something is to be done for them */
+	struct list listed, peers, ended, dead, parted, cancels;
+	struct tree_node *listed_by_serial;
 	struct map shares_by_number, shares_by_pipe, shares_by_name, shares_by_context;
 	struct map joins_by_share, joins_by_context;
 	struct map processes, peers_by_table, peers_by_pid, deaths_by_table, deaths_by_pid;
@@ -101,7 +105,7 @@ struct broker {
 
 /* Listed as long as one of its connections is there. */
 struct process {
-	struct thing thing;
+	struct listed listed;
 	struct map_node by_pid;
 	uint64_t number; /* never used again */
 	pid_t pid;	 /* 0: not of our pid namespace */
@@ -142,7 +146,7 @@ struct peer {
 };
 
 struct share {
-	struct thing thing;
+	struct listed listed;
 	struct broker *broker;
 	struct job job;		/* what its joins, and what stands below it, are still to be visited for */
 	struct list link;	/* owner->shares; or broker->ended */
@@ -165,14 +169,14 @@ struct share {
 	uint32_t mode;
 	bool movable;
 	bool unclaimed; /* known from those who joined it only, after a restart */
-	bool leaving;	/* cannot be found any more; is freed when its joins are */
+	bool hidden;	/* cannot be found any more; is freed when its joins are */
 	bool too_deep;	/* and with it goes what stands below */
 	unsigned depth;
 	struct ctxd_id parent;
 	/* What stands below it, and its place in that list of the one above. */
 	struct list below, beside;
-	struct list todo;    /* broker->deepening, or alone */
-	struct share *above; /* NULL: none, or none any more */
+	struct list of_to_count; /* broker->deepening, or alone */
+	struct share *above;	 /* NULL: none, or none any more */
 	unsigned below_count;
 	uint64_t created_ns, deadline_ns, ended_ns;
 	struct ctx_cause cause;
@@ -184,7 +188,7 @@ struct share {
 };
 
 struct join {
-	struct thing thing;
+	struct listed listed;
 	struct list of_share, of_peer;
 	struct list of_moved; /* peer->moved, or alone */
 	struct map_node by_share, by_context;
@@ -209,7 +213,7 @@ struct cancel {
 	uint64_t audit_ns;  /* so does the record */
 	struct list orders;
 	unsigned not_ended, not_reaped; /* orders */
-	struct order *last;		/* the owner's, not sent yet; NULL: none is held back */
+	struct order *owner_order;	/* the owner's, not sent yet; NULL: none is held back */
 	uint64_t hold_ns;		/* until then */
 	struct share *share;		/* whose joiners get orders; NULL: all have */
 	struct ctxd_report report;
@@ -239,18 +243,21 @@ struct order {
 	bool ended, reaped;
 };
 
-/* ---- broker.c: descriptors that others gave */
+/* ---- given.c */
 
+/* Sets the disposal that closes at once, and learns how pipes are told apart. False: there are no
+ * descriptors. */
+bool given_init(struct broker *broker);
 /* Closes fd, which uid gave; -1 is allowed. known: it is a pipe or a memfd. */
-void broker_dispose(struct broker *broker, uid_t uid, int fd, bool known);
+void given_close(struct broker *broker, uid_t uid, int fd, bool known);
 /* False: so much of uid is not closed yet that nothing more is taken. */
-bool may_give(const struct broker *broker, uid_t uid);
+bool given_has_room(const struct broker *broker, uid_t uid);
 
 /*
- * Whether fd is a pipe, and no FIFO; as fstat(2) then. Nothing but what the kernel has at hand is looked at:
- * a file system is not asked, and the pipe's lock, which others hold as long as they like, is not taken.
+ * Whether fd is the read end of a pipe that peer's process, or with by_owner at least its user, made: no
+ * FIFO, which a file system of others may serve, and nothing that was opened with O_PATH.
  */
-bool pipe_status(const struct broker *broker, int fd, struct stat *ret_status);
+bool given_done_pipe(const struct peer *peer, int fd, bool by_owner, struct stat *ret_status);
 
 /* ---- job.c */
 
@@ -276,20 +283,21 @@ void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id i
 
 /* ---- clock.c */
 
-/* Whether times mean the same to its process as to us: false in a time namespace whose clock is ahead or behind. */
+/* Whether times mean the same to its process as to us: false in a time namespace whose clock is ahead or
+ * behind. */
 bool has_our_clock(const struct peer *peer);
 
 /* ---- process.c */
 
 /* Of a client that has said HELLO: it is one more connection of its process. 0, or -ENOMEM. */
-int process_enter(struct peer *peer);
+int process_attach(struct peer *peer);
 /* It is gone, and will be asked nothing any more. */
-void process_part(struct peer *peer);
+void process_detach(struct peer *peer);
 /* And there is nothing left of it. */
-void process_leave(struct peer *peer);
+void process_unref(struct peer *peer);
 /* The first of its connections by which it gave its table. NULL: none did. */
 struct peer *process_publisher(const struct process *process);
-bool has_ended(int pidfd);
+bool process_has_ended(int pidfd);
 
 /* ---- rights.c */
 
@@ -298,30 +306,37 @@ enum right {
 	RIGHT_CANCEL = 2,
 };
 
-bool may(const struct peer *peer, const struct share *share, enum right right);
+bool may_use_share(const struct peer *peer, const struct share *share, enum right right);
 /* The same for what belongs to uid and gid and has that mode. */
 bool may_by_mode(const struct peer *peer, uid_t uid, gid_t gid, uint32_t mode, enum right right);
 /* It is peer's own user, for certain. */
 bool is_own_user(const struct peer *peer, uid_t uid);
 /* It is, or peer is root's: its table, its being there, and its end. */
 bool is_same_user(const struct peer *peer, uid_t uid);
-bool may_cancel_unshared(const struct peer *peer, const struct peer *owner);
+bool may_cancel_by_table(const struct peer *peer, const struct peer *owner);
 
-/* ---- share.c. All take their descriptors over. */
+/* ---- share.c */
 
-int share_begin(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
-int share_withdraw(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-int share_move(struct peer *peer, const struct wire_move *move);
-int share_told_ended(struct peer *peer, const struct wire_ended *ended, uint64_t now_ns);
-int join_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-int join_again(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
-int join_attach(struct peer *peer, const struct wire_attach *attach);
-int join_leave(struct peer *peer, const struct wire_attach *left);
+struct share *share_of_number(const struct broker *broker, uint64_t number);
+struct share *share_of_pipe(const struct broker *broker, const struct stat *pipe);
+struct share *share_of_name(const struct broker *broker, uid_t uid, const char *name);
+struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id);
+/* 0; -ESTALE; -ENOENT: there is none, or not for peer. */
+int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct share **ret_share);
 
-/* Its process is to hear of the deadline, unless it knows that one. */
-void join_tell(struct join *join);
-/* Tells the first of peer->moved; -EAGAIN: it does not fit. */
-int moves_step(struct peer *peer);
+/* One of uid, for which peer pays. Takes pipe_fd over on success. run is its job: share_run. NULL: no memory,
+ * or a quota is reached. */
+struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct stat *pipe,
+			bool (*run)(struct job *job), uint64_t now_ns);
+/* Its owner pays for it from now on. False: a quota is reached. */
+bool share_charge_to(struct share *share, struct peer *peer);
+void share_set_owner(struct share *share, struct peer *peer, const struct wire_share *from,
+		     struct share *parent);
+
+/* All who joined it are to be visited: for a new deadline, the rights of its owner, or a cancel. */
+void share_visit(struct share *share);
+/* Depths below it are to be counted. */
+void share_count_depths(struct share *share);
 
 /* It has ended: kept a while for those who come late. */
 void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns);
@@ -330,50 +345,54 @@ void share_orphan(struct share *share, uint64_t now_ns);
 /* Nobody finds it any more. Its joins are freed in pieces, and then it is; share_free() begins with that. */
 void share_hide(struct share *share);
 void share_free(struct share *share);
-void share_dispose(struct share *share);
-void join_free(struct join *join);
-
-/* 0; -ESTALE; -ENOENT: there is none, or not for peer. */
-int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct share **ret_share);
-struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id);
+void share_free_memory(struct share *share);
 void shares_expire(struct broker *broker, uint64_t now_ns);
 uint64_t shares_next_ns(const struct broker *broker);
-struct ctxd_id share_id(const struct share *share);
+
+/* ---- join.c */
+
+/* The latest that peer joined under that id. */
+struct join *join_find(struct peer *peer, struct ctxd_id id);
+/* And the one that has this id in its own table. */
+struct join *join_find_context(struct peer *peer, struct ctxd_id id, uint64_t ctx_id);
+void join_set_context(struct join *join, uint64_t ctx_id);
+int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct join **ret_join);
+void join_free(struct join *join);
+/* Its process is to hear of the deadline, unless it knows that one. */
+void join_tell(struct join *join);
+/* Tells the first of peer->moved; -EAGAIN: it does not fit. */
+int join_tell_next(struct peer *peer);
 
 /* ---- spread.c */
 
 /* The job of a share. */
 bool share_run(struct job *job);
-/* All who joined it are to be visited: for a new deadline, the rights of its owner, or a cancel. */
-void share_visit(struct share *share);
-/* Depths below it are to be counted; the job of the broker that does so. */
-void share_deepen(struct share *share);
-bool shares_deepen(struct job *job);
+/* The job of the broker that counts depths. */
+bool shares_count_depths(struct job *job);
 
 /* ---- cancel.c */
 
-int cancel_begin(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-int cancel_obeyed(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int handle_obeyed(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
 /* One of those who joined what is being cancelled gets its order. */
 void cancel_visit(struct join *join);
 /* All of them have been visited. May free it. */
 void cancel_visited(struct cancel *cancel);
 /* Sends the first of peer->unsent; -EAGAIN: it does not fit. */
-int orders_step(struct peer *peer);
+int order_send_next(struct peer *peer);
 /* peer is gone: what it was told, and what it asked for. False: there is more of that. */
-bool cancels_forget(struct peer *peer, uint64_t now_ns);
+bool cancels_peer_gone(struct peer *peer, uint64_t now_ns);
 void cancels_expire(struct broker *broker, uint64_t now_ns);
 uint64_t cancels_next_ns(const struct broker *broker);
 bool cancels_are_under_way(const struct broker *broker);
 /* Tells all who are to be told, and answers with what there is. */
-void cancels_hurry(struct broker *broker);
+void cancels_answer_all(struct broker *broker);
 void cancels_free(struct broker *broker);
 
-/* ---- listing.c */
+/* ---- entry.c */
 
-void thing_add(struct broker *broker, struct thing *thing, enum ctxd_entry_kind kind);
-void thing_remove(struct broker *broker, struct thing *thing);
-int list_answer(struct peer *peer, const struct wire_message *message);
+void listed_add(struct broker *broker, struct listed *listed, enum ctxd_entry_kind kind);
+void listed_remove(struct broker *broker, struct listed *listed);
 
 /* Who may see a thing: as its mode says, or the same user as one of two. */
 struct sight {
@@ -383,25 +402,41 @@ struct sight {
 	gid_t gid;
 	uint32_t mode;
 };
-struct sight thing_sight(const struct thing *thing);
-bool sees(const struct peer *peer, const struct sight *sight);
-void thing_entry(const struct thing *thing, struct ctxd_entry *ret_entry);
+struct sight listed_sight(const struct listed *listed);
+bool peer_sees(const struct peer *peer, const struct sight *sight);
+void listed_entry(const struct listed *listed, struct ctxd_entry *ret_entry);
+struct ctxd_id share_id(const struct share *share);
+
+/* ---- listing.c */
+
+int handle_list(struct peer *peer, const struct wire_message *message);
+
+/* ---- share_request.c and join_request.c. All take their descriptors over. */
+
+int handle_share(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
+int handle_unshare(struct peer *peer, const struct wire_message *message);
+int handle_move(struct peer *peer, const struct wire_move *move);
+int handle_ended(struct peer *peer, const struct wire_ended *ended, uint64_t now_ns);
+int handle_join(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int handle_rejoin(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
+int handle_attach(struct peer *peer, const struct wire_attach *attach);
+int handle_leave(struct peer *peer, const struct wire_attach *left);
 
 /* ---- event.c */
 
-void thing_event(struct broker *broker, const struct thing *thing, enum ctxd_event_kind kind);
-int watch_begin(struct peer *peer, const struct wire_message *message);
+void listed_event(struct broker *broker, const struct listed *listed, enum ctxd_event_kind kind);
+int handle_watch(struct peer *peer, const struct wire_message *message);
 void watch_end(struct peer *peer);
 /* Tells of what changed, or counts it as lost. False: there is no more for now. */
-bool watch_step(struct peer *peer);
+bool watch_tell_next(struct peer *peer);
 /* The job of the broker that has watchers look. */
-bool watchers_rouse(struct job *job);
+bool watchers_wake(struct job *job);
 
 /* ---- recorder.c */
 
 /* A process that is gone, or only its connection: that shows in a moment. */
 struct death {
-	struct thing thing; /* listed when it is known to be dead, and its table is ours */
+	struct listed listed; /* listed when it is known to be dead, and its table is ours */
 	struct broker *broker;
 	struct list link;	/* broker->dead, or parted, by when it is to be looked at */
 	struct list of_account; /* account->dead or parted, oldest first */
@@ -419,13 +454,10 @@ struct death {
 };
 
 /* Takes the peer's table over. */
-void recorder_part(struct peer *peer, bool died, uint64_t now_ns);
+void recorder_add(struct peer *peer, bool died, uint64_t now_ns);
 void recorder_expire(struct broker *broker, uint64_t now_ns);
 uint64_t recorder_next_ns(const struct broker *broker);
 void recorder_free(struct broker *broker);
-int table_answer(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-
-void death_entry(const struct death *death, struct ctxd_entry *ret_entry);
-void process_entry(const struct process *process, struct ctxd_entry *ret_entry);
+int handle_table(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
 
 #endif

@@ -10,14 +10,14 @@
 
 #include "parts.h"
 
-bool has_ended(int pidfd)
+bool process_has_ended(int pidfd)
 {
 	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
 
 	return pidfd < 0 || poll(&ended, 1, 0) == 1;
 }
 
-static struct peer *first_of(const struct process *process)
+static struct peer *first_connection(const struct process *process)
 {
 	return container_of(process->peers.next, struct peer, of_process);
 }
@@ -26,19 +26,19 @@ static struct peer *first_of(const struct process *process)
  * The process of that number that peer's is: as long as another connection's has not ended, its number is
  * nobody else's. A process of another name space has none here, but perhaps the table of another connection.
  */
-static struct process *find(const struct peer *peer)
+static struct process *find_process(const struct peer *peer)
 {
 	const struct identity *identity = &peer->identity;
 	struct map_node *node = map_find(&peer->broker->processes, (uint64_t)identity->pid);
 
-	for (; node && identity->pid > 0; node = map_again(node)) {
+	for (; node && identity->pid > 0; node = map_older(node)) {
 		struct process *process = container_of(node, struct process, by_pid);
 		if (process->uid == identity->uid && !list_empty(&process->peers) &&
-		    !has_ended(first_of(process)->identity.pidfd))
+		    !process_has_ended(first_connection(process)->identity.pidfd))
 			return process;
 	}
 	node = peer->table_fd >= 0 ? map_find(&peer->broker->peers_by_table, peer->table) : NULL;
-	for (; node && identity->pid == 0; node = map_again(node)) {
+	for (; node && identity->pid == 0; node = map_older(node)) {
 		const struct peer *other = container_of(node, struct peer, by_table);
 		if (other->process && other->process->uid == identity->uid && !other->process->pid)
 			return other->process;
@@ -62,14 +62,14 @@ static struct process *process_new(struct peer *peer)
 	memcpy(process->name, peer->name, sizeof(process->name));
 	list_init(&process->peers);
 	map_add(&broker->processes, &process->by_pid, (uint64_t)process->pid);
-	thing_add(broker, &process->thing, CTXD_PROCESS);
-	thing_event(broker, &process->thing, CTXD_EVENT_ADDED);
+	listed_add(broker, &process->listed, CTXD_PROCESS);
+	listed_event(broker, &process->listed, CTXD_EVENT_ADDED);
 	return process;
 }
 
-int process_enter(struct peer *peer)
+int process_attach(struct peer *peer)
 {
-	struct process *process = find(peer);
+	struct process *process = find_process(peer);
 
 	if (!process)
 		process = process_new(peer);
@@ -93,7 +93,7 @@ struct peer *process_publisher(const struct process *process)
 	return NULL;
 }
 
-void process_part(struct peer *peer)
+void process_detach(struct peer *peer)
 {
 	struct process *process = peer->process;
 
@@ -105,7 +105,7 @@ void process_part(struct peer *peer)
 	process->table = publisher ? publisher->table : 0;
 }
 
-void process_leave(struct peer *peer)
+void process_unref(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
 	struct process *process = peer->process;
@@ -113,22 +113,8 @@ void process_leave(struct peer *peer)
 	peer->process = NULL;
 	if (!process || --process->holders)
 		return;
-	thing_event(broker, &process->thing, CTXD_EVENT_REMOVED);
-	thing_remove(broker, &process->thing);
+	listed_event(broker, &process->listed, CTXD_EVENT_REMOVED);
+	listed_remove(broker, &process->listed);
 	map_remove(&broker->processes, &process->by_pid);
 	free(process);
-}
-
-void process_entry(const struct process *process, struct ctxd_entry *entry)
-{
-	*entry = (struct ctxd_entry){
-		.kind = CTXD_PROCESS,
-		.pid = process->pid,
-		.uid = process->uid,
-		.gid = process->gid,
-		.table = process->table,
-		.created_ns = process->created_ns,
-		.deadline_ns = CTX_FOREVER,
-	};
-	memcpy(entry->process, process->name, sizeof(entry->process));
 }

@@ -21,7 +21,7 @@
 #define PARTED_MAX 1024
 
 /* It is in none while its table is being copied. */
-static void leave_lists(struct death *death)
+static void leave_death_lists(struct death *death)
 {
 	if (list_empty(&death->link))
 		return;
@@ -40,13 +40,13 @@ static void death_free(struct death *death)
 	struct broker *broker = death->broker;
 
 	if (death->dead) {
-		thing_event(broker, &death->thing, CTXD_EVENT_REMOVED);
+		listed_event(broker, &death->listed, CTXD_EVENT_REMOVED);
 		map_remove(&broker->deaths_by_pid, &death->by_pid);
 	}
-	thing_remove(broker, &death->thing);
-	leave_lists(death);
+	listed_remove(broker, &death->listed);
+	leave_death_lists(death);
 	map_remove(&broker->deaths_by_table, &death->by_table);
-	broker_dispose(broker, death->uid, death->table_fd, true);
+	given_close(broker, death->uid, death->table_fd, true);
 	account_return(death->account, QUOTA_FDS, 1);
 	if (death->pidfd >= 0) {
 		close(death->pidfd);
@@ -58,7 +58,7 @@ static void death_free(struct death *death)
 
 /* The oldest of this user's go until what is kept is within its bounds; a smaller bound may have been read.
  */
-static void make_room(struct broker *broker, struct account *account)
+static void trim_dead(struct broker *broker, struct account *account)
 {
 	/* Among them may be the last one that holds the account. */
 	account->holders++;
@@ -78,7 +78,7 @@ static bool has_exited(int table_fd)
 }
 
 /* The table is memory of our own now, or there is none. */
-static void copied(void *data, int table_fd)
+static void table_copied(void *data, int table_fd)
 {
 	struct death *death = data;
 	struct broker *broker = death->broker;
@@ -105,9 +105,9 @@ static void copied(void *data, int table_fd)
 	map_add(&broker->deaths_by_pid, &death->by_pid, (uint64_t)death->pid);
 	list_append(&broker->dead, &death->link);
 	list_append(&account->dead, &death->of_account);
-	thing_add(broker, &death->thing, CTXD_DEAD);
-	thing_event(broker, &death->thing, CTXD_EVENT_ADDED);
-	make_room(broker, account);
+	listed_add(broker, &death->listed, CTXD_DEAD);
+	listed_event(broker, &death->listed, CTXD_EVENT_ADDED);
+	trim_dead(broker, account);
 }
 
 /* Another process may map the table and fill it after this one's death: what is kept is a copy. */
@@ -122,24 +122,24 @@ static void declare_dead(struct death *death, uint64_t now_ns)
 		account_return(death->account, QUOTA_FDS, 1);
 		death->pidfd = -1;
 	}
-	leave_lists(death);
+	leave_death_lists(death);
 	death->copying = true;
 	death->table_fd = -1;
-	disposal->copy(disposal->link, death->uid, table_fd, death->broker->config.retain_bytes, copied,
+	disposal->copy(disposal->link, death->uid, table_fd, death->broker->config.retain_bytes, table_copied,
 		       death);
 }
 
 /* Another connection of the process keeps its table, or it has been recorded. */
-static bool is_known(struct broker *broker, uint64_t table)
+static bool is_table_known(struct broker *broker, uint64_t table)
 {
 	return map_find(&broker->peers_by_table, table) || map_find(&broker->deaths_by_table, table);
 }
 
-void recorder_part(struct peer *peer, bool died, uint64_t now_ns)
+void recorder_add(struct peer *peer, bool died, uint64_t now_ns)
 {
 	struct broker *broker = peer->broker;
 	struct account *account = peer->account;
-	struct death *death = is_known(broker, peer->table) ? NULL : calloc(1, sizeof(*death));
+	struct death *death = is_table_known(broker, peer->table) ? NULL : calloc(1, sizeof(*death));
 
 	if (!death)
 		return;
@@ -162,14 +162,14 @@ void recorder_part(struct peer *peer, bool died, uint64_t now_ns)
 	list_append(&broker->parted, &death->link);
 	list_append(&account->parted, &death->of_account);
 	account->parted_count++;
-	if (died || has_ended(death->pidfd))
+	if (died || process_has_ended(death->pidfd))
 		declare_dead(death, now_ns);
 	else if (account->parted_count > PARTED_MAX)
 		death_free(container_of(account->parted.next, struct death, of_account));
 }
 
 /* The one that was looked at longest ago; it goes to the end, or away. */
-static void look(struct death *death, uint64_t now_ns)
+static void look_at_parted(struct death *death, uint64_t now_ns)
 {
 	struct broker *broker = death->broker;
 
@@ -177,7 +177,7 @@ static void look(struct death *death, uint64_t now_ns)
 	death->looked_ns = now_ns;
 	list_remove(&death->link);
 	list_append(&broker->parted, &death->link);
-	if (has_ended(death->pidfd))
+	if (process_has_ended(death->pidfd))
 		declare_dead(death, now_ns);
 	else if (now_ns >= death->parted_ns + PARTED_MAX_NS)
 		death_free(death);
@@ -190,7 +190,7 @@ void recorder_expire(struct broker *broker, uint64_t now_ns)
 		struct death *death = container_of(broker->parted.next, struct death, link);
 		if (now_ns < death->looked_ns + LOOK_NS)
 			break;
-		look(death, now_ns);
+		look_at_parted(death, now_ns);
 	}
 	for (; !list_empty(&broker->dead) && piece_lasts(broker); broker->work += WORK_ITEM) {
 		struct death *death = container_of(broker->dead.next, struct death, link);
@@ -207,8 +207,8 @@ uint64_t recorder_next_ns(const struct broker *broker)
 	if (!list_empty(&broker->parted))
 		next_ns = container_of(broker->parted.next, struct death, link)->looked_ns + LOOK_NS;
 	if (!list_empty(&broker->dead)) {
-		uint64_t due_ns =
-			container_of(broker->dead.next, struct death, link)->parted_ns + broker->config.retain_ns;
+		uint64_t due_ns = container_of(broker->dead.next, struct death, link)->parted_ns +
+				  broker->config.retain_ns;
 		next_ns = due_ns < next_ns ? due_ns : next_ns;
 	}
 	return next_ns;
@@ -223,58 +223,44 @@ void recorder_free(struct broker *broker)
 			death_free(container_of(lists[i]->next, struct death, link));
 }
 
-void death_entry(const struct death *death, struct ctxd_entry *entry)
-{
-	*entry = (struct ctxd_entry){
-		.kind = CTXD_DEAD,
-		.pid = death->pid,
-		.uid = death->uid,
-		.gid = death->gid,
-		.table = death->table,
-		.deadline_ns = CTX_FOREVER,
-		.ended_ns = death->parted_ns,
-	};
-	memcpy(entry->process, death->process, sizeof(entry->process));
-}
-
 /* ---- tables, of the living and the dead */
 
 /* Of processes of one number: it is one, or was used again. The latest that asker may see. */
-static bool find_table(struct peer *asker, const struct wire_table *wanted, struct ctxd_entry *entry,
-		       int *ret_fd)
+static bool find_table_of_pid(struct peer *asker, const struct wire_table *wanted, struct ctxd_entry *entry,
+			      int *ret_fd)
 {
 	struct broker *broker = asker->broker;
 	bool living = wanted->kind == CTXD_PROCESS;
 	struct map_node *node =
 		map_find(living ? &broker->peers_by_pid : &broker->deaths_by_pid, (uint64_t)wanted->pid);
 
-	for (; node && piece_lasts(broker); node = map_again(node), broker->work += WORK_STEP) {
+	for (; node && piece_lasts(broker); node = map_older(node), broker->work += WORK_STEP) {
 		if (living) {
 			const struct peer *peer = container_of(node, struct peer, by_pid);
 			/* Without memory for its process it is on its way out. */
 			if (!peer->process || !is_same_user(asker, peer->identity.uid))
 				continue;
-			process_entry(peer->process, entry);
+			listed_entry(&peer->process->listed, entry);
 			*ret_fd = peer->table_fd;
 			return true;
 		}
 		const struct death *death = container_of(node, struct death, by_pid);
 		if (!is_same_user(asker, death->uid))
 			continue;
-		death_entry(death, entry);
+		listed_entry(&death->listed, entry);
 		*ret_fd = death->table_fd;
 		return true;
 	}
 	return false;
 }
 
-int table_answer(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
+int handle_table(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
 {
 	struct wire_message answer = {.type = WIRE_FOUND, .serial = message->serial};
 	int fd;
 
 	recorder_expire(peer->broker, now_ns);
-	if (find_table(peer, &message->table, &answer.found.entry, &fd))
+	if (find_table_of_pid(peer, &message->table, &answer.found.entry, &fd))
 		return peer_send(peer, &answer, &fd, 1);
 	peer_result(peer, message->serial, -ENOENT, (struct ctxd_id){0});
 	return 0;

@@ -41,7 +41,7 @@ bool may_by_mode(const struct peer *peer, uid_t uid, gid_t gid, uint32_t mode, e
 	return (bits & right) == (uint32_t)right;
 }
 
-bool may(const struct peer *peer, const struct share *share, enum right right)
+bool may_use_share(const struct peer *peer, const struct share *share, enum right right)
 {
 	return may_by_mode(peer, share->uid, share->gid, share->mode, right);
 }
@@ -56,7 +56,7 @@ bool is_same_user(const struct peer *peer, uid_t uid)
 	return peer->identity.uid == 0 || is_own_user(peer, uid);
 }
 
-bool may_cancel_unshared(const struct peer *peer, const struct peer *owner)
+bool may_cancel_by_table(const struct peer *peer, const struct peer *owner)
 {
 	if (peer->identity.uid == 0)
 		return true;

@@ -6,12 +6,6 @@
  */
 #include "parts.h"
 
-void share_visit(struct share *share)
-{
-	share->joins_left = share->join_count;
-	job_begin(share->broker, &share->job);
-}
-
 static void visit_join(struct join *join)
 {
 	struct share *share = join->share;
@@ -23,14 +17,14 @@ static void visit_join(struct join *join)
 	if (share->cancel)
 		cancel_visit(join);
 	/* One that came first after a restart, and may not see what it joined. */
-	if (!may(join->peer, share, RIGHT_SEE))
+	if (!may_use_share(join->peer, share, RIGHT_SEE))
 		join_free(join);
 	else
 		join_tell(join);
 }
 
 /* It goes, and so does what is below it. Not at once: that may be a long chain. */
-static void share_sink(struct share *share)
+static void hide_too_deep(struct share *share)
 {
 	share->too_deep = true;
 	share_hide(share);
@@ -52,36 +46,27 @@ static void visit_below(struct share *share)
 	broker->work += WORK_ITEM;
 	below->depth = share->depth + 1;
 	if (below->depth > broker->config.depth_max)
-		share_sink(below);
+		hide_too_deep(below);
 	else
-		share_deepen(below);
+		share_count_depths(below);
 }
 
-void share_deepen(struct share *share)
+bool shares_count_depths(struct job *job)
 {
-	struct broker *broker = share->broker;
+	struct broker *broker = container_of(job, struct broker, count_depths);
 
-	share->below_left = share->below_count;
-	if (share->below_left && list_empty(&share->todo))
-		list_append(&broker->deepening, &share->todo);
-}
-
-bool shares_deepen(struct job *job)
-{
-	struct broker *broker = container_of(job, struct broker, deepen);
-
-	while (!list_empty(&broker->deepening) && piece_lasts(broker)) {
-		struct share *share = container_of(broker->deepening.next, struct share, todo);
+	while (!list_empty(&broker->to_count) && piece_lasts(broker)) {
+		struct share *share = container_of(broker->to_count.next, struct share, of_to_count);
 		if (share->below_left)
 			visit_below(share);
 		if (!share->below_left)
-			list_remove(&share->todo);
+			list_remove(&share->of_to_count);
 	}
-	return !list_empty(&broker->deepening);
+	return !list_empty(&broker->to_count);
 }
 
 /* False: it is freed. */
-static bool leave(struct share *share)
+static bool free_piece(struct share *share)
 {
 	struct broker *broker = share->broker;
 
@@ -96,13 +81,13 @@ static bool leave(struct share *share)
 		list_remove(&below->beside);
 		below->above = NULL;
 		if (share->too_deep)
-			share_sink(below);
+			hide_too_deep(below);
 	}
 	if (!list_empty(&share->joins) || !list_empty(&share->below))
 		return true;
 	if (share->cancel)
 		cancel_visited(share->cancel);
-	share_dispose(share);
+	share_free_memory(share);
 	return false;
 }
 
@@ -111,8 +96,8 @@ bool share_run(struct job *job)
 	struct share *share = container_of(job, struct share, job);
 	struct broker *broker = share->broker;
 
-	if (share->leaving)
-		return leave(share);
+	if (share->hidden)
+		return free_piece(share);
 	while (share->joins_left && piece_lasts(broker))
 		visit_join(container_of(share->joins.next, struct join, of_share));
 	if (!share->joins_left && share->cancel)

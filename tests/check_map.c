@@ -43,7 +43,7 @@ static void check_key(const struct map *map, struct item *items, uint64_t key)
 	struct item *wanted = latest(items, key, UINT64_MAX);
 	struct map_node *node = map_find(map, key);
 
-	for (; wanted; wanted = latest(items, key, wanted->age), node = map_again(node))
+	for (; wanted; wanted = latest(items, key, wanted->age), node = map_older(node))
 		ck_assert_ptr_eq(node, &wanted->node);
 	ck_assert_ptr_null(node);
 }
@@ -126,17 +126,17 @@ START_TEST(lanes_take_turns)
 	ck_assert_ptr_null(lanes_take(&lanes));
 	for (unsigned i = 0; i < MANY; i++) {
 		list_init(&many[i]);
-		lanes_put(&lanes, 1, &many[i]);
+		lanes_add(&lanes, 1, &many[i]);
 	}
 	/* Of so many users not all are in the lane of the first. */
 	for (unsigned i = 0; i < LANES; i++) {
 		list_init(&others[i]);
-		lanes_put(&lanes, 2 + i, &others[i]);
+		lanes_add(&lanes, 2 + i, &others[i]);
 	}
 	list_init(&one);
-	lanes_put(&lanes, 1, &one);
-	lanes_drop(&lanes, &one);
-	lanes_drop(&lanes, &one);
+	lanes_add(&lanes, 1, &one);
+	lanes_remove(&lanes, &one);
+	lanes_remove(&lanes, &one);
 	ck_assert_uint_eq(lanes.count, MANY + LANES);
 	for (unsigned i = 0; i < 2 * LANES; i++) {
 		struct list *link = lanes_take(&lanes);
@@ -172,10 +172,10 @@ START_TEST(few_share_the_lane_of_another)
 		lanes_init(lanes);
 		for (unsigned i = 0; i < MANY; i++) {
 			list_init(&many[i]);
-			lanes_put(lanes, 1, &many[i]);
+			lanes_add(lanes, 1, &many[i]);
 		}
 		list_init(&one);
-		lanes_put(lanes, user, &one);
+		lanes_add(lanes, user, &one);
 		lanes_take(lanes);
 		lanes_take(lanes);
 		kept_waiting += !list_empty(&one);

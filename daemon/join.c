@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* Which client has joined which shared context, by which id of its own table, and which deadline it knows. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "parts.h"
+
+/* ---- finding */
+
+/* Of what peer joined. */
+static uint64_t peer_key(const struct peer *peer, uint64_t number, uint64_t ctx_id)
+{
+	uint64_t all[] = {(uintptr_t)peer, number, ctx_id};
+
+	return hash_bytes(all, sizeof(all));
+}
+
+/* The latest that peer joined under that id. */
+struct join *join_find(struct peer *peer, struct ctxd_id id)
+{
+	struct broker *broker = peer->broker;
+	struct map_node *node = id.epoch == broker->epoch
+					? map_find(&broker->joins_by_share, peer_key(peer, id.number, 0))
+					: NULL;
+
+	return node ? container_of(node, struct join, by_share) : NULL;
+}
+
+/* And the one that has this id in its own table. */
+struct join *join_find_context(struct peer *peer, struct ctxd_id id, uint64_t ctx_id)
+{
+	struct broker *broker = peer->broker;
+	struct map_node *node = id.epoch == broker->epoch ? map_find(&broker->joins_by_context,
+								     peer_key(peer, id.number, ctx_id))
+							  : NULL;
+
+	return node ? container_of(node, struct join, by_context) : NULL;
+}
+
+void join_set_context(struct join *join, uint64_t ctx_id)
+{
+	struct map *map = &join->share->broker->joins_by_context;
+
+	map_remove(map, &join->by_context);
+	join->ctx_id = ctx_id;
+	map_add(map, &join->by_context, peer_key(join->peer, join->share->number, ctx_id));
+}
+
+/* ---- making and freeing */
+
+int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct join **ret_join)
+{
+	struct broker *broker = peer->broker;
+	struct join *join;
+
+	if (!account_charge(&broker->accounts, peer->account, QUOTA_JOINS, 1))
+		return -EDQUOT;
+	join = calloc(1, sizeof(*join));
+	if (!join) {
+		account_return(peer->account, QUOTA_JOINS, 1);
+		return -ENOMEM;
+	}
+	join->share = share;
+	join->peer = peer;
+	join->created_ns = now_ns;
+	join->deadline_ns = share->deadline_ns;
+	share->join_count++;
+	list_append(&share->joins, &join->of_share);
+	list_append(&peer->joins, &join->of_peer);
+	list_init(&join->of_moved);
+	map_add(&broker->joins_by_share, &join->by_share, peer_key(peer, share->number, 0));
+	map_add(&broker->joins_by_context, &join->by_context, peer_key(peer, share->number, 0));
+	listed_add(broker, &join->listed, CTXD_JOINED);
+	listed_event(broker, &join->listed, CTXD_EVENT_ADDED);
+	*ret_join = join;
+	return 0;
+}
+
+void join_free(struct join *join)
+{
+	struct share *share = join->share;
+	struct broker *broker = share->broker;
+
+	listed_event(broker, &join->listed, CTXD_EVENT_REMOVED);
+	listed_remove(broker, &join->listed);
+	map_remove(&broker->joins_by_share, &join->by_share);
+	map_remove(&broker->joins_by_context, &join->by_context);
+	list_remove(&join->of_share);
+	list_remove(&join->of_peer);
+	list_remove(&join->of_moved);
+	share->join_count--;
+	if (share->joins_left > share->join_count)
+		share->joins_left = share->join_count;
+	account_return(join->peer->account, QUOTA_JOINS, 1);
+	free(join);
+	if (share->unclaimed && !share->join_count)
+		share_free(share);
+}
+
+/* ---- deadlines that moved */
+
+/* What is not claimed yet has none that can be relied on, what has ended none that counts. */
+static bool has_news(const struct join *join)
+{
+	const struct share *share = join->share;
+
+	return !share->unclaimed && !share->ended_ns && join->deadline_ns != share->deadline_ns;
+}
+
+void join_tell(struct join *join)
+{
+	struct peer *peer = join->peer;
+
+	if (!has_news(join) || !list_empty(&join->of_moved))
+		return;
+	list_append(&peer->moved, &join->of_moved);
+	job_queue(peer->broker, &peer->job);
+}
+
+int join_tell_next(struct peer *peer)
+{
+	struct join *join = container_of(peer->moved.next, struct join, of_moved);
+	const struct share *share = join->share;
+	struct wire_message message = {.type = WIRE_MOVED,
+				       .move = {.id = share_id(share), .deadline_ns = share->deadline_ns}};
+
+	if (has_news(join) && peer_send(peer, &message, NULL, 0) == -EAGAIN)
+		return -EAGAIN;
+	join->deadline_ns = share->deadline_ns;
+	list_remove(&join->of_moved);
+	return 0;
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A client from its connection to its end: its first words, its messages, what it is told, and what is taken
+ * apart when it is gone. It stands above all that messages ask for; peer.c below has what these need of a
+ * client.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "parts.h"
+
+/* ---- its end */
+
+static void forget_table(struct peer *peer)
+{
+	struct broker *broker = peer->broker;
+
+	if (peer->table_fd < 0)
+		return;
+	map_remove(&broker->peers_by_table, &peer->by_table);
+	map_remove(&broker->peers_by_pid, &peer->by_pid);
+}
+
+static void session_free(struct peer *peer)
+{
+	struct broker *broker = peer->broker;
+
+	process_unref(peer);
+	list_remove(&peer->link);
+	lanes_remove(&broker->jobs, &peer->job.link);
+	if (peer->table_fd >= 0)
+		recorder_add(peer, peer->died, peer->gone_ns);
+	if (peer->table_fd >= 0) {
+		given_close(broker, peer->identity.uid, peer->table_fd, true);
+		account_return(peer->account, QUOTA_FDS, 1);
+	}
+	if (peer->identity.pidfd >= 0) {
+		close(peer->identity.pidfd);
+		account_return(peer->account, QUOTA_FDS, 1);
+	}
+	account_return(peer->account, QUOTA_FDS, peer->connection_fds);
+	account_return(peer->account, QUOTA_CONNECTIONS, 1);
+	account_release(&broker->accounts, peer->account);
+	free(peer->identity.groups);
+	free(peer);
+}
+
+/* False: it is freed. Until then it is charged for what it had. */
+static bool session_take_apart(struct peer *peer)
+{
+	struct broker *broker = peer->broker;
+
+	if (!cancels_peer_gone(peer, peer->gone_ns))
+		return true;
+	for (; !list_empty(&peer->joins) && piece_lasts(broker); broker->work += WORK_ITEM)
+		join_free(container_of(peer->joins.next, struct join, of_peer));
+	for (; !list_empty(&peer->shares) && piece_lasts(broker); broker->work += WORK_ITEM)
+		share_orphan(container_of(peer->shares.next, struct share, link), peer->gone_ns);
+	if (!list_empty(&peer->joins) || !list_empty(&peer->shares))
+		return true;
+	session_free(peer);
+	return false;
+}
+
+/* ---- its turns */
+
+/* Orders before what is only news. */
+static bool tell_next(struct peer *peer)
+{
+	int result;
+
+	if (!peer->full && !list_empty(&peer->unsent))
+		result = order_send_next(peer);
+	else if (!peer->full && !list_empty(&peer->moved))
+		result = join_tell_next(peer);
+	else
+		return watch_tell_next(peer);
+	peer->full = result == -EAGAIN;
+	return true;
+}
+
+static bool peer_run(struct job *job)
+{
+	struct peer *peer = container_of(job, struct peer, job);
+	bool more = true;
+
+	if (peer->gone)
+		return session_take_apart(peer);
+	while (more && piece_lasts(peer->broker))
+		more = tell_next(peer);
+	return more;
+}
+
+/* ---- its beginning */
+
+static int compare_groups(const void *a, const void *b)
+{
+	gid_t left = *(const gid_t *)a, right = *(const gid_t *)b;
+
+	return (left > right) - (left < right);
+}
+
+/* The kernel has them in order, unless they have other numbers in our user namespace. */
+static void sort_groups(struct identity *identity)
+{
+	for (unsigned i = 1; i < identity->group_count; i++)
+		if (identity->groups[i - 1] > identity->groups[i]) {
+			qsort(identity->groups, identity->group_count, sizeof(gid_t), compare_groups);
+			return;
+		}
+}
+
+int peer_new(struct broker *broker, const struct identity *identity, const struct peer_output *output,
+	     uint64_t now_ns, struct peer **ret_peer)
+{
+	struct peer *peer = calloc(1, sizeof(*peer));
+	struct account *account = peer ? account_hold(&broker->accounts, identity->uid) : NULL;
+	/* Its socket; and to watch its process the connection holds a pidfd of its own. */
+	uint64_t connection_fds = identity->pidfd >= 0 ? 2 : 1;
+	uint64_t fds = identity->pidfd >= 0 ? connection_fds + 1 : connection_fds;
+	int error = account ? 0 : -ENOMEM;
+
+	if (!error && !given_has_room(broker, identity->uid))
+		error = -EDQUOT;
+	if (!error && !account_charge(&broker->accounts, account, QUOTA_CONNECTIONS, 1))
+		error = -EDQUOT;
+	if (!error && !account_charge(&broker->accounts, account, QUOTA_FDS, fds)) {
+		account_return(account, QUOTA_CONNECTIONS, 1);
+		error = -EDQUOT;
+	}
+	if (error) {
+		account_release(&broker->accounts, account);
+		free(peer);
+		free(identity->groups);
+		if (identity->pidfd >= 0)
+			close(identity->pidfd);
+		return error;
+	}
+	peer->broker = broker;
+	peer->identity = *identity;
+	sort_groups(&peer->identity);
+	peer->account = account;
+	peer->output = *output;
+	peer->connection_fds = connection_fds;
+	peer->table_fd = -1;
+	peer->created_ns = now_ns;
+	peer->job.uid = identity->uid;
+	peer->job.run = peer_run;
+	struct list *lists[] = {&peer->watch_link, &peer->shares,   &peer->joins,
+				&peer->orders,	   &peer->cancels,  &peer->unsent,
+				&peer->moved,	   &peer->job.link, &peer->of_process};
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		list_init(lists[i]);
+	list_append(&broker->peers, &peer->link);
+	*ret_peer = peer;
+	return 0;
+}
+
+/* What it shared ends for all; its table is kept a while if it died. */
+void peer_free(struct peer *peer, bool died, uint64_t now_ns)
+{
+	struct broker *broker = peer->broker;
+
+	broker->now_ns = now_ns;
+	piece_begin(broker);
+	peer->gone = true;
+	peer->died = died;
+	peer->gone_ns = now_ns;
+	watch_end(peer);
+	process_detach(peer);
+	forget_table(peer);
+	lanes_remove(&broker->jobs, &peer->job.link);
+	job_begin(broker, &peer->job);
+}
+
+/* ---- the first words */
+
+/* The number of a file says which table it is only within one file system: that of all memfds but huge ones.
+ */
+static bool is_on_hugetlbfs(int fd)
+{
+	struct statfs system;
+
+	return !fstatfs(fd, &system) && system.f_type != TMPFS_MAGIC;
+}
+
+/* A memfd of this user that nobody but its maker can write, and nobody can cut. */
+static bool is_table(const struct peer *peer, int fd, struct stat *ret_status)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & TABLE_SEALS) == TABLE_SEALS && !is_on_hugetlbfs(fd) &&
+	       !fstat(fd, ret_status) && S_ISREG(ret_status->st_mode) &&
+	       (peer->identity.uid == 0 || ret_status->st_uid == peer->identity.uid) &&
+	       ret_status->st_size >= (off_t)sizeof(struct ctx_table_header);
+}
+
+/* Takes table_fd over. */
+static int take_table(struct peer *peer, int table_fd)
+{
+	struct broker *broker = peer->broker;
+	struct stat status;
+	bool good = is_table(peer, table_fd, &status);
+
+	if (!good || !account_charge(&broker->accounts, peer->account, QUOTA_FDS, 1)) {
+		given_close(broker, peer->identity.uid, table_fd, good);
+		return good ? -EDQUOT : -EPROTO;
+	}
+	peer->table_fd = table_fd;
+	peer->table = status.st_ino;
+	map_add(&broker->peers_by_table, &peer->by_table, peer->table);
+	map_add(&broker->peers_by_pid, &peer->by_pid, (uint64_t)peer->identity.pid);
+	return 0;
+}
+
+static int handle_hello(struct peer *peer, const struct wire_message *message, int *fds)
+{
+	const struct wire_hello *hello = &message->hello;
+	struct broker *broker = peer->broker;
+	struct wire_message welcome = {.type = WIRE_WELCOME,
+				       .serial = message->serial,
+				       .welcome = {.version = WIRE_VERSION, .epoch = broker->epoch}};
+	int error = 0;
+
+	if (hello->version_min > WIRE_VERSION || hello->version_max < WIRE_VERSION)
+		error = -EPROTONOSUPPORT;
+	else if (!has_our_clock(peer))
+		error = -EXDEV;
+	if (error && hello->flags & WIRE_PUBLISH)
+		given_close(broker, peer->identity.uid, fds[0], false);
+	else if (hello->flags & WIRE_PUBLISH)
+		error = take_table(peer, fds[0]);
+	if (error)
+		return error;
+	memcpy(peer->name, hello->process, sizeof(peer->name));
+	error = process_attach(peer);
+	if (error)
+		return error;
+	peer->greeted = true;
+	peer_send(peer, &welcome, NULL, 0);
+	if (log_admits(LOG_LEVEL_DEBUG, peer->identity.uid, LOG_TROUBLE))
+		log_event(LOG_LEVEL_DEBUG, "connected", "uid=%u pid=%d published=%d", peer->identity.uid,
+			  peer->identity.pid, peer->table_fd >= 0);
+	return 0;
+}
+
+/* ---- messages */
+
+static int handle_message(struct peer *peer, const struct wire_message *message, int *fds, uint64_t now_ns)
+{
+	switch (message->type) {
+	case WIRE_SHARE:
+		return handle_share(peer, message, fds[0], now_ns);
+	case WIRE_UNSHARE:
+		return handle_unshare(peer, message);
+	case WIRE_MOVE:
+		return handle_move(peer, &message->move);
+	case WIRE_ENDED:
+		return handle_ended(peer, &message->ended, now_ns);
+	case WIRE_JOIN:
+		return handle_join(peer, message, now_ns);
+	case WIRE_REJOIN:
+		return handle_rejoin(peer, message, fds[0], now_ns);
+	case WIRE_ATTACH:
+		return handle_attach(peer, &message->attach);
+	case WIRE_LEAVE:
+		return handle_leave(peer, &message->attach);
+	case WIRE_LIST:
+		return handle_list(peer, message);
+	case WIRE_WATCH:
+		return handle_watch(peer, message);
+	case WIRE_CANCEL:
+		return handle_cancel(peer, message, now_ns);
+	case WIRE_TABLE:
+		return handle_table(peer, message, now_ns);
+	case WIRE_OBEYED:
+		return handle_obeyed(peer, message, now_ns);
+	default:
+		return -EPROTO; /* a second HELLO */
+	}
+}
+
+int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds, unsigned fd_count,
+		 uint64_t now_ns)
+{
+	struct broker *broker = peer->broker;
+	struct wire_message message;
+	int error = wire_unpack(bytes, size, fd_count, false, &message);
+
+	broker->now_ns = now_ns;
+	broker->work += WORK_MESSAGE;
+	piece_begin(broker);
+
+	if (!error && (message.type == WIRE_HELLO) == peer->greeted)
+		error = -EPROTO;
+	if (!error && fd_count && !given_has_room(peer->broker, peer->identity.uid))
+		error = -EDQUOT;
+	if (error) {
+		peer_close_given(peer, fds, fd_count);
+		return error;
+	}
+	if (message.type == WIRE_HELLO)
+		return handle_hello(peer, &message, fds);
+	error = handle_message(peer, &message, fds, now_ns);
+	/* A full queue is not the client's fault: what it still gets is remembered. */
+	return error == -EPROTO || error == -EPROTONOSUPPORT || error == -EDQUOT || error == -ENOMEM ? error
+												     : 0;
+}
