@@ -6,7 +6,7 @@
 #include "view.h"
 
 struct selection {
-	struct process *source;		/* NULL: not found */
+	struct process *process;	/* NULL: not found */
 	struct reader_context *context; /* NULL: the whole process was meant */
 };
 
