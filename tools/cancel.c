@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ctxtool cancel: ends contexts, and what is in flight under them, in all processes they reach. */
-#include "cancel.h"
+#include "commands.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,6 +13,8 @@
 #include "format.h"
 #include "names.h"
 #include "select.h"
+#include "usage.h"
+#include "victim.h"
 
 #define LARGE 100 /* contexts or operations from which it asks */
 #define WAIT_DEFAULT_NS 10000000000u

@@ -12,7 +12,7 @@
 #include "format.h"
 #include "json.h"
 #include "service.h"
-#include "view.h"
+#include "usage.h"
 
 static const char help[] =
 	"Usage: ctxtool last [OPTION...] [PID]\n"

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "commands.h"
 #include "format.h"
 #include "json.h"
-#include "view.h"
 
 #define OLDER_DEFAULT_NS 60000000000u
 

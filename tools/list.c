@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "commands.h"
 #include "copies.h"
 #include "format.h"
 #include "names.h"
-#include "view.h"
 
 static const char help[] =
 	"Usage: ctxtool ls [OPTION...]\n"

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "commands.h"
 #include "format.h"
 #include "names.h"
 #include "select.h"

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "commands.h"
 #include "ctxring.h"
 #include "format.h"
 #include "json.h"
 #include "names.h"
 #include "service.h"
-#include "view.h"
 
 #define LABELS_MAX 20
 #define REST "other"

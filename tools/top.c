@@ -6,10 +6,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "commands.h"
 #include "format.h"
 #include "names.h"
 #include "top.h"
-#include "view.h"
 
 #define ROWS_IN_PIPE 40
 #define HEAD_ROWS 3 /* above the contexts */

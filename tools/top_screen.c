@@ -8,10 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "cancel.h"
 #include "format.h"
 #include "names.h"
 #include "top.h"
+#include "victim.h"
 
 #define HEAD_ROWS 3
 #define FILTER_MAX 64

@@ -3,11 +3,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "commands.h"
 #include "copies.h"
 #include "format.h"
 #include "names.h"
 #include "service.h"
-#include "view.h"
 
 /* Deeper contexts are not indented further: a chain of 100,000 would print gigabytes of blanks. */
 #define INDENT_MAX 32

@@ -3,7 +3,8 @@
 #ifndef TOOL_SELECT_H
 #define TOOL_SELECT_H
 
-#include "view.h"
+#include "discover.h"
+#include "exit_code.h"
 
 struct selection {
 	struct process *process;	/* NULL: not found */

@@ -14,6 +14,7 @@
 #include "json.h"
 #include "service.h"
 #include "terminal.h"
+#include "usage.h"
 
 #define INTERVAL_DEFAULT_NS 1000000000u
 

@@ -7,8 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cancel.h"
 #include "format.h"
+#include "victim.h"
 
 /* Goes through what ends with a victim, itself first. */
 struct ending {

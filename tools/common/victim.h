@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Ending contexts of other processes through the service. */
-#ifndef TOOL_CANCEL_H
-#define TOOL_CANCEL_H
+#ifndef TOOL_VICTIM_H
+#define TOOL_VICTIM_H
 
 #include "discover.h"
 #include "service.h"
@@ -31,7 +31,5 @@ int victim_cancel(const struct victim *victim, int error, const char *text, uint
 
 /* "2 processes; 200 operations reaped: 199 cancelled, ..." */
 char *report_text(const struct ctxd_report *report, char *buffer, size_t size);
-
-int cancel_run(int argc, char **argv);
 
 #endif
