@@ -104,8 +104,9 @@ folders = $(addprefix -Ilib/,$(1))
 
 LIB_SOURCES := $(foreach folder,$(LIB_FOLDERS),$(sort $(wildcard lib/$(folder)/*.c)))
 LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
-# ctxtool: its commands in tools/, in read/ what looks at processes and core files, in text/ names, durations and the
-# terminal. The commands use both, read uses text.
+# ctxtool: the commands are in tools/, what several of them share in tools/common. tools/read looks at processes, core files
+# and the kernel; tools/text has names, durations, signals, the command line and the terminal. A folder uses those after
+# it in this order: common, read, text.
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.c)))
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
 # What both sides of the protocol share; and times are a heap there and here.
@@ -190,12 +191,13 @@ $(foreach folder,$(LIB_FOLDERS),$(eval $(call objects_of,lib/$(folder),$$(LIB_FL
 $(OUT)/lib/command/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIANT_FLAGS)),-fno-sanitize=all)
 $(eval $(call objects_of,tools/text,$(call folders,table)))
 $(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table)))
-$(eval $(call objects_of,tools,-Itools/read -Itools/text $(call folders,table)))
+$(eval $(call objects_of,tools/common,-Itools/common -Itools/read -Itools/text $(call folders,table)))
+$(eval $(call objects_of,tools,-Itools/common -Itools/read -Itools/text $(call folders,table)))
 $(eval $(call objects_of,daemon,$(call folders,base table wire) $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,examples,-isystem /usr/share/include/llhttp))
 $(eval $(call objects_of,bench,$(call folders,$(LIB_FOLDERS))))
 # Tests mostly wait: they need no optimizer, which takes most of the time of compiling all the trees.
-$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon -Itools/read -Itools/text,-U_FORTIFY_SOURCE -O0))
+$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon -Itools/common -Itools/read -Itools/text,-U_FORTIFY_SOURCE -O0))
 
 # Not our source: none of our warnings.
 $(OUT)/llhttp/%.o: /usr/share/llhttp/%.c Makefile $(FLAGS_STAMP)
@@ -359,10 +361,10 @@ bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-
 -bugprone-assignment-in-if-condition,-bugprone-implicit-widening-of-multiplication-result
 
 tidy: deps-tidy
-	cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ -Iinclude -Itools/read -Itools/text $(call folders,$(LIB_FOLDERS)) --enable=warning,portability \
+	cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ -Iinclude -Itools/common -Itools/read -Itools/text $(call folders,$(LIB_FOLDERS)) --enable=warning,portability \
 		--inline-suppr --suppress=missingIncludeSystem lib daemon tools
 	clang-tidy --quiet --checks='$(TIDY_CHECKS)' $(filter lib/%.c daemon/%.c tools/%.c,$(SOURCES)) -- \
-		-std=gnu11 -D_GNU_SOURCE -Iinclude -Itools/read -Itools/text $(call folders,$(LIB_FOLDERS)) -include lib/base/exports.h
+		-std=gnu11 -D_GNU_SOURCE -Iinclude -Itools/common -Itools/read -Itools/text $(call folders,$(LIB_FOLDERS)) -include lib/base/exports.h
 
 format:
 	clang-format -i $(SOURCES)

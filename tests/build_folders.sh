@@ -41,7 +41,8 @@ for folder in $folders; do
 	[ ! -s "$work/wrong" ] || { cat "$work/wrong"; bad=1; }
 done
 
-# The same of tools/: the commands use read/ and text/, read/ uses text/. Only objects of files that are there.
+# The same of tools/: the commands use all three folders, common/ uses read/ and text/, read/ uses text/. Only objects of
+# files that are there.
 objects_in() {
 	find "$@" -maxdepth 1 -name '*.c' | sed 's|^|build/|; s|c$|o|'
 }
@@ -50,6 +51,6 @@ upward() {
 		<(objects_in "${@:2}" | xargs nm -o --defined-only --extern-only) \
 		<(objects_in "$1" | xargs nm -o --undefined-only)
 }
-wrong=$(upward tools/text tools/read tools; upward tools/read tools)
+wrong=$(upward tools/text tools/read tools/common tools; upward tools/read tools/common tools; upward tools/common tools)
 [ -z "$wrong" ] || { echo "a call goes upwards in tools/:"; echo "$wrong"; bad=1; }
 [ $bad = 0 ] && echo "the folders of lib/ and tools/ depend downwards only"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ctxtool cancel: ends contexts, and what is in flight under them, in all processes they reach. */
-#include "cancel.h"
+#include "commands.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,6 +13,8 @@
 #include "format.h"
 #include "names.h"
 #include "select.h"
+#include "usage.h"
+#include "victim.h"
 
 #define LARGE 100 /* contexts or operations from which it asks */
 #define WAIT_DEFAULT_NS 10000000000u
@@ -190,25 +192,25 @@ static bool is_live(const struct reader_context *context)
 
 static int add_children(struct victims *victims, const struct selection *selection)
 {
-	struct snapshot *snapshot = &selection->source->snapshot;
+	struct snapshot *snapshot = &selection->process->snapshot;
 
 	for (uint32_t i = selection->context->first_child; i != READER_NONE;
 	     i = snapshot->contexts[i].next_sibling)
 		if (is_live(&snapshot->contexts[i]) &&
-		    !add_victim(victims, (struct victim){.source = selection->source,
+		    !add_victim(victims, (struct victim){.process = selection->process,
 							 .context = &snapshot->contexts[i]}))
 			return EXIT_TROUBLE;
 	return EXIT_OK;
 }
 
-static int add_roots(struct victims *victims, struct process *source)
+static int add_roots(struct victims *victims, struct process *process)
 {
-	struct snapshot *snapshot = &source->snapshot;
+	struct snapshot *snapshot = &process->snapshot;
 
 	for (uint32_t i = snapshot->first_root; i != READER_NONE; i = snapshot->contexts[i].next_sibling)
 		if (is_live(&snapshot->contexts[i]) &&
 		    !add_victim(victims,
-				(struct victim){.source = source, .context = &snapshot->contexts[i]}))
+				(struct victim){.process = process, .context = &snapshot->contexts[i]}))
 			return EXIT_TROUBLE;
 	return EXIT_OK;
 }
@@ -217,14 +219,14 @@ static int add_labelled(struct victims *victims, struct survey *survey, const ch
 {
 	size_t before = victims->count;
 
-	for (size_t i = 0; i < survey->source_count; i++) {
-		struct process *source = &survey->sources[i];
+	for (size_t i = 0; i < survey->process_count; i++) {
+		struct process *process = &survey->processes[i];
 
-		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
-			struct reader_context *context = &source->snapshot.contexts[j];
+		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
+			struct reader_context *context = &process->snapshot.contexts[j];
 
 			if (is_live(context) && strcmp(context->record.label, label) == 0 &&
-			    !add_victim(victims, (struct victim){.source = source, .context = context}))
+			    !add_victim(victims, (struct victim){.process = process, .context = context}))
 				return EXIT_TROUBLE;
 		}
 	}
@@ -237,16 +239,16 @@ static bool find_shared(struct survey *survey, struct ctxd_id id, struct selecti
 {
 	const struct ctxd_entry *entry = service_shared(id);
 
-	for (size_t i = 0; entry && !entry->ended_ns && i < survey->source_count; i++) {
-		struct process *source = &survey->sources[i];
+	for (size_t i = 0; entry && !entry->ended_ns && i < survey->process_count; i++) {
+		struct process *process = &survey->processes[i];
 
-		for (uint32_t j = 0; source->inode == entry->table && j < source->snapshot.context_count;
+		for (uint32_t j = 0; process->inode == entry->table && j < process->snapshot.context_count;
 		     j++) {
-			struct reader_context *context = &source->snapshot.contexts[j];
+			struct reader_context *context = &process->snapshot.contexts[j];
 
 			if (!is_live(context) || service_ctx_id(context) != entry->ctx_id)
 				continue;
-			*ret_selection = (struct selection){source, context};
+			*ret_selection = (struct selection){process, context};
 			return true;
 		}
 	}
@@ -278,14 +280,15 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 	}
 	if (options->subtree)
 		return add_children(victims, &selection);
-	return add_victim(victims, (struct victim){.source = selection.source, .context = selection.context})
+	return add_victim(victims,
+			  (struct victim){.process = selection.process, .context = selection.context})
 		       ? EXIT_OK
 		       : EXIT_TROUBLE;
 }
 
 static bool ends_with(const struct victim *victim, const struct victim *other)
 {
-	const struct snapshot *snapshot = &victim->source->snapshot;
+	const struct snapshot *snapshot = &victim->process->snapshot;
 
 	for (uint32_t i = victim->context->parent; i != READER_NONE; i = snapshot->contexts[i].parent) {
 		if (&snapshot->contexts[i] == other->context)
@@ -304,9 +307,9 @@ static void drop_covered(struct victims *victims)
 	for (size_t i = 0; i < victims->count; i++) {
 		bool covered = false;
 
-		for (size_t j = 0; j < victims->count && victims->list[i].source && !covered; j++) {
+		for (size_t j = 0; j < victims->count && victims->list[i].process && !covered; j++) {
 			const struct victim *other = &victims->list[j];
-			covered = other->source == victims->list[i].source &&
+			covered = other->process == victims->list[i].process &&
 				  ((j < i && other->context == victims->list[i].context) ||
 				   ends_with(&victims->list[i], other));
 		}
@@ -323,8 +326,8 @@ static int collect(struct victims *victims, const struct cancel_options *options
 {
 	int worst = EXIT_OK;
 
-	for (size_t i = 0; i < survey->source_count && !count; i++)
-		if (add_roots(victims, &survey->sources[i]))
+	for (size_t i = 0; i < survey->process_count && !count; i++)
+		if (add_roots(victims, &survey->processes[i]))
 			return EXIT_TROUBLE;
 	for (int i = 0; i < count; i++) {
 		int code = add_operand(victims, options, survey, operands[i]);
@@ -354,7 +357,7 @@ static const char *why_ask(const struct victims *victims, const struct cancel_op
 		const struct victim *victim = &victims->list[i];
 		contexts += victim->contexts;
 		operations += victim->operations;
-		roots |= victim->source && victim->context->parent == READER_NONE && victim->contexts > 1;
+		roots |= victim->process && victim->context->parent == READER_NONE && victim->contexts > 1;
 	}
 	if (whole)
 		return "a whole process";
@@ -396,7 +399,7 @@ static void explain(const struct victim *victim, int error)
 {
 	char words[300];
 
-	if (error == -ENOENT && victim->source && !service_publishes(victim->source->inode))
+	if (error == -ENOENT && victim->process && !service_publishes(victim->process->inode))
 		snprintf(words, sizeof(words),
 			 "its process is not published: start it with CTXRING_PUBLISH=1, or have it call "
 			 "ctxd_connect with CTXD_PUBLISH");
@@ -489,8 +492,8 @@ static int end_all(const struct victims *victims, const struct cancel_options *o
 /* Whether anything can be ended without the service. */
 static bool has_run(const struct survey *survey)
 {
-	for (size_t i = 0; i < survey->source_count; i++)
-		if (victim_source_is_run(&survey->sources[i]))
+	for (size_t i = 0; i < survey->process_count; i++)
+		if (process_is_run(&survey->processes[i]))
 			return true;
 	return false;
 }

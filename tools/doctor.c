@@ -3,7 +3,7 @@
  * ctxtool doctor: what io_uring can do here, and for each thing that stands in the
  * way what to type against it.
  */
-#include "doctor.h"
+#include "commands.h"
 #include "ctxring.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 
 #include "probe.h"
 #include "terminal.h"
-#include "view.h"
+#include "usage.h"
 
 static const char help[] = "Usage: ctxtool doctor [OPTION...]\n"
 			   "Try whether io_uring is usable here, list what this kernel can do, and say what\n"

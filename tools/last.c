@@ -12,7 +12,7 @@
 #include "format.h"
 #include "json.h"
 #include "service.h"
-#include "view.h"
+#include "usage.h"
 
 static const char help[] =
 	"Usage: ctxtool last [OPTION...] [PID]\n"
@@ -107,11 +107,11 @@ static int show(pid_t pid, bool json)
 	if (survey.unreadable_count)
 		fprintf(stderr, "ctxtool last: process %d: %s\n", (int)pid, survey.unreadables[0].reason);
 	/* Ages are as of its death. */
-	for (size_t i = 0; i < survey.source_count; i++)
-		survey.sources[i].now_ns = entry.ended_ns;
+	for (size_t i = 0; i < survey.process_count; i++)
+		survey.processes[i].now_ns = entry.ended_ns;
 	if (json) {
 		code = json_print(&options, &view_tree, &survey);
-	} else if (survey.source_count) {
+	} else if (survey.process_count) {
 		uint64_t now = now_ns();
 		printf("died %s ago:\n", duration_text(now > entry.ended_ns ? now - entry.ended_ns : 0, age));
 		code = view_tree.print(&options, &survey);

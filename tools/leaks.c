@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "commands.h"
 #include "format.h"
 #include "json.h"
-#include "view.h"
 
 #define OLDER_DEFAULT_NS 60000000000u
 
@@ -27,7 +27,7 @@ static const char help[] =
 	"Exit: 0 some are listed, 1 there are none, 2 usage, 3 something could not be read, 4 trouble.\n";
 
 struct old {
-	struct process *source;
+	struct process *process;
 	const struct reader_context *context;
 	uint64_t age_ns;
 };
@@ -38,8 +38,8 @@ static int compare(const void *left, const void *right)
 
 	if (a->age_ns != b->age_ns)
 		return a->age_ns > b->age_ns ? -1 : 1;
-	if (a->source->pid != b->source->pid)
-		return a->source->pid < b->source->pid ? -1 : 1;
+	if (a->process->pid != b->process->pid)
+		return a->process->pid < b->process->pid ? -1 : 1;
 	return a->context->slot < b->context->slot ? -1 : a->context->slot > b->context->slot;
 }
 
@@ -48,7 +48,7 @@ static uint32_t count_children(const struct old *old)
 	uint32_t count = 0;
 
 	for (uint32_t i = old->context->first_child; i != READER_NONE;
-	     i = old->source->snapshot.contexts[i].next_sibling)
+	     i = old->process->snapshot.contexts[i].next_sibling)
 		count++;
 	return count;
 }
@@ -57,15 +57,15 @@ static size_t collect(struct survey *survey, uint64_t older_ns, struct old *olds
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < survey->source_count; i++) {
-		struct process *source = &survey->sources[i];
+	for (size_t i = 0; i < survey->process_count; i++) {
+		struct process *process = &survey->processes[i];
 
-		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
-			const struct reader_context *context = &source->snapshot.contexts[j];
-			uint64_t age = age_ns(source, context->record.created_ns);
+		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
+			const struct reader_context *context = &process->snapshot.contexts[j];
+			uint64_t age = age_ns(process, context->record.created_ns);
 
 			if (context->record.state & CTX_TABLE_LIVE && age >= older_ns)
-				olds[count++] = (struct old){source, context, age};
+				olds[count++] = (struct old){process, context, age};
 		}
 	}
 	qsort(olds, count, sizeof(*olds), compare);
@@ -76,11 +76,11 @@ static void print_text(const struct old *old)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], site[320];
 
-	printf("%-18s %8s %8" PRIu32 " %6" PRIu32 "  %-24s %s\n", format_id(old->source, old->context, id),
+	printf("%-18s %8s %8" PRIu32 " %6" PRIu32 "  %-24s %s\n", format_id(old->process, old->context, id),
 	       duration_text(old->age_ns, age), count_children(old), old->context->operation_count,
 	       escape(old->context->record.label, label, sizeof(label)),
 	       old->context->record.site
-		       ? site_text(&old->source->sites, old->context->record.site, site, sizeof(site))
+		       ? site_text(&old->process->sites, old->context->record.site, site, sizeof(site))
 		       : "-");
 }
 
@@ -89,10 +89,10 @@ static void print_json(const struct old *old, bool first)
 	char id[ID_SIZE], label[ESCAPED_SIZE], quoted[ESCAPED_SIZE], site[320] = "";
 
 	if (old->context->record.site)
-		site_text(&old->source->sites, old->context->record.site, site, sizeof(site));
+		site_text(&old->process->sites, old->context->record.site, site, sizeof(site));
 	printf("%s{\"id\": \"%s\", \"label\": \"%s\", \"age_ns\": %" PRIu64 ", \"children\": %" PRIu32
 	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\"}",
-	       first ? "" : ",\n ", format_id(old->source, old->context, id),
+	       first ? "" : ",\n ", format_id(old->process, old->context, id),
 	       json_text(old->context->record.label, label, sizeof(label)), old->age_ns, count_children(old),
 	       old->context->operation_count, json_quote(site, quoted, sizeof(quoted)));
 }
@@ -103,8 +103,8 @@ static int print(const struct view_options *options, struct survey *survey)
 	size_t total = 1, count;
 	struct old *olds;
 
-	for (size_t i = 0; i < survey->source_count; i++)
-		total += survey->sources[i].snapshot.context_count;
+	for (size_t i = 0; i < survey->process_count; i++)
+		total += survey->processes[i].snapshot.context_count;
 	olds = malloc(total * sizeof(*olds));
 	if (!olds) {
 		fprintf(stderr, "ctxtool: not enough memory\n");

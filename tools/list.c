@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "commands.h"
 #include "copies.h"
 #include "format.h"
 #include "names.h"
-#include "view.h"
 
 static const char help[] =
 	"Usage: ctxtool ls [OPTION...]\n"
@@ -40,13 +40,13 @@ static struct widths measure(const struct survey *survey)
 	struct widths widths = {.id = 2, .label = 5};
 	char id[ID_SIZE], label[ESCAPED_SIZE];
 
-	for (size_t i = 0; i < survey->source_count; i++) {
-		const struct process *source = &survey->sources[i];
+	for (size_t i = 0; i < survey->process_count; i++) {
+		const struct process *process = &survey->processes[i];
 
-		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
-			const struct reader_context *context = &source->snapshot.contexts[j];
+		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
+			const struct reader_context *context = &process->snapshot.contexts[j];
 
-			widen(&widths.id, format_id(source, context, id));
+			widen(&widths.id, format_id(process, context, id));
 			widen(&widths.label, escape(context->record.label, label, sizeof(label)));
 		}
 	}
@@ -55,13 +55,13 @@ static struct widths measure(const struct survey *survey)
 	return widths;
 }
 
-static void print_context(const struct process *source, const struct reader_context *context,
+static void print_context(const struct process *process, const struct reader_context *context,
 			  const struct widths *widths)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], left[16], cause[TEXT_SIZE];
 	int pad;
 
-	format_id(source, context, id);
+	format_id(process, context, id);
 	escape(context->record.label, label, sizeof(label));
 	if (!label[0])
 		strcpy(label, "-");
@@ -69,18 +69,20 @@ static void print_context(const struct process *source, const struct reader_cont
 	pad = widths->label - (int)text_width(label);
 	printf("%-*s  %s%-9s%s  %8s  %8s  %5u  %s%*s  %s\n", widths->id, id,
 	       colour(state_colour(context->record.state)), state_name(context->record.state),
-	       colour(COLOUR_PLAIN), duration_text(age_ns(source, context->record.created_ns), age),
-	       format_time_left(source, context, left), context->operation_count, label, pad > 0 ? pad : 0,
-	       "", format_cause(source, context, false, cause));
+	       colour(COLOUR_PLAIN), duration_text(age_ns(process, context->record.created_ns), age),
+	       format_time_left(process, context, left), context->operation_count, label, pad > 0 ? pad : 0,
+	       "", format_cause(process, context, false, cause));
 }
 
-static void print_operations(struct process *source, const struct reader_context *context)
+static void print_operations(struct process *process, const struct reader_context *context)
 {
 	char text[TEXT_SIZE];
 
-	for (uint32_t i = context->first_operation; i != READER_NONE; i = source->snapshot.operations[i].next)
+	for (uint32_t i = context->first_operation; i != READER_NONE;
+	     i = process->snapshot.operations[i].next)
 		printf("    %s%s%s\n", colour(COLOUR_CYAN),
-		       format_operation(source, &source->snapshot.operations[i], text), colour(COLOUR_PLAIN));
+		       format_operation(process, &process->snapshot.operations[i], text),
+		       colour(COLOUR_PLAIN));
 }
 
 static int print(const struct view_options *options, struct survey *survey)
@@ -90,19 +92,19 @@ static int print(const struct view_options *options, struct survey *survey)
 
 	printf("%s%-*s  %-9s  %8s  %8s  %5s  %-*s  %s%s\n", colour(COLOUR_BOLD), widths.id, "ID", "STATE",
 	       "AGE", "LEFT", "OPS", widths.label, "LABEL", "CAUSE", colour(COLOUR_PLAIN));
-	for (size_t i = 0; i < survey->source_count; i++) {
-		struct process *source = &survey->sources[i];
+	for (size_t i = 0; i < survey->process_count; i++) {
+		struct process *process = &survey->processes[i];
 
-		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
+		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
 			const struct reader_context *context =
-				&source->snapshot.contexts[source->snapshot.preorder[j]];
+				&process->snapshot.contexts[process->snapshot.preorder[j]];
 
-			print_context(source, context, &widths);
+			print_context(process, context, &widths);
 			if (options->operations)
-				print_operations(source, context);
+				print_operations(process, context);
 		}
-		if (*format_losses(source, losses))
-			fprintf(stderr, "ctxtool: process %d: %s\n", (int)source->pid, losses);
+		if (*format_losses(process, losses))
+			fprintf(stderr, "ctxtool: process %d: %s\n", (int)process->pid, losses);
 	}
 	if (!options->pid_count && !options->core)
 		copies_print(survey);

@@ -4,13 +4,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "cancel.h"
 #include "commands.h"
 #include "ctxring.h"
-#include "doctor.h"
-#include "run.h"
 #include "terminal.h"
-#include "view.h"
+#include "usage.h"
 
 struct command {
 	const char *name;

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "run.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "commands.h"
+#include "run.h"
 #include "terminal.h"
 
 /* How long a service that does not answer may keep us from hearing signals. */

@@ -93,9 +93,4 @@ void run_say_signal(const struct run *run, int signo);
 /* One line, as text or JSON, to options->report. Returns false when that could not be written. */
 bool run_report(const struct run_options *options, const struct run_outcome *outcome);
 
-int run_run(int argc, char **argv);
-
-/* argv[0] is the name that it was called by. */
-int run_timeout(int argc, char **argv);
-
 #endif

@@ -9,6 +9,7 @@
 #include "run.h"
 #include "signals.h"
 #include "terminal.h"
+#include "usage.h"
 
 #define GRACE_DEFAULT_NS 5000000000u
 

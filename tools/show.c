@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "commands.h"
 #include "format.h"
 #include "names.h"
 #include "select.h"
@@ -32,26 +33,26 @@ static void print_line(const char *name, const char *value)
 	printf("  %-11s %s\n", name, value);
 }
 
-static void print_relative(const struct process *source, const char *name,
+static void print_relative(const struct process *process, const char *name,
 			   const struct reader_context *context)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE];
 
-	printf("  %-11s %s \"%s\" %s%s%s\n", name, format_id(source, context, id),
+	printf("  %-11s %s \"%s\" %s%s%s\n", name, format_id(process, context, id),
 	       escape(context->record.label, label, sizeof(label)),
 	       colour(state_colour(context->record.state)), state_name(context->record.state),
 	       colour(COLOUR_PLAIN));
 }
 
-static void print_family(const struct process *source, const struct reader_context *context)
+static void print_family(const struct process *process, const struct reader_context *context)
 {
-	const struct snapshot *snapshot = &source->snapshot;
+	const struct snapshot *snapshot = &process->snapshot;
 	uint32_t shown = 0;
 
 	if (context->parent == READER_NONE)
 		print_line("parent", context->orphan ? "gone from the table" : "none: a root");
 	for (uint32_t i = context->parent; i != READER_NONE; i = snapshot->contexts[i].parent) {
-		print_relative(source, shown ? "below" : "parent", &snapshot->contexts[i]);
+		print_relative(process, shown ? "below" : "parent", &snapshot->contexts[i]);
 		if (++shown == ANCESTORS_SHOWN) {
 			print_line("", "and more");
 			break;
@@ -60,67 +61,67 @@ static void print_family(const struct process *source, const struct reader_conte
 	shown = 0;
 	for (uint32_t i = context->first_child; i != READER_NONE; i = snapshot->contexts[i].next_sibling) {
 		if (shown++ < CHILDREN_SHOWN)
-			print_relative(source, "child", &snapshot->contexts[i]);
+			print_relative(process, "child", &snapshot->contexts[i]);
 	}
 	if (shown > CHILDREN_SHOWN)
 		printf("  %-11s and %" PRIu32 " more\n", "", shown - CHILDREN_SHOWN);
 }
 
-static void print_made(const struct process *source, const struct reader_context *context)
+static void print_made(const struct process *process, const struct reader_context *context)
 {
 	char age[16], site[320];
 
-	printf("  %-11s %s ago", "made", duration_text(age_ns(source, context->record.created_ns), age));
+	printf("  %-11s %s ago", "made", duration_text(age_ns(process, context->record.created_ns), age));
 	if (context->record.creator_tid)
 		printf(", by thread %" PRIu32, context->record.creator_tid);
 	if (context->record.site)
-		printf(", at %s", site_text(&source->sites, context->record.site, site, sizeof(site)));
+		printf(", at %s", site_text(&process->sites, context->record.site, site, sizeof(site)));
 	putchar('\n');
 }
 
-static void print_context(struct process *source, const struct reader_context *context)
+static void print_context(struct process *process, const struct reader_context *context)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], left[16], text[TEXT_SIZE];
 
-	printf("%scontext %s%s \"%s\"\n", colour(COLOUR_BOLD), format_id(source, context, id),
+	printf("%scontext %s%s \"%s\"\n", colour(COLOUR_BOLD), format_id(process, context, id),
 	       colour(COLOUR_PLAIN), escape(context->record.label, label, sizeof(label)));
-	print_line("process", format_source(source, text));
+	print_line("process", format_process(process, text));
 	print_line("kind", context_kind_name(context->record.kind));
-	if (*service_note(source, context, text, sizeof(text)))
+	if (*service_note(process, context, text, sizeof(text)))
 		print_line("across", text + 1);
 	printf("  %-11s %s%s%s\n", "state", colour(state_colour(context->record.state)),
 	       state_name(context->record.state), colour(COLOUR_PLAIN));
 	if (!(context->record.state & CTX_TABLE_LIVE))
-		print_line("cause", format_cause(source, context, true, text));
-	print_line("time left", format_time_left(source, context, left)[0] == '-' ? "no deadline" : left);
-	print_made(source, context);
-	print_family(source, context);
+		print_line("cause", format_cause(process, context, true, text));
+	print_line("time left", format_time_left(process, context, left)[0] == '-' ? "no deadline" : left);
+	print_made(process, context);
+	print_family(process, context);
 	printf("  %-11s %" PRIu32 "\n", "operations", context->operation_count);
 	for (uint32_t i = context->first_operation; i != READER_NONE;
-	     i = source->snapshot.operations[i].next) {
-		const struct reader_operation *operation = &source->snapshot.operations[i];
+	     i = process->snapshot.operations[i].next) {
+		const struct reader_operation *operation = &process->snapshot.operations[i];
 
-		printf("    %s%s%s", colour(COLOUR_CYAN), format_operation(source, operation, text),
+		printf("    %s%s%s", colour(COLOUR_CYAN), format_operation(process, operation, text),
 		       colour(COLOUR_PLAIN));
-		for (uint32_t j = 0; j < source->snapshot.ring_count; j++)
-			if (source->snapshot.rings[j].slot == operation->record.ring)
-				printf(", on ring fd %" PRId32, source->snapshot.rings[j].record.fd);
+		for (uint32_t j = 0; j < process->snapshot.ring_count; j++)
+			if (process->snapshot.rings[j].slot == operation->record.ring)
+				printf(", on ring fd %" PRId32, process->snapshot.rings[j].record.fd);
 		putchar('\n');
 	}
 }
 
-static void print_process(const struct process *source)
+static void print_process(const struct process *process)
 {
-	const struct ctx_table_header *header = &source->snapshot.header;
+	const struct ctx_table_header *header = &process->snapshot.header;
 	char text[TEXT_SIZE];
 
-	printf("process %s\n", format_source(source, text));
+	printf("process %s\n", format_process(process, text));
 	printf("  %-11s version %" PRIu32 ", room for %" PRIu32 " contexts, %" PRIu32 " operations, %" PRIu32
 	       " rings\n",
 	       "table", header->version, header->contexts.count, header->operations.count,
 	       header->rings.count);
-	for (uint32_t i = 0; i < source->snapshot.ring_count; i++)
-		printf("  %s\n", format_ring(source, &source->snapshot.rings[i], text));
+	for (uint32_t i = 0; i < process->snapshot.ring_count; i++)
+		printf("  %s\n", format_ring(process, &process->snapshot.rings[i], text));
 }
 
 static int print(const struct view_options *options, struct survey *survey)
@@ -131,9 +132,9 @@ static int print(const struct view_options *options, struct survey *survey)
 	if (code != EXIT_OK)
 		return code;
 	if (selection.context)
-		print_context(selection.source, selection.context);
+		print_context(selection.process, selection.context);
 	else
-		print_process(selection.source);
+		print_process(selection.process);
 	return EXIT_OK;
 }
 

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "commands.h"
 #include "ctxring.h"
 #include "format.h"
 #include "json.h"
 #include "names.h"
 #include "service.h"
-#include "view.h"
 
 #define LABELS_MAX 20
 #define REST "other"
@@ -105,10 +105,11 @@ static void fold_labels(struct sums *sums)
 	sums->label_count = kept;
 }
 
-static void add_context(struct sums *sums, const struct process *source, const struct reader_context *context)
+static void add_context(struct sums *sums, const struct process *process,
+			const struct reader_context *context)
 {
 	uint32_t state = context->record.state;
-	uint64_t age = age_ns(source, context->record.created_ns);
+	uint64_t age = age_ns(process, context->record.created_ns);
 
 	if (!(state & CTX_TABLE_LIVE)) {
 		sums->cancelled += strcmp(state_name(state), "expired") != 0;
@@ -122,9 +123,9 @@ static void add_context(struct sums *sums, const struct process *source, const s
 	stem(context->record.label, label->label);
 }
 
-static void add_source(struct sums *sums, const struct process *source)
+static void add_process(struct sums *sums, const struct process *process)
 {
-	const struct snapshot *snapshot = &source->snapshot;
+	const struct snapshot *snapshot = &process->snapshot;
 
 	sums->processes++;
 	sums->rings += snapshot->ring_count;
@@ -136,7 +137,7 @@ static void add_source(struct sums *sums, const struct process *source)
 		sums->by_opcode[opcode < NAMES_OPCODES ? opcode : NAMES_OPCODES]++;
 	}
 	for (uint32_t i = 0; i < snapshot->context_count; i++)
-		add_context(sums, source, &snapshot->contexts[i]);
+		add_context(sums, process, &snapshot->contexts[i]);
 }
 
 static void add_service(struct sums *sums)
@@ -246,15 +247,15 @@ static int print(const struct view_options *options, struct survey *survey)
 	struct sums sums = {0};
 	size_t total = 1;
 
-	for (size_t i = 0; i < survey->source_count; i++)
-		total += survey->sources[i].snapshot.context_count;
+	for (size_t i = 0; i < survey->process_count; i++)
+		total += survey->processes[i].snapshot.context_count;
 	sums.labels = calloc(total, sizeof(*sums.labels));
 	if (!sums.labels) {
 		fprintf(stderr, "ctxtool: not enough memory\n");
 		return EXIT_TROUBLE;
 	}
-	for (size_t i = 0; i < survey->source_count; i++)
-		add_source(&sums, &survey->sources[i]);
+	for (size_t i = 0; i < survey->process_count; i++)
+		add_process(&sums, &survey->processes[i]);
 	fold_labels(&sums);
 	if (!options->core)
 		add_service(&sums);

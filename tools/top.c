@@ -6,10 +6,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "commands.h"
 #include "format.h"
 #include "names.h"
 #include "top.h"
-#include "view.h"
 
 #define ROWS_IN_PIPE 40
 #define HEAD_ROWS 3 /* above the contexts */
@@ -47,19 +47,19 @@ static void print_cut(const char *line, unsigned columns)
 
 static void print_row(const struct top_row *row, unsigned columns)
 {
-	const struct reader_operation *oldest = top_oldest(row->source, row->context);
+	const struct reader_operation *oldest = top_oldest(row->process, row->context);
 	char id[ID_SIZE], left[16], age[16], label[ESCAPED_SIZE], operation[TEXT_SIZE], line[TEXT_SIZE * 2];
 
 	operation[0] = '\0';
 	if (oldest)
-		format_operation(row->source, oldest, operation);
+		format_operation(row->process, oldest, operation);
 	else if (!(row->context->record.state & CTX_TABLE_LIVE))
-		format_cause(row->source, row->context, false, operation);
+		format_cause(row->process, row->context, false, operation);
 	escape(row->context->record.label, label, sizeof(label));
 	snprintf(line, sizeof(line), "%-18s %-9s %8s %8s %6" PRIu32 "  %-24s %s",
-		 format_id(row->source, row->context, id), state_name(row->context->record.state),
-		 duration_text(age_ns(row->source, row->context->record.created_ns), age),
-		 format_time_left(row->source, row->context, left), row->context->operation_count, label,
+		 format_id(row->process, row->context, id), state_name(row->context->record.state),
+		 duration_text(age_ns(row->process, row->context->record.created_ns), age),
+		 format_time_left(row->process, row->context, left), row->context->operation_count, label,
 		 operation);
 	fputs(colour(state_colour(row->context->record.state)), stdout);
 	print_cut(line, columns);
@@ -73,18 +73,18 @@ static void print_head(const struct survey *survey, unsigned columns)
 	char line[TEXT_SIZE], clock[16];
 	struct tm local;
 
-	for (size_t i = 0; i < survey->source_count; i++) {
-		contexts += survey->sources[i].snapshot.context_count;
-		live += survey->sources[i].snapshot.live_count;
-		operations += survey->sources[i].snapshot.operation_count;
-		rings += survey->sources[i].snapshot.ring_count;
+	for (size_t i = 0; i < survey->process_count; i++) {
+		contexts += survey->processes[i].snapshot.context_count;
+		live += survey->processes[i].snapshot.live_count;
+		operations += survey->processes[i].snapshot.operation_count;
+		rings += survey->processes[i].snapshot.ring_count;
 	}
 	localtime_r(&now, &local);
 	strftime(clock, sizeof(clock), "%H:%M:%S", &local);
 	snprintf(line, sizeof(line),
 		 "ctxtool top %s: %zu process%s, %" PRIu64 " ring%s, %" PRIu64 " context%s, %" PRIu64
 		 " live, %" PRIu64 " operation%s in flight",
-		 clock, survey->source_count, survey->source_count == 1 ? "" : "es", rings, plural(rings),
+		 clock, survey->process_count, survey->process_count == 1 ? "" : "es", rings, plural(rings),
 		 contexts, plural(contexts), live, operations, plural(operations));
 	print_cut(line, columns);
 	size_t unread = survey->unreadable_count + survey->strangers;
@@ -108,8 +108,8 @@ static int print(const struct view_options *options, struct survey *survey)
 	struct top_row *rows;
 
 	(void)options;
-	for (size_t i = 0; i < survey->source_count; i++)
-		total += survey->sources[i].snapshot.context_count;
+	for (size_t i = 0; i < survey->process_count; i++)
+		total += survey->processes[i].snapshot.context_count;
 	rows = malloc((total + 1) * sizeof(*rows));
 	if (!rows) {
 		fprintf(stderr, "ctxtool: not enough memory\n");

@@ -6,7 +6,7 @@
 #include "view.h"
 
 struct top_row {
-	struct process *source;
+	struct process *process;
 	const struct reader_context *context;
 	uint64_t waiting_ns; /* of its oldest operation */
 };
@@ -26,7 +26,8 @@ void top_sort(struct top_row *rows, size_t count, enum top_order order, bool rev
 const char *top_order_name(enum top_order order);
 
 /* NULL: it has none. */
-const struct reader_operation *top_oldest(const struct process *source, const struct reader_context *context);
+const struct reader_operation *top_oldest(const struct process *process,
+					  const struct reader_context *context);
 
 /* Shows the survey until q. An exit code. */
 int top_screen(const struct view_options *options);

@@ -8,10 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "cancel.h"
 #include "format.h"
 #include "names.h"
 #include "top.h"
+#include "victim.h"
 
 #define HEAD_ROWS 3
 #define FILTER_MAX 64
@@ -46,7 +46,7 @@ static void on_signal(int signo)
 
 static struct place place_of(const struct top_row *row)
 {
-	return (struct place){row->source->inode, service_ctx_id(row->context)};
+	return (struct place){row->process->inode, service_ctx_id(row->context)};
 }
 
 static bool is_same(struct place a, struct place b)
@@ -64,32 +64,32 @@ static bool is_folded(const struct screen *screen, struct place place)
 	return false;
 }
 
-static bool matches(const struct screen *screen, const struct process *source,
+static bool matches(const struct screen *screen, const struct process *process,
 		    const struct reader_context *context)
 {
 	char id[ID_SIZE];
 
 	return !screen->filter[0] || strcasestr(context->record.label, screen->filter) ||
-	       strcasestr(source->name, screen->filter) ||
-	       strstr(format_id(source, context, id), screen->filter);
+	       strcasestr(process->name, screen->filter) ||
+	       strstr(format_id(process, context, id), screen->filter);
 }
 
 /* Each below its parent, without what is below folded ones. */
 static void fill_tree(struct screen *screen)
 {
-	for (size_t i = 0; i < screen->survey.source_count; i++) {
-		struct process *source = &screen->survey.sources[i];
+	for (size_t i = 0; i < screen->survey.process_count; i++) {
+		struct process *process = &screen->survey.processes[i];
 		uint32_t hidden_below = UINT32_MAX;
 
-		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
+		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
 			const struct reader_context *context =
-				&source->snapshot.contexts[source->snapshot.preorder[j]];
-			struct top_row row = {.source = source, .context = context};
+				&process->snapshot.contexts[process->snapshot.preorder[j]];
+			struct top_row row = {.process = process, .context = context};
 
 			if (context->depth > hidden_below)
 				continue;
 			hidden_below = is_folded(screen, place_of(&row)) ? context->depth : UINT32_MAX;
-			if (matches(screen, source, context))
+			if (matches(screen, process, context))
 				screen->rows[screen->count++] = row;
 		}
 	}
@@ -100,7 +100,7 @@ static void fill_list(struct screen *screen)
 	size_t all = top_collect(&screen->survey, screen->rows);
 
 	for (size_t i = 0; i < all; i++)
-		if (matches(screen, screen->rows[i].source, screen->rows[i].context))
+		if (matches(screen, screen->rows[i].process, screen->rows[i].context))
 			screen->rows[screen->count++] = screen->rows[i];
 	top_sort(screen->rows, screen->count, screen->order, screen->reverse);
 }
@@ -109,8 +109,8 @@ static void fill(struct screen *screen)
 {
 	size_t total = 1;
 
-	for (size_t i = 0; i < screen->survey.source_count; i++)
-		total += screen->survey.sources[i].snapshot.context_count;
+	for (size_t i = 0; i < screen->survey.process_count; i++)
+		total += screen->survey.processes[i].snapshot.context_count;
 	struct top_row *rows = realloc(screen->rows, total * sizeof(*rows));
 	screen->failed = !rows;
 	screen->count = 0;
@@ -159,8 +159,8 @@ static void draw_head(const struct screen *screen)
 	time_t now = time(NULL);
 	struct tm local;
 
-	for (size_t i = 0; i < screen->survey.source_count; i++) {
-		const struct snapshot *snapshot = &screen->survey.sources[i].snapshot;
+	for (size_t i = 0; i < screen->survey.process_count; i++) {
+		const struct snapshot *snapshot = &screen->survey.processes[i].snapshot;
 		contexts += snapshot->context_count;
 		live += snapshot->live_count;
 		operations += snapshot->operation_count;
@@ -171,7 +171,7 @@ static void draw_head(const struct screen *screen)
 	snprintf(line, sizeof(line),
 		 "ctxtool top %s: %zu process%s, %" PRIu64 " ring%s, %" PRIu64 " context%s, %" PRIu64
 		 " live, %" PRIu64 " operation%s in flight%s",
-		 clock, screen->survey.source_count, screen->survey.source_count == 1 ? "" : "es", rings,
+		 clock, screen->survey.process_count, screen->survey.process_count == 1 ? "" : "es", rings,
 		 plural(rings), contexts, plural(contexts), live, operations, plural(operations),
 		 screen->paused ? " (paused)" : "");
 	draw_line(0, line);
@@ -192,21 +192,21 @@ static void draw_head(const struct screen *screen)
 
 static void draw_row(struct screen *screen, const struct top_row *row, int y, bool chosen)
 {
-	const struct reader_operation *oldest = top_oldest(row->source, row->context);
+	const struct reader_operation *oldest = top_oldest(row->process, row->context);
 	char id[ID_SIZE], left[16], age[16], label[ESCAPED_SIZE], operation[TEXT_SIZE], line[TEXT_SIZE * 2];
 	unsigned indent = screen->tree ? row->context->depth * 2 : 0;
 	const char *fold = screen->tree && is_folded(screen, place_of(row)) ? "+" : "";
 
 	operation[0] = '\0';
 	if (oldest)
-		format_operation(row->source, oldest, operation);
+		format_operation(row->process, oldest, operation);
 	else if (!(row->context->record.state & CTX_TABLE_LIVE))
-		format_cause(row->source, row->context, false, operation);
+		format_cause(row->process, row->context, false, operation);
 	escape(row->context->record.label, label, sizeof(label));
 	snprintf(line, sizeof(line), "%-18s %-9s %8s %8s %6" PRIu32 "  %*s%s%-24s %s",
-		 format_id(row->source, row->context, id), state_name(row->context->record.state),
-		 duration_text(age_ns(row->source, row->context->record.created_ns), age),
-		 format_time_left(row->source, row->context, left), row->context->operation_count,
+		 format_id(row->process, row->context, id), state_name(row->context->record.state),
+		 duration_text(age_ns(row->process, row->context->record.created_ns), age),
+		 format_time_left(row->process, row->context, left), row->context->operation_count,
 		 (int)(indent > 40 ? 40 : indent), "", fold, label, operation);
 	int attributes = chosen ? A_REVERSE : row->context->record.state & CTX_TABLE_LIVE ? A_NORMAL : A_DIM;
 	attron(attributes);
@@ -294,7 +294,7 @@ static void cancel_chosen(struct screen *screen)
 		ctxd_explain(service_error(), screen->status, sizeof(screen->status));
 		return;
 	}
-	victim.source = screen->rows[screen->chosen].source;
+	victim.process = screen->rows[screen->chosen].process;
 	victim.context = (struct reader_context *)screen->rows[screen->chosen].context;
 	victim_describe(&victim);
 	snprintf(question, sizeof(question), "End %s: %u context%s with %u operation%s? [y/N] ", victim.name,
@@ -307,7 +307,7 @@ static void cancel_chosen(struct screen *screen)
 	if (!result)
 		snprintf(screen->status, sizeof(screen->status), "%.300s %.1500s", victim.name,
 			 report_text(&report, words, sizeof(words)));
-	else if (result == -ENOENT && !service_publishes(victim.source->inode))
+	else if (result == -ENOENT && !service_publishes(victim.process->inode))
 		snprintf(screen->status, sizeof(screen->status),
 			 "its process is not published: start it with CTXRING_PUBLISH=1");
 	else

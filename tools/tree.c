@@ -3,11 +3,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "commands.h"
 #include "copies.h"
 #include "format.h"
 #include "names.h"
 #include "service.h"
-#include "view.h"
 
 /* Deeper contexts are not indented further: a chain of 100,000 would print gigabytes of blanks. */
 #define INDENT_MAX 32
@@ -41,7 +41,7 @@ static void print_indent(const struct branches *branches, uint32_t depth)
 		printf("[depth %" PRIu32 "] ", depth);
 }
 
-static void print_context(const struct process *source, const struct reader_context *context,
+static void print_context(const struct process *process, const struct reader_context *context,
 			  const struct branches *branches)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], left[16], cause[TEXT_SIZE], note[TEXT_SIZE];
@@ -49,45 +49,46 @@ static void print_context(const struct process *source, const struct reader_cont
 	print_indent(branches, context->depth);
 	if (terminal()->lines)
 		fputs(context->next_sibling == READER_NONE ? "└─" : "├─", stdout);
-	printf("%s%s%s \"%s\" %s%s%s, %s old", colour(COLOUR_BOLD), format_id(source, context, id),
+	printf("%s%s%s \"%s\" %s%s%s, %s old", colour(COLOUR_BOLD), format_id(process, context, id),
 	       colour(COLOUR_PLAIN), escape(context->record.label, label, sizeof(label)),
 	       colour(state_colour(context->record.state)), state_name(context->record.state),
-	       colour(COLOUR_PLAIN), duration_text(age_ns(source, context->record.created_ns), age));
-	format_time_left(source, context, left);
+	       colour(COLOUR_PLAIN), duration_text(age_ns(process, context->record.created_ns), age));
+	format_time_left(process, context, left);
 	if (left[0] == 'd')
 		fputs(", due", stdout);
 	else if (left[0] != '-')
 		printf(", %s left", left);
-	fputs(service_note(source, context, note, sizeof(note)), stdout);
+	fputs(service_note(process, context, note, sizeof(note)), stdout);
 	if (!(context->record.state & CTX_TABLE_LIVE))
-		printf(": %s", format_cause(source, context, false, cause));
+		printf(": %s", format_cause(process, context, false, cause));
 	if (context->orphan)
 		printf("%s, its parent is gone%s", colour(COLOUR_DIM), colour(COLOUR_PLAIN));
 	putchar('\n');
 }
 
-static void print_operations(struct process *source, const struct reader_context *context,
+static void print_operations(struct process *process, const struct reader_context *context,
 			     const struct branches *branches)
 {
 	char text[TEXT_SIZE];
 
 	for (uint32_t i = context->first_operation; i != READER_NONE;
-	     i = source->snapshot.operations[i].next) {
+	     i = process->snapshot.operations[i].next) {
 		print_indent(branches, context->depth + 1);
 		fputs(terminal()->lines && context->first_child != READER_NONE ? "│ " : "  ", stdout);
 		printf("%s%s%s\n", colour(COLOUR_CYAN),
-		       format_operation(source, &source->snapshot.operations[i], text), colour(COLOUR_PLAIN));
+		       format_operation(process, &process->snapshot.operations[i], text),
+		       colour(COLOUR_PLAIN));
 	}
 }
 
 /* Where work of other processes stands below this context. */
-static void print_joined(const struct process *source, const struct reader_context *context,
+static void print_joined(const struct process *process, const struct reader_context *context,
 			 const struct branches *branches)
 {
-	const struct ctxd_entry *shared =
-					service_entry_of(CTXD_SHARED, source->inode, service_ctx_id(context)),
+	const struct ctxd_entry *shared = service_entry_of(CTXD_SHARED, process->inode,
+							   service_ctx_id(context)),
 				*entries;
-	char process[ESCAPED_SIZE];
+	char owner[ESCAPED_SIZE];
 	size_t count;
 
 	if (!shared)
@@ -101,39 +102,39 @@ static void print_joined(const struct process *source, const struct reader_conte
 		print_indent(branches, context->depth + 1);
 		printf("  %sjoined by %d:%" PRIu32 ".%" PRIu32 " %s%s\n", colour(COLOUR_YELLOW),
 		       (int)joined->pid, (uint32_t)joined->ctx_id, (uint32_t)(joined->ctx_id >> 32),
-		       escape(joined->process, process, sizeof(process)), colour(COLOUR_PLAIN));
+		       escape(joined->process, owner, sizeof(owner)), colour(COLOUR_PLAIN));
 	}
 }
 
-static void print_source(struct process *source)
+static void print_process(struct process *process)
 {
 	struct branches branches = {0};
 	char text[TEXT_SIZE];
 
-	printf("%s%s%s\n", colour(COLOUR_BOLD), format_source(source, text), colour(COLOUR_PLAIN));
-	for (uint32_t i = 0; i < source->snapshot.ring_count; i++)
+	printf("%s%s%s\n", colour(COLOUR_BOLD), format_process(process, text), colour(COLOUR_PLAIN));
+	for (uint32_t i = 0; i < process->snapshot.ring_count; i++)
 		printf("%s  %s%s\n", colour(COLOUR_DIM),
-		       format_ring(source, &source->snapshot.rings[i], text), colour(COLOUR_PLAIN));
-	for (uint32_t i = 0; i < source->snapshot.context_count; i++) {
+		       format_ring(process, &process->snapshot.rings[i], text), colour(COLOUR_PLAIN));
+	for (uint32_t i = 0; i < process->snapshot.context_count; i++) {
 		const struct reader_context *context =
-			&source->snapshot.contexts[source->snapshot.preorder[i]];
+			&process->snapshot.contexts[process->snapshot.preorder[i]];
 
-		print_context(source, context, &branches);
+		print_context(process, context, &branches);
 		if (context->depth <= INDENT_MAX)
 			branches.open[context->depth] = context->next_sibling != READER_NONE;
-		print_operations(source, context, &branches);
-		print_joined(source, context, &branches);
+		print_operations(process, context, &branches);
+		print_joined(process, context, &branches);
 	}
-	if (*format_losses(source, text))
-		fprintf(stderr, "ctxtool: process %d: %s\n", (int)source->pid, text);
+	if (*format_losses(process, text))
+		fprintf(stderr, "ctxtool: process %d: %s\n", (int)process->pid, text);
 }
 
 static int print(const struct view_options *options, struct survey *survey)
 {
-	for (size_t i = 0; i < survey->source_count; i++) {
+	for (size_t i = 0; i < survey->process_count; i++) {
 		if (i)
 			putchar('\n');
-		print_source(&survey->sources[i]);
+		print_process(&survey->processes[i]);
 	}
 	if (!options->pid_count && !options->core)
 		copies_print(survey);

@@ -14,7 +14,7 @@
 #include "format.h"
 #include "names.h"
 #include "service.h"
-#include "view.h"
+#include "usage.h"
 
 #define KINDS (CTXD_SHARED | CTXD_JOINED | CTXD_PROCESS | CTXD_DEAD)
 

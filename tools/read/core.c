@@ -260,33 +260,33 @@ static int fill_table(const struct core *core, uint64_t address, uint64_t size, 
 	return 0;
 }
 
-static int add_core_source(struct survey *survey, struct core *core, const char *bytes, uint64_t size,
-			   struct unreadable *unreadable)
+static int add_core_process(struct survey *survey, struct core *core, const char *bytes, uint64_t size,
+			    struct unreadable *unreadable)
 {
 	char reason[READER_REASON_SIZE];
 	struct snapshot snapshot;
-	struct process *source;
+	struct process *process;
 
 	if (snapshot_read(bytes, size, UINT64_MAX, &snapshot, reason)) {
 		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
 		return -EINVAL;
 	}
-	source = survey_add_process(survey);
-	if (!source) {
+	process = survey_add_process(survey);
+	if (!process) {
 		snapshot_release(&snapshot);
 		return -ENOMEM;
 	}
-	source->pid = core->pid ? core->pid : snapshot.header.pid;
-	source->uid = core->pid ? core->uid : snapshot.header.uid;
-	memcpy(source->name, core->name, sizeof(source->name));
-	source->is_core = true;
+	process->pid = core->pid ? core->pid : snapshot.header.pid;
+	process->uid = core->pid ? core->uid : snapshot.header.uid;
+	memcpy(process->name, core->name, sizeof(process->name));
+	process->is_core = true;
 	/* A core has no clock: times count to the last event that the table knows. */
-	source->now_ns = snapshot.latest_ns;
-	source->snapshot = snapshot;
+	process->now_ns = snapshot.latest_ns;
+	process->snapshot = snapshot;
 	for (size_t i = 0; i < core->sites.count; i++) {
 		const struct site_range *range = &core->sites.ranges[i];
 
-		if (sites_add(&source->sites, range->start, range->end, range->file_offset, range->path))
+		if (sites_add(&process->sites, range->start, range->end, range->file_offset, range->path))
 			return -ENOMEM;
 	}
 	return 0;
@@ -319,7 +319,7 @@ static int add_table(struct survey *survey, struct core *core, uint64_t address,
 	memcpy(bytes, &header, sizeof(header));
 	result = fill_table(core, address, header.file_size, bytes, unreadable, &whole);
 	if (!result)
-		result = add_core_source(survey, core, bytes, header.file_size, unreadable);
+		result = add_core_process(survey, core, bytes, header.file_size, unreadable);
 	if (!result && !whole)
 		snprintf(unreadable->reason, sizeof(unreadable->reason),
 			 "the core holds only a part of the table: it is cut short, see ulimit -c");

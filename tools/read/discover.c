@@ -66,12 +66,12 @@ struct mapping {
 
 struct process *survey_add_process(struct survey *survey)
 {
-	struct process *larger = realloc(survey->sources, (survey->source_count + 1) * sizeof(*larger));
+	struct process *larger = realloc(survey->processes, (survey->process_count + 1) * sizeof(*larger));
 
 	if (!larger)
 		return NULL;
-	survey->sources = larger;
-	larger += survey->source_count++;
+	survey->processes = larger;
+	larger += survey->process_count++;
 	*larger = (struct process){.descriptors.directory = -1};
 	return larger;
 }
@@ -88,18 +88,18 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
 	return 0;
 }
 
-static void release_source(struct process *source)
+static void release_process(struct process *process)
 {
-	snapshot_release(&source->snapshot);
-	sites_release(&source->sites);
-	descriptors_release(&source->descriptors);
+	snapshot_release(&process->snapshot);
+	sites_release(&process->sites);
+	descriptors_release(&process->descriptors);
 }
 
 void survey_release(struct survey *survey)
 {
-	for (size_t i = 0; i < survey->source_count; i++)
-		release_source(&survey->sources[i]);
-	free(survey->sources);
+	for (size_t i = 0; i < survey->process_count; i++)
+		release_process(&survey->processes[i]);
+	free(survey->processes);
 	free(survey->unreadables);
 	*survey = (struct survey){0};
 }
@@ -236,7 +236,7 @@ static void describe(struct unreadable *unreadable, int error, const char *what)
 }
 
 /* Maps the table behind fd and takes the snapshot. 0, or -1 with the reason in unreadable. */
-static int read_table(int fd, struct process *source, struct unreadable *unreadable)
+static int read_table(int fd, struct process *process, struct unreadable *unreadable)
 {
 	char reason[READER_REASON_SIZE];
 	struct stat status;
@@ -255,14 +255,14 @@ static int read_table(int fd, struct process *source, struct unreadable *unreada
 		snprintf(unreadable->reason, sizeof(unreadable->reason), "its table is empty");
 		return -1;
 	}
-	source->inode = unreadable->inode = status.st_ino;
+	process->inode = unreadable->inode = status.st_ino;
 	allocated = (uint64_t)status.st_blocks * 512;
 	bytes = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (bytes == MAP_FAILED) {
 		describe(unreadable, errno, "its table");
 		return -1;
 	}
-	result = snapshot_read(bytes, (size_t)status.st_size, allocated + UNTOUCHED_MAX, &source->snapshot,
+	result = snapshot_read(bytes, (size_t)status.st_size, allocated + UNTOUCHED_MAX, &process->snapshot,
 			       reason);
 	munmap(bytes, (size_t)status.st_size);
 	if (!result)
@@ -284,10 +284,10 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 {
 	struct unreadable unreadable = {.pid = candidate->pid, .inode = mapping->inode};
 	struct process found = {.pid = candidate->pid,
-			       .uid = candidate->uid,
-			       .inode = mapping->inode,
-			       .descriptors.directory = -1};
-	struct process *source;
+				.uid = candidate->uid,
+				.inode = mapping->inode,
+				.descriptors.directory = -1};
+	struct process *process;
 	int fd = open_by_descriptor(candidate, mapping->inode), other, result;
 
 	memcpy(unreadable.name, candidate->name, sizeof(unreadable.name));
@@ -316,33 +316,33 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 		return survey_add_unreadable(survey, &unreadable);
 	}
 	found.now_ns = monotonic_ns();
-	source = survey_add_process(survey);
-	if (!source) {
+	process = survey_add_process(survey);
+	if (!process) {
 		snapshot_release(&found.snapshot);
 		return -ENOMEM;
 	}
-	*source = found;
-	source->descriptors.directory = fcntl(candidate->directory, F_DUPFD_CLOEXEC, 0);
-	return sites_parse_maps(&source->sites, candidate->maps);
+	*process = found;
+	process->descriptors.directory = fcntl(candidate->directory, F_DUPFD_CLOEXEC, 0);
+	return sites_parse_maps(&process->sites, candidate->maps);
 }
 
 int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const char *name)
 {
 	struct unreadable unreadable = {.pid = pid};
 	struct process found = {.pid = pid, .uid = uid, .descriptors.directory = -1};
-	struct process *source;
+	struct process *process;
 
 	snprintf(unreadable.name, sizeof(unreadable.name), "%s", name);
 	snprintf(found.name, sizeof(found.name), "%s", name);
 	if (read_table(fd, &found, &unreadable))
 		return survey_add_unreadable(survey, &unreadable);
 	found.now_ns = monotonic_ns();
-	source = survey_add_process(survey);
-	if (!source) {
+	process = survey_add_process(survey);
+	if (!process) {
 		snapshot_release(&found.snapshot);
 		return -ENOMEM;
 	}
-	*source = found;
+	*process = found;
 	return 0;
 }
 
@@ -457,8 +457,8 @@ static void drop_duplicates(struct survey *survey)
 	for (size_t i = 0; i < survey->unreadable_count; i++) {
 		bool seen = false;
 
-		for (size_t j = 0; survey->unreadables[i].inode && j < survey->source_count && !seen; j++)
-			seen = survey->sources[j].inode == survey->unreadables[i].inode;
+		for (size_t j = 0; survey->unreadables[i].inode && j < survey->process_count && !seen; j++)
+			seen = survey->processes[j].inode == survey->unreadables[i].inode;
 		if (!seen)
 			survey->unreadables[kept++] = survey->unreadables[i];
 	}
@@ -487,13 +487,13 @@ static void forget(struct survey *survey, pid_t pid)
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < survey->source_count; i++) {
-		if (survey->sources[i].pid == pid)
-			release_source(&survey->sources[i]);
+	for (size_t i = 0; i < survey->process_count; i++) {
+		if (survey->processes[i].pid == pid)
+			release_process(&survey->processes[i]);
 		else
-			survey->sources[kept++] = survey->sources[i];
+			survey->processes[kept++] = survey->processes[i];
 	}
-	survey->source_count = kept;
+	survey->process_count = kept;
 	kept = 0;
 	for (size_t i = 0; i < survey->unreadable_count; i++)
 		if (survey->unreadables[i].pid != pid)
@@ -550,7 +550,7 @@ static int look_again(struct survey *survey, int proc, bool asked_for)
 	return result;
 }
 
-static int compare_sources(const void *left, const void *right)
+static int compare_processes(const void *left, const void *right)
 {
 	const struct process *a = left, *b = right;
 
@@ -577,7 +577,8 @@ int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_sur
 		return result;
 	}
 	drop_duplicates(ret_survey);
-	if (ret_survey->source_count)
-		qsort(ret_survey->sources, ret_survey->source_count, sizeof(struct process), compare_sources);
+	if (ret_survey->process_count)
+		qsort(ret_survey->processes, ret_survey->process_count, sizeof(struct process),
+		      compare_processes);
 	return 0;
 }

@@ -2,8 +2,8 @@
 /*
  * Finding context tables: in the processes of this machine, or in a core file.
  *
- * A survey is what was found at one moment: sources, each a table with its
- * process, and what could not be read, with the reason.
+ * A survey is what was found at one moment: processes, each with the snapshot of its
+ * table, and the processes whose table could not be read, with the reason.
  */
 #ifndef TOOL_DISCOVER_H
 #define TOOL_DISCOVER_H
@@ -40,8 +40,8 @@ struct unreadable {
 };
 
 struct survey {
-	struct process *sources;
-	size_t source_count;
+	struct process *processes;
+	size_t process_count;
 	struct unreadable *unreadables;
 	size_t unreadable_count;
 	unsigned strangers; /* processes that are closed to us: of other users, or nothing says that they use

@@ -135,6 +135,11 @@ char *escape(const char *text, char *buffer, size_t size)
 	return buffer;
 }
 
+const char *plural(uint64_t count)
+{
+	return count == 1 ? "" : "s";
+}
+
 char *duration_text(uint64_t time_ns, char buffer[16])
 {
 	uint64_t seconds = time_ns / 1000000000u;

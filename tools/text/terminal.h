@@ -44,17 +44,6 @@ char *escape(const char *text, char *buffer, size_t size);
 /* Room that holds any escaped label or cause text. */
 #define ESCAPED_SIZE 640
 
-/*
- * The next option, as getopt_long(3) gives it; what is wrong is said on standard error, escaped, as "program:
- * ...".
- */
-struct option;
-int next_option(const char *program, int argc, char **argv, const char *letters, const struct option *known);
-
-/* Says on standard error what is wrong with the command line, naming value, which may be NULL, escaped; and
- * where help is. */
-void complain_of_usage(const char *program, const char *what, const char *value);
-
 /* "s" unless count is 1: for counted nouns. */
 const char *plural(uint64_t count);
 

@@ -139,8 +139,8 @@ static bool is_wanted(const struct ctxd_entry *entry, const struct survey *surve
 {
 	if (entry->kind != CTXD_PROCESS || !entry->table || entry->pid == getpid())
 		return false;
-	for (size_t i = 0; i < survey->source_count; i++)
-		if (survey->sources[i].inode == entry->table)
+	for (size_t i = 0; i < survey->process_count; i++)
+		if (survey->processes[i].inode == entry->table)
 			return false;
 	for (size_t i = 0; i < pid_count; i++)
 		if (pids[i] == entry->pid)
@@ -209,12 +209,12 @@ static char *note_joined(const struct ctxd_entry *entry, char *buffer, size_t si
 	return buffer;
 }
 
-char *service_note(const struct process *source, const struct reader_context *context, char *buffer,
+char *service_note(const struct process *process, const struct reader_context *context, char *buffer,
 		   size_t size)
 {
 	uint64_t ctx_id = service_ctx_id(context);
-	const struct ctxd_entry *shared = service_entry_of(CTXD_SHARED, source->inode, ctx_id);
-	const struct ctxd_entry *joined = service_entry_of(CTXD_JOINED, source->inode, ctx_id);
+	const struct ctxd_entry *shared = service_entry_of(CTXD_SHARED, process->inode, ctx_id);
+	const struct ctxd_entry *joined = service_entry_of(CTXD_JOINED, process->inode, ctx_id);
 
 	buffer[0] = '\0';
 	if (shared && !shared->ended_ns)

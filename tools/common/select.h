@@ -3,10 +3,11 @@
 #ifndef TOOL_SELECT_H
 #define TOOL_SELECT_H
 
-#include "view.h"
+#include "discover.h"
+#include "exit_code.h"
 
 struct selection {
-	struct process *source;		/* NULL: not found */
+	struct process *process;	/* NULL: not found */
 	struct reader_context *context; /* NULL: the whole process was meant */
 };
 

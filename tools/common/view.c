@@ -14,6 +14,7 @@
 #include "json.h"
 #include "service.h"
 #include "terminal.h"
+#include "usage.h"
 
 #define INTERVAL_DEFAULT_NS 1000000000u
 
@@ -239,7 +240,7 @@ static int look(const struct view *view, const struct view_options *options, boo
 	complaint = clear && view->full_screen ? EXIT_OK : complain(options, &survey);
 	if (options->json && !view->own_json)
 		code = json_print(options, view, &survey);
-	else if (!survey.source_count && !view->full_screen && !view->always_prints && !options->json &&
+	else if (!survey.process_count && !view->full_screen && !view->always_prints && !options->json &&
 		 !(view->shows_copies && !options->core && !options->pid_count && copies_exist(&survey)))
 		code = nothing_found(options, &survey);
 	else

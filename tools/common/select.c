@@ -36,17 +36,17 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 	uint32_t other_generation = 0;
 	char shown[4 * ESCAPED_SIZE];
 
-	for (size_t i = 0; i < survey->source_count; i++) {
-		struct process *source = &survey->sources[i];
+	for (size_t i = 0; i < survey->process_count; i++) {
+		struct process *process = &survey->processes[i];
 
-		if (pid && source->pid != (pid_t)pid)
+		if (pid && process->pid != (pid_t)pid)
 			continue;
 		if (!slot) {
-			selection->source = source;
+			selection->process = process;
 			return EXIT_OK;
 		}
-		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
-			struct reader_context *context = &source->snapshot.contexts[j];
+		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
+			struct reader_context *context = &process->snapshot.contexts[j];
 
 			if (context->slot != slot)
 				continue;
@@ -54,7 +54,7 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 				other_generation = context->record.generation;
 				continue;
 			}
-			*selection = (struct selection){source, context};
+			*selection = (struct selection){process, context};
 			return EXIT_OK;
 		}
 	}
@@ -67,12 +67,13 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 	return EXIT_NOTHING;
 }
 
-static void show_candidate(const struct process *source, const struct reader_context *context, unsigned count)
+static void show_candidate(const struct process *process, const struct reader_context *context,
+			   unsigned count)
 {
 	char id[ID_SIZE];
 
 	if (count <= CANDIDATES_SHOWN)
-		fprintf(stderr, "  %s\n", format_id(source, context, id));
+		fprintf(stderr, "  %s\n", format_id(process, context, id));
 }
 
 static int select_by_label(const char *label, struct survey *survey, bool live_only,
@@ -82,11 +83,11 @@ static int select_by_label(const char *label, struct survey *survey, bool live_o
 	char escaped[ESCAPED_SIZE], shown[4 * ESCAPED_SIZE];
 	unsigned count = 0;
 
-	for (size_t i = 0; i < survey->source_count; i++) {
-		struct process *source = &survey->sources[i];
+	for (size_t i = 0; i < survey->process_count; i++) {
+		struct process *process = &survey->processes[i];
 
-		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
-			struct reader_context *context = &source->snapshot.contexts[j];
+		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
+			struct reader_context *context = &process->snapshot.contexts[j];
 
 			if (live_only && !(context->record.state & CTX_TABLE_LIVE))
 				continue;
@@ -98,12 +99,12 @@ static int select_by_label(const char *label, struct survey *survey, bool live_o
 				fprintf(stderr,
 					"ctxtool: several contexts have the label '%s'; give an id:\n",
 					escape(label, shown, sizeof(shown)));
-				show_candidate(found.source, found.context, 1);
+				show_candidate(found.process, found.context, 1);
 			}
 			if (count >= 2)
-				show_candidate(source, context, count);
+				show_candidate(process, context, count);
 			else
-				found = (struct selection){source, context};
+				found = (struct selection){process, context};
 		}
 	}
 	if (count == 1) {
@@ -126,7 +127,7 @@ static int select_context(const char *operand, struct survey *survey, bool live_
 	*ret_selection = (struct selection){0};
 	if (!parse_id(operand, &pid, &slot, &generation))
 		return select_by_label(operand, survey, live_only, ret_selection);
-	if (!pid && survey->source_count > 1) {
+	if (!pid && survey->process_count > 1) {
 		fprintf(stderr, "ctxtool: %s: which process? Give PID:%s, or --pid\n", operand, operand);
 		return EXIT_USAGE;
 	}

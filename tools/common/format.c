@@ -43,27 +43,27 @@ static struct text begin(char buffer[TEXT_SIZE])
 	return (struct text){.buffer = buffer};
 }
 
-char *format_id(const struct process *source, const struct reader_context *context, char buffer[ID_SIZE])
+char *format_id(const struct process *process, const struct reader_context *context, char buffer[ID_SIZE])
 {
-	snprintf(buffer, ID_SIZE, "%d:%" PRIu32 ".%" PRIu32, (int)source->pid, context->slot,
+	snprintf(buffer, ID_SIZE, "%d:%" PRIu32 ".%" PRIu32, (int)process->pid, context->slot,
 		 context->record.generation);
 	return buffer;
 }
 
-uint64_t age_ns(const struct process *source, uint64_t since_ns)
+uint64_t age_ns(const struct process *process, uint64_t since_ns)
 {
-	return source->now_ns > since_ns ? source->now_ns - since_ns : 0;
+	return process->now_ns > since_ns ? process->now_ns - since_ns : 0;
 }
 
-char *format_time_left(const struct process *source, const struct reader_context *context, char buffer[16])
+char *format_time_left(const struct process *process, const struct reader_context *context, char buffer[16])
 {
 	uint64_t deadline = context->record.deadline_ns;
 
 	if (deadline == UINT64_MAX || !(context->record.state & CTX_TABLE_LIVE))
 		return strcpy(buffer, "-");
-	if (deadline <= source->now_ns)
+	if (deadline <= process->now_ns)
 		return strcpy(buffer, "due");
-	return duration_text(deadline - source->now_ns, buffer);
+	return duration_text(deadline - process->now_ns, buffer);
 }
 
 enum colour state_colour(uint32_t state)
@@ -73,12 +73,13 @@ enum colour state_colour(uint32_t state)
 	return strcmp(state_name(state), "expired") == 0 ? COLOUR_YELLOW : COLOUR_RED;
 }
 
-const struct reader_context *origin_of(const struct process *source, const struct reader_context *context)
+const struct reader_context *origin_of(const struct process *process, const struct reader_context *context)
 {
-	return context->origin == READER_NONE ? NULL : &source->snapshot.contexts[context->origin];
+	return context->origin == READER_NONE ? NULL : &process->snapshot.contexts[context->origin];
 }
 
-static void append_cause(struct text *text, const struct process *source, const struct reader_context *origin)
+static void append_cause(struct text *text, const struct process *process,
+			 const struct reader_context *origin)
 {
 	const struct ctx_table_context *record = &origin->record;
 	char name[32], escaped[ESCAPED_SIZE];
@@ -87,7 +88,7 @@ static void append_cause(struct text *text, const struct process *source, const 
 	if (record->cause_kind == CTX_CAUSE_SIGNAL)
 		append(text, " %d", record->cause_code);
 	if (origin->cause != READER_NONE) {
-		const struct ctx_table_cause *cause = &source->snapshot.causes[origin->cause];
+		const struct ctx_table_cause *cause = &process->snapshot.causes[origin->cause];
 
 		append(text, " %s", errno_text(cause->error, name, sizeof(name)));
 		if (cause->text[0])
@@ -97,10 +98,10 @@ static void append_cause(struct text *text, const struct process *source, const 
 	}
 }
 
-char *format_cause(const struct process *source, const struct reader_context *context, bool long_form,
+char *format_cause(const struct process *process, const struct reader_context *context, bool long_form,
 		   char buffer[TEXT_SIZE])
 {
-	const struct reader_context *origin = origin_of(source, context);
+	const struct reader_context *origin = origin_of(process, context);
 	struct text text = begin(buffer);
 	char id[ID_SIZE], time[16], site[320], escaped[ESCAPED_SIZE];
 
@@ -112,20 +113,20 @@ char *format_cause(const struct process *source, const struct reader_context *co
 								: "a context that is gone");
 		return buffer;
 	}
-	append_cause(&text, source, origin);
+	append_cause(&text, process, origin);
 	if (origin != context) {
-		append(&text, " from %s", format_id(source, origin, id));
+		append(&text, " from %s", format_id(process, origin, id));
 		if (long_form && origin->record.label[0])
 			append(&text, " \"%s\"", escape(origin->record.label, escaped, sizeof(escaped)));
 	}
 	if (!long_form)
 		return buffer;
-	append(&text, ", %s ago", duration_text(age_ns(source, origin->record.done_ns), time));
+	append(&text, ", %s ago", duration_text(age_ns(process, origin->record.done_ns), time));
 	if (origin->record.done_tid)
 		append(&text, ", by thread %" PRIu32, origin->record.done_tid);
 	if (origin->record.done_site)
 		append(&text, ", at %s",
-		       site_text(&source->sites, origin->record.done_site, site, sizeof(site)));
+		       site_text(&process->sites, origin->record.done_site, site, sizeof(site)));
 	return buffer;
 }
 
@@ -141,7 +142,7 @@ char *format_operation_flags(unsigned flags, char buffer[128])
 	return buffer;
 }
 
-char *format_operation(struct process *source, const struct reader_operation *operation,
+char *format_operation(struct process *process, const struct reader_operation *operation,
 		       char buffer[TEXT_SIZE])
 {
 	const struct ctx_table_operation *record = &operation->record;
@@ -153,14 +154,14 @@ char *format_operation(struct process *source, const struct reader_operation *op
 		append(&text, " fixed file %" PRId32, record->fd);
 	else if (record->fd >= 0)
 		append(&text, " fd %" PRId32 " %s", record->fd,
-		       descriptor_text(&source->descriptors, record->fd));
+		       descriptor_text(&process->descriptors, record->fd));
 	append(&text, "%sfor %s%s", text.buffer[text.length - 1] == ' ' ? "" : " ",
-	       duration_text(age_ns(source, record->since_ns), time),
+	       duration_text(age_ns(process, record->since_ns), time),
 	       format_operation_flags(record->flags, flags));
 	return buffer;
 }
 
-static void append_batch(struct text *text, const struct process *source, const struct ctx_table_ring *ring)
+static void append_batch(struct text *text, const struct process *process, const struct ctx_table_ring *ring)
 {
 	char submit[16], reap[16];
 
@@ -168,7 +169,7 @@ static void append_batch(struct text *text, const struct process *source, const 
 	       "; %" PRIu64 " batch%s cancelled, the last under %d:%" PRIu32 ".%" PRIu32 ": %" PRIu32
 	       " operation%s, %" PRIu32 " cancel SQE%s, %" PRIu32 " enter%s, %" PRIu32 " cancelled, %" PRIu32
 	       " finished first",
-	       ring->batches, ring->batches == 1 ? "" : "es", (int)source->pid, ring->batch_context_slot,
+	       ring->batches, ring->batches == 1 ? "" : "es", (int)process->pid, ring->batch_context_slot,
 	       ring->batch_context_generation, ring->batch_operations, plural(ring->batch_operations),
 	       ring->batch_sqes, plural(ring->batch_sqes), ring->batch_enters, plural(ring->batch_enters),
 	       ring->batch_cancelled, ring->batch_finished);
@@ -181,7 +182,7 @@ static void append_batch(struct text *text, const struct process *source, const 
 	       duration_text(ring->batch_reap_ns, reap));
 }
 
-char *format_ring(const struct process *source, const struct reader_ring *ring, char buffer[TEXT_SIZE])
+char *format_ring(const struct process *process, const struct reader_ring *ring, char buffer[TEXT_SIZE])
 {
 	const struct ctx_table_ring *record = &ring->record;
 	struct text text = begin(buffer);
@@ -196,32 +197,33 @@ char *format_ring(const struct process *source, const struct reader_ring *ring, 
 		append(&text, ", thread %" PRIu32, record->owner_tid);
 	append(&text, ", %" PRIu32 " in flight", ring->operation_count);
 	if (record->batches)
-		append_batch(&text, source, record);
+		append_batch(&text, process, record);
 	return buffer;
 }
 
-char *format_source(const struct process *source, char buffer[TEXT_SIZE])
+char *format_process(const struct process *process, char buffer[TEXT_SIZE])
 {
-	const struct snapshot *snapshot = &source->snapshot;
+	const struct snapshot *snapshot = &process->snapshot;
 	struct text text = begin(buffer);
 	char escaped[256], time[16];
 
 	append(&text,
 	       "%d %s (uid %u%s): %" PRIu32 " context%s, %" PRIu32 " live, %" PRIu32 " operation%s in flight",
-	       (int)source->pid, escape(source->name, escaped, sizeof(escaped)), (unsigned)source->uid,
-	       source->is_core ? ", core file" : "", snapshot->context_count, plural(snapshot->context_count),
-	       snapshot->live_count, snapshot->operation_count, plural(snapshot->operation_count));
-	if (!source->is_core)
+	       (int)process->pid, escape(process->name, escaped, sizeof(escaped)), (unsigned)process->uid,
+	       process->is_core ? ", core file" : "", snapshot->context_count,
+	       plural(snapshot->context_count), snapshot->live_count, snapshot->operation_count,
+	       plural(snapshot->operation_count));
+	if (!process->is_core)
 		append(&text, ", table %s old",
-		       duration_text(age_ns(source, snapshot->header.created_ns), time));
+		       duration_text(age_ns(process, snapshot->header.created_ns), time));
 	else
 		append(&text, "; times count to the last event in the table");
 	return buffer;
 }
 
-char *format_losses(const struct process *source, char buffer[TEXT_SIZE])
+char *format_losses(const struct process *process, char buffer[TEXT_SIZE])
 {
-	const struct snapshot *snapshot = &source->snapshot;
+	const struct snapshot *snapshot = &process->snapshot;
 	struct text text = begin(buffer);
 
 	if (snapshot->torn)

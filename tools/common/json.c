@@ -33,25 +33,25 @@ static json_t *escaped(const char *text)
 	return json_string(escape(text, buffer, sizeof(buffer)));
 }
 
-static json_t *context_reference(const struct process *source, uint32_t index)
+static json_t *context_reference(const struct process *process, uint32_t index)
 {
 	char id[ID_SIZE];
 
 	if (index == READER_NONE)
 		return json_null();
-	return json_string(format_id(source, &source->snapshot.contexts[index], id));
+	return json_string(format_id(process, &process->snapshot.contexts[index], id));
 }
 
-static json_t *site_json(const struct process *source, uint64_t site)
+static json_t *site_json(const struct process *process, uint64_t site)
 {
 	char text[320];
 
-	return site ? json_string(site_text(&source->sites, site, text, sizeof(text))) : json_null();
+	return site ? json_string(site_text(&process->sites, site, text, sizeof(text))) : json_null();
 }
 
-static json_t *cause_json(const struct process *source, const struct reader_context *context)
+static json_t *cause_json(const struct process *process, const struct reader_context *context)
 {
-	const struct reader_context *origin = origin_of(source, context);
+	const struct reader_context *origin = origin_of(process, context);
 	const struct ctx_table_cause *own;
 	char name[32];
 	json_t *cause;
@@ -61,23 +61,23 @@ static json_t *cause_json(const struct process *source, const struct reader_cont
 		return json_null();
 	cause = json_object();
 	json_object_set_new(cause, "inherited", json_boolean(origin != context));
-	json_object_set_new(cause, "began_in", context_reference(source, context->origin));
+	json_object_set_new(cause, "began_in", context_reference(process, context->origin));
 	if (!origin)
 		return cause;
-	own = origin->cause == READER_NONE ? NULL : &source->snapshot.causes[origin->cause];
+	own = origin->cause == READER_NONE ? NULL : &process->snapshot.causes[origin->cause];
 	error = own ? own->error : (int)(origin->record.state & CTX_TABLE_ERRNO);
 	json_object_set_new(cause, "kind", json_string(cause_kind_name(origin->record.cause_kind)));
 	json_object_set_new(cause, "code", json_integer(origin->record.cause_code));
 	json_object_set_new(cause, "error", json_string(errno_text(error, name, sizeof(name))));
 	json_object_set_new(cause, "text", own && own->text[0] ? escaped(own->text) : json_null());
 	json_object_set_new(cause, "tid", number(origin->record.done_tid));
-	json_object_set_new(cause, "site", site_json(source, origin->record.done_site));
+	json_object_set_new(cause, "site", site_json(process, origin->record.done_site));
 	json_object_set_new(cause, "time_ns", number(origin->record.done_ns));
-	json_object_set_new(cause, "ago_ns", number(age_ns(source, origin->record.done_ns)));
+	json_object_set_new(cause, "ago_ns", number(age_ns(process, origin->record.done_ns)));
 	return cause;
 }
 
-static json_t *operation_json(struct process *source, const struct reader_operation *operation)
+static json_t *operation_json(struct process *process, const struct reader_operation *operation)
 {
 	const struct ctx_table_operation *record = &operation->record;
 	char name[16];
@@ -88,10 +88,10 @@ static json_t *operation_json(struct process *source, const struct reader_operat
 	json_object_set_new(object, "opcode_number", json_integer(record->opcode));
 	json_object_set_new(object, fixed ? "fixed_file" : "fd", json_integer(record->fd));
 	json_object_set_new(object, "target",
-			    text_or_null(fixed ? "" : descriptor_text(&source->descriptors, record->fd)));
+			    text_or_null(fixed ? "" : descriptor_text(&process->descriptors, record->fd)));
 	json_object_set_new(object, "ring", json_integer(record->ring));
 	json_object_set_new(object, "since_ns", number(record->since_ns));
-	json_object_set_new(object, "age_ns", number(age_ns(source, record->since_ns)));
+	json_object_set_new(object, "age_ns", number(age_ns(process, record->since_ns)));
 	json_object_set_new(object, "cancelling", json_boolean(record->flags & CTX_TABLE_OP_CANCELLING));
 	json_object_set_new(object, "stuck", json_boolean(record->flags & CTX_TABLE_OP_STUCK));
 	json_object_set_new(object, "linked_timeout", json_boolean(record->flags & CTX_TABLE_OP_TIMED));
@@ -108,10 +108,10 @@ static json_t *service_id_json(struct ctxd_id id)
 	return json_string(text);
 }
 
-static json_t *shared_json(const struct process *source, const struct reader_context *context)
+static json_t *shared_json(const struct process *process, const struct reader_context *context)
 {
 	const struct ctxd_entry *entry =
-		service_entry_of(CTXD_SHARED, source->inode, service_ctx_id(context));
+		service_entry_of(CTXD_SHARED, process->inode, service_ctx_id(context));
 	char mode[8];
 
 	if (!entry || entry->ended_ns)
@@ -126,10 +126,10 @@ static json_t *shared_json(const struct process *source, const struct reader_con
 	return object;
 }
 
-static json_t *joined_json(const struct process *source, const struct reader_context *context)
+static json_t *joined_json(const struct process *process, const struct reader_context *context)
 {
 	const struct ctxd_entry *entry =
-		service_entry_of(CTXD_JOINED, source->inode, service_ctx_id(context));
+		service_entry_of(CTXD_JOINED, process->inode, service_ctx_id(context));
 	const struct ctxd_entry *shared = entry ? service_shared(entry->id) : NULL;
 	char from[ID_SIZE];
 
@@ -144,39 +144,40 @@ static json_t *joined_json(const struct process *source, const struct reader_con
 	return object;
 }
 
-static json_t *context_json(struct process *source, const struct reader_context *context)
+static json_t *context_json(struct process *process, const struct reader_context *context)
 {
 	const struct ctx_table_context *record = &context->record;
 	bool bounded = record->deadline_ns != UINT64_MAX;
 	uint64_t left =
-		bounded && record->deadline_ns > source->now_ns ? record->deadline_ns - source->now_ns : 0;
+		bounded && record->deadline_ns > process->now_ns ? record->deadline_ns - process->now_ns : 0;
 	json_t *object = json_object(), *operations = json_array();
 	char id[ID_SIZE];
 
-	json_object_set_new(object, "id", json_string(format_id(source, context, id)));
-	json_object_set_new(object, "parent", context_reference(source, context->parent));
+	json_object_set_new(object, "id", json_string(format_id(process, context, id)));
+	json_object_set_new(object, "parent", context_reference(process, context->parent));
 	json_object_set_new(object, "orphan", json_boolean(context->orphan));
 	json_object_set_new(object, "depth", json_integer(context->depth));
 	json_object_set_new(object, "label", escaped(record->label));
 	json_object_set_new(object, "kind", json_string(context_kind_name(record->kind)));
 	json_object_set_new(object, "state", json_string(state_name(record->state)));
-	json_object_set_new(object, "cause", cause_json(source, context));
+	json_object_set_new(object, "cause", cause_json(process, context));
 	json_object_set_new(object, "created_ns", number(record->created_ns));
-	json_object_set_new(object, "age_ns", number(age_ns(source, record->created_ns)));
+	json_object_set_new(object, "age_ns", number(age_ns(process, record->created_ns)));
 	json_object_set_new(object, "deadline_ns", bounded ? number(record->deadline_ns) : json_null());
 	json_object_set_new(object, "time_left_ns",
 			    bounded && record->state & CTX_TABLE_LIVE ? number(left) : json_null());
-	json_object_set_new(object, "shared", shared_json(source, context));
-	json_object_set_new(object, "joined", joined_json(source, context));
+	json_object_set_new(object, "shared", shared_json(process, context));
+	json_object_set_new(object, "joined", joined_json(process, context));
 	json_object_set_new(object, "creator_tid", json_integer(record->creator_tid));
-	json_object_set_new(object, "site", site_json(source, record->site));
-	for (uint32_t i = context->first_operation; i != READER_NONE; i = source->snapshot.operations[i].next)
-		json_array_append_new(operations, operation_json(source, &source->snapshot.operations[i]));
+	json_object_set_new(object, "site", site_json(process, record->site));
+	for (uint32_t i = context->first_operation; i != READER_NONE;
+	     i = process->snapshot.operations[i].next)
+		json_array_append_new(operations, operation_json(process, &process->snapshot.operations[i]));
 	json_object_set_new(object, "operations", operations);
 	return object;
 }
 
-static json_t *batch_json(const struct process *source, const struct ctx_table_ring *record)
+static json_t *batch_json(const struct process *process, const struct ctx_table_ring *record)
 {
 	json_t *object;
 	char id[ID_SIZE];
@@ -184,7 +185,7 @@ static json_t *batch_json(const struct process *source, const struct ctx_table_r
 	if (!record->batches)
 		return json_null();
 	object = json_object();
-	snprintf(id, sizeof(id), "%d:%" PRIu32 ".%" PRIu32, (int)source->pid, record->batch_context_slot,
+	snprintf(id, sizeof(id), "%d:%" PRIu32 ".%" PRIu32, (int)process->pid, record->batch_context_slot,
 		 record->batch_context_generation);
 	json_object_set_new(object, "context", json_string(id));
 	json_object_set_new(object, "operations", json_integer(record->batch_operations));
@@ -199,7 +200,7 @@ static json_t *batch_json(const struct process *source, const struct ctx_table_r
 	return object;
 }
 
-static json_t *ring_json(const struct process *source, const struct reader_ring *ring)
+static json_t *ring_json(const struct process *process, const struct reader_ring *ring)
 {
 	const struct ctx_table_ring *record = &ring->record;
 	json_t *object = json_object();
@@ -213,26 +214,26 @@ static json_t *ring_json(const struct process *source, const struct reader_ring 
 	json_object_set_new(object, "cq_entries", json_integer(record->cq_entries));
 	json_object_set_new(object, "operations", json_integer(ring->operation_count));
 	json_object_set_new(object, "batches", number(record->batches));
-	json_object_set_new(object, "last_batch", batch_json(source, record));
+	json_object_set_new(object, "last_batch", batch_json(process, record));
 	return object;
 }
 
 /* The process without its contexts. */
-static json_t *process_json(const struct process *source)
+static json_t *process_json(const struct process *process)
 {
-	const struct snapshot *snapshot = &source->snapshot;
+	const struct snapshot *snapshot = &process->snapshot;
 	json_t *object = json_object(), *rings = json_array();
 
-	json_object_set_new(object, "pid", json_integer(source->pid));
+	json_object_set_new(object, "pid", json_integer(process->pid));
 	json_object_set_new(object, "pid_inside", json_integer(snapshot->header.pid));
-	json_object_set_new(object, "name", escaped(source->name));
-	json_object_set_new(object, "uid", json_integer(source->uid));
-	json_object_set_new(object, "core", json_boolean(source->is_core));
+	json_object_set_new(object, "name", escaped(process->name));
+	json_object_set_new(object, "uid", json_integer(process->uid));
+	json_object_set_new(object, "core", json_boolean(process->is_core));
 	json_object_set_new(object, "table_version", json_integer(snapshot->header.version));
-	json_object_set_new(object, "now_ns", number(source->now_ns));
+	json_object_set_new(object, "now_ns", number(process->now_ns));
 	json_object_set_new(object, "not_shown", json_integer(snapshot->torn));
 	for (uint32_t i = 0; i < snapshot->ring_count; i++)
-		json_array_append_new(rings, ring_json(source, &snapshot->rings[i]));
+		json_array_append_new(rings, ring_json(process, &snapshot->rings[i]));
 	json_object_set_new(object, "rings", rings);
 	return object;
 }
@@ -250,14 +251,14 @@ static int write_json(json_t *value, size_t flags)
  * The process, with the one context or all. Context by context: 100,000 of them as one value would take
  * hundreds of megabytes.
  */
-static int write_process(struct process *source, const struct reader_context *only, const char *newline)
+static int write_process(struct process *process, const struct reader_context *only, const char *newline)
 {
-	const struct snapshot *snapshot = &source->snapshot;
+	const struct snapshot *snapshot = &process->snapshot;
 	const char *separator = "";
 	int failed;
 
 	putchar('{');
-	failed = write_json(process_json(source), JSON_EMBED);
+	failed = write_json(process_json(process), JSON_EMBED);
 	fputs(", \"contexts\": [", stdout);
 	for (uint32_t i = 0; i < snapshot->context_count && !failed; i++) {
 		const struct reader_context *context = &snapshot->contexts[snapshot->preorder[i]];
@@ -266,7 +267,7 @@ static int write_process(struct process *source, const struct reader_context *on
 			continue;
 		printf("%s%s", separator, newline);
 		separator = ", ";
-		failed = write_json(context_json(source, context), 0);
+		failed = write_json(context_json(process, context), 0);
 	}
 	fputs("]}", stdout);
 	return failed;
@@ -299,15 +300,15 @@ int json_print(const struct view_options *options, const struct view *view, stru
 
 	if (options->id)
 		code = select_one(options->id, survey, &selection);
-	else if (!survey->source_count)
+	else if (!survey->process_count)
 		code = EXIT_NOTHING;
 	fputs("{\"processes\": [", stdout);
-	for (size_t i = 0; i < survey->source_count && !failed; i++) {
-		if (options->id && selection.source != &survey->sources[i])
+	for (size_t i = 0; i < survey->process_count && !failed; i++) {
+		if (options->id && selection.process != &survey->processes[i])
 			continue;
 		printf("%s%s", separator, lines ? "" : "\n");
 		separator = ", ";
-		failed = write_process(&survey->sources[i], selection.context, lines ? "" : "\n");
+		failed = write_process(&survey->processes[i], selection.context, lines ? "" : "\n");
 	}
 	printf("],%s\"unreadable\": ", lines ? " " : "\n");
 	failed |= write_json(unreadable_json(survey), 0);

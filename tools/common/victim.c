@@ -7,8 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cancel.h"
 #include "format.h"
+#include "victim.h"
 
 /* Goes through what ends with a victim, itself first. */
 struct ending {
@@ -22,7 +22,7 @@ struct ending {
  * same. */
 static const struct reader_context *next_ending(struct ending *ending)
 {
-	const struct snapshot *snapshot = &ending->victim->source->snapshot;
+	const struct snapshot *snapshot = &ending->victim->process->snapshot;
 	const struct reader_context *first = ending->victim->context;
 
 	while (ending->at < snapshot->context_count) {
@@ -59,10 +59,10 @@ void victim_describe(struct victim *victim)
 	const struct ctxd_entry *entry;
 
 	victim->contexts = victim->operations = 0;
-	if (victim->source) {
+	if (victim->process) {
 		count_ending(victim);
 		snprintf(victim->name, sizeof(victim->name), "%s \"%s\"",
-			 format_id(victim->source, victim->context, id),
+			 format_id(victim->process, victim->context, id),
 			 escape(victim->context->record.label, label, sizeof(label)));
 		return;
 	}
@@ -102,7 +102,7 @@ static void cancel_joined(const struct victim *victim, int error, const char *te
 
 	while ((context = next_ending(&ending))) {
 		const struct ctxd_entry *entry =
-			service_entry_of(CTXD_SHARED, victim->source->inode, service_ctx_id(context));
+			service_entry_of(CTXD_SHARED, victim->process->inode, service_ctx_id(context));
 		struct ctxd_report more;
 
 		if (!entry || entry->ended_ns)
@@ -118,17 +118,17 @@ static void cancel_joined(const struct victim *victim, int error, const char *te
 /* By its name alone: its command line is in its own memory, where it can keep a reader for ever. No other
  * command of ctxtool makes contexts, and timeout(1), whose name it may have, has none unless it is ctxtool.
  */
-bool victim_source_is_run(const struct process *source)
+bool process_is_run(const struct process *process)
 {
-	return !source->is_core && source->descriptors.directory >= 0 &&
-	       (strcmp(source->name, "ctxtool") == 0 || strcmp(source->name, "timeout") == 0);
+	return !process->is_core && process->descriptors.directory >= 0 &&
+	       (strcmp(process->name, "ctxtool") == 0 || strcmp(process->name, "timeout") == 0);
 }
 
 /* Through its directory in /proc, which stands for it as a pidfd does: never to another that has its number.
  */
 static int signal_run(const struct victim *victim, int signo)
 {
-	return syscall(SYS_pidfd_send_signal, victim->source->descriptors.directory, signo, NULL, 0) < 0
+	return syscall(SYS_pidfd_send_signal, victim->process->descriptors.directory, signo, NULL, 0) < 0
 		       ? -errno
 		       : 0;
 }
@@ -137,7 +137,7 @@ static int signal_run(const struct victim *victim, int signo)
 static int cancel_run_directly(const struct victim *victim, int result, int signo,
 			       struct ctxd_report *ret_report)
 {
-	if (!victim->source || !victim_source_is_run(victim->source) || signal_run(victim, signo))
+	if (!victim->process || !process_is_run(victim->process) || signal_run(victim, signo))
 		return result;
 	*ret_report = (struct ctxd_report){.asked = 1, .ended = 1};
 	return 0;
@@ -156,8 +156,8 @@ int victim_try(const struct victim *victim, struct ctxd_report *ret_report)
 {
 	struct ctxd_target target = {.id = victim->id};
 
-	if (victim->source) {
-		target.table = victim->source->inode;
+	if (victim->process) {
+		target.table = victim->process->inode;
 		target.ctx_id = service_ctx_id(victim->context);
 	}
 	int result = ask_service(&target, CTXD_DRY_RUN, 0, NULL, 0, ret_report);
@@ -169,14 +169,14 @@ int victim_cancel(const struct victim *victim, int error, const char *text, uint
 {
 	struct ctxd_target target = {.id = victim->id};
 
-	if (victim->source) {
-		target.table = victim->source->inode;
+	if (victim->process) {
+		target.table = victim->process->inode;
 		target.ctx_id = service_ctx_id(victim->context);
 	}
 	int result = ask_service(&target, 0, error, text, wait_ns, ret_report);
 	if (result && result != -EALREADY)
 		return cancel_run_directly(victim, result, SIGTERM, ret_report);
-	if (!result && ret_report->silent && victim->source)
+	if (!result && ret_report->silent && victim->process)
 		cancel_joined(victim, error, text, wait_ns, ret_report);
 	return result;
 }

@@ -10,9 +10,9 @@ static bool is_copy(const struct survey *survey, const struct ctxd_entry *entry)
 {
 	if (entry->kind != CTXD_SHARED || entry->ended_ns)
 		return false;
-	for (size_t i = 0; i < survey->source_count; i++)
-		if (survey->sources[i].pid == entry->pid ||
-		    (entry->table && survey->sources[i].inode == entry->table))
+	for (size_t i = 0; i < survey->process_count; i++)
+		if (survey->processes[i].pid == entry->pid ||
+		    (entry->table && survey->processes[i].inode == entry->table))
 			return false;
 	return true;
 }
@@ -30,7 +30,7 @@ bool copies_exist(const struct survey *survey)
 
 void copies_print(const struct survey *survey)
 {
-	char id[CTXD_ID_TEXT], label[ESCAPED_SIZE], name[ESCAPED_SIZE], process[ESCAPED_SIZE];
+	char id[CTXD_ID_TEXT], label[ESCAPED_SIZE], name[ESCAPED_SIZE], owner[ESCAPED_SIZE];
 	size_t count;
 	const struct ctxd_entry *entries = service_entries(&count);
 
@@ -41,7 +41,7 @@ void copies_print(const struct survey *survey)
 			continue;
 		ctxd_format_id(entry->id, id, sizeof(id));
 		printf("%s%d %s (uid %u)%s shares %s \"%s\" as \"%s\", mode %04o, %u joined\n",
-		       colour(COLOUR_BOLD), (int)entry->pid, escape(entry->process, process, sizeof(process)),
+		       colour(COLOUR_BOLD), (int)entry->pid, escape(entry->process, owner, sizeof(owner)),
 		       (unsigned)entry->uid, colour(COLOUR_PLAIN), id,
 		       escape(entry->label, label, sizeof(label)), escape(entry->name, name, sizeof(name)),
 		       (unsigned)entry->mode, entry->joiners);

@@ -14,41 +14,41 @@
 #define TEXT_SIZE 2048
 
 /* "PID:SLOT.GENERATION". */
-char *format_id(const struct process *source, const struct reader_context *context, char buffer[ID_SIZE]);
+char *format_id(const struct process *process, const struct reader_context *context, char buffer[ID_SIZE]);
 
 /* Time since then; 0 when it lies ahead, as a torn or hostile stamp may. */
-uint64_t age_ns(const struct process *source, uint64_t since_ns);
+uint64_t age_ns(const struct process *process, uint64_t since_ns);
 
 /* Time to the deadline, or "-" without one or when done. */
-char *format_time_left(const struct process *source, const struct reader_context *context, char buffer[16]);
+char *format_time_left(const struct process *process, const struct reader_context *context, char buffer[16]);
 
 /* Colour for a state. */
 enum colour state_colour(uint32_t state);
 
 /* The context where the end of this one began; NULL: live, or not known. */
-const struct reader_context *origin_of(const struct process *source, const struct reader_context *context);
+const struct reader_context *origin_of(const struct process *process, const struct reader_context *context);
 
 /*
  * "call ECONNRESET "client went away" from 12:3.1", in one line; "-" when live. With long_form
  * also when, by which thread and at which place in the code.
  */
-char *format_cause(const struct process *source, const struct reader_context *context, bool long_form,
+char *format_cause(const struct process *process, const struct reader_context *context, bool long_form,
 		   char buffer[TEXT_SIZE]);
 
 /* "RECV fd 7 tcp ... for 1.2s, being cancelled". */
-char *format_operation(struct process *source, const struct reader_operation *operation,
+char *format_operation(struct process *process, const struct reader_operation *operation,
 		       char buffer[TEXT_SIZE]);
 
 /* Flags of an operation in words, "" without any. */
 char *format_operation_flags(unsigned flags, char buffer[128]);
 
 /* "ring fd 5: SQ 256, CQ 512, DEFER_TASKRUN, thread 12, 4 in flight; last batch: ...". */
-char *format_ring(const struct process *source, const struct reader_ring *ring, char buffer[TEXT_SIZE]);
+char *format_ring(const struct process *process, const struct reader_ring *ring, char buffer[TEXT_SIZE]);
 
 /* "1234 httpd (uid 0): 12 contexts, 10 live, 4 operations in flight". */
-char *format_source(const struct process *source, char buffer[TEXT_SIZE]);
+char *format_process(const struct process *process, char buffer[TEXT_SIZE]);
 
 /* A remark on records that could not be shown; "" when there are none. */
-char *format_losses(const struct process *source, char buffer[TEXT_SIZE]);
+char *format_losses(const struct process *process, char buffer[TEXT_SIZE]);
 
 #endif

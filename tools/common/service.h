@@ -42,7 +42,7 @@ uint64_t service_ctx_id(const struct reader_context *context);
 
 /* " shared as "NAME" (EPOCH-NUMBER), mode 0600, 2 joined" or " joined from PID:SLOT.GENERATION"; "" for
  * others. */
-char *service_note(const struct process *source, const struct reader_context *context, char *buffer,
+char *service_note(const struct process *process, const struct reader_context *context, char *buffer,
 		   size_t size);
 
 #endif

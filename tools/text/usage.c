@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The command line: what is wrong with it is said without trusting it. */
+#include "usage.h"
+
 #include <getopt.h>
 #include <stdio.h>
 
@@ -27,9 +28,4 @@ int next_option(const char *program, int argc, char **argv, const char *letters,
 	fprintf(stderr, "%s: option not understood, or its value is missing: %s\n", program,
 		escape(word, shown, sizeof(shown)));
 	return letter;
-}
-
-const char *plural(uint64_t count)
-{
-	return count == 1 ? "" : "s";
 }

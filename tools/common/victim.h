@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Ending contexts of other processes through the service. */
-#ifndef TOOL_CANCEL_H
-#define TOOL_CANCEL_H
+#ifndef TOOL_VICTIM_H
+#define TOOL_VICTIM_H
 
 #include "discover.h"
 #include "service.h"
@@ -9,7 +9,7 @@
 
 /* What is to end: a context of a table, or one known by the service's id alone. */
 struct victim {
-	struct process *source; /* NULL: by id */
+	struct process *process; /* NULL: by id */
 	struct reader_context *context;
 	struct ctxd_id id;	       /* {0, 0}: by table */
 	uint32_t contexts, operations; /* live, itself and below */
@@ -23,7 +23,7 @@ void victim_describe(struct victim *victim);
 int victim_try(const struct victim *victim, struct ctxd_report *ret_report);
 
 /* Whether the process is a ctxtool run, which can be ended without the service. */
-bool victim_source_is_run(const struct process *source);
+bool process_is_run(const struct process *process);
 
 /* Ends it, and in processes that joined what it shares when its own process does not answer. 0 or -errno. */
 int victim_cancel(const struct victim *victim, int error, const char *text, uint64_t wait_ns,
@@ -31,7 +31,5 @@ int victim_cancel(const struct victim *victim, int error, const char *text, uint
 
 /* "2 processes; 200 operations reaped: 199 cancelled, ..." */
 char *report_text(const struct ctxd_report *report, char *buffer, size_t size);
-
-int cancel_run(int argc, char **argv);
 
 #endif

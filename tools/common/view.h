@@ -11,15 +11,7 @@
 #include <stdint.h>
 
 #include "discover.h"
-
-/* Exit codes; ctxtool(1) and --help say them too. */
-enum exit_code {
-	EXIT_OK = 0,
-	EXIT_NOTHING = 1, /* nothing found; doctor: not usable */
-	EXIT_USAGE = 2,
-	EXIT_PARTLY = 3,  /* something could not be read */
-	EXIT_TROUBLE = 4, /* no memory, or the output cannot be written */
-};
+#include "exit_code.h"
 
 struct view_options {
 	pid_t *pids;
@@ -54,7 +46,5 @@ int view_run(const struct view *view, int argc, char **argv);
 
 /* What the options ask to look at. 0 or -errno. */
 int view_survey(const struct view_options *options, struct survey *ret_survey);
-
-extern const struct view view_ls, view_tree, view_show, view_top, view_stats, view_leaks;
 
 #endif

@@ -5,13 +5,13 @@
 #include "format.h"
 #include "top.h"
 
-const struct reader_operation *top_oldest(const struct process *source, const struct reader_context *context)
+const struct reader_operation *top_oldest(const struct process *process, const struct reader_context *context)
 {
 	const struct reader_operation *oldest = NULL;
 
 	for (uint32_t i = context->first_operation; i != READER_NONE;
-	     i = source->snapshot.operations[i].next) {
-		const struct reader_operation *operation = &source->snapshot.operations[i];
+	     i = process->snapshot.operations[i].next) {
+		const struct reader_operation *operation = &process->snapshot.operations[i];
 
 		if (!oldest || operation->record.since_ns < oldest->record.since_ns)
 			oldest = operation;
@@ -36,8 +36,8 @@ static int compare_rest(const struct top_row *a, const struct top_row *b)
 		return is_live(a) ? -1 : 1;
 	if (a->context->record.created_ns != b->context->record.created_ns)
 		return order_u64(a->context->record.created_ns, b->context->record.created_ns);
-	if (a->source->pid != b->source->pid)
-		return a->source->pid < b->source->pid ? -1 : 1;
+	if (a->process->pid != b->process->pid)
+		return a->process->pid < b->process->pid ? -1 : 1;
 	return order_u64(a->context->slot, b->context->slot);
 }
 
@@ -101,15 +101,15 @@ size_t top_collect(struct survey *survey, struct top_row *rows)
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < survey->source_count; i++) {
-		struct process *source = &survey->sources[i];
+	for (size_t i = 0; i < survey->process_count; i++) {
+		struct process *process = &survey->processes[i];
 
-		for (uint32_t j = 0; j < source->snapshot.context_count; j++) {
-			const struct reader_context *context = &source->snapshot.contexts[j];
-			const struct reader_operation *oldest = top_oldest(source, context);
+		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
+			const struct reader_context *context = &process->snapshot.contexts[j];
+			const struct reader_operation *oldest = top_oldest(process, context);
 
 			rows[count++] = (struct top_row){
-				source, context, oldest ? age_ns(source, oldest->record.since_ns) : 0};
+				process, context, oldest ? age_ns(process, oldest->record.since_ns) : 0};
 		}
 	}
 	top_sort(rows, count, TOP_BY_OPERATIONS, false);
