@@ -3,7 +3,7 @@
 #include "client.h"
 #include "sys.h"
 
-static void finish(struct call *call, int error)
+static void call_finish(struct call *call, int error)
 {
 	call->error = error;
 	list_remove(&call->link);
@@ -14,7 +14,7 @@ static void finish(struct call *call, int error)
 }
 
 /* With the client lock held. */
-static struct call *find(struct ctxd_client *client, uint64_t serial)
+static struct call *call_find(struct ctxd_client *client, uint64_t serial)
 {
 	for (struct list *link = client->calls.next; link != &client->calls; link = link->next) {
 		struct call *call = container_of(link, struct call, link);
@@ -30,7 +30,7 @@ bool call_answer(struct ctxd_client *client, const struct wire_message *answer, 
 	bool refused = answer->type == WIRE_RESULT && answer->result.error;
 
 	lock_acquire(&client->lock);
-	struct call *call = find(client, answer->serial);
+	struct call *call = call_find(client, answer->serial);
 	bool taking = call && call->take && !refused;
 	if (call) {
 		*call->answer = *answer;
@@ -42,13 +42,13 @@ bool call_answer(struct ctxd_client *client, const struct wire_message *answer, 
 		call->taking = true; /* its caller waits on */
 		list_remove(&call->link);
 	} else if (call) {
-		finish(call, 0);
+		call_finish(call, 0);
 	}
 	lock_release(&client->lock);
 	if (taking) {
 		int error = call->take(client, call);
 		lock_acquire(&client->lock);
-		finish(call, error);
+		call_finish(call, error);
 		lock_release(&client->lock);
 	}
 	return call != NULL;
@@ -57,14 +57,14 @@ bool call_answer(struct ctxd_client *client, const struct wire_message *answer, 
 void call_fail(struct ctxd_client *client, uint64_t serial, int error)
 {
 	lock_acquire(&client->lock);
-	struct call *call = find(client, serial);
+	struct call *call = call_find(client, serial);
 	if (call)
-		finish(call, error);
+		call_finish(call, error);
 	lock_release(&client->lock);
 }
 
 void calls_fail(struct ctxd_client *client, int error)
 {
 	while (!list_empty(&client->calls))
-		finish(container_of(client->calls.next, struct call, link), error);
+		call_finish(container_of(client->calls.next, struct call, link), error);
 }

@@ -7,8 +7,8 @@
 
 #define KINDS (CTXD_SHARED | CTXD_JOINED | CTXD_PROCESS | CTXD_DEAD)
 
-static int call(struct ctxd_client *client, struct wire_message *request, enum wire_type type,
-		struct wire_message *ret_answer)
+static int ask_service(struct ctxd_client *client, struct wire_message *request, enum wire_type type,
+		       struct wire_message *ret_answer)
 {
 	int result = call_make(client, request, -1, client->options.timeout_ns, ret_answer, NULL);
 
@@ -26,7 +26,7 @@ int ctxd_list(struct ctxd_client *client, unsigned kinds,
 	if (!visit || !kinds || kinds & ~(unsigned)KINDS)
 		return -EINVAL;
 	do {
-		result = call(client, &request, WIRE_ENTRIES, &answer);
+		result = ask_service(client, &request, WIRE_ENTRIES, &answer);
 		int state = thread_hold();
 		for (uint32_t i = 0; !result && i < answer.entries.count; i++)
 			result = visit(&answer.entries.entries[i], data);
@@ -50,7 +50,7 @@ int ctxd_watch(struct ctxd_client *client, unsigned kinds)
 		return result;
 	if (kinds & ~(unsigned)KINDS || !client->options.event)
 		return -EINVAL;
-	result = call(client, &request, WIRE_RESULT, &answer);
+	result = ask_service(client, &request, WIRE_RESULT, &answer);
 	if (result)
 		return result;
 	lock_acquire(&client->lock);

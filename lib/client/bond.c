@@ -18,7 +18,7 @@ struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool 
 	if (!bond)
 		return NULL;
 	memset(bond, 0, sizeof(*bond));
-	bond->source = (struct poll_entry){.kind = POLL_JOIN, .fd = -1};
+	bond->entry = (struct poll_entry){.kind = POLL_JOIN, .fd = -1};
 	bond->done_fd = -1;
 	bond->client = client;
 	bond->ctx = ctx;
@@ -112,7 +112,7 @@ int join_message(struct bond *bond, struct wire_message *ret_message)
 		.flags = bond->ctx->flags & NODE_MOVABLE ? WIRE_MOVABLE : 0,
 	};
 	memcpy(ret_message->rejoin.label, bond->label, sizeof(bond->label));
-	return bond->source.fd >= 0 ? bond->source.fd : -EBADF;
+	return bond->entry.fd >= 0 ? bond->entry.fd : -EBADF;
 }
 
 /* ---- telling */
@@ -154,7 +154,7 @@ static int tell_gone(struct bond *bond)
 }
 
 /* With the client lock held: one thing that is pending, told. 0; -EAGAIN: not now. */
-static int tell(struct bond *bond, unsigned what, int (*function)(struct bond *bond))
+static int bond_tell(struct bond *bond, unsigned what, int (*function)(struct bond *bond))
 {
 	if (!(bond->pending & what))
 		return 0;
@@ -165,21 +165,21 @@ static int tell(struct bond *bond, unsigned what, int (*function)(struct bond *b
 }
 
 /* With the client lock held. 1: it is to be freed; 0: nothing is pending; -EAGAIN. */
-static int flush(struct bond *bond)
+static int bond_flush(struct bond *bond)
 {
 	/* Until the service has answered there is nothing that could be told, or taken back. */
 	if (bond->asking || bond->serial)
 		return 0;
 	/* When it comes back it hears all but the end: what ended meanwhile is not registered again. */
 	bool ended = bond->pending & PENDING_ENDED;
-	if (tell(bond, PENDING_ATTACH, tell_attached) || tell(bond, PENDING_MOVED, tell_moved) ||
-	    tell(bond, PENDING_ENDED, tell_ended))
+	if (bond_tell(bond, PENDING_ATTACH, tell_attached) || bond_tell(bond, PENDING_MOVED, tell_moved) ||
+	    bond_tell(bond, PENDING_ENDED, tell_ended))
 		return -EAGAIN;
 	if (ended)
 		return 1;
 	if (!(bond->pending & PENDING_GONE))
 		return 0;
-	return tell(bond, PENDING_GONE, tell_gone) ? -EAGAIN : 1;
+	return bond_tell(bond, PENDING_GONE, tell_gone) ? -EAGAIN : 1;
 }
 
 static void bond_free(struct bond *bond)
@@ -187,7 +187,7 @@ static void bond_free(struct bond *bond)
 	struct ctxd_client *client = bond->client;
 
 	list_remove(&bond->restore_link);
-	client_unpoll(client, &bond->source);
+	client_unpoll(client, &bond->entry);
 	context_unwatch(&bond->watch);
 	/* It may have been told something more before that. */
 	lock_acquire(&client->lock);
@@ -250,7 +250,7 @@ void bonds_flush(struct ctxd_client *client)
 		if ((pending & (PENDING_RELEASED | PENDING_GONE)) == PENDING_RELEASED)
 			review_released(client, bond);
 		lock_acquire(&client->lock);
-		int result = flush(bond);
+		int result = bond_flush(bond);
 		if (result == -EAGAIN && list_empty(&bond->pending_link))
 			list_insert(&client->pending, &bond->pending_link);
 		if (result == 1) {

@@ -5,8 +5,8 @@
 #include "sys.h"
 
 /* Sends it once the socket takes it. The call is in the list exactly if this is 0. */
-static int transmit(struct ctxd_client *client, struct call *call, struct wire_message *request, int fd,
-		    uint64_t end_ns)
+static int call_send(struct ctxd_client *client, struct call *call, struct wire_message *request, int fd,
+		     uint64_t end_ns)
 {
 	for (;;) {
 		lock_acquire(&client->lock);
@@ -32,7 +32,7 @@ static int transmit(struct ctxd_client *client, struct call *call, struct wire_m
 	}
 }
 
-static void await(struct ctxd_client *client, struct call *call, uint64_t end_ns)
+static void call_await(struct ctxd_client *client, struct call *call, uint64_t end_ns)
 {
 	struct timespec end = clock_timespec(end_ns);
 
@@ -56,10 +56,10 @@ int call_run(struct ctxd_client *client, struct call *call, struct wire_message 
 	if (end_ns > INT64_MAX)
 		end_ns = INT64_MAX;
 	list_init(&call->link);
-	int result = transmit(client, call, request, fd, end_ns);
+	int result = call_send(client, call, request, fd, end_ns);
 	if (result)
 		return result;
-	await(client, call, end_ns);
+	call_await(client, call, end_ns);
 	lock_acquire(&client->lock);
 	bool taking = call->taking;
 	if (!taking && !atomic_load(&call->done)) {

@@ -84,7 +84,7 @@ enum pending {
 
 /* A context that is shared, or one that was joined. */
 struct bond {
-	struct poll_entry source; /* join: the owner's pipe. First: epoll leads to it */
+	struct poll_entry entry; /* join: the owner's pipe. First: epoll leads to it */
 	struct ctxd_client *client;
 	struct list link;	  /* client->shares or joins; client lock */
 	struct list pending_link; /* client->pending, or alone; client lock */
@@ -110,7 +110,7 @@ struct bond {
 /* The process that owns contexts that were joined. Dispatcher, which changes the list with the client lock.
  */
 struct owner {
-	struct poll_entry source; /* its pidfd */
+	struct poll_entry entry; /* its pidfd */
 	struct list link;
 	unsigned joins;
 	int32_t pid;
@@ -167,13 +167,13 @@ int client_check(struct ctxd_client *client);
 void client_wake(struct ctxd_client *client);
 
 /* -errno; source->fd is in the epoll set afterwards. */
-int client_poll(struct ctxd_client *client, struct poll_entry *source, uint32_t events);
+int client_poll(struct ctxd_client *client, struct poll_entry *entry, uint32_t events);
 
 /* One that was added with EPOLLONESHOT, and has fired. */
-void client_rearm(struct ctxd_client *client, struct poll_entry *source, uint32_t events);
+void client_rearm(struct ctxd_client *client, struct poll_entry *entry, uint32_t events);
 
 /* Takes it out and closes it, unless the number is another file's by now. -1 is allowed. */
-void client_unpoll(struct ctxd_client *client, struct poll_entry *source);
+void client_unpoll(struct ctxd_client *client, struct poll_entry *entry);
 
 /* Whether the pipe for last words is ours still. */
 bool client_has_scratch(const struct ctxd_client *client);
@@ -295,7 +295,7 @@ void join_moved(struct ctxd_client *client, const struct wire_move *move);
 
 void order_take(struct ctxd_client *client, const struct wire_message *message);
 void orders_flush(struct ctxd_client *client);
-void orders_abandon(struct ctxd_client *client);
+void orders_forget(struct ctxd_client *client);
 
 /* ---- receive.c: the socket, and what comes in */
 

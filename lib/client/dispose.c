@@ -41,7 +41,7 @@ static void close_waiting(void)
 	}
 }
 
-static void *close_all(void *unused)
+static void *run_closing(void *unused)
 {
 	thread_begin("ctx-close");
 	close_waiting();
@@ -60,7 +60,7 @@ void dispose(const int *fds, unsigned count)
 		start = put && !waiting.running;
 		waiting.running |= start;
 		lock_release(&waiting.lock);
-		if (start && thread_start(close_all, NULL, 0))
+		if (start && thread_start(run_closing, NULL, 0))
 			close_waiting(); /* there is no other place */
 	}
 }

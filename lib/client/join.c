@@ -27,8 +27,8 @@ static int connect_bond(struct bond *bond, const struct wire_joined *joined, con
 {
 	struct ctxd_client *client = bond->client;
 
-	bond->source.fd = fds[0];
-	bond->source.file = file_id_of(fds[0]);
+	bond->entry.fd = fds[0];
+	bond->entry.file = file_id_of(fds[0]);
 	lock_acquire(&client->lock);
 	int result = owner_join(client, joined, fds[1], &bond->owner);
 	lock_release(&client->lock);
@@ -38,7 +38,7 @@ static int connect_bond(struct bond *bond, const struct wire_joined *joined, con
 	if (result > 0)
 		result = 0; /* its deadline has come already; the dispatcher frees the bond */
 	if (!result)
-		result = client_poll(client, &bond->source, JOIN_EVENTS);
+		result = client_poll(client, &bond->entry, JOIN_EVENTS);
 	return result;
 }
 
@@ -99,8 +99,8 @@ static int take_join(struct ctxd_client *client, struct call *call)
 	return join_live(bond, &answer->joined, call->fds, joining->site, &joining->ctx);
 }
 
-static int join(struct ctxd_client *client, struct wire_message *request, const void *site,
-		struct ctx_context **ret_ctx)
+static int join_context(struct ctxd_client *client, struct wire_message *request, const void *site,
+			struct ctx_context **ret_ctx)
 {
 	struct wire_message answer;
 	struct joining joining = {.call = {.answer = &answer, .take = take_join},
@@ -126,7 +126,7 @@ int ctxd_join(struct ctxd_client *client, struct ctxd_id id, struct ctx_context 
 		return result;
 	if (!ret_ctx || !id.epoch || !id.number)
 		return -EINVAL;
-	return join(client, &request, __builtin_return_address(0), ret_ctx);
+	return join_context(client, &request, __builtin_return_address(0), ret_ctx);
 }
 
 int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, struct ctx_context **ret_ctx)
@@ -139,5 +139,5 @@ int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, stru
 	if (!ret_ctx || !name || !name[0] || strlen(name) > CTXD_NAME_MAX)
 		return -EINVAL;
 	strcpy(request.join.name, name);
-	return join(client, &request, __builtin_return_address(0), ret_ctx);
+	return join_context(client, &request, __builtin_return_address(0), ret_ctx);
 }

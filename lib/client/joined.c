@@ -10,18 +10,18 @@
 
 /* ---- what the core tells */
 
-static void told_done(struct watch *watch, struct deferred_list *later)
+static void join_told_done(struct watch *watch, struct deferred_list *later)
 {
 	(void)later;
 	bond_told(watch, PENDING_GONE);
 }
 
-static void told_released(struct watch *watch)
+static void join_told_released(struct watch *watch)
 {
 	bond_told(watch, PENDING_RELEASED);
 }
 
-const struct watch_ops join_watch_ops = {.done = told_done, .released = told_released};
+const struct watch_ops join_watch_ops = {.done = join_told_done, .released = join_told_released};
 
 /* ---- the end */
 
@@ -82,18 +82,18 @@ void join_pipe_ready(struct bond *bond)
 {
 	struct wire_cause words;
 
-	if (bond->over || bond->source.fd < 0)
+	if (bond->over || bond->entry.fd < 0)
 		return;
-	int result = read_last_words(bond->client, bond->source.fd, &words);
+	int result = read_last_words(bond->client, bond->entry.fd, &words);
 	if (result == -EAGAIN)
-		client_rearm(bond->client, &bond->source, JOIN_EVENTS);
+		client_rearm(bond->client, &bond->entry, JOIN_EVENTS);
 	else
 		end_join(bond, result ? NULL : &words);
 }
 
 /* The next one of owner that goes on; NULL: none. What it has passed goes behind the rest, out of the way of
  * the next time. */
-static struct bond *next_of(struct ctxd_client *client, const struct owner *owner)
+static struct bond *next_of_owner(struct ctxd_client *client, const struct owner *owner)
 {
 	struct bond *found = NULL;
 	struct list passed;
@@ -118,11 +118,11 @@ void owner_ready(struct ctxd_client *client, struct owner *owner)
 	struct bond *bond;
 
 	lock_acquire(&client->lock);
-	client_unpoll(client, &owner->source);
+	client_unpoll(client, &owner->entry);
 	lock_release(&client->lock);
 	/* It may have ended some of them before it died. */
-	while ((bond = next_of(client, owner)))
-		end_join(bond, read_last_words(client, bond->source.fd, &words) ? NULL : &words);
+	while ((bond = next_of_owner(client, owner)))
+		end_join(bond, read_last_words(client, bond->entry.fd, &words) ? NULL : &words);
 }
 
 /* The next one of that id that has another deadline; NULL: none. */

@@ -85,7 +85,7 @@ int link_send(struct ctxd_client *client, const struct wire_message *message, in
 	return result < 0 ? -ENOTCONN : 0;
 }
 
-static void ask_for(struct ctxd_client *client, uint32_t events)
+static void link_ask_for(struct ctxd_client *client, uint32_t events)
 {
 	struct epoll_event event = {.events = events, .data.ptr = &client->socket};
 
@@ -97,7 +97,7 @@ void link_block(struct ctxd_client *client)
 	if (client->blocked)
 		return;
 	client->blocked = true;
-	ask_for(client, EPOLLIN | EPOLLOUT);
+	link_ask_for(client, EPOLLIN | EPOLLOUT);
 }
 
 void link_unblock(struct ctxd_client *client)
@@ -105,7 +105,7 @@ void link_unblock(struct ctxd_client *client)
 	lock_acquire(&client->lock);
 	if (client->blocked && client->socket.fd >= 0) {
 		client->blocked = false;
-		ask_for(client, EPOLLIN);
+		link_ask_for(client, EPOLLIN);
 	}
 	lock_release(&client->lock);
 }

@@ -21,7 +21,7 @@ struct order {
 	int result;
 };
 
-static void all_reaped(struct tally *tally)
+static void order_reaped(struct tally *tally)
 {
 	struct order *order = container_of(tally, struct order, tally);
 
@@ -37,8 +37,8 @@ static void all_reaped(struct tally *tally)
 }
 
 /* The context that is meant, kept by a pin or by its bond; NULL and why. */
-static struct ctx_context *target(struct ctxd_client *client, const struct wire_order *from, bool *ret_pinned,
-				  int *ret_error)
+static struct ctx_context *find_target(struct ctxd_client *client, const struct wire_order *from,
+				       bool *ret_pinned, int *ret_error)
 {
 	struct bond *bond = wire_id_is_none(from->id) ? NULL : bond_find(client, from->id);
 
@@ -56,7 +56,7 @@ static struct ctx_context *target(struct ctxd_client *client, const struct wire_
 	return context_find(from->ctx_id);
 }
 
-static void answer(struct ctxd_client *client, uint64_t serial, int result)
+static void send_result(struct ctxd_client *client, uint64_t serial, int result)
 {
 	struct wire_message message = {.type = WIRE_OBEYED, .serial = serial, .obeyed = {.result = result}};
 
@@ -86,11 +86,11 @@ void order_take(struct ctxd_client *client, const struct wire_message *message)
 	};
 	bool pinned;
 	int error;
-	struct ctx_context *ctx = target(client, from, &pinned, &error);
+	struct ctx_context *ctx = find_target(client, from, &pinned, &error);
 	struct order *order = ctx ? memory_allocate(sizeof(*order)) : NULL;
 
 	if (!ctx) {
-		answer(client, message->serial, error);
+		send_result(client, message->serial, error);
 		return;
 	}
 	client->ended_some = true;
@@ -98,11 +98,11 @@ void order_take(struct ctxd_client *client, const struct wire_message *message)
 	cause.ctx_id = ctx_id(ctx);
 	if (!order) { /* it ends all the same, only nobody adds up */
 		error = context_end_foreign(ctx, ECANCELED, &cause);
-		answer(client, message->serial, error ? error : -ENOMEM);
+		send_result(client, message->serial, error ? error : -ENOMEM);
 	} else {
 		*order = (struct order){.client = client, .serial = message->serial};
 		list_append(&client->orders, &order->link);
-		tally_begin(&order->tally, ctx, all_reaped);
+		tally_begin(&order->tally, ctx, order_reaped);
 		order->result = context_end_foreign(ctx, ECANCELED, &cause);
 		tally_end(&order->tally);
 	}
@@ -134,7 +134,7 @@ static void fill_report(struct order *order, struct ctxd_report *ret_report)
 }
 
 /* With the client lock held. */
-static int tell(struct ctxd_client *client, struct order *order, bool reaped)
+static int order_tell(struct ctxd_client *client, struct order *order, bool reaped)
 {
 	struct wire_message message = {
 		.type = WIRE_OBEYED,
@@ -157,10 +157,10 @@ void orders_flush(struct ctxd_client *client)
 
 		lock_acquire(&client->lock);
 		if (!order->told_ended)
-			result = tell(client, order, false);
+			result = order_tell(client, order, false);
 		order->told_ended |= result != -EAGAIN;
 		if (reaped && result != -EAGAIN)
-			result = tell(client, order, true);
+			result = order_tell(client, order, true);
 		lock_release(&client->lock);
 		if (result == -EAGAIN)
 			return;
@@ -174,7 +174,7 @@ void orders_flush(struct ctxd_client *client)
 	}
 }
 
-void orders_abandon(struct ctxd_client *client)
+void orders_forget(struct ctxd_client *client)
 {
 	while (!list_empty(&client->orders)) {
 		struct order *order = container_of(client->orders.next, struct order, link);

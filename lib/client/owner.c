@@ -6,10 +6,10 @@
 
 bool owner_is_dead(const struct owner *owner)
 {
-	struct pollfd ended = {.fd = owner->source.fd, .events = POLLIN};
+	struct pollfd ended = {.fd = owner->entry.fd, .events = POLLIN};
 	const struct timespec now = {0};
 
-	return owner->source.fd < 0 || sys_poll(&ended, 1, &now) == 1;
+	return owner->entry.fd < 0 || sys_poll(&ended, 1, &now) == 1;
 }
 
 int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
@@ -30,11 +30,11 @@ int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int
 		sys_close(pidfd);
 		return -ENOMEM;
 	}
-	*owner = (struct owner){.source = {.kind = POLL_OWNER, .fd = pidfd},
+	*owner = (struct owner){.entry = {.kind = POLL_OWNER, .fd = pidfd},
 				.joins = 1,
 				.pid = joined->owner_pid,
 				.uid = joined->owner_uid};
-	int result = client_poll(client, &owner->source, EPOLLIN);
+	int result = client_poll(client, &owner->entry, EPOLLIN);
 	if (result) {
 		sys_close(pidfd);
 		memory_release(owner);
@@ -52,7 +52,7 @@ void owner_leave(struct ctxd_client *client, struct owner *owner)
 	if (last) {
 		list_remove(&owner->link);
 		if (client->fork_count == thread_fork_count)
-			client_unpoll(client, &owner->source);
+			client_unpoll(client, &owner->entry);
 	}
 	lock_release(&client->lock);
 	if (last)

@@ -23,30 +23,30 @@ void client_wake(struct ctxd_client *client)
 		sys_tell(client->wake.fd, &one, sizeof(one));
 }
 
-int client_poll(struct ctxd_client *client, struct poll_entry *source, uint32_t events)
+int client_poll(struct ctxd_client *client, struct poll_entry *entry, uint32_t events)
 {
-	struct epoll_event event = {.events = events, .data.ptr = source};
+	struct epoll_event event = {.events = events, .data.ptr = entry};
 
-	source->file = file_id_of(source->fd);
-	return sys_epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, source->fd, &event);
+	entry->file = file_id_of(entry->fd);
+	return sys_epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, entry->fd, &event);
 }
 
-void client_rearm(struct ctxd_client *client, struct poll_entry *source, uint32_t events)
+void client_rearm(struct ctxd_client *client, struct poll_entry *entry, uint32_t events)
 {
-	struct epoll_event event = {.events = events, .data.ptr = source};
+	struct epoll_event event = {.events = events, .data.ptr = entry};
 
-	epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, source->fd, &event);
+	epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, entry->fd, &event);
 }
 
-void client_unpoll(struct ctxd_client *client, struct poll_entry *source)
+void client_unpoll(struct ctxd_client *client, struct poll_entry *entry)
 {
-	if (source->fd < 0)
+	if (entry->fd < 0)
 		return;
-	if (file_id_matches(source->file, source->fd)) {
-		epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
-		sys_close(source->fd);
+	if (file_id_matches(entry->file, entry->fd)) {
+		epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, entry->fd, NULL);
+		sys_close(entry->fd);
 	}
-	source->fd = -1;
+	entry->fd = -1;
 }
 
 bool client_has_scratch(const struct ctxd_client *client)

@@ -114,7 +114,7 @@ void link_break(struct ctxd_client *client)
 	lock_release(&client->lock);
 	bonds_forget(client);
 	/* Nobody waits for a report any more; to the next service its number would be another's. */
-	orders_abandon(client);
+	orders_forget(client);
 	client->was_ready = false;
 	if (was_ready) {
 		client->delay_ns = 0;
@@ -126,7 +126,7 @@ void link_break(struct ctxd_client *client)
 
 /* ---- receiving */
 
-static void welcome(struct ctxd_client *client, const struct wire_message *message)
+static void take_welcome(struct ctxd_client *client, const struct wire_message *message)
 {
 	if (client->state != CLIENT_GREETING || message->serial != client->hello_serial ||
 	    message->welcome.version != WIRE_VERSION) {
@@ -143,7 +143,7 @@ static void welcome(struct ctxd_client *client, const struct wire_message *messa
 }
 
 /* An answer that nobody waits for any more: what it gave is given back. */
-static void decline(struct ctxd_client *client, const struct wire_message *message)
+static void withdraw_unwanted(struct ctxd_client *client, const struct wire_message *message)
 {
 	struct wire_message back = {0};
 
@@ -171,12 +171,12 @@ static void take_event(struct ctxd_client *client, const struct wire_event *from
 }
 
 /* True: the descriptors were taken over. */
-static bool take(struct ctxd_client *client, const struct wire_message *message, const int *fds,
-		 unsigned fd_count)
+static bool take_message(struct ctxd_client *client, const struct wire_message *message, const int *fds,
+			 unsigned fd_count)
 {
 	switch (message->type) {
 	case WIRE_WELCOME:
-		welcome(client, message);
+		take_welcome(client, message);
 		return false;
 	case WIRE_GOODBYE:
 		client->refused = message->goodbye.error;
@@ -196,20 +196,20 @@ static bool take(struct ctxd_client *client, const struct wire_message *message,
 			return false;
 		if (call_answer(client, message, fds, fd_count))
 			return true;
-		decline(client, message);
+		withdraw_unwanted(client, message);
 		return false;
 	}
 }
 
 /* Descriptors were lost on the way, for this process has no room for them. */
-static void take_crippled(struct ctxd_client *client, const uint8_t *bytes, size_t size)
+static void take_truncated(struct ctxd_client *client, const uint8_t *bytes, size_t size)
 {
 	struct wire_message message;
 
 	for (unsigned count = 0; count <= WIRE_FDS_MAX; count++) {
 		if (wire_unpack(bytes, size, count, true, &message))
 			continue;
-		decline(client, &message);
+		withdraw_unwanted(client, &message);
 		call_fail(client, message.serial, -EMFILE);
 	}
 }
@@ -218,7 +218,7 @@ static void take_crippled(struct ctxd_client *client, const uint8_t *bytes, size
  * Closes what came along and is not taken. Nobody hears more of a service that sends so much of that. Returns
  * as receive_one.
  */
-static int turn_down(struct ctxd_client *client, const int *fds, unsigned fd_count)
+static int close_unwanted(struct ctxd_client *client, const int *fds, unsigned fd_count)
 {
 	dispose(fds, fd_count);
 	if (!fd_count || dispose_has_room())
@@ -255,8 +255,8 @@ static int receive_one(struct ctxd_client *client)
 		return 0;
 	}
 	if (header.msg_flags & MSG_CTRUNC) {
-		take_crippled(client, bytes, (size_t)size);
-		return turn_down(client, fds, fd_count);
+		take_truncated(client, bytes, (size_t)size);
+		return close_unwanted(client, fds, fd_count);
 	}
 	int error = header.msg_flags & MSG_TRUNC ? -EPROTO
 						 : wire_unpack(bytes, (size_t)size, fd_count, true, &message);
@@ -267,11 +267,11 @@ static int receive_one(struct ctxd_client *client)
 		return 0;
 	}
 	if (!descriptors_are_right(client, &message, fds)) {
-		decline(client, &message);
+		withdraw_unwanted(client, &message);
 		call_fail(client, message.serial, -EPROTO);
-		return turn_down(client, fds, fd_count);
+		return close_unwanted(client, fds, fd_count);
 	}
-	return take(client, &message, fds, fd_count) ? 1 : turn_down(client, fds, fd_count);
+	return take_message(client, &message, fds, fd_count) ? 1 : close_unwanted(client, fds, fd_count);
 }
 
 int link_receive(struct ctxd_client *client)

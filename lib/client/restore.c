@@ -5,7 +5,7 @@
 /* So many registrations under way at a time. */
 #define RESTORE_WINDOW 32
 /* With the client lock held: one more is to be registered. */
-static void plan_restore(struct ctxd_client *client, struct list *head)
+static void restore_add_all(struct ctxd_client *client, struct list *head)
 {
 	for (struct list *link = head->next; link != head; link = link->next) {
 		struct bond *bond = container_of(link, struct bond, link);
@@ -20,8 +20,8 @@ void bonds_restore(struct ctxd_client *client)
 {
 	lock_acquire(&client->lock);
 	/* Joins first: what is shared may lie below one, and then names it. */
-	plan_restore(client, &client->joins);
-	plan_restore(client, &client->shares);
+	restore_add_all(client, &client->joins);
+	restore_add_all(client, &client->shares);
 	lock_release(&client->lock);
 	bonds_restore_some(client);
 }

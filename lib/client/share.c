@@ -6,24 +6,24 @@
 #include "memory.h"
 #include "node.h"
 
-static void told_done(struct watch *watch, struct deferred_list *later)
+static void share_told_done(struct watch *watch, struct deferred_list *later)
 {
 	(void)later;
 	bond_told(watch, PENDING_ENDED);
 }
 
-static void told_released(struct watch *watch)
+static void share_told_released(struct watch *watch)
 {
 	bond_told(watch, PENDING_GONE);
 }
 
-static void told_moved(struct watch *watch)
+static void share_told_moved(struct watch *watch)
 {
 	bond_told(watch, PENDING_MOVED);
 }
 
 static const struct watch_ops share_watch_ops = {
-	.done = told_done, .released = told_released, .moved = told_moved};
+	.done = share_told_done, .released = share_told_released, .moved = share_told_moved};
 
 static bool is_shared(struct ctxd_client *client, const struct ctx_context *ctx)
 {
@@ -36,7 +36,7 @@ static bool is_shared(struct ctxd_client *client, const struct ctx_context *ctx)
 }
 
 /* Lists it, unless ctx is shared already. */
-static int enlist(struct ctxd_client *client, struct bond *bond)
+static int share_add(struct ctxd_client *client, struct bond *bond)
 {
 	lock_acquire(&client->lock);
 	int result = is_shared(client, bond->ctx) ? -EEXIST : 0;
@@ -67,7 +67,7 @@ static int take_share(struct ctxd_client *client, struct call *call)
 	return 0;
 }
 
-static int ask(struct ctxd_client *client, struct bond *bond, struct ctxd_id *ret_id)
+static int share_ask(struct ctxd_client *client, struct bond *bond, struct ctxd_id *ret_id)
 {
 	struct wire_message request, answer;
 	struct sharing sharing = {.call = {.answer = &answer, .take = take_share}, .bond = bond};
@@ -116,7 +116,7 @@ int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *
 	if (name)
 		strcpy(bond->name, name);
 	context_label(ctx, bond->label);
-	result = enlist(client, bond);
+	result = share_add(client, bond);
 	if (result) {
 		memory_release(bond);
 		return result;
@@ -129,7 +129,7 @@ int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *
 		lock_release(&client->lock);
 		return error < 0 ? error : -EALREADY;
 	}
-	return ask(client, bond, ret_id);
+	return share_ask(client, bond, ret_id);
 }
 
 int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)

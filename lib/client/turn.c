@@ -24,7 +24,7 @@ static struct list clients = {&clients, &clients};
 /* ---- making and freeing */
 
 /* What is no source: in the process that made it, or its copy in a child. */
-static void close_own(struct ctxd_client *client)
+static void close_own_fds(struct ctxd_client *client)
 {
 	if (file_id_matches(client->epoll_file, client->epoll_fd))
 		sys_close(client->epoll_fd);
@@ -34,7 +34,7 @@ static void close_own(struct ctxd_client *client)
 	client->epoll_fd = client->scratch[0] = client->scratch[1] = -1;
 }
 
-static void free_client(struct ctxd_client *client)
+static void client_free(struct ctxd_client *client)
 {
 	lock_acquire(&clients_lock);
 	list_remove(&client->clients);
@@ -42,7 +42,7 @@ static void free_client(struct ctxd_client *client)
 	link_close(client);
 	client_unpoll(client, &client->wake);
 	client_unpoll(client, &client->timer);
-	close_own(client);
+	close_own_fds(client);
 	lock_release(&clients_lock);
 	memory_release(client);
 }
@@ -68,7 +68,7 @@ static int open_descriptors(struct ctxd_client *client)
 	return result < 0 ? result : 0;
 }
 
-static int new_client(const struct ctxd_options *options, struct ctxd_client **ret_client)
+static int client_new(const struct ctxd_options *options, struct ctxd_client **ret_client)
 {
 	struct ctxd_client *client = memory_allocate(sizeof(*client));
 
@@ -96,14 +96,14 @@ static int new_client(const struct ctxd_options *options, struct ctxd_client **r
 	lock_release(&clients_lock);
 	int result = open_descriptors(client);
 	if (result) {
-		free_client(client);
+		client_free(client);
 		return result;
 	}
 	*ret_client = client;
 	return 0;
 }
 
-static void *run(void *data)
+static void *run_dispatcher(void *data)
 {
 	struct ctxd_client *client = data;
 
@@ -125,7 +125,7 @@ static void *run(void *data)
 }
 
 /* The first connection, which the caller waits for. */
-static int greet(struct ctxd_client *client)
+static int connect_first(struct ctxd_client *client)
 {
 	uint64_t end_ns = clock_after_ns(clock_now_ns(), client->options.timeout_ns);
 	int result;
@@ -159,22 +159,22 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 	if (!ret_client || (options->flags & ~(unsigned)FLAGS) ||
 	    (options->socket && (!options->socket[0] || strlen(options->socket) >= sizeof(client->path))))
 		return -EINVAL;
-	int result = new_client(options, &client);
+	int result = client_new(options, &client);
 	if (result)
 		return result;
 	find_enable(); /* where it cannot be, orders by id in the table are answered -ENOTSUP */
 	if (options->flags & CLIENT_LATER)
 		link_later(client);
 	else
-		result = greet(client);
+		result = connect_first(client);
 	if (result && options->flags & CTXD_PATIENT) {
 		link_later(client);
 		result = 0;
 	}
 	if (!result && !client->own_dispatch)
-		result = thread_start(run, client, 0);
+		result = thread_start(run_dispatcher, client, 0);
 	if (result) {
-		free_client(client);
+		client_free(client);
 		return result;
 	}
 	*ret_client = client;
@@ -193,8 +193,8 @@ void ctxd_close(struct ctxd_client *client)
 			sys_futex_wait(&client->stopped, 0, NULL);
 	}
 	bonds_free(client);
-	orders_abandon(client);
-	free_client(client);
+	orders_forget(client);
+	client_free(client);
 }
 
 /* ---- dispatching */
@@ -210,9 +210,9 @@ static void timer_fired(struct ctxd_client *client)
 		link_later(client);
 }
 
-static int handle(struct ctxd_client *client, struct poll_entry *source, uint32_t events)
+static int handle_ready(struct ctxd_client *client, struct poll_entry *entry, uint32_t events)
 {
-	switch (source->kind) {
+	switch (entry->kind) {
 	case POLL_SOCKET:
 		if (events & EPOLLOUT)
 			link_unblock(client);
@@ -225,10 +225,10 @@ static int handle(struct ctxd_client *client, struct poll_entry *source, uint32_
 		timer_fired(client);
 		return 0;
 	case POLL_JOIN:
-		join_pipe_ready(container_of(source, struct bond, source));
+		join_pipe_ready(container_of(entry, struct bond, entry));
 		return 1;
 	case POLL_OWNER:
-		owner_ready(client, container_of(source, struct owner, source));
+		owner_ready(client, container_of(entry, struct owner, entry));
 		return 1;
 	}
 	return 0;
@@ -244,7 +244,7 @@ int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 	uint32_t before = atomic_exchange(&client->dispatcher_tid, thread_self()->tid);
 	/* What events lead to is freed only after all of them. */
 	for (int i = 0; i < count; i++)
-		handled += handle(client, events[i].data.ptr, events[i].events);
+		handled += handle_ready(client, events[i].data.ptr, events[i].events);
 	/*
 	 * Contexts that ended have operations, which a ring of this thread cancels when its dispatch ends:
 	 * what there is to tell the service waits for that. Not twice: every turn may end some.
@@ -314,11 +314,11 @@ static void fork_parent(void)
 	lock_release(&clients_lock);
 }
 
-static void close_copy(struct poll_entry *source)
+static void close_copy(struct poll_entry *entry)
 {
-	if (source->fd >= 0 && file_id_matches(source->file, source->fd))
-		sys_close(source->fd);
-	source->fd = -1;
+	if (entry->fd >= 0 && file_id_matches(entry->file, entry->fd))
+		sys_close(entry->fd);
+	entry->fd = -1;
 }
 
 static void close_copies(struct ctxd_client *client)
@@ -327,10 +327,10 @@ static void close_copies(struct ctxd_client *client)
 	close_copy(&client->wake);
 	close_copy(&client->timer);
 	for (struct list *link = client->joins.next; link != &client->joins; link = link->next)
-		close_copy(&container_of(link, struct bond, link)->source);
+		close_copy(&container_of(link, struct bond, link)->entry);
 	for (struct list *link = client->owners.next; link != &client->owners; link = link->next)
-		close_copy(&container_of(link, struct owner, link)->source);
-	close_own(client);
+		close_copy(&container_of(link, struct owner, link)->entry);
+	close_own_fds(client);
 }
 
 static void fork_child(void)
@@ -349,7 +349,7 @@ static void fork_child(void)
  * context */
 
 /* In a forked child too, with the table of its own. The client is for the life of the process. */
-static void publish(void)
+static void publish_process(void)
 {
 	static const struct ctxd_options options = {.flags = CTXD_PUBLISH | CTXD_PATIENT | CLIENT_LATER};
 	const char *wish = secure_getenv("CTXRING_PUBLISH");
@@ -359,8 +359,8 @@ static void publish(void)
 		(void)ctxd_connect(&options, &client);
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void prepare_client(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
-	atomic_store(&table_made, publish);
+	atomic_store(&table_made, publish_process);
 }

@@ -22,12 +22,12 @@ static struct {
 	char root[PATH_MAX];
 } mount;
 
-static _Atomic unsigned made;
+static _Atomic unsigned names_made;
 
 /* ---- finding the own one */
 
 /* Blanks and the like stand in mountinfo as \040. */
-static void unescape(char *text)
+static void unescape_path(char *text)
 {
 	char *to = text;
 
@@ -53,8 +53,8 @@ static bool parse_mount(char *line)
 		fields[i] = strsep(&rest, " ");
 	if (!rest || strlen(fields[3]) >= sizeof(mount.root) || strlen(fields[4]) >= sizeof(mount.point))
 		return false;
-	unescape(fields[3]);
-	unescape(fields[4]);
+	unescape_path(fields[3]);
+	unescape_path(fields[4]);
 	strcpy(mount.root, fields[3]);
 	strcpy(mount.point, fields[4]);
 	return true;
@@ -94,7 +94,7 @@ static bool own_path(char path[PATH_MAX])
 }
 
 /* A descriptor of the directory of this process's cgroup, or -errno. */
-static int open_own(void)
+static int open_own_cgroup(void)
 {
 	char path[PATH_MAX], directory[2 * PATH_MAX];
 	int result = -ENOENT;
@@ -126,7 +126,7 @@ static bool can_kill(int fd)
 
 /* ---- sweeping */
 
-static bool is_empty(int parent_fd, const char *name)
+static bool is_empty_cgroup(int parent_fd, const char *name)
 {
 	char path[NAME_MAX + sizeof("/cgroup.events")], text[256];
 
@@ -149,18 +149,18 @@ static bool is_of_the_dead(const char *name)
 	       kill(pid, 0) && errno == ESRCH;
 }
 
-static void sweep_one(int parent_fd, const char *name)
+static void remove_if_left_over(int parent_fd, const char *name)
 {
 	struct cgroup cgroup = {.parent_fd = parent_fd, .fd = -1};
 
-	if (strlen(name) >= sizeof(cgroup.name) || !is_of_the_dead(name) || !is_empty(parent_fd, name))
+	if (strlen(name) >= sizeof(cgroup.name) || !is_of_the_dead(name) || !is_empty_cgroup(parent_fd, name))
 		return;
 	strcpy(cgroup.name, name);
 	cgroup_remove(&cgroup);
 }
 
 /* Who was killed together with its keeper has left its cgroup. Once in a process. */
-static void sweep(int parent_fd)
+static void remove_leftovers(int parent_fd)
 {
 	static _Atomic uint32_t swept_in; /* 1 + fork count of the process */
 	_Alignas(struct dirent64) char entries[4096];
@@ -173,7 +173,7 @@ static void sweep(int parent_fd)
 		for (int at = 0; at < size;) {
 			struct dirent64 *entry = (struct dirent64 *)(entries + at);
 			at += entry->d_reclen;
-			sweep_one(parent_fd, entry->d_name);
+			remove_if_left_over(parent_fd, entry->d_name);
 		}
 	if (fd >= 0)
 		sys_close(fd);
@@ -188,7 +188,7 @@ static int make_below(struct cgroup *cgroup)
 	do {
 		/* A name may be left from a process that had this number and was killed with its keeper. */
 		snprintf(cgroup->name, sizeof(cgroup->name), "ctxring-%d-%u", (int)getpid(),
-			 atomic_fetch_add(&made, 1));
+			 atomic_fetch_add(&names_made, 1));
 		result = sys_mkdirat(cgroup->parent_fd, cgroup->name, 0755);
 	} while (result == -EEXIST);
 	return result;
@@ -196,12 +196,12 @@ static int make_below(struct cgroup *cgroup)
 
 void cgroup_make(struct cgroup *ret_cgroup)
 {
-	struct cgroup cgroup = {.parent_fd = open_own(), .fd = -1};
+	struct cgroup cgroup = {.parent_fd = open_own_cgroup(), .fd = -1};
 
 	*ret_cgroup = CGROUP_NONE;
 	if (cgroup.parent_fd < 0)
 		return;
-	sweep(cgroup.parent_fd);
+	remove_leftovers(cgroup.parent_fd);
 	if (make_below(&cgroup)) {
 		sys_close(cgroup.parent_fd);
 		return;
@@ -218,7 +218,7 @@ void cgroup_make(struct cgroup *ret_cgroup)
 void cgroup_open(const char *name, struct cgroup *ret_cgroup)
 {
 	*ret_cgroup = CGROUP_NONE;
-	ret_cgroup->parent_fd = open_own();
+	ret_cgroup->parent_fd = open_own_cgroup();
 	if (ret_cgroup->parent_fd < 0) {
 		*ret_cgroup = CGROUP_NONE;
 		return;

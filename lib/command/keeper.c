@@ -48,7 +48,7 @@ struct keeper {
 };
 
 /* Of those that ended; also amid a walk through the tree, for whoever forks fast fills the process table. */
-static void bury(struct tree *tree)
+static void reap_children(struct tree *tree)
 {
 	struct keeper *keeper = container_of(tree, struct keeper, tree);
 	int status, pid;
@@ -133,13 +133,13 @@ static void context_ended(struct keeper *keeper)
 
 /* ---- what happens */
 
-static void reap(struct keeper *keeper)
+static void children_ended(struct keeper *keeper)
 {
 	struct signalfd_siginfo info;
 
 	while (raw_read(keeper->fds[ON_CHILD], &info, sizeof(info)) > 0)
 		;
-	bury(&keeper->tree);
+	reap_children(&keeper->tree);
 	if (keeper->ended && !keeper->gone && keeper->phase == PHASE_RUNNING) {
 		keeper->report.left_behind = tree_count(&keeper->tree);
 		begin_ending(keeper);
@@ -174,11 +174,11 @@ static void time_is_over(struct keeper *keeper)
 		kill_round(keeper);
 }
 
-static void handle(struct keeper *keeper, const struct pollfd fds[ON_COUNT])
+static void handle_events(struct keeper *keeper, const struct pollfd fds[ON_COUNT])
 {
 	/* First, so that a program that ended by itself is not said to have been stopped. */
 	if (fds[ON_CHILD].revents)
-		reap(keeper);
+		children_ended(keeper);
 	if (fds[ON_CONTROL].revents)
 		listen_to_caller(keeper);
 	if (fds[ON_CALLER].revents) {
@@ -193,10 +193,10 @@ static void handle(struct keeper *keeper, const struct pollfd fds[ON_COUNT])
 		time_is_over(keeper);
 }
 
-static void watch(struct keeper *keeper)
+static void keeper_loop(struct keeper *keeper)
 {
 	/* It may have ended, and left nothing, before the signalfd was there. */
-	reap(keeper);
+	children_ended(keeper);
 	while (!keeper->gone) {
 		struct pollfd fds[ON_COUNT];
 		for (int i = 0; i < ON_COUNT; i++)
@@ -205,14 +205,14 @@ static void watch(struct keeper *keeper)
 		struct timespec timeout =
 			clock_timespec(keeper->due_ns > now_ns ? keeper->due_ns - now_ns : 0);
 		if (raw_poll(fds, ON_COUNT, keeper->due_ns == CTX_FOREVER ? NULL : &timeout) >= 0)
-			handle(keeper, fds);
+			handle_events(keeper, fds);
 	}
 }
 
 /* ---- beginning and end */
 
 /* With the program's pidfd when there is one. 0, or -errno. */
-static int tell(int control_fd, const void *what, size_t size, int pidfd)
+static int send_message(int control_fd, const void *what, size_t size, int pidfd)
 {
 	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
 	struct iovec part = {(void *)what, size};
@@ -265,7 +265,7 @@ static void close_inherited(const struct keeper *keeper)
 	close_others(keep, sizeof(keep) / sizeof(keep[0]));
 }
 
-static void give_back(const struct keeper *keeper)
+static void release_inherited(const struct keeper *keeper)
 {
 	if (keeper->tree.proc_fd >= 0)
 		keeper_unmap_shared(keeper->tree.proc_fd);
@@ -276,7 +276,7 @@ static void give_back(const struct keeper *keeper)
 }
 
 /* Its own name. */
-static void settle(void)
+static void take_name(void)
 {
 	raw_reset_handlers();
 	syscall(SYS_prctl, PR_SET_NAME, "ctx-keeper", 0, 0, 0);
@@ -286,7 +286,7 @@ static void settle(void)
  * The calls without which it could not end the tree, each made so that nothing happens but what it needs
  * anyway: a filter that forbids one is met before there is a program. 0, or -errno with the name of the call.
  */
-static int try_calls(const struct keeper_plan *plan, const char **ret_call)
+static int try_calls(const struct keeper_setup *setup, const char **ret_call)
 {
 	struct timespec time = {0};
 	int status, result;
@@ -308,15 +308,15 @@ static int try_calls(const struct keeper_plan *plan, const char **ret_call)
 	TRY(prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	TRY(signalfd4, -1, NULL, 0, 0);
 	/* A cgroup, and the program alone, take no look at /proc. */
-	if (plan->cgroup.fd < 0 && !plan->alone) {
+	if (setup->cgroup.fd < 0 && !setup->alone) {
 		TRY(openat, -1, "", O_RDONLY, 0);
 		TRY(readlinkat, -1, "", &byte, 1);
 		TRY(lseek, -1, 0l, SEEK_SET);
 		TRY(getdents64, -1, NULL, 0);
 	}
-	if (plan->whole_group) {
+	if (setup->whole_group) {
 		TRY(getpgid, 0);
-		TRY(kill, plan->caller, 0);
+		TRY(kill, setup->caller, 0);
 	}
 #undef TRY
 	*ret_call = "rt_sigprocmask";
@@ -326,7 +326,7 @@ static int try_calls(const struct keeper_plan *plan, const char **ret_call)
 /* A signalfd, for what has been blocked since before the program was started; the pidfd of the caller, unless
  * that is gone or elsewhere. Where few descriptors are allowed there is room once the inherited ones are
  * closed. 0, or -errno, with the name of the call when that was refused. */
-static int open_own(struct keeper *keeper, const struct keeper_plan *plan, const char **ret_call)
+static int open_keeper_fds(struct keeper *keeper, const struct keeper_setup *setup, const char **ret_call)
 {
 	uint64_t child = UINT64_C(1) << (SIGCHLD - 1);
 	int result;
@@ -335,8 +335,8 @@ static int open_own(struct keeper *keeper, const struct keeper_plan *plan, const
 	*ret_call = "signalfd4";
 	if (keeper->fds[ON_CHILD] < 0)
 		return -errno;
-	keeper->fds[ON_CALLER] = raw_pidfd_open(plan->caller);
-	if (syscall(SYS_getppid) != plan->caller)
+	keeper->fds[ON_CALLER] = raw_pidfd_open(setup->caller);
+	if (syscall(SYS_getppid) != setup->caller)
 		keeper->fds[ON_CALLER] = -1;
 	result = tree_find_processes(&keeper->tree, ret_call);
 	/* A cgroup, and the program alone, take no look at /proc. */
@@ -344,24 +344,24 @@ static int open_own(struct keeper *keeper, const struct keeper_plan *plan, const
 }
 
 /* Starts the program, and is ready for its end. */
-static int begin(struct keeper *keeper, const struct keeper_plan *plan, const char **ret_call)
+static int keeper_begin(struct keeper *keeper, const struct keeper_setup *setup, const char **ret_call)
 {
-	int result = try_calls(plan, ret_call);
+	int result = try_calls(setup, ret_call);
 
 	if (result)
 		return result;
 	*ret_call = "getpid";
-	result = tree_open(&keeper->tree, bury);
+	result = tree_open(&keeper->tree, reap_children);
 	*ret_call = NULL;
 	if (!result)
-		result = keeper_execute(plan, &keeper->cgroup, &keeper->program, &keeper->program_fd,
+		result = keeper_execute(setup, &keeper->cgroup, &keeper->program, &keeper->program_fd,
 					ret_call);
 	if (result)
 		return result;
-	if (plan->whole_group)
-		keeper->group = plan->new_group ? keeper->program : (pid_t)syscall(SYS_getpgid, 0);
+	if (setup->whole_group)
+		keeper->group = setup->new_group ? keeper->program : (pid_t)syscall(SYS_getpgid, 0);
 	close_inherited(keeper);
-	result = open_own(keeper, plan, ret_call);
+	result = open_keeper_fds(keeper, setup, ret_call);
 	if (result) {
 		signal_program(keeper, SIGKILL);
 		raw_wait4(keeper->program, NULL, __WALL);
@@ -369,31 +369,31 @@ static int begin(struct keeper *keeper, const struct keeper_plan *plan, const ch
 	return result;
 }
 
-static __attribute__((noreturn)) void run(const struct keeper_plan *plan)
+static __attribute__((noreturn)) void keeper_run(const struct keeper_setup *setup)
 {
 	struct keeper keeper = {
-		.signal = plan->signal,
-		.alone = plan->alone,
-		.grace_ns = plan->grace_ns,
-		.fds = {-1, plan->control_fd, -1, plan->done_fd},
-		.cgroup = plan->cgroup,
+		.signal = setup->signal,
+		.alone = setup->alone,
+		.grace_ns = setup->grace_ns,
+		.fds = {-1, setup->control_fd, -1, setup->done_fd},
+		.cgroup = setup->cgroup,
 		.program_fd = -1,
-		.due_ns = plan->deadline_ns,
+		.due_ns = setup->deadline_ns,
 	};
 	struct keeper_started started = {0};
 	const char *call;
 
-	settle();
-	int error = begin(&keeper, plan, &call);
+	take_name();
+	int error = keeper_begin(&keeper, setup, &call);
 	if (!error) {
 		started.pid = keeper.program;
-		give_back(&keeper);
-		error = tell(keeper.fds[ON_CONTROL], &started, sizeof(started), keeper.program_fd);
+		release_inherited(&keeper);
+		error = send_message(keeper.fds[ON_CONTROL], &started, sizeof(started), keeper.program_fd);
 		call = NULL;
 		if (error) {
 			/* Too many descriptors of this user are on their way, say: nobody knows of it. */
 			begin_killing(&keeper);
-			watch(&keeper);
+			keeper_loop(&keeper);
 		}
 	}
 	if (error) {
@@ -402,24 +402,24 @@ static __attribute__((noreturn)) void run(const struct keeper_plan *plan)
 		started.error = error;
 		if (keeper.cgroup.fd >= 0)
 			cgroup_remove(&keeper.cgroup);
-		tell(plan->control_fd, &started, sizeof(started), -1);
+		send_message(setup->control_fd, &started, sizeof(started), -1);
 		raw_exit(1);
 	}
-	watch(&keeper);
+	keeper_loop(&keeper);
 	if (keeper.cgroup.fd >= 0)
 		cgroup_remove(&keeper.cgroup);
 	syscall(SYS_getrusage, RUSAGE_CHILDREN, &keeper.report.usage);
-	tell(keeper.fds[ON_CONTROL], &keeper.report, sizeof(keeper.report), -1);
+	send_message(keeper.fds[ON_CONTROL], &keeper.report, sizeof(keeper.report), -1);
 	raw_exit(0);
 }
 
-int keeper_start(const struct keeper_plan *plan, int *ret_pidfd)
+int keeper_start(const struct keeper_setup *setup, int *ret_pidfd)
 {
 	int pidfd = -1;
 	int pid = sys_clone(CLONE_PIDFD, &pidfd);
 
 	if (pid == 0)
-		run(plan);
+		keeper_run(setup);
 	if (pid < 0)
 		return pid;
 	*ret_pidfd = pidfd;

@@ -26,7 +26,7 @@
 #include "cgroup.h"
 
 /* All that it needs, made before it is cloned off. */
-struct keeper_plan {
+struct keeper_setup {
 	char *const *paths; /* what to execute: the first that can be; ends with NULL */
 	char *const *argv, *const *environment;
 	char **script;	       /* argv for a shell, of which [1] is to be the file; NULL: none is to run it */
@@ -64,11 +64,11 @@ struct keeper_report {
 #define KEEPER_KILL 255
 
 /* Clones it off. All signals must be blocked. 0, or -errno. */
-int keeper_start(const struct keeper_plan *plan, int *ret_pidfd);
+int keeper_start(const struct keeper_setup *setup, int *ret_pidfd);
 
 /* In the keeper: starts the program. 0 with its pid and pidfd, or -errno, with the name of the call when it
  * was not execve(2); entered in *cgroup if it is there. */
-int keeper_execute(const struct keeper_plan *plan, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd,
+int keeper_execute(const struct keeper_setup *setup, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd,
 		   const char **ret_call);
 
 /* In the keeper, when it needs none of the plan any more: unmaps what is shared with the caller, which would

@@ -14,7 +14,7 @@
 /* In memory that both share, until the program was executed. Volatile: the child that writes to it never
  * returns, so that a compiler thinks the write has no reader. */
 struct attempt {
-	const struct keeper_plan *plan;
+	const struct keeper_setup *setup;
 	volatile int error;
 };
 
@@ -40,24 +40,24 @@ static int set_descriptors(const int *fds)
 }
 
 /* Returns only why it cannot be. */
-static int execute_one(const struct keeper_plan *plan, char *path)
+static int execute_one(const struct keeper_setup *setup, char *path)
 {
-	syscall(SYS_execve, path, plan->argv, plan->environment);
-	if (errno == ENOEXEC && plan->script) {
-		plan->script[1] = path;
-		syscall(SYS_execve, plan->script[0], plan->script, plan->environment);
+	syscall(SYS_execve, path, setup->argv, setup->environment);
+	if (errno == ENOEXEC && setup->script) {
+		setup->script[1] = path;
+		syscall(SYS_execve, setup->script[0], setup->script, setup->environment);
 	}
 	return -errno;
 }
 
 /* As execvpe(3). */
-static int execute(const struct keeper_plan *plan)
+static int execute_first(const struct keeper_setup *setup)
 {
 	bool refused = false;
 	int result = -ENOENT;
 
-	for (char *const *path = plan->paths; *path; path++) {
-		result = execute_one(plan, *path);
+	for (char *const *path = setup->paths; *path; path++) {
+		result = execute_one(setup, *path);
 		if (result == -EACCES)
 			refused = true; /* unless a later one can be executed */
 		else if (result != -ENOENT && result != -ENOTDIR)
@@ -68,21 +68,21 @@ static int execute(const struct keeper_plan *plan)
 
 static __attribute__((noreturn)) void become_program(struct attempt *attempt)
 {
-	const struct keeper_plan *plan = attempt->plan;
+	const struct keeper_setup *setup = attempt->setup;
 	int result = 0;
 
 	/* Should the keeper be killed, by hand or for want of memory, then not without the program. */
 	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	if (plan->new_group)
+	if (setup->new_group)
 		syscall(SYS_setpgid, 0, 0);
-	if (plan->fds)
-		result = set_descriptors(plan->fds);
-	if (!result && plan->directory && syscall(SYS_chdir, plan->directory) < 0)
+	if (setup->fds)
+		result = set_descriptors(setup->fds);
+	if (!result && setup->directory && syscall(SYS_chdir, setup->directory) < 0)
 		result = -errno;
 	if (!result) {
-		raw_default_action(plan->signal);
-		raw_set_mask(plan->mask);
-		result = execute(plan);
+		raw_default_action(setup->signal);
+		raw_set_mask(setup->mask);
+		result = execute_first(setup);
 	}
 	attempt->error = result;
 	raw_exit(127);
@@ -170,12 +170,12 @@ static long clone_into(struct attempt *attempt, const struct cgroup *cgroup, int
 }
 
 /* Not the limit that the cgroup has on processes, but that it cannot be used: it is done without. */
-static bool is_refusal(long result)
+static bool is_refused(long result)
 {
 	return result < 0 && result != -EAGAIN && result != -ENOMEM;
 }
 
-int keeper_execute(const struct keeper_plan *plan, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd,
+int keeper_execute(const struct keeper_setup *setup, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd,
 		   const char **ret_call)
 {
 	struct attempt *attempt =
@@ -187,10 +187,10 @@ int keeper_execute(const struct keeper_plan *plan, struct cgroup *cgroup, pid_t 
 		*ret_call = "mmap";
 		return -errno;
 	}
-	attempt->plan = plan;
+	attempt->setup = setup;
 	if (cgroup->fd >= 0) {
 		pid = clone_into(attempt, cgroup, &pidfd);
-		if (is_refusal(pid)) {
+		if (is_refused(pid)) {
 			cgroup_remove(cgroup);
 			cgroup_close(cgroup);
 		}

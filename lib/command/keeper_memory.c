@@ -21,14 +21,14 @@ static bool is_within(const struct line *line, const void *address)
 }
 
 /* Not what it runs on: its code, its stack, which a thread may have in shared memory, and its errno. */
-static bool is_to_go(const struct line *line)
+static bool is_to_unmap(const struct line *line)
 {
 	return line->rights[3] == 's' && line->rights[2] != 'x' && !is_within(line, line) &&
 	       !is_within(line, &errno);
 }
 
 /* Whether the line is at its end. */
-static bool take(struct line *line, char c)
+static bool line_take(struct line *line, char c)
 {
 	if (c == '\n')
 		return true;
@@ -54,9 +54,9 @@ static unsigned unmap_shared(int fd)
 
 	while ((size = raw_read(fd, text, sizeof(text))) > 0)
 		for (int i = 0; i < size; i++) {
-			if (!take(&line, text[i]))
+			if (!line_take(&line, text[i]))
 				continue;
-			if (is_to_go(&line))
+			if (is_to_unmap(&line))
 				unmapped += !syscall(SYS_munmap, line.start, line.end - line.start);
 			line = (struct line){0};
 		}

@@ -89,7 +89,7 @@ static bool read_process(const struct tree *tree, pid_t pid, struct tree_process
 }
 
 /* By number, in which order /proc lists them. */
-static struct tree_process *find(struct tree_process *processes, unsigned count, pid_t pid)
+static struct tree_process *find_process(struct tree_process *processes, unsigned count, pid_t pid)
 {
 	unsigned low = 0, high = count;
 
@@ -103,7 +103,7 @@ static struct tree_process *find(struct tree_process *processes, unsigned count,
 	return low < count && processes[low].pid == pid ? &processes[low] : NULL;
 }
 
-static void add(struct tree *tree, const char *name)
+static void add_process(struct tree *tree, const char *name)
 {
 	struct tree_process *process = &tree->now[tree->count];
 	pid_t pid = (pid_t)parse_number(&name);
@@ -114,7 +114,7 @@ static void add(struct tree *tree, const char *name)
 	tree->count++;
 	tree->dead += process->zombie && process->parent == tree->top;
 	if (tree->dead >= DEAD_MAX) {
-		tree->bury(tree);
+		tree->reap(tree);
 		tree->dead = 0;
 	}
 }
@@ -123,14 +123,14 @@ static void add(struct tree *tree, const char *name)
 static void carry_over(struct tree *tree, unsigned before_count)
 {
 	for (unsigned i = 0; i < tree->count; i++) {
-		struct tree_process *before = find(tree->before, before_count, tree->now[i].pid);
+		struct tree_process *before = find_process(tree->before, before_count, tree->now[i].pid);
 		bool is_same = before && before->started == tree->now[i].started;
 		tree->now[i].fresh = !is_same;
 		tree->now[i].signalled = is_same && before->signalled;
 	}
 }
 
-static void look(struct tree *tree)
+static void read_tree(struct tree *tree)
 {
 	_Alignas(struct dirent64) char entries[4096];
 	struct tree_process *before = tree->now;
@@ -146,7 +146,7 @@ static void look(struct tree *tree)
 			struct dirent64 *entry = (struct dirent64 *)(entries + at);
 			at += entry->d_reclen;
 			if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-				add(tree, entry->d_name);
+				add_process(tree, entry->d_name);
 		}
 	}
 	carry_over(tree, before_count);
@@ -168,7 +168,7 @@ static bool is_below(struct tree *tree, const struct tree_process *process, bool
 		if (again &&
 		    (!read_process(tree, process->pid, &current) || current.started != process->started))
 			return false;
-		process = find(tree->now, tree->count, current.parent);
+		process = find_process(tree->now, tree->count, current.parent);
 	}
 	return false;
 }
@@ -208,7 +208,7 @@ static bool signal_one(struct tree *tree, const struct tree_process *process, in
 static void spare_newcomers(struct tree *tree)
 {
 	for (unsigned i = 0; i < tree->count; i++) {
-		struct tree_process *parent = find(tree->now, tree->count, tree->now[i].parent);
+		struct tree_process *parent = find_process(tree->now, tree->count, tree->now[i].parent);
 		tree->now[i].signalled |= tree->now[i].fresh && parent && parent->signalled;
 	}
 }
@@ -217,7 +217,7 @@ static unsigned signal_new(struct tree *tree, int signo)
 {
 	unsigned signalled = 0;
 
-	look(tree);
+	read_tree(tree);
 	tree->unreached = 0;
 	if (signo != SIGKILL)
 		spare_newcomers(tree);
@@ -253,11 +253,11 @@ static int try_proc(const struct tree *tree, const char **ret_call)
 	return result < 0 ? result : 0;
 }
 
-int tree_open(struct tree *tree, void (*bury)(struct tree *tree))
+int tree_open(struct tree *tree, void (*reap)(struct tree *tree))
 {
 	size_t size = PROCESSES_MAX * sizeof(*tree->now);
 
-	*tree = (struct tree){.top = raw_getpid(), .bury = bury, .proc_fd = -1};
+	*tree = (struct tree){.top = raw_getpid(), .reap = reap, .proc_fd = -1};
 	if (tree->top < 0)
 		return tree->top;
 	void *memory = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
@@ -295,7 +295,7 @@ unsigned tree_count(struct tree *tree)
 
 	if (tree->proc_fd < 0)
 		return 0;
-	look(tree);
+	read_tree(tree);
 	for (unsigned i = 0; i < tree->count; i++) {
 		const struct tree_process *process = &tree->now[i];
 		count += process->pid != tree->top && !process->zombie && !process->keeper &&

@@ -23,7 +23,7 @@ struct tree_process {
 
 struct tree {
 	pid_t top; /* the keeper */
-	void (*bury)(struct tree *tree);
+	void (*reap)(struct tree *tree);
 	int proc_fd;	/* -1: no usable /proc */
 	unsigned count; /* of now */
 	unsigned dead;
@@ -33,7 +33,7 @@ struct tree {
 
 /* bury is called now and then when children of the top wait for that. 0, -ENOMEM, or what getpid(2) says
  * where a filter forbids it. */
-int tree_open(struct tree *tree, void (*bury)(struct tree *tree));
+int tree_open(struct tree *tree, void (*reap)(struct tree *tree));
 
 /* Opens /proc, before the first of what follows. Without a usable one it works, and finds nothing. 0; -EPERM
  * or -ENOSYS with the name of the call when a filter forbids to use it. */

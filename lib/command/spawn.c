@@ -29,7 +29,7 @@ struct ctx_process {
 	uint32_t fork_count;
 	char cgroup[CGROUP_NAME_MAX]; /* "": none */
 	struct lock lock;	      /* guards the rest */
-	unsigned users;		      /* the program, until it frees it, and who waits */
+	unsigned refs;		      /* the program, until it frees it, and who waits */
 	bool collected;
 	bool reported; /* else the keeper was killed */
 	struct keeper_report report;
@@ -37,8 +37,8 @@ struct ctx_process {
 
 /* ---- starting */
 
-static int check(const struct ctx_context *ctx, const struct ctx_spawn_options *options,
-		 struct ctx_process **ret_process)
+static int check_options(const struct ctx_context *ctx, const struct ctx_spawn_options *options,
+			 struct ctx_process **ret_process)
 {
 	if (!ctx || !options || !ret_process || !options->argv || !options->argv[0])
 		return -EINVAL;
@@ -57,12 +57,12 @@ static int first_signal(const struct ctx_spawn_options *options)
 }
 
 /* The memory of the plan; what is there on failure as well is for plan_release. */
-static int plan_prepare(struct keeper_plan *plan, const struct ctx_context *ctx,
-			const struct ctx_spawn_options *options)
+static int setup_make(struct keeper_setup *setup, const struct ctx_context *ctx,
+		      const struct ctx_spawn_options *options)
 {
 	char **environment, **paths;
 
-	*plan = (struct keeper_plan){
+	*setup = (struct keeper_setup){
 		.argv = options->argv,
 		.directory = options->directory,
 		.fds = options->fds,
@@ -78,49 +78,49 @@ static int plan_prepare(struct keeper_plan *plan, const struct ctx_context *ctx,
 		.caller = raw_getpid(),
 		.cgroup = CGROUP_NONE,
 	};
-	if (plan->caller < 0)
-		return spawn_note_refusal("getpid", plan->caller);
+	if (setup->caller < 0)
+		return spawn_note_refusal("getpid", setup->caller);
 	int result = spawn_environment(ctx, options->environment, &environment);
 	if (result)
 		return result;
-	plan->environment = environment;
+	setup->environment = environment;
 	result = spawn_paths(options->argv[0], &paths);
 	if (result)
 		return result;
-	plan->paths = paths;
+	setup->paths = paths;
 	if (options->flags & CTX_SPAWN_SHELL)
-		result = spawn_script(options->argv, &plan->script);
+		result = spawn_script(options->argv, &setup->script);
 	if (result)
 		return result;
 	/* The kernel's set is the beginning of libc's. */
 	if (options->mask)
-		memcpy(&plan->mask, options->mask, sizeof(plan->mask));
+		memcpy(&setup->mask, options->mask, sizeof(setup->mask));
 	if (ctx->flags & NODE_ENDLESS)
 		return 0;
 	result = ctx_done_fd(ctx);
 	if (result >= 0)
-		plan->done_fd = result;
+		setup->done_fd = result;
 	return result < 0 ? spawn_note_refusal("pipe2", result) : 0;
 }
 
-static void plan_release(struct keeper_plan *plan)
+static void setup_free(struct keeper_setup *setup)
 {
-	if (plan->control_fd >= 0)
-		sys_close(plan->control_fd);
-	cgroup_close(&plan->cgroup);
-	memory_release((void *)plan->environment);
-	memory_release((void *)plan->paths);
-	memory_release((void *)plan->script);
+	if (setup->control_fd >= 0)
+		sys_close(setup->control_fd);
+	cgroup_close(&setup->cgroup);
+	memory_release((void *)setup->environment);
+	memory_release((void *)setup->paths);
+	memory_release((void *)setup->script);
 }
 
 /* The keeper must not run a handler of the program. */
-static int start_keeper(const struct keeper_plan *plan, int *ret_pidfd)
+static int start_keeper(const struct keeper_setup *setup, int *ret_pidfd)
 {
 	sigset_t all, before;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int result = keeper_start(plan, ret_pidfd);
+	int result = keeper_start(setup, ret_pidfd);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return result;
 }
@@ -166,7 +166,7 @@ static int await_start(struct ctx_process *process)
 	return process->program_fd < 0 ? -EMFILE : 0;
 }
 
-static int start(struct ctx_process *process, struct keeper_plan *plan)
+static int start_program(struct ctx_process *process, struct keeper_setup *setup)
 {
 	int ends[2];
 	int result = sys_socketpair(SOCK_SEQPACKET | SOCK_CLOEXEC, ends);
@@ -174,18 +174,18 @@ static int start(struct ctx_process *process, struct keeper_plan *plan)
 	if (result)
 		return spawn_note_refusal("socketpair", result);
 	process->control_fd = ends[0];
-	plan->control_fd = ends[1];
-	result = start_keeper(plan, &process->keeper_fd);
-	sys_close(plan->control_fd);
-	plan->control_fd = -1;
+	setup->control_fd = ends[1];
+	result = start_keeper(setup, &process->keeper_fd);
+	sys_close(setup->control_fd);
+	setup->control_fd = -1;
 	return result ? spawn_note_refusal("clone", result) : await_start(process);
 }
 
 int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *options,
 	      struct ctx_process **ret_process)
 {
-	struct keeper_plan plan;
-	int result = check(ctx, options, ret_process);
+	struct keeper_setup setup;
+	int result = check_options(ctx, options, ret_process);
 
 	if (result)
 		return result;
@@ -196,20 +196,20 @@ int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *opt
 					.keeper_fd = -1,
 					.control_fd = -1,
 					.fork_count = thread_fork_count,
-					.users = 1};
-	result = plan_prepare(&plan, ctx, options);
+					.refs = 1};
+	result = setup_make(&setup, ctx, options);
 	if (!result && !(options->flags & (CTX_SPAWN_NO_CGROUP | CTX_SPAWN_ALONE)))
-		cgroup_make(&plan.cgroup);
-	if (plan.cgroup.fd >= 0)
-		strcpy(process->cgroup, plan.cgroup.name);
+		cgroup_make(&setup.cgroup);
+	if (setup.cgroup.fd >= 0)
+		strcpy(process->cgroup, setup.cgroup.name);
 	if (!result)
-		result = start(process, &plan);
+		result = start_program(process, &setup);
 	if (!result)
 		process->ctx = ctx_ref(ctx);
 	/* Without a keeper nobody else removes it; what the keeper has removed is not there. */
-	if (result && plan.cgroup.fd >= 0 && process->keeper_fd < 0)
-		cgroup_remove(&plan.cgroup);
-	plan_release(&plan);
+	if (result && setup.cgroup.fd >= 0 && process->keeper_fd < 0)
+		cgroup_remove(&setup.cgroup);
+	setup_free(&setup);
 	if (result) {
 		ctx_process_free(process);
 		return result;
@@ -259,7 +259,7 @@ int ctx_process_signal(struct ctx_process *process, int signo)
 /* ---- the end */
 
 /* A keeper that was killed has told nothing: what it would have ended is in its cgroup. */
-static void clear_up(const struct ctx_process *process)
+static void kill_left_behind(const struct ctx_process *process)
 {
 	struct cgroup cgroup;
 
@@ -275,7 +275,7 @@ static void clear_up(const struct ctx_process *process)
 }
 
 /* The keeper has ended, and whatever it sent is there. */
-static void collect(struct ctx_process *process)
+static void collect_report(struct ctx_process *process)
 {
 	lock_acquire(&process->lock);
 	if (!process->collected) {
@@ -289,7 +289,7 @@ static void collect(struct ctx_process *process)
 		/* The program may have taken it with a wait for all; then there is none left. */
 		sys_reap(process->keeper_fd, (int)__WCLONE);
 		if (!process->reported)
-			clear_up(process);
+			kill_left_behind(process);
 		process->collected = true;
 	}
 	lock_release(&process->lock);
@@ -329,10 +329,10 @@ static void close_fd(int fd)
 		sys_close(fd);
 }
 
-static void drop(struct ctx_process *process)
+static void process_unref(struct ctx_process *process)
 {
 	lock_acquire(&process->lock);
-	bool last = --process->users == 0;
+	bool last = --process->refs == 0;
 	lock_release(&process->lock);
 	if (!last)
 		return;
@@ -351,7 +351,7 @@ static int wait_and_tell(const struct ctx_context *ctx, struct ctx_process *proc
 		if (result < 0 && result != -EINTR)
 			return result;
 	}
-	collect(process);
+	collect_report(process);
 	if (!process->reported)
 		return -EOWNERDEAD;
 	if (ret_exit)
@@ -367,10 +367,10 @@ int ctx_process_wait(const struct ctx_context *ctx, struct ctx_process *process,
 		return -ECHILD;
 	context_hold(ctx);
 	lock_acquire(&process->lock);
-	process->users++;
+	process->refs++;
 	lock_release(&process->lock);
 	int result = wait_and_tell(ctx, process, ret_exit);
-	drop(process);
+	process_unref(process);
 	context_let_go(ctx);
 	return result;
 }
@@ -383,7 +383,7 @@ static bool is_collected(struct ctx_process *process)
 	return collected;
 }
 
-static void end_now(struct ctx_process *process)
+static void kill_now(struct ctx_process *process)
 {
 	struct pollfd pollfd = {.fd = process->keeper_fd, .events = POLLIN};
 	siginfo_t info;
@@ -399,7 +399,7 @@ static void end_now(struct ctx_process *process)
 	while (result < 0 && sys_waitid((idtype_t)P_PIDFD, (id_t)process->keeper_fd, &info,
 					WEXITED | WNOWAIT | (int)__WCLONE) == -EINTR)
 		;
-	collect(process);
+	collect_report(process);
 }
 
 void ctx_process_free(struct ctx_process *process)
@@ -409,9 +409,9 @@ void ctx_process_free(struct ctx_process *process)
 	if (process->fork_count != thread_fork_count) {
 		/* It is the parent's, and another thread may have held its lock, or waited, at the fork. */
 		process->lock = (struct lock){0};
-		process->users = 1;
+		process->refs = 1;
 	} else if (process->keeper_fd >= 0 && !is_collected(process)) {
-		end_now(process);
+		kill_now(process);
 	}
-	drop(process);
+	process_unref(process);
 }

@@ -38,7 +38,7 @@ static void release_identity(void *value)
 static const struct ctx_key identity_key = {.name = "identity", .release = release_identity};
 
 /* Its mixing makes numbers of slots and addresses look random (Steele and others: SplitMix64). */
-static uint64_t mix(uint64_t number)
+static uint64_t mix_number(uint64_t number)
 {
 	number += 0x9e3779b97f4a7c15ull;
 	number = (number ^ number >> 30) * 0xbf58476d1ce4e5b9ull;
@@ -54,11 +54,11 @@ static uint64_t process_number(void)
 
 	if (!known) {
 		if (sys_random(&made, sizeof(made)) != sizeof(made))
-			made = mix(clock_read_ns(CLOCK_REALTIME)); /* early at boot */
+			made = mix_number(clock_read_ns(CLOCK_REALTIME)); /* early at boot */
 		made |= 1;
 		known = atomic_compare_exchange_strong(&number, &known, made) ? made : known;
 	}
-	return mix(known ^ (uint64_t)getpid() << 32);
+	return mix_number(known ^ (uint64_t)getpid() << 32);
 }
 
 static void put_number(uint8_t *bytes, uint64_t number)
@@ -76,7 +76,7 @@ static uint64_t own_number(const struct ctx_context *ctx)
 }
 
 /* The trace of ctx with the span of ctx itself. */
-static const struct identity *identify(const struct ctx_context *ctx, struct carrier_trace *ret_trace)
+static const struct identity *identity_of(const struct ctx_context *ctx, struct carrier_trace *ret_trace)
 {
 	uint64_t process = process_number(), own = own_number(ctx);
 	void *value;
@@ -86,10 +86,10 @@ static const struct identity *identify(const struct ctx_context *ctx, struct car
 	} else {
 		value = NULL;
 		put_number(ret_trace->id, process);
-		put_number(ret_trace->id + 8, mix(process ^ own));
+		put_number(ret_trace->id + 8, mix_number(process ^ own));
 		ret_trace->sampled = true; /* by who begins a trace, else passed on */
 	}
-	put_number(ret_trace->span, mix(process + own) | 1);
+	put_number(ret_trace->span, mix_number(process + own) | 1);
 	return value;
 }
 
@@ -101,7 +101,7 @@ int ctx_get_identity(const struct ctx_context *ctx, struct ctx_identity *ret_ide
 
 	if (!ctx || !ret_identity)
 		return -EINVAL;
-	const struct identity *from = identify(ctx, &trace);
+	const struct identity *from = identity_of(ctx, &trace);
 	*ret_identity = (struct ctx_identity){.sender_id = from ? from->sender_id : 0};
 	carrier_write_traceparent(&trace, text);
 	memcpy(ret_identity->trace, text + 3, 32);
@@ -191,11 +191,11 @@ static uint64_t clock_number(void)
 	struct stat space;
 
 	/* Before Linux 5.6 there are none. */
-	return boot && !stat("/proc/self/ns/time", &space) ? mix(boot ^ space.st_ino) : boot;
+	return boot && !stat("/proc/self/ns/time", &space) ? mix_number(boot ^ space.st_ino) : boot;
 }
 
 /* A value without a label is not in the table: then the context that carries it is meant. */
-static const struct ctx_context *listed(const struct ctx_context *ctx)
+static const struct ctx_context *nearest_listed(const struct ctx_context *ctx)
 {
 	while (ctx->flags & NODE_VALUE && !ctx_id(ctx) && ctx->parent)
 		ctx = ctx->parent;
@@ -209,8 +209,8 @@ static void put_fields(const struct ctx_context *ctx, struct carrier_text *text)
 	struct carrier_trace trace;
 
 	carrier_put_string(text, "v=1;id=");
-	carrier_put_hex(text, ctx_id(listed(ctx)));
-	context_label(listed(ctx), label);
+	carrier_put_hex(text, ctx_id(nearest_listed(ctx)));
+	context_label(nearest_listed(ctx), label);
 	if (label[0]) {
 		carrier_put_string(text, ";label=");
 		carrier_put_encoded(text, label);
@@ -225,7 +225,7 @@ static void put_fields(const struct ctx_context *ctx, struct carrier_text *text)
 			carrier_put_hex(text, clock);
 		}
 	}
-	const struct identity *from = identify(ctx, &trace);
+	const struct identity *from = identity_of(ctx, &trace);
 	carrier_write_traceparent(&trace, traceparent);
 	carrier_put_string(text, ";trace=");
 	carrier_put_string(text, traceparent);
@@ -254,7 +254,7 @@ static int inject_headers(const struct ctx_context *ctx, const struct ctx_carrie
 		carrier_write_timeout(ctx_time_left_ns(ctx), timeout);
 		result = set("grpc-timeout", timeout, data);
 	}
-	const struct identity *from = identify(ctx, &trace);
+	const struct identity *from = identity_of(ctx, &trace);
 	if (!result) {
 		carrier_write_traceparent(&trace, traceparent);
 		result = set("traceparent", traceparent, data);
@@ -338,7 +338,7 @@ struct timing {
 };
 
 /* *seen says whether it is there already. */
-static int once(bool *seen, int result)
+static int read_once(bool *seen, int result)
 {
 	if (*seen)
 		return -EINVAL;
@@ -365,11 +365,11 @@ static int read_field(struct received *received, const struct carrier_member *me
 	if (carrier_is_named(member, "v"))
 		return -EINVAL; /* it stands at the begin */
 	if (carrier_is_named(member, "left"))
-		return once(&timing->left, carrier_read_number(member, &timing->left_ns));
+		return read_once(&timing->left, carrier_read_number(member, &timing->left_ns));
 	if (carrier_is_named(member, "at"))
-		return once(&timing->at, carrier_read_number(member, &timing->at_ns));
+		return read_once(&timing->at, carrier_read_number(member, &timing->at_ns));
 	if (carrier_is_named(member, "boot"))
-		return once(&timing->boot, carrier_read_hex(member, &timing->clock_number));
+		return read_once(&timing->boot, carrier_read_hex(member, &timing->clock_number));
 	if (carrier_is_named(member, "label"))
 		read_label(received, member);
 	else if (carrier_is_named(member, "state"))
@@ -414,7 +414,7 @@ static int read_variable(struct received *received)
  * A copy of as much as is read, since the next call of get may overwrite what this one gave. 0 with
  * received->text NULL: it is not there.
  */
-static int fetch(struct received *received, ctx_extract_fn get, void *data, const char *name)
+static int copy_received(struct received *received, ctx_extract_fn get, void *data, const char *name)
 {
 	const char *text = get(name, data);
 
@@ -466,7 +466,7 @@ static int read_headers(struct received *received, ctx_extract_fn get, void *dat
 	const char *tracestate = received->has_trace ? get("tracestate", data) : NULL;
 	if (tracestate)
 		carrier_read_tracestate(tracestate, received->tracestate);
-	int result = fetch(received, get, data, "baggage");
+	int result = copy_received(received, get, data, "baggage");
 	if (!result && received->text)
 		read_baggage(received);
 	received->utf8 = true;
@@ -475,7 +475,7 @@ static int read_headers(struct received *received, ctx_extract_fn get, void *dat
 
 static int read_environment(struct received *received, ctx_extract_fn get, void *data)
 {
-	int result = fetch(received, get, data, VARIABLE);
+	int result = copy_received(received, get, data, VARIABLE);
 
 	if (!result && received->cut)
 		result = -EINVAL;
@@ -509,7 +509,8 @@ static int add_identity(const struct ctx_context **ctx, const struct received *r
 	if (!received->has_trace) {
 		uint64_t process = process_number();
 		put_number(identity->trace.id, process);
-		put_number(identity->trace.id + 8, mix(process ^ (uintptr_t)identity ^ clock_now_ns()));
+		put_number(identity->trace.id + 8,
+			   mix_number(process ^ (uintptr_t)identity ^ clock_now_ns()));
 		identity->trace.sampled = true;
 	}
 	return add_value(ctx, &identity_key, identity);
@@ -552,8 +553,8 @@ static int add_values(const struct ctx_context **ctx, struct received *received)
 	return result;
 }
 
-static int make(const struct ctx_context *parent, struct received *received, const char *label,
-		const void *site, struct ctx_context **ret_ctx)
+static int make_context(const struct ctx_context *parent, struct received *received, const char *label,
+			const void *site, struct ctx_context **ret_ctx)
 {
 	const struct ctx_context *ctx = ctx_ref(parent);
 	int result = received->any ? add_identity(&ctx, received) : 0;
@@ -570,9 +571,9 @@ static int make(const struct ctx_context *parent, struct received *received, con
 	return result;
 }
 
-static int extract(const struct ctx_context *parent, enum ctx_carrier carrier,
-		   const struct ctx_carried *carried, unsigned count, ctx_extract_fn get, void *data,
-		   const char *label, const void *site, struct ctx_context **ret_ctx)
+static int extract_context(const struct ctx_context *parent, enum ctx_carrier carrier,
+			   const struct ctx_carried *carried, unsigned count, ctx_extract_fn get, void *data,
+			   const char *label, const void *site, struct ctx_context **ret_ctx)
 {
 	struct received received = {.carried = carried, .count = count};
 
@@ -588,7 +589,7 @@ static int extract(const struct ctx_context *parent, enum ctx_carrier carrier,
 							    : read_headers(&received, get, data);
 	}
 	if (!result)
-		result = make(parent, &received, label, site, ret_ctx);
+		result = make_context(parent, &received, label, site, ret_ctx);
 	thread_release(state);
 	memory_release(received.text);
 	memory_release(received.decoded);
@@ -600,8 +601,8 @@ int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, cons
 		unsigned count, ctx_extract_fn get, void *data, const char *label,
 		struct ctx_context **ret_ctx)
 {
-	return extract(parent, carrier, carried, count, get, data, label, __builtin_return_address(0),
-		       ret_ctx);
+	return extract_context(parent, carrier, carried, count, get, data, label, __builtin_return_address(0),
+			       ret_ctx);
 }
 
 static const char *get_variable(const char *name, void *data)
@@ -613,6 +614,6 @@ static const char *get_variable(const char *name, void *data)
 int ctx_from_environment(const struct ctx_carried *carried, unsigned count, const char *label,
 			 struct ctx_context **ret_ctx)
 {
-	return extract(ctx_background(), CTX_CARRIER_ENVIRONMENT, carried, count, get_variable, NULL, label,
-		       __builtin_return_address(0), ret_ctx);
+	return extract_context(ctx_background(), CTX_CARRIER_ENVIRONMENT, carried, count, get_variable, NULL,
+			       label, __builtin_return_address(0), ret_ctx);
 }

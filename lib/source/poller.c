@@ -22,7 +22,7 @@ struct point {
 	uint32_t events; /* of the registration */
 	bool stays;	 /* see struct poller_entry */
 	/* A file that was lost at this number may live on at another, and its registration here with it. */
-	bool haunted;
+	bool may_be_stale;
 	struct file_id file; /* of the registration, if haunted */
 };
 
@@ -41,33 +41,33 @@ static struct {
 
 /* ---- lists */
 
-static void insert(struct poller_entry **first, struct poller_entry *watched)
+static void entry_insert(struct poller_entry **first, struct poller_entry *entry)
 {
-	watched->prev = NULL;
-	watched->next = *first;
+	entry->prev = NULL;
+	entry->next = *first;
 	if (*first)
-		(*first)->prev = watched;
-	*first = watched;
+		(*first)->prev = entry;
+	*first = entry;
 }
 
-static void take_out(struct poller_entry **first, struct poller_entry *watched)
+static void entry_remove(struct poller_entry **first, struct poller_entry *entry)
 {
-	if (watched->next)
-		watched->next->prev = watched->prev;
-	if (watched->prev)
-		watched->prev->next = watched->next;
+	if (entry->next)
+		entry->next->prev = entry->prev;
+	if (entry->prev)
+		entry->prev->next = entry->next;
 	else
-		*first = watched->next;
-	watched->next = watched->prev = NULL;
+		*first = entry->next;
+	entry->next = entry->prev = NULL;
 }
 
 /* ---- registrations; all under the lock */
 
-static struct point *point_of(const struct poller_entry *watched)
+static struct point *point_of(const struct poller_entry *entry)
 {
-	struct point *point = &poller.points[watched->fd];
+	struct point *point = &poller.points[entry->fd];
 
-	return point->serial == watched->serial ? point : NULL;
+	return point->serial == entry->serial ? point : NULL;
 }
 
 static int point_reserve(int fd)
@@ -96,7 +96,7 @@ static int point_reserve(int fd)
  * Told once, until it is armed again, so that a file that we have lost cannot make noise for ever. Not so for
  * descriptors of our own: of a pressure trigger each look takes the event away, that of arming too.
  */
-static int control(int operation, int fd, const struct point *point)
+static int point_control(int operation, int fd, const struct point *point)
 {
 	struct epoll_event event = {.events = point->events | (point->stays ? 0 : (uint32_t)EPOLLONESHOT),
 				    .data.u64 = (uint64_t)point->serial << 32 | (uint32_t)fd};
@@ -105,196 +105,196 @@ static int control(int operation, int fd, const struct point *point)
 }
 
 /* The number is another file's, or nobody's: who watches it has lost its file. */
-static void lose(struct point *point)
+static void point_lose(struct point *point)
 {
-	struct poller_entry *watched;
+	struct poller_entry *entry;
 
-	while ((watched = point->first)) {
-		take_out(&point->first, watched);
-		insert(&poller.lost, watched);
+	while ((entry = point->first)) {
+		entry_remove(&point->first, entry);
+		entry_insert(&poller.lost, entry);
 	}
 	point->serial = 0;
-	point->haunted = true;
+	point->may_be_stale = true;
 }
 
-static int registration_new(struct point *point, const struct poller_entry *watched)
+static int registration_new(struct point *point, const struct poller_entry *entry)
 {
 	do
 		poller.serial++;
 	while (!poller.serial);
 	*point = (struct point){.serial = poller.serial,
-				.events = watched->events,
-				.stays = watched->stays,
-				.haunted = point->haunted};
-	if (point->haunted)
-		point->file = file_id_of(watched->fd);
-	int error = control(EPOLL_CTL_ADD, watched->fd, point);
+				.events = entry->events,
+				.stays = entry->stays,
+				.may_be_stale = point->may_be_stale};
+	if (point->may_be_stale)
+		point->file = file_id_of(entry->fd);
+	int error = point_control(EPOLL_CTL_ADD, entry->fd, point);
 	/* It came back to the number that it had. */
 	if (error == -EEXIST)
-		error = control(EPOLL_CTL_MOD, watched->fd, point);
+		error = point_control(EPOLL_CTL_MOD, entry->fd, point);
 	if (error)
 		point->serial = 0;
 	return error;
 }
 
-static uint32_t union_of(const struct point *point)
+static uint32_t point_events(const struct point *point)
 {
 	uint32_t events = 0;
 
-	for (const struct poller_entry *watched = point->first; watched; watched = watched->next)
-		events |= watched->events;
+	for (const struct poller_entry *entry = point->first; entry; entry = entry->next)
+		events |= entry->events;
 	return events;
 }
 
 /* After some went: fits the registration to who is left, and arms it again. */
-static void review(struct point *point, int fd, bool rearm)
+static void point_refresh(struct point *point, int fd, bool rearm)
 {
-	uint32_t events = union_of(point);
+	uint32_t events = point_events(point);
 
 	if (!point->first) {
 		/* Fails when the number is not the file's any more. */
-		if (control(EPOLL_CTL_DEL, fd, point))
-			point->haunted = true;
+		if (point_control(EPOLL_CTL_DEL, fd, point))
+			point->may_be_stale = true;
 		point->serial = 0;
 	} else if ((rearm && !point->stays) || events != point->events) {
 		point->events = events;
-		if (control(EPOLL_CTL_MOD, fd, point))
-			lose(point);
+		if (point_control(EPOLL_CTL_MOD, fd, point))
+			point_lose(point);
 	}
 }
 
 /* For one more at the same number: says whether that is the same file's still, also when nothing else
  * changes. */
-static int widen(struct point *point, const struct poller_entry *watched)
+static int point_widen(struct point *point, const struct poller_entry *entry)
 {
 	struct point wider = *point;
 
-	if (point->haunted && !file_id_matches(point->file, watched->fd))
+	if (point->may_be_stale && !file_id_matches(point->file, entry->fd))
 		return -ENOENT; /* of several files, modifying goes to the one that is here now */
-	wider.events |= watched->events;
-	int error = control(EPOLL_CTL_MOD, watched->fd, &wider);
+	wider.events |= entry->events;
+	int error = point_control(EPOLL_CTL_MOD, entry->fd, &wider);
 	if (!error)
 		point->events = wider.events;
 	return error;
 }
 
-static int add(struct poller_entry *watched)
+static int entry_add(struct poller_entry *entry)
 {
-	int error = point_reserve(watched->fd);
+	int error = point_reserve(entry->fd);
 
 	if (error)
 		return error;
-	struct point *point = &poller.points[watched->fd];
+	struct point *point = &poller.points[entry->fd];
 	if (point->serial) {
-		error = widen(point, watched);
+		error = point_widen(point, entry);
 		if (error == -ENOENT || error == -EBADF || error == -EPERM)
-			lose(point);
+			point_lose(point);
 		else if (error)
 			return error;
 	}
 	if (!point->serial)
-		error = registration_new(point, watched);
+		error = registration_new(point, entry);
 	if (error)
 		return error;
-	watched->serial = point->serial;
-	watched->listed = true;
-	insert(&point->first, watched);
+	entry->serial = point->serial;
+	entry->listed = true;
+	entry_insert(&point->first, entry);
 	return 0;
 }
 
-static void unlist(struct poller_entry *watched)
+static void entry_unlist(struct poller_entry *entry)
 {
-	struct point *point = point_of(watched);
+	struct point *point = point_of(entry);
 
-	take_out(point ? &point->first : &poller.lost, watched);
-	watched->listed = false;
+	entry_remove(point ? &point->first : &poller.lost, entry);
+	entry->listed = false;
 	if (point)
-		review(point, watched->fd, false);
+		point_refresh(point, entry->fd, false);
 }
 
 /* ---- the thread */
 
-static bool is_for(const struct poller_entry *watched, uint32_t serial, uint32_t events)
+static bool entry_is_for(const struct poller_entry *entry, uint32_t serial, uint32_t events)
 {
-	return watched->serial == serial && events & (watched->events | ALWAYS);
+	return entry->serial == serial && events & (entry->events | ALWAYS);
 }
 
 /* Takes out of the list those that an event of this registration is for, as a list by next. */
-static struct poller_entry *take_all(struct poller_entry **first, uint32_t serial, uint32_t events)
+static struct poller_entry *take_entries(struct poller_entry **first, uint32_t serial, uint32_t events)
 {
-	struct poller_entry *watched = *first, *taken = NULL, *next;
+	struct poller_entry *entry = *first, *taken = NULL, *next;
 
-	for (; watched; watched = next) {
-		next = watched->next;
-		if (!is_for(watched, serial, events))
+	for (; entry; entry = next) {
+		next = entry->next;
+		if (!entry_is_for(entry, serial, events))
 			continue;
-		take_out(first, watched);
-		watched->listed = false;
-		watched->next = taken;
-		taken = watched;
+		entry_remove(first, entry);
+		entry->listed = false;
+		entry->next = taken;
+		taken = entry;
 	}
 	return taken;
 }
 
-static void tell(struct poller_entry *watched, uint32_t events)
+static void entry_tell(struct poller_entry *entry, uint32_t events)
 {
-	watched->ready(watched, events & (watched->events | ALWAYS));
+	entry->ready(entry, events & (entry->events | ALWAYS));
 }
 
 /* A descriptor of our own: one event is told once, however many watch it. With the lock held. */
-static void serve_own(struct poller_entry *watched, uint32_t serial, uint32_t events)
+static void point_serve_own(struct poller_entry *entry, uint32_t serial, uint32_t events)
 {
-	while (watched && !is_for(watched, serial, events))
-		watched = watched->next;
-	if (!watched)
+	while (entry && !entry_is_for(entry, serial, events))
+		entry = entry->next;
+	if (!entry)
 		return;
-	poller.current = watched;
+	poller.current = entry;
 	lock_release(&poller.lock);
-	tell(watched, events);
+	entry_tell(entry, events);
 	lock_acquire(&poller.lock);
 	poller.current = NULL;
-	bool dropped = watched->dropped;
+	bool stopped = entry->stopped;
 	lock_release(&poller.lock);
-	if (dropped)
-		watched->gone(watched);
+	if (stopped)
+		entry->gone(entry);
 	lock_acquire(&poller.lock);
 }
 
-static void serve(int fd, uint32_t serial, uint32_t events)
+static void point_serve(int fd, uint32_t serial, uint32_t events)
 {
 	lock_acquire(&poller.lock);
 	struct point *point = &poller.points[fd];
 	bool lost = point->serial != serial;
 	struct poller_entry *taken = NULL, *next;
 	if (!lost && point->stays) {
-		serve_own(point->first, serial, events);
+		point_serve_own(point->first, serial, events);
 	} else {
-		taken = take_all(lost ? &poller.lost : &point->first, serial, events);
+		taken = take_entries(lost ? &poller.lost : &point->first, serial, events);
 		/* Before anybody is told: then the program may close the descriptor. */
 		if (!lost)
-			review(point, fd, true);
+			point_refresh(point, fd, true);
 	}
 	lock_release(&poller.lock);
 	for (; taken; taken = next) {
 		next = taken->next;
-		tell(taken, events);
+		entry_tell(taken, events);
 		taken->gone(taken);
 	}
 }
 
 /* The program has closed our descriptors, perhaps with all that it had: nothing is watched any more. */
-static void give_up(void)
+static void poller_give_up(void)
 {
 	lock_acquire(&poller.lock);
 	for (uint32_t i = 0; i < poller.point_count; i++)
-		lose(&poller.points[i]);
+		point_lose(&poller.points[i]);
 	poller.epoll_fd = poller.wake_fd = -1;
 	poller.started = false;
 	poller.tid = 0;
 	lock_release(&poller.lock);
 }
 
-static void *run(void *unused)
+static void *poller_run(void *unused)
 {
 	struct epoll_event events[EVENTS_MAX];
 	uint32_t forks = thread_fork_count;
@@ -309,19 +309,19 @@ static void *run(void *unused)
 		for (int i = 0; i < ready && forks == thread_fork_count; i++) {
 			uint64_t data = events[i].data.u64;
 			if (data) {
-				serve((int)(uint32_t)data, (uint32_t)(data >> 32), events[i].events);
+				point_serve((int)(uint32_t)data, (uint32_t)(data >> 32), events[i].events);
 			} else if (sys_read(poller.wake_fd, &count, sizeof(count)) > 0 && poller.errand) {
 				poller.errand();
 			}
 		}
 	}
 	if (forks == thread_fork_count)
-		give_up();
+		poller_give_up();
 	return unused;
 }
 
 /* Descriptors that were made and a thread that did not start are kept for the next attempt. */
-static int start(void)
+static int start_thread(void)
 {
 	struct epoll_event event = {.events = EPOLLIN};
 
@@ -341,7 +341,7 @@ static int start(void)
 		}
 		poller.wake_fd = fd;
 	}
-	return thread_start(run, NULL, STACK_SIZE);
+	return thread_start(poller_run, NULL, STACK_SIZE);
 }
 
 int poller_start(void)
@@ -350,7 +350,7 @@ int poller_start(void)
 
 	lock_acquire(&poller.lock);
 	if (!poller.started) {
-		result = start();
+		result = start_thread();
 		poller.started = result == 0;
 	}
 	lock_release(&poller.lock);
@@ -359,32 +359,32 @@ int poller_start(void)
 
 /* ---- for sources */
 
-int poller_add(struct poller_entry *watched)
+int poller_add(struct poller_entry *entry)
 {
 	int error = poller_start();
 
 	if (error)
 		return error;
 	lock_acquire(&poller.lock);
-	watched->fork_count = thread_fork_count;
-	error = watched->dropped ? -EALREADY : add(watched);
+	entry->fork_count = thread_fork_count;
+	error = entry->stopped ? -EALREADY : entry_add(entry);
 	lock_release(&poller.lock);
 	return error;
 }
 
-bool poller_stop(struct poller_entry *watched)
+bool poller_stop(struct poller_entry *entry)
 {
 	lock_acquire(&poller.lock);
-	bool ours = watched->listed && watched != poller.current;
-	if (watched->serial && watched->fork_count != thread_fork_count) {
+	bool ours = entry->listed && entry != poller.current;
+	if (entry->serial && entry->fork_count != thread_fork_count) {
 		/* A forked child's copy is watched by nobody: whoever comes first has it. */
-		watched->fork_count = thread_fork_count;
-		watched->listed = false;
+		entry->fork_count = thread_fork_count;
+		entry->listed = false;
 		ours = true;
-	} else if (watched->listed) {
-		unlist(watched);
+	} else if (entry->listed) {
+		entry_unlist(entry);
 	}
-	watched->dropped = true;
+	entry->stopped = true;
 	lock_release(&poller.lock);
 	return ours;
 }
@@ -450,7 +450,7 @@ static void fork_child(void)
 		memset(poller.points, 0, poller.point_count * sizeof(*poller.points));
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void prepare_poller(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

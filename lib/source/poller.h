@@ -22,23 +22,23 @@ struct poller_entry {
 	uint32_t serial;
 	uint32_t fork_count;
 	bool listed;  /* is being watched */
-	bool dropped; /* nobody wants it any more */
+	bool stopped; /* nobody wants it any more */
 	bool stays; /* the library's own descriptor: watched until it is stopped, not until the first event */
 	int fd;
 	uint32_t events;
 	/* On the poller's thread, no lock held: these events are there. */
-	void (*ready)(struct poller_entry *watched, uint32_t events);
+	void (*ready)(struct poller_entry *entry, uint32_t events);
 	/* On that thread, after ready, if it does not stay, or if poller_stop came meanwhile: its memory is
 	 * its maker's again. */
-	void (*gone)(struct poller_entry *watched);
+	void (*gone)(struct poller_entry *entry);
 };
 
 /* For the first four. */
-static inline void poller_entry_init(struct poller_entry *watched)
+static inline void poller_entry_init(struct poller_entry *entry)
 {
-	watched->next = watched->prev = NULL;
-	watched->serial = 0;
-	watched->listed = watched->dropped = false;
+	entry->next = entry->prev = NULL;
+	entry->serial = 0;
+	entry->listed = entry->stopped = false;
 }
 
 /* Starts the thread if it does not run. 0, -EAGAIN, -EMFILE, -ENFILE, -ENOMEM. */
@@ -48,11 +48,11 @@ int poller_start(void);
  * Watches; fd, events, stays and functions are set. 0; -EALREADY: poller_stop came first; what poller_start
  * or epoll_ctl(2) return: -EBADF, -EPERM, -ENOMEM, -ENOSPC.
  */
-int poller_add(struct poller_entry *watched);
+int poller_add(struct poller_entry *entry);
 
 /* Ends it. Any thread, also with the lock of a context held. True: nothing is called any more; false: gone
  * is, or poller_add has not been called. */
-bool poller_stop(struct poller_entry *watched);
+bool poller_stop(struct poller_entry *entry);
 
 /* Whether epoll can watch this file at all: 0, -EPERM, or -EBADF. Needs no thread. */
 int poller_probe(int fd);

@@ -7,7 +7,7 @@
 
 /* ---- the end of a source */
 
-static void stopped(struct source *source)
+static void source_stopped(struct source *source)
 {
 	if (source->ops->stopped)
 		source->ops->stopped(source);
@@ -19,14 +19,14 @@ static void stopped(struct source *source)
 
 void source_discard(struct source *source)
 {
-	stopped(source);
+	source_stopped(source);
 	memory_release(source);
 }
 
 /* Nothing watches any more, no lock is held. */
-static void finish(struct source *source)
+static void source_free(struct source *source)
 {
-	stopped(source);
+	source_stopped(source);
 	context_unwatch(&source->watch);
 	/* Posted while the ring had not got it: from here on nobody posts it. */
 	if (source->ring)
@@ -35,28 +35,28 @@ static void finish(struct source *source)
 }
 
 /* On the ring's thread. Its memory stays until the kernel has let go of the poll. */
-static void halt(struct source *source, void (*unwatch)(struct watch *watch))
+static void source_stop_on_ring(struct source *source, void (*unwatch)(struct watch *watch))
 {
 	if (source->stopping)
 		return;
 	source->stopping = true;
-	stopped(source);
+	source_stopped(source);
 	unwatch(&source->watch);
 	mailbox_retract(source->ring->mailbox, &source->letter);
 	ring_poll_stop(source->ring, &source->poll);
 }
 
 /* Left by told_done. */
-static void run_later(struct deferred *deferred)
+static void source_run_later(struct deferred *deferred)
 {
 	struct source *source = container_of(deferred, struct source, later);
 	struct ctx_ring *ring = source->ring;
 
 	if (!ring) {
-		finish(source);
+		source_free(source);
 		return;
 	}
-	halt(source, context_unwatch);
+	source_stop_on_ring(source, context_unwatch);
 	if (!ring->dispatching)
 		ring_polls_submit(ring);
 }
@@ -79,44 +79,44 @@ static void poll_gone(struct ring_poll *poll)
 static void poll_closed(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	(void)ring;
-	halt(container_of(poll, struct source, poll), context_unwatch);
+	source_stop_on_ring(container_of(poll, struct source, poll), context_unwatch);
 }
 
 /* Another thread has ended or released the context, or an event that came elsewhere is for this source, too.
  */
-static void deliver_letter(struct letter *letter)
+static void source_deliver(struct letter *letter)
 {
 	struct source *source = container_of(letter, struct source, letter);
 
 	if (source->chosen && !source->stopping && !context_error(source->watch.ctx))
 		source_end(source, source->chosen_code);
 	if (!source->stopping && (context_error(source->watch.ctx) || context_orphaned(source->watch.ctx)))
-		halt(source, context_unwatch);
+		source_stop_on_ring(source, context_unwatch);
 }
 
 /* ---- what the poller tells */
 
-static void watched_ready(struct poller_entry *watched, uint32_t events)
+static void entry_ready(struct poller_entry *entry, uint32_t events)
 {
-	struct source *source = container_of(watched, struct source, watched);
+	struct source *source = container_of(entry, struct source, entry);
 
 	source->ops->ready(source, events);
 }
 
-static void watched_gone(struct poller_entry *watched)
+static void entry_gone(struct poller_entry *entry)
 {
-	finish(container_of(watched, struct source, watched));
+	source_free(container_of(entry, struct source, entry));
 }
 
 /* ---- what the context tells; its lock is held */
 
-static void told_done(struct watch *watch, struct deferred_list *later)
+static void source_told_done(struct watch *watch, struct deferred_list *later)
 {
 	struct source *source = container_of(watch, struct source, watch);
 	struct ctx_ring *ring = source->ring;
 
 	if (!ring) {
-		if (poller_stop(&source->watched))
+		if (poller_stop(&source->entry))
 			defer(later, &source->later);
 		return;
 	}
@@ -128,15 +128,15 @@ static void told_done(struct watch *watch, struct deferred_list *later)
 		mailbox_post(ring->mailbox, &source->letter, later);
 }
 
-static void told_released(struct watch *watch)
+static void source_told_released(struct watch *watch)
 {
 	struct source *source = container_of(watch, struct source, watch);
 	struct ctx_ring *ring = source->ring;
 
 	if (!ring) {
-		if (!poller_stop(&source->watched))
+		if (!poller_stop(&source->entry))
 			return;
-		stopped(source);
+		source_stopped(source);
 		context_unwatch_released(watch);
 		memory_release(source);
 		return;
@@ -144,14 +144,14 @@ static void told_released(struct watch *watch)
 	if (ring->fork_count != thread_fork_count)
 		return;
 	if (ring_is_mine(ring)) {
-		halt(source, context_unwatch_released);
+		source_stop_on_ring(source, context_unwatch_released);
 	} else if (mailbox_post(ring->mailbox, &source->letter, NULL)) {
 		/* Whoever closes the descriptor now wants the kernel to let go of it soon. */
 		mailbox_wake(ring->mailbox);
 	}
 }
 
-static const struct watch_ops source_watch_ops = {.done = told_done, .released = told_released};
+static const struct watch_ops source_watch_ops = {.done = source_told_done, .released = source_told_released};
 
 /* ---- making one */
 
@@ -172,8 +172,8 @@ struct source *source_new(size_t size, const struct source_ops *ops, struct ctx_
 	source->ops = ops;
 	source->ring = ring;
 	source->fd = -1;
-	source->later.run = run_later;
-	source->letter.deliver = deliver_letter;
+	source->later.run = source_run_later;
+	source->letter.deliver = source_deliver;
 	list_init(&source->letter.link);
 	list_init(&source->link);
 	return source;
@@ -189,12 +189,12 @@ static int begin_watching(struct source *source, uint32_t events)
 		source->poll.closed = poll_closed;
 		return ring_poll_start(source->ring, &source->poll);
 	}
-	source->watched.fd = source->fd;
-	source->watched.events = events;
-	source->watched.stays = source->ops->stays;
-	source->watched.ready = watched_ready;
-	source->watched.gone = watched_gone;
-	return poller_add(&source->watched);
+	source->entry.fd = source->fd;
+	source->entry.events = events;
+	source->entry.stays = source->ops->stays;
+	source->entry.ready = entry_ready;
+	source->entry.gone = entry_gone;
+	return poller_add(&source->entry);
 }
 
 int source_begin(struct source *source, const struct source_request *request, struct ctx_context **ret_ctx)
@@ -207,7 +207,7 @@ int source_begin(struct source *source, const struct source_request *request, st
 		return error;
 	}
 	if (!source->ring)
-		poller_entry_init(&source->watched);
+		poller_entry_init(&source->entry);
 	error = context_watch(ctx, &source->watch, &source_watch_ops);
 	if (error) {
 		source_discard(source);
@@ -216,7 +216,7 @@ int source_begin(struct source *source, const struct source_request *request, st
 			source->ops->started(source);
 		error = begin_watching(source, request->events);
 		if (error)
-			finish(source);
+			source_free(source);
 	}
 	/* Positive, and -EALREADY: the parent is done, and ctx with it. */
 	if (error < 0 && error != -EALREADY) {
@@ -253,7 +253,7 @@ struct target {
  * All at once: who comes to the list later, perhaps because one of these has ended, is not meant. Those on
  * other rings are told here.
  */
-static void choose(const struct source_choice *choice)
+static void choose_sources(const struct source_choice *choice)
 {
 	struct list chosen;
 
@@ -281,7 +281,7 @@ static void choose(const struct source_choice *choice)
 }
 
 /* Those that it takes go behind all others, out of the way of the next time. */
-static unsigned collect(const struct source_choice *choice, struct target *targets, unsigned max)
+static unsigned collect_targets(const struct source_choice *choice, struct target *targets, unsigned max)
 {
 	unsigned count = 0;
 
@@ -308,9 +308,9 @@ void source_end_chosen(const struct source_choice *choice)
 	struct target targets[16];
 	unsigned count;
 
-	choose(choice);
+	choose_sources(choice);
 	do {
-		count = collect(choice, targets, 16);
+		count = collect_targets(choice, targets, 16);
 		for (unsigned i = 0; i < count; i++) {
 			context_end_event(targets[i].ctx, targets[i].kind, choice->code, targets[i].on_worker,
 					  choice->text);

@@ -19,8 +19,8 @@
 
 #include "cancel.h"
 #include "file_id.h"
-#include "ring.h"
 #include "poller.h"
+#include "ring.h"
 
 struct source;
 struct source_choice;
@@ -46,7 +46,7 @@ struct source {
 	const struct source_ops *ops;
 	struct ctx_ring *ring; /* NULL: the poller */
 	union {
-		struct poller_entry watched;
+		struct poller_entry entry;
 		struct ring_poll poll;
 	};
 	int fd;

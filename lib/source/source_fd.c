@@ -5,7 +5,7 @@
 
 #include "source.h"
 
-static void ready(struct source *source, uint32_t events)
+static void fd_ready(struct source *source, uint32_t events)
 {
 	source_end(source, (int)events);
 }
@@ -43,8 +43,8 @@ static void describe_fd(const struct source *source, int code, char *text, size_
 }
 
 static const struct source_ops hangup_ops = {
-	.kind = CTX_CAUSE_HANGUP, .ready = ready, .describe = describe_hangup};
-static const struct source_ops fd_ops = {.kind = CTX_CAUSE_FD, .ready = ready, .describe = describe_fd};
+	.kind = CTX_CAUSE_HANGUP, .ready = fd_ready, .describe = describe_hangup};
+static const struct source_ops fd_ops = {.kind = CTX_CAUSE_FD, .ready = fd_ready, .describe = describe_fd};
 
 /* A ring says of files that cannot be polled that they are ready; epoll refuses them, and is asked here. */
 static int check_file(const struct ctx_ring *ring, int fd)
@@ -62,8 +62,8 @@ static int check_file(const struct ctx_ring *ring, int fd)
 	return 0;
 }
 
-static int begin(const struct source_request *request, const struct source_ops *ops, struct ctx_ring *ring,
-		 int fd, struct ctx_context **ret_ctx)
+static int fd_begin(const struct source_request *request, const struct source_ops *ops, struct ctx_ring *ring,
+		    int fd, struct ctx_context **ret_ctx)
 {
 	struct source *source = source_new(sizeof(*source), ops, ring);
 
@@ -96,7 +96,7 @@ int ctx_with_hangup(const struct ctx_context *parent, struct ctx_ring *ring, int
 		error = -EINVAL;
 	if (!error)
 		error = check_socket(fd);
-	return error ? error : begin(&request, &hangup_ops, ring, fd, ret_ctx);
+	return error ? error : fd_begin(&request, &hangup_ops, ring, fd, ret_ctx);
 }
 
 int ctx_with_fd(const struct ctx_context *parent, struct ctx_ring *ring, int fd, short events,
@@ -116,5 +116,5 @@ int ctx_with_fd(const struct ctx_context *parent, struct ctx_ring *ring, int fd,
 	request.events &= ~(uint32_t)POLLNVAL;
 	if (!error)
 		error = check_file(ring, fd);
-	return error ? error : begin(&request, &fd_ops, ring, fd, ret_ctx);
+	return error ? error : fd_begin(&request, &fd_ops, ring, fd, ret_ctx);
 }

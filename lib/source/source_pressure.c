@@ -28,7 +28,7 @@ struct trigger {
 	struct terms terms;
 	enum ctx_resource resource;
 	int fd;
-	unsigned holders;
+	unsigned refs;
 	_Atomic bool failed; /* its file is gone */
 	struct list sources;
 };
@@ -70,7 +70,7 @@ static bool terms_equal(const struct terms *a, const struct terms *b)
 	       a->stall_ns == b->stall_ns && a->window_ns == b->window_ns;
 }
 
-static struct trigger *find_trigger(const struct terms *terms)
+static struct trigger *trigger_find(const struct terms *terms)
 {
 	for (struct list *link = triggers.next; link != &triggers; link = link->next) {
 		struct trigger *trigger = container_of(link, struct trigger, link);
@@ -102,7 +102,7 @@ static int trigger_new(int fd, const struct terms *terms, enum ctx_resource reso
 	return 0;
 }
 
-static int open_file(const struct ctx_pressure *pressure)
+static int open_pressure_file(const struct ctx_pressure *pressure)
 {
 	char path[32];
 
@@ -115,20 +115,20 @@ static int open_file(const struct ctx_pressure *pressure)
 }
 
 /* The trigger for these terms, held once more. */
-static int trigger_hold(const struct ctx_pressure *pressure, struct terms terms, struct trigger **ret_trigger)
+static int trigger_ref(const struct ctx_pressure *pressure, struct terms terms, struct trigger **ret_trigger)
 {
-	int fd = open_file(pressure), error = 0;
+	int fd = open_pressure_file(pressure), error = 0;
 
 	if (fd < 0)
 		return fd;
 	terms.file = file_id_of(fd);
 	lock_acquire(&triggers_lock);
-	struct trigger *trigger = find_trigger(&terms);
+	struct trigger *trigger = trigger_find(&terms);
 	bool found = trigger != NULL;
 	if (!found)
 		error = trigger_new(fd, &terms, pressure->resource, &trigger);
 	if (!error)
-		trigger->holders++;
+		trigger->refs++;
 	lock_release(&triggers_lock);
 	if (found || error)
 		sys_close(fd);
@@ -138,9 +138,9 @@ static int trigger_hold(const struct ctx_pressure *pressure, struct terms terms,
 }
 
 /* With the lock held. True: nobody has it any more, and it is to be closed and freed. */
-static bool trigger_drop(struct trigger *trigger)
+static bool trigger_unref(struct trigger *trigger)
 {
-	if (--trigger->holders)
+	if (--trigger->refs)
 		return false;
 	list_remove(&trigger->link);
 	return true;
@@ -169,7 +169,7 @@ static bool is_wanted(const struct source *source, void *data)
 	return wanted->all || pressure_of(source)->priority == wanted->priority;
 }
 
-static void describe(const struct source *source, int code, char *text, size_t size)
+static void pressure_describe(const struct source *source, int code, char *text, size_t size)
 {
 	const struct trigger *trigger = pressure_of(source)->trigger;
 
@@ -202,7 +202,7 @@ static bool find_lowest(const struct trigger *trigger, struct wanted *wanted)
 
 /* A trigger that has failed says so at once and for ever: then all are ended, so that nobody turns in
  * circles. */
-static void ready(struct source *source, uint32_t events)
+static void pressure_ready(struct source *source, uint32_t events)
 {
 	struct trigger *trigger = pressure_of(source)->trigger;
 	struct wanted wanted = {.trigger = trigger, .all = events & POLLERR};
@@ -221,13 +221,13 @@ static void ready(struct source *source, uint32_t events)
 	if (wanted.all)
 		trigger->failed = true;
 	bool any = find_lowest(trigger, &wanted);
-	trigger->holders++; /* its last source may go meanwhile */
-	describe(source, choice.code, text, sizeof(text));
+	trigger->refs++; /* its last source may go meanwhile */
+	pressure_describe(source, choice.code, text, sizeof(text));
 	lock_release(&triggers_lock);
 	if (any)
 		source_end_chosen(&choice);
 	lock_acquire(&triggers_lock);
-	bool last = trigger_drop(trigger);
+	bool last = trigger_unref(trigger);
 	lock_release(&triggers_lock);
 	if (last)
 		trigger_free(trigger);
@@ -235,20 +235,20 @@ static void ready(struct source *source, uint32_t events)
 		source_again(source);
 }
 
-static void started(struct source *source)
+static void pressure_started(struct source *source)
 {
 	lock_acquire(&triggers_lock);
 	list_append(&pressure_of(source)->trigger->sources, &source->link);
 	lock_release(&triggers_lock);
 }
 
-static void stopped(struct source *source)
+static void pressure_stopped(struct source *source)
 {
 	struct trigger *trigger = pressure_of(source)->trigger;
 
 	lock_acquire(&triggers_lock);
 	list_remove(&source->link);
-	bool last = trigger_drop(trigger);
+	bool last = trigger_unref(trigger);
 	lock_release(&triggers_lock);
 	if (last)
 		trigger_free(trigger);
@@ -257,10 +257,10 @@ static void stopped(struct source *source)
 static const struct source_ops pressure_ops = {
 	.kind = CTX_CAUSE_PRESSURE,
 	.stays = true,
-	.ready = ready,
-	.started = started,
-	.stopped = stopped,
-	.describe = describe,
+	.ready = pressure_ready,
+	.started = pressure_started,
+	.stopped = pressure_stopped,
+	.describe = pressure_describe,
 };
 
 /* ---- making one */
@@ -297,13 +297,13 @@ int ctx_with_pressure(const struct ctx_context *parent, struct ctx_ring *ring,
 	if (!error)
 		error = check_pressure(pressure, &terms);
 	if (!error)
-		error = trigger_hold(pressure, terms, &trigger);
+		error = trigger_ref(pressure, terms, &trigger);
 	if (error)
 		return error;
 	struct source *source = source_new(sizeof(struct pressure_source), &pressure_ops, ring);
 	if (!source) {
 		lock_acquire(&triggers_lock);
-		bool last = trigger_drop(trigger);
+		bool last = trigger_unref(trigger);
 		lock_release(&triggers_lock);
 		if (last)
 			trigger_free(trigger);
@@ -335,7 +335,7 @@ static void fork_child(void)
 		container_of(link, struct trigger, link)->failed = true;
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void prepare_pressure(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

@@ -102,7 +102,7 @@ static int status_of(const struct process_source *process)
 	return status;
 }
 
-static void ready(struct source *source, uint32_t events)
+static void process_ready(struct source *source, uint32_t events)
 {
 	struct process_source *process = container_of(source, struct process_source, source);
 
@@ -110,7 +110,7 @@ static void ready(struct source *source, uint32_t events)
 	source_end(source, status_of(process));
 }
 
-static void describe(const struct source *source, int code, char *text, size_t size)
+static void process_describe(const struct source *source, int code, char *text, size_t size)
 {
 	const struct process_source *process = container_of(source, struct process_source, source);
 	char who[32] = "the process", how[64] = "ended";
@@ -126,7 +126,7 @@ static void describe(const struct source *source, int code, char *text, size_t s
 }
 
 static const struct source_ops process_ops = {
-	.kind = CTX_CAUSE_PROCESS, .ready = ready, .describe = describe};
+	.kind = CTX_CAUSE_PROCESS, .ready = process_ready, .describe = process_describe};
 
 /* Sending no signal at all: anything but a pidfd is -EBADF, but directories of /proc, which cannot be polled.
  */

@@ -28,7 +28,7 @@ static struct {
 	sigset_t open;	     /* that the poller's thread takes */
 	_Atomic uint32_t
 		fitted; /* counts how often that was changed, and is what who waits for it sleeps on */
-} hub;
+} shared;
 
 static struct signal_source *signals_of(const struct source *source)
 {
@@ -38,10 +38,10 @@ static struct signal_source *signals_of(const struct source *source)
 /* ---- masks; all under the lock */
 
 /* Those that we have blocked and no context waits for. */
-static void find_idle(sigset_t *ret_idle)
+static void find_idle_signals(sigset_t *ret_idle)
 {
-	*ret_idle = hub.blocked;
-	for (struct list *link = hub.sources.next; link != &hub.sources; link = link->next) {
+	*ret_idle = shared.blocked;
+	for (struct list *link = shared.sources.next; link != &shared.sources; link = link->next) {
 		const struct source *source = container_of(link, struct source, link);
 		for (int signo = 1; signo < NSIG; signo++)
 			if (!source->chosen && sigismember(&signals_of(source)->signals, signo) == 1)
@@ -49,7 +49,7 @@ static void find_idle(sigset_t *ret_idle)
 	}
 }
 
-static bool intersects(const sigset_t *a, const sigset_t *b)
+static bool signal_sets_intersect(const sigset_t *a, const sigset_t *b)
 {
 	for (int signo = 1; signo < NSIG; signo++)
 		if (sigismember(a, signo) == 1 && sigismember(b, signo) == 1)
@@ -62,17 +62,17 @@ static void fit_poller(void)
 {
 	sigset_t idle, waited;
 
-	lock_acquire(&hub.lock);
-	find_idle(&idle);
-	waited = hub.blocked;
+	lock_acquire(&shared.lock);
+	find_idle_signals(&idle);
+	waited = shared.blocked;
 	for (int signo = 1; signo < NSIG; signo++)
 		if (sigismember(&idle, signo) == 1)
 			sigdelset(&waited, signo);
 	pthread_sigmask(SIG_BLOCK, &waited, NULL);
-	hub.open = idle;
-	lock_release(&hub.lock);
-	atomic_fetch_add(&hub.fitted, 1);
-	sys_futex_wake(&hub.fitted, INT32_MAX);
+	shared.open = idle;
+	lock_release(&shared.lock);
+	atomic_fetch_add(&shared.fitted, 1);
+	sys_futex_wake(&shared.fitted, INT32_MAX);
 	/* What is pending is acted on in here. */
 	pthread_sigmask(SIG_UNBLOCK, &idle, NULL);
 }
@@ -82,9 +82,9 @@ static void fit_owner(const sigset_t *signals)
 {
 	sigset_t idle;
 
-	lock_acquire(&hub.lock);
-	find_idle(&idle);
-	lock_release(&hub.lock);
+	lock_acquire(&shared.lock);
+	find_idle_signals(&idle);
+	lock_release(&shared.lock);
 	for (int signo = 1; signo < NSIG; signo++)
 		if (sigismember(signals, signo) != 1)
 			sigdelset(&idle, signo);
@@ -95,10 +95,10 @@ static void fit_owner(const sigset_t *signals)
 static void wait_for_poller(const sigset_t *signals)
 {
 	for (;;) {
-		uint32_t fitted = atomic_load(&hub.fitted);
-		lock_acquire(&hub.lock);
-		bool open = intersects(signals, &hub.open);
-		lock_release(&hub.lock);
+		uint32_t fitted = atomic_load(&shared.fitted);
+		lock_acquire(&shared.lock);
+		bool open = signal_sets_intersect(signals, &shared.open);
+		lock_release(&shared.lock);
 		if (!open)
 			return;
 		if (poller_is_self()) {
@@ -106,13 +106,13 @@ static void wait_for_poller(const sigset_t *signals)
 			continue;
 		}
 		if (poller_wake()) {
-			sys_futex_wait(&hub.fitted, fitted, NULL);
+			sys_futex_wait(&shared.fitted, fitted, NULL);
 			continue;
 		}
 		/* That thread is gone, and what it took with it. */
-		lock_acquire(&hub.lock);
-		sigemptyset(&hub.open);
-		lock_release(&hub.lock);
+		lock_acquire(&shared.lock);
+		sigemptyset(&shared.open);
+		lock_release(&shared.lock);
 	}
 }
 
@@ -123,7 +123,7 @@ static bool waits_for(const struct source *source, void *signo)
 	return sigismember(&signals_of(source)->signals, *(int *)signo) == 1;
 }
 
-static void describe(const struct source *source, int code, char *text, size_t size)
+static void signal_describe(const struct source *source, int code, char *text, size_t size)
 {
 	const char *name = sigdescr_np(code);
 
@@ -134,12 +134,12 @@ static void describe(const struct source *source, int code, char *text, size_t s
 		snprintf(text, size, "signal %d", code);
 }
 
-static void end_all(struct ctx_ring *here, int signo)
+static void end_waiting(struct ctx_ring *here, int signo)
 {
 	char text[CTX_CAUSE_TEXT_MAX];
 	struct source_choice choice = {
-		.lock = &hub.lock,
-		.list = &hub.sources,
+		.lock = &shared.lock,
+		.list = &shared.sources,
 		.here = here,
 		.chooses = waits_for,
 		.data = &signo,
@@ -147,7 +147,7 @@ static void end_all(struct ctx_ring *here, int signo)
 		.text = text,
 	};
 
-	describe(NULL, signo, text, sizeof(text));
+	signal_describe(NULL, signo, text, sizeof(text));
 	source_end_chosen(&choice);
 }
 
@@ -156,7 +156,7 @@ static void end_all(struct ctx_ring *here, int signo)
  * context is ended: what comes after that is a second one, and stays pending until somebody unblocks it.
  * Somebody else may have been quicker: then there is nothing to read.
  */
-static void ready(struct source *source, uint32_t events)
+static void signals_ready(struct source *source, uint32_t events)
 {
 	struct signalfd_siginfo info;
 	int taken[NSIG], count = 0;
@@ -165,25 +165,25 @@ static void ready(struct source *source, uint32_t events)
 	while (count < NSIG && sys_read(source->fd, &info, sizeof(info)) == sizeof(info))
 		taken[count++] = (int)info.ssi_signo;
 	for (int i = 0; i < count; i++)
-		end_all(source->ring, taken[i]);
+		end_waiting(source->ring, taken[i]);
 	if (count && !source->ring)
 		fit_poller();
 	source_again(source);
 }
 
-static void started(struct source *source)
+static void signals_started(struct source *source)
 {
-	lock_acquire(&hub.lock);
-	list_append(&hub.sources, &source->link);
-	lock_release(&hub.lock);
+	lock_acquire(&shared.lock);
+	list_append(&shared.sources, &source->link);
+	lock_release(&shared.lock);
 }
 
-static void stopped(struct source *source)
+static void signals_stopped(struct source *source)
 {
-	lock_acquire(&hub.lock);
+	lock_acquire(&shared.lock);
 	bool was_listed = !list_empty(&source->link);
 	list_remove(&source->link);
-	lock_release(&hub.lock);
+	lock_release(&shared.lock);
 	if (!was_listed)
 		return;
 	if (source->ring)
@@ -195,10 +195,10 @@ static void stopped(struct source *source)
 static const struct source_ops signal_ops = {
 	.kind = CTX_CAUSE_SIGNAL,
 	.stays = true,
-	.ready = ready,
-	.started = started,
-	.stopped = stopped,
-	.describe = describe,
+	.ready = signals_ready,
+	.started = signals_started,
+	.stopped = signals_stopped,
+	.describe = signal_describe,
 };
 
 /* ---- making one */
@@ -237,7 +237,7 @@ static int select_signals(sigset_t *signals, const sigset_t *blocked)
 			continue;
 		}
 		if (action.sa_handler != SIG_DFL ||
-		    (sigismember(blocked, signo) == 1 && sigismember(&hub.blocked, signo) != 1))
+		    (sigismember(blocked, signo) == 1 && sigismember(&shared.blocked, signo) != 1))
 			return -EBUSY;
 		result = 0;
 	}
@@ -245,22 +245,22 @@ static int select_signals(sigset_t *signals, const sigset_t *blocked)
 }
 
 /* Blocks in this thread those of them that are to be waited for, and leaves these in signals. */
-static int block(sigset_t *signals, sigset_t *ret_before)
+static int block_signals(sigset_t *signals, sigset_t *ret_before)
 {
 	pthread_sigmask(SIG_SETMASK, NULL, ret_before);
-	lock_acquire(&hub.lock);
+	lock_acquire(&shared.lock);
 	int result = select_signals(signals, ret_before);
 	for (int signo = 1; signo < NSIG && !result; signo++)
 		if (sigismember(signals, signo) == 1)
-			sigaddset(&hub.blocked, signo);
-	lock_release(&hub.lock);
+			sigaddset(&shared.blocked, signo);
+	lock_release(&shared.lock);
 	if (!result)
 		pthread_sigmask(SIG_BLOCK, signals, NULL);
 	return result;
 }
 
-static int begin(struct signal_source *signals, const struct source_request *request,
-		 struct ctx_context **ret_ctx)
+static int signals_begin(struct signal_source *signals, const struct source_request *request,
+			 struct ctx_context **ret_ctx)
 {
 	int fd = sys_signalfd(&signals->signals);
 
@@ -296,13 +296,13 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 	if (!source)
 		return -ENOMEM;
 	sigset_t waited = *signals;
-	error = block(&waited, &before);
+	error = block_signals(&waited, &before);
 	if (error) {
 		source_discard(&source->source);
 		return error;
 	}
 	source->signals = waited;
-	error = begin(source, &request, ret_ctx);
+	error = signals_begin(source, &request, ret_ctx);
 	if (error || context_error(*ret_ctx)) /* of a parent that is done */
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 	else
@@ -314,31 +314,31 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 
 static void fork_prepare(void)
 {
-	lock_acquire(&hub.lock);
+	lock_acquire(&shared.lock);
 }
 
 static void fork_parent(void)
 {
-	lock_release(&hub.lock);
+	lock_release(&shared.lock);
 }
 
 static void fork_child(void)
 {
-	sigset_t blocked = hub.blocked;
+	sigset_t blocked = shared.blocked;
 
-	hub.lock = (struct lock){0};
-	while (!list_empty(&hub.sources))
-		list_remove(hub.sources.next);
-	sigemptyset(&hub.blocked);
-	sigemptyset(&hub.open);
+	shared.lock = (struct lock){0};
+	while (!list_empty(&shared.sources))
+		list_remove(shared.sources.next);
+	sigemptyset(&shared.blocked);
+	sigemptyset(&shared.open);
 	pthread_sigmask(SIG_UNBLOCK, &blocked, NULL);
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void prepare_signals(void)
 {
-	list_init(&hub.sources);
-	sigemptyset(&hub.blocked);
-	sigemptyset(&hub.open);
+	list_init(&shared.sources);
+	sigemptyset(&shared.blocked);
+	sigemptyset(&shared.open);
 	poller_set_errand(fit_poller);
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

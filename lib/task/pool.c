@@ -38,7 +38,7 @@ void pool_release(struct pool_thread *thread)
 }
 
 /* Takes the thread out of the idle ones. False: somebody has just done so, and a job comes. */
-static bool retire(struct pool_thread *thread)
+static bool leave_idle(struct pool_thread *thread)
 {
 	lock_acquire(&pool.lock);
 	bool idle = !list_empty(&thread->link);
@@ -59,14 +59,14 @@ static bool await_job(struct pool_thread *thread)
 	while (atomic_load_explicit(&thread->word, memory_order_acquire) != GIVEN) {
 		if (sys_futex_wait(&thread->word, SLEEPING, bound) != -ETIMEDOUT)
 			continue;
-		if (retire(thread))
+		if (leave_idle(thread))
 			return false;
 		bound = NULL;
 	}
 	return true;
 }
 
-static void *work(void *first)
+static void *run_jobs(void *first)
 {
 	struct pool_thread thread = {.job = first};
 	uint32_t forks = thread_fork_count;
@@ -103,7 +103,7 @@ int pool_run(struct pool_job *job)
 	struct pool_thread *thread = take_idle();
 
 	if (!thread)
-		return thread_start(work, job, 0);
+		return thread_start(run_jobs, job, 0);
 	thread->job = job;
 	/* Then it may be gone, with its stack; a wake of what lies there now is a spurious one. */
 	if (atomic_exchange_explicit(&thread->word, GIVEN, memory_order_release) == SLEEPING)
@@ -118,7 +118,7 @@ static void fork_child(void)
 	list_init(&pool.idle);
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void prepare_pool(void)
 {
 	pthread_atfork(NULL, NULL, fork_child);
 }

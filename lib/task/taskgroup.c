@@ -42,7 +42,7 @@ static __thread uint32_t current_forks
 	__attribute__((tls_model("initial-exec"))); /* in which process it does */
 
 /* With the lock held: lets one starter go. Returns what is to be woken once the lock is not held any more. */
-static _Atomic uint32_t *dismiss(struct starter *starter, uint32_t how)
+static _Atomic uint32_t *starter_answer(struct starter *starter, uint32_t how)
 {
 	list_remove(&starter->link);
 	atomic_store_explicit(&starter->word, how, memory_order_release);
@@ -55,7 +55,7 @@ static struct starter *first_starter(struct ctx_taskgroup *group)
 }
 
 /* Under the node's lock. */
-static void told_done(struct watch *watch, struct deferred_list *later)
+static void taskgroup_told_done(struct watch *watch, struct deferred_list *later)
 {
 	struct ctx_taskgroup *group = container_of(watch, struct ctx_taskgroup, watch);
 	struct starter *starter;
@@ -65,11 +65,11 @@ static void told_done(struct watch *watch, struct deferred_list *later)
 		return;
 	lock_acquire(&group->lock);
 	while ((starter = first_starter(group)))
-		sys_futex_wake(dismiss(starter, REFUSED), 1);
+		sys_futex_wake(starter_answer(starter, REFUSED), 1);
 	lock_release(&group->lock);
 }
 
-static const struct watch_ops taskgroup_watch_ops = {.done = told_done};
+static const struct watch_ops taskgroup_watch_ops = {.done = taskgroup_told_done};
 
 /* ---- making and freeing */
 
@@ -92,7 +92,7 @@ int taskgroup_make(const struct ctx_context *parent, const char *label, const vo
 	return 0;
 }
 
-void taskgroup_release(struct ctx_taskgroup *group)
+void taskgroup_free(struct ctx_taskgroup *group)
 {
 	context_unwatch(&group->watch);
 	ctx_unref(group->ctx);
@@ -115,7 +115,7 @@ static void end_waiting(struct ctx_taskgroup *group)
 	bool over = taskgroup_is_over(group);
 	lock_release(&group->lock);
 	if (over)
-		taskgroup_release(group);
+		taskgroup_free(group);
 }
 
 int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const char *label,
@@ -131,7 +131,7 @@ int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const ch
 	group->limit = limit ? limit : sys_processor_count();
 	error = context_watch(group->ctx, &group->watch, &taskgroup_watch_ops);
 	if (error < 0) {
-		taskgroup_release(group);
+		taskgroup_free(group);
 		return error;
 	}
 	*ret_group = group;
@@ -146,7 +146,7 @@ const struct ctx_context *ctx_taskgroup_context(const struct ctx_taskgroup *grou
 /* ---- running */
 
 /* Its place goes to the first starter, or is free. Afterwards the group may be gone. */
-static struct task *leave(struct ctx_taskgroup *group, struct pool_thread *thread)
+static struct task *hand_over_place(struct ctx_taskgroup *group, struct pool_thread *thread)
 {
 	_Atomic uint32_t *wake = NULL;
 	struct task *next = NULL;
@@ -156,7 +156,7 @@ static struct task *leave(struct ctx_taskgroup *group, struct pool_thread *threa
 	struct starter *starter = context_error(group->ctx) ? NULL : first_starter(group);
 	if (starter) {
 		next = starter->task;
-		wake = dismiss(starter, TAKEN);
+		wake = starter_answer(starter, TAKEN);
 	} else {
 		/* First, so that who is told finds the thread idle. */
 		pool_release(thread);
@@ -173,7 +173,7 @@ static struct task *leave(struct ctx_taskgroup *group, struct pool_thread *threa
 	if (wake)
 		sys_futex_wake(wake, next ? 1 : INT32_MAX);
 	if (last)
-		taskgroup_release(group);
+		taskgroup_free(group);
 	return next;
 }
 
@@ -195,7 +195,7 @@ static void run_tasks(struct pool_job *job, struct pool_thread *thread)
 				 */
 		current = NULL;
 		memory_release(task);
-		task = leave(group, thread);
+		task = hand_over_place(group, thread);
 	}
 }
 
@@ -227,7 +227,7 @@ static int take_place(struct ctx_taskgroup *group)
 }
 
 /* Runs a task that has a place. */
-static int run_task(struct ctx_taskgroup *group, struct task *task)
+static int start_on_pool(struct ctx_taskgroup *group, struct task *task)
 {
 	_Atomic uint32_t *wake = NULL;
 	int error = pool_run(&task->job);
@@ -241,7 +241,7 @@ static int run_task(struct ctx_taskgroup *group, struct task *task)
 		wake = &group->quiet;
 	}
 	if (starter)
-		sys_futex_wake(dismiss(starter, RETRY), 1);
+		sys_futex_wake(starter_answer(starter, RETRY), 1);
 	lock_release(&group->lock);
 	if (wake)
 		sys_futex_wake(wake, INT32_MAX);
@@ -269,7 +269,7 @@ static int start_in_turn(struct ctx_taskgroup *group, struct task *task)
 		int error = take_place(group);
 		if (error != -EAGAIN) {
 			lock_release(&group->lock);
-			return error ? error : run_task(group, task);
+			return error ? error : start_on_pool(group, task);
 		}
 		uint32_t word = wait_in_line(group, task);
 		if (word != RETRY)
@@ -277,7 +277,7 @@ static int start_in_turn(struct ctx_taskgroup *group, struct task *task)
 	}
 }
 
-static int start(struct ctx_taskgroup *group, struct task *task, bool waits)
+static int start_or_wait(struct ctx_taskgroup *group, struct task *task, bool waits)
 {
 	lock_acquire(&group->lock);
 	int error = take_place(group);
@@ -286,7 +286,7 @@ static int start(struct ctx_taskgroup *group, struct task *task, bool waits)
 		group->waiting++; /* holds it until end_waiting() */
 	lock_release(&group->lock);
 	if (!has_to_wait)
-		return error ? error : run_task(group, task);
+		return error ? error : start_on_pool(group, task);
 	error = start_in_turn(group, task);
 	end_waiting(group);
 	return error;
@@ -305,7 +305,7 @@ static int check_and_start(struct ctx_taskgroup *group, ctx_task_fn function, vo
 	struct task *task = task_new(group, function, data, name, site);
 	if (!task)
 		return -ENOMEM;
-	error = start(group, task, waits);
+	error = start_or_wait(group, task, waits);
 	if (error)
 		memory_release(task);
 	return error;
@@ -372,7 +372,7 @@ void ctx_taskgroup_free(struct ctx_taskgroup *group)
 		return;
 	/* In a forked child what ran in the group runs in the parent. */
 	if (group->fork_count != thread_fork_count) {
-		taskgroup_release(group);
+		taskgroup_free(group);
 		return;
 	}
 	uint32_t forks = thread_fork_count;
@@ -383,7 +383,7 @@ void ctx_taskgroup_free(struct ctx_taskgroup *group)
 	if (forks == thread_fork_count && (!group->ring || group->in_flight))
 		wait_for_all(group);
 	if (forks != thread_fork_count) { /* a callback forked, and this is the child, as above */
-		taskgroup_release(group);
+		taskgroup_free(group);
 		return;
 	}
 	lock_acquire(&group->lock);

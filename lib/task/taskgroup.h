@@ -48,7 +48,7 @@ int taskgroup_make(const struct ctx_context *parent, const char *label, const vo
 		   struct ctx_taskgroup **ret_group);
 
 /* Frees it, with its context. Nothing of it runs any more. */
-void taskgroup_release(struct ctx_taskgroup *group);
+void taskgroup_free(struct ctx_taskgroup *group);
 
 /*
  * Notes a failure; the first one ends the context. text is at most CTX_CAUSE_TEXT_MAX bytes of it, site the

@@ -27,8 +27,8 @@ static int failure_of(const struct ctx_taskgroup *group, const struct ctx_comple
 	}
 }
 
-static void ended(struct op_listener *listener, const struct operation *op,
-		  const struct ctx_completion *completion)
+static void taskgroup_op_ended(struct op_listener *listener, const struct operation *op,
+			       const struct ctx_completion *completion)
 {
 	struct ctx_taskgroup *group = container_of(listener, struct ctx_taskgroup, listener);
 	int error = failure_of(group, completion);
@@ -45,7 +45,7 @@ static void ended(struct op_listener *listener, const struct operation *op,
 	/* Only now: callbacks of the context have run, and may have freed the group as far as they can. */
 	group->in_flight--;
 	if (taskgroup_is_over(group))
-		taskgroup_release(group);
+		taskgroup_free(group);
 }
 
 int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring *ring, const char *label,
@@ -65,7 +65,7 @@ int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring 
 	if (error)
 		return error;
 	group->ring = ring;
-	group->listener.ended = ended;
+	group->listener.ended = taskgroup_op_ended;
 	*ret_group = group;
 	return 0;
 }
