@@ -22,13 +22,21 @@ struct cause_text *cause_text_new(int error, const char *format, va_list argumen
 	return text;
 }
 
+/* The parent through which the end of ctx came to it. */
+static const struct ctx_context *ending_parent(const struct ctx_context *ctx, uint32_t state)
+{
+	if (!(state & STATE_MERGED))
+		return ctx->parent;
+	return atomic_load_explicit(&node_merge(ctx)->from, memory_order_acquire)->node.parent;
+}
+
 const struct ctx_context *cause_origin(const struct ctx_context *ctx)
 {
 	for (;;) {
-		uint32_t state = load_acquire(&node_mutable(ctx)->state);
+		uint32_t state = atomic_load_explicit(&ctx->state, memory_order_acquire);
 		if (state & STATE_OWN)
 			return ctx;
-		ctx = state & STATE_MERGED ? load_acquire(&node_merge(ctx)->from)->node.parent : ctx->parent;
+		ctx = ending_parent(ctx, state);
 	}
 }
 

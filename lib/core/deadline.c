@@ -266,7 +266,7 @@ static void tell_moved(struct ctx_context *node)
 static bool clamp(struct ctx_context *node)
 {
 	struct timer *timer = node_timer(node);
-	uint64_t own_ns = timer ? load_relaxed(&timer->own_ns) : CTX_FOREVER;
+	uint64_t own_ns = timer ? atomic_load_explicit(&timer->own_ns, memory_order_relaxed) : CTX_FOREVER;
 	uint64_t above_ns = deadline_above(node);
 	uint64_t now_in_force_ns = own_ns < above_ns ? own_ns : above_ns;
 
@@ -276,7 +276,7 @@ static bool clamp(struct ctx_context *node)
 		timer_disarm(timer);
 	if (now_in_force_ns == context_deadline(node))
 		return false;
-	store_relaxed(&node->deadline_ns, now_in_force_ns);
+	atomic_store_explicit(&node->deadline_ns, now_in_force_ns, memory_order_relaxed);
 	uint32_t slot, generation;
 	context_table_id(node, &slot, &generation);
 	if (slot && !(node->flags & NODE_UNLISTED))
@@ -293,7 +293,7 @@ static bool clamp_below(struct ctx_context *node, void *data)
 		return false;
 	if (!(node->flags & NODE_LINK))
 		return clamp(node);
-	store_relaxed(&node->deadline_ns, context_deadline(node->parent));
+	atomic_store_explicit(&node->deadline_ns, context_deadline(node->parent), memory_order_relaxed);
 	return true; /* on to the merged node, when all its links are right */
 }
 
@@ -311,9 +311,9 @@ static struct timer *ensure_timer(struct ctx_context *ctx)
 	*timer = (struct timer){.own_ns = CTX_FOREVER, .ctx = ctx};
 	node_lock(ctx);
 	node_attach(ctx);
-	struct timer *other = load_relaxed(&extension->timer);
+	struct timer *other = atomic_load_explicit(&extension->timer, memory_order_relaxed);
 	if (!other)
-		store_release(&extension->timer, timer);
+		atomic_store_explicit(&extension->timer, timer, memory_order_release);
 	lock_release(&ctx->lock);
 	if (!other)
 		return timer;
@@ -328,10 +328,11 @@ static int set_own(struct ctx_context *ctx, struct timer *timer, uint64_t deadli
 	node_lock(ctx);
 	if (context_error(ctx))
 		result = -EALREADY;
-	else if (deadline_ns > load_relaxed(&timer->own_ns) && !(ctx->flags & NODE_MAY_MOVE))
+	else if (deadline_ns > atomic_load_explicit(&timer->own_ns, memory_order_relaxed) &&
+		 !(ctx->flags & NODE_MAY_MOVE))
 		result = -EPERM;
 	else
-		store_relaxed(&timer->own_ns, deadline_ns);
+		atomic_store_explicit(&timer->own_ns, deadline_ns, memory_order_relaxed);
 	lock_release(&ctx->lock);
 	return result;
 }

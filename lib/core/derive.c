@@ -23,9 +23,9 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
 	}
 	struct ctx_table_context *record = table_context(slot);
 	table_write_begin(&record->seq);
-	uint32_t generation = load_relaxed(&record->generation) + 1;
+	uint32_t generation = atomic_load_explicit(&record->generation, memory_order_relaxed) + 1;
 	generation = generation ? generation : 1;
-	store_relaxed(&record->generation, generation);
+	atomic_store_explicit(&record->generation, generation, memory_order_relaxed);
 	record->parent_slot = known ? parent->slot : 0;
 	record->parent_generation = known ? parent->generation : 0;
 	record->creator_tid = thread_self()->tid;
@@ -101,7 +101,7 @@ static void spread(struct ctx_context *ctx)
 	struct extension *extension = node_extend(ctx);
 	struct shard_line *none = NULL;
 
-	if (!extension || load_acquire(&extension->shards))
+	if (!extension || atomic_load_explicit(&extension->shards, memory_order_acquire))
 		return;
 	void *memory = memory_allocate(sizeof(struct shard_line) * (SHARD_COUNT + 1));
 	if (!memory)
@@ -138,7 +138,7 @@ static struct shard *acquire_shard(struct ctx_context *parent, uint8_t *ret_numb
 /* Before others can find the member: once they do, its deadline is theirs to write. */
 static inline void store_deadline(struct ctx_context *member, uint64_t deadline_ns)
 {
-	store_relaxed(&member->deadline_ns, deadline_ns);
+	atomic_store_explicit(&member->deadline_ns, deadline_ns, memory_order_relaxed);
 	if (deadline_ns != CTX_FOREVER && !(member->flags & NODE_UNLISTED))
 		atomic_store_explicit(&table_context(member->slot)->deadline_ns, deadline_ns,
 				      memory_order_relaxed);
@@ -165,11 +165,14 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 	}
 	if (!(member->flags & NODE_DETACHED)) {
 		error = state & STATE_ERRNO;
-		uint64_t above_ns = load_relaxed(&parent->deadline_ns);
+		uint64_t above_ns = atomic_load_explicit(&parent->deadline_ns, memory_order_relaxed);
 		if (above_ns < deadline_ns)
 			deadline_ns = above_ns;
-		if (error)
-			store_relaxed(&member->state, load_relaxed(&member->state) | error | STATE_SWEPT);
+		if (error) {
+			uint32_t born = atomic_load_explicit(&member->state, memory_order_relaxed);
+			atomic_store_explicit(&member->state, born | error | STATE_SWEPT,
+					      memory_order_relaxed);
+		}
 	}
 	store_deadline(member, deadline_ns);
 	member->sibling_next = shard->first;

@@ -51,7 +51,7 @@ static inline void find_forget(struct ctx_context *ctx)
 		atomic_store_explicit(&record->done_site, 0, memory_order_relaxed);
 	/* Against the membarrier of context_find: it sees the store, or we see that it is under way. */
 	atomic_signal_fence(memory_order_seq_cst);
-	if (__builtin_expect(load_relaxed(&find_active), 0))
+	if (__builtin_expect(atomic_load_explicit(&find_active, memory_order_relaxed), 0))
 		find_wait();
 }
 

@@ -34,7 +34,7 @@ static void publish(struct ctx_context *node)
 		uint64_t above_ns = context_deadline(&merge->links[i].node);
 		deadline_ns = above_ns < deadline_ns ? above_ns : deadline_ns;
 	}
-	store_relaxed(&node->deadline_ns, deadline_ns);
+	atomic_store_explicit(&node->deadline_ns, deadline_ns, memory_order_relaxed);
 	if (!(node->flags & NODE_UNLISTED))
 		atomic_store_explicit(&table_context(node->slot)->deadline_ns, deadline_ns,
 				      memory_order_relaxed);

@@ -8,11 +8,6 @@
 #include "context.h"
 #include "timer.h"
 
-#define load_relaxed(object) atomic_load_explicit(object, memory_order_relaxed)
-#define load_acquire(object) atomic_load_explicit(object, memory_order_acquire)
-#define store_relaxed(object, value) atomic_store_explicit(object, value, memory_order_relaxed)
-#define store_release(object, value) atomic_store_explicit(object, value, memory_order_release)
-
 #define STATE_ATTENTION (STATE_ATTACHED | STATE_CHILDREN | STATE_WAITERS)
 
 /* Enough for the threads of a large machine to seldom meet; a node has them only when two did. */
@@ -48,10 +43,10 @@ struct parent_link {
 
 /* Follows a merged node. */
 struct merge {
-	struct parent_link *_Atomic from;  /* the parent that ended it, if one did */
-	struct heap_node walk_node; /* walk lock, as the next one */
-	uint64_t walk_queued;	    /* serial of the last walk that had it in its queue */
-	uint64_t order;		    /* of its making: after whatever it is below. constant */
+	struct parent_link *_Atomic from; /* the parent that ended it, if one did */
+	struct heap_node walk_node;	  /* walk lock, as the next one */
+	uint64_t walk_queued;		  /* serial of the last walk that had it in its queue */
+	uint64_t order;			  /* of its making: after whatever it is below. constant */
 	unsigned count;
 	struct parent_link links[];
 };
@@ -86,7 +81,7 @@ static inline struct ctx_context *node_mutable(const struct ctx_context *ctx)
 
 static inline struct extension *node_extension(const struct ctx_context *ctx)
 {
-	return load_acquire(&node_mutable(ctx)->extension);
+	return atomic_load_explicit(&node_mutable(ctx)->extension, memory_order_acquire);
 }
 
 static inline struct timer *node_timer(const struct ctx_context *ctx)
@@ -94,14 +89,14 @@ static inline struct timer *node_timer(const struct ctx_context *ctx)
 	if (ctx->flags & NODE_TIMER)
 		return (struct timer *)(ctx + 1);
 	struct extension *extension = node_extension(ctx);
-	return extension ? load_acquire(&extension->timer) : NULL;
+	return extension ? atomic_load_explicit(&extension->timer, memory_order_acquire) : NULL;
 }
 
 /* Of its own, CTX_FOREVER without one. */
 static inline uint64_t node_own_deadline(const struct ctx_context *ctx)
 {
 	struct timer *timer = node_timer(ctx);
-	return timer ? load_relaxed(&timer->own_ns) : CTX_FOREVER;
+	return timer ? atomic_load_explicit(&timer->own_ns, memory_order_relaxed) : CTX_FOREVER;
 }
 
 /* ---- forked children */
@@ -163,7 +158,7 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns);
 /* For a reference that somebody else holds now: true unless the node is being freed. */
 static inline bool node_pin(struct ctx_context *ctx)
 {
-	uint32_t refs = load_relaxed(&ctx->refs);
+	uint32_t refs = atomic_load_explicit(&ctx->refs, memory_order_relaxed);
 
 	while (refs)
 		if (atomic_compare_exchange_weak_explicit(&ctx->refs, &refs, refs + 1, memory_order_acquire,
@@ -216,7 +211,8 @@ static inline struct shard *node_shard(struct ctx_context *ctx, unsigned number)
 {
 	if (number == 0)
 		return &ctx->children;
-	return &load_acquire(&load_acquire(&ctx->extension)->shards)[number - 1].shard;
+	struct extension *extension = node_extension(ctx);
+	return &atomic_load_explicit(&extension->shards, memory_order_acquire)[number - 1].shard;
 }
 
 static inline unsigned node_shard_count(struct ctx_context *ctx)

@@ -38,7 +38,7 @@ static bool in_table(const struct ctx_context *node)
  */
 static uint32_t mark_state(struct ctx_context *node, uint32_t end)
 {
-	uint32_t state = load_relaxed(&node->state);
+	uint32_t state = atomic_load_explicit(&node->state, memory_order_relaxed);
 
 	/* Sequentially consistent: see spread(). */
 	while (!(state & STATE_ERRNO)) {
@@ -91,7 +91,7 @@ void sweep_mark_link(struct sweep *sweep, struct ctx_context *node, uint32_t err
 	/* The first parent to come here is the one whose end it is; whoever comes later marks for it. */
 	atomic_compare_exchange_strong(&merge->from, &none, link);
 	link = atomic_load(&merge->from);
-	uint32_t from = load_acquire(&link->node.state);
+	uint32_t from = atomic_load_explicit(&link->node.state, memory_order_acquire);
 	if (mark_node(sweep, link->target, (from & STATE_ERRNO) | STATE_MERGED) && in_table(link->target))
 		write_parent(link->target, link->node.parent);
 }
@@ -108,7 +108,7 @@ static inline void mark_member(struct sweep *sweep, struct ctx_context *member, 
 
 static void mark_children(struct sweep *sweep, struct ctx_context *parent)
 {
-	uint32_t error = load_relaxed(&parent->state) & STATE_ERRNO;
+	uint32_t error = atomic_load_explicit(&parent->state, memory_order_relaxed) & STATE_ERRNO;
 	unsigned count = node_shard_count(parent);
 
 	for (unsigned i = 0; i < count; i++) {
@@ -126,7 +126,7 @@ static void mark_children(struct sweep *sweep, struct ctx_context *parent)
 static void mark_from(struct sweep *sweep, struct ctx_context *node)
 {
 	for (; node; node = node->sweep_next)
-		if (load_relaxed(&node->state) & STATE_CHILDREN)
+		if (atomic_load_explicit(&node->state, memory_order_relaxed) & STATE_CHILDREN)
 			mark_children(sweep, node);
 }
 
@@ -138,17 +138,17 @@ static bool help_visit(struct ctx_context *node, void *data)
 {
 	struct sweep *sweep = data;
 	struct ctx_context *marked = node->flags & NODE_LINK ? node_parent_link(node)->target : node;
-	uint32_t above = load_acquire(&node->parent->state) & STATE_ERRNO;
+	uint32_t above = atomic_load_explicit(&node->parent->state, memory_order_acquire) & STATE_ERRNO;
 
 	if (node->flags & NODE_MERGED) /* marked through a link */
-		return is_unfinished(load_acquire(&node->state));
+		return is_unfinished(atomic_load_explicit(&node->state, memory_order_acquire));
 	if (!above || node->flags & NODE_DETACHED)
 		return false;
 	if (node->flags & NODE_LINK)
 		sweep_mark_link(sweep, node, above);
 	else
 		mark_node(sweep, node, above);
-	return is_unfinished(load_acquire(&marked->state));
+	return is_unfinished(atomic_load_explicit(&marked->state, memory_order_acquire));
 }
 
 /*
@@ -177,7 +177,7 @@ static void help(struct sweep *sweep, struct ctx_context *root)
 
 static void retire_signal(struct extension *extension, struct ctx_context **ret_held)
 {
-	struct signal_request *request = load_acquire(&extension->signal);
+	struct signal_request *request = atomic_load_explicit(&extension->signal, memory_order_acquire);
 
 	if (request && signal_request_take(request, SIGNAL_RETIRED))
 		*ret_held = request->ctx;
@@ -185,7 +185,7 @@ static void retire_signal(struct extension *extension, struct ctx_context **ret_
 
 static void tell(struct sweep *sweep, struct ctx_context *node)
 {
-	uint32_t state = load_acquire(&node->state);
+	uint32_t state = atomic_load_explicit(&node->state, memory_order_acquire);
 	struct timer *timer = state & STATE_ATTACHED ? node_timer(node) : NULL;
 	struct extension *extension = atomic_load(&node->extension); /* see node_attach() */
 	struct ctx_context *held = NULL;
@@ -227,7 +227,7 @@ static void finish(struct sweep *sweep)
 	struct ctx_context *node, *next;
 
 	for (node = sweep->first; node; node = node->sweep_next)
-		if (load_relaxed(&node->state) & STATE_CHILDREN)
+		if (atomic_load_explicit(&node->state, memory_order_relaxed) & STATE_CHILDREN)
 			atomic_fetch_or_explicit(&node->state, STATE_SWEPT, memory_order_release);
 	for (node = sweep->first; node; node = node->sweep_next)
 		tell(sweep, node);
@@ -294,7 +294,7 @@ static inline bool claim(struct ctx_context *ctx)
 {
 	const uint32_t any = STATE_CLAIMED | ~0u << STATE_FORKS_SHIFT;
 	const uint32_t here = STATE_CLAIMED | thread_fork_count << STATE_FORKS_SHIFT;
-	uint32_t state = load_relaxed(&ctx->state);
+	uint32_t state = atomic_load_explicit(&ctx->state, memory_order_relaxed);
 
 	while (!(state & STATE_ERRNO) && (state & any) != here)
 		if (atomic_compare_exchange_weak_explicit(&ctx->state, &state, (state & ~any) | here,
@@ -390,7 +390,7 @@ void context_end_deadline(struct ctx_context *ctx, uint64_t now_ns)
 	node_lock(ctx);
 	/* It may have been moved since the timer fired. */
 	if (node_own_deadline(ctx) <= now_ns) {
-		struct extension *extension = load_acquire(&ctx->extension);
+		struct extension *extension = atomic_load_explicit(&ctx->extension, memory_order_acquire);
 		end.text = extension ? extension->deadline_cause : NULL;
 		end.code = end.text ? end.text->error : 0;
 		won = try_end(ctx, &end, &before);
@@ -427,7 +427,7 @@ static void spread_end(struct ctx_context *ctx)
 
 void context_spread_end(struct ctx_context *ctx)
 {
-	if (is_unfinished(load_acquire(&ctx->state)))
+	if (is_unfinished(atomic_load_explicit(&ctx->state, memory_order_acquire)))
 		spread_end(ctx);
 }
 

@@ -28,7 +28,7 @@ struct ctx_context *timer_take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)
 		if (!pinned)
 			ctx = NULL;
 		/* After this the memory of one that was not pinned may go. */
-		store_release(&timer->armed, 0);
+		atomic_store_explicit(&timer->armed, 0, memory_order_release);
 	}
 	if (!ctx) {
 		*ret_sleep_ns = timers.heap.root ? timers.heap.root->key_ns : CTX_FOREVER;
@@ -71,13 +71,13 @@ void timer_arm(struct timer *timer)
 	lock_acquire(&timers.lock);
 	if (__builtin_expect(node_is_inherited(timer->ctx), 0))
 		wake = adopt();
-	uint64_t own_ns = load_relaxed(&timer->own_ns);
+	uint64_t own_ns = atomic_load_explicit(&timer->own_ns, memory_order_relaxed);
 	heap_remove(&timers.heap, &timer->node);
 	/* A marker sets the state, then looks at armed: sequentially consistent, so one of both sees the
 	 * other. */
 	atomic_store(&timer->armed, 1);
 	if (own_ns == CTX_FOREVER || atomic_load(&timer->ctx->state) & STATE_ERRNO) {
-		store_release(&timer->armed, 0);
+		atomic_store_explicit(&timer->armed, 0, memory_order_release);
 	} else {
 		heap_insert(&timers.heap, &timer->node, own_ns);
 		wake |= wants_wake(own_ns);
@@ -95,13 +95,14 @@ void timer_disarm(struct timer *timer)
 	/* What was not adopted is in the other one still. */
 	bool aside = timers.inherited.root && node_is_inherited(timer->ctx);
 	heap_remove(aside ? &timers.inherited : &timers.heap, &timer->node);
-	store_release(&timer->armed, 0);
+	atomic_store_explicit(&timer->armed, 0, memory_order_release);
 	lock_release(&timers.lock);
 }
 
 bool signal_request_take(struct signal_request *request, enum signal_state to)
 {
-	uint32_t state = load_relaxed(&request->state), queued = thread_fork_count << SIGNAL_FORKS_SHIFT;
+	uint32_t state = atomic_load_explicit(&request->state, memory_order_relaxed),
+		 queued = thread_fork_count << SIGNAL_FORKS_SHIFT;
 	uint32_t next = to == SIGNAL_QUEUED ? to | queued : to;
 
 	while (state == SIGNAL_PREPARED ||
@@ -130,7 +131,7 @@ void timer_sleep(uint32_t wakes, uint64_t until_ns)
 
 void timer_push_signal(struct signal_request *request)
 {
-	struct signal_request *first = load_relaxed(&timers.signals);
+	struct signal_request *first = atomic_load_explicit(&timers.signals, memory_order_relaxed);
 
 	do
 		request->next = first;

@@ -67,7 +67,8 @@ int timer_start(void)
 	static _Atomic uint32_t running_in; /* 1 + fork count of the process where it runs */
 	int result = 0;
 
-	if (__builtin_expect(load_acquire(&running_in) == thread_fork_count + 1, 1))
+	if (__builtin_expect(atomic_load_explicit(&running_in, memory_order_acquire) == thread_fork_count + 1,
+			     1))
 		return 0;
 	lock_acquire(&start_lock);
 	if (!started) {
@@ -75,7 +76,7 @@ int timer_start(void)
 		started = result == 0;
 	}
 	if (!result)
-		store_release(&running_in, thread_fork_count + 1);
+		atomic_store_explicit(&running_in, thread_fork_count + 1, memory_order_release);
 	lock_release(&start_lock);
 	return result;
 }

@@ -46,7 +46,8 @@ static struct ctx_context *next_sibling(struct ctx_context *member)
 
 static bool has_children(struct ctx_context *node)
 {
-	return !(node->flags & NODE_STATIC) && load_acquire(&node->state) & STATE_CHILDREN;
+	return !(node->flags & NODE_STATIC) &&
+	       atomic_load_explicit(&node->state, memory_order_acquire) & STATE_CHILDREN;
 }
 
 struct walk {
