@@ -94,12 +94,11 @@ struct ctx_table_context {
 	uint32_t parent_slot;	     /* the nearest ancestor that is in the table; 0: none is */
 	uint32_t parent_generation;
 	uint32_t creator_tid;
-	uint64_t created_ns; /* CLOCK_MONOTONIC_COARSE */
-	_Atomic uint64_t
-		deadline_ns;	    /* the one in force; UINT64_MAX: none. Stored also outside the sequence */
-	uint64_t site;		    /* return address of the call that made it */
-	uint64_t done_ns;	    /* this and done_* below are valid with CTX_TABLE_OWN */
-	_Atomic uint64_t done_site; /* while the context is live, the process uses this field itself */
+	uint64_t created_ns;	      /* CLOCK_MONOTONIC_COARSE */
+	_Atomic uint64_t deadline_ns; /* in force; UINT64_MAX: none. Stored also outside the sequence */
+	uint64_t site;		      /* return address of the call that made it */
+	uint64_t done_ns;	      /* this and done_* below are valid with CTX_TABLE_OWN */
+	_Atomic uint64_t done_site;   /* while the context is live, the process uses this field itself */
 	uint32_t done_tid;
 	uint32_t cause_slot; /* the record of its text and error; 0: it has neither */
 	uint8_t kind;	     /* enum ctx_table_kind */

@@ -155,9 +155,8 @@ struct wire_table {
 };
 
 struct wire_obeyed {
-	int32_t result; /* 0, or negative errno: -ENOENT, -EALREADY, -ENOTSUP */
-	uint32_t
-		reaped; /* 0: the context has ended; 1: its operations are reaped too, and report is filled */
+	int32_t result;	 /* 0, or negative errno: -ENOENT, -EALREADY, -ENOTSUP */
+	uint32_t reaped; /* 0: the context has ended; 1: its operations are reaped too, report says how */
 	struct ctxd_report report;
 };
 
