@@ -83,7 +83,8 @@ static void unlink_member(struct ctx_context *member)
 		member->sibling_next->sibling_prev = member->sibling_prev;
 }
 
-/* With the shard's lock held. True: the caller owes the node one ref. */
+/* True: the shard of an orphaned node is empty, and the caller has to give back its reference on the node.
+ * With the shard's lock held. */
 static bool shard_gives_back(struct shard *shard)
 {
 	if (shard->first || shard->flags != (SHARD_HOLDS | SHARD_ORPHAN))
@@ -119,7 +120,7 @@ static void free_extension(struct extension *extension)
 	memory_release(extension);
 }
 
-/* What only the node itself had. It is in no list any more. */
+/* Frees what belongs to the node alone, and the node. It is in no list any more. */
 static void free_own(struct ctx_context *node)
 {
 	bool listed = !(node->flags & NODE_UNLISTED) && node->table_epoch == thread_fork_count;
@@ -179,8 +180,9 @@ void node_unref(struct ctx_context *ctx)
 }
 
 /*
- * The usual end: a leaf with nothing attached. When it cannot be found by its id any more, only its parent's
- * list leads to it, so while that is locked nobody can take a reference, and one look at refs is enough.
+ * Frees a leaf with no extension, which is how most contexts end. False: ctx is none, or somebody has a
+ * reference. When ctx cannot be found by its id any more, only its parent's list leads to it. While that list
+ * is locked nobody can take a reference, and one look at refs is enough.
  */
 static bool free_leaf(struct ctx_context *ctx)
 {
@@ -212,8 +214,9 @@ static bool free_leaf(struct ctx_context *ctx)
 	return true;
 }
 
-/* The last handle is gone: nothing new will come under this node. */
-static void orphan(struct ctx_context *ctx)
+/* The last handle of ctx is gone, so that nothing new is made under it: tells the watches, and gives back the
+ * references that were kept for that. */
+static void orphan_node(struct ctx_context *ctx)
 {
 	struct extension *extension = atomic_load_explicit(&ctx->extension, memory_order_acquire);
 	uint32_t given_back = 1;
@@ -250,19 +253,19 @@ void ctx_unref(const struct ctx_context *ctx)
 
 	if (!ctx || ctx->flags & NODE_STATIC)
 		return;
-	/* Who has the only handle is alone: a new one is made by a holder of one. */
+	/* Only the holder of a handle makes another: with the only one, this thread is alone. */
 	if (atomic_load_explicit(&node->handles, memory_order_acquire) == 1)
 		atomic_store_explicit(&node->handles, 0, memory_order_release);
 	else if (atomic_fetch_sub_explicit(&node->handles, 1, memory_order_acq_rel) != 1)
 		return;
 	if ((atomic_load_explicit(&node->state, memory_order_acquire) & (STATE_ATTACHED | STATE_CHILDREN)) ||
 	    node->flags & NODE_MERGED || !free_leaf(node))
-		orphan(node);
+		orphan_node(node);
 }
 
-/* ---- what is asked of a node */
+/* ---- questions about a node */
 
-/* So that those who never set one do not pay for looking. */
+/* Set with the first ctx_set_grace(): programs that never call it do not pay for looking. */
 static _Atomic bool grace_used;
 
 int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns)
@@ -306,7 +309,7 @@ void context_unpin(struct ctx_context *ctx)
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])
 {
 	memset(label, 0, CTX_LABEL_MAX + 1);
-	/* Behind its end the record may hold more of an earlier one. */
+	/* Behind the NUL the record may hold the rest of an earlier label. */
 	if (ctx_id(ctx)) {
 		const char *from = table_context(ctx->slot)->label;
 		memcpy(label, from, strnlen(from, CTX_LABEL_MAX));

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Cancelling a context from a signal handler: the handler queues a request for the timer thread. */
 #include "memory.h"
 #include "node.h"
 #include "thread.h"
@@ -24,7 +25,7 @@ int ctx_signal_prepare(struct ctx_context *ctx)
 	bool first = !atomic_load_explicit(&extension->signal, memory_order_relaxed);
 	if (first) {
 		if (node_attach(ctx))
-			atomic_store_explicit(&request->state, SIGNAL_RETIRED, memory_order_relaxed);
+			atomic_store_explicit(&request->state, SIGNAL_VOID, memory_order_relaxed);
 		else
 			node_hold(ctx);
 		atomic_store_explicit(&extension->signal, request, memory_order_release);
@@ -44,7 +45,7 @@ int ctx_cancel_from_signal(struct ctx_context *ctx, int signo)
 		extension ? atomic_load_explicit(&extension->signal, memory_order_acquire) : NULL;
 	if (!request)
 		return -EINVAL;
-	/* A second signal, and one for a context that is done, have nothing to add. */
+	/* False after a first signal, and when the context is done: there is nothing to do. */
 	if (!signal_request_take(request, SIGNAL_QUEUED))
 		return 0;
 	request->signal = signo;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting for the end of a context. Who sleeps here holds it: the program may give its last reference back
- * meanwhile.
+ * Waiting for the end of a context. A thread that sleeps here keeps the context, since the program may give
+ * its last reference back meanwhile.
  */
 #include <poll.h>
 
@@ -11,7 +11,7 @@
 #include "node.h"
 #include "wire.h"
 
-/* With the ctx lock held. */
+/* Gives ctx a done pipe. With the ctx lock held. */
 static int make_done(struct ctx_context *ctx, struct extension *extension)
 {
 	uint8_t words[WIRE_LAST_WORDS_MAX];
@@ -87,7 +87,7 @@ int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
 
 static int wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
 {
-	/* poll(2) passes over -1: what never ends takes no descriptor. */
+	/* A context that never ends needs no descriptor: poll(2) ignores -1. */
 	bool endless = ctx->flags & NODE_ENDLESS;
 	int done_fd = endless ? -1 : ctx_done_fd(ctx);
 	if (done_fd < 0 && !endless)
@@ -101,7 +101,8 @@ static int wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t
 		return result;
 	if (fds[0].revents)
 		return fds[0].revents;
-	/* Ready without an end: the program closed it, and perhaps the number is another file's now. */
+	/* The done descriptor is ready but ctx has not ended: the program closed it, and the number may be
+	 * another file's now. */
 	return fds[1].revents ? -EBADF : -ETIMEDOUT;
 }
 
