@@ -163,7 +163,7 @@ static inline void context_hold(const struct ctx_context *ctx)
 		context_pin((struct ctx_context *)ctx);
 }
 
-static inline void context_let_go(const struct ctx_context *ctx)
+static inline void context_unhold(const struct ctx_context *ctx)
 {
 	if (ctx && !(ctx->flags & NODE_STATIC))
 		context_unpin((struct ctx_context *)ctx);

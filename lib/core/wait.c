@@ -81,7 +81,7 @@ int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
 		timeout_ns == CTX_FOREVER ? CTX_FOREVER : clock_after_ns(clock_now_ns(), timeout_ns);
 	context_hold(ctx);
 	result = sleep_until(node_mutable(ctx), until_ns);
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return result;
 }
 
@@ -114,6 +114,6 @@ int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t ti
 		return ctx_err(ctx);
 	context_hold(ctx);
 	int result = wait_fd(ctx, fd, events, timeout_ns);
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return result;
 }
