@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Contexts as text from strangers. The first byte chooses the form; what is read must be written back to
- * something that reads the same.
+ * Fuzzes the text forms of contexts, which come from other programs. The first byte of the input chooses the
+ * form. What was read is written, and must then be read as the same.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -58,7 +58,7 @@ static void try_utf8(const char *decoded, char *repaired, size_t length_max)
 	carrier_put_utf8(&text, decoded);
 	if (text.too_long || (length_max != SIZE_MAX && text.length > length_max))
 		abort();
-	/* What is UTF-8 stays as it is. */
+	/* Text that is UTF-8 already is not changed. */
 	char *again = malloc(size);
 	struct carrier_text second = {.bytes = again, .size = size};
 	again[0] = '\0';
