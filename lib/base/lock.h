@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A lock of four bytes: contexts have two each, and a pthread mutex has forty. In the low two bits
- * 0 free, 1 held, 2 held with sleepers (Drepper, "Futexes are tricky", 2011).
+ * A lock of four bytes. Each context has two locks, and a pthread mutex would have forty bytes. The low
+ * two bits are 0: free, 1: held, or 2: held with sleepers (Drepper, "Futexes are tricky", 2011).
  *
  * The bits above say in which process the lock is held, as the fork count (thread_fork_count). A lock that
  * another thread held when a process forked would stay held in the child for ever. The child's fork count

@@ -33,7 +33,7 @@ bool passed_nothing(int fd)
 
 	/* With SO_PASSCRED each packet brings its sender's credentials, also an empty one. Where none come,
 	 * the queue is at its end. */
-	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
+	if (sys_setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
 		return false;
 	for (int i = 0; i < QUEUE_MAX; i++) {
 		struct msghdr header = {.msg_control = control.bytes, .msg_controllen = sizeof(control)};

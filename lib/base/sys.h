@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lib/base: what every other folder may use, and what knows neither contexts nor io_uring. It uses none.
+ * lib/base: what every other folder may use. It knows neither contexts nor io_uring, and uses no other
+ * folder.
  *
  * The seam to the kernel: every system call whose failure the library has to handle goes through here, and
  * every allocation. Each function returns the call's result or a negative errno.
