@@ -25,7 +25,7 @@ struct codec {
 
 /* ---- numbers and texts */
 
-static uint64_t number(struct codec *codec, unsigned bytes, uint64_t value)
+static uint64_t code_number(struct codec *codec, unsigned bytes, uint64_t value)
 {
 	if (codec->size - codec->at < bytes) {
 		codec->broken = true;
@@ -44,22 +44,22 @@ static uint64_t number(struct codec *codec, unsigned bytes, uint64_t value)
 
 static void code_u16(struct codec *codec, uint16_t *value)
 {
-	*value = (uint16_t)number(codec, 2, *value);
+	*value = (uint16_t)code_number(codec, 2, *value);
 }
 
 static void code_u32(struct codec *codec, uint32_t *value)
 {
-	*value = (uint32_t)number(codec, 4, *value);
+	*value = (uint32_t)code_number(codec, 4, *value);
 }
 
 static void code_i32(struct codec *codec, int32_t *value)
 {
-	*value = (int32_t)(uint32_t)number(codec, 4, (uint32_t)*value);
+	*value = (int32_t)(uint32_t)code_number(codec, 4, (uint32_t)*value);
 }
 
 static void code_u64(struct codec *codec, uint64_t *value)
 {
-	*value = number(codec, 8, *value);
+	*value = code_number(codec, 8, *value);
 }
 
 /* A text ends with a NUL and is filled up with NULs, so that each text has one form only. */
@@ -80,7 +80,7 @@ static void code_text(struct codec *codec, char *value, size_t size)
 		codec->broken |= value[i] != '\0';
 }
 
-static void require(struct codec *codec, bool condition)
+static void require_that(struct codec *codec, bool condition)
 {
 	codec->broken |= !condition;
 }
@@ -90,26 +90,26 @@ static void code_reserved(struct codec *codec)
 	uint32_t zero = 0;
 
 	code_u32(codec, &zero);
-	require(codec, zero == 0);
+	require_that(codec, zero == 0);
 }
 
 static void code_flags(struct codec *codec, uint32_t *value, uint32_t known)
 {
 	code_u32(codec, value);
-	require(codec, !(*value & ~known));
+	require_that(codec, !(*value & ~known));
 }
 
 static void code_pid(struct codec *codec, int32_t *value)
 {
 	code_i32(codec, value);
-	require(codec, *value >= 0);
+	require_that(codec, *value >= 0);
 }
 
 /* A negative errno, or 0 where that is allowed. */
 static void code_error(struct codec *codec, int32_t *value, bool may_be_0)
 {
 	code_i32(codec, value);
-	require(codec, *value >= -WIRE_ERRNO_MAX && *value <= 0 && (may_be_0 || *value));
+	require_that(codec, *value >= -WIRE_ERRNO_MAX && *value <= 0 && (may_be_0 || *value));
 }
 
 /* ---- structures */
@@ -118,14 +118,14 @@ static void code_id(struct codec *codec, struct ctxd_id *value, bool may_be_none
 {
 	code_u64(codec, &value->epoch);
 	code_u64(codec, &value->number);
-	require(codec, wire_id_is_none(*value) ? may_be_none : value->epoch && value->number);
+	require_that(codec, wire_id_is_none(*value) ? may_be_none : value->epoch && value->number);
 }
 
 static void code_cause(struct codec *codec, struct wire_cause *value)
 {
 	code_error(codec, &value->error, false);
 	code_u32(codec, &value->kind);
-	require(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_FD);
+	require_that(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_FD);
 	code_i32(codec, &value->code);
 	code_flags(codec, &value->expired, 1);
 	code_pid(codec, &value->pid);
@@ -179,8 +179,8 @@ static void code_entry(struct codec *codec, struct ctxd_entry *value)
 	struct wire_cause why = {0};
 
 	code_u32(codec, &kind);
-	require(codec,
-		kind == CTXD_SHARED || kind == CTXD_JOINED || kind == CTXD_PROCESS || kind == CTXD_DEAD);
+	require_that(codec,
+		     kind == CTXD_SHARED || kind == CTXD_JOINED || kind == CTXD_PROCESS || kind == CTXD_DEAD);
 	value->kind = kind;
 	code_pid(codec, &value->pid);
 	code_u32(codec, &value->uid);
@@ -200,7 +200,7 @@ static void code_entry(struct codec *codec, struct ctxd_entry *value)
 	if (codec->out && has_cause)
 		wire_cause_from(&value->cause, value->cause.error, &why);
 	code_optional_cause(codec, &why, has_cause);
-	require(codec, why.expired == (why.error == -ETIME));
+	require_that(codec, why.expired == (why.error == -ETIME));
 	if (!codec->out && has_cause)
 		wire_cause_to(&why, &value->cause);
 	code_text(codec, value->name, sizeof(value->name));
@@ -214,7 +214,7 @@ static void code_hello(struct codec *codec, struct wire_hello *value)
 {
 	code_u16(codec, &value->version_min);
 	code_u16(codec, &value->version_max);
-	require(codec, value->version_min && value->version_min <= value->version_max);
+	require_that(codec, value->version_min && value->version_min <= value->version_max);
 	code_flags(codec, &value->flags, WIRE_PUBLISH);
 	code_text(codec, value->process, sizeof(value->process));
 }
@@ -225,10 +225,10 @@ static void code_welcome(struct codec *codec, struct wire_welcome *value)
 
 	code_u16(codec, &value->version);
 	code_u16(codec, &zero);
-	require(codec, value->version && !zero);
+	require_that(codec, value->version && !zero);
 	code_reserved(codec);
 	code_u64(codec, &value->epoch);
-	require(codec, value->epoch);
+	require_that(codec, value->epoch);
 }
 
 static void code_share(struct codec *codec, struct wire_share *value)
@@ -261,7 +261,7 @@ static void code_join(struct codec *codec, struct wire_join *value)
 	code_reserved(codec);
 	code_text(codec, value->name, sizeof(value->name));
 	/* Exactly one of id and name. */
-	require(codec, wire_id_is_none(value->id) == (value->name[0] != '\0'));
+	require_that(codec, wire_id_is_none(value->id) == (value->name[0] != '\0'));
 }
 
 static void code_rejoin(struct codec *codec, struct wire_rejoin *value)
@@ -285,7 +285,7 @@ static void code_list(struct codec *codec, struct wire_list *value)
 	code_u64(codec, &value->cursor);
 	code_flags(codec, &value->kinds, ENTRY_KINDS);
 	code_reserved(codec);
-	require(codec, value->kinds);
+	require_that(codec, value->kinds);
 }
 
 static void code_cancel(struct codec *codec, struct wire_cancel *value)
@@ -298,15 +298,15 @@ static void code_cancel(struct codec *codec, struct wire_cancel *value)
 	code_flags(codec, &value->flags, WIRE_DRY_RUN);
 	code_text(codec, value->text, sizeof(value->text));
 	/* Exactly one of id and (table, ctx_id). */
-	require(codec,
-		wire_id_is_none(value->id) ? value->table && value->ctx_id : !value->table && !value->ctx_id);
+	require_that(codec, wire_id_is_none(value->id) ? value->table && value->ctx_id
+						       : !value->table && !value->ctx_id);
 }
 
 static void code_table(struct codec *codec, struct wire_table *value)
 {
 	code_u32(codec, &value->kind);
 	code_pid(codec, &value->pid);
-	require(codec, value->kind == CTXD_PROCESS || value->kind == CTXD_DEAD);
+	require_that(codec, value->kind == CTXD_PROCESS || value->kind == CTXD_DEAD);
 }
 
 static void code_obeyed(struct codec *codec, struct wire_obeyed *value)
@@ -341,7 +341,7 @@ static void code_entries(struct codec *codec, struct wire_entries *value)
 	code_u64(codec, &value->next);
 	code_u32(codec, &value->count);
 	code_reserved(codec);
-	require(codec, value->count <= WIRE_ENTRIES_MAX);
+	require_that(codec, value->count <= WIRE_ENTRIES_MAX);
 	for (uint32_t i = 0; i < value->count && !codec->broken; i++)
 		code_entry(codec, &value->entries[i]);
 }
@@ -362,7 +362,7 @@ static void code_order(struct codec *codec, struct wire_order *value)
 	code_u32(codec, &value->uid);
 	code_reserved(codec);
 	code_text(codec, value->text, sizeof(value->text));
-	require(codec, !wire_id_is_none(value->id) || value->ctx_id);
+	require_that(codec, !wire_id_is_none(value->id) || value->ctx_id);
 }
 
 static void code_event(struct codec *codec, struct wire_event *value)
@@ -372,8 +372,8 @@ static void code_event(struct codec *codec, struct wire_event *value)
 	code_u32(codec, &value->kind);
 	code_reserved(codec);
 	code_u64(codec, &value->lost);
-	require(codec, value->kind >= CTXD_EVENT_ADDED && value->kind <= CTXD_EVENT_LOST);
-	require(codec, (value->kind == CTXD_EVENT_LOST) == (value->lost != 0));
+	require_that(codec, value->kind >= CTXD_EVENT_ADDED && value->kind <= CTXD_EVENT_LOST);
+	require_that(codec, (value->kind == CTXD_EVENT_LOST) == (value->lost != 0));
 	if (value->kind != CTXD_EVENT_LOST)
 		code_entry(codec, &value->entry);
 	else
