@@ -42,13 +42,14 @@ static void try_traceparent(const char *text)
 	if (carrier_read_traceparent(text, strlen(text), &trace))
 		return;
 	carrier_write_traceparent(&trace, again);
-	/* All but version and flags, of which no other goes out than the one that there is. */
+	/* The same but for version and flags: only version 00 and the sampled flag are written. */
 	if (strncmp(again + 2, text + 2, 50) != 0 || again[53] != '0' ||
 	    (again[54] != '0' && again[54] != '1'))
 		abort();
 }
 
-/* Of baggage, which has no bytes beyond ASCII but encoded ones, no text becomes longer than it came. */
+/* Makes decoded UTF-8. length_max is its length as it came, encoded: a value of baggage must not become
+ * longer, because its bytes beyond ASCII came encoded. */
 static void try_utf8(const char *decoded, char *repaired, size_t length_max)
 {
 	size_t size = 3 * strlen(decoded) + 1;

@@ -19,7 +19,7 @@ enum phase {
 	IDLE = 0, /* its memory is zeroed, it was stopped, or its function has begun */
 	ADDING,	  /* in callback_add() */
 	LISTED,	  /* in its context's list */
-	POSTED,	  /* in its ring's mailbox, or on its way from there */
+	POSTED,	  /* in its ring's mailbox, or taken out of it for delivery */
 	STRANDED, /* its ring was closed before its context ended: it never runs, and holds nothing */
 	STOPPING,
 };
@@ -60,7 +60,7 @@ struct place {
 	};
 };
 
-/* Callbacks are spread over a few locks by their address. */
+/* Callbacks are spread over buckets, each with a lock, by their address. */
 #define BUCKET_BITS 4
 #define BUCKET_COUNT (1u << BUCKET_BITS)
 #define PLACES_FIRST 16u
@@ -106,7 +106,7 @@ static bool more_places(struct bucket *bucket)
 	return true;
 }
 
-/* False: no memory. */
+/* Takes a place for callback. False: no memory. */
 static bool take_place(struct bucket *bucket, struct callback *callback)
 {
 	if (!bucket->free_place && !more_places(bucket))

@@ -25,6 +25,8 @@
  * lock -> pool lock. Shard locks, the timer lock, and the locks of the table and of the pipes are taken last,
  * and no other lock is taken under them.
  *
+ * Where a comment at a field is the name of a lock, that lock guards the field.
+ *
  * Fork. A child process has copies of all nodes, and any of their locks may have been held by a thread that
  * is not in it. lock_acquire() takes such a lock over and says so, and what it guards is repaired (mend.c):
  * lists are changed in such an order that the links forward are whole at any moment. So nodes are locked by
@@ -39,7 +41,8 @@
 #include "list.h"
 #include "lock.h"
 
-/* state: low 8 bits the positive errno, ECANCELED or ETIME; 0 while live. */
+/* The bits of a node's state. The low 8 are the positive errno of its end, ECANCELED or ETIME; 0 while it is
+ * live. */
 #define STATE_ERRNO 0x00ffu
 #define STATE_OWN 0x0100u      /* the end began with this node: its cause_* fields are valid */
 #define STATE_WAITERS 0x0200u  /* a thread sleeps on state (futex) */
@@ -186,13 +189,13 @@ void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])
  */
 bool context_is_used(const struct ctx_context *ctx);
 
-/* True when the program holds no handle any more. */
+/* True when the program has no handle of ctx any more. */
 static inline bool context_orphaned(const struct ctx_context *ctx)
 {
 	return !(ctx->flags & NODE_STATIC) && atomic_load_explicit(&ctx->handles, memory_order_acquire) == 0;
 }
 
-/* Positive errno of the end, 0 while live. */
+/* The positive errno of the end of ctx; 0 while it is live. */
 static inline int context_error(const struct ctx_context *ctx)
 {
 	return (int)(atomic_load_explicit(&ctx->state, memory_order_acquire) & STATE_ERRNO);

@@ -11,7 +11,7 @@ static struct {
 	struct heap inherited;	    /* timers from before the fork, until timer_adopt() */
 	uint64_t sleeping_until_ns; /* 0: the thread is awake, and will look at the heap before it sleeps */
 	_Atomic uint32_t word;	    /* a futex: counts wakes */
-	struct signal_request *_Atomic signals; /* newest first */
+	struct signal_request *_Atomic signals; /* newest first; handlers push, the thread takes all */
 } timers;
 
 struct ctx_context *timer_take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)

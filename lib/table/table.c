@@ -12,7 +12,7 @@
 
 #define PAGE 4096ull
 #define RUN_SMALLEST 64u
-#define RUN_SIZES 15 /* 64 to 2^20 */
+#define RUN_SIZES 15 /* the powers of two from 64 to 2^20 */
 #define RINGS_MAX 1024u
 #define REFILL (TABLE_MAGAZINE_SIZE / 2)
 /* Areas are added to core dumps in steps of this size. */

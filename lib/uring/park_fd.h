@@ -39,7 +39,7 @@ struct park_fd {
 	int32_t fd;
 	uint32_t state;
 	uint32_t pending;    /* how many operations on it wait in the kernel */
-	uint16_t generation; /* of this use of the number */
+	uint16_t generation; /* counts uses of the number, so that events of an earlier one are told apart */
 };
 
 /* Parking of one ring. */
