@@ -160,7 +160,7 @@ static bool is_whole(const struct ctx_ring *ring)
 	uint64_t owner = atomic_load_explicit(&ring->owner, memory_order_relaxed);
 
 	return ring->fork_count + 1 == thread_fork_count && (!owner || owner == thread_forked_serial) &&
-	       !ring->dispatching && !ring->busy.word;
+	       !ring->dispatching && !atomic_load(&ring->busy.word);
 }
 
 static void close_own(int *fd)
