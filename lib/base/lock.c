@@ -26,8 +26,7 @@ bool lock_wait(struct lock *lock)
 		if (atomic_load_explicit(&lock->word, memory_order_relaxed) == 0 && lock_try(lock))
 			return false;
 	}
-	/* A thread that slept cannot know whether others still sleep: it takes the lock as one with sleepers.
-	 */
+	/* A thread that slept cannot know whether others still do: it takes the lock as one with sleepers. */
 	while (is_held_here(before = atomic_exchange_explicit(&lock->word, taken, memory_order_acquire)))
 		sys_futex_wait(&lock->word, taken, NULL);
 	return before != 0;

@@ -42,8 +42,7 @@ static inline bool lock_try(struct lock *lock)
 /* The slow way of lock_acquire(): spins, then sleeps. Returns what that returns. */
 bool lock_wait(struct lock *lock);
 
-/* Returns true if the lock was taken over from a thread that is not in this process, but was in its parent.
- */
+/* True: the lock was taken over from a thread that is not in this process, but was in its parent. */
 static inline bool lock_acquire(struct lock *lock)
 {
 	return __builtin_expect(!lock_try(lock), 0) && lock_wait(lock);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Receiving descriptors with packets of a unix socket (SCM_RIGHTS), for both ends of the service's protocol.
- */
+/* Receiving descriptors with packets of a unix socket (SCM_RIGHTS), for both ends of the protocol. */
 #ifndef CTX_PASSED_H
 #define CTX_PASSED_H
 

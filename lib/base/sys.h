@@ -309,13 +309,12 @@ static inline unsigned sys_processor_count(void)
 	cpu_set_t set;
 	if (!sched_getaffinity(0, sizeof(set), &set))
 		return (unsigned)CPU_COUNT(&set);
-	long count =
-		sysconf(_SC_NPROCESSORS_ONLN); /* the machine has more processors than cpu_set_t has bits */
+	/* The machine has more processors than cpu_set_t has bits. */
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
 	return count > 0 ? (unsigned)count : 1;
 }
 
-/* An offset as the two words that preadv2(2) and pwritev2(2) take. On 64 bits the first word holds all of it.
- */
+/* An offset as the two words that preadv2(2) and pwritev2(2) take. On 64 bits the first holds it all. */
 #define SYS_OFFSET(offset) (long)(offset), (long)((uint64_t)(offset) >> 32)
 
 /* Read and write by one attempt; with RWF_NOWAIT in flags it does not wait, and -EOPNOTSUPP says that this

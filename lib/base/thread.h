@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the library knows about the calling thread without a system call, and how the library starts threads.
- */
+/* What the library knows about the calling thread without a system call, and how it starts threads. */
 #ifndef CTX_THREAD_H
 #define CTX_THREAD_H
 

@@ -149,12 +149,10 @@ struct watch {
  */
 int context_watch(const struct ctx_context *ctx, struct watch *watch, const struct watch_ops *ops);
 
-/* Takes the watch away, whether or not it was told. Afterwards none of its functions is called. May free ctx.
- */
+/* Takes the watch away, told or not. Afterwards none of its functions is called. May free ctx. */
 void context_unwatch(struct watch *watch);
 
-/* Keeps the memory of ctx, which cannot be freed now, until context_unpin(), which is called without a lock.
- */
+/* Keeps the memory of ctx, which cannot be freed now, until context_unpin(), called without a lock. */
 void context_pin(struct ctx_context *ctx);
 void context_unpin(struct ctx_context *ctx);
 

@@ -429,8 +429,7 @@ static struct ctx_context *deadline_parent(struct ctx_context *ctx)
 	return earliest->parent;
 }
 
-/* Finishes an end below ctx. Callbacks run on the worker thread, since the caller has ended nothing itself.
- */
+/* Finishes an end below ctx. Callbacks run on the worker thread: the caller has ended nothing itself. */
 static void spread_end(struct ctx_context *ctx)
 {
 	struct sweep sweep;

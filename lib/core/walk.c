@@ -11,8 +11,7 @@ static struct ctx_context *memory_owner(struct ctx_context *member)
 	return member->flags & NODE_LINK ? node_parent_link(member)->target : member;
 }
 
-/* Returns the first member from this one on that is not being freed, with a reference. NULL: there is none.
- */
+/* Returns the first member from this one on that is not being freed, with a reference; or NULL. */
 static struct ctx_context *pin_first(struct ctx_context *member)
 {
 	while (member && !node_pin(memory_owner(member)))

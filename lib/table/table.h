@@ -91,8 +91,7 @@ static inline void table_context_free(uint32_t slot)
 static inline void table_write_begin(_Atomic uint32_t *seq)
 {
 	atomic_store_explicit(seq, atomic_load_explicit(seq, memory_order_relaxed) + 1, memory_order_relaxed);
-	/* The odd number must be visible before the stores that follow. x86 keeps stores in order by itself.
-	 */
+	/* The odd number must be visible before the stores that follow. x86 keeps stores in order. */
 	atomic_signal_fence(memory_order_seq_cst);
 #ifndef __x86_64__
 	atomic_thread_fence(memory_order_seq_cst);

@@ -26,8 +26,7 @@ struct plan {
 
 void plan_init(struct plan *plan);
 
-/* Takes over a run: a list of operations, newest first. Most groups are one run. Costs O(n log runs) in all.
- */
+/* Takes over a run: a list of operations, newest first. Most groups are one run. In all O(n log runs). */
 void plan_add(struct plan *plan, struct list *run);
 
 /* Sorts the operations. Nothing is added afterwards. */

@@ -52,8 +52,7 @@ static inline struct io_uring_sqe *uring_next_sqe(struct io_uring *uring)
 	return &uring->sq.sqes[uring->sq.sqe_tail++ & uring->sq.ring_mask];
 }
 
-/* Takes the next free entry, cleared: io_uring_prep_*() of newer liburings set only fields that are not zero.
- */
+/* Takes the next free entry, cleared: newer io_uring_prep_*() set only fields that are not zero. */
 static inline struct io_uring_sqe *uring_blank_sqe(struct io_uring *uring)
 {
 	struct io_uring_sqe *sqe = uring_next_sqe(uring);
@@ -95,8 +94,7 @@ static inline bool uring_keeps_back(const struct io_uring *uring)
 	return IO_URING_READ_ONCE(*uring->sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
 }
 
-/* True when the kernel keeps completions back because the queue is full. An enter with GETEVENTS brings them.
- */
+/* True when the kernel keeps completions back as the queue is full. An enter with GETEVENTS brings them. */
 static inline bool uring_cq_overflowed(const struct io_uring *uring)
 {
 	return IO_URING_READ_ONCE(*uring->sq.kflags) & IORING_SQ_CQ_OVERFLOW;

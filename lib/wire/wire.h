@@ -24,8 +24,7 @@
 #define WIRE_LAST_WORDS_MAX 256
 
 enum wire_type {
-	/* From a client. Each is answered, with the same serial, but OBEYED, ATTACH, LEAVE, MOVE and ENDED.
-	 */
+	/* From a client. Each but OBEYED, ATTACH, LEAVE, MOVE and ENDED is answered, with its serial. */
 	WIRE_HELLO = 1, /* the first message; fds: the table, with WIRE_PUBLISH */
 	WIRE_SHARE,	/* fds: the read end of the context's done pipe. Answer: RESULT with its id */
 	WIRE_UNSHARE,
@@ -261,8 +260,7 @@ size_t wire_pack_last_words(const struct wire_cause *cause, uint8_t bytes[WIRE_L
 /* Returns 0, or -EPROTO: the pipe holds something else. */
 int wire_unpack_last_words(const uint8_t *bytes, size_t size, struct wire_cause *ret_cause);
 
-/* Convert a cause between the form for programs and the form that is sent. ended is what ctx_err() returns.
- */
+/* Convert a cause from the form for programs to the one that is sent, and back. ended: of ctx_err(). */
 void wire_cause_from(const struct ctx_cause *from, int ended, struct wire_cause *ret_cause);
 void wire_cause_to(const struct wire_cause *from, struct ctx_cause *ret_cause);
 
