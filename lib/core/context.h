@@ -65,12 +65,10 @@ enum node_flags {
 	NODE_ENDLESS = 1 << 6,	/* can never be done */
 	NODE_TIMER = 1 << 7,	/* struct timer lies behind */
 	NODE_MAY_MOVE = 1 << 8, /* its own deadline may go later */
-	NODE_UNLISTED =
-		1 << 9, /* not in the table: slot and generation are those of the nearest ancestor in it */
-	NODE_JOINED = 1 << 10, /* stands for a context of another process */
-	NODE_UNDER_BACKGROUND =
-		1 << 11, /* this root is at the end of its way up, see context_is_below_root() */
-	NODE_UNDER_TODO = 1 << 12,
+	NODE_UNLISTED = 1 << 9, /* not in the table: slot, generation are those of an ancestor that is */
+	NODE_JOINED = 1 << 10,	/* stands for a context of another process */
+	NODE_UNDER_BACKGROUND = 1 << 11, /* its root is ctx_background(), see context_is_below_root() */
+	NODE_UNDER_TODO = 1 << 12,	 /* its root is ctx_todo() */
 };
 #define NODE_UNDER_ROOTS (NODE_UNDER_BACKGROUND | NODE_UNDER_TODO)
 
@@ -85,9 +83,7 @@ struct shard {
 	struct ctx_context *first;
 };
 
-/*
- * The node has 136 bytes: with the header of malloc(3) and the record in the table a context costs 256.
- */
+/* The node has 136 bytes: with the header of malloc(3) and the record in the table a context costs 256. */
 struct ctx_context {
 	struct ctx_context *sibling_next;  /* parent's shard lock */
 	struct ctx_context **sibling_prev; /* parent's shard lock */
