@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Several clients of several users say whatever comes to mind. The input is a series of records: a byte of
- * which client, with the action in its upper half, a byte of size, and so many bytes, which lie over a good
- * message of the type that the first of them chooses. At the end all go, and every account must be at
- * nothing.
+ * Fuzzes the service's broker: several clients of several users send arbitrary messages. The input is a
+ * series of records. The first byte of a record says which client, and in its upper half which action; the
+ * second is a size; that many bytes follow. The first of these chooses a type of message, the others are its
+ * contents. At the end all clients leave, and broker_free() checks that no account is left with anything in
+ * use.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +24,7 @@ static int pipe_fd = -1, table_fd = -1;
 static uint64_t clock_ns;
 static bool full;
 
-static int take(void *link, const struct wire_message *message, const int *fds, unsigned fd_count)
+static int take_message(void *link, const struct wire_message *message, const int *fds, unsigned fd_count)
 {
 	uint8_t bytes[WIRE_SIZE_MAX];
 
@@ -40,7 +41,7 @@ static int take(void *link, const struct wire_message *message, const int *fds, 
 
 static void open_peer(struct broker *broker, unsigned number)
 {
-	struct peer_output output = {.send = take};
+	struct peer_output output = {.send = take_message};
 
 	if (peers[number])
 		return;
@@ -57,7 +58,7 @@ static void close_peer(unsigned number)
 	peers[number] = NULL;
 }
 
-static void give(unsigned number, const uint8_t *data, size_t size)
+static void send_message(unsigned number, const uint8_t *data, size_t size)
 {
 	static const uint8_t types[] = {1, 2, 2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 11, 12, 12, 13, 14};
 	uint8_t bytes[WIRE_SIZE_MAX] = {0};
@@ -68,7 +69,7 @@ static void give(unsigned number, const uint8_t *data, size_t size)
 	bytes[0] = 0x43, bytes[1] = 0x54, bytes[2] = 0x58, bytes[3] = 0x44;
 	bytes[4] = types[data[0] % sizeof(types)];
 	memcpy(bytes + 16, data + 1, size - 1);
-	/* The size of the type is found by trying: the rest of a message is zeros. */
+	/* The size of a message of this type is found by trying. What the input does not fill is zeros. */
 	for (size_t total = 16; total <= 600; total += 4) {
 		bytes[6] = (uint8_t)total;
 		bytes[7] = (uint8_t)(total >> 8);
@@ -97,8 +98,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	if (table_fd < 0 || ftruncate(table_fd, 65536) ||
 	    fcntl(table_fd, F_ADD_SEALS, 0x10 | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		abort();
-	/* Audit records of thousands of cancels are of no use here. */
-	freopen("/dev/null", "w", stdin);
 	return 0;
 }
 
@@ -126,7 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		else if (action == 12 && peers[number])
 			peer_writable(peers[number]);
 		else
-			give(number, data + at, length);
+			send_message(number, data + at, length);
 		at += length;
 	}
 	full = false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Contexts as text from strangers. The first byte chooses the form; what is read must be written back to
- * something that reads the same.
+ * Fuzzes the text forms of contexts, which come from other programs. The first byte of the input chooses the
+ * form. What was read is written, and must then be read as the same.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -42,13 +42,14 @@ static void try_traceparent(const char *text)
 	if (carrier_read_traceparent(text, strlen(text), &trace))
 		return;
 	carrier_write_traceparent(&trace, again);
-	/* All but version and flags, of which no other goes out than the one that there is. */
+	/* The same but for version and flags: only version 00 and the sampled flag are written. */
 	if (strncmp(again + 2, text + 2, 50) != 0 || again[53] != '0' ||
 	    (again[54] != '0' && again[54] != '1'))
 		abort();
 }
 
-/* Of baggage, which has no bytes beyond ASCII but encoded ones, no text becomes longer than it came. */
+/* Makes decoded UTF-8. length_max is its length as it came, encoded: a value of baggage must not become
+ * longer, because its bytes beyond ASCII came encoded. */
 static void try_utf8(const char *decoded, char *repaired, size_t length_max)
 {
 	size_t size = 3 * strlen(decoded) + 1;
@@ -58,7 +59,7 @@ static void try_utf8(const char *decoded, char *repaired, size_t length_max)
 	carrier_put_utf8(&text, decoded);
 	if (text.too_long || (length_max != SIZE_MAX && text.length > length_max))
 		abort();
-	/* What is UTF-8 stays as it is. */
+	/* Text that is UTF-8 already is not changed. */
 	char *again = malloc(size);
 	struct carrier_text second = {.bytes = again, .size = size};
 	again[0] = '\0';

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxd.conf: read, or refused with a reason that is harmless on a terminal. */
+/* Fuzzes the reading of ctxd.conf: it is accepted, or refused with a reason that has printable characters
+ * only. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What lies in the pipe of a context that ended. */
+/* Fuzzes the reading of last words, which an ended context has left in its done pipe. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* A context table of a process that is not to be believed. All that comes out of it is walked. */
+/* Fuzzes the reading of a context table, which a hostile process may have written. Everything that the reader
+ * returns is visited. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "reader.h"
 
-static volatile uint64_t sink; /* so that none of the walk is left out */
+static volatile uint64_t sink; /* written so that the compiler keeps all of the walk */
 
-static void walk(const struct snapshot *snapshot)
+static void walk_snapshot(const struct snapshot *snapshot)
 {
 	uint64_t steps = 0;
 
@@ -43,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memcpy(bytes, data, size);
 	if (!snapshot_read(bytes, size, 1 << 20, &snapshot, reason)) {
-		walk(&snapshot);
+		walk_snapshot(&snapshot);
 		snapshot_release(&snapshot);
 	}
 	snapshot_ranges(bytes, size, size, ranges, reason);

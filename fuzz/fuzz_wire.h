@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Whatever unpacks must pack to the same bytes. The size in the header is put right, so that it is no
- * obstacle. */
+/* The body of the two fuzzers of messages. A message that can be unpacked must be packed to the same bytes.
+ * The size in the header is corrected first, since few inputs would have the right one. */
 #include <stdlib.h>
 #include <string.h>
 

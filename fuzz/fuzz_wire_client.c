@@ -1,4 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* What the service sends. */
+/* Fuzzes what a client reads: messages from the service. */
 #define FROM_SERVICE true
 #include "fuzz_wire.h"

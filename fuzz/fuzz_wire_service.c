@@ -1,4 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* What a client sends. */
+/* Fuzzes what the service reads: messages from a client. */
 #define FROM_SERVICE false
 #include "fuzz_wire.h"

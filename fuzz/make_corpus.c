@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writes the seeds of the fuzzers that need binary ones, below fuzz/corpus. They are kept in the repository;
- *this is how they are made again when the format changes:
+ * Writes the seeds of fuzzers whose input is binary, below fuzz/corpus. The seeds are kept in the repository.
+ * When a format has changed, they are made again:
  *
- *	cc -D_GNU_SOURCE -Iinclude -Ilib/wire fuzz/make_corpus.c lib/wire/wire.c -o /tmp/make_corpus && /tmp/make_corpus
+ *	cc -D_GNU_SOURCE -Iinclude -Ilib/table -Ilib/wire fuzz/make_corpus.c lib/wire/wire.c -o /tmp/seeds
+ *	/tmp/seeds
  */
 #include <errno.h>
 #include <stddef.h>
@@ -13,7 +14,7 @@
 #include "table_format.h"
 #include "wire.h"
 
-static void save(const char *target, const char *name, const void *bytes, size_t size)
+static void save_file(const char *target, const char *name, const void *bytes, size_t size)
 {
 	char path[200];
 	snprintf(path, sizeof(path), "fuzz/corpus/%s/%s", target, name);
@@ -27,11 +28,11 @@ static void save_message(const char *name, const struct wire_message *message)
 	uint8_t bytes[WIRE_SIZE_MAX];
 	size_t size = wire_pack(message, bytes);
 
-	save(wire_from_service(message->type) ? "wire_client" : "wire_service", name, bytes, size);
+	save_file(wire_from_service(message->type) ? "wire_client" : "wire_service", name, bytes, size);
 }
 
-/* As fuzz_broker.c reads them. */
-static size_t record(uint8_t *out, unsigned peer, unsigned choice, const struct wire_message *message)
+/* Writes one record of the input of fuzz_broker.c. Returns its size. */
+static size_t write_record(uint8_t *out, unsigned peer, unsigned choice, const struct wire_message *message)
 {
 	uint8_t bytes[WIRE_SIZE_MAX];
 	size_t size = message ? wire_pack(message, bytes) - 16 : 0;
@@ -61,28 +62,28 @@ static void save_broker(void)
 	size_t at = 0;
 
 	ended.ended = (struct wire_ended){id, {.error = -ECANCELED, .kind = CTX_CAUSE_CALL}};
-	at += record(bytes + at, 0, 0, &publish);
-	at += record(bytes + at, 1, 0, &hello);
-	at += record(bytes + at, 2, 0, &hello);
-	at += record(bytes + at, 1, 12, &watch);
-	at += record(bytes + at, 0, 1, &share);
-	at += record(bytes + at, 1, 6, &join);
-	at += record(bytes + at, 2, 6, &join);
-	at += record(bytes + at, 1, 11, &list);
-	save("broker", "join", bytes, at);
+	at += write_record(bytes + at, 0, 0, &publish);
+	at += write_record(bytes + at, 1, 0, &hello);
+	at += write_record(bytes + at, 2, 0, &hello);
+	at += write_record(bytes + at, 1, 12, &watch);
+	at += write_record(bytes + at, 0, 1, &share);
+	at += write_record(bytes + at, 1, 6, &join);
+	at += write_record(bytes + at, 2, 6, &join);
+	at += write_record(bytes + at, 1, 11, &list);
+	save_file("broker", "join", bytes, at);
 	size_t joined = at;
-	at += record(bytes + at, 1, 13, &cancel);
-	at += record(bytes + at, 0x0e0, 0, NULL);
-	save("broker", "cancel", bytes, at);
+	at += write_record(bytes + at, 1, 13, &cancel);
+	at += write_record(bytes + at, 0x0e0, 0, NULL);
+	save_file("broker", "cancel", bytes, at);
 	at = joined;
-	at += record(bytes + at, 0, 5, &ended);
-	at += record(bytes + at, 1, 10, &leave);
-	save("broker", "ended", bytes, at);
-	at = record(bytes, 1, 0, &hello);
-	at += record(bytes + at, 1, 8, &rejoin);
-	at += record(bytes + at, 0, 0, &hello);
-	at += record(bytes + at, 0, 1, &share);
-	save("broker", "rejoin", bytes, at);
+	at += write_record(bytes + at, 0, 5, &ended);
+	at += write_record(bytes + at, 1, 10, &leave);
+	save_file("broker", "ended", bytes, at);
+	at = write_record(bytes, 1, 0, &hello);
+	at += write_record(bytes + at, 1, 8, &rejoin);
+	at += write_record(bytes + at, 0, 0, &hello);
+	at += write_record(bytes + at, 0, 1, &share);
+	save_file("broker", "rejoin", bytes, at);
 }
 
 static void save_messages(void)
@@ -121,10 +122,10 @@ static void save_messages(void)
 		save_message(name, &messages[i]);
 	}
 	uint8_t bytes[WIRE_LAST_WORDS_MAX];
-	save("last_words", "call", bytes, wire_pack_last_words(&cause, bytes));
+	save_file("last_words", "call", bytes, wire_pack_last_words(&cause, bytes));
 }
 
-/* A small table: a root, a child that ended with a cause, an operation, a ring. */
+/* Saves a small table: a root, a child that has ended with a cause, an operation and a ring. */
 static void save_table(void)
 {
 	static struct {
@@ -159,8 +160,8 @@ static void save_table(void)
 	table.causes[1] = (struct ctx_table_cause){
 		.error = -EPIPE, .context_slot = 2, .context_generation = 1, .text = "text"};
 	table.rings[1] = (struct ctx_table_ring){.state = 1};
-	save("reader", "small", &table, sizeof(table));
-	save("reader", "header", &table.header, sizeof(table.header));
+	save_file("reader", "small", &table, sizeof(table));
+	save_file("reader", "header", &table.header, sizeof(table.header));
 }
 
 int main(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* CLOCK_MONOTONIC in nanoseconds. */
+/* Times: CLOCK_MONOTONIC in nanoseconds. */
 #ifndef CTX_CLOCK_H
 #define CTX_CLOCK_H
 
@@ -19,13 +19,13 @@ static inline uint64_t clock_now_ns(void)
 	return clock_read_ns(CLOCK_MONOTONIC);
 }
 
-/* A quarter of the price, in steps of the kernel's tick (some milliseconds). */
+/* Costs a quarter of clock_now_ns(). Goes in steps of the kernel's tick, some milliseconds. */
 static inline uint64_t clock_coarse_ns(void)
 {
 	return clock_read_ns(CLOCK_MONOTONIC_COARSE);
 }
 
-/* A point in time from a duration; CTX_FOREVER stays for ever. */
+/* The time that is timeout_ns after now_ns. CTX_FOREVER, and a time too late to count, is CTX_FOREVER. */
 static inline uint64_t clock_after_ns(uint64_t now_ns, uint64_t timeout_ns)
 {
 	return timeout_ns > CTX_FOREVER - now_ns ? CTX_FOREVER : now_ns + timeout_ns;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Included by the build ahead of every source of the library, which is compiled
- * with hidden visibility: what the public header declares is visible, nothing else.
+ * The build includes this ahead of every source of the library. The library is compiled with hidden
+ * visibility: only what the public header declares is visible.
  */
 #ifndef CTX_EXPORTS_H
 #define CTX_EXPORTS_H

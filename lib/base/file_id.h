@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which file a descriptor names. A program that closes every descriptor, as daemons do when they
- * start, closes ours too, and the number may then be another file's: that one is not ours to close.
+ * Which file a descriptor refers to. A program that closes all descriptors, as daemons do when they start,
+ * also closes the library's. The number may then refer to another file, which the library must not close or
+ * use.
  */
 #ifndef CTX_FILE_ID_H
 #define CTX_FILE_ID_H
@@ -14,7 +15,7 @@ struct file_id {
 	ino_t inode;
 };
 
-/* Of a descriptor that was just made. */
+/* The file of fd, a descriptor that was just made. */
 static inline struct file_id file_id_of(int fd)
 {
 	struct stat status;
@@ -24,7 +25,7 @@ static inline struct file_id file_id_of(int fd)
 	return (struct file_id){.device = status.st_dev, .inode = status.st_ino};
 }
 
-/* True while fd still names the file. */
+/* True while fd still refers to that file. */
 static inline bool file_id_matches(struct file_id id, int fd)
 {
 	struct stat status;

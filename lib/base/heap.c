@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap.h"
 
-/* The later root becomes the first child of the earlier one. Neither is NULL; their links are stale. */
-static struct heap_node *join(struct heap_node *a, struct heap_node *b)
+/* Joins two trees: the later root becomes the first child of the earlier one, which is returned. Neither is
+ * NULL. The caller sets next and link of the root that is returned. */
+static struct heap_node *join_trees(struct heap_node *a, struct heap_node *b)
 {
 	if (b->key_ns < a->key_ns) {
 		struct heap_node *swap = a;
@@ -17,7 +18,7 @@ static struct heap_node *join(struct heap_node *a, struct heap_node *b)
 	return a;
 }
 
-/* Makes one heap of siblings: pairs from left to right, then all pairs from right to left. */
+/* Makes one tree of siblings: joins pairs from left to right, then all pairs from right to left. */
 static struct heap_node *join_all(struct heap_node *first)
 {
 	struct heap_node *pairs = NULL;
@@ -26,7 +27,7 @@ static struct heap_node *join_all(struct heap_node *first)
 		struct heap_node *a = first, *b = a->next;
 		first = b ? b->next : NULL;
 		if (b)
-			a = join(a, b);
+			a = join_trees(a, b);
 		a->next = pairs;
 		pairs = a;
 	}
@@ -36,7 +37,7 @@ static struct heap_node *join_all(struct heap_node *first)
 	pairs = root->next;
 	while (pairs) {
 		struct heap_node *next = pairs->next;
-		root = join(root, pairs);
+		root = join_trees(root, pairs);
 		pairs = next;
 	}
 	return root;
@@ -55,7 +56,7 @@ void heap_insert(struct heap *heap, struct heap_node *node, uint64_t key_ns)
 {
 	node->key_ns = key_ns;
 	node->child = node->next = NULL;
-	set_root(heap, heap->root ? join(heap->root, node) : node);
+	set_root(heap, heap->root ? join_trees(heap->root, node) : node);
 }
 
 void heap_take_over(struct heap *heap, struct heap *from)
@@ -64,7 +65,7 @@ void heap_take_over(struct heap *heap, struct heap *from)
 
 	from->root = NULL;
 	if (root)
-		set_root(heap, heap->root ? join(heap->root, root) : root);
+		set_root(heap, heap->root ? join_trees(heap->root, root) : root);
 }
 
 void heap_remove(struct heap *heap, struct heap_node *node)
@@ -81,7 +82,7 @@ void heap_remove(struct heap *heap, struct heap_node *node)
 		if (node->next)
 			node->next->link = node->link;
 		if (below)
-			set_root(heap, join(heap->root, below));
+			set_root(heap, join_trees(heap->root, below));
 	}
 	node->child = node->next = NULL;
 	node->link = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Circular doubly linked lists whose nodes live inside what they link. */
+/* Circular doubly linked lists. The nodes live inside the structures that are linked. */
 #ifndef CTX_LIST_H
 #define CTX_LIST_H
 
@@ -24,9 +24,9 @@ static inline bool list_empty(const struct list *head)
 }
 
 /*
- * Puts node behind where: list_insert(head) makes it first, list_insert(head->prev) last. Whenever a process
- * forks amid this or list_unlink() in another thread, the child finds a way through the list from node to
- * next.
+ * Puts node behind where: list_insert(head) makes it first, list_insert(head->prev) last. When a process
+ * forks while another thread is in the middle of this function or of list_unlink(), the links from node to
+ * next are whole in the child; list_mend() makes the links back anew.
  */
 static inline void list_insert(struct list *where, struct list *node)
 {
@@ -42,21 +42,21 @@ static inline void list_append(struct list *head, struct list *node)
 	list_insert(head->prev, node);
 }
 
-/* Takes node out; its own links are left as they were, so it must be inserted again before anything else. */
+/* Takes node out of its list. The links of node itself stay as they were: initialize or insert it next. */
 static inline void list_unlink(struct list *node)
 {
 	node->prev->next = node->next;
 	node->next->prev = node->prev;
 }
 
-/* Leaves node alone in a list of its own, so that removing twice is harmless. */
+/* Takes node out and makes it a list of its own, so that removing it twice is harmless. */
 static inline void list_remove(struct list *node)
 {
 	list_unlink(node);
 	list_init(node);
 }
 
-/* What list_insert() and list_unlink() leave undone in a thread that a fork left behind: the way back. */
+/* In a forked child: makes the links back anew, which a thread of the parent may have been about to set. */
 static inline void list_mend(struct list *head)
 {
 	struct list *node = head;
@@ -67,7 +67,7 @@ static inline void list_mend(struct list *head)
 	} while (node != head);
 }
 
-/* Moves all nodes of from to the end of to. */
+/* Moves all nodes of the list from to the end of the list to. */
 static inline void list_splice(struct list *to, struct list *from)
 {
 	if (list_empty(from))

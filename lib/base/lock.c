@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lock.h"
 
-/* About what a holder needs who is not preempted; sleeping costs more. */
+/* Spin for about as long as a running holder keeps the lock; sleeping costs more. */
 #define SPINS 100
 
 static inline void spin_pause(void)
@@ -26,7 +26,7 @@ bool lock_wait(struct lock *lock)
 		if (atomic_load_explicit(&lock->word, memory_order_relaxed) == 0 && lock_try(lock))
 			return false;
 	}
-	/* Whoever slept cannot know whether others do: it takes the lock as one with sleepers. */
+	/* A thread that slept cannot know whether others still do: it takes the lock as one with sleepers. */
 	while (is_held_here(before = atomic_exchange_explicit(&lock->word, taken, memory_order_acquire)))
 		sys_futex_wait(&lock->word, taken, NULL);
 	return before != 0;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A lock of four bytes: contexts have two each, and a pthread mutex has forty. In the low two bits
- * 0 free, 1 held, 2 held with sleepers (Drepper, "Futexes are tricky", 2011).
+ * A lock of four bytes. Each context has two locks, and a pthread mutex would have forty bytes. The low
+ * two bits are 0: free, 1: held, or 2: held with sleepers (Drepper, "Futexes are tricky", 2011).
  *
- * Above them a held lock says in which process it was taken, as the number of forks from the first. A lock
- * that another thread held when a process forked would stay held in the child for ever. There its number is
- * another: whoever comes first takes it over, and is told that what it guards may be half changed, as by a
- * robust mutex. A lock whose lock_acquire() nobody asks for that guards nothing that a child inherits.
+ * The bits above say in which process the lock is held, as the fork count (thread_fork_count). A lock that
+ * another thread held when a process forked would stay held in the child for ever. The child's fork count
+ * differs: its first thread that wants the lock takes it over, and is told that what the lock guards may be
+ * half changed, as by a robust mutex. Where the result of lock_acquire() is ignored, the lock guards nothing
+ * that a child inherits.
  */
 #ifndef CTX_LOCK_H
 #define CTX_LOCK_H
@@ -22,10 +23,10 @@
 #define LOCK_FORKS_SHIFT 2
 
 struct lock {
-	_Atomic uint32_t word;
+	_Atomic uint32_t word; /* lock_try() and lock_wait() acquire, lock_release() releases */
 };
 
-/* The word of a lock that is held in this process. */
+/* The word of a lock that this process holds: state is LOCK_HELD or LOCK_SLEEPERS. */
 static inline uint32_t lock_word(uint32_t state)
 {
 	return thread_fork_count << LOCK_FORKS_SHIFT | state;
@@ -38,9 +39,10 @@ static inline bool lock_try(struct lock *lock)
 						       memory_order_acquire, memory_order_relaxed);
 }
 
+/* The slow way of lock_acquire(): spins, then sleeps. Returns what that returns. */
 bool lock_wait(struct lock *lock);
 
-/* True: it was taken over from a thread that stayed behind in the parent of a fork. */
+/* True: the lock was taken over from a thread that is not in this process, but was in its parent. */
 static inline bool lock_acquire(struct lock *lock)
 {
 	return __builtin_expect(!lock_try(lock), 0) && lock_wait(lock);

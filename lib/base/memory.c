@@ -19,11 +19,13 @@ static void release_default(void *memory, void *data)
 	free(memory);
 }
 
-static struct lock lock; /* guards chosen until it is in use */
+static struct lock lock; /* guards chosen until in_use is set */
 static struct ctx_allocator chosen = {.allocate = allocate_default, .release = release_default};
-static _Atomic bool in_use; /* with the first allocation; from then on chosen is constant */
+/* Set by the first allocation: from then on chosen is constant. Its store, under lock, is the partner of the
+ * load in memory_allocate(), so that who sees it set sees chosen as it stays. */
+static _Atomic bool in_use;
 
-static void settle(void)
+static void fix_allocator(void)
 {
 	lock_acquire(&lock);
 	atomic_store(&in_use, true);
@@ -47,7 +49,7 @@ void *memory_allocate(size_t size)
 	if (sys_fault(SYS_CALL_ALLOCATE))
 		return NULL;
 	if (__builtin_expect(!atomic_load_explicit(&in_use, memory_order_acquire), 0))
-		settle();
+		fix_allocator();
 	return chosen.allocate(size, chosen.data);
 }
 
@@ -69,9 +71,9 @@ static void fork_done(void)
 	lock_release(&lock);
 }
 
-/* Before other constructors of the library, so that it is the last lock taken: others are held by who
- * allocates. */
-__attribute__((constructor(102))) static void prepare(void)
+/* This constructor runs before the others of the library that register locks, so that at a fork this lock is
+ * taken after theirs: a thread allocates while it holds another lock, never the other way round. */
+__attribute__((constructor(102))) static void register_fork_handlers(void)
 {
 	pthread_atfork(fork_prepare, fork_done, fork_done);
 }

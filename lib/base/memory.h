@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-/* NULL when there is none. Not cleared. */
+/* Returns memory that is not cleared, or NULL: there is none. */
 void *memory_allocate(size_t size);
 
 /* NULL is allowed. */

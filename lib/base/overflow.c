@@ -8,10 +8,10 @@
 #include "sys.h"
 
 #define OVERFLOW_DEFAULT 65534u
-/* All numbers but the last one, which stands for none. */
+/* How many uids there are: 32 bits, without the last number, which means none. */
 #define ALL 4294967295u
 
-/* What fits of a file of /proc, and a NUL; "" where it cannot be read. */
+/* Reads as much of a file of /proc as text has room for, and adds a NUL. "" where it cannot be read. */
 static void read_file(const char *path, char *text, size_t size)
 {
 	int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
@@ -22,7 +22,8 @@ static void read_file(const char *path, char *text, size_t size)
 	text[length > 0 ? length : 0] = '\0';
 }
 
-/* Whether the lines "FIRST OUTSIDE COUNT" leave no number out. They do not overlap. */
+/* True when a map, whose lines are "FIRST OUTSIDE COUNT", covers all numbers. Lines do not overlap, so their
+ * counts are added up. */
 static bool maps_all(const char *path)
 {
 	char text[4096], *at = text, *end;
@@ -38,7 +39,7 @@ static bool maps_all(const char *path)
 	}
 }
 
-static uint32_t overflow(const char *setting, const char *map)
+static uint32_t overflow_id(const char *setting, const char *map)
 {
 	char text[32], *end;
 
@@ -51,10 +52,10 @@ static uint32_t overflow(const char *setting, const char *map)
 
 uid_t overflow_uid(void)
 {
-	return overflow("/proc/sys/kernel/overflowuid", "/proc/self/uid_map");
+	return overflow_id("/proc/sys/kernel/overflowuid", "/proc/self/uid_map");
 }
 
 gid_t overflow_gid(void)
 {
-	return overflow("/proc/sys/kernel/overflowgid", "/proc/self/gid_map");
+	return overflow_id("/proc/sys/kernel/overflowgid", "/proc/self/gid_map");
 }

@@ -5,7 +5,7 @@
 
 #include "sys.h"
 
-/* More packets than the queue of a socket holds. */
+/* More packets than a socket's queue holds, so that a peer that keeps sending does not keep us here. */
 #define QUEUE_MAX 4096
 
 unsigned passed_take(struct msghdr *header, int *fds)
@@ -31,8 +31,9 @@ bool passed_nothing(int fd)
 	} control;
 	const int on = 1;
 
-	/* A packet shows by who sent it, also when it is empty; nothing shows the end. */
-	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
+	/* With SO_PASSCRED each packet brings its sender's credentials, also an empty one. Where none come,
+	 * the queue is at its end. */
+	if (sys_setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
 		return false;
 	for (int i = 0; i < QUEUE_MAX; i++) {
 		struct msghdr header = {.msg_control = control.bytes, .msg_controllen = sizeof(control)};

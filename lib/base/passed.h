@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: MIT */
-/* Descriptors that come along with packets of a unix socket, for both ends of the service's protocol. */
+/* Receiving descriptors with packets of a unix socket (SCM_RIGHTS), for both ends of the protocol. */
 #ifndef CTX_PASSED_H
 #define CTX_PASSED_H
 
 #include <stdbool.h>
 #include <sys/socket.h>
 
-/* So many may come along with one packet; what finds no room is closed by the kernel, on the thread that
- * receives, and for as long as that takes. */
+/* How many descriptors the kernel lets one packet bring (SCM_MAX_FD). Descriptors for which the receiver has
+ * no room are closed by the kernel on the receiving thread, which waits as long as that takes: so there is
+ * always room for all. */
 #define PASSED_MAX 253
 
-/* Room for all of them. */
+/* A control buffer with room for all of them. */
 union passed_room {
 	char bytes[CMSG_SPACE(PASSED_MAX * sizeof(int))];
 	struct cmsghdr align;
 };
 
-/* Those that header has received. How many; fds has room for PASSED_MAX. */
+/* Copies the descriptors that header has received to fds, which has room for PASSED_MAX. Returns their
+ * number. */
 unsigned passed_take(struct msghdr *header, int *fds);
 
-/* Whether nothing is queued at the socket fd that brings descriptors along: then closing it closes nothing
- * else. What else is queued is thrown away. Does not wait. */
+/* True when no packet with descriptors is queued at the socket fd: then close(2) of fd closes no other file,
+ * which could take long. Packets without descriptors are read and thrown away. Does not wait. */
 bool passed_nothing(int fd);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System calls for code that runs between clone(2) and execve(2), or in a process that was cloned from a
- * program with threads: the keeper. They go past libc's functions, which may be cancellation points,
- * intercepted by a sanitizer, or wrapped by the program, and past the seam of sys.h, whose counters are of
- * the other process. Each returns the call's result or a negative errno.
+ * System calls for code that runs between clone(2) and execve(2), and for the keeper: a process that was
+ * cloned from a program with threads. They do not use the C library's functions, which may be cancellation
+ * points, or be intercepted by a sanitizer or wrapped by the program. Nor do they use the seam of sys.h: its
+ * faults are injected into the program's process. Each returns the call's result or a negative errno.
  */
 #ifndef CTX_RAW_H
 #define CTX_RAW_H
@@ -54,7 +54,7 @@ static inline int raw_rewind(int fd)
 	RAW_CALL(syscall(SYS_lseek, fd, 0l, SEEK_SET));
 }
 
-/* What it writes is a row of struct dirent64. */
+/* Fills buffer with entries of the directory fd: struct dirent64, one behind the other. */
 static inline int raw_getdents(int fd, void *buffer, size_t size)
 {
 	RAW_CALL(syscall(SYS_getdents64, fd, buffer, size));
@@ -85,7 +85,7 @@ static inline int raw_wait4(pid_t pid, int *ret_status, int options)
 	RAW_CALL(syscall(SYS_wait4, pid, ret_status, options, NULL));
 }
 
-/* timeout NULL: no bound */
+/* Waits for no longer than timeout. NULL: without a bound. */
 static inline int raw_poll(struct pollfd *fds, unsigned count, const struct timespec *timeout)
 {
 	RAW_CALL(syscall(SYS_ppoll, fds, count, timeout, NULL, 0));
@@ -99,8 +99,8 @@ static inline uint64_t raw_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* A pidfd or, where a filter forbids that call, the directory of the process in /proc, which serves as one.
- */
+/* Returns a pidfd of pid. Where a filter forbids pidfd_open(2), it is a descriptor of the process's directory
+ * in /proc, proc_fd, which pidfd_send_signal(2) takes as well. */
 static inline int raw_pidfd_of(pid_t pid, int proc_fd, const char *name)
 {
 	int pidfd = raw_pidfd_open(pid);
@@ -114,8 +114,8 @@ static inline int raw_getpid(void)
 	RAW_CALL(syscall(SYS_getpid));
 }
 
-/* Of the caller's own child that it has not waited for: its number is nobody else's. What is no number of a
- * process would be all processes, or a group. */
+/* Signals a child of the caller that has not been reaped, so that its pid is not another process's. A pid of
+ * 0 or less would mean a group or all processes, and is refused. */
 static inline int raw_kill_child(pid_t pid, int signo)
 {
 	if (pid <= 0)
@@ -123,13 +123,14 @@ static inline int raw_kill_child(pid_t pid, int signo)
 	RAW_CALL(syscall(SYS_kill, pid, signo));
 }
 
-/* Of all signals, as the kernel counts them: libc's own two as well. */
+/* Sets the signal mask as the kernel has it, with the two signals that the C library keeps for itself. */
 static inline int raw_set_mask(uint64_t blocked)
 {
 	RAW_CALL(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, sizeof(blocked)));
 }
 
-/* The kernel's struct sigaction: the handler first, at most 32 bytes; all zero is the default. */
+/* Gives signo its default action. The kernel's struct sigaction has at most 32 bytes; all zero is the
+ * default. */
 static inline void raw_default_action(int signo)
 {
 	uintptr_t none[8] = {0};
@@ -137,7 +138,8 @@ static inline void raw_default_action(int signo)
 	syscall(SYS_rt_sigaction, signo, none, NULL, sizeof(uint64_t));
 }
 
-/* To the default what has a handler, and SIGCHLD; what else is ignored stays so. */
+/* Gives their default action to SIGCHLD and to all signals that have a handler. Other signals that are
+ * ignored stay ignored. */
 static inline void raw_reset_handlers(void)
 {
 	for (int signo = 1; signo <= 64; signo++) {
@@ -152,7 +154,7 @@ static inline void raw_reset_handlers(void)
 static inline __attribute__((noreturn)) void raw_exit(int status)
 {
 	syscall(SYS_exit_group, status);
-	/* Where a filter forbids that: it is the only thread. */
+	/* A filter forbids exit_group(2): exit(2) does, since this is the only thread. */
 	syscall(SYS_exit, status);
 	for (;;)
 		__builtin_trap();

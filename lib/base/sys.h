@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lib/base: what every other folder may use, and what knows neither contexts nor io_uring. It uses none.
+ * lib/base: what every other folder may use. It knows neither contexts nor io_uring, and uses no other
+ * folder.
  *
- * The seam to the kernel: every system call and every allocation of the library
- * goes through here. Each function returns the call's result or a negative errno.
+ * The seam to the kernel: every system call whose failure the library has to handle goes through here, and
+ * every allocation. Each function returns the call's result or a negative errno.
+ *
+ * In a normal build these are direct calls. With CTX_FAULTS the test program provides sys_fault(), which is
+ * asked before each call and makes it fail with the positive errno that it returns; and sys_fault_submit(),
+ * which may cut the number of SQEs that one io_uring_enter(2) takes.
+ *
+ * These calls are not asked about, since the library has nothing to do when they fail:
+ *  - close(2), which closes the descriptor in any case; the wake-ups sys_tell() and sys_futex_wake(); and
+ *    sys_drain(). The files and words are the library's own. A wake-up that a test let fail would be lost,
+ *    which the kernel's never are: a full pipe or eventfd is readable.
+ *  - what only asks or advises, with an answer for the case of failure where it is called: fstat(2),
+ *    readlink(2), getrlimit(2), madvise(2), prctl(2) and others like them.
+ *  - the calls of the keeper and of a child before execve(2): raw.h.
  *
  * No call of the library is a cancellation point of pthread_cancel(3): a thread that ended within one would
- * leave locks held and sweeps unfinished. So where the C library's function is such a point the call is made
- * by syscall(2), which is none; tests/build_cancellation.sh looks for those.
- *
- * In a normal build these are direct calls. With CTX_FAULTS the test program
- * provides sys_fault(), which is asked before each call and makes it fail with
- * the positive errno that it returns; and sys_fault_submit(), which may cut the
- * number of SQEs that one io_uring_enter(2) takes.
+ * leave locks held and sweeps unfinished. So where the C library's function is such a point, the call is made
+ * by syscall(2), which is none; tests/build_cancellation.sh looks for calls of such functions.
  */
 #ifndef CTX_SYS_H
 #define CTX_SYS_H
@@ -97,13 +105,14 @@ static inline unsigned sys_fault_submit(unsigned to_submit)
 }
 #endif
 
-/* -errno of a call that answered -1. */
+/* The result of a call as this file returns it: -errno where the call returned -1. */
 static inline int sys_result(long result)
 {
 	return result < 0 ? -errno : (int)result;
 }
 
-/* ThreadSanitizer knows what is told through descriptors by the C library's functions only. */
+/* ThreadSanitizer sees that a write(2) happens before the read(2) of it only where both are calls of the C
+ * library's functions. */
 #ifdef __SANITIZE_THREAD__
 #define SYS_FOLLOWED
 #elif defined(__has_feature)
@@ -112,7 +121,7 @@ static inline int sys_result(long result)
 #endif
 #endif
 
-/* A call of which the C library's function would be a cancellation point. */
+/* Makes a call whose function in the C library is a cancellation point. */
 #ifdef SYS_FOLLOWED
 #define SYS_NO_POINT(name, ...)                                            \
 	({                                                                 \
@@ -201,8 +210,8 @@ static inline int sys_write(int fd, const void *buffer, size_t size)
 	SYS_CALL(SYS_CALL_WRITE, SYS_NO_POINT(write, fd, buffer, size));
 }
 
-/* For eventfds and pipes of the library's own, where a failure changes nothing. Async-signal-safe, keeps
- * errno. */
+/* Writes to an eventfd or a pipe of the library's own, to make it readable. Fails only where it is full, and
+ * then it is readable already. Async-signal-safe, keeps errno. */
 static inline void sys_tell(int fd, const void *buffer, size_t size)
 {
 	int saved = errno;
@@ -210,7 +219,7 @@ static inline void sys_tell(int fd, const void *buffer, size_t size)
 	errno = saved;
 }
 
-/* Takes out what is there, of a descriptor of the library's own that never blocks. */
+/* Reads and throws away all that a descriptor of the library's own, which never blocks, holds. */
 static inline void sys_drain(int fd)
 {
 	uint64_t bytes[32];
@@ -219,13 +228,13 @@ static inline void sys_drain(int fd)
 		;
 }
 
-/* The descriptor is gone in any case. */
+/* Closes fd, also where it returns an error. */
 static inline int sys_close(int fd)
 {
 	return sys_result(SYS_NO_POINT(close, fd));
 }
 
-/* timeout NULL: no bound */
+/* Waits for no longer than timeout. NULL: without a bound. */
 static inline int sys_poll(struct pollfd *fds, unsigned count, const struct timespec *timeout)
 {
 	struct timespec left = timeout ? *timeout : (struct timespec){0}; /* the kernel writes to it */
@@ -233,14 +242,14 @@ static inline int sys_poll(struct pollfd *fds, unsigned count, const struct time
 	SYS_CALL(SYS_CALL_POLL, syscall(SYS_ppoll, fds, count, timeout ? &left : NULL, NULL, 0));
 }
 
-/* Sleeps while *word is value, until deadline on CLOCK_MONOTONIC (NULL: no bound). */
+/* Sleeps while *word is value, until deadline on CLOCK_MONOTONIC. NULL: without a bound. */
 static inline int sys_futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *deadline)
 {
 	SYS_CALL(SYS_CALL_FUTEX_WAIT, syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value,
 					      deadline, NULL, FUTEX_BITSET_MATCH_ANY));
 }
 
-/* Cannot fail. Async-signal-safe, keeps errno. */
+/* Wakes at most count threads that sleep on word. Cannot fail. Async-signal-safe, keeps errno. */
 static inline void sys_futex_wake(_Atomic uint32_t *word, int count)
 {
 	int saved = errno;
@@ -273,7 +282,7 @@ static inline int sys_recvmsg(int fd, struct msghdr *message, int flags)
 	SYS_CALL(SYS_CALL_RECVMSG, SYS_NO_POINT(recvmsg, fd, message, flags));
 }
 
-/* timeout_ms -1: no bound */
+/* Waits for no longer than timeout_ms. -1: without a bound. */
 static inline int sys_epoll_wait(int epoll, struct epoll_event *events, int count, int timeout_ms)
 {
 #ifdef SYS_FOLLOWED
@@ -283,7 +292,7 @@ static inline int sys_epoll_wait(int epoll, struct epoll_event *events, int coun
 #endif
 }
 
-/* On CLOCK_MONOTONIC. */
+/* Makes a timerfd of CLOCK_MONOTONIC. */
 static inline int sys_timerfd(void)
 {
 	SYS_CALL(SYS_CALL_TIMERFD, timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
@@ -294,20 +303,22 @@ static inline int sys_tee(int from, int to, size_t size)
 	SYS_CALL(SYS_CALL_TEE, SYS_NO_POINT(tee, from, to, size, SPLICE_F_NONBLOCK));
 }
 
-/* Processors that this thread may run on. */
+/* How many processors this thread may run on. */
 static inline unsigned sys_processor_count(void)
 {
 	cpu_set_t set;
 	if (!sched_getaffinity(0, sizeof(set), &set))
 		return (unsigned)CPU_COUNT(&set);
-	long count = sysconf(_SC_NPROCESSORS_ONLN); /* more than cpu_set_t has room for */
+	/* The machine has more processors than cpu_set_t has bits. */
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
 	return count > 0 ? (unsigned)count : 1;
 }
 
-/* As two words, of which on 64 bits the first is all. */
+/* An offset as the two words that preadv2(2) and pwritev2(2) take. On 64 bits the first holds it all. */
 #define SYS_OFFSET(offset) (long)(offset), (long)((uint64_t)(offset) >> 32)
 
-/* One attempt that does not wait; -EOPNOTSUPP: this file has no such. offset -1: the file's own position. */
+/* Read and write by one attempt; with RWF_NOWAIT in flags it does not wait, and -EOPNOTSUPP says that this
+ * file cannot be read or written so. offset -1 is the file's own position. */
 static inline int sys_preadv2(int fd, const struct iovec *buffers, int count, off_t offset, int flags)
 {
 	SYS_CALL(SYS_CALL_RW_NOWAIT, syscall(SYS_preadv2, fd, buffers, count, SYS_OFFSET(offset), flags));
@@ -328,7 +339,7 @@ static inline int sys_waitid(idtype_t type, id_t id, siginfo_t *ret_info, int op
 	SYS_CALL(SYS_CALL_WAITID, syscall(SYS_waitid, type, id, ret_info, options, NULL));
 }
 
-/* Takes a child that has ended, or nothing. */
+/* Reaps the child of pidfd if it has ended. Does not wait. */
 static inline void sys_reap(int pidfd, int options)
 {
 	siginfo_t info;
@@ -340,8 +351,8 @@ static inline int sys_pidfd_open(pid_t pid)
 	SYS_CALL(SYS_CALL_PIDFD_OPEN, syscall(SYS_pidfd_open, pid, 0));
 }
 
-/* Sleeps on several words at once, until deadline on CLOCK_MONOTONIC (NULL: no bound). The index of one of
- * those that were woken, the last one if there are more. Linux 5.16. */
+/* Sleeps on several words at once, until deadline on CLOCK_MONOTONIC (NULL: without a bound). Returns the
+ * index of a word that was woken, of the last one if there are several. Linux 5.16. */
 static inline int sys_futex_waitv(struct futex_waitv *waiters, unsigned count,
 				  const struct timespec *deadline)
 {
@@ -353,7 +364,7 @@ static inline int sys_socketpair(int type, int fds[2])
 	SYS_CALL(SYS_CALL_SOCKETPAIR, socketpair(AF_UNIX, type, 0, fds));
 }
 
-/* What there is of them now. */
+/* Fills buffer with random bytes as far as the kernel has them now. Returns their number. */
 static inline int sys_random(void *buffer, size_t size)
 {
 	return sys_result(syscall(SYS_getrandom, buffer, size, 1 /* GRND_NONBLOCK */));
@@ -374,8 +385,8 @@ static inline int sys_mkdirat(int directory, const char *path, mode_t mode)
 	SYS_CALL(SYS_CALL_MKDIRAT, mkdirat(directory, path, mode));
 }
 
-/* As fork(2), without the handlers of pthread_atfork(3); flags of clone(2), its signal at the end among them.
- */
+/* Forks without the handlers of pthread_atfork(3). flags are those of clone(2), the signal at the child's end
+ * included. */
 static inline int sys_clone(unsigned long flags, int *ret_pidfd)
 {
 #ifdef __s390__
@@ -395,7 +406,7 @@ static inline int sys_duplicate(int fd)
 	SYS_CALL(SYS_CALL_DUPLICATE, fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
-/* Those that a file was opened with: O_NONBLOCK and others. */
+/* The status flags of an open file: O_NONBLOCK, O_ACCMODE and others, see fcntl(2). */
 static inline int sys_get_flags(int fd)
 {
 	SYS_CALL(SYS_CALL_GET_FLAGS, fcntl(fd, F_GETFL));
@@ -452,7 +463,7 @@ static inline int sys_uring_enter(int fd, unsigned to_submit, unsigned min_compl
 		return -fault;
 	unsigned taken = sys_fault_submit(to_submit);
 	if (taken < to_submit)
-		min_complete = 0; /* nor does the kernel wait then */
+		min_complete = 0; /* the kernel does not wait either when it took fewer */
 	return sys_result(
 		syscall(__NR_io_uring_enter, fd, taken, min_complete, flags, argument, argument_size));
 }

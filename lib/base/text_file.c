@@ -8,7 +8,7 @@
 
 #define FIRST 4096u
 
-/* Until text is full or the file ends. */
+/* Reads until text is full or the file ends. Returns the number of bytes, or -errno. */
 static int read_some(int fd, char *text, size_t size)
 {
 	size_t length = 0;
@@ -38,8 +38,8 @@ int text_file_read(const char *path, char *text, size_t size)
 	return length;
 }
 
-/* Twice the memory for text, of which length bytes are used. */
-static char *grow(char *text, size_t length, size_t *size)
+/* Moves text, of which length bytes are used, to twice the memory. NULL: no memory, and text is released. */
+static char *grow_text(char *text, size_t length, size_t *size)
 {
 	char *larger = memory_allocate(*size * 2);
 
@@ -62,7 +62,7 @@ int text_file_load(const char *path, char **ret_text)
 	while (text && (result = read_some(fd, text + length, size - 1 - length)) > 0) {
 		length += (size_t)result;
 		if (length == size - 1)
-			text = grow(text, length, &size);
+			text = grow_text(text, length, &size);
 	}
 	sys_close(fd);
 	if (!text)

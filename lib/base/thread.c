@@ -8,7 +8,7 @@
 
 #include "sys.h"
 
-/* Where a stack turns out to be too small all the same it is doubled, up to this. */
+/* A stack that the C library refuses as too small is doubled, up to this size. */
 #define STACK_MAX (1ul << 30)
 
 __thread struct thread thread_state;
@@ -16,7 +16,7 @@ uint32_t thread_fork_count;
 uint64_t thread_forked_serial;
 
 static _Atomic uint64_t thread_count;
-static size_t thread_local_size; /* of all modules that are there when the library is loaded */
+static size_t thread_local_size; /* of all modules that are loaded when the library is */
 
 static void enter_child(void)
 {
@@ -37,20 +37,21 @@ static int add_thread_locals(struct dl_phdr_info *module, size_t size, void *dat
 }
 
 /*
- * Before all other constructors of the library: then it is known in all child handlers how often this process
- * was forked off. Thread-local variables of modules that are loaded later do not lie on the stack; and what
- * asks for them takes a lock that another thread may hold when a process forks.
+ * This constructor runs before all others of the library, so that thread_fork_count is right in all child
+ * handlers. The size of the thread-local variables is asked for once, here: those of modules that are loaded
+ * later do not lie on the stack, and dl_iterate_phdr(3) takes a lock that another thread may hold when a
+ * process forks.
  */
-__attribute__((constructor(101))) static void prepare(void)
+__attribute__((constructor(101))) static void prepare_threads(void)
 {
 	dl_iterate_phdr(add_thread_locals, &thread_local_size);
 	pthread_atfork(NULL, NULL, enter_child);
 }
 
-/* Above all numbers that the kernel gives to threads. */
+/* This bit is above all thread ids that the kernel gives. */
 #define TID_OWN 0x40000000u
 
-/* Where a filter forbids gettid(2): a number of our own, which no other thread has either. */
+/* Where a filter forbids gettid(2), tid is a number of our own that no other thread has. */
 struct thread *thread_setup(void)
 {
 	int tid = gettid();
@@ -61,8 +62,9 @@ struct thread *thread_setup(void)
 	return &thread_state;
 }
 
-/* The C library refuses a stack on which the thread-local variables and its own data leave no room. */
-static int create(pthread_attr_t *attributes, void *(*function)(void *), void *argument)
+/* Creates the thread. The C library refuses a stack in which thread-local variables and its own data leave no
+ * room: then it is tried with twice the size. */
+static int create_thread(pthread_attr_t *attributes, void *(*function)(void *), void *argument)
 {
 	size_t size;
 	pthread_t thread;
@@ -80,7 +82,7 @@ void thread_begin(const char *name)
 	thread_hold();
 }
 
-/* Signals are the program's: its own threads take them. */
+/* Signals are blocked in the new thread: they are for the program's own threads. */
 int thread_start(void *(*function)(void *), void *argument, size_t stack_size)
 {
 	pthread_attr_t attributes;
@@ -94,7 +96,7 @@ int thread_start(void *(*function)(void *), void *argument, size_t stack_size)
 		pthread_attr_setstacksize(&attributes, stack_size + thread_local_size);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int result = create(&attributes, function, argument);
+	int result = create_thread(&attributes, function, argument);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
 	return result;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the library knows of the calling thread, without a system call; and how it starts its own. */
+/* What the library knows about the calling thread without a system call, and how it starts threads. */
 #ifndef CTX_THREAD_H
 #define CTX_THREAD_H
 
@@ -9,19 +9,18 @@
 
 struct thread {
 	uint32_t tid;	 /* gettid(2), 0 before the first thread_self() and in a forked child */
-	uint64_t serial; /* of this thread alone in the life of the process, unlike tid; 0: not given yet */
+	uint64_t serial; /* no other thread of the process ever has it, unlike tid; 0: not given yet */
 };
 
 extern __thread struct thread thread_state __attribute__((tls_model("initial-exec")));
 
-/* How often this process was forked off since the library was loaded: 0 in the first, one more in each child.
- */
+/* The fork count: 0 in the process that loaded the library, and one more in each child than in its parent. */
 extern uint32_t thread_fork_count;
 
-/* In a forked child: the serial of the thread that forked, which goes on here. */
+/* In a forked child: the serial that its only thread had in the parent, where it called fork(2). */
 extern uint64_t thread_forked_serial;
 
-/* Fills it in. */
+/* Fills thread_state in, for thread_self(). */
 struct thread *thread_setup(void);
 
 static inline struct thread *thread_self(void)
@@ -29,12 +28,14 @@ static inline struct thread *thread_self(void)
 	return __builtin_expect(thread_state.tid != 0, 1) ? &thread_state : thread_setup();
 }
 
-/* The first call of a thread that thread_start() made: names it, and keeps pthread_cancel(3) from it. */
+/* Names the calling thread, which thread_start() made, and protects it from pthread_cancel(3). A thread of
+ * the library calls this first. */
 void thread_begin(const char *name);
 
 /*
- * Round a function of the program's that the library calls in the middle of something: a cancellation point
- * in it does not end the thread, but the next one behind the library's call.
+ * thread_hold() and thread_release() stand around a function of the program that the library calls while its
+ * own work is unfinished. A cancellation point in that function does not end the thread; the first one after
+ * the library has returned does.
  */
 static inline int thread_hold(void)
 {
@@ -50,10 +51,10 @@ static inline void thread_release(int state)
 }
 
 /*
- * Starts a thread of the library's, detached, with all signals blocked. stack_size is what it needs (0: as
- * much as threads have that ask for nothing); the program's thread-local variables, which lie on the same
- * stack, come on top. 0; -EAGAIN: no more threads, or no memory for its stack; or what else pthread_create(3)
- * says.
+ * Starts a detached thread of the library with all signals blocked. stack_size is what function needs; 0 is
+ * the system's default. The program's thread-local variables, which lie on the same stack, are added to it.
+ * Returns 0; -EAGAIN: there may be no more threads, or there is no memory for the stack; or another error of
+ * pthread_create(3).
  */
 int thread_start(void *(*function)(void *), void *argument, size_t stack_size);
 

@@ -61,6 +61,6 @@ ssize_t blocking_poll(const struct ctx_context *ctx, const struct blocking_attem
 	context_hold(ctx);
 	ssize_t result = try_until_done(ctx, attempt);
 
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return result;
 }

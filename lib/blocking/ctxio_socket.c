@@ -293,6 +293,6 @@ int ctxio_connect(const struct ctx_context *ctx, int fd, const struct sockaddr *
 	context_hold(ctx);
 	int result = connect_until_done(ctx, fd, address, address_size);
 
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return result;
 }

@@ -63,7 +63,7 @@ int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long 
 	if (done_fd >= 0 && count > POLL_ON_STACK && !(all = memory_allocate((count + 1) * sizeof(*all))))
 		done_fd = -ENOMEM;
 	if (done_fd < 0) {
-		context_let_go(ctx);
+		context_unhold(ctx);
 		return done_fd;
 	}
 	if (count)
@@ -74,7 +74,7 @@ int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long 
 		fds[i].revents = all[i].revents;
 	if (all != few)
 		memory_release(all);
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return result;
 }
 
@@ -100,7 +100,7 @@ int ctxio_sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
 	context_hold(ctx);
 	int result = sleep_until(ctx, when_ns);
 
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return result;
 }
 
@@ -188,7 +188,7 @@ int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t 
 		result = waitid_by_pidfd(ctx, id_type, id, &info, options);
 	if (!result && ret_info)
 		*ret_info = info;
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return (int)result;
 }
 
@@ -245,6 +245,6 @@ int ctxio_futex_wait(const struct ctx_context *ctx, const uint32_t *word, uint32
 	context_hold(ctx);
 	int result = futex_until_done(ctx, word, expected, shared);
 
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return result;
 }

@@ -371,7 +371,7 @@ int ctx_process_wait(const struct ctx_context *ctx, struct ctx_process *process,
 	lock_release(&process->lock);
 	int result = wait_and_tell(ctx, process, ret_exit);
 	process_unref(process);
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return result;
 }
 

@@ -8,26 +8,27 @@
 #include "thread.h"
 
 /*
- * The memory of a callback is the program's again, and may be gone or hold another registration, as soon as
- * its function has begun. Who stops therefore has only a number. Its registration stands in a place until the
- * function begins or a stop has taken it back; then the place serves the next registration, under another
- * number. So a number leads to the memory exactly as long as that is the library's.
+ * A callback's memory belongs to the program. As soon as its function has begun, the program may free the
+ * memory or register it anew. So ctx_callback_stop() is given not an address but a number. The number leads
+ * to a place, an entry of a table, which holds the registration's address until the function begins or a stop
+ * has undone the registration. Then the place serves the next registration, under another number. So a number
+ * leads to the memory exactly as long as the memory is the library's.
  */
 
 enum phase {
-	IDLE = 0, /* zeroed, stopped, or its function has begun */
-	ADDING,
+	IDLE = 0, /* its memory is zeroed, it was stopped, or its function has begun */
+	ADDING,	  /* in callback_add() */
 	LISTED,	  /* in its context's list */
-	POSTED,	  /* in its ring's mailbox, or on its way from there */
+	POSTED,	  /* in its ring's mailbox, or taken out of it for delivery */
 	STRANDED, /* its ring was closed before its context ended: it never runs, and holds nothing */
 	STOPPING,
 };
 
-/* What lies in the opaque words of struct ctx_callback. */
+/* The contents of struct ctx_callback. */
 struct callback {
 	struct list link;	 /* ctx lock */
-	struct letter letter;	 /* of one that is bound to a ring */
-	struct ctx_context *ctx; /* with a handle, so that the function may take its own */
+	struct letter letter;	 /* for a callback that is bound to a ring */
+	struct ctx_context *ctx; /* with a handle, so that the function may take another */
 	ctx_callback_fn function;
 	void *data;
 	struct mailbox *mailbox; /* counted; NULL: bound to no ring */
@@ -39,38 +40,38 @@ _Static_assert(sizeof(struct callback) == sizeof(struct ctx_callback),
 	       "struct ctx_callback holds struct callback");
 
 /*
- * A call that runs now, on the stack of who makes it: from its beginning on the
+ * A call of a callback's function that runs now. It lies on the stack of the thread that calls, because the
  * callback's own memory is the program's again.
  */
 struct run {
 	struct list link;
 	uint64_t id;
-	struct ctx_callback *callback; /* an address, for the function */
+	struct ctx_callback *callback; /* for the function; not read, since its memory may be gone */
 	uint32_t tid;
 };
 
-/* Where a registration stands; a free one has no callback. */
+/* An entry of a bucket's table: one registration, or free. */
 struct place {
-	struct callback *callback;
-	uint32_t generation; /* of the registration, or of the next one; never 0 */
+	struct callback *callback; /* NULL: the place is free */
+	uint32_t generation;	   /* of the registration, or of the next one; never 0 */
 	union {
-		uint32_t next_free;  /* of a free one: index + 1, 0: none */
-		uint32_t fork_count; /* else: of the process that added it */
+		uint32_t next_free;  /* when free: the index of the next free place + 1; 0: none */
+		uint32_t fork_count; /* else: the fork count of the process that registered */
 	};
 };
 
-/* Callbacks are spread over a few locks by their address. */
+/* Callbacks are spread over buckets, each with a lock, by their address. */
 #define BUCKET_BITS 4
 #define BUCKET_COUNT (1u << BUCKET_BITS)
 #define PLACES_FIRST 16u
 #define PLACES_MAX (1u << (32 - BUCKET_BITS))
 
 static struct bucket {
-	struct lock lock;	   /* guards all but finished, and the phase of its callbacks */
-	_Atomic uint32_t finished; /* counts what sleepers wait for; they sleep on it */
+	struct lock lock;	   /* guards all but finished, and the phases of its callbacks */
+	_Atomic uint32_t finished; /* a futex: counts ended calls and stops, which sleepers wait for */
 	uint32_t sleepers;
 	uint32_t free_place, place_count;
-	struct place *places; /* they stay for the next registrations */
+	struct place *places; /* place_count of them; never freed */
 	struct list running;
 } __attribute__((aligned(64))) buckets[BUCKET_COUNT];
 
@@ -85,7 +86,7 @@ __attribute__((constructor)) static void prepare_buckets(void)
 		list_init(&buckets[i].running);
 }
 
-/* ---- places; all with the bucket's lock held */
+/* ---- places; these functions are called with the bucket's lock held */
 
 static bool more_places(struct bucket *bucket)
 {
@@ -105,7 +106,7 @@ static bool more_places(struct bucket *bucket)
 	return true;
 }
 
-/* False: no memory. */
+/* Takes a place for callback. False: no memory. */
 static bool take_place(struct bucket *bucket, struct callback *callback)
 {
 	if (!bucket->free_place && !more_places(bucket))
@@ -118,8 +119,8 @@ static bool take_place(struct bucket *bucket, struct callback *callback)
 	return true;
 }
 
-/* From here on its number leads nowhere. */
-static void leave_place(struct bucket *bucket, const struct callback *callback)
+/* Frees the place of callback: from here on its number leads nowhere. */
+static void release_place(struct bucket *bucket, const struct callback *callback)
 {
 	struct place *place = &bucket->places[callback->place];
 
@@ -135,14 +136,14 @@ static uint64_t id_of(const struct bucket *bucket, const struct callback *callba
 	       (uint32_t)(bucket - buckets);
 }
 
-/* It was added before a fork: what it is linked to is the parent's. */
+/* True when callback was registered before a fork: the lists that it is linked in are the parent's. */
 static bool is_inherited(const struct bucket *bucket, const struct callback *callback)
 {
 	return bucket->places[callback->place].fork_count != thread_fork_count;
 }
 
-/* The registration of that number; NULL: it is over. */
-static struct callback *find(const struct bucket *bucket, uint64_t id)
+/* The registration with that number. NULL: it has ended. */
+static struct callback *find_callback(const struct bucket *bucket, uint64_t id)
 {
 	uint32_t place = (uint32_t)id >> BUCKET_BITS;
 
@@ -151,7 +152,8 @@ static struct callback *find(const struct bucket *bucket, uint64_t id)
 	return bucket->places[place].callback;
 }
 
-/* After something that sleepers may wait for. True: wake_sleepers() once the lock is not held any more. */
+/* Counts something that sleepers may wait for. True: there are some, and the caller calls wake_sleepers()
+ * when it no longer holds the lock. */
 static bool note_sleepers(struct bucket *bucket)
 {
 	if (bucket->sleepers)
@@ -165,8 +167,8 @@ static void wake_sleepers(struct bucket *bucket)
 }
 
 /*
- * With the ctx lock held. What was there before a fork is the parent's to run, and may lie on the stacks of
- * threads that are not here: a child begins with none, and touches none of those.
+ * The lists of callbacks, with the ctx lock held. Callbacks that were registered before a fork run in the
+ * parent, and may lie on stacks of threads that are not in the child. So a child begins with empty lists.
  */
 static struct extension *callbacks_of(struct extension *extension)
 {
@@ -180,7 +182,7 @@ static struct extension *callbacks_of(struct extension *extension)
 
 /* ---- running */
 
-/* LISTED or POSTED to running, with the bucket's lock held. */
+/* Begins the call of a callback that is LISTED or POSTED. With the bucket's lock held. */
 static void run_begin(struct bucket *bucket, struct callback *callback, struct run *run)
 {
 	*run = (struct run){.id = id_of(bucket, callback),
@@ -188,7 +190,7 @@ static void run_begin(struct bucket *bucket, struct callback *callback, struct r
 			    .tid = thread_self()->tid};
 	list_append(&bucket->running, &run->link);
 	callback->phase = IDLE;
-	leave_place(bucket, callback);
+	release_place(bucket, callback);
 }
 
 static void run_end(struct run *run)
@@ -203,8 +205,8 @@ static void run_end(struct run *run)
 		wake_sleepers(bucket);
 }
 
-/* Runs it if its phase is the expected one. No lock held. */
-static bool run_if(struct callback *callback, enum phase expected)
+/* Runs callback if its phase is the expected one, else returns false. No lock held. */
+static bool run_callback_if(struct callback *callback, enum phase expected)
 {
 	struct bucket *bucket = bucket_of(callback);
 	struct run run;
@@ -227,9 +229,9 @@ static bool run_if(struct callback *callback, enum phase expected)
 	return true;
 }
 
-static void deliver(struct letter *letter)
+static void deliver_letter(struct letter *letter)
 {
-	run_if(container_of(letter, struct callback, letter), POSTED);
+	run_callback_if(container_of(letter, struct callback, letter), POSTED);
 }
 
 bool callback_pending(struct ctx_context *ctx)
@@ -244,7 +246,8 @@ bool callback_pending(struct ctx_context *ctx)
 	return pending;
 }
 
-/* Takes the first one out that nobody is stopping, and lets its call begin. */
+/* Takes the first callback out of the list that nobody is stopping, and begins its call. False: there is
+ * none. */
 static bool begin_next(struct ctx_context *ctx, struct extension *extension, struct callback *copy,
 		       struct run *run)
 {
@@ -282,8 +285,9 @@ void callback_run_all(struct ctx_context *ctx)
 	thread_release(state);
 }
 
-/* False: its ring is closed, and what it holds is the caller's to give back. Bucket's lock held. */
-static bool post(struct callback *callback, struct deferred_list *later)
+/* Posts callback to its ring. False: the ring is closed, and the caller gives back the references of
+ * callback. With the bucket's lock held. */
+static bool post_callback(struct callback *callback, struct deferred_list *later)
 {
 	callback->phase = POSTED;
 	if (mailbox_post(callback->mailbox, &callback->letter, later))
@@ -292,7 +296,7 @@ static bool post(struct callback *callback, struct deferred_list *later)
 	return false;
 }
 
-/* The first that is bound to a ring, taken out of the list and posted. False: there is none. */
+/* Takes the first callback that is bound to a ring out of the list and posts it. False: there is none. */
 static bool post_next(struct ctx_context *ctx, struct extension *extension, struct deferred_list *later)
 {
 	struct callback copy;
@@ -307,7 +311,7 @@ static bool post_next(struct ctx_context *ctx, struct extension *extension, stru
 		list_remove(&callback->link);
 		lock_acquire(&bucket->lock);
 		copy = *callback;
-		closed = callback->phase == LISTED && !post(callback, later);
+		closed = callback->phase == LISTED && !post_callback(callback, later);
 		lock_release(&bucket->lock);
 	}
 	lock_release(&ctx->lock);
@@ -347,14 +351,14 @@ int callback_begin(struct ctx_callback *opaque, uint64_t *ret_id)
 	return result;
 }
 
-void callback_give_up(struct ctx_callback *opaque)
+void callback_undo_begin(struct ctx_callback *opaque)
 {
 	struct callback *callback = (struct callback *)opaque;
 	struct bucket *bucket = bucket_of(callback);
 
 	lock_acquire(&bucket->lock);
 	callback->phase = IDLE;
-	leave_place(bucket, callback);
+	release_place(bucket, callback);
 	lock_release(&bucket->lock);
 }
 
@@ -367,7 +371,7 @@ void callback_fill(struct ctx_callback *opaque, const struct ctx_context *ctx, s
 	callback->function = function;
 	callback->data = data;
 	callback->mailbox = mailbox ? mailbox_ref(mailbox) : NULL;
-	callback->letter.deliver = deliver;
+	callback->letter.deliver = deliver_letter;
 	list_init(&callback->letter.link);
 	list_init(&callback->link);
 }
@@ -408,13 +412,13 @@ void callback_deliver(struct ctx_callback *opaque)
 	struct deferred_list later;
 
 	if (!callback->mailbox) {
-		run_if(callback, ADDING);
+		run_callback_if(callback, ADDING);
 		return;
 	}
 	deferred_list_init(&later);
 	lock_acquire(&bucket->lock);
 	struct callback copy = *callback;
-	bool closed = !post(callback, &later);
+	bool closed = !post_callback(callback, &later);
 	lock_release(&bucket->lock);
 	deferred_run(&later);
 	if (closed) {
@@ -425,7 +429,7 @@ void callback_deliver(struct ctx_callback *opaque)
 
 /* ---- stopping */
 
-/* Whether it never runs if we say so now. Of one on its way from the mailbox that is too late. */
+/* True when callback can still be stopped. Once it was taken out of the mailbox for delivery it cannot. */
 static bool may_stop(const struct bucket *bucket, struct callback *callback)
 {
 	switch (callback->phase) {
@@ -440,8 +444,9 @@ static bool may_stop(const struct bucket *bucket, struct callback *callback)
 	}
 }
 
-/* It is in phase STOPPING, so that nobody else goes on with it. No lock held. */
-static void withdraw(struct bucket *bucket, struct callback *callback, bool holds)
+/* Ends the registration of a callback whose phase is STOPPING, so that no other thread touches it. holds: it
+ * has references to give back. No lock held. */
+static void unregister_callback(struct bucket *bucket, struct callback *callback, bool holds)
 {
 	struct ctx_context *ctx = callback->ctx;
 	struct mailbox *mailbox = callback->mailbox;
@@ -453,7 +458,7 @@ static void withdraw(struct bucket *bucket, struct callback *callback, bool hold
 	}
 	lock_acquire(&bucket->lock);
 	callback->phase = IDLE;
-	leave_place(bucket, callback);
+	release_place(bucket, callback);
 	bool wake = note_sleepers(bucket);
 	lock_release(&bucket->lock);
 	if (wake)
@@ -470,7 +475,7 @@ bool ctx_callback_stop(uint64_t id)
 	struct bucket *bucket = &buckets[id % BUCKET_COUNT];
 
 	lock_acquire(&bucket->lock);
-	struct callback *callback = find(bucket, id);
+	struct callback *callback = find_callback(bucket, id);
 	bool holds = callback && callback->phase != STRANDED;
 	bool stopped = callback && may_stop(bucket, callback);
 	if (stopped && is_inherited(bucket, callback))
@@ -479,19 +484,19 @@ bool ctx_callback_stop(uint64_t id)
 		callback->phase = STOPPING;
 	lock_release(&bucket->lock);
 	if (stopped)
-		withdraw(bucket, callback, holds);
+		unregister_callback(bucket, callback, holds);
 	return stopped;
 }
 
-/* With the bucket's lock held. */
+/* True when id is registered, and in this process. With the bucket's lock held. */
 static bool is_registered_here(const struct bucket *bucket, uint64_t id)
 {
-	const struct callback *callback = find(bucket, id);
+	const struct callback *callback = find_callback(bucket, id);
 
 	return callback && !is_inherited(bucket, callback);
 }
 
-/* With the bucket's lock held. */
+/* True when the function of id runs on another thread. With the bucket's lock held. */
 static bool runs_elsewhere(struct bucket *bucket, uint64_t id)
 {
 	uint32_t tid = thread_self()->tid;
@@ -512,8 +517,8 @@ bool ctx_callback_stop_wait(uint64_t id)
 		return true;
 	lock_acquire(&bucket->lock);
 	bucket->sleepers++;
-	/* Registered still: its ring is about to run it, or another stop is taking it back. In a forked child
-	 * both are in the parent. */
+	/* It may still be registered: its ring is about to run it, or another thread is stopping it. Those
+	 * threads are in the parent when it was registered before a fork, and are not waited for. */
 	while (is_registered_here(bucket, id) || runs_elsewhere(bucket, id)) {
 		uint32_t finished = atomic_load(&bucket->finished);
 		lock_release(&bucket->lock);
@@ -525,7 +530,7 @@ bool ctx_callback_stop_wait(uint64_t id)
 	return false;
 }
 
-/* ---- fork: other threads' calls do not go on in the child; those of the thread that forks do */
+/* ---- fork: in the child, calls of the thread that forked go on, and those of other threads do not */
 
 static uint32_t forking_tid;
 

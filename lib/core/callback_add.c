@@ -22,15 +22,15 @@ int callback_add(const struct ctx_context *ctx, struct mailbox *mailbox, struct 
 		result = extension ? 0 : -ENOMEM;
 	}
 	if (result) {
-		callback_give_up(callback);
+		callback_undo_begin(callback);
 		return result;
 	}
 	callback_fill(callback, ctx, mailbox, function, data);
-	/* Before the function can run, which may free what it lies in. */
+	/* Before the function can run: it may free the memory that ret_id points into. */
 	if (ret_id)
 		*ret_id = id;
 	if (!callback_list(callback, extension)) {
-		context_spread_end(node); /* the callback holds it */
+		context_spread_end(node); /* the callback keeps node */
 		callback_deliver(callback);
 	}
 	return 0;

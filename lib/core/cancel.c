@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The ways to end a context by hand. */
+/* The calls that end a context. What they do to its subtree is in sweep.c. */
 #include "cancel.h"
 
 #include <stdio.h>
@@ -74,7 +74,7 @@ int context_end_foreign(struct ctx_context *ctx, int error, const struct ctx_cau
 	};
 	if (context_error(ctx))
 		return -EALREADY;
-	/* Without memory the cause is as if it had begun here, without text. */
+	/* Without memory ctx ends all the same, and its cause says this process and has no text. */
 	end.text = memory_allocate(sizeof(*end.text));
 	if (end.text) {
 		*end.text = (struct cause_text){
@@ -107,7 +107,8 @@ int context_end_event(struct ctx_context *ctx, enum ctx_cause_kind kind, int cod
 	};
 	if (context_error(ctx))
 		return -EALREADY;
-	end.text = memory_allocate(sizeof(*end.text)); /* without memory it ends without text */
+	/* Without memory ctx ends all the same, without a text. */
+	end.text = memory_allocate(sizeof(*end.text));
 	if (end.text) {
 		memset(end.text, 0, sizeof(*end.text));
 		snprintf(end.text->text, sizeof(end.text->text), "%s", text);
@@ -118,7 +119,7 @@ int context_end_event(struct ctx_context *ctx, enum ctx_cause_kind kind, int cod
 	return result;
 }
 
-static inline void finish(struct ctx_context *ctx, const void *site)
+static inline void finish_context(struct ctx_context *ctx, const void *site)
 {
 	if (!ctx)
 		return;
@@ -129,10 +130,10 @@ static inline void finish(struct ctx_context *ctx, const void *site)
 
 void ctx_finish(struct ctx_context *ctx)
 {
-	finish(ctx, __builtin_return_address(0));
+	finish_context(ctx, __builtin_return_address(0));
 }
 
 void ctx_finishp(struct ctx_context **ctx)
 {
-	finish(*ctx, __builtin_return_address(0));
+	finish_context(*ctx, __builtin_return_address(0));
 }

@@ -22,21 +22,30 @@ struct cause_text *cause_text_new(int error, const char *format, va_list argumen
 	return text;
 }
 
+/* The parent through which the end of ctx came to it. */
+static const struct ctx_context *ending_parent(const struct ctx_context *ctx, uint32_t state)
+{
+	if (!(state & STATE_MERGED))
+		return ctx->parent;
+	return atomic_load_explicit(&node_merge(ctx)->from, memory_order_acquire)->node.parent;
+}
+
 const struct ctx_context *cause_origin(const struct ctx_context *ctx)
 {
 	for (;;) {
-		uint32_t state = load_acquire(&node_mutable(ctx)->state);
+		uint32_t state = atomic_load_explicit(&ctx->state, memory_order_acquire);
 		if (state & STATE_OWN)
 			return ctx;
-		ctx = state & STATE_MERGED ? load_acquire(&node_merge(ctx)->from)->node.parent : ctx->parent;
+		ctx = ending_parent(ctx, state);
 	}
 }
 
-/* A forked child inherits contexts that its parent ended. */
+/* A forked child inherits contexts that its parent ended: a cause from before the fork names the parent's
+ * pid. */
 static pid_t pid_before_fork;
 static uint64_t forked_ns;
 
-static pid_t pid_forking;
+static pid_t pid_forking; /* of the process that is just forking */
 
 static void before_fork(void)
 {
@@ -49,13 +58,13 @@ static void enter_child(void)
 	forked_ns = clock_coarse_ns();
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void register_fork_handlers(void)
 {
 	pthread_atfork(before_fork, NULL, enter_child);
 }
 
-/* It began in another process, and what is known of that came along. */
-static void tell_foreign(const struct cause_text *text, struct ctx_cause *ret_cause)
+/* Fills in what another process, in which the end began, has said of it. */
+static void fill_foreign(const struct cause_text *text, struct ctx_cause *ret_cause)
 {
 	ret_cause->inherited = true;
 	ret_cause->error = text->error;
@@ -91,7 +100,7 @@ int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause)
 		.time_ns = origin->cause_time_ns,
 		.pid = from_parent ? pid_before_fork
 		       : pid > 0   ? pid
-				   : 0, /* a filter forbids to ask for it */
+				   : 0, /* a filter forbids getpid(2) */
 		.tid = (pid_t)origin->cause_tid,
 		.uid = getuid(),
 		.site = origin->cause_site,
@@ -104,7 +113,7 @@ int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause)
 	if (text)
 		memcpy(ret_cause->text, text->text, sizeof(ret_cause->text));
 	if (text && text->foreign)
-		tell_foreign(text, ret_cause);
+		fill_foreign(text, ret_cause);
 	return 0;
 }
 

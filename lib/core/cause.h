@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Causes: why a context ended. */
 #ifndef CTX_CAUSE_H
 #define CTX_CAUSE_H
 
@@ -6,11 +7,11 @@
 
 #include "context.h"
 
-/* The text of a cause. */
+/* The part of a cause that does not fit into a node: a text, or what another process says. */
 struct cause_text {
-	int error;     /* negative errno that was given for it, 0: none */
-	uint32_t slot; /* in the table, 0: not there */
-	bool foreign;  /* it began in another process: who, where and when */
+	int error;     /* the negative errno that was given for it; 0: none */
+	uint32_t slot; /* its record in the table; 0: it has none */
+	bool foreign;  /* the end began in another process; the next fields say in which, where and when */
 	pid_t pid, tid;
 	uid_t uid;
 	uint64_t ctx_id;
@@ -18,15 +19,15 @@ struct cause_text {
 	char text[CTX_CAUSE_TEXT_MAX];
 };
 
-/* NULL: no memory. format may be NULL. */
+/* Makes the text of a cause. NULL: no memory. format may be NULL. */
 struct cause_text *cause_text_new(int error, const char *format, va_list arguments);
 
-/* The node that ended by itself, from which a done ctx has its end. */
+/* The node with which the end of ctx began: ctx, which is done, or one above it. */
 const struct ctx_context *cause_origin(const struct ctx_context *ctx);
 
 /*
- * What the pipe of a context gives to read when it has ended: its cause. Needs WIRE_LAST_WORDS_MAX bytes, and
- * returns how many of them are used.
+ * Packs the last words of a context that has ended: its cause, for a reader of its done pipe. bytes has room
+ * for WIRE_LAST_WORDS_MAX. Returns how many are used.
  */
 size_t cause_last_words(const struct ctx_context *ctx, uint8_t *bytes);
 

@@ -55,7 +55,7 @@ int ctx_err(const struct ctx_context *ctx)
 
 struct extension *node_extend(struct ctx_context *ctx)
 {
-	struct extension *extension = load_acquire(&ctx->extension), *made;
+	struct extension *extension = atomic_load_explicit(&ctx->extension, memory_order_acquire), *made;
 
 	if (extension)
 		return extension;
@@ -83,7 +83,8 @@ static void unlink_member(struct ctx_context *member)
 		member->sibling_next->sibling_prev = member->sibling_prev;
 }
 
-/* With the shard's lock held. True: the caller owes the node one ref. */
+/* True: the shard of an orphaned node is empty, and the caller has to give back its reference on the node.
+ * With the shard's lock held. */
 static bool shard_gives_back(struct shard *shard)
 {
 	if (shard->first || shard->flags != (SHARD_HOLDS | SHARD_ORPHAN))
@@ -113,13 +114,13 @@ static void free_extension(struct extension *extension)
 		return;
 	done_free(extension->done);
 	memory_release(extension->deadline_cause);
-	memory_release(load_relaxed(&extension->timer));
-	memory_release(load_relaxed(&extension->signal));
+	memory_release(atomic_load_explicit(&extension->timer, memory_order_relaxed));
+	memory_release(atomic_load_explicit(&extension->signal, memory_order_relaxed));
 	memory_release(extension->shards_memory);
 	memory_release(extension);
 }
 
-/* What only the node itself had. It is in no list any more. */
+/* Frees what belongs to the node alone, and the node. It is in no list any more. */
 static void free_own(struct ctx_context *node)
 {
 	bool listed = !(node->flags & NODE_UNLISTED) && node->table_epoch == thread_fork_count;
@@ -156,7 +157,7 @@ static void free_node(struct ctx_context *node, struct ctx_context **dead)
 	} else {
 		leave_parent(node, dead);
 	}
-	free_extension(load_relaxed(&node->extension));
+	free_extension(atomic_load_explicit(&node->extension, memory_order_relaxed));
 	free_own(node);
 }
 
@@ -179,15 +180,17 @@ void node_unref(struct ctx_context *ctx)
 }
 
 /*
- * The usual end: a leaf with nothing attached. When it cannot be found by its id any more, only its parent's
- * list leads to it, so while that is locked nobody can take a reference, and one look at refs is enough.
+ * Frees a leaf with no extension, which is how most contexts end. False: ctx is none, or somebody has a
+ * reference. When ctx cannot be found by its id any more, only its parent's list leads to it. While that list
+ * is locked nobody can take a reference, and one look at refs is enough.
  */
 static bool free_leaf(struct ctx_context *ctx)
 {
 	struct ctx_context *parent = ctx->parent, *dead = NULL;
 
 	find_forget(ctx);
-	if (load_acquire(&ctx->extension) || load_acquire(&ctx->refs) != 1)
+	if (atomic_load_explicit(&ctx->extension, memory_order_acquire) ||
+	    atomic_load_explicit(&ctx->refs, memory_order_acquire) != 1)
 		return false;
 	if (parent->flags & NODE_STATIC) {
 		free_own(ctx);
@@ -195,7 +198,7 @@ static bool free_leaf(struct ctx_context *ctx)
 	}
 	struct shard *shard = node_shard(parent, ctx->shard);
 	shard_acquire(shard);
-	bool alone = load_acquire(&ctx->refs) == 1;
+	bool alone = atomic_load_explicit(&ctx->refs, memory_order_acquire) == 1;
 	bool owed = false;
 	if (alone) {
 		unlink_member(ctx);
@@ -211,10 +214,11 @@ static bool free_leaf(struct ctx_context *ctx)
 	return true;
 }
 
-/* The last handle is gone: nothing new will come under this node. */
-static void orphan(struct ctx_context *ctx)
+/* The last handle of ctx is gone, so that nothing new is made under it: tells the watches, and gives back the
+ * references that were kept for that. */
+static void orphan_node(struct ctx_context *ctx)
 {
-	struct extension *extension = load_acquire(&ctx->extension);
+	struct extension *extension = atomic_load_explicit(&ctx->extension, memory_order_acquire);
 	uint32_t given_back = 1;
 
 	if (extension) {
@@ -227,7 +231,7 @@ static void orphan(struct ctx_context *ctx)
 		}
 		lock_release(&ctx->lock);
 	}
-	if (load_acquire(&ctx->state) & STATE_CHILDREN) {
+	if (atomic_load_explicit(&ctx->state, memory_order_acquire) & STATE_CHILDREN) {
 		unsigned count = node_shard_count(ctx);
 		for (unsigned i = 0; i < count; i++) {
 			struct shard *shard = node_shard(ctx, i);
@@ -249,19 +253,19 @@ void ctx_unref(const struct ctx_context *ctx)
 
 	if (!ctx || ctx->flags & NODE_STATIC)
 		return;
-	/* Who has the only handle is alone: a new one is made by a holder of one. */
-	if (load_acquire(&node->handles) == 1)
-		store_release(&node->handles, 0);
+	/* Only the holder of a handle makes another: with the only one, this thread is alone. */
+	if (atomic_load_explicit(&node->handles, memory_order_acquire) == 1)
+		atomic_store_explicit(&node->handles, 0, memory_order_release);
 	else if (atomic_fetch_sub_explicit(&node->handles, 1, memory_order_acq_rel) != 1)
 		return;
-	if ((load_acquire(&node->state) & (STATE_ATTACHED | STATE_CHILDREN)) || node->flags & NODE_MERGED ||
-	    !free_leaf(node))
-		orphan(node);
+	if ((atomic_load_explicit(&node->state, memory_order_acquire) & (STATE_ATTACHED | STATE_CHILDREN)) ||
+	    node->flags & NODE_MERGED || !free_leaf(node))
+		orphan_node(node);
 }
 
-/* ---- what is asked of a node */
+/* ---- questions about a node */
 
-/* So that those who never set one do not pay for looking. */
+/* Set with the first ctx_set_grace(): programs that never call it do not pay for looking. */
 static _Atomic bool grace_used;
 
 int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns)
@@ -273,18 +277,19 @@ int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns)
 	struct extension *extension = node_extend(ctx);
 	if (!extension)
 		return -ENOMEM;
-	store_relaxed(&extension->grace_ns, grace_ns ? grace_ns : CTX_FOREVER);
+	atomic_store_explicit(&extension->grace_ns, grace_ns ? grace_ns : CTX_FOREVER, memory_order_relaxed);
 	atomic_store(&grace_used, true);
 	return 0;
 }
 
 uint64_t context_grace(const struct ctx_context *ctx)
 {
-	if (!load_relaxed(&grace_used))
+	if (!atomic_load_explicit(&grace_used, memory_order_relaxed))
 		return 0;
 	for (; ctx; ctx = ctx->parent) {
 		struct extension *extension = node_extension(ctx);
-		uint64_t grace_ns = extension ? load_relaxed(&extension->grace_ns) : 0;
+		uint64_t grace_ns =
+			extension ? atomic_load_explicit(&extension->grace_ns, memory_order_relaxed) : 0;
 		if (grace_ns)
 			return grace_ns == CTX_FOREVER ? 0 : grace_ns;
 	}
@@ -304,7 +309,7 @@ void context_unpin(struct ctx_context *ctx)
 void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])
 {
 	memset(label, 0, CTX_LABEL_MAX + 1);
-	/* Behind its end the record may hold more of an earlier one. */
+	/* Behind the NUL the record may hold the rest of an earlier label. */
 	if (ctx_id(ctx)) {
 		const char *from = table_context(ctx->slot)->label;
 		memcpy(label, from, strnlen(from, CTX_LABEL_MAX));
@@ -313,7 +318,7 @@ void context_label(const struct ctx_context *ctx, char label[CTX_LABEL_MAX + 1])
 
 bool context_is_used(const struct ctx_context *ctx)
 {
-	return load_acquire(&node_mutable(ctx)->refs) > 1;
+	return atomic_load_explicit(&node_mutable(ctx)->refs, memory_order_acquire) > 1;
 }
 
 void context_table_id(const struct ctx_context *ctx, uint32_t *ret_slot, uint32_t *ret_generation)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Contexts with deadlines, and moving a deadline. */
 #include "cause.h"
 #include "clock.h"
 #include "memory.h"
@@ -7,64 +8,66 @@
 #include "table.h"
 #include "walk.h"
 
-/* A coarse clock is never further behind than this: a tick of 10 ms, and some. */
+/* The coarse clock is never further behind than this: a tick of at most 10 ms, and a margin. */
 #define COARSE_LAG_NS (50 * 1000000ull)
 
-/* Takes back a node that could not be completed. Nobody knows it yet, and it goes without having ended. */
-static void discard(struct ctx_context *node)
+/* Frees a node that could not be completed. Nobody knows it yet, and it does not end first. */
+static void discard_node(struct ctx_context *node)
 {
 	node_publish(node, CTX_FOREVER);
 	ctx_unref(node);
 }
 
-/* cause (or NULL) is that of its own deadline; taken over on success. */
-static int make_with(const struct ctx_context *parent, struct node_options *plan, struct cause_text *cause,
-		     struct ctx_context **ret_ctx)
+/* Makes a context with a deadline. cause, which may be NULL, is for when that deadline ends it; taken over on
+ * success. */
+static int make_timed_with(const struct ctx_context *parent, struct node_options *options,
+			   struct cause_text *cause, struct ctx_context **ret_ctx)
 {
 	int result = timer_start();
 
 	if (result)
 		return result;
-	plan->flags |= NODE_TIMER;
-	plan->tail = sizeof(struct timer);
-	struct ctx_context *node = node_new(parent, plan);
+	options->flags |= NODE_TIMER;
+	options->tail = sizeof(struct timer);
+	struct ctx_context *node = node_new(parent, options);
 	if (!node)
 		return -ENOMEM;
 	struct timer *timer = node_timer(node);
-	*timer = (struct timer){.own_ns = plan->deadline_ns, .ctx = node};
+	*timer = (struct timer){.own_ns = options->deadline_ns, .ctx = node};
 	struct extension *extension = cause ? node_extend(node) : NULL;
 	if (cause && !extension) {
-		discard(node);
+		discard_node(node);
 		return -ENOMEM;
 	}
 	if (cause)
 		extension->deadline_cause = cause;
-	node_publish(node, plan->deadline_ns);
-	if (plan->deadline_ns <= plan->now_ns)
-		context_end_deadline(node, plan->now_ns);
-	else if (context_deadline(node) == plan->deadline_ns)
+	node_publish(node, options->deadline_ns);
+	if (options->deadline_ns <= options->now_ns)
+		context_end_deadline(node, options->now_ns);
+	else if (context_deadline(node) == options->deadline_ns)
 		timer_arm(timer);
 	*ret_ctx = node;
 	return 0;
 }
 
-static int make(const struct ctx_context *parent, struct node_options *plan, struct ctx_context **ret_ctx)
+static int make_timed(const struct ctx_context *parent, struct node_options *options,
+		      struct ctx_context **ret_ctx)
 {
-	return make_with(parent, plan, NULL, ret_ctx);
+	return make_timed_with(parent, options, NULL, ret_ctx);
 }
 
-static int make_with_cause(const struct ctx_context *parent, struct node_options *plan, int error,
-			   const char *format, va_list arguments, struct ctx_context **ret_ctx)
+static int make_timed_with_cause(const struct ctx_context *parent, struct node_options *options, int error,
+				 const char *format, va_list arguments, struct ctx_context **ret_ctx)
 {
 	struct cause_text *cause = cause_text_new(error, format, arguments);
-	int result = cause ? make_with(parent, plan, cause, ret_ctx) : -ENOMEM;
+	int result = cause ? make_timed_with(parent, options, cause, ret_ctx) : -ENOMEM;
 
 	if (result)
 		memory_release(cause);
 	return result;
 }
 
-/* The time as exactly as it takes to say whether the deadline is past. */
+/* Returns the time, exact enough to say whether the deadline is past: coarse where it is far away. */
 static uint64_t now_for(uint64_t deadline_ns)
 {
 	uint64_t now_ns = clock_coarse_ns();
@@ -72,7 +75,7 @@ static uint64_t now_for(uint64_t deadline_ns)
 	return deadline_ns > now_ns + COARSE_LAG_NS ? now_ns : clock_now_ns();
 }
 
-static inline struct node_options plan_after(uint64_t timeout_ns, const char *label, const void *site)
+static inline struct node_options options_after(uint64_t timeout_ns, const char *label, const void *site)
 {
 	uint64_t now_ns = clock_now_ns();
 
@@ -85,7 +88,7 @@ static inline struct node_options plan_after(uint64_t timeout_ns, const char *la
 	};
 }
 
-static inline struct node_options plan_at(uint64_t deadline_ns, const char *label, const void *site)
+static inline struct node_options options_at(uint64_t deadline_ns, const char *label, const void *site)
 {
 	return (struct node_options){
 		.kind = CTX_TABLE_DEADLINE,
@@ -101,15 +104,15 @@ int ctx_with_timeout(const struct ctx_context *parent, uint64_t timeout_ns, cons
 {
 	if (!parent || !ret_ctx)
 		return -EINVAL;
-	struct node_options plan = plan_after(timeout_ns, label, __builtin_return_address(0));
-	return make(parent, &plan, ret_ctx);
+	struct node_options options = options_after(timeout_ns, label, __builtin_return_address(0));
+	return make_timed(parent, &options, ret_ctx);
 }
 
 int context_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
 			  const void *site, struct ctx_context **ret_ctx)
 {
-	struct node_options plan = plan_at(deadline_ns, label, site);
-	return make(parent, &plan, ret_ctx);
+	struct node_options options = options_at(deadline_ns, label, site);
+	return make_timed(parent, &options, ret_ctx);
 }
 
 int ctx_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
@@ -127,9 +130,9 @@ int ctx_with_timeout_cause(const struct ctx_context *parent, uint64_t timeout_ns
 
 	if (!parent || !ret_ctx || error > 0)
 		return -EINVAL;
-	struct node_options plan = plan_after(timeout_ns, label, __builtin_return_address(0));
+	struct node_options options = options_after(timeout_ns, label, __builtin_return_address(0));
 	va_start(arguments, format);
-	int result = make_with_cause(parent, &plan, error, format, arguments, ret_ctx);
+	int result = make_timed_with_cause(parent, &options, error, format, arguments, ret_ctx);
 	va_end(arguments);
 	return result;
 }
@@ -141,15 +144,15 @@ int ctx_with_deadline_cause(const struct ctx_context *parent, uint64_t deadline_
 
 	if (!parent || !ret_ctx || error > 0)
 		return -EINVAL;
-	struct node_options plan = plan_at(deadline_ns, label, __builtin_return_address(0));
+	struct node_options options = options_at(deadline_ns, label, __builtin_return_address(0));
 	va_start(arguments, format);
-	int result = make_with_cause(parent, &plan, error, format, arguments, ret_ctx);
+	int result = make_timed_with_cause(parent, &options, error, format, arguments, ret_ctx);
 	va_end(arguments);
 	return result;
 }
 
-/* A point on another clock, as one on CLOCK_MONOTONIC. */
-static int convert(clockid_t clock, const struct timespec *at, uint64_t *ret_ns)
+/* Converts a time on another clock to CLOCK_MONOTONIC. Returns 0 or -EINVAL. */
+static int convert_time(clockid_t clock, const struct timespec *at, uint64_t *ret_ns)
 {
 	if (!at || at->tv_nsec < 0 || at->tv_nsec >= (long)NS_PER_SECOND)
 		return -EINVAL;
@@ -177,11 +180,11 @@ int ctx_with_deadline_at(const struct ctx_context *parent, clockid_t clock, cons
 
 	if (!parent || !ret_ctx)
 		return -EINVAL;
-	int result = convert(clock, at, &deadline_ns);
+	int result = convert_time(clock, at, &deadline_ns);
 	if (result)
 		return result;
-	struct node_options plan = plan_at(deadline_ns, label, __builtin_return_address(0));
-	return make(parent, &plan, ret_ctx);
+	struct node_options options = options_at(deadline_ns, label, __builtin_return_address(0));
+	return make_timed(parent, &options, ret_ctx);
 }
 
 int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
@@ -189,7 +192,7 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 {
 	if (!parent || !ret_ctx)
 		return -EINVAL;
-	struct node_options plan = {
+	struct node_options options = {
 		.flags = NODE_MOVABLE | NODE_MAY_MOVE,
 		.kind = CTX_TABLE_MOVABLE,
 		.deadline_ns = deadline_ns,
@@ -197,13 +200,13 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 		.label = label,
 		.site = __builtin_return_address(0),
 	};
-	return make(parent, &plan, ret_ctx);
+	return make_timed(parent, &options, ret_ctx);
 }
 
 int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, const void *site,
 		       struct ctx_context **ret_ctx)
 {
-	struct node_options plan = {
+	struct node_options options = {
 		.flags = NODE_JOINED | (movable ? NODE_MOVABLE | NODE_MAY_MOVE : 0),
 		.kind = CTX_TABLE_JOINED,
 		.deadline_ns = deadline_ns,
@@ -211,7 +214,7 @@ int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, co
 		.label = label,
 		.site = site,
 	};
-	return make(ctx_background(), &plan, ret_ctx);
+	return make_timed(ctx_background(), &options, ret_ctx);
 }
 
 uint64_t ctx_deadline_ns(const struct ctx_context *ctx)
@@ -229,9 +232,9 @@ uint64_t ctx_time_left_ns(const struct ctx_context *ctx)
 	return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
 }
 
-/* ---- moving */
+/* ---- moving a deadline */
 
-/* With the walk lock held: the earliest of the ancestors'. */
+/* The earliest deadline of the node's ancestors. With the walk lock held. */
 static uint64_t deadline_above(const struct ctx_context *node)
 {
 	uint64_t above_ns = CTX_FOREVER;
@@ -246,7 +249,7 @@ static uint64_t deadline_above(const struct ctx_context *node)
 	return above_ns;
 }
 
-/* With the walk lock held. */
+/* Calls moved of the node's watches. With the walk lock held. */
 static void tell_moved(struct ctx_context *node)
 {
 	struct extension *extension = node_extension(node);
@@ -262,11 +265,11 @@ static void tell_moved(struct ctx_context *node)
 	lock_release(&node->lock);
 }
 
-/* With the walk lock held: computes what is in force for node anew. True if it changed. */
-static bool clamp(struct ctx_context *node)
+/* Computes anew which deadline is in force for node. True: it has changed. With the walk lock held. */
+static bool update_deadline(struct ctx_context *node)
 {
 	struct timer *timer = node_timer(node);
-	uint64_t own_ns = timer ? load_relaxed(&timer->own_ns) : CTX_FOREVER;
+	uint64_t own_ns = timer ? atomic_load_explicit(&timer->own_ns, memory_order_relaxed) : CTX_FOREVER;
 	uint64_t above_ns = deadline_above(node);
 	uint64_t now_in_force_ns = own_ns < above_ns ? own_ns : above_ns;
 
@@ -276,7 +279,7 @@ static bool clamp(struct ctx_context *node)
 		timer_disarm(timer);
 	if (now_in_force_ns == context_deadline(node))
 		return false;
-	store_relaxed(&node->deadline_ns, now_in_force_ns);
+	atomic_store_explicit(&node->deadline_ns, now_in_force_ns, memory_order_relaxed);
 	uint32_t slot, generation;
 	context_table_id(node, &slot, &generation);
 	if (slot && !(node->flags & NODE_UNLISTED))
@@ -286,18 +289,18 @@ static bool clamp(struct ctx_context *node)
 	return true;
 }
 
-static bool clamp_below(struct ctx_context *node, void *data)
+static bool update_deadline_below(struct ctx_context *node, void *data)
 {
 	(void)data;
 	if (node->flags & NODE_DETACHED || context_error(node))
 		return false;
 	if (!(node->flags & NODE_LINK))
-		return clamp(node);
-	store_relaxed(&node->deadline_ns, context_deadline(node->parent));
-	return true; /* on to the merged node, when all its links are right */
+		return update_deadline(node);
+	atomic_store_explicit(&node->deadline_ns, context_deadline(node->parent), memory_order_relaxed);
+	return true; /* go on to the merged node, after all its links */
 }
 
-/* The timer of a context, made when it was not born with one. NULL: no memory. */
+/* Returns the timer of ctx, made if there is none. NULL: no memory. */
 static struct timer *ensure_timer(struct ctx_context *ctx)
 {
 	struct timer *timer = node_timer(ctx);
@@ -311,9 +314,9 @@ static struct timer *ensure_timer(struct ctx_context *ctx)
 	*timer = (struct timer){.own_ns = CTX_FOREVER, .ctx = ctx};
 	node_lock(ctx);
 	node_attach(ctx);
-	struct timer *other = load_relaxed(&extension->timer);
+	struct timer *other = atomic_load_explicit(&extension->timer, memory_order_relaxed);
 	if (!other)
-		store_release(&extension->timer, timer);
+		atomic_store_explicit(&extension->timer, timer, memory_order_release);
 	lock_release(&ctx->lock);
 	if (!other)
 		return timer;
@@ -321,17 +324,18 @@ static struct timer *ensure_timer(struct ctx_context *ctx)
 	return other;
 }
 
-static int set_own(struct ctx_context *ctx, struct timer *timer, uint64_t deadline_ns)
+static int set_own_deadline(struct ctx_context *ctx, struct timer *timer, uint64_t deadline_ns)
 {
 	int result = 0;
 
 	node_lock(ctx);
 	if (context_error(ctx))
 		result = -EALREADY;
-	else if (deadline_ns > load_relaxed(&timer->own_ns) && !(ctx->flags & NODE_MAY_MOVE))
+	else if (deadline_ns > atomic_load_explicit(&timer->own_ns, memory_order_relaxed) &&
+		 !(ctx->flags & NODE_MAY_MOVE))
 		result = -EPERM;
 	else
-		store_relaxed(&timer->own_ns, deadline_ns);
+		atomic_store_explicit(&timer->own_ns, deadline_ns, memory_order_relaxed);
 	lock_release(&ctx->lock);
 	return result;
 }
@@ -351,9 +355,9 @@ int ctx_set_deadline(struct ctx_context *ctx, uint64_t deadline_ns)
 	if (!timer)
 		return -ENOMEM;
 	lock_acquire(&walk_lock);
-	result = set_own(ctx, timer, deadline_ns);
-	if (!result && clamp(ctx))
-		walk_below(ctx, clamp_below, NULL, &dead);
+	result = set_own_deadline(ctx, timer, deadline_ns);
+	if (!result && update_deadline(ctx))
+		walk_below(ctx, update_deadline_below, NULL, &dead);
 	lock_release(&walk_lock);
 	node_free_all(dead);
 	if (result)

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Work that is put off until everything is marked and no lock is held. */
+/* Deferred work: what has to wait until all nodes of a sweep are marked and no lock is held. */
 #ifndef CTX_DEFER_H
 #define CTX_DEFER_H
 
-/* Lives in what the work is about, which has to last until run is called. */
+/* One piece of work. It lies in the structure that the work is about, which must last until run is called. */
 struct deferred {
 	struct deferred *next;
 	void (*run)(struct deferred *deferred);
 };
 
-/* Belongs to one thread. */
+/* The deferred work of one thread, in the order in which it came. */
 struct deferred_list {
 	struct deferred *first, **last;
 };
@@ -20,10 +20,10 @@ static inline void deferred_list_init(struct deferred_list *list)
 	list->last = &list->first;
 }
 
-/* Appends deferred, which is in no list. Under any lock. */
+/* Appends deferred, which is in no list. May be called with any lock held. */
 void defer(struct deferred_list *list, struct deferred *deferred);
 
-/* Runs all of it, in order, and leaves the list empty. No lock held. */
+/* Runs all work of the list in order, and leaves the list empty. No lock held. */
 void deferred_run(struct deferred_list *list);
 
 #endif

@@ -10,10 +10,10 @@
 #include "thread.h"
 
 static inline void list_in_table(struct ctx_context *node, const struct ctx_context *parent,
-				 const struct node_options *plan)
+				 const struct node_options *options)
 {
 	bool known = parent->slot && parent->table_epoch == thread_fork_count;
-	uint32_t slot = plan->flags & NODE_UNLISTED ? 0 : table_context_new();
+	uint32_t slot = options->flags & NODE_UNLISTED ? 0 : table_context_new();
 
 	if (!slot) {
 		node->flags |= NODE_UNLISTED;
@@ -23,25 +23,25 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
 	}
 	struct ctx_table_context *record = table_context(slot);
 	table_write_begin(&record->seq);
-	uint32_t generation = load_relaxed(&record->generation) + 1;
+	uint32_t generation = atomic_load_explicit(&record->generation, memory_order_relaxed) + 1;
 	generation = generation ? generation : 1;
-	store_relaxed(&record->generation, generation);
+	atomic_store_explicit(&record->generation, generation, memory_order_relaxed);
 	record->parent_slot = known ? parent->slot : 0;
 	record->parent_generation = known ? parent->generation : 0;
 	record->creator_tid = thread_self()->tid;
-	record->created_ns = plan->now_ns ? plan->now_ns : clock_coarse_ns();
+	record->created_ns = options->now_ns ? options->now_ns : clock_coarse_ns();
 	atomic_store_explicit(&record->deadline_ns, CTX_FOREVER, memory_order_relaxed);
-	record->site = (uintptr_t)plan->site;
+	record->site = (uintptr_t)options->site;
 	record->done_ns = 0;
 	atomic_store_explicit(&record->done_site, 0, memory_order_relaxed);
 	record->done_tid = record->cause_slot = 0;
-	record->kind = (uint8_t)plan->kind;
+	record->kind = (uint8_t)options->kind;
 	record->cause_kind = 0;
 	record->cause_code = 0;
 	record->label[0] = '\0';
-	if (plan->label) {
-		size_t length = strnlen(plan->label, CTX_LABEL_MAX);
-		memcpy(record->label, plan->label, length);
+	if (options->label) {
+		size_t length = strnlen(options->label, CTX_LABEL_MAX);
+		memcpy(record->label, options->label, length);
 		record->label[length] = '\0';
 	}
 	atomic_store_explicit(&record->state, CTX_TABLE_LIVE, memory_order_relaxed);
@@ -50,9 +50,9 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
 	node->generation = generation;
 }
 
-/* Field by field: for a structure of this size compilers choose an instruction that takes a third of the
- * whole. */
-static inline void init(struct ctx_context *node, const struct ctx_context *parent, unsigned flags)
+/* Sets field by field: to assign a structure of this size, compilers choose an instruction that takes a third
+ * of the time of making a context. */
+static inline void init_node(struct ctx_context *node, const struct ctx_context *parent, unsigned flags)
 {
 	unsigned passes = flags & NODE_DETACHED ? NODE_UNDER_ROOTS : NODE_UNDER_ROOTS | NODE_MOVABLE;
 
@@ -79,29 +79,31 @@ static inline void init(struct ctx_context *node, const struct ctx_context *pare
 	node->cause_code = 0;
 }
 
-static inline struct ctx_context *make(const struct ctx_context *parent, const struct node_options *plan)
+static inline struct ctx_context *make_node(const struct ctx_context *parent,
+					    const struct node_options *options)
 {
-	struct ctx_context *node = memory_allocate(sizeof(*node) + plan->tail);
+	struct ctx_context *node = memory_allocate(sizeof(*node) + options->tail);
 
 	if (!node)
 		return NULL;
-	init(node, parent, plan->flags);
-	list_in_table(node, parent, plan);
+	init_node(node, parent, options->flags);
+	list_in_table(node, parent, options);
 	return node;
 }
 
-struct ctx_context *node_new(const struct ctx_context *parent, const struct node_options *plan)
+struct ctx_context *node_new(const struct ctx_context *parent, const struct node_options *options)
 {
-	return make(parent, plan);
+	return make_node(parent, options);
 }
 
-/* Two threads met in the node's own shard: from now on each has one of its own. */
-static void spread(struct ctx_context *ctx)
+/* Gives the node SHARD_COUNT shards, since two threads met in its own one: from now on threads use different
+ * ones. */
+static void add_shards(struct ctx_context *ctx)
 {
 	struct extension *extension = node_extend(ctx);
 	struct shard_line *none = NULL;
 
-	if (!extension || load_acquire(&extension->shards))
+	if (!extension || atomic_load_explicit(&extension->shards, memory_order_acquire))
 		return;
 	void *memory = memory_allocate(sizeof(struct shard_line) * (SHARD_COUNT + 1));
 	if (!memory)
@@ -109,7 +111,9 @@ static void spread(struct ctx_context *ctx)
 	uintptr_t mask = sizeof(struct shard_line) - 1;
 	struct shard_line *lines = (struct shard_line *)(((uintptr_t)memory + mask) & ~mask);
 	memset(lines, 0, sizeof(*lines) * SHARD_COUNT);
-	/* Sequentially consistent, as the marker's look at it and at state: one of both sees the other. */
+	/* Sequentially consistent. This thread stores shards, then loads the parent's state
+	 * (node_link_member); a sweep stores the state, then loads shards (mark_children). One of the two
+	 * sees the other's store. */
 	if (atomic_compare_exchange_strong(&extension->shards, &none, lines))
 		extension->shards_memory = memory;
 	else
@@ -125,7 +129,7 @@ static struct shard *acquire_shard(struct ctx_context *parent, uint8_t *ret_numb
 			*ret_number = 0;
 			return &parent->children;
 		}
-		spread(parent);
+		add_shards(parent);
 		count = node_shard_count(parent);
 	}
 	unsigned number = count == 1 ? 0 : 1 + thread_self()->serial % SHARD_COUNT;
@@ -135,10 +139,11 @@ static struct shard *acquire_shard(struct ctx_context *parent, uint8_t *ret_numb
 	return shard;
 }
 
-/* Before others can find the member: once they do, its deadline is theirs to write. */
+/* Stores the deadline of a member that other threads cannot find yet. Once they can, they may write it as
+ * well. */
 static inline void store_deadline(struct ctx_context *member, uint64_t deadline_ns)
 {
-	store_relaxed(&member->deadline_ns, deadline_ns);
+	atomic_store_explicit(&member->deadline_ns, deadline_ns, memory_order_relaxed);
 	if (deadline_ns != CTX_FOREVER && !(member->flags & NODE_UNLISTED))
 		atomic_store_explicit(&table_context(member->slot)->deadline_ns, deadline_ns,
 				      memory_order_relaxed);
@@ -159,17 +164,21 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 	if (!(state & STATE_CHILDREN))
 		state = atomic_fetch_or(&parent->state, STATE_CHILDREN);
 	if (!(shard->flags & SHARD_HOLDS)) {
-		node_hold(parent); /* first, as in a forked child one too many does no harm */
+		node_hold(
+			parent); /* before the flag: one reference too many in a forked child does no harm */
 		atomic_signal_fence(memory_order_release);
 		shard->flags |= SHARD_HOLDS;
 	}
 	if (!(member->flags & NODE_DETACHED)) {
 		error = state & STATE_ERRNO;
-		uint64_t above_ns = load_relaxed(&parent->deadline_ns);
+		uint64_t above_ns = atomic_load_explicit(&parent->deadline_ns, memory_order_relaxed);
 		if (above_ns < deadline_ns)
 			deadline_ns = above_ns;
-		if (error)
-			store_relaxed(&member->state, load_relaxed(&member->state) | error | STATE_SWEPT);
+		if (error) {
+			uint32_t born = atomic_load_explicit(&member->state, memory_order_relaxed);
+			atomic_store_explicit(&member->state, born | error | STATE_SWEPT,
+					      memory_order_relaxed);
+		}
 	}
 	store_deadline(member, deadline_ns);
 	member->sibling_next = shard->first;
@@ -184,7 +193,7 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 
 void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
 {
-	/* Should the timer not start, the next call that waits says so. */
+	/* The result is not needed: where the timer does not start, the next call that waits says so. */
 	if (__builtin_expect(node_is_inherited(node->parent), 0))
 		node_serve(node->parent);
 	int error = node_link_member(node, own_deadline_ns);
@@ -198,12 +207,12 @@ void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
 static inline int make_cancel(const struct ctx_context *parent, const char *label, const void *site,
 			      struct ctx_context **ret_ctx)
 {
-	struct node_options plan = {
+	struct node_options options = {
 		.kind = CTX_TABLE_CANCEL,
 		.label = label,
 		.site = site,
 	};
-	struct ctx_context *node = make(parent, &plan);
+	struct ctx_context *node = make_node(parent, &options);
 	if (!node)
 		return -ENOMEM;
 	node_publish(node, CTX_FOREVER);
@@ -227,8 +236,8 @@ int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct 
 int context_new_source(const struct ctx_context *parent, const char *label, const void *site,
 		       struct ctx_context **ret_ctx)
 {
-	struct node_options plan = {.kind = CTX_TABLE_SOURCE, .label = label, .site = site};
-	struct ctx_context *node = node_new(parent, &plan);
+	struct node_options options = {.kind = CTX_TABLE_SOURCE, .label = label, .site = site};
+	struct ctx_context *node = node_new(parent, &options);
 
 	if (!node)
 		return -ENOMEM;
@@ -242,13 +251,13 @@ int ctx_without_cancel(const struct ctx_context *parent, const char *label,
 {
 	if (!parent || !ret_ctx)
 		return -EINVAL;
-	struct node_options plan = {
+	struct node_options options = {
 		.flags = NODE_DETACHED | NODE_ENDLESS,
 		.kind = CTX_TABLE_DETACHED,
 		.label = label,
 		.site = __builtin_return_address(0),
 	};
-	struct ctx_context *node = node_new(parent, &plan);
+	struct ctx_context *node = node_new(parent, &options);
 	if (!node)
 		return -ENOMEM;
 	node_publish(node, CTX_FOREVER);

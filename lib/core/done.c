@@ -8,23 +8,24 @@
 #include "sys.h"
 
 /*
- * The pipe hangs up when its write end is closed everywhere, so a forked child must
- * close its copies: it finds them in a list of all that are open. What it keeps of such a
- * pipe tells of the parent's end alone, so for its own copy of the context it makes another.
+ * The read end of a pipe reports a hang-up when the write end is closed in all processes, so a forked child
+ * must close its copies: it finds them in a list of all pipes that are open. The read end that it keeps
+ * reports the end of the parent's context, so for its own copy of the context it makes another pipe.
  */
 struct done {
 	struct list link; /* in open_pipes while write_fd is open */
 	int read_fd, write_fd;
-	struct file_id file; /* both ends are one file */
-	bool known;	     /* its context leads to it */
-	bool foreign;	     /* the parent's: it was open when this process was forked off */
-	struct done *older;  /* a foreign one, of which the program may know the number */
+	struct file_id file; /* the file of both ends */
+	bool known;	     /* its context has it, and the program may know the descriptor */
+	bool foreign;	     /* the parent's: it was open when the process forked */
+	struct done *older;  /* pipes of the parent, whose descriptors the program may know */
 };
 
-/* Guards the list, and that what is in it is open and what is open is in it. */
+/* Guards open_pipes and endless_fd. A pipe is opened and closed under it, so that the list has exactly the
+ * open ones. */
 static struct lock pipes_lock;
 static struct list open_pipes = {&open_pipes, &open_pipes};
-static int endless_fd = -1; /* never readable; for all contexts that never end */
+static int endless_fd = -1; /* of done_endless_fd() */
 
 static int open_pipe(struct done *done)
 {
@@ -40,7 +41,8 @@ static int open_pipe(struct done *done)
 	}
 	lock_release(&pipes_lock);
 	if (!result)
-		/* Beyond some number of pipes the kernel gives small ones only; one byte is all we need. */
+		/* The kernel limits how many pages a user has in pipes (pipe(7)), and one page is enough
+		 * here. */
 		fcntl(done->write_fd, F_SETPIPE_SZ, 4096);
 	return result;
 }
@@ -82,8 +84,8 @@ void done_close(struct done *done, const void *words, size_t size)
 {
 	lock_acquire(&pipes_lock);
 	if (done->write_fd >= 0) {
-		/* Where a process that was cloned behind fork(2)'s back has a copy, no hang-up comes; this
-		 * does. */
+		/* A process that was cloned without the handlers of pthread_atfork(3) may have a copy of the
+		 * write end, and then there is no hang-up. The words are readable all the same. */
 		if (file_id_matches(done->file, done->write_fd)) {
 			sys_tell(done->write_fd, words, size);
 			sys_close(done->write_fd);
@@ -138,7 +140,7 @@ static void fork_child(void)
 	while (!list_empty(&open_pipes)) {
 		struct done *done = container_of(open_pipes.next, struct done, link);
 		close_if_ours(done, done->write_fd);
-		if (!done->known) /* another thread was about to say so */
+		if (!done->known) /* a thread of the parent was about to call done_set_known() */
 			close_if_ours(done, done->read_fd);
 		done->write_fd = -1;
 		done->foreign = true;
@@ -146,7 +148,7 @@ static void fork_child(void)
 	}
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void register_fork_handlers(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The pipe of ctx_done_fd, without the context that it belongs to. */
+/* Done pipes, whose read end ctx_done_fd() returns. They know nothing of contexts. */
 #ifndef CTX_DONE_H
 #define CTX_DONE_H
 
@@ -8,24 +8,24 @@
 struct done;
 
 /*
- * A new pipe, in front of those that this process has inherited for the same context (NULL: none). 0, or
- * -errno.
+ * Makes a pipe. older are the pipes that this process has inherited for the same context; NULL: none. Returns
+ * 0 or -errno.
  */
 int done_new(struct done *older, struct done **ret_done);
 
-/* Its context leads to it now: from here on the program may know its number. */
+/* To be called when the context has the pipe: from here on the program may know its descriptor. */
 void done_set_known(struct done *done);
 
-/* The end to read from; -1: NULL, or another process's pipe. */
+/* The read end. -1: done is NULL, or a pipe of the parent. */
 int done_fd(const struct done *done);
 
-/* Its context has ended: makes it readable, with words in it, and hung up. */
+/* The context has ended: writes words to the pipe and closes its write end. */
 void done_close(struct done *done, const void *words, size_t size);
 
-/* Closes and frees all of it. NULL is allowed. */
+/* Closes and frees the pipe and older ones. NULL is allowed. */
 void done_free(struct done *done);
 
-/* One descriptor for all contexts that never end: it is never readable. Or -errno. */
+/* Returns a descriptor that is never readable, the same for all contexts that never end; or -errno. */
 int done_endless_fd(void);
 
 #endif

@@ -7,7 +7,7 @@
 
 _Atomic uint32_t find_active;
 
-/* Held by whoever looks up. */
+/* Held by the thread that looks a node up. */
 static struct lock find_lock;
 
 int find_enable(void)
@@ -22,10 +22,10 @@ void find_wait(void)
 }
 
 /*
- * With find_active seen by all threads. While the record says, under its sequence count, that the context is
- * live, the pointer is its own: whoever frees it afterwards waits for us.
+ * All threads see find_active. If the record says, under its sequence count, that the context is live, then
+ * its address is that of the node: a thread that frees the node afterwards waits for us.
  */
-static struct ctx_context *pin(uint32_t slot, uint32_t generation)
+static struct ctx_context *pin_context(uint32_t slot, uint32_t generation)
 {
 	const struct ctx_table_header *header = table_map.header;
 
@@ -37,7 +37,8 @@ static struct ctx_context *pin(uint32_t slot, uint32_t generation)
 	bool live = atomic_load_explicit(&record->generation, memory_order_relaxed) == generation &&
 		    atomic_load_explicit(&record->state, memory_order_acquire) == CTX_TABLE_LIVE;
 	atomic_thread_fence(memory_order_acquire);
-	/* Being written: it is just being made, and unknown to everybody, or just ending. */
+	/* An odd or changed count: the context is just being made, and nobody knows it yet, or it is just
+	 * ending. */
 	if (!live || !address || seq & 1 || atomic_load_explicit(&record->seq, memory_order_relaxed) != seq)
 		return NULL;
 	struct ctx_context *ctx = (struct ctx_context *)address;
@@ -51,7 +52,7 @@ struct ctx_context *context_find(uint64_t id)
 	lock_acquire(&find_lock);
 	atomic_store(&find_active, 1);
 	if (!sys_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED))
-		ctx = pin((uint32_t)id, (uint32_t)(id >> 32));
+		ctx = pin_context((uint32_t)id, (uint32_t)(id >> 32));
 	atomic_store(&find_active, 0);
 	lock_release(&find_lock);
 	return ctx;
@@ -72,7 +73,7 @@ static void fork_child(void)
 	find_lock = (struct lock){0};
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void register_fork_handlers(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

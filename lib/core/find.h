@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From the id of a context in this process's table to the context: for requests that come from outside.
+ * Finding a context by its id in this process's table, for requests that come from other processes.
  *
- * A record leads to its node, but does not keep it. Whoever frees a node therefore first takes the way to it
- * away and then looks whether anybody is on that way; whoever looks a node up says so, and makes that seen by
- * all threads with membarrier(2), before the first step. So freeing costs one load, and the looking up pays.
+ * The record of a context has the address of its node (done_site), but does not keep the node. A thread that
+ * frees a node first removes that address, and then looks at find_active: is anybody looking a node up? A
+ * thread that looks a node up first sets find_active, and makes all threads see it by membarrier(2). So
+ * freeing costs one load more, and the look-up, which is rare, pays for the rest.
  */
 #ifndef CTX_FIND_H
 #define CTX_FIND_H
@@ -13,24 +14,26 @@
 #include "table.h"
 #include "thread.h"
 
-/* Once before the first context_find. 0, or -ENOTSUP: membarrier(2) is not to be had here. */
+/* To be called before the first context_find(). Returns 0, or -ENOTSUP: there is no membarrier(2) here. */
 int find_enable(void);
 
-/* The live context of that id, pinned: node_unref() it. NULL: there is none. May block for a moment. */
+/* Returns the live context of that id with a reference, which the caller gives back by node_unref(). NULL:
+ * there is none. May block for a moment. */
 struct ctx_context *context_find(uint64_t id);
 
-/* Somebody is looking a node up. */
+/* 1 while a thread looks a node up. Stored by context_find(), loaded by find_forget(). */
 extern _Atomic uint32_t find_active;
 
-/* Until nobody is. */
+/* Waits until no thread looks a node up. */
 void find_wait(void);
 
+/* True for a node that has a record in this process's table. */
 static inline bool find_knows(const struct ctx_context *ctx)
 {
 	return !(ctx->flags & NODE_UNLISTED) && ctx->table_epoch == thread_fork_count;
 }
 
-/* A node that is complete and live can be found from here on. */
+/* Lets ctx, which is complete and live, be found from here on. */
 static inline void find_remember(struct ctx_context *ctx)
 {
 	if (find_knows(ctx))
@@ -39,9 +42,10 @@ static inline void find_remember(struct ctx_context *ctx)
 }
 
 /*
- * Before refs are looked at for the last time, or memory goes: from here on nobody comes to ctx by its id.
- * Asked is the record, not the node: an end that comes from above reaches the node first, and whoever sees it
- * there may let go of the node at once. Of one that ended by itself the record holds something else.
+ * Makes sure that from here on nobody finds ctx by its id. To be called before refs are looked at for the
+ * last time and before memory is freed. It looks at the state in the record, not in the node: an end that
+ * comes from above is written to the node first, and a thread that sees it there may give its reference back
+ * at once. When the node ended by itself, done_site holds something else already.
  */
 static inline void find_forget(struct ctx_context *ctx)
 {
@@ -49,9 +53,9 @@ static inline void find_forget(struct ctx_context *ctx)
 
 	if (record && atomic_load_explicit(&record->state, memory_order_relaxed) == CTX_TABLE_LIVE)
 		atomic_store_explicit(&record->done_site, 0, memory_order_relaxed);
-	/* Against the membarrier of context_find: it sees the store, or we see that it is under way. */
+	/* The partner is the membarrier(2) of context_find(): it sees this store, or we see find_active. */
 	atomic_signal_fence(memory_order_seq_cst);
-	if (__builtin_expect(load_relaxed(&find_active), 0))
+	if (__builtin_expect(atomic_load_explicit(&find_active, memory_order_relaxed), 0))
 		find_wait();
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* ctx_format(): a context and its ancestors as one line of text. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +10,7 @@
 #include "table.h"
 #include "thread.h"
 
-/* Text that is counted also where it does not fit. */
+/* Text in a buffer. length counts also what did not fit. */
 struct text {
 	char *buffer;
 	size_t size, length;
@@ -83,7 +84,7 @@ static void add_node(struct text *text, const struct ctx_context *ctx, uint64_t 
 		add_time_left(text, own_ns > now_ns ? own_ns - now_ns : 0);
 }
 
-/* From the leaf to the root, so that a long way costs no more than its length. */
+/* The text goes from ctx to the root, so that it takes one pass and no memory. */
 int ctx_format(const struct ctx_context *ctx, char *buffer, size_t size)
 {
 	struct text text = {.buffer = buffer, .size = size};

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a forked child needs to go on with the contexts that it has inherited: their deadlines come to it, and
- * ends that had begun above them in threads of the parent.
+ * How a forked child goes on with the contexts that it has inherited: it gets their deadlines, and ends that
+ * threads of the parent had begun above them.
  */
 #include "clock.h"
 #include "node.h"
 #include "sweep.h"
 #include "walk.h"
 
-/* An end that had begun above ctx in a thread that is not here, or a deadline that the parent's timer had
- * begun with. */
-static void catch_up(struct ctx_context *ctx)
+/* Does what threads of the parent may have left undone: a deadline of ctx, or an end above it, that had begun
+ * before the fork. */
+static void catch_up_node(struct ctx_context *ctx)
 {
 	timer_adopt();
 	if (context_deadline(ctx) != CTX_FOREVER)
@@ -23,6 +23,6 @@ static void catch_up(struct ctx_context *ctx)
 int node_serve(struct ctx_context *ctx)
 {
 	if (node_is_inherited(ctx) && !context_error(ctx))
-		catch_up(ctx);
+		catch_up_node(ctx);
 	return context_deadline(ctx) != CTX_FOREVER && !context_error(ctx) ? timer_start() : 0;
 }

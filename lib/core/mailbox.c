@@ -7,7 +7,6 @@
 static void write_eventfd(struct mailbox *mailbox)
 {
 	uint64_t one = 1;
-	/* Fails only when the counter is full, and then it is readable anyway. */
 	sys_tell(mailbox->fd, &one, sizeof(one));
 }
 
@@ -55,7 +54,8 @@ int mailbox_fd(const struct mailbox *mailbox)
 	return mailbox->fd;
 }
 
-static bool post(struct mailbox *mailbox, struct list *to, struct letter *letter, struct deferred_list *later)
+static bool post_letter(struct mailbox *mailbox, struct list *to, struct letter *letter,
+			struct deferred_list *later)
 {
 	bool wake = false;
 
@@ -73,7 +73,7 @@ static bool post(struct mailbox *mailbox, struct list *to, struct letter *letter
 	}
 	lock_release(&mailbox->lock);
 
-	/* woken was false, so no other list has the deferred work: it is ours until it ran. */
+	/* woken was false, so the deferred work is in no list. */
 	if (wake) {
 		mailbox_ref(mailbox);
 		defer(later, &mailbox->wake);
@@ -83,12 +83,12 @@ static bool post(struct mailbox *mailbox, struct list *to, struct letter *letter
 
 bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct deferred_list *later)
 {
-	return post(mailbox, &mailbox->letters, letter, later);
+	return post_letter(mailbox, &mailbox->letters, letter, later);
 }
 
 bool mailbox_post_quiet(struct mailbox *mailbox, struct letter *letter, struct deferred_list *later)
 {
-	return post(mailbox, &mailbox->quiet, letter, later);
+	return post_letter(mailbox, &mailbox->quiet, letter, later);
 }
 
 bool mailbox_retract(struct mailbox *mailbox, struct letter *letter)
@@ -105,7 +105,7 @@ bool mailbox_retract(struct mailbox *mailbox, struct letter *letter)
 	return posted;
 }
 
-/* With the lock held. */
+/* Takes the first letter of a list, NULL: it is empty. With the lock held. */
 static struct letter *take_first(struct mailbox *mailbox, struct list *from)
 {
 	if (list_empty(from))
@@ -139,9 +139,9 @@ void mailbox_clear(struct mailbox *mailbox)
 	uint64_t count;
 
 	/*
-	 * Who posts sets woken first and writes later. Only a read that found the write
-	 * may clear it: cleared earlier, the next post would queue the deferred wake
-	 * a second time while the first list still has it.
+	 * A thread that posts sets woken first and writes the eventfd later. Only after the read has found
+	 * that write may woken be cleared. If it were cleared earlier, the next post would defer the wake a
+	 * second time while the first list still has it.
 	 */
 	if (sys_read(mailbox->fd, &count, sizeof(count)) != sizeof(count))
 		return;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How other threads reach the owner of a ring: letters under a lock, and an
- * eventfd that is written once for however many letters wait. Letters live in
- * what they are about. The mailbox is counted and outlives the ring as long as a
- * sender holds it, so that a late wake never writes to a stranger's descriptor.
+ * A mailbox is how other threads reach the owner of a ring. Letters are put into lists under a lock, and an
+ * eventfd is written once for however many letters wait. A letter lies in the structure that it is about. The
+ * mailbox is counted, and outlives the ring while a sender holds it, so that a late wake never writes to a
+ * descriptor that has become another file's.
  */
 #ifndef CTX_MAILBOX_H
 #define CTX_MAILBOX_H
@@ -12,72 +12,80 @@
 #include "list.h"
 #include "lock.h"
 
-/* For mailbox.c alone; it stands here so that the owner's looks at it cost no call. */
+/* Private to mailbox.c. It is defined here so that the owner looks at it without a function call. */
 struct mailbox {
 	struct lock lock;    /* guards letters, quiet, closed, woken */
-	uint32_t fork_count; /* a forked child's copy is dead: the eventfd is the parent's, and so may be who
-				held the lock */
+	uint32_t fork_count; /* of the process that made it: a forked child does not use its copy, since the
+				eventfd is the parent's, and a thread of the parent may hold the lock */
 	_Atomic uint32_t refs;
-	_Atomic uint32_t count; /* of letters; read without the lock */
+	_Atomic uint32_t count; /* how many letters wait; mailbox_pending() reads it without the lock */
 	struct list letters;	/* oldest first */
-	struct list quiet;	/* those whose delivery calls nobody, taken before the others */
-	_Atomic bool woken;	/* the eventfd has been, or is about to be, written since it was last reset */
+	struct list quiet;  /* letters whose delivery calls nothing of the program; taken before the others */
+	_Atomic bool woken; /* the eventfd has been written since it was last read, or is about to be; stored
+			    under the lock, mailbox_reset() reads it without */
 	bool closed;
 	int fd;
-	struct deferred wake; /* while it is deferred: holds a reference */
+	struct deferred wake; /* writes the eventfd; holds a reference while it is deferred */
 };
 
 struct letter {
-	struct list link; /* mailbox lock; alone: not posted */
-	/* Runs on the owner's thread, in a dispatch, no lock held. */
+	struct list link; /* mailbox lock; in a list of its own: not posted */
+	/* Called on the owner's thread, in a dispatch, with no lock held. */
 	void (*deliver)(struct letter *letter);
 };
 
+/* Returns 0 or -errno. */
 int mailbox_new(struct mailbox **ret_mailbox);
+
 struct mailbox *mailbox_ref(struct mailbox *mailbox);
+
+/* Gives a reference back. The last one closes the eventfd. */
 void mailbox_unref(struct mailbox *mailbox);
 
-/* The eventfd: becomes readable when there is mail. */
+/* The eventfd. It becomes readable when there is a letter. */
 int mailbox_fd(const struct mailbox *mailbox);
 
 /*
- * Posts letter unless it is posted already; the wake is left to later, so that no
- * system call is made under a lock. With NULL the owner sees it at its next
- * dispatch. False: the mailbox is closed, nothing was posted.
+ * Posts letter unless it is posted already. The wake is deferred to later, so that no system call is made
+ * under a lock. With NULL nobody is woken, and the owner sees the letter in its next dispatch. False: the
+ * mailbox is closed, and nothing was posted.
  */
 bool mailbox_post(struct mailbox *mailbox, struct letter *letter, struct deferred_list *later);
 
-/* The same for a letter whose delivery runs nothing of the program's: it is delivered in a drain, too. */
+/* As mailbox_post(), for a letter whose delivery calls no function of the program: it is delivered in a
+ * drain, too. */
 bool mailbox_post_quiet(struct mailbox *mailbox, struct letter *letter, struct deferred_list *later);
 
-/* Takes a letter back. False: it was not there (taken out for delivery, or never posted). */
+/* Takes a letter out again. False: it was not there, since it was taken for delivery or never posted. */
 bool mailbox_retract(struct mailbox *mailbox, struct letter *letter);
 
+/* The slow way of mailbox_reset(): reads the eventfd. */
 void mailbox_clear(struct mailbox *mailbox);
 
-/* Owner: clears the eventfd if it was written. Call it before taking letters, else one may stay unseen. */
+/* Owner: reads the eventfd if it was written. To be called before letters are taken: a letter that was posted
+ * in between would not make the eventfd readable. */
 static inline void mailbox_reset(struct mailbox *mailbox)
 {
 	if (__builtin_expect(atomic_load_explicit(&mailbox->woken, memory_order_acquire), 0))
 		mailbox_clear(mailbox);
 }
 
-/* Owner: takes the oldest letter out, NULL when there is none. */
+/* Owner: takes the oldest letter, quiet ones first. NULL: there is none. */
 struct letter *mailbox_next(struct mailbox *mailbox);
 
-/* The same of those that were posted as quiet. */
+/* Owner: takes the oldest quiet letter. NULL: there is none. */
 struct letter *mailbox_next_quiet(struct mailbox *mailbox);
 
-/* True when there is mail. Any thread may ask; no lock. */
+/* True when a letter waits. For any thread; takes no lock. */
 static inline bool mailbox_pending(const struct mailbox *mailbox)
 {
 	return atomic_load_explicit(&mailbox->count, memory_order_acquire) != 0;
 }
 
-/* Owner: wakes itself (or its event loop) without a letter. */
+/* Makes the eventfd readable without a letter, to wake the owner or its event loop. */
 void mailbox_wake(struct mailbox *mailbox);
 
-/* Owner: nothing is accepted from here on; what is in it can still be taken. */
+/* Owner: refuses letters from here on. Those that wait can still be taken. */
 void mailbox_close(struct mailbox *mailbox);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * In a forked child the nodes are as they were at the moment of the fork, when other threads were in the
- * middle of changing them, and those threads are not in the child. lock_acquire() gives a lock away that one
- * of them held, and says so; here it is mended what the lock guards.
+ * In a forked child the nodes are as they were at the moment of the fork. Other threads may have been in the
+ * middle of changing them, and those threads are not in the child. lock_acquire() takes over a lock that one
+ * of them held, and says so; the functions here repair what the lock guards.
  */
 #include "node.h"
 
-/* Whoever was in the middle of node_link_member() or unlink_member(): the way back is made anew. */
+/* A thread was in the middle of node_link_member() or unlink_member(): makes the links back anew. */
 void shard_mend(struct shard *shard)
 {
 	for (struct ctx_context **link = &shard->first; *link; link = &(*link)->sibling_next)
@@ -20,7 +20,8 @@ void node_mend(struct ctx_context *ctx)
 	if (!extension)
 		return;
 	list_mend(&extension->watches);
-	/* A deadline that was just ending ctx: its text has one owner. */
+	/* A thread was just ending ctx by its deadline: the text belongs to ctx if that has ended, else still
+	 * to the deadline. */
 	if (extension->deadline_cause && extension->deadline_cause == ctx->cause_text) {
 		if (context_error(ctx))
 			extension->deadline_cause = NULL;

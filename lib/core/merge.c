@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A context with several parents. It is no member of any itself: in each of them it has
- * a link, a hidden child that lies in the merged node's own memory. Marking a link marks
- * the merged node; the first link to be marked says whose end it is. Making, ending and freeing one costs the
- * number of its parents.
+ * A context with several parents. The merged node itself is in no parent's list. Each parent has a link in
+ * its list: a hidden child that lies in the merged node's memory. A sweep that marks a link marks the merged
+ * node, and the first link to be marked says from which parent the end came. Making, ending and freeing a
+ * merged context costs as much as it has parents.
  */
 #include "clock.h"
 #include "find.h"
@@ -12,7 +12,7 @@
 #include "table.h"
 #include "walk.h"
 
-static void publish(struct ctx_context *node)
+static void publish_merged(struct ctx_context *node)
 {
 	struct merge *merge = node_merge(node);
 	uint64_t deadline_ns = CTX_FOREVER;
@@ -23,18 +23,18 @@ static void publish(struct ctx_context *node)
 			node_serve(link->parent); /* as node_publish() does */
 		int error = node_link_member(link, CTX_FOREVER);
 		if (error) {
-			struct sweep sweep; /* finds nothing to tell: nobody knows the node yet */
+			struct sweep sweep; /* only marks: nobody watches the node yet */
 			sweep_init(&sweep, false);
 			sweep_mark_link(&sweep, link, (uint32_t)error);
 		}
 	}
-	/* From here on ctx_set_deadline of a parent keeps it right. */
+	/* From here on ctx_set_deadline() of a parent updates it. */
 	lock_acquire(&walk_lock);
 	for (unsigned i = 0; i < merge->count; i++) {
 		uint64_t above_ns = context_deadline(&merge->links[i].node);
 		deadline_ns = above_ns < deadline_ns ? above_ns : deadline_ns;
 	}
-	store_relaxed(&node->deadline_ns, deadline_ns);
+	atomic_store_explicit(&node->deadline_ns, deadline_ns, memory_order_relaxed);
 	if (!(node->flags & NODE_UNLISTED))
 		atomic_store_explicit(&table_context(node->slot)->deadline_ns, deadline_ns,
 				      memory_order_relaxed);
@@ -54,14 +54,14 @@ int ctx_merge(const struct ctx_context *const *parents, unsigned count, const ch
 			return -EINVAL;
 		passed |= parents[i]->flags & (NODE_MOVABLE | NODE_UNDER_ROOTS);
 	}
-	struct node_options plan = {
+	struct node_options options = {
 		.flags = NODE_MERGED | passed,
 		.kind = CTX_TABLE_MERGED,
 		.tail = sizeof(struct merge) + count * sizeof(struct parent_link),
 		.label = label,
 		.site = __builtin_return_address(0),
 	};
-	struct ctx_context *node = node_new(parents[0], &plan);
+	struct ctx_context *node = node_new(parents[0], &options);
 	if (!node)
 		return -ENOMEM;
 	struct merge *merge = node_merge(node);
@@ -76,7 +76,7 @@ int ctx_merge(const struct ctx_context *const *parents, unsigned count, const ch
 				 .parent = node_mutable(parents[i]),
 				 .deadline_ns = CTX_FOREVER},
 		};
-	publish(node);
+	publish_merged(node);
 	if (!context_error(node))
 		find_remember(node);
 	*ret_ctx = node;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the context core share about nodes. Nothing above the core includes it. */
+/* What the files of the core share about nodes. The folders above use context.h; a few files of blocking,
+ * propagate and client look at nodes themselves. */
 #ifndef CTX_NODE_H
 #define CTX_NODE_H
 
@@ -8,59 +9,56 @@
 #include "context.h"
 #include "timer.h"
 
-#define load_relaxed(object) atomic_load_explicit(object, memory_order_relaxed)
-#define load_acquire(object) atomic_load_explicit(object, memory_order_acquire)
-#define store_relaxed(object, value) atomic_store_explicit(object, value, memory_order_relaxed)
-#define store_release(object, value) atomic_store_explicit(object, value, memory_order_release)
-
 #define STATE_ATTENTION (STATE_ATTACHED | STATE_CHILDREN | STATE_WAITERS)
 
-/* Enough for the threads of a large machine to seldom meet; a node has them only when two did. */
+/* So many that the threads of a large machine seldom meet in one. A node gets them when two threads met in
+ * its own shard. */
 #define SHARD_COUNT 16
 
 struct shard_line {
 	struct shard shard;
 } __attribute__((aligned(64)));
 
-/* What few nodes have. Freed with the node. */
+/* The part of a node that few nodes need: made on demand, freed with the node. */
 struct extension {
 	struct list watches;		   /* ctx lock */
-	struct list callbacks;		   /* ctx lock; of this process only, see callbacks_of() */
-	struct list ring_callbacks;	   /* those that are bound to a ring; as callbacks */
+	struct list callbacks;		   /* ctx lock; only of this process, see callbacks_of() */
+	struct list ring_callbacks;	   /* as callbacks: those that are bound to a ring */
 	struct done *done;		   /* the pipe; ctx lock */
-	struct cause_text *deadline_cause; /* for when its own deadline fires; ctx lock */
-	struct timer *_Atomic timer;	   /* of a node that was not made with one */
-	_Atomic uint64_t grace_ns;	   /* of ctx_set_grace; 0: not set, CTX_FOREVER: none */
-	struct signal_request *_Atomic signal;
-	/* Read by all who derive; the filling keeps its cache line from the memory behind. */
-	struct shard_line *_Atomic shards; /* SHARD_COUNT of them, numbered from 1; 0 is the node's own */
+	struct cause_text *deadline_cause; /* what the cause says when its own deadline ends it; ctx lock */
+	/* Of a node without NODE_TIMER that was given a deadline. Stored with ctx lock. */
+	struct timer *_Atomic timer;
+	_Atomic uint64_t grace_ns;	       /* of ctx_set_grace; 0: not set, CTX_FOREVER: none */
+	struct signal_request *_Atomic signal; /* of ctx_signal_prepare(); stored with ctx lock */
+	/* Read by all threads that derive. The filling keeps its cache line apart from the memory behind. */
+	struct shard_line *_Atomic shards; /* SHARD_COUNT of them, from number 1; 0 is the node's own */
 	void *shards_memory;
-	uint32_t callbacks_forks; /* fork count of the process that callbacks are of; ctx lock */
+	uint32_t callbacks_forks; /* the fork count of the process that registered the callbacks; ctx lock */
 	char filling[28];
 };
 _Static_assert(offsetof(struct extension, shards) >= 48, "apart from what lies before");
 
-/* One parent of a merged node. */
+/* How a merged node is a child of one of its parents: node is the hidden child, target the merged node. */
 struct parent_link {
 	struct ctx_context node;
 	struct ctx_context *target;
 };
 
-/* Follows a merged node. */
+/* Lies behind a merged node. */
 struct merge {
-	struct parent_link *_Atomic from;  /* the parent that ended it, if one did */
-	struct heap_node walk_node; /* walk lock, as the next one */
-	uint64_t walk_queued;	    /* serial of the last walk that had it in its queue */
-	uint64_t order;		    /* of its making: after whatever it is below. constant */
+	struct parent_link *_Atomic from; /* the link to the parent that ended it; NULL: none did */
+	struct heap_node walk_node;	  /* walk lock, as walk_queued */
+	uint64_t walk_queued;		  /* the serial of the last walk that queued it */
+	uint64_t order; /* counts merges: larger than in all merged nodes above it. constant */
 	unsigned count;
 	struct parent_link links[];
 };
 
-/* Follows a value node. */
+/* Lies behind a value node. */
 struct value {
 	const struct ctx_key *key;
 	void *value;
-	const struct ctx_context *outer; /* next node with a value */
+	const struct ctx_context *outer; /* the next node towards the root that has a value; NULL: none has */
 };
 
 static inline struct merge *node_merge(const struct ctx_context *ctx)
@@ -78,7 +76,7 @@ static inline struct parent_link *node_parent_link(const struct ctx_context *nod
 	return container_of(node, struct parent_link, node);
 }
 
-/* The const of a context says what its holder may ask for, not where it lies. */
+/* A const context is one that its holder may not end. Its memory can be written all the same. */
 static inline struct ctx_context *node_mutable(const struct ctx_context *ctx)
 {
 	return (struct ctx_context *)ctx;
@@ -86,7 +84,7 @@ static inline struct ctx_context *node_mutable(const struct ctx_context *ctx)
 
 static inline struct extension *node_extension(const struct ctx_context *ctx)
 {
-	return load_acquire(&node_mutable(ctx)->extension);
+	return atomic_load_explicit(&node_mutable(ctx)->extension, memory_order_acquire);
 }
 
 static inline struct timer *node_timer(const struct ctx_context *ctx)
@@ -94,25 +92,25 @@ static inline struct timer *node_timer(const struct ctx_context *ctx)
 	if (ctx->flags & NODE_TIMER)
 		return (struct timer *)(ctx + 1);
 	struct extension *extension = node_extension(ctx);
-	return extension ? load_acquire(&extension->timer) : NULL;
+	return extension ? atomic_load_explicit(&extension->timer, memory_order_acquire) : NULL;
 }
 
-/* Of its own, CTX_FOREVER without one. */
+/* The node's own deadline, not its ancestors'. CTX_FOREVER: it has none. */
 static inline uint64_t node_own_deadline(const struct ctx_context *ctx)
 {
 	struct timer *timer = node_timer(ctx);
-	return timer ? load_relaxed(&timer->own_ns) : CTX_FOREVER;
+	return timer ? atomic_load_explicit(&timer->own_ns, memory_order_relaxed) : CTX_FOREVER;
 }
 
 /* ---- forked children */
 
-/* Of before a fork, made by an ancestor of this process. */
+/* True for a node that was made before a fork, in an ancestor of this process. */
 static inline bool node_is_inherited(const struct ctx_context *ctx)
 {
 	return ctx->table_epoch != thread_fork_count && !(ctx->flags & NODE_STATIC);
 }
 
-/* Of one whose lock was taken over from a thread that is not in this process (mend.c). */
+/* Repair what a lock guards that was taken over from a thread which is not in this process (mend.c). */
 void node_mend(struct ctx_context *ctx);
 void shard_mend(struct shard *shard);
 
@@ -129,12 +127,13 @@ static inline void shard_acquire(struct shard *shard)
 }
 
 /*
- * Before ctx is derived from, waited for or the like: its deadline in force, and an end that had begun above
- * it, come to it in this process also if they are inherited. 0; or what timer_start() says.
+ * Makes sure that ends reach ctx in this process, before somebody derives from it or waits for it: starts the
+ * timer where ctx has a deadline. In a forked child the inherited ctx then also gets its deadline, and an end
+ * that a thread of the parent had begun above it. Returns 0, or the error of timer_start().
  */
 int node_serve(struct ctx_context *ctx);
 
-/* Cancel, deadline and signal are for these only. */
+/* True for nodes that can be cancelled, and have deadlines and signals of their own. */
 static inline bool node_can_end(const struct ctx_context *ctx)
 {
 	return !(ctx->flags & (NODE_STATIC | NODE_ENDLESS | NODE_VALUE | NODE_DETACHED));
@@ -144,26 +143,28 @@ static inline bool node_can_end(const struct ctx_context *ctx)
 struct node_options {
 	unsigned flags;
 	unsigned kind;	      /* enum ctx_table_kind */
-	size_t tail;	      /* bytes behind the node */
-	uint64_t deadline_ns; /* own, CTX_FOREVER: none */
+	size_t tail;	      /* bytes to allocate behind the node */
+	uint64_t deadline_ns; /* its own; CTX_FOREVER: none */
 	uint64_t now_ns;      /* 0: read the coarse clock */
 	const char *label;
 	const void *site;
 };
 
-/* Memory and record, not yet linked: the caller fills the tail and calls node_publish. NULL: no memory. */
-struct ctx_context *node_new(const struct ctx_context *parent, const struct node_options *plan);
+/* Allocates a node and writes its record. The caller fills the tail and calls node_publish(). NULL: no
+ * memory. */
+struct ctx_context *node_new(const struct ctx_context *parent, const struct node_options *options);
 
-/* Links the node to its parent and takes over its end and deadline. */
+/* Links the node to its parent, whose end and deadline it takes over. */
 void node_publish(struct ctx_context *node, uint64_t own_deadline_ns);
 
-/* Links any member, a link too, to member->parent. Returns the parent's positive errno, 0 when it is live. */
+/* Links member, a node or the hidden child of a merged one, to member->parent. Returns the parent's positive
+ * errno, or 0: the parent is live. */
 int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns);
 
-/* For a reference that somebody else holds now: true unless the node is being freed. */
+/* Takes a reference on a node that may be about to be freed. False: it is being freed, and none was taken. */
 static inline bool node_pin(struct ctx_context *ctx)
 {
-	uint32_t refs = load_relaxed(&ctx->refs);
+	uint32_t refs = atomic_load_explicit(&ctx->refs, memory_order_relaxed);
 
 	while (refs)
 		if (atomic_compare_exchange_weak_explicit(&ctx->refs, &refs, refs + 1, memory_order_acquire,
@@ -172,16 +173,17 @@ static inline bool node_pin(struct ctx_context *ctx)
 	return false;
 }
 
-/* For a node that cannot be freed now. */
+/* Takes a reference on a node that cannot be freed now, since somebody else has one. */
 static inline void node_hold(struct ctx_context *ctx)
 {
 	atomic_fetch_add_explicit(&ctx->refs, 1, memory_order_relaxed);
 }
 
-/* May free the node, and run release functions of values: call it without locks. */
+/* Gives a reference back. May free the node and run release functions of values, so no lock may be held. */
 void node_unref(struct ctx_context *ctx);
 
-/* Drops, but leaves the freeing to node_free_all: *dead is a list by sweep_next. */
+/* Gives a reference back. Does not free: a node without references is put in front of *dead, a list by
+ * sweep_next for node_free_all(). */
 static inline void node_unref_later(struct ctx_context *ctx, struct ctx_context **dead)
 {
 	if (atomic_fetch_sub_explicit(&ctx->refs, 1, memory_order_acq_rel) != 1)
@@ -191,16 +193,16 @@ static inline void node_unref_later(struct ctx_context *ctx, struct ctx_context 
 }
 void node_free_all(struct ctx_context *dead);
 
-/* Makes the extension if there is none. NULL: no memory. */
+/* Returns the extension of ctx, made if there is none. NULL: no memory. */
 struct extension *node_extend(struct ctx_context *ctx);
 
 /*
- * With the ctx lock held: says that the extension has something to tell. Returns
- * the positive errno if the node is done: then nobody will come for it.
+ * Sets STATE_ATTACHED: a sweep that marks ctx will look at its extension. With the ctx lock held. Returns the
+ * positive errno if the node is done: then no sweep comes.
  *
- * Sequentially consistent: a node with a timer is born attached, so nothing is written here. It is
- * node_extend()'s store of the extension, then this look at the state, against a marker's store of the
- * state, then its look at the extension: one of both sees the other.
+ * Sequentially consistent. A node with a timer is born with STATE_ATTACHED, so that nothing is written here.
+ * This thread stores the extension (node_extend()), then loads the state; a sweep stores the state, then
+ * loads the extension. One of the two sees the other's store.
  */
 static inline int node_attach(struct ctx_context *ctx)
 {
@@ -211,12 +213,13 @@ static inline int node_attach(struct ctx_context *ctx)
 	return (int)(state & STATE_ERRNO);
 }
 
-/* Shard by number; count says how many numbers there are. */
+/* The shard with that number, below node_shard_count(). */
 static inline struct shard *node_shard(struct ctx_context *ctx, unsigned number)
 {
 	if (number == 0)
 		return &ctx->children;
-	return &load_acquire(&load_acquire(&ctx->extension)->shards)[number - 1].shard;
+	struct extension *extension = node_extension(ctx);
+	return &atomic_load_explicit(&extension->shards, memory_order_acquire)[number - 1].shard;
 }
 
 static inline unsigned node_shard_count(struct ctx_context *ctx)

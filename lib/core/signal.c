@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Cancelling a context from a signal handler: the handler queues a request for the timer thread. */
 #include "memory.h"
 #include "node.h"
 #include "thread.h"
@@ -13,7 +14,7 @@ int ctx_signal_prepare(struct ctx_context *ctx)
 	struct extension *extension = node_extend(ctx);
 	if (!extension)
 		return -ENOMEM;
-	if (load_acquire(&extension->signal))
+	if (atomic_load_explicit(&extension->signal, memory_order_acquire))
 		return 0;
 	struct signal_request *request = memory_allocate(sizeof(*request));
 	if (!request)
@@ -21,13 +22,13 @@ int ctx_signal_prepare(struct ctx_context *ctx)
 	*request = (struct signal_request){.ctx = ctx, .state = SIGNAL_PREPARED};
 
 	node_lock(ctx);
-	bool first = !load_relaxed(&extension->signal);
+	bool first = !atomic_load_explicit(&extension->signal, memory_order_relaxed);
 	if (first) {
 		if (node_attach(ctx))
-			store_relaxed(&request->state, SIGNAL_RETIRED);
+			atomic_store_explicit(&request->state, SIGNAL_VOID, memory_order_relaxed);
 		else
 			node_hold(ctx);
-		store_release(&extension->signal, request);
+		atomic_store_explicit(&extension->signal, request, memory_order_release);
 	}
 	lock_release(&ctx->lock);
 	if (!first)
@@ -40,10 +41,11 @@ int ctx_cancel_from_signal(struct ctx_context *ctx, int signo)
 	if (!ctx)
 		return -EINVAL;
 	struct extension *extension = node_extension(ctx);
-	struct signal_request *request = extension ? load_acquire(&extension->signal) : NULL;
+	struct signal_request *request =
+		extension ? atomic_load_explicit(&extension->signal, memory_order_acquire) : NULL;
 	if (!request)
 		return -EINVAL;
-	/* A second signal, and one for a context that is done, have nothing to add. */
+	/* False after a first signal, and when the context is done: there is nothing to do. */
 	if (!signal_request_take(request, SIGNAL_QUEUED))
 		return 0;
 	request->signal = signo;

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * How a cancel goes through the tree. context_end() claims the node and marks it done. sweep_below() then
+ * makes two passes. The first marks all nodes below (mark_from). The second, finish_sweep(), tells the
+ * waiters, timers, pipes and watches of each marked node; then it runs deferred work and callbacks, without
+ * locks.
+ */
 #include "sweep.h"
 
 #include "callback.h"
@@ -19,8 +25,8 @@ void sweep_init(struct sweep *sweep, bool on_worker)
 
 /* ---- first pass: marking */
 
-/* Takes over a reference. */
-static void remember(struct sweep *sweep, struct ctx_context *node)
+/* Appends node to the sweep's list. Takes over a reference. */
+static void append_marked(struct sweep *sweep, struct ctx_context *node)
 {
 	node->sweep_next = NULL;
 	*sweep->last = node;
@@ -33,14 +39,14 @@ static bool in_table(const struct ctx_context *node)
 }
 
 /*
- * Live to done. Returns the state before, which was done already if somebody else was
- * first. Below a leaf there is nothing to sweep: a later child is born done.
+ * Marks node as done, if it is live. Returns the state before, which shows whether it was done already. A
+ * leaf counts as swept at once, since nothing is below it: a later child is born done.
  */
 static uint32_t mark_state(struct ctx_context *node, uint32_t end)
 {
-	uint32_t state = load_relaxed(&node->state);
+	uint32_t state = atomic_load_explicit(&node->state, memory_order_relaxed);
 
-	/* Sequentially consistent: see spread(). */
+	/* Sequentially consistent: see add_shards(). */
 	while (!(state & STATE_ERRNO)) {
 		uint32_t swept = state & STATE_CHILDREN ? 0 : STATE_SWEPT;
 		if (atomic_compare_exchange_weak(&node->state, &state, state | end | swept))
@@ -49,13 +55,14 @@ static uint32_t mark_state(struct ctx_context *node, uint32_t end)
 	return state;
 }
 
-/* Marked, but what is below it perhaps not yet. */
+/* True when a node is marked, but nodes below it may not be. */
 static inline bool is_unfinished(uint32_t state)
 {
 	return state & STATE_ERRNO && (state & (STATE_CHILDREN | STATE_SWEPT)) == STATE_CHILDREN;
 }
 
-/* Marks one node for its parent's end; what has more to it than a state is pinned and remembered. */
+/* Marks a node because its parent has ended. False: it was done already. It is appended to the sweep's list
+ * if somebody waits for it or it has children. */
 static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t end)
 {
 	uint32_t before = mark_state(node, end);
@@ -68,11 +75,11 @@ static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t en
 		atomic_store_explicit(&table_context(node->slot)->state, end & STATE_ERRNO,
 				      memory_order_release);
 	if (before & STATE_ATTENTION && node_pin(node))
-		remember(sweep, node);
+		append_marked(sweep, node);
 	return true;
 }
 
-/* The table names the parent that ended a merged node as its parent. */
+/* Writes the parent that ended a merged node as its parent to the table. */
 static void write_parent(struct ctx_context *node, const struct ctx_context *parent)
 {
 	struct ctx_table_context *record = table_context(node->slot);
@@ -88,10 +95,11 @@ void sweep_mark_link(struct sweep *sweep, struct ctx_context *node, uint32_t err
 	struct merge *merge = node_merge(link->target);
 
 	mark_state(node, error);
-	/* The first parent to come here is the one whose end it is; whoever comes later marks for it. */
+	/* The first parent to come here is the one that ends the merged node. A sweep that comes later from
+	 * another parent marks on behalf of the first. */
 	atomic_compare_exchange_strong(&merge->from, &none, link);
 	link = atomic_load(&merge->from);
-	uint32_t from = load_acquire(&link->node.state);
+	uint32_t from = atomic_load_explicit(&link->node.state, memory_order_acquire);
 	if (mark_node(sweep, link->target, (from & STATE_ERRNO) | STATE_MERGED) && in_table(link->target))
 		write_parent(link->target, link->node.parent);
 }
@@ -108,7 +116,7 @@ static inline void mark_member(struct sweep *sweep, struct ctx_context *member, 
 
 static void mark_children(struct sweep *sweep, struct ctx_context *parent)
 {
-	uint32_t error = load_relaxed(&parent->state) & STATE_ERRNO;
+	uint32_t error = atomic_load_explicit(&parent->state, memory_order_relaxed) & STATE_ERRNO;
 	unsigned count = node_shard_count(parent);
 
 	for (unsigned i = 0; i < count; i++) {
@@ -122,41 +130,42 @@ static void mark_children(struct sweep *sweep, struct ctx_context *parent)
 	}
 }
 
-/* Marks what is below everything from node on in the list. */
+/* Marks the children of all nodes in the sweep's list from node on; they are appended to it. */
 static void mark_from(struct sweep *sweep, struct ctx_context *node)
 {
 	for (; node; node = node->sweep_next)
-		if (load_relaxed(&node->state) & STATE_CHILDREN)
+		if (atomic_load_explicit(&node->state, memory_order_relaxed) & STATE_CHILDREN)
 			mark_children(sweep, node);
 }
 
 /*
- * Goes where a sweep began and is still busy. What is unfinished is judged after the attempt to mark:
- * whoever was first may have come between a look before it and the attempt, and be no further yet.
+ * Visits a node for help_sweeps(): marks it if its parent is done, and goes on below where a sweep is
+ * unfinished. Whether it is unfinished is looked at after the attempt to mark: another sweep may have marked
+ * the node just before, and not have come further.
  */
 static bool help_visit(struct ctx_context *node, void *data)
 {
 	struct sweep *sweep = data;
 	struct ctx_context *marked = node->flags & NODE_LINK ? node_parent_link(node)->target : node;
-	uint32_t above = load_acquire(&node->parent->state) & STATE_ERRNO;
+	uint32_t above = atomic_load_explicit(&node->parent->state, memory_order_acquire) & STATE_ERRNO;
 
 	if (node->flags & NODE_MERGED) /* marked through a link */
-		return is_unfinished(load_acquire(&node->state));
+		return is_unfinished(atomic_load_explicit(&node->state, memory_order_acquire));
 	if (!above || node->flags & NODE_DETACHED)
 		return false;
 	if (node->flags & NODE_LINK)
 		sweep_mark_link(sweep, node, above);
 	else
 		mark_node(sweep, node, above);
-	return is_unfinished(load_acquire(&marked->state));
+	return is_unfinished(atomic_load_explicit(&marked->state, memory_order_acquire));
 }
 
 /*
- * Below root there were nodes that another sweep has marked and may not have gone
- * through yet: does that for it, until nothing new turns up. root is kept by the caller. Costs one
- * walk over what no sweep has finished, and one more for each other sweep that is met below what it marks.
+ * Below root are nodes that other sweeps have marked, and may not have gone through yet. Does that for them,
+ * until there is nothing new. The caller has a reference on root. Costs one walk over the part that no sweep
+ * has finished, and one more for each other sweep that is met below what this one marks.
  */
-static void help(struct sweep *sweep, struct ctx_context *root)
+static void help_sweeps(struct sweep *sweep, struct ctx_context *root)
 {
 	do {
 		struct ctx_context *dead = NULL, **news = sweep->last;
@@ -175,17 +184,19 @@ static void help(struct sweep *sweep, struct ctx_context *root)
 
 /* ---- second pass: telling */
 
-static void retire_signal(struct extension *extension, struct ctx_context **ret_held)
+/* No signal handler can queue the request any more. *ret_held: the context whose reference it had. */
+static void void_signal(struct extension *extension, struct ctx_context **ret_held)
 {
-	struct signal_request *request = load_acquire(&extension->signal);
+	struct signal_request *request = atomic_load_explicit(&extension->signal, memory_order_acquire);
 
-	if (request && signal_request_take(request, SIGNAL_RETIRED))
+	if (request && signal_request_take(request, SIGNAL_VOID))
 		*ret_held = request->ctx;
 }
 
-static void tell(struct sweep *sweep, struct ctx_context *node)
+/* Tells all that wait for the end of node but its callbacks without a ring. */
+static void tell_end(struct sweep *sweep, struct ctx_context *node)
 {
-	uint32_t state = load_acquire(&node->state);
+	uint32_t state = atomic_load_explicit(&node->state, memory_order_acquire);
 	struct timer *timer = state & STATE_ATTACHED ? node_timer(node) : NULL;
 	struct extension *extension = atomic_load(&node->extension); /* see node_attach() */
 	struct ctx_context *held = NULL;
@@ -200,8 +211,8 @@ static void tell(struct sweep *sweep, struct ctx_context *node)
 	node_lock(node);
 	if (extension->done)
 		done_close(extension->done, words, cause_last_words(node, words));
-	retire_signal(extension, &held);
-	/* They stay in the list: draining finds the operations of a done context by them. */
+	void_signal(extension, &held);
+	/* Watches stay in the list: a drain finds the operations of a done context by them. */
 	for (struct list *link = extension->watches.next; link != &extension->watches; link = link->next) {
 		struct watch *watch = container_of(link, struct watch, link);
 		watch->ops->done(watch, &sweep->later);
@@ -216,21 +227,21 @@ static void run_callbacks(struct sweep *sweep, struct ctx_context *node)
 {
 	if (callback_pending(node)) {
 		if (sweep->on_worker && worker_post(node))
-			return; /* with the pin */
+			return; /* the worker thread has the reference */
 		callback_run_all(node);
 	}
 	node_unref(node);
 }
 
-static void finish(struct sweep *sweep)
+static void finish_sweep(struct sweep *sweep)
 {
 	struct ctx_context *node, *next;
 
 	for (node = sweep->first; node; node = node->sweep_next)
-		if (load_relaxed(&node->state) & STATE_CHILDREN)
+		if (atomic_load_explicit(&node->state, memory_order_relaxed) & STATE_CHILDREN)
 			atomic_fetch_or_explicit(&node->state, STATE_SWEPT, memory_order_release);
 	for (node = sweep->first; node; node = node->sweep_next)
-		tell(sweep, node);
+		tell_end(sweep, node);
 	deferred_run(&sweep->later);
 	for (node = sweep->first; node; node = next) {
 		next = node->sweep_next;
@@ -238,22 +249,22 @@ static void finish(struct sweep *sweep)
 	}
 }
 
-/* root is marked, by this thread; before is its state before that. */
+/* Sweeps below root, which this thread has marked; before is its state before that. */
 static void sweep_below(struct ctx_context *root, uint32_t before, bool on_worker)
 {
 	struct sweep sweep;
 
 	sweep_init(&sweep, on_worker);
 	node_hold(root);
-	remember(&sweep, root);
+	append_marked(&sweep, root);
 	if (before & STATE_CHILDREN)
 		mark_from(&sweep, root);
 	if (sweep.foreign)
-		help(&sweep, root);
-	finish(&sweep);
+		help_sweeps(&sweep, root);
+	finish_sweep(&sweep);
 }
 
-/* ---- ending one node by itself */
+/* ---- ending a node with which an end begins */
 
 static void write_cause(struct ctx_context *ctx)
 {
@@ -289,12 +300,12 @@ static inline void write_end(struct ctx_context *ctx)
 	table_write_end(&record->seq);
 }
 
-/* Of those who want to end a node by itself, one writes the cause; true for that one. */
-static inline bool claim(struct ctx_context *ctx)
+/* Sets STATE_CLAIMED. True for the one thread of those that want to end ctx which may write its cause. */
+static inline bool claim_end(struct ctx_context *ctx)
 {
 	const uint32_t any = STATE_CLAIMED | ~0u << STATE_FORKS_SHIFT;
 	const uint32_t here = STATE_CLAIMED | thread_fork_count << STATE_FORKS_SHIFT;
-	uint32_t state = load_relaxed(&ctx->state);
+	uint32_t state = atomic_load_explicit(&ctx->state, memory_order_relaxed);
 
 	while (!(state & STATE_ERRNO) && (state & any) != here)
 		if (atomic_compare_exchange_weak_explicit(&ctx->state, &state, (state & ~any) | here,
@@ -303,8 +314,8 @@ static inline bool claim(struct ctx_context *ctx)
 	return false;
 }
 
-/* Another thread has claimed ctx, or an ancestor's end reached it: both end it without waiting for anything.
- */
+/* Waits until ctx is done. Another thread has claimed it, or it was reached by an ancestor's end: in both
+ * cases it is done in a moment, since neither waits for anything in between. */
 static void wait_for_end(struct ctx_context *ctx)
 {
 	for (int i = 0; i < 100; i++)
@@ -318,11 +329,12 @@ static void wait_for_end(struct ctx_context *ctx)
 	}
 }
 
-/* True if this end is the one; false: ctx is done, or will be in a moment. */
+/* Ends ctx. True: *ret_before is its state before. False: another end was first, and ctx is done or will be
+ * in a moment. */
 static inline __attribute__((always_inline)) bool try_end(struct ctx_context *ctx, const struct end *end,
 							  uint32_t *ret_before)
 {
-	if (!claim(ctx))
+	if (!claim_end(ctx))
 		return false;
 	ctx->cause_kind = (uint8_t)end->kind;
 	ctx->cause_code = end->code;
@@ -337,9 +349,9 @@ static inline __attribute__((always_inline)) bool try_end(struct ctx_context *ct
 	return false;
 }
 
-/* After it was marked; no lock held. */
-static inline __attribute__((always_inline)) void ended(struct ctx_context *ctx, uint32_t before,
-							bool on_worker)
+/* Does what follows after try_end(): the record, and the sweep. No lock held. */
+static inline __attribute__((always_inline)) void follow_up_end(struct ctx_context *ctx, uint32_t before,
+								bool on_worker)
 {
 	if (in_table(ctx))
 		write_end(ctx);
@@ -358,11 +370,12 @@ static inline __attribute__((always_inline)) int end_by_itself(struct ctx_contex
 
 	if (!try_end(ctx, end, &before)) {
 		wait_for_end(ctx);
-		if (node_is_inherited(ctx)) /* who was first may not be in this process, and half through */
+		/* The thread that was first may be in the parent, and not finished. */
+		if (node_is_inherited(ctx))
 			context_spread_end(ctx);
 		return -EALREADY;
 	}
-	ended(ctx, before, end->on_worker);
+	follow_up_end(ctx, before, end->on_worker);
 	return 0;
 }
 
@@ -371,7 +384,8 @@ int context_end(struct ctx_context *ctx, const struct end *end)
 	return end_by_itself(ctx, end);
 }
 
-/* The plain cancel, written out for it: it is what most contexts end with. */
+/* The plain cancel, by which most contexts end: end_by_itself() is inlined here once more, for this end
+ * alone. */
 int context_cancel(struct ctx_context *ctx, const void *site)
 {
 	struct end end = {
@@ -388,9 +402,9 @@ void context_end_deadline(struct ctx_context *ctx, uint64_t now_ns)
 	bool won = false;
 
 	node_lock(ctx);
-	/* It may have been moved since the timer fired. */
+	/* The deadline may have been moved since the timer fired. */
 	if (node_own_deadline(ctx) <= now_ns) {
-		struct extension *extension = load_acquire(&ctx->extension);
+		struct extension *extension = atomic_load_explicit(&ctx->extension, memory_order_acquire);
 		end.text = extension ? extension->deadline_cause : NULL;
 		end.code = end.text ? end.text->error : 0;
 		won = try_end(ctx, &end, &before);
@@ -399,10 +413,10 @@ void context_end_deadline(struct ctx_context *ctx, uint64_t now_ns)
 	}
 	lock_release(&ctx->lock);
 	if (won)
-		ended(ctx, before, true);
+		follow_up_end(ctx, before, true);
 }
 
-/* The way up from a merged node is by the parent that it takes its deadline from. */
+/* The parent of ctx. For a merged node the parent from which it has its deadline. */
 static struct ctx_context *deadline_parent(struct ctx_context *ctx)
 {
 	if (!(ctx->flags & NODE_MERGED))
@@ -415,19 +429,19 @@ static struct ctx_context *deadline_parent(struct ctx_context *ctx)
 	return earliest->parent;
 }
 
-/* Callbacks of what it marks are the worker's: the caller ended nothing. */
+/* Finishes an end below ctx. Callbacks run on the worker thread: the caller has ended nothing itself. */
 static void spread_end(struct ctx_context *ctx)
 {
 	struct sweep sweep;
 
 	sweep_init(&sweep, true);
-	help(&sweep, ctx);
-	finish(&sweep);
+	help_sweeps(&sweep, ctx);
+	finish_sweep(&sweep);
 }
 
 void context_spread_end(struct ctx_context *ctx)
 {
-	if (is_unfinished(load_acquire(&ctx->state)))
+	if (is_unfinished(atomic_load_explicit(&ctx->state, memory_order_acquire)))
 		spread_end(ctx);
 }
 
@@ -447,7 +461,7 @@ void context_expire(const struct ctx_context *ctx, uint64_t now_ns)
 	context_end_deadline(top, now_ns);
 	if (node_own_deadline(top) <= now_ns)
 		wait_for_end(top);
-	/* Another thread began with top before us and has not come to ctx. */
+	/* Another thread began to end top before us, and has not come to ctx yet. */
 	if (!context_error(ctx) && context_error(top))
 		spread_end(top);
 }

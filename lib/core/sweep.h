@@ -1,41 +1,43 @@
 /* SPDX-License-Identifier: MIT */
-/* Marking a node and everything below it, and telling whoever wants to know. */
+/* A sweep ends a context: it marks the node and all nodes below it, and then tells all that wait for them. */
 #ifndef CTX_SWEEP_H
 #define CTX_SWEEP_H
 
 #include "node.h"
 
-/* One marking. The list holds what was marked and needs a second look, oldest first, each pinned. */
+/* One sweep. The list has the marked nodes that somebody waits for or that have children, in the order of
+ * marking, each with a reference. */
 struct sweep {
 	struct ctx_context *first, **last;
-	struct deferred_list later; /* what those who were told leave to be done */
-	bool foreign;		    /* met what another sweep has not finished */
-	bool on_worker;		    /* callbacks go to the worker thread */
+	struct deferred_list later; /* what watches leave to be done without locks */
+	bool foreign;		    /* it met a part that another sweep has not finished */
+	bool on_worker;		    /* callbacks run on the worker thread */
 };
 
 void sweep_init(struct sweep *sweep, bool on_worker);
 
-/* How a context is ended by itself. */
+/* How a context is to be ended: its error, and its cause. */
 struct end {
-	int error; /* positive errno, for state */
+	int error; /* ECANCELED or ETIME, for state */
 	enum ctx_cause_kind kind;
-	int code; /* as cause_code */
+	int code; /* for cause_code */
 	const void *site;
 	uint32_t tid;
-	struct cause_text *text; /* the node's, if this end wins */
+	struct cause_text *text; /* taken over if this end is the one */
 	bool on_worker;
 };
 
-/* 0, or -EALREADY: then end->text is still the caller's. */
+/* Ends ctx and all below it. Returns 0, or -EALREADY: end->text is still the caller's. */
 int context_end(struct ctx_context *ctx, const struct end *end);
 
 /* Ends ctx if its own deadline is not after now_ns. */
 void context_end_deadline(struct ctx_context *ctx, uint64_t now_ns);
 
-/* When ctx, which is done, is not done all the way down yet: sees to it. No lock held. */
+/* Finishes the end of ctx, which is done, where nodes below it are not marked yet. No lock held. */
 void context_spread_end(struct ctx_context *ctx);
 
-/* Under the shard lock of a done parent: marks a live merged node through its link. */
+/* Marks a merged node through its link node, whose parent is done. With the lock of the parent's shard held,
+ * or before others know the node. */
 void sweep_mark_link(struct sweep *sweep, struct ctx_context *node, uint32_t error);
 
 #endif

@@ -8,10 +8,10 @@
 static struct {
 	struct lock lock; /* guards all but word and signals */
 	struct heap heap;
-	struct heap inherited;			/* of before the fork, until somebody has a use for it */
-	uint64_t sleeping_until_ns;		/* 0: awake, and will look at the heap before it sleeps */
-	_Atomic uint32_t word;			/* counts wakes, and is what the thread sleeps on */
-	struct signal_request *_Atomic signals; /* newest first */
+	struct heap inherited;	    /* timers from before the fork, until timer_adopt() */
+	uint64_t sleeping_until_ns; /* 0: the thread is awake, and will look at the heap before it sleeps */
+	_Atomic uint32_t word;	    /* a futex: counts wakes */
+	struct signal_request *_Atomic signals; /* newest first; handlers push, the thread takes all */
 } timers;
 
 struct ctx_context *timer_take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)
@@ -27,8 +27,8 @@ struct ctx_context *timer_take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)
 		bool pinned = node_pin(ctx);
 		if (!pinned)
 			ctx = NULL;
-		/* After this the memory of one that was not pinned may go. */
-		store_release(&timer->armed, 0);
+		/* After this store a context that was not pinned may be freed. */
+		atomic_store_explicit(&timer->armed, 0, memory_order_release);
 	}
 	if (!ctx) {
 		*ret_sleep_ns = timers.heap.root ? timers.heap.root->key_ns : CTX_FOREVER;
@@ -38,7 +38,7 @@ struct ctx_context *timer_take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)
 	return ctx;
 }
 
-/* The thread sleeps longer than to when_ns: it is to be woken. With the lock held. */
+/* True when the thread sleeps beyond when_ns: the caller wakes it, without the lock. With the lock held. */
 static bool wants_wake(uint64_t when_ns)
 {
 	if (when_ns >= timers.sleeping_until_ns)
@@ -48,8 +48,8 @@ static bool wants_wake(uint64_t when_ns)
 	return true;
 }
 
-/* With the lock held. */
-static bool adopt(void)
+/* Puts inherited timers into the heap. True: the caller wakes the thread. With the lock held. */
+static bool adopt_inherited(void)
 {
 	heap_take_over(&timers.heap, &timers.inherited);
 	return timers.heap.root && wants_wake(timers.heap.root->key_ns);
@@ -58,7 +58,7 @@ static bool adopt(void)
 void timer_adopt(void)
 {
 	lock_acquire(&timers.lock);
-	bool wake = adopt();
+	bool wake = adopt_inherited();
 	lock_release(&timers.lock);
 	if (wake)
 		sys_futex_wake(&timers.word, 1);
@@ -70,14 +70,14 @@ void timer_arm(struct timer *timer)
 
 	lock_acquire(&timers.lock);
 	if (__builtin_expect(node_is_inherited(timer->ctx), 0))
-		wake = adopt();
-	uint64_t own_ns = load_relaxed(&timer->own_ns);
+		wake = adopt_inherited();
+	uint64_t own_ns = atomic_load_explicit(&timer->own_ns, memory_order_relaxed);
 	heap_remove(&timers.heap, &timer->node);
-	/* A marker sets the state, then looks at armed: sequentially consistent, so one of both sees the
-	 * other. */
+	/* Sequentially consistent. This thread stores armed, then loads the state; a sweep stores the state,
+	 * then loads armed (timer_disarm). One of the two sees the other's store. */
 	atomic_store(&timer->armed, 1);
 	if (own_ns == CTX_FOREVER || atomic_load(&timer->ctx->state) & STATE_ERRNO) {
-		store_release(&timer->armed, 0);
+		atomic_store_explicit(&timer->armed, 0, memory_order_release);
 	} else {
 		heap_insert(&timers.heap, &timer->node, own_ns);
 		wake |= wants_wake(own_ns);
@@ -92,16 +92,17 @@ void timer_disarm(struct timer *timer)
 	if (!atomic_load(&timer->armed))
 		return;
 	lock_acquire(&timers.lock);
-	/* What was not adopted is in the other one still. */
+	/* A timer that was not adopted is still in the other heap. */
 	bool aside = timers.inherited.root && node_is_inherited(timer->ctx);
 	heap_remove(aside ? &timers.inherited : &timers.heap, &timer->node);
-	store_release(&timer->armed, 0);
+	atomic_store_explicit(&timer->armed, 0, memory_order_release);
 	lock_release(&timers.lock);
 }
 
 bool signal_request_take(struct signal_request *request, enum signal_state to)
 {
-	uint32_t state = load_relaxed(&request->state), queued = thread_fork_count << SIGNAL_FORKS_SHIFT;
+	uint32_t state = atomic_load_explicit(&request->state, memory_order_relaxed),
+		 queued = thread_fork_count << SIGNAL_FORKS_SHIFT;
 	uint32_t next = to == SIGNAL_QUEUED ? to | queued : to;
 
 	while (state == SIGNAL_PREPARED ||
@@ -130,7 +131,7 @@ void timer_sleep(uint32_t wakes, uint64_t until_ns)
 
 void timer_push_signal(struct signal_request *request)
 {
-	struct signal_request *first = load_relaxed(&timers.signals);
+	struct signal_request *first = atomic_load_explicit(&timers.signals, memory_order_relaxed);
 
 	do
 		request->next = first;
@@ -149,7 +150,7 @@ static void fork_parent(void)
 	lock_release(&timers.lock);
 }
 
-/* Signals that came before the fork end the parent's contexts. */
+/* Signals that came before the fork end the contexts of the parent, not those of the child. */
 static void fork_child(void)
 {
 	timers.lock = (struct lock){0};
@@ -158,7 +159,7 @@ static void fork_child(void)
 	heap_take_over(&timers.inherited, &timers.heap);
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void register_fork_handlers(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

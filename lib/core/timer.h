@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the library's timer thread has to do: deadlines, in a heap, and what signal handlers asked for. The
- * thread is woken only for something earlier than what it sleeps to; what is taken out never wakes it.
+ * The work of the library's timer thread: a heap of deadlines, and the contexts that signal handlers want to
+ * end. The thread is woken for a deadline that is earlier than the one it sleeps for, and for signals; never
+ * when a deadline is taken out.
  */
 #ifndef CTX_TIMER_H
 #define CTX_TIMER_H
@@ -12,38 +13,42 @@
 
 struct ctx_context;
 
-/* A deadline of a context's own. In the heap only while no ancestor's is as early. */
+/* The own deadline of a context. It is in the heap only while it is earlier than those of all ancestors. */
 struct timer {
 	struct heap_node node;	 /* timer lock */
-	_Atomic uint64_t own_ns; /* written with the ctx lock held; CTX_FOREVER: none now */
-	_Atomic uint32_t armed;	 /* in the heap; written last, with the timer lock held */
+	_Atomic uint64_t own_ns; /* written with the ctx lock held; CTX_FOREVER: there is none now */
+	_Atomic uint32_t armed;	 /* 1: in the heap; written with the timer lock held, after all else.
+				    timer_disarm() reads it without */
 	struct ctx_context *ctx;
 };
 
-/* Starts the thread if it does not run (timer_thread.c). 0, or what thread_start() says. */
+/* Starts the thread if it does not run (timer_thread.c). Returns 0 or an error of thread_start(). */
 int timer_start(void);
 
 /*
- * In a forked child the timers of before the fork are set aside, so that a child which has no use for the
- * contexts of its parent is not busy with their ends. From here on they come.
+ * In a forked child the timers from before the fork are set aside, so that a child which does not use its
+ * parent's contexts is not busy ending them. This puts them into the heap.
  */
 void timer_adopt(void);
 
-/* Puts timer into the heap, or moves it there, to its own_ns. Takes it out when done or for ever. */
+/* Puts timer into the heap at its own_ns, also when it is in the heap already. Takes it out instead when its
+ * context is done, or own_ns is CTX_FOREVER. */
 void timer_arm(struct timer *timer);
 
-/* Takes it out. When the node is being freed, nothing touches the timer afterwards. */
+/* Takes timer out of the heap. When its context is being freed, no other thread touches timer afterwards. */
 void timer_disarm(struct timer *timer);
 
-/* What a signal handler leaves. Lives in the extension of its context. */
+/* struct signal_request: how far the request of a signal handler to end a context has come. */
 enum signal_state {
 	SIGNAL_PREPARED,
-	SIGNAL_QUEUED,	/* the timer thread drops the context when it has seen it */
-	SIGNAL_RETIRED, /* the context was done first */
+	SIGNAL_QUEUED, /* the timer thread ends the context and gives its reference back */
+	SIGNAL_VOID,   /* the context was done before a signal came */
 };
 #define SIGNAL_STATE 3u
-#define SIGNAL_FORKS_SHIFT 2 /* above it, when queued: the fork count, for in a child nobody takes it out */
+/* Above, of a queued request, is the fork count: in a forked child no thread takes the parent's queue. */
+#define SIGNAL_FORKS_SHIFT 2
 
+/* Allocated by ctx_signal_prepare(), since a signal handler cannot. Of the context's extension. */
 struct signal_request {
 	struct signal_request *next;
 	struct ctx_context *ctx;
@@ -53,23 +58,24 @@ struct signal_request {
 	const void *site;
 };
 
-/* From prepared, or from queued in the parent of a fork, to another state. True for the one who did it.
- * Async-signal-safe. */
+/* Sets the state of a request that is prepared, or was queued in the parent of a fork. False: it is in
+ * another state, and stays there. Async-signal-safe. */
 bool signal_request_take(struct signal_request *request, enum signal_state to);
 
-/* Async-signal-safe. */
+/* Queues a request for the timer thread. Async-signal-safe. */
 void timer_push_signal(struct signal_request *request);
 
 /* ---- for the thread */
 
-/* The earliest context whose time has come, pinned. NULL: none, and the thread is taken to sleep until then.
- */
+/* Takes the context whose deadline is the earliest, and past, with a reference. NULL: there is none, and the
+ * thread will sleep until *ret_sleep_ns. */
 struct ctx_context *timer_take_due(uint64_t now_ns, uint64_t *ret_sleep_ns);
 
-/* What signal handlers have left since, newest first. */
+/* Takes all queued requests, newest first. */
 struct signal_request *timer_take_signals(void);
 
-/* How often it was woken: read it before looking for work, and sleep while it stays the same. */
+/* How often the thread was woken. It reads this before it looks for work, and sleeps while the count stays
+ * the same. */
 uint32_t timer_wakes(void);
 void timer_sleep(uint32_t wakes, uint64_t until_ns);
 

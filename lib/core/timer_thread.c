@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The library's timer thread: it ends contexts when their deadlines come, and those that signal handlers
- * name. */
+/* The library's timer thread. It ends contexts whose deadlines are past, and those that signal handlers
+ * cancel. */
 #include <sys/prctl.h>
 
 #include "clock.h"
@@ -9,14 +9,14 @@
 #include "thread.h"
 #include "timer.h"
 
-/* Values' release functions may run on it, little else that is the program's. */
+/* Of the program's functions only those that release values may run on this thread. */
 #define STACK_SIZE (256 * 1024)
 
 static struct lock start_lock; /* guards started */
 static bool started;
 
-/* Ends what signal handlers asked for. */
-static void take_signals(void)
+/* Ends the contexts that signal handlers cancelled. */
+static void end_signalled(void)
 {
 	struct signal_request *request = timer_take_signals(), *next;
 
@@ -46,15 +46,17 @@ static void *keep_time(void *unused)
 		uint32_t wakes = timer_wakes();
 		uint64_t now_ns = clock_now_ns(), sleep_ns;
 		struct ctx_context *ctx;
-		take_signals();
+		end_signalled();
 		while ((ctx = timer_take_due(now_ns, &sleep_ns))) {
 			context_end_deadline(ctx, now_ns);
-			/* It was being moved by a thread of the parent, who has not come to arming it. */
+			/* Its deadline was just being moved when the process forked, and the thread that
+			 * would have armed it anew is in the parent. */
 			if (__builtin_expect(node_is_inherited(ctx), 0) && !context_error(ctx))
 				timer_arm(node_timer(ctx));
 			node_unref(ctx);
 		}
-		/* A value's release function forked in here, and this is the child: nobody would wake it. */
+		/* A value's release function has forked, and this is the child, where nobody would wake this
+		 * thread. */
 		if (forks != thread_fork_count)
 			break;
 		timer_sleep(wakes, sleep_ns);
@@ -64,10 +66,12 @@ static void *keep_time(void *unused)
 
 int timer_start(void)
 {
-	static _Atomic uint32_t running_in; /* 1 + fork count of the process where it runs */
+	/* 1 + the fork count of the process in which the thread runs. Its load spares callers the lock. */
+	static _Atomic uint32_t running_in;
 	int result = 0;
 
-	if (__builtin_expect(load_acquire(&running_in) == thread_fork_count + 1, 1))
+	if (__builtin_expect(atomic_load_explicit(&running_in, memory_order_acquire) == thread_fork_count + 1,
+			     1))
 		return 0;
 	lock_acquire(&start_lock);
 	if (!started) {
@@ -75,12 +79,12 @@ int timer_start(void)
 		started = result == 0;
 	}
 	if (!result)
-		store_release(&running_in, thread_fork_count + 1);
+		atomic_store_explicit(&running_in, thread_fork_count + 1, memory_order_release);
 	lock_release(&start_lock);
 	return result;
 }
 
-/* ---- fork: the thread starts again with the next use of it */
+/* ---- fork: a child starts its own thread when it needs one */
 
 static void fork_prepare(void)
 {
@@ -98,7 +102,7 @@ static void fork_child(void)
 	started = false;
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void register_fork_handlers(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Contexts that carry a value. */
 #include "node.h"
 #include "table_format.h"
 
@@ -7,14 +8,14 @@ int ctx_with_value(const struct ctx_context *parent, const struct ctx_key *key, 
 {
 	if (!parent || !key || !ret_ctx)
 		return -EINVAL;
-	struct node_options plan = {
+	struct node_options options = {
 		.flags = NODE_VALUE | (parent->flags & NODE_ENDLESS) | (label ? 0u : NODE_UNLISTED),
 		.kind = CTX_TABLE_VALUE,
 		.tail = sizeof(struct value),
 		.label = label,
 		.site = __builtin_return_address(0),
 	};
-	struct ctx_context *node = node_new(parent, &plan);
+	struct ctx_context *node = node_new(parent, &options);
 	if (!node)
 		return -ENOMEM;
 	*node_value(node) = (struct value){.key = key, .value = value, .outer = node->values};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting for the end of a context. Who sleeps here holds it: the program may give its last reference back
- * meanwhile.
+ * Waiting for the end of a context. A thread that sleeps here keeps the context, since the program may give
+ * its last reference back meanwhile.
  */
 #include <poll.h>
 
@@ -11,7 +11,7 @@
 #include "node.h"
 #include "wire.h"
 
-/* With the ctx lock held. */
+/* Gives ctx a done pipe. With the ctx lock held. */
 static int make_done(struct ctx_context *ctx, struct extension *extension)
 {
 	uint8_t words[WIRE_LAST_WORDS_MAX];
@@ -81,13 +81,13 @@ int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
 		timeout_ns == CTX_FOREVER ? CTX_FOREVER : clock_after_ns(clock_now_ns(), timeout_ns);
 	context_hold(ctx);
 	result = sleep_until(node_mutable(ctx), until_ns);
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return result;
 }
 
 static int wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
 {
-	/* poll(2) passes over -1: what never ends takes no descriptor. */
+	/* A context that never ends needs no descriptor: poll(2) ignores -1. */
 	bool endless = ctx->flags & NODE_ENDLESS;
 	int done_fd = endless ? -1 : ctx_done_fd(ctx);
 	if (done_fd < 0 && !endless)
@@ -101,7 +101,8 @@ static int wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t
 		return result;
 	if (fds[0].revents)
 		return fds[0].revents;
-	/* Ready without an end: the program closed it, and perhaps the number is another file's now. */
+	/* The done descriptor is ready but ctx has not ended: the program closed it, and the number may be
+	 * another file's now. */
 	return fds[1].revents ? -EBADF : -ETIMEDOUT;
 }
 
@@ -113,6 +114,6 @@ int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t ti
 		return ctx_err(ctx);
 	context_hold(ctx);
 	int result = wait_fd(ctx, fd, events, timeout_ns);
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return result;
 }

@@ -5,21 +5,21 @@ struct lock walk_lock;
 
 static uint64_t walk_serial, walk_visits; /* walk lock */
 
-/* Whose memory a member lies in. */
-static struct ctx_context *keeper(struct ctx_context *member)
+/* The node in whose memory a member lies: for a link the merged node. */
+static struct ctx_context *memory_owner(struct ctx_context *member)
 {
 	return member->flags & NODE_LINK ? node_parent_link(member)->target : member;
 }
 
-/* The first from member on that is not being freed, pinned. */
+/* Returns the first member from this one on that is not being freed, with a reference; or NULL. */
 static struct ctx_context *pin_first(struct ctx_context *member)
 {
-	while (member && !node_pin(keeper(member)))
+	while (member && !node_pin(memory_owner(member)))
 		member = member->sibling_next;
 	return member;
 }
 
-/* The first child in the shards from number on. */
+/* Returns the first child in the shards from number on, with a reference. */
 static struct ctx_context *first_child(struct ctx_context *parent, unsigned number)
 {
 	struct ctx_context *child = NULL;
@@ -46,18 +46,19 @@ static struct ctx_context *next_sibling(struct ctx_context *member)
 
 static bool has_children(struct ctx_context *node)
 {
-	return !(node->flags & NODE_STATIC) && load_acquire(&node->state) & STATE_CHILDREN;
+	return !(node->flags & NODE_STATIC) &&
+	       atomic_load_explicit(&node->state, memory_order_acquire) & STATE_CHILDREN;
 }
 
 struct walk {
 	bool (*visit)(struct ctx_context *node, void *data);
 	void *data;
 	struct ctx_context **dead;
-	struct heap merged; /* to go through, pinned; by their order */
+	struct heap merged; /* merged nodes whose turn comes later, each with a reference; by their order */
 };
 
-/* False: it was queued in this walk before. */
-static bool queue(struct walk *walk, struct merge *merge, uint64_t key)
+/* Queues a merged node. False: it was queued in this walk before. */
+static bool queue_merged(struct walk *walk, struct merge *merge, uint64_t key)
 {
 	if (merge->walk_queued == walk_serial)
 		return false;
@@ -66,8 +67,8 @@ static bool queue(struct walk *walk, struct merge *merge, uint64_t key)
 	return true;
 }
 
-/* Whether to go down from member now; a merged node's turn comes later. */
-static bool visit(struct walk *walk, struct ctx_context *member)
+/* Visits member. Returns whether to go down from it now; a merged node is queued for later. */
+static bool visit_member(struct walk *walk, struct ctx_context *member)
 {
 	walk_visits++;
 	if (!walk->visit(member, walk->data))
@@ -76,7 +77,7 @@ static bool visit(struct walk *walk, struct ctx_context *member)
 		return has_children(member);
 	struct ctx_context *target = node_parent_link(member)->target;
 	struct merge *merge = node_merge(target);
-	if (queue(walk, merge, merge->order))
+	if (queue_merged(walk, merge, merge->order))
 		node_hold(target);
 	return false;
 }
@@ -93,16 +94,17 @@ static void walk_tree(struct walk *walk, struct ctx_context *root)
 				return;
 			struct ctx_context *parent = at->parent;
 			next = next_sibling(at);
-			node_unref_later(keeper(at), walk->dead);
+			node_unref_later(memory_owner(at), walk->dead);
 			if (!next)
 				at = parent;
 		}
 		at = next;
-		down = visit(walk, at);
+		down = visit_member(walk, at);
 	}
 }
 
-/* The merged node that was made first: all that it is below and that is below root has been gone through. */
+/* Takes the queued node that was made first: the walk has been through everything above it that is below
+ * root. */
 static struct ctx_context *take_merged(struct walk *walk)
 {
 	struct heap_node *first = walk->merged.root;
@@ -122,21 +124,21 @@ void walk_below(struct ctx_context *root, bool (*visit_one)(struct ctx_context *
 	walk_serial++;
 	walk_tree(&walk, root);
 	while ((target = take_merged(&walk))) {
-		if (visit(&walk, target))
+		if (visit_member(&walk, target))
 			walk_tree(&walk, target);
 		node_unref_later(target, dead);
 	}
 }
 
-/* From node up to one that has ended, which is returned, or to a merged one, which is queued. */
-static struct ctx_context *climb(struct walk *walk, struct ctx_context *node)
+/* Goes up from node to one that has ended, which is returned, or to a merged one, which is queued. */
+static struct ctx_context *climb_to_ended(struct walk *walk, struct ctx_context *node)
 {
 	for (; node_is_inherited(node) && !(node->flags & NODE_DETACHED); node = node->parent) {
 		if (context_error(node))
 			return node;
 		if (node->flags & NODE_MERGED) {
-			/* What was made last comes first: then all that is below a node was before it. */
-			queue(walk, node_merge(node), UINT64_MAX - node_merge(node)->order);
+			/* The latest first: then everything below a merged node comes before it. */
+			queue_merged(walk, node_merge(node), UINT64_MAX - node_merge(node)->order);
 			return NULL;
 		}
 	}
@@ -150,11 +152,11 @@ struct ctx_context *walk_find_ended(struct ctx_context *ctx)
 
 	lock_acquire(&walk_lock);
 	walk_serial++;
-	ended = climb(&walk, ctx);
+	ended = climb_to_ended(&walk, ctx);
 	while (!ended && (target = take_merged(&walk))) {
 		const struct merge *merge = node_merge(target);
 		for (unsigned i = 0; i < merge->count && !ended; i++)
-			ended = climb(&walk, merge->links[i].node.parent);
+			ended = climb_to_ended(&walk, merge->links[i].node.parent);
 	}
 	lock_release(&walk_lock);
 	return ended;
@@ -168,14 +170,14 @@ uint64_t walk_count_visits(void)
 	return visits;
 }
 
-/* ---- fork: what another thread walked is left where it was; the next walk has another serial */
+/* ---- fork: a walk of another thread does not go on in the child; the next walk there has another serial */
 
 static void enter_child(void)
 {
 	walk_lock = (struct lock){0};
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void register_fork_handlers(void)
 {
 	pthread_atfork(NULL, NULL, enter_child);
 }

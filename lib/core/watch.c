@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How the layers above hear of a node's end, and find what of theirs lies below a node. */
+/* Watches: how the folders above hear of a node's end, and find their own structures below a node. */
 #include "walk.h"
 
 int context_watch(const struct ctx_context *ctx, struct watch *watch, const struct watch_ops *ops)
@@ -9,8 +9,9 @@ int context_watch(const struct ctx_context *ctx, struct watch *watch, const stru
 
 	if (!extension)
 		return -ENOMEM;
+	/* The result is not needed: who watches has a clock of its own, or needs none. */
 	if (__builtin_expect(node_is_inherited(node), 0))
-		node_serve(node); /* who watches has a clock of its own, or comes without it */
+		node_serve(node);
 	node_lock(node);
 	int error = node_attach(node);
 	if (!error) {
@@ -39,7 +40,7 @@ void context_unwatch(struct watch *watch)
 void context_unwatch_released(struct watch *watch)
 {
 	list_remove(&watch->link);
-	/* Not the last one: who drops the last handle holds the node until all watches have been told. */
+	/* Not the last reference: orphan_node() has one until all watches were told. */
 	atomic_fetch_sub_explicit(&watch->ctx->refs, 1, memory_order_release);
 }
 

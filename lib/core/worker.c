@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The thread on which callbacks run whose context ended by a deadline or a signal:
- * apart from the timer, so that a slow one delays no deadline.
+ * The worker thread runs callbacks of contexts that ended by a deadline or a signal. It is not the timer
+ * thread, so that a slow callback delays no deadline.
  */
 #include "callback.h"
 #include "thread.h"
 
 static struct {
-	struct lock lock; /* guards all of it */
+	struct lock lock; /* guards started, first and last */
 	bool started;
-	struct ctx_context *first, **last; /* pinned, by sweep_next */
-	_Atomic uint32_t posted;	   /* counts, and is what the thread sleeps on */
+	/* Contexts whose callbacks are to run, by sweep_next, each with a reference. */
+	struct ctx_context *first, **last;
+	_Atomic uint32_t posted; /* a futex: counts posts */
 } worker;
 
-static struct ctx_context *take(void)
+static struct ctx_context *take_posted(void)
 {
 	lock_acquire(&worker.lock);
 	struct ctx_context *ctx = worker.first;
@@ -26,14 +27,14 @@ static struct ctx_context *take(void)
 	return ctx;
 }
 
-static void *work(void *unused)
+static void *run_worker(void *unused)
 {
 	uint32_t forks = thread_fork_count;
 
 	thread_begin("ctx-worker");
 	while (forks == thread_fork_count) {
 		uint32_t posted = atomic_load(&worker.posted);
-		struct ctx_context *ctx = take();
+		struct ctx_context *ctx = take_posted();
 		if (!ctx) {
 			sys_futex_wait(&worker.posted, posted, NULL);
 			continue;
@@ -52,7 +53,7 @@ int worker_start(void)
 	if (!worker.started) {
 		if (!worker.last)
 			worker.last = &worker.first;
-		result = thread_start(work, NULL, 0);
+		result = thread_start(run_worker, NULL, 0);
 		worker.started = result == 0;
 	}
 	lock_release(&worker.lock);
@@ -83,7 +84,7 @@ static void fork_parent(void)
 	lock_release(&worker.lock);
 }
 
-/* What was queued runs in the parent. */
+/* Callbacks that were queued before the fork run in the parent. */
 static void fork_child(void)
 {
 	worker.lock = (struct lock){0};
@@ -92,7 +93,7 @@ static void fork_child(void)
 	worker.last = &worker.first;
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void register_fork_handlers(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

@@ -50,7 +50,7 @@ static uint64_t mix_number(uint64_t number)
 static uint64_t process_number(void)
 {
 	static _Atomic uint64_t number;
-	uint64_t known = load_relaxed(&number), made = 0;
+	uint64_t known = atomic_load_explicit(&number, memory_order_relaxed), made = 0;
 
 	if (!known) {
 		if (sys_random(&made, sizeof(made)) != sizeof(made))

@@ -160,7 +160,7 @@ static bool is_whole(const struct ctx_ring *ring)
 	uint64_t owner = atomic_load_explicit(&ring->owner.serial, memory_order_relaxed);
 
 	return ring->fork_count + 1 == thread_fork_count && (!owner || owner == thread_forked_serial) &&
-	       !ring->dispatching && !ring->owner.busy.word;
+	       !ring->dispatching && !atomic_load(&ring->owner.busy.word);
 }
 
 static void close_own(int *fd)

@@ -184,6 +184,6 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	if (ring->park && ring->owner.epoll_fd >= 0 && !ring->dispatching)
 		mailbox_wake(ring->mailbox);
 	ring_notify(ring);
-	context_let_go(ctx);
+	context_unhold(ctx);
 	return error;
 }

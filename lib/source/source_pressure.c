@@ -219,7 +219,7 @@ static void pressure_ready(struct source *source, uint32_t events)
 
 	lock_acquire(&triggers_lock);
 	if (wanted.all)
-		trigger->failed = true;
+		atomic_store_explicit(&trigger->failed, true, memory_order_relaxed);
 	bool any = find_lowest(trigger, &wanted);
 	trigger->refs++; /* its last source may go meanwhile */
 	pressure_describe(source, choice.code, text, sizeof(text));
@@ -331,8 +331,10 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	triggers_lock = (struct lock){0};
-	for (struct list *link = triggers.next; link != &triggers; link = link->next)
-		container_of(link, struct trigger, link)->failed = true;
+	for (struct list *link = triggers.next; link != &triggers; link = link->next) {
+		struct trigger *trigger = container_of(link, struct trigger, link);
+		atomic_store_explicit(&trigger->failed, true, memory_order_relaxed);
+	}
 }
 
 __attribute__((constructor)) static void prepare_pressure(void)

@@ -12,16 +12,16 @@
 
 #define PAGE 4096ull
 #define RUN_SMALLEST 64u
-#define RUN_SIZES 15 /* 64 to 2^20 */
+#define RUN_SIZES 15 /* the powers of two from 64 to 2^20 */
 #define RINGS_MAX 1024u
 #define REFILL (TABLE_MAGAZINE_SIZE / 2)
-/* Areas are given to core dumps in steps of this. */
+/* Areas are added to core dumps in steps of this size. */
 #define DUMP_STEP (256 * 1024ull)
 
 enum table_phase {
 	UNMADE,
 	MADE,
-	ABSENT
+	ABSENT /* it was not wanted, or could not be made */
 };
 
 struct table_map table_map;
@@ -29,29 +29,29 @@ __thread struct table_magazine table_magazine;
 void (*_Atomic table_made)(void);
 
 /*
- * Guards all below. Free records are linked through a field of theirs: of a context
- * parent_slot, of an operation (the first of a run) context_slot, of a cause
- * context_generation. Readers do not look at free records.
+ * Guards all variables below. Free records are linked through one of their fields: contexts through
+ * parent_slot, runs of operations through context_slot of the first, causes through context_generation.
+ * Readers do not look at free records.
  */
-static struct lock pool_lock;
-static _Atomic enum table_phase phase = UNMADE;
+static struct lock table_lock;
+static _Atomic enum table_phase phase = UNMADE; /* table_refill() and mark_exit() read it without the lock */
 static int table_fd = -1;
 static struct file_id table_file;
 static uint32_t free_contexts, free_causes;
 static uint32_t free_runs[RUN_SIZES];
 static bool ring_taken[RINGS_MAX];
-static bool announce; /* made, and not told yet */
+static bool announce; /* the table was made, and table_made() was not called yet */
 static pthread_key_t exit_key;
 static bool exit_key_made;
 
-/* ---- making it */
+/* ---- making the table */
 
 static uint64_t page_up(uint64_t size)
 {
 	return (size + PAGE - 1) / PAGE * PAGE;
 }
 
-static struct ctx_table_area lay_out(uint64_t *offset, uint32_t count, size_t record_size)
+static struct ctx_table_area lay_out_area(uint64_t *offset, uint32_t count, size_t record_size)
 {
 	struct ctx_table_area area = {
 		.offset = *offset, .record_size = (uint32_t)record_size, .count = count, .used = 1};
@@ -60,7 +60,7 @@ static struct ctx_table_area lay_out(uint64_t *offset, uint32_t count, size_t re
 	return area;
 }
 
-static void plan_header(struct ctx_table_header *header, unsigned shrink)
+static void lay_out_header(struct ctx_table_header *header, unsigned shrink)
 {
 	uint64_t offset = PAGE;
 
@@ -70,15 +70,16 @@ static void plan_header(struct ctx_table_header *header, unsigned shrink)
 		.created_ns = clock_now_ns(),
 		.pid = getpid(),
 		.uid = getuid(),
-		.contexts = lay_out(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_context)),
-		.operations = lay_out(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_operation)),
-		.causes = lay_out(&offset, 1u << 16 >> shrink, sizeof(struct ctx_table_cause)),
-		.rings = lay_out(&offset, RINGS_MAX, sizeof(struct ctx_table_ring)),
+		.contexts = lay_out_area(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_context)),
+		.operations = lay_out_area(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_operation)),
+		.causes = lay_out_area(&offset, 1u << 16 >> shrink, sizeof(struct ctx_table_cause)),
+		.rings = lay_out_area(&offset, RINGS_MAX, sizeof(struct ctx_table_ring)),
 	};
 	header->file_size = offset;
 }
 
-/* ftruncate(2) beyond the limit would raise SIGXFSZ; of the address space we leave most to the program. */
+/* How large the file may be. ftruncate(2) beyond RLIMIT_FSIZE would raise SIGXFSZ; of the address space,
+ * seven eighths are left to the program. */
 static uint64_t size_limit(void)
 {
 	struct rlimit file, space;
@@ -91,7 +92,8 @@ static uint64_t size_limit(void)
 	return limit;
 }
 
-/* Shared memory goes to a core dump page by page, and reading a page of a sparse file allocates it. */
+/* Adds a part of an area to core dumps. Not all of it, because a core dump reads each page of shared memory,
+ * and reading a page of a sparse file allocates it. */
 static void show_in_dumps(const struct ctx_table_area *area, uint64_t from, uint64_t to)
 {
 	uint64_t size = page_up((uint64_t)area->count * area->record_size);
@@ -101,47 +103,47 @@ static void show_in_dumps(const struct ctx_table_area *area, uint64_t from, uint
 		madvise((char *)table_map.header + area->offset + from, to - from, MADV_DODUMP);
 }
 
-static void map_areas(struct ctx_table_header *memory, const struct ctx_table_header *plan)
+static void map_areas(struct ctx_table_header *memory, const struct ctx_table_header *layout)
 {
 	char *base = (char *)memory;
 	struct ctx_table_header *header = memory;
 
-	madvise(base, plan->file_size, MADV_DONTFORK);
-	madvise(base + PAGE, plan->file_size - PAGE, MADV_DONTDUMP);
-	*header = *plan;
+	madvise(base, layout->file_size, MADV_DONTFORK);
+	madvise(base + PAGE, layout->file_size - PAGE, MADV_DONTDUMP);
+	*header = *layout;
 	table_map = (struct table_map){
 		.header = header,
-		.contexts = (struct ctx_table_context *)(base + plan->contexts.offset),
-		.operations = (struct ctx_table_operation *)(base + plan->operations.offset),
-		.causes = (struct ctx_table_cause *)(base + plan->causes.offset),
-		.rings = (struct ctx_table_ring *)(base + plan->rings.offset),
+		.contexts = (struct ctx_table_context *)(base + layout->contexts.offset),
+		.operations = (struct ctx_table_operation *)(base + layout->operations.offset),
+		.causes = (struct ctx_table_cause *)(base + layout->causes.offset),
+		.rings = (struct ctx_table_ring *)(base + layout->rings.offset),
 	};
-	show_in_dumps(&plan->contexts, 0, DUMP_STEP);
-	show_in_dumps(&plan->operations, 0, DUMP_STEP);
-	show_in_dumps(&plan->causes, 0, DUMP_STEP);
-	show_in_dumps(&plan->rings, 0, UINT64_MAX);
+	show_in_dumps(&layout->contexts, 0, DUMP_STEP);
+	show_in_dumps(&layout->operations, 0, DUMP_STEP);
+	show_in_dumps(&layout->causes, 0, DUMP_STEP);
+	show_in_dumps(&layout->rings, 0, UINT64_MAX);
 	atomic_store_explicit(&header->magic, CTX_TABLE_MAGIC, memory_order_release);
 }
 
-static int make(void)
+static int make_table(void)
 {
-	struct ctx_table_header plan;
+	struct ctx_table_header layout;
 	unsigned shrink = 0;
 	uint64_t limit = size_limit();
 	void *memory = NULL;
 
 	do
-		plan_header(&plan, shrink++);
-	while (plan.file_size > limit && shrink <= 10);
-	if (plan.file_size > limit)
+		lay_out_header(&layout, shrink++);
+	while (layout.file_size > limit && shrink <= 10);
+	if (layout.file_size > limit)
 		return -EFBIG;
 
 	int fd = sys_memfd_create(CTX_TABLE_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return fd;
-	int result = sys_ftruncate(fd, (off_t)plan.file_size);
+	int result = sys_ftruncate(fd, (off_t)layout.file_size);
 	if (!result)
-		result = sys_mmap(plan.file_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+		result = sys_mmap(layout.file_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 				  &memory);
 	if (result)
 		goto close_fd;
@@ -149,52 +151,52 @@ static int make(void)
 	result = sys_add_seals(fd, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	if (result)
 		goto unmap;
-	map_areas(memory, &plan);
+	map_areas(memory, &layout);
 	table_fd = fd;
 	table_file = file_id_of(fd);
 	return 0;
 
 unmap:
-	munmap(memory, plan.file_size);
+	munmap(memory, layout.file_size);
 close_fd:
 	sys_close(fd);
 	return result;
 }
 
-/* With the pool lock held. */
-static bool ensure(void)
+/* Makes the table at the first call. True: there is one. With table_lock held. */
+static bool ensure_table(void)
 {
 	if (phase == UNMADE) {
 		const char *wish = secure_getenv("CTXRING_TABLE");
 		bool wanted = !wish || strcmp(wish, "0") != 0;
-		phase = wanted && make() == 0 ? MADE : ABSENT;
+		phase = wanted && make_table() == 0 ? MADE : ABSENT;
 		announce = phase == MADE;
 	}
 	return phase == MADE;
 }
 
-/* Releases the pool lock, and tells of a table that was made under it. */
-static void unlock_and_tell(void)
+/* Releases table_lock, and calls table_made() if the table was made under it. */
+static void unlock_and_announce(void)
 {
 	bool made = announce;
 
 	announce = false;
-	lock_release(&pool_lock);
-	void (*tell)(void) = made ? atomic_load(&table_made) : NULL;
-	if (tell)
-		tell();
+	lock_release(&table_lock);
+	void (*hook)(void) = made ? atomic_load(&table_made) : NULL;
+	if (hook)
+		hook();
 }
 
 int table_descriptor(void)
 {
-	lock_acquire(&pool_lock);
-	int result = ensure() && file_id_matches(table_file, table_fd) ? table_fd : -ENOENT;
-	unlock_and_tell();
+	lock_acquire(&table_lock);
+	int result = ensure_table() && file_id_matches(table_file, table_fd) ? table_fd : -ENOENT;
+	unlock_and_announce();
 	return result;
 }
 
-/* The next count records that were never used; 0: none are left. */
-static uint32_t extend(struct ctx_table_area *area, uint32_t count)
+/* Takes the next count records that were never in use. Returns the first; 0: too few are left. */
+static uint32_t extend_area(struct ctx_table_area *area, uint32_t count)
 {
 	uint32_t first = atomic_load_explicit(&area->used, memory_order_relaxed);
 
@@ -211,7 +213,7 @@ static uint32_t extend(struct ctx_table_area *area, uint32_t count)
 
 /* ---- contexts */
 
-static void give_back(struct table_magazine *magazine, uint32_t keep)
+static void release_slots(struct table_magazine *magazine, uint32_t keep)
 {
 	while (magazine->count > keep) {
 		uint32_t slot = magazine->slots[--magazine->count];
@@ -220,13 +222,13 @@ static void give_back(struct table_magazine *magazine, uint32_t keep)
 	}
 }
 
-static void leave_thread(void *state)
+static void empty_magazine(void *state)
 {
 	(void)state;
-	lock_acquire(&pool_lock);
+	lock_acquire(&table_lock);
 	if (phase == MADE)
-		give_back(&table_magazine, 0);
-	lock_release(&pool_lock);
+		release_slots(&table_magazine, 0);
+	lock_release(&table_lock);
 }
 
 void table_keep(void)
@@ -241,18 +243,18 @@ bool table_refill(void)
 
 	if (atomic_load_explicit(&phase, memory_order_relaxed) == ABSENT)
 		return false;
-	lock_acquire(&pool_lock);
-	if (ensure()) {
+	lock_acquire(&table_lock);
+	if (ensure_table()) {
 		while (free_contexts && magazine->count < REFILL) {
 			magazine->slots[magazine->count++] = free_contexts;
 			free_contexts = table_map.contexts[free_contexts].parent_slot;
 		}
 		uint32_t count = REFILL - magazine->count;
-		uint32_t first = count ? extend(&table_map.header->contexts, count) : 0;
+		uint32_t first = count ? extend_area(&table_map.header->contexts, count) : 0;
 		for (uint32_t i = 0; first && i < count; i++)
 			magazine->slots[magazine->count++] = first + count - 1 - i;
 	}
-	unlock_and_tell();
+	unlock_and_announce();
 	if (magazine->count)
 		table_keep();
 	return magazine->count > 0;
@@ -260,9 +262,9 @@ bool table_refill(void)
 
 void table_spill(void)
 {
-	lock_acquire(&pool_lock);
-	give_back(&table_magazine, TABLE_MAGAZINE_SIZE - REFILL);
-	lock_release(&pool_lock);
+	lock_acquire(&table_lock);
+	release_slots(&table_magazine, TABLE_MAGAZINE_SIZE - REFILL);
+	lock_release(&table_lock);
 	table_keep();
 }
 
@@ -272,15 +274,15 @@ uint32_t table_cause_new(void)
 {
 	uint32_t slot = 0;
 
-	lock_acquire(&pool_lock);
-	if (ensure()) {
+	lock_acquire(&table_lock);
+	if (ensure_table()) {
 		slot = free_causes;
 		if (slot)
 			free_causes = table_map.causes[slot].context_generation;
 		else
-			slot = extend(&table_map.header->causes, 1);
+			slot = extend_area(&table_map.header->causes, 1);
 	}
-	unlock_and_tell();
+	unlock_and_announce();
 	return slot;
 }
 
@@ -288,21 +290,21 @@ void table_cause_free(uint32_t slot)
 {
 	struct ctx_table_cause *record = &table_map.causes[slot];
 
-	lock_acquire(&pool_lock);
+	lock_acquire(&table_lock);
 	table_write_begin(&record->seq);
 	record->context_slot = 0;
 	record->context_generation = free_causes;
 	table_write_end(&record->seq);
 	free_causes = slot;
-	lock_release(&pool_lock);
+	lock_release(&table_lock);
 }
 
 int table_ring_new(uint32_t *ret_slot)
 {
 	uint32_t slot = 0;
 
-	lock_acquire(&pool_lock);
-	if (ensure()) {
+	lock_acquire(&table_lock);
+	if (ensure_table()) {
 		for (slot = 1; slot < RINGS_MAX && ring_taken[slot]; slot++)
 			;
 		slot = slot < RINGS_MAX ? slot : 0;
@@ -313,7 +315,7 @@ int table_ring_new(uint32_t *ret_slot)
 		if (slot >= atomic_load_explicit(&area->used, memory_order_relaxed))
 			atomic_store_explicit(&area->used, slot + 1, memory_order_release);
 	}
-	unlock_and_tell();
+	unlock_and_announce();
 	*ret_slot = slot;
 	return 0;
 }
@@ -322,10 +324,10 @@ void table_ring_free(uint32_t slot)
 {
 	if (!slot)
 		return;
-	lock_acquire(&pool_lock);
+	lock_acquire(&table_lock);
 	if (phase == MADE)
 		ring_taken[slot] = false;
-	lock_release(&pool_lock);
+	lock_release(&table_lock);
 }
 
 static unsigned run_size(uint32_t count)
@@ -354,21 +356,21 @@ int table_operations_new(uint32_t count, uint32_t *ret_first)
 
 	if (count < RUN_SMALLEST || (count & (count - 1)) || run_size(count) >= RUN_SIZES)
 		return -EINVAL;
-	lock_acquire(&pool_lock);
-	if (ensure()) {
+	lock_acquire(&table_lock);
+	if (ensure_table()) {
 		unsigned wanted = run_size(count), size = wanted;
 		first = take_run(size);
 		if (!first)
-			first = extend(&table_map.header->operations, count);
+			first = extend_area(&table_map.header->operations, count);
 		while (!first && ++size < RUN_SIZES)
 			first = take_run(size);
-		/* The upper halves of a larger run go back. */
+		/* A larger run was taken: its upper halves are put back. */
 		while (first && size > wanted) {
 			size--;
 			put_run(first + (RUN_SMALLEST << size), size);
 		}
 	}
-	unlock_and_tell();
+	unlock_and_announce();
 	*ret_first = first;
 	return 0;
 }
@@ -377,27 +379,27 @@ void table_operations_free(uint32_t first, uint32_t count)
 {
 	if (!first)
 		return;
-	lock_acquire(&pool_lock);
+	lock_acquire(&table_lock);
 	if (phase == MADE)
 		put_run(first, run_size(count));
-	lock_release(&pool_lock);
+	lock_release(&table_lock);
 }
 
-/* ---- fork: the mapping is not inherited, and the descriptor would show the parent's table as ours */
+/* ---- fork: the child does not inherit the mapping, and must not give out the parent's table as its own */
 
 static void fork_prepare(void)
 {
-	lock_acquire(&pool_lock);
+	lock_acquire(&table_lock);
 }
 
 static void fork_parent(void)
 {
-	lock_release(&pool_lock);
+	lock_release(&table_lock);
 }
 
 static void fork_child(void)
 {
-	pool_lock = (struct lock){0};
+	table_lock = (struct lock){0};
 	if (table_fd >= 0 && file_id_matches(table_file, table_fd))
 		sys_close(table_fd);
 	table_fd = -1;
@@ -410,7 +412,7 @@ static void fork_child(void)
 	phase = UNMADE;
 }
 
-/* The process ends in order: its table is of no use to whoever asks why it died. */
+/* The process ends by itself: the service need not keep its table to explain its death. */
 __attribute__((destructor)) static void mark_exit(void)
 {
 	if (atomic_load(&phase) == MADE)
@@ -418,8 +420,8 @@ __attribute__((destructor)) static void mark_exit(void)
 				      memory_order_release);
 }
 
-__attribute__((constructor)) static void prepare(void)
+__attribute__((constructor)) static void prepare_table(void)
 {
-	exit_key_made = pthread_key_create(&exit_key, leave_thread) == 0;
+	exit_key_made = pthread_key_create(&exit_key, empty_magazine) == 0;
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The process's own side of the context table (table_format.h): making it, handing
- * out slots, and writing records so that readers can tell a torn copy.
+ * The process's own side of the context table (table_format.h): making the table, giving out slots, and
+ * writing records so that readers can tell a torn copy.
  *
- * Free slots of contexts lie in a small magazine of each thread, so that threads
- * which make contexts do not meet; magazines are filled from and emptied to a pool
- * under one lock. The other areas are used seldom and by that lock alone. Without a
- * table (CTXRING_TABLE=0, no memory, no descriptor) every slot is 0.
+ * Each thread keeps some free slots of contexts in a magazine of its own, so that threads which make contexts
+ * share no lock. A magazine that is empty is filled from the common list of free slots, and one that is full
+ * is emptied to it, under one lock. Slots of the other areas are needed seldom, and taken under that lock
+ * each time. Without a table (CTXRING_TABLE=0, no memory, no descriptor) every slot is 0.
  */
 #ifndef CTX_TABLE_H
 #define CTX_TABLE_H
@@ -25,7 +25,7 @@ struct table_magazine {
 	uint32_t slots[TABLE_MAGAZINE_SIZE];
 };
 
-/* Where the areas are mapped, all NULL without a table. Constant while there is one. */
+/* Where the areas are mapped. All NULL without a table, and constant while there is one. */
 struct table_map {
 	struct ctx_table_header *header;
 	struct ctx_table_context *contexts;
@@ -38,23 +38,25 @@ extern struct table_map table_map;
 extern __thread struct table_magazine table_magazine __attribute__((tls_model("initial-exec")));
 
 /*
- * Called, without locks, after this process's table was made: also after a fork, when the child makes its
- * own. NULL: by nobody.
+ * A function that is called, without a lock held, after this process has made its table; in a forked child,
+ * after the child has made its own. NULL: there is none. Stored by lib/client, loaded where the table is
+ * made.
  */
 extern void (*_Atomic table_made)(void);
 
-/* The table's memfd, which is made if need be; it stays the table's. -ENOENT: there is no table. */
+/* Returns the table's memfd, after making the table if there is none yet. The caller does not close it.
+ * -ENOENT: there is no table. */
 int table_descriptor(void);
 
-/* Fills the calling thread's magazine, making the table at the first call. Returns false if there is nothing.
- */
+/* Fills the calling thread's magazine; the first call makes the table. False: there is no free slot. */
 bool table_refill(void);
-/* Makes room in it. */
+/* Makes room in the calling thread's magazine. */
 void table_spill(void);
-/* Before the first slot comes into an empty one: what is in it goes back when the thread ends. */
+/* To be called before the first slot is put into an empty magazine: its slots are then given back when the
+ * thread ends. */
 void table_keep(void);
 
-/* 0: no room. */
+/* Takes a slot. 0: there is none. */
 static inline uint32_t table_context_new(void)
 {
 	struct table_magazine *magazine = &table_magazine;
@@ -64,7 +66,7 @@ static inline uint32_t table_context_new(void)
 	return magazine->slots[--magazine->count];
 }
 
-/* Of a slot of this process's table. */
+/* The record of a slot of this process's table. */
 static inline struct ctx_table_context *table_context(uint32_t slot)
 {
 	return &table_map.contexts[slot];
@@ -83,13 +85,13 @@ static inline void table_context_free(uint32_t slot)
 }
 
 /*
- * What is stored between these two is seen whole or not at all by readers that
- * check seq before and after. One writer at a time.
+ * Readers that check seq before and after their copy see all stores between these two calls or none. One
+ * writer at a time. The partner is copy_record() in tools/read/reader.c.
  */
 static inline void table_write_begin(_Atomic uint32_t *seq)
 {
 	atomic_store_explicit(seq, atomic_load_explicit(seq, memory_order_relaxed) + 1, memory_order_relaxed);
-	/* The odd number must be visible before anything that follows. */
+	/* The odd number must be visible before the stores that follow. x86 keeps stores in order. */
 	atomic_signal_fence(memory_order_seq_cst);
 #ifndef __x86_64__
 	atomic_thread_fence(memory_order_seq_cst);
@@ -101,11 +103,11 @@ static inline void table_write_end(_Atomic uint32_t *seq)
 	atomic_store_explicit(seq, atomic_load_explicit(seq, memory_order_relaxed) + 1, memory_order_release);
 }
 
-/* A record for the text of a cause; 0: none. */
+/* Takes a record for the text of a cause. 0: there is none. */
 uint32_t table_cause_new(void);
 void table_cause_free(uint32_t slot);
 
-/* The number of a ring's record: 0 and *ret_slot, which is 0 without a table or room. */
+/* Takes a record for a ring. Returns 0 always; *ret_slot is 0 where there is no table or no free record. */
 int table_ring_new(uint32_t *ret_slot);
 void table_ring_free(uint32_t slot);
 static inline struct ctx_table_ring *table_ring(uint32_t slot)
@@ -114,8 +116,9 @@ static inline struct ctx_table_ring *table_ring(uint32_t slot)
 }
 
 /*
- * A run of count operation records in a row; count is a power of two from 64 on.
- * 0 and *ret_first, which is 0 without a table or room. Not for slots of before a fork.
+ * Takes count operation records in a row; count is a power of two, at least 64. Returns 0; *ret_first is 0
+ * where there is no table or no room. -EINVAL: count is none of these. Records that were taken before a fork
+ * are the parent's, and are not given to table_operations_free().
  */
 int table_operations_new(uint32_t count, uint32_t *ret_first);
 void table_operations_free(uint32_t first, uint32_t count);

@@ -2,7 +2,7 @@
 /*
  * lib/table: the context table, which other processes read. It may use base.
  *
- * The context table as another process, or a core file, shows it.
+ * This is its layout, as another process maps it or a core file holds it.
  *
  * Each process that uses the library keeps one memfd, mapped shared and named so
  * that /proc/PID/maps shows "/memfd:ctxring (deleted)". It is a header followed
@@ -15,9 +15,12 @@
  * process may be hostile or broken. Check magic, version and that every area
  * lies within the file size as fstat(2) gives it. A record is copied under its
  * sequence count: read seq, which must be even, copy, and read seq again; if it
- * changed, try again a bounded number of times, then drop the record. Indexes in records may be stale or
- * nonsense: check them, and check the generation of what they point to.
+ * changed, try again a bounded number of times, then skip the record. Indexes in records may be stale or
+ * nonsense: check them, and check the generation of the record that they lead to.
  * Slot 0 of every area is never used, so that 0 can say "none".
+ *
+ * Fields that are _Atomic are stored outside a sequence count, or read without one. They have the size and
+ * the place of plain ones. A copy is made through pointers to _Atomic, and may then be read as anything is.
  *
  * Numbers are in the machine's own byte order: the table does not leave the host.
  * A reader of this version accepts every table whose version is at most its own
@@ -35,27 +38,26 @@
 #define CTX_TABLE_LABEL_SIZE 32
 #define CTX_TABLE_TEXT_SIZE 128
 
-/* One area: count records of record_size bytes from offset on; used is the highest slot handed out so far
- * plus one. */
+/* One area: count records of record_size bytes each, from offset on. used is one more than the highest slot
+ * that was ever in use. */
 struct ctx_table_area {
 	uint64_t offset;
 	uint32_t record_size;
 	uint32_t count;
-	_Atomic uint32_t used;	/* only grows */
+	_Atomic uint32_t used;	/* only grows; its store publishes the records below it */
 	_Atomic uint32_t flags; /* of the area of contexts: CTX_TABLE_EXITED or 0; of others 0 */
 };
 
-/* The process called exit(3), or returned from main: it was not killed and did not crash. Stored then.
- */
+/* The process called exit(3) or returned from main: it was not killed and did not crash. */
 #define CTX_TABLE_EXITED 0x01u
 
 struct ctx_table_header {
-	_Atomic uint64_t magic; /* stored last when the table is made */
+	_Atomic uint64_t magic; /* stored last when the table is made: its store publishes the header */
 	uint32_t version;
 	uint32_t header_size;
 	uint64_t file_size;
 	uint64_t created_ns; /* CLOCK_MONOTONIC */
-	int32_t pid;	     /* as its own pid namespace sees it */
+	int32_t pid;	     /* in the process's own pid namespace */
 	uint32_t uid;
 	struct ctx_table_area contexts;
 	struct ctx_table_area operations;
@@ -76,10 +78,10 @@ enum ctx_table_kind {
 };
 
 /*
- * state of a context: 0 when the slot is free; else CTX_TABLE_LIVE, and when done the
- * positive errno in the low 16 bits, with CTX_TABLE_OWN if the end began here, so
- * that done_* and cause say why. Without CTX_TABLE_OWN look at the parent; that of a
- * merged context is then the one of its parents that ended it.
+ * The state of a context is 0 when the slot is free, and CTX_TABLE_LIVE while the context is live. When it is
+ * done the low 16 bits are the positive errno, and CTX_TABLE_OWN says that the end began with this context:
+ * done_* and the cause belong to it. Without CTX_TABLE_OWN the end came from the parent: look there. The
+ * parent of a merged context is then the one of its parents that ended it.
  */
 #define CTX_TABLE_ERRNO 0x0000ffffu
 #define CTX_TABLE_OWN 0x00010000u
@@ -89,38 +91,38 @@ struct ctx_table_context {
 	_Atomic uint32_t seq;
 	_Atomic uint32_t generation; /* of this use of the slot; never 0 */
 	_Atomic uint32_t state;	     /* stored also outside the sequence */
-	uint32_t parent_slot;	     /* nearest ancestor in the table, 0: a root */
+	uint32_t parent_slot;	     /* the nearest ancestor that is in the table; 0: none is */
 	uint32_t parent_generation;
 	uint32_t creator_tid;
-	uint64_t created_ns;	      /* coarse clock */
+	uint64_t created_ns;	      /* CLOCK_MONOTONIC_COARSE */
 	_Atomic uint64_t deadline_ns; /* in force; UINT64_MAX: none. Stored also outside the sequence */
 	uint64_t site;		      /* return address of the call that made it */
-	uint64_t done_ns;	      /* these: when CTX_TABLE_OWN */
-	_Atomic uint64_t done_site;   /* while live: for the process's own use */
+	uint64_t done_ns;	      /* this and done_* below are valid with CTX_TABLE_OWN */
+	_Atomic uint64_t done_site;   /* while the context is live, the process uses this field itself */
 	uint32_t done_tid;
-	uint32_t cause_slot; /* of its text and error, 0: plain */
+	uint32_t cause_slot; /* the record of its text and error; 0: it has neither */
 	uint8_t kind;	     /* enum ctx_table_kind */
 	uint8_t cause_kind;  /* enum ctx_cause_kind */
 	uint16_t reserved;
 	int32_t cause_code;
-	char label[CTX_TABLE_LABEL_SIZE]; /* with a NUL; may be empty */
+	char label[CTX_TABLE_LABEL_SIZE]; /* ends with a NUL; may be empty */
 };
 
-/* A cause with a text, or with an error of its own. */
+/* A cause that has a text, or an error of its own. */
 struct ctx_table_cause {
 	_Atomic uint32_t seq;
 	int32_t error;	       /* negative errno */
-	uint32_t context_slot; /* whose it is; 0: free */
+	uint32_t context_slot; /* the context that it belongs to; 0: the record is free */
 	uint32_t context_generation;
 	char text[CTX_TABLE_TEXT_SIZE];
 };
 
 #define CTX_TABLE_OP_IN_FLIGHT 0x01u /* the record is in use */
 #define CTX_TABLE_OP_CANCELLING \
-	0x02u /* its cancel has been sent, or its time is over, and the kernel has not let go at once */
-#define CTX_TABLE_OP_TIMED 0x04u      /* carries a linked timeout */
+	0x02u /* its cancel has been sent, or its time is over, and the kernel did not end it at once */
+#define CTX_TABLE_OP_TIMED 0x04u      /* has a linked timeout */
 #define CTX_TABLE_OP_MULTISHOT 0x08u  /* has completed with more to come */
-#define CTX_TABLE_OP_PARKED 0x10u     /* waits outside the kernel */
+#define CTX_TABLE_OP_PARKED 0x10u     /* waits in the library, not in the kernel */
 #define CTX_TABLE_OP_FIXED_FILE 0x20u /* fd is an index of registered files */
 #define CTX_TABLE_OP_STUCK 0x40u      /* has not ended in twice its context's grace */
 
@@ -132,7 +134,7 @@ struct ctx_table_operation {
 	int32_t fd;
 	uint8_t opcode;	       /* IORING_OP_* */
 	_Atomic uint8_t flags; /* CTX_TABLE_OP_*; stored last */
-	uint16_t ring;	       /* slot of its ring */
+	uint16_t ring;	       /* the slot of its ring */
 	uint32_t reserved;
 	uint64_t since_ns;
 };
@@ -147,8 +149,8 @@ struct ctx_table_ring {
 	uint32_t sq_entries;
 	uint32_t cq_entries;
 	uint64_t opened_ns;
-	uint64_t batches;	     /* cancelled so far */
-	uint32_t batch_context_slot; /* the last batch, as struct ctx_batch */
+	uint64_t batches;	     /* how many batches it has cancelled so far */
+	uint32_t batch_context_slot; /* from here on: the last batch, as struct ctx_batch */
 	uint32_t batch_context_generation;
 	uint32_t batch_operations;
 	uint32_t batch_unsent;

@@ -163,7 +163,7 @@ static struct task *hand_over_place(struct ctx_taskgroup *group, struct pool_thr
 		if (!--group->running) {
 			last = taskgroup_is_over(group);
 			if (group->waiting) {
-				group->quiet++;
+				atomic_fetch_add(&group->quiet, 1);
 				wake = &group->quiet;
 			}
 		}
@@ -237,7 +237,7 @@ static int start_on_pool(struct ctx_taskgroup *group, struct task *task)
 	lock_acquire(&group->lock);
 	struct starter *starter = first_starter(group);
 	if (!--group->running && group->waiting) {
-		group->quiet++;
+		atomic_fetch_add(&group->quiet, 1);
 		wake = &group->quiet;
 	}
 	if (starter)
@@ -327,7 +327,7 @@ static void wait_for_threads(struct ctx_taskgroup *group)
 {
 	lock_acquire(&group->lock);
 	while (group->running) {
-		uint32_t seen = group->quiet;
+		uint32_t seen = atomic_load(&group->quiet);
 		lock_release(&group->lock);
 		sys_futex_wait(&group->quiet, seen, NULL);
 		lock_acquire(&group->lock);

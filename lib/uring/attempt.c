@@ -26,7 +26,7 @@ static enum way way_of_receive(const struct operation *op)
 
 static enum way way_of_send(const struct operation *op)
 {
-	/* Of a provided buffer the rest would not be: the next attempt takes another. */
+	/* The rest of a provided buffer would be lost: the next attempt takes another buffer. */
 	bool rest_unknown = op->sqe.opcode == IORING_OP_SENDMSG || (op->sqe.flags & IOSQE_BUFFER_SELECT) ||
 			    (op->sqe.ioprio & IORING_SEND_VECTORIZED);
 

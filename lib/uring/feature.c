@@ -11,12 +11,13 @@
 #define OP_EPOLL_WAIT 59 /* IORING_OP_EPOLL_WAIT, Linux 6.15 */
 #define OPS_PROBED 64
 
-/* A read or write with a flag that no kernel knows is answered as RWF_NOWAIT is where it does not exist. */
+/* A flag of reads and writes that no kernel knows: it is answered as RWF_NOWAIT is by a kernel without it. */
 #define RW_UNKNOWN (1 << 30)
 
 /*
- * The names that CTXRING_FEATURES knows, in the order of the kernels that brought them. man/ctxring.7 has the
- * same list. setup: what of io_uring_setup(2) stands for it; the others are looked at where they are used.
+ * The names that CTXRING_FEATURES knows, in the order of the kernels that brought the features. man/ctxring.7
+ * has the same list. setup are the flags of io_uring_setup(2) that need the feature; features without such
+ * flags are looked at where they are used.
  */
 static const struct {
 	const char *name, *since, *probed;
@@ -42,27 +43,27 @@ static const struct {
 };
 
 struct setting {
-	unsigned refused; /* 1 << enum feature */
+	unsigned refused; /* bits of 1 << enum feature */
 	bool park_check;
 };
 
-static bool is(const char *word, size_t length, const char *name)
+static bool word_is(const char *word, size_t length, const char *name)
 {
 	return strlen(name) == length && !memcmp(word, name, length);
 }
 
-/* Words that mean nothing here may mean something to a newer library. */
-static void apply(struct setting *setting, const char *word, size_t length)
+/* Applies one word of CTXRING_FEATURES. Unknown words are ignored: a newer library may know them. */
+static void apply_word(struct setting *setting, const char *word, size_t length)
 {
 	bool refuse = length > 3 && !memcmp(word, "no-", 3);
 	const char *name = refuse ? word + 3 : word;
 
-	if (is(word, length, "none"))
+	if (word_is(word, length, "none"))
 		setting->refused = (1u << FEATURE_COUNT) - 1;
-	if (is(word, length, "park-check"))
+	if (word_is(word, length, "park-check"))
 		setting->park_check = true;
 	for (unsigned i = 0; i < FEATURE_COUNT; i++)
-		if (is(name, length - (size_t)(name - word), table[i].name))
+		if (word_is(name, length - (size_t)(name - word), table[i].name))
 			setting->refused =
 				refuse ? setting->refused | 1u << i : setting->refused & ~(1u << i);
 }
@@ -74,7 +75,7 @@ static struct setting read_setting(void)
 
 	while (word && *word) {
 		size_t length = strcspn(word, ",");
-		apply(&setting, word, length);
+		apply_word(&setting, word, length);
 		word += length + (word[length] == ',');
 	}
 	return setting;
@@ -95,11 +96,12 @@ bool features_allow_setup(unsigned setup_flags)
 	return true;
 }
 
-/* -errno: the ring may not be asked, as one that is disabled and has restrictions. */
+/* Returns 1 or 0: the kernel knows opcode, or does not. -errno: this ring may not ask, since it is disabled
+ * and has restrictions. */
 static int probe_op(int ring_fd, unsigned opcode)
 {
 	union {
-		struct io_uring_probe head; /* with the answers behind it */
+		struct io_uring_probe head; /* the answers lie behind it */
 		char bytes[sizeof(struct io_uring_probe) + OPS_PROBED * sizeof(struct io_uring_probe_op)];
 	} probe = {.bytes = {0}};
 	int error = sys_uring_register(ring_fd, IORING_REGISTER_PROBE, &probe, OPS_PROBED);
@@ -116,7 +118,7 @@ bool feature_has_epoll_wait(int ring_fd)
 		NO,
 		YES
 	};
-	static _Atomic int known;
+	static _Atomic int known; /* set to the same by all threads */
 	int now = atomic_load_explicit(&known, memory_order_relaxed);
 
 	if (!feature_allowed(FEATURE_EPOLL_WAIT))
@@ -124,7 +126,7 @@ bool feature_has_epoll_wait(int ring_fd)
 	if (now == UNKNOWN) {
 		int has = probe_op(ring_fd, OP_EPOLL_WAIT);
 		if (has < 0)
-			return true; /* the first wait finds it out */
+			return true; /* the first wait will show it */
 		now = has ? YES : NO;
 		atomic_store_explicit(&known, now, memory_order_relaxed);
 	}
@@ -150,14 +152,14 @@ void features_probe(const struct io_uring *uring, struct features *ret_features)
 	};
 }
 
-/* Files and eventfds knew RWF_NOWAIT before pipes, sockets and timerfds did. */
+/* Pipes, sockets and timerfds are refused: files and eventfds had RWF_NOWAIT long before them. */
 int feature_refused_rw_nowait(int fd)
 {
 	char path[32], kind[24] = "";
 	struct stat status;
 
 	if (fstat(fd, &status))
-		return RWF_NOWAIT; /* no descriptor, or that of a ring's table: the kernel says so itself */
+		return RWF_NOWAIT; /* no descriptor, or an index of registered files: the kernel answers */
 	if (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))
 		return RW_UNKNOWN;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);

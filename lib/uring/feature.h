@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lib/uring: what a ring stands on, without contexts: the kernel, its queues, operations and plans. It may use base.
+ * lib/uring: io_uring without contexts: what the kernel can do, its queues, operations, and the order of
+ * cancels. It may use base.
  *
- * What the kernel can do beyond the least that the library needs. Found by use, never by version number.
- * CTXRING_FEATURES in the environment refuses what the kernel could do, so that each way around a missing
- * feature can be tested on a kernel that has it. The one table of names is in feature.c.
+ * Features: what a kernel can do beyond the least that the library needs. They are found by trying, never by
+ * version number. The environment variable CTXRING_FEATURES refuses features that the kernel has, so that the
+ * way around a missing feature can be tested on any kernel. The table of their names is in feature.c.
  */
 #ifndef CTX_FEATURE_H
 #define CTX_FEATURE_H
@@ -41,32 +42,34 @@ enum feature {
 struct features {
 	bool skip_success;   /* IOSQE_CQE_SKIP_SUCCESS */
 	bool timed_wait;     /* IORING_ENTER_EXT_ARG */
-	bool multishot_poll; /* found out when the first one is armed */
+	bool multishot_poll; /* false after the kernel has refused the first one */
 	bool refuse_rw_nowait, refuse_accept_nowait;
 };
 
-/* False when the environment refuses it; whether the kernel has it is for the caller to try. Reads the
- * environment, so not for hot paths. */
+/* False when the environment refuses the feature. Whether the kernel has it is for the caller to try. Reads
+ * the environment, so it is not for hot paths. */
 bool feature_allowed(enum feature feature);
 
 /* False when the environment refuses one of these flags of io_uring_setup(2). */
 bool features_allow_setup(unsigned setup_flags);
 
-/* True when CTXRING_FEATURES says park-check: parking rings look whether a descriptor is still the same file.
- */
+/* True when CTXRING_FEATURES has park-check: parking rings then check that a descriptor is still the same
+ * file. */
 bool features_park_check(void);
 
-/* Whether requests to wait for an epoll set are known here: asked of the kernel once in a process. */
+/* True when the kernel knows IORING_OP_EPOLL_WAIT, and the environment allows it. The kernel is asked once in
+ * a process. */
 bool feature_has_epoll_wait(int ring_fd);
 
+/* Fills in which features this ring's kernel has. */
 void features_probe(const struct io_uring *uring, struct features *ret_features);
 
-/* What takes the place of RWF_NOWAIT for fd while the environment refuses that: the kernel answers as one
- * that does not know it. */
+/* The flag that is used for fd instead of RWF_NOWAIT while the environment refuses that: the kernel answers
+ * it as a kernel without RWF_NOWAIT would. */
 int feature_refused_rw_nowait(int fd);
 
-/* The flag of a read or write of fd that does not wait, -EOPNOTSUPP answers it where there is no such: once
- * for a ring, and for calls without one. */
+/* The flag for a read or write of fd that does not wait. The kernel answers -EOPNOTSUPP where fd or the
+ * kernel cannot. The first function is for operations of a ring, the second for system calls. */
 static inline int feature_rw_nowait(const struct features *features, int fd)
 {
 	return __builtin_expect(features->refuse_rw_nowait, 0) ? feature_refused_rw_nowait(fd) : RWF_NOWAIT;
@@ -77,7 +80,7 @@ static inline int feature_of_rw_nowait(int fd)
 	return feature_allowed(FEATURE_RW_NOWAIT) ? RWF_NOWAIT : feature_refused_rw_nowait(fd);
 }
 
-/* The flag of an accept that does not wait. -EINVAL answers it where there is no such. */
+/* The flag for an accept that does not wait. The kernel answers -EINVAL where it does not know it. */
 static inline uint16_t feature_accept_nowait(const struct features *features)
 {
 	const uint16_t unknown = 1U << 15; /* to every kernel */

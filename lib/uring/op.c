@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
+/* The public calls about one operation, and what its opcode and its result mean. */
 #include "op.h"
 
 #include <string.h>
 
-/* The kernel's "restart this system call", which leaks out of its workers for a cancelled request. */
+/* The kernel's codes for "restart this system call". They are meant to stay in the kernel, but are the result
+ * of a request that was cancelled in one of its worker threads. */
 #define KERNEL_ERESTARTSYS 512
 #define KERNEL_ERESTARTNOINTR 513
 #define KERNEL_ERESTARTNOHAND 514
 #define KERNEL_ERESTART_RESTARTBLOCK 516
 
-/* Newer than some headers. */
+/* Operation codes that older headers do not have. */
 #define OP_WAITID 50
 #define OP_FUTEX_WAIT 51
 #define OP_FUTEX_WAKE 52
@@ -40,7 +42,7 @@ int ctx_op_result(const struct ctx_op *public_op, struct ctx_completion *ret_com
 	return 0;
 }
 
-static bool being_staged(const struct ctx_op *public_op)
+static bool is_being_staged(const struct ctx_op *public_op)
 {
 	const struct operation *op = (const struct operation *)public_op;
 	return op && op->magic == OP_MAGIC && op->phase == OP_STAGED;
@@ -48,7 +50,7 @@ static bool being_staged(const struct ctx_op *public_op)
 
 int ctx_op_set_timeout(struct ctx_op *public_op, uint64_t timeout_ns)
 {
-	if (!being_staged(public_op))
+	if (!is_being_staged(public_op))
 		return -EINVAL;
 	struct operation *op = op_from_public(public_op);
 	op->timeout_ns = timeout_ns;
@@ -63,7 +65,7 @@ int ctx_op_set_flags(struct ctx_op *public_op, unsigned flags)
 {
 	const unsigned both = CTX_OP_PARK | CTX_OP_PENDING, known = CTX_OP_CLOSE_FD | CTX_OP_SHUTDOWN | both;
 
-	if (!being_staged(public_op) || (flags & ~known) || (flags & both) == both)
+	if (!is_being_staged(public_op) || (flags & ~known) || (flags & both) == both)
 		return -EINVAL;
 	struct operation *op = op_from_public(public_op);
 	bool parks = op->marks & OP_PARK_RING;
@@ -72,7 +74,7 @@ int ctx_op_set_flags(struct ctx_op *public_op, unsigned flags)
 			    (flags & CTX_OP_SHUTDOWN ? OP_SHUTDOWN : 0) |
 			    (parks || (flags & CTX_OP_PARK) ? OP_PARK : 0));
 	if ((flags & CTX_OP_PENDING) && parks)
-		op_mark(op, OP_USUAL); /* counted all the same, for ctx_ring_close_fd */
+		op_mark(op, OP_USUAL); /* counted in its park_fd all the same, for ctx_ring_close_fd() */
 	return 0;
 }
 
@@ -108,11 +110,11 @@ bool op_is_on(const struct operation *op, int fd)
 	case IORING_OP_LINK_TIMEOUT:
 	case IORING_OP_FILES_UPDATE:
 	case IORING_OP_MADVISE:
-	case IORING_OP_PROVIDE_BUFFERS: /* a count */
+	case IORING_OP_PROVIDE_BUFFERS: /* the field is a count */
 	case IORING_OP_REMOVE_BUFFERS:
-	case IORING_OP_SOCKET: /* its domain */
-	case OP_WAITID:	       /* a process */
-	case OP_FUTEX_WAIT:    /* flags */
+	case IORING_OP_SOCKET: /* the field is the domain */
+	case OP_WAITID:	       /* the field is a process */
+	case OP_FUTEX_WAIT:    /* the field is flags */
 	case OP_FUTEX_WAKE:
 	case OP_FUTEX_WAITV:
 	case OP_PIPE:

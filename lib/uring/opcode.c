@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The names of io_uring's opcodes: listed here and not taken from a header, so that what was built with an
- * old one names new ones. */
+/* The names of io_uring's opcodes. They are listed by number and not by the names of a header, so that a
+ * library that was built with old headers knows new opcodes. */
 #include "ctxring.h"
 
 static const char *const opcodes[] = {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does a receive that may not wait, and ends -EAGAIN, leave the provided buffer that was selected for it? On
- * Linux 6.1 io_req_defer_failed() in io_uring/io_uring.c puts it into the completion; 6.12 and 6.18 do not.
- * And the group may be one of three kinds, of which the entry does not say which. So it is tried, with every
- * kind that this kernel has, on a socket of our own: a receive in vain, and then one that has to find the one
- * buffer that there is.
+ * Does a receive that does not wait, and ends with -EAGAIN, leave the provided buffer that was selected for
+ * it in its group? On Linux 6.1 io_req_defer_failed() in io_uring/io_uring.c puts the buffer into the
+ * completion; 6.12 and 6.18 do not. There are three kinds of groups, and an SQE does not say of which kind
+ * its group is. So all kinds that this kernel has are tried on a socket of the library's own: a receive in
+ * vain, and then one that has to find the only buffer.
  */
 #include "park_buffers.h"
 
@@ -23,7 +23,7 @@ enum group_kind {
 	GROUP_KINDS
 };
 
-/* What the trials are made with. */
+/* The ring, sockets and buffer of the trials. */
 struct trial {
 	struct io_uring uring;
 	struct io_uring_buf_ring *buffers;
@@ -32,7 +32,7 @@ struct trial {
 };
 
 /* Submits one entry and takes its completion. */
-static struct io_uring_cqe perform(struct trial *trial, const struct io_uring_sqe *sqe)
+static struct io_uring_cqe perform_entry(struct trial *trial, const struct io_uring_sqe *sqe)
 {
 	const struct uring_wait wait = {.min_complete = 1, .events = true, .timeout_ns = CTX_FOREVER};
 	struct io_uring *uring = &trial->uring;
@@ -51,7 +51,7 @@ static struct io_uring_cqe perform(struct trial *trial, const struct io_uring_sq
 	return cqe;
 }
 
-/* struct io_uring_buf_reg as it is since Linux 6.4: some headers do not know of flags yet. */
+/* struct io_uring_buf_reg since Linux 6.4. Older headers have no flags in it. */
 struct group_registration {
 	uint64_t ring_addr;
 	uint32_t ring_entries;
@@ -59,7 +59,7 @@ struct group_registration {
 	uint64_t reserved[3];
 };
 
-/* 0; -EINVAL: this kernel has no such groups. */
+/* Registers a group of this kind. Returns 0; -EINVAL: this kernel has no such groups. */
 static int make_group(struct trial *trial, enum group_kind kind)
 {
 	struct group_registration group = {.ring_addr = (uint64_t)(uintptr_t)trial->buffers,
@@ -72,7 +72,8 @@ static int make_group(struct trial *trial, enum group_kind kind)
 	return sys_uring_register(trial->uring.ring_fd, IORING_REGISTER_PBUF_RING, &group, 1);
 }
 
-static bool provide(struct trial *trial, enum group_kind kind)
+/* Puts the buffer into the group. */
+static bool provide_buffer(struct trial *trial, enum group_kind kind)
 {
 	struct io_uring_sqe sqe = {0};
 
@@ -82,10 +83,10 @@ static bool provide(struct trial *trial, enum group_kind kind)
 		return true;
 	}
 	io_uring_prep_provide_buffers(&sqe, &trial->byte, 1, 1, (int)kind, 0);
-	return perform(trial, &sqe).res >= 0;
+	return perform_entry(trial, &sqe).res >= 0;
 }
 
-static struct io_uring_cqe receive(struct trial *trial, enum group_kind kind, bool as_message)
+static struct io_uring_cqe receive_byte(struct trial *trial, enum group_kind kind, bool as_message)
 {
 	struct io_uring_sqe sqe = {0};
 	struct iovec iov = {.iov_len = 1};
@@ -97,19 +98,20 @@ static struct io_uring_cqe receive(struct trial *trial, enum group_kind kind, bo
 		io_uring_prep_recv(&sqe, trial->fds[0], NULL, 1, MSG_DONTWAIT);
 	sqe.flags |= IOSQE_BUFFER_SELECT;
 	sqe.buf_group = (uint16_t)kind;
-	return perform(trial, &sqe);
+	return perform_entry(trial, &sqe);
 }
 
-static bool stays(struct trial *trial, enum group_kind kind, bool as_message)
+/* True when a receive in vain leaves the buffer in its group. */
+static bool buffer_stays(struct trial *trial, enum group_kind kind, bool as_message)
 {
 	struct io_uring_cqe cqe;
 
-	if (!provide(trial, kind))
+	if (!provide_buffer(trial, kind))
 		return false;
-	cqe = receive(trial, kind, as_message);
+	cqe = receive_byte(trial, kind, as_message);
 	if (cqe.res != -EAGAIN || (cqe.flags & IORING_CQE_F_BUFFER) || sys_write(trial->fds[1], "x", 1) != 1)
 		return false;
-	cqe = receive(trial, kind, as_message);
+	cqe = receive_byte(trial, kind, as_message);
 	return cqe.res == 1 && (cqe.flags & IORING_CQE_F_BUFFER);
 }
 
@@ -119,10 +121,10 @@ static bool try_kind(struct trial *trial, enum group_kind kind)
 
 	if (error)
 		return error == -EINVAL;
-	return stays(trial, kind, false) && stays(trial, kind, true);
+	return buffer_stays(trial, kind, false) && buffer_stays(trial, kind, true);
 }
 
-static bool try_all(struct trial *trial)
+static bool try_kinds(struct trial *trial)
 {
 	bool stays = true;
 
@@ -137,7 +139,8 @@ static bool try_all(struct trial *trial)
 	return stays;
 }
 
-static bool try(void)
+/* True when all kinds that this kernel has leave the buffer. */
+static bool try_on_ring(void)
 {
 	struct io_uring_params params = {0};
 	struct trial trial;
@@ -146,7 +149,7 @@ static bool try(void)
 	if (sys_socketpair(SOCK_STREAM | SOCK_CLOEXEC, trial.fds))
 		return false;
 	if (!sys_uring_setup(2, &trial.uring, &params)) {
-		stays = try_all(&trial);
+		stays = try_kinds(&trial);
 		sys_uring_exit(&trial.uring);
 	}
 	sys_close(trial.fds[0]);
@@ -161,11 +164,11 @@ bool park_buffers_stay(void)
 		NO,
 		YES
 	};
-	static _Atomic int known;
+	static _Atomic int known; /* set to the same by all threads */
 	int now = atomic_load_explicit(&known, memory_order_relaxed);
 
 	if (now == UNKNOWN) {
-		now = feature_allowed(FEATURE_KEPT_BUFFERS) && try() ? YES : NO;
+		now = feature_allowed(FEATURE_KEPT_BUFFERS) && try_on_ring() ? YES : NO;
 		atomic_store_explicit(&known, now, memory_order_relaxed);
 	}
 	return now == YES;

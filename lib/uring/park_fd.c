@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is known of the readiness of descriptors, and from where: one edge-triggered epoll set for all.
+ * How the library knows whether descriptors are ready: by one edge-triggered epoll set for all of them.
  *
- * It is that and not a multishot poll for each descriptor, because such a poll holds its file: after close(2)
- * alone the peer saw no end, where with the set it did at once. Taking away one of 4,096 took 2 to 4 us
- * either way, but a poll in the kernel is found by a search that grows, to 15 to 40 us among 60,000. And
- * speed does not speak for it: a message to one of 64, 512 or 4,096 unix connections, writer included, took
- * 0.95, 1.02 and 0.98 of the time with the set (0.93, 1.12 and 0.97 where the set is polled; Linux 6.18,
- * DEFER_TASKRUN), because the events are asked for in the same io_uring_enter(2) that carries the attempts.
+ * A multishot poll for each descriptor would be the other way, but such a poll keeps its file open: after
+ * close(2) alone the peer saw no end of file, where with the set it did at once. To take one descriptor of
+ * 4,096 away took 2 to 4 us either way, but a poll is found in the kernel by a search that grows, to 15 to 40
+ * us among 60,000. Polls are not faster, either: a message to one of 64, 512 or 4,096 unix connections,
+ * writer included, took 0.95, 1.02 and 0.98 of the time with the set (0.93, 1.12 and 0.97 where the set is
+ * polled; Linux 6.18, DEFER_TASKRUN), because the events are asked for in the same io_uring_enter(2) that
+ * submits the attempts.
  *
- * The rules that keep it from losing a wake-up:
- *  - Nothing is taken for not ready but what has said so: -EAGAIN, or the one case below. What is not known
- *    is attempted. That also keeps end-of-file and errors, which are announced once.
- *  - Not even -EAGAIN counts if an event was seen since the attempt was given to the kernel: the event may be
+ * The rules that keep wake-ups from being lost:
+ *  - A descriptor counts as not ready only after -EAGAIN, or in the one case below. Where nothing is known an
+ *    attempt is made. So an end of file and errors, which are reported once, are not missed.
+ *  - Even -EAGAIN does not count if an event came since the attempt was given to the kernel: the event may be
  *    the newer of the two.
- *  - A descriptor is watched before it is relied upon to be watched; epoll reports at once what is ready.
- *  - A receive that brought less than it had room for leaves nothing behind only on a stream of TCP or unix
- *    sockets, when the kernel counts what is left (IORING_CQE_F_SOCK_NONEMPTY) and does not see anything,
- *    there was no urgent data, whose mark ends a receive, and no end: then -EAGAIN is not waited for.
+ *  - A descriptor is put into the set before events of it are waited for; epoll reports at once what is
+ * ready.
+ *  - A receive that brought less than it had room for has left nothing behind only on a stream socket of TCP
+ * or unix, when the kernel counts what is left (IORING_CQE_F_SOCK_NONEMPTY) and has counted nothing, and
+ * there was neither urgent data, whose mark ends a receive, nor an end of file. Then -EAGAIN is not waited
+ * for.
  */
 #include "park_fd.h"
 
@@ -127,7 +130,7 @@ int park_fd_watch(struct park *park, struct park_fd *p, enum way way)
 		return 0;
 	int operation = p->state & PARK_WATCHED ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 	int error = epoll_change(park, operation, p, wanted & PARK_WATCHED_OUT);
-	/* The number was closed behind our back, and is back. */
+	/* The program closed the descriptor without telling us, and the number is in use again. */
 	if (error == -EEXIST || error == -ENOENT)
 		error = epoll_change(park, error == -EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, p,
 				     wanted & PARK_WATCHED_OUT);
@@ -139,8 +142,9 @@ int park_fd_watch(struct park *park, struct park_fd *p, enum way way)
 }
 
 /*
- * Nobody waits for it to be writable any more: on a unix socket each message that is read would say so. From
- * here on nobody is told either, so that the next one has to try.
+ * No operation waits for p to be writable any more: takes that out of the epoll set, because on a unix socket
+ * each message that the peer reads would be an event. From here on nothing reports it, so that the next
+ * operation has to be attempted.
  */
 static void unwatch_out(const struct park *park, struct park_fd *p)
 {
@@ -151,12 +155,13 @@ static void unwatch_out(const struct park *park, struct park_fd *p)
 
 void park_fd_forget(struct park *park, struct park_fd *p)
 {
-	if (p->state & PARK_WATCHED) /* what a copy of the descriptor keeps open would be reported for ever */
+	if (p->state & PARK_WATCHED) /* a copy of the descriptor would keep the file open, and reported */
 		sys_epoll_ctl(park->epoll_fd, EPOLL_CTL_DEL, p->fd, NULL);
 	park_fd_reset(p);
 }
 
-/* epoll knows a number and its file: it adds a second file, and says -EEXIST to the same. */
+/* The epoll set has pairs of number and file: another file under the same number can be added, while the same
+ * one is refused with -EEXIST. */
 bool park_fd_differs(struct park *park, struct park_fd *p)
 {
 	if (!(p->state & PARK_WATCHED)) {
@@ -164,12 +169,13 @@ bool park_fd_differs(struct park *park, struct park_fd *p)
 		return false;
 	}
 	int error = epoll_change(park, EPOLL_CTL_ADD, p, p->state & PARK_WATCHED_OUT);
-	return !error || error == -EPERM; /* EPERM: a file that cannot be watched */
+	return !error || error == -EPERM; /* EPERM: the new file is of a kind that epoll does not take */
 }
 
 /* ---- readiness ---- */
 
-/* Do unix sockets say what is left? What shows it is an option, which is tried on a socket of our own. */
+/* True when unix sockets count what is left. Kernels where they do have an option, SO_INQ, which is tried on
+ * a socket of the library's own. */
 static bool unix_counts(struct park *park)
 {
 	const int on = 1;
@@ -199,7 +205,7 @@ bool park_fd_learn_type(struct park_fd *p)
 	return true;
 }
 
-/* An upper layer such as kTLS has records, whose ends nobody counts. */
+/* With an upper layer such as kTLS a receive ends at a record, and may be short with more to read. */
 void park_fd_learn(struct park *park, struct park_fd *p)
 {
 	int domain = 0, type = 0, protocol = 0;
@@ -220,7 +226,7 @@ void park_fd_learn(struct park *park, struct park_fd *p)
 		park_fd_set(p, PARK_SHORT_PROVES);
 }
 
-/* What poll(2) says of it when asked for POLLIN; all of it if there is no answer. */
+/* Returns what poll(2) answers for POLLIN; all bits if it fails. */
 static short ask_poll(const struct park_fd *p)
 {
 	struct pollfd poll = {.fd = p->fd, .events = POLLIN};
@@ -230,9 +236,10 @@ static short ask_poll(const struct park_fd *p)
 }
 
 /*
- * At the urgent mark TCP says -EAGAIN, whatever is behind it, while work of the task is pending, which for a
- * ring that is not DEFER_TASKRUN looks like a signal (Linux 6.18). Data only: an error queue, which may look
- * urgent as well (SO_SELECT_ERR_QUEUE), says POLLERR until it has been read by MSG_ERRQUEUE.
+ * At the urgent mark TCP answers -EAGAIN, also when there is data behind it, while task work is pending,
+ * because task work looks like a signal where a ring is not DEFER_TASKRUN (Linux 6.18). So poll(2) is asked
+ * after urgent data. Only POLLIN counts: an error queue, which may look urgent as well (SO_SELECT_ERR_QUEUE),
+ * has POLLERR until it is read by MSG_ERRQUEUE.
  */
 void park_fd_not_ready(struct park *park, struct park_fd *p, enum way way)
 {
@@ -242,7 +249,7 @@ void park_fd_not_ready(struct park *park, struct park_fd *p, enum way way)
 		park_fd_clear(p, PARK_READY << way);
 }
 
-/* Whether the kernel answers a read at once: the file does not wait, or is not open for reading. */
+/* True when the kernel answers a read at once: the file has O_NONBLOCK, or is not open for reading. */
 static bool answers_at_once(const struct park_fd *p)
 {
 	int flags = sys_get_flags(p->fd);

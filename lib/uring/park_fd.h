@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The descriptors of a ring that parks: which operations wait on each, and what is known of its readiness.
- * How readiness comes to be known: park_fd.c.
+ * The descriptors of a parking ring: which operations are parked on each, and whether it is known not to be
+ * ready. park_fd.c says how that becomes known.
  */
 #ifndef CTX_PARK_FD_H
 #define CTX_PARK_FD_H
@@ -15,47 +15,51 @@
 #define PARK_FDS_MAX (1u << 24)
 
 enum park_state {
-	/* these three shifted by the way */
-	PARK_READY = 1 << 0,  /* not known to be not ready */
-	PARK_FRESH = 1 << 2,  /* an event came since the attempt was given to the kernel */
-	PARK_ISSUED = 1 << 4, /* an attempt is under way */
-	PARK_WATCHED = 1 << 6,
-	PARK_WATCHED_OUT = 1 << 7,   /* also for being writable */
-	PARK_UNPARKABLE = 1 << 8,    /* its operations go the usual way */
-	PARK_LINGERS = 1 << 9,	     /* has seen an end, an error or urgent data */
-	PARK_KNOWN = 1 << 10,	     /* PARK_SHORT_PROVES has been looked up */
-	PARK_CONNECTED = 1 << 11,    /* MSG_WAITALL means something */
-	PARK_SHORT_PROVES = 1 << 12, /* a short receive leaves nothing behind */
-	PARK_URGENT = 1 << 13,	     /* has seen urgent data */
-	PARK_STALE = 1 << 14, /* shifted by the way: the attempt under way was on the file before this one */
-	PARK_TYPED = 1 << 16, /* PARK_CONNECTED has been looked up */
-	PARK_ASKS = 1 << 17,  /* reads and writes have no attempt that does not wait */
+	/* These three are shifted left by enum way. */
+	PARK_READY = 1 << 0,	     /* it may be ready: it is not known that it is not */
+	PARK_FRESH = 1 << 2,	     /* an event came since the attempt was given to the kernel */
+	PARK_ISSUED = 1 << 4,	     /* an attempt is in the kernel */
+	PARK_WATCHED = 1 << 6,	     /* in the epoll set */
+	PARK_WATCHED_OUT = 1 << 7,   /* in the epoll set for being writable, too */
+	PARK_UNPARKABLE = 1 << 8,    /* its operations cannot be parked, and wait in the kernel */
+	PARK_LINGERS = 1 << 9,	     /* an event has reported an end, an error or urgent data */
+	PARK_KNOWN = 1 << 10,	     /* PARK_SHORT_PROVES was looked up */
+	PARK_CONNECTED = 1 << 11,    /* it is a connected socket, so that MSG_WAITALL has a meaning */
+	PARK_SHORT_PROVES = 1 << 12, /* a receive that does not fill its buffer has taken all there was */
+	PARK_URGENT = 1 << 13,	     /* an event has reported urgent data */
+	PARK_STALE = 1 << 14, /* shifted left by enum way: the attempt is on the file that fd was before */
+	PARK_TYPED = 1 << 16, /* PARK_CONNECTED was looked up */
+	PARK_ASKS = 1 << 17,  /* reads and writes of this file cannot be attempted */
 };
 
+/* One descriptor number. */
 struct park_fd {
-	struct list queue[WAYS]; /* of operations, by park */
-	struct list due;	 /* park->due */
+	struct list queue[WAYS]; /* the operations that are parked on it, by struct operation's park */
+	struct list due;	 /* in park->due, or alone */
 	int32_t fd;
 	uint32_t state;
-	uint32_t pending;    /* operations that wait in the kernel */
-	uint16_t generation; /* of this use of the number */
+	uint32_t pending;    /* how many operations on it wait in the kernel */
+	uint16_t generation; /* counts uses of the number, so that events of an earlier one are told apart */
 };
 
+/* Parking of one ring. */
 struct park {
 	int epoll_fd;
-	bool armed;		      /* the wait for readiness is under way */
-	bool by_poll;		      /* this kernel has no IORING_OP_EPOLL_WAIT */
-	bool check;		      /* CTXRING_FEATURES=park-check */
-	bool unix_known, unix_counts; /* unix sockets say what is left */
-	bool watches;		      /* ever has: so there is something to wait for */
-	unsigned attempts;	      /* under way */
-	bool uncounted;		      /* there was no memory to count one that waits in the kernel */
-	struct list due;	      /* where an attempt is to be made */
-	struct park_fd **chunks;      /* of PARK_CHUNK each */
+	bool armed;	   /* a request that waits for events is in the kernel */
+	bool by_poll;	   /* it is a poll of the epoll set: this kernel has no IORING_OP_EPOLL_WAIT */
+	bool check;	   /* CTXRING_FEATURES=park-check */
+	bool unix_known;   /* unix_counts is set */
+	bool unix_counts;  /* unix sockets count what is left to read */
+	bool watches;	   /* something was put into the epoll set, so that there is something to wait for */
+	unsigned attempts; /* how many are in the kernel */
+	bool uncounted;	   /* an operation that waits in the kernel is not counted, for want of memory */
+	struct list due;   /* the park_fds on which an attempt is to be made */
+	struct park_fd **chunks; /* each has PARK_CHUNK park_fds; NULL: not made yet */
 	unsigned chunk_count;
-	struct epoll_event events[PARK_EVENTS_MAX]; /* the kernel's while armed */
+	struct epoll_event events[PARK_EVENTS_MAX]; /* the kernel writes it while armed */
 };
 
+/* The park_fd of fd. NULL: there is none yet. */
 static inline struct park_fd *park_fd_find(const struct park *park, int fd)
 {
 	unsigned chunk = (unsigned)fd / PARK_CHUNK;
@@ -65,9 +69,10 @@ static inline struct park_fd *park_fd_find(const struct park *park, int fd)
 	return &park->chunks[chunk][(unsigned)fd % PARK_CHUNK];
 }
 
+/* Makes the park_fd of fd. NULL: no memory. */
 struct park_fd *park_fd_new(struct park *park, int fd);
 
-/* The same, made if need be. NULL: no memory. */
+/* The park_fd of fd, made if there is none. NULL: no memory. */
 static inline struct park_fd *park_fd_make(struct park *park, int fd)
 {
 	struct park_fd *known = park_fd_find(park, fd);
@@ -92,28 +97,30 @@ static inline void park_fd_clear(struct park_fd *p, int bits)
 	p->state &= ~(uint32_t)bits;
 }
 
-/* An attempt is under way. */
+/* True when an attempt on p is in the kernel. */
 static inline bool park_fd_is_issued(const struct park_fd *p)
 {
 	return park_fd_has(p, PARK_ISSUED << WAY_IN | PARK_ISSUED << WAY_OUT);
 }
 
-/* Nothing that was known of it holds any more. */
+/* Forgets what is known of p. */
 void park_fd_reset(struct park_fd *p);
 
-/* Watched no more, and nothing known of it: it is about to be closed. */
+/* The descriptor is about to be closed: takes it out of the epoll set and forgets what is known of it. */
 void park_fd_forget(struct park *park, struct park_fd *p);
 
-/* It is another file than the one that epoll watches for it, which from now on it does. */
+/* True when the descriptor is another file than the one in the epoll set. From then on the new one is in the
+ * set. */
 bool park_fd_differs(struct park *park, struct park_fd *p);
 
-/* Has epoll report readiness of p, in this direction as well. 0, or -errno: do not rely on it. */
+/* Has the epoll set report readiness of p in this direction, too. Returns 0, or -errno: it does not report
+ * it. */
 int park_fd_watch(struct park *park, struct park_fd *p, enum way way);
 
-/* Finds out about PARK_CONNECTED. False: there is no knowing. */
+/* Looks PARK_CONNECTED up. False: it cannot be found out. */
 bool park_fd_learn_type(struct park_fd *p);
 
-/* Finds out about PARK_SHORT_PROVES. */
+/* Looks PARK_SHORT_PROVES up. */
 void park_fd_learn(struct park *park, struct park_fd *p);
 
 static inline bool park_fd_short_proves(struct park *park, struct park_fd *p)
@@ -124,15 +131,17 @@ static inline bool park_fd_short_proves(struct park *park, struct park_fd *p)
 }
 
 /*
- * May a read or receive be given to the kernel as one that waits? False: it would only wait; an event will
- * come when that has changed. True also where it is for the kernel to say what is wrong, at once.
+ * Asks poll(2) whether a read or receive should be given to the kernel as one that waits. False: there is
+ * nothing to read, and an event will come when there is. True also when the kernel is to answer at once with
+ * an error.
  */
 bool park_fd_ask(struct park *park, struct park_fd *p, bool of_file);
 
-/* Nothing to do there, as far as can be known now. */
+/* An attempt has found that p is not ready. Marks that, unless it may have changed meanwhile. */
 void park_fd_not_ready(struct park *park, struct park_fd *p, enum way way);
 
-/* epoll has reported this. NULL: of nothing that is known; else where. */
+/* Notes an event of the epoll set. Returns the park_fd that it is about; NULL: of an earlier use of the
+ * number. */
 struct park_fd *park_fd_note_event(struct park *park, const struct epoll_event *event);
 
 #endif

@@ -6,22 +6,23 @@ static struct operation *operation_of(struct list *link)
 	return container_of(link, struct operation, link);
 }
 
-static bool newer(struct list *a, struct list *b)
+static bool is_newer(struct list *a, struct list *b)
 {
 	return operation_of(a)->order > operation_of(b)->order;
 }
 
-/* Both newest first. Runs that do not overlap, the common case, are joined without a walk. */
-static void merge(struct list *to, struct list *from)
+/* Merges the run from into the run to; both are newest first. Runs that do not overlap, the common case, are
+ * joined without going through them. */
+static void merge_runs(struct list *to, struct list *from)
 {
-	if (list_empty(to) || list_empty(from) || newer(to->prev, from->next)) {
+	if (list_empty(to) || list_empty(from) || is_newer(to->prev, from->next)) {
 		list_splice(to, from);
 		return;
 	}
 	struct list *place = to->next;
 	while (!list_empty(from)) {
 		struct list *link = from->next;
-		while (place != to && newer(place, link))
+		while (place != to && is_newer(place, link))
 			place = place->next;
 		if (place == to) {
 			list_splice(to, from);
@@ -45,14 +46,14 @@ static void sorter_add(struct plan_sorter *sorter, struct list *run)
 	if (list_empty(run))
 		return;
 	for (; i < PLAN_RUNS_MAX - 1 && !list_empty(&sorter->runs[i]); i++)
-		merge(run, &sorter->runs[i]);
-	merge(&sorter->runs[i], run);
+		merge_runs(run, &sorter->runs[i]);
+	merge_runs(&sorter->runs[i], run);
 }
 
 static void sorter_finish(struct plan_sorter *sorter)
 {
 	for (unsigned i = 1; i < PLAN_RUNS_MAX; i++)
-		merge(&sorter->runs[0], &sorter->runs[i]);
+		merge_runs(&sorter->runs[0], &sorter->runs[i]);
 }
 
 void plan_init(struct plan *plan)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two queues of a struct io_uring, handled here rather than by liburing's
- * submit functions, because each io_uring_enter(2) must be countable, able to carry
- * a wait as well, and able to fail in tests.
+ * The submission and completion queue of a struct io_uring. They are not handled by liburing's submit
+ * functions, because each io_uring_enter(2) must be countable, be able to wait as well, and be able to fail
+ * in tests.
  */
 #ifndef CTX_URING_H
 #define CTX_URING_H
@@ -34,24 +34,25 @@
 #define IORING_SETUP_NO_MMAP (1U << 14)
 #endif
 
-/* A flag of an enumeration that older headers do not have. */
+/* IORING_REGISTER_USE_REGISTERED_RING, which older headers do not have. It is of an enumeration, so #ifndef
+ * cannot ask. */
 #define URING_REGISTER_USE_REGISTERED_RING (1U << 31)
 
 #define URING_CHAIN_FLAGS (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
 
-/* Entries that can be filled before the next enter. */
+/* How many entries can be filled before the next io_uring_enter(2). */
 static inline unsigned uring_space(const struct io_uring *uring)
 {
 	return uring->sq.ring_entries - (uring->sq.sqe_tail - io_uring_smp_load_acquire(uring->sq.khead));
 }
 
-/* The next free entry; there must be space. */
+/* Takes the next free entry. There must be space. */
 static inline struct io_uring_sqe *uring_next_sqe(struct io_uring *uring)
 {
 	return &uring->sq.sqes[uring->sq.sqe_tail++ & uring->sq.ring_mask];
 }
 
-/* The same, cleared: newer liburings' io_uring_prep_* set only what differs from that. */
+/* Takes the next free entry, cleared: newer io_uring_prep_*() set only fields that are not zero. */
 static inline struct io_uring_sqe *uring_blank_sqe(struct io_uring *uring)
 {
 	struct io_uring_sqe *sqe = uring_next_sqe(uring);
@@ -60,7 +61,7 @@ static inline struct io_uring_sqe *uring_blank_sqe(struct io_uring *uring)
 	return sqe;
 }
 
-/* Shows the kernel what has been filled. Returns how many entries it has not consumed yet. */
+/* Makes filled entries visible to the kernel. Returns how many it has not consumed yet. */
 static inline unsigned uring_publish(struct io_uring *uring)
 {
 	struct io_uring_sq *sq = &uring->sq;
@@ -86,14 +87,14 @@ static inline unsigned uring_cq_ready(const struct io_uring *uring)
 	return io_uring_smp_load_acquire(uring->cq.ktail) - *uring->cq.khead;
 }
 
-/* The kernel has completions that are not in the queue, for want of room or since nobody has asked for them.
- */
+/* True when the kernel has completions that are not in the queue, because it is full or nobody has asked for
+ * them. */
 static inline bool uring_keeps_back(const struct io_uring *uring)
 {
 	return IO_URING_READ_ONCE(*uring->sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
 }
 
-/* The kernel keeps completions back for want of room; an enter with GETEVENTS brings them. */
+/* True when the kernel keeps completions back as the queue is full. An enter with GETEVENTS brings them. */
 static inline bool uring_cq_overflowed(const struct io_uring *uring)
 {
 	return IO_URING_READ_ONCE(*uring->sq.kflags) & IORING_SQ_CQ_OVERFLOW;
@@ -109,31 +110,33 @@ static inline void uring_cq_advance(struct io_uring *uring, unsigned count)
 	io_uring_smp_store_release(uring->cq.khead, *uring->cq.khead + count);
 }
 
-/* A time or a duration as the kernel takes it. */
+/* A time or a duration in the form of io_uring. */
 static inline struct __kernel_timespec uring_time(uint64_t ns)
 {
 	return (struct __kernel_timespec){.tv_sec = (long long)(ns / NS_PER_SECOND),
 					  .tv_nsec = (long long)(ns % NS_PER_SECOND)};
 }
 
-/* How one io_uring_enter(2) waits. */
+/* How an io_uring_enter(2) is to wait. */
 struct uring_wait {
 	unsigned min_complete;
-	bool events;	     /* GETEVENTS: also run task work and flush an overflow */
-	uint64_t timeout_ns; /* with min_complete; CTX_FOREVER: none, else needs EXT_ARG */
+	bool events;	     /* IORING_ENTER_GETEVENTS: also runs task work and flushes an overflow */
+	uint64_t timeout_ns; /* with min_complete; CTX_FOREVER: none, else the kernel needs
+				IORING_ENTER_EXT_ARG */
 };
 
 /*
- * True: enter_ring_fd is an index of io_uring_register_ring_fd(3). Asked of the two numbers, since liburing's
- * own mark for it has moved to another bit (2.10). Are they equal by chance, the descriptor serves as well.
+ * True when enter_ring_fd is an index of io_uring_register_ring_fd(3), not a descriptor. Found by comparing
+ * the two numbers, since liburing's own mark has moved to another bit (2.10). If they are equal by chance,
+ * the descriptor is used, which is right as well.
  */
 static inline bool uring_is_registered(const struct io_uring *uring)
 {
 	return uring->enter_ring_fd != uring->ring_fd;
 }
 
-/* io_uring_register(2), also where only the index is left: IORING_SETUP_REGISTERED_FD_ONLY, and
- * io_uring_close_ring_fd(3). */
+/* io_uring_register(2), also for a ring that has an index but no descriptor: IORING_SETUP_REGISTERED_FD_ONLY,
+ * and after io_uring_close_ring_fd(3). */
 static inline int uring_register(const struct io_uring *uring, unsigned opcode, const void *argument,
 				 unsigned count)
 {
@@ -144,8 +147,9 @@ static inline int uring_register(const struct io_uring *uring, unsigned opcode, 
 }
 
 /*
- * One io_uring_enter(2) without a timeout. Inline, as every return between here and the caller of
- * the library costs: the kernel leaves the processor's stack of return addresses overwritten.
+ * One io_uring_enter(2) without a timeout. Inline, because a system call overwrites the processor's
+ * prediction of return addresses, so that each return between here and the caller of the library is
+ * mispredicted.
  */
 static inline __attribute__((always_inline)) int
 uring_enter_plain(const struct io_uring *uring, unsigned to_submit, unsigned min_complete, bool events)
@@ -156,7 +160,7 @@ uring_enter_plain(const struct io_uring *uring, unsigned to_submit, unsigned min
 	return sys_uring_enter(uring->enter_ring_fd, to_submit, min_complete, flags, NULL, 0);
 }
 
-/* One io_uring_enter(2). The number of entries consumed, or a negative errno. */
+/* One io_uring_enter(2). Returns the number of entries that the kernel took, or a negative errno. */
 int uring_enter(const struct io_uring *uring, unsigned to_submit, const struct uring_wait *wait);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each structure has one function that goes through its fields, in the order in which they lie in the packet,
- * for both directions: what is written and what is read cannot differ. What is wrong sets `broken`, and the
- * rest goes on harmlessly.
+ * Each structure has one function that goes through its fields in the order in which they lie in the packet.
+ * The same function writes and reads, so that the two cannot differ. A field that is wrong sets `broken`; the
+ * functions then go on without harm, and the caller looks at `broken` at the end.
  */
 #include "wire.h"
 
@@ -17,15 +17,15 @@
 #define ENTRY_KINDS (CTXD_SHARED | CTXD_JOINED | CTXD_PROCESS | CTXD_DEAD)
 
 struct codec {
-	uint8_t *out;	   /* writing; else NULL */
-	const uint8_t *in; /* reading */
+	uint8_t *out;	   /* where to write; NULL: this one reads */
+	const uint8_t *in; /* where to read from */
 	size_t at, size;
 	bool broken;
 };
 
 /* ---- numbers and texts */
 
-static uint64_t number(struct codec *codec, unsigned bytes, uint64_t value)
+static uint64_t code_number(struct codec *codec, unsigned bytes, uint64_t value)
 {
 	if (codec->size - codec->at < bytes) {
 		codec->broken = true;
@@ -42,28 +42,28 @@ static uint64_t number(struct codec *codec, unsigned bytes, uint64_t value)
 	return codec->out ? value : read;
 }
 
-static void u16(struct codec *codec, uint16_t *value)
+static void code_u16(struct codec *codec, uint16_t *value)
 {
-	*value = (uint16_t)number(codec, 2, *value);
+	*value = (uint16_t)code_number(codec, 2, *value);
 }
 
-static void u32(struct codec *codec, uint32_t *value)
+static void code_u32(struct codec *codec, uint32_t *value)
 {
-	*value = (uint32_t)number(codec, 4, *value);
+	*value = (uint32_t)code_number(codec, 4, *value);
 }
 
-static void i32(struct codec *codec, int32_t *value)
+static void code_i32(struct codec *codec, int32_t *value)
 {
-	*value = (int32_t)(uint32_t)number(codec, 4, (uint32_t)*value);
+	*value = (int32_t)(uint32_t)code_number(codec, 4, (uint32_t)*value);
 }
 
-static void u64(struct codec *codec, uint64_t *value)
+static void code_u64(struct codec *codec, uint64_t *value)
 {
-	*value = number(codec, 8, *value);
+	*value = code_number(codec, 8, *value);
 }
 
-/* Ends with a NUL, and nothing but NULs follow it: one text has one form. */
-static void text(struct codec *codec, char *value, size_t size)
+/* A text ends with a NUL and is filled up with NULs, so that each text has one form only. */
+static void code_text(struct codec *codec, char *value, size_t size)
 {
 	if (codec->size - codec->at < size) {
 		codec->broken = true;
@@ -80,384 +80,384 @@ static void text(struct codec *codec, char *value, size_t size)
 		codec->broken |= value[i] != '\0';
 }
 
-static void require(struct codec *codec, bool condition)
+static void require_that(struct codec *codec, bool condition)
 {
 	codec->broken |= !condition;
 }
 
-static void reserved(struct codec *codec)
+static void code_reserved(struct codec *codec)
 {
 	uint32_t zero = 0;
 
-	u32(codec, &zero);
-	require(codec, zero == 0);
+	code_u32(codec, &zero);
+	require_that(codec, zero == 0);
 }
 
-static void flags(struct codec *codec, uint32_t *value, uint32_t known)
+static void code_flags(struct codec *codec, uint32_t *value, uint32_t known)
 {
-	u32(codec, value);
-	require(codec, !(*value & ~known));
+	code_u32(codec, value);
+	require_that(codec, !(*value & ~known));
 }
 
-static void pid(struct codec *codec, int32_t *value)
+static void code_pid(struct codec *codec, int32_t *value)
 {
-	i32(codec, value);
-	require(codec, *value >= 0);
+	code_i32(codec, value);
+	require_that(codec, *value >= 0);
 }
 
-/* A negative errno; 0 only where it may be. */
-static void error(struct codec *codec, int32_t *value, bool may_be_0)
+/* A negative errno, or 0 where that is allowed. */
+static void code_error(struct codec *codec, int32_t *value, bool may_be_0)
 {
-	i32(codec, value);
-	require(codec, *value >= -WIRE_ERRNO_MAX && *value <= 0 && (may_be_0 || *value));
+	code_i32(codec, value);
+	require_that(codec, *value >= -WIRE_ERRNO_MAX && *value <= 0 && (may_be_0 || *value));
 }
 
 /* ---- structures */
 
-static void id(struct codec *codec, struct ctxd_id *value, bool may_be_none)
+static void code_id(struct codec *codec, struct ctxd_id *value, bool may_be_none)
 {
-	u64(codec, &value->epoch);
-	u64(codec, &value->number);
-	require(codec, wire_id_is_none(*value) ? may_be_none : value->epoch && value->number);
+	code_u64(codec, &value->epoch);
+	code_u64(codec, &value->number);
+	require_that(codec, wire_id_is_none(*value) ? may_be_none : value->epoch && value->number);
 }
 
-static void cause(struct codec *codec, struct wire_cause *value)
+static void code_cause(struct codec *codec, struct wire_cause *value)
 {
-	error(codec, &value->error, false);
-	u32(codec, &value->kind);
-	require(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_FD);
-	i32(codec, &value->code);
-	flags(codec, &value->expired, 1);
-	pid(codec, &value->pid);
-	pid(codec, &value->tid);
-	u32(codec, &value->uid);
-	reserved(codec);
-	u64(codec, &value->ctx_id);
-	u64(codec, &value->time_ns);
-	text(codec, value->text, sizeof(value->text));
+	code_error(codec, &value->error, false);
+	code_u32(codec, &value->kind);
+	require_that(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_FD);
+	code_i32(codec, &value->code);
+	code_flags(codec, &value->expired, 1);
+	code_pid(codec, &value->pid);
+	code_pid(codec, &value->tid);
+	code_u32(codec, &value->uid);
+	code_reserved(codec);
+	code_u64(codec, &value->ctx_id);
+	code_u64(codec, &value->time_ns);
+	code_text(codec, value->text, sizeof(value->text));
 }
 
-/* One that may be missing: then all of it is zero. */
-static void optional_cause(struct codec *codec, struct wire_cause *value, bool present)
+/* A cause that may be missing: then all its bytes are zero. */
+static void code_optional_cause(struct codec *codec, struct wire_cause *value, bool present)
 {
 	static const struct wire_cause nothing;
 
 	if (present) {
-		cause(codec, value);
+		code_cause(codec, value);
 	} else if (codec->size - codec->at < sizeof(nothing)) {
 		codec->broken = true;
 	} else {
 		for (size_t i = 0; i < sizeof(nothing); i += 4)
-			reserved(codec);
+			code_reserved(codec);
 		*value = nothing;
 	}
 }
 
-static void report(struct codec *codec, struct ctxd_report *value)
+static void code_report(struct codec *codec, struct ctxd_report *value)
 {
 	unsigned *counts[] = {&value->asked,	  &value->ended,     &value->silent,   &value->batches,
 			      &value->operations, &value->unsent,    &value->timed,    &value->sqes,
 			      &value->enters,	  &value->cancelled, &value->finished, &value->held};
 
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
-		u32(codec, counts[i]);
-	u64(codec, &value->submit_ns);
-	u64(codec, &value->reap_ns);
+		code_u32(codec, counts[i]);
+	code_u64(codec, &value->submit_ns);
+	code_u64(codec, &value->reap_ns);
 }
 
-static void mode(struct codec *codec, mode_t *value)
+static void code_mode(struct codec *codec, mode_t *value)
 {
 	uint32_t bits = *value;
 
-	flags(codec, &bits, 0666);
+	code_flags(codec, &bits, 0666);
 	*value = bits;
 }
 
-static void entry(struct codec *codec, struct ctxd_entry *value)
+static void code_entry(struct codec *codec, struct ctxd_entry *value)
 {
 	uint32_t kind = value->kind;
 	struct wire_cause why = {0};
 
-	u32(codec, &kind);
-	require(codec,
-		kind == CTXD_SHARED || kind == CTXD_JOINED || kind == CTXD_PROCESS || kind == CTXD_DEAD);
+	code_u32(codec, &kind);
+	require_that(codec,
+		     kind == CTXD_SHARED || kind == CTXD_JOINED || kind == CTXD_PROCESS || kind == CTXD_DEAD);
 	value->kind = kind;
-	pid(codec, &value->pid);
-	u32(codec, &value->uid);
-	u32(codec, &value->gid);
-	id(codec, &value->id, kind == CTXD_PROCESS || kind == CTXD_DEAD);
-	id(codec, &value->parent, true);
-	u64(codec, &value->table);
-	u64(codec, &value->ctx_id);
-	mode(codec, &value->mode);
-	u32(codec, &value->depth);
-	u32(codec, &value->joiners);
-	reserved(codec);
-	u64(codec, &value->created_ns);
-	u64(codec, &value->deadline_ns);
-	u64(codec, &value->ended_ns);
+	code_pid(codec, &value->pid);
+	code_u32(codec, &value->uid);
+	code_u32(codec, &value->gid);
+	code_id(codec, &value->id, kind == CTXD_PROCESS || kind == CTXD_DEAD);
+	code_id(codec, &value->parent, true);
+	code_u64(codec, &value->table);
+	code_u64(codec, &value->ctx_id);
+	code_mode(codec, &value->mode);
+	code_u32(codec, &value->depth);
+	code_u32(codec, &value->joiners);
+	code_reserved(codec);
+	code_u64(codec, &value->created_ns);
+	code_u64(codec, &value->deadline_ns);
+	code_u64(codec, &value->ended_ns);
 	bool has_cause = kind == CTXD_SHARED && value->ended_ns;
 	if (codec->out && has_cause)
 		wire_cause_from(&value->cause, value->cause.error, &why);
-	optional_cause(codec, &why, has_cause);
-	require(codec, why.expired == (why.error == -ETIME));
+	code_optional_cause(codec, &why, has_cause);
+	require_that(codec, why.expired == (why.error == -ETIME));
 	if (!codec->out && has_cause)
 		wire_cause_to(&why, &value->cause);
-	text(codec, value->name, sizeof(value->name));
-	text(codec, value->label, sizeof(value->label));
-	text(codec, value->process, sizeof(value->process));
+	code_text(codec, value->name, sizeof(value->name));
+	code_text(codec, value->label, sizeof(value->label));
+	code_text(codec, value->process, sizeof(value->process));
 }
 
 /* ---- messages */
 
-static void hello(struct codec *codec, struct wire_hello *value)
+static void code_hello(struct codec *codec, struct wire_hello *value)
 {
-	u16(codec, &value->version_min);
-	u16(codec, &value->version_max);
-	require(codec, value->version_min && value->version_min <= value->version_max);
-	flags(codec, &value->flags, WIRE_PUBLISH);
-	text(codec, value->process, sizeof(value->process));
+	code_u16(codec, &value->version_min);
+	code_u16(codec, &value->version_max);
+	require_that(codec, value->version_min && value->version_min <= value->version_max);
+	code_flags(codec, &value->flags, WIRE_PUBLISH);
+	code_text(codec, value->process, sizeof(value->process));
 }
 
-static void welcome(struct codec *codec, struct wire_welcome *value)
+static void code_welcome(struct codec *codec, struct wire_welcome *value)
 {
 	uint16_t zero = 0;
 
-	u16(codec, &value->version);
-	u16(codec, &zero);
-	require(codec, value->version && !zero);
-	reserved(codec);
-	u64(codec, &value->epoch);
-	require(codec, value->epoch);
+	code_u16(codec, &value->version);
+	code_u16(codec, &zero);
+	require_that(codec, value->version && !zero);
+	code_reserved(codec);
+	code_u64(codec, &value->epoch);
+	require_that(codec, value->epoch);
 }
 
-static void share(struct codec *codec, struct wire_share *value)
+static void code_share(struct codec *codec, struct wire_share *value)
 {
-	id(codec, &value->parent, true);
-	u64(codec, &value->ctx_id);
-	u64(codec, &value->deadline_ns);
-	flags(codec, &value->mode, 0666);
-	flags(codec, &value->flags, WIRE_MOVABLE);
-	text(codec, value->name, sizeof(value->name));
-	text(codec, value->label, sizeof(value->label));
+	code_id(codec, &value->parent, true);
+	code_u64(codec, &value->ctx_id);
+	code_u64(codec, &value->deadline_ns);
+	code_flags(codec, &value->mode, 0666);
+	code_flags(codec, &value->flags, WIRE_MOVABLE);
+	code_text(codec, value->name, sizeof(value->name));
+	code_text(codec, value->label, sizeof(value->label));
 }
 
-static void move(struct codec *codec, struct wire_move *value)
+static void code_move(struct codec *codec, struct wire_move *value)
 {
-	id(codec, &value->id, false);
-	u64(codec, &value->deadline_ns);
+	code_id(codec, &value->id, false);
+	code_u64(codec, &value->deadline_ns);
 }
 
-static void ended(struct codec *codec, struct wire_ended *value)
+static void code_ended(struct codec *codec, struct wire_ended *value)
 {
-	id(codec, &value->id, false);
-	cause(codec, &value->cause);
+	code_id(codec, &value->id, false);
+	code_cause(codec, &value->cause);
 }
 
-static void join(struct codec *codec, struct wire_join *value)
+static void code_join(struct codec *codec, struct wire_join *value)
 {
-	id(codec, &value->id, true);
-	u32(codec, &value->uid);
-	reserved(codec);
-	text(codec, value->name, sizeof(value->name));
-	/* One of the two. */
-	require(codec, wire_id_is_none(value->id) == (value->name[0] != '\0'));
+	code_id(codec, &value->id, true);
+	code_u32(codec, &value->uid);
+	code_reserved(codec);
+	code_text(codec, value->name, sizeof(value->name));
+	/* Exactly one of id and name. */
+	require_that(codec, wire_id_is_none(value->id) == (value->name[0] != '\0'));
 }
 
-static void rejoin(struct codec *codec, struct wire_rejoin *value)
+static void code_rejoin(struct codec *codec, struct wire_rejoin *value)
 {
-	id(codec, &value->old_id, false);
-	u64(codec, &value->ctx_id);
-	u64(codec, &value->deadline_ns);
-	flags(codec, &value->flags, WIRE_MOVABLE);
-	reserved(codec);
-	text(codec, value->label, sizeof(value->label));
+	code_id(codec, &value->old_id, false);
+	code_u64(codec, &value->ctx_id);
+	code_u64(codec, &value->deadline_ns);
+	code_flags(codec, &value->flags, WIRE_MOVABLE);
+	code_reserved(codec);
+	code_text(codec, value->label, sizeof(value->label));
 }
 
-static void attach(struct codec *codec, struct wire_attach *value)
+static void code_attach(struct codec *codec, struct wire_attach *value)
 {
-	id(codec, &value->id, false);
-	u64(codec, &value->ctx_id);
+	code_id(codec, &value->id, false);
+	code_u64(codec, &value->ctx_id);
 }
 
-static void list(struct codec *codec, struct wire_list *value)
+static void code_list(struct codec *codec, struct wire_list *value)
 {
-	u64(codec, &value->cursor);
-	flags(codec, &value->kinds, ENTRY_KINDS);
-	reserved(codec);
-	require(codec, value->kinds);
+	code_u64(codec, &value->cursor);
+	code_flags(codec, &value->kinds, ENTRY_KINDS);
+	code_reserved(codec);
+	require_that(codec, value->kinds);
 }
 
-static void cancel(struct codec *codec, struct wire_cancel *value)
+static void code_cancel(struct codec *codec, struct wire_cancel *value)
 {
-	id(codec, &value->id, true);
-	u64(codec, &value->table);
-	u64(codec, &value->ctx_id);
-	u64(codec, &value->wait_ns);
-	error(codec, &value->error, true);
-	flags(codec, &value->flags, WIRE_DRY_RUN);
-	text(codec, value->text, sizeof(value->text));
-	/* One of the two. */
-	require(codec,
-		wire_id_is_none(value->id) ? value->table && value->ctx_id : !value->table && !value->ctx_id);
+	code_id(codec, &value->id, true);
+	code_u64(codec, &value->table);
+	code_u64(codec, &value->ctx_id);
+	code_u64(codec, &value->wait_ns);
+	code_error(codec, &value->error, true);
+	code_flags(codec, &value->flags, WIRE_DRY_RUN);
+	code_text(codec, value->text, sizeof(value->text));
+	/* Exactly one of id and (table, ctx_id). */
+	require_that(codec, wire_id_is_none(value->id) ? value->table && value->ctx_id
+						       : !value->table && !value->ctx_id);
 }
 
-static void table(struct codec *codec, struct wire_table *value)
+static void code_table(struct codec *codec, struct wire_table *value)
 {
-	u32(codec, &value->kind);
-	pid(codec, &value->pid);
-	require(codec, value->kind == CTXD_PROCESS || value->kind == CTXD_DEAD);
+	code_u32(codec, &value->kind);
+	code_pid(codec, &value->pid);
+	require_that(codec, value->kind == CTXD_PROCESS || value->kind == CTXD_DEAD);
 }
 
-static void obeyed(struct codec *codec, struct wire_obeyed *value)
+static void code_obeyed(struct codec *codec, struct wire_obeyed *value)
 {
-	error(codec, &value->result, true);
-	flags(codec, &value->reaped, 1);
-	report(codec, &value->report);
+	code_error(codec, &value->result, true);
+	code_flags(codec, &value->reaped, 1);
+	code_report(codec, &value->report);
 }
 
-static void result(struct codec *codec, struct wire_result *value)
+static void code_result(struct codec *codec, struct wire_result *value)
 {
-	error(codec, &value->error, true);
-	reserved(codec);
-	id(codec, &value->id, true);
+	code_error(codec, &value->error, true);
+	code_reserved(codec);
+	code_id(codec, &value->id, true);
 }
 
-static void joined(struct codec *codec, struct wire_joined *value)
+static void code_joined(struct codec *codec, struct wire_joined *value)
 {
-	id(codec, &value->id, false);
-	u64(codec, &value->deadline_ns);
-	u64(codec, &value->ctx_id);
-	pid(codec, &value->owner_pid);
-	u32(codec, &value->owner_uid);
-	flags(codec, &value->flags, WIRE_MOVABLE);
-	flags(codec, &value->ended, 1);
-	optional_cause(codec, &value->cause, value->ended);
-	text(codec, value->label, sizeof(value->label));
+	code_id(codec, &value->id, false);
+	code_u64(codec, &value->deadline_ns);
+	code_u64(codec, &value->ctx_id);
+	code_pid(codec, &value->owner_pid);
+	code_u32(codec, &value->owner_uid);
+	code_flags(codec, &value->flags, WIRE_MOVABLE);
+	code_flags(codec, &value->ended, 1);
+	code_optional_cause(codec, &value->cause, value->ended);
+	code_text(codec, value->label, sizeof(value->label));
 }
 
-static void entries(struct codec *codec, struct wire_entries *value)
+static void code_entries(struct codec *codec, struct wire_entries *value)
 {
-	u64(codec, &value->next);
-	u32(codec, &value->count);
-	reserved(codec);
-	require(codec, value->count <= WIRE_ENTRIES_MAX);
+	code_u64(codec, &value->next);
+	code_u32(codec, &value->count);
+	code_reserved(codec);
+	require_that(codec, value->count <= WIRE_ENTRIES_MAX);
 	for (uint32_t i = 0; i < value->count && !codec->broken; i++)
-		entry(codec, &value->entries[i]);
+		code_entry(codec, &value->entries[i]);
 }
 
-static void report_message(struct codec *codec, struct wire_report *value)
+static void code_report_message(struct codec *codec, struct wire_report *value)
 {
-	error(codec, &value->error, true);
-	reserved(codec);
-	report(codec, &value->report);
+	code_error(codec, &value->error, true);
+	code_reserved(codec);
+	code_report(codec, &value->report);
 }
 
-static void order(struct codec *codec, struct wire_order *value)
+static void code_order(struct codec *codec, struct wire_order *value)
 {
-	id(codec, &value->id, true);
-	u64(codec, &value->ctx_id);
-	error(codec, &value->error, true);
-	pid(codec, &value->pid);
-	u32(codec, &value->uid);
-	reserved(codec);
-	text(codec, value->text, sizeof(value->text));
-	require(codec, !wire_id_is_none(value->id) || value->ctx_id);
+	code_id(codec, &value->id, true);
+	code_u64(codec, &value->ctx_id);
+	code_error(codec, &value->error, true);
+	code_pid(codec, &value->pid);
+	code_u32(codec, &value->uid);
+	code_reserved(codec);
+	code_text(codec, value->text, sizeof(value->text));
+	require_that(codec, !wire_id_is_none(value->id) || value->ctx_id);
 }
 
-static void event(struct codec *codec, struct wire_event *value)
+static void code_event(struct codec *codec, struct wire_event *value)
 {
 	static const struct ctxd_entry nothing;
 
-	u32(codec, &value->kind);
-	reserved(codec);
-	u64(codec, &value->lost);
-	require(codec, value->kind >= CTXD_EVENT_ADDED && value->kind <= CTXD_EVENT_LOST);
-	require(codec, (value->kind == CTXD_EVENT_LOST) == (value->lost != 0));
+	code_u32(codec, &value->kind);
+	code_reserved(codec);
+	code_u64(codec, &value->lost);
+	require_that(codec, value->kind >= CTXD_EVENT_ADDED && value->kind <= CTXD_EVENT_LOST);
+	require_that(codec, (value->kind == CTXD_EVENT_LOST) == (value->lost != 0));
 	if (value->kind != CTXD_EVENT_LOST)
-		entry(codec, &value->entry);
+		code_entry(codec, &value->entry);
 	else
 		value->entry = nothing;
 }
 
-static void goodbye(struct codec *codec, struct wire_goodbye *value)
+static void code_goodbye(struct codec *codec, struct wire_goodbye *value)
 {
-	error(codec, &value->error, false);
-	reserved(codec);
+	code_error(codec, &value->error, false);
+	code_reserved(codec);
 }
 
-/* False: no such type. */
-static bool body(struct codec *codec, struct wire_message *message)
+/* The fields of a message, by its type. False: there is no such type. */
+static bool code_body(struct codec *codec, struct wire_message *message)
 {
 	switch (message->type) {
 	case WIRE_HELLO:
-		hello(codec, &message->hello);
+		code_hello(codec, &message->hello);
 		return true;
 	case WIRE_SHARE:
-		share(codec, &message->share);
+		code_share(codec, &message->share);
 		return true;
 	case WIRE_UNSHARE:
-		id(codec, &message->id, false);
+		code_id(codec, &message->id, false);
 		return true;
 	case WIRE_MOVE:
 	case WIRE_MOVED:
-		move(codec, &message->move);
+		code_move(codec, &message->move);
 		return true;
 	case WIRE_ENDED:
-		ended(codec, &message->ended);
+		code_ended(codec, &message->ended);
 		return true;
 	case WIRE_JOIN:
-		join(codec, &message->join);
+		code_join(codec, &message->join);
 		return true;
 	case WIRE_REJOIN:
-		rejoin(codec, &message->rejoin);
+		code_rejoin(codec, &message->rejoin);
 		return true;
 	case WIRE_ATTACH:
 	case WIRE_LEAVE:
-		attach(codec, &message->attach);
+		code_attach(codec, &message->attach);
 		return true;
 	case WIRE_LIST:
-		list(codec, &message->list);
+		code_list(codec, &message->list);
 		return true;
 	case WIRE_WATCH:
-		flags(codec, &message->watch.kinds, ENTRY_KINDS);
-		reserved(codec);
+		code_flags(codec, &message->watch.kinds, ENTRY_KINDS);
+		code_reserved(codec);
 		return true;
 	case WIRE_CANCEL:
-		cancel(codec, &message->cancel);
+		code_cancel(codec, &message->cancel);
 		return true;
 	case WIRE_TABLE:
-		table(codec, &message->table);
+		code_table(codec, &message->table);
 		return true;
 	case WIRE_OBEYED:
-		obeyed(codec, &message->obeyed);
+		code_obeyed(codec, &message->obeyed);
 		return true;
 	case WIRE_WELCOME:
-		welcome(codec, &message->welcome);
+		code_welcome(codec, &message->welcome);
 		return true;
 	case WIRE_RESULT:
-		result(codec, &message->result);
+		code_result(codec, &message->result);
 		return true;
 	case WIRE_JOINED:
-		joined(codec, &message->joined);
+		code_joined(codec, &message->joined);
 		return true;
 	case WIRE_ENTRIES:
-		entries(codec, &message->entries);
+		code_entries(codec, &message->entries);
 		return true;
 	case WIRE_REPORT:
-		report_message(codec, &message->report);
+		code_report_message(codec, &message->report);
 		return true;
 	case WIRE_FOUND:
-		entry(codec, &message->found.entry);
+		code_entry(codec, &message->found.entry);
 		return true;
 	case WIRE_ORDER:
-		order(codec, &message->order);
+		code_order(codec, &message->order);
 		return true;
 	case WIRE_EVENT:
-		event(codec, &message->event);
+		code_event(codec, &message->event);
 		return true;
 	case WIRE_GOODBYE:
-		goodbye(codec, &message->goodbye);
+		code_goodbye(codec, &message->goodbye);
 		return true;
 	}
 	return false;
@@ -479,13 +479,14 @@ unsigned wire_fd_count(const struct wire_message *message)
 	}
 }
 
-/* What every packet begins with. */
-static void header(struct codec *codec, uint32_t *magic, uint16_t *type, uint16_t *size, uint64_t *serial)
+/* The header that every packet begins with. */
+static void code_header(struct codec *codec, uint32_t *magic, uint16_t *type, uint16_t *size,
+			uint64_t *serial)
 {
-	u32(codec, magic);
-	u16(codec, type);
-	u16(codec, size);
-	u64(codec, serial);
+	code_u32(codec, magic);
+	code_u16(codec, type);
+	code_u16(codec, size);
+	code_u64(codec, serial);
 }
 
 size_t wire_pack(const struct wire_message *message, uint8_t bytes[WIRE_SIZE_MAX])
@@ -495,11 +496,11 @@ size_t wire_pack(const struct wire_message *message, uint8_t bytes[WIRE_SIZE_MAX
 	struct codec head = {.out = bytes, .size = HEADER_SIZE};
 	uint32_t magic = MAGIC;
 
-	bool known = body(&codec, &copy);
+	bool known = code_body(&codec, &copy);
 	uint16_t type = (uint16_t)message->type, size = (uint16_t)codec.at;
-	header(&head, &magic, &type, &size, &copy.serial);
+	code_header(&head, &magic, &type, &size, &copy.serial);
 	if (!known || codec.broken)
-		abort(); /* whoever made it did not check what came from the program */
+		abort(); /* the caller did not check what came from the program */
 	return codec.at;
 }
 
@@ -514,13 +515,13 @@ int wire_unpack(const uint8_t *bytes, size_t size, unsigned fd_count, bool from_
 	memset(&message, 0, sizeof(message));
 	if (size < HEADER_SIZE || size > WIRE_SIZE_MAX)
 		return -EPROTO;
-	header(&codec, &magic, &type, &size_said, &message.serial);
+	code_header(&codec, &magic, &type, &size_said, &message.serial);
 	if (magic != MAGIC || size_said != size)
 		return -EPROTO;
 	message.type = (enum wire_type)type;
 	if (wire_from_service(message.type) != from_service)
 		return -EPROTO;
-	if (!body(&codec, &message))
+	if (!code_body(&codec, &message))
 		return -EPROTONOSUPPORT;
 	if (codec.broken || codec.at != size || fd_count != wire_fd_count(&message))
 		return -EPROTO;
@@ -536,9 +537,9 @@ size_t wire_pack_last_words(const struct wire_cause *words, uint8_t bytes[WIRE_L
 	struct codec codec = {.out = bytes, .size = WIRE_LAST_WORDS_MAX};
 	uint32_t magic = LAST_WORDS_MAGIC, version = WIRE_VERSION;
 
-	u32(&codec, &magic);
-	u32(&codec, &version);
-	cause(&codec, &copy);
+	code_u32(&codec, &magic);
+	code_u32(&codec, &version);
+	code_cause(&codec, &copy);
 	if (codec.broken)
 		abort();
 	return codec.at;
@@ -550,9 +551,9 @@ int wire_unpack_last_words(const uint8_t *bytes, size_t size, struct wire_cause 
 	struct codec codec = {.in = bytes, .size = size};
 	uint32_t magic = 0, version = 0;
 
-	u32(&codec, &magic);
-	u32(&codec, &version);
-	cause(&codec, &words);
+	code_u32(&codec, &magic);
+	code_u32(&codec, &version);
+	code_cause(&codec, &words);
 	if (codec.broken || codec.at != size || magic != LAST_WORDS_MAGIC || version != WIRE_VERSION)
 		return -EPROTO;
 	*ret_cause = words;
@@ -572,7 +573,7 @@ void wire_cause_from(const struct ctx_cause *from, int ended_with, struct wire_c
 		.ctx_id = from->ctx_id,
 		.time_ns = from->time_ns,
 	};
-	/* A program may give any number as an error; what is sent is an errno. */
+	/* A program may give any number as the error of a cause; only an errno is sent. */
 	if (ret_cause->error >= 0 || ret_cause->error < -WIRE_ERRNO_MAX)
 		ret_cause->error = ended_with == -ETIME ? -ETIME : -ECANCELED;
 	memcpy(ret_cause->text, from->text, strnlen(from->text, sizeof(ret_cause->text) - 1));

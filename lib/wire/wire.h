@@ -2,13 +2,13 @@
 /*
  * lib/wire: the protocol of the service. It uses no other folder.
  *
- * What goes between a client and the service: one message in each packet of a SOCK_SEQPACKET socket, and the
- * last words that an ending context leaves in its done pipe. ctxd-protocol(7) is the description.
+ * A client and the service send each other messages, one in each packet of a SOCK_SEQPACKET socket. An ending
+ * context leaves its last words in its done pipe. ctxd-protocol(7) describes both.
  *
- * Pure: messages become bytes and bytes become messages, the same code on both sides. Everything that comes
- * in is checked: the size is that of the type, strings end and are padded with zeros, numbers are in range,
- * reserved fields are 0, and the number of descriptors is that of the type. Numbers are little-endian; times
- * are CLOCK_MONOTONIC.
+ * This code does no input or output: it turns messages into bytes and bytes into messages, for both sides.
+ * Everything that comes in is checked: the size is that of the type, strings end and are padded with zeros,
+ * numbers are in range, reserved fields are 0, and the number of descriptors is that of the type. Numbers are
+ * little-endian; times are CLOCK_MONOTONIC.
  */
 #ifndef CTX_WIRE_H
 #define CTX_WIRE_H
@@ -16,42 +16,43 @@
 #include "ctxring.h"
 
 #define WIRE_VERSION 1
-/* No message is larger; a packet that is, is broken. */
+/* The largest message; a larger packet is broken. */
 #define WIRE_SIZE_MAX 4096
 #define WIRE_FDS_MAX 2
 #define WIRE_ENTRIES_MAX 8
-/* Of the last words: below PIPE_BUF, so that they are written whole. */
+/* The most bytes of last words: less than PIPE_BUF, so that one write(2) writes all of them. */
 #define WIRE_LAST_WORDS_MAX 256
 
 enum wire_type {
-	/* from a client; each but OBEYED, ATTACH, LEAVE, MOVE, ENDED is answered, with the same serial */
-	WIRE_HELLO = 1, /* the first one; fds: the table, with WIRE_PUBLISH */
-	WIRE_SHARE,	/* fds: read end of its done pipe. Answer: RESULT with its id */
+	/* From a client. Each but OBEYED, ATTACH, LEAVE, MOVE and ENDED is answered, with its serial. */
+	WIRE_HELLO = 1, /* the first message; fds: the table, with WIRE_PUBLISH */
+	WIRE_SHARE,	/* fds: the read end of the context's done pipe. Answer: RESULT with its id */
 	WIRE_UNSHARE,
-	WIRE_MOVE,   /* its deadline was moved */
-	WIRE_ENDED,  /* it ended */
-	WIRE_JOIN,   /* answer: JOINED or RESULT */
-	WIRE_REJOIN, /* after the service came back; fds: read end of the pipe. Answer: RESULT with its new id
-		      */
-	WIRE_ATTACH, /* under which id of its own the client has what it joined */
-	WIRE_LEAVE,
-	WIRE_LIST, /* answer: ENTRIES */
-	WIRE_WATCH,
+	WIRE_MOVE,  /* the deadline of what the client shared was moved */
+	WIRE_ENDED, /* what the client shared has ended */
+	WIRE_JOIN,  /* answer: JOINED or RESULT */
+	/* Sent when the service came back; fds: the read end of the pipe. Answer: RESULT with the new id. */
+	WIRE_REJOIN,
+	WIRE_ATTACH, /* the id that the joined context has in the client's own table */
+	WIRE_LEAVE,  /* the client has left what it joined */
+	WIRE_LIST,   /* answer: ENTRIES */
+	WIRE_WATCH,  /* asks for EVENTs */
 	WIRE_CANCEL, /* answer: REPORT */
 	WIRE_TABLE,  /* answer: FOUND or RESULT */
-	WIRE_OBEYED, /* to an ORDER, up to twice: ended, then reaped */
+	WIRE_OBEYED, /* answers an ORDER, up to twice: the context has ended; its operations are reaped */
 
-	/* from the service */
-	WIRE_WELCOME = 64, /* to HELLO */
+	/* From the service. */
+	WIRE_WELCOME = 64, /* answers HELLO */
 	WIRE_RESULT,
-	WIRE_JOINED, /* fds: read end of the owner's pipe and a pidfd of the owner; none when it has ended */
+	WIRE_JOINED, /* fds: the read end of the owner's pipe and a pidfd of the owner; none when the context
+			has ended */
 	WIRE_ENTRIES,
 	WIRE_REPORT,
 	WIRE_FOUND, /* fds: the table */
-	WIRE_ORDER, /* end a context */
-	WIRE_MOVED, /* the deadline of what was joined */
+	WIRE_ORDER, /* the client is to end a context */
+	WIRE_MOVED, /* the deadline of what the client joined was moved */
 	WIRE_EVENT,
-	WIRE_GOODBYE, /* the last one: why the service hangs up */
+	WIRE_GOODBYE, /* the last message: why the service closes the connection */
 };
 
 /* Which side sends a type. */
@@ -60,19 +61,19 @@ static inline bool wire_from_service(enum wire_type type)
 	return type >= WIRE_WELCOME;
 }
 
-#define WIRE_PUBLISH (1u << 0) /* of HELLO: the table comes with it */
-#define WIRE_MOVABLE (1u << 0) /* of SHARE, REJOIN, JOINED: its deadline may be moved later */
-#define WIRE_DRY_RUN (1u << 0) /* of CANCEL */
+#define WIRE_PUBLISH (1u << 0) /* in HELLO: the table comes with it */
+#define WIRE_MOVABLE (1u << 0) /* in SHARE, REJOIN, JOINED: the deadline may be moved later */
+#define WIRE_DRY_RUN (1u << 0) /* in CANCEL: only say what would be cancelled */
 #define WIRE_ERRNO_MAX 4095
 
 struct wire_hello {
-	uint16_t version_min, version_max; /* that the client speaks */
+	uint16_t version_min, version_max; /* the versions that the client speaks */
 	uint32_t flags;
 	char process[16];
 };
 
 struct wire_welcome {
-	uint16_t version; /* that is spoken from here on */
+	uint16_t version; /* the version that both speak from here on */
 	uint64_t epoch;
 };
 
@@ -80,7 +81,7 @@ struct wire_share {
 	struct ctxd_id parent;
 	uint64_t ctx_id;
 	uint64_t deadline_ns;
-	uint32_t mode; /* of the bits 0666 */
+	uint32_t mode; /* who may see, join and cancel it; only bits of 0666 */
 	uint32_t flags;
 	char name[CTXD_NAME_MAX + 1]; /* may be empty */
 	char label[CTX_LABEL_MAX + 1];
@@ -91,7 +92,7 @@ struct wire_move {
 	uint64_t deadline_ns;
 };
 
-/* Why a context ended, as struct ctx_cause without what means nothing to others. */
+/* Why a context ended: struct ctx_cause without the fields that mean nothing in another process. */
 struct wire_cause {
 	int32_t error; /* negative errno, never 0 */
 	uint32_t kind; /* enum ctx_cause_kind, never NONE */
@@ -110,8 +111,8 @@ struct wire_ended {
 };
 
 struct wire_join {
-	struct ctxd_id id; /* {0, 0}: by name */
-	uint32_t uid;	   /* whose name; UINT32_MAX: the caller's */
+	struct ctxd_id id; /* {0, 0}: the context is meant by its name */
+	uint32_t uid;	   /* the user whose name it is; UINT32_MAX: the caller */
 	char name[CTXD_NAME_MAX + 1];
 };
 
@@ -129,19 +130,19 @@ struct wire_attach {
 };
 
 struct wire_list {
-	uint64_t cursor; /* 0: from the beginning; else next of the last answer */
-	uint32_t kinds;	 /* of enum ctxd_entry_kind */
+	uint64_t cursor; /* 0: from the beginning; else `next` of the answer before */
+	uint32_t kinds;	 /* bits of enum ctxd_entry_kind */
 };
 
 struct wire_watch {
-	uint32_t kinds; /* 0: no more */
+	uint32_t kinds; /* bits of enum ctxd_entry_kind; 0: send no more events */
 };
 
 struct wire_cancel {
-	struct ctxd_id id; /* {0, 0}: by table and ctx_id */
+	struct ctxd_id id; /* {0, 0}: the context is meant by table and ctx_id */
 	uint64_t table;
 	uint64_t ctx_id;
-	uint64_t wait_ns; /* for the operations to be reaped */
+	uint64_t wait_ns; /* how long to wait until its operations are reaped */
 	int32_t error;	  /* negative errno, or 0 */
 	uint32_t flags;
 	char text[CTX_CAUSE_TEXT_MAX];
@@ -154,7 +155,7 @@ struct wire_table {
 
 struct wire_obeyed {
 	int32_t result;	 /* 0, or negative errno: -ENOENT, -EALREADY, -ENOTSUP */
-	uint32_t reaped; /* 0: it has ended; 1: and its operations are reaped, report is filled */
+	uint32_t reaped; /* 0: the context has ended; 1: its operations are reaped too, report says how */
 	struct ctxd_report report;
 };
 
@@ -166,17 +167,17 @@ struct wire_result {
 struct wire_joined {
 	struct ctxd_id id;
 	uint64_t deadline_ns;
-	uint64_t ctx_id; /* in the owner's table */
+	uint64_t ctx_id; /* its id in the owner's table */
 	int32_t owner_pid;
 	uint32_t owner_uid;
 	uint32_t flags;
-	uint32_t ended; /* 1: cause says why, and no descriptors come along */
+	uint32_t ended; /* 1: it has ended, cause says why, and there are no descriptors */
 	struct wire_cause cause;
 	char label[CTX_LABEL_MAX + 1];
 };
 
 struct wire_entries {
-	uint64_t next; /* 0: that was all */
+	uint64_t next; /* the cursor of the next WIRE_LIST; 0: these were the last */
 	uint32_t count;
 	struct ctxd_entry entries[WIRE_ENTRIES_MAX];
 };
@@ -190,18 +191,18 @@ struct wire_found {
 	struct ctxd_entry entry;
 };
 
-/* Answered by OBEYED with the same serial, which is the service's own. */
+/* The client answers with OBEYED and the same serial, which the service has chosen. */
 struct wire_order {
-	struct ctxd_id id; /* of what the client shared or joined; {0, 0}: by ctx_id */
-	uint64_t ctx_id;   /* in the client's table; 0 where id is of something joined */
+	struct ctxd_id id; /* the shared or joined context; {0, 0}: the context is meant by ctx_id */
+	uint64_t ctx_id;   /* its id in the client's table; 0 where id is of a joined context */
 	int32_t error;	   /* negative errno, or 0 */
-	int32_t pid;	   /* who asked for it */
+	int32_t pid;	   /* this and uid: who asked for the cancel */
 	uint32_t uid;
 	char text[CTX_CAUSE_TEXT_MAX];
 };
 
 struct wire_event {
-	uint32_t kind; /* enum ctxd_event_kind, up to LOST */
+	uint32_t kind; /* enum ctxd_event_kind, none after LOST */
 	uint64_t lost;
 	struct ctxd_entry entry;
 };
@@ -239,26 +240,27 @@ struct wire_message {
 	};
 };
 
-/* How many descriptors a message of this content has to bring along. */
+/* How many descriptors must come with this message. */
 unsigned wire_fd_count(const struct wire_message *message);
 
-/* Writes message as bytes. Returns their number. Aborts when the message is not one that unpacks. */
+/* Writes message as bytes and returns their number. Aborts when wire_unpack() would refuse the message. */
 size_t wire_pack(const struct wire_message *message, uint8_t bytes[WIRE_SIZE_MAX]);
 
 /*
- * Reads a packet of size bytes that brought fd_count descriptors. from_service: which side sent it.
- * 0, or nothing is written and -EPROTO: broken; -EPROTONOSUPPORT: of a type or version that is not known
- * here.
+ * Reads a packet of size bytes that brought fd_count descriptors. from_service says which side sent it.
+ * Returns 0; -EPROTO: the packet is broken; or -EPROTONOSUPPORT: its type is not known here. On an error
+ * nothing is written.
  */
 int wire_unpack(const uint8_t *bytes, size_t size, unsigned fd_count, bool from_service,
 		struct wire_message *ret_message);
 
-/* The last words of a context: what its owner writes to the done pipe before it closes it. */
+/* Packs the last words of a context: its owner writes them to the done pipe and closes it. Returns their
+ * size. */
 size_t wire_pack_last_words(const struct wire_cause *cause, uint8_t bytes[WIRE_LAST_WORDS_MAX]);
-/* 0, or -EPROTO when the pipe holds something else. */
+/* Returns 0, or -EPROTO: the pipe holds something else. */
 int wire_unpack_last_words(const uint8_t *bytes, size_t size, struct wire_cause *ret_cause);
 
-/* Between what the library tells programs and what is sent. ended is the error of ctx_err. */
+/* Convert a cause from the form for programs to the one that is sent, and back. ended: of ctx_err(). */
 void wire_cause_from(const struct ctx_cause *from, int ended, struct wire_cause *ret_cause);
 void wire_cause_to(const struct wire_cause *from, struct ctx_cause *ret_cause);
 
@@ -273,10 +275,10 @@ static inline bool wire_id_equal(struct ctxd_id a, struct ctxd_id b)
 }
 
 /*
- * Where the service listens: place 0 is $CTXD_SOCKET, and the only one when that is set; else 0 is
- * $XDG_RUNTIME_DIR/ctxd.sock and 1 is /run/ctxd.sock, or 0 is that. 0, -ENOENT: there is no such place,
- * -ENAMETOOLONG: more than the 107 bytes of sockaddr_un. A program with the privileges of another user ignores
- * both variables: secure_getenv(3).
+ * Where the service may listen. Where $CTXD_SOCKET is set, place 0 is that path, and there is no other. Else
+ * the places are $XDG_RUNTIME_DIR/ctxd.sock, where that variable is set, and /run/ctxd.sock. Returns 0;
+ * -ENOENT: there is no such place; or -ENAMETOOLONG: the path has more than the 107 bytes of sockaddr_un. A
+ * program with the privileges of another user ignores both variables: secure_getenv(3).
  */
 int wire_socket_path(unsigned place, char path[108]);
 

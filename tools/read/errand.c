@@ -20,7 +20,7 @@ struct errand {
 	pthread_mutex_t lock;
 	pthread_cond_t back;
 	bool is_back;
-	atomic_bool abandoned;
+	_Atomic bool abandoned;
 	int directory; /* its own */
 	char name[64];
 	bool open_only;
@@ -52,7 +52,7 @@ static void *go(void *data)
 	}
 	pthread_mutex_lock(&errand->lock);
 	errand->is_back = true;
-	bool abandoned = errand->abandoned;
+	bool abandoned = atomic_load(&errand->abandoned);
 	pthread_cond_signal(&errand->back);
 	pthread_mutex_unlock(&errand->lock);
 	if (abandoned)
@@ -100,7 +100,7 @@ static bool await(struct errand *errand, struct patience *patience)
 	while (!errand->is_back && result != ETIMEDOUT)
 		result = pthread_cond_clockwait(&errand->back, &errand->lock, CLOCK_MONOTONIC, &end);
 	bool is_back = errand->is_back;
-	errand->abandoned = !is_back;
+	atomic_store(&errand->abandoned, !is_back);
 	pthread_mutex_unlock(&errand->lock);
 	if (!is_back)
 		patience->left_ns = 0;

@@ -3,10 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static int read_all(int fd, const atomic_bool *stop, char **text)
+static int read_all(int fd, const _Atomic bool *stop, char **text)
 {
 	size_t room = 16384, length = 0;
 	ssize_t got;
@@ -16,7 +17,7 @@ static int read_all(int fd, const atomic_bool *stop, char **text)
 		return -ENOMEM;
 	while ((got = read(fd, *text + length, room - length - 1)) > 0) {
 		length += (size_t)got;
-		if (stop && *stop)
+		if (stop && atomic_load(stop))
 			return -ECANCELED;
 		if (room - length > 4096)
 			continue;
@@ -30,7 +31,7 @@ static int read_all(int fd, const atomic_bool *stop, char **text)
 	return got < 0 ? -errno : 0;
 }
 
-int proc_file_read(int directory, const char *name, const atomic_bool *stop, char **ret_text)
+int proc_file_read(int directory, const char *name, const _Atomic bool *stop, char **ret_text)
 {
 	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
 	char *text = NULL;

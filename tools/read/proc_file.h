@@ -3,12 +3,12 @@
 #ifndef TOOL_PROC_FILE_H
 #define TOOL_PROC_FILE_H
 
-#include <stdatomic.h>
+#include <stdbool.h>
 
 /*
  * The whole text of a file in the open directory, which the caller frees. 0 or -errno: -ECANCELED when *stop,
  * which may be NULL, became true.
  */
-int proc_file_read(int directory, const char *name, const atomic_bool *stop, char **ret_text);
+int proc_file_read(int directory, const char *name, const _Atomic bool *stop, char **ret_text);
 
 #endif
