@@ -36,7 +36,8 @@ static bool is_lost(int error)
  * One request from its preparation to its completion. BLOCKING_NO_RING: the ring works no more, and the
  * kernel has not seen the request.
  */
-static ssize_t issue(struct thread_ring *taken, const struct ctx_context *ctx, const struct io_uring_sqe *sqe)
+static ssize_t issue_request(struct thread_ring *taken, const struct ctx_context *ctx,
+			     const struct io_uring_sqe *sqe)
 {
 	struct operation *op = op_from_public(&taken->op);
 	struct io_uring_sqe *prepared = ctx_ring_get_sqe(taken->ring, ctx, &taken->op);
@@ -72,12 +73,12 @@ static ssize_t wait_ready(struct thread_ring *taken, const struct ctx_context *c
 		return 0;
 	}
 	io_uring_prep_poll_add(&poll, sqe->fd, (unsigned)events);
-	ssize_t ready = issue(taken, ctx, &poll);
+	ssize_t ready = issue_request(taken, ctx, &poll);
 	return ready > 0 ? 0 : ready;
 }
 
 /* How the request was ended, if it was. The context itself may be gone with the program's last reference. */
-static ssize_t end_of(const struct thread_ring *taken)
+static ssize_t end_error(const struct thread_ring *taken)
 {
 	switch (((const struct operation *)&taken->op)->end) {
 	case CTX_OP_DEADLINE:
@@ -89,10 +90,10 @@ static ssize_t end_of(const struct thread_ring *taken)
 	}
 }
 
-static ssize_t run(struct thread_ring *taken, const struct ctx_context *ctx, const struct io_uring_sqe *sqe,
-		   short events)
+static ssize_t run_request(struct thread_ring *taken, const struct ctx_context *ctx,
+			   const struct io_uring_sqe *sqe, short events)
 {
-	ssize_t result = issue(taken, ctx, sqe);
+	ssize_t result = issue_request(taken, ctx, sqe);
 	struct io_uring_sqe again;
 	unsigned turns = 0;
 
@@ -100,7 +101,7 @@ static ssize_t run(struct thread_ring *taken, const struct ctx_context *ctx, con
 		return result;
 	again = *sqe;
 	while (result != BLOCKING_NO_RING && (op_ended_early((int)result) || (result == -EAGAIN && events))) {
-		ssize_t end = end_of(taken);
+		ssize_t end = end_error(taken);
 		if (end || context_error(ctx))
 			return end ? end : -context_error(ctx);
 		/* Else it was interrupted in the kernel, by nothing of ours. */
@@ -109,13 +110,13 @@ static ssize_t run(struct thread_ring *taken, const struct ctx_context *ctx, con
 		ssize_t waited = result == -EAGAIN ? wait_ready(taken, ctx, &again, events) : 0;
 		if (waited == -EAGAIN)
 			return waited;
-		result = waited ? waited : issue(taken, ctx, &again);
+		result = waited ? waited : issue_request(taken, ctx, &again);
 	}
 	return result;
 }
 
-static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sqe, short events, bool now,
-		    int *ret_error)
+static ssize_t call_on_ring(const struct ctx_context *ctx, const struct io_uring_sqe *sqe, short events,
+			    bool now, int *ret_error)
 {
 	struct thread_ring *taken;
 	ssize_t result = blocking_check(ctx);
@@ -128,7 +129,7 @@ static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sq
 		if (*ret_error)
 			break;
 		ring_begin_call(taken->ring, ctx);
-		result = run(taken, ctx, sqe, events);
+		result = run_request(taken, ctx, sqe, events);
 		ring_end_call(taken->ring);
 		if (__builtin_expect(result != BLOCKING_NO_RING, 1)) {
 			thread_ring_give(taken);
@@ -143,13 +144,13 @@ ssize_t blocking_call(const struct ctx_context *ctx, const struct io_uring_sqe *
 {
 	int error;
 
-	return call(ctx, sqe, events, false, &error);
+	return call_on_ring(ctx, sqe, events, false, &error);
 }
 
 ssize_t blocking_call_on_ring(const struct ctx_context *ctx, const struct io_uring_sqe *sqe, short events)
 {
 	int error;
-	ssize_t result = call(ctx, sqe, events, true, &error);
+	ssize_t result = call_on_ring(ctx, sqe, events, true, &error);
 
 	if (result != BLOCKING_NO_RING)
 		return result;

@@ -50,13 +50,13 @@ static void batch_free(struct batch *batch)
 }
 
 /* Without memory even for its accounting a batch goes all the same. */
-static struct ctx_batch *record_of(struct batch *batch, struct ctx_batch *dummy)
+static struct ctx_batch *batch_record(struct batch *batch, struct ctx_batch *dummy)
 {
 	return batch ? &batch->record : dummy;
 }
 
 /* The last batch, for readers of the context table. */
-static void publish(struct ctx_ring *ring, const struct ctx_batch *from)
+static void publish_batch(struct ctx_ring *ring, const struct ctx_batch *from)
 {
 	struct ctx_table_ring *record = ring->record;
 
@@ -79,7 +79,7 @@ static void publish(struct ctx_ring *ring, const struct ctx_batch *from)
 	table_write_end(&record->seq);
 }
 
-static void doom(struct operation *op, struct batch *batch, struct ctx_batch *record)
+static void doom_operation(struct operation *op, struct batch *batch, struct ctx_batch *record)
 {
 	op_mark(op, OP_DOOMED);
 	op->batch = batch;
@@ -87,7 +87,7 @@ static void doom(struct operation *op, struct batch *batch, struct ctx_batch *re
 	record->held++;
 }
 
-static void plan_single(struct plan *plan, struct operation *op)
+static void plan_add_single(struct plan *plan, struct operation *op)
 {
 	struct list run;
 
@@ -99,7 +99,7 @@ static void plan_single(struct plan *plan, struct operation *op)
 /* Those of doomed groups that had been left for later, for a retry or one by one: they join the batch. */
 static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct batch *batch)
 {
-	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
 	struct list doomed;
 
 	list_init(&doomed);
@@ -108,7 +108,7 @@ static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct b
 		next = link->next;
 		if (!op->group->ended || (op->marks & (OP_SEEN | OP_DOOMED)))
 			continue;
-		doom(op, batch, record);
+		doom_operation(op, batch, record);
 		list_remove(link);
 		list_append(&doomed, link);
 	}
@@ -134,16 +134,16 @@ static void gather_chains(struct group *group, struct plan *plan)
 		op_mark(op, OP_EXPLICIT);
 		struct operation *head = chain_end(op);
 		if (head)
-			plan_single(plan, head);
+			plan_add_single(plan, head);
 	}
 }
 
 /* Marks what is pending in the group and moves to plan what needs a cancel SQE of its own. */
-static void gather(struct ctx_ring *ring, struct group *group, struct batch *batch, struct plan *plan)
+static void gather_pending(struct ctx_ring *ring, struct group *group, struct batch *batch, struct plan *plan)
 {
 	uint64_t now_ns = 0;
 	struct list run, overdue;
-	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
 	bool expired = context_error(group->watch.ctx) == ETIME;
 
 	list_init(&run);
@@ -154,12 +154,12 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 		__builtin_prefetch(next->next);
 		if (op->marks & OP_SEEN)
 			continue;
-		doom(op, batch, record);
+		doom_operation(op, batch, record);
 		list_remove(link);
 		if (op->marks & OP_CHAINED) {
 			struct operation *head = chain_end(op);
 			if (head)
-				plan_single(plan, head);
+				plan_add_single(plan, head);
 			if (op->chain_prev) {
 				list_append(&group->cancelling, link);
 				continue;
@@ -178,20 +178,20 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 	}
 	gather_chains(group, plan);
 	while (!list_empty(&overdue))
-		ring_retry(ring, container_of(overdue.next, struct operation, link));
+		ring_timer_retry(ring, container_of(overdue.next, struct operation, link));
 	plan_add(plan, &run);
 }
 
 /* They are over at once: the kernel knows nothing of them. */
 static void gather_parked(struct group *group, struct batch *batch)
 {
-	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
 
 	record->operations += group->parked_count;
 	record->unsent += group->parked_count;
 	record->cancelled += group->parked_count - group->partial_count;
 	record->finished += group->partial_count;
-	park_end_group(group);
+	park_queue_end_group(group);
 }
 
 static void emit_cancel(struct ctx_ring *ring, struct io_uring_sqe *sqe, struct operation *op)
@@ -220,9 +220,9 @@ static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 }
 
 /* Without a batch what is cancelled belongs to several, or to none, and has been counted as sent. */
-static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *batch)
+static void send_plan(struct ctx_ring *ring, struct plan *plan, struct batch *batch)
 {
-	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
 	unsigned chunk_max =
 		ring->uring->sq.ring_entries < CHUNK_MAX ? ring->uring->sq.ring_entries : CHUNK_MAX;
 	unsigned failures = 0;
@@ -268,7 +268,7 @@ static bool batch_take_tally(struct batch *batch, struct group *group)
 	return true;
 }
 
-static void run_one(struct ctx_ring *ring)
+static void run_batch(struct ctx_ring *ring)
 {
 	uint64_t now_ns = clock_now_ns();
 	struct plan plan;
@@ -288,7 +288,7 @@ static void run_one(struct ctx_ring *ring)
 			gather_parked(group, batch);
 		group->parked_ended = true;
 		if (group->in_kernel) {
-			gather(ring, group, batch, &plan);
+			gather_pending(ring, group, batch, &plan);
 			grace_begin(group, now_ns);
 		}
 		stage_refuse_group(group, batch);
@@ -297,7 +297,7 @@ static void run_one(struct ctx_ring *ring)
 	}
 	if (plan.count) {
 		plan_finish(&plan);
-		send_all(ring, &plan, batch);
+		send_plan(ring, &plan, batch);
 	}
 	batch_singles(ring);
 	if (!batch)
@@ -309,18 +309,18 @@ static void run_one(struct ctx_ring *ring)
 	batch->record.submit_ns = clock_now_ns() - batch->start_ns;
 	ring->done.newest = batch;
 	if (batch->record.held) {
-		publish(ring, &batch->record);
+		publish_batch(ring, &batch->record);
 	} else {
 		batch->record.reap_ns = batch->record.submit_ns;
 		note_batch_over(ring, batch);
 	}
-	ring_notify(ring);
+	queue_notify(ring);
 }
 
 void batch_run(struct ctx_ring *ring)
 {
 	while (!list_empty(&ring->groups.doomed) && !(ring->adopted && uring_chain_open(ring->uring)))
-		run_one(ring);
+		run_batch(ring);
 }
 
 /* In the order and in the chunks of a batch, else the kernel's search for each grows with their number. */
@@ -340,10 +340,10 @@ void batch_singles(struct ctx_ring *ring)
 		}
 		if (op->batch)
 			op->batch->record.sqes++;
-		plan_single(&plan, op);
+		plan_add_single(&plan, op);
 	}
 	plan_finish(&plan);
-	send_all(ring, &plan, NULL);
+	send_plan(ring, &plan, NULL);
 }
 
 void batch_report(struct ctx_ring *ring)
@@ -351,7 +351,7 @@ void batch_report(struct ctx_ring *ring)
 	while (!list_empty(&ring->done.batches_over)) {
 		struct batch *batch = container_of(ring->done.batches_over.next, struct batch, link);
 		struct ctx_batch record = batch->record;
-		publish(ring, &record);
+		publish_batch(ring, &record);
 		if (batch == ring->done.newest) {
 			ring->done.last_batch = record;
 			ring->done.have_last_batch = true;
@@ -406,8 +406,8 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 		if (op->group->parked_ended)
 			return -EALREADY;
 		op_mark(op, OP_EXPLICIT);
-		park_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
-		ring_notify(ring);
+		park_queue_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
+		queue_notify(ring);
 		return 0;
 	}
 	if (op->phase == OP_STAGED) {
@@ -416,6 +416,6 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	} else {
 		chain_cancel(ring, op);
 	}
-	ring_notify(ring);
+	queue_notify(ring);
 	return 0;
 }

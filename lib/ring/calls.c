@@ -38,7 +38,7 @@ void ring_end_call(struct ctx_ring *ring)
 	if (__builtin_expect(!mailbox_pending(ring->mailbox), 1))
 		return;
 	lock_acquire(&ring->owner.busy);
-	ring_turn(ring, 0);
+	dispatch_turn(ring, 0);
 	lock_release(&ring->owner.busy);
 }
 
@@ -46,7 +46,7 @@ int ring_hand_over(struct ctx_ring *ring)
 {
 	lock_acquire(&ring->owner.busy);
 	group_keep_only(ring, NULL);
-	int error = ring_disarm_wake(ring);
+	int error = queue_disarm_wake(ring);
 	if (!error)
 		ring_disclaim(ring);
 	lock_release(&ring->owner.busy);

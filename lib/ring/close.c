@@ -5,7 +5,7 @@
 #include "queue.h"
 #include "ring.h"
 
-static void doom(struct group *group, void *data)
+static void doom_group(struct group *group, void *data)
 {
 	(void)data;
 	group_doom(group);
@@ -20,7 +20,7 @@ static int withdraw_polls(struct ctx_ring *ring, uint64_t deadline_ns)
 	ring->dispatching = true;
 	ring_polls_stop_all(ring);
 	while (!error && ring_polls_left(ring)) {
-		error = ring_withdraw_wait(ring, deadline_ns, &looks);
+		error = adopt_withdraw_wait(ring, deadline_ns, &looks);
 		if (ring->adopted)
 			note_extract(ring);
 		else
@@ -36,14 +36,14 @@ static int withdraw_polls(struct ctx_ring *ring, uint64_t deadline_ns)
  * not show by now is never shown, also of operations that did their work. They end as cancelled, since
  * nothing is known of them. -EPERM: a callback forked, and this is the child.
  */
-static int abandon(struct ctx_ring *ring)
+static int end_without_kernel(struct ctx_ring *ring)
 {
 	int state = thread_hold();
 
 	ring->dispatching = true;
 	if (ring->adopted)
 		note_extract(ring);
-	ring_deliver(ring);
+	dispatch_deliver(ring);
 	for (uint32_t i = 1; i < ring->ops.slot_count && ring_is_here(ring); i++) {
 		struct operation *op = ring->ops.slots[i].op;
 		if (!op || op->phase != OP_KERNEL)
@@ -54,7 +54,7 @@ static int abandon(struct ctx_ring *ring)
 		note_completion(ring, &cqe, &op);
 		complete_deliver(ring, op, &cqe, NULL);
 	}
-	ring_deliver(ring);
+	dispatch_deliver(ring);
 	ring->dispatching = false;
 	thread_release(state);
 	return ring_is_here(ring) ? 0 : -EPERM;
@@ -71,8 +71,8 @@ static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 	if (ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER)
 		ring_timers_fire(ring);
 	batch_singles(ring);
-	ring_timers_arm(ring);
-	int error = ring_wait(ring, ring_has_unsent(ring) ? 0 : timeout_ns);
+	queue_arm_timer(ring);
+	int error = queue_wait(ring, queue_has_unsent(ring) ? 0 : timeout_ns);
 	note_extract(ring);
 	/* At once: the turn that follows would set the time anew, and it would be over again in the next
 	 * wait. */
@@ -82,9 +82,9 @@ static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 }
 
 /* Delivers until nothing is left, or time is over. */
-static int close_deliver(struct ctx_ring *ring, uint64_t deadline_ns)
+static int deliver_until_idle(struct ctx_ring *ring, uint64_t deadline_ns)
 {
-	ring_turn(ring, 0); /* callbacks that were posted, too */
+	dispatch_turn(ring, 0); /* callbacks that were posted, too */
 	while (ring->ops.live && ring_is_here(ring)) {
 		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
 		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER
@@ -95,7 +95,7 @@ static int close_deliver(struct ctx_ring *ring, uint64_t deadline_ns)
 		int error = ring->adopted ? wait_for_ours(ring, left_ns) : 0;
 		if (error)
 			return error;
-		ring_turn(ring, left_ns);
+		dispatch_turn(ring, left_ns);
 		if (ring->ops.live && !left_ns && ring_is_here(ring))
 			return -ETIMEDOUT;
 	}
@@ -116,19 +116,19 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
 	if (silent && ring->ops.in_kernel)
 		error = ring_await_results(ring, timeout_ns);
 	if (!error) {
-		groups_each(ring, doom, NULL);
+		groups_each(ring, doom_group, NULL);
 		if (silent) {
 			stage_refuse_dead(ring);
-			error = abandon(ring);
+			error = end_without_kernel(ring);
 		}
 	}
 	if (!error) {
 		batch_run(ring);
 		stage_refuse_dead(ring);
-		error = close_deliver(ring, deadline_ns);
+		error = deliver_until_idle(ring, deadline_ns);
 	}
 	if (error) {
-		unsigned count = ring_stuck(ring, false, stuck, stuck_max);
+		unsigned count = grace_list_stuck(ring, false, stuck, stuck_max);
 		if (ret_stuck)
 			*ret_stuck = count;
 		return error;
@@ -139,10 +139,10 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
 			park_close(ring);
 	}
 	if (ring->adopted && error != -EBUSY && error != -ETIMEDOUT)
-		error = ring_withdraw(ring, deadline_ns);
+		error = adopt_withdraw(ring, deadline_ns);
 	if (ring->adopted && (error == -EBUSY || error == -ETIMEDOUT))
 		return error;
-	ring_forget_fd(ring);
+	ring_fd_close(ring);
 	if (!ring->adopted)
 		sys_uring_exit(&ring->own);
 	ring_free(ring);
@@ -155,14 +155,14 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
  * Whether the copy is of a moment in which nobody was changing it: the forking thread owned it, or nobody,
  * and no function of the program was called amid a dispatch, to which it would return.
  */
-static bool is_whole(const struct ctx_ring *ring)
+static bool copy_is_whole(const struct ctx_ring *ring)
 {
 	return ring->fork_count + 1 == thread_fork_count &&
 	       (!ring->owner.serial || ring->owner.serial == thread_forked_serial) && !ring->dispatching &&
 	       !ring->owner.busy.word;
 }
 
-static void close_own(int *fd)
+static void close_descriptor(int *fd)
 {
 	if (*fd >= 0)
 		sys_close(*fd);
@@ -171,11 +171,11 @@ static void close_own(int *fd)
 
 static void close_inherited(struct ctx_ring *ring)
 {
-	bool whole = is_whole(ring);
+	bool whole = copy_is_whole(ring);
 
 	/* What is registered with the kernel is the parent's. */
-	close_own(&ring->owner.ready_fd);
-	close_own(&ring->owner.epoll_fd);
+	close_descriptor(&ring->owner.ready_fd);
+	close_descriptor(&ring->owner.epoll_fd);
 	if (!ring->adopted)
 		sys_uring_exit(&ring->own);
 	if (whole) {
@@ -184,9 +184,9 @@ static void close_inherited(struct ctx_ring *ring)
 	}
 	/* What leads to it from contexts stays right, and so does who is in the middle of it: its memory
 	 * stays. */
-	close_own(&ring->mailbox->fd);
+	close_descriptor(&ring->mailbox->fd);
 	if (ring->park)
-		park_forget_fd(ring);
+		park_close_fd(ring);
 }
 
 int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,

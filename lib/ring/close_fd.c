@@ -6,7 +6,7 @@
 #include "ring.h"
 
 /* Those that are staged are refused when they would go. */
-static void refuse_staged(struct list *list, int fd)
+static void mark_staged(struct list *list, int fd)
 {
 	for (struct list *link = list->next; link != list; link = link->next) {
 		struct operation *op = container_of(link, struct operation, link);
@@ -44,7 +44,7 @@ static bool kernel_may_hold(const struct ctx_ring *ring, const struct park_fd *p
 }
 
 /* What the kernel did not take would be done to the next file of this number. */
-static void spoil_unsent(struct ctx_ring *ring, int fd)
+static void invalidate_unsent(struct ctx_ring *ring, int fd)
 {
 	const struct io_uring_sq *sq = &ring->uring->sq;
 
@@ -75,8 +75,8 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 	if (error)
 		return error;
 	p = park_fd_find(ring->park, fd);
-	refuse_staged(&ring->ops.waiting, fd);
-	refuse_staged(&ring->ops.staged, fd);
+	mark_staged(&ring->ops.waiting, fd);
+	mark_staged(&ring->ops.staged, fd);
 	if (p && park_fd_is_issued(p))
 		park_finish_attempts(ring);
 	if (p)
@@ -86,9 +86,9 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 		if (p) /* what was answered in it */
 			park_end_fd(ring, p, -ECANCELED, CTX_OP_CANCELLED);
 	}
-	spoil_unsent(ring, fd);
+	invalidate_unsent(ring, fd);
 	if (p)
 		park_fd_forget(ring->park, p);
-	ring_notify(ring);
+	queue_notify(ring);
 	return sys_close(fd);
 }

@@ -82,8 +82,8 @@ static struct op_listener *listener_of(const struct operation *op)
 	return op->group ? op->group->listener : op->listener;
 }
 
-static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
-		   struct ctx_completion *ret_completion)
+static void finish_operation(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
+			     struct ctx_completion *ret_completion)
 {
 	enum ctx_op_end end = CTX_OP_FINISHED;
 
@@ -96,7 +96,7 @@ static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigne
 	if ((op->marks & OP_CLOSE_FD) && close_unwanted(ring, op, res))
 		res = -ECANCELED;
 	if (res == -ECANCELED)
-		end = op->marks & OP_TIMED_OUT ? CTX_OP_TIMEOUT : complete_end(op->group);
+		end = op->marks & OP_TIMED_OUT ? CTX_OP_TIMEOUT : group_op_end(op->group);
 	if (op->timer)
 		op_timer_stop(ring, op);
 	slot_release(ring, op);
@@ -121,7 +121,7 @@ static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cq
 	op->group->in_kernel--;
 	ring->ops.in_kernel--;
 	if (op->marks) {
-		end = complete_end(op->group);
+		end = group_op_end(op->group);
 		if (op->batch)
 			note_batch(op, true);
 	}
@@ -134,7 +134,7 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 			  struct ctx_completion *ret_completion)
 {
 	if (!(cqe->flags & IORING_CQE_F_MORE)) {
-		finish(ring, op, note_result(op, cqe), flags_of(cqe), ret_completion);
+		finish_operation(ring, op, note_result(op, cqe), flags_of(cqe), ret_completion);
 		return 1;
 	}
 	struct ctx_completion completion = {
@@ -157,7 +157,7 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 void complete_deliver_ready(struct ctx_ring *ring, struct operation *op)
 {
 	if (op->phase == OP_PARKED)
-		park_leave(op);
+		park_queue_leave(op);
 	if (op->timer)
 		op_timer_stop(ring, op);
 	if (op->slot)
@@ -186,7 +186,7 @@ static __attribute__((noinline)) unsigned deliver_special(struct ctx_ring *ring,
 }
 
 /* The oldest completion of our own ring, taken out. */
-static inline bool take(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe)
+static inline bool take_completion(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe)
 {
 	if (ring->done.spill.head != ring->done.spill.tail) {
 		*ret_cqe = ring->done.spill.cqes[ring->done.spill.head++];
@@ -206,7 +206,7 @@ unsigned complete_deliver_queued(struct ctx_ring *ring)
 	unsigned delivered = 0;
 	struct io_uring_cqe cqe;
 
-	while (left-- && ring_is_here(ring) && take(ring, &cqe))
+	while (left-- && ring_is_here(ring) && take_completion(ring, &cqe))
 		delivered += __builtin_expect(deliver_plain(ring, &cqe), 1) ? 1 : deliver_special(ring, &cqe);
 	return delivered;
 }

@@ -27,13 +27,13 @@ static void collect_group(struct group *group, void *data)
 	drain->groups = group;
 }
 
-static void collect_below(struct group *group, void *data)
+static void collect_if_below(struct group *group, void *data)
 {
 	if (context_is_below_root(group->watch.ctx, ((struct drain *)data)->root))
 		collect_group(group, data);
 }
 
-static void collect(struct watch *watch, void *data)
+static void collect_watch(struct watch *watch, void *data)
 {
 	collect_group(container_of(watch, struct group, watch), data);
 }
@@ -59,7 +59,7 @@ static bool any_waiting(const struct ctx_ring *ring)
 }
 
 /* What is parked is given to the kernel when its time comes, until its context ends. */
-static bool is_over(const struct group *group)
+static bool group_is_over(const struct group *group)
 {
 	return !group->in_kernel && !group->parked_count;
 }
@@ -73,7 +73,7 @@ static bool any_held(struct drain *drain)
 {
 	if (drain->waited)
 		drain->held = drain->groups;
-	while (drain->held && is_over(drain->held))
+	while (drain->held && group_is_over(drain->held))
 		drain->held = drain->held->drain_next;
 	drain->waited = !list_empty(&drain->ring->ops.waiting);
 	return drain->held || any_waiting(drain->ring);
@@ -81,12 +81,12 @@ static bool any_held(struct drain *drain)
 
 /* Of the letters those that tell of the end of a context: an operation of ctx may wait for one of another.
  * True: there were some. */
-static bool take_ends(struct ctx_ring *ring)
+static bool take_end_letters(struct ctx_ring *ring)
 {
 	struct letter *letter;
 	bool any = false;
 
-	mailbox_reset(ring->mailbox); /* first: see ring_turn */
+	mailbox_reset(ring->mailbox); /* first: see dispatch_turn */
 	while (mailbox_pending(ring->mailbox) && (letter = mailbox_next_quiet(ring->mailbox))) {
 		letter->deliver(letter);
 		any = true;
@@ -100,13 +100,13 @@ static bool take_ends(struct ctx_ring *ring)
  * The mail is looked at last, too: the completion of the wake for it may be among those that were noted, and
  * then nothing would end the wait, not even for later mail.
  */
-static bool review(struct drain *drain)
+static bool make_progress(struct drain *drain)
 {
 	struct ctx_ring *ring = drain->ring;
 
 	/* Not in the wait: what that has to take out to find room would not be looked at. */
-	ring_arm_wake(ring);
-	take_ends(ring);
+	queue_arm_wake(ring);
+	take_end_letters(ring);
 	do {
 		note_completions(ring);
 		if (ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER)
@@ -117,8 +117,8 @@ static bool review(struct drain *drain)
 		note_completions(ring); /* what all that brought */
 		/* That made room, and may have brought readiness. Nobody tells of either again. */
 		stage_push(ring);
-		ring_timers_arm(ring);
-	} while (take_ends(ring));
+		queue_arm_timer(ring);
+	} while (take_end_letters(ring));
 	return any_held(drain);
 }
 
@@ -127,14 +127,14 @@ static int drain_wait(struct drain *drain, uint64_t timeout_ns)
 	struct ctx_ring *ring = drain->ring;
 	uint64_t deadline_ns = clock_after_ns(timeout_ns == CTX_FOREVER ? 0 : clock_now_ns(), timeout_ns);
 
-	while (review(drain)) {
+	while (make_progress(drain)) {
 		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
 		if (now_ns >= deadline_ns)
 			return -ETIMEDOUT;
 		if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
 			return -EBUSY;
 		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns;
-		int error = ring_wait(ring, ring_has_unsent(ring) ? 0 : left_ns);
+		int error = queue_wait(ring, queue_has_unsent(ring) ? 0 : left_ns);
 		if ((error == -EBUSY || error == -EAGAIN) && !ring->adopted) {
 			note_harvest(ring); /* makes room */
 			error = uring_cq_ready(ring->uring) ? -ENOMEM : 0;
@@ -169,13 +169,13 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	context_hold(ctx); /* it may wait for its turn to look at what is below */
 	drain.root = ctx;
 	if (ctx->flags & NODE_STATIC) /* keeps no list of what is below it */
-		groups_each(ring, collect_below, &drain);
+		groups_each(ring, collect_if_below, &drain);
 	else
-		context_each_watch(ctx, WATCH_BELOW, &group_watch_ops, collect, &drain);
+		context_each_watch(ctx, WATCH_BELOW, &group_watch_ops, collect_watch, &drain);
 	drain.held = drain.groups;
 	doom_ended(&drain);
 	error = drain_wait(&drain, timeout_ns);
-	unsigned count = error ? ring_stuck(ring, true, stuck, stuck_max) : 0;
+	unsigned count = error ? grace_list_stuck(ring, true, stuck, stuck_max) : 0;
 	if (ret_stuck)
 		*ret_stuck = count;
 	for (struct group *group = drain.groups; group; group = group->drain_next)
@@ -183,7 +183,7 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	/* What was noted may be readiness, too, which only a dispatch acts upon. */
 	if (ring->park && ring->owner.epoll_fd >= 0 && !ring->dispatching)
 		mailbox_wake(ring->mailbox);
-	ring_notify(ring);
+	queue_notify(ring);
 	context_let_go(ctx);
 	return error;
 }

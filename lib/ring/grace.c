@@ -27,7 +27,8 @@ static void describe_operation(const struct ctx_ring *ring, const struct operati
 	};
 }
 
-unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max)
+unsigned grace_list_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck,
+			  unsigned stuck_max)
 {
 	uint64_t now_ns = clock_now_ns();
 	unsigned count = 0;
@@ -49,7 +50,8 @@ unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck 
  * Calls visit for each operation of group that the kernel holds, as long as it says to go on. Costs what the
  * group has: what is to be cancelled one by one is usually nothing.
  */
-static void each_held(const struct group *group, bool (*visit)(struct operation *op, void *data), void *data)
+static void each_in_kernel(const struct group *group, bool (*visit)(struct operation *op, void *data),
+			   void *data)
 {
 	struct ctx_ring *ring = group->ring;
 	/* In ring->ops.retries is what was cancelled before its context ended. */
@@ -75,12 +77,12 @@ static void fire_report(struct ctx_ring *ring, struct ring_timer *timer, uint64_
 	struct group *group = container_of(timer, struct group, deadline);
 
 	(void)now_ns;
-	each_held(group, flag_stuck, ring);
+	each_in_kernel(group, flag_stuck, ring);
 	list_remove(&group->stuck_link);
 	list_append(&ring->groups.stuck, &group->stuck_link); /* a drain calls nobody */
 }
 
-static bool shut_down(struct operation *op, void *data)
+static bool shut_down_socket(struct operation *op, void *data)
 {
 	(void)data;
 	if ((op->marks & OP_SHUTDOWN) && !(op->sqe.flags & IOSQE_FIXED_FILE))
@@ -92,7 +94,7 @@ static void fire_shutdown(struct ctx_ring *ring, struct ring_timer *timer, uint6
 {
 	struct group *group = container_of(timer, struct group, deadline);
 
-	each_held(group, shut_down, NULL);
+	each_in_kernel(group, shut_down_socket, NULL);
 	timer->fire = fire_report;
 	ring_timer_set(ring, timer, clock_after_ns(now_ns, group->grace_ns));
 }
@@ -113,7 +115,7 @@ struct report {
 	unsigned count, max;
 };
 
-static bool describe(struct operation *op, void *data)
+static bool report_operation(struct operation *op, void *data)
 {
 	struct report *report = data;
 
@@ -136,7 +138,7 @@ static void report_group(struct group *group)
 		.now_ns = clock_now_ns(),
 		.max = stuck ? group->in_kernel : sizeof(few) / sizeof(few[0]),
 	};
-	each_held(group, describe, &report);
+	each_in_kernel(group, report_operation, &report);
 	if (report.count)
 		ring->options.stuck(ring, report.stuck, report.count, ring->options.data);
 	memory_release(stuck);

@@ -58,7 +58,7 @@ static bool take_answer(struct ctx_ring *ring)
 	return ring->requests.greeted;
 }
 
-bool ring_greet(struct ctx_ring *ring)
+bool greet_kernel(struct ctx_ring *ring)
 {
 	while (!ring->requests.greeted) {
 		unsigned skip = ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0;
@@ -67,7 +67,7 @@ bool ring_greet(struct ctx_ring *ring)
 			if (ring->requests.greeting)
 				return false;
 		}
-		if (ring_flush(ring) < 0 || !greet_ask(ring, IORING_OP_ASYNC_CANCEL, skip, 0))
+		if (queue_flush(ring) < 0 || !greet_ask(ring, IORING_OP_ASYNC_CANCEL, skip, 0))
 			return false;
 		ring->requests.greeting = ticket_last(&ring->requests.questions);
 		greet_look(ring);

@@ -5,7 +5,7 @@
 #include "ring.h"
 
 /* Submits the first request of ours, if that was not done yet. True: others may follow. */
-bool ring_greet(struct ctx_ring *ring);
+bool greet_kernel(struct ctx_ring *ring);
 
 /* A request whose answer alone matters; it comes to ring->requests.answer. False: there is no room for it. */
 bool greet_ask(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len);

@@ -114,7 +114,7 @@ static void note_final(struct ctx_ring *ring, struct operation *op, int res)
 	if (op->chain_prev || op->chain_next)
 		leave_chain(ring, op);
 	if (op->marks & OP_COUNTED)
-		park_uncount(ring, op);
+		park_queue_uncount(ring, op);
 	if (op->batch)
 		note_batch(op, op_normal_result(op, res) == -ECANCELED);
 }
@@ -129,7 +129,7 @@ static void note_timeout(struct ctx_ring *ring, struct operation *op, int res)
 		return;
 	op_mark(op, op->marks & OP_TIMED_OWN ? OP_TIMED_OUT : OP_EXPIRED);
 	if ((res == -ENOENT || res == -EALREADY) && !(op->marks & OP_CANCEL_SENT))
-		ring_retry(ring, op);
+		ring_timer_retry(ring, op);
 }
 
 /* Each that is counted has a number, so that a completion which is shown again, or is a stranger's, counts
@@ -142,7 +142,7 @@ static void note_internal(struct ctx_ring *ring, uint32_t which, uint32_t number
 		note_wake(ring, number, cqe);
 		break;
 	case INTERNAL_TIMER:
-		ring_note_kernel_timer(ring, number, cqe->res);
+		ring_timer_note(ring, number, cqe->res);
 		break;
 	case INTERNAL_QUESTION:
 		note_answer(ring, number, cqe->res);
@@ -154,7 +154,7 @@ static void note_internal(struct ctx_ring *ring, uint32_t which, uint32_t number
 			park_note_readiness(ring, cqe->res);
 		break;
 	default:
-		ring_poll_note(ring, which - INTERNAL_POLLS, number, cqe);
+		poll_note_completion(ring, which - INTERNAL_POLLS, number, cqe);
 		break;
 	}
 }
@@ -174,7 +174,7 @@ static bool internal_is_ours(const struct ctx_ring *ring, uint32_t which, uint32
 	case INTERNAL_PARK:
 		return ticket_was_given(&ring->requests.park_waits, number);
 	default:
-		return which >= INTERNAL_POLLS && ring_poll_was_put(ring, which - INTERNAL_POLLS, number);
+		return which >= INTERNAL_POLLS && poll_note_was_put(ring, which - INTERNAL_POLLS, number);
 	}
 }
 
@@ -215,7 +215,7 @@ static void note_companion(struct ctx_ring *ring, struct operation *op, enum com
 	if (kind == KIND_TIMEOUT)
 		note_timeout(ring, op, res);
 	else if (res < 0 && (op->marks & OP_CANCEL_SENT))
-		ring_retry(ring, op);
+		ring_timer_retry(ring, op);
 }
 
 enum ctx_filter note_completion(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
@@ -237,7 +237,7 @@ enum ctx_filter note_completion(struct ctx_ring *ring, const struct io_uring_cqe
 			op->res = cqe->res; /* of a zero-copy send: its notification says nothing of how it
 					       went */
 		else if (!(op->marks & OP_SEEN)) {
-			if ((op->marks & OP_ATTEMPT) && park_note(ring, op, cqe->res, cqe->flags))
+			if ((op->marks & OP_ATTEMPT) && park_note_attempt(ring, op, cqe->res, cqe->flags))
 				return CTX_FILTER_INTERNAL;
 			note_final(ring, op, note_result(op, cqe));
 		}

@@ -20,7 +20,7 @@ static void fire_op_timer(struct ctx_ring *ring, struct ring_timer *timer, uint6
 	op_mark(op, OP_TIMED_OUT);
 	if (op->phase == OP_PARKED) {
 		if (!op->group->parked_ended)
-			park_end(ring, op, -ECANCELED, CTX_OP_TIMEOUT);
+			park_queue_end(ring, op, -ECANCELED, CTX_OP_TIMEOUT);
 		return;
 	}
 	/* What follows in a chain is cancelled when its turn comes, see leave_chain(). */

@@ -32,13 +32,13 @@ int ring_check_options(const struct ctx_ring_options *options)
 	return 0;
 }
 
-static void run_batch_later(struct deferred *deferred)
+static void run_deferred_batch(struct deferred *deferred)
 {
 	struct ctx_ring *ring = container_of(deferred, struct ctx_ring, groups.batch);
 
 	ring->groups.batch_deferred = false;
 	batch_run(ring);
-	ring_notify(ring); /* if an open chain of the program's is in the way */
+	queue_notify(ring); /* if an open chain of the program's is in the way */
 }
 
 int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
@@ -55,7 +55,7 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 	ring->times.armed_ns = CTX_FOREVER;
 	ring->requests.greeted = true;
 	ring->owner.epoll_fd = ring->owner.ready_fd = -1;
-	ring->groups.batch.run = run_batch_later;
+	ring->groups.batch.run = run_deferred_batch;
 	list_init(&ring->ops.staged);
 	list_init(&ring->ops.waiting);
 	list_init(&ring->ops.ready);

@@ -64,7 +64,7 @@ void park_close(struct ctx_ring *ring)
 	struct park *park = ring->park;
 
 	while (park && park->armed) {
-		struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+		struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 		if (!sqe)
 			return;
 		io_uring_prep_cancel64(sqe,
@@ -72,14 +72,14 @@ void park_close(struct ctx_ring *ring)
 						      ticket_last(&ring->requests.park_waits)),
 				       0);
 		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
-		int error = ring_wait(ring, CTX_FOREVER);
+		int error = queue_wait(ring, CTX_FOREVER);
 		note_harvest(ring);
 		if (error < 0 && error != -EINTR && error != -EBUSY)
 			return;
 	}
 }
 
-void park_forget_fd(struct ctx_ring *ring)
+void park_close_fd(struct ctx_ring *ring)
 {
 	sys_close(ring->park->epoll_fd);
 	ring->park->epoll_fd = -1;
@@ -107,11 +107,11 @@ void park_finish_attempts(struct ctx_ring *ring)
 		return;
 	/* What is in the queue would be attempted after its end, with the program's buffer. */
 	if (uring_publish(ring->uring))
-		ring_flush(ring);
+		queue_flush(ring);
 	if (!uring_cq_ready(ring->uring))
 		return;
 	note_harvest(ring);
-	ring_notify(ring); /* what was taken out shows on ctx_ring_fd no more */
+	queue_notify(ring); /* what was taken out shows on ctx_ring_fd no more */
 }
 
 void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_end end)
@@ -121,7 +121,7 @@ void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_
 			struct operation *op = container_of(link, struct operation, park);
 			next = link->next;
 			if (!op->group->parked_ended) /* else it is in ring->ops.ready */
-				park_end(ring, op, res, end);
+				park_queue_end(ring, op, res, end);
 		}
 }
 
@@ -140,9 +140,9 @@ static void cancel_attempt(struct ctx_ring *ring, struct operation *op)
 	}
 	op_mark(op, OP_EXPLICIT);
 	if (op->phase == OP_PARKED)
-		park_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
+		park_queue_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
 	else /* it was to go the usual way, and waits alone for that */
-		complete_ready(ring, op, -ECANCELED, complete_end(op->group));
+		ready_add(ring, op, -ECANCELED, group_op_end(op->group));
 }
 
 static void cancel_waiting(struct ctx_ring *ring, int fd)
@@ -152,14 +152,14 @@ static void cancel_waiting(struct ctx_ring *ring, int fd)
 	for (uint32_t cursor = 0; (op = close_index_next(ring, fd, &cursor));)
 		if (op->marks & OP_WAITS)
 			cancel_attempt(ring, op);
-	ring_notify(ring);
+	queue_notify(ring);
 }
 
 /*
  * The file is another than the one that operations were parked on: those will hear of nothing any more. Nor
  * does an attempt that waits in the kernel, which those on the new file would wait for.
  */
-static void replaced(struct ctx_ring *ring, struct park_fd *p)
+static void file_was_replaced(struct ctx_ring *ring, struct park_fd *p)
 {
 	if (p->pending && park_fd_is_issued(p))
 		cancel_waiting(ring, p->fd); /* first: it sees answers, which park again */
@@ -172,13 +172,13 @@ void park_returned(struct ctx_ring *ring, int fd)
 	struct park_fd *p = park_fd_find(ring->park, fd);
 
 	if (p)
-		replaced(ring, p);
+		file_was_replaced(ring, p);
 }
 
 /* ---- what is to park ---- */
 
 /* What it needs besides a place: a slot, and its times. */
-static int reserve(struct ctx_ring *ring, struct operation *op)
+static int reserve_slot(struct ctx_ring *ring, struct operation *op)
 {
 	struct group *group = op->group;
 	int error = slot_take(ring, op);
@@ -238,7 +238,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	if (!p) /* in the kernel it would be out of order with those that find memory */
 		return op->sqe.fd < 0 || (unsigned)op->sqe.fd >= PARK_FDS_MAX ? 0 : -ENOMEM;
 	if (ring->park->check && park_fd_differs(ring->park, p))
-		replaced(ring, p);
+		file_was_replaced(ring, p);
 	if ((p->state & PARK_UNPARKABLE) && list_empty(&p->queue[way])) /* else behind those, in order */
 		return 0;
 	if (attempt_wants_all(op) && !park_fd_learn_type(p))
@@ -257,7 +257,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	/* In the usual way it is tried. Little room, that came since the last -EAGAIN, is told to nobody. */
 	if (way == WAY_OUT && list_empty(&p->queue[way]))
 		park_fd_set(p, PARK_READY << way);
-	int error = reserve(ring, op);
+	int error = reserve_slot(ring, op);
 	if (error)
 		return error;
 	op->opcode = op->sqe.opcode;
@@ -265,29 +265,29 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout follows it */
 	stage_leave(op);
 	list_unlink(&op->link);
-	park_enqueue(ring, op, p->queue[way].prev);
+	park_queue_add(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
-	if (park_attempt_is_due(p, way))
-		park_make_due(ring, p);
+	if (park_queue_attempt_is_due(p, way))
+		park_queue_make_due(ring, p);
 	return 1;
 }
 
 /* ---- attempts ---- */
 
-static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+static void issue_attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
 	struct group *group = op->group;
 
 	attempt_prepare(op, &ring->features, sqe);
 	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
-	park_dequeue(ring, op);
+	park_queue_remove(ring, op);
 	list_unlink(&op->link);
 	op->phase = OP_KERNEL;
 	op->order = ++ring->ops.order;
 	op_mark(op, OP_ATTEMPT);
 	if (op->marks & OP_WAITS)
-		park_count(ring, op);
+		park_queue_count(ring, op);
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
 	ring->ops.in_kernel++;
@@ -298,18 +298,18 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	close_index_note(ring, ring->uring->sq.sqe_tail - 1);
 }
 
-static bool room(struct ctx_ring *ring)
+static bool make_room(struct ctx_ring *ring)
 {
-	return uring_space(ring->uring) || (ring_flush(ring) >= 0 && uring_space(ring->uring));
+	return uring_space(ring->uring) || (queue_flush(ring) >= 0 && uring_space(ring->uring));
 }
 
-static int arm(struct ctx_ring *ring)
+static int arm_readiness(struct ctx_ring *ring)
 {
 	struct park *park = ring->park;
 
 	if (park->armed || !park->watches)
 		return 0;
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 	if (!sqe)
 		return -EAGAIN;
 	if (park->by_poll) {
@@ -332,7 +332,7 @@ static bool asks_first(const struct park_fd *p, const struct operation *op)
 }
 
 /* False: it would be one that waits in the kernel, and for now would do nothing but that. */
-static bool is_worth_it(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+static bool may_attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	if ((op->marks & OP_WAITS) || !asks_first(p, op))
 		return true;
@@ -346,9 +346,9 @@ static bool is_worth_it(struct ctx_ring *ring, struct park_fd *p, enum way way, 
 static bool attempt_first(struct ctx_ring *ring, struct park_fd *p)
 {
 	for (enum way way = WAY_IN; way < WAYS; way++) {
-		struct operation *op = park_attempt_is_due(p, way) ? park_first_waiting(p, way) : NULL;
-		if (op && is_worth_it(ring, p, way, op)) {
-			attempt(ring, p, way, op);
+		struct operation *op = park_queue_attempt_is_due(p, way) ? park_queue_first(p, way) : NULL;
+		if (op && may_attempt(ring, p, way, op)) {
+			issue_attempt(ring, p, way, op);
 			return true;
 		}
 	}
@@ -360,7 +360,7 @@ int park_push(struct ctx_ring *ring)
 	struct park *park = ring->park;
 
 	while (!list_empty(&park->due)) {
-		if (!room(ring)) /* there are queues of one entry */
+		if (!make_room(ring)) /* there are queues of one entry */
 			return -EAGAIN;
 		if (list_empty(&park->due))
 			break; /* making room may have ended it */
@@ -369,5 +369,5 @@ int park_push(struct ctx_ring *ring)
 			list_remove(&p->due);
 	}
 	/* Behind the attempts: what they leave to do is then reported with them. */
-	return arm(ring);
+	return arm_readiness(ring);
 }

@@ -9,7 +9,7 @@
 int park_open(struct ctx_ring *ring);
 
 /* In a forked child: closes the copy of its descriptor. */
-void park_forget_fd(struct ctx_ring *ring);
+void park_close_fd(struct ctx_ring *ring);
 
 /* Ends its wait in the kernel, and frees it. In a forked child only the memory. */
 void park_close(struct ctx_ring *ring);

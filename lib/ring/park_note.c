@@ -27,7 +27,7 @@ static void undo_timeout(struct ctx_ring *ring, struct operation *op)
 }
 
 /* Back to where operations wait to be given to the kernel; it is in no list. */
-static void go_usual(struct ctx_ring *ring, struct operation *op)
+static void unpark(struct ctx_ring *ring, struct operation *op)
 {
 	undo_timeout(ring, op);
 	slot_release(ring, op);
@@ -43,7 +43,7 @@ static void go_usual(struct ctx_ring *ring, struct operation *op)
 }
 
 /* This kernel has no such attempt as op was: nor have those of its kind. */
-static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct operation *op)
+static void unpark_all_like(struct ctx_ring *ring, struct park_fd *p, const struct operation *op)
 {
 	park_fd_set(p, PARK_UNPARKABLE);
 	for (enum way way = WAY_IN; way < WAYS; way++)
@@ -54,19 +54,19 @@ static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct 
 			/* Delivered anyhow, or served. */
 			if (other->group->parked_ended || other->opcode != op->opcode)
 				continue;
-			park_dequeue(ring, other);
+			park_queue_remove(ring, other);
 			list_remove(&other->link);
-			go_usual(ring, other);
+			unpark(ring, other);
 		}
 }
 
 /* ---- what comes back ---- */
 
-static void set_parked(struct ctx_ring *ring, struct park_fd *p, struct operation *op, enum way way)
+static void park_again(struct ctx_ring *ring, struct park_fd *p, struct operation *op, enum way way)
 {
 	op_unmark(op, OP_ATTEMPT);
 	list_remove(&op->link);
-	park_enqueue(ring, op, &p->queue[way]);
+	park_queue_add(ring, op, &p->queue[way]);
 	record_set_flags(ring, op, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
 }
 
@@ -78,7 +78,7 @@ static void add_result(struct operation *op, int res)
 }
 
 /* True: it was ended while the attempt was under way, and is final now, with what there is. */
-static bool finish_if_over(struct operation *op)
+static bool finish_if_ended(struct operation *op)
 {
 	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)) && !op->group->parked_ended)
 		return false;
@@ -90,20 +90,20 @@ static bool finish_if_over(struct operation *op)
 /* Each of these four: true, it goes on waiting; false, it is final. */
 
 /* What is parked now is on another file, and so would this be: it ends with what it has come to. */
-static bool note_stale(struct operation *op, int res)
+static bool answer_stale(struct operation *op, int res)
 {
 	if (op->marks & OP_RESULT)
 		add_result(op, res > 0 ? res : 0);
-	else if ((res == -EAGAIN || attempt_is_impossible(op, res)) && !finish_if_over(op))
+	else if ((res == -EAGAIN || attempt_is_impossible(op, res)) && !finish_if_ended(op))
 		add_result(op, -EBADF);
 	return false;
 }
 
 /* It would have had to wait: it does so here, or is to in the kernel. */
-static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+static bool answer_again(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	park_fd_not_ready(ring->park, p, way);
-	if (finish_if_over(op))
+	if (finish_if_ended(op))
 		return false;
 	if (op->attempts < UINT8_MAX)
 		op->attempts++;
@@ -115,7 +115,7 @@ static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, s
 		op->attempts = 0;
 		park_fd_set(p, PARK_READY << way);
 	}
-	set_parked(ring, p, op, way);
+	park_again(ring, p, op, way);
 	return true;
 }
 
@@ -123,21 +123,21 @@ static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, s
  * There is no attempt that does not wait. An accept goes the usual way. Reads and writes do not: their order
  * would be lost, as the kernel serves several that wait in any order, and with it the order of the bytes.
  */
-static bool note_impossible(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+static bool answer_impossible(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
-	if (finish_if_over(op))
+	if (finish_if_ended(op))
 		return false;
 	if (attempt_is_of_file(op->opcode)) {
 		if (op->sqe.rw_flags)
 			op_mark(op, OP_WAITS); /* the answer may be to those */
 		else
 			park_fd_set(p, PARK_ASKS);
-		set_parked(ring, p, op, way);
+		park_again(ring, p, op, way);
 		return true;
 	}
 	list_remove(&op->link);
-	all_go_usual(ring, p, op);
-	go_usual(ring, op);
+	unpark_all_like(ring, p, op);
+	unpark(ring, op);
 	return true;
 }
 
@@ -151,8 +151,8 @@ static bool leaves_nothing(struct ctx_ring *ring, struct park_fd *p, const struc
 }
 
 /* It has brought res, be it an error. */
-static bool note_result(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op, int res,
-			unsigned flags)
+static bool answer_result(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op,
+			  int res, unsigned flags)
 {
 	if (leaves_nothing(ring, p, op, res, flags))
 		park_fd_not_ready(ring->park, p, way);
@@ -160,13 +160,13 @@ static bool note_result(struct ctx_ring *ring, struct park_fd *p, enum way way, 
 		    (p->state & PARK_CONNECTED);
 	if (part || (op->marks & OP_RESULT))
 		add_result(op, res > 0 ? res : 0);
-	if (!part || finish_if_over(op))
+	if (!part || finish_if_ended(op))
 		return false;
-	set_parked(ring, p, op, way);
+	park_again(ring, p, op, way);
 	return true;
 }
 
-bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned flags)
+bool park_note_attempt(struct ctx_ring *ring, struct operation *op, int res, unsigned flags)
 {
 	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
 	enum way way = op->marks & OP_OUT ? WAY_OUT : WAY_IN;
@@ -175,28 +175,28 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 	park_fd_clear(p, (PARK_ISSUED | PARK_STALE) << way);
 	ring->park->attempts--;
 	if (stale)
-		waits = note_stale(op, res);
+		waits = answer_stale(op, res);
 	else if (res == -EAGAIN && !(op->marks & OP_WAITS))
-		waits = note_again(ring, p, way, op);
+		waits = answer_again(ring, p, way, op);
 	else if (attempt_is_impossible(op, res))
-		waits = note_impossible(ring, p, way, op);
+		waits = answer_impossible(ring, p, way, op);
 	else
-		waits = note_result(ring, p, way, op, res, flags);
+		waits = answer_result(ring, p, way, op, res, flags);
 	if (waits) {
 		op->group->in_kernel--;
 		ring->ops.in_kernel--;
 	}
-	if (park_attempt_is_due(p, way))
-		park_make_due(ring, p);
+	if (park_queue_attempt_is_due(p, way))
+		park_queue_make_due(ring, p);
 	return waits;
 }
 
-static void note_event(struct ctx_ring *ring, const struct epoll_event *event)
+static void apply_event(struct ctx_ring *ring, const struct epoll_event *event)
 {
 	struct park_fd *p = park_fd_note_event(ring->park, event);
 
-	if (p && (park_attempt_is_due(p, WAY_IN) || park_attempt_is_due(p, WAY_OUT)))
-		park_make_due(ring, p);
+	if (p && (park_queue_attempt_is_due(p, WAY_IN) || park_queue_attempt_is_due(p, WAY_OUT)))
+		park_queue_make_due(ring, p);
 }
 
 void park_note_readiness(struct ctx_ring *ring, int res)
@@ -210,5 +210,5 @@ void park_note_readiness(struct ctx_ring *ring, int res)
 	if (res > 0 && park->by_poll)
 		count = sys_epoll_wait(park->epoll_fd, park->events, PARK_EVENTS_MAX, 0);
 	for (int i = 0; i < count; i++)
-		note_event(ring, &park->events[i]);
+		apply_event(ring, &park->events[i]);
 }

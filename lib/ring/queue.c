@@ -4,7 +4,7 @@
 
 #include "note.h"
 
-int ring_flush(struct ctx_ring *ring)
+int queue_flush(struct ctx_ring *ring)
 {
 	static const struct uring_wait no_wait = {.timeout_ns = CTX_FOREVER};
 	unsigned left;
@@ -29,11 +29,11 @@ int ring_flush(struct ctx_ring *ring)
 	return sent;
 }
 
-struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring)
+struct io_uring_sqe *queue_internal_sqe(struct ctx_ring *ring)
 {
 	if (ring->adopted && (uring_chain_open(ring->uring) || !ring->requests.greeted))
 		return NULL;
-	if (!uring_space(ring->uring) && ring_flush(ring) < 0)
+	if (!uring_space(ring->uring) && queue_flush(ring) < 0)
 		return NULL;
 	if (!uring_space(ring->uring))
 		return NULL;
@@ -44,15 +44,15 @@ static void fire_wake_rest(struct ctx_ring *ring, struct ring_timer *timer, uint
 {
 	(void)timer;
 	(void)now_ns;
-	ring_arm_wake(ring);
+	queue_arm_wake(ring);
 }
 
-void ring_arm_wake(struct ctx_ring *ring)
+void queue_arm_wake(struct ctx_ring *ring)
 {
 	if (ring->requests.wakes.out || ring->requests.withdrawing || ring->requests.refused ||
 	    heap_contains(&ring->requests.wake_rest.node))
 		return;
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 	if (!sqe)
 		return;
 	ring->requests.wake_rest.fire = fire_wake_rest;
@@ -66,7 +66,7 @@ void ring_arm_wake(struct ctx_ring *ring)
 /* Its completion comes all the same. */
 static bool remove_armed(struct ctx_ring *ring)
 {
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 
 	if (!sqe)
 		return false;
@@ -82,7 +82,7 @@ static bool remove_armed(struct ctx_ring *ring)
 	return true;
 }
 
-void ring_timers_arm(struct ctx_ring *ring)
+void queue_arm_timer(struct ctx_ring *ring)
 {
 	struct heap_node *earliest = ring->times.heap.root;
 
@@ -92,7 +92,7 @@ void ring_timers_arm(struct ctx_ring *ring)
 	/* The later one makes way, else short timers would leave ever more long ones behind. */
 	if (ring->times.armed_ns != CTX_FOREVER && !remove_armed(ring))
 		return;
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 	if (!sqe)
 		return;
 	/* The kernel reads the time when it takes the entry; until then an even earlier one may take its
@@ -104,40 +104,40 @@ void ring_timers_arm(struct ctx_ring *ring)
 	ring->times.armed_ns = earliest->key_ns;
 }
 
-void ring_notify(struct ctx_ring *ring)
+void queue_notify(struct ctx_ring *ring)
 {
 	if (ring->dispatching || (!ring->adopted && ring->owner.epoll_fd < 0))
 		return;
-	if (ring_anything_ready(ring) || (!ring->adopted && uring_keeps_back(ring->uring)))
+	if (queue_anything_ready(ring) || (!ring->adopted && uring_keeps_back(ring->uring)))
 		mailbox_wake(ring->mailbox);
 }
 
-int ring_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
+int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	struct pollfd fd = {.fd = ring->uring->ring_fd, .events = POLLIN};
 	struct timespec time = clock_timespec(timeout_ns);
-	int sent = ring_flush(ring);
+	int sent = queue_flush(ring);
 
 	if (sent < 0)
 		return sent;
-	if (ring->park && park_needs_push(ring)) /* room for that was made by a look at completions */
+	if (ring->park && park_queue_needs_push(ring)) /* room for that was made by a look at completions */
 		return 0;
 	int ready = sys_poll(&fd, 1, &time);
 	return ready < 0 ? ready : 0;
 }
 
-int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
+int queue_wait(struct ctx_ring *ring, uint64_t timeout_ns)
 {
-	return ring_wait_inline(ring, timeout_ns);
+	return queue_wait_inline(ring, timeout_ns);
 }
 
-int ring_disarm_wake(struct ctx_ring *ring)
+int queue_disarm_wake(struct ctx_ring *ring)
 {
 	int error = 0;
 
 	ring->requests.withdrawing = true;
 	while (ring->requests.wakes.out && !error) {
-		struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+		struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 		if (!sqe)
 			return -EAGAIN;
 		io_uring_prep_cancel64(sqe,
@@ -147,7 +147,7 @@ int ring_disarm_wake(struct ctx_ring *ring)
 		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
 		if (ring->features.skip_success)
 			sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-		error = ring_wait(ring, CTX_FOREVER);
+		error = queue_wait(ring, CTX_FOREVER);
 		if (error == -EINTR)
 			error = 0;
 		note_harvest(ring);

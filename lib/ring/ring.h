@@ -21,8 +21,8 @@
  * group and sends the batch (dispatch.c, batch.c).
  *
  * The files from below upwards, each using those before it: slot, ring_timer, tally_sum, group, ring_owner,
- * chain, park_queue, op_timer, park_note, poll_note; note; queue; greet, ring_poll, park, grace, stage,
- * batch; tally, complete, drain, close_fd, ring_fd; dispatch; open, calls, adopt; close.
+ * chain, park_queue, op_timer, park_note_attempt, poll_note; note; queue; greet, ring_poll, park, grace,
+ * stage, batch; tally, complete, drain, close_fd, ring_fd; dispatch; open, calls, adopt; close.
  */
 #ifndef CTX_RING_H
 #define CTX_RING_H
@@ -76,7 +76,7 @@ struct group {
 	bool ended;		/* its batch has been run */
 	bool parked_ended;	/* what was parked is in ring->ops.ready; nothing parks any more */
 	bool released;		/* the program holds its context no more */
-	bool let_go;		/* so does the group, see told_released(); the ring's busy lock */
+	bool unwatched;		/* so does the group, see told_released(); the ring's busy lock */
 	bool draining;
 };
 
@@ -423,10 +423,10 @@ static inline void group_leave(struct group *group)
 void group_keep_only(struct ctx_ring *ring, const struct ctx_context *ctx);
 
 /* The completion of op is known and never was in the kernel's queue. */
-void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
+void ready_add(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
 
 /* How an operation under this group, ended early and not by its own timeout, is to be shown. */
-enum ctx_op_end complete_end(const struct group *group);
+enum ctx_op_end group_op_end(const struct group *group);
 
 /* Frees groups that nobody needs any more; may free contexts. */
 void groups_sweep(struct ctx_ring *ring);
@@ -483,7 +483,7 @@ void batches_free(struct ctx_ring *ring);
 /* ---- for an outer event loop (ring_fd.c) ---- */
 
 /* Undoes ctx_ring_fd. */
-void ring_forget_fd(struct ctx_ring *ring);
+void ring_fd_close(struct ctx_ring *ring);
 
 /* ---- what is done when cancelling does not help (grace.c) ---- */
 
@@ -495,16 +495,17 @@ void grace_report(struct ctx_ring *ring);
 
 /* Fills stuck with what the kernel holds, of all groups or of those that are draining. Returns how many there
  * are. */
-unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max);
+unsigned grace_list_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck,
+			  unsigned stuck_max);
 
 /* ---- in an io_uring of the program's (adopt.c) ---- */
 
 /* Takes what is ours out of a ring that lives on. 0; -EBUSY: the program's completions or its chain are in
  * the way; -ETIMEDOUT. */
-int ring_withdraw(struct ctx_ring *ring, uint64_t deadline_ns);
+int adopt_withdraw(struct ctx_ring *ring, uint64_t deadline_ns);
 
 /* One look at what a withdrawal brought, or a wait for it; the first few without a wait. Errors as above. */
-int ring_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *looks);
+int adopt_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *looks);
 
 /* ---- timers (ring_timer.c, op_timer.c) ---- */
 
@@ -512,11 +513,11 @@ void ring_timer_set(struct ctx_ring *ring, struct ring_timer *timer, uint64_t wh
 void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer);
 
 /* The completion of one. */
-void ring_note_kernel_timer(struct ctx_ring *ring, uint32_t number, int res);
+void ring_timer_note(struct ctx_ring *ring, uint32_t number, int res);
 void ring_timers_fire(struct ctx_ring *ring);
 
 /* Its end is overdue: cancels it, again and again with growing pauses, until its completion is seen. */
-void ring_retry(struct ctx_ring *ring, struct operation *op);
+void ring_timer_retry(struct ctx_ring *ring, struct operation *op);
 
 /* How long after its time an operation is given up on its linked timeout. */
 #define OP_TIMER_GRACE_NS 2000000ull
@@ -533,16 +534,27 @@ void op_timers_free(struct ctx_ring *ring);
 void ring_polls_put(struct ctx_ring *ring);
 
 /* The completion of one, or of a cancel of one. place and number are those in its user_data. */
-void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, const struct io_uring_cqe *cqe);
+void poll_note_completion(struct ctx_ring *ring, uint32_t place, uint32_t number,
+			  const struct io_uring_cqe *cqe);
 
-/* Puts poll among those that wait for room in the queue, for itself or for its cancel. */
-void ring_poll_want(struct ctx_ring *ring, struct ring_poll *poll);
+/* Has poll, or a cancel of it, put into the kernel's queue as soon as there is room. */
+static inline void ring_poll_enqueue(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	list_remove(&poll->link);
+	list_append(&ring->polls.todo, &poll->link);
+}
 
-/* Which of the events in a result count for poll. */
-uint32_t ring_poll_wanted(const struct ring_poll *poll, int32_t result);
+/*
+ * The events in result that poll is to report: those that it asked for, and POLLERR and POLLHUP, which count
+ * always. Linux 6.18 reports POLLRDHUP, too, where it was not asked for.
+ */
+static inline uint32_t ring_poll_events_of(const struct ring_poll *poll, int32_t result)
+{
+	return (uint32_t)result & (poll->events | POLLERR | POLLHUP);
+}
 
 /* Has there ever been such a request? */
-bool ring_poll_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number);
+bool poll_note_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number);
 
 /* Looks at those that completed. */
 void ring_polls_deliver(struct ctx_ring *ring);
@@ -571,12 +583,12 @@ unsigned complete_deliver_queued(struct ctx_ring *ring);
 /* ---- dispatching (dispatch.c; waiting: queue.h) ---- */
 
 /* One turn of a dispatch, without submitting what has been staged since. Deliveries, or -errno. */
-int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns);
+int dispatch_turn(struct ctx_ring *ring, uint64_t timeout_ns);
 
 /* Delivers everything there is. */
-unsigned ring_deliver(struct ctx_ring *ring);
+unsigned dispatch_deliver(struct ctx_ring *ring);
 
 /* What every call that delivered ends with: batches, retries, held-back operations, empty groups. */
-void ring_end_turn(struct ctx_ring *ring);
+void dispatch_end_turn(struct ctx_ring *ring);
 
 #endif

@@ -45,16 +45,16 @@ int ctx_ring_fd(struct ctx_ring *ring)
 	if (!error)
 		error = watch_completions(ring);
 	if (error) {
-		ring_forget_fd(ring);
+		ring_fd_close(ring);
 		return error;
 	}
-	ring_flush(ring);
+	queue_flush(ring);
 	/* What was ready before is not signalled by the kernel again. */
 	mailbox_wake(ring->mailbox);
 	return ring->owner.epoll_fd;
 }
 
-void ring_forget_fd(struct ctx_ring *ring)
+void ring_fd_close(struct ctx_ring *ring)
 {
 	if (ring->owner.ready_fd >= 0) {
 		uring_register(ring->uring, IORING_UNREGISTER_EVENTFD, NULL, 0);

@@ -28,7 +28,7 @@ void ring_owner_init(struct ctx_ring *ring)
 }
 
 /* Another thread may have it for a moment, to find out whose the ring is. */
-static void hold(struct ctx_ring *ring)
+static void hold_mutex(struct ctx_ring *ring)
 {
 	while (pthread_mutex_trylock(&ring->owner.mutex) == EBUSY)
 		sched_yield();
@@ -55,11 +55,11 @@ int ring_claim(struct ctx_ring *ring)
 		}
 		ring->owner.disabled = false;
 	}
-	hold(ring);
+	hold_mutex(ring);
 	return 0;
 }
 
-static void let_go(struct ctx_ring *ring, uint64_t next)
+static void give_up(struct ctx_ring *ring, uint64_t next)
 {
 	if (ring->owner.serial == thread_self()->serial)
 		pthread_mutex_unlock(&ring->owner.mutex);
@@ -71,21 +71,21 @@ void ring_disclaim(struct ctx_ring *ring)
 {
 	if (ring->record)
 		ring->record->owner_tid = 0;
-	let_go(ring, 0);
+	give_up(ring, 0);
 }
 
 void ring_owner_free(struct ctx_ring *ring)
 {
 	/* The copy in a forked child is held for ever, by a thread of the parent. */
 	if (ring->fork_count == thread_fork_count)
-		let_go(ring, OWNER_GONE);
+		give_up(ring, OWNER_GONE);
 	__atomic_store_n(&ring->owner.serial, OWNER_GONE, __ATOMIC_RELEASE);
 }
 
 /* ---- an owner that has ended */
 
 /* proc(5): the state of a thread, and its flags. False: it cannot be read now, and nothing is known. */
-static bool read_state(uint32_t tid, char *ret_state, unsigned *ret_flags)
+static bool read_thread_state(uint32_t tid, char *ret_state, unsigned *ret_flags)
 {
 	char path[64], text[512];
 
@@ -104,7 +104,7 @@ static bool read_state(uint32_t tid, char *ret_state, unsigned *ret_flags)
 
 /* Of a thread that has ended: whether it is at its end in the kernel, too. One that is not on its way there
  * has only been given the same number. */
-static bool is_over(uint32_t tid)
+static bool thread_is_over(uint32_t tid)
 {
 	const unsigned exiting = 0x4; /* PF_EXITING */
 	unsigned flags;
@@ -112,7 +112,7 @@ static bool is_over(uint32_t tid)
 
 	if (syscall(SYS_tgkill, getpid(), tid, 0) < 0 && errno == ESRCH)
 		return true;
-	return read_state(tid, &state, &flags) && (state == 'Z' || state == 'X' || !(flags & exiting));
+	return read_thread_state(tid, &state, &flags) && (state == 'Z' || state == 'X' || !(flags & exiting));
 }
 
 int ring_claim_to_close(struct ctx_ring *ring)
@@ -147,7 +147,7 @@ int ring_await_results(const struct ctx_ring *ring, uint64_t timeout_ns)
 	uint64_t now_ns = clock_now_ns(), end_ns = clock_after_ns(now_ns, timeout_ns);
 	uint64_t enough_ns = clock_after_ns(now_ns, RESULTS_NS);
 
-	for (; !is_over(ring->owner.tid) && now_ns < enough_ns; now_ns = clock_now_ns()) {
+	for (; !thread_is_over(ring->owner.tid) && now_ns < enough_ns; now_ns = clock_now_ns()) {
 		if (now_ns >= end_ns)
 			return -ETIMEDOUT;
 		sys_poll(NULL, 0, &moment);

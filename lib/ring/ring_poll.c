@@ -18,7 +18,7 @@ static uint64_t user_data_of(const struct ctx_ring *ring, const struct ring_poll
 	return ring_user_data(ring, KIND_INTERNAL, INTERNAL_POLLS + 2 * poll->index + cancel, poll->number);
 }
 
-static int grow(struct ctx_ring *ring)
+static int grow_places(struct ctx_ring *ring)
 {
 	uint32_t count = ring->polls.capacity ? ring->polls.capacity * 2 : POLLS_FIRST;
 
@@ -46,7 +46,7 @@ static int grow(struct ctx_ring *ring)
 }
 
 /* The kernel has it no more. */
-static void let_go(struct ctx_ring *ring, struct ring_poll *poll)
+static void remove_poll(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	list_remove(&poll->link);
 	ring->polls.all[poll->index] = NULL;
@@ -59,7 +59,7 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 	if (ring->closing)
 		return -EPERM;
 	if (!ring->polls.free_count) {
-		int error = grow(ring);
+		int error = grow_places(ring);
 		if (error)
 			return error;
 	}
@@ -67,7 +67,7 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 	poll->in_kernel = poll->cancelling = poll->stopped = poll->edge = false;
 	poll->index = ring->polls.free_places[--ring->polls.free_count];
 	ring->polls.all[poll->index] = poll;
-	ring_poll_want(ring, poll);
+	ring_poll_enqueue(ring, poll);
 	ring_polls_submit(ring);
 	return 0;
 }
@@ -75,19 +75,19 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 void ring_poll_again(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	if (!poll->in_kernel)
-		ring_poll_want(ring, poll);
+		ring_poll_enqueue(ring, poll);
 }
 
 void ring_poll_stop(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	poll->stopped = true;
-	ring_poll_want(ring, poll);
-	ring_notify(ring);
+	ring_poll_enqueue(ring, poll);
+	queue_notify(ring);
 }
 
 static bool put_poll(struct ctx_ring *ring, struct ring_poll *poll)
 {
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 
 	if (!sqe)
 		return false;
@@ -103,7 +103,7 @@ static bool put_poll(struct ctx_ring *ring, struct ring_poll *poll)
 
 static bool put_cancel(struct ctx_ring *ring, struct ring_poll *poll)
 {
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 
 	if (!sqe)
 		return false;
@@ -139,7 +139,7 @@ void ring_polls_submit(struct ctx_ring *ring)
 		return;
 	ring_polls_put(ring);
 	if (idle)
-		ring_flush(ring);
+		queue_flush(ring);
 }
 
 static void fire_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
@@ -153,7 +153,7 @@ static void fire_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t 
  * It ended without an event: by a cancel of the program's that matched everything, for want of memory, or
  * with half a hang-up where there is no multishot poll. After a pause it is tried again.
  */
-static void rest(struct ctx_ring *ring, struct ring_poll *poll)
+static void rest_poll(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	int result = poll->result;
 
@@ -177,11 +177,11 @@ void ring_polls_deliver(struct ctx_ring *ring)
 		if (poll->stopped && poll->cancelling)
 			continue; /* its answer comes */
 		if (poll->stopped)
-			let_go(ring, poll);
-		else if (poll->result < 0 || !ring_poll_wanted(poll, poll->result))
-			rest(ring, poll);
+			remove_poll(ring, poll);
+		else if (poll->result < 0 || !ring_poll_events_of(poll, poll->result))
+			rest_poll(ring, poll);
 		else
-			poll->ready(ring, poll, ring_poll_wanted(poll, poll->result));
+			poll->ready(ring, poll, ring_poll_events_of(poll, poll->result));
 	}
 }
 
@@ -207,7 +207,7 @@ void ring_polls_free(struct ctx_ring *ring)
 		if (poll && !poll->stopped)
 			poll->closed(ring, poll);
 		if (poll)
-			let_go(ring, poll);
+			remove_poll(ring, poll);
 	}
 	ring_timer_stop(ring, &ring->polls.rest);
 	memory_release(ring->polls.all);

@@ -26,7 +26,7 @@ struct ring_poll {
 	bool in_kernel;	 /* has been put into the queue, and its completion has not been seen */
 	bool cancelling; /* the same of a cancel of it */
 	bool stopped;	 /* nobody wants it any more */
-	bool edge;	 /* as a multishot poll: see ring_poll_note */
+	bool edge;	 /* as a multishot poll: see poll_note_completion */
 	/* In a dispatch, no lock held: these events are there. Then start it again or stop it. */
 	void (*ready)(struct ctx_ring *ring, struct ring_poll *poll, uint32_t events);
 	/* After ring_poll_stop: the kernel has let go of it, its memory is its maker's again. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Times of a ring, in user space: the kernel keeps plain timeouts on one list, where
- * many are slow to remove, so only one for the earliest is ever under way (ring_timers_arm, in queue.c). It
+ * many are slow to remove, so only one for the earliest is ever under way (queue_arm_timer, in queue.c). It
  * ends every kind of wait: ours, that of the program that owns an adopted ring, and that of an outer event
  * loop.
  */
@@ -22,7 +22,7 @@ void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer)
 	heap_remove(&ring->times.heap, &timer->node);
 }
 
-void ring_note_kernel_timer(struct ctx_ring *ring, uint32_t number, int res)
+void ring_timer_note(struct ctx_ring *ring, uint32_t number, int res)
 {
 	if (!ticket_return(&ring->times.kernel_timers, number))
 		return;
@@ -67,7 +67,7 @@ static void fire_retry(struct ctx_ring *ring, struct ring_timer *timer, uint64_t
 	}
 }
 
-void ring_retry(struct ctx_ring *ring, struct operation *op)
+void ring_timer_retry(struct ctx_ring *ring, struct operation *op)
 {
 	op_unmark(op, OP_CANCEL_SENT);
 	record_add_flag(ring, op, CTX_TABLE_OP_CANCELLING);

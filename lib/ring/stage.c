@@ -35,7 +35,7 @@ static struct operation *staged_next(struct operation *op)
 	return container_of(op->link.next, struct operation, link);
 }
 
-static bool follows(const struct operation *op)
+static bool has_successor(const struct operation *op)
 {
 	return op->sqe.flags & URING_CHAIN_FLAGS;
 }
@@ -72,7 +72,7 @@ static bool op_refused(const struct operation *op)
 }
 
 /* Behind the last, and before the first of what is staged. */
-static bool is_end(const struct ctx_ring *ring, const struct list *link)
+static bool is_list_end(const struct ctx_ring *ring, const struct list *link)
 {
 	return link == &ring->ops.waiting || link == &ring->ops.staged;
 }
@@ -83,7 +83,7 @@ static void unit_read(const struct ctx_ring *ring, struct operation *first, stru
 	struct unit unit = {.first = first};
 
 	for (struct operation *op = first;; op = staged_next(op)) {
-		bool chained = follows(op) && !is_end(ring, op->link.next);
+		bool chained = has_successor(op) && !is_list_end(ring, op->link.next);
 		unit.last = op;
 		unit.operations++;
 		unit.entries += choose_timeout(ring, op, chained ? staged_next(op) : NULL) ? 2 : 1;
@@ -93,16 +93,16 @@ static void unit_read(const struct ctx_ring *ring, struct operation *first, stru
 			break;
 	}
 	/* Of what has been submitted none is: then the last one's flag is ignored. */
-	unit.open = follows(unit.last) && unit.last->link.next == &ring->ops.staged;
+	unit.open = has_successor(unit.last) && unit.last->link.next == &ring->ops.staged;
 	*ret_unit = unit;
 }
 
 /* The one that op is in. Costs its length. */
 static void unit_around(const struct ctx_ring *ring, struct operation *op, struct unit *ret_unit)
 {
-	while (!is_end(ring, op->link.prev)) {
+	while (!is_list_end(ring, op->link.prev)) {
 		struct operation *previous = container_of(op->link.prev, struct operation, link);
-		if (!follows(previous))
+		if (!has_successor(previous))
 			break;
 		op = previous;
 	}
@@ -133,19 +133,19 @@ static void unit_refuse(struct ctx_ring *ring, const struct unit *unit, int erro
 			end = (enum ctx_op_end)op->end;
 		} else if (op_refused(op)) {
 			res = -ECANCELED;
-			end = complete_end(op->group);
+			end = group_op_end(op->group);
 		}
 		if (batch) {
 			batch->record.operations++;
 			batch->record.unsent++;
 			batch->record.cancelled++;
 		}
-		complete_ready(ring, op, res, end);
+		ready_add(ring, op, res, end);
 	}
 }
 
 /* A chain that is still being built is left to submit, which sees it whole. */
-static void refuse_dead(struct ctx_ring *ring, struct list *list)
+static void refuse_dead_units(struct ctx_ring *ring, struct list *list)
 {
 	struct list *link = list->next;
 
@@ -160,8 +160,8 @@ static void refuse_dead(struct ctx_ring *ring, struct list *list)
 
 void stage_refuse_dead(struct ctx_ring *ring)
 {
-	refuse_dead(ring, &ring->ops.waiting);
-	refuse_dead(ring, &ring->ops.staged);
+	refuse_dead_units(ring, &ring->ops.waiting);
+	refuse_dead_units(ring, &ring->ops.staged);
 }
 
 /* What is new is at the end. */
@@ -281,7 +281,8 @@ static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uin
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | record_flags);
 }
 
-static void emit(struct ctx_ring *ring, struct operation *op, struct operation *next, uint64_t now_ns)
+static void emit_operation(struct ctx_ring *ring, struct operation *op, struct operation *next,
+			   uint64_t now_ns)
 {
 	struct group *group = op->group;
 	unsigned chain_flags = next ? op->sqe.flags & URING_CHAIN_FLAGS : 0;
@@ -289,7 +290,7 @@ static void emit(struct ctx_ring *ring, struct operation *op, struct operation *
 
 	op->opcode = op->sqe.opcode;
 	if (op->marks & OP_PARK)
-		park_count(ring, op);
+		park_queue_count(ring, op);
 	memcpy(sqe, &op->sqe, sizeof(*sqe));
 	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
 	sqe->flags =
@@ -414,7 +415,7 @@ static void unit_emit(struct ctx_ring *ring, const struct unit *unit, uint64_t n
 			op_mark(op, OP_CHAINED);
 		op->chain_prev = previous;
 		op->chain_next = next;
-		emit(ring, op, next, now_ns);
+		emit_operation(ring, op, next, now_ns);
 		previous = op;
 		op = next;
 	}
@@ -426,7 +427,7 @@ static int unit_room(struct ctx_ring *ring, const struct unit *unit)
 {
 	if (uring_space(ring->uring) >= unit->entries)
 		return 0;
-	int sent = ring_flush(ring);
+	int sent = queue_flush(ring);
 	if (sent < 0)
 		return sent;
 	return uring_space(ring->uring) >= unit->entries ? 0 : -EAGAIN;
@@ -442,7 +443,7 @@ void stage_submit(struct ctx_ring *ring)
 	 * them. */
 	if (__builtin_expect(ring->ops.staged_refused, 0)) {
 		ring->ops.staged_refused = false;
-		refuse_dead(ring, &ring->ops.staged);
+		refuse_dead_units(ring, &ring->ops.staged);
 	}
 	list_splice(&ring->ops.waiting, &ring->ops.staged);
 }
@@ -457,7 +458,7 @@ static bool park_first(struct ctx_ring *ring, uint64_t now_ns)
 		return false;
 	int parked = park_admit(ring, op, now_ns);
 	if (parked < 0)
-		complete_ready(ring, op, parked, CTX_OP_FINISHED);
+		ready_add(ring, op, parked, CTX_OP_FINISHED);
 	return parked != 0;
 }
 
@@ -505,7 +506,7 @@ int stage_push(struct ctx_ring *ring)
 	int pushed = 0;
 
 	ring->ops.stalled = 0;
-	if (__builtin_expect(ring->adopted, 0) && (uring_chain_open(ring->uring) || !ring_greet(ring)))
+	if (__builtin_expect(ring->adopted, 0) && (uring_chain_open(ring->uring) || !greet_kernel(ring)))
 		return list_empty(&ring->ops.waiting) ? 0 : -EBUSY;
 	if (!list_empty(&ring->ops.waiting) && !ring->ops.barrier) {
 		uint64_t now_ns = clock_coarse_ns();
@@ -518,6 +519,6 @@ int stage_push(struct ctx_ring *ring)
 		ring->ops.stalled = error ? error : ring->ops.stalled;
 	}
 	if (__builtin_expect(ring->times.heap.root != NULL, 0))
-		ring_timers_arm(ring);
+		queue_arm_timer(ring);
 	return pushed ? pushed : ring->ops.stalled;
 }

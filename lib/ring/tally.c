@@ -11,12 +11,12 @@ static bool is_between_calls(struct ctx_ring *ring)
 }
 
 /* Under the context's lock, where the group cannot be freed. Who is to report already goes on doing that. */
-static void ask(struct watch *watch, void *data)
+static void ask_group(struct watch *watch, void *data)
 {
 	struct group *group = container_of(watch, struct group, watch);
 	struct tally *tally = data, *none = NULL;
 
-	tally_hold(tally);
+	tally_ref(tally);
 	if (group->ring->fork_count != thread_fork_count ||
 	    !atomic_compare_exchange_strong(&group->tally, &none, tally) ||
 	    (is_between_calls(group->ring) && atomic_compare_exchange_strong(&group->tally, &tally, NULL)))
@@ -26,7 +26,7 @@ static void ask(struct watch *watch, void *data)
 void tally_begin(struct tally *tally, struct ctx_context *ctx, void (*done)(struct tally *tally))
 {
 	*tally = (struct tally){.holders = 1, .done = done};
-	context_each_watch(ctx, WATCH_REACHED, &group_watch_ops, ask, tally);
+	context_each_watch(ctx, WATCH_REACHED, &group_watch_ops, ask_group, tally);
 }
 
 void tally_end(struct tally *tally)

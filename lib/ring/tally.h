@@ -28,7 +28,7 @@ void tally_end(struct tally *tally);
 
 /* ---- for rings */
 
-void tally_hold(struct tally *tally);
+void tally_ref(struct tally *tally);
 void tally_report(struct tally *tally, const struct ctx_batch *batch);
 
 /* One holder less. NULL is allowed. */
