@@ -47,7 +47,7 @@ static int check_restrictions(struct ctx_ring *ring)
 	unsigned skip = ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0;
 	if (try_request(ring, IORING_OP_POLL_ADD, IOSQE_IO_LINK, wrong) ||
 	    try_request(ring, IORING_OP_LINK_TIMEOUT, skip, wrong))
-		ring->unlinked = true;
+		ring->linked = LINKED_NONE;
 	return 0;
 }
 

@@ -198,7 +198,7 @@ static bool is_ours(const struct ctx_ring *ring, const struct io_uring_cqe *cqe)
 static void note_forbidden(struct ctx_ring *ring, enum completion_kind kind)
 {
 	if (kind == KIND_TIMEOUT)
-		ring->unlinked = true;
+		ring->linked = LINKED_NONE;
 	else if (ring->features.skip_success)
 		ring->features.skip_success = false; /* perhaps it was the flag */
 	else

@@ -82,6 +82,15 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 	return 0;
 }
 
+static enum linked_timeouts choose_linked_timeouts(const struct ctx_ring *ring)
+{
+	if (ring->uring->sq.ring_entries < 2)
+		return LINKED_NONE;
+	if (ring->options.flags & CTX_RING_LINKED_TIMEOUTS)
+		return LINKED_ALL;
+	return ring->defer || (ring->options.flags & CTX_RING_ONE_TIMER) ? LINKED_OWN : LINKED_SMALL_GROUPS;
+}
+
 int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
 {
 	/* liburing 2.3 and newer map entry n to slot n once and for all, which uring.h relies on. */
@@ -93,9 +102,7 @@ int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
 	features_probe(uring, &ring->features);
 	ring->defer = uring->flags & IORING_SETUP_DEFER_TASKRUN;
 	ring->lazy = ring->defer || (uring->flags & IORING_SETUP_COOP_TASKRUN);
-	ring->unlinked = uring->sq.ring_entries < 2;
-	ring->linked_always = ring->options.flags & CTX_RING_LINKED_TIMEOUTS;
-	ring->linked = ring->linked_always || !(ring->defer || (ring->options.flags & CTX_RING_ONE_TIMER));
+	ring->linked = choose_linked_timeouts(ring);
 	table_ring_new(&ring->table_slot);
 	struct ctx_table_ring *record = ring->record = table_ring(ring->table_slot);
 	if (!record) /* no table, or no room */

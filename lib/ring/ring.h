@@ -214,6 +214,14 @@ struct ring_done {
 	struct ctx_batch last_batch;
 };
 
+/* Which times go to the kernel as linked timeouts. Each line includes those before it. */
+enum linked_timeouts {
+	LINKED_NONE,	     /* the queue has no room for one, or the kernel refuses them */
+	LINKED_OWN,	     /* an operation's own timeout */
+	LINKED_SMALL_GROUPS, /* the deadline of a context that has few operations in the kernel */
+	LINKED_ALL,	     /* every deadline: CTX_RING_LINKED_TIMEOUTS */
+};
+
 struct ctx_ring {
 	struct io_uring *uring; /* own, or the program's if the ring is adopted */
 	uint64_t tag;		/* at its place in user_data, at the top */
@@ -225,10 +233,7 @@ struct ctx_ring {
 	bool defer;  /* DEFER_TASKRUN: nothing completes unless the owner enters */
 	bool lazy;   /* completions need an enter that asks for them */
 	bool rested; /* the last turn did not enter the kernel, see kernel_can_wait() */
-	bool linked; /* deadlines as linked timeouts */
-	bool linked_always;
-	bool unlinked; /* no linked timeouts at all: the queue has no room for one, or the kernel refuses them
-			*/
+	enum linked_timeouts linked;
 	struct mailbox *mailbox;
 	struct park *park;		 /* parked operations (park.c); NULL: nothing has parked */
 	struct close_index *close_index; /* operations by descriptor; NULL: never needed, or no memory */

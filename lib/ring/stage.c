@@ -45,10 +45,10 @@ static bool wants_linked_deadline(const struct ctx_ring *ring, const struct oper
 {
 	const struct group *group = op->group;
 
-	return ring->linked && !ring->unlinked && group &&
+	return ring->linked >= LINKED_SMALL_GROUPS && group &&
 	       context_deadline(group->watch.ctx) != CTX_FOREVER &&
 	       !(group->watch.ctx->flags & NODE_MOVABLE) && !op_never_waits(op->sqe.opcode) &&
-	       (ring->linked_always || group->in_kernel < LINKED_GROUP_MAX);
+	       (ring->linked == LINKED_ALL || group->in_kernel < LINKED_GROUP_MAX);
 }
 
 /* Decides what is to bound op. A linked timeout of the program's own right behind it leaves no room for ours.
@@ -58,7 +58,7 @@ static bool choose_timeout(const struct ctx_ring *ring, struct operation *op, co
 	bool deadline = wants_linked_deadline(ring, op);
 
 	op_unmark(op, OP_TIMED | OP_DEADLINE);
-	if (!(deadline || ((op->marks & OP_HAS_TIMEOUT) && !ring->unlinked)) ||
+	if (!(deadline || ((op->marks & OP_HAS_TIMEOUT) && ring->linked >= LINKED_OWN)) ||
 	    (next && next->sqe.opcode == IORING_OP_LINK_TIMEOUT))
 		return false;
 	op_mark(op, OP_TIMED | (deadline ? OP_DEADLINE : 0));
