@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A ring round an io_uring that the program has; see greet.c for its first request.
+ * A ring around an io_uring of the program's. Its first request is described in greet.c.
  *
- * Restrictions, io_uring_register_restrictions(3), cannot be asked for. They show when a request is refused
- * with -EACCES, before anything else in it is looked at; so requests that are wrong otherwise are tried.
+ * The program may have set restrictions on its io_uring, io_uring_register_restrictions(3), and the kernel
+ * tells nobody which. They show when a request is refused with -EACCES, which the kernel does before it looks
+ * at anything else in the request. So they are found by requests that are wrong in another way.
  */
 #include "greet.h"
 #include "note.h"
 #include "queue.h"
 #include "ring.h"
 
-/* These change the queues, who submits, or who completes in a way that we cannot live with: see ctxring(7).
+/*
+ * The flags with which an io_uring can be adopted. The others change the queues, who submits, or who
+ * completes in a way that a ctx ring cannot work with: see ctxring(7). IORING_SETUP_ATTACH_WQ is here and not
+ * in open.c: the program that set the io_uring up has named the other ring, while ctx_ring_open has no option
+ * for its descriptor.
  */
 #define SETUP_ADOPTABLE                                                                                \
 	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_ATTACH_WQ | IORING_SETUP_R_DISABLED | \
@@ -18,13 +23,15 @@
 	 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_NO_MMAP |              \
 	 IORING_SETUP_REGISTERED_FD_ONLY | IORING_SETUP_NO_SQARRAY)
 
-/* Looks at what a withdrawal brought that do not wait: where nothing is in the way the first or second finds
- * it. */
+/*
+ * So many of the looks of adopt_withdraw_wait() do not wait. Where nothing is in the way, the first or the
+ * second finds the completions.
+ */
 #define WITHDRAW_LOOKS 4u
 
 static const struct uring_wait no_wait = {.timeout_ns = CTX_FOREVER};
 
-/* -EACCES: restrictions forbid such requests. */
+/* Makes a request of this kind. -EACCES: restrictions forbid it. Else 0, whatever the answer is. */
 static int try_request(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len)
 {
 	ring->requests.answer = 0;
@@ -33,8 +40,10 @@ static int try_request(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flag
 	return ring->requests.answer == -EACCES ? -EACCES : 0;
 }
 
-/* Only an io_uring that began disabled can have got restrictions. 0, or -EACCES: what cannot be done without
- * is forbidden. */
+/*
+ * Finds out what restrictions forbid. Only an io_uring that was set up disabled can have any. -EACCES: they
+ * forbid what the ring needs.
+ */
 static int check_restrictions(struct ctx_ring *ring)
 {
 	const unsigned wrong = ~0u;
@@ -51,8 +60,10 @@ static int check_restrictions(struct ctx_ring *ring)
 	return 0;
 }
 
-/* Takes entries of ours that the kernel refuses out of the queue again. 0, or why it does: -EPERM for a
- * SINGLE_ISSUER ring of another thread. */
+/*
+ * Takes the library's entries out of the queue again if the kernel refuses to take them. Returns 0, or why
+ * the kernel refuses: -EPERM if the ring is a SINGLE_ISSUER ring of another thread.
+ */
 static int withdraw_refused(struct ctx_ring *ring)
 {
 	struct io_uring_sq *sq = &ring->uring->sq;
@@ -65,15 +76,18 @@ static int withdraw_refused(struct ctx_ring *ring)
 	return sent == -EEXIST ? -EPERM : sent;
 }
 
-/* What the program has prepared is its own to submit: then the first call that submits anything greets. */
+/*
+ * Sends the greeting, unless the program has prepared entries: those are the program's to submit, and then
+ * the first call that submits anything sends the greeting.
+ */
 static int send_greeting(struct ctx_ring *ring)
 {
 	bool may_be_restricted =
-		ring->uring->flags & IORING_SETUP_R_DISABLED; /* stays set when it is enabled */
+		ring->uring->flags & IORING_SETUP_R_DISABLED; /* still set after it was enabled */
 	int error = 0;
 
 	if (uring_enter(ring->uring, 0, &no_wait) == -EBADFD)
-		return -ENOTSUP; /* still disabled */
+		return -ENOTSUP; /* the program has not enabled it yet */
 	if (uring_publish(ring->uring))
 		return may_be_restricted ? -EBUSY : 0;
 	if (may_be_restricted)
@@ -117,7 +131,7 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 	return 0;
 }
 
-/* ---- leaving */
+/* ---- closing */
 
 static void put_cancel(struct ctx_ring *ring, enum internal_slot which, uint32_t number)
 {
@@ -147,7 +161,7 @@ int adopt_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *l
 						      : 0;
 
 	if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
-		return -EBUSY; /* ours would stay behind the program's completions in the kernel */
+		return -EBUSY; /* our completions would stay in the kernel, behind the program's */
 	if (!left_ns && *looks >= WITHDRAW_LOOKS)
 		return -ETIMEDOUT;
 	int error = queue_wait(ring, (*looks)++ < WITHDRAW_LOOKS ? 0 : left_ns);

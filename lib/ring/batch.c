@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending a batch: one cancel SQE for each operation, in the order of plan.h, in
- * chunks after which the kernel retires what it cancelled.
+ * Sends a batch: one cancel SQE for each operation that the kernel holds of the contexts that ended. The
+ * order of the cancels is that of uring/plan.h. They go in chunks, and after each chunk the kernel completes
+ * what it cancelled.
  *
- * Why not one cancel that matches many: the kernel starts its search again after
- * each hit, past what is cancelled and still hashed, which is quadratic, under the ring's
- * lock. Why chunks: a cancelled request leaves the hash when its task work runs. On
- * an ordinary ring any enter runs it; with DEFER_TASKRUN only one that waits does, and runs as much
- * as it waits for, so it waits for the chunk with a timeout of zero, which never blocks.
+ * Why not one cancel that matches many: the kernel starts its search again after each hit, past what is
+ * cancelled and still hashed. That is quadratic, under the ring's lock.
+ *
+ * Why chunks: a cancelled request leaves the kernel's hash table when its task work runs. On an ordinary ring
+ * any enter runs it. With DEFER_TASKRUN only an enter that waits runs it, and it runs as much as the enter
+ * waits for. So the enter waits for the whole chunk with a timeout of zero, which never blocks.
  */
 #include "chain.h"
 #include "memory.h"
@@ -19,7 +21,10 @@
 #include "ring.h"
 #include "table.h"
 
-/* One enter for all that a usual group has; measured flat from 64 to 1,024. */
+/*
+ * The most cancels of one chunk: a usual group fits in one enter. The cost per cancel was measured to be the
+ * same from 64 to 1,024.
+ */
 #define CHUNK_MAX 256u
 
 static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin, uint64_t now_ns)
@@ -49,13 +54,16 @@ static void batch_free(struct batch *batch)
 		memory_release(batch);
 }
 
-/* Without memory even for its accounting a batch goes all the same. */
+/*
+ * Where to count for batch. Without memory batch is NULL; its cancels are sent all the same, and counted in
+ * dummy.
+ */
 static struct ctx_batch *batch_record(struct batch *batch, struct ctx_batch *dummy)
 {
 	return batch ? &batch->record : dummy;
 }
 
-/* The last batch, for readers of the context table. */
+/* Writes a batch to the ring's record in the context table. */
 static void publish_batch(struct ctx_ring *ring, const struct ctx_batch *from)
 {
 	struct ctx_table_ring *record = ring->record;
@@ -96,7 +104,10 @@ static void plan_add_single(struct plan *plan, struct operation *op)
 	plan_add(plan, &run);
 }
 
-/* Those of doomed groups that had been left for later, for a retry or one by one: they join the batch. */
+/*
+ * Moves the operations of doomed groups that were to be cancelled later, one by one or again, into the batch.
+ * delayed is ring->ops.retries or ring->ops.singles.
+ */
 static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct batch *batch)
 {
 	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
@@ -116,15 +127,17 @@ static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct b
 		struct operation *op = container_of(doomed.next, struct operation, link);
 		struct operation *head = chain_end(op);
 		list_remove(&op->link);
-		/* What follows in a chain the kernel would not find. */
+		/* The kernel finds only the head of a chain. */
 		list_append(op->chain_prev ? &op->group->cancelling : &ring->ops.singles, &op->link);
 		if (head)
 			list_append(&ring->ops.singles, &head->link);
 	}
 }
 
-/* What is being cancelled by itself, for its own timeout perhaps, is in no batch; but its chain is to end,
- * too. */
+/*
+ * An operation that is already being cancelled, say for its own timeout, is in no batch. But its chain is to
+ * end with its context, too.
+ */
 static void gather_chains(struct group *group, struct plan *plan)
 {
 	for (struct list *link = group->cancelling.next; link != &group->cancelling; link = link->next) {
@@ -138,7 +151,7 @@ static void gather_chains(struct group *group, struct plan *plan)
 	}
 }
 
-/* Marks what is pending in the group and moves to plan what needs a cancel SQE of its own. */
+/* Dooms the pending operations of group. Moves those that need a cancel SQE of their own to plan. */
 static void gather_pending(struct ctx_ring *ring, struct group *group, struct batch *batch, struct plan *plan)
 {
 	uint64_t now_ns = 0;
@@ -182,7 +195,7 @@ static void gather_pending(struct ctx_ring *ring, struct group *group, struct ba
 	plan_add(plan, &run);
 }
 
-/* They are over at once: the kernel knows nothing of them. */
+/* Ends the parked operations of group. The kernel knows nothing of them, so nothing is sent. */
 static void gather_parked(struct group *group, struct batch *batch)
 {
 	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
@@ -204,7 +217,10 @@ static void emit_cancel(struct ctx_ring *ring, struct io_uring_sqe *sqe, struct 
 	list_append(&op->group->cancelling, &op->link);
 }
 
-/* One enter for a chunk, that also retires it. What the kernel does not take now stays queued. */
+/*
+ * Sends a chunk with one enter, which also completes what the chunk cancelled. What the kernel does not take
+ * now stays in the queue.
+ */
 static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 {
 	struct uring_wait wait = {.timeout_ns = CTX_FOREVER};
@@ -219,7 +235,10 @@ static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 	return sent;
 }
 
-/* Without a batch what is cancelled belongs to several, or to none, and has been counted as sent. */
+/*
+ * Sends the cancels of plan. batch is NULL when the operations belong to several batches or to none: then
+ * they have been counted already.
+ */
 static void send_plan(struct ctx_ring *ring, struct plan *plan, struct batch *batch)
 {
 	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
@@ -243,7 +262,7 @@ static void send_plan(struct ctx_ring *ring, struct plan *plan, struct batch *ba
 			break;
 		}
 	}
-	/* The kernel takes no more now: the rest goes with the next submit or dispatch. */
+	/* The kernel takes no more now. The next submit or dispatch sends the rest. */
 	for (struct operation *op; (op = plan_next(plan));) {
 		if (!batch && op->batch)
 			op->batch->record.sqes--;
@@ -251,7 +270,7 @@ static void send_plan(struct ctx_ring *ring, struct plan *plan, struct batch *ba
 	}
 }
 
-/* Whoever wants to hear of the group's batch hears of this one. False: that one is another's already. */
+/* Has the group's tally hear of batch. False: batch already reports to another tally. */
 static bool batch_take_tally(struct batch *batch, struct group *group)
 {
 	struct tally *tally = atomic_load(&group->tally);
@@ -323,7 +342,10 @@ void batch_run(struct ctx_ring *ring)
 		run_batch(ring);
 }
 
-/* In the order and in the chunks of a batch, else the kernel's search for each grows with their number. */
+/*
+ * In the order and the chunks of a batch. Otherwise the kernel's search for each one would take longer the
+ * more there are.
+ */
 void batch_singles(struct ctx_ring *ring)
 {
 	struct plan plan;
@@ -399,7 +421,7 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	    op->group->ring == ring)
 		park_finish_attempts(ring);
 	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY || !op->group ||
-	    op->group->ring != ring || /* without a group it has been refused */
+	    op->group->ring != ring || /* without a group it was refused when it was staged */
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))
 		return -EALREADY;
 	if (op->phase == OP_PARKED) {

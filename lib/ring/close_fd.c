@@ -5,7 +5,10 @@
 #include "queue.h"
 #include "ring.h"
 
-/* Those that are staged are refused when they would go. */
+/*
+ * Marks the operations on fd in a list of staged ones: they are refused when they would be given to the
+ * kernel.
+ */
 static void mark_staged(struct list *list, int fd)
 {
 	for (struct list *link = list->next; link != list; link = link->next) {
@@ -15,7 +18,10 @@ static void mark_staged(struct list *list, int fd)
 	}
 }
 
-/* Cancels what the kernel holds on fd, and has it let go of the file as far as it does at once. */
+/*
+ * Cancels what the kernel holds on fd, and enters the kernel so that it releases the file as far as it does
+ * so at once.
+ */
 static void cancel_pending(struct ctx_ring *ring, int fd)
 {
 	struct uring_wait wait = {.events = true, .timeout_ns = CTX_FOREVER};
@@ -34,8 +40,9 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 }
 
 /*
- * Of a ring that parks by default all that is in the kernel has been counted, if there was memory; and
- * attempts have been answered, if the kernel took them and there was room to see it.
+ * Whether the kernel may hold operations on the descriptor. A ring that parks by default counts them, unless
+ * there was no memory. Attempts have been answered by now, unless the kernel did not take them or there was
+ * no room for their completions.
  */
 static bool kernel_may_hold(const struct ctx_ring *ring, const struct park_fd *p)
 {
@@ -43,7 +50,10 @@ static bool kernel_may_hold(const struct ctx_ring *ring, const struct park_fd *p
 				       (p && (p->pending || park_fd_is_issued(p))));
 }
 
-/* What the kernel did not take would be done to the next file of this number. */
+/*
+ * Makes the entries on fd that the kernel has not taken yet invalid. Otherwise they would be done to the next
+ * file that gets this number.
+ */
 static void invalidate_unsent(struct ctx_ring *ring, int fd)
 {
 	const struct io_uring_sq *sq = &ring->uring->sq;
@@ -83,7 +93,7 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 		park_end_fd(ring, p, -ECANCELED, CTX_OP_CANCELLED);
 	if (kernel_may_hold(ring, p)) {
 		cancel_pending(ring, fd);
-		if (p) /* what was answered in it */
+		if (p) /* attempts that were answered meanwhile */
 			park_end_fd(ring, p, -ECANCELED, CTX_OP_CANCELLED);
 	}
 	invalidate_unsent(ring, fd);

@@ -5,7 +5,7 @@
 
 #include "memory.h"
 
-/* Up to so many slots are gone through one by one. */
+/* A ring with no more slots than this has no index: all slots are looked at. */
 #define FEW 256u
 
 static uint32_t *bucket_of(struct close_index *index, int fd)
@@ -56,7 +56,10 @@ void close_index_free(struct ctx_ring *ring)
 	memory_release(index);
 }
 
-/* Of all that the kernel has now. False: no memory. Also when there are more slots than before. */
+/*
+ * Builds the index of all operations that the kernel has now, also in place of one that has become too small.
+ * False: there is no memory, and no index.
+ */
 static bool index_build(struct ctx_ring *ring)
 {
 	struct close_index *index = memory_allocate(sizeof(*index));
@@ -93,7 +96,7 @@ void close_index_add(struct ctx_ring *ring, unsigned first, unsigned end)
 	for (unsigned i = first; i != end; i++) {
 		uint64_t value = sq->sqes[i & sq->ring_mask].user_data;
 		uint32_t slot = (uint32_t)value & SLOT_MASK;
-		if ((value ^ ring->tag) >> KIND_SHIFT) /* not an operation's own */
+		if ((value ^ ring->tag) >> KIND_SHIFT) /* not the request of an operation */
 			continue;
 		if (slot >= ring->close_index->capacity) {
 			index_build(ring);
@@ -113,7 +116,7 @@ static struct operation *next_in_slots(struct ctx_ring *ring, int fd, uint32_t *
 	return NULL;
 }
 
-/* Those that have left the kernel are taken out here, where they are in the way. */
+/* Returns the next operation on fd. Operations on the way to it that have left the kernel are removed. */
 static struct operation *next_indexed(struct ctx_ring *ring, int fd, uint32_t *cursor)
 {
 	struct close_index *index = ring->close_index;

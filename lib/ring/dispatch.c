@@ -5,7 +5,10 @@
 #include "queue.h"
 #include "ring.h"
 
-/* How long a ring without kernel timeouts may wait: until the earliest of its own. */
+/*
+ * The timeout of a wait on a ring that has no kernel timeouts: no longer than until the ring's earliest
+ * timer.
+ */
 static uint64_t bound_by_timers(const struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	uint64_t when_ns = ring->times.heap.root->key_ns, now_ns = clock_now_ns();
@@ -52,7 +55,8 @@ unsigned dispatch_deliver(struct ctx_ring *ring)
 	return delivered;
 }
 
-/* Is there anything that dispatch_end_turn looks after? One test in place of eight: most turns leave nothing.
+/*
+ * True when do_what_is_left() has nothing to do. One branch for eight tests, since most turns leave nothing.
  */
 static bool nothing_is_left(const struct ctx_ring *ring)
 {
@@ -90,7 +94,7 @@ static __attribute__((noinline, cold)) void do_what_is_left(struct ctx_ring *rin
 	if (!list_empty(&ring->ops.singles))
 		batch_singles(ring);
 	if (!list_empty(&ring->ops.waiting) || ring->times.heap.root || ring->park)
-		pushed = stage_push(ring); /* what an IOSQE_IO_DRAIN operation held back */
+		pushed = stage_push(ring); /* operations that an IOSQE_IO_DRAIN operation held back */
 	if (outside && greet_kernel(ring))
 		queue_arm_wake(ring);
 	if (!list_empty(&ring->polls.todo))
@@ -113,9 +117,10 @@ void dispatch_end_turn(struct ctx_ring *ring)
 }
 
 /*
- * Of many completions a DEFER_TASKRUN ring brings some 40 at a time into its queue (Linux 6.18), and no more
- * than the queue holds come anywhere: asks until there are none, or a queue full has been delivered, so that
- * callbacks which bring about ever more do not keep this from returning.
+ * Delivers the completions that the kernel keeps back. When there are many, a DEFER_TASKRUN ring puts about
+ * 40 at a time into its queue (Linux 6.18), and no ring puts more there than the queue holds. So this asks
+ * for more until there are none. It stops when as many as fit the queue have been delivered, so that
+ * callbacks which bring about ever more completions do not keep it from returning.
  */
 static __attribute__((noinline, cold)) unsigned deliver_kept_back(struct ctx_ring *ring, unsigned delivered)
 {
@@ -135,21 +140,24 @@ static __attribute__((noinline, cold)) unsigned deliver_kept_back(struct ctx_rin
 	return delivered;
 }
 
-/* Only readiness came: what it was waited for is there, too. Otherwise it goes with the next turn's enter. */
+/*
+ * This turn brought nothing but readiness. Makes the attempts now, with a second enter, so that this dispatch
+ * delivers the data. Otherwise they would go with the next turn's enter.
+ */
 static __attribute__((noinline)) int deliver_attempts(struct ctx_ring *ring)
 {
 	if (!park_queue_is_due(ring))
 		return 0;
 	park_push(ring);
 	int error = queue_wait(ring, 0);
-	if (ring->fork_count != thread_fork_count) /* as below */
+	if (ring->fork_count != thread_fork_count) /* a signal handler forked, and this is the child */
 		return -EPERM;
 	return error < 0 ? 0 : (int)dispatch_deliver(ring);
 }
 
 /*
- * What there is to deliver was parked, and the kernel has nothing that anybody waits for: no need to enter.
- * Not twice in a row: readiness and time may come only with an enter.
+ * Whether this turn need not enter the kernel: all that is to be delivered was parked, and the kernel has no
+ * operation. Not twice in a row, since readiness and time may come only with an enter.
  */
 static bool kernel_can_wait(struct ctx_ring *ring)
 {
@@ -158,7 +166,9 @@ static bool kernel_can_wait(struct ctx_ring *ring)
 	return ring->rested;
 }
 
-/* All of it, and what is to follow. -EPERM: a function of the program's forked, and this is the child. */
+/*
+ * Delivers everything, and ends the turn. -EPERM: a function of the program's forked, and this is the child.
+ */
 static inline int deliver_turn(struct ctx_ring *ring)
 {
 	int delivered = (int)dispatch_deliver(ring);
@@ -192,8 +202,9 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 		error = !error && sent < 0 ? sent : error;
 	} else {
 		/*
-		 * The completion of a wake may have been taken before its write was seen here. Cleared
-		 * before the look at the mail, so that whoever posts later writes again.
+		 * The completion of the poll on the mailbox may have been taken before the write of its
+		 * eventfd was seen here. The eventfd is cleared before the look at the mail, so that a thread
+		 * which posts later writes it again.
 		 */
 		mailbox_reset(ring->mailbox);
 		bool ready = queue_anything_ready(ring) || ring->ops.stalled;
@@ -203,7 +214,7 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 			int waited = queue_wait_inline(ring, ready ? 0 : timeout_ns);
 			error = waited ? waited : error;
 		}
-		/* By a signal handler, in the wait: in the child the queues are still the parent's. */
+		/* A signal handler forked in the wait, and this is the child: the queues are the parent's. */
 		if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
 			return -EPERM;
 	}
@@ -230,7 +241,7 @@ int ctx_ring_submit(struct ctx_ring *ring)
 	int pushed = stage_push(ring);
 	int sent = queue_flush(ring);
 	if (!ring->dispatching)
-		batch_run(ring); /* one that an open chain held up */
+		batch_run(ring); /* a batch that had to wait for the end of the program's chain */
 	queue_notify(ring);
 	if (pushed < 0)
 		return pushed;
@@ -259,7 +270,7 @@ int ctx_ring_run(struct ctx_ring *ring, const struct ctx_context *until)
 	if (ring->adopted)
 		return -ENOTSUP;
 	if (until && !context_error(until)) {
-		/* The group's watch is what wakes this ring when another thread ends it. */
+		/* With a group the ring watches until, so that this thread wakes when another one ends it. */
 		group = group_get(ring, until, &error);
 		if (!group && !context_error(until))
 			return error;
@@ -300,7 +311,8 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 			kind = CTX_FILTER_INTERNAL;
 	} else if (kind == CTX_FILTER_INTERNAL) {
 		if (nested)
-			mailbox_reset(ring->mailbox); /* the outer one wakes itself for what there is */
+			mailbox_reset(
+				ring->mailbox); /* the dispatch that we are called in delivers the rest */
 		else
 			dispatch_deliver(ring);
 	}

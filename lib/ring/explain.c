@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Why a ring could not be had, and what to type against it. */
+/* Says why a ring could not be opened or adopted, and what to do about it. */
 #include "ctxring.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include "memory.h"
 #include "text_file.h"
 
-/* The number in a file of /proc, or fallback. */
+/* Reads the number behind prefix at the start of a line of a file in /proc. fallback: there is none. */
 static long read_number(const char *path, const char *prefix, long fallback)
 {
 	char *text, *line;

@@ -12,7 +12,7 @@ static unsigned bucket_of(const struct ctx_ring *ring, const struct ctx_context 
 	return (unsigned)(((uintptr_t)ctx >> 4) * 0x9e3779b97f4a7c15ull >> 32) & ring->groups.mask;
 }
 
-/* More buckets when there are as many groups; without memory the chains get longer. */
+/* Doubles the buckets when there are as many groups. Without memory the lists in the buckets get longer. */
 static void grow_buckets(struct ctx_ring *ring)
 {
 	unsigned count = ring->groups.buckets ? (ring->groups.mask + 1) * 2 : GROUPS_FIRST;
@@ -36,7 +36,7 @@ static void grow_buckets(struct ctx_ring *ring)
 	memory_release(old);
 }
 
-/* On the owner's thread: what became of the context since the group was last looked at. */
+/* Acts on what happened to the group's context since the last look. Runs on the owner's thread. */
 static void review_group(struct group *group)
 {
 	if (context_error(group->watch.ctx))
@@ -47,22 +47,24 @@ static void review_group(struct group *group)
 		list_append(&group->ring->groups.emptied, &group->link);
 }
 
-/* Calls nobody: a drain takes these letters, too. */
+/* Calls no function of the program, so a drain may take this letter, too. */
 static void deliver_group_letter(struct letter *letter)
 {
 	review_group(container_of(letter, struct group, letter));
 }
 
-/* Under the context's lock. */
+/* The context has ended. Called under the context's lock, on any thread. */
 static void group_context_done(struct watch *watch, struct deferred_list *later)
 {
 	struct group *group = container_of(watch, struct group, watch);
 	struct ctx_ring *ring = group->ring;
 
 	if (ring->fork_count != thread_fork_count)
-		return; /* a forked child ended its copy: the ring is the parent's */
-	/* Sequentially consistent, as the marking before it and both steps of ring_begin_call(): whichever of
-	 * us is later sees the other. */
+		return; /* a forked child ended its copy of the context: the ring is the parent's */
+	/*
+	 * Sequentially consistent, as are the marking of the context before this and both steps of
+	 * ring_begin_call(). Whichever of the two threads is later sees what the other did.
+	 */
 	if (ring->calls && !atomic_load(&ring->owner.busy.word))
 		return;
 	if (!ring_is_mine(ring)) {
@@ -76,7 +78,9 @@ static void group_context_done(struct watch *watch, struct deferred_list *later)
 	}
 }
 
-/* Between the calls of its thread a ring keeps no context for itself: its owner may not come back for long.
+/*
+ * Stops to watch the context, if the ring is one of blocking calls and no call is under way: its owner may
+ * not come back for long, and the context's memory need not wait for that.
  */
 static bool unwatch_between_calls(struct group *group)
 {
@@ -91,7 +95,10 @@ static bool unwatch_between_calls(struct group *group)
 	return true;
 }
 
-/* Under the context's lock: the group cannot be freed here. No hurry, so nobody is woken. */
+/*
+ * The program has released the context. Called under the context's lock, so the group cannot be freed here.
+ * There is no hurry, so nobody is woken.
+ */
 static void group_context_released(struct watch *watch)
 {
 	struct group *group = container_of(watch, struct group, watch);
@@ -102,7 +109,7 @@ static void group_context_released(struct watch *watch)
 		review_group(group);
 	} else {
 		mailbox_post_quiet(group->ring->mailbox, &group->letter, NULL);
-		/* The call may have ended, and looked for mail, just before. */
+		/* The call may have ended, and have looked for mail, just before the letter was posted. */
 		unwatch_between_calls(group);
 	}
 }
@@ -116,7 +123,7 @@ static void fire_deadline(struct ctx_ring *ring, struct ring_timer *timer, uint6
 
 	if (deadline_ns <= now_ns)
 		context_expire(group->watch.ctx, now_ns);
-	else if (deadline_ns != CTX_FOREVER) /* it was moved */
+	else if (deadline_ns != CTX_FOREVER) /* the deadline has been moved */
 		ring_timer_set(ring, timer, deadline_ns);
 }
 
@@ -215,7 +222,7 @@ static void group_free(struct group *group)
 	list_remove(&group->retry_link);
 	list_remove(&group->stuck_link);
 	ring_timer_stop(ring, &group->deadline);
-	/* From here on nobody posts the letter; then none can be left in the mailbox. */
+	/* From here on nobody posts the letter, so after the next line it is not in the mailbox. */
 	if (!group->unwatched)
 		context_unwatch(&group->watch);
 	mailbox_retract(ring->mailbox, &group->letter);

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parked operations. One that would only wait in the kernel costs it 860 bytes, costs a microsecond to
- * cancel, and its buffer is the kernel's until that is done. Here it waits in a queue of its descriptor, in
- * the ring's memory, and the kernel is told of it when there is something to do: as an attempt that does not
- * wait (attempt.h), whose -EAGAIN puts it back. When there may be something to do: park_fd.c.
+ * Parked operations. An operation that only waits in the kernel costs it 860 bytes, costs a microsecond to
+ * cancel, and its buffer is the kernel's until that is done. A parked operation waits in a queue of its
+ * descriptor, in the ring's memory. The kernel gets it when there may be something to do: as an attempt that
+ * does not wait (attempt.h). If the attempt answers -EAGAIN, the operation parks again. When there may be
+ * something to do is known from epoll: park_fd.c.
  *
- * Operations on one descriptor and direction are served in order, one attempt at a time: the kernel itself
- * serves several that wait on one file in any order. Some attempts are such that wait in the kernel, and
- * those behind it wait for its end:
- *  - Where nothing can be relied upon to say when: epoll has no room for one more, a datagram socket says
- *    writable all the time.
- *  - Where there is no attempt that does not wait: pipes know RWF_NOWAIT since Linux 6.4, sockets and
- * timerfds since a few releases later, FIFOs and terminals do not (PARK_ASKS).
- *  - Where one in vain would use up a provided buffer (OP_ASKS).
- * In the last two cases a read waits here until poll(2) says that there is something; it is only then made,
- * and waits in the kernel only if somebody else was quicker. A write is made at once.
+ * Operations on one descriptor and direction are served in order, one attempt at a time, since the kernel
+ * itself serves several that wait on one file in any order. Some attempts wait in the kernel, and the
+ * operations behind them wait for their end:
+ *   - Where nothing reliable says when to try: epoll has no room for one more descriptor, or a datagram
+ *     socket says writable all the time.
+ *   - Where there is no attempt that does not wait (PARK_ASKS): pipes know RWF_NOWAIT since Linux 6.4,
+ *     sockets and timerfds since a few releases later, FIFOs and terminals do not know it.
+ *   - Where an attempt in vain would use up a provided buffer (OP_ASKS).
+ *
+ * In the last two cases a read waits here until poll(2) says that there is something. Only then is it made,
+ * and it waits in the kernel only if somebody else was quicker. A write is made at once.
  *
  * Readiness is asked for by IORING_OP_EPOLL_WAIT (Linux 6.15), before that by a poll of the epoll set, in the
- * same io_uring_enter(2) that carries the attempts. A single connection pays for the second turn.
+ * same io_uring_enter(2) that carries the attempts. A single connection needs a second turn for that.
  */
 #include "park.h"
 
@@ -58,7 +60,7 @@ int park_open(struct ctx_ring *ring)
 	return 0;
 }
 
-/* The kernel writes to park->events until its wait has ended. */
+/* Ends the wait for readiness: the kernel writes to park->events until that has ended. */
 void park_close(struct ctx_ring *ring)
 {
 	struct park *park = ring->park;
@@ -94,7 +96,10 @@ void park_free(struct ctx_ring *ring)
 	ring->park = NULL;
 	sys_close(park->epoll_fd);
 	park_fds_free(park);
-	/* Not seen to end: the ring is gone, but the kernel may be about to write. */
+	/*
+	 * If the wait for readiness was not seen to end, the kernel may still write to this memory, so it is
+	 * kept.
+	 */
 	if (!park->armed || ring->owner.ended || ring->fork_count != thread_fork_count)
 		memory_release(park);
 }
@@ -105,13 +110,16 @@ void park_finish_attempts(struct ctx_ring *ring)
 {
 	if (!ring->park || !ring->park->attempts || ring->adopted)
 		return;
-	/* What is in the queue would be attempted after its end, with the program's buffer. */
+	/*
+	 * Attempts that are still in the queue would be made after their operations have ended, with buffers
+	 * that are the program's again. So they are submitted.
+	 */
 	if (uring_publish(ring->uring))
 		queue_flush(ring);
 	if (!uring_cq_ready(ring->uring))
 		return;
 	note_harvest(ring);
-	queue_notify(ring); /* what was taken out shows on ctx_ring_fd no more */
+	queue_notify(ring); /* the completions that were taken out do not show on ctx_ring_fd any more */
 }
 
 void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_end end)
@@ -120,12 +128,15 @@ void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_
 		for (struct list *link = p->queue[way].next, *next; link != &p->queue[way]; link = next) {
 			struct operation *op = container_of(link, struct operation, park);
 			next = link->next;
-			if (!op->group->parked_ended) /* else it is in ring->ops.ready */
+			if (!op->group->parked_ended) /* otherwise it is in ring->ops.ready */
 				park_queue_end(ring, op, res, end);
 		}
 }
 
-/* Cancels an attempt that waits in the kernel; where that has just answered, what became of it. */
+/*
+ * Cancels the operation of an attempt that waits in the kernel. If the attempt has just been answered, ends
+ * the operation where it is now.
+ */
 static void cancel_attempt(struct ctx_ring *ring, struct operation *op)
 {
 	if (op->phase == OP_KERNEL && (op->marks & OP_ATTEMPT))
@@ -141,7 +152,7 @@ static void cancel_attempt(struct ctx_ring *ring, struct operation *op)
 	op_mark(op, OP_EXPLICIT);
 	if (op->phase == OP_PARKED)
 		park_queue_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
-	else /* it was to go the usual way, and waits alone for that */
+	else /* it was about to go the usual way, alone, and waits to be given to the kernel */
 		ready_add(ring, op, -ECANCELED, group_op_end(op->group));
 }
 
@@ -156,13 +167,15 @@ static void cancel_waiting(struct ctx_ring *ring, int fd)
 }
 
 /*
- * The file is another than the one that operations were parked on: those will hear of nothing any more. Nor
- * does an attempt that waits in the kernel, which those on the new file would wait for.
+ * The number p->fd belongs to another file now than the one on which operations are parked. No readiness will
+ * come for those any more. Nor will it come for an attempt that waits in the kernel, and operations on the
+ * new file would wait behind that.
  */
 static void file_was_replaced(struct ctx_ring *ring, struct park_fd *p)
 {
 	if (p->pending && park_fd_is_issued(p))
-		cancel_waiting(ring, p->fd); /* first: it sees answers, which park again */
+		cancel_waiting(ring,
+			       p->fd); /* first, since it may see answers, whose operations park again */
 	park_end_fd(ring, p, -EBADF, CTX_OP_FINISHED);
 	park_fd_reset(p);
 }
@@ -177,7 +190,7 @@ void park_returned(struct ctx_ring *ring, int fd)
 
 /* ---- what is to park ---- */
 
-/* What it needs besides a place: a slot, and its times. */
+/* Takes a slot for op, and starts the timers of its timeout and of its context's deadline. */
 static int reserve_slot(struct ctx_ring *ring, struct operation *op)
 {
 	struct group *group = op->group;
@@ -199,11 +212,15 @@ static int reserve_slot(struct ctx_ring *ring, struct operation *op)
 }
 
 /*
- * How op is to be given to the kernel, whose buffer is picked from a group then. An attempt in vain must
- * leave the buffer in its group. That of a receive may, see park_buffers.c; but one of several buffers may
- * end with part of them. That of a read does not leave it in a group of IORING_OP_PROVIDE_BUFFERS, nor
- * anywhere if the answer is that there is no such attempt. That of a send never does. The rest is refused by
- * the kernel.
+ * How the attempts of op are to be made, whose buffer the kernel picks from a group of buffers. An attempt in
+ * vain must leave the buffer in its group.
+ *   - Attempts to receive may do so, see park_buffers.c. But one that takes several buffers may end with some
+ *     of them.
+ *   - Attempts to read do not leave it in a group of IORING_OP_PROVIDE_BUFFERS, nor in any group if the
+ *     answer is that there is no such attempt.
+ *   - Attempts to send never do.
+ *
+ * The kernel refuses all other operations with such a buffer.
  */
 static unsigned marks_with_group(const struct operation *op)
 {
@@ -224,7 +241,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	enum way way = attempt_way(op);
 
 	if ((op->marks & OP_HAS_TIMEOUT) && !op->timeout_ns)
-		return 0; /* of no time at all: there is nothing to wait for */
+		return 0; /* its timeout is zero, so it does not wait */
 	if (ring->adopted || (op->marks & OP_USUAL) || (op->sqe.flags & (IOSQE_FIXED_FILE | IOSQE_ASYNC)))
 		return 0;
 	if (op->sqe.opcode == IORING_OP_RECV && (op->sqe.msg_flags & MSG_OOB)) {
@@ -235,16 +252,21 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	if (way == WAY_NONE || park_open(ring))
 		return 0;
 	struct park_fd *p = park_fd_make(ring->park, op->sqe.fd);
-	if (!p) /* in the kernel it would be out of order with those that find memory */
+	if (!p) /* not the usual way: in the kernel it would overtake, or be overtaken by, operations that do
+		   park */
 		return op->sqe.fd < 0 || (unsigned)op->sqe.fd >= PARK_FDS_MAX ? 0 : -ENOMEM;
 	if (ring->park->check && park_fd_differs(ring->park, p))
 		file_was_replaced(ring, p);
-	if ((p->state & PARK_UNPARKABLE) && list_empty(&p->queue[way])) /* else behind those, in order */
+	if ((p->state & PARK_UNPARKABLE) &&
+	    list_empty(&p->queue[way])) /* if others are parked, op parks behind them, to keep the order */
 		return 0;
 	if (attempt_wants_all(op) && !park_fd_learn_type(p))
 		op_mark(op, OP_WAITS);
 	if (attempt_is_of_file(op->sqe.opcode)) {
-		/* Of a regular file an attempt may bring less than there is: those cannot be watched. */
+		/*
+		 * An attempt on a regular file may bring less than there is. epoll cannot watch those, so
+		 * they are found by that.
+		 */
 		int error = park_fd_watch(ring->park, p, way);
 		if (error == -EPERM) {
 			park_fd_set(p, PARK_UNPARKABLE);
@@ -254,7 +276,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	}
 	if (op->sqe.flags & IOSQE_BUFFER_SELECT)
 		op_mark(op, marks_with_group(op));
-	/* In the usual way it is tried. Little room, that came since the last -EAGAIN, is told to nobody. */
+	/* A write is tried at once. epoll does not report little room that came since the last -EAGAIN. */
 	if (way == WAY_OUT && list_empty(&p->queue[way]))
 		park_fd_set(p, PARK_READY << way);
 	int error = reserve_slot(ring, op);
@@ -262,7 +284,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 		return error;
 	op->opcode = op->sqe.opcode;
 	op_mark(op, way == WAY_OUT ? OP_OUT : 0);
-	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout follows it */
+	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout goes with an attempt */
 	stage_leave(op);
 	list_unlink(&op->link);
 	park_queue_add(ring, op, p->queue[way].prev);
@@ -331,7 +353,10 @@ static bool asks_first(const struct park_fd *p, const struct operation *op)
 	return (op->marks & OP_ASKS) || ((p->state & PARK_ASKS) && attempt_is_of_file(op->opcode));
 }
 
-/* False: it would be one that waits in the kernel, and for now would do nothing but that. */
+/*
+ * Whether to make an attempt for op now. False: the attempt would have to be one that waits in the kernel,
+ * and there is nothing for it yet.
+ */
 static bool may_attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	if ((op->marks & OP_WAITS) || !asks_first(p, op))
@@ -342,7 +367,7 @@ static bool may_attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, 
 	return true;
 }
 
-/* Makes an attempt on p if one is due. */
+/* Makes an attempt on p if one is due. True: it did. */
 static bool attempt_first(struct ctx_ring *ring, struct park_fd *p)
 {
 	for (enum way way = WAY_IN; way < WAYS; way++) {
@@ -360,14 +385,14 @@ int park_push(struct ctx_ring *ring)
 	struct park *park = ring->park;
 
 	while (!list_empty(&park->due)) {
-		if (!make_room(ring)) /* there are queues of one entry */
+		if (!make_room(ring)) /* some queues have one entry */
 			return -EAGAIN;
 		if (list_empty(&park->due))
-			break; /* making room may have ended it */
+			break; /* making room may have ended the operation that was due */
 		struct park_fd *p = container_of(park->due.next, struct park_fd, due);
 		if (!attempt_first(ring, p))
 			list_remove(&p->due);
 	}
-	/* Behind the attempts: what they leave to do is then reported with them. */
+	/* The wait for readiness goes behind the attempts, so that it reports what they leave to do. */
 	return arm_readiness(ring);
 }

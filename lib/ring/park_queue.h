@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The queues of parked operations, one for each descriptor and direction. Those that are called for every
- * message are inline. How and why operations park: park.c.
+ * The queues of parked operations, one for each descriptor and direction. Functions that are called for every
+ * message are inline. How and why operations park is told in park.c.
  */
 #ifndef CTX_PARK_QUEUE_H
 #define CTX_PARK_QUEUE_H
@@ -9,14 +9,17 @@
 #include "park_fd.h"
 #include "ring.h"
 
-/* An attempt on p is to be made. */
+/* Has the next park_push() look for attempts on p. */
 static inline void park_queue_make_due(struct ctx_ring *ring, struct park_fd *p)
 {
 	if (list_empty(&p->due))
 		list_append(&ring->park->due, &p->due);
 }
 
-/* The first that is not about to be delivered as cancelled; NULL: none. */
+/*
+ * The first operation in a queue whose context has not ended. Those of ended contexts are about to be
+ * delivered. NULL: there is none.
+ */
 static inline struct operation *park_queue_first(const struct park_fd *p, enum way way)
 {
 	for (struct list *link = p->queue[way].next; link != &p->queue[way]; link = link->next) {
@@ -27,14 +30,14 @@ static inline struct operation *park_queue_first(const struct park_fd *p, enum w
 	return NULL;
 }
 
-/* The first in that direction can be attempted. */
+/* Whether an attempt for the first operation in this direction is due. */
 static inline bool park_queue_attempt_is_due(const struct park_fd *p, enum way way)
 {
 	return park_fd_has(p, PARK_READY << way) && !park_fd_has(p, PARK_ISSUED << way) &&
 	       !list_empty(&p->queue[way]);
 }
 
-/* Waits from now on, behind place in its queue. */
+/* Parks op behind place in the queue of its descriptor. */
 static inline void park_queue_add(struct ctx_ring *ring, struct operation *op, struct list *place)
 {
 	op->phase = OP_PARKED;
@@ -62,26 +65,31 @@ static inline void park_queue_remove(struct ctx_ring *ring, struct operation *op
 	op->group->partial_count -= op->marks & OP_RESULT ? 1 : 0;
 }
 
-/* Some attempt is due. */
+/* Whether some attempt is due. */
 bool park_queue_is_due(const struct ctx_ring *ring);
 
-/* park_push has something to do, so that a wait would be one for what nobody tells of. */
+/* Whether park_push() has something to do. If so, a wait could last for ever, since nothing reports that. */
 bool park_queue_needs_push(const struct ctx_ring *ring);
 
-/* An operation of a parking ring goes the usual way: it counts among what its fd has pending in the kernel.
+/*
+ * Counts an operation that goes the usual way among those that its descriptor has in the kernel. For rings
+ * that park.
  */
 void park_queue_count(struct ctx_ring *ring, struct operation *op);
 void park_queue_uncount(struct ctx_ring *ring, struct operation *op);
 
-/* All that is parked of a group that ended: to ring->ops.ready, in one step. */
+/* Moves all parked operations of a group that has ended to ring->ops.ready, in one step. */
 void park_queue_end_group(struct group *group);
 
-/* Takes op, which is OP_PARKED, out of its queue and completes it with this, unless it has come to something
- * already. */
+/*
+ * Ends op, which is OP_PARKED: takes it out of its queue, and has it delivered with this result, or with its
+ * own if it has come to one already.
+ */
 void park_queue_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
 
-/* As park_queue_end for one in ring->ops.ready by park_queue_end_group, which is about to be delivered: sets
- * res and end.
+/*
+ * For an operation that park_queue_end_group() has moved, just before it is delivered: takes it out of its
+ * queue, and sets res and end.
  */
 void park_queue_leave(struct operation *op);
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What comes back of the library's own polls. Only state changes here. */
+/* Notes the completions of the library's own polls. Calls no function of the program. */
 #include "ring.h"
 
-/* Its place is not given away before this, so that a late answer is nobody else's. */
+/*
+ * Notes the completion of a cancel of poll. The place of a poll is kept until then, so that a late completion
+ * never reaches another poll.
+ */
 static void note_cancel_completion(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	if (!poll->cancelling)
@@ -16,8 +19,9 @@ static void note_cancel_completion(struct ctx_ring *ring, struct ring_poll *poll
 }
 
 /*
- * Where only a whole hang-up is wanted the kernel tells of half a one, and would do so again at once and for
- * ever. A multishot poll tells of it once, and from then on only when the socket's state changes.
+ * A poll that asks for a full hang-up only is also completed by half a one, and would be again at once and
+ * for ever. So it becomes a multishot poll, which reports half a hang-up once, and after that only changes of
+ * the socket's state.
  */
 void poll_note_completion(struct ctx_ring *ring, uint32_t place, uint32_t number,
 			  const struct io_uring_cqe *cqe)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernel's queue of requests: submitting it, the requests of the library's own, and waiting. */
+/* The kernel's queue of requests: submits it, puts the library's own requests into it, and waits. */
 #include "queue.h"
 
 #include "note.h"
@@ -10,7 +10,7 @@ int queue_flush(struct ctx_ring *ring)
 	unsigned left;
 	int sent = 0;
 
-	/* To submit now would end the program's chain where it is. */
+	/* To submit now would end the program's unfinished chain where it is. */
 	if (ring->adopted && uring_chain_open(ring->uring))
 		return -EBUSY;
 	while ((left = uring_publish(ring->uring)) != 0) {
@@ -24,7 +24,7 @@ int queue_flush(struct ctx_ring *ring)
 		}
 		if (taken <= 0)
 			return taken ? taken : -EAGAIN;
-		sent += taken; /* less than left: the kernel stops behind an entry that it rejected */
+		sent += taken; /* may be less than left: the kernel stops behind an entry that it rejected */
 	}
 	return sent;
 }
@@ -63,14 +63,17 @@ void queue_arm_wake(struct ctx_ring *ring)
 		ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, ticket_take(&ring->requests.wakes));
 }
 
-/* Its completion comes all the same. */
+/* Cancels the kernel timeout under way. Its completion comes all the same. */
 static bool remove_armed(struct ctx_ring *ring)
 {
 	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 
 	if (!sqe)
 		return false;
-	/* As every cancel, so that a ring with restrictions has to allow no other operation. */
+	/*
+	 * By the same operation as every other cancel, so that a ring with restrictions has to allow no
+	 * further one.
+	 */
 	io_uring_prep_cancel64(
 		sqe,
 		ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_last(&ring->times.kernel_timers)),
@@ -89,14 +92,19 @@ void queue_arm_timer(struct ctx_ring *ring)
 	if (!earliest || earliest->key_ns >= ring->times.armed_ns || ring->calls || ring->requests.refused ||
 	    tickets_full(&ring->times.kernel_timers))
 		return;
-	/* The later one makes way, else short timers would leave ever more long ones behind. */
+	/*
+	 * A later kernel timeout is cancelled first. Otherwise short timers would leave ever more long ones
+	 * behind.
+	 */
 	if (ring->times.armed_ns != CTX_FOREVER && !remove_armed(ring))
 		return;
 	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 	if (!sqe)
 		return;
-	/* The kernel reads the time when it takes the entry; until then an even earlier one may take its
-	 * place. */
+	/*
+	 * The kernel reads ring->times.armed when it takes the entry. Until then an even earlier time may
+	 * take its place.
+	 */
 	ring->times.armed = uring_time(earliest->key_ns);
 	io_uring_prep_timeout(sqe, &ring->times.armed, 0, IORING_TIMEOUT_ABS);
 	sqe->user_data =
@@ -120,7 +128,9 @@ int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
 
 	if (sent < 0)
 		return sent;
-	if (ring->park && park_queue_needs_push(ring)) /* room for that was made by a look at completions */
+	if (ring->park &&
+	    park_queue_needs_push(
+		    ring)) /* the flush made room by noting completions, and these brought readiness */
 		return 0;
 	int ready = sys_poll(&fd, 1, &time);
 	return ready < 0 ? ready : 0;
