@@ -3,7 +3,7 @@
 
 #include "op.h"
 
-/* The kernel has no memory for a request, or no room: there is nothing to wait for but time. */
+/* How long to wait when the kernel has no memory or no room for a request: nothing reports when it has. */
 #define PAUSE_NS 1000000ull
 
 static void pause_shortly(void)
@@ -13,7 +13,7 @@ static void pause_shortly(void)
 	sys_poll(NULL, 0, &pause);
 }
 
-/* Whether the kernel has not taken the request yet. Until it has, the buffers are the caller's. */
+/* Whether the kernel has not taken the request of op yet. Until it has, the buffers are the caller's. */
 static bool is_unsent(const struct ctx_ring *ring, const struct operation *op)
 {
 	const struct io_uring_sq *sq = &ring->uring->sq;
@@ -25,16 +25,18 @@ static bool is_unsent(const struct ctx_ring *ring, const struct operation *op)
 	return op->phase == OP_STAGED;
 }
 
-/* The kernel serves the ring no more: a seccomp filter was installed since, or the program closed it, perhaps
- * together with all that it did not know. */
+/*
+ * Whether error means that the kernel serves the ring no more. A seccomp filter was installed since, or the
+ * program closed the ring's descriptor, perhaps together with all that it did not know.
+ */
 static bool is_lost(int error)
 {
 	return thread_ring_is_forbidden(error) || error == -EBADF || error == -EOPNOTSUPP;
 }
 
 /*
- * One request from its preparation to its completion. BLOCKING_NO_RING: the ring works no more, and the
- * kernel has not seen the request.
+ * Makes one request and waits for its completion. Returns its result. BLOCKING_NO_RING: the ring works no
+ * more, and the kernel has not seen the request.
  */
 static ssize_t issue_request(struct thread_ring *taken, const struct ctx_context *ctx,
 			     const struct io_uring_sqe *sqe)
@@ -43,7 +45,7 @@ static ssize_t issue_request(struct thread_ring *taken, const struct ctx_context
 	struct io_uring_sqe *prepared = ctx_ring_get_sqe(taken->ring, ctx, &taken->op);
 
 	if (!prepared)
-		return -EPERM; /* forked within the call */
+		return -EPERM; /* the call forked, and this is the child */
 	*prepared = *sqe;
 	do {
 		int error = ctx_ring_dispatch(taken->ring, CTX_FOREVER);
@@ -60,7 +62,10 @@ static ssize_t issue_request(struct thread_ring *taken, const struct ctx_context
 	return op->res;
 }
 
-/* The request would block, and nobody said that it must not. 0: try again, with *sqe; or the result. */
+/*
+ * Waits until a request that would block can be tried again, by changing *sqe or by a poll. 0: try again.
+ * Else the result of the call.
+ */
 static ssize_t wait_ready(struct thread_ring *taken, const struct ctx_context *ctx, struct io_uring_sqe *sqe,
 			  short events)
 {
@@ -69,7 +74,7 @@ static ssize_t wait_ready(struct thread_ring *taken, const struct ctx_context *c
 	if (blocking_is_on_disk(sqe->fd)) {
 		if (sqe->flags & IOSQE_ASYNC)
 			return -EAGAIN;
-		sqe->flags |= IOSQE_ASYNC; /* a worker of the kernel's waits */
+		sqe->flags |= IOSQE_ASYNC; /* a worker of the kernel waits for the disk */
 		return 0;
 	}
 	io_uring_prep_poll_add(&poll, sqe->fd, (unsigned)events);
@@ -77,7 +82,10 @@ static ssize_t wait_ready(struct thread_ring *taken, const struct ctx_context *c
 	return ready > 0 ? 0 : ready;
 }
 
-/* How the request was ended, if it was. The context itself may be gone with the program's last reference. */
+/*
+ * The error of a call whose request was ended, 0 if the request was not. It is taken from the operation,
+ * since the context may be gone with the program's last reference.
+ */
 static ssize_t end_error(const struct thread_ring *taken)
 {
 	switch (((const struct operation *)&taken->op)->end) {
@@ -104,7 +112,9 @@ static ssize_t run_request(struct thread_ring *taken, const struct ctx_context *
 		ssize_t end = end_error(taken);
 		if (end || context_error(ctx))
 			return end ? end : -context_error(ctx);
-		/* Else it was interrupted in the kernel, by nothing of ours. */
+		/*
+		 * The request was not ended by the library, but interrupted in the kernel: it is made again.
+		 */
 		if (result == -EAGAIN)
 			blocking_calm(ctx, turns++);
 		ssize_t waited = result == -EAGAIN ? wait_ready(taken, ctx, &again, events) : 0;

@@ -3,28 +3,28 @@
 
 #include "memory.h"
 
-/* More than this many rings without a thread are closed: each counts against RLIMIT_MEMLOCK. */
+/* The most spare rings, which are rings without a thread. Each counts against RLIMIT_MEMLOCK. */
 #define SPARE_MAX 32u
 
-/* After there was none to be had. */
+/* How long to wait after a ring could not be opened before the next one is tried. */
 #define PAUSE_NS 100000000ull
 
 static struct {
-	struct lock lock; /* guards what is not atomic */
-	struct list all;  /* rings of threads and of nobody, so that a forked child finds them */
+	struct lock lock; /* guards the fields that are not atomic */
+	struct list all;  /* the rings of threads and the spare ones, so that a forked child finds them */
 	struct thread_ring *spare;
-	struct thread_ring *inherited; /* of a forked child: to be closed */
+	struct thread_ring *inherited; /* in a forked child: whole rings, to be closed */
 	unsigned spare_count;
-	pthread_key_t key; /* its destructor is told of a thread's end */
+	pthread_key_t key; /* its destructor runs at the end of a thread */
 	bool have_key;
 	_Atomic bool have_inherited;
-	_Atomic int error;		/* of the last try */
-	_Atomic uint64_t not_before_ns; /* of the next one; CTX_FOREVER: there is no io_uring */
+	_Atomic int error;		/* of the last try to open a ring */
+	_Atomic uint64_t not_before_ns; /* when to try again; CTX_FOREVER: there is no io_uring */
 } rings = {.all = {&rings.all, &rings.all}};
 
 static __thread struct {
-	struct thread_ring *ring; /* NULL: not yet, or a call has it */
-	bool announced;		  /* its end will be told */
+	struct thread_ring *ring; /* NULL: the thread has none yet, or a call has taken it */
+	bool announced;		  /* the destructor of the key will run at the thread's end */
 } mine __attribute__((tls_model("initial-exec")));
 
 bool thread_ring_is_forbidden(int error)
@@ -44,7 +44,10 @@ static void unlist(struct thread_ring *taken)
 	lock_release(&rings.lock);
 }
 
-/* The program may have closed them, and the numbers be those of other files now. */
+/*
+ * Forgets those descriptors of a ring that the program has closed: their numbers may be those of other files
+ * now.
+ */
 static void forget_closed_descriptors(struct thread_ring *taken)
 {
 	struct io_uring *uring = &taken->ring->own;
@@ -55,17 +58,17 @@ static void forget_closed_descriptors(struct thread_ring *taken)
 		taken->ring->mailbox->fd = -1;
 }
 
-/* Nothing is under way on it. */
+/* Closes a ring on which no call is under way. */
 static void close_thread_ring(struct thread_ring *taken)
 {
 	unlist(taken);
 	forget_closed_descriptors(taken);
-	/* Not reached otherwise: it is the closer's, and there is nothing to wait for. */
+	/* This does not fail: the ring is the calling thread's, and there is nothing to wait for. */
 	if (!ctx_ring_close(taken->ring, CTX_FOREVER, NULL, 0, NULL))
 		memory_release(taken);
 }
 
-/* ---- rings of nobody */
+/* ---- spare rings */
 
 static struct thread_ring *spare_pop(void)
 {
@@ -92,7 +95,10 @@ static bool spare_push(struct thread_ring *taken)
 	return room;
 }
 
-/* What the thread had in the kernel for itself would end with it, so nothing of that may stay. */
+/*
+ * Makes a ring that its thread does not need any more a spare one, or closes it. Requests that the thread has
+ * in the kernel would end with it, so none may stay.
+ */
 static void keep_or_close(struct thread_ring *taken)
 {
 	if (ring_hand_over(taken->ring) || !spare_push(taken))
@@ -107,7 +113,7 @@ static void thread_ends(void *value)
 
 	(void)value;
 	mine.ring = NULL;
-	mine.announced = false; /* a later destructor may make calls */
+	mine.announced = false; /* a destructor that runs later may make calls */
 	if (taken)
 		keep_or_close(taken);
 }
@@ -135,10 +141,11 @@ static int register_thread_end(void)
 /* ---- fork */
 
 /*
- * In a child the parent's rings are of no use. That of the thread that forked and those of nobody are whole;
- * what other threads had may be in the middle of anything, so of these only the descriptors and the mapping
- * go. The descriptors at once, as later the child may have closed all that it does not know and use the
- * numbers for its own; the rest at the child's first call, since most children make none.
+ * In a forked child the parent's rings are of no use. The ring of the thread that forked and the spare rings
+ * are whole, and are closed as any ring. What other threads had may be in the middle of anything, so of their
+ * rings only the descriptors and the mapping are closed. The descriptors are closed at once: later the child
+ * may have closed all that it does not know, and may use the numbers for its own files. The rest is done at
+ * the child's first call, since most children make none.
  */
 static void close_descriptors(struct thread_ring *taken)
 {
@@ -242,7 +249,7 @@ static int open_thread_ring(struct thread_ring **ret_taken)
 	return 0;
 }
 
-/* Whether it pays to ask the kernel. */
+/* Whether to try to open a ring now. now: do not wait for the end of the pause. */
 static bool may_open(bool now)
 {
 	uint64_t not_before_ns = atomic_load_explicit(&rings.not_before_ns, memory_order_relaxed);
@@ -289,7 +296,7 @@ int thread_ring_take(bool now, struct thread_ring **ret_taken)
 void thread_ring_give(struct thread_ring *taken)
 {
 	if (__builtin_expect(is_inherited(taken), 0))
-		return; /* forked within the call */
+		return; /* the call forked, and this is the child */
 	if (__builtin_expect(!mine.ring, 1))
 		mine.ring = taken;
 	else

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * ctx_ring_close_fd: ends what the ring has on a descriptor before it is closed. Otherwise that would go on
+ * with the old file, or be done to the next file that gets the number.
+ */
 #include "close_index.h"
 #include "park.h"
 #include "park_fd.h"

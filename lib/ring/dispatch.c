@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Turns of a ring: what is submitted goes to the kernel, the thread waits, and what has come is delivered.
+ * The public calls that make turns are here, too.
+ */
 #include "greet.h"
 #include "note.h"
 #include "park.h"

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Groups: finds and makes the group of a context, hears of the end and the release of the context, and frees
+ * the group when nobody needs it any more.
+ */
 #include <string.h>
 
 #include "memory.h"
@@ -79,7 +83,7 @@ static void group_context_done(struct watch *watch, struct deferred_list *later)
 }
 
 /*
- * Stops to watch the context, if the ring is one of blocking calls and no call is under way: its owner may
+ * Stops watching the context, if the ring is one of blocking calls and no call is under way: its owner may
  * not come back for long, and the context's memory need not wait for that.
  */
 static bool unwatch_between_calls(struct group *group)

@@ -324,7 +324,7 @@ void ring_free(struct ctx_ring *ring);
 /*
  * Opens a ring for one operation at a time, which a thread keeps between its calls. It differs from other
  * rings in three things. It has no kernel timeouts, but bounds its waits itself, so that a deadline needs no
- * request. It has the group of the last call's context only, and stops to watch that context when the program
+ * request. It has the group of the last call's context only, and stops watching that context when the program
  * releases it. Nobody wakes its owner between calls. Errors as ctx_ring_open.
  */
 int ring_open_for_calls(struct ctx_ring **ret_ring);
