@@ -20,7 +20,8 @@ void park_free(struct ctx_ring *ring);
 
 /*
  * Parks op, if it may park. op is at the head of ring->ops.waiting, is in no chain and is not refused. 1: it
- * is parked, or on its way as an attempt. 0: it goes the usual way. -errno: there is no memory for it.
+ * is parked, or on its way as an attempt. 0: it goes the usual way, as a request that may wait in the kernel.
+ * -errno: there is no memory for it.
  */
 int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns);
 

@@ -69,7 +69,7 @@ static inline __attribute__((always_inline)) int queue_wait_inline(struct ctx_ri
 		if (ring->park && park_queue_needs_push(ring)) /* making room may have noted readiness */
 			timeout_ns = wait.timeout_ns = 0;
 	}
-	if (timeout_ns) /* one more than those that an adopted ring's program has not taken yet */
+	if (timeout_ns) /* one more than those of an adopted ring that were noted and not taken yet */
 		wait.min_complete = 1 + (ring->adopted ? ring->done.noted - *ring->uring->cq.khead : 0);
 	wait.events = timeout_ns || ring->lazy || uring_cq_overflowed(ring->uring);
 	if (__builtin_expect(timeout_ns && timeout_ns != CTX_FOREVER && !ring->features.timed_wait, 0)) {

@@ -80,8 +80,7 @@ struct group {
 	bool ended;		/* the context has ended, and a batch has the group or is to take it */
 	bool parked_ended;	/* the parked operations are in ring->ops.ready, and none parks any more */
 	bool released;		/* the program has released the context */
-	bool unwatched; /* the group does not watch the context any more, see unwatch_between_calls(); guarded
-			   by the ring's busy lock */
+	bool unwatched; /* the group does not watch the context any more; guarded by the ring's busy lock */
 	bool draining;
 };
 
@@ -95,8 +94,7 @@ struct slot {
 };
 
 struct batch {
-	struct list link; /* in ring->done.batches, or in ring->done.batches_over once all operations have
-			     ended */
+	struct list link; /* in ring->done.batches, and in the end in ring->done.batches_over */
 	struct ctx_batch record;
 	struct tally *tally; /* a reference: hears of the batch's report */
 	uint64_t start_ns;
@@ -141,19 +139,19 @@ struct ring_ops {
 	unsigned in_kernel;   /* operations whose final completion has not been seen */
 	unsigned parked;      /* operations that wait outside the kernel, and whose group has not ended */
 	uint32_t first_marks; /* the marks with which every operation is staged */
-	struct list staged;   /* prepared, not submitted yet */
-	struct list waiting;  /* submitted, not given to the kernel yet */
-	struct list ready; /* OP_READY, and parked operations of ended groups: the next turn delivers them */
-	struct list delivering; /* taken from ready by the current turn; see ring_claim_to_close() */
-	struct list singles;	/* to be cancelled one by one at the next opportunity */
-	struct list retries;	/* in no batch: their cancel found nothing, or their own timeout is overdue */
+	struct list staged;   /* operations that are prepared, and not submitted yet */
+	struct list waiting;  /* operations that are submitted, and not given to the kernel yet */
+	struct list ready; /* operations in OP_READY, or parked in groups that have ended: to be delivered */
+	struct list delivering;	   /* operations that the current turn has taken from ready */
+	struct list singles;	   /* operations to be cancelled one by one at the next opportunity */
+	struct list retries;	   /* operations of no batch that are to be cancelled again */
 	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all later ones wait for */
 	int stalled;		   /* why the kernel took no more at the last stage_push(); 0: it did */
 	bool staged_refused;	   /* something staged is to be refused when it is submitted */
 	unsigned run_count;
 	struct {
 		uint32_t first, count;
-	} runs[32]; /* records of operations in the context table: run_count runs of adjacent ones */
+	} runs[32]; /* run_count runs of adjacent records of operations in the context table */
 };
 
 /* The groups: the operations by their context. */
@@ -161,9 +159,9 @@ struct ring_groups {
 	struct group **buckets; /* a hash table by context */
 	unsigned count, mask;
 	struct group *last;    /* the group that was used last */
-	struct list doomed;    /* their contexts have ended, and no batch has taken them yet */
-	struct list emptied;   /* they have no operations: to be freed at the end of the turn */
-	struct list stuck;     /* what they have stuck is to be reported in the next dispatch */
+	struct list doomed;    /* groups whose context has ended, and which no batch has taken yet */
+	struct list emptied;   /* groups without operations, to be freed at the end of the turn */
+	struct list stuck;     /* groups whose stuck operations the next dispatch reports */
 	struct list retrying;  /* groups that have retries */
 	struct deferred batch; /* runs the batch as soon as the context's lock has been released */
 	bool batch_deferred;
@@ -187,10 +185,10 @@ struct ring_polls {
 	uint32_t capacity, free_count;
 	uint32_t in_kernel;	/* polls, and cancels of polls */
 	uint64_t put;		/* how many polls were put into the queue; the number of the last one */
-	struct list todo;	/* they, or cancels of them, are to be put into the queue */
-	struct list fired;	/* completed; a dispatch looks at them */
-	struct list delivering; /* taken from fired by the current turn */
-	struct list resting;	/* ended without an event; tried again when rest fires */
+	struct list todo;	/* polls that are to be put into the queue, or their cancels */
+	struct list fired;	/* polls that have completed, for the next dispatch */
+	struct list delivering; /* polls that the current turn has taken from fired */
+	struct list resting;	/* polls that ended without an event, tried again when rest fires */
 	struct ring_timer rest;
 };
 
@@ -198,7 +196,7 @@ struct ring_polls {
 struct ring_requests {
 	struct tickets wakes;	     /* the poll on the mailbox */
 	struct ring_timer wake_rest; /* that poll failed, and is tried again when this fires */
-	bool wake_once;		     /* that poll is not multishot: this kernel has no multishot poll */
+	bool wake_once;		     /* that poll is not a multishot one, which this kernel does not have */
 	bool greeted;		     /* requests other than the greeting may go to the kernel */
 	bool withdrawing;	     /* the ring is being closed: no new request of the library's */
 	uint32_t greeting; /* the number of the greeting among questions until it is answered, else 0 */
@@ -213,10 +211,10 @@ struct ring_done {
 	struct spill spill;
 	unsigned noted; /* of an adopted ring: the place in the completion queue before which all is noted */
 	bool have_last_batch;
-	struct list batches;	  /* some of their operations have not ended */
-	struct list batches_over; /* all of their operations have ended: to be reported */
-	struct batch *newest;	  /* of both lists */
-	struct batch spare;	  /* for when there is no memory */
+	struct list batches;	  /* batches with operations that have not ended */
+	struct list batches_over; /* batches whose operations have all ended: to be reported */
+	struct batch *newest;	  /* the newest of all batches in these lists; NULL: it has been reported */
+	struct batch spare;	  /* the batch that is used when there is no memory */
 	struct ctx_batch last_batch;
 };
 
@@ -229,11 +227,11 @@ enum linked_timeouts {
 };
 
 struct ctx_ring {
-	struct io_uring *uring; /* own, or the program's if the ring is adopted */
-	uint64_t tag;		/* at its place in user_data, at the top */
-	uint32_t fork_count;	/* when it was opened: in a forked child thread_fork_count differs */
+	struct io_uring *uring; /* points to own, or is the program's if the ring is adopted */
+	uint64_t tag;		/* the tag of the ring's requests, at its place in user_data */
+	uint32_t fork_count;	/* thread_fork_count at the opening; another one in a forked child */
 	bool adopted;		/* its io_uring is the program's */
-	bool dispatching;	/* within a turn, or nobody may begin one */
+	bool dispatching;	/* a turn is under way, or none may begin */
 	bool closing;
 	bool calls;  /* for blocking calls, see ring_open_for_calls() */
 	bool defer;  /* DEFER_TASKRUN: nothing completes unless the owner enters */
