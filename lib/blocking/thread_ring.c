@@ -37,7 +37,7 @@ static bool is_inherited(const struct thread_ring *taken)
 	return taken->ring->fork_count != thread_fork_count;
 }
 
-static void unlist(struct thread_ring *taken)
+static void unlist_ring(struct thread_ring *taken)
 {
 	lock_acquire(&rings.lock);
 	list_remove(&taken->link);
@@ -61,7 +61,7 @@ static void forget_closed_descriptors(struct thread_ring *taken)
 /* Closes a ring on which no call is under way. */
 static void close_thread_ring(struct thread_ring *taken)
 {
-	unlist(taken);
+	unlist_ring(taken);
 	forget_closed_descriptors(taken);
 	/* This does not fail: the ring is the calling thread's, and there is nothing to wait for. */
 	if (!ctx_ring_close(taken->ring, CTX_FOREVER, NULL, 0, NULL))
@@ -99,7 +99,7 @@ static bool spare_push(struct thread_ring *taken)
  * Makes a ring that its thread does not need any more a spare one, or closes it. Requests that the thread has
  * in the kernel would end with it, so none may stay.
  */
-static void keep_or_close(struct thread_ring *taken)
+static void spare_or_close(struct thread_ring *taken)
 {
 	if (ring_hand_over(taken->ring) || !spare_push(taken))
 		close_thread_ring(taken);
@@ -115,7 +115,7 @@ static void thread_ends(void *value)
 	mine.ring = NULL;
 	mine.announced = false; /* a destructor that runs later may make calls */
 	if (taken)
-		keep_or_close(taken);
+		spare_or_close(taken);
 }
 
 static int make_thread_key(void)
@@ -184,7 +184,7 @@ static void close_inherited(void)
 	}
 }
 
-static void keep_for_close(struct thread_ring *taken)
+static void keep_inherited(struct thread_ring *taken)
 {
 	taken->whole = true;
 	taken->next = rings.inherited;
@@ -209,12 +209,12 @@ static void fork_child(void)
 	for (link = rings.all.next; link != &rings.all; link = link->next)
 		close_descriptors(container_of(link, struct thread_ring, link));
 	if (mine.ring)
-		keep_for_close(mine.ring);
+		keep_inherited(mine.ring);
 	mine.ring = NULL;
 	while (rings.spare) {
 		struct thread_ring *taken = rings.spare;
 		rings.spare = taken->next;
-		keep_for_close(taken);
+		keep_inherited(taken);
 	}
 	rings.spare_count = 0;
 	atomic_store(&rings.have_inherited, !list_empty(&rings.all));
@@ -300,7 +300,7 @@ void thread_ring_give(struct thread_ring *taken)
 	if (__builtin_expect(!mine.ring, 1))
 		mine.ring = taken;
 	else
-		keep_or_close(taken);
+		spare_or_close(taken);
 }
 
 void thread_ring_discard(struct thread_ring *taken, int error)

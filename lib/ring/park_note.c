@@ -33,7 +33,7 @@ static void undo_timeout(struct ctx_ring *ring, struct operation *op)
 }
 
 /* Moves op, which is in no list, to the head of the operations that wait to be given to the kernel. */
-static void unpark(struct ctx_ring *ring, struct operation *op)
+static void unpark_operation(struct ctx_ring *ring, struct operation *op)
 {
 	undo_timeout(ring, op);
 	slot_release(ring, op);
@@ -68,13 +68,13 @@ static void unpark_all_like(struct ctx_ring *ring, struct park_fd *p, const stru
 				continue;
 			park_queue_remove(ring, other);
 			list_remove(&other->link);
-			unpark(ring, other);
+			unpark_operation(ring, other);
 		}
 }
 
 /* ---- what comes back ---- */
 
-static void park_again(struct ctx_ring *ring, struct park_fd *p, struct operation *op, enum way way)
+static void park_operation_again(struct ctx_ring *ring, struct park_fd *p, struct operation *op, enum way way)
 {
 	op_unmark(op, OP_ATTEMPT);
 	list_remove(&op->link);
@@ -136,7 +136,7 @@ static bool answer_again(struct ctx_ring *ring, struct park_fd *p, enum way way,
 		op->attempts = 0;
 		park_fd_set(p, PARK_READY << way);
 	}
-	park_again(ring, p, op, way);
+	park_operation_again(ring, p, op, way);
 	return true;
 }
 
@@ -153,12 +153,12 @@ static bool answer_impossible(struct ctx_ring *ring, struct park_fd *p, enum way
 			op_mark(op, OP_WAITS); /* the kernel may not know these flags */
 		else
 			park_fd_set(p, PARK_ASKS);
-		park_again(ring, p, op, way);
+		park_operation_again(ring, p, op, way);
 		return true;
 	}
 	list_remove(&op->link);
 	unpark_all_like(ring, p, op);
-	unpark(ring, op);
+	unpark_operation(ring, op);
 	return true;
 }
 
@@ -183,7 +183,7 @@ static bool answer_result(struct ctx_ring *ring, struct park_fd *p, enum way way
 		add_result(op, res > 0 ? res : 0);
 	if (!part || finish_if_ended(op))
 		return false;
-	park_again(ring, p, op, way);
+	park_operation_again(ring, p, op, way);
 	return true;
 }
 

@@ -61,7 +61,7 @@ int ring_claim(struct ctx_ring *ring)
 	return 0;
 }
 
-static void give_up(struct ctx_ring *ring, uint64_t next)
+static void give_up_ring(struct ctx_ring *ring, uint64_t next)
 {
 	if (ring->owner.serial == thread_self()->serial)
 		pthread_mutex_unlock(&ring->owner.mutex);
@@ -73,14 +73,14 @@ void ring_disclaim(struct ctx_ring *ring)
 {
 	if (ring->record)
 		ring->record->owner_tid = 0;
-	give_up(ring, 0);
+	give_up_ring(ring, 0);
 }
 
 void ring_owner_free(struct ctx_ring *ring)
 {
 	/* In a forked child the copy of the mutex stays locked for ever, by a thread of the parent. */
 	if (ring->fork_count == thread_fork_count)
-		give_up(ring, OWNER_GONE);
+		give_up_ring(ring, OWNER_GONE);
 	__atomic_store_n(&ring->owner.serial, OWNER_GONE, __ATOMIC_RELEASE);
 }
 
