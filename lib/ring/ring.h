@@ -24,9 +24,10 @@
  *
  * What a new setup flag touches is listed in open.c.
  *
- * The files from below upwards, each of which uses only those before it: slot, ring_timer, tally_sum, group,
- * ready, ring_owner, chain, park_queue, op_timer, park_note, poll_note; note; queue; greet, ring_poll, park,
- * grace, stage, batch; tally, complete, drain, close_fd, ring_fd; dispatch; open, calls, adopt; close.
+ * The files from below upwards, each of which uses only those before it: explain, slot, close_index,
+ * ring_timer, tally_sum, group, ready, ring_owner, chain, park_queue, op_timer, park_note, poll_note; note;
+ * queue; greet, ring_poll, park, grace, stage, batch; tally, complete, drain, close_fd, ring_fd; dispatch;
+ * open, calls, adopt; close.
  */
 #ifndef CTX_RING_H
 #define CTX_RING_H
