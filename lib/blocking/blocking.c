@@ -3,7 +3,7 @@
 
 #include "op.h"
 
-/* The kernel has no memory for a request, or no room: there is nothing to wait for but time. */
+/* How long to wait when the kernel has no memory or no room for a request: nothing reports when it has. */
 #define PAUSE_NS 1000000ull
 
 static void pause_shortly(void)
@@ -13,7 +13,7 @@ static void pause_shortly(void)
 	sys_poll(NULL, 0, &pause);
 }
 
-/* Whether the kernel has not taken the request yet. Until it has, the buffers are the caller's. */
+/* Whether the kernel has not taken the request of op yet. Until it has, the buffers are the caller's. */
 static bool is_unsent(const struct ctx_ring *ring, const struct operation *op)
 {
 	const struct io_uring_sq *sq = &ring->uring->sq;
@@ -25,24 +25,27 @@ static bool is_unsent(const struct ctx_ring *ring, const struct operation *op)
 	return op->phase == OP_STAGED;
 }
 
-/* The kernel serves the ring no more: a seccomp filter was installed since, or the program closed it, perhaps
- * together with all that it did not know. */
+/*
+ * Whether error means that the kernel serves the ring no more. A seccomp filter was installed since, or the
+ * program closed the ring's descriptor, perhaps together with all that it did not know.
+ */
 static bool is_lost(int error)
 {
 	return thread_ring_is_forbidden(error) || error == -EBADF || error == -EOPNOTSUPP;
 }
 
 /*
- * One request from its preparation to its completion. BLOCKING_NO_RING: the ring works no more, and the
- * kernel has not seen the request.
+ * Makes one request and waits for its completion. Returns its result. BLOCKING_NO_RING: the ring works no
+ * more, and the kernel has not seen the request.
  */
-static ssize_t issue(struct thread_ring *taken, const struct ctx_context *ctx, const struct io_uring_sqe *sqe)
+static ssize_t issue_request(struct thread_ring *taken, const struct ctx_context *ctx,
+			     const struct io_uring_sqe *sqe)
 {
 	struct operation *op = op_from_public(&taken->op);
 	struct io_uring_sqe *prepared = ctx_ring_get_sqe(taken->ring, ctx, &taken->op);
 
 	if (!prepared)
-		return -EPERM; /* forked within the call */
+		return -EPERM; /* the call forked, and this is the child */
 	*prepared = *sqe;
 	do {
 		int error = ctx_ring_dispatch(taken->ring, CTX_FOREVER);
@@ -59,7 +62,10 @@ static ssize_t issue(struct thread_ring *taken, const struct ctx_context *ctx, c
 	return op->res;
 }
 
-/* The request would block, and nobody said that it must not. 0: try again, with *sqe; or the result. */
+/*
+ * Waits until a request that would block can be tried again, by changing *sqe or by a poll. 0: try again.
+ * Else the result of the call.
+ */
 static ssize_t wait_ready(struct thread_ring *taken, const struct ctx_context *ctx, struct io_uring_sqe *sqe,
 			  short events)
 {
@@ -68,16 +74,19 @@ static ssize_t wait_ready(struct thread_ring *taken, const struct ctx_context *c
 	if (blocking_is_on_disk(sqe->fd)) {
 		if (sqe->flags & IOSQE_ASYNC)
 			return -EAGAIN;
-		sqe->flags |= IOSQE_ASYNC; /* a worker of the kernel's waits */
+		sqe->flags |= IOSQE_ASYNC; /* a worker of the kernel waits for the disk */
 		return 0;
 	}
 	io_uring_prep_poll_add(&poll, sqe->fd, (unsigned)events);
-	ssize_t ready = issue(taken, ctx, &poll);
+	ssize_t ready = issue_request(taken, ctx, &poll);
 	return ready > 0 ? 0 : ready;
 }
 
-/* How the request was ended, if it was. The context itself may be gone with the program's last reference. */
-static ssize_t end_of(const struct thread_ring *taken)
+/*
+ * The error of a call whose request was ended, 0 if the request was not. It is taken from the operation,
+ * since the context may be gone with the program's last reference.
+ */
+static ssize_t end_error(const struct thread_ring *taken)
 {
 	switch (((const struct operation *)&taken->op)->end) {
 	case CTX_OP_DEADLINE:
@@ -89,10 +98,10 @@ static ssize_t end_of(const struct thread_ring *taken)
 	}
 }
 
-static ssize_t run(struct thread_ring *taken, const struct ctx_context *ctx, const struct io_uring_sqe *sqe,
-		   short events)
+static ssize_t run_request(struct thread_ring *taken, const struct ctx_context *ctx,
+			   const struct io_uring_sqe *sqe, short events)
 {
-	ssize_t result = issue(taken, ctx, sqe);
+	ssize_t result = issue_request(taken, ctx, sqe);
 	struct io_uring_sqe again;
 	unsigned turns = 0;
 
@@ -100,22 +109,24 @@ static ssize_t run(struct thread_ring *taken, const struct ctx_context *ctx, con
 		return result;
 	again = *sqe;
 	while (result != BLOCKING_NO_RING && (op_ended_early((int)result) || (result == -EAGAIN && events))) {
-		ssize_t end = end_of(taken);
+		ssize_t end = end_error(taken);
 		if (end || context_error(ctx))
 			return end ? end : -context_error(ctx);
-		/* Else it was interrupted in the kernel, by nothing of ours. */
+		/*
+		 * The request was not ended by the library, but interrupted in the kernel: it is made again.
+		 */
 		if (result == -EAGAIN)
 			blocking_calm(ctx, turns++);
 		ssize_t waited = result == -EAGAIN ? wait_ready(taken, ctx, &again, events) : 0;
 		if (waited == -EAGAIN)
 			return waited;
-		result = waited ? waited : issue(taken, ctx, &again);
+		result = waited ? waited : issue_request(taken, ctx, &again);
 	}
 	return result;
 }
 
-static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sqe, short events, bool now,
-		    int *ret_error)
+static ssize_t call_on_ring(const struct ctx_context *ctx, const struct io_uring_sqe *sqe, short events,
+			    bool now, int *ret_error)
 {
 	struct thread_ring *taken;
 	ssize_t result = blocking_check(ctx);
@@ -128,7 +139,7 @@ static ssize_t call(const struct ctx_context *ctx, const struct io_uring_sqe *sq
 		if (*ret_error)
 			break;
 		ring_begin_call(taken->ring, ctx);
-		result = run(taken, ctx, sqe, events);
+		result = run_request(taken, ctx, sqe, events);
 		ring_end_call(taken->ring);
 		if (__builtin_expect(result != BLOCKING_NO_RING, 1)) {
 			thread_ring_give(taken);
@@ -143,13 +154,13 @@ ssize_t blocking_call(const struct ctx_context *ctx, const struct io_uring_sqe *
 {
 	int error;
 
-	return call(ctx, sqe, events, false, &error);
+	return call_on_ring(ctx, sqe, events, false, &error);
 }
 
 ssize_t blocking_call_on_ring(const struct ctx_context *ctx, const struct io_uring_sqe *sqe, short events)
 {
 	int error;
-	ssize_t result = call(ctx, sqe, events, true, &error);
+	ssize_t result = call_on_ring(ctx, sqe, events, true, &error);
 
 	if (result != BLOCKING_NO_RING)
 		return result;

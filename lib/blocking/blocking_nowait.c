@@ -6,14 +6,20 @@
 #include "lock.h"
 #include "sys.h"
 
-/* Whose turn it is to have an open file non-blocking. */
+/* The thread that holds this has made an open file non-blocking for a moment. */
 static struct lock turn;
 
-/* Guards opened, the pipes that have been opened once more. Held for no longer than that takes. */
+/*
+ * Guards opened, the list of pipes that have been opened a second time. It is held only while one of them is
+ * opened or closed.
+ */
 static struct lock opened_lock;
 static struct list opened = {&opened, &opened};
 
-/* Of a pipe opened with O_DIRECT each write is a packet. open(2) itself knows no such pipes. */
+/*
+ * Opens a pipe a second time. In a pipe with O_DIRECT each write is a packet. open(2) itself knows no such
+ * pipes.
+ */
 static int open_pipe(const char *path, int flags)
 {
 	int fd = sys_openat(AT_FDCWD, path, (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
@@ -27,8 +33,8 @@ static int open_pipe(const char *path, int flags)
 }
 
 /*
- * A pipe only: to open a device once more may mean something to it, and a terminal that was hung up would be
- * alive again.
+ * Opens the file of fd a second time, if it is a pipe. To open a device a second time may mean something to
+ * it, and a terminal that was hung up would work again.
  */
 static int open_again(struct blocking_nowait *nowait, int fd, int flags)
 {
@@ -37,7 +43,10 @@ static int open_again(struct blocking_nowait *nowait, int fd, int flags)
 
 	if (fstat(fd, &status) || !S_ISFIFO(status.st_mode))
 		return -ENOTSUP;
-	/* Not of the process: a thread may have descriptors of its own, see CLONE_FILES in unshare(2). */
+	/*
+	 * The name is that of the thread, not of the process: a thread may have descriptors of its own, see
+	 * CLONE_FILES in unshare(2).
+	 */
 	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
 	lock_acquire(&opened_lock);
 	nowait->fd = open_pipe(path, flags);
@@ -96,7 +105,7 @@ static void fork_parent(void)
 	lock_release(&opened_lock);
 }
 
-/* The threads that opened them are not here to close them. */
+/* The threads that would close these pipes are not in the child. */
 static void fork_child(void)
 {
 	while (!list_empty(&opened)) {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "blocking.h"
 
-/* Another thread may take the data first. So many times in a row that is allowed before slowing down. */
+/*
+ * Another thread may take the data first. That is allowed so many times in a row before the call slows down.
+ */
 #define CALM_TURNS 16u
 
 bool blocking_is_on_disk(int fd)
@@ -25,7 +27,10 @@ int blocking_poll_fd(const struct ctx_context *ctx, int fd, short events, uint64
 	if (fds[1].revents)
 		return 0;
 	int error = blocking_check(ctx);
-	/* Ready without an end: the program closed it, as ctx_wait_fd() says. */
+	/*
+	 * The done descriptor is ready although ctx has not ended: the program has closed it, see
+	 * ctx_wait_fd().
+	 */
 	return error || ready < 0 || !fds[0].revents ? error : -EBADF;
 }
 

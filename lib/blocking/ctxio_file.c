@@ -4,7 +4,7 @@
 #include "blocking_nowait.h"
 #include "feature.h"
 
-/* An SQE's "from where the file stands". */
+/* As the offset of an SQE: use the file's own position. */
 #define OWN_POSITION ((uint64_t)-1)
 
 #ifndef SPLICE_F_FD_IN_FIXED
@@ -18,7 +18,10 @@ struct transfer {
 	off_t offset; /* -1: the file's own position */
 };
 
-/* What has no position ignores an offset on a ring, and so does it here. */
+/*
+ * On a ring a file without a position ignores the offset. The system call refuses one with -ESPIPE, so it is
+ * repeated without.
+ */
 static ssize_t read_from(const struct transfer *transfer, int fd, int flags)
 {
 	ssize_t result = sys_preadv2(fd, transfer->buffers, transfer->count, transfer->offset, flags);
@@ -45,7 +48,9 @@ static bool hold_nothing(const struct iovec *buffers, int count)
 	return true;
 }
 
-/* As a message, which has a flag for it. -ENOTSOCK: it cannot be one. */
+/*
+ * Reads from a socket as a message, since recvmsg(2) has a flag for not waiting. -ENOTSOCK: fd is no socket.
+ */
 static ssize_t receive_into(const struct transfer *transfer, int fd)
 {
 	struct msghdr message = {.msg_iov = (struct iovec *)transfer->buffers,
@@ -62,7 +67,7 @@ static ssize_t send_from(const struct transfer *transfer, int fd)
 	return sys_sendmsg(fd, &message, MSG_DONTWAIT); /* raises SIGPIPE, as a write does */
 }
 
-/* A transfer that does not wait, on what knows no RWF_NOWAIT. */
+/* Makes a transfer that does not wait on a file that knows no RWF_NOWAIT. */
 static ssize_t move_otherwise(const struct transfer *transfer, bool out)
 {
 	int fd = transfer->base.fd;
@@ -134,8 +139,8 @@ static __attribute__((cold)) ssize_t poll_write(const struct ctx_context *ctx, i
 }
 
 /*
- * A transfer of nothing is answered at once, as the system calls do. A ring of a kernel that does not know
- * how to try first (before Linux 6.4 on a pipe) would wait for readiness before it looks.
+ * Makes a transfer of no bytes at once, as the system calls do. On a kernel that cannot try first (before
+ * Linux 6.4 on a pipe) a ring would wait for readiness before it looks at the size.
  */
 static __attribute__((cold)) ssize_t move_nothing(const struct ctx_context *ctx, int fd, bool out)
 {
@@ -147,7 +152,10 @@ static __attribute__((cold)) ssize_t move_nothing(const struct ctx_context *ctx,
 	return out ? sys_pwritev2(fd, &nothing, 1, -1, 0) : sys_preadv2(fd, &nothing, 1, -1, 0);
 }
 
-/* write(2) of nothing is an empty message there, if it has messages; writev(2) of nothing is none. */
+/*
+ * Whether fd is a socket. There write(2) of no bytes sends an empty message, if the socket has messages.
+ * writev(2) of no bytes sends none.
+ */
 static __attribute__((cold)) bool is_socket(int fd)
 {
 	struct stat status;
@@ -182,8 +190,10 @@ static ssize_t write_once(const struct ctx_context *ctx, int fd, const void *buf
 	return poll_write(ctx, fd, &(struct iovec){(void *)buffer, blocking_size(size)}, 1, offset);
 }
 
-/* As write(2) where it blocks: goes on after a part, and returns what was moved before an error or the end of
- * ctx. */
+/*
+ * Writes as write(2) does where it blocks: goes on after a part was written. Returns what was written before
+ * an error or the end of ctx.
+ */
 static ssize_t write_at(const struct ctx_context *ctx, int fd, const void *buffer, size_t size, off_t offset)
 {
 	ssize_t done = write_once(ctx, fd, buffer, size, offset);
@@ -232,7 +242,7 @@ ssize_t ctxio_readv(const struct ctx_context *ctx, int fd, const struct iovec *b
 	return result != BLOCKING_NO_RING ? result : poll_read(ctx, fd, buffers, count, -1);
 }
 
-/* What is left of buffers behind the first done bytes, one after the other. */
+/* Writes what is left of buffers behind the first done bytes, one buffer after the other. */
 static ssize_t write_rest(const struct ctx_context *ctx, int fd, const struct iovec *buffers, int count,
 			  ssize_t done)
 {
@@ -298,7 +308,7 @@ ssize_t ctxio_write_full(const struct ctx_context *ctx, int fd, const void *buff
 		if (more < 0)
 			result = more;
 		else if (!more)
-			result = -EIO; /* no file does that for a size that is not 0 */
+			result = -EIO; /* no file writes 0 bytes if the size is not 0 */
 		else
 			done += (size_t)more;
 	}
@@ -314,8 +324,10 @@ int ctxio_openat(const struct ctx_context *ctx, int directory, const char *path,
 	if (!path)
 		return -EFAULT;
 	io_uring_prep_openat(&sqe, directory, path, flags, mode);
-	/* At once in a worker: the kernel's own attempt before that opens with O_NONBLOCK, which is another
-	 * thing for a FIFO. */
+	/*
+	 * A worker of the kernel opens the file at once. Without this flag the kernel first tries with
+	 * O_NONBLOCK, which is another thing for a FIFO.
+	 */
 	sqe.flags |= IOSQE_ASYNC;
 	return (int)blocking_call_on_ring(ctx, &sqe, 0);
 }
@@ -328,7 +340,10 @@ int ctxio_fsync(const struct ctx_context *ctx, int fd)
 	return (int)blocking_call_on_ring(ctx, &sqe, 0);
 }
 
-/* Of a descriptor with O_NONBLOCK it says that it would block: which of both is it that is not ready? */
+/*
+ * Waits until both descriptors of a splice are ready. It said that it would block, which does not tell which
+ * of the two is not ready.
+ */
 static int wait_for_both(const struct ctx_context *ctx, int fd_in, int fd_out)
 {
 	struct io_uring_sqe sqe = {0};
@@ -376,12 +391,15 @@ int ctxio_close(const struct ctx_context *ctx, int fd)
 
 	if (!ctx)
 		return -EINVAL;
-	/* What it has to send, it sends all the same; but nothing could end the wait for it. */
+	/*
+	 * The kernel sends what is left to send without SO_LINGER, too. With it close(2) would wait for that,
+	 * and nothing could end the wait.
+	 */
 	if (!getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &size) && linger.l_onoff && linger.l_linger) {
 		linger.l_onoff = 0;
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	}
-	/* On Linux the descriptor is gone also after EINTR: close(2). */
+	/* On Linux the descriptor is closed also after EINTR, see close(2). */
 	int result = sys_close(fd);
 	return result == -EINTR ? 0 : result;
 }

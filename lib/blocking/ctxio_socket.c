@@ -36,7 +36,7 @@ static __attribute__((cold)) ssize_t exchange_by_poll(const struct ctx_context *
 	return error ? error : exchange.base.attempt(&exchange.base);
 }
 
-/* What has no data yet is still to be waited for; where the peer is urgent it is POLLPRI that says so. */
+/* The events to wait for when a receive would block. POLLPRI reports urgent data. */
 static short receive_events(int flags)
 {
 	if (flags & MSG_DONTWAIT)
@@ -78,7 +78,7 @@ static bool is_stream(int fd)
 	return !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) && type == SOCK_STREAM;
 }
 
-/* Whether the system call, having moved a part, would go on. */
+/* Whether the system call would go on after it has moved a part. */
 static bool wants_rest(int fd, int flags, bool receive)
 {
 	if (flags & MSG_DONTWAIT)
@@ -87,7 +87,10 @@ static bool wants_rest(int fd, int flags, bool receive)
 		       : is_stream(fd);
 }
 
-/* Moves on behind the first done bytes, until size. Returns what was moved in all, whatever then ends it. */
+/*
+ * Moves what is left of buffer behind the first done bytes. Returns what was moved in all, whatever ended the
+ * transfer.
+ */
 static ssize_t move_rest(const struct ctx_context *ctx, int fd, char *buffer, size_t size, ssize_t done,
 			 int flags, bool receive)
 {
@@ -102,7 +105,7 @@ static ssize_t move_rest(const struct ctx_context *ctx, int fd, char *buffer, si
 	return done;
 }
 
-/* The same for the buffers of a message: what went with it, or was to come, was in its first part. */
+/* The same for the buffers of a message. The address and control data went with its first part. */
 static ssize_t move_rest_of_message(const struct ctx_context *ctx, int fd, const struct msghdr *message,
 				    ssize_t done, int flags, bool receive)
 {
@@ -133,7 +136,10 @@ ssize_t ctxio_recv(const struct ctx_context *ctx, int fd, void *buffer, size_t s
 	ssize_t done = receive_once(ctx, fd, buffer, size, flags);
 
 	size = blocking_size(size);
-	/* The kernel has not always done it all: without io_uring, or when its own wait was interrupted. */
+	/*
+	 * The kernel does not always wait for all: not without io_uring, nor when its own wait was
+	 * interrupted.
+	 */
 	if (__builtin_expect((flags & MSG_WAITALL) && done > 0 && (size_t)done < size, 0) &&
 	    !blocking_check(ctx) && wants_rest(fd, flags, true))
 		done = move_rest(ctx, fd, buffer, size, done, flags, true);
@@ -244,7 +250,9 @@ static int start_connect(int fd, const struct sockaddr *address, socklen_t size)
 	return result;
 }
 
-/* It is under way. Asked again, connect(2) tells how it ended, and leaves the socket as it would have done.
+/*
+ * Waits for the end of a connect that is under way. When connect(2) is called again, it tells how that ended,
+ * and leaves the socket as a blocking connect(2) does.
  */
 static int await_connect(const struct ctx_context *ctx, int fd, const struct sockaddr *address,
 			 socklen_t size)
@@ -280,7 +288,7 @@ static int connect_until_done(const struct ctx_context *ctx, int fd, const struc
 			return await_connect(ctx, fd, address, size);
 		if (result != -EAGAIN && result != -EINTR)
 			return result;
-		/* A full backlog of a unix socket: nothing tells when there is room again. */
+		/* The backlog of a unix socket is full: nothing reports when there is room again. */
 		result = ctxio_sleep_for(ctx, BLOCKING_RETRY_NS);
 		if (result)
 			return result;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Blocking calls that wait for something else than data. What the kernel can wait for together with the end
- * of a context needs no ring: many descriptors beside the done fd in one poll(2), where a ring would take a
- * request, and a cancel, for each; a futex beside the context's own.
+ * of a context needs no ring. One poll(2) waits for many descriptors and the done descriptor, where a ring
+ * would need a request, and a cancel, for each. And one futex_waitv(2) waits for a futex and for the
+ * context's own.
  */
 #include <string.h>
 #include <sys/wait.h>
@@ -41,7 +42,8 @@ static int poll_with(const struct ctx_context *ctx, struct pollfd *all, unsigned
 		if (error || !ready)
 			return error;
 		if (ready > 0)
-			return -EBADF; /* as blocking_poll_fd() */
+			return -EBADF; /* the program has closed the done descriptor, see blocking_poll_fd()
+					*/
 	}
 }
 
@@ -111,9 +113,12 @@ int ctxio_sleep_for(const struct ctx_context *ctx, uint64_t duration_ns)
 
 /* ---- waitid */
 
-static _Atomic bool waitid_unknown; /* to this kernel's io_uring */
+static _Atomic bool waitid_unknown; /* this kernel's io_uring has no IORING_OP_WAITID */
 
-/* It takes any options, and children of any kind. BLOCKING_NO_RING: not here. */
+/*
+ * Waits on a ring, which works for all options and all kinds of children. BLOCKING_NO_RING: there is no ring,
+ * or the kernel has no such request.
+ */
 static ssize_t waitid_on_ring(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info,
 			      int options)
 {
@@ -130,7 +135,10 @@ static ssize_t waitid_on_ring(const struct ctx_context *ctx, int id_type, id_t i
 	ssize_t result = blocking_call(ctx, &sqe, 0);
 	if (result != -EINVAL)
 		return result;
-	/* The arguments, or the operation? Without waiting the system call itself can say. */
+	/*
+	 * Either the arguments are invalid or the kernel does not know the operation. The system call tells
+	 * which, without waiting.
+	 */
 	siginfo_t info;
 	if (sys_waitid((idtype_t)id_type, id, &info, options | WNOHANG | WNOWAIT) == -EINVAL)
 		return -EINVAL;
@@ -150,7 +158,7 @@ static int open_child(id_t id, int *ret_pidfd)
 	return 0;
 }
 
-/* The end of one child can be waited for by its pidfd. */
+/* Waits by a pidfd, which works for the end of one child. */
 static int waitid_by_pidfd(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info,
 			   int options)
 {
@@ -194,8 +202,10 @@ int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t 
 
 /* ---- futex */
 
-/* Wakes for the word and for the end of ctx. Of two that woke at once the kernel tells the last one, so the
- * word is that: its waker has counted us. */
+/*
+ * Waits for a wake of the word and for the end of ctx. When both wake at once the kernel reports the last
+ * one, so the word is last: its waker has counted this thread as woken.
+ */
 static int wait_for_either(const struct ctx_context *ctx, const uint32_t *word, uint32_t expected,
 			   bool shared)
 {

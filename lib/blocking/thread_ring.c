@@ -3,28 +3,28 @@
 
 #include "memory.h"
 
-/* More than this many rings without a thread are closed: each counts against RLIMIT_MEMLOCK. */
-#define POOLED_MAX 32u
+/* The most spare rings, which are rings without a thread. Each counts against RLIMIT_MEMLOCK. */
+#define SPARE_MAX 32u
 
-/* After there was none to be had. */
+/* How long to wait after a ring could not be opened before the next one is tried. */
 #define PAUSE_NS 100000000ull
 
 static struct {
-	struct lock lock; /* guards what is not atomic */
-	struct list all;  /* rings of threads and of nobody, so that a forked child finds them */
-	struct thread_ring *first;
-	struct thread_ring *inherited; /* of a forked child: to be closed */
-	unsigned pooled;
-	pthread_key_t key; /* its destructor is told of a thread's end */
+	struct lock lock; /* guards the fields that are not atomic */
+	struct list all;  /* the rings of threads and the spare ones, so that a forked child finds them */
+	struct thread_ring *spare;
+	struct thread_ring *inherited; /* in a forked child: whole rings, to be closed */
+	unsigned spare_count;
+	pthread_key_t key; /* its destructor runs at the end of a thread */
 	bool have_key;
 	_Atomic bool have_inherited;
-	_Atomic int error;		/* of the last try */
-	_Atomic uint64_t not_before_ns; /* of the next one; CTX_FOREVER: there is no io_uring */
-} pool = {.all = {&pool.all, &pool.all}};
+	_Atomic int error;		/* of the last try to open a ring */
+	_Atomic uint64_t not_before_ns; /* when to try again; CTX_FOREVER: there is no io_uring */
+} rings = {.all = {&rings.all, &rings.all}};
 
 static __thread struct {
-	struct thread_ring *ring; /* NULL: not yet, or a call has it */
-	bool announced;		  /* its end will be told */
+	struct thread_ring *ring; /* NULL: the thread has none yet, or a call has taken it */
+	bool announced;		  /* the destructor of the key will run at the thread's end */
 } mine __attribute__((tls_model("initial-exec")));
 
 bool thread_ring_is_forbidden(int error)
@@ -37,15 +37,18 @@ static bool is_inherited(const struct thread_ring *taken)
 	return taken->ring->fork_count != thread_fork_count;
 }
 
-static void forget(struct thread_ring *taken)
+static void unlist_ring(struct thread_ring *taken)
 {
-	lock_acquire(&pool.lock);
+	lock_acquire(&rings.lock);
 	list_remove(&taken->link);
-	lock_release(&pool.lock);
+	lock_release(&rings.lock);
 }
 
-/* The program may have closed them, and the numbers be those of other files now. */
-static void disown_closed(struct thread_ring *taken)
+/*
+ * Forgets those descriptors of a ring that the program has closed: their numbers may be those of other files
+ * now.
+ */
+static void forget_closed_descriptors(struct thread_ring *taken)
 {
 	struct io_uring *uring = &taken->ring->own;
 
@@ -55,48 +58,51 @@ static void disown_closed(struct thread_ring *taken)
 		taken->ring->mailbox->fd = -1;
 }
 
-/* Nothing is under way on it. */
-static void destroy(struct thread_ring *taken)
+/* Closes a ring on which no call is under way. */
+static void close_thread_ring(struct thread_ring *taken)
 {
-	forget(taken);
-	disown_closed(taken);
-	/* Not reached otherwise: it is the closer's, and there is nothing to wait for. */
+	unlist_ring(taken);
+	forget_closed_descriptors(taken);
+	/* This does not fail: the ring is the calling thread's, and there is nothing to wait for. */
 	if (!ctx_ring_close(taken->ring, CTX_FOREVER, NULL, 0, NULL))
 		memory_release(taken);
 }
 
-/* ---- rings of nobody */
+/* ---- spare rings */
 
-static struct thread_ring *pool_pop(void)
+static struct thread_ring *spare_pop(void)
 {
-	lock_acquire(&pool.lock);
-	struct thread_ring *taken = pool.first;
+	lock_acquire(&rings.lock);
+	struct thread_ring *taken = rings.spare;
 	if (taken) {
-		pool.first = taken->next;
-		pool.pooled--;
+		rings.spare = taken->next;
+		rings.spare_count--;
 	}
-	lock_release(&pool.lock);
+	lock_release(&rings.lock);
 	return taken;
 }
 
-static bool pool_push(struct thread_ring *taken)
+static bool spare_push(struct thread_ring *taken)
 {
-	lock_acquire(&pool.lock);
-	bool room = pool.pooled < POOLED_MAX;
+	lock_acquire(&rings.lock);
+	bool room = rings.spare_count < SPARE_MAX;
 	if (room) {
-		taken->next = pool.first;
-		pool.first = taken;
-		pool.pooled++;
+		taken->next = rings.spare;
+		rings.spare = taken;
+		rings.spare_count++;
 	}
-	lock_release(&pool.lock);
+	lock_release(&rings.lock);
 	return room;
 }
 
-/* What the thread had in the kernel for itself would end with it, so nothing of that may stay. */
-static void put(struct thread_ring *taken)
+/*
+ * Makes a ring that its thread does not need any more a spare one, or closes it. Requests that the thread has
+ * in the kernel would end with it, so none may stay.
+ */
+static void spare_or_close(struct thread_ring *taken)
 {
-	if (ring_hand_over(taken->ring) || !pool_push(taken))
-		destroy(taken);
+	if (ring_hand_over(taken->ring) || !spare_push(taken))
+		close_thread_ring(taken);
 }
 
 /* ---- the end of a thread */
@@ -107,27 +113,27 @@ static void thread_ends(void *value)
 
 	(void)value;
 	mine.ring = NULL;
-	mine.announced = false; /* a later destructor may make calls */
+	mine.announced = false; /* a destructor that runs later may make calls */
 	if (taken)
-		put(taken);
+		spare_or_close(taken);
 }
 
-static int make_key(void)
+static int make_thread_key(void)
 {
-	lock_acquire(&pool.lock);
-	int error = pool.have_key ? 0 : pthread_key_create(&pool.key, thread_ends);
-	pool.have_key |= !error;
-	lock_release(&pool.lock);
+	lock_acquire(&rings.lock);
+	int error = rings.have_key ? 0 : pthread_key_create(&rings.key, thread_ends);
+	rings.have_key |= !error;
+	lock_release(&rings.lock);
 	return -error;
 }
 
-static int announce(void)
+static int register_thread_end(void)
 {
 	if (mine.announced)
 		return 0;
-	int error = make_key();
+	int error = make_thread_key();
 	if (!error)
-		error = -pthread_setspecific(pool.key, &mine);
+		error = -pthread_setspecific(rings.key, &mine);
 	mine.announced = !error;
 	return error;
 }
@@ -135,16 +141,17 @@ static int announce(void)
 /* ---- fork */
 
 /*
- * In a child the parent's rings are of no use. That of the thread that forked and those of nobody are whole;
- * what other threads had may be in the middle of anything, so of these only the descriptors and the mapping
- * go. The descriptors at once, as later the child may have closed all that it does not know and use the
- * numbers for its own; the rest at the child's first call, since most children make none.
+ * In a forked child the parent's rings are of no use. The ring of the thread that forked and the spare rings
+ * are whole, and are closed as any ring. What other threads had may be in the middle of anything, so of their
+ * rings only the descriptors and the mapping are closed. The descriptors are closed at once: later the child
+ * may have closed all that it does not know, and may use the numbers for its own files. The rest is done at
+ * the child's first call, since most children make none.
  */
 static void close_descriptors(struct thread_ring *taken)
 {
 	struct io_uring *uring = &taken->ring->own;
 
-	disown_closed(taken);
+	forget_closed_descriptors(taken);
 	if (uring->ring_fd >= 0)
 		sys_close(uring->ring_fd);
 	uring->ring_fd = uring->enter_ring_fd = -1;
@@ -153,64 +160,64 @@ static void close_descriptors(struct thread_ring *taken)
 	taken->ring->mailbox->fd = -1;
 }
 
-static void drop_inherited(void)
+static void close_inherited(void)
 {
 	struct thread_ring *whole;
 	struct list *link;
 
-	lock_acquire(&pool.lock);
-	atomic_store(&pool.have_inherited, false);
-	whole = pool.inherited;
-	pool.inherited = NULL;
-	for (link = pool.all.next; link != &pool.all; link = link->next) {
+	lock_acquire(&rings.lock);
+	atomic_store(&rings.have_inherited, false);
+	whole = rings.inherited;
+	rings.inherited = NULL;
+	for (link = rings.all.next; link != &rings.all; link = link->next) {
 		struct thread_ring *taken = container_of(link, struct thread_ring, link);
 		if (is_inherited(taken) && !taken->whole && taken->ring->uring) {
 			sys_uring_exit(&taken->ring->own);
 			taken->ring->uring = NULL;
 		}
 	}
-	lock_release(&pool.lock);
+	lock_release(&rings.lock);
 	while (whole) {
 		struct thread_ring *taken = whole;
 		whole = taken->next;
-		destroy(taken);
+		close_thread_ring(taken);
 	}
 }
 
-static void inherit(struct thread_ring *taken)
+static void keep_inherited(struct thread_ring *taken)
 {
 	taken->whole = true;
-	taken->next = pool.inherited;
-	pool.inherited = taken;
+	taken->next = rings.inherited;
+	rings.inherited = taken;
 }
 
 static void fork_prepare(void)
 {
-	lock_acquire(&pool.lock);
+	lock_acquire(&rings.lock);
 }
 
 static void fork_parent(void)
 {
-	lock_release(&pool.lock);
+	lock_release(&rings.lock);
 }
 
 static void fork_child(void)
 {
 	struct list *link;
 
-	pool.lock = (struct lock){0};
-	for (link = pool.all.next; link != &pool.all; link = link->next)
+	rings.lock = (struct lock){0};
+	for (link = rings.all.next; link != &rings.all; link = link->next)
 		close_descriptors(container_of(link, struct thread_ring, link));
 	if (mine.ring)
-		inherit(mine.ring);
+		keep_inherited(mine.ring);
 	mine.ring = NULL;
-	while (pool.first) {
-		struct thread_ring *taken = pool.first;
-		pool.first = taken->next;
-		inherit(taken);
+	while (rings.spare) {
+		struct thread_ring *taken = rings.spare;
+		rings.spare = taken->next;
+		keep_inherited(taken);
 	}
-	pool.pooled = 0;
-	atomic_store(&pool.have_inherited, !list_empty(&pool.all));
+	rings.spare_count = 0;
+	atomic_store(&rings.have_inherited, !list_empty(&rings.all));
 }
 
 __attribute__((constructor)) static void prepare(void)
@@ -220,7 +227,7 @@ __attribute__((constructor)) static void prepare(void)
 
 /* ---- taking and giving back */
 
-static int open_new(struct thread_ring **ret_taken)
+static int open_thread_ring(struct thread_ring **ret_taken)
 {
 	struct thread_ring *taken = memory_allocate(sizeof(*taken));
 
@@ -235,17 +242,17 @@ static int open_new(struct thread_ring **ret_taken)
 	ctx_op_init(&taken->op, NULL, 0);
 	taken->ring_file = file_id_of(taken->ring->own.ring_fd);
 	taken->wake_file = file_id_of(mailbox_fd(taken->ring->mailbox));
-	lock_acquire(&pool.lock);
-	list_append(&pool.all, &taken->link);
-	lock_release(&pool.lock);
+	lock_acquire(&rings.lock);
+	list_append(&rings.all, &taken->link);
+	lock_release(&rings.lock);
 	*ret_taken = taken;
 	return 0;
 }
 
-/* Whether it pays to ask the kernel. */
-static bool may_try(bool now)
+/* Whether to try to open a ring now. now: do not wait for the end of the pause. */
+static bool may_open(bool now)
 {
-	uint64_t not_before_ns = atomic_load_explicit(&pool.not_before_ns, memory_order_relaxed);
+	uint64_t not_before_ns = atomic_load_explicit(&rings.not_before_ns, memory_order_relaxed);
 
 	if (!not_before_ns)
 		return true;
@@ -254,23 +261,23 @@ static bool may_try(bool now)
 
 static int take_slowly(bool now, struct thread_ring **ret_taken)
 {
-	if (atomic_load(&pool.have_inherited))
-		drop_inherited();
-	int error = announce();
+	if (atomic_load(&rings.have_inherited))
+		close_inherited();
+	int error = register_thread_end();
 	if (error)
 		return error;
-	*ret_taken = pool_pop();
+	*ret_taken = spare_pop();
 	if (*ret_taken)
 		return 0;
-	if (!may_try(now))
-		return atomic_load(&pool.error);
-	error = open_new(ret_taken);
+	if (!may_open(now))
+		return atomic_load(&rings.error);
+	error = open_thread_ring(ret_taken);
 	if (error) {
-		atomic_store(&pool.error, error);
-		atomic_store(&pool.not_before_ns,
+		atomic_store(&rings.error, error);
+		atomic_store(&rings.not_before_ns,
 			     thread_ring_is_forbidden(error) ? CTX_FOREVER : clock_coarse_ns() + PAUSE_NS);
-	} else if (atomic_load(&pool.not_before_ns)) {
-		atomic_store(&pool.not_before_ns, 0);
+	} else if (atomic_load(&rings.not_before_ns)) {
+		atomic_store(&rings.not_before_ns, 0);
 	}
 	return error;
 }
@@ -289,20 +296,20 @@ int thread_ring_take(bool now, struct thread_ring **ret_taken)
 void thread_ring_give(struct thread_ring *taken)
 {
 	if (__builtin_expect(is_inherited(taken), 0))
-		return; /* forked within the call */
+		return; /* the call forked, and this is the child */
 	if (__builtin_expect(!mine.ring, 1))
 		mine.ring = taken;
 	else
-		put(taken);
+		spare_or_close(taken);
 }
 
 void thread_ring_discard(struct thread_ring *taken, int error)
 {
 	if (thread_ring_is_forbidden(error)) {
-		atomic_store(&pool.error, error);
-		atomic_store(&pool.not_before_ns, CTX_FOREVER);
+		atomic_store(&rings.error, error);
+		atomic_store(&rings.not_before_ns, CTX_FOREVER);
 	}
-	disown_closed(taken);
+	forget_closed_descriptors(taken);
 	sys_uring_exit(&taken->ring->own);
 	taken->ring->own.ring_fd = taken->ring->own.enter_ring_fd = -1;
 	taken->ring->uring = NULL;
@@ -313,8 +320,8 @@ void thread_ring_trim(void)
 	struct thread_ring *taken = mine.ring;
 
 	mine.ring = NULL;
-	while (taken || (taken = pool_pop())) {
-		destroy(taken);
+	while (taken || (taken = spare_pop())) {
+		close_thread_ring(taken);
 		taken = NULL;
 	}
 }

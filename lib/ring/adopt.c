@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A ring round an io_uring that the program has; see greet.c for its first request.
+ * A ring around an io_uring of the program's. Its first request is described in greet.c.
  *
- * Restrictions, io_uring_register_restrictions(3), cannot be asked for. They show when a request is refused
- * with -EACCES, before anything else in it is looked at; so requests that are wrong otherwise are tried.
+ * The program may have set restrictions on its io_uring, io_uring_register_restrictions(3), and the kernel
+ * tells nobody which. They show when a request is refused with -EACCES, which the kernel does before it looks
+ * at anything else in the request. So they are found by requests that are wrong in another way.
  */
 #include "greet.h"
 #include "note.h"
 #include "queue.h"
 #include "ring.h"
 
-/* These change the queues, who submits, or who completes in a way that we cannot live with: see ctxring(7).
+/*
+ * The flags with which an io_uring can be adopted. The others change the queues, who submits, or who
+ * completes in a way that a ctx ring cannot work with: see ctxring(7). IORING_SETUP_ATTACH_WQ is here and not
+ * in open.c: the program that set the io_uring up has named the other ring, while ctx_ring_open has no option
+ * for its descriptor.
  */
 #define SETUP_ADOPTABLE                                                                                \
 	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_ATTACH_WQ | IORING_SETUP_R_DISABLED | \
@@ -18,14 +23,16 @@
 	 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_NO_MMAP |              \
 	 IORING_SETUP_REGISTERED_FD_ONLY | IORING_SETUP_NO_SQARRAY)
 
-/* Looks at what a withdrawal brought that do not wait: where nothing is in the way the first or second finds
- * it. */
+/*
+ * So many of the looks of adopt_withdraw_wait() do not wait. Where nothing is in the way, the first or the
+ * second finds the completions.
+ */
 #define WITHDRAW_LOOKS 4u
 
-static const struct uring_wait nothing = {.timeout_ns = CTX_FOREVER};
+static const struct uring_wait no_wait = {.timeout_ns = CTX_FOREVER};
 
-/* -EACCES: restrictions forbid such requests. */
-static int try(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len)
+/* Makes a request of this kind. -EACCES: restrictions forbid it. Else 0, whatever the answer is. */
+static int try_request(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len)
 {
 	ring->requests.answer = 0;
 	if (greet_ask(ring, opcode, sqe_flags, len))
@@ -33,29 +40,34 @@ static int try(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsig
 	return ring->requests.answer == -EACCES ? -EACCES : 0;
 }
 
-/* Only an io_uring that began disabled can have got restrictions. 0, or -EACCES: what cannot be done without
- * is forbidden. */
+/*
+ * Finds out what restrictions forbid. Only an io_uring that was set up disabled can have any. -EACCES: they
+ * forbid what the ring needs.
+ */
 static int check_restrictions(struct ctx_ring *ring)
 {
 	const unsigned wrong = ~0u;
-	if (try(ring, IORING_OP_ASYNC_CANCEL, 0, 0) || try(ring, IORING_OP_POLL_ADD, 0, wrong) ||
-	    try(ring, IORING_OP_TIMEOUT, 0, wrong))
+	if (try_request(ring, IORING_OP_ASYNC_CANCEL, 0, 0) ||
+	    try_request(ring, IORING_OP_POLL_ADD, 0, wrong) || try_request(ring, IORING_OP_TIMEOUT, 0, wrong))
 		return -EACCES;
-	if (ring->features.skip_success && try(ring, IORING_OP_ASYNC_CANCEL, IOSQE_CQE_SKIP_SUCCESS, 0))
+	if (ring->features.skip_success &&
+	    try_request(ring, IORING_OP_ASYNC_CANCEL, IOSQE_CQE_SKIP_SUCCESS, 0))
 		ring->features.skip_success = false;
 	unsigned skip = ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0;
-	if (try(ring, IORING_OP_POLL_ADD, IOSQE_IO_LINK, wrong) ||
-	    try(ring, IORING_OP_LINK_TIMEOUT, skip, wrong))
-		ring->unlinked = true;
+	if (try_request(ring, IORING_OP_POLL_ADD, IOSQE_IO_LINK, wrong) ||
+	    try_request(ring, IORING_OP_LINK_TIMEOUT, skip, wrong))
+		ring->linked = LINKED_NONE;
 	return 0;
 }
 
-/* Takes entries of ours that the kernel refuses out of the queue again. 0, or why it does: -EPERM for a
- * SINGLE_ISSUER ring of another thread. */
-static int take_back(struct ctx_ring *ring)
+/*
+ * Takes the library's entries out of the queue again if the kernel refuses to take them. Returns 0, or why
+ * the kernel refuses: -EPERM if the ring is a SINGLE_ISSUER ring of another thread.
+ */
+static int withdraw_refused(struct ctx_ring *ring)
 {
 	struct io_uring_sq *sq = &ring->uring->sq;
-	int sent = ring_flush(ring);
+	int sent = queue_flush(ring);
 
 	if (sent >= 0 || sent == -EAGAIN || sent == -EBUSY)
 		return 0;
@@ -64,26 +76,29 @@ static int take_back(struct ctx_ring *ring)
 	return sent == -EEXIST ? -EPERM : sent;
 }
 
-/* What the program has prepared is its own to submit: then the first call that submits anything greets. */
-static int greet(struct ctx_ring *ring)
+/*
+ * Sends the greeting, unless the program has prepared entries: those are the program's to submit, and then
+ * the first call that submits anything sends the greeting.
+ */
+static int send_greeting(struct ctx_ring *ring)
 {
 	bool may_be_restricted =
-		ring->uring->flags & IORING_SETUP_R_DISABLED; /* stays set when it is enabled */
+		ring->uring->flags & IORING_SETUP_R_DISABLED; /* still set after it was enabled */
 	int error = 0;
 
-	if (uring_enter(ring->uring, 0, &nothing) == -EBADFD)
-		return -ENOTSUP; /* still disabled */
+	if (uring_enter(ring->uring, 0, &no_wait) == -EBADFD)
+		return -ENOTSUP; /* the program has not enabled it yet */
 	if (uring_publish(ring->uring))
 		return may_be_restricted ? -EBUSY : 0;
 	if (may_be_restricted)
 		error = check_restrictions(ring);
-	if (!error && ring_greet(ring)) {
-		ring_arm_wake(ring);
+	if (!error && greet_kernel(ring)) {
+		queue_arm_wake(ring);
 		greet_look(ring);
 		error = ring->requests.refused;
 	}
 	note_extract(ring);
-	return error ? error : take_back(ring);
+	return error ? error : withdraw_refused(ring);
 }
 
 int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
@@ -106,7 +121,7 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 		error = ring_attach(ring, uring);
 	if (!error) {
 		ring->done.noted = *uring->cq.khead;
-		error = greet(ring);
+		error = send_greeting(ring);
 	}
 	if (error) {
 		ring_free(ring);
@@ -116,11 +131,11 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 	return 0;
 }
 
-/* ---- leaving */
+/* ---- closing */
 
-static void put_withdrawal(struct ctx_ring *ring, enum internal_slot which, uint32_t number)
+static void put_cancel(struct ctx_ring *ring, enum internal_slot which, uint32_t number)
 {
-	struct io_uring_sqe *sqe = tickets_full(&ring->requests.questions) ? NULL : ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = tickets_full(&ring->requests.questions) ? NULL : queue_internal_sqe(ring);
 
 	if (!sqe)
 		return;
@@ -129,16 +144,16 @@ static void put_withdrawal(struct ctx_ring *ring, enum internal_slot which, uint
 					ticket_take(&ring->requests.questions));
 }
 
-static void put_withdrawals(struct ctx_ring *ring, enum internal_slot which, const struct tickets *tickets)
+static void put_cancels(struct ctx_ring *ring, enum internal_slot which, const struct tickets *tickets)
 {
 	for (uint64_t age = 0; age < TICKETS_MAX && age < tickets->given; age++) {
 		uint32_t number = (uint32_t)(tickets->given - age) & TICKET_MASK;
 		if (ticket_is_out(tickets, number))
-			put_withdrawal(ring, which, number);
+			put_cancel(ring, which, number);
 	}
 }
 
-int ring_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *looks)
+int adopt_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *looks)
 {
 	uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
 	uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER
@@ -146,14 +161,14 @@ int ring_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *lo
 						      : 0;
 
 	if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
-		return -EBUSY; /* ours would stay behind the program's completions in the kernel */
+		return -EBUSY; /* our completions would stay in the kernel, behind the program's */
 	if (!left_ns && *looks >= WITHDRAW_LOOKS)
 		return -ETIMEDOUT;
-	int error = ring_wait(ring, (*looks)++ < WITHDRAW_LOOKS ? 0 : left_ns);
+	int error = queue_wait(ring, (*looks)++ < WITHDRAW_LOOKS ? 0 : left_ns);
 	return error == -EINTR ? 0 : error;
 }
 
-int ring_withdraw(struct ctx_ring *ring, uint64_t deadline_ns)
+int adopt_withdraw(struct ctx_ring *ring, uint64_t deadline_ns)
 {
 	unsigned looks = 0;
 	int error = 0;
@@ -164,9 +179,9 @@ int ring_withdraw(struct ctx_ring *ring, uint64_t deadline_ns)
 		if (!ring->requests.wakes.out && !ring->times.kernel_timers.out &&
 		    !ring->requests.questions.out)
 			break;
-		put_withdrawals(ring, INTERNAL_WAKE, &ring->requests.wakes);
-		put_withdrawals(ring, INTERNAL_TIMER, &ring->times.kernel_timers);
-		error = ring_withdraw_wait(ring, deadline_ns, &looks);
+		put_cancels(ring, INTERNAL_WAKE, &ring->requests.wakes);
+		put_cancels(ring, INTERNAL_TIMER, &ring->times.kernel_timers);
+		error = adopt_withdraw_wait(ring, deadline_ns, &looks);
 	}
 	ring->requests.withdrawing = false;
 	return error;

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending a batch: one cancel SQE for each operation, in the order of plan.h, in
- * chunks after which the kernel retires what it cancelled.
+ * Sends a batch: one cancel SQE for each operation that the kernel holds of the contexts that ended. The
+ * order of the cancels is that of uring/plan.h. They go in chunks, and after each chunk the kernel completes
+ * what it cancelled.
  *
- * Why not one cancel that matches many: the kernel starts its search again after
- * each hit, past what is cancelled and still hashed, which is quadratic, under the ring's
- * lock. Why chunks: a cancelled request leaves the hash when its task work runs. On
- * an ordinary ring any enter runs it; with DEFER_TASKRUN only one that waits does, and runs as much
- * as it waits for, so it waits for the chunk with a timeout of zero, which never blocks.
+ * Why not one cancel that matches many: the kernel starts its search again after each hit, past what is
+ * cancelled and still hashed. That is quadratic, under the ring's lock.
+ *
+ * Why chunks: a cancelled request leaves the kernel's hash table when its task work runs. On an ordinary ring
+ * any enter runs it. With DEFER_TASKRUN only an enter that waits runs it, and it runs as much as the enter
+ * waits for. So the enter waits for the whole chunk with a timeout of zero, which never blocks.
  */
 #include "chain.h"
 #include "memory.h"
@@ -19,7 +21,10 @@
 #include "ring.h"
 #include "table.h"
 
-/* One enter for all that a usual group has; measured flat from 64 to 1,024. */
+/*
+ * The most cancels of one chunk: a usual group fits in one enter. The cost per cancel was measured to be the
+ * same from 64 to 1,024.
+ */
 #define CHUNK_MAX 256u
 
 static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin, uint64_t now_ns)
@@ -49,14 +54,17 @@ static void batch_free(struct batch *batch)
 		memory_release(batch);
 }
 
-/* Without memory even for its accounting a batch goes all the same. */
-static struct ctx_batch *record_of(struct batch *batch, struct ctx_batch *dummy)
+/*
+ * Where to count for batch. Without memory batch is NULL; its cancels are sent all the same, and counted in
+ * dummy.
+ */
+static struct ctx_batch *batch_record(struct batch *batch, struct ctx_batch *dummy)
 {
 	return batch ? &batch->record : dummy;
 }
 
-/* The last batch, for readers of the context table. */
-static void publish(struct ctx_ring *ring, const struct ctx_batch *from)
+/* Writes a batch to the ring's record in the context table. */
+static void publish_batch(struct ctx_ring *ring, const struct ctx_batch *from)
 {
 	struct ctx_table_ring *record = ring->record;
 
@@ -79,7 +87,7 @@ static void publish(struct ctx_ring *ring, const struct ctx_batch *from)
 	table_write_end(&record->seq);
 }
 
-static void doom(struct operation *op, struct batch *batch, struct ctx_batch *record)
+static void doom_operation(struct operation *op, struct batch *batch, struct ctx_batch *record)
 {
 	op_mark(op, OP_DOOMED);
 	op->batch = batch;
@@ -87,7 +95,7 @@ static void doom(struct operation *op, struct batch *batch, struct ctx_batch *re
 	record->held++;
 }
 
-static void plan_single(struct plan *plan, struct operation *op)
+static void plan_add_single(struct plan *plan, struct operation *op)
 {
 	struct list run;
 
@@ -96,10 +104,13 @@ static void plan_single(struct plan *plan, struct operation *op)
 	plan_add(plan, &run);
 }
 
-/* Those of doomed groups that had been left for later, for a retry or one by one: they join the batch. */
+/*
+ * Moves the operations of doomed groups that were to be cancelled later, one by one or again, into the batch.
+ * delayed is ring->ops.retries or ring->ops.singles.
+ */
 static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct batch *batch)
 {
-	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
 	struct list doomed;
 
 	list_init(&doomed);
@@ -108,7 +119,7 @@ static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct b
 		next = link->next;
 		if (!op->group->ended || (op->marks & (OP_SEEN | OP_DOOMED)))
 			continue;
-		doom(op, batch, record);
+		doom_operation(op, batch, record);
 		list_remove(link);
 		list_append(&doomed, link);
 	}
@@ -116,15 +127,17 @@ static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct b
 		struct operation *op = container_of(doomed.next, struct operation, link);
 		struct operation *head = chain_end(op);
 		list_remove(&op->link);
-		/* What follows in a chain the kernel would not find. */
+		/* The kernel finds only the head of a chain. */
 		list_append(op->chain_prev ? &op->group->cancelling : &ring->ops.singles, &op->link);
 		if (head)
 			list_append(&ring->ops.singles, &head->link);
 	}
 }
 
-/* What is being cancelled by itself, for its own timeout perhaps, is in no batch; but its chain is to end,
- * too. */
+/*
+ * An operation that is already being cancelled, say for its own timeout, is in no batch. But its chain is to
+ * end with its context, too.
+ */
 static void gather_chains(struct group *group, struct plan *plan)
 {
 	for (struct list *link = group->cancelling.next; link != &group->cancelling; link = link->next) {
@@ -134,16 +147,16 @@ static void gather_chains(struct group *group, struct plan *plan)
 		op_mark(op, OP_EXPLICIT);
 		struct operation *head = chain_end(op);
 		if (head)
-			plan_single(plan, head);
+			plan_add_single(plan, head);
 	}
 }
 
-/* Marks what is pending in the group and moves to plan what needs a cancel SQE of its own. */
-static void gather(struct ctx_ring *ring, struct group *group, struct batch *batch, struct plan *plan)
+/* Dooms the pending operations of group. Moves those that need a cancel SQE of their own to plan. */
+static void gather_pending(struct ctx_ring *ring, struct group *group, struct batch *batch, struct plan *plan)
 {
 	uint64_t now_ns = 0;
 	struct list run, overdue;
-	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
 	bool expired = context_error(group->watch.ctx) == ETIME;
 
 	list_init(&run);
@@ -154,12 +167,12 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 		__builtin_prefetch(next->next);
 		if (op->marks & OP_SEEN)
 			continue;
-		doom(op, batch, record);
+		doom_operation(op, batch, record);
 		list_remove(link);
 		if (op->marks & OP_CHAINED) {
 			struct operation *head = chain_end(op);
 			if (head)
-				plan_single(plan, head);
+				plan_add_single(plan, head);
 			if (op->chain_prev) {
 				list_append(&group->cancelling, link);
 				continue;
@@ -178,20 +191,20 @@ static void gather(struct ctx_ring *ring, struct group *group, struct batch *bat
 	}
 	gather_chains(group, plan);
 	while (!list_empty(&overdue))
-		ring_retry(ring, container_of(overdue.next, struct operation, link));
+		ring_timer_retry(ring, container_of(overdue.next, struct operation, link));
 	plan_add(plan, &run);
 }
 
-/* They are over at once: the kernel knows nothing of them. */
+/* Ends the parked operations of group. The kernel knows nothing of them, so nothing is sent. */
 static void gather_parked(struct group *group, struct batch *batch)
 {
-	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
 
 	record->operations += group->parked_count;
 	record->unsent += group->parked_count;
 	record->cancelled += group->parked_count - group->partial_count;
 	record->finished += group->partial_count;
-	park_end_group(group);
+	park_queue_end_group(group);
 }
 
 static void emit_cancel(struct ctx_ring *ring, struct io_uring_sqe *sqe, struct operation *op)
@@ -204,7 +217,10 @@ static void emit_cancel(struct ctx_ring *ring, struct io_uring_sqe *sqe, struct 
 	list_append(&op->group->cancelling, &op->link);
 }
 
-/* One enter for a chunk, that also retires it. What the kernel does not take now stays queued. */
+/*
+ * Sends a chunk with one enter, which also completes what the chunk cancelled. What the kernel does not take
+ * now stays in the queue.
+ */
 static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 {
 	struct uring_wait wait = {.timeout_ns = CTX_FOREVER};
@@ -219,10 +235,13 @@ static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 	return sent;
 }
 
-/* Without a batch what is cancelled belongs to several, or to none, and has been counted as sent. */
-static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *batch)
+/*
+ * Sends the cancels of plan. batch is NULL when the operations belong to several batches or to none: then
+ * they have been counted already.
+ */
+static void send_plan(struct ctx_ring *ring, struct plan *plan, struct batch *batch)
 {
-	struct ctx_batch dummy, *record = record_of(batch, &dummy);
+	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
 	unsigned chunk_max =
 		ring->uring->sq.ring_entries < CHUNK_MAX ? ring->uring->sq.ring_entries : CHUNK_MAX;
 	unsigned failures = 0;
@@ -243,7 +262,7 @@ static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *bat
 			break;
 		}
 	}
-	/* The kernel takes no more now: the rest goes with the next submit or dispatch. */
+	/* The kernel takes no more now. The next submit or dispatch sends the rest. */
 	for (struct operation *op; (op = plan_next(plan));) {
 		if (!batch && op->batch)
 			op->batch->record.sqes--;
@@ -251,7 +270,7 @@ static void send_all(struct ctx_ring *ring, struct plan *plan, struct batch *bat
 	}
 }
 
-/* Whoever wants to hear of the group's batch hears of this one. False: that one is another's already. */
+/* Has the group's tally hear of batch. False: batch already reports to another tally. */
 static bool batch_take_tally(struct batch *batch, struct group *group)
 {
 	struct tally *tally = atomic_load(&group->tally);
@@ -268,7 +287,7 @@ static bool batch_take_tally(struct batch *batch, struct group *group)
 	return true;
 }
 
-static void run_one(struct ctx_ring *ring)
+static void run_batch(struct ctx_ring *ring)
 {
 	uint64_t now_ns = clock_now_ns();
 	struct plan plan;
@@ -288,7 +307,7 @@ static void run_one(struct ctx_ring *ring)
 			gather_parked(group, batch);
 		group->parked_ended = true;
 		if (group->in_kernel) {
-			gather(ring, group, batch, &plan);
+			gather_pending(ring, group, batch, &plan);
 			grace_begin(group, now_ns);
 		}
 		stage_refuse_group(group, batch);
@@ -297,7 +316,7 @@ static void run_one(struct ctx_ring *ring)
 	}
 	if (plan.count) {
 		plan_finish(&plan);
-		send_all(ring, &plan, batch);
+		send_plan(ring, &plan, batch);
 	}
 	batch_singles(ring);
 	if (!batch)
@@ -309,21 +328,24 @@ static void run_one(struct ctx_ring *ring)
 	batch->record.submit_ns = clock_now_ns() - batch->start_ns;
 	ring->done.newest = batch;
 	if (batch->record.held) {
-		publish(ring, &batch->record);
+		publish_batch(ring, &batch->record);
 	} else {
 		batch->record.reap_ns = batch->record.submit_ns;
 		note_batch_over(ring, batch);
 	}
-	ring_notify(ring);
+	queue_notify(ring);
 }
 
 void batch_run(struct ctx_ring *ring)
 {
 	while (!list_empty(&ring->groups.doomed) && !(ring->adopted && uring_chain_open(ring->uring)))
-		run_one(ring);
+		run_batch(ring);
 }
 
-/* In the order and in the chunks of a batch, else the kernel's search for each grows with their number. */
+/*
+ * In the order and the chunks of a batch. Otherwise the kernel's search for each one would take longer the
+ * more there are.
+ */
 void batch_singles(struct ctx_ring *ring)
 {
 	struct plan plan;
@@ -340,10 +362,10 @@ void batch_singles(struct ctx_ring *ring)
 		}
 		if (op->batch)
 			op->batch->record.sqes++;
-		plan_single(&plan, op);
+		plan_add_single(&plan, op);
 	}
 	plan_finish(&plan);
-	send_all(ring, &plan, NULL);
+	send_plan(ring, &plan, NULL);
 }
 
 void batch_report(struct ctx_ring *ring)
@@ -351,7 +373,7 @@ void batch_report(struct ctx_ring *ring)
 	while (!list_empty(&ring->done.batches_over)) {
 		struct batch *batch = container_of(ring->done.batches_over.next, struct batch, link);
 		struct ctx_batch record = batch->record;
-		publish(ring, &record);
+		publish_batch(ring, &record);
 		if (batch == ring->done.newest) {
 			ring->done.last_batch = record;
 			ring->done.have_last_batch = true;
@@ -399,15 +421,15 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	    op->group->ring == ring)
 		park_finish_attempts(ring);
 	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY || !op->group ||
-	    op->group->ring != ring || /* without a group it has been refused */
+	    op->group->ring != ring || /* without a group it was refused when it was staged */
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))
 		return -EALREADY;
 	if (op->phase == OP_PARKED) {
 		if (op->group->parked_ended)
 			return -EALREADY;
 		op_mark(op, OP_EXPLICIT);
-		park_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
-		ring_notify(ring);
+		park_queue_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
+		queue_notify(ring);
 		return 0;
 	}
 	if (op->phase == OP_STAGED) {
@@ -416,6 +438,6 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	} else {
 		chain_cancel(ring, op);
 	}
-	ring_notify(ring);
+	queue_notify(ring);
 	return 0;
 }

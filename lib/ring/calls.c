@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Rings for the calls of one thread, which are between calls without a trace. */
+/*
+ * Rings for the blocking calls of one thread. Between the calls nothing of them is in the kernel but the poll
+ * on the mailbox.
+ */
 #include "note.h"
 #include "queue.h"
 #include "ring.h"
 
 int ring_open_for_calls(struct ctx_ring **ret_ring)
 {
-	/* The operation, its cancel, the poll for the mailbox. */
+	/* For the operation, its cancel, and the poll on the mailbox. */
 	const unsigned entries = 4;
 	struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};
 	int error = ctx_ring_open(entries, &options, ret_ring);
@@ -20,7 +23,7 @@ void ring_begin_call(struct ctx_ring *ring, const struct ctx_context *ctx)
 {
 	uint32_t nobody = 0;
 
-	/* Sequentially consistent: see told_done(). The look at the context comes after it. */
+	/* Sequentially consistent, see group_context_done(). The look at the context comes after it. */
 	if (!atomic_compare_exchange_strong(&ring->owner.busy.word, &nobody, lock_word(LOCK_HELD)))
 		lock_acquire(&ring->owner.busy);
 	group_keep_only(ring, ctx);
@@ -32,13 +35,13 @@ void ring_end_call(struct ctx_ring *ring)
 
 	lock_release(&ring->owner.busy);
 	if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
-		return; /* forked within the call: what came meanwhile is the parent's to look at */
+		return; /* the call forked, and this is the child: the mail is the parent's */
 	if (__builtin_expect(group && atomic_load_explicit(&group->tally, memory_order_relaxed), 0))
-		tally_unref(atomic_exchange(&group->tally, NULL)); /* it did not end in this call */
+		tally_unref(atomic_exchange(&group->tally, NULL)); /* the context did not end in this call */
 	if (__builtin_expect(!mailbox_pending(ring->mailbox), 1))
 		return;
 	lock_acquire(&ring->owner.busy);
-	ring_turn(ring, 0);
+	dispatch_turn(ring, 0);
 	lock_release(&ring->owner.busy);
 }
 
@@ -46,7 +49,7 @@ int ring_hand_over(struct ctx_ring *ring)
 {
 	lock_acquire(&ring->owner.busy);
 	group_keep_only(ring, NULL);
-	int error = ring_disarm_wake(ring);
+	int error = queue_disarm_wake(ring);
 	if (!error)
 		ring_disclaim(ring);
 	lock_release(&ring->owner.busy);

@@ -14,7 +14,7 @@ struct operation *chain_end(struct operation *member)
 		op_mark(op, OP_EXPLICIT);
 	for (; head->chain_prev; op_mark(head, OP_EXPLICIT))
 		head = head->chain_prev;
-	/* Only what this thread has acted on counts: a context that has ended is not yet a group that has. */
+	/* Only what this thread has acted on counts: a context may have ended while its group has not. */
 	if (head == member || (head->marks & OP_CANCEL_SENT) || head->group->ended)
 		return NULL;
 	list_remove(&head->link);

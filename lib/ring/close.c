@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Closing a ring: all that is on it ends, and nothing of it is left in the kernel. */
+/* Closes a ring: all its operations end, and nothing of the ring is left in the kernel. */
 #include "note.h"
 #include "park.h"
 #include "queue.h"
 #include "ring.h"
 
-static void doom(struct group *group, void *data)
+static void doom_group(struct group *group, void *data)
 {
 	(void)data;
 	group_doom(group);
 }
 
-/* Takes the library's own polls out, so that their files are let go before this returns. */
+/* Withdraws the library's own polls, so that the kernel has released their files before this returns. */
 static int withdraw_polls(struct ctx_ring *ring, uint64_t deadline_ns)
 {
 	unsigned looks = 0;
@@ -20,7 +20,7 @@ static int withdraw_polls(struct ctx_ring *ring, uint64_t deadline_ns)
 	ring->dispatching = true;
 	ring_polls_stop_all(ring);
 	while (!error && ring_polls_left(ring)) {
-		error = ring_withdraw_wait(ring, deadline_ns, &looks);
+		error = adopt_withdraw_wait(ring, deadline_ns, &looks);
 		if (ring->adopted)
 			note_extract(ring);
 		else
@@ -31,19 +31,20 @@ static int withdraw_polls(struct ctx_ring *ring, uint64_t deadline_ns)
 }
 
 /*
- * The kernel finished or cancelled all requests of the owner thread when that ended, but with SINGLE_ISSUER
- * nobody else may enter, and with DEFER_TASKRUN it hands out a result only to who does: what the queue does
- * not show by now is never shown, also of operations that did their work. They end as cancelled, since
+ * Ends the operations of a ring that nobody may enter any more. When the owner thread ended, the kernel
+ * finished or cancelled all its requests. But with SINGLE_ISSUER no other thread may enter the ring, and with
+ * DEFER_TASKRUN the kernel hands out results only to a thread that enters. So a result that is not in the
+ * queue by now never comes, even if the operation did its work. Such operations end as cancelled, since
  * nothing is known of them. -EPERM: a callback forked, and this is the child.
  */
-static int abandon(struct ctx_ring *ring)
+static int end_without_kernel(struct ctx_ring *ring)
 {
 	int state = thread_hold();
 
 	ring->dispatching = true;
 	if (ring->adopted)
 		note_extract(ring);
-	ring_deliver(ring);
+	dispatch_deliver(ring);
 	for (uint32_t i = 1; i < ring->ops.slot_count && ring_is_here(ring); i++) {
 		struct operation *op = ring->ops.slots[i].op;
 		if (!op || op->phase != OP_KERNEL)
@@ -54,60 +55,64 @@ static int abandon(struct ctx_ring *ring)
 		note_completion(ring, &cqe, &op);
 		complete_deliver(ring, op, &cqe, NULL);
 	}
-	ring_deliver(ring);
+	dispatch_deliver(ring);
 	ring->dispatching = false;
 	thread_release(state);
 	return ring_is_here(ring) ? 0 : -EPERM;
 }
 
-/* In an adopted ring: takes out what is ours, after a wait if there is nothing yet. */
+/*
+ * For an adopted ring: takes the library's completions out of the queue. Waits first if there are none yet.
+ */
 static int wait_for_ours(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	note_extract(ring);
 	if (!list_empty(&ring->ops.ready) || ring->done.spill.head != ring->done.spill.tail || !timeout_ns)
 		return 0;
 	if (uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
-		return -EBUSY; /* ours are behind the program's, in the kernel */
+		return -EBUSY; /* our completions are in the kernel, behind the program's */
 	if (ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER)
 		ring_timers_fire(ring);
 	batch_singles(ring);
-	ring_timers_arm(ring);
-	int error = ring_wait(ring, ring_has_unsent(ring) ? 0 : timeout_ns);
+	queue_arm_timer(ring);
+	int error = queue_wait(ring, queue_has_unsent(ring) ? 0 : timeout_ns);
 	note_extract(ring);
-	/* At once: the turn that follows would set the time anew, and it would be over again in the next
-	 * wait. */
+	/*
+	 * Now, and not in the turn that follows: that would put a new kernel timeout, which would end the
+	 * next wait just as early.
+	 */
 	if (ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER)
 		ring_timers_fire(ring);
 	return error == -EBUSY ? error : 0;
 }
 
-/* Delivers until nothing is left, or time is over. */
-static int close_deliver(struct ctx_ring *ring, uint64_t deadline_ns)
+/* Delivers until no operation is left or the time is over. */
+static int deliver_until_idle(struct ctx_ring *ring, uint64_t deadline_ns)
 {
-	ring_turn(ring, 0); /* callbacks that were posted, too */
+	dispatch_turn(ring, 0); /* delivers posted callbacks, too */
 	while (ring->ops.live && ring_is_here(ring)) {
 		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
 		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER
 				   : now_ns < deadline_ns     ? deadline_ns - now_ns
 							      : 0;
-		stage_submit(ring); /* what a callback began */
+		stage_submit(ring); /* what a callback has staged */
 		stage_refuse_dead(ring);
 		int error = ring->adopted ? wait_for_ours(ring, left_ns) : 0;
 		if (error)
 			return error;
-		ring_turn(ring, left_ns);
+		dispatch_turn(ring, left_ns);
 		if (ring->ops.live && !left_ns && ring_is_here(ring))
 			return -ETIMEDOUT;
 	}
 	return ring_is_here(ring) ? 0 : -EPERM; /* a callback forked, and this is the child */
 }
 
-/* By the owner, or by who has taken it over from one that has ended. */
+/* Closes the ring. The calling thread is the owner, or has claimed the ring after its owner ended. */
 static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck,
 			 unsigned stuck_max, unsigned *ret_stuck)
 {
 	uint64_t deadline_ns = clock_after_ns(timeout_ns == CTX_FOREVER ? 0 : clock_now_ns(), timeout_ns);
-	/* Nobody else may enter it, or can: what has no result by then has none. */
+	/* Whether no thread may enter the io_uring, or none can. Then no further result comes. */
 	bool silent = ring->owner.ended &&
 		      ((ring->uring->flags & IORING_SETUP_SINGLE_ISSUER) || ring->uring->ring_fd < 0);
 	int error = 0;
@@ -116,19 +121,19 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
 	if (silent && ring->ops.in_kernel)
 		error = ring_await_results(ring, timeout_ns);
 	if (!error) {
-		groups_each(ring, doom, NULL);
+		groups_each(ring, doom_group, NULL);
 		if (silent) {
 			stage_refuse_dead(ring);
-			error = abandon(ring);
+			error = end_without_kernel(ring);
 		}
 	}
 	if (!error) {
 		batch_run(ring);
 		stage_refuse_dead(ring);
-		error = close_deliver(ring, deadline_ns);
+		error = deliver_until_idle(ring, deadline_ns);
 	}
 	if (error) {
-		unsigned count = ring_stuck(ring, false, stuck, stuck_max);
+		unsigned count = grace_list_stuck(ring, false, stuck, stuck_max);
 		if (ret_stuck)
 			*ret_stuck = count;
 		return error;
@@ -139,10 +144,10 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
 			park_close(ring);
 	}
 	if (ring->adopted && error != -EBUSY && error != -ETIMEDOUT)
-		error = ring_withdraw(ring, deadline_ns);
+		error = adopt_withdraw(ring, deadline_ns);
 	if (ring->adopted && (error == -EBUSY || error == -ETIMEDOUT))
 		return error;
-	ring_forget_fd(ring);
+	ring_fd_close(ring);
 	if (!ring->adopted)
 		sys_uring_exit(&ring->own);
 	ring_free(ring);
@@ -152,10 +157,10 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
 /* ---- forked children */
 
 /*
- * Whether the copy is of a moment in which nobody was changing it: the forking thread owned it, or nobody,
- * and no function of the program was called amid a dispatch, to which it would return.
+ * Whether the copy was made while nobody changed the ring: the thread that forked owned it, or nobody did,
+ * and no function of the program was running amid a dispatch, which it would return to.
  */
-static bool is_whole(const struct ctx_ring *ring)
+static bool copy_is_whole(const struct ctx_ring *ring)
 {
 	uint64_t owner = atomic_load_explicit(&ring->owner.serial, memory_order_relaxed);
 
@@ -163,7 +168,7 @@ static bool is_whole(const struct ctx_ring *ring)
 	       !ring->dispatching && !atomic_load(&ring->owner.busy.word);
 }
 
-static void close_own(int *fd)
+static void close_descriptor(int *fd)
 {
 	if (*fd >= 0)
 		sys_close(*fd);
@@ -172,22 +177,24 @@ static void close_own(int *fd)
 
 static void close_inherited(struct ctx_ring *ring)
 {
-	bool whole = is_whole(ring);
+	bool whole = copy_is_whole(ring);
 
-	/* What is registered with the kernel is the parent's. */
-	close_own(&ring->owner.ready_fd);
-	close_own(&ring->owner.epoll_fd);
+	/* What is registered with the kernel is the parent's, so nothing is unregistered. */
+	close_descriptor(&ring->owner.ready_fd);
+	close_descriptor(&ring->owner.epoll_fd);
 	if (!ring->adopted)
 		sys_uring_exit(&ring->own);
 	if (whole) {
 		ring_free(ring);
 		return;
 	}
-	/* What leads to it from contexts stays right, and so does who is in the middle of it: its memory
-	 * stays. */
-	close_own(&ring->mailbox->fd);
+	/*
+	 * Contexts still have watches that point to it, and a function may still return into it: its memory
+	 * stays.
+	 */
+	close_descriptor(&ring->mailbox->fd);
 	if (ring->park)
-		park_forget_fd(ring);
+		park_close_fd(ring);
 }
 
 int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck *stuck, unsigned stuck_max,
@@ -210,8 +217,11 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 		return -EBUSY;
 	if (!ring->owner.ended || !ring->adopted)
 		return close_claimed(ring, timeout_ns, stuck, stuck_max, ret_stuck);
-	/* Its place in the table of the owner's thread, io_uring_register_ring_fd(3), ended with that; in the
-	 * caller's another io_uring may be there. */
+	/*
+	 * The owner's thread had registered the ring, io_uring_register_ring_fd(3). That registration ended
+	 * with the thread, and in the caller's table another io_uring may have the same index. So the plain
+	 * descriptor is used.
+	 */
 	struct io_uring *uring = ring->uring;
 	int entry = uring->enter_ring_fd;
 	uring->enter_ring_fd = uring->ring_fd;

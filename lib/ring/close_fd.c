@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * ctx_ring_close_fd: ends what the ring has on a descriptor before it is closed. Otherwise that would go on
+ * with the old file, or be done to the next file that gets the number.
+ */
 #include "close_index.h"
 #include "park.h"
 #include "park_fd.h"
 #include "queue.h"
 #include "ring.h"
 
-/* Those that are staged are refused when they would go. */
-static void refuse_staged(struct list *list, int fd)
+/*
+ * Marks the operations on fd in a list of staged ones: they are refused when they would be given to the
+ * kernel.
+ */
+static void mark_staged(struct list *list, int fd)
 {
 	for (struct list *link = list->next; link != list; link = link->next) {
 		struct operation *op = container_of(link, struct operation, link);
@@ -15,7 +22,10 @@ static void refuse_staged(struct list *list, int fd)
 	}
 }
 
-/* Cancels what the kernel holds on fd, and has it let go of the file as far as it does at once. */
+/*
+ * Cancels what the kernel holds on fd, and enters the kernel so that it releases the file as far as it does
+ * so at once.
+ */
 static void cancel_pending(struct ctx_ring *ring, int fd)
 {
 	struct uring_wait wait = {.events = true, .timeout_ns = CTX_FOREVER};
@@ -34,8 +44,9 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 }
 
 /*
- * Of a ring that parks by default all that is in the kernel has been counted, if there was memory; and
- * attempts have been answered, if the kernel took them and there was room to see it.
+ * Whether the kernel may hold operations on the descriptor. A ring that parks by default counts them, unless
+ * there was no memory. Attempts have been answered by now, unless the kernel did not take them or there was
+ * no room for their completions.
  */
 static bool kernel_may_hold(const struct ctx_ring *ring, const struct park_fd *p)
 {
@@ -43,8 +54,11 @@ static bool kernel_may_hold(const struct ctx_ring *ring, const struct park_fd *p
 				       (p && (p->pending || park_fd_is_issued(p))));
 }
 
-/* What the kernel did not take would be done to the next file of this number. */
-static void spoil_unsent(struct ctx_ring *ring, int fd)
+/*
+ * Makes the entries on fd that the kernel has not taken yet invalid. Otherwise they would be done to the next
+ * file that gets this number.
+ */
+static void invalidate_unsent(struct ctx_ring *ring, int fd)
 {
 	const struct io_uring_sq *sq = &ring->uring->sq;
 
@@ -75,20 +89,20 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 	if (error)
 		return error;
 	p = park_fd_find(ring->park, fd);
-	refuse_staged(&ring->ops.waiting, fd);
-	refuse_staged(&ring->ops.staged, fd);
+	mark_staged(&ring->ops.waiting, fd);
+	mark_staged(&ring->ops.staged, fd);
 	if (p && park_fd_is_issued(p))
 		park_finish_attempts(ring);
 	if (p)
 		park_end_fd(ring, p, -ECANCELED, CTX_OP_CANCELLED);
 	if (kernel_may_hold(ring, p)) {
 		cancel_pending(ring, fd);
-		if (p) /* what was answered in it */
+		if (p) /* attempts that were answered meanwhile */
 			park_end_fd(ring, p, -ECANCELED, CTX_OP_CANCELLED);
 	}
-	spoil_unsent(ring, fd);
+	invalidate_unsent(ring, fd);
 	if (p)
 		park_fd_forget(ring->park, p);
-	ring_notify(ring);
+	queue_notify(ring);
 	return sys_close(fd);
 }

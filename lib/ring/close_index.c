@@ -5,7 +5,7 @@
 
 #include "memory.h"
 
-/* Up to so many slots are gone through one by one. */
+/* A ring with no more slots than this has no index: all slots are looked at. */
 #define FEW 256u
 
 static uint32_t *bucket_of(struct close_index *index, int fd)
@@ -13,7 +13,7 @@ static uint32_t *bucket_of(struct close_index *index, int fd)
 	return &index->buckets[(uint32_t)fd & (index->capacity - 1)];
 }
 
-static void take_out(struct close_index *index, uint32_t slot)
+static void index_remove(struct close_index *index, uint32_t slot)
 {
 	struct close_place *place = &index->places[slot];
 
@@ -28,11 +28,11 @@ static void take_out(struct close_index *index, uint32_t slot)
 	place->fd = -1;
 }
 
-static void put_in(struct close_index *index, uint32_t slot, int fd)
+static void index_insert(struct close_index *index, uint32_t slot, int fd)
 {
 	uint32_t *first = bucket_of(index, fd);
 
-	take_out(index, slot);
+	index_remove(index, slot);
 	index->places[slot] = (struct close_place){.next = *first, .fd = fd};
 	if (*first)
 		index->places[*first].previous = slot;
@@ -56,8 +56,11 @@ void close_index_free(struct ctx_ring *ring)
 	memory_release(index);
 }
 
-/* Of all that the kernel has now. False: no memory. Also when there are more slots than before. */
-static bool build(struct ctx_ring *ring)
+/*
+ * Builds the index of all operations that the kernel has now, also in place of one that has become too small.
+ * False: there is no memory, and no index.
+ */
+static bool index_build(struct ctx_ring *ring)
 {
 	struct close_index *index = memory_allocate(sizeof(*index));
 	uint32_t capacity = ring->ops.slot_count;
@@ -81,7 +84,7 @@ static bool build(struct ctx_ring *ring)
 	for (uint32_t slot = 1; slot < capacity; slot++) {
 		const struct operation *op = ring->ops.slots[slot].op;
 		if (op && op->sqe.fd >= 0 && is_held(op, op->sqe.fd))
-			put_in(index, slot, op->sqe.fd);
+			index_insert(index, slot, op->sqe.fd);
 	}
 	return true;
 }
@@ -93,19 +96,19 @@ void close_index_add(struct ctx_ring *ring, unsigned first, unsigned end)
 	for (unsigned i = first; i != end; i++) {
 		uint64_t value = sq->sqes[i & sq->ring_mask].user_data;
 		uint32_t slot = (uint32_t)value & SLOT_MASK;
-		if ((value ^ ring->tag) >> KIND_SHIFT) /* not an operation's own */
+		if ((value ^ ring->tag) >> KIND_SHIFT) /* not the request of an operation */
 			continue;
 		if (slot >= ring->close_index->capacity) {
-			build(ring);
+			index_build(ring);
 			return;
 		}
 		const struct operation *op = ring->ops.slots[slot].op;
 		if (op->sqe.fd >= 0 && op_is_on(op, op->sqe.fd))
-			put_in(ring->close_index, slot, op->sqe.fd);
+			index_insert(ring->close_index, slot, op->sqe.fd);
 	}
 }
 
-static struct operation *next_of_all(struct ctx_ring *ring, int fd, uint32_t *cursor)
+static struct operation *next_in_slots(struct ctx_ring *ring, int fd, uint32_t *cursor)
 {
 	while (++*cursor < ring->ops.slot_count)
 		if (is_held(ring->ops.slots[*cursor].op, fd))
@@ -113,7 +116,7 @@ static struct operation *next_of_all(struct ctx_ring *ring, int fd, uint32_t *cu
 	return NULL;
 }
 
-/* Those that have left the kernel are taken out here, where they are in the way. */
+/* Returns the next operation on fd. Operations on the way to it that have left the kernel are removed. */
 static struct operation *next_indexed(struct ctx_ring *ring, int fd, uint32_t *cursor)
 {
 	struct close_index *index = ring->close_index;
@@ -124,7 +127,7 @@ static struct operation *next_indexed(struct ctx_ring *ring, int fd, uint32_t *c
 		struct operation *op = ring->ops.slots[slot].op;
 		index->looks++;
 		if (!is_held(op, place.fd)) {
-			take_out(index, slot);
+			index_remove(index, slot);
 		} else if (place.fd == fd) {
 			*cursor = slot;
 			return op;
@@ -137,6 +140,6 @@ static struct operation *next_indexed(struct ctx_ring *ring, int fd, uint32_t *c
 struct operation *close_index_next(struct ctx_ring *ring, int fd, uint32_t *cursor)
 {
 	if (!*cursor && !ring->close_index && ring->ops.slot_count > FEW)
-		build(ring);
-	return ring->close_index ? next_indexed(ring, fd, cursor) : next_of_all(ring, fd, cursor);
+		index_build(ring);
+	return ring->close_index ? next_indexed(ring, fd, cursor) : next_in_slots(ring, fd, cursor);
 }

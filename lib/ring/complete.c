@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Completions that have been noted (note.c) are delivered here: the operation is the program's again. */
+/*
+ * Delivers completions that have been noted (note.c): the operation becomes the program's again, and its
+ * callback is called.
+ */
 #include "note.h"
 #include "park.h"
 #include "park_queue.h"
@@ -8,8 +11,11 @@
 
 #define NOTIF_USAGE (1U << 31) /* IORING_NOTIF_USAGE_ZC_COPIED, Linux 6.2 */
 
-/* What a notification says in place of a result, whether the kernel copied after all, goes with its flags,
- * where it meets nothing: a notification has no buffer. */
+/*
+ * The flags of a completion as the program gets them. The notification of a zero-copy send has no result; its
+ * field says whether the kernel copied the data after all. That is put among the flags, where it takes the
+ * place of no other: a notification has no buffer.
+ */
 static unsigned flags_of(const struct io_uring_cqe *cqe)
 {
 	return cqe->flags & IORING_CQE_F_NOTIF ? cqe->flags | ((unsigned)cqe->res & NOTIF_USAGE) : cqe->flags;
@@ -28,7 +34,10 @@ static bool returns_fd(const struct operation *op)
 	}
 }
 
-/* Closes what an operation brought that nobody waits for any more. True: it did. */
+/*
+ * Closes the descriptor that an operation returned, if the operation was ended and nobody waits for it any
+ * more. True: it was closed.
+ */
 static bool close_unwanted(struct ctx_ring *ring, const struct operation *op, int res)
 {
 	if (res < 0 || !returns_fd(op))
@@ -39,18 +48,18 @@ static bool close_unwanted(struct ctx_ring *ring, const struct operation *op, in
 		sys_close(res);
 		return true;
 	}
-	/* A fixed file: with IORING_FILE_INDEX_ALLOC the result is its index, else 0. */
+	/* A fixed file: its index is the result with IORING_FILE_INDEX_ALLOC, else it is in the SQE. */
 	int none = -1;
 	struct io_uring_files_update update = {
 		.offset = op->sqe.file_index == (uint32_t)IORING_FILE_INDEX_ALLOC ? (uint32_t)res
 										  : op->sqe.file_index - 1,
 		.fds = (uint64_t)(uintptr_t)&none,
 	};
-	/* Where restrictions forbid that it is delivered. */
+	/* Where restrictions of the io_uring forbid this, the file is delivered. */
 	return uring_register(ring->uring, IORING_REGISTER_FILES_UPDATE, &update, 1) >= 0;
 }
 
-/* Makes op the caller's again and calls it. Afterwards its memory may be gone. */
+/* Makes op the program's again and calls its callback. After this the memory of op may be gone. */
 static inline void deliver_final(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
 				 enum ctx_op_end end, struct op_listener *listener,
 				 struct ctx_completion *ret_completion)
@@ -82,21 +91,21 @@ static struct op_listener *listener_of(const struct operation *op)
 	return op->group ? op->group->listener : op->listener;
 }
 
-static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
-		   struct ctx_completion *ret_completion)
+static void finish_operation(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
+			     struct ctx_completion *ret_completion)
 {
 	enum ctx_op_end end = CTX_OP_FINISHED;
 
 	res = op_normal_result(op, res);
 	if ((op->marks & OP_PARK) && res >= 0 && returns_fd(op) && !op->sqe.file_index)
 		park_returned(ring, res);
-	/* The kernel ended it at the deadline of its context: then the context is done, too. */
+	/* The kernel ended op at the deadline of its context, so the context has reached it, too. */
 	if (op->marks & OP_EXPIRED)
 		context_expire(op->group->watch.ctx, clock_now_ns());
 	if ((op->marks & OP_CLOSE_FD) && close_unwanted(ring, op, res))
 		res = -ECANCELED;
 	if (res == -ECANCELED)
-		end = op->marks & OP_TIMED_OUT ? CTX_OP_TIMEOUT : complete_end(op->group);
+		end = op->marks & OP_TIMED_OUT ? CTX_OP_TIMEOUT : group_op_end(op->group);
 	if (op->timer)
 		op_timer_stop(ring, op);
 	slot_release(ring, op);
@@ -104,8 +113,9 @@ static void finish(struct ctx_ring *ring, struct operation *op, int res, unsigne
 }
 
 /*
- * Notes and delivers the two usual completions at once: of an operation to which nothing
- * happened, and of one that its batch cancelled. Both final. False: it is another.
+ * Notes and delivers the two usual completions in one step: that of an operation to which nothing happened,
+ * and that of an operation which its batch cancelled. Both are final. False: the completion is of another
+ * kind.
  */
 static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
 {
@@ -121,7 +131,7 @@ static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cq
 	op->group->in_kernel--;
 	ring->ops.in_kernel--;
 	if (op->marks) {
-		end = complete_end(op->group);
+		end = group_op_end(op->group);
 		if (op->batch)
 			note_batch(op, true);
 	}
@@ -134,7 +144,7 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 			  struct ctx_completion *ret_completion)
 {
 	if (!(cqe->flags & IORING_CQE_F_MORE)) {
-		finish(ring, op, note_result(op, cqe), flags_of(cqe), ret_completion);
+		finish_operation(ring, op, note_result(op, cqe), flags_of(cqe), ret_completion);
 		return 1;
 	}
 	struct ctx_completion completion = {
@@ -157,7 +167,7 @@ unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const str
 void complete_deliver_ready(struct ctx_ring *ring, struct operation *op)
 {
 	if (op->phase == OP_PARKED)
-		park_leave(op);
+		park_queue_leave(op);
 	if (op->timer)
 		op_timer_stop(ring, op);
 	if (op->slot)
@@ -165,7 +175,7 @@ void complete_deliver_ready(struct ctx_ring *ring, struct operation *op)
 	deliver_final(ring, op, op->res, 0, (enum ctx_op_end)op->end, listener_of(op), NULL);
 }
 
-/* Any other completion. */
+/* Notes and delivers a completion of any other kind. */
 static __attribute__((noinline)) unsigned deliver_special(struct ctx_ring *ring,
 							  const struct io_uring_cqe *cqe)
 {
@@ -185,8 +195,8 @@ static __attribute__((noinline)) unsigned deliver_special(struct ctx_ring *ring,
 	}
 }
 
-/* The oldest completion of our own ring, taken out. */
-static inline bool take(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe)
+/* Takes the oldest completion out of the spill or of our own io_uring's queue. */
+static inline bool take_completion(struct ctx_ring *ring, struct io_uring_cqe *ret_cqe)
 {
 	if (ring->done.spill.head != ring->done.spill.tail) {
 		*ret_cqe = ring->done.spill.cqes[ring->done.spill.head++];
@@ -206,7 +216,7 @@ unsigned complete_deliver_queued(struct ctx_ring *ring)
 	unsigned delivered = 0;
 	struct io_uring_cqe cqe;
 
-	while (left-- && ring_is_here(ring) && take(ring, &cqe))
+	while (left-- && ring_is_here(ring) && take_completion(ring, &cqe))
 		delivered += __builtin_expect(deliver_plain(ring, &cqe), 1) ? 1 : deliver_special(ring, &cqe);
 	return delivered;
 }

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Turns of a ring: what is submitted goes to the kernel, the thread waits, and what has come is delivered.
+ * The public calls that make turns are here, too.
+ */
 #include "greet.h"
 #include "note.h"
 #include "park.h"
 #include "queue.h"
 #include "ring.h"
 
-/* How long a ring without kernel timeouts may wait: until the earliest of its own. */
-static uint64_t bounded(const struct ctx_ring *ring, uint64_t timeout_ns)
+/*
+ * The timeout of a wait on a ring that has no kernel timeouts: no longer than until the ring's earliest
+ * timer.
+ */
+static uint64_t bound_by_timers(const struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	uint64_t when_ns = ring->times.heap.root->key_ns, now_ns = clock_now_ns();
 	uint64_t left_ns = when_ns > now_ns ? when_ns - now_ns : 0;
@@ -34,7 +41,7 @@ static __attribute__((noinline, cold)) unsigned deliver_ready(struct ctx_ring *r
 	return delivered;
 }
 
-unsigned ring_deliver(struct ctx_ring *ring)
+unsigned dispatch_deliver(struct ctx_ring *ring)
 {
 	unsigned delivered = 0;
 
@@ -52,8 +59,10 @@ unsigned ring_deliver(struct ctx_ring *ring)
 	return delivered;
 }
 
-/* Is there anything that ring_end_turn looks after? One test in place of eight: most turns leave nothing. */
-static bool settled(const struct ctx_ring *ring)
+/*
+ * True when do_what_is_left() has nothing to do. One branch for eight tests, since most turns leave nothing.
+ */
+static bool nothing_is_left(const struct ctx_ring *ring)
 {
 	int left = !list_empty(&ring->done.batches_over);
 
@@ -67,7 +76,7 @@ static bool settled(const struct ctx_ring *ring)
 	return !left;
 }
 
-static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
+static __attribute__((noinline, cold)) void do_what_is_left(struct ctx_ring *ring)
 {
 	bool outside = ring->adopted || ring->owner.epoll_fd >= 0;
 	int pushed = 0;
@@ -89,34 +98,35 @@ static __attribute__((noinline, cold)) void settle(struct ctx_ring *ring)
 	if (!list_empty(&ring->ops.singles))
 		batch_singles(ring);
 	if (!list_empty(&ring->ops.waiting) || ring->times.heap.root || ring->park)
-		pushed = stage_push(ring); /* what an IOSQE_IO_DRAIN operation held back */
-	if (outside && ring_greet(ring))
-		ring_arm_wake(ring);
+		pushed = stage_push(ring); /* operations that an IOSQE_IO_DRAIN operation held back */
+	if (outside && greet_kernel(ring))
+		queue_arm_wake(ring);
 	if (!list_empty(&ring->polls.todo))
 		ring_polls_put(ring);
 	if ((outside || pushed > 0) && uring_publish(ring->uring))
-		ring_flush(ring);
+		queue_flush(ring);
 }
 
-void ring_end_turn(struct ctx_ring *ring)
+void dispatch_end_turn(struct ctx_ring *ring)
 {
-	if (__builtin_expect(settled(ring), 1)) {
+	if (__builtin_expect(nothing_is_left(ring), 1)) {
 		ring->dispatching = false;
 		return;
 	}
 	if (ring_is_here(ring))
-		settle(ring);
+		do_what_is_left(ring);
 	ring->dispatching = false;
 	if (ring_is_here(ring))
-		ring_notify(ring);
+		queue_notify(ring);
 }
 
 /*
- * Of many completions a DEFER_TASKRUN ring brings some 40 at a time into its queue (Linux 6.18), and no more
- * than the queue holds come anywhere: asks until there are none, or a queue full has been delivered, so that
- * callbacks which bring about ever more do not keep this from returning.
+ * Delivers the completions that the kernel keeps back. When there are many, a DEFER_TASKRUN ring puts about
+ * 40 at a time into its queue (Linux 6.18), and no ring puts more there than the queue holds. So this asks
+ * for more until there are none. It stops when as many as fit the queue have been delivered, so that
+ * callbacks which bring about ever more completions do not keep it from returning.
  */
-static __attribute__((noinline, cold)) unsigned deliver_rest(struct ctx_ring *ring, unsigned delivered)
+static __attribute__((noinline, cold)) unsigned deliver_kept_back(struct ctx_ring *ring, unsigned delivered)
 {
 	while (uring_keeps_back(ring->uring) && delivered < ring->uring->cq.ring_entries) {
 		struct uring_wait all = {.events = true, .timeout_ns = CTX_FOREVER};
@@ -126,7 +136,7 @@ static __attribute__((noinline, cold)) unsigned deliver_rest(struct ctx_ring *ri
 		int error = uring_enter(ring->uring, 0, &all);
 		if ((error < 0 && error != -ETIME) || ring->fork_count != thread_fork_count)
 			break;
-		unsigned more = ring_deliver(ring);
+		unsigned more = dispatch_deliver(ring);
 		if (!more)
 			break;
 		delivered += more;
@@ -134,21 +144,24 @@ static __attribute__((noinline, cold)) unsigned deliver_rest(struct ctx_ring *ri
 	return delivered;
 }
 
-/* Only readiness came: what it was waited for is there, too. Otherwise it goes with the next turn's enter. */
+/*
+ * This turn brought nothing but readiness. Makes the attempts now, with a second enter, so that this dispatch
+ * delivers the data. Otherwise they would go with the next turn's enter.
+ */
 static __attribute__((noinline)) int deliver_attempts(struct ctx_ring *ring)
 {
-	if (!park_is_due(ring))
+	if (!park_queue_is_due(ring))
 		return 0;
 	park_push(ring);
-	int error = ring_wait(ring, 0);
-	if (ring->fork_count != thread_fork_count) /* as below */
+	int error = queue_wait(ring, 0);
+	if (ring->fork_count != thread_fork_count) /* a signal handler forked, and this is the child */
 		return -EPERM;
-	return error < 0 ? 0 : (int)ring_deliver(ring);
+	return error < 0 ? 0 : (int)dispatch_deliver(ring);
 }
 
 /*
- * What there is to deliver was parked, and the kernel has nothing that anybody waits for: no need to enter.
- * Not twice in a row: readiness and time may come only with an enter.
+ * Whether this turn need not enter the kernel: all that is to be delivered was parked, and the kernel has no
+ * operation. Not twice in a row, since readiness and time may come only with an enter.
  */
 static bool kernel_can_wait(struct ctx_ring *ring)
 {
@@ -157,13 +170,15 @@ static bool kernel_can_wait(struct ctx_ring *ring)
 	return ring->rested;
 }
 
-/* All of it, and what is to follow. -EPERM: a function of the program's forked, and this is the child. */
+/*
+ * Delivers everything, and ends the turn. -EPERM: a function of the program's forked, and this is the child.
+ */
 static inline int deliver_turn(struct ctx_ring *ring)
 {
-	int delivered = (int)ring_deliver(ring);
+	int delivered = (int)dispatch_deliver(ring);
 
 	if (__builtin_expect(!ring->adopted && uring_keeps_back(ring->uring), 0)) {
-		delivered = (int)deliver_rest(ring, (unsigned)delivered);
+		delivered = (int)deliver_kept_back(ring, (unsigned)delivered);
 		if (ring->fork_count != thread_fork_count)
 			return -EPERM;
 	}
@@ -172,7 +187,7 @@ static inline int deliver_turn(struct ctx_ring *ring)
 		if (delivered < 0)
 			return delivered;
 	}
-	ring_end_turn(ring);
+	dispatch_end_turn(ring);
 	return __builtin_expect(ring_is_here(ring), 1) ? delivered : -EPERM;
 }
 
@@ -187,22 +202,23 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 	if (ring->owner.ready_fd >= 0)
 		sys_drain(ring->owner.ready_fd);
 	if (ring->adopted) {
-		int sent = ring_flush(ring);
+		int sent = queue_flush(ring);
 		error = !error && sent < 0 ? sent : error;
 	} else {
 		/*
-		 * The completion of a wake may have been taken before its write was seen here. Cleared
-		 * before the look at the mail, so that whoever posts later writes again.
+		 * The completion of the poll on the mailbox may have been taken before the write of its
+		 * eventfd was seen here. The eventfd is cleared before the look at the mail, so that a thread
+		 * which posts later writes it again.
 		 */
 		mailbox_reset(ring->mailbox);
-		bool ready = ring_anything_ready(ring) || ring->ops.stalled;
+		bool ready = queue_anything_ready(ring) || ring->ops.stalled;
 		if (ring->calls && ring->times.heap.root)
-			timeout_ns = bounded(ring, timeout_ns);
+			timeout_ns = bound_by_timers(ring, timeout_ns);
 		if (__builtin_expect(!ring->park, 1) || !kernel_can_wait(ring)) {
-			int waited = ring_wait_inline(ring, ready ? 0 : timeout_ns);
+			int waited = queue_wait_inline(ring, ready ? 0 : timeout_ns);
 			error = waited ? waited : error;
 		}
-		/* By a signal handler, in the wait: in the child the queues are still the parent's. */
+		/* A signal handler forked in the wait, and this is the child: the queues are the parent's. */
 		if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
 			return -EPERM;
 	}
@@ -213,7 +229,7 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 	return delivered ? delivered : error;
 }
 
-int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns)
+int dispatch_turn(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	return turn_inline(ring, timeout_ns);
 }
@@ -227,10 +243,10 @@ int ctx_ring_submit(struct ctx_ring *ring)
 	batch_singles(ring);
 	stage_submit(ring);
 	int pushed = stage_push(ring);
-	int sent = ring_flush(ring);
+	int sent = queue_flush(ring);
 	if (!ring->dispatching)
-		batch_run(ring); /* one that an open chain held up */
-	ring_notify(ring);
+		batch_run(ring); /* a batch that had to wait for the end of the program's chain */
+	queue_notify(ring);
 	if (pushed < 0)
 		return pushed;
 	return sent < 0 && sent != -EBUSY ? sent : pushed;
@@ -258,7 +274,7 @@ int ctx_ring_run(struct ctx_ring *ring, const struct ctx_context *until)
 	if (ring->adopted)
 		return -ENOTSUP;
 	if (until && !context_error(until)) {
-		/* The group's watch is what wakes this ring when another thread ends it. */
+		/* With a group the ring watches until, so that this thread wakes when another one ends it. */
 		group = group_get(ring, until, &error);
 		if (!group && !context_error(until))
 			return error;
@@ -299,12 +315,13 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 			kind = CTX_FILTER_INTERNAL;
 	} else if (kind == CTX_FILTER_INTERNAL) {
 		if (nested)
-			mailbox_reset(ring->mailbox); /* the outer one wakes itself for what there is */
+			mailbox_reset(
+				ring->mailbox); /* the dispatch that we are called in delivers the rest */
 		else
-			ring_deliver(ring);
+			dispatch_deliver(ring);
 	}
 	if (!nested)
-		ring_end_turn(ring);
+		dispatch_end_turn(ring);
 	thread_release(state);
 	return kind;
 }

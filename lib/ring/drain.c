@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting until the kernel holds nothing of a context. Completions are only noted:
- * our own ring's go to the spill; an adopted ring's stay in its queue, where the
- * program will find them.
+ * Waits until the kernel holds nothing of a context.
+ *
+ * Why the kernel still holds something of a context that has ended: a cancel is a request. The kernel may use
+ * the buffers of an operation until its final completion has been seen, and that comes after the cancel: soon
+ * for most, much later for an operation that a worker of the kernel carries out.
+ *
+ * A drain calls no function of the program. Completions are only noted (note.c): those of our own ring go to
+ * the spill, those of an adopted ring stay in its queue, where the program finds them.
  */
 #include "note.h"
 #include "queue.h"
@@ -11,9 +16,9 @@
 struct drain {
 	struct ctx_ring *ring;
 	const struct ctx_context *root;
-	struct group *groups; /* through drain_next */
-	struct group *held;   /* the first of them that is not known to be over */
-	bool waited;	      /* at the last look something waited to be given to the kernel */
+	struct group *groups; /* the groups to be drained, linked by drain_next */
+	struct group *held;   /* the first of these groups that is not known to be over */
+	bool waited;	      /* at the last look some operation waited to be given to the kernel */
 };
 
 static void collect_group(struct group *group, void *data)
@@ -27,13 +32,13 @@ static void collect_group(struct group *group, void *data)
 	drain->groups = group;
 }
 
-static void collect_below(struct group *group, void *data)
+static void collect_if_below(struct group *group, void *data)
 {
 	if (context_is_below_root(group->watch.ctx, ((struct drain *)data)->root))
 		collect_group(group, data);
 }
 
-static void collect(struct watch *watch, void *data)
+static void collect_watch(struct watch *watch, void *data)
 {
 	collect_group(container_of(watch, struct group, watch), data);
 }
@@ -46,7 +51,7 @@ static void note_completions(struct ctx_ring *ring)
 		note_harvest(ring);
 }
 
-/* Submitted, but still held back: they will be given to the kernel. */
+/* Whether operations of the groups are submitted, but not given to the kernel yet. They will be. */
 static bool any_waiting(const struct ctx_ring *ring)
 {
 	for (const struct list *link = ring->ops.waiting.next; link != &ring->ops.waiting;
@@ -58,35 +63,41 @@ static bool any_waiting(const struct ctx_ring *ring)
 	return false;
 }
 
-/* What is parked is given to the kernel when its time comes, until its context ends. */
-static bool is_over(const struct group *group)
+/*
+ * Whether the kernel holds nothing of group and will get nothing. A parked operation is given to the kernel
+ * when its descriptor is ready, until its context ends.
+ */
+static bool group_is_over(const struct group *group)
 {
 	return !group->in_kernel && !group->parked_count;
 }
 
 /*
- * Looks at the group that was held the last time, and at others only when that is over: so a drain costs one
- * look at each group and one for each completion. Only what waited at the last look can make a group that was
- * over have something in the kernel again; then all are looked at.
+ * Whether the kernel holds something of the groups, or will get something. Looks at the group for which this
+ * was so the last time, and at others only when that one is over. So a drain costs one look at each group and
+ * one at each completion. A group that is over gets something into the kernel again only if it had operations
+ * waiting at the last look; then all groups are looked at again.
  */
 static bool any_held(struct drain *drain)
 {
 	if (drain->waited)
 		drain->held = drain->groups;
-	while (drain->held && is_over(drain->held))
+	while (drain->held && group_is_over(drain->held))
 		drain->held = drain->held->drain_next;
 	drain->waited = !list_empty(&drain->ring->ops.waiting);
 	return drain->held || any_waiting(drain->ring);
 }
 
-/* Of the letters those that tell of the end of a context: an operation of ctx may wait for one of another.
- * True: there were some. */
-static bool take_ends(struct ctx_ring *ring)
+/*
+ * Takes the letters that report the end of a context: an operation of ctx may wait for one of another
+ * context. True: there were some.
+ */
+static bool take_end_letters(struct ctx_ring *ring)
 {
 	struct letter *letter;
 	bool any = false;
 
-	mailbox_reset(ring->mailbox); /* first: see ring_turn */
+	mailbox_reset(ring->mailbox); /* before the look at the mail: see turn_inline() */
 	while (mailbox_pending(ring->mailbox) && (letter = mailbox_next_quiet(ring->mailbox))) {
 		letter->deliver(letter);
 		any = true;
@@ -95,18 +106,22 @@ static bool take_ends(struct ctx_ring *ring)
 }
 
 /*
- * Does what a dispatch would do, but for calling anybody. True: the kernel holds something, or is to get it.
+ * Does what a dispatch does, but calls no function of the program. True: the kernel holds something, or will
+ * get something.
  *
- * The mail is looked at last, too: the completion of the wake for it may be among those that were noted, and
- * then nothing would end the wait, not even for later mail.
+ * The mail is looked at in the end as well. The completion of the poll on the mailbox may be among those that
+ * were noted, and then neither that mail nor later mail would end the wait.
  */
-static bool review(struct drain *drain)
+static bool make_progress(struct drain *drain)
 {
 	struct ctx_ring *ring = drain->ring;
 
-	/* Not in the wait: what that has to take out to find room would not be looked at. */
-	ring_arm_wake(ring);
-	take_ends(ring);
+	/*
+	 * Here, and not in the wait: there it might have to take completions out to make room, and nobody
+	 * would act on them before the wait.
+	 */
+	queue_arm_wake(ring);
+	take_end_letters(ring);
 	do {
 		note_completions(ring);
 		if (ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER)
@@ -114,11 +129,11 @@ static bool review(struct drain *drain)
 		batch_run(ring);
 		batch_singles(ring);
 		stage_push(ring);
-		note_completions(ring); /* what all that brought */
-		/* That made room, and may have brought readiness. Nobody tells of either again. */
+		note_completions(ring); /* what the steps above have brought */
+		/* The completions made room, and may have brought readiness, which are not reported again. */
 		stage_push(ring);
-		ring_timers_arm(ring);
-	} while (take_ends(ring));
+		queue_arm_timer(ring);
+	} while (take_end_letters(ring));
 	return any_held(drain);
 }
 
@@ -127,16 +142,16 @@ static int drain_wait(struct drain *drain, uint64_t timeout_ns)
 	struct ctx_ring *ring = drain->ring;
 	uint64_t deadline_ns = clock_after_ns(timeout_ns == CTX_FOREVER ? 0 : clock_now_ns(), timeout_ns);
 
-	while (review(drain)) {
+	while (make_progress(drain)) {
 		uint64_t now_ns = deadline_ns == CTX_FOREVER ? 0 : clock_now_ns();
 		if (now_ns >= deadline_ns)
 			return -ETIMEDOUT;
 		if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
 			return -EBUSY;
 		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns;
-		int error = ring_wait(ring, ring_has_unsent(ring) ? 0 : left_ns);
+		int error = queue_wait(ring, queue_has_unsent(ring) ? 0 : left_ns);
 		if ((error == -EBUSY || error == -EAGAIN) && !ring->adopted) {
-			note_harvest(ring); /* makes room */
+			note_harvest(ring); /* makes room in the kernel's queue of completions */
 			error = uring_cq_ready(ring->uring) ? -ENOMEM : 0;
 		}
 		if (error)
@@ -146,8 +161,9 @@ static int drain_wait(struct drain *drain, uint64_t timeout_ns)
 }
 
 /*
- * What another thread ended before, and may not have told yet. From here on each end is told, by a letter or,
- * when this thread finds it, at once.
+ * Dooms the groups of contexts that have ended. Another thread may have ended one before the drain, and its
+ * letter may not be here yet. From here on each end is reported by a letter, or seen at once when this thread
+ * brings it about.
  */
 static void doom_ended(struct drain *drain)
 {
@@ -166,24 +182,24 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	int error = ring_check(ring);
 	if (error)
 		return error;
-	context_hold(ctx); /* it may wait for its turn to look at what is below */
+	context_hold(ctx); /* context_each_watch() may wait, and ctx must not be freed meanwhile */
 	drain.root = ctx;
-	if (ctx->flags & NODE_STATIC) /* keeps no list of what is below it */
-		groups_each(ring, collect_below, &drain);
+	if (ctx->flags & NODE_STATIC) /* a static context keeps no list of the contexts below it */
+		groups_each(ring, collect_if_below, &drain);
 	else
-		context_each_watch(ctx, WATCH_BELOW, &group_watch_ops, collect, &drain);
+		context_each_watch(ctx, WATCH_BELOW, &group_watch_ops, collect_watch, &drain);
 	drain.held = drain.groups;
 	doom_ended(&drain);
 	error = drain_wait(&drain, timeout_ns);
-	unsigned count = error ? ring_stuck(ring, true, stuck, stuck_max) : 0;
+	unsigned count = error ? grace_list_stuck(ring, true, stuck, stuck_max) : 0;
 	if (ret_stuck)
 		*ret_stuck = count;
 	for (struct group *group = drain.groups; group; group = group->drain_next)
 		group->draining = false;
-	/* What was noted may be readiness, too, which only a dispatch acts upon. */
+	/* Readiness may be among what was noted, and only a dispatch acts on it. */
 	if (ring->park && ring->owner.epoll_fd >= 0 && !ring->dispatching)
 		mailbox_wake(ring->mailbox);
-	ring_notify(ring);
+	queue_notify(ring);
 	context_unhold(ctx);
 	return error;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is done about operations that do not end although their context did and they were cancelled: a worker
- * of the kernel may hang in a device or a file system, and a zero-copy send waits for its peer. Two steps, a
- * grace apart: shut down the sockets for which the program allowed it, then say what is stuck. The timer of
- * the group's deadline serves: a group that ended has no other use for it.
+ * What is done about operations that do not end although their context ended and they were cancelled. A
+ * worker of the kernel may hang in a device or a file system, and a zero-copy send waits for its peer. There
+ * are two steps, a grace apart: shut down the sockets for which the program allowed that (CTX_OP_SHUTDOWN),
+ * then report what is stuck. The timer of the group's deadline serves for both, since a group that ended has
+ * no other use for it.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -12,7 +13,7 @@
 #include "record.h"
 #include "ring.h"
 
-/* An operation in the kernel, as it is told to the program. */
+/* Describes an operation in the kernel for the program. */
 static void describe_operation(const struct ctx_ring *ring, const struct operation *op, uint64_t now_ns,
 			       struct ctx_stuck *ret_stuck)
 {
@@ -27,7 +28,8 @@ static void describe_operation(const struct ctx_ring *ring, const struct operati
 	};
 }
 
-unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max)
+unsigned grace_list_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck,
+			  unsigned stuck_max)
 {
 	uint64_t now_ns = clock_now_ns();
 	unsigned count = 0;
@@ -46,13 +48,14 @@ unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck 
 }
 
 /*
- * Calls visit for each operation of group that the kernel holds, as long as it says to go on. Costs what the
- * group has: what is to be cancelled one by one is usually nothing.
+ * Calls visit for each operation of group that the kernel holds, until visit returns false. Costs what the
+ * group has, since what ring->ops.retries and ring->ops.singles hold is usually nothing.
  */
-static void each_held(const struct group *group, bool (*visit)(struct operation *op, void *data), void *data)
+static void each_in_kernel(const struct group *group, bool (*visit)(struct operation *op, void *data),
+			   void *data)
 {
 	struct ctx_ring *ring = group->ring;
-	/* In ring->ops.retries is what was cancelled before its context ended. */
+	/* Operations that were cancelled before their context ended are in ring->ops.retries. */
 	const struct list *lists[] = {&group->cancelling, &group->retries, &ring->ops.retries,
 				      &ring->ops.singles};
 
@@ -75,16 +78,17 @@ static void fire_report(struct ctx_ring *ring, struct ring_timer *timer, uint64_
 	struct group *group = container_of(timer, struct group, deadline);
 
 	(void)now_ns;
-	each_held(group, flag_stuck, ring);
+	each_in_kernel(group, flag_stuck, ring);
 	list_remove(&group->stuck_link);
-	list_append(&ring->groups.stuck, &group->stuck_link); /* a drain calls nobody */
+	list_append(&ring->groups.stuck,
+		    &group->stuck_link); /* reported later: a drain calls no function of the program */
 }
 
-static bool shut_down(struct operation *op, void *data)
+static bool shut_down_socket(struct operation *op, void *data)
 {
 	(void)data;
 	if ((op->marks & OP_SHUTDOWN) && !(op->sqe.flags & IOSQE_FIXED_FILE))
-		sys_shutdown(op->sqe.fd, SHUT_RDWR); /* of what is no socket nothing can be shut */
+		sys_shutdown(op->sqe.fd, SHUT_RDWR); /* does nothing to what is no socket */
 	return true;
 }
 
@@ -92,7 +96,7 @@ static void fire_shutdown(struct ctx_ring *ring, struct ring_timer *timer, uint6
 {
 	struct group *group = container_of(timer, struct group, deadline);
 
-	each_held(group, shut_down, NULL);
+	each_in_kernel(group, shut_down_socket, NULL);
 	timer->fire = fire_report;
 	ring_timer_set(ring, timer, clock_after_ns(now_ns, group->grace_ns));
 }
@@ -113,7 +117,7 @@ struct report {
 	unsigned count, max;
 };
 
-static bool describe(struct operation *op, void *data)
+static bool report_operation(struct operation *op, void *data)
 {
 	struct report *report = data;
 
@@ -128,7 +132,7 @@ static void report_group(struct group *group)
 
 	if (!ring->options.stuck || !group->in_kernel)
 		return;
-	/* Without memory for all of them some are told. */
+	/* Without memory for all of them the first few are reported. */
 	stuck = memory_allocate(group->in_kernel * sizeof(*stuck));
 	struct report report = {
 		.ring = ring,
@@ -136,7 +140,7 @@ static void report_group(struct group *group)
 		.now_ns = clock_now_ns(),
 		.max = stuck ? group->in_kernel : sizeof(few) / sizeof(few[0]),
 	};
-	each_held(group, describe, &report);
+	each_in_kernel(group, report_operation, &report);
 	if (report.count)
 		ring->options.stuck(ring, report.stuck, report.count, ring->options.data);
 	memory_release(stuck);

@@ -4,14 +4,19 @@
 
 #include "ring.h"
 
-/* Submits the first request of ours, if that was not done yet. True: others may follow. */
-bool ring_greet(struct ctx_ring *ring);
+/* Sends the greeting unless that was done. True: the library's other requests may follow. */
+bool greet_kernel(struct ctx_ring *ring);
 
-/* A request whose answer alone matters; it comes to ring->requests.answer. False: there is no room for it. */
+/*
+ * Puts a request of which only the answer matters into the queue; the answer comes to ring->requests.answer.
+ * False: there is no room for it.
+ */
 bool greet_ask(struct ctx_ring *ring, unsigned opcode, unsigned sqe_flags, unsigned len);
 
-/* Submits, and notes what is there. What is asked may be a chain that goes no further: nothing else is in the
- * queue then. */
+/*
+ * Submits, and notes the completions that are there. What is submitted may be the head of a chain without
+ * successor: nothing else is in the queue then.
+ */
 void greet_look(struct ctx_ring *ring);
 
 #endif

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Groups: finds and makes the group of a context, hears of the end and the release of the context, and frees
+ * the group when nobody needs it any more.
+ */
 #include <string.h>
 
 #include "memory.h"
@@ -6,14 +10,14 @@
 
 #define GROUPS_FIRST 16u
 
-static unsigned bucket(const struct ctx_ring *ring, const struct ctx_context *ctx)
+static unsigned bucket_of(const struct ctx_ring *ring, const struct ctx_context *ctx)
 {
 	/* Fibonacci hashing: addresses of contexts are multiples of 16. */
 	return (unsigned)(((uintptr_t)ctx >> 4) * 0x9e3779b97f4a7c15ull >> 32) & ring->groups.mask;
 }
 
-/* More buckets when there are as many groups; without memory the chains get longer. */
-static void grow(struct ctx_ring *ring)
+/* Doubles the buckets when there are as many groups. Without memory the lists in the buckets get longer. */
+static void grow_buckets(struct ctx_ring *ring)
 {
 	unsigned count = ring->groups.buckets ? (ring->groups.mask + 1) * 2 : GROUPS_FIRST;
 	struct group **old = ring->groups.buckets;
@@ -28,7 +32,7 @@ static void grow(struct ctx_ring *ring)
 	for (unsigned i = 0; i < old_count; i++) {
 		for (struct group *group = old[i], *next; group; group = next) {
 			next = group->hash_next;
-			struct group **head = &groups[bucket(ring, group->watch.ctx)];
+			struct group **head = &groups[bucket_of(ring, group->watch.ctx)];
 			group->hash_next = *head;
 			*head = group;
 		}
@@ -36,8 +40,8 @@ static void grow(struct ctx_ring *ring)
 	memory_release(old);
 }
 
-/* On the owner's thread: what became of the context since the group was last looked at. */
-static void review(struct group *group)
+/* Acts on what happened to the group's context since the last look. Runs on the owner's thread. */
+static void review_group(struct group *group)
 {
 	if (context_error(group->watch.ctx))
 		group_doom(group);
@@ -47,22 +51,24 @@ static void review(struct group *group)
 		list_append(&group->ring->groups.emptied, &group->link);
 }
 
-/* Calls nobody: a drain takes these letters, too. */
-static void deliver_letter(struct letter *letter)
+/* Calls no function of the program, so a drain may take this letter, too. */
+static void deliver_group_letter(struct letter *letter)
 {
-	review(container_of(letter, struct group, letter));
+	review_group(container_of(letter, struct group, letter));
 }
 
-/* Under the context's lock. */
-static void told_done(struct watch *watch, struct deferred_list *later)
+/* The context has ended. Called under the context's lock, on any thread. */
+static void group_context_done(struct watch *watch, struct deferred_list *later)
 {
 	struct group *group = container_of(watch, struct group, watch);
 	struct ctx_ring *ring = group->ring;
 
 	if (ring->fork_count != thread_fork_count)
-		return; /* a forked child ended its copy: the ring is the parent's */
-	/* Sequentially consistent, as the marking before it and both steps of ring_begin_call(): whichever of
-	 * us is later sees the other. */
+		return; /* a forked child ended its copy of the context: the ring is the parent's */
+	/*
+	 * Sequentially consistent, as are the marking of the context before this and both steps of
+	 * ring_begin_call(). Whichever of the two threads is later sees what the other did.
+	 */
 	if (ring->calls && !atomic_load(&ring->owner.busy.word))
 		return;
 	if (!ring_is_mine(ring)) {
@@ -76,9 +82,11 @@ static void told_done(struct watch *watch, struct deferred_list *later)
 	}
 }
 
-/* Between the calls of its thread a ring keeps no context for itself: its owner may not come back for long.
+/*
+ * Stops watching the context, if the ring is one of blocking calls and no call is under way: its owner may
+ * not come back for long, and the context's memory need not wait for that.
  */
-static bool let_go(struct group *group)
+static bool unwatch_between_calls(struct group *group)
 {
 	struct ctx_ring *ring = group->ring;
 
@@ -86,28 +94,31 @@ static bool let_go(struct group *group)
 		return false;
 	mailbox_retract(ring->mailbox, &group->letter);
 	context_unwatch_released(&group->watch);
-	group->let_go = true;
+	group->unwatched = true;
 	lock_release(&ring->owner.busy);
 	return true;
 }
 
-/* Under the context's lock: the group cannot be freed here. No hurry, so nobody is woken. */
-static void told_released(struct watch *watch)
+/*
+ * The program has released the context. Called under the context's lock, so the group cannot be freed here.
+ * There is no hurry, so nobody is woken.
+ */
+static void group_context_released(struct watch *watch)
 {
 	struct group *group = container_of(watch, struct group, watch);
 
-	if (group->ring->fork_count != thread_fork_count || let_go(group))
+	if (group->ring->fork_count != thread_fork_count || unwatch_between_calls(group))
 		return;
 	if (ring_is_mine(group->ring)) {
-		review(group);
+		review_group(group);
 	} else {
 		mailbox_post_quiet(group->ring->mailbox, &group->letter, NULL);
-		/* The call may have ended, and looked for mail, just before. */
-		let_go(group);
+		/* The call may have ended, and have looked for mail, just before the letter was posted. */
+		unwatch_between_calls(group);
 	}
 }
 
-const struct watch_ops group_watch_ops = {.done = told_done, .released = told_released};
+const struct watch_ops group_watch_ops = {.done = group_context_done, .released = group_context_released};
 
 static void fire_deadline(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
 {
@@ -116,7 +127,7 @@ static void fire_deadline(struct ctx_ring *ring, struct ring_timer *timer, uint6
 
 	if (deadline_ns <= now_ns)
 		context_expire(group->watch.ctx, now_ns);
-	else if (deadline_ns != CTX_FOREVER) /* it was moved */
+	else if (deadline_ns != CTX_FOREVER) /* the deadline has been moved */
 		ring_timer_set(ring, timer, deadline_ns);
 }
 
@@ -129,7 +140,7 @@ static struct group *group_new(struct ctx_ring *ring, const struct ctx_context *
 		return NULL;
 	}
 	*group = (struct group){
-		.ring = ring, .letter.deliver = deliver_letter, .deadline.fire = fire_deadline};
+		.ring = ring, .letter.deliver = deliver_group_letter, .deadline.fire = fire_deadline};
 	list_init(&group->pending);
 	list_init(&group->cancelling);
 	list_init(&group->parked);
@@ -159,12 +170,12 @@ struct group *group_find(struct ctx_ring *ring, const struct ctx_context *ctx, i
 		return NULL;
 	}
 	if (ring->groups.count >= (ring->groups.buckets ? ring->groups.mask + 1 : 0))
-		grow(ring);
+		grow_buckets(ring);
 	if (!ring->groups.buckets) {
 		*ret_error = -ENOMEM;
 		return NULL;
 	}
-	struct group **head = &ring->groups.buckets[bucket(ring, ctx)];
+	struct group **head = &ring->groups.buckets[bucket_of(ring, ctx)];
 	for (group = *head; group && group->watch.ctx != ctx; group = group->hash_next)
 		;
 	if (!group) {
@@ -188,6 +199,11 @@ void group_doom(struct group *group)
 	list_append(&group->ring->groups.doomed, &group->link);
 }
 
+enum ctx_op_end group_op_end(const struct group *group)
+{
+	return context_error(group->watch.ctx) == ETIME ? CTX_OP_DEADLINE : CTX_OP_CANCELLED;
+}
+
 void group_empty(struct group *group)
 {
 	ring_timer_stop(group->ring, &group->deadline);
@@ -198,7 +214,7 @@ void group_empty(struct group *group)
 static void group_free(struct group *group)
 {
 	struct ctx_ring *ring = group->ring;
-	struct group **place = &ring->groups.buckets[bucket(ring, group->watch.ctx)];
+	struct group **place = &ring->groups.buckets[bucket_of(ring, group->watch.ctx)];
 
 	while (*place != group)
 		place = &(*place)->hash_next;
@@ -210,8 +226,8 @@ static void group_free(struct group *group)
 	list_remove(&group->retry_link);
 	list_remove(&group->stuck_link);
 	ring_timer_stop(ring, &group->deadline);
-	/* From here on nobody posts the letter; then none can be left in the mailbox. */
-	if (!group->let_go)
+	/* From here on nobody posts the letter, so after the next line it is not in the mailbox. */
+	if (!group->unwatched)
 		context_unwatch(&group->watch);
 	mailbox_retract(ring->mailbox, &group->letter);
 	tally_unref(atomic_load(&group->tally));
@@ -222,7 +238,7 @@ void group_keep_only(struct ctx_ring *ring, const struct ctx_context *ctx)
 {
 	struct group *group = ring->groups.last;
 
-	if (group && (group->let_go || group->watch.ctx != ctx))
+	if (group && (group->unwatched || group->watch.ctx != ctx))
 		group_free(group);
 }
 
@@ -245,7 +261,7 @@ void groups_each(struct ctx_ring *ring, void (*visit)(struct group *group, void 
 		}
 }
 
-static void free_one(struct group *group, void *data)
+static void free_visited_group(struct group *group, void *data)
 {
 	(void)data;
 	group_free(group);
@@ -253,24 +269,7 @@ static void free_one(struct group *group, void *data)
 
 void groups_free(struct ctx_ring *ring)
 {
-	groups_each(ring, free_one, NULL);
+	groups_each(ring, free_visited_group, NULL);
 	memory_release(ring->groups.buckets);
 	ring->groups.buckets = NULL;
-}
-
-/* ---- ends without a completion of the kernel */
-
-enum ctx_op_end complete_end(const struct group *group)
-{
-	return context_error(group->watch.ctx) == ETIME ? CTX_OP_DEADLINE : CTX_OP_CANCELLED;
-}
-
-void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
-{
-	stage_leave(op);
-	list_remove(&op->link);
-	op->phase = OP_READY;
-	op->res = res;
-	op->end = (uint8_t)end;
-	list_append(&ring->ops.ready, &op->link);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Completions are first noted, which is accounting and touches nobody's code, and later delivered
- * (complete.c). Between the two they may wait in the kernel's queue or in the spill, so that draining one
- * context does not run the callbacks of others.
+ * Completions are first noted, which is accounting and calls no function of the program, and later delivered
+ * (complete.c). In between they may wait in the kernel's queue or in the spill, so that draining one context
+ * does not run the callbacks of others.
  */
 #include "note.h"
 
@@ -14,7 +14,7 @@
 
 #define SPILL_FIRST 256u
 
-/* How long the wake-up poll rests that could not be had. */
+/* How long to wait before the poll on the mailbox is tried again after it failed. */
 #define WAKE_REST_NS 50000000ull
 
 void note_batch_over(struct ctx_ring *ring, struct batch *batch)
@@ -39,8 +39,9 @@ void note_batch(struct operation *op, bool cancelled)
 }
 
 /*
- * Takes op out of its chain. Who follows it starts now, and is cancelled now if it had to wait for that: of a
- * chain that is to end all members are marked, see chain_end().
+ * Takes op out of its chain. If op was the head, its successor starts in the kernel now. If the chain is to
+ * end, the successor is cancelled now, since only now can the kernel find it; chain_end() has marked it for
+ * that.
  */
 static void leave_chain(struct ctx_ring *ring, struct operation *op)
 {
@@ -60,8 +61,8 @@ static void leave_chain(struct ctx_ring *ring, struct operation *op)
 }
 
 /*
- * Where completions of success are skipped a linked timeout that ended its operation says
- * nothing (Linux 6.18), so it is told from the time.
+ * Tells from the time whether the linked timeout of op ended it. Where completions of success are skipped, a
+ * linked timeout that ended its operation has no completion of its own (Linux 6.18).
  */
 static void infer_timeout(struct operation *op, int res)
 {
@@ -73,8 +74,10 @@ static void infer_timeout(struct operation *op, int res)
 		op_mark(op, op->marks & OP_TIMED_OWN ? OP_TIMED_OUT : OP_EXPIRED);
 }
 
-/* One that ended without an event is armed again by the next turn; where that would fail again at once, and
- * keep the loop turning for nothing, after a rest. */
+/*
+ * Notes the end of the poll on the mailbox. Usually the next turn arms it again. After an error that would
+ * come again at once, and keep the loop turning for nothing, it is armed again after a rest.
+ */
 static void note_wake(struct ctx_ring *ring, uint32_t number, const struct io_uring_cqe *cqe)
 {
 	if ((cqe->flags & IORING_CQE_F_MORE) || !ticket_return(&ring->requests.wakes, number))
@@ -107,21 +110,22 @@ static void note_final(struct ctx_ring *ring, struct operation *op, int res)
 	ring->ops.in_kernel--;
 	if (op == ring->ops.barrier)
 		ring->ops.barrier = NULL;
-	/* The kernel ended it at the deadline of its context: with that the chain is to end. */
+	/* The kernel ended op at the deadline of its context, and with op its whole chain is to end. */
 	if ((op->marks & (OP_EXPIRED | OP_ENDING)) == OP_EXPIRED)
 		for (struct operation *next = op->chain_next; next; next = next->chain_next)
 			op_mark(next, OP_EXPLICIT);
 	if (op->chain_prev || op->chain_next)
 		leave_chain(ring, op);
 	if (op->marks & OP_COUNTED)
-		park_uncount(ring, op);
+		park_queue_uncount(ring, op);
 	if (op->batch)
 		note_batch(op, op_normal_result(op, res) == -ECANCELED);
 }
 
 /*
- * A linked timeout that fired says -ETIME, or the positive count of some kinds of requests. One that
- * fired and did not find its operation has left it without a bound (seen on Linux 6.18).
+ * Notes the completion of a linked timeout. One that fired has the result -ETIME, or the positive count of
+ * some kinds of requests. One that fired and did not find its operation has left that without a bound (seen
+ * on Linux 6.18).
  */
 static void note_timeout(struct ctx_ring *ring, struct operation *op, int res)
 {
@@ -129,11 +133,13 @@ static void note_timeout(struct ctx_ring *ring, struct operation *op, int res)
 		return;
 	op_mark(op, op->marks & OP_TIMED_OWN ? OP_TIMED_OUT : OP_EXPIRED);
 	if ((res == -ENOENT || res == -EALREADY) && !(op->marks & OP_CANCEL_SENT))
-		ring_retry(ring, op);
+		ring_timer_retry(ring, op);
 }
 
-/* Each that is counted has a number, so that a completion which is shown again, or is a stranger's, counts
- * for nothing. */
+/*
+ * Notes the completion of a request of the library's own. The requests that are counted have numbers, so that
+ * a completion which is shown twice, or which is the program's and looks like ours, has no effect.
+ */
 static void note_internal(struct ctx_ring *ring, uint32_t which, uint32_t number,
 			  const struct io_uring_cqe *cqe)
 {
@@ -142,7 +148,7 @@ static void note_internal(struct ctx_ring *ring, uint32_t which, uint32_t number
 		note_wake(ring, number, cqe);
 		break;
 	case INTERNAL_TIMER:
-		ring_note_kernel_timer(ring, number, cqe->res);
+		ring_timer_note(ring, number, cqe->res);
 		break;
 	case INTERNAL_QUESTION:
 		note_answer(ring, number, cqe->res);
@@ -154,12 +160,12 @@ static void note_internal(struct ctx_ring *ring, uint32_t which, uint32_t number
 			park_note_readiness(ring, cqe->res);
 		break;
 	default:
-		ring_poll_note(ring, which - INTERNAL_POLLS, number, cqe);
+		poll_note_completion(ring, which - INTERNAL_POLLS, number, cqe);
 		break;
 	}
 }
 
-/* False: no request of ours ever had that user_data. */
+/* Whether a request of the library's ever had this number. which is an enum internal_slot. */
 static bool internal_is_ours(const struct ctx_ring *ring, uint32_t which, uint32_t number)
 {
 	switch (which) {
@@ -174,7 +180,7 @@ static bool internal_is_ours(const struct ctx_ring *ring, uint32_t which, uint32
 	case INTERNAL_PARK:
 		return ticket_was_given(&ring->requests.park_waits, number);
 	default:
-		return which >= INTERNAL_POLLS && ring_poll_was_put(ring, which - INTERNAL_POLLS, number);
+		return which >= INTERNAL_POLLS && poll_note_was_put(ring, which - INTERNAL_POLLS, number);
 	}
 }
 
@@ -189,23 +195,23 @@ static bool is_ours(const struct ctx_ring *ring, const struct io_uring_cqe *cqe)
 		return note_find(ring, value);
 	case KIND_INTERNAL:
 		return internal_is_ours(ring, note_slot(value), note_generation(value));
-	default: /* late ones belong to no operation any more */
+	default: /* the operation may be over, and its slot used by another */
 		return note_slot(value) && note_slot(value) < ring->ops.slot_count;
 	}
 }
 
-/* Restrictions of the io_uring are only seen by what they refuse. */
+/* A request was refused because of the io_uring's restrictions, which show in no other way. */
 static void note_forbidden(struct ctx_ring *ring, enum completion_kind kind)
 {
 	if (kind == KIND_TIMEOUT)
-		ring->unlinked = true;
+		ring->linked = LINKED_NONE;
 	else if (ring->features.skip_success)
-		ring->features.skip_success = false; /* perhaps it was the flag */
+		ring->features.skip_success = false; /* perhaps only the flag is forbidden */
 	else
 		ring->requests.refused = -EACCES;
 }
 
-/* What went with an operation: its linked timeout, or a cancel of it. */
+/* Notes the completion of a linked timeout or of a cancel. op is NULL if the operation is over. */
 static void note_companion(struct ctx_ring *ring, struct operation *op, enum completion_kind kind, int res)
 {
 	if (res == -EACCES)
@@ -215,7 +221,7 @@ static void note_companion(struct ctx_ring *ring, struct operation *op, enum com
 	if (kind == KIND_TIMEOUT)
 		note_timeout(ring, op, res);
 	else if (res < 0 && (op->marks & OP_CANCEL_SENT))
-		ring_retry(ring, op);
+		ring_timer_retry(ring, op);
 }
 
 enum ctx_filter note_completion(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
@@ -234,10 +240,9 @@ enum ctx_filter note_completion(struct ctx_ring *ring, const struct io_uring_cqe
 	struct operation *op = note_find(ring, value);
 	if (kind == KIND_OP) {
 		if (cqe->flags & IORING_CQE_F_MORE)
-			op->res = cqe->res; /* of a zero-copy send: its notification says nothing of how it
-					       went */
+			op->res = cqe->res; /* of a zero-copy send: its last completion has no result */
 		else if (!(op->marks & OP_SEEN)) {
-			if ((op->marks & OP_ATTEMPT) && park_note(ring, op, cqe->res, cqe->flags))
+			if ((op->marks & OP_ATTEMPT) && park_note_attempt(ring, op, cqe->res, cqe->flags))
 				return CTX_FILTER_INTERNAL;
 			note_final(ring, op, note_result(op, cqe));
 		}
@@ -277,7 +282,7 @@ void note_harvest(struct ctx_ring *ring)
 	while (uring_cq_ready(ring->uring)) {
 		const struct io_uring_cqe *cqe = uring_cqe(ring->uring, 0);
 		struct operation *op;
-		/* Without memory they stay where they are; being noted again does no harm. */
+		/* Without memory the completion stays in the queue. To note it again does no harm. */
 		if (note_completion(ring, cqe, &op) != CTX_FILTER_INTERNAL &&
 		    !spill_push(&ring->done.spill, cqe))
 			return;
@@ -291,7 +296,7 @@ void note_in_place(struct ctx_ring *ring)
 	struct operation *op;
 
 	if ((int)(ring->done.noted - head) < 0)
-		ring->done.noted = head; /* the program has taken what was before */
+		ring->done.noted = head; /* the program has taken the completions up to head */
 	for (; ring->done.noted != head + ready; ring->done.noted++)
 		note_completion(ring, uring_cqe(ring->uring, ring->done.noted - head), &op);
 }
@@ -306,7 +311,10 @@ void note_extract(struct ctx_ring *ring)
 		    !spill_push(&ring->done.spill, uring_cqe(ring->uring, i)))
 			count = i;
 	ring->done.noted = head + count;
-	/* Entries between head and tail are user space's: the foreign ones move up to where ours were. */
+	/*
+	 * The entries between head and tail belong to user space. The program's completions move up to where
+	 * ours were.
+	 */
 	for (unsigned i = count; i--;) {
 		struct io_uring_cqe cqe = *uring_cqe(ring->uring, i);
 		if (is_ours(ring, &cqe))

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Taking in what completions say, without calling anybody. Again does no harm. */
+/* Notes what completions say, without calling a function of the program. To note one twice does no harm. */
 #ifndef CTX_NOTE_H
 #define CTX_NOTE_H
 
 #include "ring.h"
 
-/* ---- what a user_data of ours says */
+/* ---- the parts of a user_data of ours */
 
 static inline uint32_t note_slot(uint64_t value)
 {
@@ -31,30 +31,36 @@ static inline enum completion_kind note_kind(uint64_t value)
 #define IORING_CQE_F_NOTIF (1U << 3)
 #endif
 
-/* The notification of a zero-copy send is its final completion, with the result of the one before it. What
- * parked may have come to its result in several attempts. */
+/*
+ * The result of the operation whose final completion is cqe. The final completion of a zero-copy send is its
+ * notification, and its result came with the completion before that. An operation that parks may have come to
+ * its result in several attempts.
+ */
 static inline int note_result(const struct operation *op, const struct io_uring_cqe *cqe)
 {
 	return (cqe->flags & IORING_CQE_F_NOTIF) || (op->marks & OP_RESULT) ? op->res : cqe->res;
 }
 
-/* Takes in what a CQE says, without delivering it. */
+/* Notes what a completion says, without delivering it. CTX_FILTER_OP: *ret_op is its operation. */
 enum ctx_filter note_completion(struct ctx_ring *ring, const struct io_uring_cqe *cqe,
 				struct operation **ret_op);
 
-/* Moves the kernel's completions of a ring that we own to the spill, noted. */
+/* Notes the completions in the queue of our own io_uring, and moves them to the spill. */
 void note_harvest(struct ctx_ring *ring);
 
-/* The same for our completions in an adopted ring; the program's stay in its queue, in order. */
+/*
+ * The same for our completions in an adopted ring. The program's completions stay in its queue, in their
+ * order.
+ */
 void note_extract(struct ctx_ring *ring);
 
-/* Notes what is in an adopted ring's queue and leaves it there. */
+/* Notes the completions in the queue of an adopted ring, and leaves them there. */
 void note_in_place(struct ctx_ring *ring);
 
-/* Counts a final completion for the batch that op is in. */
+/* Counts the final completion of op for its batch. */
 void note_batch(struct operation *op, bool cancelled);
 
-/* All operations of a batch have ended: it is to be reported. */
+/* All operations of batch have ended: has it reported by the end of the turn. */
 void note_batch_over(struct ctx_ring *ring, struct batch *batch);
 
 #endif

@@ -7,7 +7,7 @@
 struct op_timer {
 	struct ring_timer timer;
 	struct operation *op;
-	struct op_timer *next_free; /* ring->times.free_op_timers */
+	struct op_timer *next_free; /* in ring->times.free_op_timers */
 };
 
 static void fire_op_timer(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
@@ -20,10 +20,12 @@ static void fire_op_timer(struct ctx_ring *ring, struct ring_timer *timer, uint6
 	op_mark(op, OP_TIMED_OUT);
 	if (op->phase == OP_PARKED) {
 		if (!op->group->parked_ended)
-			park_end(ring, op, -ECANCELED, CTX_OP_TIMEOUT);
+			park_queue_end(ring, op, -ECANCELED, CTX_OP_TIMEOUT);
 		return;
 	}
-	/* What follows in a chain is cancelled when its turn comes, see leave_chain(). */
+	/*
+	 * A member of a chain that is not the head is cancelled when it becomes the head, see leave_chain().
+	 */
 	if (op->phase != OP_KERNEL || op->chain_prev || (op->marks & OP_CANCEL_SENT) ||
 	    (op->marks & (OP_ATTEMPT | OP_WAITS)) == OP_ATTEMPT)
 		return;

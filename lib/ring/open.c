@@ -1,5 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* Opening rings. */
+/*
+ * Opens rings.
+ *
+ * A setup flag that rings are to know is to be added here or to SETUP_ADOPTABLE in adopt.c, and also to
+ *   include/ctxring.h    the comment before ctx_ring_open
+ *   man/ctxring.7        under "Setup flags of an io_uring", with the reason
+ *   tests/check_ring.c, tests/check_adopt.c, tests/check_adopt_flags.c
+ *   tools/format.c       if ctxtool is to show it with a ring
+ *   tools/probe.c        the flags that ctxtool doctor asks the kernel about
+ *
+ * IORING_SETUP_ATTACH_WQ is not among those of ctx_ring_open, which has no option for the descriptor of the
+ * other ring that this flag needs. An adopted io_uring may have it, since the program has named that ring
+ * itself.
+ */
 #include "ring.h"
 
 #include <string.h>
@@ -15,7 +28,10 @@
 #define TAG_DEFAULT 0xc781u
 #define ENTRIES_MAX 32768u
 
-/* These work; what else there is changes the queues, who submits, or who completes: see ctxring(7). */
+/*
+ * The flags that ctx_ring_open takes. The others change the queues, who submits, or who completes: see
+ * ctxring(7).
+ */
 #define SETUP_SUPPORTED                                                                                   \
 	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | \
 	 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)
@@ -32,13 +48,13 @@ int ring_check_options(const struct ctx_ring_options *options)
 	return 0;
 }
 
-static void run_batch_later(struct deferred *deferred)
+static void run_deferred_batch(struct deferred *deferred)
 {
 	struct ctx_ring *ring = container_of(deferred, struct ctx_ring, groups.batch);
 
 	ring->groups.batch_deferred = false;
 	batch_run(ring);
-	ring_notify(ring); /* if an open chain of the program's is in the way */
+	queue_notify(ring); /* for when an unfinished chain of the program's is in the way */
 }
 
 int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
@@ -55,7 +71,7 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 	ring->times.armed_ns = CTX_FOREVER;
 	ring->requests.greeted = true;
 	ring->owner.epoll_fd = ring->owner.ready_fd = -1;
-	ring->groups.batch.run = run_batch_later;
+	ring->groups.batch.run = run_deferred_batch;
 	list_init(&ring->ops.staged);
 	list_init(&ring->ops.waiting);
 	list_init(&ring->ops.ready);
@@ -82,9 +98,18 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 	return 0;
 }
 
+static enum linked_timeouts choose_linked_timeouts(const struct ctx_ring *ring)
+{
+	if (ring->uring->sq.ring_entries < 2)
+		return LINKED_NONE;
+	if (ring->options.flags & CTX_RING_LINKED_TIMEOUTS)
+		return LINKED_ALL;
+	return ring->defer || (ring->options.flags & CTX_RING_ONE_TIMER) ? LINKED_OWN : LINKED_SMALL_GROUPS;
+}
+
 int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
 {
-	/* liburing 2.3 and newer map entry n to slot n once and for all, which uring.h relies on. */
+	/* uring.h relies on entry n being slot n, which liburing 2.3 and newer set once and for all. */
 	bool array = !(uring->flags & IORING_SETUP_NO_SQARRAY);
 	for (unsigned i = 0; array && i < uring->sq.ring_entries; i++)
 		if (uring->sq.array[i] != i)
@@ -93,12 +118,10 @@ int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
 	features_probe(uring, &ring->features);
 	ring->defer = uring->flags & IORING_SETUP_DEFER_TASKRUN;
 	ring->lazy = ring->defer || (uring->flags & IORING_SETUP_COOP_TASKRUN);
-	ring->unlinked = uring->sq.ring_entries < 2;
-	ring->linked_always = ring->options.flags & CTX_RING_LINKED_TIMEOUTS;
-	ring->linked = ring->linked_always || !(ring->defer || (ring->options.flags & CTX_RING_ONE_TIMER));
+	ring->linked = choose_linked_timeouts(ring);
 	table_ring_new(&ring->table_slot);
 	struct ctx_table_ring *record = ring->record = table_ring(ring->table_slot);
-	if (!record) /* no table, or no room */
+	if (!record) /* there is no context table, or no room in it */
 		return 0;
 	record->fd = uring->ring_fd;
 	record->setup_flags = uring->flags & ~IORING_SETUP_R_DISABLED;
@@ -116,7 +139,10 @@ void ring_free(struct ctx_ring *ring)
 	bool forked = ring->fork_count != thread_fork_count;
 	struct letter *letter;
 
-	/* Nobody owns it from here on: what releasing a context calls is refused it. */
+	/*
+	 * Nobody owns the ring from here on. The release of a context may call functions, and their calls on
+	 * the ring are refused.
+	 */
 	ring->dispatching = true;
 	ring_owner_free(ring);
 	mailbox_close(ring->mailbox);
@@ -125,7 +151,7 @@ void ring_free(struct ctx_ring *ring)
 	ring_polls_free(ring);
 	groups_free(ring);
 	mailbox_unref(ring->mailbox);
-	/* A forked child does not have the table that the records are in. */
+	/* A forked child does not have the context table, in which the records are. */
 	if (forked)
 		memory_release(ring->ops.slots);
 	else
@@ -140,7 +166,7 @@ void ring_free(struct ctx_ring *ring)
 	memory_release(ring);
 }
 
-/* A seccomp profile may forbid to use what it allows to be made. */
+/* A seccomp profile may allow io_uring_setup(2) and forbid io_uring_enter(2). */
 static int check_enter(struct io_uring *uring)
 {
 	int result = uring_enter_plain(uring, 0, 0, false);
@@ -161,11 +187,16 @@ static int setup(unsigned entries, const struct ctx_ring_options *options, struc
 		params.flags |= IORING_SETUP_CQSIZE;
 		params.cq_entries = options->cq_entries;
 	}
-	/* Such a ring hands out completions in portions; this tells whether there are more, see
-	 * deliver_rest(). */
+	/*
+	 * A DEFER_TASKRUN ring hands out completions in portions. This flag tells whether there are more, see
+	 * deliver_kept_back().
+	 */
 	if (params.flags & IORING_SETUP_DEFER_TASKRUN)
 		params.flags |= IORING_SETUP_TASKRUN_FLAG;
-	/* Bound to the thread that enables it, not to the one that opens it. */
+	/*
+	 * A ring that is opened disabled is bound to the thread that enables it, not to the one that opens
+	 * it.
+	 */
 	if (params.flags & IORING_SETUP_SINGLE_ISSUER)
 		params.flags |= IORING_SETUP_R_DISABLED;
 	if (feature_allowed(FEATURE_SUBMIT_ALL)) {
@@ -218,7 +249,7 @@ int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *rin
 	if (!ctx || !ring || !callback || !function)
 		return -EINVAL;
 	if (ring->mailbox->fork_count != thread_fork_count)
-		return -EPERM; /* nobody dispatches it in this process */
+		return -EPERM; /* nobody dispatches this ring in a forked child */
 	return callback_add(ctx, ring->mailbox, callback, function, data, ret_id);
 }
 

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parked operations. One that would only wait in the kernel costs it 860 bytes, costs a microsecond to
- * cancel, and its buffer is the kernel's until that is done. Here it waits in a queue of its descriptor, in
- * the ring's memory, and the kernel is told of it when there is something to do: as an attempt that does not
- * wait (attempt.h), whose -EAGAIN puts it back. When there may be something to do: park_fd.c.
+ * Parked operations. An operation that only waits in the kernel costs it 860 bytes, costs a microsecond to
+ * cancel, and its buffer is the kernel's until that is done. A parked operation waits in a queue of its
+ * descriptor, in the ring's memory. The kernel gets it when there may be something to do: as an attempt that
+ * does not wait (attempt.h). If the attempt answers -EAGAIN, the operation parks again. When there may be
+ * something to do is known from epoll: park_fd.c.
  *
- * Operations on one descriptor and direction are served in order, one attempt at a time: the kernel itself
- * serves several that wait on one file in any order. Some attempts are such that wait in the kernel, and
- * those behind it wait for its end:
- *  - Where nothing can be relied upon to say when: epoll has no room for one more, a datagram socket says
- *    writable all the time.
- *  - Where there is no attempt that does not wait: pipes know RWF_NOWAIT since Linux 6.4, sockets and
- * timerfds since a few releases later, FIFOs and terminals do not (PARK_ASKS).
- *  - Where one in vain would use up a provided buffer (OP_ASKS).
- * In the last two cases a read waits here until poll(2) says that there is something; it is only then made,
- * and waits in the kernel only if somebody else was quicker. A write is made at once.
+ * Operations on one descriptor and direction are served in order, one attempt at a time, since the kernel
+ * itself serves several that wait on one file in any order. Some attempts wait in the kernel, and the
+ * operations behind them wait for their end:
+ *   - Where nothing reliable says when to try: epoll has no room for one more descriptor, or a datagram
+ *     socket says writable all the time.
+ *   - Where there is no attempt that does not wait (PARK_ASKS): pipes know RWF_NOWAIT since Linux 6.4,
+ *     sockets and timerfds since a few releases later, FIFOs and terminals do not know it.
+ *   - Where an attempt in vain would use up a provided buffer (OP_ASKS).
+ *
+ * In the last two cases a read waits here until poll(2) says that there is something. Only then is it made,
+ * and it waits in the kernel only if somebody else was quicker. A write is made at once.
  *
  * Readiness is asked for by IORING_OP_EPOLL_WAIT (Linux 6.15), before that by a poll of the epoll set, in the
- * same io_uring_enter(2) that carries the attempts. A single connection pays for the second turn.
+ * same io_uring_enter(2) that carries the attempts. A single connection needs a second turn for that.
  */
 #include "park.h"
 
@@ -58,13 +60,13 @@ int park_open(struct ctx_ring *ring)
 	return 0;
 }
 
-/* The kernel writes to park->events until its wait has ended. */
+/* Ends the wait for readiness: the kernel writes to park->events until that has ended. */
 void park_close(struct ctx_ring *ring)
 {
 	struct park *park = ring->park;
 
 	while (park && park->armed) {
-		struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+		struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 		if (!sqe)
 			return;
 		io_uring_prep_cancel64(sqe,
@@ -72,14 +74,14 @@ void park_close(struct ctx_ring *ring)
 						      ticket_last(&ring->requests.park_waits)),
 				       0);
 		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
-		int error = ring_wait(ring, CTX_FOREVER);
+		int error = queue_wait(ring, CTX_FOREVER);
 		note_harvest(ring);
 		if (error < 0 && error != -EINTR && error != -EBUSY)
 			return;
 	}
 }
 
-void park_forget_fd(struct ctx_ring *ring)
+void park_close_fd(struct ctx_ring *ring)
 {
 	sys_close(ring->park->epoll_fd);
 	ring->park->epoll_fd = -1;
@@ -94,7 +96,10 @@ void park_free(struct ctx_ring *ring)
 	ring->park = NULL;
 	sys_close(park->epoll_fd);
 	park_fds_free(park);
-	/* Not seen to end: the ring is gone, but the kernel may be about to write. */
+	/*
+	 * If the wait for readiness was not seen to end, the kernel may still write to this memory, so it is
+	 * kept.
+	 */
 	if (!park->armed || ring->owner.ended || ring->fork_count != thread_fork_count)
 		memory_release(park);
 }
@@ -105,13 +110,16 @@ void park_finish_attempts(struct ctx_ring *ring)
 {
 	if (!ring->park || !ring->park->attempts || ring->adopted)
 		return;
-	/* What is in the queue would be attempted after its end, with the program's buffer. */
+	/*
+	 * Attempts that are still in the queue would be made after their operations have ended, with buffers
+	 * that are the program's again. So they are submitted.
+	 */
 	if (uring_publish(ring->uring))
-		ring_flush(ring);
+		queue_flush(ring);
 	if (!uring_cq_ready(ring->uring))
 		return;
 	note_harvest(ring);
-	ring_notify(ring); /* what was taken out shows on ctx_ring_fd no more */
+	queue_notify(ring); /* the completions that were taken out do not show on ctx_ring_fd any more */
 }
 
 void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_end end)
@@ -120,12 +128,15 @@ void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_
 		for (struct list *link = p->queue[way].next, *next; link != &p->queue[way]; link = next) {
 			struct operation *op = container_of(link, struct operation, park);
 			next = link->next;
-			if (!op->group->parked_ended) /* else it is in ring->ops.ready */
-				park_end(ring, op, res, end);
+			if (!op->group->parked_ended) /* otherwise it is in ring->ops.ready */
+				park_queue_end(ring, op, res, end);
 		}
 }
 
-/* Cancels an attempt that waits in the kernel; where that has just answered, what became of it. */
+/*
+ * Cancels the operation of an attempt that waits in the kernel. If the attempt has just been answered, ends
+ * the operation where it is now.
+ */
 static void cancel_attempt(struct ctx_ring *ring, struct operation *op)
 {
 	if (op->phase == OP_KERNEL && (op->marks & OP_ATTEMPT))
@@ -140,9 +151,9 @@ static void cancel_attempt(struct ctx_ring *ring, struct operation *op)
 	}
 	op_mark(op, OP_EXPLICIT);
 	if (op->phase == OP_PARKED)
-		park_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
-	else /* it was to go the usual way, and waits alone for that */
-		complete_ready(ring, op, -ECANCELED, complete_end(op->group));
+		park_queue_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
+	else /* it was about to go the usual way, alone, and waits to be given to the kernel */
+		ready_add(ring, op, -ECANCELED, group_op_end(op->group));
 }
 
 static void cancel_waiting(struct ctx_ring *ring, int fd)
@@ -152,17 +163,19 @@ static void cancel_waiting(struct ctx_ring *ring, int fd)
 	for (uint32_t cursor = 0; (op = close_index_next(ring, fd, &cursor));)
 		if (op->marks & OP_WAITS)
 			cancel_attempt(ring, op);
-	ring_notify(ring);
+	queue_notify(ring);
 }
 
 /*
- * The file is another than the one that operations were parked on: those will hear of nothing any more. Nor
- * does an attempt that waits in the kernel, which those on the new file would wait for.
+ * The number p->fd belongs to another file now than the one on which operations are parked. No readiness will
+ * come for those any more. Nor will it come for an attempt that waits in the kernel, and operations on the
+ * new file would wait behind that.
  */
-static void replaced(struct ctx_ring *ring, struct park_fd *p)
+static void file_was_replaced(struct ctx_ring *ring, struct park_fd *p)
 {
 	if (p->pending && park_fd_is_issued(p))
-		cancel_waiting(ring, p->fd); /* first: it sees answers, which park again */
+		cancel_waiting(ring,
+			       p->fd); /* first, since it may see answers, whose operations park again */
 	park_end_fd(ring, p, -EBADF, CTX_OP_FINISHED);
 	park_fd_reset(p);
 }
@@ -172,13 +185,13 @@ void park_returned(struct ctx_ring *ring, int fd)
 	struct park_fd *p = park_fd_find(ring->park, fd);
 
 	if (p)
-		replaced(ring, p);
+		file_was_replaced(ring, p);
 }
 
 /* ---- what is to park ---- */
 
-/* What it needs besides a place: a slot, and its times. */
-static int reserve(struct ctx_ring *ring, struct operation *op)
+/* Takes a slot for op, and starts the timers of its timeout and of its context's deadline. */
+static int reserve_slot(struct ctx_ring *ring, struct operation *op)
 {
 	struct group *group = op->group;
 	int error = slot_take(ring, op);
@@ -199,11 +212,15 @@ static int reserve(struct ctx_ring *ring, struct operation *op)
 }
 
 /*
- * How op is to be given to the kernel, whose buffer is picked from a group then. An attempt in vain must
- * leave the buffer in its group. That of a receive may, see park_buffers.c; but one of several buffers may
- * end with part of them. That of a read does not leave it in a group of IORING_OP_PROVIDE_BUFFERS, nor
- * anywhere if the answer is that there is no such attempt. That of a send never does. The rest is refused by
- * the kernel.
+ * How the attempts of op are to be made, whose buffer the kernel picks from a group of buffers. An attempt in
+ * vain must leave the buffer in its group.
+ *   - Attempts to receive may do so, see park_buffers.c. But one that takes several buffers may end with some
+ *     of them.
+ *   - Attempts to read do not leave it in a group of IORING_OP_PROVIDE_BUFFERS, nor in any group if the
+ *     answer is that there is no such attempt.
+ *   - Attempts to send never do.
+ *
+ * The kernel refuses all other operations with such a buffer.
  */
 static unsigned marks_with_group(const struct operation *op)
 {
@@ -224,7 +241,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	enum way way = attempt_way(op);
 
 	if ((op->marks & OP_HAS_TIMEOUT) && !op->timeout_ns)
-		return 0; /* of no time at all: there is nothing to wait for */
+		return 0; /* its timeout is zero, so it does not wait */
 	if (ring->adopted || (op->marks & OP_USUAL) || (op->sqe.flags & (IOSQE_FIXED_FILE | IOSQE_ASYNC)))
 		return 0;
 	if (op->sqe.opcode == IORING_OP_RECV && (op->sqe.msg_flags & MSG_OOB)) {
@@ -235,16 +252,21 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	if (way == WAY_NONE || park_open(ring))
 		return 0;
 	struct park_fd *p = park_fd_make(ring->park, op->sqe.fd);
-	if (!p) /* in the kernel it would be out of order with those that find memory */
+	if (!p) /* not the usual way: in the kernel it would overtake, or be overtaken by, operations that do
+		   park */
 		return op->sqe.fd < 0 || (unsigned)op->sqe.fd >= PARK_FDS_MAX ? 0 : -ENOMEM;
 	if (ring->park->check && park_fd_differs(ring->park, p))
-		replaced(ring, p);
-	if ((p->state & PARK_UNPARKABLE) && list_empty(&p->queue[way])) /* else behind those, in order */
+		file_was_replaced(ring, p);
+	if ((p->state & PARK_UNPARKABLE) &&
+	    list_empty(&p->queue[way])) /* if others are parked, op parks behind them, to keep the order */
 		return 0;
 	if (attempt_wants_all(op) && !park_fd_learn_type(p))
 		op_mark(op, OP_WAITS);
 	if (attempt_is_of_file(op->sqe.opcode)) {
-		/* Of a regular file an attempt may bring less than there is: those cannot be watched. */
+		/*
+		 * An attempt on a regular file may bring less than there is. epoll cannot watch those, so
+		 * they are found by that.
+		 */
 		int error = park_fd_watch(ring->park, p, way);
 		if (error == -EPERM) {
 			park_fd_set(p, PARK_UNPARKABLE);
@@ -254,40 +276,40 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	}
 	if (op->sqe.flags & IOSQE_BUFFER_SELECT)
 		op_mark(op, marks_with_group(op));
-	/* In the usual way it is tried. Little room, that came since the last -EAGAIN, is told to nobody. */
+	/* A write is tried at once. epoll does not report little room that came since the last -EAGAIN. */
 	if (way == WAY_OUT && list_empty(&p->queue[way]))
 		park_fd_set(p, PARK_READY << way);
-	int error = reserve(ring, op);
+	int error = reserve_slot(ring, op);
 	if (error)
 		return error;
 	op->opcode = op->sqe.opcode;
 	op_mark(op, way == WAY_OUT ? OP_OUT : 0);
-	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout follows it */
+	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout goes with an attempt */
 	stage_leave(op);
 	list_unlink(&op->link);
-	park_enqueue(ring, op, p->queue[way].prev);
+	park_queue_add(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
-	if (park_attempt_is_due(p, way))
-		park_make_due(ring, p);
+	if (park_queue_attempt_is_due(p, way))
+		park_queue_make_due(ring, p);
 	return 1;
 }
 
 /* ---- attempts ---- */
 
-static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+static void issue_attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
 	struct group *group = op->group;
 
 	attempt_prepare(op, &ring->features, sqe);
 	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
-	park_dequeue(ring, op);
+	park_queue_remove(ring, op);
 	list_unlink(&op->link);
 	op->phase = OP_KERNEL;
 	op->order = ++ring->ops.order;
 	op_mark(op, OP_ATTEMPT);
 	if (op->marks & OP_WAITS)
-		park_count(ring, op);
+		park_queue_count(ring, op);
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
 	ring->ops.in_kernel++;
@@ -298,18 +320,18 @@ static void attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, stru
 	close_index_note(ring, ring->uring->sq.sqe_tail - 1);
 }
 
-static bool room(struct ctx_ring *ring)
+static bool make_room(struct ctx_ring *ring)
 {
-	return uring_space(ring->uring) || (ring_flush(ring) >= 0 && uring_space(ring->uring));
+	return uring_space(ring->uring) || (queue_flush(ring) >= 0 && uring_space(ring->uring));
 }
 
-static int arm(struct ctx_ring *ring)
+static int arm_readiness(struct ctx_ring *ring)
 {
 	struct park *park = ring->park;
 
 	if (park->armed || !park->watches)
 		return 0;
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 	if (!sqe)
 		return -EAGAIN;
 	if (park->by_poll) {
@@ -331,8 +353,11 @@ static bool asks_first(const struct park_fd *p, const struct operation *op)
 	return (op->marks & OP_ASKS) || ((p->state & PARK_ASKS) && attempt_is_of_file(op->opcode));
 }
 
-/* False: it would be one that waits in the kernel, and for now would do nothing but that. */
-static bool is_worth_it(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+/*
+ * Whether to make an attempt for op now. False: the attempt would have to be one that waits in the kernel,
+ * and there is nothing for it yet.
+ */
+static bool may_attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	if ((op->marks & OP_WAITS) || !asks_first(p, op))
 		return true;
@@ -342,13 +367,13 @@ static bool is_worth_it(struct ctx_ring *ring, struct park_fd *p, enum way way, 
 	return true;
 }
 
-/* Makes an attempt on p if one is due. */
+/* Makes an attempt on p if one is due. True: it did. */
 static bool attempt_first(struct ctx_ring *ring, struct park_fd *p)
 {
 	for (enum way way = WAY_IN; way < WAYS; way++) {
-		struct operation *op = park_attempt_is_due(p, way) ? park_first_waiting(p, way) : NULL;
-		if (op && is_worth_it(ring, p, way, op)) {
-			attempt(ring, p, way, op);
+		struct operation *op = park_queue_attempt_is_due(p, way) ? park_queue_first(p, way) : NULL;
+		if (op && may_attempt(ring, p, way, op)) {
+			issue_attempt(ring, p, way, op);
 			return true;
 		}
 	}
@@ -360,14 +385,14 @@ int park_push(struct ctx_ring *ring)
 	struct park *park = ring->park;
 
 	while (!list_empty(&park->due)) {
-		if (!room(ring)) /* there are queues of one entry */
+		if (!make_room(ring)) /* some queues have one entry */
 			return -EAGAIN;
 		if (list_empty(&park->due))
-			break; /* making room may have ended it */
+			break; /* making room may have ended the operation that was due */
 		struct park_fd *p = container_of(park->due.next, struct park_fd, due);
 		if (!attempt_first(ring, p))
 			list_remove(&p->due);
 	}
-	/* Behind the attempts: what they leave to do is then reported with them. */
-	return arm(ring);
+	/* The wait for readiness goes behind the attempts, so that it reports what they leave to do. */
+	return arm_readiness(ring);
 }

@@ -5,33 +5,43 @@
 
 #include "ring.h"
 
-/* Makes what a ring needs to park. 0 or -errno; once it is there nothing is done. */
+/* Makes what a ring needs for parking, unless it has it. 0 or -errno. */
 int park_open(struct ctx_ring *ring);
 
-/* In a forked child: closes the copy of its descriptor. */
-void park_forget_fd(struct ctx_ring *ring);
+/* In a forked child: closes the copy of the epoll set's descriptor. */
+void park_close_fd(struct ctx_ring *ring);
 
-/* Ends its wait in the kernel, and frees it. In a forked child only the memory. */
+/*
+ * park_close ends the wait for readiness in the kernel, and park_free frees the memory. A forked child calls
+ * park_free alone.
+ */
 void park_close(struct ctx_ring *ring);
 void park_free(struct ctx_ring *ring);
 
 /*
- * The operation at the head of ring->ops.waiting, which stands alone and is not refused. 1: parked, or on its
- * way as an attempt. 0: it goes the usual way. -errno: there is no memory for it.
+ * Parks op, if it may park. op is at the head of ring->ops.waiting, is in no chain and is not refused. 1: it
+ * is parked, or on its way as an attempt. 0: it goes the usual way, as a request that may wait in the kernel.
+ * -errno: there is no memory for it.
  */
 int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns);
 
-/* Gives the kernel the attempts that are due, and the wait for readiness. 0, or why it takes no more now. */
+/*
+ * Gives the kernel the attempts that are due, and the wait for readiness. 0, or why the kernel takes no more
+ * now.
+ */
 int park_push(struct ctx_ring *ring);
 
-/* Attempts are made and answered, and parked again, so that ending them needs no kernel. */
+/*
+ * Has all attempts made and answered, so that operations of attempts in vain are parked again and can be
+ * ended without the kernel.
+ */
 void park_finish_attempts(struct ctx_ring *ring);
 
-/* All that is parked on p so. */
+/* Ends all operations that are parked on p, with this result. */
 struct park_fd;
 void park_end_fd(struct ctx_ring *ring, struct park_fd *p, int res, enum ctx_op_end end);
 
-/* A number that the kernel has just given out: whatever was known of it is of another file. */
+/* The kernel has just given out this number: what was parked on it was on another file. */
 void park_returned(struct ctx_ring *ring, int fd);
 
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What comes back of parked operations: the answers to attempts, and readiness. Only state changes here. */
+/*
+ * Notes what comes back of parked operations: the answers to attempts, and readiness. Calls no function of
+ * the program.
+ */
 #include "park_note.h"
 
 #include "attempt.h"
@@ -7,14 +10,17 @@
 #include "record.h"
 
 /*
- * So many events that said writable when it was not: so it is with datagram sockets that are not connected,
- * whose readiness is not that of the receiver. Then the kernel may wait.
+ * After so many attempts in vain to write the next attempt waits in the kernel. A datagram socket that is not
+ * connected says writable while the receiver is full.
  */
 #define ATTEMPTS_MAX 16
 
 /* ---- what goes the usual way after all ---- */
 
-/* How long op may still take by its own timeout, for when it goes the usual way after all. */
+/*
+ * Stops the timer of op's own timeout, and sets the timeout to the time that is left. For an operation that
+ * goes the usual way after all.
+ */
 static void undo_timeout(struct ctx_ring *ring, struct operation *op)
 {
 	uint64_t now_ns;
@@ -26,8 +32,8 @@ static void undo_timeout(struct ctx_ring *ring, struct operation *op)
 	op_timer_stop(ring, op);
 }
 
-/* Back to where operations wait to be given to the kernel; it is in no list. */
-static void go_usual(struct ctx_ring *ring, struct operation *op)
+/* Moves op, which is in no list, to the head of the operations that wait to be given to the kernel. */
+static void unpark_operation(struct ctx_ring *ring, struct operation *op)
 {
 	undo_timeout(ring, op);
 	slot_release(ring, op);
@@ -37,13 +43,16 @@ static void go_usual(struct ctx_ring *ring, struct operation *op)
 	op->chain_prev = op->chain_next = NULL;
 	op->phase = OP_STAGED;
 	list_insert(&ring->ops.waiting, &op->link);
-	/* Before all others, which an index may have passed already. */
+	/* Indexed here, since op is before all others, and stage_index() may have passed those already. */
 	op_mark(op, OP_INDEXED);
 	list_insert(&op->group->staged, &op->park);
 }
 
-/* This kernel has no such attempt as op was: nor have those of its kind. */
-static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct operation *op)
+/*
+ * The kernel has no attempt for the opcode of op on this file. All parked operations with this opcode go the
+ * usual way.
+ */
+static void unpark_all_like(struct ctx_ring *ring, struct park_fd *p, const struct operation *op)
 {
 	park_fd_set(p, PARK_UNPARKABLE);
 	for (enum way way = WAY_IN; way < WAYS; way++)
@@ -51,34 +60,40 @@ static void all_go_usual(struct ctx_ring *ring, struct park_fd *p, const struct 
 		     link = previous) {
 			struct operation *other = container_of(link, struct operation, park);
 			previous = link->prev;
-			/* Delivered anyhow, or served. */
+			/*
+			 * Skip what has already ended (it is in ring->ops.ready) and what is of another kind
+			 * (it can still be parked).
+			 */
 			if (other->group->parked_ended || other->opcode != op->opcode)
 				continue;
-			park_dequeue(ring, other);
+			park_queue_remove(ring, other);
 			list_remove(&other->link);
-			go_usual(ring, other);
+			unpark_operation(ring, other);
 		}
 }
 
 /* ---- what comes back ---- */
 
-static void set_parked(struct ctx_ring *ring, struct park_fd *p, struct operation *op, enum way way)
+static void park_operation_again(struct ctx_ring *ring, struct park_fd *p, struct operation *op, enum way way)
 {
 	op_unmark(op, OP_ATTEMPT);
 	list_remove(&op->link);
-	park_enqueue(ring, op, &p->queue[way]);
+	park_queue_add(ring, op, &p->queue[way]);
 	record_set_flags(ring, op, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
 }
 
-/* Adds what an attempt has brought to what there is. */
+/* Adds the result of an attempt to what the operation has come to so far. */
 static void add_result(struct operation *op, int res)
 {
 	op->res = (op->marks & OP_RESULT ? op->res : 0) + res;
 	op_mark(op, OP_RESULT);
 }
 
-/* True: it was ended while the attempt was under way, and is final now, with what there is. */
-static bool finish_if_over(struct operation *op)
+/*
+ * If op was ended while the attempt was under way, it is final now, with what it has come to, and true is
+ * returned.
+ */
+static bool finish_if_ended(struct operation *op)
 {
 	if (!(op->marks & (OP_DOOMED | OP_EXPLICIT | OP_TIMED_OUT)) && !op->group->parked_ended)
 		return false;
@@ -87,27 +102,33 @@ static bool finish_if_over(struct operation *op)
 	return true;
 }
 
-/* Each of these four: true, it goes on waiting; false, it is final. */
+/* The next four handle the answer to an attempt. True: op goes on waiting. False: op is final. */
 
-/* What is parked now is on another file, and so would this be: it ends with what it has come to. */
-static bool note_stale(struct operation *op, int res)
+/*
+ * The descriptor's number belongs to another file now. op does not park again, but ends with what it has come
+ * to.
+ */
+static bool answer_stale(struct operation *op, int res)
 {
 	if (op->marks & OP_RESULT)
 		add_result(op, res > 0 ? res : 0);
-	else if ((res == -EAGAIN || attempt_is_impossible(op, res)) && !finish_if_over(op))
+	else if ((res == -EAGAIN || attempt_is_impossible(op, res)) && !finish_if_ended(op))
 		add_result(op, -EBADF);
 	return false;
 }
 
-/* It would have had to wait: it does so here, or is to in the kernel. */
-static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+/* The attempt would have had to wait. op parks again, or its next attempt waits in the kernel. */
+static bool answer_again(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
 	park_fd_not_ready(ring->park, p, way);
-	if (finish_if_over(op))
+	if (finish_if_ended(op))
 		return false;
 	if (op->attempts < UINT8_MAX)
 		op->attempts++;
-	/* Not to be watched, or ready for something that is not this: the kernel knows how to wait for it. */
+	/*
+	 * If the file cannot be watched, or is ready for something else only, the next attempt waits in the
+	 * kernel, which knows how to wait for it.
+	 */
 	bool astray = park_fd_has(p, PARK_READY << way) && !park_fd_has(p, PARK_FRESH << way);
 	astray |= way == WAY_OUT && op->attempts > ATTEMPTS_MAX;
 	if (astray) {
@@ -115,29 +136,29 @@ static bool note_again(struct ctx_ring *ring, struct park_fd *p, enum way way, s
 		op->attempts = 0;
 		park_fd_set(p, PARK_READY << way);
 	}
-	set_parked(ring, p, op, way);
+	park_operation_again(ring, p, op, way);
 	return true;
 }
 
 /*
- * There is no attempt that does not wait. An accept goes the usual way. Reads and writes do not: their order
- * would be lost, as the kernel serves several that wait in any order, and with it the order of the bytes.
+ * The kernel has no attempt on this file that does not wait. An accept goes the usual way. Reads and writes
+ * do not: the kernel serves several that wait in any order, and the order of the bytes would be lost.
  */
-static bool note_impossible(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+static bool answer_impossible(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
-	if (finish_if_over(op))
+	if (finish_if_ended(op))
 		return false;
 	if (attempt_is_of_file(op->opcode)) {
 		if (op->sqe.rw_flags)
-			op_mark(op, OP_WAITS); /* the answer may be to those */
+			op_mark(op, OP_WAITS); /* the kernel may not know these flags */
 		else
 			park_fd_set(p, PARK_ASKS);
-		set_parked(ring, p, op, way);
+		park_operation_again(ring, p, op, way);
 		return true;
 	}
 	list_remove(&op->link);
-	all_go_usual(ring, p, op);
-	go_usual(ring, op);
+	unpark_all_like(ring, p, op);
+	unpark_operation(ring, op);
 	return true;
 }
 
@@ -150,9 +171,9 @@ static bool leaves_nothing(struct ctx_ring *ring, struct park_fd *p, const struc
 	       park_fd_short_proves(ring->park, p);
 }
 
-/* It has brought res, be it an error. */
-static bool note_result(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op, int res,
-			unsigned flags)
+/* The attempt has the result res, which may be an error. */
+static bool answer_result(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op,
+			  int res, unsigned flags)
 {
 	if (leaves_nothing(ring, p, op, res, flags))
 		park_fd_not_ready(ring->park, p, way);
@@ -160,13 +181,13 @@ static bool note_result(struct ctx_ring *ring, struct park_fd *p, enum way way, 
 		    (p->state & PARK_CONNECTED);
 	if (part || (op->marks & OP_RESULT))
 		add_result(op, res > 0 ? res : 0);
-	if (!part || finish_if_over(op))
+	if (!part || finish_if_ended(op))
 		return false;
-	set_parked(ring, p, op, way);
+	park_operation_again(ring, p, op, way);
 	return true;
 }
 
-bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned flags)
+bool park_note_attempt(struct ctx_ring *ring, struct operation *op, int res, unsigned flags)
 {
 	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
 	enum way way = op->marks & OP_OUT ? WAY_OUT : WAY_IN;
@@ -175,28 +196,28 @@ bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned fl
 	park_fd_clear(p, (PARK_ISSUED | PARK_STALE) << way);
 	ring->park->attempts--;
 	if (stale)
-		waits = note_stale(op, res);
+		waits = answer_stale(op, res);
 	else if (res == -EAGAIN && !(op->marks & OP_WAITS))
-		waits = note_again(ring, p, way, op);
+		waits = answer_again(ring, p, way, op);
 	else if (attempt_is_impossible(op, res))
-		waits = note_impossible(ring, p, way, op);
+		waits = answer_impossible(ring, p, way, op);
 	else
-		waits = note_result(ring, p, way, op, res, flags);
+		waits = answer_result(ring, p, way, op, res, flags);
 	if (waits) {
 		op->group->in_kernel--;
 		ring->ops.in_kernel--;
 	}
-	if (park_attempt_is_due(p, way))
-		park_make_due(ring, p);
+	if (park_queue_attempt_is_due(p, way))
+		park_queue_make_due(ring, p);
 	return waits;
 }
 
-static void note_event(struct ctx_ring *ring, const struct epoll_event *event)
+static void apply_event(struct ctx_ring *ring, const struct epoll_event *event)
 {
 	struct park_fd *p = park_fd_note_event(ring->park, event);
 
-	if (p && (park_attempt_is_due(p, WAY_IN) || park_attempt_is_due(p, WAY_OUT)))
-		park_make_due(ring, p);
+	if (p && (park_queue_attempt_is_due(p, WAY_IN) || park_queue_attempt_is_due(p, WAY_OUT)))
+		park_queue_make_due(ring, p);
 }
 
 void park_note_readiness(struct ctx_ring *ring, int res)
@@ -205,10 +226,10 @@ void park_note_readiness(struct ctx_ring *ring, int res)
 	int count = res;
 
 	park->armed = false;
-	if (res < 0 && res != -ECANCELED) /* not known here, or not allowed */
+	if (res < 0 && res != -ECANCELED) /* the kernel does not know the request, or does not allow it */
 		park->by_poll = true;
 	if (res > 0 && park->by_poll)
 		count = sys_epoll_wait(park->epoll_fd, park->events, PARK_EVENTS_MAX, 0);
 	for (int i = 0; i < count; i++)
-		note_event(ring, &park->events[i]);
+		apply_event(ring, &park->events[i]);
 }

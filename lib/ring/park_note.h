@@ -5,12 +5,12 @@
 #include "ring.h"
 
 /*
- * An attempt has completed so. True: the operation goes on waiting. False: it is final, and if op has
- * OP_RESULT now, with op->res.
+ * Notes the completion of an attempt. True: the operation goes on waiting. False: it is final, with op->res
+ * as its result if it has OP_RESULT now.
  */
-bool park_note(struct ctx_ring *ring, struct operation *op, int res, unsigned flags);
+bool park_note_attempt(struct ctx_ring *ring, struct operation *op, int res, unsigned flags);
 
-/* The wait for readiness has completed so. */
+/* Notes the completion of the wait for readiness. */
 void park_note_readiness(struct ctx_ring *ring, int res);
 
 #endif

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "park_queue.h"
 
-bool park_is_due(const struct ctx_ring *ring)
+bool park_queue_is_due(const struct ctx_ring *ring)
 {
 	return !list_empty(&ring->park->due);
 }
 
-bool park_needs_push(const struct ctx_ring *ring)
+bool park_queue_needs_push(const struct ctx_ring *ring)
 {
-	return park_is_due(ring) || (!ring->park->armed && ring->park->watches);
+	return park_queue_is_due(ring) || (!ring->park->armed && ring->park->watches);
 }
 
-void park_count(struct ctx_ring *ring, struct operation *op)
+void park_queue_count(struct ctx_ring *ring, struct operation *op)
 {
 	struct park_fd *p;
 
@@ -26,7 +26,7 @@ void park_count(struct ctx_ring *ring, struct operation *op)
 	op_mark(op, OP_COUNTED);
 }
 
-void park_uncount(struct ctx_ring *ring, struct operation *op)
+void park_queue_uncount(struct ctx_ring *ring, struct operation *op)
 {
 	struct park_fd *p = park_fd_find(ring->park, op->sqe.fd);
 
@@ -35,7 +35,7 @@ void park_uncount(struct ctx_ring *ring, struct operation *op)
 		p->pending--;
 }
 
-void park_end_group(struct group *group)
+void park_queue_end_group(struct group *group)
 {
 	group->parked_ended = true;
 	group->ring->ops.parked -= group->parked_count;
@@ -43,19 +43,19 @@ void park_end_group(struct group *group)
 	list_splice(&group->ring->ops.ready, &group->parked);
 }
 
-void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
+void park_queue_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
 {
-	park_dequeue(ring, op);
+	park_queue_remove(ring, op);
 	if (op->marks & OP_RESULT)
-		complete_ready(ring, op, op->res, CTX_OP_FINISHED);
+		ready_add(ring, op, op->res, CTX_OP_FINISHED);
 	else
-		complete_ready(ring, op, res, end);
+		ready_add(ring, op, res, end);
 }
 
-void park_leave(struct operation *op)
+void park_queue_leave(struct operation *op)
 {
-	park_unlink(op);
+	park_queue_unlink(op);
 	if (!(op->marks & OP_RESULT))
 		op->res = -ECANCELED;
-	op->end = (uint8_t)(op->marks & OP_RESULT ? CTX_OP_FINISHED : complete_end(op->group));
+	op->end = (uint8_t)(op->marks & OP_RESULT ? CTX_OP_FINISHED : group_op_end(op->group));
 }

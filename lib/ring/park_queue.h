@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The queues of parked operations, one for each descriptor and direction. Those that are called for every
- * message are inline. How and why operations park: park.c.
+ * The queues of parked operations, one for each descriptor and direction. Functions that are called for every
+ * message are inline. How and why operations park is told in park.c.
  */
 #ifndef CTX_PARK_QUEUE_H
 #define CTX_PARK_QUEUE_H
@@ -9,15 +9,18 @@
 #include "park_fd.h"
 #include "ring.h"
 
-/* An attempt on p is to be made. */
-static inline void park_make_due(struct ctx_ring *ring, struct park_fd *p)
+/* Has the next park_push() look for attempts on p. */
+static inline void park_queue_make_due(struct ctx_ring *ring, struct park_fd *p)
 {
 	if (list_empty(&p->due))
 		list_append(&ring->park->due, &p->due);
 }
 
-/* The first that is not about to be delivered as cancelled; NULL: none. */
-static inline struct operation *park_first_waiting(const struct park_fd *p, enum way way)
+/*
+ * The first operation in a queue whose context has not ended. Those of ended contexts are about to be
+ * delivered. NULL: there is none.
+ */
+static inline struct operation *park_queue_first(const struct park_fd *p, enum way way)
 {
 	for (struct list *link = p->queue[way].next; link != &p->queue[way]; link = link->next) {
 		struct operation *op = container_of(link, struct operation, park);
@@ -27,15 +30,15 @@ static inline struct operation *park_first_waiting(const struct park_fd *p, enum
 	return NULL;
 }
 
-/* The first in that direction can be attempted. */
-static inline bool park_attempt_is_due(const struct park_fd *p, enum way way)
+/* Whether an attempt for the first operation in this direction is due. */
+static inline bool park_queue_attempt_is_due(const struct park_fd *p, enum way way)
 {
 	return park_fd_has(p, PARK_READY << way) && !park_fd_has(p, PARK_ISSUED << way) &&
 	       !list_empty(&p->queue[way]);
 }
 
-/* Waits from now on, behind place in its queue. */
-static inline void park_enqueue(struct ctx_ring *ring, struct operation *op, struct list *place)
+/* Parks op behind place in the queue of its descriptor. */
+static inline void park_queue_add(struct ctx_ring *ring, struct operation *op, struct list *place)
 {
 	op->phase = OP_PARKED;
 	list_insert(place, &op->park);
@@ -46,7 +49,7 @@ static inline void park_enqueue(struct ctx_ring *ring, struct operation *op, str
 }
 
 /* Takes op out of the queue of its descriptor. */
-static inline void park_unlink(struct operation *op)
+static inline void park_queue_unlink(struct operation *op)
 {
 	list_unlink(&op->park);
 	op->chain_prev = op->chain_next = NULL;
@@ -54,34 +57,40 @@ static inline void park_unlink(struct operation *op)
 
 /* Takes op out of its queue and the counts. Only while its group has not ended. The caller unlinks it from
  * group->parked. */
-static inline void park_dequeue(struct ctx_ring *ring, struct operation *op)
+static inline void park_queue_remove(struct ctx_ring *ring, struct operation *op)
 {
-	park_unlink(op);
+	park_queue_unlink(op);
 	ring->ops.parked--;
 	op->group->parked_count--;
 	op->group->partial_count -= op->marks & OP_RESULT ? 1 : 0;
 }
 
-/* Some attempt is due. */
-bool park_is_due(const struct ctx_ring *ring);
+/* Whether some attempt is due. */
+bool park_queue_is_due(const struct ctx_ring *ring);
 
-/* park_push has something to do, so that a wait would be one for what nobody tells of. */
-bool park_needs_push(const struct ctx_ring *ring);
+/* Whether park_push() has something to do. If so, a wait could last for ever, since nothing reports that. */
+bool park_queue_needs_push(const struct ctx_ring *ring);
 
-/* An operation of a parking ring goes the usual way: it counts among what its fd has pending in the kernel.
+/*
+ * Counts an operation that goes the usual way among those that its descriptor has in the kernel. For rings
+ * that park.
  */
-void park_count(struct ctx_ring *ring, struct operation *op);
-void park_uncount(struct ctx_ring *ring, struct operation *op);
+void park_queue_count(struct ctx_ring *ring, struct operation *op);
+void park_queue_uncount(struct ctx_ring *ring, struct operation *op);
 
-/* All that is parked of a group that ended: to ring->ops.ready, in one step. */
-void park_end_group(struct group *group);
+/* Moves all parked operations of a group that has ended to ring->ops.ready, in one step. */
+void park_queue_end_group(struct group *group);
 
-/* Takes op, which is OP_PARKED, out of its queue and completes it with this, unless it has come to something
- * already. */
-void park_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
-
-/* As park_end for one in ring->ops.ready by park_end_group, which is about to be delivered: sets res and end.
+/*
+ * Ends op, which is OP_PARKED: takes it out of its queue, and has it delivered with this result, or with its
+ * own if it has come to one already.
  */
-void park_leave(struct operation *op);
+void park_queue_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
+
+/*
+ * For an operation that park_queue_end_group() has moved, just before it is delivered: takes it out of its
+ * queue, and sets res and end.
+ */
+void park_queue_leave(struct operation *op);
 
 #endif

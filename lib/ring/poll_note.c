@@ -1,21 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What comes back of the library's own polls. Only state changes here. */
+/* Notes the completions of the library's own polls. Calls no function of the program. */
 #include "ring.h"
 
-void ring_poll_want(struct ctx_ring *ring, struct ring_poll *poll)
-{
-	list_remove(&poll->link);
-	list_append(&ring->polls.todo, &poll->link);
-}
-
-/* Beyond what was asked for these always count; the kernel has POLLRDHUP count, too (Linux 6.18). */
-uint32_t ring_poll_wanted(const struct ring_poll *poll, int32_t result)
-{
-	return (uint32_t)result & (poll->events | POLLERR | POLLHUP);
-}
-
-/* Its place is not given away before this, so that a late answer is nobody else's. */
-static void note_cancel(struct ctx_ring *ring, struct ring_poll *poll)
+/*
+ * Notes the completion of a cancel of poll. The place of a poll is kept until then, so that a late completion
+ * never reaches another poll.
+ */
+static void note_cancel_completion(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	if (!poll->cancelling)
 		return;
@@ -28,21 +19,23 @@ static void note_cancel(struct ctx_ring *ring, struct ring_poll *poll)
 }
 
 /*
- * Where only a whole hang-up is wanted the kernel tells of half a one, and would do so again at once and for
- * ever. A multishot poll tells of it once, and from then on only when the socket's state changes.
+ * A poll that asks for a full hang-up only is also completed by half a one, and would be again at once and
+ * for ever. So it becomes a multishot poll, which reports half a hang-up once, and after that only changes of
+ * the socket's state.
  */
-void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, const struct io_uring_cqe *cqe)
+void poll_note_completion(struct ctx_ring *ring, uint32_t place, uint32_t number,
+			  const struct io_uring_cqe *cqe)
 {
 	struct ring_poll *poll = place / 2 < ring->polls.capacity ? ring->polls.all[place / 2] : NULL;
 
 	if (!poll || poll->number != number)
 		return;
 	if (place % 2)
-		return note_cancel(ring, poll);
+		return note_cancel_completion(ring, poll);
 	if (!poll->in_kernel)
 		return;
 	bool more = cqe->flags & IORING_CQE_F_MORE;
-	bool event = cqe->res >= 0 && ring_poll_wanted(poll, cqe->res);
+	bool event = cqe->res >= 0 && ring_poll_events_of(poll, cqe->res);
 	if (more && (poll->stopped || !event))
 		return;
 	poll->in_kernel = more;
@@ -50,14 +43,14 @@ void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, cons
 	poll->result = cqe->res;
 	if (!event && cqe->res >= 0 && !poll->edge && !poll->stopped && ring->features.multishot_poll) {
 		poll->edge = true;
-		ring_poll_want(ring, poll);
+		ring_poll_enqueue(ring, poll);
 		return;
 	}
 	list_remove(&poll->link);
 	list_append(&ring->polls.fired, &poll->link);
 }
 
-bool ring_poll_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number)
+bool poll_note_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number)
 {
 	return place / 2 < ring->polls.capacity &&
 	       (((uint32_t)ring->polls.put - number) & TICKET_MASK) < ring->polls.put;

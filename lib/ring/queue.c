@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernel's queue of requests: submitting it, the requests of the library's own, and waiting. */
+/* The kernel's queue of requests: submits it, puts the library's own requests into it, and waits. */
 #include "queue.h"
 
 #include "note.h"
 
-int ring_flush(struct ctx_ring *ring)
+int queue_flush(struct ctx_ring *ring)
 {
 	static const struct uring_wait no_wait = {.timeout_ns = CTX_FOREVER};
 	unsigned left;
 	int sent = 0;
 
-	/* To submit now would end the program's chain where it is. */
+	/* To submit now would end the program's unfinished chain where it is. */
 	if (ring->adopted && uring_chain_open(ring->uring))
 		return -EBUSY;
 	while ((left = uring_publish(ring->uring)) != 0) {
@@ -24,16 +24,16 @@ int ring_flush(struct ctx_ring *ring)
 		}
 		if (taken <= 0)
 			return taken ? taken : -EAGAIN;
-		sent += taken; /* less than left: the kernel stops behind an entry that it rejected */
+		sent += taken; /* may be less than left: the kernel stops behind an entry that it rejected */
 	}
 	return sent;
 }
 
-struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring)
+struct io_uring_sqe *queue_internal_sqe(struct ctx_ring *ring)
 {
 	if (ring->adopted && (uring_chain_open(ring->uring) || !ring->requests.greeted))
 		return NULL;
-	if (!uring_space(ring->uring) && ring_flush(ring) < 0)
+	if (!uring_space(ring->uring) && queue_flush(ring) < 0)
 		return NULL;
 	if (!uring_space(ring->uring))
 		return NULL;
@@ -44,15 +44,15 @@ static void fire_wake_rest(struct ctx_ring *ring, struct ring_timer *timer, uint
 {
 	(void)timer;
 	(void)now_ns;
-	ring_arm_wake(ring);
+	queue_arm_wake(ring);
 }
 
-void ring_arm_wake(struct ctx_ring *ring)
+void queue_arm_wake(struct ctx_ring *ring)
 {
 	if (ring->requests.wakes.out || ring->requests.withdrawing || ring->requests.refused ||
 	    heap_contains(&ring->requests.wake_rest.node))
 		return;
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 	if (!sqe)
 		return;
 	ring->requests.wake_rest.fire = fire_wake_rest;
@@ -63,14 +63,17 @@ void ring_arm_wake(struct ctx_ring *ring)
 		ring_user_data(ring, KIND_INTERNAL, INTERNAL_WAKE, ticket_take(&ring->requests.wakes));
 }
 
-/* Its completion comes all the same. */
+/* Cancels the kernel timeout under way. Its completion comes all the same. */
 static bool remove_armed(struct ctx_ring *ring)
 {
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 
 	if (!sqe)
 		return false;
-	/* As every cancel, so that a ring with restrictions has to allow no other operation. */
+	/*
+	 * By the same operation as every other cancel, so that a ring with restrictions has to allow no
+	 * further one.
+	 */
 	io_uring_prep_cancel64(
 		sqe,
 		ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_last(&ring->times.kernel_timers)),
@@ -82,21 +85,26 @@ static bool remove_armed(struct ctx_ring *ring)
 	return true;
 }
 
-void ring_timers_arm(struct ctx_ring *ring)
+void queue_arm_timer(struct ctx_ring *ring)
 {
 	struct heap_node *earliest = ring->times.heap.root;
 
 	if (!earliest || earliest->key_ns >= ring->times.armed_ns || ring->calls || ring->requests.refused ||
 	    tickets_full(&ring->times.kernel_timers))
 		return;
-	/* The later one makes way, else short timers would leave ever more long ones behind. */
+	/*
+	 * A later kernel timeout is cancelled first. Otherwise short timers would leave ever more long ones
+	 * behind.
+	 */
 	if (ring->times.armed_ns != CTX_FOREVER && !remove_armed(ring))
 		return;
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 	if (!sqe)
 		return;
-	/* The kernel reads the time when it takes the entry; until then an even earlier one may take its
-	 * place. */
+	/*
+	 * The kernel reads ring->times.armed when it takes the entry. Until then an even earlier time may
+	 * take its place.
+	 */
 	ring->times.armed = uring_time(earliest->key_ns);
 	io_uring_prep_timeout(sqe, &ring->times.armed, 0, IORING_TIMEOUT_ABS);
 	sqe->user_data =
@@ -104,40 +112,42 @@ void ring_timers_arm(struct ctx_ring *ring)
 	ring->times.armed_ns = earliest->key_ns;
 }
 
-void ring_notify(struct ctx_ring *ring)
+void queue_notify(struct ctx_ring *ring)
 {
 	if (ring->dispatching || (!ring->adopted && ring->owner.epoll_fd < 0))
 		return;
-	if (ring_anything_ready(ring) || (!ring->adopted && uring_keeps_back(ring->uring)))
+	if (queue_anything_ready(ring) || (!ring->adopted && uring_keeps_back(ring->uring)))
 		mailbox_wake(ring->mailbox);
 }
 
-int ring_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
+int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	struct pollfd fd = {.fd = ring->uring->ring_fd, .events = POLLIN};
 	struct timespec time = clock_timespec(timeout_ns);
-	int sent = ring_flush(ring);
+	int sent = queue_flush(ring);
 
 	if (sent < 0)
 		return sent;
-	if (ring->park && park_needs_push(ring)) /* room for that was made by a look at completions */
+	if (ring->park &&
+	    park_queue_needs_push(
+		    ring)) /* the flush made room by noting completions, and these brought readiness */
 		return 0;
 	int ready = sys_poll(&fd, 1, &time);
 	return ready < 0 ? ready : 0;
 }
 
-int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns)
+int queue_wait(struct ctx_ring *ring, uint64_t timeout_ns)
 {
-	return ring_wait_inline(ring, timeout_ns);
+	return queue_wait_inline(ring, timeout_ns);
 }
 
-int ring_disarm_wake(struct ctx_ring *ring)
+int queue_disarm_wake(struct ctx_ring *ring)
 {
 	int error = 0;
 
 	ring->requests.withdrawing = true;
 	while (ring->requests.wakes.out && !error) {
-		struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+		struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 		if (!sqe)
 			return -EAGAIN;
 		io_uring_prep_cancel64(sqe,
@@ -147,7 +157,7 @@ int ring_disarm_wake(struct ctx_ring *ring)
 		sqe->user_data = ring_user_data(ring, KIND_INTERNAL, INTERNAL_CLOSE, 0);
 		if (ring->features.skip_success)
 			sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-		error = ring_wait(ring, CTX_FOREVER);
+		error = queue_wait(ring, CTX_FOREVER);
 		if (error == -EINTR)
 			error = 0;
 		note_harvest(ring);

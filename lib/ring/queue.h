@@ -5,67 +5,75 @@
 #include "park_queue.h"
 #include "ring.h"
 
-/* Submits all that is in the queue. Entries, or -errno. */
-int ring_flush(struct ctx_ring *ring);
+/* Submits all that is in the queue. Returns the number of entries, or -errno. */
+int queue_flush(struct ctx_ring *ring);
 
-/* Room for one more entry of ours, flushing if need be. NULL: the kernel takes none now. */
-struct io_uring_sqe *ring_internal_sqe(struct ctx_ring *ring);
+/*
+ * Returns an entry of the queue for a request of the library's own. Submits the queue if it is full. NULL:
+ * the kernel takes no more now.
+ */
+struct io_uring_sqe *queue_internal_sqe(struct ctx_ring *ring);
 
-/* Arms the poll through which the mailbox ends waits in the kernel. */
-void ring_arm_wake(struct ctx_ring *ring);
+/* Puts the poll on the mailbox into the queue, through which mail ends waits in the kernel. */
+void queue_arm_wake(struct ctx_ring *ring);
 
-/* Takes that poll out of the kernel. 0, or -errno: it may still be there. */
-int ring_disarm_wake(struct ctx_ring *ring);
+/* Withdraws that poll. 0, or -errno: it may still be in the kernel. */
+int queue_disarm_wake(struct ctx_ring *ring);
 
 /* Puts a kernel timeout for the earliest timer into the queue, unless one is under way. */
-void ring_timers_arm(struct ctx_ring *ring);
+void queue_arm_timer(struct ctx_ring *ring);
 
-/* Makes ctx_ring_fd readable, or an adopted ring's loop turn, when there is something outside the kernel's
- * queue. */
-void ring_notify(struct ctx_ring *ring);
+/*
+ * If there is something to deliver or to do that the kernel's queue does not show: makes the descriptor of
+ * ctx_ring_fd readable, or has the loop over an adopted ring's completions turn.
+ */
+void queue_notify(struct ctx_ring *ring);
 
-/* The kernel did not take all that there is for it: it is to be asked again, and no completion waited for. */
-static inline bool ring_has_unsent(const struct ctx_ring *ring)
+/*
+ * Whether the kernel did not take all that there is for it. Then it is to be asked again, without a wait for
+ * a completion.
+ */
+static inline bool queue_has_unsent(const struct ctx_ring *ring)
 {
 	return ring->ops.stalled || !list_empty(&ring->ops.singles) || !list_empty(&ring->groups.doomed);
 }
 
-/* There is something to deliver or to do that no completion tells of. */
-static inline bool ring_anything_ready(const struct ctx_ring *ring)
+/* Whether there is something to deliver or to do, so that a turn need not wait. */
+static inline bool queue_anything_ready(const struct ctx_ring *ring)
 {
 	return !list_empty(&ring->ops.ready) || ring->done.spill.head != ring->done.spill.tail ||
 	       !list_empty(&ring->groups.stuck) || !list_empty(&ring->groups.doomed) ||
 	       !list_empty(&ring->groups.emptied) || !list_empty(&ring->ops.singles) ||
 	       !list_empty(&ring->polls.fired) || !list_empty(&ring->polls.todo) ||
-	       mailbox_pending(ring->mailbox) || (ring->park && park_needs_push(ring)) ||
+	       mailbox_pending(ring->mailbox) || (ring->park && park_queue_needs_push(ring)) ||
 	       (!ring->adopted && uring_cq_ready(ring->uring));
 }
 
 /* ---- waiting */
 
 /* For kernels whose io_uring_enter(2) takes no timeout. */
-__attribute__((cold)) int ring_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns);
+__attribute__((cold)) int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns);
 
 /*
- * This, and what stands between it and the caller of ctx_ring_dispatch, is inline: a return
- * right after a system call measured slower than one elsewhere.
+ * This, and all that stands between it and the caller of ctx_ring_dispatch, is inline: a return right after a
+ * system call was measured to be slower than one elsewhere.
  */
-static inline __attribute__((always_inline)) int ring_wait_inline(struct ctx_ring *ring, uint64_t timeout_ns)
+static inline __attribute__((always_inline)) int queue_wait_inline(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	struct uring_wait wait = {.timeout_ns = timeout_ns};
 
 	if (__builtin_expect(ring->adopted, 0) && uring_chain_open(ring->uring))
-		return -EBUSY; /* see ring_flush */
+		return -EBUSY; /* see queue_flush() */
 	if (timeout_ns && __builtin_expect(!ring->requests.wakes.out, 0)) {
-		ring_arm_wake(ring);
-		if (ring->park && park_needs_push(ring)) /* as above */
+		queue_arm_wake(ring);
+		if (ring->park && park_queue_needs_push(ring)) /* making room may have noted readiness */
 			timeout_ns = wait.timeout_ns = 0;
 	}
-	if (timeout_ns) /* beyond what is there and has been looked at */
+	if (timeout_ns) /* one more than those of an adopted ring that were noted and not taken yet */
 		wait.min_complete = 1 + (ring->adopted ? ring->done.noted - *ring->uring->cq.khead : 0);
 	wait.events = timeout_ns || ring->lazy || uring_cq_overflowed(ring->uring);
 	if (__builtin_expect(timeout_ns && timeout_ns != CTX_FOREVER && !ring->features.timed_wait, 0)) {
-		int error = ring_wait_by_poll(ring, timeout_ns);
+		int error = queue_wait_by_poll(ring, timeout_ns);
 		if (error < 0)
 			return error;
 		wait.min_complete = 0;
@@ -83,16 +91,19 @@ static inline __attribute__((always_inline)) int ring_wait_inline(struct ctx_rin
 			return 0;
 		if (taken < 0)
 			return taken;
-		/* The kernel stopped behind an entry that it rejected, and did not wait. */
+		/*
+		 * The kernel stopped behind an entry that it rejected, and did not wait: enter again for the
+		 * rest.
+		 */
 		if (!taken)
 			return -EAGAIN;
 	}
 }
 
 /*
- * Submits and, if timeout_ns is not 0, waits for one more completion than are in an
- * adopted ring's queue, or for any in our own. 0, also when the time is over, or -errno.
+ * Submits the queue and, if timeout_ns is not 0, waits: for any completion in the queue of our own io_uring,
+ * for one more than there are in an adopted ring's. Returns 0, also when the time is over, or -errno.
  */
-int ring_wait(struct ctx_ring *ring, uint64_t timeout_ns);
+int queue_wait(struct ctx_ring *ring, uint64_t timeout_ns);
 
 #endif

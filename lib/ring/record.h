@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Writing the record of an operation in the context table: plain stores, in an order that readers can check.
+/*
+ * Writes the record of an operation in the context table, by plain stores in an order that readers can check.
  */
 #ifndef CTX_RECORD_H
 #define CTX_RECORD_H

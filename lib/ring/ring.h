@@ -3,8 +3,8 @@
  * lib/ring: operations of contexts on an io_uring, and their cancellation. It may use base, table, core and
  * uring.
  *
- * Everything here belongs to the ring's owner thread, so nothing is locked; other threads leave letters in
- * the mailbox.
+ * Only the ring's owner thread uses what is here, so nothing is locked. Other threads leave letters in the
+ * mailbox.
  *
  * The way of an operation:
  *   ctx_ring_get_sqe   staged: its SQE is prepared in its own 64 bytes     (stage.c)
@@ -12,17 +12,22 @@
  *   its context ends   group doomed; one batch of cancels for all doomed    (group.c, batch.c)
  *   CQE seen           noted: accounting, chains, failed cancels            (note.c)
  *   dispatch           delivered: final completion, callback                (complete.c, dispatch.c)
- * One that parks waits between the second and the third in the ring's own memory, and comes to the kernel as
- * attempts that do not wait (park.c).
+ * An operation that parks waits between the second step and the third in the ring's own memory. It comes to
+ * the kernel as attempts that do not wait (park.c).
  *
- * The way of a cancel from another thread: the marking thread finds the group's watch on the context
- * (core/sweep.c) and posts the group's letter (group.c); that writes the mailbox's eventfd, whose poll in the
- * kernel completes and ends the owner's wait (queue.c); the owner's dispatch takes the letter, dooms the
- * group and sends the batch (dispatch.c, batch.c).
+ * The way of a cancel from another thread:
+ *   the thread that ends the context finds the group's watch on it          (core/sweep.c)
+ *   it posts the group's letter, which writes the mailbox's eventfd         (group.c)
+ *   the poll on that eventfd completes, which ends the owner's wait         (queue.c)
+ *   the owner's dispatch takes the letter, which dooms the group            (dispatch.c, group.c)
+ *   and sends the batch of cancels                                          (batch.c, uring/plan.h)
  *
- * The files from below upwards, each using those before it: slot, ring_timer, tally_sum, group, ring_owner,
- * chain, park_queue, op_timer, park_note, poll_note; note; queue; greet, ring_poll, park, grace, stage,
- * batch; tally, complete, drain, close_fd, ring_fd; dispatch; open, calls, adopt; close.
+ * What a new setup flag touches is listed in open.c.
+ *
+ * The files from below upwards, each of which uses only those before it: explain, slot, close_index,
+ * ring_timer, tally_sum, group, ready, ring_owner, chain, park_queue, op_timer, park_note, poll_note; note;
+ * queue; greet, ring_poll, park, grace, stage, batch; tally, complete, drain, close_fd, ring_fd; dispatch;
+ * open, calls, adopt; close.
  */
 #ifndef CTX_RING_H
 #define CTX_RING_H
@@ -40,49 +45,49 @@
 #include "thread.h"
 #include "uring.h"
 
-/* Something that a ring does at a time; served by one kernel timeout for all. */
+/* A function that the ring calls at a given time. One kernel timeout serves all timers of a ring. */
 struct ring_timer {
 	struct heap_node node;
 	void (*fire)(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns);
 };
 
 /*
- * The operations of one context on one ring. Made with the first of them and kept
- * while the program holds the context, so that a context costs its lookup once.
+ * The operations of one context on one ring. A group is made with the first of them and kept while the
+ * program holds the context, so that the context is looked up once.
  */
 struct group {
-	struct watch watch;   /* on the context: told of its end and of its release */
-	struct letter letter; /* how another thread's telling arrives */
+	struct watch watch;   /* watches the context, whose end and release it reports */
+	struct letter letter; /* by which another thread reports these to the owner */
 	struct ctx_ring *ring;
 	struct group *hash_next;
-	struct list pending;	/* in the kernel, newest first */
-	struct list cancelling; /* in the kernel, and its end is under way */
-	struct list parked;	/* outside it */
-	struct list staged;	/* not given to it yet, oldest first, by park: those with OP_INDEXED */
-	struct list retries;	/* in the kernel, to be cancelled again; a batch has them */
-	struct list link;	/* ring->groups.doomed, ring->groups.emptied, or alone */
-	struct list retry_link; /* ring->groups.retrying, or alone: it has retries */
-	struct list stuck_link; /* ring->groups.stuck, or alone: to be told in the next dispatch */
+	struct list pending;	/* operations in the kernel, newest first */
+	struct list cancelling; /* operations in the kernel that are being cancelled */
+	struct list parked;	/* operations that wait outside the kernel */
+	struct list staged;	/* staged operations with OP_INDEXED, oldest first, by their field park */
+	struct list retries;	/* operations of a batch that are to be cancelled again */
+	struct list link;	/* in ring->groups.doomed, ring->groups.emptied, or in no list */
+	struct list retry_link; /* in ring->groups.retrying while there are retries */
+	struct list stuck_link; /* in ring->groups.stuck until the next dispatch reports it */
 	struct ring_timer deadline;
 	struct group *drain_next;
-	uint64_t grace_ns;	     /* of its context, once that ended; 0: no more is done than cancelling */
-	struct tally *_Atomic tally; /* wants to hear of the batch that ends it; holds it */
-	struct op_listener *listener; /* of its operations with OP_TASK; not looked at without any */
+	uint64_t grace_ns;	      /* the grace of a context that has ended; 0: it has none */
+	struct tally *_Atomic tally;  /* a reference: the batch that ends the group reports to it */
+	struct op_listener *listener; /* hears of the ends of operations with OP_TASK, if there are any */
 	uint32_t table_slot, table_generation;
 	unsigned held;	    /* operations that are not idle */
-	unsigned in_kernel; /* of these, whose final completion has not been seen */
+	unsigned in_kernel; /* operations whose final completion has not been seen */
 	unsigned parked_count;
-	unsigned partial_count; /* of these, that have come to something */
-	bool ended;		/* its batch has been run */
-	bool parked_ended;	/* what was parked is in ring->ops.ready; nothing parks any more */
-	bool released;		/* the program holds its context no more */
-	bool let_go;		/* so does the group, see told_released(); the ring's busy lock */
+	unsigned partial_count; /* parked operations that have part of their result */
+	bool ended;		/* the context has ended, and a batch has the group or is to take it */
+	bool parked_ended;	/* the parked operations are in ring->ops.ready, and none parks any more */
+	bool released;		/* the program has released the context */
+	bool unwatched; /* the group does not watch the context any more; guarded by the ring's busy lock */
 	bool draining;
 };
 
-/* Where the user_data of an operation leads. */
+/* What the user_data of an operation refers to. */
 struct slot {
-	struct operation *op; /* NULL: free */
+	struct operation *op; /* NULL: the slot is free */
 	struct ctx_table_operation *record;
 	uint64_t since_ns;
 	uint32_t generation;
@@ -90,11 +95,11 @@ struct slot {
 };
 
 struct batch {
-	struct list link; /* ring->done.batches, from when all have ended on ring->done.batches_over */
+	struct list link; /* in ring->done.batches, and in the end in ring->done.batches_over */
 	struct ctx_batch record;
-	struct tally *tally; /* wants to hear of it; holds it */
+	struct tally *tally; /* a reference: hears of the batch's report */
 	uint64_t start_ns;
-	bool spare; /* embedded in the ring: used when there is no memory */
+	bool spare; /* it is ring->done.spare, which is used when there is no memory */
 };
 
 /* Completions taken out of the kernel's queue before their dispatch, oldest first. */
@@ -135,19 +140,19 @@ struct ring_ops {
 	unsigned in_kernel;   /* operations whose final completion has not been seen */
 	unsigned parked;      /* operations that wait outside the kernel, and whose group has not ended */
 	uint32_t first_marks; /* the marks with which every operation is staged */
-	struct list staged;   /* prepared, not submitted yet */
-	struct list waiting;  /* submitted, not given to the kernel yet */
-	struct list ready; /* OP_READY, and parked operations of ended groups: the next turn delivers them */
-	struct list delivering; /* taken from ready by the current turn; see ring_claim_to_close() */
-	struct list singles;	/* to be cancelled one by one at the next opportunity */
-	struct list retries;	/* in no batch: their cancel found nothing, or their own timeout is overdue */
+	struct list staged;   /* operations that are prepared, and not submitted yet */
+	struct list waiting;  /* operations that are submitted, and not given to the kernel yet */
+	struct list ready; /* operations in OP_READY, or parked in groups that have ended: to be delivered */
+	struct list delivering;	   /* operations that the current turn has taken from ready */
+	struct list singles;	   /* operations to be cancelled one by one at the next opportunity */
+	struct list retries;	   /* operations of no batch that are to be cancelled again */
 	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all later ones wait for */
 	int stalled;		   /* why the kernel took no more at the last stage_push(); 0: it did */
 	bool staged_refused;	   /* something staged is to be refused when it is submitted */
 	unsigned run_count;
 	struct {
 		uint32_t first, count;
-	} runs[32]; /* records of operations in the context table: run_count runs of adjacent ones */
+	} runs[32]; /* run_count runs of adjacent records of operations in the context table */
 };
 
 /* The groups: the operations by their context. */
@@ -155,9 +160,9 @@ struct ring_groups {
 	struct group **buckets; /* a hash table by context */
 	unsigned count, mask;
 	struct group *last;    /* the group that was used last */
-	struct list doomed;    /* their contexts have ended, and no batch has taken them yet */
-	struct list emptied;   /* they have no operations: to be freed at the end of the turn */
-	struct list stuck;     /* what they have stuck is to be reported in the next dispatch */
+	struct list doomed;    /* groups whose context has ended, and which no batch has taken yet */
+	struct list emptied;   /* groups without operations, to be freed at the end of the turn */
+	struct list stuck;     /* groups whose stuck operations the next dispatch reports */
 	struct list retrying;  /* groups that have retries */
 	struct deferred batch; /* runs the batch as soon as the context's lock has been released */
 	bool batch_deferred;
@@ -181,10 +186,10 @@ struct ring_polls {
 	uint32_t capacity, free_count;
 	uint32_t in_kernel;	/* polls, and cancels of polls */
 	uint64_t put;		/* how many polls were put into the queue; the number of the last one */
-	struct list todo;	/* they, or cancels of them, are to be put into the queue */
-	struct list fired;	/* completed; a dispatch looks at them */
-	struct list delivering; /* taken from fired by the current turn */
-	struct list resting;	/* ended without an event; tried again when rest fires */
+	struct list todo;	/* polls that are to be put into the queue, or their cancels */
+	struct list fired;	/* polls that have completed, for the next dispatch */
+	struct list delivering; /* polls that the current turn has taken from fired */
+	struct list resting;	/* polls that ended without an event, tried again when rest fires */
 	struct ring_timer rest;
 };
 
@@ -192,7 +197,7 @@ struct ring_polls {
 struct ring_requests {
 	struct tickets wakes;	     /* the poll on the mailbox */
 	struct ring_timer wake_rest; /* that poll failed, and is tried again when this fires */
-	bool wake_once;		     /* that poll is not multishot: this kernel has no multishot poll */
+	bool wake_once;		     /* that poll is not a multishot one, which this kernel does not have */
 	bool greeted;		     /* requests other than the greeting may go to the kernel */
 	bool withdrawing;	     /* the ring is being closed: no new request of the library's */
 	uint32_t greeting; /* the number of the greeting among questions until it is answered, else 0 */
@@ -207,28 +212,33 @@ struct ring_done {
 	struct spill spill;
 	unsigned noted; /* of an adopted ring: the place in the completion queue before which all is noted */
 	bool have_last_batch;
-	struct list batches;	  /* some of their operations have not ended */
-	struct list batches_over; /* all of their operations have ended: to be reported */
-	struct batch *newest;	  /* of both lists */
-	struct batch spare;	  /* for when there is no memory */
+	struct list batches;	  /* batches with operations that have not ended */
+	struct list batches_over; /* batches whose operations have all ended: to be reported */
+	struct batch *newest;	  /* the newest of all batches in these lists; NULL: it has been reported */
+	struct batch spare;	  /* the batch that is used when there is no memory */
 	struct ctx_batch last_batch;
 };
 
+/* Which times go to the kernel as linked timeouts. Each line includes those before it. */
+enum linked_timeouts {
+	LINKED_NONE,	     /* the queue has no room for one, or the kernel refuses them */
+	LINKED_OWN,	     /* an operation's own timeout */
+	LINKED_SMALL_GROUPS, /* the deadline of a context that has few operations in the kernel */
+	LINKED_ALL,	     /* every deadline: CTX_RING_LINKED_TIMEOUTS */
+};
+
 struct ctx_ring {
-	struct io_uring *uring; /* own, or the program's if the ring is adopted */
-	uint64_t tag;		/* at its place in user_data, at the top */
-	uint32_t fork_count;	/* when it was opened: in a forked child thread_fork_count differs */
+	struct io_uring *uring; /* points to own, or is the program's if the ring is adopted */
+	uint64_t tag;		/* the tag of the ring's requests, at its place in user_data */
+	uint32_t fork_count;	/* thread_fork_count at the opening; another one in a forked child */
 	bool adopted;		/* its io_uring is the program's */
-	bool dispatching;	/* within a turn, or nobody may begin one */
+	bool dispatching;	/* a turn is under way, or none may begin */
 	bool closing;
 	bool calls;  /* for blocking calls, see ring_open_for_calls() */
 	bool defer;  /* DEFER_TASKRUN: nothing completes unless the owner enters */
 	bool lazy;   /* completions need an enter that asks for them */
 	bool rested; /* the last turn did not enter the kernel, see kernel_can_wait() */
-	bool linked; /* deadlines as linked timeouts */
-	bool linked_always;
-	bool unlinked; /* no linked timeouts at all: the queue has no room for one, or the kernel refuses them
-			*/
+	enum linked_timeouts linked;
 	struct mailbox *mailbox;
 	struct park *park;		 /* parked operations (park.c); NULL: nothing has parked */
 	struct close_index *close_index; /* operations by descriptor; NULL: never needed, or no memory */
@@ -248,39 +258,48 @@ struct ctx_ring {
 	struct io_uring own;
 };
 
-/* ---- whose it is (ring_owner.c) ---- */
+/* ---- the owner (ring_owner.c) ---- */
 
 void ring_owner_init(struct ctx_ring *ring);
 void ring_owner_free(struct ctx_ring *ring);
 
-/* Makes the calling thread the owner if there is none. -EPERM, -EINVAL for NULL, or what enabling it failed
- * with. */
+/*
+ * Makes the calling thread the owner if the ring has none. -EPERM: another thread is the owner. -EINVAL: ring
+ * is NULL. Or the error of enabling the io_uring.
+ */
 int ring_claim(struct ctx_ring *ring);
 
-/* The owner gives it up: it is nobody's. */
+/* The owner gives the ring up. The next thread that uses it becomes the owner. */
 void ring_disclaim(struct ctx_ring *ring);
 
-/* The same as ring_check(), also for a ring whose owner has ended: that is orphaned, and the caller's from
- * here on. */
+/*
+ * As ring_check(), but also makes the calling thread the owner of a ring whose owner has ended; that ring can
+ * only be closed.
+ */
 int ring_claim_to_close(struct ctx_ring *ring);
 
-/* Of one that is orphaned: waits for what the kernel still puts into the queue for its owner. -ETIMEDOUT. */
+/*
+ * For a ring whose owner has ended: waits until the kernel has put the results of the owner's requests into
+ * the completion queue. 0 or -ETIMEDOUT.
+ */
 int ring_await_results(const struct ctx_ring *ring, uint64_t timeout_ns);
 
-/* True for the thread that owns it. Any thread may ask. */
+/* Whether the calling thread is the owner. Any thread may ask. */
 static inline bool ring_is_mine(const struct ctx_ring *ring)
 {
 	return atomic_load_explicit(&ring->owner.serial, memory_order_relaxed) == thread_self()->serial;
 }
 
-/* False in a forked child. To be asked after each call of a function of the program's that may have forked,
- * before the queues are touched: they are the parent's. */
+/*
+ * False in a forked child, where the queues are the parent's. To be asked after each call of a function of
+ * the program, which may have forked, and before the queues are used again.
+ */
 static inline bool ring_is_here(const struct ctx_ring *ring)
 {
 	return __builtin_expect(ring->fork_count == thread_fork_count, 1);
 }
 
-/* 0 if the calling thread owns the ring, which its first use decides. */
+/* 0 if the calling thread is the owner. The first use of the ring makes it that. */
 static inline int ring_check(struct ctx_ring *ring)
 {
 	if (__builtin_expect(ring && ring_is_mine(ring) && ring_is_here(ring), 1))
@@ -293,29 +312,32 @@ static inline int ring_check(struct ctx_ring *ring)
 int ring_check_options(const struct ctx_ring_options *options);
 int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring);
 
-/* What is known once there is an io_uring. */
+/* Sets what depends on the io_uring: its features, and the ring's record in the context table. */
 int ring_attach(struct ctx_ring *ring, struct io_uring *uring);
 
-/* Gives everything back but the io_uring. */
+/* Frees everything but the io_uring. */
 void ring_free(struct ctx_ring *ring);
 
 /* ---- for the calls of one thread (calls.c) ---- */
 
 /*
- * Opens a ring that is good for one operation at a time, and that stays with a thread between its calls
- * without a trace: it has no kernel timeouts but bounds its waits itself, so that a deadline is no request
- * of its own; it knows the context of the last call only, and lets go of that when the program does; and
- * nobody wakes its owner while no call is under way. Errors as ctx_ring_open.
+ * Opens a ring for one operation at a time, which a thread keeps between its calls. It differs from other
+ * rings in three things. It has no kernel timeouts, but bounds its waits itself, so that a deadline needs no
+ * request. It has the group of the last call's context only, and stops watching that context when the program
+ * releases it. Nobody wakes its owner between calls. Errors as ctx_ring_open.
  */
 int ring_open_for_calls(struct ctx_ring **ret_ring);
 
-/* Around each call; the owner. What came of the context meanwhile is looked at by ring_end_call. */
+/*
+ * The owner calls these two before and after each call. What happened to the context in between is looked at
+ * by ring_end_call.
+ */
 void ring_begin_call(struct ctx_ring *ring, const struct ctx_context *ctx);
 void ring_end_call(struct ctx_ring *ring);
 
 /*
- * Between calls: leaves nothing of the owner's in the kernel, which would go with the owner or depend on it,
- * and makes the ring nobody's. -errno: it can only be closed.
+ * Between calls: withdraws what the owner thread has in the kernel, since that would end with the thread, and
+ * makes the ring nobody's. -errno: the ring can only be closed.
  */
 int ring_hand_over(struct ctx_ring *ring);
 
@@ -330,17 +352,17 @@ int ring_hand_over(struct ctx_ring *ring);
 enum completion_kind {
 	KIND_OP,
 	KIND_TIMEOUT,  /* the linked timeout of an operation */
-	KIND_CANCEL,   /* a cancel of one */
-	KIND_INTERNAL, /* slot says which */
+	KIND_CANCEL,   /* a cancel of an operation */
+	KIND_INTERNAL, /* a request of the library's own; the slot is an enum internal_slot */
 };
 
 enum internal_slot {
 	INTERNAL_WAKE,
 	INTERNAL_TIMER,
 	INTERNAL_CLOSE,
-	INTERNAL_QUESTION,   /* one of ring->requests.questions */
-	INTERNAL_PARK,	     /* readiness of what is parked */
-	INTERNAL_POLLS = 16, /* the first of ring_poll.h's */
+	INTERNAL_QUESTION,   /* numbered by ring->requests.questions */
+	INTERNAL_PARK,	     /* the wait for the readiness of parked operations */
+	INTERNAL_POLLS = 16, /* the first of the polls of ring_poll.h, which have two each */
 };
 
 static inline uint64_t ring_user_data(const struct ctx_ring *ring, enum completion_kind kind, uint32_t slot,
@@ -349,7 +371,7 @@ static inline uint64_t ring_user_data(const struct ctx_ring *ring, enum completi
 	return ring->tag | (uint64_t)kind << KIND_SHIFT | (uint64_t)generation << GENERATION_SHIFT | slot;
 }
 
-/* Makes more slots. On failure the ring is as it was. */
+/* Doubles the number of slots. -ENOMEM: the ring is as it was. */
 int slots_grow(struct ctx_ring *ring);
 void slots_free(struct ctx_ring *ring);
 
@@ -392,7 +414,9 @@ static inline struct operation *slot_find(const struct ctx_ring *ring, uint32_t 
 
 extern const struct watch_ops group_watch_ops;
 
-/* The group of ctx, made if need be. NULL: *ret_error is -ENOMEM, or the context's own -ECANCELED or -ETIME.
+/*
+ * Returns the group of ctx, and makes it if need be. NULL: *ret_error is -ENOMEM, or -ECANCELED or -ETIME if
+ * ctx has ended.
  */
 struct group *group_find(struct ctx_ring *ring, const struct ctx_context *ctx, int *ret_error);
 
@@ -405,59 +429,70 @@ static inline struct group *group_get(struct ctx_ring *ring, const struct ctx_co
 	return group_find(ring, ctx, ret_error);
 }
 
-/* Its context ended: the next batch is to take it. */
+/* The context of group has ended: the next batch takes the group. */
 void group_doom(struct group *group);
 
-/* Its last operation is idle again, and something is to be done about that. */
+/*
+ * For group_leave(): the last operation of group is idle again. Stops the deadline's timer, and has a group
+ * that nobody needs freed.
+ */
 void group_empty(struct group *group);
 
-/* One of its operations is idle again. */
+/* One operation of group is idle again. */
 static inline void group_leave(struct group *group)
 {
 	if (!--group->held && (group->ended || group->released || heap_contains(&group->deadline.node)))
 		group_empty(group);
 }
 
-/* Frees the group of another context than this one. For rings that have one at a time, with busy held; may
- * free contexts. */
+/*
+ * Frees the group of any context but ctx. For rings of blocking calls, which have one group at a time; busy
+ * is held. May free contexts.
+ */
 void group_keep_only(struct ctx_ring *ring, const struct ctx_context *ctx);
 
-/* The completion of op is known and never was in the kernel's queue. */
-void complete_ready(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
+/* How an operation of group that was ended early, and not by its own timeout, is shown to the program. */
+enum ctx_op_end group_op_end(const struct group *group);
 
-/* How an operation under this group, ended early and not by its own timeout, is to be shown. */
-enum ctx_op_end complete_end(const struct group *group);
-
-/* Frees groups that nobody needs any more; may free contexts. */
+/* Frees the groups of ring->groups.emptied. May free contexts. */
 void groups_sweep(struct ctx_ring *ring);
 void groups_free(struct ctx_ring *ring);
 
 /* Calls visit for each group of the ring. */
 void groups_each(struct ctx_ring *ring, void (*visit)(struct group *group, void *data), void *data);
 
+/* ---- ends without a completion of the kernel (ready.c) ---- */
+
+/* Has op delivered with this completion by the next turn. op is not in the kernel. */
+void ready_add(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end);
+
 /* ---- staging (stage.c) ---- */
 
-/* What is staged has been submitted: it waits from now on. */
+/* The program submits what it has staged: that is moved to ring->ops.waiting. */
 void stage_submit(struct ctx_ring *ring);
 
-/* Gives the kernel's queue what waits and may go. Operations put there, or -errno. */
+/*
+ * Puts waiting operations into the kernel's queue, as far as they may go and there is room. Returns how many,
+ * or -errno.
+ */
 int stage_push(struct ctx_ring *ring);
 
-/* Completes, as never sent, whatever is staged under a context that ended. */
+/* Ends all staged and waiting operations of contexts that have ended. They count as never sent. */
 void stage_refuse_dead(struct ctx_ring *ring);
 
-/* Makes known to their groups what they have staged, for stage_refuse_group(). Looks at each operation once.
- */
+/* Fills the lists of staged operations that stage_refuse_group() needs. Looks at each operation once. */
 void stage_index(struct ctx_ring *ring);
 
-/* Completes, as never sent, what the group has staged, and counts it into batch (or NULL); a chain that is
- * still being built at its submit. */
+/*
+ * Ends the staged and waiting operations of group, and counts them into batch unless that is NULL. They count
+ * as never sent. A chain that is still being built is ended when it is submitted.
+ */
 void stage_refuse_group(struct group *group, struct batch *batch);
 
-/* The same for op, which is staged and marked OP_EXPLICIT, and the whole chain that it is in. */
+/* The same for op, which is staged and marked OP_EXPLICIT, and for the whole chain that op is in. */
 void stage_refuse(struct ctx_ring *ring, struct operation *op);
 
-/* What is not staged any more is no more in its group's list of that. */
+/* Takes op, which is not staged any more, out of its group's list of staged operations. */
 static inline void stage_leave(struct operation *op)
 {
 	if (__builtin_expect(!(op->marks & OP_INDEXED), 1))
@@ -470,113 +505,156 @@ static inline void stage_leave(struct operation *op)
 
 /* ---- batches (batch.c) ---- */
 
-/* Cancels all operations of the doomed groups. Does nothing while an adopted ring has a chain open. */
+/*
+ * Cancels all operations of the doomed groups. Does nothing while the program has an unfinished chain in the
+ * queue of an adopted ring.
+ */
 void batch_run(struct ctx_ring *ring);
 
-/* Sends the cancels of ring->ops.singles. */
+/* Cancels the operations in ring->ops.singles. */
 void batch_singles(struct ctx_ring *ring);
 
-/* Hands complete batches to the program's function. */
+/* Reports the batches whose operations have all ended to the program's function. */
 void batch_report(struct ctx_ring *ring);
 void batches_free(struct ctx_ring *ring);
 
 /* ---- for an outer event loop (ring_fd.c) ---- */
 
-/* Undoes ctx_ring_fd. */
-void ring_forget_fd(struct ctx_ring *ring);
+/* Closes the descriptor of ctx_ring_fd. */
+void ring_fd_close(struct ctx_ring *ring);
 
-/* ---- what is done when cancelling does not help (grace.c) ---- */
+/* ---- when cancelling does not help (grace.c) ---- */
 
-/* The batch of a group that ended has been made up at now_ns, and the kernel still holds some of it. */
+/*
+ * The batch of group has been planned at now_ns, and the kernel still holds some of its operations: starts
+ * the grace of the context, if it has one.
+ */
 void grace_begin(struct group *group, uint64_t now_ns);
 
-/* Hands what is due to the program's function. */
+/* Reports the stuck operations of the groups in ring->groups.stuck to the program's function. */
 void grace_report(struct ctx_ring *ring);
 
-/* Fills stuck with what the kernel holds, of all groups or of those that are draining. Returns how many there
- * are. */
-unsigned ring_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck, unsigned stuck_max);
+/*
+ * Fills stuck with the operations that the kernel holds: those of all groups, or of the groups that are being
+ * drained. Returns how many there are, which may be more than stuck_max.
+ */
+unsigned grace_list_stuck(struct ctx_ring *ring, bool draining_only, struct ctx_stuck *stuck,
+			  unsigned stuck_max);
 
-/* ---- in an io_uring of the program's (adopt.c) ---- */
+/* ---- an io_uring of the program's (adopt.c) ---- */
 
-/* Takes what is ours out of a ring that lives on. 0; -EBUSY: the program's completions or its chain are in
- * the way; -ETIMEDOUT. */
-int ring_withdraw(struct ctx_ring *ring, uint64_t deadline_ns);
+/*
+ * Withdraws the library's requests from an adopted ring. -EBUSY: completions or an unfinished chain of the
+ * program's are in the way. -ETIMEDOUT.
+ */
+int adopt_withdraw(struct ctx_ring *ring, uint64_t deadline_ns);
 
-/* One look at what a withdrawal brought, or a wait for it; the first few without a wait. Errors as above. */
-int ring_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *looks);
+/*
+ * Looks for the completions of withdrawn requests. The first few looks do not wait, later ones wait until the
+ * deadline. *looks counts them. Errors as adopt_withdraw().
+ */
+int adopt_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *looks);
 
 /* ---- timers (ring_timer.c, op_timer.c) ---- */
 
 void ring_timer_set(struct ctx_ring *ring, struct ring_timer *timer, uint64_t when_ns);
 void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer);
 
-/* The completion of one. */
-void ring_note_kernel_timer(struct ctx_ring *ring, uint32_t number, int res);
+/* Takes note of the completion of the kernel timeout of this number. */
+void ring_timer_note(struct ctx_ring *ring, uint32_t number, int res);
 void ring_timers_fire(struct ctx_ring *ring);
 
-/* Its end is overdue: cancels it, again and again with growing pauses, until its completion is seen. */
-void ring_retry(struct ctx_ring *ring, struct operation *op);
+/* Cancels op, whose end is overdue, again and again with growing pauses, until its completion is seen. */
+void ring_timer_retry(struct ctx_ring *ring, struct operation *op);
 
-/* How long after its time an operation is given up on its linked timeout. */
+/* How long after the time of its linked timeout an operation is cancelled by the ring's own timer. */
 #define OP_TIMER_GRACE_NS 2000000ull
 
-/* The timer of an operation's own timeout: of one that parks, and behind the linked timeout of any other, for
- * where that does not reach. */
+/*
+ * Starts the timer of an operation's own timeout. An operation that parks has only this timer. Any other has
+ * a linked timeout, and this timer behind it for the cases that a linked timeout does not reach.
+ */
 int op_timer_start(struct ctx_ring *ring, struct operation *op, uint64_t when_ns);
 void op_timer_stop(struct ctx_ring *ring, struct operation *op);
 void op_timers_free(struct ctx_ring *ring);
 
 /* ---- polls of the library's own (ring_poll.h, ring_poll.c, poll_note.c) ---- */
 
-/* Puts into the queue what ring->polls.todo asks for, as far as there is room. */
+/* Puts the polls and cancels of ring->polls.todo into the kernel's queue, as far as there is room. */
 void ring_polls_put(struct ctx_ring *ring);
 
-/* The completion of one, or of a cancel of one. place and number are those in its user_data. */
-void ring_poll_note(struct ctx_ring *ring, uint32_t place, uint32_t number, const struct io_uring_cqe *cqe);
+/*
+ * Takes note of the completion of a poll or of a cancel of one. place and number are those in its user_data.
+ */
+void poll_note_completion(struct ctx_ring *ring, uint32_t place, uint32_t number,
+			  const struct io_uring_cqe *cqe);
 
-/* Puts poll among those that wait for room in the queue, for itself or for its cancel. */
-void ring_poll_want(struct ctx_ring *ring, struct ring_poll *poll);
+/* Has poll, or a cancel of it, put into the kernel's queue as soon as there is room. */
+static inline void ring_poll_enqueue(struct ctx_ring *ring, struct ring_poll *poll)
+{
+	list_remove(&poll->link);
+	list_append(&ring->polls.todo, &poll->link);
+}
 
-/* Which of the events in a result count for poll. */
-uint32_t ring_poll_wanted(const struct ring_poll *poll, int32_t result);
+/*
+ * The events in result that poll is to report: those that it asked for, and POLLERR and POLLHUP, which count
+ * always. Linux 6.18 reports POLLRDHUP, too, where it was not asked for.
+ */
+static inline uint32_t ring_poll_events_of(const struct ring_poll *poll, int32_t result)
+{
+	return (uint32_t)result & (poll->events | POLLERR | POLLHUP);
+}
 
-/* Has there ever been such a request? */
-bool ring_poll_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number);
+/* Whether there ever was a request with this place and number. */
+bool poll_note_was_put(const struct ctx_ring *ring, uint32_t place, uint32_t number);
 
-/* Looks at those that completed. */
+/* Calls the functions of the polls that have completed. */
 void ring_polls_deliver(struct ctx_ring *ring);
 
-/* Asks for all of them to be taken out; and whether the kernel has some of them still, or what is to come of
- * that. */
+/*
+ * ring_polls_stop_all stops all polls. ring_polls_left tells whether the kernel still has some of them, or
+ * cancels of them.
+ */
 void ring_polls_stop_all(struct ctx_ring *ring);
 bool ring_polls_left(struct ctx_ring *ring);
 void ring_polls_free(struct ctx_ring *ring);
 
-/* ---- completions (complete.c; before they are delivered: note.h) ---- */
+/* ---- completions (complete.c; for what precedes delivery see note.h) ---- */
 
-/* Delivers a CQE that was noted as CTX_FILTER_OP. Returns how many deliveries that made. */
+/*
+ * Delivers a CQE for which note_completion() returned CTX_FILTER_OP. Returns how many deliveries that made.
+ */
 unsigned complete_deliver(struct ctx_ring *ring, struct operation *op, const struct io_uring_cqe *cqe,
 			  struct ctx_completion *ret_completion);
 
-/* Delivers one that is ready. */
+/* Delivers an operation of ring->ops.ready. */
 void complete_deliver_ready(struct ctx_ring *ring, struct operation *op);
 
 /*
- * Delivers what is in the spill and in the queue of our own ring now; what callbacks bring about is left for
- * the next time, so that this one ends. Returns how many deliveries that made.
+ * Delivers the completions that are in the spill, and in the kernel's queue of a ring of our own, when it is
+ * called. Those that callbacks bring about are left for the next call, so that this one ends. Returns how
+ * many deliveries that made.
  */
 unsigned complete_deliver_queued(struct ctx_ring *ring);
 
 /* ---- dispatching (dispatch.c; waiting: queue.h) ---- */
 
-/* One turn of a dispatch, without submitting what has been staged since. Deliveries, or -errno. */
-int ring_turn(struct ctx_ring *ring, uint64_t timeout_ns);
+/*
+ * One turn: pushes, waits, delivers. Does not submit what has been staged. Returns the number of deliveries,
+ * or -errno.
+ */
+int dispatch_turn(struct ctx_ring *ring, uint64_t timeout_ns);
 
-/* Delivers everything there is. */
-unsigned ring_deliver(struct ctx_ring *ring);
+/*
+ * Delivers all mail, ready operations, completions, polls and timers. Returns how many operations were
+ * delivered.
+ */
+unsigned dispatch_deliver(struct ctx_ring *ring);
 
-/* What every call that delivered ends with: batches, retries, held-back operations, empty groups. */
-void ring_end_turn(struct ctx_ring *ring);
+/*
+ * Every call that delivered ends with this: reports batches, cancels again, pushes operations that were held
+ * back, frees empty groups.
+ */
+void dispatch_end_turn(struct ctx_ring *ring);
 
 #endif

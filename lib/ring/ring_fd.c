@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The descriptor of ctx_ring_fd, for an outer event loop. */
+/* The descriptor of ctx_ring_fd, an epoll set, for an outer event loop. */
 #include "queue.h"
 #include "ring.h"
 
 /*
- * The ring's own descriptor, and for DEFER_TASKRUN an eventfd as well. Such a ring wakes whoever polls its
- * descriptor on Linux 6.1 and 6.12, but nobody on 6.18; it signals a registered eventfd on 6.1 and 6.18, but
- * on 6.12.117 only once.
+ * Puts the io_uring's descriptor into the epoll set, and for DEFER_TASKRUN an eventfd as well. Such a ring
+ * wakes whoever polls its descriptor on Linux 6.1 and 6.12, but nobody on 6.18. It signals a registered
+ * eventfd on 6.1 and 6.18, but on 6.12.117 only once.
  */
 static int watch_completions(struct ctx_ring *ring)
 {
@@ -20,7 +20,7 @@ static int watch_completions(struct ctx_ring *ring)
 		return ring->owner.ready_fd;
 	error = uring_register(ring->uring, IORING_REGISTER_EVENTFD, &ring->owner.ready_fd, 1);
 	if (error < 0) {
-		sys_close(ring->owner.ready_fd); /* what is registered is the program's own */
+		sys_close(ring->owner.ready_fd); /* the program has registered one itself */
 		ring->owner.ready_fd = -1;
 		return error;
 	}
@@ -45,16 +45,16 @@ int ctx_ring_fd(struct ctx_ring *ring)
 	if (!error)
 		error = watch_completions(ring);
 	if (error) {
-		ring_forget_fd(ring);
+		ring_fd_close(ring);
 		return error;
 	}
-	ring_flush(ring);
-	/* What was ready before is not signalled by the kernel again. */
+	queue_flush(ring);
+	/* The kernel does not signal again what was ready before. */
 	mailbox_wake(ring->mailbox);
 	return ring->owner.epoll_fd;
 }
 
-void ring_forget_fd(struct ctx_ring *ring)
+void ring_fd_close(struct ctx_ring *ring)
 {
 	if (ring->owner.ready_fd >= 0) {
 		uring_register(ring->uring, IORING_UNREGISTER_EVENTFD, NULL, 0);

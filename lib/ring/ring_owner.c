@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whose a ring is. The owner is known by its serial, since the kernel gives the number of a thread that has
- * ended to another. And it holds a robust mutex of the ring for as long as it owns it: if it ends before
- * that, the kernel says so to whoever tries the mutex next, needs no descriptor for it, and does it before
- * pthread_join(3) returns.
+ * The owner of a ring. It is known by its serial number, since the kernel gives the number of a thread that
+ * has ended to another one. And it holds a robust mutex of the ring for as long as it owns the ring. If it
+ * ends before it gives the ring up, the kernel reports that to whoever tries the mutex next. That needs no
+ * descriptor, and happens before pthread_join(3) returns.
  */
 #include <stdio.h>
 #include <string.h>
@@ -11,10 +11,12 @@
 #include "park.h"
 #include "ring.h"
 
-#define OWNER_GONE UINT64_MAX /* no thread's */
+#define OWNER_GONE UINT64_MAX /* the serial number of no thread */
 
-/* What an ended thread's requests came to is in the queue a moment after its mutex is free. Longer is not
- * waited for where the kernel does not tell. */
+/*
+ * The results of an ended thread's requests are in the queue a moment after its mutex is free. Where the
+ * kernel does not say when, this is how long to wait.
+ */
 #define RESULTS_NS 100000000ull
 
 void ring_owner_init(struct ctx_ring *ring)
@@ -27,8 +29,8 @@ void ring_owner_init(struct ctx_ring *ring)
 	pthread_mutexattr_destroy(&attributes);
 }
 
-/* Another thread may have it for a moment, to find out whose the ring is. */
-static void hold(struct ctx_ring *ring)
+/* Locks the owner's mutex. Another thread may hold it for a moment, to find out whether there is an owner. */
+static void hold_mutex(struct ctx_ring *ring)
 {
 	while (pthread_mutex_trylock(&ring->owner.mutex) == EBUSY)
 		sched_yield();
@@ -55,11 +57,11 @@ int ring_claim(struct ctx_ring *ring)
 		}
 		ring->owner.disabled = false;
 	}
-	hold(ring);
+	hold_mutex(ring);
 	return 0;
 }
 
-static void let_go(struct ctx_ring *ring, uint64_t next)
+static void give_up_ring(struct ctx_ring *ring, uint64_t next)
 {
 	if (ring_is_mine(ring))
 		pthread_mutex_unlock(&ring->owner.mutex);
@@ -71,21 +73,24 @@ void ring_disclaim(struct ctx_ring *ring)
 {
 	if (ring->record)
 		ring->record->owner_tid = 0;
-	let_go(ring, 0);
+	give_up_ring(ring, 0);
 }
 
 void ring_owner_free(struct ctx_ring *ring)
 {
-	/* The copy in a forked child is held for ever, by a thread of the parent. */
+	/* In a forked child the copy of the mutex stays locked for ever, by a thread of the parent. */
 	if (ring->fork_count == thread_fork_count)
-		let_go(ring, OWNER_GONE);
+		give_up_ring(ring, OWNER_GONE);
 	atomic_store_explicit(&ring->owner.serial, OWNER_GONE, memory_order_release);
 }
 
-/* ---- an owner that has ended */
+/* ---- owners that have ended */
 
-/* proc(5): the state of a thread, and its flags. False: it cannot be read now, and nothing is known. */
-static bool read_state(uint32_t tid, char *ret_state, unsigned *ret_flags)
+/*
+ * Reads the state of a thread and its flags, see proc(5). False: they cannot be read now, and nothing is
+ * known.
+ */
+static bool read_thread_state(uint32_t tid, char *ret_state, unsigned *ret_flags)
 {
 	char path[64], text[512];
 
@@ -102,9 +107,11 @@ static bool read_state(uint32_t tid, char *ret_state, unsigned *ret_flags)
 	return name_end && sscanf(name_end, ") %c %*d %*d %*d %*d %*d %u", ret_state, ret_flags) == 2;
 }
 
-/* Of a thread that has ended: whether it is at its end in the kernel, too. One that is not on its way there
- * has only been given the same number. */
-static bool is_over(uint32_t tid)
+/*
+ * Whether a thread that has ended is over in the kernel, too. A thread with this number that is not exiting
+ * is another one, which has only been given the number.
+ */
+static bool thread_is_over(uint32_t tid)
 {
 	const unsigned exiting = 0x4; /* PF_EXITING */
 	unsigned flags;
@@ -112,7 +119,7 @@ static bool is_over(uint32_t tid)
 
 	if (syscall(SYS_tgkill, getpid(), tid, 0) < 0 && errno == ESRCH)
 		return true;
-	return read_state(tid, &state, &flags) && (state == 'Z' || state == 'X' || !(flags & exiting));
+	return read_thread_state(tid, &state, &flags) && (state == 'Z' || state == 'X' || !(flags & exiting));
 }
 
 int ring_claim_to_close(struct ctx_ring *ring)
@@ -122,14 +129,16 @@ int ring_claim_to_close(struct ctx_ring *ring)
 	if (error != -EPERM)
 		return error;
 	int held = pthread_mutex_trylock(&ring->owner.mutex);
-	if (held == 0) /* just being claimed */
+	if (held == 0) /* the ring is just being claimed */
 		pthread_mutex_unlock(&ring->owner.mutex);
 	if (held != EOWNERDEAD)
 		return -EPERM;
 	pthread_mutex_consistent(&ring->owner.mutex);
 	ring->owner.ended = true;
-	/* It may have ended in a function of the program's amid a dispatch; before functions are called all
-	 * is in order. */
+	/*
+	 * The owner may have ended in a function of the program's amid a dispatch. Before a function is
+	 * called all lists are in order. What that turn did not deliver goes back to the head of its list.
+	 */
 	ring->dispatching = ring->requests.withdrawing = false;
 	list_splice(&ring->ops.delivering, &ring->ops.ready);
 	list_splice(&ring->ops.ready, &ring->ops.delivering);
@@ -147,7 +156,7 @@ int ring_await_results(const struct ctx_ring *ring, uint64_t timeout_ns)
 	uint64_t now_ns = clock_now_ns(), end_ns = clock_after_ns(now_ns, timeout_ns);
 	uint64_t enough_ns = clock_after_ns(now_ns, RESULTS_NS);
 
-	for (; !is_over(ring->owner.tid) && now_ns < enough_ns; now_ns = clock_now_ns()) {
+	for (; !thread_is_over(ring->owner.tid) && now_ns < enough_ns; now_ns = clock_now_ns()) {
 		if (now_ns >= end_ns)
 			return -ETIMEDOUT;
 		sys_poll(NULL, 0, &moment);

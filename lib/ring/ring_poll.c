@@ -9,16 +9,16 @@
 
 #define POLLS_FIRST 16u
 
-/* How long a poll rests that ended without an event. */
+/* How long to wait before a poll that ended without an event is tried again. */
 #define REST_NS 50000000ull
 
-/* A poll and its cancel have two places next to each other. */
+/* The user_data of poll, or of its cancel. The two have adjacent places. */
 static uint64_t user_data_of(const struct ctx_ring *ring, const struct ring_poll *poll, bool cancel)
 {
 	return ring_user_data(ring, KIND_INTERNAL, INTERNAL_POLLS + 2 * poll->index + cancel, poll->number);
 }
 
-static int grow(struct ctx_ring *ring)
+static int grow_places(struct ctx_ring *ring)
 {
 	uint32_t count = ring->polls.capacity ? ring->polls.capacity * 2 : POLLS_FIRST;
 
@@ -34,7 +34,7 @@ static int grow(struct ctx_ring *ring)
 	memset(polls, 0, count * sizeof(struct ring_poll *));
 	if (ring->polls.capacity)
 		memcpy(polls, ring->polls.all, ring->polls.capacity * sizeof(struct ring_poll *));
-	/* All that there were are taken, else this would not be called. */
+	/* All places that there were are taken, since this is called only then. */
 	for (uint32_t i = ring->polls.capacity; i < count; i++)
 		unused[ring->polls.free_count++] = count - 1 - (i - ring->polls.capacity);
 	memory_release(ring->polls.all);
@@ -45,8 +45,8 @@ static int grow(struct ctx_ring *ring)
 	return 0;
 }
 
-/* The kernel has it no more. */
-static void let_go(struct ctx_ring *ring, struct ring_poll *poll)
+/* The kernel holds poll no more: forgets it, and gives its memory back. */
+static void remove_poll(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	list_remove(&poll->link);
 	ring->polls.all[poll->index] = NULL;
@@ -59,7 +59,7 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 	if (ring->closing)
 		return -EPERM;
 	if (!ring->polls.free_count) {
-		int error = grow(ring);
+		int error = grow_places(ring);
 		if (error)
 			return error;
 	}
@@ -67,7 +67,7 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 	poll->in_kernel = poll->cancelling = poll->stopped = poll->edge = false;
 	poll->index = ring->polls.free_places[--ring->polls.free_count];
 	ring->polls.all[poll->index] = poll;
-	ring_poll_want(ring, poll);
+	ring_poll_enqueue(ring, poll);
 	ring_polls_submit(ring);
 	return 0;
 }
@@ -75,19 +75,19 @@ int ring_poll_start(struct ctx_ring *ring, struct ring_poll *poll)
 void ring_poll_again(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	if (!poll->in_kernel)
-		ring_poll_want(ring, poll);
+		ring_poll_enqueue(ring, poll);
 }
 
 void ring_poll_stop(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	poll->stopped = true;
-	ring_poll_want(ring, poll);
-	ring_notify(ring);
+	ring_poll_enqueue(ring, poll);
+	queue_notify(ring);
 }
 
 static bool put_poll(struct ctx_ring *ring, struct ring_poll *poll)
 {
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 
 	if (!sqe)
 		return false;
@@ -103,7 +103,7 @@ static bool put_poll(struct ctx_ring *ring, struct ring_poll *poll)
 
 static bool put_cancel(struct ctx_ring *ring, struct ring_poll *poll)
 {
-	struct io_uring_sqe *sqe = ring_internal_sqe(ring);
+	struct io_uring_sqe *sqe = queue_internal_sqe(ring);
 
 	if (!sqe)
 		return false;
@@ -126,20 +126,20 @@ void ring_polls_put(struct ctx_ring *ring)
 		link = link->next;
 		list_remove(&poll->link);
 		if (poll->stopped && !poll->in_kernel && !poll->cancelling)
-			list_append(&ring->polls.fired, &poll->link); /* to be let go in a dispatch */
+			list_append(&ring->polls.fired, &poll->link); /* it is removed in a dispatch */
 	}
 }
 
 void ring_polls_submit(struct ctx_ring *ring)
 {
-	/* What the program has prepared in its own ring is its own to submit. */
+	/* What the program has prepared in its own io_uring is the program's to submit. */
 	bool idle = !ring->adopted || !uring_publish(ring->uring);
 
 	if (list_empty(&ring->polls.todo))
 		return;
 	ring_polls_put(ring);
 	if (idle)
-		ring_flush(ring);
+		queue_flush(ring);
 }
 
 static void fire_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
@@ -150,10 +150,10 @@ static void fire_rest(struct ctx_ring *ring, struct ring_timer *timer, uint64_t 
 }
 
 /*
- * It ended without an event: by a cancel of the program's that matched everything, for want of memory, or
- * with half a hang-up where there is no multishot poll. After a pause it is tried again.
+ * poll ended without an event: by a cancel of the program's that matched everything, for want of memory, or
+ * with half a hang-up where there is no multishot poll. It is tried again after a rest.
  */
-static void rest(struct ctx_ring *ring, struct ring_poll *poll)
+static void rest_poll(struct ctx_ring *ring, struct ring_poll *poll)
 {
 	int result = poll->result;
 
@@ -161,7 +161,8 @@ static void rest(struct ctx_ring *ring, struct ring_poll *poll)
 		ring->features.multishot_poll = poll->edge = false;
 	else if (result < 0 && result != -ECANCELED && result != -ENOMEM && result != -EAGAIN &&
 		 result != -EINTR)
-		return; /* the descriptor was closed before the kernel saw it: there is nothing to watch */
+		return; /* the descriptor was closed before the kernel saw the poll: there is nothing to watch
+			 */
 	list_append(&ring->polls.resting, &poll->link);
 	ring->polls.rest.fire = fire_rest;
 	if (!heap_contains(&ring->polls.rest.node))
@@ -175,13 +176,13 @@ void ring_polls_deliver(struct ctx_ring *ring)
 		struct ring_poll *poll = container_of(ring->polls.delivering.next, struct ring_poll, link);
 		list_remove(&poll->link);
 		if (poll->stopped && poll->cancelling)
-			continue; /* its answer comes */
+			continue; /* the completion of its cancel comes */
 		if (poll->stopped)
-			let_go(ring, poll);
-		else if (poll->result < 0 || !ring_poll_wanted(poll, poll->result))
-			rest(ring, poll);
+			remove_poll(ring, poll);
+		else if (poll->result < 0 || !ring_poll_events_of(poll, poll->result))
+			rest_poll(ring, poll);
 		else
-			poll->ready(ring, poll, ring_poll_wanted(poll, poll->result));
+			poll->ready(ring, poll, ring_poll_events_of(poll, poll->result));
 	}
 }
 
@@ -207,7 +208,7 @@ void ring_polls_free(struct ctx_ring *ring)
 		if (poll && !poll->stopped)
 			poll->closed(ring, poll);
 		if (poll)
-			let_go(ring, poll);
+			remove_poll(ring, poll);
 	}
 	ring_timer_stop(ring, &ring->polls.rest);
 	memory_release(ring->polls.all);

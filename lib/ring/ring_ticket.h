@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests of the library's own of one kind that the kernel has. Each carries a number of its own, so that
- * its completion counts once: a program that adopted its io_uring may show the same completion several times,
- * in the queue, as a copy, or as a value that only looks like one of ours.
+ * Numbers for the library's own requests of one kind. Each request carries its number, so that its completion
+ * counts once: a program that adopted its io_uring may show the same completion several times, in the queue,
+ * as a copy, or as a value that only looks like one of ours.
  */
 #ifndef CTX_RING_TICKET_H
 #define CTX_RING_TICKET_H
@@ -10,21 +10,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TICKET_MASK 0x3fffffu /* as many bits as user_data has for it, see ring.h */
+#define TICKET_MASK 0x3fffffu /* as many bits as user_data has for the number, see ring.h */
 #define TICKETS_MAX 64u
 
 struct tickets {
-	uint64_t given; /* in all; the number of the last one, cut to TICKET_MASK */
-	uint64_t out;	/* bit n: the one whose number is n modulo 64 has not come back */
+	uint64_t given; /* how many were given; cut to TICKET_MASK, the number of the last one */
+	uint64_t out;	/* bit n: the request whose number is n modulo 64 has no completion yet */
 };
 
-/* No further one can be told from those that are out. */
+/* Whether a further number could not be told from those that are out. */
 static inline bool tickets_full(const struct tickets *tickets)
 {
 	return tickets->out >> (tickets->given + 1) % TICKETS_MAX & 1;
 }
 
-/* Must not be full. */
+/* Gives out a number. Must not be called when the tickets are full. */
 static inline uint32_t ticket_take(struct tickets *tickets)
 {
 	uint64_t number = ++tickets->given;
@@ -43,7 +43,7 @@ static inline uint32_t ticket_age(const struct tickets *tickets, uint32_t number
 	return (ticket_last(tickets) - number) & TICKET_MASK;
 }
 
-/* Has there ever been one of that number? */
+/* Whether this number was ever given out. */
 static inline bool ticket_was_given(const struct tickets *tickets, uint32_t number)
 {
 	return ticket_age(tickets, number) < tickets->given;
@@ -55,7 +55,7 @@ static inline bool ticket_is_out(const struct tickets *tickets, uint32_t number)
 	       (tickets->out >> number % TICKETS_MAX & 1);
 }
 
-/* True: it was out. */
+/* The request of this number has completed. False: none with this number was out. */
 static inline bool ticket_return(struct tickets *tickets, uint32_t number)
 {
 	bool out = ticket_is_out(tickets, number);

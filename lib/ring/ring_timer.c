@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Times of a ring, in user space: the kernel keeps plain timeouts on one list, where
- * many are slow to remove, so only one for the earliest is ever under way (ring_timers_arm, in queue.c). It
- * ends every kind of wait: ours, that of the program that owns an adopted ring, and that of an outer event
- * loop.
+ * The timers of a ring, in user space. The kernel keeps plain timeouts on one list, where many are slow to
+ * remove. So only one kernel timeout is ever under way, for the earliest timer (queue_arm_timer()). It ends
+ * every kind of wait: ours, that of a program that owns an adopted ring, and that of an outer event loop.
  */
 #include "record.h"
 #include "ring.h"
@@ -22,13 +21,14 @@ void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer)
 	heap_remove(&ring->times.heap, &timer->node);
 }
 
-void ring_note_kernel_timer(struct ctx_ring *ring, uint32_t number, int res)
+void ring_timer_note(struct ctx_ring *ring, uint32_t number, int res)
 {
 	if (!ticket_return(&ring->times.kernel_timers, number))
 		return;
 	if (res == -EACCES)
 		ring->requests.refused = -EACCES;
-	if (number == ticket_last(&ring->times.kernel_timers)) /* else it made way for an earlier one */
+	if (number == ticket_last(&ring->times.kernel_timers)) /* an older one was cancelled to make way for
+								  an earlier one */
 		ring->times.armed_ns = CTX_FOREVER;
 }
 
@@ -47,11 +47,10 @@ void ring_timers_fire(struct ctx_ring *ring)
 }
 
 /*
- * A cancel that answers -ENOENT or -EALREADY has not always done its work: a request
- * between two attempts is in neither place where the kernel looks (seen on Linux
- * 6.18 with readiness that vanished, and with workers just starting). And linked
- * timeouts do not reach requests that block in a worker. So such operations are
- * cancelled again until they complete.
+ * Cancels operations again. A cancel that answers -ENOENT or -EALREADY has not always done its work: a
+ * request between two attempts is in neither place where the kernel looks (seen on Linux 6.18 with readiness
+ * that vanished, and with workers just starting). And linked timeouts do not reach requests that block in a
+ * worker. So such operations are cancelled again until they complete.
  */
 static void fire_retry(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
 {
@@ -67,7 +66,7 @@ static void fire_retry(struct ctx_ring *ring, struct ring_timer *timer, uint64_t
 	}
 }
 
-void ring_retry(struct ctx_ring *ring, struct operation *op)
+void ring_timer_retry(struct ctx_ring *ring, struct operation *op)
 {
 	op_unmark(op, OP_CANCEL_SENT);
 	record_add_flag(ring, op, CTX_TABLE_OP_CANCELLING);

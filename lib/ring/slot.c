@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * user_data of an operation is a slot and the generation of its use, so that a late
- * completion or cancel of an earlier operation never reaches a later one. The
- * record of the operation in the context table goes with the slot.
+ * Slots. The user_data of an operation is its slot and a generation, which is another at each use of the
+ * slot. So a late completion or cancel of an earlier operation never reaches a later one. The record of the
+ * operation in the context table goes with the slot.
  */
 #include <string.h>
 
@@ -25,15 +25,15 @@ int slots_grow(struct ctx_ring *ring)
 	if (old)
 		memcpy(slots, ring->ops.slots, old * sizeof(*slots));
 	else
-		slots[0] =
-			(struct slot){0}; /* of no operation, but asked for by user_data that is not ours */
+		slots[0] = (struct slot){
+			0}; /* no operation has it, but a user_data that is not ours may name it */
 	if (!ring->record || table_operations_new(count - old, &first) < 0)
 		first = 0;
 	else {
 		ring->ops.runs[ring->ops.run_count].first = first;
 		ring->ops.runs[ring->ops.run_count++].count = count - old;
 	}
-	/* The lowest is given out first. Slot 0 stands for none. */
+	/* The lowest slot is given out first. Slot 0 stands for none. */
 	for (uint32_t i = count; i-- > (old ? old : 1);) {
 		slots[i] = (struct slot){.generation = 1, .next_free = ring->ops.slot_free};
 		slots[i].record = first ? table_operation(first + i - old) : NULL;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From the caller's SQE to the kernel's queue. Operations are staged in their own
- * memory, so that preparing one never fails and one that is cancelled before submit never
- * reaches the kernel. What goes together is a unit: an operation, or a chain.
+ * Brings operations from the program's SQE to the kernel's queue. They are staged in their own memory, so
+ * that preparing one never fails, and one that is cancelled before submit never reaches the kernel. What has
+ * to go together is a unit: an operation, or a chain.
  *
- * IOSQE_IO_DRAIN is done here and not given to the kernel, for two reasons: behind a draining
- * request no cancel reaches anything, and a ring that has used
- * IOSQE_CQE_SKIP_SUCCESS, as our cancels do, is refused draining (io_uring_enter(2)).
+ * IOSQE_IO_DRAIN is done here and not given to the kernel, for two reasons. Behind a draining request no
+ * cancel reaches anything. And the kernel refuses draining on a ring that has used IOSQE_CQE_SKIP_SUCCESS, as
+ * our cancels do (io_uring_enter(2)).
  */
 #include <string.h>
 
@@ -18,16 +18,19 @@
 #include "record.h"
 #include "ring.h"
 
-/* Linked timeouts fire in the order that the kernel is slowest at: beyond this many the batch is better. */
+/*
+ * A group with more operations in the kernel than this gets no linked timeouts for its deadline. They would
+ * fire in the order in which the kernel is slowest, and the batch is faster.
+ */
 #define LINKED_GROUP_MAX 1024u
 
 struct unit {
 	struct operation *first, *last;
 	unsigned operations;
-	unsigned entries; /* with linked timeouts */
+	unsigned entries; /* entries of the queue, those of linked timeouts included */
 	bool drain;
-	bool refused; /* one of them is, or its context is done */
-	bool open;    /* the last one asks for a successor that is not staged yet */
+	bool refused; /* one of the operations is refused, or its context has ended */
+	bool open;    /* the last operation is linked to a successor that is not staged yet */
 };
 
 static struct operation *staged_next(struct operation *op)
@@ -35,30 +38,32 @@ static struct operation *staged_next(struct operation *op)
 	return container_of(op->link.next, struct operation, link);
 }
 
-static bool follows(const struct operation *op)
+static bool has_successor(const struct operation *op)
 {
 	return op->sqe.flags & URING_CHAIN_FLAGS;
 }
 
-/* Should the deadline of its context be in the kernel too? */
+/* Whether the deadline of op's context is to go to the kernel as a linked timeout. */
 static bool wants_linked_deadline(const struct ctx_ring *ring, const struct operation *op)
 {
 	const struct group *group = op->group;
 
-	return ring->linked && !ring->unlinked && group &&
+	return ring->linked >= LINKED_SMALL_GROUPS && group &&
 	       context_deadline(group->watch.ctx) != CTX_FOREVER &&
 	       !(group->watch.ctx->flags & NODE_MOVABLE) && !op_never_waits(op->sqe.opcode) &&
-	       (ring->linked_always || group->in_kernel < LINKED_GROUP_MAX);
+	       (ring->linked == LINKED_ALL || group->in_kernel < LINKED_GROUP_MAX);
 }
 
-/* Decides what is to bound op. A linked timeout of the program's own right behind it leaves no room for ours.
+/*
+ * Decides whether op gets a linked timeout. True: it does. A linked timeout of the program's own right behind
+ * op leaves no room for ours.
  */
 static bool choose_timeout(const struct ctx_ring *ring, struct operation *op, const struct operation *next)
 {
 	bool deadline = wants_linked_deadline(ring, op);
 
 	op_unmark(op, OP_TIMED | OP_DEADLINE);
-	if (!(deadline || ((op->marks & OP_HAS_TIMEOUT) && !ring->unlinked)) ||
+	if (!(deadline || ((op->marks & OP_HAS_TIMEOUT) && ring->linked >= LINKED_OWN)) ||
 	    (next && next->sqe.opcode == IORING_OP_LINK_TIMEOUT))
 		return false;
 	op_mark(op, OP_TIMED | (deadline ? OP_DEADLINE : 0));
@@ -71,19 +76,19 @@ static bool op_refused(const struct operation *op)
 	       context_error(op->group->watch.ctx);
 }
 
-/* Behind the last, and before the first of what is staged. */
-static bool is_end(const struct ctx_ring *ring, const struct list *link)
+/* Whether link is the head of a list of waiting or staged operations, and no operation. */
+static bool is_list_end(const struct ctx_ring *ring, const struct list *link)
 {
 	return link == &ring->ops.waiting || link == &ring->ops.staged;
 }
 
-/* The unit that begins with first. */
+/* Describes the unit that begins with first. */
 static void unit_read(const struct ctx_ring *ring, struct operation *first, struct unit *ret_unit)
 {
 	struct unit unit = {.first = first};
 
 	for (struct operation *op = first;; op = staged_next(op)) {
-		bool chained = follows(op) && !is_end(ring, op->link.next);
+		bool chained = has_successor(op) && !is_list_end(ring, op->link.next);
 		unit.last = op;
 		unit.operations++;
 		unit.entries += choose_timeout(ring, op, chained ? staged_next(op) : NULL) ? 2 : 1;
@@ -92,24 +97,27 @@ static void unit_read(const struct ctx_ring *ring, struct operation *first, stru
 		if (!chained)
 			break;
 	}
-	/* Of what has been submitted none is: then the last one's flag is ignored. */
-	unit.open = follows(unit.last) && unit.last->link.next == &ring->ops.staged;
+	/* A unit that has been submitted is not open: the flag of its last operation is ignored. */
+	unit.open = has_successor(unit.last) && unit.last->link.next == &ring->ops.staged;
 	*ret_unit = unit;
 }
 
-/* The one that op is in. Costs its length. */
+/* Describes the unit that op is in. Costs the length of the unit. */
 static void unit_around(const struct ctx_ring *ring, struct operation *op, struct unit *ret_unit)
 {
-	while (!is_end(ring, op->link.prev)) {
+	while (!is_list_end(ring, op->link.prev)) {
 		struct operation *previous = container_of(op->link.prev, struct operation, link);
-		if (!follows(previous))
+		if (!has_successor(previous))
 			break;
 		op = previous;
 	}
 	unit_read(ring, op, ret_unit);
 }
 
-/* Where its linked timeouts do not fit the queue the ring's timers bound it. */
+/*
+ * Takes the linked timeouts from a unit that does not fit the queue with them. The ring's timers bound it
+ * instead.
+ */
 static void unit_untime(struct unit *unit)
 {
 	struct operation *op = unit->first;
@@ -119,7 +127,10 @@ static void unit_untime(struct unit *unit)
 	unit->entries = unit->operations;
 }
 
-/* Refused ones keep their own error; those that only were in their company are cancelled. */
+/*
+ * Ends the operations of a unit. Those that are refused get their own error. The others of the unit get
+ * error, and are cancelled if that is 0.
+ */
 static void unit_refuse(struct ctx_ring *ring, const struct unit *unit, int error, struct batch *batch)
 {
 	struct operation *op = unit->first, *next;
@@ -133,19 +144,22 @@ static void unit_refuse(struct ctx_ring *ring, const struct unit *unit, int erro
 			end = (enum ctx_op_end)op->end;
 		} else if (op_refused(op)) {
 			res = -ECANCELED;
-			end = complete_end(op->group);
+			end = group_op_end(op->group);
 		}
 		if (batch) {
 			batch->record.operations++;
 			batch->record.unsent++;
 			batch->record.cancelled++;
 		}
-		complete_ready(ring, op, res, end);
+		ready_add(ring, op, res, end);
 	}
 }
 
-/* A chain that is still being built is left to submit, which sees it whole. */
-static void refuse_dead(struct ctx_ring *ring, struct list *list)
+/*
+ * Ends the refused units of a list. A chain that is still being built is left to the submit, which sees the
+ * whole of it.
+ */
+static void refuse_dead_units(struct ctx_ring *ring, struct list *list)
 {
 	struct list *link = list->next;
 
@@ -160,11 +174,11 @@ static void refuse_dead(struct ctx_ring *ring, struct list *list)
 
 void stage_refuse_dead(struct ctx_ring *ring)
 {
-	refuse_dead(ring, &ring->ops.waiting);
-	refuse_dead(ring, &ring->ops.staged);
+	refuse_dead_units(ring, &ring->ops.waiting);
+	refuse_dead_units(ring, &ring->ops.staged);
 }
 
-/* What is new is at the end. */
+/* Indexes the operations of a list that are not indexed yet. They are at its end. */
 static void index_list(struct list *list)
 {
 	struct list *link = list;
@@ -180,8 +194,8 @@ static void index_list(struct list *list)
 }
 
 /*
- * Done when a batch needs it, so that what is submitted without one is in no second list; and what one batch
- * has looked at the next does not look at again.
+ * Indexing is done when a batch needs it, so that operations which are submitted without one are in no second
+ * list. What one batch has looked at the next does not look at again.
  */
 void stage_index(struct ctx_ring *ring)
 {
@@ -196,7 +210,10 @@ void stage_refuse_group(struct group *group, struct batch *batch)
 	while (!list_empty(&group->staged)) {
 		struct unit unit;
 		unit_around(ring, container_of(group->staged.next, struct operation, park), &unit);
-		/* The last thing that is staged: all that the group has behind this one is in it. */
+		/*
+		 * An open unit is the last one that is staged, so all further staged operations of the group
+		 * are in it.
+		 */
 		if (unit.open) {
 			ring->ops.staged_refused = true;
 			return;
@@ -247,7 +264,7 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 	return &op->sqe;
 }
 
-/* Puts the linked timeout of op behind it: its own, its context's deadline, or the earlier of both. */
+/* Puts a linked timeout behind op: for op's own timeout or its context's deadline, whichever is earlier. */
 static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned chain_flags)
 {
 	struct io_uring_sqe *sqe = uring_blank_sqe(ring->uring);
@@ -255,7 +272,10 @@ static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned c
 	bool own = op->marks & OP_HAS_TIMEOUT;
 
 	if (own) {
-		/* Counted from submit, and so in time that the timer behind it can share. */
+		/*
+		 * The own timeout counts from the submit. The timer behind the linked timeout uses the same
+		 * time.
+		 */
 		uint64_t own_ns = op->timeout_ns;
 		own = own_ns <= deadline_ns;
 		deadline_ns = own ? own_ns : deadline_ns;
@@ -268,7 +288,10 @@ static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned c
 	sqe->user_data = ring_user_data(ring, KIND_TIMEOUT, op->slot, op->generation);
 }
 
-/* In the kernel's queue from here on. The caller takes it out of the list and counts it for the ring. */
+/*
+ * op is in the kernel's queue from here on. The caller takes op out of its list and counts it in
+ * ring->ops.in_kernel.
+ */
 static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uint64_t now_ns,
 				unsigned record_flags)
 {
@@ -281,7 +304,8 @@ static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uin
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | record_flags);
 }
 
-static void emit(struct ctx_ring *ring, struct operation *op, struct operation *next, uint64_t now_ns)
+static void emit_operation(struct ctx_ring *ring, struct operation *op, struct operation *next,
+			   uint64_t now_ns)
 {
 	struct group *group = op->group;
 	unsigned chain_flags = next ? op->sqe.flags & URING_CHAIN_FLAGS : 0;
@@ -289,15 +313,17 @@ static void emit(struct ctx_ring *ring, struct operation *op, struct operation *
 
 	op->opcode = op->sqe.opcode;
 	if (op->marks & OP_PARK)
-		park_count(ring, op);
+		park_queue_count(ring, op);
 	memcpy(sqe, &op->sqe, sizeof(*sqe));
 	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
 	sqe->flags =
 		(uint8_t)((op->sqe.flags & ~(URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS)) |
 			  chain_flags);
 	if (op->marks & OP_TIMED) {
-		/* The flag of the operation decides what an early end does to the chain; the timeout repeats
-		 * it to go on. */
+		/*
+		 * The link flag of the operation decides what an early end does to the chain. The timeout
+		 * repeats the flag, so that the chain goes on behind it.
+		 */
 		if (!chain_flags)
 			sqe->flags |= IOSQE_IO_LINK;
 		emit_timeout(ring, op, chain_flags);
@@ -312,7 +338,7 @@ static void emit(struct ctx_ring *ring, struct operation *op, struct operation *
 			     (op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0));
 }
 
-/* The usual operation: alone, without a time of its own. */
+/* Whether op is a usual operation: alone, with no timeout of its own, not refused. */
 static inline bool is_plain(const struct operation *op)
 {
 	const unsigned special = URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
@@ -320,17 +346,22 @@ static inline bool is_plain(const struct operation *op)
 	return !(op->sqe.flags & special) && !(op->marks & ~(unsigned)OP_TASK) && op->group;
 }
 
-/* Its context is live, and has no deadline that would have to go with the operation. */
+/* Whether the group's context goes on and has no deadline, so that its operations need no timeout. */
 static inline bool group_is_plain(const struct group *group)
 {
 	return !context_error(group->watch.ctx) && context_deadline(group->watch.ctx) == CTX_FOREVER;
 }
 
-/* Submits plain operations from the head of what waits, as far as there are slots and entries. Returns how
- * many. */
+/*
+ * Puts plain operations from the head of ring->ops.waiting into the queue, as far as there are slots and
+ * entries. Returns how many.
+ */
 static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t now_ns)
 {
-	/* In locals, as the compiler cannot know that what is stored in an operation leaves them alone. */
+	/*
+	 * In local variables, since the compiler cannot know that a store to an operation does not change
+	 * them.
+	 */
 	struct io_uring_sq *const sq = &ring->uring->sq;
 	struct io_uring_sqe *const sqes = sq->sqes;
 	const unsigned space = ring->closing || ring->requests.refused ? 0 : uring_space(ring->uring),
@@ -353,7 +384,10 @@ static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t 
 		enter_kernel(ring, op, now_ns,
 			     op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0);
 	}
-	/* All that went are in their groups' lists by now. */
+	/*
+	 * Those that were pushed are in their groups' lists by now, so they are cut off this list all at
+	 * once.
+	 */
 	ring->ops.waiting.next = link;
 	link->prev = &ring->ops.waiting;
 	ring->ops.in_kernel += pushed;
@@ -369,7 +403,7 @@ static inline int push_plain_noted(struct ctx_ring *ring, uint64_t now_ns)
 	return pushed;
 }
 
-/* Takes what a unit needs before anything of it is emitted. */
+/* Takes the slots and timers that a unit needs, before anything of it is put into the queue. */
 static int unit_reserve(struct ctx_ring *ring, const struct unit *unit)
 {
 	struct operation *op = unit->first;
@@ -414,19 +448,19 @@ static void unit_emit(struct ctx_ring *ring, const struct unit *unit, uint64_t n
 			op_mark(op, OP_CHAINED);
 		op->chain_prev = previous;
 		op->chain_next = next;
-		emit(ring, op, next, now_ns);
+		emit_operation(ring, op, next, now_ns);
 		previous = op;
 		op = next;
 	}
 	close_index_note(ring, tail);
 }
 
-/* Makes room for the unit. 0, or why the kernel takes nothing now. */
+/* Makes room in the queue for the unit. 0, or why the kernel takes nothing now. */
 static int unit_room(struct ctx_ring *ring, const struct unit *unit)
 {
 	if (uring_space(ring->uring) >= unit->entries)
 		return 0;
-	int sent = ring_flush(ring);
+	int sent = queue_flush(ring);
 	if (sent < 0)
 		return sent;
 	return uring_space(ring->uring) >= unit->entries ? 0 : -EAGAIN;
@@ -434,20 +468,25 @@ static int unit_room(struct ctx_ring *ring, const struct unit *unit)
 
 void stage_submit(struct ctx_ring *ring)
 {
-	/* A chain ends with its submit: what is submitted next is not part of one that has to wait. */
+	/* A chain ends with its submit, also if it has to wait: what is submitted next is no part of it. */
 	if (!list_empty(&ring->ops.staged))
 		container_of(ring->ops.staged.prev, struct operation, link)->sqe.flags &=
 			(uint8_t)~URING_CHAIN_FLAGS;
-	/* No batch will look for them any more, and they do not wait for an IOSQE_IO_DRAIN operation before
-	 * them. */
+	/*
+	 * Refused operations end now. No batch will look for them any more, and they need not wait for an
+	 * IOSQE_IO_DRAIN operation before them.
+	 */
 	if (__builtin_expect(ring->ops.staged_refused, 0)) {
 		ring->ops.staged_refused = false;
-		refuse_dead(ring, &ring->ops.staged);
+		refuse_dead_units(ring, &ring->ops.staged);
 	}
 	list_splice(&ring->ops.waiting, &ring->ops.staged);
 }
 
-/* What is first in waiting, if it is to be parked. True: it was, or was refused that. */
+/*
+ * Parks the first waiting operation, if it is to be parked. True: it was parked, or was refused because it
+ * could not be.
+ */
 static bool park_first(struct ctx_ring *ring, uint64_t now_ns)
 {
 	struct operation *op = container_of(ring->ops.waiting.next, struct operation, link);
@@ -457,11 +496,14 @@ static bool park_first(struct ctx_ring *ring, uint64_t now_ns)
 		return false;
 	int parked = park_admit(ring, op, now_ns);
 	if (parked < 0)
-		complete_ready(ring, op, parked, CTX_OP_FINISHED);
+		ready_add(ring, op, parked, CTX_OP_FINISHED);
 	return parked != 0;
 }
 
-/* Everything that is not plain, and what is behind it. Kept out of the way of what is. */
+/*
+ * Pushes operations that are not plain, and those behind them. A function of its own, to keep the code for
+ * plain ones small.
+ */
 static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t now_ns)
 {
 	int pushed = 0;
@@ -505,7 +547,7 @@ int stage_push(struct ctx_ring *ring)
 	int pushed = 0;
 
 	ring->ops.stalled = 0;
-	if (__builtin_expect(ring->adopted, 0) && (uring_chain_open(ring->uring) || !ring_greet(ring)))
+	if (__builtin_expect(ring->adopted, 0) && (uring_chain_open(ring->uring) || !greet_kernel(ring)))
 		return list_empty(&ring->ops.waiting) ? 0 : -EBUSY;
 	if (!list_empty(&ring->ops.waiting) && !ring->ops.barrier) {
 		uint64_t now_ns = clock_coarse_ns();
@@ -518,6 +560,6 @@ int stage_push(struct ctx_ring *ring)
 		ring->ops.stalled = error ? error : ring->ops.stalled;
 	}
 	if (__builtin_expect(ring->times.heap.root != NULL, 0))
-		ring_timers_arm(ring);
+		queue_arm_timer(ring);
 	return pushed ? pushed : ring->ops.stalled;
 }

@@ -3,30 +3,36 @@
 
 #include "ring.h"
 
-/* Then it has nothing under it; a call that ends after this look finds the tally itself, see ring_end_call().
+/*
+ * Whether no call is under way on a ring of blocking calls. Then it has no operations. A call that ends after
+ * this look finds the tally itself, see ring_end_call().
  */
 static bool is_between_calls(struct ctx_ring *ring)
 {
 	return ring->calls && !atomic_load(&ring->owner.busy.word);
 }
 
-/* Under the context's lock, where the group cannot be freed. Who is to report already goes on doing that. */
-static void ask(struct watch *watch, void *data)
+/*
+ * Asks a group to report to the tally, unless it reports to another one already. Called under the context's
+ * lock, so the group cannot be freed.
+ */
+static void ask_group(struct watch *watch, void *data)
 {
 	struct group *group = container_of(watch, struct group, watch);
 	struct tally *tally = data, *none = NULL;
 
-	tally_hold(tally);
+	tally_ref(tally);
 	if (group->ring->fork_count != thread_fork_count ||
 	    !atomic_compare_exchange_strong(&group->tally, &none, tally) ||
 	    (is_between_calls(group->ring) && atomic_compare_exchange_strong(&group->tally, &tally, NULL)))
-		atomic_fetch_sub(&tally->holders, 1); /* never the last: the caller of tally_begin is one */
+		atomic_fetch_sub(&tally->holders,
+				 1); /* never the last holder, since the caller of tally_begin is one */
 }
 
 void tally_begin(struct tally *tally, struct ctx_context *ctx, void (*done)(struct tally *tally))
 {
 	*tally = (struct tally){.holders = 1, .done = done};
-	context_each_watch(ctx, WATCH_REACHED, &group_watch_ops, ask, tally);
+	context_each_watch(ctx, WATCH_REACHED, &group_watch_ops, ask_group, tally);
 }
 
 void tally_end(struct tally *tally)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tally.h"
 
-void tally_hold(struct tally *tally)
+void tally_ref(struct tally *tally)
 {
 	atomic_fetch_add(&tally->holders, 1);
 }
