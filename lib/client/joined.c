@@ -60,7 +60,7 @@ static void owner_cause(const struct owner *owner, struct ctx_cause *ret_cause)
 	};
 	snprintf(ret_cause->text, sizeof(ret_cause->text),
 		 owner_is_dead(owner) ? "process %d, its owner, died"
-				      : "process %d, its owner, died or let go of it",
+				      : "process %d, its owner, died or released it",
 		 owner->pid);
 }
 
