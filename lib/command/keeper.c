@@ -299,8 +299,9 @@ static void take_name(void)
 }
 
 /*
- * The calls without which it could not end the tree, each made so that nothing happens but what it needs
- * anyway: a filter that forbids one is met before there is a program. 0, or -errno with the name of the call.
+ * Tries the system calls without which the keeper could not end the tree, before there is a program: a filter
+ * may forbid one. Each is made so that it does nothing, or what the keeper needs anyway. 0; or -errno with
+ * the name of the call.
  */
 static int try_calls(const struct keeper_setup *setup, const char **ret_call)
 {
