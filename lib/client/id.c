@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the calls of the service say and take as text: ids, and errors. */
+/* The text forms of the service's calls: ids and errors. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +13,10 @@ int ctxd_format_id(struct ctxd_id id, char *buffer, size_t size)
 	return snprintf(buffer, size, "%" PRIx64 "-%" PRIx64, id.epoch, id.number);
 }
 
-/* Hexadecimal digits up to end; exactly as they are written, so that an id has one text. */
+/*
+ * Reads hexadecimal digits, exactly as ctxd_format_id writes them, so that an id has only one text. NULL:
+ * they are not.
+ */
 static const char *parse_hex(const char *text, uint64_t *ret_number)
 {
 	uint64_t number = 0;
