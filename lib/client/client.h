@@ -226,8 +226,13 @@ void dispose_socket(int fd);
 /* False: so many descriptors wait to be closed that no more should be received. */
 bool dispose_has_room(void);
 
-/* Closes the child's copies of what waits to be closed, in a forked child. */
-void dispose_forked(void);
+/* In a forked child: starts to close the copies of what waited to be closed in the parent. */
+void dispose_resume(void);
+
+/* To be called by the fork handlers. The queue's lock is taken inside those of clients. */
+void dispose_fork_prepare(void);
+void dispose_fork_parent(void);
+void dispose_fork_child(void);
 
 /* Whether the descriptors are what the message says: pipe, pidfd or table. */
 bool descriptors_are_right(const struct ctxd_client *client, const struct wire_message *message,

@@ -163,6 +163,7 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 	if (!ret_client || (options->flags & ~(unsigned)FLAGS) ||
 	    (options->socket && (!options->socket[0] || strlen(options->socket) >= sizeof(client->path))))
 		return -EINVAL;
+	dispose_resume();
 	int result = client_new(options, &client);
 	if (result)
 		return result;
@@ -313,10 +314,12 @@ static void fork_prepare(void)
 	lock_acquire(&clients_lock);
 	for (struct list *link = clients.next; link != &clients; link = link->next)
 		lock_acquire(&container_of(link, struct ctxd_client, clients)->lock);
+	dispose_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+	dispose_fork_parent();
 	for (struct list *link = clients.next; link != &clients; link = link->next)
 		lock_release(&container_of(link, struct ctxd_client, clients)->lock);
 	lock_release(&clients_lock);
@@ -344,7 +347,7 @@ static void close_copies(struct ctxd_client *client)
 static void fork_child(void)
 {
 	clients_lock = (struct lock){0};
-	dispose_forked();
+	dispose_fork_child();
 	while (!list_empty(&clients)) {
 		struct ctxd_client *client = container_of(clients.next, struct ctxd_client, clients);
 		list_remove(&client->clients);
@@ -365,6 +368,7 @@ static void publish_process(void)
 	const char *wish = secure_getenv("CTXRING_PUBLISH");
 	struct ctxd_client *client;
 
+	dispose_resume();
 	if (wish && strcmp(wish, "1") == 0)
 		(void)ctxd_connect(&options, &client);
 }
