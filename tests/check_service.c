@@ -518,7 +518,7 @@ START_TEST(an_owner_that_may_be_dying_is_not_said_to_live)
 	ck_assert_ok(ctxd_join_name(client, (uid_t)-1, "owned", &joined));
 	tell(owner.channel, 'd');
 	ck_assert_ok(ctx_wait(joined, SOON));
-	snprintf(text, sizeof(text), "process %d, its owner, died or let go of it", owner.pid);
+	snprintf(text, sizeof(text), "process %d, its owner, died or released it", owner.pid);
 	ck_assert_str_eq(cause_of(joined).text, text);
 	ck_assert_int_eq(cause_of(joined).kind, CTX_CAUSE_OWNER);
 	tell(owner.channel, 'e');

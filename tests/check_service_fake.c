@@ -514,24 +514,91 @@ static void answer_without_end(struct fake *fake, int fd)
 	hear_out(fd);
 }
 
-START_TEST(descriptors_without_end_end_the_connection_and_none_is_left)
+/* Leaves the client's closing queue half full, behind a descriptor that is not closed before other ends. */
+static struct other fill_closing_queue(struct fake *fake)
 {
-	struct fake fake;
+	struct other other = fake_start(fake, 0, 0);
+	struct ctxd_options options = {.socket = fake->service.socket, .timeout_ns = PATIENCE};
 	struct ctxd_client *client = NULL;
 	struct ctx_context *joined;
-	struct rlimit limit, more;
 
-	ck_assert_ok(getrlimit(RLIMIT_NOFILE, &limit));
-	more = (struct rlimit){limit.rlim_max, limit.rlim_max};
-	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &more));
-	fake_open(&fake, answer_without_end);
-	unsigned before = test_count_fds();
-	struct other other = fake_start(&fake, 0, 0);
-	struct ctxd_options options = {.socket = fake.service.socket, .timeout_ns = PATIENCE};
 	ck_assert_ok(ctxd_connect(&options, &client));
 	ck_assert_int_eq(ctxd_join(client, (struct ctxd_id){7, 1}, &joined), -EPROTO);
 	expect(other.channel, 'f');
 	ctxd_close(client);
+	return other;
+}
+
+static void raise_fd_limit(struct rlimit *ret_before)
+{
+	ck_assert_ok(getrlimit(RLIMIT_NOFILE, ret_before));
+	struct rlimit more = {ret_before->rlim_max, ret_before->rlim_max};
+	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &more));
+}
+
+START_TEST(descriptors_without_end_end_the_connection_and_none_is_left)
+{
+	struct fake fake;
+	struct rlimit limit;
+
+	raise_fd_limit(&limit);
+	fake_open(&fake, answer_without_end);
+	unsigned before = test_count_fds();
+	struct other other = fill_closing_queue(&fake);
+	other_kill(&other);
+	ck_assert(test_until(has_few_fds, &before));
+	fake_close(&fake);
+	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &limit));
+}
+END_TEST
+
+/* How a forked child uses the library. */
+enum {
+	CHILD_MAKES_A_CONTEXT,
+	CHILD_CONNECTS,
+	CHILD_WAYS,
+};
+
+struct forked {
+	int way;
+	unsigned few_fds;
+};
+
+static int use_library_in_child(void *data)
+{
+	struct forked *forked = data;
+	struct ctxd_options options = {.socket = "/none"};
+	struct ctxd_client *client;
+	struct ctx_context *ctx = NULL;
+
+	if (test_count_fds() <= forked->few_fds)
+		return 1; /* nothing waited, and the test shows nothing */
+	if (forked->way == CHILD_CONNECTS && ctxd_connect(&options, &client) != -ENOENT)
+		return 2;
+	if (forked->way == CHILD_MAKES_A_CONTEXT && ctx_with_cancel(ctx_background(), "child", &ctx))
+		return 3;
+	if (!test_until(has_few_fds, &forked->few_fds))
+		return 4;
+	if (ctx)
+		ctx_unref(ctx);
+	return 0;
+}
+
+/*
+ * Goal: a child that is forked off while descriptors wait to be closed does not keep its copies of them.
+ * Method: one that cannot be closed holds up a thousand others; the child uses the library, and counts.
+ */
+START_TEST(a_forked_child_closes_what_waited_once_it_uses_the_library)
+{
+	struct fake fake;
+	struct rlimit limit;
+
+	raise_fd_limit(&limit);
+	fake_open(&fake, answer_without_end);
+	unsigned before = test_count_fds();
+	struct other other = fill_closing_queue(&fake);
+	struct forked forked = {.way = _i, .few_fds = before + 16};
+	ck_assert_int_eq(test_in_child(use_library_in_child, &forked), 0);
 	other_kill(&other);
 	ck_assert(test_until(has_few_fds, &before));
 	fake_close(&fake);
@@ -552,5 +619,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(answers, descriptors_that_are_closed_slowly_hold_up_no_call, 0,
 			    sizeof(slow_turns) / sizeof(slow_turns[0]));
 	tcase_add_test(answers, descriptors_without_end_end_the_connection_and_none_is_left);
+	tcase_add_loop_test(answers, a_forked_child_closes_what_waited_once_it_uses_the_library, 0,
+			    CHILD_WAYS);
 	return suite;
 }

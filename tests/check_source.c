@@ -886,7 +886,7 @@ START_TEST(errors_have_words)
 		for (int error = 0; error > -134; error--)
 			ck_assert_int_gt(ctx_source_explain(kinds[i], error, text, sizeof(text)), 0);
 	ctx_source_explain(CTX_CAUSE_PRESSURE, -EINVAL, text, sizeof(text));
-	ck_assert_ptr_nonnull(strstr(text, "multiples of 2 s"));
+	ck_assert_ptr_nonnull(strstr(text, "multiple of 2 s"));
 	ctx_source_explain(CTX_CAUSE_HANGUP, -ENOTSOCK, text, sizeof(text));
 	ck_assert_ptr_nonnull(strstr(text, "ctx_with_fd"));
 	ck_assert_int_eq(ctx_source_explain(CTX_CAUSE_CALL, -EINVAL, text, sizeof(text)), -EINVAL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Answers to requests that wait for them. */
+/* Gives answers to the calls that wait for them. */
 #include "client.h"
 #include "sys.h"
 
@@ -7,13 +7,16 @@ static void call_finish(struct call *call, int error)
 {
 	call->error = error;
 	list_remove(&call->link);
-	/* From here on the caller may return: its stack is not touched again. */
+	/*
+	 * Once done is set the caller may return: its stack is not touched again. A wake of done then is a
+	 * spurious one.
+	 */
 	_Atomic uint32_t *done = &call->done;
 	atomic_store(done, 1);
 	sys_futex_wake(done, 1);
 }
 
-/* With the client lock held. */
+/* Finds the call that waits for this serial. The client lock is held. */
 static struct call *call_find(struct ctxd_client *client, uint64_t serial)
 {
 	for (struct list *link = client->calls.next; link != &client->calls; link = link->next) {
@@ -39,7 +42,7 @@ bool call_answer(struct ctxd_client *client, const struct wire_message *answer, 
 		call->fd_count = fd_count;
 	}
 	if (taking) {
-		call->taking = true; /* its caller waits on */
+		call->taking = true; /* its caller waits until take has returned */
 		list_remove(&call->link);
 	} else if (call) {
 		call_finish(call, 0);

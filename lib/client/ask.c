@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is asked of the service about others: listing, watching, cancelling, tables of processes. */
+/* The calls that ask the service about others: listing, watching, cancelling, tables of processes. */
 #include <string.h>
 
 #include "client.h"
@@ -33,7 +33,7 @@ int ctxd_list(struct ctxd_client *client, unsigned kinds,
 		thread_release(state);
 		if (result)
 			return result;
-		/* The cursor only grows, else this would never end. */
+		/* A cursor that does not grow would make this endless. */
 		if (answer.entries.next && answer.entries.next <= request.list.cursor)
 			return -EPROTO;
 		request.list.cursor = answer.entries.next;

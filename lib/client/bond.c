@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What shares and joins have in common: being told to the service, told again to the next one, and freed.
+ * What shares and joins have in common: telling the service about them, registering them with the next one,
+ * and freeing them.
  */
 #include <string.h>
 
@@ -43,7 +44,7 @@ void bond_told(struct watch *watch, unsigned pending)
 	struct bond *bond = container_of(watch, struct bond, watch);
 	struct ctxd_client *client = bond->client;
 
-	/* In a forked child the service is none of ours. */
+	/* In a forked child the context is a copy, and the service is the parent's. */
 	if (client->fork_count != thread_fork_count)
 		return;
 	lock_acquire(&client->lock);
@@ -68,9 +69,9 @@ struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id)
 	return found;
 }
 
-/* ---- how they are registered */
+/* ---- how a share and a join are registered */
 
-/* With the client lock held: the joined context above ctx, if there is one. */
+/* The id of the nearest joined context above ctx, or none. The client lock is held. */
 static struct ctxd_id parent_of(struct ctxd_client *client, const struct ctx_context *ctx)
 {
 	for (; ctx; ctx = ctx->parent) {
@@ -153,7 +154,7 @@ static int tell_gone(struct bond *bond)
 	return link_send(bond->client, &message, -1);
 }
 
-/* With the client lock held: one thing that is pending, told. 0; -EAGAIN: not now. */
+/* Tells one thing if it is pending. 0; -EAGAIN: not now. The client lock is held. */
 static int bond_tell(struct bond *bond, unsigned what, int (*function)(struct bond *bond))
 {
 	if (!(bond->pending & what))
@@ -164,13 +165,19 @@ static int bond_tell(struct bond *bond, unsigned what, int (*function)(struct bo
 	return 0;
 }
 
-/* With the client lock held. 1: it is to be freed; 0: nothing is pending; -EAGAIN. */
+/*
+ * Tells all that is pending of one share or join. 1: it is to be freed; 0: nothing is pending any more;
+ * -EAGAIN: not now. The client lock is held.
+ */
 static int bond_flush(struct bond *bond)
 {
-	/* Until the service has answered there is nothing that could be told, or taken back. */
+	/* Until the service has answered it knows nothing that could be told about or taken back. */
 	if (bond->asking || bond->serial)
 		return 0;
-	/* When it comes back it hears all but the end: what ended meanwhile is not registered again. */
+	/*
+	 * A service that comes back hears all but the end: a share that ended meanwhile is not registered
+	 * again.
+	 */
 	bool ended = bond->pending & PENDING_ENDED;
 	if (bond_tell(bond, PENDING_ATTACH, tell_attached) || bond_tell(bond, PENDING_MOVED, tell_moved) ||
 	    bond_tell(bond, PENDING_ENDED, tell_ended))
@@ -189,7 +196,7 @@ static void bond_free(struct bond *bond)
 	list_remove(&bond->restore_link);
 	client_unpoll(client, &bond->entry);
 	context_unwatch(&bond->watch);
-	/* It may have been told something more before that. */
+	/* A watch function may have made it pending again before that. */
 	lock_acquire(&client->lock);
 	list_remove(&bond->pending_link);
 	lock_release(&client->lock);
@@ -198,7 +205,10 @@ static void bond_free(struct bond *bond)
 	memory_release(bond);
 }
 
-/* Released, and nothing works under it: gone. Else it is looked at again. No lock is held. */
+/*
+ * Looks at a join that the program has released: it is gone if no work is left under it, else it is looked at
+ * again later. No lock is held.
+ */
 static void review_released(struct ctxd_client *client, struct bond *bond)
 {
 	bool used = context_is_used(bond->ctx);
@@ -206,7 +216,7 @@ static void review_released(struct ctxd_client *client, struct bond *bond)
 	lock_acquire(&client->lock);
 	if (!used)
 		bond->pending |= PENDING_GONE;
-	bool starved = client->starved; /* the timer is set for that, and is sooner */
+	bool starved = client->starved; /* the timer is set for that already, and sooner */
 	lock_release(&client->lock);
 	if (used && !client->lingering) {
 		client->lingering = true;
@@ -226,7 +236,7 @@ void bonds_look_again(struct ctxd_client *client)
 	lock_release(&client->lock);
 }
 
-/* The next one that is pending, taken out of the list, and what; NULL: none. */
+/* Takes the next share or join out of the pending list, and says what is pending. NULL: the list is empty. */
 static struct bond *next_pending(struct ctxd_client *client, unsigned *ret_pending)
 {
 	struct bond *bond = NULL;
@@ -261,7 +271,7 @@ void bonds_flush(struct ctxd_client *client)
 		if (result == 1)
 			bond_free(bond);
 		if (result == -EAGAIN)
-			return; /* the socket says when it goes on */
+			return; /* the socket or the timer says when to go on */
 	}
 }
 
@@ -290,7 +300,10 @@ void bonds_free(struct ctxd_client *client)
 	for (int i = 0; i < 2; i++)
 		while (!list_empty(heads[i])) {
 			struct bond *bond = container_of(heads[i]->next, struct bond, link);
-			/* Of the others something may be told at any time. */
+			/*
+			 * Other threads may still call bond_told() on the remaining bonds, so unlink under
+			 * the lock.
+			 */
 			lock_acquire(&client->lock);
 			list_remove(&bond->link);
 			lock_release(&client->lock);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Requests that wait for their answer. */
+/* Makes calls: sends a request and waits for its answer. */
 #include "client.h"
 #include "clock.h"
 #include "sys.h"
 
-/* Sends it once the socket takes it. The call is in the list exactly if this is 0. */
+/* Sends the request as soon as the socket takes it. The call is in the list exactly if this returns 0. */
 static int call_send(struct ctxd_client *client, struct call *call, struct wire_message *request, int fd,
 		     uint64_t end_ns)
 {
@@ -17,7 +17,10 @@ static int call_send(struct ctxd_client *client, struct call *call, struct wire_
 		}
 		if (!result)
 			list_append(&client->calls, &call->link);
-		/* A socket that takes no more says when it does; that there is room again nobody says. */
+		/*
+		 * poll(2) tells when a full socket has room. Nothing tells when a kernel that was short of
+		 * memory has: that is tried again after the pause.
+		 */
 		struct pollfd writable = {.fd = client->socket.fd, .events = client->starved ? 0 : POLLOUT};
 		lock_release(&client->lock);
 		uint64_t now_ns = clock_now_ns();
@@ -25,7 +28,7 @@ static int call_send(struct ctxd_client *client, struct call *call, struct wire_
 			return result;
 		if (now_ns >= end_ns)
 			return -ETIMEDOUT;
-		/* Also wakes when it broke. */
+		/* A broken connection ends this wait as well. */
 		struct timespec pause =
 			clock_timespec(end_ns - now_ns < 10000000 ? end_ns - now_ns : 10000000);
 		sys_poll(&writable, 1, &pause);
@@ -67,7 +70,7 @@ int call_run(struct ctxd_client *client, struct call *call, struct wire_message 
 		list_remove(&call->link);
 	}
 	lock_release(&client->lock);
-	/* It came in time; the dispatcher is at it. */
+	/* The answer came in time, and the dispatcher is handling it. */
 	while (taking && !atomic_load(&call->done))
 		sys_futex_wait(&call->done, 0, NULL);
 	if (call->error)

@@ -3,19 +3,21 @@
  * lib/client: contexts of other processes, by way of the service. It may use base, table, wire, core and
  * ring.
  *
- * Here is a connection to the service, and what hangs on it. The sections stand from below upwards: no file
- * calls one that comes later.
+ * This header declares a connection to the service, and what belongs to it. Its sections stand from below
+ * upwards: no file calls one whose section comes later.
  *
- * One thread at a time dispatches: the client's own, or the program's in ctxd_dispatch and in calls that
- * wait. It alone receives, ends joined contexts, connects again, and frees shares and joins. Other threads
- * make calls: they send a request themselves and sleep until the dispatcher has the answer.
+ * One thread at a time is the dispatcher: the client's own thread, or with CTXD_OWN_DISPATCH the program's in
+ * ctxd_dispatch and in calls that wait. It alone receives, ends joined contexts, connects again, and frees
+ * shares and joins. Other threads make calls: they send their request themselves and sleep until the
+ * dispatcher has the answer.
  *
- * What is told about contexts (it ended, its deadline moved, it was released) comes under the context's lock.
- * It only sets flags, puts the object on the list of pending ones and wakes the dispatcher, which sends the
- * message that goes with the flags. Nothing is queued, so nothing can grow.
+ * The core tells of a context (it has ended, its deadline has moved, it was released) under the context's
+ * lock. That only sets flags, puts the share or join on the list of pending ones and wakes the dispatcher,
+ * which sends the messages that the flags stand for. There is no queue of messages, so none can grow.
  *
- * Locks: the client's is taken last; under it nothing of the core is called. No lock is held in functions of
- * the program.
+ * Locks: the client's lock is taken last, but for that of the closing queue (dispose.c); under it nothing of
+ * the core is called. No lock is held while functions of the program run. "client lock" at a field says that
+ * the lock guards it, "dispatcher" that only the dispatcher uses it.
  */
 #ifndef CTX_CLIENT_H
 #define CTX_CLIENT_H
@@ -30,17 +32,17 @@
 #include "thread.h"
 #include "wire.h"
 
-/* Of options.flags, for CTXRING_PUBLISH: not even the first attempt is waited for. */
+/* A flag of options.flags, for CTXRING_PUBLISH: ctxd_connect does not wait even for the first attempt. */
 #define CLIENT_LATER (1u << 31)
 
 enum client_state {
-	CLIENT_AWAY,	  /* no connection; timer_fd says when to try */
-	CLIENT_GREETING,  /* HELLO is sent */
-	CLIENT_RESTORING, /* what was joined and shared is registered again */
+	CLIENT_AWAY,	  /* there is no connection; the timer fires for the next attempt */
+	CLIENT_GREETING,  /* HELLO was sent */
+	CLIENT_RESTORING, /* shares and joins are registered again */
 	CLIENT_READY,
 };
 
-/* A descriptor in the epoll set, told apart by where the event's pointer leads. */
+/* A descriptor in the epoll set. The event points to this entry, and kind tells what it is part of. */
 enum poll_kind {
 	POLL_SOCKET,
 	POLL_WAKE,
@@ -51,66 +53,69 @@ enum poll_kind {
 
 struct poll_entry {
 	enum poll_kind kind;
-	int fd; /* -1: none */
+	int fd; /* -1: there is none */
 	struct file_id file;
 };
 
-/* A request that waits for its answer. Lives on the stack of the thread that made it. */
+/* A request that waits for its answer. It lies on the stack of the thread that made it. */
 struct call {
 	struct list link; /* client lock */
 	uint64_t serial;
-	int error; /* no answer will come */
+	int error; /* set when no answer will come */
 	struct wire_message *answer;
 	int fds[WIRE_FDS_MAX];
 	unsigned fd_count;
 	/*
-	 * Done with an answer that is no error before what comes behind it is looked at: that may be an order
-	 * to end what was shared or joined just now. On the dispatcher, without locks; takes over the
-	 * descriptors. What it returns is the call's error. NULL: the caller looks at the answer.
+	 * Handles an answer that is no error, before the message behind it is read: that may be an order to
+	 * end what was shared or joined just now. Runs on the dispatcher and without locks, takes over the
+	 * descriptors, and returns the call's error. NULL: the caller looks at the answer.
 	 */
 	int (*take)(struct ctxd_client *client, struct call *call);
-	bool taking;	       /* that is going on, or was; client lock */
+	bool taking;	       /* take was called; client lock */
 	_Atomic uint32_t done; /* futex */
 };
 
 /* What a share or a join still has to tell the service. */
 enum pending {
-	PENDING_ENDED = 1 << 0,	   /* share */
-	PENDING_MOVED = 1 << 1,	   /* share */
-	PENDING_ATTACH = 1 << 2,   /* join: its id in our table */
-	PENDING_RELEASED = 1 << 3, /* join: the program let go of it; what is under it may go on */
-	PENDING_GONE = 1 << 4,	   /* withdrawn, left, or never came to be: tell, then free */
+	PENDING_ENDED = 1 << 0,	 /* share: its context has ended */
+	PENDING_MOVED = 1 << 1,	 /* share: its deadline was moved */
+	PENDING_ATTACH = 1 << 2, /* join: the id of its context in our table */
+	/* join: the program has released the context, but work under it may go on. */
+	PENDING_RELEASED = 1 << 3,
+	PENDING_GONE = 1 << 4, /* unshared, left, or failed to begin: tell the service, then free it */
 };
 
-/* A context that is shared, or one that was joined. */
+/* A share or a join: a context that this process shares, or one that it has joined. */
 struct bond {
-	struct poll_entry entry; /* join: the owner's pipe. First: epoll leads to it */
+	struct poll_entry entry; /* join: the read end of the owner's done pipe */
 	struct ctxd_client *client;
 	struct list link;	  /* client->shares or joins; client lock */
 	struct list pending_link; /* client->pending, or alone; client lock */
 	struct list restore_link; /* client->restore, or alone; dispatcher */
 	unsigned pending;	  /* enum pending; client lock */
-	bool asking;		  /* share: its thread waits for the answer; client lock */
-	bool known;		  /* the service knows it, under id; client lock */
+	bool asking;		  /* share: the thread that shares it waits for the answer; client lock */
+	bool known;		  /* the service knows it by id; client lock */
 	struct ctxd_id id;	  /* kept while the service is away; client lock */
-	uint64_t serial;	  /* of its SHARE or REJOIN under way; dispatcher */
+	uint64_t serial;	  /* of its SHARE or REJOIN that is not answered yet; dispatcher */
 	struct watch watch;
 	struct ctx_context *ctx;
 	struct owner *owner; /* join */
-	uint64_t own_id;     /* join: of its context here */
+	uint64_t own_id;     /* join: the id of its context here */
 	uint64_t moved_ns;   /* join: the last deadline that the owner told */
 	uint32_t mode;	     /* share */
-	int done_fd;	     /* share: of ctx_done_fd(), the context's */
+	int done_fd;	     /* share: what ctx_done_fd() returned; the context's */
 	bool joined;
-	bool over; /* join: has ended here; dispatcher */
+	bool over; /* join: the context was ended here; dispatcher */
 	char name[CTXD_NAME_MAX + 1];
 	char label[CTX_LABEL_MAX + 1];
 };
 
-/* The process that owns contexts that were joined. Dispatcher, which changes the list with the client lock.
+/*
+ * A process that owns contexts which were joined here. The dispatcher's; it changes the list under the client
+ * lock.
  */
 struct owner {
-	struct poll_entry entry; /* its pidfd */
+	struct poll_entry entry; /* the pidfd of the process */
 	struct list link;
 	unsigned joins;
 	int32_t pid;
@@ -122,15 +127,15 @@ struct order;
 struct ctxd_client {
 	struct lock lock;
 	uint32_t fork_count;
-	struct list clients; /* all of this process */
+	struct list clients; /* in the list of all clients of this process */
 
 	struct ctxd_options options;
 	bool own_dispatch;
-	char path[108]; /* "": as wire_socket_path says */
+	char path[108]; /* "": the places of wire_socket_path */
 
 	struct poll_entry socket, wake, timer;
 	int epoll_fd;
-	int scratch[2]; /* pipe for reading last words */
+	int scratch[2]; /* a pipe, into which last words are copied to be read */
 	struct file_id epoll_file, scratch_file;
 
 	enum client_state state; /* client lock */
@@ -139,192 +144,226 @@ struct ctxd_client {
 	uint64_t hello_serial;
 	uint64_t delay_ns;    /* until the next attempt to connect */
 	uint32_t watch_kinds; /* client lock */
-	int refused;	      /* why the service hung up, of its GOODBYE */
-	bool blocked;	      /* the socket takes no more now: EPOLLOUT is asked for; client lock */
-	bool starved;	      /* the last send found no room in the kernel; client lock */
+	int refused;	      /* why the service hung up, from its GOODBYE */
+	bool blocked;	      /* the socket takes no more now, and EPOLLOUT is asked for; client lock */
+	bool starved;	      /* the last send failed because the kernel had no room; client lock */
 
 	struct list calls, shares, joins, owners, pending; /* client lock */
-	struct list restore;				   /* registered again after these; dispatcher */
-	struct list orders;				   /* dispatcher */
-	unsigned restoring;				   /* answers that are awaited */
+	/* What is still to be registered again; dispatcher. */
+	struct list restore;
+	struct list orders; /* dispatcher */
+	unsigned restoring; /* registrations whose answer is awaited */
 
-	bool ended_some; /* contexts ended in this turn; dispatcher */
-	bool put_off;	 /* the last turn left what is pending to this one; dispatcher */
-	bool lingering;	 /* released joins are looked at again when the timer fires; dispatcher */
-	bool was_ready;	 /* since the last connection; dispatcher */
-	bool come_back;	 /* is to be told; dispatcher */
+	bool ended_some; /* this turn has ended contexts; dispatcher */
+	bool put_off;	 /* the last turn left what is pending to this turn; dispatcher */
+	bool lingering;	 /* the timer makes the dispatcher look at released joins again; dispatcher */
+	bool was_ready;	 /* the client has been ready since the last connection; dispatcher */
+	bool come_back;	 /* CTXD_EVENT_BACK is still to be told; dispatcher */
 	_Atomic bool woken, closing;
-	_Atomic uint32_t dispatcher_tid; /* 0: nobody dispatches now */
+	_Atomic uint32_t dispatcher_tid; /* 0: no thread dispatches now */
 	_Atomic uint32_t stopped;	 /* futex: the thread has ended */
 };
 
-/* ---- poll_set.c: what the dispatcher waits for */
+/* ---- poll_set.c: the descriptors that the dispatcher waits for */
 
-/* 0; -EINVAL, -EPERM in a forked child, -EDEADLK on the dispatcher's own thread. */
+/*
+ * Whether a call may use the client. 0; -EINVAL; -EPERM in a forked child; -EDEADLK on the dispatcher's own
+ * thread.
+ */
 int client_check(struct ctxd_client *client);
 
-/* Makes the dispatcher look. Any thread, also with locks of the core. */
+/* Wakes the dispatcher. Any thread may call this, also with locks of the core held. */
 void client_wake(struct ctxd_client *client);
 
-/* -errno; source->fd is in the epoll set afterwards. */
+/* Adds entry->fd to the epoll set. 0 or -errno. */
 int client_poll(struct ctxd_client *client, struct poll_entry *entry, uint32_t events);
 
-/* One that was added with EPOLLONESHOT, and has fired. */
+/* Arms an entry again that was added with EPOLLONESHOT and has fired. */
 void client_rearm(struct ctxd_client *client, struct poll_entry *entry, uint32_t events);
 
-/* Takes it out and closes it, unless the number is another file's by now. -1 is allowed. */
+/*
+ * Takes an entry out of the epoll set and closes its descriptor, unless the number is another file's by now.
+ * Does nothing if fd is -1.
+ */
 void client_unpoll(struct ctxd_client *client, struct poll_entry *entry);
 
-/* Whether the pipe for last words is ours still. */
+/* Whether the scratch pipe is still ours: the program may have closed all descriptors. */
 bool client_has_scratch(const struct ctxd_client *client);
 
+/* Tells the program of an event, by the function in its options. */
 void client_tell(struct ctxd_client *client, const struct ctxd_event *event);
 
 /* ---- link.c: the socket */
 
-/* When the next attempt is made: soon, and later each time. */
+/* Sets the timer for the next attempt to connect: soon at first, and later each time. */
 void link_later(struct ctxd_client *client);
 void link_set_timer(struct ctxd_client *client, uint64_t delay_ns);
 
-/* With the client lock held: the socket takes no more now. And: it does again. */
+/*
+ * link_block: the socket takes no more now; the client lock is held. link_unblock: the socket takes messages
+ * again.
+ */
 void link_block(struct ctxd_client *client);
 void link_unblock(struct ctxd_client *client);
 
-/* Sends one message, with the client lock held. 0; -EAGAIN: not now; -ENOTCONN. */
+/* Sends one message, with fd unless that is -1. The client lock is held. 0; -EAGAIN: not now; -ENOTCONN. */
 int link_send(struct ctxd_client *client, const struct wire_message *message, int fd);
 
-/* Closes its socket, if there is one. */
+/* Closes the client's socket, if there is one. */
 void link_close(struct ctxd_client *client);
 
 /* ---- dispose.c: descriptors that the service sent */
 
-/* Closes what came along with a message and nobody took, on a thread: nobody knows how long that takes. */
+/*
+ * Closes descriptors that came with a message and that nobody took. A thread does it, for closing may take
+ * any time.
+ */
 void dispose(const int *fds, unsigned count);
 
-/* Shuts down a socket to the service and closes it, with what was never received from it. */
+/* Shuts down a socket to the service and closes it, together with what is queued in it. */
 void dispose_socket(int fd);
 
-/* False: so much is not closed yet that nothing more is to come in. */
+/* False: so many descriptors wait to be closed that no more should be received. */
 bool dispose_has_room(void);
 
-/* In a forked child. */
-void dispose_forked(void);
+/* In a forked child: starts to close the copies of what waited to be closed in the parent. */
+void dispose_resume(void);
 
-/* Whether what came along is what message says: pipe, pidfd or table. */
+/* To be called by the fork handlers. The queue's lock is taken inside those of clients. */
+void dispose_fork_prepare(void);
+void dispose_fork_parent(void);
+void dispose_fork_child(void);
+
+/* Whether the descriptors are what the message says: pipe, pidfd or table. */
 bool descriptors_are_right(const struct ctxd_client *client, const struct wire_message *message,
 			   const int *fds);
 
 /* ---- answer.c: answers to requests */
 
-/* False: nobody waits for it. fds are taken over if true. */
+/* Gives an answer to the call that waits for it, and takes over fds. False: no call waits for it. */
 bool call_answer(struct ctxd_client *client, const struct wire_message *answer, const int *fds,
 		 unsigned fd_count);
 
-/* The one with that serial, if it waits, gets an error. */
+/* Ends the call with that serial, if it waits, with an error. */
 void call_fail(struct ctxd_client *client, uint64_t serial, int error);
 
-/* With the client lock held: none will be answered. */
+/* Ends all calls with an error, for none will be answered. The client lock is held. */
 void calls_fail(struct ctxd_client *client, int error);
 
 /* ---- bond.c: what shares and joins have in common */
 
-/* NULL: no memory. */
+/* Makes a share or a join. NULL: there is no memory. */
 struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool joined);
 
-/* With the client lock held: puts it on the pending list, and wakes. */
+/* Adds flags to what is pending, and wakes the dispatcher. The client lock is held. */
 void bond_pend(struct bond *bond, unsigned pending);
 
-/* The core tells something of its context, under the context's lock. */
+/* A function of a watch calls this to add flags. The context's lock is held. */
 void bond_told(struct watch *watch, unsigned pending);
 
-/* Fill in a SHARE or a REJOIN; the descriptor that goes with it, or -errno. With the client lock held. */
+/*
+ * Fill in a SHARE or a REJOIN. Both return the descriptor that goes with it, or -errno. The client lock is
+ * held.
+ */
 int share_message(struct bond *bond, struct wire_message *ret_message);
 int join_message(struct bond *bond, struct wire_message *ret_message);
 
-/* Sends what is pending, frees what is gone. */
+/* Sends what is pending, and frees shares and joins that are gone. */
 void bonds_flush(struct ctxd_client *client);
 
-/* Released joins may have nothing under them any more. */
+/* Makes released joins pending again: work under them may have ended. */
 void bonds_look_again(struct ctxd_client *client);
 
-/* The connection broke. */
+/* The connection broke: the service knows no share and no join any more. */
 void bonds_forget(struct ctxd_client *client);
 
-/* One of that id whose context is live. NULL: there is none. Dispatcher. */
+/* Finds a share or a join by id whose context is live. NULL: there is none. Dispatcher. */
 struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id);
 
-/* All of them, when the client is closed. */
+/* Frees all shares and joins, when the client is closed. */
 void bonds_free(struct ctxd_client *client);
 
-/* ---- owner.c: whose they are */
+/* ---- owner.c: the processes that own what was joined */
 
 bool owner_is_dead(const struct owner *owner);
 
-/* Takes over pidfd. With the client lock held. */
+/*
+ * Finds or makes the owner of a joined context, and counts one more join. Takes over pidfd. The client lock
+ * is held.
+ */
 int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
 	       struct owner **ret_owner);
 
-/* One join less. */
+/* Counts one join less, and frees the owner after the last. */
 void owner_leave(struct ctxd_client *client, struct owner *owner);
 
 /* ---- restore.c: registering everything again */
 
-/* After WELCOME: registers everything again, step by step. */
+/* Begins to register all shares and joins again, after WELCOME. */
 void bonds_restore(struct ctxd_client *client);
 
-/* Sends what may go now. */
+/* Sends the registrations that may be sent now. */
 void bonds_restore_some(struct ctxd_client *client);
 
-/* An answer to that. False: it is not one. */
+/* Handles the answer to a registration. False: answer is to something else. */
 bool bonds_restored(struct ctxd_client *client, const struct wire_message *answer);
 
 /* ---- share.c, joined.c */
 
-/* A pipe that hangs up would be told again and again until it is closed. */
+/* One shot, because a pipe that has hung up would be reported again and again until it is closed. */
 #define JOIN_EVENTS (EPOLLIN | EPOLLONESHOT)
 
 extern const struct watch_ops join_watch_ops;
 
-/* The owner's pipe, or its pidfd, has something to say. */
+/* Called when the owner's done pipe is readable or has hung up, and when the owner has ended. */
 void join_pipe_ready(struct bond *bond);
 void owner_ready(struct ctxd_client *client, struct owner *owner);
 
+/* The service tells that the owner has moved the deadline. */
 void join_moved(struct ctxd_client *client, const struct wire_move *move);
 
-/* ---- order.c: what the service asks */
+/* ---- order.c: cancels that the service orders */
 
+/* Obeys an ORDER: ends the context. */
 void order_take(struct ctxd_client *client, const struct wire_message *message);
+
+/* Tells the service what has become of orders. */
 void orders_flush(struct ctxd_client *client);
+
+/* The connection is gone: what becomes of orders is told no more. */
 void orders_forget(struct ctxd_client *client);
 
-/* ---- receive.c: the socket, and what comes in */
+/* ---- receive.c: connecting, and the messages that come in */
 
-/* Connects and says HELLO. 0, or why not. */
+/* Connects and sends HELLO. 0 or -errno. */
 int link_open(struct ctxd_client *client);
 
-/* The connection is gone: calls are answered, and an attempt to come back is set. */
+/* Closes the connection: ends all calls with an error, and sets the timer for the next attempt. */
 void link_break(struct ctxd_client *client);
 
-/* Receives and handles what is there, up to a bound. How many messages. */
+/* Receives and handles the messages that are there, up to a bound. Returns how many. */
 int link_receive(struct ctxd_client *client);
 
 /* ---- turn.c */
 
-/* One turn: handles what is there, waiting at most timeout_ms for it. How many things, or -EINTR; and how
- * many descriptors were ready (NULL: does not matter). */
+/*
+ * Handles the events that are there, after waiting at most timeout_ms for one, and sends what is pending.
+ * Returns how many things were handled, or -EINTR. *ret_events (may be NULL) is the number of descriptors
+ * that were ready.
+ */
 int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events);
 
 /* ---- call.c: requests */
 
 /*
- * Sends request, with a serial of its own and fd (-1: none), and waits for the answer. *ret_answer may be of
- * any type, RESULT with an error among them, which is returned as this call's result; fds that came along are
- * the caller's.
+ * Sends request, with a new serial and with fd unless that is -1, and waits for the answer. *ret_answer may
+ * be of any type; a RESULT with an error is returned as the error of this call. The descriptors that came
+ * with the answer are the caller's.
  */
 int call_make(struct ctxd_client *client, struct wire_message *request, int fd, uint64_t timeout_ns,
 	      struct wire_message *ret_answer, int ret_fds[WIRE_FDS_MAX]);
 
-/* As that, with a call of which answer and take are filled; fds are in it. */
+/* The same, with a call whose answer and take are set by the caller. The descriptors are in the call. */
 int call_run(struct ctxd_client *client, struct call *call, struct wire_message *request, int fd,
 	     uint64_t timeout_ns);
 

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that a service has sent and that may be anything: a socket with SO_LINGER, or a file whose file
- * system does not answer, is closed as slowly as whoever sent it likes. A thread does that, which is there as
- * long as it has something to do; one that is stuck keeps nobody but what comes behind it.
+ * Closing descriptors that a service has sent. They may be anything, and closing some takes as long as their
+ * sender likes: a socket with SO_LINGER, or a file whose file system does not answer. So a thread closes
+ * them, which runs while there is something to close. If one descriptor keeps it, only those behind it in the
+ * queue wait.
+ *
+ * A forked child has copies of what is in the queue, and no thread. Closing them in the fork handler could
+ * keep the child for ever, and a thread that nobody expects is no better. So they stay in the child's queue
+ * until the child uses the library: its first context, a connection to the service, or more descriptors to
+ * close start the thread.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -15,7 +21,7 @@
 #define WAITING_MAX 2048
 
 static struct {
-	struct lock lock; /* guards all of it */
+	struct lock lock; /* guards all of this */
 	bool running;
 	unsigned first, count;
 	int fds[WAITING_MAX];
@@ -48,6 +54,12 @@ static void *run_closing(void *unused)
 	return unused;
 }
 
+static void start_closing(void)
+{
+	if (thread_start(run_closing, NULL, 0))
+		close_waiting(); /* without a thread it has to be done here */
+}
+
 void dispose(const int *fds, unsigned count)
 {
 	bool start, put;
@@ -60,8 +72,8 @@ void dispose(const int *fds, unsigned count)
 		start = put && !waiting.running;
 		waiting.running |= start;
 		lock_release(&waiting.lock);
-		if (start && thread_start(run_closing, NULL, 0))
-			close_waiting(); /* there is no other place */
+		if (start)
+			start_closing();
 	}
 }
 
@@ -82,14 +94,33 @@ void dispose_socket(int fd)
 		dispose(&fd, 1);
 }
 
-void dispose_forked(void)
+void dispose_resume(void)
+{
+	lock_acquire(&waiting.lock);
+	bool start = waiting.count && !waiting.running;
+	waiting.running |= start;
+	lock_release(&waiting.lock);
+	if (start)
+		start_closing();
+}
+
+void dispose_fork_prepare(void)
+{
+	lock_acquire(&waiting.lock);
+}
+
+void dispose_fork_parent(void)
+{
+	lock_release(&waiting.lock);
+}
+
+void dispose_fork_child(void)
 {
 	waiting.lock = (struct lock){0};
 	waiting.running = false;
-	waiting.count = 0;
 }
 
-/* ---- what they are, without asking a file system, or waiting for a pipe's lock */
+/* ---- what a descriptor is, without asking its file system or waiting for the lock of a pipe */
 
 static bool is_pipe_end(const struct ctxd_client *client, int fd)
 {
@@ -99,7 +130,8 @@ static bool is_pipe_end(const struct ctxd_client *client, int fd)
 	if (mode < 0 || mode & O_PATH || (mode & O_ACCMODE) != O_RDONLY)
 		return false;
 	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status))
-		return errno == ENOSYS || errno == EPERM; /* not where a sandbox has no such call */
+		/* A sandbox may forbid the call: then the access mode has to do. */
+		return errno == ENOSYS || errno == EPERM;
 	return S_ISFIFO(status.stx_mode) &&
 	       makedev(status.stx_dev_major, status.stx_dev_minor) == client->scratch_file.device;
 }

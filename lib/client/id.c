@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the calls of the service say and take as text: ids, and errors. */
+/* The text forms of the service's calls: ids and errors. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +13,10 @@ int ctxd_format_id(struct ctxd_id id, char *buffer, size_t size)
 	return snprintf(buffer, size, "%" PRIx64 "-%" PRIx64, id.epoch, id.number);
 }
 
-/* Hexadecimal digits up to end; exactly as they are written, so that an id has one text. */
+/*
+ * Reads hexadecimal digits, exactly as ctxd_format_id writes them, so that an id has only one text. NULL:
+ * they are not.
+ */
 static const char *parse_hex(const char *text, uint64_t *ret_number)
 {
 	uint64_t number = 0;
@@ -57,28 +60,31 @@ int ctxd_explain(int error, char *buffer, size_t size)
 		int error;
 		const char *text;
 	} words[] = {
-		{ENOENT, "no service: there is no socket; start ctxd, or name its socket in CTXD_SOCKET"},
-		{ECONNREFUSED, "no service: nobody listens at the socket any more; start ctxd again"},
-		{EACCES,
-		 "the service's socket is closed to this user; ask who runs it, or start a ctxd of your "
-		 "own and name its socket in CTXD_SOCKET"},
-		{EPERM,
-		 "who listens there is neither root nor this user; unset CTXD_SOCKET, or ask as the user "
-		 "who runs that service"},
-		{EXDEV,
-		 "this process is in another time namespace than the service, where deadlines would mean "
-		 "another time; start a ctxd in there"},
+		{ENOENT, "there is no service: its socket does not exist; start ctxd, or name its socket in "
+			 "CTXD_SOCKET"},
+		{ECONNREFUSED, "there is no service: its socket exists, but no process listens there any "
+			       "more; start ctxd again"},
+		{EACCES, "this user may not connect to the service; ask who runs it, or start a ctxd of your "
+			 "own and name its socket in CTXD_SOCKET"},
+		{EPERM, "the process that listens there runs neither as root nor as this user; unset "
+			"CTXD_SOCKET, or run this program as that user"},
+		{EXDEV, "this process is in another time namespace than the service, so that deadlines would "
+			"mean another time; start a ctxd in this namespace"},
 		{EPROTONOSUPPORT, "the service speaks another version of the protocol; bring ctxd and the "
 				  "library to the same version"},
-		{EPROTO, "what listens there is not ctxd, or it broke the protocol; look at CTXD_SOCKET"},
-		{EDQUOT, "a quota of this user is used up; see ctxd.conf(5)"},
-		{ETIMEDOUT, "the service did not answer in time; is it stopped?"},
-		{ENOTCONN, "the service went away; the client tries to come back"},
-		{EMFILE, "this process has no more descriptors; raise RLIMIT_NOFILE (ulimit -n)"},
-		{ENFILE, "the system has no more descriptors; raise fs.file-max"},
-		{EAGAIN, "no thread could be started; raise RLIMIT_NPROC or the cgroup's pids.max"},
-		{ENOMEM, "not enough memory"},
-		{ESHUTDOWN, "the service is shutting down"},
+		{EPROTO,
+		 "the process that listens there is not ctxd, or it broke the protocol; check CTXD_SOCKET"},
+		{EDQUOT,
+		 "a quota of this user is used up; end what is not needed, or raise it, see ctxd.conf(5)"},
+		{ETIMEDOUT,
+		 "the service did not answer in time; check whether ctxd is stopped or overloaded"},
+		{ENOTCONN, "the service has ended or closed the connection; the client tries to connect "
+			   "again by itself"},
+		{EMFILE, "this process has no file descriptors left; raise RLIMIT_NOFILE (ulimit -n)"},
+		{ENFILE, "this system has no file descriptors left; raise sysctl fs.file-max"},
+		{EAGAIN, "no thread could be started; raise RLIMIT_NPROC, or pids.max of the cgroup"},
+		{ENOMEM, "there is not enough memory; free some, or raise memory.max of the cgroup"},
+		{ESHUTDOWN, "the service is shutting down; start ctxd again"},
 	};
 
 	if (!buffer && size)

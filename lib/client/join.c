@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Joining contexts of other processes, for work of this one to stand under. */
+/* Joining contexts of other processes, so that work of this one can be done under them. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +22,7 @@ static int join_ended(const struct wire_joined *joined, const void *site, struct
 	return 0;
 }
 
-/* Makes the dispatcher see what becomes of the owner's. Takes over the descriptors. */
+/* Watches the done pipe, the owner and the context here. Takes over the descriptors. */
 static int connect_bond(struct bond *bond, const struct wire_joined *joined, const int fds[2])
 {
 	struct ctxd_client *client = bond->client;
@@ -36,13 +36,16 @@ static int connect_bond(struct bond *bond, const struct wire_joined *joined, con
 		return result;
 	result = context_watch(bond->ctx, &bond->watch, &join_watch_ops);
 	if (result > 0)
-		result = 0; /* its deadline has come already; the dispatcher frees the bond */
+		result = 0; /* the deadline has come already, and the dispatcher frees the bond */
 	if (!result)
 		result = client_poll(client, &bond->entry, JOIN_EVENTS);
 	return result;
 }
 
-/* Lists bond; whatever comes of it, it is freed at the end of a turn. */
+/*
+ * Makes the context of a join and lists the bond, also on failure: the dispatcher frees it at the end of a
+ * turn.
+ */
 static int join_live(struct bond *bond, const struct wire_joined *joined, const int fds[2], const void *site,
 		     struct ctx_context **ret_ctx)
 {
@@ -70,18 +73,18 @@ static int join_live(struct bond *bond, const struct wire_joined *joined, const 
 	if (!result)
 		*ret_ctx = ctx;
 	else
-		ctx_unref(ctx); /* the bond is gone, and does not lead to it */
+		ctx_unref(ctx); /* the bond is PENDING_GONE, and is not used to reach ctx */
 	return result;
 }
 
 struct joining {
 	struct call call;
-	struct bond *bond; /* NULL once the dispatcher has it */
-	const void *site;  /* the program's call */
+	struct bond *bond; /* NULL once the bond is in the list of joins */
+	const void *site;  /* the return address of the program's call */
 	struct ctx_context *ctx;
 };
 
-/* Orders and deadlines that come behind the answer find the context. */
+/* Makes the context before the next message is read, which may be an order or a deadline for it. */
 static int take_join(struct ctxd_client *client, struct call *call)
 {
 	struct joining *joining = container_of(call, struct joining, call);

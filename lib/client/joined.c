@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What becomes of contexts that were joined: their ends, and their deadlines. */
+/* The ends and the deadlines of contexts that were joined. */
 #include <stdio.h>
 #include <string.h>
 
@@ -25,8 +25,10 @@ const struct watch_ops join_watch_ops = {.done = join_told_done, .released = joi
 
 /* ---- the end */
 
-/* What the pipe holds stays in it for the others who joined. 0: cause is filled; -EAGAIN: there is nothing to
- * read; -ENODATA: it is hung up, without a word that could be understood. */
+/*
+ * Copies the last words out of the pipe, where they stay for the others who joined. 0: *ret_cause is set;
+ * -EAGAIN: there is nothing to read; -ENODATA: the pipe has hung up, without words that could be understood.
+ */
 static int read_last_words(struct ctxd_client *client, int pipe, struct wire_cause *ret_cause)
 {
 	uint8_t bytes[WIRE_LAST_WORDS_MAX];
@@ -41,14 +43,20 @@ static int read_last_words(struct ctxd_client *client, int pipe, struct wire_cau
 		return -ENODATA;
 	size = sys_read(client->scratch[0], bytes, sizeof(bytes));
 	if (size <= 0) {
-		/* Not even that: away with what is in the way of the next one. */
+		/*
+		 * The read failed. Empty the scratch pipe, so that the next caller does not read these bytes.
+		 */
 		sys_drain(client->scratch[0]);
 		return -ENODATA;
 	}
 	return wire_unpack_last_words(bytes, (size_t)size, ret_cause) ? -ENODATA : 0;
 }
 
-/* A process that ends closes its pipes first, and its pidfd says so a moment later: nobody waits for that. */
+/*
+ * The cause when there are no last words. A process that dies closes its pipes a moment before its pidfd
+ * tells of its death, and this does not wait for that moment; so the text may leave open whether the owner
+ * died.
+ */
 static void owner_cause(const struct owner *owner, struct ctx_cause *ret_cause)
 {
 	*ret_cause = (struct ctx_cause){
@@ -60,16 +68,18 @@ static void owner_cause(const struct owner *owner, struct ctx_cause *ret_cause)
 	};
 	snprintf(ret_cause->text, sizeof(ret_cause->text),
 		 owner_is_dead(owner) ? "process %d, its owner, died"
-				      : "process %d, its owner, died or let go of it",
+				      : "process %d, its owner, died or released it",
 		 owner->pid);
 }
 
-/* No lock is held: callbacks of the context run in here. */
+/* Ends the context of a join. No lock is held, for callbacks of the context run in here. */
 static void end_join(struct bond *bond, const struct wire_cause *words)
 {
 	struct ctx_cause cause;
 
-	/* Its pipe goes with it, later: first what is pending under the context is to be cancelled. */
+	/*
+	 * The pipe stays open until the bond is freed, after the operations under the context were cancelled.
+	 */
 	bond->over = bond->client->ended_some = true;
 	if (words)
 		wire_cause_to(words, &cause);
@@ -91,8 +101,10 @@ void join_pipe_ready(struct bond *bond)
 		end_join(bond, result ? NULL : &words);
 }
 
-/* The next one of owner that goes on; NULL: none. What it has passed goes behind the rest, out of the way of
- * the next time. */
+/*
+ * The next join of owner that is still live; NULL: there is none. Joins that were looked at go to the end of
+ * the list, so that the next call does not pass them again.
+ */
 static struct bond *next_of_owner(struct ctxd_client *client, const struct owner *owner)
 {
 	struct bond *found = NULL;
@@ -120,12 +132,12 @@ void owner_ready(struct ctxd_client *client, struct owner *owner)
 	lock_acquire(&client->lock);
 	client_unpoll(client, &owner->entry);
 	lock_release(&client->lock);
-	/* It may have ended some of them before it died. */
+	/* The owner may have ended some of them before it died. */
 	while ((bond = next_of_owner(client, owner)))
 		end_join(bond, read_last_words(client, bond->entry.fd, &words) ? NULL : &words);
 }
 
-/* The next one of that id that has another deadline; NULL: none. */
+/* The next join of that id whose deadline is another; NULL: there is none. */
 static struct bond *next_to_move(struct ctxd_client *client, const struct wire_move *move)
 {
 	struct bond *found = NULL;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The socket of a client: sending, and when to come back. */
+/* The socket of a client: sending, closing, and when to connect again. */
 #include <string.h>
 
 #include "client.h"
 #include "clock.h"
 #include "sys.h"
 
-/* Until it is tried again to send what the kernel had no room for. */
+/* The time until sending is tried again after the kernel had no room. */
 #define STARVED_NS (10 * 1000000ull)
 #define DELAY_FIRST_NS (10 * 1000000ull)
 #define DELAY_MAX_NS (250 * 1000000ull)
@@ -16,7 +16,7 @@ union control {
 	struct cmsghdr align;
 };
 
-/* ---- when to come back */
+/* ---- when to connect again */
 
 void link_set_timer(struct ctxd_client *client, uint64_t delay_ns)
 {
@@ -32,7 +32,10 @@ void link_later(struct ctxd_client *client)
 		link_set_timer(client, client->options.flags & CLIENT_LATER ? 0 : DELAY_FIRST_NS);
 		return;
 	}
-	/* Not all clients of a service that ended at the same moment. */
+	/*
+	 * A part of the delay is random, so that the clients of a service that has ended do not all come at
+	 * the same moment.
+	 */
 	uint64_t jitter_ns = clock_now_ns() % (client->delay_ns / 4 + 1);
 	link_set_timer(client, client->delay_ns - jitter_ns);
 	client->delay_ns = client->delay_ns * 2 > DELAY_MAX_NS ? DELAY_MAX_NS : client->delay_ns * 2;
@@ -71,7 +74,9 @@ int link_send(struct ctxd_client *client, const struct wire_message *message, in
 		memcpy(CMSG_DATA(attached), &fd, sizeof(fd));
 	}
 	int result = sys_sendmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
-	/* More descriptors, or memory, in flight than may be: that passes, and the socket does not say when.
+	/*
+	 * Too many descriptors are in flight, or there is no memory. That passes, but the socket does not
+	 * tell when.
 	 */
 	client->starved = result == -ENOBUFS || result == -ETOOMANYREFS || result == -ENOMEM;
 	if (client->starved) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the service tells this process to end, and what it is answered. */
+/* Cancels that the service orders of this process, and the answers to them. */
 #include <string.h>
 
 #include "cancel.h"
@@ -9,11 +9,11 @@
 #include "memory.h"
 #include "tally.h"
 
-/* Outlives the client when a ring does not come round to reporting. */
+/* An order. It outlives the client while a ring has not reported yet. */
 struct order {
 	struct list link; /* client->orders */
 	struct tally tally;
-	struct lock lock; /* guards client; before the client's */
+	struct lock lock; /* guards client; taken before the client's lock */
 	struct ctxd_client *client;
 	_Atomic bool reaped;
 	bool told_ended;
@@ -36,7 +36,7 @@ static void order_reaped(struct tally *tally)
 		memory_release(order);
 }
 
-/* The context that is meant, kept by a pin or by its bond; NULL and why. */
+/* The context that an order means, kept alive by a pin or by its bond. NULL, and *ret_error says why. */
 static struct ctx_context *find_target(struct ctxd_client *client, const struct wire_order *from,
 				       bool *ret_pinned, int *ret_error)
 {
@@ -65,7 +65,7 @@ static void send_result(struct ctxd_client *client, uint64_t serial, int result)
 	lock_release(&client->lock);
 }
 
-/* A process may have joined one context several times: one reports, all end. */
+/* Ends the other joins of the same id: a process may join a context several times. Only the first reports. */
 static void end_others(struct ctxd_client *client, struct ctxd_id id, const struct ctx_cause *cause)
 {
 	struct bond *bond;
@@ -96,7 +96,7 @@ void order_take(struct ctxd_client *client, const struct wire_message *message)
 	client->ended_some = true;
 	memcpy(cause.text, from->text, sizeof(cause.text));
 	cause.ctx_id = ctx_id(ctx);
-	if (!order) { /* it ends all the same, only nobody adds up */
+	if (!order) { /* without memory the context ends all the same, but without a report */
 		error = context_end_foreign(ctx, ECANCELED, &cause);
 		send_result(client, message->serial, error ? error : -ENOMEM);
 	} else {
@@ -133,7 +133,10 @@ static void fill_report(struct order *order, struct ctxd_report *ret_report)
 	};
 }
 
-/* With the client lock held. */
+/*
+ * Tells the service that the context has ended, and once reaped, what its batches report. The client lock is
+ * held.
+ */
 static int order_tell(struct ctxd_client *client, struct order *order, bool reaped)
 {
 	struct wire_message message = {
@@ -167,7 +170,7 @@ void orders_flush(struct ctxd_client *client)
 		if (!reaped)
 			continue;
 		list_remove(link);
-		/* Whoever reported last may still hold the lock. */
+		/* The thread that reported last may still hold the lock. */
 		lock_acquire(&order->lock);
 		lock_release(&order->lock);
 		memory_release(order);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The processes that own what was joined. */
+/* The processes that own what was joined. All joins of one process share a watch on its pidfd. */
 #include "client.h"
 #include "memory.h"
 #include "sys.h"
@@ -15,7 +15,10 @@ bool owner_is_dead(const struct owner *owner)
 int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
 	       struct owner **ret_owner)
 {
-	/* A process that is not dead is the same one under the same number; 0: of a name space without it. */
+	/*
+	 * A process that is not dead is the same one under the same number. 0 stands for a process of another
+	 * PID namespace.
+	 */
 	for (struct list *link = client->owners.next; link != &client->owners; link = link->next) {
 		struct owner *owner = container_of(link, struct owner, link);
 		if (!owner->pid || owner->pid != joined->owner_pid || owner_is_dead(owner))

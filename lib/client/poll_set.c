@@ -16,7 +16,7 @@ void client_wake(struct ctxd_client *client)
 {
 	uint64_t one = 1;
 
-	/* In the dispatcher's own turn: it looks at the end of that. */
+	/* The dispatcher itself looks at what is pending at the end of its turn. */
 	if (atomic_load(&client->dispatcher_tid) == thread_self()->tid)
 		return;
 	if (!atomic_exchange(&client->woken, true) && file_id_matches(client->wake.file, client->wake.fd))

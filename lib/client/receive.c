@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The socket of a client: opening it, and what comes in. */
+/* The connection of a client: opening it, and handling the messages that come in. */
 #include <string.h>
 #include <sys/un.h>
 
@@ -9,14 +9,13 @@
 #include "sys.h"
 #include "table.h"
 
-/* One turn takes in at most so many, so that other things get their turn, too. */
+/* One turn receives at most so many messages, so that other events are handled, too. */
 #define RECEIVE_MAX 64
 /* ---- opening */
 
 /*
- * Whoever serves us sees our contexts, and says which of them end: only root may, and the user that we act
- * for. It is the one who made the socket listen, whoever has it now. A variable of the environment may lead
- * to anybody's. 0; -EPERM.
+ * Checks who made the socket listen. The service sees our contexts and says which of them end, so only root
+ * may be it, and the user that we act for. The environment may lead to anybody's socket. 0 or -EPERM.
  */
 static int check_listener(int fd)
 {
@@ -30,7 +29,7 @@ static int check_listener(int fd)
 	return listener.uid == own && own != overflow_uid() ? 0 : -EPERM;
 }
 
-/* named: by the program itself, which answers for whom it trusts. */
+/* named: the program itself has named the socket, and is trusted to know whose it is. */
 static int open_at(struct ctxd_client *client, const char *path, bool named)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -69,7 +68,7 @@ static int open_socket(struct ctxd_client *client)
 		if (!result)
 			return 0;
 		if (result != -ENOENT && first == -ENOENT)
-			first = result; /* says more than that there is none elsewhere */
+			first = result; /* the first other error says more than -ENOENT */
 	}
 }
 
@@ -94,7 +93,7 @@ int link_open(struct ctxd_client *client)
 		result = link_send(client, &hello, table);
 	}
 	lock_release(&client->lock);
-	/* It hung up at once: perhaps it said why. */
+	/* If the service hung up at once, its GOODBYE may say why. */
 	if (result)
 		link_receive(client);
 	if (result && client->socket.fd >= 0)
@@ -113,7 +112,7 @@ void link_break(struct ctxd_client *client)
 	calls_fail(client, -ENOTCONN);
 	lock_release(&client->lock);
 	bonds_forget(client);
-	/* Nobody waits for a report any more; to the next service its number would be another's. */
+	/* Nobody waits for a report any more. The next service would take its serial for one of its own. */
 	orders_forget(client);
 	client->was_ready = false;
 	if (was_ready) {
@@ -142,7 +141,7 @@ static void take_welcome(struct ctxd_client *client, const struct wire_message *
 	bonds_restore(client);
 }
 
-/* An answer that nobody waits for any more: what it gave is given back. */
+/* An answer came that no call waits for any more: withdraws the share or join that it gave. */
 static void withdraw_unwanted(struct ctxd_client *client, const struct wire_message *message)
 {
 	struct wire_message back = {0};
@@ -170,7 +169,7 @@ static void take_event(struct ctxd_client *client, const struct wire_event *from
 	client_tell(client, &event);
 }
 
-/* True: the descriptors were taken over. */
+/* Handles one message. True: the descriptors were taken over. */
 static bool take_message(struct ctxd_client *client, const struct wire_message *message, const int *fds,
 			 unsigned fd_count)
 {
@@ -201,7 +200,10 @@ static bool take_message(struct ctxd_client *client, const struct wire_message *
 	}
 }
 
-/* Descriptors were lost on the way, for this process has no room for them. */
+/*
+ * Handles a message whose descriptors are not all there, because this process has no room for them. How many
+ * the sender meant is not known, so each number that fits is tried.
+ */
 static void take_truncated(struct ctxd_client *client, const uint8_t *bytes, size_t size)
 {
 	struct wire_message message;
@@ -215,8 +217,8 @@ static void take_truncated(struct ctxd_client *client, const uint8_t *bytes, siz
 }
 
 /*
- * Closes what came along and is not taken. Nobody hears more of a service that sends so much of that. Returns
- * as receive_one.
+ * Closes descriptors that came with a message and are not used. Ends the connection to a service that sends
+ * so many of them. Returns as receive_one does.
  */
 static int close_unwanted(struct ctxd_client *client, const int *fds, unsigned fd_count)
 {
@@ -228,7 +230,7 @@ static int close_unwanted(struct ctxd_client *client, const int *fds, unsigned f
 	return 0;
 }
 
-/* 1: one was handled; 0: there is none; or the connection is gone. */
+/* Receives and handles one message. 1: it was handled; 0: there is none, or the connection is gone. */
 static int receive_one(struct ctxd_client *client)
 {
 	uint8_t bytes[WIRE_SIZE_MAX + 1];
@@ -242,12 +244,15 @@ static int receive_one(struct ctxd_client *client)
 	int fds[PASSED_MAX];
 
 	int size = sys_recvmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	/* It hung up without reading all we said: that is told before what it said last. */
+	/*
+	 * The service hung up without reading all we sent: the socket tells that first, and then has what the
+	 * service sent last.
+	 */
 	if (size == -ECONNRESET)
 		size = sys_recvmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (size == -EAGAIN || size == -EINTR)
 		return 0;
-	/* An empty packet brings its descriptors along, too. */
+	/* An empty packet may have descriptors as well. */
 	unsigned fd_count = size < 0 ? 0 : passed_take(&header, fds);
 	if (size <= 0) {
 		dispose(fds, fd_count);

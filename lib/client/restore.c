@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Coming back to the service, or to the next one: what was shared and joined is registered again. */
+/* Connecting again to a service: registers again what was shared and joined. */
 #include "client.h"
 
-/* So many registrations under way at a time. */
+/* At most so many registrations are in flight at a time. */
 #define RESTORE_WINDOW 32
-/* With the client lock held: one more is to be registered. */
+/* Puts all of a list that are live on the list of those to register. The client lock is held. */
 static void restore_add_all(struct ctxd_client *client, struct list *head)
 {
 	for (struct list *link = head->next; link != head; link = link->next) {
@@ -19,14 +19,14 @@ static void restore_add_all(struct ctxd_client *client, struct list *head)
 void bonds_restore(struct ctxd_client *client)
 {
 	lock_acquire(&client->lock);
-	/* Joins first: what is shared may lie below one, and then names it. */
+	/* Joins first: a share may lie below a join, and then names the id of it. */
 	restore_add_all(client, &client->joins);
 	restore_add_all(client, &client->shares);
 	lock_release(&client->lock);
 	bonds_restore_some(client);
 }
 
-/* With the client lock held. */
+/* Sends one registration. The client lock is held. */
 static int restore_one(struct ctxd_client *client, struct bond *bond)
 {
 	struct wire_message message = {0};
@@ -53,14 +53,14 @@ static void restored_all(struct ctxd_client *client)
 		client->state = CLIENT_READY;
 	lock_release(&client->lock);
 	if (again)
-		return; /* the next turn comes here once more */
+		return; /* the next turn calls this again */
 	client->was_ready = true;
 	client->come_back = false;
 	if (tell_it)
 		client_tell(client, &back);
 }
 
-/* Sends what may go. Those that wait for their answer stand in front, with a serial. */
+/* In the list, those that wait for their answer come first, and have a serial. */
 void bonds_restore_some(struct ctxd_client *client)
 {
 	struct list *link = client->restore.next;
@@ -96,7 +96,7 @@ bool bonds_restored(struct ctxd_client *client, const struct wire_message *answe
 	struct list *link = client->restore.next;
 
 	if (!answer->serial)
-		return true; /* to a message that nobody waits for */
+		return true; /* an answer to a message without a call */
 	while (link != &client->restore &&
 	       container_of(link, struct bond, restore_link)->serial != answer->serial)
 		link = link->next;
@@ -107,7 +107,7 @@ bool bonds_restored(struct ctxd_client *client, const struct wire_message *answe
 	client->restoring--;
 	lock_acquire(&client->lock);
 	bond->serial = 0;
-	/* Refused: it goes on without the service, by pipe and pidfd. */
+	/* If it was refused, it goes on without the service, by pipe and pidfd. */
 	if (!answer->result.error && !wire_id_is_none(answer->result.id)) {
 		bond->id = answer->result.id;
 		bond->known = true;

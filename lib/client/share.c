@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Contexts of this process that others may join. */
+/* Sharing contexts of this process, so that other processes can join them. */
 #include <string.h>
 
 #include "client.h"
@@ -35,7 +35,7 @@ static bool is_shared(struct ctxd_client *client, const struct ctx_context *ctx)
 	return false;
 }
 
-/* Lists it, unless ctx is shared already. */
+/* Lists a share. -EEXIST: its context is shared already. */
 static int share_add(struct ctxd_client *client, struct bond *bond)
 {
 	lock_acquire(&client->lock);
@@ -51,7 +51,7 @@ struct sharing {
 	struct bond *bond;
 };
 
-/* Known from here on: orders for it are obeyed. */
+/* Notes the id before the next message is read, which may be an order for it. */
 static int take_share(struct ctxd_client *client, struct call *call)
 {
 	struct bond *bond = container_of(call, struct sharing, call)->bond;
@@ -79,7 +79,7 @@ static int share_ask(struct ctxd_client *client, struct bond *bond, struct ctxd_
 
 	lock_acquire(&client->lock);
 	bond->asking = false;
-	/* An answer of a service that has gone since is worth nothing. */
+	/* The answer came from a service that is gone by now. */
 	if (!result && !bond->known)
 		result = -ENOTCONN;
 	if (!result && ret_id)
@@ -88,7 +88,7 @@ static int share_ask(struct ctxd_client *client, struct bond *bond, struct ctxd_
 		bond_pend(bond, PENDING_GONE);
 	else if (bond->pending)
 		bond_pend(bond, 0);
-	lock_release(&client->lock); /* from here on the bond may be freed */
+	lock_release(&client->lock); /* the bond may be freed from here on */
 	return result;
 }
 
@@ -148,7 +148,10 @@ int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)
 		if (bond->ctx != ctx || bond->asking || bond->pending & PENDING_GONE)
 			continue;
 		found = true;
-		/* The call tells the service; or, while it is told everything again, the dispatcher. */
+		/*
+		 * This call tells the service. While shares are registered again the dispatcher does it
+		 * instead.
+		 */
 		known = bond->known && client->state == CLIENT_READY;
 		request.id = bond->id;
 		bond->known &= !known;
@@ -159,6 +162,6 @@ int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)
 		return -ENOENT;
 	if (known)
 		result = call_make(client, &request, -1, client->options.timeout_ns, &answer, NULL);
-	/* A service that is away, or has forgotten it, has nothing to withdraw. */
+	/* A service that is away or does not know the share needs no withdrawal. */
 	return result == -ENOTCONN || result == -ENOENT ? 0 : result;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Connecting, leaving, and one turn of whoever dispatches. */
+/* Connecting and closing a client, and the dispatcher's turn. */
 #include "client.h"
 
 #include <stdlib.h>
@@ -17,13 +17,16 @@
 #define TIMEOUT_DEFAULT_NS (5 * NS_PER_SECOND)
 #define FLAGS (CTXD_OWN_DISPATCH | CTXD_PUBLISH | CTXD_PATIENT | CLIENT_LATER)
 
-/* Guards the list, for fork. */
+/* Guards the list of clients, which fork needs. */
 static struct lock clients_lock;
 static struct list clients = {&clients, &clients};
 
 /* ---- making and freeing */
 
-/* What is no source: in the process that made it, or its copy in a child. */
+/*
+ * Closes the descriptors that are no poll_entry, in the process that made them or in a child with copies of
+ * them.
+ */
 static void close_own_fds(struct ctxd_client *client)
 {
 	if (file_id_matches(client->epoll_file, client->epoll_fd))
@@ -38,7 +41,7 @@ static void client_free(struct ctxd_client *client)
 {
 	lock_acquire(&clients_lock);
 	list_remove(&client->clients);
-	/* Under the lock: a child forked off in between would keep the connection. */
+	/* Under the lock, or a child that is forked in between would keep the connection open. */
 	link_close(client);
 	client_unpoll(client, &client->wake);
 	client_unpoll(client, &client->timer);
@@ -115,7 +118,7 @@ static void *run_dispatcher(void *data)
 			continue;
 		if (client->fork_count != thread_fork_count)
 			break;
-		/* The program has closed what we wait with. */
+		/* The program has closed the client's descriptors. */
 		link_break(client);
 		break;
 	}
@@ -124,14 +127,15 @@ static void *run_dispatcher(void *data)
 	return NULL;
 }
 
-/* The first connection, which the caller waits for. */
+/* Makes the first connection and waits for the service's welcome. */
 static int connect_first(struct ctxd_client *client)
 {
 	uint64_t end_ns = clock_after_ns(clock_now_ns(), client->options.timeout_ns);
 	int result;
 
 	while ((result = link_open(client)) == -EAGAIN && clock_now_ns() < end_ns) {
-		struct timespec pause = {.tv_nsec = 2 * 1000 * 1000}; /* it has too many callers just now */
+		/* The service's queue is full just now. */
+		struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
 		sys_poll(NULL, 0, &pause);
 	}
 	while (!result && client->state != CLIENT_READY) {
@@ -145,7 +149,7 @@ static int connect_first(struct ctxd_client *client)
 	}
 	if (result && client->state != CLIENT_AWAY)
 		link_break(client);
-	/* It ends just now; or it has ended, and the kernel holds its socket a little longer. */
+	/* The service is ending; or it has ended, and the kernel keeps its socket a little longer. */
 	return result == -ESHUTDOWN || result == -ENOTCONN ? -ECONNREFUSED : result;
 }
 
@@ -159,10 +163,11 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 	if (!ret_client || (options->flags & ~(unsigned)FLAGS) ||
 	    (options->socket && (!options->socket[0] || strlen(options->socket) >= sizeof(client->path))))
 		return -EINVAL;
+	dispose_resume();
 	int result = client_new(options, &client);
 	if (result)
 		return result;
-	find_enable(); /* where it cannot be, orders by id in the table are answered -ENOTSUP */
+	find_enable(); /* on failure, orders by id in the table are answered with -ENOTSUP */
 	if (options->flags & CLIENT_LATER)
 		link_later(client);
 	else
@@ -183,7 +188,7 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 
 void ctxd_close(struct ctxd_client *client)
 {
-	/* In a forked child another thread may have held any lock of it: the copy stays as it is. */
+	/* In a forked child any lock of the client may be held for ever: the copy stays as it is. */
 	if (client_check(client))
 		return;
 	if (!client->own_dispatch) {
@@ -242,12 +247,13 @@ int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 	if (count < 0)
 		return count;
 	uint32_t before = atomic_exchange(&client->dispatcher_tid, thread_self()->tid);
-	/* What events lead to is freed only after all of them. */
+	/* Entries are freed only after all events were handled, for an event may still point to one. */
 	for (int i = 0; i < count; i++)
 		handled += handle_ready(client, events[i].data.ptr, events[i].events);
 	/*
-	 * Contexts that ended have operations, which a ring of this thread cancels when its dispatch ends:
-	 * what there is to tell the service waits for that. Not twice: every turn may end some.
+	 * A context that ended here may have operations, which a ring of this thread cancels when its
+	 * dispatch ends. What the service is to be told waits for that, but only one turn: every turn may end
+	 * some.
 	 */
 	bool later = client->ended_some && client->own_dispatch && !client->put_off;
 	client->ended_some = false;
@@ -284,7 +290,10 @@ int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns)
 		return result;
 	uint64_t timeout_ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
 	int events, handled = client_turn(client, timeout_ms > INT32_MAX ? -1 : (int)timeout_ms, &events);
-	/* Nothing is left behind: who polls the descriptor edge-triggered hears only of what is new. */
+	/*
+	 * All is handled before this returns: who polls the descriptor edge-triggered hears only of new
+	 * events.
+	 */
 	for (int turns = 0; handled >= 0 && events; turns++) {
 		if (turns == TURNS_MAX) {
 			link_set_timer(client, LATER_NS);
@@ -298,17 +307,19 @@ int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns)
 	return handled;
 }
 
-/* ---- fork: the child's copies are dead */
+/* ---- fork: the child's copies are closed */
 
 static void fork_prepare(void)
 {
 	lock_acquire(&clients_lock);
 	for (struct list *link = clients.next; link != &clients; link = link->next)
 		lock_acquire(&container_of(link, struct ctxd_client, clients)->lock);
+	dispose_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+	dispose_fork_parent();
 	for (struct list *link = clients.next; link != &clients; link = link->next)
 		lock_release(&container_of(link, struct ctxd_client, clients)->lock);
 	lock_release(&clients_lock);
@@ -336,7 +347,7 @@ static void close_copies(struct ctxd_client *client)
 static void fork_child(void)
 {
 	clients_lock = (struct lock){0};
-	dispose_forked();
+	dispose_fork_child();
 	while (!list_empty(&clients)) {
 		struct ctxd_client *client = container_of(clients.next, struct ctxd_client, clients);
 		list_remove(&client->clients);
@@ -345,16 +356,19 @@ static void fork_child(void)
 	}
 }
 
-/* ---- CTXRING_PUBLISH=1: a program that knows nothing of the service is published when it makes its first
- * context */
+/*
+ * ---- CTXRING_PUBLISH=1: a program that does not know the service is published when it makes its first
+ * context
+ */
 
-/* In a forked child too, with the table of its own. The client is for the life of the process. */
+/* Also called in a forked child, which has a table of its own. The client lives as long as the process. */
 static void publish_process(void)
 {
 	static const struct ctxd_options options = {.flags = CTXD_PUBLISH | CTXD_PATIENT | CLIENT_LATER};
 	const char *wish = secure_getenv("CTXRING_PUBLISH");
 	struct ctxd_client *client;
 
+	dispose_resume();
 	if (wish && strcmp(wish, "1") == 0)
 		(void)ctxd_connect(&options, &client);
 }

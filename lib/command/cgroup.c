@@ -14,19 +14,22 @@
 #include "sys.h"
 #include "text_file.h"
 
-/* Where cgroup2 is mounted and which part of the hierarchy is to be seen there; seldom changes. */
+/*
+ * Where cgroup2 is mounted, and which part of the hierarchy is visible there. It is read once, for it seldom
+ * changes.
+ */
 static struct {
 	struct lock lock;
 	bool known;
-	char point[PATH_MAX]; /* "": not mounted */
+	char point[PATH_MAX]; /* "": cgroup2 is not mounted */
 	char root[PATH_MAX];
 } mount;
 
 static _Atomic unsigned names_made;
 
-/* ---- finding the own one */
+/* ---- finding the cgroup of this process */
 
-/* Blanks and the like stand in mountinfo as \040. */
+/* Undoes the escapes of mountinfo, where a blank is written as \040. */
 static void unescape_path(char *text)
 {
 	char *to = text;
@@ -41,7 +44,9 @@ static void unescape_path(char *text)
 	*to = '\0';
 }
 
-/* "30 22 0:27 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw": see proc_pid_mountinfo(5). */
+/*
+ * Reads a line as "30 22 0:27 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw", see proc_pid_mountinfo(5).
+ */
 static bool parse_mount(char *line)
 {
 	char *fields[5], *rest = line;
@@ -60,7 +65,7 @@ static bool parse_mount(char *line)
 	return true;
 }
 
-/* With the lock held. */
+/* Finds the mount of cgroup2. The lock is held. */
 static void find_mount(void)
 {
 	char *text, *line;
@@ -124,7 +129,7 @@ static bool can_kill(int fd)
 	return file >= 0;
 }
 
-/* ---- sweeping */
+/* ---- removing what dead processes have left */
 
 static bool is_empty_cgroup(int parent_fd, const char *name)
 {
@@ -139,7 +144,7 @@ static bool is_empty_cgroup(int parent_fd, const char *name)
 	return strstr(text, "populated 0") != NULL;
 }
 
-/* Whether the name is one of make_below(), of a process that is dead. */
+/* Whether the name is one that make_below() gives, in a process that is dead. */
 static bool is_of_the_dead(const char *name)
 {
 	int pid, length = 0;
@@ -159,14 +164,16 @@ static void remove_if_left_over(int parent_fd, const char *name)
 	cgroup_remove(&cgroup);
 }
 
-/* Who was killed together with its keeper has left its cgroup. Once in a process. */
+/*
+ * Removes the cgroups of processes that were killed together with their keepers. Does so once in a process.
+ */
 static void remove_leftovers(int parent_fd)
 {
-	static _Atomic uint32_t swept_in; /* 1 + fork count of the process */
+	static _Atomic uint32_t removed_in; /* 1 + fork count of the process that has done so */
 	_Alignas(struct dirent64) char entries[4096];
 	int size;
 
-	if (atomic_exchange(&swept_in, thread_fork_count + 1) == thread_fork_count + 1)
+	if (atomic_exchange(&removed_in, thread_fork_count + 1) == thread_fork_count + 1)
 		return;
 	int fd = sys_openat(parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	while (fd >= 0 && (size = raw_getdents(fd, entries, sizeof(entries))) > 0)
@@ -186,7 +193,10 @@ static int make_below(struct cgroup *cgroup)
 	int result;
 
 	do {
-		/* A name may be left from a process that had this number and was killed with its keeper. */
+		/*
+		 * The name may exist: an earlier process with this number was killed together with its
+		 * keeper.
+		 */
 		snprintf(cgroup->name, sizeof(cgroup->name), "ctxring-%d-%u", (int)getpid(),
 			 atomic_fetch_add(&names_made, 1));
 		result = sys_mkdirat(cgroup->parent_fd, cgroup->name, 0755);

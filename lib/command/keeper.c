@@ -16,11 +16,11 @@
 
 enum phase {
 	PHASE_RUNNING,
-	PHASE_ENDING, /* the first signal was sent */
+	PHASE_ENDING, /* the first signal was sent, or there is none */
 	PHASE_KILLING,
 };
 
-/* In its order of the array for poll(2). */
+/* The order of the descriptors for poll(2). */
 enum {
 	ON_CHILD,   /* signalfd of SIGCHLD */
 	ON_CONTROL, /* the socket */
@@ -30,24 +30,28 @@ enum {
 };
 
 struct keeper {
-	int signal;  /* 0: none before SIGKILL */
-	bool alone;  /* nothing but the program is signalled and waited for */
-	pid_t group; /* then: the process group that has the first signal too; 0: none */
+	int signal;  /* 0: no signal before SIGKILL */
+	bool alone;  /* only the program itself is signalled and waited for */
+	pid_t group; /* with alone: the process group that gets the first signal; 0: none */
 	uint64_t grace_ns;
-	int fds[ON_COUNT]; /* -1: none, or has told what it had to tell */
+	int fds[ON_COUNT]; /* -1: there is none, or it has nothing more to tell */
 	struct cgroup cgroup;
 	struct tree tree;
 	pid_t program;
 	int program_fd;
 	enum phase phase;
-	bool ended;	 /* the program */
-	bool gone;	 /* all of the tree */
-	uint64_t due_ns; /* running: the deadline; ending: the end of the grace; killing: the next round */
+	bool ended; /* the program has ended */
+	bool gone;  /* all of the tree has ended */
+	/* While running: the deadline; ending: the end of the grace; killing: the next round. */
+	uint64_t due_ns;
 	uint64_t pause_ns;
 	struct keeper_report report;
 };
 
-/* Of those that ended; also amid a walk through the tree, for whoever forks fast fills the process table. */
+/*
+ * Reaps the children that have ended. Also called in the middle of a walk through the tree: a program that
+ * forks fast would fill the process table with dead children.
+ */
 static void reap_children(struct tree *tree)
 {
 	struct keeper *keeper = container_of(tree, struct keeper, tree);
@@ -64,7 +68,10 @@ static void reap_children(struct tree *tree)
 
 /* ---- ending the tree */
 
-/* As its pidfd does, where a filter forbids pidfds: nobody else is waiting for it. */
+/*
+ * Signals the program. Where a filter forbids pidfds it goes by number, which is safe because only the keeper
+ * waits for the program.
+ */
 static void signal_program(struct keeper *keeper, int signo)
 {
 	if (!keeper->ended && raw_pidfd_signal(keeper->program_fd, signo))
@@ -94,8 +101,11 @@ static void begin_killing(struct keeper *keeper)
 	kill_round(keeper);
 }
 
-/* Whether the program had it by that: not if it has gone to another group. Its own is no other's yet. Group 1
- * has no name in kill(2): -1 is all processes, as is what a refused getpgid(2) would name. */
+/*
+ * Signals the group of the program. False: the program has not got the signal by this, because it is in
+ * another group. While the program is not reaped, its group's number is no other group's. Group 1 cannot be
+ * named in kill(2), where -1 means all processes, as would the result of a getpgid(2) that was refused.
+ */
 static bool signal_group(const struct keeper *keeper)
 {
 	if (keeper->group <= 1 || syscall(SYS_getpgid, keeper->program) != keeper->group ||
@@ -159,7 +169,8 @@ static void listen_to_caller(struct keeper *keeper)
 		signal_program(keeper, message);
 	if (size == 1 || size == -EAGAIN)
 		return;
-	keeper->fds[ON_CONTROL] = -1; /* hung up: the calling process died, or executed another program */
+	/* The socket hung up: the calling process died, or executed another program. */
+	keeper->fds[ON_CONTROL] = -1;
 	begin_ending(keeper);
 }
 
@@ -176,7 +187,7 @@ static void time_is_over(struct keeper *keeper)
 
 static void handle_events(struct keeper *keeper, const struct pollfd fds[ON_COUNT])
 {
-	/* First, so that a program that ended by itself is not said to have been stopped. */
+	/* Handled first, so that a program that ended by itself is not reported as stopped. */
 	if (fds[ON_CHILD].revents)
 		children_ended(keeper);
 	if (fds[ON_CONTROL].revents)
@@ -195,7 +206,7 @@ static void handle_events(struct keeper *keeper, const struct pollfd fds[ON_COUN
 
 static void keeper_loop(struct keeper *keeper)
 {
-	/* It may have ended, and left nothing, before the signalfd was there. */
+	/* The program may have ended before the signalfd was opened. */
 	children_ended(keeper);
 	while (!keeper->gone) {
 		struct pollfd fds[ON_COUNT];
@@ -211,7 +222,7 @@ static void keeper_loop(struct keeper *keeper)
 
 /* ---- beginning and end */
 
-/* With the program's pidfd when there is one. 0, or -errno. */
+/* Sends a message to the caller, with the program's pidfd unless that is -1. 0 or -errno. */
 static int send_message(int control_fd, const void *what, size_t size, int pidfd)
 {
 	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
@@ -227,14 +238,14 @@ static int send_message(int control_fd, const void *what, size_t size, int pidfd
 		header->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(header), &pidfd, sizeof(int));
 	}
-	/* Where a filter forbids that there is no program, and so no pidfd. */
+	/* Where a filter forbids sendmsg(2) the program was not started, and there is no pidfd to send. */
 	if (syscall(SYS_sendmsg, control_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		return 0;
 	int error = -errno;
 	return pidfd < 0 && raw_write(control_fd, what, size) >= 0 ? 0 : error;
 }
 
-/* Closes all but these, so that nothing of the program is held open. Sorts them. */
+/* Closes all descriptors but these, so that nothing of the calling program is kept open. Sorts them. */
 static void close_others(int *keep, int count)
 {
 	unsigned from = 0;
@@ -249,7 +260,10 @@ static void close_others(int *keep, int count)
 		unsigned to = i < count ? (unsigned)keep[i] : ~0u;
 		if (i < count && keep[i] < 0)
 			continue;
-		/* Where a filter forbids the call: one by one, as many as there may be by default. */
+		/*
+		 * Where a filter forbids close_range(2), they are closed one by one, as many as there may be
+		 * by default.
+		 */
 		if (to > from && syscall(SYS_close_range, from, to - (i < count), 0) < 0)
 			for (unsigned fd = from; fd < to && fd < 65536; fd++)
 				raw_close((int)fd);
@@ -270,12 +284,14 @@ static void release_inherited(const struct keeper *keeper)
 	if (keeper->tree.proc_fd >= 0)
 		keeper_unmap_shared(keeper->tree.proc_fd);
 	syscall(SYS_chdir, "/");
-	/* In the session, so that the program's group is no orphan, but out of reach of a signal to the
-	 * group. */
+	/*
+	 * A group of its own in the same session: the program's group then is not an orphaned one, and a
+	 * signal to the caller's group does not reach the keeper.
+	 */
 	syscall(SYS_setpgid, 0, 0);
 }
 
-/* Its own name. */
+/* Gives the keeper its name and default signal actions. */
 static void take_name(void)
 {
 	raw_reset_handlers();
@@ -283,8 +299,9 @@ static void take_name(void)
 }
 
 /*
- * The calls without which it could not end the tree, each made so that nothing happens but what it needs
- * anyway: a filter that forbids one is met before there is a program. 0, or -errno with the name of the call.
+ * Tries the system calls without which the keeper could not end the tree, before there is a program: a filter
+ * may forbid one. Each is made so that it does nothing, or what the keeper needs anyway. 0; or -errno with
+ * the name of the call.
  */
 static int try_calls(const struct keeper_setup *setup, const char **ret_call)
 {
@@ -307,7 +324,7 @@ static int try_calls(const struct keeper_setup *setup, const char **ret_call)
 	TRY(sendmsg, -1, NULL, 0);
 	TRY(prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	TRY(signalfd4, -1, NULL, 0, 0);
-	/* A cgroup, and the program alone, take no look at /proc. */
+	/* With a cgroup, and for the program alone, /proc is not read. */
 	if (setup->cgroup.fd < 0 && !setup->alone) {
 		TRY(openat, -1, "", O_RDONLY, 0);
 		TRY(readlinkat, -1, "", &byte, 1);
@@ -323,9 +340,12 @@ static int try_calls(const struct keeper_setup *setup, const char **ret_call)
 	return raw_set_mask(~UINT64_C(0));
 }
 
-/* A signalfd, for what has been blocked since before the program was started; the pidfd of the caller, unless
- * that is gone or elsewhere. Where few descriptors are allowed there is room once the inherited ones are
- * closed. 0, or -errno, with the name of the call when that was refused. */
+/*
+ * Opens the keeper's own descriptors: a signalfd for SIGCHLD, which has been blocked since before the program
+ * was started; the pidfd of the caller, unless the caller is gone or in another namespace; and /proc. Where
+ * few descriptors are allowed there is room only after the inherited ones are closed. 0; or -errno, with the
+ * name of the system call if that was refused.
+ */
 static int open_keeper_fds(struct keeper *keeper, const struct keeper_setup *setup, const char **ret_call)
 {
 	uint64_t child = UINT64_C(1) << (SIGCHLD - 1);
@@ -339,11 +359,11 @@ static int open_keeper_fds(struct keeper *keeper, const struct keeper_setup *set
 	if (syscall(SYS_getppid) != setup->caller)
 		keeper->fds[ON_CALLER] = -1;
 	result = tree_find_processes(&keeper->tree, ret_call);
-	/* A cgroup, and the program alone, take no look at /proc. */
+	/* With a cgroup, and for the program alone, /proc is not read. */
 	return keeper->cgroup.fd >= 0 || keeper->alone ? 0 : result;
 }
 
-/* Starts the program, and is ready for its end. */
+/* Starts the program and prepares for its end. */
 static int keeper_begin(struct keeper *keeper, const struct keeper_setup *setup, const char **ret_call)
 {
 	int result = try_calls(setup, ret_call);
@@ -391,7 +411,10 @@ static __attribute__((noreturn)) void keeper_run(const struct keeper_setup *setu
 		error = send_message(keeper.fds[ON_CONTROL], &started, sizeof(started), keeper.program_fd);
 		call = NULL;
 		if (error) {
-			/* Too many descriptors of this user are on their way, say: nobody knows of it. */
+			/*
+			 * The message could not be sent, for example because too many descriptors of this
+			 * user are in flight: end the program, which the caller does not know.
+			 */
 			begin_killing(&keeper);
 			keeper_loop(&keeper);
 		}

@@ -5,15 +5,17 @@
  *
  * The keeper: a small process between the calling program and a program that it starts.
  *
- * It is a subreaper, so that whatever of the program's tree loses its parent becomes the keeper's child, and
- * the tree is gone when wait4(2) says that the keeper has no child. It ends the tree when the context's done
- * pipe says so, when the deadline is over, when it is told to, or when the calling process dies: then its end
- * of the socket hangs up, and its pidfd says so even where a forked child has a copy of that end.
+ * The keeper is a subreaper: a process of the program's tree that loses its parent becomes the keeper's
+ * child. So the tree is gone when wait4(2) says that the keeper has no child. The keeper ends the tree when
+ * the context's done pipe hangs up, when the deadline is over, when it is told to, or when the calling
+ * process dies. The calling process's end of the socket hangs up then; where a forked child has a copy of
+ * that end, the pidfd of the calling process tells it.
  *
- * It is cloned off by the system call itself, without an exit signal: no fork handler runs, the calling
- * program gets no SIGCHLD, and its waitpid(-1) does not see it. It has a copy of the program's memory, in
- * which other threads may have held any lock: from keeper_start on only raw.h is called. It holds no
- * descriptor of the program but those in its plan once the program was started.
+ * The keeper is cloned by the bare system call and without an exit signal: no fork handler runs, the calling
+ * program gets no SIGCHLD, and its waitpid(-1) does not see the keeper. The keeper has a copy of the
+ * program's memory, in which other threads may have held any lock. So from keeper_start on it calls only
+ * raw.h. Once the program was started it keeps open no descriptor of the calling program but those in its
+ * setup.
  */
 #ifndef CTX_KEEPER_H
 #define CTX_KEEPER_H
@@ -25,34 +27,35 @@
 
 #include "cgroup.h"
 
-/* All that it needs, made before it is cloned off. */
+/* All that the keeper needs, made before it is cloned. */
 struct keeper_setup {
-	char *const *paths; /* what to execute: the first that can be; ends with NULL */
+	char *const *paths; /* the files to try to execute, in order; ends with NULL */
 	char *const *argv, *const *environment;
-	char **script;	       /* argv for a shell, of which [1] is to be the file; NULL: none is to run it */
-	const char *directory; /* NULL: as it is */
-	const int *fds;	       /* three, or NULL */
+	char **script;	       /* argv for a shell, whose [1] becomes the file; NULL: no shell is tried */
+	const char *directory; /* NULL: the caller's */
+	const int *fds;	       /* three, or NULL for the caller's */
 	bool new_group;
-	bool alone;	  /* nothing but the program is signalled and waited for */
-	bool whole_group; /* then: the first signal goes to its process group */
-	int signal;	  /* 0: none before SIGKILL */
-	uint64_t mask;	  /* the program's, as the kernel has it */
+	bool alone;	  /* only the program itself is signalled and waited for */
+	bool whole_group; /* with alone: the first signal goes to its process group */
+	int signal;	  /* 0: no signal before SIGKILL */
+	uint64_t mask;	  /* the program's signal mask, in the kernel's form */
 	uint64_t grace_ns;
-	uint64_t deadline_ns; /* CTX_FOREVER: none that the keeper may rely on */
-	int control_fd;	      /* its end of the socket, the caller's is closed in it */
-	int done_fd;	      /* -1: none */
+	uint64_t deadline_ns; /* CTX_FOREVER: there is none, or it may be moved */
+	int control_fd;	      /* the keeper's end of the socket; it closes the caller's */
+	int done_fd;	      /* -1: the context never ends */
 	pid_t caller;
 	struct cgroup cgroup;
 };
 
-/* Its first message. With error 0 a pidfd of the program goes with it. */
+/* The keeper's first message. If error is 0 a pidfd of the program comes with it. */
 struct keeper_started {
 	int error;
 	pid_t pid;
-	char refused[24]; /* "", or the system call that a filter forbids, with that error */
+	/* "", or the name of the system call that failed with that error because a filter forbids it. */
+	char refused[24];
 };
 
-/* Its last one, after which it exits. */
+/* The keeper's last message, after which it exits. */
 struct keeper_report {
 	int status;
 	bool stopped, killed;
@@ -60,19 +63,27 @@ struct keeper_report {
 	struct rusage usage;
 };
 
-/* A message to it, of one byte: end the tree with SIGKILL now; or the number of a signal, for the program. */
+/*
+ * A message to the keeper has one byte: KEEPER_KILL, to end the tree with SIGKILL now, or the number of a
+ * signal for the program.
+ */
 #define KEEPER_KILL 255
 
-/* Clones it off. All signals must be blocked. 0, or -errno. */
+/* Clones the keeper. All signals must be blocked. 0 or -errno. */
 int keeper_start(const struct keeper_setup *setup, int *ret_pidfd);
 
-/* In the keeper: starts the program. 0 with its pid and pidfd, or -errno, with the name of the call when it
- * was not execve(2); entered in *cgroup if it is there. */
+/*
+ * In the keeper: starts the program, in *cgroup if there is one; *cgroup becomes CGROUP_NONE if it cannot be
+ * used. 0, with the program's pid and pidfd; or -errno, with the name of the system call if it was not
+ * execve(2).
+ */
 int keeper_execute(const struct keeper_setup *setup, struct cgroup *cgroup, pid_t *ret_pid, int *ret_pidfd,
 		   const char **ret_call);
 
-/* In the keeper, when it needs none of the plan any more: unmaps what is shared with the caller, which would
- * hold open the files behind it, an io_uring say. */
+/*
+ * In the keeper, when it needs its setup no more: unmaps memory that is shared with the caller. It would keep
+ * the files behind it open, an io_uring for example.
+ */
 void keeper_unmap_shared(int proc_fd);
 
 #endif

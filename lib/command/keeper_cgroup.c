@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What the keeper does with a cgroup. */
+/* The parts of a cgroup's life that the keeper can do with raw system calls. */
 #include "cgroup.h"
 #include "raw.h"
 
-/* More than anybody nests cgroups; a bound for one who makes them faster than they are removed. */
+/*
+ * REMOVE_MAX is more than anybody nests cgroups, and a bound for a program that makes them faster than they
+ * are removed.
+ */
 #define LEAVING_MS 10
 #define REMOVE_MAX 10000
 
@@ -18,7 +21,7 @@ int cgroup_kill(const struct cgroup *cgroup)
 	return result < 0 ? result : 0;
 }
 
-/* The first directory in the one behind fd: 1 and its name, 0: there is none. */
+/* The first directory in the directory fd. 1 with its name; 0: there is none. */
 static int first_directory(int fd, char name[NAME_MAX + 1])
 {
 	_Alignas(struct dirent64) char entries[2048];
@@ -37,8 +40,10 @@ static int first_directory(int fd, char name[NAME_MAX + 1])
 	return size;
 }
 
-/* Removes the first cgroup without others in it, on the way down from name: 1, or 0 when that was name
- * itself. */
+/*
+ * Goes down from name to the first cgroup without others in it, and removes that. 1; 0 when that was name
+ * itself.
+ */
 static int remove_one(int parent_fd, const char *name)
 {
 	char current[NAME_MAX + 1], below[NAME_MAX + 1];
@@ -72,9 +77,9 @@ int cgroup_remove(const struct cgroup *cgroup)
 	struct timespec pause = {.tv_nsec = 1000000};
 	int result = raw_rmdir(cgroup->parent_fd, cgroup->name);
 
-	/* The last one to be waited for may still be on its way out. */
+	/* The process that was reaped last may not have left the cgroup yet. */
 	for (int i = 0; i < LEAVING_MS && result == -EBUSY; i++) {
-		raw_poll(NULL, 0, &pause); /* counts it down */
+		raw_poll(NULL, 0, &pause); /* counts pause down */
 		pause = (struct timespec){.tv_nsec = 1000000};
 		result = raw_rmdir(cgroup->parent_fd, cgroup->name);
 	}

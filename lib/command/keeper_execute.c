@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* In the keeper: starting the program. */
+/* How the keeper starts the program. */
 #include <linux/sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -11,8 +11,10 @@
 #define CLONE_INTO_CGROUP 0x200000000ull /* Linux 5.7 */
 #endif
 
-/* In memory that both share, until the program was executed. Volatile: the child that writes to it never
- * returns, so that a compiler thinks the write has no reader. */
+/*
+ * Memory that keeper and child share until the child has executed the program. error is volatile because the
+ * child that writes it never returns, so that to the compiler the write has no reader.
+ */
 struct attempt {
 	const struct keeper_setup *setup;
 	volatile int error;
@@ -24,7 +26,7 @@ static int set_descriptors(const int *fds)
 {
 	int from[3];
 
-	/* First away from 0 to 2, so that none is overwritten before it was used. */
+	/* Descriptors are moved above 2 first, so that none is overwritten before it was used. */
 	for (int i = 0; i < 3; i++) {
 		from[i] = fds[i] >= 0 ? raw_fcntl(fds[i], F_DUPFD_CLOEXEC, 3)
 				      : raw_openat(AT_FDCWD, "/dev/null", O_RDWR);
@@ -39,7 +41,7 @@ static int set_descriptors(const int *fds)
 	return 0;
 }
 
-/* Returns only why it cannot be. */
+/* Executes one file. Returns only on failure, with -errno. */
 static int execute_one(const struct keeper_setup *setup, char *path)
 {
 	syscall(SYS_execve, path, setup->argv, setup->environment);
@@ -50,7 +52,7 @@ static int execute_one(const struct keeper_setup *setup, char *path)
 	return -errno;
 }
 
-/* As execvpe(3). */
+/* Executes the first of the files that can be, as execvpe(3) does. */
 static int execute_first(const struct keeper_setup *setup)
 {
 	bool refused = false;
@@ -59,7 +61,7 @@ static int execute_first(const struct keeper_setup *setup)
 	for (char *const *path = setup->paths; *path; path++) {
 		result = execute_one(setup, *path);
 		if (result == -EACCES)
-			refused = true; /* unless a later one can be executed */
+			refused = true; /* the result, unless a later file can be executed */
 		else if (result != -ENOENT && result != -ENOTDIR)
 			return result;
 	}
@@ -71,7 +73,7 @@ static __attribute__((noreturn)) void become_program(struct attempt *attempt)
 	const struct keeper_setup *setup = attempt->setup;
 	int result = 0;
 
-	/* Should the keeper be killed, by hand or for want of memory, then not without the program. */
+	/* If the keeper is killed, by hand or for want of memory, the program is killed with it. */
 	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (setup->new_group)
 		syscall(SYS_setpgid, 0, 0);
@@ -91,9 +93,10 @@ static __attribute__((noreturn)) void become_program(struct attempt *attempt)
 /* ---- in the keeper */
 
 /*
- * clone(2) or clone3(2) by number; the child shares the memory, and the keeper waits until it has executed
- * the program or has ended, as vfork(2). Here and not by a function of libc, whose return address the child
- * would overwrite; and never inlined, so that the child's stack begins below all that the keeper still needs.
+ * clone(2) or clone3(2), by number. The child shares the memory, and the keeper waits until the child has
+ * executed the program or ended, as with vfork(2). This is no call of a libc function, because the child
+ * would overwrite its return address. It is never inlined, so that the child's stack begins below all that
+ * the keeper still needs.
  */
 #if defined(__x86_64__)
 static __attribute__((noinline)) long clone_sharing(long number, long a, long b, long c,
@@ -127,7 +130,7 @@ static __attribute__((noinline)) long clone_sharing(long number, long a, long b,
 	return result;
 }
 #else
-/* Elsewhere the child has a copy of the memory, apart from *attempt. */
+/* On other machines the child has a copy of the memory, apart from *attempt. */
 #define CLONE_NOT_SHARING
 static long clone_sharing(long number, long a, long b, long c, struct attempt *attempt)
 {
@@ -156,7 +159,7 @@ static long clone_plain(struct attempt *attempt, int *ret_pidfd)
 #endif
 }
 
-/* Born in the cgroup: to move a process there makes all of the machine wait for its forks, and later. */
+/* Creates the child in the cgroup. Moving a process there later makes all forks of the machine wait. */
 static long clone_into(struct attempt *attempt, const struct cgroup *cgroup, int *ret_pidfd)
 {
 	struct clone_args arguments = {
@@ -169,7 +172,10 @@ static long clone_into(struct attempt *attempt, const struct cgroup *cgroup, int
 	return clone_sharing(SYS_clone3, (long)&arguments, sizeof(arguments), 0, attempt);
 }
 
-/* Not the limit that the cgroup has on processes, but that it cannot be used: it is done without. */
+/*
+ * Whether the cgroup cannot be used, in which case the program is started without it. A limit on processes or
+ * memory that is reached is not such a refusal.
+ */
 static bool is_refused(long result)
 {
 	return result < 0 && result != -EAGAIN && result != -ENOMEM;

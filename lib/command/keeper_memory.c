@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* In the keeper: letting go of the memory that it shares with the caller. */
+/* How the keeper unmaps the memory that it shares with the caller. */
 #include <sys/mman.h>
 
 #include "keeper.h"
 #include "raw.h"
 
-/* What is found is gone the next time; a bound for memory that cannot be unmapped. */
+/* Each pass unmaps what it finds; this is a bound for memory that cannot be unmapped. */
 #define PASSES_MAX 4
 
-/* The part of a line of /proc/self/maps that counts, see proc_pid_maps(5): "START-END rwxs ..." */
+/* The part of a line of /proc/self/maps that is used, see proc_pid_maps(5): "START-END rwxs ..." */
 struct line {
 	uintptr_t start, end, number;
 	char rights[4];
@@ -20,14 +20,17 @@ static bool is_within(const struct line *line, const void *address)
 	return (uintptr_t)address >= line->start && (uintptr_t)address < line->end;
 }
 
-/* Not what it runs on: its code, its stack, which a thread may have in shared memory, and its errno. */
+/*
+ * Whether to unmap it: shared, not executable, and holding neither this stack frame, which a thread may have
+ * in shared memory, nor errno.
+ */
 static bool is_to_unmap(const struct line *line)
 {
 	return line->rights[3] == 's' && line->rights[2] != 'x' && !is_within(line, line) &&
 	       !is_within(line, &errno);
 }
 
-/* Whether the line is at its end. */
+/* Takes in the next character. True: the line is complete. */
 static bool line_take(struct line *line, char c)
 {
 	if (c == '\n')
@@ -65,7 +68,7 @@ static unsigned unmap_shared(int fd)
 
 void keeper_unmap_shared(int proc_fd)
 {
-	/* Again, for the file is read in pieces and changes with what is unmapped. */
+	/* Several passes, because the file is read in pieces and changes with each unmapping. */
 	for (int pass = 0; pass < PASSES_MAX; pass++) {
 		int fd = raw_openat(proc_fd, "self/maps", O_RDONLY);
 		if (fd < 0)

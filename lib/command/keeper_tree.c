@@ -5,12 +5,14 @@
 
 #include "raw.h"
 
-/* Memory is touched as far as there are processes. The kernel has at most 4 million; whoever has more than
- * this many at once has some that are found only when others are gone. */
+/*
+ * The memory is touched only as far as there are processes. The kernel has at most 4 million. Of more than
+ * this many at once, some are found only when others are gone.
+ */
 #define PROCESSES_MAX (1u << 17)
-/* Looks for newcomers at the first signal, which were forked off by processes that had none yet. */
+/* How often a signal looks for processes that were forked off by processes which had no signal yet. */
 #define ROUNDS_MAX 8
-/* So many dead children are buried before the walk goes on. */
+/* So many dead children are reaped before the walk goes on. */
 #define DEAD_MAX 64
 
 static char *append_number(char *to, unsigned number)
@@ -38,7 +40,7 @@ static uint64_t parse_number(const char **text)
 	return number;
 }
 
-/* From the end of the field before from to the beginning of to. */
+/* Goes from the end of field from - 1 to the beginning of field to. */
 static void skip_fields(const char **text, int from, int to)
 {
 	for (int field = from; field < to; field++) {
@@ -47,8 +49,10 @@ static void skip_fields(const char **text, int from, int to)
 	}
 }
 
-/* The line of /proc/PID/stat, see proc_pid_stat(5): "PID (NAME) STATE PPID ...", the 20th field the number of
- * threads, the 22nd the start. */
+/*
+ * Reads a line of /proc/PID/stat, see proc_pid_stat(5): "PID (NAME) STATE PPID ...". Field 20 is the number
+ * of threads, field 22 the start time.
+ */
 static bool parse_stat(char *line, size_t length, struct tree_process *ret_process)
 {
 	char *name = memchr(line, '(', length), *end = memrchr(line, ')', length);
@@ -62,7 +66,7 @@ static bool parse_stat(char *line, size_t length, struct tree_process *ret_proce
 	};
 	skip_fields(&at, 5, 20);
 	uint64_t threads = parse_number(&at);
-	/* A process is shown as its first thread, which may have ended before the others. */
+	/* /proc shows a process as its first thread, which may have ended before the others. */
 	ret_process->zombie = (end[2] == 'Z' || end[2] == 'X') && threads <= 1;
 	skip_fields(&at, 21, 22);
 	ret_process->started = parse_number(&at);
@@ -88,7 +92,7 @@ static bool read_process(const struct tree *tree, pid_t pid, struct tree_process
 	return true;
 }
 
-/* By number, in which order /proc lists them. */
+/* Finds a process by number; /proc lists them in that order. */
 static struct tree_process *find_process(struct tree_process *processes, unsigned count, pid_t pid)
 {
 	unsigned low = 0, high = count;
@@ -119,7 +123,7 @@ static void add_process(struct tree *tree, const char *name)
 	}
 }
 
-/* What was signalled in the last look still is. */
+/* Keeps the mark of processes that were signalled after an earlier look. */
 static void carry_over(struct tree *tree, unsigned before_count)
 {
 	for (unsigned i = 0; i < tree->count; i++) {
@@ -153,9 +157,10 @@ static void read_tree(struct tree *tree)
 }
 
 /*
- * Whether it is below the top; not if it is below another keeper, unless that does not matter. Reads each
- * link again where asked to, and goes by what it is now, for whose parent has ended meanwhile has another. A
- * parent that started when the look says has had its number all that time, so that the link to it is true.
+ * Whether a process is below the top. A process below another keeper is not, unless through_keepers is set.
+ * With again, each process on the way is read again and its present parent followed, for a process whose
+ * parent has ended has another. A parent whose start time has not changed has had its number all the time, so
+ * the link to it is true.
  */
 static bool is_below(struct tree *tree, const struct tree_process *process, bool through_keepers, bool again)
 {
@@ -182,7 +187,7 @@ static int send_signal(const struct tree *tree, const struct tree_process *proce
 	return result;
 }
 
-/* Whether it got it. */
+/* Signals one process. False: it was not reached. */
 static bool signal_one(struct tree *tree, const struct tree_process *process, int signo)
 {
 	bool hard = signo == SIGKILL;
@@ -202,8 +207,8 @@ static bool signal_one(struct tree *tree, const struct tree_process *process, in
 }
 
 /*
- * Newcomers whose parents have had the signal before this look count as having had it: most likely they are
- * what a handler starts in order to clean up. A parent comes before its children, by number.
+ * New processes whose parents were signalled before this look count as signalled: most likely a handler
+ * started them to clean up. The order of numbers has parents before their children.
  */
 static void spare_newcomers(struct tree *tree)
 {
@@ -232,7 +237,7 @@ static unsigned signal_new(struct tree *tree, int signo)
 	return signalled;
 }
 
-/* The calls by which it is read, tried before there is something to be found. */
+/* Tries the system calls that read /proc, before there is something to find. */
 static int try_proc(const struct tree *tree, const char **ret_call)
 {
 	_Alignas(struct dirent64) char entries[512];
@@ -277,7 +282,7 @@ int tree_find_processes(struct tree *tree, const char **ret_call)
 	tree->proc_fd = raw_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
 	if (tree->proc_fd < 0)
 		return tree->proc_fd == -EPERM || tree->proc_fd == -ENOSYS ? tree->proc_fd : 0;
-	/* Its numbers are ours unless it was mounted in another namespace of processes. */
+	/* The numbers in it are ours, unless it was mounted in another namespace of processes. */
 	*ret_call = "readlinkat";
 	long length = syscall(SYS_readlinkat, tree->proc_fd, "self", self, sizeof(self) - 1);
 	int result = length < 0 ? -errno : try_proc(tree, ret_call);
@@ -308,7 +313,7 @@ void tree_signal(struct tree *tree, int signo)
 {
 	if (tree->proc_fd < 0)
 		return;
-	/* Who was signalled before may have had another signal. */
+	/* An earlier mark may stand for another signal. */
 	for (unsigned i = 0; i < tree->count; i++)
 		tree->now[i].signalled = false;
 	tree_signal_rest(tree, signo);

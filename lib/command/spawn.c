@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs under a context. What happens to them is the keeper's work, see keeper.h. */
+/*
+ * Programs under a context. ctx_spawn makes a setup and starts a keeper with it, see keeper.h. The keeper
+ * starts the program, and ends it with the context. Once all has ended the keeper exits, so that its pidfd is
+ * readable, and its report is in the socket.
+ */
 #include <string.h>
 #include <sys/wait.h>
 
@@ -24,14 +28,15 @@ struct ctx_process {
 	const struct ctx_context *ctx;
 	pid_t pid;
 	int program_fd; /* pidfd of the program */
-	int keeper_fd;	/* pidfd of the keeper, which ends when the tree is gone */
-	int control_fd; /* our end of the socket to it */
+	int keeper_fd;	/* pidfd of the keeper, which ends when the whole tree has ended */
+	int control_fd; /* our end of the socket to the keeper */
 	uint32_t fork_count;
-	char cgroup[CGROUP_NAME_MAX]; /* "": none */
-	struct lock lock;	      /* guards the rest */
-	unsigned refs;		      /* the program, until it frees it, and who waits */
+	char cgroup[CGROUP_NAME_MAX]; /* "": there is no cgroup */
+	struct lock lock;	      /* guards the fields below */
+	/* One of the program until it calls ctx_process_free, and one of each call that waits. */
+	unsigned refs;
 	bool collected;
-	bool reported; /* else the keeper was killed */
+	bool reported; /* false: the keeper was killed */
 	struct keeper_report report;
 };
 
@@ -56,7 +61,7 @@ static int first_signal(const struct ctx_spawn_options *options)
 	return options->signal ? options->signal : SIGTERM;
 }
 
-/* The memory of the plan; what is there on failure as well is for plan_release. */
+/* Makes the setup. What it has on failure is freed by setup_free as well. */
 static int setup_make(struct keeper_setup *setup, const struct ctx_context *ctx,
 		      const struct ctx_spawn_options *options)
 {
@@ -71,7 +76,10 @@ static int setup_make(struct keeper_setup *setup, const struct ctx_context *ctx,
 		.whole_group = options->flags & CTX_SPAWN_GROUP,
 		.signal = first_signal(options),
 		.grace_ns = options->grace_ns ? options->grace_ns : GRACE_DEFAULT_NS,
-		/* A deadline that may be moved later is told by the done pipe alone. */
+		/*
+		 * The keeper is not told a deadline that may be moved: the done pipe tells it when that is
+		 * over.
+		 */
 		.deadline_ns = ctx->flags & NODE_MOVABLE ? CTX_FOREVER : context_deadline(ctx),
 		.done_fd = -1,
 		.control_fd = -1,
@@ -92,7 +100,7 @@ static int setup_make(struct keeper_setup *setup, const struct ctx_context *ctx,
 		result = spawn_script(options->argv, &setup->script);
 	if (result)
 		return result;
-	/* The kernel's set is the beginning of libc's. */
+	/* The kernel's set is the first part of libc's. */
 	if (options->mask)
 		memcpy(&setup->mask, options->mask, sizeof(setup->mask));
 	if (ctx->flags & NODE_ENDLESS)
@@ -113,7 +121,7 @@ static void setup_free(struct keeper_setup *setup)
 	memory_release((void *)setup->script);
 }
 
-/* The keeper must not run a handler of the program. */
+/* Starts the keeper with all signals blocked, so that it never runs a handler of the program. */
 static int start_keeper(const struct keeper_setup *setup, int *ret_pidfd)
 {
 	sigset_t all, before;
@@ -125,7 +133,7 @@ static int start_keeper(const struct keeper_setup *setup, int *ret_pidfd)
 	return result;
 }
 
-/* A pidfd that came with the message, -1 without one. */
+/* The pidfd that came with the message; -1: none came. */
 static int received_fd(struct msghdr *message)
 {
 	int fd = -1;
@@ -156,7 +164,7 @@ static int await_start(struct ctx_process *process)
 	} while (size == -EINTR);
 	if (size < 0)
 		return spawn_note_refusal("recvmsg", size);
-	/* Without a word the keeper was killed. */
+	/* A keeper that sent nothing was killed. */
 	if (size != sizeof(started))
 		return -EAGAIN;
 	if (started.error)
@@ -206,7 +214,7 @@ int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *opt
 		result = start_program(process, &setup);
 	if (!result)
 		process->ctx = ctx_ref(ctx);
-	/* Without a keeper nobody else removes it; what the keeper has removed is not there. */
+	/* Without a keeper the cgroup is removed here. A keeper that failed has removed it itself. */
 	if (result && setup.cgroup.fd >= 0 && process->keeper_fd < 0)
 		cgroup_remove(&setup.cgroup);
 	setup_free(&setup);
@@ -250,7 +258,10 @@ int ctx_process_signal(struct ctx_process *process, int signo)
 	if (!process || signo < 0 || signo > SIGRTMAX)
 		return -EINVAL;
 	result = sys_pidfd_signal(process->program_fd, signo);
-	/* Of what is no pidfd this is said only where a filter forbids the call: the keeper has another. */
+	/*
+	 * If signal 0 to -1, which is no pidfd, fails with the same error, a filter forbids the call. Then
+	 * the keeper signals the program by number.
+	 */
 	if ((result == -EPERM || result == -ENOSYS) && sys_pidfd_signal(-1, 0) == result)
 		result = tell_keeper(process, message);
 	return result;
@@ -258,7 +269,7 @@ int ctx_process_signal(struct ctx_process *process, int signo)
 
 /* ---- the end */
 
-/* A keeper that was killed has told nothing: what it would have ended is in its cgroup. */
+/* A keeper that was killed has left what it would have ended in its cgroup: ends that. */
 static void kill_left_behind(const struct ctx_process *process)
 {
 	struct cgroup cgroup;
@@ -274,7 +285,7 @@ static void kill_left_behind(const struct ctx_process *process)
 	cgroup_close(&cgroup);
 }
 
-/* The keeper has ended, and whatever it sent is there. */
+/* Takes the report of a keeper that has ended. All it has sent is in the socket by then. */
 static void collect_report(struct ctx_process *process)
 {
 	lock_acquire(&process->lock);
@@ -286,7 +297,10 @@ static void collect_report(struct ctx_process *process)
 			size = sys_recvmsg(process->control_fd, &message, MSG_DONTWAIT);
 		while (size == -EINTR);
 		process->reported = size == sizeof(process->report);
-		/* The program may have taken it with a wait for all; then there is none left. */
+		/*
+		 * A wait of the program for all children may have reaped the keeper already; then there is
+		 * nothing to reap.
+		 */
 		sys_reap(process->keeper_fd, (int)__WCLONE);
 		if (!process->reported)
 			kill_left_behind(process);
@@ -309,7 +323,7 @@ static void tell_exit(struct ctx_process *process, struct ctx_exit *ret_exit)
 	struct ctx_cause cause = {0};
 
 	if (report->stopped) {
-		/* The keeper has a clock of its own: a context's timer may be a moment behind. */
+		/* The keeper reads the clock itself; the timer of the context may be a moment later. */
 		context_expire(process->ctx, clock_now_ns());
 		ctx_get_cause(process->ctx, &cause);
 	}
@@ -389,13 +403,13 @@ static void kill_now(struct ctx_process *process)
 	siginfo_t info;
 	int result;
 
-	/* Should that not reach it, the hang-up does. */
+	/* If the message does not reach the keeper, the hang-up does. */
 	if (tell_keeper(process, KEEPER_KILL))
 		shutdown(process->control_fd, SHUT_WR);
 	do
 		result = sys_poll(&pollfd, 1, NULL);
 	while (result == -EINTR);
-	/* Where a filter forbids that, another call that waits. */
+	/* Where a filter forbids poll(2), waitid(2) waits as well. */
 	while (result < 0 && sys_waitid((idtype_t)P_PIDFD, (id_t)process->keeper_fd, &info,
 					WEXITED | WNOWAIT | (int)__WCLONE) == -EINTR)
 		;
@@ -407,7 +421,9 @@ void ctx_process_free(struct ctx_process *process)
 	if (!process)
 		return;
 	if (process->fork_count != thread_fork_count) {
-		/* It is the parent's, and another thread may have held its lock, or waited, at the fork. */
+		/*
+		 * The process is the parent's. At the fork another thread may have held the lock, or waited.
+		 */
 		process->lock = (struct lock){0};
 		process->refs = 1;
 	} else if (process->keeper_fd >= 0 && !is_collected(process)) {

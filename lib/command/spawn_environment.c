@@ -15,7 +15,7 @@
 
 /* ---- the environment */
 
-/* Of ctx_inject, which gives one pair. */
+/* Receives from ctx_inject the one pair that it gives. */
 static int copy_variable(const char *name, const char *value, void *data)
 {
 	size_t size = strlen(name) + strlen(value) + 2;
@@ -33,7 +33,7 @@ static bool is_variable(const char *pair)
 	return strncmp(pair, VARIABLE, strlen(VARIABLE)) == 0;
 }
 
-/* A program that gives an environment may have put a variable there itself, with values. */
+/* Makes the variable. NULL: the environment that the program gives has one already, perhaps with values. */
 static int make_variable(const struct ctx_context *ctx, char *const *environment, char **ret_variable)
 {
 	*ret_variable = NULL;
@@ -73,7 +73,7 @@ int spawn_environment(const struct ctx_context *ctx, char *const *environment, c
 
 /* ---- the files */
 
-/* An empty part of $PATH is the current directory. */
+/* Writes the paths. An empty part of $PATH stands for the current directory. */
 static size_t write_paths(const char *search, const char *program, char **paths, char *text)
 {
 	size_t count = 0;
@@ -120,7 +120,7 @@ int spawn_script(char *const *argv, char ***ret_script)
 	if (!script)
 		return -ENOMEM;
 	script[0] = shell;
-	/* What follows the name, and the end. */
+	/* The arguments after the name, and the NULL. */
 	memcpy(script + 2, argv + 1, count * sizeof(*script));
 	*ret_script = script;
 	return 0;

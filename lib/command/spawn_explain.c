@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Why a program could not be started, and what to do about it. */
+/* What an error of ctx_spawn means, and what to do about it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +35,10 @@ static const char *program_of(const struct ctx_spawn_options *options)
 	return options && options->argv && options->argv[0] ? options->argv[0] : "?";
 }
 
-/* Where it would be looked up: a relative name counts from the program's directory. */
+/*
+ * Whether the program is there, or may be executed, by mode as in access(2). A relative name starts at the
+ * directory that the program is to run in.
+ */
 static bool is_there(const struct ctx_spawn_options *options, const char *program, int mode)
 {
 	char path[4096];
@@ -52,18 +55,22 @@ static int explain_missing(const struct ctx_spawn_options *options, char *buffer
 	const char *program = program_of(options), *directory = directory_of(options), *path = getenv("PATH");
 
 	if (directory && access(directory, F_OK))
-		return snprintf(buffer, size, "the directory %s, in which %s was to run, does not exist",
+		return snprintf(buffer, size,
+				"the directory %s, in which %s was to run, does not exist: make it, or name "
+				"another one",
 				directory, program);
 	if (!strchr(program, '/'))
-		return snprintf(buffer, size,
-				"no program %s in any directory of $PATH (%s): install it, or give its path",
-				program, path ? path : "not set");
+		return snprintf(
+			buffer, size,
+			"there is no program %s in any directory of $PATH (%s): install it, or give its path",
+			program, path ? path : "not set");
 	if (is_there(options, program, F_OK))
-		return snprintf(buffer, size,
-				"%s is there, but not what it needs to run: the interpreter named in its "
-				"first line, or the dynamic loader for its architecture (see file %s)",
-				program, program);
-	return snprintf(buffer, size, "there is no file %s", program);
+		return snprintf(
+			buffer, size,
+			"%s exists, but what it needs to run does not: install the interpreter that its "
+			"first line names, or the dynamic loader for its architecture (see file %s)",
+			program, program);
+	return snprintf(buffer, size, "there is no file %s: check the path", program);
 }
 
 static int explain_access(int error, const struct ctx_spawn_options *options, char *buffer, size_t size)
@@ -73,20 +80,20 @@ static int explain_access(int error, const struct ctx_spawn_options *options, ch
 
 	if (directory && access(directory, X_OK))
 		return snprintf(buffer, size,
-				"the directory %s, in which %s was to run, is closed to this user", directory,
-				program);
+				"this user may not enter the directory %s, in which %s was to run: chmod +x "
+				"it, or name another one",
+				directory, program);
 	if (strchr(program, '/') && !stat(program, &status) && S_ISDIR(status.st_mode))
-		return snprintf(buffer, size, "%s is a directory, not a program", program);
+		return snprintf(buffer, size, "%s is a directory, not a program: name the program in it",
+				program);
 	if (strchr(program, '/') && is_there(options, program, X_OK))
 		return snprintf(buffer, size,
-				"%s may not be executed (%s): its file system is mounted noexec, a security "
-				"module or "
-				"a seccomp profile forbids it, or its interpreter is not executable",
+				"%s may not be executed (%s): its file system is mounted noexec, or a "
+				"security module or a seccomp profile forbids it, or its interpreter is not "
+				"executable; change that, or run the program from elsewhere",
 				program, strerror(-error));
-	return snprintf(
-		buffer, size,
-		"%s is not executable for this user: chmod +x, or the rights of the directories above it",
-		program);
+	return snprintf(buffer, size,
+			"this user may not execute %s: chmod +x it, and the directories above it", program);
 }
 
 static int explain_processes(char *buffer, size_t size)
@@ -94,11 +101,11 @@ static int explain_processes(char *buffer, size_t size)
 	struct rlimit limit = {0};
 
 	getrlimit(RLIMIT_NPROC, &limit);
-	return snprintf(
-		buffer, size,
-		"no process can be started: the limit of this user is %llu (ulimit -u, or LimitNPROC= of the "
-		"service), that of its cgroup in pids.max (TasksMax=); end others, or raise it",
-		(unsigned long long)limit.rlim_cur);
+	return snprintf(buffer, size,
+			"no process can be started: this user may have %llu (ulimit -u, or LimitNPROC= of "
+			"the service), and its cgroup as many as pids.max says (TasksMax=); end others, or "
+			"raise the limit",
+			(unsigned long long)limit.rlim_cur);
 }
 
 static int explain_descriptors(int error, char *buffer, size_t size)
@@ -107,13 +114,12 @@ static int explain_descriptors(int error, char *buffer, size_t size)
 
 	if (error == -ENFILE)
 		return snprintf(buffer, size,
-				"no file descriptors left on this system: raise sysctl fs.file-max");
+				"this system has no file descriptors left: raise it with sysctl fs.file-max");
 	getrlimit(RLIMIT_NOFILE, &limit);
-	return snprintf(
-		buffer, size,
-		"no file descriptors left in this process, limit %llu: a program takes four; ulimit -n, or "
-		"LimitNOFILE= of the service, raises it",
-		(unsigned long long)limit.rlim_cur);
+	return snprintf(buffer, size,
+			"this process has no file descriptors left of %llu, and starting a program takes "
+			"four: raise the limit with ulimit -n, or with LimitNOFILE= of the service",
+			(unsigned long long)limit.rlim_cur);
 }
 
 static int explain_shortage(int error, const struct ctx_spawn_options *options, char *buffer, size_t size)
@@ -127,26 +133,27 @@ static int explain_shortage(int error, const struct ctx_spawn_options *options, 
 	case -E2BIG:
 		return snprintf(
 			buffer, size,
-			"the arguments and the environment of %s are larger than the kernel takes (a "
-			"quarter of the stack's limit, ulimit -s, and 128 KiB each): pass them in a file",
+			"the arguments and the environment of %s are larger than the kernel takes (a quarter "
+			"of the limit of the stack, ulimit -s, and 128 KiB each): pass them in a file",
 			program_of(options));
 	default:
 		return snprintf(buffer, size,
-				"no memory to start %s: the process is copied for a moment, which "
-				"vm.overcommit_memory=2 counts in full",
+				"there is no memory to start %s: starting copies the process for a moment, "
+				"and vm.overcommit_memory=2 counts the copy in full; free memory, or set "
+				"vm.overcommit_memory to 0",
 				program_of(options));
 	}
 }
 
 static int explain_refusal(const struct ctx_spawn_options *options, char *buffer, size_t size)
 {
-	/* Another thread may have been told. */
+	/* The refusal is known only in the thread that called ctx_spawn. */
 	bool is_known = refusal.error != 0;
 
 	return snprintf(
 		buffer, size,
-		"%s was not started, for the end of all that it starts could not be seen to: the system "
-		"call %s%s%s%s is refused here, most likely by a seccomp profile: allow it there",
+		"%s was not started, because the library could not make sure that all it starts ends with "
+		"it: the system call %s%s%s%s is refused, most likely by a seccomp profile; allow it there",
 		program_of(options), is_known ? refusal.call : "for that", is_known ? " (" : "",
 		is_known ? strerror(-refusal.error) : "", is_known ? ")" : "");
 }
@@ -164,28 +171,31 @@ int ctx_spawn_explain(int error, const struct ctx_spawn_options *options, char *
 	case -EPERM:
 		return explain_access(error, options, buffer, size);
 	case -ENOTDIR:
-		return snprintf(buffer, size, "%s: a part of the path is not a directory",
+		return snprintf(buffer, size, "%s: a part of the path is not a directory: check the path",
 				directory_of(options) ? directory_of(options) : program_of(options));
 	case -ENOEXEC:
-		return snprintf(
-			buffer, size,
-			"%s is no program of this machine, and has no first line with #! either; it is not "
-			"given to a shell: start sh with it as argument",
-			program_of(options));
+		return snprintf(buffer, size,
+				"%s is not a program for this machine, and has no first line with #!; it is "
+				"not given to a shell: start sh with it as argument, or use CTX_SPAWN_SHELL",
+				program_of(options));
 	case -ETXTBSY:
-		return snprintf(buffer, size, "%s is open for writing somewhere: close it first",
+		return snprintf(buffer, size, "%s is open for writing somewhere: close it there first",
 				program_of(options));
 	case -EBADF:
-		return snprintf(buffer, size, "one of the three descriptors for %s is not open",
+		return snprintf(buffer, size,
+				"one of the three descriptors for %s is not open: pass open ones, or a "
+				"negative number for /dev/null",
 				program_of(options));
 	case -ECANCELED:
-		return snprintf(buffer, size, "%s was not started: its context was cancelled before",
+		return snprintf(buffer, size, "%s was not started: its context had been cancelled before",
 				program_of(options));
 	case -ETIME:
 		return snprintf(buffer, size, "%s was not started: the deadline of its context had passed",
 				program_of(options));
 	case -EINVAL:
-		return snprintf(buffer, size, "%s: a NULL argument, an unknown flag, or no such signal",
+		return snprintf(buffer, size,
+				"%s was not started: an argument is NULL, a flag is not known or needs "
+				"another (CTX_SPAWN_GROUP needs CTX_SPAWN_ALONE), or there is no such signal",
 				program_of(options));
 	case -EOPNOTSUPP:
 		return explain_refusal(options, buffer, size);

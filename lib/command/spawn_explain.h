@@ -2,8 +2,11 @@
 #ifndef CTX_SPAWN_EXPLAIN_H
 #define CTX_SPAWN_EXPLAIN_H
 
-/* Of a system call that a start takes: -EOPNOTSUPP if a filter forbids it, and ctx_spawn_explain() in this
- * thread then names it; other errors as they are. */
+/*
+ * Notes that a system call which ctx_spawn needs has failed. -EOPNOTSUPP for -EPERM and -ENOSYS, which say
+ * that a filter forbids it: ctx_spawn_explain() in this thread then names the call. Other errors are returned
+ * as they are.
+ */
 int spawn_note_refusal(const char *call, int error);
 
 #endif

@@ -33,7 +33,7 @@ static bool is_letter(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* RFC 3986: what never needs to be encoded. */
+/* The characters that never need to be encoded (RFC 3986). */
 static bool is_unreserved(char c)
 {
 	return is_digit(c) || is_letter(c) || (c && strchr("-._~", c));
@@ -54,8 +54,9 @@ void carrier_put_encoded(struct carrier_text *text, const char *string)
 }
 
 /*
- * The length of the character at the begin of text, which may be a part of one only: then of the part. RFC
- * 3629: the second byte tells what is overlong, a surrogate, or beyond the last character.
+ * The length of the UTF-8 character at the beginning of text. If only part of one is there, the length of
+ * that part. RFC 3629: the second byte shows whether a character is overlong, a surrogate, or beyond the last
+ * one.
  */
 static size_t character_length(const char *text, bool *ret_whole)
 {
@@ -138,7 +139,7 @@ void carrier_write_timeout(uint64_t ns, char text[CARRIER_TIMEOUT_SIZE])
 {
 	size_t unit = 0;
 
-	/* 2^64 ns are five million hours: the coarsest unit always fits. */
+	/* 2^64 ns are five million hours, so the coarsest unit always fits. */
 	while (ns / units[unit].ns > TIMEOUT_VALUE_MAX)
 		unit++;
 	unsigned value = (unsigned)(ns / units[unit].ns);
@@ -186,7 +187,7 @@ void carrier_write_traceparent(const struct carrier_trace *trace, char text[CARR
 	snprintf(text + 52, 4, "-%02x", trace->sampled ? FLAG_SAMPLED : 0);
 }
 
-/* Lower case alone, as the standard has it. */
+/* The value of a hexadecimal digit, or -1. Lower case only, as W3C Trace Context demands. */
 static int hex_digit(char c)
 {
 	if (is_digit(c))
@@ -242,7 +243,7 @@ void carrier_read_tracestate(const char *text, char ret_state[CARRIER_TRACESTATE
 	for (size_t i = 0; i < length; i++)
 		if ((text[i] < ' ' && text[i] != '\t') || text[i] > '~')
 			return;
-	/* The last member ends where the next one begins. */
+	/* A list that was cut is cut at the comma behind its last whole member. */
 	if (length == CARRIER_TRACESTATE_SIZE)
 		while (length && text[--length] != ',')
 			;
@@ -259,7 +260,7 @@ static const char *skip_blanks(const char *at)
 	return at + strspn(at, " \t");
 }
 
-/* Up to the first of ends, without blanks at the end. */
+/* The length of the text up to the first character of ends, without blanks behind it. */
 static size_t length_until(const char *at, const char *ends, const char **ret_end)
 {
 	size_t length = strcspn(at, ends);
@@ -270,7 +271,7 @@ static size_t length_until(const char *at, const char *ends, const char **ret_en
 	return length;
 }
 
-/* W3C Baggage: baggage-octet, which leaves out blanks, quotes, comma, semicolon and backslash. */
+/* Whether these are baggage-octets (W3C Baggage): no blanks, quotes, commas, semicolons or backslashes. */
 static bool is_baggage_value(const char *value, size_t length)
 {
 	for (size_t i = 0; i < length; i++)
@@ -291,7 +292,7 @@ int carrier_next_baggage(const char **at, struct carrier_member *ret_member)
 	member.value = skip_blanks(*end == '=' ? end + 1 : end);
 	member.value_length = length_until(member.value, ",;", &end);
 	member.malformed |= !is_baggage_value(member.value, member.value_length);
-	*at = end + strcspn(end, ","); /* properties say nothing to us */
+	*at = end + strcspn(end, ","); /* the properties of a member are ignored */
 	*ret_member = member;
 	return 1;
 }
@@ -352,7 +353,7 @@ int carrier_read_hex(const struct carrier_member *member, uint64_t *ret_number)
 	return 0;
 }
 
-/* Either case, as RFC 3986 asks of readers. */
+/* The value of a digit in either case, or -1: RFC 3986 asks readers to take both. */
 static int encoded_digit(char c)
 {
 	return hex_digit(c >= 'A' && c <= 'F' ? (char)(c - 'A' + 'a') : c);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Contexts as text, and back. The identity of a request is a value under a key of the library's own, put
- * there when it is extracted; a context without one has one made from a number of the process and its own
- * address.
+ * Contexts as text, and back. The identity of a request is a value under a key of the library's own, which
+ * ctx_extract sets. A context without that value gets an identity computed from a number of the process and
+ * from its own id or address.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,11 +23,11 @@
 
 /* ---- identity */
 
-/* Who the work below an extracted context is for. */
+/* The identity of the request that the work below an extracted context is for. */
 struct identity {
-	struct carrier_trace trace; /* span: the sender's; all zero: it began here */
+	struct carrier_trace trace; /* span: the sender's; all zero: the trace began here */
 	uint64_t sender_id;
-	char tracestate[]; /* that came with it, or "" */
+	char tracestate[]; /* the tracestate that came with it, or "" */
 };
 
 static void release_identity(void *value)
@@ -37,7 +37,7 @@ static void release_identity(void *value)
 
 static const struct ctx_key identity_key = {.name = "identity", .release = release_identity};
 
-/* Its mixing makes numbers of slots and addresses look random (Steele and others: SplitMix64). */
+/* SplitMix64 (Steele and others), which makes numbers of slots and addresses look random. */
 static uint64_t mix_number(uint64_t number)
 {
 	number += 0x9e3779b97f4a7c15ull;
@@ -46,7 +46,7 @@ static uint64_t mix_number(uint64_t number)
 	return number ^ number >> 31;
 }
 
-/* One number for each process; another in a forked child. */
+/* A number of this process; a forked child has another. */
 static uint64_t process_number(void)
 {
 	static _Atomic uint64_t number;
@@ -54,7 +54,8 @@ static uint64_t process_number(void)
 
 	if (!known) {
 		if (sys_random(&made, sizeof(made)) != sizeof(made))
-			made = mix_number(clock_read_ns(CLOCK_REALTIME)); /* early at boot */
+			/* The kernel has no randomness yet, early at boot. */
+			made = mix_number(clock_read_ns(CLOCK_REALTIME));
 		made |= 1;
 		known = atomic_compare_exchange_strong(&number, &known, made) ? made : known;
 	}
@@ -67,7 +68,10 @@ static void put_number(uint8_t *bytes, uint64_t number)
 		bytes[i] = (uint8_t)(number >> (56 - 8 * i));
 }
 
-/* The address alone would be used again, a slot has a generation. */
+/*
+ * A number of this context. The id has a generation; an address is used again, and serves only where there is
+ * no id.
+ */
 static uint64_t own_number(const struct ctx_context *ctx)
 {
 	uint64_t id = ctx_id(ctx);
@@ -75,7 +79,7 @@ static uint64_t own_number(const struct ctx_context *ctx)
 	return id ? id : (uintptr_t)ctx;
 }
 
-/* The trace of ctx with the span of ctx itself. */
+/* The trace of ctx, with ctx's own span. Returns the identity that was extracted; NULL: there is none. */
 static const struct identity *identity_of(const struct ctx_context *ctx, struct carrier_trace *ret_trace)
 {
 	uint64_t process = process_number(), own = own_number(ctx);
@@ -87,7 +91,7 @@ static const struct identity *identity_of(const struct ctx_context *ctx, struct 
 		value = NULL;
 		put_number(ret_trace->id, process);
 		put_number(ret_trace->id + 8, mix_number(process ^ own));
-		ret_trace->sampled = true; /* by who begins a trace, else passed on */
+		ret_trace->sampled = true; /* set where a trace begins; else it is passed on */
 	}
 	put_number(ret_trace->span, mix_number(process + own) | 1);
 	return value;
@@ -115,7 +119,10 @@ int ctx_get_identity(const struct ctx_context *ctx, struct ctx_identity *ret_ide
 
 /* ---- writing */
 
-/* The value as text into buffer. 0; -ENOENT: there is none to send; -EMSGSIZE; what format returned. */
+/*
+ * Writes a value as text into buffer. 0; -ENOENT: there is no value to send; -EMSGSIZE; or what format
+ * returned.
+ */
 static int format_value(const struct ctx_context *ctx, const struct ctx_key *key, char *buffer, size_t size)
 {
 	void *value;
@@ -126,7 +133,10 @@ static int format_value(const struct ctx_context *ctx, const struct ctx_key *key
 	return length < 0 ? length : (size_t)length < size ? 0 : -EMSGSIZE;
 }
 
-/* Puts a value of format_value's. Baggage has to be UTF-8; buffer has room for twice CTX_CARRIER_MAX. */
+/*
+ * Puts a text of format_value into the list. Baggage has to be UTF-8, so it is repaired in the second half of
+ * buffer, which has twice CTX_CARRIER_MAX bytes.
+ */
 static int put_value(struct carrier_text *text, char *buffer, bool utf8)
 {
 	struct carrier_text repaired = {.bytes = buffer + CTX_CARRIER_MAX, .size = CTX_CARRIER_MAX};
@@ -140,7 +150,7 @@ static int put_value(struct carrier_text *text, char *buffer, bool utf8)
 	return repaired.too_long ? -EMSGSIZE : 0;
 }
 
-/* As members of a list: name=text after a separator and prefix. */
+/* Puts the values into the list, as name=text with a separator before it, and in the environment a prefix. */
 static int put_values(const struct ctx_context *ctx, enum ctx_carrier carrier,
 		      const struct ctx_carried *carried, unsigned count, struct carrier_text *text)
 {
@@ -182,19 +192,22 @@ static uint64_t boot_number(void)
 }
 
 /*
- * Which CLOCK_MONOTONIC is the one here: of this boot, and of this time namespace, see time_namespaces(7),
- * which may be days apart from the next one. 0: not known.
+ * A number of this CLOCK_MONOTONIC, which belongs to this boot and to this time namespace, see
+ * time_namespaces(7); the clocks of two namespaces may be days apart. 0: not known.
  */
 static uint64_t clock_number(void)
 {
 	uint64_t boot = boot_number();
 	struct stat space;
 
-	/* Before Linux 5.6 there are none. */
+	/* Before Linux 5.6 there are no time namespaces. */
 	return boot && !stat("/proc/self/ns/time", &space) ? mix_number(boot ^ space.st_ino) : boot;
 }
 
-/* A value without a label is not in the table: then the context that carries it is meant. */
+/*
+ * The nearest context that is in the table. A value without a label is not: then it is the context that the
+ * value was added to.
+ */
 static const struct ctx_context *nearest_listed(const struct ctx_context *ctx)
 {
 	while (ctx->flags & NODE_VALUE && !ctx_id(ctx) && ctx->parent)
@@ -296,26 +309,26 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 
 /* ---- reading */
 
-/* What was sent. */
+/* What another process has sent. */
 struct received {
 	bool any, has_trace, has_timeout;
 	struct carrier_trace trace;
-	char tracestate[CARRIER_TRACESTATE_SIZE]; /* says nothing without a trace */
-	uint64_t deadline_ns;			  /* when has_timeout */
+	char tracestate[CARRIER_TRACESTATE_SIZE]; /* has a meaning only with a trace */
+	uint64_t deadline_ns;			  /* set if has_timeout */
 	uint64_t sender_id;
 	char label[CTX_LABEL_MAX + 1];
 	const struct ctx_carried *carried;
 	unsigned count;
-	bool utf8;		       /* of values */
-	bool cut;		       /* text is not all that was sent: it was too long */
-	char *text;		       /* the list that values lie in; owned */
-	char *decoded;		       /* twice room for any one of them; owned */
-	struct carrier_member *values; /* one for each of carried, name NULL: not sent; owned */
+	bool utf8;		       /* values are UTF-8 */
+	bool cut;		       /* text was too long, and is not all that was sent */
+	char *text;		       /* the list that values point into; owned */
+	char *decoded;		       /* room for the text of any value, twice; owned */
+	struct carrier_member *values; /* one for each of carried; with name NULL it was not sent; owned */
 };
 
 /*
- * Keeps a value that is asked for, well-formed or not. Of several of one name the first counts. Others are
- * nobody's business here: what is wrong with them refuses nothing.
+ * Keeps a value that the caller asks for, well-formed or not. Of several of one name the first counts. Other
+ * values are ignored, also malformed ones.
  */
 static void note_value(struct received *received, const struct carrier_member *member, size_t prefix)
 {
@@ -331,13 +344,13 @@ static void note_value(struct received *received, const struct carrier_member *m
 		}
 }
 
-/* The fields of the environment variable that bound the work. */
+/* The fields of the environment variable that bound the time of the work. */
 struct timing {
 	bool left, at, boot;
 	uint64_t left_ns, at_ns, clock_number;
 };
 
-/* *seen says whether it is there already. */
+/* Refuses a field that was read before, as seen says, which is set here. */
 static int read_once(bool *seen, int result)
 {
 	if (*seen)
@@ -363,7 +376,7 @@ static int read_field(struct received *received, const struct carrier_member *me
 	const size_t prefix = strlen(VALUE_PREFIX);
 
 	if (carrier_is_named(member, "v"))
-		return -EINVAL; /* it stands at the begin */
+		return -EINVAL; /* it may stand at the beginning only */
 	if (carrier_is_named(member, "left"))
 		return read_once(&timing->left, carrier_read_number(member, &timing->left_ns));
 	if (carrier_is_named(member, "at"))
@@ -400,7 +413,9 @@ static int read_variable(struct received *received)
 		return -EINVAL;
 	if (timing.left) {
 		uint64_t now_ns = clock_now_ns(), from_ns = now_ns;
-		/* Written by the same clock: the time that has passed since then counts. */
+		/*
+		 * The sender read the same clock, so the time that has passed since then is known and counts.
+		 */
 		if (timing.at && timing.boot && timing.clock_number == clock_number() &&
 		    timing.at_ns < now_ns)
 			from_ns = timing.at_ns;
@@ -411,8 +426,8 @@ static int read_variable(struct received *received)
 }
 
 /*
- * A copy of as much as is read, since the next call of get may overwrite what this one gave. 0 with
- * received->text NULL: it is not there.
+ * Copies what get returns, up to CTX_CARRIER_MAX bytes, since the next call of get may overwrite it. 0 with
+ * received->text NULL: nothing was sent.
  */
 static int copy_received(struct received *received, ctx_extract_fn get, void *data, const char *name)
 {
@@ -432,7 +447,7 @@ static int copy_received(struct received *received, ctx_extract_fn get, void *da
 	return 0;
 }
 
-/* Of one that is too long the last member may be half of one. */
+/* Reads the members of baggage. If it was cut, the last one is left out, for half of it may be missing. */
 static void read_baggage(struct received *received)
 {
 	struct carrier_member member;
@@ -443,8 +458,8 @@ static void read_baggage(struct received *received)
 }
 
 /*
- * Time that cannot be understood refuses the request: it was to be bounded. A traceparent that cannot be is
- * as if there were none, as the standard has it.
+ * Reads the headers. A timeout that cannot be read refuses the request, whose sender wanted it bounded. A
+ * traceparent that cannot be read is ignored, as the standard demands.
  */
 static int read_headers(struct received *received, ctx_extract_fn get, void *data)
 {
@@ -484,7 +499,7 @@ static int read_environment(struct received *received, ctx_extract_fn get, void 
 
 /* ---- making */
 
-/* Puts value under key below *ctx, which it replaces. The value is taken over in any case. */
+/* Makes a context with the value below *ctx, which it replaces. Takes over the value, also on failure. */
 static int add_value(const struct ctx_context **ctx, const struct ctx_key *key, void *value)
 {
 	const struct ctx_context *outer = *ctx;
@@ -516,7 +531,7 @@ static int add_identity(const struct ctx_context **ctx, const struct received *r
 	return add_value(ctx, &identity_key, identity);
 }
 
-/* The text of one that is asked for, in received->decoded. */
+/* Decodes a value that the caller asks for into received->decoded. */
 static int decode_value(struct received *received, const struct carrier_member *value)
 {
 	char *raw = received->decoded + CTX_CARRIER_MAX + 1;
@@ -527,7 +542,10 @@ static int decode_value(struct received *received, const struct carrier_member *
 	if (value->malformed || carrier_decode(value, raw))
 		return -EINVAL;
 	*text.bytes = '\0';
-	/* Always fits: of a member of baggage each byte that is replaced by three was written as three. */
+	/*
+	 * It always fits: each byte that U+FFFD, of three bytes, replaces was written with three characters
+	 * in baggage.
+	 */
 	carrier_put_utf8(&text, raw);
 	return text.too_long ? -EINVAL : 0;
 }
@@ -541,7 +559,7 @@ static int add_values(const struct ctx_context **ctx, struct received *received)
 		if (!received->carried[i].parse)
 			continue;
 		if (!received->values[i].name) {
-			result = received->cut ? -EINVAL : 0; /* perhaps it is in what was not read */
+			result = received->cut ? -EINVAL : 0; /* it may be in the part that was not read */
 			continue;
 		}
 		result = decode_value(received, &received->values[i]);

@@ -9,7 +9,7 @@
 #include "sys.h"
 #include "thread.h"
 
-/* Values' release functions may run on it, little else that is the program's. */
+/* The release functions of the program's values may run on this thread, but little else of the program. */
 #define STACK_SIZE (256 * 1024)
 #define EVENTS_MAX 64
 #define POINTS_FIRST 64u
@@ -18,23 +18,26 @@
 /* What is watched at one number. */
 struct point {
 	struct poller_entry *first;
-	uint32_t serial; /* of the registration; 0: there is none */
-	uint32_t events; /* of the registration */
+	uint32_t serial; /* serial of the registration; 0: the number has none */
+	uint32_t events; /* events of the registration */
 	bool stays;	 /* see struct poller_entry */
-	/* A file that was lost at this number may live on at another, and its registration here with it. */
+	/*
+	 * A file that this number had before may live on under another number, and epoll may still have its
+	 * registration here.
+	 */
 	bool may_be_stale;
-	struct file_id file; /* of the registration, if haunted */
+	struct file_id file; /* the file of the registration; set only if may_be_stale */
 };
 
 static struct {
-	struct lock lock; /* guards all but tid and errand */
+	struct lock lock; /* guards all fields but tid and errand */
 	bool started;
 	int epoll_fd, wake_fd;
-	uint32_t serial;      /* the last one given */
-	struct point *points; /* by number */
+	uint32_t serial;      /* the last serial that a registration was given */
+	struct point *points; /* indexed by number */
 	uint32_t point_count;
-	struct poller_entry *lost;    /* their number is another file's now */
-	struct poller_entry *current; /* the one whose ready runs */
+	struct poller_entry *lost;    /* entries whose number is another file's now */
+	struct poller_entry *current; /* the entry whose ready runs, if it stays */
 	_Atomic uint32_t tid;
 	void (*errand)(void);
 } poller = {.epoll_fd = -1, .wake_fd = -1};
@@ -61,7 +64,7 @@ static void entry_remove(struct poller_entry **first, struct poller_entry *entry
 	entry->next = entry->prev = NULL;
 }
 
-/* ---- registrations; all under the lock */
+/* ---- registrations; the lock is held in all of these */
 
 static struct point *point_of(const struct poller_entry *entry)
 {
@@ -77,7 +80,7 @@ static int point_reserve(int fd)
 	if ((uint32_t)fd < poller.point_count)
 		return 0;
 	if (fcntl(fd, F_GETFD) < 0)
-		return -EBADF; /* no memory for numbers that nobody has */
+		return -EBADF; /* checked first: a number that no descriptor has gets no memory */
 	while (count <= (uint32_t)fd)
 		count *= 2;
 	struct point *points = memory_allocate(count * sizeof(*points));
@@ -93,8 +96,9 @@ static int point_reserve(int fd)
 }
 
 /*
- * Told once, until it is armed again, so that a file that we have lost cannot make noise for ever. Not so for
- * descriptors of our own: of a pressure trigger each look takes the event away, that of arming too.
+ * Registers a point, or changes its registration. The event comes once, until the registration is armed
+ * again, so that a file that we have lost cannot cause events for ever. Not so for descriptors of the
+ * library: of a pressure trigger each look takes the event away, also the look that arming takes.
  */
 static int point_control(int operation, int fd, const struct point *point)
 {
@@ -104,7 +108,7 @@ static int point_control(int operation, int fd, const struct point *point)
 	return sys_epoll_ctl(poller.epoll_fd, operation, fd, &event);
 }
 
-/* The number is another file's, or nobody's: who watches it has lost its file. */
+/* The number is another file's now, or not open: its entries have lost their file. */
 static void point_lose(struct point *point)
 {
 	struct poller_entry *entry;
@@ -129,7 +133,7 @@ static int registration_new(struct point *point, const struct poller_entry *entr
 	if (point->may_be_stale)
 		point->file = file_id_of(entry->fd);
 	int error = point_control(EPOLL_CTL_ADD, entry->fd, point);
-	/* It came back to the number that it had. */
+	/* epoll still has a registration: the file had this number before, and has it again. */
 	if (error == -EEXIST)
 		error = point_control(EPOLL_CTL_MOD, entry->fd, point);
 	if (error)
@@ -146,13 +150,16 @@ static uint32_t point_events(const struct point *point)
 	return events;
 }
 
-/* After some went: fits the registration to who is left, and arms it again. */
+/* Fits the registration to the entries that are left after some went, and arms it again if rearm is set. */
 static void point_refresh(struct point *point, int fd, bool rearm)
 {
 	uint32_t events = point_events(point);
 
 	if (!point->first) {
-		/* Fails when the number is not the file's any more. */
+		/*
+		 * Fails when the number is another file's by now. The registration of the old file may live
+		 * on.
+		 */
 		if (point_control(EPOLL_CTL_DEL, fd, point))
 			point->may_be_stale = true;
 		point->serial = 0;
@@ -163,14 +170,19 @@ static void point_refresh(struct point *point, int fd, bool rearm)
 	}
 }
 
-/* For one more at the same number: says whether that is the same file's still, also when nothing else
- * changes. */
+/*
+ * Adds the events of one more entry to a registration. Calls epoll_ctl(2) also when nothing changes: its
+ * result tells whether the number is still the same file's.
+ */
 static int point_widen(struct point *point, const struct poller_entry *entry)
 {
 	struct point wider = *point;
 
 	if (point->may_be_stale && !file_id_matches(point->file, entry->fd))
-		return -ENOENT; /* of several files, modifying goes to the one that is here now */
+		/*
+		 * Two files may be registered at this number; modifying would reach the one that has it now.
+		 */
+		return -ENOENT;
 	wider.events |= entry->events;
 	int error = point_control(EPOLL_CTL_MOD, entry->fd, &wider);
 	if (!error)
@@ -219,7 +231,10 @@ static bool entry_is_for(const struct poller_entry *entry, uint32_t serial, uint
 	return entry->serial == serial && events & (entry->events | ALWAYS);
 }
 
-/* Takes out of the list those that an event of this registration is for, as a list by next. */
+/*
+ * Takes all entries out of the list that an event of this registration is for, and returns them linked by
+ * next.
+ */
 static struct poller_entry *take_entries(struct poller_entry **first, uint32_t serial, uint32_t events)
 {
 	struct poller_entry *entry = *first, *taken = NULL, *next;
@@ -241,7 +256,10 @@ static void entry_tell(struct poller_entry *entry, uint32_t events)
 	entry->ready(entry, events & (entry->events | ALWAYS));
 }
 
-/* A descriptor of our own: one event is told once, however many watch it. With the lock held. */
+/*
+ * Handles an event of a descriptor of the library: only one of the entries is told, however many watch it.
+ * The lock is held, and released while ready and gone run.
+ */
 static void point_serve_own(struct poller_entry *entry, uint32_t serial, uint32_t events)
 {
 	while (entry && !entry_is_for(entry, serial, events))
@@ -270,7 +288,7 @@ static void point_serve(int fd, uint32_t serial, uint32_t events)
 		point_serve_own(point->first, serial, events);
 	} else {
 		taken = take_entries(lost ? &poller.lost : &point->first, serial, events);
-		/* Before anybody is told: then the program may close the descriptor. */
+		/* Before any entry is told, for the program may close the descriptor then. */
 		if (!lost)
 			point_refresh(point, fd, true);
 	}
@@ -282,7 +300,9 @@ static void point_serve(int fd, uint32_t serial, uint32_t events)
 	}
 }
 
-/* The program has closed our descriptors, perhaps with all that it had: nothing is watched any more. */
+/*
+ * The program has closed the poller's descriptors, perhaps with all others that it had: all entries are lost.
+ */
 static void poller_give_up(void)
 {
 	lock_acquire(&poller.lock);
@@ -320,7 +340,10 @@ static void *poller_run(void *unused)
 	return unused;
 }
 
-/* Descriptors that were made and a thread that did not start are kept for the next attempt. */
+/*
+ * Makes the descriptors and starts the thread. Where that fails, the descriptors that were made are kept for
+ * the next attempt.
+ */
 static int start_thread(void)
 {
 	struct epoll_event event = {.events = EPOLLIN};
@@ -377,7 +400,7 @@ bool poller_stop(struct poller_entry *entry)
 	lock_acquire(&poller.lock);
 	bool ours = entry->listed && entry != poller.current;
 	if (entry->serial && entry->fork_count != thread_fork_count) {
-		/* A forked child's copy is watched by nobody: whoever comes first has it. */
+		/* In a forked child nobody watches the copy: the first caller gets true. */
 		entry->fork_count = thread_fork_count;
 		entry->listed = false;
 		ours = true;
@@ -423,7 +446,7 @@ void poller_set_errand(void (*errand)(void))
 	poller.errand = errand;
 }
 
-/* ---- fork: the child begins with nothing watched, and a thread of its own when it needs one */
+/* ---- fork: the child begins without watches, and starts a thread of its own when it needs one */
 
 static void fork_prepare(void)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one thread, ctx-poller, that waits for descriptors on behalf of contexts that no ring watches. It
- * starts with the first of them, and sleeps in epoll_wait(2).
+ * The poller: one thread, ctx-poller, that waits in epoll_wait(2) for descriptors on behalf of contexts that
+ * no ring watches. It starts when the first such context is made.
  *
- * epoll knows a file by its number once, so what watches the same number shares a registration, with the
- * union of the events. A descriptor that the program closes drops out of epoll by itself, and its number may
- * be another file's when we look again. epoll_ctl(2) tells: it goes by number and file, and modifying the
- * registration of a file that is gone is -ENOENT. What has lost its file so is told of nothing any more, and
- * takes nothing away from who comes to the number later. An event bears the serial of its registration, not a
- * number alone.
+ * epoll keeps one registration for a number and its file, so entries that watch the same number share one,
+ * which has the union of their events. When the program closes a descriptor, epoll drops the file by itself,
+ * and the number may be another file's when we look again. epoll_ctl(2) shows that: it looks up number and
+ * file, and modifying the registration of a file that is gone fails with -ENOENT. Entries that have lost
+ * their file in this way are told nothing any more, and get no events of the file that has the number later:
+ * an event carries the serial of its registration, not the number alone.
  */
 #ifndef CTX_POLLER_H
 #define CTX_POLLER_H
@@ -16,24 +16,33 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A watch on a descriptor, inside of what it is for. The first six are the poller's, under its lock. */
+/*
+ * A watch on a descriptor, embedded in the object that it is for. The first six fields are the poller's, and
+ * guarded by its lock.
+ */
 struct poller_entry {
 	struct poller_entry *next, *prev;
 	uint32_t serial;
 	uint32_t fork_count;
-	bool listed;  /* is being watched */
-	bool stopped; /* nobody wants it any more */
-	bool stays; /* the library's own descriptor: watched until it is stopped, not until the first event */
+	bool listed;  /* is in the list of its number, or in the list of lost entries */
+	bool stopped; /* poller_stop was called */
+	/*
+	 * The descriptor is the library's own. It is watched until poller_stop, not only until the first
+	 * event.
+	 */
+	bool stays;
 	int fd;
 	uint32_t events;
-	/* On the poller's thread, no lock held: these events are there. */
+	/* Called for these events, on the poller's thread and without a lock. */
 	void (*ready)(struct poller_entry *entry, uint32_t events);
-	/* On that thread, after ready, if it does not stay, or if poller_stop came meanwhile: its memory is
-	 * its maker's again. */
+	/*
+	 * Called on that thread when the poller is done with the entry: after ready if it does not stay, or
+	 * if poller_stop was called during ready. From here on its memory is its maker's again.
+	 */
 	void (*gone)(struct poller_entry *entry);
 };
 
-/* For the first four. */
+/* Initialises the fields that are read before poller_add has set them. */
 static inline void poller_entry_init(struct poller_entry *entry)
 {
 	entry->next = entry->prev = NULL;
@@ -45,23 +54,29 @@ static inline void poller_entry_init(struct poller_entry *entry)
 int poller_start(void);
 
 /*
- * Watches; fd, events, stays and functions are set. 0; -EALREADY: poller_stop came first; what poller_start
- * or epoll_ctl(2) return: -EBADF, -EPERM, -ENOMEM, -ENOSPC.
+ * Starts to watch an entry whose fd, events, stays and functions are set. 0; -EALREADY: poller_stop was
+ * called before; what poller_start returns; or what epoll_ctl(2) returns: -EBADF, -EPERM, -ENOMEM, -ENOSPC.
  */
 int poller_add(struct poller_entry *entry);
 
-/* Ends it. Any thread, also with the lock of a context held. True: nothing is called any more; false: gone
- * is, or poller_add has not been called. */
+/*
+ * Stops watching an entry. Any thread may call this, also with the lock of a context held. True: no function
+ * of the entry is called any more. False: gone will be called, or poller_add has not been called yet.
+ */
 bool poller_stop(struct poller_entry *entry);
 
-/* Whether epoll can watch this file at all: 0, -EPERM, or -EBADF. Needs no thread. */
+/* Whether epoll can watch this file at all: 0, -EPERM or -EBADF. Needs no thread. */
 int poller_probe(int fd);
 
-/* Makes the poller's thread call what poller_set_errand said. False: there is no such thread. */
+/*
+ * Makes the poller's thread call the function that poller_set_errand has set. False: the thread does not run.
+ */
 bool poller_wake(void);
+
+/* Whether the calling thread is the poller's. */
 bool poller_is_self(void);
 
-/* One function for the thread to call whenever it was woken; before the thread is started. */
+/* Sets the one function that the thread calls whenever it was woken. To be set before the thread starts. */
 void poller_set_errand(void (*errand)(void));
 
 #endif

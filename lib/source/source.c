@@ -11,7 +11,9 @@ static void source_stopped(struct source *source)
 {
 	if (source->ops->stopped)
 		source->ops->stopped(source);
-	/* A program that closed all its descriptors closed this one, too, and may have another there. */
+	/*
+	 * A program that closed all its descriptors closed this one as well, and may have another file there.
+	 */
 	if (source->owns_fd && file_id_matches(source->file, source->fd))
 		sys_close(source->fd);
 	source->owns_fd = false;
@@ -23,18 +25,18 @@ void source_discard(struct source *source)
 	memory_release(source);
 }
 
-/* Nothing watches any more, no lock is held. */
+/* Frees a source whose descriptor is not watched any more. No lock is held. */
 static void source_free(struct source *source)
 {
 	source_stopped(source);
 	context_unwatch(&source->watch);
-	/* Posted while the ring had not got it: from here on nobody posts it. */
+	/* Another thread may have posted the letter meanwhile. From here on nobody posts it. */
 	if (source->ring)
 		mailbox_retract(source->ring->mailbox, &source->letter);
 	memory_release(source);
 }
 
-/* On the ring's thread. Its memory stays until the kernel has let go of the poll. */
+/* Stops a source on the thread of its ring. Its memory stays until the kernel has finished the poll. */
 static void source_stop_on_ring(struct source *source, void (*unwatch)(struct watch *watch))
 {
 	if (source->stopping)
@@ -46,7 +48,7 @@ static void source_stop_on_ring(struct source *source, void (*unwatch)(struct wa
 	ring_poll_stop(source->ring, &source->poll);
 }
 
-/* Left by told_done. */
+/* What source_told_done has left until no lock is held. */
 static void source_run_later(struct deferred *deferred)
 {
 	struct source *source = container_of(deferred, struct source, later);
@@ -82,7 +84,9 @@ static void poll_closed(struct ctx_ring *ring, struct ring_poll *poll)
 	source_stop_on_ring(container_of(poll, struct source, poll), context_unwatch);
 }
 
-/* Another thread has ended or released the context, or an event that came elsewhere is for this source, too.
+/*
+ * A letter has come: another thread has ended or released the context, or an event that came elsewhere is for
+ * this source as well.
  */
 static void source_deliver(struct letter *letter)
 {
@@ -146,7 +150,7 @@ static void source_told_released(struct watch *watch)
 	if (ring_is_mine(ring)) {
 		source_stop_on_ring(source, context_unwatch_released);
 	} else if (mailbox_post(ring->mailbox, &source->letter, NULL)) {
-		/* Whoever closes the descriptor now wants the kernel to let go of it soon. */
+		/* The program may close the descriptor now, and expects the kernel to hold it no longer. */
 		mailbox_wake(ring->mailbox);
 	}
 }
@@ -218,7 +222,7 @@ int source_begin(struct source *source, const struct source_request *request, st
 		if (error)
 			source_free(source);
 	}
-	/* Positive, and -EALREADY: the parent is done, and ctx with it. */
+	/* A positive error and -EALREADY say that the parent is done, and so is ctx: that is a success. */
 	if (error < 0 && error != -EALREADY) {
 		ctx_unref(ctx);
 		return error;
@@ -250,8 +254,8 @@ struct target {
 };
 
 /*
- * All at once: who comes to the list later, perhaps because one of these has ended, is not meant. Those on
- * other rings are told here.
+ * Chooses all sources at once: one that joins the list later, perhaps because one of these has ended, is not
+ * meant. Those on other rings get a letter here.
  */
 static void choose_sources(const struct source_choice *choice)
 {
@@ -274,13 +278,16 @@ static void choose_sources(const struct source_choice *choice)
 			mailbox_wake(source->ring->mailbox);
 		}
 	}
-	/* First, where collect() finds them. */
+	/* The chosen ones go to the front of the list, where collect_targets() finds them. */
 	list_splice(&chosen, choice->list);
 	list_splice(choice->list, &chosen);
 	lock_release(choice->lock);
 }
 
-/* Those that it takes go behind all others, out of the way of the next time. */
+/*
+ * Pins the contexts of up to max chosen sources. Each source goes to the end of the list then, so that the
+ * next call need not pass it again.
+ */
 static unsigned collect_targets(const struct source_choice *choice, struct target *targets, unsigned max)
 {
 	unsigned count = 0;

@@ -2,17 +2,18 @@
 /*
  * lib/source: events that end contexts. It may use base, table, core, uring and ring.
  *
- * A context that a descriptor ends: with a watch on the descriptor, by its ring or by the poller, and a
- * watch on the context, which ends the first when the context ends otherwise or is released.
+ * A source is a context with two watches: one on a descriptor, held by the context's ring or by the poller,
+ * whose event ends the context; and one on the context, which stops the first watch when the context ends
+ * otherwise or is released.
  *
- * Who frees it. On a ring everything happens on the owner's thread, which other threads tell by letter; the
- * memory goes when the kernel has let go of the poll. On the poller it goes by poller_stop: whoever gets
- * true from it, else the poller's thread, after the event. Either way the watch on the context is taken away
- * first, so that nobody is told of anything in memory that is gone.
+ * Who frees a source. With a ring, all of it happens on the owner's thread, which other threads tell by
+ * letter; the memory is freed when the kernel has finished the poll. With the poller, the caller to whom
+ * poller_stop returns true frees it, or else the poller's thread does after the event. In both cases the
+ * watch on the context is taken away first, so that nothing is told to memory that is gone.
  *
- * Locks: those of the kinds (signals, pressure) and the poller's are taken under that of a context, and
- * under them nothing but a mailbox's. So whoever finds contexts under such a lock pins them, and ends them
- * without it.
+ * Locks: the locks of the kinds (signals, pressure) and the poller's are taken inside that of a context, and
+ * only a mailbox's inside them. So who finds contexts under the lock of a kind pins them, releases the lock,
+ * and then ends them.
  */
 #ifndef CTX_SOURCE_H
 #define CTX_SOURCE_H
@@ -27,43 +28,47 @@ struct source_choice;
 
 struct source_ops {
 	enum ctx_cause_kind kind;
-	bool stays; /* an event does not always end it */
-	/* These events are there. On the owner's thread in a dispatch, or on the poller's; no lock held. */
+	bool stays; /* an event does not always end the source */
+	/* Called for these events, without a lock: in a dispatch of the owner, or on the poller's thread. */
 	void (*ready)(struct source *source, uint32_t events);
-	/* It has its context, and is about to be watched. NULL: nothing to do. */
+	/* The source has its context, and is about to be watched. NULL: nothing to do. */
 	void (*started)(struct source *source);
-	/* The end of it, also of one that was not started; the lock of the context may be held. NULL:
-	 * nothing. */
+	/*
+	 * The source ends, also one that was never started. The lock of the context may be held. NULL:
+	 * nothing to do.
+	 */
 	void (*stopped)(struct source *source);
-	/* What the cause is to say. */
+	/* Writes the text of the cause. */
 	void (*describe)(const struct source *source, int code, char *text, size_t size);
 };
 
 struct source {
 	struct watch watch;
 	struct deferred later;
-	struct letter letter; /* to the ring: something of this has changed */
+	/* To the ring: this source was chosen, or its context has ended or was released. */
+	struct letter letter;
 	const struct source_ops *ops;
-	struct ctx_ring *ring; /* NULL: the poller */
+	struct ctx_ring *ring; /* NULL: the poller watches */
 	union {
 		struct poller_entry entry;
 		struct ring_poll poll;
 	};
 	int fd;
-	bool owns_fd; /* fd is the library's: closed with the source */
+	bool owns_fd; /* fd is the library's, and closed with the source */
 	struct file_id file;
-	/* For kinds in which one event is for several, under the lock of the kind. */
+	/* For kinds in which one event is for several sources; under the lock of the kind: */
 	struct list link;
 	bool chosen;
 	int chosen_code;
-	const struct source_choice *chosen_by; /* until it has been seen to */
-	bool stopping;			       /* on a ring: the poll has been stopped */
+	/* Set from the choice until the context is about to be ended. */
+	const struct source_choice *chosen_by;
+	bool stopping; /* on a ring: the poll has been told to stop */
 };
 
 /*
- * What all constructors share. A source of size bytes, which begins with struct source, zeroed; fd, owns_fd
- * and what else its kind has is filled in by the caller, then source_begin makes the context and the watch.
- * It takes the source over, also when it fails.
+ * Makes a source of size bytes, which begins with struct source; the rest is zero. The caller fills in fd,
+ * owns_fd and what else its kind has. Then source_begin makes the context and the watches. It takes the
+ * source over, also when it fails.
  */
 struct source *source_new(size_t size, const struct source_ops *ops, struct ctx_ring *ring);
 
@@ -75,30 +80,31 @@ struct source_request {
 };
 int source_begin(struct source *source, const struct source_request *request, struct ctx_context **ret_ctx);
 
-/* For one that source_begin has not got: stopped is called, and it is freed. */
+/* Frees a source that was not given to source_begin; stopped is called. */
 void source_discard(struct source *source);
 
-/* Arguments of every constructor, before anything is made: 0, -EINVAL, -EPERM. */
+/* Checks the arguments that all constructors have. 0, -EINVAL, -EPERM. */
 int source_check(const struct ctx_context *parent, struct ctx_ring *ring, struct ctx_context **ret_ctx);
 
-/* Ends its context. From ready. */
+/* Ends the context of a source. Called from ready. */
 void source_end(struct source *source, int code);
 
-/* From ready: nothing has happened yet. */
+/* Watches on, for nothing has happened yet. Called from ready. */
 void source_again(struct source *source);
 
 /*
- * Ends, for one event, the contexts of all sources in the list, guarded by lock, for which chooses says so;
- * each is chosen once. Those on other rings than here are ended in a dispatch of theirs. No lock held.
+ * Ends the contexts of all sources in the list, guarded by lock, for which chooses returns true. All are
+ * chosen for this one event, and each only once in its life. Those on other rings than here are ended in a
+ * dispatch of their ring. The caller holds no lock.
  */
 struct source_choice {
 	struct lock *lock;
 	struct list *list;
-	struct ctx_ring *here; /* NULL: the poller's */
+	struct ctx_ring *here; /* NULL: the event came to the poller */
 	bool (*chooses)(const struct source *source, void *data);
 	void *data;
 	int code;
-	const char *text; /* as describe makes it */
+	const char *text; /* as describe writes it */
 };
 void source_end_chosen(const struct source_choice *choice);
 

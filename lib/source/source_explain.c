@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Why a source could not be had, and what to do about it. */
+/* What an error of a constructor of lib/source means, and what to do about it. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,17 +10,18 @@ static const char *explain_descriptor(enum ctx_cause_kind kind, int error)
 {
 	switch (error) {
 	case -ENOTSOCK:
-		return "the descriptor is no socket: use ctx_with_fd";
+		return "the descriptor is not a socket: use ctx_with_fd for it";
 	case -EBADF:
 		return kind == CTX_CAUSE_PROCESS
-			       ? "the descriptor is no pidfd: get one from pidfd_open(2), or CLONE_PIDFD"
-			       : "the descriptor is not open";
+			       ? "the descriptor is not a pidfd: get one from pidfd_open(2) or CLONE_PIDFD"
+			       : "the descriptor is not open: pass one that is";
 	case -EPERM:
-		return "this file cannot be polled, as regular files and directories, which are always "
-		       "ready; or "
-		       "the ring belongs to another thread, or is being closed";
+		return "the kernel cannot poll this file: regular files and directories are always ready, so "
+		       "wait for something else; or the ring belongs to another thread, or is being closed: "
+		       "call from the thread that owns it";
 	case -ENOSYS:
-		return "this kernel has no pidfd (Linux 5.4 or newer), or a seccomp profile hides it";
+		return "the kernel has no pidfds, or a seccomp profile forbids them: use Linux 5.4 or newer, "
+		       "or allow pidfd_send_signal in the profile";
 	default:
 		return NULL;
 	}
@@ -30,14 +31,14 @@ static const char *explain_signals(int error)
 {
 	switch (error) {
 	case -EBUSY:
-		return "the program has a handler for one of these signals or has blocked it: give it its "
-		       "default action with signal(2) and unblock it, or leave it out; or all of them are "
-		       "ignored, as nohup(1) does with SIGHUP and a script with SIGINT for what it starts "
-		       "with \"&\": work under ctx_with_cancel instead";
+		return "the program handles or blocks one of these signals: give it its default action with "
+		       "signal(2) and unblock it, or leave it out of the set; or all of them are ignored, as "
+		       "nohup(1) does with SIGHUP and a script's \"&\" with SIGINT: then no signal can end "
+		       "the context, and ctx_with_cancel does instead";
 	case -EINVAL:
-		return "an argument is NULL, or the set is empty or has a signal that cannot be blocked: "
-		       "SIGKILL, "
-		       "SIGSTOP, or one of the C library's own";
+		return "an argument is NULL, or the set is empty, or it has a signal that cannot be waited "
+		       "for: leave out SIGKILL, SIGSTOP and the signals that the C library uses itself (32 "
+		       "to SIGRTMIN - 1)";
 	default:
 		return NULL;
 	}
@@ -47,19 +48,18 @@ static const char *explain_pressure(int error)
 {
 	switch (error) {
 	case -ENOENT:
-		return "there is no such pressure file: the kernel has no pressure stall information "
-		       "(CONFIG_PSI), "
-		       "or it is off: boot with psi=1; or the cgroup is gone";
+		return "there is no such pressure file: the kernel was built without pressure stall "
+		       "information (CONFIG_PSI), or it is switched off, and booting with psi=1 switches it "
+		       "on; or the cgroup has been removed";
 	case -EOPNOTSUPP:
-		return "pressure stall information is switched off: boot with psi=1, or, of a cgroup, write "
-		       "1 to its "
-		       "cgroup.pressure";
+		return "pressure stall information is switched off: boot with psi=1, or, for a cgroup, write "
+		       "1 to its file cgroup.pressure";
 	case -EACCES:
-		return "the pressure file cannot be written: before Linux 6.5 that asks for CAP_SYS_RESOURCE";
+		return "the pressure file may not be written: before Linux 6.5 this takes CAP_SYS_RESOURCE";
 	case -EINVAL:
-		return "out of range: the window is 500 ms to 10 s, the stall at most the window, and full "
-		       "of cpu is for "
-		       "cgroups; or this process has no CAP_SYS_RESOURCE: then windows are multiples of 2 s";
+		return "an argument is NULL or out of range: the window has to be 500 ms to 10 s, the stall "
+		       "at most the window, and \"full\" of cpu is for cgroups only; without "
+		       "CAP_SYS_RESOURCE the window has to be a multiple of 2 s";
 	default:
 		return NULL;
 	}
@@ -71,19 +71,21 @@ static const char *explain_any(int error)
 	case 0:
 		return "no error";
 	case -EINVAL:
-		return "an argument is NULL or has bits that are not known";
+		return "an argument is NULL, or has a bit that is not known";
 	case -EPERM:
-		return "the ring belongs to another thread, or is being closed";
+		return "the ring belongs to another thread, or is being closed: call from the thread that "
+		       "owns it";
 	case -EAGAIN:
-		return "no thread can be started: RLIMIT_NPROC, or pids.max of the cgroup, is reached";
+		return "no thread can be started: RLIMIT_NPROC, or pids.max of the cgroup, is reached; raise "
+		       "it";
 	case -EMFILE:
-		return "no file descriptors left in this process: ulimit -n, or LimitNOFILE= of the service, "
-		       "raises "
-		       "the limit";
+		return "this process has no file descriptors left: raise the limit with ulimit -n, or with "
+		       "LimitNOFILE= of the service";
 	case -ENFILE:
-		return "no file descriptors left on this system: raise sysctl fs.file-max";
+		return "this system has no file descriptors left: raise it with sysctl fs.file-max";
 	case -ENOSPC:
-		return "this user watches too many descriptors: raise sysctl fs.epoll.max_user_watches";
+		return "this user watches too many descriptors: raise the limit with sysctl "
+		       "fs.epoll.max_user_watches";
 	default:
 		return NULL;
 	}

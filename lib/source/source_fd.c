@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Contexts that end with the peer of a socket, or with any event on a descriptor of the program's. */
+/* Contexts that end with the peer of a socket, or with an event on a descriptor of the program. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@ static void fd_ready(struct source *source, uint32_t events)
 	source_end(source, (int)events);
 }
 
-/* The error of the socket is the program's to take: it is not asked for here. */
+/* The text does not name the socket's error: asking for it (SO_ERROR) would take it away from the program. */
 static void describe_hangup(const struct source *source, int code, char *text, size_t size)
 {
 	const char *what = code & POLLERR   ? "the connection was reset or timed out"
@@ -46,7 +46,7 @@ static const struct source_ops hangup_ops = {
 	.kind = CTX_CAUSE_HANGUP, .ready = fd_ready, .describe = describe_hangup};
 static const struct source_ops fd_ops = {.kind = CTX_CAUSE_FD, .ready = fd_ready, .describe = describe_fd};
 
-/* A ring says of files that cannot be polled that they are ready; epoll refuses them, and is asked here. */
+/* A ring reports files that cannot be polled as ready. epoll refuses them, so epoll is asked here. */
 static int check_file(const struct ctx_ring *ring, int fd)
 {
 	struct stat status;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Contexts that end under pressure, by a trigger of the kernel's pressure stall information (PSI). Those that
- * ask for the same share one trigger. Each of them polls it, and the kernel gives one event to one of the
- * polls: that one ends the contexts of the lowest priority, wherever they are watched.
+ * Contexts that end under pressure, by a trigger of the kernel's pressure stall information (PSI). Sources
+ * with the same terms share one trigger. Each of them polls it, but the kernel gives an event to only one of
+ * the polls. That source ends the contexts of the lowest priority, on whatever ring they are watched.
  */
 #include <stdio.h>
 #include <string.h>
@@ -24,12 +24,12 @@ struct terms {
 };
 
 struct trigger {
-	struct list link; /* in triggers */
+	struct list link; /* in the list triggers */
 	struct terms terms;
 	enum ctx_resource resource;
 	int fd;
 	unsigned refs;
-	_Atomic bool failed; /* its file is gone */
+	_Atomic bool failed; /* the kernel reports an error: the file is gone */
 	struct list sources;
 };
 
@@ -39,7 +39,7 @@ struct pressure_source {
 	int priority;
 };
 
-/* Guards the list, and holders and sources of each. */
+/* Guards the list, and refs and sources of each trigger. */
 static struct lock triggers_lock;
 static struct list triggers = {&triggers, &triggers};
 
@@ -80,7 +80,7 @@ static struct trigger *trigger_find(const struct terms *terms)
 	return NULL;
 }
 
-/* Takes over fd on success. */
+/* Makes a trigger, and takes over fd on success. The lock is held. */
 static int trigger_new(int fd, const struct terms *terms, enum ctx_resource resource,
 		       struct trigger **ret_trigger)
 {
@@ -108,13 +108,13 @@ static int open_pressure_file(const struct ctx_pressure *pressure)
 
 	if (!pressure->file)
 		snprintf(path, sizeof(path), "/proc/pressure/%s", resource_name(pressure->resource));
-	/* EPERM is what kernels before 6.5 say to whoever has not CAP_SYS_RESOURCE. */
+	/* Kernels before 6.5 return EPERM to who lacks CAP_SYS_RESOURCE. */
 	int fd =
 		sys_openat(AT_FDCWD, pressure->file ? pressure->file : path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	return fd == -EPERM ? -EACCES : fd;
 }
 
-/* The trigger for these terms, held once more. */
+/* Finds or makes the trigger for these terms, and takes a reference to it. */
 static int trigger_ref(const struct ctx_pressure *pressure, struct terms terms, struct trigger **ret_trigger)
 {
 	int fd = open_pressure_file(pressure), error = 0;
@@ -137,18 +137,16 @@ static int trigger_ref(const struct ctx_pressure *pressure, struct terms terms, 
 	return error;
 }
 
-/* With the lock held. True: nobody has it any more, and it is to be closed and freed. */
-static bool trigger_unref(struct trigger *trigger)
+static void trigger_unref(struct trigger *trigger)
 {
-	if (--trigger->refs)
-		return false;
-	list_remove(&trigger->link);
-	return true;
-}
-
-static void trigger_free(struct trigger *trigger)
-{
-	/* See struct file_id. */
+	lock_acquire(&triggers_lock);
+	bool last = --trigger->refs == 0;
+	if (last)
+		list_remove(&trigger->link);
+	lock_release(&triggers_lock);
+	if (!last)
+		return;
+	/* The program may have closed the number, see struct file_id. */
 	if (file_id_matches(trigger->terms.file, trigger->fd))
 		sys_close(trigger->fd);
 	memory_release(trigger);
@@ -183,7 +181,10 @@ static void pressure_describe(const struct source *source, int code, char *text,
 			 (double)trigger->terms.window_ns / 1e9);
 }
 
-/* With the lock held: whom this event is for. False: they have all ended. */
+/*
+ * Finds the lowest priority among the live contexts, whom this event is for. False: all have ended. The lock
+ * is held.
+ */
 static bool find_lowest(const struct trigger *trigger, struct wanted *wanted)
 {
 	bool any = false;
@@ -200,8 +201,10 @@ static bool find_lowest(const struct trigger *trigger, struct wanted *wanted)
 	return any;
 }
 
-/* A trigger that has failed says so at once and for ever: then all are ended, so that nobody turns in
- * circles. */
+/*
+ * The trigger has fired. A trigger that has failed reports that at once and for ever: then all of its
+ * contexts are ended, so that no thread polls it without a pause.
+ */
 static void pressure_ready(struct source *source, uint32_t events)
 {
 	struct trigger *trigger = pressure_of(source)->trigger;
@@ -221,17 +224,13 @@ static void pressure_ready(struct source *source, uint32_t events)
 	if (wanted.all)
 		atomic_store_explicit(&trigger->failed, true, memory_order_relaxed);
 	bool any = find_lowest(trigger, &wanted);
-	trigger->refs++; /* its last source may go meanwhile */
+	trigger->refs++; /* its last source may end meanwhile */
 	pressure_describe(source, choice.code, text, sizeof(text));
 	lock_release(&triggers_lock);
 	if (any)
 		source_end_chosen(&choice);
-	lock_acquire(&triggers_lock);
-	bool last = trigger_unref(trigger);
-	lock_release(&triggers_lock);
-	if (last)
-		trigger_free(trigger);
-	else if (!wanted.all)
+	trigger_unref(trigger);
+	if (!wanted.all)
 		source_again(source);
 }
 
@@ -248,10 +247,8 @@ static void pressure_stopped(struct source *source)
 
 	lock_acquire(&triggers_lock);
 	list_remove(&source->link);
-	bool last = trigger_unref(trigger);
 	lock_release(&triggers_lock);
-	if (last)
-		trigger_free(trigger);
+	trigger_unref(trigger);
 }
 
 static const struct source_ops pressure_ops = {
@@ -274,7 +271,7 @@ static int check_pressure(const struct ctx_pressure *pressure, struct terms *ret
 	if (window_ns < WINDOW_MIN_NS || window_ns > WINDOW_MAX_NS || stall_ns > window_ns ||
 	    stall_ns < NS_PER_US)
 		return -EINVAL;
-	/* For the whole machine there is no such thing: the kernel would take it, and never fire. */
+	/* The kernel takes "full" of cpu for the whole machine, but never fires: it has no such state. */
 	if (pressure->resource == CTX_RESOURCE_CPU && pressure->full && !pressure->file)
 		return -EINVAL;
 	*ret_terms = (struct terms){.full = pressure->full, .stall_ns = stall_ns, .window_ns = window_ns};
@@ -302,11 +299,7 @@ int ctx_with_pressure(const struct ctx_context *parent, struct ctx_ring *ring,
 		return error;
 	struct source *source = source_new(sizeof(struct pressure_source), &pressure_ops, ring);
 	if (!source) {
-		lock_acquire(&triggers_lock);
-		bool last = trigger_unref(trigger);
-		lock_release(&triggers_lock);
-		if (last)
-			trigger_free(trigger);
+		trigger_unref(trigger);
 		return -ENOMEM;
 	}
 	pressure_of(source)->trigger = trigger;
@@ -315,7 +308,7 @@ int ctx_with_pressure(const struct ctx_context *parent, struct ctx_ring *ring,
 	return source_begin(source, &request, ret_ctx);
 }
 
-/* ---- fork: what the parent's contexts wait for stays theirs */
+/* ---- fork: the triggers of the parent's contexts stay the parent's */
 
 static void fork_prepare(void)
 {
@@ -327,7 +320,10 @@ static void fork_parent(void)
 	lock_release(&triggers_lock);
 }
 
-/* The file, and with it the trigger's events, are shared with the parent: the child makes its own. */
+/*
+ * The child shares the file with the parent, and so the trigger's events. So no trigger is used again: the
+ * child's sources make triggers of their own.
+ */
 static void fork_child(void)
 {
 	triggers_lock = (struct lock){0};

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Contexts that end with a process. Its pidfd is duplicated, so that the caller's may be closed. How the
- * process ended is asked without reaping it: of a child of ours by waitid(2); else the kernel says it, in
- * /proc while nobody has reaped it, and by PIDFD_GET_INFO from Linux 6.15 on when somebody has.
+ * Contexts that end with a process. The pidfd is duplicated, so that the caller may close its own. The exit
+ * status is asked for without reaping the process. Of a child of this process waitid(2) tells it. Of others
+ * the kernel tells it in /proc while the process is not reaped, and by PIDFD_GET_INFO from Linux 6.15 on when
+ * it is.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@
 #define P_PIDFD 3
 #endif
 
-/* As in linux/pidfd.h from Linux 6.15 on; its first size. */
+/* struct pidfd_info of linux/pidfd.h in its first size, Linux 6.15. */
 struct pidfd_facts {
 	uint64_t mask;
 	uint64_t cgroup;
@@ -36,7 +37,7 @@ struct process_source {
 	pid_t pid; /* 0: not known */
 };
 
-/* A number after a name in what /proc tells of a descriptor, 0 if it is not there. */
+/* The process that a pidfd is for, from the line "Pid:" of its fdinfo. 0: the line is not there. */
 static pid_t pid_of(int pidfd)
 {
 	char path[64], text[1024], *rest = text, *line;
@@ -65,8 +66,10 @@ static int status_of_child(const siginfo_t *info)
 	}
 }
 
-/* Of a process that somebody else has to reap: the last field of its stat, which asks for the right to trace
- * it. */
+/*
+ * The exit status of a process that another process has to reap: the last field of its stat file. Reading it
+ * takes the right to trace the process.
+ */
 static int status_from_proc(const struct process_source *process)
 {
 	char path[64], line[1024];
@@ -80,8 +83,10 @@ static int status_from_proc(const struct process_source *process)
 	const char *state = strrchr(line, ')');
 	if (state && strncmp(state, ") Z", 3) == 0)
 		status = (int)strtol(strrchr(line, ' '), NULL, 10);
-	/* While the pidfd finds it the number has not been given to another. 0 is also what is said to
-	 * strangers. */
+	/*
+	 * While a signal by the pidfd reaches it, the number is not another process's. A status of 0 is also
+	 * what the kernel shows to those without the right.
+	 */
 	if (syscall(SYS_pidfd_send_signal, process->source.fd, 0, NULL, 0) && errno == ESRCH)
 		return STATUS_UNKNOWN;
 	return status == 0 && geteuid() != 0 ? STATUS_UNKNOWN : status;
@@ -128,7 +133,9 @@ static void process_describe(const struct source *source, int code, char *text, 
 static const struct source_ops process_ops = {
 	.kind = CTX_CAUSE_PROCESS, .ready = process_ready, .describe = process_describe};
 
-/* Sending no signal at all: anything but a pidfd is -EBADF, but directories of /proc, which cannot be polled.
+/*
+ * Whether this is a pidfd, by sending signal 0. The call also takes directories of /proc, which cannot be
+ * polled; all else is -EBADF.
  */
 static int check_pidfd(int pidfd)
 {

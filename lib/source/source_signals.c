@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Contexts that end with a signal to the process. Each has a signalfd(2); whoever reads a signal from one of
- * these ends all contexts that wait for it.
+ * Contexts that end with a signal to the process. Each has a signalfd(2). Whichever of these reads a signal
+ * ends all contexts that wait for it.
  *
- * Who takes a signal. A signal to the process goes to any thread that has it not blocked. As long as a
- * context waits for it, all threads that we know of block it: the caller of ctx_with_signals, those it starts
- * later, and the threads of the library. When no context waits for it any more, because it came, or because
- * they were ended or released, one thread unblocks it: the poller's, or the owner's of the ring. That one
- * thread is enough for the default action to be taken as if nothing had ever been blocked, and is never busy
- * in the kernel's view. Other threads' masks cannot be changed from outside.
+ * Which thread takes a signal. The kernel gives a signal to any thread that does not block it. As long as a
+ * context waits for a signal, all threads that we know of block it: the caller of ctx_with_signals, the
+ * threads it starts later, and the threads of the library. When no context waits for it any more, because it
+ * came or because the contexts were ended or released, one thread unblocks it: the poller's, or the owner's
+ * of the ring. That one thread is enough: the kernel picks it and takes the default action, as if no thread
+ * had ever blocked the signal. The masks of other threads cannot be changed from outside.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -23,11 +23,10 @@ struct signal_source {
 
 static struct {
 	struct lock lock;
-	struct list sources; /* of struct source */
-	sigset_t blocked;    /* that we have ever blocked in some thread */
-	sigset_t open;	     /* that the poller's thread takes */
-	_Atomic uint32_t
-		fitted; /* counts how often that was changed, and is what who waits for it sleeps on */
+	struct list sources;	 /* of struct source, by link */
+	sigset_t blocked;	 /* signals that we have ever blocked in some thread */
+	sigset_t open;		 /* signals that the poller's thread does not block */
+	_Atomic uint32_t fitted; /* Counts the changes of open. A futex for wait_for_poller. */
 } shared;
 
 static struct signal_source *signals_of(const struct source *source)
@@ -35,9 +34,9 @@ static struct signal_source *signals_of(const struct source *source)
 	return container_of(source, struct signal_source, source);
 }
 
-/* ---- masks; all under the lock */
+/* ---- masks */
 
-/* Those that we have blocked and no context waits for. */
+/* Finds the signals that we have blocked and no context waits for. The lock is held. */
 static void find_idle_signals(sigset_t *ret_idle)
 {
 	*ret_idle = shared.blocked;
@@ -57,7 +56,10 @@ static bool signal_sets_intersect(const sigset_t *a, const sigset_t *b)
 	return false;
 }
 
-/* On the poller's thread: takes those signals, and only those, that nobody waits for. */
+/*
+ * Fits the mask of the poller's thread, which runs this: it unblocks the signals of ours that no context
+ * waits for, and blocks the others of ours.
+ */
 static void fit_poller(void)
 {
 	sigset_t idle, waited;
@@ -73,11 +75,14 @@ static void fit_poller(void)
 	lock_release(&shared.lock);
 	atomic_fetch_add(&shared.fitted, 1);
 	sys_futex_wake(&shared.fitted, INT32_MAX);
-	/* What is pending is acted on in here. */
+	/* The kernel acts on pending signals during this call. */
 	pthread_sigmask(SIG_UNBLOCK, &idle, NULL);
 }
 
-/* On a ring's thread, after one of its contexts needs no signals any more. */
+/*
+ * Unblocks those of signals that no context waits for any more, on the thread of a ring, when one of its
+ * sources has ended.
+ */
 static void fit_owner(const sigset_t *signals)
 {
 	sigset_t idle;
@@ -91,7 +96,7 @@ static void fit_owner(const sigset_t *signals)
 	pthread_sigmask(SIG_UNBLOCK, &idle, NULL);
 }
 
-/* Until the poller's thread takes none of these. */
+/* Waits until the poller's thread has blocked all of these signals. */
 static void wait_for_poller(const sigset_t *signals)
 {
 	for (;;) {
@@ -109,7 +114,7 @@ static void wait_for_poller(const sigset_t *signals)
 			sys_futex_wait(&shared.fitted, fitted, NULL);
 			continue;
 		}
-		/* That thread is gone, and what it took with it. */
+		/* That thread is gone, and unblocks nothing. */
 		lock_acquire(&shared.lock);
 		sigemptyset(&shared.open);
 		lock_release(&shared.lock);
@@ -152,9 +157,9 @@ static void end_waiting(struct ctx_ring *here, int signo)
 }
 
 /*
- * Takes all that are pending, so that signals that came together are all a first one, before the first
- * context is ended: what comes after that is a second one, and stays pending until somebody unblocks it.
- * Somebody else may have been quicker: then there is nothing to read.
+ * The signalfd is readable. Reads all pending signals before the first context is ended, so that signals that
+ * came together all count as first ones. A signal that comes later counts as a second one: it stays pending
+ * until a thread unblocks it. If the source of another thread was quicker, there is nothing to read.
  */
 static void signals_ready(struct source *source, uint32_t events)
 {
@@ -212,15 +217,14 @@ static int check_signals(const sigset_t *signals)
 			continue;
 		any = true;
 		if (signo == SIGKILL || signo == SIGSTOP || (signo >= 32 && signo < SIGRTMIN))
-			return -EINVAL; /* the last are the C library's */
+			return -EINVAL; /* signals 32 to SIGRTMIN - 1 are the C library's */
 	}
 	return any ? 0 : -EINVAL;
 }
 
 /*
- * Takes out of signals those that are ignored, as a program under nohup(1) or one that a script has started
- * with
- * "&" leaves them. 0, or -EBUSY: another is the program's own business, or none is left.
+ * Takes out of signals those that are ignored, as nohup(1) or a script's "&" leaves them. 0; -EBUSY: the
+ * program handles or has blocked another of them, or none is left.
  */
 static int select_signals(sigset_t *signals, const sigset_t *blocked)
 {
@@ -244,7 +248,7 @@ static int select_signals(sigset_t *signals, const sigset_t *blocked)
 	return result;
 }
 
-/* Blocks in this thread those of them that are to be waited for, and leaves these in signals. */
+/* Blocks in this thread those of signals that can be waited for, and leaves only these in signals. */
 static int block_signals(sigset_t *signals, sigset_t *ret_before)
 {
 	pthread_sigmask(SIG_SETMASK, NULL, ret_before);
@@ -303,14 +307,14 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 	}
 	source->signals = waited;
 	error = signals_begin(source, &request, ret_ctx);
-	if (error || context_error(*ret_ctx)) /* of a parent that is done */
+	if (error || context_error(*ret_ctx)) /* the second: the parent was done */
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 	else
 		wait_for_poller(&waited);
 	return error;
 }
 
-/* ---- fork: in the child nothing waits for them, and nothing but this thread can take them */
+/* ---- fork: in the child no source waits for signals, and only this thread can take them */
 
 static void fork_prepare(void)
 {

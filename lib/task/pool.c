@@ -10,22 +10,23 @@ uint64_t pool_idle_ns = 10 * NS_PER_SECOND;
 
 /* pool_thread.word */
 enum {
-	AWAKE,	  /* has no job yet, and will look at word before it sleeps */
-	GIVEN,	  /* job is set */
-	SLEEPING, /* as AWAKE, and has to be woken */
+	AWAKE,	  /* the thread has no job, and looks at word before it sleeps */
+	GIVEN,	  /* the thread's next job is set */
+	SLEEPING, /* the thread sleeps without a job: who gives it one wakes it */
 };
 
-/* On its own thread's stack. */
+/* A thread of the pool. It lies on the stack of that thread. */
 struct pool_thread {
-	struct list link; /* in pool.idle, or alone; pool lock */
+	struct list link; /* in pool.idle, or alone; under the pool's lock */
 	struct pool_job *job;
-	_Atomic uint32_t word; /* its store of GIVEN publishes job */
-	bool released;	       /* this job's run has called pool_release; its own thread's */
+	_Atomic uint32_t word; /* storing GIVEN in pool_run publishes job to await_job */
+	/* The run of the current job has called pool_release. Only this thread uses it. */
+	bool released;
 };
 
 static struct {
 	struct lock lock;
-	struct list idle; /* the latest first: its stack is the warmest, and the others age */
+	struct list idle; /* the thread that became idle last comes first: its stack is still in the caches */
 } pool = {.idle = {&pool.idle, &pool.idle}};
 
 void pool_release(struct pool_thread *thread)
@@ -37,7 +38,10 @@ void pool_release(struct pool_thread *thread)
 	lock_release(&pool.lock);
 }
 
-/* Takes the thread out of the idle ones. False: somebody has just done so, and a job comes. */
+/*
+ * Takes the thread out of the idle ones, so that it can end. False: pool_run has just taken it out, and its
+ * job comes.
+ */
 static bool leave_idle(struct pool_thread *thread)
 {
 	lock_acquire(&pool.lock);
@@ -47,7 +51,7 @@ static bool leave_idle(struct pool_thread *thread)
 	return idle;
 }
 
-/* False: nothing came for a while, and nothing will. */
+/* Waits for the next job. False: none came within pool_idle_ns, and the thread is in the list no more. */
 static bool await_job(struct pool_thread *thread)
 {
 	struct timespec until = clock_timespec(clock_after_ns(clock_now_ns(), pool_idle_ns));
@@ -78,7 +82,7 @@ static void *run_jobs(void *first)
 		thread.released = false;
 		job->run(job, &thread);
 		if (forks != thread_fork_count)
-			break; /* it forked, and this is the child */
+			break; /* the job forked, and this is the child */
 		if (!thread.released)
 			pool_release(&thread);
 	} while (await_job(&thread));
@@ -105,13 +109,16 @@ int pool_run(struct pool_job *job)
 	if (!thread)
 		return thread_start(run_jobs, job, 0);
 	thread->job = job;
-	/* Then it may be gone, with its stack; a wake of what lies there now is a spurious one. */
+	/*
+	 * The thread may have run the job and ended by now, with its stack. A wake of what lies there then is
+	 * a spurious one, which futex users have to expect.
+	 */
 	if (atomic_exchange_explicit(&thread->word, GIVEN, memory_order_release) == SLEEPING)
 		sys_futex_wake(&thread->word, 1);
 	return 0;
 }
 
-/* The idle threads are the parent's, and so is a held lock. */
+/* The idle threads run in the parent alone. A lock that another thread held at the fork would stay held. */
 static void fork_child(void)
 {
 	pool.lock = (struct lock){0};

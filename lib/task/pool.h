@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads of the library that run what may block. They are used again, the one that became idle last first,
- * and end when nothing came for a while.
+ * The library's threads for what may block. A job goes to an idle thread if there is one. Of several it goes
+ * to the one that became idle last: its stack is still in the caches, and the others grow old. An idle thread
+ * ends when no job came for a while.
  */
 #ifndef CTX_POOL_H
 #define CTX_POOL_H
@@ -10,24 +11,27 @@
 
 struct pool_thread;
 
-/* In the memory of whoever has something to run; the pool does not touch it once run was called. */
+/*
+ * A job, in the memory of whoever has something to run. The pool does not touch it after it has called run.
+ */
 struct pool_job {
 	void (*run)(struct pool_job *job, struct pool_thread *thread);
 };
 
 /*
- * Runs job on an idle thread, or on a new one. 0, or -EAGAIN: there is none, and none could be started. No
- * lock may be held that run takes.
+ * Runs job on an idle thread, or on a new one. 0; -EAGAIN: no thread was idle, and none could be started. The
+ * caller must not hold a lock that run takes.
  */
 int pool_run(struct pool_job *job);
 
 /*
- * For run, when nothing that blocks is left to be done: the thread counts as idle from here on, so that
- * whoever is told of the job's end next finds it. A leaf: any lock may be held.
+ * A job's run calls this when nothing that blocks is left to be done. The thread counts as idle from here on,
+ * so that whoever hears of the job's end next finds it idle. Any lock may be held: this takes only the
+ * pool's, which is taken last.
  */
 void pool_release(struct pool_thread *thread);
 
-/* How long a thread stays idle before it ends. Constant but for tests. */
+/* How long a thread stays idle before it ends. Only tests change it. */
 extern uint64_t pool_idle_ns;
 
 #endif

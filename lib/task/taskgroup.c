@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Groups of tasks on threads of the pool. A task takes one of the group's places; when there is none its
- * starter waits, with the task made. A thread whose task has ended takes the first of these over at once,
- * so that between two tasks nobody need be woken for the second to begin.
+ * Task groups on threads of the pool. A task takes one of the group's places. When no place is free, the call
+ * that starts the task waits in line, with the task already made. A thread whose task has ended takes over
+ * the first task in that line at once, so that no thread has to be woken between two tasks.
  */
 #include "taskgroup.h"
 
@@ -24,24 +24,29 @@ struct task {
 /* starter.word */
 enum {
 	WAITING,
-	TAKEN,	 /* a thread has the task */
+	TAKEN,	 /* a thread has taken the task */
 	REFUSED, /* the context of the group has ended */
-	RETRY,	 /* there may be a place */
+	RETRY,	 /* a place may be free */
 };
 
-/* Who waits for a place, on its own stack, which may be gone as soon as word says something else. */
+/*
+ * A call that waits for a place. It lies on the stack of the calling thread, and may be gone as soon as word
+ * is not WAITING.
+ */
 struct starter {
 	struct list link; /* group->starters */
 	struct task *task;
 	_Atomic uint32_t word;
 };
 
-/* The group whose task this thread runs. */
+/* The group whose task this thread runs, and the fork count of the process that runs it. */
 static __thread const struct ctx_taskgroup *current __attribute__((tls_model("initial-exec")));
-static __thread uint32_t current_forks
-	__attribute__((tls_model("initial-exec"))); /* in which process it does */
+static __thread uint32_t current_forks __attribute__((tls_model("initial-exec")));
 
-/* With the lock held: lets one starter go. Returns what is to be woken once the lock is not held any more. */
+/*
+ * Takes a starter out of the line and tells it how its wait ended. The lock is held. Returns the futex to
+ * wake once the lock is released.
+ */
 static _Atomic uint32_t *starter_answer(struct starter *starter, uint32_t how)
 {
 	list_remove(&starter->link);
@@ -54,7 +59,7 @@ static struct starter *first_starter(struct ctx_taskgroup *group)
 	return list_empty(&group->starters) ? NULL : container_of(group->starters.next, struct starter, link);
 }
 
-/* Under the node's lock. */
+/* The context has ended: refuses all who wait for a place. The node's lock is held. */
 static void taskgroup_told_done(struct watch *watch, struct deferred_list *later)
 {
 	struct ctx_taskgroup *group = container_of(watch, struct ctx_taskgroup, watch);
@@ -100,7 +105,7 @@ void taskgroup_free(struct ctx_taskgroup *group)
 	memory_release(group);
 }
 
-/* Who waits in a group holds it: it may be freed meanwhile, by a task or in a callback. */
+/* A call that waits keeps the group's memory: a task or a callback may free the group meanwhile. */
 static void begin_waiting(struct ctx_taskgroup *group)
 {
 	lock_acquire(&group->lock);
@@ -145,7 +150,10 @@ const struct ctx_context *ctx_taskgroup_context(const struct ctx_taskgroup *grou
 
 /* ---- running */
 
-/* Its place goes to the first starter, or is free. Afterwards the group may be gone. */
+/*
+ * A task has ended. Its place goes to the first starter in line, whose task is returned, or becomes free. The
+ * group may be gone afterwards.
+ */
 static struct task *hand_over_place(struct ctx_taskgroup *group, struct pool_thread *thread)
 {
 	_Atomic uint32_t *wake = NULL;
@@ -158,7 +166,7 @@ static struct task *hand_over_place(struct ctx_taskgroup *group, struct pool_thr
 		next = starter->task;
 		wake = starter_answer(starter, TAKEN);
 	} else {
-		/* First, so that who is told finds the thread idle. */
+		/* First of all, so that whoever hears of this task's end finds the thread idle. */
 		pool_release(thread);
 		if (!--group->running) {
 			last = taskgroup_is_over(group);
@@ -169,7 +177,7 @@ static struct task *hand_over_place(struct ctx_taskgroup *group, struct pool_thr
 		}
 	}
 	lock_release(&group->lock);
-	/* What is woken may be gone by now: then it is a spurious wake of whatever is there. */
+	/* The starter may be gone by now. Then this wakes whatever lies there, which is a spurious wake. */
 	if (wake)
 		sys_futex_wake(wake, next ? 1 : INT32_MAX);
 	if (last)
@@ -187,12 +195,14 @@ static void run_tasks(struct pool_job *job, struct pool_thread *thread)
 		current = group;
 		current_forks = forks;
 		int error = task->function(group->ctx, task->data);
-		/* Callbacks of the context run in here, as in the task. */
+		/* Ending the context runs its callbacks in here, which may fork as the task may. */
 		if (error < 0 && forks == thread_fork_count)
 			taskgroup_note(group, error, task->name, task->site);
 		if (forks != thread_fork_count)
-			return; /* one of these forked, and this is the child, which may have freed the group
-				 */
+			/*
+			 * The task or a callback forked. This is the child, which may have freed the group.
+			 */
+			return;
 		current = NULL;
 		memory_release(task);
 		task = hand_over_place(group, thread);
@@ -213,7 +223,10 @@ static struct task *task_new(struct ctx_taskgroup *group, ctx_task_fn function, 
 	return task;
 }
 
-/* Takes a place. 0; -EAGAIN: there is none; or the end of the context. With the lock held. */
+/*
+ * Takes a place for a task. 0; -EAGAIN: no place is free; or the error of the context that has ended. The
+ * lock is held.
+ */
 static int take_place(struct ctx_taskgroup *group)
 {
 	int error = context_error(group->ctx);
@@ -226,7 +239,7 @@ static int take_place(struct ctx_taskgroup *group)
 	return 0;
 }
 
-/* Runs a task that has a place. */
+/* Gives the pool a task that has a place. Gives the place back if no thread can be had. */
 static int start_on_pool(struct ctx_taskgroup *group, struct task *task)
 {
 	_Atomic uint32_t *wake = NULL;
@@ -248,7 +261,10 @@ static int start_on_pool(struct ctx_taskgroup *group, struct task *task)
 	return error;
 }
 
-/* In line for a place, with the lock held, which it gives up. One of starter.word. */
+/*
+ * Waits in line for a place. The lock is held on entry and released in here. Returns what starter.word
+ * became.
+ */
 static uint32_t wait_in_line(struct ctx_taskgroup *group, struct task *task)
 {
 	struct starter starter = {.task = task, .word = WAITING};
@@ -261,7 +277,7 @@ static uint32_t wait_in_line(struct ctx_taskgroup *group, struct task *task)
 	return word;
 }
 
-/* The caller holds the group. */
+/* Waits for a place until the task has one or the context has ended. The caller keeps the group. */
 static int start_in_turn(struct ctx_taskgroup *group, struct task *task)
 {
 	for (;;) {
@@ -283,7 +299,7 @@ static int start_or_wait(struct ctx_taskgroup *group, struct task *task, bool wa
 	int error = take_place(group);
 	bool has_to_wait = error == -EAGAIN && waits;
 	if (has_to_wait)
-		group->waiting++; /* holds it until end_waiting() */
+		group->waiting++; /* keeps the group until end_waiting() */
 	lock_release(&group->lock);
 	if (!has_to_wait)
 		return error ? error : start_on_pool(group, task);
@@ -335,7 +351,7 @@ static void wait_for_threads(struct ctx_taskgroup *group)
 	lock_release(&group->lock);
 }
 
-/* Until nothing of the group runs. The caller holds it. -EDEADLK, -EPERM. */
+/* Waits until nothing of the group runs. The caller keeps the group. 0, -EDEADLK, -EPERM. */
 static int wait_for_all(struct ctx_taskgroup *group)
 {
 	if (group->ring)
@@ -356,7 +372,7 @@ int ctx_taskgroup_wait(struct ctx_taskgroup *group)
 	begin_waiting(group);
 	int error = wait_for_all(group);
 	if (forks != thread_fork_count)
-		return -EPERM; /* a callback forked, and this is the child, which may have freed the group */
+		return -EPERM; /* A callback forked. This is the child, which may have freed the group. */
 	if (!error) {
 		lock_acquire(&group->lock);
 		error = group->failures.first.error;
@@ -370,7 +386,7 @@ void ctx_taskgroup_free(struct ctx_taskgroup *group)
 {
 	if (!group)
 		return;
-	/* In a forked child what ran in the group runs in the parent. */
+	/* In a forked child nothing of the group runs: its tasks run in the parent. */
 	if (group->fork_count != thread_fork_count) {
 		taskgroup_free(group);
 		return;
@@ -378,11 +394,14 @@ void ctx_taskgroup_free(struct ctx_taskgroup *group)
 	uint32_t forks = thread_fork_count;
 	begin_waiting(group);
 	context_cancel(group->ctx, __builtin_return_address(0));
-	/* Where it cannot wait, the freeing is left to who runs or waits in it and leaves last. A ring
-	 * without anything of the group may have been closed. */
+	/*
+	 * Where this thread must not wait (-EDEADLK, -EPERM), the last task or call that leaves the group
+	 * frees it. A ring on which the group has nothing in flight may have been closed already, and is not
+	 * touched.
+	 */
 	if (forks == thread_fork_count && (!group->ring || group->in_flight))
 		wait_for_all(group);
-	if (forks != thread_fork_count) { /* a callback forked, and this is the child, as above */
+	if (forks != thread_fork_count) { /* a callback forked, and this is the child */
 		taskgroup_free(group);
 		return;
 	}

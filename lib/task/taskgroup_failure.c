@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What went wrong in a task group: the first failure ends its context, all are kept to be read. */
+/*
+ * The failures of a task group. The first one ends the group's context; all are kept for the program to read.
+ */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,7 +10,7 @@
 #include "memory.h"
 #include "taskgroup.h"
 
-/* Where the next failure is to be written; NULL: it is only counted. With the lock held. */
+/* Where to write the next failure. NULL: it is only counted. The lock is held. */
 static struct ctx_failure *next_place(struct task_failures *failures, bool *ret_no_memory)
 {
 	if (failures->kept == 0)

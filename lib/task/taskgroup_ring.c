@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Task groups over operations of a ring. The ring tells a listener of each end, which the operation carries a
- * mark for: through the ring's group for the context, so that an operation costs no word more.
+ * Task groups of operations on a ring. The ring tells a listener of the end of each operation that has the
+ * mark OP_TASK. The listener is kept with the ring's group for the context, not with each operation, so that
+ * an operation takes no more memory.
  */
 #include <stdio.h>
 
 #include "taskgroup.h"
 
 /*
- * The failure that a completion is, 0: none. A time that is over is -ETIME, as ctx_err says it. What was
- * cancelled although the context lives was so by the program, or its chain broke, and then who broke it
- * tells.
+ * The failure that a completion stands for; 0: none. A time that is over is -ETIME, as in ctx_err. An
+ * operation that was cancelled while the context lives is no failure: either the program cancelled it, or an
+ * earlier operation of its chain failed and is the failure.
  */
 static int failure_of(const struct ctx_taskgroup *group, const struct ctx_completion *completion)
 {
@@ -40,9 +41,9 @@ static void taskgroup_op_ended(struct op_listener *listener, const struct operat
 		uint32_t forks = thread_fork_count;
 		taskgroup_note(group, error, text, NULL);
 		if (forks != thread_fork_count)
-			return; /* a callback forked, and this is the child, which may have freed the group */
+			return; /* A callback forked. This is the child, which may have freed the group. */
 	}
-	/* Only now: callbacks of the context have run, and may have freed the group as far as they can. */
+	/* Only now, for callbacks of the context have run, and may have called ctx_taskgroup_free. */
 	group->in_flight--;
 	if (taskgroup_is_over(group))
 		taskgroup_free(group);
@@ -59,8 +60,8 @@ int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring 
 	if (error)
 		return error;
 	if (ring->adopted)
-		return -ENOTSUP; /* its completions are the program's to read, so there is no waiting for them
-				  */
+		/* The program reads the completions, so that this library cannot wait for them. */
+		return -ENOTSUP;
 	error = taskgroup_make(parent, label, __builtin_return_address(0), &group);
 	if (error)
 		return error;
@@ -101,7 +102,10 @@ int taskgroup_ring_wait(struct ctx_taskgroup *group)
 		int delivered = ctx_ring_dispatch(ring, CTX_FOREVER);
 		if (!ring_is_here(ring))
 			return -EPERM; /* a callback forked, and this is the child */
-		/* The kernel has no memory now. There is no going away from what it holds. */
+		/*
+		 * The kernel is short of memory. We cannot return while it holds operations: wait, then try
+		 * again.
+		 */
 		if (delivered == -EAGAIN || delivered == -EBUSY)
 			sys_poll(NULL, 0, &moment);
 	}
