@@ -137,11 +137,11 @@ struct sight listed_sight(const struct listed *listed)
 		const struct join *join = container_of(listed, struct join, listed);
 		sight.hidden = join->share->unclaimed;
 		sight.uid = join->peer->identity.uid;
-		sight.too = join->share->uid;
+		sight.also_uid = join->share->uid;
 	} else if (listed->kind == CTXD_PROCESS) {
-		sight.uid = sight.too = container_of(listed, struct process, listed)->uid;
+		sight.uid = sight.also_uid = container_of(listed, struct process, listed)->uid;
 	} else {
-		sight.uid = sight.too = container_of(listed, struct death, listed)->uid;
+		sight.uid = sight.also_uid = container_of(listed, struct death, listed)->uid;
 	}
 	return sight;
 }
@@ -152,5 +152,5 @@ bool peer_sees(const struct peer *peer, const struct sight *sight)
 		return false;
 	if (sight->kind == CTXD_SHARED)
 		return may_by_mode(peer, sight->uid, sight->gid, sight->mode, RIGHT_SEE);
-	return is_same_user(peer, sight->uid) || is_same_user(peer, sight->too);
+	return is_same_user(peer, sight->uid) || is_same_user(peer, sight->also_uid);
 }
