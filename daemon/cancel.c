@@ -225,7 +225,7 @@ static void cancel_free(struct broker *broker, struct cancel *cancel)
 	if (cancel->share)
 		cancel->share->cancel = NULL;
 	account_return(cancel->account, QUOTA_CANCELS, 1);
-	account_release(&broker->accounts, cancel->account);
+	account_unref(&broker->accounts, cancel->account);
 	free(cancel);
 }
 
@@ -375,7 +375,7 @@ static int cancel_new(struct peer *peer, const struct wire_message *message, uin
 		account_return(peer->account, QUOTA_CANCELS, 1);
 		return -ENOMEM;
 	}
-	cancel->account = account_hold(&broker->accounts, peer->identity.uid);
+	cancel->account = account_ref(&broker->accounts, peer->identity.uid);
 	uint64_t wait_ns = from->wait_ns > config->reply_ns ? from->wait_ns : config->reply_ns;
 	list_init(&cancel->orders);
 	cancel->asker = peer;

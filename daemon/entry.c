@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What clients can list and watch: the order in which it came, its entry in a list, and who may see it.
- */
+/* What clients can list and watch: its place in the order in which it came, its entry, and who may see it. */
 #include <string.h>
 
 #include "parts.h"

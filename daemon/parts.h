@@ -130,7 +130,7 @@ struct process {
 	uint64_t table; /* The inode of its table. 0: not published. */
 	uint64_t created_ns;
 	struct list peers; /* Its connections that are open. */
-	unsigned holders;  /* The number of its connections, with those that are being taken apart. */
+	unsigned refs;	   /* The number of its connections, with those that are being taken apart. */
 };
 
 /* A client: one connection of a process. */

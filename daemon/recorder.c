@@ -52,7 +52,7 @@ static void death_free(struct death *death)
 		close(death->pidfd);
 		account_return(death->account, QUOTA_FDS, 1);
 	}
-	account_release(&broker->accounts, death->account);
+	account_unref(&broker->accounts, death->account);
 	free(death);
 }
 
@@ -61,11 +61,11 @@ static void death_free(struct death *death)
 static void trim_dead(struct broker *broker, struct account *account)
 {
 	/* Among them may be the last one that holds the account. */
-	account->holders++;
+	account->refs++;
 	while (!list_empty(&account->dead) && (account->dead_count > broker->config.retain_tables ||
 					       account->dead_bytes > broker->config.retain_bytes))
 		death_free(container_of(account->dead.next, struct death, of_account));
-	account_release(&broker->accounts, account);
+	account_unref(&broker->accounts, account);
 }
 
 /* It ended in order, by exit(3): there is nothing to explain. It says so itself, in its table. */
@@ -145,7 +145,7 @@ void recorder_add(struct peer *peer, bool died, uint64_t now_ns)
 		return;
 	*death = (struct death){
 		.broker = broker,
-		.account = account_hold(&broker->accounts, peer->identity.uid),
+		.account = account_ref(&broker->accounts, peer->identity.uid),
 		.pid = peer->identity.pid,
 		.uid = peer->identity.uid,
 		.gid = peer->identity.gid,

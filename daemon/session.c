@@ -47,7 +47,7 @@ static void session_free(struct peer *peer)
 	}
 	account_return(peer->account, QUOTA_FDS, peer->connection_fds);
 	account_return(peer->account, QUOTA_CONNECTIONS, 1);
-	account_release(&broker->accounts, peer->account);
+	account_unref(&broker->accounts, peer->account);
 	free(peer->identity.groups);
 	free(peer);
 }
@@ -121,7 +121,7 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	     uint64_t now_ns, struct peer **ret_peer)
 {
 	struct peer *peer = calloc(1, sizeof(*peer));
-	struct account *account = peer ? account_hold(&broker->accounts, identity->uid) : NULL;
+	struct account *account = peer ? account_ref(&broker->accounts, identity->uid) : NULL;
 	/* Its socket; and to watch its process the connection holds a pidfd of its own. */
 	uint64_t connection_fds = identity->pidfd >= 0 ? 2 : 1;
 	uint64_t fds = identity->pidfd >= 0 ? connection_fds + 1 : connection_fds;
@@ -136,7 +136,7 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 		error = -EDQUOT;
 	}
 	if (error) {
-		account_release(&broker->accounts, account);
+		account_unref(&broker->accounts, account);
 		free(peer);
 		free(identity->groups);
 		if (identity->pidfd >= 0)

@@ -118,8 +118,8 @@ bool share_charge_to(struct share *share, struct peer *peer)
 	if (!charge_share(peer->broker, peer->account))
 		return false;
 	uncharge_share(share->account);
-	account_release(accounts, share->account);
-	share->account = account_hold(accounts, peer->identity.uid);
+	account_unref(accounts, share->account);
+	share->account = account_ref(accounts, peer->identity.uid);
 	return true;
 }
 
@@ -129,10 +129,10 @@ struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct 
 {
 	struct broker *broker = peer->broker;
 	struct share *share = calloc(1, sizeof(*share));
-	struct account *account = share ? account_hold(&broker->accounts, peer->identity.uid) : NULL;
+	struct account *account = share ? account_ref(&broker->accounts, peer->identity.uid) : NULL;
 
 	if (!account || !charge_share(broker, account)) {
-		account_release(&broker->accounts, account);
+		account_unref(&broker->accounts, account);
 		free(share);
 		return NULL;
 	}
@@ -249,7 +249,7 @@ void share_free(struct share *share)
 void share_free_memory(struct share *share)
 {
 	lanes_remove(&share->broker->jobs, &share->job.link);
-	account_release(&share->broker->accounts, share->account);
+	account_unref(&share->broker->accounts, share->account);
 	free(share);
 }
 
