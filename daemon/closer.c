@@ -150,7 +150,7 @@ static void results_ready(struct loop_entry *entry, short revents)
 	loop_arm(entry, POLLIN);
 }
 
-/* ---- its process */
+/* ---- the process of a closer */
 
 static void close_if_open(int fd)
 {
@@ -277,7 +277,7 @@ static void closer_end_process(struct closer *closer)
 		loop_group_end(&closer->group, closer_gone);
 }
 
-/* ---- all of them */
+/* ---- all closers */
 
 static struct closer *find_closer(const struct closers *closers, uid_t uid)
 {
@@ -402,7 +402,7 @@ bool closers_have_room(const struct closers *closers, uid_t uid, uint32_t fds_ma
 	return false;
 }
 
-/* ---- for the broker */
+/* ---- the disposal of the broker */
 
 static void disposal_close(void *link, uid_t uid, int fd, bool known)
 {

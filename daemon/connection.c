@@ -65,7 +65,7 @@ struct connection {
 	unsigned last_words; /* heard since it died */
 };
 
-/* ---- who it is */
+/* ---- who the client is */
 
 /* 0 and one, or -1 in it: the process is gone, or not of our pid namespace; or why it cannot be had now. */
 static int open_pidfd(int fd, pid_t pid, int *ret_pidfd)

@@ -12,7 +12,7 @@
 #include "parts.h"
 #include "table_copy.h"
 
-/* ---- closing them */
+/* ---- closing descriptors */
 
 static void close_now(void *link, uid_t uid, int fd, bool known)
 {
@@ -55,7 +55,7 @@ bool given_has_room(const struct broker *broker, uid_t uid)
 	return broker->disposal.has_room(broker->disposal.link, uid, broker->config.fds_max);
 }
 
-/* ---- what they are */
+/* ---- telling pipes from other files */
 
 static bool ask_statx(int fd, struct stat *ret_status)
 {

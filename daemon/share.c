@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared contexts: finding them, what their owner pays for them, their end, and what becomes of them after
- * it.
+ * Shared contexts: finding them, what is charged for them, their owner, their end, and freeing them. A share
+ * has ended when its owner said so or is gone; then it is kept for ENDED_NS without pipe and name, so that
+ * clients which join late are told the cause.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 
 #include "parts.h"
 
-/* So many of one user are remembered after their end, for those who come late. */
+/* How many ended shares of one user are kept. */
 #define ENDED_MAX 1024
 #define ENDED_NS 60000000000ull
 
@@ -91,7 +92,7 @@ struct share *share_of_context(const struct broker *broker, const struct process
 
 /* ---- making and freeing */
 
-/* What a live one costs: itself, and its pipe. */
+/* A share that has not ended is charged as one context and, for its pipe, as one descriptor. */
 static bool charge_share(struct broker *broker, struct account *account)
 {
 	if (!account_charge(&broker->accounts, account, QUOTA_CONTEXTS, 1))
@@ -108,7 +109,6 @@ static void uncharge_share(struct account *account)
 	account_return(account, QUOTA_CONTEXTS, 1);
 }
 
-/* Its owner pays for it from now on. */
 bool share_charge_to(struct share *share, struct peer *peer)
 {
 	struct accounts *accounts = &peer->broker->accounts;
@@ -123,7 +123,6 @@ bool share_charge_to(struct share *share, struct peer *peer)
 	return true;
 }
 
-/* One of uid, for which peer pays. Takes pipe_fd over on success. */
 struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct stat *pipe,
 			bool (*run)(struct job *job), uint64_t now_ns)
 {
@@ -188,7 +187,10 @@ void share_set_owner(struct share *share, struct peer *peer, const struct wire_s
 	list_append(&peer->shares, &share->link);
 }
 
-/* It cannot be found by name or pipe any more. */
+/*
+ * Takes the share out of the maps by pipe, name and context, closes its pipe and returns its charge. It has
+ * no owner from then on.
+ */
 static void detach_owner(struct share *share)
 {
 	struct broker *broker = share->broker;
@@ -253,7 +255,7 @@ void share_free_memory(struct share *share)
 	free(share);
 }
 
-/* ---- its joins, and what stands below it */
+/* ---- work on joins and on shares below, which spread.c does */
 
 void share_visit(struct share *share)
 {
