@@ -8,16 +8,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "client_socket.h"
 #include "clock.h"
 #include "log.h"
 #include "passed.h"
-
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77
-#endif
 
 /* Queued for one client at most, before it is taken to be slow. */
 #define QUEUE_MAX (256 * 1024)
@@ -26,7 +22,6 @@
 /* What they cost about, as the broker counts: to send a packet of the queue, and to hang up on a client. */
 #define WORK_FLUSH 32
 #define WORK_HANG_UP 256
-#define GROUPS_MAX 65536
 /* Until a socket is tried again that has room, while the kernel has none. */
 #define RETRY_NS 10000000ull
 
@@ -65,90 +60,7 @@ struct connection {
 	unsigned last_words; /* heard since it died */
 };
 
-/* ---- who the client is */
-
-/* 0 and one, or -1 in it: the process is gone, or not of our pid namespace; or why it cannot be had now. */
-static int open_pidfd(int fd, pid_t pid, int *ret_pidfd)
-{
-	socklen_t size = sizeof(*ret_pidfd);
-
-	*ret_pidfd = -1;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, ret_pidfd, &size) == 0)
-		return 0;
-	/* Before 6.5 the number may be another process's by now, but only if the peer is dead: then nobody
-	 * holds the other end, unless a child does, which cannot be told apart and is what it descends from.
-	 */
-	if (errno == ENOPROTOOPT && pid > 0)
-		*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (*ret_pidfd >= 0)
-		return 0;
-	return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
-}
-
-static int identify_client(int fd, struct identity *ret_identity)
-{
-	struct ucred credentials;
-	socklen_t size = sizeof(credentials);
-	gid_t *groups = NULL;
-	socklen_t groups_size = 0;
-	int pidfd, error;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size))
-		return -errno;
-	ret_identity->uid = credentials.uid; /* also when the rest fails */
-	error = open_pidfd(fd, credentials.pid, &pidfd);
-	if (error)
-		return error;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &groups_size) && errno == ERANGE &&
-	    groups_size <= GROUPS_MAX * sizeof(gid_t)) {
-		groups = malloc(groups_size);
-		if (!groups) {
-			if (pidfd >= 0)
-				close(pidfd);
-			return -ENOMEM;
-		}
-		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &groups_size))
-			groups_size = 0;
-	}
-	*ret_identity = (struct identity){
-		.pid = credentials.pid,
-		.uid = credentials.uid,
-		.gid = credentials.gid,
-		.groups = groups,
-		.group_count = groups ? (unsigned)(groups_size / sizeof(gid_t)) : 0,
-		.pidfd = pidfd,
-	};
-	return 0;
-}
-
 /* ---- sending */
-
-/* 0; -EAGAIN: the socket is full; -ENOBUFS: the kernel is, which poll(2) does not show; or what is wrong. */
-static int transmit_packet(int fd, const void *bytes, size_t size, const int *fds, unsigned fd_count)
-{
-	union {
-		char bytes[CMSG_SPACE(WIRE_FDS_MAX * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec part = {.iov_base = (void *)bytes, .iov_len = size};
-	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-
-	if (fd_count) {
-		memset(&control, 0, sizeof(control));
-		header.msg_control = control.bytes;
-		header.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
-		attached->cmsg_level = SOL_SOCKET;
-		attached->cmsg_type = SCM_RIGHTS;
-		attached->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-		memcpy(CMSG_DATA(attached), fds, fd_count * sizeof(int));
-	}
-	ssize_t sent = sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (sent >= 0)
-		return 0;
-	/* ETOOMANYREFS: more descriptors on their way than may be; they arrive when others are read. */
-	return errno == ETOOMANYREFS ? -ENOBUFS : errno == EINTR ? -EAGAIN : -errno;
-}
 
 /* Its descriptors are copies of what uid's peers gave, and may be the last ones. */
 static void packet_free(struct connection *connection, struct packet *packet)
@@ -262,7 +174,7 @@ static int send_message(void *link, const struct wire_message *message, const in
 	if (connection->failing || connection->group.ending)
 		return -ESHUTDOWN;
 	if (!connection->queue)
-		result = transmit_packet(connection->fd, bytes, size, fds, fd_count);
+		result = socket_send(connection->fd, bytes, size, fds, fd_count);
 	if (result == -EAGAIN || result == -ENOBUFS) {
 		/* Also when it cannot be queued: then nothing else would tell. */
 		await_room(connection, result);
@@ -299,8 +211,8 @@ static void flush_queue(struct connection *connection, uint64_t end)
 			return;
 		}
 		broker_worked(connection->all->broker, WORK_FLUSH);
-		int result = transmit_packet(connection->fd, packet->bytes, packet->size, packet->fds,
-					     packet->fd_count);
+		int result = socket_send(connection->fd, packet->bytes, packet->size, packet->fds,
+					 packet->fd_count);
 		if (result == -EAGAIN || result == -ENOBUFS) {
 			await_room(connection, result);
 			return;
@@ -323,7 +235,7 @@ static void say_goodbye(struct connection *connection)
 	uint8_t bytes[WIRE_SIZE_MAX];
 
 	if (connection->error && !connection->queue)
-		transmit_packet(connection->fd, bytes, wire_pack(&message, bytes), NULL, 0);
+		socket_send(connection->fd, bytes, wire_pack(&message, bytes), NULL, 0);
 }
 
 static void connection_gone(struct loop_group *group)
@@ -374,22 +286,6 @@ static bool is_short_of_fds(const struct connections *all)
 	       broker_fds(all->broker) + closers_fds(all->closers) + OWN_FDS + PASSED_MAX > limit.rlim_cur;
 }
 
-/*
- * As recvmsg(2), without a wait. What the kernel cannot hand over it closes itself, as long as that takes: so
- * where descriptors may run out, a packet is looked at first, and stays where it is if there are too many.
- */
-static ssize_t receive_packet(const struct connection *connection, struct msghdr *header)
-{
-	int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
-
-	if (!is_short_of_fds(connection->all))
-		return recvmsg(connection->fd, header, flags);
-	ssize_t size = recvmsg(connection->fd, header, flags | MSG_PEEK);
-	if (size >= 0 && !(header->msg_flags & MSG_CTRUNC))
-		recv(connection->fd, NULL, 0, MSG_DONTWAIT);
-	return size;
-}
-
 /* False: there is nothing more, or it is over. */
 static bool receive_one(struct connection *connection)
 {
@@ -402,7 +298,7 @@ static bool receive_one(struct connection *connection)
 				.msg_controllen = sizeof(control.bytes)};
 	int fds[PASSED_MAX];
 
-	ssize_t size = receive_packet(connection, &header);
+	ssize_t size = socket_receive(connection->fd, &header, is_short_of_fds(connection->all));
 	if (size < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	/* An empty packet brings its descriptors along, too. */
@@ -577,7 +473,7 @@ static void refuse_client(struct connections *all, int fd, uid_t uid, int error)
 	struct wire_message message = {.type = WIRE_GOODBYE, .goodbye = {.error = error}};
 	uint8_t bytes[WIRE_SIZE_MAX];
 
-	transmit_packet(fd, bytes, wire_pack(&message, bytes), NULL, 0);
+	socket_send(fd, bytes, wire_pack(&message, bytes), NULL, 0);
 	if (log_admits(LOG_LEVEL_INFO, uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_INFO, "refused", "error=%s", strerrorname_np(-error));
 	shutdown(fd, SHUT_RDWR);
@@ -597,7 +493,7 @@ void connection_open(struct connections *all, int fd)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 	struct identity identity = {.uid = getuid()};
-	int error = connection ? identify_client(fd, &identity) : -ENOMEM;
+	int error = connection ? socket_identify(fd, &identity) : -ENOMEM;
 
 	if (error) {
 		refuse_client(all, fd, identity.uid, error);

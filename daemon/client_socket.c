@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include "client_socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "wire.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+#define GROUPS_MAX 65536
+
+/* 0 and one, or -1 in it: the process is gone, or not of our pid namespace; or why it cannot be had now. */
+static int open_pidfd(int fd, pid_t pid, int *ret_pidfd)
+{
+	socklen_t size = sizeof(*ret_pidfd);
+
+	*ret_pidfd = -1;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, ret_pidfd, &size) == 0)
+		return 0;
+	/* Before 6.5 the number may be another process's by now, but only if the peer is dead: then nobody
+	 * holds the other end, unless a child does, which cannot be told apart and is what it descends from.
+	 */
+	if (errno == ENOPROTOOPT && pid > 0)
+		*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (*ret_pidfd >= 0)
+		return 0;
+	return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
+}
+
+int socket_identify(int fd, struct identity *ret_identity)
+{
+	struct ucred credentials;
+	socklen_t size = sizeof(credentials);
+	gid_t *groups = NULL;
+	socklen_t groups_size = 0;
+	int pidfd, error;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size))
+		return -errno;
+	ret_identity->uid = credentials.uid; /* also when the rest fails */
+	error = open_pidfd(fd, credentials.pid, &pidfd);
+	if (error)
+		return error;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &groups_size) && errno == ERANGE &&
+	    groups_size <= GROUPS_MAX * sizeof(gid_t)) {
+		groups = malloc(groups_size);
+		if (!groups) {
+			if (pidfd >= 0)
+				close(pidfd);
+			return -ENOMEM;
+		}
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &groups_size))
+			groups_size = 0;
+	}
+	*ret_identity = (struct identity){
+		.pid = credentials.pid,
+		.uid = credentials.uid,
+		.gid = credentials.gid,
+		.groups = groups,
+		.group_count = groups ? (unsigned)(groups_size / sizeof(gid_t)) : 0,
+		.pidfd = pidfd,
+	};
+	return 0;
+}
+
+int socket_send(int fd, const void *bytes, size_t size, const int *fds, unsigned fd_count)
+{
+	union {
+		char bytes[CMSG_SPACE(WIRE_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec part = {.iov_base = (void *)bytes, .iov_len = size};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+	if (fd_count) {
+		memset(&control, 0, sizeof(control));
+		header.msg_control = control.bytes;
+		header.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+		attached->cmsg_level = SOL_SOCKET;
+		attached->cmsg_type = SCM_RIGHTS;
+		attached->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+		memcpy(CMSG_DATA(attached), fds, fd_count * sizeof(int));
+	}
+	ssize_t sent = sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent >= 0)
+		return 0;
+	/* ETOOMANYREFS: more descriptors on their way than may be; they arrive when others are read. */
+	return errno == ETOOMANYREFS ? -ENOBUFS : errno == EINTR ? -EAGAIN : -errno;
+}
+
+ssize_t socket_receive(int fd, struct msghdr *header, bool short_of_fds)
+{
+	int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
+
+	if (!short_of_fds)
+		return recvmsg(fd, header, flags);
+	ssize_t size = recvmsg(fd, header, flags | MSG_PEEK);
+	if (size >= 0 && !(header->msg_flags & MSG_CTRUNC))
+		recv(fd, NULL, 0, MSG_DONTWAIT);
+	return size;
+}
