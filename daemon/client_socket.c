@@ -15,7 +15,10 @@
 
 #define GROUPS_MAX 65536
 
-/* 0 and one, or -1 in it: the process is gone, or not of our pid namespace; or why it cannot be had now. */
+/*
+ * Gets a pidfd of the process that connected. 0 with the pidfd, or with -1: the process is gone, or is not in
+ * our pid namespace. -errno: there is no descriptor or no memory now.
+ */
 static int open_pidfd(int fd, pid_t pid, int *ret_pidfd)
 {
 	socklen_t size = sizeof(*ret_pidfd);
@@ -23,8 +26,10 @@ static int open_pidfd(int fd, pid_t pid, int *ret_pidfd)
 	*ret_pidfd = -1;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, ret_pidfd, &size) == 0)
 		return 0;
-	/* Before 6.5 the number may be another process's by now, but only if the peer is dead: then nobody
-	 * holds the other end, unless a child does, which cannot be told apart and is what it descends from.
+	/*
+	 * Kernels before 6.5 have no SO_PEERPIDFD. The pid may have been used again by now, but only if the
+	 * process that connected is dead. Then nobody holds the other end, unless a child of it does, which
+	 * cannot be told apart from it.
 	 */
 	if (errno == ENOPROTOOPT && pid > 0)
 		*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -43,7 +48,7 @@ int socket_identify(int fd, struct identity *ret_identity)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size))
 		return -errno;
-	ret_identity->uid = credentials.uid; /* also when the rest fails */
+	ret_identity->uid = credentials.uid; /* The caller needs the uid also if the rest fails. */
 	error = open_pidfd(fd, credentials.pid, &pidfd);
 	if (error)
 		return error;
@@ -91,7 +96,7 @@ int socket_send(int fd, const void *bytes, size_t size, const int *fds, unsigned
 	ssize_t sent = sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent >= 0)
 		return 0;
-	/* ETOOMANYREFS: more descriptors on their way than may be; they arrive when others are read. */
+	/* ETOOMANYREFS: the user has too many descriptors in sockets. It passes when others are received. */
 	return errno == ETOOMANYREFS ? -ENOBUFS : errno == EINTR ? -EAGAIN : -errno;
 }
 

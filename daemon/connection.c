@@ -15,17 +15,17 @@
 #include "log.h"
 #include "passed.h"
 
-/* Queued for one client at most, before it is taken to be slow. */
+/* The most that is queued for one client. */
 #define QUEUE_MAX (256 * 1024)
-/* What a process said before it died is heard so far. */
+/* How many packets that a process sent before it died are still received. */
 #define LAST_WORDS_MAX 32
-/* What they cost about, as the broker counts: to send a packet of the queue, and to hang up on a client. */
+/* What sending a queued packet and hanging up on a client cost, in the units of broker_work(). */
 #define WORK_FLUSH 32
 #define WORK_HANG_UP 256
-/* Until a socket is tried again that has room, while the kernel has none. */
+/* After this time a socket is tried again that has room in its queue while the kernel has none. */
 #define RETRY_NS 10000000ull
 
-/* A packet that the socket did not take. */
+/* A packet that is queued because the socket did not take it. */
 struct packet {
 	struct packet *next;
 	bool is_answer;
@@ -36,33 +36,36 @@ struct packet {
 };
 
 struct connection {
-	struct loop_group group; /* first */
-	struct list link;	 /* all->list */
-	struct list turn;	 /* all->fresh or busy, or alone */
+	struct loop_group group; /* This is first in the structure, for casts. */
+	struct list link;	 /* In all->list. */
+	struct list turn;	 /* In all->fresh or all->busy, or linked to itself. */
 	struct list of_failing, of_slow, of_retries;
 	struct connections *all;
-	struct peer *peer; /* NULL: never was one, or gone */
+	struct peer *peer; /* NULL: there was none, or it is gone. */
 	int fd;
-	int pidfd; /* of our own, for watching */
-	uid_t uid; /* for the log */
+	int pidfd; /* A copy of the client's pidfd, for watching its process. */
+	uid_t uid; /* For the log, and the user whose closer closes the socket. */
 	pid_t pid;
 	struct loop_entry input, output, process;
 	struct packet *queue, **queue_end;
 	uint64_t queued_bytes;
-	uint64_t slow_ns;	 /* since when nothing of the queue went; 0: nothing is queued */
-	uint64_t retry_ns;	 /* then the queue is tried again; 0: when the socket has room */
-	int error;		 /* to be told before hanging up */
-	bool waits_busy;	 /* where turn is */
-	bool readable, writable; /* to be looked at in its turn */
-	bool failing;		 /* to be closed */
-	bool full;		 /* said -EAGAIN */
+	uint64_t slow_ns; /* Since when no packet of the queue was sent. 0: the queue is empty. */
+	/* The time at which the queue is tried again. 0: when the socket has room. */
+	uint64_t retry_ns;
+	int error;		 /* The client is told this error before the service hangs up. */
+	bool waits_busy;	 /* turn is in all->busy and not in all->fresh. */
+	bool readable, writable; /* What is to be done in the next turn. */
+	bool failing;		 /* The connection is to be closed. */
+	bool full;		 /* The output said -EAGAIN: peer_writable() is to be called. */
 	bool died;
-	unsigned last_words; /* heard since it died */
+	unsigned last_words; /* The number of packets received since the process died. */
 };
 
 /* ---- sending */
 
-/* Its descriptors are copies of what uid's peers gave, and may be the last ones. */
+/*
+ * The descriptors are copies of some that a client gave, and may be the last ones, so a closer closes them.
+ */
 static void packet_free(struct connection *connection, struct packet *packet)
 {
 	for (unsigned i = 0; i < packet->fd_count; i++)
@@ -84,7 +87,7 @@ static void connection_fail(struct connection *connection, int error)
 	list_append(&connection->all->failing, &connection->of_failing);
 }
 
-/* Since when nothing of the queue went; 0: nothing is queued. */
+/* Sets since when no packet of the queue was sent. 0: the queue is empty. */
 static void set_slow(struct connection *connection, uint64_t slow_ns)
 {
 	connection->slow_ns = slow_ns;
@@ -113,7 +116,7 @@ static struct packet *packet_new(struct connection *connection, const void *byte
 	return packet;
 }
 
-/* After transmit said that it cannot be now. */
+/* Has the queue tried again, after socket_send() returned result, -EAGAIN or -ENOBUFS. */
 static void await_room(struct connection *connection, int result)
 {
 	if (result == -ENOBUFS) {
@@ -130,7 +133,10 @@ static int enqueue_packet(struct connection *connection, const void *bytes, size
 {
 	uint64_t cost = packet_cost(size);
 
-	/* Answers have room of their own: a client that does not read is not read from. */
+	/*
+	 * Half of the queue is kept for answers. It is enough, since nothing is received from a client with a
+	 * queue.
+	 */
 	if (!must && connection->queued_bytes + cost > QUEUE_MAX / 2) {
 		connection->full = true;
 		return -EAGAIN;
@@ -158,7 +164,7 @@ static int enqueue_packet(struct connection *connection, const void *bytes, size
 	return 0;
 }
 
-/* What may be told again later, and what may not. */
+/* Whether the message is an answer. Other messages are kept by the broker, which tries again later. */
 static bool is_answer_type(enum wire_type type)
 {
 	return type != WIRE_ORDER && type != WIRE_MOVED && type != WIRE_EVENT;
@@ -176,7 +182,7 @@ static int send_message(void *link, const struct wire_message *message, const in
 	if (!connection->queue)
 		result = socket_send(connection->fd, bytes, size, fds, fd_count);
 	if (result == -EAGAIN || result == -ENOBUFS) {
-		/* Also when it cannot be queued: then nothing else would tell. */
+		/* This is needed also if the packet cannot be queued, since nothing else would try again. */
 		await_room(connection, result);
 		return enqueue_packet(connection, bytes, size, fds, fd_count, is_answer_type(message->type));
 	}
@@ -201,7 +207,7 @@ static void free_first_packet(struct connection *connection)
 	packet_free(connection, packet);
 }
 
-/* As much of the queue as goes, and until the turn ends. */
+/* Sends packets of the queue until the socket is full or the turn ends. */
 static void flush_queue(struct connection *connection, uint64_t end)
 {
 	while (connection->queue) {
@@ -243,7 +249,7 @@ static void connection_gone(struct loop_group *group)
 	struct connection *connection = (struct connection *)group;
 	struct connections *all = connection->all;
 
-	/* What was never received from it goes with it. */
+	/* Closing the socket also closes the descriptors in packets that were never received. */
 	closers_hang_up(all->closers, connection->uid, connection->fd);
 	if (connection->pidfd >= 0)
 		close(connection->pidfd);
@@ -277,7 +283,7 @@ static void connection_hang_up(struct connection *connection)
 
 /* ---- receiving */
 
-/* Whether a packet may bring more descriptors along than this process can have. */
+/* Whether this process may have fewer than PASSED_MAX descriptors free. */
 static bool is_short_of_fds(const struct connections *all)
 {
 	struct rlimit limit;
@@ -286,7 +292,9 @@ static bool is_short_of_fds(const struct connections *all)
 	       broker_fds(all->broker) + closers_fds(all->closers) + OWN_FDS + PASSED_MAX > limit.rlim_cur;
 }
 
-/* False: there is nothing more, or it is over. */
+/*
+ * Receives one packet and hands it to the broker. False: there was none, or the connection is to be closed.
+ */
 static bool receive_one(struct connection *connection)
 {
 	uint8_t bytes[WIRE_SIZE_MAX + 1];
@@ -301,7 +309,7 @@ static bool receive_one(struct connection *connection)
 	ssize_t size = socket_receive(connection->fd, &header, is_short_of_fds(connection->all));
 	if (size < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
-	/* An empty packet brings its descriptors along, too. */
+	/* An empty packet can bring descriptors as well. */
 	unsigned fd_count = size < 0 ? 0 : passed_take(&header, fds);
 	int error = 0;
 	if (size <= 0 || header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
@@ -347,7 +355,7 @@ static void output_ready(struct loop_entry *entry, short revents)
 	await_turn(connection, false);
 }
 
-/* Its process has ended, though a child of it may hold the socket. */
+/* The client's process has ended. A child of it may still hold the socket. */
 static void process_ended(struct loop_entry *entry, short revents)
 {
 	struct connection *connection = (struct connection *)entry->group;
@@ -365,7 +373,7 @@ static void write_some(struct connection *connection, uint64_t end)
 		connection->full = false;
 		peer_writable(connection->peer);
 	}
-	/* What is left has its next try arranged. */
+	/* If packets are left in the queue, it is tried again, and the client is read from after that. */
 	connection->readable |= !connection->queue;
 }
 
@@ -377,12 +385,12 @@ static void read_some(struct connection *connection, uint64_t end)
 			connection->readable = true;
 			return;
 		}
-	/* Who does not take its answers is not asked for more. */
+	/* Nothing is received from a client that does not take its answers. */
 	if (!connection->queue && !connection->failing)
 		loop_arm(&connection->input, POLLIN);
 }
 
-/* What it said before it died is heard. */
+/* Receives what the process sent before it died. */
 static void read_last_words(struct connection *connection, uint64_t end)
 {
 	while (connection->last_words++ < LAST_WORDS_MAX && receive_one(connection))
@@ -416,7 +424,7 @@ static bool take_turn_of(struct lanes *lanes)
 	return link != NULL;
 }
 
-/* What went wrong while messages went to and fro, to this client or others. */
+/* Closes one connection on which something went wrong. False: there is none. */
 static bool close_failed(struct connections *all)
 {
 	struct list *link = all->failing.next;
@@ -467,7 +475,7 @@ static int connection_set_up(struct connection *connection, const struct identit
 	return peer_new(connection->all->broker, identity, &output, clock_now_ns(), &connection->peer);
 }
 
-/* Closes fd. */
+/* Tells the client at fd why it is refused, and closes fd. */
 static void refuse_client(struct connections *all, int fd, uid_t uid, int error)
 {
 	struct wire_message message = {.type = WIRE_GOODBYE, .goodbye = {.error = error}};
@@ -540,7 +548,7 @@ void connections_init(struct connections *all)
 		list_init(lists[i]);
 }
 
-/* All of them at once: it is the end. */
+/* Closes all connections at once, for the end of the service. */
 void connections_end(struct connections *all, int error)
 {
 	for (struct list *link = all->list.next; link != &all->list; link = link->next)
@@ -549,7 +557,7 @@ void connections_end(struct connections *all, int error)
 		;
 }
 
-/* One step for each that is due, and nothing for the others. */
+/* Costs one step for each connection that is due, and nothing for the others. */
 void connections_tick(struct connections *all, uint64_t now_ns)
 {
 	while (!list_empty(&all->slow)) {
