@@ -53,7 +53,7 @@ static int refuse_line(struct reading *reading, const char *what, const char *te
 	return -EINVAL;
 }
 
-/* A whole number with one of the suffixes, from 1 to max in the unit of the setting. */
+/* Parses a whole number with one of the suffixes. The result is from 1 to max, in the unit of the setting. */
 static bool parse_number(const char *text, const char *const *suffixes, const uint64_t *factors, uint64_t max,
 			 uint64_t *ret_number)
 {
@@ -209,8 +209,8 @@ int config_parse(const char *text, size_t size, struct config *ret_config, char 
 }
 
 /*
- * What has no end, or none yet, would be read as an empty file, or for ever. Opening waits for nobody. A
- * descriptor, or a negative errno with its reason.
+ * Opens a regular file. A pipe or a device would be read as an empty file, or for ever. Opening does not
+ * wait. The descriptor, or -errno with the reason in words.
  */
 static int open_regular(const char *path, char *reason, size_t reason_size)
 {
