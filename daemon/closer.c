@@ -197,8 +197,8 @@ static void process_ended(struct loop_entry *entry, short revents)
 	if (closer->sent)
 		finish_first_job(closer, -EIO);
 	if (killed) {
-		log_event(LOG_LEVEL_ERROR, "closer", "uid=%u pid=%d reason=\"it was killed\"", closer->uid,
-			  closer->pid);
+		log_event(LOG_LEVEL_ERROR, "closer", "uid=%u pid=%d reason=\"the closer was killed\"",
+			  closer->uid, closer->pid);
 		closer->retry_ns = clock_now_ns() + RETRY_NS;
 	}
 	closer->sent = 0;
@@ -409,8 +409,8 @@ bool closers_have_room(const struct closers *closers, uid_t uid, uint32_t fds_ma
 		return true;
 	if (!closer->crowded && log_admits(LOG_LEVEL_WARNING, uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_WARNING, "closer",
-			  "uid=%u waiting=%u reason=\"what this user gave is not "
-			  "closed: he is let in no more\"",
+			  "uid=%u waiting=%u reason=\"descriptors of this user are not closed yet: "
+			  "its new clients are refused\"",
 			  uid, closer->waiting);
 	closer->crowded = true;
 	return false;
@@ -507,7 +507,8 @@ void closers_fail_jobs(struct closers *closers)
 	for (struct closer *closer = closers->first; closer; closer = closer->next) {
 		if (closer->waiting)
 			log_event(LOG_LEVEL_WARNING, "closer",
-				  "uid=%u pid=%d waiting=%u reason=\"what this user gave cannot be closed\"",
+				  "uid=%u pid=%d waiting=%u reason=\"descriptors of this user cannot be "
+				  "closed\"",
 				  closer->uid, closer->pid, closer->waiting);
 		while (closer->jobs)
 			finish_first_job(closer, -ECANCELED);

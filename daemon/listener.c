@@ -41,8 +41,7 @@ static int take_systemd_socket(struct listener *listener, char *reason, size_t r
 		return count;
 	if (count > 1 || sd_is_socket(SD_LISTEN_FDS_START, AF_UNIX, SOCK_SEQPACKET, 1) <= 0) {
 		snprintf(reason, reason_size,
-			 "systemd gave %d sockets; one that listens, ListenSequentialPacket=, is wanted",
-			 count);
+			 "systemd gave %d sockets; give exactly one, with ListenSequentialPacket=", count);
 		return -EINVAL;
 	}
 	/*
@@ -129,7 +128,8 @@ static int lock_path(const char *path, char *reason, size_t reason_size)
 	if (locked)
 		snprintf(reason, reason_size, "cannot lock %s: %s", lock, strerror(-locked));
 	else
-		snprintf(reason, reason_size, "another ctxd starts at %s; stop it, or give --socket=PATH",
+		snprintf(reason, reason_size,
+			 "another ctxd is starting at %s; stop it, or give another place by --socket=PATH",
 			 path);
 	return locked ? locked : -EADDRINUSE;
 }
@@ -143,11 +143,12 @@ static int replace_path(struct listener *listener, char *reason, size_t reason_s
 	strcpy(address.sun_path, listener->path);
 	if (lstat(listener->path, &status) == 0) {
 		if (!S_ISSOCK(status.st_mode)) {
-			snprintf(reason, reason_size, "%s is there, and no socket", listener->path);
+			snprintf(reason, reason_size, "%s exists and is not a socket", listener->path);
 			return -EEXIST;
 		}
 		if (is_served(&address)) {
-			snprintf(reason, reason_size, "somebody serves %s already; give --socket=PATH",
+			snprintf(reason, reason_size,
+				 "another service listens at %s; give another place by --socket=PATH",
 				 listener->path);
 			return -EADDRINUSE;
 		}
@@ -201,7 +202,7 @@ static int choose_path(struct listener *listener, const char *path, char *reason
 
 	if (path) {
 		if (!path[0] || strlen(path) >= sizeof(listener->path)) {
-			snprintf(reason, reason_size, "a path of 1 to 107 bytes is wanted");
+			snprintf(reason, reason_size, "the path of the socket must have 1 to 107 bytes");
 			return -ENAMETOOLONG;
 		}
 		strcpy(listener->path, path);
@@ -211,8 +212,9 @@ static int choose_path(struct listener *listener, const char *path, char *reason
 		if (is_writable_place(listener->path))
 			return 0;
 	snprintf(reason, reason_size,
-		 error == -ENAMETOOLONG ? "the path in CTXD_SOCKET or XDG_RUNTIME_DIR is too long"
-					: "nowhere to listen: give --socket=PATH, or set XDG_RUNTIME_DIR");
+		 error == -ENAMETOOLONG
+			 ? "the path in CTXD_SOCKET or XDG_RUNTIME_DIR is too long"
+			 : "there is no place to listen: give --socket=PATH, or set XDG_RUNTIME_DIR");
 	return error == -ENOENT ? -EACCES : error;
 }
 

@@ -65,21 +65,21 @@ struct daemon {
 
 static const char help[] =
 	"Usage: ctxd [OPTION...]\n"
-	"Share contexts between processes: names, ids and rights, requests to cancel, and the tables\n"
-	"of processes that died. Runs in the foreground until SIGTERM; SIGHUP reads the configuration "
-	"again.\n"
+	"Share contexts between processes: give them names, ids and rights, pass on requests to cancel,\n"
+	"and keep the context tables of processes that died. ctxd runs in the foreground until SIGTERM;\n"
+	"SIGHUP makes it read the configuration again.\n"
 	"\n"
-	"  -s, --socket=PATH      listen here; without it at $CTXD_SOCKET, $XDG_RUNTIME_DIR/ctxd.sock or\n"
-	"                         /run/ctxd.sock, or at the socket that systemd gives\n"
-	"  -c, --config=FILE      read FILE, see ctxd.conf(5); without it /etc/ctxd.conf (of root), or\n"
-	"                         $XDG_CONFIG_HOME/ctxd.conf or ~/.config/ctxd.conf, if it is there\n"
-	"  -l, --log-level=LEVEL  error, warning, info or debug\n"
-	"      --loop=KIND        ring or poll: how to wait; without it ring where io_uring can be used\n"
-	"      --check-config     only say whether the configuration is good\n"
-	"  -V, --version          the version\n"
-	"  -h, --help             this text\n"
+	"  -s, --socket=PATH      listen at PATH; without it at $CTXD_SOCKET, $XDG_RUNTIME_DIR/ctxd.sock or\n"
+	"                         /run/ctxd.sock, or on the socket that systemd gives\n"
+	"  -c, --config=FILE      read FILE, see ctxd.conf(5); without it /etc/ctxd.conf for root, else\n"
+	"                         $XDG_CONFIG_HOME/ctxd.conf or ~/.config/ctxd.conf, if that exists\n"
+	"  -l, --log-level=LEVEL  how much to log: error, warning, info or debug\n"
+	"      --loop=KIND        wait with a ring or with poll(2); without it a ring if io_uring works\n"
+	"      --check-config     say whether the configuration is valid, and exit\n"
+	"  -V, --version          print the version\n"
+	"  -h, --help             print this text\n"
 	"\n"
-	"Exit codes: 0 ended as asked; 1 cannot run; 2 usage; 3 the configuration is wrong.\n";
+	"Exit codes: 0 ended by SIGTERM or SIGINT; 1 cannot run; 2 wrong usage; 3 wrong configuration.\n";
 
 static void notify_systemd(const char *state)
 {
@@ -126,11 +126,12 @@ static int parse_options(int argc, char **argv, struct options *options)
 			break;
 		case 'l':
 			if (!log_parse_level(optarg, &options->log_level))
-				return usage_error("error, warning, info or debug is wanted, not", optarg);
+				return usage_error("--log-level must be error, warning, info or debug, not",
+						   optarg);
 			break;
 		case OPTION_LOOP:
 			if (strcmp(optarg, "ring") != 0 && strcmp(optarg, "poll") != 0)
-				return usage_error("ring or poll is wanted, not", optarg);
+				return usage_error("--loop must be ring or poll, not", optarg);
 			options->loop = optarg[0] == 'r' ? LOOP_RING : LOOP_POLL;
 			break;
 		case OPTION_CHECK:
@@ -148,7 +149,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 		}
 	}
 	if (optind < argc)
-		return usage_error("no operand is wanted, but there is", argv[optind]);
+		return usage_error("there must be no operand, but there is", argv[optind]);
 	return -1;
 }
 
@@ -349,7 +350,7 @@ static int run_daemon(struct daemon *daemon)
 		if (daemon->draining && !daemon->stopping && is_daemon_drained(daemon, now_ns))
 			hang_up_all(daemon);
 		if (daemon->stopping && now_ns >= daemon->stop_ns && !is_daemon_over(daemon)) {
-			log_event(LOG_LEVEL_ERROR, "stop", "reason=\"not all clients are gone\" clients=%u",
+			log_event(LOG_LEVEL_ERROR, "stop", "reason=\"some clients are not gone\" clients=%u",
 				  daemon->connections.count);
 			return EXIT_TROUBLE;
 		}
@@ -379,7 +380,7 @@ static int open_signal_fd(char *reason, size_t reason_size)
 	int error = sigprocmask(SIG_BLOCK, &set, NULL) ? errno : 0;
 	int fd = error ? -1 : signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
-		snprintf(reason, reason_size, "signals cannot be listened to: %s",
+		snprintf(reason, reason_size, "signals cannot be received: %s",
 			 strerror(error ? error : errno));
 	return fd;
 }
@@ -501,7 +502,7 @@ int main(int argc, char **argv)
 	if (!load_config(&daemon.options, &daemon.config))
 		return EXIT_CONFIGURATION;
 	if (daemon.options.check_config) {
-		puts("ctxd: the configuration is good");
+		puts("ctxd: the configuration is valid");
 		return EXIT_OK;
 	}
 	/* The service is not its own client. */
@@ -517,7 +518,8 @@ int main(int argc, char **argv)
 	broker_free(daemon.broker);
 	log_finish();
 	if (daemon.closers.count)
-		_exit(EXIT_OK); /* The groups of stuck closers are still in the loop, which cannot be closed then. */
+		_exit(EXIT_OK); /* The groups of stuck closers are still in the loop, which cannot be closed
+				   then. */
 	loop_close(daemon.loop);
 	close(daemon.signal_fd);
 	return EXIT_OK;

@@ -301,7 +301,7 @@ void share_orphan(struct share *share, uint64_t now_ns)
 		.time_ns = now_ns,
 		.pid = share->pid,
 		.uid = share->uid,
-		.text = "its owner died, or left the service",
+		.text = "the owner died or disconnected",
 	};
 
 	share_end(share, &cause, now_ns);
