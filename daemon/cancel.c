@@ -358,7 +358,7 @@ static int find_target(struct peer *peer, const struct wire_cancel *wanted, stru
 	return *ret_told && may_cancel_by_table(peer, *ret_told) ? 0 : -ENOENT;
 }
 
-static void describe_target(struct cancel *cancel, const struct share *share, const struct peer *process,
+static void describe_target(struct cancel *cancel, const struct share *share, const struct peer *told,
 			    uint64_t ctx_id)
 {
 	char label[CTX_LABEL_MAX * 4 + 3];
@@ -370,8 +370,7 @@ static void describe_target(struct cancel *cancel, const struct share *share, co
 			 (uint32_t)(share->ctx_id >> 32), log_quote(share->label, label, sizeof(label)));
 	else
 		snprintf(cancel->target, sizeof(cancel->target), "target=%d:%u.%u owner=%d",
-			 process->identity.pid, (uint32_t)ctx_id, (uint32_t)(ctx_id >> 32),
-			 process->identity.pid);
+			 told->identity.pid, (uint32_t)ctx_id, (uint32_t)(ctx_id >> 32), told->identity.pid);
 }
 
 /* 0 and a cancel that is charged to the asker; -EDQUOT; -ENOMEM. */
@@ -495,9 +494,9 @@ int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_
 {
 	const struct wire_cancel *wanted = &message->cancel;
 	struct share *share;
-	struct peer *process;
+	struct peer *told;
 	struct order *order;
-	int error = find_target(peer, wanted, &share, &process);
+	int error = find_target(peer, wanted, &share, &told);
 
 	if (error && !(wanted->flags & WIRE_DRY_RUN))
 		record_unmet(peer, wanted, error);
@@ -514,13 +513,13 @@ int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_
 	}
 	if (error)
 		return error;
-	describe_target(cancel, share, process, wanted->ctx_id);
-	record_request(cancel, share ? share->uid : process->identity.uid);
+	describe_target(cancel, share, told, wanted->ctx_id);
+	record_request(cancel, share ? share->uid : told->identity.uid);
 	if (share) {
 		order_all_joined(cancel, share);
 		return 0;
 	}
-	error = order_new(cancel, process, (struct ctxd_id){0}, wanted->ctx_id, &order);
+	error = order_new(cancel, told, (struct ctxd_id){0}, wanted->ctx_id, &order);
 	if (!error) {
 		send_order(order);
 		return 0;

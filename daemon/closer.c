@@ -49,7 +49,7 @@ struct closer {
 	int fd, far_fd;	   /* The socket. The process has the same table of descriptors and uses far_fd. */
 	int pidfd;	   /* -1: there is none, so the death of the process is not seen. */
 	int service_pidfd; /* A pidfd of the service, for its own closer. -1 in the others. */
-	struct loop_entry replies, process;
+	struct loop_entry results, process_end;
 	struct closer_job *jobs, **jobs_end; /* The oldest job is first. */
 	struct closer_job *unsent;
 	unsigned waiting, sent;
@@ -271,11 +271,11 @@ static void closer_start(struct closer *closer)
 		return;
 	}
 	closer->idle_ns = clock_now_ns();
-	loop_entry_init(&closer->replies, &closer->group, closer->fd, results_ready);
-	loop_entry_init(&closer->process, &closer->group, closer->pidfd, process_ended);
-	loop_arm(&closer->replies, POLLIN);
+	loop_entry_init(&closer->results, &closer->group, closer->fd, results_ready);
+	loop_entry_init(&closer->process_end, &closer->group, closer->pidfd, process_ended);
+	loop_arm(&closer->results, POLLIN);
 	if (closer->pidfd >= 0)
-		loop_arm(&closer->process, POLLIN);
+		loop_arm(&closer->process_end, POLLIN);
 	send_jobs(closer);
 }
 

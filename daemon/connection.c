@@ -46,7 +46,7 @@ struct connection {
 	int pidfd; /* A copy of the client's pidfd, for watching its process. */
 	uid_t uid; /* For the log, and the user whose closer closes the socket. */
 	pid_t pid;
-	struct loop_entry input, output, process;
+	struct loop_entry input, output, process_end;
 	struct packet *queue, **queue_end;
 	uint64_t queued_bytes;
 	uint64_t slow_ns; /* Since when no packet of the queue was sent. 0: the queue is empty. */
@@ -527,7 +527,7 @@ void connection_open(struct connections *all, int fd)
 	all->count++;
 	loop_entry_init(&connection->input, &connection->group, fd, input_ready);
 	loop_entry_init(&connection->output, &connection->group, fd, output_ready);
-	loop_entry_init(&connection->process, &connection->group, connection->pidfd, process_ended);
+	loop_entry_init(&connection->process_end, &connection->group, connection->pidfd, process_ended);
 	if (error) {
 		connection->error = error;
 		connection_hang_up(connection);
@@ -535,7 +535,7 @@ void connection_open(struct connections *all, int fd)
 	}
 	loop_arm(&connection->input, POLLIN);
 	if (connection->pidfd >= 0)
-		loop_arm(&connection->process, POLLIN);
+		loop_arm(&connection->process_end, POLLIN);
 }
 
 void connections_init(struct connections *all)

@@ -279,14 +279,14 @@ static void accept_ready(struct loop_entry *entry, short revents)
 		if (errno != ECONNABORTED && errno != EINTR)
 			break;
 	}
-	loop_arm(&listener->entry, POLLIN);
+	loop_arm(&listener->accepting, POLLIN);
 }
 
 void listener_start(struct listener *listener, struct connections *connections)
 {
 	listener->connections = connections;
-	loop_entry_init(&listener->entry, &listener->group, listener->fd, accept_ready);
-	loop_arm(&listener->entry, POLLIN);
+	loop_entry_init(&listener->accepting, &listener->group, listener->fd, accept_ready);
+	loop_arm(&listener->accepting, POLLIN);
 }
 
 void listener_resume(struct listener *listener)
@@ -294,7 +294,7 @@ void listener_resume(struct listener *listener)
 	if (!listener->paused_until_ns)
 		return;
 	listener->paused_until_ns = 0;
-	loop_arm(&listener->entry, POLLIN);
+	loop_arm(&listener->accepting, POLLIN);
 }
 
 void listener_tick(struct listener *listener, uint64_t now_ns)

@@ -9,7 +9,7 @@
 
 struct listener {
 	struct loop_group group; /* First in the structure, for casts. */
-	struct loop_entry entry;
+	struct loop_entry accepting;
 	struct connections *connections;
 	int fd;
 	char path[108]; /* Empty: the socket was given to the service, which then removes nothing. */

@@ -518,8 +518,7 @@ int main(int argc, char **argv)
 	broker_free(daemon.broker);
 	log_finish();
 	if (daemon.closers.count)
-		_exit(EXIT_OK); /* The groups of stuck closers are still in the loop, which cannot be closed
-				   then. */
+		_exit(EXIT_OK); /* The loop still has groups of stuck closers, so it cannot be closed. */
 	loop_close(daemon.loop);
 	close(daemon.signal_fd);
 	return EXIT_OK;

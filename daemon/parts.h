@@ -189,8 +189,7 @@ struct share {
 	char label[CTX_LABEL_MAX + 1];
 	uint32_t mode;
 	bool movable;
-	bool unclaimed; /* After a restart: clients have joined it again, and its owner has not come back yet.
-			 */
+	bool unclaimed; /* After a restart: clients joined it again, and its owner is not back yet. */
 	bool hidden;	/* No client can find the share any more. It is freed when its joins are. */
 	bool too_deep;	/* The share was hidden for its depth, so what is shared below it goes as well. */
 	unsigned depth; /* The number of joins above it. */
@@ -363,8 +362,7 @@ struct sight {
 	enum ctxd_entry_kind kind;
 	bool hidden;	/* Nobody may see it. */
 	uid_t uid;	/* Of a shared context, who may see it depends on uid, gid and mode. */
-	uid_t also_uid; /* Of the other kinds, both users may. Of a join, this is the owner of what was
-			   joined. */
+	uid_t also_uid; /* Of other kinds, both users may. Of a join, this is the owner's. */
 	gid_t gid;
 	uint32_t mode;
 };

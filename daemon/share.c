@@ -272,7 +272,7 @@ void share_count_depths(struct share *share)
 		list_append(&broker->to_count, &share->of_to_count);
 }
 
-/* ---- the end */
+/* ---- the end of a share */
 
 void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns)
 {
