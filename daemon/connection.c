@@ -78,6 +78,7 @@ static uint64_t packet_cost(size_t size)
 	return sizeof(struct packet) + size;
 }
 
+/* Has the connection closed in its next turn. The client is told error before that, unless it is 0. */
 static void connection_fail(struct connection *connection, int error)
 {
 	if (connection->failing || connection->group.ending)
@@ -129,7 +130,7 @@ static void await_room(struct connection *connection, int result)
 }
 
 static int enqueue_packet(struct connection *connection, const void *bytes, size_t size, const int *fds,
-			  unsigned fd_count, bool must)
+			  unsigned fd_count, bool is_answer)
 {
 	uint64_t cost = packet_cost(size);
 
@@ -137,14 +138,14 @@ static int enqueue_packet(struct connection *connection, const void *bytes, size
 	 * Half of the queue is kept for answers. It is enough, since nothing is received from a client with a
 	 * queue.
 	 */
-	if (!must && connection->queued_bytes + cost > QUEUE_MAX / 2) {
+	if (!is_answer && connection->queued_bytes + cost > QUEUE_MAX / 2) {
 		connection->full = true;
 		return -EAGAIN;
 	}
 	if (connection->queued_bytes + cost > QUEUE_MAX ||
 	    !peer_charge_queued(connection->peer, cost, fd_count)) {
 		connection->full = true;
-		if (must)
+		if (is_answer)
 			connection_fail(connection, -EDQUOT);
 		return -EAGAIN;
 	}
@@ -156,8 +157,8 @@ static int enqueue_packet(struct connection *connection, const void *bytes, size
 	}
 	if (!connection->queue)
 		set_slow(connection, clock_now_ns());
-	packet->is_answer = must;
-	connection->all->owed += must;
+	packet->is_answer = is_answer;
+	connection->all->owed += is_answer;
 	*connection->queue_end = packet;
 	connection->queue_end = &packet->next;
 	connection->queued_bytes += cost;

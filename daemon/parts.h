@@ -423,7 +423,7 @@ void share_set_owner(struct share *share, struct peer *peer, const struct wire_s
  */
 void share_visit(struct share *share);
 /* Marks the share: the depths of what is shared below it are to be counted again. */
-void share_count_depths(struct share *share);
+void share_recount_depths(struct share *share);
 
 /* Ends the share. It is kept for ENDED_NS, so that clients which join late are told the cause. */
 void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns);

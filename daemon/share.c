@@ -263,7 +263,7 @@ void share_visit(struct share *share)
 	job_begin(share->broker, &share->job);
 }
 
-void share_count_depths(struct share *share)
+void share_recount_depths(struct share *share)
 {
 	struct broker *broker = share->broker;
 

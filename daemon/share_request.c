@@ -54,7 +54,7 @@ static int check_above(struct broker *broker, const struct share *share, struct 
 static void claim_share(struct share *share)
 {
 	share->unclaimed = false;
-	share_count_depths(share);
+	share_recount_depths(share);
 	job_begin(share->broker, &share->broker->count_depths);
 	listed_event(share->broker, &share->listed, CTXD_EVENT_ADDED);
 	share_visit(share);

@@ -51,7 +51,7 @@ static void visit_below(struct share *share)
 	if (below->depth > broker->config.depth_max)
 		hide_too_deep(below);
 	else
-		share_count_depths(below);
+		share_recount_depths(below);
 }
 
 bool shares_count_depths(struct job *job)
