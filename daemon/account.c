@@ -48,7 +48,7 @@ void accounts_free(struct accounts *accounts)
 	map_free(&accounts->by_uid);
 }
 
-struct account *account_hold(struct accounts *accounts, uid_t uid)
+struct account *account_ref(struct accounts *accounts, uid_t uid)
 {
 	struct map_node *node = map_find(&accounts->by_uid, uid);
 	struct account *account = node ? container_of(node, struct account, by_uid) : NULL;
@@ -64,17 +64,18 @@ struct account *account_hold(struct accounts *accounts, uid_t uid)
 		list_init(&account->parted);
 		map_add(&accounts->by_uid, &account->by_uid, uid);
 	}
-	account->holders++;
+	account->refs++;
 	return account;
 }
 
-void account_release(struct accounts *accounts, struct account *account)
+void account_unref(struct accounts *accounts, struct account *account)
 {
-	if (!account || --account->holders)
+	if (!account || --account->refs)
 		return;
 	for (int i = 0; i < QUOTA_COUNT; i++)
 		if (account->used[i])
-			abort(); /* charged, never returned, and nobody left to do it */
+			/* Something was charged and not returned, and nobody is left who could return it. */
+			abort();
 	map_remove(&accounts->by_uid, &account->by_uid);
 	free(account);
 }
@@ -98,7 +99,7 @@ bool account_charge(struct accounts *accounts, struct account *account, enum quo
 void account_return(struct account *account, enum quota quota, uint64_t amount)
 {
 	if (account->used[quota] < amount)
-		abort(); /* returned twice */
+		abort(); /* More was returned than was charged. */
 	account->used[quota] -= amount;
 	account->all->fds -= quota == QUOTA_FDS ? amount : 0;
 }

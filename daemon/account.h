@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What each user has charged to it, against the quotas of the configuration. */
+/* Accounts: what each user has charged to it, against the quotas of the configuration. */
 #ifndef CTXD_ACCOUNT_H
 #define CTXD_ACCOUNT_H
 
@@ -25,11 +25,13 @@ struct account {
 	struct accounts *all;
 	struct map_node by_uid;
 	uid_t uid;
-	unsigned holders;
-	bool breached[QUOTA_COUNT]; /* has been logged */
+	unsigned refs;
+	bool breached[QUOTA_COUNT]; /* The first refusal has been logged. */
 	uint64_t used[QUOTA_COUNT];
-	/* What is remembered of this user: shared contexts that ended, tables of the dead, and of those who
-	 * may be dead. Oldest first. */
+	/*
+	 * What the broker remembers of this user, the oldest first: shared contexts that ended, tables of
+	 * dead processes, and tables of processes that may be dead.
+	 */
 	struct list ended, dead, parted;
 	unsigned ended_count, dead_count, parted_count;
 	uint64_t dead_bytes;
@@ -38,19 +40,22 @@ struct account {
 struct accounts {
 	struct map by_uid;
 	const struct config *config;
-	uint64_t fds; /* charged to all of them */
+	uint64_t fds; /* What is charged to QUOTA_FDS of all accounts together. */
 };
 
 /* False: no memory. */
 bool accounts_init(struct accounts *accounts, const struct config *config);
-/* Aborts when something is charged still. */
+/* Aborts if an account is left, that is, if somebody still has a reference. */
 void accounts_free(struct accounts *accounts);
 
-/* The account of uid, held; account_release() it. NULL: no memory. */
-struct account *account_hold(struct accounts *accounts, uid_t uid);
-void account_release(struct accounts *accounts, struct account *account);
+/* A reference on the account of uid, to be given back by account_unref(). NULL: no memory. */
+struct account *account_ref(struct accounts *accounts, uid_t uid);
+void account_unref(struct accounts *accounts, struct account *account);
 
-/* False: the quota is reached, nothing was charged; the first time that is logged. */
+/*
+ * Charges amount to the quota. False: the quota is reached and nothing was charged. The first refusal of each
+ * quota is logged.
+ */
 bool account_charge(struct accounts *accounts, struct account *account, enum quota quota, uint64_t amount);
 void account_return(struct account *account, enum quota quota, uint64_t amount);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The broker as a whole: making and freeing it, what is due at a time, and how much work was done. */
 #include <stdlib.h>
 #include <string.h>
 

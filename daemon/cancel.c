@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ending contexts for somebody else. A request becomes one order for each process in which the context lives:
- * all who joined it, and its owner. The owner is told last, when the others have obeyed or a moment is over:
- * its end would reach them by the pipe, and what they reap would not be told. Nobody waits longer than that
- * for another, so a stopped owner shields nobody. The one who asked is answered when all have obeyed, or when
- * it has taken too long; the record of it all is written when everything has been reaped.
+ * Requests to end a context. A request becomes one order for each process in which the context lives: those
+ * who joined it, and its owner.
+ *
+ * The owner's order is sent last: when the others have obeyed, but after HOLD_NS at the latest. Its end
+ * reaches the others by the pipe, and what they reap after that would not be reported. Because of the bound,
+ * a stopped process keeps no other one from being told.
+ *
+ * The asker is answered when all have obeyed, at the latest at answer_ns. The record is written when all
+ * operations are reaped, at the latest at audit_ns.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,11 +19,13 @@
 #include "log.h"
 #include "parts.h"
 
-/* An order that a process has not obeyed is not repeated, so this many contexts of one can be asked to end.
+/*
+ * How many orders one process can have. An order that is not obeyed is not sent again, so this bounds how
+ * many contexts of one process others can ask to end.
  */
 #define ORDERS_MAX 4096
 #define AUDIT_NS 10000000000ull
-/* For those who joined, before the owner is told. */
+/* How long the owner's order is held back for those who joined. */
 #define HOLD_NS 20000000ull
 
 /* ---- orders */
@@ -76,8 +82,10 @@ static uint64_t target_key(const struct peer *peer, struct ctxd_id id, uint64_t 
 	return hash_bytes(all, sizeof(all));
 }
 
-/* One that is under way already is not given twice, nor two of one cancel. Of one target the latest says it
- * all. */
+/*
+ * Whether peer has an order for that target already: one of this cancel, or of another one that is not obeyed
+ * yet. The map gives the latest order for a target; if that one has been obeyed, so have the earlier ones.
+ */
 static bool is_ordered(const struct cancel *cancel, const struct peer *peer, struct ctxd_id id,
 		       uint64_t ctx_id)
 {
@@ -120,7 +128,7 @@ static int order_new(struct cancel *cancel, struct peer *peer, struct ctxd_id id
 	return 0;
 }
 
-/* The owner's turn. */
+/* Sends the owner's order, if it is held back. */
 static void send_owner_order(struct cancel *cancel)
 {
 	struct order *order = cancel->owner_order;
@@ -144,7 +152,7 @@ static void answer_asker(struct cancel *cancel)
 	list_remove(&cancel->asker_link);
 	if (!cancel->asker)
 		return;
-	/* A single process that says no has said all there is. */
+	/* If the only process that answered refused, its error is the answer. */
 	message.report.error = cancel->report.ended || silent ? 0 : cancel->error;
 	message.report.report = cancel->report;
 	peer_send(cancel->asker, &message, NULL, 0);
@@ -152,8 +160,8 @@ static void answer_asker(struct cancel *cancel)
 }
 
 /*
- * Who asked for what. It is written before the first process is told: a service that is killed has not ended
- * anything of which there is no record.
+ * The audit record of a request. It is written before the first process is told, so that nothing ends without
+ * a record even if the service is killed.
  */
 static void record_request(struct cancel *cancel, uid_t owner)
 {
@@ -169,7 +177,7 @@ static void record_request(struct cancel *cancel, uid_t owner)
 			  cancel->cause_error, log_quote(cancel->text, text, sizeof(text)), cancel->number);
 }
 
-/* The same of one that came to nothing: nobody was told. */
+/* The record of a request that came to nothing: no process could be told. */
 static void record_refused(const struct cancel *cancel, int error)
 {
 	if (cancel->recorded)
@@ -177,7 +185,10 @@ static void record_refused(const struct cancel *cancel, int error)
 			  cancel->uid, cancel->pid, cancel->target, strerrorname_np(-error), cancel->number);
 }
 
-/* Nothing more was looked at than what was asked for: by whom it is, the asker may not know. */
+/*
+ * The record of a request whose target was not found or may not be cancelled. It names only what the request
+ * named, since the asker may not know more.
+ */
 static void record_unmet(const struct peer *peer, const struct wire_cancel *wanted, int error)
 {
 	char text[CTX_CAUSE_TEXT_MAX * 4], process[80], target[80];
@@ -214,7 +225,7 @@ static void record_end(const struct cancel *cancel)
 		  report->submit_ns / 1000, report->reap_ns / 1000, cancel->number);
 }
 
-/* One order for each process at most: as many as there are connections. */
+/* Frees a cancel and its orders. There is one order for each connection at most. */
 static void cancel_free(struct broker *broker, struct cancel *cancel)
 {
 	while (!list_empty(&cancel->orders))
@@ -225,11 +236,11 @@ static void cancel_free(struct broker *broker, struct cancel *cancel)
 	if (cancel->share)
 		cancel->share->cancel = NULL;
 	account_return(cancel->account, QUOTA_CANCELS, 1);
-	account_release(&broker->accounts, cancel->account);
+	account_unref(&broker->accounts, cancel->account);
 	free(cancel);
 }
 
-/* When something is to be done for it, whoever says nothing. */
+/* Sets the time at which cancel_advance() is called if no report comes before. */
 static void cancel_set_due(struct broker *broker, struct cancel *cancel)
 {
 	uint64_t due_ns = cancel->share ? UINT64_MAX : cancel->audit_ns;
@@ -244,7 +255,7 @@ static void cancel_set_due(struct broker *broker, struct cancel *cancel)
 	heap_insert(&broker->due, &cancel->due, due_ns);
 }
 
-/* All that was waited for has come, or the time is over. May free it. */
+/* Does what is due: sends the owner's order, answers the asker, writes the record. May free the cancel. */
 static void cancel_advance(struct broker *broker, struct cancel *cancel, uint64_t now_ns)
 {
 	bool all_asked = !cancel->share;
@@ -289,7 +300,7 @@ int handle_obeyed(struct peer *peer, const struct wire_message *message, uint64_
 	const struct wire_obeyed *obeyed = &message->obeyed;
 
 	if (!order || order->peer != peer)
-		return 0; /* it came too late */
+		return 0; /* The cancel has been answered and freed. */
 	struct cancel *cancel = order->cancel;
 	if (!order->ended) {
 		order->ended = true;
@@ -298,7 +309,7 @@ int handle_obeyed(struct peer *peer, const struct wire_message *message, uint64_
 		if (obeyed->result && !cancel->error)
 			cancel->error = obeyed->result;
 	}
-	/* There is nothing to reap where nothing ended. */
+	/* A process in which nothing ended has nothing to reap either. */
 	if ((obeyed->reaped || obeyed->result) && !order->reaped) {
 		order->reaped = true;
 		cancel->not_reaped--;
@@ -318,7 +329,10 @@ static struct process *find_process_of_table(struct broker *broker, uint64_t tab
 	return node ? container_of(node, struct peer, by_table)->process : NULL;
 }
 
-/* What is to end: a shared context, or one of a process alone, which is told. Exactly one of both on 0. */
+/*
+ * What is to end. On 0 exactly one is not NULL: a shared context, or the client with the table, whose process
+ * alone is told.
+ */
 static int find_target(struct peer *peer, const struct wire_cancel *wanted, struct share **ret_share,
 		       struct peer **ret_told)
 {
@@ -344,7 +358,7 @@ static int find_target(struct peer *peer, const struct wire_cancel *wanted, stru
 	return *ret_told && may_cancel_by_table(peer, *ret_told) ? 0 : -ENOENT;
 }
 
-static void describe_target(struct cancel *cancel, const struct share *share, const struct peer *process,
+static void describe_target(struct cancel *cancel, const struct share *share, const struct peer *told,
 			    uint64_t ctx_id)
 {
 	char label[CTX_LABEL_MAX * 4 + 3];
@@ -356,11 +370,10 @@ static void describe_target(struct cancel *cancel, const struct share *share, co
 			 (uint32_t)(share->ctx_id >> 32), log_quote(share->label, label, sizeof(label)));
 	else
 		snprintf(cancel->target, sizeof(cancel->target), "target=%d:%u.%u owner=%d",
-			 process->identity.pid, (uint32_t)ctx_id, (uint32_t)(ctx_id >> 32),
-			 process->identity.pid);
+			 told->identity.pid, (uint32_t)ctx_id, (uint32_t)(ctx_id >> 32), told->identity.pid);
 }
 
-/* 0 and one that the asker pays for; -EDQUOT; -ENOMEM. */
+/* 0 and a cancel that is charged to the asker; -EDQUOT; -ENOMEM. */
 static int cancel_new(struct peer *peer, const struct wire_message *message, uint64_t now_ns,
 		      struct cancel **ret_cancel)
 {
@@ -375,14 +388,17 @@ static int cancel_new(struct peer *peer, const struct wire_message *message, uin
 		account_return(peer->account, QUOTA_CANCELS, 1);
 		return -ENOMEM;
 	}
-	cancel->account = account_hold(&broker->accounts, peer->identity.uid);
+	cancel->account = account_ref(&broker->accounts, peer->identity.uid);
 	uint64_t wait_ns = from->wait_ns > config->reply_ns ? from->wait_ns : config->reply_ns;
 	list_init(&cancel->orders);
 	cancel->asker = peer;
 	cancel->serial = message->serial;
 	cancel->wait = from->wait_ns != 0;
 	cancel->answer_ns = wait_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + wait_ns;
-	/* Who waits for ever does not keep it for ever, once gone. */
+	/*
+	 * An asker that waits for ever and then disconnects does not keep the cancel for ever, see
+	 * cancels_peer_gone().
+	 */
 	cancel->audit_ns = cancel->answer_ns > now_ns + AUDIT_NS ? cancel->answer_ns : now_ns + AUDIT_NS;
 	cancel->hold_ns = now_ns + HOLD_NS;
 	cancel->pid = peer->identity.pid;
@@ -421,7 +437,7 @@ static void answer_refusal(struct peer *peer, uint64_t serial, int error, unsign
 	peer_send(peer, &message, NULL, 0);
 }
 
-/* From the first order on it counts as ended. */
+/* The share counts as ended from its first order on. */
 static void end_cancelled_share(struct cancel *cancel, struct share *share)
 {
 	struct ctx_cause cause;
@@ -462,7 +478,7 @@ void cancel_visited(struct cancel *cancel)
 	cancel_free(broker, cancel);
 }
 
-/* All processes in which the shared context lives. May free the cancel. */
+/* Orders the owner, and has all who joined visited for their orders. May free the cancel. */
 static void order_all_joined(struct cancel *cancel, struct share *share)
 {
 	cancel->refused =
@@ -478,9 +494,9 @@ int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_
 {
 	const struct wire_cancel *wanted = &message->cancel;
 	struct share *share;
-	struct peer *process;
+	struct peer *told;
 	struct order *order;
-	int error = find_target(peer, wanted, &share, &process);
+	int error = find_target(peer, wanted, &share, &told);
 
 	if (error && !(wanted->flags & WIRE_DRY_RUN))
 		record_unmet(peer, wanted, error);
@@ -497,13 +513,13 @@ int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_
 	}
 	if (error)
 		return error;
-	describe_target(cancel, share, process, wanted->ctx_id);
-	record_request(cancel, share ? share->uid : process->identity.uid);
+	describe_target(cancel, share, told, wanted->ctx_id);
+	record_request(cancel, share ? share->uid : told->identity.uid);
 	if (share) {
 		order_all_joined(cancel, share);
 		return 0;
 	}
-	error = order_new(cancel, process, (struct ctxd_id){0}, wanted->ctx_id, &order);
+	error = order_new(cancel, told, (struct ctxd_id){0}, wanted->ctx_id, &order);
 	if (!error) {
 		send_order(order);
 		return 0;
@@ -546,7 +562,7 @@ uint64_t cancels_next_ns(const struct broker *broker)
 	return broker->due.root ? broker->due.root->key_ns : UINT64_MAX;
 }
 
-/* Looks at all of them: asked only while the service ends. */
+/* Goes through all cancels. Only called while the service ends. */
 bool cancels_are_under_way(const struct broker *broker)
 {
 	for (const struct list *link = broker->cancels.next; link != &broker->cancels; link = link->next) {

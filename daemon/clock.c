@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Whether the clock of a client is ours. Times in messages are points on CLOCK_MONOTONIC, which is ahead or
+ * behind in a time namespace with an offset. A client with such a clock is refused.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,8 +11,8 @@
 #include "parts.h"
 
 /*
- * What CLOCK_MONOTONIC is ahead in the time namespace that the next children of a process are in, as a line
- * of its own. False: not known.
+ * Reads the line of timens_offsets with the offset of CLOCK_MONOTONIC. It is that of the time namespace in
+ * which the next children of the process will be. False: it cannot be read.
  */
 static bool read_offset(const char *process, char *line, size_t size)
 {
@@ -28,7 +32,7 @@ static bool read_offset(const char *process, char *line, size_t size)
 	return true;
 }
 
-/* Whether the process itself is in our time namespace. False: it is not, or may not be asked. */
+/* Whether the process itself is in our time namespace. False also if we may not ask. */
 static bool is_with_us(const char *process)
 {
 	struct stat ours, theirs;

@@ -16,13 +16,13 @@
 #include "log.h"
 #include "passed.h"
 
-/* Told at once, so that one need not wait for the other. */
+/* How many jobs a closer is sent at once, so that it need not wait for the next one. */
 #define SENT_MAX 32
-/* From here on sockets are put into bags. */
+/* If so many descriptors of a user wait, further ones are put into a bag. */
 #define LOOSE_MAX 256
-/* As many of a user may wait as he may have open, or so many, for he may have few. */
+/* As many descriptors of a user may wait as it may hold, or this many, if that is more. */
 #define WAITING_MIN 256
-/* Of a closer with a process: its socket, pidfds, and a bag. */
+/* What a closer with a process takes at most: both ends of its socket, two pidfds, both ends of a bag. */
 #define CLOSER_FDS 6
 #define IDLE_NS 1000000000ull
 #define RETRY_NS 100000000ull
@@ -30,31 +30,36 @@
 struct closer_job {
 	struct closer_job *next;
 	struct closer_message message;
-	void (*done)(void *data, int result); /* NULL: nobody waits for it */
+	void (*done)(void *data, int result); /* NULL: nobody waits for the result. */
 	void *data;
 };
 
-/* Of one user. */
+/* The closer of one user. */
 struct closer {
-	struct loop_group group; /* first; used while it runs */
+	struct loop_group group; /* First in the structure, for casts. In use while running is set. */
 	struct closers *all;
 	struct closer *next;
 	uid_t uid;
-	bool is_own;	   /* the service's */
-	bool running;	   /* has a process, or had one of which something is left */
-	bool told_to_end;  /* that has been told to end */
-	bool crowded;	   /* has been logged */
-	pid_t pid;	   /* -1: it could not be started */
-	int fd, far_fd;	   /* of the socket; far_fd is the process's, for it has the same table */
-	int pidfd;	   /* -1: cannot be had, so that its death is not seen */
-	int service_pidfd; /* of the service, for its own closer; else -1 */
-	struct loop_entry replies, process;
-	struct closer_job *jobs, **jobs_end; /* the oldest first */
+	bool is_own; /* This is the closer of the service itself. */
+	/* The closer has a process, or the group of a process that ended is not gone yet. */
+	bool running;
+	bool told_to_end;  /* The process has been told to end, or has ended. */
+	bool crowded;	   /* That too much waits has been logged. */
+	pid_t pid;	   /* -1: the process could not be started. */
+	int fd, far_fd;	   /* The socket. The process has the same table of descriptors and uses far_fd. */
+	int pidfd;	   /* -1: there is none, so the death of the process is not seen. */
+	int service_pidfd; /* A pidfd of the service, for its own closer. -1 in the others. */
+	struct loop_entry results, process_end;
+	struct closer_job *jobs, **jobs_end; /* The oldest job is first. */
 	struct closer_job *unsent;
 	unsigned waiting, sent;
-	int bag[2]; /* a socket pair that holds sockets, on their way from the first to the second; or -1 */
-	uint64_t idle_ns;  /* since when it has nothing to do */
-	uint64_t retry_ns; /* then what went wrong is tried again; 0: nothing did */
+	/*
+	 * The bag: a socket pair. Sockets are sent into bag[0] and never received, so they take no place in
+	 * the table of descriptors; closing bag[1] closes them. -1: there is none.
+	 */
+	int bag[2];
+	uint64_t idle_ns;  /* Since when the closer has had nothing to do. */
+	uint64_t retry_ns; /* The time at which it tries again what failed. 0: nothing failed. */
 };
 
 /* ---- jobs */
@@ -76,7 +81,7 @@ static void send_jobs(struct closer *closer)
 
 static void closer_start(struct closer *closer);
 
-/* fd is taken over. False: no memory, and nothing is done. */
+/* Adds a job, and takes over the descriptor in it. False: no memory, and nothing is done. */
 static bool add_job(struct closer *closer, const struct closer_message *message,
 		    void (*done)(void *data, int result), void *data)
 {
@@ -108,7 +113,7 @@ static void close_bag(struct closer *closer)
 	closer->bag[0] = closer->bag[1] = -1;
 }
 
-/* The oldest job is over. */
+/* The oldest job is done: reports its result and frees it. */
 static void finish_first_job(struct closer *closer, int result)
 {
 	struct closer_job *job = closer->jobs;
@@ -150,7 +155,7 @@ static void results_ready(struct loop_entry *entry, short revents)
 	loop_arm(entry, POLLIN);
 }
 
-/* ---- its process */
+/* ---- the process of a closer */
 
 static void close_if_open(int fd)
 {
@@ -175,7 +180,7 @@ static void closer_gone(struct loop_group *group)
 		closer->retry_ns = clock_now_ns();
 }
 
-/* It was told to end, or something has ended it. */
+/* The process has ended: it was told to, or something killed it. */
 static void process_ended(struct loop_entry *entry, short revents)
 {
 	struct closer *closer = (struct closer *)entry->group;
@@ -183,14 +188,17 @@ static void process_ended(struct loop_entry *entry, short revents)
 	bool killed = !closer->told_to_end;
 
 	(void)revents;
-	closer->told_to_end = true; /* nothing more is sent there */
+	closer->told_to_end = true; /* No more jobs are sent to it. */
 	take_results(closer);
-	/* Whether it has closed the one at hand nobody knows: the number may be another's by now. */
+	/*
+	 * Nobody knows whether the process closed this one. It is not closed again, since its number may be
+	 * another file's by now.
+	 */
 	if (closer->sent)
 		finish_first_job(closer, -EIO);
 	if (killed) {
-		log_event(LOG_LEVEL_ERROR, "closer", "uid=%u pid=%d reason=\"it was killed\"", closer->uid,
-			  closer->pid);
+		log_event(LOG_LEVEL_ERROR, "closer", "uid=%u pid=%d reason=\"the closer was killed\"",
+			  closer->uid, closer->pid);
 		closer->retry_ns = clock_now_ns() + RETRY_NS;
 	}
 	closer->sent = 0;
@@ -198,7 +206,10 @@ static void process_ended(struct loop_entry *entry, short revents)
 	loop_group_end(&closer->group, closer_gone);
 }
 
-/* 0 in the new process, and its number in the service; or -errno. As fork(2), but for the descriptors. */
+/*
+ * Makes a process as fork(2) does, but with the same table of descriptors. 0 in the new process, its pid in
+ * the service, or -errno.
+ */
 static int clone_with_descriptors(void)
 {
 	const unsigned long flags = CLONE_FILES | SIGCHLD;
@@ -260,15 +271,15 @@ static void closer_start(struct closer *closer)
 		return;
 	}
 	closer->idle_ns = clock_now_ns();
-	loop_entry_init(&closer->replies, &closer->group, closer->fd, results_ready);
-	loop_entry_init(&closer->process, &closer->group, closer->pidfd, process_ended);
-	loop_arm(&closer->replies, POLLIN);
+	loop_entry_init(&closer->results, &closer->group, closer->fd, results_ready);
+	loop_entry_init(&closer->process_end, &closer->group, closer->pidfd, process_ended);
+	loop_arm(&closer->results, POLLIN);
 	if (closer->pidfd >= 0)
-		loop_arm(&closer->process, POLLIN);
+		loop_arm(&closer->process_end, POLLIN);
 	send_jobs(closer);
 }
 
-/* Its process sees that there will be nothing more. */
+/* Tells the process to end: it sees that its socket is shut down. */
 static void closer_end_process(struct closer *closer)
 {
 	closer->told_to_end = true;
@@ -277,7 +288,7 @@ static void closer_end_process(struct closer *closer)
 		loop_group_end(&closer->group, closer_gone);
 }
 
-/* ---- all of them */
+/* ---- all closers */
 
 static struct closer *find_closer(const struct closers *closers, uid_t uid)
 {
@@ -320,7 +331,7 @@ void closers_open(struct closers *closers, struct loop *loop, int listener, bool
 	closer_start(own);
 }
 
-/* Sends fd to where nobody receives it, so that it need not be kept here. */
+/* Sends fd into the bag of the closer. The caller still has fd then, and closes it. */
 static bool put_in_bag(struct closer *closer, int fd)
 {
 	union {
@@ -357,7 +368,10 @@ void closers_close(struct closers *closers, uid_t uid, int fd, bool known)
 	struct closer_message message = {.kind = CLOSER_CLOSE, .fd = fd};
 	bool bagged = known && closer && closer->waiting >= LOOSE_MAX && put_in_bag(closer, fd);
 
-	/* What is in a bag is not closed before the bag is. Without memory for a list there is but this. */
+	/*
+	 * If the socket is in a bag, this does not close the file, so it does not wait. Without memory for a
+	 * job nothing else can be done.
+	 */
 	if (bagged || !closer || !add_job(closer, &message, NULL, NULL))
 		close(fd);
 }
@@ -395,14 +409,14 @@ bool closers_have_room(const struct closers *closers, uid_t uid, uint32_t fds_ma
 		return true;
 	if (!closer->crowded && log_admits(LOG_LEVEL_WARNING, uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_WARNING, "closer",
-			  "uid=%u waiting=%u reason=\"what this user gave is not "
-			  "closed: he is let in no more\"",
+			  "uid=%u waiting=%u reason=\"descriptors of this user are not closed yet: "
+			  "its new clients are refused\"",
 			  uid, closer->waiting);
 	closer->crowded = true;
 	return false;
 }
 
-/* ---- for the broker */
+/* ---- the disposal of the broker */
 
 static void disposal_close(void *link, uid_t uid, int fd, bool known)
 {
@@ -493,7 +507,8 @@ void closers_fail_jobs(struct closers *closers)
 	for (struct closer *closer = closers->first; closer; closer = closer->next) {
 		if (closer->waiting)
 			log_event(LOG_LEVEL_WARNING, "closer",
-				  "uid=%u pid=%d waiting=%u reason=\"what this user gave cannot be closed\"",
+				  "uid=%u pid=%d waiting=%u reason=\"descriptors of this user cannot be "
+				  "closed\"",
 				  closer->uid, closer->pid, closer->waiting);
 		while (closer->jobs)
 			finish_first_job(closer, -ECANCELED);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The process that closes: a copy of the service by clone(2), so that only what is safe in a signal handler
- * may be called here, and with the service's table of descriptors, so that it closes exactly what it is told
- * to.
+ * The process of a closer. It is a copy of the service made by clone(2), so only functions that are safe in a
+ * signal handler may be called. It shares the service's table of descriptors, so it closes exactly what it is
+ * told to.
  */
 #include <errno.h>
 #include <poll.h>
@@ -18,7 +18,7 @@
 #include "closer.h"
 #include "table_copy.h"
 
-/* The first that is not standard input, output or error. */
+/* The first descriptor that is not standard input, output or error. */
 #define FD_FIRST 3
 
 struct name {
@@ -35,7 +35,10 @@ static struct name name_of(int fd)
 	return name;
 }
 
-/* Of all sockets here only those of clients, and the one at which they came, have its name. */
+/*
+ * Whether fd is a socket with that name. In the service only the sockets of clients have the name of the
+ * listener.
+ */
 static bool is_named(int fd, const struct name *name)
 {
 	struct name other = name_of(fd);
@@ -44,7 +47,7 @@ static bool is_named(int fd, const struct name *name)
 	       memcmp(&other.address, &name->address, sizeof(other.address)) == 0;
 }
 
-/* The service is dead: its clients are told so, whoever else keeps their sockets open. */
+/* The service is dead: hangs up on its clients, also if another process keeps their sockets open. */
 static void hang_up_all(int spared, const struct name *name)
 {
 	struct rlimit limit;
@@ -56,7 +59,7 @@ static void hang_up_all(int spared, const struct name *name)
 			shutdown(fd, SHUT_RDWR);
 }
 
-/* False: the service is gone. */
+/* Waits for a job, and for the end of the service. False: the service is gone. */
 static bool await_message(const struct closer_setup *setup)
 {
 	struct pollfd input[2] = {{.fd = setup->jobs, .events = POLLIN},
@@ -75,7 +78,10 @@ _Noreturn void closer_work(const struct closer_setup *setup)
 	struct closer_message job;
 
 	prctl(PR_SET_NAME, "ctxd-closer");
-	/* What interrupts one that only waits. The service's own lives until it has hung up. */
+	/*
+	 * A closer that only waits is killed when the service dies. The service's own closer lives until it
+	 * has hung up on all clients.
+	 */
 	if (setup->service_gone < 0)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (setup->service_gone < 0 && getppid() != setup->service)

@@ -48,12 +48,12 @@ static int refuse_line(struct reading *reading, const char *what, const char *te
 {
 	char quoted[120];
 
-	snprintf(reading->reason, reading->reason_size, "line %u: %s %s", reading->line, what,
-		 log_quote(text, quoted, sizeof(quoted)));
+	snprintf(reading->reason, reading->reason_size, "line %u: %s%s%s", reading->line, what,
+		 text ? " " : "", text ? log_quote(text, quoted, sizeof(quoted)) : "");
 	return -EINVAL;
 }
 
-/* A whole number with one of the suffixes, from 1 to max in the unit of the setting. */
+/* Parses a whole number with one of the suffixes. The result is from 1 to max, in the unit of the setting. */
 static bool parse_number(const char *text, const char *const *suffixes, const uint64_t *factors, uint64_t max,
 			 uint64_t *ret_number)
 {
@@ -132,22 +132,22 @@ static const struct setting {
 	{                                                           \
 		name, offsetof(struct config, member), parse, wants \
 	}
-	SETTING("connections", connections_max, parse_count, "a number from 1 to 16777216, not"),
-	SETTING("contexts", contexts_max, parse_count, "a number from 1 to 16777216, not"),
-	SETTING("joins", joins_max, parse_count, "a number from 1 to 16777216, not"),
-	SETTING("watches", watches_max, parse_count, "a number from 1 to 16777216, not"),
-	SETTING("fds", fds_max, parse_count, "a number from 1 to 16777216, not"),
-	SETTING("queued_bytes", queued_bytes_max, parse_bytes, "a size such as 4M, not"),
-	SETTING("cancels", cancels_max, parse_count, "a number from 1 to 16777216, not"),
-	SETTING("depth", depth_max, parse_count, "a number from 1 to 16777216, not"),
-	SETTING("cancel", cancel, parse_cancel, "owner or root, not"),
-	SETTING("slow", slow_ns, parse_duration, "a duration such as 10s or 500ms, not"),
-	SETTING("reply", reply_ns, parse_duration, "a duration such as 2s or 500ms, not"),
-	SETTING("drain", drain_ns, parse_duration, "a duration such as 3s or 500ms, not"),
-	SETTING("retain", retain_ns, parse_duration, "a duration such as 10min, not"),
-	SETTING("retain_tables", retain_tables, parse_count, "a number from 1 to 16777216, not"),
-	SETTING("retain_bytes", retain_bytes, parse_bytes, "a size such as 64M, not"),
-	SETTING("log_level", log_level, parse_level, "error, warning, info or debug, not"),
+	SETTING("connections", connections_max, parse_count, "expected a number from 1 to 16777216, not"),
+	SETTING("contexts", contexts_max, parse_count, "expected a number from 1 to 16777216, not"),
+	SETTING("joins", joins_max, parse_count, "expected a number from 1 to 16777216, not"),
+	SETTING("watches", watches_max, parse_count, "expected a number from 1 to 16777216, not"),
+	SETTING("fds", fds_max, parse_count, "expected a number from 1 to 16777216, not"),
+	SETTING("queued_bytes", queued_bytes_max, parse_bytes, "expected a size such as 4M, not"),
+	SETTING("cancels", cancels_max, parse_count, "expected a number from 1 to 16777216, not"),
+	SETTING("depth", depth_max, parse_count, "expected a number from 1 to 16777216, not"),
+	SETTING("cancel", cancel, parse_cancel, "expected owner or root, not"),
+	SETTING("slow", slow_ns, parse_duration, "expected a duration such as 10s or 500ms, not"),
+	SETTING("reply", reply_ns, parse_duration, "expected a duration such as 2s or 500ms, not"),
+	SETTING("drain", drain_ns, parse_duration, "expected a duration such as 3s or 500ms, not"),
+	SETTING("retain", retain_ns, parse_duration, "expected a duration such as 10min, not"),
+	SETTING("retain_tables", retain_tables, parse_count, "expected a number from 1 to 16777216, not"),
+	SETTING("retain_bytes", retain_bytes, parse_bytes, "expected a size such as 64M, not"),
+	SETTING("log_level", log_level, parse_level, "expected error, warning, info or debug, not"),
 #undef SETTING
 };
 
@@ -169,7 +169,7 @@ static int parse_line(struct reading *reading, char *line)
 		return 0;
 	char *value = strchr(name, '=');
 	if (!value)
-		return refuse_line(reading, "\"name = value\" is wanted, not", name);
+		return refuse_line(reading, "expected \"name = value\", not", name);
 	*value++ = '\0';
 	name = trim_spaces(name);
 	value = trim_spaces(value);
@@ -194,11 +194,11 @@ int config_parse(const char *text, size_t size, struct config *ret_config, char 
 
 		reading.line++;
 		if (length >= sizeof(line))
-			return refuse_line(&reading, "longer than 255 bytes:", "");
+			return refuse_line(&reading, "the line is longer than 255 bytes", NULL);
 		memcpy(line, text + at, length);
 		line[length] = '\0';
 		if (strlen(line) != length)
-			return refuse_line(&reading, "a NUL byte after", line);
+			return refuse_line(&reading, "there is a NUL byte after", line);
 		int result = parse_line(&reading, line);
 		if (result)
 			return result;
@@ -209,8 +209,8 @@ int config_parse(const char *text, size_t size, struct config *ret_config, char 
 }
 
 /*
- * What has no end, or none yet, would be read as an empty file, or for ever. Opening waits for nobody. A
- * descriptor, or a negative errno with its reason.
+ * Opens a regular file. A pipe or a device would be read as an empty file, or for ever. Opening does not
+ * wait. The descriptor, or -errno with the reason in words.
  */
 static int open_regular(const char *path, char *reason, size_t reason_size)
 {
@@ -223,7 +223,7 @@ static int open_regular(const char *path, char *reason, size_t reason_size)
 	else if (S_ISREG(status.st_mode))
 		return fd;
 	else
-		snprintf(reason, reason_size, "it is no regular file");
+		snprintf(reason, reason_size, "it is not a regular file");
 	if (fd >= 0)
 		close(fd);
 	return error ? error : -EINVAL;

@@ -1,49 +1,60 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxd.conf(5): lines of "name = value". The parser is pure; what it does not know is an error, with its
- * line. */
+/*
+ * The configuration: lines of "name = value", see ctxd.conf(5). The parser has no effects but its result. A
+ * line that it does not understand is an error with the number of the line.
+ */
 #ifndef CTXD_CONFIG_H
 #define CTXD_CONFIG_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Who may end a context that is not shared: whoever has its uid (and root), or root alone. */
+/*
+ * Who may cancel a context by its id in a context table: the same user and root, or root only. See rights.c.
+ */
 enum config_cancel {
 	CONFIG_CANCEL_OWNER,
 	CONFIG_CANCEL_ROOT,
 };
 
 struct config {
-	/* for each uid */
+	/* Quotas of each user. */
 	uint32_t connections_max;
-	uint32_t contexts_max; /* shared */
+	uint32_t contexts_max; /* Shared contexts that have not ended. */
 	uint32_t joins_max;
 	uint32_t watches_max;
-	uint32_t fds_max;	   /* held for it: sockets, pidfds, pipes, tables */
-	uint64_t queued_bytes_max; /* not read yet, of all its connections */
-	uint32_t cancels_max;	   /* requests that are not over */
-	uint32_t depth_max;	   /* joins above a shared context */
+	/* Descriptors that are held for the user: sockets, pidfds, pipes, tables. */
+	uint32_t fds_max;
+	uint64_t queued_bytes_max; /* Messages that were not received yet, on all its connections. */
+	uint32_t cancels_max;	   /* Requests to cancel that are not over. */
+	uint32_t depth_max;	   /* The number of joins above a shared context. */
 
 	enum config_cancel cancel;
-	uint64_t slow_ns;  /* a connection that reads nothing for so long, with something queued, is closed */
-	uint64_t reply_ns; /* a process that was told to end a context is counted as silent after it */
-	uint64_t drain_ns; /* asked to end, it waits so long for cancels under way */
-	uint64_t retain_ns;	/* how long the table of a dead process is kept */
-	uint32_t retain_tables; /* for each uid */
-	uint64_t retain_bytes;	/* for each uid, memory of the tables kept */
-	uint32_t log_level;	/* enum log_level */
+	/* A connection with a queue of which nothing was received for so long is closed. */
+	uint64_t slow_ns;
+	/*
+	 * A process that was ordered to end a context and has not answered after this time counts as silent.
+	 */
+	uint64_t reply_ns;
+	uint64_t drain_ns;	/* How long a service that is told to end waits for cancels under way. */
+	uint64_t retain_ns;	/* How long the table of a dead process is kept. */
+	uint32_t retain_tables; /* How many such tables are kept of each user. */
+	uint64_t retain_bytes;	/* How much memory these tables may have, of each user. */
+	uint32_t log_level;	/* A value of enum log_level. */
 };
 
 extern const struct config config_default;
 
 /*
- * Reads text, of size bytes and not necessarily ended by a NUL, over the defaults. 0; or -EINVAL with the
- * reason, its line named, in reason; *ret_config is then untouched.
+ * Reads size bytes of text, which need not end with a NUL. Settings that are not there have their defaults.
+ * 0; or -EINVAL with the line and the reason in words, and *ret_config is unchanged.
  */
 int config_parse(const char *text, size_t size, struct config *ret_config, char *reason, size_t reason_size);
 
-/* The same of a file; also the errors of reading it. What is no regular file is -EINVAL; one that is larger
- * than 64 KiB is -EFBIG. */
+/*
+ * Does the same with a file. Its errors are also those of reading. -EINVAL: it is not a regular file; -EFBIG:
+ * it is larger than 64 KiB.
+ */
 int config_load(const char *path, struct config *ret_config, char *reason, size_t reason_size);
 
 #endif

@@ -8,29 +8,24 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "client_socket.h"
 #include "clock.h"
 #include "log.h"
 #include "passed.h"
 
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77
-#endif
-
-/* Queued for one client at most, before it is taken to be slow. */
+/* The most that is queued for one client. */
 #define QUEUE_MAX (256 * 1024)
-/* What a process said before it died is heard so far. */
+/* How many packets that a process sent before it died are still received. */
 #define LAST_WORDS_MAX 32
-/* What they cost about, as the broker counts: to send a packet of the queue, and to hang up on a client. */
+/* What sending a queued packet and hanging up on a client cost, in the units of broker_work(). */
 #define WORK_FLUSH 32
 #define WORK_HANG_UP 256
-#define GROUPS_MAX 65536
-/* Until a socket is tried again that has room, while the kernel has none. */
+/* After this time a socket is tried again that has room in its queue while the kernel has none. */
 #define RETRY_NS 10000000ull
 
-/* A packet that the socket did not take. */
+/* A packet that is queued because the socket did not take it. */
 struct packet {
 	struct packet *next;
 	bool is_answer;
@@ -41,116 +36,36 @@ struct packet {
 };
 
 struct connection {
-	struct loop_group group; /* first */
-	struct list link;	 /* all->list */
-	struct list turn;	 /* all->fresh or busy, or alone */
+	struct loop_group group; /* This is first in the structure, for casts. */
+	struct list link;	 /* In all->list. */
+	struct list turn;	 /* In all->fresh or all->busy, or linked to itself. */
 	struct list of_failing, of_slow, of_retries;
 	struct connections *all;
-	struct peer *peer; /* NULL: never was one, or gone */
+	struct peer *peer; /* NULL: there was none, or it is gone. */
 	int fd;
-	int pidfd; /* of our own, for watching */
-	uid_t uid; /* for the log */
+	int pidfd; /* A copy of the client's pidfd, for watching its process. */
+	uid_t uid; /* For the log, and the user whose closer closes the socket. */
 	pid_t pid;
-	struct loop_entry input, output, process;
+	struct loop_entry input, output, process_end;
 	struct packet *queue, **queue_end;
 	uint64_t queued_bytes;
-	uint64_t slow_ns;	 /* since when nothing of the queue went; 0: nothing is queued */
-	uint64_t retry_ns;	 /* then the queue is tried again; 0: when the socket has room */
-	int error;		 /* to be told before hanging up */
-	bool waits_busy;	 /* where turn is */
-	bool readable, writable; /* to be looked at in its turn */
-	bool failing;		 /* to be closed */
-	bool full;		 /* said -EAGAIN */
+	uint64_t slow_ns; /* Since when no packet of the queue was sent. 0: the queue is empty. */
+	/* The time at which the queue is tried again. 0: when the socket has room. */
+	uint64_t retry_ns;
+	int error;		 /* The client is told this error before the service hangs up. */
+	bool waits_busy;	 /* turn is in all->busy and not in all->fresh. */
+	bool readable, writable; /* What is to be done in the next turn. */
+	bool failing;		 /* The connection is to be closed. */
+	bool full;		 /* The output said -EAGAIN: peer_writable() is to be called. */
 	bool died;
-	unsigned last_words; /* heard since it died */
+	unsigned last_words; /* The number of packets received since the process died. */
 };
-
-/* ---- who it is */
-
-/* 0 and one, or -1 in it: the process is gone, or not of our pid namespace; or why it cannot be had now. */
-static int open_pidfd(int fd, pid_t pid, int *ret_pidfd)
-{
-	socklen_t size = sizeof(*ret_pidfd);
-
-	*ret_pidfd = -1;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, ret_pidfd, &size) == 0)
-		return 0;
-	/* Before 6.5 the number may be another process's by now, but only if the peer is dead: then nobody
-	 * holds the other end, unless a child does, which cannot be told apart and is what it descends from.
-	 */
-	if (errno == ENOPROTOOPT && pid > 0)
-		*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (*ret_pidfd >= 0)
-		return 0;
-	return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
-}
-
-static int identify_client(int fd, struct identity *ret_identity)
-{
-	struct ucred credentials;
-	socklen_t size = sizeof(credentials);
-	gid_t *groups = NULL;
-	socklen_t groups_size = 0;
-	int pidfd, error;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size))
-		return -errno;
-	ret_identity->uid = credentials.uid; /* also when the rest fails */
-	error = open_pidfd(fd, credentials.pid, &pidfd);
-	if (error)
-		return error;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &groups_size) && errno == ERANGE &&
-	    groups_size <= GROUPS_MAX * sizeof(gid_t)) {
-		groups = malloc(groups_size);
-		if (!groups) {
-			if (pidfd >= 0)
-				close(pidfd);
-			return -ENOMEM;
-		}
-		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &groups_size))
-			groups_size = 0;
-	}
-	*ret_identity = (struct identity){
-		.pid = credentials.pid,
-		.uid = credentials.uid,
-		.gid = credentials.gid,
-		.groups = groups,
-		.group_count = groups ? (unsigned)(groups_size / sizeof(gid_t)) : 0,
-		.pidfd = pidfd,
-	};
-	return 0;
-}
 
 /* ---- sending */
 
-/* 0; -EAGAIN: the socket is full; -ENOBUFS: the kernel is, which poll(2) does not show; or what is wrong. */
-static int transmit_packet(int fd, const void *bytes, size_t size, const int *fds, unsigned fd_count)
-{
-	union {
-		char bytes[CMSG_SPACE(WIRE_FDS_MAX * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec part = {.iov_base = (void *)bytes, .iov_len = size};
-	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-
-	if (fd_count) {
-		memset(&control, 0, sizeof(control));
-		header.msg_control = control.bytes;
-		header.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
-		attached->cmsg_level = SOL_SOCKET;
-		attached->cmsg_type = SCM_RIGHTS;
-		attached->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-		memcpy(CMSG_DATA(attached), fds, fd_count * sizeof(int));
-	}
-	ssize_t sent = sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (sent >= 0)
-		return 0;
-	/* ETOOMANYREFS: more descriptors on their way than may be; they arrive when others are read. */
-	return errno == ETOOMANYREFS ? -ENOBUFS : errno == EINTR ? -EAGAIN : -errno;
-}
-
-/* Its descriptors are copies of what uid's peers gave, and may be the last ones. */
+/*
+ * The descriptors are copies of some that a client gave, and may be the last ones, so a closer closes them.
+ */
 static void packet_free(struct connection *connection, struct packet *packet)
 {
 	for (unsigned i = 0; i < packet->fd_count; i++)
@@ -163,6 +78,7 @@ static uint64_t packet_cost(size_t size)
 	return sizeof(struct packet) + size;
 }
 
+/* Has the connection closed in its next turn. The client is told error before that, unless it is 0. */
 static void connection_fail(struct connection *connection, int error)
 {
 	if (connection->failing || connection->group.ending)
@@ -172,7 +88,7 @@ static void connection_fail(struct connection *connection, int error)
 	list_append(&connection->all->failing, &connection->of_failing);
 }
 
-/* Since when nothing of the queue went; 0: nothing is queued. */
+/* Sets since when no packet of the queue was sent. 0: the queue is empty. */
 static void set_slow(struct connection *connection, uint64_t slow_ns)
 {
 	connection->slow_ns = slow_ns;
@@ -201,7 +117,7 @@ static struct packet *packet_new(struct connection *connection, const void *byte
 	return packet;
 }
 
-/* After transmit said that it cannot be now. */
+/* Has the queue tried again, after socket_send() returned result, -EAGAIN or -ENOBUFS. */
 static void await_room(struct connection *connection, int result)
 {
 	if (result == -ENOBUFS) {
@@ -214,19 +130,22 @@ static void await_room(struct connection *connection, int result)
 }
 
 static int enqueue_packet(struct connection *connection, const void *bytes, size_t size, const int *fds,
-			  unsigned fd_count, bool must)
+			  unsigned fd_count, bool is_answer)
 {
 	uint64_t cost = packet_cost(size);
 
-	/* Answers have room of their own: a client that does not read is not read from. */
-	if (!must && connection->queued_bytes + cost > QUEUE_MAX / 2) {
+	/*
+	 * Half of the queue is kept for answers. It is enough, since nothing is received from a client with a
+	 * queue.
+	 */
+	if (!is_answer && connection->queued_bytes + cost > QUEUE_MAX / 2) {
 		connection->full = true;
 		return -EAGAIN;
 	}
 	if (connection->queued_bytes + cost > QUEUE_MAX ||
 	    !peer_charge_queued(connection->peer, cost, fd_count)) {
 		connection->full = true;
-		if (must)
+		if (is_answer)
 			connection_fail(connection, -EDQUOT);
 		return -EAGAIN;
 	}
@@ -238,15 +157,15 @@ static int enqueue_packet(struct connection *connection, const void *bytes, size
 	}
 	if (!connection->queue)
 		set_slow(connection, clock_now_ns());
-	packet->is_answer = must;
-	connection->all->owed += must;
+	packet->is_answer = is_answer;
+	connection->all->owed += is_answer;
 	*connection->queue_end = packet;
 	connection->queue_end = &packet->next;
 	connection->queued_bytes += cost;
 	return 0;
 }
 
-/* What may be told again later, and what may not. */
+/* Whether the message is an answer. Other messages are kept by the broker, which tries again later. */
 static bool is_answer_type(enum wire_type type)
 {
 	return type != WIRE_ORDER && type != WIRE_MOVED && type != WIRE_EVENT;
@@ -262,9 +181,9 @@ static int send_message(void *link, const struct wire_message *message, const in
 	if (connection->failing || connection->group.ending)
 		return -ESHUTDOWN;
 	if (!connection->queue)
-		result = transmit_packet(connection->fd, bytes, size, fds, fd_count);
+		result = socket_send(connection->fd, bytes, size, fds, fd_count);
 	if (result == -EAGAIN || result == -ENOBUFS) {
-		/* Also when it cannot be queued: then nothing else would tell. */
+		/* This is needed also if the packet cannot be queued, since nothing else would try again. */
 		await_room(connection, result);
 		return enqueue_packet(connection, bytes, size, fds, fd_count, is_answer_type(message->type));
 	}
@@ -289,7 +208,7 @@ static void free_first_packet(struct connection *connection)
 	packet_free(connection, packet);
 }
 
-/* As much of the queue as goes, and until the turn ends. */
+/* Sends packets of the queue until the socket is full or the turn ends. */
 static void flush_queue(struct connection *connection, uint64_t end)
 {
 	while (connection->queue) {
@@ -299,8 +218,8 @@ static void flush_queue(struct connection *connection, uint64_t end)
 			return;
 		}
 		broker_worked(connection->all->broker, WORK_FLUSH);
-		int result = transmit_packet(connection->fd, packet->bytes, packet->size, packet->fds,
-					     packet->fd_count);
+		int result = socket_send(connection->fd, packet->bytes, packet->size, packet->fds,
+					 packet->fd_count);
 		if (result == -EAGAIN || result == -ENOBUFS) {
 			await_room(connection, result);
 			return;
@@ -323,7 +242,7 @@ static void say_goodbye(struct connection *connection)
 	uint8_t bytes[WIRE_SIZE_MAX];
 
 	if (connection->error && !connection->queue)
-		transmit_packet(connection->fd, bytes, wire_pack(&message, bytes), NULL, 0);
+		socket_send(connection->fd, bytes, wire_pack(&message, bytes), NULL, 0);
 }
 
 static void connection_gone(struct loop_group *group)
@@ -331,7 +250,7 @@ static void connection_gone(struct loop_group *group)
 	struct connection *connection = (struct connection *)group;
 	struct connections *all = connection->all;
 
-	/* What was never received from it goes with it. */
+	/* Closing the socket also closes the descriptors in packets that were never received. */
 	closers_hang_up(all->closers, connection->uid, connection->fd);
 	if (connection->pidfd >= 0)
 		close(connection->pidfd);
@@ -365,7 +284,7 @@ static void connection_hang_up(struct connection *connection)
 
 /* ---- receiving */
 
-/* Whether a packet may bring more descriptors along than this process can have. */
+/* Whether this process may have fewer than PASSED_MAX descriptors free. */
 static bool is_short_of_fds(const struct connections *all)
 {
 	struct rlimit limit;
@@ -375,22 +294,8 @@ static bool is_short_of_fds(const struct connections *all)
 }
 
 /*
- * As recvmsg(2), without a wait. What the kernel cannot hand over it closes itself, as long as that takes: so
- * where descriptors may run out, a packet is looked at first, and stays where it is if there are too many.
+ * Receives one packet and hands it to the broker. False: there was none, or the connection is to be closed.
  */
-static ssize_t receive_packet(const struct connection *connection, struct msghdr *header)
-{
-	int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
-
-	if (!is_short_of_fds(connection->all))
-		return recvmsg(connection->fd, header, flags);
-	ssize_t size = recvmsg(connection->fd, header, flags | MSG_PEEK);
-	if (size >= 0 && !(header->msg_flags & MSG_CTRUNC))
-		recv(connection->fd, NULL, 0, MSG_DONTWAIT);
-	return size;
-}
-
-/* False: there is nothing more, or it is over. */
 static bool receive_one(struct connection *connection)
 {
 	uint8_t bytes[WIRE_SIZE_MAX + 1];
@@ -402,10 +307,10 @@ static bool receive_one(struct connection *connection)
 				.msg_controllen = sizeof(control.bytes)};
 	int fds[PASSED_MAX];
 
-	ssize_t size = receive_packet(connection, &header);
+	ssize_t size = socket_receive(connection->fd, &header, is_short_of_fds(connection->all));
 	if (size < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
-	/* An empty packet brings its descriptors along, too. */
+	/* An empty packet can bring descriptors as well. */
 	unsigned fd_count = size < 0 ? 0 : passed_take(&header, fds);
 	int error = 0;
 	if (size <= 0 || header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
@@ -451,7 +356,7 @@ static void output_ready(struct loop_entry *entry, short revents)
 	await_turn(connection, false);
 }
 
-/* Its process has ended, though a child of it may hold the socket. */
+/* The client's process has ended. A child of it may still hold the socket. */
 static void process_ended(struct loop_entry *entry, short revents)
 {
 	struct connection *connection = (struct connection *)entry->group;
@@ -469,7 +374,7 @@ static void write_some(struct connection *connection, uint64_t end)
 		connection->full = false;
 		peer_writable(connection->peer);
 	}
-	/* What is left has its next try arranged. */
+	/* If packets are left in the queue, it is tried again, and the client is read from after that. */
 	connection->readable |= !connection->queue;
 }
 
@@ -481,12 +386,12 @@ static void read_some(struct connection *connection, uint64_t end)
 			connection->readable = true;
 			return;
 		}
-	/* Who does not take its answers is not asked for more. */
+	/* Nothing is received from a client that does not take its answers. */
 	if (!connection->queue && !connection->failing)
 		loop_arm(&connection->input, POLLIN);
 }
 
-/* What it said before it died is heard. */
+/* Receives what the process sent before it died. */
 static void read_last_words(struct connection *connection, uint64_t end)
 {
 	while (connection->last_words++ < LAST_WORDS_MAX && receive_one(connection))
@@ -520,7 +425,7 @@ static bool take_turn_of(struct lanes *lanes)
 	return link != NULL;
 }
 
-/* What went wrong while messages went to and fro, to this client or others. */
+/* Closes one connection on which something went wrong. False: there is none. */
 static bool close_failed(struct connections *all)
 {
 	struct list *link = all->failing.next;
@@ -571,13 +476,13 @@ static int connection_set_up(struct connection *connection, const struct identit
 	return peer_new(connection->all->broker, identity, &output, clock_now_ns(), &connection->peer);
 }
 
-/* Closes fd. */
+/* Tells the client at fd why it is refused, and closes fd. */
 static void refuse_client(struct connections *all, int fd, uid_t uid, int error)
 {
 	struct wire_message message = {.type = WIRE_GOODBYE, .goodbye = {.error = error}};
 	uint8_t bytes[WIRE_SIZE_MAX];
 
-	transmit_packet(fd, bytes, wire_pack(&message, bytes), NULL, 0);
+	socket_send(fd, bytes, wire_pack(&message, bytes), NULL, 0);
 	if (log_admits(LOG_LEVEL_INFO, uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_INFO, "refused", "error=%s", strerrorname_np(-error));
 	shutdown(fd, SHUT_RDWR);
@@ -597,7 +502,7 @@ void connection_open(struct connections *all, int fd)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 	struct identity identity = {.uid = getuid()};
-	int error = connection ? identify_client(fd, &identity) : -ENOMEM;
+	int error = connection ? socket_identify(fd, &identity) : -ENOMEM;
 
 	if (error) {
 		refuse_client(all, fd, identity.uid, error);
@@ -623,7 +528,7 @@ void connection_open(struct connections *all, int fd)
 	all->count++;
 	loop_entry_init(&connection->input, &connection->group, fd, input_ready);
 	loop_entry_init(&connection->output, &connection->group, fd, output_ready);
-	loop_entry_init(&connection->process, &connection->group, connection->pidfd, process_ended);
+	loop_entry_init(&connection->process_end, &connection->group, connection->pidfd, process_ended);
 	if (error) {
 		connection->error = error;
 		connection_hang_up(connection);
@@ -631,7 +536,7 @@ void connection_open(struct connections *all, int fd)
 	}
 	loop_arm(&connection->input, POLLIN);
 	if (connection->pidfd >= 0)
-		loop_arm(&connection->process, POLLIN);
+		loop_arm(&connection->process_end, POLLIN);
 }
 
 void connections_init(struct connections *all)
@@ -644,7 +549,7 @@ void connections_init(struct connections *all)
 		list_init(lists[i]);
 }
 
-/* All of them at once: it is the end. */
+/* Closes all connections at once, for the end of the service. */
 void connections_end(struct connections *all, int error)
 {
 	for (struct list *link = all->list.next; link != &all->list; link = link->next)
@@ -653,7 +558,7 @@ void connections_end(struct connections *all, int error)
 		;
 }
 
-/* One step for each that is due, and nothing for the others. */
+/* Costs one step for each connection that is due, and nothing for the others. */
 void connections_tick(struct connections *all, uint64_t now_ns)
 {
 	while (!list_empty(&all->slow)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A client's socket: packets in, packets out, and who is at the other end. */
+/* Connections: the sockets of the clients, their queues, and their turns. */
 #ifndef CTXD_CONNECTION_H
 #define CTXD_CONNECTION_H
 
@@ -8,10 +8,10 @@
 #include "lanes.h"
 #include "loop.h"
 
-/* Descriptors that the service needs for itself. */
+/* How many descriptors the service needs for itself. */
 #define OWN_FDS 32
 
-/* All connections of a daemon. */
+/* All connections of the daemon. */
 struct connections {
 	struct loop *loop;
 	struct broker *broker;
@@ -19,33 +19,37 @@ struct connections {
 	const struct config *config;
 	struct list list;
 	unsigned count;
-	unsigned owed; /* answers that wait for room in a socket */
+	unsigned owed; /* The number of answers in all queues. */
 	/*
-	 * Who waits for a turn: those of which something is heard for the first time since they had nothing
-	 * more to say, and those that said more than a turn has room for. Both go on in each round, so that
-	 * who asks now and then does not wait for those that never stop, of its own user either.
+	 * The connections that wait for a turn. A connection that had nothing more to do waits among the
+	 * fresh ones; one whose last turn was not long enough waits among the busy ones. Each round gives
+	 * turns to both, so that a client that asks now and then does not wait for clients that never stop,
+	 * not even for those of its own user.
 	 */
 	struct lanes fresh, busy;
-	struct list failing; /* to be closed */
-	struct list slow;    /* with something queued, by when something of that went last */
-	struct list retries; /* whose sockets are to be tried again, the earliest first */
-	/* A descriptor has become free. */
+	struct list failing; /* Those that are to be closed. */
+	struct list slow;    /* Those with a queue, by when a packet of it was sent last. */
+	struct list retries; /* Those whose queue is tried again at a time, the earliest first. */
+	/* Called when descriptors have become free. */
 	void (*closed)(struct connections *connections);
 };
 
-/* loop, broker, config and closed are set. */
+/* The caller has set loop, broker, closers, config and closed. */
 void connections_init(struct connections *connections);
 
-/* Takes fd over. What is wrong is logged, and fd closed. */
+/* Takes fd over. If it cannot become a client, that is logged and fd is closed. */
 void connection_open(struct connections *connections, int fd);
 
-/* As that, but says why not, and hangs up. */
+/* Takes fd over, tells its client why it is refused, and hangs up. */
 void connection_refuse(struct connections *connections, int fd, int error);
 
-/* Tells all clients the reason, and hangs up. They are gone when count is 0. */
+/* Tells all clients the reason and hangs up on them. They are gone when count is 0. */
 void connections_end(struct connections *connections, int error);
 
-/* A round of turns; hangs up on those that do not read; and when it is to be called next, 0: at once. */
+/*
+ * Gives a round of turns, and hangs up on clients that do not read; and when that is to be called next. 0: at
+ * once.
+ */
 void connections_tick(struct connections *connections, uint64_t now_ns);
 uint64_t connections_next_ns(const struct connections *connections);
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What clients can list and watch: the order in which it came, its entry in a list, and who may see it.
- */
+/* What clients can list and watch: its place in the order in which it came, its entry, and who may see it. */
 #include <string.h>
 
 #include "parts.h"
@@ -137,11 +135,11 @@ struct sight listed_sight(const struct listed *listed)
 		const struct join *join = container_of(listed, struct join, listed);
 		sight.hidden = join->share->unclaimed;
 		sight.uid = join->peer->identity.uid;
-		sight.too = join->share->uid;
+		sight.also_uid = join->share->uid;
 	} else if (listed->kind == CTXD_PROCESS) {
-		sight.uid = sight.too = container_of(listed, struct process, listed)->uid;
+		sight.uid = sight.also_uid = container_of(listed, struct process, listed)->uid;
 	} else {
-		sight.uid = sight.too = container_of(listed, struct death, listed)->uid;
+		sight.uid = sight.also_uid = container_of(listed, struct death, listed)->uid;
 	}
 	return sight;
 }
@@ -152,5 +150,5 @@ bool peer_sees(const struct peer *peer, const struct sight *sight)
 		return false;
 	if (sight->kind == CTXD_SHARED)
 		return may_by_mode(peer, sight->uid, sight->gid, sight->mode, RIGHT_SEE);
-	return is_same_user(peer, sight->uid) || is_same_user(peer, sight->too);
+	return is_same_user(peer, sight->uid) || is_same_user(peer, sight->also_uid);
 }

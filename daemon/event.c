@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What changes, for those who watch. What brings a change about writes it down once, whoever watches; each
- * who does reads that by itself, in its own turns, and counts what does not fit its queue.
+ * Events: what changes, for the clients that watch. Each event is stored once, in a ring buffer. Each watcher
+ * goes through that buffer by itself, in its own turns, and counts the events that do not fit its queue.
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "parts.h"
 
-/* So many are kept. Who is further behind has lost what is not kept any more, seen or not. */
+/*
+ * How many events are kept. A watcher that is further behind has lost the older ones, whether or not it could
+ * see them.
+ */
 #define EVENTS_MAX 4096
 
 struct event {
@@ -31,7 +34,7 @@ void listed_event(struct broker *broker, const struct listed *listed, enum ctxd_
 	job_queue(broker, &broker->wake_watchers);
 }
 
-/* Those who had seen all there was: each has a look in its own turns. */
+/* Queues the jobs of the watchers that had looked at all events. */
 bool watchers_wake(struct job *job)
 {
 	struct broker *broker = container_of(job, struct broker, wake_watchers);
@@ -44,7 +47,10 @@ bool watchers_wake(struct job *job)
 	return !list_empty(&broker->idle_watchers);
 }
 
-/* False: the queue is full. In order: nothing goes before it has been said how many are missing. */
+/*
+ * Sends how many events were lost. This goes before any later event, so that the client sees where they are
+ * missing. False: the queue is full.
+ */
 static bool tell_lost(struct peer *peer)
 {
 	struct wire_message message = {.type = WIRE_EVENT,

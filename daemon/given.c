@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that clients gave: how they are closed, and what can be learned of them without a wait. They
- * are closed by the disposal that the service sets; a broker without a service closes them at once.
+ * Descriptors that clients gave: how they are closed, and which of them are pipes.
+ *
+ * Closing one can take as long as the client likes, so the disposal of the service does it, see closer.h. A
+ * broker without a service, as in tests, closes them at once.
  */
 #include <fcntl.h>
 #include <sys/sysmacros.h>
@@ -10,7 +12,7 @@
 #include "parts.h"
 #include "table_copy.h"
 
-/* ---- closing them */
+/* ---- closing descriptors */
 
 static void close_now(void *link, uid_t uid, int fd, bool known)
 {
@@ -53,7 +55,7 @@ bool given_has_room(const struct broker *broker, uid_t uid)
 	return broker->disposal.has_room(broker->disposal.link, uid, broker->config.fds_max);
 }
 
-/* ---- what they are */
+/* ---- telling pipes from other files */
 
 static bool ask_statx(int fd, struct stat *ret_status)
 {
@@ -71,8 +73,8 @@ static bool ask_statx(int fd, struct stat *ret_status)
 }
 
 /*
- * Whether fd is a pipe, and no FIFO; as fstat(2) then. Nothing but what the kernel has at hand is looked at:
- * a file system is not asked, and the pipe's lock, which others hold as long as they like, is not taken.
+ * Whether fd is a pipe and not a FIFO, with its status. statx(2) is asked for what the kernel has at hand, so
+ * no file system is asked; and nothing here takes the lock of the pipe.
  */
 static bool is_pipe(const struct broker *broker, int fd, struct stat *ret_status)
 {
@@ -81,10 +83,6 @@ static bool is_pipe(const struct broker *broker, int fd, struct stat *ret_status
 	return S_ISFIFO(ret_status->st_mode) && ret_status->st_dev == broker->pipe_device;
 }
 
-/*
- * The read end of a pipe that this process, or at least its user, made: no FIFO, which a file system of
- * others may serve, and nothing that was opened with O_PATH.
- */
 bool given_done_pipe(const struct peer *peer, int fd, bool by_owner, struct stat *ret_status)
 {
 	int mode = fcntl(fd, F_GETFL);
@@ -94,7 +92,10 @@ bool given_done_pipe(const struct peer *peer, int fd, bool by_owner, struct stat
 	       (!by_owner || peer->identity.uid == 0 || ret_status->st_uid == peer->identity.uid);
 }
 
-/* All pipes are of one file system, that of the kernel. False: there are no descriptors. */
+/*
+ * Learns the device of all pipes: the kernel keeps them in one file system of its own. False: there are no
+ * descriptors.
+ */
 static bool learn_pipe_device(struct broker *broker)
 {
 	struct stat status;

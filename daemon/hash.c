@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-/* Sixteen bytes that the kernel makes for each execve(2): getauxval(3). */
+/* The secret is the 16 random bytes that the kernel makes at each execve(2), see getauxval(3). */
 static void find_secret(uint64_t secret[2])
 {
 	const void *bytes = (const void *)getauxval(AT_RANDOM);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What one message, or one end, brings about for many is cut into pieces: the first is done at once, so that
- * what is small is done when it is answered; the rest waits among what others wait for. A piece is WORK_TURN,
- * and what it began last.
+ * Work in pieces. A message, or the end of a client, can have effects for many: the first piece is done at
+ * once, so that a small effect is there when the answer is. What is left is queued, and the users take turns.
+ * A piece is over when WORK_TURN of work is done; the item that was begun last is completed.
  */
 #include "parts.h"
 
@@ -25,7 +25,7 @@ void job_queue(struct broker *broker, struct job *job)
 void job_begin(struct broker *broker, struct job *job)
 {
 	if (!list_empty(&job->link))
-		return; /* it has had its first piece */
+		return; /* It is queued, so it has had its first piece. */
 	if (!piece_lasts(broker) || job->run(job))
 		job_queue(broker, job);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Which client has joined which shared context, by which id of its own table, and which deadline it knows. */
+/*
+ * Joins: which client has joined which shared context, which id it has in the client's own table, and which
+ * deadline the client was told.
+ */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -7,7 +10,7 @@
 
 /* ---- finding */
 
-/* Of what peer joined. */
+/* The key of a join of peer, for both maps of joins. */
 static uint64_t peer_key(const struct peer *peer, uint64_t number, uint64_t ctx_id)
 {
 	uint64_t all[] = {(uintptr_t)peer, number, ctx_id};
@@ -15,7 +18,6 @@ static uint64_t peer_key(const struct peer *peer, uint64_t number, uint64_t ctx_
 	return hash_bytes(all, sizeof(all));
 }
 
-/* The latest that peer joined under that id. */
 struct join *join_find(struct peer *peer, struct ctxd_id id)
 {
 	struct broker *broker = peer->broker;
@@ -26,7 +28,6 @@ struct join *join_find(struct peer *peer, struct ctxd_id id)
 	return node ? container_of(node, struct join, by_share) : NULL;
 }
 
-/* And the one that has this id in its own table. */
 struct join *join_find_context(struct peer *peer, struct ctxd_id id, uint64_t ctx_id)
 {
 	struct broker *broker = peer->broker;
@@ -99,7 +100,10 @@ void join_free(struct join *join)
 
 /* ---- deadlines that moved */
 
-/* What is not claimed yet has none that can be relied on, what has ended none that counts. */
+/*
+ * Whether the client is to be told a deadline. A share that is unclaimed has none that can be relied on, and
+ * that of an ended one does not matter.
+ */
 static bool has_news(const struct join *join)
 {
 	const struct share *share = join->share;

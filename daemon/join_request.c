@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a client asks for as one who joins: JOIN, REJOIN, ATTACH, LEAVE. */
+/* What a client asks for to join a shared context: JOIN, REJOIN, ATTACH, LEAVE. */
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -55,7 +55,10 @@ int handle_join(struct peer *peer, const struct wire_message *message, uint64_t 
 	return peer_send(peer, &answer, fds, 2);
 }
 
-/* After a restart: the pipe says what was joined, also before its owner comes back. */
+/*
+ * Joins again after a restart of the service. The pipe tells which context it was, also if its owner has not
+ * come back yet: then an unclaimed share is made, which the owner claims by the same pipe.
+ */
 static int rejoin_pipe(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd,
 		       const struct stat *pipe, uint64_t now_ns, struct join **ret_join)
 {
@@ -97,7 +100,7 @@ int handle_rejoin(struct peer *peer, const struct wire_message *message, int pip
 	if (error == -EPROTO)
 		return error;
 	peer_result(peer, message->serial, error, join ? share_id(join->share) : (struct ctxd_id){0});
-	/* Behind the id, by which it is understood. */
+	/* This message follows the answer with the id, since the client knows the join by that. */
 	if (join)
 		join_tell(join);
 	return 0;
@@ -116,7 +119,7 @@ int handle_leave(struct peer *peer, const struct wire_attach *left)
 {
 	struct join *join = join_find_context(peer, left->id, left->ctx_id);
 
-	if (!join) /* it left before it was attached */
+	if (!join) /* The client left before it sent ATTACH. */
 		join = join_find_context(peer, left->id, 0);
 	if (join)
 		join_free(join);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whose turn it is, of many that wait: users are dealt into lanes by a keyed hash, and the lanes take turns
- * (stochastic fairness queueing: McKenney, 1990). However many one user has waiting, the first of another in
- * a lane that is not his waits for one turn of each lane at most. Nobody can tell who is in which lane, or
- * choose his own; that a given user is in that of another has a chance of one in LANES. Nothing here costs
- * more the more wait.
+ * Lanes decide whose turn it is. A keyed hash gives each user one of LANES lanes, and the lanes take turns
+ * (stochastic fairness queueing: McKenney, 1990). However much one user has waiting, another user in another
+ * lane waits for at most one turn of each lane. Nobody can find out who is in which lane, or choose its own.
+ * Two given users share a lane with a probability of one in LANES. No call costs more the more is waiting.
  */
 #ifndef CTXD_LANES_H
 #define CTXD_LANES_H
@@ -18,15 +17,18 @@
 #define LANES 1024u
 
 struct lane {
-	struct list waiting; /* the first of its users' has its turn first */
-	struct list of_busy; /* or alone */
+	struct list waiting; /* What waits, of all users in this lane. The first has its turn next. */
+	struct list of_busy; /* In lanes->busy, or linked to itself. */
 };
 
 struct lanes {
 	struct lane lanes[LANES];
-	/* Those in which something waits, or did until it was dropped; the next to have its turn is first. */
+	/*
+	 * The lanes in which something waits, and perhaps some where everything was removed. The first has
+	 * its turn next.
+	 */
 	struct list busy;
-	unsigned count; /* that wait */
+	unsigned count; /* The number of those that wait. */
 };
 
 static inline void lanes_init(struct lanes *lanes)
@@ -39,7 +41,7 @@ static inline void lanes_init(struct lanes *lanes)
 	lanes->count = 0;
 }
 
-/* link is alone. It goes behind all others of its user. */
+/* Adds link behind all others of its user. It must be linked to itself. */
 static inline void lanes_add(struct lanes *lanes, uid_t uid, struct list *link)
 {
 	struct lane *lane = &lanes->lanes[hash_bytes(&uid, sizeof(uid)) % LANES];
@@ -50,7 +52,7 @@ static inline void lanes_add(struct lanes *lanes, uid_t uid, struct list *link)
 	lanes->count++;
 }
 
-/* Also for one that does not wait. */
+/* Does nothing if link does not wait. */
 static inline void lanes_remove(struct lanes *lanes, struct list *link)
 {
 	if (list_empty(link))
@@ -59,7 +61,7 @@ static inline void lanes_remove(struct lanes *lanes, struct list *link)
 	lanes->count--;
 }
 
-/* NULL: none waits. */
+/* Takes out the one whose turn it is. NULL: nothing waits. */
 static inline struct list *lanes_take(struct lanes *lanes)
 {
 	struct list *link = NULL;

@@ -25,13 +25,13 @@
 #define BACKLOG 512
 #define ACCEPT_MAX 32
 #define PAUSE_NS 100000000ull
-/* For another one that just starts. */
+/* How often, and with what pauses, the lock is tried while another service starts at the same place. */
 #define LOCK_ATTEMPTS 100
 #define LOCK_PAUSE_MS 20
 
 /* ---- opening */
 
-/* 1: systemd gave one; 0: it did not; or it gave something else. */
+/* 1: systemd gave the socket; 0: it gave none; -errno: it gave something else. */
 static int take_systemd_socket(struct listener *listener, char *reason, size_t reason_size)
 {
 #ifdef HAVE_SYSTEMD
@@ -41,11 +41,12 @@ static int take_systemd_socket(struct listener *listener, char *reason, size_t r
 		return count;
 	if (count > 1 || sd_is_socket(SD_LISTEN_FDS_START, AF_UNIX, SOCK_SEQPACKET, 1) <= 0) {
 		snprintf(reason, reason_size,
-			 "systemd gave %d sockets; one that listens, ListenSequentialPacket=, is wanted",
-			 count);
+			 "systemd gave %d sockets; give exactly one, with ListenSequentialPacket=", count);
 		return -EINVAL;
 	}
-	/* Not listen(2) once more: for its clients it stays the socket of whoever made it, see SO_PEERCRED.
+	/*
+	 * listen(2) is not called again: that would make this process the one that SO_PEERCRED names to
+	 * clients, who trust the user that made the socket.
 	 */
 	listener->fd = SD_LISTEN_FDS_START;
 	fcntl(listener->fd, F_SETFL, fcntl(listener->fd, F_GETFL) | O_NONBLOCK);
@@ -59,8 +60,8 @@ static int take_systemd_socket(struct listener *listener, char *reason, size_t r
 }
 
 /*
- * Whether it is over, though perhaps not waited for. What a service leaves may listen a little longer: its
- * io_uring, or a closer, which has the same descriptors.
+ * Whether the process is dead, even if its parent has not waited for it. The socket of a dead service can
+ * listen a little longer: its io_uring, or a closer, still has it.
  */
 static bool is_dead(pid_t pid)
 {
@@ -73,7 +74,7 @@ static bool is_dead(pid_t pid)
 	return dead;
 }
 
-/* Whether somebody who lives listens there. */
+/* Whether a living process listens there. */
 static bool is_served(const struct sockaddr_un *address)
 {
 	struct ucred listener = {0};
@@ -89,7 +90,10 @@ static bool is_served(const struct sockaddr_un *address)
 	return alive;
 }
 
-/* 1 if fd is locked and still the file at path, 0 if another one has it or just removed it, or -errno. */
+/*
+ * 1: fd is locked and is still the file at path; 0: another process has the lock, or has just removed the
+ * file; or -errno.
+ */
 static int try_lock_file(int fd, const char *path)
 {
 	struct stat ours, there;
@@ -101,8 +105,9 @@ static int try_lock_file(int fd, const char *path)
 }
 
 /*
- * Who holds it may replace the file that a dead service has left, and listens there when it lets go: of two
- * that start at once none replaces the other's. The descriptor, or -errno.
+ * Takes the lock of the path. Its holder may replace the socket that a dead service left, and listens at the
+ * path before it releases the lock. So of two services that start at once none replaces the socket of the
+ * other. The descriptor, or -errno.
  */
 static int lock_path(const char *path, char *reason, size_t reason_size)
 {
@@ -123,7 +128,8 @@ static int lock_path(const char *path, char *reason, size_t reason_size)
 	if (locked)
 		snprintf(reason, reason_size, "cannot lock %s: %s", lock, strerror(-locked));
 	else
-		snprintf(reason, reason_size, "another ctxd starts at %s; stop it, or give --socket=PATH",
+		snprintf(reason, reason_size,
+			 "another ctxd is starting at %s; stop it, or give another place by --socket=PATH",
 			 path);
 	return locked ? locked : -EADDRINUSE;
 }
@@ -137,18 +143,19 @@ static int replace_path(struct listener *listener, char *reason, size_t reason_s
 	strcpy(address.sun_path, listener->path);
 	if (lstat(listener->path, &status) == 0) {
 		if (!S_ISSOCK(status.st_mode)) {
-			snprintf(reason, reason_size, "%s is there, and no socket", listener->path);
+			snprintf(reason, reason_size, "%s exists and is not a socket", listener->path);
 			return -EEXIST;
 		}
 		if (is_served(&address)) {
-			snprintf(reason, reason_size, "somebody serves %s already; give --socket=PATH",
+			snprintf(reason, reason_size,
+				 "another service listens at %s; give another place by --socket=PATH",
 				 listener->path);
 			return -EADDRINUSE;
 		}
 		unlink(listener->path);
 	}
 	listener->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* A system's service is for all its users; one of a user, for that user. */
+	/* The socket of root's service is for all users, that of another user for this user only. */
 	mode_t before = umask(geteuid() == 0 ? 0111 : 0177);
 	if (listener->fd < 0 || bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) ||
 	    listen(listener->fd, BACKLOG))
@@ -183,9 +190,9 @@ static bool is_writable_place(const char *path)
 	strcpy(directory, path);
 	char *slash = strrchr(directory, '/');
 	if (!slash)
-		return true; /* in the working directory */
+		return true; /* The path is in the working directory. */
 	slash[slash == directory ? 1 : 0] = '\0';
-	/* Where the question is forbidden the attempt tells. */
+	/* If a seccomp filter forbids access(2), the attempt to bind tells. */
 	return access(directory, W_OK) == 0 || errno == EPERM || errno == ENOSYS;
 }
 
@@ -195,7 +202,7 @@ static int choose_path(struct listener *listener, const char *path, char *reason
 
 	if (path) {
 		if (!path[0] || strlen(path) >= sizeof(listener->path)) {
-			snprintf(reason, reason_size, "a path of 1 to 107 bytes is wanted");
+			snprintf(reason, reason_size, "the path of the socket must have 1 to 107 bytes");
 			return -ENAMETOOLONG;
 		}
 		strcpy(listener->path, path);
@@ -205,8 +212,9 @@ static int choose_path(struct listener *listener, const char *path, char *reason
 		if (is_writable_place(listener->path))
 			return 0;
 	snprintf(reason, reason_size,
-		 error == -ENAMETOOLONG ? "the path in CTXD_SOCKET or XDG_RUNTIME_DIR is too long"
-					: "nowhere to listen: give --socket=PATH, or set XDG_RUNTIME_DIR");
+		 error == -ENAMETOOLONG
+			 ? "the path in CTXD_SOCKET or XDG_RUNTIME_DIR is too long"
+			 : "there is no place to listen: give --socket=PATH, or set XDG_RUNTIME_DIR");
 	return error == -ENOENT ? -EACCES : error;
 }
 
@@ -229,7 +237,7 @@ const char *listener_name(const struct listener *listener, char name[LISTENER_NA
 	memset(name, 0, LISTENER_NAME_SIZE);
 	if (getsockname(listener->fd, (struct sockaddr *)&address, &size))
 		return name;
-	/* A path is ended by a NUL, or by the array; what begins with one is a name. */
+	/* A path ends with a NUL, or with the array. An abstract name begins with a NUL. */
 	memcpy(name, address.sun_path, sizeof(address.sun_path));
 	if (!name[0])
 		name[0] = '@';
@@ -238,7 +246,10 @@ const char *listener_name(const struct listener *listener, char name[LISTENER_NA
 
 /* ---- accepting */
 
-/* Without descriptors the socket stays readable: looking at it again at once would be a spin. */
+/*
+ * Stops accepting for a moment. The socket stays readable while no descriptors are free, so polling it would
+ * be a busy loop.
+ */
 static void pause_accepting(struct listener *listener, int error)
 {
 	if (!listener->starved)
@@ -268,14 +279,14 @@ static void accept_ready(struct loop_entry *entry, short revents)
 		if (errno != ECONNABORTED && errno != EINTR)
 			break;
 	}
-	loop_arm(&listener->entry, POLLIN);
+	loop_arm(&listener->accepting, POLLIN);
 }
 
 void listener_start(struct listener *listener, struct connections *connections)
 {
 	listener->connections = connections;
-	loop_entry_init(&listener->entry, &listener->group, listener->fd, accept_ready);
-	loop_arm(&listener->entry, POLLIN);
+	loop_entry_init(&listener->accepting, &listener->group, listener->fd, accept_ready);
+	loop_arm(&listener->accepting, POLLIN);
 }
 
 void listener_resume(struct listener *listener)
@@ -283,7 +294,7 @@ void listener_resume(struct listener *listener)
 	if (!listener->paused_until_ns)
 		return;
 	listener->paused_until_ns = 0;
-	loop_arm(&listener->entry, POLLIN);
+	loop_arm(&listener->accepting, POLLIN);
 }
 
 void listener_tick(struct listener *listener, uint64_t now_ns)
@@ -301,8 +312,9 @@ static void listener_gone(struct loop_group *group)
 }
 
 /*
- * What waits to be accepted goes with the socket, and what it has sent, as slowly as that goes: so it is
- * taken first, and refused. Not where the socket is not ours alone: then whoever gave it keeps it.
+ * Accepts and refuses the clients that still wait to be accepted. Closing the socket would close what they
+ * have sent, which can take long. If the socket was given to the service, whoever gave it keeps it open, and
+ * they wait for the next service.
  */
 static void refuse_pending(struct listener *listener)
 {
@@ -310,7 +322,7 @@ static void refuse_pending(struct listener *listener)
 
 	if (!listener->path[0])
 		return;
-	shutdown(listener->fd, SHUT_RDWR); /* nobody more */
+	shutdown(listener->fd, SHUT_RDWR); /* No more clients can connect. */
 	while ((fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0 || errno == EINTR)
 		if (fd >= 0)
 			connection_refuse(listener->connections, fd, -ESHUTDOWN);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Lists of what there is, in pages. */
+/* The answer to LIST: one page of entries. */
 
 #include "parts.h"
 
-/* So many things are looked at for one page; what may not be seen costs the asker a page, not the service. */
+/*
+ * How many listed objects are looked at for one page. A client that may not see them gets an empty page and
+ * asks again, so that the cost is its own.
+ */
 #define LOOK_MAX 512
 
-/* A page: O(log n) to find where it begins, and LOOK_MAX things that are looked at. */
+/* Costs O(log n) to find the first object of the page, and then at most LOOK_MAX steps. */
 int handle_list(struct peer *peer, const struct wire_message *message)
 {
 	struct broker *broker = peer->broker;

@@ -21,7 +21,10 @@ bool log_is_written(enum log_level level)
 	return level <= level_max || level == LOG_LEVEL_AUDIT;
 }
 
-/* $JOURNAL_STREAM names device and inode of the journal's socket: sd-daemon(3). */
+/*
+ * Whether standard error is the journal. $JOURNAL_STREAM has the device and inode of its socket, see
+ * sd-daemon(3).
+ */
 static bool is_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -95,7 +98,7 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 	if (length > sizeof(line) - 2)
 		length = sizeof(line) - 2;
 	line[length++] = '\n';
-	/* One write, so that lines of several threads or processes stay whole. */
+	/* The line is written by one call, so that lines of several threads or processes do not mix. */
 	(void)!write(STDERR_FILENO, line, length);
 }
 

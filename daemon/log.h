@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The log: one line for each event, "event=NAME key=value ...", to standard error; with the level in front
- * as the journal wants it ("<6>") where that is the journal, with time and level in words elsewhere.
+ * The log: one line for each event, "event=NAME key=value ...", to standard error. Each line begins with the
+ * level in the form of the journal ("<6>") if standard error is the journal, else with the time and the level
+ * in words.
  */
 #ifndef CTXD_LOG_H
 #define CTXD_LOG_H
@@ -14,7 +15,7 @@
 enum log_level {
 	LOG_LEVEL_ERROR = 3,
 	LOG_LEVEL_WARNING = 4,
-	LOG_LEVEL_AUDIT = 5, /* who ended what: always written */
+	LOG_LEVEL_AUDIT = 5, /* Records of cancels. They are always written. */
 	LOG_LEVEL_INFO = 6,
 	LOG_LEVEL_DEBUG = 7,
 };
@@ -22,33 +23,43 @@ enum log_level {
 void log_set_level(enum log_level level);
 bool log_is_written(enum log_level level);
 
-/* "error", "warning", "info" or "debug". False: none of these. */
+/* "error", "warning", "info" or "debug". False: it is none of these. */
 bool log_parse_level(const char *text, uint32_t *ret_level);
 
-/* Fields after the event, as printf. Text that came from outside goes through log_quote. */
+/*
+ * format is as of printf, and gives the fields after the event. Text from outside must go through
+ * log_quote().
+ */
 void log_event(enum log_level level, const char *event, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* What a user can have written, each counted by itself: so that one kind cannot hide another. */
+/*
+ * The kinds of lines that a user can cause. Each is counted by itself, so that lines of one kind cannot keep
+ * others out.
+ */
 enum log_kind {
-	LOG_CANCEL_OF_OTHERS, /* he ends what other users own */
-	LOG_CANCEL,	      /* what is his; and requests that are refused */
-	LOG_TROUBLE,	      /* all else */
+	LOG_CANCEL_OF_OTHERS, /* The user cancels what other users own. */
+	LOG_CANCEL,	      /* The user cancels what is its own, or is refused. */
+	LOG_TROUBLE,	      /* Everything else. */
 	LOG_KINDS,
 };
 
 /*
- * Whether one more line of that level may be written of a user: of each kind so many in some seconds, for
- * everybody but root. What may not is counted, and told later by one line.
+ * Whether one more line of that level and kind may be written for a user. Each user but root may cause a
+ * number of lines of each kind in some seconds. Further ones are counted, and one line tells later how many
+ * were left out.
  */
 bool log_admits(enum log_level level, uid_t uid, enum log_kind kind);
-/* When log_tick() has something to tell; UINT64_MAX: not for a known reason. */
+/* When log_tick() has something to write. UINT64_MAX: no time is known. */
 uint64_t log_next_ns(void);
 void log_tick(uint64_t now_ns);
-/* All that is still to be told. */
+/* Writes all counts of lines that were left out. */
 void log_finish(void);
 
-/* "text" in double quotes with control bytes, quotes and backslashes as \xNN; cut to fit. Returns buffer. */
+/*
+ * Writes text into buffer in double quotes, with control bytes, quotes and backslashes as \xNN, and cut if it
+ * does not fit. Returns buffer.
+ */
 const char *log_quote(const char *text, char *buffer, size_t size);
 
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* How much of the log one user can fill. It outlives connections and accounts, which he can end at will. */
+/*
+ * How many lines of the log each user can cause. The counts outlive connections and accounts, since a user
+ * could end those at will.
+ */
 #include <inttypes.h>
 
 #include "clock.h"
@@ -7,13 +10,13 @@
 
 #define WINDOW_NS 10000000000ull
 #define LINES_MAX 100u
-/* So many users have a budget of their own at a time; the others share one. */
+/* How many users have a budget of their own at a time. Further users share one. */
 #define BUDGETS_MAX 64u
 #define OTHERS ((uid_t)-1)
 
 struct budget {
 	uid_t uid;
-	uint64_t end_ns; /* of the window; 0: not in use */
+	uint64_t end_ns; /* The end of the window of this budget. 0: not in use. */
 	uint64_t written[LOG_KINDS], left_out[LOG_KINDS];
 };
 
@@ -25,7 +28,7 @@ static bool is_short(const struct budget *budget)
 	       budget->left_out[LOG_TROUBLE];
 }
 
-/* Tells what was left out, and is free again. */
+/* Writes how many lines were left out, and frees the budget. */
 static void end_budget(struct budget *budget)
 {
 	if (budget->end_ns && is_short(budget))

@@ -12,11 +12,11 @@
 #define ENTRIES 1024
 
 struct loop {
-	struct ctx_ring *ring; /* NULL: poll(2) */
+	struct ctx_ring *ring; /* NULL: poll(2) is used. */
 	struct loop_entry **armed;
 	struct pollfd *fds;
 	size_t armed_count, armed_room, group_count;
-	struct loop_group *ended; /* nothing waits there any more */
+	struct loop_group *ended; /* The ended groups of which no entry is armed. */
 };
 
 int loop_open(enum loop_kind kind, struct loop **ret_loop, char *reason, size_t reason_size)
@@ -55,7 +55,7 @@ void loop_close(struct loop *loop)
 
 /* ---- groups */
 
-/* For all entries of one more group, so that to arm them cannot fail. */
+/* Makes room for all entries of one more group, so that arming them cannot fail. */
 static bool reserve_entries(struct loop *loop)
 {
 	size_t room = loop->armed_room ? loop->armed_room * 2 : 64;
@@ -96,7 +96,7 @@ static void end_if_idle(struct loop_group *group)
 	group->loop->ended = group;
 }
 
-/* The last one takes its place. */
+/* The last armed entry takes the place of the removed one. */
 static void remove_armed(struct loop *loop, struct loop_entry *entry)
 {
 	struct loop_entry *last = loop->armed[--loop->armed_count];
@@ -126,7 +126,7 @@ void loop_group_end(struct loop_group *group, void (*gone)(struct loop_group *gr
 		return;
 	group->ending = true;
 	group->gone = gone;
-	/* The completions of what it reaps come in the next dispatches. */
+	/* Their completions come in the next dispatches. */
 	if (group->ctx)
 		ctx_cancel(group->ctx);
 	else
@@ -177,11 +177,11 @@ void loop_entry_init(struct loop_entry *entry, struct loop_group *group, int fd,
 	entry->ready = ready;
 }
 
-/* There is room: loop_group_begin made it. */
+/* There is room, since loop_group_begin() made it. */
 static void add_armed(struct loop *loop, struct loop_entry *entry)
 {
 	if (loop->armed_count == loop->armed_room)
-		abort(); /* more entries than a group may have */
+		abort(); /* The group has more entries than it may have. */
 	entry->place = loop->armed_count++;
 	loop->armed[entry->place] = entry;
 	for (size_t i = 0; i < LOOP_ENTRIES_MAX; i++)
@@ -211,7 +211,7 @@ void loop_arm(struct loop_entry *entry, short events)
 
 /* ---- turns */
 
-/* poll(2) looks at all descriptors in each turn: a ring does not. */
+/* One turn with poll(2), which looks at all descriptors each time. A ring does not. */
 static int run_poll(struct loop *loop, uint64_t timeout_ns)
 {
 	size_t count = loop->armed_count;
@@ -222,7 +222,9 @@ static int run_poll(struct loop *loop, uint64_t timeout_ns)
 	int result = poll(loop->fds, count, timeout_ms > INT32_MAX ? -1 : (int)timeout_ms);
 	if (result < 0)
 		return errno == EINTR ? 0 : -errno;
-	/* From the end: what is taken out is replaced by the last one, which has been looked at. */
+	/*
+	 * From the end, since a removed entry is replaced by the last one, which has been looked at by then.
+	 */
 	for (size_t i = count; i-- > 0 && result;) {
 		struct loop_entry *entry = i < loop->armed_count ? loop->armed[i] : NULL;
 		short revents = loop->fds[i].revents;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting for descriptors, in two ways: on a ctx ring, where each client is a context and what waits for it
- * are operations under that; or by poll(2), where io_uring is forbidden. What they serve is the same code.
+ * Waits for descriptors, on a ctx ring or, where io_uring is forbidden, with poll(2). On the ring each group
+ * is a context, and what waits are operations under it. The callers are the same with both.
  */
 #ifndef CTXD_LOOP_H
 #define CTXD_LOOP_H
@@ -17,59 +17,68 @@ struct loop;
 
 struct loop_entry;
 
-/* So many entries may be armed in one group. */
+/* How many entries of one group can be armed. */
 #define LOOP_ENTRIES_MAX 3
 
-/* What ends together: a client, the listener, the daemon itself. */
+/* Entries that end together: those of a client, of the listener, or of the daemon itself. */
 struct loop_group {
 	struct loop *loop;
-	struct ctx_context *ctx; /* NULL with poll(2) */
+	struct ctx_context *ctx; /* NULL with poll(2). */
 	unsigned armed;
-	struct loop_entry *waiting[LOOP_ENTRIES_MAX]; /* which are armed, with poll(2) */
+	struct loop_entry *waiting[LOOP_ENTRIES_MAX]; /* The armed entries, with poll(2). */
 	bool ending;
-	/* After loop_group_end, when nothing waits any more: the memory is the caller's again. */
+	/*
+	 * Called after loop_group_end(), when no entry of the group is armed any more. The memory of the
+	 * group is the caller's again.
+	 */
 	void (*gone)(struct loop_group *group);
-	struct loop_group *next; /* of those that are to be told so */
+	struct loop_group *next; /* In the list of ended groups whose gone is to be called. */
 };
 
 /* One descriptor. */
 struct loop_entry {
-	struct ctx_op op; /* first; idle with poll(2) */
+	struct ctx_op op; /* First in the structure, for casts. Not used with poll(2). */
 	struct loop_group *group;
 	int fd;
 	short events;
 	bool armed;
-	size_t place; /* among all that are armed, with poll(2) */
-	/* revents as of poll(2). The entry is not armed any more. Not called once its group ends. */
+	size_t place; /* The index among all armed entries, with poll(2). */
+	/*
+	 * Called with revents as of poll(2). The entry is not armed any more. Not called once the group has
+	 * ended.
+	 */
 	void (*ready)(struct loop_entry *entry, short revents);
 };
 
 enum loop_kind {
-	LOOP_ANY, /* the ring where it can be had */
+	LOOP_ANY, /* The ring where it can be had, else poll(2). */
 	LOOP_RING,
 	LOOP_POLL,
 };
 
-/* 0; or why not, in words in reason, also when it fell back to poll(2). */
+/* 0, or -errno with the reason in words. When it falls back to poll(2) it is 0, also with the reason. */
 int loop_open(enum loop_kind kind, struct loop **ret_loop, char *reason, size_t reason_size);
 bool loop_is_ring(const struct loop *loop);
 
-/* All groups are gone. */
+/* All groups must be gone. */
 void loop_close(struct loop *loop);
 
-/* 0, or -ENOMEM, and group->loop is not set. label is shown by ctxtool. */
+/* 0, or -ENOMEM: then group->loop is not set. label is what ctxtool shows. */
 int loop_group_begin(struct loop *loop, struct loop_group *group, const char *label);
 
-/* Cancels what waits; gone is called from loop_run, never from here. */
+/* Ends the waits of the group. gone is called from loop_run(), never from here. */
 void loop_group_end(struct loop_group *group, void (*gone)(struct loop_group *group));
 
 void loop_entry_init(struct loop_entry *entry, struct loop_group *group, int fd,
 		     void (*ready)(struct loop_entry *entry, short revents));
 
-/* Waits for events once. Armed already: they are added, as far as the loop can. */
+/* Waits for the events once. Does nothing if the entry is armed. */
 void loop_arm(struct loop_entry *entry, short events);
 
-/* Waits at most timeout_ns, and calls whatever is ready. 0, or -errno; -EINTR is no error. */
+/*
+ * Waits for at most timeout_ns, and calls the functions of the entries that are ready. 0, or -errno. An
+ * interrupted wait is 0.
+ */
 int loop_run(struct loop *loop, uint64_t timeout_ns);
 
 #endif

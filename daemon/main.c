@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxd: options, signals, and one turn after another. */
+/* ctxd: options, signals, setting up, and one turn of the loop after another. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -24,9 +24,9 @@
 #include "listener.h"
 #include "log.h"
 
-/* For clients that are hung up on to be gone. */
+/* How long the service, when it ends, waits for the connections to be gone. */
 #define GONE_NS 2000000000ull
-/* For what they gave to be closed. */
+/* How long it then waits for the closers. */
 #define CLOSED_NS 100000000ull
 
 enum exit_code {
@@ -39,12 +39,12 @@ enum exit_code {
 struct options {
 	const char *socket, *config;
 	enum loop_kind loop;
-	uint32_t log_level; /* 0: as configured */
+	uint32_t log_level; /* 0: the level of the configuration. */
 	bool check_config;
 };
 
 struct daemon {
-	struct loop_group group; /* first; of the signals */
+	struct loop_group group; /* First in the structure, for casts. The group of the signals. */
 	struct loop_entry signals;
 	struct options options;
 	struct config config;
@@ -54,29 +54,32 @@ struct daemon {
 	struct connections connections;
 	struct closers closers;
 	int signal_fd;
-	/* Asked to end: nobody new, and cancels under way are waited for; then all are hung up on. */
+	/*
+	 * Draining: the service was told to end; it takes no more clients and waits for cancels under way.
+	 * Stopping: it hangs up on all clients.
+	 */
 	bool draining, stopping;
 	bool signals_gone;
-	uint64_t stop_ns; /* the patience with either ends */
+	uint64_t stop_ns; /* The latest end of the current one of these two. */
 };
 
 static const char help[] =
 	"Usage: ctxd [OPTION...]\n"
-	"Share contexts between processes: names, ids and rights, requests to cancel, and the tables\n"
-	"of processes that died. Runs in the foreground until SIGTERM; SIGHUP reads the configuration "
-	"again.\n"
+	"Share contexts between processes: give them names, ids and rights, pass on requests to cancel,\n"
+	"and keep the context tables of processes that died. ctxd runs in the foreground until SIGTERM;\n"
+	"SIGHUP makes it read the configuration again.\n"
 	"\n"
-	"  -s, --socket=PATH      listen here; without it at $CTXD_SOCKET, $XDG_RUNTIME_DIR/ctxd.sock or\n"
-	"                         /run/ctxd.sock, or at the socket that systemd gives\n"
-	"  -c, --config=FILE      read FILE, see ctxd.conf(5); without it /etc/ctxd.conf (of root), or\n"
-	"                         $XDG_CONFIG_HOME/ctxd.conf or ~/.config/ctxd.conf, if it is there\n"
-	"  -l, --log-level=LEVEL  error, warning, info or debug\n"
-	"      --loop=KIND        ring or poll: how to wait; without it ring where io_uring can be used\n"
-	"      --check-config     only say whether the configuration is good\n"
-	"  -V, --version          the version\n"
-	"  -h, --help             this text\n"
+	"  -s, --socket=PATH      listen at PATH; without it at $CTXD_SOCKET, $XDG_RUNTIME_DIR/ctxd.sock or\n"
+	"                         /run/ctxd.sock, or on the socket that systemd gives\n"
+	"  -c, --config=FILE      read FILE, see ctxd.conf(5); without it /etc/ctxd.conf for root, else\n"
+	"                         $XDG_CONFIG_HOME/ctxd.conf or ~/.config/ctxd.conf, if that exists\n"
+	"  -l, --log-level=LEVEL  how much to log: error, warning, info or debug\n"
+	"      --loop=KIND        wait with a ring or with poll(2); without it a ring if io_uring works\n"
+	"      --check-config     say whether the configuration is valid, and exit\n"
+	"  -V, --version          print the version\n"
+	"  -h, --help             print this text\n"
 	"\n"
-	"Exit codes: 0 ended as asked; 1 cannot run; 2 usage; 3 the configuration is wrong.\n";
+	"Exit codes: 0 ended by SIGTERM or SIGINT; 1 cannot run; 2 wrong usage; 3 wrong configuration.\n";
 
 static void notify_systemd(const char *state)
 {
@@ -95,7 +98,7 @@ static int usage_error(const char *what, const char *value)
 	return EXIT_USAGE;
 }
 
-/* -1: go on; else the exit code. */
+/* -1: go on. Otherwise the exit code. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
 	enum {
@@ -123,11 +126,12 @@ static int parse_options(int argc, char **argv, struct options *options)
 			break;
 		case 'l':
 			if (!log_parse_level(optarg, &options->log_level))
-				return usage_error("error, warning, info or debug is wanted, not", optarg);
+				return usage_error("--log-level must be error, warning, info or debug, not",
+						   optarg);
 			break;
 		case OPTION_LOOP:
 			if (strcmp(optarg, "ring") != 0 && strcmp(optarg, "poll") != 0)
-				return usage_error("ring or poll is wanted, not", optarg);
+				return usage_error("--loop must be ring or poll, not", optarg);
 			options->loop = optarg[0] == 'r' ? LOOP_RING : LOOP_POLL;
 			break;
 		case OPTION_CHECK:
@@ -145,12 +149,14 @@ static int parse_options(int argc, char **argv, struct options *options)
 		}
 	}
 	if (optind < argc)
-		return usage_error("no operand is wanted, but there is", argv[optind]);
+		return usage_error("there must be no operand, but there is", argv[optind]);
 	return -1;
 }
 
-/* Where it is looked for when nobody says. NULL: nowhere. With the privileges of another user than the caller
- * the caller's variables are not asked. */
+/*
+ * The path of the configuration if no option gives one. NULL: there is none. A program with privileges that
+ * its caller lacks does not use the caller's environment.
+ */
 static const char *default_config(char *buffer, size_t size)
 {
 	const char *home = secure_getenv("HOME"), *config = secure_getenv("XDG_CONFIG_HOME");
@@ -166,7 +172,7 @@ static const char *default_config(char *buffer, size_t size)
 	return access(buffer, F_OK) == 0 ? buffer : NULL;
 }
 
-/* False: what is wrong has been logged, and config is as it was. */
+/* False: the error has been logged, and config is unchanged. */
 static bool load_config(const struct options *options, struct config *config)
 {
 	char buffer[4096], reason[256], quoted[600], path[1200];
@@ -197,8 +203,10 @@ static void raise_fd_limit(void)
 	}
 }
 
-/* One user may hold them all, if the quota says so, which also bounds what is being closed: then nobody else
- * gets in. */
+/*
+ * Warns if the quota fds lets one user take all descriptors of the service: those that it holds, and as many
+ * that wait to be closed. Then no other user could connect.
+ */
 static void check_fd_limit(const struct config *config)
 {
 	struct rlimit limit;
@@ -238,7 +246,7 @@ static void hang_up_all(struct daemon *daemon)
 	loop_group_end(&daemon->group, signals_gone);
 }
 
-/* Whether nobody waits for an answer any more, or has waited long enough. */
+/* Whether nobody waits for an answer any more, or drain_ns is over. */
 static bool is_daemon_drained(const struct daemon *daemon, uint64_t now_ns)
 {
 	return now_ns >= daemon->stop_ns || (!broker_is_busy(daemon->broker) && !daemon->connections.owed);
@@ -308,7 +316,10 @@ static bool is_daemon_over(const struct daemon *daemon)
 	       daemon->listener.fd < 0;
 }
 
-/* Who gave what cannot be closed keeps a closer, and not the service: what is left goes when that ends. */
+/*
+ * Whether the closers are done, or CLOSED_NS is over. A closer that is stuck stays behind; it closes what is
+ * left when it ends.
+ */
 static bool are_closers_over(struct daemon *daemon, uint64_t now_ns)
 {
 	if (!daemon->closers.ending) {
@@ -339,7 +350,7 @@ static int run_daemon(struct daemon *daemon)
 		if (daemon->draining && !daemon->stopping && is_daemon_drained(daemon, now_ns))
 			hang_up_all(daemon);
 		if (daemon->stopping && now_ns >= daemon->stop_ns && !is_daemon_over(daemon)) {
-			log_event(LOG_LEVEL_ERROR, "stop", "reason=\"not all clients are gone\" clients=%u",
+			log_event(LOG_LEVEL_ERROR, "stop", "reason=\"some clients are not gone\" clients=%u",
 				  daemon->connections.count);
 			return EXIT_TROUBLE;
 		}
@@ -349,7 +360,10 @@ static int run_daemon(struct daemon *daemon)
 
 /* ---- setting up */
 
-/* Blocked in all threads, of the library too: they come by the descriptor. */
+/*
+ * Blocks the signals, also for the threads of the library that start later, and opens the descriptor by which
+ * they come.
+ */
 static int open_signal_fd(char *reason, size_t reason_size)
 {
 	struct sigaction action;
@@ -357,21 +371,23 @@ static int open_signal_fd(char *reason, size_t reason_size)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGHUP);
-	/* A script has it ignored for what it starts with "&". */
+	/* A shell script has SIGINT ignored for a command that it starts with "&". It stays ignored. */
 	if (!sigaction(SIGINT, NULL, &action) && action.sa_handler != SIG_IGN)
 		sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* the table of a dead process may be larger than a file may be here */
+	signal(SIGXFSZ, SIG_IGN); /* The table of a dead process can be larger than a file may be here. */
 	int error = sigprocmask(SIG_BLOCK, &set, NULL) ? errno : 0;
 	int fd = error ? -1 : signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
-		snprintf(reason, reason_size, "signals cannot be listened to: %s",
+		snprintf(reason, reason_size, "signals cannot be received: %s",
 			 strerror(error ? error : errno));
 	return fd;
 }
 
-/* Another than those of services before it; no secret. So the clock serves where a filter forbids the call.
+/*
+ * A number that services before this one did not have. It is no secret, so the clock serves if a filter
+ * forbids getrandom(2).
  */
 static uint64_t new_epoch(void)
 {
@@ -390,8 +406,8 @@ static uint64_t new_epoch(void)
 }
 
 /*
- * The calls without which it could serve nobody, and would be asked to serve again and again: made so that
- * nothing happens. False: a filter forbids one.
+ * Tries the system calls without which no client could be served, in such a way that they do nothing. False:
+ * a filter forbids one. Without this, a service manager would start the service again and again.
  */
 static bool try_calls(char *reason, size_t reason_size)
 {
@@ -404,7 +420,7 @@ static bool try_calls(char *reason, size_t reason_size)
 	if (!call && name(__VA_ARGS__) < 0 && (errno == EPERM || errno == ENOSYS)) \
 	call = #name
 	TRY(read, -1, &byte, sizeof(byte));
-	TRY(poll, NULL, 0, 0); /* closers wait by it, with a ring as well */
+	TRY(poll, NULL, 0, 0); /* Closers wait with poll(2), also if the loop is a ring. */
 	TRY(stat, "/", &status);
 	TRY(openat, AT_FDCWD, "", O_RDONLY | O_CLOEXEC);
 	TRY(fcntl, -1, F_GETFD);
@@ -486,10 +502,10 @@ int main(int argc, char **argv)
 	if (!load_config(&daemon.options, &daemon.config))
 		return EXIT_CONFIGURATION;
 	if (daemon.options.check_config) {
-		puts("ctxd: the configuration is good");
+		puts("ctxd: the configuration is valid");
 		return EXIT_OK;
 	}
-	/* It is not its own client. */
+	/* The service is not its own client. */
 	unsetenv("CTXRING_PUBLISH");
 	raise_fd_limit();
 	check_fd_limit(&daemon.config);
@@ -502,7 +518,7 @@ int main(int argc, char **argv)
 	broker_free(daemon.broker);
 	log_finish();
 	if (daemon.closers.count)
-		_exit(EXIT_OK); /* they wait with what would be freed here */
+		_exit(EXIT_OK); /* The loop still has groups of stuck closers, so it cannot be closed. */
 	loop_close(daemon.loop);
 	close(daemon.signal_fd);
 	return EXIT_OK;

@@ -50,7 +50,7 @@ static void remove_from_bucket(struct map *map, struct map_node *node)
 	map->count--;
 }
 
-/* One bucket more: what belongs there stands in one other. */
+/* Adds one bucket. The nodes that belong there are all in one other bucket. */
 static void grow(struct map *map)
 {
 	if (map->used == map->room) {
@@ -81,7 +81,8 @@ void map_add(struct map *map, struct map_node *node, uint64_t key)
 	list_init(&node->same_key);
 	if (latest) {
 		list_append(&latest->same_key,
-			    &node->same_key); /* a ring: behind the oldest is before the latest */
+			    /* This is a ring, so what is behind the oldest is before the latest. */
+			    &node->same_key);
 		remove_from_bucket(map, latest);
 	} else if (map->count >= map->used) {
 		grow(map);

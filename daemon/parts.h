@@ -1,21 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the broker share. Nothing outside of it includes this.
+ * daemon: what the files of the broker share. Only they include this; the rest of the service includes
+ * broker.h. The broker has no sockets, no loop and no clock: connection.c gives it messages and the time, and
+ * takes messages from it. It may use base, table and wire of lib/.
  *
- *   session.c   a client from its first words to its end
- *   peer.c      what is sent to a client and charged for it
- *   process.c   which clients are one process
- *   share.c     shared contexts
- *   join.c      who joined them
- *   share_request.c, join_request.c  what clients ask for of both
- *   cancel.c    requests to end a context, and the orders that they become
- *   spread.c    what a shared context has to tell many
- *   entry.c     what can be listed: its order, its entry, and who sees it
- *   listing.c   lists
- *   event.c     changes, for those who watch
- *   job.c       what is too much for one turn
- *   recorder.c  tables of processes that are gone
- *   rights.c    who may what
+ * Its files, from below upwards. None calls one that stands above it; a job is the one way up, see struct
+ * job.
+ *
+ *   account.c        what each user has charged to it, against the quotas
+ *   given.c          descriptors that clients gave: closing them, and telling a pipe from other files
+ *   job.c            work that is too much for one turn, done in pieces
+ *   peer.c           sending to a client, and what its queued messages are charged
+ *   clock.c          whether the clock of a client's process is ours
+ *   rights.c         who may see, join and cancel what
+ *   entry.c          what can be listed and watched: its place in the order, its entry, and who may see it
+ *   listing.c        the answer to LIST
+ *   event.c          changes, and the clients that watch for them
+ *   process.c        which clients are connections of one process
+ *   share.c          shared contexts: finding, charging and ending them
+ *   join.c           which client has joined which shared context
+ *   cancel.c         requests to end a context, and the orders to processes that come of them
+ *   spread.c         work on all joins of a shared context, and on all that is shared below it, in pieces
+ *   share_request.c  SHARE, UNSHARE, MOVE, ENDED
+ *   join_request.c   JOIN, REJOIN, ATTACH, LEAVE
+ *   recorder.c       tables of processes that died, and the answer to TABLE
+ *   session.c        a client from its connection to its end: HELLO, the handler of each message, its turns
+ *   broker.c         making and freeing all of it, and what is due at a time
  */
 #ifndef CTXD_PARTS_H
 #define CTXD_PARTS_H
@@ -33,14 +43,14 @@
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
-/* Those of a table: nobody but who maps it already writes it, and nobody cuts it. */
+/* The seals of a context table: only mappings that are there already can write it, and its size is fixed. */
 #define TABLE_SEALS (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-/* ---- work: what has many effects is cut into pieces, and goes on in later turns */
+/* ---- work: what has many effects is cut into pieces, which are done in later turns */
 
 /*
- * What is counted, in units of about a tenth of a microsecond: a step along a list is WORK_STEP; what makes,
- * frees or tells something is WORK_ITEM; a message that comes or goes is WORK_MESSAGE.
+ * Costs, in units of about a tenth of a microsecond: WORK_STEP for a step along a list, WORK_ITEM for making,
+ * freeing or telling one object, WORK_MESSAGE for a message that is received or sent.
  */
 enum {
 	WORK_STEP = 1,
@@ -48,22 +58,27 @@ enum {
 	WORK_MESSAGE = 32,
 };
 
+/* Work that may take more than one piece. Whoever makes the object that it belongs to sets run, so job.c
+ * calls upwards by this pointer only. */
 struct job {
-	struct list link; /* of broker->jobs, or alone */
-	uid_t uid;	  /* in whose lane it waits */
-	/* Does some of it, until its piece is over. False: nothing is left to do, and it may have been freed.
-	 */
+	/* In broker->jobs while the job is queued. Otherwise linked to itself. */
+	struct list link;
+	uid_t uid; /* The user in whose lane the job is queued. */
+	/* Works until the piece is over. False: nothing is left to do, and the job may have been freed. */
 	bool (*run)(struct job *job);
 };
 
-/* ---- things: what can be listed, in the order in which it came */
+/* ---- what can be listed and watched, in the order in which it came */
 
+/* Part of each share, join, process and death. */
 struct listed {
-	struct list link; /* broker->things */
+	struct list link; /* In broker->listed. */
 	struct tree_node by_serial;
-	uint64_t serial;
+	uint64_t serial; /* The cursor of a list. 0: not listed any more. */
 	enum ctxd_entry_kind kind;
 };
+
+/* ---- the objects */
 
 struct event;
 
@@ -71,30 +86,30 @@ struct broker {
 	struct config config;
 	struct accounts accounts;
 	struct disposal disposal;
-	dev_t pipe_device; /* of all pipes */
+	dev_t pipe_device; /* The device of all pipes, which FIFOs do not have. */
 	bool has_statx;
-	bool emptied; /* nothing is remembered any more */
-	/* That many users, or groups, may have, and so nobody's; -1: there is none such. See overflow.h.
+	bool emptied; /* broker_empty() was called: the recorder keeps no more tables. */
+	/* The overflow uid and gid, which many users or groups may have, see overflow.h. -1: there is none.
 	 */
 	uid_t anybody_uid;
 	gid_t anybody_gid;
 	uint64_t epoch;
-	uint64_t now_ns;      /* the last that was told */
-	uint64_t work;	      /* done so far */
-	uint64_t piece_end;   /* when work has come here, what is being done is put off */
-	uint64_t last_number; /* of shared contexts */
-	uint64_t last_serial; /* of things */
+	uint64_t now_ns;      /* The time that was told last. */
+	uint64_t work;	      /* The work done so far, in the units above. */
+	uint64_t piece_end;   /* The value of work at which the current piece is over. */
+	uint64_t last_number; /* The number of the latest shared context. */
+	uint64_t last_serial; /* The serial of the latest struct listed. */
 	uint64_t last_order;
 	uint64_t last_process, last_cancel;
 	struct lanes jobs;
 	struct job count_depths;
-	struct list to_count; /* shares below which depths are to be counted */
-	struct event *events; /* a ring of the last ones; NULL: nobody ever watched */
+	struct list to_count; /* The shares whose below_left is not 0: depths below them are to be counted. */
+	struct event *events; /* A ring buffer of the latest events. NULL until a client watches. */
 	uint64_t last_event;
 	unsigned watchers;
 	struct job wake_watchers;
-	struct list idle_watchers; /* watchers that have seen all there was */
-	struct heap due;	   /* cancels, by when something is to be done for them */
+	struct list idle_watchers; /* The watchers that have looked at all events. */
+	struct heap due;	   /* The cancels, by the time at which cancel.c has to look at them. */
 	struct list listed, peers, ended, dead, parted, cancels;
 	struct tree_node *listed_by_serial;
 	struct map shares_by_number, shares_by_pipe, shares_by_name, shares_by_context;
@@ -103,137 +118,144 @@ struct broker {
 	struct map orders, orders_by_target;
 };
 
-/* Listed as long as one of its connections is there. */
+/* A process with at least one connection. It is listed until its last connection has been taken apart. */
 struct process {
 	struct listed listed;
 	struct map_node by_pid;
-	uint64_t number; /* never used again */
-	pid_t pid;	 /* 0: not of our pid namespace */
+	uint64_t number; /* Counted up, so no later process has it. */
+	pid_t pid;	 /* 0: the process is not in our pid namespace. */
 	uid_t uid;
 	gid_t gid;
 	char name[16];
-	uint64_t table; /* its inode; 0: not published */
+	uint64_t table; /* The inode of its table. 0: not published. */
 	uint64_t created_ns;
-	struct list peers; /* that are not gone */
-	unsigned holders;  /* those that are being taken apart, too */
+	struct list peers; /* Its connections that are open. */
+	unsigned refs;	   /* The number of its connections, with those that are being taken apart. */
 };
 
+/* A client: one connection of a process. */
 struct peer {
 	struct broker *broker;
-	struct list link;	 /* broker->peers */
-	struct process *process; /* once it has said HELLO */
-	struct list of_process;	 /* process->peers, or alone */
-	struct list watch_link;	 /* broker->resting, or alone */
-	struct job job; /* to tell it what is to be told; once it is gone, to take apart what it had */
+	struct list link;	 /* In broker->peers. */
+	struct process *process; /* NULL until the client has said HELLO. */
+	struct list of_process;	 /* In process->peers, or linked to itself. */
+	struct list watch_link;	 /* In broker->idle_watchers, or linked to itself. */
+	/* Sends what the client is to be told. Once the client is gone, takes apart what it had. */
+	struct job job;
 	struct map_node by_table, by_pid;
-	struct identity identity; /* its groups in order */
+	struct identity identity; /* Its groups are sorted. */
 	struct account *account;
 	struct peer_output output;
-	uint64_t connection_fds; /* held for it outside of the broker */
-	char name[16];		 /* of its process */
+	uint64_t connection_fds; /* The number of descriptors that connection.c holds for the client. */
+	char name[16];		 /* The name of its process. */
 	bool greeted;
 	bool gone, died;
-	bool full;	/* said -EAGAIN: nothing goes until it is writable */
-	int table_fd;	/* -1: not published */
-	uint64_t table; /* its inode */
+	bool full;	/* output.send said -EAGAIN: nothing but answers is sent until peer_writable(). */
+	int table_fd;	/* -1: the client did not publish a table. */
+	uint64_t table; /* The inode of that table. */
 	uint64_t created_ns, gone_ns;
 	uint32_t watch_kinds;
-	uint64_t next_event; /* to be looked at, of those that are watched for */
-	uint64_t lost;	     /* events that did not fit */
+	uint64_t next_event; /* The number of the next event that this watcher looks at. */
+	uint64_t lost;	     /* The number of events that did not fit and have not been told as lost. */
 	struct list shares, joins, orders, cancels;
-	struct list unsent, moved; /* orders and joins of which it is to be told */
+	struct list unsent,
+		moved; /* The orders, and the joins with a moved deadline, to be sent to the client. */
 	unsigned order_count;
 };
 
+/* A shared context. It outlives its owner: whoever joins a minute late is told the cause. */
 struct share {
 	struct listed listed;
 	struct broker *broker;
-	struct job job;		/* what its joins, and what stands below it, are still to be visited for */
-	struct list link;	/* owner->shares; or broker->ended */
-	struct list of_account; /* account->ended, or alone */
+	struct job job;	  /* Visits the joins; once the share is hidden, frees them and then the share. */
+	struct list link; /* In owner->shares, or in broker->ended. */
+	struct list of_account; /* In account->ended, or linked to itself. */
 	struct map_node by_number, by_pipe, by_name, by_context;
-	bool has_pipe, has_name; /* is in the map */
+	bool has_pipe, has_name; /* Whether the share is in the map by pipe, and in that by name. */
 	uint64_t number;
-	struct peer *owner;	 /* NULL: ended, or not claimed yet */
-	struct account *account; /* of the owner; until it is claimed, of the one who came first */
-	/* Of the owner, also when it is gone. */
+	struct peer *owner; /* NULL: the share has ended, or is unclaimed. */
+	/* The account that pays: that of the owner, or of the first who joined while the share is unclaimed.
+	 */
+	struct account *account;
+	/* Who the owner is. This stays when the owner is gone. */
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
 	char process[16];
 	uint64_t table, ctx_id;
-	int pipe_fd; /* -1: ended */
+	int pipe_fd; /* -1: the share has ended. */
 	uint64_t pipe_device, pipe_inode;
 	char name[CTXD_NAME_MAX + 1];
 	char label[CTX_LABEL_MAX + 1];
 	uint32_t mode;
 	bool movable;
-	bool unclaimed; /* known from those who joined it only, after a restart */
-	bool hidden;	/* cannot be found any more; is freed when its joins are */
-	bool too_deep;	/* and with it goes what stands below */
-	unsigned depth;
+	bool unclaimed; /* After a restart: clients joined it again, and its owner is not back yet. */
+	bool hidden;	/* No client can find the share any more. It is freed when its joins are. */
+	bool too_deep;	/* The share was hidden for its depth, so what is shared below it goes as well. */
+	unsigned depth; /* The number of joins above it. */
 	struct ctxd_id parent;
-	/* What stands below it, and its place in that list of the one above. */
-	struct list below, beside;
-	struct list of_to_count; /* broker->deepening, or alone */
-	struct share *above;	 /* NULL: none, or none any more */
+	struct list below, beside; /* The shares below this one, and the link in above->below. */
+	struct list of_to_count;   /* In broker->to_count, or linked to itself. */
+	struct share *above;	   /* NULL: there is none, or it is gone. */
 	unsigned below_count;
 	uint64_t created_ns, deadline_ns, ended_ns;
 	struct ctx_cause cause;
 	struct list joins;
 	unsigned join_count;
-	/* So many from the beginning of either list are to be visited; who was goes to the end. */
+	/* How many at the beginning of joins, and of below, are still to be visited. A visited one goes to
+	 * the end. */
 	unsigned joins_left, below_left;
-	struct cancel *cancel; /* which gives its joiners their orders; NULL: none */
+	struct cancel *cancel; /* The cancel whose orders the visit gives to those who joined, or NULL. */
 };
 
+/* One client has joined one shared context. */
 struct join {
 	struct listed listed;
 	struct list of_share, of_peer;
-	struct list of_moved; /* peer->moved, or alone */
+	struct list of_moved; /* In peer->moved, or linked to itself. */
 	struct map_node by_share, by_context;
 	struct share *share;
 	struct peer *peer;
-	uint64_t ctx_id;
+	uint64_t ctx_id; /* The id of the joined context in the client's own table. 0: not known yet. */
 	uint64_t created_ns;
-	uint64_t deadline_ns; /* the last one that its process knows */
+	uint64_t deadline_ns; /* The deadline that the client was told last. */
 };
 
-/* A request to end something; lives until everything has been reaped, or the audit record is due. */
+/* A request to end a context. It lives until all operations are reaped, or until audit_ns. */
 struct cancel {
-	struct list link;	/* broker->cancels */
-	struct list asker_link; /* asker->cancels, or alone */
+	struct list link;	/* In broker->cancels. */
+	struct list asker_link; /* In asker->cancels, or linked to itself. */
 	struct heap_node due;
-	struct peer *asker; /* NULL: gone */
+	struct peer *asker; /* NULL: the client is gone, or has its answer. */
 	struct account *account;
-	uint64_t serial; /* of the request */
-	bool wait;	 /* for the reaping */
+	uint64_t serial; /* The serial of the CANCEL message. */
+	bool wait; /* The asker waits until operations are reaped, and not only until contexts have ended. */
 	bool answered;
-	uint64_t answer_ns; /* the answer goes then at the latest */
-	uint64_t audit_ns;  /* so does the record */
+	uint64_t answer_ns; /* The latest time of the answer. */
+	uint64_t audit_ns;  /* The latest time of the record. */
 	struct list orders;
-	unsigned not_ended, not_reaped; /* orders */
-	struct order *owner_order;	/* the owner's, not sent yet; NULL: none is held back */
-	uint64_t hold_ns;		/* until then */
-	struct share *share;		/* whose joiners get orders; NULL: all have */
+	unsigned not_ended, not_reaped; /* The number of orders that have not been reported as that. */
+	struct order *owner_order;	/* The order for the owner while it is held back. NULL: none is. */
+	uint64_t hold_ns;		/* The latest time until which owner_order is held back. */
+	struct share *share; /* The share whose joins are being visited. NULL: all have their orders. */
 	struct ctxd_report report;
-	int error;   /* of the only process that was asked */
-	int refused; /* why the first order could not be given */
+	int error;   /* The first error that a process reported: the answer, if no process obeyed. */
+	int refused; /* Why the first order that could not be given could not be. */
 	/* for the record */
 	uint64_t number;
-	bool recorded; /* that it was asked for: then its end is, too */
+	bool recorded; /* The request has its audit record, so its end gets one as well. */
 	pid_t pid;
 	uid_t uid;
 	char process[16];
-	char target[256]; /* room for any label with each byte as four: its quotes are closed */
+	char target[256]; /* Room for each byte of a label as four characters, and for both quotes. */
 	int cause_error;
 	char text[CTX_CAUSE_TEXT_MAX];
 };
 
-/* One process is to end one context. */
+/* One process is told to end one context. */
 struct order {
 	struct list of_cancel, of_peer;
-	struct list of_unsent; /* peer->unsent, or alone */
+	struct list of_unsent; /* In peer->unsent, or linked to itself. */
 	struct map_node by_serial, by_target;
 	uint64_t serial;
 	struct cancel *cancel;
@@ -243,162 +265,104 @@ struct order {
 	bool ended, reaped;
 };
 
+/* What the recorder knows of a process whose connection is gone. The process may live on for a moment, or for
+ * long. */
+struct death {
+	struct listed listed; /* Listed once the process is dead and its table is copied. */
+	struct broker *broker;
+	struct list link;	/* In broker->dead or broker->parted, the one to be looked at next first. */
+	struct list of_account; /* In account->dead or account->parted, the oldest first. */
+	struct map_node by_table, by_pid;
+	struct account *account;
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+	char process[16];
+	int table_fd, pidfd; /* pidfd is -1 once the process is known to be dead. */
+	uint64_t table, bytes;
+	uint64_t parted_ns, looked_ns;
+	bool copying; /* The table is being copied. Meanwhile table_fd is -1. */
+	bool dead;
+};
+
 /* ---- given.c */
 
-/* Sets the disposal that closes at once, and learns how pipes are told apart. False: there are no
- * descriptors. */
+/* Sets the disposal that closes at once, and learns which device pipes have. False: there are no descriptors.
+ */
 bool given_init(struct broker *broker);
-/* Closes fd, which uid gave; -1 is allowed. known: it is a pipe or a memfd. */
+/* Closes fd, which a client of uid gave. -1 is allowed. known: it is certain to be a pipe or a memfd. */
 void given_close(struct broker *broker, uid_t uid, int fd, bool known);
-/* False: so much of uid is not closed yet that nothing more is taken. */
+/* False: so many descriptors that uid gave wait to be closed that it may give no more. */
 bool given_has_room(const struct broker *broker, uid_t uid);
-
 /*
- * Whether fd is the read end of a pipe that peer's process, or with by_owner at least its user, made: no
- * FIFO, which a file system of others may serve, and nothing that was opened with O_PATH.
+ * Whether fd can be the done pipe of a context: the read end of a pipe that was not opened with O_PATH, and
+ * no FIFO, which a file system of another user may serve. by_owner: peer's user must have made it, unless
+ * that is root. Fills in device, inode, mode and uid of *ret_status.
+ *
+ * Nothing is asked that could wait: no file system is asked, and the lock of the pipe, which others can hold
+ * as long as they like, is not taken.
  */
 bool given_done_pipe(const struct peer *peer, int fd, bool by_owner, struct stat *ret_status);
 
 /* ---- job.c */
 
-/* Whether what is being done may go on for now. */
+/* Whether the current piece still has room for more work. */
 bool piece_lasts(const struct broker *broker);
-/* What is done from here on is one piece. */
+/* Begins a new piece. */
 void piece_begin(struct broker *broker);
 
-/* Waits for its turn. Nothing for one that does already. */
+/* Queues the job for a later turn. Does nothing if it is queued already. */
 void job_queue(struct broker *broker, struct job *job);
-/* Begins with it at once, and queues what does not belong to this piece any more. It may be freed. */
+/* Runs the job within the current piece, and queues what is left. The job may be freed by that. */
 void job_begin(struct broker *broker, struct job *job);
-/* Some pieces of what waits, of many users alike. */
+/* Runs some pieces of the queued jobs. The users take turns. */
 void jobs_run(struct broker *broker);
-/* All there is: for the end. */
+/* Runs all queued jobs to their end. For the end of the service. */
 void jobs_finish(struct broker *broker);
 
 /* ---- peer.c */
 
-/* 0, or -EAGAIN: it is to be tried again when peer_writable is called. */
+/* 0, or -EAGAIN: nothing was sent, and the caller tries again after peer_writable(). */
 int peer_send(struct peer *peer, const struct wire_message *message, const int *fds, unsigned fd_count);
 void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id id);
 
 /* ---- clock.c */
 
-/* Whether times mean the same to its process as to us: false in a time namespace whose clock is ahead or
- * behind. */
+/* False: the process is in a time namespace whose CLOCK_MONOTONIC is ahead of ours or behind it. */
 bool has_our_clock(const struct peer *peer);
-
-/* ---- process.c */
-
-/* Of a client that has said HELLO: it is one more connection of its process. 0, or -ENOMEM. */
-int process_attach(struct peer *peer);
-/* It is gone, and will be asked nothing any more. */
-void process_detach(struct peer *peer);
-/* And there is nothing left of it. */
-void process_unref(struct peer *peer);
-/* The first of its connections by which it gave its table. NULL: none did. */
-struct peer *process_publisher(const struct process *process);
-bool process_has_ended(int pidfd);
 
 /* ---- rights.c */
 
 enum right {
-	RIGHT_SEE = 4, /* and join */
+	RIGHT_SEE = 4, /* This is the right to join as well. */
 	RIGHT_CANCEL = 2,
 };
 
+/* Whether peer has that right over the shared context. */
 bool may_use_share(const struct peer *peer, const struct share *share, enum right right);
-/* The same for what belongs to uid and gid and has that mode. */
+/* Whether peer has that right over what belongs to uid and gid and has that mode. */
 bool may_by_mode(const struct peer *peer, uid_t uid, gid_t gid, uint32_t mode, enum right right);
-/* It is peer's own user, for certain. */
+/* Whether uid is certainly peer's own user. */
 bool is_own_user(const struct peer *peer, uid_t uid);
-/* It is, or peer is root's: its table, its being there, and its end. */
+/* Whether uid is peer's own user, or peer is root's: such a peer may see the process, its table and its
+ * death. */
 bool is_same_user(const struct peer *peer, uid_t uid);
-bool may_cancel_by_table(const struct peer *peer, const struct peer *owner);
-
-/* ---- share.c */
-
-struct share *share_of_number(const struct broker *broker, uint64_t number);
-struct share *share_of_pipe(const struct broker *broker, const struct stat *pipe);
-struct share *share_of_name(const struct broker *broker, uid_t uid, const char *name);
-struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id);
-/* 0; -ESTALE; -ENOENT: there is none, or not for peer. */
-int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct share **ret_share);
-
-/* One of uid, for which peer pays. Takes pipe_fd over on success. run is its job: share_run. NULL: no memory,
- * or a quota is reached. */
-struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct stat *pipe,
-			bool (*run)(struct job *job), uint64_t now_ns);
-/* Its owner pays for it from now on. False: a quota is reached. */
-bool share_charge_to(struct share *share, struct peer *peer);
-void share_set_owner(struct share *share, struct peer *peer, const struct wire_share *from,
-		     struct share *parent);
-
-/* All who joined it are to be visited: for a new deadline, the rights of its owner, or a cancel. */
-void share_visit(struct share *share);
-/* Depths below it are to be counted. */
-void share_count_depths(struct share *share);
-
-/* It has ended: kept a while for those who come late. */
-void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns);
-/* Its owner is gone. */
-void share_orphan(struct share *share, uint64_t now_ns);
-/* Nobody finds it any more. Its joins are freed in pieces, and then it is; share_free() begins with that. */
-void share_hide(struct share *share);
-void share_free(struct share *share);
-void share_free_memory(struct share *share);
-void shares_expire(struct broker *broker, uint64_t now_ns);
-uint64_t shares_next_ns(const struct broker *broker);
-
-/* ---- join.c */
-
-/* The latest that peer joined under that id. */
-struct join *join_find(struct peer *peer, struct ctxd_id id);
-/* And the one that has this id in its own table. */
-struct join *join_find_context(struct peer *peer, struct ctxd_id id, uint64_t ctx_id);
-void join_set_context(struct join *join, uint64_t ctx_id);
-int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct join **ret_join);
-void join_free(struct join *join);
-/* Its process is to hear of the deadline, unless it knows that one. */
-void join_tell(struct join *join);
-/* Tells the first of peer->moved; -EAGAIN: it does not fit. */
-int join_tell_next(struct peer *peer);
-
-/* ---- spread.c */
-
-/* The job of a share. */
-bool share_run(struct job *job);
-/* The job of the broker that counts depths. */
-bool shares_count_depths(struct job *job);
-
-/* ---- cancel.c */
-
-int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-int handle_obeyed(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
-/* One of those who joined what is being cancelled gets its order. */
-void cancel_visit(struct join *join);
-/* All of them have been visited. May free it. */
-void cancel_visited(struct cancel *cancel);
-/* Sends the first of peer->unsent; -EAGAIN: it does not fit. */
-int order_send_next(struct peer *peer);
-/* peer is gone: what it was told, and what it asked for. False: there is more of that. */
-bool cancels_peer_gone(struct peer *peer, uint64_t now_ns);
-void cancels_expire(struct broker *broker, uint64_t now_ns);
-uint64_t cancels_next_ns(const struct broker *broker);
-bool cancels_are_under_way(const struct broker *broker);
-/* Tells all who are to be told, and answers with what there is. */
-void cancels_answer_all(struct broker *broker);
-void cancels_free(struct broker *broker);
+/* Whether peer may end any context of the process of publisher, shared or not, by its id in the context
+ * table. */
+bool may_cancel_by_table(const struct peer *peer, const struct peer *publisher);
 
 /* ---- entry.c */
 
 void listed_add(struct broker *broker, struct listed *listed, enum ctxd_entry_kind kind);
 void listed_remove(struct broker *broker, struct listed *listed);
 
-/* Who may see a thing: as its mode says, or the same user as one of two. */
+/* Who may see a listed object. Kept with each event, since the object may be gone when a watcher's turn
+ * comes. */
 struct sight {
 	enum ctxd_entry_kind kind;
-	bool hidden;	/* from all */
-	uid_t uid, too; /* too: of what is joined, the owner's */
+	bool hidden;	/* Nobody may see it. */
+	uid_t uid;	/* Of a shared context, who may see it depends on uid, gid and mode. */
+	uid_t also_uid; /* Of other kinds, both users may. Of a join, this is the owner's. */
 	gid_t gid;
 	uint32_t mode;
 };
@@ -411,7 +375,112 @@ struct ctxd_id share_id(const struct share *share);
 
 int handle_list(struct peer *peer, const struct wire_message *message);
 
-/* ---- share_request.c and join_request.c. All take their descriptors over. */
+/* ---- event.c */
+
+/* Keeps an event for the watchers, if there are any. */
+void listed_event(struct broker *broker, const struct listed *listed, enum ctxd_event_kind kind);
+int handle_watch(struct peer *peer, const struct wire_message *message);
+void watch_end(struct peer *peer);
+/* Tells the watcher of the next event that it may see, or counts it as lost. False: it has looked at all. */
+bool watch_tell_next(struct peer *peer);
+/* The job broker->wake_watchers: queues the jobs of the watchers that had looked at all events. */
+bool watchers_wake(struct job *job);
+
+/* ---- process.c */
+
+/* Adds a client that has said HELLO to the connections of its process. 0, or -ENOMEM. */
+int process_attach(struct peer *peer);
+/* Takes a client that is gone out of the open connections of its process. */
+void process_detach(struct peer *peer);
+/* Gives back the client's reference on its process. The process is freed with the last one. */
+void process_unref(struct peer *peer);
+/* The oldest open connection that brought a table. NULL: none did. */
+struct peer *process_publisher(const struct process *process);
+bool process_has_ended(int pidfd);
+
+/* ---- share.c */
+
+struct share *share_of_number(const struct broker *broker, uint64_t number);
+struct share *share_of_pipe(const struct broker *broker, const struct stat *pipe);
+struct share *share_of_name(const struct broker *broker, uid_t uid, const char *name);
+struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id);
+/* 0; -ESTALE: the id is of another life of the service; -ENOENT: there is none, or peer has not that right.
+ */
+int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct share **ret_share);
+
+/*
+ * A share that belongs to uid and is charged to peer. Takes pipe_fd over on success. run becomes its job:
+ * share_run(), which stands above. NULL: no memory, or a quota is reached.
+ */
+struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct stat *pipe,
+			bool (*run)(struct job *job), uint64_t now_ns);
+/* Charges the share to peer in place of who paid before. False: a quota is reached. */
+bool share_charge_to(struct share *share, struct peer *peer);
+void share_set_owner(struct share *share, struct peer *peer, const struct wire_share *from,
+		     struct share *parent);
+
+/* Has all joins of the share visited: for a new deadline, for the rights that its owner set, or for a cancel.
+ */
+void share_visit(struct share *share);
+/* Marks the share: the depths of what is shared below it are to be counted again. */
+void share_recount_depths(struct share *share);
+
+/* Ends the share. It is kept for ENDED_NS, so that clients which join late are told the cause. */
+void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns);
+/* Ends a share whose owner is gone. */
+void share_orphan(struct share *share, uint64_t now_ns);
+/* Takes the share out of all maps and lists by which a client could find it. */
+void share_hide(struct share *share);
+/* Hides the share, then frees its joins, in pieces, and then the share. */
+void share_free(struct share *share);
+/* Frees the memory of a hidden share that has no joins any more. */
+void share_free_memory(struct share *share);
+void shares_expire(struct broker *broker, uint64_t now_ns);
+uint64_t shares_next_ns(const struct broker *broker);
+
+/* ---- join.c */
+
+/* The latest join of peer under that id. */
+struct join *join_find(struct peer *peer, struct ctxd_id id);
+/* The latest join of peer under that id whose context has the id ctx_id in peer's own table. */
+struct join *join_find_context(struct peer *peer, struct ctxd_id id, uint64_t ctx_id);
+void join_set_context(struct join *join, uint64_t ctx_id);
+/* 0; -EDQUOT; -ENOMEM. */
+int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct join **ret_join);
+void join_free(struct join *join);
+/* Has the client told the deadline of the share, unless it knows that one. */
+void join_tell(struct join *join);
+/* Sends MOVED for the first of peer->moved. -EAGAIN: the message does not fit. */
+int join_tell_next(struct peer *peer);
+
+/* ---- cancel.c */
+
+int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int handle_obeyed(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+/* Gives the client of that join its order of share->cancel. */
+void cancel_visit(struct join *join);
+/* All joins have been visited. May free the cancel. */
+void cancel_visited(struct cancel *cancel);
+/* Sends the first of peer->unsent. -EAGAIN: the message does not fit. */
+int order_send_next(struct peer *peer);
+/* Frees the orders that a gone client had, and takes it out of the cancels that it asked for. False: more is
+ * left. */
+bool cancels_peer_gone(struct peer *peer, uint64_t now_ns);
+void cancels_expire(struct broker *broker, uint64_t now_ns);
+uint64_t cancels_next_ns(const struct broker *broker);
+bool cancels_are_under_way(const struct broker *broker);
+/* Sends all orders that are held back, and answers every asker with what has been reported so far. */
+void cancels_answer_all(struct broker *broker);
+void cancels_free(struct broker *broker);
+
+/* ---- spread.c */
+
+/* The job of a share. */
+bool share_run(struct job *job);
+/* The job broker->count_depths. */
+bool shares_count_depths(struct job *job);
+
+/* ---- share_request.c and join_request.c. Those with a descriptor take it over. */
 
 int handle_share(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
 int handle_unshare(struct peer *peer, const struct wire_message *message);
@@ -422,38 +491,9 @@ int handle_rejoin(struct peer *peer, const struct wire_message *message, int pip
 int handle_attach(struct peer *peer, const struct wire_attach *attach);
 int handle_leave(struct peer *peer, const struct wire_attach *left);
 
-/* ---- event.c */
-
-void listed_event(struct broker *broker, const struct listed *listed, enum ctxd_event_kind kind);
-int handle_watch(struct peer *peer, const struct wire_message *message);
-void watch_end(struct peer *peer);
-/* Tells of what changed, or counts it as lost. False: there is no more for now. */
-bool watch_tell_next(struct peer *peer);
-/* The job of the broker that has watchers look. */
-bool watchers_wake(struct job *job);
-
 /* ---- recorder.c */
 
-/* A process that is gone, or only its connection: that shows in a moment. */
-struct death {
-	struct listed listed; /* listed when it is known to be dead, and its table is ours */
-	struct broker *broker;
-	struct list link;	/* broker->dead, or parted, by when it is to be looked at */
-	struct list of_account; /* account->dead or parted, oldest first */
-	struct map_node by_table, by_pid;
-	struct account *account;
-	pid_t pid;
-	uid_t uid;
-	gid_t gid;
-	char process[16];
-	int table_fd, pidfd; /* pidfd -1: known to be dead */
-	uint64_t table, bytes;
-	uint64_t parted_ns, looked_ns;
-	bool copying; /* its table: table_fd is -1 */
-	bool dead;
-};
-
-/* Takes the peer's table over. */
+/* Takes over the table of a client that is gone, with its charge, unless the table is known already. */
 void recorder_add(struct peer *peer, bool died, uint64_t now_ns);
 void recorder_expire(struct broker *broker, uint64_t now_ns);
 uint64_t recorder_next_ns(const struct broker *broker);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What goes to a client, what is charged for it, and what came from it by mistake. */
+/*
+ * What the other files need of a client: sending to it, what its queued messages are charged, and closing
+ * descriptors that it gave. session.c, which calls all of them, has the rest.
+ */
 #include <errno.h>
 
 #include "parts.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Processes. One may have several connections: that of CTXRING_PUBLISH, its own, those of its libraries. It
- * is listed as one, and what it shares by one of them is found by its table, whichever that came by.
+ * Processes. One process may have several connections: the program's own, that of CTXRING_PUBLISH, those of
+ * its libraries. It is listed once, and any of its contexts is found by its table, whichever connection
+ * brought that.
  */
 #include <errno.h>
 #include <poll.h>
@@ -23,8 +24,9 @@ static struct peer *first_connection(const struct process *process)
 }
 
 /*
- * The process of that number that peer's is: as long as another connection's has not ended, its number is
- * nobody else's. A process of another name space has none here, but perhaps the table of another connection.
+ * Finds the process of a new connection, by its pid: while another connection with that pid belongs to a
+ * process that has not ended, the pid cannot have been used again. A process of another pid namespace has no
+ * pid here, and is found by its table if another connection brought that.
  */
 static struct process *find_process(const struct peer *peer)
 {
@@ -77,7 +79,7 @@ int process_attach(struct peer *peer)
 		return -ENOMEM;
 	if (!process->table)
 		process->table = peer->table;
-	process->holders++;
+	process->refs++;
 	peer->process = process;
 	list_append(&process->peers, &peer->of_process);
 	return 0;
@@ -98,7 +100,7 @@ void process_detach(struct peer *peer)
 	struct process *process = peer->process;
 
 	list_remove(&peer->of_process);
-	/* What is listed of one that is gone stays as it was. */
+	/* What is listed of a process whose last connection closed stays as it was. */
 	if (!process || list_empty(&process->peers) || peer->table_fd < 0)
 		return;
 	const struct peer *publisher = process_publisher(process);
@@ -111,7 +113,7 @@ void process_unref(struct peer *peer)
 	struct process *process = peer->process;
 
 	peer->process = NULL;
-	if (!process || --process->holders)
+	if (!process || --process->refs)
 		return;
 	listed_event(broker, &process->listed, CTXD_EVENT_REMOVED);
 	listed_remove(broker, &process->listed);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The flight recorder: tables of processes that were killed or crashed. One that exits leaves nothing to
- * explain, and pushes none of them out. When a connection ends its process may live on, or
- * be about to end: descriptors are closed before the pidfd tells. So a table that was left is looked after
- * for a moment.
+ * The flight recorder keeps the tables of processes that were killed or crashed. It keeps none of a process
+ * that ended by exit(3): there is nothing to explain, and it would push out others.
+ *
+ * When a connection ends its process may live on, or be dying: the kernel closes descriptors before the pidfd
+ * becomes readable. So a table whose client is gone is parted first, and for PARTED_MAX_NS its process is
+ * looked at every LOOK_NS.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,12 +17,15 @@
 #include "parts.h"
 
 #define LOOK_NS 5000000ull
-/* A process that is stuck in its own end longer than this is taken for alive. */
+/* A process that has not ended by then is taken to be alive, and its table is not kept. */
 #define PARTED_MAX_NS 2000000000ull
-/* So many of one user are looked after; more only come from connections that end faster than processes do. */
+/*
+ * How many parted tables of one user are looked after. More of them only come of connections that are closed
+ * faster than processes end.
+ */
 #define PARTED_MAX 1024
 
-/* It is in none while its table is being copied. */
+/* While its table is being copied, a death is in no list. */
 static void leave_death_lists(struct death *death)
 {
 	if (list_empty(&death->link))
@@ -52,23 +57,25 @@ static void death_free(struct death *death)
 		close(death->pidfd);
 		account_return(death->account, QUOTA_FDS, 1);
 	}
-	account_release(&broker->accounts, death->account);
+	account_unref(&broker->accounts, death->account);
 	free(death);
 }
 
-/* The oldest of this user's go until what is kept is within its bounds; a smaller bound may have been read.
+/*
+ * Frees the oldest tables of this user until those that are kept are within the limits. A new configuration
+ * may have lowered these.
  */
 static void trim_dead(struct broker *broker, struct account *account)
 {
-	/* Among them may be the last one that holds the account. */
-	account->holders++;
+	/* The last reference on the account may be that of a death. */
+	account->refs++;
 	while (!list_empty(&account->dead) && (account->dead_count > broker->config.retain_tables ||
 					       account->dead_bytes > broker->config.retain_bytes))
 		death_free(container_of(account->dead.next, struct death, of_account));
-	account_release(&broker->accounts, account);
+	account_unref(&broker->accounts, account);
 }
 
-/* It ended in order, by exit(3): there is nothing to explain. It says so itself, in its table. */
+/* Whether the process ended by exit(3). Its library notes that in the table. */
 static bool has_exited(int table_fd)
 {
 	struct ctx_table_header header;
@@ -77,7 +84,7 @@ static bool has_exited(int table_fd)
 	       header.contexts.flags & CTX_TABLE_EXITED;
 }
 
-/* The table is memory of our own now, or there is none. */
+/* The copy of the table is there, or could not be made. */
 static void table_copied(void *data, int table_fd)
 {
 	struct death *death = data;
@@ -110,7 +117,10 @@ static void table_copied(void *data, int table_fd)
 	trim_dead(broker, account);
 }
 
-/* Another process may map the table and fill it after this one's death: what is kept is a copy. */
+/*
+ * The process is dead: has its table copied. The original may be mapped by another process, which could fill
+ * it later.
+ */
 static void declare_dead(struct death *death, uint64_t now_ns)
 {
 	const struct disposal *disposal = &death->broker->disposal;
@@ -129,7 +139,7 @@ static void declare_dead(struct death *death, uint64_t now_ns)
 		       death);
 }
 
-/* Another connection of the process keeps its table, or it has been recorded. */
+/* Whether another connection of the process keeps this table, or the recorder has it. */
 static bool is_table_known(struct broker *broker, uint64_t table)
 {
 	return map_find(&broker->peers_by_table, table) || map_find(&broker->deaths_by_table, table);
@@ -145,7 +155,7 @@ void recorder_add(struct peer *peer, bool died, uint64_t now_ns)
 		return;
 	*death = (struct death){
 		.broker = broker,
-		.account = account_hold(&broker->accounts, peer->identity.uid),
+		.account = account_ref(&broker->accounts, peer->identity.uid),
 		.pid = peer->identity.pid,
 		.uid = peer->identity.uid,
 		.gid = peer->identity.gid,
@@ -156,7 +166,7 @@ void recorder_add(struct peer *peer, bool died, uint64_t now_ns)
 		.looked_ns = now_ns,
 	};
 	memcpy(death->process, peer->name, sizeof(death->process));
-	/* With their charges. */
+	/* The death has these two now, and their charges. */
 	peer->table_fd = peer->identity.pidfd = -1;
 	map_add(&broker->deaths_by_table, &death->by_table, death->table);
 	list_append(&broker->parted, &death->link);
@@ -168,7 +178,10 @@ void recorder_add(struct peer *peer, bool died, uint64_t now_ns)
 		death_free(container_of(account->parted.next, struct death, of_account));
 }
 
-/* The one that was looked at longest ago; it goes to the end, or away. */
+/*
+ * Looks whether the process of the death that was looked at longest ago has ended. The death goes to the end
+ * of the list, or is freed.
+ */
 static void look_at_parted(struct death *death, uint64_t now_ns)
 {
 	struct broker *broker = death->broker;
@@ -183,7 +196,7 @@ static void look_at_parted(struct death *death, uint64_t now_ns)
 		death_free(death);
 }
 
-/* Both lists are in the order in which something is to be done. */
+/* Both lists have the death that is to be looked at next at their beginning. */
 void recorder_expire(struct broker *broker, uint64_t now_ns)
 {
 	while (!list_empty(&broker->parted) && piece_lasts(broker)) {
@@ -225,7 +238,10 @@ void recorder_free(struct broker *broker)
 
 /* ---- tables, of the living and the dead */
 
-/* Of processes of one number: it is one, or was used again. The latest that asker may see. */
+/*
+ * Finds the table of the latest process with that pid that asker may see. A pid may have been used again, so
+ * there can be several.
+ */
 static bool find_table_of_pid(struct peer *asker, const struct wire_table *wanted, struct ctxd_entry *entry,
 			      int *ret_fd)
 {
@@ -237,7 +253,7 @@ static bool find_table_of_pid(struct peer *asker, const struct wire_table *wante
 	for (; node && piece_lasts(broker); node = map_older(node), broker->work += WORK_STEP) {
 		if (living) {
 			const struct peer *peer = container_of(node, struct peer, by_pid);
-			/* Without memory for its process it is on its way out. */
+			/* There was no memory for its process, so the client is being disconnected. */
 			if (!peer->process || !is_same_user(asker, peer->identity.uid))
 				continue;
 			listed_entry(&peer->process->listed, entry);

@@ -1,4 +1,25 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Who may see what, and who may cancel what. This is the whole rule.
+ *
+ * Root may do everything.
+ *
+ * A shared context has an owner, a group and a mode, as a file has. One class decides, the first that fits:
+ * the user of the owner, the group, all others. Bit 4 of that class is the right to see and to join, bit 2
+ * the right to cancel.
+ *
+ * A request can also name any context of a process, shared or not, by its id in the context table of the
+ * process. If the context is shared and its mode gives the right to cancel, all who joined it are told, as
+ * when the shared context was named. Otherwise only that process is told. Then the user of the request must
+ * be that of the process; with "cancel = root" in the configuration, that is not enough, and only root may.
+ * So by default no mode protects a context from the user whose process it belongs to.
+ *
+ * Processes, tables and the dead are seen by their own user only. A join is seen by its own user and by that
+ * of the owner of what was joined.
+ *
+ * In a user namespace the kernel shows users and groups that have no number there as the overflow uid and
+ * gid, see overflow.h. Two with the overflow uid are not the same user.
+ */
 #include "parts.h"
 
 static bool in_group(const struct identity *identity, gid_t gid)
@@ -20,8 +41,8 @@ static bool in_group(const struct identity *identity, gid_t gid)
 }
 
 /*
- * As for a file: the first class that fits decides alone. Who is shown by a number that many have may be of
- * that class or not, and has the rights that both ways give.
+ * As for a file, one class decides. A peer with the overflow uid or gid may be of the class of that number or
+ * not, so it has only the rights that both classes give.
  */
 bool may_by_mode(const struct peer *peer, uid_t uid, gid_t gid, uint32_t mode, enum right right)
 {
@@ -56,9 +77,10 @@ bool is_same_user(const struct peer *peer, uid_t uid)
 	return peer->identity.uid == 0 || is_own_user(peer, uid);
 }
 
-bool may_cancel_by_table(const struct peer *peer, const struct peer *owner)
+bool may_cancel_by_table(const struct peer *peer, const struct peer *publisher)
 {
 	if (peer->identity.uid == 0)
 		return true;
-	return peer->broker->config.cancel == CONFIG_CANCEL_OWNER && is_own_user(peer, owner->identity.uid);
+	return peer->broker->config.cancel == CONFIG_CANCEL_OWNER &&
+	       is_own_user(peer, publisher->identity.uid);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client from its connection to its end: its first words, its messages, what it is told, and what is taken
- * apart when it is gone. It stands above all that messages ask for; peer.c below has what these need of a
- * client.
+ * A client from its connection to its end: HELLO, the handlers of its messages, its turns, and taking apart
+ * what it had.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +15,7 @@
 #include "log.h"
 #include "parts.h"
 
-/* ---- its end */
+/* ---- the end of a client */
 
 static void forget_table(struct peer *peer)
 {
@@ -47,12 +46,15 @@ static void session_free(struct peer *peer)
 	}
 	account_return(peer->account, QUOTA_FDS, peer->connection_fds);
 	account_return(peer->account, QUOTA_CONNECTIONS, 1);
-	account_release(&broker->accounts, peer->account);
+	account_unref(&broker->accounts, peer->account);
 	free(peer->identity.groups);
 	free(peer);
 }
 
-/* False: it is freed. Until then it is charged for what it had. */
+/*
+ * Takes apart what a gone client had, as far as the piece lasts. False: all is done, and the client is freed.
+ * Until then it is charged for all it had.
+ */
 static bool session_take_apart(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
@@ -69,9 +71,9 @@ static bool session_take_apart(struct peer *peer)
 	return false;
 }
 
-/* ---- its turns */
+/* ---- the turns of a client */
 
-/* Orders before what is only news. */
+/* Sends one message of those that wait. Orders go before moved deadlines, and these before events. */
 static bool tell_next(struct peer *peer)
 {
 	int result;
@@ -98,7 +100,7 @@ static bool peer_run(struct job *job)
 	return more;
 }
 
-/* ---- its beginning */
+/* ---- the beginning of a client */
 
 static int compare_groups(const void *a, const void *b)
 {
@@ -107,7 +109,10 @@ static int compare_groups(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
-/* The kernel has them in order, unless they have other numbers in our user namespace. */
+/*
+ * Sorts the groups. The kernel has them sorted, but by its own numbers, which may differ from those in our
+ * user namespace.
+ */
 static void sort_groups(struct identity *identity)
 {
 	for (unsigned i = 1; i < identity->group_count; i++)
@@ -121,8 +126,8 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	     uint64_t now_ns, struct peer **ret_peer)
 {
 	struct peer *peer = calloc(1, sizeof(*peer));
-	struct account *account = peer ? account_hold(&broker->accounts, identity->uid) : NULL;
-	/* Its socket; and to watch its process the connection holds a pidfd of its own. */
+	struct account *account = peer ? account_ref(&broker->accounts, identity->uid) : NULL;
+	/* The socket, and a second pidfd by which the connection watches the process. */
 	uint64_t connection_fds = identity->pidfd >= 0 ? 2 : 1;
 	uint64_t fds = identity->pidfd >= 0 ? connection_fds + 1 : connection_fds;
 	int error = account ? 0 : -ENOMEM;
@@ -136,7 +141,7 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 		error = -EDQUOT;
 	}
 	if (error) {
-		account_release(&broker->accounts, account);
+		account_unref(&broker->accounts, account);
 		free(peer);
 		free(identity->groups);
 		if (identity->pidfd >= 0)
@@ -163,7 +168,6 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	return 0;
 }
 
-/* What it shared ends for all; its table is kept a while if it died. */
 void peer_free(struct peer *peer, bool died, uint64_t now_ns)
 {
 	struct broker *broker = peer->broker;
@@ -180,9 +184,11 @@ void peer_free(struct peer *peer, bool died, uint64_t now_ns)
 	job_begin(broker, &peer->job);
 }
 
-/* ---- the first words */
+/* ---- HELLO */
 
-/* The number of a file says which table it is only within one file system: that of all memfds but huge ones.
+/*
+ * Whether fd is not on tmpfs. A table is known by its inode, which is unique within one file system only, and
+ * all memfds but those on hugetlbfs are on one tmpfs.
  */
 static bool is_on_hugetlbfs(int fd)
 {
@@ -191,7 +197,7 @@ static bool is_on_hugetlbfs(int fd)
 	return !fstatfs(fd, &system) && system.f_type != TMPFS_MAGIC;
 }
 
-/* A memfd of this user that nobody but its maker can write, and nobody can cut. */
+/* Whether fd can be a context table: a memfd of the peer's user, with the seals of a table. */
 static bool is_table(const struct peer *peer, int fd, struct stat *ret_status)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
@@ -202,7 +208,7 @@ static bool is_table(const struct peer *peer, int fd, struct stat *ret_status)
 	       ret_status->st_size >= (off_t)sizeof(struct ctx_table_header);
 }
 
-/* Takes table_fd over. */
+/* Takes over table_fd, the table that the client published. */
 static int take_table(struct peer *peer, int table_fd)
 {
 	struct broker *broker = peer->broker;
@@ -283,7 +289,7 @@ static int handle_message(struct peer *peer, const struct wire_message *message,
 	case WIRE_OBEYED:
 		return handle_obeyed(peer, message, now_ns);
 	default:
-		return -EPROTO; /* a second HELLO */
+		return -EPROTO; /* A second HELLO. */
 	}
 }
 
@@ -309,7 +315,7 @@ int peer_receive(struct peer *peer, const uint8_t *bytes, size_t size, int *fds,
 	if (message.type == WIRE_HELLO)
 		return handle_hello(peer, &message, fds);
 	error = handle_message(peer, &message, fds, now_ns);
-	/* A full queue is not the client's fault: what it still gets is remembered. */
+	/* If the client's queue is full, that is no error of its own: what it is to be told is kept. */
 	return error == -EPROTO || error == -EPROTONOSUPPORT || error == -EDQUOT || error == -ENOMEM ? error
 												     : 0;
 }

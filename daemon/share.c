@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared contexts: finding them, what their owner pays for them, their end, and what becomes of them after
- * it.
+ * Shared contexts: finding them, what is charged for them, their owner, their end, and freeing them. A share
+ * has ended when its owner said so or is gone; then it is kept for ENDED_NS without pipe and name, so that
+ * clients which join late are told the cause.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 
 #include "parts.h"
 
-/* So many of one user are remembered after their end, for those who come late. */
+/* How many ended shares of one user are kept. */
 #define ENDED_MAX 1024
 #define ENDED_NS 60000000000ull
 
@@ -91,7 +92,7 @@ struct share *share_of_context(const struct broker *broker, const struct process
 
 /* ---- making and freeing */
 
-/* What a live one costs: itself, and its pipe. */
+/* A share that has not ended is charged as one context and, for its pipe, as one descriptor. */
 static bool charge_share(struct broker *broker, struct account *account)
 {
 	if (!account_charge(&broker->accounts, account, QUOTA_CONTEXTS, 1))
@@ -108,7 +109,6 @@ static void uncharge_share(struct account *account)
 	account_return(account, QUOTA_CONTEXTS, 1);
 }
 
-/* Its owner pays for it from now on. */
 bool share_charge_to(struct share *share, struct peer *peer)
 {
 	struct accounts *accounts = &peer->broker->accounts;
@@ -118,21 +118,20 @@ bool share_charge_to(struct share *share, struct peer *peer)
 	if (!charge_share(peer->broker, peer->account))
 		return false;
 	uncharge_share(share->account);
-	account_release(accounts, share->account);
-	share->account = account_hold(accounts, peer->identity.uid);
+	account_unref(accounts, share->account);
+	share->account = account_ref(accounts, peer->identity.uid);
 	return true;
 }
 
-/* One of uid, for which peer pays. Takes pipe_fd over on success. */
 struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct stat *pipe,
 			bool (*run)(struct job *job), uint64_t now_ns)
 {
 	struct broker *broker = peer->broker;
 	struct share *share = calloc(1, sizeof(*share));
-	struct account *account = share ? account_hold(&broker->accounts, peer->identity.uid) : NULL;
+	struct account *account = share ? account_ref(&broker->accounts, peer->identity.uid) : NULL;
 
 	if (!account || !charge_share(broker, account)) {
-		account_release(&broker->accounts, account);
+		account_unref(&broker->accounts, account);
 		free(share);
 		return NULL;
 	}
@@ -188,7 +187,10 @@ void share_set_owner(struct share *share, struct peer *peer, const struct wire_s
 	list_append(&peer->shares, &share->link);
 }
 
-/* It cannot be found by name or pipe any more. */
+/*
+ * Takes the share out of the maps by pipe, name and context, closes its pipe and returns its charge. It has
+ * no owner from then on.
+ */
 static void detach_owner(struct share *share)
 {
 	struct broker *broker = share->broker;
@@ -249,11 +251,11 @@ void share_free(struct share *share)
 void share_free_memory(struct share *share)
 {
 	lanes_remove(&share->broker->jobs, &share->job.link);
-	account_release(&share->broker->accounts, share->account);
+	account_unref(&share->broker->accounts, share->account);
 	free(share);
 }
 
-/* ---- its joins, and what stands below it */
+/* ---- work on joins and on shares below, which spread.c does */
 
 void share_visit(struct share *share)
 {
@@ -261,7 +263,7 @@ void share_visit(struct share *share)
 	job_begin(share->broker, &share->job);
 }
 
-void share_count_depths(struct share *share)
+void share_recount_depths(struct share *share)
 {
 	struct broker *broker = share->broker;
 
@@ -270,7 +272,7 @@ void share_count_depths(struct share *share)
 		list_append(&broker->to_count, &share->of_to_count);
 }
 
-/* ---- the end */
+/* ---- the end of a share */
 
 void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_ns)
 {
@@ -299,7 +301,7 @@ void share_orphan(struct share *share, uint64_t now_ns)
 		.time_ns = now_ns,
 		.pid = share->pid,
 		.uid = share->uid,
-		.text = "its owner died, or left the service",
+		.text = "the owner died or disconnected",
 	};
 
 	share_end(share, &cause, now_ns);

@@ -8,8 +8,9 @@
 #include "parts.h"
 
 /*
- * 0 and what it stands below; -EPROTO: an id that was never given; -EMLINK: too deep. NULL: nothing, or
- * nothing that is known any more: it may have been withdrawn without a word to who joined.
+ * Finds the share that id stands for, which is to be above a new one. 0; -EPROTO: such an id was never given;
+ * -EMLINK: a share below that would be too deep. *ret_parent is NULL if there is no id, or if the client has
+ * no such join any more: the share may have been freed without a message to those who joined.
  */
 static int find_parent(struct peer *peer, struct ctxd_id id, struct share **ret_parent)
 {
@@ -28,9 +29,10 @@ static int find_parent(struct peer *peer, struct ctxd_id id, struct share **ret_
 }
 
 /*
- * -EPROTO: share is the one of that id or stands above it, which only who lies says of what is not claimed
- * yet: what is joined was there before what is shared below it. -EMLINK: the chain is longer than any may be,
- * and has not been counted anew yet.
+ * Checks an unclaimed share that its owner claims, with id as its parent. -EPROTO: the chain of parents that
+ * begins at id contains share itself, so the client lies, for what it joined was there before what it shares
+ * below. -EMLINK: the chain is longer than depth allows; the depths below an unclaimed share are counted
+ * later, so it can be.
  */
 static int check_above(struct broker *broker, const struct share *share, struct ctxd_id id)
 {
@@ -48,17 +50,17 @@ static int check_above(struct broker *broker, const struct share *share, struct 
 	return 0;
 }
 
-/* What was known from those who joined becomes its owner's again. */
+/* The owner of an unclaimed share is back. Its deadline and rights hold from now on for all who joined. */
 static void claim_share(struct share *share)
 {
 	share->unclaimed = false;
-	share_count_depths(share);
+	share_recount_depths(share);
 	job_begin(share->broker, &share->broker->count_depths);
 	listed_event(share->broker, &share->listed, CTXD_EVENT_ADDED);
 	share_visit(share);
 }
 
-/* 0 and the id; or what the client is answered. */
+/* 0 and the id, or the error that the client is answered. */
 static int share_pipe(struct peer *peer, const struct wire_share *from, int *pipe_fd, const struct stat *pipe,
 		      uint64_t now_ns, struct ctxd_id *ret_id)
 {
@@ -74,11 +76,15 @@ static int share_pipe(struct peer *peer, const struct wire_share *from, int *pip
 	if (share && parent && (error = check_above(broker, share, from->parent)) != 0)
 		return error;
 	if (from->name[0] && !is_own_user(peer, peer->identity.uid))
-		return -EPERM; /* it would be a name that many users give */
+		/*
+		 * A peer with the overflow uid: other users may have that number, so the name would not be
+		 * its own.
+		 */
+		return -EPERM;
 	if (from->name[0] && share_of_name(broker, peer->identity.uid, from->name))
 		return -EEXIST;
 	if (peer->identity.pidfd < 0)
-		return -ESRCH; /* nobody could tell when it dies */
+		return -ESRCH; /* Without a pidfd nobody who joins could tell when the owner dies. */
 	if (!share) {
 		share = share_new(peer, peer->identity.uid, *pipe_fd, pipe, share_run, now_ns);
 		if (!share)
@@ -112,7 +118,7 @@ int handle_share(struct peer *peer, const struct wire_message *message, int pipe
 	return 0;
 }
 
-/* One that peer shares. */
+/* The share of that id, if peer is its owner. */
 static struct share *find_owned_share(struct peer *peer, struct ctxd_id id)
 {
 	struct share *share =
@@ -136,7 +142,7 @@ int handle_move(struct peer *peer, const struct wire_move *move)
 	struct share *share = find_owned_share(peer, move->id);
 
 	if (!share)
-		return 0; /* its end and this met on the way */
+		return 0; /* The share has ended, and that message met this one on its way. */
 	share->deadline_ns = move->deadline_ns;
 	listed_event(peer->broker, &share->listed, CTXD_EVENT_MOVED);
 	share_visit(share);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a shared context has to tell many: those who joined it, and what stands below it. Both lists may be as
- * long as the quotas of all users together, so they are gone through in pieces: who was visited goes to the
- * end, and who comes meanwhile stands behind those that are still to be visited.
+ * The job of a share: visiting the clients that joined it, counting depths below it, and freeing its joins.
+ * These lists can be as long as the quotas of all users together, so the work is done in pieces. A join that
+ * was visited goes to the end of its list; a new one is added behind those that are still to be visited.
  */
 #include "parts.h"
 
@@ -16,14 +16,17 @@ static void visit_join(struct join *join)
 	share->broker->work += WORK_ITEM;
 	if (share->cancel)
 		cancel_visit(join);
-	/* One that came first after a restart, and may not see what it joined. */
+	/* The client joined an unclaimed share after a restart, and the owner's mode does not let it. */
 	if (!may_use_share(join->peer, share, RIGHT_SEE))
 		join_free(join);
 	else
 		join_tell(join);
 }
 
-/* It goes, and so does what is below it. Not at once: that may be a long chain. */
+/*
+ * Hides a share that is too deep. Its job then hides what is shared below it: not here, since that can be a
+ * long chain.
+ */
 static void hide_too_deep(struct share *share)
 {
 	share->too_deep = true;
@@ -32,8 +35,8 @@ static void hide_too_deep(struct share *share)
 }
 
 /*
- * What was shared below share before that was claimed knew nothing of what is above it. What turns out to be
- * too deep does not stay, nor does what is below that.
+ * Sets the depth of the next share below. It was shared when the share above was unclaimed, so its depth was
+ * counted without what is above that. If it turns out to be too deep, it is hidden.
  */
 static void visit_below(struct share *share)
 {
@@ -48,7 +51,7 @@ static void visit_below(struct share *share)
 	if (below->depth > broker->config.depth_max)
 		hide_too_deep(below);
 	else
-		share_count_depths(below);
+		share_recount_depths(below);
 }
 
 bool shares_count_depths(struct job *job)
@@ -65,7 +68,7 @@ bool shares_count_depths(struct job *job)
 	return !list_empty(&broker->to_count);
 }
 
-/* False: it is freed. */
+/* Frees some joins, and takes shares below out of the list. False: all is done, and the share is freed. */
 static bool free_piece(struct share *share)
 {
 	struct broker *broker = share->broker;

@@ -12,7 +12,7 @@
 
 #define PART_SIZE (64 * 1024)
 
-/* 0, or -errno. *left is what may still be copied. */
+/* 0, or -errno. *left is how many bytes may still be copied. */
 static int copy_range(int from, int to, off_t at, off_t end, uint64_t *left)
 {
 	static char part[PART_SIZE];
@@ -43,7 +43,7 @@ static int copy_all(int from, int to, off_t size, uint64_t bytes_max)
 	for (off_t at = 0; !error && at < size;) {
 		at = lseek(from, at, SEEK_DATA);
 		if (at < 0)
-			return errno == ENXIO ? 0 : -errno; /* the rest is a hole */
+			return errno == ENXIO ? 0 : -errno; /* The rest of the file is a hole. */
 		off_t end = lseek(from, at, SEEK_HOLE);
 		if (end < 0)
 			return -errno;

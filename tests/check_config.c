@@ -64,20 +64,20 @@ END_TEST
 static const struct {
 	const char *text, *reason;
 } bad[] = {
-	{"connections", "line 1: \"name = value\" is wanted"},
+	{"connections", "line 1: expected \"name = value\""},
 	{"\n\nnothing = 1", "line 3: there is no setting \"nothing\""},
-	{"depth = 0", "line 1: a number"},
-	{"depth = -1", "line 1: a number"},
-	{"depth = 1x", "line 1: a number"},
-	{"depth = 99999999999999999999", "line 1: a number"},
-	{"depth =", "line 1: a number"},
-	{"slow = 1", "line 1: a duration"},
-	{"slow = 1d", "line 1: a duration"},
-	{"slow = 99999999h", "line 1: a duration"},
-	{"queued_bytes = 1T", "line 1: a size"},
-	{"cancel = all", "line 1: owner or root"},
-	{"log_level = loud", "line 1: error, warning"},
-	{"# a\ndepth = 1\ncancel = \x1b[31m", "line 3: owner or root, not \"\\x1b[31m\""},
+	{"depth = 0", "line 1: expected a number"},
+	{"depth = -1", "line 1: expected a number"},
+	{"depth = 1x", "line 1: expected a number"},
+	{"depth = 99999999999999999999", "line 1: expected a number"},
+	{"depth =", "line 1: expected a number"},
+	{"slow = 1", "line 1: expected a duration"},
+	{"slow = 1d", "line 1: expected a duration"},
+	{"slow = 99999999h", "line 1: expected a duration"},
+	{"queued_bytes = 1T", "line 1: expected a size"},
+	{"cancel = all", "line 1: expected owner or root"},
+	{"log_level = loud", "line 1: expected error, warning"},
+	{"# a\ndepth = 1\ncancel = \x1b[31m", "line 3: expected owner or root, not \"\\x1b[31m\""},
 };
 
 START_TEST(what_is_wrong_is_named_with_its_line)
@@ -172,7 +172,7 @@ START_TEST(what_is_no_regular_file_is_refused)
 	ck_assert_int_eq(config_load(given, &config, reason, sizeof(reason)),
 			 _i == A_SOCKET ? -ENXIO : -EINVAL);
 	if (_i != A_SOCKET)
-		ck_assert_str_eq(reason, "it is no regular file");
+		ck_assert_str_eq(reason, "it is not a regular file");
 	ck_assert_uint_eq(config.depth_max, 77);
 	if (fd >= 0)
 		close(fd);

@@ -56,8 +56,8 @@ static const char *deed(const struct denied_run *run)
 		{"bind", "cannot listen at"},
 		{"socket", "cannot listen at"},
 		{"flock", "cannot lock"},
-		{"rt_sigprocmask", "signals cannot be listened to"},
-		{"signalfd4", "signals cannot be listened to"},
+		{"rt_sigprocmask", "signals cannot be received"},
+		{"signalfd4", "signals cannot be received"},
 	};
 
 	for (size_t i = 0; i < sizeof(deeds) / sizeof(deeds[0]); i++)

@@ -48,11 +48,11 @@ is "a path too long" "$status" 1
 touch "$work/file"
 run $ctxd --socket="$work/file"
 is "no socket there" "$status" 1
-has "no socket there" "$out" "no socket"
+has "no socket there" "$out" "not a socket"
 printf 'depth = 3\ncancel = nobody\n' >"$work/bad.conf"
 run $ctxd --socket="$socket" --config="$work/bad.conf"
 is "bad configuration" "$status" 3
-has "bad configuration" "$out" "line 2: owner or root"
+has "bad configuration" "$out" "line 2: expected owner or root"
 printf 'depth = 3\n' >"$work/good.conf"
 run $ctxd --check-config --config="$work/good.conf"
 is "--check-config" "$status" 0
@@ -65,7 +65,7 @@ for loop in ring poll; do
 	grep -q "loop=$loop" "$log" || fail "it does not say how it waits"
 	run $ctxd --socket="$socket"
 	is "a socket that is served" "$status" 1
-	has "a socket that is served" "$out" "somebody serves"
+	has "a socket that is served" "$out" "another service listens at"
 	printf 'connections = 2\n' >"$work/good.conf"
 	kill -HUP "$pid"
 	await_line "$log" "event=reload"
