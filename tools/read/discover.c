@@ -225,6 +225,8 @@ static void describe(struct unreadable *unreadable, int error, const char *what)
 
 	if (error == ETIMEDOUT)
 		remedy = " (the kernel waits for something of its owner's while its memory is locked)";
+	else if (error == EBUSY)
+		remedy = " (too many other processes keep their readers waiting; end those first)";
 	else if (error == EAGAIN)
 		remedy = " (a process has a lease on it, which keeps others out)";
 	else if (error == EACCES || error == EPERM)
@@ -300,7 +302,7 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 	}
 	if (fd < 0) {
 		describe(&unreadable, -fd, "its table");
-		unreadable.unsettled = fd != -ETIMEDOUT;
+		unreadable.unsettled = fd != -ETIMEDOUT && fd != -EBUSY;
 		return survey_add_unreadable(survey, &unreadable);
 	}
 	result = read_table(fd, &found, &unreadable);
@@ -396,12 +398,12 @@ static bool is_stranger(uid_t uid)
  */
 static int add_closed(struct survey *survey, const struct candidate *candidate, int error, bool asked_for)
 {
-	struct unreadable unreadable = {.pid = candidate->pid, .unsettled = error != ETIMEDOUT};
+	struct unreadable unreadable = {.pid = candidate->pid, .unsettled = error != ETIMEDOUT && error != EBUSY};
 
 	if (error == ENOENT || error == ESRCH || !candidate->has_memory)
 		return asked_for ? add_missing(survey, candidate, "no such process") : 0;
 	if (!asked_for &&
-	    (is_stranger(candidate->uid) || (error != ETIMEDOUT && !has_library_thread(candidate)))) {
+	    (is_stranger(candidate->uid) || (error != ETIMEDOUT && error != EBUSY && !has_library_thread(candidate)))) {
 		survey->strangers++;
 		return 0;
 	}
