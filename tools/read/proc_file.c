@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static int read_all(int fd, const atomic_bool *stop, char **text)
+static int read_text(int fd, const atomic_bool *stop, char **text)
 {
 	size_t room = 16384, length = 0;
 	ssize_t got;
@@ -16,7 +16,7 @@ static int read_all(int fd, const atomic_bool *stop, char **text)
 		return -ENOMEM;
 	while ((got = read(fd, *text + length, room - length - 1)) > 0) {
 		length += (size_t)got;
-		if (stop && *stop)
+		if (stop && atomic_load_explicit(stop, memory_order_relaxed))
 			return -ECANCELED;
 		if (room - length > 4096)
 			continue;
@@ -37,7 +37,7 @@ int proc_file_read(int directory, const char *name, const atomic_bool *stop, cha
 
 	if (fd < 0)
 		return -errno;
-	int result = read_all(fd, stop, &text);
+	int result = read_text(fd, stop, &text);
 	close(fd);
 	if (result)
 		free(text);
