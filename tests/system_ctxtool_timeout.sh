@@ -59,7 +59,7 @@ has "neither duration nor command" "$out" "invalid time interval '5x', and there
 status=0
 out=$($ctxtool run 10 2>&1) || status=$?
 is "duration alone: status" "$status" 125
-has "duration alone" "$out" "a command is missing"
+has "duration alone" "$out" "give a command"
 is "a command that is a number" "$(cd "$work" && printf '#!/bin/sh\necho it\n' >10 && chmod +x 10 && "$OLDPWD/$ctxtool" run -t 0 ./10)" it
 
 echo "what is not printed as it is"

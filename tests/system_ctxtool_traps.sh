@@ -68,6 +68,22 @@ look() {
 	out=$(<"$work/look.out")
 }
 
+# count_threads: ctxtool, repeating, keeps at most one thread waiting for the process, and one for the call of the moment.
+rounds_done() { (($(grep -c '^$' "$work/rounds.out") >= 20)); }
+count_threads() {
+	$ctxtool ls --watch=0.01 >"$work/rounds.out" 2>/dev/null 8<&- &
+	local pid=$!
+	children+=("$pid")
+	if until_true 15 rounds_done; then
+		threads=$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 | wc -l)
+		((threads <= 3)) || { echo "FAILED: ctxtool ls --watch has $threads threads beside $kind"; failed=1; }
+	else
+		echo "FAILED: ctxtool ls --watch hangs on $kind"
+		failed=1
+	fi
+	leave "$pid"
+}
+
 # Its owner may have no rights at all.
 kind=lease
 if command -v setpriv >/dev/null && [[ $(id -u) == 0 ]]; then
@@ -85,6 +101,7 @@ fi
 
 for kind in fifo file mapping lock; do
 	spring $kind $(unshare -Urm true 2>/dev/null && [[ -w /dev/fuse || $kind == fifo ]] && echo unshare -Urm || echo unshare -m) || continue
+	[[ $kind != lock ]] || count_threads
 	look ls
 	[[ $out == *"$good:1.1"*"$good:2.1"*"GET /live"* ]] || { echo "FAILED: $kind hides others: $out"; failed=1; }
 	if [[ $kind == lock ]]; then

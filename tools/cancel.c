@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool cancel: ends contexts, and what is in flight under them, in all processes they reach. */
+/* ctxtool cancel: ends contexts and the operations in flight under them, in all processes that they reach. */
 #include "commands.h"
 
 #include <errno.h>
@@ -16,31 +16,34 @@
 #include "usage.h"
 #include "victim.h"
 
-#define LARGE 100 /* contexts or operations from which it asks */
+#define LARGE 100 /* asks before it ends more contexts or operations than these */
 #define WAIT_DEFAULT_NS 10000000000u
 
 static const char help[] =
 	"Usage: ctxtool cancel [OPTION...] ID|LABEL...\n"
 	"       ctxtool cancel [OPTION...] --pid=PID\n"
-	"End contexts and everything below them, in the process that has them and in all that\n"
-	"joined them, through the service ctxd. A ctxtool run is ended without the service too.\n"
+	"End contexts and everything below them, in the process that has them and in all processes\n"
+	"that joined them. The service ctxd does that; only a ctxtool run is ended without it too.\n"
 	"\n"
 	"ID is PID:SLOT.GENERATION as ls prints it, or the service's EPOCH-NUMBER.\n"
 	"\n"
-	"  -p, --pid=PID       without an operand: all roots of this process; repeatable\n"
-	"  -s, --subtree       end only what is below, not the named context itself\n"
-	"  -a, --all           a label may stand for several contexts\n"
-	"  -C, --cause=TEXT    the text of the cause that they get\n"
-	"  -e, --error=NAME    its error, ECONNRESET say; without it ECANCELED\n"
-	"  -w, --wait[=SEC]    wait until operations are reaped (10 s), and report them\n"
+	"  -p, --pid=PID       look only at this process; repeatable. Without an operand: end all roots\n"
+	"                      of it\n"
+	"  -s, --subtree       end only what is below the named context, and not itself\n"
+	"  -a, --all           end all contexts that have the label\n"
+	"  -C, --cause=TEXT    the text of the cause that the contexts get\n"
+	"  -e, --error=NAME    the error of that cause, such as ECONNRESET; ECANCELED by default\n"
+	"  -w, --wait[=SEC]    wait until the operations are reaped, for 10 s by default, and report\n"
+	"                      them\n"
 	"  -n, --dry-run       only say what would end\n"
-	"  -y, --yes           do not ask; needed for roots, --pid, --all and large groups where\n"
-	"                      nobody can be asked\n"
-	"  -j, --json          JSON\n"
-	"  -h, --help          this text\n"
+	"  -y, --yes           do not ask. Without a terminal this is needed for a root, --pid, --all\n"
+	"                      and more than 100 contexts or operations\n"
+	"  -j, --json          print JSON\n"
+	"  -h, --help          print this text\n"
 	"\n"
-	"Exit: 0 all ended; 1 nothing ended (none there, not allowed, ended before); 2 usage, or not\n"
-	"confirmed; 3 some did not end, or a process did not answer; 4 no service, no memory.\n";
+	"Exit codes: 0 all ended; 1 nothing ended (not there, not allowed, or ended before); 2 wrong\n"
+	"usage, or not confirmed; 3 some did not end, or a process did not answer; 4 no service, or\n"
+	"no memory.\n";
 
 struct cancel_options {
 	pid_t *pids;
@@ -107,12 +110,12 @@ static bool parse_wait(struct cancel_options *options, const char *text)
 	return true;
 }
 
-/* -1: go on. */
+/* Obeys an option. -1: go on; else the exit code. */
 static int take_option(struct cancel_options *options, int letter)
 {
 	switch (letter) {
 	case 'p':
-		return add_pid(options, optarg) ? -1 : bad_usage("not a process id", optarg);
+		return add_pid(options, optarg) ? -1 : bad_usage("not the number of a process", optarg);
 	case 's':
 		options->subtree = true;
 		return -1;
@@ -121,11 +124,16 @@ static int take_option(struct cancel_options *options, int letter)
 		return -1;
 	case 'C':
 		options->text = optarg;
-		return strlen(optarg) < CTX_CAUSE_TEXT_MAX ? -1 : bad_usage("longer than 127 bytes", optarg);
+		return strlen(optarg) < CTX_CAUSE_TEXT_MAX
+			       ? -1
+			       : bad_usage("a cause may have 127 bytes, not more", optarg);
 	case 'e':
-		return parse_error(options, optarg) ? -1 : bad_usage("not the name of an errno", optarg);
+		return parse_error(options, optarg)
+			       ? -1
+			       : bad_usage("not the name of an errno, such as ECONNRESET", optarg);
 	case 'w':
-		return parse_wait(options, optarg) ? -1 : bad_usage("not a time of up to 86400 s", optarg);
+		return parse_wait(options, optarg) ? -1
+						   : bad_usage("not a time of up to 86400 seconds", optarg);
 	case 'n':
 		options->dry_run = true;
 		return -1;
@@ -144,7 +152,7 @@ static int take_option(struct cancel_options *options, int letter)
 	}
 }
 
-static int parse(struct cancel_options *options, int argc, char **argv)
+static int parse_options(struct cancel_options *options, int argc, char **argv)
 {
 	static const struct option known[] = {
 		{"pid", required_argument, NULL, 'p'},
@@ -168,7 +176,7 @@ static int parse(struct cancel_options *options, int argc, char **argv)
 			return result;
 	}
 	if (optind == argc && !options->pid_count)
-		return bad_usage("what? Give an id, a label or --pid=PID", NULL);
+		return bad_usage("nothing to cancel: give an id, a label or --pid=PID", NULL);
 	return -1;
 }
 
@@ -233,8 +241,8 @@ static int add_labelled(struct victims *victims, struct survey *survey, const ch
 	return victims->count > before ? EXIT_OK : EXIT_NOTHING;
 }
 
-/* A shared context whose table is at hand is known by that: what hangs under it can be counted, and asked
- * for. */
+/* Finds a shared context in the table of its process, if that could be read: then what is below it can be
+ * counted. */
 static bool find_shared(struct survey *survey, struct ctxd_id id, struct selection *ret_selection)
 {
 	const struct ctxd_entry *entry = service_shared(id);
@@ -270,12 +278,12 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 			return code;
 	} else if (!find_shared(survey, id, &selection)) {
 		if (options->subtree)
-			return bad_usage("--subtree needs a context of a process, not", operand);
+			return bad_usage("--subtree needs a context whose table can be read", operand);
 		return add_victim(victims, (struct victim){.id = id}) ? EXIT_OK : EXIT_TROUBLE;
 	}
 	if (!selection.context) {
-		fprintf(stderr, "ctxtool cancel: %s is a process: use --pid=%s to end all of it\n", operand,
-			operand);
+		fprintf(stderr, "ctxtool cancel: %s is a process: give --pid=%s to end all its contexts\n",
+			operand, operand);
 		return EXIT_USAGE;
 	}
 	if (options->subtree)
@@ -286,6 +294,7 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 		       : EXIT_TROUBLE;
 }
 
+/* Whether victim is below other and ends with it. */
 static bool ends_with(const struct victim *victim, const struct victim *other)
 {
 	const struct snapshot *snapshot = &victim->process->snapshot;
@@ -299,8 +308,8 @@ static bool ends_with(const struct victim *victim, const struct victim *other)
 	return false;
 }
 
-/* What ends with another one is not named twice. */
-static void drop_covered(struct victims *victims)
+/* Removes the victims that end with another one. */
+static void remove_covered(struct victims *victims)
 {
 	size_t kept = 0;
 
@@ -321,8 +330,8 @@ static void drop_covered(struct victims *victims)
 	victims->count = kept;
 }
 
-static int collect(struct victims *victims, const struct cancel_options *options, struct survey *survey,
-		   char **operands, int count)
+static int collect_victims(struct victims *victims, const struct cancel_options *options,
+			   struct survey *survey, char **operands, int count)
 {
 	int worst = EXIT_OK;
 
@@ -335,12 +344,12 @@ static int collect(struct victims *victims, const struct cancel_options *options
 			return code;
 		worst = code ? EXIT_PARTLY : worst;
 	}
-	drop_covered(victims);
+	remove_covered(victims);
 	for (size_t i = 0; i < victims->count; i++)
 		victim_describe(&victims->list[i]);
 	if (!victims->count) {
 		if (worst == EXIT_OK)
-			fprintf(stderr, "ctxtool cancel: nothing live is there\n");
+			fprintf(stderr, "ctxtool cancel: there is no live context to end\n");
 		return EXIT_NOTHING;
 	}
 	return worst;
@@ -348,6 +357,7 @@ static int collect(struct victims *victims, const struct cancel_options *options
 
 /* ---- asking */
 
+/* Why the user is to confirm; NULL: that is not needed. */
 static const char *why_ask(const struct victims *victims, const struct cancel_options *options, bool whole)
 {
 	uint64_t contexts = 0, operations = 0;
@@ -360,12 +370,12 @@ static const char *why_ask(const struct victims *victims, const struct cancel_op
 		roots |= victim->process && victim->context->parent == READER_NONE && victim->contexts > 1;
 	}
 	if (whole)
-		return "a whole process";
+		return "this ends a whole process";
 	if (options->all && victims->count > 1)
-		return "several contexts";
+		return "this ends several contexts";
 	if (contexts > LARGE || operations > LARGE)
-		return "a large group";
-	return roots ? "a root with all that is below it" : NULL;
+		return "this ends a large tree";
+	return roots ? "this ends a root and all that is below it" : NULL;
 }
 
 static bool confirm(const struct victims *victims, const struct cancel_options *options, bool whole)
@@ -384,7 +394,8 @@ static bool confirm(const struct victims *victims, const struct cancel_options *
 		victims->list[0].name, victims->count > 1 ? " and more" : "", (unsigned long)contexts,
 		plural(contexts), (unsigned long)operations, plural(operations));
 	if (!isatty(STDIN_FILENO)) {
-		fprintf(stderr, "ctxtool cancel: nobody can be asked; give --yes\n");
+		fprintf(stderr, "ctxtool cancel: standard input is no terminal, so nobody can be asked; give "
+				"--yes\n");
 		return false;
 	}
 	fputs("End it? [y/N] ", stderr);
@@ -395,7 +406,7 @@ static bool confirm(const struct victims *victims, const struct cancel_options *
 
 /* ---- ending */
 
-static void explain(const struct victim *victim, int error)
+static void print_error(const struct victim *victim, int error)
 {
 	char words[300];
 
@@ -404,14 +415,17 @@ static void explain(const struct victim *victim, int error)
 			 "its process is not published: start it with CTXRING_PUBLISH=1, or have it call "
 			 "ctxd_connect with CTXD_PUBLISH");
 	else if (error == -ENOENT)
-		snprintf(words, sizeof(words), "there is no such context, or it is not for you to end");
+		snprintf(
+			words, sizeof(words),
+			"there is no such context, or this user may not end it: try as root or as its owner");
 	else if (error == -ESTALE)
 		snprintf(words, sizeof(words),
-			 "an id of an earlier life of the service; look again with tree");
+			 "this id is of an earlier life of the service: look again with ctxtool tree");
 	else if (error == -EALREADY)
-		snprintf(words, sizeof(words), "it had ended already");
+		snprintf(words, sizeof(words), "it has ended already");
 	else if (error == -ENOTSUP)
-		snprintf(words, sizeof(words), "its process cannot find contexts by id (no membarrier(2))");
+		snprintf(words, sizeof(words),
+			 "its process cannot find contexts by id, because it may not call membarrier(2)");
 	else
 		ctxd_explain(error, words, sizeof(words));
 	fprintf(stderr, "ctxtool cancel: %s: %s\n", victim->name, words);
@@ -443,8 +457,8 @@ static json_t *result_json(const struct victim *victim, int result, const struct
 	return object;
 }
 
-static void tell(const struct victim *victim, const struct ctxd_report *report,
-		 const struct cancel_options *options)
+static void print_result(const struct victim *victim, const struct ctxd_report *report,
+			 const struct cancel_options *options)
 {
 	char text[TEXT_SIZE];
 
@@ -475,21 +489,22 @@ static int end_all(const struct victims *victims, const struct cancel_options *o
 			json_array_append_new(results,
 					      result_json(victim, result, &report, options->dry_run));
 		else if (!result)
-			tell(victim, &report, options);
+			print_result(victim, &report, options);
 		if (result)
-			explain(victim, result);
+			print_error(victim, result);
 	}
 	if (results) {
 		json_dumpf(results, stdout, JSON_INDENT(2));
 		putchar('\n');
 		json_decref(results);
 	}
-	if (silent) /* it may end yet */
+	/* A process that did not answer may still end its context. */
+	if (silent)
 		return EXIT_PARTLY;
 	return !ended ? EXIT_NOTHING : trouble ? EXIT_PARTLY : EXIT_OK;
 }
 
-/* Whether anything can be ended without the service. */
+/* Whether there is a ctxtool run, which can be ended without the service. */
 static bool has_run(const struct survey *survey)
 {
 	for (size_t i = 0; i < survey->process_count; i++)
@@ -503,14 +518,14 @@ int cancel_run(int argc, char **argv)
 	struct cancel_options options = {0};
 	struct victims victims = {0};
 	struct survey survey;
-	int code = parse(&options, argc, argv), found;
+	int code = parse_options(&options, argc, argv), found;
 
 	if (code >= 0)
 		return code;
 	service_refresh();
 	if (survey_processes(options.pids, options.pid_count, &survey) ||
 	    service_complete(&survey, options.pids, options.pid_count)) {
-		fprintf(stderr, "ctxtool cancel: not enough memory, or no /proc\n");
+		fprintf(stderr, "ctxtool cancel: not enough memory, or /proc is not mounted\n");
 		return EXIT_TROUBLE;
 	}
 	if (!service_client() && !has_run(&survey)) {
@@ -519,7 +534,7 @@ int cancel_run(int argc, char **argv)
 		free(options.pids);
 		return EXIT_TROUBLE;
 	}
-	found = collect(&victims, &options, &survey, argv + optind, argc - optind);
+	found = collect_victims(&victims, &options, &survey, argv + optind, argc - optind);
 	if (found == EXIT_OK || found == EXIT_PARTLY) {
 		code = confirm(&victims, &options, optind == argc) ? end_all(&victims, &options) : EXIT_USAGE;
 		found = code == EXIT_OK ? found : code;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ctxtool doctor: what io_uring can do here, and for each thing that stands in the
- * way what to type against it.
+ * ctxtool doctor: says what io_uring can do here, and for each obstacle what to type against it.
  */
 #include "commands.h"
 #include "ctxring.h"
@@ -21,20 +20,21 @@
 #include "terminal.h"
 #include "usage.h"
 
-static const char help[] = "Usage: ctxtool doctor [OPTION...]\n"
-			   "Try whether io_uring is usable here, list what this kernel can do, and say what\n"
-			   "stands in the way and what to type against it.\n"
-			   "\n"
-			   "  -j, --json  JSON\n"
-			   "  -h, --help  this text\n"
-			   "\n"
-			   "Exit: 0 usable, 1 not usable, 2 usage, 4 trouble.\n";
+static const char help[] =
+	"Usage: ctxtool doctor [OPTION...]\n"
+	"Try whether io_uring can be used here, list what this kernel can do, and say what\n"
+	"stands in the way and what to type against it.\n"
+	"\n"
+	"  -j, --json  print JSON\n"
+	"  -h, --help  print this text\n"
+	"\n"
+	"Exit codes: 0 io_uring is usable, 1 it is not, 2 wrong usage, 4 the output failed.\n";
 
 #define ADVICE_MAX 16
 
-/* Something that stands in the way, or limits; and what to do. */
+/* An obstacle or a limit, and what to do about it. */
 struct advice {
-	bool blocks; /* io_uring is not usable because of it */
+	bool blocks; /* the reason why io_uring is not usable */
 	char problem[320];
 	char remedy[640];
 };
@@ -93,12 +93,12 @@ static void diagnose_denied(struct diagnosis *diagnosis)
 		       (unsigned)getgid());
 		explained = true;
 	}
-	/* Both may hold: a filter is named whenever there is one. */
+	/* A filter is named whenever there is one: it may be a second reason. */
 	if (report->seccomp > 0)
 		advise_seccomp(diagnosis);
 	else if (!explained)
 		advise(diagnosis, true,
-		       "io_uring_setup(2) is denied, and neither sysctl nor seccomp explain it",
+		       "io_uring_setup(2) is denied, and neither sysctl nor seccomp explains it",
 		       "look for a security module (SELinux: ausearch -m avc -ts recent; AppArmor: dmesg | "
 		       "grep DENIED)");
 }
@@ -166,17 +166,18 @@ static void diagnose_limits(struct diagnosis *diagnosis)
 	const struct probe_report *report = &diagnosis->report;
 	char problem[200];
 
-	/* Root is not bound by it; a ring takes 8 KiB and more. */
+	/* The limit does not bind root. A ring takes 8 KiB and more. */
 	if (geteuid() != 0 && report->memlock.rlim_cur < 1048576) {
 		snprintf(problem, sizeof(problem),
-			 "RLIMIT_MEMLOCK is %" PRIu64 " KiB: room for some %" PRIu64
+			 "RLIMIT_MEMLOCK is %" PRIu64 " KiB: room for about %" PRIu64
 			 " small ring(s) of this user",
 			 (uint64_t)report->memlock.rlim_cur / 1024,
 			 (uint64_t)report->memlock.rlim_cur / 8192);
 		advise(diagnosis, false, problem, "ulimit -l 65536, or LimitMEMLOCK= in the unit");
 	}
 	if (report->nofile.rlim_cur < 1024) {
-		snprintf(problem, sizeof(problem), "RLIMIT_NOFILE is %" PRIu64,
+		snprintf(problem, sizeof(problem),
+			 "RLIMIT_NOFILE is %" PRIu64 ", so a process may have only that many descriptors",
 			 (uint64_t)report->nofile.rlim_cur);
 		advise(diagnosis, false, problem, "ulimit -n 65536, or LimitNOFILE= in the unit");
 	}
@@ -244,7 +245,7 @@ static void print_opcodes(const struct probe_report *report)
 	bool any = false;
 
 	if (!report->opcodes_known) {
-		printf("  %-26s the kernel cannot be asked\n", "opcodes");
+		printf("  %-26s the kernel does not tell\n", "opcodes");
 		return;
 	}
 	printf("  %-26s NOP to %s\n", "opcodes", opcode_text(last, name, sizeof(name)));
@@ -292,7 +293,7 @@ static void print_settings(const struct probe_report *report)
 	       report->table_error ? strerror(report->table_error) : "works");
 }
 
-/* The remedy, each line of it indented. */
+/* Prints the problem, and the remedy with each line indented. */
 static void print_advice(const struct advice *advice)
 {
 	const char *line = advice->remedy;
@@ -326,8 +327,8 @@ static void print_text(const struct diagnosis *diagnosis)
 		print_advice(&diagnosis->advices[i]);
 	}
 	if (!diagnosis->usable)
-		printf("\nWithout io_uring contexts, done descriptors and blocking calls work; rings "
-		       "refuse.\n");
+		printf("\nWithout io_uring, contexts, done descriptors and blocking calls work; rings "
+		       "cannot be opened.\n");
 }
 
 static json_t *flags_json(const struct probe_flag *flags)
@@ -428,12 +429,12 @@ int doctor_run(int argc, char **argv)
 		json = true;
 	}
 	if (optind < argc) {
-		complain_of_usage("ctxtool doctor", "too many operands", argv[optind]);
+		complain_of_usage("ctxtool doctor", "it takes no operand", argv[optind]);
 		return EXIT_USAGE;
 	}
 	diagnose(&diagnosis);
 	if (json && print_json(&diagnosis)) {
-		fprintf(stderr, "ctxtool: cannot write JSON, or no memory for it\n");
+		fprintf(stderr, "ctxtool doctor: cannot write the JSON, or not enough memory for it\n");
 		return EXIT_TROUBLE;
 	}
 	if (!json)

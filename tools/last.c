@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool last: what a process that is gone was doing, from the service's flight recorder. */
+/* ctxtool last: shows what a process was doing when it died, from the tables of the dead that the service
+ * keeps. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -16,14 +17,15 @@
 
 static const char help[] =
 	"Usage: ctxtool last [OPTION...] [PID]\n"
-	"Show the contexts and operations that a process had when it died, as tree does: when it was\n"
-	"killed, crashed or called _exit(2), not when it ended by exit(3). The service keeps the tables\n"
-	"of processes that were published, for a while: see ctxd.conf(5). Without PID list what it keeps.\n"
+	"Show the contexts and operations that a process had when it died, as tree does. The process\n"
+	"was killed, crashed or called _exit(2); one that ended by exit(3) leaves nothing. The service\n"
+	"keeps the tables of published processes for a while: see ctxd.conf(5). Without PID, list the\n"
+	"processes whose tables it keeps.\n"
 	"\n"
-	"  -j, --json  JSON\n"
-	"  -h, --help  this text\n"
+	"  -j, --json  print JSON\n"
+	"  -h, --help  print this text\n"
 	"\n"
-	"Exit: 0 shown, 1 nothing is kept, 2 usage, 3 it cannot be read, 4 no service.\n";
+	"Exit codes: 0 shown, 1 nothing is kept, 2 wrong usage, 3 the table cannot be read, 4 no service.\n";
 
 static uint64_t now_ns(void)
 {
@@ -38,7 +40,7 @@ struct listing {
 	bool json;
 };
 
-static int list_one(const struct ctxd_entry *entry, void *data)
+static int print_dead(const struct ctxd_entry *entry, void *data)
 {
 	struct listing *listing = data;
 	char name[ESCAPED_SIZE], age[16];
@@ -59,13 +61,13 @@ static int list_one(const struct ctxd_entry *entry, void *data)
 	return 0;
 }
 
-static int list_all(bool json)
+static int list_dead(bool json)
 {
 	struct listing listing = {.json = json};
 
 	if (json)
 		putchar('[');
-	int result = ctxd_list(service_client(), CTXD_DEAD, list_one, &listing);
+	int result = ctxd_list(service_client(), CTXD_DEAD, print_dead, &listing);
 	if (json)
 		puts("]");
 	if (result) {
@@ -79,7 +81,7 @@ static int list_all(bool json)
 	return listing.count ? EXIT_OK : EXIT_NOTHING;
 }
 
-static int show(pid_t pid, bool json)
+static int show_dead(pid_t pid, bool json)
 {
 	struct view_options options = {.json = json, .pid_count = 1, .pids = &pid};
 	struct survey survey = {0};
@@ -90,8 +92,9 @@ static int show(pid_t pid, bool json)
 	int result = ctxd_table(service_client(), CTXD_DEAD, pid, &entry, &fd);
 	if (result == -ENOENT) {
 		fprintf(stderr,
-			"ctxtool last: no table of a dead process %d is kept: it was not published, is not "
-			"yours, ended by exit(3), or died too long ago\n",
+			"ctxtool last: no table of a dead process %d is kept: it was not published, is "
+			"another "
+			"user's, ended by exit(3), or died too long ago\n",
 			(int)pid);
 		return EXIT_NOTHING;
 	}
@@ -106,7 +109,7 @@ static int show(pid_t pid, bool json)
 	close(fd);
 	if (survey.unreadable_count)
 		fprintf(stderr, "ctxtool last: process %d: %s\n", (int)pid, survey.unreadables[0].reason);
-	/* Ages are as of its death. */
+	/* Ages are those at its death. */
 	for (size_t i = 0; i < survey.process_count; i++)
 		survey.processes[i].now_ns = entry.ended_ns;
 	if (json) {
@@ -144,12 +147,13 @@ int last_run(int argc, char **argv)
 	if (optind < argc)
 		pid = strtol(argv[optind], &end, 10);
 	if (argc > optind + 1 || (end && (*end || pid <= 0 || pid > INT32_MAX))) {
-		fprintf(stderr, "ctxtool last: one process id is wanted\nTry 'ctxtool last --help'.\n");
+		fprintf(stderr, "ctxtool last: give the number of one process, or nothing\nTry 'ctxtool last "
+				"--help'.\n");
 		return EXIT_USAGE;
 	}
 	if (!service_client()) {
 		service_complain();
 		return EXIT_TROUBLE;
 	}
-	return pid ? show((pid_t)pid, json) : list_all(json);
+	return pid ? show_dead((pid_t)pid, json) : list_dead(json);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool leaks: live contexts that are old, with the place in the code that made them. */
+/* ctxtool leaks: lists live contexts that are old, with the place in the code that made them. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,19 +12,20 @@
 
 static const char help[] =
 	"Usage: ctxtool leaks [OPTION...]\n"
-	"List live contexts that are older than a minute, the oldest first, with the place that made\n"
-	"them, their children and what is in flight: what was forgotten shows here, and so does\n"
-	"what is meant to live long.\n"
+	"List live contexts that are older than a minute, the oldest first, with the place in the code\n"
+	"that made them, their children and operations in flight. Contexts that were forgotten are\n"
+	"among them, and so are those that are meant to live long.\n"
 	"\n"
-	"  -O, --older=SECONDS    another age\n"
-	"  -p, --pid=PID          only this process; repeatable\n"
+	"  -O, --older=SECONDS    list contexts older than this\n"
+	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
-	"  -j, --json             JSON\n"
+	"  -j, --json             print JSON\n"
 	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
 	"  -n, --count=N          stop repeating after N times\n"
-	"  -h, --help             this text\n"
+	"  -h, --help             print this text\n"
 	"\n"
-	"Exit: 0 some are listed, 1 there are none, 2 usage, 3 something could not be read, 4 trouble.\n";
+	"Exit codes: 0 some are listed, 1 there are none, 2 wrong usage, 3 something could not be read,\n"
+	"4 no memory, or the output failed.\n";
 
 struct old {
 	struct process *process;
@@ -32,7 +33,7 @@ struct old {
 	uint64_t age_ns;
 };
 
-static int compare(const void *left, const void *right)
+static int compare_olds(const void *left, const void *right)
 {
 	const struct old *a = left, *b = right;
 
@@ -53,7 +54,7 @@ static uint32_t count_children(const struct old *old)
 	return count;
 }
 
-static size_t collect(struct survey *survey, uint64_t older_ns, struct old *olds)
+static size_t collect_olds(struct survey *survey, uint64_t older_ns, struct old *olds)
 {
 	size_t count = 0;
 
@@ -68,11 +69,11 @@ static size_t collect(struct survey *survey, uint64_t older_ns, struct old *olds
 				olds[count++] = (struct old){process, context, age};
 		}
 	}
-	qsort(olds, count, sizeof(*olds), compare);
+	qsort(olds, count, sizeof(*olds), compare_olds);
 	return count;
 }
 
-static void print_text(const struct old *old)
+static void print_line(const struct old *old)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], site[320];
 
@@ -97,7 +98,7 @@ static void print_json(const struct old *old, bool first)
 	       old->context->operation_count, json_quote(site, quoted, sizeof(quoted)));
 }
 
-static int print(const struct view_options *options, struct survey *survey)
+static int print_leaks(const struct view_options *options, struct survey *survey)
 {
 	uint64_t older_ns = options->older_ns ? options->older_ns : OLDER_DEFAULT_NS;
 	size_t total = 1, count;
@@ -110,7 +111,7 @@ static int print(const struct view_options *options, struct survey *survey)
 		fprintf(stderr, "ctxtool: not enough memory\n");
 		return EXIT_TROUBLE;
 	}
-	count = collect(survey, older_ns, olds);
+	count = collect_olds(survey, older_ns, olds);
 	if (options->json)
 		putchar('[');
 	else if (count)
@@ -120,7 +121,7 @@ static int print(const struct view_options *options, struct survey *survey)
 		if (options->json)
 			print_json(&olds[i], i == 0);
 		else
-			print_text(&olds[i]);
+			print_line(&olds[i]);
 	}
 	if (options->json)
 		puts("]");
@@ -128,4 +129,4 @@ static int print(const struct view_options *options, struct survey *survey)
 	return count ? EXIT_OK : EXIT_NOTHING;
 }
 
-const struct view view_leaks = {.name = "leaks", .help = help, .own_json = true, .print = print};
+const struct view view_leaks = {.name = "leaks", .help = help, .own_json = true, .print = print_leaks};

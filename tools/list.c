@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool ls: one line for each context. */
+/* ctxtool ls: prints one line for each context. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,22 +12,23 @@ static const char help[] =
 	"Usage: ctxtool ls [OPTION...]\n"
 	"List the contexts of all processes, one line each, parents before children.\n"
 	"\n"
-	"  -o, --operations       list each operation in flight below its context too\n"
-	"  -p, --pid=PID          only this process; repeatable\n"
+	"  -o, --operations       list each operation in flight too, below its context\n"
+	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
-	"  -j, --json             JSON, with everything that is known\n"
+	"  -j, --json             print JSON, with everything that is known\n"
 	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
 	"  -n, --count=N          stop repeating after N times\n"
-	"  -h, --help             this text\n"
+	"  -h, --help             print this text\n"
 	"\n"
-	"ID is PID:SLOT.GENERATION. OPS counts operations in flight.\n"
-	"Exit: 0 shown, 1 nothing found, 2 usage, 3 something could not be read, 4 trouble.\n";
+	"ID is PID:SLOT.GENERATION. OPS is the number of operations in flight.\n"
+	"Exit codes: 0 shown, 1 nothing found, 2 wrong usage, 3 something could not be read, 4 no memory,\n"
+	"or the output failed.\n";
 
 struct widths {
 	int id, label;
 };
 
-static void widen(int *width, const char *text)
+static void widen_column(int *width, const char *text)
 {
 	int needed = (int)text_width(text);
 
@@ -35,7 +36,7 @@ static void widen(int *width, const char *text)
 		*width = needed;
 }
 
-static struct widths measure(const struct survey *survey)
+static struct widths measure_columns(const struct survey *survey)
 {
 	struct widths widths = {.id = 2, .label = 5};
 	char id[ID_SIZE], label[ESCAPED_SIZE];
@@ -46,8 +47,8 @@ static struct widths measure(const struct survey *survey)
 		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
 			const struct reader_context *context = &process->snapshot.contexts[j];
 
-			widen(&widths.id, format_id(process, context, id));
-			widen(&widths.label, escape(context->record.label, label, sizeof(label)));
+			widen_column(&widths.id, format_id(process, context, id));
+			widen_column(&widths.label, escape(context->record.label, label, sizeof(label)));
 		}
 	}
 	if (widths.label > 32)
@@ -65,7 +66,7 @@ static void print_context(const struct process *process, const struct reader_con
 	escape(context->record.label, label, sizeof(label));
 	if (!label[0])
 		strcpy(label, "-");
-	/* printf pads by bytes, a terminal by characters. */
+	/* printf(3) pads to a number of bytes, and the column is one of characters. */
 	pad = widths->label - (int)text_width(label);
 	printf("%-*s  %s%-9s%s  %8s  %8s  %5u  %s%*s  %s\n", widths->id, id,
 	       colour(state_colour(context->record.state)), state_name(context->record.state),
@@ -85,9 +86,9 @@ static void print_operations(struct process *process, const struct reader_contex
 		       colour(COLOUR_PLAIN));
 }
 
-static int print(const struct view_options *options, struct survey *survey)
+static int print_list(const struct view_options *options, struct survey *survey)
 {
-	struct widths widths = measure(survey);
+	struct widths widths = measure_columns(survey);
 	char losses[TEXT_SIZE];
 
 	printf("%s%-*s  %-9s  %8s  %8s  %5s  %-*s  %s%s\n", colour(COLOUR_BOLD), widths.id, "ID", "STATE",
@@ -111,4 +112,4 @@ static int print(const struct view_options *options, struct survey *survey)
 	return EXIT_OK;
 }
 
-const struct view view_ls = {.name = "ls", .help = help, .shows_copies = true, .print = print};
+const struct view view_ls = {.name = "ls", .help = help, .shows_copies = true, .print = print_list};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool: the table of sub-commands. */
+/* ctxtool: the table of commands, and the options before a command. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -12,7 +12,7 @@
 struct command {
 	const char *name;
 	const char *summary;
-	const struct view *view; /* NULL: run does it */
+	const struct view *view; /* view_run() runs it; NULL: run does */
 	int (*run)(int argc, char **argv);
 };
 
@@ -22,7 +22,7 @@ static const struct command commands[] = {
 	{"show", "show all that is known of one context or process", &view_show, NULL},
 	{"top", "show the contexts with most in flight, refreshed", &view_top, NULL},
 	{"watch", "print what happens to shared contexts, as it happens", NULL, watch_run},
-	{"stats", "sums, also as OpenMetrics text", &view_stats, NULL},
+	{"stats", "print sums, also as OpenMetrics text", &view_stats, NULL},
 	{"leaks", "list live contexts that are old, with the place that made them", &view_leaks, NULL},
 	{"last", "show what a process was doing when it died", NULL, last_run},
 	{"cancel", "end contexts and what is in flight under them", NULL, cancel_run},
@@ -35,21 +35,22 @@ static const struct command commands[] = {
 static void print_help(FILE *to)
 {
 	fputs("Usage: ctxtool COMMAND [OPTION...]\n"
-	      "See the contexts of running processes, and the I/O in flight under each. It reads\n"
-	      "their tables without their help, so stopped, hung and crashed ones are seen too.\n"
+	      "Show the contexts of running processes and the operations in flight under each. It reads\n"
+	      "their tables without their help: those of stopped, hung and crashed processes too.\n"
 	      "\n",
 	      to);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
 	fputs("\n"
-	      "'ctxtool COMMAND --help' tells the options of a command; ctxtool(1) is the manual.\n"
+	      "'ctxtool COMMAND --help' lists the options of a command; ctxtool(1) is the manual.\n"
 	      "A context's id is PID:SLOT.GENERATION, as ls prints it.\n"
-	      "Exit codes: 0 done; 1 nothing found (doctor: not usable); 2 usage;\n"
-	      "3 something could not be read, named on standard error; 4 no memory, or output failed.\n",
+	      "Exit codes: 0 done; 1 nothing found (doctor: io_uring is not usable); 2 wrong usage;\n"
+	      "3 something could not be read, and is named on standard error; 4 no memory, no service\n"
+	      "for a command that needs it, or the output failed. run has those of timeout(1).\n",
 	      to);
 }
 
-static int finish(int code)
+static int flush_output(int code)
 {
 	if ((fflush(stdout) || ferror(stdout)) && code != EXIT_TROUBLE) {
 		fprintf(stderr, "ctxtool: cannot write to standard output\n");
@@ -58,7 +59,7 @@ static int finish(int code)
 	return code;
 }
 
-/* Each process found keeps one descriptor open for a while. */
+/* Raises the soft limit of descriptors: a survey keeps one open for each process that it found. */
 static void allow_descriptors(void)
 {
 	struct rlimit limit;
@@ -69,7 +70,7 @@ static void allow_descriptors(void)
 	}
 }
 
-/* Called by a link of that name. */
+/* Whether ctxtool is called by a link named timeout. */
 static bool is_timeout(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -88,23 +89,23 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
 		print_help(stdout);
-		return finish(EXIT_OK);
+		return flush_output(EXIT_OK);
 	}
 	if (strcmp(argv[1], "--version") == 0) {
 		printf("ctxtool %d.%d\n", CTXRING_VERSION_MAJOR, CTXRING_VERSION_MINOR);
-		return finish(EXIT_OK);
+		return flush_output(EXIT_OK);
 	}
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
-		/* The command has its own exit codes, and the limits that we were given. */
+		/* Its command gets the limits that we were started with, and its exit codes are others. */
 		if (commands[i].run == run_run)
 			return run_run(argc - 1, argv + 1);
 		allow_descriptors();
 		if (!commands[i].view)
-			return finish(commands[i].run(argc - 1, argv + 1));
-		return finish(view_run(commands[i].view, argc - 1, argv + 1));
+			return flush_output(commands[i].run(argc - 1, argv + 1));
+		return flush_output(view_run(commands[i].view, argc - 1, argv + 1));
 	}
-	complain_of_usage("ctxtool", "no such command", argv[1]);
+	complain_of_usage("ctxtool", "there is no such command", argv[1]);
 	return EXIT_USAGE;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* ctxtool run: makes the context, starts the command, waits for it, and ends as it did. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -13,9 +14,9 @@
 #include "run.h"
 #include "terminal.h"
 
-/* How long a service that does not answer may keep us from hearing signals. */
+/* How long to wait for a service that does not answer: signals are not passed on meanwhile. */
 #define SERVICE_TIMEOUT_NS 500000000u
-/* More than a command takes; with less the run does without what it need not have. */
+/* With fewer free descriptors the run leaves out what it can do without. */
 #define DESCRIPTORS_AMPLE 16
 
 static uint64_t now_ns(void)
@@ -26,7 +27,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static int trouble(const struct run *run, const char *what, int error)
+static int print_trouble(const struct run *run, const char *what, int error)
 {
 	bool refused = error == -EPERM || error == -ENOSYS;
 
@@ -48,7 +49,7 @@ static bool has_few_descriptors(void)
 	return count < DESCRIPTORS_AMPLE;
 }
 
-/* Below the run that this one is in. */
+/* Makes the context, below that of the run that this one is in. 0 or -errno. */
 static int derive_context(struct run *run)
 {
 	const struct ctx_context *parent = ctx_background();
@@ -57,7 +58,7 @@ static int derive_context(struct run *run)
 	if (secure_getenv("CTXRING_CONTEXT")) {
 		int result = ctx_from_environment(NULL, 0, "outer run", &run->outer);
 		if (result == -EINVAL)
-			fprintf(stderr, "%s: $CTXRING_CONTEXT is not understood, and ignored\n",
+			fprintf(stderr, "%s: $CTXRING_CONTEXT is not understood and is ignored\n",
 				run->options.program);
 		else if (result)
 			return result;
@@ -68,7 +69,8 @@ static int derive_context(struct run *run)
 			  : ctx_with_cancel(parent, run->options.label, &run->ctx);
 }
 
-/* The table that others see takes a descriptor. The command's environment is to be as ours was. */
+/* Makes the context, without a table, which takes a descriptor, where few are left. The environment stays as
+ * it was, for the command. */
 static int make_context(struct run *run)
 {
 	const char *value = getenv("CTXRING_TABLE");
@@ -86,8 +88,9 @@ static int make_context(struct run *run)
 }
 
 /*
- * A command that reads from a terminal in the background is stopped, and so are we, who are in its group. The
- * keeper ends it at the deadline all the same; then we go on, and tell.
+ * Has SIGCONT sent to this process at the deadline. A command that reads from a terminal in the background is
+ * stopped, and so is this process, which is in its group. The keeper ends the command at the deadline all the
+ * same; this process then goes on to report it.
  */
 static void continue_at_deadline(const struct run *run)
 {
@@ -160,12 +163,12 @@ static void explain_start(struct run *run, const struct ctx_spawn_options *spawn
 	} else {
 		ctx_spawn_explain(error, spawn, words, sizeof(words));
 	}
-	/* A report says it as well. */
+	/* A report in text on standard error says the same. */
 	if (options->json || options->report != stderr)
 		fprintf(stderr, "%s: %s\n", options->program, escape(words, shown, sizeof(shown)));
 }
 
-static void start(struct run *run)
+static void start_command(struct run *run)
 {
 	struct ctx_spawn_options spawn = {
 		.argv = run->options.command,
@@ -188,8 +191,9 @@ static void start(struct run *run)
 	explain_start(run, &spawn);
 }
 
-/* Only now, so that the command does not wait for it; where there is no service it goes on trying. */
-static void publish(struct run *run)
+/* Connects to the service, after the command has started so that it does not wait. The client tries again
+ * until there is a service. */
+static void connect_service(struct run *run)
 {
 	struct ctxd_options service = {.flags = CTXD_PUBLISH | CTXD_PATIENT,
 				       .timeout_ns = SERVICE_TIMEOUT_NS};
@@ -209,7 +213,7 @@ static int code_of_end(const struct run *run)
 	return outcome->error == -ETIME ? RUN_DEADLINE : RUN_CANCELLED;
 }
 
-static void collect(struct run *run)
+static void await_command(struct run *run)
 {
 	struct run_outcome *outcome = &run->outcome;
 	int result = ctx_process_wait(ctx_background(), run->process, &outcome->how);
@@ -219,11 +223,11 @@ static void collect(struct run *run)
 		outcome->start_error = result;
 	run_stop_signals(run);
 	if (result) {
-		outcome->code =
-			trouble(run,
-				result == -EOWNERDEAD ? "the process that watches the command was killed"
+		outcome->code = print_trouble(run,
+					      result == -EOWNERDEAD
+						      ? "the process that watches the command was killed"
 						      : "the command cannot be waited for",
-				result);
+					      result);
 		return;
 	}
 	if (outcome->how.stopped) {
@@ -237,7 +241,8 @@ static void collect(struct run *run)
 
 /* ---- the end */
 
-/* As the command: so that a shell sees that Ctrl-C ended it, and ends its script too. */
+/* Ends by the signal that ended the command, so that a shell sees that Ctrl-C ended it and ends its script
+ * too. */
 static void die_alike(const struct run *run)
 {
 	const struct run_outcome *outcome = &run->outcome;
@@ -246,12 +251,12 @@ static void die_alike(const struct run *run)
 	if (outcome->start_error || !WIFSIGNALED(outcome->how.status))
 		return;
 	if (outcome->error && !outcome->by_signal) {
-		/* timeout(1) sends SIGKILL to its whole group. */
+		/* timeout(1) sends SIGKILL to its group and so to itself. */
 		if (outcome->how.killed && run_has_group(&run->options))
 			kill(0, SIGKILL);
 		return;
 	}
-	/* One core is enough. */
+	/* The command has dumped core, if the signal does that: one core file is enough. */
 	prctl(PR_SET_DUMPABLE, 0);
 	int signo = WTERMSIG(outcome->how.status);
 	signal(signo, SIG_DFL);
@@ -261,8 +266,8 @@ static void die_alike(const struct run *run)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* What is opened here must not become the command's input or output because those were closed; for that one
- * they stay so. */
+/* Opens /dev/null in place of standard descriptors that are closed, so that no other file gets their numbers.
+ * They are closed again in the command. */
 static void fill_standard_descriptors(void)
 {
 	int fd;
@@ -273,8 +278,8 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
-/* Its signals go to a group as a whole, which must not be another's: that of the shell, say. 0 or -errno; the
- * leader of a session has one already, and cannot make another. */
+/* Makes this process the leader of a group, because signals go to the whole group, which must not be that of
+ * the shell. 0, also for the leader of a session, which has a group and cannot make another; or -errno. */
 static int lead_group(void)
 {
 	if (!setpgid(0, 0))
@@ -289,22 +294,23 @@ static int run_command(struct run *run)
 	run->frugal = has_few_descriptors();
 	int result = run_listen(run);
 	if (result)
-		return trouble(run, "cannot listen to signals (rt_sigtimedwait)", result);
-	/* Before the keeper is there, which is not to be in it. */
+		return print_trouble(run, "cannot listen to signals (rt_sigtimedwait)", result);
+	/* The keeper, which is not to be in the group, is started later. */
 	result = run_has_group(&run->options) ? lead_group() : 0;
 	if (result)
-		return trouble(run, "cannot make a process group", result);
+		return print_trouble(run, "cannot make a process group", result);
 	result = make_context(run);
 	if (result)
-		return trouble(run, "cannot make a context and its thread (clone3, mmap, mprotect)", result);
+		return print_trouble(run, "cannot make a context and its thread (clone3, mmap, mprotect)",
+				     result);
 	continue_at_deadline(run);
-	start(run);
+	start_command(run);
 	if (run->process) {
 		result = run_pass_signals(run);
 		if (result)
-			return trouble(run, "cannot start a thread", result);
-		publish(run);
-		collect(run);
+			return print_trouble(run, "cannot start a thread", result);
+		connect_service(run);
+		await_command(run);
 	}
 	if (!run->outcome.start_error && WCOREDUMP(run->outcome.how.status))
 		fprintf(stderr, "%s: the monitored command dumped core\n", run->options.program);
@@ -314,7 +320,7 @@ static int run_command(struct run *run)
 
 static int run_with(int (*parse)(struct run_options *options, int argc, char **argv), int argc, char **argv)
 {
-	/* The thread that takes signals has it until the end of the process. */
+	/* Static: the thread that takes signals uses it until the process ends. */
 	static struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER, .kill_ns = CTX_FOREVER};
 
 	fill_standard_descriptors();

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool run: a command under a context. Called as timeout, it does what timeout(1) does. */
+/*
+ * The parts of ctxtool run, which runs a command under a context. run.c runs it, run_options.c reads the
+ * command line, run_signals.c passes signals on, run_report.c says how it ended. Called as timeout, ctxtool
+ * does what timeout(1) does.
+ */
 #ifndef TOOL_RUN_H
 #define TOOL_RUN_H
 
@@ -12,85 +16,88 @@
 
 #include "ctxring.h"
 
-/* timeout(1)'s */
+/* The exit codes of timeout(1), and one of our own. */
 enum run_exit {
 	RUN_DEADLINE = 124,
-	RUN_TROUBLE = 125, /* of run itself: usage, no process, no memory */
+	RUN_TROUBLE = 125, /* the run itself failed: wrong usage, no process, no memory */
 	RUN_NOT_EXECUTABLE = 126,
 	RUN_NOT_FOUND = 127,
 	RUN_KILLED = 137,
-	RUN_CANCELLED = 143,
+	RUN_CANCELLED = 143, /* not of timeout(1) */
 };
 
 struct run_options {
-	const char *program; /* what it is called */
-	bool as_timeout;     /* called as timeout */
+	const char *program; /* the name in messages */
+	bool as_timeout;     /* ctxtool was called as timeout */
 	uint64_t timeout_ns; /* 0: none */
 	uint64_t grace_ns;   /* CTX_FOREVER: no SIGKILL */
-	bool grace_given;    /* by an option */
+	bool grace_given;    /* an option gave grace_ns */
 	int signal;	     /* 0: none */
 	const char *label;
 	FILE *report; /* NULL: none */
 	bool json, no_cgroup, foreground, preserve_status, verbose;
-	bool is_number; /* the command begins as a duration does, and might have been meant as one */
+	bool is_number; /* the command begins as a duration does, and may have been meant as one */
 	char **command;
 };
 
-/* -1: go on; else the exit code. */
+/* Reads the command line of ctxtool run. -1: go on; else the exit code. */
 int run_parse(struct run_options *options, int argc, char **argv);
 
-/* As timeout(1) takes them. argv[0] is its name. */
+/* Reads the command line of timeout(1); argv[0] is the name in messages. -1: go on; else the exit code. */
 int run_parse_timeout(struct run_options *options, int argc, char **argv);
 
 /* What happened to the command. */
 struct run_outcome {
-	int start_error; /* negative errno: it was not started */
+	int start_error; /* -errno: it was not started, or could not be waited for; 0 */
 	pid_t pid;
 	struct ctx_exit how;
-	int error;	/* why it was stopped, as ctx_err; 0: it was not */
-	bool by_signal; /* SIGTERM stopped it: it ends as the command does */
+	int error;	/* why the run stopped it, as ctx_err(3) says; 0: it did not */
+	bool by_signal; /* SIGTERM to the run stopped it: the run ends as the command does */
 	uint64_t started_ns, ended_ns;
-	int code; /* of ctxtool's exit */
+	int code; /* the exit code of the run */
 };
 
 struct run {
 	struct run_options options;
-	struct ctx_context *outer, *ctx; /* outer: NULL outside of another run */
+	struct ctx_context *outer, *ctx; /* of the run that this one is in, or NULL; and of this one */
 	struct ctx_process *process;
 	struct ctxd_client *client;
-	bool frugal; /* few descriptors are left */
+	bool frugal; /* few descriptors are left: no table, no service, no cgroup */
 	struct run_outcome outcome;
 
-	sigset_t heard, inherited; /* signals that are passed on; the mask from before */
-	pthread_mutex_t lock;	   /* of the rest, and of the process while signals are heard */
-	bool over;		   /* signals are passed on no more */
-	bool alarmed;		   /* SIGALRM ended it */
-	bool terminated;	   /* SIGTERM ended it */
-	uint64_t kill_ns;	   /* SIGKILL after a signal that was passed on; CTX_FOREVER: none */
-	_Atomic bool told;	   /* --verbose: of the first signal */
+	sigset_t heard,
+		inherited;    /* the signals that the run takes; the signal mask that it was started with */
+	pthread_mutex_t lock; /* guards what follows, and process while signals are passed on */
+	bool over;	      /* the command has ended: signals are passed on no more */
+	bool alarmed;	      /* SIGALRM ended the run */
+	bool terminated;      /* SIGTERM ended the run */
+	uint64_t kill_ns;     /* time of the SIGKILL after a signal that was passed on; CTX_FOREVER: none */
+	_Atomic bool told;    /* --verbose has named the first signal; the two that may do so exchange it */
 	struct ctx_callback on_end;
 	uint64_t on_end_id;
 };
 
-/* Blocks those that are to be heard. 0 or -errno. */
+/* Blocks the signals that the run is to take. 0 or -errno. */
 int run_listen(struct run *run);
 
-/* Passes on what came while the command was being started, and whatever comes from now on. 0 or -errno. */
+/* Passes on the signals that came while the command was being started, and starts the thread that passes on
+ * all later ones. 0 or -errno. */
 int run_pass_signals(struct run *run);
 
-/* The end of that, once the command has ended. */
+/* Stops passing signals on. To be called when the command has ended. */
 void run_stop_signals(struct run *run);
 
-/* As timeout(1) has one, for itself and the command, which is signalled as a whole. */
+/* Whether run and command have a process group of their own, to which signals go, as with timeout(1). */
 static inline bool run_has_group(const struct run_options *options)
 {
 	return options->as_timeout && !options->foreground;
 }
 
-/* "sending signal ..." of the option --verbose. */
+/* With --verbose, says on standard error that the signal is sent. */
 void run_say_signal(const struct run *run, int signo);
 
-/* One line, as text or JSON, to options->report. Returns false when that could not be written. */
+/* Writes one line, as text or JSON, to options->report, unless that is NULL. False: it could not be written.
+ */
 bool run_report(const struct run_options *options, const struct run_outcome *outcome);
 
 #endif

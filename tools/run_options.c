@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The command lines of ctxtool run and of timeout. */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -15,49 +16,50 @@
 
 static const char help[] =
 	"Usage: ctxtool run [OPTION...] [DURATION] COMMAND [ARGUMENT...]\n"
-	"Run a command under a context: at the deadline, or when the context is cancelled, it is\n"
-	"ended with all that it has started, also what has a session of its own. What it leaves\n"
-	"behind when it ends by itself is ended too. A run inside a run has what is left of the\n"
-	"outer one's time. The command stays in the foreground of the terminal.\n"
+	"Run a command under a context. At the deadline, or when the context is cancelled, the\n"
+	"command is ended with all processes that it has started, also those in sessions of their\n"
+	"own. Processes that it leaves behind when it ends by itself are ended too. A run inside a\n"
+	"run has at most the time that is left of the outer one. The command stays in the foreground\n"
+	"of the terminal.\n"
 	"\n"
-	"  -t, --timeout=DURATION    end it after that; 0, the default: no limit\n"
-	"  -s, --signal=SIGNAL       the first signal, TERM by default; KILL: no grace; 0: none\n"
-	"  -k, --kill-after=DURATION from that to SIGKILL, 5s by default; 0: no SIGKILL\n"
-	"      --grace=DURATION      the same\n"
+	"  -t, --timeout=DURATION    end the command after this time; 0, the default: no limit\n"
+	"  -s, --signal=SIGNAL       end it by this signal, TERM by default; 0: none\n"
+	"  -k, --kill-after=DURATION send SIGKILL so long after that signal, 5s by default; 0: never\n"
+	"      --grace=DURATION      the same as --kill-after\n"
 	"  -p, --preserve-status     exit with the command's status also when its time is over\n"
 	"  -v, --verbose             say on standard error which signal is sent\n"
-	"  -f, --foreground          nothing: the command is in the foreground anyway\n"
-	"  -l, --label=TEXT          of the context in ctxtool tree; the command's name by default\n"
+	"  -f, --foreground          no effect: the command is in the foreground anyway\n"
+	"  -l, --label=TEXT          label of the context; the command's name by default\n"
 	"  -r, --report[=FILE]       say on standard error, or in FILE, how it ended and why\n"
-	"  -j, --json                the report as JSON\n"
-	"      --no-cgroup           do not make a cgroup for it\n"
-	"  -h, --help                this text\n"
-	"      --version             the version\n"
+	"  -j, --json                report as JSON\n"
+	"      --no-cgroup           do not make a cgroup for the command\n"
+	"  -h, --help                print this text\n"
+	"      --version             print the version\n"
 	"\n"
-	"DURATION is 10 or 1.5 (seconds), 5s, 2m, 1h, 1d, 250ms, or several: 1h30m. It may stand\n"
-	"before the command, as with timeout(1), or be given with --timeout.\n"
-	"'ctxtool cancel LABEL' ends it, as SIGTERM to ctxtool does; other signals are passed on.\n"
-	"Exit: that of the command, 128+N when signal N ended it; 124 deadline; 137 ended by\n"
-	"SIGKILL after the grace; 143 cancelled; 125 run itself failed; 126 the command cannot be\n"
-	"executed; 127 there is none.\n";
+	"DURATION is 10 or 1.5 (seconds), 5s, 2m, 1h, 1d, 250ms, or several of these as in 1h30m. It\n"
+	"may stand before the command, as with timeout(1), or be given with --timeout.\n"
+	"'ctxtool cancel LABEL' ends the run, as SIGTERM to ctxtool does; other signals are passed on.\n"
+	"Exit codes: that of the command, or 128+N when signal N ended it; 124 the deadline ended it;\n"
+	"137 SIGKILL ended it after the grace; 143 it was cancelled; 125 the run itself failed; 126 the\n"
+	"command cannot be executed; 127 there is no such command.\n";
 
 static const char help_of_timeout[] =
 	"Usage: timeout [OPTION...] DURATION COMMAND [ARGUMENT...]\n"
-	"Run a command, and end it when it still runs after DURATION. This is ctxtool(1), called as\n"
-	"timeout(1).\n"
+	"Run a command, and end it when it still runs after DURATION. This is ctxtool(1), called by\n"
+	"the name of timeout(1).\n"
 	"\n"
-	"  -f, --foreground          leave it in the foreground of the terminal; only the command\n"
-	"                            itself is ended then\n"
+	"  -f, --foreground          leave the command in the foreground of the terminal; then only\n"
+	"                            the command itself is ended\n"
 	"  -k, --kill-after=DURATION send SIGKILL if it still runs so long after the first signal\n"
 	"  -p, --preserve-status     exit with the command's status also when its time is over\n"
-	"  -s, --signal=SIGNAL       the signal, TERM by default\n"
+	"  -s, --signal=SIGNAL       end it by this signal, TERM by default\n"
 	"  -v, --verbose             say on standard error which signal is sent\n"
-	"      --help                this text\n"
-	"      --version             the version\n"
+	"      --help                print this text\n"
+	"      --version             print the version\n"
 	"\n"
 	"DURATION is a number with s for seconds, the default, m, h or d; 0 is no limit.\n"
-	"Exit: that of the command; 124 its time was over; 125 timeout itself failed; 126 the command\n"
-	"cannot be executed; 127 there is none; 137 SIGKILL ended it.\n";
+	"Exit codes: that of the command; 124 its time was over; 125 timeout itself failed; 126 the\n"
+	"command cannot be executed; 127 there is no such command; 137 SIGKILL ended it.\n";
 
 static int bad_usage(const struct run_options *options, const char *before, const char *value,
 		     const char *after)
@@ -71,7 +73,7 @@ static int bad_usage(const struct run_options *options, const char *before, cons
 	return RUN_TROUBLE;
 }
 
-/* For ever is never: 0 is no limit. */
+/* Reads a duration; 0 and one without end become never_ns. -1: go on; else the exit code. */
 static int take_duration(const struct run_options *options, const char *text, uint64_t never_ns,
 			 uint64_t *ret_ns)
 {
@@ -103,7 +105,7 @@ static int take_report(struct run_options *options, const char *path)
 	return RUN_TROUBLE;
 }
 
-static int print(const char *text)
+static int print_text(const char *text)
 {
 	fputs(text, stdout);
 	return fflush(stdout) ? RUN_TROUBLE : 0;
@@ -116,7 +118,7 @@ static int print_version(const struct run_options *options)
 	return fflush(stdout) ? RUN_TROUBLE : 0;
 }
 
-/* -1: go on. */
+/* Obeys an option. -1: go on; else the exit code. */
 static int take_option(struct run_options *options, int letter)
 {
 	switch (letter) {
@@ -148,7 +150,7 @@ static int take_option(struct run_options *options, int letter)
 		options->no_cgroup = true;
 		return -1;
 	case 'h':
-		return print(options->as_timeout ? help_of_timeout : help);
+		return print_text(options->as_timeout ? help_of_timeout : help);
 	case 'V':
 		return print_version(options);
 	default:
@@ -164,7 +166,7 @@ static const char *name_of(const char *command)
 	return slash && slash[1] ? slash + 1 : command;
 }
 
-/* Options end where the command begins: its own are its own. */
+/* Takes all options before the command. -1: go on; else the exit code. */
 static int take_options(struct run_options *options, int argc, char **argv, const char *letters,
 			const struct option *known)
 {
@@ -176,7 +178,7 @@ static int take_options(struct run_options *options, int argc, char **argv, cons
 	return result;
 }
 
-/* Whether a number begins it, of which no program's name is made but by digits. */
+/* Whether the text begins with a number and is hardly the name of a program. */
 static bool begins_as_number(const char *text)
 {
 	char *end;
@@ -185,7 +187,7 @@ static bool begins_as_number(const char *text)
 	return end != text && !strpbrk(text, "/") && !(*text >= 'A' && *text <= 'z');
 }
 
-/* A duration before the command, unless an option gave one. */
+/* Takes a duration before the command. -1: go on; else the exit code. */
 static int take_operand(struct run_options *options, char **operands)
 {
 	uint64_t ignored;
@@ -204,7 +206,7 @@ static int take_operand(struct run_options *options, char **operands)
 static int finish_parse(struct run_options *options)
 {
 	if (!options->command[0]) {
-		fprintf(stderr, "%s: a command is missing\n", options->program);
+		fprintf(stderr, "%s: nothing to run: give a command\n", options->program);
 		return bad_usage(options, "", NULL, "");
 	}
 	if (!options->label)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How a command ended, and why, in one line. */
+/* The report of ctxtool run: how the command ended and why, in one line. */
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Signals to ctxtool run, which are passed on to its command. They are blocked, and a thread of their own
- * takes them: no descriptor is needed for that.
+ * Passes signals to ctxtool run on to its command. The signals are blocked, and a thread takes them by
+ * sigtimedwait(2), which needs no descriptor.
  */
 #include <errno.h>
 #include <time.h>
@@ -21,8 +21,8 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
-/* Those that end a program by default and come from elsewhere, and SIGWINCH. */
-static void add_all(sigset_t *set)
+/* Adds the signals that end a program by default and are not faults of its own, and SIGWINCH. */
+static void add_passed_signals(sigset_t *set)
 {
 	static const int wanted[] = {SIGTERM, SIGINT,  SIGQUIT,	 SIGHUP,   SIGUSR1, SIGUSR2,
 				     SIGPIPE, SIGXCPU, SIGXFSZ,	 SIGPOLL,  SIGPWR,  SIGSTKFLT,
@@ -34,15 +34,18 @@ static void add_all(sigset_t *set)
 		sigaddset(set, signo);
 }
 
-/* What is ignored, as by nohup(1), or blocked stays so; but not the signal that ends the command, if ignored,
- * and SIGALRM, which is the timeout of timeout(1). */
+/*
+ * Signals that are ignored, as SIGHUP is by nohup(1), or blocked are not taken and stay so. Two are taken
+ * also when they are ignored: the signal that ends the command, and SIGALRM, which is the end of the time for
+ * timeout(1).
+ */
 int run_listen(struct run *run)
 {
 	struct sigaction action;
 	sigset_t blocked;
 
 	sigemptyset(&run->heard);
-	add_all(&run->heard);
+	add_passed_signals(&run->heard);
 	pthread_sigmask(SIG_BLOCK, NULL, &run->inherited);
 	for (int signo = 1; signo <= SIGRTMAX; signo++) {
 		bool ignored = !sigaction(signo, NULL, &action) && action.sa_handler == SIG_IGN;
@@ -55,7 +58,7 @@ int run_listen(struct run *run)
 	}
 	sigaddset(&run->heard, SIGALRM);
 	blocked = run->heard;
-	/* timeout(1) is not stopped when its command is, which reads from a terminal in the background. */
+	/* timeout(1) is not stopped together with a command that reads from a terminal in the background. */
 	if (run->options.as_timeout) {
 		sigaddset(&blocked, SIGTTIN);
 		sigaddset(&blocked, SIGTTOU);
@@ -78,7 +81,8 @@ void run_say_signal(const struct run *run, int signo)
 			signal_name(signo, name), escape(run->options.command[0], command, sizeof(command)));
 }
 
-/* To the group as well, of which ours is not to end us: it comes back, and is known by its sender. */
+/* Sends the signal to the command, and also to the group, if there is one. This process is in that group: it
+ * ignores the signal, and hear_signal() leaves out what this process sent. */
 static void send_signal(struct run *run, int signo)
 {
 	bool group = run_has_group(&run->options) && signo != SIGKILL;
@@ -94,7 +98,7 @@ static void send_signal(struct run *run, int signo)
 		kill(0, SIGCONT);
 }
 
-static void tell_end(struct run *run)
+static void say_end(struct run *run)
 {
 	if (!atomic_exchange(&run->told, true))
 		run_say_signal(run, run->options.signal);
@@ -104,10 +108,10 @@ static void context_ended(struct ctx_callback *callback, const struct ctx_contex
 {
 	(void)callback;
 	(void)ctx;
-	tell_end(data);
+	say_end(data);
 }
 
-/* ---- what comes */
+/* ---- from others */
 
 static bool end_run(struct run *run, int error, const siginfo_t *info)
 {
@@ -117,15 +121,15 @@ static bool end_run(struct run *run, int error, const siginfo_t *info)
 				 signal_name(info->si_signo, name), info->si_pid, info->si_uid);
 }
 
-static void pass_on(struct run *run, const siginfo_t *info)
+static void pass_signal(struct run *run, const siginfo_t *info)
 {
 	int signo = info->si_signo;
 
-	/* Of the run around it, whose deadline is this one's: that is the cause, though its timer comes
-	 * second. */
+	/* The outer run sends SIGTERM at its deadline, which is this one's too. The deadline is the cause,
+	 * even if this run's timer comes second. */
 	if (signo == SIGTERM && !ctx_err(run->ctx) && ctx_deadline_ns(run->ctx) <= now_ns())
 		return;
-	/* What the keeper has sent to the group. */
+	/* The keeper has sent this signal to the group. */
 	if (signo == run->options.signal && run_has_group(&run->options) &&
 	    (ctx_err(run->ctx) || ctx_deadline_ns(run->ctx) <= now_ns()))
 		return;
@@ -144,8 +148,8 @@ static void pass_on(struct run *run, const siginfo_t *info)
 		run->kill_ns = now_ns() + run->options.grace_ns;
 }
 
-/* Those that a terminal sends to all of the foreground's group. */
-static bool is_the_terminals(const struct run *run, const siginfo_t *info)
+/* Whether a terminal sent the signal to all processes in the foreground, the command among them. */
+static bool is_of_terminal(const struct run *run, const siginfo_t *info)
 {
 	if (info->si_code != SI_KERNEL || getpgid(ctx_process_pid(run->process)) != getpgrp())
 		return false;
@@ -157,27 +161,27 @@ static bool is_the_terminals(const struct run *run, const siginfo_t *info)
 	case SIGWINCH:
 		return true;
 	default:
-		return false; /* of an alarm, for instance, that was set before */
+		return false; /* an alarm, for instance, that was set before */
 	}
 }
 
 /*
- * A signal of the terminal's has reached the command as well, which is in the same group: unless it came
- * before there was a command. What came while that was being started is passed on, for better twice than
+ * Handles a signal. One from the terminal is not passed on, because the command is in the same group and has
+ * it already. While the command is being started it may not have it, so it is passed on: twice is better than
  * never.
  */
-static void hear(struct run *run, const siginfo_t *info, bool starting)
+static void hear_signal(struct run *run, const siginfo_t *info, bool starting)
 {
-	/* Our only timer continues us. */
+	/* The only timer of this process sends it SIGCONT. */
 	bool is_own = info->si_code == SI_TIMER || (info->si_code <= 0 && info->si_pid == getpid());
 
 	pthread_mutex_lock(&run->lock);
-	if (!run->over && !is_own && (starting || !is_the_terminals(run, info)))
-		pass_on(run, info);
+	if (!run->over && !is_own && (starting || !is_of_terminal(run, info)))
+		pass_signal(run, info);
 	pthread_mutex_unlock(&run->lock);
 }
 
-/* Returns whether there is more to do. */
+/* Sends the SIGKILL that is due. Returns false when the command has ended. */
 static bool kill_when_due(struct run *run)
 {
 	pthread_mutex_lock(&run->lock);
@@ -190,7 +194,7 @@ static bool kill_when_due(struct run *run)
 	return !over;
 }
 
-/* At most an hour; then it is looked again. */
+/* Returns the time until kill_ns, but at most an hour: the caller asks again. */
 static struct timespec time_to_kill(const struct run *run)
 {
 	uint64_t now = now_ns(), left = run->kill_ns > now ? run->kill_ns - now : 0;
@@ -201,7 +205,7 @@ static struct timespec time_to_kill(const struct run *run)
 				 .tv_nsec = (long)(left % NS_PER_SECOND)};
 }
 
-/* kill_ns is written by this thread only. */
+/* The thread that passes signals on. It alone writes kill_ns, so it reads that without the lock. */
 static void *pass_signals(void *data)
 {
 	struct run *run = data;
@@ -210,7 +214,7 @@ static void *pass_signals(void *data)
 	do {
 		struct timespec wait = time_to_kill(run);
 		if (sigtimedwait(&run->heard, &info, &wait) > 0)
-			hear(run, &info, false);
+			hear_signal(run, &info, false);
 	} while (kill_when_due(run));
 	return NULL;
 }
@@ -222,12 +226,12 @@ int run_pass_signals(struct run *run)
 	pthread_t thread;
 
 	while (sigtimedwait(&run->heard, &info, &now) > 0)
-		hear(run, &info, true);
+		hear_signal(run, &info, true);
 	int result = -pthread_create(&thread, NULL, pass_signals, run);
 	if (result)
 		return result;
 	pthread_detach(thread);
-	/* Without it the end is told when the command has ended. */
+	/* Without the callback run_stop_signals() names the signal. */
 	if (run->options.verbose)
 		ctx_callback_add(run->ctx, &run->on_end, context_ended, run, &run->on_end_id);
 	return 0;
@@ -239,6 +243,6 @@ void run_stop_signals(struct run *run)
 	pthread_mutex_lock(&run->lock);
 	run->over = true;
 	if (run->outcome.how.stopped && !run->outcome.start_error)
-		tell_end(run);
+		say_end(run);
 	pthread_mutex_unlock(&run->lock);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool show: everything that is known of one context, or of one process. */
+/* ctxtool show: prints everything that is known of one context or of one process. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -16,17 +16,17 @@ static const char help[] = "Usage: ctxtool show [OPTION...] ID|PID|LABEL\n"
 			   "Show all that is known of one context, or of a process with its rings.\n"
 			   "\n"
 			   "ID is PID:SLOT.GENERATION as ls and tree print it; with --pid or --core also\n"
-			   "SLOT.GENERATION. A label is accepted when one context alone has it.\n"
+			   "SLOT.GENERATION. LABEL is the label of a context, if one alone has it.\n"
 			   "\n"
-			   "  -p, --pid=PID          only this process; repeatable\n"
+			   "  -p, --pid=PID          look only at this process; repeatable\n"
 			   "  -c, --core=FILE        read the core file of a dead process instead\n"
-			   "  -j, --json             JSON\n"
+			   "  -j, --json             print JSON\n"
 			   "  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
 			   "  -n, --count=N          stop repeating after N times\n"
-			   "  -h, --help             this text\n"
+			   "  -h, --help             print this text\n"
 			   "\n"
-			   "Exit: 0 shown, 1 no such context, 2 usage (also a label that several have),\n"
-			   "3 something could not be read, 4 trouble.\n";
+			   "Exit codes: 0 shown, 1 no such context, 2 wrong usage, or a label that several\n"
+			   "have, 3 something could not be read, 4 no memory, or the output failed.\n";
 
 static void print_line(const char *name, const char *value)
 {
@@ -124,7 +124,7 @@ static void print_process(const struct process *process)
 		printf("  %s\n", format_ring(process, &process->snapshot.rings[i], text));
 }
 
-static int print(const struct view_options *options, struct survey *survey)
+static int print_selection(const struct view_options *options, struct survey *survey)
 {
 	struct selection selection;
 	int code = select_one(options->id, survey, &selection);
@@ -138,4 +138,4 @@ static int print(const struct view_options *options, struct survey *survey)
 	return EXIT_OK;
 }
 
-const struct view view_show = {.name = "show", .help = help, .takes_id = true, .print = print};
+const struct view view_show = {.name = "show", .help = help, .takes_id = true, .print = print_selection};

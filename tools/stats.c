@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ctxtool stats: sums, for people, as JSON and as OpenMetrics text. Labels of contexts become labels of
- * metrics, of which there must not be many: the most frequent ones have their own line, the rest is "other".
+ * ctxtool stats: prints sums as text, JSON or OpenMetrics text. Labels of contexts become labels of metrics,
+ * of which there must not be many. So only the most frequent ones have a line each; the rest are summed as
+ * "other".
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,20 +21,22 @@
 
 static const char help[] =
 	"Usage: ctxtool stats [OPTION...]\n"
-	"Sums over all processes: contexts, operations in flight, batches of cancels, and what the\n"
-	"service knows.\n"
+	"Print sums over all processes: contexts, operations in flight, batches of cancels, and what\n"
+	"the service knows.\n"
 	"\n"
-	"  -m, --openmetrics      as OpenMetrics text, for a node exporter's textfile collector\n"
-	"  -p, --pid=PID          only this process; repeatable\n"
+	"  -m, --openmetrics      print OpenMetrics text, for the textfile collector of a node exporter\n"
+	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
-	"  -j, --json             JSON\n"
+	"  -j, --json             print JSON\n"
 	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
 	"  -n, --count=N          stop repeating after N times\n"
-	"  -h, --help             this text\n"
+	"  -h, --help             print this text\n"
 	"\n"
-	"Contexts by label: the 20 most frequent labels, and the rest as \"other\". What follows the first\n"
-	"blank or slash of a label is left out, so that ids and paths make no labels of their own.\n"
-	"Exit: 0 shown, 1 nothing found, 2 usage, 3 something could not be read, 4 trouble.\n";
+	"Contexts are counted by label: the 20 most frequent labels, and the rest as \"other\". Of a label\n"
+	"what follows the first blank, slash, colon or digit is left out, so that ids and paths do not\n"
+	"make labels of their own.\n"
+	"Exit codes: 0 shown, 1 nothing found, 2 wrong usage, 3 something could not be read, 4 no memory,\n"
+	"or the output failed.\n";
 
 struct label_sum {
 	char label[CTX_LABEL_MAX + 1];
@@ -42,13 +45,14 @@ struct label_sum {
 
 struct sums {
 	uint64_t processes, rings, live, cancelled, expired, operations, batches, oldest_ns;
-	uint64_t by_opcode[NAMES_OPCODES + 1]; /* the last: others */
+	uint64_t by_opcode[NAMES_OPCODES + 1]; /* the last sums up opcodes without a name */
 	uint64_t clients, published, shared, joined;
 	struct label_sum *labels; /* most frequent first */
 	size_t label_count;
 };
 
-static void stem(const char *label, char stem[CTX_LABEL_MAX + 1])
+/* Copies the part of a label that several contexts may have in common. */
+static void copy_stem(const char *label, char stem[CTX_LABEL_MAX + 1])
 {
 	size_t length = strcspn(label, " /:0123456789");
 
@@ -71,7 +75,7 @@ static int compare_counts(const void *left, const void *right)
 {
 	const struct label_sum *a = left, *b = right;
 
-	/* A label that is called so is added to the rest: a series may be there only once. */
+	/* Contexts with the label "other" are added to the rest: OpenMetrics allows a series only once. */
 	if (is_rest(a) != is_rest(b))
 		return is_rest(a) ? 1 : -1;
 	if (a->live != b->live)
@@ -79,7 +83,7 @@ static int compare_counts(const void *left, const void *right)
 	return strcmp(a->label, b->label);
 }
 
-/* Adds up equal labels; one entry each is left, the most frequent ones first, the others summed up. */
+/* Adds up equal labels, sorts by frequency, and sums up all beyond LABELS_MAX in one more entry. */
 static void fold_labels(struct sums *sums)
 {
 	size_t kept = 0;
@@ -120,7 +124,7 @@ static void add_context(struct sums *sums, const struct process *process,
 	sums->oldest_ns = age > sums->oldest_ns ? age : sums->oldest_ns;
 	struct label_sum *label = &sums->labels[sums->label_count++];
 	*label = (struct label_sum){.live = 1, .operations = context->operation_count};
-	stem(context->record.label, label->label);
+	copy_stem(context->record.label, label->label);
 }
 
 static void add_process(struct sums *sums, const struct process *process)
@@ -204,7 +208,7 @@ static void print_json(const struct sums *sums)
 	puts("]}");
 }
 
-static void metric(const char *name, const char *type, const char *text, uint64_t value)
+static void print_metric(const char *name, const char *type, const char *text, uint64_t value)
 {
 	printf("# TYPE %s %s\n# HELP %s %s\n%s%s %" PRIu64 "\n", name, type, name, text, name,
 	       strcmp(type, "counter") == 0 ? "_total" : "", value);
@@ -214,8 +218,9 @@ static void print_metrics(const struct sums *sums)
 {
 	char label[ESCAPED_SIZE];
 
-	metric("ctxring_processes", "gauge", "Processes with a readable context table.", sums->processes);
-	metric("ctxring_rings", "gauge", "Open ctx rings.", sums->rings);
+	print_metric("ctxring_processes", "gauge", "Processes with a readable context table.",
+		     sums->processes);
+	print_metric("ctxring_rings", "gauge", "Open ctx rings.", sums->rings);
 	puts("# TYPE ctxring_contexts gauge\n# HELP ctxring_contexts Contexts by state.");
 	printf("ctxring_contexts{state=\"live\"} %" PRIu64 "\nctxring_contexts{state=\"cancelled\"} %" PRIu64
 	       "\nctxring_contexts{state=\"expired\"} %" PRIu64 "\n",
@@ -229,20 +234,20 @@ static void print_metrics(const struct sums *sums)
 	for (size_t i = 0; i < sums->label_count; i++)
 		printf("ctxring_live_contexts{label=\"%s\"} %" PRIu64 "\n",
 		       json_text(sums->labels[i].label, label, sizeof(label)), sums->labels[i].live);
-	metric("ctxring_batches", "gauge", "Batches of cancels of the rings that are open now.",
-	       sums->batches);
+	print_metric("ctxring_batches", "gauge", "Batches of cancels of the rings that are open now.",
+		     sums->batches);
 	printf("# TYPE ctxring_oldest_context_seconds gauge\n# UNIT ctxring_oldest_context_seconds seconds\n"
 	       "# HELP ctxring_oldest_context_seconds Age of the oldest live context.\n"
 	       "ctxring_oldest_context_seconds %.3f\n",
 	       (double)sums->oldest_ns / 1e9);
-	metric("ctxd_clients", "gauge", "Clients of the service.", sums->clients);
-	metric("ctxd_published", "gauge", "Clients that published their table.", sums->published);
-	metric("ctxd_shared_contexts", "gauge", "Live shared contexts.", sums->shared);
-	metric("ctxd_joins", "gauge", "Joins of shared contexts.", sums->joined);
+	print_metric("ctxd_clients", "gauge", "Clients of the service.", sums->clients);
+	print_metric("ctxd_published", "gauge", "Clients that published their table.", sums->published);
+	print_metric("ctxd_shared_contexts", "gauge", "Live shared contexts.", sums->shared);
+	print_metric("ctxd_joins", "gauge", "Joins of shared contexts.", sums->joined);
 	puts("# EOF");
 }
 
-static int print(const struct view_options *options, struct survey *survey)
+static int print_stats(const struct view_options *options, struct survey *survey)
 {
 	struct sums sums = {0};
 	size_t total = 1;
@@ -270,4 +275,4 @@ static int print(const struct view_options *options, struct survey *survey)
 }
 
 const struct view view_stats = {
-	.name = "stats", .help = help, .own_json = true, .always_prints = true, .print = print};
+	.name = "stats", .help = help, .own_json = true, .always_prints = true, .print = print_stats};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool top: the contexts with most in flight, refreshed. */
+/* ctxtool top: help, and the plain form in a pipe. top_sort.c sorts, top_screen.c is the form on a terminal.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,27 +13,28 @@
 #include "top.h"
 
 #define ROWS_IN_PIPE 40
-#define HEAD_ROWS 3 /* above the contexts */
+#define HEAD_ROWS 3 /* lines above the contexts */
 
 static const char help[] =
 	"Usage: ctxtool top [OPTION...]\n"
-	"Show the contexts with most operations in flight, the longest waiting first among\n"
-	"equals, refreshed every second. On a terminal the keys are:\n"
+	"Show the contexts with most operations in flight, and of those with equally many the one that\n"
+	"waits longest first. Refresh that every second. On a terminal the keys are:\n"
 	"  arrows, j k, PgUp PgDn, Home End  move      s S  sort by the next column, reverse\n"
 	"  f or /  show only what contains a text      t    trees instead of a list\n"
 	"  space   fold or unfold what is below        p    pause\n"
 	"  c       cancel the context, after asking    q    quit\n"
 	"\n"
-	"  -p, --pid=PID          only this process; repeatable\n"
-	"  -j, --json             JSON: one document with everything on each line\n"
+	"  -p, --pid=PID          look only at this process; repeatable\n"
+	"  -j, --json             print JSON: on each line one document with everything\n"
 	"  -w, --watch=SECONDS    refresh at this interval\n"
 	"  -n, --count=N          stop after N times\n"
-	"  -h, --help             this text\n"
+	"  -h, --help             print this text\n"
 	"\n"
-	"In a pipe it prints plain blocks, with an empty line between them.\n"
-	"Exit: 0 ended as asked, 2 usage, 3 something could not be read, 4 trouble.\n";
+	"In a pipe it prints plain text, with an empty line between rounds.\n"
+	"Exit codes: 0 ended as asked, 2 wrong usage, 3 something could not be read, 4 no memory, or the\n"
+	"output failed.\n";
 
-/* Prints at most columns characters, so that no line wraps. */
+/* Prints no more than columns characters of the line, so that it does not wrap. */
 static void print_cut(const char *line, unsigned columns)
 {
 	unsigned width = 0;
@@ -101,7 +103,7 @@ static void print_head(const struct survey *survey, unsigned columns)
 	fputs(colour(COLOUR_PLAIN), stdout);
 }
 
-static int print(const struct view_options *options, struct survey *survey)
+static int print_top(const struct view_options *options, struct survey *survey)
 {
 	unsigned columns = TEXT_SIZE, lines = ROWS_IN_PIPE + HEAD_ROWS + 1;
 	size_t total = 0, count;
@@ -127,4 +129,4 @@ static int print(const struct view_options *options, struct survey *survey)
 }
 
 const struct view view_top = {
-	.name = "top", .help = help, .full_screen = true, .screen = top_screen, .print = print};
+	.name = "top", .help = help, .full_screen = true, .screen = top_screen, .print = print_top};

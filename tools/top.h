@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool top: its rows, and its screen. */
+/* The parts of ctxtool top: top_sort.c has the rows and their order, top_screen.c the screen, top.c the rest.
+ */
 #ifndef TOOL_TOP_H
 #define TOOL_TOP_H
 
@@ -8,28 +9,34 @@
 struct top_row {
 	struct process *process;
 	const struct reader_context *context;
-	uint64_t waiting_ns; /* of its oldest operation */
+	uint64_t waiting_ns; /* how long its oldest operation has been in flight; 0 without one */
 };
 
 enum top_order {
-	TOP_BY_OPERATIONS,
-	TOP_BY_AGE,
-	TOP_BY_TIME_LEFT,
-	TOP_BY_LABEL,
+	TOP_BY_OPERATIONS, /* most first */
+	TOP_BY_AGE,	   /* oldest first */
+	TOP_BY_TIME_LEFT,  /* next deadline first; without one last */
+	TOP_BY_LABEL,	   /* by strcmp(3) */
 	TOP_ORDERS,
 };
 
-/* All contexts of the survey, most operations first. rows has room for all. Returns how many. */
+/* Fills rows, which has room for all contexts of the survey, sorted by operations. Returns how many there
+ * are. */
 size_t top_collect(struct survey *survey, struct top_row *rows);
 
+/*
+ * Sorts the rows. Rows that are equal in the order stay as they are when it is reversed: by operations the
+ * longest waiting first, then live before done, old before young, by pid and slot.
+ */
 void top_sort(struct top_row *rows, size_t count, enum top_order order, bool reverse);
+
 const char *top_order_name(enum top_order order);
 
-/* NULL: it has none. */
+/* The operation of the context that has been in flight longest; NULL: it has none. */
 const struct reader_operation *top_oldest(const struct process *process,
 					  const struct reader_context *context);
 
-/* Shows the survey until q. An exit code. */
+/* Shows the contexts until the user quits. Returns the exit code. */
 int top_screen(const struct view_options *options);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The screen of ctxtool top: ncurses draws it, the tables fill it. */
+/* The screen of ctxtool top, drawn by ncurses. */
 #include <curses.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -18,6 +18,7 @@
 #define FOLDED_MAX 1024
 #define CANCEL_WAIT_NS 2000000000u
 
+/* Identifies a context from one round to the next. */
 struct place {
 	uint64_t table, ctx_id;
 };
@@ -25,8 +26,9 @@ struct place {
 struct screen {
 	const struct view_options *options;
 	struct survey survey;
-	struct top_row *rows; /* that are shown */
-	size_t count, first, chosen;
+	struct top_row *rows; /* those that the filter and folding leave */
+	size_t count, first,
+		chosen; /* of rows: how many, the uppermost on the screen, the one under the bar */
 	struct place chosen_place;
 	enum top_order order;
 	bool reverse, tree, paused, help;
@@ -34,7 +36,7 @@ struct screen {
 	struct place folded[FOLDED_MAX];
 	size_t folded_count;
 	char status[TEXT_SIZE];
-	bool failed;
+	bool failed; /* no memory, or no /proc */
 };
 
 static volatile sig_atomic_t stop;
@@ -54,7 +56,7 @@ static bool is_same(struct place a, struct place b)
 	return a.table == b.table && a.ctx_id == b.ctx_id;
 }
 
-/* ---- what is shown */
+/* ---- rows */
 
 static bool is_folded(const struct screen *screen, struct place place)
 {
@@ -74,7 +76,7 @@ static bool matches(const struct screen *screen, const struct process *process,
 	       strstr(format_id(process, context, id), screen->filter);
 }
 
-/* Each below its parent, without what is below folded ones. */
+/* Fills in the contexts of all trees, without those below folded ones. */
 static void fill_tree(struct screen *screen)
 {
 	for (size_t i = 0; i < screen->survey.process_count; i++) {
@@ -105,7 +107,7 @@ static void fill_list(struct screen *screen)
 	top_sort(screen->rows, screen->count, screen->order, screen->reverse);
 }
 
-static void fill(struct screen *screen)
+static void fill_rows(struct screen *screen)
 {
 	size_t total = 1;
 
@@ -121,7 +123,7 @@ static void fill(struct screen *screen)
 		fill_tree(screen);
 	else
 		fill_list(screen);
-	/* The bar stays on its context as long as that is there. */
+	/* The bar stays on its context as long as that is shown. */
 	for (size_t i = 0; i < screen->count; i++)
 		if (is_same(place_of(&rows[i]), screen->chosen_place))
 			screen->chosen = i;
@@ -129,17 +131,17 @@ static void fill(struct screen *screen)
 		screen->chosen = screen->count ? screen->count - 1 : 0;
 }
 
-static void look(struct screen *screen)
+static void take_survey(struct screen *screen)
 {
 	survey_release(&screen->survey);
 	screen->failed = view_survey(screen->options, &screen->survey) != 0;
 	if (!screen->failed)
-		fill(screen);
+		fill_rows(screen);
 }
 
 /* ---- drawing */
 
-/* One line, cut at the edge of the window. */
+/* Draws a line, of which what is beyond the edge of the window is left out. */
 static void draw_line(int y, const char *text)
 {
 	size_t bytes = 0;
@@ -216,14 +218,14 @@ static void draw_row(struct screen *screen, const struct top_row *row, int y, bo
 
 static void draw_help(void)
 {
-	static const char *const lines[] = {"arrows j k  PgUp PgDn  Home End   move",
+	static const char *const lines[] = {"arrows j k  PgUp PgDn  Home End   move the bar",
 					    "s  S       sort by the next column; reverse",
 					    "f  /       show only what contains a text",
 					    "t          trees instead of a list",
 					    "space      fold or unfold what is below",
 					    "c          cancel the context, after asking",
 					    "p          pause",
-					    "h  ?       this",
+					    "h  ?       this help",
 					    "q          quit"};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
@@ -235,7 +237,7 @@ static int rows_shown(void)
 	return LINES > HEAD_ROWS ? LINES - HEAD_ROWS : 0;
 }
 
-static void draw(struct screen *screen)
+static void draw_screen(struct screen *screen)
 {
 	size_t shown = (size_t)rows_shown();
 
@@ -245,7 +247,7 @@ static void draw(struct screen *screen)
 		screen->first = screen->chosen;
 	if (shown && screen->chosen >= screen->first + shown)
 		screen->first = screen->chosen - shown + 1;
-	/* After a filter or a fold: no empty lines while rows are hidden above. */
+	/* Where rows have become fewer, no empty lines are shown while rows are hidden above. */
 	if (screen->first + shown > screen->count)
 		screen->first = screen->count > shown ? screen->count - shown : 0;
 	if (screen->help)
@@ -270,7 +272,7 @@ static void ask_text(struct screen *screen)
 	noecho();
 	curs_set(0);
 	strcpy(screen->filter, text);
-	fill(screen);
+	fill_rows(screen);
 }
 
 static bool ask_yes(const char *question)
@@ -313,10 +315,10 @@ static void cancel_chosen(struct screen *screen)
 	else
 		snprintf(screen->status, sizeof(screen->status), "not cancelled: %s",
 			 errno_text(result, words, sizeof(words)));
-	look(screen);
+	take_survey(screen);
 }
 
-static void fold(struct screen *screen)
+static void toggle_fold(struct screen *screen)
 {
 	if (!screen->tree || screen->chosen >= screen->count)
 		return;
@@ -324,12 +326,12 @@ static void fold(struct screen *screen)
 	for (size_t i = 0; i < screen->folded_count; i++)
 		if (is_same(screen->folded[i], place)) {
 			screen->folded[i] = screen->folded[--screen->folded_count];
-			fill(screen);
+			fill_rows(screen);
 			return;
 		}
 	if (screen->folded_count < FOLDED_MAX)
 		screen->folded[screen->folded_count++] = place;
-	fill(screen);
+	fill_rows(screen);
 }
 
 static void move_bar(struct screen *screen, long by)
@@ -341,8 +343,8 @@ static void move_bar(struct screen *screen, long by)
 	screen->chosen = to < 0 ? 0 : (size_t)to;
 }
 
-/* False: quit. */
-static bool press(struct screen *screen, int key)
+/* Obeys a key. False: quit. */
+static bool press_key(struct screen *screen, int key)
 {
 	screen->status[0] = '\0';
 	switch (key) {
@@ -371,19 +373,19 @@ static bool press(struct screen *screen, int key)
 		break;
 	case 's':
 		screen->order = (screen->order + 1) % TOP_ORDERS;
-		fill(screen);
+		fill_rows(screen);
 		break;
 	case 'S':
 		screen->reverse = !screen->reverse;
-		fill(screen);
+		fill_rows(screen);
 		break;
 	case 't':
 		screen->tree = !screen->tree;
-		fill(screen);
+		fill_rows(screen);
 		break;
 	case ' ':
 	case '\n':
-		fold(screen);
+		toggle_fold(screen);
 		break;
 	case 'f':
 	case '/':
@@ -413,22 +415,22 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static void run(struct screen *screen)
+static void run_screen(struct screen *screen)
 {
 	unsigned rounds = 0;
 
 	for (;;) {
 		uint64_t next_ns = now_ns() + screen->options->interval_ns;
 		if (!screen->paused || !rounds)
-			look(screen);
+			take_survey(screen);
 		if (screen->failed || (screen->options->rounds && rounds == screen->options->rounds))
 			return;
 		rounds++;
 		for (uint64_t now = now_ns(); now < next_ns && !stop; now = now_ns()) {
-			draw(screen);
+			draw_screen(screen);
 			timeout((int)((next_ns - now) / 1000000 + 1));
 			int key = getch();
-			if (key != ERR && !press(screen, key))
+			if (key != ERR && !press_key(screen, key))
 				return;
 		}
 		if (stop)
@@ -444,7 +446,9 @@ int top_screen(const struct view_options *options)
 
 	screen.options = options;
 	if (!newterm(NULL, stdout, stdin)) {
-		fprintf(stderr, "ctxtool top: the terminal '%s' is not known; try it in a pipe\n",
+		fprintf(stderr,
+			"ctxtool top: the terminal type '%s' in TERM is not known; set TERM=dumb for plain "
+			"text\n",
 			getenv("TERM") ? escape(getenv("TERM"), type, sizeof(type)) : "");
 		return EXIT_TROUBLE;
 	}
@@ -456,11 +460,11 @@ int top_screen(const struct view_options *options)
 	keypad(stdscr, TRUE);
 	set_escdelay(25);
 	curs_set(0);
-	run(&screen);
+	run_screen(&screen);
 	endwin();
 	survey_release(&screen.survey);
 	free(screen.rows);
 	if (screen.failed)
-		fprintf(stderr, "ctxtool top: not enough memory, or no /proc\n");
+		fprintf(stderr, "ctxtool top: not enough memory, or /proc is not mounted\n");
 	return screen.failed ? EXIT_TROUBLE : EXIT_OK;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* How ctxtool top sorts: its rows, and the orders between them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,7 @@ const struct reader_operation *top_oldest(const struct process *process, const s
 	return oldest;
 }
 
-static int order_u64(uint64_t a, uint64_t b)
+static int compare_numbers(uint64_t a, uint64_t b)
 {
 	return a < b ? -1 : a > b;
 }
@@ -29,65 +30,61 @@ static bool is_live(const struct top_row *row)
 	return row->context->record.state & CTX_TABLE_LIVE;
 }
 
-/* What decides among equals, in every order: so that rows do not jump. */
-static int compare_rest(const struct top_row *a, const struct top_row *b)
+/* The time at which its deadline ends the context; never for one that is done. */
+static uint64_t end_ns(const struct top_row *row)
 {
+	return is_live(row) ? row->context->record.deadline_ns : UINT64_MAX;
+}
+
+/* Compares by the order alone: 0 for rows that are equal in it. */
+static int compare_by(enum top_order order, const struct top_row *a, const struct top_row *b)
+{
+	switch (order) {
+	case TOP_BY_AGE:
+		return compare_numbers(a->context->record.created_ns, b->context->record.created_ns);
+	case TOP_BY_TIME_LEFT:
+		return compare_numbers(end_ns(a), end_ns(b));
+	case TOP_BY_LABEL:
+		return strcmp(a->context->record.label, b->context->record.label);
+	default:
+		return compare_numbers(b->context->operation_count, a->context->operation_count);
+	}
+}
+
+/* Decides between rows that the order leaves equal, so that they stay in place from one round to the next. */
+static int compare_equals(enum top_order order, const struct top_row *a, const struct top_row *b)
+{
+	if (order == TOP_BY_OPERATIONS && a->waiting_ns != b->waiting_ns)
+		return compare_numbers(b->waiting_ns, a->waiting_ns);
 	if (is_live(a) != is_live(b))
 		return is_live(a) ? -1 : 1;
 	if (a->context->record.created_ns != b->context->record.created_ns)
-		return order_u64(a->context->record.created_ns, b->context->record.created_ns);
+		return compare_numbers(a->context->record.created_ns, b->context->record.created_ns);
 	if (a->process->pid != b->process->pid)
 		return a->process->pid < b->process->pid ? -1 : 1;
-	return order_u64(a->context->slot, b->context->slot);
+	return compare_numbers(a->context->slot, b->context->slot);
 }
 
-static int by_operations(const void *left, const void *right)
+struct sorting {
+	enum top_order order;
+	bool reverse;
+};
+
+static int compare_rows(const void *left, const void *right, void *data)
 {
-	const struct top_row *a = left, *b = right;
-	int order = order_u64(b->context->operation_count, a->context->operation_count);
+	const struct sorting *sorting = data;
+	int result = compare_by(sorting->order, left, right);
 
-	if (!order)
-		order = order_u64(b->waiting_ns, a->waiting_ns);
-	return order ? order : compare_rest(a, b);
-}
-
-static int by_age(const void *left, const void *right)
-{
-	const struct top_row *a = left, *b = right;
-	int order = order_u64(a->context->record.created_ns, b->context->record.created_ns);
-
-	return order ? order : compare_rest(a, b);
-}
-
-static int by_time_left(const void *left, const void *right)
-{
-	const struct top_row *a = left, *b = right;
-	uint64_t left_ns = is_live(a) ? a->context->record.deadline_ns : UINT64_MAX;
-	uint64_t right_ns = is_live(b) ? b->context->record.deadline_ns : UINT64_MAX;
-	int order = order_u64(left_ns, right_ns);
-
-	return order ? order : compare_rest(a, b);
-}
-
-static int by_label(const void *left, const void *right)
-{
-	const struct top_row *a = left, *b = right;
-	int order = strcmp(a->context->record.label, b->context->record.label);
-
-	return order ? order : compare_rest(a, b);
+	if (!result)
+		return compare_equals(sorting->order, left, right);
+	return sorting->reverse ? -result : result;
 }
 
 void top_sort(struct top_row *rows, size_t count, enum top_order order, bool reverse)
 {
-	static int (*const orders[TOP_ORDERS])(const void *, const void *) = {by_operations, by_age,
-									      by_time_left, by_label};
+	struct sorting sorting = {order, reverse};
 
-	qsort(rows, count, sizeof(*rows), orders[order]);
-	for (size_t i = 0; reverse && i < count / 2; i++) {
-		struct top_row row = rows[i];
-		rows[i] = rows[count - 1 - i];
-		rows[count - 1 - i] = row;
-	}
+	qsort_r(rows, count, sizeof(*rows), compare_rows, &sorting);
 }
 
 const char *top_order_name(enum top_order order)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool tree: processes, their rings, and contexts below their parents with what is in flight. */
+/* ctxtool tree: prints processes, their rings, and their contexts below their parents with operations. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -9,7 +9,7 @@
 #include "names.h"
 #include "service.h"
 
-/* Deeper contexts are not indented further: a chain of 100,000 would print gigabytes of blanks. */
+/* Deeper contexts are not indented further: 100,000 below each other would print gigabytes of blanks. */
 #define INDENT_MAX 32
 
 static const char help[] =
@@ -17,16 +17,17 @@ static const char help[] =
 	"Show the contexts of all processes as trees, with their operations in flight,\n"
 	"and the rings of each process with their last batch of cancels.\n"
 	"\n"
-	"  -p, --pid=PID          only this process; repeatable\n"
+	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
-	"  -j, --json             JSON: a flat list in which each context names its parent\n"
+	"  -j, --json             print JSON: a flat list in which each context names its parent\n"
 	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
 	"  -n, --count=N          stop repeating after N times\n"
-	"  -h, --help             this text\n"
+	"  -h, --help             print this text\n"
 	"\n"
-	"Exit: 0 shown, 1 nothing found, 2 usage, 3 something could not be read, 4 trouble.\n";
+	"Exit codes: 0 shown, 1 nothing found, 2 wrong usage, 3 something could not be read, 4 no memory,\n"
+	"or the output failed.\n";
 
-/* Which levels above the present line go on below it. */
+/* For each level above the current line, whether it has another context below that line. */
 struct branches {
 	bool open[INDENT_MAX + 1];
 };
@@ -81,7 +82,7 @@ static void print_operations(struct process *process, const struct reader_contex
 	}
 }
 
-/* Where work of other processes stands below this context. */
+/* Prints the contexts of other processes that joined this one. */
 static void print_joined(const struct process *process, const struct reader_context *context,
 			 const struct branches *branches)
 {
@@ -129,7 +130,7 @@ static void print_process(struct process *process)
 		fprintf(stderr, "ctxtool: process %d: %s\n", (int)process->pid, text);
 }
 
-static int print(const struct view_options *options, struct survey *survey)
+static int print_trees(const struct view_options *options, struct survey *survey)
 {
 	for (size_t i = 0; i < survey->process_count; i++) {
 		if (i)
@@ -141,4 +142,4 @@ static int print(const struct view_options *options, struct survey *survey)
 	return EXIT_OK;
 }
 
-const struct view view_tree = {.name = "tree", .help = help, .shows_copies = true, .print = print};
+const struct view view_tree = {.name = "tree", .help = help, .shows_copies = true, .print = print_trees};

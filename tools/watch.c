@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool watch: what happens to shared contexts, as it happens. */
+/* ctxtool watch: prints what happens to shared contexts, as it happens. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -20,23 +20,23 @@
 
 static const char help[] =
 	"Usage: ctxtool watch [OPTION...]\n"
-	"Print what the service hears, as it happens: contexts that are shared, joined, moved, ended,\n"
-	"processes that come and go. One line each, until Ctrl-C.\n"
+	"Print what the service learns, as it happens, one line each: contexts that are shared, joined,\n"
+	"moved, ended or withdrawn, and processes that come, go and die. Ctrl-C ends it.\n"
 	"\n"
-	"  -i, --initial     first what there is now\n"
-	"  -p, --pid=PID     only of this process\n"
-	"  -l, --label=TEXT  only of contexts with this label\n"
+	"  -i, --initial     print first what there is now\n"
+	"  -p, --pid=PID     print only events of this process\n"
+	"  -l, --label=TEXT  print only events of contexts with this label\n"
 	"  -n, --count=N     end after N lines\n"
-	"  -j, --json        JSON, one document on each line\n"
-	"  -h, --help        this text\n"
+	"  -j, --json        print JSON, one document on each line\n"
+	"  -h, --help        print this text\n"
 	"\n"
-	"Exit: 0 ended as asked; 2 usage; 4 no service, or the output failed.\n";
+	"Exit codes: 0 ended as asked; 2 wrong usage; 4 no service, or the output failed.\n";
 
 struct watching {
 	struct ctxd_client *client;
 	pid_t pid;
 	const char *label;
-	unsigned long left; /* lines; 0: no end */
+	unsigned long left; /* lines still to print, if counted */
 	bool initial, json, counted, failed;
 };
 
@@ -116,7 +116,7 @@ static void print_json(const struct ctxd_event *event)
 	json_decref(object);
 }
 
-static void print_line(const struct ctxd_event *event)
+static void print_event(const struct ctxd_event *event)
 {
 	const struct ctxd_entry *entry = &event->entry;
 	char id[CTXD_ID_TEXT] = "-", clock[16], text[ESCAPED_SIZE], name[40];
@@ -145,7 +145,7 @@ static void print_line(const struct ctxd_event *event)
 	putchar('\n');
 }
 
-static void take(struct ctxd_client *client, const struct ctxd_event *event, void *data)
+static void take_event(struct ctxd_client *client, const struct ctxd_event *event, void *data)
 {
 	struct watching *watching = data;
 	const struct ctxd_entry *entry = &event->entry;
@@ -160,7 +160,7 @@ static void take(struct ctxd_client *client, const struct ctxd_event *event, voi
 	if (watching->json)
 		print_json(event);
 	else
-		print_line(event);
+		print_event(event);
 	watching->failed = fflush(stdout) || ferror(stdout);
 	if (watching->counted)
 		watching->left--;
@@ -172,11 +172,11 @@ static int take_entry(const struct ctxd_entry *entry, void *data)
 
 	if (entry->ended_ns && entry->kind == CTXD_SHARED)
 		event.kind = CTXD_EVENT_ENDED;
-	take(NULL, &event, data);
+	take_event(NULL, &event, data);
 	return 0;
 }
 
-static int parse(struct watching *watching, int argc, char **argv)
+static int parse_options(struct watching *watching, int argc, char **argv)
 {
 	static const struct option known[] = {
 		{"initial", no_argument, NULL, 'i'},
@@ -227,7 +227,7 @@ static int parse(struct watching *watching, int argc, char **argv)
 		}
 	}
 	if (optind < argc) {
-		complain_of_usage("ctxtool watch", "no operand is wanted", argv[optind]);
+		complain_of_usage("ctxtool watch", "it takes no operand", argv[optind]);
 		return EXIT_USAGE;
 	}
 	return -1;
@@ -236,9 +236,9 @@ static int parse(struct watching *watching, int argc, char **argv)
 int watch_run(int argc, char **argv)
 {
 	struct watching watching = {0};
-	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH, .event = take, .data = &watching};
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH, .event = take_event, .data = &watching};
 	char words[300];
-	int code = parse(&watching, argc, argv);
+	int code = parse_options(&watching, argc, argv);
 
 	if (code >= 0)
 		return code;

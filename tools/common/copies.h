@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Contexts that others share with us while their tables are closed to us: known from the service alone. */
+/*
+ * Contexts that the service knows although their tables may not be read: other users share them with us.
+ */
 #ifndef TOOL_COPIES_H
 #define TOOL_COPIES_H
 
 #include "discover.h"
 
+/* Both look for contexts whose process is not in the survey. */
 bool copies_exist(const struct survey *survey);
-
-/* One line each. */
 void copies_print(const struct survey *survey);
 
 #endif

@@ -9,7 +9,7 @@
 #include "ctxring.h"
 #include "names.h"
 
-/* Values of the kernel's interface that an old header lacks. */
+/* Constants of the kernel that old headers lack. */
 #ifndef IORING_SETUP_SINGLE_ISSUER
 #define IORING_SETUP_SINGLE_ISSUER (1u << 12)
 #endif
@@ -17,7 +17,7 @@
 #define IORING_SETUP_DEFER_TASKRUN (1u << 13)
 #endif
 
-/* Text that grows in a buffer of TEXT_SIZE and is cut there. */
+/* A text that grows in a buffer of TEXT_SIZE bytes; what does not fit is left out. */
 struct text {
 	char *buffer;
 	size_t length;
@@ -37,7 +37,7 @@ static __attribute__((format(printf, 2, 3))) void append(struct text *text, cons
 		text->length = TEXT_SIZE - 1;
 }
 
-static struct text begin(char buffer[TEXT_SIZE])
+static struct text begin_text(char buffer[TEXT_SIZE])
 {
 	buffer[0] = '\0';
 	return (struct text){.buffer = buffer};
@@ -102,7 +102,7 @@ char *format_cause(const struct process *process, const struct reader_context *c
 		   char buffer[TEXT_SIZE])
 {
 	const struct reader_context *origin = origin_of(process, context);
-	struct text text = begin(buffer);
+	struct text text = begin_text(buffer);
 	char id[ID_SIZE], time[16], site[320], escaped[ESCAPED_SIZE];
 
 	if (context->record.state & CTX_TABLE_LIVE)
@@ -146,7 +146,7 @@ char *format_operation(struct process *process, const struct reader_operation *o
 		       char buffer[TEXT_SIZE])
 {
 	const struct ctx_table_operation *record = &operation->record;
-	struct text text = begin(buffer);
+	struct text text = begin_text(buffer);
 	char name[16], time[16], flags[128];
 
 	append(&text, "%s", opcode_text(record->opcode, name, sizeof(name)));
@@ -185,7 +185,7 @@ static void append_batch(struct text *text, const struct process *process, const
 char *format_ring(const struct process *process, const struct reader_ring *ring, char buffer[TEXT_SIZE])
 {
 	const struct ctx_table_ring *record = &ring->record;
-	struct text text = begin(buffer);
+	struct text text = begin_text(buffer);
 
 	append(&text, "ring fd %" PRId32 ": SQ %" PRIu32 ", CQ %" PRIu32 ", %s%s", record->fd,
 	       record->sq_entries, record->cq_entries,
@@ -204,7 +204,7 @@ char *format_ring(const struct process *process, const struct reader_ring *ring,
 char *format_process(const struct process *process, char buffer[TEXT_SIZE])
 {
 	const struct snapshot *snapshot = &process->snapshot;
-	struct text text = begin(buffer);
+	struct text text = begin_text(buffer);
 	char escaped[256], time[16];
 
 	append(&text,
@@ -224,7 +224,7 @@ char *format_process(const struct process *process, char buffer[TEXT_SIZE])
 char *format_losses(const struct process *process, char buffer[TEXT_SIZE])
 {
 	const struct snapshot *snapshot = &process->snapshot;
-	struct text text = begin(buffer);
+	struct text text = begin_text(buffer);
 
 	if (snapshot->torn)
 		append(&text, "%" PRIu32 " record%s being written and not shown", snapshot->torn,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Parts of a table as text for people, the same in every view. All of it is escaped. */
+/* Parts of a table as text for people, the same in every command, and escaped. */
 #ifndef TOOL_FORMAT_H
 #define TOOL_FORMAT_H
 
@@ -13,24 +13,25 @@
 #define ID_SIZE 40
 #define TEXT_SIZE 2048
 
+/* Each function writes the text of its example to buffer and returns that. */
+
 /* "PID:SLOT.GENERATION". */
 char *format_id(const struct process *process, const struct reader_context *context, char buffer[ID_SIZE]);
 
-/* Time since then; 0 when it lies ahead, as a torn or hostile stamp may. */
+/* Returns the time since since_ns, or 0 when that lies ahead, as it may in a hostile table. */
 uint64_t age_ns(const struct process *process, uint64_t since_ns);
 
-/* Time to the deadline, or "-" without one or when done. */
+/* The time to the deadline; "due" when that has passed; "-" without one, and for a context that is done. */
 char *format_time_left(const struct process *process, const struct reader_context *context, char buffer[16]);
 
-/* Colour for a state. */
 enum colour state_colour(uint32_t state);
 
-/* The context where the end of this one began; NULL: live, or not known. */
+/* Returns the context whose end ended this one, or itself; NULL: it is live, or that is not known. */
 const struct reader_context *origin_of(const struct process *process, const struct reader_context *context);
 
 /*
- * "call ECONNRESET "client went away" from 12:3.1", in one line; "-" when live. With long_form
- * also when, by which thread and at which place in the code.
+ * "call ECONNRESET "client went away" from 12:3.1"; "-" when live. With long_form also when the end began, by
+ * which thread and at which place in the code.
  */
 char *format_cause(const struct process *process, const struct reader_context *context, bool long_form,
 		   char buffer[TEXT_SIZE]);
@@ -39,7 +40,7 @@ char *format_cause(const struct process *process, const struct reader_context *c
 char *format_operation(struct process *process, const struct reader_operation *operation,
 		       char buffer[TEXT_SIZE]);
 
-/* Flags of an operation in words, "" without any. */
+/* The flags of an operation, each after a comma; "" without any. */
 char *format_operation_flags(unsigned flags, char buffer[128]);
 
 /* "ring fd 5: SQ 256, CQ 512, DEFER_TASKRUN, thread 12, 4 in flight; last batch: ...". */
@@ -48,7 +49,7 @@ char *format_ring(const struct process *process, const struct reader_ring *ring,
 /* "1234 httpd (uid 0): 12 contexts, 10 live, 4 operations in flight". */
 char *format_process(const struct process *process, char buffer[TEXT_SIZE]);
 
-/* A remark on records that could not be shown; "" when there are none. */
+/* Says which records could not be shown, and why; "" when all are. */
 char *format_losses(const struct process *process, char buffer[TEXT_SIZE]);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A survey as JSON. The list of contexts is flat, each with the id of its parent: a nested form
- * would be as deep as the tree, and deeper than what most JSON readers take.
+ * The list of contexts is flat, and each context has the id of its parent. A nested form would be as deep as
+ * the tree, which is deeper than most JSON readers take.
  */
 #include "json.h"
 
@@ -15,8 +15,8 @@
 #include "select.h"
 #include "service.h"
 
-/* jansson's integers are signed; what a hostile table may hold beyond is clamped. */
-static json_t *number(uint64_t value)
+/* jansson's integers are signed: a greater number, which a hostile table may hold, becomes the greatest. */
+static json_t *number_json(uint64_t value)
 {
 	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
 }
@@ -26,7 +26,7 @@ static json_t *text_or_null(const char *text)
 	return text[0] ? json_string(text) : json_null();
 }
 
-static json_t *escaped(const char *text)
+static json_t *escaped_json(const char *text)
 {
 	char buffer[ESCAPED_SIZE];
 
@@ -69,11 +69,11 @@ static json_t *cause_json(const struct process *process, const struct reader_con
 	json_object_set_new(cause, "kind", json_string(cause_kind_name(origin->record.cause_kind)));
 	json_object_set_new(cause, "code", json_integer(origin->record.cause_code));
 	json_object_set_new(cause, "error", json_string(errno_text(error, name, sizeof(name))));
-	json_object_set_new(cause, "text", own && own->text[0] ? escaped(own->text) : json_null());
-	json_object_set_new(cause, "tid", number(origin->record.done_tid));
+	json_object_set_new(cause, "text", own && own->text[0] ? escaped_json(own->text) : json_null());
+	json_object_set_new(cause, "tid", number_json(origin->record.done_tid));
 	json_object_set_new(cause, "site", site_json(process, origin->record.done_site));
-	json_object_set_new(cause, "time_ns", number(origin->record.done_ns));
-	json_object_set_new(cause, "ago_ns", number(age_ns(process, origin->record.done_ns)));
+	json_object_set_new(cause, "time_ns", number_json(origin->record.done_ns));
+	json_object_set_new(cause, "ago_ns", number_json(age_ns(process, origin->record.done_ns)));
 	return cause;
 }
 
@@ -90,8 +90,8 @@ static json_t *operation_json(struct process *process, const struct reader_opera
 	json_object_set_new(object, "target",
 			    text_or_null(fixed ? "" : descriptor_text(&process->descriptors, record->fd)));
 	json_object_set_new(object, "ring", json_integer(record->ring));
-	json_object_set_new(object, "since_ns", number(record->since_ns));
-	json_object_set_new(object, "age_ns", number(age_ns(process, record->since_ns)));
+	json_object_set_new(object, "since_ns", number_json(record->since_ns));
+	json_object_set_new(object, "age_ns", number_json(age_ns(process, record->since_ns)));
 	json_object_set_new(object, "cancelling", json_boolean(record->flags & CTX_TABLE_OP_CANCELLING));
 	json_object_set_new(object, "stuck", json_boolean(record->flags & CTX_TABLE_OP_STUCK));
 	json_object_set_new(object, "linked_timeout", json_boolean(record->flags & CTX_TABLE_OP_TIMED));
@@ -119,7 +119,7 @@ static json_t *shared_json(const struct process *process, const struct reader_co
 	json_t *object = json_object();
 	snprintf(mode, sizeof(mode), "%04o", (unsigned)entry->mode);
 	json_object_set_new(object, "id", service_id_json(entry->id));
-	json_object_set_new(object, "name", entry->name[0] ? escaped(entry->name) : json_null());
+	json_object_set_new(object, "name", entry->name[0] ? escaped_json(entry->name) : json_null());
 	json_object_set_new(object, "mode", json_string(mode));
 	json_object_set_new(object, "depth", json_integer(entry->depth));
 	json_object_set_new(object, "joiners", json_integer(entry->joiners));
@@ -157,15 +157,15 @@ static json_t *context_json(struct process *process, const struct reader_context
 	json_object_set_new(object, "parent", context_reference(process, context->parent));
 	json_object_set_new(object, "orphan", json_boolean(context->orphan));
 	json_object_set_new(object, "depth", json_integer(context->depth));
-	json_object_set_new(object, "label", escaped(record->label));
+	json_object_set_new(object, "label", escaped_json(record->label));
 	json_object_set_new(object, "kind", json_string(context_kind_name(record->kind)));
 	json_object_set_new(object, "state", json_string(state_name(record->state)));
 	json_object_set_new(object, "cause", cause_json(process, context));
-	json_object_set_new(object, "created_ns", number(record->created_ns));
-	json_object_set_new(object, "age_ns", number(age_ns(process, record->created_ns)));
-	json_object_set_new(object, "deadline_ns", bounded ? number(record->deadline_ns) : json_null());
+	json_object_set_new(object, "created_ns", number_json(record->created_ns));
+	json_object_set_new(object, "age_ns", number_json(age_ns(process, record->created_ns)));
+	json_object_set_new(object, "deadline_ns", bounded ? number_json(record->deadline_ns) : json_null());
 	json_object_set_new(object, "time_left_ns",
-			    bounded && record->state & CTX_TABLE_LIVE ? number(left) : json_null());
+			    bounded && record->state & CTX_TABLE_LIVE ? number_json(left) : json_null());
 	json_object_set_new(object, "shared", shared_json(process, context));
 	json_object_set_new(object, "joined", joined_json(process, context));
 	json_object_set_new(object, "creator_tid", json_integer(record->creator_tid));
@@ -195,8 +195,8 @@ static json_t *batch_json(const struct process *process, const struct ctx_table_
 	json_object_set_new(object, "enters", json_integer(record->batch_enters));
 	json_object_set_new(object, "cancelled", json_integer(record->batch_cancelled));
 	json_object_set_new(object, "finished", json_integer(record->batch_finished));
-	json_object_set_new(object, "submit_ns", number(record->batch_submit_ns));
-	json_object_set_new(object, "reap_ns", number(record->batch_reap_ns));
+	json_object_set_new(object, "submit_ns", number_json(record->batch_submit_ns));
+	json_object_set_new(object, "reap_ns", number_json(record->batch_reap_ns));
 	return object;
 }
 
@@ -213,12 +213,12 @@ static json_t *ring_json(const struct process *process, const struct reader_ring
 	json_object_set_new(object, "sq_entries", json_integer(record->sq_entries));
 	json_object_set_new(object, "cq_entries", json_integer(record->cq_entries));
 	json_object_set_new(object, "operations", json_integer(ring->operation_count));
-	json_object_set_new(object, "batches", number(record->batches));
+	json_object_set_new(object, "batches", number_json(record->batches));
 	json_object_set_new(object, "last_batch", batch_json(process, record));
 	return object;
 }
 
-/* The process without its contexts. */
+/* Everything of the process but its contexts. */
 static json_t *process_json(const struct process *process)
 {
 	const struct snapshot *snapshot = &process->snapshot;
@@ -226,11 +226,11 @@ static json_t *process_json(const struct process *process)
 
 	json_object_set_new(object, "pid", json_integer(process->pid));
 	json_object_set_new(object, "pid_inside", json_integer(snapshot->header.pid));
-	json_object_set_new(object, "name", escaped(process->name));
+	json_object_set_new(object, "name", escaped_json(process->name));
 	json_object_set_new(object, "uid", json_integer(process->uid));
 	json_object_set_new(object, "core", json_boolean(process->is_core));
 	json_object_set_new(object, "table_version", json_integer(snapshot->header.version));
-	json_object_set_new(object, "now_ns", number(process->now_ns));
+	json_object_set_new(object, "now_ns", number_json(process->now_ns));
 	json_object_set_new(object, "not_shown", json_integer(snapshot->torn));
 	for (uint32_t i = 0; i < snapshot->ring_count; i++)
 		json_array_append_new(rings, ring_json(process, &snapshot->rings[i]));
@@ -238,7 +238,7 @@ static json_t *process_json(const struct process *process)
 	return object;
 }
 
-/* Writes a value and frees it; with JSON_EMBED without the brackets round it. */
+/* Writes a value and frees it. The flag JSON_EMBED leaves out its outer brackets. */
 static int write_json(json_t *value, size_t flags)
 {
 	int failed = value ? json_dumpf(value, stdout, flags) : -1;
@@ -248,8 +248,8 @@ static int write_json(json_t *value, size_t flags)
 }
 
 /*
- * The process, with the one context or all. Context by context: 100,000 of them as one value would take
- * hundreds of megabytes.
+ * Writes the process with all contexts, or with one only, unless that is NULL. Each context is a value of its
+ * own: 100,000 of them in one value would take hundreds of megabytes.
  */
 static int write_process(struct process *process, const struct reader_context *only, const char *newline)
 {
@@ -283,7 +283,7 @@ static json_t *unreadable_json(const struct survey *survey)
 
 		json_object_set_new(object, "pid",
 				    unreadable->pid ? json_integer(unreadable->pid) : json_null());
-		json_object_set_new(object, "name", escaped(unreadable->name));
+		json_object_set_new(object, "name", escaped_json(unreadable->name));
 		json_object_set_new(object, "has_table", json_boolean(!unreadable->missing));
 		json_object_set_new(object, "reason", json_string(unreadable->reason));
 		json_array_append_new(list, object);
@@ -314,7 +314,7 @@ int json_print(const struct view_options *options, const struct view *view, stru
 	failed |= write_json(unreadable_json(survey), 0);
 	printf(", \"strangers\": %u}\n", survey->strangers);
 	if (failed) {
-		fprintf(stderr, "ctxtool: cannot write JSON, or no memory for it\n");
+		fprintf(stderr, "ctxtool: cannot write the JSON, or not enough memory for it\n");
 		return EXIT_TROUBLE;
 	}
 	return code;

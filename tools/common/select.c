@@ -61,14 +61,14 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 	fprintf(stderr, "ctxtool: %s: no such %s", escape(operand, shown, sizeof(shown)),
 		slot ? "context" : "process with a context table");
 	if (other_generation)
-		fprintf(stderr, "; it is gone, its slot is used again (generation %" PRIu32 ")",
+		fprintf(stderr, "; it is gone, and its slot is used again (generation %" PRIu32 ")",
 			other_generation);
 	fputc('\n', stderr);
 	return EXIT_NOTHING;
 }
 
-static void show_candidate(const struct process *process, const struct reader_context *context,
-			   unsigned count)
+static void print_candidate(const struct process *process, const struct reader_context *context,
+			    unsigned count)
 {
 	char id[ID_SIZE];
 
@@ -91,18 +91,19 @@ static int select_by_label(const char *label, struct survey *survey, bool live_o
 
 			if (live_only && !(context->record.state & CTX_TABLE_LIVE))
 				continue;
-			/* As it is, or as it is shown. */
+			/* The operand is the label itself, or the label as it is printed. */
 			if (strcmp(context->record.label, label) != 0 &&
 			    strcmp(escape(context->record.label, escaped, sizeof(escaped)), label) != 0)
 				continue;
 			if (++count == 2) {
 				fprintf(stderr,
-					"ctxtool: several contexts have the label '%s'; give an id:\n",
+					"ctxtool: several contexts have the label '%s'; give the id of "
+					"one:\n",
 					escape(label, shown, sizeof(shown)));
-				show_candidate(found.process, found.context, 1);
+				print_candidate(found.process, found.context, 1);
 			}
 			if (count >= 2)
-				show_candidate(process, context, count);
+				print_candidate(process, context, count);
 			else
 				found = (struct selection){process, context};
 		}
@@ -112,7 +113,7 @@ static int select_by_label(const char *label, struct survey *survey, bool live_o
 		return EXIT_OK;
 	}
 	if (count == 0)
-		fprintf(stderr, "ctxtool: %s: no such context, by id or by label\n",
+		fprintf(stderr, "ctxtool: %s: no context has this id or label\n",
 			escape(label, shown, sizeof(shown)));
 	else if (count > CANDIDATES_SHOWN)
 		fprintf(stderr, "  and %u more\n", count - CANDIDATES_SHOWN);
@@ -128,7 +129,8 @@ static int select_context(const char *operand, struct survey *survey, bool live_
 	if (!parse_id(operand, &pid, &slot, &generation))
 		return select_by_label(operand, survey, live_only, ret_selection);
 	if (!pid && survey->process_count > 1) {
-		fprintf(stderr, "ctxtool: %s: which process? Give PID:%s, or --pid\n", operand, operand);
+		fprintf(stderr, "ctxtool: %s: several processes are looked at; give PID:%s, or --pid\n",
+			operand, operand);
 		return EXIT_USAGE;
 	}
 	return select_by_id(operand, survey, pid, slot, generation, ret_selection);

@@ -44,7 +44,7 @@ void service_complain(void)
 
 /* ---- entries */
 
-static int compare(const void *left, const void *right)
+static int compare_entries(const void *left, const void *right)
 {
 	const struct ctxd_entry *a = left, *b = right;
 
@@ -54,11 +54,11 @@ static int compare(const void *left, const void *right)
 		return a->ctx_id < b->ctx_id ? -1 : 1;
 	if (a->kind != b->kind)
 		return a->kind < b->kind ? -1 : 1;
-	/* The latest first: an ended share of the same context comes behind. */
+	/* The latest share of a context comes before ended ones. */
 	return a->id.number > b->id.number ? -1 : a->id.number < b->id.number;
 }
 
-static int add(const struct ctxd_entry *entry, void *data)
+static int add_entry(const struct ctxd_entry *entry, void *data)
 {
 	(void)data;
 	if (service.count == service.room) {
@@ -80,14 +80,14 @@ void service_refresh(void)
 	service.count = 0;
 	if (!client)
 		return;
-	service.error = ctxd_list(client, CTXD_SHARED | CTXD_JOINED | CTXD_PROCESS, add, NULL);
+	service.error = ctxd_list(client, CTXD_SHARED | CTXD_JOINED | CTXD_PROCESS, add_entry, NULL);
 	if (service.error) {
-		/* It went away: the next time finds the next one. */
+		/* The service went away: the next call connects again. */
 		ctxd_close(client);
 		service.client = NULL;
 	}
 	if (service.count)
-		qsort(service.entries, service.count, sizeof(*service.entries), compare);
+		qsort(service.entries, service.count, sizeof(*service.entries), compare_entries);
 }
 
 const struct ctxd_entry *service_entries(size_t *ret_count)
@@ -132,7 +132,7 @@ bool service_publishes(uint64_t table)
 	return service_entry_of(CTXD_PROCESS, table, 0) != NULL;
 }
 
-/* ---- tables that are closed to us */
+/* ---- tables that the service hands out */
 
 static bool is_wanted(const struct ctxd_entry *entry, const struct survey *survey, const pid_t *pids,
 		      size_t pid_count)
@@ -148,8 +148,8 @@ static bool is_wanted(const struct ctxd_entry *entry, const struct survey *surve
 	return pid_count == 0;
 }
 
-/* What was closed to us is open now. */
-static void forget_unreadable(struct survey *survey, pid_t pid)
+/* Removes the reasons why the process could not be read. */
+static void remove_unreadable(struct survey *survey, pid_t pid)
 {
 	size_t kept = 0;
 
@@ -168,7 +168,7 @@ int service_complete(struct survey *survey, const pid_t *pids, size_t pid_count)
 		if (!is_wanted(&entry, survey, pids, pid_count) ||
 		    ctxd_table(service.client, CTXD_PROCESS, entry.pid, NULL, &fd))
 			continue;
-		forget_unreadable(survey, entry.pid);
+		remove_unreadable(survey, entry.pid);
 		int result = survey_add_table(survey, fd, entry.pid, entry.uid, entry.process);
 		close(fd);
 		if (result)

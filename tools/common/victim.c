@@ -10,16 +10,17 @@
 #include "format.h"
 #include "victim.h"
 
-/* Goes through what ends with a victim, itself first. */
+/* A walk through the contexts that end with a victim, the victim first. */
 struct ending {
 	const struct victim *victim;
-	uint32_t at;	     /* place in preorder: what is below one follows it, deeper than it is */
-	bool inside;	     /* past the victim */
-	uint32_t kept_depth; /* of what keeps ends from itself and from what is below it; or UINT32_MAX */
+	uint32_t at;		 /* index in preorder: the contexts below one follow it and are deeper */
+	bool inside;		 /* the victim has been passed */
+	uint32_t detached_depth; /* depth of a detached context, which does not end with its parent; or
+				    UINT32_MAX */
 };
 
-/* The next one; NULL: there are no more. A context that keeps ends away is listed below its parent all the
- * same. */
+/* Returns the next context of the walk, or NULL. Leaves out detached contexts, which stand below their parent
+ * in preorder but do not end with it, and what is below them. */
 static const struct reader_context *next_ending(struct ending *ending)
 {
 	const struct snapshot *snapshot = &ending->victim->process->snapshot;
@@ -32,11 +33,11 @@ static const struct reader_context *next_ending(struct ending *ending)
 			ending->inside = true;
 		else if (ending->inside && context->depth <= first->depth)
 			break;
-		if (!ending->inside || context->depth > ending->kept_depth)
+		if (!ending->inside || context->depth > ending->detached_depth)
 			continue;
-		bool keeps = context != first && context->record.kind == CTX_TABLE_DETACHED;
-		ending->kept_depth = keeps ? context->depth : UINT32_MAX;
-		if (!keeps)
+		bool is_detached = context != first && context->record.kind == CTX_TABLE_DETACHED;
+		ending->detached_depth = is_detached ? context->depth : UINT32_MAX;
+		if (!is_detached)
 			return context;
 	}
 	return NULL;
@@ -44,7 +45,7 @@ static const struct reader_context *next_ending(struct ending *ending)
 
 static void count_ending(struct victim *victim)
 {
-	struct ending ending = {.victim = victim, .kept_depth = UINT32_MAX};
+	struct ending ending = {.victim = victim, .detached_depth = UINT32_MAX};
 	const struct reader_context *context;
 
 	while ((context = next_ending(&ending))) {
@@ -73,7 +74,7 @@ void victim_describe(struct victim *victim)
 		 entry ? escape(entry->label, label, sizeof(label)) : "");
 }
 
-static void add(struct ctxd_report *sum, const struct ctxd_report *report)
+static void add_report(struct ctxd_report *sum, const struct ctxd_report *report)
 {
 	sum->asked += report->asked;
 	sum->ended += report->ended;
@@ -93,11 +94,11 @@ static void add(struct ctxd_report *sum, const struct ctxd_report *report)
 		sum->reap_ns = report->reap_ns;
 }
 
-/* A process that is stopped ends nothing; what others joined of it can be ended without it. */
+/* A process that is stopped ends nothing. What other processes joined of it is ended without it, by id. */
 static void cancel_joined(const struct victim *victim, int error, const char *text, uint64_t wait_ns,
 			  struct ctxd_report *report)
 {
-	struct ending ending = {.victim = victim, .kept_depth = UINT32_MAX};
+	struct ending ending = {.victim = victim, .detached_depth = UINT32_MAX};
 	const struct reader_context *context;
 
 	while ((context = next_ending(&ending))) {
@@ -109,14 +110,16 @@ static void cancel_joined(const struct victim *victim, int error, const char *te
 			continue;
 		struct ctxd_target target = {.id = entry->id};
 		if (!ctxd_cancel(service_client(), &target, 0, error, text, wait_ns, &more))
-			add(report, &more);
+			add_report(report, &more);
 	}
 }
 
-/* ---- ctxtool run: its only context ends by SIGTERM as well */
+/* ---- ctxtool run: SIGTERM ends its only context too */
 
-/* By its name alone: its command line is in its own memory, where it can keep a reader for ever. No other
- * command of ctxtool makes contexts, and timeout(1), whose name it may have, has none unless it is ctxtool.
+/*
+ * Tells a run by its name alone. Its command line is in its own memory, where it could keep a reader waiting
+ * for ever. No other command of ctxtool makes contexts, and a process named timeout has contexts only if it
+ * is ctxtool.
  */
 bool process_is_run(const struct process *process)
 {
@@ -124,8 +127,8 @@ bool process_is_run(const struct process *process)
 	       (strcmp(process->name, "ctxtool") == 0 || strcmp(process->name, "timeout") == 0);
 }
 
-/* Through its directory in /proc, which stands for it as a pidfd does: never to another that has its number.
- */
+/* Signals through the directory in /proc, which means the same process for ever, as a pidfd does. 0 or
+ * -errno. */
 static int signal_run(const struct victim *victim, int signo)
 {
 	return syscall(SYS_pidfd_send_signal, victim->process->descriptors.directory, signo, NULL, 0) < 0
@@ -133,7 +136,8 @@ static int signal_run(const struct victim *victim, int signo)
 		       : 0;
 }
 
-/* Where the service cannot reach it: there is none, or the run has not found it yet. */
+/* For a run that the service cannot reach, because there is none or the run has not connected yet: sends it
+ * the signal. Returns result for everything else. */
 static int cancel_run_directly(const struct victim *victim, int result, int signo,
 			       struct ctxd_report *ret_report)
 {

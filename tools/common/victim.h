@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Ending contexts of other processes through the service. */
+/* Ends contexts of other processes through the service. For ctxtool cancel and top. */
 #ifndef TOOL_VICTIM_H
 #define TOOL_VICTIM_H
 
@@ -7,29 +7,30 @@
 #include "service.h"
 #include "terminal.h"
 
-/* What is to end: a context of a table, or one known by the service's id alone. */
+/* A context that is to end: one in a table, or one of which only the id of the service is known. */
 struct victim {
-	struct process *process; /* NULL: by id */
+	struct process *process; /* NULL: id names it */
 	struct reader_context *context;
-	struct ctxd_id id;	       /* {0, 0}: by table */
-	uint32_t contexts, operations; /* live, itself and below */
+	struct ctxd_id id;	       /* {0, 0}: process and context name it */
+	uint32_t contexts, operations; /* live contexts, itself and below, and their operations */
 	char name[ESCAPED_SIZE + 64];  /* id and label, escaped */
 };
 
-/* Fills name and counts. */
+/* Fills in the name and the counts. */
 void victim_describe(struct victim *victim);
 
-/* What victim_cancel would do; only asked is counted. 0 or -errno. */
+/* Reports what victim_cancel() would do; of the counts only `asked` is set. 0 or -errno. */
 int victim_try(const struct victim *victim, struct ctxd_report *ret_report);
 
 /* Whether the process is a ctxtool run, which can be ended without the service. */
 bool process_is_run(const struct process *process);
 
-/* Ends it, and in processes that joined what it shares when its own process does not answer. 0 or -errno. */
+/* Ends it. When its own process does not answer, ends in the processes that joined it what they joined. 0 or
+ * -errno. */
 int victim_cancel(const struct victim *victim, int error, const char *text, uint64_t wait_ns,
 		  struct ctxd_report *ret_report);
 
-/* "2 processes; 200 operations reaped: 199 cancelled, ..." */
+/* Writes "ended in 2 processes; 200 operations reaped: 199 cancelled, ...". Returns buffer. */
 char *report_text(const struct ctxd_report *report, char *buffer, size_t size);
 
 #endif

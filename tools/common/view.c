@@ -57,7 +57,7 @@ static int set_interval(struct view_options *options, const char *text)
 	if (!text)
 		return 0;
 	seconds = strtod(text, &end);
-	/* Written so that a NaN is refused too. */
+	/* A NaN fails this comparison too. */
 	if (end == text || *end || !(seconds >= 0.01 && seconds <= 86400))
 		return -EINVAL;
 	options->interval_ns = (uint64_t)(seconds * 1e9);
@@ -88,7 +88,7 @@ static int set_rounds(struct view_options *options, const char *text)
 	return 0;
 }
 
-/* What a letter of getopt asks for. -1: go on; else the exit code. */
+/* Obeys an option. -1: go on; else the exit code. */
 static int take_option(const struct view *view, struct view_options *options, int letter)
 {
 	int result;
@@ -98,7 +98,7 @@ static int take_option(const struct view *view, struct view_options *options, in
 		result = add_pid(options, optarg);
 		if (result == -ENOMEM)
 			return EXIT_TROUBLE;
-		return result ? bad_usage(view, "not a process id", optarg) : -1;
+		return result ? bad_usage(view, "not the number of a process", optarg) : -1;
 	case 'c':
 		options->core = optarg;
 		return -1;
@@ -107,10 +107,11 @@ static int take_option(const struct view *view, struct view_options *options, in
 		return -1;
 	case 'w':
 		return set_interval(options, optarg)
-			       ? bad_usage(view, "not an interval of 0.01 to 86400 s", optarg)
+			       ? bad_usage(view, "not an interval from 0.01 to 86400 seconds", optarg)
 			       : -1;
 	case 'n':
-		return set_rounds(options, optarg) ? bad_usage(view, "not a count", optarg) : -1;
+		return set_rounds(options, optarg) ? bad_usage(view, "not a whole number from 1", optarg)
+						   : -1;
 	case 'o':
 		options->operations = true;
 		return -1;
@@ -118,8 +119,9 @@ static int take_option(const struct view *view, struct view_options *options, in
 		options->openmetrics = true;
 		return -1;
 	case 'O':
-		return set_older(options, optarg) ? bad_usage(view, "not an age of up to 31536000 s", optarg)
-						  : -1;
+		return set_older(options, optarg)
+			       ? bad_usage(view, "not an age of up to 31536000 seconds", optarg)
+			       : -1;
 	case 'h':
 		fputs(view->help, stdout);
 		return EXIT_OK;
@@ -132,19 +134,20 @@ static int take_option(const struct view *view, struct view_options *options, in
 static int check_options(const struct view *view, struct view_options *options, int argc, char **argv)
 {
 	if (view->takes_id && optind >= argc)
-		return bad_usage(view, "which one? Give an id (PID:SLOT.GENERATION), a PID or a label", NULL);
+		return bad_usage(view, "nothing to show: give an id (PID:SLOT.GENERATION), a PID or a label",
+				 NULL);
 	if (view->takes_id)
 		options->id = argv[optind++];
 	if (optind < argc)
-		return bad_usage(view, "too many operands", argv[optind]);
+		return bad_usage(view, "one operand too many", argv[optind]);
 	if (options->core && options->pid_count)
-		return bad_usage(view, "--core and --pid exclude each other", NULL);
+		return bad_usage(view, "--core and --pid exclude each other: give one of them", NULL);
 	if (options->core && (options->watch || view->full_screen))
-		return bad_usage(view, "a core file does not change: it cannot be watched", NULL);
+		return bad_usage(view, "a core file does not change: leave out --watch", NULL);
 	return -1;
 }
 
-static int parse(const struct view *view, struct view_options *options, int argc, char **argv)
+static int parse_options(const struct view *view, struct view_options *options, int argc, char **argv)
 {
 	static const struct option known[] = {
 		{"pid", required_argument, NULL, 'p'},	 {"core", required_argument, NULL, 'c'},
@@ -168,8 +171,8 @@ static int parse(const struct view *view, struct view_options *options, int argc
 	return check_options(view, options, argc, argv);
 }
 
-/* Names what could not be read on standard error. The exit code that this alone would give. */
-static int complain(const struct view_options *options, const struct survey *survey)
+/* Says on standard error what could not be read. Returns the exit code for that alone. */
+static int print_unreadable(const struct view_options *options, const struct survey *survey)
 {
 	int code = EXIT_OK;
 
@@ -192,15 +195,16 @@ static int complain(const struct view_options *options, const struct survey *sur
 	return code;
 }
 
-static int nothing_found(const struct view_options *options, const struct survey *survey)
+static int print_nothing_found(const struct view_options *options, const struct survey *survey)
 {
-	/* Asked for by name, its own complaint says it all. */
+	/* What was named on the command line has its reason printed already. */
 	if (options->core || options->pid_count)
 		return EXIT_NOTHING;
-	fprintf(stderr, "ctxtool: no process with a readable context table here\n");
+	fprintf(stderr, "ctxtool: no process with a context table that can be read was found\n");
 	if (survey->strangers)
 		fprintf(stderr,
-			"ctxtool: %u process%s cannot be looked at (of other users, or not dumpable): try as "
+			"ctxtool: %u process%s could not be looked at (of other users, or not dumpable): try "
+			"as "
 			"root\n",
 			survey->strangers, survey->strangers == 1 ? "" : "es");
 	return EXIT_NOTHING;
@@ -222,8 +226,8 @@ int view_survey(const struct view_options *options, struct survey *ret_survey)
 	return result;
 }
 
-/* One round: survey, complaints, output. */
-static int look(const struct view *view, const struct view_options *options, bool clear)
+/* Looks and prints once. Returns the exit code. */
+static int run_round(const struct view *view, const struct view_options *options, bool clear)
 {
 	struct survey survey;
 	int code, complaint, result;
@@ -234,15 +238,15 @@ static int look(const struct view *view, const struct view_options *options, boo
 			result == -ENOENT ? " (is /proc mounted?)" : "");
 		return EXIT_TROUBLE;
 	}
-	/* Home, and each line clears what was behind it: no flicker. */
+	/* The cursor goes to the upper left corner, and the screen is cleared from there. */
 	if (clear)
 		fputs("\033[H\033[J", stdout);
-	complaint = clear && view->full_screen ? EXIT_OK : complain(options, &survey);
+	complaint = clear && view->full_screen ? EXIT_OK : print_unreadable(options, &survey);
 	if (options->json && !view->own_json)
 		code = json_print(options, view, &survey);
 	else if (!survey.process_count && !view->full_screen && !view->always_prints && !options->json &&
 		 !(view->shows_copies && !options->core && !options->pid_count && copies_exist(&survey)))
-		code = nothing_found(options, &survey);
+		code = print_nothing_found(options, &survey);
 	else
 		code = view->print(options, &survey);
 	survey_release(&survey);
@@ -250,18 +254,18 @@ static int look(const struct view *view, const struct view_options *options, boo
 		fprintf(stderr, "ctxtool: cannot write: %s\n", strerror(errno));
 		return EXIT_TROUBLE;
 	}
-	/* The worse of the two; a missing one beside others is worth a code as well. */
+	/* The greater code is the worse one. */
 	return code > complaint ? code : complaint;
 }
 
-static int repeat(const struct view *view, const struct view_options *options)
+static int run_rounds(const struct view *view, const struct view_options *options)
 {
 	bool clear = terminal()->is_screen && !options->json;
 	int code = EXIT_OK;
 
 	terminal_catch();
 	for (unsigned round = 1;; round++) {
-		code = look(view, options, clear);
+		code = run_round(view, options, clear);
 		if (code == EXIT_TROUBLE || round == options->rounds || terminal_pause(options->interval_ns))
 			break;
 		if (!clear && !options->json)
@@ -273,15 +277,15 @@ static int repeat(const struct view *view, const struct view_options *options)
 int view_run(const struct view *view, int argc, char **argv)
 {
 	struct view_options options = {0};
-	int code = parse(view, &options, argc, argv);
+	int code = parse_options(view, &options, argc, argv);
 
 	if (code < 0) {
 		if (view->screen && terminal()->is_screen && isatty(STDIN_FILENO) && !options.json)
 			code = view->screen(&options);
 		else if (options.watch || options.rounds || view->full_screen)
-			code = repeat(view, &options);
+			code = run_rounds(view, &options);
 		else
-			code = look(view, &options, false);
+			code = run_round(view, &options, false);
 	}
 	free(options.pids);
 	return code;

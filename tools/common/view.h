@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the sub-commands that look at tables share: their options, the survey,
- * and repeating it.
+ * The common part of commands that look at tables: options, survey, repeating.
+ *
+ * This folder, common/, holds what several commands use; it may use read/ and text/, and no command.
  */
 #ifndef TOOL_VIEW_H
 #define TOOL_VIEW_H
@@ -17,34 +18,35 @@ struct view_options {
 	pid_t *pids;
 	size_t pid_count;
 	const char *core;
-	const char *id; /* the operand, of those that take one */
+	const char *id; /* the operand of a command that takes one */
 	bool json;
 	bool watch;
-	bool operations;   /* ls: each operation too */
-	bool openmetrics;  /* stats */
-	uint64_t older_ns; /* leaks; 0: as it thinks fit */
+	bool operations;   /* ls: print each operation too */
+	bool openmetrics;  /* stats: print OpenMetrics text */
+	uint64_t older_ns; /* leaks: the age; 0: a minute */
 	uint64_t interval_ns;
-	unsigned rounds; /* stop after so many, 0: do not */
+	unsigned rounds; /* stop after so many; 0: do not stop */
 };
 
+/* A command that prints what is found in tables. */
 struct view {
 	const char *name;
 	const char *help;
-	bool takes_id;
-	bool own_json;	    /* print writes JSON by itself */
-	bool always_prints; /* also when nothing was found */
-	bool shows_copies;  /* of contexts that others share, too */
-	bool full_screen;   /* repeats without --watch */
-	/* Where a person looks on: instead of repeating print. NULL: nothing special. */
+	bool takes_id;	    /* wants an operand */
+	bool own_json;	    /* print writes JSON itself, instead of json_print() */
+	bool always_prints; /* prints also when nothing is found */
+	bool shows_copies;  /* prints also the contexts of copies.h */
+	bool full_screen;   /* repeats also without --watch */
+	/* Takes the place of print on a terminal; may be NULL. Returns the exit code. */
 	int (*screen)(const struct view_options *options);
-	/* Prints what was found; an exit code. */
+	/* Prints what is found. Returns the exit code. */
 	int (*print)(const struct view_options *options, struct survey *survey);
 };
 
-/* Parses the options of view, surveys, prints, and repeats if asked to. Returns the exit code. */
+/* Runs a command: reads its options, looks, prints, and repeats if asked to. Returns the exit code. */
 int view_run(const struct view *view, int argc, char **argv);
 
-/* What the options ask to look at. 0 or -errno. */
+/* Looks at what the options name. 0 or -errno. */
 int view_survey(const struct view_options *options, struct survey *ret_survey);
 
 #endif

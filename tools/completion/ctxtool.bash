@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
-# bash completion for ctxtool: commands, options, and the ids, labels and processes that there are now.
+# bash completion for ctxtool: commands, options, and the contexts and processes that there are now.
 
 _ctxtool_ids() { ctxtool ls 2>/dev/null | awk 'NR > 1 && $2 == "live" {print $1}'; }
 _ctxtool_pids() { ctxtool ls 2>/dev/null | awk -F: 'NR > 1 {print $1}' | sort -u; }
@@ -26,12 +26,15 @@ _ctxtool() {
 	leaks) words="$view --older=" ;;
 	last) words="--json --help" ;;
 	cancel) words="--pid= --subtree --all --cause= --error= --wait --dry-run --yes --json --help" ;;
-	run) words="--timeout= --signal= --kill-after= --grace= --preserve-status --verbose --foreground --label= --report --json --no-cgroup --version --help" ;;
+	run)
+		words="--timeout= --signal= --kill-after= --grace= --preserve-status --verbose --foreground --label= --report --json"
+		words+=" --no-cgroup --version --help"
+		;;
 	doctor) words="--json --help" ;;
 	esac
 	if [[ $word != -* && ${COMP_WORDS[1]} =~ ^(show|cancel)$ ]]; then
 		words=$(_ctxtool_ids)
-		# A colon divides words for readline: only what follows it is replaced.
+		# readline divides words at colons and replaces only what follows the last one.
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$word"
 		return

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The context table in an ELF core file.
+ * Reads the context tables in an ELF core file.
  *
- * The notes say which process it was and where the table was mapped; the loadable
- * segments hold what was in it. The table is found by the name of its mapping, or, in a core
- * without that note, by its magic at the start of a segment.
+ * The notes of a core say which process it was and which files were mapped where. Its loadable segments
+ * hold the memory. A table is found by the name of its mapping, or, in a core without the note that names
+ * files, by the magic number at the start of a segment.
  */
 #include <elf.h>
 #include <errno.h>
@@ -27,7 +27,7 @@
 struct segment {
 	uint64_t address;
 	uint64_t offset; /* in the core file */
-	uint64_t size;	 /* of it that is in the core file */
+	uint64_t size;	 /* bytes that the core file holds of it */
 	uint64_t memory_size;
 };
 
@@ -36,8 +36,8 @@ struct core {
 	uint64_t file_size;
 	struct segment *segments;
 	size_t segment_count;
-	struct sites sites; /* mapped files that are code, by address */
-	uint64_t *tables;   /* addresses of mappings of tables */
+	struct sites sites; /* mapped files, by address */
+	uint64_t *tables;   /* addresses at which tables were mapped */
 	size_t table_count;
 	pid_t pid;
 	uid_t uid;
@@ -64,8 +64,8 @@ static bool is_table_path(const char *path)
 }
 
 /*
- * NT_FILE: count, page size, count times (start, end, page offset), then count strings.
- * Numbers are words of the machine that wrote it: here, 64 bits.
+ * Reads the note NT_FILE: a count, the page size, count times (start, end, offset in pages), then count
+ * strings. Its numbers are words of the machine that wrote it, here of 64 bits.
  */
 static int read_file_note(struct core *core, const char *data, size_t size)
 {
@@ -169,7 +169,9 @@ static int read_core(struct core *core, Elf *elf, char *reason, size_t size)
 		return -EINVAL;
 	}
 	if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB) {
-		snprintf(reason, size, "a core of another kind of machine");
+		snprintf(
+			reason, size,
+			"a core file of another kind of machine: only 64-bit little-endian ones can be read");
 		return -EINVAL;
 	}
 	if (elf_getphdrnum(elf, &count)) {
@@ -196,7 +198,8 @@ static int read_core(struct core *core, Elf *elf, char *reason, size_t size)
 	return 0;
 }
 
-/* Copies memory of the dead process; what the core does not hold stays as it is. True: it held all of it. */
+/* Copies memory of the dead process to `to`, of which the bytes that the core does not hold stay as they are.
+ * Returns whether the core held all of them. */
 static bool copy_memory(const struct core *core, uint64_t address, uint64_t size, char *to)
 {
 	uint64_t copied = 0;
@@ -223,7 +226,7 @@ static bool copy_memory(const struct core *core, uint64_t address, uint64_t size
 	return copied >= size;
 }
 
-/* A core without the note that names files: any segment that starts as a table does. */
+/* For a core without the note that names files: takes each segment that starts as a table does. */
 static int find_by_magic(struct core *core)
 {
 	for (size_t i = 0; i < core->segment_count; i++) {
@@ -240,7 +243,7 @@ static int find_by_magic(struct core *core)
 	return 0;
 }
 
-/* Brings the parts of a table that are in use to where they belong in bytes. */
+/* Copies the parts of the table that are in use to their places in bytes, which begins with the header. */
 static int fill_table(const struct core *core, uint64_t address, uint64_t size, char *bytes,
 		      struct unreadable *unreadable, bool *ret_whole)
 {
@@ -252,7 +255,7 @@ static int fill_table(const struct core *core, uint64_t address, uint64_t size, 
 		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
 		return -EINVAL;
 	}
-	/* The first is the header, which is there. */
+	/* The first range is the header, which is there already. */
 	for (size_t i = 1; i < READER_RANGES; i++)
 		if (ranges[i].size &&
 		    !copy_memory(core, address + ranges[i].offset, ranges[i].size, bytes + ranges[i].offset))
@@ -280,7 +283,7 @@ static int add_core_process(struct survey *survey, struct core *core, const char
 	process->uid = core->pid ? core->uid : snapshot.header.uid;
 	memcpy(process->name, core->name, sizeof(process->name));
 	process->is_core = true;
-	/* A core has no clock: times count to the last event that the table knows. */
+	/* A core has no clock: the last event that the table knows counts as now. */
 	process->now_ns = snapshot.latest_ns;
 	process->snapshot = snapshot;
 	for (size_t i = 0; i < core->sites.count; i++) {
@@ -292,7 +295,7 @@ static int add_core_process(struct survey *survey, struct core *core, const char
 	return 0;
 }
 
-/* One table. 0 or -ENOMEM; what is wrong with it goes to the survey. */
+/* Adds the table at address to the survey, or the reason why it cannot be read. 0 or -ENOMEM. */
 static int add_table(struct survey *survey, struct core *core, uint64_t address,
 		     struct unreadable *unreadable)
 {
@@ -303,8 +306,9 @@ static int add_table(struct survey *survey, struct core *core, uint64_t address,
 
 	if (!copy_memory(core, address, sizeof(header), (char *)&header)) {
 		snprintf(unreadable->reason, sizeof(unreadable->reason),
-			 "the process had a context table, but it is not in the core: it is cut short "
-			 "(ulimit -c), or "
+			 "the process had a context table, but the core file does not hold it: the file was "
+			 "cut "
+			 "short (see ulimit -c), or "
 			 "/proc/PID/coredump_filter left out shared memory (bit 1)");
 		return survey_add_unreadable(survey, unreadable);
 	}
@@ -322,7 +326,7 @@ static int add_table(struct survey *survey, struct core *core, uint64_t address,
 		result = add_core_process(survey, core, bytes, header.file_size, unreadable);
 	if (!result && !whole)
 		snprintf(unreadable->reason, sizeof(unreadable->reason),
-			 "the core holds only a part of the table: it is cut short, see ulimit -c");
+			 "the core file holds only a part of the table: it was cut short, see ulimit -c");
 	munmap(bytes, header.file_size);
 	if (result == -ENOMEM)
 		return result;
@@ -352,7 +356,7 @@ static int read_open_core(struct survey *survey, struct core *core, struct unrea
 	int result;
 
 	elf_version(EV_CURRENT);
-	/* By reads and not by a mapping: a file that shrinks meanwhile is an error then, not a SIGBUS. */
+	/* libelf reads the file and does not map it: one that shrinks meanwhile is an error, not a SIGBUS. */
 	elf = elf_begin(core->fd, ELF_C_READ, NULL);
 	if (!elf) {
 		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", elf_errmsg(-1));
@@ -365,8 +369,10 @@ static int read_open_core(struct survey *survey, struct core *core, struct unrea
 	return result ? result : add_tables(survey, core, unreadable);
 }
 
-/* A regular file, and nothing else that may stand there, by two steps: opening a FIFO waits, opening a device
- * acts. A descriptor, or -1 with the reason. */
+/*
+ * Opens path when it is a regular file. O_PATH comes first, because opening a FIFO waits and opening a device
+ * may act on it. A descriptor, or -1 with the reason.
+ */
 static int open_core(const char *path, char *reason, size_t size)
 {
 	int path_fd = open(path, O_PATH | O_CLOEXEC), fd = -1;
@@ -379,7 +385,7 @@ static int open_core(const char *path, char *reason, size_t size)
 		snprintf(reason, size, "not a regular file");
 	} else {
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", path_fd);
-		/* Whoever has a lease on it would be waited for. */
+		/* Without O_NONBLOCK the kernel waits for a process that has a lease on the file. */
 		fd = open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		if (fd < 0)
 			snprintf(reason, size, "%s", strerror(errno));

@@ -25,8 +25,8 @@ static struct descriptor_entry *find_entry(const struct descriptors *descriptors
 	return &descriptors->entries[at];
 }
 
-/* Keeps the table at most half full. */
-static int make_room(struct descriptors *descriptors)
+/* Keeps the hash table at most half full. */
+static int grow_entries(struct descriptors *descriptors)
 {
 	struct descriptors larger = *descriptors;
 
@@ -44,7 +44,7 @@ static int make_room(struct descriptors *descriptors)
 	return 0;
 }
 
-static char *look_up(struct descriptors *descriptors, int fd)
+static char *read_descriptor(struct descriptors *descriptors, int fd)
 {
 	char name[32], target[PATH_MAX], escaped[PATH_MAX];
 	const char *socket;
@@ -69,12 +69,12 @@ const char *descriptor_text(struct descriptors *descriptors, int fd)
 	struct descriptor_entry *entry;
 	char *text;
 
-	if (descriptors->directory < 0 || fd < 0 || make_room(descriptors))
+	if (descriptors->directory < 0 || fd < 0 || grow_entries(descriptors))
 		return "";
 	entry = find_entry(descriptors, fd);
 	if (entry->text)
 		return entry->text;
-	text = look_up(descriptors, fd);
+	text = read_descriptor(descriptors, fd);
 	if (!text)
 		return "";
 	*entry = (struct descriptor_entry){fd, text};

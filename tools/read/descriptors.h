@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a file descriptor of another process is: a path, or a socket with its addresses. */
+/* File descriptors of another process as text: a path, or the protocol and addresses of a socket. */
 #ifndef TOOL_DESCRIPTORS_H
 #define TOOL_DESCRIPTORS_H
 
@@ -8,15 +8,15 @@
 
 #include "sockets.h"
 
-/* Looked up when asked for and kept, for one process. Set directory to -1 where there is none to ask. */
+/* The texts of one process, each looked up when first asked for and then kept. */
 struct descriptors {
-	int directory; /* of /proc/PID, owned: it stays the same process when the pid is used again */
-	struct descriptor_entry *entries; /* open addressing, a power of two */
+	int directory; /* open /proc/PID, owned: it never means another process with that pid; -1: none */
+	struct descriptor_entry *entries; /* a hash table with open addressing; room is a power of two */
 	size_t room, count;
 	struct sockets sockets;
 };
 
-/* The text for fd, escaped, valid until descriptors_release; "" when nothing can be said. */
+/* Returns the text for fd, escaped and valid until descriptors_release; "" when nothing is known of it. */
 const char *descriptor_text(struct descriptors *descriptors, int fd);
 
 void descriptors_release(struct descriptors *descriptors);

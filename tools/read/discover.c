@@ -3,11 +3,11 @@
  * Finds the processes that keep a context table.
  *
  * A table shows in /proc/PID/maps as a writable shared mapping of "/memfd:ctxring".
- * Maps come first, because they cost far less than looking at each descriptor,
- * and because they tell the owner: a forked child keeps the descriptor of its
+ * The maps are read first, because that costs far less than looking at each descriptor,
+ * and because they tell the owner of a table: a forked child keeps the descriptor of its
  * parent's table but not the mapping, and a reader maps it without write access.
- * Everything about a process goes through one open directory, so that a pid which
- * is used again meanwhile cannot mix two processes.
+ * Everything that is read of a process is read through one open directory, so that two
+ * processes are not mixed when a pid is used again meanwhile.
  */
 #include "discover.h"
 
@@ -36,24 +36,23 @@
 #define SEALS_NEEDED (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define TABLE_PATH "/memfd:" CTX_TABLE_MEMFD_NAME
 #define THREAD_PREFIX "ctx-"
-/* Records that count as in use and were never written: an honest table has some, but not more bytes of them.
- */
+/* Bytes of records that count as in use and were never written: an honest table has some, but not more. */
 #define UNTOUCHED_MAX (256u * 1024 * 1024)
-#define TABLES_MAX 8 /* of one process: each copy of the library in it has its own */
-/* For what a process that begins needs until its table stands, though it lost its CPU meanwhile. */
+#define TABLES_MAX 8 /* in one process: each copy of the library in it has a table of its own */
+/* 60 ms in all: enough for a beginning process to finish its table, also when it loses its CPU meanwhile. */
 #define LOOKS_MAX 12
 #define LOOK_PAUSE_NS 5000000
-/* The kernel's user for all whom a user name space does not know. */
+/* The user that the kernel shows for all those whom our user namespace does not know. */
 #define UID_OVERFLOW 65534u
 
-/* A process under inspection. */
+/* A process that is being looked at. */
 struct candidate {
 	pid_t pid;
 	int directory;
 	struct patience *patience;
 	uid_t uid;
-	bool has_memory; /* no more when it is ending */
-	pid_t inner_pid; /* as its own pid namespace sees it */
+	bool has_memory; /* false when the process is ending */
+	pid_t inner_pid; /* in its own pid namespace */
 	char name[64];
 	char *maps;
 };
@@ -104,14 +103,14 @@ void survey_release(struct survey *survey)
 	*survey = (struct survey){0};
 }
 
-static const char *field(const char *status, const char *name)
+static const char *find_field(const char *status, const char *name)
 {
 	const char *at = strstr(status, name);
 
 	return at ? at + strlen(name) : NULL;
 }
 
-/* Name, real uid and innermost pid, from /proc/PID/status, which everyone may read. */
+/* Reads name, real uid and innermost pid from /proc/PID/status, which every user may read. */
 static int read_status(struct candidate *candidate)
 {
 	char *status;
@@ -121,8 +120,8 @@ static int read_status(struct candidate *candidate)
 	if (error)
 		return error;
 	candidate->inner_pid = candidate->pid;
-	candidate->has_memory = field(status, "\nVmSize:") != NULL;
-	at = field(status, "Name:\t");
+	candidate->has_memory = find_field(status, "\nVmSize:") != NULL;
+	at = find_field(status, "Name:\t");
 	if (at) {
 		size_t length = strcspn(at, "\n");
 
@@ -131,10 +130,10 @@ static int read_status(struct candidate *candidate)
 		memcpy(candidate->name, at, length);
 		candidate->name[length] = '\0';
 	}
-	at = field(status, "\nUid:\t");
+	at = find_field(status, "\nUid:\t");
 	if (at)
 		candidate->uid = (uid_t)strtoul(at, NULL, 10);
-	at = field(status, "\nNSpid:");
+	at = find_field(status, "\nNSpid:");
 	for (size_t length = at ? strcspn(at, "\n") : 0; length;) {
 		size_t digits, blanks = strspn(at, " \t");
 
@@ -150,7 +149,7 @@ static int read_status(struct candidate *candidate)
 	return 0;
 }
 
-/* Finds writable shared mappings of tables, one for each table. */
+/* Finds the writable shared mappings of tables. A table that is mapped twice counts once. */
 static size_t find_mappings(const char *maps, struct mapping found[TABLES_MAX])
 {
 	size_t count = 0;
@@ -178,7 +177,7 @@ static size_t find_mappings(const char *maps, struct mapping found[TABLES_MAX])
 	return count;
 }
 
-/* Opens the table through the descriptor that the process has of it. -ENOENT: it has none. */
+/* Opens the table through a descriptor that the process has of it. -ENOENT: it has none. */
 static int open_by_descriptor(const struct candidate *candidate, uint64_t inode)
 {
 	int fds = openat(candidate->directory, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -200,7 +199,7 @@ static int open_by_descriptor(const struct candidate *candidate, uint64_t inode)
 		if (length < (ssize_t)strlen(TABLE_PATH) ||
 		    memcmp(target, TABLE_PATH, strlen(TABLE_PATH)) != 0)
 			continue;
-		/* By now it may be another file than that whose name was read. */
+		/* The descriptor may name another file by now; memfd_reopen() checks. */
 		fd = openat(dirfd(list), entry->d_name, O_PATH | O_CLOEXEC);
 		result = fd < 0 ? -errno : memfd_reopen(fd, inode);
 	}
@@ -208,7 +207,7 @@ static int open_by_descriptor(const struct candidate *candidate, uint64_t inode)
 	return result;
 }
 
-/* The way without a descriptor, open to root only. */
+/* Opens the table through its mapping, which only root may do, when the process has no descriptor of it. */
 static int open_by_mapping(const struct candidate *candidate, const struct mapping *mapping)
 {
 	char name[64];
@@ -219,23 +218,25 @@ static int open_by_mapping(const struct candidate *candidate, const struct mappi
 	return fd < 0 ? fd : memfd_reopen(fd, mapping->inode);
 }
 
-static void describe(struct unreadable *unreadable, int error, const char *what)
+static void set_reason(struct unreadable *unreadable, int error, const char *what)
 {
 	const char *remedy = "";
 
 	if (error == ETIMEDOUT)
-		remedy = " (the kernel waits for something of its owner's while its memory is locked)";
+		remedy = " (it keeps its memory locked; end it, or what it waits for)";
+	else if (error == EBUSY)
+		remedy = " (too many other processes keep their readers waiting; end those first)";
 	else if (error == EAGAIN)
-		remedy = " (a process has a lease on it, which keeps others out)";
+		remedy = " (a process has a lease on it; see /proc/locks for which)";
 	else if (error == EACCES || error == EPERM)
-		remedy = geteuid() == 0
-				 ? " (denied even to root: a security module, or a user namespace above)"
-				 : " (another user's, or not dumpable: try as root)";
+		remedy = geteuid() == 0 ? " (denied even to root, by a security module or a user namespace "
+					  "above: look from outside)"
+					: " (it is another user's, or not dumpable: try as root)";
 	snprintf(unreadable->reason, sizeof(unreadable->reason), "cannot read %s: %s%s", what,
 		 strerror(error), remedy);
 }
 
-/* Maps the table behind fd and takes the snapshot. 0, or -1 with the reason in unreadable. */
+/* Maps the table behind fd and takes its snapshot. 0, or -1 with the reason in unreadable. */
 static int read_table(int fd, struct process *process, struct unreadable *unreadable)
 {
 	char reason[READER_REASON_SIZE];
@@ -245,7 +246,7 @@ static int read_table(int fd, struct process *process, struct unreadable *unread
 	int seals = fcntl(fd, F_GET_SEALS), result;
 
 	if (seals < 0 || (seals & SEALS_NEEDED) != SEALS_NEEDED) {
-		/* Without them the file could be cut under us, which is a SIGBUS. */
+		/* Without these seals its owner could shorten the file while we read it: SIGBUS. */
 		snprintf(unreadable->reason, sizeof(unreadable->reason),
 			 "its " TABLE_PATH " lacks the seals of a context table: refused");
 		unreadable->unsettled = true;
@@ -259,7 +260,7 @@ static int read_table(int fd, struct process *process, struct unreadable *unread
 	allocated = (uint64_t)status.st_blocks * 512;
 	bytes = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (bytes == MAP_FAILED) {
-		describe(unreadable, errno, "its table");
+		set_reason(unreadable, errno, "its table");
 		return -1;
 	}
 	result = snapshot_read(bytes, (size_t)status.st_size, allocated + UNTOUCHED_MAX, &process->snapshot,
@@ -280,6 +281,7 @@ static uint64_t monotonic_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* Adds the table to the survey, or the reason why it cannot be read. 0 or -ENOMEM. */
 static int add_table(struct survey *survey, const struct candidate *candidate, const struct mapping *mapping)
 {
 	struct unreadable unreadable = {.pid = candidate->pid, .inode = mapping->inode};
@@ -299,8 +301,8 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 		fd = other < 0 ? fd : other;
 	}
 	if (fd < 0) {
-		describe(&unreadable, -fd, "its table");
-		unreadable.unsettled = fd != -ETIMEDOUT;
+		set_reason(&unreadable, -fd, "its table");
+		unreadable.unsettled = fd != -ETIMEDOUT && fd != -EBUSY;
 		return survey_add_unreadable(survey, &unreadable);
 	}
 	result = read_table(fd, &found, &unreadable);
@@ -309,7 +311,7 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 		return survey_add_unreadable(survey, &unreadable);
 	if (found.snapshot.header.pid != candidate->inner_pid) {
 		snprintf(unreadable.reason, sizeof(unreadable.reason),
-			 "its table says that it belongs to pid %" PRId32 ": not its own",
+			 "its table says that it belongs to another process, pid %" PRId32,
 			 found.snapshot.header.pid);
 		unreadable.unsettled = true;
 		snapshot_release(&found.snapshot);
@@ -355,7 +357,8 @@ static int add_missing(struct survey *survey, const struct candidate *candidate,
 	return survey_add_unreadable(survey, &missing);
 }
 
-/* The library's own threads carry its name, which everyone may read. */
+/* Whether a thread of the process has a name that the library gives to its threads. Every user may read it.
+ */
 static bool has_library_thread(const struct candidate *candidate)
 {
 	int tasks = openat(candidate->directory, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -382,35 +385,36 @@ static bool has_library_thread(const struct candidate *candidate)
 	return found;
 }
 
-/* A user whose processes are none of ours, and closed to us: also those whom our user name space does not
- * know. */
+/* Whether the user's processes may not be read by us: of others, or, for root, of one whom our user namespace
+ * does not know. */
 static bool is_stranger(uid_t uid)
 {
 	return uid != getuid() && (geteuid() != 0 || uid == UID_OVERFLOW);
 }
 
 /*
- * The maps are closed to us. Of a process that was asked for, or is ours and has threads of the library, this
- * is worth an error; of any other it is not known whether it has a table. One that has no memory any more is
- * ending.
+ * Notes a process whose maps cannot be read. That is an error for a process that was asked for, and for one
+ * of ours that has threads of the library; of any other it is not known whether it has a table, so it is
+ * counted only. A process without memory is ending.
  */
 static int add_closed(struct survey *survey, const struct candidate *candidate, int error, bool asked_for)
 {
-	struct unreadable unreadable = {.pid = candidate->pid, .unsettled = error != ETIMEDOUT};
+	struct unreadable unreadable = {.pid = candidate->pid,
+					.unsettled = error != ETIMEDOUT && error != EBUSY};
 
 	if (error == ENOENT || error == ESRCH || !candidate->has_memory)
 		return asked_for ? add_missing(survey, candidate, "no such process") : 0;
-	if (!asked_for &&
-	    (is_stranger(candidate->uid) || (error != ETIMEDOUT && !has_library_thread(candidate)))) {
+	if (!asked_for && (is_stranger(candidate->uid) ||
+			   (error != ETIMEDOUT && error != EBUSY && !has_library_thread(candidate)))) {
 		survey->strangers++;
 		return 0;
 	}
 	memcpy(unreadable.name, candidate->name, sizeof(unreadable.name));
-	describe(&unreadable, error, "its memory map");
+	set_reason(&unreadable, error, "its memory map");
 	return survey_add_unreadable(survey, &unreadable);
 }
 
-static int inspect(struct survey *survey, struct candidate *candidate, bool asked_for)
+static int inspect_process(struct survey *survey, struct candidate *candidate, bool asked_for)
 {
 	struct mapping mappings[TABLES_MAX];
 	size_t count;
@@ -443,14 +447,14 @@ static int inspect_pid(struct survey *survey, int proc, pid_t pid, bool asked_fo
 	candidate.directory = openat(proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (candidate.directory < 0)
 		return add_closed(survey, &candidate, errno, asked_for);
-	result = inspect(survey, &candidate, asked_for);
+	result = inspect_process(survey, &candidate, asked_for);
 	free(candidate.maps);
 	close(candidate.directory);
 	return result;
 }
 
-/* A table that another process shows too, as its clone that shares memory does, has been read there. */
-static void drop_duplicates(struct survey *survey)
+/* Removes the reasons for tables that were read after all, through another process that shares its memory. */
+static void remove_duplicates(struct survey *survey)
 {
 	size_t kept = 0;
 
@@ -482,8 +486,8 @@ static int inspect_all(struct survey *survey, DIR *proc)
 	return result;
 }
 
-/* What was found of a process, that is to be looked at anew. */
-static void forget(struct survey *survey, pid_t pid)
+/* Removes what was found of the process. */
+static void remove_process(struct survey *survey, pid_t pid)
 {
 	size_t kept = 0;
 
@@ -501,7 +505,7 @@ static void forget(struct survey *survey, pid_t pid)
 	survey->unreadable_count = kept;
 }
 
-/* The processes that may be beginning or ending, each once. 0 or -ENOMEM. */
+/* Lists the processes that may be beginning or ending, each once. 0 or -ENOMEM. */
 static int list_unsettled(const struct survey *survey, pid_t **ret_pids, size_t *ret_count)
 {
 	pid_t *pids = malloc((survey->unreadable_count + 1) * sizeof(*pids));
@@ -512,7 +516,7 @@ static int list_unsettled(const struct survey *survey, pid_t **ret_pids, size_t 
 	for (size_t i = 0; i < survey->unreadable_count; i++) {
 		const struct unreadable *unreadable = &survey->unreadables[i];
 
-		/* Those of one process follow each other. */
+		/* The entries of one process follow each other. */
 		if (unreadable->unsettled && (!count || pids[count - 1] != unreadable->pid))
 			pids[count++] = unreadable->pid;
 	}
@@ -522,8 +526,8 @@ static int list_unsettled(const struct survey *survey, pid_t **ret_pids, size_t 
 }
 
 /*
- * A process that was just making its table, or was about to end, is no error: when looked at again it has
- * one, or is gone. What does not settle stays as it was found.
+ * Looks again at processes that could not be read, because they may just have been making their table or
+ * ending. Those that still cannot be read after LOOKS_MAX times stay in the survey.
  */
 static int look_again(struct survey *survey, int proc, bool asked_for)
 {
@@ -533,14 +537,14 @@ static int look_again(struct survey *survey, int proc, bool asked_for)
 		pid_t *pids;
 		size_t count;
 
-		drop_duplicates(survey);
+		remove_duplicates(survey);
 		result = list_unsettled(survey, &pids, &count);
 		if (result)
 			return result;
 		if (count && look)
 			nanosleep(&(struct timespec){.tv_nsec = LOOK_PAUSE_NS}, NULL);
 		for (size_t i = 0; i < count && !result; i++) {
-			forget(survey, pids[i]);
+			remove_process(survey, pids[i]);
 			result = inspect_pid(survey, proc, pids[i], asked_for);
 		}
 		free(pids);
@@ -576,7 +580,7 @@ int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_sur
 		survey_release(ret_survey);
 		return result;
 	}
-	drop_duplicates(ret_survey);
+	remove_duplicates(ret_survey);
 	if (ret_survey->process_count)
 		qsort(ret_survey->processes, ret_survey->process_count, sizeof(struct process),
 		      compare_processes);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finding context tables: in the processes of this machine, or in a core file.
+ * Finds context tables in the processes of this machine, or in a core file.
+ *
+ * This folder, read/, looks at processes, core files and the kernel and says what it found; it may use text/.
  *
  * A survey is what was found at one moment: processes, each with the snapshot of its
  * table, and the processes whose table could not be read, with the reason.
@@ -19,12 +21,12 @@
 #include "sites.h"
 
 struct process {
-	pid_t pid; /* as this process sees it */
+	pid_t pid; /* in our pid namespace */
 	uid_t uid;
-	char name[64]; /* of the command; raw bytes */
+	char name[64]; /* of the command, not escaped */
 	bool is_core;
-	uint64_t inode;	 /* of the table, 0 in a core */
-	uint64_t now_ns; /* in the clock of the table */
+	uint64_t inode;	 /* of the table; 0 in a core file */
+	uint64_t now_ns; /* time of the snapshot, in the clock of the table */
 	struct snapshot snapshot;
 	struct sites sites;
 	struct descriptors descriptors;
@@ -34,8 +36,8 @@ struct unreadable {
 	pid_t pid;
 	char name[64];
 	char reason[READER_REASON_SIZE + 160];
-	bool missing;	/* not there, as opposed to closed to us */
-	bool unsettled; /* perhaps the process is only beginning or ending */
+	bool missing;	/* there is no table, as opposed to one that may not be read */
+	bool unsettled; /* the process may be just beginning or ending */
 	uint64_t inode;
 };
 
@@ -44,24 +46,25 @@ struct survey {
 	size_t process_count;
 	struct unreadable *unreadables;
 	size_t unreadable_count;
-	unsigned strangers; /* processes that are closed to us: of other users, or nothing says that they use
-			       ctxring */
+	unsigned strangers; /* processes that may not be read and show no sign of ctxring, or are other users'
+			     */
 	struct patience patience;
 };
 
-/* All processes, or the pid_count ones of pids. 0, -ENOMEM, or the error of opening /proc. */
+/* Looks at the pid_count processes of pids, or at all if that is 0. 0, -ENOMEM, or the error of opening
+ * /proc. */
 int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_survey);
 
-/* One core file. What is wrong with it is in the survey; 0 or -ENOMEM. */
+/* Reads a core file. 0, also when it cannot be read: the survey has the reason; or -ENOMEM. */
 int survey_core(const char *path, struct survey *ret_survey);
 
-/* Adds an empty entry; NULL without memory. For those that fill a survey. */
+/* For those that fill a survey: adds an empty entry, NULL without memory; adds a copy, 0 or -ENOMEM. */
 struct process *survey_add_process(struct survey *survey);
 int survey_add_unreadable(struct survey *survey, const struct unreadable *unreadable);
 
 /*
- * The table behind fd, of a process that the service knows. What is wrong with it is in the survey; 0 or
- * -ENOMEM. fd stays the caller's.
+ * Adds the table behind fd, of a process that the service knows. 0, also when it cannot be read: the survey
+ * has the reason; or -ENOMEM. fd remains the caller's.
  */
 int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const char *name);
 

@@ -8,25 +8,36 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "proc_file.h"
 
+/* How long an errand is waited for when the patience of the survey is used up. */
 #define MOMENT_NS 5000000u
+/* A stuck thread keeps its stack, so it gets a small one. Where a machine needs more the default remains. */
+#define STACK_SIZE 131072u
 
-/* Of the thread and of who waits for it: the one that is done with it second frees it. */
+/* One call on its thread. Its caller frees it, or its thread when the caller has stopped waiting. */
 struct errand {
-	pthread_mutex_t lock;
 	pthread_cond_t back;
 	bool is_back;
-	_Atomic bool abandoned;
-	int directory; /* its own */
+	struct errand *next_stuck;
+	ino_t process; /* inode of directory: the same for every open of /proc/PID while one is open */
+	_Atomic bool
+		stop;  /* nobody waits any more; written under the lock, read by proc_file_read without it */
+	int directory; /* a duplicate that the errand owns */
 	char name[64];
 	bool open_only;
-	int result; /* a descriptor, or -errno */
+	int result; /* a descriptor, or 0, or -errno */
 	char *text;
 };
+
+/* Guards is_back of all errands and the list of those that are stuck. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct errand *stuck_errands;
+static unsigned stuck_count;
 
 static void errand_free(struct errand *errand)
 {
@@ -35,11 +46,42 @@ static void errand_free(struct errand *errand)
 	close(errand->directory);
 	free(errand->text);
 	pthread_cond_destroy(&errand->back);
-	pthread_mutex_destroy(&errand->lock);
 	free(errand);
 }
 
-static void *go(void *data)
+static void add_stuck(struct errand *errand)
+{
+	errand->next_stuck = stuck_errands;
+	stuck_errands = errand;
+	stuck_count++;
+}
+
+static void remove_stuck(struct errand *errand)
+{
+	struct errand **link = &stuck_errands;
+
+	while (*link != errand)
+		link = &(*link)->next_stuck;
+	*link = errand->next_stuck;
+	stuck_count--;
+}
+
+/* Whether a new errand may be sent to that process: 0, -ETIMEDOUT or -EBUSY. */
+static int check_stuck(ino_t process)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&lock);
+	for (const struct errand *errand = stuck_errands; errand && !result; errand = errand->next_stuck)
+		if (errand->process == process)
+			result = -ETIMEDOUT;
+	if (!result && stuck_count >= ERRANDS_STUCK_MAX)
+		result = -EBUSY;
+	pthread_mutex_unlock(&lock);
+	return result;
+}
+
+static void *errand_run(void *data)
 {
 	struct errand *errand = data;
 
@@ -48,19 +90,22 @@ static void *go(void *data)
 		errand->result = fd < 0 ? -errno : fd;
 	} else {
 		errand->result =
-			proc_file_read(errand->directory, errand->name, &errand->abandoned, &errand->text);
+			proc_file_read(errand->directory, errand->name, &errand->stop, &errand->text);
 	}
-	pthread_mutex_lock(&errand->lock);
+	pthread_mutex_lock(&lock);
+	bool was_stuck = atomic_load_explicit(&errand->stop, memory_order_relaxed);
 	errand->is_back = true;
-	bool abandoned = atomic_load(&errand->abandoned);
-	pthread_cond_signal(&errand->back);
-	pthread_mutex_unlock(&errand->lock);
-	if (abandoned)
+	if (was_stuck)
+		remove_stuck(errand);
+	else
+		pthread_cond_signal(&errand->back);
+	pthread_mutex_unlock(&lock);
+	if (was_stuck)
 		errand_free(errand);
 	return NULL;
 }
 
-static struct errand *errand_new(int directory, const char *name, bool open_only)
+static struct errand *errand_new(int directory, ino_t process, const char *name, bool open_only)
 {
 	struct errand *errand = calloc(1, sizeof(*errand));
 
@@ -71,9 +116,9 @@ static struct errand *errand_new(int directory, const char *name, bool open_only
 		free(errand);
 		return NULL;
 	}
-	pthread_mutex_init(&errand->lock, NULL);
 	pthread_cond_init(&errand->back, NULL);
 	snprintf(errand->name, sizeof(errand->name), "%s", name);
+	errand->process = process;
 	errand->open_only = open_only;
 	errand->result = -EAGAIN;
 	return errand;
@@ -87,8 +132,8 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* False: it is left to its thread. */
-static bool await(struct errand *errand, struct patience *patience)
+/* Returns whether the errand has come back. If not, its thread frees it from now on. */
+static bool errand_wait(struct errand *errand, struct patience *patience)
 {
 	uint64_t begun_ns = now_ns();
 	uint64_t end_ns = begun_ns + (patience->left_ns > MOMENT_NS ? patience->left_ns : MOMENT_NS);
@@ -96,44 +141,59 @@ static bool await(struct errand *errand, struct patience *patience)
 			       .tv_nsec = (long)(end_ns % 1000000000u)};
 	int result = 0;
 
-	pthread_mutex_lock(&errand->lock);
+	pthread_mutex_lock(&lock);
 	while (!errand->is_back && result != ETIMEDOUT)
-		result = pthread_cond_clockwait(&errand->back, &errand->lock, CLOCK_MONOTONIC, &end);
+		result = pthread_cond_clockwait(&errand->back, &lock, CLOCK_MONOTONIC, &end);
 	bool is_back = errand->is_back;
-	atomic_store(&errand->abandoned, !is_back);
-	pthread_mutex_unlock(&errand->lock);
+	if (!is_back) {
+		atomic_store_explicit(&errand->stop, true, memory_order_relaxed);
+		add_stuck(errand);
+	}
+	pthread_mutex_unlock(&lock);
 	if (!is_back)
 		patience->left_ns = 0;
 	return is_back;
 }
 
-/* The errand when it is done, which the caller frees; NULL: -errno is in ret_error. */
-static struct errand *send(struct patience *patience, int directory, const char *name, bool open_only,
-			   int *ret_error)
+static int start_thread(struct errand *errand)
 {
-	struct errand *errand = errand_new(directory, name, open_only);
 	pthread_attr_t attributes;
 	pthread_t thread;
 
-	*ret_error = -ENOMEM;
-	if (!errand)
-		return NULL;
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	int error = pthread_create(&thread, &attributes, go, errand);
+	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	int error = pthread_create(&thread, &attributes, errand_run, errand);
 	pthread_attr_destroy(&attributes);
-	if (error) {
+	return -error;
+}
+
+/* Returns the errand when it has come back, which the caller frees; NULL: ret_error has -errno. */
+static struct errand *send_errand(struct patience *patience, int directory, const char *name, bool open_only,
+				  int *ret_error)
+{
+	struct stat status;
+
+	*ret_error = fstat(directory, &status) ? -errno : check_stuck(status.st_ino);
+	if (*ret_error)
+		return NULL;
+	struct errand *errand = errand_new(directory, status.st_ino, name, open_only);
+	if (!errand) {
+		*ret_error = -ENOMEM;
+		return NULL;
+	}
+	*ret_error = start_thread(errand);
+	if (*ret_error) {
 		errand_free(errand);
-		*ret_error = -error;
 		return NULL;
 	}
 	*ret_error = -ETIMEDOUT;
-	return await(errand, patience) ? errand : NULL;
+	return errand_wait(errand, patience) ? errand : NULL;
 }
 
 char *errand_read(struct patience *patience, int directory, const char *name, int *ret_error)
 {
-	struct errand *errand = send(patience, directory, name, false, ret_error);
+	struct errand *errand = send_errand(patience, directory, name, false, ret_error);
 	char *text;
 
 	if (!errand)
@@ -148,7 +208,7 @@ char *errand_read(struct patience *patience, int directory, const char *name, in
 int errand_open_path(struct patience *patience, int directory, const char *name)
 {
 	int error;
-	struct errand *errand = send(patience, directory, name, true, &error);
+	struct errand *errand = send_errand(patience, directory, name, true, &error);
 
 	if (!errand)
 		return error;

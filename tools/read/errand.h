@@ -1,25 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls on /proc/PID that the process looked at can hold up: whoever has a file system of his own can make
- * the kernel wait for it while it holds the lock of his memory, and whoever asks for the maps then waits for
- * him. Each such call is made on a thread, which is left to itself when it does not come back in time.
+ * Calls on /proc/PID that the process looked at can hold up.
+ *
+ * A process with a file system of its own can make the kernel wait for it while the kernel holds the lock of
+ * the process's memory. A reader of its maps then waits for that lock. Each such call is therefore made on a
+ * thread, the errand. The caller stops waiting after a while, and the thread stays stuck until the kernel
+ * returns.
+ *
+ * A process whose errand is stuck is not asked again until that errand has returned, so each process holds at
+ * most one thread. In all no more than ERRANDS_STUCK_MAX are stuck: beyond that no process is asked.
  */
 #ifndef TOOL_ERRAND_H
 #define TOOL_ERRAND_H
 
 #include <stdint.h>
 
-/* The waits for processes that do not answer, together. When it is used up, each gets a moment only. */
+#define ERRANDS_STUCK_MAX 256
+
+/* The time that all errands of a survey may wait together. Once it is used up, each waits a moment only. */
 struct patience {
 	uint64_t left_ns;
 };
 #define PATIENCE ((struct patience){.left_ns = 1000000000u})
 
-/* The text of a file in the open directory, which the caller frees; NULL: -errno is in ret_error, -ETIMEDOUT
- * among them. */
+/*
+ * Both look into directory, an open /proc/PID. Errors besides those of the call itself: -ETIMEDOUT when the
+ * process does not answer, or still has an errand that is stuck; -EBUSY when too many errands are stuck.
+ */
+
+/* Returns the text of a file in directory, which the caller frees; NULL: ret_error has -errno. */
 char *errand_read(struct patience *patience, int directory, const char *name, int *ret_error);
 
-/* Opens what is behind a link without touching it: an O_PATH descriptor, or -errno, -ETIMEDOUT among them. */
+/* Opens the target of a link with O_PATH, which does not touch it. A descriptor, or -errno. */
 int errand_open_path(struct patience *patience, int directory, const char *name);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every memfd is a file of the one file system that the kernel keeps for them, where nobody can make a file
- * of any other type. So what has the device of a memfd of our own is a memfd. statx(2) with
+ * Every memfd is a file of one file system that the kernel keeps for them, and nobody can make a file of
+ * another kind there. So a regular file on the same device as a memfd of our own is a memfd. statx(2) with
  * AT_STATX_DONT_SYNC does not ask the server of a FUSE file system; fstat(2) and fstatfs(2) do.
  */
 #include "memfd.h"
@@ -14,13 +14,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int look(int fd, struct statx *ret_status)
+static int read_status(int fd, struct statx *ret_status)
 {
 	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, ret_status) ? -errno
 												     : 0;
 }
 
-/* The device of every memfd. */
+/* The status of a memfd of our own, for the device of all. 0 or -errno. */
 static int find_device(struct statx *ret_own)
 {
 	static struct statx own;
@@ -30,7 +30,7 @@ static int find_device(struct statx *ret_own)
 		int fd = memfd_create("ctxtool", MFD_CLOEXEC);
 		if (fd < 0)
 			return -errno;
-		int error = look(fd, &own);
+		int error = read_status(fd, &own);
 		close(fd);
 		if (error)
 			return error;
@@ -40,13 +40,14 @@ static int find_device(struct statx *ret_own)
 	return 0;
 }
 
+/* 1: fd is the memfd with that inode; 0: it is not; or -errno. */
 static int is_memfd(int fd, uint64_t inode)
 {
 	struct statx own, other;
 	int error = find_device(&own);
 
 	if (!error)
-		error = look(fd, &other);
+		error = read_status(fd, &other);
 	if (error)
 		return error;
 	return other.stx_dev_major == own.stx_dev_major && other.stx_dev_minor == own.stx_dev_minor &&
@@ -60,7 +61,7 @@ int memfd_reopen(int path_fd, uint64_t inode)
 
 	if (result > 0) {
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
-		/* Whoever has a lease on it would be waited for. */
+		/* Without O_NONBLOCK the kernel waits for a process that has a lease on the file. */
 		result = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		result = result < 0 ? -errno : result;
 	} else if (!result) {

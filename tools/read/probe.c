@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Versions say little, since distributions carry features back: all of this is found by use.
+ * Every feature is found by using it. The version of a kernel says little, because distributions carry
+ * features back to older ones.
  */
 #include "probe.h"
 
@@ -15,7 +16,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-/* Numbers that headers of Linux 6.1 lack. */
+/* Constants of the kernel that headers of Linux 6.1 lack. */
 #define SETUP_NO_SQARRAY (1u << 16)
 #define SETUP_HYBRID_IOPOLL (1u << 17)
 #define SETUP_CQE_MIXED (1u << 18)
@@ -38,7 +39,7 @@ static struct probe_flag setup_flags[] = {
 	{NULL, false},
 };
 
-/* In the order of setup_flags, with what a flag needs beside it. */
+/* The bits of setup_flags in the same order, each with those that the kernel wants beside it. */
 static const unsigned setup_bits[] = {
 	IORING_SETUP_IOPOLL,
 	IORING_SETUP_SQPOLL,
@@ -58,7 +59,7 @@ static const unsigned setup_bits[] = {
 	SETUP_SQE_MIXED,
 };
 
-/* Bit n of the features is the n-th. */
+/* The entry at index n is bit n of the features. */
 static struct probe_flag features[] = {
 	{"SINGLE_MMAP", false},
 	{"NODROP", false},
@@ -145,9 +146,9 @@ static void probe_setup_flags(void)
 	}
 }
 
-/* Submits one operation and waits for it. Its result, or the error of submitting. */
-static int run_one(struct io_uring *ring, void (*prepare)(struct io_uring_sqe *sqe, unsigned flags),
-		   unsigned flags)
+/* Submits one operation and waits for it. Returns its result, or the error of submitting it. */
+static int run_operation(struct io_uring *ring, void (*prepare)(struct io_uring_sqe *sqe, unsigned flags),
+			 unsigned flags)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 	struct io_uring_cqe *cqe;
@@ -174,7 +175,7 @@ static void prepare_nop(struct io_uring_sqe *sqe, unsigned flags)
 	sqe->rw_flags = (int)flags;
 }
 
-/* There is nothing to cancel: an unknown flag is -EINVAL, a known one anything else. */
+/* Cancels what is not there: the result is -EINVAL for an unknown flag, and another one for a known flag. */
 static void prepare_cancel(struct io_uring_sqe *sqe, unsigned flags)
 {
 	sqe->opcode = IORING_OP_ASYNC_CANCEL;
@@ -185,7 +186,7 @@ static void prepare_cancel(struct io_uring_sqe *sqe, unsigned flags)
 
 static bool can_sync_cancel(const struct io_uring *ring)
 {
-	/* As the kernel's struct io_uring_sync_cancel_reg, whose name old headers lack. */
+	/* The kernel's struct io_uring_sync_cancel_reg, which old headers lack. */
 	struct {
 		uint64_t address;
 		int32_t fd;
@@ -218,7 +219,7 @@ static void probe_abilities(struct io_uring *ring)
 	};
 
 	for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++)
-		abilities[i].present = run_one(ring, prepare_cancel, bits[i]) != -EINVAL;
+		abilities[i].present = run_operation(ring, prepare_cancel, bits[i]) != -EINVAL;
 	abilities[ABILITY_SYNC_CANCEL].present = can_sync_cancel(ring);
 	abilities[ABILITY_ABSOLUTE_WAIT].present = can_wait_absolute(ring);
 }
@@ -247,7 +248,7 @@ static void probe_ring(struct probe_report *report)
 		return;
 	for (unsigned i = 0; features[i].name; i++)
 		features[i].present = params.features & 1u << i;
-	result = run_one(&ring, prepare_nop, 0);
+	result = run_operation(&ring, prepare_nop, 0);
 	report->use_error = result < 0 ? -result : 0;
 	if (!result) {
 		probe_opcodes(&ring, report);
@@ -257,7 +258,7 @@ static void probe_ring(struct probe_report *report)
 	probe_setup_flags();
 }
 
-/* A sealed memfd that is mapped for writing, as the table is. */
+/* Makes a sealed memfd that is mapped for writing, as a context table is. 0 or the errno. */
 static int probe_table(void)
 {
 	int fd = memfd_create("ctxring-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -3,11 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static int read_all(int fd, const _Atomic bool *stop, char **text)
+static int read_text(int fd, const _Atomic bool *stop, char **text)
 {
 	size_t room = 16384, length = 0;
 	ssize_t got;
@@ -17,7 +16,7 @@ static int read_all(int fd, const _Atomic bool *stop, char **text)
 		return -ENOMEM;
 	while ((got = read(fd, *text + length, room - length - 1)) > 0) {
 		length += (size_t)got;
-		if (stop && atomic_load(stop))
+		if (stop && atomic_load_explicit(stop, memory_order_relaxed))
 			return -ECANCELED;
 		if (room - length > 4096)
 			continue;
@@ -38,7 +37,7 @@ int proc_file_read(int directory, const char *name, const _Atomic bool *stop, ch
 
 	if (fd < 0)
 		return -errno;
-	int result = read_all(fd, stop, &text);
+	int result = read_text(fd, stop, &text);
 	close(fd);
 	if (result)
 		free(text);

@@ -2,9 +2,9 @@
 /*
  * Reads a context table that another process is writing, or has left behind.
  *
- * Operations are copied before contexts: an operation whose context went away in
- * between is dropped, and no operation is shown under a context that it never had,
- * since slot and generation must both match.
+ * Operations are copied before contexts. An operation whose context went away in between is
+ * left out. None is shown under a context that it never had, because slot and generation must
+ * both match.
  */
 #include "reader.h"
 
@@ -16,9 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A writer holds a record for some tens of nanoseconds, or longer when it lost its CPU. */
+/* A writer holds a record for some tens of nanoseconds, or longer when it loses its CPU. */
 #define COPY_ATTEMPTS 64
-/* Whole-read budget of giving the CPU to a writer that lost its own. */
+/* How often a whole read yields its CPU to writers that lost theirs. */
 #define YIELDS_MAX 256
 #define RECORD_SIZE_MAX 65536u
 
@@ -27,7 +27,7 @@ struct reading {
 	size_t size;
 	struct ctx_table_header header;
 	struct snapshot *out;
-	uint32_t *index_of_slot; /* contexts */
+	uint32_t *index_of_slot; /* of contexts; READER_NONE: no context is read from that slot */
 	unsigned yields;
 };
 
@@ -36,12 +36,12 @@ static void copy_words(void *to, const void *from, size_t size)
 	uint32_t *out = to;
 	const _Atomic uint32_t *in = from;
 
-	/* Word by word and atomically: the writer may be at it. */
+	/* The writer may be storing the same words, so each is loaded atomically. */
 	for (size_t i = 0; i < size / sizeof(*out); i++)
 		out[i] = atomic_load_explicit(in + i, memory_order_relaxed);
 }
 
-/* Copies one record under its sequence count, its first word. False: it never held still. */
+/* Copies a record, whose first word is its sequence count. False: it was being written at each attempt. */
 static bool copy_record(struct reading *reading, const void *from, void *to, size_t size)
 {
 	const _Atomic uint32_t *seq = from;
@@ -69,15 +69,14 @@ static const void *record_at(const struct reading *reading, const struct ctx_tab
 	return reading->bytes + area->offset + (size_t)slot * area->record_size;
 }
 
-/* Makes room for one more element. */
-static int grow(void **array, uint32_t count, size_t element_size)
+/* Makes room for one more element. The room is 16, then the next power of two. */
+static int grow_array(void **array, uint32_t count, size_t element_size)
 {
 	size_t room;
 	void *larger;
 
 	if (count & (count - 1) || (count && count < 16))
 		return 0;
-	/* Room is 16, then always the next power of two. */
 	room = count ? (size_t)count * 2 : 16;
 	larger = realloc(*array, room * element_size);
 	if (!larger)
@@ -111,7 +110,7 @@ static int check_area(const char *name, const struct ctx_table_area *area, size_
 	return 0;
 }
 
-/* Bounds what the table says is used; true when something is left out. */
+/* Limits the count of slots in use to what there is and to READER_SLOTS_MAX. True: slots are left out. */
 static bool clip_area(struct ctx_table_area *area)
 {
 	if (area->used > area->count)
@@ -125,7 +124,8 @@ static bool clip_area(struct ctx_table_area *area)
 static int check_version(const struct ctx_table_header *header, char *reason)
 {
 	if (header->magic == 0) {
-		snprintf(reason, READER_REASON_SIZE, "the table is empty: not finished being made");
+		snprintf(reason, READER_REASON_SIZE,
+			 "the table is empty: its process has not finished making it");
 		return -EAGAIN;
 	}
 	if (header->magic != CTX_TABLE_MAGIC) {
@@ -155,7 +155,8 @@ static int read_header(const void *bytes, size_t size, uint64_t table_size, stru
 	int result;
 
 	if (size < sizeof(*header)) {
-		snprintf(reason, READER_REASON_SIZE, "truncated table: %zu bytes, not even a header", size);
+		snprintf(reason, READER_REASON_SIZE, "truncated table: its %zu bytes are less than a header",
+			 size);
 		return -ENODATA;
 	}
 	copy_words(header, bytes, sizeof(*header));
@@ -186,7 +187,7 @@ static int read_header(const void *bytes, size_t size, uint64_t table_size, stru
 	return 0;
 }
 
-static void note_time(struct snapshot *out, uint64_t time_ns)
+static void update_latest(struct snapshot *out, uint64_t time_ns)
 {
 	if (time_ns > out->latest_ns && time_ns < UINT64_MAX / 2)
 		out->latest_ns = time_ns;
@@ -203,7 +204,7 @@ static int read_operations(struct reading *reading)
 
 		if (!(atomic_load_explicit(&record->flags, memory_order_acquire) & CTX_TABLE_OP_IN_FLIGHT))
 			continue;
-		if (grow((void **)&out->operations, out->operation_count, sizeof(*operation)))
+		if (grow_array((void **)&out->operations, out->operation_count, sizeof(*operation)))
 			return -ENOMEM;
 		operation = &out->operations[out->operation_count];
 		*operation = (struct reader_operation){.context = READER_NONE, .next = READER_NONE};
@@ -211,7 +212,7 @@ static int read_operations(struct reading *reading)
 			continue;
 		if (!(operation->record.flags & CTX_TABLE_OP_IN_FLIGHT))
 			continue;
-		note_time(out, operation->record.since_ns);
+		update_latest(out, operation->record.since_ns);
 		out->operation_count++;
 	}
 	return 0;
@@ -228,7 +229,7 @@ static int read_contexts(struct reading *reading)
 
 		if (!atomic_load_explicit(&record->state, memory_order_acquire))
 			continue;
-		if (grow((void **)&out->contexts, out->context_count, sizeof(*context)))
+		if (grow_array((void **)&out->contexts, out->context_count, sizeof(*context)))
 			return -ENOMEM;
 		context = &out->contexts[out->context_count];
 		*context = (struct reader_context){.slot = slot,
@@ -243,9 +244,9 @@ static int read_contexts(struct reading *reading)
 		if (!context->record.state || !context->record.generation)
 			continue;
 		context->record.label[CTX_TABLE_LABEL_SIZE - 1] = '\0';
-		note_time(out, context->record.created_ns);
+		update_latest(out, context->record.created_ns);
 		if (context->record.state & CTX_TABLE_OWN)
-			note_time(out, context->record.done_ns);
+			update_latest(out, context->record.done_ns);
 		if (context->record.state & CTX_TABLE_LIVE)
 			out->live_count++;
 		reading->index_of_slot[slot] = out->context_count++;
@@ -262,7 +263,7 @@ static int read_cause(struct reading *reading, struct reader_context *context)
 
 	if (!(context->record.state & CTX_TABLE_OWN) || slot == 0 || slot >= area->used)
 		return 0;
-	if (grow((void **)&out->causes, out->cause_count, sizeof(*cause)))
+	if (grow_array((void **)&out->causes, out->cause_count, sizeof(*cause)))
 		return -ENOMEM;
 	cause = &out->causes[out->cause_count];
 	if (!copy_record(reading, record_at(reading, area, slot), cause, sizeof(*cause)))
@@ -296,19 +297,19 @@ static int read_rings(struct reading *reading)
 
 		if (!atomic_load_explicit(&record->state, memory_order_acquire))
 			continue;
-		if (grow((void **)&out->rings, out->ring_count, sizeof(*ring)))
+		if (grow_array((void **)&out->rings, out->ring_count, sizeof(*ring)))
 			return -ENOMEM;
 		ring = &out->rings[out->ring_count];
 		*ring = (struct reader_ring){.slot = slot};
 		if (!copy_record(reading, record, &ring->record, sizeof(ring->record)) || !ring->record.state)
 			continue;
-		note_time(out, ring->record.opened_ns);
+		update_latest(out, ring->record.opened_ns);
 		out->ring_count++;
 	}
 	return 0;
 }
 
-/* The context in slot, if it is still the one of that generation. */
+/* The index of the context in slot, or READER_NONE when it is not of that generation. */
 static uint32_t find_context(const struct reading *reading, uint32_t slot, uint32_t generation)
 {
 	uint32_t index;
@@ -335,8 +336,8 @@ static void link_parents(struct reading *reading)
 }
 
 /*
- * Cuts each circle of parent links once. Every walk upwards marks its nodes with its own
- * number and stops at a node that some walk has marked, so that all walks together are linear.
+ * Cuts each circle of parent links once. Every walk upwards marks its contexts with its own
+ * number and stops at a context that any walk has marked, so that all walks together are linear.
  */
 static int cut_cycles(struct snapshot *out)
 {
@@ -394,7 +395,7 @@ static void link_children(struct snapshot *out, uint32_t *by_age)
 	}
 }
 
-/* Walks the forest without a stack, and hands depth and origin of the end down. */
+/* Walks the forest without a stack, and fills in preorder, the depths and the origins. */
 static void walk_forest(struct snapshot *out)
 {
 	uint32_t at = out->first_root;
@@ -424,7 +425,7 @@ static void walk_forest(struct snapshot *out)
 	}
 }
 
-/* Gives each operation to its context and its ring; drops those without a context. */
+/* Links each operation to its context, and removes those whose context is gone. */
 static void link_operations(struct reading *reading)
 {
 	struct snapshot *out = reading->out;
@@ -451,7 +452,7 @@ static void link_operations(struct reading *reading)
 	}
 }
 
-/* Rings are in slot order, and their slots fit in 16 bits where operations name them. */
+/* Counts the operations of each ring. The rings are sorted by slot. */
 static void count_ring_operations(struct snapshot *out)
 {
 	for (uint32_t i = 0; i < out->operation_count; i++) {
@@ -471,7 +472,7 @@ static void count_ring_operations(struct snapshot *out)
 	}
 }
 
-static int read_all(struct reading *reading)
+static int read_records(struct reading *reading)
 {
 	struct snapshot *out = reading->out;
 	uint32_t slots = reading->header.contexts.used;
@@ -527,8 +528,8 @@ int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snap
 		return -EFBIG;
 	}
 	out.header = reading.header;
-	note_time(&out, out.header.created_ns);
-	result = read_all(&reading);
+	update_latest(&out, out.header.created_ns);
+	result = read_records(&reading);
 	free(reading.index_of_slot);
 	if (result) {
 		snapshot_release(&out);

@@ -27,8 +27,8 @@ int sites_add(struct sites *sites, uint64_t start, uint64_t end, uint64_t file_o
 	return 0;
 }
 
-/* One line: "start-end perms offset dev inode   path", the path to the end of the line. */
-static int add_line(struct sites *sites, const char *line, size_t length)
+/* Adds a line "start-end perms offset dev inode   path"; the path goes to the end of the line. */
+static int add_maps_line(struct sites *sites, const char *line, size_t length)
 {
 	char path[4096];
 	uint64_t start, end, offset;
@@ -40,7 +40,7 @@ static int add_line(struct sites *sites, const char *line, size_t length)
 		   &before_path) != 4 ||
 	    !before_path || (size_t)before_path >= length)
 		return 0;
-	/* Return addresses point into code. */
+	/* Only code is of use: sites are return addresses. */
 	if (mode[2] != 'x' || line[before_path] != '/')
 		return 0;
 	path_length = length - (size_t)before_path;
@@ -55,7 +55,7 @@ int sites_parse_maps(struct sites *sites, const char *maps)
 {
 	while (*maps) {
 		size_t length = strcspn(maps, "\n");
-		int result = add_line(sites, maps, length);
+		int result = add_maps_line(sites, maps, length);
 
 		if (result)
 			return result;

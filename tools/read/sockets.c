@@ -39,8 +39,8 @@ static const char *tcp_state(unsigned state)
 	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "";
 }
 
-/* "0100007F:0050" or its form of 32 digits: words in the byte order of the machine. */
-static bool internet_address(const char *hex, char *text, size_t size)
+/* Reads "0100007F:0050", or 32 digits for IPv6: words in the byte order of the machine. */
+static bool read_address(const char *hex, char *text, size_t size)
 {
 	unsigned char bytes[16];
 	char name[INET6_ADDRSTRLEN];
@@ -67,7 +67,7 @@ static bool internet_address(const char *hex, char *text, size_t size)
 	return true;
 }
 
-/* "  0: local remote state tx:rx tr:when retrnsmt uid timeout inode ..." */
+/* Adds a line "  0: local remote state tx:rx tr:when retrnsmt uid timeout inode ...". */
 static int add_internet(struct sockets *sockets, const char *protocol, const char *line)
 {
 	char local[48], remote[48], near_text[80], far_text[80], text[256];
@@ -76,8 +76,8 @@ static int add_internet(struct sockets *sockets, const char *protocol, const cha
 
 	if (sscanf(line, " %*[0-9]: %47s %47s %x %*s %*s %*s %*s %*s %" SCNu64, local, remote, &state,
 		   &inode) != 4 ||
-	    !inode || !internet_address(local, near_text, sizeof(near_text)) ||
-	    !internet_address(remote, far_text, sizeof(far_text)))
+	    !inode || !read_address(local, near_text, sizeof(near_text)) ||
+	    !read_address(remote, far_text, sizeof(far_text)))
 		return 0;
 	if (strncmp(protocol, "tcp", 3) == 0 && state == 10)
 		snprintf(text, sizeof(text), "%s %s LISTEN", protocol, near_text);
@@ -91,7 +91,7 @@ static int add_internet(struct sockets *sockets, const char *protocol, const cha
 	return add_entry(sockets, inode, text);
 }
 
-/* "pointer: refs protocol flags type state inode [path]" */
+/* Adds a line "pointer: refs protocol flags type state inode [path]". */
 static int add_unix(struct sockets *sockets, const char *line)
 {
 	static const char *const types[] = {"", "stream", "dgram", "raw", "rdm", "seqpacket"};
@@ -107,7 +107,7 @@ static int add_unix(struct sockets *sockets, const char *line)
 		return 0;
 	path[0] = '\0';
 	sscanf(line + before_path, " %127[^\n]", path);
-	/* A listening socket shows the flag __SO_ACCEPTCON. */
+	/* 0x10000 is __SO_ACCEPTCON, the flag of a listening socket. */
 	snprintf(text, sizeof(text), "unix %s%s%s %s", type < 6 ? types[type] : "", path[0] ? " " : "",
 		 escape(path, escaped, sizeof(escaped)),
 		 flags & 0x10000u ? "LISTEN"
@@ -116,7 +116,7 @@ static int add_unix(struct sockets *sockets, const char *line)
 	return add_entry(sockets, inode, text);
 }
 
-static void read_file(struct sockets *sockets, int proc_directory, const char *protocol)
+static void read_protocol(struct sockets *sockets, int proc_directory, const char *protocol)
 {
 	char path[32], *line = NULL;
 	size_t room = 0;
@@ -158,7 +158,7 @@ const char *socket_text(struct sockets *sockets, int proc_directory, uint64_t in
 	if (!sockets->read) {
 		sockets->read = true;
 		for (size_t i = 0; i < sizeof(protocols) / sizeof(protocols[0]); i++)
-			read_file(sockets, proc_directory, protocols[i]);
+			read_protocol(sockets, proc_directory, protocols[i]);
 		if (sockets->count)
 			qsort(sockets->entries, sockets->count, sizeof(*sockets->entries), compare_entries);
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sockets of one network namespace by inode: protocol, addresses, state. */
+/* The sockets of one network namespace by inode, each as protocol, addresses and state. */
 #ifndef TOOL_SOCKETS_H
 #define TOOL_SOCKETS_H
 
@@ -12,14 +12,14 @@ struct socket_entry {
 	char *text;
 };
 
-/* Read from /proc/PID/net when first asked. Zeroed: not read yet. */
+/* Filled from /proc/PID/net by the first socket_text(). Zeroed: not read yet. */
 struct sockets {
 	struct socket_entry *entries; /* sorted by inode */
 	size_t count, room;
 	bool read;
 };
 
-/* "tcp 127.0.0.1:80 -> 127.0.0.1:4312 ESTABLISHED"; NULL when it is not known. */
+/* Returns text as "tcp 127.0.0.1:80 -> 127.0.0.1:4312 ESTABLISHED"; NULL when the socket is not known. */
 const char *socket_text(struct sockets *sockets, int proc_directory, uint64_t inode);
 
 void sockets_release(struct sockets *sockets);

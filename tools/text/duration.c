@@ -21,7 +21,7 @@ static const struct {
 	{"d", 86400 * 1000000000ull},
 };
 
-/* The unit at *text, which is moved behind it. 0: none of ours. */
+/* Returns the nanoseconds of the unit at *text, and moves *text behind it. 0: it is no unit. */
 static uint64_t take_unit(const char **text)
 {
 	size_t length = strspn(*text, "nsumhd");
@@ -40,13 +40,14 @@ static const char *read_number(const char *text, locale_t locale, long double *r
 
 	errno = 0;
 	*ret_number = strtold_l(text, &end, locale);
-	/* Of what is too small to be told only the sign is left. */
+	/* A number too small for a long double becomes 0 with its sign: take the smallest one instead. */
 	if (errno == ERANGE && *ret_number == 0)
 		*ret_number = __builtin_copysignl(LDBL_MIN, *ret_number);
 	return end;
 }
 
-/* In the user's locale or in C's, whichever understands more of it. */
+/* Reads a number in the user's locale or in that of C, whichever takes more of the text. Moves *text behind
+ * it. */
 static bool take_number(const char **text, long double *ret_number)
 {
 	locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
@@ -70,7 +71,7 @@ static bool take_number(const char **text, long double *ret_number)
 	return *text > from;
 }
 
-/* A number after the first one has no sign, and no blank before it. */
+/* Whether a number without sign or blank begins here: only the first one may have these. */
 static bool begins_number(const char *text)
 {
 	return (*text >= '0' && *text <= '9') || *text == '.' || *text == ',';
@@ -84,7 +85,7 @@ int duration_parse(const char *text, uint64_t *ret_ns)
 	do {
 		if ((last != UINT64_MAX && !begins_number(text)) || !take_number(&text, &number))
 			return -EINVAL;
-		/* Seconds without a unit, but not amid others. */
+		/* A number without a unit is in seconds, when it is the only one. */
 		uint64_t unit = !*text && last == UINT64_MAX ? 1000000000 : take_unit(&text);
 		if (!unit || unit >= last || !(number >= 0))
 			return -EINVAL;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Errors, kinds and states as words. */
 #include "names.h"
 
 #include <errno.h>

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* Names of the numbers that a table holds. */
+/* Names of the numbers that a table holds: opcodes, errors, kinds and states. */
 #ifndef TOOL_NAMES_H
 #define TOOL_NAMES_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Opcodes that have a name here; newer ones are shown by their number. */
+/* Opcodes below this have a name; later ones are shown as numbers. */
 #define NAMES_OPCODES 65
 
-/* "RECV", or "OP_99" in buffer. */
+/* Returns a name as "RECV", or "OP_99", written to buffer, for one without a name. */
 const char *opcode_text(unsigned opcode, char *buffer, size_t size);
 
-/* "ECANCELED" for an errno of either sign, or its number in buffer. */
+/* Returns a name as "ECANCELED" for an errno of either sign, or "error 999", written to buffer. */
 const char *errno_text(int error, char *buffer, size_t size);
 
+/* Names of enum ctx_cause_kind and of the kinds in a context's record; "unknown" for others. */
 const char *cause_kind_name(unsigned kind);
 const char *context_kind_name(unsigned kind);
 
-/* "live", "cancelled", "expired" or "done", of the state of a context's record. */
+/* Returns "live", "cancelled", "expired" or "done" for the state in a context's record. */
 const char *state_name(uint32_t state);
 
 #endif

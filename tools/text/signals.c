@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Second names. */
+/* Names that sigabbrev_np(3) does not have. */
 static const struct {
 	const char *name;
 	int signo;
@@ -40,7 +40,7 @@ const char *signal_name(int signo, char buffer[SIGNAL_NAME_SIZE])
 	return buffer;
 }
 
-/* All of the text. */
+/* Reads a number that is all of the text. */
 static bool parse_number(const char *text, int *ret_number)
 {
 	char *end;
@@ -51,7 +51,7 @@ static bool parse_number(const char *text, int *ret_number)
 	return end != text && !*end && !errno && number >= INT_MIN && number <= INT_MAX;
 }
 
-/* What follows RTMIN or RTMAX; nothing is 0. */
+/* Reads the offset behind RTMIN or RTMAX, 0 for an empty text, and adds it to base. -1: no such signal. */
 static int parse_realtime(int base, const char *text)
 {
 	int offset = 0;
@@ -89,8 +89,8 @@ int signal_parse(const char *text)
 		return parse_name(name);
 	if (!parse_number(name, &number))
 		return -1;
-	/* 128 and the signal is how a shell tells that it ended a command, 256 and the signal how ksh does.
-	 */
+	/* The exit status of a command that a signal ended is 128 plus its number in a shell, 256 plus it in
+	 * ksh. */
 	if (name == text)
 		number &= number >= 0xff ? 0xff : 0x7f;
 	return number <= SIGRTMAX ? number : -1;

@@ -14,7 +14,7 @@
 
 static struct terminal state;
 static volatile sig_atomic_t caught;
-static sigset_t mask_outside; /* signals while waiting; they are blocked at other times */
+static sigset_t mask_in_waits; /* the caught signals are open in waits and blocked at other times */
 
 void terminal_init(void)
 {
@@ -56,7 +56,8 @@ const char *colour(enum colour colour)
 	return state.colours ? sequences[colour] : "";
 }
 
-/* Controls a terminal, reorders a line, or is not seen: with these one text can look like another. */
+/* Whether the character controls a terminal, reorders a line or is not visible: it could make one text look
+ * like another. */
 static bool is_hidden(uint32_t code)
 {
 	static const struct {
@@ -89,7 +90,7 @@ static bool is_hidden(uint32_t code)
 	return false;
 }
 
-/* Length of the UTF-8 character at text, 0 when it is none that may be shown. */
+/* Returns the bytes of the UTF-8 character at text; 0: it is not valid, or may not be shown. */
 static size_t character_length(const unsigned char *text)
 {
 	size_t length = text[0] < 0x80 ? 1 : text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
@@ -119,7 +120,7 @@ char *escape(const char *text, char *buffer, size_t size)
 		if (at + (*in == '\\' ? 2 : length ? length : 4) >= size)
 			break;
 		if (*in == '\\') {
-			/* So that what looks like an escaped byte is one. */
+			/* A text that contains \xNN itself does not look like an escaped byte. */
 			buffer[at++] = '\\';
 			buffer[at++] = (char)*in++;
 		} else if (length) {
@@ -187,8 +188,8 @@ void terminal_catch(void)
 		struct sigaction before;
 
 		/*
-		 * A script starts background jobs with SIGINT ignored, nohup with SIGHUP: leave that, but
-		 * not where a person looks on.
+		 * A script starts background jobs with SIGINT ignored, and nohup(1) with SIGHUP: they stay
+		 * ignored, except on a terminal.
 		 */
 		if (!state.is_tty && sigaction(signals[i], NULL, &before) == 0 &&
 		    before.sa_handler == SIG_IGN)
@@ -196,7 +197,7 @@ void terminal_catch(void)
 		sigaction(signals[i], &action, NULL);
 		sigaddset(&blocked, signals[i]);
 	}
-	sigprocmask(SIG_BLOCK, &blocked, &mask_outside);
+	sigprocmask(SIG_BLOCK, &blocked, &mask_in_waits);
 }
 
 int terminal_pause(uint64_t time_ns)
@@ -205,7 +206,7 @@ int terminal_pause(uint64_t time_ns)
 				.tv_nsec = (long)(time_ns % 1000000000u)};
 
 	caught = 0;
-	ppoll(NULL, 0, &time, &mask_outside);
+	ppoll(NULL, 0, &time, &mask_in_waits);
 	return caught;
 }
 
@@ -214,6 +215,6 @@ int terminal_wait_fd(int fd)
 	struct pollfd input = {.fd = fd, .events = POLLIN};
 
 	caught = 0;
-	ppoll(&input, 1, NULL, &mask_outside);
+	ppoll(&input, 1, NULL, &mask_in_waits);
 	return caught;
 }

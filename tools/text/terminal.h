@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What depends on whether a person or a program reads: colours, lines, escaping, times as text. */
+/*
+ * Text for a person at a terminal or for a program: colours, lines, escaping, times, and interruptions.
+ *
+ * This folder, text/, turns names, numbers and the command line into text and back; it uses nothing else of
+ * ctxtool.
+ */
 #ifndef TOOL_TERMINAL_H
 #define TOOL_TERMINAL_H
 
@@ -20,44 +25,46 @@ enum colour {
 
 struct terminal {
 	bool is_tty;
-	bool is_screen; /* where the cursor can be moved */
+	bool is_screen; /* the cursor can be moved */
 	bool colours;
-	bool lines; /* tree lines in UTF-8 */
+	bool lines; /* lines of trees can be drawn, in UTF-8 */
 };
 
-/* Looks at standard output, NO_COLOR, TERM and the locale; call once, first. */
+/* Looks at standard output, NO_COLOR, TERM and the locale. To be called once, before everything else here. */
 void terminal_init(void);
 const struct terminal *terminal(void);
 
-/* Size of the window; 80 by 24 where it cannot be asked. */
+/* Returns the size of the window, or 80 by 24 where it is not known. */
 void terminal_size(unsigned *ret_columns, unsigned *ret_rows);
 
-/* The sequence that begins a colour, "" without colours; COLOUR_PLAIN ends it. */
+/* Returns the sequence that begins a colour, or that of COLOUR_PLAIN, which ends it; "" without colours. */
 const char *colour(enum colour colour);
 
 /*
- * Copies text so that it is harmless on a terminal and valid in JSON: control bytes, bytes that are not
- * UTF-8, and those of characters that reorder a line or are not seen become \xNN, a backslash becomes two. No
- * two texts become the same, except where they are cut to size. Returns buffer.
+ * Copies text to buffer so that it is harmless on a terminal and valid in JSON. Control bytes, bytes that are
+ * not UTF-8, and the bytes of characters that reorder a line or are not visible become \xNN; a backslash
+ * becomes two. No two texts become the same, except where they are cut to size. Returns buffer.
  */
 char *escape(const char *text, char *buffer, size_t size);
-/* Room that holds any escaped label or cause text. */
+/* Any escaped label or text of a cause fits. */
 #define ESCAPED_SIZE 640
 
-/* "s" unless count is 1: for counted nouns. */
+/* Returns "s", or "" when count is 1, for the end of a noun. */
 const char *plural(uint64_t count);
 
-/* "1.234s", "12ms", "3m05s"; at most 15 characters. */
+/* Writes a time as "1.234s", "12ms" or "3m05s". Returns buffer. */
 char *duration_text(uint64_t time_ns, char buffer[16]);
 
-/* Bytes of text as columns of a terminal: UTF-8 continuation bytes take none. */
+/* Returns how many characters of UTF-8 the text has. */
 size_t text_width(const char *text);
 
 /*
- * Interruptions of what repeats. terminal_catch makes Ctrl-C, SIGTERM and SIGHUP a flag; the others sleep at
- * most time_ns, or until fd is readable, and return the signal that came, or 0.
+ * Catches Ctrl-C, SIGTERM and SIGHUP from now on, so that a command that repeats ends in the two waits below
+ * and nowhere else.
  */
 void terminal_catch(void);
+
+/* Waits for time_ns, or until fd is readable. Both return the signal that ended the wait, or 0. */
 int terminal_pause(uint64_t time_ns);
 int terminal_wait_fd(int fd);
 

@@ -22,10 +22,10 @@ int next_option(const char *program, int argc, char **argv, const char *letters,
 	int before = optind, letter = getopt_long(argc, argv, letters, known, NULL);
 	if (letter != '?')
 		return letter;
-	/* One of a group of letters leaves optind as it is until the last. */
+	/* For a letter in a group such as -xy, optind moves on only after the last letter. */
 	one[1] = (char)optopt;
 	const char *word = optopt && optind == before ? one : argv[optind - 1];
-	fprintf(stderr, "%s: option not understood, or its value is missing: %s\n", program,
+	fprintf(stderr, "%s: there is no such option, or its value is missing: %s\n", program,
 		escape(word, shown, sizeof(shown)));
 	return letter;
 }

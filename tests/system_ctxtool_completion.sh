@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# What bash and zsh complete for ctxtool is what it takes: the commands, and of each command the long options, are those
+# that --help lists, and each of them is understood. bash is asked; the file for zsh is read as text, so that the test needs
+# no zsh.
+
+set -u
+cd "$(dirname "$0")/.." || exit
+# shellcheck source=examples/lib.sh
+. examples/lib.sh
+need $ctxtool
+# shellcheck source=tools/completion/ctxtool.bash
+. tools/completion/ctxtool.bash
+zsh_file=tools/completion/_ctxtool
+failed=0
+
+# same WHAT EXPECTED FOUND: both are sorted lists of lines.
+same() {
+	local difference
+	difference=$(diff <(echo "$2") <(echo "$3") | sed -n 's/^</missing:/p; s/^>/not there:/p')
+	[[ -z $difference ]] || { echo "FAILED: $1:"; echo "$difference"; failed=1; }
+}
+
+options_in() { grep -oE -- '--[a-z][a-z-]*' | sort -u; }
+
+of_help() { $ctxtool "$1" --help | grep -E '^ +(-[a-zA-Z], |    )--' | sed -E 's/^ +(-., )?(--[a-z-]+).*/\2/' | sort -u; }
+
+of_bash() {
+	COMP_WORDS=(ctxtool "$@") COMP_CWORD=$#
+	COMPREPLY=()
+	_ctxtool 2>/dev/null
+	printf '%s\n' "${COMPREPLY[@]}"
+}
+
+# The lines from NAME) to the next ;; with each $LIST replaced by the lines of LIST=(...).
+of_zsh() {
+	awk -v command="$1" '
+		/^\t[a-z]+=\(/ { name = $1; sub(/=.*/, "", name); inside = 1 }
+		inside { list[name] = list[name] $0 "\n" }
+		inside && /\)$/ && !/\([^)]*\)$/ { inside = 0 }
+		/^\t[a-z |]+\)/ {
+			names = $0; sub(/\).*/, "", names)
+			taken = (" " names " ") ~ "[ \t]" command " "
+		}
+		taken { text = text $0 "\n" }
+		taken && /;;$/ { taken = 0 }
+		END {
+			printf "%s", text
+			for (name in list) if (index(text, "$" name)) printf "%s", list[name]
+		}' $zsh_file
+}
+
+commands=$($ctxtool --help | sed -nE 's/^  ([a-z]+) .*/\1/p' | sort)
+[[ $(wc -l <<<"$commands") -ge 11 ]] || fail "the commands are not seen in --help: $commands"
+same "commands in bash" "$commands" "$(of_bash "" | grep -v -- '^--' | sort)"
+same "commands in zsh" "$commands" "$(sed -nE "s/^\t\t'([a-z]+):.*/\1/p" $zsh_file | sort)"
+for command in $commands; do
+	real=$(of_help "$command")
+	[[ -n $real ]] || { echo "FAILED: no options in the help of $command"; failed=1; }
+	same "$command in bash" "$real" "$(of_bash "$command" -- | options_in)"
+	same "$command in zsh" "$real" "$(of_zsh "$command" | options_in)"
+	for option in $real; do
+		# The value that the option wants, if it wants one.
+		value=
+		case $option in
+		--pid | --count | --older | --timeout | --kill-after | --grace) value==1 ;;
+		--core | --label | --cause) value==x ;;
+		--error) value==EIO ;;
+		--signal) value==TERM ;;
+		esac
+		$ctxtool "$command" "$option$value" --help >/dev/null 2>"$work/err" ||
+			{ echo "FAILED: $command $option$value: $(<"$work/err")"; failed=1; }
+	done
+done
+[[ $failed == 0 ]] && echo "both completions offer what ctxtool takes"
+exit $failed
