@@ -42,7 +42,8 @@
  *     deadline.
  *   - A label may be NULL. It is copied, at most CTX_LABEL_MAX bytes of it.
  *   - Contexts may be used by any thread at any time. A ring belongs to one thread, its owner: see
- *     ctx_ring_open. No lock is held while a function of the program is called.
+ *     ctx_ring_open. No lock is held while a function of the program is called, except the functions
+ *     of ctx_set_allocator.
  *   - No call is a cancellation point of pthread_cancel(3), not even one that blocks. A function of
  *     the program that a call runs, runs with cancellation disabled.
  *   - The library never prints, installs no signal handler, and does not abort when memory is
