@@ -164,9 +164,9 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 			      struct ctx_context **ret_ctx);
 
 /*
- * As ctx_with_timeout and ctx_with_deadline, and give the context the cause that it gets when its
- * own deadline fires. error and format are those of ctx_set_deadline_cause. The cause is there from
- * the beginning, so also when the deadline is over before the call returns.
+ * Make a child as ctx_with_timeout and ctx_with_deadline do, and set the cause that it gets when its
+ * own deadline fires. error and format are those of ctx_set_deadline_cause. The child has that cause
+ * from the beginning, so also when the deadline is over before the call returns.
  *
  * For a movable deadline, or one on another clock: make the context with ctx_with_movable_deadline
  * (CTX_FOREVER) or ctx_with_cancel, then call ctx_set_deadline_cause, then ctx_set_deadline.
@@ -229,7 +229,7 @@ const struct ctx_context *ctx_ref(const struct ctx_context *ctx);
 /*
  * Gives one reference back. NULL is allowed. It cancels nothing: children, callbacks and operations
  * of the context stay, and the context is freed after the last of them. The release functions of
- * values may run in it.
+ * values may run in this call.
  */
 void ctx_unref(const struct ctx_context *ctx);
 
@@ -603,17 +603,17 @@ int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
  *     forms of read and write. Their results are the same as without the flag.
  *   - Order: operations on one descriptor and direction are served in the order in which they
  *     began.
- *   - Some operations cannot be attempted, or an attempt in vain would use up a provided buffer.
- *     The kernel gets these as operations that may wait: a read when poll(2) says that there is
- *     something, a write when it is the first of its queue. ctx_op(3) has a table.
- *   - Everything else goes to the kernel as without the flag: other opcodes, regular files, chains,
- *     IOSQE_IO_DRAIN, IOSQE_ASYNC, registered files, multishot operations, recvmsg and sendmsg with
- *     MSG_WAITALL, and every operation on an adopted ring.
+ *   - No attempts: some operations cannot be attempted, or an attempt in vain would use up a
+ *     provided buffer. The kernel gets these as operations that may wait: a read when poll(2) says
+ *     that there is something, a write when it is the first of its queue. ctx_op(3) has a table.
+ *   - Not parked: everything else goes to the kernel as without the flag. That is other opcodes,
+ *     regular files, chains, IOSQE_IO_DRAIN, IOSQE_ASYNC, registered files, multishot operations,
+ *     recvmsg and sendmsg with MSG_WAITALL, and every operation on an adopted ring.
  *   - Memory: what the SQE points to (an iovec, a msghdr, an address) has to stay until the final
  *     completion. A registered buffer has to stay registered that long, because the kernel does not
  *     hold it meanwhile.
- *   - Closing: close a descriptor on which an operation was ever parked with ctx_ring_close_fd, not
- *     with close(2).
+ *   - Closing: use ctx_ring_close_fd, not close(2), for every descriptor on which an operation was
+ *     ever parked.
  *
  * CTX_OP_PENDING: the operation is not parked, although CTX_RING_PARK makes that the default of its
  * ring.
@@ -719,9 +719,9 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
  * it and reading its completions, and passes each completion to ctx_ring_filter. uring must outlive
  * the ctx ring, which never closes it. The calling thread becomes the owner.
  *
- * The call submits requests of the library's own. If the program has entries prepared, it does not:
- * then the first ctx_ring_submit, ctx_ring_dispatch or ctx_ring_filter does, and until then no
- * other thread can wake the program's wait.
+ * The call submits requests of the library's own, unless the program has entries prepared. In that
+ * case the first ctx_ring_submit, ctx_ring_dispatch or ctx_ring_filter submits these requests, and
+ * until then no other thread can wake the program's wait.
  *
  * What the program has to know and keep to:
  *   - The library's submissions also submit what the program has prepared.
@@ -732,7 +732,7 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
  *   - The program cannot use IOSQE_IO_DRAIN for as long as the io_uring exists. Such an entry would
  *     wait for the library's requests, which never end, so the library makes it complete with
  *     -EOPNOTSUPP at once. Before Linux 5.17, or where restrictions forbid IOSQE_CQE_SKIP_SUCCESS,
- *     the kernel cannot refuse it: it waits for ever.
+ *     the kernel cannot refuse the entry, which then waits for ever.
  *
  * Errors:
  *   -EINVAL: uring or ret_ring is NULL, or options are out of range.
@@ -829,10 +829,10 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
  *   - IOSQE_IO_DRAIN holds it and all after it back until everything before is complete.
  *   - IOSQE_CQE_SKIP_SUCCESS is ignored. The other flags mean what they always mean.
  *
- * It does not fail because memory or room is short, or because ctx is done: the operation's own
- * completion says so. It returns NULL on misuse only: an argument is NULL; op is not initialised or
- * still in flight; the caller is not the owner. Or when a SINGLE_ISSUER ring, which its first use
- * enables, cannot be enabled.
+ * The call does not fail because memory or room is short, or because ctx is done: the operation's own
+ * completion says so. It returns NULL on misuse: an argument is NULL; op is not initialised or still
+ * in flight; the caller is not the owner. It also returns NULL when a SINGLE_ISSUER ring, which its
+ * first use enables, cannot be enabled.
  */
 struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
 				      struct ctx_op *op);
@@ -1087,8 +1087,8 @@ int ctxio_sleep_for(const struct ctx_context *ctx, uint64_t duration_ns);
 /*
  * waitid(2). *ret_info (ret_info may be NULL) is written on success only.
  *
- * Without a ring, or before Linux 6.7, it can wait for one child only, by a pidfd: P_PID or P_PIDFD,
- * without WSTOPPED and WCONTINUED. Anything else is -ENOTSUP there.
+ * Without a ring, or before Linux 6.7, it can only wait for the end of one child, by a pidfd: P_PID or
+ * P_PIDFD, without WSTOPPED and WCONTINUED. Anything else is -ENOTSUP there.
  */
 int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t *ret_info, int options);
 
@@ -1144,11 +1144,10 @@ int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const ch
 /*
  * Makes a group of operations on ring, without threads: see ctx_taskgroup_get_sqe. The group
  * belongs to the owner of the ring. All calls on it are for the owner alone, except
- * ctx_taskgroup_context and ctx_taskgroup_failures. It must be freed before the ring is closed.
+ * ctx_taskgroup_context and ctx_taskgroup_failures. Free the group before you close the ring.
  *
- * -EINVAL: parent, ring or ret_group is NULL. -EPERM: the caller is not the owner. -ENOTSUP: the
- * ring is adopted.
- * -ENOMEM.
+ * -EINVAL: parent, ring or ret_group is NULL. -EPERM: the caller is not the owner.
+ * -ENOTSUP: the ring is adopted. -ENOMEM.
  */
 int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring *ring, const char *label,
 			      struct ctx_taskgroup **ret_group);
@@ -1318,8 +1317,8 @@ struct ctx_spawn_options {
  *   -ENOENT, -EACCES, -EPERM, -ENOEXEC, -E2BIG, ...: from execve(2), or from the search in $PATH.
  *   -ENOTDIR, -ENOENT, -EACCES: from the directory. -EBADF: one of fds is not open.
  *   -EAGAIN: no process can be started (RLIMIT_NPROC, or a cgroup's pids.max).
- *   -EOPNOTSUPP: a system call that the keeper cannot do without is refused, most likely by a
- *     seccomp profile.
+ *   -EOPNOTSUPP: a system call without which the program could not be ended reliably is refused,
+ *     most likely by a seccomp profile.
  *   -ECANCELED, -ETIME: ctx is done.
  *   -EINVAL: an argument is NULL, there is no argv[0], a flag is unknown, there is no such signal,
  *     or CTX_SPAWN_GROUP is set without CTX_SPAWN_ALONE.
@@ -1625,7 +1624,7 @@ int ctx_from_environment(const struct ctx_carried *carried, unsigned count, cons
 struct ctx_identity {
 	char trace[33];	    /* of the whole request */
 	char span[17];	    /* of this context */
-	char sender[17];    /* the span of the context that was extracted; "": the request began here */
+	char sender[17];    /* the span of the context that was sent to this process; "": none was */
 	uint64_t sender_id; /* the ctx_id of that context; 0 unless it came from the environment */
 };
 
@@ -1931,8 +1930,9 @@ struct ctxd_report {
  * With CTXD_DRY_RUN nothing is ended, and only asked is counted.
  *
  * -ENOENT: there is no such context, or this user may not cancel it. -ESTALE: as ctxd_join.
- * -EALREADY: it had ended.
- * -ENOTSUP: its process cannot find contexts by their id in the table, for want of membarrier(2).
+ * -EALREADY: the context had ended before.
+ * -ENOTSUP: the process of the context cannot find contexts by their id in its table, for want of
+ * membarrier(2).
  * -EINVAL: client or target is NULL; target names no context, or half of an id; error is positive;
  * a flag is unknown.
  */
