@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * C++17 owners for the objects of ctxring.h. Header only; everything else of the
- * library is used as in C, with get().
+ * C++17 classes that own the objects of ctxring.h. There is nothing to link but libctxring. For
+ * everything that has no class here, call the C functions with get().
  *
  *	ctx::context request{ctx::background(), std::chrono::milliseconds(250), "request"};
  *	serve(request);			// takes a ctx::view: may watch and derive, not cancel
  *	// leaving the scope ends and releases it
  *
- * A failing call throws std::system_error with the errno of the C call in the generic
- * category. Asking never throws. Nothing here adds a lock or an allocation, except
- * ctx::callback, which holds a std::function. What makes or ends a context is always
- * inlined: the place that the context and its cause name is then in the program's function.
+ * A call that fails throws std::system_error with the errno of the C call, in the generic category.
+ * Members that are noexcept do not throw. Nothing here adds a lock or an allocation, except
+ * ctx::callback, which holds a std::function.
+ *
+ * Functions that make or end a context are always inlined, so that the call site which the context
+ * and its cause record lies in the program and not in this file.
  */
 #ifndef CTXRING_HPP
 #define CTXRING_HPP
@@ -29,7 +31,7 @@
 namespace ctx
 {
 
-/* Throws for a negative errno, else returns the result. */
+/* Throws if result is a negative errno; otherwise returns it. what is the text of the exception. */
 inline int check(int result, const char *what)
 {
 	if (result < 0)
@@ -37,23 +39,25 @@ inline int check(int result, const char *what)
 	return result;
 }
 
-/* A duration as the C interface wants it: never negative. */
+/* Converts a duration to what the C functions take. A negative duration becomes 0. */
 inline std::uint64_t nanoseconds(std::chrono::nanoseconds duration) noexcept
 {
 	return duration.count() > 0 ? static_cast<std::uint64_t>(duration.count()) : 0;
 }
 
+/* As a duration: no bound. */
 inline constexpr std::chrono::nanoseconds forever = std::chrono::nanoseconds::max();
 
-/* As nanoseconds, where ctx::forever is CTX_FOREVER. */
+/* As ctx::nanoseconds, but ctx::forever becomes CTX_FOREVER. */
 inline std::uint64_t timeout(std::chrono::nanoseconds duration) noexcept
 {
 	return duration == forever ? CTX_FOREVER : nanoseconds(duration);
 }
 
 /*
- * A context that somebody else keeps alive: what functions take. Copying is free. It
- * can watch, derive and submit, not cancel.
+ * A pointer to a context that somebody else keeps alive: the type of a function's parameter. It holds no
+ * reference, so copying it is free. Its holder can watch the context, derive from it and submit under it,
+ * but not cancel it.
  */
 class view
 {
@@ -67,30 +71,31 @@ public:
 		return ctx_;
 	}
 
-	/* So that owners can answer their own operator-> with a view. */
+	/* Lets owners return a view from their own operator->. */
 	const view *operator->() const noexcept
 	{
 		return this;
 	}
 
-	/* Still live? One atomic load. */
+	/* True while the context is live. One atomic load. */
 	explicit operator bool() const noexcept
 	{
 		return ctx_err(ctx_) == 0;
 	}
 
-	/* The errno of its end, no error while it is live. */
+	/* The error of a context that is done; no error while it is live. */
 	std::error_code error() const noexcept
 	{
 		return {-ctx_err(ctx_), std::generic_category()};
 	}
 
-	/* Throws that error once the context is done. */
+	/* Throws the error of the context if it is done. */
 	void check() const
 	{
 		ctx::check(ctx_err(ctx_), "context");
 	}
 
+	/* Why the context ended, see ctx_get_cause. */
 	ctx_cause cause() const
 	{
 		ctx_cause cause;
@@ -98,37 +103,38 @@ public:
 		return cause;
 	}
 
-	/* Did its end begin in scope? */
+	/* True if the end of the context began in scope, see ctx_ended_by. */
 	bool ended_by(view scope) const noexcept
 	{
 		return ctx_ended_by(ctx_, scope.ctx_);
 	}
 
-	/* CTX_FOREVER without a deadline. */
+	/* The deadline in force, on CLOCK_MONOTONIC. CTX_FOREVER: there is none. */
 	std::uint64_t deadline_ns() const noexcept
 	{
 		return ctx_deadline_ns(ctx_);
 	}
 
+	/* The id under which ctxtool(1) knows the context, see ctx_id. */
 	std::uint64_t id() const noexcept
 	{
 		return ctx_id(ctx_);
 	}
 
-	/* The nearest value of key; nullptr also when there is none. */
+	/* The nearest value of key. nullptr: there is none, or it is a null pointer. */
 	void *value(const ctx_key &key) const noexcept
 	{
 		void *value = nullptr;
 		return ctx_value(ctx_, &key, &value) == 0 ? value : nullptr;
 	}
 
-	/* Belongs to the context: do not close it. */
+	/* The descriptor of ctx_done_fd. It belongs to the context: do not close it. */
 	int done_fd() const
 	{
 		return ctx::check(ctx_done_fd(ctx_), "ctx_done_fd");
 	}
 
-	/* False: not done within the time. */
+	/* Blocks until the context is done. False: it is not, after at_most. */
 	bool wait(std::chrono::nanoseconds at_most = forever) const
 	{
 		int result = ctx_wait(ctx_, timeout(at_most));
@@ -138,7 +144,7 @@ public:
 		return true;
 	}
 
-	/* Ancestry, labels, values and time left. */
+	/* Ancestry, labels, values and time left as one line of text, see ctx_format. */
 	std::string text() const
 	{
 		char buffer[512];
@@ -167,8 +173,8 @@ inline view todo() noexcept
 }
 
 /*
- * A counted reference without the right to cancel: for keeping a context beyond its
- * maker's scope, and for contexts that cannot be cancelled. Copies count.
+ * Owns a reference to a context, without the right to cancel it. Use it to keep a context longer than the
+ * scope that made it, and for contexts that cannot be cancelled. Each copy owns a reference of its own.
  */
 class reference
 {
@@ -220,7 +226,7 @@ private:
 	const ctx_context *ctx_ = nullptr;
 };
 
-/* From success on the context owns value. */
+/* Makes a context that carries value under key. On success the context owns the value. */
 [[gnu::always_inline]] inline reference with_value(view parent, const ctx_key &key, void *value,
 						   const char *label = nullptr)
 {
@@ -229,7 +235,7 @@ private:
 	return made;
 }
 
-/* Sees the parent's values, neither its end nor its deadline. */
+/* Makes a context that sees its parent's values, but neither its parent's end nor its deadline. */
 [[gnu::always_inline]] inline reference without_cancel(view parent, const char *label = nullptr)
 {
 	reference made;
@@ -237,7 +243,7 @@ private:
 	return made;
 }
 
-/* Owns a context that can be cancelled: ends and releases it when it goes. Moves, does not copy. */
+/* Owns a context that can be cancelled. The destructor ends and releases it. It can be moved, not copied. */
 class context
 {
 public:
@@ -253,7 +259,7 @@ public:
 		      "ctx_with_timeout");
 	}
 
-	/* steady_clock is CLOCK_MONOTONIC. */
+	/* deadline is a point on steady_clock, which is CLOCK_MONOTONIC. */
 	[[gnu::always_inline]] context(view parent, std::chrono::steady_clock::time_point deadline,
 				       const char *label = nullptr)
 	{
@@ -261,7 +267,8 @@ public:
 		      "ctx_with_deadline");
 	}
 
-	/* With the cause that it gets when its own deadline fires; error is a negative errno, 0 for -ETIME. */
+	/* error and text are the cause that the context gets when its own deadline fires. error is a negative
+	 * errno, 0 means -ETIME. */
 	[[gnu::always_inline]] context(view parent, std::chrono::nanoseconds timeout, int error,
 				       const std::string &text, const char *label = nullptr)
 	{
@@ -278,7 +285,7 @@ public:
 		      "ctx_with_deadline_cause");
 	}
 
-	/* Takes over a reference from the C interface. */
+	/* Takes over the reference that a C function gave. */
 	explicit context(ctx_context *owned) noexcept : ctx_(owned)
 	{
 	}
@@ -301,13 +308,13 @@ public:
 		ctx_finish(ctx_);
 	}
 
-	/* True: this call ended it, false: it was done before. */
+	/* Ends the context. True: this call ended it. False: it was done before. */
 	[[gnu::always_inline]] bool cancel()
 	{
 		return won(ctx_cancel(ctx_));
 	}
 
-	/* error is a negative errno, 0 for -ECANCELED. */
+	/* Ends the context with a cause. error is a negative errno, 0 means -ECANCELED. */
 	[[gnu::always_inline]] bool cancel(int error, const std::string &text)
 	{
 		return won(ctx_cancel_cause(ctx_, error, "%s", text.c_str()));
@@ -333,7 +340,7 @@ public:
 		return ctx_;
 	}
 
-	/* Gives up ownership without ending it. */
+	/* Gives the reference to the caller, without ending the context. */
 	ctx_context *release() noexcept
 	{
 		return std::exchange(ctx_, nullptr);
@@ -352,9 +359,9 @@ private:
 };
 
 /*
- * Contexts that events of the kernel end, see ctx_with_hangup. A peer that sends no more is gone, unless the
- * flags say CTX_HANGUP_WHOLE. Without a ring the library's own thread watches. Errors say in words what is
- * wrong.
+ * with_hangup, with_fd, with_process, with_signals and with_pressure make contexts that an event of the
+ * kernel ends, see ctx_with_hangup. Without a ring a thread of the library watches for the event. The text of
+ * an exception is that of ctx_source_explain.
  */
 namespace detail
 {
@@ -369,6 +376,7 @@ inline context source(int result, ctx_context *made, ctx_cause_kind kind)
 }
 } /* namespace detail */
 
+/* A peer that sends no more counts as gone, unless flags are CTX_HANGUP_WHOLE. */
 [[gnu::always_inline]] inline context with_hangup(view parent, int fd, unsigned flags = 0,
 						  ctx_ring *ring = nullptr, const char *label = nullptr)
 {
@@ -410,8 +418,8 @@ inline context source(int result, ctx_context *made, ctx_cause_kind kind)
 }
 
 /*
- * Calls a function once when a context is done; going out of scope takes the
- * registration back and waits for a call that is running.
+ * Calls a function once when a context is done. The destructor takes the registration back, and waits for
+ * the function if it is running on another thread.
  */
 class callback
 {
@@ -429,7 +437,7 @@ public:
 		ctx_callback_stop_wait(id_);
 	}
 
-	/* True: it will never run. */
+	/* Takes the registration back. True: the function will never run, because of this call. */
 	bool stop() noexcept
 	{
 		return ctx_callback_stop(id_);
@@ -447,10 +455,12 @@ private:
 };
 
 /*
- * Owns a ring. The destructor cancels what is on it and waits for the kernel to let go,
- * without a bound, since the memory of the operations goes next; close() has a bound.
- * Where the ring cannot be closed, on another thread than its owner's or inside one of its
- * callbacks, the kernel would keep pointers into that memory: there it calls std::terminate.
+ * Owns a ring. The destructor cancels every operation on it and waits, without a bound, until the kernel
+ * holds none, since the memory of the operations is usually freed next. close() has a bound.
+ *
+ * A ring cannot be closed inside one of its callbacks, nor by another thread than its owner while the owner's
+ * thread lives. The kernel would keep pointers into freed memory then, so the destructor calls
+ * std::terminate.
  */
 class ring
 {
@@ -485,7 +495,8 @@ public:
 			std::terminate();
 	}
 
-	/* False: the kernel still holds operations; the ring is still open. */
+	/* Closes the ring. False: the kernel still holds operations after at_most, and the ring is still
+	 * open. */
 	bool close(std::chrono::nanoseconds at_most)
 	{
 		int result = ctx_ring_close(ring_, timeout(at_most), nullptr, 0, nullptr);
@@ -496,7 +507,7 @@ public:
 		return true;
 	}
 
-	/* The SQE for any io_uring_prep_* function; see ctx_ring_get_sqe. */
+	/* Begins an operation and returns its SQE, for any io_uring_prep_* function: see ctx_ring_get_sqe. */
 	io_uring_sqe *sqe(view ctx, ctx_op &op)
 	{
 		io_uring_sqe *sqe = ctx_ring_get_sqe(ring_, ctx.get(), &op);
@@ -505,31 +516,34 @@ public:
 		return sqe;
 	}
 
+	/* Gives what is staged to the kernel. Returns how many operations went. */
 	unsigned submit()
 	{
 		return static_cast<unsigned>(check(ctx_ring_submit(ring_), "ctx_ring_submit"));
 	}
 
-	/* Completions delivered; 0 when the time was up or a signal came. */
+	/* Submits, waits and delivers. Returns how many completions were delivered: 0 when the time was over
+	 * or a signal came. */
 	unsigned dispatch(std::chrono::nanoseconds at_most = forever)
 	{
 		int result = ctx_ring_dispatch(ring_, timeout(at_most));
 		return result == -EINTR ? 0 : static_cast<unsigned>(check(result, "ctx_ring_dispatch"));
 	}
 
-	/* Until ctx is done. */
+	/* Dispatches until the context is done. */
 	void run(view until)
 	{
 		check(ctx_ring_run(ring_, until.get()), "ctx_ring_run");
 	}
 
-	/* Until nothing is in flight. */
+	/* Dispatches until nothing is staged or in flight. */
 	void run()
 	{
 		check(ctx_ring_run(ring_, nullptr), "ctx_ring_run");
 	}
 
-	/* False: not within the time. Afterwards every buffer of operations under ctx is free. */
+	/* Waits until the kernel holds no operation under ctx, so that all their buffers may be freed. False:
+	 * it still holds some, after at_most. */
 	bool drain(view ctx, std::chrono::nanoseconds at_most = forever)
 	{
 		int result = ctx_ring_drain(ring_, ctx.get(), timeout(at_most), nullptr, 0, nullptr);

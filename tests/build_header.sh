@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # The public headers compile alone: in strict C11 and C++17, with warnings as errors. And what a context names as the
 # place where it was made, and where it was ended, is in the program and not in ctxring.hpp: without the optimizer, too,
-# no other function than the program's calls what makes or ends one.
+# no other function than the program's calls what makes or ends one. The table of contents of ctxring.h names the
+# sections of the file, in their order.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -49,4 +50,10 @@ for cxx in g++ clang++; do
 	[[ -n $called ]] && ! grep -v '^<_Z4user' <<<"$called" ||
 		{ echo "$cxx: contexts do not name the program as the place of a call"; exit 1; }
 done
+# A line of the table is " *   NAME  what is in it"; a section begins with a line of dashes and one with its name.
+sed -n '/^ \* Contents, in this order:$/,/^ \*$/p' include/ctxring.h | sed -n 's/^ \*   \(.*[^ ]\)  .*/\1/p' |
+	sed 's/  .*//' >"$work/contents"
+sed -n '/^\/\* --*- \*\/$/{n; s/^\/\* *\(.*[^ ]\) *\*\/$/\1/p}' include/ctxring.h >"$work/sections"
+[ "$(wc -l <"$work/sections")" -ge 10 ]
+diff -u "$work/contents" "$work/sections" || { echo "ctxring.h: its contents are not its sections"; exit 1; }
 echo "ctxring.h: C11, gnu11; ctxring.hpp: C++17, C++20"
