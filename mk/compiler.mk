@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+#
+# The compiler and its flags. Sets CC, OUT (the object tree), COMPILE, LINK, LIB_FLAGS, RUNTIME and COMPILE_RULES (what every
+# object depends on beside its sources).
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# ---- VARIANT: object trees of their own for sanitizers, fault injection, the other compiler
+
+VARIANT ?=
+OUT := build$(if $(VARIANT),/$(VARIANT))
+
+# Sanitizers check the same with less of the optimizer and compile sooner; -g1 still names files and lines.
+ifneq ($(filter asan tsan faults,$(VARIANT)),)
+CFLAGS ?= -O1 -g1
+endif
+CFLAGS ?= -O2 -g
+
+ifeq ($(VARIANT),asan)
+VARIANT_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+else ifeq ($(VARIANT),tsan)
+VARIANT_FLAGS := -fsanitize=thread -Wno-tsan -Wno-unknown-warning-option
+else ifeq ($(VARIANT),faults)
+VARIANT_FLAGS := -DCTX_FAULTS -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+else ifeq ($(VARIANT),clang)
+CC := clang
+else ifneq ($(VARIANT),)
+$(error VARIANT is one of asan, tsan, faults, clang)
+endif
+
+# The flags $(1), if this compiler links with them.
+links_with = $(shell echo 'int main(void) { return 0; }' | $(CC) $(1) -x c - -o /dev/null 2>/dev/null && echo $(1))
+# AddressSanitizer's runtime within the program: each look for leaks reads through a runtime's data, and gcc's
+# shared ones are two. (clang's is within the program anyway, and has no such option.)
+RUNTIME :=
+ifneq ($(findstring -fsanitize=address,$(VARIANT_FLAGS)),)
+RUNTIME := $(filter -static%,$(call links_with,-fsanitize=address -fsanitize=undefined -static-libasan -static-libubsan))
+endif
+
+# ---- flags
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
+BASE_FLAGS := -std=gnu11 -D_GNU_SOURCE -pthread -Iinclude -MMD -MP $(VARIANT_FLAGS)
+# exports.h gives the functions of the public header, and nothing else, default visibility.
+LIB_FLAGS := -fPIC -fvisibility=hidden -include lib/base/exports.h
+LINK = $(CC) $(CFLAGS) $(VARIANT_FLAGS) -pthread $(LDFLAGS)
+COMPILE = $(CC) $(BASE_FLAGS) $(WARNINGS)
+
+# When compiler or flags change, everything is built anew.
+FLAGS_STAMP := $(OUT)/flags
+ifneq ($(filter-out help clean deps% uninstall,$(or $(MAKECMDGOALS),all)),)
+FLAGS_NOW := $(CC) $(CFLAGS) $(VARIANT_FLAGS) $(RUNTIME) $(LDFLAGS)
+ifneq ($(FLAGS_NOW),$(shell cat $(FLAGS_STAMP) 2>/dev/null))
+$(shell mkdir -p $(OUT) && printf '%s\n' '$(FLAGS_NOW)' >$(FLAGS_STAMP))
+endif
+endif
+COMPILE_RULES := Makefile mk/compiler.mk $(FLAGS_STAMP)
