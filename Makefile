@@ -8,17 +8,19 @@
 #
 # This file has the goals, the folders and how library and programs are made; the rest is in mk/:
 #
-#   compiler.mk    the compiler, its flags, VARIANT
+#   compiler.mk    the compiler, its flags, VARIANT, the tools that go with a cross compiler
 #   packages.mk    Debian's packages for each purpose: make deps
 #   examples.mk    examples, demo, play
 #   tests.mk       tests, check, check-kernels, check-stress, soak, fuzz
 #   bench.mk       benches, bench, bench-quick
 #   sources.mk     tidy, format
-#   install.mk     install, uninstall
+#   install.mk     install, install-strip, uninstall
 #
 # Variables that a user sets:
 #
 #   CC, CFLAGS, LDFLAGS  as usual; gcc and clang both work
+#   CROSS_COMPILE=...    for another machine: the prefix of its tools, such as aarch64-linux-gnu-. CC=aarch64-linux-gnu-gcc
+#                        does the same.
 #   PREFIX, DESTDIR      for install
 #   NO_INSTALL=1         never install packages, only name them
 #   VARIANT=...          a second object tree under build/: asan, tsan, faults, clang
@@ -65,11 +67,14 @@ help:
 	@echo 'make bench         all benchmarks; bench-quick: about two minutes'
 	@echo 'make fuzz          fuzzes the formats; FUZZ_SECONDS=60 for each'
 	@echo 'make install       to $$(DESTDIR)$$(PREFIX), by default /usr/local; uninstall: takes it away'
+	@echo 'make install-strip the same without the debugging information'
 	@echo 'make deps          names or installs the packages that make check needs'
+	@echo 'make deps-cross    those of the test that compiles for arm64, tests/build_cross.sh'
 	@echo 'make tidy          clang-tidy and cppcheck; format: clang-format on the sources'
 	@echo 'make clean         removes build/'
 	@echo 'NO_INSTALL=1       never install packages, only name them'
 	@echo 'VARIANT=asan|tsan|faults|clang   another object tree: make VARIANT=asan tests'
+	@echo 'CROSS_COMPILE=aarch64-linux-gnu- OUT=build/arm64   for another machine, in a tree of its own'
 
 clean:
 	rm -rf build
@@ -104,8 +109,8 @@ DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
 # What both sides of the protocol share; and times are a heap there and here.
 WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
 # Readiness and socket activation; without it ctxd lacks both and nothing else.
-SYSTEMD_CFLAGS := $(shell pkg-config --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$(pkg-config --cflags libsystemd))
-SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell pkg-config --libs libsystemd))
+SYSTEMD_CFLAGS := $(shell $(PKG_CONFIG) --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$($(PKG_CONFIG) --cflags libsystemd))
+SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell $(PKG_CONFIG) --libs libsystemd))
 
 # ---- objects
 
@@ -136,15 +141,15 @@ $(OUT)/$(SHARED): $(LIB_OBJECTS) lib/ctxring.map
 
 # One object whose internal names are local, so that they clash with nobody's.
 $(STATIC_LIBRARY): $(LIB_OBJECTS)
-	ld -r $(LIB_OBJECTS) -o $(OUT)/libctxring.o
-	objcopy --localize-hidden $(OUT)/libctxring.o
+	$(LD) -r $(LIB_OBJECTS) -o $(OUT)/libctxring.o
+	$(OBJCOPY) --localize-hidden $(OUT)/libctxring.o
 	@rm -f $@
-	ar rcs $@ $(OUT)/libctxring.o
+	$(AR) rcs $@ $(OUT)/libctxring.o
 
 # Internal functions can be called: for tests.
 $(TEST_LIBRARY): $(LIB_OBJECTS)
 	@rm -f $@
-	ar rcs $@ $(LIB_OBJECTS)
+	$(AR) rcs $@ $(LIB_OBJECTS)
 
 PC_FILE := sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' lib/ctxring.pc.in
 $(OUT)/ctxring.pc: lib/ctxring.pc.in Makefile include/ctxring.h
@@ -154,7 +159,7 @@ $(OUT)/ctxring.pc: lib/ctxring.pc.in Makefile include/ctxring.h
 # ---- programs
 
 $(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
-	$(LINK) $^ -luring -ljansson -lelf $$(pkg-config --libs ncursesw) -o $@
+	$(LINK) $^ -luring -ljansson -lelf $$($(PKG_CONFIG) --libs ncursesw) -o $@
 
 $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@
@@ -162,7 +167,7 @@ $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 # The service without its main(): for tests.
 $(DAEMON_LIBRARY): $(DAEMON_OBJECTS)
 	@rm -f $@
-	ar rcs $@ $(filter-out $(OUT)/daemon/main.o,$^)
+	$(AR) rcs $@ $(filter-out $(OUT)/daemon/main.o,$^)
 
 include mk/packages.mk mk/examples.mk mk/tests.mk mk/bench.mk mk/sources.mk mk/install.mk
 

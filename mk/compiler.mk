@@ -1,10 +1,45 @@
 # SPDX-License-Identifier: MIT
 #
-# The compiler and its flags. Sets CC, OUT (the object tree), COMPILE, LINK, LIB_FLAGS, RUNTIME and COMPILE_RULES (what every
-# object depends on beside its sources).
+# The compiler and its flags. Sets CC, OUT (the object tree), COMPILE, LINK, LIB_FLAGS, RUNTIME, COMPILE_RULES (what every object
+# depends on beside its sources), and LD, OBJCOPY, AR, STRIP, READELF and PKG_CONFIG for the machine that CC compiles for.
+
+# ---- cross tools
 
 ifeq ($(origin CC),default)
-CC := gcc
+CC := $(CROSS_COMPILE)gcc
+endif
+
+# Without CROSS_COMPILE, CC's own prefix is it, or the machine that clang is told by --target=, where such a linker is there:
+# musl-gcc, too, has a prefix.
+ifeq ($(CROSS_COMPILE),)
+CC_PREFIX := $(shell printf '%s\n' $(CC) $(filter --target=%,$(CFLAGS)) | \
+	sed -nE 's/^--target=(.*)/\1-/p; s/^(.*-)(gcc|cc|clang)(-[0-9.]+)?$$/\1/p' | head -n 1)
+CROSS_COMPILE := $(if $(CC_PREFIX),$(shell command -v $(CC_PREFIX)ld >/dev/null && echo '$(CC_PREFIX)'))
+endif
+
+# LD and AR have values that make gives them; what the user gives, in the environment or on the command line, stays.
+ifeq ($(origin LD),default)
+LD := $(CROSS_COMPILE)ld
+endif
+ifeq ($(origin AR),default)
+AR := $(CROSS_COMPILE)ar
+endif
+ifeq ($(origin CXX),default)
+CXX := $(CROSS_COMPILE)g++
+endif
+OBJCOPY ?= $(CROSS_COMPILE)objcopy
+STRIP ?= $(CROSS_COMPILE)strip
+READELF ?= $(CROSS_COMPILE)readelf
+
+# pkg-config for another machine is a program of its own on some systems. Where there is none, the usual one looks where Debian
+# has the files of that machine's libraries: those of this machine would be wrong.
+ifeq ($(CROSS_COMPILE),)
+PKG_CONFIG ?= pkg-config
+else ifneq ($(shell command -v $(CROSS_COMPILE)pkg-config),)
+PKG_CONFIG ?= $(CROSS_COMPILE)pkg-config
+else
+MACHINE := $(patsubst %-,%,$(notdir $(CROSS_COMPILE)))
+PKG_CONFIG ?= PKG_CONFIG_LIBDIR=$${PKG_CONFIG_LIBDIR-/usr/lib/$(MACHINE)/pkgconfig:/usr/$(MACHINE)/lib/pkgconfig} pkg-config
 endif
 
 # ---- VARIANT: object trees of their own for sanitizers, fault injection, the other compiler

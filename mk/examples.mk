@@ -11,7 +11,7 @@ LIBRARY_EXAMPLES := curl=libcurl sqlite=sqlite3 postgres=libpq glib=glib-2.0 uv=
 # Looked for only when examples are among the goals.
 ifneq ($(filter all examples,$(or $(MAKECMDGOALS),all)),)
 EXAMPLES += $(patsubst %,$(OUT)/examples/libraries/%,$(shell for entry in $(LIBRARY_EXAMPLES); do \
-	pkg-config --exists "$${entry#*=}" 2>/dev/null && echo "$${entry%%=*}"; done))
+	$(PKG_CONFIG) --exists "$${entry#*=}" 2>/dev/null && echo "$${entry%%=*}"; done))
 endif
 examples: $(EXAMPLES)
 
@@ -41,8 +41,8 @@ $(OUT)/examples/%: $(OUT)/examples/%.o $(STATIC_LIBRARY)
 module_of = $(patsubst $*=%,%,$(filter $*=%,$(LIBRARY_EXAMPLES)))
 $(OUT)/examples/libraries/%.o: examples/libraries/%.c $(COMPILE_RULES) mk/examples.mk
 	@mkdir -p $(@D)
-	flags=$$(pkg-config --cflags $(module_of)) && \
+	flags=$$($(PKG_CONFIG) --cflags $(module_of)) && \
 		$(COMPILE) $$(echo " $$flags" | sed 's/ -I/ -isystem /g') $(CFLAGS) -c $< -o $@
 
 $(OUT)/examples/libraries/%: $(OUT)/examples/libraries/%.o $(STATIC_LIBRARY)
-	libraries=$$(pkg-config --libs $(module_of)) && $(LINK) $^ $$libraries -luring -o $@
+	libraries=$$($(PKG_CONFIG) --libs $(module_of)) && $(LINK) $^ $$libraries -luring -o $@

@@ -2,10 +2,9 @@
 #
 # Installation below $(DESTDIR)$(PREFIX), and what takes it away again.
 
-.PHONY: install uninstall
+.PHONY: install install-strip uninstall
 
 INSTALL ?= install
-READELF ?= readelf
 MAN_PAGES := $(wildcard man/*.1 man/*.3 man/*.5 man/*.7 man/*.8)
 INSTALLED_HEADERS := include/ctxring.h include/ctxring.hpp
 # Where each of the files beside the programs goes, below PREFIX.
@@ -32,12 +31,12 @@ LDCONFIG ?= PATH=$$PATH:/usr/sbin:/sbin ldconfig
 install: library tools
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
 	$(INSTALL) -m 644 $(INSTALLED_HEADERS) $(DESTDIR)$(PREFIX)/include
-	$(INSTALL) -m 755 $(OUT)/$(SHARED) $(DESTDIR)$(LIBDIR)
+	$(INSTALL) -m 755 $(STRIP_OPTION) $(OUT)/$(SHARED) $(DESTDIR)$(LIBDIR)
 	ln -sf $(SHARED) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libctxring.so
 	$(INSTALL) -m 644 $(STATIC_LIBRARY) $(DESTDIR)$(LIBDIR)
 	$(PC_FILE) >$(DESTDIR)$(LIBDIR)/pkgconfig/ctxring.pc
-	$(INSTALL) -m 755 $(TOOLS) $(DESTDIR)$(PREFIX)/bin
+	$(INSTALL) -m 755 $(STRIP_OPTION) $(TOOLS) $(DESTDIR)$(PREFIX)/bin
 	set -e; type=simple; if $(READELF) -d $(OUT)/ctxd | grep -q 'NEEDED.*libsystemd'; then type=notify; fi; \
 	for pair in $(INSTALLED_DATA); do \
 		to=$(DESTDIR)$(PREFIX)/$${pair#*=}; \
@@ -53,6 +52,9 @@ install: library tools
 	done
 	$(if $(DESTDIR),,@if [ "$$(id -u)" = 0 ] && $(LDCONFIG); then :; \
 		else echo 'Programs find the library when root has run ldconfig, or by -Wl,-rpath,$(LIBDIR)'; fi)
+
+install-strip: STRIP_OPTION := -s --strip-program=$(STRIP)
+install-strip: install
 
 uninstall:
 	cd $(DESTDIR)$(PREFIX) && rm -f $(INSTALLED_HEADERS) bin/ctxtool bin/ctxd \
