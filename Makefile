@@ -104,6 +104,7 @@ LIB_SOURCES := $(foreach folder,$(LIB_FOLDERS),$(sort $(wildcard lib/$(folder)/*
 LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
 # ctxtool: its commands in tools/, in read/ what looks at processes and core files, in text/ names, durations and the
 # terminal. The commands use both, read uses text.
+TOOL_FOLDERS := -Itools/read -Itools/text
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.c)))
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
 # What both sides of the protocol share; and times are a heap there and here.
@@ -126,7 +127,7 @@ $(foreach folder,$(LIB_FOLDERS),$(eval $(call objects_of,lib/$(folder),$$(LIB_FL
 $(OUT)/lib/command/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIANT_FLAGS)),-fno-sanitize=all)
 $(eval $(call objects_of,tools/text,$(call folders,table)))
 $(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table)))
-$(eval $(call objects_of,tools,-Itools/read -Itools/text $(call folders,table)))
+$(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
 $(eval $(call objects_of,daemon,$(call folders,base table wire) $(SYSTEMD_CFLAGS)))
 
 # ---- library

@@ -57,7 +57,7 @@ tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(
 	$(if $(VARIANT),,$(OUT)/tests/deny_uring)
 
 # Tests mostly wait: they need no optimizer, which takes most of the time of compiling all the trees.
-$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon -Itools/read -Itools/text,-U_FORTIFY_SOURCE -O0))
+$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $(TOOL_FOLDERS),-U_FORTIFY_SOURCE -O0))
 
 # Of binutils' linkers the one that takes half the time, for the many programs of the tests, where the user has
 # chosen none. The compiler is asked once, when the first of them is linked: the variable then replaces itself by the answer.
