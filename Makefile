@@ -34,7 +34,7 @@ MANDIR ?= $(PREFIX)/share/man
 
 include mk/compiler.mk
 
-# The one place of the version is the public header.
+# The version is defined in the public header only.
 header_number = $(shell sed -n 's/^.define CTXRING_VERSION_$(1) //p' include/ctxring.h)
 MAJOR := $(call header_number,MAJOR)
 VERSION := $(MAJOR).$(call header_number,MINOR)
@@ -79,7 +79,7 @@ help:
 clean:
 	rm -rf build
 
-# What is missing is installed first, which is why goals like demo and bench build in a second make.
+# Goals such as demo and bench first install the packages that are missing, and then build in a second make.
 SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc))
 
 # ---- the folders
@@ -97,7 +97,7 @@ USES_source := base table core uring ring
 USES_propagate := base table core
 USES_command := base core uring propagate
 USES_client := base table wire core uring ring
-# What the folders $(1) need to find their headers.
+# The -I options for the folders $(1) of lib/.
 folders = $(addprefix -Ilib/,$(1))
 
 LIB_SOURCES := $(foreach folder,$(LIB_FOLDERS),$(sort $(wildcard lib/$(folder)/*.c)))
@@ -107,9 +107,10 @@ LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
 TOOL_FOLDERS := -Itools/read -Itools/text
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.c)))
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
-# What both sides of the protocol share; and times are a heap there and here.
+# Internal names of the library are local in its archive. ctxd uses some of its files, and links their objects: the protocol,
+# descriptors that are passed, users without a number, and the heap for its times.
 WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
-# Readiness and socket activation; without it ctxd lacks both and nothing else.
+# By libsystemd ctxd says that it is ready and gets its socket from systemd. Without the library it lacks these two things only.
 SYSTEMD_CFLAGS := $(shell $(PKG_CONFIG) --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$($(PKG_CONFIG) --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell $(PKG_CONFIG) --libs libsystemd))
 
@@ -123,7 +124,7 @@ $(OUT)/$(1)/%.o: $(1)/%.c $(COMPILE_RULES) $(lastword $(MAKEFILE_LIST))
 	$$(COMPILE) $(2) $$(CFLAGS) $(3) -c $$< -o $$@
 endef
 $(foreach folder,$(LIB_FOLDERS),$(eval $(call objects_of,lib/$(folder),$$(LIB_FLAGS) $(call folders,$(folder) $(USES_$(folder))))))
-# Runs in a process that was cloned from one with threads: no runtime of a sanitizer there.
+# The keeper runs in a process that was cloned from one with threads. No runtime of a sanitizer works there.
 $(OUT)/lib/command/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIANT_FLAGS)),-fno-sanitize=all)
 $(eval $(call objects_of,tools/text,$(call folders,table)))
 $(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table)))
@@ -132,7 +133,8 @@ $(eval $(call objects_of,daemon,$(call folders,base table wire) $(SYSTEMD_CFLAGS
 
 # ---- library
 
-# Not to be unloaded: its threads run and its fork handlers stay registered until the process ends.
+# nodelete: dlclose(3) must not unload the library, because its threads run and its fork handlers stay registered until the
+# process ends.
 $(OUT)/$(SHARED): $(LIB_OBJECTS) lib/ctxring.map
 	$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script,lib/ctxring.map -Wl,-z,defs \
 		-Wl,-z,nodelete $(LIB_OBJECTS) \
@@ -140,14 +142,14 @@ $(OUT)/$(SHARED): $(LIB_OBJECTS) lib/ctxring.map
 	@ln -sf $(SHARED) $(OUT)/$(SONAME)
 	@ln -sf $(SONAME) $(OUT)/libctxring.so
 
-# One object whose internal names are local, so that they clash with nobody's.
+# The archive holds one object. Internal names are local in it, so that they do not clash with names of the program.
 $(STATIC_LIBRARY): $(LIB_OBJECTS)
 	$(LD) -r $(LIB_OBJECTS) -o $(OUT)/libctxring.o
 	$(OBJCOPY) --localize-hidden $(OUT)/libctxring.o
 	@rm -f $@
 	$(AR) rcs $@ $(OUT)/libctxring.o
 
-# Internal functions can be called: for tests.
+# The archive for tests, which call internal functions.
 $(TEST_LIBRARY): $(LIB_OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(LIB_OBJECTS)
@@ -165,7 +167,7 @@ $(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
 $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@
 
-# The service without its main(): for tests.
+# The service without its main(), for tests.
 $(DAEMON_LIBRARY): $(DAEMON_OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(filter-out $(OUT)/daemon/main.o,$^)

@@ -9,15 +9,15 @@ ifeq ($(origin CC),default)
 CC := $(CROSS_COMPILE)gcc
 endif
 
-# Without CROSS_COMPILE, CC's own prefix is it, or the machine that clang is told by --target=, where such a linker is there:
-# musl-gcc, too, has a prefix.
+# Where CROSS_COMPILE is not given it is the prefix of CC, or the machine that clang is told by --target=. A prefix counts only if
+# a linker has it, too: musl-gcc uses the linker of this machine.
 ifeq ($(CROSS_COMPILE),)
 CC_PREFIX := $(shell printf '%s\n' $(CC) $(filter --target=%,$(CFLAGS)) | \
 	sed -nE 's/^--target=(.*)/\1-/p; s/^(.*-)(gcc|cc|clang)(-[0-9.]+)?$$/\1/p' | head -n 1)
 CROSS_COMPILE := $(if $(CC_PREFIX),$(shell command -v $(CC_PREFIX)ld >/dev/null && echo '$(CC_PREFIX)'))
 endif
 
-# LD and AR have values that make gives them; what the user gives, in the environment or on the command line, stays.
+# What the user gives, in the environment or on the command line, stays. make itself gives values to LD, AR and CXX.
 ifeq ($(origin LD),default)
 LD := $(CROSS_COMPILE)ld
 endif
@@ -31,8 +31,8 @@ OBJCOPY ?= $(CROSS_COMPILE)objcopy
 STRIP ?= $(CROSS_COMPILE)strip
 READELF ?= $(CROSS_COMPILE)readelf
 
-# pkg-config for another machine is a program of its own on some systems. Where there is none, the usual one looks where Debian
-# has the files of that machine's libraries: those of this machine would be wrong.
+# Some systems have a pkg-config for each machine. Without it the usual one is told to look where Debian has the files of that
+# machine's libraries; it would find those of this machine otherwise.
 ifeq ($(CROSS_COMPILE),)
 PKG_CONFIG ?= pkg-config
 else ifneq ($(shell command -v $(CROSS_COMPILE)pkg-config),)
@@ -47,7 +47,7 @@ endif
 VARIANT ?=
 OUT := build$(if $(VARIANT),/$(VARIANT))
 
-# Sanitizers check the same with less of the optimizer and compile sooner; -g1 still names files and lines.
+# Sanitizers find the same with less optimization, which compiles faster. -g1 is enough for the files and lines in their reports.
 ifneq ($(filter asan tsan faults,$(VARIANT)),)
 CFLAGS ?= -O1 -g1
 endif
@@ -67,8 +67,8 @@ endif
 
 # The flags $(1), if this compiler links with them.
 links_with = $(shell echo 'int main(void) { return 0; }' | $(CC) $(1) -x c - -o /dev/null 2>/dev/null && echo $(1))
-# AddressSanitizer's runtime within the program: each look for leaks reads through a runtime's data, and gcc's
-# shared ones are two. (clang's is within the program anyway, and has no such option.)
+# gcc's sanitizers have shared libraries as runtimes, and each search for leaks reads through the data of both. So the runtimes
+# are linked statically. clang does that by itself, and has no such option.
 RUNTIME :=
 ifneq ($(findstring -fsanitize=address,$(VARIANT_FLAGS)),)
 RUNTIME := $(filter -static%,$(call links_with,-fsanitize=address -fsanitize=undefined -static-libasan -static-libubsan))

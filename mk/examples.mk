@@ -8,7 +8,7 @@ EXAMPLES := $(patsubst examples/%.c,$(OUT)/examples/%,$(wildcard examples/*.c))
 # Examples that need a library of others, each with its name for pkg-config. Built where that is there.
 LIBRARY_EXAMPLES := curl=libcurl sqlite=sqlite3 postgres=libpq glib=glib-2.0 uv=libuv libevent=libevent_core \
 	resolve=libcares
-# Looked for only when examples are among the goals.
+# pkg-config is asked only when examples are among the goals.
 ifneq ($(filter all examples,$(or $(MAKECMDGOALS),all)),)
 EXAMPLES += $(patsubst %,$(OUT)/examples/libraries/%,$(shell for entry in $(LIBRARY_EXAMPLES); do \
 	$(PKG_CONFIG) --exists "$${entry#*=}" 2>/dev/null && echo "$${entry%%=*}"; done))
@@ -27,7 +27,7 @@ play: deps-demo
 
 $(eval $(call objects_of,examples,-isystem /usr/share/include/llhttp))
 
-# Not our source: none of our warnings.
+# llhttp is not our source, and is compiled without our warnings.
 $(OUT)/llhttp/%.o: /usr/share/llhttp/%.c $(COMPILE_RULES) mk/examples.mk
 	@mkdir -p $(@D)
 	$(CC) $(BASE_FLAGS) -I/usr/share/include/llhttp $(CFLAGS) -w -c $< -o $@
@@ -37,7 +37,7 @@ $(OUT)/examples/httpd: $(LLHTTP_OBJECTS)
 $(OUT)/examples/%: $(OUT)/examples/%.o $(STATIC_LIBRARY)
 	$(LINK) $(filter %.o,$^) $(STATIC_LIBRARY) -luring -o $@
 
-# The headers of those libraries are not our source, as above.
+# Headers of other libraries are included as those of the system, which give no warnings.
 module_of = $(patsubst $*=%,%,$(filter $*=%,$(LIBRARY_EXAMPLES)))
 $(OUT)/examples/libraries/%.o: examples/libraries/%.c $(COMPILE_RULES) mk/examples.mk
 	@mkdir -p $(@D)

@@ -7,7 +7,7 @@
 INSTALL ?= install
 MAN_PAGES := $(wildcard man/*.1 man/*.3 man/*.5 man/*.7 man/*.8)
 INSTALLED_HEADERS := include/ctxring.h include/ctxring.hpp
-# Where each of the files beside the programs goes, below PREFIX.
+# FILE=PLACE for each of the files beside the programs; the places are below PREFIX.
 INSTALLED_DATA := tools/completion/ctxtool.bash=share/bash-completion/completions/ctxtool \
 	tools/completion/_ctxtool=share/zsh/site-functions/_ctxtool \
 	daemon/systemd/ctxd.service=lib/systemd/system/ctxd.service \
@@ -25,9 +25,10 @@ ALIAS_PAGES = $(shell awk 'FNR == 1 { page = FILENAME; gsub(/.*\/|\.3$$/, "", pa
 		if (end) inside = 0 }' $(filter %.3,$(MAN_PAGES)))
 LDCONFIG ?= PATH=$$PATH:/usr/sbin:/sbin ldconfig
 
-# The loader finds a library in a new place, as /usr/local/lib is, when ldconfig(8) has run: what is packaged, or
-# installed without the right to, is left to whoever has it.
-# Without libsystemd ctxd never says that it is ready, and nobody may wait for that: its program tells what it has.
+# The loader finds a library in a new place, such as /usr/local/lib, after ldconfig(8) has run. With DESTDIR, for a package, it is
+# not run; whoever installs without being root is told to have it run.
+# A ctxd without libsystemd never says that it is ready, so its unit must not wait for that. Whether it has libsystemd is read
+# from the program.
 install: library tools
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
 	$(INSTALL) -m 644 $(INSTALLED_HEADERS) $(DESTDIR)$(PREFIX)/include

@@ -7,7 +7,8 @@
 SOURCES := $(wildcard lib/*/*.[ch] daemon/*.[ch] tools/*.[ch] tools/*/*.[ch] fuzz/*.[ch] examples/*.[ch] examples/libraries/*.c \
 	bench/*.[ch] bench/support/*.[ch] include/*.h tests/*.[ch] tests/soak/*.[ch] tests/support/*.[ch] tests/support/programs/*.c)
 
-# Both see faults that are none in lists and in what is told by more than one variable: to be read, not obeyed.
+# Both tools report faults that are none, in lists and where two variables say something together. Read each report, and change
+# the code only where the report is right.
 TIDY_CHECKS := clang-analyzer-*,-clang-analyzer-valist.Uninitialized,-clang-analyzer-security.insecureAPI.*,$\
 bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-macro-parentheses,$\
 -bugprone-assignment-in-if-condition,-bugprone-implicit-widening-of-multiplication-result

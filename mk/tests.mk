@@ -6,7 +6,7 @@
 
 # ---- running
 
-# Not by its name in the recipe: lines that have that run under `make -n`, too.
+# The scripts get the name of make by CHECK_MAKE: a line of a recipe that has $(MAKE) in it would run under `make -n`, too.
 check: export CHECK_MAKE := $(MAKE)
 check: deps-check
 	@MAKE="$$CHECK_MAKE" tests/run.sh
@@ -20,7 +20,7 @@ check-stress: export CHECK_MAKE := $(MAKE)
 check-stress: deps-check
 	@MAKE="$$CHECK_MAKE" tests/stress.sh $(ROUNDS)
 
-# The service of ThreadSanitizer's storm is the usual one, as in the tests.
+# Under ThreadSanitizer the storm starts the service of the usual build, as the tests do.
 SOAK_SERVICE := $(if $(filter tsan,$(VARIANT)),build,$(OUT))/ctxd
 SECONDS ?= 60
 SEED ?=
@@ -52,11 +52,11 @@ TEST_PROGRAMS := $(patsubst tests/%.c,$(OUT)/tests/%,$(TESTS))
 TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.c,$(wildcard tests/support/*.c)))
 SOAK_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/soak/*.c))
 
-# Tests of the service start the one that was built as they were.
+# Tests of the service start a ctxd of their own variant.
 tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) \
 	$(if $(VARIANT),,$(OUT)/tests/deny_uring)
 
-# Tests mostly wait: they need no optimizer, which takes most of the time of compiling all the trees.
+# Tests mostly wait, so they are compiled without optimization: that would take most of the time of compiling all trees.
 $(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $(TOOL_FOLDERS),-U_FORTIFY_SOURCE -O0))
 
 # Of binutils' linkers the one that takes half the time, for the many programs of the tests, where the user has
@@ -66,10 +66,10 @@ TEST_LINKER = $(eval TEST_LINKER := $(if $(findstring -fuse-ld,$(CC) $(CFLAGS) $
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(DAEMON_LIBRARY) $(TEST_LIBRARY)
 	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring $(SYSTEMD_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
 
-# This test makes calls of the service's code fail.
+# In this test these functions are replaced by some that can fail, in the code of the service, too.
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
 
-# The storm of make soak: not one of the test programs.
+# The storm of make soak is not one of the test programs.
 $(OUT)/tests/storm: $(SOAK_OBJECTS) $(TEST_LIBRARY)
 	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring -o $@
 
@@ -78,14 +78,14 @@ $(OUT)/tests/storm: $(SOAK_OBJECTS) $(TEST_LIBRARY)
 $(OUT)/tests/deny_uring: $(OUT)/tests/support/deny_uring.o
 	$(LINK) $^ -lseccomp -o $@
 
-# What tests of commands start. Not the variant's: a sanitizer's start would take most of their time.
+# The program that tests of commands start. It has no sanitizer, whose start would take most of the time of these tests.
 $(OUT)/tests/roles: tests/support/programs/roles.c $(COMPILE_RULES) mk/tests.mk
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE -pthread $(WARNINGS) -O1 $< -o $@
 $(OUT)/tests/check_spawn: | $(OUT)/tests/roles
 
-# What the test of denied calls loads into programs, and the command that these start: it makes no call that the
-# test does not expect, so it has no C library.
+# The test of denied calls loads deny_call.so into programs that start the command patient. The command makes no system call
+# that the test does not expect, so it has no C library.
 $(OUT)/tests/deny_call.so: tests/support/programs/deny_call.c $(COMPILE_RULES) mk/tests.mk
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O1 -fPIC -shared $< -o $@
