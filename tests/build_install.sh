@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # An installed copy is usable: README's example in C and a program in C++, found by
 # pkg-config, linked with the shared and with the static library, run. Uninstalling
-# leaves no file. Units wait for readiness exactly if ctxd was built to tell it.
+# leaves no file. Units wait until ctxd says that it is ready only if ctxd was built to say so.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -60,7 +60,7 @@ type=simple
 "$MAKE" --no-print-directory install DESTDIR="$work/without" PREFIX=/usr READELF=echo >/dev/null
 for unit in "${units[@]}"; do
 	grep -qx "Type=$type" "$work/root/usr/$unit" || { echo "$unit is not of type $type"; exit 1; }
-	grep -qx Type=simple "$work/without/usr/$unit" || { echo "$unit waits for what never comes"; exit 1; }
+	grep -qx Type=simple "$work/without/usr/$unit" || { echo "$unit waits for a message that this ctxd never sends"; exit 1; }
 done
 
 # man(1) finds each function of the library, without an index.
@@ -82,7 +82,7 @@ chmod 755 "$work/ldconfig"
 if [ "$(id -u)" = 0 ]; then
 	[ -e "$work/told" ] || { echo "ldconfig was not run"; exit 1; }
 else
-	grep -q ldconfig "$work/said" || { echo "ldconfig is not spoken of"; exit 1; }
+	grep -q ldconfig "$work/said" || { echo "make install does not mention ldconfig"; exit 1; }
 fi
 "$MAKE" --no-print-directory uninstall PREFIX="$work/here" LDCONFIG="$work/ldconfig" >/dev/null
 left=$(find "$work/here" ! -type d)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# What installs packages refuses when it is told to, or cannot: names them, exits with 2.
+# .ci/install-missing installs nothing when it is told so by NO_INSTALL, or cannot: it names the packages and exits with 2.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

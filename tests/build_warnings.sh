@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 jobs=-j$(nproc)
 "$MAKE" --no-print-directory "$jobs" CC=gcc all tests benches
-# Tests and benchmarks are only read: nothing of clang's making is run.
+# Of tests and benchmarks clang only checks the sources: the programs of this variant are never run.
 objects=(tests/*.c tests/support/*.c tests/support/programs/*.c bench/*.c)
 objects=("${objects[@]/#/build/clang/}")
 "$MAKE" --no-print-directory "$jobs" VARIANT=clang CFLAGS='-O0 -fsyntax-only' "${objects[@]/%.c/.o}"

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+#
+# The programs of tests/, and the goals that run them.
+
+.PHONY: tests check check-kernels check-stress soak fuzz
+
+# ---- running
+
+# The scripts get the name of make by CHECK_MAKE: a line of a recipe that has $(MAKE) in it would run under `make -n`, too.
+check: export CHECK_MAKE := $(MAKE)
+check: deps-check
+	@MAKE="$$CHECK_MAKE" tests/run.sh
+
+check-kernels: deps-check deps-kernels
+	$(SUBMAKE) -s all tests
+	@tests/kernels/run.sh $(if $(FULL),--full)
+
+ROUNDS ?= 5
+check-stress: export CHECK_MAKE := $(MAKE)
+check-stress: deps-check
+	@MAKE="$$CHECK_MAKE" tests/stress.sh $(ROUNDS)
+
+# Under ThreadSanitizer the storm starts the service of the usual build, as the tests do.
+SOAK_SERVICE := $(if $(filter tsan,$(VARIANT)),build,$(OUT))/ctxd
+SECONDS ?= 60
+SEED ?=
+WEIGHTS ?=
+soak: deps-check
+	$(SUBMAKE) -s $(OUT)/tests/storm $(if $(filter tsan,$(VARIANT)),,$(OUT)/ctxd)
+ifeq ($(VARIANT),tsan)
+	$(SUBMAKE) -s VARIANT= build/ctxd
+endif
+	@tests/soak.sh $(OUT)/tests/storm --service $(SOAK_SERVICE) $(if $(SEED),--seed $(SEED)) \
+		$(if $(WEIGHTS),--weights '$(WEIGHTS)') $(SECONDS)
+
+FUZZ_SECONDS ?= 60
+fuzz: deps-check
+	@fuzz/run.sh $(FUZZ_SECONDS)
+
+# ---- building
+
+ifeq ($(VARIANT),faults)
+TESTS := $(wildcard tests/check_faults*.c)
+else
+TESTS := $(filter-out tests/check_faults%,$(wildcard tests/check_*.c))
+endif
+# ThreadSanitizer knows nothing of io_uring: only tests that say so run under it.
+ifeq ($(VARIANT),tsan)
+TESTS := $(shell grep -ls TEST_TSAN $(TESTS))
+endif
+TEST_PROGRAMS := $(patsubst tests/%.c,$(OUT)/tests/%,$(TESTS))
+TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.c,$(wildcard tests/support/*.c)))
+SOAK_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/soak/*.c))
+
+# Tests of the service start a ctxd of their own variant.
+tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) \
+	$(if $(VARIANT),,$(OUT)/tests/deny_uring)
+
+# Tests mostly wait, so they are compiled without optimization: that would take most of the time of compiling all trees.
+$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $(TOOL_FOLDERS),-U_FORTIFY_SOURCE -O0))
+
+# Of binutils' linkers the one that takes half the time, for the many programs of the tests, where the user has
+# chosen none. The compiler is asked once, when the first of them is linked: the variable then replaces itself by the answer.
+TEST_LINKER = $(eval TEST_LINKER := $(if $(findstring -fuse-ld,$(CC) $(CFLAGS) $(LDFLAGS)),,$(call links_with,-fuse-ld=gold)))$(TEST_LINKER)
+
+$(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(DAEMON_LIBRARY) $(TEST_LIBRARY)
+	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring $(SYSTEMD_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
+
+# In this test these functions are replaced by some that can fail, in the code of the service, too.
+$(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
+
+# The storm of make soak is not one of the test programs.
+$(OUT)/tests/storm: $(SOAK_OBJECTS) $(TEST_LIBRARY)
+	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring -o $@
+
+# ---- programs that tests start
+
+$(OUT)/tests/deny_uring: $(OUT)/tests/support/deny_uring.o
+	$(LINK) $^ -lseccomp -o $@
+
+# The program that tests of commands start. It has no sanitizer, whose start would take most of the time of these tests.
+$(OUT)/tests/roles: tests/support/programs/roles.c $(COMPILE_RULES) mk/tests.mk
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE -pthread $(WARNINGS) -O1 $< -o $@
+$(OUT)/tests/check_spawn: | $(OUT)/tests/roles
+
+# The test of denied calls loads deny_call.so into programs that start the command patient. The command makes no system call
+# that the test does not expect, so it has no C library.
+$(OUT)/tests/deny_call.so: tests/support/programs/deny_call.c $(COMPILE_RULES) mk/tests.mk
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O1 -fPIC -shared $< -o $@
+$(OUT)/tests/patient: tests/support/programs/patient.c $(COMPILE_RULES) mk/tests.mk
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O1 -fno-stack-protector -static -nostdlib $< -o $@
+$(OUT)/tests/check_denied_calls: | $(OUT)/tests/deny_call.so $(OUT)/tests/patient
