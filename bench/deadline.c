@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The two forms of a deadline: a linked timeout with each operation, or one timer for all and a batch. */
+/* The two forms that a deadline has on a ring: a linked timeout with each operation, or one timer and a
+ * batch. */
 #include "ours.h"
 
 #define BATCH 32u
@@ -7,15 +8,15 @@
 
 struct side {
 	unsigned setup_flags, flags;
-	unsigned pending; /* operations that meet the deadline; 0: none does */
-	bool waits;	  /* operations that pend a while: receives that are then sent to */
+	unsigned pending; /* how many operations are pending when the deadline passes; 0: none */
+	bool waits; /* the operations are receives that pend until something is sent to them; else NOPs */
 	struct ours ours;
 	struct ctx_context *ctx;
 };
 
 static unsigned rounds;
 
-/* BATCH operations at a time, which complete long before the deadline. */
+/* Submits BATCH operations at a time. They complete long before the deadline. */
 static double run_submit(void *data)
 {
 	struct side *side = data;
@@ -38,7 +39,7 @@ static double run_submit(void *data)
 	return (double)(bench_now_ns() - start_ns) / rounds / BATCH;
 }
 
-/* From the deadline to the last completion, per operation. */
+/* Measures the time from the deadline to the last completion, divided by the number of operations. */
 static double run_expiry(void *data)
 {
 	struct side *side = data;

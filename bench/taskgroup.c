@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Task groups of empty tasks, start to wait, beside what is written by hand: a thread made and joined for
- * each task, and a pool of as many threads that take tasks from a queue under a mutex. The pool knows no
- * contexts and no failures; once it waits for a place as ctx_taskgroup_start does, once its queue has no
- * bound.
+ * Task groups of empty tasks, from the first start to the return of the wait, beside two programs by hand:
+ * one makes and joins a thread for each task, the other has a pool of as many threads that take tasks from a
+ * queue under a mutex. The pool knows neither contexts nor failures. It is measured twice: with a bounded
+ * queue, whose producer waits for a place as ctx_taskgroup_start does, and with a queue without bound.
  */
 #include <pthread.h>
 
@@ -178,7 +178,8 @@ static void compare(const char *name, unsigned tasks, unsigned limit)
 	if (!bench_wanted(name))
 		return;
 	pool_start(limit);
-	run_group(&load); /* from here on its threads are there, as the pool's are */
+	run_group(&load); /* starts the threads that tasks run on, so that this is not measured; the pool's
+			     run already */
 	bench_take_turns(&turns, bench.quick ? 15 : 61, 4, sides, data);
 	pool_stop(limit);
 	double ours = bench_turns_median(&turns, 0);

@@ -20,5 +20,7 @@ __attribute__((destructor)) static void count_sockets(void)
 		    !strncmp(target, "socket:", strlen("socket:")))
 			sockets++;
 	}
+	if (directory)
+		closedir(directory);
 	fprintf(stderr, "sockets: %u\n", sockets);
 }
