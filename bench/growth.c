@@ -435,10 +435,10 @@ static void *write_each(void *data)
 	const uint64_t one = 1;
 
 	for (unsigned i = 0; i < counters->count; i++) {
-		unsigned head = __atomic_load_n(uring->cq.khead, __ATOMIC_ACQUIRE);
+		unsigned head = io_uring_smp_load_acquire(uring->cq.khead);
 		if (write(counters->fds[i], &one, sizeof(one)) != sizeof(one))
 			bench_fail("write: %s", strerror(errno));
-		while (__atomic_load_n(uring->cq.khead, __ATOMIC_ACQUIRE) == head)
+		while (io_uring_smp_load_acquire(uring->cq.khead) == head)
 			sched_yield();
 	}
 	return NULL;

@@ -49,12 +49,12 @@ enum metric {
 };
 
 static const char *const metric_names[] = {
-	[KERNEL] = "memory of the kernel",
-	[OWN] = "memory of the server",
-	[FIRST_LOOK] = "batch, cancels submitted",
-	[BATCH] = "batch, all callbacks done",
-	[EXIT] = "SIGTERM to exit",
-	[CPU] = "CPU from SIGTERM to exit",
+	[KERNEL] = "memory of the kernel, for each",
+	[OWN] = "memory of the server, for each",
+	[FIRST_LOOK] = "until all cancels are submitted",
+	[BATCH] = "until all callbacks have run",
+	[EXIT] = "until the server has exited",
+	[CPU] = "processor time for that",
 };
 
 struct server {
@@ -358,12 +358,12 @@ static void take_turn(const char *ring, unsigned count, unsigned side, unsigned 
 	close_all();
 }
 
-static void report(enum metric metric, const char *ring)
+static void report(enum metric metric, const char *ring, unsigned count)
 {
 	const char *unit = metric == KERNEL || metric == OWN ? "bytes" : "ms";
 	struct bench_turns *turns = &results[metric];
-	char name[64];
-	snprintf(name, sizeof(name), "%s, %s", metric_names[metric], ring);
+	char name[96];
+	snprintf(name, sizeof(name), "%s, %u connections, %s", metric_names[metric], count, ring);
 	/* No ratio: the memory of the sockets is in both values. */
 	bench_report(name, bench_turns_median(turns, 0), unit,
 		     metric == KERNEL ? NAN : bench_turns_ratio(turns, 0, 1), "pending in the kernel", NULL);
@@ -384,7 +384,7 @@ static void measure(const char *ring, unsigned count, unsigned turn_count)
 			take_turn(ring, count, turn % 2 ? SIDES - 1 - k : k, turn);
 	for (unsigned metric = 0; metric < METRICS; metric++) {
 		results[metric].count = turn_count;
-		report((enum metric)metric, ring);
+		report((enum metric)metric, ring, count);
 	}
 }
 

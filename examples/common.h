@@ -36,7 +36,7 @@ static inline uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
-/* A decimal number of at most max. false when text is anything else. */
+/* Reads a decimal number of at most max. Returns false when text is anything else. */
 static inline bool parse_number(const char *text, uint64_t max, uint64_t *ret_number)
 {
 	uint64_t number = 0;
@@ -55,8 +55,9 @@ static inline bool parse_number(const char *text, uint64_t max, uint64_t *ret_nu
 }
 
 /*
- * Adds a signal to those that end a program, but not when whoever started it wants it ignored: as a script
- * does with SIGINT for "program &".
+ * Adds signo to the signals that end a program, unless it is ignored: a script lets programs that it starts
+ * with
+ * "&" ignore SIGINT.
  */
 static inline void add_unless_ignored(sigset_t *signals, int signo)
 {
@@ -66,7 +67,7 @@ static inline void add_unless_ignored(sigset_t *signals, int signo)
 		sigaddset(signals, signo);
 }
 
-/* "HOST:PORT" with a numeric IPv4 host. */
+/* Reads "HOST:PORT", HOST being a numeric IPv4 address. */
 static inline bool parse_address(const char *text, struct sockaddr_in *ret_address)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
@@ -85,7 +86,7 @@ static inline bool parse_address(const char *text, struct sockaddr_in *ret_addre
 	return true;
 }
 
-/* A socket that listens on 127.0.0.1:*port; port 0 is replaced by the one the kernel chose. */
+/* Opens a socket that listens on 127.0.0.1:*port. Port 0 is replaced by the one that the kernel chose. */
 static inline int listen_on_loopback(uint16_t *port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(*port)};
@@ -108,7 +109,8 @@ static inline int listen_on_loopback(uint16_t *port)
 	return fd;
 }
 
-/* Writes the port under a temporary name first, so that whoever waits for the file never reads half of it. */
+/* Writes the port to a temporary file and renames that, so that nobody who waits for path reads half of it.
+ */
 static inline int write_port_file(const char *path, uint16_t port)
 {
 	char temporary[PATH_MAX];
@@ -128,7 +130,7 @@ static inline int write_port_file(const char *path, uint16_t port)
 	return 0;
 }
 
-/* A server needs a descriptor for each client: take all that the hard limit gives. */
+/* Raises the limit of descriptors to the hard limit: a server needs one for each client. */
 static inline void raise_file_limit(void)
 {
 	struct rlimit limit;

@@ -10,9 +10,9 @@
 #include <liburing.h>
 
 /*
- * The setup flags of the two kinds of ring. On an ordinary one the kernel may post completions at
- * any time; with DEFER_TASKRUN it does so only when the owner enters it: fewer interruptions, but
- * a thread that computes is also not served.
+ * The setup flags of the two kinds of ring. On an ordinary ring the kernel may interrupt the owner to post
+ * completions. On a ring with DEFER_TASKRUN it posts them only when the owner enters the kernel for them:
+ * that is cheaper, but nothing completes while the owner computes.
  */
 static inline bool ring_kind_flags(const char *kind, unsigned *ret_setup_flags)
 {
@@ -25,7 +25,7 @@ static inline bool ring_kind_flags(const char *kind, unsigned *ret_setup_flags)
 	return true;
 }
 
-/* Opens a ring or says in words why it cannot be had, and what to do about that. */
+/* Opens a ring, or prints the reason why there is none and what can be done about it. */
 static inline struct ctx_ring *open_ring(unsigned entries, const struct ctx_ring_options *options)
 {
 	struct ctx_ring *ring;
