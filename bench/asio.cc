@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The same idle receives in Boost.Asio on epoll, built for one thread, for bench/park.c. Built where the
- * header is.
+ * The idle receives of bench/park.c in Boost.Asio, on epoll and without support for threads. It is built where
+ * Boost.Asio is installed.
  */
 #define BOOST_ASIO_DISABLE_THREADS 1
 #define BOOST_ASIO_DISABLE_IO_URING 1

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What bench/park.c calls in bench/asio.cc. */
+/* The functions of bench/asio.cc, which bench/park.c calls. */
 #ifndef BENCH_ASIO_H
 #define BENCH_ASIO_H
 
@@ -9,11 +9,12 @@ extern "C" {
 
 struct asio;
 
-/* Does not own the descriptors. */
+/* The descriptors stay the caller's. */
 struct asio *asio_open(const int *fds, unsigned count, unsigned operations);
-/* Begins receives order[0], order[1], ...: i reads descriptor i modulo their number. */
+/* Begins the receives order[0], order[1], ... Receive i is on descriptor i modulo the number of descriptors.
+ */
 void asio_start(struct asio *asio, const unsigned *order, unsigned count);
-/* Cancels all and runs their handlers. */
+/* Cancels all receives and runs the handlers of these count. */
 void asio_cancel(struct asio *asio, unsigned count);
 void asio_close(struct asio *asio);
 

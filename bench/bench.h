@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the benchmarks share: options, time, medians, and one way to report.
+ * What the benchmarks share: options, time, medians and the report.
  *
- * The machines that these run on are noisy, so nothing is measured alone: the two
- * sides of a comparison take turns, each turn gives one ratio, and what is reported
- * is the median of the values and the median of the ratios.
+ * Other programs disturb the machines that these run on. So the sides of a comparison take turns, each turn
+ * gives one ratio, and reported are the median of the values and the median of the ratios.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -21,14 +20,14 @@
 #include <unistd.h>
 
 #define BENCH_TURNS_MAX 64
-/* A single case that takes this long hangs: the program is killed by SIGALRM, which run.sh reports. */
+/* A case that takes longer than this hangs: SIGALRM ends the program, and run.sh reports that. */
 #define BENCH_CASE_SECONDS_MAX 180
 
 struct bench {
 	const char *name;
 	bool quick;
 	const char *filter; /* part of "bench/case", NULL: everything */
-	const char *peer;   /* the Go side, NULL: none */
+	const char *peer;   /* the program that measures Go, NULL: none */
 	FILE *json;
 };
 
@@ -46,7 +45,7 @@ static inline void bench_fail(const char *format, ...)
 	exit(1);
 }
 
-/* Takes the result of a call that answers a negative errno on failure. */
+/* Ends the program when result, of the call that is named by what, is a negative errno. */
 static inline int bench_check(int result, const char *what)
 {
 	if (result < 0)
@@ -69,7 +68,8 @@ static inline uint64_t bench_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Options: --quick, --json FILE (appended to), --peer PROGRAM, and a filter. */
+/* Reads the command line: --quick, --json FILE, to which figures are appended, --peer PROGRAM, and a filter.
+ */
 static inline void bench_start(const char *name, int count, char **arguments)
 {
 	bench = (struct bench){.name = name};
@@ -91,7 +91,7 @@ static inline void bench_start(const char *name, int count, char **arguments)
 	}
 }
 
-/* Whether a case is asked for. Announces it on stderr and gives it its time. */
+/* Whether the filter lets a case run. If so, names it on stderr and starts its time limit. */
 static inline bool bench_wanted(const char *name)
 {
 	char full[128];
@@ -109,14 +109,17 @@ static inline int bench_compare(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
-/* Sorts values. */
+/* The median of values, which are sorted. */
 static inline double bench_median(double *values, unsigned count)
 {
 	qsort(values, count, sizeof(*values), bench_compare);
 	return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-/* One line of the result. ratio NAN: none, then the goal is for the value. against and goal may be NULL. */
+/*
+ * Prints one figure and appends it to the JSON file. A ratio of NAN: there is none, and the goal is for the
+ * value. against and goal may be NULL.
+ */
 static inline void bench_report(const char *name, double value, const char *unit, double ratio,
 				const char *against, const char *goal)
 {
@@ -144,12 +147,12 @@ static inline void bench_report(const char *name, double value, const char *unit
 	fflush(bench.json);
 }
 
-/* Something that is measured: answers how long one operation took, in ns. */
+/* One side of a comparison: returns how long one operation took, in ns. */
 typedef double (*bench_side)(void *data);
 
 /*
- * Sides that take turns; results[side][turn]. The order alternates, so that neither
- * always runs in the other's wake.
+ * The results of sides that take turns: results[side][turn]. Every second turn goes through the sides in the
+ * opposite order, so that no side always runs after the same other one.
  */
 struct bench_turns {
 	unsigned count;
@@ -176,7 +179,7 @@ static inline double bench_turns_median(const struct bench_turns *turns, unsigne
 	return bench_median(copy, turns->count);
 }
 
-/* The median over the turns of side a through side b. */
+/* The median over the turns of the result of side a divided by that of side b. */
 static inline double bench_turns_ratio(const struct bench_turns *turns, unsigned a, unsigned b)
 {
 	double copy[BENCH_TURNS_MAX];

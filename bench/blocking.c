@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a blocking call under a context costs, beside the same call written by hand as a submit-and-wait on an
- * io_uring, and beside the plain system call, which nothing can end.
+ * What a blocking call under a context costs, beside the same call by hand, which submits a request to an
+ * io_uring and waits for it, and beside the plain system call, which nothing can end.
  */
 #include <liburing.h>
 #include <pthread.h>
@@ -17,9 +17,9 @@
 #define ENTRIES 4u
 
 enum work {
-	WORK_RECV, /* of data that is there */
-	WORK_READ, /* from a pipe, the same */
-	WORK_FILE, /* from the page cache */
+	WORK_RECV, /* recv of data that has arrived */
+	WORK_READ, /* read of data that is in a pipe */
+	WORK_FILE, /* pread of a file that is in the page cache */
 	WORK_PING_PONG,
 };
 
@@ -52,7 +52,7 @@ static void prepare(const struct side *side, struct io_uring_sqe *sqe, void *buf
 		io_uring_prep_recv(sqe, side->in, buffer, MESSAGE, 0);
 }
 
-/* As a careful program would, a deadline carried by the wait. */
+/* One request as a careful program makes it. A deadline is passed to the wait. */
 static ssize_t submit_and_wait(struct side *side)
 {
 	struct __kernel_timespec left = {.tv_sec = 3600};
@@ -129,7 +129,7 @@ static void fill(const struct side *side)
 		bench_fail("write: %s", strerror(errno));
 }
 
-/* Data that is there already: only the taking is timed. */
+/* Measures calls that find their data ready. Writing the data is not measured. */
 static double run_ready(struct side *side)
 {
 	char buffer[FILE_BLOCK];
@@ -146,7 +146,7 @@ static double run_ready(struct side *side)
 	return (double)spent_ns / (batches * (FILL / MESSAGE));
 }
 
-/* The other side answers in the same way. */
+/* The other thread of the ping-pong: answers by the same kind of call. */
 static void *echo(void *data)
 {
 	struct io_uring ring;

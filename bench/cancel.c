@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cancelling what is pending, per operation: from ctx_cancel, or by hand from the
- * first cancel SQE, to the last completion dispatched. Making the operations pend is
- * not measured.
+ * What it costs to cancel pending operations, for each of them. Measured is the time from the call of
+ * ctx_cancel, or from the first cancel SQE of the side that is written by hand, until the last completion has
+ * been dispatched. Submitting the operations is not measured.
  */
 #include "load.h"
 #include "ours.h"
@@ -17,7 +17,6 @@ struct side {
 	enum raw_way way;
 };
 
-/* Waits until this process has count threads more than base, but not for ever. */
 static unsigned thread_count(void)
 {
 	unsigned count = 0;
@@ -30,7 +29,8 @@ static unsigned thread_count(void)
 	return count;
 }
 
-/* Operations that sleep in workers are all there only when as many workers are. */
+/* Each operation of LOAD_WORKER sleeps in a worker thread of its own: waits until all of these exist, for at
+ * most a second. */
 static void wait_for_workers(const struct load *load)
 {
 	uint64_t start_ns = bench_now_ns();
@@ -88,7 +88,7 @@ static double run_side(void *data)
 	return side->raw ? run_raw(&side->load, side->way) : run_ours(&side->load);
 }
 
-/* ---- the worker that queued reads wait for */
+/* ---- a ring that keeps the only worker busy, so that queued reads stay queued */
 
 struct plug {
 	struct io_uring ring;
@@ -103,7 +103,8 @@ static void plug_set(struct plug *plug, unsigned workers)
 		    "io_uring_register_iowq_max_workers");
 }
 
-/* For queued reads: one worker, asleep. For operations asleep in workers: as many as it takes. */
+/* For queued reads allows one worker and lets it sleep. For LOAD_WORKER allows as many as there are
+ * operations. */
 static void plug_open(struct plug *plug, const struct load *load)
 {
 	bench_check(io_uring_queue_init(8, &plug->ring, 0), "io_uring_queue_init");
@@ -165,7 +166,7 @@ static const char *goal_of(const struct side *side)
 	return load->pending == 60000 ? "<= 0.3" : load->pending == 256 ? "<= 1.1" : NULL;
 }
 
-/* Ours against each of the ways, all taking turns. */
+/* Compares our cancel with each of the ways. All sides take turns. */
 static void compare(const char *name, struct load load, const enum raw_way *ways, unsigned way_count)
 {
 	struct side sides[6];
@@ -201,7 +202,7 @@ static const char *ring_name(unsigned setup_flags)
 	return setup_flags == LOAD_RING_DEFER ? "defer" : "ordinary";
 }
 
-/* Everything pending is one group. */
+/* All pending operations are one group, which is cancelled as a whole. */
 static void whole(enum load_kind kind, unsigned setup_flags, unsigned pending)
 {
 	static const enum raw_way all[] = {RAW_BATCH, RAW_ENTERS, RAW_ANY, RAW_FD, RAW_SHARED};
@@ -214,7 +215,7 @@ static void whole(enum load_kind kind, unsigned setup_flags, unsigned pending)
 	unsigned ways = kind == LOAD_RECV || kind == LOAD_POLL ? 5 : kind == LOAD_TIMEOUT ? 3 : 1;
 	char name[64];
 	if (pending > 4096 && ways > 2)
-		ways = 2; /* the others are quadratic */
+		ways = 2; /* the other ways take a time that grows with the square */
 	if (bench.quick && (kind != LOAD_RECV || pending != 4096))
 		ways = 1;
 	if (kind == LOAD_WORKER)
@@ -223,7 +224,10 @@ static void whole(enum load_kind kind, unsigned setup_flags, unsigned pending)
 	compare(name, load, all, ways);
 }
 
-/* 64 operations of one context among many of another; so short that several such groups are taken in turn. */
+/*
+ * Cancels 64 operations of one context among many of another. That is too short to be measured once, so
+ * several such groups are cancelled one after the other.
+ */
 static void few(enum load_kind kind, unsigned setup_flags, unsigned pending, enum load_victims which)
 {
 	static const enum raw_way ways[] = {RAW_BATCH};
@@ -242,7 +246,7 @@ static void few(enum load_kind kind, unsigned setup_flags, unsigned pending, enu
 	load_forget(&load);
 }
 
-/* How the cost of one receive grows from 256 pending to 60,000. */
+/* What one receive costs among 60,000 pending ones, divided by what it costs among 256. */
 static void growth(unsigned setup_flags)
 {
 	struct side sides[2];
@@ -259,15 +263,15 @@ static void growth(unsigned setup_flags)
 						  .groups = 1,
 						  .repeats = i ? 60 : 1}};
 	}
-	snprintf(name, sizeof(name), "recv, from 256 to 60000 pending, %s", ring_name(setup_flags));
+	snprintf(name, sizeof(name), "one recv of 60000 pending, %s", ring_name(setup_flags));
 	if (!bench_wanted(name))
 		return;
 	bench_take_turns(&turns, bench.quick ? 5 : 11, 2, functions, data);
 	bench_report(name, bench_turns_median(&turns, 0), "ns/op", bench_turns_ratio(&turns, 0, 1),
-		     "256 pending", "<= 2.0");
+		     "one of 256 pending", "<= 2.0");
 }
 
-/* How many io_uring_enter(2) calls carry the cancels of a group, by the batch's own record. */
+/* How many calls of io_uring_enter(2) carry the cancels of a group, as its struct ctx_batch says. */
 static void enters(unsigned setup_flags, unsigned pending)
 {
 	struct load load = {

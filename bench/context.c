@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Contexts without I/O, beside Go's: make, end and release them, ask them, spread an end over a tree. */
+/* Contexts without I/O, beside those of Go: making, ending, releasing and asking one, and ending a whole
+ * tree. */
 #include "bench.h"
 #include "ctxring.h"
 #include "peer.h"
@@ -10,7 +11,8 @@
 #define HOUR_NS 3600000000000u
 
 static struct peer peer;
-static struct ctx_context *top; /* the parent of everything, cancellable as in Go */
+static struct ctx_context
+	*top; /* the parent of all contexts here; it can be cancelled, as the parent on Go's side can */
 
 static double per_operation(uint64_t start_ns, unsigned count)
 {
@@ -57,7 +59,7 @@ static double run_timeout(unsigned count)
 	return per_operation(start_ns, count);
 }
 
-/* Only the end of the parent is measured. */
+/* Ends a parent of many children. Making and releasing the children is not measured. */
 static double run_tree(unsigned count)
 {
 	struct ctx_context *parent, **children = bench_allocate(count, sizeof(*children));
@@ -120,7 +122,7 @@ static void *thread_main(void *count)
 	return NULL;
 }
 
-/* Two threads, half of the work each, all under one parent. */
+/* Two threads make half of the children each, all under one parent. */
 static double run_threads(unsigned count)
 {
 	pthread_t thread;
@@ -134,8 +136,8 @@ static double run_threads(unsigned count)
 }
 
 struct subject {
-	const char *name; /* of the case */
-	const char *peer; /* of the case on the other side */
+	const char *name; /* of the case, as it is reported */
+	const char *peer; /* name of the case in bench/go/context.go */
 	double (*run)(unsigned count);
 	unsigned count;
 	const char *against, *goal;
@@ -147,9 +149,9 @@ static const struct subject subjects[] = {
 	{"with timeout: create, cancel, release", "timeout", run_timeout, 200000, "Go WithTimeout", "<= 0.3"},
 	{"cancel a parent of 10000, per child", "tree", run_tree, TREE_CHILDREN, "Go, 10000 children",
 	 "<= 0.25"},
-	{"err", "err", run_err, 5000000, "Go Err", "<= 0.3"},
-	{"value, depth 1", "value1", run_value1, 1000000, "Go Value", NULL},
-	{"value, depth 10", "value10", run_value10, 500000, "Go Value", NULL},
+	{"ctx_err", "err", run_err, 5000000, "Go Err", "<= 0.3"},
+	{"ctx_value, depth 1", "value1", run_value1, 1000000, "Go Value", NULL},
+	{"ctx_value, depth 10", "value10", run_value10, 500000, "Go Value", NULL},
 	{"two threads under one parent, per child", "threads", run_threads, 400000, "Go, two goroutines",
 	 NULL},
 };
@@ -182,7 +184,7 @@ static void measure(const struct subject *subject)
 		bench_report(subject->against, bench_turns_median(&turns, 1), "ns", NAN, NULL, NULL);
 }
 
-/* The same with nothing shared at all: what two threads can bring on this machine at this moment. */
+/* A loop that shares nothing: shows how much two threads can do at once on this machine, at this moment. */
 static double run_spin(unsigned count)
 {
 	uint64_t start_ns = bench_now_ns();
@@ -212,7 +214,7 @@ static double run_spin_threads(unsigned count)
 	return per_operation(start_ns, count);
 }
 
-/* Processor time of both threads: what they cost each other when they do run at once. */
+/* Measures the processor time of both threads: how much they slow each other down while both run. */
 static double run_threads_cpu(unsigned count)
 {
 	struct timespec start, end;
@@ -222,10 +224,10 @@ static double run_threads_cpu(unsigned count)
 	return ((double)(end.tv_sec - start.tv_sec) * 1e9 + (double)(end.tv_nsec - start.tv_nsec)) / count;
 }
 
-/* One thread against two: these ratios are of throughputs, so more is better. */
+/* Compares two threads with one. The ratios are of throughputs, so higher is better. */
 static void measure_scaling(void)
 {
-	static const char name[] = "two threads: throughput of one thread times";
+	static const char name[] = "children that two threads make of one parent";
 	static const struct subject subject[] = {{.run = run_cancel, .count = 400000},
 						 {.run = run_threads, .count = 400000},
 						 {.run = run_spin, .count = 400000},
@@ -241,10 +243,11 @@ static void measure_scaling(void)
 	bench_take_turns(&turns, bench.quick ? 9 : 21, 5, sides, data);
 	bench_report(name, 1000 / bench_turns_median(&turns, 1), "M/s", bench_turns_ratio(&turns, 0, 1),
 		     "one thread", ">= 1.5");
-	bench_report("the machine's own: two threads that only compute", 1000 / bench_turns_median(&turns, 3),
-		     "M/s", bench_turns_ratio(&turns, 2, 3), "one thread", NULL);
-	bench_report("two threads, by processor time", 1000 / bench_turns_median(&turns, 4), "M/s",
-		     2 * bench_turns_ratio(&turns, 0, 4), "one thread", NULL);
+	bench_report("steps of two threads that only compute", 1000 / bench_turns_median(&turns, 3), "M/s",
+		     bench_turns_ratio(&turns, 2, 3), "one thread", NULL);
+	bench_report("children that two threads make, by processor time",
+		     1000 / bench_turns_median(&turns, 4), "M/s", 2 * bench_turns_ratio(&turns, 0, 4),
+		     "one thread", NULL);
 }
 
 int main(int count, char **arguments)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How long a client waits for its first answer of ctxd, from connect(2) to WELCOME, while another user does
- * what it can to keep the service busy, within the default quotas. Starts a ctxd of its own; as root, who
- * floods is another user than who is measured. The goal is the 99th percentile of each case.
+ * How long a new client of ctxd waits for its first answer, from connect(2) to WELCOME, while another client
+ * sends as much as it can within the default quotas. This program starts a ctxd for it. If it runs as root,
+ * the client that floods is another user than the one that is measured. The goal is for the 99th percentile.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -20,11 +20,11 @@
 #include "wire.h"
 
 #define NOBODY 65534
-/* Within 256 connections of one user, and 65,536 joins. */
+/* A little below the quotas of a user: 256 connections and 65,536 joins. */
 #define CONNECTIONS 200
 #define JOINS 65000
 #define SAMPLES_MAX 100000
-/* Of descriptors, for all that the service holds for one user here. */
+/* The quota of descriptors of a user that is set here. */
 #define FDS_MAX 14000
 
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -69,8 +69,8 @@ static bool say(int fd, struct wire_message message)
 	return say_with(fd, message, -1);
 }
 
-/* The answer to the last one; descriptors that come along are closed by the kernel: there is no room for
- * them. */
+/* Receives the answer to the last message. The kernel closes descriptors that come with it: no room is given
+ * for them. */
 static bool hear(int fd, struct wire_message *ret_message)
 {
 	uint8_t bytes[WIRE_SIZE_MAX];
@@ -80,7 +80,7 @@ static bool hear(int fd, struct wire_message *ret_message)
 		memset(ret_message, 0, sizeof(*ret_message));
 		if (size <= 0)
 			return false;
-		/* With its descriptors, which this does not look at. */
+		/* How many descriptors came is not known here: try each number that may be right. */
 		for (unsigned fds = 0; fds <= WIRE_FDS_MAX; fds++)
 			if (!wire_unpack(bytes, (size_t)size, fds, true, ret_message))
 				break;
@@ -91,7 +91,7 @@ static bool hear(int fd, struct wire_message *ret_message)
 static const struct wire_message hello = {.type = WIRE_HELLO,
 					  .hello = {.version_min = 1, .version_max = 1, .process = "flood"}};
 
-/* -1: refused. */
+/* Connects and sends the first message. Returns the socket, or -1 when the service refuses. */
 static int dial_with(struct wire_message first, int attached)
 {
 	struct wire_message answer;
@@ -160,7 +160,7 @@ static void start_service(void)
 	close(fd);
 }
 
-/* ---- floods. Each prepares what it needs, and then never ends. */
+/* ---- the floods: each of these functions prepares what it needs and then never returns */
 
 static int fds[CONNECTIONS];
 static int ready_fd;
@@ -226,7 +226,7 @@ static void drop_answers(int fd)
 		;
 }
 
-/* The same words over all connections, as fast as they are taken. */
+/* Sends the same message over all connections, as fast as the service takes them. */
 static void say_for_ever(struct wire_message message, int attached)
 {
 	uint8_t bytes[WIRE_SIZE_MAX];
@@ -266,7 +266,8 @@ static void attach_without_match(void)
 	say_for_ever(about(WIRE_ATTACH, join_many()), -1);
 }
 
-/* At the end of a chain as deep as may be; and each time it is shared already. */
+/* Shares a context below a chain of joins that is as deep as is allowed. After the first time it is shared
+ * already. */
 static void share_deep(void)
 {
 	struct ctxd_id id = join_many();
@@ -311,7 +312,7 @@ static void move_many(void)
 	}
 }
 
-/* A process that published a table and shares as much as it may, and answers no order. */
+/* Acts as a process that has published a table and shares as much as it may, and that obeys no order. */
 static uint64_t share_many(void)
 {
 	struct wire_message publish = hello;
@@ -341,7 +342,7 @@ static void cancel_by_table(void)
 		-1);
 }
 
-/* The most that may be under way, and more are asked for. */
+/* Asks for more cancels than may be under way at a time, and obeys none. */
 static void cancel_and_ignore(void)
 {
 	struct wire_message message = {.type = WIRE_CANCEL};
@@ -375,7 +376,8 @@ static void cancel_many(void)
 	}
 }
 
-/* Shares and withdraws; as many as may watch, and read nothing or all. */
+/* Shares and unshares contexts while 32 connections, the most that may, watch that. They read either nothing
+ * or all. */
 static void watch_and_change(bool read_all)
 {
 	struct wire_message answer;
@@ -415,7 +417,7 @@ static void come_and_go(void)
 	}
 }
 
-/* Half of a message, one that is too large, and an empty one, each on a connection of its own. */
+/* Sends half of a message, one that is too large and an empty one, each on a connection of its own. */
 static void break_packets(void)
 {
 	static uint8_t bytes[3 * WIRE_SIZE_MAX];
@@ -431,7 +433,7 @@ static void break_packets(void)
 	}
 }
 
-/* Everything at its quota, and then a process that ends with all that, again and again. */
+/* A process takes everything up to its quota and ends, again and again. */
 static void end_with_everything(void)
 {
 	ready();
@@ -548,7 +550,8 @@ static void report(const struct flood *flood, struct samples *samples)
 	report_one(flood, "max of work", samples->worked_ms[count - 1], NULL);
 }
 
-/* Also for a moment after who floods was killed: then there is much to be taken apart. */
+/* Measures while the flood goes on, and for a moment after it was killed, when the service cleans up what it
+ * had. */
 static void run_case(const struct flood *flood)
 {
 	struct samples *samples = bench_allocate(1, sizeof(*samples));

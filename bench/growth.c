@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What grows: the time that a thing takes at four times the size, over that at the size. Linear work shows 4,
- * and whatever grows with the square 16. One case for each kind of loop that a program's own numbers feed.
+ * How the time of an action grows: its time at four times the size, divided by its time at the size. Linear
+ * work shows 4, and quadratic work 16. There is one case for each kind of loop whose length a program
+ * decides.
  *
- * What is in question is the work and not the machine: so it is processor time, of each size the shortest of
- * several turns, and sizes whose memory the machine's caches hold.
+ * The question is how much work is done, not how fast the machine is. So processor time is measured, the
+ * shortest of several turns counts for each size, and the sizes are such that the memory fits the caches of
+ * the machine.
  */
 #include "bench.h"
 #include "ctxring.h"
@@ -79,7 +81,8 @@ static void release_all(struct ctx_context **contexts, unsigned count)
 
 /* ---- the tree */
 
-/* Two merged contexts on each level, each of both of the level above: 2^levels ways lead through it. */
+/* Two merged contexts on each level, each a child of both contexts above: 2^levels ways lead from top to
+ * bottom. */
 static struct ctx_context **lattice(struct ctx_context *top, unsigned levels)
 {
 	struct ctx_context **contexts = bench_allocate(2 * levels, sizeof(struct ctx_context *));
@@ -134,7 +137,7 @@ static double drain_lattice(unsigned levels)
 	return took;
 }
 
-/* One merged context of many parents, which all get another deadline at once. */
+/* Moves the deadline of all parents of a merged context at once. */
 static double move_parents(unsigned count)
 {
 	struct ctx_context *top = movable(ctx_background(), in_hours(1)), *merged;
@@ -210,7 +213,7 @@ static void count_run(struct ctx_callback *callback, const struct ctx_context *c
 	runs++;
 }
 
-/* Half of them bound to a ring. */
+/* Runs callbacks, half of which are bound to a ring. */
 static double mixed_callbacks(unsigned count)
 {
 	struct ctx_context *ctx = child(ctx_background());
@@ -272,7 +275,7 @@ static double cancel_staged(unsigned count)
 	return took;
 }
 
-/* Each staged under a context of its own; these end one after the other. */
+/* Ends contexts one after the other that have one staged operation each. */
 static double end_staged(unsigned count)
 {
 	struct ctx_context **contexts = bench_allocate(count, sizeof(struct ctx_context *));
@@ -293,7 +296,7 @@ static double end_staged(unsigned count)
 	return took;
 }
 
-/* Receives in the kernel, each under a context of its own. */
+/* Receives that are pending in the kernel, each under a context of its own. */
 struct pending {
 	struct ctx_ring *ring;
 	struct ctx_op *ops;
@@ -325,7 +328,7 @@ static void pending_end(struct pending *pending, unsigned count)
 	close(pending->pair[1]);
 }
 
-/* One batch for each, all of them under way until the ring is looked at. */
+/* Ends each context in a batch of its own. All batches are under way until the ring is dispatched. */
 static double many_batches(unsigned count)
 {
 	struct pending pending;
@@ -423,7 +426,8 @@ static double close_each(unsigned count)
 	return took;
 }
 
-/* Each when the one before it has been taken out of the completion queue. */
+/* Writes to one descriptor after the other, each when the completion of the one before has been taken out of
+ * the queue. */
 static void *write_each(void *data)
 {
 	struct counters *counters = data;
@@ -431,16 +435,16 @@ static void *write_each(void *data)
 	const uint64_t one = 1;
 
 	for (unsigned i = 0; i < counters->count; i++) {
-		unsigned head = __atomic_load_n(uring->cq.khead, __ATOMIC_ACQUIRE);
+		unsigned head = io_uring_smp_load_acquire(uring->cq.khead);
 		if (write(counters->fds[i], &one, sizeof(one)) != sizeof(one))
 			bench_fail("write: %s", strerror(errno));
-		while (__atomic_load_n(uring->cq.khead, __ATOMIC_ACQUIRE) == head)
+		while (io_uring_smp_load_acquire(uring->cq.khead) == head)
 			sched_yield();
 	}
 	return NULL;
 }
 
-/* Of contexts whose operations end one by one, each with a wake of the drain. */
+/* Drains a context whose operations end one by one, so that each of them wakes the drain. */
 static double drain_each(unsigned count)
 {
 	struct counters counters;

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Requests per second of the example server. Ten clients: nine of wrk, and one whose
-# requests keep 32 operations pending each. It either stays for its answer, or leaves
-# after the same time, so that its 32 operations are cancelled. Both take turns.
+# Requests per second of the example server with ten clients. Nine are connections of wrk. Each request of the tenth
+# keeps 32 operations of the server pending. The tenth client either waits for its answers or leaves after the time
+# that an answer takes, so that the 32 operations are cancelled. Both are measured in turns.
 #
 #   bench/httpd.sh [--quick] [--json FILE] [FILTER]
 
@@ -48,7 +48,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# start NAME PROGRAM...: sets port
+# start NAME PROGRAM...: starts a server and sets $port to its port.
 start() {
 	local file=$work/$1.port
 	shift
@@ -70,7 +70,7 @@ stop_last() {
 	unset 'children[-1]'
 }
 
-# turn LEAVE_MS PATH: prints requests per second of the nine, and how often the tenth asked
+# turn LEAVE_MS PATH: prints how many requests a second the nine clients had answered.
 turn() {
 	build/bench/leave "$port" "$seconds" "$1" "$2" >"$work/leave" &
 	local leaver=$!

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Idle keep-alive connections of the example server, as many as the limit of descriptors gives: what they
- * take while they wait, and what ending them takes, with httpd --park beside httpd without.
+ * Idle keep-alive connections of the example server, as many as the limit of descriptors allows: the memory
+ * that they take, and the time that it takes to end them, with httpd --park beside httpd without.
  *
- * Each connection has had one answer, to /slow, for which the server also watches that the client stays. Each
- * turn has a server of its own. What is measured of it:
+ * Each connection has had one answer, to /slow, during which the server also watches whether the client
+ * leaves. Each turn starts a server of its own. What is measured of it:
  *
  *  - Memory of the kernel: growth of the caches that operations, polls and epoll sets come from, as
- *    /sys/kernel/slab has them, from before the first connection until all are idle; without root, of all of
- * Slab in /proc/meminfo. The sockets, some 6 kB each with their buffers and inodes, come from other caches
- * but for a little, the same on both sides: what counts is the difference of the two. What other programs
- * take from these caches meanwhile is in it, too, hence the turns.
+ *    /sys/kernel/slab shows them, from before the first connection until all are idle; without root, growth
+ * of Slab in /proc/meminfo. Most of the memory of the sockets, some 6 kB each with buffers and inodes, comes
+ * from other caches. The rest of it is the same on both sides, so the difference of the two sides is what
+ * counts. What other programs take from these caches meanwhile is counted as well, which is a reason for the
+ * turns.
  *  - Memory of the server: growth of its Pss.
- *  - The end: SIGTERM cancels the context under which everything pends. The times of the batch are the
- * server's own report of it, see log_batch in examples/server/log.c. Its second includes what the callbacks
- * do meanwhile, which is to close the sockets; so do the time until the server has exited, and its CPU time.
+ *  - The end: SIGTERM cancels the context under which everything is pending. The times of the batch are those
+ *    that the server logs, see log_batch in examples/server/log.c. The second of them, the time until the
+ * server has exited and its processor time include what the callbacks do meanwhile: they close the sockets.
  */
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -26,14 +27,15 @@
 
 #include "bench.h"
 
-/* Of the server's descriptors those that are no connection, with room for what waits to be accepted. */
+/* Descriptors of the server that are no connections, with room for connections that wait to be accepted. */
 #define OTHER_FDS 128u
-/* More show nothing more, and take their time and memory: some 30 kB each. */
+/* More connections would show nothing more. They take time, and some 30 kB of memory each. */
 #define CONNECTIONS_MAX 50000u
 #define CONNECTIONS_QUICK 5000u
 #define WAVE 512u
 #define SIDES 2u /* parked, pending */
-/* What a parked server may have in the kernel: its accept, its signals, its wait for readiness. */
+/* The operations that a server with --park has in the kernel: accept, the read of signals, the wait for
+ * readiness. */
 #define IN_KERNEL_MAX 8u
 
 enum metric {
@@ -47,12 +49,12 @@ enum metric {
 };
 
 static const char *const metric_names[] = {
-	[KERNEL] = "memory of the kernel",
-	[OWN] = "memory of the server",
-	[FIRST_LOOK] = "batch, cancels submitted",
-	[BATCH] = "batch, all callbacks done",
-	[EXIT] = "SIGTERM to exit",
-	[CPU] = "CPU from SIGTERM to exit",
+	[KERNEL] = "memory of the kernel, for each",
+	[OWN] = "memory of the server, for each",
+	[FIRST_LOOK] = "until all cancels are submitted",
+	[BATCH] = "until all callbacks have run",
+	[EXIT] = "until the server has exited",
+	[CPU] = "processor time for that",
 };
 
 struct server {
@@ -68,7 +70,7 @@ static struct bench_turns results[METRICS];
 
 /* ---- the server */
 
-/* Beside this program, wherever both were built. False: it was not, for want of llhttp. */
+/* Finds httpd in the build tree of this program. False: it was not built, since llhttp is not installed. */
 static bool server_find(void)
 {
 	ssize_t length = readlink("/proc/self/exe", httpd, sizeof(httpd) - sizeof("/../examples/httpd"));
@@ -79,7 +81,7 @@ static bool server_find(void)
 	return !access(httpd, X_OK);
 }
 
-/* Ends with this program, however that ends. */
+/* Becomes the server, which ends when this program does, for whatever reason. */
 static void server_exec(const struct server *server, pid_t parent, const char *ring, bool park)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -132,7 +134,7 @@ static double server_cpu_ns(const struct server *server)
 	return (double)used.tv_sec * 1e9 + (double)used.tv_nsec;
 }
 
-/* Until it has done nothing for a while. */
+/* Waits until the server has used no processor time for a while. */
 static void server_settle(const struct server *server)
 {
 	double last = -1;
@@ -166,7 +168,7 @@ static double server_memory(const struct server *server)
 	return kilobytes * 1024;
 }
 
-/* Polls and the like of all its rings, as fdinfo lists them. */
+/* How many operations its rings have in the kernel, as fdinfo lists them. */
 static unsigned server_in_kernel(const struct server *server)
 {
 	unsigned count = 0;
@@ -194,13 +196,13 @@ static struct sockaddr_in loopback(unsigned host, unsigned port)
 }
 
 /*
- * Each thousand comes from another address: with one for all the kernel searches longer and longer for a free
- * port, up to a millisecond.
+ * Takes another address of its own for each thousand connections. With one address for all the kernel
+ * searches longer and longer for a free port, up to a millisecond.
  */
 static int connect_to(unsigned port)
 {
 	struct sockaddr_in from = loopback(1 + client_count / 1000, 0), to = loopback(0, port);
-	/* A reset instead of a close: leaves nothing that the next turn would find. */
+	/* close(2) is to reset the connection: then nothing is left of it when the next turn begins. */
 	struct linger reset = {.l_onoff = 1};
 	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
@@ -241,7 +243,7 @@ static void take_answer(int fd)
 		bench_fail("the answer is %.*s", (int)strcspn(text, "\r"), text);
 }
 
-/* Some at a time, so that what is left of the busy time is little. */
+/* Opens the connections in waves, so that little memory is left over from a time at which many were busy. */
 static void connect_all(unsigned port, unsigned count)
 {
 	for (unsigned first = 0; first < count; first = client_count) {
@@ -283,7 +285,8 @@ static bool read_number(const char *cache, const char *name, double *ret_number)
 	return known;
 }
 
-/* By these names, since /proc/slabinfo has only one for caches that the kernel has merged. */
+/* Reads the caches by name, since /proc/slabinfo shows only one name for caches that the kernel has merged.
+ */
 static double kernel_memory(void)
 {
 	static const char *const caches[] = {
@@ -298,7 +301,7 @@ static double kernel_memory(void)
 	return sum > 0 ? sum : slab_of_meminfo();
 }
 
-/* From the last line about a batch of the whole server. */
+/* Takes the times from the last line of the log about a batch that ended the whole server. */
 static void take_batch(const struct server *server, unsigned side, unsigned turn)
 {
 	char line[512], *fields;
@@ -355,13 +358,13 @@ static void take_turn(const char *ring, unsigned count, unsigned side, unsigned 
 	close_all();
 }
 
-static void report(enum metric metric, const char *ring)
+static void report(enum metric metric, const char *ring, unsigned count)
 {
 	const char *unit = metric == KERNEL || metric == OWN ? "bytes" : "ms";
 	struct bench_turns *turns = &results[metric];
-	char name[64];
-	snprintf(name, sizeof(name), "%s, %s", metric_names[metric], ring);
-	/* The sockets' part would blur a ratio. */
+	char name[96];
+	snprintf(name, sizeof(name), "%s, %u connections, %s", metric_names[metric], count, ring);
+	/* No ratio: the memory of the sockets is in both values. */
 	bench_report(name, bench_turns_median(turns, 0), unit,
 		     metric == KERNEL ? NAN : bench_turns_ratio(turns, 0, 1), "pending in the kernel", NULL);
 	bench_report("pending", bench_turns_median(turns, 1), unit, NAN, name, NULL);
@@ -381,7 +384,7 @@ static void measure(const char *ring, unsigned count, unsigned turn_count)
 			take_turn(ring, count, turn % 2 ? SIDES - 1 - k : k, turn);
 	for (unsigned metric = 0; metric < METRICS; metric++) {
 		results[metric].count = turn_count;
-		report((enum metric)metric, ring);
+		report((enum metric)metric, ring, count);
 	}
 }
 

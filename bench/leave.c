@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client that asks again and again, each time on a new connection, and either
- * waits for the answer or goes away in the middle:
+ * A client that sends one request after the other, each on a new connection, and either waits for the answer
+ * or closes the connection before it comes:
  *
  *   leave PORT SECONDS LEAVE_MS PATH      LEAVE_MS 0: stays until the server closes
  *
- * Prints how many requests it made. httpd.sh runs it beside a load tool.
+ * Prints how many requests it sent. bench/httpd.sh runs it beside wrk.
  */
 #include "bench.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pending operations to cancel: what they are, how many, and which of them are the
- * victims. The same load is put on a ctx ring and on a plain io_uring.
+ * Pending operations: of which kind they are, how many, and which of them are the victims, those that are
+ * cancelled. The same load is put on a ctx ring and on a plain io_uring.
  */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
@@ -29,8 +29,8 @@
 #define LOAD_GROUPS_MAX 16u
 
 enum load_kind {
-	LOAD_RECV,	  /* on socketpairs that stay silent; past LOAD_PAIRS_MAX several share one */
-	LOAD_POLL,	  /* on the same */
+	LOAD_RECV,	  /* on socketpairs that nobody writes to; more than LOAD_PAIRS_MAX share sockets */
+	LOAD_POLL,	  /* on the same socketpairs */
 	LOAD_TIMEOUT,	  /* an hour away, each a timeout of its own */
 	LOAD_QUEUED_READ, /* of a regular file, waiting for the only worker, which is busy */
 	LOAD_WORKER,	  /* openat(2) of a FIFO: sleeps in a worker thread of its own */
@@ -51,8 +51,10 @@ struct load {
 	enum load_victims which;
 	unsigned repeats;	 /* in one turn, on one ring */
 	bool one_fd;		 /* all on one descriptor, which is how FD|ALL makes a group */
-	const uint8_t *group_of; /* of each operation, counted from 1; 0: idle. NULL: all are in group 1 */
-	const unsigned *members; /* of group 1, then of group 2 and so on, each in submission order */
+	const uint8_t *group_of; /* the group of each operation, counted from 1; 0: it is not cancelled. NULL:
+				    all are in group 1 */
+	const unsigned *members; /* numbers of the operations of group 1, then of group 2 and so on, each in
+				    submission order */
 };
 
 struct load_files {
@@ -189,7 +191,7 @@ static inline void load_forget(struct load *load)
 	free((void *)(uintptr_t)load->members);
 }
 
-/* The queue that holds the whole load, as far as the kernel allows. */
+/* The size of a submission queue that holds the whole load, as far as the kernel allows. */
 static inline unsigned load_entries(const struct load *load)
 {
 	unsigned entries = 64;

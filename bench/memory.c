@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a context and an operation in flight take: heap as malloc counts it, and their records in the table.
- */
+/* The memory of a context and of an operation in flight: heap, as malloc counts it, and a record in the
+ * table. */
 #include "ours.h"
 #include "table_format.h"
 
@@ -21,7 +21,7 @@ static void measure_contexts(const char *name, bool deadline, const char *goal)
 	if (!bench_wanted(name))
 		goto out;
 	bench_check(ctx_with_cancel(ctx_background(), "parent", &parent), "ctx_with_cancel");
-	/* the first one starts the timer thread, whose memory is not a context's */
+	/* the first deadline starts the timer thread, whose memory is not to be counted */
 	bench_check(ctx_with_timeout(parent, 3600000000000u, NULL, &children[0]), "ctx_with_timeout");
 	ctx_finish(children[0]);
 	size_t before = heap_used();
@@ -35,12 +35,15 @@ static void measure_contexts(const char *name, bool deadline, const char *goal)
 		ctx_unref(children[i]);
 	ctx_finish(parent);
 	bench_report(name, heap + record, "bytes", NAN, NULL, goal);
-	bench_report("of it heap", heap, "bytes", NAN, name, NULL);
+	bench_report("heap", heap, "bytes", NAN, name, NULL);
 out:
 	free(children);
 }
 
-/* The ring's own bookkeeping grows with the most that was ever in flight; it is counted to the operations. */
+/*
+ * The tables of the ring grow with the largest number of operations that were ever in flight. They are
+ * reported beside the memory of an operation, divided by the number of operations.
+ */
 static void measure_operations(unsigned setup_flags)
 {
 	const size_t record = sizeof(struct ctx_table_operation);
@@ -61,7 +64,7 @@ static void measure_operations(unsigned setup_flags)
 	ours_close(&ours);
 	snprintf(goal, sizeof(goal), "<= %zu", 192 + record);
 	bench_report(name, (double)(sizeof(struct ctx_op) + record), "bytes", NAN, NULL, goal);
-	bench_report("ring bookkeeping per operation", heap / OPERATIONS, "bytes", NAN, name, NULL);
+	bench_report("tables of the ring", heap / OPERATIONS, "bytes", NAN, name, NULL);
 }
 
 int main(int count, char **arguments)

@@ -48,7 +48,8 @@ static inline struct io_uring_sqe *ours_get_sqe(struct ours *ours, const struct 
 	return sqe;
 }
 
-/* Each group goes under its context, the idle ones under contexts[0]. */
+/* Submits the operations of each group under its context, and those that are in no group under contexts[0].
+ */
 static inline void ours_fill(struct ours *ours, const struct load *load, struct ctx_context *const *contexts)
 {
 	for (unsigned i = 0; i < load->pending; i++)
@@ -62,7 +63,7 @@ static inline void ours_reap(struct ours *ours, unsigned count)
 		bench_check(ctx_ring_dispatch(ours->ring, CTX_FOREVER), "ctx_ring_dispatch");
 }
 
-/* Ends ctx and sees all completions. */
+/* Ends ctx and dispatches until count operations have completed. */
 static inline void ours_cancel(struct ours *ours, struct ctx_context *ctx, unsigned count)
 {
 	ours->completed = 0;

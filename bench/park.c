@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parked receives: what ending them costs, and what a message costs, beside receives that are pending in the
- * kernel, multishot receives, plain epoll with recv(2), and Boost.Asio where that is.
+ * Parked receives: what it costs to end them, and what a message costs, beside receives that are pending in
+ * the kernel, multishot receives, plain epoll with recv(2), and Boost.Asio where it is installed.
  */
 #include <malloc.h>
 #include <netinet/in.h>
@@ -29,8 +29,8 @@ static unsigned chance(unsigned below)
 }
 
 /*
- * Reader and writer of messages are one thread, whose time says what both of them cost, whatever else the
- * machine does. Asking for it costs too much where only a few operations are ended.
+ * Processor time of this thread. One thread reads and writes the messages, so its time says what both cost,
+ * whatever else the machine does. Where only a few operations are ended, the call of this costs too much.
  */
 static uint64_t cpu_now_ns(void)
 {
@@ -81,7 +81,8 @@ static void close_all(void)
 
 struct idle {
 	unsigned operations, setup_flags, flags;
-	unsigned *order; /* in which they begin; operation i is on connection i modulo their number */
+	unsigned *order; /* in which the operations begin; operation i is on connection i modulo the number of
+			    connections */
 	struct ours ours;
 	bool asio;
 #ifdef HAVE_ASIO
@@ -121,7 +122,7 @@ static double end_asio(struct idle *idle)
 	return (double)(bench_now_ns() - begin_ns) / idle->operations;
 }
 
-/* The median of as many rounds as make some ten thousand operations. */
+/* The median over so many rounds that these have some ten thousand operations together. */
 static double run_idle(void *data)
 {
 	struct idle *idle = data;
@@ -174,7 +175,8 @@ static void compare_ends(unsigned operations, unsigned count, bool shuffled, uns
 #endif
 	}
 	for (unsigned i = 0; i < side_count; i++)
-		functions[i](data[i]); /* tables grow to their size */
+		functions[i](
+			data[i]); /* once before it is measured, so that tables have grown to their size */
 	bench_take_turns(&turns, bench.quick ? 5 : 15, side_count, functions, data);
 	bench_report(name, bench_turns_median(&turns, 0), "ns/op", bench_turns_ratio(&turns, 0, 1),
 		     "pending in the kernel", NULL);
@@ -276,7 +278,7 @@ static void provide(void)
 	io_uring_buf_ring_advance(traffic.provided, PROVIDED);
 }
 
-/* To distinct connections, as many at a time as a busy server finds. */
+/* Writes to different connections, as many at a time as a busy server finds ready. */
 static unsigned write_burst(unsigned left)
 {
 	static const char message[MESSAGE];
@@ -335,7 +337,7 @@ static void ring_open_for(const struct reader *reader)
 	bench_check(ctx_ring_submit(traffic.ring), "ctx_ring_submit");
 }
 
-/* Nothing stays on the sockets that the next reader would pay for. */
+/* Leaves no message on the sockets, for the next side would have to read it. */
 static double run_messages(void *data)
 {
 	const struct reader *reader = data;
@@ -430,7 +432,7 @@ static void *echo_thread(void *data)
 	return NULL;
 }
 
-/* The median round trip of a byte to a thread that sleeps. */
+/* The median time until a byte that was sent to a sleeping thread has come back. */
 static double run_echo(void *data)
 {
 	struct echo *echo = data;
@@ -491,7 +493,8 @@ static double kernel_memory(void)
 	return kilobytes * 1024;
 }
 
-/* Of one idle connection, without the socket: the kernel's as all its caches grew, so roughly. */
+/* The memory of one idle connection without its socket. That of the kernel is estimated from all of its
+ * caches. */
 static void measure_memory(unsigned flags, unsigned setup_flags)
 {
 	double kernel[9], heap = 0;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A measuring program in another language, kept running beside ours so that the
- * two sides can take turns: it reads "CASE COUNT" lines and answers each with the
- * nanoseconds that one operation took.
+ * A measuring program in another language. It runs beside ours so that the two can take turns: it reads lines
+ * of "CASE COUNT" and answers each with the nanoseconds that one operation took.
  */
 #ifndef BENCH_PEER_H
 #define BENCH_PEER_H
@@ -52,7 +51,7 @@ static inline double peer_measure(struct peer *peer, const char *name, unsigned 
 
 static inline void peer_stop(struct peer *peer)
 {
-	fclose(peer->ask); /* end of input ends it */
+	fclose(peer->ask); /* the program ends at the end of its input */
 	fclose(peer->answer);
 	waitpid(peer->pid, NULL, 0);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The same work written by hand on liburing, as a careful program would: operations
- * found through a pointer in user_data, results by callback, no system call too many.
+ * The same operations with plain liburing, as a careful program does it: user_data points to the operation,
+ * each operation has a callback, and no system call is made without need.
  */
 #ifndef BENCH_RAW_H
 #define BENCH_RAW_H
@@ -12,7 +12,7 @@
 enum raw_way {
 	RAW_BATCH,  /* one cancel SQE each, in submission order, in one submit */
 	RAW_ENTERS, /* one cancel SQE and one enter each */
-	RAW_ANY,    /* one SQE with ANY|ALL: takes whatever is on the ring */
+	RAW_ANY,    /* one SQE with ANY|ALL: ends every operation of the ring */
 	RAW_FD,	    /* one SQE with FD|ALL: all are on one descriptor */
 	RAW_SHARED, /* one SQE with ALL: all have one user_data */
 };
@@ -121,8 +121,8 @@ static inline void raw_fill(struct raw *raw, const struct load *load, enum raw_w
 }
 
 /*
- * Waiting for all that must come in one call is the cheapest way here, and right
- * only because every operation is known to be pending.
+ * Waits in one call for all completions that must come. That is the cheapest way. It is correct only because
+ * every operation is known to be pending.
  */
 static inline void raw_reap(struct raw *raw, unsigned count)
 {
@@ -143,7 +143,10 @@ static inline void raw_cancel(struct raw *raw, const struct load *load, enum raw
 	raw_reap(raw, load->victims);
 }
 
-/* Not measured: the rest, newest first and in chunks, which is the quick way except for timeouts. */
+/*
+ * Ends the operations that are in no group, which is not measured. Newest first and in chunks is the quick
+ * way, oldest first for timeouts.
+ */
 static inline void raw_clear(struct raw *raw, const struct load *load)
 {
 	unsigned sent = 0;

@@ -5,9 +5,11 @@
 #
 #   bench/run.sh [--quick] [FILTER]      FILTER: part of "bench/case"
 #
-# Prints a table and writes build/bench.jsonl. All goals are ratios taken in one run
-# (or bytes and counts); a missed one is reported and is no failure, a benchmark that
-# cannot run is.
+# Prints a table, writes build/bench.jsonl, a line for each figure, and from that build/RESULTS.md, a table for
+# each question. bench/RESULTS.md is a copy of that from one machine, made by hand.
+#
+# All goals are ratios taken in one run, or bytes and counts. A missed goal is reported and is no failure; a
+# benchmark that cannot run is one.
 
 set -u
 cd "$(dirname "$0")/.." || exit
@@ -24,11 +26,26 @@ while [ $# -gt 0 ]; do
 	shift
 done
 json=$PWD/build/bench.jsonl
-: >"$json" || exit
 started=$SECONDS
 failed=()
 
-# Go's context beside ours, when there is a Go to build it with.
+# Describes the run, for the head of RESULTS.md.
+describe() {
+	local processor missing=()
+	processor=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1 | tr -d '"\\')
+	command -v go >/dev/null || missing+=("Go")
+	command -v wrk >/dev/null || missing+=("wrk")
+	[ -e /usr/include/boost/asio.hpp ] || missing+=("Boost.Asio")
+	local IFS=,
+	printf '{"run":"bench/run.sh%s%s","date":"%s","kernel":"%s %s","processor":"%s","processors":%s,' \
+		"${options:+ --quick}" "${filter:+ $filter}" "$(date -I)" "$(uname -sr)" "$(uname -m)" \
+		"${processor:-not known}" "$(nproc)"
+	printf '"load":"%s","liburing":"%s","missing":"%s"}\n' "$(cut -d' ' -f1 /proc/loadavg)" \
+		"$(pkg-config --modversion liburing)" "${missing[*]}"
+}
+describe >"$json" || exit
+
+# The same measurements of Go's contexts, where Go is installed.
 peer=()
 if command -v go >/dev/null; then
 	if GO111MODULE=off GOPROXY=off GOFLAGS='' go build -o build/bench/go-context bench/go/context.go; then
@@ -63,7 +80,7 @@ run service bench/service.sh
 run flood build/bench/flood
 run spawn build/bench/spawn
 
-# A goal is for the ratio; where there is none, for the value.
+# Which goals were met: a goal is for the ratio, or for the value where there is no ratio.
 awk '
 function field(name,    rest) {
 	if (!match($0, "\"" name "\":"))
@@ -74,6 +91,7 @@ function field(name,    rest) {
 	match(rest, /^[^,}]*/)
 	return substr(rest, 1, RLENGTH)
 }
+/"run":/ { next }
 {
 	goal = field("goal")
 	if (goal == "null")
@@ -96,7 +114,9 @@ END {
 	for (i = 1; i <= bads; i++)
 		print bad[i]
 }' "$json"
-echo "took $((SECONDS - started)) s; results in build/bench.jsonl"
+awk -f bench/results.awk "$json" >build/RESULTS.md || failed+=(results)
+echo "took $((SECONDS - started)) s; figures in build/bench.jsonl, tables in build/RESULTS.md"
+echo "to publish them: cp build/RESULTS.md bench/"
 if [ ${#failed[@]} -gt 0 ]; then
 	echo "failed: ${failed[*]}" >&2
 	exit 1

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Contexts across processes: from the owner's cancel to the completion in the other's ring, against a bare
- * eventfd wake between the same two processes; and sharing, joining and cancelling as fast as one pair of
- * clients can.
+ * Contexts across processes. Measured are the time from the owner's cancel to the completion in the ring of
+ * the other process, beside a wake by eventfd between the same two processes; and how often a second one pair
+ * of clients can share, join and cancel.
  *
- * $CTXD_SOCKET leads to a service that the caller started: bench/service.sh does.
+ * $CTXD_SOCKET names the socket of a service that the caller has started, as bench/service.sh does.
  */
 #include <poll.h>
 #include <sched.h>
@@ -16,11 +16,11 @@
 
 #include "ours.h"
 
-/* What both processes see. */
+/* Memory that both processes share. */
 struct board {
-	_Atomic uint32_t round;	  /* the other is ready for this one */
-	_Atomic uint64_t seen_ns; /* when it saw the end; 0: not yet */
-	_Atomic uint32_t turn;	  /* id is of this one */
+	_Atomic uint32_t round;	  /* the round that the other process is ready for */
+	_Atomic uint64_t seen_ns; /* when the other process saw the end; 0: not yet */
+	_Atomic uint32_t turn;	  /* the round that id belongs to */
 	struct ctxd_id id;
 };
 
@@ -45,7 +45,7 @@ static void await_round(uint32_t round)
 {
 	while (atomic_load(&board->round) != round)
 		poll(NULL, 0, 0);
-	/* Until it sleeps: a cancel that meets it awake would measure nothing. */
+	/* Waits until the other process sleeps: to wake it is a part of what is measured. */
 	poll(NULL, 0, 1);
 }
 
@@ -53,15 +53,16 @@ static uint64_t await_seen(void)
 {
 	uint64_t seen_ns;
 
-	/* Asleep: the time is taken over there, and whoever spins here takes a core away from it. */
+	/* Sleeps between looks, since spinning would take a processor away from the process that takes the
+	 * time. */
 	while (!(seen_ns = atomic_exchange(&board->seen_ns, 0)))
 		poll(NULL, 0, 1);
 	return seen_ns;
 }
 
 /*
- * Each of the two on a processor of its own: where the scheduler puts them decides between 3 and 30 us, and
- * it does not decide alike in both cases.
+ * Gives each of the two processes a processor of its own. Where the scheduler puts them decides between 3 and
+ * 30 us, and it does not decide alike in the two cases that are compared.
  */
 static void pin(unsigned processor)
 {
@@ -98,7 +99,7 @@ static void end_other(pid_t pid)
 		bench_fail("the other process ended with %d", status);
 }
 
-/* ---- a bare wake: the other reads an eventfd */
+/* ---- a wake: the other process reads an eventfd */
 
 static void wait_eventfd(int fd)
 {
@@ -129,7 +130,7 @@ static void wake_eventfd(double *values)
 	close(fd);
 }
 
-/* ---- a cancel: the other waits in its ring, with a receive under the joined context */
+/* ---- a cancel: the other process waits in its ring, with a receive under the joined context */
 
 static bool own_dispatch;
 static struct ctxd_client *client;
@@ -238,7 +239,7 @@ static void report_wakes(void)
 	free(thread);
 }
 
-/* ---- how many */
+/* ---- how many a second */
 
 static void report_rates(void)
 {
@@ -262,7 +263,7 @@ static void report_rates(void)
 	ctxd_close(owner);
 }
 
-/* ---- many contexts and clients: holds them until it is told to end, for bench/service.sh to look at ctxd */
+/* ---- many contexts and clients: held until the input ends, while bench/service.sh measures ctxd */
 
 static void hold(unsigned clients, unsigned contexts)
 {
@@ -282,7 +283,7 @@ static void hold(unsigned clients, unsigned contexts)
 	_exit(0);
 }
 
-/* As many contexts as that in the table, for ctxtool. */
+/* Holds so many contexts in its table, while bench/service.sh measures ctxtool. */
 static void hold_contexts(unsigned contexts)
 {
 	char end;

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The service and what reads its tables:
+# Measures ctxd, and ctxtool with many contexts and processes:
 #
 #   bench/service.sh [--quick] [--json FILE] [FILTER]
 #
-# Starts a ctxd of its own. All that it starts ends with it.
+# It starts a ctxd for this. All processes that it starts end with it.
 
 set -u
 cd "$(dirname "$0")/.." || exit
@@ -42,7 +42,8 @@ seconds() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f", b - a }'; }
 rss_kb() { awk '/^VmRSS/ {print $2}' "/proc/$1/status"; }
 cpu_ticks() { awk '{print $14 + $15}' "/proc/$1/stat"; }
 
-# hold ARGUMENT...: a process that has what it says, until this script ends.
+# hold ARGUMENT...: starts build/bench/service with these arguments, which has what they say until release is called.
+# Sets $holder and $writer.
 hold() {
 	local name
 	name=$(mktemp -u "$work/XXXXXX")
@@ -75,7 +76,7 @@ build/bench/service "${options[@]}" 2> >(grep -v '^  service/' >&2) || exit 1
 if wanted "held: 500 clients, 10,000 contexts"; then
 	before=$(rss_kb $ctxd) ticks=$(cpu_ticks $ctxd)
 	ulimit -n "$(ulimit -Hn)"
-	# Two processes: each context has a pipe, and one process not enough descriptors for all.
+	# Each context has a pipe: one process does not have enough descriptors for all of them.
 	hold hold 250 5000
 	first=$holder first_writer=$writer
 	hold hold 250 5000
@@ -89,14 +90,14 @@ if wanted "held: 500 clients, 10,000 contexts"; then
 	release
 fi
 
-# Without the service: what is found through /proc alone.
+# From here on without ctxd: ctxtool finds contexts through /proc.
 kill -TERM $ctxd && wait $ctxd
 if wanted "ctxtool tree over 100,000 contexts"; then
 	hold contexts 100000
 	for form in "" --json; do
 		begun=$EPOCHREALTIME
 		build/ctxtool tree $form --pid "$holder" >"$work/tree" || exit 1
-		report "ctxtool tree $form, 100,000 contexts" "$(seconds "$begun" "$EPOCHREALTIME")" s
+		report "ctxtool tree${form:+ $form}, 100,000 contexts" "$(seconds "$begun" "$EPOCHREALTIME")" s
 	done
 	release
 fi

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Contexts that end with a peer: from the peer's close(2) to the end seen in another thread, against a bare
- * poll(2) of the same socket; and what making and releasing one costs, against a plain context.
+ * Contexts that end when a peer closes its socket. Measured are the time from the peer's close(2) until
+ * another thread sees the end, beside a poll(2) of the same socket; and what it costs to make and release
+ * such a context, beside a plain one.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -12,12 +13,12 @@
 #include "ctxring.h"
 
 enum how {
-	BY_WATCHER,
+	BY_POLLER, /* the thread of the library that waits for the events of all contexts */
 	BY_RING,
-	BY_POLL
+	BY_POLL /* no context: poll(2) */
 };
 
-/* The thread that waits, one round after the other. */
+/* The thread that waits for the end, once in each round. */
 struct waiter {
 	enum how how;
 	unsigned rounds;
@@ -32,7 +33,7 @@ static void wait_for_end(struct waiter *waiter, struct ctx_ring *ring)
 	struct pollfd fd = {.fd = waiter->near, .events = POLLRDHUP};
 
 	switch (waiter->how) {
-	case BY_WATCHER:
+	case BY_POLLER:
 		bench_check(ctx_wait(waiter->ctx, CTX_FOREVER), "ctx_wait");
 		break;
 	case BY_RING:
@@ -69,7 +70,7 @@ static void *run_waiter(void *data)
 	return NULL;
 }
 
-/* Median of the rounds, each with a waiter that has had time to fall asleep. */
+/* Median over the rounds. In each of them the waiting thread has had time to fall asleep. */
 static double run_wake(void *data)
 {
 	const unsigned rounds = bench.quick ? 101 : 301;
@@ -128,7 +129,7 @@ static double run_make(void *data)
 
 static void compare_wakes(void)
 {
-	static enum how hows[] = {BY_WATCHER, BY_RING, BY_POLL};
+	static enum how hows[] = {BY_POLLER, BY_RING, BY_POLL};
 	const bench_side sides[] = {run_wake, run_wake, run_wake};
 	void *data[] = {&hows[0], &hows[1], &hows[2]};
 	struct bench_turns turns;
@@ -136,11 +137,11 @@ static void compare_wakes(void)
 	if (!bench_wanted("peer closes"))
 		return;
 	bench_take_turns(&turns, bench.quick ? 5 : 15, 3, sides, data);
-	bench_report("peer closes, end seen: watcher", bench_turns_median(&turns, 0), "us",
+	bench_report("peer closes, seen by the shared thread", bench_turns_median(&turns, 0), "us",
 		     bench_turns_ratio(&turns, 0, 2), "poll(2) of the socket", NULL);
-	bench_report("peer closes, end seen: ring", bench_turns_median(&turns, 1), "us",
+	bench_report("peer closes, seen on a ring", bench_turns_median(&turns, 1), "us",
 		     bench_turns_ratio(&turns, 1, 2), "poll(2) of the socket", NULL);
-	bench_report("peer closes, end seen: poll(2)", bench_turns_median(&turns, 2), "us", NAN, NULL, NULL);
+	bench_report("peer closes, seen by poll(2)", bench_turns_median(&turns, 2), "us", NAN, NULL, NULL);
 }
 
 static void compare_making(void)
@@ -158,9 +159,9 @@ static void compare_making(void)
 	makers[0].fd = makers[1].fd = fds[0];
 	bench_check(ctx_ring_open(64, NULL, &makers[1].ring), "ctx_ring_open");
 	bench_take_turns(&turns, bench.quick ? 11 : 31, 3, sides, data);
-	bench_report("make and release: watcher", bench_turns_median(&turns, 0), "ns",
+	bench_report("make and release, shared thread", bench_turns_median(&turns, 0), "ns",
 		     bench_turns_ratio(&turns, 0, 2), "plain context", NULL);
-	bench_report("make and release: ring", bench_turns_median(&turns, 1), "ns",
+	bench_report("make and release, ring", bench_turns_median(&turns, 1), "ns",
 		     bench_turns_ratio(&turns, 1, 2), "plain context", NULL);
 	ctx_ring_close(makers[1].ring, CTX_FOREVER, NULL, 0, NULL);
 	close(fds[0]);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Commands: starting /bin/true and waiting for it, against posix_spawn(3) and waitpid(2); and ending a tree
- * of 50 processes with a session each, from the cancel to the moment at which all of it is gone, in a cgroup
- * and without one, against kill(2) by a parent that knows each of them.
+ * Commands under a context. Measured are starting /bin/true and waiting for it, beside posix_spawn(3) and
+ * waitpid(2); and ending a tree of 50 processes that have a session each, in a cgroup and without one, beside
+ * a parent that knows each of them and calls kill(2). The time is from the cancel until all processes are
+ * gone.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -75,7 +76,7 @@ static void stay(int fd)
 		pause();
 }
 
-/* This program in another role: makes the tree, and says on its standard output when each is there. */
+/* What this program does with --tree: makes the processes, each of which writes a byte when it is ready. */
 static int be_tree(void)
 {
 	for (int i = 0; i < TREE - 1; i++)

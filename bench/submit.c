@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What tagging costs when nothing is cancelled: the same work on a ctx ring and on plain liburing. */
+/* What a ctx ring costs when nothing is cancelled: the same operations on a ctx ring and with plain liburing.
+ */
 #include "ours.h"
 #include "raw.h"
 
@@ -33,7 +34,8 @@ static void prepare(enum work work, struct io_uring_sqe *sqe, unsigned i, unsign
 	case WORK_NOP:
 		io_uring_prep_nop(sqe);
 		break;
-	case WORK_PING_PONG: /* each round one message, back and forth; the receive is posted first */
+	case WORK_PING_PONG: /* one message each round, in alternating directions; its receive is submitted
+				before its send */
 		if (i == 0)
 			io_uring_prep_recv(sqe, pair[round % 2], blocks[0], MESSAGE, 0);
 		else

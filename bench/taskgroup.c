@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Task groups of empty tasks, start to wait, beside what is written by hand: a thread made and joined for
- * each task, and a pool of as many threads that take tasks from a queue under a mutex. The pool knows no
- * contexts and no failures; once it waits for a place as ctx_taskgroup_start does, once its queue has no
- * bound.
+ * Task groups of empty tasks, from the first start to the return of the wait, beside two programs by hand:
+ * one makes and joins a thread for each task, the other has a pool of as many threads that take tasks from a
+ * queue under a mutex. The pool knows neither contexts nor failures. It is measured twice: with a bounded
+ * queue, whose producer waits for a place as ctx_taskgroup_start does, and with a queue without bound.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "bench.h"
 #include "ctxring.h"
@@ -21,7 +22,7 @@ struct load {
 static int nothing(const struct ctx_context *ctx, void *data)
 {
 	(void)ctx;
-	__atomic_fetch_add((unsigned *)data, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit((_Atomic unsigned *)data, 1, memory_order_relaxed);
 	return 0;
 }
 
@@ -29,7 +30,7 @@ static double run_group(void *data)
 {
 	const struct load *load = data;
 	struct ctx_taskgroup *group;
-	unsigned ran = 0;
+	_Atomic unsigned ran = 0;
 	uint64_t start_ns = bench_now_ns();
 
 	bench_check(ctx_taskgroup_new(ctx_background(), load->limit, NULL, &group), "ctx_taskgroup_new");
@@ -54,7 +55,7 @@ static double run_threads(void *data)
 {
 	const struct load *load = data;
 	pthread_t threads[THREADS_MAX];
-	unsigned ran = 0;
+	_Atomic unsigned ran = 0;
 	uint64_t start_ns = bench_now_ns();
 
 	for (unsigned i = 0; i < load->tasks; i++) {
@@ -135,7 +136,7 @@ static void pool_stop(unsigned threads)
 
 static double fill_pool(const struct load *load, unsigned bound)
 {
-	unsigned ran = 0;
+	_Atomic unsigned ran = 0;
 	uint64_t start_ns = bench_now_ns();
 
 	for (unsigned i = 0; i < load->tasks; i++) {
@@ -178,7 +179,8 @@ static void compare(const char *name, unsigned tasks, unsigned limit)
 	if (!bench_wanted(name))
 		return;
 	pool_start(limit);
-	run_group(&load); /* from here on its threads are there, as the pool's are */
+	run_group(&load); /* starts the threads that tasks run on, so that this is not measured; the pool's
+			     run already */
 	bench_take_turns(&turns, bench.quick ? 15 : 61, 4, sides, data);
 	pool_stop(limit);
 	double ours = bench_turns_median(&turns, 0);

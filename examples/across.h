@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the two servers of the chain share: a ring that also serves the connection to ctxd, and work that
- * only ends when it is cancelled.
+ * What across_server.c and across_backend.c share: work that only ends when it is cancelled, and a connection
+ * to ctxd that is served by the ring.
  */
 #ifndef ACROSS_H
 #define ACROSS_H
@@ -12,13 +12,14 @@
 
 #define WORK_MAX 256
 
-/* Receives that nobody answers: they stand for reads of a disk, or questions to others. */
+/* Work for a request: receives that nobody answers, instead of reads of a disk or questions to other servers.
+ */
 struct work {
 	struct ctx_op ops[WORK_MAX];
-	int silence[2]; /* a pair of sockets on which nothing is said */
+	int silence[2]; /* a pair of sockets on which nothing is sent */
 	unsigned pending;
 	char sink[16];
-	void (*done)(struct work *work); /* the last of them has ended */
+	void (*done)(struct work *work); /* called when the last operation has ended */
 };
 
 static inline void work_ended(struct ctx_ring *ring, struct ctx_op *op,
@@ -51,9 +52,8 @@ static inline bool work_begin(struct work *work, struct ctx_ring *ring, const st
 }
 
 /*
- * The connection to ctxd is one descriptor. On the ring it is polled like any other, and what it has to say
- * is handled on the ring's own thread: the end of a joined context then cancels its operations in the same
- * turn.
+ * A connection to ctxd. Its descriptor is polled on the ring, like any other, and ctxd_dispatch is called on
+ * the thread of the ring. So when a joined context ends, its operations are cancelled in the same dispatch.
  */
 struct service {
 	struct ctx_op poll;
@@ -105,7 +105,7 @@ static inline const char *cause_word(const struct ctx_cause *cause)
 	}
 }
 
-/* Its end, as one line of the log. */
+/* Prints a line about the end of a request. */
 static inline void log_end(const struct ctx_context *ctx, const char *name, unsigned operations)
 {
 	struct ctx_cause cause;

@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # SPDX-License-Identifier: MIT
 #
-# The part of the demo that crosses processes: ctxd, a server, a backend, and clients that leave. Sourced by
-# demo.sh, whose helpers it uses.
+# The part of the demo with several processes: ctxd, a server, a backend, and clients that leave. demo.sh sources it
+# and has the functions that it uses.
 
 start_across() {
 	export CTXD_SOCKET=$work/ctxd.sock
@@ -25,7 +25,8 @@ start_across_server() {
 	server_port=$text
 }
 
-# ask COUNT: a client asks, and the work is pending in both processes. Sets $client, $request, $id, $context.
+# ask COUNT: starts a client and waits until its work is pending in both processes. Sets $client, $request, $id and
+# $context.
 ask() {
 	start asking bash -c "exec 3<>/dev/tcp/127.0.0.1/$server_port; echo $1 >&3; exec cat <&3"
 	client=$started
@@ -35,7 +36,7 @@ ask() {
 	await_line "$work/backend.err" "event=joined request=$id"
 }
 
-# ended_in WHO LOG NAME: what the process says of the end of its part. Sets $line.
+# ended_in WHO LOG NAME: waits for the line that the process logs when its part has ended. Sets $line.
 ended_in() {
 	await_line "$2" "event=end request=$3 "
 	say "the $1 stopped $(field operations) operations: $(sed 's/.*cause=/cause=/' <<<"$line")"

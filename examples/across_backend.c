@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of a chain of three: a server asks for work, and says under which context. This process joins that
- *context and works below it; when it ends, wherever and why ever, the operations here are reaped in one
- *batch.
+ * The last of three processes. A server asks it for work and names the context of the request. This process
+ *joins that context and works below it. When the context ends, in whichever process and for whatever reason,
+ *the operations here are cancelled in one batch.
  *
  *	across_backend PORTFILE
  *
@@ -11,7 +11,7 @@
 #include "across.h"
 
 struct job {
-	struct work work; /* first */
+	struct work work; /* first member: job_free() casts it to the job */
 	struct ctx_context *ctx;
 	int server;
 	unsigned operations;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The middle of a chain of three: a client asks, this server works for it and asks a backend for help, in
- *another process. The request is one context, shared under an id that goes along with the question. When the
- *client leaves, that one context ends, and with it the work in both processes. No message is sent to the
- *backend for that.
+ * The second of three processes. A client sends a request, this server works for it and asks a backend, which
+ *is another process, for help. The request is one context. It is shared under an id that is part of the
+ *question to the backend. When the client leaves, this context ends, and with it the work in both processes.
+ *No message is sent to the backend for that.
  *
  *	across_server PORTFILE BACKEND_HOST:PORT
  *
@@ -14,10 +14,10 @@
 #include "across.h"
 
 struct request {
-	struct work work; /* first */
+	struct work work; /* first member: request_free() casts it to the request */
 	struct ctx_context *ctx;
 	int client, backend;
-	struct ctx_op hangup; /* a receive that ends when the client goes */
+	struct ctx_op hangup; /* a receive that completes when the client leaves */
 	unsigned operations;
 	char line[16], id[CTXD_ID_TEXT], name[32];
 };
@@ -45,12 +45,12 @@ static void client_left(struct ctx_ring *unused, struct ctx_op *op, const struct
 
 	(void)unused;
 	(void)completion;
-	/* After an end for another reason this changes nothing. */
+	/* Changes nothing when the context has ended for another reason. */
 	ctx_cancel_cause(request->ctx, -ECONNRESET, "the client left");
 	work_ended(NULL, &request->work.ops[0], NULL);
 }
 
-/* The question to the backend: the id of the context, and how much to do. */
+/* Asks the backend: sends it the id of the context and how many operations to start. */
 static bool ask_backend(struct request *request, unsigned count)
 {
 	char question[CTXD_ID_TEXT + 16];
@@ -84,7 +84,8 @@ static bool request_begin(struct request *request)
 		return false;
 	}
 	request->operations = (unsigned)count;
-	/* The receive for the hang-up counts, too: the request lives until it has ended. */
+	/* The receive that sees the client leave is one more operation: the request is freed after it has
+	 * ended. */
 	request->work.pending++;
 	ctx_op_init(&request->hangup, client_left, 0);
 	io_uring_prep_recv(ctx_ring_get_sqe(ring, request->ctx, &request->hangup), request->client,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * plain_cp.c with a ctx ring round its io_uring: the whole copy can now be bounded
- * in time, and ends with no block in flight. Compare the two to see what it takes.
+ * plain_cp.c with a ctx ring round its io_uring. The copy can have a deadline now, and ends with no block in
+ * flight. Compare the two programs to see what that takes.
  *
  *	adopt_cp FROM TO [MS]
  */
@@ -25,20 +25,20 @@ struct block {
 	struct ctx_op op;
 	struct copy *copy;
 	bool writing;
-	unsigned long long offset; /* of the block in the file */
+	unsigned long long offset; /* position of the block in the file */
 	unsigned length;
-	unsigned done; /* bytes of it read, or written */
+	unsigned done; /* bytes of the block that have been read, or written */
 	char data[BLOCK_BYTES];
 };
 
 struct copy {
 	struct io_uring uring;
-	struct ctx_ring *ring; /* round uring */
+	struct ctx_ring *ring; /* the ctx ring round uring */
 	struct ctx_context *ctx;
 	int from, to;
 	unsigned long long size, next;
 	unsigned in_flight;
-	int error; /* the first one; no block is begun after it */
+	int error; /* the first error; no block is begun after it */
 	struct block blocks[DEPTH];
 };
 
@@ -106,7 +106,7 @@ static int copy_run(struct copy *copy)
 		block_next(&copy->blocks[i]);
 	}
 	for (;;) {
-		/* Submits, and delivers what the context's end kept out of the kernel. */
+		/* Submits, and delivers operations that were refused because their context has ended. */
 		while (ctx_ring_dispatch(copy->ring, 0) > 0)
 			;
 		if (!copy->in_flight)

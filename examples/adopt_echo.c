@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * plain_echo.c with a ctx ring round its io_uring. Receives and sends belong to a
- * context now; accept and the signal stay as they were, and come back from the
- * filter as foreign. Compare the two to see what it takes.
+ * plain_echo.c with a ctx ring round its io_uring. Receives and sends belong to a context now. The accept and
+ *the read of signals stay as they were: ctx_ring_filter says that their completions are foreign. Compare the
+ *two programs to see what that takes.
  *
- * SIGTERM ends it: cancelling one context ends every connection.
+ * SIGTERM ends it: the end of one context ends every connection.
  *
  *	adopt_echo	prints its port
  */
@@ -23,7 +23,7 @@
 
 struct echo;
 
-/* What user_data points to. */
+/* The user_data of an accept and of the read of signals points to this. */
 struct operation {
 	void (*done)(struct echo *echo, struct operation *operation, int res);
 };
@@ -39,7 +39,7 @@ struct connection {
 
 struct echo {
 	struct io_uring uring;
-	struct ctx_ring *ring; /* round uring */
+	struct ctx_ring *ring; /* the ctx ring round uring */
 	struct ctx_context *clients;
 	int listen_fd, signal_fd;
 	unsigned connections;
@@ -62,7 +62,7 @@ static struct io_uring_sqe *get_sqe(struct echo *echo)
 	return sqe;
 }
 
-/* Receives, or sends back what was received. */
+/* Begins a receive, or a send of what was received. */
 static void connection_begin(struct echo *echo, struct connection *conn)
 {
 	struct io_uring_sqe *sqe = ctx_ring_get_sqe(echo->ring, echo->clients, &conn->op);
@@ -158,7 +158,7 @@ static void echo_run(struct echo *echo)
 	echo->accept.done = accept_done;
 	accept_begin(echo);
 	while (!echo->stopped || echo->connections) {
-		/* Submits, and delivers what the context's end kept out of the kernel. */
+		/* Submits, and delivers operations that were refused because their context has ended. */
 		while (ctx_ring_dispatch(echo->ring, 0) > 0)
 			;
 		if (echo->stopped && !echo->connections)

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An outbound HTTP call that may take 100 ms, all of it together: connecting,
- * sending, and every receive. The deadline is the context's, so no step looks at
- * a clock, and none can forget to.
+ * An HTTP request that may take 100 ms in all: connect, send and every receive. The context has the deadline,
+ *so no step has to look at a clock.
  *
- *	call100 PORT PATH	exits with 0, or with 1 when the time was up
+ *	call100 PORT PATH	exits with 0, or with 1 when the time was over
  */
 #include "example.h"
 
 #define BUDGET_NS (100 * NSEC_PER_MSEC)
 
-/* Runs the operation that was staged as op and waits for it: its result. */
+/* Submits op, waits for it and returns its result. */
 static int finish(struct ctx_ring *ring, struct ctx_op *op)
 {
 	struct ctx_completion completion;
@@ -18,14 +17,15 @@ static int finish(struct ctx_ring *ring, struct ctx_op *op)
 
 	while (ctx_op_result(op, &completion) == -EINPROGRESS) {
 		error = ctx_ring_dispatch(ring, CTX_FOREVER);
-		/* The operation is on the caller's stack: it cannot be left behind. */
+		/* op is on the stack of the caller, so this function may not return before it has completed.
+		 */
 		if (error < 0 && error != -EINTR)
 			abort();
 	}
 	return completion.end == CTX_OP_DEADLINE ? -ETIME : completion.res;
 }
 
-/* Prints what the server answers; 0, -ETIME, or another error. */
+/* Prints the answer of the server. Returns 0, -ETIME or another error. */
 static int call(struct ctx_ring *ring, const struct ctx_context *ctx, int fd, uint16_t port, const char *path)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};

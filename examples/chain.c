@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two dependent operations: a record is written, and only if that succeeded, a
- * mark that says so. IOSQE_IO_LINK makes it one chain for the kernel; when the
- * first fails, the second is cancelled without ever running. One submit, no
- * round trip in between.
+ * Two operations, of which the second depends on the first: a record is written, and, only if that succeeded,
+ *a mark in another file. IOSQE_IO_LINK makes them one chain, which is submitted at once. When the first one
+ *fails, the kernel cancels the second one without running it.
  *
  *	chain FILE MARK		FILE may be /dev/full, where every write fails
  */
@@ -33,7 +32,7 @@ static void show(const char *name, const struct ctx_op *op)
 		printf("%s: %d byte%s\n", name, completion.res, completion.res == 1 ? "" : "s");
 }
 
-/* 0 when both were written; the results of each are in the operations. */
+/* Returns 0 when both were written. The operations have their results. */
 static int write_chain(struct ctx_ring *ring, const struct ctx_context *ctx, int file, int mark_file)
 {
 	struct ctx_op write_record, write_mark;
@@ -41,7 +40,7 @@ static int write_chain(struct ctx_ring *ring, const struct ctx_context *ctx, int
 	struct io_uring_sqe *sqe;
 	int error;
 
-	/* Without callbacks: this function asks for the results itself. */
+	/* No callbacks: ctx_op_result tells the results. */
 	ctx_op_init(&write_record, NULL, 0);
 	ctx_op_init(&write_mark, NULL, 0);
 
@@ -51,7 +50,7 @@ static int write_chain(struct ctx_ring *ring, const struct ctx_context *ctx, int
 	sqe = ctx_ring_get_sqe(ring, ctx, &write_mark);
 	io_uring_prep_write(sqe, mark_file, mark, sizeof(mark) - 1, 0);
 
-	/* Until nothing is in flight: both lie on this function's stack. */
+	/* Waits until nothing is in flight: both operations are on the stack of this function. */
 	error = ctx_ring_run(ring, NULL);
 	if (error)
 		abort();

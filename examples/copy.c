@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Copies files, several at a time, and stops cleanly: at Ctrl-C, at a deadline, or when one of them fails,
- * nothing half-written is left.
+ * Copies files, several at a time. When it is stopped by Ctrl-C or a deadline, or when one file fails, no
+ *target is left half written.
  *
  *	copy [--timeout SECONDS] [--jobs N] [--progress] SOURCE... DIRECTORY
  *	copy [options] SOURCE TARGET
  *
- * Plain threads with blocking calls. Each of these takes a context, and that is all there is to stopping:
+ * It has plain threads with blocking calls. Each call takes a context, and nothing else is needed to stop it:
  *
  *	signals        ends at SIGINT, SIGTERM, SIGHUP        (ctx_with_signals)
  *	  deadline     ends after --timeout, if there is one  (ctx_with_timeout)
@@ -14,49 +14,52 @@
  *	      every read, write, fsync of every file
  *
  * A file is written under a temporary name in the directory of its target, and renamed when it is complete
- * and on the disk: its target is the old one or the new one, never a part. Copies that were complete when
- * another one failed stay. (A second Ctrl-C kills, as usual; then a temporary file may stay.)
+ * and on the disk. So the target is the old file or the new one, never a part. Copies that were complete
+ *before a failure stay. A second Ctrl-C kills the program; then a temporary file may be left.
  *
- * Exit status: 0 all are copied; 1 one could not be; 2 usage; 124 the time was over; 128 + N for signal N.
- * Progress goes to stderr when that is a terminal, or with --progress.
+ * Exit status: 0 when all files are copied, 1 when one could not be, 2 for wrong usage, 124 when the time was
+ *over, 128 + N after signal N. Progress goes to stderr when that is a terminal, or with --progress.
  */
 #include "example.h"
 #include <fcntl.h>
 #include <getopt.h>
 #include <libgen.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #define BUFFER_SIZE (256 * 1024)
 #define STATUS_TIMEOUT 124
 #define STATUS_SIGNAL 128
 
-/* All of a run; its counters are added to by all tasks. */
+/* What all tasks share. They add to the counters. */
 struct run {
-	uint64_t bytes_copied, bytes_all;
-	unsigned files_copied, files_all;
+	_Atomic uint64_t bytes_copied;
+	_Atomic unsigned files_copied;
+	uint64_t bytes_all;
+	unsigned files_all;
 };
 
-/* One file. Its task's own until the task has been waited for. */
+/* The copy of one file. It belongs to its task until that has been waited for. */
 struct job {
 	struct run *run;
 	const char *source;
 	char target[PATH_MAX];
 	char temporary[PATH_MAX + 32];
-	const char *failed_at; /* which step */
+	const char *failed_at; /* the step that failed */
 	int error;
 };
 
 /* ---- one file */
 
-/* The step that has failed, for the message. */
+/* Notes the step that has failed, for the message. Returns error. */
 static int failed(struct job *job, const char *step, int error)
 {
 	job->failed_at = step;
 	return error;
 }
 
-/* Opening and syncing under a context need a ring; where there is none, or none now, it is done as ever. */
+/* openat and fsync under a context need a ring. Where there is none, the plain calls are used. */
 static bool no_ring(int error)
 {
 	return error == -ENOTSUP || error == -ENOMEM; /* RLIMIT_MEMLOCK */
@@ -78,7 +81,7 @@ static int sync_target(const struct ctx_context *ctx, int fd)
 
 	if (no_ring(error))
 		error = fsync(fd) ? -errno : 0;
-	/* Some file systems cannot. */
+	/* Some file systems have no fsync. */
 	return error == -EINVAL ? 0 : error;
 }
 
@@ -97,13 +100,13 @@ static int copy_content(const struct ctx_context *ctx, struct job *job, int from
 			error = failed(job, "write", (int)written);
 			break;
 		}
-		__atomic_fetch_add(&job->run->bytes_copied, (uint64_t)written, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&job->run->bytes_copied, (uint64_t)written, memory_order_relaxed);
 	}
 	free(buffer);
 	return size < 0 ? failed(job, "read", (int)size) : error;
 }
 
-/* Into the temporary file, complete and with the permissions of the source. */
+/* Copies content and permissions into the temporary file, and waits until it is on the disk. */
 static int copy_to_temporary(const struct ctx_context *ctx, struct job *job, int from, int to)
 {
 	struct stat status;
@@ -132,7 +135,7 @@ static int copy_file(const struct ctx_context *ctx, struct job *job, int from)
 	error = copy_to_temporary(ctx, job, from, to);
 	if (close(to) && !error)
 		error = failed(job, "close", -errno);
-	/* The last moment at which the end of the context still counts. */
+	/* If the context ends after this, the file is copied all the same. */
 	if (!error)
 		error = ctx_err(ctx);
 	if (!error && rename(job->temporary, job->target))
@@ -142,7 +145,7 @@ static int copy_file(const struct ctx_context *ctx, struct job *job, int from)
 	return error;
 }
 
-/* A task of the group. What it returns other than 0 ends the context, and so all others. */
+/* A task of the group. Another return value than 0 ends the context of the group, and so all other tasks. */
 static int copy_task(const struct ctx_context *ctx, void *data)
 {
 	struct job *job = data;
@@ -152,7 +155,7 @@ static int copy_task(const struct ctx_context *ctx, void *data)
 	if (from >= 0)
 		close(from);
 	if (!job->error)
-		__atomic_fetch_add(&job->run->files_copied, 1, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&job->run->files_copied, 1, memory_order_relaxed);
 	return job->error;
 }
 
@@ -161,12 +164,12 @@ static int copy_task(const struct ctx_context *ctx, void *data)
 static void show_progress(const struct run *run)
 {
 	fprintf(stderr, "\r%u of %u files, %.1f of %.1f MB ",
-		__atomic_load_n(&run->files_copied, __ATOMIC_RELAXED), run->files_all,
-		(double)__atomic_load_n(&run->bytes_copied, __ATOMIC_RELAXED) / 1e6,
+		atomic_load_explicit(&run->files_copied, memory_order_relaxed), run->files_all,
+		(double)atomic_load_explicit(&run->bytes_copied, memory_order_relaxed) / 1e6,
 		(double)run->bytes_all / 1e6);
 }
 
-/* A task in a group of its own, which ends when there is nothing more to show. */
+/* The task that shows progress, in a group of its own. It ends when its context does. */
 static int progress_task(const struct ctx_context *ctx, void *data)
 {
 	do
@@ -190,10 +193,11 @@ static int copy_all(const struct ctx_context *ctx, struct run *run, struct job *
 		fprintf(stderr, "copy: %s\n", strerror(-error));
 		return error;
 	}
-	/* Not below ctx: the last state is to be shown also when that has ended. Without it we do as well. */
+	/* Not below ctx, since the last state is to be shown also when ctx has ended. If it fails, no
+	 * progress is shown. */
 	if (progress && ctx_taskgroup_new(ctx_background(), 1, "progress", &shows) == 0)
 		ctx_taskgroup_start(shows, progress_task, run, "progress");
-	/* Waits when as many run as may; refused as soon as ctx is done or a task has failed. */
+	/* The call waits while limit tasks run. It fails when ctx has ended or a task has failed. */
 	for (unsigned i = 0; i < run->files_all && !error; i++) {
 		error = ctx_taskgroup_start(copies, copy_task, &jobs[i], jobs[i].source);
 		if (error)
@@ -201,16 +205,16 @@ static int copy_all(const struct ctx_context *ctx, struct run *run, struct job *
 	}
 	failure = ctx_taskgroup_wait(copies);
 	ctx_taskgroup_free(copies);
-	ctx_taskgroup_free(shows); /* ends its context, and so the sleep */
+	ctx_taskgroup_free(shows); /* ends the context of the group, and so the sleep of its task */
 	return failure ? failure : error;
 }
 
-/* Says why not all were copied. Returns the exit status. */
+/* Prints why not all files were copied. Returns the exit status. */
 static int explain(const struct ctx_context *ctx, const struct run *run, const struct job *jobs)
 {
 	struct ctx_cause cause;
 
-	/* Other errors than that of an end are failures of their own. */
+	/* Prints the files that failed for a reason of their own, not because the context had ended. */
 	for (unsigned i = 0; i < run->files_all; i++)
 		if (jobs[i].error && jobs[i].error != -ECANCELED && jobs[i].error != -ETIME)
 			fprintf(stderr, "copy: %s: %s: %s\n", jobs[i].source, jobs[i].failed_at,
@@ -218,11 +222,11 @@ static int explain(const struct ctx_context *ctx, const struct run *run, const s
 	ctx_get_cause(ctx, &cause);
 	switch (cause.kind) {
 	case CTX_CAUSE_SIGNAL:
-		fprintf(stderr, "copy: stopped by %s; %u of %u files are copied\n", strsignal(cause.code),
+		fprintf(stderr, "copy: stopped by %s; files copied: %u of %u\n", strsignal(cause.code),
 			run->files_copied, run->files_all);
 		return STATUS_SIGNAL + cause.code;
 	case CTX_CAUSE_DEADLINE:
-		fprintf(stderr, "copy: the time is over; %u of %u files are copied\n", run->files_copied,
+		fprintf(stderr, "copy: the time is over; files copied: %u of %u\n", run->files_copied,
 			run->files_all);
 		return STATUS_TIMEOUT;
 	default:
@@ -286,7 +290,7 @@ static bool parse_options(int argc, char **argv, struct settings *ret_settings)
 	return true;
 }
 
-/* Where a source goes, and the temporary name beside that. */
+/* Fills in the target of a source and the temporary name, which is in the directory of the target. */
 static int job_prepare(struct job *job, struct run *run, const char *source, const char *target, bool into)
 {
 	char path[PATH_MAX], directory[PATH_MAX];
@@ -308,7 +312,7 @@ static int job_prepare(struct job *job, struct run *run, const char *source, con
 	if (stat(job->target, &to) == 0) {
 		if (from.st_dev == to.st_dev && from.st_ino == to.st_ino)
 			return -EEXIST;
-		/* It would be replaced, not written to. */
+		/* Other files than regular ones are refused: the rename would replace them. */
 		if (!S_ISREG(to.st_mode))
 			return S_ISDIR(to.st_mode) ? -EISDIR : -EINVAL;
 	}
@@ -344,7 +348,8 @@ static struct job *prepare(struct run *run, char **names, int count)
 	return NULL;
 }
 
-/* Ends at the signals that ask a program to stop; at none that whoever started us wants ignored. */
+/* Makes a context that ends at a signal that asks the program to stop, except for signals that are ignored.
+ */
 static int make_stoppable(struct ctx_context **ret_ctx)
 {
 	sigset_t signals;
@@ -354,7 +359,7 @@ static int make_stoppable(struct ctx_context **ret_ctx)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
 	int error = ctx_with_signals(ctx_background(), NULL, &signals, "signals", ret_ctx);
-	/* All of them are ignored, say: then it cannot be stopped so. */
+	/* -EBUSY: all of them are ignored, so no signal can stop the program. */
 	return error == -EBUSY ? ctx_with_cancel(ctx_background(), "no signals", ret_ctx) : error;
 }
 
@@ -367,7 +372,7 @@ int main(int argc, char **argv)
 
 	if (!parse_options(argc, argv, &settings) || argc - optind < 2)
 		return usage();
-	/* Before any thread there is, since all are to inherit that these signals are blocked. */
+	/* Before any thread is started, since all threads are to inherit that these signals are blocked. */
 	error = make_stoppable(&signals);
 	if (!error && settings.timeout > 0)
 		error = ctx_with_timeout(signals, (uint64_t)(settings.timeout * 1e9), "deadline", &deadline);

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# make demo: a real server, real clients, and what happens to the work in flight
-# when a client leaves or a deadline passes; on both kinds of ring. Everything
-# that is claimed is checked. Ends by itself within 30 seconds: 0, or not 0 and why.
+# make demo: a server and clients, and what happens to the operations in flight when a client leaves or a deadline
+# passes, on both kinds of ring. Everything that it prints has been checked. It ends within 30 seconds: with 0, or
+# with another status and a reason.
 
 set -u
 cd "$(dirname "$0")/.." || exit
@@ -17,7 +17,7 @@ command -v curl >/dev/null || fail "curl is missing: make deps"
 say() { printf '  %s\n' "$*"; }
 show() { cut -c 1-150 | sed 's/^/      | /'; }
 
-# get [OPTION...] PATH: sets $code and $took (ms); the body is in $work/body.
+# get [OPTION...] PATH: sends one request. Sets $code and $took (ms). The body is in $work/body.
 get() {
 	local out
 	out=$(curl -s --max-time 10 -o "$work/body" -w '%{http_code} %{time_total}' "${@:1:$#-1}" "$url${*: -1}")
@@ -25,7 +25,7 @@ get() {
 	took=$(awk -v s="${out#* }" 'BEGIN { printf "%d", s * 1000 }')
 }
 
-# begin PATH OPERATIONS: a client asks, and all is pending. Sets $client and $request.
+# begin PATH OPERATIONS: starts a client and waits until its operations are pending. Sets $client and $request.
 begin() {
 	start "curl" curl -s --max-time 20 "$url$1"
 	client=$started
@@ -34,11 +34,11 @@ begin() {
 	await_line "$log" " req=$request event=waiting operations=$2"
 }
 
-# tree PID: what anybody may see of a process, without its help.
+# tree PID: prints the contexts of a process, which does not take part in that.
 tree() { $ctxtool tree --pid "$1" 2>&1; }
 tree_lacks() { ! tree "$1" | grep -q -- "$2"; }
 
-# leaves OPERATIONS: the client of $request goes away; checks the batch.
+# leaves OPERATIONS: kills the client of $request and checks the batch of its operations.
 leaves() {
 	local operations sqes enters submit reap
 	leave "$client"

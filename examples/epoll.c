@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A context in an event loop that knows nothing of it, here plain epoll: its done
- * descriptor is readable from its end on. No io_uring is needed for this.
+ * A context in an event loop that does not know contexts, here plain epoll. ctx_done_fd gives a descriptor
+ *that is readable from the end of the context on. No io_uring is needed for this.
  *
  *	epoll [MS]	copies standard input to standard output for MS milliseconds
  */
@@ -20,7 +20,8 @@ static int watch(int epoll, int fd)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
-/* One read, which does not block since epoll has just said so. false at the end of the input. */
+/* Copies what there is. The read does not block, since epoll has just said so. Returns false at the end of
+ * the input. */
 static bool copy_some(void)
 {
 	char buffer[4096];
@@ -29,7 +30,7 @@ static bool copy_some(void)
 	return length > 0 && fwrite(buffer, 1, (size_t)length, stdout) == (size_t)length && !fflush(stdout);
 }
 
-/* Until the input ends (0) or the context does (its error). */
+/* Runs until the input ends and returns 0, or until the context ends and returns its error. */
 static int copy_until_done(const struct ctx_context *ctx, int epoll, int done)
 {
 	struct epoll_event events[2];
@@ -40,7 +41,8 @@ static int copy_until_done(const struct ctx_context *ctx, int epoll, int done)
 		if (count < 0 && errno != EINTR)
 			return -errno;
 		for (int i = 0; i < count; i++) {
-			/* It cannot be drained and need not be remembered: ctx_err says the same for ever. */
+			/* Nothing is to be read from the descriptor: it stays readable. ctx_err tells the
+			 * error. */
 			if (events[i].data.fd == done)
 				return ctx_err(ctx);
 			if (!copy_some())
@@ -61,7 +63,7 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	ctx_set_deadline_cause(ctx, 0, "nobody types for ever");
-	/* The library's descriptor: do not close it, it goes with the context. */
+	/* The descriptor belongs to the context, which closes it. */
 	done = ctx_done_fd(ctx);
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (done < 0 || epoll < 0 || watch(epoll, done) || watch(epoll, STDIN_FILENO)) {

@@ -1,148 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the bigger examples share and what has nothing to do with contexts: a
- * listening socket, a port file, numbers from the command line, opening a ring.
+ * What the bigger examples share: common.h, and opening a ring.
  */
 #ifndef EXAMPLE_H
 #define EXAMPLE_H
 
-#include <arpa/inet.h>
+#include "common.h"
 #include <ctxring.h>
-#include <errno.h>
 #include <liburing.h>
-#include <limits.h>
-#include <netinet/in.h>
-#include <signal.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
-
-#define NSEC_PER_MSEC UINT64_C(1000000)
-#define NSEC_PER_SEC UINT64_C(1000000000)
-
-/* The structure that holds member: how a callback finds its object from its operation. */
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
-
-static inline uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
-/* A decimal number of at most max. false when text is anything else. */
-static inline bool parse_number(const char *text, uint64_t max, uint64_t *ret_number)
-{
-	uint64_t number = 0;
-
-	if (!*text)
-		return false;
-	for (; *text; text++) {
-		unsigned digit = (unsigned)*text - '0';
-
-		if (digit > 9 || number > (max - digit) / 10)
-			return false;
-		number = number * 10 + digit;
-	}
-	*ret_number = number;
-	return true;
-}
 
 /*
- * Adds a signal to those that end a program, but not when whoever started it wants it ignored: as a script
- * does with SIGINT for "program &".
- */
-static inline void add_unless_ignored(sigset_t *signals, int signo)
-{
-	struct sigaction action;
-
-	if (!sigaction(signo, NULL, &action) && action.sa_handler != SIG_IGN)
-		sigaddset(signals, signo);
-}
-
-/* "HOST:PORT" with a numeric IPv4 host. */
-static inline bool parse_address(const char *text, struct sockaddr_in *ret_address)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET};
-	const char *colon = strrchr(text, ':');
-	char host[INET_ADDRSTRLEN];
-	uint64_t port;
-
-	if (!colon || (size_t)(colon - text) >= sizeof(host) || !parse_number(colon + 1, 65535, &port))
-		return false;
-	memcpy(host, text, (size_t)(colon - text));
-	host[colon - text] = '\0';
-	if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
-		return false;
-	address.sin_port = htons((uint16_t)port);
-	*ret_address = address;
-	return true;
-}
-
-/* A socket that listens on 127.0.0.1:*port; port 0 is replaced by the one the kernel chose. */
-static inline int listen_on_loopback(uint16_t *port)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(*port)};
-	socklen_t length = sizeof(address);
-	int fd, one = 1;
-
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 4096) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&address, &length) < 0) {
-		int error = -errno;
-
-		close(fd);
-		return error;
-	}
-	*port = ntohs(address.sin_port);
-	return fd;
-}
-
-/* Writes the port under a temporary name first, so that whoever waits for the file never reads half of it. */
-static inline int write_port_file(const char *path, uint16_t port)
-{
-	char temporary[PATH_MAX];
-	FILE *file;
-
-	if (snprintf(temporary, sizeof(temporary), "%s.new", path) >= (int)sizeof(temporary))
-		return -ENAMETOOLONG;
-	file = fopen(temporary, "we");
-	if (!file)
-		return -errno;
-	if (fprintf(file, "%u\n", port) < 0) {
-		fclose(file);
-		return -EIO;
-	}
-	if (fclose(file) || rename(temporary, path))
-		return -errno;
-	return 0;
-}
-
-/* A server needs a descriptor for each client: take all that the hard limit gives. */
-static inline void raise_file_limit(void)
-{
-	struct rlimit limit;
-
-	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
-/*
- * The setup flags of the two kinds of ring. On an ordinary one the kernel may post completions at
- * any time; with DEFER_TASKRUN it does so only when the owner enters it: fewer interruptions, but
- * a thread that computes is also not served.
+ * The setup flags of the two kinds of ring. On an ordinary ring the kernel may interrupt the owner to post
+ * completions. On a ring with DEFER_TASKRUN it posts them only when the owner enters the kernel for them:
+ * that is cheaper, but nothing completes while the owner computes.
  */
 static inline bool ring_kind_flags(const char *kind, unsigned *ret_setup_flags)
 {
@@ -155,7 +25,7 @@ static inline bool ring_kind_flags(const char *kind, unsigned *ret_setup_flags)
 	return true;
 }
 
-/* Opens a ring or says in words why it cannot be had, and what to do about that. */
+/* Opens a ring, or prints the reason why there is none and what can be done about it. */
 static inline struct ctx_ring *open_ring(unsigned entries, const struct ctx_ring_options *options)
 {
 	struct ctx_ring *ring;

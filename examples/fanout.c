@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Asks several HTTP servers the same thing at once. All have to answer: the first that fails ends the
- * requests to the others, and a deadline bounds the whole. That is what a task group is for.
+ * Asks several HTTP servers the same thing at once, by a task group. All servers have to answer: the first
+ *failure ends the requests to the others, and a deadline bounds the whole.
  *
- * Twice the same: with a thread for each server, where every call that may block takes the context of the
- * group; and with --ring on one thread, where each step is an operation of the group.
+ * It is written twice. With a thread for each server, every call that may block takes the context of the
+ *group. With --ring there is one thread, and each step is an operation of the group.
  *
  *	fanout [--ring] [--timeout MS] [--path PATH] HOST:PORT...
  *
- * HOST is a numeric IPv4 address. 0: all answered with 200. 1: not so. 2: usage.
+ * HOST is a numeric IPv4 address. Exit status: 0 when all servers answered with 200, 1 when not, 2 for wrong
+ *usage.
  */
 #include "example.h"
 #include <getopt.h>
@@ -21,7 +22,7 @@ struct fanout {
 	size_t request_size;
 };
 
-/* One server, and how far we are with it. */
+/* The request to one server. */
 struct server {
 	const struct fanout *fanout;
 	const char *name;
@@ -33,10 +34,11 @@ struct server {
 	char buffer[4096];
 	/* with --ring */
 	struct ctx_op op;
-	void (*step)(struct server *server, int res); /* what the operation under way leads to */
+	void (*step)(struct server *server,
+		     int res); /* called with the result of the operation that is in flight */
 };
 
-/* ---- what both ways share */
+/* ---- used by both versions */
 
 static int server_socket(struct server *server)
 {
@@ -63,7 +65,7 @@ static int status_of(const struct server *server)
 	return sscanf(server->status_line, "HTTP/%*d.%*d %3d", &status) == 1 ? status : 0;
 }
 
-/* The whole answer is there. One that does not suit us is a failure with a text of its own. */
+/* The answer is complete. Another status than 200 makes the group fail, with a text of its own. */
 static int server_answered(struct server *server)
 {
 	int status = status_of(server);
@@ -73,10 +75,10 @@ static int server_answered(struct server *server)
 	ctx_taskgroup_fail(server->fanout->group, -EBADMSG, "%s answered with status %d", server->name,
 			   status);
 	server->error = -EBADMSG;
-	return 0; /* it has been reported */
+	return 0; /* the failure has been reported already */
 }
 
-/* ---- a thread for each */
+/* ---- a thread for each server */
 
 static int ask(const struct ctx_context *ctx, struct server *server)
 {
@@ -99,7 +101,7 @@ static int ask(const struct ctx_context *ctx, struct server *server)
 	return size < 0 ? (int)size : server_answered(server);
 }
 
-/* The task: what it returns other than 0 ends the others. ctx is the context of the group. */
+/* A task. ctx is the context of the group. When it returns another value than 0, the group ends. */
 static int ask_task(const struct ctx_context *ctx, void *data)
 {
 	struct server *server = data;
@@ -121,8 +123,7 @@ static int ask_on_threads(const struct ctx_context *ctx, struct fanout *fanout, 
 
 	if (error)
 		return error;
-	/* When one fails meanwhile the next start is refused: then there is nothing to be done but to wait.
-	 */
+	/* After a failure the group refuses more tasks, and all that is left to do is to wait. */
 	for (unsigned i = 0; i < count && !error; i++)
 		error = ctx_taskgroup_start(fanout->group, ask_task, &servers[i], servers[i].name);
 	int failure = ctx_taskgroup_wait(fanout->group);
@@ -133,7 +134,7 @@ static int ask_on_threads(const struct ctx_context *ctx, struct fanout *fanout, 
 
 static void step_received(struct server *server, int res);
 
-/* The final completion of each step. A negative result has ended the group already. */
+/* Called with the final completion of each step. A negative result has ended the group already. */
 static void step_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
 {
 	struct server *server = container_of(op, struct server, op);
@@ -205,7 +206,7 @@ static int ask_on_a_ring(const struct ctx_context *ctx, struct fanout *fanout, s
 		io_uring_prep_connect(next_step(server, step_connected), server->fd,
 				      (struct sockaddr *)&server->address, sizeof(server->address));
 	}
-	/* Dispatches the ring: everything happens in here. */
+	/* This call dispatches the ring, so all steps run in it. */
 	return fanout->group ? ctx_taskgroup_wait(fanout->group) : error;
 }
 
@@ -239,7 +240,7 @@ static int run(struct fanout *fanout, bool on_ring, uint64_t timeout_ms, struct 
 {
 	struct ctx_ring *ring = NULL;
 	struct ctx_context *ctx;
-	struct ctx_cause cause = {0}; /* stays so when there is no group */
+	struct ctx_cause cause = {0}; /* in case there is no group */
 	int error;
 
 	if (on_ring && !(ring = open_ring(SERVERS_MAX, NULL)))

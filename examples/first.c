@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A first program. It builds with one line:
+ * A first program. This line builds it:
  *
  *	cc first.c -o first $(pkg-config --cflags --libs ctxring liburing)
  *
@@ -17,7 +17,7 @@
 
 #define MINUTE_NS UINT64_C(60000000000)
 
-/* Called when the read is complete, whatever the reason. */
+/* Called when the read has completed, with data or because its context has ended. */
 static void read_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
 {
 	(void)ring;

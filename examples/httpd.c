@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * httpd: options, the listening socket and the end. See server/httpd.h for the whole.
+ * httpd: options, the listening socket and the shutdown. server/httpd.h describes the program.
  */
 #include "server/httpd.h"
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 
-/* Room for a fan of some hundreds with a linked timeout each in one submit. */
+/* So many that some hundred operations of a fan, with a linked timeout each, fit one submit. */
 #define RING_ENTRIES 2048
 
 struct options {
@@ -97,7 +97,7 @@ static void accept_done(struct ctx_ring *ring, struct ctx_op *op, const struct c
 
 	(void)ring;
 	if (completion->res >= 0) {
-		/* Head and chunks go as separate sends: do not let the kernel wait for more between them. */
+		/* Head and body are separate sends. The kernel is not to wait for more between them. */
 		setsockopt(completion->res, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		connection_open(server, completion->res);
 	}
@@ -111,7 +111,7 @@ static void accept_done(struct ctx_ring *ring, struct ctx_op *op, const struct c
 	}
 }
 
-/* One operation accepts until it fails: each connection is one more completion of it. */
+/* One multishot operation accepts until it fails. Each connection is a completion of it. */
 void server_accept(struct server *server)
 {
 	struct io_uring_sqe *sqe;
@@ -122,7 +122,7 @@ void server_accept(struct server *server)
 	ctx_op_set_flags(&server->accept, CTX_OP_CLOSE_FD);
 }
 
-/* Everything the server does pends somewhere below this context, so this is the whole shutdown. */
+/* All operations of the server are below this context, so its end is the whole shutdown. */
 static void signal_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
 {
 	struct server *server = container_of(op, struct server, signal);
@@ -133,7 +133,7 @@ static void signal_done(struct ctx_ring *ring, struct ctx_op *op, const struct c
 	ctx_cancel_cause(server->ctx, 0, "%s", strsignal((int)server->siginfo.ssi_signo));
 }
 
-/* Signals arrive as a read like any other. */
+/* Signals are read from a signalfd, by an operation of the ring. */
 static int server_watch_signals(struct server *server)
 {
 	struct io_uring_sqe *sqe;
@@ -151,7 +151,7 @@ static int server_watch_signals(struct server *server)
 	return 0;
 }
 
-/* Says itself what it cannot have. */
+/* Opens what the server needs. Prints the reason when something cannot be had. */
 static int server_open(struct server *server, struct options *options)
 {
 	struct ctx_ring_options ring_options = {
@@ -205,7 +205,7 @@ static int server_run(struct server *server, const struct options *options)
 		return error;
 	ctx_get_cause(server->ctx, &cause);
 	log_event(server->ctx, "stop", "reason=\"%s\"", cause.text);
-	/* The batch went when the context ended; here its completions come in. */
+	/* The cancels have been submitted when the context ended. Here the completions are delivered. */
 	return ctx_ring_run(server->ring, NULL);
 }
 
@@ -245,7 +245,7 @@ int main(int argc, char **argv)
 	return error || run_error || close_error ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* One program, one translation unit: each example is built from its one file. */
+/* The Makefile builds each example from one file, so the parts of this one are included. */
 #include "server/connection.c"
 #include "server/fan.c"
 #include "server/log.c"

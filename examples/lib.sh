@@ -1,11 +1,11 @@
 # shellcheck shell=bash disable=SC2034
 # SPDX-License-Identifier: MIT
 #
-# What the scripts that run the examples share: starting programs, waiting for
-# what they say, and leaving nothing behind. Sourced by bash, from the top of the tree.
+# What the scripts that run the examples share: they start programs, wait for what these print, and end them. Bash
+# scripts source it from the top of the tree.
 #
-# Nothing here sleeps for a fixed time and hopes: each wait ends when what it waits
-# for is seen, or fails with its reason when its bound is over.
+# Nothing here sleeps for a fixed time. Each wait ends when what it waits for is seen, or fails with a reason when
+# its time is over.
 
 bin=build/examples
 ctxtool=build/ctxtool
@@ -20,7 +20,7 @@ fail() {
 	exit 1
 }
 
-# Ends only what start began, by pid; also on failure and Ctrl-C.
+# Ends the processes that were started here, by pid. Runs also after a failure and Ctrl-C.
 cleanup() {
 	local pid
 	trap '' INT TERM
@@ -41,7 +41,7 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# start NAME COMMAND...: runs it, its output in $work/NAME.out and .err; sets $started.
+# start NAME COMMAND...: starts the command, with its output in $work/NAME.out and .err. Sets $started to its pid.
 start() {
 	local name=$1
 	shift
@@ -50,7 +50,7 @@ start() {
 	children+=("$started")
 }
 
-# forget PID: it has been waited for, its number may be another's by now.
+# forget PID: takes a process that has been waited for out of those that are ended at exit.
 forget() {
 	local pid kept=()
 	for pid in "${children[@]}"; do
@@ -59,7 +59,7 @@ forget() {
 	children=("${kept[@]}")
 }
 
-# until_true SECONDS COMMAND...: until the command succeeds.
+# until_true SECONDS COMMAND...: runs the command again and again until it succeeds.
 until_true() {
 	local end=$((SECONDS + $1))
 	shift
@@ -71,7 +71,7 @@ until_true() {
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
-# ended PID: waits for it; sets $status.
+# ended PID: waits until the process has ended. Sets $status.
 ended() {
 	until_true 30 gone "$1" || fail "process $1 does not end"
 	status=0
@@ -79,7 +79,7 @@ ended() {
 	forget "$1"
 }
 
-# leave PID: kills it as an impatient user does.
+# leave PID: kills a client, as an impatient user does.
 leave() {
 	kill -KILL "$1" 2>/dev/null
 	wait "$1" 2>/dev/null
@@ -93,7 +93,7 @@ newest() {
 }
 written_or_gone() { [[ -s $1 ]] || gone "$2"; }
 
-# await_file FILE PID: what the process writes to it; sets $text to its content.
+# await_file FILE PID: waits until the process has written the file. Sets $text to its content.
 await_file() {
 	until_true 30 written_or_gone "$@" || fail "process $2 writes no $(basename "$1")"
 	[[ -s $1 ]] || fail "process $2 did not start: $(tail -q -n 3 "$(newest "$work"/*.err)")"
@@ -102,7 +102,7 @@ await_file() {
 
 found() { line=$(grep -m 1 -E -- "$2" "$1" 2>/dev/null); }
 
-# await_line FILE PATTERN: waits for a line that matches; sets $line.
+# await_line FILE PATTERN: waits until a line of the file matches. Sets $line.
 await_line() {
 	until_true 30 found "$1" "$2" || fail "\"$2\" never appeared in $(basename "$1")"
 }
@@ -113,7 +113,7 @@ field() {
 	echo "${value%% *}"
 }
 
-# need FILE...: what make all builds.
+# need FILE...: fails when a program has not been built.
 need() {
 	local file
 	for file; do
@@ -121,14 +121,14 @@ need() {
 	done
 }
 
-# For tests: where io_uring is forbidden there is nothing to test, which is no failure.
+# For tests: exits as skipped where io_uring is forbidden.
 skip_without_uring() {
 	local doctor status=0
 	doctor=$($ctxtool doctor 2>&1) || status=$?
 	[[ $status -ne 1 ]] || { echo "no io_uring: $(grep -m 1 -i io_uring <<<"$doctor")"; exit 77; }
 }
 
-# start_servers KIND [OPTION]: the upstream and httpd on a ring of that kind, on free ports.
+# start_servers KIND [OPTION]: starts upstream and httpd on free ports, httpd with a ring of that kind.
 # Sets $upstream_pid, $httpd_pid, $url and $log.
 start_servers() {
 	local name=httpd-$1${2:-}
@@ -144,7 +144,7 @@ start_servers() {
 	url=http://127.0.0.1:$text
 }
 
-# stop_servers: SIGTERM to both; both must end with success.
+# stop_servers: sends SIGTERM to both. Both have to exit with 0.
 stop_servers() {
 	local pid
 	for pid in "$httpd_pid" "$upstream_pid"; do

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Work that outlives the request which began it: an audit record that must reach
- * the file although the client has gone.
+ * Work that outlives the request that began it: an audit record that must be written although the client has
+ *left.
  *
- * Three wrong ways: to submit it under the request (it is cancelled with it),
- * under ctx_background() (it has lost the request's values, and nothing bounds
- * it), or to keep the request from ending. The right way is ctx_without_cancel:
- * the values, neither the end nor the deadline; and on it a deadline of its own.
- * Each operation holds a reference to its context, so nobody has to keep one.
+ * There are three wrong ways. An operation under the request is cancelled with it. One under ctx_background()
+ *has no values of the request and no bound in time. A request that is kept from ending for the record keeps
+ *all else that belongs to it. The right way is a context of ctx_without_cancel, which has the values of the
+ *request but neither its end nor its deadline, and below it a context with a deadline of its own. Each
+ *operation holds a reference to its context, so the program need not keep one.
  *
  *	outlive FILE
  */
@@ -18,7 +18,7 @@ static const struct ctx_key request_key = {.name = "req"};
 
 struct audit {
 	struct ctx_op op;
-	const struct ctx_context *ctx; /* our own reference, for the callback */
+	const struct ctx_context *ctx; /* a reference of our own, for the callback */
 	char text[64];
 };
 
@@ -52,7 +52,7 @@ static int audit_begin(struct ctx_ring *ring, const struct ctx_context *request,
 		ctx_finish(ctx);
 		return -ENOMEM;
 	}
-	audit->ctx = ctx; /* the reference goes with it: released in the callback */
+	audit->ctx = ctx; /* the callback releases this reference */
 	snprintf(audit->text, sizeof(audit->text), "somebody asked for something\n");
 	ctx_op_init(&audit->op, audit_done, 0);
 	io_uring_prep_write(ctx_ring_get_sqe(ring, ctx, &audit->op), fd, audit->text,
@@ -85,7 +85,7 @@ int main(int argc, char **argv)
 	io_uring_prep_write(ctx_ring_get_sqe(ring, tagged, &answer), STDOUT_FILENO, "the answer\n", 11, 0);
 	if (audit_begin(ring, tagged, fd))
 		return EXIT_FAILURE;
-	/* The client leaves before either was submitted. */
+	/* The client leaves before either operation has been submitted. */
 	ctx_finish(request);
 	if (ctx_ring_run(ring, NULL))
 		return EXIT_FAILURE;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Copies a file with plain liburing: up to DEPTH blocks at once, each read and
- * then written. adopt_cp.c is this program with a ctx ring round its io_uring;
- * compare the two to see what that takes.
+ * Copies a file with plain liburing, up to DEPTH blocks at once. Each block is read and then written.
+ *adopt_cp.c is this program with a ctx ring round its io_uring. Compare the two programs to see what that
+ *takes.
  *
  *	plain_cp FROM TO
  */
@@ -24,9 +24,9 @@ struct copy;
 struct block {
 	struct copy *copy;
 	bool writing;
-	unsigned long long offset; /* of the block in the file */
+	unsigned long long offset; /* position of the block in the file */
 	unsigned length;
-	unsigned done; /* bytes of it read, or written */
+	unsigned done; /* bytes of the block that have been read, or written */
 	char data[BLOCK_BYTES];
 };
 
@@ -35,7 +35,7 @@ struct copy {
 	int from, to;
 	unsigned long long size, next;
 	unsigned in_flight;
-	int error; /* the first one; no block is begun after it */
+	int error; /* the first error; no block is begun after it */
 	struct block blocks[DEPTH];
 };
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A TCP echo server with plain liburing. adopt_echo.c is this program with a ctx
- * ring round its io_uring; compare the two to see what that takes.
+ * A TCP echo server with plain liburing. adopt_echo.c is this program with a ctx ring round its io_uring.
+ *Compare the two programs to see what that takes.
  *
- * SIGTERM ends it. This version just leaves: connections are cut where they are,
- * since to end each would take a list of them and a cancel for each operation.
+ * SIGTERM ends it. This version exits without ending its connections, since that would take a list of them
+ *and a cancel request for each operation. proxy_by_hand.c does it.
  *
  *	plain_echo	prints its port
  */
@@ -22,7 +22,7 @@
 
 struct echo;
 
-/* What user_data points to. */
+/* The user_data of each operation points to this. */
 struct operation {
 	void (*done)(struct echo *echo, struct operation *operation, int res);
 };
@@ -58,7 +58,7 @@ static struct io_uring_sqe *get_sqe(struct echo *echo)
 	return sqe;
 }
 
-/* Receives, or sends back what was received. */
+/* Begins a receive, or a send of what was received. */
 static void connection_begin(struct echo *echo, struct connection *conn)
 {
 	struct io_uring_sqe *sqe = get_sqe(echo);

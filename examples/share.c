@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The smallest use of the service: a process shares a context under a name, another one joins it, and when
- *the first ends it the second knows, and knows why. Start ctxd first:
+ * The smallest use of ctxd: one process shares a context under a name and another one joins it. When the
+ *first one ends the context, the second one sees the end and its cause. Start ctxd first:
  *
  *	ctxd & build/examples/share
  */
@@ -26,7 +26,7 @@ static struct ctxd_client *connect_or_exit(void)
 	exit(1);
 }
 
-/* The other process: it knows the name, nothing else. */
+/* The other process. It knows nothing but the name. */
 static int join(const char *name)
 {
 	struct ctxd_client *client = connect_or_exit();
@@ -40,7 +40,7 @@ static int join(const char *name)
 	}
 	printf("joined\n");
 	fflush(stdout);
-	/* Whatever is done under it would end now, too: operations on a ring, other contexts, callbacks. */
+	/* Operations and contexts below it end at the same moment as it, and its callbacks run. */
 	ctx_wait(work, CTX_FOREVER);
 	ctx_get_cause(work, &cause);
 	printf("ended by process %d: %s (%s)\n", (int)cause.pid, cause.text, strerror(-cause.error));

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A slow upstream for the example server: a client sends a number of milliseconds
- * and a newline, and is answered with one line after that time. Made to hold
- * thousands of connections that wait.
+ * A slow server that the example server httpd asks. A client sends a number of milliseconds and a newline,
+ * and gets a line as its answer after that time. Thousands of connections may wait at once.
  *
- * While an answer is due, a receive pends beside the timer, to see the client
- * leave: whichever comes first ends the connection's context, and thereby the
- * other. It ends with SIGTERM, SIGINT, or when its parent dies.
+ * While a client waits, a timeout and a receive are pending: the receive completes when the client leaves.
+ * Whichever completes first leads to the end of the context of the connection, and so to the end of the
+ * other. The program ends with SIGTERM, SIGINT, or when its parent dies.
  */
 #include "example.h"
 #include <getopt.h>
@@ -31,13 +30,13 @@ struct upstream {
 struct client {
 	struct upstream *upstream;
 	int fd;
-	unsigned pending; /* operations in flight: freed after the last */
+	unsigned pending; /* operations in flight; the client is freed after the last one */
 	struct ctx_context *ctx;
 	struct ctx_op receive;
 	struct ctx_op timer;
 	struct ctx_op send;
 	struct __kernel_timespec delay;
-	char question[16]; /* a whole one comes in one piece, being so small */
+	char question[16]; /* so small that it comes in one piece */
 	bool asked;
 };
 
@@ -47,8 +46,8 @@ static struct io_uring_sqe *client_sqe(struct client *client, struct ctx_op *op)
 	return ctx_ring_get_sqe(client->upstream->ring, client->ctx, op);
 }
 
-/* To be called with each final completion, last. */
-static void client_settle(struct client *client, bool over)
+/* Call it last for each final completion. over: the connection is to end. */
+static void client_completed(struct client *client, bool over)
 {
 	if (over)
 		ctx_cancel(client->ctx);
@@ -74,13 +73,13 @@ static void receive_done(struct ctx_ring *ring, struct ctx_op *op, const struct 
 
 	(void)ring;
 	if (completion->res <= 0 || client->asked) {
-		client_settle(client, true);
+		client_completed(client, true);
 		return;
 	}
 	client->question[completion->res] = '\0';
 	client->question[strcspn(client->question, "\r\n")] = '\0';
 	if (!parse_number(client->question, DELAY_MS_MAX, &ms)) {
-		client_settle(client, true);
+		client_completed(client, true);
 		return;
 	}
 	client->asked = true;
@@ -89,7 +88,7 @@ static void receive_done(struct ctx_ring *ring, struct ctx_op *op, const struct 
 	sqe = client_sqe(client, &client->timer);
 	io_uring_prep_timeout(sqe, &client->delay, 0, 0);
 	client_receive(client);
-	client_settle(client, false);
+	client_completed(client, false);
 }
 
 static void timer_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
@@ -102,14 +101,14 @@ static void timer_done(struct ctx_ring *ring, struct ctx_op *op, const struct ct
 		sqe = client_sqe(client, &client->send);
 		io_uring_prep_send(sqe, client->fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL);
 	}
-	client_settle(client, false);
+	client_completed(client, false);
 }
 
 static void send_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
 {
 	(void)ring;
 	(void)completion;
-	client_settle(container_of(op, struct client, send), true);
+	client_completed(container_of(op, struct client, send), true);
 }
 
 static void client_open(struct upstream *upstream, int fd)
@@ -168,7 +167,7 @@ static int watch_signals(struct upstream *upstream, pid_t parent)
 	sigaddset(&signals, SIGTERM);
 	add_unless_ignored(&signals, SIGINT);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	/* Nobody needs it when who started it is dead, however that died, even before this line. */
+	/* Ends with its parent, which may even have died before this line. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		return -ESRCH;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Values: what belongs to a request and not to the parameters of each function on
- * its way: who asks, and the id under which it is logged. They travel in the
- * context, and the nearest one wins.
+ * Values: things that belong to a request and that functions should not have to pass on as parameters, such
+ * as the user who asks and the id under which the request is logged. A context carries them. Where two
+ * contexts have a value under the same key, the nearest one counts.
  */
 #include <ctxring.h>
 #include <stdio.h>
@@ -15,13 +15,13 @@ static int format_string(const void *value, char *buffer, size_t size)
 }
 
 /*
- * A key is known by its address, so no other part of the program can take its
- * value by accident. The user's name is on the heap: it is freed with the context.
+ * The address of a key is its identity, so no other part of the program has the same key by accident. The
+ * name of the user is on the heap and is freed with the context.
  */
 static const struct ctx_key user_key = {.name = "user", .release = free, .format = format_string};
 static const struct ctx_key trace_key = {.name = "trace", .format = format_string};
 
-/* Keep keys private and offer functions like this one: they give the type back. */
+/* Keys are best kept private, behind functions like this one, which know the type of the value. */
 static const char *value_or(const struct ctx_context *ctx, const struct ctx_key *key, const char *otherwise)
 {
 	void *value;
@@ -34,7 +34,7 @@ static void log_line(const struct ctx_context *ctx, const char *text)
 	printf("[%s] %s: %s\n", value_or(ctx, &trace_key, "-"), value_or(ctx, &user_key, "nobody"), text);
 }
 
-/* Far from where the request came in, and it knows whose it is. */
+/* A function far below the one that took the request. It still can log the user and the id. */
 static void read_block(const struct ctx_context *ctx)
 {
 	log_line(ctx, "reads a block");
@@ -48,7 +48,7 @@ static int read_as_system(const struct ctx_context *ctx)
 
 	if (!name)
 		return -1;
-	/* Covers the outer user for its callees. The context owns the name from here on. */
+	/* Below this context the user is "system". On success the context owns the name. */
 	error = ctx_with_value(ctx, &user_key, name, NULL, &system);
 	if (error) {
 		free(name);
@@ -87,7 +87,7 @@ int main(void)
 	}
 	if (serve(ctx))
 		return EXIT_FAILURE;
-	/* Values outlast the end: who logs that it ended still knows the request. */
+	/* A context that has ended still has its values, so that its end can be logged. */
 	ctx_cancel(request);
 	log_line(ctx, "is cancelled");
 	return EXIT_SUCCESS;

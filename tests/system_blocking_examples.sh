@@ -76,7 +76,7 @@ echo before >"$to/fifo"
 echo part >&"$keep"
 run $bin/copy --timeout 0.2 "$work/fifo" "$to"
 is "copy, deadline: status" "$status" 124
-is "copy, deadline: output" "$out" "copy: the time is over; 0 of 1 files are copied"
+is "copy, deadline: output" "$out" "copy: the time is over; files copied: 0 of 1"
 is "copy, deadline: nothing left behind" "$(left_behind)" 0
 is "copy, deadline: the target" "$(<"$to/fifo")" before
 
@@ -95,7 +95,7 @@ for signal in INT TERM HUP; do
 	kill -$signal "$started"
 	ended "$started"
 	is "copy, SIG$signal: status" "$status" $((128 + $(kill -l $signal)))
-	has "copy, SIG$signal: output" "$(<"$work/copy.err")" "copy: stopped by *; 0 of 1 files are copied"
+	has "copy, SIG$signal: output" "$(<"$work/copy.err")" "copy: stopped by *; files copied: 0 of 1"
 	is "copy, SIG$signal: nothing left behind" "$(left_behind)" 0
 	is "copy, SIG$signal: the target" "$(<"$to/fifo")" before
 done

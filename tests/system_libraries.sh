@@ -65,7 +65,7 @@ try_sqlite() {
 # try_ticks EXAMPLE NAME: a loop with a timer.
 try_ticks() {
 	expect "$2: work ends" 0 "20 ticks" "$1" 20 20000
-	expect "$2: deadline" 1 $'*[1-9]* ticks\nended: Timer expired (not so many ticks within 500 ms)' "$1" 1000000 500
+	expect "$2: deadline" 1 $'*[1-9]* ticks\nended: Timer expired (not all ticks within 500 ms)' "$1" 1000000 500
 	expect "$2: done before" 1 $'* ticks\nended: Timer expired*' "$1" 1000000 0
 }
 try_glib() { try_ticks "$1" glib; }

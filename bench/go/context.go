@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Go's context package under the same load as ours: reads "CASE COUNT" lines and
-// answers each with the nanoseconds that one operation took.
+// Measures Go's context package by the cases of bench/context.c: reads lines of "CASE COUNT" and answers each
+// with the nanoseconds that one operation took.
 package main
 
 import (

@@ -2,13 +2,12 @@
 /*
  * A context over libcurl: one HTTP transfer that ends when the context does.
  *
- * The multi interface waits in curl_multi_poll(3), which takes descriptors of the
- * program besides its own. The context's done descriptor is one of them, so the wait
- * ends with the context, whoever ended it: there is no CURLOPT_TIMEOUT here, and no
- * progress function that is asked every second. Copy transfer(). A program that
- * drives curl_multi_socket_action(3) puts the descriptor into its own loop instead.
+ * curl_multi_poll(3) waits for the descriptors of libcurl and for descriptors of the program. The done
+ *descriptor of the context is one of these, so the wait ends when the context does. Neither CURLOPT_TIMEOUT
+ *nor a progress function is needed. The function to copy is transfer(). A program that calls
+ *curl_multi_socket_action(3) puts the descriptor into its own loop instead.
  *
- *	curl URL MS	prints what is answered; exits with 1 when the time was up
+ *	curl URL MS	prints what is answered; exits with 1 when the time was over
  */
 #include <ctxring.h>
 #include <curl/curl.h>
@@ -18,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What became of the only transfer of multi; *ret_status is the HTTP status. */
+/* The result of the only transfer of multi. *ret_status is the HTTP status. */
 static int result(CURLM *multi, long *ret_status)
 {
 	int left;
@@ -34,7 +33,8 @@ static int result(CURLM *multi, long *ret_status)
 	return 0;
 }
 
-/* Runs the transfer until it is over (0 or -EIO) or the context is (its error). */
+/* Runs the transfer until it is over, and returns 0 or -EIO, or until the context is, and returns its error.
+ */
 static int transfer(CURLM *multi, const struct ctx_context *ctx, long *ret_status)
 {
 	struct curl_waitfd done = {.fd = ctx_done_fd(ctx), .events = CURL_WAIT_POLLIN};
@@ -43,7 +43,7 @@ static int transfer(CURLM *multi, const struct ctx_context *ctx, long *ret_statu
 	if (done.fd < 0)
 		return done.fd;
 	for (;;) {
-		/* Which descriptor was ready need not be looked up: this says so, for ever. */
+		/* Which descriptor is ready does not matter: ctx_err tells whether the context has ended. */
 		error = ctx_err(ctx);
 		if (error)
 			return error;
@@ -51,13 +51,13 @@ static int transfer(CURLM *multi, const struct ctx_context *ctx, long *ret_statu
 			return -EIO;
 		if (!running)
 			return result(multi, ret_status);
-		/* libcurl shortens this wait to its own next timer: retries, happy eyeballs. */
+		/* libcurl ends this wait in time for its own next timer. */
 		if (curl_multi_poll(multi, &done, 1, INT_MAX, NULL) != CURLM_OK)
 			return -EIO;
 	}
 }
 
-/* Sets up one GET whose body goes to standard output, and runs it. */
+/* Runs one GET, whose body goes to standard output. */
 static int get(const char *url, const struct ctx_context *ctx, long *ret_status)
 {
 	CURLM *multi = curl_multi_init();
@@ -66,17 +66,17 @@ static int get(const char *url, const struct ctx_context *ctx, long *ret_status)
 
 	if (!multi || !easy || curl_easy_setopt(easy, CURLOPT_URL, url) != CURLE_OK)
 		goto out;
-	/* Without it some builds use SIGALRM for name lookups. */
+	/* Without this some builds of libcurl use SIGALRM for name lookups. */
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	if (curl_multi_add_handle(multi, easy) != CURLM_OK)
 		goto out;
 	error = transfer(multi, ctx, ret_status);
 	/*
-	 * Ends a transfer that still runs and closes its connection, in this call: from here on no
-	 * function of ours is called for it, so what was given to CURLOPT_WRITEDATA may go. One thing
-	 * cannot be ended: a libcurl that looks names up with getaddrinfo(3) in a thread waits for it
-	 * here. Give it an address, with CURLOPT_RESOLVE or CURLOPT_CONNECT_TO, from a lookup that
-	 * can be ended (resolve.c), or a libcurl that was built with c-ares.
+	 * Ends a transfer that still runs and closes its connection. After this call libcurl calls no
+	 * function of ours for it, so the data of CURLOPT_WRITEDATA may be freed. There is one exception: a
+	 * libcurl that looks names up with getaddrinfo(3), in a thread, waits for that thread here. It needs
+	 * an address by CURLOPT_RESOLVE or CURLOPT_CONNECT_TO, from a lookup that can be ended (resolve.c),
+	 * or to have been built with c-ares.
 	 */
 	curl_multi_remove_handle(multi, easy);
 out:
@@ -96,7 +96,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: curl URL MS\n");
 		return 2;
 	}
-	/* First, while there is one thread; the first deadline starts the library's. */
+	/* Called while there is one thread: the first deadline starts a thread of ctxring. */
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return 2;
 	error = ctx_with_timeout(ctx_background(), strtoul(argv[2], NULL, 10) * UINT64_C(1000000), "get",

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A context in GLib's main loop: its done descriptor is a source like any other.
+ * A context in the main loop of GLib: its done descriptor is a source of the loop.
  *
- * g_unix_fd_add() gives the loop the descriptor, and the function that it calls quits.
- * The context may end by its deadline or from any thread; the function still runs on the
- * loop's own. Nothing polls, and the loop needs no other wake-up. To end asynchronous
- * calls of GIO with a context, call g_cancellable_cancel() there.
+ * g_unix_fd_add() gives the descriptor to the loop. When the context ends, by its deadline or from any
+ *thread, the loop calls on_done() on its own thread, and that quits the loop. To end asynchronous calls of
+ *GIO with a context, call g_cancellable_cancel() there.
  *
- *	glib TICKS MS	so many ticks, a millisecond apart; exits with 1 when the time was up
+ *	glib TICKS MS	counts TICKS ticks, a millisecond apart; exits with 1 when the time was over
  */
 #include <ctxring.h>
 #include <glib-unix.h>
@@ -17,7 +16,7 @@
 
 struct program {
 	GMainLoop *loop;
-	guint tick, done; /* sources, 0: removed */
+	guint tick, done; /* ids of the sources, 0: removed */
 	unsigned long ticks, ticks_max;
 };
 
@@ -39,7 +38,7 @@ static gboolean on_done(gint fd, GIOCondition condition, gpointer data)
 	(void)fd;
 	(void)condition;
 	g_main_loop_quit(program->loop);
-	/* It stays readable for ever: a source that stayed would be called in every turn of the loop. */
+	/* The descriptor stays readable, so the loop would call the source in every turn. */
 	program->done = 0;
 	return G_SOURCE_REMOVE;
 }
@@ -61,8 +60,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "glib: %s\n", strerror(-error));
 		return 2;
 	}
-	ctx_set_deadline_cause(ctx, 0, "not so many ticks within %s ms", argv[2]);
-	/* The library's descriptor: it goes with the context, nobody else closes it. */
+	ctx_set_deadline_cause(ctx, 0, "not all ticks within %s ms", argv[2]);
+	/* The descriptor belongs to the context, which closes it. */
 	done = ctx_done_fd(ctx);
 	if (done < 0) {
 		fprintf(stderr, "glib: %s\n", strerror(-done));
@@ -73,7 +72,7 @@ int main(int argc, char **argv)
 	program.tick = g_timeout_add(1, on_tick, &program);
 	program.done = g_unix_fd_add(done, G_IO_IN, on_done, &program);
 	g_main_loop_run(program.loop);
-	/* The sources before the context and its descriptor. */
+	/* The sources are removed before the context closes the descriptor. */
 	g_clear_handle_id(&program.done, g_source_remove);
 	g_clear_handle_id(&program.tick, g_source_remove);
 	g_main_loop_unref(program.loop);

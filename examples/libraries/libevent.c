@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A context in a libevent loop: its done descriptor is an event like any other.
+ * A context in a libevent loop: its done descriptor is an event of the loop.
  *
- * The context may end by its deadline or from any thread; on_done runs on the loop's own
- * and breaks it. It is for one call only, without EV_PERSIST: the descriptor stays
- * readable for ever, and an event that stayed would be called in every turn of the loop.
+ * When the context ends, by its deadline or from any thread, on_done() runs on the thread of the loop and
+ *breaks the loop. The event is for one call, without EV_PERSIST: the descriptor stays readable, so a
+ *persistent event would be called in every turn.
  *
- *	libevent MS	copies standard input to standard output; exits with 1 when the time was up
+ *	libevent MS	copies standard input to standard output; exits with 1 when the time was over
  */
 #include <ctxring.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* One read, which does not block since the loop has just said so. */
+/* Copies what there is. The read does not block, since the loop has found the input ready. */
 static void on_input(evutil_socket_t fd, short events, void *data)
 {
 	char buffer[4096];
@@ -34,12 +34,12 @@ static void on_done(evutil_socket_t fd, short events, void *data)
 	event_base_loopbreak(data);
 }
 
-/* Until the input ends (0) or the context does (its error). */
+/* Runs until the input ends, and returns 0, or until the context ends, and returns its error. */
 static int copy(const struct ctx_context *ctx)
 {
 	struct event_base *base = event_base_new();
 	struct event *input = NULL, *ended = NULL;
-	/* The library's descriptor: it goes with the context, nobody else closes it. */
+	/* The descriptor belongs to the context, which closes it. */
 	int done = ctx_done_fd(ctx), error = -ENOMEM;
 
 	if (done < 0)
@@ -55,7 +55,7 @@ static int copy(const struct ctx_context *ctx)
 		goto out;
 	error = ctx_err(ctx);
 out:
-	/* The events before the descriptors. */
+	/* The events are freed before the descriptors are closed. */
 	if (ended)
 		event_free(ended);
 	if (input)

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A context over libpq: a query that ends when the context does, on a connection that
- * is good for the next query afterwards.
+ * A context over libpq: a query that ends when the context does. Afterwards the connection can be used for
+ *the next query.
  *
- * libpq does not wait here: it says what its socket must become ready for, and
- * ctx_wait_fd() waits for that or for the end of the context. That end leaves the server
- * computing, so PQcancel(3) tells it, and what still comes for the query is read away.
- * Copy await_result() and abandon(). Connecting goes under the context likewise: the
- * same wait between calls of PQconnectPoll(3).
+ * libpq tells what its socket must become ready for, and ctx_wait_fd() waits for that or for the end of the
+ *context. When the context has ended the server still computes. So PQcancel(3) cancels the query there, and
+ *what still comes for it is read and thrown away. The functions to copy are await_result() and abandon(). A
+ *program can connect under a context in the same way, with the same wait between calls of PQconnectPoll(3).
  *
- *	postgres CONNINFO MS SQL	prints the first value; exits with 1 when the time was up
+ *	postgres CONNINFO MS SQL	prints the first value; exits with 1 when the time was over
  */
 #include <ctxring.h>
 #include <errno.h>
@@ -22,12 +21,12 @@
 #define ATTEMPTS 25
 #define ATTEMPT_NS UINT64_C(200000000)
 
-/* The next result of what was sent, NULL after the last; the caller clears it. */
+/* Waits for the next result of the query, NULL after the last one. The caller clears it. */
 static int await_result(PGconn *connection, const struct ctx_context *ctx, PGresult **ret_result)
 {
 	int ready, unsent;
 
-	/* A long query does not fit the socket, and the server may send before it has read it all. */
+	/* A long query does not fit the socket, and the server may send before it has read all of it. */
 	while ((unsent = PQflush(connection)) > 0 || PQisBusy(connection)) {
 		ready = ctx_wait_fd(ctx, PQsocket(connection), unsent > 0 ? POLLIN | POLLOUT : POLLIN,
 				    CTX_FOREVER);
@@ -40,7 +39,7 @@ static int await_result(PGconn *connection, const struct ctx_context *ctx, PGres
 	return 0;
 }
 
-/* Prints the first value of each result. COPY, which has functions of its own, is an error. */
+/* Prints the first value of each result. COPY is an error: libpq has other functions for it. */
 static int read_results(PGconn *connection, const struct ctx_context *ctx)
 {
 	ExecStatusType status;
@@ -61,9 +60,9 @@ static int read_results(PGconn *connection, const struct ctx_context *ctx)
 }
 
 /*
- * Ends the query on both sides. true: connection takes the next one; false: it is for PQfinish only.
- * PQcancel connects once more and blocks until the server has passed the request on, so that it cannot
- * hit the next query. With a host that may be gone, leave this out and connect anew.
+ * Ends the query here and in the server. true: the connection can be used again. false: only PQfinish is
+ * left. PQcancel opens a second connection and blocks until the server has passed the request on, so that it
+ * cannot hit the next query. When the host may be gone, do not call this, but connect anew.
  */
 static bool abandon(PGconn *connection)
 {
@@ -71,18 +70,19 @@ static bool abandon(PGconn *connection)
 	int error = -ETIME;
 	char reason[256];
 
-	/* What comes before the server has begun with the query has no effect, hence more than one. */
+	/* A cancel that comes before the server has begun with the query has no effect, so more than one is
+	 * sent. */
 	for (int i = 0; i < ATTEMPTS && error == -ETIME && PQcancel(cancel, reason, sizeof(reason)); i++) {
 		CTX_AUTO_FINISH struct ctx_context *attempt = NULL;
 
-		/* What is read is usually an error, SQLSTATE 57014; or a result, when the query was faster.
-		 */
+		/* It is usually an error, SQLSTATE 57014, or a result if the query was faster. */
 		error = ctx_with_timeout(ctx_background(), ATTEMPT_NS, "abandon", &attempt);
 		if (!error)
 			error = read_results(connection, attempt);
 	}
 	PQfreeCancel(cancel);
-	/* In a transaction that the program began it is PQTRANS_INERROR: that one is to be rolled back. */
+	/* Within a transaction of the program it would be PQTRANS_INERROR, and the program has to roll back.
+	 */
 	return PQtransactionStatus(connection) == PQTRANS_IDLE;
 }
 

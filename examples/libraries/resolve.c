@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A context over the lookup of a name. getaddrinfo(3) cannot be ended: it waits for name
- * servers inside the C library, and all one can do is to leave a thread behind in it.
- * c-ares can: it shows its sockets, and ares_cancel(3) ends what is under way at once.
+ * A context over the lookup of a name, by c-ares. getaddrinfo(3) cannot be ended: it waits for name servers
+ *inside of the C library. c-ares gives its sockets to the program, and ares_cancel(3) ends a lookup at once.
  *
- * It says in a callback which sockets it waits for. They are kept in an epoll instance,
- * which is a descriptor itself, so that one ctx_wait_fd() waits for all of them or for the
- * end of the context. Copy set_socket() and await_answer().
+ * c-ares tells in a callback which sockets it waits for. They are kept in an epoll instance, so that one call
+ *of ctx_wait_fd() waits for all of them or for the end of the context. The functions to copy are set_socket()
+ *and await_answer().
  *
- *	resolve NAME [MS [ADDRESS:PORT]]	of a name server; exits with 1 when the time was up
+ *	resolve NAME [MS [ADDRESS:PORT]]	ADDRESS:PORT: a name server; exits with 1 when the time was
+ *over
  */
 #include <ares.h>
 #include <arpa/inet.h>
@@ -26,7 +26,7 @@ struct lookup {
 	bool answered;
 };
 
-/* c-ares waits for this of fd; for nothing when it is about to close it. */
+/* Called by c-ares: what it waits for on fd. When it is about to close fd it waits for nothing. */
 static void set_socket(void *data, ares_socket_t fd, int readable, int writable)
 {
 	const struct lookup *lookup = data;
@@ -39,7 +39,7 @@ static void set_socket(void *data, ares_socket_t fd, int readable, int writable)
 		epoll_ctl(lookup->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-/* Called once for each lookup: with its answer, or with an error, from ares_cancel() too. */
+/* Called once for each lookup, with the answer or an error. ares_cancel() calls it with an error, too. */
 static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo *answer)
 {
 	struct lookup *lookup = data;
@@ -56,11 +56,12 @@ static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo
 	ares_freeaddrinfo(answer);
 }
 
-/* Until on_answer was called (0) or the context has ended (its error). */
+/* Waits until on_answer() was called, and returns 0, or until the context has ended, and returns its error.
+ */
 static int await_answer(ares_channel channel, const struct ctx_context *ctx, const struct lookup *lookup)
 {
 	while (!lookup->answered) {
-		/* When c-ares wants to ask again; the context bounds all attempts together. */
+		/* The time at which c-ares wants to ask again. The context bounds all attempts together. */
 		struct timeval time, *next = ares_timeout(channel, NULL, &time);
 		uint64_t bound_us = next ? (uint64_t)next->tv_sec * 1000000 + (uint64_t)next->tv_usec : 0;
 		int ready = ctx_wait_fd(ctx, lookup->epoll, POLLIN, next ? bound_us * 1000 : CTX_FOREVER);
@@ -70,7 +71,7 @@ static int await_answer(ares_channel channel, const struct ctx_context *ctx, con
 			return ready;
 		if (ready > 0)
 			epoll_wait(lookup->epoll, &event, 1, 0);
-		/* Without a socket it only looks at the clock. Errors are for it to read, too. */
+		/* Without a socket c-ares only looks at the clock. It reads errors of a socket by itself. */
 		ares_process_fd(channel, event.events & ~(unsigned)EPOLLOUT ? event.data.fd : ARES_SOCKET_BAD,
 				event.events & EPOLLOUT ? event.data.fd : ARES_SOCKET_BAD);
 	}
@@ -90,10 +91,10 @@ static int resolve(const char *name, const char *server, const struct ctx_contex
 	if (!server || ares_set_servers_ports_csv(channel, server) == ARES_SUCCESS) {
 		ares_getaddrinfo(channel, name, NULL, &hints, on_answer, &lookup);
 		error = await_answer(channel, ctx, &lookup);
-		/* When it is back on_answer has been called, and lookup may go. */
+		/* When it has returned, on_answer() has been called and lookup is used no more. */
 		ares_cancel(channel);
 	}
-	/* set_socket still hears of the sockets that this closes. */
+	/* Calls set_socket() for the sockets that it closes. */
 	ares_destroy(channel);
 	close(lookup.epoll);
 	return error;

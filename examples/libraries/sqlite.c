@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A context over SQLite: a query that computes in this thread, interrupted from the
- * callback of the context.
+ * A context over SQLite: a query that computes in this thread is interrupted from a callback of the context.
  *
- * The callback runs on the thread that ends the context; for a deadline on a worker
- * thread of the library. sqlite3_interrupt(3) is one of the few functions that may be
- * called from another thread than the one that uses the connection, on one condition:
- * the connection must not be closed before it returns. ctx_callback_stop_wait() gives
- * exactly that: when it is back, the callback will never run or has returned.
+ * The callback runs on the thread that ends the context; for a deadline that is a worker thread of ctxring.
+ * sqlite3_interrupt(3) may be called from another thread than the one that uses the connection, as long as
+ *the connection is not closed before it returns. ctx_callback_stop_wait() makes sure of that: when it has
+ *returned, the callback has returned or will never run.
  *
- * One trap: SQLite forgets an interrupt that comes while no statement runs, so one that
- * comes just before sqlite3_step() would be lost, and the callback comes only once. As
- * long as some other statement is open it is kept, and ends also what starts later, as
- * the page of sqlite3_interrupt() promises. Copy count_rows().
+ * There is one trap. SQLite forgets an interrupt that comes while no statement runs. One that comes just
+ *before sqlite3_step() would be lost, and the callback comes only once. While another statement is open the
+ *interrupt is kept and also ends statements that start later, as the page of sqlite3_interrupt() promises.
+ *The function to copy is count_rows().
  *
- *	sqlite ROWS MS	counts so many rows; exits with 1 when the time was up
+ *	sqlite ROWS MS	counts ROWS rows; exits with 1 when the time was over
  */
 #include <ctxring.h>
 #include <errno.h>
@@ -23,10 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows out of nothing: a query that takes as long as it is told to. */
+/* A query without a table that takes as long as the number of rows says. */
 #define QUERY \
 	"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?1) SELECT count(i) FROM n"
-/* Two rows, of which only the first is asked for: it stays open, and locks no table. */
+/* A statement of two rows, of which only the first is read: it stays open, and locks no table. */
 #define GUARD "SELECT 1 UNION ALL SELECT 2"
 
 static void interrupt_query(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
@@ -36,7 +34,7 @@ static void interrupt_query(struct ctx_callback *callback, const struct ctx_cont
 	sqlite3_interrupt(data);
 }
 
-/* 0 with a row; or the error of the context, or -EIO. */
+/* Returns 0 when there is a row, or the error of the context, or -EIO. */
 static int step(sqlite3 *db, sqlite3_stmt *statement, const struct ctx_context *ctx)
 {
 	int code = sqlite3_step(statement);
@@ -49,7 +47,7 @@ static int step(sqlite3 *db, sqlite3_stmt *statement, const struct ctx_context *
 	return -EIO;
 }
 
-/* In an explicit transaction an interrupted write rolls all of it back. */
+/* An interrupted write in an explicit transaction rolls the whole transaction back. */
 static int count_rows(sqlite3 *db, const struct ctx_context *ctx, sqlite3_int64 rows,
 		      sqlite3_int64 *ret_count)
 {
@@ -64,17 +62,19 @@ static int count_rows(sqlite3 *db, const struct ctx_context *ctx, sqlite3_int64 
 		fprintf(stderr, "sqlite: %s\n", sqlite3_errmsg(db));
 		goto out;
 	}
-	/* If the context is done already it runs in this call; the guard keeps that one, too. */
+	/* If the context is done already, the callback runs in this call; the open statement keeps that
+	 * interrupt, too. */
 	error = ctx_callback_add(ctx, &callback, interrupt_query, db, &callback_id);
 	if (error)
 		goto out;
 	error = step(db, query, ctx);
 	if (!error)
 		*ret_count = sqlite3_column_int64(query, 0);
-	/* Before db may be closed, and before callback, which is on this stack, goes. */
+	/* Before db may be closed, and before this function, which has callback on its stack, returns. */
 	ctx_callback_stop_wait(callback_id);
 out:
-	/* With the last open statement an interrupt that came too late is gone: db is good for the next. */
+	/* When the last open statement ends, SQLite forgets an interrupt that came too late, and db can be
+	 * used again. */
 	sqlite3_finalize(query);
 	sqlite3_finalize(guard);
 	return error;
@@ -105,7 +105,7 @@ int main(int argc, char **argv)
 	} else if (error == ctx_err(ctx)) {
 		ctx_get_cause(ctx, &cause);
 		printf("ended: %s (%s)\n", strerror(-error), cause.text);
-		/* The connection is not hurt: under a context that lives it counts again. */
+		/* The connection still works: under a context that has not ended it counts again. */
 		if (!count_rows(db, ctx_background(), 3, &count))
 			printf("counted %lld rows\n", (long long)count);
 	} else {

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A context in a libuv loop: its done descriptor is a poll handle like any other.
+ * A context in a libuv loop: its done descriptor is a poll handle of the loop.
  *
- * The context may end by its deadline or from any thread; on_done runs on the loop's own
- * thread, as every callback of libuv. It closes the handles of the work, which is how
- * uv_run() comes to its end. Two lifetimes matter: a handle belongs to the loop until its
- * close callback, and the descriptor to the context, so the context goes last.
+ * When the context ends, by its deadline or from any thread, on_done() runs on the thread of the loop. It
+ *closes the handles, and then uv_run() returns. A handle belongs to the loop until its close callback, and
+ *the descriptor to the context. So the context is released last.
  *
- *	uv TICKS MS	so many ticks, a millisecond apart; exits with 1 when the time was up
+ *	uv TICKS MS	counts TICKS ticks, a millisecond apart; exits with 1 when the time was over
  */
 #include <ctxring.h>
 #include <stdio.h>
@@ -21,7 +20,7 @@ struct program {
 	unsigned long ticks, ticks_max;
 };
 
-/* Both ends come here, and only the first: closed handles are called no more. */
+/* Called when the ticks are counted or when the context has ended, whichever comes first. */
 static void stop(struct program *program)
 {
 	uv_close((uv_handle_t *)&program->timer, NULL);
@@ -38,7 +37,7 @@ static void on_tick(uv_timer_t *timer)
 		program->ticks++;
 }
 
-/* The descriptor stays readable for ever: a handle that stayed active would be called in every turn. */
+/* The descriptor stays readable, so an active handle would be called in every turn. */
 static void on_done(uv_poll_t *poll, int status, int events)
 {
 	(void)status;
@@ -46,7 +45,7 @@ static void on_done(uv_poll_t *poll, int status, int events)
 	stop(poll->data);
 }
 
-/* 0 when the loop came to its end, or what libuv says. */
+/* Returns 0 when the loop has ended, or an error of libuv. */
 static int run(struct program *program, int done)
 {
 	uv_loop_t loop;
@@ -68,7 +67,7 @@ static int run(struct program *program, int done)
 		if (error)
 			stop(program);
 	}
-	/* Returns when the last handle is closed, so that the loop can be. */
+	/* Returns when the last handle has been closed. Then the loop can be closed as well. */
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);
 	return error;
@@ -91,11 +90,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "uv: %s\n", strerror(-error));
 		return 2;
 	}
-	ctx_set_deadline_cause(ctx, 0, "not so many ticks within %s ms", argv[2]);
+	ctx_set_deadline_cause(ctx, 0, "not all ticks within %s ms", argv[2]);
 	program.ticks_max = strtoul(argv[1], NULL, 10);
-	/* The library's descriptor: it goes with the context, nobody else closes it. */
+	/* The descriptor belongs to the context, which closes it. */
 	done = ctx_done_fd(ctx);
-	/* Errors of libuv are negative errnos, too. */
+	/* Errors of libuv are negative errnos. */
 	error = done < 0 ? done : run(&program, done);
 	if (error) {
 		fprintf(stderr, "uv: %s\n", strerror(-error));

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connection: bytes come in, llhttp makes requests of them, one is answered at
- * a time, in the order in which they came. While one is answered nothing is
- * received; what the client has sent ahead waits in the buffer or the socket.
+ * A connection: llhttp makes requests of the bytes that are received, and one request is answered at a time,
+ * in their order. While a request is answered nothing is received; what the client has sent ahead waits in
+ * the buffer or in the socket.
  *
- * That the client has gone is therefore not seen by a receive, but by a poll that
- * stays armed for the life of the connection; with --park, where an idle connection
- * is to leave nothing in the kernel, only while a request has something to wait for.
- * A half-closed connection counts as gone, too: the two cannot be told apart without
- * sending.
+ * So a receive cannot show that the client has left. A poll does that, which is pending for the life of the
+ * connection. With --park an idle connection is to have nothing in the kernel, and the poll is pending only
+ * while a request waits for something. A client that has closed only its sending side counts as one that has
+ * left: without sending, the two cannot be told apart.
  */
 #include "httpd.h"
 #include <poll.h>
@@ -29,7 +28,7 @@ static int on_url(llhttp_t *parser, const char *text, size_t length)
 	return 0;
 }
 
-/* The parser gives out names and values in pieces: collect as much as can matter. */
+/* The parser gives names and values in pieces. Collects as much of them as matters. */
 static void collect(char *piece, size_t size, size_t *used, const char *text, size_t length)
 {
 	size_t room = size - 1 - *used;
@@ -70,9 +69,9 @@ static int on_header_value_complete(llhttp_t *parser)
 {
 	struct incoming *in = &((struct connection *)parser->data)->in;
 
-	/* The parser leaves blanks behind a value to us. */
+	/* The parser does not remove blanks behind a value. */
 	in->value[strcspn(in->value, " \t")] = '\0';
-	/* Nonsense is answered only after the whole request, when the client listens. */
+	/* A bad value is answered after the whole request, when the client reads. */
 	if (!strcasecmp(in->field, "X-Deadline-Ms") &&
 	    (!parse_number(in->value, DEADLINE_MS_MAX, &in->deadline_ms) || !in->deadline_ms))
 		in->refusal = 400;
@@ -102,7 +101,7 @@ static int on_headers_complete(llhttp_t *parser)
 	return 0;
 }
 
-/* No route wants a body: it is counted and dropped. */
+/* No route wants a body: its bytes are counted and ignored. */
 static int on_body(llhttp_t *parser, const char *text, size_t length)
 {
 	struct incoming *in = &((struct connection *)parser->data)->in;
@@ -115,7 +114,7 @@ static int on_body(llhttp_t *parser, const char *text, size_t length)
 	return HPE_USER;
 }
 
-/* Stops the parser behind this request: the next one waits for its turn. */
+/* Stops the parser behind this request. The next one is parsed when this one has been answered. */
 static int on_message_complete(llhttp_t *parser)
 {
 	((struct connection *)parser->data)->in.complete = true;
@@ -152,12 +151,12 @@ static void connection_receive(struct connection *conn)
 	io_uring_prep_recv(sqe, conn->fd, conn->buffer, sizeof(conn->buffer), 0);
 	ctx_op_set_timeout(&conn->receive, conn->lingering ? LINGER_TIMEOUT_NS : IDLE_TIMEOUT_NS);
 	connection_ref(conn);
-	/* This receive says it as well; an error means that the cancel is under way already. */
+	/* The receive sees a hang-up, too. An error means that the cancel is under way already. */
 	if (conn->server->park && conn->watched)
 		ctx_op_cancel(conn->server->ring, &conn->hangup);
 }
 
-/* Gives the parser what is there; true when a request is complete or cannot be one. */
+/* Parses what is in the buffer. True when a request is complete, or when it cannot be one. */
 static bool connection_parse(struct connection *conn, int *ret_refusal)
 {
 	llhttp_errno_t error;
@@ -170,7 +169,7 @@ static bool connection_parse(struct connection *conn, int *ret_refusal)
 			return false;
 		}
 		conn->parsed = (size_t)(llhttp_get_error_pos(&conn->parser) - conn->buffer);
-		/* An offer to change the protocol may be declined: by going on in HTTP/1.1. */
+		/* A request may offer another protocol. Going on in HTTP/1.1 is a valid answer. */
 		if (error == HPE_PAUSED_UPGRADE)
 			llhttp_resume_after_upgrade(&conn->parser);
 	} while (error == HPE_PAUSED_UPGRADE);
@@ -178,7 +177,7 @@ static bool connection_parse(struct connection *conn, int *ret_refusal)
 	return true;
 }
 
-/* No operation is on it any more; where such parked, the ring is to forget the number. */
+/* Closes a descriptor on which no operation is left. With --park the ring has to forget its number. */
 void server_close_fd(struct server *server, int fd)
 {
 	if (server->park)
@@ -206,7 +205,7 @@ void connection_next(struct connection *conn)
 		connection_receive(conn);
 		return;
 	}
-	/* Where the request ends is not known when it was not understood: nothing can follow it. */
+	/* Of a request that was not understood it is not known where it ends, so no other one can follow. */
 	keep_alive = conn->in.complete && llhttp_should_keep_alive(&conn->parser);
 	method = conn->in.url_length ? llhttp_method_name((llhttp_method_t)conn->parser.method) : "-";
 	request_begin(conn, refusal, method, keep_alive);
@@ -233,9 +232,9 @@ static void receive_done(struct ctx_ring *ring, struct ctx_op *op, const struct 
 }
 
 /*
- * The client has gone. Without a request the receive says so as well, after the
- * last bytes. With one, its work is for nobody any more: the end of the
- * connection's context takes everything with it that pends under it.
+ * The client has left. If there is no request, the receive sees that as well, after the last bytes. If there
+ * is one, nobody waits for it any more: the context of the connection is ended, and with it everything that
+ * is pending under it.
  */
 static void hangup_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
 {
@@ -251,7 +250,7 @@ static void hangup_done(struct ctx_ring *ring, struct ctx_op *op, const struct c
 			ctx_cancel_cause(conn->ctx, -ECONNRESET, "client hung up");
 		}
 	} else if (completion->end == CTX_OP_CANCELLED && conn->request && !ctx_err(conn->ctx)) {
-		/* Cancelled when the connection was idle, and the next request was faster. */
+		/* It was cancelled while the connection was idle, and then a request came first. */
 		connection_watch_hangup(conn);
 	}
 	connection_unref(conn);
@@ -277,7 +276,7 @@ void connection_open(struct server *server, int fd)
 	conn = malloc(sizeof(*conn));
 	if (!conn)
 		goto fail;
-	/* Not the buffer: of one that is idle, most of it never becomes memory. */
+	/* The buffer is not cleared: then most of it takes no memory while the connection is idle. */
 	memset(conn, 0, offsetof(struct connection, buffer));
 	conn->server = server;
 	conn->fd = fd;
@@ -305,7 +304,7 @@ fail:
 	server_close_fd(server, fd);
 }
 
-/* Ends what the connection still waits for. It is freed when the last of that has come back. */
+/* Ends everything that the connection waits for. It is freed after the last operation has completed. */
 void connection_close(struct connection *conn, const char *why)
 {
 	if (conn->closed)
@@ -316,9 +315,9 @@ void connection_close(struct connection *conn, const char *why)
 }
 
 /*
- * Closing a socket with unread bytes in it resets the connection, and the client
- * may lose the reply that says why it was refused. So tell it that no more is
- * sent, and read until it has closed, for a bounded time.
+ * To close a socket that has unread bytes resets the connection, and the client may lose the reply that says
+ * why it was refused. So the server ends its sending side and reads until the client has closed, for a
+ * bounded time.
  */
 void connection_linger(struct connection *conn)
 {

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /fan?n=N&ms=M: asks the upstream N times at once and waits for all of them.
+ * /fan?n=N&ms=M: asks the upstream N times at once and waits for all of the answers.
  *
- * N operations on N sockets pend under one request. Nothing here undoes them: when
- * the request's context ends, each comes back, and the sockets are closed with
- * the request.
+ * N operations on N sockets are pending under one request. There is no code here to end them: when the
+ * context of the request ends, each of them completes, and the sockets are closed with the request.
  */
 #include "httpd.h"
 #include <inttypes.h>
@@ -20,7 +19,7 @@ enum leg_step {
 };
 
 struct leg {
-	struct ctx_op op; /* one after the other: connect, send, receive */
+	struct ctx_op op; /* used for one step after the other: connect, send, receive */
 	enum leg_step step;
 	int fd;
 	char answer[64];
@@ -53,7 +52,7 @@ static void fan_reply(struct request *request)
 	request_reply(request, fan->answered == fan->count ? 200 : 502, text);
 }
 
-/* Begins the step at which the leg is. */
+/* Begins the operation of leg->step. */
 static void leg_begin(struct request *request, struct leg *leg)
 {
 	const struct sockaddr_in *upstream = &request->conn->server->upstream;
@@ -134,7 +133,7 @@ void route_fan(struct request *request)
 	}
 	request->state = fan;
 	request->release = fan_release;
-	/* All sockets before the first operation: a request with nothing in flight can still be refused. */
+	/* All sockets are opened before the first operation, while the request can still be refused. */
 	for (unsigned i = 0; i < fan->count; i++) {
 		fan->legs[i].fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		if (fan->legs[i].fd < 0) {

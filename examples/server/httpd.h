@@ -8,10 +8,9 @@
  *	  conn 3		one for each connection; ends when the client hangs up
  *	    GET /fan?n=200	one for each request; ends at the client's deadline
  *
- * Every operation is submitted under the innermost context that it serves, so
- * nobody keeps a list of what to undo: a client that goes away ends its
- * connection's context, and whatever pends under it, be it one receive or 200
- * of them on other sockets, is cancelled in one batch.
+ * Every operation is submitted under the innermost context that it serves, so no list of operations is
+ * kept. When a client leaves, the context of its connection ends, and everything that is pending under it,
+ * be it one receive or 200 of them on other sockets, is cancelled in one batch.
  *
  *	httpd.c			options, accept, signals
  *	server/log.c		log lines; the ids in them are values of contexts
@@ -44,7 +43,7 @@ struct server {
 	int root_fd;
 	bool has_upstream;
 	struct sockaddr_in upstream;
-	bool accept_stalled; /* no descriptors: accept again when a connection is gone */
+	bool accept_stalled; /* no descriptors are left: accept again when a connection has been closed */
 	struct ctx_op accept;
 	struct ctx_op signal;
 	struct signalfd_siginfo siginfo;
@@ -52,13 +51,13 @@ struct server {
 	uint64_t request_count;
 };
 
-/* What the parser has said of the request that is coming in. */
+/* What the parser has found in the request that is being received. */
 struct incoming {
 	char url[URL_LENGTH_MAX + 1];
 	size_t url_length;
-	char field[16]; /* name of the current header, cut: only Host and X-Deadline-Ms matter */
+	char field[16]; /* name of the current header, shortened: only Host and X-Deadline-Ms are looked at */
 	size_t field_length;
-	char value[16]; /* its value, if it is that one */
+	char value[16]; /* value of the current header, shortened */
 	size_t value_length;
 	size_t header_bytes;
 	size_t body_bytes;
@@ -74,20 +73,20 @@ struct connection {
 	struct server *server;
 	uint64_t id;
 	int fd;
-	unsigned refs; /* one until it is closed, one for each of its operations, one for its request */
+	unsigned refs; /* one until connection_close, one for each operation, one for the request */
 	bool closed;
-	bool lingering; /* refused: only waits for the client to close */
+	bool lingering; /* its request was refused; waits for the client to close */
 	bool hung_up;   /* the client's side is closed */
-	bool watched;   /* hangup is in the kernel */
+	bool watched;   /* the operation hangup is in flight */
 	struct ctx_context *ctx;
 	const struct ctx_context *tagged; /* ctx with the connection's id as a value */
 	struct ctx_op receive;
 	struct ctx_op hangup;
 	llhttp_t parser;
 	struct incoming in;
-	struct request *request; /* the one that is answered now; the next waits in buffer */
+	struct request *request; /* the request that is being answered; the next one waits in buffer */
 	size_t filled;           /* bytes in buffer */
-	size_t parsed;           /* of these given to the parser */
+	size_t parsed;           /* bytes of these that the parser has had */
 	char buffer[16384];
 };
 
@@ -101,14 +100,14 @@ struct request {
 	unsigned by_deadline;             /* operations that its deadline ended */
 	int status;
 	bool keep_alive;
-	bool head;       /* HEAD: no body in the reply */
-	bool replying;   /* a part of the reply has gone out: it cannot become another one */
-	bool refused;    /* not understood: what the client still sends is not read as requests */
-	const char *url; /* in conn->in, which stays while the request runs */
-	/* What the route needs, and how to give it back. */
+	bool head;       /* the method is HEAD: the reply has no body */
+	bool replying;   /* a part of the reply has been sent, so it cannot become another one */
+	bool refused;    /* it was not understood: what the client still sends is not parsed */
+	const char *url; /* points into conn->in, which stays as it is while the request runs */
+	/* What the route needs, and the function that frees it. */
 	void *state;
 	void (*release)(struct request *request);
-	/* The reply on its way. */
+	/* The reply that is being sent. */
 	struct ctx_op send;
 	const struct ctx_context *send_ctx;
 	void (*sent)(struct request *request);
@@ -124,13 +123,13 @@ void server_accept(struct server *server);
 extern const struct ctx_key connection_key;
 extern const struct ctx_key request_key;
 extern bool log_quiet;
-/* Puts number under key into a context: the value is the number itself, so nothing has to be freed. */
+/* Makes a context with number under key. The value is the number itself, so nothing has to be freed. */
 int tag_context(const struct ctx_context *ctx, const struct ctx_key *key, uint64_t number,
 		const struct ctx_context **ret_tagged);
-/* One line on stderr, with the ids that ctx carries. */
+/* Prints a line on stderr, with the ids that ctx has as values. */
 void log_event(const struct ctx_context *ctx, const char *event, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Remembers whose context it is, so that the batch which ends it can be logged with its ids. */
+/* Keeps the ids of a context that is about to end, so that its batch can be logged with them. */
 void log_batch_of(const struct ctx_context *ended, const struct request *request);
 void log_batch(struct ctx_ring *ring, const struct ctx_batch *batch, void *data);
 
@@ -140,35 +139,35 @@ void connection_open(struct server *server, int fd);
 void connection_close(struct connection *conn, const char *why);
 void connection_linger(struct connection *conn);
 void connection_next(struct connection *conn);
-/* Ends the connection when the client leaves. Nothing where that is watched for already. */
+/* Watches for the client to leave, unless that is done already. */
 void connection_watch_hangup(struct connection *conn);
 struct connection *connection_ref(struct connection *conn);
 void connection_unref(struct connection *conn);
 
 /* server/request.c */
 void request_begin(struct connection *conn, int refusal, const char *method, bool keep_alive);
-/* The SQE of an operation of the request's route. */
+/* Returns an SQE for an operation of the route. */
 struct io_uring_sqe *request_sqe(struct request *request, struct ctx_op *op);
 /*
- * To be called with each final completion of such an operation. true: go on. false: the request
- * was ended meanwhile and may be freed already; begin nothing and do not touch it.
+ * Call it with each final completion of such an operation. true: go on. false: the request has ended
+ * and may be freed already: do not use it.
  */
 bool request_goes_on(struct request *request, const struct ctx_completion *completion);
 /* Sends data under the request, then calls sent. Nothing else of the request may be in flight. */
 void request_send(struct request *request, const void *data, size_t length,
 		  void (*sent)(struct request *request));
-/* The whole reply at once; ends the request. */
+/* Sends the whole reply and ends the request. */
 void request_reply(struct request *request, int status, const char *body);
-/* The head of a reply of length bytes, which then go by request_send; request_finish ends it. */
+/* Sends the head of a reply of length bytes. They follow by request_send, then request_finish. */
 void request_reply_head(struct request *request, int status, const char *type, uint64_t length,
 			void (*sent)(struct request *request));
 void request_finish(struct request *request);
-/* The reply cannot be completed: closes the connection, the only way to tell the client now. */
+/* For a reply that cannot be completed: closes the connection, which is all that can tell the client. */
 void request_abort(struct request *request, const char *why);
 
 /* server/routes.c */
 void route_request(struct request *request);
-/* The value of a query parameter, percent-decoded. 0, -ENOENT, or -EINVAL. */
+/* Reads a query parameter and decodes its value. Returns 0, -ENOENT or -EINVAL. */
 int query_text(const char *url, const char *name, char *value, size_t size);
 int query_number(const char *url, const char *name, uint64_t max, uint64_t *ret_number);
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Log lines: one event, one line of key=value on stderr.
+ * The log: a line of key=value on stderr for each event.
  *
- * No function of the server passes ids round for the log's sake: they are values
- * of the context, and the context is at hand wherever something is done. What
- * has no context any more by the time it is known is the batch that ended it;
- * for these the ids are remembered under the context's id.
+ * The ids of connection and request are values of the context, so no function has to pass them on for the
+ * log. When a batch is reported, the context that it ended may be freed. Its ids are therefore kept here, by
+ * the id of the context.
  */
 #include "httpd.h"
 #include <inttypes.h>
@@ -20,7 +19,7 @@ const struct ctx_key connection_key = {.name = "conn", .format = format_number};
 const struct ctx_key request_key = {.name = "req", .format = format_number};
 bool log_quiet;
 
-/* Who was ended, by slot of the context; a later context in the same place takes it over. */
+/* The ids of contexts that were ended. A later context in the same place replaces the earlier one. */
 static struct {
 	uint64_t ctx_id;
 	uint64_t connection;
@@ -84,7 +83,8 @@ void log_batch(struct ctx_ring *ring, const struct ctx_batch *batch, void *data)
 	char text[512];
 
 	(void)ring;
-	/* A connection that closes in peace also takes its hang-up watch with it: not worth a line. */
+	/* A connection that closes as usual ends its watch for a hang-up in a batch. That is not worth a
+	 * line. */
 	if (log_quiet || (!known && batch->ctx_id != ctx_id(server->ctx)))
 		return;
 	snprintf(text, sizeof(text),

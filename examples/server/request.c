@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of a request: a context from its first to its last moment, with the
- * client's deadline on it and the request's id in it.
+ * The life of a request. It has a context, with the deadline that the client has asked for and with the id of
+ * the request as a value.
  *
- * A request ends in one of three ways. Its route replies; or its deadline passes,
- * then every operation of the route comes back and 504 goes out; or the
- * connection ends, then they come back as well and there is nobody to tell. In
- * the latter two the route does nothing: request_goes_on() waits for the last
- * operation, since until then the kernel may use the request's memory.
+ * A request ends in one of three ways: the route replies; its deadline passes, and the client is sent a 504;
+ * or its connection ends, and nothing can be sent. In the last two cases every operation of the route
+ * completes as cancelled and the route does nothing more: request_goes_on() waits for the last operation,
+ * since until then the kernel may use the memory of the request.
  */
 #include "httpd.h"
 #include <inttypes.h>
@@ -39,7 +38,7 @@ static const char *status_text(int status)
 	return "Unknown";
 }
 
-/* The request is over: gives everything back and returns its connection, with the request's reference. */
+/* Frees a request that is over. Returns its connection, with the reference that the request had to it. */
 static struct connection *request_free(struct request *request)
 {
 	struct connection *conn = request->conn;
@@ -81,14 +80,14 @@ void request_abort(struct request *request, const char *why)
 	struct connection *conn;
 
 	if (!request->replying)
-		request->status = 499; /* what others log, too, for a client that did not wait */
+		request->status = 499; /* the status that other servers log for a client that did not wait */
 	log_end(request, why);
 	conn = request_free(request);
 	connection_close(conn, why);
 	connection_unref(conn);
 }
 
-/* Its context is done and its last operation is back. */
+/* Called when the context of the request is done and its last operation has completed. */
 static void request_interrupted(struct request *request)
 {
 	struct ctx_cause cause;
@@ -104,7 +103,7 @@ static void request_interrupted(struct request *request)
 
 struct io_uring_sqe *request_sqe(struct request *request, struct ctx_op *op)
 {
-	/* A reply alone needs no watch: sending it tells. */
+	/* When only the reply is left, its send tells that the client has left. */
 	connection_watch_hangup(request->conn);
 	request->pending++;
 	return ctx_ring_get_sqe(request->conn->server->ring, request->tagged, op);
@@ -162,7 +161,7 @@ void request_send(struct request *request, const void *data, size_t length,
 	request->send_data = data;
 	request->send_left = length;
 	request->sent = sent;
-	/* The reply that says that the deadline has passed cannot be bound by it: only by the connection. */
+	/* The reply that says that the deadline has passed goes under the context of the connection. */
 	request->send_ctx = ctx_err(request->ctx) == -ETIME ? request->conn->tagged : request->tagged;
 	request_send_rest(request);
 }
@@ -227,7 +226,7 @@ static int request_make_contexts(struct request *request, uint64_t deadline_ms, 
 	return error;
 }
 
-/* A path for the log: one line whatever the client wrote. */
+/* Copies path for the log, without what would break the line. */
 static void printable(char *text, size_t size, const char *path)
 {
 	size_t i;

@@ -91,7 +91,7 @@ static void slow_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx
 	(void)ring;
 	if (!request_goes_on(request, completion))
 		return;
-	/* -ETIME is how a timeout says that its time has come. */
+	/* A timeout operation completes with -ETIME when its time has come. */
 	if (completion->res == -ETIME)
 		request_reply(request, 200, "That took a while.\n");
 	else
@@ -147,7 +147,7 @@ static void file_release(struct request *request)
 
 static void file_read_done(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion);
 
-/* The part before this one has gone out: read the next. */
+/* Reads the next part, after the one before has been sent. */
 static void file_next(struct request *request)
 {
 	struct file *file = request->state;
@@ -171,7 +171,8 @@ static void file_read_done(struct ctx_ring *ring, struct ctx_op *op, const struc
 	(void)ring;
 	if (!request_goes_on(request, completion))
 		return;
-	/* The length is promised already: a file that shrank or cannot be read leaves only to hang up. */
+	/* The length has been sent already, so if the file is shorter now all that can be done is to close.
+	 */
 	if (completion->res <= 0) {
 		request_abort(request, completion->res ? strerror(-completion->res) : "file shrank");
 		return;
@@ -189,7 +190,7 @@ static int open_error_status(int error)
 		return 404;
 	case -EACCES:
 	case -EPERM:
-	case -EXDEV: /* it led out of the root */
+	case -EXDEV: /* the path leads out of the root */
 	case -ELOOP:
 	case -ENXIO:
 		return 403;
@@ -211,7 +212,8 @@ static void file_opened(struct ctx_ring *ring, struct ctx_op *op, const struct c
 	struct stat status;
 
 	(void)ring;
-	/* First into the state: it is closed from there, also when the request ended just now. */
+	/* The descriptor goes into the state first, from where it is closed also when the request has just
+	 * ended. */
 	if (completion->res >= 0)
 		file->fd = completion->res;
 	if (!request_goes_on(request, completion))
@@ -249,7 +251,7 @@ static void route_file(struct request *request)
 		request_reply(request, 400, "/file needs path=.\n");
 		return;
 	}
-	/* No way out of the root, by dots, links or /proc, and no waiting for the other end of a FIFO. */
+	/* The path may not lead out of the root by dots, links or /proc, and a FIFO is not waited for. */
 	file->how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 	file->how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
 	ctx_op_init(&file->op, file_opened, (uintptr_t)request);
