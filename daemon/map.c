@@ -51,7 +51,7 @@ static void remove_from_bucket(struct map *map, struct map_node *node)
 }
 
 /* Adds one bucket. The nodes that belong there are all in one other bucket. */
-static void grow(struct map *map)
+static void map_grow(struct map *map)
 {
 	if (map->used == map->room) {
 		struct map_node **larger = realloc(map->buckets, map->room * 2 * sizeof(*larger));
@@ -80,12 +80,11 @@ void map_add(struct map *map, struct map_node *node, uint64_t key)
 	node->key = key;
 	list_init(&node->same_key);
 	if (latest) {
-		list_append(&latest->same_key,
-			    /* This is a ring, so what is behind the oldest is before the latest. */
-			    &node->same_key);
+		/* The list is a ring, so what is behind the oldest is before the latest. */
+		list_append(&latest->same_key, &node->same_key);
 		remove_from_bucket(map, latest);
 	} else if (map->count >= map->used) {
-		grow(map);
+		map_grow(map);
 	}
 	add_to_bucket(map, node);
 }
