@@ -42,8 +42,7 @@ static int poll_with(const struct ctx_context *ctx, struct pollfd *all, unsigned
 		if (error || !ready)
 			return error;
 		if (ready > 0)
-			return -EBADF; /* the program has closed the done descriptor, see blocking_poll_fd()
-					*/
+			return -EBADF; /* the program closed the done descriptor, see blocking_poll_fd() */
 	}
 }
 

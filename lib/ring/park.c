@@ -252,13 +252,13 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	if (way == WAY_NONE || park_open(ring))
 		return 0;
 	struct park_fd *p = park_fd_make(ring->park, op->sqe.fd);
-	if (!p) /* not the usual way: in the kernel it would overtake, or be overtaken by, operations that do
-		   park */
+	/* Without memory op does not go the usual way: operations that park later could overtake it there. */
+	if (!p)
 		return op->sqe.fd < 0 || (unsigned)op->sqe.fd >= PARK_FDS_MAX ? 0 : -ENOMEM;
 	if (ring->park->check && park_fd_differs(ring->park, p))
 		file_was_replaced(ring, p);
-	if ((p->state & PARK_UNPARKABLE) &&
-	    list_empty(&p->queue[way])) /* if others are parked, op parks behind them, to keep the order */
+	/* If others are parked on this descriptor, op parks behind them, to keep the order. */
+	if ((p->state & PARK_UNPARKABLE) && list_empty(&p->queue[way]))
 		return 0;
 	if (attempt_wants_all(op) && !park_fd_learn_type(p))
 		op_mark(op, OP_WAITS);

@@ -161,8 +161,7 @@ static void rest_poll(struct ctx_ring *ring, struct ring_poll *poll)
 		ring->features.multishot_poll = poll->edge = false;
 	else if (result < 0 && result != -ECANCELED && result != -ENOMEM && result != -EAGAIN &&
 		 result != -EINTR)
-		return; /* the descriptor was closed before the kernel saw the poll: there is nothing to watch
-			 */
+		return; /* the descriptor was closed before the kernel saw the poll */
 	list_append(&ring->polls.resting, &poll->link);
 	ring->polls.rest.fire = fire_rest;
 	if (!heap_contains(&ring->polls.rest.node))

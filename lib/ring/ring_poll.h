@@ -24,8 +24,7 @@ struct ring_poll {
 	uint32_t number; /* of its request */
 	int32_t result;	 /* of its completion */
 	bool in_kernel;	 /* it has been put into the queue, and its completion has not been seen */
-	bool cancelling; /* a cancel of it has been put into the queue, and its completion has not been seen
-			  */
+	bool cancelling; /* the same of a cancel of this poll */
 	bool stopped;	 /* nobody wants it any more */
 	bool edge;	 /* it is a multishot poll, see poll_note_completion() */
 	/*

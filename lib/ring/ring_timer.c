@@ -27,8 +27,8 @@ void ring_timer_note(struct ctx_ring *ring, uint32_t number, int res)
 		return;
 	if (res == -EACCES)
 		ring->requests.refused = -EACCES;
-	if (number == ticket_last(&ring->times.kernel_timers)) /* an older one was cancelled to make way for
-								  an earlier one */
+	/* An older kernel timeout was cancelled to make way for an earlier one, and nothing waits for it. */
+	if (number == ticket_last(&ring->times.kernel_timers))
 		ring->times.armed_ns = CTX_FOREVER;
 }
 

@@ -12,8 +12,7 @@ struct tally {
 	struct lock lock;     /* guards sum and batches */
 	struct ctx_batch sum; /* submit_ns and reap_ns are the longest of all; ctx_id is unused */
 	unsigned batches;
-	_Atomic uint32_t holders; /* references: groups and batches that still have to report, and the caller
-				     of tally_begin */
+	_Atomic uint32_t holders; /* groups and batches that will report, and the caller of tally_begin */
 	/*
 	 * Called when all batches have been reported, or will never be because their ring was closed. Runs on
 	 * the thread that was last: a ring's owner, or the caller of tally_end. No lock is held. The memory
