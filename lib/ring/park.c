@@ -252,8 +252,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	if (way == WAY_NONE || park_open(ring))
 		return 0;
 	struct park_fd *p = park_fd_make(ring->park, op->sqe.fd);
-	/* Without memory op does not go the usual way: there, operations that park later could overtake it.
-	 */
+	/* Without memory op does not go the usual way: operations that park later could overtake it there. */
 	if (!p)
 		return op->sqe.fd < 0 || (unsigned)op->sqe.fd >= PARK_FDS_MAX ? 0 : -ENOMEM;
 	if (ring->park->check && park_fd_differs(ring->park, p))
