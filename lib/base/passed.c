@@ -31,7 +31,10 @@ bool passed_nothing(int fd)
 	} control;
 	const int on = 1;
 
-	/* A packet shows by who sent it, also when it is empty; nothing shows the end. */
+	/*
+	 * With SO_PASSCRED every packet comes with the credentials of its sender, also an empty one. The end
+	 * of the stream comes with none.
+	 */
 	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
 		return false;
 	for (int i = 0; i < QUEUE_MAX; i++) {
