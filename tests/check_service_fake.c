@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -556,6 +557,7 @@ END_TEST
 enum {
 	CHILD_MAKES_A_CONTEXT,
 	CHILD_CONNECTS,
+	CHILD_HAS_CLOSED_ALL,
 	CHILD_WAYS,
 };
 
@@ -563,6 +565,31 @@ struct forked {
 	int way;
 	unsigned few_fds;
 };
+
+/* A daemon closes all descriptors. What it opens then has numbers that wait to be closed, and stays open. */
+static int keep_files_of_the_program(void)
+{
+	struct ctx_context *ctx;
+	struct stat tasks;
+	int ends[2], last;
+
+	if (close_range(3, ~0u, 0) || pipe(ends) || (last = fcntl(ends[0], F_DUPFD, 600)) < 0)
+		return 5;
+	for (int fd = ends[1] + 1; fd < 600; fd++)
+		if (dup2(ends[0], fd) < 0)
+			return 6;
+	if (ctx_with_cancel(ctx_background(), "child", &ctx))
+		return 7;
+	/* The thread that closes ends once it has been through the queue. A sanitizer may have another one.
+	 */
+	for (int i = 0; i < 2000 && !stat("/proc/self/task", &tasks) && tasks.st_nlink > 3; i++)
+		usleep(1000);
+	for (int fd = ends[0]; fd < 600; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			return 8;
+	ctx_unref(ctx);
+	return 0;
+}
 
 static int use_library_in_child(void *data)
 {
@@ -573,6 +600,8 @@ static int use_library_in_child(void *data)
 
 	if (test_count_fds() <= forked->few_fds)
 		return 1; /* nothing waited, and the test shows nothing */
+	if (forked->way == CHILD_HAS_CLOSED_ALL)
+		return keep_files_of_the_program();
 	if (forked->way == CHILD_CONNECTS && ctxd_connect(&options, &client) != -ENOENT)
 		return 2;
 	if (forked->way == CHILD_MAKES_A_CONTEXT && ctx_with_cancel(ctx_background(), "child", &ctx))

@@ -31,8 +31,10 @@ bool passed_nothing(int fd)
 	} control;
 	const int on = 1;
 
-	/* With SO_PASSCRED each packet brings its sender's credentials, also an empty one. Where none come,
-	 * the queue is at its end. */
+	/*
+	 * With SO_PASSCRED every packet comes with the credentials of its sender, also an empty one. The end
+	 * of the stream comes with none.
+	 */
 	if (sys_setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
 		return false;
 	for (int i = 0; i < QUEUE_MAX; i++) {

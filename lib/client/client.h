@@ -42,7 +42,6 @@ enum client_state {
 	CLIENT_READY,
 };
 
-/* A descriptor in the epoll set. The event points to this entry, and kind tells what it is part of. */
 enum poll_kind {
 	POLL_SOCKET,
 	POLL_WAKE,
@@ -51,6 +50,7 @@ enum poll_kind {
 	POLL_OWNER,
 };
 
+/* A descriptor in the epoll set. The event points to this entry, and kind tells what it is part of. */
 struct poll_entry {
 	enum poll_kind kind;
 	int fd; /* -1: there is none */

@@ -8,7 +8,8 @@
  * A forked child has copies of what is in the queue, and no thread. Closing them in the fork handler could
  * keep the child for ever, and a thread that nobody expects is no better. So they stay in the child's queue
  * until the child uses the library: its first context, a connection to the service, or more descriptors to
- * close start the thread.
+ * close start the thread. By then the program may have closed them all and have other files at their numbers,
+ * so the child notes which files they are, and closes no other.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -24,8 +25,28 @@ static struct {
 	struct lock lock; /* guards all of this */
 	bool running;
 	unsigned first, count;
-	int fds[WAITING_MAX];
+	int fds[WAITING_MAX];		   /* -1: is not to be closed */
+	struct file_id files[WAITING_MAX]; /* of copies in a forked child; {0}: the number is ours */
 } waiting;
+
+/* The file of a descriptor, as file_id_of, but without asking its file system. {0}: it is not known. */
+static struct file_id file_of(int fd)
+{
+	struct statx status;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status))
+		return (struct file_id){0};
+	return (struct file_id){.device = makedev(status.stx_dev_major, status.stx_dev_minor),
+				.inode = status.stx_ino};
+}
+
+static void close_if_ours(int fd, struct file_id file)
+{
+	struct file_id now = file.inode ? file_of(fd) : file;
+
+	if (fd >= 0 && now.inode == file.inode && now.device == file.device)
+		sys_close(fd);
+}
 
 static void close_waiting(void)
 {
@@ -33,17 +54,20 @@ static void close_waiting(void)
 
 	while (forks == thread_fork_count) {
 		int fd = -1;
+		struct file_id file = {0};
 		lock_acquire(&waiting.lock);
-		if (waiting.count) {
+		bool more = waiting.count > 0;
+		if (more) {
 			fd = waiting.fds[waiting.first];
+			file = waiting.files[waiting.first];
 			waiting.first = (waiting.first + 1) % WAITING_MAX;
 			waiting.count--;
 		}
-		waiting.running = fd >= 0;
+		waiting.running = more;
 		lock_release(&waiting.lock);
-		if (fd < 0)
+		if (!more)
 			break;
-		sys_close(fd);
+		close_if_ours(fd, file);
 	}
 }
 
@@ -67,8 +91,11 @@ void dispose(const int *fds, unsigned count)
 	for (unsigned i = 0; i < count; i++) {
 		lock_acquire(&waiting.lock);
 		put = waiting.count < WAITING_MAX;
-		if (put)
-			waiting.fds[(waiting.first + waiting.count++) % WAITING_MAX] = fds[i];
+		if (put) {
+			unsigned last = (waiting.first + waiting.count++) % WAITING_MAX;
+			waiting.fds[last] = fds[i];
+			waiting.files[last] = (struct file_id){0};
+		}
 		start = put && !waiting.running;
 		waiting.running |= start;
 		lock_release(&waiting.lock);
@@ -118,6 +145,12 @@ void dispose_fork_child(void)
 {
 	waiting.lock = (struct lock){0};
 	waiting.running = false;
+	for (unsigned i = 0; i < waiting.count; i++) {
+		unsigned at = (waiting.first + i) % WAITING_MAX;
+		waiting.files[at] = file_of(waiting.fds[at]);
+		if (!waiting.files[at].inode)
+			waiting.fds[at] = -1;
+	}
 }
 
 /* ---- what a descriptor is, without asking its file system or waiting for the lock of a pipe */

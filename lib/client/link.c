@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* The socket of a client: sending, closing, and when to connect again. */
-#include <string.h>
-
 #include "client.h"
 #include "clock.h"
+#include "passed.h"
 #include "sys.h"
 
 /* The time until sending is tried again after the kernel had no room. */
 #define STARVED_NS (10 * 1000000ull)
 #define DELAY_FIRST_NS (10 * 1000000ull)
 #define DELAY_MAX_NS (250 * 1000000ull)
-
-union control {
-	char bytes[CMSG_SPACE(sizeof(int))];
-	struct cmsghdr align;
-};
 
 /* ---- when to connect again */
 
@@ -59,20 +53,12 @@ int link_send(struct ctxd_client *client, const struct wire_message *message, in
 	uint8_t bytes[WIRE_SIZE_MAX];
 	struct iovec part = {.iov_base = bytes, .iov_len = wire_pack(message, bytes)};
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-	union control control;
+	union passed_one room;
 
 	if (client->socket.fd < 0 || !file_id_matches(client->socket.file, client->socket.fd))
 		return -ENOTCONN;
-	if (fd >= 0) {
-		memset(&control, 0, sizeof(control));
-		header.msg_control = control.bytes;
-		header.msg_controllen = CMSG_SPACE(sizeof(int));
-		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
-		attached->cmsg_level = SOL_SOCKET;
-		attached->cmsg_type = SCM_RIGHTS;
-		attached->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(attached), &fd, sizeof(fd));
-	}
+	if (fd >= 0)
+		passed_attach(&header, &room, &fd, 1);
 	int result = sys_sendmsg(client->socket.fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
 	/*
 	 * Too many descriptors are in flight, or there is no memory. That passes, but the socket does not

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "keeper_tree.h"
 #include "list.h"
+#include "passed.h"
 #include "raw.h"
 #include "sys.h"
 
@@ -225,19 +226,12 @@ static void keeper_loop(struct keeper *keeper)
 /* Sends a message to the caller, with the program's pidfd unless that is -1. 0 or -errno. */
 static int send_message(int control_fd, const void *what, size_t size, int pidfd)
 {
-	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
+	union passed_one room;
 	struct iovec part = {(void *)what, size};
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 
-	if (pidfd >= 0) {
-		message.msg_control = room;
-		message.msg_controllen = sizeof(room);
-		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-		header->cmsg_level = SOL_SOCKET;
-		header->cmsg_type = SCM_RIGHTS;
-		header->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(header), &pidfd, sizeof(int));
-	}
+	if (pidfd >= 0)
+		passed_attach(&message, &room, &pidfd, 1);
 	/* Where a filter forbids sendmsg(2) the program was not started, and there is no pidfd to send. */
 	if (syscall(SYS_sendmsg, control_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		return 0;

@@ -13,6 +13,7 @@
 #include "keeper.h"
 #include "lock.h"
 #include "memory.h"
+#include "passed.h"
 #include "raw.h"
 #include "spawn_environment.h"
 #include "spawn_explain.h"
@@ -133,34 +134,22 @@ static int start_keeper(const struct keeper_setup *setup, int *ret_pidfd)
 	return result;
 }
 
-/* The pidfd that came with the message; -1: none came. */
-static int received_fd(struct msghdr *message)
-{
-	int fd = -1;
-	struct cmsghdr *header = CMSG_FIRSTHDR(message);
-
-	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-	    header->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(header), sizeof(int));
-	return fd;
-}
-
 /* Waits until the program was executed, or could not be. */
 static int await_start(struct ctx_process *process)
 {
-	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))];
+	union passed_one room;
 	struct keeper_started started;
 	struct iovec part = {&started, sizeof(started)};
-	int size;
+	int size, fds[sizeof(room) / sizeof(int)];
 
 	do {
 		struct msghdr message = {.msg_iov = &part,
 					 .msg_iovlen = 1,
-					 .msg_control = room,
+					 .msg_control = &room,
 					 .msg_controllen = sizeof(room)};
 		size = sys_recvmsg(process->control_fd, &message, MSG_CMSG_CLOEXEC);
-		if (size > 0)
-			process->program_fd = received_fd(&message);
+		if (size > 0 && passed_take(&message, fds))
+			process->program_fd = fds[0]; /* the pidfd of the program */
 	} while (size == -EINTR);
 	if (size < 0)
 		return spawn_note_refusal("recvmsg", size);
