@@ -324,13 +324,18 @@ END_TEST
 
 /* ---- how much one user leaves to be closed */
 
-/* Two messages, each with as many as there can be; the service has the only copies when it receives them. */
+/*
+ * Three messages, each with as many descriptors as there can be. The service has the only copies when it
+ * receives them. The closer is quick with all descriptors of the first message but the last, at which it is
+ * stuck. Those of the other two messages then wait behind that one, and they are more than the 256 that may
+ * wait.
+ */
 static int give_too_much(int channel, void *data)
 {
 	const struct service *service = data;
 	struct wire_message message;
-	struct lingering lingering[2];
-	int fds[RAW_FDS_MAX], clients[2];
+	struct lingering lingering[3];
+	int fds[RAW_FDS_MAX], clients[3];
 	struct rlimit limit;
 
 	/* So many may be on their way, also of copies of this test. */
@@ -339,13 +344,13 @@ static int give_too_much(int channel, void *data)
 	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &limit));
 	ck_assert_ok(setresgid(STRANGER, STRANGER, STRANGER));
 	ck_assert_ok(setresuid(STRANGER, STRANGER, STRANGER));
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		lingering[i] = lingering_open();
 		clients[i] = raw_greeted(service);
 	}
 	tell(channel, 's');
 	expect(channel, 'g');
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		for (unsigned j = 0; j < RAW_FDS_MAX; j++)
 			fds[j] = lingering[i].fd;
 		send_packet(clients[i], &packets[5], fds);
@@ -353,13 +358,13 @@ static int give_too_much(int channel, void *data)
 		lingering[i].fd = -1;
 	}
 	tell(channel, 'c');
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		while (raw_receive(clients[i], &message))
 			;
 	raw_thrown_out(raw_dial(service), -EDQUOT);
 	tell(channel, 'r');
 	expect(channel, 'e');
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		lingering_close(&lingering[i]);
 		close(clients[i]);
 	}
