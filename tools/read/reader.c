@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,17 @@ struct reading {
 	unsigned yields;
 };
 
+/* The words of a table are plain integers in its format, and its writer stores them atomically. */
+static uint32_t load_word(const uint32_t *word, memory_order order)
+{
+	return atomic_load_explicit((const _Atomic uint32_t *)word, order);
+}
+
+static uint8_t load_byte(const uint8_t *byte, memory_order order)
+{
+	return atomic_load_explicit((const _Atomic uint8_t *)byte, order);
+}
+
 static void copy_words(void *to, const void *from, size_t size)
 {
 	uint32_t *out = to;
@@ -37,7 +49,7 @@ static void copy_words(void *to, const void *from, size_t size)
 
 	/* The writer may be storing the same words, so each is loaded atomically. */
 	for (size_t i = 0; i < size / sizeof(*out); i++)
-		out[i] = __atomic_load_n(in + i, __ATOMIC_RELAXED);
+		out[i] = load_word(in + i, memory_order_relaxed);
 }
 
 /* Copies a record, whose first word is its sequence count. False: it was being written at each attempt. */
@@ -46,12 +58,12 @@ static bool copy_record(struct reading *reading, const void *from, void *to, siz
 	const uint32_t *seq = from;
 
 	for (unsigned attempt = 0; attempt < COPY_ATTEMPTS; attempt++) {
-		uint32_t before = __atomic_load_n(seq, __ATOMIC_ACQUIRE);
+		uint32_t before = load_word(seq, memory_order_acquire);
 
 		if (!(before & 1u)) {
 			copy_words(to, from, size);
-			__atomic_thread_fence(__ATOMIC_ACQUIRE);
-			if (__atomic_load_n(seq, __ATOMIC_RELAXED) == before)
+			atomic_thread_fence(memory_order_acquire);
+			if (load_word(seq, memory_order_relaxed) == before)
 				return true;
 		}
 		if (attempt == COPY_ATTEMPTS / 2 && reading->yields < YIELDS_MAX) {
@@ -100,7 +112,7 @@ static int check_area(const char *name, const struct ctx_table_area *area, size_
 			 area->offset);
 		return -EINVAL;
 	}
-	bytes = (uint64_t)area->record_size * area->count; /* 65536 * 2^32 fits */
+	bytes = (uint64_t)area->record_size * area->count; /* at most 65536 * 2^32 */
 	if (area->offset > size || bytes > size - area->offset) {
 		snprintf(reason, READER_REASON_SIZE, "truncated table: %s end beyond its %" PRIu64 " bytes",
 			 name, size);
@@ -201,7 +213,7 @@ static int read_operations(struct reading *reading)
 		const struct ctx_table_operation *record = record_at(reading, area, slot);
 		struct reader_operation *operation;
 
-		if (!(__atomic_load_n(&record->flags, __ATOMIC_ACQUIRE) & CTX_TABLE_OP_IN_FLIGHT))
+		if (!(load_byte(&record->flags, memory_order_acquire) & CTX_TABLE_OP_IN_FLIGHT))
 			continue;
 		if (grow_array((void **)&out->operations, out->operation_count, sizeof(*operation)))
 			return -ENOMEM;
@@ -226,7 +238,7 @@ static int read_contexts(struct reading *reading)
 		const struct ctx_table_context *record = record_at(reading, area, slot);
 		struct reader_context *context;
 
-		if (!__atomic_load_n(&record->state, __ATOMIC_ACQUIRE))
+		if (!load_word(&record->state, memory_order_acquire))
 			continue;
 		if (grow_array((void **)&out->contexts, out->context_count, sizeof(*context)))
 			return -ENOMEM;
@@ -294,7 +306,7 @@ static int read_rings(struct reading *reading)
 		const struct ctx_table_ring *record = record_at(reading, area, slot);
 		struct reader_ring *ring;
 
-		if (!__atomic_load_n(&record->state, __ATOMIC_ACQUIRE))
+		if (!load_word(&record->state, memory_order_acquire))
 			continue;
 		if (grow_array((void **)&out->rings, out->ring_count, sizeof(*ring)))
 			return -ENOMEM;
@@ -506,7 +518,8 @@ static int read_records(struct reading *reading)
 
 static uint64_t bytes_in_use(const struct ctx_table_area *area)
 {
-	return (uint64_t)area->used * area->record_size; /* both are bounded by now */
+	return (uint64_t)area->used *
+	       area->record_size; /* check_area() and clip_area() have bounded both factors */
 }
 
 int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,
