@@ -27,15 +27,15 @@ static const char help[] =
 	"Exit codes: 0 some are listed, 1 there are none, 2 wrong usage, 3 something could not be read,\n"
 	"4 no memory, or the output failed.\n";
 
-struct old {
+struct leak {
 	struct process *process;
 	const struct reader_context *context;
 	uint64_t age_ns;
 };
 
-static int compare_olds(const void *left, const void *right)
+static int compare_leaks(const void *left, const void *right)
 {
-	const struct old *a = left, *b = right;
+	const struct leak *a = left, *b = right;
 
 	if (a->age_ns != b->age_ns)
 		return a->age_ns > b->age_ns ? -1 : 1;
@@ -44,17 +44,17 @@ static int compare_olds(const void *left, const void *right)
 	return a->context->slot < b->context->slot ? -1 : a->context->slot > b->context->slot;
 }
 
-static uint32_t count_children(const struct old *old)
+static uint32_t count_children(const struct leak *leak)
 {
 	uint32_t count = 0;
 
-	for (uint32_t i = old->context->first_child; i != READER_NONE;
-	     i = old->process->snapshot.contexts[i].next_sibling)
+	for (uint32_t i = leak->context->first_child; i != READER_NONE;
+	     i = leak->process->snapshot.contexts[i].next_sibling)
 		count++;
 	return count;
 }
 
-static size_t collect_olds(struct survey *survey, uint64_t older_ns, struct old *olds)
+static size_t collect_leaks(struct survey *survey, uint64_t older_ns, struct leak *leaks)
 {
 	size_t count = 0;
 
@@ -66,52 +66,53 @@ static size_t collect_olds(struct survey *survey, uint64_t older_ns, struct old 
 			uint64_t age = age_ns(process, context->record.created_ns);
 
 			if (context->record.state & CTX_TABLE_LIVE && age >= older_ns)
-				olds[count++] = (struct old){process, context, age};
+				leaks[count++] = (struct leak){process, context, age};
 		}
 	}
-	qsort(olds, count, sizeof(*olds), compare_olds);
+	qsort(leaks, count, sizeof(*leaks), compare_leaks);
 	return count;
 }
 
-static void print_line(const struct old *old)
+static void print_line(const struct leak *leak)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], site[320];
 
-	printf("%-18s %8s %8" PRIu32 " %6" PRIu32 "  %-24s %s\n", format_id(old->process, old->context, id),
-	       duration_text(old->age_ns, age), count_children(old), old->context->operation_count,
-	       escape(old->context->record.label, label, sizeof(label)),
-	       old->context->record.site
-		       ? site_text(&old->process->sites, old->context->record.site, site, sizeof(site))
+	printf("%-18s %8s %8" PRIu32 " %6" PRIu32 "  %-24s %s\n", format_id(leak->process, leak->context, id),
+	       duration_text(leak->age_ns, age), count_children(leak), leak->context->operation_count,
+	       escape(leak->context->record.label, label, sizeof(label)),
+	       leak->context->record.site
+		       ? site_text(&leak->process->sites, leak->context->record.site, site, sizeof(site))
 		       : "-");
 }
 
-static void print_json(const struct old *old, bool first)
+static void print_json(const struct leak *leak, bool first)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], quoted[ESCAPED_SIZE], site[320] = "";
 
-	if (old->context->record.site)
-		site_text(&old->process->sites, old->context->record.site, site, sizeof(site));
+	if (leak->context->record.site)
+		site_text(&leak->process->sites, leak->context->record.site, site, sizeof(site));
 	printf("%s{\"id\": \"%s\", \"label\": \"%s\", \"age_ns\": %" PRIu64 ", \"children\": %" PRIu32
 	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\"}",
-	       first ? "" : ",\n ", format_id(old->process, old->context, id),
-	       json_text(old->context->record.label, label, sizeof(label)), old->age_ns, count_children(old),
-	       old->context->operation_count, json_quote(site, quoted, sizeof(quoted)));
+	       first ? "" : ",\n ", format_id(leak->process, leak->context, id),
+	       json_text(leak->context->record.label, label, sizeof(label)), leak->age_ns,
+	       count_children(leak), leak->context->operation_count,
+	       json_quote(site, quoted, sizeof(quoted)));
 }
 
 static int print_leaks(const struct view_options *options, struct survey *survey)
 {
 	uint64_t older_ns = options->older_ns ? options->older_ns : OLDER_DEFAULT_NS;
 	size_t total = 1, count;
-	struct old *olds;
+	struct leak *leaks;
 
 	for (size_t i = 0; i < survey->process_count; i++)
 		total += survey->processes[i].snapshot.context_count;
-	olds = malloc(total * sizeof(*olds));
-	if (!olds) {
+	leaks = malloc(total * sizeof(*leaks));
+	if (!leaks) {
 		fprintf(stderr, "ctxtool: not enough memory\n");
 		return EXIT_TROUBLE;
 	}
-	count = collect_olds(survey, older_ns, olds);
+	count = collect_leaks(survey, older_ns, leaks);
 	if (options->json)
 		putchar('[');
 	else if (count)
@@ -119,13 +120,13 @@ static int print_leaks(const struct view_options *options, struct survey *survey
 		       "OPS", "LABEL", "MADE AT", colour(COLOUR_PLAIN));
 	for (size_t i = 0; i < count; i++) {
 		if (options->json)
-			print_json(&olds[i], i == 0);
+			print_json(&leaks[i], i == 0);
 		else
-			print_line(&olds[i]);
+			print_line(&leaks[i]);
 	}
 	if (options->json)
 		puts("]");
-	free(olds);
+	free(leaks);
 	return count ? EXIT_OK : EXIT_NOTHING;
 }
 

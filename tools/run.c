@@ -241,8 +241,7 @@ static void await_command(struct run *run)
 
 /* ---- the end */
 
-/* Ends by the signal that ended the command, so that a shell sees that Ctrl-C ended it and ends its script
- * too. */
+/* Ends by the signal that ended the command: a shell that sees Ctrl-C end it ends its script too. */
 static void die_alike(const struct run *run)
 {
 	const struct run_outcome *outcome = &run->outcome;

@@ -65,8 +65,8 @@ struct run {
 	bool frugal; /* few descriptors are left: no table, no service, no cgroup */
 	struct run_outcome outcome;
 
-	sigset_t heard,
-		inherited;    /* the signals that the run takes; the signal mask that it was started with */
+	sigset_t heard;	      /* the signals that the run takes */
+	sigset_t inherited;   /* the signal mask that it was started with */
 	pthread_mutex_t lock; /* guards what follows, and process while signals are passed on */
 	bool over;	      /* the command has ended: signals are passed on no more */
 	bool alarmed;	      /* SIGALRM ended the run */
@@ -96,8 +96,7 @@ static inline bool run_has_group(const struct run_options *options)
 /* With --verbose, says on standard error that the signal is sent. */
 void run_say_signal(const struct run *run, int signo);
 
-/* Writes one line, as text or JSON, to options->report, unless that is NULL. False: it could not be written.
- */
+/* Writes one line, text or JSON, to options->report, unless that is NULL. False: writing failed. */
 bool run_report(const struct run_options *options, const struct run_outcome *outcome);
 
 #endif

@@ -23,7 +23,7 @@ static const char help[] =
 	"of the terminal.\n"
 	"\n"
 	"  -t, --timeout=DURATION    end the command after this time; 0, the default: no limit\n"
-	"  -s, --signal=SIGNAL       end it by this signal, TERM by default; 0: none\n"
+	"  -s, --signal=SIGNAL       end it by this signal, TERM by default; KILL: no grace; 0: none\n"
 	"  -k, --kill-after=DURATION send SIGKILL so long after that signal, 5s by default; 0: never\n"
 	"      --grace=DURATION      the same as --kill-after\n"
 	"  -p, --preserve-status     exit with the command's status also when its time is over\n"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool top: help, and the plain form in a pipe. top_sort.c sorts, top_screen.c is the form on a terminal.
- */
+/* ctxtool top: its help, and its plain form in a pipe. top_sort.c sorts, top_screen.c is the screen. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The parts of ctxtool top: top_sort.c has the rows and their order, top_screen.c the screen, top.c the rest.
- */
+/* ctxtool top: top_sort.c has its rows and their order, top_screen.c its screen, top.c the rest. */
 #ifndef TOOL_TOP_H
 #define TOOL_TOP_H
 
@@ -20,8 +19,7 @@ enum top_order {
 	TOP_ORDERS,
 };
 
-/* Fills rows, which has room for all contexts of the survey, sorted by operations. Returns how many there
- * are. */
+/* Fills rows, which has room for all contexts of the survey, by operations. Returns how many there are. */
 size_t top_collect(struct survey *survey, struct top_row *rows);
 
 /*

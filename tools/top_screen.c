@@ -27,8 +27,9 @@ struct screen {
 	const struct view_options *options;
 	struct survey survey;
 	struct top_row *rows; /* those that the filter and folding leave */
-	size_t count, first,
-		chosen; /* of rows: how many, the uppermost on the screen, the one under the bar */
+	size_t count;
+	size_t first;  /* index of the uppermost row on the screen */
+	size_t chosen; /* index of the row under the bar */
 	struct place chosen_place;
 	enum top_order order;
 	bool reverse, tree, paused, help;

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Contexts that the service knows although their tables may not be read: other users share them with us.
- */
+/* Contexts that other users share with us: the service knows them, and their tables may not be read. */
 #ifndef TOOL_COPIES_H
 #define TOOL_COPIES_H
 

@@ -11,11 +11,10 @@
  */
 int json_print(const struct view_options *options, const struct view *view, struct survey *survey);
 
-/* Both write the inside of a JSON string, which suits a label of OpenMetrics too, and return buffer. */
-/* Escapes text first. */
+/* Escapes text and writes the inside of a JSON string, or of a label of OpenMetrics. Returns buffer. */
 char *json_text(const char *text, char *buffer, size_t size);
 
-/* For a text that is escaped already. */
+/* The same for a text that is escaped already. */
 char *json_quote(const char *escaped_text, char *buffer, size_t size);
 
 #endif

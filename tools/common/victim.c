@@ -127,8 +127,7 @@ bool process_is_run(const struct process *process)
 	       (strcmp(process->name, "ctxtool") == 0 || strcmp(process->name, "timeout") == 0);
 }
 
-/* Signals through the directory in /proc, which means the same process for ever, as a pidfd does. 0 or
- * -errno. */
+/* Signals through the directory in /proc, which means the same process for ever, as a pidfd does. */
 static int signal_run(const struct victim *victim, int signo)
 {
 	return syscall(SYS_pidfd_send_signal, victim->process->descriptors.directory, signo, NULL, 0) < 0

@@ -25,8 +25,10 @@ int victim_try(const struct victim *victim, struct ctxd_report *ret_report);
 /* Whether the process is a ctxtool run, which can be ended without the service. */
 bool process_is_run(const struct process *process);
 
-/* Ends it. When its own process does not answer, ends in the processes that joined it what they joined. 0 or
- * -errno. */
+/*
+ * Ends the context. When its own process does not answer, ends in other processes what they joined of it.
+ * 0 or -errno.
+ */
 int victim_cancel(const struct victim *victim, int error, const char *text, uint64_t wait_ns,
 		  struct ctxd_report *ret_report);
 

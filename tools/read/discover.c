@@ -311,7 +311,7 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 		return survey_add_unreadable(survey, &unreadable);
 	if (found.snapshot.header.pid != candidate->inner_pid) {
 		snprintf(unreadable.reason, sizeof(unreadable.reason),
-			 "its table says that it belongs to another process, pid %" PRId32,
+			 "its table says that it belongs to pid %" PRId32 ", which is another process",
 			 found.snapshot.header.pid);
 		unreadable.unsettled = true;
 		snapshot_release(&found.snapshot);
@@ -357,8 +357,7 @@ static int add_missing(struct survey *survey, const struct candidate *candidate,
 	return survey_add_unreadable(survey, &missing);
 }
 
-/* Whether a thread of the process has a name that the library gives to its threads. Every user may read it.
- */
+/* Whether the name of a thread, which every user may read, is one that the library gives. */
 static bool has_library_thread(const struct candidate *candidate)
 {
 	int tasks = openat(candidate->directory, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -385,8 +384,8 @@ static bool has_library_thread(const struct candidate *candidate)
 	return found;
 }
 
-/* Whether the user's processes may not be read by us: of others, or, for root, of one whom our user namespace
- * does not know. */
+/* Whether we may not read the user's processes. Root may, unless our user namespace does not know the user.
+ */
 static bool is_stranger(uid_t uid)
 {
 	return uid != getuid() && (geteuid() != 0 || uid == UID_OVERFLOW);

@@ -25,8 +25,8 @@ struct errand {
 	bool is_back;
 	struct errand *next_stuck;
 	ino_t process; /* inode of directory: the same for every open of /proc/PID while one is open */
-	_Atomic bool
-		stop;  /* nobody waits any more; written under the lock, read by proc_file_read without it */
+	/* Nobody waits for it any more. Written under the lock; proc_file_read() reads it without. */
+	_Atomic bool stop;
 	int directory; /* a duplicate that the errand owns */
 	char name[64];
 	bool open_only;

@@ -101,7 +101,7 @@ static int check_area(const char *name, const struct ctx_table_area *area, size_
 			 area->offset);
 		return -EINVAL;
 	}
-	bytes = (uint64_t)area->record_size * area->count; /* 65536 * 2^32 fits */
+	bytes = (uint64_t)area->record_size * area->count; /* at most 65536 * 2^32 */
 	if (area->offset > size || bytes > size - area->offset) {
 		snprintf(reason, READER_REASON_SIZE, "truncated table: %s end beyond its %" PRIu64 " bytes",
 			 name, size);
@@ -507,7 +507,8 @@ static int read_records(struct reading *reading)
 
 static uint64_t bytes_in_use(const struct ctx_table_area *area)
 {
-	return (uint64_t)area->used * area->record_size; /* both are bounded by now */
+	return (uint64_t)area->used *
+	       area->record_size; /* check_area() and clip_area() have bounded both factors */
 }
 
 int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,
