@@ -14,10 +14,10 @@
 
 enum op_phase {
 	OP_IDLE,   /* the program's: not staged, or its end was delivered */
-	OP_STAGED, /* in ring->staged or ring->waiting */
+	OP_STAGED, /* in ring->ops.staged or ring->ops.waiting */
 	OP_KERNEL, /* in its group's pending, cancelling or retries, or in its ring's singles or retries */
-	OP_READY,  /* in ring->ready: its completion is known and did not come through the kernel's queue */
-	OP_PARKED, /* in its group's parked list, or in ring->ready once that ended; and in its fd's queue */
+	OP_READY,  /* in ring->ops.ready: its completion is known and did not come through the kernel's queue */
+	OP_PARKED, /* in its group's parked list, or in ring->ops.ready once that ended; and in its fd's queue */
 };
 
 enum op_marks {
