@@ -19,13 +19,18 @@
 #include "passed.h"
 #include "sys.h"
 
-#define WAITING_MAX 2048
+#define WAITING_MAX 4096
+/* Nothing more is received while this process has put so many into the queue, see dispose_has_room(). */
+#define OWN_MAX 1024
+/* A forked child closes so many copies. Only forks of forked children leave it more. */
+#define INHERITED_MAX 2048
 
 static struct {
 	struct lock lock; /* guards all of this */
 	bool running;
 	unsigned first, count;
-	int fds[WAITING_MAX];		   /* -1: is not to be closed */
+	unsigned inherited;   /* how many of them, the first ones, are copies in a forked child */
+	int fds[WAITING_MAX]; /* -1: is not to be closed */
 	struct file_id files[WAITING_MAX]; /* of copies in a forked child; {0}: the number is ours */
 } waiting;
 
@@ -62,6 +67,7 @@ static void close_waiting(void)
 			file = waiting.files[waiting.first];
 			waiting.first = (waiting.first + 1) % WAITING_MAX;
 			waiting.count--;
+			waiting.inherited -= waiting.inherited > 0;
 		}
 		waiting.running = more;
 		lock_release(&waiting.lock);
@@ -107,7 +113,7 @@ void dispose(const int *fds, unsigned count)
 bool dispose_has_room(void)
 {
 	lock_acquire(&waiting.lock);
-	bool room = waiting.count < WAITING_MAX / 2;
+	bool room = waiting.count - waiting.inherited < OWN_MAX;
 	lock_release(&waiting.lock);
 	return room;
 }
@@ -145,6 +151,9 @@ void dispose_fork_child(void)
 {
 	waiting.lock = (struct lock){0};
 	waiting.running = false;
+	if (waiting.count > INHERITED_MAX)
+		waiting.count = INHERITED_MAX;
+	waiting.inherited = waiting.count;
 	for (unsigned i = 0; i < waiting.count; i++) {
 		unsigned at = (waiting.first + i) % WAITING_MAX;
 		waiting.files[at] = file_of(waiting.fds[at]);
