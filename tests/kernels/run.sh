@@ -13,7 +13,7 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
-SUBSET='check_feature check_ring check_ring_wait check_ring_fd check_park check_park_edges check_park_random
+SUBSET='check_feature check_ring check_ring_wait check_ring_fd check_park check_park_ends check_park_edges check_park_random
 	check_park_order check_park_table check_blocking check_blocking_nowait check_blocking_ring check_taskgroup
 	check_taskgroup_ring check_client check_source'
 # With no accelerator a processor is emulated, about 8 times slower than the real one.
