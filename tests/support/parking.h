@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Rings whose operations park, and TCP listeners that operations wait on. */
+/* Rings whose operations park, with or without an outer event loop, and sockets that operations wait on. */
 #ifndef TEST_PARKING_H
 #define TEST_PARKING_H
+
+#include <sys/un.h>
 
 #include "support/rings.h"
 
@@ -48,6 +50,51 @@ static inline int listener_new(void)
 	ck_assert_ok(bind(listener, (struct sockaddr *)&address, sizeof(address)));
 	ck_assert_ok(listen(listener, 16));
 	return listener;
+}
+
+static inline bool is_readable(int fd, int timeout_ms)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	return poll(&poll_fd, 1, timeout_ms) == 1;
+}
+
+/* As an outer event loop does: dispatches only when it is told to. */
+static inline bool ends_when_told(struct ctx_ring *ring, const struct probe *probe)
+{
+	int fd = ctx_ring_fd(ring);
+
+	while (!probe->finals && is_readable(fd, 30000))
+		ctx_ring_dispatch(ring, 0);
+	return probe->finals == 1;
+}
+
+/* Dispatches until the outer loop has nothing to do. */
+static inline void dispatch_until_quiet(struct ctx_ring *ring)
+{
+	for (int i = 0; i < 100 && is_readable(ctx_ring_fd(ring), 20); i++)
+		ctx_ring_dispatch(ring, 0);
+	ck_assert(!is_readable(ctx_ring_fd(ring), 0));
+}
+
+/* Reads what there is. */
+static inline void empty(int fd)
+{
+	static char block[65536];
+
+	while (recv(fd, block, sizeof(block), MSG_DONTWAIT) > 0)
+		;
+}
+
+static inline int datagram_receiver(struct sockaddr_un *ret_address, socklen_t *ret_size)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	ck_assert_ok(bind(fd, (struct sockaddr *)ret_address, sizeof(sa_family_t)));
+	*ret_size = sizeof(*ret_address);
+	ck_assert_ok(getsockname(fd, (struct sockaddr *)ret_address, ret_size));
+	return fd;
 }
 
 #endif
