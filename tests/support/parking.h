@@ -3,6 +3,7 @@
 #ifndef TEST_PARKING_H
 #define TEST_PARKING_H
 
+#include <sys/mman.h>
 #include <sys/un.h>
 
 #include "support/rings.h"
@@ -95,6 +96,14 @@ static inline int datagram_receiver(struct sockaddr_un *ret_address, socklen_t *
 	*ret_size = sizeof(*ret_address);
 	ck_assert_ok(getsockname(fd, (struct sockaddr *)ret_address, ret_size));
 	return fd;
+}
+
+static inline char *two_pages(void)
+{
+	char *memory = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert(memory != MAP_FAILED);
+	return memory;
 }
 
 #endif
