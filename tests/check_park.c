@@ -14,26 +14,22 @@
 
 START_TEST(a_receive_waits_outside_the_kernel_and_gets_its_data)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probe;
 	char sink[8];
 
 	for (int i = 0; i < 5; i++) {
-		probe_recv(ring, ctx, &probe, pair.near, sink, sizeof(sink));
-		park(ring, 1);
+		probe_recv(on.ring, on.ctx, &probe, on.pair.near, sink, sizeof(sink));
+		park(on.ring, 1);
 		ck_assert_uint_eq(test_count_in_flight(true), 1);
 		ck_assert_uint_eq(test_count_in_flight(false), 0);
-		ck_assert_int_eq(write(pair.far, "hello", 5), 5);
-		await_probes(ring, &probe, 1);
+		ck_assert_int_eq(write(on.pair.far, "hello", 5), 5);
+		await_probes(on.ring, &probe, 1);
 		ck_assert_probe(&probe, 5, CTX_OP_FINISHED);
 		ck_assert_int_eq(memcmp(sink, "hello", 5), 0);
 		ck_assert_uint_eq(test_count_in_flight(true), 0);
 	}
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -67,32 +63,28 @@ END_TEST
 
 START_TEST(an_operation_chooses_against_its_ring)
 {
-	struct ctx_ring *ring = parking_ring(_i);
+	struct parked on = parked_begin(parking_ring(_i));
 	struct ctx_ring *ordinary = ring_of(_i ? RING_DEFER : RING_ORDINARY);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
 	struct probe probes[2];
 	char sink[8];
 
-	probe_recv(ring, ctx, &probes[0], pair.near, sink, sizeof(sink));
+	probe_recv(on.ring, on.ctx, &probes[0], on.pair.near, sink, sizeof(sink));
 	ck_assert_int_eq(ctx_op_set_flags(&probes[0].op, CTX_OP_PARK | CTX_OP_PENDING), -EINVAL);
 	ck_assert_ok(ctx_op_set_flags(&probes[0].op, CTX_OP_PENDING));
-	park(ring, 1);
+	park(on.ring, 1);
 	ck_assert_uint_eq(test_count_in_flight(true), 0);
-	probe_recv(ordinary, ctx, &probes[1], pair.far, sink, sizeof(sink));
+	probe_recv(ordinary, on.ctx, &probes[1], on.pair.far, sink, sizeof(sink));
 	ck_assert_ok(ctx_op_set_flags(&probes[1].op, CTX_OP_PARK));
 	park(ordinary, 1);
 	ck_assert_uint_eq(test_count_in_flight(true), 1);
-	ck_assert_int_eq(write(pair.near, "x", 1), 1);
-	ck_assert_int_eq(write(pair.far, "xy", 2), 2);
-	await_probes(ring, &probes[0], 1);
+	ck_assert_int_eq(write(on.pair.near, "x", 1), 1);
+	ck_assert_int_eq(write(on.pair.far, "xy", 2), 2);
+	await_probes(on.ring, &probes[0], 1);
 	await_probes(ordinary, &probes[1], 1);
 	ck_assert_probe(&probes[0], 2, CTX_OP_FINISHED);
 	ck_assert_probe(&probes[1], 1, CTX_OP_FINISHED);
-	ring_end(ring);
+	parked_end(&on);
 	ring_end(ordinary);
-	ctx_finish(ctx);
-	pair_end(pair);
 }
 END_TEST
 
@@ -123,24 +115,22 @@ END_TEST
 
 START_TEST(operations_on_one_descriptor_are_served_in_order)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probes[20];
 	char sink[20];
 
 	for (int i = 0; i < 20; i++)
-		probe_recv(ring, ctx_background(), &probes[i], pair.near, &sink[i], 1);
-	park(ring, 20);
+		probe_recv(on.ring, ctx_background(), &probes[i], on.pair.near, &sink[i], 1);
+	park(on.ring, 20);
 	for (int i = 0; i < 20; i++) {
 		char byte = (char)('a' + i);
-		ck_assert_int_eq(write(pair.far, &byte, 1), 1);
+		ck_assert_int_eq(write(on.pair.far, &byte, 1), 1);
 		if (i % 3 == 2)
-			ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+			ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
 	}
-	await_probes(ring, probes, 20);
+	await_probes(on.ring, probes, 20);
 	ck_assert_int_eq(memcmp(sink, "abcdefghijklmnopqrst", 20), 0);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -175,48 +165,44 @@ END_TEST
 
 START_TEST(a_ready_descriptor_that_nobody_reads_wakes_nobody)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probe;
 	char sink[1];
 	unsigned turns = 0;
 
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
-	park(ring, 1);
-	ck_assert_int_eq(write(pair.far, "abcdef", 6), 6);
-	await_probes(ring, &probe, 1);
+	probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, 1);
+	park(on.ring, 1);
+	ck_assert_int_eq(write(on.pair.far, "abcdef", 6), 6);
+	await_probes(on.ring, &probe, 1);
 	uint64_t end_ns = clock_now_ns() + 50 * MILLISECOND;
 	for (; clock_now_ns() < end_ns; turns++)
-		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, 10 * MILLISECOND), 0);
 	ck_assert_uint_le(turns, 8);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
 /* Nor does one that waits again after it was served. */
 START_TEST(what_waits_again_is_attempted_no_more_than_it_must)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probe;
 	char sink[8];
 	unsigned turns = 0;
 
 	for (int i = 0; i < 2; i++) {
-		probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
-		park(ring, 1);
-		ck_assert_int_eq(write(pair.far, "abc", 3), 3);
-		await_probes(ring, &probe, 1);
+		probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, sizeof(sink));
+		park(on.ring, 1);
+		ck_assert_int_eq(write(on.pair.far, "abc", 3), 3);
+		await_probes(on.ring, &probe, 1);
 	}
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
-	park(ring, 1);
+	probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, sizeof(sink));
+	park(on.ring, 1);
 	uint64_t end_ns = clock_now_ns() + 50 * MILLISECOND;
 	for (; clock_now_ns() < end_ns; turns++)
-		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, 10 * MILLISECOND), 0);
 	ck_assert_uint_le(turns, 8);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -224,57 +210,54 @@ END_TEST
 
 START_TEST(waitall_goes_on_and_delivers_what_it_has)
 {
-	struct ctx_ring *ring = parking_ring_noted(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
+	struct parked on = parked_begin(parking_ring_noted(_i));
 	struct pair pair = _i ? tcp_new() : pair_new();
 	struct probe probes[2];
 	char sink[10];
 
-	io_uring_prep_recv(probe_start(ring, ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
+	io_uring_prep_recv(probe_start(on.ring, on.ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
 	for (int i = 0; i < 5; i++) {
-		ck_assert_int_ge(ctx_ring_submit(ring), 0);
-		ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+		ck_assert_int_ge(ctx_ring_submit(on.ring), 0);
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, 0), 0);
 		ck_assert_int_eq(write(pair.far, &"0123456789"[2 * i], 2), 2);
 	}
-	await_probes(ring, probes, 1);
+	await_probes(on.ring, probes, 1);
 	ck_assert_probe(&probes[0], 10, CTX_OP_FINISHED);
 	ck_assert_int_eq(memcmp(sink, "0123456789", 10), 0);
 
 	ck_assert_int_eq(write(pair.far, "abcd", 4), 4);
-	io_uring_prep_recv(probe_start(ring, ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
-	io_uring_prep_recv(probe_start(ring, ctx, &probes[1]), pair.far, sink, 10, MSG_WAITALL);
+	io_uring_prep_recv(probe_start(on.ring, on.ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
+	io_uring_prep_recv(probe_start(on.ring, on.ctx, &probes[1]), pair.far, sink, 10, MSG_WAITALL);
 	for (uint64_t end_ns = clock_now_ns() + SOON;
 	     test_count_in_flight(true) < 2 || test_count_in_flight(false);) {
-		ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, MILLISECOND), 0);
 		ck_assert_uint_lt(clock_now_ns(), end_ns);
 	}
-	ck_assert_ok(ctx_cancel(ctx));
-	await_probes(ring, probes, 2);
+	ck_assert_ok(ctx_cancel(on.ctx));
+	await_probes(on.ring, probes, 2);
 	ck_assert_probe(&probes[0], 4, CTX_OP_FINISHED);
 	ck_assert_probe(&probes[1], -ECANCELED, CTX_OP_CANCELLED);
 	ck_assert_uint_eq(last_batch.finished, 1);
 	ck_assert_uint_eq(last_batch.cancelled, 1);
-	ring_end(ring);
-	ctx_finish(ctx);
+	parked_end(&on);
 	pair_end(pair);
 }
 END_TEST
 
 START_TEST(waitall_ends_with_the_file)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probe;
 	char sink[10];
 
-	io_uring_prep_recv(probe_start(ring, ctx_background(), &probe), pair.near, sink, 10, MSG_WAITALL);
-	park(ring, 1);
-	ck_assert_int_eq(write(pair.far, "abc", 3), 3);
-	ck_assert_ok(shutdown(pair.far, SHUT_WR));
-	await_probes(ring, &probe, 1);
+	io_uring_prep_recv(probe_start(on.ring, ctx_background(), &probe), on.pair.near, sink, 10,
+			   MSG_WAITALL);
+	park(on.ring, 1);
+	ck_assert_int_eq(write(on.pair.far, "abc", 3), 3);
+	ck_assert_ok(shutdown(on.pair.far, SHUT_WR));
+	await_probes(on.ring, &probe, 1);
 	ck_assert_probe(&probe, 3, CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -379,25 +362,23 @@ static void send_with_descriptor(int fd, int passed, const char *text)
 /* A receive stops where descriptors were sent along, with more behind it and no further event. */
 START_TEST(a_boundary_of_passed_descriptors_hides_nothing)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probe;
 	char sink[64];
 
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
-	park(ring, 1);
+	probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, sizeof(sink));
+	park(on.ring, 1);
 	for (int i = 0; i < 3; i++)
-		send_with_descriptor(pair.far, i == 1 ? pair.far : -1, "four");
-	await_probes(ring, &probe, 1);
+		send_with_descriptor(on.pair.far, i == 1 ? on.pair.far : -1, "four");
+	await_probes(on.ring, &probe, 1);
 	int got = probe.last.res;
 	for (; got < 12; got += probe.last.res) {
-		probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
-		await_probes(ring, &probe, 1);
+		probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, sizeof(sink));
+		await_probes(on.ring, &probe, 1);
 		ck_assert_int_gt(probe.last.res, 0);
 	}
 	ck_assert_int_eq(got, 12);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -438,27 +419,26 @@ END_TEST
 START_TEST(an_event_behind_an_attempt_is_not_taken_for_an_older_one)
 {
 	setenv("CTXRING_FEATURES", "none", 1);
-	struct ctx_ring *ring = parking_ring(0);
-	struct pair pair = pair_new(), other = pair_new();
+	struct parked on = parked_begin(parking_ring(0));
+	struct pair other = pair_new();
 	struct probe probe, waiting;
 	char sink[1], byte;
 
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
-	probe_recv(ring, ctx_background(), &waiting, other.near, &byte, 1);
-	park(ring, 2);
-	ck_assert_int_eq(write(pair.far, "a", 1), 1);
-	await_probes(ring, &probe, 1); /* has filled its buffer: there may be more */
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, 1);
+	probe_recv(on.ring, ctx_background(), &waiting, other.near, &byte, 1);
+	park(on.ring, 2);
+	ck_assert_int_eq(write(on.pair.far, "a", 1), 1);
+	await_probes(on.ring, &probe, 1); /* has filled its buffer: there may be more */
+	ck_assert_int_eq(ctx_ring_dispatch(on.ring, 0), 0);
 	ck_assert_int_eq(write(other.far, "o", 1), 1);
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(write(pair.far, "b", 1), 1);
-	await_probes(ring, &probe, 1);
+	probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, 1);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+	ck_assert_int_eq(write(on.pair.far, "b", 1), 1);
+	await_probes(on.ring, &probe, 1);
 	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
 	ck_assert_int_eq(sink[0], 'b');
-	await_probes(ring, &waiting, 1);
-	ring_end(ring);
-	pair_end(pair);
+	await_probes(on.ring, &waiting, 1);
+	parked_end(&on);
 	pair_end(other);
 }
 END_TEST
@@ -500,15 +480,13 @@ END_TEST
 
 START_TEST(a_peek_leaves_it_ready)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 
-	ck_assert_int_eq(write(pair.far, "abc", 3), 3);
-	expect_recv(ring, pair.near, MSG_PEEK, 3);
-	expect_recv(ring, pair.near, MSG_PEEK, 3);
-	expect_recv(ring, pair.near, 0, 3);
-	ring_end(ring);
-	pair_end(pair);
+	ck_assert_int_eq(write(on.pair.far, "abc", 3), 3);
+	expect_recv(on.ring, on.pair.near, MSG_PEEK, 3);
+	expect_recv(on.ring, on.pair.near, MSG_PEEK, 3);
+	expect_recv(on.ring, on.pair.near, 0, 3);
+	parked_end(&on);
 }
 END_TEST
 
@@ -516,34 +494,32 @@ END_TEST
 
 START_TEST(a_send_waits_for_room)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probes[2], read;
 	static char block[65536], sink[65536];
 	size_t full = 0, got = 0;
 	ssize_t size;
 
-	while ((size = send(pair.near, block, sizeof(block), MSG_DONTWAIT)) > 0)
+	while ((size = send(on.pair.near, block, sizeof(block), MSG_DONTWAIT)) > 0)
 		full += (size_t)size;
-	io_uring_prep_send(probe_start(ring, ctx_background(), &probes[0]), pair.near, block, 1, 0);
-	io_uring_prep_send(probe_start(ring, ctx_background(), &probes[1]), pair.near, block, sizeof(block),
-			   MSG_WAITALL);
-	probe_recv(ring, ctx_background(), &read, pair.near, sink, 8); /* the other way is its own */
-	park(ring, 3);
+	io_uring_prep_send(probe_start(on.ring, ctx_background(), &probes[0]), on.pair.near, block, 1, 0);
+	io_uring_prep_send(probe_start(on.ring, ctx_background(), &probes[1]), on.pair.near, block,
+			   sizeof(block), MSG_WAITALL);
+	probe_recv(on.ring, ctx_background(), &read, on.pair.near, sink, 8); /* the other way is its own */
+	park(on.ring, 3);
 	ck_assert_uint_eq(test_count_in_flight(true), 3);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	await_probes(ring, &read, 1);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	await_probes(on.ring, &read, 1);
 	ck_assert_uint_eq(probes[0].finals, 0);
 	while (got < full + 1 + sizeof(block)) {
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
-		size = recv(pair.far, sink, sizeof(sink), MSG_DONTWAIT);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
+		size = recv(on.pair.far, sink, sizeof(sink), MSG_DONTWAIT);
 		got += size > 0 ? (size_t)size : 0;
 	}
-	await_probes(ring, probes, 2);
+	await_probes(on.ring, probes, 2);
 	ck_assert_probe(&probes[0], 1, CTX_OP_FINISHED);
 	ck_assert_probe(&probes[1], sizeof(block), CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -614,8 +590,7 @@ END_TEST
 
 START_TEST(what_cannot_be_attempted_goes_the_usual_way)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
+	struct parked on = parked_begin(parking_ring(_i));
 	char directory[] = "/tmp/ctxring-XXXXXX", path[64], sink[256];
 	int file = memfd_create("file", MFD_CLOEXEC), terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
 	struct probe probes[4];
@@ -627,25 +602,25 @@ START_TEST(what_cannot_be_attempted_goes_the_usual_way)
 	ck_assert_int_ge(inotify_add_watch(notify, directory, IN_CREATE), 0);
 	ck_assert_int_eq(write(file, "content", 7), 7);
 
-	io_uring_prep_read(probe_start(ring, ctx, &probes[0]), file, sink, 100, 0);
-	await_probes(ring, probes, 1);
+	io_uring_prep_read(probe_start(on.ring, on.ctx, &probes[0]), file, sink, 100, 0);
+	await_probes(on.ring, probes, 1);
 	ck_assert_probe(&probes[0], 7, CTX_OP_FINISHED);
 
-	io_uring_prep_read(probe_start(ring, ctx, &probes[1]), fifo, sink, 8, (uint64_t)-1);
-	io_uring_prep_read(probe_start(ring, ctx, &probes[2]), notify, sink, sizeof(sink), (uint64_t)-1);
-	io_uring_prep_read(probe_start(ring, ctx, &probes[3]), terminal, sink, 8, (uint64_t)-1);
-	park(ring, 3);
+	io_uring_prep_read(probe_start(on.ring, on.ctx, &probes[1]), fifo, sink, 8, (uint64_t)-1);
+	io_uring_prep_read(probe_start(on.ring, on.ctx, &probes[2]), notify, sink, sizeof(sink),
+			   (uint64_t)-1);
+	io_uring_prep_read(probe_start(on.ring, on.ctx, &probes[3]), terminal, sink, 8, (uint64_t)-1);
+	park(on.ring, 3);
 	ck_assert_int_eq(write(fifo, "abc", 3), 3);
 	snprintf(path, sizeof(path), "%s/made", directory);
 	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	await_probes(ring, &probes[1], 2);
+	await_probes(on.ring, &probes[1], 2);
 	ck_assert_probe(&probes[1], 3, CTX_OP_FINISHED);
 	ck_assert_int_gt(probes[2].last.res, 0);
-	ck_assert_ok(ctx_cancel(ctx));
-	await_probes(ring, &probes[3], 1);
+	ck_assert_ok(ctx_cancel(on.ctx));
+	await_probes(on.ring, &probes[3], 1);
 	ck_assert_probe(&probes[3], -ECANCELED, CTX_OP_CANCELLED);
-	ring_end(ring);
-	ctx_finish(ctx);
+	parked_end(&on);
 	close(fifo);
 	close(notify);
 	close(file);
@@ -690,23 +665,21 @@ END_TEST
 /* IOSQE_IO_DRAIN waits for what is parked before it. */
 START_TEST(a_draining_operation_waits_for_parked_ones)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probes[2];
 	char sink[8];
 
-	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
-	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probes[1]);
+	probe_recv(on.ring, ctx_background(), &probes[0], on.pair.near, sink, 8);
+	struct io_uring_sqe *sqe = probe_start(on.ring, ctx_background(), &probes[1]);
 	io_uring_prep_nop(sqe);
 	sqe->flags |= IOSQE_IO_DRAIN;
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+	ck_assert_int_eq(ctx_ring_dispatch(on.ring, MILLISECOND), 0);
+	ck_assert_int_eq(ctx_ring_dispatch(on.ring, MILLISECOND), 0);
 	ck_assert_uint_eq(probes[1].finals, 0);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	await_probes(ring, probes, 2);
-	ring_end(ring);
-	pair_end(pair);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	await_probes(on.ring, probes, 2);
+	parked_end(&on);
 }
 END_TEST
 

@@ -34,25 +34,23 @@ static void fill(int fd, size_t *ret_size)
 /* While no send waits nobody is told of room; the next one has to find out itself. */
 START_TEST(room_that_came_while_no_send_waited_is_found)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe send;
 	size_t full;
 
-	fill(pair.near, &full);
-	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, "x", 1, 0);
-	park(ring, 1);
-	ck_assert_ok(ctx_op_cancel(ring, &send.op));
-	await_probes(ring, &send, 1);
-	ck_assert_int_eq(write(pair.far, "y", 1), 1);
+	fill(on.pair.near, &full);
+	io_uring_prep_send(probe_start(on.ring, ctx_background(), &send), on.pair.near, "x", 1, 0);
+	park(on.ring, 1);
+	ck_assert_ok(ctx_op_cancel(on.ring, &send.op));
+	await_probes(on.ring, &send, 1);
+	ck_assert_int_eq(write(on.pair.far, "y", 1), 1);
 	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
-	empty(pair.far);
-	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, "x", 1, 0);
-	ck_assert(ends_in_time(ring, &send));
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, 10 * MILLISECOND), 0);
+	empty(on.pair.far);
+	io_uring_prep_send(probe_start(on.ring, ctx_background(), &send), on.pair.near, "x", 1, 0);
+	ck_assert(ends_in_time(on.ring, &send));
 	ck_assert_probe(&send, 1, CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -95,25 +93,21 @@ END_TEST
 /* As with the other flags, the last call counts. */
 START_TEST(flags_are_taken_back_by_the_next_call)
 {
-	struct ctx_ring *ring = ring_of(_i ? RING_DEFER : RING_ORDINARY);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(ring_of(_i ? RING_DEFER : RING_ORDINARY));
 	struct probe receive;
 	struct ctx_batch batch;
 	char sink;
 
-	probe_recv(ring, ctx, &receive, pair.near, &sink, 1);
+	probe_recv(on.ring, on.ctx, &receive, on.pair.near, &sink, 1);
 	ck_assert_ok(ctx_op_set_flags(&receive.op, CTX_OP_PARK));
 	ck_assert_ok(ctx_op_set_flags(&receive.op, CTX_OP_SHUTDOWN));
-	park(ring, 1);
-	ck_assert_ok(ctx_cancel(ctx));
-	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
+	park(on.ring, 1);
+	ck_assert_ok(ctx_cancel(on.ctx));
+	ck_assert_ok(ctx_ring_last_batch(on.ring, &batch));
 	ck_assert_uint_eq(batch.operations, 1);
 	ck_assert_uint_eq(batch.unsent, 0);
-	await_probes(ring, &receive, 1);
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	await_probes(on.ring, &receive, 1);
+	parked_end(&on);
 }
 END_TEST
 
@@ -122,47 +116,43 @@ START_TEST(a_ring_may_forbid_the_newest_way_to_wait)
 {
 	static const unsigned char allowed[] = {IORING_OP_RECV, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
 						IORING_OP_TIMEOUT, IORING_OP_TIMEOUT_REMOVE};
-	struct ctx_ring *ring = ring_of(RING_PARKING_DEFER);
+	struct parked on = parked_begin(ring_of(RING_PARKING_DEFER));
 	struct io_uring_restriction rules[sizeof(allowed) + 2] = {
 		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = 0xff},
 		{.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_ENABLE_RINGS}};
-	struct pair pair = pair_new();
 	struct probe receive;
 	char sink;
 
 	for (unsigned i = 0; i < sizeof(allowed); i++)
 		rules[i + 2] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_OP,
 							     .sqe_op = allowed[i]};
-	ck_assert_ok((int)syscall(__NR_io_uring_register, ctx_ring_uring(ring)->ring_fd,
+	ck_assert_ok((int)syscall(__NR_io_uring_register, ctx_ring_uring(on.ring)->ring_fd,
 				  IORING_REGISTER_RESTRICTIONS, rules, sizeof(allowed) + 2));
-	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
-	park(ring, 1);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	ck_assert(ends_in_time(ring, &receive));
+	probe_recv(on.ring, ctx_background(), &receive, on.pair.near, &sink, 1);
+	park(on.ring, 1);
+	ck_assert_int_eq(ctx_ring_dispatch(on.ring, MILLISECOND), 0);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	ck_assert(ends_in_time(on.ring, &receive));
 	ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
 START_TEST(a_queue_of_one_entry_is_enough)
 {
-	struct ctx_ring *ring = ring_with(parking_kind(_i), 1, NULL);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(ring_with(parking_kind(_i), 1, NULL));
 	struct probe receives[2];
 	char sinks[2];
 
 	for (int i = 0; i < 2; i++)
-		probe_recv(ring, ctx_background(), &receives[i], pair.near, &sinks[i], 1);
-	ck_assert_int_ge(ctx_ring_submit(ring), 0);
+		probe_recv(on.ring, ctx_background(), &receives[i], on.pair.near, &sinks[i], 1);
+	ck_assert_int_ge(ctx_ring_submit(on.ring), 0);
 	for (int i = 0; i < 4; i++)
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
-	ck_assert_int_eq(write(pair.far, "ab", 2), 2);
-	ck_assert(ends_in_time(ring, &receives[0]));
-	ck_assert(ends_in_time(ring, &receives[1]));
-	ring_end(ring);
-	pair_end(pair);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 10 * MILLISECOND), 0);
+	ck_assert_int_eq(write(on.pair.far, "ab", 2), 2);
+	ck_assert(ends_in_time(on.ring, &receives[0]));
+	ck_assert(ends_in_time(on.ring, &receives[1]));
+	parked_end(&on);
 }
 END_TEST
 
@@ -198,27 +188,25 @@ static void restart(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_c
 /* Two that end each other in turn leave no dispatch without a completion, and without a system call. */
 START_TEST(completions_that_need_no_kernel_do_not_starve_others)
 {
-	struct ctx_ring *ring = parking_ring(_i);
+	struct parked on = parked_begin(parking_ring(_i));
 	struct swap swaps[2] = {{.pair = pair_new(), .other = &swaps[1]},
 				{.pair = pair_new(), .other = &swaps[0]}};
-	struct pair pair = pair_new();
 	struct probe receive;
 	char sink;
 
-	begin(ring, &swaps[0]);
-	begin(ring, &swaps[1]);
-	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
-	park(ring, 3);
+	begin(on.ring, &swaps[0]);
+	begin(on.ring, &swaps[1]);
+	probe_recv(on.ring, ctx_background(), &receive, on.pair.near, &sink, 1);
+	park(on.ring, 3);
 	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	ck_assert_ok(ctx_op_cancel(ring, &swaps[0].probe.op));
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, MILLISECOND), 0);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	ck_assert_ok(ctx_op_cancel(on.ring, &swaps[0].probe.op));
 	for (int i = 0; i < 1000 && !receive.finals; i++)
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
 	swaps[0].stop = swaps[1].stop = true;
 	ck_assert_uint_eq(receive.finals, 1);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 	pair_end(swaps[0].pair);
 	pair_end(swaps[1].pair);
 }
@@ -277,39 +265,37 @@ START_TEST(waitall_from_a_provided_buffer_sends_that_buffer)
 	enum {
 		SIZE = 1 << 20
 	};
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe provide, send;
 	static char buffers[2 * SIZE], sink[SIZE];
 	size_t got = 0;
 
 	memset(buffers, 'a', SIZE);
 	memset(buffers + SIZE, 'b', SIZE);
-	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffers, SIZE, 2, 3, 0);
-	await_probes(ring, &provide, 1);
-	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &send);
-	io_uring_prep_send(sqe, pair.near, NULL, SIZE, MSG_WAITALL);
+	io_uring_prep_provide_buffers(probe_start(on.ring, ctx_background(), &provide), buffers, SIZE, 2, 3,
+				      0);
+	await_probes(on.ring, &provide, 1);
+	struct io_uring_sqe *sqe = probe_start(on.ring, ctx_background(), &send);
+	io_uring_prep_send(sqe, on.pair.near, NULL, SIZE, MSG_WAITALL);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = 3;
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
 	for (int i = 0; i < 100000 && !send.finals; i++) {
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
-		ssize_t size = recv(pair.far, sink + got, SIZE - got, MSG_DONTWAIT);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
+		ssize_t size = recv(on.pair.far, sink + got, SIZE - got, MSG_DONTWAIT);
 		got += size > 0 ? (size_t)size : 0;
 	}
 	if (send.last.res == -EINVAL || send.last.res == -EOPNOTSUPP) {
-		ring_end(ring);
-		pair_end(pair);
+		parked_end(&on);
 		return;
 	}
-	for (ssize_t size; (size = recv(pair.far, sink + got, SIZE - got, MSG_DONTWAIT)) > 0;)
+	for (ssize_t size; (size = recv(on.pair.far, sink + got, SIZE - got, MSG_DONTWAIT)) > 0;)
 		got += (size_t)size;
 	ck_assert_probe(&send, SIZE, CTX_OP_FINISHED);
 	ck_assert_uint_eq(got, SIZE);
 	for (size_t i = 0; i < SIZE; i++)
 		ck_assert_int_eq(sink[i], sink[0]);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -320,31 +306,30 @@ START_TEST(a_part_is_not_sent_again_after_an_accept_that_makes_no_sense)
 	enum {
 		SIZE = 1 << 20
 	};
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe send, accept;
 	static char bytes[SIZE], sink[2 * SIZE];
 	size_t got = 0;
 
 	for (size_t i = 0; i < SIZE; i++)
 		bytes[i] = (char)(i >> 10);
-	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, bytes, SIZE, MSG_WAITALL);
-	park(ring, 1);
-	io_uring_prep_accept(probe_start(ring, ctx_background(), &accept), pair.near, NULL, NULL, 0);
-	ck_assert(ends_in_time(ring, &accept));
+	io_uring_prep_send(probe_start(on.ring, ctx_background(), &send), on.pair.near, bytes, SIZE,
+			   MSG_WAITALL);
+	park(on.ring, 1);
+	io_uring_prep_accept(probe_start(on.ring, ctx_background(), &accept), on.pair.near, NULL, NULL, 0);
+	ck_assert(ends_in_time(on.ring, &accept));
 	ck_assert_int_eq(accept.last.res, -EINVAL);
 	for (int i = 0; i < 100000 && !send.finals; i++) {
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
-		ssize_t size = recv(pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
+		ssize_t size = recv(on.pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT);
 		got += size > 0 ? (size_t)size : 0;
 	}
-	for (ssize_t size; (size = recv(pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT)) > 0;)
+	for (ssize_t size; (size = recv(on.pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT)) > 0;)
 		got += (size_t)size;
 	ck_assert_probe(&send, SIZE, CTX_OP_FINISHED);
 	ck_assert_uint_eq(got, SIZE);
 	ck_assert_int_eq(memcmp(sink, bytes, SIZE), 0);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -440,24 +425,22 @@ static void *read_all(void *data)
 START_TEST(a_vectorized_send_of_all_sends_all)
 {
 	static char block[1 << 20];
-	struct ctx_ring *ring = parking_ring(_i);
+	struct parked on = parked_begin(parking_ring(_i));
 	struct iovec parts[2] = {{block, sizeof(block)}, {block, sizeof(block)}};
-	struct pair pair = pair_new();
 	struct probe probe;
 	pthread_t thread;
 
-	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probe);
-	io_uring_prep_send(sqe, pair.near, parts, 2, MSG_WAITALL);
+	struct io_uring_sqe *sqe = probe_start(on.ring, ctx_background(), &probe);
+	io_uring_prep_send(sqe, on.pair.near, parts, 2, MSG_WAITALL);
 	sqe->ioprio |= SEND_VECTORIZED;
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_ok(pthread_create(&thread, NULL, read_all, &pair.far));
-	await_probes(ring, &probe, 1);
-	shutdown(pair.near, SHUT_RDWR);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+	ck_assert_ok(pthread_create(&thread, NULL, read_all, &on.pair.far));
+	await_probes(on.ring, &probe, 1);
+	shutdown(on.pair.near, SHUT_RDWR);
 	ck_assert_ok(pthread_join(thread, NULL));
 	if (probe.last.res != -EINVAL) /* this kernel has no such send */
 		ck_assert_probe(&probe, 2 * sizeof(block), CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 

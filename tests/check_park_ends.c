@@ -13,62 +13,56 @@
  */
 START_TEST(a_cancel_makes_no_enter_and_gives_the_buffers_back)
 {
-	struct ctx_ring *ring = parking_ring_noted(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring_noted(_i));
 	struct probe probes[100];
 	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), rest[8];
 	struct ctx_batch batch;
 
 	for (int i = 0; i < 100; i++)
-		probe_recv(ring, ctx, &probes[i], pair.near, page, 8);
-	park(ring, 100);
+		probe_recv(on.ring, on.ctx, &probes[i], on.pair.near, page, 8);
+	park(on.ring, 100);
 	ck_assert_uint_eq(test_count_in_flight(true), 100);
-	ck_assert_ok(ctx_cancel(ctx));
+	ck_assert_ok(ctx_cancel(on.ctx));
 	ck_assert_ok(munmap(page, 4096));
-	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
+	ck_assert_ok(ctx_ring_last_batch(on.ring, &batch));
 	ck_assert_uint_eq(batch.operations, 100);
 	ck_assert_uint_eq(batch.unsent, 100);
 	ck_assert_uint_eq(batch.cancelled, 100);
 	ck_assert_uint_eq(batch.sqes, 0);
 	ck_assert_uint_eq(batch.enters, 0);
-	ck_assert_ok(ctx_ring_drain(ring, ctx, 0, NULL, 0, NULL));
-	ck_assert_int_eq(write(pair.far, "stays", 5), 5);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 100);
+	ck_assert_ok(ctx_ring_drain(on.ring, on.ctx, 0, NULL, 0, NULL));
+	ck_assert_int_eq(write(on.pair.far, "stays", 5), 5);
+	ck_assert_int_eq(ctx_ring_dispatch(on.ring, 0), 100);
 	for (int i = 0; i < 100; i++)
 		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
 	ck_assert_uint_eq(batches, 1);
-	ck_assert_int_eq(recv(pair.near, rest, sizeof(rest), MSG_DONTWAIT), 5);
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	ck_assert_int_eq(recv(on.pair.near, rest, sizeof(rest), MSG_DONTWAIT), 5);
+	parked_end(&on);
 }
 END_TEST
 
 /* The same when attempts have failed and nobody has looked. */
 START_TEST(a_cancel_looks_at_the_answers_to_attempts_first)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
+	struct parked on = parked_begin(parking_ring(_i));
 	struct pair pairs[4];
 	struct probe probes[4];
 	struct ctx_batch batch;
 	char sink[8];
 
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	ck_assert_int_eq(ctx_ring_dispatch(on.ring, 0), 0);
 	for (int i = 0; i < 4; i++) {
 		pairs[i] = pair_new();
-		probe_recv(ring, ctx, &probes[i], pairs[i].near, sink, 8);
+		probe_recv(on.ring, on.ctx, &probes[i], pairs[i].near, sink, 8);
 	}
-	ck_assert_int_eq(ctx_ring_submit(ring), 4);
-	ck_assert_ok(ctx_cancel(ctx));
-	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 4);
+	ck_assert_ok(ctx_cancel(on.ctx));
+	ck_assert_ok(ctx_ring_last_batch(on.ring, &batch));
 	ck_assert_uint_eq(batch.unsent, 4);
 	ck_assert_uint_eq(batch.sqes, 0);
 	ck_assert_uint_eq(batch.enters, 0);
-	await_probes(ring, probes, 4);
-	ring_end(ring);
-	ctx_finish(ctx);
+	await_probes(on.ring, probes, 4);
+	parked_end(&on);
 	for (int i = 0; i < 4; i++)
 		pair_end(pairs[i]);
 }
@@ -80,76 +74,69 @@ END_TEST
  */
 START_TEST(what_has_ended_is_attempted_no_more)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new(), other = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
+	struct pair other = pair_new();
 	struct probe ended, next, unseen;
 	char sinks[2], byte;
 
-	probe_recv(ring, ctx, &ended, pair.near, &sinks[0], 1);
-	park(ring, 1);
-	probe_recv(ring, ctx_background(), &unseen, other.near, &byte, 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	ck_assert_ok(ctx_cancel(ctx));
+	probe_recv(on.ring, on.ctx, &ended, on.pair.near, &sinks[0], 1);
+	park(on.ring, 1);
+	probe_recv(on.ring, ctx_background(), &unseen, other.near, &byte, 1);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	ck_assert_ok(ctx_cancel(on.ctx));
 	sinks[0] = 'u';
-	probe_recv(ring, ctx_background(), &next, pair.near, &sinks[1], 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	await_probes(ring, &ended, 1);
+	probe_recv(on.ring, ctx_background(), &next, on.pair.near, &sinks[1], 1);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+	await_probes(on.ring, &ended, 1);
 	ck_assert_probe(&ended, -ECANCELED, CTX_OP_CANCELLED);
-	await_probes(ring, &next, 1);
+	await_probes(on.ring, &next, 1);
 	ck_assert_probe(&next, 1, CTX_OP_FINISHED);
 	ck_assert_int_eq(sinks[0], 'u');
 	ck_assert_int_eq(sinks[1], 'x');
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	parked_end(&on);
 	pair_end(other);
 }
 END_TEST
 
 START_TEST(one_operation_is_cancelled_among_others)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probes[3];
 	char sink[3];
 
 	for (int i = 0; i < 3; i++)
-		probe_recv(ring, ctx_background(), &probes[i], pair.near, &sink[i], 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 3);
-	ck_assert_ok(ctx_op_cancel(ring, &probes[0].op)); /* its attempt has failed, unseen */
-	ck_assert_int_eq(ctx_op_cancel(ring, &probes[0].op), -EALREADY);
-	await_probes(ring, &probes[0], 1);
-	ck_assert_ok(ctx_op_cancel(ring, &probes[2].op));
-	ck_assert_int_eq(write(pair.far, "ab", 2), 2);
-	await_probes(ring, probes, 3);
+		probe_recv(on.ring, ctx_background(), &probes[i], on.pair.near, &sink[i], 1);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 3);
+	ck_assert_ok(ctx_op_cancel(on.ring, &probes[0].op)); /* its attempt has failed, unseen */
+	ck_assert_int_eq(ctx_op_cancel(on.ring, &probes[0].op), -EALREADY);
+	await_probes(on.ring, &probes[0], 1);
+	ck_assert_ok(ctx_op_cancel(on.ring, &probes[2].op));
+	ck_assert_int_eq(write(on.pair.far, "ab", 2), 2);
+	await_probes(on.ring, probes, 3);
 	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_CANCELLED);
 	ck_assert_probe(&probes[1], 1, CTX_OP_FINISHED);
 	ck_assert_int_eq(sink[1], 'a');
 	ck_assert_probe(&probes[2], -ECANCELED, CTX_OP_CANCELLED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
 START_TEST(parked_pending_and_staged_end_in_one_batch)
 {
-	struct ctx_ring *ring = parking_ring_noted(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring_noted(_i));
 	struct probe probes[6];
 	char sink[8];
 
 	for (int i = 0; i < 6; i++) {
 		if (i == 4)
-			park(ring, 4);
-		probe_recv(ring, ctx, &probes[i], pair.near, sink, 8);
+			park(on.ring, 4);
+		probe_recv(on.ring, on.ctx, &probes[i], on.pair.near, sink, 8);
 		if (i % 2)
 			ck_assert_ok(ctx_op_set_flags(&probes[i].op, CTX_OP_PENDING));
 	}
-	ck_assert_ok(ctx_cancel(ctx));
-	await_probes(ring, probes, 6);
+	ck_assert_ok(ctx_cancel(on.ctx));
+	await_probes(on.ring, probes, 6);
 	for (int i = 0; i < 6; i++)
 		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
 	ck_assert_uint_eq(batches, 1);
@@ -157,9 +144,7 @@ START_TEST(parked_pending_and_staged_end_in_one_batch)
 	ck_assert_uint_eq(last_batch.unsent, 4);
 	ck_assert_uint_eq(last_batch.sqes, 2);
 	ck_assert_uint_eq(last_batch.enters, 1);
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -171,64 +156,58 @@ static void *cancel_it(void *data)
 
 START_TEST(another_thread_ends_what_is_parked)
 {
-	struct ctx_ring *ring = parking_ring_noted(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring_noted(_i));
 	struct probe probes[10];
 	pthread_t thread;
 	char sink[8];
 
 	for (int i = 0; i < 10; i++)
-		probe_recv(ring, ctx, &probes[i], pair.near, sink, 8);
-	park(ring, 10);
-	ck_assert_ok(pthread_create(&thread, NULL, cancel_it, ctx));
-	await_probes(ring, probes, 10);
+		probe_recv(on.ring, on.ctx, &probes[i], on.pair.near, sink, 8);
+	park(on.ring, 10);
+	ck_assert_ok(pthread_create(&thread, NULL, cancel_it, on.ctx));
+	await_probes(on.ring, probes, 10);
 	ck_assert_ok(pthread_join(thread, NULL));
 	for (int i = 0; i < 10; i++)
 		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
 	ck_assert_uint_eq(last_batch.enters, 0);
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
 START_TEST(deadlines_and_timeouts_end_what_is_parked)
 {
-	struct ctx_ring *ring = parking_ring(_i);
+	struct parked on = parked_begin(parking_ring(_i));
 	uint64_t begin_ns = clock_now_ns();
 	struct ctx_context *timed = timed_child_of(ctx_background(), 30 * MILLISECOND);
-	struct pair pair = pair_new();
 	struct probe probes[3];
 	char sink[8];
 
-	probe_recv(ring, timed, &probes[0], pair.near, sink, 8);
-	probe_recv(ring, ctx_background(), &probes[1], pair.near, sink, 8);
+	probe_recv(on.ring, timed, &probes[0], on.pair.near, sink, 8);
+	probe_recv(on.ring, ctx_background(), &probes[1], on.pair.near, sink, 8);
 	ck_assert_ok(ctx_op_set_timeout(&probes[1].op, 10 * MILLISECOND));
-	probe_recv(ring, timed, &probes[2], pair.far, sink, 8);
+	probe_recv(on.ring, timed, &probes[2], on.pair.far, sink, 8);
 	ck_assert_ok(ctx_op_set_timeout(&probes[2].op, 3600000 * MILLISECOND));
-	ck_assert_int_ge(ctx_ring_submit(ring),
+	ck_assert_int_ge(ctx_ring_submit(on.ring),
 			 0); /* not all, if this thread was held up until the deadline */
-	await_probes(ring, &probes[1], 1);
+	await_probes(on.ring, &probes[1], 1);
 	ck_assert_uint_ge(clock_now_ns() - begin_ns, 10 * MILLISECOND);
-	await_probes(ring, probes, 3);
+	await_probes(on.ring, probes, 3);
 	ck_assert_uint_ge(clock_now_ns() - begin_ns, 30 * MILLISECOND);
 	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_DEADLINE);
 	ck_assert_probe(&probes[1], -ECANCELED, CTX_OP_TIMEOUT);
 	ck_assert_probe(&probes[2], -ECANCELED, CTX_OP_DEADLINE);
 	/* Of no time at all: what is there comes first. */
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	probe_recv(on.ring, ctx_background(), &probes[0], on.pair.near, sink, 8);
 	ck_assert_ok(ctx_op_set_timeout(&probes[0].op, 0));
-	await_probes(ring, probes, 1);
+	await_probes(on.ring, probes, 1);
 	ck_assert_probe(&probes[0], 1, CTX_OP_FINISHED);
-	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
+	probe_recv(on.ring, ctx_background(), &probes[0], on.pair.near, sink, 8);
 	ck_assert_ok(ctx_op_set_timeout(&probes[0].op, 0));
-	await_probes(ring, probes, 1);
+	await_probes(on.ring, probes, 1);
 	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_TIMEOUT);
-	ring_end(ring);
+	parked_end(&on);
 	ctx_finish(timed);
-	pair_end(pair);
 }
 END_TEST
 
@@ -280,27 +259,23 @@ END_TEST
 /* As for what is in the kernel: a drain of a live context waits, and what comes meanwhile is kept. */
 START_TEST(a_drain_waits_for_what_is_parked_while_its_context_lives)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct ctx_stuck stuck;
 	struct probe probe;
 	unsigned count;
 	char sink[8];
 
-	probe_recv(ring, ctx, &probe, pair.near, sink, 8);
-	park(ring, 1);
-	ck_assert_int_eq(ctx_ring_drain(ring, ctx, MILLISECOND, &stuck, 1, &count), -ETIMEDOUT);
+	probe_recv(on.ring, on.ctx, &probe, on.pair.near, sink, 8);
+	park(on.ring, 1);
+	ck_assert_int_eq(ctx_ring_drain(on.ring, on.ctx, MILLISECOND, &stuck, 1, &count), -ETIMEDOUT);
 	ck_assert_uint_eq(count, 1);
 	ck_assert_ptr_eq(stuck.op, &probe.op);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	ck_assert_ok(ctx_ring_drain(ring, ctx, SOON, NULL, 0, NULL));
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	ck_assert_ok(ctx_ring_drain(on.ring, on.ctx, SOON, NULL, 0, NULL));
 	ck_assert_uint_eq(probe.finals, 0);
-	await_probes(ring, &probe, 1);
+	await_probes(on.ring, &probe, 1);
 	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 

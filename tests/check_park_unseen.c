@@ -13,21 +13,19 @@
 /* The cancel looks at what has come, and so takes it away from the ring's descriptor. */
 START_TEST(what_a_cancel_that_comes_too_late_has_seen_is_told)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe receive;
 	char sink;
 
-	ck_assert_int_ge(ctx_ring_fd(ring), 0);
-	dispatch_until_quiet(ring);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(ctx_op_cancel(ring, &receive.op), -EALREADY);
-	ck_assert(ends_when_told(ring, &receive));
+	ck_assert_int_ge(ctx_ring_fd(on.ring), 0);
+	dispatch_until_quiet(on.ring);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	probe_recv(on.ring, ctx_background(), &receive, on.pair.near, &sink, 1);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+	ck_assert_int_eq(ctx_op_cancel(on.ring, &receive.op), -EALREADY);
+	ck_assert(ends_when_told(on.ring, &receive));
 	ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -125,31 +123,27 @@ static void *send_when_told(void *data)
  * machine as often as there is time for. */
 START_TEST(a_drain_does_not_miss_what_comes_as_it_begins)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
-	struct ctx_context *ctx = child_of(ctx_background());
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe receive;
 	pthread_t thread;
 	char sink;
 
 	uint64_t end_ns = clock_now_ns() + 10 * NS_PER_SECOND;
 
-	sender.fd = pair.far;
+	sender.fd = on.pair.far;
 	ck_assert_ok(pthread_create(&thread, NULL, send_when_told, NULL));
 	for (unsigned turn = 1; turn <= 20000 && clock_now_ns() < end_ns; turn++) {
-		probe_recv(ring, ctx, &receive, pair.near, &sink, 1);
-		ck_assert_int_eq(ctx_ring_submit(ring), 1);
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		probe_recv(on.ring, on.ctx, &receive, on.pair.near, &sink, 1);
+		ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
 		atomic_store(&sender.go, turn);
-		ck_assert_ok(ctx_ring_drain(ring, ctx, SOON, NULL, 0, NULL));
-		await_probes(ring, &receive, 1);
+		ck_assert_ok(ctx_ring_drain(on.ring, on.ctx, SOON, NULL, 0, NULL));
+		await_probes(on.ring, &receive, 1);
 		ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
 	}
 	atomic_store(&sender.go, UINT_MAX);
 	ck_assert_ok(pthread_join(thread, NULL));
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -203,25 +197,23 @@ END_TEST
 /* What has ended is waiting for its delivery only, which a drain does not do. */
 START_TEST(a_drain_behind_an_ended_operation_does_not_wait_for_its_delivery)
 {
-	struct ctx_ring *ring = parking_ring(_i);
+	struct parked on = parked_begin(parking_ring(_i));
 	struct ctx_context *ended = child_of(ctx_background()), *drained = child_of(ctx_background());
-	struct pair pair = pair_new();
 	struct probe probes[2];
 	char sink;
 
-	probe_recv(ring, ended, &probes[0], pair.near, &sink, 1);
-	park(ring, 1);
-	struct io_uring_sqe *sqe = probe_start(ring, drained, &probes[1]);
+	probe_recv(on.ring, ended, &probes[0], on.pair.near, &sink, 1);
+	park(on.ring, 1);
+	struct io_uring_sqe *sqe = probe_start(on.ring, drained, &probes[1]);
 	io_uring_prep_nop(sqe);
 	sqe->flags |= IOSQE_IO_DRAIN;
-	ck_assert_int_ge(ctx_ring_submit(ring), 0);
+	ck_assert_int_ge(ctx_ring_submit(on.ring), 0);
 	ck_assert_ok(ctx_cancel(ended));
-	ck_assert_ok(ctx_ring_drain(ring, drained, SOON, NULL, 0, NULL));
-	await_probes(ring, probes, 2);
-	ring_end(ring);
+	ck_assert_ok(ctx_ring_drain(on.ring, drained, SOON, NULL, 0, NULL));
+	await_probes(on.ring, probes, 2);
+	parked_end(&on);
 	ctx_finish(ended);
 	ctx_finish(drained);
-	pair_end(pair);
 }
 END_TEST
 

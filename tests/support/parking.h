@@ -53,6 +53,25 @@ static inline int listener_new(void)
 	return listener;
 }
 
+/* A ring that parks, a context, and a pair for its operations to wait on. */
+struct parked {
+	struct ctx_ring *ring;
+	struct ctx_context *ctx;
+	struct pair pair;
+};
+
+static inline struct parked parked_begin(struct ctx_ring *ring)
+{
+	return (struct parked){ring, child_of(ctx_background()), pair_new()};
+}
+
+static inline void parked_end(struct parked *on)
+{
+	ring_end(on->ring);
+	ctx_finish(on->ctx);
+	pair_end(on->pair);
+}
+
 static inline bool is_readable(int fd, int timeout_ms)
 {
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
