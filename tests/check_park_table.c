@@ -566,11 +566,16 @@ static void send_all(struct bed *bed)
 		}
 		drain_until_final(bed, probe);
 	}
-	/* And one for which there is room. */
+	/*
+	 * And one for which there is room. A bundle takes as many buffers as there happens to be room for, so
+	 * bundles are sent until none is left.
+	 */
 	while (bed->filled)
 		drain(bed, bed->text + sizeof(bed->text) - 1);
-	start(bed, 0);
-	drain_until_final(bed, &bed->tries[0].probe);
+	do {
+		start(bed, 0);
+		drain_until_final(bed, &bed->tries[0].probe);
+	} while (is_bundle(bed->cell.naming) && bed->tries[0].probe.last.res > 0);
 }
 
 /* ---- what is left */
