@@ -334,22 +334,12 @@ void closers_open(struct closers *closers, struct loop *loop, int listener, bool
 /* Sends fd into the bag of the closer. The caller still has fd then, and closes it. */
 static bool put_in_bag(struct closer *closer, int fd)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
+	union passed_one control;
 	char byte = 0;
 	struct iovec part = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr header = {.msg_iov = &part,
-				.msg_iovlen = 1,
-				.msg_control = control.bytes,
-				.msg_controllen = sizeof(control)};
-	struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 
-	attached->cmsg_level = SOL_SOCKET;
-	attached->cmsg_type = SCM_RIGHTS;
-	attached->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(attached), &fd, sizeof(fd));
+	passed_attach(&header, control.bytes, &fd, 1);
 	for (int attempt = 0; attempt < 2; attempt++) {
 		if (closer->bag[0] < 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, closer->bag))
 			return false;
