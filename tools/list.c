@@ -112,4 +112,5 @@ static int print_list(const struct view_options *options, struct survey *survey)
 	return EXIT_OK;
 }
 
-const struct view view_ls = {.name = "ls", .help = help, .shows_copies = true, .print = print_list};
+const struct view view_ls = {
+	.name = "ls", .help = help, .letters = "opcjwnh", .shows_copies = true, .print = print_list};
