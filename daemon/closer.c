@@ -44,7 +44,7 @@ struct closer {
 	/* The closer has a process, or the group of a process that ended is not gone yet. */
 	bool running;
 	bool told_to_end;  /* The process has been told to end, or has ended. */
-	bool crowded;	   /* That too much waits has been logged. */
+	bool crowded;	   /* It has been logged that too much waits, or that no process can be started. */
 	pid_t pid;	   /* -1: the process could not be started. */
 	int fd, far_fd;	   /* The socket. The process has the same table of descriptors and uses far_fd. */
 	int pidfd;	   /* -1: there is none, so the death of the process is not seen. */
@@ -184,7 +184,6 @@ static void closer_gone(struct loop_group *group)
 static void process_ended(struct loop_entry *entry, short revents)
 {
 	struct closer *closer = (struct closer *)entry->group;
-
 	bool killed = !closer->told_to_end;
 
 	(void)revents;

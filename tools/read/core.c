@@ -26,7 +26,7 @@
 
 struct segment {
 	uint64_t address;
-	uint64_t offset; /* in the core file */
+	uint64_t offset; /* where its bytes begin in the core file */
 	uint64_t size;	 /* bytes that the core file holds of it */
 	uint64_t memory_size;
 };
@@ -198,8 +198,10 @@ static int read_core(struct core *core, Elf *elf, char *reason, size_t size)
 	return 0;
 }
 
-/* Copies memory of the dead process to `to`, of which the bytes that the core does not hold stay as they are.
- * Returns whether the core held all of them. */
+/*
+ * Copies memory of the dead process to `to`, of which the bytes that the core does not hold stay as they are.
+ * Returns whether the core held all of them.
+ */
 static bool copy_memory(const struct core *core, uint64_t address, uint64_t size, char *to)
 {
 	uint64_t copied = 0;

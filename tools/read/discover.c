@@ -38,8 +38,12 @@
 #define THREAD_PREFIX "ctx-"
 /* Bytes of records that count as in use and were never written: an honest table has some, but not more. */
 #define UNTOUCHED_MAX (256u * 1024 * 1024)
-#define TABLES_MAX 8 /* in one process: each copy of the library in it has a table of its own */
-/* 60 ms in all: enough for a beginning process to finish its table, also when it loses its CPU meanwhile. */
+/* How many tables of one process are looked for. Each copy of the library in it has a table of its own. */
+#define TABLES_MAX 8
+/*
+ * How often, and with what pauses, a process that may just be beginning is looked at. 60 ms in all are enough
+ * for it to finish its table, also when it loses its CPU meanwhile.
+ */
 #define LOOKS_MAX 12
 #define LOOK_PAUSE_NS 5000000
 /* The user that the kernel shows for all those whom our user namespace does not know. */
@@ -51,8 +55,8 @@ struct candidate {
 	int directory;
 	struct patience *patience;
 	uid_t uid;
-	bool has_memory; /* false when the process is ending */
-	pid_t inner_pid; /* in its own pid namespace */
+	bool has_memory; /* false: the process is ending */
+	pid_t inner_pid; /* its number in its own pid namespace */
 	char name[64];
 	char *maps;
 };
@@ -384,7 +388,8 @@ static bool has_library_thread(const struct candidate *candidate)
 	return found;
 }
 
-/* Whether we may not read the user's processes. Root may, unless our user namespace does not know the user.
+/*
+ * Whether we may not read the user's processes. Root may, unless our user namespace does not know the user.
  */
 static bool is_stranger(uid_t uid)
 {

@@ -14,12 +14,15 @@
 
 #include "proc_file.h"
 
-/* How long an errand is waited for when the patience of the survey is used up. */
+/* How long an errand is waited for after another one of the survey has not come back. */
 #define MOMENT_NS 5000000u
 /* A stuck thread keeps its stack, so it gets a small one. Where a machine needs more the default remains. */
 #define STACK_SIZE 131072u
 
-/* One call on its thread. Its caller frees it, or its thread when the caller has stopped waiting. */
+/*
+ * One call on a thread of its own. The caller frees the errand; or the thread does, when the caller has
+ * stopped waiting.
+ */
 struct errand {
 	pthread_cond_t back;
 	bool is_back;

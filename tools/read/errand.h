@@ -17,7 +17,10 @@
 
 #define ERRANDS_STUCK_MAX 256
 
-/* The time that all errands of a survey may wait together. Once it is used up, each waits a moment only. */
+/*
+ * How long each errand of a survey is waited for. It is used up by the first one that does not come back;
+ * later ones are waited for a moment only.
+ */
 struct patience {
 	uint64_t left_ns;
 };

@@ -27,7 +27,8 @@ struct reading {
 	size_t size;
 	struct ctx_table_header header;
 	struct snapshot *out;
-	uint32_t *index_of_slot; /* of contexts; READER_NONE: no context is read from that slot */
+	/* The index of the context in each slot. READER_NONE: none was read from it. */
+	uint32_t *index_of_slot;
 	unsigned yields;
 };
 

@@ -24,7 +24,7 @@ struct reader_context {
 	struct ctx_table_context record;
 	uint32_t slot;
 	uint32_t parent;	  /* index of a context; READER_NONE: a root */
-	uint32_t first_child;	  /* the oldest */
+	uint32_t first_child;	  /* index of the oldest child */
 	uint32_t next_sibling;	  /* the next younger child of the parent; roots are siblings too */
 	uint32_t depth;		  /* 0 for a root */
 	uint32_t origin;	  /* the context whose end ended this one; READER_NONE: live, or not known */
