@@ -61,6 +61,11 @@ value_of() {
 	esac
 }
 
+# -p of run has no value: what follows it is the command, here one of the words that bash knows, and no pid.
+_ctxtool_pids() { echo 4711; }
+[[ $(of_bash ls -p "") == 4711 ]] || { echo "FAILED: no pid is offered after ls -p"; failed=1; }
+[[ $(of_bash run -p tru) == *true* ]] || { echo "FAILED: no command is offered after run -p"; failed=1; }
+
 commands=$($ctxtool --help | sed -nE 's/^  ([a-z]+) .*/\1/p' | sort)
 [[ $(wc -l <<<"$commands") -ge 11 ]] || fail "the commands are not seen in --help: $commands"
 same "commands in bash" "$commands" "$(of_bash "" | grep -v -- '^--' | sort)"

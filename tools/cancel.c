@@ -533,7 +533,7 @@ int cancel_run(int argc, char **argv)
 	}
 	if (!service_client() && !has_run(&survey)) {
 		service_complain();
-		survey_release(&survey);
+		survey_free(&survey);
 		free(options.pids);
 		return EXIT_TROUBLE;
 	}
@@ -542,7 +542,7 @@ int cancel_run(int argc, char **argv)
 		code = confirm(&victims, &options, optind == argc) ? end_all(&victims, &options) : EXIT_USAGE;
 		found = code == EXIT_OK ? found : code;
 	}
-	survey_release(&survey);
+	survey_free(&survey);
 	free(victims.list);
 	free(options.pids);
 	return found;

@@ -121,7 +121,7 @@ static int show_dead(pid_t pid, bool json)
 		printf("died %s ago:\n", duration_text(now > entry.ended_ns ? now - entry.ended_ns : 0, age));
 		code = view_tree.print(&options, &survey);
 	}
-	survey_release(&survey);
+	survey_free(&survey);
 	return code;
 }
 

@@ -134,7 +134,7 @@ static void fill_rows(struct screen *screen)
 
 static void take_survey(struct screen *screen)
 {
-	survey_release(&screen->survey);
+	survey_free(&screen->survey);
 	screen->failed = view_survey(screen->options, &screen->survey) != 0;
 	if (!screen->failed)
 		fill_rows(screen);
@@ -463,7 +463,7 @@ int top_screen(const struct view_options *options)
 	curs_set(0);
 	run_screen(&screen);
 	endwin();
-	survey_release(&screen.survey);
+	survey_free(&screen.survey);
 	free(screen.rows);
 	if (screen.failed)
 		fprintf(stderr, "ctxtool top: not enough memory, or /proc is not mounted\n");

@@ -244,7 +244,7 @@ int view_survey(const struct view_options *options, struct survey *ret_survey)
 	service_refresh();
 	result = service_complete(ret_survey, options->pids, options->pid_count);
 	if (result)
-		survey_release(ret_survey);
+		survey_free(ret_survey);
 	return result;
 }
 
@@ -271,7 +271,7 @@ static int run_round(const struct view *view, const struct view_options *options
 		code = print_nothing_found(options, &survey);
 	else
 		code = view->print(options, &survey);
-	survey_release(&survey);
+	survey_free(&survey);
 	if (fflush(stdout) || ferror(stdout)) {
 		fprintf(stderr, "ctxtool: cannot write: %s\n", strerror(errno));
 		return EXIT_TROUBLE;

@@ -278,7 +278,7 @@ static int add_core_process(struct survey *survey, struct core *core, const char
 	}
 	process = survey_add_process(survey);
 	if (!process) {
-		snapshot_release(&snapshot);
+		snapshot_free(&snapshot);
 		return -ENOMEM;
 	}
 	process->pid = core->pid ? core->pid : snapshot.header.pid;
@@ -419,8 +419,8 @@ int survey_core(const char *path, struct survey *ret_survey)
 		close(core.fd);
 	free(core.segments);
 	free(core.tables);
-	sites_release(&core.sites);
+	sites_free(&core.sites);
 	if (result)
-		survey_release(ret_survey);
+		survey_free(ret_survey);
 	return result;
 }

@@ -91,17 +91,17 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
 	return 0;
 }
 
-static void release_process(struct process *process)
+static void process_free(struct process *process)
 {
-	snapshot_release(&process->snapshot);
-	sites_release(&process->sites);
-	descriptors_release(&process->descriptors);
+	snapshot_free(&process->snapshot);
+	sites_free(&process->sites);
+	descriptors_free(&process->descriptors);
 }
 
-void survey_release(struct survey *survey)
+void survey_free(struct survey *survey)
 {
 	for (size_t i = 0; i < survey->process_count; i++)
-		release_process(&survey->processes[i]);
+		process_free(&survey->processes[i]);
 	free(survey->processes);
 	free(survey->unreadables);
 	*survey = (struct survey){0};
@@ -318,13 +318,13 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 			 "its table says that it belongs to pid %" PRId32 ", which is another process",
 			 found.snapshot.header.pid);
 		unreadable.unsettled = true;
-		snapshot_release(&found.snapshot);
+		snapshot_free(&found.snapshot);
 		return survey_add_unreadable(survey, &unreadable);
 	}
 	found.now_ns = monotonic_ns();
 	process = survey_add_process(survey);
 	if (!process) {
-		snapshot_release(&found.snapshot);
+		snapshot_free(&found.snapshot);
 		return -ENOMEM;
 	}
 	*process = found;
@@ -345,7 +345,7 @@ int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const 
 	found.now_ns = monotonic_ns();
 	process = survey_add_process(survey);
 	if (!process) {
-		snapshot_release(&found.snapshot);
+		snapshot_free(&found.snapshot);
 		return -ENOMEM;
 	}
 	*process = found;
@@ -497,7 +497,7 @@ static void remove_process(struct survey *survey, pid_t pid)
 
 	for (size_t i = 0; i < survey->process_count; i++) {
 		if (survey->processes[i].pid == pid)
-			release_process(&survey->processes[i]);
+			process_free(&survey->processes[i]);
 		else
 			survey->processes[kept++] = survey->processes[i];
 	}
@@ -581,7 +581,7 @@ int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_sur
 		result = look_again(ret_survey, dirfd(proc), pid_count > 0);
 	closedir(proc);
 	if (result) {
-		survey_release(ret_survey);
+		survey_free(ret_survey);
 		return result;
 	}
 	remove_duplicates(ret_survey);

@@ -69,6 +69,6 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
  */
 int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const char *name);
 
-void survey_release(struct survey *survey);
+void survey_free(struct survey *survey);
 
 #endif

@@ -534,7 +534,7 @@ int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snap
 	result = read_records(&reading);
 	free(reading.index_of_slot);
 	if (result) {
-		snapshot_release(&out);
+		snapshot_free(&out);
 		snprintf(reason, READER_REASON_SIZE, "not enough memory to read the table");
 		return result;
 	}
@@ -542,7 +542,7 @@ int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snap
 	return 0;
 }
 
-void snapshot_release(struct snapshot *snapshot)
+void snapshot_free(struct snapshot *snapshot)
 {
 	free(snapshot->contexts);
 	free(snapshot->operations);
