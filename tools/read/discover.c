@@ -231,7 +231,8 @@ static void set_reason(struct unreadable *unreadable, int error, const char *wha
 	else if (error == EBUSY)
 		remedy = " (too many other processes keep their readers waiting; end those first)";
 	else if (error == EAGAIN)
-		remedy = " (a process has a lease on it; see /proc/locks for which)";
+		remedy = " (a process has a lease on it, see /proc/locks; or no thread can be started, see "
+			 "ulimit -u)";
 	else if (error == EACCES || error == EPERM)
 		remedy = geteuid() == 0 ? " (denied even to root, by a security module or a user namespace "
 					  "above: look from outside)"

@@ -108,6 +108,7 @@ static void *errand_run(void *data)
 	return NULL;
 }
 
+/* NULL: errno says why. */
 static struct errand *errand_new(int directory, ino_t process, const char *name, bool open_only)
 {
 	struct errand *errand = calloc(1, sizeof(*errand));
@@ -116,7 +117,9 @@ static struct errand *errand_new(int directory, ino_t process, const char *name,
 		return NULL;
 	errand->directory = fcntl(directory, F_DUPFD_CLOEXEC, 0);
 	if (errand->directory < 0) {
+		int error = errno;
 		free(errand);
+		errno = error;
 		return NULL;
 	}
 	pthread_cond_init(&errand->back, NULL);
@@ -182,7 +185,7 @@ static struct errand *send_errand(struct patience *patience, int directory, cons
 		return NULL;
 	struct errand *errand = errand_new(directory, status.st_ino, name, open_only);
 	if (!errand) {
-		*ret_error = -ENOMEM;
+		*ret_error = -errno;
 		return NULL;
 	}
 	*ret_error = start_thread(errand);

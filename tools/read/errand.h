@@ -28,7 +28,8 @@ struct patience {
 
 /*
  * Both look into directory, an open /proc/PID. Errors besides those of the call itself: -ETIMEDOUT when the
- * process does not answer, or still has an errand that is stuck; -EBUSY when too many errands are stuck.
+ * process does not answer, or still has an errand that is stuck; -EBUSY when too many errands are stuck;
+ * -EAGAIN when no thread can be started.
  */
 
 /* Returns the text of a file in directory, which the caller frees; NULL: ret_error has -errno. */
