@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "passed.h"
 #include "wire.h"
 
 #ifndef SO_PEERPIDFD
@@ -83,16 +84,8 @@ int socket_send(int fd, const void *bytes, size_t size, const int *fds, unsigned
 	struct iovec part = {.iov_base = (void *)bytes, .iov_len = size};
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 
-	if (fd_count) {
-		memset(&control, 0, sizeof(control));
-		header.msg_control = control.bytes;
-		header.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
-		attached->cmsg_level = SOL_SOCKET;
-		attached->cmsg_type = SCM_RIGHTS;
-		attached->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-		memcpy(CMSG_DATA(attached), fds, fd_count * sizeof(int));
-	}
+	if (fd_count)
+		passed_attach(&header, control.bytes, fds, fd_count);
 	ssize_t sent = sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent >= 0)
 		return 0;

@@ -44,7 +44,7 @@ struct closer {
 	/* The closer has a process, or the group of a process that ended is not gone yet. */
 	bool running;
 	bool told_to_end;  /* The process has been told to end, or has ended. */
-	bool crowded;	   /* That too much waits has been logged. */
+	bool crowded;	   /* It has been logged that too much waits, or that no process can be started. */
 	pid_t pid;	   /* -1: the process could not be started. */
 	int fd, far_fd;	   /* The socket. The process has the same table of descriptors and uses far_fd. */
 	int pidfd;	   /* -1: there is none, so the death of the process is not seen. */
@@ -184,7 +184,6 @@ static void closer_gone(struct loop_group *group)
 static void process_ended(struct loop_entry *entry, short revents)
 {
 	struct closer *closer = (struct closer *)entry->group;
-
 	bool killed = !closer->told_to_end;
 
 	(void)revents;
@@ -334,22 +333,12 @@ void closers_open(struct closers *closers, struct loop *loop, int listener, bool
 /* Sends fd into the bag of the closer. The caller still has fd then, and closes it. */
 static bool put_in_bag(struct closer *closer, int fd)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
+	union passed_one control;
 	char byte = 0;
 	struct iovec part = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr header = {.msg_iov = &part,
-				.msg_iovlen = 1,
-				.msg_control = control.bytes,
-				.msg_controllen = sizeof(control)};
-	struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 
-	attached->cmsg_level = SOL_SOCKET;
-	attached->cmsg_type = SCM_RIGHTS;
-	attached->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(attached), &fd, sizeof(fd));
+	passed_attach(&header, control.bytes, &fd, 1);
 	for (int attempt = 0; attempt < 2; attempt++) {
 		if (closer->bag[0] < 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, closer->bag))
 			return false;

@@ -58,8 +58,10 @@ enum {
 	WORK_MESSAGE = 32,
 };
 
-/* Work that may take more than one piece. Whoever makes the object that it belongs to sets run, so job.c
- * calls upwards by this pointer only. */
+/*
+ * Work that may take more than one piece. Whoever makes the object that it belongs to sets run, so job.c
+ * calls upwards by this pointer only.
+ */
 struct job {
 	/* In broker->jobs while the job is queued. Otherwise linked to itself. */
 	struct list link;
@@ -89,7 +91,8 @@ struct broker {
 	dev_t pipe_device; /* The device of all pipes, which FIFOs do not have. */
 	bool has_statx;
 	bool emptied; /* broker_empty() was called: the recorder keeps no more tables. */
-	/* The overflow uid and gid, which many users or groups may have, see overflow.h. -1: there is none.
+	/*
+	 * The overflow uid and gid, which many users or groups may have, see overflow.h. -1: there is none.
 	 */
 	uid_t anybody_uid;
 	gid_t anybody_gid;
@@ -158,8 +161,8 @@ struct peer {
 	uint64_t next_event; /* The number of the next event that this watcher looks at. */
 	uint64_t lost;	     /* The number of events that did not fit and have not been told as lost. */
 	struct list shares, joins, orders, cancels;
-	struct list unsent,
-		moved; /* The orders, and the joins with a moved deadline, to be sent to the client. */
+	/* The orders, and the joins with a moved deadline, that are to be sent to the client. */
+	struct list unsent, moved;
 	unsigned order_count;
 };
 
@@ -174,7 +177,8 @@ struct share {
 	bool has_pipe, has_name; /* Whether the share is in the map by pipe, and in that by name. */
 	uint64_t number;
 	struct peer *owner; /* NULL: the share has ended, or is unclaimed. */
-	/* The account that pays: that of the owner, or of the first who joined while the share is unclaimed.
+	/*
+	 * The account that pays: that of the owner, or of the first who joined while the share is unclaimed.
 	 */
 	struct account *account;
 	/* Who the owner is. This stays when the owner is gone. */
@@ -202,8 +206,10 @@ struct share {
 	struct ctx_cause cause;
 	struct list joins;
 	unsigned join_count;
-	/* How many at the beginning of joins, and of below, are still to be visited. A visited one goes to
-	 * the end. */
+	/*
+	 * How many at the beginning of joins, and of below, are still to be visited. A visited one goes to
+	 * the end.
+	 */
 	unsigned joins_left, below_left;
 	struct cancel *cancel; /* The cancel whose orders the visit gives to those who joined, or NULL. */
 };
@@ -241,7 +247,7 @@ struct cancel {
 	struct ctxd_report report;
 	int error;   /* The first error that a process reported: the answer, if no process obeyed. */
 	int refused; /* Why the first order that could not be given could not be. */
-	/* for the record */
+	/* What the audit records say of it. */
 	uint64_t number;
 	bool recorded; /* The request has its audit record, so its end gets one as well. */
 	pid_t pid;
@@ -265,8 +271,10 @@ struct order {
 	bool ended, reaped;
 };
 
-/* What the recorder knows of a process whose connection is gone. The process may live on for a moment, or for
- * long. */
+/*
+ * What the recorder knows of a process whose connection is gone. The process may live on for a moment, or for
+ * long.
+ */
 struct death {
 	struct listed listed; /* Listed once the process is dead and its table is copied. */
 	struct broker *broker;
@@ -287,7 +295,8 @@ struct death {
 
 /* ---- given.c */
 
-/* Sets the disposal that closes at once, and learns which device pipes have. False: there are no descriptors.
+/*
+ * Sets the disposal that closes at once, and learns which device pipes have. False: there are no descriptors.
  */
 bool given_init(struct broker *broker);
 /* Closes fd, which a client of uid gave. -1 is allowed. known: it is certain to be a pipe or a memfd. */
@@ -344,11 +353,15 @@ bool may_use_share(const struct peer *peer, const struct share *share, enum righ
 bool may_by_mode(const struct peer *peer, uid_t uid, gid_t gid, uint32_t mode, enum right right);
 /* Whether uid is certainly peer's own user. */
 bool is_own_user(const struct peer *peer, uid_t uid);
-/* Whether uid is peer's own user, or peer is root's: such a peer may see the process, its table and its
- * death. */
+/*
+ * Whether uid is peer's own user, or peer is root's: such a peer may see the process, its table and its
+ * death.
+ */
 bool is_same_user(const struct peer *peer, uid_t uid);
-/* Whether peer may end any context of the process of publisher, shared or not, by its id in the context
- * table. */
+/*
+ * Whether peer may end any context of the process of publisher, shared or not, by its id in the context
+ * table.
+ */
 bool may_cancel_by_table(const struct peer *peer, const struct peer *publisher);
 
 /* ---- entry.c */
@@ -356,8 +369,10 @@ bool may_cancel_by_table(const struct peer *peer, const struct peer *publisher);
 void listed_add(struct broker *broker, struct listed *listed, enum ctxd_entry_kind kind);
 void listed_remove(struct broker *broker, struct listed *listed);
 
-/* Who may see a listed object. Kept with each event, since the object may be gone when a watcher's turn
- * comes. */
+/*
+ * Who may see a listed object. Kept with each event, since the object may be gone when a watcher's turn
+ * comes.
+ */
 struct sight {
 	enum ctxd_entry_kind kind;
 	bool hidden;	/* Nobody may see it. */
@@ -404,7 +419,8 @@ struct share *share_of_number(const struct broker *broker, uint64_t number);
 struct share *share_of_pipe(const struct broker *broker, const struct stat *pipe);
 struct share *share_of_name(const struct broker *broker, uid_t uid, const char *name);
 struct share *share_of_context(const struct broker *broker, const struct process *owner, uint64_t ctx_id);
-/* 0; -ESTALE: the id is of another life of the service; -ENOENT: there is none, or peer has not that right.
+/*
+ * 0; -ESTALE: the id is of another life of the service; -ENOENT: there is none, or peer has not that right.
  */
 int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct share **ret_share);
 
@@ -419,7 +435,8 @@ bool share_charge_to(struct share *share, struct peer *peer);
 void share_set_owner(struct share *share, struct peer *peer, const struct wire_share *from,
 		     struct share *parent);
 
-/* Has all joins of the share visited: for a new deadline, for the rights that its owner set, or for a cancel.
+/*
+ * Has all joins of the share visited: for a new deadline, for the rights that its owner set, or for a cancel.
  */
 void share_visit(struct share *share);
 /* Marks the share: the depths of what is shared below it are to be counted again. */
@@ -463,8 +480,10 @@ void cancel_visit(struct join *join);
 void cancel_visited(struct cancel *cancel);
 /* Sends the first of peer->unsent. -EAGAIN: the message does not fit. */
 int order_send_next(struct peer *peer);
-/* Frees the orders that a gone client had, and takes it out of the cancels that it asked for. False: more is
- * left. */
+/*
+ * Frees the orders that a gone client had, and takes it out of the cancels that it asked for. False: more is
+ * left.
+ */
 bool cancels_peer_gone(struct peer *peer, uint64_t now_ns);
 void cancels_expire(struct broker *broker, uint64_t now_ns);
 uint64_t cancels_next_ns(const struct broker *broker);

@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(bytes, data, size);
 	if (!snapshot_read(bytes, size, 1 << 20, &snapshot, reason)) {
 		walk_snapshot(&snapshot);
-		snapshot_release(&snapshot);
+		snapshot_free(&snapshot);
 	}
 	snapshot_ranges(bytes, size, size, ranges, reason);
 	free(bytes);

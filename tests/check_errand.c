@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../tools/read/errand.c"
@@ -121,6 +122,24 @@ START_TEST(no_more_than_a_bounded_number_of_errands_is_stuck)
 }
 END_TEST
 
+START_TEST(the_error_is_that_of_what_is_lacking)
+{
+	int process = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0;
+	struct rlimit before, one = {.rlim_cur = 1};
+
+	ck_assert_int_ge(process, 0);
+	ck_assert_int_ge(fcntl(0, F_GETFD), 0);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	one.rlim_max = before.rlim_max;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &one), 0);
+	ck_assert_ptr_null(errand_read(&(struct patience){0}, process, "maps", &error));
+	ck_assert_int_eq(error, -EMFILE);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	read_well(process, "maps");
+	close(process);
+}
+END_TEST
+
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN);
 
 Suite *test_suite(void)
@@ -129,6 +148,7 @@ Suite *test_suite(void)
 	TCase *errands = test_case(suite, "errands");
 
 	tcase_add_test(errands, a_process_is_not_asked_again_while_its_errand_is_stuck);
+	tcase_add_test(errands, the_error_is_that_of_what_is_lacking);
 	tcase_add_test(errands, no_more_than_a_bounded_number_of_errands_is_stuck);
 	return suite;
 }

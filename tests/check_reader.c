@@ -134,7 +134,7 @@ START_TEST(reads_a_table)
 	ck_assert_uint_eq(child->operation_count, 1);
 	ck_assert_str_eq(snapshot.causes[at_slot(&snapshot, 3)->cause].text, "client went away");
 	ck_assert_uint_eq(snapshot.latest_ns, NOW_NS + 6);
-	snapshot_release(&snapshot);
+	snapshot_free(&snapshot);
 	free(table.bytes);
 }
 END_TEST
@@ -195,7 +195,7 @@ START_TEST(reads_larger_records)
 	read_well(&table, &snapshot);
 	ck_assert_uint_eq(snapshot.context_count, 1);
 	ck_assert_str_eq(snapshot.contexts[0].record.label, "wide");
-	snapshot_release(&snapshot);
+	snapshot_free(&snapshot);
 	free(bytes);
 }
 END_TEST
@@ -209,7 +209,7 @@ START_TEST(refuses_to_allocate_holes)
 
 	ck_assert_int_eq(snapshot_read(table.bytes, table.size, 1000, &snapshot, reason), -EFBIG);
 	ck_assert_int_eq(snapshot_read(table.bytes, table.size, table.size, &snapshot, reason), 0);
-	snapshot_release(&snapshot);
+	snapshot_free(&snapshot);
 	free(table.bytes);
 }
 END_TEST
@@ -258,7 +258,7 @@ START_TEST(survives_circles)
 	check_sound(&snapshot);
 	ck_assert_uint_eq(snapshot.context_count, 5);
 	ck_assert_uint_eq(snapshot.cycles, 2);
-	snapshot_release(&snapshot);
+	snapshot_free(&snapshot);
 	free(table.bytes);
 }
 END_TEST
@@ -279,7 +279,7 @@ START_TEST(checks_generations)
 	ck_assert_uint_eq(at_slot(&snapshot, 3)->cause, READER_NONE);
 	ck_assert_uint_eq(snapshot.operation_count, 1);
 	ck_assert_uint_eq(snapshot.stale, 1);
-	snapshot_release(&snapshot);
+	snapshot_free(&snapshot);
 	free(table.bytes);
 }
 END_TEST
@@ -296,7 +296,7 @@ START_TEST(leaves_out_a_record_in_writing)
 	ck_assert_uint_eq(snapshot.context_count, 4);
 	ck_assert_uint_eq(snapshot.torn, 1);
 	ck_assert_uint_eq(snapshot.stale, 1);
-	snapshot_release(&snapshot);
+	snapshot_free(&snapshot);
 	free(table.bytes);
 }
 END_TEST
@@ -354,7 +354,7 @@ START_TEST(survives_random_damage)
 		mutate(&table, &state);
 		if (snapshot_read(table.bytes, table.size, UINT64_MAX, &snapshot, reason) == 0) {
 			check_sound(&snapshot);
-			snapshot_release(&snapshot);
+			snapshot_free(&snapshot);
 			read++;
 		} else {
 			ck_assert_msg(reason[0], "seed 0x%" PRIx64 " round %u: refused without a reason",
@@ -422,7 +422,7 @@ START_TEST(never_reads_half_a_record)
 			ck_assert_uint_eq(record->created_ns, record->done_tid);
 			whole++;
 		}
-		snapshot_release(&snapshot);
+		snapshot_free(&snapshot);
 	}
 	__atomic_store_n(&race.stop, true, __ATOMIC_RELAXED);
 	pthread_join(writer, NULL);
@@ -447,7 +447,7 @@ START_TEST(reads_a_large_table)
 	ck_assert_uint_eq(snapshot.context_count, 100000);
 	check_sound(&snapshot);
 	ck_assert_uint_eq(snapshot.contexts[snapshot.preorder[99999]].depth, _i ? 99999 : 1);
-	snapshot_release(&snapshot);
+	snapshot_free(&snapshot);
 	free(bytes);
 }
 END_TEST

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # What bash and zsh complete for ctxtool is what it takes: the commands, and of each command the long options, are those
-# that --help lists, and each of them is understood. bash is asked; the file for zsh is read as text, so that the test needs
-# no zsh.
+# that --help lists, and each of them is understood. An option that --help of a command does not list, but that of another
+# command does, is refused. bash is asked; the file for zsh is read as text, so that the test needs no zsh.
 
 set -u
 cd "$(dirname "$0")/.." || exit
@@ -51,27 +51,43 @@ of_zsh() {
 		}' $zsh_file
 }
 
+# The value that the option wants, if it wants one.
+value_of() {
+	case $1 in
+	--pid | --count | --older | --timeout | --kill-after | --grace) echo =1 ;;
+	--core | --label | --cause) echo =x ;;
+	--error) echo =EIO ;;
+	--signal) echo =TERM ;;
+	esac
+}
+
+# -p of run has no value: what follows it is the command, here one of the words that bash knows, and no pid.
+_ctxtool_pids() { echo 4711; }
+[[ $(of_bash ls -p "") == 4711 ]] || { echo "FAILED: no pid is offered after ls -p"; failed=1; }
+[[ $(of_bash run -p tru) == *true* ]] || { echo "FAILED: no command is offered after run -p"; failed=1; }
+
 commands=$($ctxtool --help | sed -nE 's/^  ([a-z]+) .*/\1/p' | sort)
 [[ $(wc -l <<<"$commands") -ge 11 ]] || fail "the commands are not seen in --help: $commands"
 same "commands in bash" "$commands" "$(of_bash "" | grep -v -- '^--' | sort)"
 same "commands in zsh" "$commands" "$(sed -nE "s/^\t\t'([a-z]+):.*/\1/p" $zsh_file | sort)"
+all=$(for command in $commands; do of_help "$command"; done)
 for command in $commands; do
 	real=$(of_help "$command")
 	[[ -n $real ]] || { echo "FAILED: no options in the help of $command"; failed=1; }
 	same "$command in bash" "$real" "$(of_bash "$command" -- | options_in)"
 	same "$command in zsh" "$real" "$(of_zsh "$command" | options_in)"
 	for option in $real; do
-		# The value that the option wants, if it wants one.
-		value=
-		case $option in
-		--pid | --count | --older | --timeout | --kill-after | --grace) value==1 ;;
-		--core | --label | --cause) value==x ;;
-		--error) value==EIO ;;
-		--signal) value==TERM ;;
-		esac
-		$ctxtool "$command" "$option$value" --help >/dev/null 2>"$work/err" ||
-			{ echo "FAILED: $command $option$value: $(<"$work/err")"; failed=1; }
+		$ctxtool "$command" "$option$(value_of "$option")" --help >/dev/null 2>"$work/err" ||
+			{ echo "FAILED: $command $option: $(<"$work/err")"; failed=1; }
 	done
+	refused=2
+	[[ $command == run ]] && refused=125
+	while read -r option; do
+		given=$option$(value_of "$option")
+		$ctxtool "$command" "$given" >/dev/null 2>"$work/err"
+		[[ $? == "$refused" && $(<"$work/err") == "ctxtool $command: "*": $given"* ]] ||
+			{ echo "FAILED: $command $given is not refused: $(<"$work/err")"; failed=1; }
+	done < <(comm -23 <(sort -u <<<"$all") <(echo "$real"))
 done
-[[ $failed == 0 ]] && echo "both completions offer what ctxtool takes"
+[[ $failed == 0 ]] && echo "both completions offer what ctxtool takes, and each command refuses the options of others"
 exit $failed

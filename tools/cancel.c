@@ -16,7 +16,8 @@
 #include "usage.h"
 #include "victim.h"
 
-#define LARGE 100 /* asks before it ends more contexts or operations than these */
+/* The user is asked before more contexts or operations than this are ended. */
+#define LARGE 100
 #define WAIT_DEFAULT_NS 10000000000u
 
 static const char help[] =
@@ -241,8 +242,10 @@ static int add_labelled(struct victims *victims, struct survey *survey, const ch
 	return victims->count > before ? EXIT_OK : EXIT_NOTHING;
 }
 
-/* Finds a shared context in the table of its process, if that could be read: then what is below it can be
- * counted. */
+/*
+ * Finds a shared context in the table of its process, if that could be read: then what is below it can be
+ * counted.
+ */
 static bool find_shared(struct survey *survey, struct ctxd_id id, struct selection *ret_selection)
 {
 	const struct ctxd_entry *entry = service_shared(id);
@@ -530,7 +533,7 @@ int cancel_run(int argc, char **argv)
 	}
 	if (!service_client() && !has_run(&survey)) {
 		service_complain();
-		survey_release(&survey);
+		survey_free(&survey);
 		free(options.pids);
 		return EXIT_TROUBLE;
 	}
@@ -539,7 +542,7 @@ int cancel_run(int argc, char **argv)
 		code = confirm(&victims, &options, optind == argc) ? end_all(&victims, &options) : EXIT_USAGE;
 		found = code == EXIT_OK ? found : code;
 	}
-	survey_release(&survey);
+	survey_free(&survey);
 	free(victims.list);
 	free(options.pids);
 	return found;

@@ -34,7 +34,7 @@ static const char help[] =
 
 /* An obstacle or a limit, and what to do about it. */
 struct advice {
-	bool blocks; /* the reason why io_uring is not usable */
+	bool blocks; /* io_uring is not usable because of the problem */
 	char problem[320];
 	char remedy[640];
 };

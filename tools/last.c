@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* ctxtool last: shows what a process was doing when it died, from the tables of the dead that the service
- * keeps. */
+/*
+ * ctxtool last: shows what a process was doing when it died, from the tables of the dead that the service
+ * keeps.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -109,7 +111,7 @@ static int show_dead(pid_t pid, bool json)
 	close(fd);
 	if (survey.unreadable_count)
 		fprintf(stderr, "ctxtool last: process %d: %s\n", (int)pid, survey.unreadables[0].reason);
-	/* Ages are those at its death. */
+	/* The ages that are printed are those at the death of the process. */
 	for (size_t i = 0; i < survey.process_count; i++)
 		survey.processes[i].now_ns = entry.ended_ns;
 	if (json) {
@@ -119,7 +121,7 @@ static int show_dead(pid_t pid, bool json)
 		printf("died %s ago:\n", duration_text(now > entry.ended_ns ? now - entry.ended_ns : 0, age));
 		code = view_tree.print(&options, &survey);
 	}
-	survey_release(&survey);
+	survey_free(&survey);
 	return code;
 }
 

@@ -130,4 +130,5 @@ static int print_leaks(const struct view_options *options, struct survey *survey
 	return count ? EXIT_OK : EXIT_NOTHING;
 }
 
-const struct view view_leaks = {.name = "leaks", .help = help, .own_json = true, .print = print_leaks};
+const struct view view_leaks = {
+	.name = "leaks", .help = help, .letters = "Opcjwnh", .own_json = true, .print = print_leaks};

@@ -66,7 +66,7 @@ static void print_context(const struct process *process, const struct reader_con
 	escape(context->record.label, label, sizeof(label));
 	if (!label[0])
 		strcpy(label, "-");
-	/* printf(3) pads to a number of bytes, and the column is one of characters. */
+	/* printf(3) pads to a number of bytes; the width of the column is in characters. */
 	pad = widths->label - (int)text_width(label);
 	printf("%-*s  %s%-9s%s  %8s  %8s  %5u  %s%*s  %s\n", widths->id, id,
 	       colour(state_colour(context->record.state)), state_name(context->record.state),
@@ -112,4 +112,5 @@ static int print_list(const struct view_options *options, struct survey *survey)
 	return EXIT_OK;
 }
 
-const struct view view_ls = {.name = "ls", .help = help, .shows_copies = true, .print = print_list};
+const struct view view_ls = {
+	.name = "ls", .help = help, .letters = "opcjwnh", .shows_copies = true, .print = print_list};

@@ -12,7 +12,7 @@
 struct command {
 	const char *name;
 	const char *summary;
-	const struct view *view; /* view_run() runs it; NULL: run does */
+	const struct view *view; /* what view_run() runs; NULL: the function run is the command */
 	int (*run)(int argc, char **argv);
 };
 
@@ -98,7 +98,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
-		/* Its command gets the limits that we were started with, and its exit codes are others. */
+		/* run passes on the limits that it was started with, and has exit codes of its own. */
 		if (commands[i].run == run_run)
 			return run_run(argc - 1, argv + 1);
 		allow_descriptors();

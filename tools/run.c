@@ -14,7 +14,7 @@
 #include "run.h"
 #include "terminal.h"
 
-/* How long to wait for a service that does not answer: signals are not passed on meanwhile. */
+/* How long to wait for a service that does not answer. The end of the command is not noticed meanwhile. */
 #define SERVICE_TIMEOUT_NS 500000000u
 /* With fewer free descriptors the run leaves out what it can do without. */
 #define DESCRIPTORS_AMPLE 16
@@ -69,8 +69,10 @@ static int derive_context(struct run *run)
 			  : ctx_with_cancel(parent, run->options.label, &run->ctx);
 }
 
-/* Makes the context, without a table, which takes a descriptor, where few are left. The environment stays as
- * it was, for the command. */
+/*
+ * Makes the context. Where few descriptors are left it has no table, which would take one. The environment of
+ * the command stays as it was.
+ */
 static int make_context(struct run *run)
 {
 	const char *value = getenv("CTXRING_TABLE");
@@ -191,8 +193,10 @@ static void start_command(struct run *run)
 	explain_start(run, &spawn);
 }
 
-/* Connects to the service, after the command has started so that it does not wait. The client tries again
- * until there is a service. */
+/*
+ * Connects to the service, after the command has started so that it does not wait. The client tries again
+ * until there is a service.
+ */
 static void connect_service(struct run *run)
 {
 	struct ctxd_options service = {.flags = CTXD_PUBLISH | CTXD_PATIENT,
@@ -241,7 +245,7 @@ static void await_command(struct run *run)
 
 /* ---- the end */
 
-/* Ends by the signal that ended the command: a shell that sees Ctrl-C end it ends its script too. */
+/* Ends this process by the signal that ended the command, so that a shell ends its script after Ctrl-C. */
 static void die_alike(const struct run *run)
 {
 	const struct run_outcome *outcome = &run->outcome;
@@ -265,8 +269,10 @@ static void die_alike(const struct run *run)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* Opens /dev/null in place of standard descriptors that are closed, so that no other file gets their numbers.
- * They are closed again in the command. */
+/*
+ * Opens /dev/null in place of standard descriptors that are closed, so that no other file gets their numbers.
+ * They are closed again in the command.
+ */
 static void fill_standard_descriptors(void)
 {
 	int fd;
@@ -277,8 +283,10 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
-/* Makes this process the leader of a group, because signals go to the whole group, which must not be that of
- * the shell. 0, also for the leader of a session, which has a group and cannot make another; or -errno. */
+/*
+ * Makes this process the leader of a group, because signals go to the whole group, which must not be that of
+ * the shell. 0, also for the leader of a session, which has a group and cannot make another; or -errno.
+ */
 static int lead_group(void)
 {
 	if (!setpgid(0, 0))
@@ -319,7 +327,7 @@ static int run_command(struct run *run)
 
 static int run_with(int (*parse)(struct run_options *options, int argc, char **argv), int argc, char **argv)
 {
-	/* Static: the thread that takes signals uses it until the process ends. */
+	/* This is static because the thread that takes signals uses it until the process ends. */
 	static struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER, .kill_ns = CTX_FOREVER};
 
 	fill_standard_descriptors();

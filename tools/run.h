@@ -23,7 +23,7 @@ enum run_exit {
 	RUN_NOT_EXECUTABLE = 126,
 	RUN_NOT_FOUND = 127,
 	RUN_KILLED = 137,
-	RUN_CANCELLED = 143, /* not of timeout(1) */
+	RUN_CANCELLED = 143, /* the context was cancelled; timeout(1) has no such code */
 };
 
 struct run_options {
@@ -48,31 +48,33 @@ int run_parse_timeout(struct run_options *options, int argc, char **argv);
 
 /* What happened to the command. */
 struct run_outcome {
-	int start_error; /* -errno: it was not started, or could not be waited for; 0 */
+	int start_error; /* 0; or -errno: the command was not started, or could not be waited for */
 	pid_t pid;
 	struct ctx_exit how;
-	int error;	/* why the run stopped it, as ctx_err(3) says; 0: it did not */
-	bool by_signal; /* SIGTERM to the run stopped it: the run ends as the command does */
+	int error;	/* why the run stopped the command, as ctx_err(3) says; 0: it did not */
+	bool by_signal; /* SIGTERM to the run stopped the command, so the run ends as the command did */
 	uint64_t started_ns, ended_ns;
 	int code; /* the exit code of the run */
 };
 
 struct run {
 	struct run_options options;
-	struct ctx_context *outer, *ctx; /* of the run that this one is in, or NULL; and of this one */
+	struct ctx_context *outer; /* the context of the run that this one is in; NULL: it is in none */
+	struct ctx_context *ctx;   /* the context of this run */
 	struct ctx_process *process;
 	struct ctxd_client *client;
 	bool frugal; /* few descriptors are left: no table, no service, no cgroup */
 	struct run_outcome outcome;
 
 	sigset_t heard;	      /* the signals that the run takes */
-	sigset_t inherited;   /* the signal mask that it was started with */
+	sigset_t inherited;   /* the signal mask that the run was started with */
 	pthread_mutex_t lock; /* guards what follows, and process while signals are passed on */
 	bool over;	      /* the command has ended: signals are passed on no more */
 	bool alarmed;	      /* SIGALRM ended the run */
 	bool terminated;      /* SIGTERM ended the run */
 	uint64_t kill_ns;     /* time of the SIGKILL after a signal that was passed on; CTX_FOREVER: none */
-	_Atomic bool told;    /* --verbose has named the first signal; the two that may do so exchange it */
+	/* --verbose has named the first signal. Two threads call say_end(), which exchanges this. */
+	_Atomic bool told;
 	struct ctx_callback on_end;
 	uint64_t on_end_id;
 };
@@ -80,8 +82,10 @@ struct run {
 /* Blocks the signals that the run is to take. 0 or -errno. */
 int run_listen(struct run *run);
 
-/* Passes on the signals that came while the command was being started, and starts the thread that passes on
- * all later ones. 0 or -errno. */
+/*
+ * Passes on the signals that came while the command was being started, and starts the thread that passes on
+ * all later ones. 0 or -errno.
+ */
 int run_pass_signals(struct run *run);
 
 /* Stops passing signals on. To be called when the command has ended. */

@@ -70,7 +70,7 @@ int run_listen(struct run *run)
 	return sigtimedwait(&none, NULL, &now) < 0 && errno != EAGAIN && errno != EINTR ? -errno : 0;
 }
 
-/* ---- to the command */
+/* ---- sending signals to the command */
 
 void run_say_signal(const struct run *run, int signo)
 {
@@ -81,8 +81,10 @@ void run_say_signal(const struct run *run, int signo)
 			signal_name(signo, name), escape(run->options.command[0], command, sizeof(command)));
 }
 
-/* Sends the signal to the command, and also to the group, if there is one. This process is in that group: it
- * ignores the signal, and hear_signal() leaves out what this process sent. */
+/*
+ * Sends the signal to the command, and also to the group, if there is one. This process is in that group: it
+ * ignores the signal, and hear_signal() leaves out what this process sent.
+ */
 static void send_signal(struct run *run, int signo)
 {
 	bool group = run_has_group(&run->options) && signo != SIGKILL;
@@ -111,7 +113,7 @@ static void context_ended(struct ctx_callback *callback, const struct ctx_contex
 	say_end(data);
 }
 
-/* ---- from others */
+/* ---- taking signals */
 
 static bool end_run(struct run *run, int error, const siginfo_t *info)
 {
@@ -125,8 +127,10 @@ static void pass_signal(struct run *run, const siginfo_t *info)
 {
 	int signo = info->si_signo;
 
-	/* The outer run sends SIGTERM at its deadline, which is this one's too. The deadline is the cause,
-	 * even if this run's timer comes second. */
+	/*
+	 * The outer run sends SIGTERM at its deadline, which is this one's too. The deadline is the cause,
+	 * even if this run's timer comes second.
+	 */
 	if (signo == SIGTERM && !ctx_err(run->ctx) && ctx_deadline_ns(run->ctx) <= now_ns())
 		return;
 	/* The keeper has sent this signal to the group. */
@@ -161,7 +165,7 @@ static bool is_of_terminal(const struct run *run, const siginfo_t *info)
 	case SIGWINCH:
 		return true;
 	default:
-		return false; /* an alarm, for instance, that was set before */
+		return false; /* such as SIGALRM, of an alarm(2) that was set before execve(2) */
 	}
 }
 

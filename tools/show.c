@@ -138,4 +138,5 @@ static int print_selection(const struct view_options *options, struct survey *su
 	return EXIT_OK;
 }
 
-const struct view view_show = {.name = "show", .help = help, .takes_id = true, .print = print_selection};
+const struct view view_show = {
+	.name = "show", .help = help, .letters = "pcjwnh", .takes_id = true, .print = print_selection};

@@ -274,5 +274,9 @@ static int print_stats(const struct view_options *options, struct survey *survey
 	return EXIT_OK;
 }
 
-const struct view view_stats = {
-	.name = "stats", .help = help, .own_json = true, .always_prints = true, .print = print_stats};
+const struct view view_stats = {.name = "stats",
+				.help = help,
+				.letters = "mpcjwnh",
+				.own_json = true,
+				.always_prints = true,
+				.print = print_stats};

@@ -127,5 +127,9 @@ static int print_top(const struct view_options *options, struct survey *survey)
 	return EXIT_OK;
 }
 
-const struct view view_top = {
-	.name = "top", .help = help, .full_screen = true, .screen = top_screen, .print = print_top};
+const struct view view_top = {.name = "top",
+			      .help = help,
+			      .letters = "pjwnh",
+			      .full_screen = true,
+			      .screen = top_screen,
+			      .print = print_top};

@@ -12,10 +12,10 @@ struct top_row {
 };
 
 enum top_order {
-	TOP_BY_OPERATIONS, /* most first */
-	TOP_BY_AGE,	   /* oldest first */
-	TOP_BY_TIME_LEFT,  /* next deadline first; without one last */
-	TOP_BY_LABEL,	   /* by strcmp(3) */
+	TOP_BY_OPERATIONS, /* the most operations first */
+	TOP_BY_AGE,	   /* the oldest first */
+	TOP_BY_TIME_LEFT,  /* the next deadline first, contexts without one last */
+	TOP_BY_LABEL,	   /* in the order of strcmp(3) */
 	TOP_ORDERS,
 };
 
@@ -23,8 +23,9 @@ enum top_order {
 size_t top_collect(struct survey *survey, struct top_row *rows);
 
 /*
- * Sorts the rows. Rows that are equal in the order stay as they are when it is reversed: by operations the
- * longest waiting first, then live before done, old before young, by pid and slot.
+ * Sorts the rows. Reversing the order does not reverse rows that are equal in it. These come the longest
+ * waiting first, if the order is that by operations; then live before done, old before young, and by pid and
+ * slot.
  */
 void top_sort(struct top_row *rows, size_t count, enum top_order order, bool reverse);
 

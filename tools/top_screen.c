@@ -26,7 +26,7 @@ struct place {
 struct screen {
 	const struct view_options *options;
 	struct survey survey;
-	struct top_row *rows; /* those that the filter and folding leave */
+	struct top_row *rows; /* the rows that the filter and folding leave */
 	size_t count;
 	size_t first;  /* index of the uppermost row on the screen */
 	size_t chosen; /* index of the row under the bar */
@@ -134,7 +134,7 @@ static void fill_rows(struct screen *screen)
 
 static void take_survey(struct screen *screen)
 {
-	survey_release(&screen->survey);
+	survey_free(&screen->survey);
 	screen->failed = view_survey(screen->options, &screen->survey) != 0;
 	if (!screen->failed)
 		fill_rows(screen);
@@ -142,7 +142,7 @@ static void take_survey(struct screen *screen)
 
 /* ---- drawing */
 
-/* Draws a line, of which what is beyond the edge of the window is left out. */
+/* Draws a line as far as it fits into the window. */
 static void draw_line(int y, const char *text)
 {
 	size_t bytes = 0;
@@ -463,7 +463,7 @@ int top_screen(const struct view_options *options)
 	curs_set(0);
 	run_screen(&screen);
 	endwin();
-	survey_release(&screen.survey);
+	survey_free(&screen.survey);
 	free(screen.rows);
 	if (screen.failed)
 		fprintf(stderr, "ctxtool top: not enough memory, or /proc is not mounted\n");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How ctxtool top sorts: its rows, and the orders between them. */
+/* The rows of ctxtool top, and how they are sorted. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +30,7 @@ static bool is_live(const struct top_row *row)
 	return row->context->record.state & CTX_TABLE_LIVE;
 }
 
-/* The time at which its deadline ends the context; never for one that is done. */
+/* The time at which the deadline ends the context; UINT64_MAX for one that is done. */
 static uint64_t end_ns(const struct top_row *row)
 {
 	return is_live(row) ? row->context->record.deadline_ns : UINT64_MAX;

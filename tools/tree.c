@@ -142,4 +142,5 @@ static int print_trees(const struct view_options *options, struct survey *survey
 	return EXIT_OK;
 }
 
-const struct view view_tree = {.name = "tree", .help = help, .shows_copies = true, .print = print_trees};
+const struct view view_tree = {
+	.name = "tree", .help = help, .letters = "pcjwnh", .shows_copies = true, .print = print_trees};

@@ -13,7 +13,7 @@
 #define ID_SIZE 40
 #define TEXT_SIZE 2048
 
-/* Each function writes the text of its example to buffer and returns that. */
+/* Each function with a buffer writes a text like its example there, and returns it. */
 
 /* "PID:SLOT.GENERATION". */
 char *format_id(const struct process *process, const struct reader_context *context, char buffer[ID_SIZE]);

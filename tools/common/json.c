@@ -15,7 +15,7 @@
 #include "select.h"
 #include "service.h"
 
-/* jansson's integers are signed: a greater number, which a hostile table may hold, becomes the greatest. */
+/* jansson's integers are signed. A number that is too great for them becomes the greatest. */
 static json_t *number_json(uint64_t value)
 {
 	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);

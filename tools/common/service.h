@@ -40,8 +40,10 @@ int service_complete(struct survey *survey, const pid_t *pids, size_t pid_count)
 /* Returns the id of a context as ctx_id(3) does. */
 uint64_t service_ctx_id(const struct reader_context *context);
 
-/* Writes " shared as "NAME" (EPOCH-NUMBER), mode 0600, 2 joined" or " joined from PID:SLOT.GENERATION", or ""
- * for a context that is neither. Returns buffer. */
+/*
+ * Writes " shared as "NAME" (EPOCH-NUMBER), mode 0600, 2 joined" or " joined from PID:SLOT.GENERATION", or ""
+ * for a context that is neither. Returns buffer.
+ */
 char *service_note(const struct process *process, const struct reader_context *context, char *buffer,
 		   size_t size);
 

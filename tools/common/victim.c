@@ -13,14 +13,16 @@
 /* A walk through the contexts that end with a victim, the victim first. */
 struct ending {
 	const struct victim *victim;
-	uint32_t at;		 /* index in preorder: the contexts below one follow it and are deeper */
+	uint32_t at;		 /* the next index in preorder, where those below a context follow it */
 	bool inside;		 /* the victim has been passed */
 	uint32_t detached_depth; /* depth of a detached context, which does not end with its parent; or
 				    UINT32_MAX */
 };
 
-/* Returns the next context of the walk, or NULL. Leaves out detached contexts, which stand below their parent
- * in preorder but do not end with it, and what is below them. */
+/*
+ * Returns the next context of the walk, or NULL. Leaves out detached contexts, which stand below their parent
+ * in preorder but do not end with it, and what is below them.
+ */
 static const struct reader_context *next_ending(struct ending *ending)
 {
 	const struct snapshot *snapshot = &ending->victim->process->snapshot;
@@ -127,7 +129,7 @@ bool process_is_run(const struct process *process)
 	       (strcmp(process->name, "ctxtool") == 0 || strcmp(process->name, "timeout") == 0);
 }
 
-/* Signals through the directory in /proc, which means the same process for ever, as a pidfd does. */
+/* Sends the signal by the open directory /proc/PID, which stands for one process only, as a pidfd does. */
 static int signal_run(const struct victim *victim, int signo)
 {
 	return syscall(SYS_pidfd_send_signal, victim->process->descriptors.directory, signo, NULL, 0) < 0
@@ -135,8 +137,10 @@ static int signal_run(const struct victim *victim, int signo)
 		       : 0;
 }
 
-/* For a run that the service cannot reach, because there is none or the run has not connected yet: sends it
- * the signal. Returns result for everything else. */
+/*
+ * For a run that the service cannot reach, because there is none or the run has not connected yet: sends it
+ * the signal. Returns result for everything else.
+ */
 static int cancel_run_directly(const struct victim *victim, int result, int signo,
 			       struct ctxd_report *ret_report)
 {

@@ -9,9 +9,9 @@
 
 /* A context that is to end: one in a table, or one of which only the id of the service is known. */
 struct victim {
-	struct process *process; /* NULL: id names it */
+	struct process *process; /* NULL: id names the context */
 	struct reader_context *context;
-	struct ctxd_id id;	       /* {0, 0}: process and context name it */
+	struct ctxd_id id;	       /* {0, 0}: process and context name the context */
 	uint32_t contexts, operations; /* live contexts, itself and below, and their operations */
 	char name[ESCAPED_SIZE + 64];  /* id and label, escaped */
 };

@@ -142,27 +142,49 @@ static int check_options(const struct view *view, struct view_options *options, 
 		return bad_usage(view, "one operand too many", argv[optind]);
 	if (options->core && options->pid_count)
 		return bad_usage(view, "--core and --pid exclude each other: give one of them", NULL);
-	if (options->core && (options->watch || view->full_screen))
+	if (options->core && options->watch)
 		return bad_usage(view, "a core file does not change: leave out --watch", NULL);
 	return -1;
 }
 
+/* The options of all commands of this kind. Each command accepts those whose letters are in view->letters. */
+static const struct option all_options[] = {
+	{"pid", required_argument, NULL, 'p'},	 {"core", required_argument, NULL, 'c'},
+	{"json", no_argument, NULL, 'j'},	 {"watch", optional_argument, NULL, 'w'},
+	{"count", required_argument, NULL, 'n'}, {"operations", no_argument, NULL, 'o'},
+	{"openmetrics", no_argument, NULL, 'm'}, {"older", required_argument, NULL, 'O'},
+	{"help", no_argument, NULL, 'h'},
+};
+#define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))
+
+/* Fills both arguments of getopt_long(3) with the options that the command accepts. */
+static void choose_options(const struct view *view, char letters[3 * OPTION_COUNT + 1],
+			   struct option known[OPTION_COUNT + 1])
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		if (!strchr(view->letters, all_options[i].val))
+			continue;
+		*known++ = all_options[i];
+		*letters++ = (char)all_options[i].val;
+		/* One colon says that the option wants a value, two that it may have one. */
+		for (int colons = all_options[i].has_arg; colons > 0; colons--)
+			*letters++ = ':';
+	}
+	*known = (struct option){0};
+	*letters = '\0';
+}
+
 static int parse_options(const struct view *view, struct view_options *options, int argc, char **argv)
 {
-	static const struct option known[] = {
-		{"pid", required_argument, NULL, 'p'},	 {"core", required_argument, NULL, 'c'},
-		{"json", no_argument, NULL, 'j'},	 {"watch", optional_argument, NULL, 'w'},
-		{"count", required_argument, NULL, 'n'}, {"operations", no_argument, NULL, 'o'},
-		{"openmetrics", no_argument, NULL, 'm'}, {"older", required_argument, NULL, 'O'},
-		{"help", no_argument, NULL, 'h'},	 {NULL, 0, NULL, 0},
-	};
-	char program[32];
+	struct option known[OPTION_COUNT + 1];
+	char letters[3 * OPTION_COUNT + 1], program[32];
 	int letter;
 
+	choose_options(view, letters, known);
 	snprintf(program, sizeof(program), "ctxtool %s", view->name);
 	options->interval_ns = INTERVAL_DEFAULT_NS;
 	optind = 1;
-	while ((letter = next_option(program, argc, argv, "p:c:jw::n:omO:h", known)) != -1) {
+	while ((letter = next_option(program, argc, argv, letters, known)) != -1) {
 		int result = take_option(view, options, letter);
 
 		if (result >= 0)
@@ -222,7 +244,7 @@ int view_survey(const struct view_options *options, struct survey *ret_survey)
 	service_refresh();
 	result = service_complete(ret_survey, options->pids, options->pid_count);
 	if (result)
-		survey_release(ret_survey);
+		survey_free(ret_survey);
 	return result;
 }
 
@@ -249,7 +271,7 @@ static int run_round(const struct view *view, const struct view_options *options
 		code = print_nothing_found(options, &survey);
 	else
 		code = view->print(options, &survey);
-	survey_release(&survey);
+	survey_free(&survey);
 	if (fflush(stdout) || ferror(stdout)) {
 		fprintf(stderr, "ctxtool: cannot write: %s\n", strerror(errno));
 		return EXIT_TROUBLE;

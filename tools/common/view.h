@@ -32,11 +32,12 @@ struct view_options {
 struct view {
 	const char *name;
 	const char *help;
-	bool takes_id;	    /* wants an operand */
-	bool own_json;	    /* print writes JSON itself, instead of json_print() */
-	bool always_prints; /* prints also when nothing is found */
-	bool shows_copies;  /* prints also the contexts of copies.h */
-	bool full_screen;   /* repeats also without --watch */
+	const char *letters; /* the short forms of the options that it accepts, which are those in help */
+	bool takes_id;	     /* wants an operand */
+	bool own_json;	     /* print writes JSON itself, instead of json_print() */
+	bool always_prints;  /* prints also when nothing is found */
+	bool shows_copies;   /* prints also the contexts of copies.h */
+	bool full_screen;    /* repeats also without --watch */
 	/* Takes the place of print on a terminal; may be NULL. Returns the exit code. */
 	int (*screen)(const struct view_options *options);
 	/* Prints what is found. Returns the exit code. */

@@ -12,7 +12,8 @@ _ctxtool() {
 		mapfile -t COMPREPLY < <(compgen -W "ls tree show top watch stats leaks last cancel run doctor --help --version" -- "$word")
 		return
 	fi
-	if [[ $before == -p || $before == --pid ]]; then
+	# To run, -p is another option, which has no value.
+	if [[ ($before == -p || $before == --pid) && ${COMP_WORDS[1]} != run ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_ctxtool_pids)" -- "$word")
 		return
 	fi

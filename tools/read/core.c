@@ -26,7 +26,7 @@
 
 struct segment {
 	uint64_t address;
-	uint64_t offset; /* in the core file */
+	uint64_t offset; /* where its bytes begin in the core file */
 	uint64_t size;	 /* bytes that the core file holds of it */
 	uint64_t memory_size;
 };
@@ -198,8 +198,10 @@ static int read_core(struct core *core, Elf *elf, char *reason, size_t size)
 	return 0;
 }
 
-/* Copies memory of the dead process to `to`, of which the bytes that the core does not hold stay as they are.
- * Returns whether the core held all of them. */
+/*
+ * Copies memory of the dead process to `to`, of which the bytes that the core does not hold stay as they are.
+ * Returns whether the core held all of them.
+ */
 static bool copy_memory(const struct core *core, uint64_t address, uint64_t size, char *to)
 {
 	uint64_t copied = 0;
@@ -276,7 +278,7 @@ static int add_core_process(struct survey *survey, struct core *core, const char
 	}
 	process = survey_add_process(survey);
 	if (!process) {
-		snapshot_release(&snapshot);
+		snapshot_free(&snapshot);
 		return -ENOMEM;
 	}
 	process->pid = core->pid ? core->pid : snapshot.header.pid;
@@ -417,8 +419,8 @@ int survey_core(const char *path, struct survey *ret_survey)
 		close(core.fd);
 	free(core.segments);
 	free(core.tables);
-	sites_release(&core.sites);
+	sites_free(&core.sites);
 	if (result)
-		survey_release(ret_survey);
+		survey_free(ret_survey);
 	return result;
 }

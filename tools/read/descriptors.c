@@ -82,12 +82,12 @@ const char *descriptor_text(struct descriptors *descriptors, int fd)
 	return text;
 }
 
-void descriptors_release(struct descriptors *descriptors)
+void descriptors_free(struct descriptors *descriptors)
 {
 	for (size_t i = 0; i < descriptors->room; i++)
 		free(descriptors->entries[i].text);
 	free(descriptors->entries);
-	sockets_release(&descriptors->sockets);
+	sockets_free(&descriptors->sockets);
 	if (descriptors->directory >= 0)
 		close(descriptors->directory);
 	*descriptors = (struct descriptors){.directory = -1};

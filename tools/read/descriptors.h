@@ -16,9 +16,9 @@ struct descriptors {
 	struct sockets sockets;
 };
 
-/* Returns the text for fd, escaped and valid until descriptors_release; "" when nothing is known of it. */
+/* Returns the text for fd, escaped and valid until descriptors_free; "" when nothing is known of it. */
 const char *descriptor_text(struct descriptors *descriptors, int fd);
 
-void descriptors_release(struct descriptors *descriptors);
+void descriptors_free(struct descriptors *descriptors);
 
 #endif

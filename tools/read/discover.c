@@ -38,8 +38,12 @@
 #define THREAD_PREFIX "ctx-"
 /* Bytes of records that count as in use and were never written: an honest table has some, but not more. */
 #define UNTOUCHED_MAX (256u * 1024 * 1024)
-#define TABLES_MAX 8 /* in one process: each copy of the library in it has a table of its own */
-/* 60 ms in all: enough for a beginning process to finish its table, also when it loses its CPU meanwhile. */
+/* How many tables of one process are looked for. Each copy of the library in it has a table of its own. */
+#define TABLES_MAX 8
+/*
+ * How often, and with what pauses, a process that may just be beginning is looked at. 60 ms in all are enough
+ * for it to finish its table, also when it loses its CPU meanwhile.
+ */
 #define LOOKS_MAX 12
 #define LOOK_PAUSE_NS 5000000
 /* The user that the kernel shows for all those whom our user namespace does not know. */
@@ -51,8 +55,8 @@ struct candidate {
 	int directory;
 	struct patience *patience;
 	uid_t uid;
-	bool has_memory; /* false when the process is ending */
-	pid_t inner_pid; /* in its own pid namespace */
+	bool has_memory; /* false: the process is ending */
+	pid_t inner_pid; /* its number in its own pid namespace */
 	char name[64];
 	char *maps;
 };
@@ -87,17 +91,17 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
 	return 0;
 }
 
-static void release_process(struct process *process)
+static void process_free(struct process *process)
 {
-	snapshot_release(&process->snapshot);
-	sites_release(&process->sites);
-	descriptors_release(&process->descriptors);
+	snapshot_free(&process->snapshot);
+	sites_free(&process->sites);
+	descriptors_free(&process->descriptors);
 }
 
-void survey_release(struct survey *survey)
+void survey_free(struct survey *survey)
 {
 	for (size_t i = 0; i < survey->process_count; i++)
-		release_process(&survey->processes[i]);
+		process_free(&survey->processes[i]);
 	free(survey->processes);
 	free(survey->unreadables);
 	*survey = (struct survey){0};
@@ -227,7 +231,8 @@ static void set_reason(struct unreadable *unreadable, int error, const char *wha
 	else if (error == EBUSY)
 		remedy = " (too many other processes keep their readers waiting; end those first)";
 	else if (error == EAGAIN)
-		remedy = " (a process has a lease on it; see /proc/locks for which)";
+		remedy = " (a process has a lease on it, see /proc/locks; or no thread can be started, see "
+			 "ulimit -u)";
 	else if (error == EACCES || error == EPERM)
 		remedy = geteuid() == 0 ? " (denied even to root, by a security module or a user namespace "
 					  "above: look from outside)"
@@ -314,13 +319,13 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 			 "its table says that it belongs to pid %" PRId32 ", which is another process",
 			 found.snapshot.header.pid);
 		unreadable.unsettled = true;
-		snapshot_release(&found.snapshot);
+		snapshot_free(&found.snapshot);
 		return survey_add_unreadable(survey, &unreadable);
 	}
 	found.now_ns = monotonic_ns();
 	process = survey_add_process(survey);
 	if (!process) {
-		snapshot_release(&found.snapshot);
+		snapshot_free(&found.snapshot);
 		return -ENOMEM;
 	}
 	*process = found;
@@ -341,7 +346,7 @@ int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const 
 	found.now_ns = monotonic_ns();
 	process = survey_add_process(survey);
 	if (!process) {
-		snapshot_release(&found.snapshot);
+		snapshot_free(&found.snapshot);
 		return -ENOMEM;
 	}
 	*process = found;
@@ -384,7 +389,8 @@ static bool has_library_thread(const struct candidate *candidate)
 	return found;
 }
 
-/* Whether we may not read the user's processes. Root may, unless our user namespace does not know the user.
+/*
+ * Whether we may not read the user's processes. Root may, unless our user namespace does not know the user.
  */
 static bool is_stranger(uid_t uid)
 {
@@ -492,7 +498,7 @@ static void remove_process(struct survey *survey, pid_t pid)
 
 	for (size_t i = 0; i < survey->process_count; i++) {
 		if (survey->processes[i].pid == pid)
-			release_process(&survey->processes[i]);
+			process_free(&survey->processes[i]);
 		else
 			survey->processes[kept++] = survey->processes[i];
 	}
@@ -576,7 +582,7 @@ int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_sur
 		result = look_again(ret_survey, dirfd(proc), pid_count > 0);
 	closedir(proc);
 	if (result) {
-		survey_release(ret_survey);
+		survey_free(ret_survey);
 		return result;
 	}
 	remove_duplicates(ret_survey);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finds context tables in the processes of this machine, or in a core file.
+ * Finds context tables in the processes of this machine, or in a core file. A survey is what was found at one
+ * moment: processes, each with the snapshot of its table, and the processes whose table could not be read,
+ * with the reason.
  *
  * This folder, read/, looks at processes, core files and the kernel and says what it found; it may use text/.
- *
- * A survey is what was found at one moment: processes, each with the snapshot of its
- * table, and the processes whose table could not be read, with the reason.
  */
 #ifndef TOOL_DISCOVER_H
 #define TOOL_DISCOVER_H
@@ -21,12 +20,12 @@
 #include "sites.h"
 
 struct process {
-	pid_t pid; /* in our pid namespace */
+	pid_t pid; /* its number in our pid namespace */
 	uid_t uid;
-	char name[64]; /* of the command, not escaped */
+	char name[64]; /* the name of the command, not escaped */
 	bool is_core;
-	uint64_t inode;	 /* of the table; 0 in a core file */
-	uint64_t now_ns; /* time of the snapshot, in the clock of the table */
+	uint64_t inode;	 /* that of the table; 0: it was read from a core file */
+	uint64_t now_ns; /* the time of the snapshot, by the clock of the table */
 	struct snapshot snapshot;
 	struct sites sites;
 	struct descriptors descriptors;
@@ -46,13 +45,15 @@ struct survey {
 	size_t process_count;
 	struct unreadable *unreadables;
 	size_t unreadable_count;
-	unsigned strangers; /* processes that may not be read and show no sign of ctxring, or are other users'
-			     */
+	/* The number of processes that may not be read and show no sign of ctxring, or are other users'. */
+	unsigned strangers;
 	struct patience patience;
 };
 
-/* Looks at the pid_count processes of pids, or at all if that is 0. 0, -ENOMEM, or the error of opening
- * /proc. */
+/*
+ * Looks at the pid_count processes of pids, or at all if that is 0. 0, -ENOMEM, or the error of opening
+ * /proc.
+ */
 int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_survey);
 
 /* Reads a core file. 0, also when it cannot be read: the survey has the reason; or -ENOMEM. */
@@ -68,6 +69,6 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
  */
 int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const char *name);
 
-void survey_release(struct survey *survey);
+void survey_free(struct survey *survey);
 
 #endif

@@ -14,12 +14,15 @@
 
 #include "proc_file.h"
 
-/* How long an errand is waited for when the patience of the survey is used up. */
+/* How long an errand is waited for after another one of the survey has not come back. */
 #define MOMENT_NS 5000000u
 /* A stuck thread keeps its stack, so it gets a small one. Where a machine needs more the default remains. */
 #define STACK_SIZE 131072u
 
-/* One call on its thread. Its caller frees it, or its thread when the caller has stopped waiting. */
+/*
+ * One call on a thread of its own. The caller frees the errand; or the thread does, when the caller has
+ * stopped waiting.
+ */
 struct errand {
 	pthread_cond_t back;
 	bool is_back;
@@ -105,6 +108,7 @@ static void *errand_run(void *data)
 	return NULL;
 }
 
+/* NULL: errno says why. */
 static struct errand *errand_new(int directory, ino_t process, const char *name, bool open_only)
 {
 	struct errand *errand = calloc(1, sizeof(*errand));
@@ -113,7 +117,9 @@ static struct errand *errand_new(int directory, ino_t process, const char *name,
 		return NULL;
 	errand->directory = fcntl(directory, F_DUPFD_CLOEXEC, 0);
 	if (errand->directory < 0) {
+		int error = errno;
 		free(errand);
+		errno = error;
 		return NULL;
 	}
 	pthread_cond_init(&errand->back, NULL);
@@ -179,7 +185,7 @@ static struct errand *send_errand(struct patience *patience, int directory, cons
 		return NULL;
 	struct errand *errand = errand_new(directory, status.st_ino, name, open_only);
 	if (!errand) {
-		*ret_error = -ENOMEM;
+		*ret_error = -errno;
 		return NULL;
 	}
 	*ret_error = start_thread(errand);

@@ -17,7 +17,10 @@
 
 #define ERRANDS_STUCK_MAX 256
 
-/* The time that all errands of a survey may wait together. Once it is used up, each waits a moment only. */
+/*
+ * How long each errand of a survey is waited for. It is used up by the first one that does not come back;
+ * later ones are waited for a moment only.
+ */
 struct patience {
 	uint64_t left_ns;
 };
@@ -25,7 +28,8 @@ struct patience {
 
 /*
  * Both look into directory, an open /proc/PID. Errors besides those of the call itself: -ETIMEDOUT when the
- * process does not answer, or still has an errand that is stuck; -EBUSY when too many errands are stuck.
+ * process does not answer, or still has an errand that is stuck; -EBUSY when too many errands are stuck;
+ * -EAGAIN when no thread can be started.
  */
 
 /* Returns the text of a file in directory, which the caller frees; NULL: ret_error has -errno. */

@@ -20,7 +20,7 @@ static int read_status(int fd, struct statx *ret_status)
 												     : 0;
 }
 
-/* The status of a memfd of our own, for the device of all. 0 or -errno. */
+/* Gets the status of a memfd of our own, whose device is that of all memfds. 0 or -errno. */
 static int find_device(struct statx *ret_own)
 {
 	static struct statx own;

@@ -27,7 +27,8 @@ struct reading {
 	size_t size;
 	struct ctx_table_header header;
 	struct snapshot *out;
-	uint32_t *index_of_slot; /* of contexts; READER_NONE: no context is read from that slot */
+	/* The index of the context in each slot. READER_NONE: none was read from it. */
+	uint32_t *index_of_slot;
 	unsigned yields;
 };
 
@@ -533,7 +534,7 @@ int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snap
 	result = read_records(&reading);
 	free(reading.index_of_slot);
 	if (result) {
-		snapshot_release(&out);
+		snapshot_free(&out);
 		snprintf(reason, READER_REASON_SIZE, "not enough memory to read the table");
 		return result;
 	}
@@ -541,7 +542,7 @@ int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snap
 	return 0;
 }
 
-void snapshot_release(struct snapshot *snapshot)
+void snapshot_free(struct snapshot *snapshot)
 {
 	free(snapshot->contexts);
 	free(snapshot->operations);

@@ -24,7 +24,7 @@ struct reader_context {
 	struct ctx_table_context record;
 	uint32_t slot;
 	uint32_t parent;	  /* index of a context; READER_NONE: a root */
-	uint32_t first_child;	  /* the oldest */
+	uint32_t first_child;	  /* index of the oldest child */
 	uint32_t next_sibling;	  /* the next younger child of the parent; roots are siblings too */
 	uint32_t depth;		  /* 0 for a root */
 	uint32_t origin;	  /* the context whose end ended this one; READER_NONE: live, or not known */
@@ -73,15 +73,15 @@ struct reader_range {
 /*
  * Reads the table at bytes, which is aligned to 8. Refuses one whose records in use have more than
  * read_max bytes, because reading the holes of a sparse file allocates memory. 0, and the caller calls
- * snapshot_release(); or -EINVAL (not a table, or a broken one), -EPROTO (another version), -ENODATA
+ * snapshot_free(); or -EINVAL (not a table, or a broken one), -EPROTO (another version), -ENODATA
  * (cut short), -EAGAIN (its process is still making it), -EFBIG (more than read_max), -ENOMEM. On error
  * reason has it in words.
  */
 int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,
 		  char reason[READER_REASON_SIZE]);
 
-/* Frees the arrays. A zeroed or released snapshot is allowed. */
-void snapshot_release(struct snapshot *snapshot);
+/* Frees the arrays. A zeroed or freed snapshot is allowed. */
+void snapshot_free(struct snapshot *snapshot);
 
 /*
  * Tells from the header alone which parts of a table of table_size bytes hold records in use. Errors as

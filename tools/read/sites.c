@@ -111,7 +111,7 @@ char *site_text(const struct sites *sites, uint64_t address, char *buffer, size_
 	return buffer;
 }
 
-void sites_release(struct sites *sites)
+void sites_free(struct sites *sites)
 {
 	for (size_t i = 0; i < sites->count; i++)
 		free(sites->ranges[i].path);

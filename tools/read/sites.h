@@ -30,6 +30,6 @@ void sites_sort(struct sites *sites);
 /* Writes "object+0x12ab", escaped, or the address alone where no file is mapped. Returns buffer. */
 char *site_text(const struct sites *sites, uint64_t address, char *buffer, size_t size);
 
-void sites_release(struct sites *sites);
+void sites_free(struct sites *sites);
 
 #endif

@@ -169,7 +169,7 @@ const char *socket_text(struct sockets *sockets, int proc_directory, uint64_t in
 	return found ? found->text : NULL;
 }
 
-void sockets_release(struct sockets *sockets)
+void sockets_free(struct sockets *sockets)
 {
 	for (size_t i = 0; i < sockets->count; i++)
 		free(sockets->entries[i].text);

@@ -22,6 +22,6 @@ struct sockets {
 /* Returns text as "tcp 127.0.0.1:80 -> 127.0.0.1:4312 ESTABLISHED"; NULL when the socket is not known. */
 const char *socket_text(struct sockets *sockets, int proc_directory, uint64_t inode);
 
-void sockets_release(struct sockets *sockets);
+void sockets_free(struct sockets *sockets);
 
 #endif

@@ -46,8 +46,10 @@ static const char *read_number(const char *text, locale_t locale, long double *r
 	return end;
 }
 
-/* Reads a number in the user's locale or in that of C, whichever takes more of the text. Moves *text behind
- * it. */
+/*
+ * Reads a number in the user's locale or in that of C, whichever takes more of the text. Moves *text behind
+ * it.
+ */
 static bool take_number(const char **text, long double *ret_number)
 {
 	locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);

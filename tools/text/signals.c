@@ -89,8 +89,10 @@ int signal_parse(const char *text)
 		return parse_name(name);
 	if (!parse_number(name, &number))
 		return -1;
-	/* The exit status of a command that a signal ended is 128 plus its number in a shell, 256 plus it in
-	 * ksh. */
+	/*
+	 * The exit status of a command that a signal ended is 128 plus its number in a shell, 256 plus it in
+	 * ksh.
+	 */
 	if (name == text)
 		number &= number >= 0xff ? 0xff : 0x7f;
 	return number <= SIGRTMAX ? number : -1;

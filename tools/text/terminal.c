@@ -14,7 +14,8 @@
 
 static struct terminal state;
 static volatile sig_atomic_t caught;
-static sigset_t mask_in_waits; /* the caught signals are open in waits and blocked at other times */
+/* The signal mask during waits. The caught signals are not in it, and are blocked at other times. */
+static sigset_t mask_in_waits;
 
 void terminal_init(void)
 {
@@ -56,8 +57,10 @@ const char *colour(enum colour colour)
 	return state.colours ? sequences[colour] : "";
 }
 
-/* Whether the character controls a terminal, reorders a line or is not visible: it could make one text look
- * like another. */
+/*
+ * Whether the character controls a terminal, reorders a line or is not visible: it could make one text look
+ * like another.
+ */
 static bool is_hidden(uint32_t code)
 {
 	static const struct {
