@@ -223,8 +223,11 @@ void dispose(const int *fds, unsigned count);
 /* Shuts down a socket to the service and closes it, together with what is queued in it. */
 void dispose_socket(int fd);
 
-/* False: so many descriptors wait to be closed that no more should be received. */
-bool dispose_has_room(void);
+/*
+ * 0; -EPROTO: so many descriptors wait to be closed that no more should be received; -EAGAIN: for the same
+ * reason, but in a forked child, which has inherited some of them and closes those soon.
+ */
+int dispose_check_room(void);
 
 /* In a forked child: starts to close the copies of what waited to be closed in the parent. */
 void dispose_resume(void);

@@ -26,7 +26,8 @@ static struct {
 	struct lock lock; /* guards all of this */
 	bool running;
 	unsigned first, count;
-	int fds[WAITING_MAX];		   /* -1: is not to be closed */
+	unsigned copies;      /* in a forked child: so many of the first ones are copies of the parent's */
+	int fds[WAITING_MAX]; /* -1: is not to be closed */
 	struct file_id files[WAITING_MAX]; /* of copies in a forked child; {0}: the number is ours */
 } waiting;
 
@@ -67,6 +68,7 @@ static void close_waiting(void)
 			file = waiting.files[waiting.first];
 			waiting.first = (waiting.first + 1) % WAITING_MAX;
 			waiting.count--;
+			waiting.copies -= waiting.copies > 0;
 		}
 		waiting.running = more;
 		lock_release(&waiting.lock);
@@ -109,12 +111,14 @@ void dispose(const int *fds, unsigned count)
 	}
 }
 
-bool dispose_has_room(void)
+int dispose_check_room(void)
 {
 	lock_acquire(&waiting.lock);
-	bool room = waiting.count < WAITING_MAX / 2;
+	bool room = waiting.count<WAITING_MAX / 2, copies = waiting.copies> 0;
 	lock_release(&waiting.lock);
-	return room;
+	if (room)
+		return 0;
+	return copies ? -EAGAIN : -EPROTO;
 }
 
 void dispose_socket(int fd)
@@ -150,6 +154,7 @@ void dispose_fork_child(void)
 {
 	waiting.lock = (struct lock){0};
 	waiting.running = false;
+	waiting.copies = waiting.count;
 	for (unsigned i = 0; i < waiting.count; i++) {
 		unsigned at = (waiting.first + i) % WAITING_MAX;
 		/* A copy of a copy: the number may be another file's since the first fork. */

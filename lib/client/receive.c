@@ -78,10 +78,11 @@ int link_open(struct ctxd_client *client)
 	int table = client->options.flags & CTXD_PUBLISH ? table_descriptor() : -ENOENT;
 
 	client->refused = 0;
-	if (!dispose_has_room())
-		return -EPROTO;
+	int result = dispose_check_room();
+	if (result)
+		return result;
 	lock_acquire(&client->lock);
-	int result = open_socket(client);
+	result = open_socket(client);
 	if (!result) {
 		client->state = CLIENT_GREETING;
 		client->blocked = client->starved = false;
@@ -223,7 +224,7 @@ static void take_truncated(struct ctxd_client *client, const uint8_t *bytes, siz
 static int close_unwanted(struct ctxd_client *client, const int *fds, unsigned fd_count)
 {
 	dispose(fds, fd_count);
-	if (!fd_count || dispose_has_room())
+	if (!fd_count || !dispose_check_room())
 		return 1;
 	client->refused = -EPROTO;
 	link_break(client);
