@@ -9,7 +9,8 @@
  * keep the child for ever, and a thread that nobody expects is no better. So they stay in the child's queue
  * until the child uses the library: its first context, a connection to the service, or more descriptors to
  * close start the thread. By then the program may have closed them all and have other files at their numbers,
- * so the child notes which files they are, and closes no other.
+ * so the child notes which files they are, and closes no other. Of files that it cannot tell from others it
+ * leaves its copies open.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -34,12 +35,16 @@ static struct {
 	struct file_id files[WAITING_MAX]; /* of copies in a forked child; {0}: the number is ours */
 } waiting;
 
-/* The file of a descriptor, as file_id_of, but without asking its file system. {0}: it is not known. */
+/*
+ * The file of a descriptor, as file_id_of(), but without asking its file system. {0}: it cannot be told from
+ * others. Files without a type, as eventfds, have one inode together.
+ */
 static struct file_id file_of(int fd)
 {
 	struct statx status;
 
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status))
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &status) ||
+	    !(status.stx_mode & S_IFMT))
 		return (struct file_id){0};
 	return (struct file_id){.device = makedev(status.stx_dev_major, status.stx_dev_minor),
 				.inode = status.stx_ino};
@@ -156,6 +161,9 @@ void dispose_fork_child(void)
 	waiting.inherited = waiting.count;
 	for (unsigned i = 0; i < waiting.count; i++) {
 		unsigned at = (waiting.first + i) % WAITING_MAX;
+		/* A copy of a copy: the number may be another file's since the first fork. */
+		if (waiting.files[at].inode)
+			continue;
 		waiting.files[at] = file_of(waiting.fds[at]);
 		if (!waiting.files[at].inode)
 			waiting.fds[at] = -1;
