@@ -64,7 +64,7 @@ help:
 	@echo 'make check-kernels tests on Linux 6.1 and 6.12 in virtual machines; FULL=1: all of them'
 	@echo 'make check-stress  the passes normal, plain, asan, tsan and faults, ROUNDS=5 times, on busy processors'
 	@echo 'make soak          a random storm: SECONDS=60 (or 20m, 2h), SEED= to repeat one, VARIANT=asan|tsan'
-	@echo 'make bench         all benchmarks; bench-quick: about two minutes'
+	@echo 'make bench         all benchmarks; bench-quick: less of it, in fewer turns'
 	@echo 'make fuzz          fuzzes the formats; FUZZ_SECONDS=60 for each'
 	@echo 'make install       to $$(DESTDIR)$$(PREFIX), by default /usr/local; uninstall: takes it away'
 	@echo 'make install-strip the same without the debugging information'

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Runs the benchmarks: make bench, or make bench-quick for about two minutes.
+# Runs the benchmarks: make bench, or make bench-quick for less of it, in fewer turns.
 #
 #   bench/run.sh [--quick] [FILTER]      FILTER: part of "bench/case"
 #

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The last of three processes. A server asks it for work and names the context of the request. This process
- *joins that context and works below it. When the context ends, in whichever process and for whatever reason,
- *the operations here are cancelled in one batch.
+ * joins that context and works below it. When the context ends, in whichever process and for whatever reason,
+ * the operations here are cancelled in one batch.
  *
  *	across_backend PORTFILE
  *

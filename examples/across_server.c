@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The second of three processes. A client sends a request, this server works for it and asks a backend, which
- *is another process, for help. The request is one context. It is shared under an id that is part of the
- *question to the backend. When the client leaves, this context ends, and with it the work in both processes.
- *No message is sent to the backend for that.
+ * is another process, for help. The request is one context. It is shared under an id that is part of the
+ * question to the backend. When the client leaves, this context ends, and with it the work in both processes.
+ * No message is sent to the backend for that.
  *
  *	across_server PORTFILE BACKEND_HOST:PORT
  *

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * plain_echo.c with a ctx ring round its io_uring. Receives and sends belong to a context now. The accept and
- *the read of signals stay as they were: ctx_ring_filter says that their completions are foreign. Compare the
- *two programs to see what that takes.
+ * the read of signals stay as they were: ctx_ring_filter says that their completions are foreign. Compare the
+ * two programs to see what that takes.
  *
  * SIGTERM ends it: the end of one context ends every connection.
  *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An HTTP request that may take 100 ms in all: connect, send and every receive. The context has the deadline,
- *so no step has to look at a clock.
+ * so no step has to look at a clock.
  *
  *	call100 PORT PATH	exits with 0, or with 1 when the time was over
  */

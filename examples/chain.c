@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Two operations, of which the second depends on the first: a record is written, and, only if that succeeded,
- *a mark in another file. IOSQE_IO_LINK makes them one chain, which is submitted at once. When the first one
- *fails, the kernel cancels the second one without running it.
+ * a mark in another file. IOSQE_IO_LINK makes them one chain, which is submitted at once. When the first one
+ * fails, the kernel cancels the second one without running it.
  *
  *	chain FILE MARK		FILE may be /dev/full, where every write fails
  */

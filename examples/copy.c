@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Copies files, several at a time. When it is stopped by Ctrl-C or a deadline, or when one file fails, no
- *target is left half written.
+ * target is left half written.
  *
  *	copy [--timeout SECONDS] [--jobs N] [--progress] SOURCE... DIRECTORY
  *	copy [options] SOURCE TARGET
@@ -15,10 +15,10 @@
  *
  * A file is written under a temporary name in the directory of its target, and renamed when it is complete
  * and on the disk. So the target is the old file or the new one, never a part. Copies that were complete
- *before a failure stay. A second Ctrl-C kills the program; then a temporary file may be left.
+ * before a failure stay. A second Ctrl-C kills the program; then a temporary file may be left.
  *
  * Exit status: 0 when all files are copied, 1 when one could not be, 2 for wrong usage, 124 when the time was
- *over, 128 + N after signal N. Progress goes to stderr when that is a terminal, or with --progress.
+ * over, 128 + N after signal N. Progress goes to stderr when that is a terminal, or with --progress.
  */
 #include "example.h"
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A context in an event loop that does not know contexts, here plain epoll. ctx_done_fd gives a descriptor
- *that is readable from the end of the context on. No io_uring is needed for this.
+ * that is readable from the end of the context on. No io_uring is needed for this.
  *
  *	epoll [MS]	copies standard input to standard output for MS milliseconds
  */

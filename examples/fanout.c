@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Asks several HTTP servers the same thing at once, by a task group. All servers have to answer: the first
- *failure ends the requests to the others, and a deadline bounds the whole.
+ * failure ends the requests to the others, and a deadline bounds the whole.
  *
  * It is written twice. With a thread for each server, every call that may block takes the context of the
- *group. With --ring there is one thread, and each step is an operation of the group.
+ * group. With --ring there is one thread, and each step is an operation of the group.
  *
  *	fanout [--ring] [--timeout MS] [--path PATH] HOST:PORT...
  *
  * HOST is a numeric IPv4 address. Exit status: 0 when all servers answered with 200, 1 when not, 2 for wrong
- *usage.
+ * usage.
  */
 #include "example.h"
 #include <getopt.h>

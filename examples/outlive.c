@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Work that outlives the request that began it: an audit record that must be written although the client has
- *left.
+ * left.
  *
  * There are three wrong ways. An operation under the request is cancelled with it. One under ctx_background()
- *has no values of the request and no bound in time. A request that is kept from ending for the record keeps
- *all else that belongs to it. The right way is a context of ctx_without_cancel, which has the values of the
- *request but neither its end nor its deadline, and below it a context with a deadline of its own. Each
- *operation holds a reference to its context, so the program need not keep one.
+ * has no values of the request and no bound in time. A request that is kept from ending for the record keeps
+ * all else that belongs to it. The right way is a context of ctx_without_cancel, which has the values of the
+ * request but neither its end nor its deadline, and below it a context with a deadline of its own. Each
+ * operation holds a reference to its context, so the program need not keep one.
  *
  *	outlive FILE
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Copies a file with plain liburing, up to DEPTH blocks at once. Each block is read and then written.
- *adopt_cp.c is this program with a ctx ring round its io_uring. Compare the two programs to see what that
- *takes.
+ * adopt_cp.c is this program with a ctx ring round its io_uring. Compare the two programs to see what that
+ * takes.
  *
  *	plain_cp FROM TO
  */

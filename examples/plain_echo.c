@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A TCP echo server with plain liburing. adopt_echo.c is this program with a ctx ring round its io_uring.
- *Compare the two programs to see what that takes.
+ * Compare the two programs to see what that takes.
  *
  * SIGTERM ends it. This version exits without ending its connections, since that would take a list of them
- *and a cancel request for each operation. proxy_by_hand.c does it.
+ * and a cancel request for each operation. proxy_by_hand.c does it.
  *
  *	plain_echo	prints its port
  */

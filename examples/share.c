@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The smallest use of ctxd: one process shares a context under a name and another one joins it. When the
- *first one ends the context, the second one sees the end and its cause. Start ctxd first:
+ * first one ends the context, the second one sees the end and its cause. Start ctxd first:
  *
  *	ctxd & build/examples/share
  */

@@ -3,9 +3,9 @@
  * A context over libcurl: one HTTP transfer that ends when the context does.
  *
  * curl_multi_poll(3) waits for the descriptors of libcurl and for descriptors of the program. The done
- *descriptor of the context is one of these, so the wait ends when the context does. Neither CURLOPT_TIMEOUT
- *nor a progress function is needed. The function to copy is transfer(). A program that calls
- *curl_multi_socket_action(3) puts the descriptor into its own loop instead.
+ * descriptor of the context is one of these, so the wait ends when the context does. Neither CURLOPT_TIMEOUT
+ * nor a progress function is needed. The function to copy is transfer(). A program that calls
+ * curl_multi_socket_action(3) puts the descriptor into its own loop instead.
  *
  *	curl URL MS	prints what is answered; exits with 1 when the time was over
  */

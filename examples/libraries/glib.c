@@ -3,8 +3,8 @@
  * A context in the main loop of GLib: its done descriptor is a source of the loop.
  *
  * g_unix_fd_add() gives the descriptor to the loop. When the context ends, by its deadline or from any
- *thread, the loop calls on_done() on its own thread, and that quits the loop. To end asynchronous calls of
- *GIO with a context, call g_cancellable_cancel() there.
+ * thread, the loop calls on_done() on its own thread, and that quits the loop. To end asynchronous calls of
+ * GIO with a context, call g_cancellable_cancel() there.
  *
  *	glib TICKS MS	counts TICKS ticks, a millisecond apart; exits with 1 when the time was over
  */

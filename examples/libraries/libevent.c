@@ -3,8 +3,8 @@
  * A context in a libevent loop: its done descriptor is an event of the loop.
  *
  * When the context ends, by its deadline or from any thread, on_done() runs on the thread of the loop and
- *breaks the loop. The event is for one call, without EV_PERSIST: the descriptor stays readable, so a
- *persistent event would be called in every turn.
+ * breaks the loop. The event is for one call, without EV_PERSIST: the descriptor stays readable, so a
+ * persistent event would be called in every turn.
  *
  *	libevent MS	copies standard input to standard output; exits with 1 when the time was over
  */

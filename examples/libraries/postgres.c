@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A context over libpq: a query that ends when the context does. Afterwards the connection can be used for
- *the next query.
+ * the next query.
  *
  * libpq tells what its socket must become ready for, and ctx_wait_fd() waits for that or for the end of the
- *context. When the context has ended the server still computes. So PQcancel(3) cancels the query there, and
- *what still comes for it is read and thrown away. The functions to copy are await_result() and abandon(). A
- *program can connect under a context in the same way, with the same wait between calls of PQconnectPoll(3).
+ * context. When the context has ended the server still computes. So PQcancel(3) cancels the query there, and
+ * what still comes for it is read and thrown away. The functions to copy are await_result() and abandon(). A
+ * program can connect under a context in the same way, with the same wait between calls of PQconnectPoll(3).
  *
  *	postgres CONNINFO MS SQL	prints the first value; exits with 1 when the time was over
  */

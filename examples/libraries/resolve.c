@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A context over the lookup of a name, by c-ares. getaddrinfo(3) cannot be ended: it waits for name servers
- *inside of the C library. c-ares gives its sockets to the program, and ares_cancel(3) ends a lookup at once.
+ * inside of the C library. c-ares gives its sockets to the program, and ares_cancel(3) ends a lookup at once.
  *
  * c-ares tells in a callback which sockets it waits for. They are kept in an epoll instance, so that one call
- *of ctx_wait_fd() waits for all of them or for the end of the context. The functions to copy are set_socket()
- *and await_answer().
+ * of ctx_wait_fd() waits for all of them or for the end of the context. The functions to copy are
+ * set_socket() and await_answer().
  *
- *	resolve NAME [MS [ADDRESS:PORT]]	ADDRESS:PORT: a name server; exits with 1 when the time was
- *over
+ *	resolve NAME [MS [ADDRESS:PORT]]	ADDRESS:PORT: a name server
+ *
+ * It exits with 1 when the time was over.
  */
 #include <ares.h>
 #include <arpa/inet.h>

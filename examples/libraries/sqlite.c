@@ -4,13 +4,13 @@
  *
  * The callback runs on the thread that ends the context; for a deadline that is a worker thread of ctxring.
  * sqlite3_interrupt(3) may be called from another thread than the one that uses the connection, as long as
- *the connection is not closed before it returns. ctx_callback_stop_wait() makes sure of that: when it has
- *returned, the callback has returned or will never run.
+ * the connection is not closed before it returns. ctx_callback_stop_wait() makes sure of that: when it has
+ * returned, the callback has returned or will never run.
  *
  * There is one trap. SQLite forgets an interrupt that comes while no statement runs. One that comes just
- *before sqlite3_step() would be lost, and the callback comes only once. While another statement is open the
- *interrupt is kept and also ends statements that start later, as the page of sqlite3_interrupt() promises.
- *The function to copy is count_rows().
+ * before sqlite3_step() would be lost, and the callback comes only once. While another statement is open the
+ * interrupt is kept and also ends statements that start later, as the page of sqlite3_interrupt() promises.
+ * The function to copy is count_rows().
  *
  *	sqlite ROWS MS	counts ROWS rows; exits with 1 when the time was over
  */

@@ -3,8 +3,8 @@
  * A context in a libuv loop: its done descriptor is a poll handle of the loop.
  *
  * When the context ends, by its deadline or from any thread, on_done() runs on the thread of the loop. It
- *closes the handles, and then uv_run() returns. A handle belongs to the loop until its close callback, and
- *the descriptor to the context. So the context is released last.
+ * closes the handles, and then uv_run() returns. A handle belongs to the loop until its close callback, and
+ * the descriptor to the context. So the context is released last.
  *
  *	uv TICKS MS	counts TICKS ticks, a millisecond apart; exits with 1 when the time was over
  */

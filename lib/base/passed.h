@@ -49,7 +49,8 @@ static inline void passed_attach(struct msghdr *header, void *room, const int *f
 
 /*
  * Takes the descriptors out of a message that was received. Returns how many; fds has room for as many as the
- * message had room for.
+ * message had room for. The two ends of the protocol give it a union passed_room, so that none goes unseen.
+ * Whether a message of the protocol brings the right number is asked later, by wire_unpack().
  */
 unsigned passed_take(struct msghdr *header, int *fds);
 

@@ -121,10 +121,10 @@ struct spill {
 /* The owner: the one thread that may use the ring, and the means by which others wake it (ring_owner.c). */
 struct ring_owner {
 	_Atomic uint64_t serial; /* of the owner thread; 0: the ring has not been used yet */
-	uint32_t tid;	       /* the kernel's number of that thread; 0: none */
-	bool disabled;	       /* IORING_SETUP_R_DISABLED, until the first use enables the io_uring */
-	bool ended;	       /* the owner thread has ended: the ring can only be closed */
-	pthread_mutex_t mutex; /* a robust mutex, which the owner holds */
+	uint32_t tid;		 /* the kernel's number of that thread; 0: none */
+	bool disabled;		 /* IORING_SETUP_R_DISABLED, until the first use enables the io_uring */
+	bool ended;		 /* the owner thread has ended: the ring can only be closed */
+	pthread_mutex_t mutex;	 /* a robust mutex, which the owner holds */
 	/*
 	 * For rings of blocking calls. The owner holds it during a call. Between calls whoever takes the
 	 * ring's watch from a context holds it. While nobody holds it, the owner need not be woken. A thread

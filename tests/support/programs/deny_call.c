@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * deny_call.so, for LD_PRELOAD: before main(), when the loader has done its work, a system call is forbidden
- *to the process and to all that it starts, as a seccomp profile does.
+ * to the process and to all that it starts, as a seccomp profile does.
  *
  *	CTX_TEST_DENY=1,271,7   EPERM is the answer of these calls, which are numbers as well
  *	CTX_TEST_DENY=mark      none is denied; a call of prctl(2) that strace(1) shows marks the place

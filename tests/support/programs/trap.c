@@ -5,10 +5,10 @@
  *	trap KIND
  *
  * What it shows looks like a context table and is a file that never lets go of who opens or reads it: a FIFO
- *without a writer, or a file of a file system of its own, whose server answers until the trap is set and
- *never again. Runs in a mount name space of its own. Prints the pid of the server, or 0, when the trap is
- *set; then waits until standard input is closed. To be ended by killing the server first: what the trap
- *itself waits for lets go then.
+ * without a writer, or a file of a file system of its own, whose server answers until the trap is set and
+ * never again. Runs in a mount name space of its own. Prints the pid of the server, or 0, when the trap is
+ * set; then waits until standard input is closed. To be ended by killing the server first: what the trap
+ * itself waits for lets go then.
  *
  *	fifo     a descriptor of a FIFO, beside the mapping of a memfd that has no descriptor
  *	file     a descriptor of a file, beside such a mapping
