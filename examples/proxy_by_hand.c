@@ -8,8 +8,8 @@
  * kernel may use the buffers until it has posted the completion of the operation itself, whatever the cancel
  * request says: after 0 the operation may still have moved bytes, after -ENOENT its completion is in the
  * queue already, after -EALREADY it runs right now. So the session is freed when the completions of all
- * operations have been seen. Those of the cancel requests are waited for as well, since they carry the
- * address of the session: a late one would be taken for that of a new session at the same address.
+ * operations have been seen. Those of the cancel requests carry no address and are thrown away: one of them
+ * may come when the session has been freed, and another one lies at the same address.
  */
 #include "proxy.h"
 #include <liburing.h>
@@ -45,7 +45,6 @@ struct session {
 	uint64_t begun_ns, moved_ns;
 	int client, backend;
 	unsigned pending;  /* a bit for each enum kind that the kernel holds an operation of */
-	unsigned cancels;  /* cancel requests whose completion has not been seen */
 	const char *ended; /* why; NULL: it goes on */
 	struct direction up, down;
 };
@@ -61,7 +60,6 @@ struct proxy {
 	struct sessions by_idle; /* longest idle first: the order in which their idle times are over */
 	uint64_t session_count;
 	unsigned pending; /* as of a session: ACCEPT, SIGNAL, TIMER */
-	unsigned cancels;
 	bool stopped;
 	bool accept_stalled;
 	struct __kernel_timespec timer; /* the kernel reads it when it takes the request */
@@ -109,11 +107,7 @@ static void cancel(struct proxy *proxy, struct session *session, enum kind kind)
 	struct io_uring_sqe *sqe = get_sqe(proxy);
 
 	io_uring_prep_cancel64(sqe, user_data(session, kind), 0);
-	io_uring_sqe_set_data64(sqe, user_data(session, CANCEL));
-	if (session)
-		session->cancels++;
-	else
-		proxy->cancels++;
+	io_uring_sqe_set_data64(sqe, CANCEL);
 }
 
 /* ---- the end of sessions */
@@ -134,7 +128,7 @@ static void session_end(struct proxy *proxy, struct session *session, const char
 /* Call it last for each completion: frees a session that has ended when the kernel holds nothing of it. */
 static void session_free_if_over(struct proxy *proxy, struct session *session)
 {
-	if (!session->ended || session->pending || session->cancels)
+	if (!session->ended || session->pending)
 		return;
 	proxy_print_end(session->id, session->up.bytes, session->down.bytes, session->ended);
 	TAILQ_REMOVE(&proxy->by_age, session, by_age);
@@ -348,16 +342,11 @@ static void handle(struct proxy *proxy, const struct io_uring_cqe *cqe)
 			timer_done(proxy);
 		return;
 	case CANCEL:
-		if (!session) {
-			proxy->cancels--;
-			return;
-		}
-		session->cancels--;
-		break;
+		return;
 	default:
 		session_done(proxy, session, kind, cqe->res);
+		session_free_if_over(proxy, session);
 	}
-	session_free_if_over(proxy, session);
 }
 
 static void proxy_run(struct proxy *proxy)
@@ -366,13 +355,12 @@ static void proxy_run(struct proxy *proxy)
 	unsigned head, count;
 	int result;
 
-	while (!proxy->stopped || proxy->pending || proxy->cancels || !TAILQ_EMPTY(&proxy->by_age)) {
+	while (!proxy->stopped || proxy->pending || !TAILQ_EMPTY(&proxy->by_age)) {
 		result = io_uring_submit_and_wait(&proxy->uring, 1);
 		if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY)
 			fail("wait", result);
 		count = 0;
-		io_uring_for_each_cqe(&proxy->uring, head, cqe)
-		{
+		io_uring_for_each_cqe (&proxy->uring, head, cqe) {
 			handle(proxy, cqe);
 			count++;
 		}

@@ -9,7 +9,6 @@ bench bench-quick: deps-bench
 	@bench/run.sh $(if $(filter bench-quick,$@),--quick)
 
 BENCHES := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/*.c))
-BENCH_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/support/*.c))
 benches: $(BENCHES)
 
 $(eval $(call objects_of,bench,$(call folders,$(LIB_FOLDERS))))
@@ -24,5 +23,5 @@ $(OUT)/bench/park: $(OUT)/bench/asio.o
 $(OUT)/bench/park: BENCH_LIBRARIES := -lstdc++
 endif
 
-$(OUT)/bench/%: $(OUT)/bench/%.o $(BENCH_SUPPORT) $(TEST_LIBRARY)
+$(OUT)/bench/%: $(OUT)/bench/%.o $(TEST_LIBRARY)
 	$(LINK) $^ -luring $(BENCH_LIBRARIES) -o $@
