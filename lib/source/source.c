@@ -48,7 +48,7 @@ static void source_stop_on_ring(struct source *source, void (*unwatch)(struct wa
 	ring_poll_stop(source->ring, &source->poll);
 }
 
-/* What source_told_done has left until no lock is held. */
+/* Does what source_told_done has left for when no lock is held. */
 static void source_run_later(struct deferred *deferred)
 {
 	struct source *source = container_of(deferred, struct source, later);
