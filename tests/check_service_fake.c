@@ -4,6 +4,7 @@
  * descriptors, or nothing. Each test is the library beside a process that plays the service. However it
  * talks, calls end with an error of their contract, no descriptor is left, and what needs no service goes on.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -523,6 +524,27 @@ static void answer_without_end(struct fake *fake, int fd)
 	hear_out(fd);
 }
 
+/* Whether the thread that closes waits in a close(2). */
+static bool closer_is_stuck(void *unused)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *task;
+	bool stuck = false;
+
+	(void)unused;
+	ck_assert_ptr_nonnull(tasks);
+	while (!stuck && (task = readdir(tasks))) {
+		char path[300], line[64] = "";
+		snprintf(path, sizeof(path), "/proc/self/task/%s/stat", task->d_name);
+		FILE *file = fopen(path, "re");
+		stuck = file && fgets(line, sizeof(line), file) && strstr(line, "(ctx-close) S");
+		if (file)
+			fclose(file);
+	}
+	closedir(tasks);
+	return stuck;
+}
+
 /* Leaves the client's closing queue half full, behind a descriptor that is not closed before other ends. */
 static struct other fill_closing_queue(struct fake *fake, unsigned turn)
 {
@@ -535,6 +557,9 @@ static struct other fill_closing_queue(struct fake *fake, unsigned turn)
 	ck_assert_int_eq(ctxd_join(client, (struct ctxd_id){7, 1}, &joined), -EPROTO);
 	expect(other.channel, 'f');
 	ctxd_close(client);
+	/* Before that a forked child would have a copy of what cannot be closed, and might be the one that
+	 * waits. */
+	ck_assert(test_until(closer_is_stuck, NULL));
 	return other;
 }
 

@@ -154,7 +154,8 @@ static int tell_gone(struct bond *bond)
 	return link_send(bond->client, &message, -1);
 }
 
-/* Tells one thing if it is pending. 0; -EAGAIN: not now. The client lock is held. */
+/* Sends the message of one pending flag, by function, and clears the flag. 0, also if it is not set; -EAGAIN:
+ * not now. The client lock is held. */
 static int bond_tell(struct bond *bond, unsigned what, int (*function)(struct bond *bond))
 {
 	if (!(bond->pending & what))
@@ -166,7 +167,7 @@ static int bond_tell(struct bond *bond, unsigned what, int (*function)(struct bo
 }
 
 /*
- * Tells all that is pending of one share or join. 1: it is to be freed; 0: nothing is pending any more;
+ * Sends all that is pending of one share or join. 1: it is to be freed; 0: nothing is pending any more;
  * -EAGAIN: not now. The client lock is held.
  */
 static int bond_flush(struct bond *bond)

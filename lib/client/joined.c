@@ -10,18 +10,18 @@
 
 /* ---- what the core tells */
 
-static void join_told_done(struct watch *watch, struct deferred_list *later)
+static void join_context_done(struct watch *watch, struct deferred_list *later)
 {
 	(void)later;
 	bond_told(watch, PENDING_GONE);
 }
 
-static void join_told_released(struct watch *watch)
+static void join_context_released(struct watch *watch)
 {
 	bond_told(watch, PENDING_RELEASED);
 }
 
-const struct watch_ops join_watch_ops = {.done = join_told_done, .released = join_told_released};
+const struct watch_ops join_watch_ops = {.done = join_context_done, .released = join_context_released};
 
 /* ---- the end */
 

@@ -11,6 +11,7 @@
 
 /* One turn receives at most so many messages, so that other events are handled, too. */
 #define RECEIVE_MAX 64
+
 /* ---- opening */
 
 /*
@@ -29,7 +30,8 @@ static int check_listener(int fd)
 	return listener.uid == own && own != overflow_uid() ? 0 : -EPERM;
 }
 
-/* named: the program itself has named the socket, and is trusted to know whose it is. */
+/* Connects to the socket of that path. named: the program itself has named it, and is trusted to know whose
+ * it is. */
 static int open_at(struct ctxd_client *client, const char *path, bool named)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};

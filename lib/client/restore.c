@@ -4,7 +4,8 @@
 
 /* At most so many registrations are in flight at a time. */
 #define RESTORE_WINDOW 32
-/* Puts all of a list that are live on the list of those to register. The client lock is held. */
+
+/* Puts the live shares or joins of a list on the list of those to register. The client lock is held. */
 static void restore_add_all(struct ctxd_client *client, struct list *head)
 {
 	for (struct list *link = head->next; link != head; link = link->next) {

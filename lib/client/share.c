@@ -6,24 +6,24 @@
 #include "memory.h"
 #include "node.h"
 
-static void share_told_done(struct watch *watch, struct deferred_list *later)
+static void share_context_done(struct watch *watch, struct deferred_list *later)
 {
 	(void)later;
 	bond_told(watch, PENDING_ENDED);
 }
 
-static void share_told_released(struct watch *watch)
+static void share_context_released(struct watch *watch)
 {
 	bond_told(watch, PENDING_GONE);
 }
 
-static void share_told_moved(struct watch *watch)
+static void share_context_moved(struct watch *watch)
 {
 	bond_told(watch, PENDING_MOVED);
 }
 
 static const struct watch_ops share_watch_ops = {
-	.done = share_told_done, .released = share_told_released, .moved = share_told_moved};
+	.done = share_context_done, .released = share_context_released, .moved = share_context_moved};
 
 static bool is_shared(struct ctxd_client *client, const struct ctx_context *ctx)
 {

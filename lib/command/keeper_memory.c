@@ -21,8 +21,8 @@ static bool is_within(const struct line *line, const void *address)
 }
 
 /*
- * Whether to unmap it: shared, not executable, and holding neither this stack frame, which a thread may have
- * in shared memory, nor errno.
+ * Whether to unmap the memory of a line: it is shared, is not executable, and holds neither this stack frame,
+ * which a thread may have in shared memory, nor errno.
  */
 static bool is_to_unmap(const struct line *line)
 {

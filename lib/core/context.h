@@ -87,7 +87,7 @@ struct shard {
 struct ctx_context {
 	struct ctx_context *sibling_next;  /* parent's shard lock */
 	struct ctx_context **sibling_prev; /* parent's shard lock */
-	struct ctx_context *sweep_next;	   /* of the sweep that marked it, or the thread that frees it */
+	struct ctx_context *sweep_next;	   /* for the sweep that marked it, or the thread that frees it */
 	_Atomic uint32_t handles;   /* references of the program; when the last goes the node is orphaned */
 	_Atomic uint32_t refs;	    /* keep the memory; when the last goes the node is freed */
 	struct ctx_context *parent; /* constant; NULL: a root. Of a merged node the first parent */
@@ -100,7 +100,7 @@ struct ctx_context {
 	_Atomic uint32_t state; /* STATE_*; a sweep's store of it publishes the cause_* fields */
 	uint16_t flags;		/* enum node_flags; constant */
 	uint8_t shard;		/* the number of the parent's shard that it is in; constant */
-	uint8_t cause_kind; /* this and cause_*: of the thread that set STATE_CLAIMED; constant when done */
+	uint8_t cause_kind;	/* this and cause_*: written by who sets STATE_CLAIMED; constant when done */
 	struct extension *_Atomic extension; /* made on demand; node_extend() publishes it */
 	const struct ctx_context *values;    /* the nearest node with a value, this one included. constant */
 	_Atomic uint64_t deadline_ns; /* the one in force: the earliest of its own and its ancestors' */

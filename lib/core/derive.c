@@ -164,8 +164,8 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 	if (!(state & STATE_CHILDREN))
 		state = atomic_fetch_or(&parent->state, STATE_CHILDREN);
 	if (!(shard->flags & SHARD_HOLDS)) {
-		node_hold(
-			parent); /* before the flag: one reference too many in a forked child does no harm */
+		/* Before the flag is set: one reference too many in a forked child does no harm. */
+		node_hold(parent);
 		atomic_signal_fence(memory_order_release);
 		shard->flags |= SHARD_HOLDS;
 	}

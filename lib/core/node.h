@@ -26,7 +26,8 @@ struct extension {
 	struct list ring_callbacks;	   /* as callbacks: those that are bound to a ring */
 	struct done *done;		   /* the pipe; ctx lock */
 	struct cause_text *deadline_cause; /* what the cause says when its own deadline ends it; ctx lock */
-	/* Of a node without NODE_TIMER that was given a deadline. Stored with ctx lock. */
+	/* The timer of a node that was made without NODE_TIMER and was given a deadline. Stored with ctx
+	 * lock. */
 	struct timer *_Atomic timer;
 	_Atomic uint64_t grace_ns;	       /* of ctx_set_grace; 0: not set, CTX_FOREVER: none */
 	struct signal_request *_Atomic signal; /* of ctx_signal_prepare(); stored with ctx lock */
@@ -44,7 +45,7 @@ struct parent_link {
 	struct ctx_context *target;
 };
 
-/* Lies behind a merged node. */
+/* The part of a merged node that lies behind it. */
 struct merge {
 	struct parent_link *_Atomic from; /* the link to the parent that ended it; NULL: none did */
 	struct heap_node walk_node;	  /* walk lock, as walk_queued */
@@ -54,7 +55,7 @@ struct merge {
 	struct parent_link links[];
 };
 
-/* Lies behind a value node. */
+/* The part of a value node that lies behind it. */
 struct value {
 	const struct ctx_key *key;
 	void *value;

@@ -23,7 +23,7 @@ struct end {
 	int code; /* for cause_code */
 	const void *site;
 	uint32_t tid;
-	struct cause_text *text; /* taken over if this end is the one */
+	struct cause_text *text; /* taken over if ctx ends by this */
 	bool on_worker;
 };
 

@@ -45,10 +45,12 @@ enum signal_state {
 	SIGNAL_VOID,   /* the context was done before a signal came */
 };
 #define SIGNAL_STATE 3u
-/* Above, of a queued request, is the fork count: in a forked child no thread takes the parent's queue. */
+/* The bits above hold the fork count of a queued request: in a forked child no thread takes the parent's
+ * queue. */
 #define SIGNAL_FORKS_SHIFT 2
 
-/* Allocated by ctx_signal_prepare(), since a signal handler cannot. Of the context's extension. */
+/* The request of a signal handler to end a context. It belongs to the context's extension.
+ * ctx_signal_prepare() allocates it, since a signal handler cannot. */
 struct signal_request {
 	struct signal_request *next;
 	struct ctx_context *ctx;
@@ -65,7 +67,7 @@ bool signal_request_take(struct signal_request *request, enum signal_state to);
 /* Queues a request for the timer thread. Async-signal-safe. */
 void timer_push_signal(struct signal_request *request);
 
-/* ---- for the thread */
+/* ---- for the timer thread */
 
 /* Takes the context whose deadline is the earliest, and past, with a reference. NULL: there is none, and the
  * thread will sleep until *ret_sleep_ns. */

@@ -137,7 +137,7 @@ static struct ctx_context *climb_to_ended(struct walk *walk, struct ctx_context 
 		if (context_error(node))
 			return node;
 		if (node->flags & NODE_MERGED) {
-			/* The latest first: then everything below a merged node comes before it. */
+			/* The last made comes first, so that all below a merged node comes before it. */
 			queue_merged(walk, node_merge(node), UINT64_MAX - node_merge(node)->order);
 			return NULL;
 		}

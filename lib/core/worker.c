@@ -9,7 +9,7 @@
 static struct {
 	struct lock lock; /* guards started, first and last */
 	bool started;
-	/* Contexts whose callbacks are to run, by sweep_next, each with a reference. */
+	/* Contexts whose callbacks are to run, linked by sweep_next, each with a reference. */
 	struct ctx_context *first, **last;
 	_Atomic uint32_t posted; /* a futex: counts posts */
 } worker;

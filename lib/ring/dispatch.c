@@ -314,9 +314,9 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 		if (!complete_deliver(ring, op, cqe, ret_completion))
 			kind = CTX_FILTER_INTERNAL;
 	} else if (kind == CTX_FILTER_INTERNAL) {
+		/* A nested call leaves the mail and the rest to the dispatch that it was called in. */
 		if (nested)
-			mailbox_reset(
-				ring->mailbox); /* the dispatch that we are called in delivers the rest */
+			mailbox_reset(ring->mailbox);
 		else
 			dispatch_deliver(ring);
 	}

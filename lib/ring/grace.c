@@ -79,9 +79,9 @@ static void fire_report(struct ctx_ring *ring, struct ring_timer *timer, uint64_
 
 	(void)now_ns;
 	each_in_kernel(group, flag_stuck, ring);
+	/* A dispatch reports it later: a drain fires timers, too, but calls no function of the program. */
 	list_remove(&group->stuck_link);
-	list_append(&ring->groups.stuck,
-		    &group->stuck_link); /* reported later: a drain calls no function of the program */
+	list_append(&ring->groups.stuck, &group->stuck_link);
 }
 
 static bool shut_down_socket(struct operation *op, void *data)

@@ -63,8 +63,8 @@ bool greet_kernel(struct ctx_ring *ring)
 {
 	while (!ring->requests.greeted) {
 		unsigned skip = ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0;
-		if (ring->requests
-			    .greeting) { /* it was not answered at once, so another greeting is needed */
+		/* An earlier greeting was not answered at once: after its answer another one is needed. */
+		if (ring->requests.greeting) {
 			look_for_late_answer(ring);
 			if (ring->requests.greeting)
 				return false;

@@ -173,9 +173,9 @@ static void cancel_waiting(struct ctx_ring *ring, int fd)
  */
 static void file_was_replaced(struct ctx_ring *ring, struct park_fd *p)
 {
+	/* This comes first, since it may see answers, whose operations park again. */
 	if (p->pending && park_fd_is_issued(p))
-		cancel_waiting(ring,
-			       p->fd); /* first, since it may see answers, whose operations park again */
+		cancel_waiting(ring, p->fd);
 	park_end_fd(ring, p, -EBADF, CTX_OP_FINISHED);
 	park_fd_reset(p);
 }

@@ -128,9 +128,8 @@ int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
 
 	if (sent < 0)
 		return sent;
-	if (ring->park &&
-	    park_queue_needs_push(
-		    ring)) /* the flush made room by noting completions, and these brought readiness */
+	/* To make room the flush may have noted completions, and these may have brought readiness. */
+	if (ring->park && park_queue_needs_push(ring))
 		return 0;
 	int ready = sys_poll(&fd, 1, &time);
 	return ready < 0 ? ready : 0;

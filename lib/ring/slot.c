@@ -24,9 +24,8 @@ int slots_grow(struct ctx_ring *ring)
 		return -ENOMEM;
 	if (old)
 		memcpy(slots, ring->ops.slots, old * sizeof(*slots));
-	else
-		slots[0] = (struct slot){
-			0}; /* no operation has it, but a user_data that is not ours may name it */
+	else /* No operation has slot 0, but a user_data that is not ours may name it. */
+		slots[0] = (struct slot){0};
 	if (!ring->record || table_operations_new(count - old, &first) < 0)
 		first = 0;
 	else {

@@ -25,8 +25,8 @@ static void ask_group(struct watch *watch, void *data)
 	if (group->ring->fork_count != thread_fork_count ||
 	    !atomic_compare_exchange_strong(&group->tally, &none, tally) ||
 	    (is_between_calls(group->ring) && atomic_compare_exchange_strong(&group->tally, &tally, NULL)))
-		atomic_fetch_sub(&tally->holders,
-				 1); /* never the last holder, since the caller of tally_begin is one */
+		/* This is never the last holder, since the caller of tally_begin is one. */
+		atomic_fetch_sub(&tally->holders, 1);
 }
 
 void tally_begin(struct tally *tally, struct ctx_context *ctx, void (*done)(struct tally *tally))

@@ -48,7 +48,7 @@ static void source_stop_on_ring(struct source *source, void (*unwatch)(struct wa
 	ring_poll_stop(source->ring, &source->poll);
 }
 
-/* What source_told_done has left until no lock is held. */
+/* Does what source_context_done has left for when no lock is held. */
 static void source_run_later(struct deferred *deferred)
 {
 	struct source *source = container_of(deferred, struct source, later);
@@ -114,7 +114,7 @@ static void entry_gone(struct poller_entry *entry)
 
 /* ---- what the context tells; its lock is held */
 
-static void source_told_done(struct watch *watch, struct deferred_list *later)
+static void source_context_done(struct watch *watch, struct deferred_list *later)
 {
 	struct source *source = container_of(watch, struct source, watch);
 	struct ctx_ring *ring = source->ring;
@@ -132,7 +132,7 @@ static void source_told_done(struct watch *watch, struct deferred_list *later)
 		mailbox_post(ring->mailbox, &source->letter, later);
 }
 
-static void source_told_released(struct watch *watch)
+static void source_context_released(struct watch *watch)
 {
 	struct source *source = container_of(watch, struct source, watch);
 	struct ctx_ring *ring = source->ring;
@@ -155,7 +155,8 @@ static void source_told_released(struct watch *watch)
 	}
 }
 
-static const struct watch_ops source_watch_ops = {.done = source_told_done, .released = source_told_released};
+static const struct watch_ops source_watch_ops = {.done = source_context_done,
+						  .released = source_context_released};
 
 /* ---- making one */
 

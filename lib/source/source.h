@@ -89,7 +89,7 @@ int source_check(const struct ctx_context *parent, struct ctx_ring *ring, struct
 /* Ends the context of a source. Called from ready. */
 void source_end(struct source *source, int code);
 
-/* Watches on, for nothing has happened yet. Called from ready. */
+/* Goes on watching: the event was not the one that ends the context. Called from ready. */
 void source_again(struct source *source);
 
 /*

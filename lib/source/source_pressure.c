@@ -182,8 +182,8 @@ static void pressure_describe(const struct source *source, int code, char *text,
 }
 
 /*
- * Finds the lowest priority among the live contexts, whom this event is for. False: all have ended. The lock
- * is held.
+ * Finds the lowest priority among the live contexts: the event ends those that have it. False: all have
+ * ended. The lock is held.
  */
 static bool find_lowest(const struct trigger *trigger, struct wanted *wanted)
 {

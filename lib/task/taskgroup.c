@@ -60,7 +60,7 @@ static struct starter *first_starter(struct ctx_taskgroup *group)
 }
 
 /* The context has ended: refuses all who wait for a place. The node's lock is held. */
-static void taskgroup_told_done(struct watch *watch, struct deferred_list *later)
+static void taskgroup_context_done(struct watch *watch, struct deferred_list *later)
 {
 	struct ctx_taskgroup *group = container_of(watch, struct ctx_taskgroup, watch);
 	struct starter *starter;
@@ -74,7 +74,7 @@ static void taskgroup_told_done(struct watch *watch, struct deferred_list *later
 	lock_release(&group->lock);
 }
 
-static const struct watch_ops taskgroup_watch_ops = {.done = taskgroup_told_done};
+static const struct watch_ops taskgroup_watch_ops = {.done = taskgroup_context_done};
 
 /* ---- making and freeing */
 

@@ -16,8 +16,8 @@ enum op_phase {
 	OP_IDLE,   /* the program's: not staged, or its end was delivered */
 	OP_STAGED, /* in ring->ops.staged or ring->ops.waiting */
 	OP_KERNEL, /* in its group's pending, cancelling or retries, or in its ring's singles or retries */
-	OP_READY,  /* in ring->ops.ready: its completion is known and did not come through the kernel's queue */
-	OP_PARKED, /* in its group's parked list, or in ring->ops.ready once that ended; and in its fd's queue */
+	OP_READY,  /* in ring->ops.ready: its completion did not come through the kernel's queue */
+	OP_PARKED, /* in the queue of its fd, and in group->parked or, when the group has ended, ops.ready */
 };
 
 enum op_marks {
@@ -57,11 +57,10 @@ struct batch;
 struct group;
 struct operation;
 
-/*
- * Is called at the end of an operation with OP_TASK, when the operation is OP_IDLE again and before its own
- * callback. Afterwards the listener is not used any more for this operation.
- */
+/* Hears of the ends of operations with OP_TASK. */
 struct op_listener {
+	/* Called when the operation is OP_IDLE again, before its own callback. After that the listener is not
+	 * used any more for this operation. */
 	void (*ended)(struct op_listener *listener, const struct operation *op,
 		      const struct ctx_completion *completion);
 };
@@ -86,7 +85,7 @@ struct operation {
 		uint8_t attempts; /* cancels that did not find it; when it is parked, attempts in vain */
 		uint8_t end;	  /* enum ctx_op_end; valid from OP_READY on, and when it was refused */
 	};
-	/* 64 */
+	/* Byte 64: the second cache line begins. */
 	struct batch *batch; /* the batch that cancels it */
 	union {
 		struct {
@@ -101,7 +100,7 @@ struct operation {
 	struct op_timer *timer; /* of its own timeout, see op_timer.c; NULL: none */
 	int32_t res;		/* this, cqe_flags and end are the completion's, from OP_READY on */
 	uint32_t cqe_flags;
-	/* 128 */
+	/* Byte 128: the third cache line begins. */
 	struct io_uring_sqe sqe;
 } __attribute__((may_alias));
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does a receive that does not wait, and ends with -EAGAIN, leave the provided buffer that was selected for
- * it in its group? On Linux 6.1 io_req_defer_failed() in io_uring/io_uring.c puts the buffer into the
- * completion; 6.12 and 6.18 do not. There are three kinds of groups, and an SQE does not say of which kind
- * its group is. So all kinds that this kernel has are tried on a socket of the library's own: a receive in
- * vain, and then one that has to find the only buffer.
+ * Finds out whether a receive that does not wait, and ends with -EAGAIN, leaves the provided buffer that was
+ * selected for it in its group. On Linux 6.1 io_req_defer_failed() in io_uring/io_uring.c puts the buffer
+ * into the completion; 6.12 and 6.18 do not. There are three kinds of groups, and an SQE does not say of
+ * which kind its group is. So all kinds that this kernel has are tried on a socket of the library's own: a
+ * receive in vain, and then one that has to find the only buffer.
  */
 #include "park_buffers.h"
 

@@ -205,7 +205,8 @@ bool park_fd_learn_type(struct park_fd *p)
 	return true;
 }
 
-/* With an upper layer such as kTLS a receive ends at a record, and may be short with more to read. */
+/* PARK_SHORT_PROVES is not set with an upper layer such as kTLS: there a receive ends at a record, and may be
+ * short with more to read. */
 void park_fd_learn(struct park *park, struct park_fd *p)
 {
 	int domain = 0, type = 0, protocol = 0;

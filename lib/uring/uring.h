@@ -121,7 +121,7 @@ static inline struct __kernel_timespec uring_time(uint64_t ns)
 struct uring_wait {
 	unsigned min_complete;
 	bool events;	     /* IORING_ENTER_GETEVENTS: also runs task work and flushes an overflow */
-	uint64_t timeout_ns; /* with min_complete; CTX_FOREVER: none, else the kernel needs
+	uint64_t timeout_ns; /* of a wait for min_complete; CTX_FOREVER: none. Any other needs
 				IORING_ENTER_EXT_ARG */
 };
 
