@@ -7,9 +7,9 @@
  * How a session ends: session_end() sends one cancel request for each operation that the kernel holds. The
  * kernel may use the buffers until it has posted the completion of the operation itself, whatever the cancel
  * request says: after 0 the operation may still have moved bytes, after -ENOENT its completion is in the
- *queue already, after -EALREADY it runs right now. So the session is freed when the completions of all
- *operations have been seen. Those of the cancel requests are waited for as well, since they carry the address
- *of the session: a late one would be taken for that of a new session at the same address.
+ * queue already, after -EALREADY it runs right now. So the session is freed when the completions of all
+ * operations have been seen. Those of the cancel requests are waited for as well, since they carry the
+ * address of the session: a late one would be taken for that of a new session at the same address.
  */
 #include "proxy.h"
 #include <liburing.h>

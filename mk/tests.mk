@@ -82,7 +82,7 @@ $(OUT)/tests/deny_uring: $(OUT)/tests/support/deny_uring.o
 $(OUT)/tests/roles: tests/support/programs/roles.c $(COMPILE_RULES) mk/tests.mk
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE -pthread $(WARNINGS) -O1 $< -o $@
-$(OUT)/tests/check_spawn: | $(OUT)/tests/roles
+$(OUT)/tests/check_spawn $(OUT)/tests/check_spawn_start: | $(OUT)/tests/roles
 
 # The test of denied calls loads deny_call.so into programs that start the command patient. The command makes no system call
 # that the test does not expect, so it has no C library.

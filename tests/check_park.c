@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Operations that wait in the ring's memory: they must be told from those in the kernel only by what ending
- * them costs. */
-#include <pthread.h>
+/* Operations that wait in the ring's memory: which of them wait there, and that each ends with what it waits
+ * for, whatever a descriptor's readiness hides. */
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
@@ -9,52 +8,28 @@
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 
-#include "support/rings.h"
-#include "table_format.h"
-
-static struct ctx_batch last;
-static unsigned batches;
-
-static void note_batch(struct ctx_ring *ring, const struct ctx_batch *batch, void *data)
-{
-	(void)ring;
-	(void)data;
-	last = *batch;
-	batches++;
-}
-
-static struct ctx_ring *parking_ring(int i)
-{
-	struct ctx_ring_options options = {.batch = note_batch};
-
-	batches = 0;
-	return ring_with(parking_kind(i), 8, &options);
-}
+#include "support/parking.h"
 
 /* ---- waiting */
 
 START_TEST(a_receive_waits_outside_the_kernel_and_gets_its_data)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probe;
 	char sink[8];
 
 	for (int i = 0; i < 5; i++) {
-		probe_recv(ring, ctx, &probe, pair.near, sink, sizeof(sink));
-		park(ring, 1);
+		probe_recv(on.ring, on.ctx, &probe, on.pair.near, sink, sizeof(sink));
+		park(on.ring, 1);
 		ck_assert_uint_eq(test_count_in_flight(true), 1);
 		ck_assert_uint_eq(test_count_in_flight(false), 0);
-		ck_assert_int_eq(write(pair.far, "hello", 5), 5);
-		await_probes(ring, &probe, 1);
+		ck_assert_int_eq(write(on.pair.far, "hello", 5), 5);
+		await_probes(on.ring, &probe, 1);
 		ck_assert_probe(&probe, 5, CTX_OP_FINISHED);
 		ck_assert_int_eq(memcmp(sink, "hello", 5), 0);
 		ck_assert_uint_eq(test_count_in_flight(true), 0);
 	}
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -88,32 +63,28 @@ END_TEST
 
 START_TEST(an_operation_chooses_against_its_ring)
 {
-	struct ctx_ring *ring = parking_ring(_i);
+	struct parked on = parked_begin(parking_ring(_i));
 	struct ctx_ring *ordinary = ring_of(_i ? RING_DEFER : RING_ORDINARY);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
 	struct probe probes[2];
 	char sink[8];
 
-	probe_recv(ring, ctx, &probes[0], pair.near, sink, sizeof(sink));
+	probe_recv(on.ring, on.ctx, &probes[0], on.pair.near, sink, sizeof(sink));
 	ck_assert_int_eq(ctx_op_set_flags(&probes[0].op, CTX_OP_PARK | CTX_OP_PENDING), -EINVAL);
 	ck_assert_ok(ctx_op_set_flags(&probes[0].op, CTX_OP_PENDING));
-	park(ring, 1);
+	park(on.ring, 1);
 	ck_assert_uint_eq(test_count_in_flight(true), 0);
-	probe_recv(ordinary, ctx, &probes[1], pair.far, sink, sizeof(sink));
+	probe_recv(ordinary, on.ctx, &probes[1], on.pair.far, sink, sizeof(sink));
 	ck_assert_ok(ctx_op_set_flags(&probes[1].op, CTX_OP_PARK));
 	park(ordinary, 1);
 	ck_assert_uint_eq(test_count_in_flight(true), 1);
-	ck_assert_int_eq(write(pair.near, "x", 1), 1);
-	ck_assert_int_eq(write(pair.far, "xy", 2), 2);
-	await_probes(ring, &probes[0], 1);
+	ck_assert_int_eq(write(on.pair.near, "x", 1), 1);
+	ck_assert_int_eq(write(on.pair.far, "xy", 2), 2);
+	await_probes(on.ring, &probes[0], 1);
 	await_probes(ordinary, &probes[1], 1);
 	ck_assert_probe(&probes[0], 2, CTX_OP_FINISHED);
 	ck_assert_probe(&probes[1], 1, CTX_OP_FINISHED);
-	ring_end(ring);
+	parked_end(&on);
 	ring_end(ordinary);
-	ctx_finish(ctx);
-	pair_end(pair);
 }
 END_TEST
 
@@ -144,24 +115,22 @@ END_TEST
 
 START_TEST(operations_on_one_descriptor_are_served_in_order)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probes[20];
 	char sink[20];
 
 	for (int i = 0; i < 20; i++)
-		probe_recv(ring, ctx_background(), &probes[i], pair.near, &sink[i], 1);
-	park(ring, 20);
+		probe_recv(on.ring, ctx_background(), &probes[i], on.pair.near, &sink[i], 1);
+	park(on.ring, 20);
 	for (int i = 0; i < 20; i++) {
 		char byte = (char)('a' + i);
-		ck_assert_int_eq(write(pair.far, &byte, 1), 1);
+		ck_assert_int_eq(write(on.pair.far, &byte, 1), 1);
 		if (i % 3 == 2)
-			ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+			ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
 	}
-	await_probes(ring, probes, 20);
+	await_probes(on.ring, probes, 20);
 	ck_assert_int_eq(memcmp(sink, "abcdefghijklmnopqrst", 20), 0);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -196,345 +165,44 @@ END_TEST
 
 START_TEST(a_ready_descriptor_that_nobody_reads_wakes_nobody)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probe;
 	char sink[1];
 	unsigned turns = 0;
 
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
-	park(ring, 1);
-	ck_assert_int_eq(write(pair.far, "abcdef", 6), 6);
-	await_probes(ring, &probe, 1);
+	probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, 1);
+	park(on.ring, 1);
+	ck_assert_int_eq(write(on.pair.far, "abcdef", 6), 6);
+	await_probes(on.ring, &probe, 1);
 	uint64_t end_ns = clock_now_ns() + 50 * MILLISECOND;
 	for (; clock_now_ns() < end_ns; turns++)
-		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, 10 * MILLISECOND), 0);
 	ck_assert_uint_le(turns, 8);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
 /* Nor does one that waits again after it was served. */
 START_TEST(what_waits_again_is_attempted_no_more_than_it_must)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probe;
 	char sink[8];
 	unsigned turns = 0;
 
 	for (int i = 0; i < 2; i++) {
-		probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
-		park(ring, 1);
-		ck_assert_int_eq(write(pair.far, "abc", 3), 3);
-		await_probes(ring, &probe, 1);
+		probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, sizeof(sink));
+		park(on.ring, 1);
+		ck_assert_int_eq(write(on.pair.far, "abc", 3), 3);
+		await_probes(on.ring, &probe, 1);
 	}
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
-	park(ring, 1);
+	probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, sizeof(sink));
+	park(on.ring, 1);
 	uint64_t end_ns = clock_now_ns() + 50 * MILLISECOND;
 	for (; clock_now_ns() < end_ns; turns++)
-		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, 10 * MILLISECOND), 0);
 	ck_assert_uint_le(turns, 8);
-	ring_end(ring);
-	pair_end(pair);
-}
-END_TEST
-
-/* ---- ends */
-
-/* Goal: no kernel entry, and the memory is the caller's at once. Method: it is unmapped before anything else.
- */
-START_TEST(a_cancel_makes_no_enter_and_gives_the_buffers_back)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
-	struct probe probes[100];
-	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), rest[8];
-	struct ctx_batch batch;
-
-	for (int i = 0; i < 100; i++)
-		probe_recv(ring, ctx, &probes[i], pair.near, page, 8);
-	park(ring, 100);
-	ck_assert_uint_eq(test_count_in_flight(true), 100);
-	ck_assert_ok(ctx_cancel(ctx));
-	ck_assert_ok(munmap(page, 4096));
-	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
-	ck_assert_uint_eq(batch.operations, 100);
-	ck_assert_uint_eq(batch.unsent, 100);
-	ck_assert_uint_eq(batch.cancelled, 100);
-	ck_assert_uint_eq(batch.sqes, 0);
-	ck_assert_uint_eq(batch.enters, 0);
-	ck_assert_ok(ctx_ring_drain(ring, ctx, 0, NULL, 0, NULL));
-	ck_assert_int_eq(write(pair.far, "stays", 5), 5);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 100);
-	for (int i = 0; i < 100; i++)
-		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_uint_eq(batches, 1);
-	ck_assert_int_eq(recv(pair.near, rest, sizeof(rest), MSG_DONTWAIT), 5);
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
-}
-END_TEST
-
-/* The same when attempts have failed and nobody has looked. */
-START_TEST(a_cancel_looks_at_the_answers_to_attempts_first)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pairs[4];
-	struct probe probes[4];
-	struct ctx_batch batch;
-	char sink[8];
-
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
-	for (int i = 0; i < 4; i++) {
-		pairs[i] = pair_new();
-		probe_recv(ring, ctx, &probes[i], pairs[i].near, sink, 8);
-	}
-	ck_assert_int_eq(ctx_ring_submit(ring), 4);
-	ck_assert_ok(ctx_cancel(ctx));
-	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
-	ck_assert_uint_eq(batch.unsent, 4);
-	ck_assert_uint_eq(batch.sqes, 0);
-	ck_assert_uint_eq(batch.enters, 0);
-	await_probes(ring, probes, 4);
-	ring_end(ring);
-	ctx_finish(ctx);
-	for (int i = 0; i < 4; i++)
-		pair_end(pairs[i]);
-}
-END_TEST
-
-/*
- * Its descriptor becomes ready in the moment in which it ends: what is behind it gets the data. Method: the
- * cancel itself sees the event, as it looks at the answer to another's attempt.
- */
-START_TEST(what_has_ended_is_attempted_no_more)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new(), other = pair_new();
-	struct probe ended, next, unseen;
-	char sinks[2], byte;
-
-	probe_recv(ring, ctx, &ended, pair.near, &sinks[0], 1);
-	park(ring, 1);
-	probe_recv(ring, ctx_background(), &unseen, other.near, &byte, 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	ck_assert_ok(ctx_cancel(ctx));
-	sinks[0] = 'u';
-	probe_recv(ring, ctx_background(), &next, pair.near, &sinks[1], 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	await_probes(ring, &ended, 1);
-	ck_assert_probe(&ended, -ECANCELED, CTX_OP_CANCELLED);
-	await_probes(ring, &next, 1);
-	ck_assert_probe(&next, 1, CTX_OP_FINISHED);
-	ck_assert_int_eq(sinks[0], 'u');
-	ck_assert_int_eq(sinks[1], 'x');
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
-	pair_end(other);
-}
-END_TEST
-
-START_TEST(one_operation_is_cancelled_among_others)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
-	struct probe probes[3];
-	char sink[3];
-
-	for (int i = 0; i < 3; i++)
-		probe_recv(ring, ctx_background(), &probes[i], pair.near, &sink[i], 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 3);
-	ck_assert_ok(ctx_op_cancel(ring, &probes[0].op)); /* its attempt has failed, unseen */
-	ck_assert_int_eq(ctx_op_cancel(ring, &probes[0].op), -EALREADY);
-	await_probes(ring, &probes[0], 1);
-	ck_assert_ok(ctx_op_cancel(ring, &probes[2].op));
-	ck_assert_int_eq(write(pair.far, "ab", 2), 2);
-	await_probes(ring, probes, 3);
-	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_probe(&probes[1], 1, CTX_OP_FINISHED);
-	ck_assert_int_eq(sink[1], 'a');
-	ck_assert_probe(&probes[2], -ECANCELED, CTX_OP_CANCELLED);
-	ring_end(ring);
-	pair_end(pair);
-}
-END_TEST
-
-START_TEST(parked_pending_and_staged_end_in_one_batch)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
-	struct probe probes[6];
-	char sink[8];
-
-	for (int i = 0; i < 6; i++) {
-		if (i == 4)
-			park(ring, 4);
-		probe_recv(ring, ctx, &probes[i], pair.near, sink, 8);
-		if (i % 2)
-			ck_assert_ok(ctx_op_set_flags(&probes[i].op, CTX_OP_PENDING));
-	}
-	ck_assert_ok(ctx_cancel(ctx));
-	await_probes(ring, probes, 6);
-	for (int i = 0; i < 6; i++)
-		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_uint_eq(batches, 1);
-	ck_assert_uint_eq(last.operations, 6);
-	ck_assert_uint_eq(last.unsent, 4);
-	ck_assert_uint_eq(last.sqes, 2);
-	ck_assert_uint_eq(last.enters, 1);
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
-}
-END_TEST
-
-static void *cancel_it(void *data)
-{
-	ck_assert_ok(ctx_cancel(data));
-	return NULL;
-}
-
-START_TEST(another_thread_ends_what_is_parked)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
-	struct probe probes[10];
-	pthread_t thread;
-	char sink[8];
-
-	for (int i = 0; i < 10; i++)
-		probe_recv(ring, ctx, &probes[i], pair.near, sink, 8);
-	park(ring, 10);
-	ck_assert_ok(pthread_create(&thread, NULL, cancel_it, ctx));
-	await_probes(ring, probes, 10);
-	ck_assert_ok(pthread_join(thread, NULL));
-	for (int i = 0; i < 10; i++)
-		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_uint_eq(last.enters, 0);
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
-}
-END_TEST
-
-START_TEST(deadlines_and_timeouts_end_what_is_parked)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	uint64_t begin_ns = clock_now_ns();
-	struct ctx_context *timed = timed_child_of(ctx_background(), 30 * MILLISECOND);
-	struct pair pair = pair_new();
-	struct probe probes[3];
-	char sink[8];
-
-	probe_recv(ring, timed, &probes[0], pair.near, sink, 8);
-	probe_recv(ring, ctx_background(), &probes[1], pair.near, sink, 8);
-	ck_assert_ok(ctx_op_set_timeout(&probes[1].op, 10 * MILLISECOND));
-	probe_recv(ring, timed, &probes[2], pair.far, sink, 8);
-	ck_assert_ok(ctx_op_set_timeout(&probes[2].op, 3600000 * MILLISECOND));
-	ck_assert_int_ge(ctx_ring_submit(ring),
-			 0); /* not all, if this thread was held up until the deadline */
-	await_probes(ring, &probes[1], 1);
-	ck_assert_uint_ge(clock_now_ns() - begin_ns, 10 * MILLISECOND);
-	await_probes(ring, probes, 3);
-	ck_assert_uint_ge(clock_now_ns() - begin_ns, 30 * MILLISECOND);
-	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_DEADLINE);
-	ck_assert_probe(&probes[1], -ECANCELED, CTX_OP_TIMEOUT);
-	ck_assert_probe(&probes[2], -ECANCELED, CTX_OP_DEADLINE);
-	/* Of no time at all: what is there comes first. */
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
-	ck_assert_ok(ctx_op_set_timeout(&probes[0].op, 0));
-	await_probes(ring, probes, 1);
-	ck_assert_probe(&probes[0], 1, CTX_OP_FINISHED);
-	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
-	ck_assert_ok(ctx_op_set_timeout(&probes[0].op, 0));
-	await_probes(ring, probes, 1);
-	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_TIMEOUT);
-	ring_end(ring);
-	ctx_finish(timed);
-	pair_end(pair);
-}
-END_TEST
-
-START_TEST(closing_the_ring_ends_what_is_parked)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
-	struct probe probes[10];
-	char sink[8];
-
-	for (int i = 0; i < 10; i++)
-		probe_recv(ring, ctx_background(), &probes[i], i % 2 ? pair.near : pair.far, sink, 8);
-	if (_i)
-		park(ring, 10);
-	else
-		ck_assert_int_eq(ctx_ring_submit(ring), 10);
-	ring_end(ring);
-	for (int i = 0; i < 10; i++)
-		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
-	pair_end(pair);
-}
-END_TEST
-
-static void *use_and_end(void *data)
-{
-	struct ctx_ring *ring = data;
-	static struct probe probe;
-	static char sink[8];
-	static struct pair pair;
-
-	pair = pair_new();
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 8);
-	park(ring, 1);
-	pair_end(pair);
-	return NULL;
-}
-
-START_TEST(a_ring_whose_owner_has_ended_can_be_closed)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	pthread_t thread;
-
-	ck_assert_ok(pthread_create(&thread, NULL, use_and_end, ring));
-	ck_assert_ok(pthread_join(thread, NULL));
-	ring_end(ring);
-}
-END_TEST
-
-/* As for what is in the kernel: a drain of a live context waits, and what comes meanwhile is kept. */
-START_TEST(a_drain_waits_for_what_is_parked_while_its_context_lives)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
-	struct ctx_stuck stuck;
-	struct probe probe;
-	unsigned count;
-	char sink[8];
-
-	probe_recv(ring, ctx, &probe, pair.near, sink, 8);
-	park(ring, 1);
-	ck_assert_int_eq(ctx_ring_drain(ring, ctx, MILLISECOND, &stuck, 1, &count), -ETIMEDOUT);
-	ck_assert_uint_eq(count, 1);
-	ck_assert_ptr_eq(stuck.op, &probe.op);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	ck_assert_ok(ctx_ring_drain(ring, ctx, SOON, NULL, 0, NULL));
-	ck_assert_uint_eq(probe.finals, 0);
-	await_probes(ring, &probe, 1);
-	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -542,57 +210,54 @@ END_TEST
 
 START_TEST(waitall_goes_on_and_delivers_what_it_has)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
+	struct parked on = parked_begin(parking_ring_noted(_i));
 	struct pair pair = _i ? tcp_new() : pair_new();
 	struct probe probes[2];
 	char sink[10];
 
-	io_uring_prep_recv(probe_start(ring, ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
+	io_uring_prep_recv(probe_start(on.ring, on.ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
 	for (int i = 0; i < 5; i++) {
-		ck_assert_int_ge(ctx_ring_submit(ring), 0);
-		ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+		ck_assert_int_ge(ctx_ring_submit(on.ring), 0);
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, 0), 0);
 		ck_assert_int_eq(write(pair.far, &"0123456789"[2 * i], 2), 2);
 	}
-	await_probes(ring, probes, 1);
+	await_probes(on.ring, probes, 1);
 	ck_assert_probe(&probes[0], 10, CTX_OP_FINISHED);
 	ck_assert_int_eq(memcmp(sink, "0123456789", 10), 0);
 
 	ck_assert_int_eq(write(pair.far, "abcd", 4), 4);
-	io_uring_prep_recv(probe_start(ring, ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
-	io_uring_prep_recv(probe_start(ring, ctx, &probes[1]), pair.far, sink, 10, MSG_WAITALL);
+	io_uring_prep_recv(probe_start(on.ring, on.ctx, &probes[0]), pair.near, sink, 10, MSG_WAITALL);
+	io_uring_prep_recv(probe_start(on.ring, on.ctx, &probes[1]), pair.far, sink, 10, MSG_WAITALL);
 	for (uint64_t end_ns = clock_now_ns() + SOON;
 	     test_count_in_flight(true) < 2 || test_count_in_flight(false);) {
-		ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, MILLISECOND), 0);
 		ck_assert_uint_lt(clock_now_ns(), end_ns);
 	}
-	ck_assert_ok(ctx_cancel(ctx));
-	await_probes(ring, probes, 2);
+	ck_assert_ok(ctx_cancel(on.ctx));
+	await_probes(on.ring, probes, 2);
 	ck_assert_probe(&probes[0], 4, CTX_OP_FINISHED);
 	ck_assert_probe(&probes[1], -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_uint_eq(last.finished, 1);
-	ck_assert_uint_eq(last.cancelled, 1);
-	ring_end(ring);
-	ctx_finish(ctx);
+	ck_assert_uint_eq(last_batch.finished, 1);
+	ck_assert_uint_eq(last_batch.cancelled, 1);
+	parked_end(&on);
 	pair_end(pair);
 }
 END_TEST
 
 START_TEST(waitall_ends_with_the_file)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probe;
 	char sink[10];
 
-	io_uring_prep_recv(probe_start(ring, ctx_background(), &probe), pair.near, sink, 10, MSG_WAITALL);
-	park(ring, 1);
-	ck_assert_int_eq(write(pair.far, "abc", 3), 3);
-	ck_assert_ok(shutdown(pair.far, SHUT_WR));
-	await_probes(ring, &probe, 1);
+	io_uring_prep_recv(probe_start(on.ring, ctx_background(), &probe), on.pair.near, sink, 10,
+			   MSG_WAITALL);
+	park(on.ring, 1);
+	ck_assert_int_eq(write(on.pair.far, "abc", 3), 3);
+	ck_assert_ok(shutdown(on.pair.far, SHUT_WR));
+	await_probes(on.ring, &probe, 1);
 	ck_assert_probe(&probe, 3, CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -697,25 +362,23 @@ static void send_with_descriptor(int fd, int passed, const char *text)
 /* A receive stops where descriptors were sent along, with more behind it and no further event. */
 START_TEST(a_boundary_of_passed_descriptors_hides_nothing)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probe;
 	char sink[64];
 
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
-	park(ring, 1);
+	probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, sizeof(sink));
+	park(on.ring, 1);
 	for (int i = 0; i < 3; i++)
-		send_with_descriptor(pair.far, i == 1 ? pair.far : -1, "four");
-	await_probes(ring, &probe, 1);
+		send_with_descriptor(on.pair.far, i == 1 ? on.pair.far : -1, "four");
+	await_probes(on.ring, &probe, 1);
 	int got = probe.last.res;
 	for (; got < 12; got += probe.last.res) {
-		probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
-		await_probes(ring, &probe, 1);
+		probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, sizeof(sink));
+		await_probes(on.ring, &probe, 1);
 		ck_assert_int_gt(probe.last.res, 0);
 	}
 	ck_assert_int_eq(got, 12);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -756,27 +419,26 @@ END_TEST
 START_TEST(an_event_behind_an_attempt_is_not_taken_for_an_older_one)
 {
 	setenv("CTXRING_FEATURES", "none", 1);
-	struct ctx_ring *ring = parking_ring(0);
-	struct pair pair = pair_new(), other = pair_new();
+	struct parked on = parked_begin(parking_ring(0));
+	struct pair other = pair_new();
 	struct probe probe, waiting;
 	char sink[1], byte;
 
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
-	probe_recv(ring, ctx_background(), &waiting, other.near, &byte, 1);
-	park(ring, 2);
-	ck_assert_int_eq(write(pair.far, "a", 1), 1);
-	await_probes(ring, &probe, 1); /* has filled its buffer: there may be more */
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
+	probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, 1);
+	probe_recv(on.ring, ctx_background(), &waiting, other.near, &byte, 1);
+	park(on.ring, 2);
+	ck_assert_int_eq(write(on.pair.far, "a", 1), 1);
+	await_probes(on.ring, &probe, 1); /* has filled its buffer: there may be more */
+	ck_assert_int_eq(ctx_ring_dispatch(on.ring, 0), 0);
 	ck_assert_int_eq(write(other.far, "o", 1), 1);
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(write(pair.far, "b", 1), 1);
-	await_probes(ring, &probe, 1);
+	probe_recv(on.ring, ctx_background(), &probe, on.pair.near, sink, 1);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+	ck_assert_int_eq(write(on.pair.far, "b", 1), 1);
+	await_probes(on.ring, &probe, 1);
 	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
 	ck_assert_int_eq(sink[0], 'b');
-	await_probes(ring, &waiting, 1);
-	ring_end(ring);
-	pair_end(pair);
+	await_probes(on.ring, &waiting, 1);
+	parked_end(&on);
 	pair_end(other);
 }
 END_TEST
@@ -818,15 +480,13 @@ END_TEST
 
 START_TEST(a_peek_leaves_it_ready)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 
-	ck_assert_int_eq(write(pair.far, "abc", 3), 3);
-	expect_recv(ring, pair.near, MSG_PEEK, 3);
-	expect_recv(ring, pair.near, MSG_PEEK, 3);
-	expect_recv(ring, pair.near, 0, 3);
-	ring_end(ring);
-	pair_end(pair);
+	ck_assert_int_eq(write(on.pair.far, "abc", 3), 3);
+	expect_recv(on.ring, on.pair.near, MSG_PEEK, 3);
+	expect_recv(on.ring, on.pair.near, MSG_PEEK, 3);
+	expect_recv(on.ring, on.pair.near, 0, 3);
+	parked_end(&on);
 }
 END_TEST
 
@@ -834,56 +494,34 @@ END_TEST
 
 START_TEST(a_send_waits_for_room)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probes[2], read;
 	static char block[65536], sink[65536];
 	size_t full = 0, got = 0;
 	ssize_t size;
 
-	while ((size = send(pair.near, block, sizeof(block), MSG_DONTWAIT)) > 0)
+	while ((size = send(on.pair.near, block, sizeof(block), MSG_DONTWAIT)) > 0)
 		full += (size_t)size;
-	io_uring_prep_send(probe_start(ring, ctx_background(), &probes[0]), pair.near, block, 1, 0);
-	io_uring_prep_send(probe_start(ring, ctx_background(), &probes[1]), pair.near, block, sizeof(block),
-			   MSG_WAITALL);
-	probe_recv(ring, ctx_background(), &read, pair.near, sink, 8); /* the other way is its own */
-	park(ring, 3);
+	io_uring_prep_send(probe_start(on.ring, ctx_background(), &probes[0]), on.pair.near, block, 1, 0);
+	io_uring_prep_send(probe_start(on.ring, ctx_background(), &probes[1]), on.pair.near, block,
+			   sizeof(block), MSG_WAITALL);
+	probe_recv(on.ring, ctx_background(), &read, on.pair.near, sink, 8); /* the other way is its own */
+	park(on.ring, 3);
 	ck_assert_uint_eq(test_count_in_flight(true), 3);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	await_probes(ring, &read, 1);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	await_probes(on.ring, &read, 1);
 	ck_assert_uint_eq(probes[0].finals, 0);
 	while (got < full + 1 + sizeof(block)) {
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
-		size = recv(pair.far, sink, sizeof(sink), MSG_DONTWAIT);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
+		size = recv(on.pair.far, sink, sizeof(sink), MSG_DONTWAIT);
 		got += size > 0 ? (size_t)size : 0;
 	}
-	await_probes(ring, probes, 2);
+	await_probes(on.ring, probes, 2);
 	ck_assert_probe(&probes[0], 1, CTX_OP_FINISHED);
 	ck_assert_probe(&probes[1], sizeof(block), CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
-
-static void connect_to(int listener, int *ret_fd)
-{
-	struct sockaddr_in address;
-	socklen_t size = sizeof(address);
-
-	ck_assert_ok(getsockname(listener, (struct sockaddr *)&address, &size));
-	*ret_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_ok(connect(*ret_fd, (struct sockaddr *)&address, size));
-}
-
-static int listener_new(void)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	ck_assert_ok(bind(listener, (struct sockaddr *)&address, sizeof(address)));
-	ck_assert_ok(listen(listener, 16));
-	return listener;
-}
 
 START_TEST(accepts_park)
 {
@@ -952,8 +590,7 @@ END_TEST
 
 START_TEST(what_cannot_be_attempted_goes_the_usual_way)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ctx = child_of(ctx_background());
+	struct parked on = parked_begin(parking_ring(_i));
 	char directory[] = "/tmp/ctxring-XXXXXX", path[64], sink[256];
 	int file = memfd_create("file", MFD_CLOEXEC), terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
 	struct probe probes[4];
@@ -965,25 +602,25 @@ START_TEST(what_cannot_be_attempted_goes_the_usual_way)
 	ck_assert_int_ge(inotify_add_watch(notify, directory, IN_CREATE), 0);
 	ck_assert_int_eq(write(file, "content", 7), 7);
 
-	io_uring_prep_read(probe_start(ring, ctx, &probes[0]), file, sink, 100, 0);
-	await_probes(ring, probes, 1);
+	io_uring_prep_read(probe_start(on.ring, on.ctx, &probes[0]), file, sink, 100, 0);
+	await_probes(on.ring, probes, 1);
 	ck_assert_probe(&probes[0], 7, CTX_OP_FINISHED);
 
-	io_uring_prep_read(probe_start(ring, ctx, &probes[1]), fifo, sink, 8, (uint64_t)-1);
-	io_uring_prep_read(probe_start(ring, ctx, &probes[2]), notify, sink, sizeof(sink), (uint64_t)-1);
-	io_uring_prep_read(probe_start(ring, ctx, &probes[3]), terminal, sink, 8, (uint64_t)-1);
-	park(ring, 3);
+	io_uring_prep_read(probe_start(on.ring, on.ctx, &probes[1]), fifo, sink, 8, (uint64_t)-1);
+	io_uring_prep_read(probe_start(on.ring, on.ctx, &probes[2]), notify, sink, sizeof(sink),
+			   (uint64_t)-1);
+	io_uring_prep_read(probe_start(on.ring, on.ctx, &probes[3]), terminal, sink, 8, (uint64_t)-1);
+	park(on.ring, 3);
 	ck_assert_int_eq(write(fifo, "abc", 3), 3);
 	snprintf(path, sizeof(path), "%s/made", directory);
 	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	await_probes(ring, &probes[1], 2);
+	await_probes(on.ring, &probes[1], 2);
 	ck_assert_probe(&probes[1], 3, CTX_OP_FINISHED);
 	ck_assert_int_gt(probes[2].last.res, 0);
-	ck_assert_ok(ctx_cancel(ctx));
-	await_probes(ring, &probes[3], 1);
+	ck_assert_ok(ctx_cancel(on.ctx));
+	await_probes(on.ring, &probes[3], 1);
 	ck_assert_probe(&probes[3], -ECANCELED, CTX_OP_CANCELLED);
-	ring_end(ring);
-	ctx_finish(ctx);
+	parked_end(&on);
 	close(fifo);
 	close(notify);
 	close(file);
@@ -1028,228 +665,29 @@ END_TEST
 /* IOSQE_IO_DRAIN waits for what is parked before it. */
 START_TEST(a_draining_operation_waits_for_parked_ones)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe probes[2];
 	char sink[8];
 
-	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
-	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probes[1]);
+	probe_recv(on.ring, ctx_background(), &probes[0], on.pair.near, sink, 8);
+	struct io_uring_sqe *sqe = probe_start(on.ring, ctx_background(), &probes[1]);
 	io_uring_prep_nop(sqe);
 	sqe->flags |= IOSQE_IO_DRAIN;
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+	ck_assert_int_eq(ctx_ring_dispatch(on.ring, MILLISECOND), 0);
+	ck_assert_int_eq(ctx_ring_dispatch(on.ring, MILLISECOND), 0);
 	ck_assert_uint_eq(probes[1].finals, 0);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	await_probes(ring, probes, 2);
-	ring_end(ring);
-	pair_end(pair);
-}
-END_TEST
-
-/* ---- closing descriptors */
-
-static bool sees_the_end(int fd)
-{
-	char byte;
-	return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
-}
-
-START_TEST(closing_ends_operations_and_the_peer_sees_it_at_once)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pairs[2] = {pair_new(), tcp_new()};
-	char sink[8];
-
-	for (int i = 0; i < 2; i++) {
-		struct probe probes[4];
-		for (int n = 0; n < 4; n++) {
-			if (n == 3)
-				park(ring, 3);
-			probe_recv(ring, ctx_background(), &probes[n], pairs[i].near, sink, 8);
-			if (n == 1) /* in the kernel */
-				ck_assert_ok(ctx_op_set_flags(&probes[n].op, CTX_OP_PENDING));
-		}
-		ck_assert_ok(ctx_ring_close_fd(ring, pairs[i].near));
-		ck_assert(sees_the_end(pairs[i].far));
-		ck_assert_int_eq(fcntl(pairs[i].near, F_GETFD), -1);
-		await_probes(ring, probes, 4);
-		for (int n = 0; n < 4; n++)
-			ck_assert_probe(&probes[n], -ECANCELED, CTX_OP_CANCELLED);
-		close(pairs[i].far);
-	}
-	ck_assert_int_eq(ctx_ring_close_fd(ring, pairs[0].near), -EBADF);
-	ck_assert_int_eq(ctx_ring_close_fd(ring, -1), -EINVAL);
-	ck_assert_int_eq(ctx_ring_close_fd(NULL, 0), -EINVAL);
-	ring_end(ring);
-}
-END_TEST
-
-START_TEST(closing_is_for_every_ring)
-{
-	struct ctx_ring *ring = ring_of(_i);
-	struct pair pair = pair_new(), other = pair_new();
-	struct probe probes[3];
-	char sink[8];
-
-	probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
-	io_uring_prep_poll_add(probe_start(ring, ctx_background(), &probes[1]), pair.near, POLLIN);
-	probe_recv(ring, ctx_background(), &probes[2], other.near, sink, 8);
-	ck_assert_int_eq(ctx_ring_submit(ring), 3);
-	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
-	ck_assert(sees_the_end(pair.far));
-	await_probes(ring, probes, 2);
-	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_probe(&probes[1], -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_int_eq(write(other.far, "x", 1), 1);
-	await_probes(ring, &probes[2], 1);
-	ck_assert_probe(&probes[2], 1, CTX_OP_FINISHED);
-	ring_end(ring);
-	close(pair.far);
-	pair_end(other);
-}
-END_TEST
-
-/* Though a copy of it keeps the file open. */
-START_TEST(a_descriptor_that_was_closed_wakes_nobody)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
-	int copy = fcntl(pair.near, F_DUPFD_CLOEXEC, 0);
-	struct probe probe;
-	char sink[8];
-
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, sizeof(sink));
-	park(ring, 1);
-	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
-	await_probes(ring, &probe, 1);
-	uint64_t begin_ns = clock_now_ns();
-	for (int i = 0; i < 5; i++) {
-		ck_assert_int_eq(write(pair.far, "x", 1), 1);
-		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
-	}
-	ck_assert_uint_ge(clock_now_ns() - begin_ns, 40 * MILLISECOND);
-	ring_end(ring);
-	close(pair.far);
-	close(copy);
-}
-END_TEST
-
-/* A number is used again, and again, with events of its earlier uses perhaps under way. */
-START_TEST(a_number_that_was_closed_can_be_used_again)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	char sink[8];
-
-	for (int i = 0; i < 50; i++) {
-		struct pair pair = pair_new();
-		struct probe probes[2];
-		probe_recv(ring, ctx_background(), &probes[0], pair.near, sink, 8);
-		park(ring, 1);
-		ck_assert_int_eq(write(pair.far, "x", 1), 1);
-		if (i % 2)
-			await_probes(ring, &probes[0], 1);
-		ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
-		close(pair.far);
-		await_probes(ring, &probes[0], 1);
-	}
-	ring_end(ring);
-}
-END_TEST
-
-START_TEST(a_number_that_an_accept_brings_back_is_recognised)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
-	int listener = listener_new(), client;
-	struct probe accept, old, probe;
-	char sink[8];
-
-	probe_recv(ring, ctx_background(), &old, pair.near, sink, 8);
-	park(ring, 1);
-	connect_to(listener, &client);
-	close(pair.near);
-	io_uring_prep_accept(probe_start(ring, ctx_background(), &accept), listener, NULL, NULL,
-			     SOCK_CLOEXEC);
-	await_probes(ring, &accept, 1);
-	ck_assert_int_eq(accept.last.res, pair.near);
-	await_probes(ring, &old, 1);
-	ck_assert_probe(&old, -EBADF, CTX_OP_FINISHED);
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 8);
-	park(ring, 1);
-	ck_assert_int_eq(write(client, "abc", 3), 3);
-	await_probes(ring, &probe, 1);
-	ck_assert_probe(&probe, 3, CTX_OP_FINISHED);
-	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
-	ring_end(ring);
-	close(pair.far);
-	close(client);
-	close(listener);
-}
-END_TEST
-
-/* The same, of a number that comes from elsewhere. */
-/* They share one inode. The first was read, found empty, and is closed with nothing parked on it. */
-START_TEST(the_check_tells_eventfds_apart_when_nothing_is_parked)
-{
-	setenv("CTXRING_FEATURES", "park-check", 1);
-	struct ctx_ring *ring = parking_ring(_i);
-	int event = eventfd(0, EFD_CLOEXEC), other;
-	struct probe probe;
-	uint64_t count;
-
-	io_uring_prep_read(probe_start(ring, ctx_background(), &probe), event, &count, sizeof(count), 0);
-	park(ring, 1);
-	ck_assert_ok(ctx_op_cancel(ring, &probe.op));
-	await_probes(ring, &probe, 1);
-	close(event);
-	other = eventfd(0, EFD_CLOEXEC);
-	ck_assert_int_eq(other, event);
-	ck_assert_ok(eventfd_write(other, 3));
-	io_uring_prep_read(probe_start(ring, ctx_background(), &probe), other, &count, sizeof(count), 0);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	await_probes(ring, &probe, 1);
-	ck_assert_probe(&probe, sizeof(count), CTX_OP_FINISHED);
-	ck_assert_uint_eq(count, 3);
-	ck_assert_ok(ctx_ring_close_fd(ring, other));
-	ring_end(ring);
-}
-END_TEST
-
-START_TEST(the_check_notices_another_file)
-{
-	setenv("CTXRING_FEATURES", "park-check", 1);
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new(), other;
-	struct probe old, probe;
-	char sink[8];
-
-	probe_recv(ring, ctx_background(), &old, pair.near, sink, 8);
-	park(ring, 1);
-	other = pair_new();
-	close(pair.near);
-	ck_assert_int_eq(fcntl(other.near, F_DUPFD_CLOEXEC, pair.near), pair.near);
-	probe_recv(ring, ctx_background(), &probe, pair.near, sink, 8);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	await_probes(ring, &old, 1);
-	ck_assert_probe(&old, -EBADF, CTX_OP_FINISHED);
-	ck_assert_int_eq(write(other.far, "abc", 3), 3);
-	await_probes(ring, &probe, 1);
-	ck_assert_probe(&probe, 3, CTX_OP_FINISHED);
-	ck_assert_ok(ctx_ring_close_fd(ring, pair.near));
-	ring_end(ring);
-	close(pair.far);
-	pair_end(other);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	await_probes(on.ring, probes, 2);
+	parked_end(&on);
 }
 END_TEST
 
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("park");
-	TCase *waiting = test_case_ring(suite, "waiting"), *ends = test_case_ring(suite, "ends"),
-	      *hidden = test_case_ring(suite, "hidden"), *others = test_case_ring(suite, "others"),
-	      *closing = test_case_ring(suite, "closing");
+	TCase *waiting = test_case_ring(suite, "waiting"), *hidden = test_case_ring(suite, "hidden"),
+	      *others = test_case_ring(suite, "others");
 
 	ON_EACH_PARKING(waiting, a_receive_waits_outside_the_kernel_and_gets_its_data);
 	ON_EACH_PARKING(waiting, a_first_dispatch_waits_for_its_time);
@@ -1259,16 +697,6 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(waiting, many_that_are_ready_at_once_are_all_served);
 	ON_EACH_PARKING(waiting, a_ready_descriptor_that_nobody_reads_wakes_nobody);
 	ON_EACH_PARKING(waiting, what_waits_again_is_attempted_no_more_than_it_must);
-	ON_EACH_PARKING(ends, a_cancel_makes_no_enter_and_gives_the_buffers_back);
-	ON_EACH_PARKING(ends, a_cancel_looks_at_the_answers_to_attempts_first);
-	ON_EACH_PARKING(ends, what_has_ended_is_attempted_no_more);
-	ON_EACH_PARKING(ends, one_operation_is_cancelled_among_others);
-	ON_EACH_PARKING(ends, parked_pending_and_staged_end_in_one_batch);
-	ON_EACH_PARKING(ends, another_thread_ends_what_is_parked);
-	ON_EACH_PARKING(ends, deadlines_and_timeouts_end_what_is_parked);
-	ON_EACH_PARKING(ends, closing_the_ring_ends_what_is_parked);
-	ON_EACH_PARKING(ends, a_ring_whose_owner_has_ended_can_be_closed);
-	ON_EACH_PARKING(ends, a_drain_waits_for_what_is_parked_while_its_context_lives);
 	ON_EACH_PARKING(hidden, waitall_goes_on_and_delivers_what_it_has);
 	ON_EACH_PARKING(hidden, waitall_ends_with_the_file);
 	ON_EACH_PARKING(hidden, the_end_of_a_file_is_seen_again_and_again);
@@ -1285,12 +713,5 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(others, what_cannot_be_attempted_goes_the_usual_way);
 	ON_EACH_PARKING(others, waiting_takes_no_provided_buffer);
 	ON_EACH_PARKING(others, a_draining_operation_waits_for_parked_ones);
-	ON_EACH_PARKING(closing, closing_ends_operations_and_the_peer_sees_it_at_once);
-	ON_EACH_RING(closing, closing_is_for_every_ring);
-	ON_EACH_PARKING(closing, a_descriptor_that_was_closed_wakes_nobody);
-	ON_EACH_PARKING(closing, a_number_that_was_closed_can_be_used_again);
-	ON_EACH_PARKING(closing, a_number_that_an_accept_brings_back_is_recognised);
-	ON_EACH_PARKING(closing, the_check_notices_another_file);
-	ON_EACH_PARKING(closing, the_check_tells_eventfds_apart_when_nothing_is_parked);
 	return suite;
 }

@@ -1,56 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* Parked operations where several things meet: what is seen outside a dispatch, what a descriptor was before,
- * and kinds of files whose readiness says little. */
+/* Parked operations where several things meet: what a descriptor was before, kinds of files whose readiness
+ * says little, and operations in parts. */
 #include <linux/net_tstamp.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 
-#include "support/rings.h"
-
-#define A_WHILE SOON
-
-static struct ctx_ring *parking_ring(int i)
-{
-	return ring_with(parking_kind(i), 8, NULL);
-}
+#include "support/parking.h"
 
 static bool ends_in_time(struct ctx_ring *ring, const struct probe *probe)
 {
-	uint64_t end_ns = clock_now_ns() + A_WHILE;
+	uint64_t end_ns = clock_now_ns() + SOON;
 
 	while (!probe->finals && clock_now_ns() < end_ns)
 		ctx_ring_dispatch(ring, 100 * MILLISECOND);
 	return probe->finals == 1;
-}
-
-static bool is_readable(int fd, int timeout_ms)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-
-	return poll(&poll_fd, 1, timeout_ms) == 1;
-}
-
-/* As an outer event loop does: dispatches only when it is told to. */
-static bool ends_when_told(struct ctx_ring *ring, const struct probe *probe)
-{
-	int fd = ctx_ring_fd(ring);
-
-	while (!probe->finals && is_readable(fd, 30000))
-		ctx_ring_dispatch(ring, 0);
-	return probe->finals == 1;
-}
-
-/* Dispatches until the outer loop has nothing to do. */
-static void settle(struct ctx_ring *ring)
-{
-	for (int i = 0; i < 100 && is_readable(ctx_ring_fd(ring), 20); i++)
-		ctx_ring_dispatch(ring, 0);
-	ck_assert(!is_readable(ctx_ring_fd(ring), 0));
 }
 
 /* ---- readiness */
@@ -64,49 +30,29 @@ static void fill(int fd, size_t *ret_size)
 	while ((size = send(fd, block, sizeof(block), MSG_DONTWAIT)) > 0)
 		*ret_size += (size_t)size;
 }
-static void empty(int fd)
-{
-	static char block[65536];
-
-	while (recv(fd, block, sizeof(block), MSG_DONTWAIT) > 0)
-		;
-}
 
 /* While no send waits nobody is told of room; the next one has to find out itself. */
 START_TEST(room_that_came_while_no_send_waited_is_found)
 {
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe send;
 	size_t full;
 
-	fill(pair.near, &full);
-	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, "x", 1, 0);
-	park(ring, 1);
-	ck_assert_ok(ctx_op_cancel(ring, &send.op));
-	await_probes(ring, &send, 1);
-	ck_assert_int_eq(write(pair.far, "y", 1), 1);
+	fill(on.pair.near, &full);
+	io_uring_prep_send(probe_start(on.ring, ctx_background(), &send), on.pair.near, "x", 1, 0);
+	park(on.ring, 1);
+	ck_assert_ok(ctx_op_cancel(on.ring, &send.op));
+	await_probes(on.ring, &send, 1);
+	ck_assert_int_eq(write(on.pair.far, "y", 1), 1);
 	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
-	empty(pair.far);
-	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, "x", 1, 0);
-	ck_assert(ends_in_time(ring, &send));
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, 10 * MILLISECOND), 0);
+	empty(on.pair.far);
+	io_uring_prep_send(probe_start(on.ring, ctx_background(), &send), on.pair.near, "x", 1, 0);
+	ck_assert(ends_in_time(on.ring, &send));
 	ck_assert_probe(&send, 1, CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
-
-static int datagram_receiver(struct sockaddr_un *ret_address, socklen_t *ret_size)
-{
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	ck_assert_ok(bind(fd, (struct sockaddr *)ret_address, sizeof(sa_family_t)));
-	*ret_size = sizeof(*ret_address);
-	ck_assert_ok(getsockname(fd, (struct sockaddr *)ret_address, ret_size));
-	return fd;
-}
 
 /* The sender is writable all the time: its readiness does not tell of the receiver's queue, which others
  * filled. */
@@ -143,28 +89,25 @@ START_TEST(a_datagram_waits_for_a_receiver_that_others_filled)
 	close(sender);
 }
 END_TEST
+
 /* As with the other flags, the last call counts. */
 START_TEST(flags_are_taken_back_by_the_next_call)
 {
-	struct ctx_ring *ring = ring_of(_i ? RING_DEFER : RING_ORDINARY);
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(ring_of(_i ? RING_DEFER : RING_ORDINARY));
 	struct probe receive;
 	struct ctx_batch batch;
 	char sink;
 
-	probe_recv(ring, ctx, &receive, pair.near, &sink, 1);
+	probe_recv(on.ring, on.ctx, &receive, on.pair.near, &sink, 1);
 	ck_assert_ok(ctx_op_set_flags(&receive.op, CTX_OP_PARK));
 	ck_assert_ok(ctx_op_set_flags(&receive.op, CTX_OP_SHUTDOWN));
-	park(ring, 1);
-	ck_assert_ok(ctx_cancel(ctx));
-	ck_assert_ok(ctx_ring_last_batch(ring, &batch));
+	park(on.ring, 1);
+	ck_assert_ok(ctx_cancel(on.ctx));
+	ck_assert_ok(ctx_ring_last_batch(on.ring, &batch));
 	ck_assert_uint_eq(batch.operations, 1);
 	ck_assert_uint_eq(batch.unsent, 0);
-	await_probes(ring, &receive, 1);
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
+	await_probes(on.ring, &receive, 1);
+	parked_end(&on);
 }
 END_TEST
 
@@ -173,47 +116,43 @@ START_TEST(a_ring_may_forbid_the_newest_way_to_wait)
 {
 	static const unsigned char allowed[] = {IORING_OP_RECV, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
 						IORING_OP_TIMEOUT, IORING_OP_TIMEOUT_REMOVE};
-	struct ctx_ring *ring = ring_of(RING_PARKING_DEFER);
+	struct parked on = parked_begin(ring_of(RING_PARKING_DEFER));
 	struct io_uring_restriction rules[sizeof(allowed) + 2] = {
 		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = 0xff},
 		{.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_ENABLE_RINGS}};
-	struct pair pair = pair_new();
 	struct probe receive;
 	char sink;
 
 	for (unsigned i = 0; i < sizeof(allowed); i++)
 		rules[i + 2] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_OP,
 							     .sqe_op = allowed[i]};
-	ck_assert_ok((int)syscall(__NR_io_uring_register, ctx_ring_uring(ring)->ring_fd,
+	ck_assert_ok((int)syscall(__NR_io_uring_register, ctx_ring_uring(on.ring)->ring_fd,
 				  IORING_REGISTER_RESTRICTIONS, rules, sizeof(allowed) + 2));
-	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
-	park(ring, 1);
-	ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	ck_assert(ends_in_time(ring, &receive));
+	probe_recv(on.ring, ctx_background(), &receive, on.pair.near, &sink, 1);
+	park(on.ring, 1);
+	ck_assert_int_eq(ctx_ring_dispatch(on.ring, MILLISECOND), 0);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	ck_assert(ends_in_time(on.ring, &receive));
 	ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
 START_TEST(a_queue_of_one_entry_is_enough)
 {
-	struct ctx_ring *ring = ring_with(parking_kind(_i), 1, NULL);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(ring_with(parking_kind(_i), 1, NULL));
 	struct probe receives[2];
 	char sinks[2];
 
 	for (int i = 0; i < 2; i++)
-		probe_recv(ring, ctx_background(), &receives[i], pair.near, &sinks[i], 1);
-	ck_assert_int_ge(ctx_ring_submit(ring), 0);
+		probe_recv(on.ring, ctx_background(), &receives[i], on.pair.near, &sinks[i], 1);
+	ck_assert_int_ge(ctx_ring_submit(on.ring), 0);
 	for (int i = 0; i < 4; i++)
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
-	ck_assert_int_eq(write(pair.far, "ab", 2), 2);
-	ck_assert(ends_in_time(ring, &receives[0]));
-	ck_assert(ends_in_time(ring, &receives[1]));
-	ring_end(ring);
-	pair_end(pair);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 10 * MILLISECOND), 0);
+	ck_assert_int_eq(write(on.pair.far, "ab", 2), 2);
+	ck_assert(ends_in_time(on.ring, &receives[0]));
+	ck_assert(ends_in_time(on.ring, &receives[1]));
+	parked_end(&on);
 }
 END_TEST
 
@@ -249,218 +188,27 @@ static void restart(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_c
 /* Two that end each other in turn leave no dispatch without a completion, and without a system call. */
 START_TEST(completions_that_need_no_kernel_do_not_starve_others)
 {
-	struct ctx_ring *ring = parking_ring(_i);
+	struct parked on = parked_begin(parking_ring(_i));
 	struct swap swaps[2] = {{.pair = pair_new(), .other = &swaps[1]},
 				{.pair = pair_new(), .other = &swaps[0]}};
-	struct pair pair = pair_new();
 	struct probe receive;
 	char sink;
 
-	begin(ring, &swaps[0]);
-	begin(ring, &swaps[1]);
-	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
-	park(ring, 3);
+	begin(on.ring, &swaps[0]);
+	begin(on.ring, &swaps[1]);
+	probe_recv(on.ring, ctx_background(), &receive, on.pair.near, &sink, 1);
+	park(on.ring, 3);
 	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	ck_assert_ok(ctx_op_cancel(ring, &swaps[0].probe.op));
+		ck_assert_int_eq(ctx_ring_dispatch(on.ring, MILLISECOND), 0);
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	ck_assert_ok(ctx_op_cancel(on.ring, &swaps[0].probe.op));
 	for (int i = 0; i < 1000 && !receive.finals; i++)
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
 	swaps[0].stop = swaps[1].stop = true;
 	ck_assert_uint_eq(receive.finals, 1);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 	pair_end(swaps[0].pair);
 	pair_end(swaps[1].pair);
-}
-END_TEST
-/* ---- an outer event loop */
-
-/* The cancel looks at what has come, and so takes it away from the ring's descriptor. */
-START_TEST(what_a_cancel_that_comes_too_late_has_seen_is_told)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
-	struct probe receive;
-	char sink;
-
-	ck_assert_int_ge(ctx_ring_fd(ring), 0);
-	settle(ring);
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	probe_recv(ring, ctx_background(), &receive, pair.near, &sink, 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(ctx_op_cancel(ring, &receive.op), -EALREADY);
-	ck_assert(ends_when_told(ring, &receive));
-	ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
-}
-END_TEST
-
-/* The same for readiness, seen while another context is ended, or drained, or a descriptor closed. */
-static void readiness_is_seen(int kind, void (*see)(struct ctx_ring *ring, struct ctx_context *other))
-{
-	struct ctx_ring *ring = ring_with(kind, 8, NULL);
-	struct ctx_context *other = child_of(ctx_background());
-	struct pair pairs[3] = {pair_new(), pair_new(), pair_new()};
-	struct probe receives[3];
-	char sinks[3];
-
-	ck_assert_int_ge(ctx_ring_fd(ring), 0);
-	probe_recv(ring, ctx_background(), &receives[0], pairs[0].near, &sinks[0], 1);
-	/* Makes other known to the ring, and is over. */
-	ck_assert_int_eq(write(pairs[1].far, "y", 1), 1);
-	probe_recv(ring, other, &receives[1], pairs[1].near, &sinks[1], 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 2);
-	settle(ring);
-	ck_assert_uint_eq(receives[1].finals, 1);
-	/* An attempt whose answer is there. */
-	probe_recv(ring, ctx_background(), &receives[2], pairs[2].near, &sinks[2], 1);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(write(pairs[0].far, "x", 1), 1);
-	usleep(1000); /* the kernel says so */
-	see(ring, other);
-	ck_assert(ends_when_told(ring, &receives[0]));
-	ck_assert_int_eq(write(pairs[2].far, "z", 1), 1);
-	ck_assert(ends_when_told(ring, &receives[2]));
-	ring_end(ring);
-	ctx_finish(other);
-	for (int i = 0; i < 3; i++)
-		pair_end(pairs[i]);
-}
-
-static void see_by_cancel(struct ctx_ring *ring, struct ctx_context *other)
-{
-	(void)ring;
-	ck_assert_ok(ctx_cancel(other));
-}
-
-static void see_by_drain(struct ctx_ring *ring, struct ctx_context *other)
-{
-	ck_assert_ok(ctx_ring_drain(ring, other, 0, NULL, 0, NULL));
-}
-
-static void see_by_close(struct ctx_ring *ring, struct ctx_context *other)
-{
-	(void)other;
-	ck_assert_ok(ctx_ring_close_fd(ring, eventfd(0, EFD_CLOEXEC)));
-}
-
-START_TEST(readiness_seen_by_a_cancel_is_told)
-{
-	readiness_is_seen(parking_kind(_i), see_by_cancel);
-}
-END_TEST
-
-START_TEST(readiness_seen_by_a_drain_is_told)
-{
-	readiness_is_seen(parking_kind(_i), see_by_drain);
-}
-END_TEST
-
-START_TEST(readiness_seen_by_a_close_is_told)
-{
-	readiness_is_seen(parking_kind(_i), see_by_close);
-}
-END_TEST
-
-/* ---- drains */
-
-static struct {
-	_Atomic unsigned go, gone;
-	int fd;
-} sender;
-
-static void *send_when_told(void *data)
-{
-	unsigned seed = 1;
-
-	(void)data;
-	for (unsigned turn = 1;; turn++) {
-		while (atomic_load(&sender.go) < turn)
-			;
-		if (atomic_load(&sender.go) == UINT_MAX)
-			return NULL;
-		spin(&seed, 1000);
-		ck_assert_int_eq(write(sender.fd, "x", 1), 1);
-		atomic_store(&sender.gone, turn);
-	}
-}
-
-/* Goal: whenever readiness comes while a drain begins, it is acted upon. Method: many times, or on a slow
- * machine as often as there is time for. */
-START_TEST(a_drain_does_not_miss_what_comes_as_it_begins)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
-	struct ctx_context *ctx = child_of(ctx_background());
-	struct probe receive;
-	pthread_t thread;
-	char sink;
-
-	uint64_t end_ns = clock_now_ns() + 10 * NS_PER_SECOND;
-
-	sender.fd = pair.far;
-	ck_assert_ok(pthread_create(&thread, NULL, send_when_told, NULL));
-	for (unsigned turn = 1; turn <= 20000 && clock_now_ns() < end_ns; turn++) {
-		probe_recv(ring, ctx, &receive, pair.near, &sink, 1);
-		ck_assert_int_eq(ctx_ring_submit(ring), 1);
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
-		atomic_store(&sender.go, turn);
-		ck_assert_ok(ctx_ring_drain(ring, ctx, A_WHILE, NULL, 0, NULL));
-		await_probes(ring, &receive, 1);
-		ck_assert_probe(&receive, 1, CTX_OP_FINISHED);
-	}
-	atomic_store(&sender.go, UINT_MAX);
-	ck_assert_ok(pthread_join(thread, NULL));
-	ring_end(ring);
-	ctx_finish(ctx);
-	pair_end(pair);
-}
-END_TEST
-
-/* ---- ends */
-
-/* Goal: whenever it is cancelled, its buffer is not touched afterwards. Method: after each turn that may have
- * left an attempt unsent one receive is cancelled, and its data follows. */
-START_TEST(a_cancelled_attempt_does_not_write_later)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *timed = timed_child_of(ctx_background(), 3600 * NS_PER_SECOND);
-	struct pair pairs[2] = {pair_new(), pair_new()};
-	struct probe receives[2];
-	char sinks[2] = {0, 0};
-
-	for (int i = 0; i < 2; i++)
-		probe_recv(ring, timed, &receives[i], pairs[i].near, &sinks[i], 1);
-	park(ring, 2);
-	/* The one is delivered by the turn that learns of the other. */
-	ck_assert_int_eq(write(pairs[0].far, "a", 1), 1);
-	while (!receives[0].finals) {
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 10 * MILLISECOND), 0);
-	}
-	for (int i = 0; i < 100; i++) {
-		sinks[0] = sinks[1] = 0;
-		ck_assert_int_eq(write(pairs[0].far, "a", 1), 1);
-		probe_recv(ring, timed, &receives[0], pairs[0].near, &sinks[0], 1);
-		ck_assert_int_ge(ctx_ring_submit(ring), 0);
-		ck_assert_int_eq(write(pairs[1].far, "b", 1), 1);
-		usleep(100);
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
-		int error = receives[1].finals ? -EALREADY : ctx_op_cancel(ring, &receives[1].op);
-		char before = sinks[1];
-		await_probes(ring, receives, 2);
-		if (!error)
-			ck_assert_int_eq(sinks[1], before);
-		if (receives[1].last.res != 1)
-			empty(pairs[1].near);
-		probe_recv(ring, timed, &receives[1], pairs[1].near, &sinks[1], 1);
-		park(ring, 1);
-	}
-	ring_end(ring);
-	ctx_finish(timed);
-	pair_end(pairs[0]);
-	pair_end(pairs[1]);
 }
 END_TEST
 
@@ -517,39 +265,37 @@ START_TEST(waitall_from_a_provided_buffer_sends_that_buffer)
 	enum {
 		SIZE = 1 << 20
 	};
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe provide, send;
 	static char buffers[2 * SIZE], sink[SIZE];
 	size_t got = 0;
 
 	memset(buffers, 'a', SIZE);
 	memset(buffers + SIZE, 'b', SIZE);
-	io_uring_prep_provide_buffers(probe_start(ring, ctx_background(), &provide), buffers, SIZE, 2, 3, 0);
-	await_probes(ring, &provide, 1);
-	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &send);
-	io_uring_prep_send(sqe, pair.near, NULL, SIZE, MSG_WAITALL);
+	io_uring_prep_provide_buffers(probe_start(on.ring, ctx_background(), &provide), buffers, SIZE, 2, 3,
+				      0);
+	await_probes(on.ring, &provide, 1);
+	struct io_uring_sqe *sqe = probe_start(on.ring, ctx_background(), &send);
+	io_uring_prep_send(sqe, on.pair.near, NULL, SIZE, MSG_WAITALL);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = 3;
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
 	for (int i = 0; i < 100000 && !send.finals; i++) {
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
-		ssize_t size = recv(pair.far, sink + got, SIZE - got, MSG_DONTWAIT);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
+		ssize_t size = recv(on.pair.far, sink + got, SIZE - got, MSG_DONTWAIT);
 		got += size > 0 ? (size_t)size : 0;
 	}
 	if (send.last.res == -EINVAL || send.last.res == -EOPNOTSUPP) {
-		ring_end(ring);
-		pair_end(pair);
+		parked_end(&on);
 		return;
 	}
-	for (ssize_t size; (size = recv(pair.far, sink + got, SIZE - got, MSG_DONTWAIT)) > 0;)
+	for (ssize_t size; (size = recv(on.pair.far, sink + got, SIZE - got, MSG_DONTWAIT)) > 0;)
 		got += (size_t)size;
 	ck_assert_probe(&send, SIZE, CTX_OP_FINISHED);
 	ck_assert_uint_eq(got, SIZE);
 	for (size_t i = 0; i < SIZE; i++)
 		ck_assert_int_eq(sink[i], sink[0]);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -560,31 +306,30 @@ START_TEST(a_part_is_not_sent_again_after_an_accept_that_makes_no_sense)
 	enum {
 		SIZE = 1 << 20
 	};
-	struct ctx_ring *ring = parking_ring(_i);
-	struct pair pair = pair_new();
+	struct parked on = parked_begin(parking_ring(_i));
 	struct probe send, accept;
 	static char bytes[SIZE], sink[2 * SIZE];
 	size_t got = 0;
 
 	for (size_t i = 0; i < SIZE; i++)
 		bytes[i] = (char)(i >> 10);
-	io_uring_prep_send(probe_start(ring, ctx_background(), &send), pair.near, bytes, SIZE, MSG_WAITALL);
-	park(ring, 1);
-	io_uring_prep_accept(probe_start(ring, ctx_background(), &accept), pair.near, NULL, NULL, 0);
-	ck_assert(ends_in_time(ring, &accept));
+	io_uring_prep_send(probe_start(on.ring, ctx_background(), &send), on.pair.near, bytes, SIZE,
+			   MSG_WAITALL);
+	park(on.ring, 1);
+	io_uring_prep_accept(probe_start(on.ring, ctx_background(), &accept), on.pair.near, NULL, NULL, 0);
+	ck_assert(ends_in_time(on.ring, &accept));
 	ck_assert_int_eq(accept.last.res, -EINVAL);
 	for (int i = 0; i < 100000 && !send.finals; i++) {
-		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
-		ssize_t size = recv(pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT);
+		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
+		ssize_t size = recv(on.pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT);
 		got += size > 0 ? (size_t)size : 0;
 	}
-	for (ssize_t size; (size = recv(pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT)) > 0;)
+	for (ssize_t size; (size = recv(on.pair.far, sink + got, sizeof(sink) - got, MSG_DONTWAIT)) > 0;)
 		got += (size_t)size;
 	ck_assert_probe(&send, SIZE, CTX_OP_FINISHED);
 	ck_assert_uint_eq(got, SIZE);
 	ck_assert_int_eq(memcmp(sink, bytes, SIZE), 0);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
@@ -641,6 +386,7 @@ START_TEST(waiting_takes_no_buffer_of_a_ring)
 		pair_end(pairs[i]);
 }
 END_TEST
+
 /* ---- attempts of other people's making */
 
 #ifndef IORING_ACCEPT_DONTWAIT
@@ -679,113 +425,26 @@ static void *read_all(void *data)
 START_TEST(a_vectorized_send_of_all_sends_all)
 {
 	static char block[1 << 20];
-	struct ctx_ring *ring = parking_ring(_i);
+	struct parked on = parked_begin(parking_ring(_i));
 	struct iovec parts[2] = {{block, sizeof(block)}, {block, sizeof(block)}};
-	struct pair pair = pair_new();
 	struct probe probe;
 	pthread_t thread;
 
-	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probe);
-	io_uring_prep_send(sqe, pair.near, parts, 2, MSG_WAITALL);
+	struct io_uring_sqe *sqe = probe_start(on.ring, ctx_background(), &probe);
+	io_uring_prep_send(sqe, on.pair.near, parts, 2, MSG_WAITALL);
 	sqe->ioprio |= SEND_VECTORIZED;
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_ok(pthread_create(&thread, NULL, read_all, &pair.far));
-	await_probes(ring, &probe, 1);
-	shutdown(pair.near, SHUT_RDWR);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+	ck_assert_ok(pthread_create(&thread, NULL, read_all, &on.pair.far));
+	await_probes(on.ring, &probe, 1);
+	shutdown(on.pair.near, SHUT_RDWR);
 	ck_assert_ok(pthread_join(thread, NULL));
 	if (probe.last.res != -EINVAL) /* this kernel has no such send */
 		ck_assert_probe(&probe, 2 * sizeof(block), CTX_OP_FINISHED);
-	ring_end(ring);
-	pair_end(pair);
+	parked_end(&on);
 }
 END_TEST
 
 /* ---- drains and barriers */
-
-/* What has ended is waiting for its delivery only, which a drain does not do. */
-START_TEST(a_drain_behind_an_ended_operation_does_not_wait_for_its_delivery)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct ctx_context *ended = child_of(ctx_background()), *drained = child_of(ctx_background());
-	struct pair pair = pair_new();
-	struct probe probes[2];
-	char sink;
-
-	probe_recv(ring, ended, &probes[0], pair.near, &sink, 1);
-	park(ring, 1);
-	struct io_uring_sqe *sqe = probe_start(ring, drained, &probes[1]);
-	io_uring_prep_nop(sqe);
-	sqe->flags |= IOSQE_IO_DRAIN;
-	ck_assert_int_ge(ctx_ring_submit(ring), 0);
-	ck_assert_ok(ctx_cancel(ended));
-	ck_assert_ok(ctx_ring_drain(ring, drained, SOON, NULL, 0, NULL));
-	await_probes(ring, probes, 2);
-	ring_end(ring);
-	ctx_finish(ended);
-	ctx_finish(drained);
-	pair_end(pair);
-}
-END_TEST
-
-/* An accept on what does not listen goes the usual way when the attempt has said so, here while a drain
- * looks. */
-START_TEST(a_drain_goes_on_with_what_goes_the_usual_way)
-{
-	struct ctx_ring_options options = {.flags = CTX_RING_ONE_TIMER};
-	struct ctx_ring *ring = ring_with(parking_kind(_i), 1, &options);
-	struct ctx_context *ctx = timed_child_of(ctx_background(), HOUR);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct probe probes[2];
-
-	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 0);
-	struct io_uring_sqe *sqe = probe_start(ring, ctx, &probes[0]);
-	io_uring_prep_nop(sqe);
-	sqe->flags |= IOSQE_IO_DRAIN;
-	io_uring_prep_accept(probe_start(ring, ctx, &probes[1]), fd, NULL, NULL, 0);
-	ck_assert_int_ge(ctx_ring_submit(ring), 0);
-	ck_assert_ok(ctx_ring_drain(ring, ctx, SOON, NULL, 0, NULL));
-	await_probes(ring, probes, 2);
-	ck_assert_probe(&probes[1], -EINVAL, CTX_OP_FINISHED);
-	ring_end(ring);
-	ctx_finish(ctx);
-	close(fd);
-}
-END_TEST
-
-/* After many vain attempts the send waits in the kernel. The cancel looks at what has come, here its end. */
-START_TEST(the_end_of_what_waits_in_the_kernel_is_told_when_a_cancel_has_seen_it)
-{
-	struct ctx_ring *ring = parking_ring(_i);
-	struct sockaddr_un address;
-	socklen_t size;
-	int receiver = datagram_receiver(&address, &size),
-	    other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int full = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct probe probe;
-
-	ck_assert_int_ge(ctx_ring_fd(ring), 0);
-	settle(ring);
-	while (sendto(other, "o", 1, MSG_DONTWAIT, (struct sockaddr *)&address, size) > 0)
-		;
-	struct io_uring_sqe *sqe = probe_start(ring, ctx_background(), &probe);
-	io_uring_prep_send(sqe, full, "x", 1, 0);
-	sqe->addr2 = (uint64_t)(uintptr_t)&address;
-	sqe->addr_len = (uint16_t)size;
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	for (int i = 0; i < 100; i++)
-		ctx_ring_dispatch(ring, MILLISECOND);
-	settle(ring);
-	ck_assert_uint_eq(probe.finals, 0);
-	empty(receiver);
-	poll(NULL, 0, 50);
-	ctx_op_cancel(ring, &probe.op); /* too late, or in time: either ends it */
-	ck_assert(ends_when_told(ring, &probe));
-	ring_end(ring);
-	close(receiver);
-	close(other);
-	close(full);
-}
-END_TEST
 
 /* What waits to be read by MSG_ERRQUEUE looks urgent with SO_SELECT_ERR_QUEUE, and is no data for a receive.
  */
@@ -812,7 +471,7 @@ START_TEST(an_error_queue_that_nobody_reads_keeps_nobody_busy)
 	park(ring, 1);
 	ck_assert_int_eq(send(fd, "t", 1, 0), 1);
 	ck_assert_int_eq(poll(&urgent, 1, 30000), 1);
-	settle(ring);
+	dispatch_until_quiet(ring);
 	ck_assert_uint_eq(probe.finals, 0);
 	ck_assert_int_eq(sendto(peer, "d", 1, 0, (struct sockaddr *)&address, size), 1);
 	ck_assert(ends_when_told(ring, &probe));
@@ -836,12 +495,6 @@ Suite *test_suite(void)
 		tcase_add_test(all, a_ring_may_forbid_the_newest_way_to_wait);
 	ON_EACH_PARKING(all, a_queue_of_one_entry_is_enough);
 	ON_EACH_PARKING(all, completions_that_need_no_kernel_do_not_starve_others);
-	ON_EACH_PARKING(all, what_a_cancel_that_comes_too_late_has_seen_is_told);
-	ON_EACH_PARKING(all, readiness_seen_by_a_cancel_is_told);
-	ON_EACH_PARKING(all, readiness_seen_by_a_drain_is_told);
-	ON_EACH_PARKING(all, readiness_seen_by_a_close_is_told);
-	ON_EACH_PARKING(all, a_drain_does_not_miss_what_comes_as_it_begins);
-	ON_EACH_PARKING(all, a_cancelled_attempt_does_not_write_later);
 	ON_EACH_PARKING(all, an_attempt_on_a_file_that_was_replaced_does_not_read_the_new_one);
 	ON_EACH_PARKING(all, closing_leaves_alone_what_only_looks_like_being_on_it);
 	ON_EACH_PARKING(all, waitall_from_a_provided_buffer_sends_that_buffer);
@@ -849,9 +502,6 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(all, waiting_takes_no_buffer_of_a_ring);
 	ON_EACH_PARKING(all, an_accept_that_is_not_to_wait_does_not);
 	ON_EACH_PARKING(all, a_vectorized_send_of_all_sends_all);
-	ON_EACH_PARKING(all, a_drain_behind_an_ended_operation_does_not_wait_for_its_delivery);
-	ON_EACH_PARKING(all, a_drain_goes_on_with_what_goes_the_usual_way);
-	ON_EACH_PARKING(all, the_end_of_what_waits_in_the_kernel_is_told_when_a_cancel_has_seen_it);
 	ON_EACH_PARKING(all, an_error_queue_that_nobody_reads_keeps_nobody_busy);
 	return suite;
 }

@@ -30,6 +30,41 @@ static struct ctx_context *shared_of(struct ctxd_client *client, const char *nam
 	return ctx;
 }
 
+/* Of each test: the service, a client that shares, and one that joins. */
+static struct service service;
+static struct ctxd_client *owner, *joiner;
+
+static void service_begin(const char *loop, const char *configuration)
+{
+	service = (struct service){.loop = loop};
+	service_start(&service, configuration);
+}
+
+/* flags are those of the joiner. */
+static void clients_begin(const char *loop, unsigned flags)
+{
+	const struct ctxd_options options = {.flags = flags};
+
+	service_begin(loop, NULL);
+	owner = client_of(&service);
+	joiner = client_with(&service, &options);
+}
+
+static void clients_end(void)
+{
+	ctxd_close(joiner);
+	ctxd_close(owner);
+	service_end(&service);
+}
+
+static struct ctx_context *joined_of(struct ctxd_client *client, struct ctxd_id id)
+{
+	struct ctx_context *joined;
+
+	ck_assert_ok(ctxd_join(client, id, &joined));
+	return joined;
+}
+
 /* ---- ids */
 
 START_TEST(an_id_has_one_text)
@@ -55,9 +90,7 @@ END_TEST
 
 START_TEST(cause_label_and_deadline_cross)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service), *joiner = client_of(&service);
+	clients_begin(SERVICE_LOOP(_i), 0);
 	struct ctx_context *ctx, *joined, *child;
 	struct ctxd_id id, own;
 	uint64_t deadline_ns = clock_now_ns() + HOUR;
@@ -88,22 +121,18 @@ START_TEST(cause_label_and_deadline_cross)
 	ctx_finish(child);
 	ctx_finish(joined);
 	ctx_finish(ctx);
-	ctxd_close(joiner);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
 START_TEST(two_who_joined_both_hear_the_cause)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service), *one = client_of(&service),
-			   *two = client_of(&service);
+	clients_begin(SERVICE_LOOP(_i), 0);
+	struct ctxd_client *two = client_of(&service);
 	struct ctxd_id id;
 	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined[3];
 
-	ck_assert_ok(ctxd_join(one, id, &joined[0]));
+	ck_assert_ok(ctxd_join(joiner, id, &joined[0]));
 	ck_assert_ok(ctxd_join(two, id, &joined[1]));
 	ck_assert_ok(ctxd_join(two, id, &joined[2])); /* twice in one process */
 	ctx_cancel_cause(ctx, 0, "once");
@@ -114,41 +143,31 @@ START_TEST(two_who_joined_both_hear_the_cause)
 	}
 	ctx_finish(ctx);
 	ctxd_close(two);
-	ctxd_close(one);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
 START_TEST(ending_what_was_joined_ends_only_local_work)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service), *joiner = client_of(&service);
+	clients_begin(SERVICE_LOOP(_i), 0);
 	struct ctxd_id id;
-	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined;
+	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined = joined_of(joiner, id);
 
-	ck_assert_ok(ctxd_join(joiner, id, &joined));
 	ck_assert(await_listed(owner, CTXD_JOINED, 1));
 	ctx_finish(joined);
 	ck_assert(await_listed(owner, CTXD_JOINED, 0));
 	ck_assert_live(ctx);
 	ctx_finish(ctx);
-	ctxd_close(joiner);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
 START_TEST(released_work_below_is_still_reached)
 {
-	struct service service = {.loop = NULL};
-	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service), *joiner = client_of(&service);
+	clients_begin(NULL, 0);
 	struct ctxd_id id;
-	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined, *child;
+	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined = joined_of(joiner, id), *child;
 
-	ck_assert_ok(ctxd_join(joiner, id, &joined));
 	child = child_of(joined);
 	ctx_unref(joined); /* only the child is held */
 	ctx_cancel_cause(ctx, 0, "reached");
@@ -156,17 +175,13 @@ START_TEST(released_work_below_is_still_reached)
 	ck_assert_str_eq(cause_of(child).text, "reached");
 	ctx_finish(child);
 	ctx_finish(ctx);
-	ctxd_close(joiner);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
 START_TEST(who_comes_late_gets_one_that_has_ended_with_its_cause)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service), *joiner = client_of(&service);
+	clients_begin(SERVICE_LOOP(_i), 0);
 	struct ctxd_id id;
 	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined;
 
@@ -182,41 +197,31 @@ START_TEST(who_comes_late_gets_one_that_has_ended_with_its_cause)
 	ck_assert_int_eq(ctxd_id_of(joiner, joined, &id), -ENOENT);
 	ctx_finish(joined);
 	ctx_finish(ctx);
-	ctxd_close(joiner);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
 START_TEST(a_released_context_ends_those_who_joined)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service), *joiner = client_of(&service);
+	clients_begin(SERVICE_LOOP(_i), 0);
 	struct ctxd_id id;
-	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined;
+	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined = joined_of(joiner, id);
 
-	ck_assert_ok(ctxd_join(joiner, id, &joined));
 	ctx_unref(ctx);
 	ck_assert_ok(ctx_wait(joined, SOON));
 	ck_assert_int_eq(cause_of(joined).kind, CTX_CAUSE_OWNER);
 	ck_assert(await_listed(owner, CTXD_SHARED, 0));
 	ctx_finish(joined);
-	ctxd_close(joiner);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
 START_TEST(withdrawn_nobody_can_join_and_who_has_stays_joined)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service), *joiner = client_of(&service);
+	clients_begin(SERVICE_LOOP(_i), 0);
 	struct ctxd_id id;
-	struct ctx_context *ctx = shared_of(owner, "name", &id), *joined, *other;
+	struct ctx_context *ctx = shared_of(owner, "name", &id), *joined = joined_of(joiner, id), *other;
 
-	ck_assert_ok(ctxd_join(joiner, id, &joined));
 	ck_assert_int_eq(ctxd_share(owner, ctx, NULL, 0, NULL), -EEXIST);
 	ck_assert_ok(ctxd_unshare(owner, ctx));
 	ck_assert_int_eq(ctxd_unshare(owner, ctx), -ENOENT);
@@ -235,17 +240,13 @@ START_TEST(withdrawn_nobody_can_join_and_who_has_stays_joined)
 	ctx_finish(below);
 	ctx_finish(joined);
 	ctx_finish(ctx);
-	ctxd_close(joiner);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
 START_TEST(a_deadline_ends_all_and_moves_for_all)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service), *joiner = client_of(&service);
+	clients_begin(SERVICE_LOOP(_i), 0);
 	struct ctx_context *ctx, *joined;
 	struct ctxd_id id;
 	uint64_t far_ns = clock_now_ns() + 2 * HOUR;
@@ -264,16 +265,13 @@ START_TEST(a_deadline_ends_all_and_moves_for_all)
 	ck_assert_int_eq(cause_of(joined).kind, CTX_CAUSE_DEADLINE);
 	ctx_finish(joined);
 	ctx_finish(ctx);
-	ctxd_close(joiner);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
 START_TEST(a_chain_of_joins_ends_to_its_last_link)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, "depth = 2\n");
+	service_begin(SERVICE_LOOP(_i), "depth = 2\n");
 	struct ctxd_client *clients[4];
 	struct ctx_context *joined[4] = {0}, *work[4];
 	struct ctxd_id id;
@@ -309,9 +307,7 @@ END_TEST
 
 START_TEST(names_are_unique_until_the_end)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service);
+	clients_begin(SERVICE_LOOP(_i), 0);
 	struct ctx_context *ctx = shared_of(owner, "name", NULL), *other = child_of(ctx_background()),
 			   *joined;
 	char longest[CTXD_NAME_MAX + 2];
@@ -333,15 +329,13 @@ START_TEST(names_are_unique_until_the_end)
 		;
 	ck_assert_ok(result);
 	ctx_finish(ctx);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
 START_TEST(misuse_is_refused)
 {
-	struct service service = {.loop = NULL};
-	service_start(&service, NULL);
+	service_begin(NULL, NULL);
 	struct ctxd_client *client = client_of(&service);
 	struct ctx_context *ctx = child_of(ctx_background()), *joined;
 	struct ctxd_id id = {1, 1};
@@ -384,8 +378,7 @@ END_TEST
  */
 START_TEST(numbers_that_are_another_files_by_now_are_left_alone)
 {
-	struct service service = {.loop = NULL};
-	service_start(&service, NULL);
+	service_begin(NULL, NULL);
 	bool before[256] = {0}, ours[256] = {0};
 	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
 	struct ctx_context *ctx = child_of(ctx_background()), *other = child_of(ctx_background());
@@ -448,23 +441,22 @@ static int own(int channel, void *data)
 
 START_TEST(the_death_of_the_owner_ends_all_who_joined)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i & 1)};
-	service_start(&service, NULL);
+	service_begin(SERVICE_LOOP(_i & 1), NULL);
 	struct owner_plan plan = {.service = &service, .leaves_child = _i & 4, .how = _i & 2 ? 'k' : 'x'};
-	struct other owner = other_start(own, &plan);
+	struct other process = other_start(own, &plan);
 	struct ctx_context *joined;
 	char text[64];
 
-	expect(owner.channel, 's');
+	expect(process.channel, 's');
 	struct ctxd_client *client = client_of(&service);
 	ck_assert_ok(ctxd_join_name(client, (uid_t)-1, "owned", &joined));
 	ck_assert_live(joined);
-	pid_t pid = owner.pid;
+	pid_t pid = process.pid;
 	if (plan.how == 'k') {
-		other_kill(&owner);
+		other_kill(&process);
 	} else {
-		tell(owner.channel, 'e');
-		ck_assert_int_eq(other_end(&owner), 0);
+		tell(process.channel, 'e');
+		ck_assert_int_eq(other_end(&process), 0);
 	}
 	ck_assert_ok(ctx_wait(joined, SOON));
 	struct ctx_cause cause = cause_of(joined);
@@ -507,22 +499,21 @@ static int own_and_drop(int channel, void *data)
  */
 START_TEST(an_owner_that_may_be_dying_is_not_said_to_live)
 {
-	struct service service = {.loop = NULL};
-	service_start(&service, NULL);
-	struct other owner = other_start(own_and_drop, &service);
+	service_begin(NULL, NULL);
+	struct other process = other_start(own_and_drop, &service);
 	struct ctx_context *joined;
 	char text[80];
 
-	expect(owner.channel, 's');
+	expect(process.channel, 's');
 	struct ctxd_client *client = client_of(&service);
 	ck_assert_ok(ctxd_join_name(client, (uid_t)-1, "owned", &joined));
-	tell(owner.channel, 'd');
+	tell(process.channel, 'd');
 	ck_assert_ok(ctx_wait(joined, SOON));
-	snprintf(text, sizeof(text), "process %d, its owner, died or released it", owner.pid);
+	snprintf(text, sizeof(text), "process %d, its owner, died or released it", process.pid);
 	ck_assert_str_eq(cause_of(joined).text, text);
 	ck_assert_int_eq(cause_of(joined).kind, CTX_CAUSE_OWNER);
-	tell(owner.channel, 'e');
-	ck_assert_int_eq(other_end(&owner), 0);
+	tell(process.channel, 'e');
+	ck_assert_int_eq(other_end(&process), 0);
 	ctx_finish(joined);
 	ctxd_close(client);
 	service_end(&service);
@@ -546,8 +537,7 @@ static int join_and_wait(int channel, void *data)
 
 START_TEST(a_joiner_that_is_killed_is_no_joiner_any_more)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, NULL);
+	service_begin(SERVICE_LOOP(_i), NULL);
 	struct ctxd_client *client = client_of(&service);
 	struct ctx_context *ctx = shared_of(client, "mine", NULL);
 	struct other one = other_start(join_and_wait, &service), two = other_start(join_and_wait, &service);
@@ -594,20 +584,19 @@ static int end_in_child(int channel, void *data)
 
 START_TEST(a_forked_child_changes_nothing_of_its_parents)
 {
-	struct service service = {.loop = NULL};
-	service_start(&service, NULL);
-	struct other owner = other_start(end_in_child, &service);
+	service_begin(NULL, NULL);
+	struct other process = other_start(end_in_child, &service);
 	struct ctx_context *joined;
 
-	expect(owner.channel, 's');
+	expect(process.channel, 's');
 	struct ctxd_client *client = client_of(&service);
 	ck_assert_ok(ctxd_join_name(client, (uid_t)-1, "parent's", &joined));
 	ck_assert_live(joined);
-	tell(owner.channel, 'c');
+	tell(process.channel, 'c');
 	ck_assert_ok(ctx_wait(joined, SOON));
 	ck_assert_str_eq(cause_of(joined).text, "by the parent");
-	tell(owner.channel, 'e');
-	ck_assert_int_eq(other_end(&owner), 0);
+	tell(process.channel, 'e');
+	ck_assert_int_eq(other_end(&process), 0);
 	ctx_finish(joined);
 	ctxd_close(client);
 	service_end(&service);
@@ -618,27 +607,21 @@ END_TEST
 
 START_TEST(a_program_may_dispatch_by_itself)
 {
-	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, NULL);
-	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
-	struct ctxd_client *owner = client_of(&service), *client = client_with(&service, &options);
+	clients_begin(SERVICE_LOOP(_i), CTXD_OWN_DISPATCH);
 	struct ctxd_id id;
-	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined;
-	struct pollfd input = {.fd = ctxd_fd(client), .events = POLLIN};
+	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined = joined_of(joiner, id);
+	struct pollfd input = {.fd = ctxd_fd(joiner), .events = POLLIN};
 
-	ck_assert_ok(ctxd_join(client, id, &joined));
-	while (ctxd_dispatch(client, 0) > 0)
+	while (ctxd_dispatch(joiner, 0) > 0)
 		;
 	ctx_cancel(ctx);
 	ck_assert_int_eq(poll(&input, 1, 20000), 1);
 	ck_assert_live(joined);
-	ck_assert_int_ge(ctxd_dispatch(client, 0), 1);
+	ck_assert_int_ge(ctxd_dispatch(joiner, 0), 1);
 	ck_assert_cancelled(joined);
 	ctx_finish(joined);
 	ctx_finish(ctx);
-	ctxd_close(client);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
@@ -650,19 +633,16 @@ static bool so_few_fds(void *data)
 /* Each dispatch ends one: that must not put off for ever what is to follow the ends. */
 START_TEST(ends_in_every_dispatch_delay_nothing_for_long)
 {
-	struct service service = {.loop = NULL};
-	service_start(&service, NULL);
-	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
-	struct ctxd_client *owner = client_of(&service), *client = client_with(&service, &options);
+	clients_begin(NULL, CTXD_OWN_DISPATCH);
 	struct ctx_context *ctx[20], *joined[20];
-	struct pollfd input = {.fd = ctxd_fd(client), .events = POLLIN};
+	struct pollfd input = {.fd = ctxd_fd(joiner), .events = POLLIN};
 	struct ctxd_id id;
 
 	for (int i = 0; i < 20; i++) {
 		ctx[i] = shared_of(owner, NULL, &id);
-		ck_assert_ok(ctxd_join(client, id, &joined[i]));
+		ck_assert_ok(ctxd_join(joiner, id, &joined[i]));
 	}
-	while (ctxd_dispatch(client, 0) > 0)
+	while (ctxd_dispatch(joiner, 0) > 0)
 		;
 	/* Each takes two of its owner, whose thread closes them, and one here, which the last two may keep.
 	 */
@@ -670,14 +650,12 @@ START_TEST(ends_in_every_dispatch_delay_nothing_for_long)
 	for (int i = 0; i < 20; i++) {
 		ctx_finish(ctx[i]);
 		ck_assert_int_eq(poll(&input, 1, 20000), 1);
-		ck_assert_int_ge(ctxd_dispatch(client, 0), 1);
+		ck_assert_int_ge(ctxd_dispatch(joiner, 0), 1);
 		ck_assert_cancelled(joined[i]);
 		ctx_finish(joined[i]);
 	}
 	ck_assert(test_until(so_few_fds, &left));
-	ctxd_close(client);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 
@@ -698,8 +676,7 @@ static void *cancel_all(void *data)
 
 START_TEST(contexts_may_end_while_their_client_is_closed)
 {
-	struct service service = {.loop = NULL};
-	service_start(&service, NULL);
+	service_begin(NULL, NULL);
 	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH};
 	struct ctxd_id id;
 	struct many many;
@@ -740,16 +717,13 @@ static void ask_inside(struct ctx_callback *callback, const struct ctx_context *
 
 START_TEST(callbacks_on_the_clients_thread_cannot_wait_for_it)
 {
-	struct service service = {.loop = NULL};
-	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service), *joiner = client_of(&service);
+	clients_begin(NULL, 0);
 	struct nested nested = {.client = joiner};
 	struct ctx_callback callback = {0};
 	uint64_t callback_id;
 	struct ctxd_id id;
-	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined;
+	struct ctx_context *ctx = shared_of(owner, NULL, &id), *joined = joined_of(joiner, id);
 
-	ck_assert_ok(ctxd_join(joiner, id, &joined));
 	ck_assert_ok(ctx_callback_add(joined, &callback, ask_inside, &nested, &callback_id));
 	ctx_cancel(ctx);
 	ck_assert_ok(ctx_wait(joined, SOON));
@@ -760,9 +734,7 @@ START_TEST(callbacks_on_the_clients_thread_cannot_wait_for_it)
 	ck_assert_int_eq(__atomic_load_n(&nested.result, __ATOMIC_ACQUIRE), -EDEADLK);
 	ctx_finish(joined);
 	ctx_finish(ctx);
-	ctxd_close(joiner);
-	ctxd_close(owner);
-	service_end(&service);
+	clients_end();
 }
 END_TEST
 

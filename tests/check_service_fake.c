@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -488,13 +489,20 @@ END_TEST
 /* More than what waits to be closed has room for. */
 #define FLOOD 3000
 
+/* The turns of answer_without_end. */
+enum {
+	WITH_SOCKETS,
+	WITH_EVENTFDS,
+};
+
 /* Behind one that cannot be closed come others without end, and none is what the message says. */
 static void answer_without_end(struct fake *fake, int fd)
 {
 	struct wire_message message, joined = {.type = WIRE_JOINED, .joined = {.id = {7, 1}, .owner_pid = 1}};
 	struct lingering lingering = lingering_open();
 	int slow[] = {lingering.fd, lingering.fd};
-	int wrong[2] = {fd, fd};
+	int event = eventfd(0, EFD_CLOEXEC), of = fake->turn == WITH_EVENTFDS ? event : fd;
+	int wrong[2] = {of, of};
 
 	joined.joined.deadline_ns = CTX_FOREVER;
 	while (raw_receive_from_client(fd, &message)) {
@@ -516,9 +524,9 @@ static void answer_without_end(struct fake *fake, int fd)
 }
 
 /* Leaves the client's closing queue half full, behind a descriptor that is not closed before other ends. */
-static struct other fill_closing_queue(struct fake *fake)
+static struct other fill_closing_queue(struct fake *fake, unsigned turn)
 {
-	struct other other = fake_start(fake, 0, 0);
+	struct other other = fake_start(fake, turn, 0);
 	struct ctxd_options options = {.socket = fake->service.socket, .timeout_ns = PATIENCE};
 	struct ctxd_client *client = NULL;
 	struct ctx_context *joined;
@@ -545,7 +553,7 @@ START_TEST(descriptors_without_end_end_the_connection_and_none_is_left)
 	raise_fd_limit(&limit);
 	fake_open(&fake, answer_without_end);
 	unsigned before = test_count_fds();
-	struct other other = fill_closing_queue(&fake);
+	struct other other = fill_closing_queue(&fake, WITH_SOCKETS);
 	other_kill(&other);
 	ck_assert(test_until(has_few_fds, &before));
 	fake_close(&fake);
@@ -558,6 +566,8 @@ enum {
 	CHILD_MAKES_A_CONTEXT,
 	CHILD_CONNECTS,
 	CHILD_HAS_CLOSED_ALL,
+	CHILD_HAS_FORKED,   /* after it has closed all */
+	CHILD_HAS_EVENTFDS, /* in place of those that it has closed */
 	CHILD_WAYS,
 };
 
@@ -566,29 +576,50 @@ struct forked {
 	unsigned few_fds;
 };
 
-/* A daemon closes all descriptors. What it opens then has numbers that wait to be closed, and stays open. */
-static int keep_files_of_the_program(void)
+/* Opens files up to number 600, which the closing queue has as well. Returns the first, or -1. */
+static int open_files_of_the_program(int way)
+{
+	int first = way == CHILD_HAS_EVENTFDS ? eventfd(0, 0) : open("/dev/null", O_RDONLY);
+
+	for (int fd = first + 1; first >= 0 && fd <= 600; fd++)
+		if (dup2(first, fd) < 0)
+			return -1;
+	return first;
+}
+
+/* Makes a context, which starts the closing thread, and looks for the program's files once that has ended. */
+static int files_are_kept(int first)
 {
 	struct ctx_context *ctx;
 	struct stat tasks;
-	int ends[2], last;
 
-	if (close_range(3, ~0u, 0) || pipe(ends) || (last = fcntl(ends[0], F_DUPFD, 600)) < 0)
-		return 5;
-	for (int fd = ends[1] + 1; fd < 600; fd++)
-		if (dup2(ends[0], fd) < 0)
-			return 6;
 	if (ctx_with_cancel(ctx_background(), "child", &ctx))
 		return 7;
 	/* The thread that closes ends once it has been through the queue. A sanitizer may have another one.
 	 */
 	for (int i = 0; i < 2000 && !stat("/proc/self/task", &tasks) && tasks.st_nlink > 3; i++)
 		usleep(1000);
-	for (int fd = ends[0]; fd < 600; fd++)
+	for (int fd = first; fd <= 600; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
 			return 8;
 	ctx_unref(ctx);
 	return 0;
+}
+
+/*
+ * A daemon closes all descriptors, and may fork again. What it opens has numbers that wait to be closed, and
+ * stays open.
+ */
+static int keep_files_of_the_program(int way)
+{
+	int first, status;
+
+	if (close_range(3, ~0u, 0) || (first = open_files_of_the_program(way)) < 0)
+		return 5;
+	pid_t pid = way == CHILD_HAS_FORKED ? fork() : 0;
+	if (!pid)
+		return files_are_kept(first);
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 6;
 }
 
 static int use_library_in_child(void *data)
@@ -600,8 +631,8 @@ static int use_library_in_child(void *data)
 
 	if (test_count_fds() <= forked->few_fds)
 		return 1; /* nothing waited, and the test shows nothing */
-	if (forked->way == CHILD_HAS_CLOSED_ALL)
-		return keep_files_of_the_program();
+	if (forked->way >= CHILD_HAS_CLOSED_ALL)
+		return keep_files_of_the_program(forked->way);
 	if (forked->way == CHILD_CONNECTS && ctxd_connect(&options, &client) != -ENOENT)
 		return 2;
 	if (forked->way == CHILD_MAKES_A_CONTEXT && ctx_with_cancel(ctx_background(), "child", &ctx))
@@ -625,7 +656,8 @@ START_TEST(a_forked_child_closes_what_waited_once_it_uses_the_library)
 	raise_fd_limit(&limit);
 	fake_open(&fake, answer_without_end);
 	unsigned before = test_count_fds();
-	struct other other = fill_closing_queue(&fake);
+	struct other other =
+		fill_closing_queue(&fake, _i == CHILD_HAS_EVENTFDS ? WITH_EVENTFDS : WITH_SOCKETS);
 	struct forked forked = {.way = _i, .few_fds = before + 16};
 	ck_assert_int_eq(test_in_child(use_library_in_child, &forked), 0);
 	other_kill(&other);

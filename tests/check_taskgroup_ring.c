@@ -36,35 +36,61 @@ static struct io_uring_sqe *task_fail(struct ctx_taskgroup *group, struct probe 
 	return sqe;
 }
 
+/* A group on a ring, and a pair for its operations to wait on. */
+struct setting {
+	struct ctx_ring *ring;
+	struct ctx_context *parent;  /* of the group; NULL: it has none */
+	struct ctx_taskgroup *group; /* NULL: freed by the test */
+	struct pair pair;
+};
+
+static struct setting setting_below(struct ctx_context *parent, int kind)
+{
+	struct setting on = {.ring = ring_of(kind), .parent = parent, .pair = pair_new()};
+
+	ck_assert_ok(ctx_taskgroup_new_on_ring(parent ? parent : ctx_background(), on.ring,
+					       parent ? NULL : "group", &on.group));
+	return on;
+}
+
+static struct setting setting_begin(int kind)
+{
+	return setting_below(NULL, kind);
+}
+
+static void setting_end(struct setting *on)
+{
+	ctx_taskgroup_free(on->group);
+	ring_end(on->ring);
+	ctx_finish(on->parent);
+	pair_end(on->pair);
+}
+
 START_TEST(every_operation_has_ended_when_wait_returns)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_taskgroup *group = group_on(ring);
-	struct pair pair = pair_new();
+	struct setting on = setting_begin(_i);
 	static struct probe probes[100];
 	char sink[8];
 
-	ck_assert_ok(ctx_taskgroup_wait(group));
+	ck_assert_ok(ctx_taskgroup_wait(on.group));
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < 100; i++) {
 			if (i % 2)
-				task_recv(group, &probes[i], pair.near, sink);
+				task_recv(on.group, &probes[i], on.pair.near, sink);
 			else
-				io_uring_prep_nop(task_start(group, &probes[i]));
+				io_uring_prep_nop(task_start(on.group, &probes[i]));
 		}
 		for (unsigned i = 0; i < 100; i++)
-			ck_assert_int_eq(write(pair.far, "12345678", 8), 8);
-		ck_assert_ok(ctx_taskgroup_wait(group));
+			ck_assert_int_eq(write(on.pair.far, "12345678", 8), 8);
+		ck_assert_ok(ctx_taskgroup_wait(on.group));
 		for (unsigned i = 0; i < 100; i++)
 			ck_assert_probe(&probes[i], i % 2 ? 8 : 0, CTX_OP_FINISHED);
 		for (unsigned i = 0; i < 50; i++)
-			ck_assert_int_eq(read(pair.near, sink, 8), 8);
+			ck_assert_int_eq(read(on.pair.near, sink, 8), 8);
 	}
-	ck_assert_int_eq(ctx_taskgroup_failures(group, NULL, 0), 0);
-	ck_assert_live(ctx_taskgroup_context(group));
-	ctx_taskgroup_free(group);
-	ring_end(ring);
-	pair_end(pair);
+	ck_assert_int_eq(ctx_taskgroup_failures(on.group, NULL, 0), 0);
+	ck_assert_live(ctx_taskgroup_context(on.group));
+	setting_end(&on);
 }
 END_TEST
 
@@ -81,99 +107,83 @@ static void look(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_comp
 
 START_TEST(the_first_failure_ends_the_others_before_its_callback_runs)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_taskgroup *group = group_on(ring);
-	struct pair pair = pair_new();
+	struct setting on = setting_begin(_i);
 	struct ctx_failure failures[64];
 	static struct probe probes[40], failing;
 	char sink[8];
 
 	for (unsigned i = 0; i < 40; i++)
-		task_recv(group, &probes[i], pair.near, sink);
-	ck_assert_int_eq(ctx_ring_submit(ring), 40);
-	watched = group;
-	task_fail(group, &failing);
+		task_recv(on.group, &probes[i], on.pair.near, sink);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 40);
+	watched = on.group;
+	task_fail(on.group, &failing);
 	failing.op.callback = look;
-	ck_assert_int_eq(ctx_taskgroup_wait(group), -EBADF);
+	ck_assert_int_eq(ctx_taskgroup_wait(on.group), -EBADF);
 	ck_assert_probe(&failing, -EBADF, CTX_OP_FINISHED);
 	ck_assert_int_eq(seen_error, -ECANCELED);
 	ck_assert_int_eq(seen_failures, 1);
 	for (unsigned i = 0; i < 40; i++)
 		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
-	struct ctx_cause cause = cause_of(ctx_taskgroup_context(group));
+	struct ctx_cause cause = cause_of(ctx_taskgroup_context(on.group));
 	ck_assert_int_eq(cause.error, -EBADF);
 	ck_assert_str_eq(cause.text, "RECV on descriptor -1");
-	ck_assert_int_eq(ctx_taskgroup_failures(group, failures, 64), 41);
+	ck_assert_int_eq(ctx_taskgroup_failures(on.group, failures, 64), 41);
 	for (int i = 0; i < 41; i++) {
 		ck_assert_int_eq(failures[i].error, i ? -ECANCELED : -EBADF);
 		ck_assert_int_eq(failures[i].consequence, i > 0);
 	}
-	ctx_taskgroup_free(group);
-	ring_end(ring);
-	pair_end(pair);
+	setting_end(&on);
 }
 END_TEST
 
 /* Goal: those that were never sent, and those begun when all is over, are counted like the others. */
 START_TEST(refused_operations_end_in_the_wait)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_taskgroup *group = group_on(ring);
+	struct setting on = setting_begin(_i);
 	struct probe staged, late, later;
 
-	io_uring_prep_nop(task_start(group, &staged));
-	ck_assert_ok(ctx_taskgroup_fail(group, -EPROTO, "no sense in it"));
-	io_uring_prep_nop(task_start(group, &late));
-	ck_assert_int_eq(ctx_taskgroup_wait(group), -EPROTO);
+	io_uring_prep_nop(task_start(on.group, &staged));
+	ck_assert_ok(ctx_taskgroup_fail(on.group, -EPROTO, "no sense in it"));
+	io_uring_prep_nop(task_start(on.group, &late));
+	ck_assert_int_eq(ctx_taskgroup_wait(on.group), -EPROTO);
 	ck_assert_probe(&staged, -ECANCELED, CTX_OP_CANCELLED);
 	ck_assert_probe(&late, -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_int_eq(ctx_taskgroup_failures(group, NULL, 0), 3);
-	io_uring_prep_nop(task_start(group, &later));
-	ctx_taskgroup_free(group);
+	ck_assert_int_eq(ctx_taskgroup_failures(on.group, NULL, 0), 3);
+	io_uring_prep_nop(task_start(on.group, &later));
+	ctx_taskgroup_free(on.group);
+	on.group = NULL;
 	ck_assert_probe(&later, -ECANCELED, CTX_OP_CANCELLED);
-	ring_end(ring);
+	setting_end(&on);
 }
 END_TEST
 
 START_TEST(below_a_done_parent_nothing_runs)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_context *parent = timed_child_of(ctx_background(), 0);
-	struct ctx_taskgroup *group;
+	struct setting on = setting_below(timed_child_of(ctx_background(), 0), _i);
 	struct ctx_failure failure;
 	struct probe probe;
 
-	ck_assert_ok(ctx_taskgroup_new_on_ring(parent, ring, NULL, &group));
-	ck_assert_ok(ctx_taskgroup_wait(group));
-	io_uring_prep_nop(task_start(group, &probe));
-	ck_assert_int_eq(ctx_taskgroup_wait(group), -ETIME);
+	ck_assert_ok(ctx_taskgroup_wait(on.group));
+	io_uring_prep_nop(task_start(on.group, &probe));
+	ck_assert_int_eq(ctx_taskgroup_wait(on.group), -ETIME);
 	ck_assert_probe(&probe, -ECANCELED, CTX_OP_DEADLINE);
-	ck_assert_int_eq(ctx_taskgroup_failures(group, &failure, 1), 1);
+	ck_assert_int_eq(ctx_taskgroup_failures(on.group, &failure, 1), 1);
 	ck_assert_int_eq(failure.error, -ETIME);
 	ck_assert(failure.consequence);
-	ctx_taskgroup_free(group);
-	ring_end(ring);
-	ctx_finish(parent);
+	setting_end(&on);
 }
 END_TEST
 
 START_TEST(a_parents_deadline_ends_the_wait)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_context *parent = timed_child_of(ctx_background(), 10 * MILLISECOND);
-	struct ctx_taskgroup *group;
-	struct pair pair = pair_new();
+	struct setting on = setting_below(timed_child_of(ctx_background(), 10 * MILLISECOND), _i);
 	struct probe probe;
 	char sink[8];
 
-	ck_assert_ok(ctx_taskgroup_new_on_ring(parent, ring, NULL, &group));
-	task_recv(group, &probe, pair.near, sink);
-	ck_assert_int_eq(ctx_taskgroup_wait(group), -ETIME);
+	task_recv(on.group, &probe, on.pair.near, sink);
+	ck_assert_int_eq(ctx_taskgroup_wait(on.group), -ETIME);
 	ck_assert_probe(&probe, -ECANCELED, CTX_OP_DEADLINE);
-	ctx_taskgroup_free(group);
-	ring_end(ring);
-	ctx_finish(parent);
-	pair_end(pair);
+	setting_end(&on);
 }
 END_TEST
 
@@ -185,123 +195,102 @@ static void *cancel_in_thread(void *data)
 
 START_TEST(another_thread_ends_the_parent)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_context *parent = child_of(ctx_background());
-	struct ctx_taskgroup *group;
-	struct pair pair = pair_new();
+	struct setting on = setting_below(child_of(ctx_background()), _i);
 	struct probe probe;
 	pthread_t thread;
 	char sink[8];
 
-	ck_assert_ok(ctx_taskgroup_new_on_ring(parent, ring, NULL, &group));
-	task_recv(group, &probe, pair.near, sink);
-	ck_assert_ok(pthread_create(&thread, NULL, cancel_in_thread, parent));
-	ck_assert_int_eq(ctx_taskgroup_wait(group), -ECANCELED);
+	task_recv(on.group, &probe, on.pair.near, sink);
+	ck_assert_ok(pthread_create(&thread, NULL, cancel_in_thread, on.parent));
+	ck_assert_int_eq(ctx_taskgroup_wait(on.group), -ECANCELED);
 	ck_assert_ok(pthread_join(thread, NULL));
 	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
-	ctx_taskgroup_free(group);
-	ring_end(ring);
-	ctx_finish(parent);
-	pair_end(pair);
+	setting_end(&on);
 }
 END_TEST
 
 START_TEST(an_operations_own_timeout_is_a_failure)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_taskgroup *group = group_on(ring);
-	struct pair pair = pair_new();
+	struct setting on = setting_begin(_i);
 	struct probe slow, other;
 	char sink[8];
 
-	task_recv(group, &slow, pair.near, sink);
+	task_recv(on.group, &slow, on.pair.near, sink);
 	ck_assert_ok(ctx_op_set_timeout(&slow.op, 5 * MILLISECOND));
-	task_recv(group, &other, pair.far, sink);
-	ck_assert_int_eq(ctx_taskgroup_wait(group), -ETIME);
+	task_recv(on.group, &other, on.pair.far, sink);
+	ck_assert_int_eq(ctx_taskgroup_wait(on.group), -ETIME);
 	ck_assert_probe(&slow, -ECANCELED, CTX_OP_TIMEOUT);
 	ck_assert_probe(&other, -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_int_eq(cause_of(ctx_taskgroup_context(group)).error, -ETIME);
-	ck_assert_cancelled(ctx_taskgroup_context(group));
-	ctx_taskgroup_free(group);
-	ring_end(ring);
-	pair_end(pair);
+	ck_assert_int_eq(cause_of(ctx_taskgroup_context(on.group)).error, -ETIME);
+	ck_assert_cancelled(ctx_taskgroup_context(on.group));
+	setting_end(&on);
 }
 END_TEST
 
 /* Goal: what the program itself cancels is no failure; also the rest of its chain is not. */
 START_TEST(a_cancel_by_the_program_is_no_failure)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_taskgroup *group = group_on(ring);
-	struct pair pair = pair_new();
+	struct setting on = setting_begin(_i);
 	struct probe single, unsent, chain[3];
 	char sink[8];
 
-	task_recv(group, &single, pair.near, sink);
+	task_recv(on.group, &single, on.pair.near, sink);
 	for (int i = 0; i < 3; i++) {
-		struct io_uring_sqe *sqe = task_start(group, &chain[i]);
-		io_uring_prep_recv(sqe, pair.near, sink, 8, 0);
+		struct io_uring_sqe *sqe = task_start(on.group, &chain[i]);
+		io_uring_prep_recv(sqe, on.pair.near, sink, 8, 0);
 		if (i < 2)
 			sqe->flags |= IOSQE_IO_LINK;
 	}
-	ck_assert_int_eq(ctx_ring_submit(ring), 4);
-	io_uring_prep_nop(task_start(group, &unsent));
-	ck_assert_ok(ctx_op_cancel(ring, &unsent.op));
-	ck_assert_ok(ctx_op_cancel(ring, &single.op));
-	ck_assert_ok(ctx_op_cancel(ring, &chain[1].op));
-	ck_assert_ok(ctx_taskgroup_wait(group));
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 4);
+	io_uring_prep_nop(task_start(on.group, &unsent));
+	ck_assert_ok(ctx_op_cancel(on.ring, &unsent.op));
+	ck_assert_ok(ctx_op_cancel(on.ring, &single.op));
+	ck_assert_ok(ctx_op_cancel(on.ring, &chain[1].op));
+	ck_assert_ok(ctx_taskgroup_wait(on.group));
 	ck_assert_probe(&single, -ECANCELED, CTX_OP_CANCELLED);
 	ck_assert_probe(&unsent, -ECANCELED, CTX_OP_CANCELLED);
 	for (int i = 0; i < 3; i++)
 		ck_assert_probe(&chain[i], -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_live(ctx_taskgroup_context(group));
-	ctx_taskgroup_free(group);
-	ring_end(ring);
-	pair_end(pair);
+	ck_assert_live(ctx_taskgroup_context(on.group));
+	setting_end(&on);
 }
 END_TEST
 
 START_TEST(who_breaks_a_chain_has_failed)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_taskgroup *group = group_on(ring);
+	struct setting on = setting_begin(_i);
 	struct ctx_failure first;
 	struct probe head, tail;
 
-	task_fail(group, &head)->flags |= IOSQE_IO_LINK;
-	io_uring_prep_nop(task_start(group, &tail));
-	ck_assert_int_eq(ctx_taskgroup_wait(group), -EBADF);
+	task_fail(on.group, &head)->flags |= IOSQE_IO_LINK;
+	io_uring_prep_nop(task_start(on.group, &tail));
+	ck_assert_int_eq(ctx_taskgroup_wait(on.group), -EBADF);
 	ck_assert_probe(&head, -EBADF, CTX_OP_FINISHED);
 	ck_assert_probe(&tail, -ECANCELED, CTX_OP_CANCELLED);
-	ck_assert_int_ge(ctx_taskgroup_failures(group, &first, 1), 1);
+	ck_assert_int_ge(ctx_taskgroup_failures(on.group, &first, 1), 1);
 	ck_assert_int_eq(first.error, -EBADF);
-	ctx_taskgroup_free(group);
-	ring_end(ring);
+	setting_end(&on);
 }
 END_TEST
 
 START_TEST(a_multishot_counts_until_its_last_completion)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_taskgroup *group = group_on(ring);
-	struct pair pair = pair_new();
+	struct setting on = setting_begin(_i);
 	struct probe poll;
 
-	io_uring_prep_poll_multishot(task_start(group, &poll), pair.near, POLLIN);
+	io_uring_prep_poll_multishot(task_start(on.group, &poll), on.pair.near, POLLIN);
 	for (unsigned i = 1; i <= 3; i++) {
 		char sink[8];
-		ck_assert_int_eq(write(pair.far, "x", 1), 1);
+		ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
 		while (poll.mores < i)
-			ck_assert_int_ge(ctx_ring_dispatch(ring, SOON), 0);
-		ck_assert_int_eq(read(pair.near, sink, 8), 1);
+			ck_assert_int_ge(ctx_ring_dispatch(on.ring, SOON), 0);
+		ck_assert_int_eq(read(on.pair.near, sink, 8), 1);
 	}
-	ck_assert_int_eq(ctx_taskgroup_failures(group, NULL, 0), 0);
-	ck_assert_ok(ctx_op_cancel(ring, &poll.op));
-	ck_assert_ok(ctx_taskgroup_wait(group));
+	ck_assert_int_eq(ctx_taskgroup_failures(on.group, NULL, 0), 0);
+	ck_assert_ok(ctx_op_cancel(on.ring, &poll.op));
+	ck_assert_ok(ctx_taskgroup_wait(on.group));
 	ck_assert_uint_eq(poll.finals, 1);
-	ctx_taskgroup_free(group);
-	ring_end(ring);
-	pair_end(pair);
+	setting_end(&on);
 }
 END_TEST
 
@@ -329,40 +318,36 @@ static void free_inside(struct ctx_ring *ring, struct ctx_op *op, const struct c
 
 START_TEST(a_callback_cannot_wait)
 {
-	struct ctx_ring *ring = ring_of(_i);
+	struct setting on = setting_begin(_i);
 	struct probe probe;
 
-	watched = group_on(ring);
+	watched = on.group;
 	io_uring_prep_nop(task_start(watched, &probe));
 	probe.op.callback = wait_inside;
 	ck_assert_ok(ctx_taskgroup_wait(watched));
 	ck_assert_int_eq(inner, -EDEADLK);
 	ck_assert_uint_eq(probe.finals, 1);
-	ctx_taskgroup_free(watched);
-	ring_end(ring);
+	setting_end(&on);
 }
 END_TEST
 
 START_TEST(a_callback_reports_what_only_it_can_see)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct pair pair = pair_new();
+	struct setting on = setting_begin(_i);
 	struct probe probe, other;
 	char sink[8];
 
-	watched = group_on(ring);
-	task_recv(watched, &other, pair.near, sink);
-	task_recv(watched, &probe, pair.far, sink);
+	watched = on.group;
+	task_recv(watched, &other, on.pair.near, sink);
+	task_recv(watched, &probe, on.pair.far, sink);
 	probe.op.callback = fail_inside;
-	ck_assert_int_eq(write(pair.near, "xyz", 3), 3);
+	ck_assert_int_eq(write(on.pair.near, "xyz", 3), 3);
 	ck_assert_int_eq(ctx_taskgroup_wait(watched), -EBADMSG);
 	ck_assert_ok(inner);
 	ck_assert_probe(&probe, 3, CTX_OP_FINISHED);
 	ck_assert_probe(&other, -ECANCELED, CTX_OP_CANCELLED);
 	ck_assert_str_eq(cause_of(ctx_taskgroup_context(watched)).text, "got 3");
-	ctx_taskgroup_free(watched);
-	ring_end(ring);
-	pair_end(pair);
+	setting_end(&on);
 }
 END_TEST
 
@@ -456,16 +441,15 @@ static void begin_again(struct ctx_ring *ring, struct ctx_op *op, const struct c
 
 START_TEST(an_operation_can_begin_again_in_its_callback)
 {
-	struct ctx_ring *ring = ring_of(_i);
+	struct setting on = setting_begin(_i);
 	struct probe probe;
 
-	watched = group_on(ring);
+	watched = on.group;
 	io_uring_prep_nop(task_start(watched, &probe));
 	probe.op.callback = begin_again;
 	ck_assert_ok(ctx_taskgroup_wait(watched));
 	ck_assert_uint_eq(probe.finals, 100);
-	ctx_taskgroup_free(watched);
-	ring_end(ring);
+	setting_end(&on);
 }
 END_TEST
 
@@ -500,20 +484,18 @@ END_TEST
 
 START_TEST(freeing_ends_and_waits)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_taskgroup *group = group_on(ring);
-	struct pair pair = pair_new();
+	struct setting on = setting_begin(_i);
 	static struct probe probes[300];
 	char sink[8];
 
 	for (unsigned i = 0; i < 300; i++)
-		task_recv(group, &probes[i], pair.near, sink);
-	ck_assert_int_eq(ctx_ring_submit(ring), 300);
-	ctx_taskgroup_free(group);
+		task_recv(on.group, &probes[i], on.pair.near, sink);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 300);
+	ctx_taskgroup_free(on.group);
+	on.group = NULL;
 	for (unsigned i = 0; i < 300; i++)
 		ck_assert_probe(&probes[i], -ECANCELED, CTX_OP_CANCELLED);
-	ring_end(ring);
-	pair_end(pair);
+	setting_end(&on);
 }
 END_TEST
 
@@ -547,17 +529,18 @@ static void *use_as_a_stranger(void *data)
 
 START_TEST(bad_use_is_refused)
 {
-	struct ctx_ring *ring = ring_of(_i), *adopted = NULL;
-	struct ctx_taskgroup *group = group_on(ring), *none = NULL;
+	struct setting on = setting_begin(_i);
+	struct ctx_ring *adopted = NULL;
+	struct ctx_taskgroup *none = NULL;
 	struct io_uring uring;
 	pthread_t thread;
 
-	ck_assert_int_eq(ctx_taskgroup_new_on_ring(NULL, ring, NULL, &none), -EINVAL);
+	ck_assert_int_eq(ctx_taskgroup_new_on_ring(NULL, on.ring, NULL, &none), -EINVAL);
 	ck_assert_int_eq(ctx_taskgroup_new_on_ring(ctx_background(), NULL, NULL, &none), -EINVAL);
-	ck_assert_int_eq(ctx_taskgroup_new_on_ring(ctx_background(), ring, NULL, NULL), -EINVAL);
-	ck_assert_int_eq(ctx_taskgroup_start(group, NULL, NULL, NULL), -EINVAL);
-	ck_assert_ptr_null(ctx_taskgroup_get_sqe(group, NULL));
-	ck_assert_ok(pthread_create(&thread, NULL, use_as_a_stranger, group));
+	ck_assert_int_eq(ctx_taskgroup_new_on_ring(ctx_background(), on.ring, NULL, NULL), -EINVAL);
+	ck_assert_int_eq(ctx_taskgroup_start(on.group, NULL, NULL, NULL), -EINVAL);
+	ck_assert_ptr_null(ctx_taskgroup_get_sqe(on.group, NULL));
+	ck_assert_ok(pthread_create(&thread, NULL, use_as_a_stranger, on.group));
 	ck_assert_ok(pthread_join(thread, NULL));
 	ck_assert_ok(io_uring_queue_init(8, &uring, setup_flags_of(_i)));
 	ck_assert_ok(ctx_ring_adopt(&uring, NULL, &adopted));
@@ -565,9 +548,8 @@ START_TEST(bad_use_is_refused)
 	ck_assert_ptr_null(none);
 	ring_end(adopted);
 	io_uring_queue_exit(&uring);
-	ck_assert_ok(ctx_taskgroup_wait(group));
-	ctx_taskgroup_free(group);
-	ring_end(ring);
+	ck_assert_ok(ctx_taskgroup_wait(on.group));
+	setting_end(&on);
 }
 END_TEST
 
@@ -584,22 +566,18 @@ static int free_in_child(void *data)
 
 START_TEST(a_forked_child_leaves_the_parents_group_alone)
 {
-	struct ctx_ring *ring = ring_of(_i);
-	struct ctx_taskgroup *group = group_on(ring);
-	struct pair pair = pair_new();
+	struct setting on = setting_begin(_i);
 	struct probe probe;
 	char sink[8];
 
-	task_recv(group, &probe, pair.near, sink);
-	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert_int_eq(test_in_child(free_in_child, group), 0);
-	ck_assert_live(ctx_taskgroup_context(group));
-	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	ck_assert_ok(ctx_taskgroup_wait(group));
+	task_recv(on.group, &probe, on.pair.near, sink);
+	ck_assert_int_eq(ctx_ring_submit(on.ring), 1);
+	ck_assert_int_eq(test_in_child(free_in_child, on.group), 0);
+	ck_assert_live(ctx_taskgroup_context(on.group));
+	ck_assert_int_eq(write(on.pair.far, "x", 1), 1);
+	ck_assert_ok(ctx_taskgroup_wait(on.group));
 	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
-	ctx_taskgroup_free(group);
-	ring_end(ring);
-	pair_end(pair);
+	setting_end(&on);
 }
 END_TEST
 

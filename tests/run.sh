@@ -104,7 +104,7 @@ run_programs() {
 	all=$(find "$2" -maxdepth 1 -name 'check_*' -type f -perm -u+x 2>/dev/null | sort)
 	races=$(grep -E '/check_race' <<<"$all")
 	all=$(grep -vE '/check_race' <<<"$all")
-	long='/check_(spawn|source.*|blocking|op_timeout|service.*|harness|faults|faults_(service|taskgroup))$'
+	long='/check_(spawn(_start)?|source.*|blocking(_results)?|op_timeout|service.*|harness|faults|faults_(service|taskgroup))$'
 	run_some "$1" 1 $races
 	# Most tests wait most of the time.
 	run_some "$1" $((parallel + (parallel + 1) / 2)) $(grep -E "$long" <<<"$all") $(grep -vE "$long" <<<"$all")

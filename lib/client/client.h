@@ -223,7 +223,9 @@ void dispose(const int *fds, unsigned count);
 /* Shuts down a socket to the service and closes it, together with what is queued in it. */
 void dispose_socket(int fd);
 
-/* False: so many descriptors wait to be closed that no more should be received. */
+/*
+ * False: so many descriptors that this process received wait to be closed that no more should be received.
+ */
 bool dispose_has_room(void);
 
 /* In a forked child: starts to close the copies of what waited to be closed in the parent. */

@@ -9,7 +9,8 @@
  * keep the child for ever, and a thread that nobody expects is no better. So they stay in the child's queue
  * until the child uses the library: its first context, a connection to the service, or more descriptors to
  * close start the thread. By then the program may have closed them all and have other files at their numbers,
- * so the child notes which files they are, and closes no other.
+ * so the child notes which files they are, and closes no other. Of files that it cannot tell from others it
+ * leaves its copies open.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -19,22 +20,31 @@
 #include "passed.h"
 #include "sys.h"
 
-#define WAITING_MAX 2048
+#define WAITING_MAX 4096
+/* Nothing more is received while this process has put so many into the queue, see dispose_has_room(). */
+#define OWN_MAX 1024
+/* A forked child closes so many copies. Only forks of forked children leave it more. */
+#define INHERITED_MAX 2048
 
 static struct {
 	struct lock lock; /* guards all of this */
 	bool running;
 	unsigned first, count;
-	int fds[WAITING_MAX];		   /* -1: is not to be closed */
+	unsigned inherited;   /* how many of them, the first ones, are copies in a forked child */
+	int fds[WAITING_MAX]; /* -1: is not to be closed */
 	struct file_id files[WAITING_MAX]; /* of copies in a forked child; {0}: the number is ours */
 } waiting;
 
-/* The file of a descriptor, as file_id_of, but without asking its file system. {0}: it is not known. */
+/*
+ * The file of a descriptor, as file_id_of(), but without asking its file system. {0}: it cannot be told from
+ * others. Files without a type, as eventfds, have one inode together.
+ */
 static struct file_id file_of(int fd)
 {
 	struct statx status;
 
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status))
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &status) ||
+	    !(status.stx_mode & S_IFMT))
 		return (struct file_id){0};
 	return (struct file_id){.device = makedev(status.stx_dev_major, status.stx_dev_minor),
 				.inode = status.stx_ino};
@@ -62,6 +72,7 @@ static void close_waiting(void)
 			file = waiting.files[waiting.first];
 			waiting.first = (waiting.first + 1) % WAITING_MAX;
 			waiting.count--;
+			waiting.inherited -= waiting.inherited > 0;
 		}
 		waiting.running = more;
 		lock_release(&waiting.lock);
@@ -107,7 +118,7 @@ void dispose(const int *fds, unsigned count)
 bool dispose_has_room(void)
 {
 	lock_acquire(&waiting.lock);
-	bool room = waiting.count < WAITING_MAX / 2;
+	bool room = waiting.count - waiting.inherited < OWN_MAX;
 	lock_release(&waiting.lock);
 	return room;
 }
@@ -145,8 +156,14 @@ void dispose_fork_child(void)
 {
 	waiting.lock = (struct lock){0};
 	waiting.running = false;
+	if (waiting.count > INHERITED_MAX)
+		waiting.count = INHERITED_MAX;
+	waiting.inherited = waiting.count;
 	for (unsigned i = 0; i < waiting.count; i++) {
 		unsigned at = (waiting.first + i) % WAITING_MAX;
+		/* A copy of a copy: the number may be another file's since the first fork. */
+		if (waiting.files[at].inode)
+			continue;
 		waiting.files[at] = file_of(waiting.fds[at]);
 		if (!waiting.files[at].inode)
 			waiting.fds[at] = -1;

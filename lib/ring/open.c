@@ -2,12 +2,8 @@
 /*
  * Opens rings.
  *
- * A setup flag that rings are to know is to be added here or to SETUP_ADOPTABLE in adopt.c, and also to
- *   include/ctxring.h    the comment before ctx_ring_open
- *   man/ctxring.7        under "Setup flags of an io_uring", with the reason
- *   tests/check_ring.c, tests/check_adopt.c, tests/check_adopt_flags.c
- *   tools/format.c       if ctxtool is to show it with a ring
- *   tools/probe.c        the flags that ctxtool doctor asks the kernel about
+ * A setup flag that rings are to know is added to SETUP_SUPPORTED here, to SETUP_ADOPTABLE in adopt.c, or to
+ * both. CONTRIBUTING.md, under Recipes, lists the other files that it touches.
  *
  * IORING_SETUP_ATTACH_WQ is not among those of ctx_ring_open, which has no option for the descriptor of the
  * other ring that this flag needs. An adopted io_uring may have it, since the program has named that ring

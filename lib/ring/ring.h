@@ -22,7 +22,12 @@
  *   the owner's dispatch takes the letter, which dooms the group            (dispatch.c, group.c)
  *   and sends the batch of cancels                                          (batch.c, uring/plan.h)
  *
- * What a new setup flag touches is listed in open.c.
+ * In a forked child the ring is a copy, which can only be closed: close_inherited() in close.c. ring_claim()
+ * in ring_owner.c refuses the other calls there. A call that was under way when the process forked finds out
+ * by ring_is_here().
+ *
+ * Why each operation completes once: its slot has a generation (slot.c), the first final completion sets
+ * OP_SEEN (note.c), and deliver_final() gives it to the program (complete.c).
  *
  * The files from below upwards, each of which uses only those before it: explain, slot, close_index,
  * ring_timer, tally_sum, group, ready, ring_owner, chain, park_queue, op_timer, park_note, poll_note; note;

@@ -58,6 +58,16 @@ void await_sleep(pid_t tid);
 /* What the call returned. */
 ssize_t caller_end(struct caller *caller);
 
+/* A call that a thread makes on a pair or a pipe, and what came of it. */
+struct pair_call {
+	struct ctx_context *ctx;
+	struct pair pair;
+	char buffer[100];
+	ssize_t result;
+	size_t done; /* bytes, or whether the thread went on behind the call */
+	_Atomic pid_t tid;
+};
+
 /* A suite's test case for tests of blocking calls: rings of threads are closed before leaks are counted. */
 TCase *test_case_calls(Suite *suite, const char *name);
 /* The same, skipped where there is no io_uring. */

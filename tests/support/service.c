@@ -242,7 +242,7 @@ void expect(int channel, char what)
 	struct pollfd input = {.fd = channel, .events = POLLIN};
 	char got = 0;
 
-	ck_assert_int_eq(poll(&input, 1, 20000), 1);
+	ck_assert_int_eq(poll(&input, 1, 30000), 1);
 	ck_assert_int_eq((int)recv(channel, &got, 1, 0), 1);
 	ck_assert_int_eq(got, what);
 }

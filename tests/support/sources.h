@@ -49,6 +49,36 @@ static inline void await_end(struct ctx_ring *ring, const struct ctx_context *ct
 	ck_assert_ok(ctx_wait(ctx, SOON));
 }
 
+static inline struct ctx_context *hangup_of(struct ctx_ring *ring, int fd, unsigned flags)
+{
+	struct ctx_context *ctx = NULL;
+
+	ck_assert_ok(ctx_with_hangup(ctx_background(), ring, fd, flags, "peer", &ctx));
+	ck_assert_ptr_nonnull(ctx);
+	return ctx;
+}
+
+static inline struct ctx_context *fd_of(struct ctx_ring *ring, int fd, short events)
+{
+	struct ctx_context *ctx = NULL;
+
+	ck_assert_ok(ctx_with_fd(ctx_background(), ring, fd, events, "fd", &ctx));
+	ck_assert_ptr_nonnull(ctx);
+	return ctx;
+}
+
+/* Has the backend handle all events that have come: another one behind them must have ended its context. */
+static inline void handle_what_came(struct ctx_ring *ring)
+{
+	struct pair pair = pipe_new();
+	struct ctx_context *ctx = fd_of(ring, pair.near, POLLIN);
+
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	await_end(ring, ctx);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+
 /* A fixture: the poller's descriptors are the process's for good. */
 static inline void warm_poller(void)
 {
