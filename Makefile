@@ -2,8 +2,8 @@
 #
 # ctxring. `make help` lists the targets.
 #
-# Everything is found by wildcard: a new lib/*/*.c, daemon/*.c, tools/*.c, tools/*/*.c, fuzz/fuzz_*.c, examples/*.c, bench/*.c,
-# man/*.[13578], tests/check_*.c, tests/build_*.sh or tests/system_*.sh needs no change here. Only
+# Everything is found by wildcard: a new lib/*/*.c, daemon/*.c, daemon/*/*.c, tools/*.c, tools/*/*.c, fuzz/fuzz_*.c, examples/*.c,
+# bench/*.c, man/*.[13578], tests/check_*.c, tests/build_*.sh or tests/system_*.sh needs no change here. Only
 # examples/libraries/*.c are in a table, LIBRARY_EXAMPLES of mk/examples.mk.
 #
 # This file has the goals, the folders and how library and programs are made; the rest is in mk/:
@@ -107,7 +107,10 @@ LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
 # it in this order: common, read, text.
 TOOL_FOLDERS := -Itools/common -Itools/read -Itools/text
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.c)))
-DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
+# ctxd: daemon/ has its sockets and its loop, daemon/broker what the service does with messages, daemon/util the configuration,
+# the log and tables of objects. A folder uses those after it in this order.
+DAEMON_FOLDERS := -Idaemon/broker -Idaemon/util
+DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/*.c daemon/*/*.c)))
 # Internal names of the library are local in its archive. ctxd uses some of its files, and links their objects: the protocol,
 # descriptors that are passed, users without a number, and the heap for its times.
 WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
@@ -131,7 +134,9 @@ $(eval $(call objects_of,tools/text,$(call folders,table)))
 $(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table)))
 $(eval $(call objects_of,tools/common,$(TOOL_FOLDERS) $(call folders,table)))
 $(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
-$(eval $(call objects_of,daemon,$(call folders,base table wire) $(SYSTEMD_CFLAGS)))
+$(eval $(call objects_of,daemon/util,$(call folders,base table)))
+$(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
+$(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
 
 # ---- library
 

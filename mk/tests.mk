@@ -57,7 +57,7 @@ tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(
 	$(if $(VARIANT),,$(OUT)/tests/deny_uring)
 
 # Tests mostly wait, so they are compiled without optimization: that would take most of the time of compiling all trees.
-$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $(TOOL_FOLDERS),-U_FORTIFY_SOURCE -O0))
+$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $(DAEMON_FOLDERS) $(TOOL_FOLDERS),-U_FORTIFY_SOURCE -O0))
 
 # Of binutils' linkers the one that takes half the time, for the many programs of the tests, where the user has
 # chosen none. The compiler is asked once, when the first of them is linked: the variable then replaces itself by the answer.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The folders of lib/ and of tools/ depend downwards only. The Makefile lists those of lib/, lowest first, and for each
+# The folders of lib/, tools/ and daemon/ depend downwards only. The Makefile lists those of lib/, lowest first, and for each
 # the folders that it may use (USES_name). The compiler finds no other headers; this test asks the same of calls and
 # variables, which need no header: a symbol that the objects of a folder leave undefined is defined by no folder
 # outside its list.
@@ -42,7 +42,7 @@ for folder in $folders; do
 done
 
 # The same of tools/: the commands use all three folders, common/ uses read/ and text/, read/ uses text/. Only objects of
-# files that are there.
+# files that are there. And the same of daemon/, whose own files use broker/ and util/, while broker/ uses util/.
 objects_in() {
 	find "$@" -maxdepth 1 -name '*.c' | sed 's|^|build/|; s|c$|o|'
 }
@@ -52,5 +52,6 @@ upward() {
 		<(objects_in "$1" | xargs nm -o --undefined-only)
 }
 wrong=$(upward tools/text tools/read tools/common tools; upward tools/read tools/common tools; upward tools/common tools)
-[ -z "$wrong" ] || { echo "a call goes upwards in tools/:"; echo "$wrong"; bad=1; }
-[ $bad = 0 ] && echo "the folders of lib/ and tools/ depend downwards only"
+wrong+=$(upward daemon/util daemon/broker daemon; upward daemon/broker daemon)
+[ -z "$wrong" ] || { echo "a call goes upwards in tools/ or daemon/:"; echo "$wrong"; bad=1; }
+[ $bad = 0 ] && echo "the folders of lib/, tools/ and daemon/ depend downwards only"

@@ -68,7 +68,7 @@ nothing() {
 	for command in "$id" "$context" "$request" "--pid=$server_pid"; do
 		run "$@" "$work/bin/ctxtool" cancel --yes "$command"
 		# Where root is not known by name nobody is asked.
-		[[ $status == 1 || ($status == 4 && $out == *"neither root nor this user"*) ]] || fail "cancel $command by another user: $status $out"
+		[[ $status == 1 || ($status == 4 && $out == *"neither as root nor as this user"*) ]] || fail "cancel $command by another user: $status $out"
 	done
 	# What is forbidden is not told from what is not there.
 	run "$@" "$work/bin/ctxtool" cancel --yes "$guessed"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * daemon: what the files of the broker share. Only they include this; the rest of the service includes
+ * daemon/broker: what its files share. Only they include this; the rest of the service includes
  * broker.h. The broker has no sockets, no loop and no clock: connection.c gives it messages and the time, and
  * takes messages from it. It may use base, table and wire of lib/.
  *
@@ -39,12 +39,6 @@
 #include "map.h"
 #include "table_format.h"
 #include "tree.h"
-
-#ifndef F_SEAL_FUTURE_WRITE
-#define F_SEAL_FUTURE_WRITE 0x0010
-#endif
-/* The seals of a context table: only mappings that are there already can write it, and its size is fixed. */
-#define TABLE_SEALS (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 /* ---- work: what has many effects is cut into pieces, which are done in later turns */
 

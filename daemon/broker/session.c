@@ -14,6 +14,7 @@
 
 #include "log.h"
 #include "parts.h"
+#include "table_copy.h"
 
 /* ---- the end of a client */
 

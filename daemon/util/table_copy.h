@@ -5,6 +5,12 @@
 
 #include <stdint.h>
 
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+/* The seals of a context table: only mappings that are there already can write it, and its size is fixed. */
+#define TABLE_SEALS (F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
 /*
  * Copies the content of the memfd, without its holes, into another memfd of the same size with the seals of a
  * table. Who maps the original may write to it meanwhile; that changes what is copied, but not how much. This

@@ -3,6 +3,8 @@
  * The log: one line for each event, "event=NAME key=value ...", to standard error. Each line begins with the
  * level in the form of the journal ("<6>") if standard error is the journal, else with the time and the level
  * in words.
+ *
+ * This folder, util/, has what knows nothing of clients: the log, the configuration, and tables of objects.
  */
 #ifndef CTXD_LOG_H
 #define CTXD_LOG_H

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "parts.h"
+#include "table_format.h"
 
 #define PART_SIZE (64 * 1024)
 
