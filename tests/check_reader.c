@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -386,12 +387,12 @@ static void *write_forever(void *data)
 		uint32_t seq = context->seq;
 
 		turn++;
-		__atomic_store_n(&context->seq, seq + 1, __ATOMIC_RELAXED);
+		atomic_store_explicit(&context->seq, seq + 1, memory_order_relaxed);
 		__atomic_thread_fence(__ATOMIC_RELEASE);
 		__atomic_store_n(&context->created_ns, turn, __ATOMIC_RELAXED);
 		__atomic_store_n(&context->creator_tid, turn, __ATOMIC_RELAXED);
 		__atomic_store_n(&context->done_tid, turn, __ATOMIC_RELAXED);
-		__atomic_store_n(&context->seq, seq + 2, __ATOMIC_RELEASE);
+		atomic_store_explicit(&context->seq, seq + 2, memory_order_release);
 	}
 	return NULL;
 }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,10 +78,10 @@ static bool read_context(struct view view, uint64_t id, struct ctx_table_context
 	const struct ctx_table_context *record =
 		(const void *)((const char *)view.header + area->offset + slot * area->record_size);
 	for (int tries = 0; tries < 1000; tries++) {
-		uint32_t seq = __atomic_load_n(&record->seq, __ATOMIC_ACQUIRE);
+		uint32_t seq = atomic_load_explicit(&record->seq, memory_order_acquire);
 		memcpy(ret_record, record, sizeof(*record));
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (seq % 2 == 0 && __atomic_load_n(&record->seq, __ATOMIC_RELAXED) == seq)
+		if (seq % 2 == 0 && atomic_load_explicit(&record->seq, memory_order_relaxed) == seq)
 			return ret_record->state != 0 && ret_record->generation == (uint32_t)(id >> 32);
 	}
 	return false;
@@ -318,7 +319,7 @@ START_TEST(records_that_change_are_never_seen_torn)
 			const struct ctx_table_context *shared =
 				(const void *)((const char *)view.header + area->offset +
 					       slot * area->record_size);
-			uint32_t generation = __atomic_load_n(&shared->generation, __ATOMIC_RELAXED);
+			uint32_t generation = atomic_load_explicit(&shared->generation, memory_order_relaxed);
 			struct ctx_table_context record;
 			if (!read_context(view, (uint64_t)generation << 32 | slot, &record))
 				continue;

@@ -58,7 +58,7 @@ run_one() {
 	plain) export CTXRING_FEATURES=none ;;
 	# Address space randomised by more bits than ThreadSanitizer copes with.
 	tsan) wrapper=(setarch "$(uname -m)" -R) ;;
-	build | system) wrapper=(timeout 180) ;;
+	build | system) wrapper=(timeout 300) ;;
 	esac
 	"${wrapper[@]}" "$program" >"$log.log" 2>&1 </dev/null || status=$?
 	if [[ $pass == build || $pass == system ]]; then

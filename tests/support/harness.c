@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <libgen.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,11 +132,11 @@ unsigned test_count_contexts(void)
 	struct ctx_table_header *header = test_own_table();
 	unsigned count = 0;
 
-	for (uint32_t slot = 1; header && slot < __atomic_load_n(&header->contexts.used, __ATOMIC_ACQUIRE);
-	     slot++) {
+	for (uint32_t slot = 1;
+	     header && slot < atomic_load_explicit(&header->contexts.used, memory_order_acquire); slot++) {
 		struct ctx_table_context *record = (void *)((char *)header + header->contexts.offset +
 							    slot * header->contexts.record_size);
-		count += __atomic_load_n(&record->state, __ATOMIC_ACQUIRE) != 0;
+		count += atomic_load_explicit(&record->state, memory_order_acquire) != 0;
 	}
 	return count;
 }
@@ -145,11 +146,11 @@ unsigned test_count_operations(void)
 	struct ctx_table_header *header = test_own_table();
 	unsigned count = 0;
 
-	for (uint32_t slot = 1; header && slot < __atomic_load_n(&header->operations.used, __ATOMIC_ACQUIRE);
-	     slot++) {
+	for (uint32_t slot = 1;
+	     header && slot < atomic_load_explicit(&header->operations.used, memory_order_acquire); slot++) {
 		struct ctx_table_operation *record = (void *)((char *)header + header->operations.offset +
 							      slot * header->operations.record_size);
-		count += __atomic_load_n(&record->flags, __ATOMIC_ACQUIRE) & CTX_TABLE_OP_IN_FLIGHT;
+		count += atomic_load_explicit(&record->flags, memory_order_acquire) & CTX_TABLE_OP_IN_FLIGHT;
 	}
 	return count;
 }
