@@ -1541,10 +1541,22 @@ int ctx_source_explain(enum ctx_cause_kind kind, int error, char *buffer, size_t
  *   - To another machine: header pairs. The time left is grpc-timeout; the identity is W3C
  *     traceparent, with the tracestate that came with it; the values are W3C baggage. The receiver
  *     counts the time left from the receipt.
+ *
+ * CTX_CARRIER_HEADERS can be combined with flags, as in CTX_CARRIER_HEADERS | CTX_CARRIER_ENVOY.
+ * Each one adds a header with the time left in milliseconds, for receivers and senders that do not
+ * know grpc-timeout. ctx_inject then writes it too, and ctx_extract reads it too. If the headers
+ * disagree, the shortest time counts.
+ *
+ *   - CTX_CARRIER_ENVOY: x-envoy-expected-rq-timeout-ms, which the proxy Envoy writes and reads.
+ *   - CTX_CARRIER_CONNECT: connect-timeout-ms, for plain HTTP. It is the Connect protocol's, the one
+ *     such header that is specified with its unit. Others, such as X-Request-Timeout, are seconds to
+ *     some programs and milliseconds to others.
  */
 enum ctx_carrier {
 	CTX_CARRIER_ENVIRONMENT,
 	CTX_CARRIER_HEADERS,
+	CTX_CARRIER_ENVOY = 1 << 4,
+	CTX_CARRIER_CONNECT = 1 << 5,
 };
 
 /* How many bytes of names and values together are written, and are read. */
