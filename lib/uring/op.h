@@ -57,13 +57,16 @@ struct batch;
 struct group;
 struct operation;
 
-/*
- * Is called at the end of an operation with OP_TASK, when the operation is OP_IDLE again and before its own
- * callback. Afterwards the listener is not used any more for this operation.
- */
+/* Hears of the end of an operation with OP_TASK, when the operation is OP_IDLE again. */
 struct op_listener {
+	/* Is called before the operation's own callback. */
 	void (*ended)(struct op_listener *listener, const struct operation *op,
 		      const struct ctx_completion *completion);
+	/*
+	 * Is called after the callback, if this is still the process that delivered. NULL: the listener is
+	 * not used any more for this operation once ended was called.
+	 */
+	void (*delivered)(struct op_listener *listener);
 };
 
 struct op_timer;
