@@ -1144,7 +1144,8 @@ int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const ch
 /*
  * Makes a group of operations on ring, without threads: see ctx_taskgroup_get_sqe. The group
  * belongs to the owner of the ring. All calls on it are for the owner alone, except
- * ctx_taskgroup_context, ctx_taskgroup_failures and ctx_taskgroup_first. Free the group before you close the ring.
+ * ctx_taskgroup_context, ctx_taskgroup_failures and ctx_taskgroup_first. Free the group before you
+ * close the ring.
  *
  * -EINVAL: parent, ring or ret_group is NULL. -EPERM: the caller is not the owner.
  * -ENOTSUP: the ring is adopted. -ENOMEM.
@@ -1287,8 +1288,8 @@ struct ctx_failure {
  * live.
  *
  * Returns the first failure, or 0 if there was none. With CTX_TASKGROUP_FIRST it returns 0 also when
- * a member has succeeded. The end of parent is no failure by itself: ask ctx_err. But a task that returns -ECANCELED because of that end has failed, as a consequence, and
- * so has an operation.
+ * a member has succeeded. The end of parent is no failure by itself: ask ctx_err. But a task that
+ * returns -ECANCELED because of that end has failed, as a consequence, and so has an operation.
  * -EDEADLK: it is called by a task of the group, or inside a callback of the ring.
  * -EPERM: not the owner of the ring, or a forked child. -EINVAL: group is NULL, or a member.
  */

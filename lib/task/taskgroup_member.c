@@ -156,7 +156,7 @@ static void member_timer_fired(struct ctx_ring *ring, struct ring_timer *timer, 
 static int new_member(struct ctx_taskgroup *owner, ctx_ring_task_fn function, void *data, const char *name,
 		      const void *site, struct ring_member **ret_member)
 {
-	struct ctx_taskgroup *group;
+	struct ctx_taskgroup *group = NULL;
 	int error = taskgroup_make(owner->ctx, name, site, sizeof(struct ring_member), &group);
 
 	if (error)
@@ -177,15 +177,16 @@ static int new_member(struct ctx_taskgroup *owner, ctx_ring_task_fn function, vo
 int ctx_taskgroup_start_on_ring(struct ctx_taskgroup *group, ctx_ring_task_fn function, void *data,
 				const char *name)
 {
-	struct ring_member *member;
+	struct ring_member *member = NULL;
 
 	if (!group || !function || !group->ring || !group->first.enabled)
 		return -EINVAL;
 	if (group->fork_count != thread_fork_count || ring_check(group->ring))
 		return -EPERM;
-	int error = -context_error(group->ctx);
-	if (!error)
-		error = new_member(group, function, data, name, __builtin_return_address(0), &member);
+	int error = context_error(group->ctx);
+	if (error)
+		return -error;
+	error = new_member(group, function, data, name, __builtin_return_address(0), &member);
 	if (error)
 		return error;
 	uint32_t forks = thread_fork_count;
