@@ -21,6 +21,18 @@ static void try_timeout(const char *text)
 		abort();
 }
 
+static void try_milliseconds(const char *text)
+{
+	char again[CARRIER_MILLISECONDS_SIZE];
+	uint64_t ns, ns_again;
+
+	if (carrier_read_milliseconds(text, &ns))
+		return;
+	carrier_write_milliseconds(ns, again);
+	if (!ns || carrier_read_milliseconds(again, &ns_again) || ns_again != ns)
+		abort();
+}
+
 static void try_tracestate(const char *text)
 {
 	char state[CARRIER_TRACESTATE_SIZE];
@@ -113,6 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	switch (data[0] % 4) {
 	case 0:
 		try_timeout(text);
+		try_milliseconds(text);
 		break;
 	case 1:
 		try_traceparent(text);

@@ -337,7 +337,7 @@ int ctx_err(const struct ctx_context *ctx);
 /* What ended a context; and what the member code of struct ctx_cause then holds. */
 enum ctx_cause_kind {
 	CTX_CAUSE_NONE,	    /* the context is not done */
-	CTX_CAUSE_CALL,	    /* ctx_cancel, ctx_cancel_cause, or the failure of a task group */
+	CTX_CAUSE_CALL,	    /* ctx_cancel, ctx_cancel_cause, a task group's failure or first success */
 	CTX_CAUSE_DEADLINE, /* a deadline */
 	CTX_CAUSE_SIGNAL,   /* ctx_cancel_from_signal or ctx_with_signals; code: the signal number */
 	CTX_CAUSE_HANGUP,   /* the peer of a socket went away; code: the poll(2) events */
@@ -1144,13 +1144,50 @@ int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const ch
 /*
  * Makes a group of operations on ring, without threads: see ctx_taskgroup_get_sqe. The group
  * belongs to the owner of the ring. All calls on it are for the owner alone, except
- * ctx_taskgroup_context and ctx_taskgroup_failures. Free the group before you close the ring.
+ * ctx_taskgroup_context, ctx_taskgroup_failures and ctx_taskgroup_first. Free the group before you
+ * close the ring.
  *
  * -EINVAL: parent, ring or ret_group is NULL. -EPERM: the caller is not the owner.
  * -ENOTSUP: the ring is adopted. -ENOMEM.
  */
 int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring *ring, const char *label,
 			      struct ctx_taskgroup **ret_group);
+
+/*
+ * The first success ends the rest, and failures do not. This is for asking several replicas the same
+ * thing (hedged requests):
+ *   - A member that succeeds ends the context of the group, unless that has ended before. The cause
+ *     is a CTX_CAUSE_CALL with the text "another task of the group was first".
+ *   - A member that fails ends nothing. The group fails when all members have failed.
+ *   - The first member starts at once, each further one delay_ns after the one before it, or at once
+ *     when a member has failed. Members whose turn has not come when the context ends are never
+ *     started.
+ * No thread waits for the delay: a timer starts the members.
+ */
+#define CTX_TASKGROUP_FIRST (1u << 0)
+
+/* Every member may be 0 or NULL. */
+struct ctx_taskgroup_options {
+	unsigned flags; /* CTX_TASKGROUP_* */
+	/* How many tasks may run at a time. 0: as in ctx_taskgroup_new, and with CTX_TASKGROUP_FIRST any
+	 * number. Without that flag it must be 0 for a group on a ring. */
+	unsigned limit;
+	/* With CTX_TASKGROUP_FIRST only. 0: members do not wait for each other, but for limit.
+	 * CTX_FOREVER: a further one starts only when one has failed. */
+	uint64_t delay_ns;
+	struct ctx_ring *ring; /* NULL: a group on threads */
+};
+
+/*
+ * Makes a group on threads, as ctx_taskgroup_new does, or on the ring in options, as
+ * ctx_taskgroup_new_on_ring does.
+ *
+ * -EINVAL: also options is NULL or has an unknown flag, or a value that is not for its flags. Other
+ * errors as in these calls.
+ */
+int ctx_taskgroup_new_with_options(const struct ctx_context *parent,
+				   const struct ctx_taskgroup_options *options, const char *label,
+				   struct ctx_taskgroup **ret_group);
 
 /* Returns the context of the group, which is valid as long as the group is. NULL for NULL. */
 const struct ctx_context *ctx_taskgroup_context(const struct ctx_taskgroup *group);
@@ -1164,6 +1201,10 @@ const struct ctx_context *ctx_taskgroup_context(const struct ctx_taskgroup *grou
  * may call them. A task of the group may too; but if all limit tasks wait in ctx_taskgroup_start at
  * the same time, none of them ends, and all wait until the context of the group ends.
  *
+ * With CTX_TASKGROUP_FIRST neither call waits: a function whose turn has not come is called later or
+ * never. data has to stay valid until ctx_taskgroup_wait has returned. If no thread can be had when
+ * its turn comes, the task has failed with -EAGAIN.
+ *
  * -ECANCELED, -ETIME: the context of the group is done, or became done while the call waited.
  * function is not called.
  * -EAGAIN: no thread is idle and none could be started (RLIMIT_NPROC, or a cgroup's pids.max).
@@ -1173,8 +1214,36 @@ int ctx_taskgroup_start(struct ctx_taskgroup *group, ctx_task_fn function, void 
 int ctx_taskgroup_try_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name);
 
 /*
+ * A member of a group with CTX_TASKGROUP_FIRST on a ring, such as one request to one replica. member
+ * is a task group of operations with a context of its own, below that of the group. The function
+ * begins operations by ctx_taskgroup_get_sqe(member, op), and their callbacks may begin more.
+ *
+ * The member has ended when the function or the callback of its last operation has returned. It has
+ * succeeded if none of its operations has failed, ctx_taskgroup_fail(member, ...) was not called, and
+ * the function returned no negative errno. Its first failure ends its other operations.
+ *
+ * The library frees member when it has ended. ctx_taskgroup_wait refuses it, and ctx_taskgroup_free
+ * does nothing.
+ */
+typedef int (*ctx_ring_task_fn)(struct ctx_taskgroup *member, void *data);
+
+/*
+ * Calls function(member, data), in here or later in a dispatch of the ring, when the member's turn
+ * has come, see CTX_TASKGROUP_FIRST. name (or NULL) is the label of the member's context, and is
+ * reported with its failure; at most CTX_LABEL_MAX bytes of it are copied. data has to stay valid
+ * until the member has ended or the group is freed.
+ *
+ * -ECANCELED, -ETIME: the context of the group is done. -EINVAL: group or function is NULL, or the
+ * group is not on a ring or has no CTX_TASKGROUP_FIRST. -EPERM: not the owner of the ring, or a
+ * forked child. -ENOMEM. After an error function is not called.
+ */
+int ctx_taskgroup_start_on_ring(struct ctx_taskgroup *group, ctx_ring_task_fn function, void *data,
+				const char *name);
+
+/*
  * Begins an operation as a task of a group on a ring: ctx_ring_get_sqe under the context of the
- * group. NULL also for a group on threads.
+ * group. NULL also for a group on threads, and for one with CTX_TASKGROUP_FIRST, whose members begin
+ * the operations.
  *
  * A final completion with a negative result is a failure of the group. It is noted before the
  * operation's own callback runs:
@@ -1206,7 +1275,8 @@ int ctx_taskgroup_fail(struct ctx_taskgroup *group, int error, const char *forma
 /* One failure. */
 struct ctx_failure {
 	int error;
-	/* It came after another failure, or after the end of the context: most likely because of that. */
+	/* It came after another failure (without CTX_TASKGROUP_FIRST), or after the end of the context:
+	 * most likely because of that. */
 	bool consequence;
 	/* The name of the task, opcode and descriptor of the operation, or the text that was reported. */
 	char text[CTX_CAUSE_TEXT_MAX];
@@ -1217,13 +1287,22 @@ struct ctx_failure {
  * the group's operations is in flight. The group can then be used again, as long as its context is
  * live.
  *
- * Returns the first failure, or 0 if there was none. The end of parent is no failure by itself: ask
- * ctx_err. But a task that returns -ECANCELED because of that end has failed, as a consequence, and
- * so has an operation.
+ * Returns the first failure, or 0 if there was none. With CTX_TASKGROUP_FIRST it returns 0 also when
+ * a member has succeeded. The end of parent is no failure by itself: ask ctx_err. But a task that
+ * returns -ECANCELED because of that end has failed, as a consequence, and so has an operation.
  * -EDEADLK: it is called by a task of the group, or inside a callback of the ring.
- * -EPERM: not the owner of the ring, or a forked child. -EINVAL: group is NULL.
+ * -EPERM: not the owner of the ring, or a forked child. -EINVAL: group is NULL, or a member.
  */
 int ctx_taskgroup_wait(struct ctx_taskgroup *group);
+
+/*
+ * Says which member of a group with CTX_TASKGROUP_FIRST was the first to succeed: *ret_data becomes
+ * the data that it was started with. Any thread.
+ *
+ * 0. -ENOENT: none has succeeded so far. -EINVAL: an argument is NULL, or the group has no
+ * CTX_TASKGROUP_FIRST. -EPERM: a forked child.
+ */
+int ctx_taskgroup_first(struct ctx_taskgroup *group, void **ret_data);
 
 /*
  * Copies the failures so far to failures, in order, at most max of them. Returns how many there
@@ -1541,10 +1620,22 @@ int ctx_source_explain(enum ctx_cause_kind kind, int error, char *buffer, size_t
  *   - To another machine: header pairs. The time left is grpc-timeout; the identity is W3C
  *     traceparent, with the tracestate that came with it; the values are W3C baggage. The receiver
  *     counts the time left from the receipt.
+ *
+ * CTX_CARRIER_HEADERS can be combined with flags, as in CTX_CARRIER_HEADERS | CTX_CARRIER_ENVOY.
+ * Each one adds a header with the time left in milliseconds, for receivers and senders that do not
+ * know grpc-timeout. ctx_inject then writes it too, and ctx_extract reads it too. If the headers
+ * disagree, the shortest time counts.
+ *
+ *   - CTX_CARRIER_ENVOY: x-envoy-expected-rq-timeout-ms, which the proxy Envoy writes and reads.
+ *   - CTX_CARRIER_CONNECT: connect-timeout-ms, for plain HTTP. It is the Connect protocol's, the one
+ *     such header that is specified with its unit. Others, such as X-Request-Timeout, are seconds to
+ *     some programs and milliseconds to others.
  */
 enum ctx_carrier {
 	CTX_CARRIER_ENVIRONMENT,
 	CTX_CARRIER_HEADERS,
+	CTX_CARRIER_ENVOY = 1 << 4,
+	CTX_CARRIER_CONNECT = 1 << 5,
 };
 
 /* How many bytes of names and values together are written, and are read. */

@@ -5,12 +5,8 @@
 # below and what calls upwards stand in files of their own. An edge is a symbol that one object leaves undefined and
 # another one defines, so calls and variables count, and headers do not. Every circle is listed with the symbols that
 # close it.
-#
-# One pair is left on purpose: taskgroup.c has what both kinds of task group share, and asks taskgroup_ring.c for a wait
-# that turns the ring; apart they could not be read.
 set -eu
 cd "$(dirname "$0")/.."
-allowed="taskgroup taskgroup_ring"
 
 # edges OBJECT...: "from to symbol", by the names of the objects.
 edges() {
@@ -29,9 +25,7 @@ edges() {
 
 # A file that no other of those left needs is in no circle, nor is one that needs none: take them away while there are any.
 circles() {
-	awk -v allowed="$allowed" '
-		BEGIN { split(allowed, pair, " ") }
-		($1 == pair[1] && $2 == pair[2]) { next }
+	awk '
 		{ from[NR] = $1; to[NR] = $2; line[NR] = $0 }
 		END {
 			do {

@@ -12,7 +12,8 @@ prelude() {
 	ctx_callback) echo 'struct query; int query_run(struct query *query); void query_abandon(struct query *query);
 		int run(const struct ctx_context *ctx, struct query *query);' ;;
 	ctx_taskgroup) echo 'struct source { const char *name; };
-		int fetch_all(const struct ctx_context *ctx, struct source *sources, unsigned count);' ;;
+		int fetch_all(const struct ctx_context *ctx, struct source *sources, unsigned count);
+		int fetch_first(const struct ctx_context *ctx, struct source *replicas, unsigned count, void **ret_source);' ;;
 	*) return 1 ;;
 	esac
 }

@@ -111,7 +111,102 @@ static void on_a_ring(void)
 	pair_end(pair);
 }
 
-static void (*const scenarios[])(void) = {on_threads, on_a_ring};
+/*
+ * The first member fails, and the others succeed. Each of them runs, or fails for want of a thread when its
+ * turn comes, or has no turn.
+ */
+static void first_on_threads(void)
+{
+	const struct ctx_taskgroup_options options = {.flags = CTX_TASKGROUP_FIRST, .delay_ns = MILLISECOND};
+	struct ctx_taskgroup *group = NULL;
+	unsigned ran[3] = {0}, started = 0;
+	void *winner = NULL;
+	int error = ctx_taskgroup_new_with_options(ctx_background(), &options, "fault", &group);
+
+	MUST(error == 0 || error == -ENOMEM);
+	if (error) {
+		MUST(!group);
+		return;
+	}
+	for (int i = 0; i < 3; i++) {
+		error = ctx_taskgroup_start(group, i ? count_up : fail_once, &ran[i], "task");
+		MUST(error == 0 || error == -ENOMEM || error == -EAGAIN || error == -ECANCELED);
+		started += !error;
+	}
+	error = ctx_taskgroup_wait(group);
+	for (int i = 0; i < 3; i++)
+		MUST(ran[i] <= 1);
+	if (ctx_taskgroup_first(group, &winner) == 0) {
+		MUST(error == 0 && (winner == &ran[1] || winner == &ran[2]) && *(unsigned *)winner == 1);
+		MUST(ctx_err(ctx_taskgroup_context(group)) == -ECANCELED);
+	} else {
+		/* All that were started have failed, and none waits any more. */
+		MUST(!ran[1] && !ran[2] && ctx_err(ctx_taskgroup_context(group)) == 0);
+		MUST(error == (!started ? 0 : ran[0] ? -EBADMSG : -EAGAIN));
+		MUST(ctx_taskgroup_failures(group, NULL, 0) == (int)started);
+	}
+	ctx_taskgroup_free(group);
+}
+
+struct asked {
+	struct probe probe;
+	int fd;
+	char sink[8];
+};
+
+static int ask(struct ctx_taskgroup *member, void *data)
+{
+	struct asked *asked = data;
+
+	ctx_op_init(&asked->probe.op, probe_count, 0);
+	struct io_uring_sqe *sqe = ctx_taskgroup_get_sqe(member, &asked->probe.op);
+	MUST(sqe);
+	io_uring_prep_recv(sqe, asked->fd, asked->sink, 8, 0);
+	return 0;
+}
+
+/* The first member fails, and for the others there is an answer. */
+static void first_on_a_ring(void)
+{
+	struct ctx_taskgroup_options options = {.flags = CTX_TASKGROUP_FIRST, .delay_ns = MILLISECOND};
+	struct ctx_taskgroup *group = NULL;
+	struct pair pairs[3] = {pair_new(), pair_new(), pair_new()};
+	static struct asked asked[3];
+	void *winner = NULL;
+	unsigned started = 0;
+	int error = ctx_ring_open(8, NULL, &options.ring);
+
+	memset(asked, 0, sizeof(asked));
+	for (int i = 0; i < 3; i++)
+		asked[i].fd = i ? pairs[i].near : -1;
+	for (int i = 0; i < 3; i++)
+		MUST(write(pairs[i].far, "answer", 6) == 6);
+	if (!error) {
+		error = ctx_taskgroup_new_with_options(ctx_background(), &options, "fault", &group);
+		MUST(error == 0 || error == -ENOMEM);
+	}
+	for (int i = 0; i < 3 && group; i++) {
+		error = ctx_taskgroup_start_on_ring(group, ask, &asked[i], "member");
+		MUST(error == 0 || error == -ENOMEM);
+		started += !error;
+	}
+	if (group) {
+		error = ctx_taskgroup_wait(group);
+		for (int i = 0; i < 3; i++)
+			MUST(asked[i].probe.finals <= 1);
+		if (ctx_taskgroup_first(group, &winner) == 0)
+			MUST(error == 0 && ((struct asked *)winner)->probe.last.res == 6);
+		else
+			MUST(error == -EBADF || error == -ENOMEM || (error == 0 && !started));
+		ctx_taskgroup_free(group);
+	}
+	if (options.ring)
+		MUST(ctx_ring_close(options.ring, CTX_FOREVER, NULL, 0, NULL) == 0);
+	for (int i = 0; i < 3; i++)
+		pair_end(pairs[i]);
+}
+
+static void (*const scenarios[])(void) = {on_threads, on_a_ring, first_on_threads, first_on_a_ring};
 
 struct attempt {
 	int scenario;
@@ -137,7 +232,7 @@ static void fail_each(int scenario, uint64_t calls, bool for_ever)
 {
 	struct attempt attempt = {.scenario = scenario, .k = 1, .calls = calls, .for_ever = for_ever};
 
-	if (scenario && test_no_uring())
+	if (scenario % 2 && test_no_uring())
 		test_skip(test_no_uring());
 	for (;; attempt.k++) {
 		int status = test_in_child(run_attempt, &attempt);
@@ -201,9 +296,9 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("faults_taskgroup");
 	TCase *faults = test_case_cold(suite, "faults");
 
-	tcase_add_loop_test(faults, any_resource_fails_once, 0, 2);
-	tcase_add_loop_test(faults, any_resource_fails_from_then_on, 0, 2);
-	tcase_add_loop_test(faults, waits_are_interrupted, 0, 2);
+	tcase_add_loop_test(faults, any_resource_fails_once, 0, 4);
+	tcase_add_loop_test(faults, any_resource_fails_from_then_on, 0, 4);
+	tcase_add_loop_test(faults, waits_are_interrupted, 0, 4);
 	tcase_add_test(faults, tasks_run_on_the_threads_that_there_are);
 	return suite;
 }

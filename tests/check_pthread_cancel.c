@@ -239,6 +239,15 @@ static void task_groups(void)
 		ctx_taskgroup_start(group, task_is_a_point, NULL, NULL);
 	ck_assert_int_eq(ctx_taskgroup_wait(group), -EPIPE);
 	ctx_taskgroup_free(group);
+
+	const struct ctx_taskgroup_options first = {.flags = CTX_TASKGROUP_FIRST, .delay_ns = 1000};
+	void *winner;
+	ck_assert_ok(ctx_taskgroup_new_with_options(ctx_background(), &first, NULL, &group));
+	for (int i = 0; i < 4; i++)
+		ck_assert_ok(ctx_taskgroup_start(group, task_is_a_point, NULL, NULL));
+	ck_assert_int_eq(ctx_taskgroup_wait(group), -EPIPE);
+	ck_assert_int_eq(ctx_taskgroup_first(group, &winner), -ENOENT);
+	ctx_taskgroup_free(group);
 }
 
 static void commands(void)

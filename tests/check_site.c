@@ -109,6 +109,14 @@ static CALLER void by_taskgroup_on_ring(struct made *made, struct ctx_context **
 	*ret_ctx = (struct ctx_context *)ctx_ref(ctx_taskgroup_context(made->group));
 }
 
+static CALLER void by_taskgroup_with_options(struct made *made, struct ctx_context **ret_ctx)
+{
+	const struct ctx_taskgroup_options options = {.flags = CTX_TASKGROUP_FIRST};
+
+	ck_assert_ok(ctx_taskgroup_new_with_options(ctx_background(), &options, NULL, &made->group));
+	*ret_ctx = (struct ctx_context *)ctx_ref(ctx_taskgroup_context(made->group));
+}
+
 static CALLER void by_hangup(struct made *made, struct ctx_context **ret_ctx)
 {
 	ck_assert_ok(ctx_with_hangup(ctx_background(), NULL, made->pair.near, 0, NULL, ret_ctx));
@@ -206,6 +214,7 @@ static void (*const makers[])(struct made *made, struct ctx_context **ret_ctx) =
 	by_merge,
 	by_taskgroup,
 	by_taskgroup_on_ring,
+	by_taskgroup_with_options,
 	by_hangup,
 	by_hangup_on_ring,
 	by_fd,

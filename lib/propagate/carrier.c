@@ -167,6 +167,37 @@ int carrier_read_timeout(const char *text, uint64_t *ret_ns)
 	return -EINVAL;
 }
 
+/* ---- timeouts in milliseconds */
+
+#define MILLISECOND_NS UINT64_C(1000000)
+#define MILLISECONDS_DIGITS_MAX 10
+#define MILLISECONDS_MAX UINT64_C(9999999999)
+
+void carrier_write_milliseconds(uint64_t ns, char text[CARRIER_MILLISECONDS_SIZE])
+{
+	uint64_t value = ns / MILLISECOND_NS;
+
+	if (value > MILLISECONDS_MAX)
+		value = MILLISECONDS_MAX;
+	snprintf(text, CARRIER_MILLISECONDS_SIZE, "%llu", value ? (unsigned long long)value : 1);
+}
+
+int carrier_read_milliseconds(const char *text, uint64_t *ret_ns)
+{
+	uint64_t value = 0;
+	size_t digits = 0;
+
+	for (; is_digit(text[digits]); digits++) {
+		if (digits == MILLISECONDS_DIGITS_MAX)
+			return -EINVAL;
+		value = value * 10 + (unsigned)(text[digits] - '0');
+	}
+	if (!value || text[digits])
+		return -EINVAL;
+	*ret_ns = value * MILLISECOND_NS;
+	return 0;
+}
+
 /* ---- traceparent */
 
 #define TRACEPARENT_LENGTH (CARRIER_TRACEPARENT_SIZE - 1)

@@ -27,8 +27,9 @@ struct carrier_trace {
 	bool sampled; /* the sender may have recorded this trace */
 };
 
-#define CARRIER_TRACEPARENT_SIZE 56 /* with its NUL */
-#define CARRIER_TIMEOUT_SIZE 10	    /* with its NUL */
+#define CARRIER_TRACEPARENT_SIZE 56  /* with its NUL */
+#define CARRIER_TIMEOUT_SIZE 10	     /* with its NUL */
+#define CARRIER_MILLISECONDS_SIZE 11 /* with its NUL */
 
 /* A list that is being written to size bytes, with a NUL at its end. After an overflow too_long stays set. */
 struct carrier_text {
@@ -54,6 +55,14 @@ bool carrier_is_token(const char *name, size_t length);
  */
 void carrier_write_timeout(uint64_t ns, char text[CARRIER_TIMEOUT_SIZE]);
 int carrier_read_timeout(const char *text, uint64_t *ret_ns);
+
+/*
+ * A time in milliseconds, as x-envoy-expected-rq-timeout-ms and connect-timeout-ms have it: up to ten digits.
+ * The time is rounded down, but never to less than 1, and cut to what ten digits can say, which is 115 days.
+ * 0 is refused: the Connect protocol has no such value, and to Envoy it would mean a time without bound.
+ */
+void carrier_write_milliseconds(uint64_t ns, char text[CARRIER_MILLISECONDS_SIZE]);
+int carrier_read_milliseconds(const char *text, uint64_t *ret_ns);
 
 /*
  * W3C Trace Context, version 00. Ignored are the text that later versions append, and flags that version 00

@@ -21,6 +21,26 @@
 #define VARIABLE "CTXRING_CONTEXT"
 #define VALUE_PREFIX "val."
 
+/* ---- carriers */
+
+/* Headers with the time left in milliseconds, beside grpc-timeout. */
+static const struct {
+	unsigned flag;
+	const char *name;
+} millisecond_headers[] = {
+	{CTX_CARRIER_ENVOY, "x-envoy-expected-rq-timeout-ms"},
+	{CTX_CARRIER_CONNECT, "connect-timeout-ms"},
+};
+
+#define MILLISECOND_HEADERS (sizeof(millisecond_headers) / sizeof(millisecond_headers[0]))
+#define HEADER_FLAGS ((unsigned)CTX_CARRIER_ENVOY | CTX_CARRIER_CONNECT)
+
+/* Whether this is the environment, or the headers with any of the flags that they can have. */
+static bool is_carrier(unsigned carrier)
+{
+	return carrier == CTX_CARRIER_ENVIRONMENT || (carrier & ~HEADER_FLAGS) == CTX_CARRIER_HEADERS;
+}
+
 /* ---- identity */
 
 /* The identity of the request that the work below an extracted context is for. */
@@ -256,17 +276,29 @@ static int inject_environment(const struct ctx_context *ctx, const struct ctx_ca
 	return result ? result : set(VARIABLE, text->bytes, data);
 }
 
-static int inject_headers(const struct ctx_context *ctx, const struct ctx_carried *carried, unsigned count,
-			  struct carrier_text *text, ctx_inject_fn set, void *data)
+/* Sends the time left as grpc-timeout, and in the other headers that the carrier has. */
+static int inject_time_left(uint64_t left_ns, unsigned carrier, ctx_inject_fn set, void *data)
 {
-	char timeout[CARRIER_TIMEOUT_SIZE], traceparent[CARRIER_TRACEPARENT_SIZE];
+	char timeout[CARRIER_TIMEOUT_SIZE], milliseconds[CARRIER_MILLISECONDS_SIZE];
+
+	carrier_write_timeout(left_ns, timeout);
+	carrier_write_milliseconds(left_ns, milliseconds);
+	int result = set("grpc-timeout", timeout, data);
+	for (size_t i = 0; i < MILLISECOND_HEADERS && !result; i++)
+		if (carrier & millisecond_headers[i].flag)
+			result = set(millisecond_headers[i].name, milliseconds, data);
+	return result;
+}
+
+static int inject_headers(const struct ctx_context *ctx, unsigned carrier, const struct ctx_carried *carried,
+			  unsigned count, struct carrier_text *text, ctx_inject_fn set, void *data)
+{
+	char traceparent[CARRIER_TRACEPARENT_SIZE];
 	struct carrier_trace trace;
 	int result = put_values(ctx, CTX_CARRIER_HEADERS, carried, count, text);
 
-	if (!result && ctx_deadline_ns(ctx) != CTX_FOREVER) {
-		carrier_write_timeout(ctx_time_left_ns(ctx), timeout);
-		result = set("grpc-timeout", timeout, data);
-	}
+	if (!result && ctx_deadline_ns(ctx) != CTX_FOREVER)
+		result = inject_time_left(ctx_time_left_ns(ctx), carrier, set, data);
 	const struct identity *from = identity_of(ctx, &trace);
 	if (!result) {
 		carrier_write_traceparent(&trace, traceparent);
@@ -293,7 +325,7 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 {
 	struct carrier_text text = {.size = CTX_CARRIER_MAX + 1};
 
-	if (!ctx || !set || carrier > CTX_CARRIER_HEADERS || !are_carriable(carried, count))
+	if (!ctx || !set || !is_carrier(carrier) || !are_carriable(carried, count))
 		return -EINVAL;
 	text.bytes = memory_allocate(text.size);
 	if (!text.bytes)
@@ -301,7 +333,7 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 	int state = thread_hold();
 	int result = carrier == CTX_CARRIER_ENVIRONMENT
 			     ? inject_environment(ctx, carried, count, &text, set, data)
-			     : inject_headers(ctx, carried, count, &text, set, data);
+			     : inject_headers(ctx, carrier, carried, count, &text, set, data);
 	thread_release(state);
 	memory_release(text.bytes);
 	return result;
@@ -457,21 +489,45 @@ static void read_baggage(struct received *received)
 		note_value(received, &member, 0);
 }
 
+/* Reads one header with the time left. Of several the shortest counts. */
+static int read_time_left(const char *text, int (*read)(const char *text, uint64_t *ret_ns),
+			  struct received *received, uint64_t *left_ns)
+{
+	uint64_t sent_ns;
+
+	if (!text)
+		return 0;
+	if (read(text, &sent_ns))
+		return -EINVAL;
+	if (!received->has_timeout || sent_ns < *left_ns)
+		*left_ns = sent_ns;
+	received->any = received->has_timeout = true;
+	return 0;
+}
+
+/* Reads grpc-timeout, and the other headers with the time left that the carrier has. */
+static int read_times_left(struct received *received, unsigned carrier, ctx_extract_fn get, void *data)
+{
+	uint64_t left_ns = 0;
+	int result = read_time_left(get("grpc-timeout", data), carrier_read_timeout, received, &left_ns);
+
+	for (size_t i = 0; i < MILLISECOND_HEADERS && !result; i++)
+		if (carrier & millisecond_headers[i].flag)
+			result = read_time_left(get(millisecond_headers[i].name, data),
+						carrier_read_milliseconds, received, &left_ns);
+	if (received->has_timeout)
+		received->deadline_ns = clock_after_ns(clock_now_ns(), left_ns);
+	return result;
+}
+
 /*
  * Reads the headers. A timeout that cannot be read refuses the request, whose sender wanted it bounded. A
  * traceparent that cannot be read is ignored, as the standard demands.
  */
-static int read_headers(struct received *received, ctx_extract_fn get, void *data)
+static int read_headers(struct received *received, unsigned carrier, ctx_extract_fn get, void *data)
 {
-	const char *timeout = get("grpc-timeout", data);
-	uint64_t timeout_ns;
-
-	if (timeout) {
-		if (carrier_read_timeout(timeout, &timeout_ns))
-			return -EINVAL;
-		received->any = received->has_timeout = true;
-		received->deadline_ns = clock_after_ns(clock_now_ns(), timeout_ns);
-	}
+	if (read_times_left(received, carrier, get, data))
+		return -EINVAL;
 	const char *traceparent = get("traceparent", data);
 	if (traceparent) {
 		size_t length = strnlen(traceparent, CARRIER_TRACEPARENT_SIZE);
@@ -595,7 +651,7 @@ static int extract_context(const struct ctx_context *parent, enum ctx_carrier ca
 {
 	struct received received = {.carried = carried, .count = count};
 
-	if (!parent || !get || !ret_ctx || carrier > CTX_CARRIER_HEADERS || !are_carriable(carried, count))
+	if (!parent || !get || !ret_ctx || !is_carrier(carrier) || !are_carriable(carried, count))
 		return -EINVAL;
 	received.decoded = memory_allocate(2 * (CTX_CARRIER_MAX + 1));
 	received.values = memory_allocate((count + 1) * sizeof(*received.values));
@@ -604,7 +660,7 @@ static int extract_context(const struct ctx_context *parent, enum ctx_carrier ca
 	if (!result) {
 		memset(received.values, 0, count * sizeof(*received.values));
 		result = carrier == CTX_CARRIER_ENVIRONMENT ? read_environment(&received, get, data)
-							    : read_headers(&received, get, data);
+							    : read_headers(&received, carrier, get, data);
 	}
 	if (!result)
 		result = make_context(parent, &received, label, site, ret_ctx);

@@ -78,10 +78,13 @@ static inline void deliver_final(struct ctx_ring *ring, struct operation *op, in
 		group_leave(group);
 	if (ret_completion)
 		*ret_completion = completion;
+	void (*delivered)(struct op_listener *) = listener ? listener->delivered : NULL;
 	if (listener)
 		listener->ended(listener, op, &completion);
 	if (op->callback)
 		op->callback(ring, op_public(op), &completion);
+	if (delivered && ring_is_here(ring))
+		delivered(listener);
 }
 
 static struct op_listener *listener_of(const struct operation *op)

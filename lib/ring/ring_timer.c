@@ -38,7 +38,8 @@ void ring_timers_fire(struct ctx_ring *ring)
 
 	if (!earliest)
 		return;
-	for (uint64_t now_ns = clock_now_ns(); earliest && earliest->key_ns <= now_ns;
+	/* The function of a timer may call functions of the program, which may fork. */
+	for (uint64_t now_ns = clock_now_ns(); earliest && earliest->key_ns <= now_ns && ring_is_here(ring);
 	     earliest = ring->times.heap.root) {
 		struct ring_timer *timer = container_of(earliest, struct ring_timer, node);
 		ring_timer_stop(ring, timer);

@@ -4,22 +4,12 @@
  * that starts the task waits in line, with the task already made. A thread whose task has ended takes over
  * the first task in that line at once, so that no thread has to be woken between two tasks.
  */
-#include "taskgroup.h"
-
+#include <limits.h>
 #include <string.h>
 
 #include "cancel.h"
 #include "memory.h"
-#include "pool.h"
-
-struct task {
-	struct pool_job job;
-	struct ctx_taskgroup *group;
-	ctx_task_fn function;
-	void *data;
-	const void *site;
-	char name[CTX_LABEL_MAX + 1];
-};
+#include "taskgroup_first.h"
 
 /* starter.word */
 enum {
@@ -76,61 +66,15 @@ static void taskgroup_context_done(struct watch *watch, struct deferred_list *la
 
 static const struct watch_ops taskgroup_watch_ops = {.done = taskgroup_context_done};
 
-/* ---- making and freeing */
+/* ---- making */
 
-int taskgroup_make(const struct ctx_context *parent, const char *label, const void *site,
-		   struct ctx_taskgroup **ret_group)
-{
-	struct ctx_taskgroup *group = memory_allocate(sizeof(*group));
-
-	if (!group)
-		return -ENOMEM;
-	memset(group, 0, sizeof(*group));
-	group->fork_count = thread_fork_count;
-	list_init(&group->starters);
-	int error = context_with_cancel(parent, label, site, &group->ctx);
-	if (error) {
-		memory_release(group);
-		return error;
-	}
-	*ret_group = group;
-	return 0;
-}
-
-void taskgroup_free(struct ctx_taskgroup *group)
-{
-	context_unwatch(&group->watch);
-	ctx_unref(group->ctx);
-	memory_release(group->failures.more);
-	memory_release(group);
-}
-
-/* A call that waits keeps the group's memory: a task or a callback may free the group meanwhile. */
-static void begin_waiting(struct ctx_taskgroup *group)
-{
-	lock_acquire(&group->lock);
-	group->waiting++;
-	lock_release(&group->lock);
-}
-
-static void end_waiting(struct ctx_taskgroup *group)
-{
-	lock_acquire(&group->lock);
-	group->waiting--;
-	bool over = taskgroup_is_over(group);
-	lock_release(&group->lock);
-	if (over)
-		taskgroup_free(group);
-}
-
-int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const char *label,
-		      struct ctx_taskgroup **ret_group)
+/* Makes a group on threads. */
+static int new_on_threads(const struct ctx_context *parent, unsigned limit, const char *label,
+			  const void *site, struct ctx_taskgroup **ret_group)
 {
 	struct ctx_taskgroup *group;
+	int error = taskgroup_make(parent, label, site, sizeof(*group), &group);
 
-	if (!parent || !ret_group)
-		return -EINVAL;
-	int error = taskgroup_make(parent, label, __builtin_return_address(0), &group);
 	if (error)
 		return error;
 	group->limit = limit ? limit : sys_processor_count();
@@ -138,6 +82,39 @@ int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const ch
 	if (error < 0) {
 		taskgroup_free(group);
 		return error;
+	}
+	*ret_group = group;
+	return 0;
+}
+
+int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const char *label,
+		      struct ctx_taskgroup **ret_group)
+{
+	if (!parent || !ret_group)
+		return -EINVAL;
+	return new_on_threads(parent, limit, label, __builtin_return_address(0), ret_group);
+}
+
+int ctx_taskgroup_new_with_options(const struct ctx_context *parent,
+				   const struct ctx_taskgroup_options *options, const char *label,
+				   struct ctx_taskgroup **ret_group)
+{
+	const void *site = __builtin_return_address(0);
+	struct ctx_taskgroup *group;
+
+	if (!parent || !options || !ret_group || options->flags & ~CTX_TASKGROUP_FIRST)
+		return -EINVAL;
+	bool first = options->flags & CTX_TASKGROUP_FIRST;
+	if (!first && (options->delay_ns || (options->ring && options->limit)))
+		return -EINVAL;
+	int error = options->ring ? taskgroup_ring_new(parent, options->ring, label, site, &group)
+				  : new_on_threads(parent, options->limit, label, site, &group);
+	if (error)
+		return error;
+	if (first) {
+		group->first.enabled = true;
+		group->first.delay_ns = options->delay_ns;
+		group->limit = options->limit ? options->limit : UINT_MAX;
 	}
 	*ret_group = group;
 	return 0;
@@ -151,32 +128,31 @@ const struct ctx_context *ctx_taskgroup_context(const struct ctx_taskgroup *grou
 /* ---- running */
 
 /*
- * A task has ended. Its place goes to the first starter in line, whose task is returned, or becomes free. The
- * group may be gone afterwards.
+ * A task has ended. Its place goes to the first queued task, or to the task of the first starter in line.
+ * That task is returned. If there is none, the place becomes free, and the group may be gone afterwards.
  */
 static struct task *hand_over_place(struct ctx_taskgroup *group, struct pool_thread *thread)
 {
 	_Atomic uint32_t *wake = NULL;
+	struct next_due next_due = {0};
 	struct task *next = NULL;
 	bool last = false;
 
 	lock_acquire(&group->lock);
 	struct starter *starter = context_error(group->ctx) ? NULL : first_starter(group);
+	if (group->first.enabled)
+		next = taskgroup_take_queued(group, &next_due);
 	if (starter) {
 		next = starter->task;
 		wake = starter_answer(starter, TAKEN);
-	} else {
+	} else if (!next) {
 		/* First of all, so that whoever hears of this task's end finds the thread idle. */
 		pool_release(thread);
-		if (!--group->running) {
-			last = taskgroup_is_over(group);
-			if (group->waiting) {
-				atomic_fetch_add(&group->quiet, 1);
-				wake = &group->quiet;
-			}
-		}
+		wake = taskgroup_release_place(group);
+		last = taskgroup_is_over(group);
 	}
 	lock_release(&group->lock);
+	taskgroup_prepare_queued(next, next_due);
 	/* The starter may be gone by now. Then this wakes whatever lies there, which is a spurious wake. */
 	if (wake)
 		sys_futex_wake(wake, next ? 1 : INT32_MAX);
@@ -198,6 +174,8 @@ static void run_tasks(struct pool_job *job, struct pool_thread *thread)
 		/* Ending the context runs its callbacks in here, which may fork as the task may. */
 		if (error < 0 && forks == thread_fork_count)
 			taskgroup_note(group, error, task->name, task->site);
+		else if (group->first.enabled && forks == thread_fork_count)
+			taskgroup_note_success(group, task->data, task->site);
 		if (forks != thread_fork_count)
 			/*
 			 * The task or a callback forked. This is the child, which may have freed the group.
@@ -242,22 +220,26 @@ static int take_place(struct ctx_taskgroup *group)
 /* Gives the pool a task that has a place. Gives the place back if no thread can be had. */
 static int start_on_pool(struct ctx_taskgroup *group, struct task *task)
 {
+	struct next_due next_due = {0};
 	_Atomic uint32_t *wake = NULL;
+	struct task *next = NULL;
 	int error = pool_run(&task->job);
 
 	if (!error)
 		return 0;
 	lock_acquire(&group->lock);
 	struct starter *starter = first_starter(group);
-	if (!--group->running && group->waiting) {
-		atomic_fetch_add(&group->quiet, 1);
-		wake = &group->quiet;
-	}
+	if (group->first.enabled)
+		next = taskgroup_take_queued(group, &next_due);
+	if (!next)
+		wake = taskgroup_release_place(group);
 	if (starter)
 		sys_futex_wake(starter_answer(starter, RETRY), 1);
 	lock_release(&group->lock);
 	if (wake)
 		sys_futex_wake(wake, INT32_MAX);
+	taskgroup_prepare_queued(next, next_due);
+	taskgroup_start_queued(group, next);
 	return error;
 }
 
@@ -293,18 +275,28 @@ static int start_in_turn(struct ctx_taskgroup *group, struct task *task)
 	}
 }
 
+/* Starts a task of a group of which the first success ends the rest, or has it start later. */
+static int start_or_queue(struct ctx_taskgroup *group, struct task *task)
+{
+	int error = taskgroup_queue_task(group, task);
+
+	if (error)
+		return error < 0 ? error : 0;
+	return start_on_pool(group, task);
+}
+
 static int start_or_wait(struct ctx_taskgroup *group, struct task *task, bool waits)
 {
 	lock_acquire(&group->lock);
 	int error = take_place(group);
 	bool has_to_wait = error == -EAGAIN && waits;
 	if (has_to_wait)
-		group->waiting++; /* keeps the group until end_waiting() */
+		group->waiting++; /* keeps the group until taskgroup_end_waiting() */
 	lock_release(&group->lock);
 	if (!has_to_wait)
 		return error ? error : start_on_pool(group, task);
 	error = start_in_turn(group, task);
-	end_waiting(group);
+	taskgroup_end_waiting(group);
 	return error;
 }
 
@@ -321,7 +313,7 @@ static int check_and_start(struct ctx_taskgroup *group, ctx_task_fn function, vo
 	struct task *task = task_new(group, function, data, name, site);
 	if (!task)
 		return -ENOMEM;
-	error = start_or_wait(group, task, waits);
+	error = group->first.enabled ? start_or_queue(group, task) : start_or_wait(group, task, waits);
 	if (error)
 		memory_release(task);
 	return error;
@@ -364,27 +356,27 @@ static int wait_for_all(struct ctx_taskgroup *group)
 
 int ctx_taskgroup_wait(struct ctx_taskgroup *group)
 {
-	if (!group)
+	if (!group || group->owner)
 		return -EINVAL;
 	if (group->fork_count != thread_fork_count)
 		return -EPERM;
 	uint32_t forks = thread_fork_count;
-	begin_waiting(group);
+	taskgroup_begin_waiting(group);
 	int error = wait_for_all(group);
 	if (forks != thread_fork_count)
 		return -EPERM; /* A callback forked. This is the child, which may have freed the group. */
 	if (!error) {
 		lock_acquire(&group->lock);
-		error = group->failures.first.error;
+		error = group->first.succeeded ? 0 : group->failures.first.error;
 		lock_release(&group->lock);
 	}
-	end_waiting(group);
+	taskgroup_end_waiting(group);
 	return error;
 }
 
 void ctx_taskgroup_free(struct ctx_taskgroup *group)
 {
-	if (!group)
+	if (!group || group->owner)
 		return;
 	/* In a forked child nothing of the group runs: its tasks run in the parent. */
 	if (group->fork_count != thread_fork_count) {
@@ -392,7 +384,7 @@ void ctx_taskgroup_free(struct ctx_taskgroup *group)
 		return;
 	}
 	uint32_t forks = thread_fork_count;
-	begin_waiting(group);
+	taskgroup_begin_waiting(group);
 	context_cancel(group->ctx, __builtin_return_address(0));
 	/*
 	 * Where this thread must not wait (-EDEADLK, -EPERM), the last task or call that leaves the group
@@ -408,5 +400,5 @@ void ctx_taskgroup_free(struct ctx_taskgroup *group)
 	lock_acquire(&group->lock);
 	group->freed = true;
 	lock_release(&group->lock);
-	end_waiting(group);
+	taskgroup_end_waiting(group);
 }

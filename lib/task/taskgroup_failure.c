@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The failures of a task group. The first one ends the group's context; all are kept for the program to read.
+ * The failures of a task group. The first one ends the group's context, unless the first success does that.
+ * All are kept for the program to read.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,8 +30,8 @@ int taskgroup_note(struct ctx_taskgroup *group, int error, const char *text, con
 	bool no_memory = false;
 
 	lock_acquire(&group->lock);
-	bool first = failures->count++ == 0;
-	bool consequence = !first || context_error(group->ctx);
+	bool alone = failures->count++ == 0 || group->first.enabled;
+	bool consequence = !alone || context_error(group->ctx);
 	struct ctx_failure *failure = next_place(failures, &no_memory);
 	if (failure) {
 		failures->kept++;
@@ -38,7 +39,8 @@ int taskgroup_note(struct ctx_taskgroup *group, int error, const char *text, con
 		snprintf(failure->text, sizeof(failure->text), "%s", text);
 	}
 	lock_release(&group->lock);
-	if (!consequence && context_cancel_text(group->ctx, error, text, site) == -ENOMEM)
+	if (!consequence && !group->first.enabled &&
+	    context_cancel_text(group->ctx, error, text, site) == -ENOMEM)
 		no_memory = true;
 	return no_memory ? -ENOMEM : 0;
 }

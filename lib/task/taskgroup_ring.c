@@ -28,41 +28,46 @@ static int failure_of(const struct ctx_taskgroup *group, const struct ctx_comple
 	}
 }
 
-static void taskgroup_op_ended(struct op_listener *listener, const struct operation *op,
-			       const struct ctx_completion *completion)
+void taskgroup_note_operation(struct ctx_taskgroup *group, const struct operation *op,
+			      const struct ctx_completion *completion)
 {
-	struct ctx_taskgroup *group = container_of(listener, struct ctx_taskgroup, listener);
 	int error = failure_of(group, completion);
 	const char *name = ctx_opcode_name(op->sqe.opcode);
 	char text[CTX_CAUSE_TEXT_MAX];
 
-	if (error) {
-		snprintf(text, sizeof(text), "%s on descriptor %d", name ? name : "operation", op->sqe.fd);
-		uint32_t forks = thread_fork_count;
-		taskgroup_note(group, error, text, NULL);
-		if (forks != thread_fork_count)
-			return; /* A callback forked. This is the child, which may have freed the group. */
-	}
+	if (!error)
+		return;
+	snprintf(text, sizeof(text), "%s on descriptor %d", name ? name : "operation", op->sqe.fd);
+	taskgroup_note(group, error, text, NULL);
+}
+
+static void taskgroup_op_ended(struct op_listener *listener, const struct operation *op,
+			       const struct ctx_completion *completion)
+{
+	struct ctx_taskgroup *group = container_of(listener, struct ctx_taskgroup, listener);
+	uint32_t forks = thread_fork_count;
+
+	taskgroup_note_operation(group, op, completion);
+	if (forks != thread_fork_count)
+		return; /* A callback forked. This is the child, which may have freed the group. */
 	/* Only now, for callbacks of the context have run, and may have called ctx_taskgroup_free. */
 	group->in_flight--;
 	if (taskgroup_is_over(group))
 		taskgroup_free(group);
 }
 
-int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring *ring, const char *label,
-			      struct ctx_taskgroup **ret_group)
+int taskgroup_ring_new(const struct ctx_context *parent, struct ctx_ring *ring, const char *label,
+		       const void *site, struct ctx_taskgroup **ret_group)
 {
 	struct ctx_taskgroup *group;
-
-	if (!parent || !ring || !ret_group)
-		return -EINVAL;
 	int error = ring_check(ring);
+
 	if (error)
 		return error;
 	if (ring->adopted)
 		/* The program reads the completions, so that this library cannot wait for them. */
 		return -ENOTSUP;
-	error = taskgroup_make(parent, label, __builtin_return_address(0), &group);
+	error = taskgroup_make(parent, label, site, sizeof(*group), &group);
 	if (error)
 		return error;
 	group->ring = ring;
@@ -71,9 +76,17 @@ int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring 
 	return 0;
 }
 
+int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring *ring, const char *label,
+			      struct ctx_taskgroup **ret_group)
+{
+	if (!parent || !ring || !ret_group)
+		return -EINVAL;
+	return taskgroup_ring_new(parent, ring, label, __builtin_return_address(0), ret_group);
+}
+
 struct io_uring_sqe *ctx_taskgroup_get_sqe(struct ctx_taskgroup *group, struct ctx_op *public_op)
 {
-	if (!group || !group->ring)
+	if (!group || !group->ring || group->first.enabled)
 		return NULL;
 	struct io_uring_sqe *sqe = ctx_ring_get_sqe(group->ring, group->ctx, public_op);
 	if (!sqe)
@@ -96,7 +109,7 @@ int taskgroup_ring_wait(struct ctx_taskgroup *group)
 	int error = ring_check(ring);
 	if (error)
 		return error;
-	if (ring->dispatching)
+	if (ring->dispatching || group->first.beginning)
 		return -EDEADLK;
 	while (group->in_flight) {
 		int delivered = ctx_ring_dispatch(ring, CTX_FOREVER);

@@ -57,12 +57,16 @@ struct batch;
 struct group;
 struct operation;
 
-/* Hears of the ends of operations with OP_TASK. */
+/* Hears of the end of an operation with OP_TASK, when the operation is OP_IDLE again. */
 struct op_listener {
-	/* Called when the operation is OP_IDLE again, before its own callback. After that the listener is not
-	 * used any more for this operation. */
+	/* Is called before the operation's own callback. */
 	void (*ended)(struct op_listener *listener, const struct operation *op,
 		      const struct ctx_completion *completion);
+	/*
+	 * Is called after the callback, if this is still the process that delivered. NULL: the listener is
+	 * not used any more for this operation once ended was called.
+	 */
+	void (*delivered)(struct op_listener *listener);
 };
 
 struct op_timer;
