@@ -2,7 +2,7 @@
 #
 # ctxring. `make help` lists the targets.
 #
-# Everything is found by wildcard: a new lib/*/*.c, daemon/*.c, tools/*.c, tools/*/*.c, fuzz/fuzz_*.c, examples/*.c, bench/*.c,
+# Everything is found by wildcard: a new lib/*/*.c, daemon/*.c, daemon/fleet/*.c, tools/*.c, tools/*/*.c, fuzz/fuzz_*.c, examples/*.c, bench/*.c,
 # man/*.[13578], tests/check_*.c, tests/build_*.sh or tests/system_*.sh needs no change here. Only
 # examples/libraries/*.c are in a table, LIBRARY_EXAMPLES of mk/examples.mk.
 #
@@ -46,6 +46,7 @@ SHARED := libctxring.so.$(VERSION)
 STATIC_LIBRARY := $(OUT)/libctxring.a
 TEST_LIBRARY := $(OUT)/libctxring-internal.a
 DAEMON_LIBRARY := $(OUT)/libctxd-internal.a
+FLEET_LIBRARY := $(OUT)/libctxd-fleet-internal.a
 TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
 
 .PHONY: all library tools clean help
@@ -108,6 +109,8 @@ LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
 TOOL_FOLDERS := -Itools/common -Itools/read -Itools/text
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.c)))
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/*.c))
+# The pure core of ctxd-fleet. It uses the hash tables of daemon/, and of lib/ the heap.
+FLEET_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/fleet/*.c))
 # Internal names of the library are local in its archive. ctxd uses some of its files, and links their objects: the protocol,
 # descriptors that are passed, users without a number, and the heap for its times.
 WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
@@ -132,6 +135,7 @@ $(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,tab
 $(eval $(call objects_of,tools/common,$(TOOL_FOLDERS) $(call folders,table)))
 $(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
 $(eval $(call objects_of,daemon,$(call folders,base table wire) $(SYSTEMD_CFLAGS)))
+$(eval $(call objects_of,daemon/fleet,$(call folders,base wire) -Idaemon))
 
 # ---- library
 
@@ -173,6 +177,10 @@ $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 $(DAEMON_LIBRARY): $(DAEMON_OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(filter-out $(OUT)/daemon/main.o,$^)
+
+$(FLEET_LIBRARY): $(FLEET_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
 
 include mk/packages.mk mk/examples.mk mk/tests.mk mk/bench.mk mk/sources.mk mk/install.mk
 
