@@ -4,7 +4,7 @@
 
 .PHONY: tidy format
 
-SOURCES := $(wildcard lib/*/*.[ch] daemon/*.[ch] tools/*.[ch] tools/*/*.[ch] fuzz/*.[ch] examples/*.[ch] examples/libraries/*.c \
+SOURCES := $(wildcard lib/*/*.[ch] daemon/*.[ch] daemon/*/*.[ch] tools/*.[ch] tools/*/*.[ch] fuzz/*.[ch] examples/*.[ch] examples/libraries/*.c \
 	bench/*.[ch] bench/support/*.[ch] include/*.h tests/*.[ch] tests/soak/*.[ch] tests/support/*.[ch] tests/support/programs/*.c)
 
 # Both tools report faults that are none, in lists and where two variables say something together. Read each report, and change
@@ -12,7 +12,7 @@ SOURCES := $(wildcard lib/*/*.[ch] daemon/*.[ch] tools/*.[ch] tools/*/*.[ch] fuz
 TIDY_CHECKS := clang-analyzer-*,-clang-analyzer-valist.Uninitialized,-clang-analyzer-security.insecureAPI.*,$\
 bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-macro-parentheses,$\
 -bugprone-assignment-in-if-condition,-bugprone-implicit-widening-of-multiplication-result
-TIDY_FOLDERS := -Iinclude $(TOOL_FOLDERS) $(call folders,$(LIB_FOLDERS))
+TIDY_FOLDERS := -Iinclude -Idaemon $(TOOL_FOLDERS) $(call folders,$(LIB_FOLDERS))
 
 tidy: deps-tidy
 	cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ $(TIDY_FOLDERS) --enable=warning,portability \

@@ -69,6 +69,9 @@ $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(FLEET_LIBRARY) $(DAEMON_LIBRA
 # In this test these functions are replaced by some that can fail, in the code of the service, too.
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
 
+# In this one the allocations of the fleet fail.
+$(OUT)/tests/check_faults_fleet: LDFLAGS += $(foreach call,malloc calloc realloc strndup,-Wl,--wrap=$(call))
+
 # The storm of make soak is not one of the test programs.
 $(OUT)/tests/storm: $(SOAK_OBJECTS) $(TEST_LIBRARY)
 	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring -o $@

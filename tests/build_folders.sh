@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The folders of lib/ and of tools/ depend downwards only. The Makefile lists those of lib/, lowest first, and for each
+# The folders of lib/, of tools/ and of daemon/ depend downwards only. The Makefile lists those of lib/, lowest first, and for each
 # the folders that it may use (USES_name). The compiler finds no other headers; this test asks the same of calls and
 # variables, which need no header: a symbol that the objects of a folder leave undefined is defined by no folder
 # outside its list.
@@ -53,4 +53,11 @@ upward() {
 }
 wrong=$(upward tools/text tools/read tools/common tools; upward tools/read tools/common tools; upward tools/common tools)
 [ -z "$wrong" ] || { echo "a call goes upwards in tools/:"; echo "$wrong"; bad=1; }
+# daemon/ uses nothing of daemon/fleet/, which uses its hash tables only, and base and wire of lib/.
+wrong=$(upward daemon daemon/fleet
+	awk 'NR == FNR { defined[$NF] = 1; next } ($NF in defined) { print }' \
+		<(objects_in daemon | grep -vE '/(map|hash)[.]o$' | xargs nm -o --defined-only --extern-only
+			awk '$2 != "base" && $2 != "wire" {print $1}' "$work/defined") \
+		<(objects_in daemon/fleet | xargs nm -o --undefined-only))
+[ -z "$wrong" ] || { echo "daemon/ and daemon/fleet/ use what they may not:"; echo "$wrong"; bad=1; }
 [ $bad = 0 ] && echo "the folders of lib/ and tools/ depend downwards only"

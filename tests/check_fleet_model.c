@@ -2,10 +2,11 @@
 /*
  * Random storms over a fleet: contexts are made, joined, moved, ended and released, while messages are lost,
  * doubled and overtaken, cables are cut, bridges are killed, and the engine stops or forgets all. What every
- * bridge says is checked as it says it. After each storm there is calm, and within three beats of it everybody
- * must know the truth. In the end nothing may be left in memory.
+ * bridge says is checked as it says it. After each storm there is calm, and within three beats of it
+ * everybody must know the truth. In the end nothing may be left in memory.
  *
- * CTX_TEST_SEED repeats one storm first, and CTX_FLEET_SECONDS says for how long to go on with the next seeds.
+ * CTX_TEST_SEED repeats one storm first, and CTX_FLEET_SECONDS says for how long to go on with the next
+ * seeds.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,7 +77,7 @@ static void release_something(struct storm *storm)
 static void leave_something(struct storm *storm)
 {
 	if (storm->world->mirror_count)
-		world_leave(storm->world, world_draw(storm->world, storm->world->mirror_count));
+		world_leave(storm->world->mirrors[world_draw(storm->world, storm->world->mirror_count)]);
 }
 
 static void act(struct storm *storm)
@@ -156,7 +157,7 @@ static void storm_run(unsigned seed)
 	ck_assert_msg(!storm.is_gentle || (!world->host_ends && !world->unreachable_ends),
 		      "seed %u: a host was taken for dead, or a link for lost", seed);
 	for (unsigned i = 0; i < world->mirror_count; i++)
-		world_leave(world, i);
+		world_leave(world->mirrors[i]);
 	world_run(world, 12 * WORLD_LEASE_NS);
 	for (unsigned i = 0; i < world->host_count; i++) {
 		struct fleet_counts counts = world_counts(world, i);

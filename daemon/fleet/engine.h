@@ -36,8 +36,8 @@ struct engine_events {
 /* None of these blocks. */
 struct engine_calls {
 	void (*close)(struct engine *engine);
-	/* The descriptor that is readable when dispatch has something to do, and when it has at the latest. -1:
-	 * only the time says so. UINT64_MAX: no time is known. */
+	/* The descriptor that is readable when dispatch has something to do, and when it has at the latest.
+	 * -1: only the time says so. UINT64_MAX: no time is known. */
 	int (*fd)(const struct engine *engine);
 	uint64_t (*next_ns)(const struct engine *engine);
 	void (*dispatch)(struct engine *engine, uint64_t now_ns);
@@ -45,8 +45,8 @@ struct engine_calls {
 	bool (*send)(struct engine *engine, const char *host, const uint8_t *bytes, size_t size);
 	/* Takes the own lease if nobody has it. The answer is who has it afterwards. */
 	void (*lease_take)(struct engine *engine, uint64_t incarnation);
-	/* Writes the own lease again if it is there, whoever has it. The answer is who had it before; 0: it was
-	 * not there, and was not written. */
+	/* Writes the own lease again if it is there, whoever has it. The answer is who had it before; 0: it
+	 * was not there, and was not written. */
 	void (*lease_renew)(struct engine *engine, uint64_t incarnation);
 	void (*lease_read)(struct engine *engine, const char *const *hosts, unsigned count);
 };

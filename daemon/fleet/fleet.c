@@ -8,8 +8,8 @@
 
 #include "fleet_parts.h"
 
-/* After the link came up, each host is greeted at a time of its own, so that a thousand hosts that come back do not
- * all ask at once: within this time for each, and a second or half a beat at most. */
+/* After the link came up, each host is greeted at a time of its own, so that a thousand hosts that come back
+ * do not all ask at once: within this time for each, and a second or half a beat at most. */
 #define GREET_NS 10000000ull
 
 void fleet_config_init(struct fleet_config *ret_config)
@@ -296,7 +296,8 @@ void fleet_lease(struct fleet *fleet, const char *name, uint64_t incarnation, ui
 		return;
 	if (incarnation) {
 		host->absent_ns = 0;
-		if (host_learn_incarnation(host, incarnation))
+		if ((incarnation != host->past_incarnation || host->is_disputed) &&
+		    host_learn_incarnation(host, incarnation))
 			host_is_new(host);
 	} else if (roster_absent(host)) {
 		host->absent_ns = 0;

@@ -24,10 +24,10 @@ struct fleet_config {
 	uint64_t incarnation;	       /* of this life of the bridge: random, not 0 */
 	uint64_t past_incarnation;     /* of the life before, whose lease may still be there; 0: not known */
 	uint64_t lease_ns;	       /* A third of it is the beat. At least a millisecond. */
-	uint64_t grace_ns; /* How long joined contexts outlive a lost link; CTX_FOREVER: for ever. */
+	uint64_t grace_ns;	 /* How long joined contexts outlive a lost link; CTX_FOREVER: for ever. */
 	bool outlive_owner_host; /* Joined contexts go on when the owner's host is gone. */
-	/* What the bridge keeps at most. Beyond it hosts are ignored, remote joins get no answer, a local join
-	 * fails, and the oldest ends are forgotten. */
+	/* What the bridge keeps at most. Beyond it hosts are ignored, remote joins get no answer, a local
+	 * join fails, and the oldest ends are forgotten. */
 	uint32_t hosts_max, owned_max, mirrors_max, ended_max;
 	uint64_t ended_ns;  /* how long ends are kept */
 	size_t queue_bytes; /* for each host; at least FLEET_MESSAGE_MAX */
@@ -41,10 +41,10 @@ void fleet_config_init(struct fleet_config *ret_config);
 
 /* Why a mirror has ended. */
 enum fleet_end {
-	FLEET_END_CAUSE,       /* The owner's context ended, and the cause says why. */
-	FLEET_END_UNKNOWN,     /* The owner's host knows no such context, or it may not be joined. */
-	FLEET_END_FORGOTTEN,   /* The same, of a context that was live before. */
-	FLEET_END_HOST,	       /* The owner's host is gone. */
+	FLEET_END_CAUSE,     /* The owner's context ended, and the cause says why. */
+	FLEET_END_UNKNOWN,   /* The owner's host knows no such context, or it may not be joined. */
+	FLEET_END_FORGOTTEN, /* The same, of a context that was live before. */
+	FLEET_END_HOST,	     /* The owner's host is gone. */
 	/* The link was down for as long as the grace; or the owner did not answer to the first question for
 	 * that time, or for a lease if that is longer. */
 	FLEET_END_UNREACHABLE,
@@ -113,11 +113,11 @@ void fleet_engine_up(struct fleet *fleet, uint64_t now_ns);
 void fleet_engine_down(struct fleet *fleet, uint64_t now_ns);
 /* The engine takes more. O(hosts that had to wait). */
 void fleet_engine_writable(struct fleet *fleet);
-/* A batch came. What is broken is counted and ignored. O(messages), and for each END and RESYNC what interest.c
- * and mirror.c say. */
+/* A batch came. What is broken is counted and ignored. O(messages), and for each END and RESYNC what
+ * interest.c and mirror.c say. */
 void fleet_receive(struct fleet *fleet, const uint8_t *bytes, size_t size, uint64_t now_ns);
-/* Answers lease_take and lease_renew: the incarnation that the lease of this host had when a renewal found it,
- * or has after it was to be taken. 0: there was none to renew. */
+/* Answers lease_take and lease_renew: the incarnation that the lease of this host had when a renewal found
+ * it, or has after it was to be taken. 0: there was none to renew. */
 void fleet_own_lease(struct fleet *fleet, uint64_t incarnation, uint64_t now_ns);
 /* Answers lease_read: the incarnation in the lease of that host. 0: it has none. */
 void fleet_lease(struct fleet *fleet, const char *host, uint64_t incarnation, uint64_t now_ns);

@@ -49,11 +49,11 @@
 /* The own link and the own lease. */
 struct roster {
 	bool is_up;
-	bool is_lease_held; /* It has been taken: renew it. */
-	uint64_t since_ns;   /* When the link came up, or went down. */
-	uint64_t due_ns;     /* The next wish for leases, while the link is up. */
-	uint64_t read_ns;    /* When leases were last asked for. */
-	bool was_renewal;    /* The wish whose answer comes next. */
+	bool is_lease_held;   /* It has been taken: renew it. */
+	uint64_t since_ns;    /* When the link came up, or went down. */
+	uint64_t due_ns;      /* The next wish for leases, while the link is up. */
+	uint64_t read_ns;     /* When leases were last asked for. */
+	bool was_renewal;     /* The wish whose answer comes next. */
 	bool has_ended_grace; /* The grace of this loss of the link is over. */
 };
 
@@ -76,7 +76,8 @@ struct fleet {
 	/* Contexts of this host that wait: to be asked for again, to be joined once more before they are
 	 * freed, and to be forgotten after their end. In the order of their times. */
 	struct list doubtful, lingering, ended;
-	/* The mirrors that have no host: they have ended, or survive though their owner's host has forgotten them. */
+	/* The mirrors that have no host: they have ended, or survive though their owner's host has forgotten
+	 * them. */
 	struct list apart;
 };
 
@@ -96,7 +97,12 @@ struct host {
 	struct map_node by_name;
 	struct heap_node timer;
 	char name[FLEET_HOST_MAX + 1];
-	uint64_t incarnation, past_incarnation; /* 0: not known. */
+	/*
+	 * 0: not known. Incarnations have no order, so a batch of the past one is late, or the present one
+	 * was learned from a batch that was: its lease is read to know which.
+	 */
+	uint64_t incarnation, past_incarnation;
+	bool is_disputed;
 
 	/* To it. */
 	uint8_t *queue; /* Packed messages. NULL when there are none. */
@@ -111,10 +117,10 @@ struct host {
 
 	/* From it. */
 	uint64_t in_session, in_next;
-	uint64_t heard_ns;	/* The latest batch. */
+	uint64_t heard_ns;	 /* The latest batch. */
 	uint64_t holds_until_ns; /* It said that it has joined contexts of this host. */
-	bool needs_resync;	/* A RESYNC from it has to begin. */
-	uint64_t hello_ns;	/* When it was last asked for that. */
+	bool needs_resync;	 /* A RESYNC from it has to begin. */
+	uint64_t hello_ns;	 /* When it was last asked for that. */
 	uint32_t in_round;
 	bool is_round_whole; /* Nothing is missing of the RESYNC that it is sending. */
 

@@ -32,9 +32,9 @@ enum fleet_type {
 	FLEET_END,	/* from the owner: a context has ended */
 	FLEET_MOVED,	/* from the owner: a deadline was moved */
 	FLEET_LEAVE,	/* The joiner is not interested in a context any more. */
-	FLEET_RESYNC,	/* All that the joiner has of this owner. Answer: STATE where the joiner may not know */
-	FLEET_HELLO,	/* asks for a RESYNC */
-	FLEET_PROBE,	/* asks for any batch as a sign of life */
+	FLEET_RESYNC, /* All that the joiner has of this owner. Answer: STATE where the joiner may not know */
+	FLEET_HELLO,  /* asks for a RESYNC */
+	FLEET_PROBE,  /* asks for any batch as a sign of life */
 };
 
 /* Flags of a batch. */

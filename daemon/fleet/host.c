@@ -191,7 +191,8 @@ static void batch_add(struct fleet *fleet, size_t *size, struct fleet_batch *bat
 	batch->count++;
 }
 
-/* Makes one batch of what is wanted, and of what is queued behind the first `taken` bytes. Returns its size. */
+/* Makes one batch of what is wanted, and of what is queued behind the first `taken` bytes. Returns its size.
+ */
 static size_t batch_make(struct host *host, struct fleet_batch *batch, size_t *taken)
 {
 	struct fleet *fleet = host->fleet;
@@ -271,9 +272,10 @@ bool host_learn_incarnation(struct host *host, uint64_t incarnation)
 {
 	uint64_t before = host->incarnation;
 
-	if (incarnation == before || incarnation == host->past_incarnation)
+	if (incarnation == before)
 		return false;
 	host->incarnation = incarnation;
+	host->is_disputed = false;
 	if (!before)
 		return false;
 	host->past_incarnation = before;
@@ -289,8 +291,10 @@ unsigned host_check_batch(struct host *host, const struct fleet_batch *batch)
 	struct fleet *fleet = host->fleet;
 	unsigned result = 0;
 
-	if (batch->from_incarnation == host->past_incarnation)
+	if (batch->from_incarnation == host->past_incarnation) {
+		host->is_disputed = true;
 		return HOST_OLD;
+	}
 	if (host_learn_incarnation(host, batch->from_incarnation))
 		result |= HOST_NEW_BRIDGE;
 	if (batch->to_incarnation && batch->to_incarnation != fleet->config.incarnation) {

@@ -30,7 +30,8 @@ static inline bool fleet_key_equal(const struct fleet_key *a, const struct fleet
 	return a->id.epoch == b->id.epoch && a->id.number == b->id.number && a->secret == b->secret;
 }
 
-/* Whether the length bytes at name are a host's name: 1 to 63 of [a-z0-9.-], and neither "." nor "-" first. */
+/* Whether the length bytes at name are a host's name: 1 to 63 of [a-z0-9.-], and neither "." nor "-" first.
+ */
 bool fleet_host_is_valid(const char *name, size_t length);
 
 /* Writes the text of a valid id. */

@@ -24,8 +24,8 @@ enum owned_state {
 struct owned {
 	struct fleet_key key;
 	struct map_node by_key;
-	struct list link;   /* In fleet->doubtful, lingering or ended; else linked to itself. */
-	uint64_t due_ns;    /* When it is freed, in lingering or ended. */
+	struct list link; /* In fleet->doubtful, lingering or ended; else linked to itself. */
+	uint64_t due_ns;  /* When it is freed, in lingering or ended. */
 	uint64_t deadline_ns;
 	struct list interests;
 	char *label;		  /* NULL: none. */
@@ -42,8 +42,8 @@ struct interest {
 	struct host *host;
 	struct list of_owned, of_host;
 	struct map_node by_key;
-	uint32_t nonce; /* Of its JOIN. */
-	uint32_t round; /* The RESYNC that named it last. */
+	uint32_t nonce;	 /* Of its JOIN. */
+	uint32_t round;	 /* The RESYNC that named it last. */
 	bool is_waiting; /* For a STATE. */
 };
 
@@ -143,8 +143,8 @@ static void interest_free(struct interest *interest)
 		owned_linger(host->fleet, owned);
 }
 
-/* Adds the interest of a host in a context that has not ended. owned NULL: it is not known yet. NULL: no memory,
- * or there is too much. */
+/* Adds the interest of a host in a context that has not ended. owned NULL: it is not known yet. NULL: no
+ * memory, or there is too much. */
 static struct interest *interest_new(struct host *host, struct owned *owned, const struct fleet_key *key)
 {
 	struct fleet *fleet = host->fleet;
@@ -380,8 +380,7 @@ void fleet_owned_ended(struct fleet *fleet, const struct fleet_key *key, const s
 		return;
 	message.ended.cause = aged_cause(fleet, cause);
 	while (!list_empty(&owned->interests)) {
-		struct interest *interest =
-			container_of(owned->interests.next, struct interest, of_owned);
+		struct interest *interest = container_of(owned->interests.next, struct interest, of_owned);
 		host_send(interest->host, &message);
 		interest_free(interest);
 	}
@@ -401,8 +400,7 @@ void fleet_owned_unknown(struct fleet *fleet, const struct fleet_key *key, uint6
 		return;
 	}
 	while (!list_empty(&owned->interests)) {
-		struct interest *interest =
-			container_of(owned->interests.next, struct interest, of_owned);
+		struct interest *interest = container_of(owned->interests.next, struct interest, of_owned);
 		tell_unknown(interest->host, key, interest->nonce);
 		interest_free(interest);
 	}

@@ -15,6 +15,7 @@ struct parcel {
 	struct list link; /* In fake->parcels, in the order of their times. */
 	uint64_t due_ns;
 	unsigned to;
+	struct link_end *end; /* Of an answer: only this one gets it. */
 	enum {
 		PARCEL_BATCH,
 		PARCEL_OWN_LEASE,
@@ -45,11 +46,19 @@ struct engine_fake {
 	unsigned seed;
 	uint64_t now_ns, lease_ns;
 	struct engine_chaos chaos;
-	bool is_stopped;
+	bool is_stopped, are_leases_hidden;
 	struct place places[HOSTS_MAX];
 	unsigned count;
 	struct list parcels;
 };
+
+void *sure_realloc(void *memory, size_t size)
+{
+	memory = reallocarray(memory, 1, size);
+	if (!memory)
+		abort();
+	return memory;
+}
 
 static unsigned draw(struct engine_fake *fake, unsigned bound)
 {
@@ -77,10 +86,9 @@ static bool is_reached(const struct engine_fake *fake, unsigned number)
 
 struct engine_fake *engine_fake_new(unsigned seed, uint64_t lease_ns)
 {
-	struct engine_fake *fake = calloc(1, sizeof(*fake));
+	struct engine_fake *fake = sure_realloc(NULL, sizeof(*fake));
 
-	if (!fake)
-		abort();
+	memset(fake, 0, sizeof(*fake));
 	fake->seed = seed;
 	fake->lease_ns = lease_ns;
 	list_init(&fake->parcels);
@@ -123,6 +131,11 @@ void engine_fake_stop(struct engine_fake *fake, bool is_stopped)
 	fake->is_stopped = is_stopped;
 }
 
+void engine_fake_hide_leases(struct engine_fake *fake, bool are_hidden)
+{
+	fake->are_leases_hidden = are_hidden;
+}
+
 static uint64_t lease_of(const struct engine_fake *fake, unsigned number)
 {
 	const struct place *place = &fake->places[number];
@@ -140,19 +153,21 @@ bool engine_fake_has_lease(struct engine_fake *fake, const char *host)
 static void add_parcel(struct engine_fake *fake, const struct parcel *head, const uint8_t *bytes,
 		       uint64_t delay_ns)
 {
-	struct parcel *parcel = malloc(sizeof(*parcel) + head->size);
+	struct parcel *parcel = sure_realloc(NULL, sizeof(*parcel) + head->size);
 	struct list *before = fake->parcels.prev;
 
-	if (!parcel)
-		abort();
 	*parcel = *head;
 	parcel->due_ns = fake->now_ns + delay_ns;
 	if (head->size)
 		memcpy(parcel->bytes, bytes, head->size);
-	while (before != &fake->parcels &&
-	       container_of(before, struct parcel, link)->due_ns > parcel->due_ns)
+	while (before != &fake->parcels && container_of(before, struct parcel, link)->due_ns > parcel->due_ns)
 		before = before->prev;
 	list_insert(before, &parcel->link);
+}
+
+static bool is_for(const struct parcel *parcel, const struct link_end *end)
+{
+	return parcel->end ? parcel->end == end : parcel->to == end->number;
 }
 
 static uint64_t draw_delay(struct engine_fake *fake)
@@ -196,7 +211,8 @@ static bool fake_send(struct engine *engine, const char *host, const uint8_t *by
 
 static void answer_own_lease(struct link_end *end, uint64_t incarnation)
 {
-	struct parcel head = {.to = end->number, .kind = PARCEL_OWN_LEASE, .incarnation = incarnation};
+	struct parcel head = {
+		.to = end->number, .end = end, .kind = PARCEL_OWN_LEASE, .incarnation = incarnation};
 
 	add_parcel(end->fake, &head, NULL, ANSWER_NS);
 }
@@ -239,9 +255,11 @@ static void fake_lease_read(struct engine *engine, const char *const *hosts, uns
 	for (unsigned i = 0; i < count && is_reached(end->fake, end->number); i++) {
 		unsigned about = place_of(end->fake, hosts[i]);
 		struct parcel head = {.to = end->number,
+				      .end = end,
 				      .kind = PARCEL_LEASE,
 				      .about = about,
-				      .incarnation = lease_of(end->fake, about)};
+				      .incarnation =
+					      end->fake->are_leases_hidden ? 0 : lease_of(end->fake, about)};
 		add_parcel(end->fake, &head, NULL, ANSWER_NS);
 	}
 }
@@ -266,7 +284,7 @@ static uint64_t fake_next_ns(const struct engine *engine)
 	}
 	if (is_reachable)
 		for (struct list *at = fake->parcels.next; at != &fake->parcels; at = at->next)
-			if (container_of(at, struct parcel, link)->to == end->number)
+			if (is_for(container_of(at, struct parcel, link), end))
 				return container_of(at, struct parcel, link)->due_ns;
 	return UINT64_MAX;
 }
@@ -305,7 +323,7 @@ static void fake_dispatch(struct engine *engine, uint64_t now_ns)
 		next = at->next;
 		if (parcel->due_ns > now_ns)
 			break;
-		if (parcel->to != end->number)
+		if (!is_for(parcel, end))
 			continue;
 		list_remove(&parcel->link);
 		open_parcel(end, parcel);
@@ -322,7 +340,7 @@ static void fake_close(struct engine *engine)
 	for (struct list *at = end->fake->parcels.next; at != &end->fake->parcels; at = next) {
 		struct parcel *parcel = container_of(at, struct parcel, link);
 		next = at->next;
-		if (parcel->to != end->number || parcel->kind == PARCEL_BATCH)
+		if (parcel->end != end)
 			continue;
 		list_remove(&parcel->link);
 		free(parcel);
@@ -344,10 +362,9 @@ static const struct engine_calls fake_calls = {
 struct engine *engine_fake_open(struct engine_fake *fake, const char *host,
 				const struct engine_events *events)
 {
-	struct link_end *end = calloc(1, sizeof(*end));
+	struct link_end *end = sure_realloc(NULL, sizeof(*end));
 
-	if (!end)
-		abort();
+	memset(end, 0, sizeof(*end));
 	end->engine.calls = &fake_calls;
 	end->fake = fake;
 	end->number = place_of(fake, host);

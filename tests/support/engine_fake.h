@@ -29,9 +29,17 @@ struct engine *engine_fake_open(struct engine_fake *fake, const char *host,
 void engine_fake_cut(struct engine_fake *fake, const char *host, bool is_cut);
 /* Stops the engine for all hosts, which see it at once, or starts it. */
 void engine_fake_stop(struct engine_fake *fake, bool is_stopped);
+/* All leases look as if they were gone, to those who read them: its clock has jumped. */
+void engine_fake_hide_leases(struct engine_fake *fake, bool are_hidden);
 /* It forgets all messages and leases. */
 void engine_fake_empty(struct engine_fake *fake);
 /* Whether the host has a lease. */
 bool engine_fake_has_lease(struct engine_fake *fake, const char *host);
+
+/*
+ * As realloc(3), but never NULL, for what these tests need themselves: tests of failures replace malloc(3),
+ * calloc(3) and realloc(3), and this uses none of them.
+ */
+void *sure_realloc(void *memory, size_t size);
 
 #endif

@@ -67,6 +67,7 @@ struct world {
 	uint64_t now_ns;
 	struct engine_fake *fake;
 	bool is_engine_stopped;
+	bool lacks_memory; /* Labels may get lost. */
 	uint64_t engine_disturbed_ns;
 	unsigned host_count;
 	struct world_host hosts[WORLD_HOSTS_MAX];
@@ -101,8 +102,8 @@ void world_end(struct world *world, unsigned context);
 void world_move(struct world *world, unsigned context, uint64_t deadline_ns);
 void world_release(struct world *world, unsigned context);
 
-unsigned world_join(struct world *world, unsigned host, unsigned context, uint32_t flags);
-void world_leave(struct world *world, unsigned mirror);
+struct world_mirror *world_join(struct world *world, unsigned host, unsigned context, uint32_t flags);
+void world_leave(struct world_mirror *mirror);
 
 /* Fails unless everybody knows the truth: after calm. */
 void world_check(struct world *world);
