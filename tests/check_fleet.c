@@ -359,6 +359,25 @@ START_TEST(interest_ends_with_the_joiners_host)
 }
 END_TEST
 
+/* The host is taken for dead, and comes back before the context is left: it could not join it anew. */
+START_TEST(a_joiner_that_was_cut_off_keeps_what_was_released)
+{
+	struct pair pair = pair_new(0);
+
+	world_release(pair.world, pair.context);
+	world_cut(pair.world, 1, true);
+	world_run(pair.world, 11 * SECOND);
+	ck_assert_uint_eq(world_counts(pair.world, 0).interests, 0);
+	world_cut(pair.world, 1, false);
+	world_run(pair.world, 10 * SECOND);
+	ck_assert_live_mirror(pair);
+	world_end(pair.world, pair.context);
+	world_run(pair.world, SECOND);
+	ck_assert_ended(pair, FLEET_END_CAUSE);
+	pair_free(&pair);
+}
+END_TEST
+
 /* Stops, as in a failover, and with _i it comes back empty. */
 START_TEST(an_end_while_the_engine_is_away_is_seen_when_it_is_back)
 {
@@ -647,6 +666,7 @@ Suite *test_suite(void)
 	tcase_add_test(failures, a_fleet_may_let_joins_outlive_the_owners_host);
 	tcase_add_test(failures, a_host_that_was_paused_can_be_joined_again);
 	tcase_add_test(failures, interest_ends_with_the_joiners_host);
+	tcase_add_test(failures, a_joiner_that_was_cut_off_keeps_what_was_released);
 	tcase_add_loop_test(failures, an_end_while_the_engine_is_away_is_seen_when_it_is_back, 0, 2);
 	tcase_add_test(failures, the_grace_ends_joins_when_the_link_stays_away);
 	tcase_add_loop_test(failures, an_end_while_a_cable_is_out_is_seen_when_it_is_back, 0, 2);

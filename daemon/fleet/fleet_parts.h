@@ -117,10 +117,9 @@ struct host {
 
 	/* From it. */
 	uint64_t in_session, in_next;
-	uint64_t heard_ns;	 /* The latest batch. */
-	uint64_t holds_until_ns; /* It said that it has joined contexts of this host. */
-	bool needs_resync;	 /* A RESYNC from it has to begin. */
-	uint64_t hello_ns;	 /* When it was last asked for that. */
+	uint64_t heard_ns; /* The latest batch. */
+	bool needs_resync; /* A RESYNC from it has to begin. */
+	uint64_t hello_ns; /* When it was last asked for that. */
 	uint32_t in_round;
 	bool is_round_whole; /* Nothing is missing of the RESYNC that it is sending. */
 

@@ -92,7 +92,7 @@ void host_free(struct host *host)
 
 bool host_is_related(const struct host *host)
 {
-	return host->mirror_count || host->interest_count || host->holds_until_ns > host->fleet->now_ns;
+	return host->mirror_count || host->interest_count;
 }
 
 uint64_t host_idle_ns(const struct host *host)
@@ -315,8 +315,6 @@ unsigned host_check_batch(struct host *host, const struct fleet_batch *batch)
 			host->is_round_whole = false;
 		}
 		host->in_next = batch->first + batch->count;
-		if (batch->flags & FLEET_HOLDS)
-			host->holds_until_ns = clock_after_ns(fleet->now_ns, fleet->config.lease_ns);
 	}
 	host->heard_ns = fleet->now_ns;
 	host->absent_ns = 0;

@@ -51,7 +51,7 @@ static void related_leases_wish(struct fleet *fleet)
 
 	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next) {
 		struct host *host = container_of(at, struct host, link);
-		if (!host->mirror_count && !host->interest_count && !host->is_disputed)
+		if (!host_is_related(host) && !host->is_disputed)
 			continue;
 		names[count++] = host->name;
 		if (count == READ_MAX) {
