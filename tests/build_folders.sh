@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The folders of lib/, of tools/ and of daemon/ depend downwards only. The Makefile lists those of lib/, lowest first, and for each
-# the folders that it may use (USES_name). The compiler finds no other headers; this test asks the same of calls and
-# variables, which need no header: a symbol that the objects of a folder leave undefined is defined by no folder
+# The folders of lib/, of tools/ and of daemon/ depend downwards only. The Makefile lists those of lib/, lowest first, and
+# for each the folders that it may use (USES_name). The compiler finds no other headers; this test asks the same of calls
+# and variables, which need no header: a symbol that the objects of a folder leave undefined is defined by no folder
 # outside its list.
 set -eu
 cd "$(dirname "$0")/.."
@@ -60,4 +60,4 @@ wrong=$(upward daemon daemon/fleet
 			awk '$2 != "base" && $2 != "wire" {print $1}' "$work/defined") \
 		<(objects_in daemon/fleet | xargs nm -o --undefined-only))
 [ -z "$wrong" ] || { echo "daemon/ and daemon/fleet/ use what they may not:"; echo "$wrong"; bad=1; }
-[ $bad = 0 ] && echo "the folders of lib/ and tools/ depend downwards only"
+[ $bad = 0 ] && echo "the folders of lib/, tools/ and daemon/ depend downwards only"

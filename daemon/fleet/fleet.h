@@ -117,9 +117,10 @@ void fleet_engine_writable(struct fleet *fleet);
  * interest.c and mirror.c say. */
 void fleet_receive(struct fleet *fleet, const uint8_t *bytes, size_t size, uint64_t now_ns);
 /* Answers lease_take and lease_renew: the incarnation that the lease of this host had when a renewal found
- * it, or has after it was to be taken. 0: there was none to renew. */
+ * it, or has after it was to be taken. 0: there was none to renew. O(hosts). */
 void fleet_own_lease(struct fleet *fleet, uint64_t incarnation, uint64_t now_ns);
-/* Answers lease_read: the incarnation in the lease of that host. 0: it has none. */
+/* Answers lease_read: the incarnation in the lease of that host. 0: it has none. O(1), and O(what is joined
+ * on both sides) when the host is taken for dead or has a new bridge. */
 void fleet_lease(struct fleet *fleet, const char *host, uint64_t incarnation, uint64_t now_ns);
 
 /* ---- contexts of this host that other hosts have joined. What is said of others has no effect. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * daemon/fleet: what the files of the fleet's pure core share. Only they include this; others include
- * fleet.h. It may use base and wire of lib/, and map.h of the service.
+ * fleet.h. It may use base and wire of lib/, and map.h and hash.h of the service.
  *
  * Its files, from below upwards. None calls one that stands above it:
  *
@@ -173,7 +173,8 @@ enum {
 	HOST_ASTRAY = 1 << 4,	   /* The batch is for an earlier life of this bridge. Do not use it. */
 };
 unsigned host_check_batch(struct host *host, const struct fleet_batch *batch);
-/* Learns the incarnation. True: the bridge there has been started anew since it was heard of last. */
+/* Learns the incarnation, which may be the past one. True: the bridge there has been started anew since it
+ * was heard of last. */
 bool host_learn_incarnation(struct host *host, uint64_t incarnation);
 
 /* ---- roster.c */
