@@ -46,6 +46,7 @@ SHARED := libctxring.so.$(VERSION)
 STATIC_LIBRARY := $(OUT)/libctxring.a
 TEST_LIBRARY := $(OUT)/libctxring-internal.a
 DAEMON_LIBRARY := $(OUT)/libctxd-internal.a
+FLEET_LIBRARY := $(OUT)/libctxd-fleet-internal.a
 TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
 
 .PHONY: all library tools clean help
@@ -110,7 +111,9 @@ TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.
 # ctxd: daemon/ has its sockets and its loop, daemon/broker what the service does with messages, daemon/util the configuration,
 # the log and tables of objects. A folder uses those after it in this order.
 DAEMON_FOLDERS := -Idaemon/broker -Idaemon/util
-DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/*.c daemon/*/*.c)))
+DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/*.c daemon/broker/*.c daemon/util/*.c)))
+# The pure core of ctxd-fleet. It uses the hash tables of daemon/util, and of lib/ the heap.
+FLEET_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/fleet/*.c))
 # Internal names of the library are local in its archive. ctxd uses some of its files, and links their objects: the protocol,
 # descriptors that are passed, users without a number, and the heap for its times.
 WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
@@ -137,6 +140,7 @@ $(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
 $(eval $(call objects_of,daemon/util,$(call folders,base table)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
+$(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire)))
 
 # ---- library
 
@@ -178,6 +182,10 @@ $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 $(DAEMON_LIBRARY): $(DAEMON_OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(filter-out $(OUT)/daemon/main.o,$^)
+
+$(FLEET_LIBRARY): $(FLEET_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
 
 include mk/packages.mk mk/examples.mk mk/tests.mk mk/bench.mk mk/sources.mk mk/install.mk
 

@@ -3,7 +3,8 @@
  * Writes the seeds of fuzzers whose input is binary, below fuzz/corpus. The seeds are kept in the repository.
  * When a format has changed, they are made again:
  *
- *	cc -D_GNU_SOURCE -Iinclude -Ilib/table -Ilib/wire fuzz/make_corpus.c lib/wire/wire.c -o /tmp/seeds
+ *	cc -D_GNU_SOURCE -Iinclude -Ilib/table -Ilib/wire -Idaemon/fleet fuzz/make_corpus.c lib/wire/wire.c \
+ *		daemon/fleet/fleet_wire.c daemon/fleet/id.c -o /tmp/seeds
  *	/tmp/seeds
  */
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fleet_wire.h"
 #include "table_format.h"
 #include "wire.h"
 
@@ -164,10 +166,42 @@ static void save_table(void)
 	save_file("reader", "header", &table.header, sizeof(table.header));
 }
 
+/* Saves a batch with each message, a BEAT, and an id. */
+static void save_fleet(void)
+{
+	struct fleet_key key = {{7, 8}, 9};
+	struct wire_cause cause = {.error = -ECANCELED, .kind = CTX_CAUSE_CALL, .text = "why"};
+	struct fleet_message messages[] = {
+		{.type = FLEET_JOIN, .join = {key, 1}},
+		{.type = FLEET_STATE, .state = {key, 1, FLEET_LIVE, 1, 2, CTX_FOREVER, "label", {0}}},
+		{.type = FLEET_STATE, .state = {.key = key, .kind = FLEET_ENDED, .cause = cause}},
+		{.type = FLEET_STATE, .state = {.key = key, .kind = FLEET_UNKNOWN}},
+		{.type = FLEET_END, .ended = {key, cause}},
+		{.type = FLEET_MOVED, .moved = {key, 3, 1000}},
+		{.type = FLEET_LEAVE, .leave = key},
+		{.type = FLEET_RESYNC, .resync = {.round = 1, .step = FLEET_RESYNC_BEGIN}},
+		{.type = FLEET_RESYNC, .resync = {1, FLEET_RESYNC_ITEM, key, 3}},
+		{.type = FLEET_RESYNC, .resync = {.round = 1, .step = FLEET_RESYNC_END}},
+		{.type = FLEET_HELLO},
+		{.type = FLEET_PROBE},
+	};
+	struct fleet_batch batch = {"host-1", FLEET_HOLDS, 0, 1, 2, 3, 4};
+	uint8_t bytes[4096];
+
+	save_file("fleet_wire", "beat", bytes, fleet_wire_pack_header(&batch, bytes));
+	batch.count = sizeof(messages) / sizeof(messages[0]);
+	size_t at = fleet_wire_pack_header(&batch, bytes);
+	for (unsigned i = 0; i < batch.count; i++)
+		at += fleet_wire_pack(&messages[i], bytes + at);
+	save_file("fleet_wire", "all", bytes, at);
+	save_file("fleet_wire", "id", "host-1/7-8-9", 12);
+}
+
 int main(void)
 {
 	save_messages();
 	save_table();
 	save_broker();
+	save_fleet();
 	return 0;
 }

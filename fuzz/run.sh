@@ -11,7 +11,7 @@ shift
 out=build/fuzz
 mkdir -p $out/artifacts
 flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude
-	-Ilib/base -Ilib/table -Ilib/wire -Ilib/core -Ilib/propagate -Idaemon/broker -Idaemon/util -Itools/read -Itools/text)
+	-Ilib/base -Ilib/table -Ilib/wire -Ilib/core -Ilib/propagate -Idaemon/broker -Idaemon/fleet -Idaemon/util -Itools/read -Itools/text)
 
 echo 'int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d && n ? 0 : 0; }' >$out/probe.c
 clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo "clang has no libFuzzer here"; exit 77; }
@@ -21,6 +21,7 @@ sources_of() {
 	wire_client | wire_service | last_words) echo lib/wire/wire.c ;;
 	reader) echo tools/read/reader.c ;;
 	carrier) echo lib/propagate/carrier.c ;;
+	fleet_wire) echo daemon/fleet/fleet_wire.c daemon/fleet/id.c ;;
 	config) echo daemon/util/config.c daemon/util/log.c ;;
 	broker) echo lib/wire/wire.c lib/base/heap.c lib/base/overflow.c daemon/broker/*.c daemon/util/*.c ;;
 	*) return 1 ;;
@@ -28,7 +29,7 @@ sources_of() {
 }
 
 failed=0
-for target in ${*:-wire_client wire_service last_words reader config broker carrier}; do
+for target in ${*:-wire_client wire_service last_words reader config broker carrier fleet_wire}; do
 	read -ra sources <<<"$(sources_of "$target")" || { echo "no target $target"; exit 2; }
 	clang "${flags[@]}" "fuzz/fuzz_$target.c" "${sources[@]}" -o "$out/$target" || exit 1
 	mkdir -p "$out/corpus/$target"

@@ -52,6 +52,12 @@ upward() {
 		<(objects_in "$1" | xargs nm -o --undefined-only)
 }
 wrong=$(upward tools/text tools/read tools/common tools; upward tools/read tools/common tools; upward tools/common tools)
-wrong+=$(upward daemon/util daemon/broker daemon; upward daemon/broker daemon)
+wrong+=$(upward daemon/util daemon/broker daemon/fleet daemon; upward daemon/broker daemon; upward daemon daemon/fleet)
 [ -z "$wrong" ] || { echo "a call goes upwards in tools/ or daemon/:"; echo "$wrong"; bad=1; }
+# daemon/fleet/ uses daemon/util, and base and wire of lib/.
+wrong=$(upward daemon/fleet daemon/broker daemon
+	awk 'NR == FNR { defined[$1] = 1; next } ($NF in defined) { print }' \
+		<(awk '$2 != "base" && $2 != "wire"' "$work/defined") \
+		<(objects_in daemon/fleet | xargs nm -o --undefined-only))
+[ -z "$wrong" ] || { echo "daemon/fleet/ uses what it may not:"; echo "$wrong"; bad=1; }
 [ $bad = 0 ] && echo "the folders of lib/, tools/ and daemon/ depend downwards only"

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * daemon/fleet: what the files of the fleet's pure core share. Only they include this; others include
+ * fleet.h. It may use base and wire of lib/, and map.h and hash.h of the service.
+ *
+ * Its files, from below upwards. None calls one that stands above it:
+ *
+ *   id.c          global ids
+ *   fleet_wire.c  batches and messages as bytes
+ *   host.c        another host: its queue, its batches, sequence and incarnation
+ *   roster.c      the own lease, and which hosts are taken for dead
+ *   interest.c    contexts of this host, and which hosts have joined them
+ *   mirror.c      contexts of other hosts that were joined here
+ *   fleet.c       the interface, what comes in, and what is due at a time
+ *
+ * How loss is noticed. A receiver sees that messages are missing by the number of the first one in the next
+ * batch, and a host that has live joins, or has contexts that the other has joined, sends a batch at least
+ * once in a beat. So a loss is noticed within a beat of the first batch that gets through. What may be
+ * missing is then asked for:
+ *
+ *   - A joiner that missed something of the owner sends a RESYNC: all that it has of that owner. The owner
+ *     answers with a STATE for each where the joiner may be wrong, and forgets interest that is not named.
+ *   - An owner that missed something of the joiner sends HELLO, and the joiner sends a RESYNC.
+ *   - The same after the link was down, after a queue was full, and when the other bridge was started again.
+ *   - A mirror that has no answer to its JOIN asks again each beat.
+ *   - Flags in each batch say whether the sender has joined something of the receiver (HOLDS), and whether it
+ *     believes that the receiver has joined something (KEEPS). Where the two sides do not agree, HELLO or
+ *     RESYNC follows.
+ *
+ * A message that comes late is not used, since what it had said has been asked for already. So the messages
+ * of one session are handled in their order.
+ */
+#ifndef CTXD_FLEET_PARTS_H
+#define CTXD_FLEET_PARTS_H
+
+#include "clock.h"
+#include "fleet.h"
+#include "fleet_wire.h"
+#include "heap.h"
+#include "list.h"
+#include "map.h"
+
+/* How long `unknown` is not believed after the start, and how old an answer may be to be exact. */
+#define SETTLE_NS (2 * NS_PER_SECOND)
+#define EXACT_NS NS_PER_SECOND
+/* How often a mirror asks for an answer that is exact. */
+#define EXACT_TRIES 3
+
+/* The own link and the own lease. */
+struct roster {
+	bool is_up;
+	bool is_lease_held;   /* It has been taken: renew it. */
+	uint64_t since_ns;    /* When the link came up, or went down. */
+	uint64_t due_ns;      /* The next wish for leases, while the link is up. */
+	uint64_t read_ns;     /* When leases were last asked for. */
+	bool was_renewal;     /* The wish whose answer comes next. */
+	bool has_ended_grace; /* The grace of this loss of the link is over. */
+};
+
+struct fleet {
+	struct fleet_config config;
+	struct fleet_output output;
+	struct fleet_counts counts;
+	struct roster roster;
+	uint64_t now_ns; /* The time that was told last. */
+	uint64_t started_ns, beat_ns;
+	uint64_t last_session; /* The number of the latest session with any host. */
+	uint64_t last_version; /* Of the deadlines of this host's contexts. */
+	uint32_t last_nonce;
+	bool is_blocked;   /* The engine takes no more. */
+	uint8_t *batch;	   /* Room for one batch. */
+	struct list dirty; /* The hosts that have something to send. */
+	struct list hosts;
+	struct map hosts_by_name, owned_by_key, interests_by_key, mirrors_by_key;
+	struct heap host_timers, mirror_timers;
+	/* Contexts of this host that wait: to be asked for again, to be joined once more before they are
+	 * freed, and to be forgotten after their end. In the order of their times. */
+	struct list doubtful, lingering, ended;
+	/* The mirrors that have no host: they have ended, or survive though their owner's host has forgotten
+	 * them. */
+	struct list apart;
+};
+
+/* What is to be sent to a host beside its queue. */
+enum {
+	WANT_HELLO = 1 << 0,
+	WANT_RESYNC = 1 << 1, /* a RESYNC from its beginning */
+	WANT_PROBE = 1 << 2,
+	WANT_BATCH = 1 << 3, /* any batch, an empty one if there is nothing else */
+};
+
+/* Another host. It is forgotten when nobody has joined anything on either side for ten leases. */
+struct host {
+	struct fleet *fleet;
+	struct list link;  /* In fleet->hosts. */
+	struct list dirty; /* In fleet->dirty; else linked to itself. */
+	struct map_node by_name;
+	struct heap_node timer;
+	char name[FLEET_HOST_MAX + 1];
+	/*
+	 * 0: not known. Incarnations have no order, so a batch of the past one is late, or the present one
+	 * was learned from a batch that was: its lease is read to know which.
+	 */
+	uint64_t incarnation, past_incarnation;
+	bool is_disputed;
+
+	/* To it. */
+	uint8_t *queue; /* Packed messages. NULL when there are none. */
+	size_t queued, room;
+	unsigned wants;
+	uint64_t session, next; /* The session, and the number of the next message in it. */
+	uint64_t sent_ns;	/* The latest batch. */
+	uint64_t due_ns;	/* When to send the next BEAT, or to look whether it can be forgotten. */
+	uint64_t greet_ns;	/* When to send HELLO and RESYNC after the link came up. UINT64_MAX: never. */
+	uint32_t round;		/* The number of the RESYNC. */
+	bool is_resyncing;	/* The END of the RESYNC has not been queued. */
+
+	/* From it. */
+	uint64_t in_session, in_next;
+	uint64_t heard_ns; /* The latest batch. */
+	bool needs_resync; /* A RESYNC from it has to begin. */
+	uint64_t hello_ns; /* When it was last asked for that. */
+	uint32_t in_round;
+	bool is_round_whole; /* Nothing is missing of the RESYNC that it is sending. */
+
+	/* Its lease. */
+	uint64_t absent_ns; /* When the first reading without one was asked for. 0: it had one. */
+	uint64_t probed_ns; /* When a PROBE left after that. 0: none did. */
+
+	struct list interests; /* What it has joined here. */
+	/* The mirrors of its contexts: those that are still to be named in the RESYNC, and the others. */
+	struct list unsynced, mirrors;
+	uint32_t interest_count, mirror_count;
+};
+
+/* ---- host.c */
+
+/* The key of a map for contexts. */
+uint64_t key_hash(const struct fleet_key *key);
+
+/* NULL: there is none. O(1). */
+struct host *host_find(const struct fleet *fleet, const char *name);
+/* Finds it or makes it. NULL: no memory, or there are too many. */
+struct host *host_get(struct fleet *fleet, const char *name);
+/* Frees it. Nothing is joined on either side. */
+void host_free(struct host *host);
+
+/*
+ * Queues a message. If there is no room for it, the whole queue is dropped, and HELLO and RESYNC follow soon.
+ * They follow as well when the link comes up; until then nothing is queued.
+ */
+void host_send(struct host *host, const struct fleet_message *message);
+void host_want(struct host *host, unsigned wants);
+/* Drops all that is queued and wanted. */
+void host_drop_queue(struct host *host);
+/* Has the host asked for a RESYNC, at most once in half a beat. */
+void host_need_resync(struct host *host);
+/* Sends what is queued and wanted, but for a RESYNC. O(bytes). */
+void host_flush(struct host *host);
+/* Sets the timer. Called when anything changed on which it depends. O(log hosts). */
+void host_set_timer(struct host *host);
+/* Whether a batch is due in each beat. */
+bool host_is_related(const struct host *host);
+/* When it is forgotten, if it is not related. */
+uint64_t host_idle_ns(const struct host *host);
+
+/* What the header of a batch says. */
+enum {
+	HOST_OLD = 1 << 0,	   /* Do not use the batch. */
+	HOST_NEW_BRIDGE = 1 << 1,  /* The host has another incarnation than before. */
+	HOST_NEW_SESSION = 1 << 2, /* It has forgotten this host, or has another incarnation. */
+	HOST_GAP = 1 << 3,	   /* Messages are missing. */
+	HOST_ASTRAY = 1 << 4,	   /* The batch is for an earlier life of this bridge. Do not use it. */
+};
+unsigned host_check_batch(struct host *host, const struct fleet_batch *batch);
+/* Learns the incarnation, which may be the past one. True: the bridge there has been started anew since it
+ * was heard of last. */
+bool host_learn_incarnation(struct host *host, uint64_t incarnation);
+
+/* ---- roster.c */
+
+void roster_start(struct fleet *fleet);
+void roster_up(struct fleet *fleet);
+void roster_down(struct fleet *fleet);
+/* Wishes for leases. O(related hosts). */
+void roster_tick(struct fleet *fleet);
+uint64_t roster_next_ns(const struct fleet *fleet);
+/* The answer to the own wish. True: the lease was gone, so others may have taken this host for dead. */
+bool roster_own_lease(struct fleet *fleet, uint64_t incarnation);
+/* The lease of a host was not there. True: the host is taken for dead. */
+bool roster_absent(struct host *host);
+/* Whether the grace is over that began when the link was lost. Once for each loss. */
+bool roster_grace_ends(struct fleet *fleet);
+
+/* ---- interest.c. Loops over hosts that joined one context are short; one host may have joined many. */
+
+/* The host asks for a context. O(1). */
+void interest_join(struct host *host, const struct fleet_join *join);
+/* O(1). */
+void interest_leave(struct host *host, const struct fleet_key *key);
+/* O(1), and at the END of a RESYNC O(contexts that the host has joined). */
+void interest_resync(struct host *host, const struct fleet_resync *resync);
+/* Forgets all that the host has joined, and asks it what that is if it is heard again. O(that). */
+void interests_forget(struct host *host);
+/* What is due: O(contexts in doubt), once, O(contexts that are freed). */
+void owned_tick(struct fleet *fleet);
+uint64_t owned_next_ns(const struct fleet *fleet);
+/* Frees all of them. */
+void owned_free_all(struct fleet *fleet);
+
+/* ---- mirror.c */
+
+/* The messages of an owner. O(mirrors of that context), which local joins add to. */
+void mirror_state(struct host *host, const struct fleet_state *state);
+void mirror_end(struct host *host, const struct fleet_ended *ended);
+void mirror_move(struct host *host, const struct fleet_moved *moved);
+/* Queues pieces of the RESYNC while the queue has less than a batch. True: more is left. */
+bool mirrors_resync(struct host *host);
+/* Nothing is known any more of the versions of the deadlines. O(mirrors of the host). */
+void mirrors_forget_versions(struct host *host);
+/* Ends all mirrors of the host that do not survive. O(mirrors of the host). */
+void mirrors_end(struct host *host, enum fleet_end end);
+/* Those whose time has come ask again or end. O(log mirrors) for each. */
+void mirrors_tick(struct fleet *fleet);
+/* Frees those of a list. */
+void mirrors_free(struct fleet *fleet, struct list *mirrors);
+
+#endif

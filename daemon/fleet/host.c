@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Another host, and the messages to and from it. What one turn has for a host leaves in one batch, and more
+ * batches only where one is full. The queue is bounded, and nothing in it is worth keeping: when it has no
+ * room, or the link is down, all of it is dropped, and HELLO and RESYNC ask both sides for what is true.
+ */
+#include "fleet_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "hash.h"
+
+/* An empty queue keeps this much memory for the next messages. */
+#define QUEUE_KEPT 4096u
+/* A host is forgotten when nothing was sent or received for so many leases, as long as the engine keeps an
+ * inbox. */
+#define IDLE_LEASES 10
+
+/* ---- finding, making, freeing */
+
+uint64_t key_hash(const struct fleet_key *key)
+{
+	return hash_bytes(key, sizeof(*key));
+}
+
+static uint64_t name_hash(const char *name)
+{
+	return hash_bytes(name, strlen(name));
+}
+
+struct host *host_find(const struct fleet *fleet, const char *name)
+{
+	struct map_node *node = map_find(&fleet->hosts_by_name, name_hash(name));
+
+	for (; node; node = map_older(node)) {
+		struct host *host = container_of(node, struct host, by_name);
+		if (strcmp(host->name, name) == 0)
+			return host;
+	}
+	return NULL;
+}
+
+/* Begins a session with it: messages are counted from 1. */
+static void session_begin(struct host *host)
+{
+	host->session = ++host->fleet->last_session;
+	host->next = 1;
+}
+
+struct host *host_get(struct fleet *fleet, const char *name)
+{
+	struct host *host = host_find(fleet, name);
+
+	if (host || fleet->counts.hosts >= fleet->config.hosts_max)
+		return host;
+	host = calloc(1, sizeof(*host));
+	if (!host)
+		return NULL;
+	host->fleet = fleet;
+	strcpy(host->name, name);
+	list_append(&fleet->hosts, &host->link);
+	list_init(&host->dirty);
+	map_add(&fleet->hosts_by_name, &host->by_name, name_hash(name));
+	list_init(&host->interests);
+	list_init(&host->unsynced);
+	list_init(&host->mirrors);
+	session_begin(host);
+	host->in_next = 1;
+	host->heard_ns = fleet->now_ns;
+	host->due_ns = clock_after_ns(fleet->now_ns, fleet->beat_ns);
+	host->greet_ns = UINT64_MAX;
+	fleet->counts.hosts++;
+	host_set_timer(host);
+	return host;
+}
+
+void host_free(struct host *host)
+{
+	struct fleet *fleet = host->fleet;
+
+	heap_remove(&fleet->host_timers, &host->timer);
+	list_remove(&host->dirty);
+	list_remove(&host->link);
+	map_remove(&fleet->hosts_by_name, &host->by_name);
+	fleet->counts.hosts--;
+	free(host->queue);
+	free(host);
+}
+
+/* ---- time */
+
+bool host_is_related(const struct host *host)
+{
+	return host->mirror_count || host->interest_count;
+}
+
+uint64_t host_idle_ns(const struct host *host)
+{
+	uint64_t latest_ns = host->sent_ns > host->heard_ns ? host->sent_ns : host->heard_ns;
+
+	return clock_after_ns(latest_ns, IDLE_LEASES * host->fleet->config.lease_ns);
+}
+
+void host_set_timer(struct host *host)
+{
+	struct heap *timers = &host->fleet->host_timers;
+
+	heap_remove(timers, &host->timer);
+	heap_insert(timers, &host->timer, host->greet_ns < host->due_ns ? host->greet_ns : host->due_ns);
+}
+
+/* ---- to it */
+
+void host_want(struct host *host, unsigned wants)
+{
+	host->wants |= wants;
+	list_remove(&host->dirty);
+	list_append(&host->fleet->dirty, &host->dirty);
+}
+
+void host_drop_queue(struct host *host)
+{
+	host->fleet->counts.dropped += host->queued;
+	free(host->queue);
+	host->queue = NULL;
+	host->queued = host->room = 0;
+	host->is_resyncing = false;
+	host->wants = 0;
+}
+
+/* Makes room for size more bytes in the queue. */
+static bool queue_grow(struct host *host, size_t size)
+{
+	size_t limit = host->fleet->config.queue_bytes, room = host->room ? host->room : 256;
+
+	if (host->queued + size <= host->room)
+		return true;
+	if (host->queued + size > limit)
+		return false;
+	while (room < host->queued + size)
+		room *= 2;
+	uint8_t *larger = realloc(host->queue, room < limit ? room : limit);
+	if (!larger)
+		return false;
+	host->queue = larger;
+	host->room = room < limit ? room : limit;
+	return true;
+}
+
+void host_send(struct host *host, const struct fleet_message *message)
+{
+	uint8_t bytes[FLEET_MESSAGE_MAX];
+
+	if (!host->fleet->roster.is_up)
+		return; /* When the link comes up, HELLO and RESYNC go to all hosts. */
+	size_t size = fleet_wire_pack(message, bytes);
+	if (host->queued + size > FLEET_BATCH_MAX - FLEET_HEADER_MAX && !host->fleet->is_blocked)
+		host_flush(host);
+	if (!queue_grow(host, size)) {
+		host_drop_queue(host);
+		host->greet_ns = clock_after_ns(host->fleet->now_ns, host->fleet->beat_ns / 4);
+		host_set_timer(host);
+		return;
+	}
+	memcpy(host->queue + host->queued, bytes, size);
+	host->queued += size;
+	host_want(host, 0);
+}
+
+void host_need_resync(struct host *host)
+{
+	uint64_t now_ns = host->fleet->now_ns;
+
+	host->needs_resync = true;
+	if (host->hello_ns && now_ns - host->hello_ns < host->fleet->beat_ns / 2)
+		return;
+	host->hello_ns = now_ns;
+	host_want(host, WANT_HELLO);
+}
+
+/* Adds a message without content to the batch that is being made. */
+static void batch_add(struct fleet *fleet, size_t *size, struct fleet_batch *batch, enum fleet_type type)
+{
+	struct fleet_message message = {.type = type};
+	uint8_t bytes[FLEET_MESSAGE_MAX];
+	size_t added = fleet_wire_pack(&message, bytes);
+
+	memcpy(fleet->batch + *size, bytes, added);
+	*size += added;
+	batch->count++;
+}
+
+/* Makes one batch of what is wanted, and of what is queued behind the first `taken` bytes. Returns its size.
+ */
+static size_t batch_make(struct host *host, struct fleet_batch *batch, size_t *taken)
+{
+	struct fleet *fleet = host->fleet;
+
+	*batch = (struct fleet_batch){
+		.flags = (uint16_t)((host->mirror_count ? FLEET_HOLDS : 0) |
+				    (host->interest_count ? FLEET_KEEPS : 0)),
+		.from_incarnation = fleet->config.incarnation,
+		.to_incarnation = host->incarnation,
+		.session = host->session,
+		.first = host->next,
+	};
+	strcpy(batch->from, fleet->config.host);
+	size_t size = fleet_wire_pack_header(batch, fleet->batch);
+	if (host->wants & WANT_HELLO)
+		batch_add(fleet, &size, batch, FLEET_HELLO);
+	if (host->wants & WANT_PROBE)
+		batch_add(fleet, &size, batch, FLEET_PROBE);
+	while (*taken < host->queued) {
+		size_t next = fleet_wire_size(host->queue + *taken);
+		if (size + next > FLEET_BATCH_MAX)
+			break;
+		memcpy(fleet->batch + size, host->queue + *taken, next);
+		size += next;
+		*taken += next;
+		batch->count++;
+	}
+	fleet_wire_pack_header(batch, fleet->batch);
+	return size;
+}
+
+/* Sends one batch. False: the engine takes no more. */
+static bool batch_send(struct host *host, size_t *taken)
+{
+	struct fleet *fleet = host->fleet;
+	struct fleet_batch batch;
+	size_t after = *taken, size = batch_make(host, &batch, &after);
+
+	if (!fleet->output.send(fleet->output.link, host->name, fleet->batch, size)) {
+		fleet->is_blocked = true;
+		return false;
+	}
+	*taken = after;
+	fleet->counts.sent++;
+	if (host->wants & WANT_PROBE)
+		host->probed_ns = fleet->now_ns;
+	host->wants &= WANT_RESYNC;
+	host->next += batch.count;
+	host->sent_ns = fleet->now_ns;
+	host->due_ns = clock_after_ns(fleet->now_ns, fleet->beat_ns);
+	return true;
+}
+
+void host_flush(struct host *host)
+{
+	size_t taken = 0;
+	bool goes_on = host->fleet->roster.is_up && !host->fleet->is_blocked;
+
+	while (goes_on && (taken < host->queued || host->wants & ~(unsigned)WANT_RESYNC))
+		goes_on = batch_send(host, &taken);
+	host->queued -= taken;
+	if (host->queued) {
+		memmove(host->queue, host->queue + taken, host->queued);
+	} else if (host->room > QUEUE_KEPT) {
+		free(host->queue);
+		host->queue = NULL;
+		host->room = 0;
+	}
+	if (!host->queued && !host->wants)
+		list_remove(&host->dirty);
+	host_set_timer(host);
+}
+
+/* ---- from it */
+
+bool host_learn_incarnation(struct host *host, uint64_t incarnation)
+{
+	uint64_t before = host->incarnation;
+
+	if (incarnation == before)
+		return false;
+	host->incarnation = incarnation;
+	host->is_disputed = false;
+	if (!before)
+		return false;
+	host->past_incarnation = before;
+	host_drop_queue(host);
+	session_begin(host);
+	host->in_session = 0;
+	host->in_next = 1;
+	return true;
+}
+
+unsigned host_check_batch(struct host *host, const struct fleet_batch *batch)
+{
+	struct fleet *fleet = host->fleet;
+	unsigned result = 0;
+
+	if (batch->from_incarnation == host->past_incarnation) {
+		host->is_disputed = true;
+		return HOST_OLD;
+	}
+	if (host_learn_incarnation(host, batch->from_incarnation))
+		result |= HOST_NEW_BRIDGE;
+	if (batch->to_incarnation && batch->to_incarnation != fleet->config.incarnation) {
+		result |= HOST_ASTRAY;
+	} else {
+		if (batch->session < host->in_session)
+			return result | HOST_OLD;
+		if (batch->session > host->in_session) {
+			result |= host->in_session ? HOST_NEW_SESSION : 0;
+			host->in_session = batch->session;
+			host->in_next = 1;
+			host->is_round_whole = false;
+		}
+		if (batch->first < host->in_next)
+			return result | HOST_OLD;
+		if (batch->first > host->in_next) {
+			result |= HOST_GAP;
+			host->is_round_whole = false;
+		}
+		host->in_next = batch->first + batch->count;
+	}
+	host->heard_ns = fleet->now_ns;
+	host->absent_ns = 0;
+	return result;
+}

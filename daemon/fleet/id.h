@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Global ids: the text HOST/EPOCH-NUMBER-SECRET. HOST is the fleet's name of the host that owns the context,
+ * EPOCH-NUMBER is its ctxd_id there, and SECRET is a random number that ctxd made when it was shared. Whoever
+ * has the text may join. The numbers are hexadecimal, without leading zeros and never 0, so that an id has
+ * one text only.
+ */
+#ifndef CTXD_FLEET_ID_H
+#define CTXD_FLEET_ID_H
+
+#include "ctxring.h"
+
+/* The longest name of a host, and the room for any global id with its NUL. */
+#define FLEET_HOST_MAX 63
+#define FLEET_ID_TEXT (FLEET_HOST_MAX + 3 * (1 + 16) + 1)
+
+/* A context, as its own host knows it. */
+struct fleet_key {
+	struct ctxd_id id;
+	uint64_t secret;
+};
+
+struct fleet_id {
+	char host[FLEET_HOST_MAX + 1];
+	struct fleet_key key;
+};
+
+static inline bool fleet_key_equal(const struct fleet_key *a, const struct fleet_key *b)
+{
+	return a->id.epoch == b->id.epoch && a->id.number == b->id.number && a->secret == b->secret;
+}
+
+/* Whether the length bytes at name are a host's name: 1 to 63 of [a-z0-9.-], and neither "." nor "-" first.
+ */
+bool fleet_host_is_valid(const char *name, size_t length);
+
+/* Writes the text of a valid id. */
+void fleet_id_format(const struct fleet_id *id, char text[FLEET_ID_TEXT]);
+
+/* 0, or -EINVAL: text is not exactly what fleet_id_format() writes. On an error nothing is written. */
+int fleet_id_parse(const char *text, struct fleet_id *ret_id);
+
+#endif

@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The owner's side. A context of this host is known here from the first time that another host asks for it:
+ * what nobody joined costs nothing. The answer to a join and the interest are made in one step, so a joiner
+ * is told of an end either way. Ends are kept for a while for those that missed them.
+ *
+ * A context in which no host is interested any more stays joined locally for a lease: a host that was cut off
+ * may come back, and could not join again what its owner does not share any more.
+ */
+#include "fleet_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "hash.h"
+
+enum owned_state {
+	OWNED_ASKED, /* It was to be joined locally, and there is no answer yet. */
+	OWNED_LIVE,
+	OWNED_ENDED,
+};
+
+/* A context of this host. */
+struct owned {
+	struct fleet_key key;
+	struct map_node by_key;
+	struct list link; /* In fleet->doubtful, lingering or ended; else linked to itself. */
+	uint64_t due_ns;  /* When it is freed, in lingering or ended. */
+	uint64_t deadline_ns;
+	struct list interests;
+	char *label;		  /* NULL: none. */
+	struct wire_cause *cause; /* Of one that has ended. */
+	uint64_t version;	  /* Of its deadline. */
+	uint8_t state;
+	bool is_movable;
+	bool is_released; /* Its owner does not share it any more. */
+};
+
+/* One host has joined one context. */
+struct interest {
+	struct owned *owned;
+	struct host *host;
+	struct list of_owned, of_host;
+	struct map_node by_key;
+	uint32_t nonce;	 /* Of its JOIN. */
+	uint32_t round;	 /* The RESYNC that named it last. */
+	bool is_waiting; /* For a STATE. */
+};
+
+/* ---- finding */
+
+static struct owned *owned_find(const struct fleet *fleet, const struct fleet_key *key)
+{
+	struct map_node *node = map_find(&fleet->owned_by_key, key_hash(key));
+
+	for (; node; node = map_older(node)) {
+		struct owned *owned = container_of(node, struct owned, by_key);
+		if (fleet_key_equal(&owned->key, key))
+			return owned;
+	}
+	return NULL;
+}
+
+static uint64_t interest_hash(const struct host *host, const struct fleet_key *key)
+{
+	struct {
+		struct fleet_key key;
+		uint64_t host;
+	} both = {*key, (uintptr_t)host};
+
+	return hash_bytes(&both, sizeof(both));
+}
+
+static struct interest *interest_find(const struct host *host, const struct fleet_key *key)
+{
+	struct map_node *node = map_find(&host->fleet->interests_by_key, interest_hash(host, key));
+
+	for (; node; node = map_older(node)) {
+		struct interest *interest = container_of(node, struct interest, by_key);
+		if (interest->host == host && fleet_key_equal(&interest->owned->key, key))
+			return interest;
+	}
+	return NULL;
+}
+
+/* ---- making and freeing */
+
+static void owned_free(struct fleet *fleet, struct owned *owned)
+{
+	map_remove(&fleet->owned_by_key, &owned->by_key);
+	list_remove(&owned->link);
+	if (owned->state == OWNED_ENDED)
+		fleet->counts.ended--;
+	else
+		fleet->counts.owned--;
+	free(owned->label);
+	free(owned->cause);
+	free(owned);
+}
+
+static void local_join(struct fleet *fleet, const struct owned *owned)
+{
+	fleet->output.local_join(fleet->output.link, &owned->key);
+}
+
+/* NULL: no memory. */
+static struct owned *owned_new(struct fleet *fleet, const struct fleet_key *key)
+{
+	struct owned *owned = calloc(1, sizeof(*owned));
+
+	if (!owned)
+		return NULL;
+	owned->key = *key;
+	owned->state = OWNED_ASKED;
+	list_init(&owned->link);
+	list_init(&owned->interests);
+	map_add(&fleet->owned_by_key, &owned->by_key, key_hash(key));
+	fleet->counts.owned++;
+	local_join(fleet, owned);
+	return owned;
+}
+
+/* Has a context without interest freed in a lease. */
+static void owned_linger(struct fleet *fleet, struct owned *owned)
+{
+	owned->due_ns = clock_after_ns(fleet->now_ns, fleet->config.lease_ns);
+	list_remove(&owned->link);
+	list_append(&fleet->lingering, &owned->link);
+}
+
+static void interest_free(struct interest *interest)
+{
+	struct host *host = interest->host;
+	struct owned *owned = interest->owned;
+
+	map_remove(&host->fleet->interests_by_key, &interest->by_key);
+	list_remove(&interest->of_owned);
+	list_remove(&interest->of_host);
+	host->interest_count--;
+	host->fleet->counts.interests--;
+	free(interest);
+	if (list_empty(&owned->interests) && owned->state != OWNED_ENDED)
+		owned_linger(host->fleet, owned);
+}
+
+/* Adds the interest of a host in a context that has not ended. owned NULL: it is not known yet. NULL: no
+ * memory, or there is too much. */
+static struct interest *interest_new(struct host *host, struct owned *owned, const struct fleet_key *key)
+{
+	struct fleet *fleet = host->fleet;
+	bool has_room = fleet->counts.interests < fleet->config.owned_max &&
+			(owned || fleet->counts.owned < fleet->config.owned_max);
+	struct interest *interest = has_room ? calloc(1, sizeof(*interest)) : NULL;
+
+	if (interest && !owned)
+		owned = owned_new(fleet, key);
+	if (!interest || !owned) {
+		fleet->counts.refused++;
+		free(interest);
+		return NULL;
+	}
+	if (!list_empty(&owned->link) && list_empty(&owned->interests)) {
+		/* It lingers. */
+		list_remove(&owned->link);
+		if (owned->state == OWNED_ASKED)
+			local_join(fleet, owned);
+	}
+	interest->owned = owned;
+	interest->host = host;
+	interest->round = host->in_round;
+	list_append(&owned->interests, &interest->of_owned);
+	list_append(&host->interests, &interest->of_host);
+	map_add(&fleet->interests_by_key, &interest->by_key, interest_hash(host, key));
+	host->interest_count++;
+	fleet->counts.interests++;
+	return interest;
+}
+
+/* ---- telling hosts */
+
+static uint64_t left_ns(const struct fleet *fleet, uint64_t deadline_ns)
+{
+	if (deadline_ns == CTX_FOREVER)
+		return CTX_FOREVER;
+	return deadline_ns > fleet->now_ns ? deadline_ns - fleet->now_ns : 0;
+}
+
+/* A cause whose time is how long ago it was. */
+static struct wire_cause aged_cause(const struct fleet *fleet, const struct wire_cause *cause)
+{
+	struct wire_cause aged = *cause;
+
+	aged.time_ns = cause->time_ns < fleet->now_ns ? fleet->now_ns - cause->time_ns : 0;
+	return aged;
+}
+
+static void tell_unknown(struct host *host, const struct fleet_key *key, uint32_t nonce)
+{
+	struct fleet_message message = {.type = FLEET_STATE, .state = {.key = *key, .nonce = nonce}};
+
+	message.state.kind = FLEET_UNKNOWN;
+	host_send(host, &message);
+}
+
+static void tell_ended(struct host *host, const struct owned *owned, uint32_t nonce)
+{
+	struct fleet_message message = {.type = FLEET_STATE, .state = {.key = owned->key, .nonce = nonce}};
+
+	message.state.kind = FLEET_ENDED;
+	message.state.cause = aged_cause(host->fleet, owned->cause);
+	host_send(host, &message);
+}
+
+static void tell_live(struct interest *interest)
+{
+	const struct owned *owned = interest->owned;
+	struct fleet_message message = {.type = FLEET_STATE,
+					.state = {.key = owned->key, .nonce = interest->nonce}};
+
+	message.state.kind = FLEET_LIVE;
+	message.state.version = owned->version;
+	message.state.movable = owned->is_movable;
+	message.state.left_ns = left_ns(interest->host->fleet, owned->deadline_ns);
+	if (owned->label)
+		strcpy(message.state.label, owned->label);
+	interest->is_waiting = false;
+	interest->nonce = 0;
+	host_send(interest->host, &message);
+}
+
+/* ---- from hosts */
+
+/* Registers a host's interest, and answers at once where the state is known. can_be_released: the host had
+ * joined the context before its owner released it. NULL: it was answered, or gets no answer. */
+static struct interest *interest_get(struct host *host, const struct fleet_key *key, uint32_t nonce,
+				     bool can_be_released)
+{
+	struct interest *interest = interest_find(host, key);
+	struct owned *owned;
+
+	if (interest)
+		return interest;
+	owned = owned_find(host->fleet, key);
+	if (owned && owned->state == OWNED_ENDED)
+		tell_ended(host, owned, nonce);
+	else if (owned && owned->is_released && !can_be_released)
+		tell_unknown(host, key, nonce);
+	else
+		return interest_new(host, owned, key);
+	return NULL;
+}
+
+void interest_join(struct host *host, const struct fleet_join *join)
+{
+	struct interest *interest = interest_get(host, &join->key, join->nonce, false);
+
+	if (!interest)
+		return;
+	interest->round = host->in_round;
+	interest->nonce = join->nonce;
+	interest->is_waiting = true;
+	if (interest->owned->state == OWNED_LIVE)
+		tell_live(interest);
+}
+
+void interest_leave(struct host *host, const struct fleet_key *key)
+{
+	struct interest *interest = interest_find(host, key);
+
+	if (interest)
+		interest_free(interest);
+}
+
+static void resync_item(struct host *host, const struct fleet_resync *resync)
+{
+	struct interest *interest = interest_get(host, &resync->key, 0, true);
+
+	if (!interest)
+		return;
+	interest->round = resync->round;
+	if (interest->owned->state == OWNED_ASKED)
+		interest->is_waiting = true;
+	else if (interest->owned->version != resync->version)
+		tell_live(interest);
+}
+
+static void resync_end(struct host *host, const struct fleet_resync *resync)
+{
+	struct list *next;
+
+	if (!host->is_round_whole || resync->round != host->in_round)
+		return;
+	host->is_round_whole = false;
+	for (struct list *at = host->interests.next; at != &host->interests; at = next) {
+		struct interest *interest = container_of(at, struct interest, of_host);
+		next = at->next;
+		if (interest->round != resync->round)
+			interest_free(interest);
+	}
+}
+
+void interest_resync(struct host *host, const struct fleet_resync *resync)
+{
+	switch ((enum fleet_resync_step)resync->step) {
+	case FLEET_RESYNC_BEGIN:
+		host->in_round = resync->round;
+		host->is_round_whole = true;
+		host->needs_resync = false;
+		break;
+	case FLEET_RESYNC_ITEM:
+		resync_item(host, resync);
+		break;
+	case FLEET_RESYNC_END:
+		resync_end(host, resync);
+		break;
+	}
+}
+
+void interests_forget(struct host *host)
+{
+	while (!list_empty(&host->interests))
+		interest_free(container_of(host->interests.next, struct interest, of_host));
+	host->needs_resync = true;
+	host->is_round_whole = false;
+}
+
+/* ---- from this host */
+
+void fleet_owned_live(struct fleet *fleet, const struct fleet_key *key, uint64_t deadline_ns, bool movable,
+		      const char *label, uint64_t now_ns)
+{
+	struct owned *owned = owned_find(fleet, key);
+
+	fleet->now_ns = now_ns;
+	if (!owned || owned->state != OWNED_ASKED)
+		return;
+	owned->state = OWNED_LIVE;
+	owned->version = ++fleet->last_version;
+	owned->deadline_ns = deadline_ns;
+	owned->is_movable = movable;
+	/* Without memory the joiners see no label. */
+	owned->label = label && label[0] ? strndup(label, CTX_LABEL_MAX) : NULL;
+	if (!list_empty(&owned->interests))
+		list_remove(&owned->link);
+	for (struct list *at = owned->interests.next; at != &owned->interests; at = at->next) {
+		struct interest *interest = container_of(at, struct interest, of_owned);
+		if (interest->is_waiting)
+			tell_live(interest);
+	}
+}
+
+/* Keeps the end for those that ask later. Without memory they ask this host's service, as for any context. */
+static void owned_keep_end(struct fleet *fleet, struct owned *owned, const struct wire_cause *cause)
+{
+	fleet->counts.owned--;
+	fleet->counts.ended++;
+	owned->state = OWNED_ENDED;
+	owned->cause = malloc(sizeof(*owned->cause));
+	free(owned->label);
+	owned->label = NULL;
+	owned->due_ns = clock_after_ns(fleet->now_ns, fleet->config.ended_ns);
+	list_remove(&owned->link);
+	list_append(&fleet->ended, &owned->link);
+	if (owned->cause)
+		*owned->cause = *cause;
+	else
+		owned_free(fleet, owned);
+	if (fleet->counts.ended > fleet->config.ended_max)
+		owned_free(fleet, container_of(fleet->ended.next, struct owned, link));
+}
+
+void fleet_owned_ended(struct fleet *fleet, const struct fleet_key *key, const struct wire_cause *cause,
+		       uint64_t now_ns)
+{
+	struct owned *owned = owned_find(fleet, key);
+	struct fleet_message message = {.type = FLEET_END, .ended = {.key = *key}};
+
+	fleet->now_ns = now_ns;
+	if (!owned || owned->state == OWNED_ENDED)
+		return;
+	message.ended.cause = aged_cause(fleet, cause);
+	while (!list_empty(&owned->interests)) {
+		struct interest *interest = container_of(owned->interests.next, struct interest, of_owned);
+		host_send(interest->host, &message);
+		interest_free(interest);
+	}
+	owned_keep_end(fleet, owned, cause);
+}
+
+void fleet_owned_unknown(struct fleet *fleet, const struct fleet_key *key, uint64_t now_ns)
+{
+	struct owned *owned = owned_find(fleet, key);
+
+	fleet->now_ns = now_ns;
+	if (!owned || owned->state == OWNED_ENDED)
+		return;
+	if (owned->state == OWNED_ASKED && now_ns - fleet->started_ns < SETTLE_NS) {
+		if (list_empty(&owned->link))
+			list_append(&fleet->doubtful, &owned->link);
+		return;
+	}
+	while (!list_empty(&owned->interests)) {
+		struct interest *interest = container_of(owned->interests.next, struct interest, of_owned);
+		tell_unknown(interest->host, key, interest->nonce);
+		interest_free(interest);
+	}
+	owned_free(fleet, owned);
+}
+
+void fleet_owned_moved(struct fleet *fleet, const struct fleet_key *key, uint64_t deadline_ns,
+		       uint64_t now_ns)
+{
+	struct owned *owned = owned_find(fleet, key);
+	struct fleet_message message = {.type = FLEET_MOVED, .moved = {.key = *key}};
+
+	fleet->now_ns = now_ns;
+	if (!owned || owned->state != OWNED_LIVE || owned->deadline_ns == deadline_ns)
+		return;
+	owned->deadline_ns = deadline_ns;
+	owned->version = ++fleet->last_version;
+	message.moved.version = owned->version;
+	message.moved.left_ns = left_ns(fleet, deadline_ns);
+	for (struct list *at = owned->interests.next; at != &owned->interests; at = at->next)
+		host_send(container_of(at, struct interest, of_owned)->host, &message);
+}
+
+void fleet_owned_released(struct fleet *fleet, const struct fleet_key *key)
+{
+	struct owned *owned = owned_find(fleet, key);
+
+	if (owned)
+		owned->is_released = true;
+}
+
+/* ---- what is due */
+
+/* The first of a list, if its time has come. */
+static struct owned *owned_due(const struct fleet *fleet, const struct list *list)
+{
+	struct owned *owned = list_empty(list) ? NULL : container_of(list->next, struct owned, link);
+
+	return owned && owned->due_ns <= fleet->now_ns ? owned : NULL;
+}
+
+void owned_tick(struct fleet *fleet)
+{
+	struct owned *owned;
+
+	while (!list_empty(&fleet->doubtful) && fleet->now_ns - fleet->started_ns >= SETTLE_NS) {
+		owned = container_of(fleet->doubtful.next, struct owned, link);
+		list_remove(&owned->link);
+		local_join(fleet, owned);
+	}
+	while ((owned = owned_due(fleet, &fleet->lingering))) {
+		fleet->output.local_leave(fleet->output.link, &owned->key);
+		owned_free(fleet, owned);
+	}
+	while ((owned = owned_due(fleet, &fleet->ended)))
+		owned_free(fleet, owned);
+}
+
+uint64_t owned_next_ns(const struct fleet *fleet)
+{
+	const struct list *lists[] = {&fleet->lingering, &fleet->ended};
+	uint64_t next_ns = UINT64_MAX;
+
+	if (!list_empty(&fleet->doubtful))
+		next_ns = clock_after_ns(fleet->started_ns, SETTLE_NS);
+	for (unsigned i = 0; i < 2; i++) {
+		if (list_empty(lists[i]))
+			continue;
+		const struct owned *owned = container_of(lists[i]->next, struct owned, link);
+		if (owned->due_ns < next_ns)
+			next_ns = owned->due_ns;
+	}
+	return next_ns;
+}
+
+void owned_free_all(struct fleet *fleet)
+{
+	struct list *lists[] = {&fleet->lingering, &fleet->ended, &fleet->doubtful};
+
+	/* Without interest all are in one of the lists. */
+	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next)
+		interests_forget(container_of(at, struct host, link));
+	for (unsigned i = 0; i < 3; i++)
+		while (!list_empty(lists[i]))
+			owned_free(fleet, container_of(lists[i]->next, struct owned, link));
+}
