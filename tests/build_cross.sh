@@ -40,7 +40,7 @@ unset PKG_CONFIG_PATH PKG_CONFIG LD AR OBJCOPY STRIP READELF CROSS_COMPILE
 
 # cross ARGUMENT...: make with what is the same in each call.
 cross() {
-	"$MAKE" --no-print-directory OUT=$out CFLAGS='-O0 -g1' LDFLAGS="-L$stubs" "$@"
+	"$MAKE" --no-print-directory OUT=$out CFLAGS='-O1 -g1' LDFLAGS="-L$stubs" "$@"
 }
 cross -j"$(nproc)" CC=$cc library tools >"$out/log" 2>&1 || { grep -A 3 -E 'error|cannot' "$out/log"; exit 1; }
 

@@ -171,15 +171,15 @@ static void run_tasks(struct pool_job *job, struct pool_thread *thread)
 		current = group;
 		current_forks = forks;
 		int error = task->function(group->ctx, task->data);
-		/* Ending the context runs its callbacks in here, which may fork as the task may. */
-		if (error < 0 && forks == thread_fork_count)
+		/* Where the task forked, this may be the child, which may have freed the group. */
+		if (forks != thread_fork_count)
+			return;
+		/* Both may end the context, which runs its callbacks in here, and these may fork, too. */
+		if (error < 0)
 			taskgroup_note(group, error, task->name, task->site);
-		else if (group->first.enabled && forks == thread_fork_count)
+		else if (group->first.enabled)
 			taskgroup_note_success(group, task->data, task->site);
 		if (forks != thread_fork_count)
-			/*
-			 * The task or a callback forked. This is the child, which may have freed the group.
-			 */
 			return;
 		current = NULL;
 		memory_release(task);
