@@ -733,7 +733,9 @@ Suite *test_suite(void)
 	TCase *table = test_case_ring(suite, "table");
 
 	for (int ring = 0; ring < RINGS; ring++) {
-		bool few = test_mode() == TEST_ASAN, plain = test_mode() == TEST_PLAIN;
+		/* Those that find most, where each takes long. */
+		bool few = test_mode() == TEST_ASAN || test_is_emulated();
+		bool plain = test_mode() == TEST_PLAIN;
 		if (plain ? ring != DEFER : !few || ring == DEFER || ring == OF_ONE)
 			tcase_add_loop_test(table, every_operation_ends_as_it_does_where_nothing_parks, ring,
 					    ring + 1);
