@@ -68,11 +68,6 @@ static void go_through(const struct service *service, struct ctxd_client *other)
 	ctxd_close(client);
 }
 
-static bool has_few_fds(void *data)
-{
-	return test_count_fds() <= *(unsigned *)data;
-}
-
 START_TEST(each_call_that_fails_is_told_and_leaves_nothing)
 {
 	struct service service = {.loop = "poll"};
@@ -93,7 +88,7 @@ START_TEST(each_call_that_fails_is_told_and_leaves_nothing)
 			break;
 		ck_assert_uint_lt(k, 2000);
 		/* What a failed call leaves of descriptors that were received, a thread closes. */
-		ck_assert_msg(test_until(has_few_fds, &before),
+		ck_assert_msg(test_until(test_has_few_fds, &before),
 			      "call %u failed, and %u descriptors became %u", k, before, test_count_fds());
 		ck_assert_live(lasting);
 	}

@@ -625,11 +625,6 @@ START_TEST(a_program_may_dispatch_by_itself)
 }
 END_TEST
 
-static bool so_few_fds(void *data)
-{
-	return test_count_fds() <= *(unsigned *)data;
-}
-
 /* Each dispatch ends one: that must not put off for ever what is to follow the ends. */
 START_TEST(ends_in_every_dispatch_delay_nothing_for_long)
 {
@@ -654,7 +649,7 @@ START_TEST(ends_in_every_dispatch_delay_nothing_for_long)
 		ck_assert_cancelled(joined[i]);
 		ctx_finish(joined[i]);
 	}
-	ck_assert(test_until(so_few_fds, &left));
+	ck_assert(test_until(test_has_few_fds, &left));
 	clients_end();
 }
 END_TEST

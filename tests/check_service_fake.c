@@ -457,11 +457,6 @@ static void answer_slowly(struct fake *fake, int fd)
 	}
 }
 
-static bool has_few_fds(void *data)
-{
-	return test_count_fds() <= *(unsigned *)data;
-}
-
 START_TEST(descriptors_that_are_closed_slowly_hold_up_no_call)
 {
 	struct fake fake;
@@ -482,7 +477,7 @@ START_TEST(descriptors_that_are_closed_slowly_hold_up_no_call)
 	}
 	/* With the one that sent them their peers are gone, and nothing is waited for. */
 	other_kill(&other);
-	ck_assert(test_until(has_few_fds, &before));
+	ck_assert(test_until(test_has_few_fds, &before));
 	fake_close(&fake);
 }
 END_TEST
@@ -580,7 +575,7 @@ START_TEST(descriptors_without_end_end_the_connection_and_none_is_left)
 	unsigned before = test_count_fds();
 	struct other other = fill_closing_queue(&fake, WITH_SOCKETS);
 	other_kill(&other);
-	ck_assert(test_until(has_few_fds, &before));
+	ck_assert(test_until(test_has_few_fds, &before));
 	fake_close(&fake);
 	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &limit));
 }
@@ -662,7 +657,7 @@ static int use_library_in_child(void *data)
 		return 2;
 	if (forked->way == CHILD_MAKES_A_CONTEXT && ctx_with_cancel(ctx_background(), "child", &ctx))
 		return 3;
-	if (!test_until(has_few_fds, &forked->few_fds))
+	if (!test_until(test_has_few_fds, &forked->few_fds))
 		return 4;
 	if (ctx)
 		ctx_unref(ctx);
@@ -686,7 +681,7 @@ START_TEST(a_forked_child_closes_what_waited_once_it_uses_the_library)
 	struct forked forked = {.way = _i, .few_fds = before + 16};
 	ck_assert_int_eq(test_in_child(use_library_in_child, &forked), 0);
 	other_kill(&other);
-	ck_assert(test_until(has_few_fds, &before));
+	ck_assert(test_until(test_has_few_fds, &before));
 	fake_close(&fake);
 	ck_assert_ok(setrlimit(RLIMIT_NOFILE, &limit));
 }

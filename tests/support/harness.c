@@ -173,6 +173,11 @@ bool test_until(bool (*condition)(void *data), void *data)
 	return until(condition, data, 30);
 }
 
+bool test_has_few_fds(void *fds_max)
+{
+	return test_count_fds() <= *(unsigned *)fds_max;
+}
+
 /* proc(5): the state follows the name, which ends with the last parenthesis. */
 bool test_thread_sleeps(void *data)
 {

@@ -112,6 +112,10 @@ unsigned test_count_in_flight(bool parked);
  */
 bool test_until(bool (*condition)(void *data), void *data);
 
+/* Whether this process has no more descriptors open than the unsigned behind fds_max says, for test_until().
+ */
+bool test_has_few_fds(void *fds_max);
+
 /* Whether a thread of this process sleeps in a system call, for test_until(); data is its tid, 0 until that
  * is known. */
 bool test_thread_sleeps(void *data);
