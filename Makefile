@@ -116,7 +116,7 @@ DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/*.c daemon/
 FLEET_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/fleet/*.c))
 # Internal names of the library are local in its archive. ctxd uses some of its files, and links their objects: the protocol,
 # descriptors that are passed, users without a number, and the heap for its times.
-WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
+WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/wire/global.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
 # By libsystemd ctxd says that it is ready and gets its socket from systemd. Without the library it lacks these two things only.
 SYSTEMD_CFLAGS := $(shell $(PKG_CONFIG) --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$($(PKG_CONFIG) --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell $(PKG_CONFIG) --libs libsystemd))
@@ -137,7 +137,7 @@ $(eval $(call objects_of,tools/text,$(call folders,table)))
 $(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table)))
 $(eval $(call objects_of,tools/common,$(TOOL_FOLDERS) $(call folders,table)))
 $(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
-$(eval $(call objects_of,daemon/util,$(call folders,base table)))
+$(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire)))

@@ -78,6 +78,9 @@ extern "C" {
 /* Size of the text of a cause, with its NUL. A longer text is cut. */
 #define CTX_CAUSE_TEXT_MAX 128
 
+/* Room for the name of a host of a fleet, with its NUL. */
+#define CTX_HOST_MAX 64
+
 struct ctx_context;
 struct ctx_ring;
 struct ctx_op;
@@ -346,6 +349,8 @@ enum ctx_cause_kind {
 	CTX_CAUSE_OWNER,    /* the process that owned a shared context died or released it */
 	CTX_CAUSE_SERVICE,  /* somebody ended a shared context through the service */
 	CTX_CAUSE_FD,	    /* a descriptor became ready; code: the poll(2) events */
+	CTX_CAUSE_HOST,	    /* the host that owned a context of the fleet is gone, or has forgotten it */
+	CTX_CAUSE_UNREACHABLE, /* the host that owns it could not be asked for the grace of the fleet */
 };
 
 /*
@@ -363,6 +368,7 @@ struct ctx_cause {
 	uid_t uid;
 	const void *site; /* the return address of the call that ended it; NULL for a deadline */
 	char text[CTX_CAUSE_TEXT_MAX];
+	char host[CTX_HOST_MAX]; /* where in a fleet the end began; "": on this host */
 };
 
 /*
@@ -1777,6 +1783,13 @@ int ctxd_format_id(struct ctxd_id id, char *buffer, size_t size);
 /* Reads what ctxd_format_id wrote. -EINVAL: text is anything else, or an argument is NULL. */
 int ctxd_parse_id(const char *text, struct ctxd_id *ret_id);
 
+/*
+ * The global id of a context as text, "HOST/EPOCH-NUMBER-SECRET": HOST is the name that its host has in
+ * the fleet, EPOCH-NUMBER is its struct ctxd_id there, and SECRET is a random number. Who has the text
+ * may join the context from any host of the fleet.
+ */
+#define CTXD_GLOBAL_ID_TEXT (CTX_HOST_MAX - 1 + 3 * 17 + 1)
+
 enum ctxd_entry_kind {
 	CTXD_SHARED = 1 << 0,  /* a shared context */
 	CTXD_JOINED = 1 << 1,  /* a process that joined one */
@@ -1804,6 +1817,10 @@ struct ctxd_entry {
 	char name[CTXD_NAME_MAX + 1];
 	char label[CTX_LABEL_MAX + 1];
 	char process[16]; /* name of the command */
+	/* SHARED and JOINED, of a context that another host of the fleet owns: that host, and the id
+	 * that the context has there. Else "" and none. */
+	char host[CTX_HOST_MAX];
+	struct ctxd_id origin;
 };
 
 enum ctxd_event_kind {
@@ -1904,12 +1921,20 @@ int ctxd_fd(struct ctxd_client *client);
 int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns);
 
 /*
+ * A bit of the mode of ctxd_share, beside those of files: other hosts of the fleet may join, see
+ * ctxd_join_remote.
+ */
+#define CTXD_FLEET 01000
+
+/*
  * Shares ctx until it ends: other processes may join it, and may cancel it through the service, as
  * mode allows.
  *
  *   - mode is like a file's, of the bits 0666: for the user of the process, its group, and all
  *     others. Read (4) is to see and to join, write (2) is to cancel. 0 stands for 0600. Root may
  *     do all.
+ *   - With CTXD_FLEET in mode, programs on other hosts may join ctx as well, if they have its global
+ *     id, see ctxd_global_id_of and ctx_inject. mode does not restrict these.
  *   - name may be NULL. Otherwise it has to be unique among the contexts that this user shares.
  *   - Those who may join can see the cause, the deadline and the label of ctx.
  *   - When ctx ends, for whatever reason, or when this process dies, every joined context ends at
@@ -1925,12 +1950,22 @@ int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns);
  * -EPERM: a name is given, and this user has no number of its own in the user namespace of the
  * service.
  * -EMLINK: ctx lies below more joins than the service allows.
+ * -ENOTSUP: CTXD_FLEET is given, and the service belongs to no fleet.
  * -ESRCH: the service cannot get a pidfd of this process, so it could not tell when the process
  * dies.
  * -EMFILE, -ENFILE.
  */
 int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *name, mode_t mode,
 	       struct ctxd_id *ret_id);
+
+/*
+ * Writes the global id of ctx, which this client has shared with CTXD_FLEET, or joined with
+ * ctxd_join_remote. It does not ask the service.
+ * -ENOENT: ctx is neither. -ENOTCONN: the service is away, and has not given the id yet. -EINVAL: an
+ * argument is NULL. -EPERM: a forked child.
+ */
+int ctxd_global_id_of(struct ctxd_client *client, const struct ctx_context *ctx,
+		      char id[CTXD_GLOBAL_ID_TEXT]);
 
 /*
  * Withdraws a shared context: nobody can join it any more. Whoever has joined stays joined.
@@ -1966,6 +2001,40 @@ int ctxd_id_of(struct ctxd_client *client, const struct ctx_context *ctx, struct
  */
 int ctxd_join(struct ctxd_client *client, struct ctxd_id id, struct ctx_context **ret_ctx);
 int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, struct ctx_context **ret_ctx);
+
+/*
+ * For ctxd_join_remote.
+ * WAIT: the call waits until the owner's host has answered.
+ * SURVIVE: neither the loss of the owner's host nor that of the way to it ends the context. For work
+ * that has to be finished.
+ */
+#define CTXD_JOIN_WAIT (1u << 0)
+#define CTXD_JOIN_SURVIVE (1u << 1)
+
+/*
+ * Makes a context that ends when a context of another host does, with its cause and its deadline. id is
+ * a global id; of this host, it means a context of this host. The caller gets one reference.
+ *
+ *   - Without CTXD_JOIN_WAIT the call does not wait: the context is live at once, and the owner's host
+ *     is asked meanwhile. If the context has ended there already, this one ends as soon as that is
+ *     known. Its label is label; NULL: the id without its secret, cut.
+ *   - With CTXD_JOIN_WAIT it has the label of the owner unless label is given, and is born done if the
+ *     context has ended.
+ *   - The deadline is the owner's time left, counted from when it is told here. So it is never earlier
+ *     than the owner's, and later by the time that the message took.
+ *   - If the owner's host is gone, or has forgotten the context, it ends with CTX_CAUSE_HOST; if the way
+ *     to that host is lost for longer than the grace of the fleet, with CTX_CAUSE_UNREACHABLE. Within
+ *     the grace it lives on, and is joined again.
+ *
+ * -EINVAL: client, id or ret_ctx is NULL; id is no global id; a flag is unknown. -ENOTSUP: the service
+ * belongs to no fleet.
+ * With CTXD_JOIN_WAIT: -ENOENT: there is no such context, or its secret is another. -ESTALE: the id is
+ * of an earlier life of the service on this host. -EHOSTUNREACH: the owner's host did not answer for
+ * the client's timeout_ns or the grace of the fleet; ctxd-fleet(8) runs on both hosts?
+ * -EMFILE, -ENFILE. -EAGAIN: as ctx_with_deadline.
+ */
+int ctxd_join_remote(struct ctxd_client *client, const char *id, const char *label, unsigned flags,
+		     struct ctx_context **ret_ctx);
 
 /*
  * Calls visit for everything of these kinds (CTXD_SHARED | ...) that this user may see: its own,

@@ -33,7 +33,7 @@ static struct ctxd_id some_id(void)
 static struct wire_cause some_cause(void)
 {
 	struct wire_cause cause = {.error = -(int)(1 + roll() % 4095),
-				   .kind = 1 + (uint32_t)(roll() % CTX_CAUSE_FD),
+				   .kind = 1 + (uint32_t)(roll() % CTX_CAUSE_UNREACHABLE),
 				   .code = (int)roll(),
 				   .expired = roll() & 1,
 				   .pid = (int)(roll() & 0x7fffffff),
@@ -43,6 +43,8 @@ static struct wire_cause some_cause(void)
 				   .time_ns = roll()};
 
 	fill_text(cause.text, sizeof(cause.text), false);
+	if (roll() & 1)
+		strcpy(cause.host, "a-1.example");
 	return cause;
 }
 
@@ -81,15 +83,70 @@ static struct ctxd_entry some_entry(void)
 	fill_text(entry.name, sizeof(entry.name), false);
 	fill_text(entry.label, sizeof(entry.label), false);
 	fill_text(entry.process, sizeof(entry.process), false);
+	if (roll() & 1) {
+		strcpy(entry.host, "b");
+		entry.origin = some_id();
+	}
 	return entry;
 }
 
-static const enum wire_type types[] = {WIRE_HELLO,  WIRE_SHARE,	 WIRE_UNSHARE, WIRE_MOVE,   WIRE_ENDED,
-				       WIRE_JOIN,   WIRE_REJOIN, WIRE_ATTACH,  WIRE_LEAVE,  WIRE_LIST,
-				       WIRE_WATCH,  WIRE_CANCEL, WIRE_TABLE,   WIRE_OBEYED, WIRE_WELCOME,
-				       WIRE_RESULT, WIRE_JOINED, WIRE_ENTRIES, WIRE_REPORT, WIRE_FOUND,
-				       WIRE_ORDER,  WIRE_MOVED,	 WIRE_EVENT,   WIRE_GOODBYE};
+static const enum wire_type types[] = {
+	WIRE_HELLO,   WIRE_SHARE,  WIRE_UNSHARE, WIRE_MOVE,	   WIRE_ENDED,	WIRE_JOIN,     WIRE_REJOIN,
+	WIRE_ATTACH,  WIRE_LEAVE,  WIRE_LIST,	 WIRE_WATCH,	   WIRE_CANCEL, WIRE_TABLE,    WIRE_OBEYED,
+	WIRE_WELCOME, WIRE_RESULT, WIRE_JOINED,	 WIRE_ENTRIES,	   WIRE_REPORT, WIRE_FOUND,    WIRE_ORDER,
+	WIRE_MOVED,   WIRE_EVENT,  WIRE_GOODBYE, WIRE_JOIN_GLOBAL, WIRE_ASK,	WIRE_BRIDGE,   WIRE_MIRROR,
+	WIRE_TELL,    WIRE_TERMS,  WIRE_SHARED,	 WIRE_TOLD,	   WIRE_FETCH,	WIRE_UNWANTED, WIRE_ASKED};
 #define TYPES (sizeof(types) / sizeof(types[0]))
+
+static struct wire_global some_global(void)
+{
+	return (struct wire_global){some_id(), roll() | 1, "host-7.example"};
+}
+
+static struct wire_told some_told(void)
+{
+	return (struct wire_told){-(int)(roll() % 4096), (uint32_t)roll(), (uint32_t)roll(), some_report()};
+}
+
+/* A question of a client; the service adds who asks. */
+static struct wire_ask some_ask(bool from_service)
+{
+	struct wire_ask ask = {.question = 1 + (uint32_t)(roll() % WIRE_ASK_ENGINE), .wait_ns = roll()};
+
+	if (ask.question == WIRE_ASK_LIST)
+		ask.kinds = 1 + (uint32_t)(roll() % 15);
+	if (ask.question == WIRE_ASK_CANCEL || roll() & 1)
+		strcpy(ask.host, "c");
+	if (ask.question == WIRE_ASK_CANCEL) {
+		ask.flags = roll() & 1;
+		ask.error = -(int)(roll() % 4096);
+		ask.id = some_id();
+		fill_text(ask.text, sizeof(ask.text), false);
+	}
+	if (from_service) {
+		ask.pid = 17;
+		ask.uid = (uint32_t)roll();
+	}
+	return ask;
+}
+
+static struct wire_mirror some_mirror(void)
+{
+	static const int errors[] = {0, -ENOENT, -ECANCELED};
+	struct wire_mirror mirror = {.fetch = roll() | 1,
+				     .global = some_global(),
+				     .flags = roll() & 1 ? WIRE_SURVIVE : WIRE_MOVABLE,
+				     .uid = (uint32_t)roll(),
+				     .error = errors[roll() % 3],
+				     .deadline_ns = roll()};
+
+	if (mirror.error == -ECANCELED)
+		mirror.cause = some_cause();
+	else if (!mirror.error && roll() & 1)
+		mirror.fetch = 0;
+	fill_text(mirror.label, sizeof(mirror.label), false);
+	return mirror;
+}
 
 static void fill_request(struct wire_message *message)
 {
@@ -103,7 +160,7 @@ static void fill_request(struct wire_message *message)
 						     .ctx_id = roll(),
 						     .deadline_ns = roll(),
 						     .mode = roll() & 0666,
-						     .flags = roll() & 1};
+						     .flags = (uint32_t)(roll() & 3)};
 		fill_text(message->share.name, sizeof(message->share.name), false);
 		fill_text(message->share.label, sizeof(message->share.label), false);
 		break;
@@ -140,6 +197,22 @@ static void fill_request(struct wire_message *message)
 	case WIRE_OBEYED:
 		message->obeyed = (struct wire_obeyed){-(int)(roll() % 4096), roll() & 1, some_report()};
 		break;
+	case WIRE_JOIN_GLOBAL:
+		message->join_global =
+			(struct wire_join_global){some_global(), roll() & 1 ? WIRE_SURVIVE : 0};
+		break;
+	case WIRE_ASK:
+		message->ask = some_ask(false);
+		break;
+	case WIRE_BRIDGE:
+		strcpy(message->bridge.host, "d");
+		break;
+	case WIRE_MIRROR:
+		message->mirror = some_mirror();
+		break;
+	case WIRE_TELL:
+		message->told = some_told();
+		break;
 	default:
 		break;
 	}
@@ -160,7 +233,7 @@ static void fill_answer(struct wire_message *message)
 						       .ctx_id = roll(),
 						       .owner_pid = 3,
 						       .owner_uid = (uint32_t)roll(),
-						       .flags = roll() & 1,
+						       .flags = roll() & 1 ? WIRE_REMOTE : WIRE_MOVABLE,
 						       .ended = roll() & 1};
 		if (message->joined.ended)
 			message->joined.cause = some_cause();
@@ -192,6 +265,23 @@ static void fill_answer(struct wire_message *message)
 	case WIRE_GOODBYE:
 		message->goodbye.error = -(int)(1 + roll() % 4095);
 		break;
+	case WIRE_TERMS:
+		message->terms.grace_ns = roll();
+		if (roll() & 1)
+			strcpy(message->terms.host, "e");
+		break;
+	case WIRE_SHARED:
+		message->shared = (struct wire_shared){some_id(), roll() | 1};
+		break;
+	case WIRE_TOLD:
+		message->told = some_told();
+		break;
+	case WIRE_FETCH:
+		message->fetch = (struct wire_fetch){some_global(), roll() & 1 ? WIRE_SURVIVE : 0, 1000};
+		break;
+	case WIRE_ASKED:
+		message->ask = some_ask(true);
+		break;
 	default:
 		break;
 	}
@@ -204,7 +294,7 @@ static struct wire_message some_message(enum wire_type type)
 	memset(&message, 0, sizeof(message));
 	message.type = type;
 	message.serial = roll();
-	if (type == WIRE_UNSHARE)
+	if (type == WIRE_UNSHARE || type == WIRE_UNWANTED)
 		message.id = some_id();
 	else if (type == WIRE_MOVE || type == WIRE_MOVED)
 		message.move = (struct wire_move){some_id(), roll()};

@@ -106,8 +106,10 @@ static void code_cause(struct codec *codec, struct wire_cause *value)
 	code_u64(codec, &value->ctx_id);
 	code_u64(codec, &value->time_ns);
 	code_text(codec, value->text, sizeof(value->text));
+	code_text(codec, value->host, sizeof(value->host));
+	require_that(codec, !value->host[0] || fleet_host_is_valid(value->host, strlen(value->host)));
 	require_that(codec, value->error < 0 && value->error >= -WIRE_ERRNO_MAX);
-	require_that(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_FD);
+	require_that(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_UNREACHABLE);
 	require_that(codec, value->expired <= 1 && value->pid >= 0 && value->tid >= 0);
 }
 

@@ -22,7 +22,7 @@
 /* The most bytes of a batch, of its header and of one message. */
 #define FLEET_BATCH_MAX 65536
 #define FLEET_HEADER_MAX (43 + FLEET_HOST_MAX)
-#define FLEET_MESSAGE_MAX 256
+#define FLEET_MESSAGE_MAX 320
 /* A version that no move has: the joiner does not know which one it has. */
 #define FLEET_VERSION_NONE UINT64_MAX
 

@@ -13,10 +13,12 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "wire.h"
 
 #define FILE_MAX (64 * 1024)
 #define LINE_MAX_SIZE 256
 #define SECOND_NS 1000000000ull
+#define LEASE_MIN_NS (SECOND_NS / 10)
 
 const struct config config_default = {
 	.connections_max = 256,
@@ -35,6 +37,13 @@ const struct config config_default = {
 	.retain_tables = 16,
 	.retain_bytes = 64 * 1024 * 1024,
 	.log_level = LOG_LEVEL_INFO,
+	.fleet = {.name = "default",
+		  .lease_ns = 6 * SECOND_NS,
+		  .grace_ns = 30 * SECOND_NS,
+		  .cancel = "nobody",
+		  .remote_contexts_max = 16384,
+		  .remote_joins_max = 16384,
+		  .queued_bytes_max = 1024 * 1024},
 };
 
 struct reading {
@@ -122,6 +131,86 @@ static bool parse_level(const char *text, void *place)
 	return log_parse_level(text, place);
 }
 
+/* ---- of the fleet */
+
+static bool parse_text(const char *text, char *place, size_t size)
+{
+	size_t length = strlen(text);
+
+	if (!length || length >= size)
+		return false;
+	memset(place, 0, size);
+	memcpy(place, text, length);
+	return true;
+}
+
+static bool parse_long_text(const char *text, void *place)
+{
+	return parse_text(text, place, CONFIG_TEXT_MAX);
+}
+
+static bool parse_path(const char *text, void *place)
+{
+	return text[0] == '/' && parse_long_text(text, place);
+}
+
+static bool parse_word(const char *text, void *place)
+{
+	return !strpbrk(text, " \t") && parse_text(text, place, sizeof(config_default.fleet.user));
+}
+
+static bool parse_host(const char *text, void *place)
+{
+	return wire_host_is_valid(text, strlen(text)) &&
+	       parse_text(text, place, sizeof(config_default.fleet.host));
+}
+
+static bool parse_lease(const char *text, void *place)
+{
+	uint64_t lease_ns;
+
+	if (!parse_duration(text, &lease_ns) || lease_ns < LEASE_MIN_NS)
+		return false;
+	*(uint64_t *)place = lease_ns;
+	return true;
+}
+
+static bool parse_grace(const char *text, void *place)
+{
+	uint64_t *grace_ns = place;
+
+	if (strcmp(text, "0") == 0)
+		*grace_ns = 0;
+	else if (strcmp(text, "forever") == 0)
+		*grace_ns = UINT64_MAX;
+	else
+		return parse_duration(text, place);
+	return true;
+}
+
+static bool parse_owner_gone(const char *text, void *place)
+{
+	enum config_owner_gone *owner_gone = place;
+
+	if (strcmp(text, "end") == 0)
+		*owner_gone = CONFIG_OWNER_GONE_END;
+	else if (strcmp(text, "continue") == 0)
+		*owner_gone = CONFIG_OWNER_GONE_CONTINUE;
+	else
+		return false;
+	return true;
+}
+
+static bool parse_list(const char *text, void *place)
+{
+	bool *list_all = place;
+
+	if (strcmp(text, "nobody") != 0 && strcmp(text, "all") != 0)
+		return false;
+	*list_all = strcmp(text, "all") == 0;
+	return true;
+}
+
 static const struct setting {
 	const char *name;
 	size_t offset;
@@ -147,6 +236,26 @@ static const struct setting {
 	SETTING("retain", retain_ns, parse_duration, "expected a duration such as 10min, not"),
 	SETTING("retain_tables", retain_tables, parse_count, "expected a number from 1 to 16777216, not"),
 	SETTING("retain_bytes", retain_bytes, parse_bytes, "expected a size such as 64M, not"),
+	SETTING("fleet_engine", fleet.engine, parse_long_text,
+		"expected an address such as redis://engine:6379, not"),
+	SETTING("fleet_name", fleet.name, parse_host, "expected 1 to 63 of a-z, 0-9, '.' and '-', not"),
+	SETTING("fleet_host", fleet.host, parse_host, "expected 1 to 63 of a-z, 0-9, '.' and '-', not"),
+	SETTING("fleet_user", fleet.user, parse_word, "expected one name, not"),
+	SETTING("fleet_password_file", fleet.password_file, parse_path, "expected an absolute path, not"),
+	SETTING("fleet_key_file", fleet.key_file, parse_path, "expected an absolute path, not"),
+	SETTING("fleet_bridge_user", fleet.bridge_user, parse_word, "expected one name of a user, not"),
+	SETTING("fleet_lease", fleet.lease_ns, parse_lease,
+		"expected a duration of at least 100ms, such as 6s, not"),
+	SETTING("fleet_grace", fleet.grace_ns, parse_grace,
+		"expected a duration such as 30s, 0 or forever, not"),
+	SETTING("fleet_owner_gone", fleet.owner_gone, parse_owner_gone, "expected end or continue, not"),
+	SETTING("fleet_cancel", fleet.cancel, parse_long_text, "expected nobody, or names of users, not"),
+	SETTING("fleet_list", fleet.list_all, parse_list, "expected nobody or all, not"),
+	SETTING("fleet_queued_bytes", fleet.queued_bytes_max, parse_bytes, "expected a size such as 1M, not"),
+	SETTING("remote_contexts", fleet.remote_contexts_max, parse_count,
+		"expected a number from 1 to 16777216, not"),
+	SETTING("remote_joins", fleet.remote_joins_max, parse_count,
+		"expected a number from 1 to 16777216, not"),
 	SETTING("log_level", log_level, parse_level, "expected error, warning, info or debug, not"),
 #undef SETTING
 };

@@ -6,6 +6,7 @@
 #ifndef CTXD_CONFIG_H
 #define CTXD_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,32 @@
 enum config_cancel {
 	CONFIG_CANCEL_OWNER,
 	CONFIG_CANCEL_ROOT,
+};
+
+/* What becomes of contexts of other hosts when their owner's host is gone. */
+enum config_owner_gone {
+	CONFIG_OWNER_GONE_END,
+	CONFIG_OWNER_GONE_CONTINUE,
+};
+
+#define CONFIG_TEXT_MAX 256
+
+/* The fleet: which hosts belong together, and by what engine they reach each other. See ctxd.conf(5). */
+struct config_fleet {
+	char engine[CONFIG_TEXT_MAX]; /* an address; "": there is no fleet */
+	char name[64];		      /* of the fleet, as the name of a host */
+	char host[64];		      /* the name of this host; "": that of the kernel */
+	char user[64];		      /* of the engine; "": none */
+	char password_file[CONFIG_TEXT_MAX], key_file[CONFIG_TEXT_MAX]; /* "": none */
+	char bridge_user[64]; /* may be the bridge, beside root and the user of ctxd; "": nobody */
+	uint64_t lease_ns;
+	uint64_t grace_ns; /* 0: none; UINT64_MAX: for ever */
+	enum config_owner_gone owner_gone;
+	char cancel[CONFIG_TEXT_MAX]; /* names of users, separated by spaces, or "nobody" */
+	bool list_all;		      /* Other hosts may list all that is here. */
+	uint32_t remote_contexts_max; /* of each user: contexts that other hosts have joined */
+	uint32_t remote_joins_max;    /* of each user: contexts of other hosts */
+	uint64_t queued_bytes_max;    /* for each other host */
 };
 
 struct config {
@@ -41,6 +68,7 @@ struct config {
 	uint32_t retain_tables; /* How many such tables are kept of each user. */
 	uint64_t retain_bytes;	/* How much memory these tables may have, of each user. */
 	uint32_t log_level;	/* A value of enum log_level. */
+	struct config_fleet fleet;
 };
 
 extern const struct config config_default;

@@ -13,41 +13,16 @@ int ctxd_format_id(struct ctxd_id id, char *buffer, size_t size)
 	return snprintf(buffer, size, "%" PRIx64 "-%" PRIx64, id.epoch, id.number);
 }
 
-/*
- * Reads hexadecimal digits, exactly as ctxd_format_id writes them, so that an id has only one text. NULL:
- * they are not.
- */
-static const char *parse_hex(const char *text, uint64_t *ret_number)
-{
-	uint64_t number = 0;
-	unsigned digits = 0;
-
-	for (;; text++, digits++) {
-		unsigned digit;
-		if (*text >= '0' && *text <= '9')
-			digit = (unsigned)(*text - '0');
-		else if (*text >= 'a' && *text <= 'f')
-			digit = (unsigned)(*text - 'a') + 10;
-		else
-			break;
-		if (digits == 16 || (digits && !number))
-			return NULL;
-		number = number << 4 | digit;
-	}
-	*ret_number = number;
-	return digits && number ? text : NULL;
-}
-
 int ctxd_parse_id(const char *text, struct ctxd_id *ret_id)
 {
 	struct ctxd_id id;
 
 	if (!text || !ret_id)
 		return -EINVAL;
-	text = parse_hex(text, &id.epoch);
+	text = wire_parse_hex(text, &id.epoch);
 	if (!text || *text != '-')
 		return -EINVAL;
-	text = parse_hex(text + 1, &id.number);
+	text = wire_parse_hex(text + 1, &id.number);
 	if (!text || *text)
 		return -EINVAL;
 	*ret_id = id;

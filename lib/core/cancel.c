@@ -88,6 +88,8 @@ int context_end_foreign(struct ctx_context *ctx, int error, const struct ctx_cau
 		};
 		memcpy(end.text->text, cause->text, sizeof(end.text->text));
 		end.text->text[sizeof(end.text->text) - 1] = '\0';
+		memcpy(end.text->host, cause->host, sizeof(end.text->host));
+		end.text->host[sizeof(end.text->host) - 1] = '\0';
 	}
 	int result = context_end(ctx, &end);
 	if (result)

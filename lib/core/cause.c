@@ -74,6 +74,7 @@ static void fill_foreign(const struct cause_text *text, struct ctx_cause *ret_ca
 	ret_cause->ctx_id = text->ctx_id;
 	ret_cause->time_ns = text->time_ns;
 	ret_cause->site = NULL;
+	memcpy(ret_cause->host, text->host, sizeof(ret_cause->host));
 }
 
 bool ctx_ended_by(const struct ctx_context *ctx, const struct ctx_context *scope)

@@ -17,6 +17,7 @@ struct cause_text {
 	uint64_t ctx_id;
 	uint64_t time_ns;
 	char text[CTX_CAUSE_TEXT_MAX];
+	char host[CTX_HOST_MAX]; /* of the fleet, where the end began; "": this host */
 };
 
 /* Makes the text of a cause. NULL: no memory. format may be NULL. */

@@ -114,6 +114,11 @@ static void code_error(struct codec *codec, int32_t *value, bool may_be_0)
 
 /* ---- structures */
 
+static bool is_host(const char *name)
+{
+	return wire_host_is_valid(name, strlen(name));
+}
+
 static void code_id(struct codec *codec, struct ctxd_id *value, bool may_be_none)
 {
 	code_u64(codec, &value->epoch);
@@ -125,7 +130,7 @@ static void code_cause(struct codec *codec, struct wire_cause *value)
 {
 	code_error(codec, &value->error, false);
 	code_u32(codec, &value->kind);
-	require_that(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_FD);
+	require_that(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_UNREACHABLE);
 	code_i32(codec, &value->code);
 	code_flags(codec, &value->expired, 1);
 	code_pid(codec, &value->pid);
@@ -135,6 +140,8 @@ static void code_cause(struct codec *codec, struct wire_cause *value)
 	code_u64(codec, &value->ctx_id);
 	code_u64(codec, &value->time_ns);
 	code_text(codec, value->text, sizeof(value->text));
+	code_text(codec, value->host, sizeof(value->host));
+	require_that(codec, !value->host[0] || is_host(value->host));
 }
 
 /* A cause that may be missing: then all its bytes are zero. */
@@ -206,6 +213,10 @@ static void code_entry(struct codec *codec, struct ctxd_entry *value)
 	code_text(codec, value->name, sizeof(value->name));
 	code_text(codec, value->label, sizeof(value->label));
 	code_text(codec, value->process, sizeof(value->process));
+	code_text(codec, value->host, sizeof(value->host));
+	require_that(codec, !value->host[0] || is_host(value->host));
+	code_id(codec, &value->origin, true);
+	require_that(codec, !value->host[0] == wire_id_is_none(value->origin));
 }
 
 /* ---- messages */
@@ -237,7 +248,7 @@ static void code_share(struct codec *codec, struct wire_share *value)
 	code_u64(codec, &value->ctx_id);
 	code_u64(codec, &value->deadline_ns);
 	code_flags(codec, &value->mode, 0666);
-	code_flags(codec, &value->flags, WIRE_MOVABLE);
+	code_flags(codec, &value->flags, WIRE_MOVABLE | WIRE_FLEET);
 	code_text(codec, value->name, sizeof(value->name));
 	code_text(codec, value->label, sizeof(value->label));
 }
@@ -330,7 +341,7 @@ static void code_joined(struct codec *codec, struct wire_joined *value)
 	code_u64(codec, &value->ctx_id);
 	code_pid(codec, &value->owner_pid);
 	code_u32(codec, &value->owner_uid);
-	code_flags(codec, &value->flags, WIRE_MOVABLE);
+	code_flags(codec, &value->flags, WIRE_MOVABLE | WIRE_REMOTE);
 	code_flags(codec, &value->ended, 1);
 	code_optional_cause(codec, &value->cause, value->ended);
 	code_text(codec, value->label, sizeof(value->label));
@@ -386,6 +397,92 @@ static void code_goodbye(struct codec *codec, struct wire_goodbye *value)
 	code_reserved(codec);
 }
 
+static void code_host(struct codec *codec, char host[CTX_HOST_MAX], bool may_be_none)
+{
+	code_text(codec, host, CTX_HOST_MAX);
+	/* A text without an end has broken the packet already, and is not looked at. */
+	require_that(codec, codec->broken || (host[0] ? is_host(host) : may_be_none));
+}
+
+static void code_global(struct codec *codec, struct wire_global *value)
+{
+	code_id(codec, &value->id, false);
+	code_u64(codec, &value->secret);
+	require_that(codec, value->secret);
+	code_host(codec, value->host, false);
+}
+
+static void code_join_global(struct codec *codec, struct wire_join_global *value)
+{
+	code_global(codec, &value->global);
+	code_flags(codec, &value->flags, WIRE_SURVIVE);
+	code_reserved(codec);
+}
+
+static void code_fetch(struct codec *codec, struct wire_fetch *value)
+{
+	code_global(codec, &value->global);
+	code_flags(codec, &value->flags, WIRE_SURVIVE);
+	code_u32(codec, &value->uid);
+}
+
+static void code_mirror(struct codec *codec, struct wire_mirror *value)
+{
+	code_u64(codec, &value->fetch);
+	code_global(codec, &value->global);
+	code_flags(codec, &value->flags, WIRE_MOVABLE | WIRE_SURVIVE);
+	code_u32(codec, &value->uid);
+	code_error(codec, &value->error, true);
+	code_reserved(codec);
+	require_that(codec, !value->error || (value->fetch &&
+					      (value->error == -ENOENT || value->error == -ECANCELED)));
+	code_u64(codec, &value->deadline_ns);
+	code_optional_cause(codec, &value->cause, value->error == -ECANCELED);
+	code_text(codec, value->label, sizeof(value->label));
+}
+
+static void code_ask(struct codec *codec, struct wire_ask *value, bool from_service)
+{
+	code_u32(codec, &value->question);
+	require_that(codec, value->question >= WIRE_ASK_HOSTS && value->question <= WIRE_ASK_ENGINE);
+	bool is_list = value->question == WIRE_ASK_LIST, is_cancel = value->question == WIRE_ASK_CANCEL;
+	code_flags(codec, &value->kinds, is_list ? ENTRY_KINDS : 0);
+	require_that(codec, !is_list || value->kinds);
+	code_flags(codec, &value->flags, is_cancel ? WIRE_DRY_RUN : 0);
+	code_error(codec, &value->error, true);
+	code_pid(codec, &value->pid);
+	code_u32(codec, &value->uid);
+	require_that(codec, from_service || (!value->pid && !value->uid));
+	code_id(codec, &value->id, !is_cancel);
+	require_that(codec, is_cancel || (wire_id_is_none(value->id) && !value->error));
+	code_u64(codec, &value->wait_ns);
+	code_host(codec, value->host, !is_cancel);
+	code_text(codec, value->text, sizeof(value->text));
+	require_that(codec, is_cancel || !value->text[0]);
+}
+
+static void code_told(struct codec *codec, struct wire_told *value)
+{
+	code_error(codec, &value->error, true);
+	code_u32(codec, &value->hosts_asked);
+	code_u32(codec, &value->hosts_silent);
+	code_reserved(codec);
+	code_report(codec, &value->report);
+}
+
+static void code_terms(struct codec *codec, struct wire_terms *value)
+{
+	code_u64(codec, &value->grace_ns);
+	code_host(codec, value->host, true);
+}
+
+static void code_shared(struct codec *codec, struct wire_shared *value)
+{
+	code_id(codec, &value->id, false);
+	code_u64(codec, &value->secret);
+	require_that(codec, value->secret);
+}
+
 /* The fields of a message, by its type. False: there is no such type. */
 static bool code_body(struct codec *codec, struct wire_message *message)
 {
@@ -397,6 +494,7 @@ static bool code_body(struct codec *codec, struct wire_message *message)
 		code_share(codec, &message->share);
 		return true;
 	case WIRE_UNSHARE:
+	case WIRE_UNWANTED:
 		code_id(codec, &message->id, false);
 		return true;
 	case WIRE_MOVE:
@@ -459,6 +557,32 @@ static bool code_body(struct codec *codec, struct wire_message *message)
 	case WIRE_GOODBYE:
 		code_goodbye(codec, &message->goodbye);
 		return true;
+	case WIRE_JOIN_GLOBAL:
+		code_join_global(codec, &message->join_global);
+		return true;
+	case WIRE_ASK:
+	case WIRE_ASKED:
+		code_ask(codec, &message->ask, message->type == WIRE_ASKED);
+		return true;
+	case WIRE_BRIDGE:
+		code_host(codec, message->bridge.host, false);
+		return true;
+	case WIRE_MIRROR:
+		code_mirror(codec, &message->mirror);
+		return true;
+	case WIRE_TELL:
+	case WIRE_TOLD:
+		code_told(codec, &message->told);
+		return true;
+	case WIRE_TERMS:
+		code_terms(codec, &message->terms);
+		return true;
+	case WIRE_SHARED:
+		code_shared(codec, &message->shared);
+		return true;
+	case WIRE_FETCH:
+		code_fetch(codec, &message->fetch);
+		return true;
 	}
 	return false;
 }
@@ -473,7 +597,12 @@ unsigned wire_fd_count(const struct wire_message *message)
 	case WIRE_FOUND:
 		return 1;
 	case WIRE_JOINED:
-		return message->joined.ended ? 0 : 2;
+		return message->joined.ended ? 0 : message->joined.flags & WIRE_REMOTE ? 1 : 2;
+	case WIRE_MIRROR:
+		return message->mirror.error ? 0 : 1;
+	case WIRE_TELL:
+	case WIRE_TOLD:
+		return message->told.error ? 0 : 1;
 	default:
 		return 0;
 	}
@@ -577,6 +706,8 @@ void wire_cause_from(const struct ctx_cause *from, int ended_with, struct wire_c
 	if (ret_cause->error >= 0 || ret_cause->error < -WIRE_ERRNO_MAX)
 		ret_cause->error = ended_with == -ETIME ? -ETIME : -ECANCELED;
 	memcpy(ret_cause->text, from->text, strnlen(from->text, sizeof(ret_cause->text) - 1));
+	if (is_host(from->host))
+		strcpy(ret_cause->host, from->host);
 }
 
 void wire_cause_to(const struct wire_cause *from, struct ctx_cause *ret_cause)
@@ -593,6 +724,7 @@ void wire_cause_to(const struct wire_cause *from, struct ctx_cause *ret_cause)
 		.uid = from->uid,
 	};
 	memcpy(ret_cause->text, from->text, sizeof(ret_cause->text));
+	memcpy(ret_cause->host, from->host, sizeof(ret_cause->host));
 }
 
 /* ---- where the service listens */

@@ -15,18 +15,19 @@
 
 #include "ctxring.h"
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 /* The largest message; a larger packet is broken. */
 #define WIRE_SIZE_MAX 4096
 #define WIRE_FDS_MAX 2
-#define WIRE_ENTRIES_MAX 8
+#define WIRE_ENTRIES_MAX 7
 /* The most bytes of last words: less than PIPE_BUF, so that one write(2) writes all of them. */
 #define WIRE_LAST_WORDS_MAX 256
 
 enum wire_type {
-	/* From a client. Each but OBEYED, ATTACH, LEAVE, MOVE and ENDED is answered, with its serial. */
+	/* From a client. Each but OBEYED, ATTACH, LEAVE, MOVE, ENDED and TELL is answered, with its serial.
+	 */
 	WIRE_HELLO = 1, /* the first message; fds: the table, with WIRE_PUBLISH */
-	WIRE_SHARE,	/* fds: the read end of the context's done pipe. Answer: RESULT with its id */
+	WIRE_SHARE, /* fds: the read end of the context's done pipe. Answer: RESULT with its id, or SHARED */
 	WIRE_UNSHARE,
 	WIRE_MOVE,  /* the deadline of what the client shared was moved */
 	WIRE_ENDED, /* what the client shared has ended */
@@ -40,6 +41,14 @@ enum wire_type {
 	WIRE_CANCEL, /* answer: REPORT */
 	WIRE_TABLE,  /* answer: FOUND or RESULT */
 	WIRE_OBEYED, /* answers an ORDER, up to twice: the context has ended; its operations are reaped */
+	WIRE_JOIN_GLOBAL, /* joins by a global id. Answer: JOINED or RESULT */
+	WIRE_ASK,	  /* a question to the fleet. Answer: TOLD or RESULT */
+	/* From the bridge, the client that connects this host with the others of the fleet. */
+	WIRE_BRIDGE, /* this client is the bridge */
+	/* Answers a FETCH, or registers a mirror again; fds: the read end of its done pipe, if it is live.
+	 * Answer: RESULT with the id of the mirror. */
+	WIRE_MIRROR,
+	WIRE_TELL, /* answers an ASKED, with its serial; fds: a memfd, unless there is an error */
 
 	/* From the service. */
 	WIRE_WELCOME = 64, /* answers HELLO */
@@ -53,6 +62,13 @@ enum wire_type {
 	WIRE_MOVED, /* the deadline of what the client joined was moved */
 	WIRE_EVENT,
 	WIRE_GOODBYE, /* the last message: why the service closes the connection */
+	WIRE_TERMS,   /* what a client needs to know of the fleet; follows WELCOME, and each change */
+	WIRE_SHARED,  /* answers a SHARE with WIRE_FLEET */
+	WIRE_TOLD,    /* answers ASK; fds: a memfd, unless there is an error */
+	/* To the bridge. */
+	WIRE_FETCH,    /* make a mirror of a context of another host. Answer: MIRROR */
+	WIRE_UNWANTED, /* nobody has joined that mirror any more; the service has forgotten it */
+	WIRE_ASKED,    /* the question of a client. Answer: TELL */
 };
 
 /* Which side sends a type. */
@@ -62,7 +78,11 @@ static inline bool wire_from_service(enum wire_type type)
 }
 
 #define WIRE_PUBLISH (1u << 0) /* in HELLO: the table comes with it */
-#define WIRE_MOVABLE (1u << 0) /* in SHARE, REJOIN, JOINED: the deadline may be moved later */
+#define WIRE_MOVABLE (1u << 0) /* in SHARE, REJOIN, JOINED, MIRROR: the deadline may be moved later */
+#define WIRE_FLEET (1u << 1)   /* in SHARE: other hosts may join */
+#define WIRE_REMOTE (1u << 2)  /* in JOINED: a mirror was joined; it has no pidfd */
+#define WIRE_SURVIVE \
+	(1u << 3) /* in JOIN_GLOBAL, FETCH, MIRROR: the loss of the owner's host does not end it */
 #define WIRE_DRY_RUN (1u << 0) /* in CANCEL: only say what would be cancelled */
 #define WIRE_ERRNO_MAX 4095
 
@@ -103,6 +123,7 @@ struct wire_cause {
 	uint64_t ctx_id;
 	uint64_t time_ns;
 	char text[CTX_CAUSE_TEXT_MAX];
+	char host[CTX_HOST_MAX]; /* "": this host */
 };
 
 struct wire_ended {
@@ -207,6 +228,76 @@ struct wire_event {
 	struct ctxd_entry entry;
 };
 
+/* A context as all hosts of the fleet know it. */
+struct wire_global {
+	struct ctxd_id id; /* as its own host knows it */
+	uint64_t secret;   /* never 0 */
+	char host[CTX_HOST_MAX];
+};
+
+struct wire_join_global {
+	struct wire_global global;
+	uint32_t flags;
+};
+
+struct wire_bridge {
+	char host[CTX_HOST_MAX];
+};
+
+struct wire_fetch {
+	struct wire_global global;
+	uint32_t flags;
+	uint32_t uid; /* the user that asked */
+};
+
+struct wire_mirror {
+	uint64_t fetch; /* the serial of the FETCH; 0: this registers the mirror again */
+	struct wire_global global;
+	uint32_t flags;
+	uint32_t uid;  /* the user of the FETCH */
+	int32_t error; /* 0: it is live; -ENOENT: it is not known; -ECANCELED: it has ended, cause says why */
+	uint64_t deadline_ns;
+	struct wire_cause cause;
+	char label[CTX_LABEL_MAX + 1];
+};
+
+enum wire_question {
+	WIRE_ASK_HOSTS = 1, /* the hosts of the fleet */
+	WIRE_ASK_LIST,	    /* what hosts have shared and joined */
+	WIRE_ASK_CANCEL,    /* cancels a context of a host, wherever it was joined */
+	WIRE_ASK_ENGINE,    /* the state of the engine */
+};
+
+struct wire_ask {
+	uint32_t question; /* enum wire_question */
+	uint32_t kinds;	   /* of LIST: bits of enum ctxd_entry_kind; else 0 */
+	uint32_t flags;	   /* of CANCEL: WIRE_DRY_RUN */
+	int32_t error;	   /* of CANCEL: negative errno, or 0 */
+	int32_t pid;	   /* this and uid: who asks. 0 in ASK; the service fills them in */
+	uint32_t uid;
+	struct ctxd_id id; /* of CANCEL: the context on that host; else {0, 0} */
+	uint64_t wait_ns;  /* of CANCEL: how long to wait until operations are reaped; else how long for hosts
+			    */
+	char host[CTX_HOST_MAX]; /* "": all hosts; never so with CANCEL */
+	char text[CTX_CAUSE_TEXT_MAX];
+};
+
+struct wire_told {
+	int32_t error;
+	uint32_t hosts_asked, hosts_silent;
+	struct ctxd_report report; /* of CANCEL */
+};
+
+struct wire_terms {
+	uint64_t grace_ns;	 /* CTX_FOREVER: for ever */
+	char host[CTX_HOST_MAX]; /* the name of this host in the fleet; "": there is no fleet */
+};
+
+struct wire_shared {
+	struct ctxd_id id;
+	uint64_t secret;
+};
+
 struct wire_goodbye {
 	int32_t error; /* -EPROTO, -EPROTONOSUPPORT, -EDQUOT, -ESHUTDOWN, -ETIMEDOUT (a slow reader) */
 };
@@ -217,7 +308,7 @@ struct wire_message {
 	union {
 		struct wire_hello hello;
 		struct wire_share share;
-		struct ctxd_id id;     /* UNSHARE */
+		struct ctxd_id id;     /* UNSHARE, UNWANTED */
 		struct wire_move move; /* MOVE, MOVED */
 		struct wire_ended ended;
 		struct wire_join join;
@@ -237,6 +328,14 @@ struct wire_message {
 		struct wire_order order;
 		struct wire_event event;
 		struct wire_goodbye goodbye;
+		struct wire_join_global join_global;
+		struct wire_ask ask; /* ASK, ASKED */
+		struct wire_bridge bridge;
+		struct wire_mirror mirror;
+		struct wire_told told; /* TELL, TOLD */
+		struct wire_terms terms;
+		struct wire_shared shared;
+		struct wire_fetch fetch;
 	};
 };
 
@@ -273,6 +372,25 @@ static inline bool wire_id_equal(struct ctxd_id a, struct ctxd_id b)
 {
 	return a.epoch == b.epoch && a.number == b.number;
 }
+
+/* Whether the length bytes at name are a host's name: 1 to 63 of [a-z0-9.-], and neither "." nor "-" first.
+ */
+bool wire_host_is_valid(const char *name, size_t length);
+
+/*
+ * Reads a hexadecimal number without leading zeros, and returns what follows it. NULL: there is none, or it
+ * is 0 or has more than 16 digits.
+ */
+const char *wire_parse_hex(const char *text, uint64_t *ret_number);
+
+/* Room for the text of any global id with its NUL. */
+#define WIRE_GLOBAL_TEXT CTXD_GLOBAL_ID_TEXT
+
+/* Writes the text HOST/EPOCH-NUMBER-SECRET of a valid global id. */
+void wire_global_format(const struct wire_global *global, char text[WIRE_GLOBAL_TEXT]);
+
+/* Reads exactly what wire_global_format() writes. 0; -EINVAL: it is anything else, and nothing is written. */
+int wire_global_parse(const char *text, struct wire_global *ret_global);
 
 /*
  * Where the service may listen. Where $CTXD_SOCKET is set, place 0 is that path, and there is no other. Else
