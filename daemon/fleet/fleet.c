@@ -336,15 +336,15 @@ int fleet_cancel(struct fleet *fleet, const char *host, const struct fleet_cance
 	return -ENOSYS;
 }
 
-void fleet_cancel_allow(struct fleet *fleet, const char *host, uint32_t nonce, uint64_t now_ns)
+void fleet_cancel_allow(struct fleet *fleet, uint64_t number, uint64_t now_ns)
 {
-	(void)fleet, (void)host, (void)nonce, (void)now_ns;
+	(void)fleet, (void)number, (void)now_ns;
 }
 
-void fleet_report(struct fleet *fleet, const char *host, uint32_t nonce, int error,
-		  const struct ctxd_report *report, uint64_t now_ns)
+void fleet_report(struct fleet *fleet, uint64_t number, int error, const struct ctxd_report *report,
+		  uint64_t now_ns)
 {
-	(void)fleet, (void)host, (void)nonce, (void)error, (void)report, (void)now_ns;
+	(void)fleet, (void)number, (void)error, (void)report, (void)now_ns;
 }
 
 int fleet_list(struct fleet *fleet, const char *host, uint32_t kinds, uint64_t wait_ns, void *data,
@@ -354,16 +354,15 @@ int fleet_list(struct fleet *fleet, const char *host, uint32_t kinds, uint64_t w
 	return -ENOSYS;
 }
 
-int fleet_list_entry(struct fleet *fleet, const char *host, uint32_t nonce, const struct ctxd_entry *entry,
-		     uint64_t now_ns)
+int fleet_list_entry(struct fleet *fleet, uint64_t number, const struct ctxd_entry *entry, uint64_t now_ns)
 {
-	(void)fleet, (void)host, (void)nonce, (void)entry, (void)now_ns;
+	(void)fleet, (void)number, (void)entry, (void)now_ns;
 	return -ENOENT;
 }
 
-void fleet_list_end(struct fleet *fleet, const char *host, uint32_t nonce, int error, uint64_t now_ns)
+void fleet_list_end(struct fleet *fleet, uint64_t number, int error, uint64_t now_ns)
 {
-	(void)fleet, (void)host, (void)nonce, (void)error, (void)now_ns;
+	(void)fleet, (void)number, (void)error, (void)now_ns;
 }
 
 void fleet_hosts_visit(const struct fleet *fleet,

@@ -138,21 +138,23 @@ struct fleet_output {
 	 * A user of that host asks to cancel a context of this host; host may be this one. Answer with
 	 * fleet_report() and the error when the user may not, or there is no such context. Else call
 	 * fleet_cancel_allow(), cancel the context with its local joins, wait as long as is asked for, and
-	 * call fleet_report() with what was done. The same wish is not told twice.
+	 * call fleet_report() with what was done. number is for these calls; no other cancel ever has it.
+	 * The same wish is not told twice.
 	 */
-	void (*cancel_asked)(void *link, const char *host, uint32_t nonce, const struct fleet_cancel *cancel);
+	void (*cancel_asked)(void *link, uint64_t number, const char *host,
+			     const struct fleet_cancel *cancel);
 	/* The owner's host has allowed a cancel: cancel the mirrors of that key, see fleet_mirrors_visit(),
 	 * and what joined them, and answer with fleet_report(). */
-	void (*mirrors_cancel)(void *link, const char *host, uint32_t nonce, const struct fleet_key *key,
+	void (*mirrors_cancel)(void *link, uint64_t number, const char *host, const struct fleet_key *key,
 			       const struct fleet_cancel *cancel);
 
 	/* A host asks what there is here, of these kinds: bits of enum ctxd_entry_kind. Answer with
-	 * fleet_list_entry() for each thing and with fleet_list_end(). */
-	void (*list_asked)(void *link, const char *host, uint32_t nonce, uint32_t kinds);
+	 * fleet_list_entry() for each thing and with fleet_list_end(). No other list ever has that number. */
+	void (*list_asked)(void *link, uint64_t number, const char *host, uint32_t kinds);
 	/* After fleet_list_entry() was -EAGAIN: there is room again. */
-	void (*list_more)(void *link, const char *host, uint32_t nonce);
+	void (*list_more)(void *link, uint64_t number);
 	/* Nobody waits for that list any more: it needs no end. */
-	void (*list_closed)(void *link, const char *host, uint32_t nonce);
+	void (*list_closed)(void *link, uint64_t number);
 	void *link;
 
 	/* What fleet_cancel() asked for is done: once, with data of fleet_cancel(). */
@@ -261,12 +263,12 @@ int fleet_cancel(struct fleet *fleet, const char *host, const struct fleet_cance
 		 uint64_t now_ns);
 /* The user may cancel the context: asks the hosts that have joined it to cancel what they have of it. Has no
  * effect after fleet_report(). O(those hosts). */
-void fleet_cancel_allow(struct fleet *fleet, const char *host, uint32_t nonce, uint64_t now_ns);
+void fleet_cancel_allow(struct fleet *fleet, uint64_t number, uint64_t now_ns);
 /* Answers cancel_asked() and mirrors_cancel(). error: 0 or negative errno; report: NULL for an error, or what
  * this host has done. When the hosts that were asked have answered too, the sum goes to who asked. O(those
  * hosts). */
-void fleet_report(struct fleet *fleet, const char *host, uint32_t nonce, int error,
-		  const struct ctxd_report *report, uint64_t now_ns);
+void fleet_report(struct fleet *fleet, uint64_t number, int error, const struct ctxd_report *report,
+		  uint64_t now_ns);
 
 /*
  * Asks another host for all that it has of these kinds: bits of enum ctxd_entry_kind. list_entry() is called
@@ -282,10 +284,9 @@ int fleet_list(struct fleet *fleet, const char *host, uint32_t kinds, uint64_t w
  * when there is; -ENOENT: nobody waits for that list any more. Between both calls, fleet_tick() sends what
  * was taken. O(1).
  */
-int fleet_list_entry(struct fleet *fleet, const char *host, uint32_t nonce, const struct ctxd_entry *entry,
-		     uint64_t now_ns);
+int fleet_list_entry(struct fleet *fleet, uint64_t number, const struct ctxd_entry *entry, uint64_t now_ns);
 /* Ends a list. error: 0: these were all; or negative errno: it is refused. */
-void fleet_list_end(struct fleet *fleet, const char *host, uint32_t nonce, int error, uint64_t now_ns);
+void fleet_list_end(struct fleet *fleet, uint64_t number, int error, uint64_t now_ns);
 
 /* ---- other hosts */
 
