@@ -47,7 +47,8 @@ STATIC_LIBRARY := $(OUT)/libctxring.a
 TEST_LIBRARY := $(OUT)/libctxring-internal.a
 DAEMON_LIBRARY := $(OUT)/libctxd-internal.a
 FLEET_LIBRARY := $(OUT)/libctxd-fleet-internal.a
-TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
+BRIDGE_LIBRARY := $(OUT)/libctxd-bridge-internal.a
+TOOLS := $(OUT)/ctxtool $(OUT)/ctxd $(OUT)/ctxd-fleet
 
 .PHONY: all library tools clean help
 .SECONDARY:
@@ -112,8 +113,14 @@ TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.
 # the log and tables of objects. A folder uses those after it in this order.
 DAEMON_FOLDERS := -Idaemon/broker -Idaemon/util
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/*.c daemon/broker/*.c daemon/util/*.c)))
+UTIL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/util/*.c)))
 # The pure core of ctxd-fleet. It uses the hash tables of daemon/util, and of lib/ the heap.
 FLEET_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/fleet/*.c))
+# ctxd-fleet: daemon/bridge is the program around that core, daemon/engine what it reaches other hosts by.
+BRIDGE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/bridge/*.c)))
+BRIDGE_FOLDERS := -Idaemon/fleet -Idaemon/engine -Idaemon/util
+ENGINE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/engine/*.c)))
+HAVE_ENGINE := $(if $(ENGINE_OBJECTS),-DHAVE_ENGINE_REDIS)
 # Internal names of the library are local in its archive. ctxd uses some of its files, and links their objects: the protocol,
 # descriptors that are passed, users without a number, and the heap for its times.
 WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/wire/global.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
@@ -141,6 +148,7 @@ $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire)))
+$(eval $(call objects_of,daemon/bridge,$(BRIDGE_FOLDERS) $(call folders,base wire) $(SYSTEMD_CFLAGS) $(HAVE_ENGINE)))
 
 # ---- library
 
@@ -177,6 +185,13 @@ $(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
 
 $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@
+
+$(OUT)/ctxd-fleet: $(BRIDGE_OBJECTS) $(ENGINE_OBJECTS) $(FLEET_OBJECTS) $(UTIL_OBJECTS) $(WIRE_OBJECTS)
+	$(LINK) $(RUNTIME) $^ $(SYSTEMD_LIBS) -o $@
+
+$(BRIDGE_LIBRARY): $(BRIDGE_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $(filter-out $(OUT)/daemon/bridge/main.o,$^)
 
 # The service without its main(), for tests.
 $(DAEMON_LIBRARY): $(DAEMON_OBJECTS)
