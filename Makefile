@@ -123,10 +123,13 @@ ENGINE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/engine/*.c)
 HAVE_ENGINE := $(if $(ENGINE_OBJECTS),-DHAVE_ENGINE_REDIS)
 # Internal names of the library are local in its archive. ctxd uses some of its files, and links their objects: the protocol,
 # descriptors that are passed, users without a number, and the heap for its times.
-WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/wire/global.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
+WIRE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard lib/wire/*.c)) $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
 # By libsystemd ctxd says that it is ready and gets its socket from systemd. Without the library it lacks these two things only.
 SYSTEMD_CFLAGS := $(shell $(PKG_CONFIG) --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$($(PKG_CONFIG) --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell $(PKG_CONFIG) --libs libsystemd))
+# By libcrypto ctxd-fleet authenticates its messages. Without the library a fleet cannot have a key.
+CRYPTO_CFLAGS := $(shell $(PKG_CONFIG) --exists 'libcrypto >= 3.0' 2>/dev/null && echo -DHAVE_CRYPTO $$($(PKG_CONFIG) --cflags libcrypto))
+CRYPTO_LIBS := $(if $(CRYPTO_CFLAGS),$(shell $(PKG_CONFIG) --libs libcrypto))
 
 # ---- objects
 
@@ -147,7 +150,7 @@ $(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
 $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
-$(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire)))
+$(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire) $(CRYPTO_CFLAGS)))
 $(eval $(call objects_of,daemon/bridge,$(BRIDGE_FOLDERS) $(call folders,base wire) $(SYSTEMD_CFLAGS) $(HAVE_ENGINE)))
 
 # ---- library
@@ -187,7 +190,7 @@ $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@
 
 $(OUT)/ctxd-fleet: $(BRIDGE_OBJECTS) $(ENGINE_OBJECTS) $(FLEET_OBJECTS) $(UTIL_OBJECTS) $(WIRE_OBJECTS)
-	$(LINK) $(RUNTIME) $^ $(SYSTEMD_LIBS) -o $@
+	$(LINK) $(RUNTIME) $^ $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) -o $@
 
 $(BRIDGE_LIBRARY): $(BRIDGE_OBJECTS)
 	@rm -f $@
