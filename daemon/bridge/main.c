@@ -18,7 +18,7 @@
 #include "bridge.h"
 #include "clock.h"
 #include "log.h"
-#ifdef HAVE_ENGINE_REDIS
+#ifdef HAVE_HIREDIS
 #include "engine_redis.h"
 #endif
 
@@ -199,7 +199,7 @@ static bool check_fleet(const struct config *config)
 			   "the kernel's host name is no name of a host of a fleet: set fleet_host");
 		return false;
 	}
-#ifdef HAVE_ENGINE_REDIS
+#ifdef HAVE_HIREDIS
 	char reason[300];
 
 	if (engine_redis_check(config->fleet.engine, reason, sizeof(reason))) {
@@ -293,7 +293,7 @@ static void raise_fd_limit(void)
 static int open_engine(void *data, const char *host, const struct engine_events *events,
 		       struct engine **ret_engine, char *reason, size_t reason_size)
 {
-#ifdef HAVE_ENGINE_REDIS
+#ifdef HAVE_HIREDIS
 	const struct config_fleet *from = &((struct program *)data)->config.fleet;
 	const struct engine_redis_config config = {
 		.address = from->engine,
