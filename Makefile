@@ -120,6 +120,9 @@ WIRE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard lib/wire/*.c)) $(OUT)/lib/b
 # By libsystemd ctxd says that it is ready and gets its socket from systemd. Without the library it lacks these two things only.
 SYSTEMD_CFLAGS := $(shell $(PKG_CONFIG) --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$($(PKG_CONFIG) --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell $(PKG_CONFIG) --libs libsystemd))
+# By libcrypto ctxd-fleet authenticates its messages. Without the library a fleet cannot have a key.
+CRYPTO_CFLAGS := $(shell $(PKG_CONFIG) --exists 'libcrypto >= 3.0' 2>/dev/null && echo -DHAVE_CRYPTO $$($(PKG_CONFIG) --cflags libcrypto))
+CRYPTO_LIBS := $(if $(CRYPTO_CFLAGS),$(shell $(PKG_CONFIG) --libs libcrypto))
 
 # ---- objects
 
@@ -140,7 +143,7 @@ $(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
 $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
-$(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire)))
+$(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire) $(CRYPTO_CFLAGS)))
 
 # ---- library
 

@@ -4,7 +4,8 @@
 # by "|". Goals that need packages depend on deps-PURPOSE; .ci/install-missing does the work.
 
 PACKAGES_BUILD := gcc=gcc libc6-dev=stdio.h pkg-config=pkg-config binutils=objcopy liburing-dev=liburing.h \
-	node-llhttp=/usr/share/llhttp/llhttp.c libjansson-dev=jansson.h libelf-dev=libelf.h libncurses-dev=curses.h
+	node-llhttp=/usr/share/llhttp/llhttp.c libjansson-dev=jansson.h libelf-dev=libelf.h libncurses-dev=curses.h \
+	libssl-dev=openssl/evp.h
 PACKAGES_DEMO := $(PACKAGES_BUILD) curl=curl
 PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
 	libclang-rt-14-dev|libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a \

@@ -64,7 +64,7 @@ $(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $
 TEST_LINKER = $(eval TEST_LINKER := $(if $(findstring -fuse-ld,$(CC) $(CFLAGS) $(LDFLAGS)),,$(call links_with,-fuse-ld=gold)))$(TEST_LINKER)
 
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(FLEET_LIBRARY) $(DAEMON_LIBRARY) $(TEST_LIBRARY)
-	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring $(SYSTEMD_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
+	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
 
 # In this test these functions are replaced by some that can fail, in the code of the service, too.
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
