@@ -103,7 +103,8 @@ static void stage_close(struct stage *stage)
 static int serve(int channel, void *data)
 {
 	const struct stage *stage = data;
-	struct wire_message hello, welcome = {.type = WIRE_WELCOME, .welcome = {.version = 1, .epoch = 7}};
+	struct wire_message hello,
+		welcome = {.type = WIRE_WELCOME, .welcome = {.version = WIRE_VERSION, .epoch = 7}};
 	int fd = accept4(stage->listener, NULL, NULL, SOCK_CLOEXEC);
 
 	if (fd < 0)
