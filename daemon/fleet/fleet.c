@@ -15,12 +15,16 @@
 void fleet_config_init(struct fleet_config *ret_config)
 {
 	*ret_config = (struct fleet_config){
+		.fleet = "default",
 		.lease_ns = 6 * NS_PER_SECOND,
 		.grace_ns = 30 * NS_PER_SECOND,
 		.hosts_max = 1024,
 		.owned_max = 1000000,
 		.mirrors_max = 1000000,
 		.ended_max = 65536,
+		.owned_per_host_max = 250000,
+		.cancels_max = 256,
+		.lists_max = 256,
 		.ended_ns = 600 * NS_PER_SECOND,
 		.queue_bytes = 1 << 20,
 	};
@@ -310,4 +314,70 @@ void fleet_lease(struct fleet *fleet, const char *name, uint64_t incarnation, ui
 struct fleet_counts fleet_counts(const struct fleet *fleet)
 {
 	return fleet->counts;
+}
+
+/* ---- not there yet */
+
+bool fleet_key_is_supported(void)
+{
+	return false;
+}
+
+void fleet_mirrors_visit(const struct fleet *fleet, const char *host, const struct fleet_key *key,
+			 void (*visit)(void *data, void *link), void *link)
+{
+	(void)fleet, (void)host, (void)key, (void)visit, (void)link;
+}
+
+int fleet_cancel(struct fleet *fleet, const char *host, const struct fleet_cancel *cancel, void *data,
+		 uint64_t now_ns)
+{
+	(void)fleet, (void)host, (void)cancel, (void)data, (void)now_ns;
+	return -ENOSYS;
+}
+
+void fleet_cancel_allow(struct fleet *fleet, uint64_t number, uint64_t now_ns)
+{
+	(void)fleet, (void)number, (void)now_ns;
+}
+
+void fleet_report(struct fleet *fleet, uint64_t number, int error, const struct ctxd_report *report,
+		  uint64_t now_ns)
+{
+	(void)fleet, (void)number, (void)error, (void)report, (void)now_ns;
+}
+
+int fleet_list(struct fleet *fleet, const char *host, uint32_t kinds, uint64_t wait_ns, void *data,
+	       uint64_t now_ns)
+{
+	(void)fleet, (void)host, (void)kinds, (void)wait_ns, (void)data, (void)now_ns;
+	return -ENOSYS;
+}
+
+int fleet_list_entry(struct fleet *fleet, uint64_t number, const struct ctxd_entry *entry, uint64_t now_ns)
+{
+	(void)fleet, (void)number, (void)entry, (void)now_ns;
+	return -ENOENT;
+}
+
+void fleet_list_end(struct fleet *fleet, uint64_t number, int error, uint64_t now_ns)
+{
+	(void)fleet, (void)number, (void)error, (void)now_ns;
+}
+
+void fleet_hosts_visit(const struct fleet *fleet,
+		       void (*visit)(const struct fleet_host_info *info, void *data), void *data)
+{
+	(void)fleet, (void)visit, (void)data;
+}
+
+int fleet_probe(struct fleet *fleet, const char *host, uint64_t now_ns)
+{
+	(void)fleet, (void)host, (void)now_ns;
+	return -ENOSYS;
+}
+
+struct fleet_link_info fleet_link_info(const struct fleet *fleet)
+{
+	return (struct fleet_link_info){.is_up = fleet->roster.is_up, .since_ns = fleet->roster.since_ns};
 }
