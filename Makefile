@@ -48,7 +48,8 @@ TEST_LIBRARY := $(OUT)/libctxring-internal.a
 DAEMON_LIBRARY := $(OUT)/libctxd-internal.a
 FLEET_LIBRARY := $(OUT)/libctxd-fleet-internal.a
 ENGINE_LIBRARY := $(OUT)/libctxd-engine-internal.a
-TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
+BRIDGE_LIBRARY := $(OUT)/libctxd-bridge-internal.a
+TOOLS := $(OUT)/ctxtool $(OUT)/ctxd $(OUT)/ctxd-fleet
 
 .PHONY: all library tools clean help
 .SECONDARY:
@@ -116,10 +117,14 @@ TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.
 # the log and tables of objects. A folder uses those after it in this order.
 DAEMON_FOLDERS := -Idaemon/broker -Idaemon/util
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/*.c daemon/broker/*.c daemon/util/*.c)))
+UTIL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/util/*.c)))
 # The pure core of ctxd-fleet. It uses the hash tables of daemon/util, and of lib/ the heap.
 FLEET_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/fleet/*.c))
 # The engine of ctxd-fleet over Redis. It uses the seam and the names of daemon/fleet, and of lib/ headers of base.
 ENGINE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/engine/*.c))
+# ctxd-fleet: daemon/bridge is the program around that core. Its objects use those of all four folders.
+BRIDGE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/bridge/*.c)))
+BRIDGE_FOLDERS := -Idaemon/fleet -Idaemon/engine -Idaemon/util
 # Internal names of the library are local in its archive. ctxd uses some of its files, and links their objects: the protocol,
 # descriptors that are passed, users without a number, and the heap for its times.
 WIRE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard lib/wire/*.c)) $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
@@ -158,6 +163,7 @@ $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table w
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire) $(CRYPTO_CFLAGS)))
 $(eval $(call objects_of,daemon/engine,-Idaemon/fleet $(call folders,base) $(HIREDIS_CFLAGS)))
+$(eval $(call objects_of,daemon/bridge,$(BRIDGE_FOLDERS) $(call folders,base wire) $(SYSTEMD_CFLAGS) $(if $(HIREDIS_CFLAGS),-DHAVE_HIREDIS)))
 
 # ---- library
 
@@ -194,6 +200,13 @@ $(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
 
 $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@
+
+$(OUT)/ctxd-fleet: $(BRIDGE_OBJECTS) $(if $(HIREDIS_CFLAGS),$(ENGINE_OBJECTS)) $(FLEET_OBJECTS) $(UTIL_OBJECTS) $(WIRE_OBJECTS)
+	$(LINK) $(RUNTIME) $^ $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) -o $@
+
+$(BRIDGE_LIBRARY): $(BRIDGE_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $(filter-out $(OUT)/daemon/bridge/main.o,$^)
 
 # The service without its main(), for tests.
 $(DAEMON_LIBRARY): $(DAEMON_OBJECTS)
