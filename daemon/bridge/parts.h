@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the bridge share. Only they include this; others include bridge.h. From below upwards,
+ * What the files of the bridge share. Only they include this; others include fleet_bridge.h. From below upwards,
  * none calls one that stands after it:
  *
  *   store.c    structures that have a number
@@ -25,7 +25,7 @@
 #ifndef CTXD_BRIDGE_PARTS_H
 #define CTXD_BRIDGE_PARTS_H
 
-#include "bridge.h"
+#include "fleet_bridge.h"
 #include "clock.h"
 #include "fleet.h"
 #include "heap.h"
