@@ -2183,9 +2183,9 @@ struct ctxd_host_report {
  * the owner's first.
  *
  * -ENOENT, -ESTALE, -EALREADY, -EPERM: the answer of the owner's host, as of ctxd_cancel.
- * -EHOSTUNREACH: also if that host did not answer in time. -EDQUOT: also if too many cancels are under
- * way. -EINVAL: also if host is not the name of a host, id is none, error is positive, or a flag is
- * unknown.
+ * -ETIMEDOUT: that host did not answer in time. It is not known whether it did what was asked. -EDQUOT:
+ * also if too many cancels are under way. -EINVAL: also if host is not the name of a host, id is none,
+ * error is positive, or a flag is unknown.
  */
 int ctxd_fleet_cancel(struct ctxd_client *client, const char *host, struct ctxd_id id, unsigned flags, int error,
 		      const char *text, uint64_t wait_ns, struct ctxd_report *ret_report,

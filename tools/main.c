@@ -25,6 +25,7 @@ static const struct command commands[] = {
 	{"stats", "print sums, also as OpenMetrics text", &view_stats, NULL},
 	{"leaks", "list live contexts that are old, with the place that made them", &view_leaks, NULL},
 	{"last", "show what a process was doing when it died", NULL, last_run},
+	{"fleet", "list the hosts of the fleet, and how they are reached", NULL, fleet_run},
 	{"cancel", "end contexts and what is in flight under them", NULL, cancel_run},
 	{"run", "run a command under a context, with a deadline", NULL, run_run},
 	{"doctor", "say whether io_uring is usable here, and what to do", NULL, doctor_run},

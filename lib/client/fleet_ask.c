@@ -325,6 +325,9 @@ int ctxd_fleet_cancel(struct ctxd_client *client, const char *host, struct ctxd_
 	result = ask_fleet(client, &ask, wait_ns, &told, &answer);
 	if (ret_report)
 		*ret_report = told.report;
+	/* The bridge tells so of the owner's host; of the bridge, the service does without TOLD. */
+	if (told.error == -EHOSTUNREACH)
+		result = -ETIMEDOUT;
 	if (result)
 		return result;
 	int state = thread_hold();
