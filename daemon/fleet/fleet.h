@@ -13,6 +13,7 @@
 #ifndef CTXD_FLEET_H
 #define CTXD_FLEET_H
 
+#include "cancel.h"
 #include "id.h"
 #include "wire.h"
 
@@ -74,37 +75,11 @@ struct fleet_live {
 	const char *label;
 };
 
-/* The longest name of a user that asks for a cancel. */
-#define FLEET_USER_MAX 31
-/* For struct fleet_cancel: only count what would be cancelled. */
-#define FLEET_CANCEL_DRY_RUN (1u << 0)
-
-/* A wish to end a context and everything below it, on all hosts that joined it. */
-struct fleet_cancel {
-	struct ctxd_id id; /* of the context on the host that owns it */
-	uint32_t flags;	   /* FLEET_CANCEL_DRY_RUN */
-	int32_t error;	   /* negative errno; 0: -ECANCELED */
-	uint64_t wait_ns;  /* how long to wait at most until the operations under it are reaped */
-	/* Who asks, as numbers and names of the host where that is. */
-	int32_t pid;
-	uint32_t uid;
-	char user[FLEET_USER_MAX + 1];
-	char host[FLEET_HOST_MAX + 1]; /* fleet_cancel() fills it in */
-	char text[CTX_CAUSE_TEXT_MAX];
-};
-
-/* What one host did for a cancel. */
-struct fleet_host_report {
-	char host[FLEET_HOST_MAX + 1];
-	bool is_silent; /* It did not answer in time: the rest is 0. */
-	int32_t error;	/* 0 or negative errno. -EALREADY: the context had ended there before. */
-	struct ctxd_report report;
-};
-
 /* What became of a cancel. */
 struct fleet_outcome {
 	/* Of the owner's host: 0; what the bridge there said (-EPERM, -ENOENT, -ESTALE, -EALREADY, ...);
-	 * -EDQUOT: too many cancels there; or -EHOSTUNREACH: it did not answer in time. */
+	 * -EDQUOT: too many cancels there; -ETIMEDOUT: its service did not answer; or -EHOSTUNREACH: the host
+	 * did not. */
 	int32_t error;
 	struct ctxd_report report; /* The sum over all hosts; of the times the largest. */
 	uint32_t hosts_asked, hosts_silent;
@@ -144,7 +119,8 @@ struct fleet_output {
 	void (*cancel_asked)(void *link, uint64_t number, const char *host,
 			     const struct fleet_cancel *cancel);
 	/* The owner's host has allowed a cancel: cancel the mirrors of that key, see fleet_mirrors_visit(),
-	 * and what joined them, and answer with fleet_report(). */
+	 * and what joined them, and answer with fleet_report(). mirror_ended() may follow before that, but
+	 * not within a tenth of a second. */
 	void (*mirrors_cancel)(void *link, uint64_t number, const char *host, const struct fleet_key *key,
 			       const struct fleet_cancel *cancel);
 
@@ -246,7 +222,7 @@ int fleet_join(struct fleet *fleet, const struct fleet_id *id, uint32_t flags, v
 void fleet_leave(struct fleet *fleet, struct mirror *mirror);
 
 /* Calls visit with the data of each mirror of a context, the latest first, but for those that have ended.
- * O(mirrors of that context). */
+ * visit may leave that mirror. O(mirrors of that context). */
 void fleet_mirrors_visit(const struct fleet *fleet, const char *host, const struct fleet_key *key,
 			 void (*visit)(void *data, void *link), void *link);
 
@@ -257,7 +233,8 @@ void fleet_mirrors_visit(const struct fleet *fleet, const char *host, const stru
  * wait_ns and two beats are over. The owner's host decides whether the user may. Messages that get lost are
  * sent again, and do not cancel twice. host may be this one.
  *
- * 0; -EINVAL: host is no name of a host; -EDQUOT: there are too many cancels or hosts; -ENOMEM. O(1).
+ * 0; -EINVAL: host is no name of a host, or cancel has no id, a positive error or unknown flags; -EDQUOT:
+ * there are too many cancels or hosts; -ENOMEM. O(1).
  */
 int fleet_cancel(struct fleet *fleet, const char *host, const struct fleet_cancel *cancel, void *data,
 		 uint64_t now_ns);
@@ -274,7 +251,8 @@ void fleet_report(struct fleet *fleet, uint64_t number, int error, const struct 
  * Asks another host for all that it has of these kinds: bits of enum ctxd_entry_kind. list_entry() is called
  * for each, and list_end() once, at the latest after wait_ns. What gets lost is asked for again.
  *
- * 0; -EINVAL: host is this one, or no name of a host; -EDQUOT: there are too many lists or hosts; -ENOMEM.
+ * 0; -EINVAL: host is this one, or no name of a host, or a kind is unknown; -EDQUOT: there are too many lists
+ * or hosts; -ENOMEM.
  */
 int fleet_list(struct fleet *fleet, const char *host, uint32_t kinds, uint64_t wait_ns, void *data,
 	       uint64_t now_ns);
