@@ -56,6 +56,7 @@ enum watched {
 /* Adds a descriptor to the epoll instance. 0 or -errno. */
 int watch_add(const struct bridge *bridge, enum watched watched, uint32_t slot, int fd, uint32_t events);
 void watch_change(const struct bridge *bridge, enum watched watched, uint32_t slot, int fd, uint32_t events);
+void watch_remove(const struct bridge *bridge, int fd);
 
 /* ---- state.c */
 

@@ -3,7 +3,8 @@
  * Cancels. A host is asked for one in two ways: to cancel a context of its own, which its bridge allows or
  * not; and, by the host that owns a context, to cancel the mirrors of it. Once the first is allowed, the
  * hosts that have joined the context get a CANCEL of the second kind, before the END that follows from the
- * cancel itself, so that they can count what they cancel. The sum goes to who asked.
+ * cancel itself. They hold back that END for a moment, so that they can count what they cancel. The sum goes
+ * to who asked.
  *
  * A cancel that is done is kept for a while: its report may have got lost, and is then asked for again.
  */
@@ -25,6 +26,8 @@
 #define JOINER_HALF_BEATS 2
 /* How long a report is kept. */
 #define KEPT_HALF_BEATS 6
+/* How long an END is held back. The service of the host needs less to order the cancel. */
+#define HOLD_NS (NS_PER_SECOND / 10)
 /* One host may have this part of all cancels. */
 #define SHARE_OF_HOST 4
 
@@ -40,6 +43,10 @@ struct cancel {
 	struct fleet_cancelling message; /* The nonce is that of the host. */
 	void *data;			 /* for cancel_done(), where no other host asked */
 	bool is_allowed, is_reported, is_done;
+	uint64_t end_ns;  /* When it is done with or without reports. */
+	uint64_t hold_ns; /* Of mirrors: no END is held back after this time. */
+	bool holds_end;
+	struct fleet_ended held;
 	/* This host first, then those that have answered or were silent. None without memory. */
 	struct fleet_host_report *records;
 	uint32_t record_count, record_room;
@@ -60,10 +67,19 @@ static struct cancel *cancel_find(const struct fleet *fleet, uint64_t number)
 	return node ? container_of(node, struct cancel, by_number) : NULL;
 }
 
+/* Uses the END that was held back. */
+static void end_release(struct cancel *cancel)
+{
+	if (cancel->holds_end)
+		mirror_end(cancel->host, &cancel->held);
+	cancel->holds_end = false;
+}
+
 static void cancel_free(struct cancel *cancel)
 {
 	struct fleet *fleet = cancel->fleet;
 
+	end_release(cancel);
 	while (!list_empty(&cancel->errands))
 		errand_free(container_of(cancel->errands.next, struct errand, of_parent));
 	if (cancel->host) {
@@ -137,9 +153,10 @@ static struct cancel *cancel_new(struct fleet *fleet, struct host *host,
 		host->cancel_count++;
 	else
 		fleet->own_cancel_count++;
-	timer_set(
-		fleet, &cancel->timer,
-		clock_after_ns(fleet->now_ns, half_beats(fleet, message->cancel.wait_ns, OWNER_HALF_BEATS)));
+	cancel->hold_ns = clock_after_ns(fleet->now_ns, message->secret ? HOLD_NS : 0);
+	cancel->end_ns =
+		clock_after_ns(fleet->now_ns, half_beats(fleet, message->cancel.wait_ns, OWNER_HALF_BEATS));
+	timer_set(fleet, &cancel->timer, cancel->end_ns);
 	return cancel;
 }
 
@@ -281,8 +298,13 @@ static void cancel_due(struct timer *timer)
 	struct cancel *cancel = container_of(timer, struct cancel, timer);
 	struct fleet_host_report silence = {.is_silent = true};
 
+	end_release(cancel);
 	if (cancel->is_done) {
 		cancel_free(cancel);
+		return;
+	}
+	if (cancel->fleet->now_ns < cancel->end_ns) {
+		timer_set(cancel->fleet, timer, cancel->end_ns);
 		return;
 	}
 	/* The service of this host may not have answered. */
@@ -351,6 +373,7 @@ void fleet_report(struct fleet *fleet, uint64_t number, int error, const struct 
 	fleet->now_ns = now_ns;
 	if (!cancel || cancel->is_reported)
 		return;
+	end_release(cancel);
 	if (report)
 		own.report = *report;
 	own_report_add(cancel, &own);
@@ -410,6 +433,25 @@ void cancel_receive(struct host *host, const struct fleet_cancelling *message)
 			output->cancel_asked(output->link, cancel->number, host->name,
 					     &cancel->message.cancel);
 	}
+}
+
+bool cancel_holds_end(struct host *host, const struct fleet_ended *ended)
+{
+	struct fleet *fleet = host->fleet;
+
+	for (struct list *at = host->cancels.next; at != &host->cancels; at = at->next) {
+		struct cancel *cancel = container_of(at, struct cancel, of_host);
+		struct fleet_key key = {cancel->message.cancel.id, cancel->message.secret};
+		if (!fleet_key_equal(&key, &ended->key) || cancel->is_reported || cancel->is_done ||
+		    cancel->message.cancel.flags & FLEET_CANCEL_DRY_RUN || fleet->now_ns >= cancel->hold_ns)
+			continue;
+		cancel->holds_end = true;
+		cancel->held = *ended;
+		timer_set(fleet, &cancel->timer,
+			  cancel->hold_ns < cancel->end_ns ? cancel->hold_ns : cancel->end_ns);
+		return true;
+	}
+	return false;
 }
 
 void cancels_forget(struct host *host)

@@ -71,13 +71,16 @@ void fleet_free(struct fleet *fleet)
 	if (!fleet)
 		return;
 	owned_free_all(fleet);
+	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next) {
+		mirrors_free(fleet, &container_of(at, struct host, link)->unsynced);
+		mirrors_free(fleet, &container_of(at, struct host, link)->mirrors);
+	}
+	/* These may have errands to any host. */
 	cancels_free_own(fleet);
 	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next)
 		cancels_forget(container_of(at, struct host, link));
 	while (!list_empty(&fleet->hosts)) {
 		struct host *host = container_of(fleet->hosts.next, struct host, link);
-		mirrors_free(fleet, &host->unsynced);
-		mirrors_free(fleet, &host->mirrors);
 		errands_free(host);
 		listings_free(host);
 		queries_free(host);
@@ -237,7 +240,8 @@ static void take_message(struct host *host, const struct fleet_batch *batch,
 		mirror_state(host, &message->state);
 		break;
 	case FLEET_END:
-		mirror_end(host, &message->ended);
+		if (!cancel_holds_end(host, &message->ended))
+			mirror_end(host, &message->ended);
 		break;
 	case FLEET_MOVED:
 		mirror_move(host, &message->moved);
@@ -335,7 +339,8 @@ void fleet_receive(struct fleet *fleet, const uint8_t *bytes, size_t size, uint6
 		host_is_new(host);
 	if (news & HOST_NEW_SESSION)
 		interests_forget(host);
-	if (news & (HOST_ASTRAY | HOST_UNPROVEN))
+	/* In a fleet with a key, what a new bridge said before it was known has not been used. */
+	if (news & (HOST_ASTRAY | HOST_UNPROVEN) || (fleet->hmac && news & HOST_NEW_BRIDGE))
 		host_want(host, WANT_HELLO);
 	fleet->counts.received++;
 	host->info.received++;
@@ -375,9 +380,12 @@ void fleet_lease(struct fleet *fleet, const char *name, uint64_t incarnation, ui
 	fleet->now_ns = now_ns;
 	if (!host || !fleet->roster.is_up)
 		return;
+	if (!incarnation && !host->info.lease_absent_ns)
+		host->info.lease_absent_ns = now_ns;
 	if (incarnation) {
 		host->absent_ns = 0;
 		host->info.lease_seen_ns = now_ns;
+		host->info.lease_absent_ns = 0;
 		if ((incarnation != host->past_incarnation || host->is_disputed) &&
 		    host_learn_incarnation(host, incarnation))
 			host_is_new(host);

@@ -119,7 +119,8 @@ struct fleet_output {
 	void (*cancel_asked)(void *link, uint64_t number, const char *host,
 			     const struct fleet_cancel *cancel);
 	/* The owner's host has allowed a cancel: cancel the mirrors of that key, see fleet_mirrors_visit(),
-	 * and what joined them, and answer with fleet_report(). */
+	 * and what joined them, and answer with fleet_report(). mirror_ended() may follow before that, but
+	 * not within a tenth of a second. */
 	void (*mirrors_cancel)(void *link, uint64_t number, const char *host, const struct fleet_key *key,
 			       const struct fleet_cancel *cancel);
 
@@ -221,7 +222,7 @@ int fleet_join(struct fleet *fleet, const struct fleet_id *id, uint32_t flags, v
 void fleet_leave(struct fleet *fleet, struct mirror *mirror);
 
 /* Calls visit with the data of each mirror of a context, the latest first, but for those that have ended.
- * O(mirrors of that context). */
+ * visit may leave that mirror. O(mirrors of that context). */
 void fleet_mirrors_visit(const struct fleet *fleet, const char *host, const struct fleet_key *key,
 			 void (*visit)(void *data, void *link), void *link);
 

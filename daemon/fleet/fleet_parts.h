@@ -328,6 +328,8 @@ void errands_repeat(struct host *host);
 
 /* A host asks for a cancel. O(what it has asked for). */
 void cancel_receive(struct host *host, const struct fleet_cancelling *message);
+/* An END is used a little later when its mirrors are being cancelled. True: it was taken for that. */
+bool cancel_holds_end(struct host *host, const struct fleet_ended *ended);
 /* The host has a new bridge: it waits for nothing. O(what it has asked for). */
 void cancels_forget(struct host *host);
 void cancels_free_own(struct fleet *fleet);

@@ -13,7 +13,6 @@ void fleet_hosts_visit(const struct fleet *fleet,
 		struct fleet_host_info info = host->info;
 		strcpy(info.host, host->name);
 		info.incarnation = host->incarnation;
-		info.lease_absent_ns = host->absent_ns;
 		info.joins_in = host->interest_count;
 		info.joins_out = host->mirror_count;
 		visit(&info, data);
