@@ -88,8 +88,9 @@ static bool hear(int fd, struct wire_message *ret_message)
 	return ret_message->type != WIRE_GOODBYE;
 }
 
-static const struct wire_message hello = {.type = WIRE_HELLO,
-					  .hello = {.version_min = 1, .version_max = 1, .process = "flood"}};
+static const struct wire_message hello = {
+	.type = WIRE_HELLO,
+	.hello = {.version_min = WIRE_VERSION, .version_max = WIRE_VERSION, .process = "flood"}};
 
 /* Connects and sends the first message. Returns the socket, or -1 when the service refuses. */
 static int dial_with(struct wire_message first, int attached)

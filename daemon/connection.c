@@ -28,7 +28,7 @@
 /* A packet that is queued because the socket did not take it. */
 struct packet {
 	struct packet *next;
-	bool is_answer;
+	bool is_owed; /* The broker does not keep what it says. */
 	unsigned fd_count;
 	int fds[WIRE_FDS_MAX];
 	size_t size;
@@ -130,7 +130,7 @@ static void await_room(struct connection *connection, int result)
 }
 
 static int enqueue_packet(struct connection *connection, const void *bytes, size_t size, const int *fds,
-			  unsigned fd_count, bool is_answer)
+			  unsigned fd_count, bool is_owed)
 {
 	uint64_t cost = packet_cost(size);
 
@@ -138,14 +138,14 @@ static int enqueue_packet(struct connection *connection, const void *bytes, size
 	 * Half of the queue is kept for answers. It is enough, since nothing is received from a client with a
 	 * queue.
 	 */
-	if (!is_answer && connection->queued_bytes + cost > QUEUE_MAX / 2) {
+	if (!is_owed && connection->queued_bytes + cost > QUEUE_MAX / 2) {
 		connection->full = true;
 		return -EAGAIN;
 	}
 	if (connection->queued_bytes + cost > QUEUE_MAX ||
 	    !peer_charge_queued(connection->peer, cost, fd_count)) {
 		connection->full = true;
-		if (is_answer)
+		if (is_owed)
 			connection_fail(connection, -EDQUOT);
 		return -EAGAIN;
 	}
@@ -157,23 +157,17 @@ static int enqueue_packet(struct connection *connection, const void *bytes, size
 	}
 	if (!connection->queue)
 		set_slow(connection, clock_now_ns());
-	packet->is_answer = is_answer;
-	connection->all->owed += is_answer;
+	packet->is_owed = is_owed;
+	connection->all->owed += is_owed;
 	*connection->queue_end = packet;
 	connection->queue_end = &packet->next;
 	connection->queued_bytes += cost;
 	return 0;
 }
 
-/* Whether the message is an answer. Other messages are kept by the broker, which tries again later. */
-static bool is_answer_type(enum wire_type type)
+static int send_packet(struct connection *connection, const struct wire_message *message, const int *fds,
+		       unsigned fd_count, bool is_owed)
 {
-	return type != WIRE_ORDER && type != WIRE_MOVED && type != WIRE_EVENT;
-}
-
-static int send_message(void *link, const struct wire_message *message, const int *fds, unsigned fd_count)
-{
-	struct connection *connection = link;
 	uint8_t bytes[WIRE_SIZE_MAX];
 	size_t size = wire_pack(message, bytes);
 	int result = -EAGAIN;
@@ -185,11 +179,21 @@ static int send_message(void *link, const struct wire_message *message, const in
 	if (result == -EAGAIN || result == -ENOBUFS) {
 		/* This is needed also if the packet cannot be queued, since nothing else would try again. */
 		await_room(connection, result);
-		return enqueue_packet(connection, bytes, size, fds, fd_count, is_answer_type(message->type));
+		return enqueue_packet(connection, bytes, size, fds, fd_count, is_owed);
 	}
 	if (result)
 		connection_fail(connection, 0);
 	return result;
+}
+
+static int send_message(void *link, const struct wire_message *message, const int *fds, unsigned fd_count)
+{
+	return send_packet(link, message, fds, fd_count, true);
+}
+
+static int offer_message(void *link, const struct wire_message *message, const int *fds, unsigned fd_count)
+{
+	return send_packet(link, message, fds, fd_count, false);
 }
 
 static void free_first_packet(struct connection *connection)
@@ -203,7 +207,7 @@ static void free_first_packet(struct connection *connection)
 		set_slow(connection, 0);
 	}
 	connection->queued_bytes -= cost;
-	connection->all->owed -= packet->is_answer;
+	connection->all->owed -= packet->is_owed;
 	peer_return_queued(connection->peer, cost, packet->fd_count);
 	packet_free(connection, packet);
 }
@@ -453,7 +457,7 @@ static void take_turns(struct connections *all)
 
 static int connection_set_up(struct connection *connection, const struct identity *identity)
 {
-	struct peer_output output = {.send = send_message, .link = connection};
+	struct peer_output output = {.send = send_message, .offer = offer_message, .link = connection};
 	char label[CTX_LABEL_MAX + 1];
 	int error = 0;
 

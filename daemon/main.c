@@ -187,6 +187,8 @@ static bool load_config(const struct options *options, struct config *config)
 	if (options->log_level)
 		loaded.log_level = options->log_level;
 	log_set_level((enum log_level)loaded.log_level);
+	if (config_complete_fleet(&loaded.fleet, reason, sizeof(reason)))
+		log_event(LOG_LEVEL_WARNING, "fleet", "reason=%s", log_quote(reason, quoted, sizeof(quoted)));
 	*config = loaded;
 	return true;
 }

@@ -103,7 +103,9 @@ static void stage_close(struct stage *stage)
 static int serve(int channel, void *data)
 {
 	const struct stage *stage = data;
-	struct wire_message hello, welcome = {.type = WIRE_WELCOME, .welcome = {.version = 1, .epoch = 7}};
+	struct wire_message hello,
+		welcome = {.type = WIRE_WELCOME, .welcome = {.version = WIRE_VERSION, .epoch = 7}},
+		terms = {.type = WIRE_TERMS};
 	int fd = accept4(stage->listener, NULL, NULL, SOCK_CLOEXEC);
 
 	if (fd < 0)
@@ -112,6 +114,7 @@ static int serve(int channel, void *data)
 	if (greeted) {
 		welcome.serial = hello.serial;
 		raw_send_message(fd, &welcome, NULL, 0);
+		raw_send_message(fd, &terms, NULL, 0);
 	}
 	tell(channel, greeted ? 'g' : 'n');
 	expect(channel, 'e');

@@ -43,7 +43,7 @@ static const struct packet packets[] = {
 	{"what should be a table",
 	 false,
 	 SIZE_MAX,
-	 {.type = WIRE_HELLO, .serial = 1, .hello = {1, 1, WIRE_PUBLISH, "raw"}},
+	 {.type = WIRE_HELLO, .serial = 1, .hello = {WIRE_VERSION, WIRE_VERSION, WIRE_PUBLISH, "raw"}},
 	 1},
 	{"with what needs none", true, SIZE_MAX, {.type = WIRE_LIST, .serial = 2, .list.kinds = 1}, 2},
 	{"more than any message has", true, SIZE_MAX, {.type = WIRE_SHARE, .serial = 2}, 4},

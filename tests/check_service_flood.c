@@ -244,8 +244,9 @@ static void turn(struct connections *connections)
 /* A first word is answered while a hundred others, of the same user, have said more than can be heard. */
 START_TEST(who_says_something_first_does_not_wait_for_who_never_stops)
 {
-	struct wire_message hello = {.type = WIRE_HELLO,
-				     .hello = {.version_min = 1, .version_max = 1, .process = "flood"}};
+	struct wire_message hello = {
+		.type = WIRE_HELLO,
+		.hello = {.version_min = WIRE_VERSION, .version_max = WIRE_VERSION, .process = "flood"}};
 	struct connections connections = {.config = &config, .closed = closed};
 	char reason[400], answer[WIRE_SIZE_MAX];
 	int fds[FLOODING];

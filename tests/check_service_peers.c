@@ -83,8 +83,13 @@ START_TEST(other_versions_and_oversized_and_unexpected_messages_are_refused)
 	uint8_t bytes[WIRE_SIZE_MAX + 100] = {0};
 
 	int fd = raw_dial(&service); /* of another version */
-	other.hello.version_min = 2;
+	other.hello.version_min = WIRE_VERSION + 1;
 	other.hello.version_max = 9;
+	raw_send_message(fd, &other, NULL, 0);
+	raw_thrown_out(fd, -EPROTONOSUPPORT);
+	fd = raw_dial(&service); /* of the version before */
+	other.hello.version_min = 1;
+	other.hello.version_max = WIRE_VERSION - 1;
 	raw_send_message(fd, &other, NULL, 0);
 	raw_thrown_out(fd, -EPROTONOSUPPORT);
 	fd = raw_dial(&service); /* without a greeting */
@@ -291,6 +296,8 @@ START_TEST(requests_that_nobody_obeys_are_counted_and_given_back)
 		raw_send_message(fd, &publish, &table, 1);
 		ck_assert(raw_receive(fd, &message));
 		ck_assert_int_eq(message.type, WIRE_WELCOME);
+		ck_assert(raw_receive(fd, &message));
+		ck_assert_int_eq(message.type, WIRE_TERMS);
 		cancel.cancel.table = status.st_ino;
 		for (unsigned i = 1; i <= 3; i++) {
 			cancel.serial = 100 + i;
@@ -356,6 +363,7 @@ static int take_steps(const struct service *service, int step, int channel)
 		switch (i) {
 		case 0:
 			raw_send_message(fd, &raw_hello, NULL, 0);
+			ck_assert(raw_receive(fd, &answer));
 			ck_assert(raw_receive(fd, &answer));
 			break;
 		case 1:

@@ -7,9 +7,15 @@
 #include "log.h"
 
 static const char *const names[QUOTA_COUNT] = {
-	[QUOTA_CONNECTIONS] = "connections", [QUOTA_CONTEXTS] = "contexts", [QUOTA_JOINS] = "joins",
-	[QUOTA_WATCHES] = "watches",	     [QUOTA_FDS] = "fds",	    [QUOTA_BYTES] = "queued_bytes",
+	[QUOTA_CONNECTIONS] = "connections",
+	[QUOTA_CONTEXTS] = "contexts",
+	[QUOTA_JOINS] = "joins",
+	[QUOTA_WATCHES] = "watches",
+	[QUOTA_FDS] = "fds",
+	[QUOTA_BYTES] = "queued_bytes",
 	[QUOTA_CANCELS] = "cancels",
+	[QUOTA_REMOTE_CONTEXTS] = "remote_contexts",
+	[QUOTA_REMOTE_JOINS] = "remote_joins",
 };
 
 static uint64_t limit_of(const struct config *config, enum quota quota)
@@ -29,6 +35,10 @@ static uint64_t limit_of(const struct config *config, enum quota quota)
 		return config->queued_bytes_max;
 	case QUOTA_CANCELS:
 		return config->cancels_max;
+	case QUOTA_REMOTE_CONTEXTS:
+		return config->fleet.remote_contexts_max;
+	case QUOTA_REMOTE_JOINS:
+		return config->fleet.remote_joins_max;
 	case QUOTA_COUNT:
 		break;
 	}

@@ -17,7 +17,9 @@ enum quota {
 	QUOTA_WATCHES,
 	QUOTA_FDS,
 	QUOTA_BYTES,
-	QUOTA_CANCELS,
+	QUOTA_CANCELS, /* Also of questions to the fleet. */
+	QUOTA_REMOTE_CONTEXTS,
+	QUOTA_REMOTE_JOINS, /* Also of those that wait for the owner's host. */
 	QUOTA_COUNT,
 };
 

@@ -2,6 +2,7 @@
 /* The broker as a whole: making and freeing it, what is due at a time, and how much work was done. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "overflow.h"
 #include "parts.h"
@@ -13,7 +14,8 @@ static unsigned maps_of(struct broker *broker, struct map *ret_maps[16])
 		&broker->shares_by_context, &broker->joins_by_share, &broker->joins_by_context,
 		&broker->processes,	    &broker->peers_by_table, &broker->peers_by_pid,
 		&broker->deaths_by_table,   &broker->deaths_by_pid,  &broker->orders,
-		&broker->orders_by_target,
+		&broker->orders_by_target,  &broker->remotes_by_key, &broker->remotes_by_fetch,
+		&broker->questions,
 	};
 
 	memcpy(ret_maps, maps, sizeof(maps));
@@ -42,13 +44,18 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 	broker->anybody_uid = overflow_uid();
 	broker->anybody_gid = overflow_gid();
 	broker->epoch = epoch;
+	broker->own_uid = geteuid();
 	lanes_init(&broker->jobs);
+	lanes_init(&broker->notes);
 	list_init(&broker->count_depths.link);
 	broker->count_depths.run = shares_count_depths;
 	list_init(&broker->wake_watchers.link);
 	broker->wake_watchers.run = watchers_wake;
-	struct list *lists[] = {&broker->to_count, &broker->idle_watchers, &broker->listed, &broker->peers,
-				&broker->ended,	   &broker->dead,	   &broker->parted, &broker->cancels};
+	list_init(&broker->tell_terms.link);
+	broker->tell_terms.run = terms_tell;
+	struct list *lists[] = {&broker->to_count, &broker->idle_watchers, &broker->listed,
+				&broker->peers,	   &broker->ended,	   &broker->dead,
+				&broker->parted,   &broker->cancels,	   &broker->unjoined};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	bool all = accounts_init(&broker->accounts, &broker->config);
@@ -81,7 +88,7 @@ void broker_free(struct broker *broker)
 
 void broker_configure(struct broker *broker, const struct config *config)
 {
-	broker->config = *config;
+	terms_set(broker, config);
 }
 
 uint64_t broker_fds(const struct broker *broker)
@@ -119,8 +126,9 @@ uint64_t broker_next_ns(const struct broker *broker)
 {
 	if (broker->jobs.count)
 		return 0;
-	return earlier_of(shares_next_ns(broker),
-			  earlier_of(cancels_next_ns(broker), recorder_next_ns(broker)));
+	uint64_t fleet_ns = earlier_of(unjoined_next_ns(broker), questions_next_ns(broker));
+	return earlier_of(fleet_ns, earlier_of(shares_next_ns(broker), earlier_of(cancels_next_ns(broker),
+										  recorder_next_ns(broker))));
 }
 
 void broker_tick(struct broker *broker, uint64_t now_ns)
@@ -132,5 +140,9 @@ void broker_tick(struct broker *broker, uint64_t now_ns)
 	cancels_expire(broker, now_ns);
 	piece_begin(broker);
 	recorder_expire(broker, now_ns);
+	piece_begin(broker);
+	unjoined_expire(broker, now_ns);
+	piece_begin(broker);
+	questions_expire(broker, now_ns);
 	jobs_run(broker);
 }

@@ -35,6 +35,11 @@ struct peer_output {
 	 * the client is being disconnected.
 	 */
 	int (*send)(void *link, const struct wire_message *message, const int *fds, unsigned fd_count);
+	/*
+	 * The same for a message that the broker keeps and can send later as well: room is left for others.
+	 * NULL: send is used.
+	 */
+	int (*offer)(void *link, const struct wire_message *message, const int *fds, unsigned fd_count);
 	void *link;
 };
 
@@ -80,7 +85,10 @@ void broker_empty(struct broker *broker);
  */
 void broker_free(struct broker *broker);
 
-/* Sets the limits for what comes from now on. What is there already stays. */
+/*
+ * Sets the limits for what comes from now on. What is there already stays. If what clients are to know of the
+ * fleet is another now, they are told.
+ */
 void broker_configure(struct broker *broker, const struct config *config);
 
 /*

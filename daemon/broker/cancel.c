@@ -45,7 +45,7 @@ int order_send_next(struct peer *peer)
 	};
 
 	memcpy(message.order.text, cancel->text, sizeof(message.order.text));
-	if (peer_send(peer, &message, NULL, 0) == -EAGAIN)
+	if (peer_offer(peer, &message, NULL, 0) == -EAGAIN)
 		return -EAGAIN;
 	list_remove(&order->of_unsent);
 	return 0;
@@ -159,6 +159,12 @@ static void answer_asker(struct cancel *cancel)
 	cancel->asker = NULL;
 }
 
+/* What records say of who asked, if that is the bridge. */
+static const char *bridge_mark(bool by_bridge)
+{
+	return by_bridge ? " bridge=1" : "";
+}
+
 /*
  * The audit record of a request. It is written before the first process is told, so that nothing ends without
  * a record even if the service is killed.
@@ -172,9 +178,10 @@ static void record_request(struct cancel *cancel, uid_t owner)
 				      owner == cancel->uid ? LOG_CANCEL : LOG_CANCEL_OF_OTHERS);
 	if (cancel->recorded)
 		log_event(LOG_LEVEL_AUDIT, "request",
-			  "uid=%u pid=%d process=%s %s error=%d cause=%s request=%" PRIu64, cancel->uid,
-			  cancel->pid, log_quote(cancel->process, process, sizeof(process)), cancel->target,
-			  cancel->cause_error, log_quote(cancel->text, text, sizeof(text)), cancel->number);
+			  "uid=%u pid=%d process=%s%s %s error=%d cause=%s request=%" PRIu64, cancel->uid,
+			  cancel->pid, log_quote(cancel->process, process, sizeof(process)),
+			  bridge_mark(cancel->by_bridge), cancel->target, cancel->cause_error,
+			  log_quote(cancel->text, text, sizeof(text)), cancel->number);
 }
 
 /* The record of a request that came to nothing: no process could be told. */
@@ -202,8 +209,9 @@ static void record_unmet(const struct peer *peer, const struct wire_cancel *want
 		snprintf(target, sizeof(target), "target=%" PRIx64 "-%" PRIx64, wanted->id.epoch,
 			 wanted->id.number);
 	log_event(LOG_LEVEL_AUDIT, "request-refused",
-		  "uid=%u pid=%d process=%s %s error=%d cause=%s reason=%s", peer->identity.uid,
-		  peer->identity.pid, log_quote(peer->name, process, sizeof(process)), target, wanted->error,
+		  "uid=%u pid=%d process=%s%s %s error=%d cause=%s reason=%s", peer->identity.uid,
+		  peer->identity.pid, log_quote(peer->name, process, sizeof(process)),
+		  bridge_mark(is_bridge(peer)), target, wanted->error,
 		  log_quote(wanted->text, text, sizeof(text)), strerrorname_np(-error));
 }
 
@@ -215,14 +223,15 @@ static void record_end(const struct cancel *cancel)
 	if (!cancel->recorded)
 		return;
 	log_event(LOG_LEVEL_AUDIT, "cancel",
-		  "uid=%u pid=%d process=%s %s error=%d cause=%s asked=%u ended=%u silent=%u batches=%u "
+		  "uid=%u pid=%d process=%s%s %s error=%d cause=%s asked=%u ended=%u silent=%u batches=%u "
 		  "operations=%u sqes=%u enters=%u cancelled=%u finished=%u held=%u submit_us=%" PRIu64
 		  " reap_us=%" PRIu64 " request=%" PRIu64,
 		  cancel->uid, cancel->pid, log_quote(cancel->process, process, sizeof(process)),
-		  cancel->target, cancel->cause_error, log_quote(cancel->text, text, sizeof(text)),
-		  report->asked, report->ended, cancel->not_ended, report->batches, report->operations,
-		  report->sqes, report->enters, report->cancelled, report->finished, report->held,
-		  report->submit_ns / 1000, report->reap_ns / 1000, cancel->number);
+		  bridge_mark(cancel->by_bridge), cancel->target, cancel->cause_error,
+		  log_quote(cancel->text, text, sizeof(text)), report->asked, report->ended,
+		  cancel->not_ended, report->batches, report->operations, report->sqes, report->enters,
+		  report->cancelled, report->finished, report->held, report->submit_ns / 1000,
+		  report->reap_ns / 1000, cancel->number);
 }
 
 /* Frees a cancel and its orders. There is one order for each connection at most. */
@@ -403,6 +412,7 @@ static int cancel_new(struct peer *peer, const struct wire_message *message, uin
 	cancel->hold_ns = now_ns + HOLD_NS;
 	cancel->pid = peer->identity.pid;
 	cancel->uid = peer->identity.uid;
+	cancel->by_bridge = is_bridge(peer);
 	memcpy(cancel->process, peer->name, sizeof(cancel->process));
 	cancel->cause_error = from->error;
 	memcpy(cancel->text, from->text, sizeof(cancel->text));
@@ -454,6 +464,9 @@ void cancel_visit(struct join *join)
 	struct cancel *cancel = share->cancel;
 	struct order *order;
 
+	/* The bridge learns of the end by the pipe, and other hosts by the bridge. */
+	if (join_is_of_bridge(join))
+		return;
 	int refused = order_new(cancel, join->peer, share_id(share), 0, &order);
 	if (!refused) {
 		send_order(order);
@@ -490,6 +503,12 @@ static void order_all_joined(struct cancel *cancel, struct share *share)
 	share_visit(share);
 }
 
+/* How many processes would be asked. share is NULL if only one process is meant. */
+static unsigned count_asked(const struct share *share)
+{
+	return share ? 1 + share->join_count - share->bridge_join_count : 1;
+}
+
 int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
 {
 	const struct wire_cancel *wanted = &message->cancel;
@@ -501,7 +520,7 @@ int handle_cancel(struct peer *peer, const struct wire_message *message, uint64_
 	if (error && !(wanted->flags & WIRE_DRY_RUN))
 		record_unmet(peer, wanted, error);
 	if (error || wanted->flags & WIRE_DRY_RUN) {
-		answer_refusal(peer, message->serial, error, error ? 0 : share ? 1 + share->join_count : 1);
+		answer_refusal(peer, message->serial, error, error ? 0 : count_asked(share));
 		return 0;
 	}
 	struct cancel *cancel;

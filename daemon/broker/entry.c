@@ -30,6 +30,15 @@ struct ctxd_id share_id(const struct share *share)
 	return (struct ctxd_id){.epoch = share->broker->epoch, .number = share->number};
 }
 
+/* Fills in whose context it is, if share is a mirror. */
+static void add_origin(const struct share *share, struct ctxd_entry *entry)
+{
+	if (!share->remote)
+		return;
+	memcpy(entry->host, share->remote->global.host, sizeof(entry->host));
+	entry->origin = share->remote->global.id;
+}
+
 static void share_entry(const struct share *share, struct ctxd_entry *entry)
 {
 	*entry = (struct ctxd_entry){
@@ -53,6 +62,7 @@ static void share_entry(const struct share *share, struct ctxd_entry *entry)
 	memcpy(entry->name, share->name, sizeof(entry->name));
 	memcpy(entry->label, share->label, sizeof(entry->label));
 	memcpy(entry->process, share->process, sizeof(entry->process));
+	add_origin(share, entry);
 }
 
 static void join_entry(const struct join *join, struct ctxd_entry *entry)
@@ -71,6 +81,7 @@ static void join_entry(const struct join *join, struct ctxd_entry *entry)
 	memcpy(entry->name, join->share->name, sizeof(entry->name));
 	memcpy(entry->label, join->share->label, sizeof(entry->label));
 	memcpy(entry->process, join->peer->name, sizeof(entry->process));
+	add_origin(join->share, entry);
 }
 
 static void process_entry(const struct process *process, struct ctxd_entry *entry)
@@ -128,12 +139,14 @@ struct sight listed_sight(const struct listed *listed)
 	if (listed->kind == CTXD_SHARED) {
 		const struct share *share = container_of(listed, struct share, listed);
 		sight.hidden = share->unclaimed;
+		sight.of_fleet = is_joined_by_pipe(share);
 		sight.uid = share->uid;
 		sight.gid = share->gid;
 		sight.mode = share->mode;
 	} else if (listed->kind == CTXD_JOINED) {
 		const struct join *join = container_of(listed, struct join, listed);
 		sight.hidden = join->share->unclaimed;
+		sight.of_fleet = is_joined_by_pipe(join->share);
 		sight.uid = join->peer->identity.uid;
 		sight.also_uid = join->share->uid;
 	} else if (listed->kind == CTXD_PROCESS) {
@@ -148,6 +161,8 @@ bool peer_sees(const struct peer *peer, const struct sight *sight)
 {
 	if (sight->hidden)
 		return false;
+	if (is_bridge(peer))
+		return sight->of_fleet || peer->broker->config.fleet.list_all;
 	if (sight->kind == CTXD_SHARED)
 		return may_by_mode(peer, sight->uid, sight->gid, sight->mode, RIGHT_SEE);
 	return is_same_user(peer, sight->uid) || is_same_user(peer, sight->also_uid);

@@ -56,7 +56,7 @@ static bool tell_lost(struct peer *peer)
 	struct wire_message message = {.type = WIRE_EVENT,
 				       .event = {.kind = CTXD_EVENT_LOST, .lost = peer->lost}};
 
-	if (peer->lost && !peer->full && peer_send(peer, &message, NULL, 0) == -EAGAIN)
+	if (peer->lost && !peer->full && peer_offer(peer, &message, NULL, 0) == -EAGAIN)
 		peer->full = true;
 	if (!peer->full)
 		peer->lost = 0;
@@ -71,7 +71,7 @@ static void tell_event(struct peer *peer, const struct event *event)
 	peer->broker->work += WORK_STEP;
 	if (!(peer->watch_kinds & event->sight.kind) || !peer_sees(peer, &event->sight))
 		return;
-	if (tell_lost(peer) && peer_send(peer, &message, NULL, 0) != -EAGAIN)
+	if (tell_lost(peer) && peer_offer(peer, &message, NULL, 0) != -EAGAIN)
 		return;
 	peer->full = true;
 	peer->lost++;

@@ -49,23 +49,52 @@ void join_set_context(struct join *join, uint64_t ctx_id)
 
 /* ---- making and freeing */
 
-int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct join **ret_join)
+/*
+ * What the bridge joins for other hosts is the matter of the user who shared it. A context of another host
+ * counts apart from those of this host.
+ */
+static enum quota quota_of(const struct peer *peer, const struct share *share)
+{
+	if (is_bridge(peer))
+		return QUOTA_REMOTE_CONTEXTS;
+	return share->remote ? QUOTA_REMOTE_JOINS : QUOTA_JOINS;
+}
+
+struct join *join_alloc(struct peer *peer, struct share *share)
 {
 	struct broker *broker = peer->broker;
-	struct join *join;
+	struct join *join = calloc(1, sizeof(*join));
 
-	if (!account_charge(&broker->accounts, peer->account, QUOTA_JOINS, 1))
-		return -EDQUOT;
-	join = calloc(1, sizeof(*join));
-	if (!join) {
-		account_return(peer->account, QUOTA_JOINS, 1);
-		return -ENOMEM;
-	}
+	if (!join)
+		return NULL;
 	join->share = share;
 	join->peer = peer;
+	join->quota = quota_of(peer, share);
+	join->account = account_ref(&broker->accounts, is_bridge(peer) ? share->uid : peer->identity.uid);
+	if (join->account)
+		return join;
+	free(join);
+	return NULL;
+}
+
+void join_free_memory(struct join *join)
+{
+	if (!join)
+		return;
+	account_unref(&join->share->broker->accounts, join->account);
+	free(join);
+}
+
+void join_add(struct join *join, uint64_t now_ns)
+{
+	struct peer *peer = join->peer;
+	struct share *share = join->share;
+	struct broker *broker = peer->broker;
+
 	join->created_ns = now_ns;
 	join->deadline_ns = share->deadline_ns;
 	share->join_count++;
+	share->bridge_join_count += join_is_of_bridge(join);
 	list_append(&share->joins, &join->of_share);
 	list_append(&peer->joins, &join->of_peer);
 	list_init(&join->of_moved);
@@ -73,8 +102,26 @@ int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct joi
 	map_add(&broker->joins_by_context, &join->by_context, peer_key(peer, share->number, 0));
 	listed_add(broker, &join->listed, CTXD_JOINED);
 	listed_event(broker, &join->listed, CTXD_EVENT_ADDED);
+}
+
+int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct join **ret_join)
+{
+	struct join *join = join_alloc(peer, share);
+
+	if (!join)
+		return -ENOMEM;
+	if (!account_charge(&peer->broker->accounts, join->account, join->quota, 1)) {
+		join_free_memory(join);
+		return -EDQUOT;
+	}
+	join_add(join, now_ns);
 	*ret_join = join;
 	return 0;
+}
+
+bool join_is_of_bridge(const struct join *join)
+{
+	return join->quota == QUOTA_REMOTE_CONTEXTS;
 }
 
 void join_free(struct join *join)
@@ -90,12 +137,15 @@ void join_free(struct join *join)
 	list_remove(&join->of_peer);
 	list_remove(&join->of_moved);
 	share->join_count--;
+	share->bridge_join_count -= join_is_of_bridge(join);
 	if (share->joins_left > share->join_count)
 		share->joins_left = share->join_count;
-	account_return(join->peer->account, QUOTA_JOINS, 1);
-	free(join);
+	account_return(join->account, join->quota, 1);
+	join_free_memory(join);
 	if (share->unclaimed && !share->join_count)
 		share_free(share);
+	else if (share->remote)
+		remote_check_wanted(share->remote);
 }
 
 /* ---- deadlines that moved */
@@ -128,7 +178,7 @@ int join_tell_next(struct peer *peer)
 	struct wire_message message = {.type = WIRE_MOVED,
 				       .move = {.id = share_id(share), .deadline_ns = share->deadline_ns}};
 
-	if (has_news(join) && peer_send(peer, &message, NULL, 0) == -EAGAIN)
+	if (has_news(join) && peer_offer(peer, &message, NULL, 0) == -EAGAIN)
 		return -EAGAIN;
 	join->deadline_ns = share->deadline_ns;
 	list_remove(&join->of_moved);

@@ -18,7 +18,8 @@ static int find_wanted_share(struct peer *peer, const struct wire_join *wanted, 
 	return 0;
 }
 
-static void fill_joined(const struct share *share, struct wire_joined *joined)
+unsigned fill_joined(const struct share *share, bool is_remote, struct wire_joined *joined,
+		     int fds[WIRE_FDS_MAX])
 {
 	*joined = (struct wire_joined){
 		.id = share_id(share),
@@ -26,13 +27,18 @@ static void fill_joined(const struct share *share, struct wire_joined *joined)
 		.ctx_id = share->ctx_id,
 		.owner_pid = share->pid,
 		.owner_uid = share->uid,
-		.flags = share->movable ? WIRE_MOVABLE : 0,
+		.flags = (share->movable ? WIRE_MOVABLE : 0) | (is_remote ? WIRE_REMOTE : 0),
 		.ended = share->ended_ns != 0,
 	};
 	if (share->ended_ns)
 		wire_cause_from(&share->cause, share->cause.error == -ETIME ? -ETIME : -ECANCELED,
 				&joined->cause);
 	memcpy(joined->label, share->label, sizeof(joined->label));
+	if (share->ended_ns)
+		return 0;
+	fds[0] = share->pipe_fd;
+	fds[1] = share->owner->identity.pidfd;
+	return is_remote ? 1 : 2;
 }
 
 int handle_join(struct peer *peer, const struct wire_message *message, uint64_t now_ns)
@@ -41,6 +47,7 @@ int handle_join(struct peer *peer, const struct wire_message *message, uint64_t 
 	struct share *share = NULL;
 	struct join *join = NULL;
 	int error = find_wanted_share(peer, &message->join, &share);
+	int fds[WIRE_FDS_MAX];
 
 	if (!error && !share->ended_ns)
 		error = share->unclaimed ? -ENOENT : join_new(peer, share, now_ns, &join);
@@ -48,16 +55,14 @@ int handle_join(struct peer *peer, const struct wire_message *message, uint64_t 
 		peer_result(peer, message->serial, error, (struct ctxd_id){0});
 		return 0;
 	}
-	fill_joined(share, &answer.joined);
-	if (share->ended_ns)
-		return peer_send(peer, &answer, NULL, 0);
-	int fds[2] = {share->pipe_fd, share->owner->identity.pidfd};
-	return peer_send(peer, &answer, fds, 2);
+	unsigned fd_count = fill_joined(share, false, &answer.joined, fds);
+	return peer_send(peer, &answer, fds, fd_count);
 }
 
 /*
  * Joins again after a restart of the service. The pipe tells which context it was, also if its owner has not
- * come back yet: then an unclaimed share is made, which the owner claims by the same pipe.
+ * come back yet: then an unclaimed share is made, which the owner claims by the same pipe. The bridge joins
+ * for other hosts, so what it makes is charged to the owner.
  */
 static int rejoin_pipe(struct peer *peer, const struct wire_rejoin *from, int *pipe_fd,
 		       const struct stat *pipe, uint64_t now_ns, struct join **ret_join)
@@ -65,10 +70,11 @@ static int rejoin_pipe(struct peer *peer, const struct wire_rejoin *from, int *p
 	struct broker *broker = peer->broker;
 	struct share *share = share_of_pipe(broker, pipe);
 
-	if (share && !share->unclaimed && !may_use_share(peer, share, RIGHT_SEE))
+	if (share && !share->unclaimed && !is_joined_by_pipe(share) && !may_use_share(peer, share, RIGHT_SEE))
 		return -ENOENT;
 	if (!share) {
-		share = share_new(peer, pipe->st_uid, *pipe_fd, pipe, share_run, now_ns);
+		uid_t payer = is_bridge(peer) ? pipe->st_uid : peer->identity.uid;
+		share = share_new(broker, pipe->st_uid, payer, *pipe_fd, pipe, share_run, now_ns);
 		if (!share)
 			return -EDQUOT;
 		*pipe_fd = -1;

@@ -12,6 +12,10 @@
  *   job.c            work that is too much for one turn, done in pieces
  *   peer.c           sending to a client, and what its queued messages are charged
  *   clock.c          whether the clock of a client's process is ours
+ *   pending.c        answers that another client has to give first
+ *   terms.c          whether there is a fleet, and telling clients what they need to know of it
+ *   bridge_notes.c   what the bridge is to be told
+ *   remote.c         contexts of other hosts: finding them, who waits for them, and whether they are wanted
  *   rights.c         who may see, join and cancel what
  *   entry.c          what can be listed and watched: its place in the order, its entry, and who may see it
  *   listing.c        the answer to LIST
@@ -23,6 +27,9 @@
  *   spread.c         work on all joins of a shared context, and on all that is shared below it, in pieces
  *   share_request.c  SHARE, UNSHARE, MOVE, ENDED
  *   join_request.c   JOIN, REJOIN, ATTACH, LEAVE
+ *   global_request.c JOIN_GLOBAL, and the answers to FETCH that the bridge gives with MIRROR
+ *   question.c       ASK and TELL
+ *   bridge_session.c BRIDGE, and the end of the bridge
  *   recorder.c       tables of processes that died, and the answer to TABLE
  *   session.c        a client from its connection to its end: HELLO, the handler of each message, its turns
  *   broker.c         making and freeing all of it, and what is due at a time
@@ -74,6 +81,34 @@ struct listed {
 	enum ctxd_entry_kind kind;
 };
 
+/* ---- answers and notes that wait */
+
+/*
+ * An answer that another client has to give first. It is sent in a turn of its client, however many there
+ * are, so none is lost if the queue is full.
+ */
+struct pending {
+	struct list of_peer; /* In peer->pending. */
+	struct list ready;   /* In peer->ready once the answer is known. Otherwise linked to itself. */
+	struct peer *peer;
+	uint64_t serial; /* That of the request. */
+	/* Sends the answer, and frees this. -EAGAIN: the message does not fit, and this is kept. */
+	int (*send)(struct pending *pending);
+	/* The client is gone: frees this. */
+	void (*forget)(struct pending *pending);
+};
+
+/*
+ * What the bridge is to be told. It is kept while there is no bridge, and sent in the turns of the bridge, in
+ * which the users take turns.
+ */
+struct note {
+	struct list link; /* In broker->notes. Otherwise linked to itself. */
+	uid_t uid;	  /* The user in whose lane it waits. */
+	/* Sends it. -EAGAIN: the message does not fit. */
+	int (*send)(struct note *note, struct peer *bridge);
+};
+
 /* ---- the objects */
 
 struct event;
@@ -91,6 +126,8 @@ struct broker {
 	uid_t anybody_uid;
 	gid_t anybody_gid;
 	uint64_t epoch;
+	uid_t own_uid; /* Of the service. */
+	unsigned peer_count;
 	uint64_t now_ns;      /* The time that was told last. */
 	uint64_t work;	      /* The work done so far, in the units above. */
 	uint64_t piece_end;   /* The value of work at which the current piece is over. */
@@ -113,6 +150,14 @@ struct broker {
 	struct map joins_by_share, joins_by_context;
 	struct map processes, peers_by_table, peers_by_pid, deaths_by_table, deaths_by_pid;
 	struct map orders, orders_by_target;
+	struct peer *bridge; /* NULL: there is none. */
+	struct lanes notes;  /* What it is to be told. */
+	uint64_t last_fetch; /* The serial of the latest FETCH or ASKED. */
+	struct map remotes_by_key, remotes_by_fetch, questions;
+	struct heap questions_due; /* The questions, by the time at which they count as not answered. */
+	struct list unjoined; /* Mirrors that were registered again and joined by nobody, the oldest first. */
+	struct job tell_terms;
+	unsigned terms_left; /* How many at the beginning of peers are still to be told the terms. */
 };
 
 /* A process with at least one connection. It is listed until its last connection has been taken apart. */
@@ -158,6 +203,15 @@ struct peer {
 	/* The orders, and the joins with a moved deadline, that are to be sent to the client. */
 	struct list unsent, moved;
 	unsigned order_count;
+	bool terms_due;		    /* The client is to be told the terms of the fleet. */
+	struct list pending, ready; /* Its requests that others answer, and those with an answer. */
+	struct bridge *bridge;	    /* NULL: the client is not, and was not, the bridge. */
+};
+
+/* What the service waits for from a bridge. */
+struct bridge {
+	struct list fetched; /* Of struct remote. */
+	struct list asked;   /* Of struct question. */
 };
 
 /* A shared context. It outlives its owner: whoever joins a minute late is told the cause. */
@@ -186,6 +240,8 @@ struct share {
 	char name[CTXD_NAME_MAX + 1];
 	char label[CTX_LABEL_MAX + 1];
 	uint32_t mode;
+	uint64_t secret;       /* Other hosts may join with it. 0: they may not. */
+	struct remote *remote; /* The context of another host of which this is a mirror. Otherwise NULL. */
 	bool movable;
 	bool unclaimed; /* After a restart: clients joined it again, and its owner is not back yet. */
 	bool hidden;	/* No client can find the share any more. It is freed when its joins are. */
@@ -199,7 +255,7 @@ struct share {
 	uint64_t created_ns, deadline_ns, ended_ns;
 	struct ctx_cause cause;
 	struct list joins;
-	unsigned join_count;
+	unsigned join_count, bridge_join_count; /* The latter are those of the bridge, for other hosts. */
 	/*
 	 * How many at the beginning of joins, and of below, are still to be visited. A visited one goes to
 	 * the end.
@@ -216,9 +272,43 @@ struct join {
 	struct map_node by_share, by_context;
 	struct share *share;
 	struct peer *peer;
+	struct account
+		*account; /* What it is charged to, as quota: that of the peer, or of the share's owner. */
+	enum quota quota;
 	uint64_t ctx_id; /* The id of the joined context in the client's own table. 0: not known yet. */
 	uint64_t created_ns;
 	uint64_t deadline_ns; /* The deadline that the client was told last. */
+};
+
+/*
+ * A context of another host that a user has joined, or waits to join. Its share, the mirror, is owned by the
+ * bridge. Each user has mirrors of its own, so that what one does to them is not seen by others.
+ */
+struct remote {
+	struct broker *broker;
+	struct account *account;
+	struct wire_global global;
+	uint32_t flags; /* WIRE_SURVIVE or 0. */
+	uid_t uid;
+	gid_t gid;
+	unsigned refs; /* One of each wait, one of the mirror. */
+	struct map_node by_key, by_fetch;
+	bool is_known;	  /* It is in the map by key: who joins that context next gets this. */
+	bool is_charged;  /* Nobody waits any more, but the bridge was asked: this is charged itself. */
+	uint64_t fetch;	  /* The serial of the FETCH. */
+	struct note note; /* The FETCH or, once there is a mirror, UNWANTED. */
+	/* In bridge->fetched of the bridge that was asked, or in broker->unjoined. Otherwise linked to
+	 * itself. */
+	struct list link;
+	struct bridge *asked; /* The bridge that was asked and has not answered. */
+	struct job job;	      /* Makes the waits ready. */
+	struct list waits;    /* Those that are not ready. */
+	unsigned wait_count;  /* Of all that are not freed. */
+	/* The answer. There is none yet if all of these are 0. */
+	struct share *mirror;
+	struct wire_joined *ended;
+	int error;
+	uint64_t since_ns; /* Since when it is in broker->unjoined. */
 };
 
 /* A request to end a context. It lives until all operations are reaped, or until audit_ns. */
@@ -246,6 +336,7 @@ struct cancel {
 	bool recorded; /* The request has its audit record, so its end gets one as well. */
 	pid_t pid;
 	uid_t uid;
+	bool by_bridge; /* For another host, which text tells of. */
 	char process[16];
 	char target[256]; /* Room for each byte of a label as four characters, and for both quotes. */
 	int cause_error;
@@ -325,7 +416,11 @@ void jobs_finish(struct broker *broker);
 
 /* ---- peer.c */
 
-/* 0, or -EAGAIN: nothing was sent, and the caller tries again after peer_writable(). */
+/*
+ * Send a message. peer_offer() is for messages that are kept until they are sent: -EAGAIN: nothing was sent,
+ * and the caller tries again after peer_writable().
+ */
+int peer_offer(struct peer *peer, const struct wire_message *message, const int *fds, unsigned fd_count);
 int peer_send(struct peer *peer, const struct wire_message *message, const int *fds, unsigned fd_count);
 void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id id);
 
@@ -334,7 +429,72 @@ void peer_result(struct peer *peer, uint64_t serial, int error, struct ctxd_id i
 /* False: the process is in a time namespace whose CLOCK_MONOTONIC is ahead of ours or behind it. */
 bool has_our_clock(const struct peer *peer);
 
+/* ---- pending.c */
+
+void pending_init(struct pending *pending, struct peer *peer, uint64_t serial);
+/* The answer is known: has it sent. */
+void pending_ready(struct pending *pending);
+/* Takes it out of the lists of its client, before it is freed. */
+void pending_remove(struct pending *pending);
+/* Sends the first of peer->ready. -EAGAIN: the message does not fit. */
+int pending_send_next(struct peer *peer);
+/* Forgets those of a gone client. False: more is left. */
+bool pending_peer_gone(struct peer *peer);
+
+/* ---- terms.c */
+
+/* Whether this service belongs to a fleet. */
+bool has_fleet(const struct broker *broker);
+/* Sets the configuration, and has all clients told the terms if they are others now. */
+void terms_set(struct broker *broker, const struct config *config);
+/* -EAGAIN: the message does not fit. */
+int terms_send(struct peer *peer);
+/* The job broker->tell_terms. */
+bool terms_tell(struct job *job);
+
+/* ---- bridge_notes.c */
+
+void note_init(struct note *note, uid_t uid, int (*send)(struct note *note, struct peer *bridge));
+/* Has the bridge told. Does nothing if the note waits already. */
+void note_add(struct broker *broker, struct note *note);
+void note_remove(struct broker *broker, struct note *note);
+/* Sends the next note. -EAGAIN: the message does not fit. */
+int note_send_next(struct peer *bridge);
+
+/* ---- remote.c */
+
+/* The latest one of that key that can still be joined. NULL: there is none. */
+struct remote *remote_find(struct broker *broker, const struct wire_global *global, uint32_t flags,
+			   uid_t uid);
+struct remote *remote_of_fetch(struct broker *broker, uint64_t fetch);
+/* One that is known, with a reference for the caller. NULL: no memory. */
+struct remote *remote_new(struct broker *broker, const struct wire_global *global, uint32_t flags, uid_t uid,
+			  gid_t gid, int (*send)(struct note *note, struct peer *bridge),
+			  bool (*run)(struct job *job));
+void remote_ref(struct remote *remote);
+void remote_unref(struct remote *remote);
+/* Who joins that context from now on gets another one. */
+void remote_forget(struct remote *remote);
+/* It has an answer, or the bridge is gone: the service does not wait for the bridge any more. */
+void remote_unask(struct remote *remote);
+/* The share is a mirror no more, or cannot be found any more. */
+void remote_lose_mirror(struct remote *remote);
+/* If nobody has joined the mirror or waits for it any more, the bridge is told so. */
+void remote_check_wanted(struct remote *remote);
+
 /* ---- rights.c */
+
+/* Whether peer is the bridge. */
+bool is_bridge(const struct peer *peer);
+/* Whether peer may become the bridge. */
+bool may_be_bridge(const struct peer *peer);
+/* Whether peer may ask other hosts what is there. */
+bool may_list_fleet(const struct peer *peer);
+/*
+ * Whether who has the pipe of that share may join it with that alone: other hosts know it, so who has the
+ * pipe has joined it by an id with a secret, or could have.
+ */
+bool is_joined_by_pipe(const struct share *share);
 
 enum right {
 	RIGHT_SEE = 4, /* This is the right to join as well. */
@@ -370,6 +530,7 @@ void listed_remove(struct broker *broker, struct listed *listed);
 struct sight {
 	enum ctxd_entry_kind kind;
 	bool hidden;	/* Nobody may see it. */
+	bool of_fleet;	/* The bridge may see it. */
 	uid_t uid;	/* Of a shared context, who may see it depends on uid, gid and mode. */
 	uid_t also_uid; /* Of other kinds, both users may. Of a join, this is the owner's. */
 	gid_t gid;
@@ -419,15 +580,17 @@ struct share *share_of_context(const struct broker *broker, const struct process
 int share_find(struct peer *peer, struct ctxd_id id, enum right right, struct share **ret_share);
 
 /*
- * A share that belongs to uid and is charged to peer. Takes pipe_fd over on success. run becomes its job:
+ * A share that belongs to uid and is charged to payer. Takes pipe_fd over on success. run becomes its job:
  * share_run(), which stands above. NULL: no memory, or a quota is reached.
  */
-struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct stat *pipe,
+struct share *share_new(struct broker *broker, uid_t uid, uid_t payer, int pipe_fd, const struct stat *pipe,
 			bool (*run)(struct job *job), uint64_t now_ns);
-/* Charges the share to peer in place of who paid before. False: a quota is reached. */
-bool share_charge_to(struct share *share, struct peer *peer);
+/* Charges the share to payer in place of who paid before. False: no memory, or a quota is reached. */
+bool share_charge_to(struct share *share, uid_t payer);
 void share_set_owner(struct share *share, struct peer *peer, const struct wire_share *from,
 		     struct share *parent);
+/* Makes the share, which has that owner, the mirror of remote. Takes a reference. */
+void share_set_remote(struct share *share, struct remote *remote);
 
 /*
  * Has all joins of the share visited: for a new deadline, for the rights that its owner set, or for a cancel.
@@ -456,8 +619,19 @@ struct join *join_find(struct peer *peer, struct ctxd_id id);
 /* The latest join of peer under that id whose context has the id ctx_id in peer's own table. */
 struct join *join_find_context(struct peer *peer, struct ctxd_id id, uint64_t ctx_id);
 void join_set_context(struct join *join, uint64_t ctx_id);
-/* 0; -EDQUOT; -ENOMEM. */
+/*
+ * A join that is neither charged nor in any list yet, see join_add(). What the bridge joins for other hosts
+ * is charged to the user of the share. NULL: no memory.
+ */
+struct join *join_alloc(struct peer *peer, struct share *share);
+/* Frees a join that was not added. NULL is allowed. */
+void join_free_memory(struct join *join);
+/* Adds a join whose charge was made. */
+void join_add(struct join *join, uint64_t now_ns);
+/* Charges and adds a join. 0; -EDQUOT; -ENOMEM. */
 int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct join **ret_join);
+/* Whether it is a join of the bridge for other hosts. There is no operation under it. */
+bool join_is_of_bridge(const struct join *join);
 void join_free(struct join *join);
 /* Has the client told the deadline of the share, unless it knows that one. */
 void join_tell(struct join *join);
@@ -499,10 +673,45 @@ int handle_share(struct peer *peer, const struct wire_message *message, int pipe
 int handle_unshare(struct peer *peer, const struct wire_message *message);
 int handle_move(struct peer *peer, const struct wire_move *move);
 int handle_ended(struct peer *peer, const struct wire_ended *ended, uint64_t now_ns);
+/*
+ * The answer to who joins share, and its descriptors. Returns how many these are. is_remote: by the id of
+ * another host, so the end of the bridge is not that of the context, and no pidfd is given.
+ */
+unsigned fill_joined(const struct share *share, bool is_remote, struct wire_joined *joined,
+		     int fds[WIRE_FDS_MAX]);
 int handle_join(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
 int handle_rejoin(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
 int handle_attach(struct peer *peer, const struct wire_attach *attach);
 int handle_leave(struct peer *peer, const struct wire_attach *left);
+/* The owner of an unclaimed share is back. Its deadline and rights hold from now on for all who joined. */
+void share_claim(struct share *share);
+
+/* ---- global_request.c */
+
+int handle_join_global(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int handle_mirror(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
+/* The bridge that was asked is gone: the next one is asked. False: more is left. */
+bool fetches_bridge_gone(struct broker *broker, struct bridge *bridge);
+/* Tells the bridge of mirrors that were registered again and that nobody has joined since. */
+void unjoined_expire(struct broker *broker, uint64_t now_ns);
+uint64_t unjoined_next_ns(const struct broker *broker);
+
+/* ---- question.c */
+
+int handle_ask(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+int handle_tell(struct peer *peer, const struct wire_message *message, int fd);
+/* Answers who asked a bridge that is gone. False: more is left. */
+bool questions_bridge_gone(struct broker *broker, struct bridge *bridge);
+void questions_expire(struct broker *broker, uint64_t now_ns);
+uint64_t questions_next_ns(const struct broker *broker);
+
+/* ---- bridge_session.c */
+
+int handle_bridge(struct peer *peer, const struct wire_message *message);
+/* The client is gone. It is not the bridge from now on. */
+void bridge_gone(struct peer *peer);
+/* Takes apart what the service waited for from a bridge that is gone. False: more is left. */
+bool bridge_take_apart(struct peer *peer);
 
 /* ---- recorder.c */
 

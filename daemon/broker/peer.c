@@ -7,6 +7,16 @@
 
 #include "parts.h"
 
+int peer_offer(struct peer *peer, const struct wire_message *message, const int *fds, unsigned fd_count)
+{
+	const struct peer_output *output = &peer->output;
+
+	peer->broker->work += WORK_MESSAGE;
+	if (peer->gone)
+		return -ESHUTDOWN;
+	return (output->offer ? output->offer : output->send)(output->link, message, fds, fd_count);
+}
+
 int peer_send(struct peer *peer, const struct wire_message *message, const int *fds, unsigned fd_count)
 {
 	peer->broker->work += WORK_MESSAGE;

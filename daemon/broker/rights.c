@@ -17,10 +17,44 @@
  * Processes, tables and the dead are seen by their own user only. A join is seen by its own user and by that
  * of the owner of what was joined.
  *
+ * Other hosts of a fleet join what was shared for the fleet by its id with a secret, whatever the mode; so
+ * does a local client that has that id. Who has the pipe of such a context, or of a mirror, may join it
+ * again. A mirror of a context of another host has the mode 0600 and belongs to the user that asked for it.
+ *
+ * The bridge acts for other hosts and has none of the rights of its user. It sees what was shared for the
+ * fleet, mirrors, and who joined either, and may cancel these; with "fleet_list = all" it sees everything.
+ * Root, the user of the service and "fleet_bridge_user" may be the bridge. Anybody may ask for the hosts and
+ * the engine of the fleet, and ask other hosts for a cancel: they decide by who asks. Since a list shows what
+ * belongs to other users, only root may ask for that, or anybody with "fleet_list = all".
+ *
  * In a user namespace the kernel shows users and groups that have no number there as the overflow uid and
  * gid, see overflow.h. Two with the overflow uid are not the same user.
  */
 #include "parts.h"
+
+bool is_bridge(const struct peer *peer)
+{
+	return peer->broker->bridge == peer;
+}
+
+bool may_be_bridge(const struct peer *peer)
+{
+	const struct broker *broker = peer->broker;
+
+	return peer->identity.uid == 0 || is_own_user(peer, broker->own_uid) ||
+	       (broker->config.fleet.bridge_uid != UINT32_MAX &&
+		is_own_user(peer, broker->config.fleet.bridge_uid));
+}
+
+bool may_list_fleet(const struct peer *peer)
+{
+	return peer->identity.uid == 0 || peer->broker->config.fleet.list_all;
+}
+
+bool is_joined_by_pipe(const struct share *share)
+{
+	return share->secret || share->remote;
+}
 
 static bool in_group(const struct identity *identity, gid_t gid)
 {
@@ -64,6 +98,9 @@ bool may_by_mode(const struct peer *peer, uid_t uid, gid_t gid, uint32_t mode, e
 
 bool may_use_share(const struct peer *peer, const struct share *share, enum right right)
 {
+	if (is_bridge(peer))
+		return share->secret || share->remote ||
+		       (right == RIGHT_SEE && peer->broker->config.fleet.list_all);
 	return may_by_mode(peer, share->uid, share->gid, share->mode, right);
 }
 
@@ -79,6 +116,8 @@ bool is_same_user(const struct peer *peer, uid_t uid)
 
 bool may_cancel_by_table(const struct peer *peer, const struct peer *publisher)
 {
+	if (is_bridge(peer))
+		return false;
 	if (peer->identity.uid == 0)
 		return true;
 	return peer->broker->config.cancel == CONFIG_CANCEL_OWNER &&

@@ -34,6 +34,7 @@ static void session_free(struct peer *peer)
 
 	process_unref(peer);
 	list_remove(&peer->link);
+	broker->peer_count--;
 	lanes_remove(&broker->jobs, &peer->job.link);
 	if (peer->table_fd >= 0)
 		recorder_add(peer, peer->died, peer->gone_ns);
@@ -53,6 +54,18 @@ static void session_free(struct peer *peer)
 }
 
 /*
+ * The end of the bridge is not the end of a context of another host. Who has joined its mirror knows by the
+ * pipe that the link is lost, and joins it again.
+ */
+static void orphan_share(struct share *share, uint64_t now_ns)
+{
+	if (share->remote)
+		share_free(share);
+	else
+		share_orphan(share, now_ns);
+}
+
+/*
  * Takes apart what a gone client had, as far as the piece lasts. False: all is done, and the client is freed.
  * Until then it is charged for all it had.
  */
@@ -60,12 +73,12 @@ static bool session_take_apart(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
 
-	if (!cancels_peer_gone(peer, peer->gone_ns))
+	if (!bridge_take_apart(peer) || !pending_peer_gone(peer) || !cancels_peer_gone(peer, peer->gone_ns))
 		return true;
 	for (; !list_empty(&peer->joins) && piece_lasts(broker); broker->work += WORK_ITEM)
 		join_free(container_of(peer->joins.next, struct join, of_peer));
 	for (; !list_empty(&peer->shares) && piece_lasts(broker); broker->work += WORK_ITEM)
-		share_orphan(container_of(peer->shares.next, struct share, link), peer->gone_ns);
+		orphan_share(container_of(peer->shares.next, struct share, link), peer->gone_ns);
 	if (!list_empty(&peer->joins) || !list_empty(&peer->shares))
 		return true;
 	session_free(peer);
@@ -74,15 +87,26 @@ static bool session_take_apart(struct peer *peer)
 
 /* ---- the turns of a client */
 
-/* Sends one message of those that wait. Orders go before moved deadlines, and these before events. */
+/*
+ * Sends one message of those that wait. Orders go before moved deadlines, these before answers that others
+ * gave and what the bridge is told, and all of these before events.
+ */
 static bool tell_next(struct peer *peer)
 {
 	int result;
 
-	if (!peer->full && !list_empty(&peer->unsent))
+	if (peer->full)
+		return watch_tell_next(peer);
+	if (peer->terms_due)
+		result = terms_send(peer);
+	else if (!list_empty(&peer->unsent))
 		result = order_send_next(peer);
-	else if (!peer->full && !list_empty(&peer->moved))
+	else if (!list_empty(&peer->moved))
 		result = join_tell_next(peer);
+	else if (!list_empty(&peer->ready))
+		result = pending_send_next(peer);
+	else if (is_bridge(peer) && peer->broker->notes.count)
+		result = note_send_next(peer);
 	else
 		return watch_tell_next(peer);
 	peer->full = result == -EAGAIN;
@@ -159,12 +183,13 @@ int peer_new(struct broker *broker, const struct identity *identity, const struc
 	peer->created_ns = now_ns;
 	peer->job.uid = identity->uid;
 	peer->job.run = peer_run;
-	struct list *lists[] = {&peer->watch_link, &peer->shares,   &peer->joins,
-				&peer->orders,	   &peer->cancels,  &peer->unsent,
-				&peer->moved,	   &peer->job.link, &peer->of_process};
+	struct list *lists[] = {&peer->watch_link, &peer->shares,  &peer->joins, &peer->orders,
+				&peer->cancels,	   &peer->unsent,  &peer->moved, &peer->job.link,
+				&peer->of_process, &peer->pending, &peer->ready};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	list_append(&broker->peers, &peer->link);
+	broker->peer_count++;
 	*ret_peer = peer;
 	return 0;
 }
@@ -178,6 +203,7 @@ void peer_free(struct peer *peer, bool died, uint64_t now_ns)
 	peer->gone = true;
 	peer->died = died;
 	peer->gone_ns = now_ns;
+	bridge_gone(peer);
 	watch_end(peer);
 	process_detach(peer);
 	forget_table(peer);
@@ -252,6 +278,7 @@ static int handle_hello(struct peer *peer, const struct wire_message *message, i
 		return error;
 	peer->greeted = true;
 	peer_send(peer, &welcome, NULL, 0);
+	peer->full = terms_send(peer) == -EAGAIN;
 	if (log_admits(LOG_LEVEL_DEBUG, peer->identity.uid, LOG_TROUBLE))
 		log_event(LOG_LEVEL_DEBUG, "connected", "uid=%u pid=%d published=%d", peer->identity.uid,
 			  peer->identity.pid, peer->table_fd >= 0);
@@ -289,6 +316,16 @@ static int handle_message(struct peer *peer, const struct wire_message *message,
 		return handle_table(peer, message, now_ns);
 	case WIRE_OBEYED:
 		return handle_obeyed(peer, message, now_ns);
+	case WIRE_JOIN_GLOBAL:
+		return handle_join_global(peer, message, now_ns);
+	case WIRE_ASK:
+		return handle_ask(peer, message, now_ns);
+	case WIRE_BRIDGE:
+		return handle_bridge(peer, message);
+	case WIRE_MIRROR:
+		return handle_mirror(peer, message, message->mirror.error ? -1 : fds[0], now_ns);
+	case WIRE_TELL:
+		return handle_tell(peer, message, message->told.error ? -1 : fds[0]);
 	default:
 		return -EPROTO; /* A second HELLO. */
 	}

@@ -109,26 +109,29 @@ static void uncharge_share(struct account *account)
 	account_return(account, QUOTA_CONTEXTS, 1);
 }
 
-bool share_charge_to(struct share *share, struct peer *peer)
+bool share_charge_to(struct share *share, uid_t payer)
 {
-	struct accounts *accounts = &peer->broker->accounts;
+	struct accounts *accounts = &share->broker->accounts;
+	struct account *account = account_ref(accounts, payer);
 
-	if (share->account == peer->account)
-		return true;
-	if (!charge_share(peer->broker, peer->account))
+	if (!account)
 		return false;
-	uncharge_share(share->account);
+	if (share->account != account && !charge_share(share->broker, account)) {
+		account_unref(accounts, account);
+		return false;
+	}
+	if (share->account != account)
+		uncharge_share(share->account);
 	account_unref(accounts, share->account);
-	share->account = account_ref(accounts, peer->identity.uid);
+	share->account = account;
 	return true;
 }
 
-struct share *share_new(struct peer *peer, uid_t uid, int pipe_fd, const struct stat *pipe,
+struct share *share_new(struct broker *broker, uid_t uid, uid_t payer, int pipe_fd, const struct stat *pipe,
 			bool (*run)(struct job *job), uint64_t now_ns)
 {
-	struct broker *broker = peer->broker;
 	struct share *share = calloc(1, sizeof(*share));
-	struct account *account = share ? account_ref(&broker->accounts, peer->identity.uid) : NULL;
+	struct account *account = share ? account_ref(&broker->accounts, payer) : NULL;
 
 	if (!account || !charge_share(broker, account)) {
 		account_unref(&broker->accounts, account);
@@ -187,6 +190,15 @@ void share_set_owner(struct share *share, struct peer *peer, const struct wire_s
 	list_append(&peer->shares, &share->link);
 }
 
+void share_set_remote(struct share *share, struct remote *remote)
+{
+	remote_ref(remote);
+	share->remote = remote;
+	share->uid = remote->uid;
+	share->gid = remote->gid;
+	remote->mirror = share;
+}
+
 /*
  * Takes the share out of the maps by pipe, name and context, closes its pipe and returns its charge. It has
  * no owner from then on.
@@ -234,6 +246,8 @@ void share_hide(struct share *share)
 	share->hidden = true;
 	listed_event(broker, &share->listed, CTXD_EVENT_REMOVED);
 	listed_remove(broker, &share->listed);
+	if (share->remote)
+		remote_lose_mirror(share->remote);
 	detach_owner(share);
 	leave_ended_list(share);
 	leave_share_above(share);
@@ -251,6 +265,8 @@ void share_free(struct share *share)
 void share_free_memory(struct share *share)
 {
 	lanes_remove(&share->broker->jobs, &share->job.link);
+	if (share->remote)
+		remote_unref(share->remote);
 	account_unref(&share->broker->accounts, share->account);
 	free(share);
 }
@@ -283,6 +299,8 @@ void share_end(struct share *share, const struct ctx_cause *cause, uint64_t now_
 		return;
 	share->ended_ns = now_ns ? now_ns : 1;
 	share->cause = *cause;
+	if (share->remote)
+		remote_forget(share->remote); /* Who joins it later asks the owner's host again. */
 	detach_owner(share);
 	list_remove(&share->link);
 	list_append(&broker->ended, &share->link);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "parts.h"
+#include "sys.h"
 
 /*
  * Finds the share that id stands for, which is to be above a new one. 0; -EPROTO: such an id was never given;
@@ -50,8 +51,7 @@ static int check_above(struct broker *broker, const struct share *share, struct 
 	return 0;
 }
 
-/* The owner of an unclaimed share is back. Its deadline and rights hold from now on for all who joined. */
-static void claim_share(struct share *share)
+void share_claim(struct share *share)
 {
 	share->unclaimed = false;
 	share_recount_depths(share);
@@ -60,15 +60,37 @@ static void claim_share(struct share *share)
 	share_visit(share);
 }
 
-/* 0 and the id, or the error that the client is answered. */
+/*
+ * A number that nobody can guess, with which other hosts may join, if the share is for the fleet. Else 0. It
+ * is never told but to the owner. 0; -ENOTSUP: there is no fleet; or why there is no randomness.
+ */
+static int make_secret(const struct broker *broker, uint32_t flags, uint64_t *ret_secret)
+{
+	*ret_secret = 0;
+	if (!(flags & WIRE_FLEET))
+		return 0;
+	if (!has_fleet(broker))
+		return -ENOTSUP;
+	while (!*ret_secret) {
+		int size = sys_random(ret_secret, sizeof(*ret_secret));
+		if (size != (int)sizeof(*ret_secret))
+			return size < 0 ? size : -EAGAIN;
+	}
+	return 0;
+}
+
+/* 0 and the share, or the error that the client is answered. */
 static int share_pipe(struct peer *peer, const struct wire_share *from, int *pipe_fd, const struct stat *pipe,
-		      uint64_t now_ns, struct ctxd_id *ret_id)
+		      uint64_t now_ns, struct share **ret_share)
 {
 	struct broker *broker = peer->broker;
 	struct share *share = share_of_pipe(broker, pipe);
 	struct share *parent;
+	uint64_t secret;
 	int error = find_parent(peer, from->parent, &parent);
 
+	if (!error)
+		error = make_secret(broker, from->flags, &secret);
 	if (error)
 		return error;
 	if (share && (!share->unclaimed || !is_own_user(peer, share->uid)))
@@ -86,35 +108,43 @@ static int share_pipe(struct peer *peer, const struct wire_share *from, int *pip
 	if (peer->identity.pidfd < 0)
 		return -ESRCH; /* Without a pidfd nobody who joins could tell when the owner dies. */
 	if (!share) {
-		share = share_new(peer, peer->identity.uid, *pipe_fd, pipe, share_run, now_ns);
+		share = share_new(broker, peer->identity.uid, peer->identity.uid, *pipe_fd, pipe, share_run,
+				  now_ns);
 		if (!share)
 			return -EDQUOT;
 		*pipe_fd = -1;
 		share_set_owner(share, peer, from, parent);
+		share->secret = secret;
 		listed_event(broker, &share->listed, CTXD_EVENT_ADDED);
-	} else if (!share_charge_to(share, peer)) {
+	} else if (!share_charge_to(share, peer->identity.uid)) {
 		return -EDQUOT;
 	} else {
 		share_set_owner(share, peer, from, parent);
-		claim_share(share);
+		share->secret = secret;
+		share_claim(share);
 	}
-	*ret_id = share_id(share);
+	*ret_share = share;
 	return 0;
 }
 
 int handle_share(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns)
 {
-	struct ctxd_id id = {0};
+	struct wire_message answer = {.type = WIRE_SHARED, .serial = message->serial};
+	struct share *share = NULL;
 	struct stat pipe;
 	int error = -EPROTO;
 	bool is_pipe = given_done_pipe(peer, pipe_fd, true, &pipe);
 
 	if (is_pipe)
-		error = share_pipe(peer, &message->share, &pipe_fd, &pipe, now_ns, &id);
+		error = share_pipe(peer, &message->share, &pipe_fd, &pipe, now_ns, &share);
 	given_close(peer->broker, peer->identity.uid, pipe_fd, is_pipe);
 	if (error == -EPROTO)
 		return error;
-	peer_result(peer, message->serial, error, id);
+	if (!error && share->secret) {
+		answer.shared = (struct wire_shared){.id = share_id(share), .secret = share->secret};
+		return peer_send(peer, &answer, NULL, 0);
+	}
+	peer_result(peer, message->serial, error, error ? (struct ctxd_id){0} : share_id(share));
 	return 0;
 }
 

@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -38,6 +40,7 @@ const struct config config_default = {
 	.retain_bytes = 64 * 1024 * 1024,
 	.log_level = LOG_LEVEL_INFO,
 	.fleet = {.name = "default",
+		  .bridge_uid = UINT32_MAX,
 		  .lease_ns = 6 * SECOND_NS,
 		  .grace_ns = 30 * SECOND_NS,
 		  .cancel = "nobody",
@@ -365,4 +368,41 @@ int config_load(const char *path, struct config *ret_config, char *reason, size_
 	close(fd);
 	free(text);
 	return result;
+}
+
+/* The kernel's name of this host in small letters. False: no host of a fleet can have it. */
+static bool take_kernel_name(char host[CTX_HOST_MAX])
+{
+	struct utsname kernel;
+
+	if (uname(&kernel))
+		return false;
+	for (char *letter = kernel.nodename; *letter; letter++)
+		if (*letter >= 'A' && *letter <= 'Z')
+			*letter = (char)(*letter - 'A' + 'a');
+	if (!wire_host_is_valid(kernel.nodename, strlen(kernel.nodename)))
+		return false;
+	return parse_text(kernel.nodename, host, CTX_HOST_MAX);
+}
+
+int config_complete_fleet(struct config_fleet *fleet, char *reason, size_t reason_size)
+{
+	if (!fleet->engine[0])
+		return 0;
+	if (!fleet->host[0] && !take_kernel_name(fleet->host)) {
+		fleet->engine[0] = '\0';
+		snprintf(reason, reason_size,
+			 "the name of this host cannot be one in a fleet: set fleet_host, or there is no "
+			 "fleet");
+		return -EINVAL;
+	}
+	if (!fleet->bridge_user[0])
+		return 0;
+	const struct passwd *user = getpwnam(fleet->bridge_user);
+	if (!user) {
+		snprintf(reason, reason_size, "the user of fleet_bridge_user is not known");
+		return -EINVAL;
+	}
+	fleet->bridge_uid = user->pw_uid;
+	return 0;
 }

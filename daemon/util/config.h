@@ -34,6 +34,7 @@ struct config_fleet {
 	char user[64];		      /* of the engine; "": none */
 	char password_file[CONFIG_TEXT_MAX], key_file[CONFIG_TEXT_MAX]; /* "": none */
 	char bridge_user[64]; /* may be the bridge, beside root and the user of ctxd; "": nobody */
+	uint32_t bridge_uid;  /* of bridge_user, see config_complete_fleet(); UINT32_MAX: nobody */
 	uint64_t lease_ns;
 	uint64_t grace_ns; /* 0: none; UINT64_MAX: for ever */
 	enum config_owner_gone owner_gone;
@@ -84,5 +85,12 @@ int config_parse(const char *text, size_t size, struct config *ret_config, char 
  * it is larger than 64 KiB.
  */
 int config_load(const char *path, struct config *ret_config, char *reason, size_t reason_size);
+
+/*
+ * Fills in what the file leaves to this host: its name, and the number of bridge_user. Does nothing if there
+ * is no fleet. 0; or -EINVAL with the reason in words. If the name cannot be had, there is no fleet; if the
+ * user is not known, nobody is that user.
+ */
+int config_complete_fleet(struct config_fleet *fleet, char *reason, size_t reason_size);
 
 #endif

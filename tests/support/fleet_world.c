@@ -264,7 +264,8 @@ void world_bridge_start(struct world *world, unsigned number)
 				      .mirror_live = on_mirror_live,
 				      .mirror_moved = on_mirror_moved,
 				      .mirror_ended = on_mirror_ended};
-	struct engine_events events = {on_message, on_up, on_down, on_writable, on_own_lease, on_lease, host};
+	struct engine_events events = {on_message,   on_up,    on_down,	    on_writable,
+				       on_own_lease, on_lease, .link = host};
 
 	service_output(&output);
 	ck_assert_ptr_null(host->fleet);

@@ -92,7 +92,7 @@ static inline int dial(struct client *client, uid_t uid, int table)
 	struct peer_output output = {.send = client_take, .link = client};
 	struct identity identity = {.pid = (pid_t)++pids, .uid = uid, .gid = uid};
 	struct wire_message hello = {.type = WIRE_HELLO,
-				     .hello = {.version_min = 1, .version_max = 1, .process = "flood"}};
+				     .hello = {.version_min = WIRE_VERSION, .version_max = WIRE_VERSION, .process = "flood"}};
 
 	*client = (struct client){.uid = uid};
 	identity.pidfd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* never looked at: never readable */

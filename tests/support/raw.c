@@ -13,7 +13,9 @@ union control {
 };
 
 const struct wire_message raw_hello = {
-	.type = WIRE_HELLO, .serial = 1, .hello = {.version_min = 1, .version_max = 1, .process = "raw"}};
+	.type = WIRE_HELLO,
+	.serial = 1,
+	.hello = {.version_min = WIRE_VERSION, .version_max = WIRE_VERSION, .process = "raw"}};
 
 int raw_dial(const struct service *service)
 {
@@ -52,7 +54,8 @@ void raw_send_message(int fd, const struct wire_message *message, const int *fds
 	raw_send(fd, bytes, wire_pack(message, bytes), fds, count);
 }
 
-static unsigned close_attached(struct msghdr *header)
+/* Takes the first max descriptors, and closes the others. Returns how many there were. */
+static unsigned take_attached(struct msghdr *header, int *fds, unsigned max)
 {
 	unsigned count = 0;
 
@@ -61,12 +64,15 @@ static unsigned close_attached(struct msghdr *header)
 		for (size_t i = 0; i < (attached->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++, count++) {
 			int taken;
 			memcpy(&taken, CMSG_DATA(attached) + i * sizeof(int), sizeof(taken));
-			close(taken);
+			if (count < max)
+				fds[count] = taken;
+			else
+				close(taken);
 		}
 	return count;
 }
 
-static bool receive(int fd, bool from_service, struct wire_message *ret_message)
+static bool receive(int fd, bool from_service, struct wire_message *ret_message, int *fds, unsigned max)
 {
 	uint8_t bytes[WIRE_SIZE_MAX];
 	union control control;
@@ -83,18 +89,24 @@ static bool receive(int fd, bool from_service, struct wire_message *ret_message)
 		size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
 	if (size <= 0)
 		return false;
-	ck_assert_ok(wire_unpack(bytes, (size_t)size, close_attached(&header), from_service, ret_message));
+	unsigned count = take_attached(&header, fds, max);
+	ck_assert_ok(wire_unpack(bytes, (size_t)size, count, from_service, ret_message));
 	return true;
 }
 
 bool raw_receive(int fd, struct wire_message *ret_message)
 {
-	return receive(fd, true, ret_message);
+	return receive(fd, true, ret_message, NULL, 0);
+}
+
+bool raw_receive_fds(int fd, struct wire_message *ret_message, int fds[WIRE_FDS_MAX])
+{
+	return receive(fd, true, ret_message, fds, WIRE_FDS_MAX);
 }
 
 bool raw_receive_from_client(int fd, struct wire_message *ret_message)
 {
-	return receive(fd, false, ret_message);
+	return receive(fd, false, ret_message, NULL, 0);
 }
 
 void raw_thrown_out(int fd, int error)
@@ -117,5 +129,7 @@ int raw_greeted(const struct service *service)
 	raw_send_message(fd, &raw_hello, NULL, 0);
 	ck_assert(raw_receive(fd, &message));
 	ck_assert_int_eq(message.type, WIRE_WELCOME);
+	ck_assert(raw_receive(fd, &message));
+	ck_assert_int_eq(message.type, WIRE_TERMS);
 	return fd;
 }

@@ -27,6 +27,8 @@ void raw_send_message(int fd, const struct wire_message *message, const int *fds
  * that come along are closed.
  */
 bool raw_receive(int fd, struct wire_message *ret_message);
+/* The same from the service, with the descriptors, of which there are wire_fd_count(). */
+bool raw_receive_fds(int fd, struct wire_message *ret_message, int fds[WIRE_FDS_MAX]);
 bool raw_receive_from_client(int fd, struct wire_message *ret_message);
 
 /* Fails unless the service hangs up, having said goodbye with that error. Closes fd. */
