@@ -159,7 +159,8 @@ static void on_cancel_done(void *data, const struct fleet_outcome *outcome)
 	world_assert(world, outcome->hosts_silent <= outcome->hosts_asked);
 	cancel->is_done = true;
 	cancel->outcome = *outcome;
-	memcpy(cancel->hosts, outcome->hosts, outcome->host_count * sizeof(cancel->hosts[0]));
+	for (unsigned i = 0; i < outcome->host_count; i++)
+		cancel->hosts[i] = outcome->hosts[i];
 	cancel->outcome.hosts = cancel->hosts;
 	if (outcome->error == 0) {
 		world_assert(world, context->is_ended || cancel->flags & FLEET_CANCEL_DRY_RUN);

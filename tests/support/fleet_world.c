@@ -115,6 +115,24 @@ static void on_mirror_ended(void *data, enum fleet_end end, const struct wire_ca
 
 /* ---- what a bridge wants of its host and of the engine */
 
+static void tape_add(struct world *world, const char *to, const uint8_t *bytes, size_t size)
+{
+	world->tape = world_array_grow(world->tape, world->tape_count, sizeof(*world->tape));
+	struct world_batch *batch = &world->tape[world->tape_count++];
+	*batch = (struct world_batch){.size = size, .bytes = sure_realloc(NULL, size)};
+	memcpy(batch->bytes, bytes, size);
+	while (strcmp(world->hosts[batch->to].name, to) != 0)
+		batch->to++;
+}
+
+void world_replay(struct world *world, unsigned number)
+{
+	const struct world_batch *batch = &world->tape[number];
+
+	if (world->hosts[batch->to].fleet)
+		fleet_receive(world->hosts[batch->to].fleet, batch->bytes, batch->size, world->now_ns);
+}
+
 static bool on_send(void *link, const char *to, const uint8_t *bytes, size_t size)
 {
 	struct world_host *host = link;
@@ -122,6 +140,8 @@ static bool on_send(void *link, const char *to, const uint8_t *bytes, size_t siz
 	world_assert(host->world, size <= 65536);
 	host->sends++;
 	host->sent_bytes += size;
+	if (host->world->is_taping)
+		tape_add(host->world, to, bytes, size);
 	return host->engine->calls->send(host->engine, to, bytes, size);
 }
 
@@ -341,6 +361,9 @@ void world_free(struct world *world)
 	for (unsigned i = 0; i < world->mirror_count; i++)
 		free(world->mirrors[i]);
 	service_free(world);
+	for (unsigned i = 0; i < world->tape_count; i++)
+		free(world->tape[i].bytes);
+	free(world->tape);
 	engine_fake_free(world->fake);
 	free(world->mirrors);
 	free(world->contexts);
