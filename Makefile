@@ -92,7 +92,7 @@ SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(n
 
 # The folders of lib/, lowest first, each with the folders below it that it may use: those are where its compiler
 # looks for headers, and tests/build_folders.sh asks the same of what it calls.
-LIB_FOLDERS := base table wire core uring ring blocking task source propagate command client
+LIB_FOLDERS := base table wire core uring ring blocking task source client propagate command
 USES_table := base
 USES_core := base table wire
 USES_uring := base
@@ -100,9 +100,9 @@ USES_ring := base table core uring
 USES_blocking := base table core uring ring
 USES_task := base table core uring ring
 USES_source := base table core uring ring
-USES_propagate := base table core
-USES_command := base core uring propagate
 USES_client := base table wire core uring ring
+USES_propagate := base table core client
+USES_command := base core uring propagate
 # The -I options for the folders $(1) of lib/.
 folders = $(addprefix -Ilib/,$(1))
 

@@ -1642,6 +1642,7 @@ enum ctx_carrier {
 	CTX_CARRIER_HEADERS,
 	CTX_CARRIER_ENVOY = 1 << 4,
 	CTX_CARRIER_CONNECT = 1 << 5,
+	CTX_CARRIER_NO_JOIN = 1 << 6,
 };
 
 /* How many bytes of names and values together are written, and are read. */

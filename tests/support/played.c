@@ -121,6 +121,11 @@ void played_start_fleet(struct played *played, uint64_t grace_ns, void (*script)
 void played_end(struct played *played)
 {
 	ck_assert_ok(pthread_join(played->thread, NULL));
+	played_close(played);
+}
+
+void played_close(struct played *played)
+{
 	for (int i = 0; i < 2; i++)
 		for (int end = 0; end < 2; end++)
 			if (played->pipes[i][end] >= 0)

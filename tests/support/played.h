@@ -32,8 +32,9 @@ void played_start(struct played *played, void (*script)(struct played *played));
 /* The same, with a fleet whose host here is called "here" and whose grace is grace_ns. */
 void played_start_fleet(struct played *played, uint64_t grace_ns, void (*script)(struct played *played));
 
-/* Waits for the end of the script. */
+/* Waits for the end of the script, and closes everything; played_close() only closes. */
 void played_end(struct played *played);
+void played_close(struct played *played);
 
 /* Accepts a connection and greets. Returns its socket. */
 int played_greet(struct played *played);
