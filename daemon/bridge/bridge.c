@@ -168,7 +168,7 @@ uint64_t bridge_next_ns(const struct bridge *bridge)
 	uint64_t times[] = {
 		fleet_next_ns(bridge->fleet),
 		bridge->engine->calls->next_ns(bridge->engine),
-		service_next_ns(bridge),
+		service_wake_ns(bridge),
 		asks_next_ns(bridge),
 		bridge->owned.retry_ns,
 		bridge->mirrors.timers.root ? bridge->mirrors.timers.root->key_ns : UINT64_MAX,

@@ -142,7 +142,7 @@ struct service {
 void service_init(struct bridge *bridge, const char *path);
 /* Connects and sends HELLO when the time has come, and sends again when the kernel has memory. */
 void service_tick(struct bridge *bridge);
-uint64_t service_next_ns(const struct bridge *bridge);
+uint64_t service_wake_ns(const struct bridge *bridge);
 /* Ends the connection. It is made again after a delay. */
 void service_close(struct bridge *bridge);
 /* Whether the queue of answers is so long that nothing more should be received. */
