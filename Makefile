@@ -47,7 +47,9 @@ STATIC_LIBRARY := $(OUT)/libctxring.a
 TEST_LIBRARY := $(OUT)/libctxring-internal.a
 DAEMON_LIBRARY := $(OUT)/libctxd-internal.a
 FLEET_LIBRARY := $(OUT)/libctxd-fleet-internal.a
-TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
+ENGINE_LIBRARY := $(OUT)/libctxd-engine-internal.a
+BRIDGE_LIBRARY := $(OUT)/libctxd-bridge-internal.a
+TOOLS := $(OUT)/ctxtool $(OUT)/ctxd $(OUT)/ctxd-fleet
 
 .PHONY: all library tools clean help
 .SECONDARY:
@@ -56,6 +58,9 @@ TOOLS := $(OUT)/ctxtool $(OUT)/ctxd
 all: library tools examples
 library: $(OUT)/$(SHARED) $(STATIC_LIBRARY) $(OUT)/ctxring.pc
 tools: $(TOOLS)
+ifeq ($(HIREDIS_CFLAGS),)
+	@echo 'ctxring: pkg-config does not find hiredis (libhiredis-dev), so nothing of the fleet is built'
+endif
 
 help:
 	@echo 'make all           library, ctxtool and examples, under build/'
@@ -87,7 +92,7 @@ SUBMAKE = +@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(n
 
 # The folders of lib/, lowest first, each with the folders below it that it may use: those are where its compiler
 # looks for headers, and tests/build_folders.sh asks the same of what it calls.
-LIB_FOLDERS := base table wire core uring ring blocking task source propagate command client
+LIB_FOLDERS := base table wire core uring ring blocking task source client propagate command
 USES_table := base
 USES_core := base table wire
 USES_uring := base
@@ -95,9 +100,9 @@ USES_ring := base table core uring
 USES_blocking := base table core uring ring
 USES_task := base table core uring ring
 USES_source := base table core uring ring
-USES_propagate := base table core
-USES_command := base core uring propagate
 USES_client := base table wire core uring ring
+USES_propagate := base table core client
+USES_command := base core uring propagate
 # The -I options for the folders $(1) of lib/.
 folders = $(addprefix -Ilib/,$(1))
 
@@ -112,14 +117,30 @@ TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.
 # the log and tables of objects. A folder uses those after it in this order.
 DAEMON_FOLDERS := -Idaemon/broker -Idaemon/util
 DAEMON_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/*.c daemon/broker/*.c daemon/util/*.c)))
+UTIL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/util/*.c)))
 # The pure core of ctxd-fleet. It uses the hash tables of daemon/util, and of lib/ the heap.
 FLEET_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/fleet/*.c))
+# The engine of ctxd-fleet over Redis. It uses the seam and the names of daemon/fleet, and of lib/ headers of base.
+ENGINE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard daemon/engine/*.c))
+# ctxd-fleet: daemon/bridge is the program around that core. Its objects use those of all four folders.
+BRIDGE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard daemon/bridge/*.c)))
+BRIDGE_FOLDERS := -Idaemon/fleet -Idaemon/engine -Idaemon/util
 # Internal names of the library are local in its archive. ctxd uses some of its files, and links their objects: the protocol,
 # descriptors that are passed, users without a number, and the heap for its times.
-WIRE_OBJECTS := $(OUT)/lib/wire/wire.o $(OUT)/lib/wire/global.o $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
+WIRE_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard lib/wire/*.c)) $(OUT)/lib/base/overflow.o $(OUT)/lib/base/heap.o $(OUT)/lib/base/passed.o
 # By libsystemd ctxd says that it is ready and gets its socket from systemd. Without the library it lacks these two things only.
 SYSTEMD_CFLAGS := $(shell $(PKG_CONFIG) --exists libsystemd 2>/dev/null && echo -DHAVE_SYSTEMD $$($(PKG_CONFIG) --cflags libsystemd))
 SYSTEMD_LIBS := $(if $(SYSTEMD_CFLAGS),$(shell $(PKG_CONFIG) --libs libsystemd))
+# By libcrypto ctxd-fleet authenticates its messages. Without the library a fleet cannot have a key.
+CRYPTO_CFLAGS := $(shell $(PKG_CONFIG) --exists 'libcrypto >= 3.0' 2>/dev/null && echo -DHAVE_CRYPTO $$($(PKG_CONFIG) --cflags libcrypto))
+CRYPTO_LIBS := $(if $(CRYPTO_CFLAGS),$(shell $(PKG_CONFIG) --libs libcrypto))
+# By hiredis ctxd-fleet talks to Redis; without it there is none. With hiredis_ssl, which hiredis has since 1.0, it can do so over
+# TLS. The headers are included as those of the system, which give no warnings.
+HIREDIS_MODULES := $(shell $(PKG_CONFIG) --exists hiredis 2>/dev/null && echo hiredis && \
+	$(PKG_CONFIG) --exists hiredis_ssl openssl 2>/dev/null && echo hiredis_ssl openssl)
+HIREDIS_CFLAGS := $(if $(HIREDIS_MODULES),-DHAVE_HIREDIS $(if $(filter hiredis_ssl,$(HIREDIS_MODULES)),-DHAVE_HIREDIS_SSL) \
+	$(shell $(PKG_CONFIG) --cflags $(HIREDIS_MODULES) | sed 's/-I/-isystem /g'))
+HIREDIS_LIBS := $(if $(HIREDIS_MODULES),$(shell $(PKG_CONFIG) --libs $(HIREDIS_MODULES)))
 
 # ---- objects
 
@@ -140,7 +161,9 @@ $(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
 $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
-$(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire)))
+$(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire) $(CRYPTO_CFLAGS)))
+$(eval $(call objects_of,daemon/engine,-Idaemon/fleet $(call folders,base) $(HIREDIS_CFLAGS)))
+$(eval $(call objects_of,daemon/bridge,$(BRIDGE_FOLDERS) $(call folders,base wire) $(SYSTEMD_CFLAGS) $(if $(HIREDIS_CFLAGS),-DHAVE_HIREDIS)))
 
 # ---- library
 
@@ -178,12 +201,23 @@ $(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
 $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@
 
+$(OUT)/ctxd-fleet: $(BRIDGE_OBJECTS) $(if $(HIREDIS_CFLAGS),$(ENGINE_OBJECTS)) $(FLEET_OBJECTS) $(UTIL_OBJECTS) $(WIRE_OBJECTS)
+	$(LINK) $(RUNTIME) $^ $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) -o $@
+
+$(BRIDGE_LIBRARY): $(BRIDGE_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $(filter-out $(OUT)/daemon/bridge/main.o,$^)
+
 # The service without its main(), for tests.
 $(DAEMON_LIBRARY): $(DAEMON_OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $(filter-out $(OUT)/daemon/main.o,$^)
 
 $(FLEET_LIBRARY): $(FLEET_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(ENGINE_LIBRARY): $(ENGINE_OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 

@@ -20,16 +20,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (strcmp(text, text_again) != 0)
 			abort();
 	}
-	if (fleet_wire_unpack(data, size, &batch, &at))
+	if (fleet_wire_unpack_header(data, size, &batch, &at) || fleet_wire_check(data, &batch, at))
 		return 0;
 	size_t size_again = fleet_wire_pack_header(&batch, again);
 	for (unsigned i = 0; i < batch.count; i++) {
-		if (!fleet_wire_next(data, size, &at, &message))
+		if (!fleet_wire_next(data, &batch, &at, &message))
 			abort();
 		size_again += fleet_wire_pack(&message, again + size_again);
 	}
-	if (fleet_wire_next(data, size, &at, &message) || size_again != size ||
-	    memcmp(again, data, size) != 0)
+	if (fleet_wire_next(data, &batch, &at, &message) || size_again != batch.end ||
+	    memcmp(again, data, batch.end) != 0)
 		abort();
 	return 0;
 }

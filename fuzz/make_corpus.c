@@ -4,7 +4,7 @@
  * When a format has changed, they are made again:
  *
  *	cc -D_GNU_SOURCE -Iinclude -Ilib/table -Ilib/wire -Idaemon/fleet fuzz/make_corpus.c lib/wire/wire.c \
- *		lib/wire/global.c daemon/fleet/fleet_wire.c daemon/fleet/id.c -o /tmp/seeds
+ *		lib/wire/codec.c lib/wire/global_id.c daemon/fleet/fleet_wire.c daemon/fleet/id.c -o /tmp/seeds
  *	/tmp/seeds
  */
 #include <errno.h>

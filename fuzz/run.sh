@@ -18,12 +18,12 @@ clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo
 
 sources_of() {
 	case $1 in
-	wire_client | wire_service | last_words) echo lib/wire/wire.c lib/wire/global.c ;;
+	wire_client | wire_service | last_words) echo lib/wire/*.c ;;
 	reader) echo tools/read/reader.c ;;
-	carrier) echo lib/propagate/carrier.c ;;
+	carrier) echo lib/propagate/carrier.c lib/propagate/tracestate.c ;;
 	fleet_wire) echo daemon/fleet/fleet_wire.c daemon/fleet/id.c ;;
-	config) echo lib/wire/global.c daemon/util/config.c daemon/util/log.c ;;
-	broker) echo lib/wire/wire.c lib/wire/global.c lib/base/heap.c lib/base/overflow.c daemon/broker/*.c daemon/util/*.c ;;
+	config) echo lib/wire/*.c daemon/util/config.c daemon/util/log.c ;;
+	broker) echo lib/wire/*.c lib/base/heap.c lib/base/overflow.c daemon/broker/*.c daemon/util/*.c ;;
 	*) return 1 ;;
 	esac
 }

@@ -1642,6 +1642,7 @@ enum ctx_carrier {
 	CTX_CARRIER_HEADERS,
 	CTX_CARRIER_ENVOY = 1 << 4,
 	CTX_CARRIER_CONNECT = 1 << 5,
+	CTX_CARRIER_NO_JOIN = 1 << 6,
 };
 
 /* How many bytes of names and values together are written, and are read. */
@@ -2098,6 +2099,118 @@ struct ctxd_report {
  */
 int ctxd_cancel(struct ctxd_client *client, const struct ctxd_target *target, unsigned flags, int error,
 		const char *text, uint64_t wait_ns, struct ctxd_report *ret_report);
+
+/* What is known of a host of the fleet. */
+enum ctxd_host_state {
+	CTXD_HOST_SELF = 1, /* this host */
+	CTXD_HOST_ALIVE,    /* it has answered */
+	CTXD_HOST_SILENT,   /* it did not answer in time */
+	CTXD_HOST_ABSENT,   /* it has no lease: it is gone, or was cut off */
+	CTXD_HOST_REFUSED,  /* it has answered that it does not tell, or does not obey */
+};
+
+/*
+ * A host of the fleet, as ctxd-fleet(8) of this host knows it. Times are on CLOCK_MONOTONIC of this host.
+ * Counts are of the messages between both; of this host itself, sums over all.
+ */
+struct ctxd_host {
+	char name[CTX_HOST_MAX];
+	enum ctxd_host_state state;
+	int error; /* of ctxd_fleet_list: why its entries are missing or incomplete; negative errno, or 0 */
+	uint64_t incarnation;	  /* of this life of its ctxd-fleet; 0: not known */
+	uint64_t heard_ns;	  /* when its latest message came; 0: none did */
+	uint64_t lease_seen_ns;	  /* when its lease was last seen; 0: it was not looked for */
+	uint64_t lease_absent_ns; /* since when the lease is missing; 0: it is there, or was not looked for */
+	uint64_t round_trip_ns;	  /* of a message there and the answer back; 0: not known */
+	unsigned joins_in;	  /* contexts of this host that it has joined; of this host: that others have */
+	unsigned joins_out;	  /* its contexts that this host has joined; of this host: of all others */
+	uint64_t received, sent;  /* batches of messages */
+	uint64_t resyncs;	  /* how often everything was asked for again */
+	uint64_t gaps;		  /* how often a batch came before which something was missing */
+	uint64_t dropped;	  /* bytes that did not fit the queue, for which a resync came */
+	uint64_t malformed;	  /* batches that were broken, or had a wrong authentication code */
+};
+
+/*
+ * For the four calls about the fleet, which ask the ctxd-fleet(8) of this host:
+ *   -ENOTSUP: the service belongs to no fleet.
+ *   -EHOSTUNREACH: ctxd-fleet does not run on this host, or has no connection to the service.
+ *   -EPERM: this user may not ask that.
+ *   -EINVAL: client or visit is NULL where it is needed; or as said below.
+ * If visit returns anything but 0, the call ends and returns the same. What it is given is valid until it
+ * returns.
+ */
+
+/*
+ * Calls visit for each host of the fleet, this one first, the others sorted by name. Each is asked for a
+ * sign of life; those that do not answer within wait_ns are silent.
+ */
+int ctxd_fleet_hosts(struct ctxd_client *client, uint64_t wait_ns,
+		     int (*visit)(const struct ctxd_host *host, void *data), void *data);
+
+/*
+ * Calls visit for everything of these kinds (CTXD_SHARED | ...) that the hosts of the fleet tell; with a
+ * name in host, for that host only, else NULL. A host tells what is shared with CTXD_FLEET and what is
+ * joined across hosts, or all, as its configuration says.
+ *
+ * First visit is called once for each host that was asked, with entry NULL, this host first and the others
+ * sorted by name: state and error say whether its entries are complete. Then it is called for each entry.
+ * Times of entries are on CLOCK_MONOTONIC of this host; table, gid and most of the cause stay on their
+ * host. An entry of a context that was joined across hosts has the owner's host and its id there in host
+ * and origin.
+ *
+ * -EINVAL: also if kinds is 0 or has others, or host is not the name of a host.
+ * -ETIMEDOUT: also if ctxd-fleet took longer than wait_ns and the client's timeout_ns.
+ */
+int ctxd_fleet_list(struct ctxd_client *client, const char *host, unsigned kinds, uint64_t wait_ns,
+		    int (*visit)(const struct ctxd_host *host, const struct ctxd_entry *entry, void *data),
+		    void *data);
+
+/* What one host did for a cancel across hosts. */
+struct ctxd_host_report {
+	char host[CTX_HOST_MAX];
+	int error; /* 0; -EHOSTUNREACH: it did not answer in time; or another negative errno: nothing ended */
+	struct ctxd_report report;
+};
+
+/*
+ * Ends the context of that id on that host and everything below it, on all hosts that joined it, as
+ * ctxd_cancel does on one. The owner's host decides whether this user may: see fleet_cancel in
+ * ctxd.conf(5). It waits until all hosts have ended the context, then at most wait_ns until the operations
+ * under it have completed. With CTXD_DRY_RUN nothing is ended, and only asked is counted.
+ *
+ * *ret_report (may be NULL) sums up all hosts. visit (may be NULL) is called for each host that was asked,
+ * the owner's first.
+ *
+ * -ENOENT, -ESTALE, -EALREADY, -EPERM: the answer of the owner's host, as of ctxd_cancel.
+ * -ETIMEDOUT: that host did not answer in time. It is not known whether it did what was asked. -EDQUOT:
+ * also if too many cancels are under way. -EINVAL: also if host is not the name of a host, id is none,
+ * error is positive, or a flag is unknown.
+ */
+int ctxd_fleet_cancel(struct ctxd_client *client, const char *host, struct ctxd_id id, unsigned flags, int error,
+		      const char *text, uint64_t wait_ns, struct ctxd_report *ret_report,
+		      int (*visit)(const struct ctxd_host_report *report, void *data), void *data);
+
+enum ctxd_finding_severity {
+	CTXD_FINDING_OK = 1,
+	CTXD_FINDING_WARNING,
+	CTXD_FINDING_ERROR,
+};
+
+/* Something about the engine of the fleet: what it is, whether that is well, and what to do if not. */
+struct ctxd_finding {
+	enum ctxd_finding_severity severity;
+	char key[32];	  /* what it is about, one word: "address", "rights", "grace" */
+	char value[192];  /* in words */
+	char remedy[384]; /* lines of text; "" where nothing is to be done */
+};
+
+/*
+ * Has the engine of the fleet examined, which takes a second at most, and calls visit for each finding:
+ * address, role and version, since when it is connected, round trip, clock, rights, failover against grace.
+ */
+int ctxd_fleet_engine(struct ctxd_client *client, int (*visit)(const struct ctxd_finding *finding, void *data),
+		      void *data);
 
 /*
  * Gets the context table of a published process of the same user; root gets that of any process.

@@ -13,7 +13,7 @@ SOURCES := $(wildcard lib/*/*.[ch] daemon/*.[ch] daemon/*/*.[ch] tools/*.[ch] to
 TIDY_CHECKS := clang-analyzer-*,-clang-analyzer-valist.Uninitialized,-clang-analyzer-security.insecureAPI.*,$\
 bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-macro-parentheses,$\
 -bugprone-assignment-in-if-condition,-bugprone-implicit-widening-of-multiplication-result
-TIDY_FOLDERS := -Iinclude $(DAEMON_FOLDERS) $(TOOL_FOLDERS) $(call folders,$(LIB_FOLDERS))
+TIDY_FOLDERS := -Iinclude $(DAEMON_FOLDERS) -Idaemon/fleet $(HIREDIS_CFLAGS) $(TOOL_FOLDERS) $(call folders,$(LIB_FOLDERS))
 
 tidy: deps-tidy
 	cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ $(TIDY_FOLDERS) --enable=warning,portability \

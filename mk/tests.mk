@@ -44,12 +44,17 @@ TESTS := $(wildcard tests/check_faults*.c)
 else
 TESTS := $(filter-out tests/check_faults%,$(wildcard tests/check_*.c))
 endif
+# Without hiredis there is no engine to test.
+ifeq ($(HIREDIS_CFLAGS),)
+TESTS := $(filter-out tests/check_engine%,$(TESTS))
+WITHOUT_SUPPORT := tests/support/engine_end.c
+endif
 # ThreadSanitizer knows nothing of io_uring: only tests that say so run under it.
 ifeq ($(VARIANT),tsan)
 TESTS := $(shell grep -ls TEST_TSAN $(TESTS))
 endif
 TEST_PROGRAMS := $(patsubst tests/%.c,$(OUT)/tests/%,$(TESTS))
-TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.c,$(wildcard tests/support/*.c)))
+TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.c $(WITHOUT_SUPPORT),$(wildcard tests/support/*.c)))
 SOAK_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/soak/*.c))
 
 # Tests of the service start a ctxd of their own variant.
@@ -57,14 +62,15 @@ tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(
 	$(if $(VARIANT),,$(OUT)/tests/deny_uring)
 
 # Tests mostly wait, so they are compiled without optimization: that would take most of the time of compiling all trees.
-$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $(DAEMON_FOLDERS) -Idaemon/fleet $(TOOL_FOLDERS),-U_FORTIFY_SOURCE -O0))
+$(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $(DAEMON_FOLDERS) -Idaemon/fleet -Idaemon/engine -Idaemon/bridge $(TOOL_FOLDERS),-U_FORTIFY_SOURCE -O0))
 
 # Of binutils' linkers the one that takes half the time, for the many programs of the tests, where the user has
 # chosen none. The compiler is asked once, when the first of them is linked: the variable then replaces itself by the answer.
 TEST_LINKER = $(eval TEST_LINKER := $(if $(findstring -fuse-ld,$(CC) $(CFLAGS) $(LDFLAGS)),,$(call links_with,-fuse-ld=gold)))$(TEST_LINKER)
 
-$(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(FLEET_LIBRARY) $(DAEMON_LIBRARY) $(TEST_LIBRARY)
-	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring $(SYSTEMD_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
+$(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(BRIDGE_LIBRARY) $(if $(HIREDIS_CFLAGS),$(ENGINE_LIBRARY)) $(FLEET_LIBRARY) \
+		$(DAEMON_LIBRARY) $(TEST_LIBRARY)
+	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
 
 # In this test these functions are replaced by some that can fail, in the code of the service, too.
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))

@@ -42,7 +42,10 @@ bad=0
 # check FOLDER: the objects of the files that are in it.
 check() {
 	local found
-	found=$(edges $(find "$1" -name '*.c' | sed 's|^|build/|; s|c$|o|') | circles)
+	# daemon/engine/ is built where hiredis is.
+	found=$(edges $(find "$1" -name '*.c' | sed 's|^|build/|; s|c$|o|' | while read -r object; do
+		[[ $object == */engine/* && ! -e $object ]] || echo "$object"
+	done) | circles)
 	[ -z "$found" ] || { echo "$1 has a circle of files:"; echo "$found"; bad=1; }
 }
 check lib

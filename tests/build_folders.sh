@@ -41,6 +41,12 @@ for folder in $folders; do
 	[ ! -s "$work/wrong" ] || { cat "$work/wrong"; bad=1; }
 done
 
+# uses_of_lib FOLDER ALLOWED...: what a folder uses of other folders of lib/.
+uses_of_lib() {
+	awk -v allowed=" ${*:2} " 'NR == FNR { if (!index(allowed, " " $2 " ")) defined[$1] = 1; next } ($NF in defined) { print }' \
+		"$work/defined" <(objects_in "$1" | xargs nm -o --undefined-only)
+}
+
 # The same of tools/: the commands use all three folders, common/ uses read/ and text/, read/ uses text/. Only objects of
 # files that are there. And the same of daemon/, whose own files use broker/ and util/, while broker/ uses util/.
 objects_in() {
@@ -55,9 +61,16 @@ wrong=$(upward tools/text tools/read tools/common tools; upward tools/read tools
 wrong+=$(upward daemon/util daemon/broker daemon/fleet daemon; upward daemon/broker daemon; upward daemon daemon/fleet)
 [ -z "$wrong" ] || { echo "a call goes upwards in tools/ or daemon/:"; echo "$wrong"; bad=1; }
 # daemon/fleet/ uses daemon/util, and base and wire of lib/.
-wrong=$(upward daemon/fleet daemon/broker daemon
-	awk 'NR == FNR { defined[$1] = 1; next } ($NF in defined) { print }' \
-		<(awk '$2 != "base" && $2 != "wire"' "$work/defined") \
-		<(objects_in daemon/fleet | xargs nm -o --undefined-only))
+wrong=$(upward daemon/fleet daemon/broker daemon daemon/engine
+	uses_of_lib daemon/fleet base wire)
 [ -z "$wrong" ] || { echo "daemon/fleet/ uses what it may not:"; echo "$wrong"; bad=1; }
+# daemon/engine/ uses the names of daemon/fleet/, and headers of base of lib/. Without hiredis it is not built.
+if [ -e build/libctxd-engine-internal.a ]; then
+	wrong=$(upward daemon/engine daemon/broker daemon/util daemon
+		uses_of_lib daemon/engine base
+		nm -o --undefined-only $(objects_in daemon/engine) | grep ' U fleet_' | grep -v fleet_host_is_valid || true)
+	[ -z "$wrong" ] || { echo "daemon/engine/ uses what it may not:"; echo "$wrong"; bad=1; }
+	wrong=$(nm -o --undefined-only $(find build/daemon build/tools -name '*.o') | grep ' U redis' | grep -v /daemon/engine/ || true)
+	[ -z "$wrong" ] || { echo "another folder than daemon/engine/ uses hiredis:"; echo "$wrong"; bad=1; }
+fi
 [ $bad = 0 ] && echo "the folders of lib/, tools/ and daemon/ depend downwards only"

@@ -14,151 +14,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/played.h"
 #include "support/rings.h"
 #include "wire.h"
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED);
 
-static const struct ctxd_id the_id = {.epoch = 7, .number = 1};
-
-struct played {
-	char directory[32], socket[64];
-	int listener;
-	void (*play)(struct played *played);
-	pthread_t thread;
-	/* For the scripts. */
-	int pipes[2][2], pidfds[2];
-	int obeyed;
-	enum wire_type after;
-};
-
-static void put(int fd, const struct wire_message *message, const int *fds, unsigned count)
-{
-	uint8_t bytes[WIRE_SIZE_MAX];
-	union {
-		char bytes[CMSG_SPACE(WIRE_FDS_MAX * sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec part = {.iov_base = bytes, .iov_len = wire_pack(message, bytes)};
-	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-
-	if (count) {
-		header.msg_control = control.bytes;
-		header.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
-		attached->cmsg_level = SOL_SOCKET;
-		attached->cmsg_type = SCM_RIGHTS;
-		attached->cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(attached), fds, count * sizeof(int));
-	}
-	ck_assert_int_eq(sendmsg(fd, &header, MSG_NOSIGNAL), (ssize_t)part.iov_len);
-}
-
-/* Descriptors that come along are closed. */
-static struct wire_message get(int fd)
-{
-	struct wire_message message;
-	uint8_t bytes[WIRE_SIZE_MAX];
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
-	struct msghdr header = {.msg_iov = &part,
-				.msg_iovlen = 1,
-				.msg_control = control.bytes,
-				.msg_controllen = sizeof(control)};
-	ssize_t size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
-	struct cmsghdr *attached = size > 0 ? CMSG_FIRSTHDR(&header) : NULL;
-	int came;
-
-	ck_assert_int_gt(size, 0);
-	if (attached) {
-		memcpy(&came, CMSG_DATA(attached), sizeof(came));
-		close(came);
-	}
-	ck_assert_ok(wire_unpack(bytes, (size_t)size, attached != NULL, false, &message));
-	return message;
-}
-
-static struct wire_message get_type(int fd, enum wire_type type)
-{
-	struct wire_message message = get(fd);
-
-	ck_assert_int_eq(message.type, type);
-	return message;
-}
-
-/* Accepts a connection and greets. */
-static int greet(struct played *played)
-{
-	int fd = accept4(played->listener, NULL, NULL, SOCK_CLOEXEC);
-
-	ck_assert_int_ge(fd, 0);
-	struct wire_message hello = get_type(fd, WIRE_HELLO);
-	put(fd,
-	    &(struct wire_message){.type = WIRE_WELCOME,
-				   .serial = hello.serial,
-				   .welcome = {.version = WIRE_VERSION, .epoch = the_id.epoch}},
-	    NULL, 0);
-	return fd;
-}
-
-static void *play(void *data)
-{
-	struct played *played = data;
-
-	played->play(played);
-	return NULL;
-}
-
-static void played_start(struct played *played, void (*script)(struct played *played))
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	*played = (struct played){.play = script, .directory = "/tmp/ctxd-played-XXXXXX", .obeyed = 1};
-	ck_assert_ptr_nonnull(mkdtemp(played->directory));
-	snprintf(played->socket, sizeof(played->socket), "%s/s", played->directory);
-	strcpy(address.sun_path, played->socket);
-	played->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	ck_assert_ok(bind(played->listener, (struct sockaddr *)&address, sizeof(address)));
-	ck_assert_ok(listen(played->listener, 4));
-	for (int i = 0; i < 2; i++)
-		ck_assert_ok(pipe2(played->pipes[i], O_CLOEXEC | O_NONBLOCK));
-	ck_assert_ok(pthread_create(&played->thread, NULL, play, played));
-}
-
-static void played_end(struct played *played)
-{
-	ck_assert_ok(pthread_join(played->thread, NULL));
-	for (int i = 0; i < 2; i++) {
-		close(played->pipes[i][0]);
-		close(played->pipes[i][1]);
-	}
-	close(played->listener);
-	unlink(played->socket);
-	rmdir(played->directory);
-}
-
-static struct ctxd_client *client_to(const struct played *played,
-				     void (*event)(struct ctxd_client *, const struct ctxd_event *, void *),
-				     void *data)
-{
-	struct ctxd_options options = {.socket = played->socket,
-				       .flags = CTXD_OWN_DISPATCH,
-				       .timeout_ns = SOON,
-				       .event = event,
-				       .data = data};
-	struct ctxd_client *client;
-
-	ck_assert_ok(ctxd_connect(&options, &client));
-	return client;
-}
-
-static int own_pidfd(void)
-{
-	return (int)syscall(SYS_pidfd_open, getpid(), 0);
-}
+static const struct ctxd_id the_id = {.epoch = PLAYED_EPOCH, .number = 1};
 
 static struct wire_message joined_message(uint64_t serial, uint64_t number, int32_t owner_pid)
 {
@@ -176,13 +38,15 @@ static const struct wire_message order = {
 
 static void order_behind_share(struct played *played)
 {
-	int fd = greet(played);
-	struct wire_message share = get_type(fd, WIRE_SHARE);
+	int fd = played_greet(played);
+	struct wire_message share = played_get_type(fd, WIRE_SHARE);
 
-	put(fd, &(struct wire_message){.type = WIRE_RESULT, .serial = share.serial, .result = {.id = the_id}},
-	    NULL, 0);
-	put(fd, &order, NULL, 0);
-	played->obeyed = get_type(fd, WIRE_OBEYED).obeyed.result;
+	played_put(
+		fd,
+		&(struct wire_message){.type = WIRE_RESULT, .serial = share.serial, .result = {.id = the_id}},
+		NULL, 0);
+	played_put(fd, &order, NULL, 0);
+	played->obeyed = played_get_type(fd, WIRE_OBEYED).obeyed.result;
 	close(fd);
 }
 
@@ -190,7 +54,7 @@ START_TEST(an_order_right_behind_the_answer_to_a_share_is_obeyed)
 {
 	struct played played;
 	played_start(&played, order_behind_share);
-	struct ctxd_client *client = client_to(&played, NULL, NULL);
+	struct ctxd_client *client = played_client(&played, CTXD_OWN_DISPATCH, NULL, NULL);
 	struct ctx_context *ctx = child_of(ctx_background());
 	struct ctxd_id id;
 
@@ -211,14 +75,14 @@ END_TEST
 
 static void order_behind_join(struct played *played)
 {
-	int fd = greet(played), pidfd = own_pidfd();
-	struct wire_message joined = joined_message(get_type(fd, WIRE_JOIN).serial, 1, getpid());
+	int fd = played_greet(played), pidfd = played_pidfd();
+	struct wire_message joined = joined_message(played_get_type(fd, WIRE_JOIN).serial, 1, getpid());
 
-	put(fd, &joined, (int[]){played->pipes[0][0], pidfd}, 2);
-	put(fd, &order, NULL, 0);
+	played_put(fd, &joined, (int[]){played->pipes[0][0], pidfd}, 2);
+	played_put(fd, &order, NULL, 0);
 	close(pidfd);
 	do /* ATTACH may come before */
-		joined = get(fd);
+		joined = played_get(fd);
 	while (joined.type != WIRE_OBEYED);
 	played->obeyed = joined.obeyed.result;
 	close(fd);
@@ -228,7 +92,7 @@ START_TEST(an_order_right_behind_the_answer_to_a_join_is_obeyed)
 {
 	struct played played;
 	played_start(&played, order_behind_join);
-	struct ctxd_client *client = client_to(&played, NULL, NULL);
+	struct ctxd_client *client = played_client(&played, CTXD_OWN_DISPATCH, NULL, NULL);
 	struct ctx_context *ctx;
 
 	ck_assert_ok(ctxd_join(client, the_id, &ctx));
@@ -247,18 +111,18 @@ END_TEST
 
 static void move_behind_join(struct played *played)
 {
-	int fd = greet(played), pidfd = own_pidfd();
-	struct wire_message joined = joined_message(get_type(fd, WIRE_JOIN).serial, 1, getpid());
+	int fd = played_greet(played), pidfd = played_pidfd();
+	struct wire_message joined = joined_message(played_get_type(fd, WIRE_JOIN).serial, 1, getpid());
 	struct wire_message moved = {.type = WIRE_MOVED, .move = {.id = the_id}};
 
 	joined.joined.flags = WIRE_MOVABLE;
 	joined.joined.deadline_ns = clock_now_ns() + HOUR;
 	moved.move.deadline_ns = joined.joined.deadline_ns + HOUR;
-	put(fd, &joined, (int[]){played->pipes[0][0], pidfd}, 2);
-	put(fd, &moved, NULL, 0);
+	played_put(fd, &joined, (int[]){played->pipes[0][0], pidfd}, 2);
+	played_put(fd, &moved, NULL, 0);
 	close(pidfd);
-	get_type(fd, WIRE_ATTACH);
-	get_type(fd, WIRE_LEAVE);
+	played_get_type(fd, WIRE_ATTACH);
+	played_get_type(fd, WIRE_LEAVE);
 	close(fd);
 }
 
@@ -266,7 +130,7 @@ START_TEST(a_deadline_moved_right_behind_the_answer_to_a_join_is_moved)
 {
 	struct played played;
 	played_start(&played, move_behind_join);
-	struct ctxd_client *client = client_to(&played, NULL, NULL);
+	struct ctxd_client *client = played_client(&played, CTXD_OWN_DISPATCH, NULL, NULL);
 	struct ctx_context *ctx;
 	uint64_t end_ns = clock_now_ns() + SOON;
 
@@ -285,15 +149,15 @@ END_TEST
 
 static void two_of_no_number(struct played *played)
 {
-	int fd = greet(played);
+	int fd = played_greet(played);
 
 	for (int i = 0; i < 2; i++) {
 		struct wire_message joined =
-			joined_message(get_type(fd, WIRE_JOIN).serial, 1 + (uint64_t)i, 0);
-		put(fd, &joined, (int[]){played->pipes[i][0], played->pidfds[i]}, 2);
-		get_type(fd, WIRE_ATTACH);
+			joined_message(played_get_type(fd, WIRE_JOIN).serial, 1 + (uint64_t)i, 0);
+		played_put(fd, &joined, (int[]){played->pipes[i][0], played->pidfds[i]}, 2);
+		played_get_type(fd, WIRE_ATTACH);
 	}
-	get_type(fd, WIRE_LEAVE);
+	played_get_type(fd, WIRE_LEAVE);
 	close(fd);
 }
 
@@ -313,7 +177,7 @@ START_TEST(owners_without_a_number_are_not_taken_for_one)
 		}
 		played.pidfds[i] = (int)syscall(SYS_pidfd_open, pids[i], 0);
 	}
-	struct ctxd_client *client = client_to(&played, NULL, NULL);
+	struct ctxd_client *client = played_client(&played, CTXD_OWN_DISPATCH, NULL, NULL);
 	for (int i = 0; i < 2; i++) {
 		ck_assert_ok(ctxd_join(client, (struct ctxd_id){the_id.epoch, 1 + (uint64_t)i}, &ctx[i]));
 		ck_assert_int_ge(ctxd_dispatch(client, 0), 0);
@@ -340,20 +204,22 @@ END_TEST
 
 static void order_and_restart(struct played *played)
 {
-	int fd = greet(played);
-	struct wire_message share = get_type(fd, WIRE_SHARE);
+	int fd = played_greet(played);
+	struct wire_message share = played_get_type(fd, WIRE_SHARE);
 
-	put(fd, &(struct wire_message){.type = WIRE_RESULT, .serial = share.serial, .result = {.id = the_id}},
-	    NULL, 0);
-	put(fd, &order, NULL, 0);
-	get_type(fd, WIRE_OBEYED);
+	played_put(
+		fd,
+		&(struct wire_message){.type = WIRE_RESULT, .serial = share.serial, .result = {.id = the_id}},
+		NULL, 0);
+	played_put(fd, &order, NULL, 0);
+	played_get_type(fd, WIRE_OBEYED);
 	close(fd);
-	fd = greet(played);
-	struct wire_message message = get(fd);
+	fd = played_greet(played);
+	struct wire_message message = played_get(fd);
 	played->after = message.type;
 	while (message.type != WIRE_LIST)
-		message = get(fd);
-	put(fd, &(struct wire_message){.type = WIRE_ENTRIES, .serial = message.serial}, NULL, 0);
+		message = played_get(fd);
+	played_put(fd, &(struct wire_message){.type = WIRE_ENTRIES, .serial = message.serial}, NULL, 0);
 	close(fd);
 }
 
@@ -375,7 +241,7 @@ START_TEST(what_one_service_asked_is_not_reported_to_the_next)
 	struct played played;
 	bool back = false;
 	played_start(&played, order_and_restart);
-	struct ctxd_client *client = client_to(&played, note_back, &back);
+	struct ctxd_client *client = played_client(&played, CTXD_OWN_DISPATCH, note_back, &back);
 	struct ctx_context *ctx = child_of(ctx_background());
 	struct ctx_ring *ring = ring_of(_i);
 	struct pair pair = pair_new();

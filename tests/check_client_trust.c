@@ -104,7 +104,8 @@ static int serve(int channel, void *data)
 {
 	const struct stage *stage = data;
 	struct wire_message hello,
-		welcome = {.type = WIRE_WELCOME, .welcome = {.version = WIRE_VERSION, .epoch = 7}};
+		welcome = {.type = WIRE_WELCOME, .welcome = {.version = WIRE_VERSION, .epoch = 7}},
+		terms = {.type = WIRE_TERMS};
 	int fd = accept4(stage->listener, NULL, NULL, SOCK_CLOEXEC);
 
 	if (fd < 0)
@@ -113,6 +114,7 @@ static int serve(int channel, void *data)
 	if (greeted) {
 		welcome.serial = hello.serial;
 		raw_send_message(fd, &welcome, NULL, 0);
+		raw_send_message(fd, &terms, NULL, 0);
 	}
 	tell(channel, greeted ? 'g' : 'n');
 	expect(channel, 'e');

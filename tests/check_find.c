@@ -233,17 +233,17 @@ START_TEST(a_joined_context_has_its_deadline_and_may_be_ended_by_it)
 	struct ctx_cause given = {.error = -ETIME, .kind = CTX_CAUSE_DEADLINE, .pid = 5};
 	uint64_t deadline_ns = clock_now_ns() + HOUR;
 
-	ck_assert_ok(context_new_joined(deadline_ns, false, "joined", NULL, &ctx));
+	ck_assert_ok(context_new_joined(ctx_background(), deadline_ns, false, "joined", NULL, &ctx));
 	ck_assert_uint_eq(ctx_deadline_ns(ctx), deadline_ns);
 	ck_assert_int_eq(ctx_set_deadline(ctx, deadline_ns + 1), -EPERM);
 	ck_assert_ok(context_end_foreign(ctx, ETIME, &given));
 	ck_assert_expired(ctx);
 	ck_assert_int_eq(cause_of(ctx).kind, CTX_CAUSE_DEADLINE);
 	ctx_finish(ctx);
-	ck_assert_ok(context_new_joined(deadline_ns, true, "joined", NULL, &ctx));
+	ck_assert_ok(context_new_joined(ctx_background(), deadline_ns, true, "joined", NULL, &ctx));
 	ck_assert_ok(ctx_set_deadline(ctx, deadline_ns + HOUR));
 	ctx_finish(ctx);
-	ck_assert_ok(context_new_joined(clock_now_ns() - 1, true, "joined", NULL, &ctx));
+	ck_assert_ok(context_new_joined(ctx_background(), clock_now_ns() - 1, true, "joined", NULL, &ctx));
 	ck_assert_expired(ctx);
 	ctx_finish(ctx);
 }

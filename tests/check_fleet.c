@@ -83,11 +83,18 @@ START_TEST(an_id_has_one_text)
 }
 END_TEST
 
+static int unpack(const uint8_t *bytes, size_t size, struct fleet_batch *ret_batch, size_t *ret_at)
+{
+	int error = fleet_wire_unpack_header(bytes, size, ret_batch, ret_at);
+
+	return error ? error : fleet_wire_check(bytes, ret_batch, *ret_at);
+}
+
 /* Each bit of a batch with one message is turned over: it is refused, or read as what packs to it. */
 START_TEST(a_batch_has_one_form)
 {
 	struct fleet_message message = {.type = FLEET_END, .ended = {.key = {{1, 2}, 3}}}, read;
-	struct fleet_batch batch = {"host", FLEET_KEEPS, 1, 1, 2, 3, 4}, read_batch;
+	struct fleet_batch batch = {"fleet", "host", FLEET_KEEPS, 1, 1, 2, 3, 4, 5, 0}, read_batch;
 	uint8_t bytes[1024], again[1024];
 	size_t at;
 
@@ -97,9 +104,9 @@ START_TEST(a_batch_has_one_form)
 	size += fleet_wire_pack(&message, bytes + size);
 	for (size_t bit = 0; bit < size * 8; bit++) {
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		if (fleet_wire_unpack(bytes, size, &read_batch, &at) == 0) {
+		if (unpack(bytes, size, &read_batch, &at) == 0) {
 			size_t packed = fleet_wire_pack_header(&read_batch, again);
-			ck_assert(fleet_wire_next(bytes, size, &at, &read));
+			ck_assert(fleet_wire_next(bytes, &read_batch, &at, &read));
 			packed += fleet_wire_pack(&read, again + packed);
 			ck_assert_uint_eq(packed, size);
 			ck_assert_mem_eq(again, bytes, size);
@@ -107,9 +114,9 @@ START_TEST(a_batch_has_one_form)
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
 	for (size_t less = 0; less < size; less++)
-		ck_assert_int_eq(fleet_wire_unpack(bytes, less, &read_batch, &at), -EPROTO);
+		ck_assert_int_eq(unpack(bytes, less, &read_batch, &at), -EPROTO);
 	bytes[4]++;
-	ck_assert_int_eq(fleet_wire_unpack(bytes, size, &read_batch, &at), -EPROTONOSUPPORT);
+	ck_assert_int_eq(unpack(bytes, size, &read_batch, &at), -EPROTONOSUPPORT);
 }
 END_TEST
 
@@ -480,7 +487,7 @@ START_TEST(what_is_broken_ends_nothing_and_is_counted)
 {
 	struct pair pair = pair_new(0);
 	struct fleet *fleet = pair.world->hosts[1].fleet;
-	struct fleet_batch batch = {"host-1", 0, 0, 77, 0, 1, 1};
+	struct fleet_batch batch = {"default", "host-1", 0, 0, 77, 0, 1, 1, 0, 0};
 	uint8_t bytes[256];
 
 	/* From itself, and cut off. */
@@ -551,7 +558,7 @@ START_TEST(joins_that_are_at_rest_cost_a_batch_a_beat)
 	uint64_t resyncs = world_counts(world, 1).resyncs;
 	world_run(world, 10 * WORLD_BEAT_NS);
 	ck_assert_uint_le(world->hosts[0].sends + world->hosts[1].sends - sends, 22);
-	ck_assert_uint_le(world->hosts[0].sent_bytes + world->hosts[1].sent_bytes - bytes, 22 * 64);
+	ck_assert_uint_le(world->hosts[0].sent_bytes + world->hosts[1].sent_bytes - bytes, 22 * 80);
 	ck_assert_uint_eq(world_counts(world, 1).resyncs, resyncs);
 	world_free(world);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random storms over a fleet: contexts are made, joined, moved, ended and released, while messages are lost,
+ * Random storms over a fleet: contexts are made, joined, moved, ended, cancelled and released, and hosts are
+ * asked for lists, while messages are lost,
  * doubled and overtaken, cables are cut, bridges are killed, and the engine stops or forgets all. What every
  * bridge says is checked as it says it. After each storm there is calm, and within three beats of it
  * everybody must know the truth. In the end nothing may be left in memory.
@@ -81,6 +82,29 @@ static void leave_something(struct storm *storm)
 		world_leave(storm->world->mirrors[world_draw(storm->world, storm->world->mirror_count)]);
 }
 
+static uint64_t draw_wait(struct storm *storm)
+{
+	return world_draw(storm->world, 10000) * UINT64_C(1000000);
+}
+
+static void cancel_something(struct storm *storm)
+{
+	unsigned context = draw_context(storm), host = draw_host(storm);
+
+	if (context != UINT_MAX)
+		world_cancel(storm->world, host, context, world_draw(storm->world, 3) ? "root" : "somebody",
+			     world_draw(storm->world, 4) ? 0 : FLEET_CANCEL_DRY_RUN, draw_wait(storm));
+}
+
+static void list_something(struct storm *storm)
+{
+	unsigned of = draw_host(storm), host = draw_host(storm);
+
+	storm->world->hosts[of].reap_ns = draw_wait(storm);
+	if (of != host)
+		world_list(storm->world, host, of, draw_wait(storm));
+}
+
 static void act(struct storm *storm)
 {
 	static const uint64_t some_ns = NS_PER_SECOND * 30;
@@ -97,8 +121,12 @@ static void act(struct storm *storm)
 		move_something(storm);
 	else if (choice < 68)
 		release_something(storm);
-	else if (choice < 78)
+	else if (choice < 74)
 		leave_something(storm);
+	else if (choice < 77)
+		cancel_something(storm);
+	else if (choice < 78)
+		list_something(storm);
 	else if (storm->is_lossless)
 		engine_fake_hide_leases(storm->world->fake, world_draw(storm->world, 2));
 	else if (storm->is_gentle)
@@ -136,12 +164,39 @@ static void calm_down(struct storm *storm)
 	}
 }
 
-/* In every third storm nothing goes wrong but messages, so that nobody may be taken for dead. */
+/* In calm a cancel ends all mirrors of a context, and a list is complete. */
+static void ask_in_calm(struct world *world)
+{
+	unsigned host = world_draw(world, world->host_count), mirrors = 0;
+	unsigned context = world_context(world, (host + 1) % world->host_count, 0);
+
+	for (unsigned i = 0; i < world->host_count; i++) {
+		world->hosts[i].reap_ns = 0;
+		if (i == world->contexts[context].owner || world_draw(world, 2))
+			continue;
+		world_join(world, i, context, 0);
+		mirrors++;
+	}
+	world_run(world, NS_PER_SECOND / 10);
+	struct world_cancel *cancel = world_cancel(world, host, context, "root", 0, 0);
+	struct world_list *list = world_list(world, host, world->contexts[context].owner, NS_PER_SECOND);
+	world_run(world, NS_PER_SECOND / 10);
+	world_assert(world, cancel->is_done && cancel->outcome.error == 0);
+	world_assert(world, cancel->outcome.report.ended == mirrors + 1);
+	world_assert(world, cancel->outcome.hosts_asked == mirrors + 1 && !cancel->outcome.hosts_silent);
+	world_assert(world, list->is_done && list->error == 0);
+}
+
+/* In every third storm nothing goes wrong but messages, so that nobody may be taken for dead. In every second
+ * one the fleet has a key. */
 static void storm_run(unsigned seed)
 {
-	struct storm storm = {world_new(seed, 2 + seed % 4), seed % 3 == 0, seed % 6 == 0};
+	unsigned key_size = seed % 2 && fleet_key_is_supported() ? 32 + seed % 32 : 0;
+	struct storm storm = {world_new_with_key(seed, 2 + seed % 4, key_size), seed % 3 == 0, seed % 6 == 0};
 	struct world *world = storm.world;
 	unsigned phases = 2 + world_draw(world, 4);
+	for (unsigned i = 0; i < world->host_count; i++)
+		world->hosts[i].entries = world_draw(world, 600);
 
 	for (unsigned phase = 0; phase < phases; phase++) {
 		struct engine_chaos chaos = {.lost = storm.is_lossless ? 0 : world_draw(world, 30),
@@ -157,6 +212,7 @@ static void storm_run(unsigned seed)
 		calm_down(&storm);
 		world_run(world, CALM_NS);
 		world_check(world);
+		ask_in_calm(world);
 	}
 	ck_assert_msg(!storm.is_gentle || (!world->host_ends && !world->unreachable_ends),
 		      "seed %u: a host was taken for dead, or a link for lost", seed);
@@ -168,6 +224,9 @@ static void storm_run(unsigned seed)
 		ck_assert_msg(!counts.hosts && !counts.owned && !counts.interests && !counts.mirrors,
 			      "seed %u: %u hosts, %u contexts, %u interests, %u mirrors are left", seed,
 			      counts.hosts, counts.owned, counts.interests, counts.mirrors);
+		ck_assert_msg(!counts.cancels && !counts.lists && !counts.cancels_asked &&
+				      !counts.lists_asked,
+			      "seed %u: cancels or lists are left", seed);
 	}
 	world_free(world);
 }

@@ -285,6 +285,30 @@ START_TEST(checks_generations)
 }
 END_TEST
 
+/* The host of a cause is read; in a table of an earlier library, whose causes lack it, there is none. */
+START_TEST(reads_the_host_of_a_cause_where_there_is_one)
+{
+	struct made_table table = sample();
+	struct snapshot snapshot;
+	struct ctx_table_area *causes = &made_table_header(&table)->causes;
+	size_t without = offsetof(struct ctx_table_cause, host);
+
+	memset(made_table_cause(&table, 1)->host, 'h', CTX_TABLE_HOST_SIZE);
+	read_well(&table, &snapshot);
+	ck_assert_uint_eq(strlen(snapshot.causes[at_slot(&snapshot, 3)->cause].host),
+			  CTX_TABLE_HOST_SIZE - 1);
+	snapshot_free(&snapshot);
+	memmove(table.bytes + causes->offset + without, made_table_cause(&table, 1), without);
+	causes->record_size = (uint32_t)without;
+	read_well(&table, &snapshot);
+	check_sound(&snapshot);
+	ck_assert_str_eq(snapshot.causes[at_slot(&snapshot, 3)->cause].host, "");
+	ck_assert_str_ne(snapshot.causes[at_slot(&snapshot, 3)->cause].text, "");
+	snapshot_free(&snapshot);
+	free(table.bytes);
+}
+END_TEST
+
 /* A record whose writer was stopped in the middle is left out and counted; the rest is read. */
 START_TEST(leaves_out_a_record_in_writing)
 {
@@ -469,6 +493,7 @@ Suite *test_suite(void)
 	tcase_add_test(bad, refuses_to_allocate_holes);
 	tcase_add_test(bad, survives_circles);
 	tcase_add_test(bad, checks_generations);
+	tcase_add_test(bad, reads_the_host_of_a_cause_where_there_is_one);
 	tcase_add_test(bad, leaves_out_a_record_in_writing);
 	tcase_add_loop_test(bad, survives_random_damage, 0, 4);
 	tcase_add_test(race, never_reads_half_a_record);

@@ -89,6 +89,15 @@ static struct wire_message welcome_to(const struct wire_message *hello)
 				     .welcome = {.version = WIRE_VERSION, .epoch = 7}};
 }
 
+/* As an honest service greets. */
+static void welcome(int fd, const struct wire_message *hello)
+{
+	struct wire_message message = welcome_to(hello), terms = {.type = WIRE_TERMS};
+
+	raw_send_message(fd, &message, NULL, 0);
+	raw_send_message(fd, &terms, NULL, 0);
+}
+
 /* Until it hangs up. */
 static void hear_out(int fd)
 {
@@ -249,10 +258,8 @@ static void answer_join(struct fake *fake, int fd)
 	while (raw_receive_from_client(fd, &message)) {
 		int fds[3] = {pipe_fds[0], pidfd, file};
 		unsigned count = 2;
-		if (message.type == WIRE_HELLO) {
-			struct wire_message welcome = welcome_to(&message);
-			raw_send_message(fd, &welcome, NULL, 0);
-		}
+		if (message.type == WIRE_HELLO)
+			welcome(fd, &message);
 		if (message.type != WIRE_JOIN)
 			continue;
 		joined.serial = report.serial = message.serial;
@@ -343,8 +350,7 @@ static void give_orders(struct fake *fake, int fd)
 
 	if (!raw_receive_from_client(fd, &message))
 		return;
-	struct wire_message welcome = welcome_to(&message);
-	raw_send_message(fd, &welcome, NULL, 0);
+	welcome(fd, &message);
 	for (unsigned i = 0; i < 3; i++) {
 		order.serial = 100 + i;
 		order.order.id = (struct ctxd_id){i < 2 ? 7 : 0, i < 2 ? 5 : 0};
@@ -435,10 +441,10 @@ static void answer_slowly(struct fake *fake, int fd)
 	for (unsigned i = 0; i < RAW_FDS_MAX; i++)
 		fds[i] = lingering.fd;
 	while (raw_receive_from_client(fd, &message)) {
-		struct wire_message welcome = welcome_to(&message);
+		struct wire_message slow_welcome = welcome_to(&message);
 		bool slow = message.type == (slow_turns[fake->turn].joins ? WIRE_JOIN : WIRE_HELLO);
 		if (!slow && message.type == WIRE_HELLO)
-			raw_send_message(fd, &welcome, NULL, 0);
+			welcome(fd, &message);
 		if (!slow)
 			continue;
 		joined.serial = message.serial;
@@ -446,7 +452,7 @@ static void answer_slowly(struct fake *fake, int fd)
 		if (slow_turns[fake->turn].empty)
 			raw_send(fd, "", 0, fds, slow_turns[fake->turn].fd_count);
 		else
-			raw_send_message(fd, message.type == WIRE_JOIN ? &joined : &welcome, fds,
+			raw_send_message(fd, message.type == WIRE_JOIN ? &joined : &slow_welcome, fds,
 					 slow_turns[fake->turn].fd_count);
 		close(lingering.fd);
 		/* And one that is never received, for the connection is broken. */
@@ -502,9 +508,8 @@ static void answer_without_end(struct fake *fake, int fd)
 
 	joined.joined.deadline_ns = CTX_FOREVER;
 	while (raw_receive_from_client(fd, &message)) {
-		struct wire_message welcome = welcome_to(&message);
 		if (message.type == WIRE_HELLO)
-			raw_send_message(fd, &welcome, NULL, 0);
+			welcome(fd, &message);
 		if (message.type == WIRE_JOIN)
 			break;
 	}

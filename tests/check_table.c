@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cancel.h"
 #include "support/contexts.h"
 #include "table_format.h"
 
@@ -189,6 +190,7 @@ START_TEST(record_tells_how_a_context_ended)
 			       record.cause_slot * view.header->causes.record_size);
 	ck_assert_int_eq(cause->error, -EPIPE);
 	ck_assert_str_eq(cause->text, "peer left");
+	ck_assert_str_eq(cause->host, "");
 	ck_assert_uint_eq(cause->context_slot, (uint32_t)id);
 	ck_assert(read_context(view, ctx_id(child), &record));
 	ck_assert_uint_eq(record.state & CTX_TABLE_ERRNO, ECANCELED);
@@ -200,6 +202,26 @@ START_TEST(record_tells_how_a_context_ended)
 	/* The slot is free, and its next user is another generation. */
 	ck_assert(!read_context(view, id, &record));
 	unmap_table(view);
+}
+END_TEST
+
+START_TEST(record_tells_on_which_host_an_end_began)
+{
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct ctx_cause there = {
+		.error = -EPIPE, .kind = CTX_CAUSE_HOST, .text = "it is gone", .host = "other.example"};
+	struct ctx_table_context record;
+	struct view view = map_table(getpid());
+
+	ck_assert_ok(context_end_foreign(ctx, ECANCELED, &there));
+	ck_assert(read_context(view, ctx_id(ctx), &record));
+	ck_assert_uint_eq(record.cause_kind, CTX_CAUSE_HOST);
+	const struct ctx_table_cause *cause =
+		(const void *)((const char *)view.header + view.header->causes.offset +
+			       record.cause_slot * view.header->causes.record_size);
+	ck_assert_str_eq(cause->host, "other.example");
+	unmap_table(view);
+	ctx_finish(ctx);
 }
 END_TEST
 
@@ -429,6 +451,7 @@ Suite *test_suite(void)
 	tcase_add_test(table, table_is_sealed_and_cannot_be_written_by_others);
 	tcase_add_test(table, record_tells_what_a_context_is);
 	tcase_add_test(table, record_tells_how_a_context_ended);
+	tcase_add_test(table, record_tells_on_which_host_an_end_began);
 	tcase_add_test(table, moved_deadline_shows_in_the_table);
 	tcase_add_test(table, generation_of_a_slot_changes_with_each_use);
 	tcase_add_test(table, thread_that_only_releases_gives_slots_back);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ctxtool cancel: ends contexts and the operations in flight under them, in all processes that they reach. */
+#include "cancel.h"
 #include "commands.h"
 
 #include <errno.h>
@@ -23,10 +24,12 @@
 static const char help[] =
 	"Usage: ctxtool cancel [OPTION...] ID|LABEL...\n"
 	"       ctxtool cancel [OPTION...] --pid=PID\n"
+	"       ctxtool cancel [OPTION...] --fleet HOST/ID...\n"
 	"End contexts and everything below them, in the process that has them and in all processes\n"
 	"that joined them. The service ctxd does that; only a ctxtool run is ended without it too.\n"
 	"\n"
-	"ID is PID:SLOT.GENERATION as ls prints it, or the service's EPOCH-NUMBER.\n"
+	"ID is PID:SLOT.GENERATION as ls prints it, or the service's EPOCH-NUMBER; of a host of the\n"
+	"fleet, HOST/EPOCH-NUMBER as ls --fleet prints it.\n"
 	"\n"
 	"  -p, --pid=PID       look only at this process; repeatable. Without an operand: end all roots\n"
 	"                      of it\n"
@@ -36,6 +39,8 @@ static const char help[] =
 	"  -e, --error=NAME    the error of that cause, such as ECONNRESET; ECANCELED by default\n"
 	"  -w, --wait[=SEC]    wait until the operations are reaped, for 10 s by default, and report\n"
 	"                      them\n"
+	"  -F, --fleet         end a context of any host of the fleet, on all hosts that joined it\n"
+	"  -v, --verbose       with --fleet: say what each host did\n"
 	"  -n, --dry-run       only say what would end\n"
 	"  -y, --yes           do not ask. Without a terminal this is needed for a root, --pid, --all\n"
 	"                      and more than 100 contexts or operations\n"
@@ -43,17 +48,8 @@ static const char help[] =
 	"  -h, --help          print this text\n"
 	"\n"
 	"Exit codes: 0 all ended; 1 nothing ended (not there, not allowed, or ended before); 2 wrong\n"
-	"usage, or not confirmed; 3 some did not end, or a process did not answer; 4 no service, or\n"
-	"no memory.\n";
-
-struct cancel_options {
-	pid_t *pids;
-	size_t pid_count;
-	bool subtree, all, dry_run, yes, json, wait;
-	const char *text;
-	int error;
-	uint64_t wait_ns;
-};
+	"usage, or not confirmed; 3 some did not end, or a process or host did not answer; 4 no\n"
+	"service, no fleet, or no memory.\n";
 
 struct victims {
 	struct victim *list;
@@ -135,6 +131,12 @@ static int take_option(struct cancel_options *options, int letter)
 	case 'w':
 		return parse_wait(options, optarg) ? -1
 						   : bad_usage("not a time of up to 86400 seconds", optarg);
+	case 'F':
+		options->fleet = true;
+		return -1;
+	case 'v':
+		options->verbose = true;
+		return -1;
 	case 'n':
 		options->dry_run = true;
 		return -1;
@@ -162,6 +164,8 @@ static int parse_options(struct cancel_options *options, int argc, char **argv)
 		{"cause", required_argument, NULL, 'C'},
 		{"error", required_argument, NULL, 'e'},
 		{"wait", optional_argument, NULL, 'w'},
+		{"fleet", no_argument, NULL, 'F'},
+		{"verbose", no_argument, NULL, 'v'},
 		{"dry-run", no_argument, NULL, 'n'},
 		{"yes", no_argument, NULL, 'y'},
 		{"json", no_argument, NULL, 'j'},
@@ -171,11 +175,18 @@ static int parse_options(struct cancel_options *options, int argc, char **argv)
 	int letter;
 
 	optind = 1;
-	while ((letter = next_option("ctxtool cancel", argc, argv, "p:saC:e:w::nyjh", known)) != -1) {
+	while ((letter = next_option("ctxtool cancel", argc, argv, "p:saC:e:w::Fvnyjh", known)) != -1) {
 		int result = take_option(options, letter);
 		if (result >= 0)
 			return result;
 	}
+	if (options->fleet && (options->pid_count || options->subtree || options->all))
+		return bad_usage("--fleet ends a context by its id: leave out --pid, --subtree and --all",
+				 NULL);
+	if (options->verbose && !options->fleet)
+		return bad_usage("--verbose goes with --fleet", NULL);
+	if (options->fleet && optind == argc)
+		return bad_usage("nothing to cancel: give HOST/EPOCH-NUMBER", NULL);
 	if (optind == argc && !options->pid_count)
 		return bad_usage("nothing to cancel: give an id, a label or --pid=PID", NULL);
 	return -1;
@@ -270,6 +281,7 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 		       const char *operand)
 {
 	struct selection selection;
+	char host[CTX_HOST_MAX];
 	struct ctxd_id id;
 	int code;
 
@@ -277,6 +289,8 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 		if (options->all && !options->subtree && add_labelled(victims, survey, operand) == EXIT_OK)
 			return EXIT_OK;
 		code = select_live(operand, survey, &selection);
+		if (code == EXIT_NOTHING && !fleet_parse_id(operand, host, &id))
+			return bad_usage("an id of a host of the fleet needs --fleet", operand);
 		if (code)
 			return code;
 	} else if (!find_shared(survey, id, &selection)) {
@@ -523,8 +537,12 @@ int cancel_run(int argc, char **argv)
 	struct survey survey;
 	int code = parse_options(&options, argc, argv), found;
 
-	if (code >= 0)
+	if (code < 0 && options.fleet)
+		code = cancel_fleet(&options, argv + optind, argc - optind);
+	if (code >= 0) {
+		free(options.pids);
 		return code;
+	}
 	service_refresh();
 	if (survey_processes(options.pids, options.pid_count, &survey) ||
 	    service_complete(&survey, options.pids, options.pid_count)) {

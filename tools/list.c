@@ -16,13 +16,15 @@ static const char help[] =
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
 	"  -j, --json             print JSON, with everything that is known\n"
+	"  -F, --fleet[=HOST]     show what all hosts of the fleet, or one, share and have joined\n"
+	"  -t, --timeout=SECONDS  with --fleet: wait so long for a host that does not answer; 1\n"
 	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
 	"  -n, --count=N          stop repeating after N times\n"
 	"  -h, --help             print this text\n"
 	"\n"
 	"ID is PID:SLOT.GENERATION. OPS is the number of operations in flight.\n"
-	"Exit codes: 0 shown, 1 nothing found, 2 wrong usage, 3 something could not be read, 4 no memory,\n"
-	"or the output failed.\n";
+	"Exit codes: 0 shown; 1 nothing found, or a host is silent or gone; 2 wrong usage; 3 something\n"
+	"could not be read; 4 no memory, no service or fleet for --fleet, or the output failed.\n";
 
 struct widths {
 	int id, label;
@@ -112,5 +114,9 @@ static int print_list(const struct view_options *options, struct survey *survey)
 	return EXIT_OK;
 }
 
-const struct view view_ls = {
-	.name = "ls", .help = help, .letters = "opcjwnh", .shows_copies = true, .print = print_list};
+const struct view view_ls = {.name = "ls",
+			     .help = help,
+			     .letters = "opcjwnFth",
+			     .shows_copies = true,
+			     .print = print_list,
+			     .print_fleet = list_print_fleet};

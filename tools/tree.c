@@ -15,17 +15,20 @@
 static const char help[] =
 	"Usage: ctxtool tree [OPTION...]\n"
 	"Show the contexts of all processes as trees, with their operations in flight,\n"
-	"and the rings of each process with their last batch of cancels.\n"
+	"and the rings of each process with their last batch of cancels. With --fleet: the shared\n"
+	"contexts of all hosts, with what other hosts joined below the original.\n"
 	"\n"
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
 	"  -j, --json             print JSON: a flat list in which each context names its parent\n"
+	"  -F, --fleet[=HOST]     show what all hosts of the fleet, or one, share and have joined\n"
+	"  -t, --timeout=SECONDS  with --fleet: wait so long for a host that does not answer; 1\n"
 	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
 	"  -n, --count=N          stop repeating after N times\n"
 	"  -h, --help             print this text\n"
 	"\n"
-	"Exit codes: 0 shown, 1 nothing found, 2 wrong usage, 3 something could not be read, 4 no memory,\n"
-	"or the output failed.\n";
+	"Exit codes: 0 shown; 1 nothing found, or a host is silent or gone; 2 wrong usage; 3 something\n"
+	"could not be read; 4 no memory, no service or fleet for --fleet, or the output failed.\n";
 
 /* For each level above the current line, whether it has another context below that line. */
 struct branches {
@@ -142,5 +145,9 @@ static int print_trees(const struct view_options *options, struct survey *survey
 	return EXIT_OK;
 }
 
-const struct view view_tree = {
-	.name = "tree", .help = help, .letters = "pcjwnh", .shows_copies = true, .print = print_trees};
+const struct view view_tree = {.name = "tree",
+			       .help = help,
+			       .letters = "pcjwnFth",
+			       .shows_copies = true,
+			       .print = print_trees,
+			       .print_fleet = tree_print_fleet};

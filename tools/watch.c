@@ -103,6 +103,9 @@ static void print_json(const struct ctxd_event *event)
 		}
 		json_object_set_new(object, "name", json_string(escape(entry->name, text, sizeof(text))));
 		json_object_set_new(object, "label", json_string(escape(entry->label, text, sizeof(text))));
+		if (entry->host[0])
+			json_object_set_new(object, "origin",
+					    json_string(origin_text(entry, text, sizeof(text))));
 	}
 	if (event->kind < CTXD_EVENT_LOST && entry->kind == CTXD_SHARED && entry->ended_ns) {
 		json_object_set_new(object, "cause", json_string(cause_kind_name(entry->cause.kind)));
@@ -110,6 +113,9 @@ static void print_json(const struct ctxd_event *event)
 				    json_string(errno_text(entry->cause.error, name, sizeof(name))));
 		json_object_set_new(object, "text",
 				    json_string(escape(entry->cause.text, text, sizeof(text))));
+		if (entry->cause.host[0])
+			json_object_set_new(object, "host",
+					    json_string(escape(entry->cause.host, text, sizeof(text))));
 	}
 	json_dumpf(object, stdout, JSON_COMPACT);
 	putchar('\n');
@@ -137,10 +143,15 @@ static void print_event(const struct ctxd_event *event)
 			printf(" \"%s\"", escape(entry->label, text, sizeof(text)));
 		if (entry->name[0])
 			printf(" as \"%s\"", escape(entry->name, text, sizeof(text)));
-		if (entry->kind == CTXD_SHARED && entry->ended_ns)
+		if (entry->host[0])
+			printf(" of %s", origin_text(entry, text, sizeof(text)));
+		if (entry->kind == CTXD_SHARED && entry->ended_ns) {
 			printf(": %s %s \"%s\" by %d", cause_kind_name(entry->cause.kind),
 			       errno_text(entry->cause.error, name, sizeof(name)),
 			       escape(entry->cause.text, text, sizeof(text)), (int)entry->cause.pid);
+			if (entry->cause.host[0])
+				printf(" on %s", escape(entry->cause.host, text, sizeof(text)));
+		}
 	}
 	putchar('\n');
 }

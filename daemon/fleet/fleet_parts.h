@@ -6,11 +6,16 @@
  * Its files, from below upwards. None calls one that stands above it:
  *
  *   id.c          global ids
+ *   hmac.c        message authentication codes
  *   fleet_wire.c  batches and messages as bytes
  *   host.c        another host: its queue, its batches, sequence and incarnation
  *   roster.c      the own lease, and which hosts are taken for dead
+ *   survey.c      what is known of the link and of hosts, for those who ask
  *   interest.c    contexts of this host, and which hosts have joined them
  *   mirror.c      contexts of other hosts that were joined here
+ *   errand.c      a cancel that one host was sent, until it has reported
+ *   cancel.c      cancels that this host was asked for, and those that its users ask for
+ *   listing.c     lists of what there is on a host
  *   fleet.c       the interface, what comes in, and what is due at a time
  *
  * How loss is noticed. A receiver sees that messages are missing by the number of the first one in the next
@@ -28,7 +33,12 @@
  *     RESYNC follows.
  *
  * A message that comes late is not used, since what it had said has been asked for already. So the messages
- * of one session are handled in their order.
+ * of one session are handled in their order. A CANCEL and a LIST are sent again until they are answered.
+ *
+ * In a fleet with a key, old batches could be played back by who reads the engine. Sequence and incarnations
+ * catch those of the two lives of the other bridge that are known. Of a bridge that is not known nothing is
+ * used before it has shown that it is alive: each batch names the session that its sender has heard last, and
+ * the receiver waits for its own present one. Sessions have other numbers in each life.
  */
 #ifndef CTXD_FLEET_PARTS_H
 #define CTXD_FLEET_PARTS_H
@@ -37,6 +47,7 @@
 #include "fleet.h"
 #include "fleet_wire.h"
 #include "heap.h"
+#include "hmac.h"
 #include "list.h"
 #include "map.h"
 
@@ -45,6 +56,14 @@
 #define EXACT_NS NS_PER_SECOND
 /* How often a mirror asks for an answer that is exact. */
 #define EXACT_TRIES 3
+/* With more related hosts, batches that only show that a host is alive are sent less often. */
+#define RELATED_FEW 200
+
+/* Something that is due at a time. */
+struct timer {
+	struct heap_node node; /* In fleet->timers. */
+	void (*due)(struct timer *timer);
+};
 
 /* The own link and the own lease. */
 struct roster {
@@ -55,6 +74,8 @@ struct roster {
 	uint64_t read_ns;     /* When leases were last asked for. */
 	bool was_renewal;     /* The wish whose answer comes next. */
 	bool has_ended_grace; /* The grace of this loss of the link is over. */
+	uint64_t seen_ns;     /* When the own lease was last confirmed. */
+	uint32_t related;     /* The number of related hosts at the last beat. */
 };
 
 struct fleet {
@@ -62,20 +83,28 @@ struct fleet {
 	struct fleet_output output;
 	struct fleet_counts counts;
 	struct roster roster;
-	uint64_t now_ns; /* The time that was told last. */
+	struct hmac *hmac; /* The key. NULL: there is none. */
+	uint64_t now_ns;   /* The time that was told last. */
 	uint64_t started_ns, beat_ns;
 	uint64_t last_session; /* The number of the latest session with any host. */
 	uint64_t last_version; /* Of the deadlines of this host's contexts. */
-	uint32_t last_nonce;
-	bool is_blocked;   /* The engine takes no more. */
-	uint8_t *batch;	   /* Room for one batch. */
-	struct list dirty; /* The hosts that have something to send. */
+	uint32_t last_nonce;   /* Of JOIN and PROBE. */
+	uint64_t last_request; /* The nonce of the last CANCEL or LIST. */
+	uint64_t last_number;  /* Of what this host was asked for. */
+	bool is_blocked;       /* The engine takes no more. */
+	uint8_t *batch;	       /* Room for one batch. */
+	struct list dirty;     /* The hosts that have something to send. */
 	struct list hosts;
-	struct map hosts_by_name, owned_by_key, interests_by_key, mirrors_by_key;
-	struct heap host_timers, mirror_timers;
+	struct map hosts_by_name, owned_by_id, interests_by_key, mirrors_by_key;
+	struct map cancels_by_number, listings_by_number;
+	struct heap host_timers, mirror_timers, timers;
 	/* Contexts of this host that wait: to be asked for again, to be joined once more before they are
 	 * freed, and to be forgotten after their end. In the order of their times. */
 	struct list doubtful, lingering, ended;
+	/* The cancels of contexts of this host that its own users asked for, and, in the order of their ends,
+	 * those that are done. */
+	struct list own_cancels, done_cancels;
+	uint32_t own_cancel_count, records; /* How many of the first, and hosts in all cancels. */
 	/* The mirrors that have no host: they have ended, or survive though their owner's host has forgotten
 	 * them. */
 	struct list apart;
@@ -103,6 +132,7 @@ struct host {
 	 */
 	uint64_t incarnation, past_incarnation;
 	bool is_disputed;
+	struct fleet_host_info info; /* Its counts are kept here. */
 
 	/* To it. */
 	uint8_t *queue; /* Packed messages. NULL when there are none. */
@@ -114,9 +144,12 @@ struct host {
 	uint64_t greet_ns;	/* When to send HELLO and RESYNC after the link came up. UINT64_MAX: never. */
 	uint32_t round;		/* The number of the RESYNC. */
 	bool is_resyncing;	/* The END of the RESYNC has not been queued. */
+	uint32_t probe_nonce;	/* Of the PROBE that was sent last. 0: it has been answered. */
+	uint64_t probe_sent_ns;
 
 	/* From it. */
 	uint64_t in_session, in_next;
+	uint64_t heard;	   /* The session of its latest batch, used or not: batches to it name this one. */
 	uint64_t heard_ns; /* The latest batch. */
 	bool needs_resync; /* A RESYNC from it has to begin. */
 	uint64_t hello_ns; /* When it was last asked for that. */
@@ -131,7 +164,25 @@ struct host {
 	/* The mirrors of its contexts: those that are still to be named in the RESYNC, and the others. */
 	struct list unsynced, mirrors;
 	uint32_t interest_count, mirror_count;
+
+	/* What it asked for: cancels and lists. And what it was asked for. */
+	struct list cancels, listings, errands, queries;
+	uint32_t cancel_count, listing_count;
+	/* No CANCEL with this nonce or a smaller one is new: some of these have been forgotten. */
+	uint64_t cancel_floor;
 };
+
+/* Sets a timer anew. */
+static inline void timer_set(struct fleet *fleet, struct timer *timer, uint64_t due_ns)
+{
+	heap_remove(&fleet->timers, &timer->node);
+	heap_insert(&fleet->timers, &timer->node, due_ns);
+}
+
+static inline void timer_stop(struct fleet *fleet, struct timer *timer)
+{
+	heap_remove(&fleet->timers, &timer->node);
+}
 
 /* ---- host.c */
 
@@ -161,9 +212,20 @@ void host_flush(struct host *host);
 void host_set_timer(struct host *host);
 /* Whether a batch is due in each beat. */
 bool host_is_related(const struct host *host);
+/* How long after the latest batch to a host the next one is due. */
+uint64_t host_beat_ns(const struct fleet *fleet);
+/* Whether it cannot be forgotten. */
+bool host_is_busy(const struct host *host);
 /* When it is forgotten, if it is not related. */
 uint64_t host_idle_ns(const struct host *host);
 
+/* Whether a batch has the code that the fleet asks for. O(size). */
+bool host_batch_is_genuine(struct fleet *fleet, const uint8_t *bytes, size_t size,
+			   const struct fleet_batch *batch);
+/* An answer took so long. */
+void host_measure(struct host *host, uint64_t round_trip_ns);
+/* A nonce for JOIN or PROBE: never 0. */
+uint32_t next_nonce(struct fleet *fleet);
 /* What the header of a batch says. */
 enum {
 	HOST_OLD = 1 << 0,	   /* Do not use the batch. */
@@ -171,6 +233,7 @@ enum {
 	HOST_NEW_SESSION = 1 << 2, /* It has forgotten this host, or has another incarnation. */
 	HOST_GAP = 1 << 3,	   /* Messages are missing. */
 	HOST_ASTRAY = 1 << 4,	   /* The batch is for an earlier life of this bridge. Do not use it. */
+	HOST_UNPROVEN = 1 << 5,	   /* Its sender has not shown that it is alive. Do not use it. */
 };
 unsigned host_check_batch(struct host *host, const struct fleet_batch *batch);
 /* Learns the incarnation, which may be the past one. True: the bridge there has been started anew since it
@@ -207,6 +270,9 @@ void owned_tick(struct fleet *fleet);
 uint64_t owned_next_ns(const struct fleet *fleet);
 /* Frees all of them. */
 void owned_free_all(struct fleet *fleet);
+/* Calls visit for each host that has joined a live context. O(those). */
+void interests_visit(struct fleet *fleet, struct ctxd_id id,
+		     void (*visit)(struct host *host, const struct fleet_key *key, void *data), void *data);
 
 /* ---- mirror.c */
 
@@ -224,5 +290,63 @@ void mirrors_end(struct host *host, enum fleet_end end);
 void mirrors_tick(struct fleet *fleet);
 /* Frees those of a list. */
 void mirrors_free(struct fleet *fleet, struct list *mirrors);
+/* Whether there is a mirror of that context. */
+bool mirrors_exist(const struct host *host, const struct fleet_key *key);
+
+/* ---- errand.c */
+
+/* A CANCEL that was sent to a host. It is sent again until the host has reported, or its time is over. */
+struct errand {
+	struct host *host;
+	struct list of_host, of_parent;
+	struct timer timer;
+	uint64_t again_ns, end_ns;
+	struct fleet_cancelling message;
+	/* Reports of hosts that came, in their order. */
+	struct fleet_host_report *records;
+	uint32_t record_count, record_room;
+	/* It is over, and is freed afterwards. total: the TOTAL; NULL: none came. */
+	void (*done)(struct errand *errand, const struct fleet_reported *total);
+	void *data; /* for done */
+	bool has_total;
+	struct fleet_reported total; /* that came before all records had */
+};
+
+/* Sends a CANCEL. secret, cancel: as in struct fleet_cancelling. It is linked to nothing by of_parent. NULL:
+ * no memory. */
+struct errand *errand_new(struct host *host, uint64_t secret, const struct fleet_cancel *cancel,
+			  uint64_t wait_ns);
+void errand_free(struct errand *errand);
+/* Frees those of a host that nobody else frees. */
+void errands_free(struct host *host);
+/* The host has reported. O(what it was sent and has not reported). */
+void errand_report(struct host *host, const struct fleet_reported *reported);
+/* The host has missed something: what it was sent is sent again. O(that). */
+void errands_repeat(struct host *host);
+
+/* ---- cancel.c */
+
+/* A host asks for a cancel. O(what it has asked for). */
+void cancel_receive(struct host *host, const struct fleet_cancelling *message);
+/* An END is used a little later when its mirrors are being cancelled. True: it was taken for that. */
+bool cancel_holds_end(struct host *host, const struct fleet_ended *ended);
+/* The host has a new bridge: it waits for nothing. O(what it has asked for). */
+void cancels_forget(struct host *host);
+void cancels_free_own(struct fleet *fleet);
+
+/* ---- listing.c */
+
+void listing_receive(struct host *host, const struct fleet_list_wish *wish);
+void query_entry(struct host *host, const struct fleet_listed_entry *listed);
+void query_end(struct host *host, const struct fleet_listed *listed);
+/* The host has missed something: what it was asked is asked again. O(that). */
+void queries_repeat(struct host *host);
+/* The queue of a host is empty: goes on with the lists that wait for that. O(its lists). */
+void listings_go_on(struct host *host);
+/* The host has a new bridge: it waits for nothing. O(its lists). */
+void listings_forget(struct host *host);
+void listings_free(struct host *host);
+/* Frees the questions to a host. */
+void queries_free(struct host *host);
 
 #endif

@@ -130,6 +130,177 @@ static void code_state(struct codec *codec, struct fleet_state *value)
 	}
 }
 
+static void code_report(struct codec *codec, struct ctxd_report *value)
+{
+	unsigned *counts[] = {&value->asked,	  &value->ended,     &value->silent,   &value->batches,
+			      &value->operations, &value->unsent,    &value->timed,    &value->sqes,
+			      &value->enters,	  &value->cancelled, &value->finished, &value->held};
+
+	for (unsigned i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+		code_u32(codec, counts[i]);
+	code_u64(codec, &value->submit_ns);
+	code_u64(codec, &value->reap_ns);
+}
+
+static void code_nonce(struct codec *codec, uint32_t *value)
+{
+	code_u32(codec, value);
+	require_that(codec, *value);
+}
+
+static void code_request(struct codec *codec, uint64_t *value)
+{
+	code_u64(codec, value);
+	require_that(codec, *value);
+}
+
+/* The name of a host. */
+static void code_host(struct codec *codec, char *value, size_t size)
+{
+	code_text(codec, value, size);
+	require_that(codec, fleet_host_is_valid(value, strnlen(value, size)));
+}
+
+/* 0 or negative errno. */
+static void code_error(struct codec *codec, int32_t *value)
+{
+	code_i32(codec, value);
+	require_that(codec, *value <= 0 && *value >= -WIRE_ERRNO_MAX);
+}
+
+static void code_cancelling(struct codec *codec, struct fleet_cancelling *value)
+{
+	struct fleet_cancel *cancel = &value->cancel;
+
+	code_request(codec, &value->nonce);
+	code_u64(codec, &value->secret);
+	code_u64(codec, &cancel->id.epoch);
+	code_u64(codec, &cancel->id.number);
+	code_u32(codec, &cancel->flags);
+	code_error(codec, &cancel->error);
+	code_u64(codec, &cancel->wait_ns);
+	code_i32(codec, &cancel->pid);
+	code_u32(codec, &cancel->uid);
+	code_text(codec, cancel->user, sizeof(cancel->user));
+	code_host(codec, cancel->host, sizeof(cancel->host));
+	code_text(codec, cancel->text, sizeof(cancel->text));
+	require_that(codec, cancel->id.epoch && cancel->id.number && cancel->pid >= 0);
+	require_that(codec, !(cancel->flags & ~FLEET_CANCEL_DRY_RUN));
+}
+
+static void code_reported(struct codec *codec, struct fleet_reported *value)
+{
+	uint32_t is_silent = value->host.is_silent;
+
+	code_request(codec, &value->nonce);
+	code_u32(codec, &value->step);
+	code_u32(codec, &value->index);
+	require_that(codec, value->step >= FLEET_REPORT_HOST && value->step <= FLEET_REPORT_TOTAL);
+	if (value->step == FLEET_REPORT_TOTAL) {
+		code_u32(codec, &value->hosts_asked);
+		code_u32(codec, &value->hosts_silent);
+	} else {
+		code_host(codec, value->host.host, sizeof(value->host.host));
+		code_u32(codec, &is_silent);
+		require_that(codec, is_silent <= 1);
+	}
+	value->host.is_silent = is_silent;
+	if (!is_silent) {
+		code_error(codec, &value->host.error);
+		code_report(codec, &value->host.report);
+	}
+}
+
+/* What the bits of an entry say: which of its times are there, and whether it is of another host. */
+enum {
+	ENTRY_CREATED = 1 << 0,
+	ENTRY_DEADLINE = 1 << 1,
+	ENTRY_ENDED = 1 << 2,
+	ENTRY_ORIGIN = 1 << 3,
+};
+
+static uint32_t entry_bits(const struct ctxd_entry *entry)
+{
+	return (entry->created_ns ? ENTRY_CREATED : 0) | (entry->deadline_ns ? ENTRY_DEADLINE : 0) |
+	       (entry->ended_ns ? ENTRY_ENDED : 0) | (entry->host[0] ? ENTRY_ORIGIN : 0);
+}
+
+/* A time whose duration is sent is 1 in the entry that is read. */
+static void code_entry_times(struct codec *codec, struct fleet_listed_entry *value, uint32_t bits)
+{
+	struct ctxd_entry *entry = &value->entry;
+
+	if (bits & ENTRY_CREATED) {
+		code_u64(codec, &value->age_ns);
+		entry->created_ns = 1;
+	}
+	if (bits & ENTRY_DEADLINE) {
+		code_u64(codec, &value->left_ns);
+		entry->deadline_ns = 1;
+	}
+	if (bits & ENTRY_ENDED) {
+		uint32_t kind = entry->cause.kind;
+		int32_t error = entry->cause.error;
+		code_u64(codec, &value->ended_ago_ns);
+		code_u32(codec, &kind);
+		code_error(codec, &error);
+		require_that(codec, kind <= CTX_CAUSE_UNREACHABLE);
+		entry->ended_ns = 1;
+		entry->cause.kind = kind;
+		entry->cause.error = error;
+	}
+}
+
+static void code_entry(struct codec *codec, struct fleet_listed_entry *value)
+{
+	struct ctxd_entry *entry = &value->entry;
+	uint32_t kind = entry->kind, bits = entry_bits(entry);
+
+	code_request(codec, &value->nonce);
+	code_u32(codec, &value->index);
+	code_u32(codec, &kind);
+	code_u32(codec, &bits);
+	code_u64(codec, &entry->id.epoch);
+	code_u64(codec, &entry->id.number);
+	code_u64(codec, &entry->parent.epoch);
+	code_u64(codec, &entry->parent.number);
+	code_i32(codec, &entry->pid);
+	code_u32(codec, &entry->uid);
+	code_u64(codec, &entry->ctx_id);
+	code_u32(codec, &entry->mode);
+	code_u32(codec, &entry->depth);
+	code_u32(codec, &entry->joiners);
+	code_entry_times(codec, value, bits);
+	code_text(codec, entry->name, sizeof(entry->name));
+	code_text(codec, entry->label, sizeof(entry->label));
+	code_text(codec, entry->process, sizeof(entry->process));
+	if (bits & ENTRY_ORIGIN) {
+		code_host(codec, entry->host, sizeof(entry->host));
+		code_u64(codec, &entry->origin.epoch);
+		code_u64(codec, &entry->origin.number);
+	}
+	entry->kind = kind;
+	require_that(codec,
+		     kind == CTXD_SHARED || kind == CTXD_JOINED || kind == CTXD_PROCESS || kind == CTXD_DEAD);
+	require_that(codec, entry->pid >= 0 && bits <= (ENTRY_ORIGIN << 1) - 1);
+}
+
+static void code_list_wish(struct codec *codec, struct fleet_list_wish *value)
+{
+	code_request(codec, &value->nonce);
+	code_u64(codec, &value->replaced);
+	code_u32(codec, &value->kinds);
+	code_u64(codec, &value->wait_ns);
+	require_that(codec, value->kinds && !(value->kinds & ~(uint32_t)FLEET_KINDS));
+}
+
+static void code_listed(struct codec *codec, struct fleet_listed *value)
+{
+	code_request(codec, &value->nonce);
+	code_u32(codec, &value->count);
+	code_error(codec, &value->error);
+}
+
 static void code_resync(struct codec *codec, struct fleet_resync *value)
 {
 	code_u32(codec, &value->round);
@@ -146,8 +317,7 @@ static void code_message(struct codec *codec, struct fleet_message *message)
 	switch (message->type) {
 	case FLEET_JOIN:
 		code_key(codec, &message->join.key);
-		code_u32(codec, &message->join.nonce);
-		require_that(codec, message->join.nonce);
+		code_nonce(codec, &message->join.nonce);
 		return;
 	case FLEET_STATE:
 		code_state(codec, &message->state);
@@ -169,7 +339,25 @@ static void code_message(struct codec *codec, struct fleet_message *message)
 		code_resync(codec, &message->resync);
 		return;
 	case FLEET_HELLO:
+		return;
 	case FLEET_PROBE:
+	case FLEET_ECHO:
+		code_nonce(codec, &message->nonce);
+		return;
+	case FLEET_CANCEL:
+		code_cancelling(codec, &message->cancelling);
+		return;
+	case FLEET_REPORT:
+		code_reported(codec, &message->reported);
+		return;
+	case FLEET_LIST:
+		code_list_wish(codec, &message->list_wish);
+		return;
+	case FLEET_ENTRY:
+		code_entry(codec, &message->listed_entry);
+		return;
+	case FLEET_LISTED:
+		code_listed(codec, &message->listed);
 		return;
 	}
 	codec->broken = true;
@@ -183,12 +371,13 @@ static void code_header(struct codec *codec, struct fleet_batch *value)
 	code_u64(codec, &value->to_incarnation);
 	code_u64(codec, &value->session);
 	code_u64(codec, &value->first);
-	code_text(codec, value->from, sizeof(value->from));
-	require_that(codec, !(value->flags & ~(FLEET_HOLDS | FLEET_KEEPS)));
+	code_u64(codec, &value->heard);
+	code_host(codec, value->fleet, sizeof(value->fleet));
+	code_host(codec, value->from, sizeof(value->from));
+	require_that(codec, !(value->flags & ~(FLEET_HOLDS | FLEET_KEEPS | FLEET_CODED)));
 	require_that(codec, value->from_incarnation && value->session && value->first);
 	/* The number of the next message can be counted. */
 	require_that(codec, value->first <= UINT64_MAX - value->count);
-	require_that(codec, fleet_host_is_valid(value->from, strlen(value->from)));
 }
 
 /* ---- both ways */
@@ -247,10 +436,9 @@ static bool read_message(const uint8_t *bytes, size_t size, size_t *at, struct f
 	return true;
 }
 
-int fleet_wire_unpack(const uint8_t *bytes, size_t size, struct fleet_batch *ret_batch, size_t *ret_at)
+int fleet_wire_unpack_header(const uint8_t *bytes, size_t size, struct fleet_batch *ret_batch, size_t *ret_at)
 {
 	struct fleet_batch batch = {0};
-	struct fleet_message message;
 	struct codec codec = {.in = bytes, .size = size};
 	uint32_t magic = 0;
 	uint16_t version = 0;
@@ -264,20 +452,27 @@ int fleet_wire_unpack(const uint8_t *bytes, size_t size, struct fleet_batch *ret
 	if (version != FLEET_VERSION)
 		return -EPROTONOSUPPORT;
 	code_header(&codec, &batch);
-	if (codec.broken)
+	size_t code_size = batch.flags & FLEET_CODED ? FLEET_CODE_SIZE : 0;
+	if (codec.broken || size - codec.at < code_size)
 		return -EPROTO;
-	size_t at = codec.at;
-	for (unsigned i = 0; i < batch.count; i++)
-		if (!read_message(bytes, size, &at, &message))
-			return -EPROTO;
-	if (at != size)
-		return -EPROTO;
+	batch.end = size - code_size;
 	*ret_batch = batch;
 	*ret_at = codec.at;
 	return 0;
 }
 
-bool fleet_wire_next(const uint8_t *bytes, size_t size, size_t *at, struct fleet_message *ret_message)
+int fleet_wire_check(const uint8_t *bytes, const struct fleet_batch *batch, size_t at)
 {
-	return *at < size && read_message(bytes, size, at, ret_message);
+	struct fleet_message message;
+
+	for (unsigned i = 0; i < batch->count; i++)
+		if (!read_message(bytes, batch->end, &at, &message))
+			return -EPROTO;
+	return at == batch->end ? 0 : -EPROTO;
+}
+
+bool fleet_wire_next(const uint8_t *bytes, const struct fleet_batch *batch, size_t *at,
+		     struct fleet_message *ret_message)
+{
+	return *at < batch->end && read_message(bytes, batch->end, at, ret_message);
 }

@@ -13,6 +13,8 @@
 
 /* An empty queue keeps this much memory for the next messages. */
 #define QUEUE_KEPT 4096u
+/* So many bytes of messages fit into any batch. */
+#define FLEET_ROOM (FLEET_BATCH_MAX - FLEET_HEADER_MAX - FLEET_CODE_SIZE)
 /* A host is forgotten when nothing was sent or received for so many leases, as long as the engine keeps an
  * inbox. */
 #define IDLE_LEASES 10
@@ -65,10 +67,14 @@ struct host *host_get(struct fleet *fleet, const char *name)
 	list_init(&host->interests);
 	list_init(&host->unsynced);
 	list_init(&host->mirrors);
+	list_init(&host->cancels);
+	list_init(&host->listings);
+	list_init(&host->errands);
+	list_init(&host->queries);
 	session_begin(host);
 	host->in_next = 1;
 	host->heard_ns = fleet->now_ns;
-	host->due_ns = clock_after_ns(fleet->now_ns, fleet->beat_ns);
+	host->due_ns = clock_after_ns(fleet->now_ns, host_beat_ns(fleet));
 	host->greet_ns = UINT64_MAX;
 	fleet->counts.hosts++;
 	host_set_timer(host);
@@ -93,6 +99,19 @@ void host_free(struct host *host)
 bool host_is_related(const struct host *host)
 {
 	return host->mirror_count || host->interest_count;
+}
+
+uint64_t host_beat_ns(const struct fleet *fleet)
+{
+	uint64_t stretch = (fleet->roster.related + RELATED_FEW - 1) / RELATED_FEW;
+
+	return stretch > 1 ? fleet->beat_ns * stretch : fleet->beat_ns;
+}
+
+bool host_is_busy(const struct host *host)
+{
+	return host_is_related(host) || !list_empty(&host->cancels) || !list_empty(&host->listings) ||
+	       !list_empty(&host->errands) || !list_empty(&host->queries);
 }
 
 uint64_t host_idle_ns(const struct host *host)
@@ -122,6 +141,7 @@ void host_want(struct host *host, unsigned wants)
 void host_drop_queue(struct host *host)
 {
 	host->fleet->counts.dropped += host->queued;
+	host->info.dropped += host->queued;
 	free(host->queue);
 	host->queue = NULL;
 	host->queued = host->room = 0;
@@ -155,7 +175,7 @@ void host_send(struct host *host, const struct fleet_message *message)
 	if (!host->fleet->roster.is_up)
 		return; /* When the link comes up, HELLO and RESYNC go to all hosts. */
 	size_t size = fleet_wire_pack(message, bytes);
-	if (host->queued + size > FLEET_BATCH_MAX - FLEET_HEADER_MAX && !host->fleet->is_blocked)
+	if (host->queued + size > FLEET_ROOM && !host->fleet->is_blocked)
 		host_flush(host);
 	if (!queue_grow(host, size)) {
 		host_drop_queue(host);
@@ -179,10 +199,18 @@ void host_need_resync(struct host *host)
 	host_want(host, WANT_HELLO);
 }
 
-/* Adds a message without content to the batch that is being made. */
-static void batch_add(struct fleet *fleet, size_t *size, struct fleet_batch *batch, enum fleet_type type)
+uint32_t next_nonce(struct fleet *fleet)
 {
-	struct fleet_message message = {.type = type};
+	if (++fleet->last_nonce == 0)
+		fleet->last_nonce = 1;
+	return fleet->last_nonce;
+}
+
+/* Adds a HELLO or a PROBE to the batch that is being made. nonce: of a PROBE. */
+static void batch_add(struct fleet *fleet, size_t *size, struct fleet_batch *batch, enum fleet_type type,
+		      uint32_t nonce)
+{
+	struct fleet_message message = {.type = type, .nonce = nonce};
 	uint8_t bytes[FLEET_MESSAGE_MAX];
 	size_t added = fleet_wire_pack(&message, bytes);
 
@@ -199,21 +227,24 @@ static size_t batch_make(struct host *host, struct fleet_batch *batch, size_t *t
 
 	*batch = (struct fleet_batch){
 		.flags = (uint16_t)((host->mirror_count ? FLEET_HOLDS : 0) |
-				    (host->interest_count ? FLEET_KEEPS : 0)),
+				    (host->interest_count ? FLEET_KEEPS : 0) |
+				    (fleet->hmac ? FLEET_CODED : 0)),
 		.from_incarnation = fleet->config.incarnation,
 		.to_incarnation = host->incarnation,
 		.session = host->session,
 		.first = host->next,
+		.heard = host->heard,
 	};
+	strcpy(batch->fleet, fleet->config.fleet);
 	strcpy(batch->from, fleet->config.host);
 	size_t size = fleet_wire_pack_header(batch, fleet->batch);
 	if (host->wants & WANT_HELLO)
-		batch_add(fleet, &size, batch, FLEET_HELLO);
+		batch_add(fleet, &size, batch, FLEET_HELLO, 0);
 	if (host->wants & WANT_PROBE)
-		batch_add(fleet, &size, batch, FLEET_PROBE);
+		batch_add(fleet, &size, batch, FLEET_PROBE, next_nonce(fleet));
 	while (*taken < host->queued) {
 		size_t next = fleet_wire_size(host->queue + *taken);
-		if (size + next > FLEET_BATCH_MAX)
+		if (size + next > FLEET_BATCH_MAX - (fleet->hmac ? FLEET_CODE_SIZE : 0))
 			break;
 		memcpy(fleet->batch + size, host->queue + *taken, next);
 		size += next;
@@ -224,25 +255,55 @@ static size_t batch_make(struct host *host, struct fleet_batch *batch, size_t *t
 	return size;
 }
 
+/*
+ * The code of a batch. It covers what the bytes say, which is the fleet, the sender, both incarnations, the
+ * sequence and the messages, and the receiver, which they do not say. False: no memory.
+ */
+static bool batch_code(struct fleet *fleet, const char *to, const uint8_t *bytes, size_t size,
+		       uint8_t code[FLEET_CODE_SIZE])
+{
+	const struct hmac_piece pieces[] = {{to, strlen(to) + 1}, {bytes, size}};
+
+	return hmac_compute(fleet->hmac, pieces, 2, code);
+}
+
+bool host_batch_is_genuine(struct fleet *fleet, const uint8_t *bytes, size_t size,
+			   const struct fleet_batch *batch)
+{
+	uint8_t code[FLEET_CODE_SIZE];
+
+	if (!fleet->hmac || !(batch->flags & FLEET_CODED))
+		return !fleet->hmac && !(batch->flags & FLEET_CODED);
+	return batch->end + FLEET_CODE_SIZE == size &&
+	       batch_code(fleet, fleet->config.host, bytes, batch->end, code) &&
+	       hmac_equal(code, bytes + batch->end);
+}
+
 /* Sends one batch. False: the engine takes no more. */
 static bool batch_send(struct host *host, size_t *taken)
 {
 	struct fleet *fleet = host->fleet;
 	struct fleet_batch batch;
 	size_t after = *taken, size = batch_make(host, &batch, &after);
+	bool is_lost = fleet->hmac && !batch_code(fleet, host->name, fleet->batch, size, fleet->batch + size);
 
-	if (!fleet->output.send(fleet->output.link, host->name, fleet->batch, size)) {
+	/* Without memory for the code the batch is lost, like one that the engine loses. */
+	size += fleet->hmac ? FLEET_CODE_SIZE : 0;
+	if (!is_lost && !fleet->output.send(fleet->output.link, host->name, fleet->batch, size)) {
 		fleet->is_blocked = true;
 		return false;
 	}
 	*taken = after;
 	fleet->counts.sent++;
-	if (host->wants & WANT_PROBE)
-		host->probed_ns = fleet->now_ns;
+	host->info.sent++;
+	if (host->wants & WANT_PROBE) {
+		host->probed_ns = host->probe_sent_ns = fleet->now_ns;
+		host->probe_nonce = fleet->last_nonce;
+	}
 	host->wants &= WANT_RESYNC;
 	host->next += batch.count;
 	host->sent_ns = fleet->now_ns;
-	host->due_ns = clock_after_ns(fleet->now_ns, fleet->beat_ns);
+	host->due_ns = clock_after_ns(fleet->now_ns, host_beat_ns(fleet));
 	return true;
 }
 
@@ -268,6 +329,14 @@ void host_flush(struct host *host)
 
 /* ---- from it */
 
+void host_measure(struct host *host, uint64_t round_trip_ns)
+{
+	uint64_t *smoothed_ns = &host->info.round_trip_ns;
+
+	/* As TCP does it, RFC 6298. */
+	*smoothed_ns = *smoothed_ns ? *smoothed_ns - *smoothed_ns / 8 + round_trip_ns / 8 : round_trip_ns;
+}
+
 bool host_learn_incarnation(struct host *host, uint64_t incarnation)
 {
 	uint64_t before = host->incarnation;
@@ -286,6 +355,14 @@ bool host_learn_incarnation(struct host *host, uint64_t incarnation)
 	return true;
 }
 
+/* Whether the sender of a batch is known to be alive, or has shown it. Without a key that is not asked for.
+ */
+static bool is_proven(const struct host *host, const struct fleet_batch *batch)
+{
+	return !host->fleet->hmac || batch->from_incarnation == host->incarnation ||
+	       batch->heard == host->session;
+}
+
 unsigned host_check_batch(struct host *host, const struct fleet_batch *batch)
 {
 	struct fleet *fleet = host->fleet;
@@ -294,6 +371,10 @@ unsigned host_check_batch(struct host *host, const struct fleet_batch *batch)
 	if (batch->from_incarnation == host->past_incarnation) {
 		host->is_disputed = true;
 		return HOST_OLD;
+	}
+	if (!is_proven(host, batch)) {
+		host->heard = batch->session;
+		return HOST_UNPROVEN;
 	}
 	if (host_learn_incarnation(host, batch->from_incarnation))
 		result |= HOST_NEW_BRIDGE;
@@ -316,7 +397,8 @@ unsigned host_check_batch(struct host *host, const struct fleet_batch *batch)
 		}
 		host->in_next = batch->first + batch->count;
 	}
-	host->heard_ns = fleet->now_ns;
+	host->heard = batch->session;
+	host->heard_ns = host->info.heard_ns = fleet->now_ns;
 	host->absent_ns = 0;
 	return result;
 }

@@ -14,6 +14,9 @@
 
 #include "hash.h"
 
+/* So many secrets are asked for with one id at a time: all but one are wrong. */
+#define SECRETS_MAX 8
+
 enum owned_state {
 	OWNED_ASKED, /* It was to be joined locally, and there is no answer yet. */
 	OWNED_LIVE,
@@ -23,7 +26,7 @@ enum owned_state {
 /* A context of this host. */
 struct owned {
 	struct fleet_key key;
-	struct map_node by_key;
+	struct map_node by_id;
 	struct list link; /* In fleet->doubtful, lingering or ended; else linked to itself. */
 	uint64_t due_ns;  /* When it is freed, in lingering or ended. */
 	uint64_t deadline_ns;
@@ -49,16 +52,64 @@ struct interest {
 
 /* ---- finding */
 
-static struct owned *owned_find(const struct fleet *fleet, const struct fleet_key *key)
+static uint64_t id_hash(struct ctxd_id id)
 {
-	struct map_node *node = map_find(&fleet->owned_by_key, key_hash(key));
+	return hash_bytes(&id, sizeof(id));
+}
+
+/* Steps through what is known by one id: the context, and what was asked for with wrong secrets, but not more
+ * than SECRETS_MAX. */
+static struct owned *owned_first(const struct fleet *fleet, struct ctxd_id id)
+{
+	struct map_node *node = map_find(&fleet->owned_by_id, id_hash(id));
 
 	for (; node; node = map_older(node)) {
-		struct owned *owned = container_of(node, struct owned, by_key);
-		if (fleet_key_equal(&owned->key, key))
+		struct owned *owned = container_of(node, struct owned, by_id);
+		if (wire_id_equal(owned->key.id, id))
 			return owned;
 	}
 	return NULL;
+}
+
+static struct owned *owned_older(const struct owned *owned)
+{
+	struct map_node *node = map_older(&owned->by_id);
+
+	for (; node; node = map_older(node)) {
+		struct owned *older = container_of(node, struct owned, by_id);
+		if (wire_id_equal(older->key.id, owned->key.id))
+			return older;
+	}
+	return NULL;
+}
+
+static struct owned *owned_find(const struct fleet *fleet, const struct fleet_key *key)
+{
+	struct owned *owned = owned_first(fleet, key->id);
+
+	while (owned && owned->key.secret != key->secret)
+		owned = owned_older(owned);
+	return owned;
+}
+
+/* The live context of that id. NULL: none is known. */
+static struct owned *owned_find_live(const struct fleet *fleet, struct ctxd_id id)
+{
+	struct owned *owned = owned_first(fleet, id);
+
+	while (owned && owned->state != OWNED_LIVE)
+		owned = owned_older(owned);
+	return owned;
+}
+
+/* Whether one more secret may be asked for with that id. */
+static bool has_room_for_secret(const struct fleet *fleet, struct ctxd_id id)
+{
+	unsigned count = 0;
+
+	for (struct owned *owned = owned_first(fleet, id); owned; owned = owned_older(owned))
+		count++;
+	return count < SECRETS_MAX;
 }
 
 static uint64_t interest_hash(const struct host *host, const struct fleet_key *key)
@@ -87,7 +138,7 @@ static struct interest *interest_find(const struct host *host, const struct flee
 
 static void owned_free(struct fleet *fleet, struct owned *owned)
 {
-	map_remove(&fleet->owned_by_key, &owned->by_key);
+	map_remove(&fleet->owned_by_id, &owned->by_id);
 	list_remove(&owned->link);
 	if (owned->state == OWNED_ENDED)
 		fleet->counts.ended--;
@@ -114,7 +165,7 @@ static struct owned *owned_new(struct fleet *fleet, const struct fleet_key *key)
 	owned->state = OWNED_ASKED;
 	list_init(&owned->link);
 	list_init(&owned->interests);
-	map_add(&fleet->owned_by_key, &owned->by_key, key_hash(key));
+	map_add(&fleet->owned_by_id, &owned->by_id, id_hash(key->id));
 	fleet->counts.owned++;
 	local_join(fleet, owned);
 	return owned;
@@ -149,7 +200,9 @@ static struct interest *interest_new(struct host *host, struct owned *owned, con
 {
 	struct fleet *fleet = host->fleet;
 	bool has_room = fleet->counts.interests < fleet->config.owned_max &&
-			(owned || fleet->counts.owned < fleet->config.owned_max);
+			host->interest_count < fleet->config.owned_per_host_max &&
+			(owned || (fleet->counts.owned < fleet->config.owned_max &&
+				   has_room_for_secret(fleet, key->id)));
 	struct interest *interest = has_room ? calloc(1, sizeof(*interest)) : NULL;
 
 	if (interest && !owned)
@@ -185,12 +238,14 @@ static uint64_t left_ns(const struct fleet *fleet, uint64_t deadline_ns)
 	return deadline_ns > fleet->now_ns ? deadline_ns - fleet->now_ns : 0;
 }
 
-/* A cause whose time is how long ago it was. */
+/* A cause as another host is told it: its time is how long ago it was, and it names its host. */
 static struct wire_cause aged_cause(const struct fleet *fleet, const struct wire_cause *cause)
 {
 	struct wire_cause aged = *cause;
 
 	aged.time_ns = cause->time_ns < fleet->now_ns ? fleet->now_ns - cause->time_ns : 0;
+	if (!aged.host[0])
+		strcpy(aged.host, fleet->config.host);
 	return aged;
 }
 
@@ -243,8 +298,9 @@ static struct interest *interest_get(struct host *host, const struct fleet_key *
 	owned = owned_find(host->fleet, key);
 	if (owned && owned->state == OWNED_ENDED)
 		tell_ended(host, owned, nonce);
-	else if (owned && owned->is_released && !can_be_released)
-		tell_unknown(host, key, nonce);
+	else if (owned ? owned->is_released && !can_be_released
+		       : owned_find_live(host->fleet, key->id) != NULL)
+		tell_unknown(host, key, nonce); /* The second: it has another secret. */
 	else
 		return interest_new(host, owned, key);
 	return NULL;
@@ -430,6 +486,17 @@ void fleet_owned_released(struct fleet *fleet, const struct fleet_key *key)
 
 	if (owned)
 		owned->is_released = true;
+}
+
+void interests_visit(struct fleet *fleet, struct ctxd_id id,
+		     void (*visit)(struct host *host, const struct fleet_key *key, void *data), void *data)
+{
+	struct owned *owned = owned_find_live(fleet, id);
+
+	if (!owned)
+		return;
+	for (struct list *at = owned->interests.next; at != &owned->interests; at = at->next)
+		visit(container_of(at, struct interest, of_owned)->host, &owned->key, data);
 }
 
 /* ---- what is due */

@@ -84,9 +84,7 @@ static void mirror_ask(struct mirror *mirror)
 	struct fleet *fleet = mirror->host->fleet;
 	struct fleet_message message = {.type = FLEET_JOIN, .join = {.key = mirror->key}};
 
-	if (++fleet->last_nonce == 0)
-		fleet->last_nonce = 1;
-	mirror->nonce = message.join.nonce = fleet->last_nonce;
+	mirror->nonce = message.join.nonce = next_nonce(fleet);
 	mirror->asked_ns = fleet->now_ns;
 	if (mirror->state == MIRROR_ASKING)
 		set_timer(mirror);
@@ -152,6 +150,23 @@ static void mirror_finish(struct mirror *mirror, enum fleet_end end, const struc
 	fleet->output.mirror_ended(mirror->data, end, cause);
 }
 
+bool mirrors_exist(const struct host *host, const struct fleet_key *key)
+{
+	return mirror_find(host->fleet, host, key);
+}
+
+void fleet_mirrors_visit(const struct fleet *fleet, const char *name, const struct fleet_key *key,
+			 void (*visit)(void *data, void *link), void *link)
+{
+	const struct host *host = host_find(fleet, name);
+	struct mirror *mirror = host ? mirror_find(fleet, host, key) : NULL, *older;
+
+	for (; mirror; mirror = older) {
+		older = mirror_older(mirror);
+		visit(mirror->data, link);
+	}
+}
+
 void fleet_leave(struct fleet *fleet, struct mirror *mirror)
 {
 	if (mirror->host)
@@ -169,6 +184,8 @@ static void context_end(struct host *host, const struct fleet_key *key, const st
 	struct mirror *mirror = mirror_find(fleet, host, key), *older;
 
 	cause.time_ns = sent->time_ns < fleet->now_ns ? fleet->now_ns - sent->time_ns : 0;
+	if (strcmp(cause.host, fleet->config.host) == 0)
+		memset(cause.host, 0, sizeof(cause.host));
 	for (; mirror; mirror = older) {
 		older = mirror_older(mirror);
 		mirror_finish(mirror, FLEET_END_CAUSE, &cause);
@@ -234,8 +251,12 @@ static void mirror_is_live(struct mirror *mirror, const struct fleet_state *stat
 
 	if (!take_deadline(mirror, state->version, clock_after_ns(fleet->now_ns, state->left_ns)))
 		return;
-	if (mirror->nonce == state->nonce && fleet->now_ns - mirror->asked_ns <= EXACT_NS)
+	if (mirror->nonce == state->nonce && fleet->now_ns - mirror->asked_ns <= EXACT_NS) {
 		mirror->is_exact = true;
+		/* The owner may have had to ask its service first, so a PROBE says it better. */
+		if (!mirror->host->info.round_trip_ns)
+			host_measure(mirror->host, fleet->now_ns - mirror->asked_ns);
+	}
 	mirror->state = MIRROR_LIVE;
 	heap_remove(&fleet->mirror_timers, &mirror->timer);
 	if (is_new) {
@@ -309,6 +330,7 @@ static void resync_begin(struct host *host)
 	host->round++;
 	host->is_resyncing = true;
 	host->fleet->counts.resyncs++;
+	host->info.resyncs++;
 	list_splice(&host->unsynced, &host->mirrors);
 	send_step(host, FLEET_RESYNC_BEGIN, NULL);
 }

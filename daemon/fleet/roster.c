@@ -47,10 +47,11 @@ static void related_leases_wish(struct fleet *fleet)
 {
 	const struct fleet_output *output = &fleet->output;
 	const char *names[READ_MAX];
-	unsigned count = 0;
+	unsigned count = 0, related = 0;
 
 	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next) {
 		struct host *host = container_of(at, struct host, link);
+		related += host_is_related(host);
 		if (!host_is_related(host) && !host->is_disputed)
 			continue;
 		names[count++] = host->name;
@@ -61,6 +62,7 @@ static void related_leases_wish(struct fleet *fleet)
 	}
 	if (count)
 		output->lease_read(output->link, names, count);
+	fleet->roster.related = related;
 }
 
 void roster_tick(struct fleet *fleet)
@@ -90,6 +92,7 @@ bool roster_own_lease(struct fleet *fleet, uint64_t incarnation)
 
 	if (incarnation == fleet->config.incarnation) {
 		roster->is_lease_held = true;
+		roster->seen_ns = fleet->now_ns;
 	} else if (is_gone) {
 		roster->is_lease_held = false;
 		own_lease_wish(fleet);

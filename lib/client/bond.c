@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "cancel.h"
 #include "client.h"
 #include "clock.h"
 #include "memory.h"
@@ -12,13 +13,20 @@
 
 #define LINGER_NS NS_PER_SECOND
 
-struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool joined)
+struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool joined,
+		      const struct wire_global *global)
 {
-	struct bond *bond = memory_allocate(sizeof(*bond));
+	size_t size = sizeof(struct bond) + (global ? sizeof(struct remote) : 0);
+	struct bond *bond = memory_allocate(size);
 
 	if (!bond)
 		return NULL;
-	memset(bond, 0, sizeof(*bond));
+	memset(bond, 0, size);
+	if (global) {
+		bond->remote = (struct remote *)(bond + 1);
+		bond->remote->global = *global;
+		list_init(&bond->remote->link);
+	}
 	bond->entry = (struct poll_entry){.kind = POLL_JOIN, .fd = -1};
 	bond->done_fd = -1;
 	bond->client = client;
@@ -28,6 +36,36 @@ struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool 
 	list_init(&bond->pending_link);
 	list_init(&bond->restore_link);
 	return bond;
+}
+
+_Atomic unsigned bonds_global;
+
+void bond_list(struct bond *bond, struct list *list)
+{
+	list_append(list, &bond->link);
+	bond->global = bond->remote || bond->mode & CTXD_FLEET;
+	if (bond->global)
+		atomic_fetch_add_explicit(&bonds_global, 1, memory_order_relaxed);
+}
+
+int bond_global(const struct bond *bond, struct wire_global *ret_global)
+{
+	const struct ctxd_client *client = bond->client;
+
+	if (bond->asking || bond->pending & (PENDING_ENDED | PENDING_GONE))
+		return -ENOENT;
+	if (bond->remote) {
+		*ret_global = bond->remote->global;
+		return 0;
+	}
+	if (!(bond->mode & CTXD_FLEET))
+		return -ENOENT;
+	/* A service that has come back gives another id, and does not know the one from before. */
+	if (!bond->known || !bond->secret || !client->host[0])
+		return -ENOTCONN;
+	*ret_global = (struct wire_global){.id = bond->id, .secret = bond->secret};
+	memcpy(ret_global->host, client->host, sizeof(ret_global->host));
+	return 0;
 }
 
 void bond_pend(struct bond *bond, unsigned pending)
@@ -50,6 +88,15 @@ void bond_told(struct watch *watch, unsigned pending)
 	lock_acquire(&client->lock);
 	bond_pend(bond, pending);
 	lock_release(&client->lock);
+}
+
+void bond_end(struct bond *bond, int error, const struct ctx_cause *cause)
+{
+	/*
+	 * The pipe stays open until the bond is freed, after the operations under the context were cancelled.
+	 */
+	bond->over = bond->client->ended_some = true;
+	context_end_foreign(bond->ctx, error, cause);
 }
 
 struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id)
@@ -95,8 +142,9 @@ int share_message(struct bond *bond, struct wire_message *ret_message)
 		.parent = parent_of(bond->client, ctx),
 		.ctx_id = ctx_id(ctx),
 		.deadline_ns = context_deadline(ctx),
-		.mode = bond->mode,
-		.flags = ctx->flags & NODE_MOVABLE ? WIRE_MOVABLE : 0,
+		.mode = bond->mode & ~(uint32_t)CTXD_FLEET,
+		.flags = (ctx->flags & NODE_MOVABLE ? WIRE_MOVABLE : 0) |
+			 (bond->mode & CTXD_FLEET ? WIRE_FLEET : 0),
 	};
 	memcpy(ret_message->share.name, bond->name, sizeof(bond->name));
 	memcpy(ret_message->share.label, bond->label, sizeof(bond->label));
@@ -167,13 +215,47 @@ static int bond_tell(struct bond *bond, unsigned what, int (*function)(struct bo
 }
 
 /*
+ * Asks the service for the pipe of a join by a global id, having left what it was joined to before. 0, also
+ * if this is not the time: then the flag stays set, and whoever waits for that time makes the join pending
+ * again; -EAGAIN: not now. The client lock is held.
+ */
+static int bond_ask(struct bond *bond)
+{
+	struct ctxd_client *client = bond->client;
+	struct remote *remote = bond->remote;
+	struct wire_message message = {.type = WIRE_JOIN_GLOBAL};
+
+	if (client->state != CLIENT_READY || remote->refused)
+		return 0;
+	if (bond->known && tell_gone(bond) == -EAGAIN)
+		return -EAGAIN;
+	bond->known = false;
+	message.serial = ++client->serial;
+	message.join_global.global = remote->global;
+	message.join_global.flags = remote->survive ? WIRE_SURVIVE : 0;
+	int result = link_send(client, &message, -1);
+	if (result)
+		return result == -EAGAIN ? -EAGAIN : 0;
+	bond->pending &= ~(unsigned)PENDING_WANTED;
+	bond->serial = message.serial;
+	remote->asked = true;
+	list_append(&client->asked, &bond->restore_link);
+	return 0;
+}
+
+/*
  * Sends all that is pending of one share or join. 1: it is to be freed; 0: nothing is pending any more;
  * -EAGAIN: not now. The client lock is held.
  */
 static int bond_flush(struct bond *bond)
 {
-	/* Until the service has answered it knows nothing that could be told about or taken back. */
-	if (bond->asking || bond->serial)
+	/*
+	 * Until the service has answered it knows nothing that could be told about or taken back. A
+	 * JOIN_GLOBAL may stay unanswered for long: nobody waits for that of a join that is gone, and its
+	 * answer is withdrawn.
+	 */
+	bool asked = bond->remote && bond->remote->asked;
+	if (bond->asking || (bond->serial && !(asked && bond->pending & PENDING_GONE)))
 		return 0;
 	/*
 	 * A service that comes back hears all but the end: a share that ended meanwhile is not registered
@@ -185,9 +267,9 @@ static int bond_flush(struct bond *bond)
 		return -EAGAIN;
 	if (ended)
 		return 1;
-	if (!(bond->pending & PENDING_GONE))
-		return 0;
-	return bond_tell(bond, PENDING_GONE, tell_gone) ? -EAGAIN : 1;
+	if (bond->pending & PENDING_GONE)
+		return bond_tell(bond, PENDING_GONE, tell_gone) ? -EAGAIN : 1;
+	return bond->pending & PENDING_WANTED ? bond_ask(bond) : 0;
 }
 
 static void bond_free(struct bond *bond)
@@ -200,7 +282,13 @@ static void bond_free(struct bond *bond)
 	/* A watch function may have made it pending again before that. */
 	lock_acquire(&client->lock);
 	list_remove(&bond->pending_link);
+	if (bond->remote) {
+		list_remove(&bond->remote->link);
+		client->unheard -= bond->remote->extracted && !bond->remote->known_live;
+	}
 	lock_release(&client->lock);
+	if (bond->global)
+		atomic_fetch_sub_explicit(&bonds_global, 1, memory_order_relaxed);
 	if (bond->owner)
 		owner_leave(client, bond->owner);
 	memory_release(bond);
@@ -217,13 +305,9 @@ static void review_released(struct ctxd_client *client, struct bond *bond)
 	lock_acquire(&client->lock);
 	if (!used)
 		bond->pending |= PENDING_GONE;
-	bool starved = client->starved; /* the timer is set for that already, and sooner */
+	else if (!client->due_ns[TIMER_LINGER])
+		client_timer_set(client, TIMER_LINGER, clock_now_ns() + LINGER_NS);
 	lock_release(&client->lock);
-	if (used && !client->lingering) {
-		client->lingering = true;
-		if (client->state != CLIENT_AWAY && !starved)
-			link_set_timer(client, LINGER_NS);
-	}
 }
 
 void bonds_look_again(struct ctxd_client *client)
@@ -288,6 +372,10 @@ void bonds_forget(struct ctxd_client *client)
 			bond->known = false;
 			bond->serial = 0;
 			list_remove(&bond->restore_link);
+			if (bond->remote && bond->remote->asked) {
+				bond->remote->asked = false;
+				bond->pending |= PENDING_WANTED;
+			}
 			if (bond->pending)
 				bond_pend(bond, 0);
 		}

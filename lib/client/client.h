@@ -50,6 +50,17 @@ enum poll_kind {
 	POLL_OWNER,
 };
 
+/* What the client's timer is for. TIMER_TURN and TIMER_SEND make the dispatcher send what is pending. */
+enum timer_use {
+	TIMER_CONNECT, /* the next attempt to connect */
+	TIMER_SEND,    /* the kernel had no room for a message */
+	TIMER_TURN,    /* the last turn has left something to the next one */
+	TIMER_LINGER,  /* released joins are looked at again */
+	TIMER_GRACE,   /* a join has been without a way to its host for too long */
+	TIMER_RETRY,   /* joins that were refused are asked for again */
+	TIMER_USES,
+};
+
 /* A descriptor in the epoll set. The event points to this entry, and kind tells what it is part of. */
 struct poll_entry {
 	enum poll_kind kind;
@@ -83,6 +94,35 @@ enum pending {
 	/* join: the program has released the context, but work under it may go on. */
 	PENDING_RELEASED = 1 << 3,
 	PENDING_GONE = 1 << 4, /* unshared, left, or failed to begin: tell the service, then free it */
+	/* join by a global id: it has no pipe, and the service has not been asked for one. */
+	PENDING_WANTED = 1 << 5,
+};
+
+/*
+ * The lists of joins that have no pipe now. In each they stand in the order in which they came without one,
+ * and all have the same time until they are given up, so that only the first is looked at.
+ */
+enum remote_list {
+	REMOTES_NEW,	 /* never had one: the owner's host has not answered yet */
+	REMOTES_LOST,	 /* had one, which hung up */
+	REMOTES_PATIENT, /* are never given up: CTXD_JOIN_SURVIVE */
+	REMOTE_LISTS,
+};
+
+/* The part of a join by a global id. It lies behind the bond. */
+struct remote {
+	struct list link;	   /* in client->remotes, or alone: it has a pipe; client lock */
+	struct wire_global global; /* constant */
+	uint64_t lost_ns;	   /* since when it has no pipe; client lock */
+	bool survive;		   /* constant */
+	bool asked;		   /* bond->serial is of a JOIN_GLOBAL; dispatcher, under the client lock */
+	bool refused;		   /* is asked for again by TIMER_RETRY; client lock */
+	bool known_live;	   /* the owner's host has said so, once; dispatcher */
+	/*
+	 * ctx_extract() made it, from an id that anybody may have sent: while the owner's host has said
+	 * nothing, its context is not ended. constant
+	 */
+	bool extracted;
 };
 
 /* A share or a join: a context that this process shares, or one that it has joined. */
@@ -91,21 +131,24 @@ struct bond {
 	struct ctxd_client *client;
 	struct list link;	  /* client->shares or joins; client lock */
 	struct list pending_link; /* client->pending, or alone; client lock */
-	struct list restore_link; /* client->restore, or alone; dispatcher */
+	struct list restore_link; /* client->restore or client->asked, or alone; dispatcher */
 	unsigned pending;	  /* enum pending; client lock */
-	bool asking;		  /* share: the thread that shares it waits for the answer; client lock */
+	bool asking;		  /* the thread that makes it is not done yet; client lock */
 	bool known;		  /* the service knows it by id; client lock */
 	struct ctxd_id id;	  /* kept while the service is away; client lock */
-	uint64_t serial;	  /* of its SHARE or REJOIN that is not answered yet; dispatcher */
+	uint64_t serial; /* of its SHARE, REJOIN or JOIN_GLOBAL that is not answered yet; dispatcher */
 	struct watch watch;
 	struct ctx_context *ctx;
-	struct owner *owner; /* join */
-	uint64_t own_id;     /* join: the id of its context here */
-	uint64_t moved_ns;   /* join: the last deadline that the owner told */
-	uint32_t mode;	     /* share */
-	int done_fd;	     /* share: what ctx_done_fd() returned; the context's */
+	struct owner *owner;   /* join; NULL: it has no pidfd, since a bridge owns the pipe, or no pipe */
+	struct remote *remote; /* join by a global id; NULL: it is none */
+	uint64_t own_id;       /* join: the id of its context here */
+	uint64_t moved_ns;     /* join: the last deadline that the owner told */
+	uint64_t secret;       /* share with CTXD_FLEET: of its global id, kept as id is; client lock */
+	uint32_t mode;	       /* share */
+	int done_fd;	       /* share: what ctx_done_fd() returned; the context's */
 	bool joined;
-	bool over; /* join: the context was ended here; dispatcher */
+	bool global; /* counted in bonds_global; client lock */
+	bool over;   /* join: the context was ended here; dispatcher */
 	char name[CTXD_NAME_MAX + 1];
 	char label[CTX_LABEL_MAX + 1];
 };
@@ -142,24 +185,36 @@ struct ctxd_client {
 	uint64_t epoch;
 	uint64_t serial; /* client lock */
 	uint64_t hello_serial;
-	uint64_t delay_ns;    /* until the next attempt to connect */
-	uint32_t watch_kinds; /* client lock */
-	int refused;	      /* why the service hung up, from its GOODBYE */
-	bool blocked;	      /* the socket takes no more now, and EPOLLOUT is asked for; client lock */
-	bool starved;	      /* the last send failed because the kernel had no room; client lock */
+	uint64_t delay_ns; /* until the next attempt to connect */
+	unsigned unheard;  /* joins of ctx_extract() whose host has said nothing yet; client lock */
+	uint64_t retry_ns; /* the last delay until joins that were refused are asked for again; dispatcher */
+	uint64_t refused_ns;	 /* when it began; dispatcher */
+	uint64_t grace_ns;	 /* from the service's TERMS; client lock */
+	char host[CTX_HOST_MAX]; /* from the TERMS: the name of this host, "": there is no fleet; client lock
+				  */
+	uint32_t watch_kinds;	 /* client lock */
+	int refused;		 /* why the service hung up, from its GOODBYE */
+	bool blocked;		 /* the socket takes no more now, and EPOLLOUT is asked for; client lock */
+	bool starved;		 /* the last send failed because the kernel had no room; client lock */
 
 	struct list calls, shares, joins, owners, pending; /* client lock */
+	struct list remotes[REMOTE_LISTS];		   /* client lock */
 	/* What is still to be registered again; dispatcher. */
 	struct list restore;
+	struct list
+		asked; /* joins whose JOIN_GLOBAL is not answered yet, in the order of serials; dispatcher */
 	struct list orders; /* dispatcher */
 	unsigned restoring; /* registrations whose answer is awaited */
 
+	uint64_t due_ns[TIMER_USES]; /* 0: not set; client lock */
+	uint64_t armed_ns;	     /* when the timer fires, 0: it does not; client lock */
+
 	bool ended_some; /* this turn has ended contexts; dispatcher */
 	bool put_off;	 /* the last turn left what is pending to this turn; dispatcher */
-	bool lingering;	 /* the timer makes the dispatcher look at released joins again; dispatcher */
 	bool was_ready;	 /* the client has been ready since the last connection; dispatcher */
 	bool come_back;	 /* CTXD_EVENT_BACK is still to be told; dispatcher */
 	_Atomic bool woken, closing;
+	_Atomic uint32_t users; /* of client_take_fleet(); changed under the lock of all clients; futex */
 	_Atomic uint32_t dispatcher_tid; /* 0: no thread dispatches now */
 	_Atomic uint32_t stopped;	 /* futex: the thread has ended */
 };
@@ -193,11 +248,21 @@ bool client_has_scratch(const struct ctxd_client *client);
 /* Tells the program of an event, by the function in its options. */
 void client_tell(struct ctxd_client *client, const struct ctxd_event *event);
 
+/* ---- client_timer.c: when the dispatcher is to do something */
+
+/* Sets a time, or with 0 takes it back. The client lock is held. */
+void client_timer_set(struct ctxd_client *client, enum timer_use use, uint64_t due_ns);
+
+/* Sets a time that counts from now. The client lock is not held. */
+void client_timer_after(struct ctxd_client *client, enum timer_use use, uint64_t delay_ns);
+
+/* The timer has fired: returns the uses whose time has come, as bits 1 << use, and takes these times back. */
+unsigned client_timer_take(struct ctxd_client *client);
+
 /* ---- link.c: the socket */
 
 /* Sets the timer for the next attempt to connect: soon at first, and later each time. */
 void link_later(struct ctxd_client *client);
-void link_set_timer(struct ctxd_client *client, uint64_t delay_ns);
 
 /*
  * link_block: the socket takes no more now; the client lock is held. link_unblock: the socket takes messages
@@ -254,8 +319,24 @@ void calls_fail(struct ctxd_client *client, int error);
 
 /* ---- bond.c: what shares and joins have in common */
 
-/* Makes a share or a join. NULL: there is no memory. */
-struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool joined);
+/* Makes a share or a join; with global, a join by that id. NULL: there is no memory. */
+struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool joined,
+		      const struct wire_global *global);
+
+/* Ends the context of a join. No lock is held, for callbacks of the context run in here. Dispatcher. */
+void bond_end(struct bond *bond, int error, const struct ctx_cause *cause);
+
+/* Adds it to the shares or joins of its client. The client lock is held. */
+void bond_list(struct bond *bond, struct list *list);
+
+/*
+ * The id under which other hosts know the context of a share or join: 0; -ENOENT: there is none; -ENOTCONN:
+ * it is not known now. The client lock is held.
+ */
+int bond_global(const struct bond *bond, struct wire_global *ret_global);
+
+/* How many shares and joins of this process have or had a global id. */
+extern _Atomic unsigned bonds_global;
 
 /* Adds flags to what is pending, and wakes the dispatcher. The client lock is held. */
 void bond_pend(struct bond *bond, unsigned pending);
@@ -289,15 +370,32 @@ void bonds_free(struct ctxd_client *client);
 
 bool owner_is_dead(const struct owner *owner);
 
-/*
- * Finds or makes the owner of a joined context, and counts one more join. Takes over pidfd. The client lock
- * is held.
- */
-int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
-	       struct owner **ret_owner);
+/* Sets the owner of a join, whose pidfd is fds[1] and is taken over; not if the pipe is a bridge's. 0 or
+ * -errno. */
+int bond_set_owner(struct bond *bond, const struct wire_joined *joined, const int *fds);
 
 /* Counts one join less, and frees the owner after the last. */
 void owner_leave(struct ctxd_client *client, struct owner *owner);
+
+/* ---- remote.c: joins by global ids, and those without a pipe */
+
+/* Puts a join that has no pipe among those to be asked for. The client lock is held. */
+void remote_want(struct bond *bond, enum remote_list list);
+
+/* The pipe of a join has hung up without last words. Dispatcher, no lock held. */
+void remote_lost(struct bond *bond);
+
+/* Handles answer if it is to the JOIN_GLOBAL of a join that still wants it. True: fds were taken over. */
+bool remote_answered(struct ctxd_client *client, const struct wire_message *answer, const int *fds);
+
+/* The answer to the JOIN_GLOBAL of that serial is lost, or is none. Does nothing if there is no such join. */
+void remote_failed(struct ctxd_client *client, uint64_t serial);
+
+/* Makes all pending that have no pipe: the client is ready, or TIMER_RETRY has fired, then with retry. */
+void remotes_ask(struct ctxd_client *client, bool retry);
+
+/* Gives up those whose grace is over, and sets the timer for the next. Dispatcher, no lock held. */
+void remotes_review(struct ctxd_client *client);
 
 /* ---- restore.c: registering everything again */
 
@@ -315,7 +413,7 @@ bool bonds_restored(struct ctxd_client *client, const struct wire_message *answe
 /* One shot, because a pipe that has hung up would be reported again and again until it is closed. */
 #define JOIN_EVENTS (EPOLLIN | EPOLLONESHOT)
 
-extern const struct watch_ops join_watch_ops;
+extern const struct watch_ops share_watch_ops, join_watch_ops;
 
 /* Called when the owner's done pipe is readable or has hung up, and when the owner has ended. */
 void join_pipe_ready(struct bond *bond);
@@ -355,6 +453,13 @@ int link_receive(struct ctxd_client *client);
  */
 int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events);
 
+/*
+ * Returns the client of this process that was opened first, of those whose service belongs to a fleet. It is
+ * not freed before client_give_back(). NULL: there is none.
+ */
+struct ctxd_client *client_take_fleet(void);
+void client_give_back(struct ctxd_client *client);
+
 /* ---- call.c: requests */
 
 /*
@@ -368,5 +473,14 @@ int call_make(struct ctxd_client *client, struct wire_message *request, int fd, 
 /* The same, with a call whose answer and take are set by the caller. The descriptors are in the call. */
 int call_run(struct ctxd_client *client, struct call *call, struct wire_message *request, int fd,
 	     uint64_t timeout_ns);
+
+/* ---- join.c */
+
+/*
+ * Sends a JOIN or JOIN_GLOBAL and makes the context from the answer, with that label unless it is NULL. site
+ * is the return address of the program's call.
+ */
+int join_and_wait(struct ctxd_client *client, struct wire_message *request, const char *label,
+		  const void *site, struct ctx_context **ret_ctx);
 
 #endif

@@ -190,6 +190,7 @@ bool descriptors_are_right(const struct ctxd_client *client, const struct wire_m
 			   const int *fds)
 {
 	if (message->type == WIRE_JOINED && !message->joined.ended)
-		return is_pipe_end(client, fds[0]) && sys_pidfd_signal(fds[1], 0) != -EBADF;
+		return is_pipe_end(client, fds[0]) &&
+		       (message->joined.flags & WIRE_REMOTE || sys_pidfd_signal(fds[1], 0) != -EBADF);
 	return message->type != WIRE_FOUND || fcntl(fds[0], F_GET_SEALS) >= 0;
 }

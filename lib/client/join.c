@@ -10,11 +10,25 @@
 #include "node.h"
 #include "sys.h"
 
-static int join_ended(const struct wire_joined *joined, const void *site, struct ctx_context **ret_ctx)
-{
-	struct ctx_cause cause;
-	int result = context_new_joined(CTX_FOREVER, false, joined->label, site, ret_ctx);
+/* A join whose answer a thread waits for. */
+struct joining {
+	struct call call;
+	struct bond *bond; /* NULL once the bond is in the list of joins */
+	const char *label; /* NULL: the owner's */
+	const void *site;  /* the return address of the program's call */
+	struct ctx_context *ctx;
+};
 
+static int join_ended(struct joining *joining, const struct wire_joined *joined)
+{
+	struct ctx_context **ret_ctx = &joining->ctx;
+	struct ctx_cause cause;
+
+	if (joining->bond->remote && joined->cause.kind == CTX_CAUSE_UNREACHABLE)
+		return -EHOSTUNREACH;
+	int result =
+		context_new_joined(ctx_background(), CTX_FOREVER, false,
+				   joining->label ? joining->label : joined->label, joining->site, ret_ctx);
 	if (result)
 		return result;
 	wire_cause_to(&joined->cause, &cause);
@@ -29,9 +43,7 @@ static int connect_bond(struct bond *bond, const struct wire_joined *joined, con
 
 	bond->entry.fd = fds[0];
 	bond->entry.file = file_id_of(fds[0]);
-	lock_acquire(&client->lock);
-	int result = owner_join(client, joined, fds[1], &bond->owner);
-	lock_release(&client->lock);
+	int result = bond_set_owner(bond, joined, fds);
 	if (result)
 		return result;
 	result = context_watch(bond->ctx, &bond->watch, &join_watch_ops);
@@ -46,50 +58,48 @@ static int connect_bond(struct bond *bond, const struct wire_joined *joined, con
  * Makes the context of a join and lists the bond, also on failure: the dispatcher frees it at the end of a
  * turn.
  */
-static int join_live(struct bond *bond, const struct wire_joined *joined, const int fds[2], const void *site,
-		     struct ctx_context **ret_ctx)
+static int join_live(struct joining *joining, const struct wire_joined *joined, const int *fds)
 {
+	struct bond *bond = joining->bond;
 	struct ctxd_client *client = bond->client;
 	struct ctx_context *ctx = NULL;
-	int result = context_new_joined(joined->deadline_ns, joined->flags & WIRE_MOVABLE, joined->label,
-					site, &ctx);
+	/* Another host may come back with a later deadline than it has told first. */
+	bool movable = joined->flags & WIRE_MOVABLE || bond->remote;
+	const char *label = joining->label ? joining->label : joined->label;
+	int result = context_new_joined(ctx_background(), joined->deadline_ns, movable, label, joining->site,
+					&ctx);
 
+	joining->bond = NULL;
 	if (result) {
-		sys_close(fds[0]);
-		sys_close(fds[1]);
+		for (unsigned i = 0; i < joining->call.fd_count; i++)
+			sys_close(fds[i]);
 	} else {
 		bond->ctx = ctx;
 		bond->own_id = ctx_id(ctx);
 		bond->moved_ns = joined->deadline_ns;
-		memcpy(bond->label, joined->label, sizeof(bond->label));
+		memcpy(bond->label, label, strnlen(label, CTX_LABEL_MAX));
 		result = connect_bond(bond, joined, fds);
 	}
+	if (bond->remote)
+		bond->remote->known_live = true;
 	lock_acquire(&client->lock);
-	list_append(&client->joins, &bond->link);
+	bond_list(bond, &client->joins);
 	bond->id = joined->id;
 	bond->known = true;
 	bond_pend(bond, result || context_error(ctx) ? PENDING_GONE : PENDING_ATTACH);
 	lock_release(&client->lock);
 	if (!result)
-		*ret_ctx = ctx;
+		joining->ctx = ctx;
 	else
 		ctx_unref(ctx); /* the bond is PENDING_GONE, and is not used to reach ctx */
 	return result;
 }
-
-struct joining {
-	struct call call;
-	struct bond *bond; /* NULL once the bond is in the list of joins */
-	const void *site;  /* the return address of the program's call */
-	struct ctx_context *ctx;
-};
 
 /* Makes the context before the next message is read, which may be an order or a deadline for it. */
 static int take_join(struct ctxd_client *client, struct call *call)
 {
 	struct joining *joining = container_of(call, struct joining, call);
 	const struct wire_message *answer = call->answer;
-	struct bond *bond = joining->bond;
 
 	(void)client;
 	if (answer->type != WIRE_JOINED) {
@@ -97,21 +107,25 @@ static int take_join(struct ctxd_client *client, struct call *call)
 		return -EPROTO;
 	}
 	if (answer->joined.ended)
-		return join_ended(&answer->joined, joining->site, &joining->ctx);
-	joining->bond = NULL;
-	return join_live(bond, &answer->joined, call->fds, joining->site, &joining->ctx);
+		return join_ended(joining, &answer->joined);
+	return join_live(joining, &answer->joined, call->fds);
 }
 
-static int join_context(struct ctxd_client *client, struct wire_message *request, const void *site,
-			struct ctx_context **ret_ctx)
+int join_and_wait(struct ctxd_client *client, struct wire_message *request, const char *label,
+		  const void *site, struct ctx_context **ret_ctx)
 {
 	struct wire_message answer;
-	struct joining joining = {.call = {.answer = &answer, .take = take_join},
-				  .bond = bond_new(client, NULL, true),
-				  .site = site};
+	bool global = request->type == WIRE_JOIN_GLOBAL;
+	struct joining joining = {
+		.call = {.answer = &answer, .take = take_join},
+		.bond = bond_new(client, NULL, true, global ? &request->join_global.global : NULL),
+		.label = label,
+		.site = site};
 
 	if (!joining.bond)
 		return -ENOMEM;
+	if (global)
+		joining.bond->remote->survive = request->join_global.flags & WIRE_SURVIVE;
 	int result = call_run(client, &joining.call, request, -1, client->options.timeout_ns);
 	if (joining.bond)
 		memory_release(joining.bond);
@@ -129,7 +143,7 @@ int ctxd_join(struct ctxd_client *client, struct ctxd_id id, struct ctx_context 
 		return result;
 	if (!ret_ctx || !id.epoch || !id.number)
 		return -EINVAL;
-	return join_context(client, &request, __builtin_return_address(0), ret_ctx);
+	return join_and_wait(client, &request, NULL, __builtin_return_address(0), ret_ctx);
 }
 
 int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, struct ctx_context **ret_ctx)
@@ -142,5 +156,5 @@ int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, stru
 	if (!ret_ctx || !name || !name[0] || strlen(name) > CTXD_NAME_MAX)
 		return -EINVAL;
 	strcpy(request.join.name, name);
-	return join_context(client, &request, __builtin_return_address(0), ret_ctx);
+	return join_and_wait(client, &request, NULL, __builtin_return_address(0), ret_ctx);
 }

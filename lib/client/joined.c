@@ -61,31 +61,30 @@ static void owner_cause(const struct owner *owner, struct ctx_cause *ret_cause)
 {
 	*ret_cause = (struct ctx_cause){
 		.error = -ECANCELED,
-		.kind = CTX_CAUSE_OWNER,
+		.kind = owner ? CTX_CAUSE_OWNER : CTX_CAUSE_UNREACHABLE,
 		.time_ns = clock_now_ns(),
-		.pid = owner->pid,
-		.uid = owner->uid,
 	};
+	if (!owner) {
+		strcpy(ret_cause->text, "ctxd-fleet, which connects to its owner's host, has ended");
+		return;
+	}
+	ret_cause->pid = owner->pid;
+	ret_cause->uid = owner->uid;
 	snprintf(ret_cause->text, sizeof(ret_cause->text),
 		 owner_is_dead(owner) ? "process %d, its owner, died"
 				      : "process %d, its owner, died or released it",
 		 owner->pid);
 }
 
-/* Ends the context of a join. No lock is held, for callbacks of the context run in here. */
 static void end_join(struct bond *bond, const struct wire_cause *words)
 {
 	struct ctx_cause cause;
 
-	/*
-	 * The pipe stays open until the bond is freed, after the operations under the context were cancelled.
-	 */
-	bond->over = bond->client->ended_some = true;
 	if (words)
 		wire_cause_to(words, &cause);
 	else
 		owner_cause(bond->owner, &cause);
-	context_end_foreign(bond->ctx, words && words->expired ? ETIME : ECANCELED, &cause);
+	bond_end(bond, words && words->expired ? ETIME : ECANCELED, &cause);
 }
 
 void join_pipe_ready(struct bond *bond)
@@ -97,6 +96,8 @@ void join_pipe_ready(struct bond *bond)
 	int result = read_last_words(bond->client, bond->entry.fd, &words);
 	if (result == -EAGAIN)
 		client_rearm(bond->client, &bond->entry, JOIN_EVENTS);
+	else if (result && bond->remote && !bond->owner)
+		remote_lost(bond); /* the bridge has ended: the owner may live */
 	else
 		end_join(bond, result ? NULL : &words);
 }

@@ -12,18 +12,12 @@
 
 /* ---- when to connect again */
 
-void link_set_timer(struct ctxd_client *client, uint64_t delay_ns)
-{
-	struct itimerspec when = {.it_value = clock_timespec(delay_ns ? delay_ns : 1)};
-
-	timerfd_settime(client->timer.fd, 0, &when, NULL);
-}
-
 void link_later(struct ctxd_client *client)
 {
 	if (!client->delay_ns) {
 		client->delay_ns = DELAY_FIRST_NS;
-		link_set_timer(client, client->options.flags & CLIENT_LATER ? 0 : DELAY_FIRST_NS);
+		client_timer_after(client, TIMER_CONNECT,
+				   client->options.flags & CLIENT_LATER ? 0 : DELAY_FIRST_NS);
 		return;
 	}
 	/*
@@ -31,7 +25,7 @@ void link_later(struct ctxd_client *client)
 	 * the same moment.
 	 */
 	uint64_t jitter_ns = clock_now_ns() % (client->delay_ns / 4 + 1);
-	link_set_timer(client, client->delay_ns - jitter_ns);
+	client_timer_after(client, TIMER_CONNECT, client->delay_ns - jitter_ns);
 	client->delay_ns = client->delay_ns * 2 > DELAY_MAX_NS ? DELAY_MAX_NS : client->delay_ns * 2;
 }
 
@@ -66,7 +60,7 @@ int link_send(struct ctxd_client *client, const struct wire_message *message, in
 	 */
 	client->starved = result == -ENOBUFS || result == -ETOOMANYREFS || result == -ENOMEM;
 	if (client->starved) {
-		link_set_timer(client, STARVED_NS);
+		client_timer_set(client, TIMER_SEND, clock_now_ns() + STARVED_NS);
 		return -EAGAIN;
 	}
 	if (result == -EAGAIN || result == -EINTR) {

@@ -12,8 +12,12 @@ bool owner_is_dead(const struct owner *owner)
 	return owner->entry.fd < 0 || sys_poll(&ended, 1, &now) == 1;
 }
 
-int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
-	       struct owner **ret_owner)
+/*
+ * Finds or makes the owner of a joined context, and counts one more join. Takes over pidfd. The client lock
+ * is held.
+ */
+static int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
+		      struct owner **ret_owner)
 {
 	/*
 	 * A process that is not dead is the same one under the same number. 0 stands for a process of another
@@ -46,6 +50,18 @@ int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int
 	list_append(&client->owners, &owner->link);
 	*ret_owner = owner;
 	return 0;
+}
+
+int bond_set_owner(struct bond *bond, const struct wire_joined *joined, const int *fds)
+{
+	struct ctxd_client *client = bond->client;
+
+	if (joined->flags & WIRE_REMOTE)
+		return 0;
+	lock_acquire(&client->lock);
+	int result = owner_join(client, joined, fds[1], &bond->owner);
+	lock_release(&client->lock);
+	return result;
 }
 
 void owner_leave(struct ctxd_client *client, struct owner *owner)

@@ -155,11 +155,22 @@ static void withdraw_unwanted(struct ctxd_client *client, const struct wire_mess
 		   !wire_id_is_none(message->result.id)) {
 		back.type = WIRE_UNSHARE;
 		back.id = message->result.id;
+	} else if (message->type == WIRE_SHARED) {
+		back.type = WIRE_UNSHARE;
+		back.id = message->shared.id;
 	} else {
 		return;
 	}
 	lock_acquire(&client->lock);
 	link_send(client, &back, -1);
+	lock_release(&client->lock);
+}
+
+static void take_terms(struct ctxd_client *client, const struct wire_terms *terms)
+{
+	lock_acquire(&client->lock);
+	client->grace_ns = terms->grace_ns;
+	memcpy(client->host, terms->host, sizeof(client->host));
 	lock_release(&client->lock);
 }
 
@@ -192,9 +203,14 @@ static bool take_message(struct ctxd_client *client, const struct wire_message *
 	case WIRE_EVENT:
 		take_event(client, &message->event);
 		return false;
+	case WIRE_TERMS:
+		take_terms(client, &message->terms);
+		return false;
 	default:
-		if (message->type == WIRE_RESULT && bonds_restored(client, message))
+		if (bonds_restored(client, message))
 			return false;
+		if (remote_answered(client, message, fds))
+			return true;
 		if (call_answer(client, message, fds, fd_count))
 			return true;
 		withdraw_unwanted(client, message);
@@ -215,6 +231,7 @@ static void take_truncated(struct ctxd_client *client, const uint8_t *bytes, siz
 			continue;
 		withdraw_unwanted(client, &message);
 		call_fail(client, message.serial, -EMFILE);
+		remote_failed(client, message.serial);
 	}
 }
 
@@ -276,6 +293,7 @@ static int receive_one(struct ctxd_client *client)
 	if (!descriptors_are_right(client, &message, fds)) {
 		withdraw_unwanted(client, &message);
 		call_fail(client, message.serial, -EPROTO);
+		remote_failed(client, message.serial);
 		return close_unwanted(client, fds, fd_count);
 	}
 	return take_message(client, &message, fds, fd_count) ? 1 : close_unwanted(client, fds, fd_count);

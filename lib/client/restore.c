@@ -55,6 +55,7 @@ static void restored_all(struct ctxd_client *client)
 	lock_release(&client->lock);
 	if (again)
 		return; /* the next turn calls this again */
+	remotes_ask(client, false);
 	client->was_ready = true;
 	client->come_back = false;
 	if (tell_it)
@@ -92,10 +93,20 @@ void bonds_restore_some(struct ctxd_client *client)
 		restored_all(client);
 }
 
+/* The id that an answer gives a share or join; none: it was refused. */
+static struct ctxd_id id_in(const struct wire_message *answer)
+{
+	if (answer->type == WIRE_SHARED)
+		return answer->shared.id;
+	return answer->result.error ? (struct ctxd_id){0} : answer->result.id;
+}
+
 bool bonds_restored(struct ctxd_client *client, const struct wire_message *answer)
 {
 	struct list *link = client->restore.next;
 
+	if (answer->type != WIRE_RESULT && answer->type != WIRE_SHARED)
+		return false;
 	if (!answer->serial)
 		return true; /* an answer to a message without a call */
 	while (link != &client->restore &&
@@ -109,11 +120,18 @@ bool bonds_restored(struct ctxd_client *client, const struct wire_message *answe
 	lock_acquire(&client->lock);
 	bond->serial = 0;
 	/* If it was refused, it goes on without the service, by pipe and pidfd. */
-	if (!answer->result.error && !wire_id_is_none(answer->result.id)) {
-		bond->id = answer->result.id;
+	if (!wire_id_is_none(id_in(answer))) {
+		bond->id = id_in(answer);
+		bond->secret = answer->type == WIRE_SHARED ? answer->shared.secret : 0;
 		bond->known = true;
-		bond_pend(bond, bond->joined ? PENDING_ATTACH : 0);
+		bond->pending |= bond->joined ? PENDING_ATTACH : 0;
+	} else if (answer->result.error == -ENOTSUP && bond->mode & CTXD_FLEET) {
+		/* The service belongs to no fleet any more. Its own clients may join all the same. */
+		bond->mode &= ~(uint32_t)CTXD_FLEET;
+		list_append(&client->restore, &bond->restore_link);
 	}
+	if (bond->pending)
+		bond_pend(bond, 0);
 	lock_release(&client->lock);
 	bonds_restore_some(client);
 	return true;

@@ -22,7 +22,7 @@ static void share_context_moved(struct watch *watch)
 	bond_told(watch, PENDING_MOVED);
 }
 
-static const struct watch_ops share_watch_ops = {
+const struct watch_ops share_watch_ops = {
 	.done = share_context_done, .released = share_context_released, .moved = share_context_moved};
 
 static bool is_shared(struct ctxd_client *client, const struct ctx_context *ctx)
@@ -41,7 +41,7 @@ static int share_add(struct ctxd_client *client, struct bond *bond)
 	lock_acquire(&client->lock);
 	int result = is_shared(client, bond->ctx) ? -EEXIST : 0;
 	if (!result)
-		list_append(&client->shares, &bond->link);
+		bond_list(bond, &client->shares);
 	lock_release(&client->lock);
 	return result;
 }
@@ -58,10 +58,13 @@ static int take_share(struct ctxd_client *client, struct call *call)
 	const struct wire_message *answer = call->answer;
 
 	dispose(call->fds, call->fd_count);
-	if (answer->type != WIRE_RESULT || wire_id_is_none(answer->result.id))
+	bool fleet = bond->mode & CTXD_FLEET;
+	if (fleet ? answer->type != WIRE_SHARED
+		  : answer->type != WIRE_RESULT || wire_id_is_none(answer->result.id))
 		return -EPROTO;
 	lock_acquire(&client->lock);
-	bond->id = answer->result.id;
+	bond->id = fleet ? answer->shared.id : answer->result.id;
+	bond->secret = fleet ? answer->shared.secret : 0;
 	bond->known = true;
 	lock_release(&client->lock);
 	return 0;
@@ -99,7 +102,7 @@ int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *
 
 	if (result)
 		return result;
-	if (!ctx || !node_can_end(ctx) || (mode & ~(mode_t)0666) ||
+	if (!ctx || !node_can_end(ctx) || (mode & ~(mode_t)(0666 | CTXD_FLEET)) ||
 	    (name && (!name[0] || strlen(name) > CTXD_NAME_MAX)))
 		return -EINVAL;
 	if (context_error(ctx))
@@ -107,11 +110,11 @@ int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *
 	int done_fd = ctx_done_fd(ctx);
 	if (done_fd < 0)
 		return done_fd;
-	struct bond *bond = bond_new(client, ctx, false);
+	struct bond *bond = bond_new(client, ctx, false, NULL);
 	if (!bond)
 		return -ENOMEM;
 	bond->done_fd = done_fd;
-	bond->mode = mode ? mode : 0600;
+	bond->mode = mode & 0666 ? mode : mode | 0600;
 	bond->asking = true;
 	if (name)
 		strcpy(bond->name, name);

@@ -15,6 +15,8 @@
 #define TURNS_MAX 64
 #define LATER_NS 50000
 #define TIMEOUT_DEFAULT_NS (5 * NS_PER_SECOND)
+/* Of the fleet, until the service tells it. */
+#define GRACE_DEFAULT_NS (30 * NS_PER_SECOND)
 #define FLAGS (CTXD_OWN_DISPATCH | CTXD_PUBLISH | CTXD_PATIENT | CLIENT_LATER)
 
 /* Guards the list of clients, which fork needs. */
@@ -90,8 +92,11 @@ static int client_new(const struct ctxd_options *options, struct ctxd_client **r
 	client->wake = (struct poll_entry){.kind = POLL_WAKE, .fd = -1};
 	client->timer = (struct poll_entry){.kind = POLL_TIMER, .fd = -1};
 	client->epoll_fd = client->scratch[0] = client->scratch[1] = -1;
-	struct list *lists[] = {&client->calls,	  &client->shares,  &client->joins, &client->owners,
-				&client->pending, &client->restore, &client->orders};
+	client->grace_ns = GRACE_DEFAULT_NS;
+	struct list *lists[] = {&client->calls,	  &client->shares, &client->joins,   &client->owners,
+				&client->pending, &client->asked,  &client->restore, &client->orders};
+	for (int i = 0; i < REMOTE_LISTS; i++)
+		list_init(&client->remotes[i]);
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	lock_acquire(&clients_lock);
@@ -186,13 +191,56 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 	return 0;
 }
 
+struct ctxd_client *client_take_fleet(void)
+{
+	struct ctxd_client *found = NULL;
+
+	lock_acquire(&clients_lock);
+	for (struct list *link = clients.next; link != &clients && !found; link = link->next) {
+		struct ctxd_client *client = container_of(link, struct ctxd_client, clients);
+		/* The one of CTXRING_PUBLISH is none that the program has opened. */
+		if (atomic_load(&client->closing) || client->options.flags & CLIENT_LATER)
+			continue;
+		lock_acquire(&client->lock);
+		if (client->host[0])
+			found = client;
+		lock_release(&client->lock);
+	}
+	if (found)
+		atomic_fetch_add(&found->users, 1);
+	lock_release(&clients_lock);
+	return found;
+}
+
+void client_give_back(struct ctxd_client *client)
+{
+	lock_acquire(&clients_lock);
+	atomic_fetch_sub(&client->users, 1);
+	sys_futex_wake(&client->users, 1);
+	lock_release(&clients_lock);
+}
+
+/* Lets nobody take the client any more, and waits until those who did have given it back. */
+static void await_users(struct ctxd_client *client)
+{
+	for (;;) {
+		lock_acquire(&clients_lock);
+		atomic_store(&client->closing, true);
+		uint32_t users = atomic_load(&client->users);
+		lock_release(&clients_lock);
+		if (!users)
+			return;
+		sys_futex_wait(&client->users, users, NULL);
+	}
+}
+
 void ctxd_close(struct ctxd_client *client)
 {
 	/* In a forked child any lock of the client may be held for ever: the copy stays as it is. */
 	if (client_check(client))
 		return;
+	await_users(client);
 	if (!client->own_dispatch) {
-		atomic_store(&client->closing, true);
 		client_wake(client);
 		while (!atomic_load(&client->stopped))
 			sys_futex_wait(&client->stopped, 0, NULL);
@@ -206,12 +254,13 @@ void ctxd_close(struct ctxd_client *client)
 
 static void timer_fired(struct ctxd_client *client)
 {
-	sys_drain(client->timer.fd);
-	if (client->lingering) {
-		client->lingering = false;
+	unsigned due = client_timer_take(client);
+
+	if (due & 1u << TIMER_LINGER)
 		bonds_look_again(client);
-	}
-	if (client->state == CLIENT_AWAY && link_open(client))
+	if (due & 1u << TIMER_RETRY)
+		remotes_ask(client, true);
+	if (due & 1u << TIMER_CONNECT && client->state == CLIENT_AWAY && link_open(client))
 		link_later(client);
 }
 
@@ -250,6 +299,7 @@ int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 	/* Entries are freed only after all events were handled, for an event may still point to one. */
 	for (int i = 0; i < count; i++)
 		handled += handle_ready(client, events[i].data.ptr, events[i].events);
+	remotes_review(client);
 	/*
 	 * A context that ended here may have operations, which a ring of this thread cancels when its
 	 * dispatch ends. What the service is to be told waits for that, but only one turn: every turn may end
@@ -259,7 +309,7 @@ int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 	client->ended_some = false;
 	client->put_off = later;
 	if (later) {
-		link_set_timer(client, LATER_NS);
+		client_timer_after(client, TIMER_TURN, LATER_NS);
 	} else {
 		orders_flush(client);
 		if (client->state == CLIENT_RESTORING)
@@ -296,7 +346,7 @@ int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns)
 	 */
 	for (int turns = 0; handled >= 0 && events; turns++) {
 		if (turns == TURNS_MAX) {
-			link_set_timer(client, LATER_NS);
+			client_timer_after(client, TIMER_TURN, LATER_NS);
 			break;
 		}
 		result = client_turn(client, 0, &events);

@@ -216,10 +216,10 @@ int context_with_cancel(const struct ctx_context *parent, const char *label, con
 int context_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, const char *label,
 			  const void *site, struct ctx_context **ret_ctx);
 
-/* Makes a child of background that stands for a context of another process: kind CTX_TABLE_JOINED. Errors as
+/* Makes a child of parent that stands for a context of another process: kind CTX_TABLE_JOINED. Errors as
  * ctx_with_deadline(). */
-int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, const void *site,
-		       struct ctx_context **ret_ctx);
+int context_new_joined(const struct ctx_context *parent, uint64_t deadline_ns, bool movable,
+		       const char *label, const void *site, struct ctx_context **ret_ctx);
 
 /*
  * Which nodes below a context are meant. Below it are all that were made from it, directly or not, and merged

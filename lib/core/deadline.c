@@ -203,8 +203,8 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 	return make_timed(parent, &options, ret_ctx);
 }
 
-int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, const void *site,
-		       struct ctx_context **ret_ctx)
+int context_new_joined(const struct ctx_context *parent, uint64_t deadline_ns, bool movable,
+		       const char *label, const void *site, struct ctx_context **ret_ctx)
 {
 	struct node_options options = {
 		.flags = NODE_JOINED | (movable ? NODE_MOVABLE | NODE_MAY_MOVE : 0),
@@ -214,7 +214,7 @@ int context_new_joined(uint64_t deadline_ns, bool movable, const char *label, co
 		.label = label,
 		.site = site,
 	};
-	return make_timed(ctx_background(), &options, ret_ctx);
+	return make_timed(parent, &options, ret_ctx);
 }
 
 uint64_t ctx_deadline_ns(const struct ctx_context *ctx)

@@ -280,6 +280,8 @@ static void write_cause(struct ctx_context *ctx)
 	record->context_generation = ctx->generation;
 	for (size_t i = 0; i < sizeof(record->text); i++)
 		record->text[i] = text->text[i];
+	for (size_t i = 0; i < sizeof(record->host); i++)
+		record->host[i] = text->host[i];
 	table_write_end(&record->seq);
 }
 

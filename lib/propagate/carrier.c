@@ -266,24 +266,6 @@ int carrier_read_traceparent(const char *text, size_t length, struct carrier_tra
 	return 0;
 }
 
-void carrier_read_tracestate(const char *text, char ret_state[CARRIER_TRACESTATE_SIZE])
-{
-	size_t length = strnlen(text, CARRIER_TRACESTATE_SIZE);
-
-	ret_state[0] = '\0';
-	for (size_t i = 0; i < length; i++)
-		if ((text[i] < ' ' && text[i] != '\t') || text[i] > '~')
-			return;
-	/* A list that was cut is cut at the comma behind its last whole member. */
-	if (length == CARRIER_TRACESTATE_SIZE)
-		while (length && text[--length] != ',')
-			;
-	if (strspn(text, ", \t") >= length)
-		return;
-	memcpy(ret_state, text, length);
-	ret_state[length] = '\0';
-}
-
 /* ---- lists */
 
 static const char *skip_blanks(const char *at)

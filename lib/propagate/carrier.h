@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lib/propagate: contexts as text, for other processes. It may use base, table and core.
+ * lib/propagate: contexts as text, for other processes. It may use base, table, core and client.
  *
  * The text forms in which a context travels: functions without state that turn numbers into text, and text
  * that strangers wrote into numbers. Reading is strict: text that is not exactly of its form is -EINVAL, and
@@ -83,8 +83,23 @@ void carrier_read_tracestate(const char *text, char ret_state[CARRIER_TRACESTATE
 struct carrier_member {
 	const char *name, *value;
 	size_t name_length, value_length;
-	bool malformed; /* in baggage only: name and value may be anything */
+	bool malformed; /* in baggage and tracestate only: name and value may be anything */
 };
+
+/* The next member of W3C tracestate from *at on. 1; 0 at the end. Empty members are skipped. */
+int carrier_next_state(const char **at, struct carrier_member *ret_member);
+
+/* Copies the value of the first member of that name. False: there is none, or it is malformed or too long. */
+bool carrier_find_state(const char *state, const char *name, char *ret_value, size_t size);
+
+/*
+ * Writes state anew, with the member name=value at its front in place of one of that name; value NULL:
+ * without it. Malformed members are left out, for because of one a receiver may ignore the whole list. The
+ * list has at most 32 members and 512 bytes: of more, those at the end go; and before these, members of more
+ * than 128 bytes.
+ */
+void carrier_write_tracestate(const char *state, const char *name, const char *value,
+			      char ret_state[CARRIER_TRACESTATE_SIZE]);
 
 /*
  * The next member of W3C baggage from *at on. 1; 0 at the end. A malformed member ends at the next comma as

@@ -11,6 +11,7 @@
 
 #include "carrier.h"
 #include "clock.h"
+#include "global.h"
 #include "memory.h"
 #include "node.h"
 #include "sys.h"
@@ -20,6 +21,8 @@
 
 #define VARIABLE "CTXRING_CONTEXT"
 #define VALUE_PREFIX "val."
+/* The member of tracestate that is the library's: a global id, see ctxd_global_id_of(). */
+#define STATE_MEMBER "ctxring"
 
 /* ---- carriers */
 
@@ -35,10 +38,16 @@ static const struct {
 #define MILLISECOND_HEADERS (sizeof(millisecond_headers) / sizeof(millisecond_headers[0]))
 #define HEADER_FLAGS ((unsigned)CTX_CARRIER_ENVOY | CTX_CARRIER_CONNECT)
 
-/* Whether this is the environment, or the headers with any of the flags that they can have. */
+static bool is_environment(unsigned carrier)
+{
+	return (carrier & ~(unsigned)CTX_CARRIER_NO_JOIN) == CTX_CARRIER_ENVIRONMENT;
+}
+
+/* Whether this is the environment, or the headers, with any of the flags that they can have. */
 static bool is_carrier(unsigned carrier)
 {
-	return carrier == CTX_CARRIER_ENVIRONMENT || (carrier & ~HEADER_FLAGS) == CTX_CARRIER_HEADERS;
+	return is_environment(carrier) ||
+	       (carrier & ~(HEADER_FLAGS | CTX_CARRIER_NO_JOIN)) == CTX_CARRIER_HEADERS;
 }
 
 /* ---- identity */
@@ -47,12 +56,18 @@ static bool is_carrier(unsigned carrier)
 struct identity {
 	struct carrier_trace trace; /* span: the sender's; all zero: the trace began here */
 	uint64_t sender_id;
+	/* What was joined by the global id in the tracestate, a parent of this: as long as work is below it,
+	 * it has this reference. NULL: nothing was joined. */
+	struct ctx_context *joined;
 	char tracestate[]; /* the tracestate that came with it, or "" */
 };
 
 static void release_identity(void *value)
 {
-	memory_release(value);
+	struct identity *identity = value;
+
+	ctx_unref(identity->joined);
+	memory_release(identity);
 }
 
 static const struct ctx_key identity_key = {.name = "identity", .release = release_identity};
@@ -235,10 +250,31 @@ static const struct ctx_context *nearest_listed(const struct ctx_context *ctx)
 	return ctx;
 }
 
-static void put_fields(const struct ctx_context *ctx, struct carrier_text *text)
+/*
+ * The tracestate to send: the one that came in, with the global id of the context in the library's member.
+ * Where the context has none, the id that came in goes on. Without CTX_CARRIER_NO_JOIN; with it, no id is
+ * sent.
+ */
+static const char *outgoing_state(const struct ctx_context *ctx, const struct identity *from,
+				  unsigned carrier, char buffer[CARRIER_TRACESTATE_SIZE])
+{
+	const char *state = from ? from->tracestate : "";
+	char id[CTXD_GLOBAL_ID_TEXT];
+
+	if (!(carrier & CTX_CARRIER_NO_JOIN)) {
+		if (!client_global_id(ctx, id))
+			return state;
+	} else if (!carrier_find_state(state, STATE_MEMBER, id, sizeof(id))) {
+		return state;
+	}
+	carrier_write_tracestate(state, STATE_MEMBER, carrier & CTX_CARRIER_NO_JOIN ? NULL : id, buffer);
+	return buffer;
+}
+
+static void put_fields(const struct ctx_context *ctx, unsigned carrier, struct carrier_text *text)
 {
 	uint64_t deadline_ns = ctx_deadline_ns(ctx), now_ns = clock_now_ns(), clock = clock_number();
-	char label[CTX_LABEL_MAX + 1], traceparent[CARRIER_TRACEPARENT_SIZE];
+	char label[CTX_LABEL_MAX + 1], traceparent[CARRIER_TRACEPARENT_SIZE], buffer[CARRIER_TRACESTATE_SIZE];
 	struct carrier_trace trace;
 
 	carrier_put_string(text, "v=1;id=");
@@ -262,16 +298,18 @@ static void put_fields(const struct ctx_context *ctx, struct carrier_text *text)
 	carrier_write_traceparent(&trace, traceparent);
 	carrier_put_string(text, ";trace=");
 	carrier_put_string(text, traceparent);
-	if (from && from->tracestate[0]) {
+	const char *state = outgoing_state(ctx, from, carrier, buffer);
+	if (state[0]) {
 		carrier_put_string(text, ";state=");
-		carrier_put_encoded(text, from->tracestate);
+		carrier_put_encoded(text, state);
 	}
 }
 
-static int inject_environment(const struct ctx_context *ctx, const struct ctx_carried *carried,
-			      unsigned count, struct carrier_text *text, ctx_inject_fn set, void *data)
+static int inject_environment(const struct ctx_context *ctx, unsigned carrier,
+			      const struct ctx_carried *carried, unsigned count, struct carrier_text *text,
+			      ctx_inject_fn set, void *data)
 {
-	put_fields(ctx, text);
+	put_fields(ctx, carrier, text);
 	int result = put_values(ctx, CTX_CARRIER_ENVIRONMENT, carried, count, text);
 	return result ? result : set(VARIABLE, text->bytes, data);
 }
@@ -293,7 +331,7 @@ static int inject_time_left(uint64_t left_ns, unsigned carrier, ctx_inject_fn se
 static int inject_headers(const struct ctx_context *ctx, unsigned carrier, const struct ctx_carried *carried,
 			  unsigned count, struct carrier_text *text, ctx_inject_fn set, void *data)
 {
-	char traceparent[CARRIER_TRACEPARENT_SIZE];
+	char traceparent[CARRIER_TRACEPARENT_SIZE], buffer[CARRIER_TRACESTATE_SIZE];
 	struct carrier_trace trace;
 	int result = put_values(ctx, CTX_CARRIER_HEADERS, carried, count, text);
 
@@ -304,8 +342,9 @@ static int inject_headers(const struct ctx_context *ctx, unsigned carrier, const
 		carrier_write_traceparent(&trace, traceparent);
 		result = set("traceparent", traceparent, data);
 	}
-	if (!result && from && from->tracestate[0])
-		result = set("tracestate", from->tracestate, data);
+	const char *tracestate = result ? "" : outgoing_state(ctx, from, carrier, buffer);
+	if (!result && tracestate[0])
+		result = set("tracestate", tracestate, data);
 	if (!result && text->length)
 		result = set("baggage", text->bytes, data);
 	return result;
@@ -331,8 +370,8 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 	if (!text.bytes)
 		return -ENOMEM;
 	int state = thread_hold();
-	int result = carrier == CTX_CARRIER_ENVIRONMENT
-			     ? inject_environment(ctx, carried, count, &text, set, data)
+	int result = is_environment(carrier)
+			     ? inject_environment(ctx, carrier, carried, count, &text, set, data)
 			     : inject_headers(ctx, carrier, carried, count, &text, set, data);
 	thread_release(state);
 	memory_release(text.bytes);
@@ -343,7 +382,7 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 
 /* What another process has sent. */
 struct received {
-	bool any, has_trace, has_timeout;
+	bool any, has_trace, has_timeout, may_join;
 	struct carrier_trace trace;
 	char tracestate[CARRIER_TRACESTATE_SIZE]; /* has a meaning only with a trace */
 	uint64_t deadline_ns;			  /* set if has_timeout */
@@ -568,14 +607,36 @@ static int add_value(const struct ctx_context **ctx, const struct ctx_key *key, 
 	return result;
 }
 
-static int add_identity(const struct ctx_context **ctx, const struct received *received)
+/*
+ * Joins the context whose global id was sent, and goes on below that join. Without one, or when it cannot be
+ * joined, *ctx stays as it is. Returns the join, with a reference for the identity, or NULL.
+ */
+static struct ctx_context *join_sent(const struct ctx_context **ctx, const struct received *received,
+				     const void *site)
+{
+	char id[CTXD_GLOBAL_ID_TEXT];
+
+	if (!received->may_join || !received->has_trace ||
+	    !carrier_find_state(received->tracestate, STATE_MEMBER, id, sizeof(id)))
+		return NULL;
+	struct ctx_context *joined = client_join_sent(*ctx, id, site);
+	if (joined) {
+		ctx_unref(*ctx);
+		*ctx = ctx_ref(joined);
+	}
+	return joined;
+}
+
+static int add_identity(const struct ctx_context **ctx, const struct received *received, const void *site)
 {
 	const char *tracestate = received->has_trace ? received->tracestate : "";
 	struct identity *identity = memory_allocate(sizeof(*identity) + strlen(tracestate) + 1);
 
 	if (!identity)
 		return -ENOMEM;
-	*identity = (struct identity){.trace = received->trace, .sender_id = received->sender_id};
+	*identity = (struct identity){.trace = received->trace,
+				      .sender_id = received->sender_id,
+				      .joined = join_sent(ctx, received, site)};
 	strcpy(identity->tracestate, tracestate);
 	if (!received->has_trace) {
 		uint64_t process = process_number();
@@ -631,7 +692,7 @@ static int make_context(const struct ctx_context *parent, struct received *recei
 			const void *site, struct ctx_context **ret_ctx)
 {
 	const struct ctx_context *ctx = ctx_ref(parent);
-	int result = received->any ? add_identity(&ctx, received) : 0;
+	int result = received->any ? add_identity(&ctx, received, site) : 0;
 
 	if (!label && received->label[0])
 		label = received->label;
@@ -659,8 +720,9 @@ static int extract_context(const struct ctx_context *parent, enum ctx_carrier ca
 	int state = thread_hold();
 	if (!result) {
 		memset(received.values, 0, count * sizeof(*received.values));
-		result = carrier == CTX_CARRIER_ENVIRONMENT ? read_environment(&received, get, data)
-							    : read_headers(&received, carrier, get, data);
+		result = is_environment(carrier) ? read_environment(&received, get, data)
+						 : read_headers(&received, carrier, get, data);
+		received.may_join = !(carrier & CTX_CARRIER_NO_JOIN);
 	}
 	if (!result)
 		result = make_context(parent, &received, label, site, ret_ctx);

@@ -37,6 +37,7 @@
 
 #define CTX_TABLE_LABEL_SIZE 32
 #define CTX_TABLE_TEXT_SIZE 128
+#define CTX_TABLE_HOST_SIZE 64
 
 /* One area: count records of record_size bytes each, from offset on. used is one more than the highest slot
  * that was ever in use. */
@@ -108,13 +109,15 @@ struct ctx_table_context {
 	char label[CTX_TABLE_LABEL_SIZE]; /* ends with a NUL; may be empty */
 };
 
-/* A cause that has a text, or an error of its own. */
+/* A cause that has a text, an error of its own, or began on another host. Tables of earlier libraries lack
+ * the host. */
 struct ctx_table_cause {
 	_Atomic uint32_t seq;
 	int32_t error;	       /* negative errno */
 	uint32_t context_slot; /* the context that it belongs to; 0: the record is free */
 	uint32_t context_generation;
 	char text[CTX_TABLE_TEXT_SIZE];
+	char host[CTX_TABLE_HOST_SIZE]; /* of the fleet, where the end began; "": this host */
 };
 
 #define CTX_TABLE_OP_IN_FLIGHT 0x01u /* the record is in use */

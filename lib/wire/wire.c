@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Each structure has one function that goes through its fields in the order in which they lie in the packet.
- * The same function writes and reads, so that the two cannot differ. A field that is wrong sets `broken`; the
- * functions then go on without harm, and the caller looks at `broken` at the end.
+ * The same function writes and reads, as those of codec.h do.
  */
-#include "wire.h"
+#include "codec.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,115 +15,7 @@
 #define HEADER_SIZE 16u
 #define ENTRY_KINDS (CTXD_SHARED | CTXD_JOINED | CTXD_PROCESS | CTXD_DEAD)
 
-struct codec {
-	uint8_t *out;	   /* where to write; NULL: this one reads */
-	const uint8_t *in; /* where to read from */
-	size_t at, size;
-	bool broken;
-};
-
-/* ---- numbers and texts */
-
-static uint64_t code_number(struct codec *codec, unsigned bytes, uint64_t value)
-{
-	if (codec->size - codec->at < bytes) {
-		codec->broken = true;
-		return 0;
-	}
-	uint64_t read = 0;
-	for (unsigned i = 0; i < bytes; i++) {
-		if (codec->out)
-			codec->out[codec->at + i] = (uint8_t)(value >> 8 * i);
-		else
-			read |= (uint64_t)codec->in[codec->at + i] << 8 * i;
-	}
-	codec->at += bytes;
-	return codec->out ? value : read;
-}
-
-static void code_u16(struct codec *codec, uint16_t *value)
-{
-	*value = (uint16_t)code_number(codec, 2, *value);
-}
-
-static void code_u32(struct codec *codec, uint32_t *value)
-{
-	*value = (uint32_t)code_number(codec, 4, *value);
-}
-
-static void code_i32(struct codec *codec, int32_t *value)
-{
-	*value = (int32_t)(uint32_t)code_number(codec, 4, (uint32_t)*value);
-}
-
-static void code_u64(struct codec *codec, uint64_t *value)
-{
-	*value = code_number(codec, 8, *value);
-}
-
-/* A text ends with a NUL and is filled up with NULs, so that each text has one form only. */
-static void code_text(struct codec *codec, char *value, size_t size)
-{
-	if (codec->size - codec->at < size) {
-		codec->broken = true;
-		return;
-	}
-	if (codec->out)
-		memcpy(codec->out + codec->at, value, size);
-	else
-		memcpy(value, codec->in + codec->at, size);
-	codec->at += size;
-	size_t length = strnlen(value, size);
-	codec->broken |= length == size;
-	for (size_t i = length; i < size; i++)
-		codec->broken |= value[i] != '\0';
-}
-
-static void require_that(struct codec *codec, bool condition)
-{
-	codec->broken |= !condition;
-}
-
-static void code_reserved(struct codec *codec)
-{
-	uint32_t zero = 0;
-
-	code_u32(codec, &zero);
-	require_that(codec, zero == 0);
-}
-
-static void code_flags(struct codec *codec, uint32_t *value, uint32_t known)
-{
-	code_u32(codec, value);
-	require_that(codec, !(*value & ~known));
-}
-
-static void code_pid(struct codec *codec, int32_t *value)
-{
-	code_i32(codec, value);
-	require_that(codec, *value >= 0);
-}
-
-/* A negative errno, or 0 where that is allowed. */
-static void code_error(struct codec *codec, int32_t *value, bool may_be_0)
-{
-	code_i32(codec, value);
-	require_that(codec, *value >= -WIRE_ERRNO_MAX && *value <= 0 && (may_be_0 || *value));
-}
-
 /* ---- structures */
-
-static bool is_host(const char *name)
-{
-	return wire_host_is_valid(name, strlen(name));
-}
-
-static void code_id(struct codec *codec, struct ctxd_id *value, bool may_be_none)
-{
-	code_u64(codec, &value->epoch);
-	code_u64(codec, &value->number);
-	require_that(codec, wire_id_is_none(*value) ? may_be_none : value->epoch && value->number);
-}
 
 static void code_cause(struct codec *codec, struct wire_cause *value)
 {
@@ -158,18 +49,6 @@ static void code_optional_cause(struct codec *codec, struct wire_cause *value, b
 			code_reserved(codec);
 		*value = nothing;
 	}
-}
-
-static void code_report(struct codec *codec, struct ctxd_report *value)
-{
-	unsigned *counts[] = {&value->asked,	  &value->ended,     &value->silent,   &value->batches,
-			      &value->operations, &value->unsent,    &value->timed,    &value->sqes,
-			      &value->enters,	  &value->cancelled, &value->finished, &value->held};
-
-	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
-		code_u32(codec, counts[i]);
-	code_u64(codec, &value->submit_ns);
-	code_u64(codec, &value->reap_ns);
 }
 
 static void code_mode(struct codec *codec, mode_t *value)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/engine_fake.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,10 +20,14 @@ struct parcel {
 	enum {
 		PARCEL_BATCH,
 		PARCEL_OWN_LEASE,
-		PARCEL_LEASE
+		PARCEL_LEASE,
+		PARCEL_HOST,
+		PARCEL_HOSTS_END,
+		PARCEL_EXAMINED
 	} kind;
 	uint64_t incarnation;
-	unsigned about; /* The host of the lease. */
+	unsigned about; /* The host of the lease, or in the list of hosts. */
+	int error;	/* Of the list of hosts. */
 	size_t size;
 	uint8_t bytes[];
 };
@@ -40,6 +45,7 @@ struct link_end {
 	unsigned number;
 	struct engine_events events;
 	bool is_up, is_refusing;
+	uint64_t since_ns, connected;
 };
 
 struct engine_fake {
@@ -170,11 +176,41 @@ static bool is_for(const struct parcel *parcel, const struct link_end *end)
 	return parcel->end ? parcel->end == end : parcel->to == end->number;
 }
 
+/* What comes while the engine cannot be reached are the answers that it cannot be. */
+static bool is_due_for(const struct parcel *parcel, const struct link_end *end)
+{
+	bool is_answered_alone = parcel->kind == PARCEL_HOSTS_END || parcel->kind == PARCEL_EXAMINED;
+
+	return is_for(parcel, end) && (is_answered_alone || is_reached(end->fake, end->number));
+}
+
 static uint64_t draw_delay(struct engine_fake *fake)
 {
 	uint64_t spread_ns = fake->chaos.delay_max_ns - fake->chaos.delay_min_ns;
 
 	return fake->chaos.delay_min_ns + (spread_ns ? draw(fake, 1000) * (spread_ns / 1000) : 0);
+}
+
+static void fake_status(const struct engine *engine, struct engine_status *ret_status)
+{
+	const struct link_end *end = container_of(engine, struct link_end, engine);
+
+	*ret_status = (struct engine_status){.address = "fake",
+					     .role = "master",
+					     .software = "fake",
+					     .version = "1",
+					     .is_up = end->is_up,
+					     .since_ns = end->since_ns,
+					     .connected = end->connected,
+					     .round_trip_ns = end->is_up ? ANSWER_NS : 0};
+}
+
+static void tell_status(struct link_end *end)
+{
+	struct engine_status status;
+
+	fake_status(&end->engine, &status);
+	end->events.examined(end->events.link, &status);
 }
 
 static void open_parcel(struct link_end *end, const struct parcel *parcel)
@@ -185,8 +221,14 @@ static void open_parcel(struct link_end *end, const struct parcel *parcel)
 		events->message(events->link, parcel->bytes, parcel->size);
 	else if (parcel->kind == PARCEL_OWN_LEASE)
 		events->own_lease(events->link, parcel->incarnation);
-	else
+	else if (parcel->kind == PARCEL_LEASE)
 		events->lease(events->link, end->fake->places[parcel->about].name, parcel->incarnation);
+	else if (parcel->kind == PARCEL_HOST && events->host)
+		events->host(events->link, end->fake->places[parcel->about].name, 0);
+	else if (parcel->kind == PARCEL_HOSTS_END && events->host)
+		events->host(events->link, NULL, parcel->error);
+	else if (parcel->kind == PARCEL_EXAMINED && events->examined)
+		tell_status(end);
 }
 
 /* ---- the seam */
@@ -264,6 +306,32 @@ static void fake_lease_read(struct engine *engine, const char *const *hosts, uns
 	}
 }
 
+/* Those of a link that is down are answered as well. */
+static void fake_hosts(struct engine *engine)
+{
+	struct link_end *end = container_of(engine, struct link_end, engine);
+	struct engine_fake *fake = end->fake;
+	bool is_reachable = is_reached(fake, end->number);
+	struct parcel head = {.to = end->number, .end = end};
+
+	for (head.about = 0; head.about < fake->count && is_reachable; head.about++) {
+		head.kind = PARCEL_HOST;
+		if (lease_of(fake, head.about))
+			add_parcel(fake, &head, NULL, ANSWER_NS);
+	}
+	head.kind = PARCEL_HOSTS_END;
+	head.error = is_reachable ? 0 : -EHOSTUNREACH;
+	add_parcel(fake, &head, NULL, ANSWER_NS);
+}
+
+static void fake_examine(struct engine *engine)
+{
+	struct link_end *end = container_of(engine, struct link_end, engine);
+	struct parcel head = {.to = end->number, .end = end, .kind = PARCEL_EXAMINED};
+
+	add_parcel(end->fake, &head, NULL, ANSWER_NS);
+}
+
 static int fake_fd(const struct engine *engine)
 {
 	(void)engine;
@@ -282,10 +350,9 @@ static uint64_t fake_next_ns(const struct engine *engine)
 			return fake->now_ns;
 		return place->cut_ns + NOTICE_NS;
 	}
-	if (is_reachable)
-		for (struct list *at = fake->parcels.next; at != &fake->parcels; at = at->next)
-			if (is_for(container_of(at, struct parcel, link), end))
-				return container_of(at, struct parcel, link)->due_ns;
+	for (struct list *at = fake->parcels.next; at != &fake->parcels; at = at->next)
+		if (is_due_for(container_of(at, struct parcel, link), end))
+			return container_of(at, struct parcel, link)->due_ns;
 	return UINT64_MAX;
 }
 
@@ -297,10 +364,13 @@ static void notice_link(struct link_end *end)
 
 	if (!end->is_up && is_reached(fake, end->number)) {
 		end->is_up = true;
+		end->since_ns = fake->now_ns;
+		end->connected++;
 		events->up(events->link, true);
 	} else if (end->is_up && !is_reached(fake, end->number) &&
 		   (fake->is_stopped || fake->now_ns - place->cut_ns >= NOTICE_NS)) {
 		end->is_up = end->is_refusing = false;
+		end->since_ns = fake->now_ns;
 		events->down(events->link);
 	} else if (end->is_refusing && is_reached(fake, end->number)) {
 		end->is_refusing = false;
@@ -316,14 +386,12 @@ static void fake_dispatch(struct engine *engine, uint64_t now_ns)
 
 	fake->now_ns = now_ns;
 	notice_link(end);
-	if (!end->is_up || !is_reached(fake, end->number))
-		return;
 	for (struct list *at = fake->parcels.next; at != &fake->parcels; at = next) {
 		struct parcel *parcel = container_of(at, struct parcel, link);
 		next = at->next;
 		if (parcel->due_ns > now_ns)
 			break;
-		if (!is_for(parcel, end))
+		if (!is_due_for(parcel, end))
 			continue;
 		list_remove(&parcel->link);
 		open_parcel(end, parcel);
@@ -357,6 +425,9 @@ static const struct engine_calls fake_calls = {
 	.lease_take = fake_lease_take,
 	.lease_renew = fake_lease_renew,
 	.lease_read = fake_lease_read,
+	.hosts = fake_hosts,
+	.examine = fake_examine,
+	.status = fake_status,
 };
 
 struct engine *engine_fake_open(struct engine_fake *fake, const char *host,

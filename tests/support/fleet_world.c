@@ -10,10 +10,6 @@
 
 const struct engine_chaos world_calm = {.delay_min_ns = 1000000, .delay_max_ns = 1000000};
 
-#define world_assert(world, condition)                                                                       \
-	ck_assert_msg(condition, "seed %u, at %g s: %s", (world)->first_seed, (double)(world)->now_ns / 1e9, \
-		      #condition)
-
 unsigned world_draw(struct world *world, unsigned bound)
 {
 	return (unsigned)rand_r(&world->seed) % bound;
@@ -82,6 +78,7 @@ static void check_end(struct world_mirror *mirror, const struct world_context *c
 	switch (mirror->end) {
 	case FLEET_END_CAUSE:
 		world_assert(world, context->is_ended && cause->code == context->cause.code);
+		world_assert(world, strcmp(cause->host, context->id.host) == 0);
 		world_assert(world, strcmp(cause->text, context->cause.text) == 0);
 		world_assert(world, cause->kind == context->cause.kind);
 		world_assert(world, cause->time_ns >= context->cause.time_ns);
@@ -247,8 +244,10 @@ void world_bridge_start(struct world *world, unsigned number)
 				      .mirror_live = on_mirror_live,
 				      .mirror_moved = on_mirror_moved,
 				      .mirror_ended = on_mirror_ended};
-	struct engine_events events = {on_message, on_up, on_down, on_writable, on_own_lease, on_lease, host};
+	struct engine_events events = {on_message,   on_up,    on_down,	    on_writable,
+				       on_own_lease, on_lease, .link = host};
 
+	service_output(&output);
 	ck_assert_ptr_null(host->fleet);
 	host->config.past_incarnation = host->config.incarnation;
 	host->config.incarnation = ++world->last_incarnation;
@@ -274,6 +273,7 @@ void world_bridge_kill(struct world *world, unsigned number)
 	host->disturbed_ns = world->now_ns;
 	fleet_free(host->fleet);
 	host->fleet = NULL;
+	service_forget(host);
 	host->engine->calls->close(host->engine);
 	for (unsigned i = 0; i < world->mirror_count; i++)
 		if (world->mirrors[i]->host == number)
@@ -302,6 +302,11 @@ void world_engine_empty(struct world *world)
 
 struct world *world_new(unsigned seed, unsigned hosts)
 {
+	return world_new_with_key(seed, hosts, 0);
+}
+
+struct world *world_new_with_key(unsigned seed, unsigned hosts, unsigned key_size)
+{
 	struct world *world = sure_realloc(NULL, sizeof(*world));
 
 	memset(world, 0, sizeof(*world));
@@ -319,6 +324,8 @@ struct world *world_new(unsigned seed, unsigned hosts)
 		strcpy(host->config.host, host->name);
 		host->config.lease_ns = WORLD_LEASE_NS;
 		host->config.grace_ns = WORLD_GRACE_NS;
+		host->config.key_size = key_size;
+		memset(host->config.key, 0x5a, key_size);
 		world_bridge_start(world, i);
 	}
 	world_run(world, NS_PER_SECOND / 10);
@@ -333,6 +340,7 @@ void world_free(struct world *world)
 	}
 	for (unsigned i = 0; i < world->mirror_count; i++)
 		free(world->mirrors[i]);
+	service_free(world);
 	engine_fake_free(world->fake);
 	free(world->mirrors);
 	free(world->contexts);
@@ -341,8 +349,7 @@ void world_free(struct world *world)
 
 /* ---- contexts */
 
-/* Room for one more in an array whose room is the next power of two. */
-static void *array_grow(void *array, unsigned count, size_t size)
+void *world_array_grow(void *array, unsigned count, size_t size)
 {
 	if (count & (count - 1))
 		return array;
@@ -353,7 +360,7 @@ unsigned world_context(struct world *world, unsigned owner, uint64_t deadline_ns
 {
 	unsigned number = world->context_count;
 
-	world->contexts = array_grow(world->contexts, number, sizeof(*world->contexts));
+	world->contexts = world_array_grow(world->contexts, number, sizeof(*world->contexts));
 	world->context_count++;
 	struct world_context *context = &world->contexts[number];
 	*context = (struct world_context){.owner = owner};
@@ -420,7 +427,7 @@ struct world_mirror *world_join(struct world *world, unsigned host, unsigned con
 
 	*mirror = (struct world_mirror){
 		.world = world, .host = host, .context = context, .flags = flags, .deadline_ns = CTX_FOREVER};
-	world->mirrors = array_grow(world->mirrors, world->mirror_count, sizeof(mirror));
+	world->mirrors = world_array_grow(world->mirrors, world->mirror_count, sizeof(mirror));
 	world->mirrors[world->mirror_count++] = mirror;
 	if (world->hosts[host].fleet)
 		mirror_join(world, mirror);
@@ -433,6 +440,17 @@ void world_leave(struct world_mirror *mirror)
 		fleet_leave(mirror->world->hosts[mirror->host].fleet, mirror->mirror);
 	mirror->mirror = NULL;
 	mirror->is_left = true;
+}
+
+void world_mirror_cancelled(struct world_mirror *mirror)
+{
+	struct world *world = mirror->world;
+
+	mirror->is_ended = true;
+	mirror->end = FLEET_END_CAUSE;
+	mirror->ended_ns = world->now_ns;
+	fleet_leave(world->hosts[mirror->host].fleet, mirror->mirror);
+	mirror->mirror = NULL;
 }
 
 /* A mirror's own deadline ends it, as the library does. */
@@ -491,6 +509,7 @@ static uint64_t next_ns(const struct world *world)
 			continue;
 		next_ns = earlier(next_ns, fleet_next_ns(host->fleet));
 		next_ns = earlier(next_ns, host->engine->calls->next_ns(host->engine));
+		next_ns = earlier(next_ns, service_next_ns(host));
 		if (host->asked_count && !host->is_service_down)
 			return 0;
 	}
@@ -514,6 +533,7 @@ static void world_turn(struct world *world)
 			continue;
 		host->engine->calls->dispatch(host->engine, world->now_ns);
 		service_answer(host);
+		service_turn(host);
 		if (fleet_next_ns(host->fleet) <= world->now_ns)
 			fleet_tick(host->fleet, world->now_ns);
 	}
@@ -579,4 +599,5 @@ void world_check(struct world *world)
 	for (unsigned i = 0; i < world->host_count; i++)
 		if (world->hosts[i].fleet)
 			world_assert(world, world_counts(world, i).interests >= interests[i]);
+	service_check(world);
 }

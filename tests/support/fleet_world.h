@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "fleet.h"
 #include "support/engine_fake.h"
+#include "support/fleet_service.h"
 #include "support/harness.h"
 
 #define WORLD_HOSTS_MAX 128
@@ -60,6 +61,12 @@ struct world_host {
 	unsigned local_leaves;
 	struct fleet_key *asked; /* what the bridge asked the service to join */
 	unsigned asked_count, asked_room;
+	struct service_task *tasks; /* what else it was asked for */
+	unsigned task_count;
+	unsigned entries;	/* It lists so many. */
+	unsigned entries_ready; /* It has only so many for now; 0: all */
+	int list_error;		/* Or it refuses to. */
+	uint64_t reap_ns;	/* how long operations take that it cancels */
 };
 
 struct world {
@@ -73,16 +80,23 @@ struct world {
 	struct world_host hosts[WORLD_HOSTS_MAX];
 	struct world_context *contexts;
 	struct world_mirror **mirrors;
-	unsigned context_count, mirror_count;
+	struct world_cancel **cancels;
+	struct world_list **lists;
+	unsigned context_count, mirror_count, cancel_count, list_count;
 	uint64_t last_incarnation;
 	unsigned host_ends, unreachable_ends; /* how many mirrors ended by these rules */
 };
 
+#define world_assert(world, condition)                                                                       \
+	ck_assert_msg(condition, "seed %u, at %g s: %s", (world)->first_seed, (double)(world)->now_ns / 1e9, \
+		      #condition)
+
 /* Messages take a millisecond, and nothing goes wrong. */
 extern const struct engine_chaos world_calm;
 
-/* Bridges run, and are connected. */
+/* Bridges run, and are connected. key_size 0: the fleet has no key. */
 struct world *world_new(unsigned seed, unsigned hosts);
+struct world *world_new_with_key(unsigned seed, unsigned hosts, unsigned key_size);
 void world_free(struct world *world);
 unsigned world_draw(struct world *world, unsigned bound);
 
@@ -104,9 +118,14 @@ void world_release(struct world *world, unsigned context);
 
 struct world_mirror *world_join(struct world *world, unsigned host, unsigned context, uint32_t flags);
 void world_leave(struct world_mirror *mirror);
+/* The service of its host has cancelled it. */
+void world_mirror_cancelled(struct world_mirror *mirror);
 
 /* Fails unless everybody knows the truth: after calm. */
 void world_check(struct world *world);
+
+/* Room for one more in an array whose room is the next power of two. */
+void *world_array_grow(void *array, unsigned count, size_t size);
 
 struct fleet_counts world_counts(const struct world *world, unsigned host);
 

@@ -93,6 +93,8 @@ static void append_cause(struct text *text, const struct process *process,
 		append(text, " %s", errno_text(cause->error, name, sizeof(name)));
 		if (cause->text[0])
 			append(text, " \"%s\"", escape(cause->text, escaped, sizeof(escaped)));
+		if (cause->host[0])
+			append(text, " on %s", escape(cause->host, escaped, sizeof(escaped)));
 	} else {
 		append(text, " %s", errno_text((int)(record->state & CTX_TABLE_ERRNO), name, sizeof(name)));
 	}

@@ -30,8 +30,8 @@ enum colour state_colour(uint32_t state);
 const struct reader_context *origin_of(const struct process *process, const struct reader_context *context);
 
 /*
- * "call ECONNRESET "client went away" from 12:3.1"; "-" when live. With long_form also when the end began, by
- * which thread and at which place in the code.
+ * "call ECONNRESET "client went away" on HOST from 12:3.1", without a host where the end began on this one;
+ * "-" when live. With long_form also when the end began, by which thread and at which place in the code.
  */
 char *format_cause(const struct process *process, const struct reader_context *context, bool long_form,
 		   char buffer[TEXT_SIZE]);

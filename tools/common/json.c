@@ -70,6 +70,7 @@ static json_t *cause_json(const struct process *process, const struct reader_con
 	json_object_set_new(cause, "code", json_integer(origin->record.cause_code));
 	json_object_set_new(cause, "error", json_string(errno_text(error, name, sizeof(name))));
 	json_object_set_new(cause, "text", own && own->text[0] ? escaped_json(own->text) : json_null());
+	json_object_set_new(cause, "host", own && own->host[0] ? escaped_json(own->host) : json_null());
 	json_object_set_new(cause, "tid", number_json(origin->record.done_tid));
 	json_object_set_new(cause, "site", site_json(process, origin->record.done_site));
 	json_object_set_new(cause, "time_ns", number_json(origin->record.done_ns));
@@ -131,7 +132,7 @@ static json_t *joined_json(const struct process *process, const struct reader_co
 	const struct ctxd_entry *entry =
 		service_entry_of(CTXD_JOINED, process->inode, service_ctx_id(context));
 	const struct ctxd_entry *shared = entry ? service_shared(entry->id) : NULL;
-	char from[ID_SIZE];
+	char from[ID_SIZE], origin[ESCAPED_SIZE];
 
 	if (!entry)
 		return json_null();
@@ -140,7 +141,10 @@ static json_t *joined_json(const struct process *process, const struct reader_co
 	if (shared)
 		snprintf(from, sizeof(from), "%d:%" PRIu32 ".%" PRIu32, (int)shared->pid,
 			 (uint32_t)shared->ctx_id, (uint32_t)(shared->ctx_id >> 32));
-	json_object_set_new(object, "from", shared ? json_string(from) : json_null());
+	json_object_set_new(object, "from", shared && !entry->host[0] ? json_string(from) : json_null());
+	json_object_set_new(object, "origin",
+			    entry->host[0] ? json_string(origin_text(entry, origin, sizeof(origin)))
+					   : json_null());
 	return object;
 }
 

@@ -184,6 +184,15 @@ uint64_t service_ctx_id(const struct reader_context *context)
 	return (uint64_t)context->record.generation << 32 | context->slot;
 }
 
+char *origin_text(const struct ctxd_entry *entry, char *buffer, size_t size)
+{
+	char id[CTXD_ID_TEXT], host[4 * CTX_HOST_MAX];
+
+	ctxd_format_id(entry->origin, id, sizeof(id));
+	snprintf(buffer, size, "%s/%s", escape(entry->host, host, sizeof(host)), id);
+	return buffer;
+}
+
 static char *note_shared(const struct ctxd_entry *entry, char *buffer, size_t size)
 {
 	char id[CTXD_ID_TEXT], name[ESCAPED_SIZE];
@@ -198,10 +207,13 @@ static char *note_shared(const struct ctxd_entry *entry, char *buffer, size_t si
 static char *note_joined(const struct ctxd_entry *entry, char *buffer, size_t size)
 {
 	const struct ctxd_entry *shared = service_shared(entry->id);
-	char id[CTXD_ID_TEXT];
+	char id[CTXD_ID_TEXT], origin[ESCAPED_SIZE];
 
 	ctxd_format_id(entry->id, id, sizeof(id));
-	if (shared)
+	if (entry->host[0])
+		snprintf(buffer, size, " joined from %s (%s)", origin_text(entry, origin, sizeof(origin)),
+			 id);
+	else if (shared)
 		snprintf(buffer, size, " joined from %d:%" PRIu32 ".%" PRIu32 " (%s)", (int)shared->pid,
 			 (uint32_t)shared->ctx_id, (uint32_t)(shared->ctx_id >> 32), id);
 	else

@@ -37,12 +37,16 @@ bool service_publishes(uint64_t table);
  */
 int service_complete(struct survey *survey, const pid_t *pids, size_t pid_count);
 
+/* Writes HOST/EPOCH-NUMBER of an entry that has a host: that, and the id of its context there. Returns
+ * buffer. */
+char *origin_text(const struct ctxd_entry *entry, char *buffer, size_t size);
+
 /* Returns the id of a context as ctx_id(3) does. */
 uint64_t service_ctx_id(const struct reader_context *context);
 
 /*
- * Writes " shared as "NAME" (EPOCH-NUMBER), mode 0600, 2 joined" or " joined from PID:SLOT.GENERATION", or ""
- * for a context that is neither. Returns buffer.
+ * Writes " shared as "NAME" (EPOCH-NUMBER), mode 0600, 2 joined" or " joined from PID:SLOT.GENERATION", of
+ * another host " joined from HOST/EPOCH-NUMBER", or "" for a context that is neither. Returns buffer.
  */
 char *service_note(const struct process *process, const struct reader_context *context, char *buffer,
 		   size_t size);

@@ -122,6 +122,14 @@ static int take_option(const struct view *view, struct view_options *options, in
 		return set_older(options, optarg)
 			       ? bad_usage(view, "not an age of up to 31536000 seconds", optarg)
 			       : -1;
+	case 'F':
+		options->fleet = true;
+		options->host = optarg;
+		return -1;
+	case 't':
+		return fleet_parse_seconds(optarg, &options->fleet_wait_ns)
+			       ? bad_usage(view, "not a time of up to 86400 seconds", optarg)
+			       : -1;
 	case 'h':
 		fputs(view->help, stdout);
 		return EXIT_OK;
@@ -142,6 +150,11 @@ static int check_options(const struct view *view, struct view_options *options, 
 		return bad_usage(view, "one operand too many", argv[optind]);
 	if (options->core && options->pid_count)
 		return bad_usage(view, "--core and --pid exclude each other: give one of them", NULL);
+	if (options->fleet && (options->core || options->pid_count || options->operations))
+		return bad_usage(view, "other hosts show no tables: leave out --core, --pid and --operations",
+				 NULL);
+	if (options->fleet_wait_ns && !options->fleet)
+		return bad_usage(view, "--timeout goes with --fleet", NULL);
 	if (options->core && options->watch)
 		return bad_usage(view, "a core file does not change: leave out --watch", NULL);
 	return -1;
@@ -153,6 +166,7 @@ static const struct option all_options[] = {
 	{"json", no_argument, NULL, 'j'},	 {"watch", optional_argument, NULL, 'w'},
 	{"count", required_argument, NULL, 'n'}, {"operations", no_argument, NULL, 'o'},
 	{"openmetrics", no_argument, NULL, 'm'}, {"older", required_argument, NULL, 'O'},
+	{"fleet", optional_argument, NULL, 'F'}, {"timeout", required_argument, NULL, 't'},
 	{"help", no_argument, NULL, 'h'},
 };
 #define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))
@@ -248,12 +262,38 @@ int view_survey(const struct view_options *options, struct survey *ret_survey)
 	return result;
 }
 
+/* Looks at the fleet and prints once. Returns the exit code. */
+static int run_fleet_round(const struct view *view, const struct view_options *options, bool clear)
+{
+	struct forest forest;
+	char program[32];
+	int result =
+		forest_look(options->host,
+			    options->fleet_wait_ns ? options->fleet_wait_ns : FLEET_WAIT_DEFAULT_NS, &forest);
+
+	snprintf(program, sizeof(program), "ctxtool %s", view->name);
+	if (result)
+		return fleet_complain(program, result);
+	if (clear)
+		fputs("\033[H\033[J", stdout);
+	int code = view->print_fleet(options, &forest);
+	int complaint = fleet_complain_of_hosts(forest.hosts, forest.host_count, forest.now_ns);
+	forest_free(&forest);
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "ctxtool: cannot write: %s\n", strerror(errno));
+		return EXIT_TROUBLE;
+	}
+	return code > complaint ? code : complaint;
+}
+
 /* Looks and prints once. Returns the exit code. */
 static int run_round(const struct view *view, const struct view_options *options, bool clear)
 {
 	struct survey survey;
 	int code, complaint, result;
 
+	if (options->fleet)
+		return run_fleet_round(view, options, clear);
 	result = view_survey(options, &survey);
 	if (result) {
 		fprintf(stderr, "ctxtool: cannot look for processes: %s%s\n", strerror(-result),

@@ -13,6 +13,7 @@
 
 #include "discover.h"
 #include "exit_code.h"
+#include "fleet.h"
 
 struct view_options {
 	pid_t *pids;
@@ -20,6 +21,9 @@ struct view_options {
 	const char *core;
 	const char *id; /* the operand of a command that takes one */
 	bool json;
+	bool fleet;		/* look at all hosts of the fleet instead of this one's tables */
+	const char *host;	/* look at this one only; NULL: at all */
+	uint64_t fleet_wait_ns; /* how long to wait for hosts that do not answer */
 	bool watch;
 	bool operations;   /* ls: print each operation too */
 	bool openmetrics;  /* stats: print OpenMetrics text */
@@ -42,6 +46,8 @@ struct view {
 	int (*screen)(const struct view_options *options);
 	/* Prints what is found. Returns the exit code. */
 	int (*print)(const struct view_options *options, struct survey *survey);
+	/* Prints what the hosts of the fleet tell, for --fleet, also as JSON. */
+	int (*print_fleet)(const struct view_options *options, const struct forest *forest);
 };
 
 /* Runs a command: reads its options, looks, prints, and repeats if asked to. Returns the exit code. */

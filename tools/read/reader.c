@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,8 +175,8 @@ static int read_header(const void *bytes, size_t size, uint64_t table_size, stru
 		result = check_area("operations", &header->operations, sizeof(struct ctx_table_operation),
 				    table_size, reason);
 	if (!result)
-		result = check_area("causes", &header->causes, sizeof(struct ctx_table_cause), table_size,
-				    reason);
+		result = check_area("causes", &header->causes, offsetof(struct ctx_table_cause, host),
+				    table_size, reason);
 	if (!result)
 		result = check_area("rings", &header->rings, sizeof(struct ctx_table_ring), table_size,
 				    reason);
@@ -267,11 +268,15 @@ static int read_cause(struct reading *reading, struct reader_context *context)
 	if (grow_array((void **)&out->causes, out->cause_count, sizeof(*cause)))
 		return -ENOMEM;
 	cause = &out->causes[out->cause_count];
-	if (!copy_record(reading, record_at(reading, area, slot), cause, sizeof(*cause)))
+	memset(cause, 0, sizeof(*cause));
+	if (!copy_record(reading, record_at(reading, area, slot), cause,
+			 area->record_size < sizeof(*cause) ? offsetof(struct ctx_table_cause, host)
+							    : sizeof(*cause)))
 		return 0;
 	if (cause->context_slot != context->slot || cause->context_generation != context->record.generation)
 		return 0;
 	cause->text[CTX_TABLE_TEXT_SIZE - 1] = '\0';
+	cause->host[CTX_TABLE_HOST_SIZE - 1] = '\0';
 	context->cause = out->cause_count++;
 	return 0;
 }

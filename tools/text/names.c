@@ -51,6 +51,10 @@ const char *cause_kind_name(unsigned kind)
 		return "service";
 	case CTX_CAUSE_FD:
 		return "descriptor";
+	case CTX_CAUSE_HOST:
+		return "host gone";
+	case CTX_CAUSE_UNREACHABLE:
+		return "unreachable";
 	default:
 		return "unknown";
 	}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "parts.h"
+
+/* All that one epoll_wait gives is told to other hosts at once, in one batch for each. */
+#define EVENTS_MAX 256
+
+/* ---- making and closing */
+
+int bridge_host_name(const struct config *config, char name[64])
+{
+	struct utsname kernel;
+
+	if (config->fleet.host[0]) {
+		strcpy(name, config->fleet.host);
+		return 0;
+	}
+	if (uname(&kernel) || !wire_host_is_valid(kernel.nodename, strlen(kernel.nodename)))
+		return -EINVAL;
+	strcpy(name, kernel.nodename);
+	return 0;
+}
+
+/* A number that no life of a bridge has had. Two with one name are told apart by it, so it must be random. */
+static int draw_incarnation(uint64_t *ret_incarnation)
+{
+	*ret_incarnation = 0;
+	while (!*ret_incarnation)
+		if (getrandom(ret_incarnation, sizeof(*ret_incarnation), 0) < 0 && errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+static struct fleet *make_fleet(struct bridge *bridge)
+{
+	const struct config_fleet *from = &bridge->config.fleet;
+	struct fleet_output output = engine_output;
+	struct fleet_config config;
+
+	fleet_config_init(&config);
+	strcpy(config.fleet, from->name);
+	strcpy(config.host, bridge->host);
+	config.incarnation = bridge->incarnation;
+	config.past_incarnation = bridge->past_incarnation;
+	config.lease_ns = from->lease_ns;
+	config.grace_ns = from->grace_ns;
+	config.outlive_owner_host = from->owner_gone == CONFIG_OWNER_GONE_CONTINUE;
+	if (from->queued_bytes_max > config.queue_bytes)
+		config.queue_bytes = from->queued_bytes_max;
+	output.link = bridge;
+	return fleet_new(&config, &output, bridge->now_ns);
+}
+
+static enum bridge_exit fail(struct bridge *bridge, int error, char *reason, size_t reason_size)
+{
+	if (!reason[0])
+		snprintf(reason, reason_size, "%s", strerror(-error));
+	bridge_close(bridge);
+	return error == -EINVAL || error == -ENOTSUP ? BRIDGE_CONFIGURATION : BRIDGE_TROUBLE;
+}
+
+static int open_all(struct bridge *bridge, const struct bridge_options *options, char *reason,
+		    size_t reason_size)
+{
+	struct engine_events events = engine_events;
+	int error = draw_incarnation(&bridge->incarnation);
+
+	if (error)
+		return error;
+	if (bridge->state_directory[0])
+		bridge->past_incarnation =
+			state_load(bridge->state_directory, bridge->config.fleet.name, bridge->host);
+	bridge->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (bridge->epoll_fd < 0 || pipe2(bridge->scratch, O_CLOEXEC | O_NONBLOCK))
+		return -errno;
+	if (options->signal_fd >= 0)
+		error = watch_add(bridge, WATCHED_SIGNALS, 0, options->signal_fd, EPOLLIN);
+	if (error)
+		return error;
+	bridge->fleet = make_fleet(bridge);
+	if (!bridge->fleet)
+		return -ENOMEM;
+	events.link = bridge;
+	return options->engine_open(options->data, bridge->host, &events, &bridge->engine, reason,
+				    reason_size);
+}
+
+enum bridge_exit bridge_open(const struct bridge_options *options, struct bridge **ret_bridge, char *reason,
+			     size_t reason_size)
+{
+	struct bridge *bridge = calloc(1, sizeof(*bridge));
+
+	reason[0] = '\0';
+	if (!bridge) {
+		snprintf(reason, reason_size, "%s", strerror(ENOMEM));
+		return BRIDGE_TROUBLE;
+	}
+	bridge->config = *options->config;
+	bridge->exit = BRIDGE_GO_ON;
+	bridge->epoll_fd = bridge->engine_fd = bridge->scratch[0] = bridge->scratch[1] = -1;
+	bridge->now_ns = bridge->started_ns = clock_now_ns();
+	bridge->signals_ready = options->signals_ready;
+	bridge->data = options->data;
+	service_init(bridge, options->socket);
+	bridge_owned_init(bridge);
+	bridge_mirrors_init(bridge);
+	asks_init(bridge);
+	if (options->state_directory)
+		snprintf(bridge->state_directory, sizeof(bridge->state_directory), "%s",
+			 options->state_directory);
+	if (bridge_host_name(&bridge->config, bridge->host)) {
+		snprintf(reason, reason_size,
+			 "the kernel's host name is no name of a host of a fleet: set fleet_host");
+		return fail(bridge, -EINVAL, reason, reason_size);
+	}
+	int error = open_all(bridge, options, reason, reason_size);
+	if (error)
+		return fail(bridge, error, reason, reason_size);
+	*ret_bridge = bridge;
+	return BRIDGE_GO_ON;
+}
+
+void bridge_close(struct bridge *bridge)
+{
+	if (!bridge)
+		return;
+	service_close(bridge);
+	asks_finish(bridge);
+	bridge_owned_finish(bridge);
+	bridge_mirrors_finish(bridge);
+	fleet_free(bridge->fleet);
+	if (bridge->engine)
+		bridge->engine->calls->close(bridge->engine);
+	for (unsigned i = 0; i < 2; i++)
+		if (bridge->scratch[i] >= 0)
+			close(bridge->scratch[i]);
+	if (bridge->epoll_fd >= 0)
+		close(bridge->epoll_fd);
+	free(bridge);
+}
+
+void bridge_configure(struct bridge *bridge, const struct config *config)
+{
+	(void)bridge;
+	(void)config;
+}
+
+/* ---- turns */
+
+int bridge_fd(const struct bridge *bridge)
+{
+	return bridge->epoll_fd;
+}
+
+uint64_t bridge_next_ns(const struct bridge *bridge)
+{
+	uint64_t times[] = {
+		fleet_next_ns(bridge->fleet),
+		bridge->engine->calls->next_ns(bridge->engine),
+		service_next_ns(bridge),
+		bridge->owned.retry_ns,
+		bridge->mirrors.timers.root ? bridge->mirrors.timers.root->key_ns : UINT64_MAX,
+	};
+	uint64_t next_ns = UINT64_MAX;
+
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+		if (times[i] < next_ns)
+			next_ns = times[i];
+	return next_ns;
+}
+
+/* Says to ctxd all that its socket takes. */
+static void tell_service(struct bridge *bridge)
+{
+	int of_owned = 1, of_mirrors = 1;
+
+	if (bridge->service.state != SERVICE_READY || !service_flush(bridge))
+		return;
+	while (of_owned == 1 || of_mirrors == 1) {
+		of_owned = bridge_owned_send(bridge);
+		of_mirrors = of_owned < 0 ? of_owned : bridge_mirrors_send(bridge);
+		if (of_mirrors < 0)
+			break;
+	}
+}
+
+static void handle_event(struct bridge *bridge, const struct epoll_event *event)
+{
+	uint32_t slot = (uint32_t)event->data.u64;
+
+	switch ((enum watched)(event->data.u64 >> 32)) {
+	case WATCHED_SIGNALS:
+		bridge->signals_ready(bridge->data);
+		break;
+	case WATCHED_ENGINE:
+		break; /* It is dispatched in each turn. */
+	case WATCHED_SERVICE:
+		if (event->events & EPOLLOUT)
+			service_writable(bridge);
+		if (event->events & ~(uint32_t)EPOLLOUT)
+			receive_ready(bridge);
+		break;
+	case WATCHED_OWNED:
+		bridge_owned_pipe_ready(bridge, slot);
+		break;
+	case WATCHED_PROCESS:
+		bridge_owned_process_ready(bridge, slot);
+		break;
+	case WATCHED_READERS:
+		bridge_mirrors_readers_ready(bridge, slot);
+		break;
+	}
+}
+
+static int wait_for_events(struct bridge *bridge, uint64_t wait_ns, struct epoll_event *events)
+{
+	uint64_t next_ns = bridge_next_ns(bridge), now_ns = clock_now_ns();
+	uint64_t until_ns = next_ns > now_ns ? next_ns - now_ns : 0;
+
+	if (wait_ns < until_ns)
+		until_ns = wait_ns;
+	struct timespec timeout = clock_timespec(until_ns);
+	return epoll_pwait2(bridge->epoll_fd, events, EVENTS_MAX, until_ns == CTX_FOREVER ? NULL : &timeout,
+			    NULL);
+}
+
+enum bridge_exit bridge_turn(struct bridge *bridge, uint64_t wait_ns)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int count = wait_for_events(bridge, wait_ns, events);
+
+	bridge->now_ns = clock_now_ns();
+	for (int i = 0; i < count; i++)
+		handle_event(bridge, &events[i]);
+	bridge->engine->calls->dispatch(bridge->engine, bridge->now_ns);
+	if (bridge->service.is_broken)
+		receive_lost(bridge);
+	service_tick(bridge);
+	bridge_owned_tick(bridge);
+	do
+		fleet_tick(bridge->fleet, bridge->now_ns);
+	while (bridge_mirrors_tick(bridge));
+	tell_service(bridge);
+	engine_watch(bridge);
+	engine_report(bridge);
+	return bridge->exit;
+}
+
+struct bridge_counts bridge_counts(const struct bridge *bridge)
+{
+	return (struct bridge_counts){.is_served = bridge->service.state == SERVICE_READY,
+				      .owned = bridge->owned.store.count,
+				      .mirrors = bridge->mirrors.store.count};
+}
