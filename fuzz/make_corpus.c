@@ -51,8 +51,9 @@ static size_t write_record(uint8_t *out, unsigned peer, unsigned choice, const s
 static void save_broker(void)
 {
 	struct ctxd_id id = {1, 1};
-	struct wire_message hello = {.type = WIRE_HELLO, .hello = {1, 1, 0, "seed"}},
-			    publish = {.type = WIRE_HELLO, .hello = {1, 1, WIRE_PUBLISH, "seed"}},
+	struct wire_message hello = {.type = WIRE_HELLO, .hello = {WIRE_VERSION, WIRE_VERSION, 0, "seed"}},
+			    publish = {.type = WIRE_HELLO,
+				       .hello = {WIRE_VERSION, WIRE_VERSION, WIRE_PUBLISH, "seed"}},
 			    share = {.type = WIRE_SHARE, .share = {.ctx_id = 1, .mode = 0666, .name = "n"}},
 			    join = {.type = WIRE_JOIN, .join = {.id = id}},
 			    cancel = {.type = WIRE_CANCEL, .cancel = {.id = id}},
@@ -88,12 +89,61 @@ static void save_broker(void)
 	save_file("broker", "rejoin", bytes, at);
 }
 
+static void save_bridge(void)
+{
+	struct wire_global global = {{9, 1}, 5, "here"};
+	struct wire_message hello = {.type = WIRE_HELLO, .hello = {WIRE_VERSION, WIRE_VERSION, 0, "seed"}},
+			    bridge = {.type = WIRE_BRIDGE, .bridge = {"here"}},
+			    join = {.type = WIRE_JOIN_GLOBAL, .join_global = {.global = global}},
+			    mirror = {.type = WIRE_MIRROR, .mirror = {.fetch = 1, .global = global}},
+			    again = {.type = WIRE_MIRROR, .mirror = {.global = global}}, over = mirror,
+			    ask = {.type = WIRE_ASK, .ask = {.question = WIRE_ASK_HOSTS}},
+			    told = {.type = WIRE_TELL},
+			    share = {.type = WIRE_SHARE, .share = {.ctx_id = 1, .flags = WIRE_FLEET}},
+			    leave = {.type = WIRE_LEAVE, .attach = {{1, 1}, 0}};
+	uint8_t bytes[8192];
+	size_t at = 0;
+
+	at += write_record(bytes + at, 0, 0, &hello);
+	at += write_record(bytes + at, 2, 0, &hello);
+	at += write_record(bytes + at, 0, 20, &bridge);
+	at += write_record(bytes + at, 2, 17, &join);
+	at += write_record(bytes + at, 2, 19, &ask);
+	at += write_record(bytes + at, 0x0e0, 0, NULL);
+	size_t asked = at;
+	at += write_record(bytes + at, 0, 22, &mirror);
+	at += write_record(bytes + at, 0, 24, &told);
+	at += write_record(bytes + at, 0x0e0, 0, NULL);
+	at += write_record(bytes + at, 2, 10, &leave);
+	at += write_record(bytes + at, 0x0e0, 0, NULL);
+	save_file("broker", "mirror", bytes, at);
+	over.mirror.error = -ECANCELED;
+	over.mirror.cause = (struct wire_cause){.error = -ECANCELED, .kind = CTX_CAUSE_CALL};
+	at = asked;
+	at += write_record(bytes + at, 0, 22, &over);
+	at += write_record(bytes + at, 0x0e0, 0, NULL);
+	save_file("broker", "mirror_ended", bytes, at);
+	at = asked;
+	at += write_record(bytes + at, 0x0f0, 0, NULL);
+	at += write_record(bytes + at, 0, 0, &hello);
+	at += write_record(bytes + at, 0, 20, &bridge);
+	at += write_record(bytes + at, 0, 22, &again);
+	at += write_record(bytes + at, 0x0e0, 0, NULL);
+	save_file("broker", "bridge_again", bytes, at);
+	at = write_record(bytes, 0, 0, &hello);
+	at += write_record(bytes + at, 2, 0, &hello);
+	at += write_record(bytes + at, 2, 1, &share);
+	at += write_record(bytes + at, 0, 17, &join);
+	save_file("broker", "fleet", bytes, at);
+}
+
 static void save_messages(void)
 {
 	struct ctxd_id id = {7, 8};
 	struct wire_cause cause = {.error = -ECANCELED, .kind = CTX_CAUSE_CALL, .text = "why"};
+	struct wire_global global = {id, 9, "far"};
 	struct wire_message messages[] = {
-		{.type = WIRE_HELLO, .hello = {1, 1, 1, "seed"}},
+		{.type = WIRE_HELLO, .hello = {WIRE_VERSION, WIRE_VERSION, 1, "seed"}},
 		{.type = WIRE_SHARE, .share = {.name = "name", .label = "label", .mode = 0600}},
 		{.type = WIRE_UNSHARE, .id = id},
 		{.type = WIRE_MOVE, .move = {id, 1}},
@@ -106,7 +156,7 @@ static void save_messages(void)
 		{.type = WIRE_CANCEL, .cancel = {.table = 1, .ctx_id = 1, .text = "t"}},
 		{.type = WIRE_TABLE, .table = {CTXD_DEAD, 1}},
 		{.type = WIRE_OBEYED, .obeyed = {.reaped = 1}},
-		{.type = WIRE_WELCOME, .welcome = {1, 5}},
+		{.type = WIRE_WELCOME, .welcome = {WIRE_VERSION, 5}},
 		{.type = WIRE_RESULT, .result = {0, id}},
 		{.type = WIRE_JOINED, .joined = {.id = id, .label = "l"}},
 		{.type = WIRE_ENTRIES,
@@ -116,6 +166,19 @@ static void save_messages(void)
 		{.type = WIRE_ORDER, .order = {.ctx_id = 1}},
 		{.type = WIRE_EVENT, .event = {.kind = CTXD_EVENT_LOST, .lost = 3}},
 		{.type = WIRE_GOODBYE, .goodbye = {-EPROTO}},
+		{.type = WIRE_JOIN_GLOBAL, .join_global = {global, WIRE_SURVIVE}},
+		{.type = WIRE_ASK,
+		 .ask = {.question = WIRE_ASK_CANCEL, .id = id, .host = "far", .text = "t"}},
+		{.type = WIRE_BRIDGE, .bridge = {"here"}},
+		{.type = WIRE_MIRROR,
+		 .mirror = {.fetch = 1, .global = global, .error = -ECANCELED, .cause = cause}},
+		{.type = WIRE_TELL, .told = {.error = -ENOENT}},
+		{.type = WIRE_TERMS, .terms = {1, "here"}},
+		{.type = WIRE_SHARED, .shared = {id, 9}},
+		{.type = WIRE_TOLD, .told = {.error = -ENOENT}},
+		{.type = WIRE_FETCH, .fetch = {global, WIRE_SURVIVE, 1}},
+		{.type = WIRE_UNWANTED, .id = id},
+		{.type = WIRE_ASKED, .ask = {.question = WIRE_ASK_LIST, .kinds = 1, .pid = 1}},
 	};
 	char name[16];
 
@@ -202,6 +265,7 @@ int main(void)
 	save_messages();
 	save_table();
 	save_broker();
+	save_bridge();
 	save_fleet();
 	return 0;
 }

@@ -22,7 +22,7 @@ sources_of() {
 	reader) echo tools/read/reader.c ;;
 	carrier) echo lib/propagate/carrier.c lib/propagate/tracestate.c ;;
 	fleet_wire) echo daemon/fleet/fleet_wire.c daemon/fleet/id.c ;;
-	config) echo daemon/util/config.c daemon/util/log.c ;;
+	config) echo lib/wire/*.c daemon/util/config.c daemon/util/log.c ;;
 	broker) echo lib/wire/*.c lib/base/heap.c lib/base/overflow.c daemon/broker/*.c daemon/util/*.c ;;
 	*) return 1 ;;
 	esac

@@ -141,6 +141,30 @@ START_TEST(a_dead_owner_has_ended_all_it_had)
 }
 END_TEST
 
+/*
+ * Contexts of one process that are joined one after the other. ctxd, here the test, keeps the open files of
+ * the pidfd and of the pipe that it gave.
+ */
+START_TEST(one_process_owns_one_after_the_other)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+	ck_assert_int_ge(pidfd, 0);
+	for (unsigned i = 1; i <= 3; i++) {
+		pair_fetch(pair, &context, i, 0);
+		pair_answer_live(pair, &context, CTX_FOREVER, getpid(), dup(pidfd));
+		pair_take_mirror(pair, &context);
+		pair_end(&context, "one of several");
+		struct wire_cause cause = pair_words(pair, &context);
+		ck_assert_str_eq(cause.text, "one of several");
+		pair_result(&pair->b, pair_hear(&pair->b, WIRE_ENDED, NULL).serial, 0, 0);
+		pair_hear(&pair->a, WIRE_LEAVE, NULL);
+		pair_close(&context);
+	}
+	close(pidfd);
+}
+END_TEST
+
 /* An order of b's ctxd ends the mirror; there are no operations to reap. The owner's context goes on. */
 START_TEST(an_order_ends_the_mirror_only)
 {
@@ -411,6 +435,7 @@ Suite *test_suite(void)
 	tcase_add_test(ends, what_is_unknown_there_is_unknown_here);
 	tcase_add_test(ends, an_owner_that_closes_its_pipe_has_ended_it);
 	tcase_add_test(ends, a_dead_owner_has_ended_all_it_had);
+	tcase_add_test(ends, one_process_owns_one_after_the_other);
 	tcase_add_test(ends, an_order_ends_the_mirror_only);
 	tcase_add_test(ends, an_order_for_what_it_joined_is_not_obeyed);
 	tcase_add_test(ends, an_unwanted_mirror_is_left);

@@ -281,6 +281,7 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 		       const char *operand)
 {
 	struct selection selection;
+	char host[CTX_HOST_MAX];
 	struct ctxd_id id;
 	int code;
 
@@ -288,6 +289,8 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 		if (options->all && !options->subtree && add_labelled(victims, survey, operand) == EXIT_OK)
 			return EXIT_OK;
 		code = select_live(operand, survey, &selection);
+		if (code == EXIT_NOTHING && !fleet_parse_id(operand, host, &id))
+			return bad_usage("an id of a host of the fleet needs --fleet", operand);
 		if (code)
 			return code;
 	} else if (!find_shared(survey, id, &selection)) {

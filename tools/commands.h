@@ -17,8 +17,8 @@ int run_run(int argc, char **argv);
 int watch_run(int argc, char **argv);
 
 /* ls and tree with --fleet, in list_fleet.c and tree_fleet.c. */
-int list_print_fleet(const struct view_options *options, const struct fleet *fleet);
-int tree_print_fleet(const struct view_options *options, const struct fleet *fleet);
+int list_print_fleet(const struct view_options *options, const struct forest *forest);
+int tree_print_fleet(const struct view_options *options, const struct forest *forest);
 
 /* ctxtool called as timeout: argv[0] is the name that it was called by. */
 int run_timeout(int argc, char **argv);

@@ -2,6 +2,7 @@
 /*
  * ctxtool doctor: says what io_uring can do here, and for each obstacle what to type against it.
  */
+#include "doctor.h"
 #include "commands.h"
 #include "ctxring.h"
 
@@ -23,12 +24,14 @@
 static const char help[] =
 	"Usage: ctxtool doctor [OPTION...]\n"
 	"Try whether io_uring can be used here, list what this kernel can do, and say what\n"
-	"stands in the way and what to type against it.\n"
+	"stands in the way and what to type against it. Where this host belongs to a fleet: examine its\n"
+	"engine too, the rights there, versions, and whether the grace outlasts a failover.\n"
 	"\n"
 	"  -j, --json  print JSON\n"
 	"  -h, --help  print this text\n"
 	"\n"
-	"Exit codes: 0 io_uring is usable, 1 it is not, 2 wrong usage, 4 the output failed.\n";
+	"Exit codes: 0 io_uring is usable; 1 it is not, or there is a fleet that does not work; 2 wrong\n"
+	"usage; 4 the output failed.\n";
 
 #define ADVICE_MAX 16
 
@@ -44,6 +47,7 @@ struct diagnosis {
 	struct advice advices[ADVICE_MAX];
 	size_t count;
 	bool usable;
+	struct fleet_diagnosis fleet;
 };
 
 static __attribute__((format(printf, 4, 5))) void advise(struct diagnosis *diagnosis, bool blocks,
@@ -209,6 +213,7 @@ static void diagnose(struct diagnosis *diagnosis)
 	for (size_t i = 0; i < diagnosis->count; i++)
 		if (diagnosis->advices[i].blocks)
 			diagnosis->usable = false;
+	fleet_diagnose(&diagnosis->fleet);
 }
 
 static const char *seccomp_name(int mode)
@@ -293,18 +298,17 @@ static void print_settings(const struct probe_report *report)
 	       report->table_error ? strerror(report->table_error) : "works");
 }
 
-/* Prints the problem, and the remedy with each line indented. */
-static void print_advice(const struct advice *advice)
+void print_problem(bool blocks, const char *problem, const char *remedy)
 {
-	const char *line = advice->remedy;
+	char shown[4 * 640], part[640];
 
-	printf("%s%s%s\n", colour(advice->blocks ? COLOUR_RED : COLOUR_YELLOW), advice->problem,
-	       colour(COLOUR_PLAIN));
-	while (*line) {
-		int length = (int)strcspn(line, "\n");
+	printf("%s%s%s\n", colour(blocks ? COLOUR_RED : COLOUR_YELLOW), problem, colour(COLOUR_PLAIN));
+	while (*remedy) {
+		size_t length = strcspn(remedy, "\n");
 
-		printf("    %.*s\n", length, line);
-		line += length + (line[length] == '\n');
+		snprintf(part, sizeof(part), "%.*s", (int)length, remedy);
+		printf("    %s\n", escape(part, shown, sizeof(shown)));
+		remedy += length + (remedy[length] == '\n');
 	}
 }
 
@@ -324,11 +328,13 @@ static void print_text(const struct diagnosis *diagnosis)
 		print_kernel(report);
 	for (size_t i = 0; i < diagnosis->count; i++) {
 		putchar('\n');
-		print_advice(&diagnosis->advices[i]);
+		print_problem(diagnosis->advices[i].blocks, diagnosis->advices[i].problem,
+			      diagnosis->advices[i].remedy);
 	}
 	if (!diagnosis->usable)
 		printf("\nWithout io_uring, contexts, done descriptors and blocking calls work; rings "
 		       "cannot be opened.\n");
+	fleet_diagnosis_print(&diagnosis->fleet);
 }
 
 static json_t *flags_json(const struct probe_flag *flags)
@@ -400,6 +406,7 @@ static int print_json(const struct diagnosis *diagnosis)
 	json_object_set_new(document, "setup_flags", error ? json_null() : flags_json(report->setup_flags));
 	json_object_set_new(document, "abilities", error ? json_null() : flags_json(report->abilities));
 	json_object_set_new(document, "advice", advices_json(diagnosis));
+	json_object_set_new(document, "fleet", fleet_diagnosis_json(&diagnosis->fleet));
 	failed = json_dumpf(document, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(document);
@@ -433,11 +440,13 @@ int doctor_run(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	diagnose(&diagnosis);
+	int code = diagnosis.usable && diagnosis.fleet.works ? EXIT_OK : EXIT_NOTHING;
 	if (json && print_json(&diagnosis)) {
 		fprintf(stderr, "ctxtool doctor: cannot write the JSON, or not enough memory for it\n");
-		return EXIT_TROUBLE;
+		code = EXIT_TROUBLE;
 	}
 	if (!json)
 		print_text(&diagnosis);
-	return diagnosis.usable ? EXIT_OK : EXIT_NOTHING;
+	fleet_diagnosis_free(&diagnosis.fleet);
+	return code;
 }

@@ -28,7 +28,7 @@ static const char help[] =
 
 static int add_host(const struct ctxd_host *host, void *data)
 {
-	return fleet_add_host(data, host);
+	return forest_add_host(data, host);
 }
 
 static const char *age_text(uint64_t time_ns, uint64_t now_ns, char buffer[16])
@@ -57,28 +57,28 @@ static void print_host(const struct ctxd_host *host, int width, uint64_t now_ns)
 	       host->joins_out, host->resyncs, host->gaps, host->dropped);
 }
 
-static void print_hosts(const struct fleet *fleet)
+static void print_hosts(const struct forest *forest)
 {
 	char name[4 * CTX_HOST_MAX];
 	int width = 4;
 
-	for (size_t i = 0; i < fleet->host_count; i++) {
-		int needed = (int)strlen(escape(fleet->hosts[i].name, name, sizeof(name)));
+	for (size_t i = 0; i < forest->host_count; i++) {
+		int needed = (int)strlen(escape(forest->hosts[i].name, name, sizeof(name)));
 		if (needed > width)
 			width = needed;
 	}
 	printf("%s%-*s  %-9s  %7s  %7s  %7s  %5s  %5s  %7s  %5s  %7s%s\n", colour(COLOUR_BOLD), width, "HOST",
 	       "STATE", "HEARD", "LEASE", "TRIP", "IN", "OUT", "RESYNCS", "GAPS", "DROPPED",
 	       colour(COLOUR_PLAIN));
-	for (size_t i = 0; i < fleet->host_count; i++)
-		print_host(&fleet->hosts[i], width, fleet->now_ns);
+	for (size_t i = 0; i < forest->host_count; i++)
+		print_host(&forest->hosts[i], width, forest->now_ns);
 }
 
-static int print_json(const struct fleet *fleet)
+static int print_json(const struct forest *forest)
 {
 	json_t *document = json_object();
 
-	json_object_set_new(document, "hosts", hosts_json(fleet->hosts, fleet->host_count, fleet->now_ns));
+	json_object_set_new(document, "hosts", hosts_json(forest->hosts, forest->host_count, forest->now_ns));
 	int failed = json_dumpf(document, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(document);
@@ -89,23 +89,23 @@ static int print_json(const struct fleet *fleet)
 
 static int print_fleet(uint64_t wait_ns, bool json)
 {
-	struct fleet fleet = {0};
+	struct forest forest = {0};
 	int code = EXIT_OK;
 
 	if (!service_client()) {
 		service_complain();
 		return EXIT_TROUBLE;
 	}
-	int result = ctxd_fleet_hosts(service_client(), wait_ns, add_host, &fleet);
-	fleet.now_ns = fleet_now_ns();
+	int result = ctxd_fleet_hosts(service_client(), wait_ns, add_host, &forest);
+	forest.now_ns = fleet_now_ns();
 	if (result)
 		code = fleet_complain("ctxtool fleet", result);
 	else if (json)
-		code = print_json(&fleet);
+		code = print_json(&forest);
 	else
-		print_hosts(&fleet);
-	int complaint = fleet_complain_of_hosts(fleet.hosts, fleet.host_count, fleet.now_ns);
-	fleet_free(&fleet);
+		print_hosts(&forest);
+	int complaint = fleet_complain_of_hosts(forest.hosts, forest.host_count, forest.now_ns);
+	forest_free(&forest);
 	return code > complaint ? code : complaint;
 }
 

@@ -26,18 +26,18 @@ static char *label_text(const struct ctxd_entry *entry, char buffer[ESCAPED_SIZE
 	return buffer[0] ? buffer : strcpy(buffer, "-");
 }
 
-static struct widths measure_columns(const struct fleet *fleet)
+static struct widths measure_columns(const struct forest *forest)
 {
 	struct widths widths = {.id = 2, .label = 5};
 	char id[FLEET_ID_SIZE], label[ESCAPED_SIZE];
 
-	for (size_t i = 0; i < fleet->count; i++) {
-		const struct fleet_node *node = &fleet->nodes[i];
+	for (size_t i = 0; i < forest->count; i++) {
+		const struct forest_node *node = &forest->nodes[i];
 
 		if (node->entry.kind != CTXD_SHARED)
 			continue;
 		widen_column(&widths.id,
-			     fleet_id_text(fleet->hosts[node->host].name, node->entry.id, id, sizeof(id)));
+			     fleet_id_text(forest->hosts[node->host].name, node->entry.id, id, sizeof(id)));
 		widen_column(&widths.label, label_text(&node->entry, label));
 	}
 	if (widths.label > 32)
@@ -63,42 +63,43 @@ static void print_note(const struct ctxd_entry *entry)
 	}
 }
 
-static void print_context(const struct fleet *fleet, const struct fleet_node *node,
+static void print_context(const struct forest *forest, const struct forest_node *node,
 			  const struct widths *widths)
 {
 	const struct ctxd_entry *entry = &node->entry;
 	char id[FLEET_ID_SIZE], label[ESCAPED_SIZE], age[16] = "-", left[16] = "-";
 
 	if (entry->created_ns)
-		duration_text(fleet->now_ns > entry->created_ns ? fleet->now_ns - entry->created_ns : 0, age);
+		duration_text(forest->now_ns > entry->created_ns ? forest->now_ns - entry->created_ns : 0,
+			      age);
 	if (!entry->ended_ns && entry->deadline_ns != CTX_FOREVER) {
-		if (entry->deadline_ns <= fleet->now_ns)
+		if (entry->deadline_ns <= forest->now_ns)
 			strcpy(left, "due");
 		else
-			duration_text(entry->deadline_ns - fleet->now_ns, left);
+			duration_text(entry->deadline_ns - forest->now_ns, left);
 	}
 	label_text(entry, label);
 	/* printf(3) pads to a number of bytes; the width of the column is in characters. */
 	int pad = widths->label - (int)text_width(label);
 	printf("%-*s  %s%-9s%s  %8s  %8s  %6u  %s%*s  ", widths->id,
-	       fleet_id_text(fleet->hosts[node->host].name, entry->id, id, sizeof(id)),
+	       fleet_id_text(forest->hosts[node->host].name, entry->id, id, sizeof(id)),
 	       colour(entry->ended_ns ? COLOUR_RED : COLOUR_GREEN), entry_state_name(entry),
 	       colour(COLOUR_PLAIN), age, left, entry->joiners, label, pad > 0 ? pad : 0, "");
 	print_note(entry);
 	putchar('\n');
 }
 
-int list_print_fleet(const struct view_options *options, const struct fleet *fleet)
+int list_print_fleet(const struct view_options *options, const struct forest *forest)
 {
 	if (options->json)
-		return fleet_print_json(fleet, options->watch || options->rounds);
-	struct widths widths = measure_columns(fleet);
+		return fleet_print_json(forest, options->watch || options->rounds);
+	struct widths widths = measure_columns(forest);
 	printf("%s%-*s  %-9s  %8s  %8s  %6s  %-*s  %s%s\n", colour(COLOUR_BOLD), widths.id, "ID", "STATE",
 	       "AGE", "LEFT", "JOINED", widths.label, "LABEL", "OWNER, OR CAUSE", colour(COLOUR_PLAIN));
-	for (size_t i = 0; i < fleet->count; i++) {
-		const struct fleet_node *node = &fleet->nodes[fleet->preorder[i]];
+	for (size_t i = 0; i < forest->count; i++) {
+		const struct forest_node *node = &forest->nodes[forest->preorder[i]];
 		if (node->entry.kind == CTXD_SHARED)
-			print_context(fleet, node, &widths);
+			print_context(forest, node, &widths);
 	}
 	return EXIT_OK;
 }

@@ -45,9 +45,10 @@ static void print_help(FILE *to)
 	fputs("\n"
 	      "'ctxtool COMMAND --help' lists the options of a command; ctxtool(1) is the manual.\n"
 	      "A context's id is PID:SLOT.GENERATION, as ls prints it.\n"
-	      "Exit codes: 0 done; 1 nothing found (doctor: io_uring is not usable); 2 wrong usage;\n"
-	      "3 something could not be read, and is named on standard error; 4 no memory, no service\n"
-	      "for a command that needs it, or the output failed. run has those of timeout(1).\n",
+	      "Exit codes: 0 done; 1 nothing found, or a host is silent or gone (doctor: io_uring is not\n"
+	      "usable, or the fleet does not work); 2 wrong usage; 3 something could not be read, and is\n"
+	      "named on standard error; 4 no memory, no service or fleet for a command that needs it, or\n"
+	      "the output failed. run has those of timeout(1).\n",
 	      to);
 }
 

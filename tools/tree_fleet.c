@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "commands.h"
 #include "fleet_json.h"
@@ -51,18 +52,18 @@ static void print_times(const struct ctxd_entry *entry, uint64_t now_ns)
 		printf(", %s left", duration_text(entry->deadline_ns - now_ns, left));
 }
 
-static void print_context(const struct fleet *fleet, const struct fleet_node *node)
+static void print_context(const struct forest *forest, const struct forest_node *node)
 {
 	const struct ctxd_entry *entry = &node->entry;
 	const char *state = entry_state_name(entry);
 	char id[FLEET_ID_SIZE], text[ESCAPED_SIZE], error[40];
 
 	printf("%s%s%s \"%s\" %s%s%s", colour(COLOUR_BOLD),
-	       fleet_id_text(fleet->hosts[node->host].name, entry->id, id, sizeof(id)), colour(COLOUR_PLAIN),
+	       fleet_id_text(forest->hosts[node->host].name, entry->id, id, sizeof(id)), colour(COLOUR_PLAIN),
 	       escape(entry->label, text, sizeof(text)), colour(entry->ended_ns ? COLOUR_RED : COLOUR_GREEN),
 	       state, colour(COLOUR_PLAIN));
-	print_times(entry, fleet->now_ns);
-	if (entry->host[0] && node->parent == FLEET_NONE)
+	print_times(entry, forest->now_ns);
+	if (entry->host[0] && node->parent == FOREST_NONE)
 		printf(", joined from %s", fleet_id_text(entry->host, entry->origin, id, sizeof(id)));
 	else if (entry->host[0])
 		fputs(", joined there", stdout);
@@ -80,15 +81,24 @@ static void print_context(const struct fleet *fleet, const struct fleet_node *no
 	putchar('\n');
 }
 
-static void print_node(const struct fleet *fleet, const struct fleet_node *node, struct branches *branches)
+/* Whether a bridge has joined the context for hosts whose copies are shown. */
+static bool is_for_copies(const struct forest *forest, const struct forest_node *node)
 {
+	return node->entry.kind == CTXD_JOINED && node->parent != FOREST_NONE &&
+	       forest->nodes[node->parent].copies && strcmp(node->entry.process, "ctxd-fleet") == 0;
+}
+
+static void print_node(const struct forest *forest, const struct forest_node *node, struct branches *branches)
+{
+	if (is_for_copies(forest, node))
+		return;
 	print_indent(branches, node->depth);
 	if (terminal()->lines)
-		fputs(node->next_sibling == FLEET_NONE ? "└─" : "├─", stdout);
+		fputs(node->next_sibling == FOREST_NONE ? "└─" : "├─", stdout);
 	if (node->depth <= INDENT_MAX)
-		branches->open[node->depth] = node->next_sibling != FLEET_NONE;
+		branches->open[node->depth] = node->next_sibling != FOREST_NONE;
 	if (node->entry.kind == CTXD_SHARED) {
-		print_context(fleet, node);
+		print_context(forest, node);
 		return;
 	}
 	printf("%sjoined by ", colour(COLOUR_YELLOW));
@@ -101,10 +111,10 @@ struct counts {
 	uint32_t contexts, joined;
 };
 
-static void count_contexts(const struct fleet *fleet, struct counts *counts)
+static void count_contexts(const struct forest *forest, struct counts *counts)
 {
-	for (size_t i = 0; i < fleet->count; i++) {
-		const struct fleet_node *node = &fleet->nodes[i];
+	for (size_t i = 0; i < forest->count; i++) {
+		const struct forest_node *node = &forest->nodes[i];
 		if (node->entry.kind != CTXD_SHARED)
 			continue;
 		counts[node->host].contexts++;
@@ -125,9 +135,9 @@ static void print_host(const struct ctxd_host *host, const struct counts *counts
 }
 
 /* Prints each host, and below it the trees whose root is there. */
-static int print_trees(const struct fleet *fleet)
+static int print_trees(const struct forest *forest)
 {
-	struct counts *counts = calloc(fleet->host_count + 1, sizeof(*counts));
+	struct counts *counts = calloc(forest->host_count + 1, sizeof(*counts));
 	struct branches branches = {0};
 	uint32_t next_host = 0;
 
@@ -135,24 +145,24 @@ static int print_trees(const struct fleet *fleet)
 		fprintf(stderr, "ctxtool tree: not enough memory\n");
 		return EXIT_TROUBLE;
 	}
-	count_contexts(fleet, counts);
-	for (size_t i = 0; i < fleet->count; i++) {
-		const struct fleet_node *node = &fleet->nodes[fleet->preorder[i]];
+	count_contexts(forest, counts);
+	for (size_t i = 0; i < forest->count; i++) {
+		const struct forest_node *node = &forest->nodes[forest->preorder[i]];
 		for (; node->depth == 0 && next_host <= node->host; next_host++)
-			print_host(&fleet->hosts[next_host], &counts[next_host]);
-		print_node(fleet, node, &branches);
+			print_host(&forest->hosts[next_host], &counts[next_host]);
+		print_node(forest, node, &branches);
 	}
-	for (; next_host < fleet->host_count; next_host++)
-		print_host(&fleet->hosts[next_host], &counts[next_host]);
+	for (; next_host < forest->host_count; next_host++)
+		print_host(&forest->hosts[next_host], &counts[next_host]);
 	free(counts);
-	if (fleet->cycles)
+	if (forest->cycles)
 		fprintf(stderr, "ctxtool: %" PRIu32 " link%s between contexts led round in a circle\n",
-			fleet->cycles, plural(fleet->cycles));
+			forest->cycles, plural(forest->cycles));
 	return EXIT_OK;
 }
 
-int tree_print_fleet(const struct view_options *options, const struct fleet *fleet)
+int tree_print_fleet(const struct view_options *options, const struct forest *forest)
 {
-	return options->json ? fleet_print_json(fleet, options->watch || options->rounds)
-			     : print_trees(fleet);
+	return options->json ? fleet_print_json(forest, options->watch || options->rounds)
+			     : print_trees(forest);
 }

@@ -15,7 +15,7 @@
 #include <systemd/sd-daemon.h>
 #endif
 
-#include "bridge.h"
+#include "fleet_bridge.h"
 #include "clock.h"
 #include "log.h"
 #ifdef HAVE_HIREDIS

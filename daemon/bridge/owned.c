@@ -139,6 +139,13 @@ static void clear_pending(struct owned_contexts *owned, struct owned_context *co
 	context->is_pending = false;
 }
 
+/* ctxd has the same open file, so closing this descriptor does not take it out of the epoll instance. */
+static void watched_close(const struct bridge *bridge, int fd)
+{
+	watch_remove(bridge, fd);
+	close(fd);
+}
+
 /* ---- owners */
 
 static bool is_dead(const struct process *process)
@@ -191,23 +198,25 @@ static void process_add(struct owned_contexts *owned, uint32_t number, struct ow
 	store_list_append(&owned->store, &process->contexts, slot);
 }
 
-static void process_release(struct owned_contexts *owned, uint32_t number)
+static void process_release(struct bridge *bridge, uint32_t number)
 {
+	struct owned_contexts *owned = &bridge->owned;
 	struct process *process = store_at(&owned->processes, number);
 
 	if (process->count)
 		return;
-	close(process->pidfd);
+	watched_close(bridge, process->pidfd);
 	store_release(&owned->processes, number);
 }
 
-static void process_remove(struct owned_contexts *owned, struct owned_context *context, uint32_t slot)
+static void process_remove(struct bridge *bridge, struct owned_context *context, uint32_t slot)
 {
+	struct owned_contexts *owned = &bridge->owned;
 	struct process *process = store_at(&owned->processes, context->process);
 
 	store_list_remove(&owned->store, &process->contexts, slot);
 	process->count--;
-	process_release(owned, context->process);
+	process_release(bridge, context->process);
 }
 
 /* ---- freeing */
@@ -219,12 +228,14 @@ static void forget_number(struct owned_contexts *owned, struct owned_context *co
 	context->number = 0;
 }
 
-static void context_free(struct owned_contexts *owned, struct owned_context *context, uint32_t slot)
+static void context_free(struct bridge *bridge, struct owned_context *context, uint32_t slot)
 {
+	struct owned_contexts *owned = &bridge->owned;
+
 	clear_pending(owned, context, slot);
 	if (context->state == OWNED_JOINED) {
-		close(context->pipe);
-		process_remove(owned, context, slot);
+		watched_close(bridge, context->pipe);
+		process_remove(bridge, context, slot);
 	}
 	if (context->state != OWNED_LEAVING)
 		lookup_remove(&owned->by_key, slot);
@@ -233,15 +244,17 @@ static void context_free(struct owned_contexts *owned, struct owned_context *con
 }
 
 /* Stops being a member, and frees the context when ctxd has been told. */
-static void context_leave(struct owned_contexts *owned, struct owned_context *context, uint32_t slot)
+static void context_leave(struct bridge *bridge, struct owned_context *context, uint32_t slot)
 {
+	struct owned_contexts *owned = &bridge->owned;
+
 	if (!context->number) {
-		context_free(owned, context, slot);
+		context_free(bridge, context, slot);
 		return;
 	}
 	clear_pending(owned, context, slot);
-	close(context->pipe);
-	process_remove(owned, context, slot);
+	watched_close(bridge, context->pipe);
+	process_remove(bridge, context, slot);
 	lookup_remove(&owned->by_key, slot);
 	context->state = OWNED_LEAVING;
 	set_pending(owned, context, slot);
@@ -257,7 +270,7 @@ void bridge_owned_join(struct bridge *bridge, const struct fleet_key *key)
 
 	/* Of one that it asks for again it needs the answer again. */
 	if (context && context->state == OWNED_JOINED)
-		context_leave(owned, context, slot);
+		context_leave(bridge, context, slot);
 	else if (context)
 		return;
 	slot = store_take(&owned->store);
@@ -282,7 +295,7 @@ void bridge_owned_leave(struct bridge *bridge, const struct fleet_key *key)
 
 	/* The answer to a JOIN is then for nobody, and the join that it gives is left. */
 	if (context)
-		context_leave(owned, context, slot);
+		context_leave(bridge, context, slot);
 }
 
 /* ---- what ctxd answers */
@@ -338,9 +351,9 @@ static int context_joined(struct bridge *bridge, struct owned_context *context, 
 		result = lookup_add(&owned->by_number, slot);
 	if (result) {
 		context->number = 0;
-		close(fds[0]);
+		watched_close(bridge, fds[0]);
 		if (process != STORE_NONE)
-			process_release(owned, process);
+			process_release(bridge, process);
 		return result;
 	}
 	context->pipe = fds[0];
@@ -354,12 +367,11 @@ static int context_joined(struct bridge *bridge, struct owned_context *context, 
 static void take_joined(struct bridge *bridge, struct owned_context *context, uint32_t slot,
 			const struct wire_joined *joined, const int *fds, bool is_cut)
 {
-	struct owned_contexts *owned = &bridge->owned;
 	struct fleet_key key = context->key;
 	int result;
 
 	if (joined->ended) {
-		context_free(owned, context, slot);
+		context_free(bridge, context, slot);
 		fleet_owned_ended(bridge->fleet, &key, &joined->cause, bridge->now_ns);
 		return;
 	}
@@ -393,7 +405,7 @@ static void take_result(struct bridge *bridge, struct owned_context *context, ui
 		}
 	} else if (answer->error == -ENOENT || answer->error == -ESTALE || answer->error == -EACCES ||
 		   answer->error == -EPERM) {
-		context_free(owned, context, slot);
+		context_free(bridge, context, slot);
 		fleet_owned_unknown(bridge->fleet, &key, bridge->now_ns);
 	} else {
 		report_refused(bridge, answer->error);
@@ -461,7 +473,7 @@ static void context_ended(struct bridge *bridge, struct owned_context *context, 
 		cause.pid = process->pid;
 		cause.uid = process->uid;
 	}
-	context_leave(owned, context, slot);
+	context_leave(bridge, context, slot);
 	fleet_owned_ended(bridge->fleet, &key, &cause, bridge->now_ns);
 }
 
@@ -511,7 +523,7 @@ void bridge_owned_service_lost(struct bridge *bridge)
 		context->tag = 0;
 		context->is_registering = false;
 		if (context->state == OWNED_LEAVING) {
-			context_free(owned, context, slot);
+			context_free(bridge, context, slot);
 			continue;
 		}
 		clear_pending(owned, context, slot);
@@ -595,7 +607,7 @@ static int send_left(struct bridge *bridge, struct owned_context *context, uint3
 	message.attach.id = (struct ctxd_id){bridge->service.epoch, context->number};
 	int result = service_send(bridge, &message, -1);
 	if (!result)
-		context_free(&bridge->owned, context, slot);
+		context_free(bridge, context, slot);
 	return result;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the bridge share. Only they include this; others include bridge.h. From below upwards,
+ * What the files of the bridge share. Only they include this; others include fleet_bridge.h. From below upwards,
  * none calls one that stands after it:
  *
  *   store.c    structures that have a number
@@ -25,7 +25,7 @@
 #ifndef CTXD_BRIDGE_PARTS_H
 #define CTXD_BRIDGE_PARTS_H
 
-#include "bridge.h"
+#include "fleet_bridge.h"
 #include "clock.h"
 #include "fleet.h"
 #include "heap.h"
@@ -52,6 +52,7 @@ enum watched {
 /* Adds a descriptor to the epoll instance. 0 or -errno. */
 int watch_add(const struct bridge *bridge, enum watched watched, uint32_t slot, int fd, uint32_t events);
 void watch_change(const struct bridge *bridge, enum watched watched, uint32_t slot, int fd, uint32_t events);
+void watch_remove(const struct bridge *bridge, int fd);
 
 /* ---- state.c */
 

@@ -22,3 +22,8 @@ void watch_change(const struct bridge *bridge, enum watched watched, uint32_t sl
 
 	epoll_ctl(bridge->epoll_fd, EPOLL_CTL_MOD, fd, &event);
 }
+
+void watch_remove(const struct bridge *bridge, int fd)
+{
+	epoll_ctl(bridge->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}

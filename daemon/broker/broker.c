@@ -88,13 +88,7 @@ void broker_free(struct broker *broker)
 
 void broker_configure(struct broker *broker, const struct config *config)
 {
-	bool had_fleet = has_fleet(broker);
-	struct config_fleet before = broker->config.fleet;
-
-	broker->config = *config;
-	if (had_fleet != has_fleet(broker) || before.grace_ns != config->fleet.grace_ns ||
-	    strcmp(before.host, config->fleet.host) != 0)
-		terms_changed(broker);
+	terms_set(broker, config);
 }
 
 uint64_t broker_fds(const struct broker *broker)

@@ -445,8 +445,8 @@ bool pending_peer_gone(struct peer *peer);
 
 /* Whether this service belongs to a fleet. */
 bool has_fleet(const struct broker *broker);
-/* Has all clients told the terms. */
-void terms_changed(struct broker *broker);
+/* Sets the configuration, and has all clients told the terms if they are others now. */
+void terms_set(struct broker *broker, const struct config *config);
 /* -EAGAIN: the message does not fit. */
 int terms_send(struct peer *peer);
 /* The job broker->tell_terms. */

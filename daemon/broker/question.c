@@ -38,6 +38,7 @@ struct question {
 	struct heap_node due;
 	uint64_t serial; /* That of ASKED. */
 	struct wire_ask ask;
+	char process[16]; /* The name of that of the client. */
 	bool recorded;
 	uint64_t number; /* In the audit records. */
 	/* The answer: an error of the service, or what the bridge told. */
@@ -49,18 +50,21 @@ struct question {
 
 /* ---- records */
 
-static void describe_question(const struct question *question, char *target, size_t size)
+/* Who asked to end what. */
+static void describe_question(const struct question *question, char *words, size_t size)
 {
 	const struct wire_ask *ask = &question->ask;
+	char process[80];
 
-	snprintf(target, size, "uid=%u pid=%d target=%s/%" PRIx64 "-%" PRIx64, ask->uid, ask->pid, ask->host,
-		 ask->id.epoch, ask->id.number);
+	snprintf(words, size, "uid=%u pid=%d process=%s target=%s/%" PRIx64 "-%" PRIx64, ask->uid, ask->pid,
+		 log_quote(question->process, process, sizeof(process)), ask->host, ask->id.epoch,
+		 ask->id.number);
 }
 
 /* Cancels are recorded before the bridge is told. */
 static void record_question(struct question *question, const struct peer *peer)
 {
-	char target[256], text[CTX_CAUSE_TEXT_MAX * 4], process[80];
+	char words[320], text[CTX_CAUSE_TEXT_MAX * 4];
 
 	if (question->ask.question != WIRE_ASK_CANCEL || question->ask.flags & WIRE_DRY_RUN)
 		return;
@@ -68,29 +72,28 @@ static void record_question(struct question *question, const struct peer *peer)
 	question->recorded = log_admits(LOG_LEVEL_AUDIT, peer->identity.uid, LOG_CANCEL_OF_OTHERS);
 	if (!question->recorded)
 		return;
-	describe_question(question, target, sizeof(target));
-	log_event(LOG_LEVEL_AUDIT, "request", "%s process=%s error=%d cause=%s request=%" PRIu64, target,
-		  log_quote(peer->name, process, sizeof(process)), question->ask.error,
-		  log_quote(question->ask.text, text, sizeof(text)), question->number);
+	describe_question(question, words, sizeof(words));
+	log_event(LOG_LEVEL_AUDIT, "request", "%s error=%d cause=%s request=%" PRIu64, words,
+		  question->ask.error, log_quote(question->ask.text, text, sizeof(text)), question->number);
 }
 
 static void record_answer(const struct question *question)
 {
 	const struct wire_told *told = &question->told;
-	char target[256];
+	char words[320];
 
 	if (!question->recorded)
 		return;
-	describe_question(question, target, sizeof(target));
+	describe_question(question, words, sizeof(words));
 	if (question->error || told->error)
-		log_event(LOG_LEVEL_AUDIT, "request-refused", "%s reason=%s request=%" PRIu64, target,
+		log_event(LOG_LEVEL_AUDIT, "request-refused", "%s reason=%s request=%" PRIu64, words,
 			  strerrorname_np(question->error ? -question->error : -told->error),
 			  question->number);
 	else
 		log_event(LOG_LEVEL_AUDIT, "cancel",
 			  "%s hosts=%u silent_hosts=%u asked=%u ended=%u silent=%u operations=%u "
 			  "request=%" PRIu64,
-			  target, told->hosts_asked, told->hosts_silent, told->report.asked,
+			  words, told->hosts_asked, told->hosts_silent, told->report.asked,
 			  told->report.ended, told->report.silent, told->report.operations, question->number);
 }
 
@@ -216,6 +219,7 @@ static int question_new(struct peer *peer, const struct wire_message *message, u
 	question->ask = message->ask;
 	question->ask.pid = peer->identity.pid;
 	question->ask.uid = peer->identity.uid;
+	memcpy(question->process, peer->name, sizeof(question->process));
 	if (question->ask.wait_ns > WAIT_MAX_NS)
 		question->ask.wait_ns = WAIT_MAX_NS;
 	question->serial = ++broker->last_fetch;

@@ -10,21 +10,33 @@ bool has_fleet(const struct broker *broker)
 	return broker->config.fleet.engine[0] && broker->config.fleet.host[0];
 }
 
-int terms_send(struct peer *peer)
+static struct wire_terms terms_of(const struct broker *broker)
 {
-	const struct broker *broker = peer->broker;
-	struct wire_message message = {.type = WIRE_TERMS};
+	struct wire_terms terms = {0};
 
 	if (has_fleet(broker)) {
-		message.terms.grace_ns = broker->config.fleet.grace_ns;
-		memcpy(message.terms.host, broker->config.fleet.host, sizeof(message.terms.host));
+		terms.grace_ns = broker->config.fleet.grace_ns;
+		memcpy(terms.host, broker->config.fleet.host, sizeof(terms.host));
 	}
+	return terms;
+}
+
+int terms_send(struct peer *peer)
+{
+	struct wire_message message = {.type = WIRE_TERMS, .terms = terms_of(peer->broker)};
+
 	peer->terms_due = peer_offer(peer, &message, NULL, 0) == -EAGAIN;
 	return peer->terms_due ? -EAGAIN : 0;
 }
 
-void terms_changed(struct broker *broker)
+void terms_set(struct broker *broker, const struct config *config)
 {
+	struct wire_terms before = terms_of(broker);
+
+	broker->config = *config;
+	struct wire_terms now = terms_of(broker);
+	if (before.grace_ns == now.grace_ns && !strcmp(before.host, now.host))
+		return;
 	broker->terms_left = broker->peer_count;
 	job_queue(broker, &broker->tell_terms);
 }

@@ -6,7 +6,7 @@
 #ifndef TEST_BRIDGE_PAIR_H
 #define TEST_BRIDGE_PAIR_H
 
-#include "bridge.h"
+#include "fleet_bridge.h"
 #include "clock.h"
 #include "support/engine_fake.h"
 #include "support/harness.h"

@@ -22,22 +22,23 @@ uint64_t fleet_now_ns(void)
 
 static int take_entry(const struct ctxd_host *host, const struct ctxd_entry *entry, void *data)
 {
-	return entry ? fleet_add_entry(data, host, entry) : fleet_add_host(data, host);
+	return entry ? forest_add_entry(data, host, entry) : forest_add_host(data, host);
 }
 
-int fleet_look(const char *host, uint64_t wait_ns, struct fleet *ret_fleet)
+int forest_look(const char *host, uint64_t wait_ns, struct forest *ret_forest)
 {
 	struct ctxd_client *client = service_client();
 
-	*ret_fleet = (struct fleet){0};
+	*ret_forest = (struct forest){0};
 	if (!client)
 		return service_error();
-	int result = ctxd_fleet_list(client, host, CTXD_SHARED | CTXD_JOINED, wait_ns, take_entry, ret_fleet);
+	int result =
+		ctxd_fleet_list(client, host, CTXD_SHARED | CTXD_JOINED, wait_ns, take_entry, ret_forest);
 	if (!result)
-		result = fleet_link(ret_fleet);
-	ret_fleet->now_ns = fleet_now_ns();
+		result = forest_link(ret_forest);
+	ret_forest->now_ns = fleet_now_ns();
 	if (result)
-		fleet_free(ret_fleet);
+		forest_free(ret_forest);
 	return result;
 }
 

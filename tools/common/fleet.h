@@ -1,57 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What the hosts of a fleet have told: the hosts themselves, and their shared contexts and joins as one
- * forest. A context that was joined from another host stands, as that host's copy of it, below the original.
- */
+/* Asks the hosts of a fleet, and says what is wrong with them. */
 #ifndef TOOL_FLEET_H
 #define TOOL_FLEET_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#include "ctxring.h"
 #include "exit_code.h"
-
-#define FLEET_NONE UINT32_MAX
-
-/* A shared context, or a process that joined one. The links are indexes of nodes, or FLEET_NONE. */
-struct fleet_node {
-	uint32_t host; /* index of the host that told of it */
-	/* The context that it stands below: of a copy, the original; of a join, what was joined; of others,
-	 * the joined context below which their owner made them. */
-	uint32_t parent;
-	uint32_t first_child, next_sibling; /* joins come before contexts */
-	uint32_t depth;
-	struct ctxd_entry entry;
-};
-
-struct fleet {
-	struct ctxd_host *hosts; /* this one first, the others by name */
-	size_t host_count;
-	struct fleet_node *nodes;
-	size_t count, room;
-	uint32_t *preorder; /* indexes of nodes: roots host by host, parents before children */
-	uint32_t cycles;    /* links that were cut because they led round in a circle */
-	uint64_t now_ns;    /* when the answer came */
-};
+#include "forest.h"
 
 /*
  * Asks all hosts, or the one of that name, and waits for wait_ns at most for those that do not answer. 0 or
  * -errno, as ctxd_fleet_list(3) has them; on an error nothing needs to be freed.
  */
-int fleet_look(const char *host, uint64_t wait_ns, struct fleet *ret_fleet);
-
-/* Frees what fleet_look() has filled in. */
-void fleet_free(struct fleet *fleet);
-
-/* For fleet_look(), from the hosts on: these add a host and an entry of the latest host of that name. 0 or
- * -ENOMEM. */
-int fleet_add_host(struct fleet *fleet, const struct ctxd_host *host);
-int fleet_add_entry(struct fleet *fleet, const struct ctxd_host *host, const struct ctxd_entry *entry);
-
-/* Links the nodes, after all were added. O(n log n) for n nodes and hosts, without recursion. 0 or -ENOMEM.
- */
-int fleet_link(struct fleet *fleet);
+int forest_look(const char *host, uint64_t wait_ns, struct forest *ret_forest);
 
 /*
  * Says on standard error which hosts did not answer or told not everything. Returns EXIT_OK; EXIT_NOTHING:

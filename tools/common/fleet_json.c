@@ -90,11 +90,11 @@ void report_json(json_t *object, const struct ctxd_report *report)
 	json_object_set_new(object, "reap_ns", json_integer((json_int_t)report->reap_ns));
 }
 
-static json_t *id_json(const struct fleet *fleet, const struct fleet_node *node)
+static json_t *id_json(const struct forest *forest, const struct forest_node *node)
 {
 	char id[FLEET_ID_SIZE];
 
-	return json_string(fleet_id_text(fleet->hosts[node->host].name, node->entry.id, id, sizeof(id)));
+	return json_string(fleet_id_text(forest->hosts[node->host].name, node->entry.id, id, sizeof(id)));
 }
 
 static json_t *cause_json(const struct ctxd_entry *entry)
@@ -112,11 +112,11 @@ static json_t *cause_json(const struct ctxd_entry *entry)
 }
 
 /* What only contexts have. */
-static void add_context(json_t *object, const struct fleet *fleet, const struct ctxd_entry *entry)
+static void add_context(json_t *object, const struct forest *forest, const struct ctxd_entry *entry)
 {
 	bool bounded = entry->deadline_ns != CTX_FOREVER;
 	uint64_t left =
-		bounded && entry->deadline_ns > fleet->now_ns ? entry->deadline_ns - fleet->now_ns : 0;
+		bounded && entry->deadline_ns > forest->now_ns ? entry->deadline_ns - forest->now_ns : 0;
 	char mode[8], origin[FLEET_ID_SIZE];
 
 	snprintf(mode, sizeof(mode), "%04o", (unsigned)(entry->mode & 0666));
@@ -134,25 +134,25 @@ static void add_context(json_t *object, const struct fleet *fleet, const struct 
 			    bounded && !entry->ended_ns ? number_json(left) : json_null());
 }
 
-static json_t *node_json(const struct fleet *fleet, const struct fleet_node *node)
+static json_t *node_json(const struct forest *forest, const struct forest_node *node)
 {
 	const struct ctxd_entry *entry = &node->entry;
 	json_t *object = json_object();
 	bool joins = entry->kind == CTXD_JOINED;
 
 	json_object_set_new(object, "kind", json_string(joins ? "joined" : "shared"));
-	json_object_set_new(object, "host", escaped_json(fleet->hosts[node->host].name));
-	json_object_set_new(object, "id", id_json(fleet, node));
+	json_object_set_new(object, "host", escaped_json(forest->hosts[node->host].name));
+	json_object_set_new(object, "id", id_json(forest, node));
 	json_object_set_new(object, "parent",
-			    node->parent == FLEET_NONE ? json_null()
-						       : id_json(fleet, &fleet->nodes[node->parent]));
+			    node->parent == FOREST_NONE ? json_null()
+							: id_json(forest, &forest->nodes[node->parent]));
 	json_object_set_new(object, "depth", json_integer(node->depth));
 	json_object_set_new(object, "pid", json_integer(entry->pid));
 	json_object_set_new(object, "uid", json_integer(entry->uid));
 	json_object_set_new(object, "process", escaped_json(entry->process));
-	json_object_set_new(object, "age_ns", age_json(entry->created_ns, fleet->now_ns));
+	json_object_set_new(object, "age_ns", age_json(entry->created_ns, forest->now_ns));
 	if (!joins)
-		add_context(object, fleet, entry);
+		add_context(object, forest, entry);
 	return object;
 }
 
@@ -165,17 +165,17 @@ static int write_json(json_t *value)
 	return failed;
 }
 
-int fleet_print_json(const struct fleet *fleet, bool one_line)
+int fleet_print_json(const struct forest *forest, bool one_line)
 {
 	const char *newline = one_line ? "" : "\n";
 
 	fputs("{\"hosts\": ", stdout);
-	int failed = write_json(hosts_json(fleet->hosts, fleet->host_count, fleet->now_ns));
+	int failed = write_json(hosts_json(forest->hosts, forest->host_count, forest->now_ns));
 	printf(",%s \"entries\": [", newline);
 	/* Each entry is a value of its own, as those of json_print() are. */
-	for (size_t i = 0; i < fleet->count && !failed; i++) {
+	for (size_t i = 0; i < forest->count && !failed; i++) {
 		printf("%s%s", i ? ", " : "", newline);
-		failed = write_json(node_json(fleet, &fleet->nodes[fleet->preorder[i]]));
+		failed = write_json(node_json(forest, &forest->nodes[forest->preorder[i]]));
 	}
 	puts("]}");
 	if (failed) {

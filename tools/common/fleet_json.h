@@ -17,6 +17,6 @@ void report_json(json_t *object, const struct ctxd_report *report);
  * Writes the hosts, and what they share and have joined as a flat list, in which each entry names its parent,
  * as one line or as a document of several. Returns the exit code.
  */
-int fleet_print_json(const struct fleet *fleet, bool one_line);
+int fleet_print_json(const struct forest *forest, bool one_line);
 
 #endif

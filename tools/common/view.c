@@ -265,20 +265,20 @@ int view_survey(const struct view_options *options, struct survey *ret_survey)
 /* Looks at the fleet and prints once. Returns the exit code. */
 static int run_fleet_round(const struct view *view, const struct view_options *options, bool clear)
 {
-	struct fleet fleet;
+	struct forest forest;
 	char program[32];
 	int result =
-		fleet_look(options->host,
-			   options->fleet_wait_ns ? options->fleet_wait_ns : FLEET_WAIT_DEFAULT_NS, &fleet);
+		forest_look(options->host,
+			    options->fleet_wait_ns ? options->fleet_wait_ns : FLEET_WAIT_DEFAULT_NS, &forest);
 
 	snprintf(program, sizeof(program), "ctxtool %s", view->name);
 	if (result)
 		return fleet_complain(program, result);
 	if (clear)
 		fputs("\033[H\033[J", stdout);
-	int code = view->print_fleet(options, &fleet);
-	int complaint = fleet_complain_of_hosts(fleet.hosts, fleet.host_count, fleet.now_ns);
-	fleet_free(&fleet);
+	int code = view->print_fleet(options, &forest);
+	int complaint = fleet_complain_of_hosts(forest.hosts, forest.host_count, forest.now_ns);
+	forest_free(&forest);
 	if (fflush(stdout) || ferror(stdout)) {
 		fprintf(stderr, "ctxtool: cannot write: %s\n", strerror(errno));
 		return EXIT_TROUBLE;

@@ -47,7 +47,7 @@ struct view {
 	/* Prints what is found. Returns the exit code. */
 	int (*print)(const struct view_options *options, struct survey *survey);
 	/* Prints what the hosts of the fleet tell, for --fleet, also as JSON. */
-	int (*print_fleet)(const struct view_options *options, const struct fleet *fleet);
+	int (*print_fleet)(const struct view_options *options, const struct forest *forest);
 };
 
 /* Runs a command: reads its options, looks, prints, and repeats if asked to. Returns the exit code. */

@@ -5,8 +5,8 @@
  * deadlines here. What is said to whom, the pure core in daemon/fleet decides; this folder has the sockets,
  * the pipes and the clock. parts.h says how its files stand to each other.
  */
-#ifndef CTXD_BRIDGE_H
-#define CTXD_BRIDGE_H
+#ifndef CTXD_FLEET_BRIDGE_H
+#define CTXD_FLEET_BRIDGE_H
 
 #include <stdbool.h>
 #include <stddef.h>
