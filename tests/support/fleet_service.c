@@ -309,7 +309,7 @@ void service_turn(struct world_host *host)
 	}
 }
 
-uint64_t service_next_ns(const struct world_host *host)
+uint64_t world_service_next_ns(const struct world_host *host)
 {
 	uint64_t next_ns = UINT64_MAX;
 

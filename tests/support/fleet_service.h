@@ -61,7 +61,7 @@ void service_output(struct fleet_output *output);
 /* Does what it was asked for. */
 void service_turn(struct world_host *host);
 /* When there is something to do. */
-uint64_t service_next_ns(const struct world_host *host);
+uint64_t world_service_next_ns(const struct world_host *host);
 /* Its bridge is gone, and what it was asked for. */
 void service_forget(struct world_host *host);
 /* Everything that should be done is. */

@@ -509,7 +509,7 @@ static uint64_t next_ns(const struct world *world)
 			continue;
 		next_ns = earlier(next_ns, fleet_next_ns(host->fleet));
 		next_ns = earlier(next_ns, host->engine->calls->next_ns(host->engine));
-		next_ns = earlier(next_ns, service_next_ns(host));
+		next_ns = earlier(next_ns, world_service_next_ns(host));
 		if (host->asked_count && !host->is_service_down)
 			return 0;
 	}
