@@ -23,6 +23,16 @@ static struct {
 	int fd; /* goes with the answer; -1: none does */
 } script;
 
+/* Waits until the client hangs up. */
+static void hear_out(int fd)
+{
+	char byte;
+
+	while (recv(fd, &byte, 1, 0) > 0)
+		;
+	close(fd);
+}
+
 static void play_answer(struct played *played)
 {
 	int fd = played_greet(played);
@@ -32,11 +42,7 @@ static void play_answer(struct played *played)
 	played_put(fd, &script.answer, &script.fd, script.fd >= 0);
 	if (script.fd >= 0)
 		close(script.fd);
-	/* The client hangs up. */
-	char byte;
-	while (recv(fd, &byte, 1, 0) > 0)
-		;
-	close(fd);
+	hear_out(fd);
 }
 
 /* A client of a service that answers one question with that message and, unless it is -1, that descriptor. */
@@ -395,7 +401,7 @@ END_TEST
 
 static void play_nothing(struct played *played)
 {
-	close(played_greet(played));
+	hear_out(played_greet(played));
 }
 
 START_TEST(wrong_arguments_are_refused)
