@@ -477,10 +477,12 @@ void bridge_mirrors_answer(struct bridge *bridge, const struct wire_message *mes
 	remote->number = answer->id.number;
 	if (lookup_add(&bridge->mirrors.by_number, remote->slot))
 		remote->number = 0;
-	if (remote->state == REMOTE_ENDED && remote->number)
-		remote_say(remote, SAY_ENDED);
-	else if (remote->state == REMOTE_ENDED)
+	if (remote->state == REMOTE_ENDED && !remote->number)
 		remote_free(remote);
+	else if (remote->state == REMOTE_ENDED)
+		remote_say(remote, SAY_ENDED);
+	else if (remote->say && remote->number)
+		remote_say(remote, 0); /* It was moved meanwhile. */
 }
 
 /* Whether anybody has the other end of the pipe. */
@@ -712,7 +714,7 @@ int bridge_mirrors_send(struct bridge *bridge)
 			return result;
 	}
 	/* What is left to say has to wait for the answer to MIRROR. */
-	if (!(remote->say & (SAY_MIRROR | SAY_ENDED)) &&
+	if (remote->is_pending && !(remote->say & (SAY_MIRROR | SAY_ENDED)) &&
 	    (!(remote->say & SAY_MOVE) || !is_registered(remote))) {
 		store_list_remove(&mirrors->store, &mirrors->pending, slot);
 		remote->is_pending = false;
