@@ -20,6 +20,9 @@
 # What then differs: only the way to the engine is cut, not that between programs; there is no Sentinel, so it is the
 # script that makes the replica the master; and all hosts share the kernel's host name, so each has its own configured.
 
+#
+# FLEET_LOGS=FOLDER keeps what all processes have printed.
+
 hosts=(a b c)
 declare -A holder=() members=() address=() cable=() cable_pids=() redis_pids=() ctxd_pids=() bridge_pids=() bridge_log=()
 starts=0 # makes the names of logs differ
@@ -110,6 +113,7 @@ fleet_end() {
 	done
 	[[ ${#left[@]} == 0 ]] || echo "left behind: ${left[*]}" >&2
 	children=()
+	[[ -z ${FLEET_LOGS:-} ]] || cp -r "$work" "$FLEET_LOGS"
 	cleanup
 }
 
@@ -278,7 +282,8 @@ start_ctxd() {
 
 start_bridge() {
 	local name=ctxd-fleet-$((starts += 1))
-	start_on "$1" $name build/ctxd-fleet -c "$work/$1/ctxd.conf" -s "$work/$1/ctxd.sock"
+	start_on "$1" $name build/ctxd-fleet -c "$work/$1/ctxd.conf" -s "$work/$1/ctxd.sock" \
+		--state="$work/$1" -l "${fleet_log_level:-info}"
 	bridge_pids[$1]=$started
 	bridge_log[$1]=$work/$1.$name.err
 }
