@@ -11,7 +11,7 @@
  *   host.c        another host: its queue, its batches, sequence and incarnation
  *   roster.c      the own lease, and which hosts are taken for dead
  *   survey.c      what is known of the link and of hosts, for those who ask
- *   owned.c       contexts of this host that others have joined
+ *   local.c       contexts of this host that others have joined
  *   interest.c    which hosts have joined them, and what they are told
  *   mirror.c      contexts of other hosts that were joined here
  *   errand.c      a cancel that one host was sent, until it has reported
@@ -257,7 +257,7 @@ bool roster_absent(struct host *host);
 /* Whether the grace is over that began when the link was lost. Once for each loss. */
 bool roster_grace_ends(struct fleet *fleet);
 
-/* ---- owned.c, and owned.h */
+/* ---- local.c; local.h has more for interest.c */
 
 /* What is due: O(contexts in doubt), once, O(contexts that are freed). */
 void owned_tick(struct fleet *fleet);

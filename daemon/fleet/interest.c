@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "hash.h"
-#include "owned.h"
+#include "local.h"
 
 /* One host has joined one context. */
 struct interest {

@@ -6,7 +6,7 @@
  * A context in which no host is interested any more stays joined locally for a lease: a host that was cut off
  * may come back, and could not join again what its owner does not share any more.
  */
-#include "owned.h"
+#include "local.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Contexts of this host that others have joined: for interest.c. */
-#ifndef CTXD_FLEET_OWNED_H
-#define CTXD_FLEET_OWNED_H
+#ifndef CTXD_FLEET_LOCAL_H
+#define CTXD_FLEET_LOCAL_H
 
 #include "fleet_parts.h"
 
