@@ -70,11 +70,12 @@ void fleet_free(struct fleet *fleet)
 {
 	if (!fleet)
 		return;
-	owned_free_all(fleet);
 	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next) {
+		interests_forget(container_of(at, struct host, link));
 		mirrors_free(fleet, &container_of(at, struct host, link)->unsynced);
 		mirrors_free(fleet, &container_of(at, struct host, link)->mirrors);
 	}
+	owned_free_all(fleet);
 	/* These may have errands to any host. */
 	cancels_free_own(fleet);
 	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next)
