@@ -75,7 +75,8 @@ $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(BRIDGE_LIBRARY) $(if $(HIREDI
 # In this test these functions are replaced by some that can fail, in the code of the service, too.
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
 
-# In this one the allocations of the fleet fail.
+# In these the allocations fail: of the fleet, and of the service that serves one.
+$(OUT)/tests/check_faults_service_fleet: LDFLAGS += $(foreach call,malloc calloc,-Wl,--wrap=$(call))
 $(OUT)/tests/check_faults_fleet: LDFLAGS += $(foreach call,malloc calloc realloc strndup,-Wl,--wrap=$(call))
 
 # The storm of make soak is not one of the test programs.
