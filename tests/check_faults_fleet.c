@@ -57,7 +57,7 @@ static void start_what_failed(struct world *world)
 			world_bridge_start(world, i);
 }
 
-/* Joins, ends, moves, a bridge that is killed and a stop of the engine. */
+/* Joins, ends, moves, cancels and lists, a bridge that is killed and a stop of the engine. */
 static void scenario(struct world *world)
 {
 	for (unsigned i = 0; i < 6; i++)
@@ -67,6 +67,11 @@ static void scenario(struct world *world)
 	world_run(world, NS_PER_SECOND);
 	world_move(world, 1, world->now_ns + 600 * NS_PER_SECOND);
 	world_end(world, 0);
+	world->hosts[1].entries = 500;
+	world_list(world, 0, 1, 5 * NS_PER_SECOND);
+	world_cancel(world, 2, 3, "root", 0, NS_PER_SECOND);
+	world_cancel(world, 1, 1, "somebody", 0, 0);
+	world_cancel(world, 2, 5, "root", FLEET_CANCEL_DRY_RUN, 0);
 	world_run(world, NS_PER_SECOND);
 	world_bridge_kill(world, 0);
 	world_bridge_start(world, 0);
@@ -85,7 +90,7 @@ START_TEST(the_truth_survives_a_failed_allocation)
 	for (unsigned k = 1;; k++) {
 		fail_at = k;
 		calls = failed = 0;
-		struct world *world = world_new(k, 3);
+		struct world *world = world_new_with_key(k, 3, _i && fleet_key_is_supported() ? 32 : 0);
 		world->lacks_memory = true;
 		scenario(world);
 		fail_at = 0;
@@ -104,6 +109,6 @@ Suite *test_suite(void)
 {
 	Suite *suite = suite_create("faults_fleet");
 
-	tcase_add_test(test_case(suite, "memory"), the_truth_survives_a_failed_allocation);
+	tcase_add_loop_test(test_case(suite, "memory"), the_truth_survives_a_failed_allocation, 0, 2);
 	return suite;
 }

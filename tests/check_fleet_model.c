@@ -105,6 +105,12 @@ static void list_something(struct storm *storm)
 		world_list(storm->world, host, of, draw_wait(storm));
 }
 
+static void replay_something(struct storm *storm)
+{
+	for (unsigned i = 0; i < 10 && storm->world->tape_count; i++)
+		world_replay(storm->world, world_draw(storm->world, storm->world->tape_count));
+}
+
 static void act(struct storm *storm)
 {
 	static const uint64_t some_ns = NS_PER_SECOND * 30;
@@ -127,6 +133,8 @@ static void act(struct storm *storm)
 		cancel_something(storm);
 	else if (choice < 78)
 		list_something(storm);
+	else if (choice < 82 && storm->world->is_taping)
+		replay_something(storm);
 	else if (storm->is_lossless)
 		engine_fake_hide_leases(storm->world->fake, world_draw(storm->world, 2));
 	else if (storm->is_gentle)
@@ -188,13 +196,14 @@ static void ask_in_calm(struct world *world)
 }
 
 /* In every third storm nothing goes wrong but messages, so that nobody may be taken for dead. In every second
- * one the fleet has a key. */
+ * half dozen the fleet has a key, and old batches are played back. */
 static void storm_run(unsigned seed)
 {
-	unsigned key_size = seed % 2 && fleet_key_is_supported() ? 32 + seed % 32 : 0;
+	unsigned key_size = seed / 6 % 2 && fleet_key_is_supported() ? 32 + seed % 32 : 0;
 	struct storm storm = {world_new_with_key(seed, 2 + seed % 4, key_size), seed % 3 == 0, seed % 6 == 0};
 	struct world *world = storm.world;
 	unsigned phases = 2 + world_draw(world, 4);
+	world->is_taping = key_size;
 	for (unsigned i = 0; i < world->host_count; i++)
 		world->hosts[i].entries = world_draw(world, 600);
 

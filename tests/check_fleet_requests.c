@@ -389,7 +389,7 @@ START_TEST(a_list_does_not_fill_the_queue)
 	engine_fake_chaos(world->fake, &full);
 	for (unsigned i = 0; i < 100; i++) {
 		fleet_tick(world->hosts[0].fleet, world->now_ns);
-		service_turn(&world->hosts[0]);
+		world_service_turn(&world->hosts[0]);
 	}
 	engine_fake_chaos(world->fake, &world_calm);
 	world_run(world, 10 * SECOND);

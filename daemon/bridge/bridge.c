@@ -113,6 +113,7 @@ enum bridge_exit bridge_open(const struct bridge_options *options, struct bridge
 	service_init(bridge, options->socket);
 	bridge_owned_init(bridge);
 	bridge_mirrors_init(bridge);
+	serve_init(bridge);
 	asks_init(bridge);
 	if (options->state_directory)
 		snprintf(bridge->state_directory, sizeof(bridge->state_directory), "%s",
@@ -134,6 +135,7 @@ void bridge_close(struct bridge *bridge)
 	if (!bridge)
 		return;
 	service_close(bridge);
+	serve_finish(bridge);
 	asks_finish(bridge);
 	bridge_owned_finish(bridge);
 	bridge_mirrors_finish(bridge);
@@ -166,7 +168,8 @@ uint64_t bridge_next_ns(const struct bridge *bridge)
 	uint64_t times[] = {
 		fleet_next_ns(bridge->fleet),
 		bridge->engine->calls->next_ns(bridge->engine),
-		service_next_ns(bridge),
+		service_wake_ns(bridge),
+		asks_next_ns(bridge),
 		bridge->owned.retry_ns,
 		bridge->mirrors.timers.root ? bridge->mirrors.timers.root->key_ns : UINT64_MAX,
 	};
@@ -248,7 +251,7 @@ enum bridge_exit bridge_turn(struct bridge *bridge, uint64_t wait_ns)
 	bridge_owned_tick(bridge);
 	do
 		fleet_tick(bridge->fleet, bridge->now_ns);
-	while (bridge_mirrors_tick(bridge));
+	while (bridge_mirrors_tick(bridge) | serve_tick(bridge) | asks_tick(bridge));
 	tell_service(bridge);
 	engine_watch(bridge);
 	engine_report(bridge);

@@ -93,6 +93,7 @@ void receive_lost(struct bridge *bridge)
 	log_event(LOG_LEVEL_INFO, "service", "state=away");
 	bridge_owned_service_lost(bridge);
 	bridge_mirrors_service_lost(bridge);
+	serve_service_lost(bridge);
 	asks_service_lost(bridge);
 }
 
@@ -139,6 +140,10 @@ static void take_result(struct bridge *bridge, const struct wire_message *messag
 	case REQUEST_MIRROR:
 		bridge_mirrors_answer(bridge, message);
 		break;
+	case REQUEST_CANCEL:
+	case REQUEST_LIST:
+		serve_answer(bridge, message);
+		break;
 	default:
 		break;
 	}
@@ -177,6 +182,10 @@ static void take_message(struct bridge *bridge, const struct wire_message *messa
 	case WIRE_UNWANTED:
 		if (is_of_this_life(bridge, message->id))
 			bridge_mirrors_unwanted(bridge, message->id);
+		return;
+	case WIRE_REPORT:
+	case WIRE_ENTRIES:
+		serve_answer(bridge, message);
 		return;
 	case WIRE_ASKED:
 		asks_take(bridge, message);

@@ -34,7 +34,7 @@ void service_init(struct bridge *bridge, const char *path)
 	list_init(&bridge->service.queue);
 }
 
-uint64_t service_next_ns(const struct bridge *bridge)
+uint64_t service_wake_ns(const struct bridge *bridge)
 {
 	return bridge->service.is_broken ? 0 : bridge->service.due_ns;
 }

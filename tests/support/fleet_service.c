@@ -159,7 +159,8 @@ static void on_cancel_done(void *data, const struct fleet_outcome *outcome)
 	world_assert(world, outcome->hosts_silent <= outcome->hosts_asked);
 	cancel->is_done = true;
 	cancel->outcome = *outcome;
-	memcpy(cancel->hosts, outcome->hosts, outcome->host_count * sizeof(cancel->hosts[0]));
+	for (unsigned i = 0; i < outcome->host_count; i++)
+		cancel->hosts[i] = outcome->hosts[i];
 	cancel->outcome.hosts = cancel->hosts;
 	if (outcome->error == 0) {
 		world_assert(world, context->is_ended || cancel->flags & FLEET_CANCEL_DRY_RUN);
@@ -279,7 +280,7 @@ struct world_list *world_list(struct world *world, unsigned number, unsigned of,
 
 /* ---- turns */
 
-void service_output(struct fleet_output *output)
+void world_service_output(struct fleet_output *output)
 {
 	output->cancel_asked = on_cancel_asked;
 	output->mirrors_cancel = on_mirrors_cancel;
@@ -292,7 +293,7 @@ void service_output(struct fleet_output *output)
 	output->list_end = on_list_end;
 }
 
-void service_turn(struct world_host *host)
+void world_service_turn(struct world_host *host)
 {
 	for (unsigned i = 0; i < host->task_count && !host->is_service_down;) {
 		/* The array may grow meanwhile. */
@@ -309,7 +310,7 @@ void service_turn(struct world_host *host)
 	}
 }
 
-uint64_t service_next_ns(const struct world_host *host)
+uint64_t world_service_next_ns(const struct world_host *host)
 {
 	uint64_t next_ns = UINT64_MAX;
 
@@ -321,7 +322,7 @@ uint64_t service_next_ns(const struct world_host *host)
 	return next_ns;
 }
 
-void service_forget(struct world_host *host)
+void world_service_forget(struct world_host *host)
 {
 	struct world *world = host->world;
 
@@ -336,7 +337,7 @@ void service_forget(struct world_host *host)
 			world->lists[i]->is_lost = true;
 }
 
-void service_check(struct world *world)
+void world_service_check(struct world *world)
 {
 	for (unsigned i = 0; i < world->cancel_count; i++) {
 		const struct world_cancel *cancel = world->cancels[i];
@@ -348,7 +349,7 @@ void service_check(struct world *world)
 	}
 }
 
-void service_free(struct world *world)
+void world_service_free(struct world *world)
 {
 	for (unsigned i = 0; i < world->cancel_count; i++)
 		free(world->cancels[i]);

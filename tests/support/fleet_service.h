@@ -57,16 +57,16 @@ struct service_task {
 };
 
 /* The functions that a bridge of this host calls. */
-void service_output(struct fleet_output *output);
+void world_service_output(struct fleet_output *output);
 /* Does what it was asked for. */
-void service_turn(struct world_host *host);
+void world_service_turn(struct world_host *host);
 /* When there is something to do. */
-uint64_t service_next_ns(const struct world_host *host);
+uint64_t world_service_next_ns(const struct world_host *host);
 /* Its bridge is gone, and what it was asked for. */
-void service_forget(struct world_host *host);
+void world_service_forget(struct world_host *host);
 /* Everything that should be done is. */
-void service_check(struct world *world);
-void service_free(struct world *world);
+void world_service_check(struct world *world);
+void world_service_free(struct world *world);
 
 struct world_cancel *world_cancel(struct world *world, unsigned host, unsigned context, const char *user,
 				  uint32_t flags, uint64_t wait_ns);

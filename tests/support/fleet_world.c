@@ -115,6 +115,24 @@ static void on_mirror_ended(void *data, enum fleet_end end, const struct wire_ca
 
 /* ---- what a bridge wants of its host and of the engine */
 
+static void tape_add(struct world *world, const char *to, const uint8_t *bytes, size_t size)
+{
+	world->tape = world_array_grow(world->tape, world->tape_count, sizeof(*world->tape));
+	struct world_batch *batch = &world->tape[world->tape_count++];
+	*batch = (struct world_batch){.size = size, .bytes = sure_realloc(NULL, size)};
+	memcpy(batch->bytes, bytes, size);
+	while (strcmp(world->hosts[batch->to].name, to) != 0)
+		batch->to++;
+}
+
+void world_replay(struct world *world, unsigned number)
+{
+	const struct world_batch *batch = &world->tape[number];
+
+	if (world->hosts[batch->to].fleet)
+		fleet_receive(world->hosts[batch->to].fleet, batch->bytes, batch->size, world->now_ns);
+}
+
 static bool on_send(void *link, const char *to, const uint8_t *bytes, size_t size)
 {
 	struct world_host *host = link;
@@ -122,6 +140,8 @@ static bool on_send(void *link, const char *to, const uint8_t *bytes, size_t siz
 	world_assert(host->world, size <= 65536);
 	host->sends++;
 	host->sent_bytes += size;
+	if (host->world->is_taping)
+		tape_add(host->world, to, bytes, size);
 	return host->engine->calls->send(host->engine, to, bytes, size);
 }
 
@@ -247,7 +267,7 @@ void world_bridge_start(struct world *world, unsigned number)
 	struct engine_events events = {on_message,   on_up,    on_down,	    on_writable,
 				       on_own_lease, on_lease, .link = host};
 
-	service_output(&output);
+	world_service_output(&output);
 	ck_assert_ptr_null(host->fleet);
 	host->config.past_incarnation = host->config.incarnation;
 	host->config.incarnation = ++world->last_incarnation;
@@ -273,7 +293,7 @@ void world_bridge_kill(struct world *world, unsigned number)
 	host->disturbed_ns = world->now_ns;
 	fleet_free(host->fleet);
 	host->fleet = NULL;
-	service_forget(host);
+	world_service_forget(host);
 	host->engine->calls->close(host->engine);
 	for (unsigned i = 0; i < world->mirror_count; i++)
 		if (world->mirrors[i]->host == number)
@@ -340,7 +360,10 @@ void world_free(struct world *world)
 	}
 	for (unsigned i = 0; i < world->mirror_count; i++)
 		free(world->mirrors[i]);
-	service_free(world);
+	world_service_free(world);
+	for (unsigned i = 0; i < world->tape_count; i++)
+		free(world->tape[i].bytes);
+	free(world->tape);
 	engine_fake_free(world->fake);
 	free(world->mirrors);
 	free(world->contexts);
@@ -509,7 +532,7 @@ static uint64_t next_ns(const struct world *world)
 			continue;
 		next_ns = earlier(next_ns, fleet_next_ns(host->fleet));
 		next_ns = earlier(next_ns, host->engine->calls->next_ns(host->engine));
-		next_ns = earlier(next_ns, service_next_ns(host));
+		next_ns = earlier(next_ns, world_service_next_ns(host));
 		if (host->asked_count && !host->is_service_down)
 			return 0;
 	}
@@ -533,7 +556,7 @@ static void world_turn(struct world *world)
 			continue;
 		host->engine->calls->dispatch(host->engine, world->now_ns);
 		service_answer(host);
-		service_turn(host);
+		world_service_turn(host);
 		if (fleet_next_ns(host->fleet) <= world->now_ns)
 			fleet_tick(host->fleet, world->now_ns);
 	}
@@ -599,5 +622,5 @@ void world_check(struct world *world)
 	for (unsigned i = 0; i < world->host_count; i++)
 		if (world->hosts[i].fleet)
 			world_assert(world, world_counts(world, i).interests >= interests[i]);
-	service_check(world);
+	world_service_check(world);
 }

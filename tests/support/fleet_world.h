@@ -20,6 +20,13 @@
 
 struct world;
 
+/* A batch that was sent. */
+struct world_batch {
+	unsigned to;
+	size_t size;
+	uint8_t *bytes;
+};
+
 /* A context of a host. */
 struct world_context {
 	unsigned owner;
@@ -83,6 +90,9 @@ struct world {
 	struct world_cancel **cancels;
 	struct world_list **lists;
 	unsigned context_count, mirror_count, cancel_count, list_count;
+	struct world_batch *tape; /* the batches that were sent, while is_taping */
+	unsigned tape_count;
+	bool is_taping;
 	uint64_t last_incarnation;
 	unsigned host_ends, unreachable_ends; /* how many mirrors ended by these rules */
 };
@@ -115,6 +125,9 @@ unsigned world_context(struct world *world, unsigned owner, uint64_t deadline_ns
 void world_end(struct world *world, unsigned context);
 void world_move(struct world *world, unsigned context, uint64_t deadline_ns);
 void world_release(struct world *world, unsigned context);
+
+/* Gives a batch of the tape to the bridge that it was for, as its present life. */
+void world_replay(struct world *world, unsigned number);
 
 struct world_mirror *world_join(struct world *world, unsigned host, unsigned context, uint32_t flags);
 void world_leave(struct world_mirror *mirror);
