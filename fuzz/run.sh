@@ -18,7 +18,7 @@ clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo
 
 sources_of() {
 	case $1 in
-	wire_client | wire_service | last_words) echo lib/wire/*.c ;;
+	wire_client | wire_service | last_words | fleet_list) echo lib/wire/*.c ;;
 	reader) echo tools/read/reader.c ;;
 	carrier) echo lib/propagate/carrier.c lib/propagate/tracestate.c ;;
 	fleet_wire) echo daemon/fleet/fleet_wire.c daemon/fleet/id.c ;;
@@ -29,7 +29,7 @@ sources_of() {
 }
 
 failed=0
-for target in ${*:-wire_client wire_service last_words reader config broker carrier fleet_wire}; do
+for target in ${*:-wire_client wire_service last_words reader config broker carrier fleet_wire fleet_list}; do
 	read -ra sources <<<"$(sources_of "$target")" || { echo "no target $target"; exit 2; }
 	clang "${flags[@]}" "fuzz/fuzz_$target.c" "${sources[@]}" -o "$out/$target" || exit 1
 	mkdir -p "$out/corpus/$target"
