@@ -463,7 +463,7 @@ static bool step_ask(struct ask *ask)
 	bool is_late = ask->bridge->now_ns >= ask->end_ns;
 
 	/* The names may be long in coming. */
-	if (ask->state == ASK_LISTING && is_late) {
+	if ((ask->state == ASK_LISTING || ask->state == ASK_NAMING) && is_late) {
 		begin_asking(ask);
 		return true;
 	}

@@ -88,7 +88,8 @@ enum report_kind {
 	REPORT_DESCRIPTORS, /* There are no more. */
 	REPORT_DENIED,	    /* A cancel that another host asked for. */
 	REPORT_REFUSED,	    /* ctxd refuses a join or a mirror. */
-	REPORT_SERVICE,	    /* ctxd refuses the bridge. */
+	REPORT_SERVICE,	    /* ctxd refuses the bridge, or closes the connection. */
+	REPORT_AWAY,	    /* ctxd cannot be reached. */
 	REPORT_ENGINE,
 	REPORT_KINDS,
 };

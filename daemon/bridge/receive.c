@@ -54,6 +54,8 @@ static void take_refusal(struct bridge *bridge, int error)
 	/* What only a person can mend is worth an end, as long as nothing has been joined. */
 	bool is_over = !service->was_ready && (error == -EPERM || error == -EINVAL || error == -ENOTSUP);
 
+	if (is_over)
+		bridge->reports.kinds[REPORT_SERVICE].logged_ns = 0; /* This line is always written. */
 	report_event(&bridge->reports, REPORT_SERVICE, bridge->now_ns, LOG_LEVEL_ERROR, "service",
 		     "state=refused error=%s host=%s reason=\"%s\"", strerrorname_np(-error), bridge->host,
 		     refusal_of(error));

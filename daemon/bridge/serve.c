@@ -104,17 +104,16 @@ static bool may_cancel(const struct bridge *bridge, const struct served_cancel *
 	return has_word(bridge->config.fleet.cancel, served->cancel.user);
 }
 
-static void record_cancel(const struct bridge *bridge, const struct served_cancel *served, const char *event,
-			  int error)
+static void record_cancel(const struct bridge *bridge, const struct served_cancel *served, int error)
 {
 	char user[4 * sizeof(served->cancel.user) + 3], text[4 * sizeof(served->cancel.text) + 3];
 	const struct fleet_cancel *cancel = &served->cancel;
 
-	log_event(LOG_LEVEL_AUDIT, event,
-		  "host=%s user=%s uid=%u pid=%d target=%s/%" PRIx64 "-%" PRIx64 " dry_run=%u cause=%s "
+	log_event(LOG_LEVEL_AUDIT, "cancel",
+		  "host=%s user=%s uid=%u pid=%d target=%s/%" PRIx64 "-%" PRIx64 " cause=%s "
 		  "error=%s asked=%u ended=%u silent=%u operations=%u",
 		  served->host, log_quote(cancel->user, user, sizeof(user)), cancel->uid, cancel->pid,
-		  bridge->host, cancel->id.epoch, cancel->id.number, cancel->flags & FLEET_CANCEL_DRY_RUN,
+		  bridge->host, cancel->id.epoch, cancel->id.number,
 		  log_quote(cancel->text, text, sizeof(text)), error ? strerrorname_np(-error) : "0",
 		  served->report.asked, served->report.ended, served->report.silent,
 		  served->report.operations);
@@ -148,8 +147,8 @@ static void finish_cancel(struct bridge *bridge, struct served_cancel *served)
 		report_event(&bridge->reports, REPORT_DENIED, bridge->now_ns, LOG_LEVEL_WARNING,
 			     "cancel-refused", "host=%s target=%s/%" PRIx64 "-%" PRIx64, served->host,
 			     bridge->host, served->cancel.id.epoch, served->cancel.id.number);
-	else if (served->is_owner)
-		record_cancel(bridge, served, "cancel", error);
+	else if (served->is_owner && !(served->cancel.flags & FLEET_CANCEL_DRY_RUN))
+		record_cancel(bridge, served, error);
 	list_remove(&served->link);
 	fleet_report(bridge->fleet, served->number, error, error ? NULL : &served->report, bridge->now_ns);
 	free(served);

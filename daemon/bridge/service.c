@@ -121,7 +121,7 @@ static void open_connection(struct bridge *bridge)
 	if (result) {
 		if (fd >= 0)
 			close(fd);
-		report_event(&bridge->reports, REPORT_SERVICE, bridge->now_ns, LOG_LEVEL_WARNING, "service",
+		report_event(&bridge->reports, REPORT_AWAY, bridge->now_ns, LOG_LEVEL_WARNING, "service",
 			     "state=away error=%s", strerrorname_np(-result));
 		connect_later(bridge);
 		return;

@@ -47,10 +47,7 @@ struct cancel {
 	uint64_t hold_ns; /* Of mirrors: no END is held back after this time. */
 	bool holds_end;
 	struct fleet_ended held;
-	/* This host first, then those that have answered or were silent. None without memory. */
-	struct fleet_host_report *records;
-	uint32_t record_count, record_room;
-	struct fleet_reported total;
+	struct sum sum;
 };
 
 static uint64_t half_beats(const struct fleet *fleet, uint64_t wait_ns, unsigned count)
@@ -91,12 +88,11 @@ static void cancel_free(struct cancel *cancel)
 		fleet->own_cancel_count--;
 	}
 	fleet->counts.cancels--;
-	fleet->records -= cancel->record_room;
 	map_remove(&fleet->cancels_by_number, &cancel->by_number);
 	timer_stop(fleet, &cancel->timer);
 	list_remove(&cancel->of_host);
 	list_remove(&cancel->done);
-	free(cancel->records);
+	sum_free(&cancel->sum);
 	free(cancel);
 }
 
@@ -144,6 +140,7 @@ static struct cancel *cancel_new(struct fleet *fleet, struct host *host,
 	cancel->message = *message;
 	cancel->number = ++fleet->last_number;
 	cancel->timer.due = cancel_due;
+	cancel->sum.fleet = fleet;
 	list_init(&cancel->done);
 	list_init(&cancel->errands);
 	list_append(host ? &host->cancels : &fleet->own_cancels, &cancel->of_host);
@@ -162,113 +159,10 @@ static struct cancel *cancel_new(struct fleet *fleet, struct host *host,
 
 /* ---- reports */
 
-/* a + b, or as much as fits. */
-static unsigned sum(unsigned a, unsigned b)
+static void cancel_send_sum(const struct cancel *cancel)
 {
-	return a + b < a ? UINT32_MAX : a + b;
-}
-
-static void report_add(struct ctxd_report *to, const struct ctxd_report *from)
-{
-	to->asked = sum(to->asked, from->asked);
-	to->ended = sum(to->ended, from->ended);
-	to->silent = sum(to->silent, from->silent);
-	to->batches = sum(to->batches, from->batches);
-	to->operations = sum(to->operations, from->operations);
-	to->unsent = sum(to->unsent, from->unsent);
-	to->timed = sum(to->timed, from->timed);
-	to->sqes = sum(to->sqes, from->sqes);
-	to->enters = sum(to->enters, from->enters);
-	to->cancelled = sum(to->cancelled, from->cancelled);
-	to->finished = sum(to->finished, from->finished);
-	to->held = sum(to->held, from->held);
-	if (from->submit_ns > to->submit_ns)
-		to->submit_ns = from->submit_ns;
-	if (from->reap_ns > to->reap_ns)
-		to->reap_ns = from->reap_ns;
-}
-
-/* Makes room for the reports of so many hosts beside this one. Without memory, or where all cancels together
- * have too many, there is only the sum. */
-static void records_reserve(struct cancel *cancel, uint32_t others)
-{
-	struct fleet *fleet = cancel->fleet;
-	uint32_t count = others + 1;
-	bool has_room = fleet->records + count <= 4 * (uint64_t)fleet->config.hosts_max;
-
-	cancel->records = has_room ? calloc(count, sizeof(*cancel->records)) : NULL;
-	if (!cancel->records)
-		return;
-	cancel->record_room = count;
-	cancel->record_count = 1;
-	fleet->records += count;
-}
-
-static void sum_add(struct cancel *cancel, const struct fleet_host_report *record)
-{
-	cancel->total.hosts_asked++;
-	cancel->total.hosts_silent += record->is_silent;
-	report_add(&cancel->total.host.report, &record->report);
-}
-
-/* What this host itself has done. */
-static void own_report_add(struct cancel *cancel, const struct fleet_host_report *record)
-{
-	if (!cancel->is_allowed)
-		records_reserve(cancel, 0);
-	sum_add(cancel, record);
-	cancel->total.host.error = record->is_silent ? -ETIMEDOUT : record->error;
-	cancel->is_reported = true;
-	if (cancel->records) {
-		cancel->records[0] = *record;
-		strcpy(cancel->records[0].host, cancel->fleet->config.host);
-	}
-}
-
-/* What another host has done. total NULL: it was silent. */
-static void joiner_report_add(struct cancel *cancel, const char *host, const struct fleet_reported *total)
-{
-	struct fleet_host_report record = {.is_silent = true};
-
-	if (total && !total->hosts_silent)
-		record = total->host;
-	strcpy(record.host, host);
-	sum_add(cancel, &record);
-	if (cancel->records)
-		cancel->records[cancel->record_count++] = record;
-}
-
-static void send_reports(const struct cancel *cancel)
-{
-	struct fleet_message message = {
-		.type = FLEET_REPORT,
-		.reported = {.nonce = cancel->message.nonce, .step = FLEET_REPORT_HOST}};
-	/* The host of mirrors is one of those whose reports the owner's host sends. */
-	uint32_t count = cancel->message.secret ? 0 : cancel->record_count;
-
-	for (uint32_t i = 0; i < count; i++) {
-		message.reported.index = i;
-		message.reported.host = cancel->records[i];
-		host_send(cancel->host, &message);
-	}
-	message.reported = cancel->total;
-	message.reported.nonce = cancel->message.nonce;
-	message.reported.step = FLEET_REPORT_TOTAL;
-	message.reported.index = count;
-	host_send(cancel->host, &message);
-}
-
-static void tell_outcome(const struct fleet *fleet, void *data, const struct fleet_reported *total,
-			 const struct fleet_host_report *records, uint32_t count)
-{
-	struct fleet_outcome outcome = {.error = total->host.error,
-					.report = total->host.report,
-					.hosts_asked = total->hosts_asked,
-					.hosts_silent = total->hosts_silent,
-					.hosts = records,
-					.host_count = count};
-
-	fleet->output.cancel_done(data, &outcome);
+	/* The host of mirrors is one of those that the owner's host tells of. */
+	sum_send(&cancel->sum, cancel->host, cancel->message.nonce, !cancel->message.secret);
 }
 
 /* All have answered, or the time is over. */
@@ -278,26 +172,24 @@ static void cancel_finish(struct cancel *cancel)
 
 	while (!list_empty(&cancel->errands)) {
 		struct errand *errand = container_of(cancel->errands.next, struct errand, of_parent);
-		joiner_report_add(cancel, errand->host->name, NULL);
+		sum_add(&cancel->sum, errand->host->name, NULL);
 		errand_free(errand);
 	}
 	cancel->is_done = true;
 	if (!cancel->host) {
-		tell_outcome(fleet, cancel->data, &cancel->total, cancel->records, cancel->record_count);
+		sum_tell(&cancel->sum, cancel->data);
 		cancel_free(cancel);
 		return;
 	}
 	list_append(&fleet->done_cancels, &cancel->done);
 	timer_set(fleet, &cancel->timer,
 		  clock_after_ns(fleet->now_ns, half_beats(fleet, 0, KEPT_HALF_BEATS)));
-	send_reports(cancel);
+	cancel_send_sum(cancel);
 }
 
 static void cancel_due(struct timer *timer)
 {
 	struct cancel *cancel = container_of(timer, struct cancel, timer);
-	struct fleet_host_report silence = {.is_silent = true};
-
 	end_release(cancel);
 	if (cancel->is_done) {
 		cancel_free(cancel);
@@ -309,7 +201,7 @@ static void cancel_due(struct timer *timer)
 	}
 	/* The service of this host may not have answered. */
 	if (!cancel->is_reported)
-		own_report_add(cancel, &silence);
+		sum_add_own(&cancel->sum, -ETIMEDOUT, NULL, true);
 	cancel_finish(cancel);
 }
 
@@ -319,7 +211,7 @@ static void joiner_done(struct errand *errand, const struct fleet_reported *tota
 {
 	struct cancel *cancel = errand->data;
 
-	joiner_report_add(cancel, errand->host->name, total);
+	sum_add(&cancel->sum, errand->host->name, total);
 	list_remove(&errand->of_parent);
 	if (cancel->is_reported && list_empty(&cancel->errands))
 		cancel_finish(cancel);
@@ -342,7 +234,7 @@ static void ask_joiner(struct host *host, const struct fleet_key *key, void *dat
 					   half_beats(host->fleet, what->wait_ns, JOINER_HALF_BEATS));
 
 	if (!errand) {
-		joiner_report_add(cancel, host->name, NULL);
+		sum_add(&cancel->sum, host->name, NULL);
 		return;
 	}
 	errand->done = joiner_done;
@@ -356,11 +248,11 @@ void fleet_cancel_allow(struct fleet *fleet, uint64_t number, uint64_t now_ns)
 	uint32_t others = 0;
 
 	fleet->now_ns = now_ns;
-	if (!cancel || cancel->is_allowed || cancel->is_reported || cancel->message.secret)
+	if (!cancel || cancel->is_allowed || cancel->is_reported || cancel->is_done || cancel->message.secret)
 		return;
 	cancel->is_allowed = true;
 	interests_visit(fleet, cancel->message.cancel.id, count_joiner, &others);
-	records_reserve(cancel, others);
+	sum_reserve(&cancel->sum, others);
 	interests_visit(fleet, cancel->message.cancel.id, ask_joiner, cancel);
 }
 
@@ -368,15 +260,13 @@ void fleet_report(struct fleet *fleet, uint64_t number, int error, const struct 
 		  uint64_t now_ns)
 {
 	struct cancel *cancel = cancel_find(fleet, number);
-	struct fleet_host_report own = {.error = error};
 
 	fleet->now_ns = now_ns;
-	if (!cancel || cancel->is_reported)
+	if (!cancel || cancel->is_reported || cancel->is_done)
 		return;
 	end_release(cancel);
-	if (report)
-		own.report = *report;
-	own_report_add(cancel, &own);
+	cancel->is_reported = true;
+	sum_add_own(&cancel->sum, error, report, false);
 	if (list_empty(&cancel->errands))
 		cancel_finish(cancel);
 }
@@ -414,7 +304,7 @@ void cancel_receive(struct host *host, const struct fleet_cancelling *message)
 
 	if (cancel) {
 		if (cancel->is_done)
-			send_reports(cancel);
+			cancel_send_sum(cancel);
 		return;
 	}
 	if (message->nonce <= host->cancel_floor) {
@@ -478,14 +368,14 @@ static void wish_done(struct errand *errand, const struct fleet_reported *total)
 
 	fleet->counts.cancels_asked--;
 	if (total && errand->record_count) {
-		tell_outcome(fleet, errand->data, total, errand->records, errand->record_count);
+		outcome_tell(fleet, errand->data, total, errand->records, errand->record_count);
 		return;
 	}
 	/* It was refused, or there was no answer. */
 	if (total)
 		record = total->host;
 	strcpy(record.host, errand->host->name);
-	tell_outcome(fleet, errand->data, total ? total : &silence, &record, 1);
+	outcome_tell(fleet, errand->data, total ? total : &silence, &record, 1);
 }
 
 /* Asks for the cancel of a context of this host. */

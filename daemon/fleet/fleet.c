@@ -70,11 +70,12 @@ void fleet_free(struct fleet *fleet)
 {
 	if (!fleet)
 		return;
-	owned_free_all(fleet);
 	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next) {
+		interests_forget(container_of(at, struct host, link));
 		mirrors_free(fleet, &container_of(at, struct host, link)->unsynced);
 		mirrors_free(fleet, &container_of(at, struct host, link)->mirrors);
 	}
+	owned_free_all(fleet);
 	/* These may have errands to any host. */
 	cancels_free_own(fleet);
 	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next)
@@ -96,6 +97,12 @@ void fleet_free(struct fleet *fleet)
 	hmac_free(fleet->hmac);
 	free(fleet->batch);
 	free(fleet);
+}
+
+void fleet_set_grace(struct fleet *fleet, uint64_t grace_ns, bool outlive_owner_host)
+{
+	fleet->config.grace_ns = grace_ns;
+	fleet->config.outlive_owner_host = outlive_owner_host;
 }
 
 /* ---- time */

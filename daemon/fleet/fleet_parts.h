@@ -11,9 +11,11 @@
  *   host.c        another host: its queue, its batches, sequence and incarnation
  *   roster.c      the own lease, and which hosts are taken for dead
  *   survey.c      what is known of the link and of hosts, for those who ask
- *   interest.c    contexts of this host, and which hosts have joined them
+ *   local.c       contexts of this host that others have joined
+ *   interest.c    which hosts have joined them, and what they are told
  *   mirror.c      contexts of other hosts that were joined here
  *   errand.c      a cancel that one host was sent, until it has reported
+ *   outcome.c     what hosts have done for a cancel
  *   cancel.c      cancels that this host was asked for, and those that its users ask for
  *   listing.c     lists of what there is on a host
  *   fleet.c       the interface, what comes in, and what is due at a time
@@ -255,6 +257,14 @@ bool roster_absent(struct host *host);
 /* Whether the grace is over that began when the link was lost. Once for each loss. */
 bool roster_grace_ends(struct fleet *fleet);
 
+/* ---- local.c; local.h has more for interest.c */
+
+/* What is due: O(contexts in doubt), once, O(contexts that are freed). */
+void owned_tick(struct fleet *fleet);
+uint64_t owned_next_ns(const struct fleet *fleet);
+/* Frees all of them. No host is interested in any. */
+void owned_free_all(struct fleet *fleet);
+
 /* ---- interest.c. Loops over hosts that joined one context are short; one host may have joined many. */
 
 /* The host asks for a context. O(1). */
@@ -265,11 +275,6 @@ void interest_leave(struct host *host, const struct fleet_key *key);
 void interest_resync(struct host *host, const struct fleet_resync *resync);
 /* Forgets all that the host has joined, and asks it what that is if it is heard again. O(that). */
 void interests_forget(struct host *host);
-/* What is due: O(contexts in doubt), once, O(contexts that are freed). */
-void owned_tick(struct fleet *fleet);
-uint64_t owned_next_ns(const struct fleet *fleet);
-/* Frees all of them. */
-void owned_free_all(struct fleet *fleet);
 /* Calls visit for each host that has joined a live context. O(those). */
 void interests_visit(struct fleet *fleet, struct ctxd_id id,
 		     void (*visit)(struct host *host, const struct fleet_key *key, void *data), void *data);
@@ -323,6 +328,32 @@ void errands_free(struct host *host);
 void errand_report(struct host *host, const struct fleet_reported *reported);
 /* The host has missed something: what it was sent is sent again. O(that). */
 void errands_repeat(struct host *host);
+
+/* ---- outcome.c */
+
+/* The sum of what hosts have done for a cancel. */
+struct sum {
+	struct fleet *fleet;
+	struct fleet_reported total;
+	/* The report of this host, and then those of others. None without memory, or where all cancels
+	 * together have too many: then there is only the total. */
+	struct fleet_host_report *records;
+	uint32_t count, room;
+};
+
+/* Makes room for the reports of so many other hosts. Before any is added. */
+void sum_reserve(struct sum *sum, uint32_t others);
+void sum_free(struct sum *sum);
+/* Adds what this host has done. report may be NULL. */
+void sum_add_own(struct sum *sum, int error, const struct ctxd_report *report, bool is_silent);
+/* Adds what another host has done. total NULL: it was silent. */
+void sum_add(struct sum *sum, const char *host, const struct fleet_reported *total);
+/* Sends the REPORT of a CANCEL. O(hosts). */
+void sum_send(const struct sum *sum, struct host *host, uint64_t nonce, bool with_hosts);
+/* Tells the caller of fleet_cancel(). */
+void sum_tell(const struct sum *sum, void *data);
+void outcome_tell(const struct fleet *fleet, void *data, const struct fleet_reported *total,
+		  const struct fleet_host_report *records, uint32_t count);
 
 /* ---- cancel.c */
 

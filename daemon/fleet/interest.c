@@ -1,43 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The owner's side. A context of this host is known here from the first time that another host asks for it:
- * what nobody joined costs nothing. The answer to a join and the interest are made in one step, so a joiner
- * is told of an end either way. Ends are kept for a while for those that missed them.
- *
- * A context in which no host is interested any more stays joined locally for a lease: a host that was cut off
- * may come back, and could not join again what its owner does not share any more.
+ * Which hosts have joined which contexts of this host, and what they are told of them. The answer to a join
+ * and the interest are made in one step, so a joiner is told of an end either way.
  */
-#include "fleet_parts.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 #include "hash.h"
-
-/* So many secrets are asked for with one id at a time: all but one are wrong. */
-#define SECRETS_MAX 8
-
-enum owned_state {
-	OWNED_ASKED, /* It was to be joined locally, and there is no answer yet. */
-	OWNED_LIVE,
-	OWNED_ENDED,
-};
-
-/* A context of this host. */
-struct owned {
-	struct fleet_key key;
-	struct map_node by_id;
-	struct list link; /* In fleet->doubtful, lingering or ended; else linked to itself. */
-	uint64_t due_ns;  /* When it is freed, in lingering or ended. */
-	uint64_t deadline_ns;
-	struct list interests;
-	char *label;		  /* NULL: none. */
-	struct wire_cause *cause; /* Of one that has ended. */
-	uint64_t version;	  /* Of its deadline. */
-	uint8_t state;
-	bool is_movable;
-	bool is_released; /* Its owner does not share it any more. */
-};
+#include "local.h"
 
 /* One host has joined one context. */
 struct interest {
@@ -51,66 +21,6 @@ struct interest {
 };
 
 /* ---- finding */
-
-static uint64_t id_hash(struct ctxd_id id)
-{
-	return hash_bytes(&id, sizeof(id));
-}
-
-/* Steps through what is known by one id: the context, and what was asked for with wrong secrets, but not more
- * than SECRETS_MAX. */
-static struct owned *owned_first(const struct fleet *fleet, struct ctxd_id id)
-{
-	struct map_node *node = map_find(&fleet->owned_by_id, id_hash(id));
-
-	for (; node; node = map_older(node)) {
-		struct owned *owned = container_of(node, struct owned, by_id);
-		if (wire_id_equal(owned->key.id, id))
-			return owned;
-	}
-	return NULL;
-}
-
-static struct owned *owned_older(const struct owned *owned)
-{
-	struct map_node *node = map_older(&owned->by_id);
-
-	for (; node; node = map_older(node)) {
-		struct owned *older = container_of(node, struct owned, by_id);
-		if (wire_id_equal(older->key.id, owned->key.id))
-			return older;
-	}
-	return NULL;
-}
-
-static struct owned *owned_find(const struct fleet *fleet, const struct fleet_key *key)
-{
-	struct owned *owned = owned_first(fleet, key->id);
-
-	while (owned && owned->key.secret != key->secret)
-		owned = owned_older(owned);
-	return owned;
-}
-
-/* The live context of that id. NULL: none is known. */
-static struct owned *owned_find_live(const struct fleet *fleet, struct ctxd_id id)
-{
-	struct owned *owned = owned_first(fleet, id);
-
-	while (owned && owned->state != OWNED_LIVE)
-		owned = owned_older(owned);
-	return owned;
-}
-
-/* Whether one more secret may be asked for with that id. */
-static bool has_room_for_secret(const struct fleet *fleet, struct ctxd_id id)
-{
-	unsigned count = 0;
-
-	for (struct owned *owned = owned_first(fleet, id); owned; owned = owned_older(owned))
-		count++;
-	return count < SECRETS_MAX;
-}
 
 static uint64_t interest_hash(const struct host *host, const struct fleet_key *key)
 {
@@ -136,49 +46,6 @@ static struct interest *interest_find(const struct host *host, const struct flee
 
 /* ---- making and freeing */
 
-static void owned_free(struct fleet *fleet, struct owned *owned)
-{
-	map_remove(&fleet->owned_by_id, &owned->by_id);
-	list_remove(&owned->link);
-	if (owned->state == OWNED_ENDED)
-		fleet->counts.ended--;
-	else
-		fleet->counts.owned--;
-	free(owned->label);
-	free(owned->cause);
-	free(owned);
-}
-
-static void local_join(struct fleet *fleet, const struct owned *owned)
-{
-	fleet->output.local_join(fleet->output.link, &owned->key);
-}
-
-/* NULL: no memory. */
-static struct owned *owned_new(struct fleet *fleet, const struct fleet_key *key)
-{
-	struct owned *owned = calloc(1, sizeof(*owned));
-
-	if (!owned)
-		return NULL;
-	owned->key = *key;
-	owned->state = OWNED_ASKED;
-	list_init(&owned->link);
-	list_init(&owned->interests);
-	map_add(&fleet->owned_by_id, &owned->by_id, id_hash(key->id));
-	fleet->counts.owned++;
-	local_join(fleet, owned);
-	return owned;
-}
-
-/* Has a context without interest freed in a lease. */
-static void owned_linger(struct fleet *fleet, struct owned *owned)
-{
-	owned->due_ns = clock_after_ns(fleet->now_ns, fleet->config.lease_ns);
-	list_remove(&owned->link);
-	list_append(&fleet->lingering, &owned->link);
-}
-
 static void interest_free(struct interest *interest)
 {
 	struct host *host = interest->host;
@@ -202,7 +69,7 @@ static struct interest *interest_new(struct host *host, struct owned *owned, con
 	bool has_room = fleet->counts.interests < fleet->config.owned_max &&
 			host->interest_count < fleet->config.owned_per_host_max &&
 			(owned || (fleet->counts.owned < fleet->config.owned_max &&
-				   has_room_for_secret(fleet, key->id)));
+				   owned_has_room_for_secret(fleet, key->id)));
 	struct interest *interest = has_room ? calloc(1, sizeof(*interest)) : NULL;
 
 	if (interest && !owned)
@@ -216,7 +83,7 @@ static struct interest *interest_new(struct host *host, struct owned *owned, con
 		/* It lingers. */
 		list_remove(&owned->link);
 		if (owned->state == OWNED_ASKED)
-			local_join(fleet, owned);
+			owned_join_locally(fleet, owned);
 	}
 	interest->owned = owned;
 	interest->host = host;
@@ -405,26 +272,6 @@ void fleet_owned_live(struct fleet *fleet, const struct fleet_key *key, uint64_t
 	}
 }
 
-/* Keeps the end for those that ask later. Without memory they ask this host's service, as for any context. */
-static void owned_keep_end(struct fleet *fleet, struct owned *owned, const struct wire_cause *cause)
-{
-	fleet->counts.owned--;
-	fleet->counts.ended++;
-	owned->state = OWNED_ENDED;
-	owned->cause = malloc(sizeof(*owned->cause));
-	free(owned->label);
-	owned->label = NULL;
-	owned->due_ns = clock_after_ns(fleet->now_ns, fleet->config.ended_ns);
-	list_remove(&owned->link);
-	list_append(&fleet->ended, &owned->link);
-	if (owned->cause)
-		*owned->cause = *cause;
-	else
-		owned_free(fleet, owned);
-	if (fleet->counts.ended > fleet->config.ended_max)
-		owned_free(fleet, container_of(fleet->ended.next, struct owned, link));
-}
-
 void fleet_owned_ended(struct fleet *fleet, const struct fleet_key *key, const struct wire_cause *cause,
 		       uint64_t now_ns)
 {
@@ -480,14 +327,6 @@ void fleet_owned_moved(struct fleet *fleet, const struct fleet_key *key, uint64_
 		host_send(container_of(at, struct interest, of_owned)->host, &message);
 }
 
-void fleet_owned_released(struct fleet *fleet, const struct fleet_key *key)
-{
-	struct owned *owned = owned_find(fleet, key);
-
-	if (owned)
-		owned->is_released = true;
-}
-
 void interests_visit(struct fleet *fleet, struct ctxd_id id,
 		     void (*visit)(struct host *host, const struct fleet_key *key, void *data), void *data)
 {
@@ -497,60 +336,4 @@ void interests_visit(struct fleet *fleet, struct ctxd_id id,
 		return;
 	for (struct list *at = owned->interests.next; at != &owned->interests; at = at->next)
 		visit(container_of(at, struct interest, of_owned)->host, &owned->key, data);
-}
-
-/* ---- what is due */
-
-/* The first of a list, if its time has come. */
-static struct owned *owned_due(const struct fleet *fleet, const struct list *list)
-{
-	struct owned *owned = list_empty(list) ? NULL : container_of(list->next, struct owned, link);
-
-	return owned && owned->due_ns <= fleet->now_ns ? owned : NULL;
-}
-
-void owned_tick(struct fleet *fleet)
-{
-	struct owned *owned;
-
-	while (!list_empty(&fleet->doubtful) && fleet->now_ns - fleet->started_ns >= SETTLE_NS) {
-		owned = container_of(fleet->doubtful.next, struct owned, link);
-		list_remove(&owned->link);
-		local_join(fleet, owned);
-	}
-	while ((owned = owned_due(fleet, &fleet->lingering))) {
-		fleet->output.local_leave(fleet->output.link, &owned->key);
-		owned_free(fleet, owned);
-	}
-	while ((owned = owned_due(fleet, &fleet->ended)))
-		owned_free(fleet, owned);
-}
-
-uint64_t owned_next_ns(const struct fleet *fleet)
-{
-	const struct list *lists[] = {&fleet->lingering, &fleet->ended};
-	uint64_t next_ns = UINT64_MAX;
-
-	if (!list_empty(&fleet->doubtful))
-		next_ns = clock_after_ns(fleet->started_ns, SETTLE_NS);
-	for (unsigned i = 0; i < 2; i++) {
-		if (list_empty(lists[i]))
-			continue;
-		const struct owned *owned = container_of(lists[i]->next, struct owned, link);
-		if (owned->due_ns < next_ns)
-			next_ns = owned->due_ns;
-	}
-	return next_ns;
-}
-
-void owned_free_all(struct fleet *fleet)
-{
-	struct list *lists[] = {&fleet->lingering, &fleet->ended, &fleet->doubtful};
-
-	/* Without interest all are in one of the lists. */
-	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next)
-		interests_forget(container_of(at, struct host, link));
-	for (unsigned i = 0; i < 3; i++)
-		while (!list_empty(lists[i]))
-			owned_free(fleet, container_of(lists[i]->next, struct owned, link));
 }

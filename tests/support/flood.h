@@ -30,6 +30,8 @@ struct client {
 	uint64_t lost;
 	struct wire_message last; /* answer */
 	struct wire_message fetch, question;
+	struct wire_fetch *all_fetches; /* with room for all that come; NULL: they are not kept */
+	uint64_t *fetch_serials;
 	uint64_t order; /* the serial of the last one */
 	bool full;	/* takes nothing that can be sent later */
 };
@@ -76,6 +78,10 @@ static inline int client_offered(void *link, const struct wire_message *message,
 		client->terms++;
 		return 0;
 	case WIRE_FETCH:
+		if (client->all_fetches) {
+			client->all_fetches[client->fetches] = message->fetch;
+			client->fetch_serials[client->fetches] = message->serial;
+		}
 		client->fetches++;
 		client->fetch = *message;
 		return 0;
@@ -104,7 +110,8 @@ static inline int say_with(struct client *client, struct wire_message message, i
 	uint8_t bytes[WIRE_SIZE_MAX];
 	uint64_t before = broker_work(broker);
 
-	message.serial = ++serial;
+	if (message.type != WIRE_TELL)
+		message.serial = ++serial;
 	size_t size = wire_pack(&message, bytes);
 	int error = peer_receive(client->peer, bytes, size, &fd, fd >= 0, clock_ns);
 	note_work(before);
