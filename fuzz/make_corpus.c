@@ -4,7 +4,8 @@
  * When a format has changed, they are made again:
  *
  *	cc -D_GNU_SOURCE -Iinclude -Ilib/table -Ilib/wire -Idaemon/fleet fuzz/make_corpus.c lib/wire/wire.c \
- *		lib/wire/codec.c lib/wire/global_id.c daemon/fleet/fleet_wire.c daemon/fleet/id.c -o /tmp/seeds
+ *		lib/wire/codec.c lib/wire/fleet_list.c lib/wire/global_id.c \
+ *		daemon/fleet/fleet_wire.c daemon/fleet/id.c -o /tmp/seeds
  *	/tmp/seeds
  */
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fleet_list.h"
 #include "fleet_wire.h"
 #include "table_format.h"
 #include "wire.h"
@@ -246,9 +248,15 @@ static void save_fleet(void)
 		{.type = FLEET_RESYNC, .resync = {1, FLEET_RESYNC_ITEM, key, 3}},
 		{.type = FLEET_RESYNC, .resync = {.round = 1, .step = FLEET_RESYNC_END}},
 		{.type = FLEET_HELLO},
-		{.type = FLEET_PROBE},
+		{.type = FLEET_PROBE, .nonce = 1},
 	};
-	struct fleet_batch batch = {"host-1", FLEET_HOLDS, 0, 1, 2, 3, 4};
+	struct fleet_batch batch = {.fleet = "default",
+				    .from = "host-1",
+				    .flags = FLEET_HOLDS,
+				    .from_incarnation = 1,
+				    .to_incarnation = 2,
+				    .session = 3,
+				    .first = 4};
 	uint8_t bytes[4096];
 
 	save_file("fleet_wire", "beat", bytes, fleet_wire_pack_header(&batch, bytes));
@@ -306,6 +314,33 @@ static void save_answers(void)
 	save_file("engine_answers", "greeting", out, size);
 }
 
+/* Saves an answer with a record of each kind. */
+static void save_records(void)
+{
+	struct wire_record records[] = {
+		{.kind = WIRE_RECORD_HOST, .list = 1, .host = {.name = "host-1", .state = CTXD_HOST_SELF}},
+		{.kind = WIRE_RECORD_ENTRY,
+		 .list = 1,
+		 .entry = {.kind = CTXD_SHARED,
+			   .id = {7, 8},
+			   .ended_ns = 9,
+			   .cause = {.error = -ECANCELED, .kind = CTX_CAUSE_CALL, .text = "why", .host = "c"},
+			   .label = "label",
+			   .host = "host-2",
+			   .origin = {1, 2}}},
+		{.kind = WIRE_RECORD_ENTRY, .list = 1, .entry = {.kind = CTXD_JOINED, .id = {7, 8}}},
+		{.kind = WIRE_RECORD_REPORT, .report = {.host = "host-1", .error = -ESTALE}},
+		{.kind = WIRE_RECORD_FINDING, .finding = {CTXD_FINDING_ERROR, "rights", "none", "give some"}},
+	};
+	uint8_t bytes[8 * WIRE_RECORD_MAX];
+	size_t size = WIRE_RECORDS_HEADER, count = sizeof(records) / sizeof(records[0]);
+
+	for (size_t i = 0; i < count; i++)
+		size += wire_record_pack(&records[i], bytes + size);
+	wire_records_header(count, size, bytes);
+	save_file("fleet_list", "all", bytes, size);
+}
+
 int main(void)
 {
 	save_messages();
@@ -314,5 +349,6 @@ int main(void)
 	save_bridge();
 	save_fleet();
 	save_answers();
+	save_records();
 	return 0;
 }

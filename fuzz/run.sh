@@ -19,7 +19,7 @@ clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo
 
 sources_of() {
 	case $1 in
-	wire_client | wire_service | last_words) echo lib/wire/*.c ;;
+	wire_client | wire_service | last_words | fleet_list) echo lib/wire/*.c ;;
 	reader) echo tools/read/reader.c ;;
 	carrier) echo lib/propagate/carrier.c lib/propagate/tracestate.c ;;
 	fleet_wire) echo daemon/fleet/fleet_wire.c daemon/fleet/id.c ;;
@@ -31,7 +31,7 @@ sources_of() {
 }
 
 # The engine is built where hiredis is. libFuzzer does not see its coverage.
-all=(wire_client wire_service last_words reader config broker carrier fleet_wire)
+all=(wire_client wire_service last_words reader config broker carrier fleet_wire fleet_list)
 hiredis=()
 if pkg-config --exists hiredis 2>/dev/null; then
 	all+=(engine_answers)
