@@ -63,7 +63,7 @@ static int read_key(const char *path, struct fleet_config *config, char *reason,
 		return -ENOTSUP;
 	}
 	if (size < FLEET_KEY_MIN || size > FLEET_KEY_MAX) {
-		snprintf(reason, reason_size, "fleet_key_file %s: expected %u to %u bytes in one line", path,
+		snprintf(reason, reason_size, "fleet_key_file %s: expected %d to %d bytes in one line", path,
 			 FLEET_KEY_MIN, FLEET_KEY_MAX);
 		return -EINVAL;
 	}
