@@ -59,7 +59,7 @@ SOAK_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/soak/*.c))
 
 # Tests of the service start a ctxd of their own variant.
 tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) \
-	$(if $(VARIANT),,$(OUT)/tests/deny_uring)
+	$(if $(VARIANT),,$(OUT)/tests/deny_uring $(if $(HIREDIS_CFLAGS),$(OUT)/tests/engine_talk))
 
 # Tests mostly wait, so they are compiled without optimization: that would take most of the time of compiling all trees.
 $(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $(DAEMON_FOLDERS) -Idaemon/fleet -Idaemon/engine -Idaemon/bridge $(TOOL_FOLDERS),-U_FORTIFY_SOURCE -O0))
@@ -103,3 +103,8 @@ $(OUT)/tests/patient: tests/support/programs/patient.c $(COMPILE_RULES) mk/tests
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O1 -fno-stack-protector -static -nostdlib $< -o $@
 $(OUT)/tests/check_denied_calls: | $(OUT)/tests/deny_call.so $(OUT)/tests/patient
+
+# Two ends of the engine of a fleet, for tests/system_engine_tls.sh, and to measure it.
+$(OUT)/tests/engine_talk: tests/support/programs/engine_talk.c $(ENGINE_LIBRARY) $(FLEET_LIBRARY) $(COMPILE_RULES) mk/tests.mk
+	@mkdir -p $(@D)
+	$(COMPILE) -Idaemon/engine -Idaemon/fleet $(call folders,base) $(CFLAGS) $< $(ENGINE_LIBRARY) $(FLEET_LIBRARY) $(HIREDIS_LIBS) -o $@
