@@ -160,7 +160,7 @@ $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire) $(CRYPTO_CFLAGS)))
-$(eval $(call objects_of,daemon/engine,-Idaemon/fleet $(call folders,base) $(HIREDIS_CFLAGS)))
+$(eval $(call objects_of,daemon/engine,-Idaemon/fleet $(call folders,base wire) $(HIREDIS_CFLAGS)))
 $(eval $(call objects_of,daemon/bridge,$(BRIDGE_FOLDERS) $(call folders,base wire) $(SYSTEMD_CFLAGS) $(if $(HIREDIS_CFLAGS),-DHAVE_HIREDIS)))
 
 # ---- library
