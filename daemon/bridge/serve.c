@@ -283,8 +283,14 @@ static void answer_cancel(struct bridge *bridge, const struct wire_message *mess
 	if (error && !served->error)
 		served->error = error;
 	if (!error && message->type == WIRE_REPORT) {
+		struct ctxd_report report = message->report.report;
+		/* The owner of a mirror is this bridge, and no process that works below it. */
+		if (!served->is_owner) {
+			report.asked -= report.asked > 0;
+			report.ended -= report.ended > 0;
+		}
 		served->has_report = true;
-		add_report(&served->report, &message->report.report);
+		add_report(&served->report, &report);
 	}
 	if (--served->waiting == 0)
 		finish_cancel(bridge, served);
