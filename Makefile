@@ -63,6 +63,7 @@ tools: $(TOOLS)
 help:
 	@echo 'make all           library, ctxtool and examples, under build/'
 	@echo 'make demo          installs what is missing, builds, shows what ctxring does'
+	@echo 'make demo-fleet    the same for hosts of a fleet, with Redis, in network namespaces'
 	@echo 'make play          starts the example server and leaves it running'
 	@echo 'make check         installs what is missing, builds, runs every test'
 	@echo 'make check-kernels tests on Linux 6.1 and 6.12 in virtual machines; FULL=1: all of them'
