@@ -154,6 +154,20 @@ cable_in() {
 	fi
 }
 
+# know_neighbours: hosts keep the hardware addresses of each other when their cables are pulled. Without that the kernel
+# asks for them again, once a second, so that what is sent after the cable is back may wait for up to a second.
+know_neighbours() {
+	local host other mac
+	[[ $network == namespaces ]] || return 0
+	for host in "${hosts[@]}" engine; do
+		mac=$(on "$host" ip -o link show eth0 | sed "s/.*ether //; s/ .*//")
+		for other in "${hosts[@]}" engine; do
+			[[ $other == "$host" ]] ||
+				on "$other" ip neighbour replace "${address[$host]}" lladdr "$mac" dev eth0 nud permanent
+		done
+	done
+}
+
 # kill_host HOST: as when its power fails: nobody is told by a closed connection.
 kill_host() {
 	local pid

@@ -243,11 +243,18 @@ START_TEST(an_optimistic_join_ends_as_well)
 }
 END_TEST
 
+static bool is_known_to_have_ended(void *data)
+{
+	(void)data;
+	return list_of(a->client, CTXD_SHARED).entries[0].ended_ns;
+}
+
 START_TEST(a_late_join_is_born_done)
 {
 	struct ctx_context *owner = shared(0);
 
 	ctx_cancel_cause(owner, 0, "over");
+	ck_assert(test_until(is_known_to_have_ended, NULL));
 	struct ctx_context *join = joined(CTXD_JOIN_WAIT);
 	ck_assert_cancelled(join);
 	ck_assert_str_eq(cause_of(join).text, "over");

@@ -113,6 +113,13 @@ START_TEST(a_list_that_becomes_too_long_loses_members)
 		 longest);
 	ck_assert_str_eq(written, expected);
 
+	/* One that has exactly 512 bytes without the member keeps them all. */
+	snprintf(state, sizeof(state), "a=%.120s,b=%.120s,c=%.120s,d=%.120s,e=%.18s", longest, longest,
+		 longest, longest, longest);
+	ck_assert_uint_eq(strlen(state), 512);
+	carrier_write_tracestate(state, "me", NULL, written);
+	ck_assert_str_eq(written, state);
+
 	/* None is long: the last ones go. */
 	snprintf(state, sizeof(state), "a=%.120s,b=%.120s,c=%.120s,d=%.120s,e=1", longest, longest, longest,
 		 longest);

@@ -52,7 +52,7 @@ engine="fleet_engine = unix:$work/redis.sock"
 configure none "depth = 3"
 configure address "fleet_engine = gopher://x"
 configure file "$engine" "fleet_password_file = /nowhere/password"
-for pair in "none=fleet_engine is not set" "address=gopher" "file=/nowhere/password"; do
+for pair in "none=fleet_engine is not set" "address=begins with none of" "file=/nowhere/password"; do
 	run $fleet --config="$work/${pair%%=*}.conf"
 	is "${pair%%=*}" "$status" 3
 	has "${pair%%=*}" "$out" "${pair#*=}"

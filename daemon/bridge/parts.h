@@ -11,7 +11,9 @@
  *   report.c   the lines of the log that others can cause, at most one a minute
  *   service.c  the socket to ctxd
  *   owned.c    contexts of this host that other hosts have joined
- *   mirrors.c  contexts of other hosts that programs here have joined
+ *   bridge_remote.c  one context of another host that programs here have joined, see its header
+ *   mirrors.c  what the core and ctxd tell of these
+ *   mirror_say.c  what is said to ctxd of them
  *   serve.c    what other hosts ask of this one: cancels and lists
  *   answer.c   records in a memfd
  *   findings.c what is said of the engine
@@ -209,7 +211,7 @@ void bridge_owned_tick(struct bridge *bridge);
  */
 int bridge_owned_send(struct bridge *bridge);
 
-/* ---- mirrors.c */
+/* ---- bridge_remote.c, mirrors.c, mirror_say.c */
 
 struct mirrors {
 	struct store store, hosts;

@@ -16,14 +16,14 @@
  *   mirror.c      contexts of other hosts that were joined here
  *   errand.c      a cancel that one host was sent, until it has reported
  *   outcome.c     what hosts have done for a cancel
- *   cancel.c      cancels that this host was asked for, and those that its users ask for
- *   listing.c     lists of what there is on a host
+ *   cancels.c     cancels that this host was asked for, and those that its users ask for
+ *   lists.c       lists of what there is on a host
  *   fleet.c       the interface, what comes in, and what is due at a time
  *
  * How loss is noticed. A receiver sees that messages are missing by the number of the first one in the next
  * batch, and a host that has live joins, or has contexts that the other has joined, sends a batch at least
- * once in a beat. So a loss is noticed within a beat of the first batch that gets through. What may be
- * missing is then asked for:
+ * once in a beat; less often where it has that with more than 200 hosts. So a loss is noticed within that
+ * time of the first batch that gets through. What may be missing is then asked for:
  *
  *   - A joiner that missed something of the owner sends a RESYNC: all that it has of that owner. The owner
  *     answers with a STATE for each where the joiner may be wrong, and forgets interest that is not named.
@@ -355,7 +355,7 @@ void sum_tell(const struct sum *sum, void *data);
 void outcome_tell(const struct fleet *fleet, void *data, const struct fleet_reported *total,
 		  const struct fleet_host_report *records, uint32_t count);
 
-/* ---- cancel.c */
+/* ---- cancels.c */
 
 /* A host asks for a cancel. O(what it has asked for). */
 void cancel_receive(struct host *host, const struct fleet_cancelling *message);
@@ -365,7 +365,7 @@ bool cancel_holds_end(struct host *host, const struct fleet_ended *ended);
 void cancels_forget(struct host *host);
 void cancels_free_own(struct fleet *fleet);
 
-/* ---- listing.c */
+/* ---- lists.c */
 
 void listing_receive(struct host *host, const struct fleet_list_wish *wish);
 void query_entry(struct host *host, const struct fleet_listed_entry *listed);

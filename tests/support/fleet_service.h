@@ -13,7 +13,7 @@ struct world;
 struct world_host;
 
 #define SERVICE_OPERATIONS 10
-#define SERVICE_OUTCOME_HOSTS 128
+#define SERVICE_OUTCOME_HOSTS 256
 
 /* A cancel that a user of a host has asked for. */
 struct world_cancel {

@@ -183,6 +183,7 @@ static void on_local_join(void *link, const struct fleet_key *key)
 		host->asked = sure_realloc(host->asked, host->asked_room * sizeof(*host->asked));
 	}
 	host->asked[host->asked_count++] = *key;
+	host->asked_total++;
 }
 
 static void on_local_leave(void *link, const struct fleet_key *key)

@@ -13,7 +13,7 @@
 #include "support/fleet_service.h"
 #include "support/harness.h"
 
-#define WORLD_HOSTS_MAX 128
+#define WORLD_HOSTS_MAX 256
 #define WORLD_LEASE_NS (6 * NS_PER_SECOND)
 #define WORLD_BEAT_NS (WORLD_LEASE_NS / 3)
 #define WORLD_GRACE_NS (30 * NS_PER_SECOND)
@@ -67,7 +67,7 @@ struct world_host {
 	uint64_t sends, sent_bytes; /* of all lives of its bridge */
 	unsigned local_leaves;
 	struct fleet_key *asked; /* what the bridge asked the service to join */
-	unsigned asked_count, asked_room;
+	unsigned asked_count, asked_room, asked_total;
 	struct service_task *tasks; /* what else it was asked for */
 	unsigned task_count;
 	unsigned entries;	/* It lists so many. */
