@@ -57,8 +57,8 @@ struct engine_events {
 	void (*own_lease)(void *link, uint64_t incarnation);
 	/* Answers lease_read, once for each host. incarnation 0: it has no lease. */
 	void (*lease)(void *link, const char *host, uint64_t incarnation);
-	/* What the log should say. Before each loss of a link that worked, with the reason; and once in a
-	 * while where the same goes on. */
+	/* What the log should say: why a link that worked is lost, just before down, and other faults. The
+	 * same text comes at most once a minute; engine_status always has the latest. */
 	void (*trouble)(void *link, const char *text);
 	/* Answers hosts: once for each name, and at the end with NULL and 0 or a negative errno: -EACCES when
 	 * the server refuses the list, -EHOSTUNREACH when the link is down, -E2BIG when there are too many
