@@ -58,9 +58,7 @@ TOOLS := $(OUT)/ctxtool $(OUT)/ctxd $(OUT)/ctxd-fleet
 all: library tools examples
 library: $(OUT)/$(SHARED) $(STATIC_LIBRARY) $(OUT)/ctxring.pc
 tools: $(TOOLS)
-ifeq ($(HIREDIS_CFLAGS),)
-	@echo 'ctxring: pkg-config does not find hiredis (libhiredis-dev), so nothing of the fleet is built'
-endif
+	$(if $(HIREDIS_CFLAGS),,@echo 'ctxring: pkg-config does not find hiredis (libhiredis-dev), so ctxd-fleet has no engine')
 
 help:
 	@echo 'make all           library, ctxtool and examples, under build/'

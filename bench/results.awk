@@ -98,6 +98,12 @@ function question_of(bench, name, unit) {
 		return "Does a server become slower when clients leave early?"
 	if (bench == "flood")
 		return "How long does a client of ctxd wait while another user floods it?"
+	if (bench == "fleet" && name ~ /across|engine, p50|all seen/)
+		return "How soon does a cancel reach another host?"
+	if (bench == "fleet" && name ~ /cut off|killed|engine away|live contexts/)
+		return "What becomes of contexts of other hosts when something fails?"
+	if (bench == "fleet")
+		return "What does a fleet cost?"
 	if (bench == "growth")
 		return "Four times the work: how many times the time?"
 	return "What else was measured?"

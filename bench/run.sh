@@ -3,7 +3,7 @@
 #
 # Runs the benchmarks: make bench, or make bench-quick for less of it, in fewer turns.
 #
-#   bench/run.sh [--quick] [FILTER]      FILTER: part of "bench/case"
+#   bench/run.sh [--quick] [FILTER]      FILTER: part of "bench/case"; FULL=1: see bench/fleet.sh
 #
 # Prints a table, writes build/bench.jsonl, a line for each figure, and from that build/RESULTS.md, a table for
 # each question. bench/RESULTS.md is a copy of that from one machine, made by hand.
@@ -78,6 +78,7 @@ run httpd bench/httpd.sh
 run idle build/bench/idle
 run service bench/service.sh
 run flood build/bench/flood
+run fleet bench/fleet.sh
 run spawn build/bench/spawn
 
 # Which goals were met: a goal is for the ratio, or for the value where there is no ratio.

@@ -109,14 +109,12 @@ leaves() {
 }
 
 comes_late() {
-	local late_trace late_us
-	echo "3. A question that reaches c only now, with the header of that request: its work is over before it begins."
-	late_trace=$(tr '0-9' 'a' <<<"${trace:0:8}")${trace:8}
-	trace=$late_trace
-	late_us=$(now_us)
-	curl -s --max-time 20 -o /dev/null -H "traceparent: 00-$late_trace-0123456789abcdef-01" \
-		-H "tracestate: other=1,ctxring=$id" "http://${address[c]}:${port[c]}/work?n=20"
-	backend_ended c hangup "$late_us" a 20
+	echo "3. A question that reaches c only now, with the header of that request: its work is over as soon as it begins."
+	trace=$(tr 0-9a-f 1-9a-f0 <<<"$trace")
+	curl -s --max-time 20 -o /dev/null -H "traceparent: 00-$trace-0123456789abcdef-01" -H "tracestate: other=1,ctxring=$id" \
+		"http://${address[c]}:${port[c]}/work?n=20"
+	await_line "$work/c.backend.err" "event=begin trace=$trace "
+	backend_ended c hangup "$(field at_us)" a 20
 }
 
 cable_of_b() {

@@ -20,6 +20,9 @@
 # What then differs: only the way to the engine is cut, not that between programs; there is no Sentinel, so it is the
 # script that makes the replica the master; and all hosts share the kernel's host name, so each has its own configured.
 
+#
+# FLEET_LOGS=FOLDER keeps what all processes have printed.
+
 hosts=(a b c)
 declare -A holder=() members=() address=() cable=() cable_pids=() redis_pids=() ctxd_pids=() bridge_pids=() bridge_log=()
 starts=0 # makes the names of logs differ
@@ -110,6 +113,7 @@ fleet_end() {
 	done
 	[[ ${#left[@]} == 0 ]] || echo "left behind: ${left[*]}" >&2
 	children=()
+	[[ -z ${FLEET_LOGS:-} ]] || cp -r "$work" "$FLEET_LOGS"
 	cleanup
 }
 
@@ -148,6 +152,20 @@ cable_in() {
 	else
 		kill -CONT ${cable_pids[$1]}
 	fi
+}
+
+# know_neighbours: hosts keep the hardware addresses of each other when their cables are pulled. Without that the kernel
+# asks for them again, once a second, so that what is sent after the cable is back may wait for up to a second.
+know_neighbours() {
+	local host other mac
+	[[ $network == namespaces ]] || return 0
+	for host in "${hosts[@]}" engine; do
+		mac=$(on "$host" ip -o link show eth0 | sed "s/.*ether //; s/ .*//")
+		for other in "${hosts[@]}" engine; do
+			[[ $other == "$host" ]] ||
+				on "$other" ip neighbour replace "${address[$host]}" lladdr "$mac" dev eth0 nud permanent
+		done
+	done
 }
 
 # kill_host HOST: as when its power fails: nobody is told by a closed connection.
@@ -278,7 +296,8 @@ start_ctxd() {
 
 start_bridge() {
 	local name=ctxd-fleet-$((starts += 1))
-	start_on "$1" $name build/ctxd-fleet -c "$work/$1/ctxd.conf" -s "$work/$1/ctxd.sock"
+	start_on "$1" $name build/ctxd-fleet -c "$work/$1/ctxd.conf" -s "$work/$1/ctxd.sock" \
+		--state="$work/$1" -l "${fleet_log_level:-info}"
 	bridge_pids[$1]=$started
 	bridge_log[$1]=$work/$1.$name.err
 }

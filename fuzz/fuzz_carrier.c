@@ -45,12 +45,48 @@ static void try_tracestate(const char *text)
 			abort();
 }
 
+/* Members of tracestate that is at most as long as what goes out. */
+static void try_state(const char *text)
+{
+	static const char name[] = "ctxring", id[] = "far.example/1234567890abcdef-1-1234567890abcdef";
+	char state[CARRIER_TRACESTATE_SIZE], written[CARRIER_TRACESTATE_SIZE], again[CARRIER_TRACESTATE_SIZE],
+		value[300];
+	struct carrier_member member;
+	unsigned count = 0;
+
+	carrier_read_tracestate(text, state);
+	const char *end = state + strlen(state);
+	for (const char *at = state; carrier_next_state(&at, &member); count++)
+		if (member.name < state || member.value + member.value_length > end || at > end ||
+		    (!member.malformed && member.value[-1] != '='))
+			abort();
+	carrier_find_state(state, name, value, sizeof(value));
+	carrier_write_tracestate(state, name, id, written);
+	if (strlen(written) >= sizeof(written) || !carrier_find_state(written, name, value, sizeof(value)) ||
+	    strcmp(value, id) != 0 || strncmp(written, "ctxring=", 8) != 0)
+		abort();
+	count = 0;
+	for (const char *at = written; carrier_next_state(&at, &member); count++)
+		if (member.malformed || (count && carrier_is_named(&member, name)))
+			abort();
+	if (count < 1 || count > 32)
+		abort();
+	/* What was written is not changed by writing it again. */
+	carrier_write_tracestate(written, name, id, again);
+	if (strcmp(again, written) != 0)
+		abort();
+	carrier_write_tracestate(written, name, NULL, again);
+	if (strcmp(again, written + strlen("ctxring=") + strlen(id) + (count > 1)) != 0)
+		abort();
+}
+
 static void try_traceparent(const char *text)
 {
 	char again[CARRIER_TRACEPARENT_SIZE];
 	struct carrier_trace trace;
 
 	try_tracestate(text);
+	try_state(text);
 	if (carrier_read_traceparent(text, strlen(text), &trace))
 		return;
 	carrier_write_traceparent(&trace, again);

@@ -4,14 +4,16 @@
  * When a format has changed, they are made again:
  *
  *	cc -D_GNU_SOURCE -Iinclude -Ilib/table -Ilib/wire -Idaemon/fleet fuzz/make_corpus.c lib/wire/wire.c \
- *		lib/wire/codec.c lib/wire/global_id.c daemon/fleet/fleet_wire.c daemon/fleet/id.c -o
- * /tmp/seeds /tmp/seeds
+ *		lib/wire/codec.c lib/wire/fleet_list.c lib/wire/global_id.c \
+ *		daemon/fleet/fleet_wire.c daemon/fleet/id.c -o /tmp/seeds
+ *	/tmp/seeds
  */
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "fleet_list.h"
 #include "fleet_wire.h"
 #include "table_format.h"
 #include "wire.h"
@@ -296,6 +298,79 @@ static void save_fleet(void)
 	save_file("fleet_wire", "id", "host-1/7-8-9", 12);
 }
 
+/* Adds what a server says on a connection, as fuzz_engine_answers.c reads it. Returns the new size. */
+static size_t add_answers(uint8_t *out, size_t size, unsigned connection, const char *text)
+{
+	while (*text) {
+		size_t piece = strlen(text) < 100 ? strlen(text) : 100;
+		out[size++] = (uint8_t)(connection << 7 | piece);
+		memcpy(out + size, text, piece);
+		size += piece;
+		text += piece;
+	}
+	return size;
+}
+
+static void save_answers(void)
+{
+	static const char greeting[] =
+		"*4\r\n+server\r\n+redis\r\n+version\r\n+7\r\n*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n+PONG\r\n";
+	static const char commands[] = ":1\r\n$3\r\n1-1\r\n:0\r\n+OK\r\n*1\r\n$16\r\n0000000000000001\r\n"
+				       "$16\r\n0000000000000001\r\n*2\r\n$-1\r\n$16\r\n0000000000000002\r\n";
+	static const char probes[] =
+		"+PONG\r\n*1\r\n+master\r\n*1\r\n$-1\r\n*2\r\n$1\r\n0\r\n*0\r\n$3\r\n1-2\r\n"
+		"*2\r\n$1\r\n0\r\n*1\r\n$13\r\nctx:f:lease:b\r\n";
+	static const char entries[] =
+		"*1\r\n*2\r\n$8\r\nctx:f:in\r\n*2\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nb\r\n$1\r\nx\r\n"
+		"*2\r\n$3\r\n1-2\r\n*2\r\n$1\r\np\r\n$1\r\nx\r\n";
+	static const char *const errors[] = {"-READONLY no\r\n", "-NOPERM no\r\n", "-OOM no\r\n"};
+	uint8_t out[2048] = {1};
+	size_t size = add_answers(out, 1, 0, commands);
+
+	size = add_answers(out, size, 1, entries);
+	size = add_answers(out, size, 0, probes);
+	size = add_answers(out, size, 1, "*-1\r\n");
+	save_file("engine_answers", "works", out, size);
+	for (unsigned i = 0; i < 3; i++) {
+		size = add_answers(out, 1, 0, commands);
+		size = add_answers(out, size, i & 1, errors[i]);
+		save_file("engine_answers", i == 0 ? "readonly" : i == 1 ? "noperm" : "oom", out, size);
+	}
+	out[0] = 0;
+	size = add_answers(out, 1, 0, greeting);
+	size = add_answers(out, size, 1, greeting);
+	size = add_answers(out, size, 1, "*-1\r\n");
+	size = add_answers(out, size, 1, entries);
+	save_file("engine_answers", "greeting", out, size);
+}
+
+/* Saves an answer with a record of each kind. */
+static void save_records(void)
+{
+	struct wire_record records[] = {
+		{.kind = WIRE_RECORD_HOST, .list = 1, .host = {.name = "host-1", .state = CTXD_HOST_SELF}},
+		{.kind = WIRE_RECORD_ENTRY,
+		 .list = 1,
+		 .entry = {.kind = CTXD_SHARED,
+			   .id = {7, 8},
+			   .ended_ns = 9,
+			   .cause = {.error = -ECANCELED, .kind = CTX_CAUSE_CALL, .text = "why", .host = "c"},
+			   .label = "label",
+			   .host = "host-2",
+			   .origin = {1, 2}}},
+		{.kind = WIRE_RECORD_ENTRY, .list = 1, .entry = {.kind = CTXD_JOINED, .id = {7, 8}}},
+		{.kind = WIRE_RECORD_REPORT, .report = {.host = "host-1", .error = -ESTALE}},
+		{.kind = WIRE_RECORD_FINDING, .finding = {CTXD_FINDING_ERROR, "rights", "none", "give some"}},
+	};
+	uint8_t bytes[8 * WIRE_RECORD_MAX];
+	size_t size = WIRE_RECORDS_HEADER, count = sizeof(records) / sizeof(records[0]);
+
+	for (size_t i = 0; i < count; i++)
+		size += wire_record_pack(&records[i], bytes + size);
+	wire_records_header(count, size, bytes);
+	save_file("fleet_list", "all", bytes, size);
+}
+
 int main(void)
 {
 	save_messages();
@@ -303,5 +378,7 @@ int main(void)
 	save_broker();
 	save_bridge();
 	save_fleet();
+	save_answers();
+	save_records();
 	return 0;
 }

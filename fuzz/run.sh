@@ -11,27 +11,37 @@ shift
 out=build/fuzz
 mkdir -p $out/artifacts
 flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude
-	-Ilib/base -Ilib/table -Ilib/wire -Ilib/core -Ilib/propagate -Idaemon/broker -Idaemon/fleet -Idaemon/util -Itools/read -Itools/text)
+	-Ilib/base -Ilib/table -Ilib/wire -Ilib/core -Ilib/propagate -Idaemon/broker -Idaemon/engine -Idaemon/fleet
+	-Idaemon/util -Itools/read -Itools/text)
 
 echo 'int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d && n ? 0 : 0; }' >$out/probe.c
 clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo "clang has no libFuzzer here"; exit 77; }
 
 sources_of() {
 	case $1 in
-	wire_client | wire_service | last_words) echo lib/wire/*.c ;;
+	wire_client | wire_service | last_words | fleet_list) echo lib/wire/*.c ;;
 	reader) echo tools/read/reader.c ;;
 	carrier) echo lib/propagate/carrier.c lib/propagate/tracestate.c ;;
 	fleet_wire) echo lib/wire/*.c lib/base/heap.c lib/base/overflow.c daemon/fleet/*.c daemon/util/{map,hash}.c ;;
+	engine_answers) echo lib/wire/*.c daemon/engine/*.c daemon/fleet/id.c ;;
 	config) echo lib/wire/*.c daemon/util/config.c daemon/util/log.c ;;
 	broker) echo lib/wire/*.c lib/base/heap.c lib/base/overflow.c daemon/broker/*.c daemon/util/*.c ;;
 	*) return 1 ;;
 	esac
 }
 
+# The engine is built where hiredis is. libFuzzer does not see its coverage.
+all=(wire_client wire_service last_words reader config broker carrier fleet_wire fleet_list)
+hiredis=()
+if pkg-config --exists hiredis 2>/dev/null; then
+	all+=(engine_answers)
+	read -ra hiredis <<<"$(pkg-config --cflags --libs hiredis)"
+fi
+
 failed=0
-for target in ${*:-wire_client wire_service last_words reader config broker carrier fleet_wire}; do
+for target in ${*:-"${all[@]}"}; do
 	read -ra sources <<<"$(sources_of "$target")" || { echo "no target $target"; exit 2; }
-	clang "${flags[@]}" "fuzz/fuzz_$target.c" "${sources[@]}" -o "$out/$target" || exit 1
+	clang "${flags[@]}" "fuzz/fuzz_$target.c" "${sources[@]}" "${hiredis[@]}" -o "$out/$target" || exit 1
 	mkdir -p "$out/corpus/$target"
 	log=$out/$target.log
 	if "$out/$target" -max_total_time="$seconds" -max_len=16384 -timeout=10 -print_final_stats=1 \

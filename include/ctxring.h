@@ -1636,6 +1636,12 @@ int ctx_source_explain(enum ctx_cause_kind kind, int error, char *buffer, size_t
  *   - CTX_CARRIER_CONNECT: connect-timeout-ms, for plain HTTP. It is the Connect protocol's, the one
  *     such header that is specified with its unit. Others, such as X-Request-Timeout, are seconds to
  *     some programs and milliseconds to others.
+ *
+ * The pairs also carry the global id of a context of the fleet, see ctxd_share, in a member of
+ * tracestate. The receiver joins that context, and hears of its end. CTX_CARRIER_NO_JOIN, a flag of
+ * both carriers, is for peers outside of the fleet and those that are not trusted: no such id is
+ * sent, and none that came is joined. Where no end may come from, by an id that its host does not
+ * know for instance, give this flag; see ctx_inject(3), "The end".
  */
 enum ctx_carrier {
 	CTX_CARRIER_ENVIRONMENT,
@@ -1677,6 +1683,10 @@ typedef const char *(*ctx_extract_fn)(const char *name, void *data);
  * values are UTF-8, and U+FFFD stands for each part that is not. In the environment all bytes stay
  * as they are. Any thread.
  *
+ * The tracestate has the global id of the nearest context, from ctx upwards, that is shared with
+ * CTXD_FLEET or was joined by ctxd_join_remote; but ctx_without_cancel ends the search. Without one,
+ * an id that came in is passed on, as all members of others are.
+ *
  * -EINVAL: ctx or set is NULL, carrier is unknown, or the name of a key is not a token (RFC 9110,
  * 5.6.2).
  * -EMSGSIZE: the values take more than CTX_CARRIER_MAX bytes. -ENOMEM. And what set or a format
@@ -1694,6 +1704,10 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
  *   - The child has the identity that was sent, or a new one. Everything below it has the same
  *     trace.
  *   - If there is no pair at all, it is a plain child.
+ *   - If a global id was sent, and the program has a client whose service belongs to a fleet, the
+ *     child lies below a join of that context, which is a child of parent. The call does not wait for
+ *     the join, and does not fail without it. Until the owner's host has said that its context is
+ *     live, the loss of that host does not end the child.
  *
  * Malformed text is an error only in what bounds the work and in values that are asked for. A
  * malformed traceparent begins a new trace. A malformed member of baggage that nobody asks for is

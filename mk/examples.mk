@@ -2,7 +2,7 @@
 #
 # The programs of examples/, and the goals that show them.
 
-.PHONY: examples demo play
+.PHONY: examples demo demo-fleet play
 
 EXAMPLES := $(patsubst examples/%.c,$(OUT)/examples/%,$(wildcard examples/*.c))
 # Examples that need a library of others, each with its name for pkg-config. Built where that is there.
@@ -19,6 +19,12 @@ demo: deps-demo
 	@echo 'ctxring: building'
 	$(SUBMAKE) -s all
 	@examples/demo.sh
+
+# Hosts of a fleet on this machine, with the engine that ctxd-fleet uses.
+demo-fleet: deps-demo
+	@echo 'ctxring: building'
+	$(SUBMAKE) -s all
+	@examples/demo_fleet.sh
 
 play: deps-demo
 	@echo 'ctxring: building'

@@ -11,6 +11,7 @@ INSTALLED_HEADERS := include/ctxring.h include/ctxring.hpp
 INSTALLED_DATA := tools/completion/ctxtool.bash=share/bash-completion/completions/ctxtool \
 	tools/completion/_ctxtool=share/zsh/site-functions/_ctxtool \
 	daemon/systemd/ctxd.service=lib/systemd/system/ctxd.service \
+	daemon/systemd/ctxd-fleet.service=lib/systemd/system/ctxd-fleet.service \
 	daemon/systemd/ctxd.socket=lib/systemd/system/ctxd.socket \
 	daemon/systemd/ctxd-user.service=lib/systemd/user/ctxd.service \
 	daemon/systemd/ctxd.sysusers=lib/sysusers.d/ctxd.conf \
@@ -58,7 +59,7 @@ install-strip: STRIP_OPTION := -s --strip-program=$(STRIP)
 install-strip: install
 
 uninstall:
-	cd $(DESTDIR)$(PREFIX) && rm -f $(INSTALLED_HEADERS) bin/ctxtool bin/ctxd \
+	cd $(DESTDIR)$(PREFIX) && rm -f $(INSTALLED_HEADERS) $(addprefix bin/,$(notdir $(TOOLS))) \
 		$(foreach pair,$(INSTALLED_DATA),$(lastword $(subst =, ,$(pair))))
 	cd $(DESTDIR)$(LIBDIR) && rm -f $(SHARED) $(SONAME) libctxring.so libctxring.a pkgconfig/ctxring.pc
 	cd $(DESTDIR)$(MANDIR) && rm -f $(foreach page,$(MAN_PAGES),man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \

@@ -59,7 +59,7 @@ SOAK_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/soak/*.c))
 
 # Tests of the service start a ctxd of their own variant.
 tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) \
-	$(if $(VARIANT),,$(OUT)/tests/deny_uring)
+	$(if $(VARIANT),,$(OUT)/tests/deny_uring $(if $(HIREDIS_CFLAGS),$(OUT)/tests/engine_talk))
 
 # Tests mostly wait, so they are compiled without optimization: that would take most of the time of compiling all trees.
 $(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $(DAEMON_FOLDERS) -Idaemon/fleet -Idaemon/engine -Idaemon/bridge $(TOOL_FOLDERS),-U_FORTIFY_SOURCE -O0))
@@ -75,7 +75,8 @@ $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(BRIDGE_LIBRARY) $(if $(HIREDI
 # In this test these functions are replaced by some that can fail, in the code of the service, too.
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))
 
-# In this one the allocations of the fleet fail.
+# In these the allocations fail: of the fleet, and of the service that serves one.
+$(OUT)/tests/check_faults_service_fleet: LDFLAGS += $(foreach call,malloc calloc,-Wl,--wrap=$(call))
 $(OUT)/tests/check_faults_fleet: LDFLAGS += $(foreach call,malloc calloc realloc strndup,-Wl,--wrap=$(call))
 
 # The storm of make soak is not one of the test programs.
@@ -102,3 +103,8 @@ $(OUT)/tests/patient: tests/support/programs/patient.c $(COMPILE_RULES) mk/tests
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O1 -fno-stack-protector -static -nostdlib $< -o $@
 $(OUT)/tests/check_denied_calls: | $(OUT)/tests/deny_call.so $(OUT)/tests/patient
+
+# Two ends of the engine of a fleet, for tests/system_engine_tls.sh, and to measure it.
+$(OUT)/tests/engine_talk: tests/support/programs/engine_talk.c $(ENGINE_LIBRARY) $(FLEET_LIBRARY) $(COMPILE_RULES) mk/tests.mk
+	@mkdir -p $(@D)
+	$(COMPILE) -Idaemon/engine -Idaemon/fleet $(call folders,base) $(CFLAGS) $< $(ENGINE_LIBRARY) $(FLEET_LIBRARY) $(HIREDIS_LIBS) -o $@

@@ -58,15 +58,15 @@ upward() {
 		<(objects_in "$1" | xargs nm -o --undefined-only)
 }
 wrong=$(upward tools/text tools/read tools/common tools; upward tools/read tools/common tools; upward tools/common tools)
-wrong+=$(upward daemon/util daemon/broker daemon/fleet daemon; upward daemon/broker daemon; upward daemon daemon/fleet)
+wrong+=$(upward daemon/util daemon/broker daemon/fleet daemon; upward daemon/broker daemon; upward daemon daemon/fleet daemon/bridge)
 [ -z "$wrong" ] || { echo "a call goes upwards in tools/ or daemon/:"; echo "$wrong"; bad=1; }
 # daemon/fleet/ uses daemon/util, and base and wire of lib/.
-wrong=$(upward daemon/fleet daemon/broker daemon daemon/engine
+wrong=$(upward daemon/fleet daemon/broker daemon daemon/engine daemon/bridge
 	uses_of_lib daemon/fleet base wire)
 [ -z "$wrong" ] || { echo "daemon/fleet/ uses what it may not:"; echo "$wrong"; bad=1; }
 # daemon/engine/ uses headers of daemon/fleet/, and base and wire of lib/. Without hiredis it is not built.
 if [ -e build/libctxd-engine-internal.a ]; then
-	wrong=$(upward daemon/engine daemon/broker daemon/util daemon
+	wrong=$(upward daemon/engine daemon/broker daemon/util daemon daemon/bridge
 		uses_of_lib daemon/engine base wire
 		nm -o --undefined-only $(objects_in daemon/engine) | grep ' U fleet_' || true)
 	[ -z "$wrong" ] || { echo "daemon/engine/ uses what it may not:"; echo "$wrong"; bad=1; }

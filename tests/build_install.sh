@@ -53,7 +53,7 @@ for source in "${sources[@]}"; do
 	done
 done
 
-units=(lib/systemd/system/ctxd.service lib/systemd/user/ctxd.service)
+units=(lib/systemd/system/ctxd.service lib/systemd/system/ctxd-fleet.service lib/systemd/user/ctxd.service)
 type=simple
 ! readelf -d "$work/root/usr/bin/ctxd" | grep -q 'NEEDED.*libsystemd' || type=notify
 # One whose program names no library is as if built without.

@@ -241,6 +241,43 @@ START_TEST(deadlines_cross)
 }
 END_TEST
 
+/* What happens to a mirror while ctxd has not given it an id is told afterwards. */
+START_TEST(a_move_waits_for_the_id_of_the_mirror)
+{
+	uint64_t deadline_ns = clock_now_ns() + 100 * NS_PER_SECOND;
+	struct wire_message moved = {.type = WIRE_MOVED};
+
+	pair_fetch(pair, &context, 1, 0);
+	pair_answer_live(pair, &context, deadline_ns, 0, -1);
+	struct wire_message mirror = pair_hear(&pair->b, WIRE_MIRROR, &context.mirror);
+	moved.move.id = (struct ctxd_id){pair->a.epoch, context.local};
+	moved.move.deadline_ns = deadline_ns + 1000 * NS_PER_SECOND;
+	pair_say(&pair->a, &moved, NULL, 0);
+	pair_run(pair, 50 * PAIR_MS);
+	ck_assert(pair_is_quiet(&pair->b));
+	pair_result(&pair->b, mirror.serial, 0, 77);
+	struct wire_message move = pair_hear(&pair->b, WIRE_MOVE, NULL);
+	ck_assert_uint_eq(move.move.id.number, 77);
+	ck_assert_uint_ge(move.move.deadline_ns, moved.move.deadline_ns);
+}
+END_TEST
+
+/* The same of its end. */
+START_TEST(an_end_waits_for_the_id_of_the_mirror)
+{
+	pair_fetch(pair, &context, 1, 0);
+	pair_answer_live(pair, &context, CTX_FOREVER, 0, -1);
+	struct wire_message mirror = pair_hear(&pair->b, WIRE_MIRROR, &context.mirror);
+	pair_end(&context, "at once");
+	ck_assert_str_eq(pair_words(pair, &context).text, "at once");
+	ck_assert(pair_is_quiet(&pair->b));
+	pair_result(&pair->b, mirror.serial, 0, 77);
+	struct wire_message ended = pair_hear(&pair->b, WIRE_ENDED, NULL);
+	ck_assert_uint_eq(ended.ended.id.number, 77);
+	ck_assert_str_eq(ended.ended.cause.text, "at once");
+}
+END_TEST
+
 /* The mirror ends at its deadline although nobody can be asked. */
 START_TEST(a_mirror_ends_by_its_own_deadline)
 {
@@ -441,6 +478,8 @@ Suite *test_suite(void)
 	tcase_add_test(ends, an_unwanted_mirror_is_left);
 	tcase_add_checked_fixture(deadlines, set_up, take_down);
 	tcase_add_test(deadlines, deadlines_cross);
+	tcase_add_test(deadlines, a_move_waits_for_the_id_of_the_mirror);
+	tcase_add_test(deadlines, an_end_waits_for_the_id_of_the_mirror);
 	tcase_add_test(deadlines, a_mirror_ends_by_its_own_deadline);
 	tcase_add_checked_fixture(links, set_up, take_down);
 	tcase_add_test(links, a_lost_link_ends_mirrors_after_the_grace);

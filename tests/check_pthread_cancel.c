@@ -407,6 +407,12 @@ static int visit_is_a_point(const struct ctxd_entry *entry, void *data)
 	return 0;
 }
 
+static int fleet_visit(const struct ctxd_host *host, const struct ctxd_entry *entry, void *data)
+{
+	(void)host;
+	return visit_is_a_point(entry, data);
+}
+
 static void no_service(void)
 {
 	struct ctxd_options options = {.socket = "/no/such/socket"};
@@ -433,6 +439,9 @@ static void use_service(unsigned flags)
 	ck_assert_ok(ctxd_join(joiner, id, &joined));
 	ck_assert_ok(ctxd_list(owner, CTXD_SHARED, visit_is_a_point, NULL));
 	ck_assert_uint_ge(called, 1);
+	/* There is no fleet, and nothing to visit: ctxd_list() has shown that visits may be points. */
+	ck_assert_int_eq(ctxd_fleet_list(owner, NULL, CTXD_SHARED, 0, fleet_visit, NULL), -ENOTSUP);
+	ck_assert_int_eq(ctxd_fleet_cancel(owner, "a", id, 0, 0, NULL, 0, NULL, NULL, NULL), -ENOTSUP);
 	struct ctxd_target target = {.id = id};
 	if (!(flags & CTXD_OWN_DISPATCH))
 		ck_assert_ok(ctxd_cancel(owner, &target, 0, 0, "over", SOON, &report));

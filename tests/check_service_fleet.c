@@ -153,13 +153,187 @@ START_TEST(without_a_fleet_nothing_is_shared_or_joined_for_it)
 }
 END_TEST
 
+/* ---- several users */
+
+enum {
+	USER = 65001,
+	OTHER = 65002,
+};
+
+START_TEST(only_root_and_whom_the_configuration_names_may_be_the_bridge)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, FLEET_CONFIGURATION);
+	struct raw_client user = fleet_client_of(&service, USER), other = fleet_client_of(&service, OTHER),
+			  root = fleet_client(&service);
+	struct wire_message bridge = {.type = WIRE_BRIDGE, .bridge = {.host = "here"}};
+
+	fleet_say(&user, bridge);
+	fleet_expect_error(&user, -EPERM);
+	/* That is no help to guess the name of the host. */
+	strcpy(bridge.bridge.host, "guess");
+	fleet_say(&user, bridge);
+	fleet_expect_error(&user, -EPERM);
+	ck_assert(service_logged(&service, "event=bridge-refused uid=65001"));
+	/* A user that each Debian has. */
+	reload(&service, FLEET_CONFIGURATION "fleet_bridge_user = daemon\n", 1);
+	struct raw_client named = fleet_client_of(&service, 1);
+	fleet_be_bridge(&named);
+	close(named.fd);
+	fleet_be_bridge(&root);
+	strcpy(bridge.bridge.host, "here");
+	fleet_say(&other, bridge);
+	fleet_expect_error(&other, -EPERM);
+	reload(&service, FLEET_CONFIGURATION "fleet_bridge_user = nobody-at-all\n", 2);
+	ck_assert(service_logged(&service, "event=fleet reason="));
+	close(user.fd);
+	close(other.fd);
+	close(root.fd);
+	service_end(&service);
+}
+END_TEST
+
+static unsigned count_listed(struct raw_client *client)
+{
+	struct wire_message list = {.type = WIRE_LIST, .list = {.kinds = 15}};
+	unsigned count = 0;
+
+	do {
+		fleet_say(client, list);
+		fleet_expect(client, WIRE_ENTRIES);
+		list.list.cursor = client->got.entries.next;
+		count += client->got.entries.count;
+	} while (list.list.cursor);
+	return count;
+}
+
+/* Nothing else that was there before the fleet: the bridge is root here, and sees no more than another would.
+ */
+START_TEST(the_bridge_sees_what_is_of_the_fleet_or_all_if_it_may)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, FLEET_CONFIGURATION);
+	struct raw_client bridge = fleet_bridge(&service), user = fleet_client_of(&service, USER),
+			  other = fleet_client_of(&service, OTHER);
+	struct wire_message share = fleet_share_message(0666);
+	struct wire_global global;
+	struct ctxd_id id;
+	int ends[2];
+
+	ck_assert_ok(seteuid(USER));
+	share.share.flags = 0;
+	ck_assert_ok(pipe(ends));
+	fleet_say_with(&user, share, ends[0]);
+	fleet_expect_error(&user, 0);
+	struct ctxd_id plain = user.got.result.id;
+	int shared = fleet_share(&user, 0600, &global);
+	ck_assert_ok(seteuid(0));
+	fleet_join(&user, fleet_far(1), 0);
+	struct wire_message fetch = *fleet_expect(&bridge, WIRE_FETCH);
+	ck_assert_uint_eq(fetch.fetch.uid, USER);
+	int mirrored = fleet_answer_live(&bridge, &fetch, &id);
+	fleet_expect_joined(&user);
+	fleet_close_fds(&user);
+	/* What is for the fleet, the mirror and the join. */
+	ck_assert_uint_eq(count_listed(&bridge), 3);
+	fleet_say(&bridge, (struct wire_message){.type = WIRE_JOIN, .join = {.id = plain}});
+	fleet_expect_error(&bridge, -ENOENT);
+	/* Another user sees nothing of these, has no part in the mirror, and joins what it has the id of. */
+	fleet_say(&other, (struct wire_message){.type = WIRE_JOIN, .join = {.id = id}});
+	fleet_expect_error(&other, -ENOENT);
+	fleet_join(&other, fleet_far(1), 0);
+	fleet_expect(&bridge, WIRE_FETCH);
+	ck_assert_uint_eq(bridge.got.fetch.uid, OTHER);
+	fleet_join(&other, global, 0);
+	fleet_expect_joined(&other);
+	fleet_close_fds(&other);
+	/* A deadline that moves is told to it, though the mode gives it no right. */
+	fleet_say(&user, (struct wire_message){.type = WIRE_MOVE, .move = {global.id, 99}});
+	fleet_expect(&other, WIRE_MOVED);
+	fleet_say(&user, (struct wire_message){.type = WIRE_MOVE, .move = {global.id, 98}});
+	fleet_expect(&other, WIRE_MOVED);
+	unsigned seen = count_listed(&bridge);
+	ck_assert_uint_eq(seen, 4);
+	reload(&service, FLEET_CONFIGURATION "fleet_list = all\n", 1);
+	/* The plain one, and processes. */
+	ck_assert_uint_gt(count_listed(&bridge), seen);
+	fleet_say(&bridge, (struct wire_message){.type = WIRE_CANCEL, .cancel = {.id = plain}});
+	fleet_expect(&bridge, WIRE_REPORT);
+	ck_assert_int_eq(bridge.got.report.error, -ENOENT);
+	close(ends[0]);
+	close(ends[1]);
+	close(shared);
+	close(mirrored);
+	close(user.fd);
+	close(other.fd);
+	close(bridge.fd);
+	service_end(&service);
+}
+END_TEST
+
+/* ---- a restart of the service */
+
+START_TEST(after_a_restart_the_bridge_and_who_had_the_id_join_again_by_the_pipe)
+{
+	struct service service = {0};
+	service_start(&service, FLEET_CONFIGURATION "remote_contexts = 1\n");
+	struct raw_client owner = fleet_client_of(&service, USER), bridge = fleet_bridge(&service),
+			  other = fleet_client_of(&service, OTHER);
+	struct wire_global global, again;
+	int ends[2];
+
+	ck_assert_ok(seteuid(USER));
+	ck_assert_ok(pipe2(ends, O_CLOEXEC));
+	ck_assert_ok(seteuid(0));
+	fleet_say_with(&owner, fleet_share_message(0600), ends[0]);
+	global.id = fleet_expect(&owner, WIRE_SHARED)->shared.id;
+	uint64_t secret = owner.got.shared.secret;
+	service_kill(&service);
+	close(owner.fd);
+	close(bridge.fd);
+	close(other.fd);
+	service_restart(&service);
+	bridge = fleet_bridge(&service);
+	other = fleet_client_of(&service, OTHER);
+	struct wire_message rejoin = {
+		.type = WIRE_REJOIN,
+		.rejoin = {.old_id = global.id, .ctx_id = 3, .deadline_ns = CTX_FOREVER, .label = "shared"}};
+	fleet_say_with(&bridge, rejoin, ends[0]);
+	fleet_expect_error(&bridge, 0);
+	fleet_say_with(&bridge, rejoin, ends[0]);
+	fleet_expect_error(&bridge, -EDQUOT);
+	owner = fleet_client_of(&service, USER);
+	fleet_say_with(&owner, fleet_share_message(0600), ends[0]);
+	again.id = fleet_expect(&owner, WIRE_SHARED)->shared.id;
+	ck_assert_uint_ne(owner.got.shared.secret, secret);
+	ck_assert(wire_id_equal(again.id, bridge.got.result.id) || bridge.got.result.error);
+	/* The mode gives this user no right. */
+	fleet_say_with(&other, rejoin, ends[0]);
+	fleet_expect_error(&other, 0);
+	ck_assert(wire_id_equal(again.id, other.got.result.id));
+	fleet_say(&owner, (struct wire_message){.type = WIRE_MOVE, .move = {again.id, 99}});
+	fleet_expect(&bridge, WIRE_MOVED);
+	fleet_expect(&other, WIRE_MOVED);
+	close(ends[0]);
+	close(ends[1]);
+	close(owner.fd);
+	close(other.fd);
+	close(bridge.fd);
+	service_end(&service);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("service_fleet");
-	TCase *terms = test_case(suite, "terms"), *shares = test_case(suite, "shares");
+	TCase *terms = test_case(suite, "terms"), *shares = test_case(suite, "shares"),
+	      *users = test_case(suite, "users"), *restart = test_case(suite, "restart");
 
 	ON_EACH_LOOP(terms, each_client_is_told_the_terms_of_the_fleet);
 	ON_EACH_LOOP(shares, what_is_shared_for_the_fleet_has_a_secret_by_which_it_is_joined);
 	ON_EACH_LOOP(shares, without_a_fleet_nothing_is_shared_or_joined_for_it);
+	ON_EACH_LOOP(users, only_root_and_whom_the_configuration_names_may_be_the_bridge);
+	ON_EACH_LOOP(users, the_bridge_sees_what_is_of_the_fleet_or_all_if_it_may);
+	tcase_add_test(restart, after_a_restart_the_bridge_and_who_had_the_id_join_again_by_the_pipe);
 	return suite;
 }

@@ -223,7 +223,7 @@ END_TEST
 START_TEST(unknown_carriers_are_refused)
 {
 	static const int carriers[] = {2, 3, CTX_CARRIER_ENVOY, CTX_CARRIER_CONNECT,
-				       CTX_CARRIER_HEADERS | 1 << 6};
+				       CTX_CARRIER_HEADERS | 1 << 7};
 	const enum ctx_carrier carrier = (enum ctx_carrier)carriers[_i];
 	struct ctx_context *ctx = NULL;
 	struct pairs pairs = {0};

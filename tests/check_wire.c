@@ -401,6 +401,32 @@ START_TEST(last_words_are_read_or_refused)
 }
 END_TEST
 
+/* AddressSanitizer tells if what lies behind the text is read. */
+START_TEST(a_host_without_an_end_is_broken)
+{
+	state = 11;
+	struct wire_message message = {.type = WIRE_FOUND}, read;
+	struct ctxd_entry *entry = &message.found.entry;
+	uint8_t bytes[WIRE_SIZE_MAX], *host;
+
+	entry->kind = CTXD_SHARED;
+	entry->id = some_id();
+	entry->ended_ns = 1;
+	entry->cause = (struct ctx_cause){.error = -EPIPE, .kind = CTX_CAUSE_CALL, .host = "of-the-cause"};
+	strcpy(entry->host, "of-the-entry");
+	entry->origin = some_id();
+	size_t size = wire_pack(&message, bytes);
+	ck_assert_ok(wire_unpack(bytes, size, 1, true, &read));
+	for (int i = 0; i < 2; i++) {
+		wire_pack(&message, bytes);
+		host = memmem(bytes, size, i ? "of-the-cause" : "of-the-entry", 12);
+		ck_assert_ptr_nonnull(host);
+		memset(host, 'a', CTX_HOST_MAX);
+		ck_assert_int_eq(wire_unpack(bytes, size, 1, true, &read), -EPROTO);
+	}
+}
+END_TEST
+
 START_TEST(a_programs_odd_error_crosses_as_an_errno)
 {
 	struct ctx_cause cause = {.error = -100000, .kind = CTX_CAUSE_CALL};
@@ -448,6 +474,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(wire, a_flipped_bit_breaks_it_or_means_something, 0, TYPES);
 	tcase_add_test(wire, another_type_is_another_version);
 	tcase_add_test(wire, last_words_are_read_or_refused);
+	tcase_add_test(wire, a_host_without_an_end_is_broken);
 	tcase_add_test(wire, a_programs_odd_error_crosses_as_an_errno);
 	tcase_add_test(wire, the_socket_is_where_the_environment_says);
 	return suite;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -40,13 +41,52 @@ static int draw_incarnation(uint64_t *ret_incarnation)
 	return 0;
 }
 
-static struct fleet *make_fleet(struct bridge *bridge)
+/* 0; or -EINVAL, -ENOTSUP with the reason in words, which never has any of the key. */
+static int read_key(const char *path, struct fleet_config *config, char *reason, size_t reason_size)
+{
+	char bytes[FLEET_KEY_MAX + 2];
+	struct stat status;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t size = fd < 0 || fstat(fd, &status) ? -1 : read(fd, bytes, sizeof(bytes));
+
+	if (size < 0)
+		snprintf(reason, reason_size, "fleet_key_file %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	if (size < 0)
+		return -EINVAL;
+	if (size > 0 && bytes[size - 1] == '\n')
+		size--;
+	if (!fleet_key_is_supported()) {
+		snprintf(reason, reason_size,
+			 "fleet_key_file is set, but this ctxd-fleet was built without libcrypto");
+		return -ENOTSUP;
+	}
+	if (size < FLEET_KEY_MIN || size > FLEET_KEY_MAX) {
+		snprintf(reason, reason_size, "fleet_key_file %s: expected %u to %u bytes in one line", path,
+			 FLEET_KEY_MIN, FLEET_KEY_MAX);
+		return -EINVAL;
+	}
+	if (status.st_mode & (S_IRWXG | S_IRWXO))
+		log_event(LOG_LEVEL_WARNING, "key", "file=%s reason=\"other users may read or write it\"",
+			  path);
+	memcpy(config->key, bytes, (size_t)size);
+	config->key_size = (uint32_t)size;
+	explicit_bzero(bytes, sizeof(bytes));
+	return 0;
+}
+
+/* 0 or a negative errno, for which there may be a reason in words. */
+static int make_fleet(struct bridge *bridge, char *reason, size_t reason_size)
 {
 	const struct config_fleet *from = &bridge->config.fleet;
 	struct fleet_output output = engine_output;
 	struct fleet_config config;
 
 	fleet_config_init(&config);
+	int error = from->key_file[0] ? read_key(from->key_file, &config, reason, reason_size) : 0;
+	if (error)
+		return error;
 	strcpy(config.fleet, from->name);
 	strcpy(config.host, bridge->host);
 	config.incarnation = bridge->incarnation;
@@ -57,7 +97,9 @@ static struct fleet *make_fleet(struct bridge *bridge)
 	if (from->queued_bytes_max > config.queue_bytes)
 		config.queue_bytes = from->queued_bytes_max;
 	output.link = bridge;
-	return fleet_new(&config, &output, bridge->now_ns);
+	bridge->fleet = fleet_new(&config, &output, bridge->now_ns);
+	explicit_bzero(config.key, sizeof(config.key));
+	return bridge->fleet ? 0 : -ENOMEM;
 }
 
 static enum bridge_exit fail(struct bridge *bridge, int error, char *reason, size_t reason_size)
@@ -86,9 +128,9 @@ static int open_all(struct bridge *bridge, const struct bridge_options *options,
 		error = watch_add(bridge, WATCHED_SIGNALS, 0, options->signal_fd, EPOLLIN);
 	if (error)
 		return error;
-	bridge->fleet = make_fleet(bridge);
-	if (!bridge->fleet)
-		return -ENOMEM;
+	error = make_fleet(bridge, reason, reason_size);
+	if (error)
+		return error;
 	events.link = bridge;
 	return options->engine_open(options->data, bridge->host, &events, &bridge->engine, reason,
 				    reason_size);
@@ -113,6 +155,7 @@ enum bridge_exit bridge_open(const struct bridge_options *options, struct bridge
 	service_init(bridge, options->socket);
 	bridge_owned_init(bridge);
 	bridge_mirrors_init(bridge);
+	serve_init(bridge);
 	asks_init(bridge);
 	if (options->state_directory)
 		snprintf(bridge->state_directory, sizeof(bridge->state_directory), "%s",
@@ -134,6 +177,7 @@ void bridge_close(struct bridge *bridge)
 	if (!bridge)
 		return;
 	service_close(bridge);
+	serve_finish(bridge);
 	asks_finish(bridge);
 	bridge_owned_finish(bridge);
 	bridge_mirrors_finish(bridge);
@@ -148,10 +192,45 @@ void bridge_close(struct bridge *bridge)
 	free(bridge);
 }
 
+/* Which settings differ that are read at the start only, separated by spaces. */
+static void list_fixed(const struct config_fleet *now, const struct config_fleet *next, char *text,
+		       size_t size)
+{
+	const struct {
+		const char *name;
+		bool differs;
+	} fixed[] = {
+		{"fleet_engine", strcmp(now->engine, next->engine) != 0},
+		{"fleet_name", strcmp(now->name, next->name) != 0},
+		{"fleet_host", strcmp(now->host, next->host) != 0},
+		{"fleet_user", strcmp(now->user, next->user) != 0},
+		{"fleet_password_file", strcmp(now->password_file, next->password_file) != 0},
+		{"fleet_key_file", strcmp(now->key_file, next->key_file) != 0},
+		{"fleet_lease", now->lease_ns != next->lease_ns},
+		{"fleet_queued_bytes", now->queued_bytes_max != next->queued_bytes_max},
+	};
+	size_t length = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+		if (fixed[i].differs && length < size)
+			length += (size_t)snprintf(text + length, size - length, "%s%s", length ? " " : "",
+						   fixed[i].name);
+}
+
 void bridge_configure(struct bridge *bridge, const struct config *config)
 {
-	(void)bridge;
-	(void)config;
+	struct config_fleet *now = &bridge->config.fleet;
+	char fixed[300];
+
+	list_fixed(now, &config->fleet, fixed, sizeof(fixed));
+	if (fixed[0])
+		log_event(LOG_LEVEL_WARNING, "reload", "settings=\"%s\" remedy=\"restart ctxd-fleet\"",
+			  fixed);
+	memcpy(now->cancel, config->fleet.cancel, sizeof(now->cancel));
+	now->grace_ns = config->fleet.grace_ns;
+	now->owner_gone = config->fleet.owner_gone;
+	fleet_set_grace(bridge->fleet, now->grace_ns, now->owner_gone == CONFIG_OWNER_GONE_CONTINUE);
 }
 
 /* ---- turns */
@@ -166,7 +245,8 @@ uint64_t bridge_next_ns(const struct bridge *bridge)
 	uint64_t times[] = {
 		fleet_next_ns(bridge->fleet),
 		bridge->engine->calls->next_ns(bridge->engine),
-		service_next_ns(bridge),
+		service_wake_ns(bridge),
+		asks_next_ns(bridge),
 		bridge->owned.retry_ns,
 		bridge->mirrors.timers.root ? bridge->mirrors.timers.root->key_ns : UINT64_MAX,
 	};
@@ -248,7 +328,7 @@ enum bridge_exit bridge_turn(struct bridge *bridge, uint64_t wait_ns)
 	bridge_owned_tick(bridge);
 	do
 		fleet_tick(bridge->fleet, bridge->now_ns);
-	while (bridge_mirrors_tick(bridge));
+	while (bridge_mirrors_tick(bridge) | serve_tick(bridge) | asks_tick(bridge));
 	tell_service(bridge);
 	engine_watch(bridge);
 	engine_report(bridge);

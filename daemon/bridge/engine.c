@@ -58,6 +58,34 @@ static void output_local_leave(void *link, const struct fleet_key *key)
 	bridge_owned_leave(link, key);
 }
 
+static void output_cancel_asked(void *link, uint64_t number, const char *host,
+				const struct fleet_cancel *cancel)
+{
+	serve_cancel(link, number, host, NULL, cancel);
+}
+
+static void output_mirrors_cancel(void *link, uint64_t number, const char *host, const struct fleet_key *key,
+				  const struct fleet_cancel *cancel)
+{
+	serve_cancel(link, number, host, key, cancel);
+}
+
+static void output_list_asked(void *link, uint64_t number, const char *host, uint32_t kinds)
+{
+	(void)host;
+	serve_list_of_host(link, number, kinds);
+}
+
+static void output_list_more(void *link, uint64_t number)
+{
+	serve_list_more(link, number);
+}
+
+static void output_list_closed(void *link, uint64_t number)
+{
+	serve_list_closed(link, number);
+}
+
 const struct fleet_output engine_output = {
 	.send = output_send,
 	.lease_take = output_lease_take,
@@ -66,6 +94,15 @@ const struct fleet_output engine_output = {
 	.name_conflict = output_name_conflict,
 	.local_join = output_local_join,
 	.local_leave = output_local_leave,
+	.cancel_asked = output_cancel_asked,
+	.mirrors_cancel = output_mirrors_cancel,
+	.list_asked = output_list_asked,
+	.list_more = output_list_more,
+	.list_closed = output_list_closed,
+	.cancel_done = ask_cancelled,
+	.list_entry = ask_entry,
+	.list_again = ask_again,
+	.list_end = ask_list_end,
 	.mirror_live = mirror_is_live,
 	.mirror_moved = mirror_has_moved,
 	.mirror_ended = mirror_has_ended,
@@ -147,6 +184,16 @@ static void event_trouble(void *link, const char *text)
 		     "reason=%s", log_quote(text, quoted, sizeof(quoted)));
 }
 
+static void event_host(void *link, const char *host, int error)
+{
+	asks_host(link, host, error);
+}
+
+static void event_examined(void *link, const struct engine_status *status)
+{
+	asks_examined(link, status);
+}
+
 const struct engine_events engine_events = {
 	.message = event_message,
 	.up = event_up,
@@ -155,6 +202,8 @@ const struct engine_events engine_events = {
 	.own_lease = event_own_lease,
 	.lease = event_lease,
 	.trouble = event_trouble,
+	.host = event_host,
+	.examined = event_examined,
 };
 
 /* ---- the turn */

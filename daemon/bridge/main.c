@@ -15,8 +15,8 @@
 #include <systemd/sd-daemon.h>
 #endif
 
-#include "fleet_bridge.h"
 #include "clock.h"
+#include "fleet_bridge.h"
 #include "log.h"
 #ifdef HAVE_HIREDIS
 #include "engine_redis.h"

@@ -436,6 +436,21 @@ void bridge_owned_answer(struct bridge *bridge, const struct wire_message *messa
 		take_result(bridge, context, (uint32_t)message->serial, &message->result);
 }
 
+/* O(contexts): cancels are rare. */
+uint64_t bridge_owned_number(const struct bridge *bridge, struct ctxd_id id, uint32_t *ret_uid)
+{
+	const struct owned_contexts *owned = &bridge->owned;
+
+	for (uint32_t slot = 0; slot < owned->store.used; slot++) {
+		const struct owned_context *context = store_at(&owned->store, slot);
+		if (context->state != OWNED_JOINED || !wire_id_equal(context->key.id, id))
+			continue;
+		*ret_uid = ((const struct process *)store_at(&owned->processes, context->process))->uid;
+		return context->number;
+	}
+	return 0;
+}
+
 bool bridge_owned_is_known(const struct bridge *bridge, uint64_t number)
 {
 	uint32_t slot;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the bridge share. Only they include this; others include fleet_bridge.h. From below upwards,
- * none calls one that stands after it:
+ * What the files of the bridge share. Only they include this; others include fleet_bridge.h. From below
+ * upwards, none calls one that stands after it:
  *
  *   store.c    structures that have a number
  *   lookup.c   finding them
@@ -11,8 +11,13 @@
  *   report.c   the lines of the log that others can cause, at most one a minute
  *   service.c  the socket to ctxd
  *   owned.c    contexts of this host that other hosts have joined
- *   mirrors.c  contexts of other hosts that programs here have joined
- *   asks.c     questions to the fleet: hosts, lists, cancels
+ *   bridge_remote.c  one context of another host that programs here have joined, see its header
+ *   mirrors.c  what the core and ctxd tell of these
+ *   mirror_say.c  what is said to ctxd of them
+ *   serve.c    what other hosts ask of this one: cancels and lists
+ *   answer.c   records in a memfd
+ *   findings.c what is said of the engine
+ *   asks.c     questions of programs here to the fleet: hosts, lists, cancels, the engine
  *   receive.c  messages of ctxd, and what happens when the connection comes and goes
  *   engine.c   what the core wants of the engine, and what the engine tells it
  *   bridge.c   making all of it, and one turn after another
@@ -25,9 +30,10 @@
 #ifndef CTXD_BRIDGE_PARTS_H
 #define CTXD_BRIDGE_PARTS_H
 
-#include "fleet_bridge.h"
 #include "clock.h"
 #include "fleet.h"
+#include "fleet_bridge.h"
+#include "fleet_list.h"
 #include "heap.h"
 #include "list.h"
 #include "log.h"
@@ -82,8 +88,10 @@ enum report_kind {
 	REPORT_FORGED,
 	REPORT_FOREIGN,
 	REPORT_DESCRIPTORS, /* There are no more. */
+	REPORT_DENIED,	    /* A cancel that another host asked for. */
 	REPORT_REFUSED,	    /* ctxd refuses a join or a mirror. */
-	REPORT_SERVICE,	    /* ctxd refuses the bridge. */
+	REPORT_SERVICE,	    /* ctxd refuses the bridge, or closes the connection. */
+	REPORT_AWAY,	    /* ctxd cannot be reached. */
 	REPORT_ENGINE,
 	REPORT_KINDS,
 };
@@ -137,7 +145,7 @@ struct service {
 void service_init(struct bridge *bridge, const char *path);
 /* Connects and sends HELLO when the time has come, and sends again when the kernel has memory. */
 void service_tick(struct bridge *bridge);
-uint64_t service_next_ns(const struct bridge *bridge);
+uint64_t service_wake_ns(const struct bridge *bridge);
 /* Ends the connection. It is made again after a delay. */
 void service_close(struct bridge *bridge);
 /* Whether the queue of answers is so long that nothing more should be received. */
@@ -188,6 +196,9 @@ void bridge_owned_leave(struct bridge *bridge, const struct fleet_key *key);
 void bridge_owned_answer(struct bridge *bridge, const struct wire_message *message, const int *fds,
 			 bool is_cut);
 void bridge_owned_moved(struct bridge *bridge, const struct wire_move *move);
+/* The present number of a context that was joined by that id. 0: there is none, or ctxd does not know it.
+ * *ret_uid is the user that owns it. */
+uint64_t bridge_owned_number(const struct bridge *bridge, struct ctxd_id id, uint32_t *ret_uid);
 /* Whether the context of that number is one of these. */
 bool bridge_owned_is_known(const struct bridge *bridge, uint64_t number);
 void bridge_owned_pipe_ready(struct bridge *bridge, uint32_t slot);
@@ -200,7 +211,7 @@ void bridge_owned_tick(struct bridge *bridge);
  */
 int bridge_owned_send(struct bridge *bridge);
 
-/* ---- mirrors.c */
+/* ---- bridge_remote.c, mirrors.c, mirror_say.c */
 
 struct mirrors {
 	struct store store, hosts;
@@ -230,12 +241,88 @@ void bridge_mirrors_service_ready(struct bridge *bridge);
 bool bridge_mirrors_tick(struct bridge *bridge);
 int bridge_mirrors_send(struct bridge *bridge);
 
+/* ---- serve.c */
+
+/* Where the entries of a list go. entry: 0; -EAGAIN: serve_list_more() is called when there is room; any
+ * other: nobody wants them any more. */
+struct list_sink {
+	int (*entry)(struct bridge *bridge, void *data, uint64_t number, const struct ctxd_entry *entry);
+	void (*end)(struct bridge *bridge, void *data, uint64_t number, int error);
+};
+
+struct served {
+	struct list fresh;   /* Cancels that were asked for in this turn. */
+	struct list cancels; /* Cancels for which ctxd was asked. */
+	struct list lists;
+	uint32_t last_id;
+	uint32_t list_count;
+};
+
+void serve_init(struct bridge *bridge);
+void serve_finish(struct bridge *bridge);
+/* The core's calls. They take notes. */
+void serve_cancel(struct bridge *bridge, uint64_t number, const char *host, const struct fleet_key *key,
+		  const struct fleet_cancel *cancel);
+void serve_list_of_host(struct bridge *bridge, uint64_t number, uint32_t kinds);
+void serve_list_more(struct bridge *bridge, uint64_t number);
+void serve_list_closed(struct bridge *bridge, uint64_t number);
+/* Lists what ctxd has for somebody else. end is called in a later turn, or within serve_tick(). 0 or
+ * -ENOMEM. */
+int serve_list(struct bridge *bridge, uint64_t number, uint32_t kinds, const struct list_sink *sink,
+	       void *data);
+/* The answers to CANCEL and LIST. */
+void serve_answer(struct bridge *bridge, const struct wire_message *message);
+void serve_service_lost(struct bridge *bridge);
+/* Does what was noted. True: there was something to do. */
+bool serve_tick(struct bridge *bridge);
+
+/* ---- answer.c */
+
+struct answer {
+	int fd;		/* -1: there is none. */
+	int error;	/* Why it is not complete. */
+	uint64_t count; /* Of the records. */
+	uint64_t size;	/* Of what was added. */
+	size_t buffered;
+	uint8_t *buffer;
+};
+
+/* 0 or -errno. */
+int answer_begin(struct answer *answer);
+/* What is not valid is left out. */
+void answer_add(struct answer *answer, const struct wire_record *record);
+/* Gives the sealed memfd, or -errno. */
+int answer_end(struct answer *answer);
+void answer_free(struct answer *answer);
+
+/* ---- findings.c */
+
+/* Adds what is known of the engine, and what should be done about it. */
+void findings_add(struct bridge *bridge, const struct engine_status *status, struct answer *answer);
+
 /* ---- asks.c */
+
+struct asks {
+	struct list list;
+	uint32_t count;
+	bool is_listing; /* The engine lists the hosts. */
+};
 
 void asks_init(struct bridge *bridge);
 void asks_finish(struct bridge *bridge);
 void asks_take(struct bridge *bridge, const struct wire_message *message);
 void asks_service_lost(struct bridge *bridge);
+/* True: something was asked of the core. */
+bool asks_tick(struct bridge *bridge);
+uint64_t asks_next_ns(const struct bridge *bridge);
+/* The engine's answers. */
+void asks_host(struct bridge *bridge, const char *host, int error);
+void asks_examined(struct bridge *bridge, const struct engine_status *status);
+/* The core's calls. */
+void ask_cancelled(void *data, const struct fleet_outcome *outcome);
+void ask_entry(void *data, const struct ctxd_entry *entry);
+void ask_again(void *data);
+void ask_list_end(void *data, int error);
 
 /* ---- receive.c */
 
@@ -271,6 +358,8 @@ struct bridge {
 	struct service service;
 	struct owned_contexts owned;
 	struct mirrors mirrors;
+	struct served served;
+	struct asks asks;
 	struct reports reports;
 	struct fleet_counts reported; /* What engine_report() has seen. */
 	void (*signals_ready)(void *data);

@@ -54,6 +54,8 @@ static void take_refusal(struct bridge *bridge, int error)
 	/* What only a person can mend is worth an end, as long as nothing has been joined. */
 	bool is_over = !service->was_ready && (error == -EPERM || error == -EINVAL || error == -ENOTSUP);
 
+	if (is_over)
+		bridge->reports.kinds[REPORT_SERVICE].logged_ns = 0; /* This line is always written. */
 	report_event(&bridge->reports, REPORT_SERVICE, bridge->now_ns, LOG_LEVEL_ERROR, "service",
 		     "state=refused error=%s host=%s reason=\"%s\"", strerrorname_np(-error), bridge->host,
 		     refusal_of(error));
@@ -93,6 +95,7 @@ void receive_lost(struct bridge *bridge)
 	log_event(LOG_LEVEL_INFO, "service", "state=away");
 	bridge_owned_service_lost(bridge);
 	bridge_mirrors_service_lost(bridge);
+	serve_service_lost(bridge);
 	asks_service_lost(bridge);
 }
 
@@ -139,6 +142,10 @@ static void take_result(struct bridge *bridge, const struct wire_message *messag
 	case REQUEST_MIRROR:
 		bridge_mirrors_answer(bridge, message);
 		break;
+	case REQUEST_CANCEL:
+	case REQUEST_LIST:
+		serve_answer(bridge, message);
+		break;
 	default:
 		break;
 	}
@@ -177,6 +184,10 @@ static void take_message(struct bridge *bridge, const struct wire_message *messa
 	case WIRE_UNWANTED:
 		if (is_of_this_life(bridge, message->id))
 			bridge_mirrors_unwanted(bridge, message->id);
+		return;
+	case WIRE_REPORT:
+	case WIRE_ENTRIES:
+		serve_answer(bridge, message);
 		return;
 	case WIRE_ASKED:
 		asks_take(bridge, message);

@@ -34,7 +34,7 @@ void service_init(struct bridge *bridge, const char *path)
 	list_init(&bridge->service.queue);
 }
 
-uint64_t service_next_ns(const struct bridge *bridge)
+uint64_t service_wake_ns(const struct bridge *bridge)
 {
 	return bridge->service.is_broken ? 0 : bridge->service.due_ns;
 }
@@ -121,7 +121,7 @@ static void open_connection(struct bridge *bridge)
 	if (result) {
 		if (fd >= 0)
 			close(fd);
-		report_event(&bridge->reports, REPORT_SERVICE, bridge->now_ns, LOG_LEVEL_WARNING, "service",
+		report_event(&bridge->reports, REPORT_AWAY, bridge->now_ns, LOG_LEVEL_WARNING, "service",
 			     "state=away error=%s", strerrorname_np(-result));
 		connect_later(bridge);
 		return;

@@ -183,7 +183,7 @@ static int answer_wait(struct pending *pending)
 	struct share *mirror = remote->mirror;
 	struct wire_message answer = {.type = WIRE_JOINED, .serial = pending->serial};
 	struct join *join = NULL;
-	int error = remote->error, fds[WIRE_FDS_MAX];
+	int error = remote->error, fds[WIRE_FDS_MAX] = {0};
 	unsigned fd_count = 0;
 
 	if (!error && !mirror && !remote->ended) {

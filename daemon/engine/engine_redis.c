@@ -22,6 +22,7 @@
 /* Answers to commands are small, the largest are those of SCAN. The inbox has batches of 64 KiB. */
 #define COMMAND_ANSWER_MAX (256u * 1024)
 #define INBOX_ANSWER_MAX (512u * (65536 + 256))
+#define INBOX_ANSWER_NS (10 * NS_PER_SECOND)
 
 static struct engine_redis *redis_of(const struct engine *engine)
 {
@@ -382,8 +383,10 @@ static int set_link(struct engine_redis *redis, const struct engine_redis_config
 	redis->command.options = redis->reader.options = &redis->options;
 	redis->command.answer = command_answer;
 	redis->command.answer_max = COMMAND_ANSWER_MAX;
+	redis->command.answer_max_ns = SERVER_SILENCE_NS;
 	redis->reader.answer = reader_answer;
 	redis->reader.answer_max = INBOX_ANSWER_MAX;
+	redis->reader.answer_max_ns = INBOX_ANSWER_NS;
 	finder_init(&redis->finder, redis);
 	return 0;
 }

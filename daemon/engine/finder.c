@@ -208,6 +208,7 @@ void finder_init(struct finder *finder, struct engine_redis *redis)
 	finder->sentinel.options = &redis->options;
 	finder->sentinel.answer = sentinel_answer;
 	finder->sentinel.answer_max = SENTINEL_ANSWER_MAX;
+	finder->sentinel.answer_max_ns = SERVER_SILENCE_NS;
 }
 
 static void stop_finding(struct finder *finder)

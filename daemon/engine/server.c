@@ -320,6 +320,7 @@ static void take_answers(struct server *server, uint64_t now_ns)
 		if (!reply)
 			return;
 		server->answer_bytes = server->context->reader->len - server->context->reader->pos;
+		server->begun_ns = now_ns;
 		if (server->count == 0) {
 			server_fail(server, "it says something that nobody asked for");
 			freeReplyObject(reply);
@@ -342,6 +343,18 @@ static bool has_endless_line(const redisReader *reader)
 	       !memchr(reader->buf + reader->pos, '\n', LINE_MAX_BYTES);
 }
 
+/* Sets the time until which something must have come. */
+static void set_deadline(struct server *server, uint64_t now_ns)
+{
+	uint64_t end_ns = server->begun_ns + server->answer_max_ns;
+
+	server->deadline_ns = UINT64_MAX;
+	if (server->count || server->answer_bytes)
+		server->deadline_ns = now_ns + SERVER_SILENCE_NS;
+	if (server->answer_bytes && server->deadline_ns > end_ns)
+		server->deadline_ns = end_ns;
+}
+
 static void read_answers(struct server *server, uint64_t now_ns)
 {
 	redisContext *context = server->context;
@@ -356,9 +369,11 @@ static void read_answers(struct server *server, uint64_t now_ns)
 		size = context->reader->len - before;
 		if (size == 0)
 			return;
+		if (server->answer_bytes == 0)
+			server->begun_ns = now_ns;
 		server->answer_bytes += size;
 		take_answers(server, now_ns);
-		server->deadline_ns = server->count ? now_ns + SERVER_SILENCE_NS : UINT64_MAX;
+		set_deadline(server, now_ns);
 		if (server->answer_bytes > server->answer_max || has_endless_line(context->reader)) {
 			server->is_unreadable = true;
 			server_fail(server, "an answer is too large");

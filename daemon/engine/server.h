@@ -96,8 +96,11 @@ struct server {
 
 	uint64_t deadline_ns; /* When it fails if nothing comes. UINT64_MAX: nothing was asked. */
 	uint64_t flushed_ns;  /* The latest output. */
-	size_t answer_bytes;  /* Of the answer that is coming. */
+	size_t answer_bytes;  /* Of the answer that is coming; 0: none is. */
+	uint64_t begun_ns;    /* When its first bytes came. */
+	/* What an answer may have, and how long it may take from its first bytes to its last. */
 	size_t answer_max;
+	uint64_t answer_max_ns;
 	bool is_greeted;       /* ROLE and PING are part of the greeting, and its role is checked. */
 	bool waits_for_output; /* The kernel takes no more. */
 	bool is_unreadable;    /* An answer was too large, or hiredis did not understand it. */

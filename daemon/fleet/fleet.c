@@ -99,6 +99,12 @@ void fleet_free(struct fleet *fleet)
 	free(fleet);
 }
 
+void fleet_set_grace(struct fleet *fleet, uint64_t grace_ns, bool outlive_owner_host)
+{
+	fleet->config.grace_ns = grace_ns;
+	fleet->config.outlive_owner_host = outlive_owner_host;
+}
+
 /* ---- time */
 
 uint64_t fleet_next_ns(const struct fleet *fleet)

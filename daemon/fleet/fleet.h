@@ -161,6 +161,9 @@ struct fleet *fleet_new(const struct fleet_config *config, const struct fleet_ou
 /* Frees all, mirrors included. Says nothing to anybody. NULL is allowed. */
 void fleet_free(struct fleet *fleet);
 
+/* Changes these two from here on. A grace that is already over by the new one ends with the next tick. */
+void fleet_set_grace(struct fleet *fleet, uint64_t grace_ns, bool outlive_owner_host);
+
 /* When fleet_tick() is to be called next. 0: at once. UINT64_MAX: no time is known. */
 uint64_t fleet_next_ns(const struct fleet *fleet);
 /*

@@ -115,6 +115,7 @@ static int join_at_once(struct ctxd_client *client, const struct wire_global *gl
 			struct ctx_context **ret_ctx)
 {
 	struct bond *bond = bond_new(client, NULL, true, global);
+	struct ctx_context *ctx;
 
 	if (!bond)
 		return -ENOMEM;
@@ -122,22 +123,24 @@ static int join_at_once(struct ctxd_client *client, const struct wire_global *gl
 	bond->remote->survive = options->survive;
 	bond->remote->extracted = options->extracted;
 	write_label(global, options->label, bond->label);
-	int result = context_new_joined(parent, CTX_FOREVER, true, bond->label, options->site, ret_ctx);
+	int result = context_new_joined(parent, CTX_FOREVER, true, bond->label, options->site, &ctx);
 	if (result) {
 		memory_release(bond);
 		return result;
 	}
-	bond->ctx = *ret_ctx;
-	bond->own_id = ctx_id(bond->ctx);
-	result = context_watch(bond->ctx, &bond->watch, &join_watch_ops);
-	if (!result) {
+	bond->ctx = ctx;
+	bond->own_id = ctx_id(ctx);
+	result = context_watch(ctx, &bond->watch, &join_watch_ops);
+	if (!result)
 		begin_join(bond);
-		return 0;
+	else
+		memory_release(bond);
+	if (result < 0) {
+		ctx_unref(ctx);
+		return result;
 	}
-	memory_release(bond);
-	if (result < 0)
-		ctx_unref(*ret_ctx);
-	return result < 0 ? result : 0; /* parent has ended */
+	*ret_ctx = ctx; /* which ended with parent, if the result is an errno */
+	return 0;
 }
 
 /* Whether the service is known to belong to no fleet. */

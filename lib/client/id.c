@@ -60,6 +60,15 @@ int ctxd_explain(int error, char *buffer, size_t size)
 		{EAGAIN, "no thread could be started; raise RLIMIT_NPROC, or pids.max of the cgroup"},
 		{ENOMEM, "there is not enough memory; free some, or raise memory.max of the cgroup"},
 		{ESHUTDOWN, "the service is shutting down; start ctxd again"},
+		{ESTALE,
+		 "the id is from before the service was started again; get the new one from the process that "
+		 "shares the context"},
+		{ENOTSUP,
+		 "not supported here: other hosts need fleet_engine in ctxd.conf(5) and ctxd-fleet; to "
+		 "cancel by table needs membarrier(2) in that process"},
+		{EHOSTUNREACH,
+		 "the other host did not answer; check that ctxd-fleet runs on both hosts and that both "
+		 "reach the engine: ctxtool fleet"},
 	};
 
 	if (!buffer && size)

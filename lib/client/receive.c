@@ -135,10 +135,22 @@ static void take_welcome(struct ctxd_client *client, const struct wire_message *
 		link_break(client);
 		return;
 	}
-	lock_acquire(&client->lock);
 	client->epoch = message->welcome.epoch;
-	client->state = CLIENT_RESTORING;
+	client->hello_serial = 0;
+}
+
+/* The terms follow the welcome: a client that is ready knows whether there is a fleet. */
+static void take_terms(struct ctxd_client *client, const struct wire_terms *terms)
+{
+	lock_acquire(&client->lock);
+	bool first = client->state == CLIENT_GREETING && !client->hello_serial;
+	client->grace_ns = terms->grace_ns;
+	memcpy(client->host, terms->host, sizeof(client->host));
+	if (first)
+		client->state = CLIENT_RESTORING;
 	lock_release(&client->lock);
+	if (!first)
+		return;
 	client->delay_ns = 0;
 	bonds_restore(client);
 }
@@ -163,14 +175,6 @@ static void withdraw_unwanted(struct ctxd_client *client, const struct wire_mess
 	}
 	lock_acquire(&client->lock);
 	link_send(client, &back, -1);
-	lock_release(&client->lock);
-}
-
-static void take_terms(struct ctxd_client *client, const struct wire_terms *terms)
-{
-	lock_acquire(&client->lock);
-	client->grace_ns = terms->grace_ns;
-	memcpy(client->host, terms->host, sizeof(client->host));
 	lock_release(&client->lock);
 }
 

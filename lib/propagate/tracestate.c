@@ -83,10 +83,12 @@ bool carrier_find_state(const char *state, const char *name, char *ret_value, si
 	return false;
 }
 
-/* Takes members out, the last one first, while the list is too long: of all, or only of long ones. */
-static void shorten_list(struct carrier_member *members, unsigned *count, size_t *total, size_t longer_than)
+/* Takes members out, the last one first, until *total is at most total_max: only those longer than a length.
+ */
+static void shorten_list(struct carrier_member *members, unsigned *count, size_t *total, size_t total_max,
+			 size_t longer_than)
 {
-	for (unsigned i = *count; i-- > 0 && *total > CARRIER_TRACESTATE_SIZE - 1;) {
+	for (unsigned i = *count; i-- > 0 && *total > total_max;) {
 		size_t length = members[i].name_length + 1 + members[i].value_length;
 		if (length <= longer_than)
 			continue;
@@ -101,16 +103,17 @@ void carrier_write_tracestate(const char *state, const char *name, const char *v
 	struct carrier_text text = {.bytes = ret_state, .size = CARRIER_TRACESTATE_SIZE};
 	struct carrier_member members[MEMBERS_MAX], member;
 	unsigned count = 0, room = value ? MEMBERS_MAX - 1 : MEMBERS_MAX;
-	size_t total = value ? strlen(name) + 1 + strlen(value) : 0;
+	/* Each member counts with the comma before it, which the first one does not have. */
+	size_t total = value ? 1 + strlen(name) + 1 + strlen(value) : 0, total_max = CARRIER_TRACESTATE_SIZE;
 
 	while (count < room && carrier_next_state(&state, &member)) {
 		if (member.malformed || carrier_is_named(&member, name))
 			continue;
-		total += member.name_length + 1 + member.value_length + 1;
+		total += 1 + member.name_length + 1 + member.value_length;
 		members[count++] = member;
 	}
-	shorten_list(members, &count, &total, MEMBER_LONG);
-	shorten_list(members, &count, &total, 0);
+	shorten_list(members, &count, &total, total_max, MEMBER_LONG);
+	shorten_list(members, &count, &total, total_max, 0);
 	ret_state[0] = '\0';
 	if (value) {
 		carrier_put_string(&text, name);

@@ -26,6 +26,17 @@ static inline struct raw_client fleet_client(const struct service *service)
 	return (struct raw_client){.fd = raw_greeted(service), .serial = 100};
 }
 
+/* The same as another user. What it gives must be made as that user, too. */
+static inline struct raw_client fleet_client_of(const struct service *service, uid_t uid)
+{
+	if (getuid() != 0)
+		test_skip("needs root, to be several users");
+	ck_assert_ok(seteuid(uid));
+	struct raw_client client = fleet_client(service);
+	ck_assert_ok(seteuid(0));
+	return client;
+}
+
 static inline void fleet_say_with(struct raw_client *client, struct wire_message message, int fd)
 {
 	if (message.type != WIRE_OBEYED && message.type != WIRE_TELL)
@@ -66,12 +77,21 @@ static inline void fleet_expect_nothing(struct raw_client *client)
 	fleet_expect(client, WIRE_ENTRIES);
 }
 
+/* Says so until the service has seen that the last one is gone. */
+static inline void fleet_be_bridge(struct raw_client *client)
+{
+	do {
+		fleet_say(client, (struct wire_message){.type = WIRE_BRIDGE, .bridge = {.host = "here"}});
+		fleet_expect(client, WIRE_RESULT);
+	} while (client->got.result.error == -EBUSY);
+	ck_assert_int_eq(client->got.result.error, 0);
+}
+
 static inline struct raw_client fleet_bridge(const struct service *service)
 {
 	struct raw_client bridge = fleet_client(service);
 
-	fleet_say(&bridge, (struct wire_message){.type = WIRE_BRIDGE, .bridge = {.host = "here"}});
-	fleet_expect_error(&bridge, 0);
+	fleet_be_bridge(&bridge);
 	return bridge;
 }
 

@@ -41,11 +41,13 @@ start_actor() {
 	[[ $line == ok ]] || fail "actor $name: $line"
 }
 
-# tell ACTOR COMMAND...: sets $answer to the line that it answers.
+# tell ACTOR COMMAND...: sets $answer to the line that it answers. say_to and hear_from do one half of that each.
 tell() {
-	echo "${*:2}" >&"${actor_in[$1]}"
-	read -r -t 30 -u "${actor_out[$1]}" answer || fail "no answer to \"$*\""
+	say_to "$@"
+	hear_from "$1"
 }
+say_to() { echo "${*:2}" >&"${actor_in[$1]}"; }
+hear_from() { read -r -t 30 -u "${actor_out[$1]}" answer || fail "actor $1 does not answer"; }
 
 # must ACTOR COMMAND...: fails unless it answers "ok". Sets $answer to what follows that.
 must() {
@@ -78,8 +80,21 @@ ended_as() {
 # lives ACTOR NAME: fails if it has ended.
 lives() { ! found "${actor_log[$1]}" "event=done name=$2 " || fail "$2 has ended: $line"; }
 
+# joins_again ACTOR GLOBAL_ID: joins it until it is live there. Sets $again to its name.
+joins_again() {
+	tries=0
+	until_true 30 joins_live "$@" || fail "$2 cannot be joined by $1 any more: $answer"
+}
+joins_live() {
+	again=again-$((tries += 1))-${EPOCHREALTIME/[.,]/}
+	tell "$1" join "$again" "$2" wait
+	[[ $answer == ok* ]] || return 1
+	must "$1" state "$again"
+	[[ $answer == live ]]
+}
+
 # crosses OWNER JOINER NAME: a new context of one is joined by the other, and its end gets there. So what was sent
-# before that has arrived, too.
+# before that has arrived, too. Sets $id.
 crosses() {
 	shares "$1" "$3"
 	must "$2" join "$3" "$id" wait
@@ -88,10 +103,11 @@ crosses() {
 }
 host_of() { echo "${1%%/*}"; }
 
-# run_tests NAME...: each is a function. Prints how long it took.
+# run_tests NAME...: each is a function. Prints how long it took. TESTS="NAME..." runs only these.
 run_tests() {
 	local name at
-	for name; do
+	# shellcheck disable=SC2086
+	for name in ${TESTS:-"$@"}; do
 		at=$(now_us)
 		$name
 		say "$name: ok, $(ms_between "$at" "$(now_us)") ms"

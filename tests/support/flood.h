@@ -26,10 +26,14 @@ struct client {
 	struct peer *peer;
 	uid_t uid;
 	unsigned answers, orders, moves, events;
+	unsigned terms, fetches, unwanted, questions; /* of a fleet */
 	uint64_t lost;
 	struct wire_message last; /* answer */
-	uint64_t order;		  /* the serial of the last one */
-	bool full;		  /* takes no orders, moves or events */
+	struct wire_message fetch, question;
+	struct wire_fetch *all_fetches; /* with room for all that come; NULL: they are not kept */
+	uint64_t *fetch_serials;
+	uint64_t order; /* the serial of the last one */
+	bool full;	/* takes nothing that can be sent later */
 };
 
 /* worst is the most work that one message has taken. */
@@ -45,21 +49,52 @@ static inline int client_take(void *link, const struct wire_message *message, co
 
 	(void)fds;
 	(void)fd_count;
-	if (message->type == WIRE_ORDER || message->type == WIRE_MOVED || message->type == WIRE_EVENT) {
-		if (client->full)
-			return -EAGAIN;
-		client->orders += message->type == WIRE_ORDER;
-		client->moves += message->type == WIRE_MOVED;
-		client->events += message->type == WIRE_EVENT && message->event.kind != CTXD_EVENT_LOST;
-		if (message->type == WIRE_ORDER)
-			client->order = message->serial;
-		if (message->type == WIRE_EVENT && message->event.kind == CTXD_EVENT_LOST)
-			client->lost += message->event.lost;
-		return 0;
-	}
 	client->answers++;
 	client->last = *message;
 	return 0;
+}
+
+/* What the broker keeps if it is not taken. */
+static inline int client_offered(void *link, const struct wire_message *message, const int *fds,
+				 unsigned fd_count)
+{
+	struct client *client = link;
+
+	if (client->full)
+		return -EAGAIN;
+	switch (message->type) {
+	case WIRE_ORDER:
+		client->orders++;
+		client->order = message->serial;
+		return 0;
+	case WIRE_MOVED:
+		client->moves++;
+		return 0;
+	case WIRE_EVENT:
+		client->events += message->event.kind != CTXD_EVENT_LOST;
+		client->lost += message->event.lost;
+		return 0;
+	case WIRE_TERMS:
+		client->terms++;
+		return 0;
+	case WIRE_FETCH:
+		if (client->all_fetches) {
+			client->all_fetches[client->fetches] = message->fetch;
+			client->fetch_serials[client->fetches] = message->serial;
+		}
+		client->fetches++;
+		client->fetch = *message;
+		return 0;
+	case WIRE_UNWANTED:
+		client->unwanted++;
+		return 0;
+	case WIRE_ASKED:
+		client->questions++;
+		client->question = *message;
+		return 0;
+	default:
+		return client_take(link, message, fds, fd_count);
+	}
 }
 
 static inline void note_work(uint64_t before)
@@ -75,7 +110,8 @@ static inline int say_with(struct client *client, struct wire_message message, i
 	uint8_t bytes[WIRE_SIZE_MAX];
 	uint64_t before = broker_work(broker);
 
-	message.serial = ++serial;
+	if (message.type != WIRE_TELL)
+		message.serial = ++serial;
 	size_t size = wire_pack(&message, bytes);
 	int error = peer_receive(client->peer, bytes, size, &fd, fd >= 0, clock_ns);
 	note_work(before);
@@ -89,10 +125,11 @@ static inline void say(struct client *client, struct wire_message message)
 
 static inline int dial(struct client *client, uid_t uid, int table)
 {
-	struct peer_output output = {.send = client_take, .link = client};
+	struct peer_output output = {.send = client_take, .offer = client_offered, .link = client};
 	struct identity identity = {.pid = (pid_t)++pids, .uid = uid, .gid = uid};
-	struct wire_message hello = {.type = WIRE_HELLO,
-				     .hello = {.version_min = WIRE_VERSION, .version_max = WIRE_VERSION, .process = "flood"}};
+	struct wire_message hello = {
+		.type = WIRE_HELLO,
+		.hello = {.version_min = WIRE_VERSION, .version_max = WIRE_VERSION, .process = "flood"}};
 
 	*client = (struct client){.uid = uid};
 	identity.pidfd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* never looked at: never readable */

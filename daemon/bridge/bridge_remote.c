@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* One context of another host: making it, noting what is to be said of it, its end. */
+#include "bridge_remote.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "hash.h"
+
+struct host_name {
+	uint32_t next_free;
+	uint32_t count;
+	char name[FLEET_HOST_MAX + 1];
+};
+
+static uint64_t number_of(const void *structure)
+{
+	return ((const struct remote *)structure)->number;
+}
+
+static uint64_t name_number(const char *name)
+{
+	return hash_bytes(name, strlen(name));
+}
+
+static uint64_t host_number(const void *structure)
+{
+	return name_number(((const struct host_name *)structure)->name);
+}
+
+void bridge_mirrors_init(struct bridge *bridge)
+{
+	struct mirrors *mirrors = &bridge->mirrors;
+
+	store_init(&mirrors->store, sizeof(struct remote));
+	store_init(&mirrors->hosts, sizeof(struct host_name));
+	lookup_init(&mirrors->by_number, &mirrors->store, number_of);
+	lookup_init(&mirrors->by_host, &mirrors->hosts, host_number);
+	store_list_init(&mirrors->pending, offsetof(struct remote, pending));
+	store_list_init(&mirrors->ended, offsetof(struct remote, ended));
+	mirrors->timers = (struct heap){0};
+}
+
+void bridge_mirrors_finish(struct bridge *bridge)
+{
+	struct mirrors *mirrors = &bridge->mirrors;
+
+	for (uint32_t slot = 0; slot < mirrors->store.used; slot++) {
+		struct remote *remote = store_at(&mirrors->store, slot);
+		if (remote->state == REMOTE_FREE)
+			continue;
+		if (remote->pipe >= 0)
+			close(remote->pipe);
+		free(remote->label);
+	}
+	lookup_free(&mirrors->by_number);
+	lookup_free(&mirrors->by_host);
+	store_free(&mirrors->store);
+	store_free(&mirrors->hosts);
+}
+
+/* ---- names of hosts */
+
+/* STORE_NONE: no memory. */
+static uint32_t host_get(struct mirrors *mirrors, const char *name)
+{
+	struct host_name *host;
+	uint32_t at = 0, slot;
+
+	while ((host = lookup_next(&mirrors->by_host, name_number(name), &at, &slot))) {
+		if (strcmp(host->name, name) != 0)
+			continue;
+		host->count++;
+		return slot;
+	}
+	slot = store_take(&mirrors->hosts);
+	if (slot == STORE_NONE)
+		return slot;
+	host = store_at(&mirrors->hosts, slot);
+	memcpy(host->name, name, strlen(name) + 1);
+	host->count = 1;
+	if (!lookup_add(&mirrors->by_host, slot))
+		return slot;
+	store_release(&mirrors->hosts, slot);
+	return STORE_NONE;
+}
+
+static void host_unref(struct mirrors *mirrors, uint32_t slot)
+{
+	struct host_name *host = store_at(&mirrors->hosts, slot);
+
+	if (--host->count)
+		return;
+	lookup_remove(&mirrors->by_host, slot);
+	store_release(&mirrors->hosts, slot);
+}
+
+const char *bridge_remote_host(const struct remote *remote)
+{
+	return ((const struct host_name *)store_at(&remote->bridge->mirrors.hosts, remote->host))->name;
+}
+
+/* ---- one mirror */
+
+struct remote *bridge_remote_new(struct bridge *bridge, const struct wire_fetch *fetch, uint64_t serial)
+{
+	struct mirrors *mirrors = &bridge->mirrors;
+	uint32_t slot = store_take(&mirrors->store);
+	struct remote *remote = slot == STORE_NONE ? NULL : store_at(&mirrors->store, slot);
+	uint32_t host = remote ? host_get(mirrors, fetch->global.host) : STORE_NONE;
+
+	if (host == STORE_NONE) {
+		if (remote)
+			store_release(&mirrors->store, slot);
+		return NULL;
+	}
+	remote->bridge = bridge;
+	remote->slot = slot;
+	remote->host = host;
+	remote->key = (struct fleet_key){fetch->global.id, fetch->global.secret};
+	remote->uid = fetch->uid;
+	remote->survives = fetch->flags & WIRE_SURVIVE;
+	remote->state = REMOTE_ASKING;
+	remote->timer.key_ns = CTX_FOREVER;
+	remote->number = serial;
+	remote->is_fetching = true;
+	remote->pipe = -1;
+	return remote;
+}
+
+void bridge_remote_say(struct remote *remote, unsigned what)
+{
+	remote->say |= (uint8_t)what;
+	if (remote->is_pending)
+		return;
+	remote->is_pending = true;
+	store_list_append(&mirrors_of(remote)->store, &mirrors_of(remote)->pending, remote->slot);
+}
+
+void bridge_remote_say_nothing(struct remote *remote)
+{
+	if (remote->is_pending)
+		store_list_remove(&mirrors_of(remote)->store, &mirrors_of(remote)->pending, remote->slot);
+	remote->is_pending = false;
+	remote->say = 0;
+}
+
+void bridge_remote_forget_number(struct remote *remote)
+{
+	if (bridge_remote_is_registered(remote))
+		lookup_remove(&mirrors_of(remote)->by_number, remote->slot);
+	if (!remote->is_fetching)
+		remote->number = 0;
+}
+
+void bridge_remote_set_deadline(struct remote *remote, uint64_t deadline_ns)
+{
+	struct heap *timers = &mirrors_of(remote)->timers;
+
+	heap_remove(timers, &remote->timer);
+	remote->timer.key_ns = deadline_ns;
+	if (deadline_ns != CTX_FOREVER)
+		heap_insert(timers, &remote->timer, deadline_ns);
+}
+
+void bridge_remote_free(struct remote *remote)
+{
+	struct mirrors *mirrors = mirrors_of(remote);
+
+	if (remote->is_leaving)
+		store_list_remove(&mirrors->store, &mirrors->ended, remote->slot);
+	if (remote->mirror)
+		fleet_leave(remote->bridge->fleet, remote->mirror);
+	bridge_remote_say_nothing(remote);
+	bridge_remote_forget_number(remote);
+	heap_remove(&mirrors->timers, &remote->timer);
+	if (remote->pipe >= 0)
+		close(remote->pipe);
+	free(remote->label);
+	host_unref(mirrors, remote->host);
+	store_release(&mirrors->store, remote->slot);
+}
+
+/* ---- ends */
+
+void bridge_remote_end(struct remote *remote, const struct wire_cause *cause)
+{
+	struct mirrors *mirrors = mirrors_of(remote);
+
+	heap_remove(&mirrors->timers, &remote->timer);
+	if (remote->pipe >= 0) {
+		words_write(remote->pipe, cause);
+		close(remote->pipe);
+		remote->pipe = -1;
+	}
+	free(remote->label);
+	remote->cause = malloc(sizeof(*remote->cause));
+	if (remote->cause)
+		*remote->cause = *cause;
+	remote->state = REMOTE_ENDED;
+	bridge_remote_say_nothing(remote);
+	/* Where MIRROR has no answer yet, ENDED follows that. */
+	if (remote->is_fetching)
+		bridge_remote_say(remote, SAY_MIRROR);
+	else if (remote->number)
+		bridge_remote_say(remote, SAY_ENDED);
+	/* The core forgets it in this turn: bridge_mirrors_tick(). What is said to ctxd is said after that.
+	 */
+	if (!remote->is_leaving) {
+		remote->is_leaving = true;
+		store_list_append(&mirrors->store, &mirrors->ended, remote->slot);
+	}
+}
+
+/* ---- readers */
+
+void bridge_remote_watch_readers(struct remote *remote)
+{
+	int error = watch_add(remote->bridge, WATCHED_READERS, remote->slot, remote->pipe, EPOLLET);
+
+	if (error && error != -EEXIST)
+		report_event(&remote->bridge->reports, REPORT_DESCRIPTORS, remote->bridge->now_ns,
+			     LOG_LEVEL_WARNING, "mirror", "reason=\"its readers cannot be watched\"");
+}
+
+bool bridge_remote_has_readers(const struct remote *remote)
+{
+	struct pollfd pipe = {.fd = remote->pipe};
+
+	return poll(&pipe, 1, 0) != 1 || !(pipe.revents & POLLERR);
+}

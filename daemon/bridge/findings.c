@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* What is said of the engine to who looks after it, and what is to be done. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "parts.h"
+
+/* A clock that is further away makes stream ids and times to live of keys jump at a failover. */
+#define CLOCK_MAX_NS (NS_PER_SECOND)
+
+static void add(struct answer *answer, enum ctxd_finding_severity severity, const char *key,
+		const char *remedy, const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+static void add(struct answer *answer, enum ctxd_finding_severity severity, const char *key,
+		const char *remedy, const char *format, ...)
+{
+	struct wire_record record = {.kind = WIRE_RECORD_FINDING, .finding = {.severity = severity}};
+	va_list arguments;
+
+	snprintf(record.finding.key, sizeof(record.finding.key), "%s", key);
+	va_start(arguments, format);
+	vsnprintf(record.finding.value, sizeof(record.finding.value), format, arguments);
+	va_end(arguments);
+	if (severity != CTXD_FINDING_OK)
+		snprintf(record.finding.remedy, sizeof(record.finding.remedy), "%s", remedy);
+	answer_add(answer, &record);
+}
+
+static double seconds(uint64_t ns)
+{
+	return (double)ns / (double)NS_PER_SECOND;
+}
+
+static void add_link(const struct bridge *bridge, const struct engine_status *status, struct answer *answer)
+{
+	uint64_t age_ns = bridge->now_ns > status->since_ns ? bridge->now_ns - status->since_ns : 0;
+
+	add(answer, status->address[0] ? CTXD_FINDING_OK : CTXD_FINDING_WARNING, "address",
+	    "no server has been found yet", "%s",
+	    status->address[0] ? status->address : bridge->config.fleet.engine);
+	add(answer, status->is_up ? CTXD_FINDING_OK : CTXD_FINDING_ERROR, "link",
+	    "look whether the server runs, and can be reached from this host",
+	    "%s for %.0f s, connected %" PRIu64 " times%s%s", status->is_up ? "up" : "down", seconds(age_ns),
+	    status->connected, status->trouble[0] ? ", last trouble: " : "", status->trouble);
+	if (status->warning[0])
+		add(answer, CTXD_FINDING_WARNING, "configuration", "see fleet_engine in ctxd.conf(5)", "%s",
+		    status->warning);
+}
+
+static void add_server(const struct engine_status *status, struct answer *answer)
+{
+	bool is_old = strcmp(status->software, "redis") == 0 && strtol(status->version, NULL, 10) < 7;
+
+	if (status->software[0])
+		add(answer, is_old ? CTXD_FINDING_WARNING : CTXD_FINDING_OK, "version",
+		    "Redis 7 or later, or Valkey, is what this is tested with", "%s %s", status->software,
+		    status->version);
+	if (status->role[0])
+		add(answer, strcmp(status->role, "master") ? CTXD_FINDING_ERROR : CTXD_FINDING_OK, "role",
+		    "the server is no master: give all servers in fleet_engine, or Sentinel", "%s",
+		    status->role);
+	if (status->round_trip_ns)
+		add(answer, CTXD_FINDING_OK, "round_trip", "", "%.2f ms, a message %.2f ms",
+		    seconds(status->round_trip_ns) * 1000, seconds(status->message_ns) * 1000);
+	if (status->is_clock_known)
+		add(answer,
+		    llabs(status->clock_ahead_ns) > (int64_t)CLOCK_MAX_NS ? CTXD_FINDING_WARNING
+									  : CTXD_FINDING_OK,
+		    "clock", "let NTP set the clocks of this host and of the server", "%.3f s %s",
+		    seconds((uint64_t)llabs(status->clock_ahead_ns)),
+		    status->clock_ahead_ns < 0 ? "behind" : "ahead");
+}
+
+static void add_rights(const struct bridge *bridge, const struct engine_status *status, struct answer *answer)
+{
+	const char *fleet = bridge->config.fleet.name, *host = bridge->host;
+	bool is_scan_only = strcmp(status->denied, "SCAN") == 0;
+	char remedy[700];
+
+	/* The names of the keys are cut with the remedy, if they are very long. */
+	snprintf(remedy, sizeof(remedy),
+		 "ACL SETUSER %s resetkeys %%W~ctx:%s:in:* %%RW~ctx:%s:in:%s %%RW~ctx:%s:lease:%s "
+		 "%%R~ctx:%s:lease:* -@all +xadd +xread +xtrim +set +mget +ping +role +pexpire +scan",
+		 bridge->config.fleet.user[0] ? bridge->config.fleet.user : "USER", fleet, fleet, host, fleet,
+		 host, fleet);
+	add(answer,
+	    !status->denied[0] ? CTXD_FINDING_OK
+	    : is_scan_only     ? CTXD_FINDING_WARNING
+			       : CTXD_FINDING_ERROR,
+	    "rights", remedy, "%s%s", status->denied[0] ? "denied: " : "all that are needed", status->denied);
+}
+
+static void add_times(const struct bridge *bridge, const struct engine_status *status, struct answer *answer)
+{
+	const struct config_fleet *config = &bridge->config.fleet;
+	struct fleet_link_info link = fleet_link_info(bridge->fleet);
+
+	add(answer, link.is_lease_held ? CTXD_FINDING_OK : CTXD_FINDING_ERROR, "lease",
+	    "without its lease other hosts take this one for dead", "%s, of %.1f s",
+	    link.is_lease_held ? "held" : "not held", seconds(config->lease_ns));
+	if (config->grace_ns == CTX_FOREVER)
+		add(answer, CTXD_FINDING_OK, "grace", "", "for ever");
+	else if (status->failover_ns && status->failover_ns >= config->grace_ns)
+		add(answer, CTXD_FINDING_WARNING, "grace",
+		    "a failover would end all that is joined across hosts: SENTINEL SET NAME "
+		    "down-after-milliseconds 2000, or raise fleet_grace",
+		    "%.1f s, but Sentinel waits %.1f s before a failover", seconds(config->grace_ns),
+		    seconds(status->failover_ns));
+	else if (status->failover_ns)
+		add(answer, CTXD_FINDING_OK, "grace", "", "%.1f s, Sentinel waits %.1f s before a failover",
+		    seconds(config->grace_ns), seconds(status->failover_ns));
+	else
+		add(answer, CTXD_FINDING_OK, "grace", "", "%.1f s", seconds(config->grace_ns));
+	add(answer, CTXD_FINDING_OK, "key", "", "%s",
+	    config->key_file[0] ? "messages are authenticated"
+				: "none: who may write to the engine can speak for any host");
+}
+
+void findings_add(struct bridge *bridge, const struct engine_status *status, struct answer *answer)
+{
+	add_link(bridge, status, answer);
+	add_server(status, answer);
+	add_rights(bridge, status, answer);
+	add_times(bridge, status, answer);
+}
