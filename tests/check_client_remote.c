@@ -178,6 +178,28 @@ START_TEST(a_context_that_ended_first_leaves_nothing_behind)
 }
 END_TEST
 
+/* More than the socket takes while the service does not read. */
+#define UNWANTED 600
+
+START_TEST(answers_that_nobody_wants_are_given_back)
+{
+	struct stage stage;
+	bool given_back[UNWANTED] = {false};
+
+	stage_open(&stage, HOUR, 0);
+	for (unsigned i = 0; i < UNWANTED; i++)
+		say_joined(&stage, 5000 + i, 1 + i, CTX_FOREVER);
+	for (unsigned i = 0; i < UNWANTED; i++) {
+		uint64_t number = hear(&stage, WIRE_LEAVE).attach.id.number;
+		ck_assert_uint_ge(number, 1);
+		ck_assert_uint_le(number, UNWANTED);
+		ck_assert(!given_back[number - 1]);
+		given_back[number - 1] = true;
+	}
+	stage_close(&stage);
+}
+END_TEST
+
 START_TEST(the_deadline_moves_and_orders_are_obeyed)
 {
 	struct stage stage;
@@ -469,6 +491,7 @@ Suite *test_suite(void)
 	tcase_add_test(joins, a_refusal_for_now_is_asked_again);
 	tcase_add_test(joins, an_answer_with_another_descriptor_is_asked_again);
 	tcase_add_loop_test(joins, a_context_that_ended_first_leaves_nothing_behind, 0, 2);
+	tcase_add_test(joins, answers_that_nobody_wants_are_given_back);
 	tcase_add_test(joins, the_deadline_moves_and_orders_are_obeyed);
 	tcase_add_test(joins, a_context_of_this_host_has_an_owner);
 	tcase_add_test(joins, a_mirror_that_is_joined_by_its_own_id_ends_with_its_bridge);

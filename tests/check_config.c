@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,37 @@ START_TEST(what_is_no_regular_file_is_refused)
 }
 END_TEST
 
+START_TEST(the_name_of_a_host_is_that_of_the_kernel_if_a_fleet_can_have_it)
+{
+	struct config config;
+
+	if (unshare(CLONE_NEWUTS) || sethostname("Build-7.Example", 15))
+		test_skip("needs root, to have a name of its own");
+	ck_assert_ok(parse("", &config));
+	ck_assert_ok(config_complete_fleet(&config.fleet, reason, sizeof(reason)));
+	ck_assert_str_eq(config.fleet.host, "");
+	ck_assert_ok(parse("fleet_engine = redis://engine", &config));
+	ck_assert_ok(config_complete_fleet(&config.fleet, reason, sizeof(reason)));
+	ck_assert_str_eq(config.fleet.host, "build-7.example");
+	ck_assert_uint_eq(config.fleet.bridge_uid, UINT32_MAX);
+	ck_assert_ok(sethostname("build_7", 7));
+	ck_assert_ok(parse("fleet_engine = redis://engine", &config));
+	ck_assert_int_eq(config_complete_fleet(&config.fleet, reason, sizeof(reason)), -EINVAL);
+	ck_assert_str_eq(config.fleet.engine, "");
+	ck_assert_ptr_nonnull(strstr(reason, "fleet_host"));
+	ck_assert_ok(
+		parse("fleet_engine = redis://engine\nfleet_host = here\nfleet_bridge_user = root", &config));
+	ck_assert_ok(config_complete_fleet(&config.fleet, reason, sizeof(reason)));
+	ck_assert_str_eq(config.fleet.host, "here");
+	ck_assert_uint_eq(config.fleet.bridge_uid, 0);
+	ck_assert_ok(
+		parse("fleet_engine = redis://engine\nfleet_host = here\nfleet_bridge_user = -", &config));
+	ck_assert_int_eq(config_complete_fleet(&config.fleet, reason, sizeof(reason)), -EINVAL);
+	ck_assert_str_eq(config.fleet.engine, "redis://engine");
+	ck_assert_uint_eq(config.fleet.bridge_uid, UINT32_MAX);
+}
+END_TEST
+
 START_TEST(hostile_text_is_quoted)
 {
 	char buffer[40];
@@ -202,6 +234,7 @@ Suite *test_suite(void)
 	tcase_add_test(config, long_lines_and_nul_bytes_are_refused);
 	tcase_add_test(config, files_are_read_and_refused);
 	tcase_add_loop_test(config, what_is_no_regular_file_is_refused, 0, NO_FILES);
+	tcase_add_test(config, the_name_of_a_host_is_that_of_the_kernel_if_a_fleet_can_have_it);
 	tcase_add_test(config, hostile_text_is_quoted);
 	return suite;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ctxd in a fleet: what clients are told of it, and contexts of this host that are shared for it. */
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/utsname.h>
@@ -75,11 +76,12 @@ END_TEST
 START_TEST(what_is_shared_for_the_fleet_has_a_secret_by_which_it_is_joined)
 {
 	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, FLEET_CONFIGURATION);
+	service_start(&service, FLEET_CONFIGURATION "log_level = debug\n");
 	struct raw_client owner = fleet_client(&service), joiner = fleet_client(&service);
 	struct wire_global global, other, wrong;
-	/* The mode gives nobody a right. */
-	int first = fleet_share(&owner, 0, &global), second = fleet_share(&owner, 0, &other);
+	char secret[24];
+	/* The mode of the first gives nobody a right. */
+	int first = fleet_share(&owner, 0, &global), second = fleet_share(&owner, 0600, &other);
 
 	ck_assert_uint_ne(global.secret, 0);
 	ck_assert_uint_ne(global.secret, other.secret);
@@ -124,6 +126,14 @@ START_TEST(what_is_shared_for_the_fleet_has_a_secret_by_which_it_is_joined)
 	close(ends[1]);
 	close(first);
 	close(second);
+	/* No line has the secret: not one of a cancel either. */
+	fleet_say(&joiner, (struct wire_message){.type = WIRE_CANCEL, .cancel = {.id = other.id}});
+	fleet_expect(&owner, WIRE_ORDER);
+	for (int i = 0; i < 2; i++) {
+		snprintf(secret, sizeof(secret), i ? "%" PRIx64 : "%" PRIu64, other.secret);
+		ck_assert(service_logged(&service, "event=request uid"));
+		ck_assert(!service_logged(&service, secret));
+	}
 	close(owner.fd);
 	close(joiner.fd);
 	service_end(&service);
@@ -232,7 +242,7 @@ START_TEST(the_bridge_sees_what_is_of_the_fleet_or_all_if_it_may)
 	struct wire_message fetch = *fleet_expect(&bridge, WIRE_FETCH);
 	ck_assert_uint_eq(fetch.fetch.uid, USER);
 	int mirrored = fleet_answer_live(&bridge, &fetch, &id);
-	fleet_expect_joined(&user);
+	ck_assert_uint_eq(fleet_expect_joined(&user)->owner_uid, 0);
 	fleet_close_fds(&user);
 	/* What is for the fleet, the mirror and the join. */
 	ck_assert_uint_eq(count_listed(&bridge), 3);

@@ -63,7 +63,7 @@ static int read_key(const char *path, struct fleet_config *config, char *reason,
 		return -ENOTSUP;
 	}
 	if (size < FLEET_KEY_MIN || size > FLEET_KEY_MAX) {
-		snprintf(reason, reason_size, "fleet_key_file %s: expected %u to %u bytes in one line", path,
+		snprintf(reason, reason_size, "fleet_key_file %s: expected %d to %d bytes in one line", path,
 			 FLEET_KEY_MIN, FLEET_KEY_MAX);
 		return -EINVAL;
 	}
@@ -250,7 +250,7 @@ uint64_t bridge_next_ns(const struct bridge *bridge)
 		bridge->owned.retry_ns,
 		bridge->mirrors.timers.root ? bridge->mirrors.timers.root->key_ns : UINT64_MAX,
 	};
-	uint64_t next_ns = UINT64_MAX;
+	uint64_t next_ns = bridge->has_more ? 0 : UINT64_MAX;
 
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
 		if (times[i] < next_ns)
@@ -329,7 +329,10 @@ enum bridge_exit bridge_turn(struct bridge *bridge, uint64_t wait_ns)
 	do
 		fleet_tick(bridge->fleet, bridge->now_ns);
 	while (bridge_mirrors_tick(bridge) | serve_tick(bridge) | asks_tick(bridge));
-	tell_service(bridge);
+	/* While there may be more ends to tell, they come before what ctxd is told. */
+	bridge->has_more = count == EVENTS_MAX;
+	if (!bridge->has_more)
+		tell_service(bridge);
 	engine_watch(bridge);
 	engine_report(bridge);
 	return bridge->exit;

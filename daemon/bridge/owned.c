@@ -33,14 +33,13 @@ enum owned_state {
 
 /* Its size is part of what a joined context costs, see the memory in ctxd-fleet(8). */
 struct owned_context {
-	uint32_t next_free; /* Of the store. */
-	uint32_t tag;	    /* Of the request that has no answer; 0: there is none. */
+	uint32_t tag; /* Of the request that has no answer; 0: there is none. Of the store in a free slot. */
+	int pipe;
 	struct fleet_key key;
 	uint64_t number; /* Of its id at ctxd as it runs now; 0: it has none. */
 	struct store_link pending;
 	struct store_link of_process;
 	uint32_t process;
-	int pipe;
 	uint8_t state;
 	bool is_pending, is_registering; /* REJOIN is to be sent, or was. */
 };
@@ -420,7 +419,8 @@ void bridge_owned_answer(struct bridge *bridge, const struct wire_message *messa
 	bool is_joined = message->type == WIRE_JOINED;
 
 	bridge->service.waiting--;
-	if (!context || context->tag != service_tag(message->serial) || !context->tag) {
+	if (!context || context->state == OWNED_FREE || !context->tag ||
+	    context->tag != service_tag(message->serial)) {
 		/* It was left before this answer came. */
 		if (is_joined)
 			close_joined(&message->joined, fds, is_cut);

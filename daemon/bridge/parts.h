@@ -355,6 +355,7 @@ struct bridge {
 	int epoll_fd, engine_fd;
 	int scratch[2]; /* The pipe by which last words are copied. */
 	bool was_lease_held;
+	bool has_more; /* There were more events than one turn takes. */
 	struct service service;
 	struct owned_contexts owned;
 	struct mirrors mirrors;

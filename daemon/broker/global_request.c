@@ -168,6 +168,7 @@ static int wait_again(struct wait *wait)
 
 	if (!remote)
 		return -ENOMEM;
+	before->broker->work += WORK_ITEM;
 	list_remove(&wait->pending.ready);
 	before->wait_count--;
 	remote_unref(before);

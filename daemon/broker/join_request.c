@@ -21,12 +21,15 @@ static int find_wanted_share(struct peer *peer, const struct wire_join *wanted, 
 unsigned fill_joined(const struct share *share, bool is_remote, struct wire_joined *joined,
 		     int fds[WIRE_FDS_MAX])
 {
+	bool is_live_mirror = share->remote && share->owner;
+
 	*joined = (struct wire_joined){
 		.id = share_id(share),
 		.deadline_ns = share->deadline_ns,
 		.ctx_id = share->ctx_id,
 		.owner_pid = share->pid,
-		.owner_uid = share->uid,
+		/* A mirror belongs to who asked for it, and is owned by the bridge. */
+		.owner_uid = is_live_mirror ? share->owner->identity.uid : share->uid,
 		.flags = (share->movable ? WIRE_MOVABLE : 0) | (is_remote ? WIRE_REMOTE : 0),
 		.ended = share->ended_ns != 0,
 	};

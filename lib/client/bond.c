@@ -68,6 +68,20 @@ int bond_global(const struct bond *bond, struct wire_global *ret_global)
 	return 0;
 }
 
+void bond_give_back(struct ctxd_client *client, struct ctxd_id id, bool joined)
+{
+	struct bond *bond = bond_new(client, NULL, joined, NULL);
+
+	if (!bond)
+		return;
+	lock_acquire(&client->lock);
+	bond->id = id;
+	bond->known = true;
+	bond_list(bond, joined ? &client->joins : &client->shares);
+	bond_pend(bond, PENDING_GONE);
+	lock_release(&client->lock);
+}
+
 void bond_pend(struct bond *bond, unsigned pending)
 {
 	bond->pending |= pending;

@@ -326,6 +326,12 @@ struct bond *bond_new(struct ctxd_client *client, struct ctx_context *ctx, bool 
 /* Ends the context of a join. No lock is held, for callbacks of the context run in here. Dispatcher. */
 void bond_end(struct bond *bond, int error, const struct ctx_cause *cause);
 
+/*
+ * Tells the service, once the socket takes messages again, that what it has shared or joined under that id is
+ * not wanted. Without memory it is told when the connection ends. Dispatcher.
+ */
+void bond_give_back(struct ctxd_client *client, struct ctxd_id id, bool joined);
+
 /* Adds it to the shares or joins of its client. The client lock is held. */
 void bond_list(struct bond *bond, struct list *list);
 

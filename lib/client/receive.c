@@ -174,8 +174,11 @@ static void withdraw_unwanted(struct ctxd_client *client, const struct wire_mess
 		return;
 	}
 	lock_acquire(&client->lock);
-	link_send(client, &back, -1);
+	int result = link_send(client, &back, -1);
 	lock_release(&client->lock);
+	bool joined = back.type == WIRE_LEAVE;
+	if (result == -EAGAIN)
+		bond_give_back(client, joined ? back.attach.id : back.id, joined);
 }
 
 static void take_event(struct ctxd_client *client, const struct wire_event *from)
