@@ -29,7 +29,7 @@ time_max=100000
 need $ctxtool $ctxd build/bench/fleet
 lacks_engine && fail "$reason"
 compile_actor
-runs=$([[ $quick ]] && echo 3 || echo 9)
+runs=${RUNS:-$([[ $quick ]] && echo 3 || echo 9)}
 failovers=$([[ $quick ]] && echo 2 || echo 10)
 [[ -z ${FULL:-} ]] || failovers=200
 # A process that shares a context has two descriptors for it.
@@ -315,21 +315,31 @@ start_crowd() {
 	done
 }
 
+# tree TIMEOUT_OPTION...: sets $took, $status and $missing, the number of hosts that did not answer, or not with all.
+tree() {
+	local at
+	at=$(now_us)
+	CTXD_SOCKET=$work/h1/ctxd.sock $ctxtool tree --fleet "$@" >"$work/tree" 2>"$work/tree.err"
+	status=$?
+	took=$(ms_between "$at" "$(now_us)")
+	missing=$(grep -c "^ctxtool: host" "$work/tree.err")
+}
+
 tree_of_all() {
-	local count=$1 contexts=$2 at times=() status
+	local count=$1 contexts=$2 times=() missing_max=0 found
 	start_crowd "$count" "$contexts"
 	for ((run = 0; run < runs; run++)); do
-		at=$(now_us)
-		CTXD_SOCKET=$work/h1/ctxd.sock $ctxtool tree --fleet >"$work/tree" 2>"$work/tree.err" || fail "the tree of $count hosts: $(tail -n 3 "$work/tree.err")"
-		times+=("$(ms_between "$at" "$(now_us)")")
+		tree --timeout=30
+		times+=("$took")
+		[[ $missing -le $missing_max ]] || missing_max=$missing
+		found=$(grep -c "one of many" "$work/tree")
+		[[ $missing -gt 0 || $found == $((count * contexts)) ]] || fail "the tree shows $found contexts: $(head -n 3 "$work/tree.err")"
 	done
-	[[ $(grep -c "one of many" "$work/tree") == $((count * contexts)) ]] ||
-		fail "the tree shows $(grep -c "one of many" "$work/tree") contexts"
 	report_times "ctxtool tree --fleet, $count hosts with $contexts contexts" "<= 2000" "${times[@]}"
+	report "ctxtool tree --fleet, $count hosts: most that were missing" "$missing_max" hosts "<= 0"
 	kill -STOP "${bridge_pids[h2]}" "${bridge_pids[h3]}"
-	at=$(now_us) status=0
-	CTXD_SOCKET=$work/h1/ctxd.sock $ctxtool tree --fleet >"$work/tree" 2>"$work/tree.err" || status=$?
-	report "the same, two hosts are silent" "$(ms_between "$at" "$(now_us)")" ms "<= 2000"
+	tree
+	report "ctxtool tree --fleet, two of $count hosts are silent" "$took" ms "<= 2000"
 	[[ $status == 1 ]] && grep -qw h2 "$work/tree.err" && grep -qw h3 "$work/tree.err" ||
 		fail "silent hosts: status $status: $(tail -n 3 "$work/tree.err")"
 }
@@ -389,6 +399,6 @@ fi
 wanted "storms" && storms
 if wanted "tree"; then
 	start_engine
-	tree_of_all "$([[ $quick ]] && echo 20 || echo 100)" 1000
+	tree_of_all "${CROWD:-$([[ $quick ]] && echo 20 || echo 100)}" 1000
 fi
 exit 0
