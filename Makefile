@@ -63,6 +63,7 @@ tools: $(TOOLS)
 help:
 	@echo 'make all           library, ctxtool and examples, under build/'
 	@echo 'make demo          installs what is missing, builds, shows what ctxring does'
+	@echo 'make demo-fleet    the same for hosts of a fleet, with Redis, in network namespaces'
 	@echo 'make play          starts the example server and leaves it running'
 	@echo 'make check         installs what is missing, builds, runs every test'
 	@echo 'make check-kernels tests on Linux 6.1 and 6.12 in virtual machines; FULL=1: all of them'
@@ -160,7 +161,7 @@ $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
 $(eval $(call objects_of,daemon/fleet,-Idaemon/util $(call folders,base wire) $(CRYPTO_CFLAGS)))
-$(eval $(call objects_of,daemon/engine,-Idaemon/fleet $(call folders,base) $(HIREDIS_CFLAGS)))
+$(eval $(call objects_of,daemon/engine,-Idaemon/fleet $(call folders,base wire) $(HIREDIS_CFLAGS)))
 $(eval $(call objects_of,daemon/bridge,$(BRIDGE_FOLDERS) $(call folders,base wire) $(SYSTEMD_CFLAGS) $(if $(HIREDIS_CFLAGS),-DHAVE_HIREDIS)))
 
 # ---- library

@@ -29,10 +29,12 @@ time_max=100000
 need $ctxtool $ctxd build/bench/fleet
 lacks_engine && fail "$reason"
 compile_actor
-runs=$([[ $quick ]] && echo 3 || echo 9)
+runs=${RUNS:-$([[ $quick ]] && echo 3 || echo 9)}
 failovers=$([[ $quick ]] && echo 2 || echo 10)
 [[ -z ${FULL:-} ]] || failovers=200
+# A process that shares a context has two descriptors for it.
 many=$([[ $quick ]] && echo 2000 || echo 10000)
+[[ $many -le $((($(ulimit -Hn) - 1000) / 2)) ]] || many=$((($(ulimit -Hn) - 1000) / 2))
 fleet_settings=("fleet_lease = 1500ms" "fleet_grace = 6s" "contexts = 30000" "joins = 30000" "fds = 100000"
 	"remote_contexts = 30000" "remote_joins = 30000")
 
@@ -158,6 +160,10 @@ joined_by_one_host() {
 	report "$many joined, their parent cancelled: XADD commands" $(($(xadds) - before)) "commands" "<= $goal"
 	report "$many joined, their parent cancelled: all seen, p50" "$(awk '{ print $4 }' <<<"$said")" ms
 	report "$many joined, their parent cancelled: all seen, p99" "$(awk '{ print $6 }' <<<"$said")" ms "<= 100"
+	hold local "$many"
+	release
+	said=$(grep p99 "$work/hold.out")
+	report "$many joined on the same host: all seen, p99" "$(awk '{ print $6 }' <<<"$said")" ms
 }
 
 # ---- cables
@@ -309,23 +315,46 @@ start_crowd() {
 	done
 }
 
+# tree TIMEOUT_OPTION...: sets $took, $status and $missing, the number of hosts that did not answer, or not with all.
+tree() {
+	local at
+	at=$(now_us)
+	CTXD_SOCKET=$work/h1/ctxd.sock $ctxtool tree --fleet "$@" >"$work/tree" 2>"$work/tree.err"
+	status=$?
+	took=$(ms_between "$at" "$(now_us)")
+	missing=$(grep -c "^ctxtool: host" "$work/tree.err")
+}
+
 tree_of_all() {
-	local count=$1 contexts=$2 at times=() status
+	local count=$1 contexts=$2 times=() missing_max=0 found
 	start_crowd "$count" "$contexts"
 	for ((run = 0; run < runs; run++)); do
-		at=$(now_us)
-		CTXD_SOCKET=$work/h1/ctxd.sock $ctxtool tree --fleet >"$work/tree" 2>"$work/tree.err" || fail "the tree of $count hosts: $(tail -n 3 "$work/tree.err")"
-		times+=("$(ms_between "$at" "$(now_us)")")
+		tree --timeout=30
+		times+=("$took")
+		[[ $missing -le $missing_max ]] || missing_max=$missing
+		found=$(grep -c "one of many" "$work/tree")
+		[[ $missing -gt 0 || $found == $((count * contexts)) ]] || fail "the tree shows $found contexts: $(head -n 3 "$work/tree.err")"
 	done
-	[[ $(grep -c "one of many" "$work/tree") == $((count * contexts)) ]] ||
-		fail "the tree shows $(grep -c "one of many" "$work/tree") contexts"
 	report_times "ctxtool tree --fleet, $count hosts with $contexts contexts" "<= 2000" "${times[@]}"
+	report "ctxtool tree --fleet, $count hosts: most that were missing" "$missing_max" hosts "<= 0"
 	kill -STOP "${bridge_pids[h2]}" "${bridge_pids[h3]}"
-	at=$(now_us) status=0
-	CTXD_SOCKET=$work/h1/ctxd.sock $ctxtool tree --fleet >"$work/tree" 2>"$work/tree.err" || status=$?
-	report "the same, two hosts are silent" "$(ms_between "$at" "$(now_us)")" ms "<= 2000"
+	tree
+	report "ctxtool tree --fleet, two of $count hosts are silent" "$took" ms "<= 2000"
 	[[ $status == 1 ]] && grep -qw h2 "$work/tree.err" && grep -qw h3 "$work/tree.err" ||
 		fail "silent hosts: status $status: $(tail -n 3 "$work/tree.err")"
+}
+
+# The core over a fake engine that loses, doubles and reorders messages and is cut, by seed. It is one of the tests.
+storms() {
+	local seconds status=0
+	seconds=$([[ $quick ]] && echo 5 || echo 60)
+	if [[ ! -x build/tests/check_fleet_model ]]; then
+		echo "fleet: build/tests/check_fleet_model is not built, so the core is not run through storms" >&2
+		return
+	fi
+	CTX_FLEET_SECONDS=$seconds build/tests/check_fleet_model >"$work/storms" 2>&1 || status=$?
+	report "storms over a fake engine in $seconds s" "$(sed -n 's/^\([0-9]*\) storms$/\1/p' "$work/storms")" storms
+	report "storms after which an end was missing, or wrong" "$((status != 0))" storms "<= 0"
 }
 
 # any CASE...: whether the filter lets one of them run.
@@ -338,7 +367,7 @@ any() {
 }
 
 of_three_hosts=(across shared joined "host killed" "engine empty" "engine away")
-any "${of_three_hosts[@]}" "joiner cut off" "owner cut off" failover tree || exit 0
+any "${of_three_hosts[@]}" "joiner cut off" "owner cut off" failover storms tree || exit 0
 fleet_begin
 if any "${of_three_hosts[@]}"; then
 	begin_fleet
@@ -367,8 +396,9 @@ elif wanted "failover"; then
 	failover
 	end_fleet
 fi
+wanted "storms" && storms
 if wanted "tree"; then
 	start_engine
-	tree_of_all "$([[ $quick ]] && echo 20 || echo 100)" 1000
+	tree_of_all "${CROWD:-$([[ $quick ]] && echo 20 || echo 100)}" 1000
 fi
 exit 0

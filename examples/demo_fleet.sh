@@ -21,6 +21,8 @@ say() { printf '  %s\n' "$*"; }
 show() { cut -c 1-150 | sed 's/^/      | /'; }
 
 start_fleet() {
+	# Whose cancels from other hosts are obeyed.
+	fleet_settings+=("fleet_cancel = $(id -un)")
 	fleet_begin
 	start_engine failover
 	start_hosts a b c
@@ -77,10 +79,10 @@ client_leaves() {
 }
 
 # backend_ended HOST CAUSE FROM HOST_OF_CAUSE OPERATIONS: waits for the line that says so. Prints it, with the time
-# since FROM.
+# since FROM. HOST_OF_CAUSE may be "", for any.
 backend_ended() {
 	await_line "$work/$1.backend.err" "event=end trace=$trace "
-	[[ $(field cause) == "$2" && $line == *"host=\"$4\""* ]] || fail "$1 saw another cause than $2 of \"$4\": $line"
+	[[ $(field cause) == "$2" && $line == *"host=\"$4"* ]] || fail "$1 saw another cause than $2 of \"$4\": $line"
 	[[ $(field operations) == "$5" ]] || fail "$1 stopped $(field operations) operations, not $5: $line"
 	took=$(ms_between "$3" "$(field at_us)")
 	say "$1 stopped its $5 operations after $took ms: $(sed 's/.*cause=/cause=/' <<<"$line")"
@@ -103,6 +105,11 @@ leaves() {
 	line=$(grep "event=begin trace=$trace" "$work/b.backend.err")
 	[[ $(field left_ms) -gt 0 ]] || fail "b knows no deadline: $line"
 	say "b also knows how much time is left: $(field left_ms) ms"
+	say "ctxtool tree --fleet, on b:"
+	on b $ctxtool tree --fleet >"$work/tree" 2>&1 || fail "ctxtool tree --fleet: $(<"$work/tree")"
+	grep -A 4 "^${id%-*} " "$work/tree" >"$work/request"
+	[[ $(grep -c "live.* joined there" "$work/request") == 2 ]] || fail "not both joined contexts are shown: $(<"$work/tree")"
+	show <"$work/request"
 	client_leaves
 	backend_ended b hangup "$left_us" a 20
 	backend_ended c hangup "$left_us" a 20
@@ -117,9 +124,23 @@ comes_late() {
 	backend_ended c hangup "$(field at_us)" a 20
 }
 
+cancels() {
+	local cancelled_us
+	echo "4. ctxtool cancel --fleet, on c, ends a request of a on all hosts, and says when the work has stopped."
+	ask 20
+	cancelled_us=$(now_us)
+	on c $ctxtool cancel --fleet --wait --verbose --yes --cause "operator said so" "${id%-*}" >"$work/cancel" 2>&1 ||
+		fail "ctxtool cancel: $(<"$work/cancel")"
+	show <"$work/cancel"
+	grep -q "on 3 hosts: ended in 3 processes" "$work/cancel" || fail "not all hosts are reported"
+	backend_ended b service "$cancelled_us" "" 20
+	backend_ended c service "$cancelled_us" "" 20
+	leave "$client"
+}
+
 cable_of_b() {
 	local in_us
-	echo "4. The cable of b is pulled out; the client leaves; a second later the cable is put back."
+	echo "5. The cable of b is pulled out; the client leaves; a second later the cable is put back."
 	ask 20
 	cable_out b
 	client_leaves
@@ -135,7 +156,7 @@ cable_of_b() {
 
 master_killed() {
 	local killed_us
-	echo "5. The Redis master is killed, and the client leaves at once."
+	echo "6. The Redis master is killed, and the client leaves at once."
 	ask 20
 	killed_us=$(now_us)
 	kill_master
@@ -148,7 +169,7 @@ master_killed() {
 
 host_killed() {
 	local killed_us
-	echo "6. Host a loses its power, while its client waits. Its lease is 1.5 s."
+	echo "7. Host a loses its power, while its client waits. Its lease is 1.5 s."
 	ask 20
 	killed_us=$(now_us)
 	kill_host a
@@ -161,9 +182,10 @@ start_fleet
 finishes
 leaves
 comes_late
+cancels
 cable_of_b
 master_killed
 host_killed
 echo "== report, after $SECONDS s"
-say "a client that left, a late join, a cable, a failover of the engine, a host that died"
+say "a client that left, a late join, ctxtool cancel, a cable, a failover of the engine, a host that died"
 echo "  everything that was claimed was checked"

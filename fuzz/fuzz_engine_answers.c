@@ -85,6 +85,11 @@ static void check_trouble(void *link, const char *text)
 			abort();
 }
 
+static void remove_socket(void)
+{
+	unlink(address_text + strlen("unix:"));
+}
+
 static void open_listener(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -98,6 +103,7 @@ static void open_listener(void)
 	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) ||
 	    listen(listener, 16))
 		abort();
+	atexit(remove_socket);
 }
 
 static void ask_all(struct engine *engine)

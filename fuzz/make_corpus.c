@@ -249,15 +249,41 @@ static void save_fleet(void)
 		{.type = FLEET_RESYNC, .resync = {.round = 1, .step = FLEET_RESYNC_END}},
 		{.type = FLEET_HELLO},
 		{.type = FLEET_PROBE, .nonce = 1},
+		{.type = FLEET_ECHO, .nonce = 1},
+		{.type = FLEET_CANCEL,
+		 .cancelling = {1, 0, {.id = key.id, .user = "u", .host = "h", .text = "t"}}},
+		{.type = FLEET_CANCEL, .cancelling = {2, 9, {.id = key.id, .error = -EIO, .host = "h"}}},
+		{.type = FLEET_REPORT, .reported = {1, FLEET_REPORT_HOST, 0, 0, 0, {.host = "h"}}},
+		{.type = FLEET_REPORT,
+		 .reported = {1, FLEET_REPORT_HOST, 1, 0, 0, {.host = "i", .is_silent = true}}},
+		{.type = FLEET_REPORT, .reported = {.nonce = 1, .step = FLEET_REPORT_TOTAL, .index = 2}},
+		{.type = FLEET_LIST, .list_wish = {3, 0, CTXD_SHARED | CTXD_JOINED, 1000}},
+		{.type = FLEET_ENTRY,
+		 .listed_entry = {3,
+				  0,
+				  1,
+				  2,
+				  3,
+				  {.kind = CTXD_SHARED,
+				   .id = key.id,
+				   .created_ns = 1,
+				   .deadline_ns = 1,
+				   .ended_ns = 1,
+				   .cause = {.error = -EIO, .kind = CTX_CAUSE_CALL},
+				   .name = "n",
+				   .label = "l",
+				   .process = "p",
+				   .host = "h",
+				   .origin = key.id}}},
+		{.type = FLEET_LISTED, .listed = {3, 1, 0}},
 	};
 	struct fleet_batch batch = {.fleet = "default",
 				    .from = "host-1",
 				    .flags = FLEET_HOLDS,
 				    .from_incarnation = 1,
-				    .to_incarnation = 2,
 				    .session = 3,
-				    .first = 4};
-	uint8_t bytes[4096];
+				    .first = 1};
+	uint8_t bytes[8192] = {0};
 
 	save_file("fleet_wire", "beat", bytes, fleet_wire_pack_header(&batch, bytes));
 	batch.count = sizeof(messages) / sizeof(messages[0]);
@@ -265,6 +291,10 @@ static void save_fleet(void)
 	for (unsigned i = 0; i < batch.count; i++)
 		at += fleet_wire_pack(&messages[i], bytes + at);
 	save_file("fleet_wire", "all", bytes, at);
+	batch.flags |= FLEET_CODED;
+	fleet_wire_pack_header(&batch, bytes);
+	memset(bytes + at, 0, FLEET_CODE_SIZE);
+	save_file("fleet_wire", "coded", bytes, at + FLEET_CODE_SIZE);
 	save_file("fleet_wire", "id", "host-1/7-8-9", 12);
 }
 

@@ -22,8 +22,8 @@ sources_of() {
 	wire_client | wire_service | last_words | fleet_list) echo lib/wire/*.c ;;
 	reader) echo tools/read/reader.c ;;
 	carrier) echo lib/propagate/carrier.c lib/propagate/tracestate.c ;;
-	fleet_wire) echo daemon/fleet/fleet_wire.c daemon/fleet/id.c ;;
-	engine_answers) echo daemon/engine/*.c daemon/fleet/id.c ;;
+	fleet_wire) echo lib/wire/*.c lib/base/heap.c lib/base/overflow.c daemon/fleet/*.c daemon/util/{map,hash}.c ;;
+	engine_answers) echo lib/wire/*.c daemon/engine/*.c daemon/fleet/id.c ;;
 	config) echo lib/wire/*.c daemon/util/config.c daemon/util/log.c ;;
 	broker) echo lib/wire/*.c lib/base/heap.c lib/base/overflow.c daemon/broker/*.c daemon/util/*.c ;;
 	*) return 1 ;;

@@ -2039,7 +2039,8 @@ int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, stru
  *     than the owner's, and later by the time that the message took.
  *   - If the owner's host is gone, or has forgotten the context, it ends with CTX_CAUSE_HOST; if the way
  *     to that host is lost for longer than the grace of the fleet, with CTX_CAUSE_UNREACHABLE. Within
- *     the grace it lives on, and is joined again.
+ *     the grace it lives on, and is joined again. The first answer has at least the client's
+ *     timeout_ns, however short the grace is.
  *
  * -EINVAL: client, id or ret_ctx is NULL; id is no global id; a flag is unknown. -ENOTSUP: the service
  * belongs to no fleet.

@@ -26,6 +26,9 @@ cat >"$work/bench.jsonl" <<'END'
 {"bench":"context","case":"children that two threads make of one parent","value":3.970,"unit":"M/s","ratio":0.919,"against":"one thread","goal":">= 1.5"}
 {"bench":"flood","case":"LIST of 65,000: p99","value":203.630,"unit":"ms","ratio":null,"against":null,"goal":"<= 50"}
 {"bench":"flood","case":"LIST of 65,000: p50","value":8.870,"unit":"ms","ratio":null,"against":null,"goal":null}
+{"bench":"fleet","case":"cancel across hosts, own dispatch, p50","value":660096.000,"unit":"ns","ratio":1.574,"against":"engine and two across","goal":"<= 1.3"}
+{"bench":"fleet","case":"owner cut off for 1 s, seen after that, median","value":158.600,"unit":"ms","ratio":null,"against":null,"goal":null}
+{"bench":"fleet","case":"2000 joined, their parent cancelled: XADD commands","value":12,"unit":"commands","ratio":null,"against":null,"goal":"<= 400"}
 {"bench":"another","case":"of tomorrow","value":7.000,"unit":"ms","ratio":null,"against":null,"goal":null}
 END
 page=$work/RESULTS.md
@@ -33,7 +36,7 @@ awk -f bench/results.awk "$work/bench.jsonl" >"$page" || fail "results.awk: stat
 has "$page" "# What was measured"
 has "$page" '| Machine | A\|B, 2 processors |'
 has "$page" "| Not installed, so not compared with | Go, wrk |"
-has "$page" "## Missed goals: 3 of 5"
+has "$page" "## Missed goals: 4 of 7"
 has "$page" "| cancel: one recv of 60000 pending, defer | one of 256 pending | 2.74 | at most 2.0 |"
 has "$page" "| context: children that two threads make of one parent | one thread | 0.92 | at least 1.5 |"
 has "$page" "| flood: LIST of 65,000: p99 |  | 204 ms | at most 50 ms |"
@@ -41,16 +44,19 @@ has "$page" '| recv, 4096 pending, defer | 517 ns/op | raw ANY\|ALL, 21.7 us/op 
 has "$page" "| one recv of 60000 pending, defer | 1.03 us/op | one of 256 pending | 2.74 | at most 2.0, missed |"
 has "$page" "| io_uring_enter calls, group of 256, defer | 1 calls |  |  | at most 1 |"
 has "$page" "| children that two threads make of one parent | 3.97 M/s | one thread | 0.92 | at least 1.5, missed |"
+has "$page" "| cancel across hosts, own dispatch, p50 | 660 us | engine and two across | 1.57 | at most 1.3, missed |"
+has "$page" "| owner cut off for 1 s, seen after that, median | 159 ms |  |  |  |"
+has "$page" "| 2000 joined, their parent cancelled: XADD commands | 12 commands |  |  | at most 400 |"
 has "$page" "| LIST of 65,000 | 8.87 | 204 (missed: at most 50) |  |  |  |"
 has "$page" "## What else was measured?"
 has "$page" "| of tomorrow | 7 ms |  |  |  |"
 [[ $(grep -c '^| raw ANY' "$page") == 0 ]] || fail "the value of a comparison has a row of its own"
 # The direction stands in the head of each table that has one.
 [[ $(grep -A 2 'one parent get in each other' "$page" | tail -n 1) == "| Higher is better "* ]] || fail "more throughput is not better"
-[[ $(grep -c '^| Lower is better ' "$page") == 4 ]] || fail "not 4 tables of which lower is better"
+[[ $(grep -c '^| Lower is better ' "$page") == 7 ]] || fail "not 7 tables of which lower is better"
 # Without a missed goal there is no table of these.
-grep -v '"<= 50"\|>= 1.5\|<= 2.0' "$work/bench.jsonl" | awk -f bench/results.awk >"$page" || fail "results.awk: status $?"
-has "$page" "## Missed goals: 0 of 2"
+grep -v '"<= 50"\|>= 1.5\|<= 2.0\|<= 1.3' "$work/bench.jsonl" | awk -f bench/results.awk >"$page" || fail "results.awk: status $?"
+has "$page" "## Missed goals: 0 of 3"
 
 # ---- the page that is committed
 

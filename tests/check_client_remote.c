@@ -6,6 +6,8 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -13,6 +15,10 @@
 
 #include "context.h"
 #include "support/fleet_played.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED);
 
@@ -127,6 +133,44 @@ START_TEST(a_refusal_for_now_is_asked_again)
 	hear(&stage, WIRE_LEAVE);
 	ctx_finish(ctx);
 	stage_close(&stage);
+}
+END_TEST
+
+/* Has the clock of children begun just now, as after a boot. */
+static bool begin_clock(void)
+{
+	char offset[64];
+	int fd = unshare(CLONE_NEWTIME) ? -1 : open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	int length = snprintf(offset, sizeof(offset), "monotonic -%llu 0",
+			      (unsigned long long)(clock_now_ns() / NS_PER_SECOND));
+	bool begun = fd >= 0 && write(fd, offset, (size_t)length) == length;
+
+	if (fd >= 0)
+		close(fd);
+	return begun;
+}
+
+START_TEST(a_refusal_right_after_the_boot_is_not_asked_again_at_once)
+{
+	struct stage stage;
+	struct ctx_context *ctx;
+	int status;
+
+	if (!begin_clock())
+		test_skip("a time namespace cannot be made here");
+	pid_t pid = fork();
+	if (pid == 0) {
+		uint64_t begin_ns = clock_now_ns();
+		stage_open(&stage, HOUR, 0);
+		ck_assert_ok(ctxd_join_remote(stage.client, FAR_ID, NULL, 0, &ctx));
+		for (int i = 0; i < 3; i++)
+			say_result(&stage, hear(&stage, WIRE_JOIN_GLOBAL).serial, -EDQUOT);
+		hear(&stage, WIRE_JOIN_GLOBAL);
+		/* After 20, 40 and 80 ms. */
+		_exit(clock_now_ns() - begin_ns < 140 * MILLISECOND);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
 }
 END_TEST
 
@@ -489,6 +533,7 @@ Suite *test_suite(void)
 	tcase_add_test(joins, what_had_ended_before_ends_with_its_cause);
 	tcase_add_loop_test(joins, what_its_host_does_not_know_ends, 0, 2);
 	tcase_add_test(joins, a_refusal_for_now_is_asked_again);
+	tcase_add_test(joins, a_refusal_right_after_the_boot_is_not_asked_again_at_once);
 	tcase_add_test(joins, an_answer_with_another_descriptor_is_asked_again);
 	tcase_add_loop_test(joins, a_context_that_ended_first_leaves_nothing_behind, 0, 2);
 	tcase_add_test(joins, answers_that_nobody_wants_are_given_back);

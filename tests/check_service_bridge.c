@@ -25,6 +25,36 @@ START_TEST(there_is_one_bridge_and_it_names_its_host)
 }
 END_TEST
 
+/* Joins of the bridge are charged otherwise than those of clients, so none may become the other. */
+START_TEST(who_has_joined_or_shared_something_does_not_become_the_bridge)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, FLEET_CONFIGURATION);
+	struct raw_client waits = fleet_client(&service), shares = fleet_client(&service),
+			  joins = fleet_client(&service);
+	struct wire_message be = {.type = WIRE_BRIDGE, .bridge = {.host = "here"}};
+	struct raw_client *clients[] = {&waits, &shares, &joins};
+	struct wire_global global;
+
+	fleet_join(&waits, fleet_far(1), 0);
+	int pipe_end = fleet_share(&shares, 0600, &global);
+	fleet_join(&joins, global, 0);
+	fleet_expect_joined(&joins);
+	fleet_close_fds(&joins);
+	for (int i = 0; i < 3; i++) {
+		fleet_say(clients[i], be);
+		fleet_expect_error(clients[i], -EALREADY);
+	}
+	struct raw_client bridge = fleet_bridge(&service);
+	fleet_expect(&bridge, WIRE_FETCH);
+	for (int i = 0; i < 3; i++)
+		close(clients[i]->fd);
+	close(pipe_end);
+	close(bridge.fd);
+	service_end(&service);
+}
+END_TEST
+
 /* ---- joining */
 
 START_TEST(a_context_of_another_host_is_joined_when_the_bridge_has_a_mirror)
@@ -535,6 +565,7 @@ Suite *test_suite(void)
 	      *refusals = test_case(suite, "refusals");
 
 	ON_EACH_LOOP(bridge, there_is_one_bridge_and_it_names_its_host);
+	ON_EACH_LOOP(bridge, who_has_joined_or_shared_something_does_not_become_the_bridge);
 	ON_EACH_LOOP(joins, a_context_of_another_host_is_joined_when_the_bridge_has_a_mirror);
 	ON_EACH_LOOP(joins, who_waits_is_told_how_the_context_has_ended_or_that_it_is_unknown);
 	ON_EACH_LOOP(joins, a_mirror_that_nobody_has_joined_any_more_is_not_wanted);

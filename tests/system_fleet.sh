@@ -17,7 +17,7 @@ time_max=200
 need $bin/{fleet_server,fleet_backend,fleet_relay} $ctxtool $ctxd
 skip_without_fleet
 compile_actor
-fleet_settings=("fleet_lease = 1500ms" "fleet_grace = 3s")
+fleet_settings=("fleet_lease = 1500ms" "fleet_grace = 3s" "fleet_cancel = $(id -un)")
 
 # ---- what works
 
@@ -117,6 +117,30 @@ two_tiers_of_http() {
 	await_line "$work/b.backend.err" "event=begin .*operations=22"
 	leave "$client"
 	await_line "$work/b.backend.err" "event=end .*operations=22 cause=hangup host=\"a\""
+}
+
+# Each from a host that is not the owner's.
+ctxtool_sees_and_cancels_on_all_hosts() {
+	local out status
+	shares a shown
+	must b join shown "$id" wait
+	must c join shown "$id" wait
+	out=$(on b $ctxtool fleet) || fail "ctxtool fleet: status $?: $out"
+	[[ $(grep -cE "^(a|c) +alive|^b +this host" <<<"$out") == 3 ]] || fail "not three hosts: $out"
+	out=$(on b $ctxtool tree --fleet) || fail "ctxtool tree --fleet: status $?: $out"
+	[[ $out == *"${id%-*} \"shown\" live"*"b/"*joined*"c/"*joined* ]] || fail "the tree lacks something: $out"
+	out=$(on c $ctxtool cancel --fleet --wait --yes --cause "by operator" "${id%-*}") || fail "cancel: status $?: $out"
+	[[ $out == *"on 3 hosts: ended in 3 processes"* ]] || fail "not all have reported: $out"
+	for host in a b c; do
+		await_line "${actor_log[$host]}" "event=done name=shown cause=service .*by operator"
+	done
+	# A host that does not answer is named.
+	kill -STOP "${bridge_pids[c]}"
+	status=0
+	out=$(on b $ctxtool tree --fleet 2>&1) || status=$?
+	kill -CONT "${bridge_pids[c]}"
+	[[ $status == 1 && $out == *"host c did not answer"* ]] || fail "a silent host: status $status: $out"
+	crosses b c after_silence
 }
 
 # ---- what the engine keeps
@@ -300,7 +324,7 @@ for host in a b c; do
 	start_actor $host $host
 done
 run_tests an_end_reaches_all_who_joined a_late_join_is_born_done an_owner_that_dies_ends_all \
-	deadlines_cross_and_are_never_earlier strangers_are_refused programs_of_a_host_join_one_mirror two_tiers_of_http \
+	deadlines_cross_and_are_never_earlier strangers_are_refused programs_of_a_host_join_one_mirror two_tiers_of_http ctxtool_sees_and_cancels_on_all_hosts \
 	broken_messages_are_ignored a_lease_that_looks_gone_ends_nothing an_emptied_engine_ends_nothing \
 	a_second_host_of_one_name_is_refused ctxd_of_the_owner_is_killed ctxd_of_the_joiner_is_killed \
 	bridge_of_the_owner_is_killed bridge_of_the_joiner_is_killed a_paused_host_comes_back \

@@ -298,20 +298,6 @@ static void print_settings(const struct probe_report *report)
 	       report->table_error ? strerror(report->table_error) : "works");
 }
 
-void print_problem(bool blocks, const char *problem, const char *remedy)
-{
-	char shown[4 * 640], part[640];
-
-	printf("%s%s%s\n", colour(blocks ? COLOUR_RED : COLOUR_YELLOW), problem, colour(COLOUR_PLAIN));
-	while (*remedy) {
-		size_t length = strcspn(remedy, "\n");
-
-		snprintf(part, sizeof(part), "%.*s", (int)length, remedy);
-		printf("    %s\n", escape(part, shown, sizeof(shown)));
-		remedy += length + (remedy[length] == '\n');
-	}
-}
-
 static void print_text(const struct diagnosis *diagnosis)
 {
 	const struct probe_report *report = &diagnosis->report;

@@ -5,14 +5,29 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "fleet.h"
+#include "fleet_hosts.h"
 #include "names.h"
 #include "service.h"
 #include "terminal.h"
 
 static const char start_remedy[] = "systemctl start ctxd-fleet   (or: ctxd-fleet -c /etc/ctxd.conf)\n"
 				   "journalctl -u ctxd-fleet     says why it ended or is not let in";
+
+void print_problem(bool blocks, const char *problem, const char *remedy)
+{
+	char shown[4 * 640], part[640];
+
+	printf("%s%s%s\n", colour(blocks ? COLOUR_RED : COLOUR_YELLOW), problem, colour(COLOUR_PLAIN));
+	while (*remedy) {
+		size_t length = strcspn(remedy, "\n");
+
+		snprintf(part, sizeof(part), "%.*s", (int)length, remedy);
+		printf("    %s\n", escape(part, shown, sizeof(shown)));
+		remedy += length + (remedy[length] == '\n');
+	}
+}
 
 static int add_finding(const struct ctxd_finding *finding, void *data)
 {

@@ -22,6 +22,9 @@ static int become_bridge(struct peer *peer, const struct wire_bridge *wanted)
 		return -EINVAL;
 	if (broker->bridge)
 		return -EBUSY;
+	/* What a bridge has is charged otherwise than what other clients have. */
+	if (!list_empty(&peer->pending) || !list_empty(&peer->joins) || !list_empty(&peer->shares))
+		return -EALREADY;
 	if (peer->identity.pidfd < 0)
 		return -ESRCH; /* Without a pidfd nobody who joins a mirror could tell when the bridge dies.
 				*/

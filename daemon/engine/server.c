@@ -425,6 +425,7 @@ static void write_questions(struct server *server, uint64_t now_ns)
 static void finish_connecting(struct server *server, uint64_t now_ns)
 {
 	socklen_t size = sizeof(int);
+	const char *problem = NULL;
 	int error = 0;
 
 	if (getsockopt(server->context->fd, SOL_SOCKET, SO_ERROR, &error, &size))
@@ -438,8 +439,10 @@ static void finish_connecting(struct server *server, uint64_t now_ns)
 	poll_server(server, EPOLL_CTL_MOD, EPOLLIN);
 	if (!server->options->tls)
 		return;
-	server->ssl = tls_begin(server->options->tls, server->context, server->host);
-	if (!server->ssl)
+	server->ssl = tls_begin(server->options->tls, server->context, server->host, &problem);
+	if (problem)
+		server_fail(server, "TLS cannot begin: %s", problem);
+	else if (!server->ssl)
 		fail_by_hiredis(server, "TLS cannot begin");
 }
 

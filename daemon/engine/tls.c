@@ -62,13 +62,15 @@ static bool expect_host(SSL *ssl, const char *host)
 	return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
 }
 
-struct ssl_st *tls_begin(struct tls *tls, redisContext *context, const char *host)
+struct ssl_st *tls_begin(struct tls *tls, redisContext *context, const char *host, const char **ret_problem)
 {
 	SSL *ssl = SSL_new(tls->context);
 
+	*ret_problem = NULL;
 	if (!ssl)
 		return NULL;
 	if (!expect_host(ssl, host) || redisInitiateSSL(context, ssl) != REDIS_OK) {
+		*ret_problem = tls_problem(ssl);
 		SSL_free(ssl);
 		return NULL;
 	}
@@ -109,11 +111,12 @@ void tls_close(struct tls *tls)
 	(void)tls;
 }
 
-struct ssl_st *tls_begin(struct tls *tls, redisContext *context, const char *host)
+struct ssl_st *tls_begin(struct tls *tls, redisContext *context, const char *host, const char **ret_problem)
 {
 	(void)tls;
 	(void)context;
 	(void)host;
+	(void)ret_problem;
 	return NULL;
 }
 

@@ -23,9 +23,9 @@ void tls_close(struct tls *tls);
 
 /*
  * Begins TLS on a connection that was made. host is the name that the certificate must have. The context
- * frees what is returned. NULL: it failed, and the context may know why.
+ * frees what is returned. NULL: it failed, and *ret_problem says why; if that is NULL the context may know.
  */
-struct ssl_st *tls_begin(struct tls *tls, redisContext *context, const char *host);
+struct ssl_st *tls_begin(struct tls *tls, redisContext *context, const char *host, const char **ret_problem);
 /* Whether the handshake is over, so that output can be written. */
 bool tls_is_ready(const struct ssl_st *ssl);
 /* Why the certificate was refused. NULL: it was not. */

@@ -57,11 +57,12 @@ struct engine_events {
 	void (*own_lease)(void *link, uint64_t incarnation);
 	/* Answers lease_read, once for each host. incarnation 0: it has no lease. */
 	void (*lease)(void *link, const char *host, uint64_t incarnation);
-	/* What the log should say. Before each loss of a link that worked, with the reason; and once in a
-	 * while where the same goes on. */
+	/* What the log should say: why a link that worked is lost, just before down, and other faults. The
+	 * same text comes at most once a minute; engine_status always has the latest. */
 	void (*trouble)(void *link, const char *text);
 	/* Answers hosts: once for each name, and at the end with NULL and 0 or a negative errno: -EACCES when
-	 * the server refuses the list, -EHOSTUNREACH when the link is down. A name may come twice. */
+	 * the server refuses the list, -EHOSTUNREACH when the link is down, -E2BIG when there are too many
+	 * keys. A name may come twice. */
 	void (*host)(void *link, const char *host, int error);
 	/* Answers examine. The status is borrowed. */
 	void (*examined)(void *link, const struct engine_status *status);
@@ -72,7 +73,9 @@ struct engine_events {
 struct engine_calls {
 	void (*close)(struct engine *engine);
 	/* The descriptor that is readable when dispatch has something to do, and when it has at the latest.
-	 * -1: only the time says so. UINT64_MAX: no time is known. */
+	 * -1: only the time says so. UINT64_MAX: no time is known. A time that has passed, such as 0: at
+	 * once; so it is after calls from outside of dispatch, which may only note what dispatch is to write.
+	 */
 	int (*fd)(const struct engine *engine);
 	uint64_t (*next_ns)(const struct engine *engine);
 	void (*dispatch)(struct engine *engine, uint64_t now_ns);

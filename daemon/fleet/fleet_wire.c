@@ -10,107 +10,36 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec.h"
+
 #define MAGIC 0x46585443u /* "CTXF" */
 #define MESSAGE_HEADER 4u
-
-struct codec {
-	bool writes;	   /* else it reads */
-	uint8_t *out;	   /* where to write */
-	const uint8_t *in; /* where to read from */
-	size_t at, size;
-	bool broken;
-};
-
-/* ---- numbers and texts */
-
-static uint64_t code_number(struct codec *codec, unsigned bytes, uint64_t value)
-{
-	if (codec->size - codec->at < bytes) {
-		codec->broken = true;
-		return 0;
-	}
-	uint64_t read = 0;
-	for (unsigned i = 0; i < bytes; i++) {
-		if (codec->writes)
-			codec->out[codec->at + i] = (uint8_t)(value >> 8 * i);
-		else
-			read |= (uint64_t)codec->in[codec->at + i] << 8 * i;
-	}
-	codec->at += bytes;
-	return codec->writes ? value : read;
-}
-
-static void code_u16(struct codec *codec, uint16_t *value)
-{
-	*value = (uint16_t)code_number(codec, 2, *value);
-}
-
-static void code_u32(struct codec *codec, uint32_t *value)
-{
-	*value = (uint32_t)code_number(codec, 4, *value);
-}
-
-static void code_i32(struct codec *codec, int32_t *value)
-{
-	*value = (int32_t)(uint32_t)code_number(codec, 4, (uint32_t)*value);
-}
-
-static void code_u64(struct codec *codec, uint64_t *value)
-{
-	*value = code_number(codec, 8, *value);
-}
-
-static void require_that(struct codec *codec, bool condition)
-{
-	codec->broken |= !condition;
-}
-
-/* A byte that says how long the text is, and its bytes, of which none is NUL. value has room for size. */
-static void code_text(struct codec *codec, char *value, size_t size)
-{
-	size_t length = (size_t)code_number(codec, 1, codec->writes ? strnlen(value, size) : 0);
-
-	if (length >= size || codec->size - codec->at < length) {
-		codec->broken = true;
-		return;
-	}
-	if (codec->writes) {
-		memcpy(codec->out + codec->at, value, length);
-	} else {
-		memset(value, 0, size);
-		memcpy(value, codec->in + codec->at, length);
-		require_that(codec, strlen(value) == length);
-	}
-	codec->at += length;
-}
 
 /* ---- structures */
 
 static void code_key(struct codec *codec, struct fleet_key *value)
 {
-	code_u64(codec, &value->id.epoch);
-	code_u64(codec, &value->id.number);
+	code_id(codec, &value->id, false);
 	code_u64(codec, &value->secret);
-	require_that(codec, value->id.epoch && value->id.number && value->secret);
+	require_that(codec, value->secret);
 }
 
 static void code_cause(struct codec *codec, struct wire_cause *value)
 {
-	code_i32(codec, &value->error);
+	code_error(codec, &value->error, false);
 	code_u32(codec, &value->kind);
 	code_i32(codec, &value->code);
 	code_u32(codec, &value->expired);
-	code_i32(codec, &value->pid);
-	code_i32(codec, &value->tid);
+	code_pid(codec, &value->pid);
+	code_pid(codec, &value->tid);
 	code_u32(codec, &value->uid);
 	code_u64(codec, &value->ctx_id);
 	code_u64(codec, &value->time_ns);
-	code_text(codec, value->text, sizeof(value->text));
-	code_text(codec, value->host, sizeof(value->host));
-	require_that(codec, !value->host[0] || fleet_host_is_valid(value->host, strlen(value->host)));
-	require_that(codec, value->error < 0 && value->error >= -WIRE_ERRNO_MAX);
+	code_string(codec, value->text, sizeof(value->text));
+	code_string(codec, value->host, sizeof(value->host));
+	require_that(codec, !value->host[0] || is_host(value->host));
 	require_that(codec, value->kind > CTX_CAUSE_NONE && value->kind <= CTX_CAUSE_UNREACHABLE);
-	require_that(codec, value->expired <= 1 && value->pid >= 0 && value->tid >= 0);
+	require_that(codec, value->expired <= 1);
 }
 
 static void code_state(struct codec *codec, struct fleet_state *value)
@@ -123,23 +52,11 @@ static void code_state(struct codec *codec, struct fleet_state *value)
 		code_u32(codec, &value->movable);
 		code_u64(codec, &value->version);
 		code_u64(codec, &value->left_ns);
-		code_text(codec, value->label, sizeof(value->label));
+		code_string(codec, value->label, sizeof(value->label));
 		require_that(codec, value->movable <= 1 && value->version != FLEET_VERSION_NONE);
 	} else if (value->kind == FLEET_ENDED) {
 		code_cause(codec, &value->cause);
 	}
-}
-
-static void code_report(struct codec *codec, struct ctxd_report *value)
-{
-	unsigned *counts[] = {&value->asked,	  &value->ended,     &value->silent,   &value->batches,
-			      &value->operations, &value->unsent,    &value->timed,    &value->sqes,
-			      &value->enters,	  &value->cancelled, &value->finished, &value->held};
-
-	for (unsigned i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
-		code_u32(codec, counts[i]);
-	code_u64(codec, &value->submit_ns);
-	code_u64(codec, &value->reap_ns);
 }
 
 static void code_nonce(struct codec *codec, uint32_t *value)
@@ -155,17 +72,10 @@ static void code_request(struct codec *codec, uint64_t *value)
 }
 
 /* The name of a host. */
-static void code_host(struct codec *codec, char *value, size_t size)
+static void code_host(struct codec *codec, char value[CTX_HOST_MAX])
 {
-	code_text(codec, value, size);
-	require_that(codec, fleet_host_is_valid(value, strnlen(value, size)));
-}
-
-/* 0 or negative errno. */
-static void code_error(struct codec *codec, int32_t *value)
-{
-	code_i32(codec, value);
-	require_that(codec, *value <= 0 && *value >= -WIRE_ERRNO_MAX);
+	code_string(codec, value, CTX_HOST_MAX);
+	require_that(codec, is_host(value));
 }
 
 static void code_cancelling(struct codec *codec, struct fleet_cancelling *value)
@@ -174,18 +84,15 @@ static void code_cancelling(struct codec *codec, struct fleet_cancelling *value)
 
 	code_request(codec, &value->nonce);
 	code_u64(codec, &value->secret);
-	code_u64(codec, &cancel->id.epoch);
-	code_u64(codec, &cancel->id.number);
-	code_u32(codec, &cancel->flags);
-	code_error(codec, &cancel->error);
+	code_id(codec, &cancel->id, false);
+	code_flags(codec, &cancel->flags, FLEET_CANCEL_DRY_RUN);
+	code_error(codec, &cancel->error, true);
 	code_u64(codec, &cancel->wait_ns);
-	code_i32(codec, &cancel->pid);
+	code_pid(codec, &cancel->pid);
 	code_u32(codec, &cancel->uid);
-	code_text(codec, cancel->user, sizeof(cancel->user));
-	code_host(codec, cancel->host, sizeof(cancel->host));
-	code_text(codec, cancel->text, sizeof(cancel->text));
-	require_that(codec, cancel->id.epoch && cancel->id.number && cancel->pid >= 0);
-	require_that(codec, !(cancel->flags & ~FLEET_CANCEL_DRY_RUN));
+	code_string(codec, cancel->user, sizeof(cancel->user));
+	code_host(codec, cancel->host);
+	code_string(codec, cancel->text, sizeof(cancel->text));
 }
 
 static void code_reported(struct codec *codec, struct fleet_reported *value)
@@ -200,13 +107,13 @@ static void code_reported(struct codec *codec, struct fleet_reported *value)
 		code_u32(codec, &value->hosts_asked);
 		code_u32(codec, &value->hosts_silent);
 	} else {
-		code_host(codec, value->host.host, sizeof(value->host.host));
+		code_host(codec, value->host.host);
 		code_u32(codec, &is_silent);
 		require_that(codec, is_silent <= 1);
 	}
 	value->host.is_silent = is_silent;
 	if (!is_silent) {
-		code_error(codec, &value->host.error);
+		code_error(codec, &value->host.error, true);
 		code_report(codec, &value->host.report);
 	}
 }
@@ -243,7 +150,7 @@ static void code_entry_times(struct codec *codec, struct fleet_listed_entry *val
 		int32_t error = entry->cause.error;
 		code_u64(codec, &value->ended_ago_ns);
 		code_u32(codec, &kind);
-		code_error(codec, &error);
+		code_error(codec, &error, true);
 		require_that(codec, kind <= CTX_CAUSE_UNREACHABLE);
 		entry->ended_ns = 1;
 		entry->cause.kind = kind;
@@ -255,50 +162,47 @@ static void code_entry(struct codec *codec, struct fleet_listed_entry *value)
 {
 	struct ctxd_entry *entry = &value->entry;
 	uint32_t kind = entry->kind, bits = entry_bits(entry);
+	const uint32_t known = ENTRY_CREATED | ENTRY_DEADLINE | ENTRY_ENDED | ENTRY_ORIGIN;
 
 	code_request(codec, &value->nonce);
 	code_u32(codec, &value->index);
 	code_u32(codec, &kind);
-	code_u32(codec, &bits);
-	code_u64(codec, &entry->id.epoch);
-	code_u64(codec, &entry->id.number);
-	code_u64(codec, &entry->parent.epoch);
-	code_u64(codec, &entry->parent.number);
-	code_i32(codec, &entry->pid);
+	code_flags(codec, &bits, known);
+	code_id(codec, &entry->id, true);
+	code_id(codec, &entry->parent, true);
+	code_pid(codec, &entry->pid);
 	code_u32(codec, &entry->uid);
 	code_u64(codec, &entry->ctx_id);
 	code_u32(codec, &entry->mode);
 	code_u32(codec, &entry->depth);
 	code_u32(codec, &entry->joiners);
 	code_entry_times(codec, value, bits);
-	code_text(codec, entry->name, sizeof(entry->name));
-	code_text(codec, entry->label, sizeof(entry->label));
-	code_text(codec, entry->process, sizeof(entry->process));
+	code_string(codec, entry->name, sizeof(entry->name));
+	code_string(codec, entry->label, sizeof(entry->label));
+	code_string(codec, entry->process, sizeof(entry->process));
 	if (bits & ENTRY_ORIGIN) {
-		code_host(codec, entry->host, sizeof(entry->host));
-		code_u64(codec, &entry->origin.epoch);
-		code_u64(codec, &entry->origin.number);
+		code_host(codec, entry->host);
+		code_id(codec, &entry->origin, false);
 	}
 	entry->kind = kind;
 	require_that(codec,
 		     kind == CTXD_SHARED || kind == CTXD_JOINED || kind == CTXD_PROCESS || kind == CTXD_DEAD);
-	require_that(codec, entry->pid >= 0 && bits <= (ENTRY_ORIGIN << 1) - 1);
 }
 
 static void code_list_wish(struct codec *codec, struct fleet_list_wish *value)
 {
 	code_request(codec, &value->nonce);
 	code_u64(codec, &value->replaced);
-	code_u32(codec, &value->kinds);
+	code_flags(codec, &value->kinds, FLEET_KINDS);
 	code_u64(codec, &value->wait_ns);
-	require_that(codec, value->kinds && !(value->kinds & ~(uint32_t)FLEET_KINDS));
+	require_that(codec, value->kinds);
 }
 
 static void code_listed(struct codec *codec, struct fleet_listed *value)
 {
 	code_request(codec, &value->nonce);
 	code_u32(codec, &value->count);
-	code_error(codec, &value->error);
+	code_error(codec, &value->error, true);
 }
 
 static void code_resync(struct codec *codec, struct fleet_resync *value)
@@ -372,8 +276,8 @@ static void code_header(struct codec *codec, struct fleet_batch *value)
 	code_u64(codec, &value->session);
 	code_u64(codec, &value->first);
 	code_u64(codec, &value->heard);
-	code_host(codec, value->fleet, sizeof(value->fleet));
-	code_host(codec, value->from, sizeof(value->from));
+	code_host(codec, value->fleet);
+	code_host(codec, value->from);
 	require_that(codec, !(value->flags & ~(FLEET_HOLDS | FLEET_KEEPS | FLEET_CODED)));
 	require_that(codec, value->from_incarnation && value->session && value->first);
 	/* The number of the next message can be counted. */
@@ -385,7 +289,7 @@ static void code_header(struct codec *codec, struct fleet_batch *value)
 size_t fleet_wire_pack_header(const struct fleet_batch *batch, uint8_t bytes[FLEET_HEADER_MAX])
 {
 	struct fleet_batch copy = *batch;
-	struct codec codec = {.writes = true, .out = bytes, .size = FLEET_HEADER_MAX};
+	struct codec codec = {.out = bytes, .size = FLEET_HEADER_MAX};
 	uint32_t magic = MAGIC;
 	uint16_t version = FLEET_VERSION;
 
@@ -400,8 +304,8 @@ size_t fleet_wire_pack_header(const struct fleet_batch *batch, uint8_t bytes[FLE
 size_t fleet_wire_pack(const struct fleet_message *message, uint8_t bytes[FLEET_MESSAGE_MAX])
 {
 	struct fleet_message copy = *message;
-	struct codec codec = {.writes = true, .out = bytes, .size = FLEET_MESSAGE_MAX, .at = MESSAGE_HEADER};
-	struct codec head = {.writes = true, .out = bytes, .size = MESSAGE_HEADER};
+	struct codec codec = {.out = bytes, .size = FLEET_MESSAGE_MAX, .at = MESSAGE_HEADER};
+	struct codec head = {.out = bytes, .size = MESSAGE_HEADER};
 
 	code_message(&codec, &copy);
 	uint16_t type = (uint16_t)message->type, size = (uint16_t)codec.at;

@@ -22,7 +22,7 @@
 #define FLEET_VERSION 1
 /* The most bytes of a batch, of its header and of one message. */
 #define FLEET_BATCH_MAX 65536
-#define FLEET_HEADER_MAX (52 + 2 * FLEET_HOST_MAX)
+#define FLEET_HEADER_MAX (54 + 2 * FLEET_HOST_MAX)
 #define FLEET_MESSAGE_MAX 320
 /* The bytes of the code at the end of a batch. */
 #define FLEET_CODE_SIZE 32

@@ -8,11 +8,11 @@
 #ifndef CTXD_FLEET_ID_H
 #define CTXD_FLEET_ID_H
 
-#include "ctxring.h"
+#include "wire.h"
 
 /* The longest name of a host, and the room for any global id with its NUL. */
-#define FLEET_HOST_MAX 63
-#define FLEET_ID_TEXT (FLEET_HOST_MAX + 3 * (1 + 16) + 1)
+#define FLEET_HOST_MAX (CTX_HOST_MAX - 1)
+#define FLEET_ID_TEXT WIRE_GLOBAL_TEXT
 
 /* A context, as its own host knows it. */
 struct fleet_key {
@@ -30,9 +30,11 @@ static inline bool fleet_key_equal(const struct fleet_key *a, const struct fleet
 	return a->id.epoch == b->id.epoch && a->id.number == b->id.number && a->secret == b->secret;
 }
 
-/* Whether the length bytes at name are a host's name: 1 to 63 of [a-z0-9.-], and neither "." nor "-" first.
- */
-bool fleet_host_is_valid(const char *name, size_t length);
+/* As wire_host_is_valid(). The name of a fleet has the same form. */
+static inline bool fleet_host_is_valid(const char *name, size_t length)
+{
+	return wire_host_is_valid(name, length);
+}
 
 /* Writes the text of a valid id. */
 void fleet_id_format(const struct fleet_id *id, char text[FLEET_ID_TEXT]);

@@ -148,7 +148,7 @@ static void remote_refused(struct bond *bond)
 	bond_pend(bond, PENDING_WANTED);
 	if (!client->due_ns[TIMER_RETRY]) {
 		uint64_t now_ns = clock_now_ns(), delay_ns = client->retry_ns * 2;
-		if (now_ns - client->refused_ns > 2 * RETRY_MAX_NS)
+		if (!delay_ns || now_ns - client->refused_ns > 2 * RETRY_MAX_NS)
 			delay_ns = RETRY_FIRST_NS;
 		client->retry_ns = delay_ns < RETRY_MAX_NS ? delay_ns : RETRY_MAX_NS;
 		client->refused_ns = now_ns;

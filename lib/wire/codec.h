@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How numbers and texts lie in bytes: for the files of lib/wire.
+ * How numbers and texts lie in bytes: for the files of lib/wire, and for daemon/fleet/fleet_wire.c.
  *
  * Each function both writes and reads, so that the two cannot differ. A field that is wrong sets `broken`;
  * the functions then go on without harm, and the caller looks at `broken` at the end.

@@ -6,7 +6,7 @@
 
 #include "codec.h"
 
-#define MAGIC 0x4c585443u /* "CTXL" */
+#define MAGIC 0x52585443u /* "CTXR" */
 #define VERSION 1
 #define RECORD_HEADER 4u
 

@@ -5,7 +5,7 @@
 
 #include <jansson.h>
 
-#include "fleet.h"
+#include "fleet_hosts.h"
 
 /* An array of hosts; times are ages. NULL: no memory. */
 json_t *hosts_json(const struct ctxd_host *hosts, size_t count, uint64_t now_ns);

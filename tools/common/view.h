@@ -13,7 +13,7 @@
 
 #include "discover.h"
 #include "exit_code.h"
-#include "fleet.h"
+#include "fleet_hosts.h"
 
 struct view_options {
 	pid_t *pids;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fleet.h"
+#include "fleet_hosts.h"
 
 #include <errno.h>
 #include <stdbool.h>

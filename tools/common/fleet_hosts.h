@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Asks the hosts of a fleet, and says what is wrong with them. */
-#ifndef TOOL_FLEET_H
-#define TOOL_FLEET_H
+#ifndef TOOL_FLEET_HOSTS_H
+#define TOOL_FLEET_HOSTS_H
 
 #include "exit_code.h"
 #include "forest.h"
