@@ -111,6 +111,22 @@ START_TEST(a_cancel_of_what_has_ended_says_so)
 }
 END_TEST
 
+/* As when a server gives up because those that it asks on other hosts were stopped first. */
+START_TEST(a_cancel_has_worked_if_only_the_owner_was_faster)
+{
+	struct world *world = joined_world(4);
+
+	world->hosts[0].ends_early = true;
+	struct world_cancel *cancel = world_cancel(world, 3, 0, "root", 0, 0);
+	world_run(world, 10 * MILLISECOND);
+	ck_assert(cancel->is_done);
+	ck_assert_int_eq(cancel->outcome.error, 0);
+	ck_assert_uint_eq(cancel->outcome.report.ended, 3);
+	ck_assert_int_eq(report_of(cancel, "host-0")->error, -EALREADY);
+	world_free(world);
+}
+END_TEST
+
 START_TEST(a_silent_owner_is_named)
 {
 	struct world *world = joined_world(4);
@@ -517,6 +533,7 @@ Suite *test_suite(void)
 	tcase_add_test(cancels, a_dry_run_ends_nothing);
 	tcase_add_test(cancels, who_may_not_cancel_is_refused);
 	tcase_add_test(cancels, a_cancel_of_what_has_ended_says_so);
+	tcase_add_test(cancels, a_cancel_has_worked_if_only_the_owner_was_faster);
 	tcase_add_test(cancels, a_silent_owner_is_named);
 	tcase_add_test(cancels, a_silent_joiner_is_named);
 	tcase_add_test(cancels, a_report_waits_for_operations_and_not_for_ever);

@@ -175,6 +175,7 @@ static void cancel_finish(struct cancel *cancel)
 		sum_add(&cancel->sum, errand->host->name, NULL);
 		errand_free(errand);
 	}
+	sum_finish(&cancel->sum);
 	cancel->is_done = true;
 	if (!cancel->host) {
 		sum_tell(&cancel->sum, cancel->data);
@@ -316,6 +317,9 @@ void cancel_receive(struct host *host, const struct fleet_cancelling *message)
 	} else {
 		/* Without memory the host gets no answer, and asks again. */
 		cancel = cancel_new(fleet, host, message);
+		/* What the host says of itself; the owner's host says who asked. */
+		if (cancel && !message->secret)
+			strcpy(cancel->message.cancel.host, host->name);
 		if (cancel && message->secret)
 			output->mirrors_cancel(output->link, cancel->number, host->name, &key,
 					       &cancel->message.cancel);

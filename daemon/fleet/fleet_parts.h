@@ -370,6 +370,9 @@ void sum_free(struct sum *sum);
 void sum_add_own(struct sum *sum, int error, const struct ctxd_report *report, bool is_silent);
 /* Adds what another host has done. total NULL: it was silent. */
 void sum_add(struct sum *sum, const char *host, const struct fleet_reported *total);
+/* All reports are there. The hosts that joined a context may be faster, and the owner's program may end it
+ * because they stop. So it is no error that it had ended on the owner's host, if others have ended it. */
+void sum_finish(struct sum *sum);
 /* Sends the REPORT of a CANCEL. O(hosts). */
 void sum_send(const struct sum *sum, struct host *host, uint64_t nonce, bool with_hosts);
 /* Tells the caller of fleet_cancel(). */

@@ -85,6 +85,12 @@ void sum_add(struct sum *sum, const char *host, const struct fleet_reported *tot
 		sum->records[sum->count++] = record;
 }
 
+void sum_finish(struct sum *sum)
+{
+	if (sum->total.host.error == -EALREADY && sum->total.host.report.ended)
+		sum->total.host.error = 0;
+}
+
 void sum_send(const struct sum *sum, struct host *host, uint64_t nonce, bool with_hosts)
 {
 	struct fleet_message message = {.type = FLEET_REPORT,

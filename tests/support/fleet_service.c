@@ -122,6 +122,10 @@ static void context_cancel(struct world_host *host, struct service_task *task)
 	if (task->cancel.flags & FLEET_CANCEL_DRY_RUN)
 		return;
 	world_end(world, number);
+	if (host->ends_early) {
+		task->done.error = -EALREADY;
+		return;
+	}
 	task->done.report.ended = 1;
 	task->done.report.operations = SERVICE_OPERATIONS;
 }

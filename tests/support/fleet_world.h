@@ -73,6 +73,7 @@ struct world_host {
 	unsigned entries;	/* It lists so many. */
 	unsigned entries_ready; /* It has only so many for now; 0: all */
 	int list_error;		/* Or it refuses to. */
+	bool ends_early;	/* Its program ends what is to be cancelled before the order is there. */
 	uint64_t reap_ns;	/* how long operations take that it cancels */
 };
 
