@@ -387,7 +387,14 @@ START_TEST(a_cancel_across_hosts_reports_both)
 	ck_assert_int_eq(cause.error, -EINTR);
 	ck_assert_ptr_eq(strstr(cause.text, "stop it"), cause.text);
 	ck_assert_ptr_nonnull(strstr(cause.text, "root on b"));
-	end_of(join);
+	/* Both say where it was asked, and by whom. */
+	for (int i = 0; i < 2; i++) {
+		ck_assert_str_eq(cause.host, "b");
+		ck_assert_int_eq(cause.pid, getpid());
+		cause = end_of(join);
+		ck_assert_int_eq(cause.kind, CTX_CAUSE_SERVICE);
+		ck_assert_ptr_nonnull(strstr(cause.text, "root on b"));
+	}
 	ck_assert_str_eq(reports[0].host, "a");
 	ck_assert_int_eq(reports[0].error, 0);
 	ck_assert_str_eq(reports[1].host, "b");

@@ -490,9 +490,14 @@ START_TEST(the_bridge_cancels_what_is_of_the_fleet_and_gets_no_order_for_what_it
 	expect_report(&bridge, 0, 1);
 	cancel.cancel.flags = 0;
 	strcpy(cancel.cancel.text, "for far");
+	strcpy(cancel.cancel.host, "far");
+	cancel.cancel.pid = 77;
+	cancel.cancel.uid = 78;
 	fleet_say(&bridge, cancel);
 	fleet_expect(&owner, WIRE_ORDER);
 	ck_assert_str_eq(owner.got.order.text, "for far");
+	ck_assert_str_eq(owner.got.order.host, "far");
+	ck_assert(owner.got.order.pid == 77 && owner.got.order.uid == 78);
 	obey(&owner);
 	expect_report(&bridge, 0, 1);
 	ck_assert_uint_eq(bridge.got.report.report.ended, 1);
@@ -502,6 +507,32 @@ START_TEST(the_bridge_cancels_what_is_of_the_fleet_and_gets_no_order_for_what_it
 	close(pipe_end);
 	close(owner.fd);
 	close(bridge.fd);
+	service_end(&service);
+}
+END_TEST
+
+/* The owner may have ended it before the order came. Who is not the bridge cannot say where it was asked. */
+START_TEST(a_context_that_its_owner_does_not_find_any_more_has_ended)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, FLEET_CONFIGURATION);
+	struct raw_client asker = fleet_client(&service), owner = fleet_client(&service);
+	struct wire_message cancel = {.type = WIRE_CANCEL, .cancel = {.pid = 7, .uid = 8, .host = "far"}};
+	struct wire_global global;
+	int pipe_end = fleet_share(&owner, 0600, &global);
+
+	cancel.cancel.id = global.id;
+	fleet_say(&asker, cancel);
+	fleet_expect(&owner, WIRE_ORDER);
+	ck_assert_str_eq(owner.got.order.host, "");
+	ck_assert_int_eq(owner.got.order.pid, getpid());
+	fleet_say(&owner, (struct wire_message){.type = WIRE_OBEYED,
+						.serial = owner.got.serial,
+						.obeyed = {.result = -ENOENT}});
+	expect_report(&asker, -EALREADY, 1);
+	close(pipe_end);
+	close(owner.fd);
+	close(asker.fd);
 	service_end(&service);
 }
 END_TEST
@@ -621,6 +652,7 @@ Suite *test_suite(void)
 	tcase_add_test(ends, after_a_restart_a_join_counts_as_remote_once_its_mirror_is_known);
 	ON_EACH_LOOP(ends, a_mirror_moves_and_ends_as_its_bridge_says);
 	ON_EACH_LOOP(cancels, the_bridge_cancels_what_is_of_the_fleet_and_gets_no_order_for_what_it_joined);
+	ON_EACH_LOOP(cancels, a_context_that_its_owner_does_not_find_any_more_has_ended);
 	ON_EACH_LOOP(cancels, a_mirror_is_cancelled_here_as_any_shared_context);
 	ON_EACH_LOOP(refusals, only_the_bridge_speaks_as_one_and_it_says_what_was_asked);
 	ON_EACH_LOOP(refusals, what_other_hosts_join_is_charged_to_who_shared_it);

@@ -190,6 +190,11 @@ static void fill_request(struct wire_message *message)
 			message->cancel.ctx_id = roll() | 1;
 		}
 		fill_text(message->cancel.text, sizeof(message->cancel.text), false);
+		if (roll() & 1) {
+			strcpy(message->cancel.host, "a.b");
+			message->cancel.pid = 6;
+			message->cancel.uid = 7;
+		}
 		break;
 	case WIRE_TABLE:
 		message->table = (struct wire_table){roll() & 1 ? CTXD_PROCESS : CTXD_DEAD, 7};
@@ -252,8 +257,10 @@ static void fill_answer(struct wire_message *message)
 		message->found.entry = some_entry();
 		break;
 	case WIRE_ORDER:
-		message->order = (struct wire_order){some_id(), roll(), -(int)(roll() % 4096), 4, 5, ""};
+		message->order = (struct wire_order){some_id(), roll(), -(int)(roll() % 4096), 4, 5, "", ""};
 		fill_text(message->order.text, sizeof(message->order.text), false);
+		if (roll() & 1)
+			strcpy(message->order.host, "a.b");
 		break;
 	case WIRE_EVENT:
 		message->event.kind = 1 + (uint32_t)(roll() % CTXD_EVENT_LOST);

@@ -181,6 +181,7 @@ int bridge_mirrors_order(struct bridge *bridge, uint64_t number, const struct wi
 	if (remote->state == REMOTE_ENDED)
 		return -EALREADY;
 	memcpy(cause.text, order->text, sizeof(cause.text));
+	memcpy(cause.host, order->host, sizeof(cause.host));
 	bridge_remote_end(remote, &cause);
 	return 0;
 }

@@ -437,18 +437,33 @@ void bridge_owned_answer(struct bridge *bridge, const struct wire_message *messa
 }
 
 /* O(contexts): cancels are rare. */
+static const struct owned_context *find_joined(const struct owned_contexts *owned, struct ctxd_id id)
+{
+	for (uint32_t slot = 0; slot < owned->store.used; slot++) {
+		const struct owned_context *context = store_at(&owned->store, slot);
+		if (context->state == OWNED_JOINED && wire_id_equal(context->key.id, id))
+			return context;
+	}
+	return NULL;
+}
+
 uint64_t bridge_owned_number(const struct bridge *bridge, struct ctxd_id id, uint32_t *ret_uid)
 {
 	const struct owned_contexts *owned = &bridge->owned;
+	const struct owned_context *context = find_joined(owned, id);
 
-	for (uint32_t slot = 0; slot < owned->store.used; slot++) {
-		const struct owned_context *context = store_at(&owned->store, slot);
-		if (context->state != OWNED_JOINED || !wire_id_equal(context->key.id, id))
-			continue;
-		*ret_uid = ((const struct process *)store_at(&owned->processes, context->process))->uid;
-		return context->number;
-	}
-	return 0;
+	if (!context)
+		return 0;
+	*ret_uid = ((const struct process *)store_at(&owned->processes, context->process))->uid;
+	return context->number;
+}
+
+bool bridge_owned_has_ended(const struct bridge *bridge, struct ctxd_id id)
+{
+	const struct owned_context *context = find_joined(&bridge->owned, id);
+	struct pollfd pipe = {.fd = context ? context->pipe : -1, .events = POLLIN};
+
+	return !context || poll(&pipe, 1, 0) == 1;
 }
 
 bool bridge_owned_is_known(const struct bridge *bridge, uint64_t number)

@@ -199,6 +199,8 @@ void bridge_owned_moved(struct bridge *bridge, const struct wire_move *move);
 /* The present number of a context that was joined by that id. 0: there is none, or ctxd does not know it.
  * *ret_uid is the user that owns it. */
 uint64_t bridge_owned_number(const struct bridge *bridge, struct ctxd_id id, uint32_t *ret_uid);
+/* Whether what was joined by that id is not there any more, or its pipe says that it has ended. */
+bool bridge_owned_has_ended(const struct bridge *bridge, struct ctxd_id id);
 /* Whether the context of that number is one of these. */
 bool bridge_owned_is_known(const struct bridge *bridge, uint64_t number);
 void bridge_owned_pipe_ready(struct bridge *bridge, uint32_t slot);

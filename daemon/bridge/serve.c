@@ -21,6 +21,7 @@ struct served_cancel {
 	uint32_t tag;
 	uint64_t number; /* Of the core. */
 	bool is_owner;	 /* The context is one of this host. */
+	bool is_joined;	 /* And the bridge has joined it. */
 	char host[FLEET_HOST_MAX + 1];
 	struct fleet_key key; /* Of mirrors. */
 	struct fleet_cancel cancel;
@@ -160,7 +161,7 @@ static void refuse_cancel(struct bridge *bridge, struct served_cancel *served, i
 	finish_cancel(bridge, served);
 }
 
-/* Who asked is part of the text, as far as there is room: the service only knows the bridge. */
+/* Who asked is part of the text, as far as there is room: a number says little on another host. */
 static void cancel_text(const struct served_cancel *served, char text[CTX_CAUSE_TEXT_MAX])
 {
 	const struct fleet_cancel *cancel = &served->cancel;
@@ -168,9 +169,9 @@ static void cancel_text(const struct served_cancel *served, char text[CTX_CAUSE_
 	const char *user = cancel->user[0] ? cancel->user : "somebody";
 
 	if (cancel->text[0])
-		snprintf(all, sizeof(all), "%s (%s on %s)", cancel->text, user, served->host);
+		snprintf(all, sizeof(all), "%s (%s on %s)", cancel->text, user, cancel->host);
 	else
-		snprintf(all, sizeof(all), "cancelled by %s on %s", user, served->host);
+		snprintf(all, sizeof(all), "cancelled by %s on %s", user, cancel->host);
 	memset(text, 0, CTX_CAUSE_TEXT_MAX);
 	memcpy(text, all, strnlen(all, CTX_CAUSE_TEXT_MAX - 1));
 }
@@ -186,7 +187,10 @@ static void send_cancel(struct bridge *bridge, struct served_cancel *served, uin
 		.wait_ns = from->wait_ns,
 		.error = from->error,
 		.flags = from->flags & FLEET_CANCEL_DRY_RUN ? WIRE_DRY_RUN : 0,
+		.pid = from->pid,
+		.uid = from->uid,
 	};
+	memcpy(message.cancel.host, from->host, sizeof(message.cancel.host));
 	cancel_text(served, message.cancel.text);
 	served->waiting++;
 	service_answer(bridge, &message, -1);
@@ -199,6 +203,7 @@ static void start_owner(struct bridge *bridge, struct served_cancel *served)
 	uint64_t number = bridge_owned_number(bridge, id, &uid);
 	bool is_joined = number;
 
+	served->is_joined = is_joined;
 	if (!may_cancel(bridge, served, is_joined, uid)) {
 		refuse_cancel(bridge, served, -EPERM);
 		return;
@@ -280,6 +285,9 @@ static void answer_cancel(struct bridge *bridge, const struct wire_message *mess
 	if (at == &all->cancels)
 		return;
 	struct served_cancel *served = container_of(at, struct served_cancel, link);
+	/* The owner may have ended it before ctxd had the CANCEL, and have taken it back there. */
+	if (error == -ENOENT && served->is_joined && bridge_owned_has_ended(bridge, served->cancel.id))
+		error = -EALREADY;
 	if (error && !served->error)
 		served->error = error;
 	if (!error && message->type == WIRE_REPORT) {

@@ -40,11 +40,12 @@ int order_send_next(struct peer *peer)
 		.order = {.id = order->id,
 			  .ctx_id = order->ctx_id,
 			  .error = cancel->cause_error,
-			  .pid = cancel->pid,
-			  .uid = cancel->uid},
+			  .pid = cancel->cause_pid,
+			  .uid = cancel->cause_uid},
 	};
 
 	memcpy(message.order.text, cancel->text, sizeof(message.order.text));
+	memcpy(message.order.host, cancel->cause_host, sizeof(message.order.host));
 	if (peer_offer(peer, &message, NULL, 0) == -EAGAIN)
 		return -EAGAIN;
 	list_remove(&order->of_unsent);
@@ -311,12 +312,16 @@ int handle_obeyed(struct peer *peer, const struct wire_message *message, uint64_
 	if (!order || order->peer != peer)
 		return 0; /* The cancel has been answered and freed. */
 	struct cancel *cancel = order->cancel;
+	int result = obeyed->result;
+	/* What has an id was there when the order was made. So it has ended before the order came. */
+	if (result == -ENOENT && !wire_id_is_none(order->id))
+		result = -EALREADY;
 	if (!order->ended) {
 		order->ended = true;
 		cancel->not_ended--;
-		cancel->report.ended += obeyed->result == 0;
-		if (obeyed->result && !cancel->error)
-			cancel->error = obeyed->result;
+		cancel->report.ended += result == 0;
+		if (result && !cancel->error)
+			cancel->error = result;
 	}
 	/* A process in which nothing ended has nothing to reap either. */
 	if ((obeyed->reaped || obeyed->result) && !order->reaped) {
@@ -413,6 +418,13 @@ static int cancel_new(struct peer *peer, const struct wire_message *message, uin
 	cancel->pid = peer->identity.pid;
 	cancel->uid = peer->identity.uid;
 	cancel->by_bridge = is_bridge(peer);
+	cancel->cause_pid = cancel->pid;
+	cancel->cause_uid = cancel->uid;
+	if (cancel->by_bridge && from->host[0]) {
+		cancel->cause_pid = from->pid;
+		cancel->cause_uid = from->uid;
+		memcpy(cancel->cause_host, from->host, sizeof(cancel->cause_host));
+	}
 	memcpy(cancel->process, peer->name, sizeof(cancel->process));
 	cancel->cause_error = from->error;
 	memcpy(cancel->text, from->text, sizeof(cancel->text));
@@ -432,10 +444,11 @@ static void fill_cause(const struct cancel *cancel, const struct share *share, u
 		.inherited = true,
 		.ctx_id = share->ctx_id,
 		.time_ns = now_ns,
-		.pid = cancel->pid,
-		.uid = cancel->uid,
+		.pid = cancel->cause_pid,
+		.uid = cancel->cause_uid,
 	};
 	memcpy(cause->text, cancel->text, sizeof(cause->text));
+	memcpy(cause->host, cancel->cause_host, sizeof(cause->host));
 }
 
 static void answer_refusal(struct peer *peer, uint64_t serial, int error, unsigned asked)

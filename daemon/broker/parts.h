@@ -341,6 +341,10 @@ struct cancel {
 	char target[256]; /* Room for each byte of a label as four characters, and for both quotes. */
 	int cause_error;
 	char text[CTX_CAUSE_TEXT_MAX];
+	/* Who asked, as the cause says it: of the bridge, a user of another host. "": of this one. */
+	pid_t cause_pid;
+	uid_t cause_uid;
+	char cause_host[CTX_HOST_MAX];
 };
 
 /* One process is told to end one context. */

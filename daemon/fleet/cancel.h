@@ -20,7 +20,7 @@ struct fleet_cancel {
 	int32_t pid;
 	uint32_t uid;
 	char user[FLEET_USER_MAX + 1];
-	char host[FLEET_HOST_MAX + 1]; /* fleet_cancel() fills it in */
+	char host[FLEET_HOST_MAX + 1]; /* where it was asked; fleet_cancel() fills it in */
 	char text[CTX_CAUSE_TEXT_MAX];
 };
 

@@ -95,6 +95,7 @@ void order_take(struct ctxd_client *client, const struct wire_message *message)
 	}
 	client->ended_some = true;
 	memcpy(cause.text, from->text, sizeof(cause.text));
+	memcpy(cause.host, from->host, sizeof(cause.host));
 	cause.ctx_id = ctx_id(ctx);
 	if (!order) { /* without memory the context ends all the same, but without a report */
 		error = context_end_foreign(ctx, ECANCELED, &cause);

@@ -178,6 +178,13 @@ static void code_list(struct codec *codec, struct wire_list *value)
 	require_that(codec, value->kinds);
 }
 
+static void code_host(struct codec *codec, char host[CTX_HOST_MAX], bool may_be_none)
+{
+	code_text(codec, host, CTX_HOST_MAX);
+	/* A text without an end has broken the packet already, and is not looked at. */
+	require_that(codec, codec->broken || (host[0] ? is_host(host) : may_be_none));
+}
+
 static void code_cancel(struct codec *codec, struct wire_cancel *value)
 {
 	code_id(codec, &value->id, true);
@@ -186,7 +193,11 @@ static void code_cancel(struct codec *codec, struct wire_cancel *value)
 	code_u64(codec, &value->wait_ns);
 	code_error(codec, &value->error, true);
 	code_flags(codec, &value->flags, WIRE_DRY_RUN);
+	code_pid(codec, &value->pid);
+	code_u32(codec, &value->uid);
 	code_text(codec, value->text, sizeof(value->text));
+	code_host(codec, value->host, true);
+	require_that(codec, value->host[0] || (!value->pid && !value->uid));
 	/* Exactly one of id and (table, ctx_id). */
 	require_that(codec, wire_id_is_none(value->id) ? value->table && value->ctx_id
 						       : !value->table && !value->ctx_id);
@@ -252,6 +263,7 @@ static void code_order(struct codec *codec, struct wire_order *value)
 	code_u32(codec, &value->uid);
 	code_reserved(codec);
 	code_text(codec, value->text, sizeof(value->text));
+	code_host(codec, value->host, true);
 	require_that(codec, !wire_id_is_none(value->id) || value->ctx_id);
 }
 
@@ -274,13 +286,6 @@ static void code_goodbye(struct codec *codec, struct wire_goodbye *value)
 {
 	code_error(codec, &value->error, false);
 	code_reserved(codec);
-}
-
-static void code_host(struct codec *codec, char host[CTX_HOST_MAX], bool may_be_none)
-{
-	code_text(codec, host, CTX_HOST_MAX);
-	/* A text without an end has broken the packet already, and is not looked at. */
-	require_that(codec, codec->broken || (host[0] ? is_host(host) : may_be_none));
 }
 
 static void code_global(struct codec *codec, struct wire_global *value)

@@ -166,7 +166,10 @@ struct wire_cancel {
 	uint64_t wait_ns; /* how long to wait until its operations are reaped */
 	int32_t error;	  /* negative errno, or 0 */
 	uint32_t flags;
+	int32_t pid; /* this, uid and host: of the bridge, who asked for the cancel and where; of others 0 */
+	uint32_t uid;
 	char text[CTX_CAUSE_TEXT_MAX];
+	char host[CTX_HOST_MAX];
 };
 
 struct wire_table {
@@ -220,6 +223,7 @@ struct wire_order {
 	int32_t pid;	   /* this and uid: who asked for the cancel */
 	uint32_t uid;
 	char text[CTX_CAUSE_TEXT_MAX];
+	char host[CTX_HOST_MAX]; /* where in the fleet it was asked for; "": on this host */
 };
 
 struct wire_event {
