@@ -137,7 +137,8 @@ cancels() {
 	on c $ctxtool cancel --fleet --wait --verbose --yes --cause "operator said so" "${id%-*}" >"$work/cancel" 2>&1 ||
 		fail "ctxtool cancel: $(<"$work/cancel")"
 	show <"$work/cancel"
-	grep -q "on 3 hosts: ended in 3 processes" "$work/cancel" || fail "not all hosts are reported"
+	# The server on a may be done, because the backends are, before it is told.
+	grep -q "on 3 hosts: ended in [23] processes" "$work/cancel" || fail "not all hosts are reported"
 	backend_ended b service "$cancelled_us" "" 20
 	backend_ended c service "$cancelled_us" "" 20
 	leave "$client"

@@ -368,7 +368,8 @@ struct ctx_cause {
 	uid_t uid;
 	const void *site; /* the return address of the call that ended it; NULL for a deadline */
 	char text[CTX_CAUSE_TEXT_MAX];
-	char host[CTX_HOST_MAX]; /* where in a fleet the end began; "": on this host */
+	/* where in a fleet the end began: of a cancel, the host where it was asked; "": on this host */
+	char host[CTX_HOST_MAX];
 };
 
 /*
@@ -2033,8 +2034,9 @@ int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, stru
  *   - Without CTXD_JOIN_WAIT the call does not wait: the context is live at once, and the owner's host
  *     is asked meanwhile. If the context has ended there already, this one ends as soon as that is
  *     known. Its label is label; NULL: the id without its secret, cut.
- *   - With CTXD_JOIN_WAIT it has the label of the owner unless label is given, and is born done if the
- *     context has ended.
+ *   - With CTXD_JOIN_WAIT it has the label of the owner unless label is given. It is born done, and the
+ *     result is 0, if the context has ended; also if ctxd-fleet knows that the owner's host is gone
+ *     (CTX_CAUSE_HOST), or could not ask it (CTX_CAUSE_UNREACHABLE).
  *   - The deadline is the owner's time left, counted from when it is told here. So it is never earlier
  *     than the owner's, and later by the time that the message took.
  *   - If the owner's host is gone, or has forgotten the context, it ends with CTX_CAUSE_HOST; if the way
