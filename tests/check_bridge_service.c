@@ -331,6 +331,23 @@ START_TEST(both_services_can_be_started_again)
 }
 END_TEST
 
+/* The result is 0: the answer is that the context has ended. */
+START_TEST(a_join_of_a_host_that_is_gone_is_born_done)
+{
+	struct ctx_context *owner = shared(0);
+
+	bridge_end(a);
+	ck_assert(test_until(has_no_lease, a));
+	struct ctx_context *join = joined(CTXD_JOIN_WAIT);
+	ck_assert_cancelled(join);
+	ck_assert_int_eq(cause_of(join).kind, CTX_CAUSE_HOST);
+	ck_assert_str_eq(cause_of(join).host, "a");
+	ctx_unref(join);
+	ctx_unref(owner);
+	bridge_begin(a);
+}
+END_TEST
+
 START_TEST(a_lost_link_ends_joins_after_the_grace)
 {
 	struct ctx_context *owner = shared(0), *join = joined(CTXD_JOIN_WAIT);
@@ -492,6 +509,7 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(links, set_up, take_down);
 	tcase_add_test(links, a_bridge_of_the_joiner_can_be_started_again);
 	tcase_add_test(links, both_services_can_be_started_again);
+	tcase_add_test(links, a_join_of_a_host_that_is_gone_is_born_done);
 	tcase_add_checked_fixture(impatient, set_up_impatient, take_down);
 	tcase_add_test(impatient, a_lost_link_ends_joins_after_the_grace);
 	tcase_add_checked_fixture(fleet, set_up_open, take_down);
