@@ -229,7 +229,9 @@ static int send_bytes(struct bridge *bridge, uint8_t *bytes, size_t size, int fd
 	case EINTR:
 		break;
 	default:
-		/* What ctxd has sent last is received first: it may say why. */
+		/* What ctxd has sent last is received first: it may say why. Nothing is received behind a
+		 * full queue, which never gets shorter now. */
+		service->is_broken |= service_is_full(service);
 		return -ENOTCONN;
 	}
 	service->is_blocked = true;
