@@ -240,7 +240,8 @@ static void start_cancel(struct bridge *bridge, struct served_cancel *served)
 	list_remove(&served->link);
 	list_append(&bridge->served.cancels, &served->link);
 	served->id = ++bridge->served.last_id;
-	if (!is_ready(bridge))
+	/* What ctxd does not read would be queued without bound. */
+	if (!is_ready(bridge) || service_is_full(&bridge->service))
 		refuse_cancel(bridge, served, -EHOSTUNREACH);
 	else if (served->is_owner)
 		start_owner(bridge, served);
@@ -415,6 +416,9 @@ static bool step_list(struct bridge *bridge, struct served_list *list)
 	}
 	if (list->has_page && !pass_page(bridge, list))
 		return true;
+	/* What ctxd does not read would be queued without bound. */
+	if (service_is_full(&bridge->service))
+		return false;
 	message.serial = service_serial(&bridge->service, REQUEST_LIST, list->id, &list->tag);
 	message.list = (struct wire_list){.cursor = list->cursor, .kinds = list->kinds};
 	service_answer(bridge, &message, -1);
