@@ -120,6 +120,47 @@ START_TEST(a_mirror_that_nobody_waits_for_goes)
 }
 END_TEST
 
+/* b's ctxd asks for a context of a host that nobody knows. Returns the error of MIRROR, 0: there is none yet.
+ */
+static int fetch_made_up(unsigned number, uint32_t uid)
+{
+	struct wire_message fetch = {.type = WIRE_FETCH, .serial = 5000 + number};
+
+	fetch.fetch = (struct wire_fetch){
+		.global = {.id = {77, 1}, .secret = 5}, .flags = WIRE_SURVIVE, .uid = uid};
+	snprintf(fetch.fetch.global.host, sizeof(fetch.fetch.global.host), "made-up-%u", number);
+	pair_say(&pair->b, &fetch, NULL, 0);
+	for (unsigned i = 0; i < 3; i++)
+		pair_turn(pair);
+	if (pair_is_quiet(&pair->b))
+		return 0;
+	struct wire_message mirror = pair_hear(&pair->b, WIRE_MIRROR, NULL);
+	ck_assert_uint_eq(mirror.mirror.fetch, fetch.serial);
+	return mirror.mirror.error;
+}
+
+/* A user who makes up hosts is told to ask again later. Others get to hosts that are new. */
+START_TEST(made_up_hosts_of_a_user_keep_no_other_out)
+{
+	unsigned number = 0, users;
+
+	for (; fetch_made_up(number, 666) == 0; number++)
+		ck_assert_uint_lt(number, 1000);
+	ck_assert_uint_eq(number, 102);
+	ck_assert_int_eq(fetch_made_up(number, 666), -EDQUOT);
+	/* Of hosts that it waits for already it may join more. */
+	ck_assert_int_eq(fetch_made_up(0, 666), 0);
+	/* Together with others it does not use up what each one may have. */
+	for (users = 0; users < 50; users++)
+		while (fetch_made_up(++number, 1000 + users) == 0)
+			ck_assert_uint_lt(number, 1000);
+	ck_assert_int_eq(fetch_made_up(++number, 5000), 0);
+	pair_join(pair, &context, 1, CTX_FOREVER, 0);
+	/* What answers is no stranger any more. */
+	ck_assert_int_eq(fetch_made_up(++number, context.mirrored.mirror.uid), 0);
+}
+END_TEST
+
 /* ---- descriptors */
 
 /* Lets the process have no more descriptors than it has. */
@@ -352,6 +393,7 @@ Suite *test_suite(void)
 	tcase_add_test(refusals, a_name_that_is_taken_ends_the_bridge);
 	tcase_add_test(refusals, what_is_refused_for_want_of_room_is_asked_for_again);
 	tcase_add_test(refusals, a_mirror_that_nobody_waits_for_goes);
+	tcase_add_test(refusals, made_up_hosts_of_a_user_keep_no_other_out);
 	tcase_add_checked_fixture(descriptors, set_up, take_down);
 	tcase_add_test(descriptors, without_a_descriptor_a_fetch_is_unreachable);
 	tcase_add_test(descriptors, without_descriptors_a_join_is_tried_again);

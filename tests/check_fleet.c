@@ -623,14 +623,14 @@ END_TEST
 START_TEST(what_a_bridge_keeps_is_limited)
 {
 	struct world *world = world_new(1, 3);
-	struct mirror *mirror;
+	struct mirror *mirror, *other;
 	struct fleet_id id = {"host-9", {{1, 1}, 1}};
 
 	world_bridge_kill(world, 0);
 	world->hosts[0].config.owned_max = 10;
 	world->hosts[0].config.ended_max = 5;
 	world->hosts[0].config.hosts_max = 1;
-	world->hosts[0].config.mirrors_max = 1;
+	world->hosts[0].config.mirrors_max = 2;
 	world_bridge_start(world, 0);
 	join_many(world, 20);
 	ck_assert_uint_eq(world_counts(world, 0).owned, 10);
@@ -641,8 +641,14 @@ START_TEST(what_a_bridge_keeps_is_limited)
 	world_run(world, 3 * WORLD_BEAT_NS);
 	ck_assert_uint_le(world_counts(world, 0).ended, 5);
 	world_check(world);
-	/* Host 1 is known, and there is no room for another. */
-	ck_assert_int_eq(fleet_join(world->hosts[0].fleet, &id, 0, NULL, world->now_ns, &mirror), -EDQUOT);
+	/* Host 1 was heard; there is room for one that was not. */
+	ck_assert_ok(fleet_join(world->hosts[0].fleet, &id, 0, NULL, world->now_ns, &mirror));
+	strcpy(id.host, "host-8");
+	ck_assert_int_eq(fleet_join(world->hosts[0].fleet, &id, 0, NULL, world->now_ns, &other), -EDQUOT);
+	/* When it has nothing to do with this host any more, it makes room. */
+	fleet_leave(world->hosts[0].fleet, mirror);
+	ck_assert_ok(fleet_join(world->hosts[0].fleet, &id, 0, NULL, world->now_ns, &mirror));
+	fleet_leave(world->hosts[0].fleet, mirror);
 	strcpy(id.host, "host-0");
 	ck_assert_int_eq(fleet_join(world->hosts[0].fleet, &id, 0, NULL, world->now_ns, &mirror), -EINVAL);
 	world_free(world);

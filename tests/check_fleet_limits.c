@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fleet_wire.h"
 #include "support/fleet_world.h"
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN);
@@ -81,6 +82,62 @@ START_TEST(wrong_secrets_are_few_at_a_time)
 }
 END_TEST
 
+/* Sends the batch of another host as if it were from that one. */
+static void receive_from(struct world *world, const struct world_batch *batch, const char *from)
+{
+	uint8_t bytes[FLEET_BATCH_MAX];
+	struct fleet_batch header;
+	size_t at, size;
+
+	ck_assert_ok(fleet_wire_unpack_header(batch->bytes, batch->size, &header, &at));
+	strcpy(header.from, from);
+	header.to_incarnation = 0;
+	size = fleet_wire_pack_header(&header, bytes);
+	memcpy(bytes + size, batch->bytes + at, header.end - at);
+	fleet_receive(world->hosts[batch->to].fleet, bytes, size + header.end - at, world->now_ns);
+}
+
+/* A member of the fleet makes up hosts, whether or not these have joined something. */
+START_TEST(made_up_hosts_keep_no_other_out)
+{
+	struct world *world = world_new(1, 4);
+	struct fleet *fleet = world->hosts[0].fleet;
+	char name[FLEET_HOST_MAX + 1];
+	unsigned number = 0;
+
+	world_bridge_kill(world, 0);
+	world->hosts[0].config.hosts_max = 16;
+	world_bridge_start(world, 0);
+	fleet = world->hosts[0].fleet;
+	unsigned own = world_context(world, 0, 0);
+	struct world_mirror *in = world_join(world, 1, own, 0);
+	world->is_taping = true;
+	world_run(world, SECOND);
+	world->is_taping = false;
+	ck_assert(in->is_live_told);
+	while (number < world->tape_count && world->tape[number].to != 0)
+		number++;
+	ck_assert_uint_lt(number, world->tape_count);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "%s-%u", _i ? "joins" : "idle", i);
+		if (_i) /* It knows what host 1 has joined. */
+			receive_from(world, &world->tape[number], name);
+		else
+			ck_assert_ok(fleet_probe(fleet, name, world->now_ns));
+	}
+	ck_assert_uint_le(world_counts(world, 0).hosts, 17);
+	/* What is here still reaches a new host, and what has to do with this one goes on. */
+	struct world_mirror *out = world_join(world, 0, world_context(world, 2, 0), 0);
+	world_run(world, SECOND);
+	ck_assert(out->is_live_told);
+	ck_assert(!in->is_ended);
+	world_end(world, own);
+	world_run(world, SECOND);
+	ck_assert(in->is_ended && in->end == FLEET_END_CAUSE);
+	world_free(world);
+}
+END_TEST
+
 /* One host is joined by 239: what it sends at rest grows no more than for 200. */
 START_TEST(many_hosts_get_fewer_beats)
 {
@@ -135,6 +192,7 @@ Suite *test_suite(void)
 
 	tcase_add_test(one, one_host_can_join_its_part_only);
 	tcase_add_test(one, wrong_secrets_are_few_at_a_time);
+	tcase_add_loop_test(one, made_up_hosts_keep_no_other_out, 0, 2);
 	tcase_add_test(many, many_hosts_get_fewer_beats);
 	tcase_add_test(many, a_cancel_reaches_many_hosts);
 	return suite;

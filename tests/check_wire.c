@@ -132,12 +132,12 @@ static struct wire_ask some_ask(bool from_service)
 
 static struct wire_mirror some_mirror(void)
 {
-	static const int errors[] = {0, -ENOENT, -ECANCELED};
+	static const int errors[] = {0, -ENOENT, -EDQUOT, -ECANCELED};
 	struct wire_mirror mirror = {.fetch = roll() | 1,
 				     .global = some_global(),
 				     .flags = roll() & 1 ? WIRE_SURVIVE : WIRE_MOVABLE,
 				     .uid = (uint32_t)roll(),
-				     .error = errors[roll() % 3],
+				     .error = errors[roll() % 4],
 				     .deadline_ns = roll()};
 
 	if (mirror.error == -ECANCELED)

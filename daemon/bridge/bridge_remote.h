@@ -57,8 +57,11 @@ static inline bool bridge_remote_is_registered(const struct remote *remote)
 	return !remote->is_fetching && remote->number;
 }
 
-/* NULL: no memory. */
-struct remote *bridge_remote_new(struct bridge *bridge, const struct wire_fetch *fetch, uint64_t serial);
+/* NULL: *ret_error is -ENOMEM, or -EDQUOT: the user waits for too many hosts that have never answered. */
+struct remote *bridge_remote_new(struct bridge *bridge, const struct wire_fetch *fetch, uint64_t serial,
+				 int *ret_error);
+/* Its host has answered. */
+void bridge_remote_heard(struct remote *remote);
 /* Not to be called from within the core. */
 void bridge_remote_free(struct remote *remote);
 

@@ -57,6 +57,7 @@ void mirror_is_live(void *data, const struct fleet_live *live)
 		mirror_has_moved(data, live->deadline_ns);
 		return;
 	}
+	bridge_remote_heard(remote);
 	remote->state = REMOTE_LIVE;
 	remote->is_movable = live->movable;
 	/* Without memory the programs see no label. */
@@ -84,6 +85,8 @@ void mirror_has_ended(void *data, enum fleet_end end, const struct wire_cause *c
 
 	if (remote->state == REMOTE_ENDED)
 		return;
+	if (end == FLEET_END_CAUSE || end == FLEET_END_UNKNOWN)
+		bridge_remote_heard(remote);
 	cause_of_end(remote, end, cause, &reason);
 	/* Before anything was said of it to ctxd, such a context is no context. */
 	bool is_none = end == FLEET_END_UNKNOWN && remote->is_fetching;
@@ -103,7 +106,8 @@ uint64_t mirror_number(void *data)
 
 /* ---- what ctxd wants */
 
-static void answer_fetch(struct bridge *bridge, const struct wire_message *fetch, const char *text)
+/* There is no mirror. Who is refused for want of room is to ask again. */
+static void refuse_fetch(struct bridge *bridge, const struct wire_message *fetch, int error)
 {
 	struct wire_message message = {.type = WIRE_MIRROR};
 	struct wire_mirror *mirror = &message.mirror;
@@ -114,33 +118,35 @@ static void answer_fetch(struct bridge *bridge, const struct wire_message *fetch
 				       .global = fetch->fetch.global,
 				       .flags = fetch->fetch.flags & WIRE_SURVIVE,
 				       .uid = fetch->fetch.uid,
-				       .error = -ECANCELED};
-	words_cause(&mirror->cause, CTX_CAUSE_UNREACHABLE, bridge->now_ns, mirror->global.host, "%s", text);
+				       .error = error == -EDQUOT ? -EDQUOT : -ECANCELED};
+	report_event(&bridge->reports, REPORT_REFUSED, bridge->now_ns, LOG_LEVEL_WARNING, "join",
+		     "error=%s side=joiner host=%s uid=%u", strerrorname_np(-error), mirror->global.host,
+		     mirror->uid);
+	if (mirror->error == -ECANCELED)
+		words_cause(&mirror->cause, CTX_CAUSE_UNREACHABLE, bridge->now_ns, mirror->global.host,
+			    error == -ENOMEM ? "ctxd-fleet has no memory for it"
+					     : "ctxd-fleet could not join it");
 	service_answer(bridge, &message, -1);
 }
 
-/* NULL: no memory. */
 void bridge_mirrors_fetch(struct bridge *bridge, const struct wire_message *message)
 {
 	const struct wire_fetch *fetch = &message->fetch;
-	struct remote *remote = bridge_remote_new(bridge, fetch, message->serial);
+	int error;
+	struct remote *remote = bridge_remote_new(bridge, fetch, message->serial, &error);
 	struct fleet_id id = {0};
 
 	if (!remote) {
-		answer_fetch(bridge, message, "ctxd-fleet has no memory for it");
+		refuse_fetch(bridge, message, error);
 		return;
 	}
 	id.key = remote->key;
 	strcpy(id.host, fetch->global.host);
-	int result = fleet_join(bridge->fleet, &id, remote->survives ? FLEET_JOIN_SURVIVE : 0, remote,
-				bridge->now_ns, &remote->mirror);
-	if (!result)
+	error = fleet_join(bridge->fleet, &id, remote->survives ? FLEET_JOIN_SURVIVE : 0, remote,
+			   bridge->now_ns, &remote->mirror);
+	if (!error)
 		return;
-	report_event(&bridge->reports, REPORT_REFUSED, bridge->now_ns, LOG_LEVEL_WARNING, "join",
-		     "error=%s side=joiner host=%s", strerrorname_np(-result), id.host);
-	answer_fetch(bridge, message,
-		     result == -EDQUOT ? "ctxd-fleet has joined as much as it can"
-				       : "ctxd-fleet could not join it");
+	refuse_fetch(bridge, message, error);
 	bridge_remote_free(remote);
 }
 

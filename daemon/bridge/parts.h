@@ -214,8 +214,9 @@ int bridge_owned_send(struct bridge *bridge);
 /* ---- bridge_remote.c, mirrors.c, mirror_say.c */
 
 struct mirrors {
-	struct store store, hosts;
-	struct lookup by_number, by_host;
+	struct store store, hosts, users;
+	struct lookup by_number, by_host, by_user;
+	uint32_t strangers; /* Of all users, see bridge_remote.c. */
 	struct store_list pending, ended;
 	struct heap timers;
 };

@@ -342,7 +342,7 @@ static int answer_fetch(struct peer *bridge, const struct wire_mirror *from, int
 {
 	struct broker *broker = bridge->broker;
 	struct remote *remote = remote_of_fetch(broker, from->fetch);
-	int error = from->error == -ENOENT ? -ENOENT : 0;
+	int error = from->error == -ECANCELED ? 0 : from->error;
 
 	if (!remote || remote->asked != bridge->bridge)
 		return from->error ? 0 : -ENOENT;

@@ -409,9 +409,10 @@ int fleet_cancel(struct fleet *fleet, const char *name, const struct fleet_cance
 		return cancel_own(fleet, &copy, data);
 	if (fleet->counts.cancels_asked >= fleet->config.cancels_max)
 		return -EDQUOT;
-	struct host *host = host_get(fleet, name);
+	int error;
+	struct host *host = host_get(fleet, name, HOST_WANTED, &error);
 	if (!host)
-		return fleet->counts.hosts >= fleet->config.hosts_max ? -EDQUOT : -ENOMEM;
+		return error;
 	struct errand *errand = errand_new(host, 0, &copy, half_beats(fleet, copy.wait_ns, ASKER_HALF_BEATS));
 	if (!errand)
 		return -ENOMEM;

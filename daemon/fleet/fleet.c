@@ -53,6 +53,8 @@ struct fleet *fleet_new(const struct fleet_config *config, const struct fleet_ou
 				&fleet->ended, &fleet->apart, &fleet->own_cancels, &fleet->done_cancels};
 	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
+	for (unsigned i = 0; i < HOST_ORIGINS; i++)
+		list_init(&fleet->parts[i].idle);
 	roster_start(fleet);
 	struct map *maps[] = {&fleet->hosts_by_name,  &fleet->owned_by_id,	 &fleet->interests_by_key,
 			      &fleet->mirrors_by_key, &fleet->cancels_by_number, &fleet->listings_by_number};
@@ -141,6 +143,7 @@ static void host_tick(struct host *host)
 	} else if (host_is_busy(host)) {
 		host->due_ns = clock_after_ns(fleet->now_ns, fleet->config.lease_ns);
 	} else if (host_idle_ns(host) > fleet->now_ns) {
+		host_note_idle(host);
 		host->due_ns = host_idle_ns(host);
 	} else {
 		host_free(host);
@@ -333,11 +336,12 @@ void fleet_receive(struct fleet *fleet, const uint8_t *bytes, size_t size, uint6
 	struct fleet_batch batch;
 	struct fleet_message message;
 	size_t at;
+	int error;
 
 	fleet->now_ns = now_ns;
 	if (!batch_is_usable(fleet, bytes, size, &batch, &at))
 		return;
-	struct host *host = host_get(fleet, batch.from);
+	struct host *host = host_get(fleet, batch.from, HOST_HEARD, &error);
 	if (!host) {
 		fleet->counts.refused++;
 		return;

@@ -36,7 +36,9 @@ struct fleet_config {
 	uint64_t grace_ns;	   /* How long joined contexts outlive a lost link; CTX_FOREVER: for ever. */
 	bool outlive_owner_host;   /* Joined contexts go on when the owner's host is gone. */
 	/* What the bridge keeps at most. Beyond it hosts are ignored, remote joins get no answer, a local
-	 * join fails, and the oldest ends are forgotten. */
+	 * join fails, and the oldest ends are forgotten. hosts_max is for those that have sent something, and
+	 * again for those that were joined or asked from here first; of both, hosts that have nothing to do
+	 * with this one make room for others. */
 	uint32_t hosts_max, owned_max, mirrors_max, ended_max;
 	uint32_t owned_per_host_max; /* what one host may have joined here */
 	/* Cancels that were asked of this host and are not done, or were done lately; lists that this host
@@ -290,6 +292,8 @@ struct fleet_host_info {
  * O(hosts). */
 void fleet_hosts_visit(const struct fleet *fleet,
 		       void (*visit)(const struct fleet_host_info *info, void *data), void *data);
+/* Whether something has come from that host lately. O(1). */
+bool fleet_has_heard(const struct fleet *fleet, const char *host);
 /* Measures the round trip to a host, which is then known; NULL: to all that are known. The answer is in
  * struct fleet_host_info. 0; -EINVAL, -EDQUOT, -ENOMEM: as fleet_list(). O(1), or O(hosts). */
 int fleet_probe(struct fleet *fleet, const char *host, uint64_t now_ns);

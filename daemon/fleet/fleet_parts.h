@@ -81,6 +81,12 @@ struct roster {
 	uint32_t related;     /* The number of related hosts at the last beat. */
 };
 
+enum host_origin {
+	HOST_WANTED, /* It was joined or asked from here. */
+	HOST_HEARD,  /* It has sent something. */
+	HOST_ORIGINS,
+};
+
 struct fleet {
 	struct fleet_config config;
 	struct fleet_output output;
@@ -99,6 +105,12 @@ struct fleet {
 	uint8_t *batch;	       /* Room for one batch. */
 	struct list dirty;     /* The hosts that have something to send. */
 	struct list hosts;
+	/* Hosts by who has named them first. So what others send leaves room for what is wanted here, and the
+	 * other way round. */
+	struct host_part {
+		uint32_t count;
+		struct list idle; /* Those that may be freed for another one; the first one goes first. */
+	} parts[HOST_ORIGINS];
 	struct map hosts_by_name, owned_by_id, interests_by_key, mirrors_by_key;
 	struct map cancels_by_number, listings_by_number;
 	struct heap host_timers, mirror_timers, timers;
@@ -127,6 +139,9 @@ struct host {
 	struct fleet *fleet;
 	struct list link;  /* In fleet->hosts. */
 	struct list dirty; /* In fleet->dirty; else linked to itself. */
+	/* In the list of its part; else linked to itself. A host in it may have something to do since. */
+	struct list idle;
+	enum host_origin origin;
 	struct map_node by_name;
 	struct heap_node timer;
 	char name[FLEET_HOST_MAX + 1];
@@ -195,8 +210,13 @@ uint64_t key_hash(const struct fleet_key *key);
 
 /* NULL: there is none. O(1). */
 struct host *host_find(const struct fleet *fleet, const char *name);
-/* Finds it or makes it. NULL: no memory, or there are too many. */
-struct host *host_get(struct fleet *fleet, const char *name);
+/*
+ * Finds it or makes it. Where there are too many of that origin, one that has nothing to do with this host is
+ * freed. NULL: no memory, or there is none of these, then *ret_error says which. O(1), amortized.
+ */
+struct host *host_get(struct fleet *fleet, const char *name, enum host_origin origin, int *ret_error);
+/* Called when it may have nothing to do with this host any more. */
+void host_note_idle(struct host *host);
 /* Frees it. Nothing is joined on either side. */
 void host_free(struct host *host);
 

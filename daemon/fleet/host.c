@@ -6,6 +6,7 @@
  */
 #include "fleet_parts.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,19 +51,49 @@ static void session_begin(struct host *host)
 	host->next = 1;
 }
 
-struct host *host_get(struct fleet *fleet, const char *name)
+void host_note_idle(struct host *host)
+{
+	struct list *idle = &host->fleet->parts[host->origin].idle;
+
+	if (!list_empty(&host->idle) || host_is_busy(host))
+		return;
+	/* Nothing is lost with one that is only a name. */
+	if (host->origin == HOST_HEARD || host->info.received)
+		list_append(idle, &host->idle);
+	else
+		list_insert(idle, &host->idle);
+}
+
+/* Makes room for one more host of that origin. Each that is passed has been put into the list once. */
+static bool host_make_room(struct fleet *fleet, enum host_origin origin)
+{
+	struct host_part *part = &fleet->parts[origin];
+
+	while (part->count >= fleet->config.hosts_max && !list_empty(&part->idle)) {
+		struct host *host = container_of(part->idle.next, struct host, idle);
+		list_remove(&host->idle);
+		if (!host_is_busy(host))
+			host_free(host);
+	}
+	return part->count < fleet->config.hosts_max;
+}
+
+struct host *host_get(struct fleet *fleet, const char *name, enum host_origin origin, int *ret_error)
 {
 	struct host *host = host_find(fleet, name);
 
-	if (host || fleet->counts.hosts >= fleet->config.hosts_max)
+	if (host)
 		return host;
-	host = calloc(1, sizeof(*host));
+	*ret_error = host_make_room(fleet, origin) ? -ENOMEM : -EDQUOT;
+	host = *ret_error == -ENOMEM ? calloc(1, sizeof(*host)) : NULL;
 	if (!host)
 		return NULL;
 	host->fleet = fleet;
+	host->origin = origin;
 	strcpy(host->name, name);
 	list_append(&fleet->hosts, &host->link);
 	list_init(&host->dirty);
+	list_init(&host->idle);
 	map_add(&fleet->hosts_by_name, &host->by_name, name_hash(name));
 	list_init(&host->interests);
 	list_init(&host->unsynced);
@@ -77,6 +108,8 @@ struct host *host_get(struct fleet *fleet, const char *name)
 	host->due_ns = clock_after_ns(fleet->now_ns, host_beat_ns(fleet));
 	host->greet_ns = UINT64_MAX;
 	fleet->counts.hosts++;
+	fleet->parts[origin].count++;
+	host_note_idle(host);
 	host_set_timer(host);
 	return host;
 }
@@ -87,9 +120,11 @@ void host_free(struct host *host)
 
 	heap_remove(&fleet->host_timers, &host->timer);
 	list_remove(&host->dirty);
+	list_remove(&host->idle);
 	list_remove(&host->link);
 	map_remove(&fleet->hosts_by_name, &host->by_name);
 	fleet->counts.hosts--;
+	fleet->parts[host->origin].count--;
 	free(host->queue);
 	free(host);
 }

@@ -56,6 +56,7 @@ static void interest_free(struct interest *interest)
 	list_remove(&interest->of_host);
 	host->interest_count--;
 	host->fleet->counts.interests--;
+	host_note_idle(host);
 	free(interest);
 	if (list_empty(&owned->interests) && owned->state != OWNED_ENDED)
 		owned_linger(host->fleet, owned);

@@ -280,10 +280,11 @@ int fleet_list(struct fleet *fleet, const char *name, uint32_t kinds, uint64_t w
 	struct query *query = calloc(1, sizeof(*query));
 	if (!query)
 		return -ENOMEM;
-	query->host = host_get(fleet, name);
+	int error;
+	query->host = host_get(fleet, name, HOST_WANTED, &error);
 	if (!query->host) {
 		free(query);
-		return fleet->counts.hosts >= fleet->config.hosts_max ? -EDQUOT : -ENOMEM;
+		return error;
 	}
 	query->timer.due = query_due;
 	query->end_ns = clock_after_ns(now_ns, wait_ns);

@@ -112,10 +112,11 @@ int fleet_join(struct fleet *fleet, const struct fleet_id *id, uint32_t flags, v
 	struct mirror *mirror = calloc(1, sizeof(*mirror));
 	if (!mirror)
 		return -ENOMEM;
-	mirror->host = host_get(fleet, id->host);
+	int error;
+	mirror->host = host_get(fleet, id->host, HOST_WANTED, &error);
 	if (!mirror->host) {
 		free(mirror);
-		return fleet->counts.hosts >= fleet->config.hosts_max ? -EDQUOT : -ENOMEM;
+		return error;
 	}
 	mirror->key = id->key;
 	mirror->data = data;
@@ -149,6 +150,7 @@ static void mirror_part(struct fleet *fleet, struct mirror *mirror, bool tell)
 	host->mirror_count--;
 	if (tell && !mirror_find(fleet, host, &mirror->key))
 		host_send(host, &message);
+	host_note_idle(host);
 }
 
 static void mirror_finish(struct mirror *mirror, enum fleet_end end, const struct wire_cause *cause)

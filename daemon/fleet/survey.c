@@ -19,6 +19,13 @@ void fleet_hosts_visit(const struct fleet *fleet,
 	}
 }
 
+bool fleet_has_heard(const struct fleet *fleet, const char *name)
+{
+	const struct host *host = host_find(fleet, name);
+
+	return host && host->info.received;
+}
+
 int fleet_probe(struct fleet *fleet, const char *name, uint64_t now_ns)
 {
 	fleet->now_ns = now_ns;
@@ -29,9 +36,10 @@ int fleet_probe(struct fleet *fleet, const char *name, uint64_t now_ns)
 	}
 	if (!fleet_host_is_valid(name, strlen(name)) || strcmp(name, fleet->config.host) == 0)
 		return -EINVAL;
-	struct host *host = host_get(fleet, name);
+	int error;
+	struct host *host = host_get(fleet, name, HOST_WANTED, &error);
 	if (!host)
-		return fleet->counts.hosts >= fleet->config.hosts_max ? -EDQUOT : -ENOMEM;
+		return error;
 	host_want(host, WANT_PROBE);
 	return 0;
 }

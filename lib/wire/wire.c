@@ -313,8 +313,8 @@ static void code_mirror(struct codec *codec, struct wire_mirror *value)
 	code_u32(codec, &value->uid);
 	code_error(codec, &value->error, true);
 	code_reserved(codec);
-	require_that(codec, !value->error || (value->fetch &&
-					      (value->error == -ENOENT || value->error == -ECANCELED)));
+	bool is_answer = value->error == -ENOENT || value->error == -EDQUOT || value->error == -ECANCELED;
+	require_that(codec, !value->error || (value->fetch && is_answer));
 	code_u64(codec, &value->deadline_ns);
 	code_optional_cause(codec, &value->cause, value->error == -ECANCELED);
 	code_text(codec, value->label, sizeof(value->label));

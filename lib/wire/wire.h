@@ -254,8 +254,10 @@ struct wire_mirror {
 	uint64_t fetch; /* the serial of the FETCH; 0: this registers the mirror again */
 	struct wire_global global;
 	uint32_t flags;
-	uint32_t uid;  /* the user of the FETCH */
-	int32_t error; /* 0: it is live; -ENOENT: it is not known; -ECANCELED: it has ended, cause says why */
+	uint32_t uid; /* the user of the FETCH */
+	/* 0: it is live; -ENOENT: it is not known; -EDQUOT: there is no room for it now; -ECANCELED: it has
+	 * ended, cause says why */
+	int32_t error;
 	uint64_t deadline_ns;
 	struct wire_cause cause;
 	char label[CTX_LABEL_MAX + 1];

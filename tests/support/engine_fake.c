@@ -7,7 +7,7 @@
 
 #include "list.h"
 
-#define HOSTS_MAX 256
+#define HOSTS_MAX 1024
 #define NOTICE_NS 900000000ull
 #define ANSWER_NS 1000000ull
 
