@@ -5,7 +5,8 @@
 #
 #   bench/fleet.sh [--quick] [--json FILE] [FILTER]
 #
-# FULL=1: 200 failovers of the engine instead of a few. A figure that is the worst of several runs says so.
+# FULL=1: 200 failovers of the engine instead of a few. RUNS=, FAILOVERS= and CROWD= say how often cables, hosts and the
+# engine fail, and how many hosts the tree has. A figure that is the worst of several runs says so.
 
 set -u
 cd "$(dirname "$0")/.." || exit
@@ -30,7 +31,7 @@ need $ctxtool $ctxd build/bench/fleet
 lacks_engine && fail "$reason"
 compile_actor
 runs=${RUNS:-$([[ $quick ]] && echo 3 || echo 9)}
-failovers=$([[ $quick ]] && echo 2 || echo 10)
+failovers=${FAILOVERS:-$([[ $quick ]] && echo 2 || echo 10)}
 [[ -z ${FULL:-} ]] || failovers=200
 # A process that shares a context has two descriptors for it.
 many=$([[ $quick ]] && echo 2000 || echo 10000)
@@ -392,6 +393,8 @@ fi
 if [[ $network == loopback ]]; then
 	echo "fleet: no namespaces can be made here, so no failover by Sentinel is measured" >&2
 elif wanted "failover"; then
+	# The grace must not be over before Sentinel has found another master.
+	fleet_settings[1]="fleet_grace = 30s"
 	begin_fleet failover
 	failover
 	end_fleet

@@ -87,6 +87,12 @@ backend_ended() {
 	took=$(ms_between "$3" "$(field at_us)")
 	say "$1 stopped its $5 operations after $took ms: $(sed 's/.*cause=/cause=/' <<<"$line")"
 }
+# A join is optimistic: the work begins before host a knows of it.
+both_have_joined() {
+	on b $ctxtool tree --fleet >"$work/tree" 2>&1
+	grep -A 4 "^${id%-*} " "$work/tree" >"$work/request"
+	[[ $(grep -c "live.* joined there" "$work/request") == 2 ]]
+}
 works_on() { ! found "$work/$1.backend.err" "event=end trace=$trace "; }
 faster() { awk -v ms="$took" -v max="$1" 'BEGIN { exit !(ms <= max) }'; }
 
@@ -106,9 +112,7 @@ leaves() {
 	[[ $(field left_ms) -gt 0 ]] || fail "b knows no deadline: $line"
 	say "b also knows how much time is left: $(field left_ms) ms"
 	say "ctxtool tree --fleet, on b:"
-	on b $ctxtool tree --fleet >"$work/tree" 2>&1 || fail "ctxtool tree --fleet: $(<"$work/tree")"
-	grep -A 4 "^${id%-*} " "$work/tree" >"$work/request"
-	[[ $(grep -c "live.* joined there" "$work/request") == 2 ]] || fail "not both joined contexts are shown: $(<"$work/tree")"
+	until_true 30 both_have_joined || fail "not both joined contexts are shown: $(<"$work/tree")"
 	show <"$work/request"
 	client_leaves
 	backend_ended b hangup "$left_us" a 20
@@ -128,6 +132,7 @@ cancels() {
 	local cancelled_us
 	echo "4. ctxtool cancel --fleet, on c, ends a request of a on all hosts, and says when the work has stopped."
 	ask 20
+	until_true 30 both_have_joined || fail "not both have joined: $(<"$work/tree")"
 	cancelled_us=$(now_us)
 	on c $ctxtool cancel --fleet --wait --verbose --yes --cause "operator said so" "${id%-*}" >"$work/cancel" 2>&1 ||
 		fail "ctxtool cancel: $(<"$work/cancel")"

@@ -29,7 +29,7 @@ starts=0 # makes the names of logs differ
 sentinel_port=26379
 fleet_name=demo
 # Lines of ctxd.conf(5) that all hosts have.
-fleet_settings=("fleet_lease = 1500ms" "fleet_grace = 6s")
+fleet_settings=("fleet_lease = 1500ms" "fleet_grace = 30s")
 
 may_make_namespaces() {
 	local test='ip link set lo up && ip link add fleet type bridge && ip link add one type veth peer name two &&

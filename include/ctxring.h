@@ -1910,7 +1910,9 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 void ctxd_close(struct ctxd_client *client);
 
 /*
- * Writes an error of a call of the service in words, with the remedy. Returns as snprintf(3).
+ * Writes an error of ctxd_connect in words, with the remedy; and of the other calls about the service
+ * -EDQUOT, -ETIMEDOUT, -ENOTCONN, -ESTALE, -ENOTSUP and -EHOSTUNREACH. -ENOENT and -EPERM have other
+ * meanings there than here. Returns as snprintf(3).
  * -EINVAL: buffer is NULL and size is not 0.
  */
 int ctxd_explain(int error, char *buffer, size_t size);
@@ -2033,8 +2035,8 @@ int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, stru
  *   - Without CTXD_JOIN_WAIT the call does not wait: the context is live at once, and the owner's host
  *     is asked meanwhile. If the context has ended there already, this one ends as soon as that is
  *     known. Its label is label; NULL: the id without its secret, cut.
- *   - With CTXD_JOIN_WAIT it has the label of the owner unless label is given, and is born done if the
- *     context has ended.
+ *   - With CTXD_JOIN_WAIT it has the label of the owner unless label is given. It is born done if the
+ *     context has ended, or if the owner's host has turned out to be gone.
  *   - The deadline is the owner's time left, counted from when it is told here. So it is never earlier
  *     than the owner's, and later by the time that the message took.
  *   - If the owner's host is gone, or has forgotten the context, it ends with CTX_CAUSE_HOST; if the way
@@ -2046,7 +2048,7 @@ int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, stru
  * belongs to no fleet.
  * With CTXD_JOIN_WAIT: -ENOENT: there is no such context, or its secret is another. -ESTALE: the id is
  * of an earlier life of the service on this host. -EHOSTUNREACH: the owner's host did not answer for
- * the client's timeout_ns or the grace of the fleet; ctxd-fleet(8) runs on both hosts?
+ * the client's timeout_ns or the grace of the fleet: see whether ctxd-fleet(8) runs on both hosts.
  * -EMFILE, -ENFILE. -EAGAIN: as ctx_with_deadline.
  */
 int ctxd_join_remote(struct ctxd_client *client, const char *id, const char *label, unsigned flags,

@@ -105,6 +105,6 @@ $(OUT)/tests/patient: tests/support/programs/patient.c $(COMPILE_RULES) mk/tests
 $(OUT)/tests/check_denied_calls: | $(OUT)/tests/deny_call.so $(OUT)/tests/patient
 
 # Two ends of the engine of a fleet, for tests/system_engine_tls.sh, and to measure it.
-$(OUT)/tests/engine_talk: tests/support/programs/engine_talk.c $(ENGINE_LIBRARY) $(FLEET_LIBRARY) $(COMPILE_RULES) mk/tests.mk
+$(OUT)/tests/engine_talk: tests/support/programs/engine_talk.c $(ENGINE_LIBRARY) $(FLEET_LIBRARY) $(WIRE_OBJECTS) $(COMPILE_RULES) mk/tests.mk
 	@mkdir -p $(@D)
-	$(COMPILE) -Idaemon/engine -Idaemon/fleet $(call folders,base) $(CFLAGS) $< $(ENGINE_LIBRARY) $(FLEET_LIBRARY) $(HIREDIS_LIBS) -o $@
+	$(COMPILE) -Idaemon/engine -Idaemon/fleet $(call folders,base wire) $(CFLAGS) $< $(ENGINE_LIBRARY) $(FLEET_LIBRARY) $(WIRE_OBJECTS) $(HIREDIS_LIBS) -o $@

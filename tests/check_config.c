@@ -77,6 +77,7 @@ static const struct {
 	{"slow = 99999999h", "line 1: expected a duration"},
 	{"queued_bytes = 1T", "line 1: expected a size"},
 	{"cancel = all", "line 1: expected owner or root"},
+	{"fleet_cancel = root,web", "line 1: expected nobody, or names of users with spaces"},
 	{"log_level = loud", "line 1: expected error, warning"},
 	{"# a\ndepth = 1\ncancel = \x1b[31m", "line 3: expected owner or root, not \"\\x1b[31m\""},
 };

@@ -78,6 +78,7 @@ START_TEST(what_is_no_address_is_refused_with_a_reason)
 		"redis://[::1]:",
 		"redis://a/0",
 		"redis://user@a",
+		"redis://a,user:secret@a",
 		"redis://a\n",
 		"sentinel://",
 		"sentinel://a",
@@ -97,6 +98,8 @@ START_TEST(what_is_no_address_is_refused_with_a_reason)
 		ck_assert_msg(address_parse(texts[i], &list, reason, sizeof(reason)) == -EINVAL, "%s",
 			      texts[i]);
 		ck_assert_str_ne(reason, "");
+		/* It gets into logs. */
+		ck_assert_ptr_null(strstr(reason, "secret"));
 		ck_assert_int_eq(engine_redis_check(texts[i], reason, sizeof(reason)), -EINVAL);
 	}
 	memset(text, 'a', sizeof(text));

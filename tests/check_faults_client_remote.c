@@ -4,6 +4,7 @@
  * made all the same or refused with an error of its contract, it hears of the end, and nothing leaks. The
  * owner is on this host, so that the real ctxd answers.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -170,6 +171,54 @@ START_TEST(a_request_survives_each_failure_of_its_join)
 }
 END_TEST
 
+/* What another thread does with a client that has just heard of its fleet. */
+struct taker {
+	_Atomic bool taken, connected, over, early;
+};
+
+static void *take_client(void *data)
+{
+	struct taker *taker = data;
+	struct ctxd_client *client = NULL;
+
+	while (!client && !taker->over)
+		client = client_take_fleet();
+	if (!client)
+		return NULL;
+	taker->taken = true;
+	for (int i = 0; i < 20 && !taker->connected; i++)
+		poll(NULL, 0, 1);
+	taker->early = taker->connected;
+	client_give_back(client);
+	return NULL;
+}
+
+/* Its own thread cannot be made, after the service has told the terms. */
+START_TEST(a_client_that_fails_to_begin_stays_for_who_has_taken_it)
+{
+	struct service service = {.loop = "poll"};
+	struct taker taker = {0};
+	pthread_t thread;
+
+	service_start(&service, FLEET_CONFIGURATION);
+	struct ctxd_options options = {.socket = service.socket};
+	ck_assert_ok(pthread_create(&thread, NULL, take_client, &taker));
+	for (uint64_t end_ns = clock_now_ns() + SOON; !taker.taken && clock_now_ns() < end_ns;) {
+		struct ctxd_client *client = NULL;
+		taker.connected = false;
+		faults_arm(FAULT(SYS_CALL_THREAD_CREATE), 1, false, 0);
+		ck_assert_int_eq(ctxd_connect(&options, &client), -EAGAIN);
+		taker.connected = true;
+		ck_assert(faults_disarm());
+	}
+	taker.over = true;
+	ck_assert_ok(pthread_join(thread, NULL));
+	ck_assert(taker.taken);
+	ck_assert(!taker.early);
+	service_end(&service);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("client remote faults");
@@ -178,5 +227,6 @@ Suite *test_suite(void)
 	tcase_set_timeout(faults, 120);
 	tcase_add_loop_test(faults, a_join_by_a_global_id_survives_each_failure, 0, 2);
 	tcase_add_test(faults, a_request_survives_each_failure_of_its_join);
+	tcase_add_test(faults, a_client_that_fails_to_begin_stays_for_who_has_taken_it);
 	return suite;
 }

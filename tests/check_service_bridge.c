@@ -394,6 +394,51 @@ START_TEST(after_a_restart_a_mirror_and_who_has_joined_it_are_found_by_the_pipe)
 }
 END_TEST
 
+/* Until the bridge is back, nobody knows that it is a mirror. */
+START_TEST(after_a_restart_a_join_counts_as_remote_once_its_mirror_is_known)
+{
+	struct service service = {0};
+	service_start(&service, FLEET_CONFIGURATION "joins = 1\nremote_joins = 1\n");
+	struct raw_client bridge = fleet_bridge(&service), client = fleet_client(&service);
+	struct wire_global global;
+	struct ctxd_id old_id;
+
+	fleet_join(&client, fleet_far(1), 0);
+	struct wire_message fetch = *fleet_expect(&bridge, WIRE_FETCH), mirror = fleet_mirror_of(&fetch);
+	int pipe_end = fleet_answer_live(&bridge, &fetch, &old_id);
+	fleet_expect_joined(&client);
+	int joined = client.fds[0];
+	service_kill(&service);
+	close(bridge.fd);
+	close(client.fd);
+	service_restart(&service);
+	client = fleet_client(&service);
+	int shared = fleet_share(&client, 0600, &global);
+	fleet_say_with(&client,
+		       (struct wire_message){.type = WIRE_REJOIN,
+					     .rejoin = {.old_id = old_id, .deadline_ns = CTX_FOREVER}},
+		       joined);
+	fleet_expect_error(&client, 0);
+	fleet_join(&client, global, 0);
+	fleet_expect_error(&client, -EDQUOT);
+	bridge = fleet_bridge(&service);
+	mirror.mirror.fetch = 0;
+	fleet_say_with(&bridge, mirror, joined);
+	fleet_expect_error(&bridge, 0);
+	fleet_join(&client, global, 0);
+	fleet_expect_joined(&client);
+	fleet_close_fds(&client);
+	fleet_join(&client, fleet_far(1), 0);
+	fleet_expect_error(&client, -EDQUOT);
+	close(joined);
+	close(pipe_end);
+	close(shared);
+	close(client.fd);
+	close(bridge.fd);
+	service_end(&service);
+}
+END_TEST
+
 /* ---- what becomes of a mirror */
 
 START_TEST(a_mirror_moves_and_ends_as_its_bridge_says)
@@ -616,6 +661,7 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(ends, the_next_bridge_is_asked_for_what_the_last_one_did_not_answer);
 	ON_EACH_LOOP(ends, the_end_of_the_bridge_ends_no_mirror_for_who_has_joined_it);
 	tcase_add_loop_test(ends, after_a_restart_a_mirror_and_who_has_joined_it_are_found_by_the_pipe, 0, 2);
+	tcase_add_test(ends, after_a_restart_a_join_counts_as_remote_once_its_mirror_is_known);
 	ON_EACH_LOOP(ends, a_mirror_moves_and_ends_as_its_bridge_says);
 	ON_EACH_LOOP(cancels, the_bridge_cancels_what_is_of_the_fleet_and_gets_no_order_for_what_it_joined);
 	ON_EACH_LOOP(cancels, a_mirror_is_cancelled_here_as_any_shared_context);

@@ -8,13 +8,13 @@
 #   asan     under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
 #   tsan     those that say TEST_TSAN, under ThreadSanitizer
 #   denied   with io_uring_setup(2) forbidden by seccomp: ring tests are skipped there
-#   plain    with every optional kernel feature switched off
+#   plain    with every optional kernel feature switched off; as in the pass before, without programs that have no rings
 #   faults   tests/check_faults*.c: the k-th system call or allocation fails
 #   build    tests/build_*.sh: compilers, installed copy, exports, includes
 #   system   tests/system_*.sh: the real programs
 #   kernels  some of tests/check_*.c on Debian 12's own kernel, in a virtual machine: tests/kernels. Where that
 #            cannot be had it says why, and counts nothing.
-#   soak     a minute of the random storm of make soak, half of it under each sanitizer; counts as one test
+#   soak     forty seconds of the random storm of make soak, half of them under each sanitizer; counts as one test
 #
 # A script exits with 0 (passed), 77 (skipped, the reason is its last line) or anything
 # else (failed). With CI set, a skip is a failure, but for the passes denied and
@@ -98,6 +98,21 @@ run_scripts() {
 	echo "-- pass $1: $((SECONDS - at)) s"
 }
 
+# run_system: the scripts that look at the processes of the machine run one at a time. Beside them run those that do not,
+# also one at a time, the longest first.
+run_system() {
+	local at=$SECONDS apart='/system_(ctxtool_timeout|fleet.*|demo|proxy|hedge|libraries|syscalls|blocking_examples)\.sh$' lane
+	local all=(tests/system_*.sh)
+	run_some system 1 tests/system_ctxtool_timeout.sh \
+		$(printf '%s\n' "${all[@]}" | grep -E "$apart" | grep -v ctxtool_timeout) &
+	lane=$!
+	run_some system 1 $(printf '%s\n' "${all[@]}" | grep -vE "$apart")
+	wait "$lane"
+	echo "-- pass system: $((SECONDS - at)) s"
+}
+
+ringless='/check_(fleet.*|engine.*|bridge.*|forest|wire|config|map|reader|tracestate)$'
+
 # run_programs PASS DIRECTORY: races alone, for both sides of one want a processor each; of the others those that
 # take longest come first, so that none of them is left to run alone at the end.
 run_programs() {
@@ -105,6 +120,8 @@ run_programs() {
 	all=$(find "$2" -maxdepth 1 -name 'check_*' -type f -perm -u+x 2>/dev/null | sort)
 	races=$(grep -E '/check_race' <<<"$all")
 	all=$(grep -vE '/check_race' <<<"$all")
+	# These have no rings: a pass for kernels without one says nothing of them.
+	[[ $1 != denied && $1 != plain ]] || all=$(grep -vE "$ringless" <<<"$all")
 	long='/check_(spawn(_start)?|source.*|blocking(_results)?|op_timeout|service.*|harness|faults|faults_(service|taskgroup))$'
 	run_some "$1" 1 $races
 	# Most tests wait most of the time.
@@ -148,7 +165,7 @@ run_soak() {
 	local log=$results/soak.storm variant service status=0 at=$SECONDS
 	for variant in asan tsan; do
 		[[ $variant == asan ]] && service=build/asan/ctxd || service=build/ctxd
-		timeout --foreground -k 10 300 tests/soak.sh build/$variant/tests/storm --service $service 30 >>"$log.log" 2>&1 || status=$?
+		timeout --foreground -k 10 300 tests/soak.sh build/$variant/tests/storm --service $service 20 >>"$log.log" 2>&1 || status=$?
 		[[ $status == 0 ]] || break
 	done
 	case $status in
@@ -176,8 +193,7 @@ for pass in asan tsan faults; do
 done
 runs build && run_scripts build "$parallel"
 runs kernels && run_kernels
-# One at a time: these look at the processes of the machine.
-runs system && run_scripts system 1
+runs system && run_system
 runs soak && run_soak
 
 echo "slowest:"

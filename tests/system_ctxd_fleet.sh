@@ -52,7 +52,8 @@ engine="fleet_engine = unix:$work/redis.sock"
 configure none "depth = 3"
 configure address "fleet_engine = gopher://x"
 configure file "$engine" "fleet_password_file = /nowhere/password"
-for pair in "none=fleet_engine is not set" "address=begins with none of" "file=/nowhere/password"; do
+for pair in "none=fleet_engine is not set" "address=fleet_engine: it begins with none of" \
+	"file=fleet_password_file: /nowhere/password"; do
 	run $fleet --config="$work/${pair%%=*}.conf"
 	is "${pair%%=*}" "$status" 3
 	has "${pair%%=*}" "$out" "${pair#*=}"
@@ -116,5 +117,20 @@ run $fleet --socket="$work/a.sock" --config="$work/b.conf" --state="$work/state"
 is "another name" "$status" 3
 has "another name" "$out" "another name for this host"
 end "$third"
+
+echo "a password that the engine does not take"
+echo wrong >"$work/password"
+chmod 600 "$work/password"
+configure refused "$engine" "fleet_host = a" "fleet_lease = 600ms" "fleet_user = web" "fleet_password_file = $work/password" \
+	"fleet_key_file = $work/key"
+start refused $fleet --socket="$work/a.sock" --config="$work/refused.conf"
+refused=$started
+await_line "$work/refused.err" "event=service state=ready host=a"
+await_line "$work/refused.err" "event=engine .*WRONGPASS"
+run env CTXD_SOCKET="$work/a.sock" $ctxtool doctor
+has "a wrong password: the link" "$out" "down, has not been up yet"
+has "a wrong password: the remedy" "$out" "compare fleet_user and fleet_password_file"
+[[ $out != *"all that are needed"* ]] || fail "doctor knows of rights, though the engine was never reached"
+end "$refused"
 [[ $(cat "$work"/*.err) != *0000000001* ]] || fail "a log has the key"
 echo "ctxd-fleet starts, reloads, ends, and says why it does not run"

@@ -100,6 +100,10 @@ while read -r document; do
 done <<<"$out"
 is "repeated" "$(wc -l <<<"$out")" 2
 
+run $ctxtool ls --fleet=/
+is "not a host: status" "$status" 2
+has "not a host" "$errors" "not the name of a host: /"
+
 echo "hosts that are not"
 scene broken
 run $ctxtool fleet

@@ -15,6 +15,8 @@
 #include "parts.h"
 
 #define ASKS_MAX 256
+/* The core knows fewer hosts. An engine that names more is not believed. */
+#define HOSTS_MAX 4096
 /* The engine takes a second at most to examine itself. */
 #define EXAMINE_NS (2 * NS_PER_SECOND)
 #define WAIT_MIN_NS (10 * MILLISECOND_NS)
@@ -92,6 +94,8 @@ static void host_add(struct ask *ask, const char *name, bool has_lease)
 		host->has_lease |= has_lease;
 		return;
 	}
+	if (ask->host_count == HOSTS_MAX)
+		return;
 	if (ask->host_count == ask->host_room) {
 		uint32_t room = ask->host_room ? ask->host_room * 2 : 16;
 		struct asked_host *hosts = reallocarray(ask->hosts, room, sizeof(*hosts));

@@ -36,15 +36,23 @@ static double seconds(uint64_t ns)
 
 static void add_link(const struct bridge *bridge, const struct engine_status *status, struct answer *answer)
 {
+	bool is_refused = strstr(status->trouble, "WRONGPASS") || strstr(status->trouble, "NOAUTH");
+	const char *remedy = is_refused ? "compare fleet_user and fleet_password_file with the users that "
+					  "the engine has: ACL LIST"
+					: "look whether the server runs, and can be reached from this host";
+	const char *before = status->trouble[0] ? ", last trouble: " : "";
 	uint64_t age_ns = bridge->now_ns > status->since_ns ? bridge->now_ns - status->since_ns : 0;
 
 	add(answer, status->address[0] ? CTXD_FINDING_OK : CTXD_FINDING_WARNING, "address",
 	    "no server has been found yet", "%s",
 	    status->address[0] ? status->address : bridge->config.fleet.engine);
-	add(answer, status->is_up ? CTXD_FINDING_OK : CTXD_FINDING_ERROR, "link",
-	    "look whether the server runs, and can be reached from this host",
-	    "%s for %.0f s, connected %" PRIu64 " times%s%s", status->is_up ? "up" : "down", seconds(age_ns),
-	    status->connected, status->trouble[0] ? ", last trouble: " : "", status->trouble);
+	if (!status->connected)
+		add(answer, CTXD_FINDING_ERROR, "link", remedy, "down, has not been up yet%s%s", before,
+		    status->trouble);
+	else
+		add(answer, status->is_up ? CTXD_FINDING_OK : CTXD_FINDING_ERROR, "link", remedy,
+		    "%s for %.0f s, connected %" PRIu64 " times%s%s", status->is_up ? "up" : "down",
+		    seconds(age_ns), status->connected, before, status->trouble);
 	if (status->warning[0])
 		add(answer, CTXD_FINDING_WARNING, "configuration", "see fleet_engine in ctxd.conf(5)", "%s",
 		    status->warning);
@@ -80,6 +88,9 @@ static void add_rights(const struct bridge *bridge, const struct engine_status *
 	bool is_scan_only = strcmp(status->denied, "SCAN") == 0;
 	char remedy[700];
 
+	/* Rights show only when commands are refused. */
+	if (!status->connected && !status->denied[0])
+		return;
 	/* The names of the keys are cut with the remedy, if they are very long. */
 	snprintf(remedy, sizeof(remedy),
 		 "ACL SETUSER %s resetkeys %%W~ctx:%s:in:* %%RW~ctx:%s:in:%s %%RW~ctx:%s:lease:%s "

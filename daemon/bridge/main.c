@@ -175,13 +175,13 @@ static void log_reason(const char *event, const char *reason)
 }
 
 /* The files that are read when they are needed exist and can be read now. */
-static bool check_file(const char *path)
+static bool check_file(const char *setting, const char *path)
 {
 	char reason[CONFIG_TEXT_MAX + 100];
 
 	if (!path[0] || access(path, R_OK) == 0)
 		return true;
-	snprintf(reason, sizeof(reason), "%s: %s", path, strerror(errno));
+	snprintf(reason, sizeof(reason), "%s: %s: %s", setting, path, strerror(errno));
 	log_reason("config", reason);
 	return false;
 }
@@ -200,14 +200,16 @@ static bool check_fleet(const struct config *config)
 		return false;
 	}
 #ifdef HAVE_HIREDIS
-	char reason[300];
+	char why[300], reason[320];
 
-	if (engine_redis_check(config->fleet.engine, reason, sizeof(reason))) {
+	if (engine_redis_check(config->fleet.engine, why, sizeof(why))) {
+		snprintf(reason, sizeof(reason), "fleet_engine: %s", why);
 		log_reason("config", reason);
 		return false;
 	}
 #endif
-	return check_file(config->fleet.password_file) && check_file(config->fleet.key_file);
+	return check_file("fleet_password_file", config->fleet.password_file) &&
+	       check_file("fleet_key_file", config->fleet.key_file);
 }
 
 /* False: the error has been logged, and config is unchanged. */

@@ -211,7 +211,8 @@ void bridge_mirrors_answer(struct bridge *bridge, const struct wire_message *mes
 	if (answer->error || wire_id_is_none(answer->id)) {
 		report_event(&bridge->reports, REPORT_REFUSED, bridge->now_ns, LOG_LEVEL_WARNING, "mirror",
 			     "error=%s host=%s", strerrorname_np(-answer->error), bridge_remote_host(remote));
-		if (remote->state == REMOTE_ENDED)
+		/* The pipe may be watched already, and the event that its readers are gone is over. */
+		if (remote->state == REMOTE_ENDED || !bridge_remote_has_readers(remote))
 			bridge_remote_free(remote);
 		else
 			bridge_remote_watch_readers(remote);
@@ -232,7 +233,8 @@ void bridge_mirrors_readers_ready(struct bridge *bridge, uint32_t slot)
 {
 	struct remote *remote = store_at(&bridge->mirrors.store, slot);
 
-	if (remote && remote->state == REMOTE_LIVE && remote->pipe >= 0 &&
+	/* The answer to a MIRROR is waited for, and may give it an id. */
+	if (remote && remote->state == REMOTE_LIVE && remote->pipe >= 0 && !remote->tag &&
 	    !bridge_remote_is_registered(remote) && !bridge_remote_has_readers(remote))
 		bridge_remote_free(remote);
 }

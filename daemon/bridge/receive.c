@@ -16,7 +16,9 @@ static void send_bridge(struct bridge *bridge)
 	struct wire_message message = {.type = WIRE_BRIDGE, .serial = (uint64_t)REQUEST_BRIDGE << 56};
 
 	strcpy(message.bridge.host, bridge->host);
-	service_send(bridge, &message, -1);
+	/* The kernel may have no memory. */
+	if (service_send(bridge, &message, -1))
+		bridge->service.is_broken = true;
 }
 
 static void take_welcome(struct bridge *bridge, const struct wire_message *message)

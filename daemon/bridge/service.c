@@ -109,7 +109,9 @@ static void send_hello(struct bridge *bridge)
 
 	hello.hello = (struct wire_hello){.version_min = WIRE_VERSION, .version_max = WIRE_VERSION};
 	strcpy(hello.hello.process, "ctxd-fleet");
-	service_send(bridge, &hello, -1);
+	/* The kernel may have no memory. */
+	if (service_send(bridge, &hello, -1))
+		bridge->service.is_broken = true;
 }
 
 static void open_connection(struct bridge *bridge)
@@ -229,7 +231,9 @@ static int send_bytes(struct bridge *bridge, uint8_t *bytes, size_t size, int fd
 	case EINTR:
 		break;
 	default:
-		/* What ctxd has sent last is received first: it may say why. */
+		/* What ctxd has sent last is received first: it may say why. Nothing is received behind a
+		 * full queue, which never gets shorter now. */
+		service->is_broken |= service_is_full(service);
 		return -ENOTCONN;
 	}
 	service->is_blocked = true;

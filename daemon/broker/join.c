@@ -119,6 +119,17 @@ int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct joi
 	return 0;
 }
 
+void join_charge_remote(struct join *join)
+{
+	struct broker *broker = join->share->broker;
+
+	if (!join->share->remote || join->quota != QUOTA_JOINS ||
+	    !account_charge(&broker->accounts, join->account, QUOTA_REMOTE_JOINS, 1))
+		return;
+	account_return(join->account, QUOTA_JOINS, 1);
+	join->quota = QUOTA_REMOTE_JOINS;
+}
+
 bool join_is_of_bridge(const struct join *join)
 {
 	return join->quota == QUOTA_REMOTE_CONTEXTS;

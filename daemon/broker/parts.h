@@ -631,6 +631,11 @@ void join_free_memory(struct join *join);
 void join_add(struct join *join, uint64_t now_ns);
 /* Charges and adds a join. 0; -EDQUOT; -ENOMEM. */
 int join_new(struct peer *peer, struct share *share, uint64_t now_ns, struct join **ret_join);
+/*
+ * After a restart the client joined again what is now known to be a mirror: charges the join as those of
+ * other hosts, if that quota has room.
+ */
+void join_charge_remote(struct join *join);
 /* Whether it is a join of the bridge for other hosts. There is no operation under it. */
 bool join_is_of_bridge(const struct join *join);
 void join_free(struct join *join);

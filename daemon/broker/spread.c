@@ -14,6 +14,7 @@ static void visit_join(struct join *join)
 	list_append(&share->joins, &join->of_share);
 	share->joins_left--;
 	share->broker->work += WORK_ITEM;
+	join_charge_remote(join);
 	if (share->cancel)
 		cancel_visit(join);
 	/* The client joined an unclaimed share after a restart, and the owner's mode does not let it. */

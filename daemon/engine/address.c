@@ -79,6 +79,13 @@ static int parse_hosts(const char *text, uint16_t port, struct address_list *lis
 			snprintf(reason, reason_size, "there are more than %d addresses", ADDRESSES_MAX);
 			return -EINVAL;
 		}
+		if (memchr(text, '@',
+			   length)) { /* The reason gets into logs, and must not have the password. */
+			snprintf(reason, reason_size,
+				 "a user and a password do not belong there: set fleet_user and "
+				 "fleet_password_file");
+			return -EINVAL;
+		}
 		if (!parse_host(text, length, port, &list->addresses[list->count++])) {
 			snprintf(reason, reason_size, "\"%.*s\" is not HOST or HOST:PORT%s",
 				 length < 60 ? (int)length : 60, text,

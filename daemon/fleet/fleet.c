@@ -43,7 +43,7 @@ struct fleet *fleet_new(const struct fleet_config *config, const struct fleet_ou
 		return NULL;
 	fleet->config = *config;
 	fleet->output = *output;
-	fleet->now_ns = fleet->started_ns = now_ns;
+	fleet->now_ns = fleet->started_ns = fleet->ticked_ns = now_ns;
 	fleet->beat_ns = config->lease_ns / 3;
 	/* Sessions have other numbers in each life: a million of them. */
 	fleet->last_session = config->incarnation << 20 >> 1;
@@ -179,6 +179,7 @@ void fleet_tick(struct fleet *fleet, uint64_t now_ns)
 	roster_tick(fleet);
 	owned_tick(fleet);
 	mirrors_tick(fleet);
+	fleet->ticked_ns = now_ns;
 	while (fleet->timers.root && fleet->timers.root->key_ns <= now_ns) {
 		struct timer *timer = container_of(fleet->timers.root, struct timer, node);
 		timer->due(timer);

@@ -76,6 +76,7 @@ struct roster {
 	uint64_t read_ns;     /* When leases were last asked for. */
 	bool was_renewal;     /* The wish whose answer comes next. */
 	bool has_ended_grace; /* The grace of this loss of the link is over. */
+	uint64_t more_ns;     /* What is added to that grace. */
 	uint64_t seen_ns;     /* When the own lease was last confirmed. */
 	uint32_t related;     /* The number of related hosts at the last beat. */
 };
@@ -94,6 +95,7 @@ struct fleet {
 	struct hmac *hmac; /* The key. NULL: there is none. */
 	uint64_t now_ns;   /* The time that was told last. */
 	uint64_t started_ns, beat_ns;
+	uint64_t ticked_ns;    /* The last fleet_tick(). */
 	uint64_t last_session; /* The number of the latest session with any host. */
 	uint64_t last_version; /* Of the deadlines of this host's contexts. */
 	uint32_t last_nonce;   /* Of JOIN and PROBE. */

@@ -67,16 +67,26 @@ static struct mirror *mirror_older(const struct mirror *mirror)
 
 /* ---- asking */
 
+/* When it ends without an answer. */
+static uint64_t asking_end_ns(const struct mirror *mirror)
+{
+	const struct fleet_config *config = &mirror->host->fleet->config;
+	uint64_t patience_ns = config->grace_ns > config->lease_ns ? config->grace_ns : config->lease_ns;
+
+	return mirror->survives ? UINT64_MAX : clock_after_ns(mirror->first_ns, patience_ns);
+}
+
 static void set_timer(struct mirror *mirror)
 {
 	struct fleet *fleet = mirror->host->fleet;
-	uint64_t patience_ns = fleet->config.grace_ns > fleet->config.lease_ns ? fleet->config.grace_ns
-									       : fleet->config.lease_ns;
-	uint64_t end_ns = mirror->survives ? UINT64_MAX : clock_after_ns(mirror->first_ns, patience_ns);
-	uint64_t again_ns = clock_after_ns(mirror->asked_ns, fleet->beat_ns);
+	uint64_t end_ns = asking_end_ns(mirror), again_ns = clock_after_ns(mirror->asked_ns, fleet->beat_ns);
+	/* The bridge was stopped. What came meanwhile may not have been read, so it waits for one more
+	 * answer. */
+	bool was_stopped = clock_after_ns(end_ns, fleet->beat_ns) <= mirror->asked_ns;
 
 	heap_remove(&fleet->mirror_timers, &mirror->timer);
-	heap_insert(&fleet->mirror_timers, &mirror->timer, end_ns < again_ns ? end_ns : again_ns);
+	heap_insert(&fleet->mirror_timers, &mirror->timer,
+		    end_ns < again_ns && !was_stopped ? end_ns : again_ns);
 }
 
 static void mirror_ask(struct mirror *mirror)
@@ -381,7 +391,9 @@ void mirrors_tick(struct fleet *fleet)
 {
 	while (fleet->mirror_timers.root && fleet->mirror_timers.root->key_ns <= fleet->now_ns) {
 		struct mirror *mirror = container_of(fleet->mirror_timers.root, struct mirror, timer);
-		if (fleet->now_ns < clock_after_ns(mirror->asked_ns, fleet->beat_ns))
+		uint64_t end_ns = asking_end_ns(mirror);
+		if (fleet->now_ns < clock_after_ns(mirror->asked_ns, fleet->beat_ns) ||
+		    mirror->asked_ns >= end_ns)
 			mirror_finish(mirror, FLEET_END_UNREACHABLE, NULL);
 		else
 			mirror_ask(mirror);

@@ -22,6 +22,7 @@ void roster_up(struct fleet *fleet)
 	fleet->roster.since_ns = fleet->now_ns;
 	fleet->roster.due_ns = fleet->now_ns;
 	fleet->roster.has_ended_grace = false;
+	fleet->roster.more_ns = 0;
 }
 
 void roster_down(struct fleet *fleet)
@@ -81,8 +82,10 @@ uint64_t roster_next_ns(const struct fleet *fleet)
 
 	if (roster->is_up)
 		return roster->due_ns;
-	return roster->has_ended_grace ? UINT64_MAX
-				       : clock_after_ns(roster->since_ns, fleet->config.grace_ns);
+	return roster->has_ended_grace
+		       ? UINT64_MAX
+		       : clock_after_ns(clock_after_ns(roster->since_ns, fleet->config.grace_ns),
+					roster->more_ns);
 }
 
 bool roster_own_lease(struct fleet *fleet, uint64_t incarnation)
@@ -130,6 +133,12 @@ bool roster_grace_ends(struct fleet *fleet)
 
 	if (roster->is_up || roster->has_ended_grace || roster_next_ns(fleet) > fleet->now_ns)
 		return false;
+	/* The bridge was stopped, so it could not look for the engine: it has another lease for that. */
+	if (fleet->config.grace_ns && fleet->now_ns - fleet->ticked_ns >= fleet->config.lease_ns) {
+		roster->more_ns =
+			fleet->now_ns - roster->since_ns - fleet->config.grace_ns + fleet->config.lease_ns;
+		return false;
+	}
 	roster->has_ended_grace = true;
 	return true;
 }

@@ -157,6 +157,12 @@ static bool parse_path(const char *text, void *place)
 	return text[0] == '/' && parse_long_text(text, place);
 }
 
+/* Names of users, separated by spaces. A list with commas would silently name nobody. */
+static bool parse_users(const char *text, void *place)
+{
+	return !strchr(text, ',') && parse_long_text(text, place);
+}
+
 static bool parse_word(const char *text, void *place)
 {
 	return !strpbrk(text, " \t") && parse_text(text, place, sizeof(config_default.fleet.user));
@@ -252,7 +258,8 @@ static const struct setting {
 	SETTING("fleet_grace", fleet.grace_ns, parse_grace,
 		"expected a duration such as 30s, 0 or forever, not"),
 	SETTING("fleet_owner_gone", fleet.owner_gone, parse_owner_gone, "expected end or continue, not"),
-	SETTING("fleet_cancel", fleet.cancel, parse_long_text, "expected nobody, or names of users, not"),
+	SETTING("fleet_cancel", fleet.cancel, parse_users,
+		"expected nobody, or names of users with spaces between them, not"),
 	SETTING("fleet_list", fleet.list_all, parse_list, "expected nobody or all, not"),
 	SETTING("fleet_queued_bytes", fleet.queued_bytes_max, parse_bytes, "expected a size such as 1M, not"),
 	SETTING("remote_contexts", fleet.remote_contexts_max, parse_count,

@@ -162,18 +162,21 @@ static void remote_refused(struct bond *bond)
 /*
  * Finds the join that waits for the answer of that serial, and takes it out of the list. Answers come in
  * nearly the order of the questions. But those about hosts that do not answer stay at the front of the list;
- * so this looks from both ends.
+ * so this looks from both ends. The list is in the order of serials, so an answer to something else, which
+ * was asked before or after all of these, costs no more.
  */
 static struct bond *take_asked(struct ctxd_client *client, uint64_t serial)
 {
 	struct list *front = client->asked.next, *back = client->asked.prev, *found = NULL;
 
 	while (serial && front != &client->asked && !found) {
-		if (container_of(front, struct bond, restore_link)->serial == serial)
+		uint64_t first = container_of(front, struct bond, restore_link)->serial;
+		uint64_t last = container_of(back, struct bond, restore_link)->serial;
+		if (first == serial)
 			found = front;
-		else if (container_of(back, struct bond, restore_link)->serial == serial)
+		else if (last == serial)
 			found = back;
-		if (front == back || front->next == back)
+		if (serial < first || serial > last || front == back || front->next == back)
 			break;
 		front = front->next;
 		back = back->prev;

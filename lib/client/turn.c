@@ -158,6 +158,20 @@ static int connect_first(struct ctxd_client *client)
 	return result == -ESHUTDOWN || result == -ENOTCONN ? -ECONNREFUSED : result;
 }
 
+/* Lets nobody take the client any more, and waits until those who did have given it back. */
+static void await_users(struct ctxd_client *client)
+{
+	for (;;) {
+		lock_acquire(&clients_lock);
+		atomic_store(&client->closing, true);
+		uint32_t users = atomic_load(&client->users);
+		lock_release(&clients_lock);
+		if (!users)
+			return;
+		sys_futex_wait(&client->users, users, NULL);
+	}
+}
+
 int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_client)
 {
 	static const struct ctxd_options defaults;
@@ -184,6 +198,9 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 	if (!result && !client->own_dispatch)
 		result = thread_start(run_dispatcher, client, 0);
 	if (result) {
+		/* Since the service has told its terms, other threads may have joined by it. */
+		await_users(client);
+		bonds_free(client);
 		client_free(client);
 		return result;
 	}
@@ -218,20 +235,6 @@ void client_give_back(struct ctxd_client *client)
 	atomic_fetch_sub(&client->users, 1);
 	sys_futex_wake(&client->users, 1);
 	lock_release(&clients_lock);
-}
-
-/* Lets nobody take the client any more, and waits until those who did have given it back. */
-static void await_users(struct ctxd_client *client)
-{
-	for (;;) {
-		lock_acquire(&clients_lock);
-		atomic_store(&client->closing, true);
-		uint32_t users = atomic_load(&client->users);
-		lock_release(&clients_lock);
-		if (!users)
-			return;
-		sys_futex_wait(&client->users, users, NULL);
-	}
 }
 
 void ctxd_close(struct ctxd_client *client)

@@ -272,6 +272,10 @@ static int run_fleet_round(const struct view *view, const struct view_options *o
 			    options->fleet_wait_ns ? options->fleet_wait_ns : FLEET_WAIT_DEFAULT_NS, &forest);
 
 	snprintf(program, sizeof(program), "ctxtool %s", view->name);
+	if (result == -EINVAL && options->host) {
+		complain_of_usage(program, "not the name of a host", options->host);
+		return EXIT_USAGE;
+	}
 	if (result)
 		return fleet_complain(program, result);
 	if (clear)
