@@ -97,7 +97,7 @@ static void name_what_is_there(struct wire_message *message, uint8_t choice)
 static void send_message(unsigned number, const uint8_t *data, size_t size)
 {
 	static const uint8_t types[] = {1,  2,	2,  3,	4,  5,	6,  6,	7,  8,	9,  10, 11,
-					12, 12, 13, 14, 15, 15, 16, 17, 17, 18, 18, 19};
+					12, 12, 13, 14, 15, 15, 16, 17, 17, 18, 18, 19, 20};
 	uint8_t bytes[WIRE_SIZE_MAX] = {0}, packed[WIRE_SIZE_MAX];
 	struct wire_message message;
 

@@ -184,7 +184,9 @@ static void take_message(struct bridge *bridge, const struct wire_message *messa
 		bridge_mirrors_fetch(bridge, message);
 		return;
 	case WIRE_UNWANTED:
-		if (is_of_this_life(bridge, message->id))
+		if (wire_id_is_none(message->id))
+			bridge_mirrors_fetch_unwanted(bridge, message->serial);
+		else if (is_of_this_life(bridge, message->id))
 			bridge_mirrors_unwanted(bridge, message->id);
 		return;
 	case WIRE_REPORT:
