@@ -2133,7 +2133,9 @@ enum ctxd_host_state {
 struct ctxd_host {
 	char name[CTX_HOST_MAX];
 	enum ctxd_host_state state;
-	int error; /* of ctxd_fleet_list: why its entries are missing or incomplete; negative errno, or 0 */
+	/* 0 or a negative errno. Of this host: -ENETDOWN: it has no link to the engine, so hosts may be missing. Of
+	 * ctxd_fleet_list: why entries of the host are missing or incomplete. */
+	int error;
 	uint64_t incarnation;	  /* of this life of its ctxd-fleet; 0: not known */
 	uint64_t heard_ns;	  /* when its latest message came; 0: none did */
 	uint64_t lease_seen_ns;	  /* when its lease was last seen; 0: it was not looked for */

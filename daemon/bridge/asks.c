@@ -124,6 +124,7 @@ static struct ctxd_host describe_self(const struct bridge *bridge)
 	struct fleet_link_info link = fleet_link_info(bridge->fleet);
 
 	return (struct ctxd_host){.state = CTXD_HOST_SELF,
+				  .error = link.is_up ? 0 : -ENETDOWN,
 				  .incarnation = bridge->incarnation,
 				  .heard_ns = bridge->now_ns,
 				  .lease_seen_ns = link.lease_seen_ns,
@@ -173,7 +174,8 @@ static void describe_host(const struct asked_host *host, const struct fleet_host
 					 .gaps = info->gaps,
 					 .dropped = info->dropped,
 					 .malformed = info->malformed + info->forged};
-	to->error = host->error;
+	if (host->error)
+		to->error = host->error;
 	strcpy(to->name, host->name);
 }
 
