@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzzes the service's broker: several clients of several users send arbitrary messages, one of them as the
- * bridge of a fleet. The input is a
- * series of records. The first byte of a record says which client, and in its upper half which action; the
- * second is a size; that many bytes follow. The first of these chooses a type of message, the others are its
- * contents. At the end all clients leave, and broker_free() checks that no account is left with anything in
- * use.
+ * bridge of a fleet. The input is a series of records. The first byte of a record says which client, and in
+ * its upper half which action; the second is a size; that many bytes follow. The first of these chooses a
+ * type of message, the others are its contents; the last one also chooses the pipe that comes with it. At the
+ * end all clients leave, and broker_free() checks that no account is left with anything in use.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,9 +18,10 @@
 #include "log.h"
 
 #define PEERS 4
+#define PIPES 4
 
 static struct peer *peers[PEERS];
-static int pipe_fd = -1, table_fd = -1, answer_fd = -1;
+static int pipe_fds[PIPES], table_fd = -1, answer_fd = -1;
 static uint64_t last_fetch, last_asked; /* Their latest serials. */
 static struct wire_global last_global;
 static uint64_t clock_ns;
@@ -60,7 +60,7 @@ static void open_peer(struct broker *broker, unsigned number)
 	if (peers[number])
 		return;
 	struct identity identity = {
-		.pid = (pid_t)number + 1, .uid = number / 2, .gid = number % 2, .pidfd = dup(pipe_fd)};
+		.pid = (pid_t)number + 1, .uid = number / 2, .gid = number % 2, .pidfd = dup(pipe_fds[0])};
 	if (peer_new(broker, &identity, &output, clock_ns, &peers[number]))
 		peers[number] = NULL;
 }
@@ -97,7 +97,7 @@ static void name_what_is_there(struct wire_message *message, uint8_t choice)
 static void send_message(unsigned number, const uint8_t *data, size_t size)
 {
 	static const uint8_t types[] = {1,  2,	2,  3,	4,  5,	6,  6,	7,  8,	9,  10, 11,
-					12, 12, 13, 14, 15, 15, 16, 17, 17, 18, 18, 19};
+					12, 12, 13, 14, 15, 15, 16, 17, 17, 18, 18, 19, 20};
 	uint8_t bytes[WIRE_SIZE_MAX] = {0}, packed[WIRE_SIZE_MAX];
 	struct wire_message message;
 
@@ -122,7 +122,7 @@ static void send_message(unsigned number, const uint8_t *data, size_t size)
 			name_what_is_there(&message, data[size - 1]);
 			int given = message.type == WIRE_HELLO	? table_fd
 				    : message.type == WIRE_TELL ? answer_fd
-								: pipe_fd;
+								: pipe_fds[data[size - 1] >> 3 & (PIPES - 1)];
 			int fd = count ? dup(given) : -1;
 			if (peer_receive(peers[number], packed, wire_pack(&message, packed), &fd, count,
 					 clock_ns))
@@ -139,9 +139,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argc;
 	(void)argv;
 	log_set_level(LOG_LEVEL_ERROR);
-	if (pipe(ends))
-		abort();
-	pipe_fd = ends[0];
+	for (int i = 0; i < PIPES; i++) {
+		if (pipe(ends))
+			abort();
+		pipe_fds[i] = ends[0];
+	}
 	table_fd = memfd_create("ctxring", MFD_ALLOW_SEALING);
 	if (table_fd < 0 || ftruncate(table_fd, 65536) ||
 	    fcntl(table_fd, F_ADD_SEALS, 0x10 | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))

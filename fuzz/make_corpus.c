@@ -175,6 +175,7 @@ static void save_messages(void)
 		{.type = WIRE_MIRROR,
 		 .mirror = {.fetch = 1, .global = global, .error = -ECANCELED, .cause = cause}},
 		{.type = WIRE_TELL, .told = {.error = -ENOENT}},
+		{.type = WIRE_WITHDRAW, .serial = 7},
 		{.type = WIRE_TERMS, .terms = {1, "here"}},
 		{.type = WIRE_SHARED, .shared = {id, 9}},
 		{.type = WIRE_TOLD, .told = {.error = -ENOENT}},

@@ -1911,7 +1911,9 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 void ctxd_close(struct ctxd_client *client);
 
 /*
- * Writes an error of a call of the service in words, with the remedy. Returns as snprintf(3).
+ * Writes an error of ctxd_connect in words, with the remedy; and of the other calls about the service
+ * -EDQUOT, -ETIMEDOUT, -ENOTCONN, -ESTALE, -ENOTSUP and -EHOSTUNREACH. -ENOENT and -EPERM have other
+ * meanings there than here. Returns as snprintf(3).
  * -EINVAL: buffer is NULL and size is not 0.
  */
 int ctxd_explain(int error, char *buffer, size_t size);
@@ -2048,7 +2050,7 @@ int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, stru
  * belongs to no fleet.
  * With CTXD_JOIN_WAIT: -ENOENT: there is no such context, or its secret is another. -ESTALE: the id is
  * of an earlier life of the service on this host. -EHOSTUNREACH: the owner's host did not answer for
- * the client's timeout_ns or the grace of the fleet; ctxd-fleet(8) runs on both hosts?
+ * the client's timeout_ns or the grace of the fleet: see whether ctxd-fleet(8) runs on both hosts.
  * -EMFILE, -ENFILE. -EAGAIN: as ctx_with_deadline.
  */
 int ctxd_join_remote(struct ctxd_client *client, const char *id, const char *label, unsigned flags,
@@ -2133,7 +2135,9 @@ enum ctxd_host_state {
 struct ctxd_host {
 	char name[CTX_HOST_MAX];
 	enum ctxd_host_state state;
-	int error; /* of ctxd_fleet_list: why its entries are missing or incomplete; negative errno, or 0 */
+	/* 0 or a negative errno. Of this host: -ENETDOWN: it has no link to the engine, so hosts may be missing. Of
+	 * ctxd_fleet_list: why entries of the host are missing or incomplete. */
+	int error;
 	uint64_t incarnation;	  /* of this life of its ctxd-fleet; 0: not known */
 	uint64_t heard_ns;	  /* when its latest message came; 0: none did */
 	uint64_t lease_seen_ns;	  /* when its lease was last seen; 0: it was not looked for */

@@ -60,6 +60,52 @@ START_TEST(a_ctxd_that_hung_can_be_killed)
 }
 END_TEST
 
+/* Asks from the other host for what b has, and gets no answer in time. */
+static void ask_for_list(void)
+{
+	static const struct wire_message asked = {.type = WIRE_ASKED,
+						  .serial = 7,
+						  .ask = {.question = WIRE_ASK_LIST,
+							  .kinds = CTXD_SHARED,
+							  .wait_ns = 10 * PAIR_MS,
+							  .host = "b"}};
+
+	pair_say(&pair->a, &asked, NULL, 0);
+	ck_assert_uint_eq(pair_hear(&pair->a, WIRE_TELL, NULL).serial, asked.serial);
+}
+
+/* Reads all that the bridge has for ctxd. The number of LISTs. */
+static unsigned drain_queue(struct pair_host *host)
+{
+	struct wire_message message;
+	uint8_t bytes[WIRE_SIZE_MAX];
+	unsigned lists = 0;
+
+	for (unsigned quiet = 0; quiet < 20;) {
+		ssize_t size = recv(host->ctxd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		if (size < 0) {
+			quiet++;
+			pair_turn(pair);
+			continue;
+		}
+		quiet = 0;
+		ck_assert_ok(wire_unpack(bytes, (size_t)size, 0, false, &message));
+		lists += message.type == WIRE_LIST;
+	}
+	return lists;
+}
+
+/* While ctxd hangs, other hosts go on asking: that is not queued for it. */
+START_TEST(what_hosts_ask_is_not_queued_for_a_ctxd_that_hangs)
+{
+	fill_queue(&pair->b);
+	for (unsigned i = 0; i < 10; i++)
+		ask_for_list();
+	ck_assert_uint_eq(drain_queue(&pair->b), 0);
+	pair_join(pair, &context, 1, CTX_FOREVER, 0);
+}
+END_TEST
+
 /* As many requests as may wait for their answers at once. */
 #define MANY 128u
 
@@ -102,6 +148,7 @@ Suite *test_suite(void)
 
 	tcase_add_checked_fixture(stuck, set_up, take_down);
 	tcase_add_test(stuck, a_ctxd_that_hung_can_be_killed);
+	tcase_add_test(stuck, what_hosts_ask_is_not_queued_for_a_ctxd_that_hangs);
 	tcase_add_test(stuck, mirrors_can_be_left_while_they_are_registered);
 	return suite;
 }

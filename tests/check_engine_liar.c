@@ -36,7 +36,8 @@ static struct liar {
 	const char *command, *lie;
 	size_t lie_size;
 	unsigned lies;
-	bool closes; /* after a lie */
+	bool closes;		   /* after a lie */
+	const struct client *told; /* whom it lied to last */
 	/* The inbox of everybody: what has come, and the number of the last. */
 	struct {
 		char field, value[32];
@@ -132,6 +133,7 @@ static void answer_command(struct client *client, char *const words[], unsigned 
 		return;
 	}
 	liar.lies--;
+	liar.told = client;
 	if (send(client->fd, liar.lie, liar.lie_size, MSG_NOSIGNAL) < 0)
 		return;
 	if (liar.closes)
@@ -479,6 +481,118 @@ START_TEST(answers_have_their_consequences)
 }
 END_TEST
 
+/* ---- time */
+
+/* A turn of both, after so much time. */
+static void turn_after(uint64_t ns)
+{
+	serve_all();
+	now_ns += ns;
+	end.engine->calls->dispatch(end.engine, now_ns);
+}
+
+#define STEP_NS 100000000ull
+#define SLOW_SIZE 60000
+
+/* The beginning of an answer with one entry of SLOW_SIZE bytes. */
+static void begin_slow_answer(void)
+{
+	start(NULL);
+	check_honest();
+	end.messages = 0;
+	liar.command = "XREAD";
+	liar.lie = "*1\r\n*2\r\n$5\r\ninbox\r\n*1\r\n*2\r\n$6\r\n9999-1\r\n*2\r\n$1\r\nb\r\n$60000\r\n";
+	liar.lie_size = strlen(liar.lie);
+	liar.closes = false;
+	for (liar.lies = 1; liar.lies;)
+		turn();
+}
+
+static void send_slowly(size_t count)
+{
+	char bytes[1000];
+
+	memset(bytes, 'x', sizeof(bytes));
+	ck_assert_int_eq(send(liar.told->fd, bytes, count, MSG_NOSIGNAL), (ssize_t)count);
+}
+
+/* While bytes come the link is there; when none come it is lost. */
+START_TEST(an_answer_may_come_slowly)
+{
+	unsigned downs, steps;
+
+	begin_slow_answer();
+	downs = end.downs;
+	for (size_t sent = 0; sent < SLOW_SIZE; sent += 1000) {
+		send_slowly(1000);
+		turn_after(STEP_NS);
+		ck_assert_msg(end.is_up && end.downs == downs, "%s", end.trouble);
+	}
+	answer(liar.told, "\r\n");
+	turn_after(STEP_NS);
+	ck_assert_uint_eq(end.messages, 1);
+	ck_assert_uint_eq(end.size, SLOW_SIZE);
+	ck_assert_uint_eq(end.downs, downs);
+	stop();
+
+	begin_slow_answer();
+	downs = end.downs;
+	send_slowly(1000);
+	for (steps = 0; end.is_up && steps < 100; steps++)
+		turn_after(STEP_NS);
+	/* SERVER_SILENCE_NS */
+	ck_assert_uint_ge(steps, 9);
+	ck_assert_uint_le(steps, 11);
+	ck_assert_ptr_nonnull(strstr(end.trouble, "no answer"));
+	stop();
+}
+END_TEST
+
+/* But not for ever. */
+START_TEST(an_answer_has_to_end)
+{
+	unsigned steps;
+
+	begin_slow_answer();
+	for (steps = 0; end.is_up && steps < 1000; steps++) {
+		send_slowly(10);
+		turn_after(STEP_NS);
+	}
+	ck_assert_uint_ge(steps, 90);
+	ck_assert_uint_le(steps, 102);
+	stop();
+}
+END_TEST
+
+/* A turn that comes seconds late is no silence of the server, but what follows may be. */
+START_TEST(a_late_turn_is_not_silence)
+{
+	unsigned downs;
+
+	start(NULL);
+	check_honest();
+	downs = end.downs;
+	ask_all();
+	end.engine->calls->dispatch(end.engine, now_ns);
+	now_ns += 5000000000;
+	end.engine->calls->dispatch(end.engine, now_ns);
+	ck_assert_msg(end.downs == downs, "%s", end.trouble);
+	check_honest();
+	ck_assert_uint_eq(end.downs, downs);
+
+	/* What came before is read first. Then one late turn is allowed, and no second one. */
+	ask_all();
+	end.engine->calls->dispatch(end.engine, now_ns);
+	for (unsigned turns = 0; turns < 4; turns++) {
+		now_ns += 5000000000;
+		end.engine->calls->dispatch(end.engine, now_ns);
+		ck_assert(turns > 0 || end.downs == downs);
+	}
+	ck_assert_uint_eq(end.downs, downs + 1);
+	stop();
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("engine_liar");
@@ -487,5 +601,8 @@ Suite *test_suite(void)
 	tcase_add_loop_test(all, no_lie_is_believed, 0, COMMANDS);
 	tcase_add_loop_test(all, no_answer_is_needed_whole, 0, COMMANDS);
 	tcase_add_test(all, answers_have_their_consequences);
+	tcase_add_test(all, an_answer_may_come_slowly);
+	tcase_add_test(all, an_answer_has_to_end);
+	tcase_add_test(all, a_late_turn_is_not_silence);
 	return suite;
 }

@@ -378,6 +378,43 @@ START_TEST(a_list_may_be_incomplete)
 }
 END_TEST
 
+/* The service gives a page of seven in a turn. They leave in full batches. */
+START_TEST(pages_of_a_list_share_batches)
+{
+	struct world *world = world_new(1, 2);
+
+	world->hosts[0].entries = 1000;
+	world->hosts[0].entries_ready = 7;
+	struct world_list *list = world_list(world, 1, 0, 5 * SECOND);
+	world_run(world, 10 * MILLISECOND);
+	uint64_t sent = world_counts(world, 0).sent;
+	while (world->hosts[0].entries_ready < 1000) {
+		world->hosts[0].entries_ready += 7;
+		world_run(world, 2 * MILLISECOND);
+	}
+	world_run(world, 10 * MILLISECOND);
+	ck_assert(list->is_done && list->error == 0 && list->count == 1000 && list->restarts == 0);
+	ck_assert_uint_le(world_counts(world, 0).sent - sent, 12);
+	world_free(world);
+}
+END_TEST
+
+/* The service has stopped after a page: the host that asks once more gets that page. */
+START_TEST(a_page_does_not_wait_for_ever)
+{
+	struct world *world = world_new(1, 2);
+
+	world->hosts[0].entries = 1000;
+	world->hosts[0].entries_ready = 7;
+	struct world_list *list = world_list(world, 1, 0, 5 * SECOND);
+	world_run(world, WORLD_BEAT_NS / 2 + 10 * MILLISECOND);
+	ck_assert(list->count == 7 && !list->is_done);
+	world_run(world, 5 * SECOND);
+	ck_assert(list->is_done && list->error == -ETIMEDOUT);
+	world_free(world);
+}
+END_TEST
+
 START_TEST(a_lost_part_of_a_list_is_asked_for_again)
 {
 	struct world *world = world_new((unsigned)_i + 1, 2);
@@ -547,6 +584,8 @@ Suite *test_suite(void)
 	tcase_add_test(lists, a_list_can_be_refused);
 	tcase_add_test(lists, a_host_that_does_not_answer_is_silent);
 	tcase_add_test(lists, a_list_may_be_incomplete);
+	tcase_add_test(lists, pages_of_a_list_share_batches);
+	tcase_add_test(lists, a_page_does_not_wait_for_ever);
 	tcase_add_loop_test(lists, a_lost_part_of_a_list_is_asked_for_again, 0, 5);
 	tcase_add_test(lists, a_list_does_not_fill_the_queue);
 	tcase_add_loop_test(lists, a_list_goes_on_after_a_bridge_was_started_again, 0, 2);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Bridges that were stopped for a minute, as by SIGSTOP, and find all their times over when they go on. */
+/* Bridges that were stopped for a minute, as by SIGSTOP, and find all their times over when they go on; or
+ * that had no memory. */
 #include "support/fleet_world.h"
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN);
@@ -59,6 +60,20 @@ START_TEST(the_engine_is_looked_for_again)
 }
 END_TEST
 
+/* The bridge could not pass the join on, for want of memory: it does when it is asked again. */
+START_TEST(a_join_that_was_not_passed_on_is_made_later)
+{
+	world->hosts[0].is_service_down = true;
+	mirror = world_join(world, 1, context, FLEET_JOIN_SURVIVE);
+	world_run(world, SECOND / 10);
+	ck_assert_uint_eq(world->hosts[0].asked_count, 1);
+	world->hosts[0].asked_count = 0;
+	world->hosts[0].is_service_down = false;
+	world_run(world, 2 * WORLD_BEAT_NS);
+	ck_assert(mirror->is_live_told);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("fleet_stopped");
@@ -67,5 +82,6 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(stopped, set_up, take_down);
 	tcase_add_loop_test(stopped, a_join_without_an_answer_asks_again, 0, 2);
 	tcase_add_loop_test(stopped, the_engine_is_looked_for_again, 0, 2);
+	tcase_add_test(stopped, a_join_that_was_not_passed_on_is_made_later);
 	return suite;
 }

@@ -184,39 +184,81 @@ START_TEST(a_mirror_that_nobody_has_joined_any_more_is_not_wanted)
 }
 END_TEST
 
-/* What the bridge is asked for stays charged to who asked, also when that client is gone. */
-START_TEST(a_fetch_that_nobody_waits_for_is_charged_until_it_is_answered)
+/* The bridge is told so, and nothing is charged for it any more. A late answer finds nobody. */
+START_TEST(a_fetch_that_nobody_waits_for_is_taken_back)
 {
 	struct service service = {.loop = SERVICE_LOOP(_i)};
 	service_start(&service, FLEET_CONFIGURATION "remote_joins = 1\n");
 	struct raw_client bridge = fleet_bridge(&service), client = fleet_client(&service),
 			  other = fleet_client(&service);
-	struct wire_global global;
-	int ends[2], shared = fleet_share(&client, 0600, &global);
+	int ends[2];
 
 	fleet_join(&client, fleet_far(1), 0);
 	struct wire_message fetch = *fleet_expect(&bridge, WIRE_FETCH);
 	fleet_join(&other, fleet_far(2), 0);
 	fleet_expect_error(&other, -EDQUOT);
 	close(client.fd);
-	do { /* Until the service has seen that: what the client shared has ended. */
-		fleet_say(&other, (struct wire_message){.type = WIRE_LIST, .list = {.kinds = CTXD_SHARED}});
-		fleet_expect(&other, WIRE_ENTRIES);
-	} while (!other.got.entries.entries[0].ended_ns);
-	fleet_join(&other, fleet_far(2), 0);
-	fleet_expect_error(&other, -EDQUOT);
+	fleet_expect(&bridge, WIRE_UNWANTED);
+	ck_assert(wire_id_is_none(bridge.got.id));
+	ck_assert_uint_eq(bridge.got.serial, fetch.serial);
 	ck_assert_ok(pipe(ends));
 	fleet_say_with(&bridge, fleet_mirror_of(&fetch), ends[0]);
 	fleet_expect_error(&bridge, -ENOENT);
 	fleet_join(&other, fleet_far(2), 0);
 	fleet_expect(&bridge, WIRE_FETCH);
-	/* And once more: that serial is over. */
-	fleet_say_with(&bridge, fleet_mirror_of(&fetch), ends[0]);
-	fleet_expect_error(&bridge, -ENOENT);
-	close(shared);
 	close(ends[0]);
 	close(ends[1]);
 	close(other.fd);
+	close(bridge.fd);
+	service_end(&service);
+}
+END_TEST
+
+static void withdraw(struct raw_client *client, uint64_t serial)
+{
+	fleet_say(client, (struct wire_message){.type = WIRE_WITHDRAW, .serial = serial});
+}
+
+START_TEST(a_join_that_is_not_answered_can_be_withdrawn)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	service_start(&service, FLEET_CONFIGURATION "remote_joins = 2\n");
+	struct raw_client client = fleet_client(&service), other = fleet_client(&service);
+	struct ctxd_id id;
+
+	/* Before there is a bridge. What is not there, or is another's, is not withdrawn. */
+	fleet_join(&client, fleet_far(1), 0);
+	fleet_join(&client, fleet_far(1), 0);
+	uint64_t second = client.serial;
+	withdraw(&client, second + 1);
+	fleet_expect_nothing(&client);
+	ck_assert_uint_lt(other.serial, second);
+	withdraw(&other, second);
+	fleet_join(&other, fleet_far(2), 0);
+	fleet_expect_error(&other, -EDQUOT);
+	withdraw(&client, second - 1);
+	fleet_expect_nothing(&client);
+	fleet_join(&other, fleet_far(2), 0);
+	/* The bridge is asked for the other one of the two. */
+	struct raw_client bridge = fleet_bridge(&service);
+	struct wire_message fetch = *fleet_expect(&bridge, WIRE_FETCH);
+	ck_assert_uint_eq(fetch.fetch.global.id.number, fleet_far(1).id.number);
+	ck_assert_uint_eq(fleet_expect(&bridge, WIRE_FETCH)->fetch.global.id.number, fleet_far(2).id.number);
+	withdraw(&client, second);
+	ck_assert_uint_eq(fleet_expect(&bridge, WIRE_UNWANTED)->serial, fetch.serial);
+	fleet_join(&client, fleet_far(1), 0);
+	fetch = *fleet_expect(&bridge, WIRE_FETCH);
+	int pipe_end = fleet_answer_live(&bridge, &fetch, &id);
+	fleet_expect_joined(&client);
+	fleet_close_fds(&client);
+	/* After the answer it does nothing. */
+	withdraw(&client, client.serial);
+	fleet_expect_nothing(&client);
+	fleet_say(&client, (struct wire_message){.type = WIRE_LEAVE, .attach = {.id = id}});
+	ck_assert(wire_id_equal(fleet_expect(&bridge, WIRE_UNWANTED)->id, id));
+	close(pipe_end);
+	close(other.fd);
+	close(client.fd);
 	close(bridge.fd);
 	service_end(&service);
 }
@@ -645,7 +687,8 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(joins, a_context_of_another_host_is_joined_when_the_bridge_has_a_mirror);
 	ON_EACH_LOOP(joins, who_waits_is_told_how_the_context_has_ended_or_that_it_is_unknown);
 	ON_EACH_LOOP(joins, a_mirror_that_nobody_has_joined_any_more_is_not_wanted);
-	ON_EACH_LOOP(joins, a_fetch_that_nobody_waits_for_is_charged_until_it_is_answered);
+	ON_EACH_LOOP(joins, a_fetch_that_nobody_waits_for_is_taken_back);
+	ON_EACH_LOOP(joins, a_join_that_is_not_answered_can_be_withdrawn);
 	ON_EACH_LOOP(ends, the_next_bridge_is_asked_for_what_the_last_one_did_not_answer);
 	ON_EACH_LOOP(ends, the_end_of_the_bridge_ends_no_mirror_for_who_has_joined_it);
 	tcase_add_loop_test(ends, after_a_restart_a_mirror_and_who_has_joined_it_are_found_by_the_pipe, 0, 2);

@@ -106,6 +106,39 @@ START_TEST(what_many_wait_for_is_answered_in_pieces_and_for_all)
 }
 END_TEST
 
+/* Each costs as much however many there are, and the bridge is told of all, also if it was slow. */
+START_TEST(joins_are_withdrawn_and_the_bridge_is_told)
+{
+	fleet_begin();
+	struct client client;
+	unsigned count = waits_max();
+
+	ck_assert_ok(dial(&client, HOSTILE, -1));
+	worst = 0;
+	for (unsigned round = 0; round < 3; round++) {
+		uint64_t first = serial + 1;
+		for (unsigned i = 1; i <= count; i++)
+			wait_for(&client, i);
+		tick_until_done();
+		bridge.full = round == 1;
+		for (unsigned i = 0; i < count; i++) {
+			say(&client, (struct wire_message){.type = WIRE_WITHDRAW, .serial = first + i});
+			say(&client, (struct wire_message){.type = WIRE_WITHDRAW, .serial = first + i});
+		}
+		tick_until_done();
+		bridge.full = false;
+		peer_writable(bridge.peer);
+		tick_until_done();
+		ck_assert_uint_eq(bridge.fetches, (round + 1) * count);
+		ck_assert_uint_eq(bridge.unwanted, (round + 1) * count);
+	}
+	ck_assert_uint_le(worst, AT_ONCE_MAX);
+	hang_up(&client);
+	hang_up(&bridge);
+	flood_end();
+}
+END_TEST
+
 /* From here on the bridge remembers what it is asked for. */
 static void keep_fetches(unsigned room)
 {
@@ -403,6 +436,7 @@ Suite *test_suite(void)
 
 	tcase_add_test(waits, what_many_wait_for_is_answered_in_pieces_and_for_all);
 	tcase_add_test(waits, who_was_not_told_of_a_mirror_before_its_bridge_was_gone_gets_another_one);
+	tcase_add_test(waits, joins_are_withdrawn_and_the_bridge_is_told);
 	tcase_add_test(mirrors, a_message_costs_as_much_however_many_mirrors_there_are);
 	tcase_add_test(mirrors, the_mirrors_of_a_bridge_that_is_gone_go_in_pieces);
 	tcase_add_test(mirrors, a_mirror_is_kept_if_it_is_joined_again_before_the_bridge_is_told);

@@ -350,6 +350,8 @@ START_TEST(a_host_that_says_nothing_ends_no_request)
 	/* Given up after the time of a call; or, the bridge says that there is no such host. */
 	if (_i)
 		say_ended(&stage, serial, _i == 1 ? CTX_CAUSE_HOST : CTX_CAUSE_UNREACHABLE);
+	else
+		ck_assert_uint_eq(hear(&stage, WIRE_WITHDRAW).serial, serial);
 	lock_acquire(&stage.client->lock);
 	while (!list_empty(&stage.client->joins)) {
 		lock_release(&stage.client->lock);

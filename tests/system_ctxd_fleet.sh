@@ -131,6 +131,9 @@ run env CTXD_SOCKET="$work/a.sock" $ctxtool doctor
 has "a wrong password: the link" "$out" "down, has not been up yet"
 has "a wrong password: the remedy" "$out" "compare fleet_user and fleet_password_file"
 [[ $out != *"all that are needed"* ]] || fail "doctor knows of rights, though the engine was never reached"
+run env CTXD_SOCKET="$work/a.sock" $ctxtool fleet
+is "a wrong password: ctxtool fleet" "$status" 1
+has "a wrong password: ctxtool fleet" "$out" "this host has no link to the engine"
 end "$refused"
 [[ $(cat "$work"/*.err) != *0000000001* ]] || fail "a log has the key"
 echo "ctxd-fleet starts, reloads, ends, and says why it does not run"

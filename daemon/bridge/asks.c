@@ -15,6 +15,8 @@
 #include "parts.h"
 
 #define ASKS_MAX 256
+/* The core knows fewer hosts. An engine that names more is not believed. */
+#define HOSTS_MAX 4096
 /* The engine takes a second at most to examine itself. */
 #define EXAMINE_NS (2 * NS_PER_SECOND)
 #define WAIT_MIN_NS (10 * MILLISECOND_NS)
@@ -34,6 +36,7 @@ struct asked_host {
 	uint32_t list; /* The number of its list, which is another one when that begins anew. */
 	int error;
 	bool is_self, has_lease, is_asked, is_answered;
+	uint64_t heard_ns; /* When it was asked for its list, or gave an entry last. */
 };
 
 struct ask {
@@ -92,6 +95,8 @@ static void host_add(struct ask *ask, const char *name, bool has_lease)
 		host->has_lease |= has_lease;
 		return;
 	}
+	if (ask->host_count == HOSTS_MAX)
+		return;
 	if (ask->host_count == ask->host_room) {
 		uint32_t room = ask->host_room ? ask->host_room * 2 : 16;
 		struct asked_host *hosts = reallocarray(ask->hosts, room, sizeof(*hosts));
@@ -119,6 +124,7 @@ static struct ctxd_host describe_self(const struct bridge *bridge)
 	struct fleet_link_info link = fleet_link_info(bridge->fleet);
 
 	return (struct ctxd_host){.state = CTXD_HOST_SELF,
+				  .error = link.is_up ? 0 : -ENETDOWN,
 				  .incarnation = bridge->incarnation,
 				  .heard_ns = bridge->now_ns,
 				  .lease_seen_ns = link.lease_seen_ns,
@@ -168,7 +174,8 @@ static void describe_host(const struct asked_host *host, const struct fleet_host
 					 .gaps = info->gaps,
 					 .dropped = info->dropped,
 					 .malformed = info->malformed + info->forged};
-	to->error = host->error;
+	if (host->error)
+		to->error = host->error;
 	strcpy(to->name, host->name);
 }
 
@@ -383,9 +390,10 @@ static const struct list_sink own_sink = {own_entry, own_end};
 
 void ask_entry(void *data, const struct ctxd_entry *entry)
 {
-	const struct asked_host *host = data;
+	struct asked_host *host = data;
 	struct wire_record record = {.kind = WIRE_RECORD_ENTRY, .list = host->list, .entry = *entry};
 
+	host->heard_ns = host->ask->bridge->now_ns;
 	answer_add(&host->ask->answer, &record);
 }
 
@@ -405,31 +413,76 @@ void ask_list_end(void *data, int error)
 	host->ask->waiting--;
 }
 
-/* Asks as many hosts as the core takes; the others when some have answered. */
+/*
+ * So many hosts give their lists at once, so that what they send does not fill the inbox, and none is asked
+ * again because its answer waits behind those of all others. A host that says nothing for SILENT_NS does not
+ * count, so silent hosts do not keep the others waiting.
+ */
+#define LISTING_MAX 16u
+#define SILENT_NS (250 * MILLISECOND_NS)
+
+static bool is_listing(const struct asked_host *host, uint64_t now_ns)
+{
+	return host->is_asked && !host->is_answered && now_ns < clock_after_ns(host->heard_ns, SILENT_NS);
+}
+
+static uint32_t count_listing(const struct ask *ask)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < ask->host_count; i++)
+		count += is_listing(&ask->hosts[i], ask->bridge->now_ns);
+	return count;
+}
+
+/* When the next host may be asked at the latest. UINT64_MAX: all are asked, or the core has no room. */
+static uint64_t next_list_ns(const struct ask *ask)
+{
+	uint64_t next_ns = UINT64_MAX;
+	bool is_more = false;
+
+	for (uint32_t i = 0; i < ask->host_count; i++) {
+		const struct asked_host *host = &ask->hosts[i];
+		uint64_t silent_ns = clock_after_ns(host->heard_ns, SILENT_NS);
+		is_more |= !host->is_asked;
+		if (is_listing(host, ask->bridge->now_ns) && silent_ns < next_ns)
+			next_ns = silent_ns;
+	}
+	return is_more ? next_ns : UINT64_MAX;
+}
+
+/* Asks as many hosts as may be; the others when some have answered. */
 static bool ask_lists(struct ask *ask)
 {
 	struct bridge *bridge = ask->bridge;
 	uint64_t left_ns = ask->end_ns > bridge->now_ns ? ask->end_ns - bridge->now_ns : WAIT_MIN_NS;
-	bool has_asked = false, has_unasked = false;
+	bool has_asked = false, has_unasked = false, is_late = bridge->now_ns >= ask->end_ns;
+	uint32_t listing = count_listing(ask);
 
 	for (uint32_t i = 0; i < ask->host_count; i++) {
 		struct asked_host *host = &ask->hosts[i];
 		if (host->is_asked)
 			continue;
+		if (listing >= LISTING_MAX && !is_late) {
+			has_unasked = true;
+			break;
+		}
 		host->list = ++ask->last_list;
 		int error = host->is_self ? serve_list(bridge, 0, ask->question.kinds, &own_sink, host)
 					  : fleet_list(bridge->fleet, host->name, ask->question.kinds,
 						       left_ns, host, bridge->now_ns);
-		if (error == -EDQUOT && bridge->now_ns < ask->end_ns) {
+		if (error == -EDQUOT && !is_late) {
 			has_unasked = true;
 			break;
 		}
 		host->is_asked = has_asked = true;
+		host->heard_ns = bridge->now_ns;
 		if (error) {
 			host->error = error;
 			host->is_answered = true;
 		} else {
 			ask->waiting++;
+			listing++;
 		}
 	}
 	if (!ask->waiting && !has_unasked)
@@ -514,8 +567,11 @@ uint64_t asks_next_ns(const struct bridge *bridge)
 		/* The core keeps the time of cancels, and of lists that were asked for. */
 		bool is_timed = ask->question.question != WIRE_ASK_CANCEL &&
 				(ask->question.question != WIRE_ASK_LIST || ask->state != ASK_ASKING);
-		if (is_timed && ask->end_ns < next_ns)
-			next_ns = ask->end_ns;
+		uint64_t due_ns = is_timed ? ask->end_ns : UINT64_MAX;
+		if (ask->question.question == WIRE_ASK_LIST && ask->state == ASK_ASKING)
+			due_ns = next_list_ns(ask);
+		if (due_ns < next_ns)
+			next_ns = due_ns;
 	}
 	return next_ns;
 }

@@ -250,6 +250,9 @@ struct remote *bridge_remote_new(struct bridge *bridge, const struct wire_fetch 
 	remote->number = serial;
 	remote->is_fetching = true;
 	remote->pipe = -1;
+	/* Without memory for that it is not found when ctxd takes the FETCH back. ctxd refuses the MIRROR
+	 * then. */
+	lookup_add(&mirrors->by_number, slot);
 	return remote;
 }
 
@@ -272,7 +275,7 @@ void bridge_remote_say_nothing(struct remote *remote)
 
 void bridge_remote_forget_number(struct remote *remote)
 {
-	if (bridge_remote_is_registered(remote))
+	if (remote->number)
 		lookup_remove(&mirrors_of(remote)->by_number, remote->slot);
 	if (!remote->is_fetching)
 		remote->number = 0;

@@ -28,7 +28,7 @@ struct remote {
 	struct heap_node timer; /* key_ns is the deadline, also where it is in no heap. */
 	struct fleet_key key;
 	/* The serial of the FETCH, until it is answered; then the number of the id at ctxd, 0 until it gave
-	 * one. */
+	 * one. While it is not 0, this is in mirrors->by_number. */
 	uint64_t number;
 	union {
 		char *label;		  /* NULL: none. */

@@ -97,6 +97,7 @@ static int say_live(struct remote *remote)
 		return result;
 	remote->bridge->service.waiting++;
 	remote->tag = tag;
+	lookup_remove(&remote->bridge->mirrors.by_number, remote->slot);
 	remote->is_fetching = false;
 	remote->number = 0;
 	remote->say &= (uint8_t) ~(SAY_MIRROR | SAY_MOVE);

@@ -150,16 +150,29 @@ void bridge_mirrors_fetch(struct bridge *bridge, const struct wire_message *mess
 	bridge_remote_free(remote);
 }
 
-static struct remote *find_by_number(const struct bridge *bridge, uint64_t number)
+/* is_fetching: the number is the serial of a FETCH that is not answered. */
+static struct remote *find_by_number(const struct bridge *bridge, uint64_t number, bool is_fetching)
 {
+	struct remote *remote = NULL;
 	uint32_t at = 0, slot;
 
-	return number ? lookup_next(&bridge->mirrors.by_number, number, &at, &slot) : NULL;
+	while (number && (remote = lookup_next(&bridge->mirrors.by_number, number, &at, &slot)) &&
+	       remote->is_fetching != is_fetching)
+		;
+	return remote;
 }
 
 void bridge_mirrors_unwanted(struct bridge *bridge, struct ctxd_id id)
 {
-	struct remote *remote = find_by_number(bridge, id.number);
+	struct remote *remote = find_by_number(bridge, id.number, false);
+
+	if (remote)
+		bridge_remote_free(remote);
+}
+
+void bridge_mirrors_fetch_unwanted(struct bridge *bridge, uint64_t serial)
+{
+	struct remote *remote = find_by_number(bridge, serial, true);
 
 	if (remote)
 		bridge_remote_free(remote);
@@ -167,7 +180,7 @@ void bridge_mirrors_unwanted(struct bridge *bridge, struct ctxd_id id)
 
 int bridge_mirrors_order(struct bridge *bridge, uint64_t number, const struct wire_order *order)
 {
-	struct remote *remote = find_by_number(bridge, number);
+	struct remote *remote = find_by_number(bridge, number, false);
 	struct wire_cause cause = {
 		.error = order->error ? order->error : -ECANCELED,
 		.kind = CTX_CAUSE_SERVICE,

@@ -229,6 +229,8 @@ void bridge_mirrors_fetch(struct bridge *bridge, const struct wire_message *mess
 /* The answer to MIRROR. */
 void bridge_mirrors_answer(struct bridge *bridge, const struct wire_message *message);
 void bridge_mirrors_unwanted(struct bridge *bridge, struct ctxd_id id);
+/* Nobody waits for the FETCH of that serial any more. */
+void bridge_mirrors_fetch_unwanted(struct bridge *bridge, uint64_t serial);
 /* Ends the mirror of that number by an order. 0; -ENOENT; -EALREADY. */
 int bridge_mirrors_order(struct bridge *bridge, uint64_t number, const struct wire_order *order);
 /* The core's calls with the data of a mirror. */

@@ -16,7 +16,9 @@ static void send_bridge(struct bridge *bridge)
 	struct wire_message message = {.type = WIRE_BRIDGE, .serial = (uint64_t)REQUEST_BRIDGE << 56};
 
 	strcpy(message.bridge.host, bridge->host);
-	service_send(bridge, &message, -1);
+	/* The kernel may have no memory. */
+	if (service_send(bridge, &message, -1))
+		bridge->service.is_broken = true;
 }
 
 static void take_welcome(struct bridge *bridge, const struct wire_message *message)
@@ -182,7 +184,9 @@ static void take_message(struct bridge *bridge, const struct wire_message *messa
 		bridge_mirrors_fetch(bridge, message);
 		return;
 	case WIRE_UNWANTED:
-		if (is_of_this_life(bridge, message->id))
+		if (wire_id_is_none(message->id))
+			bridge_mirrors_fetch_unwanted(bridge, message->serial);
+		else if (is_of_this_life(bridge, message->id))
 			bridge_mirrors_unwanted(bridge, message->id);
 		return;
 	case WIRE_REPORT:

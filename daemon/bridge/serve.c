@@ -26,6 +26,7 @@ struct served_cancel {
 	struct fleet_key key; /* Of mirrors. */
 	struct fleet_cancel cancel;
 	uint32_t waiting; /* CANCELs without an answer. */
+	bool is_allowed;  /* To who asked. */
 	bool has_report;
 	int error; /* The first. */
 	struct ctxd_report report;
@@ -148,7 +149,7 @@ static void finish_cancel(struct bridge *bridge, struct served_cancel *served)
 		report_event(&bridge->reports, REPORT_DENIED, bridge->now_ns, LOG_LEVEL_WARNING,
 			     "cancel-refused", "host=%s target=%s/%" PRIx64 "-%" PRIx64, served->host,
 			     bridge->host, served->cancel.id.epoch, served->cancel.id.number);
-	else if (served->is_owner && !(served->cancel.flags & FLEET_CANCEL_DRY_RUN))
+	else if (served->is_allowed && !(served->cancel.flags & FLEET_CANCEL_DRY_RUN))
 		record_cancel(bridge, served, error);
 	list_remove(&served->link);
 	fleet_report(bridge->fleet, served->number, error, error ? NULL : &served->report, bridge->now_ns);
@@ -208,6 +209,7 @@ static void start_owner(struct bridge *bridge, struct served_cancel *served)
 		refuse_cancel(bridge, served, -EPERM);
 		return;
 	}
+	served->is_allowed = true;
 	/* An id of before a restart of ctxd is known only of what was joined before it. */
 	if (!is_joined && id.epoch != bridge->service.epoch) {
 		refuse_cancel(bridge, served, -ESTALE);
@@ -245,7 +247,8 @@ static void start_cancel(struct bridge *bridge, struct served_cancel *served)
 	list_remove(&served->link);
 	list_append(&bridge->served.cancels, &served->link);
 	served->id = ++bridge->served.last_id;
-	if (!is_ready(bridge))
+	/* What ctxd does not read would be queued without bound. */
+	if (!is_ready(bridge) || service_is_full(&bridge->service))
 		refuse_cancel(bridge, served, -EHOSTUNREACH);
 	else if (served->is_owner)
 		start_owner(bridge, served);
@@ -423,6 +426,9 @@ static bool step_list(struct bridge *bridge, struct served_list *list)
 	}
 	if (list->has_page && !pass_page(bridge, list))
 		return true;
+	/* What ctxd does not read would be queued without bound. */
+	if (service_is_full(&bridge->service))
+		return false;
 	message.serial = service_serial(&bridge->service, REQUEST_LIST, list->id, &list->tag);
 	message.list = (struct wire_list){.cursor = list->cursor, .kinds = list->kinds};
 	service_answer(bridge, &message, -1);

@@ -109,7 +109,9 @@ static void send_hello(struct bridge *bridge)
 
 	hello.hello = (struct wire_hello){.version_min = WIRE_VERSION, .version_max = WIRE_VERSION};
 	strcpy(hello.hello.process, "ctxd-fleet");
-	service_send(bridge, &hello, -1);
+	/* The kernel may have no memory. */
+	if (service_send(bridge, &hello, -1))
+		bridge->service.is_broken = true;
 }
 
 static void open_connection(struct bridge *bridge)

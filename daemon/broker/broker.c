@@ -7,7 +7,7 @@
 #include "overflow.h"
 #include "parts.h"
 
-static unsigned maps_of(struct broker *broker, struct map *ret_maps[16])
+static unsigned maps_of(struct broker *broker, struct map *ret_maps[17])
 {
 	struct map *maps[] = {
 		&broker->shares_by_number,  &broker->shares_by_pipe, &broker->shares_by_name,
@@ -15,7 +15,7 @@ static unsigned maps_of(struct broker *broker, struct map *ret_maps[16])
 		&broker->processes,	    &broker->peers_by_table, &broker->peers_by_pid,
 		&broker->deaths_by_table,   &broker->deaths_by_pid,  &broker->orders,
 		&broker->orders_by_target,  &broker->remotes_by_key, &broker->remotes_by_fetch,
-		&broker->questions,
+		&broker->waits_by_serial,   &broker->questions,
 	};
 
 	memcpy(ret_maps, maps, sizeof(maps));
@@ -24,7 +24,7 @@ static unsigned maps_of(struct broker *broker, struct map *ret_maps[16])
 
 static void free_memory(struct broker *broker)
 {
-	struct map *maps[16];
+	struct map *maps[17];
 
 	for (unsigned count = maps_of(broker, maps); count--;)
 		map_free(maps[count]);
@@ -36,7 +36,7 @@ static void free_memory(struct broker *broker)
 struct broker *broker_new(const struct config *config, uint64_t epoch)
 {
 	struct broker *broker = calloc(1, sizeof(*broker));
-	struct map *maps[16];
+	struct map *maps[17];
 
 	if (!broker)
 		return NULL;

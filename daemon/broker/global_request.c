@@ -18,22 +18,45 @@
 struct wait {
 	struct pending pending;
 	struct list of_remote; /* In remote->waits, or linked to itself. */
+	struct map_node by_serial;
 	struct remote *remote;
 };
 
 /* ---- who waits */
 
-/* Frees the wait. Its charge is returned, or stays for the FETCH that it leaves behind. */
+static uint64_t wait_key(const struct peer *peer, uint64_t serial)
+{
+	uint64_t all[] = {(uintptr_t)peer, serial};
+
+	return hash_bytes(all, sizeof(all));
+}
+
+/* NULL: the client does not wait for such an answer. */
+static struct wait *wait_find(const struct peer *peer, uint64_t serial)
+{
+	struct map_node *node = map_find(&peer->broker->waits_by_serial, wait_key(peer, serial));
+
+	for (; node; node = map_older(node)) {
+		struct wait *wait = container_of(node, struct wait, by_serial);
+		if (wait->pending.peer == peer && wait->pending.serial == serial)
+			return wait;
+	}
+	return NULL;
+}
+
+/* Frees the wait. Its charge is returned, or stays for the FETCH until the bridge is told to forget that. */
 static void wait_free(struct wait *wait, bool is_joined)
 {
 	struct remote *remote = wait->remote;
 
+	map_remove(&remote->broker->waits_by_serial, &wait->by_serial);
 	pending_remove(&wait->pending);
 	list_remove(&wait->of_remote);
 	remote->wait_count--;
 	if (!remote->wait_count && remote->asked) {
 		remote->is_charged = true;
 		remote_ref(remote);
+		note_add(remote->broker, &remote->note);
 	} else if (!is_joined) {
 		account_return(remote->account, QUOTA_REMOTE_JOINS, 1);
 	}
@@ -102,11 +125,27 @@ static int send_unwanted(struct remote *remote, struct peer *bridge)
 	return 0;
 }
 
-/* The note of a remote is the FETCH until there is a mirror, and then UNWANTED. */
+/* Takes a FETCH back. */
+static int send_fetch_unwanted(struct remote *remote, struct peer *bridge)
+{
+	struct wire_message message = {.type = WIRE_UNWANTED, .serial = remote->fetch};
+
+	if (remote->asked != bridge->bridge || remote->wait_count)
+		return 0;
+	if (peer_offer(bridge, &message, NULL, 0) == -EAGAIN)
+		return -EAGAIN;
+	remote_unask(remote);
+	remote_uncharge(remote);
+	return 0;
+}
+
+/* The note of a remote is the FETCH until the bridge was asked, and then UNWANTED. */
 static int send_remote_note(struct note *note, struct peer *bridge)
 {
 	struct remote *remote = container_of(note, struct remote, note);
 
+	if (remote->asked)
+		return send_fetch_unwanted(remote, bridge);
 	return remote->mirror ? send_unwanted(remote, bridge) : send_fetch(remote, bridge);
 }
 
@@ -230,6 +269,7 @@ static int wait_new(struct peer *peer, uint64_t serial, const struct wire_join_g
 	pending_init(&wait->pending, peer, serial);
 	wait->pending.send = answer_wait;
 	wait->pending.forget = forget_wait;
+	map_add(&broker->waits_by_serial, &wait->by_serial, wait_key(peer, serial));
 	wait_for(wait, remote);
 	return 0;
 }
@@ -281,6 +321,15 @@ int handle_join_global(struct peer *peer, const struct wire_message *message, ui
 	error = has_fleet(broker) && !is_bridge(peer) ? wait_new(peer, message->serial, wanted) : -ENOTSUP;
 	if (error)
 		peer_result(peer, message->serial, error, (struct ctxd_id){0});
+	return 0;
+}
+
+int handle_withdraw(struct peer *peer, uint64_t serial)
+{
+	struct wait *wait = wait_find(peer, serial);
+
+	if (wait)
+		wait_free(wait, false);
 	return 0;
 }
 

@@ -153,7 +153,7 @@ struct broker {
 	struct peer *bridge; /* NULL: there is none. */
 	struct lanes notes;  /* What it is to be told. */
 	uint64_t last_fetch; /* The serial of the latest FETCH or ASKED. */
-	struct map remotes_by_key, remotes_by_fetch, questions;
+	struct map remotes_by_key, remotes_by_fetch, waits_by_serial, questions;
 	struct heap questions_due; /* The questions, by the time at which they count as not answered. */
 	struct list unjoined; /* Mirrors that were registered again and joined by nobody, the oldest first. */
 	struct job tell_terms;
@@ -293,10 +293,11 @@ struct remote {
 	gid_t gid;
 	unsigned refs; /* One of each wait, one of the mirror. */
 	struct map_node by_key, by_fetch;
-	bool is_known;	  /* It is in the map by key: who joins that context next gets this. */
-	bool is_charged;  /* Nobody waits any more, but the bridge was asked: this is charged itself. */
+	bool is_known; /* It is in the map by key: who joins that context next gets this. */
+	/* Nobody waits any more, but the bridge was asked and not told so yet: this is charged itself. */
+	bool is_charged;
 	uint64_t fetch;	  /* The serial of the FETCH. */
-	struct note note; /* The FETCH or, once there is a mirror, UNWANTED. */
+	struct note note; /* The FETCH or, once the bridge was asked, UNWANTED. */
 	/* In bridge->fetched of the bridge that was asked, or in broker->unjoined. Otherwise linked to
 	 * itself. */
 	struct list link;
@@ -698,6 +699,8 @@ void share_claim(struct share *share);
 /* ---- global_request.c */
 
 int handle_join_global(struct peer *peer, const struct wire_message *message, uint64_t now_ns);
+/* Takes back a JOIN_GLOBAL that is not answered. O(1). */
+int handle_withdraw(struct peer *peer, uint64_t serial);
 int handle_mirror(struct peer *peer, const struct wire_message *message, int pipe_fd, uint64_t now_ns);
 /* The bridge that was asked is gone: the next one is asked. False: more is left. */
 bool fetches_bridge_gone(struct broker *broker, struct bridge *bridge);

@@ -318,6 +318,8 @@ static int handle_message(struct peer *peer, const struct wire_message *message,
 		return handle_obeyed(peer, message, now_ns);
 	case WIRE_JOIN_GLOBAL:
 		return handle_join_global(peer, message, now_ns);
+	case WIRE_WITHDRAW:
+		return handle_withdraw(peer, message->serial);
 	case WIRE_ASK:
 		return handle_ask(peer, message, now_ns);
 	case WIRE_BRIDGE:

@@ -37,6 +37,12 @@
 /* "ctx:", the fleet, ":lease:", a host, and a NUL. */
 #define KEY_MAX (4 + FLEET_NAME_MAX + 7 + HOST_NAME_MAX_BYTES + 1)
 
+/*
+ * How many entries of the inbox one XREAD has. Its answer is handled in one turn of the loop, and nothing
+ * else is meanwhile. An entry has up to 64 KiB.
+ */
+#define INBOX_READ_COUNT 32
+
 /* When an inbox of which nobody takes care goes, in leases. */
 #define INBOX_LEASES 10
 

@@ -21,7 +21,7 @@
 
 /* Answers to commands are small, the largest are those of SCAN. The inbox has batches of 64 KiB. */
 #define COMMAND_ANSWER_MAX (256u * 1024)
-#define INBOX_ANSWER_MAX (512u * (65536 + 256))
+#define INBOX_ANSWER_MAX (INBOX_READ_COUNT * (65536u + 256))
 #define INBOX_ANSWER_NS (10 * NS_PER_SECOND)
 
 static struct engine_redis *redis_of(const struct engine *engine)

@@ -12,7 +12,6 @@
 
 #include <string.h>
 
-#define READ_COUNT 512
 #define READ_WAIT_MS 400
 #define UNTRIMMED_MAX 128
 
@@ -30,7 +29,7 @@ void inbox_keep(struct engine_redis *redis)
 static void read_next(struct engine_redis *redis)
 {
 	server_ask(&redis->reader, QUESTION_READ, NULL, "XREAD COUNT %d BLOCK %d STREAMS %s %llu-%llu",
-		   READ_COUNT, READ_WAIT_MS, redis->inbox_key, (unsigned long long)redis->cursor.ms,
+		   INBOX_READ_COUNT, READ_WAIT_MS, redis->inbox_key, (unsigned long long)redis->cursor.ms,
 		   (unsigned long long)redis->cursor.number);
 }
 
@@ -110,7 +109,7 @@ static bool take_entries(struct engine_redis *redis, const redisReply *reply)
 	if (!reply_is_array(stream, 2) || !reply_is_text(stream->element[0]))
 		return false;
 	entries = stream->element[1];
-	if (!reply_is_array(entries, 1) || entries->elements > READ_COUNT)
+	if (!reply_is_array(entries, 1) || entries->elements > INBOX_READ_COUNT)
 		return false;
 	for (size_t i = 0; i < entries->elements; i++)
 		if (!take_entry(redis, entries->element[i]))

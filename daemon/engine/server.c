@@ -13,13 +13,15 @@
 #include "password.h"
 #include "reply.h"
 
-/* One array of an answer has no more elements. XREAD and SCAN answer with 512 and a few more. */
+/* One array of an answer has no more elements. SCAN answers with 512 and a few more. */
 #define ELEMENTS_MAX 4096
 /* An answer that is a line, or begins with a number, has its end within so many bytes. */
 #define LINE_MAX_BYTES 4096
 /* The size of the buffer within redisBufferRead(), and how many of them one turn reads. */
 #define READ_BYTES 16384u
 #define READS_MAX 64
+/* A turn that comes so much later than it was due is late. */
+#define LATE_TURN_NS (SERVER_SILENCE_NS / 8)
 
 const char *question_name(enum question question)
 {
@@ -220,6 +222,7 @@ void server_open(struct server *server, const struct server_place *place, bool g
 	server->answer_bytes = 0;
 	server->round_trip_ns = 0;
 	server->deadline_ns = now_ns + timeout_ns;
+	server->is_extended = false;
 	server->is_greeted = greets;
 	server->waits_for_output = server->has_more = server->is_unreadable = false;
 	server->host = place->name;
@@ -348,6 +351,7 @@ static void set_deadline(struct server *server, uint64_t now_ns)
 {
 	uint64_t end_ns = server->begun_ns + server->answer_max_ns;
 
+	server->is_extended = false;
 	server->deadline_ns = UINT64_MAX;
 	if (server->count || server->answer_bytes)
 		server->deadline_ns = now_ns + SERVER_SILENCE_NS;
@@ -456,6 +460,18 @@ void server_event(struct server *server, uint32_t events, uint64_t now_ns)
 		read_answers(server, now_ns);
 }
 
+/* Nothing came until the deadline. */
+static void end_silence(struct server *server, uint64_t now_ns)
+{
+	if (now_ns - server->deadline_ns > LATE_TURN_NS && !server->is_extended) {
+		server->is_extended = true;
+		server->deadline_ns = now_ns + SERVER_LATE_NS;
+		return;
+	}
+	server_fail(server,
+		    server->state == SERVER_CONNECTING ? "it cannot be reached in time" : "no answer");
+}
+
 void server_tick(struct server *server, uint64_t now_ns)
 {
 	if (server->state == SERVER_CLOSED || server_has_failed(server))
@@ -463,8 +479,7 @@ void server_tick(struct server *server, uint64_t now_ns)
 	if (server->has_more)
 		read_answers(server, now_ns);
 	if (!server_has_failed(server) && now_ns >= server->deadline_ns)
-		server_fail(server, server->state == SERVER_CONNECTING ? "it cannot be reached in time"
-								       : "no answer");
+		end_silence(server, now_ns);
 	write_questions(server, now_ns);
 }
 

@@ -6,7 +6,12 @@
  *
  * A connection fails when the server says nothing for SERVER_SILENCE_NS though it was asked, answers in a
  * form that hiredis does not know, answers with more than was allowed, says something unasked, or closes.
- * Then failure has the reason, and only server_close() does something.
+ * Then failure has the reason, and only server_close() does something. The silence begins with the last byte
+ * that came, not with the last answer; how long an answer may take in all is answer_max_ns.
+ *
+ * A turn of the loop that comes much later than it was due says nothing of the server: this process was
+ * stopped, or busy, and what it asked may have been written only at the end of the turn before. Once in a
+ * silence the server is then given SERVER_LATE_NS more.
  */
 #ifndef CTXD_ENGINE_SERVER_H
 #define CTXD_ENGINE_SERVER_H
@@ -19,6 +24,7 @@
 #include "tls.h"
 
 #define SERVER_SILENCE_NS 900000000ull
+#define SERVER_LATE_NS (SERVER_SILENCE_NS / 2)
 
 /* What was asked. */
 enum question {
@@ -95,6 +101,7 @@ struct server {
 	unsigned first, count, room;
 
 	uint64_t deadline_ns; /* When it fails if nothing comes. UINT64_MAX: nothing was asked. */
+	bool is_extended;     /* It was given more time in this silence. */
 	uint64_t flushed_ns;  /* The latest output. */
 	size_t answer_bytes;  /* Of the answer that is coming; 0: none is. */
 	uint64_t begun_ns;    /* When its first bytes came. */

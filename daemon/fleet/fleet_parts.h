@@ -225,6 +225,8 @@ void host_free(struct host *host);
  * They follow as well when the link comes up; until then nothing is queued.
  */
 void host_send(struct host *host, const struct fleet_message *message);
+/* The same, but it waits until something else is sent to the host, or host_want() is called. */
+void host_queue(struct host *host, const struct fleet_message *message);
 void host_want(struct host *host, unsigned wants);
 /* Drops all that is queued and wanted. */
 void host_drop_queue(struct host *host);

@@ -203,7 +203,7 @@ static bool queue_grow(struct host *host, size_t size)
 	return true;
 }
 
-void host_send(struct host *host, const struct fleet_message *message)
+void host_queue(struct host *host, const struct fleet_message *message)
 {
 	uint8_t bytes[FLEET_MESSAGE_MAX];
 
@@ -220,6 +220,11 @@ void host_send(struct host *host, const struct fleet_message *message)
 	}
 	memcpy(host->queue + host->queued, bytes, size);
 	host->queued += size;
+}
+
+void host_send(struct host *host, const struct fleet_message *message)
+{
+	host_queue(host, message);
 	host_want(host, 0);
 }
 

@@ -180,6 +180,10 @@ void interest_join(struct host *host, const struct fleet_join *join)
 
 	if (!interest)
 		return;
+	/* The host asks again: the caller may have had no memory when it was to join the context. */
+	if (interest->is_waiting && interest->owned->state == OWNED_ASKED &&
+	    list_empty(&interest->owned->link))
+		owned_join_locally(interest->host->fleet, interest->owned);
 	interest->round = host->in_round;
 	interest->nonce = join->nonce;
 	interest->is_waiting = true;

@@ -5,7 +5,9 @@
  * beat as well.
  *
  * The bridge that answers is given entries by its caller, and takes one batch of them in a turn, so they
- * never fill the queue of the host, and other messages need not wait for long.
+ * never fill the queue of the host, and other messages need not wait for long. The caller has a few entries
+ * in a turn. They wait in the queue until the batch is full or the list ends: a batch for each turn would be
+ * a command to the engine for each, and the batches of a hundred hosts more than an inbox holds.
  */
 #include "fleet_parts.h"
 
@@ -125,8 +127,11 @@ void listing_receive(struct host *host, const struct fleet_list_wish *wish)
 
 	if (replaced)
 		listing_close(replaced);
-	if (listing_of_host(host, wish->nonce))
+	if (listing_of_host(host, wish->nonce)) {
+		/* It has heard nothing for a while: what waits for a full batch is sent. */
+		host_want(host, 0);
 		return;
+	}
 	if (fleet->counts.lists >= fleet->config.lists_max || host->listing_count >= (share ? share : 1)) {
 		fleet->counts.refused++;
 		send_listed(host, wish->nonce, 0, -EDQUOT);
@@ -163,6 +168,7 @@ int fleet_list_entry(struct fleet *fleet, uint64_t number, const struct ctxd_ent
 	if (!fleet->roster.is_up || listing->host->queued >= LISTING_BYTES ||
 	    listing->host->queued >= fleet->config.queue_bytes / 2) {
 		listing->wants_to_go_on = true;
+		host_want(listing->host, 0);
 		return -EAGAIN;
 	}
 	listed->nonce = listing->nonce;
@@ -171,7 +177,7 @@ int fleet_list_entry(struct fleet *fleet, uint64_t number, const struct ctxd_ent
 	listed->left_ns = left_ns(fleet, entry->deadline_ns);
 	listed->ended_ago_ns = ago_ns(fleet, entry->ended_ns);
 	listed->entry = *entry;
-	host_send(listing->host, &message);
+	host_queue(listing->host, &message);
 	return 0;
 }
 

@@ -82,6 +82,18 @@ void bond_give_back(struct ctxd_client *client, struct ctxd_id id, bool joined)
 	lock_release(&client->lock);
 }
 
+void bond_withdraw(struct bond *bond, uint64_t serial)
+{
+	struct ctxd_client *client = bond->client;
+
+	lock_acquire(&client->lock);
+	bond->serial = serial;
+	bond->remote->asked = client->state == CLIENT_READY;
+	bond_list(bond, &client->joins);
+	bond_pend(bond, PENDING_GONE);
+	lock_release(&client->lock);
+}
+
 void bond_pend(struct bond *bond, unsigned pending)
 {
 	bond->pending |= pending;
@@ -257,6 +269,14 @@ static int bond_ask(struct bond *bond)
 	return 0;
 }
 
+/* The service need not answer the JOIN_GLOBAL any more, and does not count it against the user. */
+static int tell_withdrawn(struct bond *bond)
+{
+	struct wire_message message = {.type = WIRE_WITHDRAW, .serial = bond->serial};
+
+	return link_send(bond->client, &message, -1);
+}
+
 /*
  * Sends all that is pending of one share or join. 1: it is to be freed; 0: nothing is pending any more;
  * -EAGAIN: not now. The client lock is held.
@@ -265,8 +285,7 @@ static int bond_flush(struct bond *bond)
 {
 	/*
 	 * Until the service has answered it knows nothing that could be told about or taken back. A
-	 * JOIN_GLOBAL may stay unanswered for long: nobody waits for that of a join that is gone, and its
-	 * answer is withdrawn.
+	 * JOIN_GLOBAL may stay unanswered for long: that of a join that is gone is withdrawn.
 	 */
 	bool asked = bond->remote && bond->remote->asked;
 	if (bond->asking || (bond->serial && !(asked && bond->pending & PENDING_GONE)))
@@ -281,6 +300,8 @@ static int bond_flush(struct bond *bond)
 		return -EAGAIN;
 	if (ended)
 		return 1;
+	if (bond->pending & PENDING_GONE && asked && tell_withdrawn(bond) == -EAGAIN)
+		return -EAGAIN;
 	if (bond->pending & PENDING_GONE)
 		return bond_tell(bond, PENDING_GONE, tell_gone) ? -EAGAIN : 1;
 	return bond->pending & PENDING_WANTED ? bond_ask(bond) : 0;

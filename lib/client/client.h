@@ -332,6 +332,10 @@ void bond_end(struct bond *bond, int error, const struct ctx_cause *cause);
  */
 void bond_give_back(struct ctxd_client *client, struct ctxd_id id, bool joined);
 
+/* Takes back the JOIN_GLOBAL of that serial, whose answer did not come in time, and frees bond, which was
+ * made for it and is in no list. */
+void bond_withdraw(struct bond *bond, uint64_t serial);
+
 /* Adds it to the shares or joins of its client. The client lock is held. */
 void bond_list(struct bond *bond, struct list *list);
 

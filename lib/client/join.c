@@ -127,7 +127,9 @@ int join_and_wait(struct ctxd_client *client, struct wire_message *request, cons
 	if (global)
 		joining.bond->remote->survive = request->join_global.flags & WIRE_SURVIVE;
 	int result = call_run(client, &joining.call, request, -1, client->options.timeout_ns);
-	if (joining.bond)
+	if (joining.bond && global && result == -ETIMEDOUT)
+		bond_withdraw(joining.bond, joining.call.serial);
+	else if (joining.bond)
 		memory_release(joining.bond);
 	if (!result)
 		*ret_ctx = joining.ctx;

@@ -377,9 +377,11 @@ static bool code_body(struct codec *codec, struct wire_message *message)
 	case WIRE_SHARE:
 		code_share(codec, &message->share);
 		return true;
+	case WIRE_WITHDRAW:
+		return true;
 	case WIRE_UNSHARE:
 	case WIRE_UNWANTED:
-		code_id(codec, &message->id, false);
+		code_id(codec, &message->id, message->type == WIRE_UNWANTED);
 		return true;
 	case WIRE_MOVE:
 	case WIRE_MOVED:

@@ -24,7 +24,8 @@
 #define WIRE_LAST_WORDS_MAX 256
 
 enum wire_type {
-	/* From a client. Each but OBEYED, ATTACH, LEAVE, MOVE, ENDED and TELL is answered, with its serial.
+	/* From a client. Each but OBEYED, ATTACH, LEAVE, MOVE, ENDED, TELL and WITHDRAW is answered, with its
+	 * serial.
 	 */
 	WIRE_HELLO = 1, /* the first message; fds: the table, with WIRE_PUBLISH */
 	WIRE_SHARE, /* fds: the read end of the context's done pipe. Answer: RESULT with its id, or SHARED */
@@ -49,6 +50,8 @@ enum wire_type {
 	 * Answer: RESULT with the id of the mirror. */
 	WIRE_MIRROR,
 	WIRE_TELL, /* answers an ASKED, with its serial; fds: a memfd, unless there is an error */
+	/* From a client: takes back the JOIN_GLOBAL whose serial it has, if that is not answered yet. */
+	WIRE_WITHDRAW,
 
 	/* From the service. */
 	WIRE_WELCOME = 64, /* answers HELLO */
@@ -66,9 +69,11 @@ enum wire_type {
 	WIRE_SHARED,  /* answers a SHARE with WIRE_FLEET */
 	WIRE_TOLD,    /* answers ASK; fds: a memfd, unless there is an error */
 	/* To the bridge. */
-	WIRE_FETCH,    /* make a mirror of a context of another host. Answer: MIRROR */
-	WIRE_UNWANTED, /* nobody has joined that mirror any more; the service has forgotten it */
-	WIRE_ASKED,    /* the question of a client. Answer: TELL */
+	WIRE_FETCH, /* make a mirror of a context of another host. Answer: MIRROR */
+	/* Nobody has joined that mirror any more, and the service has forgotten it. Without an id: nobody
+	 * waits for the FETCH of that serial any more. */
+	WIRE_UNWANTED,
+	WIRE_ASKED, /* the question of a client. Answer: TELL */
 };
 
 /* Which side sends a type. */

@@ -39,7 +39,7 @@ static inline struct raw_client fleet_client_of(const struct service *service, u
 
 static inline void fleet_say_with(struct raw_client *client, struct wire_message message, int fd)
 {
-	if (message.type != WIRE_OBEYED && message.type != WIRE_TELL)
+	if (message.type != WIRE_OBEYED && message.type != WIRE_TELL && message.type != WIRE_WITHDRAW)
 		message.serial = ++client->serial;
 	raw_send_message(client->fd, &message, &fd, fd >= 0);
 }

@@ -110,7 +110,7 @@ static inline int say_with(struct client *client, struct wire_message message, i
 	uint8_t bytes[WIRE_SIZE_MAX];
 	uint64_t before = broker_work(broker);
 
-	if (message.type != WIRE_TELL)
+	if (message.type != WIRE_TELL && message.type != WIRE_WITHDRAW)
 		message.serial = ++serial;
 	size_t size = wire_pack(&message, bytes);
 	int error = peer_receive(client->peer, bytes, size, &fd, fd >= 0, clock_ns);

@@ -51,6 +51,11 @@ static int complain_of_host(const struct ctxd_host *host, uint64_t now_ns)
 	escape(host->name, name, sizeof(name));
 	switch (host->state) {
 	case CTXD_HOST_SELF:
+		if (host->error != -ENETDOWN)
+			break;
+		fprintf(stderr, "ctxtool: this host has no link to the engine, so hosts may be missing: see "
+				"ctxtool doctor\n");
+		return EXIT_NOTHING;
 	case CTXD_HOST_ALIVE:
 		break;
 	case CTXD_HOST_SILENT:
