@@ -401,6 +401,104 @@ START_TEST(slots_are_found_by_their_numbers)
 }
 END_TEST
 
+/* ---- lists of many hosts */
+
+#define SILENT_HOSTS 40u
+
+/* A host that has a lease and answers nothing. */
+struct silent_host {
+	struct engine *engine;
+	bool is_asked;
+};
+
+static unsigned silent_asked;
+/* Of each that was asked, in that order: between these times. */
+static struct {
+	uint64_t after_ns, before_ns;
+} asked_times[SILENT_HOSTS];
+static uint64_t turn_ns; /* When the turn of the bridges began. */
+
+static void silent_message(void *link, const uint8_t *bytes, size_t size)
+{
+	struct silent_host *host = link;
+
+	(void)bytes;
+	(void)size;
+	if (host->is_asked)
+		return;
+	host->is_asked = true;
+	asked_times[silent_asked].after_ns = turn_ns;
+	asked_times[silent_asked++].before_ns = clock_now_ns();
+}
+
+static void silent_up(void *link, bool fresh)
+{
+	struct engine *engine = ((struct silent_host *)link)->engine;
+
+	(void)fresh;
+	engine->calls->lease_take(engine, 7);
+}
+
+static void silent_link(void *link)
+{
+	(void)link;
+}
+
+static void silent_own_lease(void *link, uint64_t incarnation)
+{
+	(void)link;
+	(void)incarnation;
+}
+
+static void silent_lease(void *link, const char *host, uint64_t incarnation)
+{
+	(void)link;
+	(void)host;
+	(void)incarnation;
+}
+
+/* Sixteen hosts are asked at once; when they say nothing for a quarter of a second, the next are. */
+START_TEST(silent_hosts_are_asked_a_few_at_a_time)
+{
+	static struct silent_host hosts[SILENT_HOSTS];
+	struct wire_message asked = {.type = WIRE_ASKED, .serial = 9};
+	struct engine_events events = {.message = silent_message,
+				       .up = silent_up,
+				       .down = silent_link,
+				       .writable = silent_link,
+				       .own_lease = silent_own_lease,
+				       .lease = silent_lease};
+	uint64_t end_ns = clock_now_ns() + 30 * NS_PER_SECOND;
+	char name[16];
+
+	for (unsigned i = 0; i < SILENT_HOSTS; i++) {
+		snprintf(name, sizeof(name), "silent-%u", i);
+		events.link = &hosts[i];
+		hosts[i].engine = engine_fake_open(pair->fake, name, &events);
+		ck_assert_ptr_nonnull(hosts[i].engine);
+		while (!engine_fake_has_lease(pair->fake, name))
+			hosts[i].engine->calls->dispatch(hosts[i].engine, clock_now_ns());
+	}
+	asked.ask = (struct wire_ask){
+		.question = WIRE_ASK_LIST, .kinds = CTXD_SHARED, .wait_ns = 60 * NS_PER_SECOND};
+	pair_say(&pair->b, &asked, NULL, 0);
+	while (silent_asked < SILENT_HOSTS) {
+		turn_ns = clock_now_ns();
+		ck_assert_uint_lt(turn_ns, end_ns);
+		pair_turn(pair);
+		for (unsigned i = 0; i < SILENT_HOSTS; i++) {
+			hosts[i].engine->calls->dispatch(hosts[i].engine, clock_now_ns());
+			/* The lease does not end. */
+			hosts[i].engine->calls->lease_renew(hosts[i].engine, 7);
+		}
+	}
+	for (unsigned i = 16; i < SILENT_HOSTS; i++)
+		ck_assert_uint_ge(asked_times[i].before_ns - asked_times[i - 16].after_ns, 250 * PAIR_MS);
+	for (unsigned i = 0; i < SILENT_HOSTS; i++)
+		hosts[i].engine->calls->close(hosts[i].engine);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("bridge_limits");
@@ -418,6 +516,7 @@ Suite *test_suite(void)
 	tcase_add_test(refusals, a_mirror_that_nobody_waits_for_goes);
 	tcase_add_test(refusals, a_fetch_that_is_taken_back_goes);
 	tcase_add_test(refusals, made_up_hosts_of_a_user_keep_no_other_out);
+	tcase_add_test(refusals, silent_hosts_are_asked_a_few_at_a_time);
 	tcase_add_checked_fixture(descriptors, set_up, take_down);
 	tcase_add_test(descriptors, without_a_descriptor_a_fetch_is_unreachable);
 	tcase_add_test(descriptors, without_descriptors_a_join_is_tried_again);
