@@ -317,6 +317,7 @@ enum bridge_exit bridge_turn(struct bridge *bridge, uint64_t wait_ns)
 {
 	struct epoll_event events[EVENTS_MAX];
 	int count = wait_for_events(bridge, wait_ns, events);
+	bool has_news;
 
 	bridge->now_ns = clock_now_ns();
 	for (int i = 0; i < count; i++)
@@ -326,9 +327,12 @@ enum bridge_exit bridge_turn(struct bridge *bridge, uint64_t wait_ns)
 		receive_lost(bridge);
 	service_tick(bridge);
 	bridge_owned_tick(bridge);
-	do
+	do {
 		fleet_tick(bridge->fleet, bridge->now_ns);
-	while (bridge_mirrors_tick(bridge) | serve_tick(bridge) | asks_tick(bridge));
+		has_news = bridge_mirrors_tick(bridge);
+		has_news |= serve_tick(bridge);
+		has_news |= asks_tick(bridge);
+	} while (has_news);
 	/* While there may be more ends to tell, they come before what ctxd is told. */
 	bridge->has_more = count == EVENTS_MAX;
 	if (!bridge->has_more)
