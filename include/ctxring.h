@@ -1986,7 +1986,8 @@ int ctxd_global_id_of(struct ctxd_client *client, const struct ctx_context *ctx,
 		      char id[CTXD_GLOBAL_ID_TEXT]);
 
 /*
- * Withdraws a shared context: nobody can join it any more. Whoever has joined stays joined.
+ * Withdraws a shared context: nobody can join it any more. Whoever has joined stays joined. If a
+ * program of another host has joined it, others on other hosts can still do so while that lasts.
  * -ENOENT: ctx is not shared. -EINVAL: an argument is NULL.
  */
 int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx);
