@@ -409,7 +409,10 @@ START_TEST(a_join_that_waited_for_nothing_is_withdrawn)
 	stage_open(&stage, HOUR, MILLISECOND);
 	ck_assert_int_eq(ctxd_join_remote(stage.client, FAR_ID, NULL, CTXD_JOIN_WAIT, &ctx), -EHOSTUNREACH);
 	ck_assert_ptr_null(ctx);
-	say_joined(&stage, hear(&stage, WIRE_JOIN_GLOBAL).serial, 1, CTX_FOREVER);
+	uint64_t serial = hear(&stage, WIRE_JOIN_GLOBAL).serial;
+	ck_assert_uint_eq(hear(&stage, WIRE_WITHDRAW).serial, serial);
+	/* An answer that met the withdrawal on its way. */
+	say_joined(&stage, serial, 1, CTX_FOREVER);
 	ck_assert_uint_eq(hear(&stage, WIRE_LEAVE).attach.id.number, 1);
 	stage_close(&stage);
 }
