@@ -384,6 +384,8 @@ void bonds_flush(struct ctxd_client *client)
 		if (result == -EAGAIN && list_empty(&bond->pending_link))
 			list_insert(&client->pending, &bond->pending_link);
 		if (result == 1) {
+			/* Until it is unwatched it can still be found by its context. */
+			bond->pending |= PENDING_GONE;
 			list_remove(&bond->link);
 			list_remove(&bond->pending_link);
 		}
