@@ -15,7 +15,7 @@
 #include "lookup.h"
 #include "support/bridge_pair.h"
 
-TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN);
+TEST_MODES(TEST_NORMAL | TEST_ASAN);
 
 static struct pair *pair;
 static struct pair_context context;

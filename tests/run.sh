@@ -14,7 +14,7 @@
 #   system   tests/system_*.sh: the real programs
 #   kernels  some of tests/check_*.c on Debian 12's own kernel, in a virtual machine: tests/kernels. Where that
 #            cannot be had it says why, and counts nothing.
-#   soak     forty seconds of the random storm of make soak, half of them under each sanitizer; counts as one test
+#   soak     twenty seconds of the random storm of make soak, half of them under each sanitizer; counts as one test
 #
 # A script exits with 0 (passed), 77 (skipped, the reason is its last line) or anything
 # else (failed). With CI set, a skip is a failure, but for the passes denied and
@@ -122,6 +122,8 @@ run_programs() {
 	all=$(grep -vE '/check_race' <<<"$all")
 	# These have no rings: a pass for kernels without one says nothing of them.
 	[[ $1 != denied && $1 != plain ]] || all=$(grep -vE "$ringless" <<<"$all")
+	# tests/build_fuzz.sh runs what these test under AddressSanitizer.
+	[[ $1 != asan ]] || all=$(grep -vE '/check_(carrier|wire|reader|config|forest|fleet_list)$' <<<"$all")
 	long='/check_(spawn(_start)?|source.*|blocking(_results)?|op_timeout|service.*|harness|faults|faults_(service|taskgroup))$'
 	run_some "$1" 1 $races
 	# Most tests wait most of the time.
@@ -165,7 +167,7 @@ run_soak() {
 	local log=$results/soak.storm variant service status=0 at=$SECONDS
 	for variant in asan tsan; do
 		[[ $variant == asan ]] && service=build/asan/ctxd || service=build/ctxd
-		timeout --foreground -k 10 300 tests/soak.sh build/$variant/tests/storm --service $service 20 >>"$log.log" 2>&1 || status=$?
+		timeout --foreground -k 10 300 tests/soak.sh build/$variant/tests/storm --service $service 10 >>"$log.log" 2>&1 || status=$?
 		[[ $status == 0 ]] || break
 	done
 	case $status in
@@ -191,9 +193,17 @@ done
 for pass in asan tsan faults; do
 	runs $pass && run_programs $pass build/$pass/tests
 done
-runs build && run_scripts build "$parallel"
-runs kernels && run_kernels
+# Beside the scripts of the pass system, most of which wait, those of the pass build compile, one at a time.
+compiling=
+if runs build && runs system; then
+	run_scripts build 1 &
+	compiling=$!
+elif runs build; then
+	run_scripts build "$parallel"
+fi
 runs system && run_system
+[[ -z $compiling ]] || wait "$compiling"
+runs kernels && run_kernels
 runs soak && run_soak
 
 echo "slowest:"

@@ -13,9 +13,8 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
-SUBSET='check_feature check_ring check_ring_wait check_ring_fd check_park check_park_ends check_park_unseen
-	check_park_order check_park_registered check_blocking_results check_blocking_nowait check_blocking_ring
-	check_taskgroup_ring check_client check_source_backends'
+SUBSET='check_feature check_ring check_ring_wait check_park_ends check_park_order check_park_registered
+	check_blocking_nowait check_taskgroup_ring check_source_backends'
 # With no accelerator a processor is emulated, about 8 times slower than the real one.
 MACHINE=(-machine q35 -accel "tcg,thread=multi" -smp 2 -m 2G -cpu "max,la57=off" -nodefaults -no-user-config
 	-display none -no-reboot)
