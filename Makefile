@@ -58,7 +58,6 @@ TOOLS := $(OUT)/ctxtool $(OUT)/ctxd $(OUT)/ctxd-fleet
 all: library tools examples
 library: $(OUT)/$(SHARED) $(STATIC_LIBRARY) $(OUT)/ctxring.pc
 tools: $(TOOLS)
-	$(if $(HIREDIS_CFLAGS),,@echo 'ctxring: pkg-config does not find hiredis (libhiredis-dev), so ctxd-fleet has no engine')
 
 help:
 	@echo 'make all           library, ctxtool and examples, under build/'
@@ -202,6 +201,7 @@ $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 
 $(OUT)/ctxd-fleet: $(BRIDGE_OBJECTS) $(if $(HIREDIS_CFLAGS),$(ENGINE_OBJECTS)) $(FLEET_OBJECTS) $(UTIL_OBJECTS) $(WIRE_OBJECTS)
 	$(LINK) $(RUNTIME) $^ $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) -o $@
+	$(if $(HIREDIS_CFLAGS),,@echo 'ctxring: pkg-config does not find hiredis (libhiredis-dev), so ctxd-fleet has no engine')
 
 $(BRIDGE_LIBRARY): $(BRIDGE_OBJECTS)
 	@rm -f $@

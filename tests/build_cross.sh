@@ -44,7 +44,7 @@ cross() {
 }
 cross -j"$(nproc)" CC=$cc library tools >"$out/log" 2>&1 || { grep -A 3 -E 'error|cannot' "$out/log"; exit 1; }
 
-for file in $out/libctxring.so $out/libctxring.o $out/ctxtool $out/ctxd; do
+for file in $out/libctxring.so $out/libctxring.o $out/ctxtool $out/ctxd $out/ctxd-fleet; do
 	readelf -h "$file" | grep -q 'Machine: *AArch64' || { echo "$file is not for AArch64"; exit 1; }
 done
 # The names within the archive are local, as tests/build_exports.sh asks of the one for this machine.
