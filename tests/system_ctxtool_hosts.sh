@@ -76,8 +76,10 @@ a_cancel_reaches_the_work_on_another_host() {
 	has "dry run" "$out" "would end in 2 processes on 2 hosts"
 	run c cancel --fleet --wait --json --cause "by hand" "$(local_id "$id")"
 	is "cancel: status ($errors)" "$status" 0
-	is "cancel" "$(json "$out" '(d[0]["error"], d[0]["hosts_silent"], d[0]["ended"], d[0]["operations"] >= 20, [h["host"] for h in
-		d[0]["hosts"]])')" "(None, 0, 2, True, ['a', 'b'])"
+	# On a busy machine one of both may have ended by the other before its own cancel came.
+	is "cancel" "$(json "$out" '(d[0]["error"], d[0]["hosts_silent"], d[0]["ended"] in (1, 2),
+		d[0]["ended"] < 2 or d[0]["operations"] >= 20, [h["host"] for h in d[0]["hosts"]])')" \
+		"(None, 0, True, True, ['a', 'b'])"
 	await_line "$work/b.backend.err" "event=end .*operations=20 cause=service"
 	run c cancel --fleet --wait "$(local_id "$id")"
 	is "again: status" "$status" 1
@@ -107,7 +109,8 @@ a_host_that_hangs_is_named() {
 	is "cancel: status" "$status" 3
 	has "cancel" "$errors" "host c did not answer"
 	kill -CONT "${bridge_pids[c]}"
-	ended_as c hangs service a
+	# The end began where the cancel was asked for.
+	ended_as c hangs service b
 }
 
 # Here the bridge decides who may: the user of the cancel is not in fleet_cancel of the owner's host.
