@@ -99,15 +99,17 @@ run_scripts() {
 }
 
 # run_system: the scripts that look at the processes of the machine run one at a time. Beside them run those that do not,
-# also one at a time, the longest first.
+# in two lanes; the longest comes first.
 run_system() {
-	local at=$SECONDS apart='/system_(ctxtool_timeout|fleet.*|demo|proxy|hedge|libraries|syscalls|blocking_examples)\.sh$' lane
-	local all=(tests/system_*.sh)
-	run_some system 1 tests/system_ctxtool_timeout.sh \
-		$(printf '%s\n' "${all[@]}" | grep -E "$apart" | grep -v ctxtool_timeout) &
-	lane=$!
-	run_some system 1 $(printf '%s\n' "${all[@]}" | grep -vE "$apart")
-	wait "$lane"
+	local at=$SECONDS lanes=() lane left apart=('/system_fleet.*' '/system_(ctxtool_timeout|demo|proxy|hedge|libraries|syscalls)')
+	left=$(printf '%s\n' tests/system_ctxtool_timeout.sh tests/system_*.sh | awk '!seen[$0]++')
+	for lane in "${apart[@]}"; do
+		run_some system 1 $(grep -E "$lane\.sh$" <<<"$left") &
+		lanes+=($!)
+		left=$(grep -vE "$lane\.sh$" <<<"$left")
+	done
+	run_some system 1 $left
+	wait "${lanes[@]}"
 	echo "-- pass system: $((SECONDS - at)) s"
 }
 
