@@ -195,13 +195,11 @@ done
 for pass in asan tsan faults; do
 	runs $pass && run_programs $pass build/$pass/tests
 done
-# Beside the scripts of the pass system, most of which wait, those of the pass build compile, one at a time.
+# Those of the pass build compile beside the scripts of the pass system, most of which wait.
 compiling=
-if runs build && runs system; then
-	run_scripts build 1 &
+if runs build; then
+	run_scripts build "$parallel" &
 	compiling=$!
-elif runs build; then
-	run_scripts build "$parallel"
 fi
 runs system && run_system
 [[ -z $compiling ]] || wait "$compiling"
