@@ -153,30 +153,11 @@ static int parse_options(int argc, char **argv, struct options *options)
 	return -1;
 }
 
-/*
- * The path of the configuration if no option gives one. NULL: there is none. A program with privileges that
- * its caller lacks does not use the caller's environment.
- */
-static const char *default_config(char *buffer, size_t size)
-{
-	const char *home = secure_getenv("HOME"), *config = secure_getenv("XDG_CONFIG_HOME");
-
-	if (geteuid() == 0)
-		snprintf(buffer, size, "/etc/ctxd.conf");
-	else if (config && config[0] == '/')
-		snprintf(buffer, size, "%s/ctxd.conf", config);
-	else if (home && home[0] == '/')
-		snprintf(buffer, size, "%s/.config/ctxd.conf", home);
-	else
-		return NULL;
-	return access(buffer, F_OK) == 0 ? buffer : NULL;
-}
-
 /* False: the error has been logged, and config is unchanged. */
 static bool load_config(const struct options *options, struct config *config)
 {
 	char buffer[4096], reason[256], quoted[600], path[1200];
-	const char *file = options->config ? options->config : default_config(buffer, sizeof(buffer));
+	const char *file = options->config ? options->config : config_default_path(buffer, sizeof(buffer));
 	struct config loaded = config_default;
 
 	if (file && config_load(file, &loaded, reason, sizeof(reason))) {

@@ -131,25 +131,6 @@ static int parse_options(int argc, char **argv, struct options *options)
 	return BRIDGE_GO_ON;
 }
 
-/*
- * The path of the configuration if no option gives one. NULL: there is none. A program with privileges that
- * its caller lacks does not use the caller's environment.
- */
-static const char *default_config(char *buffer, size_t size)
-{
-	const char *home = secure_getenv("HOME"), *config = secure_getenv("XDG_CONFIG_HOME");
-
-	if (geteuid() == 0)
-		snprintf(buffer, size, "/etc/ctxd.conf");
-	else if (config && config[0] == '/')
-		snprintf(buffer, size, "%s/ctxd.conf", config);
-	else if (home && home[0] == '/')
-		snprintf(buffer, size, "%s/.config/ctxd.conf", home);
-	else
-		return NULL;
-	return access(buffer, F_OK) == 0 ? buffer : NULL;
-}
-
 /* Where the incarnation is kept. NULL: nowhere. */
 static const char *state_directory(const struct options *options, char *buffer, size_t size)
 {
@@ -216,7 +197,7 @@ static bool check_fleet(const struct config *config)
 static bool load_config(const struct options *options, struct config *config)
 {
 	char buffer[4096], reason[256], quoted[600], path[1200];
-	const char *file = options->config ? options->config : default_config(buffer, sizeof(buffer));
+	const char *file = options->config ? options->config : config_default_path(buffer, sizeof(buffer));
 	struct config loaded = config_default;
 
 	if (file && config_load(file, &loaded, reason, sizeof(reason))) {

@@ -413,3 +413,18 @@ int config_complete_fleet(struct config_fleet *fleet, char *reason, size_t reaso
 	fleet->bridge_uid = user->pw_uid;
 	return 0;
 }
+
+const char *config_default_path(char *buffer, size_t size)
+{
+	const char *home = secure_getenv("HOME"), *config = secure_getenv("XDG_CONFIG_HOME");
+
+	if (geteuid() == 0)
+		snprintf(buffer, size, "/etc/ctxd.conf");
+	else if (config && config[0] == '/')
+		snprintf(buffer, size, "%s/ctxd.conf", config);
+	else if (home && home[0] == '/')
+		snprintf(buffer, size, "%s/.config/ctxd.conf", home);
+	else
+		return NULL;
+	return access(buffer, F_OK) == 0 ? buffer : NULL;
+}

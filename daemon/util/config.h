@@ -87,6 +87,12 @@ int config_parse(const char *text, size_t size, struct config *ret_config, char 
 int config_load(const char *path, struct config *ret_config, char *reason, size_t reason_size);
 
 /*
+ * The path of the configuration if no option gives one: buffer, or NULL: there is none. A program with
+ * privileges that its caller lacks does not use the caller's environment.
+ */
+const char *config_default_path(char *buffer, size_t size);
+
+/*
  * Fills in what the file leaves to this host: its name, and the number of bridge_user. Does nothing if there
  * is no fleet. 0; or -EINVAL with the reason in words. If the name cannot be had, there is no fleet; if the
  * user is not known, nobody is that user.
