@@ -353,12 +353,12 @@ START_TEST(a_host_that_says_nothing_ends_no_request)
 	else
 		ck_assert_uint_eq(hear(&stage, WIRE_WITHDRAW).serial, serial);
 	lock_acquire(&stage.client->lock);
-	while (!list_empty(&stage.client->joins)) {
+	/* It leaves the list before it is freed, which ends the count. */
+	while (!list_empty(&stage.client->joins) || stage.client->unheard) {
 		lock_release(&stage.client->lock);
 		usleep(1000);
 		lock_acquire(&stage.client->lock);
 	}
-	ck_assert_uint_eq(stage.client->unheard, 0);
 	lock_release(&stage.client->lock);
 	ck_assert_live(ctx);
 	ck_assert_str_eq(state_of(ctx, CTX_CARRIER_HEADERS), "ctxring=" FAR_ID);
