@@ -10,7 +10,7 @@ seconds=${1:?seconds}
 shift
 out=build/fuzz
 mkdir -p $out/artifacts
-flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude
+flags=(-g1 -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude
 	-Ilib/base -Ilib/table -Ilib/wire -Ilib/core -Ilib/propagate -Idaemon/broker -Idaemon/engine -Idaemon/fleet
 	-Idaemon/util -Itools/read -Itools/text)
 
@@ -35,13 +35,29 @@ all=(wire_client wire_service last_words reader config broker carrier fleet_wire
 hiredis=()
 if pkg-config --exists hiredis 2>/dev/null; then
 	all+=(engine_answers)
-	read -ra hiredis <<<"$(pkg-config --cflags --libs hiredis)"
+	read -ra hiredis <<<"$(pkg-config --libs hiredis)"
+	read -ra headers <<<"$(pkg-config --cflags hiredis)"
+	flags+=("${headers[@]}")
 fi
+
+# object SOURCE: compiled once for all targets, and again when a source or header is newer. Prints its name.
+object() {
+	local object=$out/objects/${1%.c}.o
+	if [ ! -e "$object" ] || [ -n "$(find include lib daemon tools fuzz -name '*.[ch]' -newer "$object" -print -quit)" ]; then
+		mkdir -p "${object%/*}"
+		clang "${flags[@]}" -c "$1" -o "$object.part" && mv "$object.part" "$object" || return
+	fi
+	echo "$object"
+}
 
 failed=0
 for target in ${*:-"${all[@]}"}; do
 	read -ra sources <<<"$(sources_of "$target")" || { echo "no target $target"; exit 2; }
-	clang "${flags[@]}" "fuzz/fuzz_$target.c" "${sources[@]}" "${hiredis[@]}" -o "$out/$target" || exit 1
+	objects=()
+	for source in "fuzz/fuzz_$target.c" "${sources[@]}"; do
+		objects+=("$(object "$source")") || exit 1
+	done
+	clang "${flags[@]}" "${objects[@]}" "${hiredis[@]}" -o "$out/$target" || exit 1
 	mkdir -p "$out/corpus/$target"
 	log=$out/$target.log
 	if "$out/$target" -max_total_time="$seconds" -max_len=16384 -timeout=10 -print_final_stats=1 \

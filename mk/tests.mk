@@ -68,9 +68,40 @@ $(eval $(call objects_of,tests,$(call folders,$(LIB_FOLDERS)) -Itests -Idaemon $
 # chosen none. The compiler is asked once, when the first of them is linked: the variable then replaces itself by the answer.
 TEST_LINKER = $(eval TEST_LINKER := $(if $(findstring -fuse-ld,$(CC) $(CFLAGS) $(LDFLAGS)),,$(call links_with,-fuse-ld=gold)))$(TEST_LINKER)
 
+# The program may be a link, from a call with TOGETHER: what it leads to stays as it is.
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(BRIDGE_LIBRARY) $(if $(HIREDIS_CFLAGS),$(ENGINE_LIBRARY)) $(FLEET_LIBRARY) \
 		$(DAEMON_LIBRARY) $(TEST_LIBRARY)
+	@rm -f $@
 	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
+
+# With TOGETHER=1 all programs but those that say TEST_ALONE are links to one program, which is linked once and not 140 times.
+# In it the names that each program has get the program's name.
+TOGETHER ?=
+TOGETHER_NAMES := $(if $(TOGETHER),$(patsubst tests/%.c,%,$(filter-out $(shell grep -ls TEST_ALONE $(TESTS)),$(TESTS))))
+ifneq ($(TOGETHER_NAMES),)
+$(OUT)/tests/together/%.o: $(OUT)/tests/%.o
+	@mkdir -p $(@D)
+	@others=$$(nm -g --defined-only $< | awk '$$NF !~ /^test_(suite|modes)$$/ { print $$NF }'); \
+		[ -z "$$others" ] || { echo "$*.c defines" $$others "and does not say TEST_ALONE"; exit 1; }
+	@$(OBJCOPY) --redefine-sym test_suite=$*_suite --redefine-sym test_modes=$*_modes $< $@
+
+$(OUT)/tests/together/programs.c: $(patsubst %,tests/%.c,$(TOGETHER_NAMES)) mk/tests.mk
+	@mkdir -p $(@D)
+	@{ echo '#include "support/harness.h"'; \
+		printf 'Suite *%s_suite(void);\n' $(TOGETHER_NAMES); \
+		printf 'extern const unsigned %s_modes __attribute__((weak));\n' $(TOGETHER_NAMES); \
+		echo 'const struct test_program test_programs[] = {'; \
+		for name in $(TOGETHER_NAMES); do printf '{"%s", %s_suite, &%s_modes},\n' $$name $$name $$name; done; \
+		echo '{0}};'; } >$@
+
+$(OUT)/tests/checks: $(OUT)/tests/together/programs.c $(patsubst %,$(OUT)/tests/together/%.o,$(TOGETHER_NAMES)) $(TEST_SUPPORT) \
+		$(BRIDGE_LIBRARY) $(if $(HIREDIS_CFLAGS),$(ENGINE_LIBRARY)) $(FLEET_LIBRARY) $(DAEMON_LIBRARY) $(TEST_LIBRARY)
+	$(LINK) $(RUNTIME) $(TEST_LINKER) -std=gnu11 -D_GNU_SOURCE -Iinclude -Itests $^ -luring $(SYSTEMD_LIBS) $(CRYPTO_LIBS) \
+		$(HIREDIS_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
+
+$(patsubst %,$(OUT)/tests/%,$(TOGETHER_NAMES)): $(OUT)/tests/checks
+	@ln -sfn checks $@
+endif
 
 # In this test these functions are replaced by some that can fail, in the code of the service, too.
 $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc realloc accept4 sendmsg recvmsg fcntl,-Wl,--wrap=$(call))

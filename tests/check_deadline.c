@@ -11,6 +11,8 @@
 
 #include "support/contexts.h"
 
+TEST_ALONE("defines clock_gettime");
+
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED | TEST_PLAIN);
 
 static int64_t realtime_jump_s;

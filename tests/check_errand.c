@@ -16,6 +16,8 @@
 
 #include "../tools/read/errand.c"
 
+TEST_ALONE("defines functions of tools/read");
+
 static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t gate_opened = PTHREAD_COND_INITIALIZER;
 static bool gate_is_open;

@@ -8,6 +8,8 @@
 
 #include "support/fleet_world.h"
 
+TEST_ALONE("its functions are replaced by --wrap");
+
 TEST_MODES(TEST_FAULTS);
 
 static unsigned fail_at, calls, failed; /* fail_at 0: none fails. */

@@ -25,6 +25,8 @@
 #include "log.h"
 #include "support/service.h"
 
+TEST_ALONE("its functions are replaced by --wrap");
+
 TEST_MODES(TEST_FAULTS);
 
 #define SOON (30 * NS_PER_SECOND)

@@ -9,6 +9,8 @@
 
 #include "support/flood.h"
 
+TEST_ALONE("its functions are replaced by --wrap");
+
 TEST_MODES(TEST_FAULTS);
 
 static unsigned fail_at, calls, failed;

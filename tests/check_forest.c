@@ -9,6 +9,8 @@
 
 #include "../tools/common/forest.c"
 
+TEST_ALONE("holds tools/common/forest.c");
+
 static void add_hosts(struct forest *forest, unsigned count)
 {
 	*forest = (struct forest){0};

@@ -18,6 +18,8 @@
 
 #include "../tools/read/reader.c"
 
+TEST_ALONE("holds tools/read/reader.c");
+
 #define NOW_NS 1000000000u
 
 /* Memory without slack behind it, so that a read past the end is seen. */

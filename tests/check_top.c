@@ -7,6 +7,8 @@
 
 #include "../tools/top_sort.c"
 
+TEST_ALONE("holds tools/top_sort.c");
+
 #define ROWS 6
 
 static struct process process = {.pid = 7};

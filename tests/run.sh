@@ -59,7 +59,8 @@ run_one() {
 	plain) export CTXRING_FEATURES=none ;;
 	# Address space randomised by more bits than ThreadSanitizer copes with.
 	tsan) wrapper=(setarch "$(uname -m)" -R) ;;
-	build | system) wrapper=(timeout 300) ;;
+	build) wrapper=(timeout 900) ;; # at the lowest priority, beside everything else
+	system) wrapper=(timeout 300) ;;
 	esac
 	"${wrapper[@]}" "$program" >"$log.log" 2>&1 </dev/null || status=$?
 	if [[ $pass == build || $pass == system ]]; then
@@ -119,7 +120,7 @@ ringless='/check_(fleet.*|engine.*|bridge.*|forest|wire|config|map|reader|traces
 # take longest come first, so that none of them is left to run alone at the end.
 run_programs() {
 	local all races long at=$SECONDS
-	all=$(find "$2" -maxdepth 1 -name 'check_*' -type f -perm -u+x 2>/dev/null | sort)
+	all=$(find "$2" -maxdepth 1 -name 'check_*' -executable ! -type d 2>/dev/null | sort)
 	races=$(grep -E '/check_race' <<<"$all")
 	all=$(grep -vE '/check_race' <<<"$all")
 	# These have no rings: a pass for kernels without one says nothing of them.
@@ -182,27 +183,38 @@ run_soak() {
 	echo "-- pass soak: $((SECONDS - at)) s"
 }
 
-# The trees that only sanitizers need are built while nothing else runs, two compilers at a time.
-runs normal || runs denied || runs plain || runs kernels || runs system && build all tests
-for pass in asan tsan faults; do
-	runs $pass && build VARIANT=$pass tests
-done
-runs soak && build VARIANT=asan build/asan/tests/storm build/asan/ctxd &&
-	build VARIANT=tsan build/tsan/tests/storm && build build/ctxd
+# compile_all: what takes a compiler and nothing else, with what the tests leave of the processors, since most tests wait: the
+# trees of the sanitizers, then the scripts of the pass build.
+compile_all() {
+	local pass
+	for pass in asan tsan faults; do
+		runs $pass && build VARIANT=$pass TOGETHER=1 tests && touch "$results/built.$pass"
+	done
+	runs soak && build VARIANT=asan build/asan/tests/storm build/asan/ctxd &&
+		build VARIANT=tsan build/tsan/tests/storm && build build/ctxd
+	runs build && run_scripts build 1
+	return 0
+}
+
+# await_tree PASS
+await_tree() {
+	while [[ ! -e $results/built.$1 ]]; do
+		kill -0 "$compiling" 2>/dev/null || [[ -e $results/built.$1 ]] || exit 1 # the compilers have said why
+		sleep 0.2
+	done
+}
+
+runs normal || runs denied || runs plain || runs kernels || runs system && build TOGETHER=1 all tests
+(renice -n 19 -p $BASHPID >/dev/null; compile_all) &
+compiling=$!
 for pass in normal denied plain; do
 	runs $pass && run_programs $pass build/tests
 done
 for pass in asan tsan faults; do
-	runs $pass && run_programs $pass build/$pass/tests
+	runs $pass && await_tree $pass && run_programs $pass build/$pass/tests
 done
-# Those of the pass build compile beside the scripts of the pass system, most of which wait.
-compiling=
-if runs build; then
-	run_scripts build "$parallel" &
-	compiling=$!
-fi
 runs system && run_system
-[[ -z $compiling ]] || wait "$compiling"
+wait "$compiling" || exit 1
 runs kernels && run_kernels
 runs soak && run_soak
 

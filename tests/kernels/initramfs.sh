@@ -45,8 +45,13 @@ for name in "${commands[@]}"; do
 	cp -L "$path" "$root/usr/bin/$name"
 	needed+=("$path")
 done
-for program in build/tests/check_* build/tests/roles build/tests/deny_uring build/ctxd; do
+for program in build/tests/check_* build/tests/checks build/tests/roles build/tests/deny_uring build/ctxd; do
 	[[ -f $program && -x $program ]] || continue
+	if [[ -L $program ]]; then
+		mkdir -p "$root/ctxring/build/tests"
+		cp -d "$program" "$root/ctxring/$program"
+		continue
+	fi
 	add_program "$program" "ctxring/$program"
 	needed+=("$program")
 done

@@ -39,7 +39,7 @@ refuse() {
 # One of SUBSET that is not there is planned all the same, and fails.
 plan() {
 	if [[ -n $full ]]; then
-		find build/tests -maxdepth 1 -name 'check_*' -type f -perm -u+x -printf '%f\n' | sort
+		find build/tests -maxdepth 1 -name 'check_*' -executable ! -type d -printf '%f\n' | sort
 	else
 		printf '%s\n' $SUBSET
 	fi

@@ -42,9 +42,17 @@ unsigned test_mode(void)
 	return TEST_NORMAL;
 }
 
-static unsigned modes_of_program(void)
+#pragma weak test_suite /* it has another name where programs are linked together */
+
+static struct test_program this_program(void)
 {
-	return &test_modes ? test_modes : TEST_NORMAL | TEST_ASAN | TEST_DENIED | TEST_PLAIN;
+	const struct test_program *program = test_programs;
+
+	if (!test_programs)
+		return (struct test_program){NULL, test_suite, &test_modes};
+	while (program->name && strcmp(program->name, program_invocation_short_name))
+		program++;
+	return *program;
 }
 
 void test_skip(const char *reason)
@@ -445,16 +453,22 @@ static void write_totals(unsigned passed, unsigned failed)
 
 int main(void)
 {
+	struct test_program program = this_program();
+
 	report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (report == MAP_FAILED)
 		return EXIT_FAILURE;
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (!(modes_of_program() & test_mode()))
+	if (!program.suite) {
+		fprintf(stderr, "there are no tests of the name %s\n", program_invocation_short_name);
+		return EXIT_FAILURE;
+	}
+	if (!((program.modes ? *program.modes : TEST_NORMAL | TEST_ASAN | TEST_DENIED | TEST_PLAIN) & test_mode()))
 		return EXIT_SUCCESS;
 
 	if (__lsan_do_recoverable_leak_check)
 		prepare_for_leak_checks();
-	SRunner *runner = srunner_create(test_suite());
+	SRunner *runner = srunner_create(program.suite());
 	srunner_run_all(runner, CK_ENV);
 	unsigned failed = (unsigned)srunner_ntests_failed(runner);
 	unsigned passed = (unsigned)srunner_ntests_run(runner) - failed - report->skipped;

@@ -56,6 +56,18 @@ extern const unsigned test_modes __attribute__((weak));
 
 Suite *test_suite(void);
 
+/*
+ * tests/run.sh links most programs into one, build/tests/checks, which takes less time than to link each: links to it
+ * have the programs' names (mk/tests.mk). A file that defines functions in place of others says TEST_ALONE, and why.
+ */
+#define TEST_ALONE(reason) _Static_assert(sizeof(reason), reason)
+struct test_program {
+	const char *name;
+	Suite *(*suite)(void);
+	const unsigned *modes; /* NULL if it says nothing */
+};
+extern const struct test_program test_programs[] __attribute__((weak)); /* the last has no name */
+
 /* The current pass, TEST_NORMAL when nothing says otherwise. */
 unsigned test_mode(void);
 
