@@ -67,6 +67,21 @@ static inline void list_mend(struct list *head)
 	} while (node != head);
 }
 
+/* Moves the nodes of the list from that stand before end to the end of the list to. */
+static inline void list_splice_until(struct list *to, struct list *from, struct list *end)
+{
+	struct list *first = from->next, *last = end->prev;
+
+	if (first == end)
+		return;
+	from->next = end;
+	end->prev = from;
+	first->prev = to->prev;
+	to->prev->next = first;
+	last->next = to;
+	to->prev = last;
+}
+
 /* Moves all nodes of the list from to the end of the list to. */
 static inline void list_splice(struct list *to, struct list *from)
 {

@@ -87,12 +87,10 @@ static void publish_batch(struct ctx_ring *ring, const struct ctx_batch *from)
 	table_write_end(&record->seq);
 }
 
-static void doom_operation(struct operation *op, struct batch *batch, struct ctx_batch *record)
+/* The batch that counts op, or NULL. */
+static struct batch *batch_of(const struct operation *op)
 {
-	op_mark(op, OP_DOOMED);
-	op->batch = batch;
-	record->operations++;
-	record->held++;
+	return op->marks & OP_DOOMED ? op->group->batch : NULL;
 }
 
 static void plan_add_single(struct plan *plan, struct operation *op)
@@ -105,8 +103,8 @@ static void plan_add_single(struct plan *plan, struct operation *op)
 }
 
 /*
- * Moves the operations of doomed groups that were to be cancelled later, one by one or again, into the batch.
- * delayed is ring->ops.retries or ring->ops.singles.
+ * Takes the operations that were to be cancelled later, one by one or again, and whose groups batch has just
+ * taken, into the batch. delayed is ring->ops.retries or ring->ops.singles.
  */
 static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct batch *batch)
 {
@@ -117,9 +115,12 @@ static void gather_delayed(struct ctx_ring *ring, struct list *delayed, struct b
 	for (struct list *link = delayed->next, *next; link != delayed; link = next) {
 		struct operation *op = container_of(link, struct operation, link);
 		next = link->next;
-		if (!op->group->ended || (op->marks & (OP_SEEN | OP_DOOMED)))
+		const struct group *group = op->group;
+		if (!group->parked_ended || group->batch != batch || (op->marks & (OP_SEEN | OP_DOOMED)))
 			continue;
-		doom_operation(op, batch, record);
+		op_mark(op, OP_DOOMED);
+		record->operations++;
+		record->held++;
 		list_remove(link);
 		list_append(&doomed, link);
 	}
@@ -151,48 +152,80 @@ static void gather_chains(struct group *group, struct plan *plan)
 	}
 }
 
+/* The pending operations of a group, while they are gathered for a batch. */
+struct gathering {
+	struct plan *plan;
+	struct list seen;     /* have completed already */
+	struct list overdue;  /* are being ended by their linked timeouts */
+	struct list timeouts; /* are timeouts */
+	uint64_t now_ns;      /* 0: no linked timeout can be overdue */
+	unsigned operations;  /* how many the batch ends */
+	unsigned timed;	      /* how many of these are overdue */
+	unsigned planned;     /* how many of these need a cancel SQE of their own */
+};
+
+/*
+ * For an operation that is in a chain, has completed, or may be overdue. Returns the list to which it is to
+ * be moved. NULL: it needs a cancel SQE of its own, as others do.
+ */
+static __attribute__((noinline)) struct list *gather_special(struct gathering *gathering,
+							     struct operation *op)
+{
+	if (op->marks & OP_SEEN)
+		return &gathering->seen;
+	op_mark(op, OP_DOOMED);
+	gathering->operations++;
+	if (op->marks & OP_CHAINED) {
+		struct operation *head = chain_end(op);
+		if (head)
+			plan_add_single(gathering->plan, head);
+		if (op->chain_prev)
+			return &op->group->cancelling;
+	}
+	if (!(op->marks & OP_TIMED) || (op->marks & OP_TIMED_OWN) || op->timeout_ns > gathering->now_ns)
+		return NULL;
+	gathering->timed++;
+	return &gathering->overdue;
+}
+
 /* Dooms the pending operations of group. Moves those that need a cancel SQE of their own to plan. */
 static void gather_pending(struct ctx_ring *ring, struct group *group, struct batch *batch, struct plan *plan)
 {
-	uint64_t now_ns = 0;
-	struct list run, overdue;
 	struct ctx_batch dummy, *record = batch_record(batch, &dummy);
 	bool expired = context_error(group->watch.ctx) == ETIME;
+	const unsigned special = OP_SEEN | OP_CHAINED | (expired ? OP_TIMED : 0);
+	struct gathering gathering = {.plan = plan, .now_ns = expired ? clock_now_ns() : 0};
 
-	list_init(&run);
-	list_init(&overdue);
-	for (struct list *link = group->pending.next, *next; link != &group->pending; link = next) {
+	list_init(&gathering.seen);
+	list_init(&gathering.overdue);
+	list_init(&gathering.timeouts);
+	for (struct list *link = group->pending.next, *next, *to; link != &group->pending; link = next) {
 		struct operation *op = container_of(link, struct operation, link);
 		next = link->next;
-		__builtin_prefetch(next->next);
-		if (op->marks & OP_SEEN)
-			continue;
-		doom_operation(op, batch, record);
+		if (__builtin_expect(op->marks & special, 0)) {
+			to = gather_special(&gathering, op);
+		} else {
+			to = NULL;
+			op_mark(op, OP_DOOMED);
+			gathering.operations++;
+		}
+		if (!to) {
+			gathering.planned++;
+			if (__builtin_expect(op->opcode != IORING_OP_TIMEOUT, 1))
+				continue;
+			to = &gathering.timeouts;
+		}
 		list_remove(link);
-		if (op->marks & OP_CHAINED) {
-			struct operation *head = chain_end(op);
-			if (head)
-				plan_add_single(plan, head);
-			if (op->chain_prev) {
-				list_append(&group->cancelling, link);
-				continue;
-			}
-		}
-		if (expired && (op->marks & OP_TIMED) && !(op->marks & OP_TIMED_OWN)) {
-			if (!now_ns)
-				now_ns = clock_now_ns();
-			if (op->timeout_ns <= now_ns) {
-				record->timed++;
-				list_append(&overdue, link);
-				continue;
-			}
-		}
-		list_append(&run, link);
+		list_append(to, link);
 	}
+	record->operations += gathering.operations;
+	record->held += gathering.operations;
+	record->timed += gathering.timed;
 	gather_chains(group, plan);
-	while (!list_empty(&overdue))
-		ring_timer_retry(ring, container_of(overdue.next, struct operation, link));
-	plan_add(plan, &run);
+	while (!list_empty(&gathering.overdue))
+		ring_timer_retry(ring, container_of(gathering.overdue.next, struct operation, link));
+	plan_add_sorted(plan, &group->pending, &gathering.timeouts, gathering.planned);
+	list_splice(&group->pending, &gathering.seen);
 }
 
 /* Ends the parked operations of group. The kernel knows nothing of them, so nothing is sent. */
@@ -207,14 +240,46 @@ static void gather_parked(struct group *group, struct batch *batch)
 	park_queue_end_group(group);
 }
 
-static void emit_cancel(struct ctx_ring *ring, struct io_uring_sqe *sqe, struct operation *op)
+static inline void emit_cancel(struct ctx_ring *ring, struct operation *op, uint8_t flags)
 {
-	io_uring_prep_cancel64(sqe, ring_user_data(ring, KIND_OP, op->slot, op->generation), 0);
-	sqe->user_data = ring_user_data(ring, KIND_CANCEL, op->slot, op->generation);
-	if (ring->features.skip_success)
-		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
+
+	*sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_ASYNC_CANCEL,
+		.flags = flags,
+		.fd = -1,
+		.addr = ring_user_data(ring, KIND_OP, op->slot, op->generation),
+		.user_data = ring_user_data(ring, KIND_CANCEL, op->slot, op->generation),
+	};
 	op_mark(op, OP_CANCEL_SENT);
-	list_append(&op->group->cancelling, &op->link);
+}
+
+/*
+ * Puts cancels for the next operations of plan into the queue, at most max, for which there must be space.
+ * Returns how many. Operations of one group that follow each other go to its list in one step.
+ */
+static unsigned emit_cancels(struct ctx_ring *ring, struct plan *plan, unsigned max)
+{
+	const uint8_t flags = ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0;
+	struct list *others = plan_others(plan), *link = others->next;
+	unsigned count = 0;
+
+	while (count < max && link != others) {
+		struct operation *op = container_of(link, struct operation, link);
+		struct group *group = op->group;
+		do {
+			emit_cancel(ring, op, flags);
+			link = link->next;
+			op = container_of(link, struct operation, link);
+		} while (++count < max && link != others && op->group == group);
+		list_splice_until(&group->cancelling, others, link);
+	}
+	plan->count -= count;
+	for (struct operation *op; count < max && (op = plan_next(plan)); count++) {
+		emit_cancel(ring, op, flags);
+		list_append(&op->group->cancelling, &op->link);
+	}
+	return count;
 }
 
 /*
@@ -247,12 +312,8 @@ static void send_plan(struct ctx_ring *ring, struct plan *plan, struct batch *ba
 	unsigned failures = 0;
 
 	while (plan->count || uring_publish(ring->uring)) {
-		unsigned cancels = 0;
-		while (cancels < chunk_max && plan->count && uring_space(ring->uring)) {
-			struct operation *op = plan_next(plan);
-			emit_cancel(ring, uring_blank_sqe(ring->uring), op);
-			cancels++;
-		}
+		unsigned space = uring_space(ring->uring);
+		unsigned cancels = emit_cancels(ring, plan, space < chunk_max ? space : chunk_max);
 		record->sqes += cancels;
 		record->enters++;
 		int sent = send_chunk(ring, cancels);
@@ -264,8 +325,8 @@ static void send_plan(struct ctx_ring *ring, struct plan *plan, struct batch *ba
 	}
 	/* The kernel takes no more now. The next submit or dispatch sends the rest. */
 	for (struct operation *op; (op = plan_next(plan));) {
-		if (!batch && op->batch)
-			op->batch->record.sqes--;
+		if (!batch && batch_of(op))
+			batch_of(op)->record.sqes--;
 		list_append(&ring->ops.singles, &op->link);
 	}
 }
@@ -295,14 +356,13 @@ static void run_batch(struct ctx_ring *ring)
 	struct group *group = container_of(ring->groups.doomed.next, struct group, link);
 	struct batch *batch = ring->ops.live ? batch_new(ring, group, now_ns) : NULL;
 	plan_init(&plan);
-	gather_delayed(ring, &ring->ops.retries, batch);
-	gather_delayed(ring, &ring->ops.singles, batch);
 	stage_index(ring);
 	while (!list_empty(&ring->groups.doomed)) {
 		group = container_of(ring->groups.doomed.next, struct group, link);
 		if (!batch_take_tally(batch, group))
 			break;
 		list_remove(&group->link);
+		group->batch = batch;
 		if (group->parked_count)
 			gather_parked(group, batch);
 		group->parked_ended = true;
@@ -314,6 +374,8 @@ static void run_batch(struct ctx_ring *ring)
 		if (!group->held)
 			list_append(&ring->groups.emptied, &group->link);
 	}
+	gather_delayed(ring, &ring->ops.retries, batch);
+	gather_delayed(ring, &ring->ops.singles, batch);
 	if (plan.count) {
 		plan_finish(&plan);
 		send_plan(ring, &plan, batch);
@@ -360,8 +422,8 @@ void batch_singles(struct ctx_ring *ring)
 			list_append(&op->group->cancelling, &op->link);
 			continue;
 		}
-		if (op->batch)
-			op->batch->record.sqes++;
+		if (batch_of(op))
+			batch_of(op)->record.sqes++;
 		plan_add_single(&plan, op);
 	}
 	plan_finish(&plan);

@@ -135,8 +135,7 @@ static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cq
 	ring->ops.in_kernel--;
 	if (op->marks) {
 		end = group_op_end(op->group);
-		if (op->batch)
-			note_batch(op, true);
+		note_batch(op, true);
 	}
 	slot_release(ring, op);
 	deliver_final(ring, op, cqe->res, cqe->flags, end, NULL, NULL);

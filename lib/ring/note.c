@@ -23,21 +23,6 @@ void note_batch_over(struct ctx_ring *ring, struct batch *batch)
 	list_append(&ring->done.batches_over, &batch->link);
 }
 
-void note_batch(struct operation *op, bool cancelled)
-{
-	struct ctx_batch *record = &op->batch->record;
-
-	record->held--;
-	if (cancelled)
-		record->cancelled++;
-	else
-		record->finished++;
-	if (record->held)
-		return;
-	record->reap_ns = clock_now_ns() - op->batch->start_ns;
-	note_batch_over(op->group->ring, op->batch);
-}
-
 /*
  * Takes op out of its chain. If op was the head, its successor starts in the kernel now. If the chain is to
  * end, the successor is cancelled now, since only now can the kernel find it; chain_end() has marked it for
@@ -118,7 +103,7 @@ static void note_final(struct ctx_ring *ring, struct operation *op, int res)
 		leave_chain(ring, op);
 	if (op->marks & OP_COUNTED)
 		park_queue_uncount(ring, op);
-	if (op->batch)
+	if (op->marks & OP_DOOMED)
 		note_batch(op, op_normal_result(op, res) == -ECANCELED);
 }
 

@@ -57,10 +57,24 @@ void note_extract(struct ctx_ring *ring);
 /* Notes the completions in the queue of an adopted ring, and leaves them there. */
 void note_in_place(struct ctx_ring *ring);
 
-/* Counts the final completion of op for its batch. */
-void note_batch(struct operation *op, bool cancelled);
-
 /* All operations of batch have ended: has it reported by the end of the turn. */
 void note_batch_over(struct ctx_ring *ring, struct batch *batch);
+
+/* Counts the final completion of op, which has OP_DOOMED, for its batch. */
+static inline void note_batch(const struct operation *op, bool cancelled)
+{
+	struct batch *batch = op->group->batch;
+
+	if (__builtin_expect(!batch, 0))
+		return;
+	if (cancelled)
+		batch->record.cancelled++;
+	else
+		batch->record.finished++;
+	if (__builtin_expect(!--batch->record.held, 0)) {
+		batch->record.reap_ns = clock_now_ns() - batch->start_ns;
+		note_batch_over(op->group->ring, batch);
+	}
+}
 
 #endif

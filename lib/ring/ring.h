@@ -78,6 +78,7 @@ struct group {
 	uint64_t grace_ns;	      /* the grace of a context that has ended; 0: it has none */
 	struct tally *_Atomic tally;  /* a reference: the batch that ends the group reports to it */
 	struct op_listener *listener; /* hears of the ends of operations with OP_TASK, if there are any */
+	struct batch *batch; /* the batch that cancels the operations with OP_DOOMED; NULL: without memory */
 	uint32_t table_slot, table_generation;
 	unsigned held;	    /* operations that are not idle */
 	unsigned in_kernel; /* operations whose final completion has not been seen */

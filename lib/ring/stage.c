@@ -244,7 +244,6 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 	memset(&op->sqe, 0, sizeof(op->sqe));
 	op->marks = ring->ops.first_marks;
 	op->attempts = 0;
-	op->batch = NULL;
 	op->chain_prev = op->chain_next = NULL;
 	op->timeout_ns = CTX_FOREVER;
 	op->timer = NULL;

@@ -90,7 +90,6 @@ struct operation {
 		uint8_t end;	  /* enum ctx_op_end; valid from OP_READY on, and when it was refused */
 	};
 	/* Byte 64: the second cache line begins. */
-	struct batch *batch; /* the batch that cancels it */
 	union {
 		struct {
 			/* The members of its chain before and after it that are in the kernel. */
@@ -104,6 +103,7 @@ struct operation {
 	struct op_timer *timer; /* of its own timeout, see op_timer.c; NULL: none */
 	int32_t res;		/* this, cqe_flags and end are the completion's, from OP_READY on */
 	uint32_t cqe_flags;
+	uint64_t unused; /* so that the SQE is a cache line */
 	/* Byte 128: the third cache line begins. */
 	struct io_uring_sqe sqe;
 } __attribute__((may_alias));

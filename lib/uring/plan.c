@@ -63,22 +63,28 @@ void plan_init(struct plan *plan)
 	plan->count = 0;
 }
 
+void plan_add_sorted(struct plan *plan, struct list *others, struct list *timeouts, unsigned count)
+{
+	plan->count += count;
+	sorter_add(&plan->others, others);
+	sorter_add(&plan->timeouts, timeouts);
+}
+
 void plan_add(struct plan *plan, struct list *run)
 {
 	struct list timeouts;
+	unsigned count = 0;
 
 	list_init(&timeouts);
 	for (struct list *link = run->next, *next; link != run; link = next) {
 		next = link->next;
-		__builtin_prefetch(next->next);
-		plan->count++;
+		count++;
 		if (operation_of(link)->opcode != IORING_OP_TIMEOUT)
 			continue;
 		list_remove(link);
 		list_append(&timeouts, link);
 	}
-	sorter_add(&plan->others, run);
-	sorter_add(&plan->timeouts, &timeouts);
+	plan_add_sorted(plan, run, &timeouts, count);
 }
 
 void plan_finish(struct plan *plan)

@@ -29,10 +29,22 @@ void plan_init(struct plan *plan);
 /* Takes over a run: a list of operations, newest first. Most groups are one run. In all O(n log runs). */
 void plan_add(struct plan *plan, struct list *run);
 
+/* The same of count operations that the caller has sorted into timeouts and others, each newest first. */
+void plan_add_sorted(struct plan *plan, struct list *others, struct list *timeouts, unsigned count);
+
 /* Sorts the operations. Nothing is added afterwards. */
 void plan_finish(struct plan *plan);
 
 /* Takes the operation that is to be cancelled next out of the plan. NULL: there is none. */
 struct operation *plan_next(struct plan *plan);
+
+/*
+ * The operations that are no timeouts, in the order in which they are to be cancelled. Who takes some from
+ * its head subtracts them from plan->count. Timeouts come after all of them.
+ */
+static inline struct list *plan_others(struct plan *plan)
+{
+	return &plan->others.runs[0];
+}
 
 #endif
