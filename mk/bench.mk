@@ -23,5 +23,7 @@ $(OUT)/bench/park: $(OUT)/bench/asio.o
 $(OUT)/bench/park: BENCH_LIBRARIES := -lstdc++
 endif
 
+$(OUT)/bench/goodput: BENCH_LIBRARIES := -lm
+
 $(OUT)/bench/%: $(OUT)/bench/%.o $(TEST_LIBRARY)
 	$(LINK) $^ -luring $(BENCH_LIBRARIES) -o $@

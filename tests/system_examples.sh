@@ -329,7 +329,7 @@ ask_pool() {
 	ask_behind "/fan?n=1&ms=5&stays"
 	stays=$started
 	ended "$late"
-	is "pool: a deadline in the queue" "$(<"$work/client-late.out")" 504
+	is "pool: half of a deadline in the queue" "$(<"$work/client-late.out")" 503
 	await_line "$log" 'event=end status=499 .*client hung up'
 	# Those before it in the queue are gone, and so is now the one at the upstream.
 	leave "$served"

@@ -121,7 +121,8 @@ struct request {
 	/* In the pool. */
 	enum { POOL_OUTSIDE, POOL_QUEUED, POOL_INSIDE } in_pool;
 	TAILQ_ENTRY(request) in_queue;
-	struct ctx_callback queue_end; /* runs when the request ends in the queue */
+	struct ctx_context *queue_ctx;
+	struct ctx_callback queue_end; /* runs when queue_ctx ends */
 	uint64_t queue_end_id;
 	void (*begin)(struct request *request);
 	/* The reply that is being sent. */
