@@ -96,6 +96,8 @@ function question_of(bench, name, unit) {
 			"What do ctxd and ctxtool cost?"
 	if (bench == "httpd")
 		return "Does a server become slower when clients leave early?"
+	if (bench == "goodput")
+		return "What is cancellation worth to a server before a busy upstream?"
 	if (bench == "flood")
 		return "How long does a client of ctxd wait while another user floods it?"
 	if (bench == "fleet" && name ~ /across|engine, p50|all seen/)
@@ -176,6 +178,56 @@ function flood_table(question,    i, k, at, name, flood, kinds, kind, cells, see
 	}
 }
 
+# A row for a load, a column for what ends a request early; a table for each figure of these.
+function goodput_table(question,    text, i, k, r, c, at, row, kind, column, kinds, cells, seen, rows, columns, row_of, column_of) {
+	kinds = split("good,p99,for nobody", kind, ",")
+	split("Answers within 500 ms a second, and the share of those who stay that had one|" \
+		"p99 of answers, milliseconds; who still waited at the end of the run counts with the time until then|" \
+		"Percent of the upstream's work that was for clients that had left", text, "|")
+	printf "\n## %s\n\n", question
+	print "The upstream works for four requests at a time, 30 ms for each. Clients arrive at 80 % and at 120 % of what it can do, whatever"
+	print "the server does, and 0, 30 or 60 % of them leave after 10 ms. What ends a request early: \"neither\" nothing, \"deadline\" that its"
+	print "500 ms are over, \"cancel\" that its client leaves, \"both\" either. \"Go\" is both in a server on net/http with the same queue."
+	print "Where nobody leaves cancellation cannot help, and a deadline does. Below the capacity of the upstream everybody is answered in"
+	print "any case, and cancellation makes the wait shorter. PostgreSQL has four connections here, and the query is pg_sleep(0.03); \"Go\""
+	print "is lib/pq there."
+	for (i = 1; i <= count; i++) {
+		if (questions[i] != question)
+			continue
+		at = match(names[i], /, [^,]*$/)
+		row = substr(names[i], 1, at - 1)
+		column = substr(names[i], at + 2)
+		k = substr(column, index(column, ": ") + 2)
+		column = substr(column, 1, index(column, ": ") - 1)
+		if (!(row in seen)) {
+			seen[row] = 1
+			row_of[++rows] = row
+		}
+		if (!(("", column) in seen)) {
+			seen["", column] = 1
+			column_of[++columns] = column
+		}
+		cells[k, row, column] = rounded(values[i]) (ratios[i] == "null" ? "" : sprintf(" (%d %%)", ratios[i] * 100 + 0.5)) \
+			(goals[i] != "null" && !is_met(i) ? " (missed: " goal_text(goals[i]) ")" : "")
+	}
+	for (k = 1; k <= kinds; k++) {
+		printf "\n%s:\n\n| %s is better |", text[k], k == 1 ? "Higher" : "Lower"
+		for (c = 1; c <= columns; c++)
+			printf " %s |", column_of[c]
+		printf "\n|---|"
+		for (c = 1; c <= columns; c++)
+			printf "---|"
+		printf "\n"
+		for (r = 1; r <= rows; r++) {
+			row = ""
+			for (c = 1; c <= columns; c++)
+				row = row " " cells[kind[k], row_of[r], column_of[c]] " |"
+			if (row ~ /[0-9]/)
+				printf "| %s |%s\n", row_of[r], row
+		}
+	}
+}
+
 /"run":/ {
 	run = field("run")
 	date = field("date")
@@ -238,6 +290,8 @@ END {
 	for (k = 1; k <= questions_count; k++)
 		if (asked[k] ~ /floods it/)
 			flood_table(asked[k])
+		else if (asked[k] ~ /busy upstream/)
+			goodput_table(asked[k])
 		else
 			table(asked[k])
 }

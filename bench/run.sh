@@ -36,6 +36,7 @@ describe() {
 	command -v go >/dev/null || missing+=("Go")
 	command -v wrk >/dev/null || missing+=("wrk")
 	[ -e /usr/include/boost/asio.hpp ] || missing+=("Boost.Asio")
+	[ -e /usr/share/gocode/src/github.com/lib/pq ] || missing+=("lib/pq")
 	local IFS=,
 	printf '{"run":"bench/run.sh%s%s","date":"%s","kernel":"%s %s","processor":"%s","processors":%s,' \
 		"${options:+ --quick}" "${filter:+ $filter}" "$(date -I)" "$(uname -sr)" "$(uname -m)" \
@@ -75,6 +76,7 @@ run blocking build/bench/blocking
 run cancel build/bench/cancel
 run park build/bench/park
 run httpd bench/httpd.sh
+run goodput bench/goodput.sh
 run idle build/bench/idle
 run service bench/service.sh
 run flood build/bench/flood

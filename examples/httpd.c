@@ -21,7 +21,7 @@ struct options {
 
 static const char help[] =
 	"Usage: httpd [--port N] [--port-file FILE] [--root DIR] [--upstream HOST:PORT]\n"
-	"             [--ring ordinary|defer] [--park] [--quiet]\n"
+	"             [--pool N] [--no-cancel] [--ring ordinary|defer] [--park] [--quiet]\n"
 	"\n"
 	"An HTTP/1.1 server on 127.0.0.1 that shows what contexts do to a server.\n"
 	"\n"
@@ -29,6 +29,8 @@ static const char help[] =
 	"  --port-file FILE      also write the port to FILE\n"
 	"  --root DIR            serve the files below DIR under /file?path=\n"
 	"  --upstream HOST:PORT  where /fan asks; see examples/upstream\n"
+	"  --pool N              at most N requests at the upstream at a time, others queue\n"
+	"  --no-cancel           go on with requests whose client has left, to compare\n"
 	"  --ring KIND           ordinary (default), or defer: a DEFER_TASKRUN ring\n"
 	"  --park                idle connections wait outside the kernel\n"
 	"  --quiet               no log\n"
@@ -45,6 +47,8 @@ static int parse_options(int argc, char **argv, struct server *server, struct op
 		{"port-file", required_argument, NULL, 'f'},
 		{"root", required_argument, NULL, 'r'},
 		{"upstream", required_argument, NULL, 'u'},
+		{"pool", required_argument, NULL, 'n'},
+		{"no-cancel", no_argument, NULL, 'g'},
 		{"ring", required_argument, NULL, 'k'},
 		{"quiet", no_argument, NULL, 'q'},
 		{"park", no_argument, NULL, 'i'},
@@ -71,6 +75,13 @@ static int parse_options(int argc, char **argv, struct server *server, struct op
 			if (!parse_address(optarg, &server->upstream))
 				return -EINVAL;
 			server->has_upstream = true;
+			break;
+		case 'n':
+			if (!parse_number(optarg, UINT32_MAX, &server->pool.places) || !server->pool.places)
+				return -EINVAL;
+			break;
+		case 'g':
+			server->no_cancel = true;
 			break;
 		case 'k':
 			options->ring = optarg;
@@ -159,6 +170,7 @@ static int server_open(struct server *server, struct options *options)
 	int error;
 
 	server->park = options->park;
+	TAILQ_INIT(&server->pool.queue);
 	if (!ring_kind_flags(options->ring, &ring_options.setup_flags)) {
 		fprintf(stderr, "httpd: --ring is ordinary or defer\n");
 		return -EINVAL;
@@ -249,5 +261,6 @@ int main(int argc, char **argv)
 #include "server/connection.c"
 #include "server/fan.c"
 #include "server/log.c"
+#include "server/pool.c"
 #include "server/request.c"
 #include "server/routes.c"

@@ -6,7 +6,7 @@
 
 EXAMPLES := $(patsubst examples/%.c,$(OUT)/examples/%,$(wildcard examples/*.c))
 # Examples that need a library of others, each with its name for pkg-config. Built where that is there.
-LIBRARY_EXAMPLES := curl=libcurl sqlite=sqlite3 postgres=libpq glib=glib-2.0 uv=libuv libevent=libevent_core \
+LIBRARY_EXAMPLES := curl=libcurl sqlite=sqlite3 postgres=libpq postgres_pool=libpq glib=glib-2.0 uv=libuv libevent=libevent_core \
 	resolve=libcares
 # pkg-config is asked only when examples are among the goals.
 ifneq ($(filter all examples,$(or $(MAKECMDGOALS),all)),)

@@ -20,6 +20,9 @@ PACKAGES_CROSS := gcc-aarch64-linux-gnu=aarch64-linux-gnu-gcc libc6-dev-arm64-cr
 # Virtual machines with other kernels; without them their tests say why they do not run.
 PACKAGES_KERNELS := qemu-system-x86=qemu-system-x86_64 cpio=cpio iproute2=ip
 PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go libboost-dev=/usr/include/boost/asio.hpp g++=g++
+# What bench/goodput.sh compares with, and draws with. Each is optional.
+PACKAGES_GOODPUT := libpq-dev=postgresql/libpq-fe.h postgresql=/usr/lib/postgresql/*/bin/postgres gnuplot-nox|gnuplot=gnuplot \
+	golang-github-lib-pq-dev=/usr/share/gocode/src/github.com/lib/pq/conn.go
 PACKAGES_TIDY := $(PACKAGES_CHECK) clang-tidy=clang-tidy cppcheck=cppcheck clang-format=clang-format
 
 .PHONY: deps deps-demo deps-check deps-cross deps-kernels deps-bench deps-tidy

@@ -102,7 +102,7 @@ run_scripts() {
 # run_system: the scripts that look at the processes of the machine run one at a time. Beside them run those that do not,
 # in two lanes; the longest comes first.
 run_system() {
-	local at=$SECONDS lanes=() lane left apart=('/system_fleet.*' '/system_(ctxtool_timeout|demo|proxy|hedge|libraries|syscalls)')
+	local at=$SECONDS lanes=() lane left apart=('/system_fleet.*' '/system_(ctxtool_timeout|demo|proxy|hedge|libraries|postgres_pool|syscalls)')
 	left=$(printf '%s\n' tests/system_ctxtool_timeout.sh tests/system_*.sh | awk '!seen[$0]++')
 	for lane in "${apart[@]}"; do
 		run_some system 1 $(grep -E "$lane\.sh$" <<<"$left") &

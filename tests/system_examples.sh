@@ -307,6 +307,78 @@ ask_parked() {
 	done
 }
 
+# ask_behind PATH OPTION...: a client in the background, which waits in the queue when this returns. Sets $started.
+ask_behind() {
+	start "client-${1##*&}" curl -s --max-time 20 -o /dev/null -w '%{http_code}' "${@:2}" "$url$1"
+	await_line "$log" "event=begin .*${1##*&}\""
+	await_line "$log" " req=$(field req) event=queued "
+}
+
+# One place at the upstream, and a queue before it.
+ask_pool() {
+	local served late stays
+
+	start_servers ordinary --pool 1
+	start served curl -s --max-time 20 -o /dev/null "$url/fan?n=1&ms=19000"
+	served=$started
+	await_line "$log" "event=waiting operations=1"
+	ask_behind "/fan?n=1&ms=19000&late" -H "X-Deadline-Ms: 50"
+	late=$started
+	ask_behind "/fan?n=1&ms=19000&leaves"
+	leave "$started"
+	ask_behind "/fan?n=1&ms=5&stays"
+	stays=$started
+	ended "$late"
+	is "pool: half of a deadline in the queue" "$(<"$work/client-late.out")" 503
+	await_line "$log" 'event=end status=499 .*client hung up'
+	# Those before it in the queue are gone, and so is now the one at the upstream.
+	leave "$served"
+	ended "$stays"
+	is "pool: the next one is answered" "$(<"$work/client-stays.out")" 200
+	# The server ends with one request at the upstream and one in the queue.
+	start served curl -s -o /dev/null "$url/fan?n=2&ms=19000"
+	await_line "$log" "event=waiting operations=2"
+	ask_behind "/fan?n=1&ms=19000&waits"
+	stop_servers
+	await_line "$work/upstream.out" answered=
+	is "pool: done by the upstream" "$(field answered)" 1
+
+	# Without cancellation the upstream answers also the one that leaves, before the one that stays.
+	start_servers ordinary --pool 1 --no-cancel
+	start served curl -s --max-time 20 -o /dev/null "$url/fan?n=1&ms=300"
+	served=$started
+	ask_behind "/fan?n=1&ms=5&leaves"
+	leave "$started"
+	ask_behind "/fan?n=1&ms=5&stays"
+	stays=$started
+	leave "$served"
+	ended "$stays"
+	is "pool, no cancel: answered" "$(<"$work/client-stays.out")" 200
+	stop_servers
+	await_line "$work/upstream.out" answered=
+	is "pool, no cancel: done by the upstream" "$(field answered)" 3
+}
+
+# The upstream itself has one place: a client that leaves makes room for the next.
+ask_upstream() {
+	local waiting answer
+
+	start upstream $bin/upstream --port-file "$work/places.port" --places 1
+	await_file "$work/places.port" "$started"
+	exec {waiting}<>"/dev/tcp/127.0.0.1/$text"
+	printf '19000\n' >&"$waiting"
+	exec {answer}<>"/dev/tcp/127.0.0.1/$text"
+	printf '1\n' >&"$answer"
+	! read -r -t 0.1 <&"$answer" || fail "upstream: answers without a place"
+	exec {waiting}>&-
+	read -r -t 10 <&"$answer" || fail "upstream: no answer, though there is a place"
+	exec {answer}>&-
+	kill -TERM "$started"
+	ended "$started"
+	await_line "$work/upstream.out" answered=
+	is "upstream: answered, left" "$line" "end: answered=1 left=1"
+}
+
 ask_call100() {
 	start_servers ordinary
 	run $bin/call100 "${url##*:}" "/slow?ms=5"
@@ -320,6 +392,8 @@ ask_call100() {
 }
 
 ask_call100
+ask_pool
+ask_upstream
 ask_parked ordinary
 ask_parked defer
 ask_everything ordinary
@@ -328,6 +402,8 @@ run $bin/httpd --ring round
 is "httpd: bad option" "$status" 1
 run $bin/httpd --port 70000
 is "httpd: bad port" "$status" 2
+run $bin/httpd --pool 0
+is "httpd: bad pool" "$status" 2
 run $bin/httpd --help
 is "httpd: help" "$status" 0
 has "httpd: help" "$out" "*--park *"

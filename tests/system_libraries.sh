@@ -11,6 +11,8 @@ cd "$(dirname "$0")/.." || exit
 time_max=120
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
+# shellcheck source=tests/support/postgres.sh
+. tests/support/postgres.sh
 need $bin/{httpd,upstream} $ctxtool
 skip_without_uring
 checks=0
@@ -100,33 +102,11 @@ try_resolve() {
 	leave "$started"
 }
 
-# as_other COMMAND...: PostgreSQL refuses root. The command replaces this shell, so that its pid is known.
-as_other() {
-	[[ $EUID == 0 ]] || exec "$@"
-	exec setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups "$@"
-}
-
 try_postgres() {
-	local initdb home=$work/postgres at server
+	local at
 
-	initdb=$(command -v initdb || printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1)
-	[[ -x $initdb ]] || { missing+=("postgres (no server)"); return; }
-	# Whoever runs the server must get to it.
-	chmod 711 "$work"
-	mkdir "$home"
-	[[ $EUID == 0 ]] && chown nobody "$home"
-	(as_other test -w "$home") 2>/dev/null || { missing+=("postgres (nobody may not use $home)"); return; }
-	(as_other "$initdb" -D "$home/data" -U tester -A trust -E UTF8 --locale=C --no-sync) \
-		>"$work/initdb.log" 2>&1 </dev/null || fail "initdb: $(tail -n 3 "$work/initdb.log")"
-	initdb=$(readlink -f "$initdb")
-	as_other "${initdb%/*}/postgres" -D "$home/data" -k "$home" -c listen_addresses= -c fsync=off \
-		>"$work/postgres.out" 2>"$work/postgres.err" </dev/null &
-	server=$!
-	children+=("$server")
-	until_true 60 found "$work/postgres.err" "ready to accept connections" ||
-		fail "PostgreSQL does not start: $(tail -n 3 "$work/postgres.err")"
-
-	at="host=$home user=tester dbname=postgres"
+	start_postgres || { missing+=("postgres ($missing_postgres)"); return; }
+	at=$conninfo
 	expect "postgres: answered" 0 "42" "$1" "$at" 20000 "SELECT 40 + 2"
 	expect "postgres: fails" 2 "postgres: *ERROR: *division by zero*" "$1" "$at" 20000 "SELECT 1 / 0"
 	expect "postgres: COPY" 2 "postgres: *" "$1" "$at" 20000 "COPY (SELECT 1) TO STDOUT"
@@ -135,11 +115,12 @@ try_postgres() {
 	expect "postgres: done before" 1 $'ended: Timer expired\n*the next query' "$1" "$at" 0 "SELECT pg_sleep(90)"
 	expect "postgres: nothing goes on in the server" 0 "0" "$1" "$at" 20000 \
 		"SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
-	# Fast shutdown: without waiting for clients.
-	kill -INT "$server"
-	ended "$server"
+	stop_postgres
 	is "postgres: status of the server" "$status" 0
 }
+
+# tests/system_postgres_pool.sh tries it.
+try_postgres_pool() { :; }
 
 for source in examples/libraries/*.c; do
 	name=$(basename "$source" .c)

@@ -260,7 +260,7 @@ void connection_watch_hangup(struct connection *conn)
 {
 	struct io_uring_sqe *sqe;
 
-	if (conn->watched)
+	if (conn->watched || conn->server->no_cancel)
 		return;
 	conn->watched = true;
 	sqe = ctx_ring_get_sqe(conn->server->ring, conn->tagged, &conn->hangup);

@@ -40,6 +40,7 @@ static void fan_release(struct request *request)
 	for (unsigned i = 0; i < fan->count; i++)
 		if (fan->legs[i].fd >= 0)
 			server_close_fd(request->conn->server, fan->legs[i].fd);
+	pool_leave(request);
 	free(fan);
 }
 
@@ -48,6 +49,7 @@ static void fan_reply(struct request *request)
 	struct fan *fan = request->state;
 	char text[64];
 
+	pool_leave(request);
 	snprintf(text, sizeof(text), "%u asked, %u answered\n", fan->count, fan->answered);
 	request_reply(request, fan->answered == fan->count ? 200 : 502, text);
 }
@@ -111,6 +113,25 @@ static struct fan *fan_new(unsigned count, uint64_t ms)
 	return fan;
 }
 
+/* Begins with the first step of each leg, when the request may go to the upstream. */
+static void fan_begin(struct request *request)
+{
+	struct fan *fan = request->state;
+
+	/* All sockets are opened before the first operation, while the request can still be refused. */
+	for (unsigned i = 0; i < fan->count; i++) {
+		fan->legs[i].fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fan->legs[i].fd < 0) {
+			request_reply(request, 503, "No descriptors.\n");
+			return;
+		}
+	}
+	for (unsigned i = 0; i < fan->count; i++) {
+		ctx_op_init(&fan->legs[i].op, leg_done, (uintptr_t)request);
+		leg_begin(request, &fan->legs[i]);
+	}
+}
+
 void route_fan(struct request *request)
 {
 	uint64_t count, ms = 1000;
@@ -133,16 +154,5 @@ void route_fan(struct request *request)
 	}
 	request->state = fan;
 	request->release = fan_release;
-	/* All sockets are opened before the first operation, while the request can still be refused. */
-	for (unsigned i = 0; i < fan->count; i++) {
-		fan->legs[i].fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fan->legs[i].fd < 0) {
-			request_reply(request, 503, "No descriptors.\n");
-			return;
-		}
-	}
-	for (unsigned i = 0; i < fan->count; i++) {
-		ctx_op_init(&fan->legs[i].op, leg_done, (uintptr_t)request);
-		leg_begin(request, &fan->legs[i]);
-	}
+	pool_enter(request, fan_begin);
 }

@@ -18,12 +18,14 @@
  *	server/request.c	the life of a request, replies
  *	server/routes.c		/, /slow and /file
  *	server/fan.c		/fan
+ *	server/pool.c		--pool: the queue before the upstream
  */
 #ifndef HTTPD_H
 #define HTTPD_H
 
 #include "../example.h"
 #include <llhttp.h>
+#include <sys/queue.h>
 #include <sys/signalfd.h>
 
 /* Limits: what a client may send. */
@@ -34,15 +36,24 @@
 #define IDLE_TIMEOUT_NS (60 * NSEC_PER_SEC)
 #define LINGER_TIMEOUT_NS NSEC_PER_SEC
 
+/* The places at the upstream, and the requests that wait for one, those that came first in front. */
+struct pool {
+	uint64_t places; /* 0: as many as are wanted */
+	uint64_t taken;
+	TAILQ_HEAD(, request) queue;
+};
+
 struct server {
 	struct ctx_ring *ring;
-	bool park; /* idle connections wait outside the kernel */
+	bool park;      /* idle connections wait outside the kernel */
+	bool no_cancel; /* go on with requests whose client has left */
 	struct ctx_context *ctx;
 	int listen_fd;
 	int signal_fd;
 	int root_fd;
 	bool has_upstream;
 	struct sockaddr_in upstream;
+	struct pool pool;
 	bool accept_stalled; /* no descriptors are left: accept again when a connection has been closed */
 	struct ctx_op accept;
 	struct ctx_op signal;
@@ -107,6 +118,13 @@ struct request {
 	/* What the route needs, and the function that frees it. */
 	void *state;
 	void (*release)(struct request *request);
+	/* In the pool. */
+	enum { POOL_OUTSIDE, POOL_QUEUED, POOL_INSIDE } in_pool;
+	TAILQ_ENTRY(request) in_queue;
+	struct ctx_context *queue_ctx;
+	struct ctx_callback queue_end; /* runs when queue_ctx ends */
+	uint64_t queue_end_id;
+	void (*begin)(struct request *request);
 	/* The reply that is being sent. */
 	struct ctx_op send;
 	const struct ctx_context *send_ctx;
@@ -153,6 +171,8 @@ struct io_uring_sqe *request_sqe(struct request *request, struct ctx_op *op);
  * and may be freed already: do not use it.
  */
 bool request_goes_on(struct request *request, const struct ctx_completion *completion);
+/* Call it when the context of the request has ended and no operation of it is in flight. */
+void request_interrupted(struct request *request);
 /* Sends data under the request, then calls sent. Nothing else of the request may be in flight. */
 void request_send(struct request *request, const void *data, size_t length,
 		  void (*sent)(struct request *request));
@@ -173,5 +193,11 @@ int query_number(const char *url, const char *name, uint64_t max, uint64_t *ret_
 
 /* server/fan.c */
 void route_fan(struct request *request);
+
+/* server/pool.c */
+/* Calls begin as soon as there is a place for the request, which may be at once. */
+void pool_enter(struct request *request, void (*begin)(struct request *request));
+/* Gives the place of the request to the next one. It may be called again, and without a place. */
+void pool_leave(struct request *request);
 
 #endif

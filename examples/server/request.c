@@ -38,13 +38,20 @@ static const char *status_text(int status)
 	return "Unknown";
 }
 
+/* Frees what the route has: its sockets, its place at the upstream. No operation of it may be in flight. */
+static void request_release(struct request *request)
+{
+	if (request->release)
+		request->release(request);
+	request->release = NULL;
+}
+
 /* Frees a request that is over. Returns its connection, with the reference that the request had to it. */
 static struct connection *request_free(struct request *request)
 {
 	struct connection *conn = request->conn;
 
-	if (request->release)
-		request->release(request);
+	request_release(request);
 	conn->request = NULL;
 	ctx_unref(request->tagged);
 	ctx_finish(request->ctx);
@@ -87,14 +94,15 @@ void request_abort(struct request *request, const char *why)
 	connection_unref(conn);
 }
 
-/* Called when the context of the request is done and its last operation has completed. */
-static void request_interrupted(struct request *request)
+void request_interrupted(struct request *request)
 {
 	struct ctx_cause cause;
 
 	ctx_get_cause(request->ctx, &cause);
 	if (ctx_err(request->ctx) == -ETIME && !request->replying && !ctx_err(request->conn->ctx)) {
 		log_event(request->tagged, "deadline", "ended=%u", request->by_deadline);
+		/* The upstream is not to work on while the reply is sent. */
+		request_release(request);
 		request_reply(request, 504, "The deadline of the request has passed.\n");
 		return;
 	}
