@@ -12,7 +12,7 @@
 #   packages.mk    Debian's packages for each purpose: make deps
 #   examples.mk    examples, demo, play
 #   tests.mk       tests, check, check-kernels, check-stress, soak, fuzz
-#   bench.mk       benches, bench, bench-quick
+#   bench.mk       benches, bench, bench-quick, peers, bench-peers
 #   sources.mk     tidy, format
 #   install.mk     install, install-strip, uninstall
 #
@@ -69,6 +69,7 @@ help:
 	@echo 'make check-stress  the passes normal, plain, asan, tsan and faults, ROUNDS=5 times, on busy processors'
 	@echo 'make soak          a random storm: SECONDS=60 (or 20m, 2h), SEED= to repeat one, VARIANT=asan|tsan'
 	@echo 'make bench         all benchmarks; bench-quick: less of it, in fewer turns'
+	@echo 'make bench-peers   other libraries beside this one: tables and plots; bench-peers-quick: in 90 s'
 	@echo 'make fuzz          fuzzes the formats; FUZZ_SECONDS=60 for each'
 	@echo 'make install       to $$(DESTDIR)$$(PREFIX), by default /usr/local; uninstall: takes it away'
 	@echo 'make install-strip the same without the debugging information'

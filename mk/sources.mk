@@ -5,7 +5,7 @@
 .PHONY: tidy format
 
 SOURCES := $(wildcard lib/*/*.[ch] daemon/*.[ch] daemon/*/*.[ch] tools/*.[ch] tools/*/*.[ch] fuzz/*.[ch] examples/*.[ch] \
-	examples/libraries/*.c bench/*.[ch] include/*.h tests/*.[ch] tests/soak/*.[ch] tests/support/*.[ch] \
+	examples/libraries/*.c bench/*.[ch] bench/peers/*.[ch] include/*.h tests/*.[ch] tests/soak/*.[ch] tests/support/*.[ch] \
 	tests/support/programs/*.c)
 
 # Both tools report faults that are none, in lists and where two variables say something together. Read each report, and change

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The functions of bench/asio.cc, which bench/park.c calls. */
+/* The functions of bench/peers/asio.cc, which bench/park.c calls. */
 #ifndef BENCH_ASIO_H
 #define BENCH_ASIO_H
 
