@@ -673,8 +673,12 @@ struct ctx_batch {
 	unsigned held;	     /* operations that the kernel still holds */
 };
 
-/* How deadlines reach operations. With neither flag the ring chooses, see ctxring(7); both are refused. */
-#define CTX_RING_LINKED_TIMEOUTS (1u << 0) /* each operation carries a linked timeout */
+/*
+ * How deadlines reach operations. With neither flag the ring chooses, see ctxring(7); both are refused. With
+ * linked timeouts, too, an operation carries none if 256 for the same deadline are in the kernel when it
+ * begins. A batch ends such an operation.
+ */
+#define CTX_RING_LINKED_TIMEOUTS (1u << 0) /* operations carry linked timeouts */
 #define CTX_RING_ONE_TIMER (1u << 1)	   /* no operation does; at the deadline a batch cancels them */
 /* Operations are parked, see CTX_OP_PARK, unless they have CTX_OP_PENDING. */
 #define CTX_RING_PARK (1u << 2)

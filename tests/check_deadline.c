@@ -285,6 +285,36 @@ START_TEST(deadline_moved_later_does_not_fire_at_the_old_one)
 }
 END_TEST
 
+/*
+ * Goal: a deadline that was moved while the timer has it for an earlier time fires at the last one. Method:
+ * there are deadlines between the old times and the new ones, and every third is moved back.
+ */
+START_TEST(deadlines_moved_again_and_again_fire_at_the_last_one)
+{
+	struct ctx_context *moved[20], *plain = timed_child_of(ctx_background(), 30 * MILLISECOND);
+	uint64_t start_ns = clock_now_ns(), last_ns[20];
+
+	for (unsigned i = 0; i < 20; i++) {
+		last_ns[i] = start_ns + (10 + i) * MILLISECOND;
+		ck_assert_ok(ctx_with_movable_deadline(ctx_background(), last_ns[i], NULL, &moved[i]));
+		for (unsigned turn = 1; turn < 4; turn++) {
+			unsigned after_ms = i % 3 ? 20 + i + 10 * turn : 45 - i - turn;
+			if (!ctx_set_deadline(moved[i], start_ns + after_ms * MILLISECOND))
+				last_ns[i] = start_ns + after_ms * MILLISECOND;
+		}
+	}
+	for (unsigned i = 20; i--;) {
+		ck_assert_ok(ctx_wait(moved[i], CTX_FOREVER));
+		ck_assert_uint_ge(clock_now_ns(), last_ns[i]);
+		ck_assert_expired(moved[i]);
+		ctx_finish(moved[i]);
+	}
+	ck_assert_ok(ctx_wait(plain, CTX_FOREVER));
+	ck_assert_expired(plain);
+	ctx_finish(plain);
+}
+END_TEST
+
 /* Goal: the timer serves them in the order of time. Method: done times of many random ones, all children of
  * one. */
 START_TEST(many_deadlines_fire_each_at_its_time)
@@ -333,6 +363,7 @@ Suite *test_suite(void)
 	tcase_add_test(deadline, forever_is_no_deadline);
 	tcase_add_test(deadline, cancelled_before_expiry_is_ecanceled_for_ever);
 	tcase_add_test(deadline, jump_of_the_wall_clock_changes_nothing);
+	tcase_add_test(deadline, deadlines_moved_again_and_again_fire_at_the_last_one);
 	tcase_add_test(deadline, many_deadlines_fire_each_at_its_time);
 	tcase_add_test(deadline, unreferenced_context_with_live_children_still_expires);
 	TCase *moved = test_case(suite, "moved");

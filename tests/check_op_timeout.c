@@ -2,6 +2,7 @@
 /* Deadlines of contexts on rings, in each form, and operations' own timeouts. */
 #include <sys/eventfd.h>
 
+#include "op.h"
 #include "support/rings.h"
 
 /* The loop variable here: kind of ring and form of deadlines. */
@@ -200,6 +201,88 @@ START_TEST(a_linked_timeout_ends_the_operation_of_a_thread_that_computes)
 }
 END_TEST
 
+#define MANY 400u
+#define LINKED_MANY 256u
+
+/* Many operations of one deadline, of one context or each of its own. */
+struct crowd {
+	struct ctx_context *top, *each[MANY];
+	bool apart;
+	struct probe probes[MANY];
+	struct pair pair;
+	char sink[8];
+};
+
+static struct crowd *crowd_new(struct ctx_ring *ring, uint64_t timeout_ns, bool apart)
+{
+	struct crowd *crowd = calloc(1, sizeof(*crowd));
+
+	ck_assert_ptr_nonnull(crowd);
+	crowd->apart = apart;
+	crowd->pair = pair_new();
+	crowd->top = timed_child_of(ctx_background(), timeout_ns);
+	for (unsigned i = 0; i < MANY; i++) {
+		crowd->each[i] = apart ? child_of(crowd->top) : crowd->top;
+		probe_recv(ring, crowd->each[i], &crowd->probes[i], crowd->pair.near, crowd->sink,
+			   sizeof(crowd->sink));
+	}
+	return crowd;
+}
+
+static void crowd_free(struct crowd *crowd)
+{
+	for (unsigned i = 0; crowd->apart && i < MANY; i++)
+		ctx_unref(crowd->each[i]);
+	ctx_finish(crowd->top);
+	pair_end(crowd->pair);
+	free(crowd);
+}
+
+static unsigned count_linked(struct crowd *crowd)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < MANY; i++)
+		if (op_from_public(&crowd->probes[i].op)->marks & OP_TIMED)
+			count++;
+	return count;
+}
+
+/* The loop variable: kind of ring, form of deadlines, and whether each operation has a context of its own. */
+START_TEST(few_of_many_operations_of_one_deadline_carry_linked_timeouts)
+{
+	struct ctx_ring *ring = ring_in_form(_i / 2);
+	unsigned form = forms[_i / 2 % FORMS], linked = LINKED_MANY;
+	int kind = _i / 2 / FORMS;
+
+	if (form == CTX_RING_ONE_TIMER || (!form && kind == RING_DEFER) || parks(kind))
+		linked = 0;
+	for (int turn = 0; turn < 3; turn++) { /* what has ended does not count */
+		struct crowd *crowd = crowd_new(ring, HOUR, _i % 2);
+		ck_assert_int_eq(ctx_ring_submit(ring), MANY);
+		ck_assert_uint_eq(count_linked(crowd), linked);
+		ck_assert_ok(ctx_cancel(crowd->top));
+		await_probes(ring, crowd->probes, MANY);
+		crowd_free(crowd);
+	}
+	ring_end(ring);
+}
+END_TEST
+
+START_TEST(a_deadline_ends_the_operations_of_many_contexts)
+{
+	struct ctx_ring *ring = ring_in_form(_i);
+	struct crowd *crowd = crowd_new(ring, 50 * MILLISECOND, true);
+
+	await_probes(ring, crowd->probes, MANY);
+	ck_assert_uint_ge(clock_now_ns(), ctx_deadline_ns(crowd->top));
+	for (unsigned i = 0; i < MANY; i++)
+		ck_assert_probe(&crowd->probes[i], -ECANCELED, CTX_OP_DEADLINE);
+	ring_end(ring);
+	crowd_free(crowd);
+}
+END_TEST
+
 /* ---- own timeouts */
 
 START_TEST(an_own_timeout_ends_its_operation_alone)
@@ -370,6 +453,9 @@ Suite *test_suite(void)
 	ON_EACH_FORM(deadlines, a_deadline_ends_the_operations_of_its_context);
 	ON_EACH_FORM(deadlines, no_operation_ends_early_under_a_context_that_looks_live);
 	ON_EACH_FORM(deadlines, a_deadline_ends_thousands_of_operations);
+	tcase_add_loop_test(deadlines, few_of_many_operations_of_one_deadline_carry_linked_timeouts,
+			    2 * FORMS * ring_kind_first(), 2 * FORMS * ring_kind_end());
+	ON_EACH_FORM(deadlines, a_deadline_ends_the_operations_of_many_contexts);
 	ON_EACH_FORM(deadlines, a_deadline_moved_earlier_takes_effect);
 	ON_EACH_FORM(deadlines, a_movable_deadline_moved_later_takes_effect);
 	ON_EACH_FORM(deadlines, work_that_ends_in_time_is_untouched_by_its_deadline);

@@ -22,8 +22,13 @@ struct ctx_context *timer_take_due(uint64_t now_ns, uint64_t *ret_sleep_ns)
 	timers.sleeping_until_ns = 0;
 	while (!ctx && timers.heap.root && timers.heap.root->key_ns <= now_ns) {
 		struct timer *timer = container_of(timers.heap.root, struct timer, node);
-		ctx = timer->ctx;
+		uint64_t own_ns = atomic_load_explicit(&timer->own_ns, memory_order_relaxed);
 		heap_remove(&timers.heap, &timer->node);
+		if (own_ns > now_ns) { /* moved since, see timer_arm() */
+			heap_insert(&timers.heap, &timer->node, own_ns);
+			continue;
+		}
+		ctx = timer->ctx;
 		bool pinned = node_pin(ctx);
 		if (!pinned)
 			ctx = NULL;
@@ -72,13 +77,14 @@ void timer_arm(struct timer *timer)
 	if (__builtin_expect(node_is_inherited(timer->ctx), 0))
 		wake = adopt_inherited();
 	uint64_t own_ns = atomic_load_explicit(&timer->own_ns, memory_order_relaxed);
-	heap_remove(&timers.heap, &timer->node);
 	/* Sequentially consistent. This thread stores armed, then loads the state; a sweep stores the state,
 	 * then loads armed (timer_disarm). One of the two sees the other's store. */
 	atomic_store(&timer->armed, 1);
 	if (own_ns == CTX_FOREVER || atomic_load(&timer->ctx->state) & STATE_ERRNO) {
+		heap_remove(&timers.heap, &timer->node);
 		atomic_store_explicit(&timer->armed, 0, memory_order_release);
-	} else {
+	} else if (!heap_contains(&timer->node) || own_ns < timer->node.key_ns) {
+		heap_remove(&timers.heap, &timer->node);
 		heap_insert(&timers.heap, &timer->node, own_ns);
 		wake |= wants_wake(own_ns);
 	}

@@ -31,8 +31,11 @@ int timer_start(void);
  */
 void timer_adopt(void);
 
-/* Puts timer into the heap at its own_ns, also when it is in the heap already. Takes it out instead when its
- * context is done, or own_ns is CTX_FOREVER. */
+/*
+ * Puts timer into the heap at its own_ns. One that is in the heap at an earlier time stays there: the thread
+ * moves it when that time comes, so that a deadline which is moved again and again costs no search. Takes
+ * timer out of the heap instead when its context is done, or own_ns is CTX_FOREVER.
+ */
 void timer_arm(struct timer *timer);
 
 /* Takes timer out of the heap. When its context is being freed, no other thread touches timer afterwards. */

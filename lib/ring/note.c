@@ -93,6 +93,8 @@ static void note_final(struct ctx_ring *ring, struct operation *op, int res)
 	op_mark(op, OP_SEEN);
 	op->group->in_kernel--;
 	ring->ops.in_kernel--;
+	if ((op->marks & (OP_TIMED | OP_TIMED_OWN)) == OP_TIMED)
+		--*deadline_count(ring, op->timeout_ns);
 	if (op == ring->ops.barrier)
 		ring->ops.barrier = NULL;
 	/* The kernel ended op at the deadline of its context, and with op its whole chain is to end. */

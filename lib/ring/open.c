@@ -99,8 +99,8 @@ static enum linked_timeouts choose_linked_timeouts(const struct ctx_ring *ring)
 	if (ring->uring->sq.ring_entries < 2)
 		return LINKED_NONE;
 	if (ring->options.flags & CTX_RING_LINKED_TIMEOUTS)
-		return LINKED_ALL;
-	return ring->defer || (ring->options.flags & CTX_RING_ONE_TIMER) ? LINKED_OWN : LINKED_SMALL_GROUPS;
+		return LINKED_DEADLINES;
+	return ring->defer || (ring->options.flags & CTX_RING_ONE_TIMER) ? LINKED_OWN : LINKED_DEADLINES;
 }
 
 int ring_attach(struct ctx_ring *ring, struct io_uring *uring)

@@ -18,12 +18,6 @@
 #include "record.h"
 #include "ring.h"
 
-/*
- * A group with more operations in the kernel than this gets no linked timeouts for its deadline. They would
- * fire in the order in which the kernel is slowest, and the batch is faster.
- */
-#define LINKED_GROUP_MAX 1024u
-
 struct unit {
 	struct operation *first, *last;
 	unsigned operations;
@@ -48,10 +42,10 @@ static bool wants_linked_deadline(const struct ctx_ring *ring, const struct oper
 {
 	const struct group *group = op->group;
 
-	return ring->linked >= LINKED_SMALL_GROUPS && group &&
+	return ring->linked >= LINKED_DEADLINES && group &&
 	       context_deadline(group->watch.ctx) != CTX_FOREVER &&
 	       !(group->watch.ctx->flags & NODE_MOVABLE) && !op_never_waits(op->sqe.opcode) &&
-	       (ring->linked == LINKED_ALL || group->in_kernel < LINKED_GROUP_MAX);
+	       deadline_may_link(ring, context_deadline(group->watch.ctx));
 }
 
 /*
@@ -280,7 +274,10 @@ static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned c
 		deadline_ns = own ? own_ns : deadline_ns;
 	}
 	op->timeout_ns = deadline_ns;
-	op_mark(op, own ? OP_TIMED_OWN : 0);
+	if (own)
+		op_mark(op, OP_TIMED_OWN);
+	else
+		++*deadline_count(ring, deadline_ns);
 	op->timeout = uring_time(deadline_ns);
 	io_uring_prep_link_timeout(sqe, &op->timeout, IORING_TIMEOUT_ABS);
 	sqe->flags = (uint8_t)(chain_flags | (ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0));
