@@ -486,6 +486,15 @@ void bridge_owned_moved(struct bridge *bridge, const struct wire_move *move)
 		fleet_owned_moved(bridge->fleet, &context->key, move->deadline_ns, bridge->now_ns);
 }
 
+void bridge_owned_released(struct bridge *bridge, struct ctxd_id id)
+{
+	uint32_t slot;
+	const struct owned_context *context = find_by_number(&bridge->owned, id.number, &slot);
+
+	if (context && context->state == OWNED_JOINED)
+		fleet_owned_released(bridge->fleet, &context->key);
+}
+
 /* ---- ends */
 
 /* words: the last words; NULL: there are none. */

@@ -201,6 +201,8 @@ void bridge_owned_leave(struct bridge *bridge, const struct fleet_key *key);
 void bridge_owned_answer(struct bridge *bridge, const struct wire_message *message, const int *fds,
 			 bool is_cut);
 void bridge_owned_moved(struct bridge *bridge, const struct wire_move *move);
+/* The owner does not share it any more: no further host may join it. */
+void bridge_owned_released(struct bridge *bridge, struct ctxd_id id);
 /* The present number of a context that was joined by that id. 0: there is none, or ctxd does not know it.
  * *ret_uid is the user that owns it. */
 uint64_t bridge_owned_number(const struct bridge *bridge, struct ctxd_id id, uint32_t *ret_uid);
