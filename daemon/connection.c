@@ -291,10 +291,7 @@ static void connection_hang_up(struct connection *connection)
 /* Whether this process may have fewer than PASSED_MAX descriptors free. */
 static bool is_short_of_fds(const struct connections *all)
 {
-	struct rlimit limit;
-
-	return getrlimit(RLIMIT_NOFILE, &limit) ||
-	       broker_fds(all->broker) + closers_fds(all->closers) + OWN_FDS + PASSED_MAX > limit.rlim_cur;
+	return broker_fds(all->broker) + closers_fds(all->closers) + OWN_FDS + PASSED_MAX > all->fds_limit;
 }
 
 /*
@@ -407,7 +404,9 @@ static void read_last_words(struct connection *connection, uint64_t end)
 static void take_turn(struct connection *connection)
 {
 	uint64_t end = broker_work(connection->all->broker) + WORK_TURN;
+	struct rlimit limit;
 
+	connection->all->fds_limit = getrlimit(RLIMIT_NOFILE, &limit) ? 0 : limit.rlim_cur;
 	if (connection->failing)
 		return;
 	if (connection->writable)

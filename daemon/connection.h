@@ -19,7 +19,8 @@ struct connections {
 	const struct config *config;
 	struct list list;
 	unsigned count;
-	unsigned owed; /* The number of answers in all queues. */
+	unsigned owed;	    /* The number of answers in all queues. */
+	uint64_t fds_limit; /* RLIMIT_NOFILE, as it was when this turn began. */
 	/*
 	 * The connections that wait for a turn. A connection that had nothing more to do waits among the
 	 * fresh ones; one whose last turn was not long enough waits among the busy ones. Each round gives

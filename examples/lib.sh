@@ -64,7 +64,11 @@ until_true() {
 	local end=$((SECONDS + $1))
 	shift
 	until "$@"; do
-		((SECONDS <= end && SECONDS < time_max)) || return 1
+		if ((SECONDS >= time_max)); then
+			echo "no wait goes on after $time_max s, which have passed" >&2
+			return 1
+		fi
+		((SECONDS <= end)) || return 1
 		sleep 0.02
 	done
 }

@@ -181,6 +181,7 @@ static void save_messages(void)
 		{.type = WIRE_TOLD, .told = {.error = -ENOENT}},
 		{.type = WIRE_FETCH, .fetch = {global, WIRE_SURVIVE, 1}},
 		{.type = WIRE_UNWANTED, .id = id},
+		{.type = WIRE_UNSHARED, .id = id},
 		{.type = WIRE_ASKED, .ask = {.question = WIRE_ASK_LIST, .kinds = 1, .pid = 1}},
 	};
 	char name[16];

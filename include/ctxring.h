@@ -1990,8 +1990,9 @@ int ctxd_global_id_of(struct ctxd_client *client, const struct ctx_context *ctx,
 		      char id[CTXD_GLOBAL_ID_TEXT]);
 
 /*
- * Withdraws a shared context: nobody can join it any more. Whoever has joined stays joined. If a
- * program of another host has joined it, others on other hosts can still do so while that lasts.
+ * Withdraws a shared context: nobody can join it any more. Whoever has joined stays joined, and on
+ * another host that has joined it others may still join that. A restart of ctxd-fleet on this host
+ * ends what other hosts have joined of it.
  * -ENOENT: ctx is not shared. -EINVAL: an argument is NULL.
  */
 int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx);

@@ -333,6 +333,85 @@ START_TEST(after_a_restart_the_bridge_and_who_had_the_id_join_again_by_the_pipe)
 }
 END_TEST
 
+/* ---- what is withdrawn */
+
+static void expect_unshared(struct raw_client *bridge, struct ctxd_id id)
+{
+	fleet_expect(bridge, WIRE_UNSHARED);
+	ck_assert(wire_id_equal(bridge->got.id, id));
+}
+
+START_TEST(the_bridge_is_told_what_is_withdrawn_after_it_has_joined_it)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	struct wire_global first, second, third;
+	service_start(&service, FLEET_CONFIGURATION);
+	struct raw_client bridge = fleet_bridge(&service), owner = fleet_client(&service),
+			  other = fleet_client(&service);
+	int pipes[] = {fleet_share(&owner, 0600, &first), fleet_share(&owner, 0600, &second),
+		       fleet_share(&other, 0600, &third)};
+
+	fleet_join(&bridge, first, 0);
+	fleet_expect_joined(&bridge);
+	fleet_close_fds(&bridge);
+	fleet_join(&bridge, third, 0);
+	fleet_expect_joined(&bridge);
+	fleet_close_fds(&bridge);
+	/* Of what no other host has joined it hears nothing. */
+	fleet_say(&owner, (struct wire_message){.type = WIRE_UNSHARE, .id = second.id});
+	fleet_expect_error(&owner, 0);
+	fleet_say(&owner, (struct wire_message){.type = WIRE_UNSHARE, .id = first.id});
+	fleet_expect_error(&owner, 0);
+	expect_unshared(&bridge, first.id);
+	fleet_join(&bridge, first, 0);
+	fleet_expect_error(&bridge, -ENOENT);
+	fleet_say(&bridge, (struct wire_message){.type = WIRE_LEAVE, .attach = {.id = first.id}});
+	/* The connection of its owner ends, but the process and the context live. */
+	close(other.fd);
+	expect_unshared(&bridge, third.id);
+	fleet_expect_nothing(&bridge);
+	for (int i = 0; i < 3; i++)
+		close(pipes[i]);
+	close(owner.fd);
+	close(bridge.fd);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(what_has_ended_is_not_withdrawn_and_a_bridge_that_is_gone_is_not_told)
+{
+	struct service service = {.loop = SERVICE_LOOP(_i)};
+	struct wire_global global;
+	service_start(&service, FLEET_CONFIGURATION);
+	struct raw_client bridge = fleet_bridge(&service), owner = fleet_client(&service);
+	int pipe_end = fleet_share(&owner, 0600, &global);
+	struct wire_message ended = {.type = WIRE_ENDED, .ended = {.id = global.id}};
+
+	ended.ended.cause = (struct wire_cause){.error = -ECANCELED, .kind = CTX_CAUSE_CALL};
+	fleet_join(&bridge, global, 0);
+	fleet_expect_joined(&bridge);
+	fleet_close_fds(&bridge);
+	fleet_say(&owner, ended);
+	fleet_say(&owner, (struct wire_message){.type = WIRE_UNSHARE, .id = global.id});
+	fleet_expect_error(&owner, -ENOENT);
+	fleet_expect_nothing(&bridge);
+	close(pipe_end);
+	pipe_end = fleet_share(&owner, 0600, &global);
+	fleet_join(&bridge, global, 0);
+	fleet_expect_joined(&bridge);
+	fleet_close_fds(&bridge);
+	close(bridge.fd);
+	fleet_say(&owner, (struct wire_message){.type = WIRE_UNSHARE, .id = global.id});
+	fleet_expect_error(&owner, 0);
+	bridge = fleet_bridge(&service);
+	fleet_expect_nothing(&bridge);
+	close(pipe_end);
+	close(owner.fd);
+	close(bridge.fd);
+	service_end(&service);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("service_fleet");
@@ -345,5 +424,8 @@ Suite *test_suite(void)
 	ON_EACH_LOOP(users, only_root_and_whom_the_configuration_names_may_be_the_bridge);
 	ON_EACH_LOOP(users, the_bridge_sees_what_is_of_the_fleet_or_all_if_it_may);
 	tcase_add_test(restart, after_a_restart_the_bridge_and_who_had_the_id_join_again_by_the_pipe);
+	tcase_add_loop_test(shares, the_bridge_is_told_what_is_withdrawn_after_it_has_joined_it, 0, 2);
+	tcase_add_loop_test(shares, what_has_ended_is_not_withdrawn_and_a_bridge_that_is_gone_is_not_told, 0,
+			    2);
 	return suite;
 }

@@ -91,12 +91,12 @@ static struct ctxd_entry some_entry(void)
 }
 
 static const enum wire_type types[] = {
-	WIRE_HELLO,	  WIRE_SHARE,  WIRE_UNSHARE, WIRE_MOVE,	    WIRE_ENDED,	 WIRE_JOIN,
-	WIRE_REJOIN,	  WIRE_ATTACH, WIRE_LEAVE,   WIRE_LIST,	    WIRE_WATCH,	 WIRE_CANCEL,
-	WIRE_TABLE,	  WIRE_OBEYED, WIRE_WELCOME, WIRE_RESULT,   WIRE_JOINED, WIRE_ENTRIES,
-	WIRE_REPORT,	  WIRE_FOUND,  WIRE_ORDER,   WIRE_MOVED,    WIRE_EVENT,	 WIRE_GOODBYE,
-	WIRE_JOIN_GLOBAL, WIRE_ASK,    WIRE_BRIDGE,  WIRE_MIRROR,   WIRE_TELL,	 WIRE_TERMS,
-	WIRE_SHARED,	  WIRE_TOLD,   WIRE_FETCH,   WIRE_UNWANTED, WIRE_ASKED,	 WIRE_WITHDRAW};
+	WIRE_HELLO,    WIRE_SHARE,   WIRE_UNSHARE, WIRE_MOVE,	     WIRE_ENDED,  WIRE_JOIN,	 WIRE_REJOIN,
+	WIRE_ATTACH,   WIRE_LEAVE,   WIRE_LIST,	   WIRE_WATCH,	     WIRE_CANCEL, WIRE_TABLE,	 WIRE_OBEYED,
+	WIRE_WELCOME,  WIRE_RESULT,  WIRE_JOINED,  WIRE_ENTRIES,     WIRE_REPORT, WIRE_FOUND,	 WIRE_ORDER,
+	WIRE_MOVED,    WIRE_EVENT,   WIRE_GOODBYE, WIRE_JOIN_GLOBAL, WIRE_ASK,	  WIRE_BRIDGE,	 WIRE_MIRROR,
+	WIRE_TELL,     WIRE_TERMS,   WIRE_SHARED,  WIRE_TOLD,	     WIRE_FETCH,  WIRE_UNWANTED, WIRE_ASKED,
+	WIRE_WITHDRAW, WIRE_UNSHARED};
 #define TYPES (sizeof(types) / sizeof(types[0]))
 
 static struct wire_global some_global(void)
@@ -302,7 +302,7 @@ static struct wire_message some_message(enum wire_type type)
 	memset(&message, 0, sizeof(message));
 	message.type = type;
 	message.serial = roll();
-	if (type == WIRE_UNSHARE || type == WIRE_UNWANTED)
+	if (type == WIRE_UNSHARE || type == WIRE_UNSHARED || type == WIRE_UNWANTED)
 		message.id = some_id();
 	else if (type == WIRE_MOVE || type == WIRE_MOVED)
 		message.move = (struct wire_move){some_id(), roll()};

@@ -81,6 +81,19 @@ strangers_are_refused() {
 }
 
 # A mirror serves a second program on the same host, and the last that leaves leaves for all.
+what_is_withdrawn_is_joined_by_no_further_host() {
+	shares a withdrawn
+	must b join withdrawn "$id" wait
+	must a unshare withdrawn
+	# ctxd tells ctxd-fleet of it after it has answered.
+	until_true 30 cannot_join c "$id" || fail "another host joins what is withdrawn"
+	lives b withdrawn
+	must a cancel withdrawn
+	ended_as b withdrawn call a
+}
+cannot_join() { tell "$1" join withdrawn-$((tries += 1)) "$2" wait && [[ $answer == *ENOENT* ]]; }
+tries=0
+
 programs_of_a_host_join_one_mirror() {
 	start_actor second b
 	shares a twice
@@ -325,7 +338,9 @@ for host in a b c; do
 	start_actor $host $host
 done
 run_tests an_end_reaches_all_who_joined a_late_join_is_born_done an_owner_that_dies_ends_all \
-	deadlines_cross_and_are_never_earlier strangers_are_refused programs_of_a_host_join_one_mirror two_tiers_of_http ctxtool_sees_and_cancels_on_all_hosts \
+	deadlines_cross_and_are_never_earlier strangers_are_refused \
+	what_is_withdrawn_is_joined_by_no_further_host programs_of_a_host_join_one_mirror two_tiers_of_http \
+	ctxtool_sees_and_cancels_on_all_hosts \
 	broken_messages_are_ignored a_lease_that_looks_gone_ends_nothing an_emptied_engine_ends_nothing \
 	a_second_host_of_one_name_is_refused ctxd_of_the_owner_is_killed ctxd_of_the_joiner_is_killed \
 	bridge_of_the_owner_is_killed bridge_of_the_joiner_is_killed a_paused_host_comes_back \

@@ -290,8 +290,7 @@ static void handle_event(struct bridge *bridge, const struct epoll_event *event)
 			receive_ready(bridge);
 		break;
 	case WATCHED_OWNED:
-		bridge_owned_pipe_ready(bridge, slot);
-		break;
+		break; /* See handle_events(). */
 	case WATCHED_PROCESS:
 		bridge_owned_process_ready(bridge, slot);
 		break;
@@ -299,6 +298,26 @@ static void handle_event(struct bridge *bridge, const struct epoll_event *event)
 		bridge_mirrors_readers_ready(bridge, slot);
 		break;
 	}
+}
+
+/* The pipes of contexts of this host are read some at a time, as that takes fewer system calls. */
+static void handle_events(struct bridge *bridge, const struct epoll_event *events, int count)
+{
+	uint32_t slots[WORDS_MANY_MAX];
+	unsigned pipes = 0;
+
+	for (int i = 0; i < count; i++) {
+		if (events[i].data.u64 >> 32 != WATCHED_OWNED) {
+			handle_event(bridge, &events[i]);
+			continue;
+		}
+		slots[pipes++] = (uint32_t)events[i].data.u64;
+		if (pipes == WORDS_MANY_MAX) {
+			bridge_owned_pipes_ready(bridge, slots, pipes);
+			pipes = 0;
+		}
+	}
+	bridge_owned_pipes_ready(bridge, slots, pipes);
 }
 
 static int wait_for_events(struct bridge *bridge, uint64_t wait_ns, struct epoll_event *events)
@@ -320,8 +339,7 @@ enum bridge_exit bridge_turn(struct bridge *bridge, uint64_t wait_ns)
 	bool has_news;
 
 	bridge->now_ns = clock_now_ns();
-	for (int i = 0; i < count; i++)
-		handle_event(bridge, &events[i]);
+	handle_events(bridge, events, count);
 	bridge->engine->calls->dispatch(bridge->engine, bridge->now_ns);
 	if (bridge->service.is_broken)
 		receive_lost(bridge);

@@ -317,9 +317,11 @@ void bridge_remote_end(struct remote *remote, const struct wire_cause *cause)
 
 	heap_remove(&mirrors->timers, &remote->timer);
 	if (remote->pipe >= 0) {
-		words_write(remote->pipe, cause);
-		close(remote->pipe);
-		remote->pipe = -1;
+		/* Who has joined waits for the words. The pipe is closed when this is freed. */
+		if (!words_write(remote->pipe, cause)) {
+			close(remote->pipe);
+			remote->pipe = -1;
+		}
 	}
 	free(remote->label);
 	remote->cause = malloc(sizeof(*remote->cause));

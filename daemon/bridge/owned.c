@@ -88,7 +88,7 @@ void bridge_owned_finish(struct bridge *bridge)
 
 	for (uint32_t slot = 0; slot < owned->store.used; slot++) {
 		const struct owned_context *context = store_at(&owned->store, slot);
-		if (context->state == OWNED_JOINED)
+		if (context->state != OWNED_FREE && context->pipe >= 0)
 			close(context->pipe);
 	}
 	for (uint32_t slot = 0; slot < owned->processes.used; slot++) {
@@ -232,17 +232,21 @@ static void context_free(struct bridge *bridge, struct owned_context *context, u
 	struct owned_contexts *owned = &bridge->owned;
 
 	clear_pending(owned, context, slot);
-	if (context->state == OWNED_JOINED) {
+	if (context->pipe >= 0)
 		watched_close(bridge, context->pipe);
+	if (context->state == OWNED_JOINED)
 		process_remove(bridge, context, slot);
-	}
 	if (context->state != OWNED_LEAVING)
 		lookup_remove(&owned->by_key, slot);
 	forget_number(owned, context, slot);
 	store_release(&owned->store, slot);
 }
 
-/* Stops being a member, and frees the context when ctxd has been told. */
+/*
+ * Stops being a member, and frees the context when ctxd has been told. Its pipe is closed only then: that can
+ * wait, and other hosts wait for the ends of other contexts. The pipe is watched for changes only, so it does
+ * not wake the bridge again and again.
+ */
 static void context_leave(struct bridge *bridge, struct owned_context *context, uint32_t slot)
 {
 	struct owned_contexts *owned = &bridge->owned;
@@ -252,7 +256,6 @@ static void context_leave(struct bridge *bridge, struct owned_context *context, 
 		return;
 	}
 	clear_pending(owned, context, slot);
-	watched_close(bridge, context->pipe);
 	process_remove(bridge, context, slot);
 	lookup_remove(&owned->by_key, slot);
 	context->state = OWNED_LEAVING;
@@ -342,8 +345,9 @@ static int context_joined(struct bridge *bridge, struct owned_context *context, 
 {
 	struct owned_contexts *owned = &bridge->owned;
 	uint32_t process = process_get(bridge, joined, fds[1]);
-	int result =
-		process == STORE_NONE ? -ENOMEM : watch_add(bridge, WATCHED_OWNED, slot, fds[0], EPOLLIN);
+	int result = process == STORE_NONE
+			     ? -ENOMEM
+			     : watch_add(bridge, WATCHED_OWNED, slot, fds[0], EPOLLIN | EPOLLET);
 
 	context->number = joined->id.number;
 	if (!result)
@@ -482,6 +486,15 @@ void bridge_owned_moved(struct bridge *bridge, const struct wire_move *move)
 		fleet_owned_moved(bridge->fleet, &context->key, move->deadline_ns, bridge->now_ns);
 }
 
+void bridge_owned_released(struct bridge *bridge, struct ctxd_id id)
+{
+	uint32_t slot;
+	const struct owned_context *context = find_by_number(&bridge->owned, id.number, &slot);
+
+	if (context && context->state == OWNED_JOINED)
+		fleet_owned_released(bridge->fleet, &context->key);
+}
+
 /* ---- ends */
 
 /* words: the last words; NULL: there are none. */
@@ -507,17 +520,36 @@ static void context_ended(struct bridge *bridge, struct owned_context *context, 
 	fleet_owned_ended(bridge->fleet, &key, &cause, bridge->now_ns);
 }
 
-void bridge_owned_pipe_ready(struct bridge *bridge, uint32_t slot)
+static struct owned_context *joined_at(const struct bridge *bridge, uint32_t slot)
 {
 	struct owned_context *context = store_at(&bridge->owned.store, slot);
-	struct wire_cause words;
 
-	if (!context || context->state != OWNED_JOINED)
+	return context && context->state == OWNED_JOINED ? context : NULL;
+}
+
+void bridge_owned_pipes_ready(struct bridge *bridge, const uint32_t *slots, unsigned count)
+{
+	struct wire_cause causes[WORDS_MANY_MAX];
+	int pipes[WORDS_MANY_MAX], results[WORDS_MANY_MAX];
+	uint32_t joined[WORDS_MANY_MAX];
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct owned_context *context = joined_at(bridge, slots[i]);
+		if (!context)
+			continue;
+		joined[found] = slots[i];
+		pipes[found++] = context->pipe;
+	}
+	if (!found)
 		return;
-	int result = words_copy(context->pipe, bridge->scratch, &words);
-	/* If there is nothing to read, the event was of a context that had the slot before. */
-	if (result != -EAGAIN)
-		context_ended(bridge, context, slot, result ? NULL : &words);
+	words_copy_many(pipes, found, bridge->scratch, causes, results);
+	for (unsigned i = 0; i < found; i++) {
+		struct owned_context *context = joined_at(bridge, joined[i]);
+		/* If there is nothing to read, the event was of a context that had the slot before. */
+		if (context && results[i] != -EAGAIN)
+			context_ended(bridge, context, joined[i], results[i] ? NULL : &causes[i]);
+	}
 }
 
 void bridge_owned_process_ready(struct bridge *bridge, uint32_t number)

@@ -73,8 +73,13 @@ int state_save(const char *directory, const char *fleet, const char *host, uint6
  * of the bridge. 0; -EAGAIN: there is nothing to read; -ENODATA: the pipe has hung up, without words that
  * could be understood. */
 int words_copy(int pipe, const int scratch[2], struct wire_cause *ret_cause);
-/* Writes them. That nobody reads them is no error. */
-void words_write(int pipe, const struct wire_cause *cause);
+/* The same for several pipes, by fewer system calls. results: what words_copy() would return for each. */
+void words_copy_many(const int *pipes, unsigned count, const int scratch[2], struct wire_cause *causes,
+		     int *results);
+/* A pipe takes the words of so many others, see pipe(7). */
+#define WORDS_MANY_MAX 16
+/* Writes them. False: nobody reads them, or the pipe, which should be empty, is full. */
+bool words_write(int pipe, const struct wire_cause *cause);
 
 /* A cause of this moment. format gives its text, which is cut to fit. */
 void words_cause(struct wire_cause *ret_cause, enum ctx_cause_kind kind, uint64_t now_ns, const char *host,
@@ -196,6 +201,8 @@ void bridge_owned_leave(struct bridge *bridge, const struct fleet_key *key);
 void bridge_owned_answer(struct bridge *bridge, const struct wire_message *message, const int *fds,
 			 bool is_cut);
 void bridge_owned_moved(struct bridge *bridge, const struct wire_move *move);
+/* The owner does not share it any more: no further host may join it. */
+void bridge_owned_released(struct bridge *bridge, struct ctxd_id id);
 /* The present number of a context that was joined by that id. 0: there is none, or ctxd does not know it.
  * *ret_uid is the user that owns it. */
 uint64_t bridge_owned_number(const struct bridge *bridge, struct ctxd_id id, uint32_t *ret_uid);
@@ -203,7 +210,8 @@ uint64_t bridge_owned_number(const struct bridge *bridge, struct ctxd_id id, uin
 bool bridge_owned_has_ended(const struct bridge *bridge, struct ctxd_id id);
 /* Whether the context of that number is one of these. */
 bool bridge_owned_is_known(const struct bridge *bridge, uint64_t number);
-void bridge_owned_pipe_ready(struct bridge *bridge, uint32_t slot);
+/* count: at most WORDS_MANY_MAX. */
+void bridge_owned_pipes_ready(struct bridge *bridge, const uint32_t *slots, unsigned count);
 void bridge_owned_process_ready(struct bridge *bridge, uint32_t slot);
 /* The connection is lost, or is ready. O(contexts). */
 void bridge_owned_service_lost(struct bridge *bridge);

@@ -177,6 +177,10 @@ static void take_message(struct bridge *bridge, const struct wire_message *messa
 		if (is_of_this_life(bridge, message->move.id))
 			bridge_owned_moved(bridge, &message->move);
 		return;
+	case WIRE_UNSHARED:
+		if (is_of_this_life(bridge, message->id))
+			bridge_owned_released(bridge, message->id);
+		return;
 	case WIRE_ORDER:
 		take_order(bridge, message);
 		return;

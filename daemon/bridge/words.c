@@ -8,28 +8,59 @@
 
 #include "parts.h"
 
+static ssize_t copy_bytes(int pipe, const int scratch[2])
+{
+	ssize_t size = tee(pipe, scratch[1], WIRE_LAST_WORDS_MAX, SPLICE_F_NONBLOCK);
+
+	if (size > 0)
+		return size;
+	return size < 0 && (errno == EAGAIN || errno == EINTR) ? -EAGAIN : -ENODATA;
+}
+
 int words_copy(int pipe, const int scratch[2], struct wire_cause *ret_cause)
 {
 	uint8_t bytes[WIRE_LAST_WORDS_MAX];
-	ssize_t size = tee(pipe, scratch[1], sizeof(bytes), SPLICE_F_NONBLOCK);
+	ssize_t size = copy_bytes(pipe, scratch);
 
-	if (size < 0 && (errno == EAGAIN || errno == EINTR))
-		return -EAGAIN;
-	if (size <= 0)
-		return -ENODATA;
+	if (size < 0)
+		return (int)size;
 	size = read(scratch[0], bytes, sizeof(bytes));
 	if (size <= 0)
 		return -ENODATA;
 	return wire_unpack_last_words(bytes, (size_t)size, ret_cause) ? -ENODATA : 0;
 }
 
-void words_write(int pipe, const struct wire_cause *cause)
+void words_copy_many(const int *pipes, unsigned count, const int scratch[2], struct wire_cause *causes,
+		     int *results)
+{
+	uint8_t bytes[WORDS_MANY_MAX * WIRE_LAST_WORDS_MAX];
+	ssize_t sizes[WORDS_MANY_MAX], all = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		sizes[i] = copy_bytes(pipes[i], scratch);
+		all += sizes[i] > 0 ? sizes[i] : 0;
+	}
+	bool is_read = !all || read(scratch[0], bytes, (size_t)all) == all;
+	all = 0;
+	for (unsigned i = 0; i < count; i++) {
+		if (sizes[i] < 0) {
+			/* The scratch pipe may have been full. It is empty by now. */
+			results[i] =
+				sizes[i] == -EAGAIN ? words_copy(pipes[i], scratch, &causes[i]) : -ENODATA;
+			continue;
+		}
+		bool is_right = is_read && !wire_unpack_last_words(bytes + all, (size_t)sizes[i], &causes[i]);
+		results[i] = is_right ? 0 : -ENODATA;
+		all += sizes[i];
+	}
+}
+
+bool words_write(int pipe, const struct wire_cause *cause)
 {
 	uint8_t bytes[WIRE_LAST_WORDS_MAX];
 	size_t size = wire_pack_last_words(cause, bytes);
 
-	/* The pipe is empty, so these bytes always fit. */
-	(void)!write(pipe, bytes, size);
+	return write(pipe, bytes, size) == (ssize_t)size;
 }
 
 void words_cause(struct wire_cause *ret_cause, enum ctx_cause_kind kind, uint64_t now_ns, const char *host,

@@ -153,22 +153,31 @@ void join_free(struct join *join)
 		share->joins_left = share->join_count;
 	account_return(join->account, join->quota, 1);
 	join_free_memory(join);
-	if (share->unclaimed && !share->join_count)
+	if (share->hidden)
+		job_queue(broker, &share->job);
+	else if (share->unclaimed && !share->join_count)
 		share_free(share);
 	else if (share->remote)
 		remote_check_wanted(share->remote);
 }
 
-/* ---- deadlines that moved */
+/* ---- deadlines that moved, and shares that were withdrawn */
+
+bool join_owes_withdrawal(const struct join *join)
+{
+	return join->share->withdrawn && !join->is_withdrawal_told && join_is_of_bridge(join);
+}
 
 /*
- * Whether the client is to be told a deadline. A share that is unclaimed has none that can be relied on, and
+ * Whether the client is to be told something. A share that is unclaimed has none that can be relied on, and
  * that of an ended one does not matter.
  */
 static bool has_news(const struct join *join)
 {
 	const struct share *share = join->share;
 
+	if (join_owes_withdrawal(join))
+		return true;
 	return !share->unclaimed && !share->ended_ns && join->deadline_ns != share->deadline_ns;
 }
 
@@ -188,10 +197,16 @@ int join_tell_next(struct peer *peer)
 	const struct share *share = join->share;
 	struct wire_message message = {.type = WIRE_MOVED,
 				       .move = {.id = share_id(share), .deadline_ns = share->deadline_ns}};
+	bool is_withdrawal = join_owes_withdrawal(join);
 
+	if (is_withdrawal)
+		message = (struct wire_message){.type = WIRE_UNSHARED, .id = share_id(share)};
 	if (has_news(join) && peer_offer(peer, &message, NULL, 0) == -EAGAIN)
 		return -EAGAIN;
 	join->deadline_ns = share->deadline_ns;
+	join->is_withdrawal_told |= is_withdrawal;
 	list_remove(&join->of_moved);
+	if (is_withdrawal && share->hidden)
+		join_free(join);
 	return 0;
 }

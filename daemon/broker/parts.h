@@ -245,6 +245,8 @@ struct share {
 	bool movable;
 	bool unclaimed; /* After a restart: clients joined it again, and its owner is not back yet. */
 	bool hidden;	/* No client can find the share any more. It is freed when its joins are. */
+	/* The owner does not share it any more, but what is joined may live on. */
+	bool withdrawn;
 	bool too_deep;	/* The share was hidden for its depth, so what is shared below it goes as well. */
 	unsigned depth; /* The number of joins above it. */
 	struct ctxd_id parent;
@@ -255,6 +257,7 @@ struct share {
 	uint64_t created_ns, deadline_ns, ended_ns;
 	struct ctx_cause cause;
 	struct list joins;
+	struct list untold; /* Joins of a hidden share that are freed when the bridge was told: UNSHARED. */
 	unsigned join_count, bridge_join_count; /* The latter are those of the bridge, for other hosts. */
 	/*
 	 * How many at the beginning of joins, and of below, are still to be visited. A visited one goes to
@@ -278,6 +281,7 @@ struct join {
 	uint64_t ctx_id; /* The id of the joined context in the client's own table. 0: not known yet. */
 	uint64_t created_ns;
 	uint64_t deadline_ns; /* The deadline that the client was told last. */
+	bool is_withdrawal_told;
 };
 
 /*
@@ -645,7 +649,9 @@ bool join_is_of_bridge(const struct join *join);
 void join_free(struct join *join);
 /* Has the client told the deadline of the share, unless it knows that one. */
 void join_tell(struct join *join);
-/* Sends MOVED for the first of peer->moved. -EAGAIN: the message does not fit. */
+/* Whether the bridge is to be told that the share is withdrawn. */
+bool join_owes_withdrawal(const struct join *join);
+/* Sends MOVED or UNSHARED for the first of peer->moved. -EAGAIN: the message does not fit. */
 int join_tell_next(struct peer *peer);
 
 /* ---- cancel.c */

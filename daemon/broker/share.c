@@ -149,8 +149,8 @@ struct share *share_new(struct broker *broker, uid_t uid, uid_t payer, int pipe_
 	share->number = ++broker->last_number;
 	share->job.uid = uid;
 	share->job.run = run;
-	struct list *lists[] = {&share->link,	     &share->joins,	 &share->below,	  &share->beside,
-				&share->of_to_count, &share->of_account, &share->job.link};
+	struct list *lists[] = {&share->link,	&share->joins,	     &share->untold,	 &share->below,
+				&share->beside, &share->of_to_count, &share->of_account, &share->job.link};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	map_add(&broker->shares_by_number, &share->by_number, share->number);
@@ -244,6 +244,7 @@ void share_hide(struct share *share)
 	if (share->hidden)
 		return;
 	share->hidden = true;
+	share->withdrawn |= !share->ended_ns;
 	listed_event(broker, &share->listed, CTXD_EVENT_REMOVED);
 	listed_remove(broker, &share->listed);
 	if (share->remote)
@@ -322,7 +323,12 @@ void share_orphan(struct share *share, uint64_t now_ns)
 		.text = "the owner died or disconnected",
 	};
 
+	/* The context may live on: the bridge, which has its pipe, must not let further hosts join it. */
+	bool is_known = share->bridge_join_count && !share->ended_ns;
+	share->withdrawn |= is_known;
 	share_end(share, &cause, now_ns);
+	if (is_known)
+		share_visit(share);
 }
 
 void shares_expire(struct broker *broker, uint64_t now_ns)

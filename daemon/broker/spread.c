@@ -69,7 +69,22 @@ bool shares_count_depths(struct job *job)
 	return !list_empty(&broker->to_count);
 }
 
-/* Frees some joins, and takes shares below out of the list. False: all is done, and the share is freed. */
+/* Frees a join, or once the bridge was told that the share is withdrawn. */
+static void free_or_tell(struct join *join)
+{
+	struct share *share = join->share;
+
+	if (!join_owes_withdrawal(join)) {
+		join_free(join);
+		return;
+	}
+	list_remove(&join->of_share);
+	list_append(&share->untold, &join->of_share);
+	join_tell(join);
+}
+
+/* Frees some joins, and takes shares below out of the list. False: all is done, and the share is freed,
+ * unless the bridge is still to be told: then the last join that is freed has this called again. */
 static bool free_piece(struct share *share)
 {
 	struct broker *broker = share->broker;
@@ -78,7 +93,7 @@ static bool free_piece(struct share *share)
 		struct join *join = container_of(share->joins.next, struct join, of_share);
 		if (share->cancel)
 			cancel_visit(join);
-		join_free(join);
+		free_or_tell(join);
 	}
 	for (; !list_empty(&share->below) && piece_lasts(broker); broker->work += WORK_ITEM) {
 		struct share *below = container_of(share->below.next, struct share, beside);
@@ -91,7 +106,8 @@ static bool free_piece(struct share *share)
 		return true;
 	if (share->cancel)
 		cancel_visited(share->cancel);
-	share_free_memory(share);
+	if (list_empty(&share->untold))
+		share_free_memory(share);
 	return false;
 }
 

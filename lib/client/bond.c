@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "cancel.h"
+#include "cause.h"
 #include "client.h"
 #include "clock.h"
 #include "memory.h"
 #include "node.h"
+#include "sys.h"
 
 #define LINGER_NS NS_PER_SECOND
 
@@ -43,9 +45,27 @@ _Atomic unsigned bonds_global;
 void bond_list(struct bond *bond, struct list *list)
 {
 	list_append(list, &bond->link);
+	bond_index_add(bond->client, bond, BOND_CONTEXT);
+	bond_index_add(bond->client, bond, BOND_ID);
 	bond->global = bond->remote || bond->mode & CTXD_FLEET;
 	if (bond->global)
 		atomic_fetch_add_explicit(&bonds_global, 1, memory_order_relaxed);
+}
+
+/* The opposite of bond_list(). The client lock is held. */
+static void bond_unlist(struct bond *bond)
+{
+	list_remove(&bond->link);
+	bond_index_remove(bond->client, bond, BOND_CONTEXT);
+	bond_index_remove(bond->client, bond, BOND_ID);
+}
+
+void bond_set_id(struct bond *bond, struct ctxd_id id)
+{
+	bond_index_remove(bond->client, bond, BOND_ID);
+	bond->id = id;
+	bond->known = true;
+	bond_index_add(bond->client, bond, BOND_ID);
 }
 
 int bond_global(const struct bond *bond, struct wire_global *ret_global)
@@ -75,9 +95,8 @@ void bond_give_back(struct ctxd_client *client, struct ctxd_id id, bool joined)
 	if (!bond)
 		return;
 	lock_acquire(&client->lock);
-	bond->id = id;
-	bond->known = true;
 	bond_list(bond, joined ? &client->joins : &client->shares);
+	bond_set_id(bond, id);
 	bond_pend(bond, PENDING_GONE);
 	lock_release(&client->lock);
 }
@@ -103,7 +122,39 @@ void bond_pend(struct bond *bond, unsigned pending)
 	client_wake(bond->client);
 }
 
-void bond_told(struct watch *watch, unsigned pending)
+/* The values of wake_deferred. */
+enum {
+	WAKE_NOT_DEFERRED,
+	WAKE_DEFERRED,
+	WAKE_AWAITED, /* and a thread sleeps until it is done */
+};
+
+void bonds_wake_later(struct deferred *deferred)
+{
+	struct ctxd_client *client = container_of(deferred, struct ctxd_client, wake_later);
+
+	lock_acquire(&client->lock);
+	client_wake(client);
+	if (atomic_exchange(&client->wake_deferred, WAKE_NOT_DEFERRED) == WAKE_AWAITED)
+		sys_futex_wake(&client->wake_deferred, 1);
+	lock_release(&client->lock);
+}
+
+void bonds_await_sweeps(struct ctxd_client *client)
+{
+	uint32_t state = WAKE_DEFERRED;
+
+	while (atomic_compare_exchange_strong(&client->wake_deferred, &state, WAKE_AWAITED) ||
+	       state == WAKE_AWAITED) {
+		sys_futex_wait(&client->wake_deferred, WAKE_AWAITED, NULL);
+		state = WAKE_DEFERRED;
+	}
+	/* The thread that has woken the dispatcher may still hold the lock. */
+	lock_acquire(&client->lock);
+	lock_release(&client->lock);
+}
+
+void bond_told(struct watch *watch, unsigned pending, struct deferred_list *later)
 {
 	struct bond *bond = container_of(watch, struct bond, watch);
 	struct ctxd_client *client = bond->client;
@@ -112,7 +163,15 @@ void bond_told(struct watch *watch, unsigned pending)
 	if (client->fork_count != thread_fork_count)
 		return;
 	lock_acquire(&client->lock);
-	bond_pend(bond, pending);
+	if (!later) {
+		bond_pend(bond, pending);
+	} else {
+		bond->pending |= pending;
+		if (list_empty(&bond->pending_link))
+			list_append(&client->pending, &bond->pending_link);
+		if (atomic_exchange(&client->wake_deferred, WAKE_DEFERRED) == WAKE_NOT_DEFERRED)
+			defer(later, &client->wake_later);
+	}
 	lock_release(&client->lock);
 }
 
@@ -127,17 +186,14 @@ void bond_end(struct bond *bond, int error, const struct ctx_cause *cause)
 
 struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id)
 {
-	struct list *heads[] = {&client->shares, &client->joins};
-	struct bond *found = NULL;
+	struct bond *bond = NULL, *found = NULL;
 
 	lock_acquire(&client->lock);
-	for (int i = 0; i < 2 && !found; i++)
-		for (struct list *link = heads[i]->next; link != heads[i] && !found; link = link->next) {
-			struct bond *bond = container_of(link, struct bond, link);
-			if (bond->known && wire_id_equal(bond->id, id) && !(bond->pending & PENDING_GONE) &&
-			    !context_error(bond->ctx))
-				found = bond;
-		}
+	while ((bond = bond_index_next(client, BOND_ID, id.number, bond)))
+		/* A process may have joined what it shares: then the share comes first. */
+		if (bond->known && wire_id_equal(bond->id, id) && !(bond->pending & PENDING_GONE) &&
+		    !context_error(bond->ctx) && (!found || !bond->joined))
+			found = bond;
 	lock_release(&client->lock);
 	return found;
 }
@@ -148,13 +204,12 @@ struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id)
 static struct ctxd_id parent_of(struct ctxd_client *client, const struct ctx_context *ctx)
 {
 	for (; ctx; ctx = ctx->parent) {
+		struct bond *bond = NULL;
 		if (!(ctx->flags & NODE_JOINED))
 			continue;
-		for (struct list *link = client->joins.next; link != &client->joins; link = link->next) {
-			struct bond *bond = container_of(link, struct bond, link);
-			if (bond->ctx == ctx && bond->known && !(bond->pending & PENDING_GONE))
+		while ((bond = bond_index_next(client, BOND_CONTEXT, (uintptr_t)ctx, bond)))
+			if (bond->joined && bond->known && !(bond->pending & PENDING_GONE))
 				return bond->id;
-		}
 	}
 	return (struct ctxd_id){0};
 }
@@ -203,11 +258,19 @@ static int tell_moved(struct bond *bond)
 static int tell_ended(struct bond *bond)
 {
 	struct wire_message message = {.type = WIRE_ENDED, .ended = {.id = bond->id}};
+	struct ctxd_client *client = bond->client;
+	uint64_t origin = ctx_id(cause_origin(bond->ctx));
 	struct ctx_cause cause;
 
-	ctx_get_cause(bond->ctx, &cause);
-	wire_cause_from(&cause, ctx_err(bond->ctx), &message.ended.cause);
-	return link_send(bond->client, &message, -1);
+	/* Most contexts that end together have the same cause. To find it out takes two system calls. */
+	if (!origin || origin != client->told_origin || client->told_error != ctx_err(bond->ctx)) {
+		ctx_get_cause(bond->ctx, &cause);
+		client->told_origin = origin;
+		client->told_error = ctx_err(bond->ctx);
+		wire_cause_from(&cause, client->told_error, &client->told);
+	}
+	message.ended.cause = client->told;
+	return link_send(client, &message, -1);
 }
 
 static int tell_attached(struct bond *bond)
@@ -325,7 +388,7 @@ static void bond_free(struct bond *bond)
 	if (bond->global)
 		atomic_fetch_sub_explicit(&bonds_global, 1, memory_order_relaxed);
 	if (bond->owner)
-		owner_leave(client, bond->owner);
+		owner_leave(bond);
 	memory_release(bond);
 }
 
@@ -386,7 +449,7 @@ void bonds_flush(struct ctxd_client *client)
 		if (result == 1) {
 			/* Until it is unwatched it can still be found by its context. */
 			bond->pending |= PENDING_GONE;
-			list_remove(&bond->link);
+			bond_unlist(bond);
 			list_remove(&bond->pending_link);
 		}
 		lock_release(&client->lock);
@@ -431,7 +494,7 @@ void bonds_free(struct ctxd_client *client)
 			 * the lock.
 			 */
 			lock_acquire(&client->lock);
-			list_remove(&bond->link);
+			bond_unlist(bond);
 			lock_release(&client->lock);
 			bond_free(bond);
 		}
@@ -439,7 +502,7 @@ void bonds_free(struct ctxd_client *client)
 
 int ctxd_id_of(struct ctxd_client *client, const struct ctx_context *ctx, struct ctxd_id *ret_id)
 {
-	struct list *heads[] = {&client->shares, &client->joins};
+	struct bond *bond = NULL;
 	int result = -ENOENT;
 
 	if (!client || !ctx || !ret_id)
@@ -447,15 +510,13 @@ int ctxd_id_of(struct ctxd_client *client, const struct ctx_context *ctx, struct
 	if (client->fork_count != thread_fork_count)
 		return -EPERM;
 	lock_acquire(&client->lock);
-	for (int i = 0; i < 2; i++)
-		for (struct list *link = heads[i]->next; link != heads[i]; link = link->next) {
-			struct bond *bond = container_of(link, struct bond, link);
-			if (bond->ctx != ctx || bond->asking || bond->pending & PENDING_GONE)
-				continue;
-			result = bond->known ? 0 : -ENOTCONN;
-			if (bond->known)
-				*ret_id = bond->id;
-		}
+	while ((bond = bond_index_next(client, BOND_CONTEXT, (uintptr_t)ctx, bond))) {
+		if (bond->asking || bond->pending & PENDING_GONE)
+			continue;
+		result = bond->known ? 0 : -ENOTCONN;
+		if (bond->known)
+			*ret_id = bond->id;
+	}
 	lock_release(&client->lock);
 	return result;
 }

@@ -13,7 +13,9 @@
  *
  * The core tells of a context (it has ended, its deadline has moved, it was released) under the context's
  * lock. That only sets flags, puts the share or join on the list of pending ones and wakes the dispatcher,
- * which sends the messages that the flags stand for. There is no queue of messages, so none can grow.
+ * which sends the messages that the flags stand for. There is no queue of messages, so none can grow. When
+ * many contexts end at once, the dispatcher is woken after the pipes of all of them were written: the
+ * processes that joined wait for the pipes, and nobody waits for the messages.
  *
  * Locks: the client's lock is taken last, but for that of the closing queue (dispose.c); under it nothing of
  * the core is called. No lock is held while functions of the program run. "client lock" at a field says that
@@ -25,6 +27,7 @@
 #include <stdatomic.h>
 
 #include "context.h"
+#include "defer.h"
 #include "file_id.h"
 #include "list.h"
 #include "lock.h"
@@ -125,27 +128,44 @@ struct remote {
 	bool extracted;
 };
 
+/* By what a share or a join is found. */
+enum bond_key {
+	BOND_ID,
+	BOND_CONTEXT,
+	BOND_KEYS,
+};
+
+/* A hash table of them, see bond_index.c; client lock */
+struct bond_index {
+	struct bond **places; /* 1 << bits of them; NULL: there is only first */
+	struct bond *first;
+	unsigned bits, shift;
+	unsigned count;
+};
+
 /* A share or a join: a context that this process shares, or one that it has joined. */
 struct bond {
 	struct poll_entry entry; /* join: the read end of the owner's done pipe */
 	struct ctxd_client *client;
-	struct list link;	  /* client->shares or joins; client lock */
-	struct list pending_link; /* client->pending, or alone; client lock */
-	struct list restore_link; /* client->restore or client->asked, or alone; dispatcher */
-	unsigned pending;	  /* enum pending; client lock */
-	bool asking;		  /* the thread that makes it is not done yet; client lock */
-	bool known;		  /* the service knows it by id; client lock */
-	struct ctxd_id id;	  /* kept while the service is away; client lock */
+	struct list link;	       /* client->shares or joins; client lock */
+	struct list pending_link;      /* client->pending, or alone; client lock */
+	struct bond *chain[BOND_KEYS]; /* in client->indexes; client lock */
+	struct list restore_link;      /* client->restore or client->asked, or alone; dispatcher */
+	unsigned pending;	       /* enum pending; client lock */
+	bool asking;		       /* the thread that makes it is not done yet; client lock */
+	bool known;		       /* the service knows it by id; client lock */
+	struct ctxd_id id;	       /* kept while the service is away; client lock */
 	uint64_t serial; /* of its SHARE, REJOIN or JOIN_GLOBAL that is not answered yet; dispatcher */
 	struct watch watch;
 	struct ctx_context *ctx;
-	struct owner *owner;   /* join; NULL: it has no pidfd, since a bridge owns the pipe, or no pipe */
-	struct remote *remote; /* join by a global id; NULL: it is none */
-	uint64_t own_id;       /* join: the id of its context here */
-	uint64_t moved_ns;     /* join: the last deadline that the owner told */
-	uint64_t secret;       /* share with CTXD_FLEET: of its global id, kept as id is; client lock */
-	uint32_t mode;	       /* share */
-	int done_fd;	       /* share: what ctx_done_fd() returned; the context's */
+	struct list owner_link; /* in owner->joins; client lock */
+	struct owner *owner;	/* join; NULL: it has no pidfd, since a bridge owns the pipe, or no pipe */
+	struct remote *remote;	/* join by a global id; NULL: it is none */
+	uint64_t own_id;	/* join: the id of its context here */
+	uint64_t moved_ns;	/* join: the last deadline that the owner told */
+	uint64_t secret;	/* share with CTXD_FLEET: of its global id, kept as id is; client lock */
+	uint32_t mode;		/* share */
+	int done_fd;		/* share: what ctx_done_fd() returned; the context's */
 	bool joined;
 	bool global; /* counted in bonds_global; client lock */
 	bool over;   /* join: the context was ended here; dispatcher */
@@ -160,7 +180,7 @@ struct bond {
 struct owner {
 	struct poll_entry entry; /* the pidfd of the process */
 	struct list link;
-	unsigned joins;
+	struct list joins; /* client lock */
 	int32_t pid;
 	uint32_t uid;
 };
@@ -193,11 +213,16 @@ struct ctxd_client {
 	char host[CTX_HOST_MAX]; /* from the TERMS: the name of this host, "": there is no fleet; client lock
 				  */
 	uint32_t watch_kinds;	 /* client lock */
-	int refused;		 /* why the service hung up, from its GOODBYE */
-	bool blocked;		 /* the socket takes no more now, and EPOLLOUT is asked for; client lock */
-	bool starved;		 /* the last send failed because the kernel had no room; client lock */
+	/* The cause that the service was told last, of the context of that id and its error; client lock */
+	struct wire_cause told;
+	uint64_t told_origin;
+	int told_error;
+	int refused;  /* why the service hung up, from its GOODBYE */
+	bool blocked; /* the socket takes no more now, and EPOLLOUT is asked for; client lock */
+	bool starved; /* the last send failed because the kernel had no room; client lock */
 
 	struct list calls, shares, joins, owners, pending; /* client lock */
+	struct bond_index indexes[BOND_KEYS];		   /* of shares and joins; client lock */
 	struct list remotes[REMOTE_LISTS];		   /* client lock */
 	/* What is still to be registered again; dispatcher. */
 	struct list restore;
@@ -209,10 +234,14 @@ struct ctxd_client {
 	uint64_t due_ns[TIMER_USES]; /* 0: not set; client lock */
 	uint64_t armed_ns;	     /* when the timer fires, 0: it does not; client lock */
 
-	bool ended_some; /* this turn has ended contexts; dispatcher */
-	bool put_off;	 /* the last turn left what is pending to this turn; dispatcher */
-	bool was_ready;	 /* the client has been ready since the last connection; dispatcher */
-	bool come_back;	 /* CTXD_EVENT_BACK is still to be told; dispatcher */
+	bool ended_some;	    /* this turn has ended contexts; dispatcher */
+	unsigned crowded;	    /* how many turns in a row had more events than one takes; dispatcher */
+	bool put_off;		    /* the last turn left what is pending to this turn; dispatcher */
+	bool was_ready;		    /* the client has been ready since the last connection; dispatcher */
+	bool come_back;		    /* CTXD_EVENT_BACK is still to be told; dispatcher */
+	struct deferred wake_later; /* wakes the dispatcher after a sweep */
+	/* Whether wake_later is in the list of a sweep, see bond.c; changed under the client lock; futex */
+	_Atomic uint32_t wake_deferred;
 	_Atomic bool woken, closing;
 	_Atomic uint32_t users; /* of client_take_fleet(); changed under the lock of all clients; futex */
 	_Atomic uint32_t dispatcher_tid; /* 0: no thread dispatches now */
@@ -317,6 +346,18 @@ void call_fail(struct ctxd_client *client, uint64_t serial, int error);
 /* Ends all calls with an error, for none will be answered. The client lock is held. */
 void calls_fail(struct ctxd_client *client, int error);
 
+/* ---- bond_index.c: finding shares and joins. The client lock is held. */
+
+/* Adds bond by its id or its context; not if it has none. */
+void bond_index_add(struct ctxd_client *client, struct bond *bond, enum bond_key key);
+/* Takes it out, if it is there. */
+void bond_index_remove(struct ctxd_client *client, struct bond *bond, enum bond_key key);
+/* The next one of that number, which of a context is its address; after NULL: the first. NULL: there is none.
+ */
+struct bond *bond_index_next(struct ctxd_client *client, enum bond_key key, uint64_t number,
+			     const struct bond *after);
+void bond_index_free(struct ctxd_client *client);
+
 /* ---- bond.c: what shares and joins have in common */
 
 /* Makes a share or a join; with global, a join by that id. NULL: there is no memory. */
@@ -339,6 +380,9 @@ void bond_withdraw(struct bond *bond, uint64_t serial);
 /* Adds it to the shares or joins of its client. The client lock is held. */
 void bond_list(struct bond *bond, struct list *list);
 
+/* Sets the id of a share or join that is listed, by which the service knows it. The client lock is held. */
+void bond_set_id(struct bond *bond, struct ctxd_id id);
+
 /*
  * The id under which other hosts know the context of a share or join: 0; -ENOENT: there is none; -ENOTCONN:
  * it is not known now. The client lock is held.
@@ -351,8 +395,11 @@ extern _Atomic unsigned bonds_global;
 /* Adds flags to what is pending, and wakes the dispatcher. The client lock is held. */
 void bond_pend(struct bond *bond, unsigned pending);
 
-/* A function of a watch calls this to add flags. The context's lock is held. */
-void bond_told(struct watch *watch, unsigned pending);
+/*
+ * A function of a watch calls this to add flags. The context's lock is held. The dispatcher is woken with the
+ * work in later, or at once if that is NULL.
+ */
+void bond_told(struct watch *watch, unsigned pending, struct deferred_list *later);
 
 /*
  * Fill in a SHARE or a REJOIN. Both return the descriptor that goes with it, or -errno. The client lock is
@@ -370,6 +417,12 @@ void bonds_look_again(struct ctxd_client *client);
 /* The connection broke: the service knows no share and no join any more. */
 void bonds_forget(struct ctxd_client *client);
 
+/* The work of client->wake_later. */
+void bonds_wake_later(struct deferred *deferred);
+
+/* Waits until no sweep of another thread is about to wake the dispatcher. No lock is held. */
+void bonds_await_sweeps(struct ctxd_client *client);
+
 /* Finds a share or a join by id whose context is live. NULL: there is none. Dispatcher. */
 struct bond *bond_find(struct ctxd_client *client, struct ctxd_id id);
 
@@ -384,8 +437,8 @@ bool owner_is_dead(const struct owner *owner);
  * -errno. */
 int bond_set_owner(struct bond *bond, const struct wire_joined *joined, const int *fds);
 
-/* Counts one join less, and frees the owner after the last. */
-void owner_leave(struct ctxd_client *client, struct owner *owner);
+/* The join has no owner any more, which is freed after the last. */
+void owner_leave(struct bond *bond);
 
 /* ---- remote.c: joins by global ids, and those without a pipe */
 
@@ -425,8 +478,12 @@ bool bonds_restored(struct ctxd_client *client, const struct wire_message *answe
 
 extern const struct watch_ops share_watch_ops, join_watch_ops;
 
-/* Called when the owner's done pipe is readable or has hung up, and when the owner has ended. */
-void join_pipe_ready(struct bond *bond);
+/* So many pipes are read at once: a pipe takes the words of 16 others, see pipe(7). */
+#define JOIN_PIPES_MAX 16
+
+/* The done pipes of the owners of these joins are readable or have hung up. count: at most JOIN_PIPES_MAX. */
+void join_pipes_ready(struct ctxd_client *client, struct bond *const *bonds, unsigned count);
+/* The owner has ended. */
 void owner_ready(struct ctxd_client *client, struct owner *owner);
 
 /* The service tells that the owner has moved the deadline. */

@@ -84,8 +84,7 @@ static int join_live(struct joining *joining, const struct wire_joined *joined, 
 		bond->remote->known_live = true;
 	lock_acquire(&client->lock);
 	bond_list(bond, &client->joins);
-	bond->id = joined->id;
-	bond->known = true;
+	bond_set_id(bond, joined->id);
 	bond_pend(bond, result || context_error(ctx) ? PENDING_GONE : PENDING_ATTACH);
 	lock_release(&client->lock);
 	if (!result)

@@ -12,13 +12,12 @@
 
 static void join_context_done(struct watch *watch, struct deferred_list *later)
 {
-	(void)later;
-	bond_told(watch, PENDING_GONE);
+	bond_told(watch, PENDING_GONE, later);
 }
 
 static void join_context_released(struct watch *watch)
 {
-	bond_told(watch, PENDING_RELEASED);
+	bond_told(watch, PENDING_RELEASED, NULL);
 }
 
 const struct watch_ops join_watch_ops = {.done = join_context_done, .released = join_context_released};
@@ -87,40 +86,91 @@ static void end_join(struct bond *bond, const struct wire_cause *words)
 	bond_end(bond, words && words->expired ? ETIME : ECANCELED, &cause);
 }
 
-void join_pipe_ready(struct bond *bond)
+/* result: of read_last_words(). */
+static void take_last_words(struct bond *bond, int result, const struct wire_cause *words)
 {
-	struct wire_cause words;
-
-	if (bond->over || bond->entry.fd < 0)
-		return;
-	int result = read_last_words(bond->client, bond->entry.fd, &words);
 	if (result == -EAGAIN)
 		client_rearm(bond->client, &bond->entry, JOIN_EVENTS);
 	else if (result && bond->remote && !bond->owner)
 		remote_lost(bond); /* the bridge has ended: the owner may live */
 	else
-		end_join(bond, result ? NULL : &words);
+		end_join(bond, result ? NULL : words);
+}
+
+static bool is_over(const struct bond *bond)
+{
+	return bond->over || bond->entry.fd < 0;
+}
+
+/*
+ * Copies the last words of all these joins into the scratch pipe, and reads them at once. sizes: how many
+ * bytes each has; or -EAGAIN: its pipe is empty, or the scratch pipe was full; or -ENODATA. False: nothing is
+ * known, as the read failed.
+ */
+static bool read_many(struct ctxd_client *client, struct bond *const *bonds, unsigned count, uint8_t *bytes,
+		      int *sizes)
+{
+	int all = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		sizes[i] = is_over(bonds[i])
+				   ? -ENODATA
+				   : sys_tee(bonds[i]->entry.fd, client->scratch[1], WIRE_LAST_WORDS_MAX);
+		if (sizes[i] > 0)
+			all += sizes[i];
+		else if (sizes[i] != -EAGAIN)
+			sizes[i] = -ENODATA;
+	}
+	if (!all || sys_read(client->scratch[0], bytes, (size_t)all) == all)
+		return true;
+	/* The next read must not find these bytes. */
+	sys_drain(client->scratch[0]);
+	return false;
+}
+
+void join_pipes_ready(struct ctxd_client *client, struct bond *const *bonds, unsigned count)
+{
+	uint8_t bytes[JOIN_PIPES_MAX * WIRE_LAST_WORDS_MAX];
+	int sizes[JOIN_PIPES_MAX], result;
+	const uint8_t *at = bytes;
+	struct wire_cause words;
+	bool is_read =
+		count > 1 && client_has_scratch(client) && read_many(client, bonds, count, bytes, sizes);
+
+	for (unsigned i = 0; i < count; i++) {
+		if (is_over(bonds[i]))
+			result = -EALREADY;
+		else if (!is_read || sizes[i] == -EAGAIN)
+			result = read_last_words(client, bonds[i]->entry.fd, &words);
+		else if (sizes[i] < 0)
+			result = -ENODATA;
+		else
+			result = wire_unpack_last_words(at, (size_t)sizes[i], &words) ? -ENODATA : 0;
+		at += is_read && sizes[i] > 0 ? sizes[i] : 0;
+		if (result != -EALREADY)
+			take_last_words(bonds[i], result, &words);
+	}
 }
 
 /*
  * The next join of owner that is still live; NULL: there is none. Joins that were looked at go to the end of
  * the list, so that the next call does not pass them again.
  */
-static struct bond *next_of_owner(struct ctxd_client *client, const struct owner *owner)
+static struct bond *next_of_owner(struct ctxd_client *client, struct owner *owner)
 {
 	struct bond *found = NULL;
 	struct list passed;
 
 	list_init(&passed);
 	lock_acquire(&client->lock);
-	while (!list_empty(&client->joins) && !found) {
-		struct bond *bond = container_of(client->joins.next, struct bond, link);
-		list_remove(&bond->link);
-		list_append(&passed, &bond->link);
-		if (bond->owner == owner && !bond->over && !(bond->pending & PENDING_GONE))
+	while (!list_empty(&owner->joins) && !found) {
+		struct bond *bond = container_of(owner->joins.next, struct bond, owner_link);
+		list_remove(&bond->owner_link);
+		list_append(&passed, &bond->owner_link);
+		if (!bond->over && !(bond->pending & PENDING_GONE))
 			found = bond;
 	}
-	list_splice(&client->joins, &passed);
+	list_splice(&owner->joins, &passed);
 	lock_release(&client->lock);
 	return found;
 }
@@ -141,19 +191,17 @@ void owner_ready(struct ctxd_client *client, struct owner *owner)
 /* The next join of that id whose deadline is another; NULL: there is none. */
 static struct bond *next_to_move(struct ctxd_client *client, const struct wire_move *move)
 {
-	struct bond *found = NULL;
+	struct bond *bond = NULL;
 
 	lock_acquire(&client->lock);
-	for (struct list *link = client->joins.next; link != &client->joins && !found; link = link->next) {
-		struct bond *bond = container_of(link, struct bond, link);
-		if (bond->known && wire_id_equal(bond->id, move->id) && bond->moved_ns != move->deadline_ns &&
-		    !(bond->pending & PENDING_GONE))
-			found = bond;
-	}
-	if (found)
-		found->moved_ns = move->deadline_ns;
+	while ((bond = bond_index_next(client, BOND_ID, move->id.number, bond)))
+		if (bond->joined && bond->known && wire_id_equal(bond->id, move->id) &&
+		    bond->moved_ns != move->deadline_ns && !(bond->pending & PENDING_GONE))
+			break;
+	if (bond)
+		bond->moved_ns = move->deadline_ns;
 	lock_release(&client->lock);
-	return found;
+	return bond;
 }
 
 void join_moved(struct ctxd_client *client, const struct wire_move *move)

@@ -12,10 +12,7 @@ bool owner_is_dead(const struct owner *owner)
 	return owner->entry.fd < 0 || sys_poll(&ended, 1, &now) == 1;
 }
 
-/*
- * Finds or makes the owner of a joined context, and counts one more join. Takes over pidfd. The client lock
- * is held.
- */
+/* Finds or makes the owner of a joined context. Takes over pidfd. The client lock is held. */
 static int owner_join(struct ctxd_client *client, const struct wire_joined *joined, int pidfd,
 		      struct owner **ret_owner)
 {
@@ -28,7 +25,6 @@ static int owner_join(struct ctxd_client *client, const struct wire_joined *join
 		if (!owner->pid || owner->pid != joined->owner_pid || owner_is_dead(owner))
 			continue;
 		sys_close(pidfd);
-		owner->joins++;
 		*ret_owner = owner;
 		return 0;
 	}
@@ -38,7 +34,6 @@ static int owner_join(struct ctxd_client *client, const struct wire_joined *join
 		return -ENOMEM;
 	}
 	*owner = (struct owner){.entry = {.kind = POLL_OWNER, .fd = pidfd},
-				.joins = 1,
 				.pid = joined->owner_pid,
 				.uid = joined->owner_uid};
 	int result = client_poll(client, &owner->entry, EPOLLIN);
@@ -47,6 +42,7 @@ static int owner_join(struct ctxd_client *client, const struct wire_joined *join
 		memory_release(owner);
 		return result;
 	}
+	list_init(&owner->joins);
 	list_append(&client->owners, &owner->link);
 	*ret_owner = owner;
 	return 0;
@@ -60,14 +56,21 @@ int bond_set_owner(struct bond *bond, const struct wire_joined *joined, const in
 		return 0;
 	lock_acquire(&client->lock);
 	int result = owner_join(client, joined, fds[1], &bond->owner);
+	if (!result)
+		list_append(&bond->owner->joins, &bond->owner_link);
 	lock_release(&client->lock);
 	return result;
 }
 
-void owner_leave(struct ctxd_client *client, struct owner *owner)
+void owner_leave(struct bond *bond)
 {
+	struct ctxd_client *client = bond->client;
+	struct owner *owner = bond->owner;
+
 	lock_acquire(&client->lock);
-	bool last = --owner->joins == 0;
+	list_remove(&bond->owner_link);
+	bond->owner = NULL;
+	bool last = list_empty(&owner->joins);
 	if (last) {
 		list_remove(&owner->link);
 		if (client->fork_count == thread_fork_count)

@@ -207,8 +207,7 @@ static int connect_remote(struct bond *bond, const struct wire_joined *joined, c
 		return 0;
 	client_unpoll(client, &bond->entry);
 	if (bond->owner)
-		owner_leave(client, bond->owner);
-	bond->owner = NULL;
+		owner_leave(bond);
 	return result;
 }
 
@@ -218,8 +217,7 @@ static void remote_found(struct bond *bond, const struct wire_joined *joined, co
 	int result = connect_remote(bond, joined, fds);
 
 	lock_acquire(&client->lock);
-	bond->id = joined->id;
-	bond->known = true;
+	bond_set_id(bond, joined->id);
 	if (!result) {
 		client->unheard -= bond->remote->extracted && !bond->remote->known_live;
 		bond->remote->known_live = true;

@@ -121,9 +121,8 @@ bool bonds_restored(struct ctxd_client *client, const struct wire_message *answe
 	bond->serial = 0;
 	/* If it was refused, it goes on without the service, by pipe and pidfd. */
 	if (!wire_id_is_none(id_in(answer))) {
-		bond->id = id_in(answer);
+		bond_set_id(bond, id_in(answer));
 		bond->secret = answer->type == WIRE_SHARED ? answer->shared.secret : 0;
-		bond->known = true;
 		bond->pending |= bond->joined ? PENDING_ATTACH : 0;
 	} else if (answer->result.error == -ENOTSUP && bond->mode & CTXD_FLEET) {
 		/* The service belongs to no fleet any more. Its own clients may join all the same. */

@@ -8,18 +8,17 @@
 
 static void share_context_done(struct watch *watch, struct deferred_list *later)
 {
-	(void)later;
-	bond_told(watch, PENDING_ENDED);
+	bond_told(watch, PENDING_ENDED, later);
 }
 
 static void share_context_released(struct watch *watch)
 {
-	bond_told(watch, PENDING_GONE);
+	bond_told(watch, PENDING_GONE, NULL);
 }
 
 static void share_context_moved(struct watch *watch)
 {
-	bond_told(watch, PENDING_MOVED);
+	bond_told(watch, PENDING_MOVED, NULL);
 }
 
 const struct watch_ops share_watch_ops = {
@@ -27,11 +26,11 @@ const struct watch_ops share_watch_ops = {
 
 static bool is_shared(struct ctxd_client *client, const struct ctx_context *ctx)
 {
-	for (struct list *link = client->shares.next; link != &client->shares; link = link->next) {
-		struct bond *bond = container_of(link, struct bond, link);
-		if (bond->ctx == ctx && !(bond->pending & PENDING_GONE))
+	struct bond *bond = NULL;
+
+	while ((bond = bond_index_next(client, BOND_CONTEXT, (uintptr_t)ctx, bond)))
+		if (!bond->joined && !(bond->pending & PENDING_GONE))
 			return true;
-	}
 	return false;
 }
 
@@ -63,9 +62,8 @@ static int take_share(struct ctxd_client *client, struct call *call)
 		  : answer->type != WIRE_RESULT || wire_id_is_none(answer->result.id))
 		return -EPROTO;
 	lock_acquire(&client->lock);
-	bond->id = fleet ? answer->shared.id : answer->result.id;
+	bond_set_id(bond, fleet ? answer->shared.id : answer->result.id);
 	bond->secret = fleet ? answer->shared.secret : 0;
-	bond->known = true;
 	lock_release(&client->lock);
 	return 0;
 }
@@ -146,9 +144,9 @@ int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)
 	if (!ctx)
 		return -EINVAL;
 	lock_acquire(&client->lock);
-	for (struct list *link = client->shares.next; link != &client->shares; link = link->next) {
-		struct bond *bond = container_of(link, struct bond, link);
-		if (bond->ctx != ctx || bond->asking || bond->pending & PENDING_GONE)
+	struct bond *bond = NULL;
+	while ((bond = bond_index_next(client, BOND_CONTEXT, (uintptr_t)ctx, bond))) {
+		if (bond->joined || bond->asking || bond->pending & PENDING_GONE)
 			continue;
 		found = true;
 		/*

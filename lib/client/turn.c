@@ -11,8 +11,10 @@
 #include "sys.h"
 #include "table.h"
 
-#define EVENTS_MAX 64
+#define EVENTS_MAX 256
 #define TURNS_MAX 64
+/* After so many turns that had more events than one takes, the service is told what is pending. */
+#define CROWDED_MAX 64
 #define LATER_NS 50000
 #define TIMEOUT_DEFAULT_NS (5 * NS_PER_SECOND)
 /* Of the fleet, until the service tells it. */
@@ -49,6 +51,8 @@ static void client_free(struct ctxd_client *client)
 	client_unpoll(client, &client->timer);
 	close_own_fds(client);
 	lock_release(&clients_lock);
+	bonds_await_sweeps(client);
+	bond_index_free(client);
 	memory_release(client);
 }
 
@@ -81,6 +85,7 @@ static int client_new(const struct ctxd_options *options, struct ctxd_client **r
 		return -ENOMEM;
 	memset(client, 0, sizeof(*client));
 	client->fork_count = thread_fork_count;
+	client->wake_later.run = bonds_wake_later;
 	client->options = *options;
 	if (!client->options.timeout_ns)
 		client->options.timeout_ns = TIMEOUT_DEFAULT_NS;
@@ -282,8 +287,7 @@ static int handle_ready(struct ctxd_client *client, struct poll_entry *entry, ui
 		timer_fired(client);
 		return 0;
 	case POLL_JOIN:
-		join_pipe_ready(container_of(entry, struct bond, entry));
-		return 1;
+		break; /* see handle_events() */
 	case POLL_OWNER:
 		owner_ready(client, container_of(entry, struct owner, entry));
 		return 1;
@@ -291,18 +295,50 @@ static int handle_ready(struct ctxd_client *client, struct poll_entry *entry, ui
 	return 0;
 }
 
+/* The done pipes of joins are handled some at a time, as that takes fewer system calls. */
+static int handle_events(struct ctxd_client *client, const struct epoll_event *events, int count)
+{
+	struct bond *bonds[JOIN_PIPES_MAX];
+	unsigned pipes = 0;
+	int handled = 0;
+
+	for (int i = 0; i < count; i++) {
+		struct poll_entry *entry = events[i].data.ptr;
+		if (entry->kind != POLL_JOIN) {
+			handled += handle_ready(client, entry, events[i].events);
+			continue;
+		}
+		bonds[pipes++] = container_of(entry, struct bond, entry);
+		handled++;
+		if (pipes == JOIN_PIPES_MAX) {
+			join_pipes_ready(client, bonds, pipes);
+			pipes = 0;
+		}
+	}
+	if (pipes)
+		join_pipes_ready(client, bonds, pipes);
+	return handled;
+}
+
 int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 {
 	struct epoll_event events[EVENTS_MAX];
-	int handled = 0, count = sys_epoll_wait(client->epoll_fd, events, EVENTS_MAX, timeout_ms);
+	int count = sys_epoll_wait(client->epoll_fd, events, EVENTS_MAX, client->crowded ? 0 : timeout_ms);
 
 	if (count < 0)
 		return count;
 	uint32_t before = atomic_exchange(&client->dispatcher_tid, thread_self()->tid);
 	/* Entries are freed only after all events were handled, for an event may still point to one. */
-	for (int i = 0; i < count; i++)
-		handled += handle_ready(client, events[i].data.ptr, events[i].events);
+	int handled = handle_events(client, events, count);
 	remotes_review(client);
+	/* While more contexts may have ended, to end them here comes before what the service is told. */
+	client->crowded = count == EVENTS_MAX && client->crowded < CROWDED_MAX ? client->crowded + 1 : 0;
+	if (client->crowded) {
+		atomic_store(&client->dispatcher_tid, before);
+		if (ret_events)
+			*ret_events = count;
+		return handled;
+	}
 	/*
 	 * A context that ended here may have operations, which a ring of this thread cancels when its
 	 * dispatch ends. What the service is to be told waits for that, but only one turn: every turn may end

@@ -193,14 +193,34 @@ static void void_signal(struct extension *extension, struct ctx_context **ret_he
 		*ret_held = request->ctx;
 }
 
+/* The last words that were packed last. Most nodes of a sweep end with the same ones. */
+struct last_words {
+	const struct ctx_context *origin; /* NULL: none were packed */
+	int error;
+	size_t size;
+	uint8_t bytes[WIRE_LAST_WORDS_MAX];
+};
+
+/* Packs the last words of node, unless they are packed. To pack them takes two system calls. */
+static void pack_last_words(struct last_words *words, const struct ctx_context *node)
+{
+	const struct ctx_context *origin = cause_origin(node);
+	int error = context_error(node);
+
+	if (words->origin == origin && words->error == error)
+		return;
+	words->origin = origin;
+	words->error = error;
+	words->size = cause_last_words(node, words->bytes);
+}
+
 /* Tells all that wait for the end of node but its callbacks without a ring. */
-static void tell_end(struct sweep *sweep, struct ctx_context *node)
+static void tell_end(struct sweep *sweep, struct ctx_context *node, struct last_words *words)
 {
 	uint32_t state = atomic_load_explicit(&node->state, memory_order_acquire);
 	struct timer *timer = state & STATE_ATTACHED ? node_timer(node) : NULL;
 	struct extension *extension = atomic_load(&node->extension); /* see node_attach() */
 	struct ctx_context *held = NULL;
-	uint8_t words[WIRE_LAST_WORDS_MAX];
 
 	if (state & STATE_WAITERS)
 		sys_futex_wake(&node->state, INT32_MAX);
@@ -209,8 +229,10 @@ static void tell_end(struct sweep *sweep, struct ctx_context *node)
 	if (!(state & STATE_ATTACHED) || !extension)
 		return;
 	node_lock(node);
-	if (extension->done)
-		done_close(extension->done, words, cause_last_words(node, words));
+	if (extension->done) {
+		pack_last_words(words, node);
+		done_close(extension->done, words->bytes, words->size);
+	}
 	void_signal(extension, &held);
 	/* Watches stay in the list: a drain finds the operations of a done context by them. */
 	for (struct list *link = extension->watches.next; link != &extension->watches; link = link->next) {
@@ -236,12 +258,14 @@ static void run_callbacks(struct sweep *sweep, struct ctx_context *node)
 static void finish_sweep(struct sweep *sweep)
 {
 	struct ctx_context *node, *next;
+	struct last_words words;
 
+	words.origin = NULL;
 	for (node = sweep->first; node; node = node->sweep_next)
 		if (atomic_load_explicit(&node->state, memory_order_relaxed) & STATE_CHILDREN)
 			atomic_fetch_or_explicit(&node->state, STATE_SWEPT, memory_order_release);
 	for (node = sweep->first; node; node = node->sweep_next)
-		tell_end(sweep, node);
+		tell_end(sweep, node, &words);
 	deferred_run(&sweep->later);
 	for (node = sweep->first; node; node = next) {
 		next = node->sweep_next;

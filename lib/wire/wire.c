@@ -380,6 +380,7 @@ static bool code_body(struct codec *codec, struct wire_message *message)
 	case WIRE_WITHDRAW:
 		return true;
 	case WIRE_UNSHARE:
+	case WIRE_UNSHARED:
 	case WIRE_UNWANTED:
 		code_id(codec, &message->id, message->type == WIRE_UNWANTED);
 		return true;

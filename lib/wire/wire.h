@@ -74,6 +74,8 @@ enum wire_type {
 	 * waits for the FETCH of that serial any more. */
 	WIRE_UNWANTED,
 	WIRE_ASKED, /* the question of a client. Answer: TELL */
+	/* Nobody can join that context of this host any more, which the bridge has joined. It lives on. */
+	WIRE_UNSHARED,
 };
 
 /* Which side sends a type. */
@@ -319,7 +321,7 @@ struct wire_message {
 	union {
 		struct wire_hello hello;
 		struct wire_share share;
-		struct ctxd_id id;     /* UNSHARE, UNWANTED */
+		struct ctxd_id id;     /* UNSHARE, UNWANTED, UNSHARED */
 		struct wire_move move; /* MOVE, MOVED */
 		struct wire_ended ended;
 		struct wire_join join;

@@ -89,6 +89,7 @@ static inline int client_offered(void *link, const struct wire_message *message,
 		client->unwanted++;
 		return 0;
 	case WIRE_ASKED:
+	case WIRE_UNSHARED:
 		client->questions++;
 		client->question = *message;
 		return 0;

@@ -187,6 +187,8 @@ static int obey(char **words, char *text, size_t size)
 		return ctx_set_deadline(ctx, in_ms(words[2]));
 	if (strcmp(words[0], "cancel") == 0)
 		return ctx_cancel_cause(ctx, -ECANCELED, "%s", words[2] ? words[2] : "");
+	if (strcmp(words[0], "unshare") == 0)
+		return ctxd_unshare(client, ctx);
 	if (strcmp(words[0], "release") == 0) {
 		release(words[1]);
 		return 0;
