@@ -151,7 +151,7 @@ measure() {
 
 # Queries that sleep, so that the figures do not depend on how many processors there are.
 measure_postgres() {
-	local leaving system sql="SELECT pg_sleep(0.0$service_ms)" pool=build/examples/libraries/postgres_pool
+	local leaving system goal sql="SELECT pg_sleep(0.0$service_ms)" pool=build/examples/libraries/postgres_pool
 	[ -x $pool ] || { say "without PostgreSQL: $pool is not built"; return; }
 	start_postgres || { say "without PostgreSQL: $missing_postgres"; return; }
 	for leaving in 30 60; do
@@ -168,8 +168,10 @@ measure_postgres() {
 	stop_postgres
 	for leaving in 30 60; do
 		for system in neither both Go; do
+			goal=''
+			[ $system-$leaving != both-60 ] || goal=">= 0.99"
 			[ ! -e "$work/pg-$system-$leaving.clients" ] ||
-				tell_clients pg-$system-$leaving "PostgreSQL, load 120 %, $leaving % leave, $system" ""
+				tell_clients pg-$system-$leaving "PostgreSQL, load 120 %, $leaving % leave, $system" "$goal"
 		done
 	done
 }

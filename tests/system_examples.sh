@@ -343,15 +343,19 @@ ask_pool() {
 	await_line "$work/upstream.out" answered=
 	is "pool: done by the upstream" "$(field answered)" 1
 
-	# Without cancellation the upstream answers also the one that leaves, before the one that stays.
+	# Without cancellation the upstream answers also those that leave, before the one that stays. It does nothing until
+	# all have come.
 	start_servers ordinary --pool 1 --no-cancel
-	start served curl -s --max-time 20 -o /dev/null "$url/fan?n=1&ms=300"
+	kill -STOP "$upstream_pid"
+	start served curl -s --max-time 20 -o /dev/null "$url/fan?n=1&ms=5"
 	served=$started
+	await_line "$log" "event=waiting operations=1"
 	ask_behind "/fan?n=1&ms=5&leaves"
 	leave "$started"
 	ask_behind "/fan?n=1&ms=5&stays"
 	stays=$started
 	leave "$served"
+	kill -CONT "$upstream_pid"
 	ended "$stays"
 	is "pool, no cancel: answered" "$(<"$work/client-stays.out")" 200
 	stop_servers

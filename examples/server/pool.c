@@ -11,7 +11,7 @@
  * has a context of its own below that of the request, with half of the time that the request has left, and a
  * callback tells that it has ended. Half, because the rest is needed for the answer: if requests waited until
  * their deadline, the queue would become so long that each begins shortly before its deadline, and of 160 a
- * second for an upstream that can do 133, none would be answered in time. This way 120 to 130 are.
+ * second for an upstream that can do 133, none would be answered in time. This way 118 are.
  */
 #include "httpd.h"
 
