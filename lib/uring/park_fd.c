@@ -153,6 +153,15 @@ static void unwatch_out(const struct park *park, struct park_fd *p)
 	park_fd_set(p, PARK_READY << WAY_OUT);
 }
 
+void park_fd_unwatch(const struct park *park, struct park_fd *p)
+{
+	if (!list_empty(&p->queue[WAY_OUT]))
+		return;
+	sys_epoll_ctl(park->epoll_fd, EPOLL_CTL_DEL, p->fd, NULL);
+	park_fd_clear(p, PARK_WATCHED | PARK_WATCHED_OUT);
+	park_fd_set(p, PARK_READY << WAY_IN | PARK_READY << WAY_OUT);
+}
+
 void park_fd_forget(struct park *park, struct park_fd *p)
 {
 	if (p->state & PARK_WATCHED) /* a copy of the descriptor would keep the file open, and reported */
