@@ -174,11 +174,11 @@ func expect(results <-chan error, cancelled, received int) {
 }
 
 // settle runs the other goroutines until all of them wait.
-func settle(count int) {
+func settle() {
 	for i := 0; i < 8; i++ {
 		runtime.Gosched()
 	}
-	time.Sleep(time.Millisecond + time.Duration(count)*time.Microsecond/2)
+	time.Sleep(200 * time.Microsecond)
 }
 
 func repeats(count int) int {
@@ -195,7 +195,7 @@ func idle(all []receiver, results chan error) time.Duration {
 		for i := range all {
 			all[i].start <- ctx
 		}
-		settle(len(all))
+		settle()
 		start := time.Now()
 		end()
 		expect(results, len(all), 0)

@@ -1,35 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The limit of the machine: the least that any library can do for the work, without a kernel and without a
- * library. For idle it walks N records and calls the callback that each has; for tree it walks a list of N
- * records and writes the state of each; for token it takes memory and gives it back. Records have the size of
- * what ctxring has for the same: 192 bytes for an operation, 256 for a context.
+ * library. For idle it calls the callback of N records, for tree it writes the state of N records, each one
+ * cache line that has to be there; for token it takes 64 bytes of memory and gives them back.
  */
 #include "work.h"
 
 struct operation {
 	void (*complete)(struct operation *operation, int result);
-	char rest[192 - sizeof(void *)];
-};
+	int result;
+} __attribute__((aligned(64)));
 
 struct context {
-	struct context *next;
 	int state;
-	char rest[256 - 2 * sizeof(void *)];
-};
+} __attribute__((aligned(64)));
 
 static struct operation *operations;
-static struct context *contexts, *first;
+static struct context *contexts;
 
 static void complete(struct operation *operation, int result)
 {
-	operation->rest[0] = 0;
+	operation->result = result;
 	work_done(result);
 }
 
 static void open_operations(unsigned count)
 {
-	operations = work_allocate(count, sizeof(*operations));
+	operations = aligned_alloc(64, count * sizeof(*operations));
+	if (!operations)
+		work_fail("aligned_alloc");
 }
 
 static void receive(unsigned i)
@@ -51,18 +50,16 @@ static void run_until(unsigned done)
 
 static void tree_make(unsigned children)
 {
-	contexts = work_allocate(children, sizeof(*contexts));
-	first = NULL;
-	for (unsigned i = children; i--;) {
-		contexts[i].next = first;
-		first = &contexts[i];
-	}
+	contexts = aligned_alloc(64, children * sizeof(*contexts));
+	if (!contexts)
+		work_fail("aligned_alloc");
+	memset(contexts, 0, children * sizeof(*contexts));
 }
 
 static void tree_end(void)
 {
-	for (struct context *context = first; context; context = context->next)
-		context->state = ECANCELED;
+	for (unsigned i = 0; i < work.count; i++)
+		contexts[i].state = ECANCELED;
 }
 
 static unsigned tree_ended(void)

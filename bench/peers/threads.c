@@ -106,7 +106,7 @@ static void submit(void)
 		return;
 	while (waiting < work.count)
 		usleep(100);
-	usleep(2000);
+	usleep(500);
 }
 
 static void group_end(void)

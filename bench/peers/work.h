@@ -311,7 +311,7 @@ int main(int argc, char **argv)
 		if (work_is("tree") ? !peer.tree_make : !peer.token)
 			work_skip("has none");
 	} else {
-		if (!peer.receive)
+		if (!peer.receive || (!work_is("idle") && !peer.leave))
 			work_skip("has no receives");
 		if (peer.idle_max && work.count > peer.idle_max)
 			work_skip(peer.idle_max_reason);
