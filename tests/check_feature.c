@@ -15,13 +15,23 @@
 #include "support/rings.h"
 
 static const char *const names[] = {
-	[FEATURE_TIMED_WAIT] = "timed-wait",	   [FEATURE_MULTISHOT_POLL] = "multishot-poll",
-	[FEATURE_CGROUP_KILL] = "cgroup-kill",	   [FEATURE_SKIP_SUCCESS] = "skip-success",
-	[FEATURE_SUBMIT_ALL] = "submit-all",	   [FEATURE_COOP_TASKRUN] = "coop-taskrun",
-	[FEATURE_SINGLE_ISSUER] = "single-issuer", [FEATURE_DEFER_TASKRUN] = "defer-taskrun",
-	[FEATURE_RW_NOWAIT] = "rw-nowait",	   [FEATURE_WAITID] = "waitid",
-	[FEATURE_ACCEPT_NOWAIT] = "accept-nowait", [FEATURE_EPOLL_WAIT] = "epoll-wait",
-	[FEATURE_UNIX_INQ] = "unix-inq",	   [FEATURE_KEPT_BUFFERS] = "kept-buffers",
+	[FEATURE_TIMED_WAIT] = "timed-wait",
+	[FEATURE_MULTISHOT_POLL] = "multishot-poll",
+	[FEATURE_CGROUP_KILL] = "cgroup-kill",
+	[FEATURE_SKIP_SUCCESS] = "skip-success",
+	[FEATURE_SUBMIT_ALL] = "submit-all",
+	[FEATURE_COOP_TASKRUN] = "coop-taskrun",
+	[FEATURE_SINGLE_ISSUER] = "single-issuer",
+	[FEATURE_DEFER_TASKRUN] = "defer-taskrun",
+	[FEATURE_RW_NOWAIT] = "rw-nowait",
+	[FEATURE_WAITID] = "waitid",
+	[FEATURE_ACCEPT_NOWAIT] = "accept-nowait",
+	[FEATURE_EPOLL_WAIT] = "epoll-wait",
+	[FEATURE_UNIX_INQ] = "unix-inq",
+	[FEATURE_KEPT_BUFFERS] = "kept-buffers",
+	[FEATURE_REGISTERED_RING] = "registered-ring",
+	[FEATURE_ABSOLUTE_WAIT] = "absolute-wait",
+	[FEATURE_REGISTERED_WAIT] = "registered-wait",
 };
 
 static unsigned allowed(void)

@@ -44,16 +44,22 @@ static void unlist_ring(struct thread_ring *taken)
 	lock_release(&rings.lock);
 }
 
+/* Forgets the io_uring's descriptor. One that is registered can be entered all the same. */
+static void forget_ring_fd(struct ctx_ring *ring)
+{
+	ring->own.ring_fd = ring->own.enter_ring_fd = -1;
+	if (!ring->handle.flags)
+		uring_handle_forget(&ring->handle, &ring->own);
+}
+
 /*
  * Forgets those descriptors of a ring that the program has closed: their numbers may be those of other files
  * now.
  */
 static void forget_closed_descriptors(struct thread_ring *taken)
 {
-	struct io_uring *uring = &taken->ring->own;
-
-	if (!file_id_matches(taken->ring_file, uring->ring_fd))
-		uring->ring_fd = uring->enter_ring_fd = -1;
+	if (!file_id_matches(taken->ring_file, taken->ring->own.ring_fd))
+		forget_ring_fd(taken->ring);
 	if (!file_id_matches(taken->wake_file, mailbox_fd(taken->ring->mailbox)))
 		taken->ring->mailbox->fd = -1;
 }
@@ -149,12 +155,13 @@ static int register_thread_end(void)
  */
 static void close_descriptors(struct thread_ring *taken)
 {
-	struct io_uring *uring = &taken->ring->own;
+	int ring_fd;
 
 	forget_closed_descriptors(taken);
-	if (uring->ring_fd >= 0)
-		sys_close(uring->ring_fd);
-	uring->ring_fd = uring->enter_ring_fd = -1;
+	ring_fd = taken->ring->own.ring_fd;
+	if (ring_fd >= 0)
+		sys_close(ring_fd);
+	forget_ring_fd(taken->ring);
 	if (mailbox_fd(taken->ring->mailbox) >= 0)
 		sys_close(mailbox_fd(taken->ring->mailbox));
 	taken->ring->mailbox->fd = -1;
@@ -172,7 +179,7 @@ static void close_inherited(void)
 	for (link = rings.all.next; link != &rings.all; link = link->next) {
 		struct thread_ring *taken = container_of(link, struct thread_ring, link);
 		if (is_inherited(taken) && !taken->whole && taken->ring->uring) {
-			sys_uring_exit(&taken->ring->own);
+			ring_close_uring(taken->ring);
 			taken->ring->uring = NULL;
 		}
 	}
@@ -310,8 +317,9 @@ void thread_ring_discard(struct thread_ring *taken, int error)
 		atomic_store(&rings.not_before_ns, CTX_FOREVER);
 	}
 	forget_closed_descriptors(taken);
-	sys_uring_exit(&taken->ring->own);
-	taken->ring->own.ring_fd = taken->ring->own.enter_ring_fd = -1;
+	uring_handle_unregister(&taken->ring->handle, &taken->ring->own);
+	ring_close_uring(taken->ring);
+	forget_ring_fd(taken->ring);
 	taken->ring->uring = NULL;
 }
 

@@ -86,7 +86,7 @@ static int send_greeting(struct ctx_ring *ring)
 		ring->uring->flags & IORING_SETUP_R_DISABLED; /* still set after it was enabled */
 	int error = 0;
 
-	if (uring_enter(ring->uring, 0, &no_wait) == -EBADFD)
+	if (ring_enter(ring, 0, &no_wait) == -EBADFD)
 		return -ENOTSUP; /* the program has not enabled it yet */
 	if (uring_publish(ring->uring))
 		return may_be_restricted ? -EBUSY : 0;

@@ -294,7 +294,7 @@ static int send_chunk(struct ctx_ring *ring, unsigned cancels)
 		wait = (struct uring_wait){.min_complete = cancels, .events = true, .timeout_ns = 0};
 	if (!ring->adopted && uring_cq_ready(ring->uring) + cancels > ring->uring->cq.ring_entries)
 		note_harvest(ring);
-	int sent = uring_enter(ring->uring, uring_publish(ring->uring), &wait);
+	int sent = ring_enter(ring, uring_publish(ring->uring), &wait);
 	if (sent == -EBUSY && !ring->adopted)
 		note_harvest(ring);
 	return sent;

@@ -148,8 +148,10 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
 	if (ring->adopted && (error == -EBUSY || error == -ETIMEDOUT))
 		return error;
 	ring_fd_close(ring);
-	if (!ring->adopted)
-		sys_uring_exit(&ring->own);
+	if (!ring->adopted) {
+		uring_handle_unregister(&ring->handle, &ring->own);
+		ring_close_uring(ring);
+	}
 	ring_free(ring);
 	return 0;
 }
@@ -179,11 +181,14 @@ static void close_inherited(struct ctx_ring *ring)
 {
 	bool whole = copy_is_whole(ring);
 
-	/* What is registered with the kernel is the parent's, so nothing is unregistered. */
+	/*
+	 * What is registered with the kernel is the parent's, so nothing is unregistered. The index of the
+	 * parent's thread may be that of an io_uring of the child's.
+	 */
 	close_descriptor(&ring->owner.ready_fd);
 	close_descriptor(&ring->owner.epoll_fd);
 	if (!ring->adopted)
-		sys_uring_exit(&ring->own);
+		ring_close_uring(ring);
 	if (whole) {
 		ring_free(ring);
 		return;

@@ -40,7 +40,7 @@ static void cancel_pending(struct ctx_ring *ring, int fd)
 		wait.timeout_ns = 0;
 	else
 		wait.min_complete = 0;
-	uring_enter(ring->uring, 0, &wait);
+	ring_enter(ring, 0, &wait);
 }
 
 /*

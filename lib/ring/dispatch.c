@@ -9,18 +9,6 @@
 #include "queue.h"
 #include "ring.h"
 
-/*
- * The timeout of a wait on a ring that has no kernel timeouts: no longer than until the ring's earliest
- * timer.
- */
-static uint64_t bound_by_timers(const struct ctx_ring *ring, uint64_t timeout_ns)
-{
-	uint64_t when_ns = ring->times.heap.root->key_ns, now_ns = clock_now_ns();
-	uint64_t left_ns = when_ns > now_ns ? when_ns - now_ns : 0;
-
-	return left_ns < timeout_ns ? left_ns : timeout_ns;
-}
-
 static __attribute__((noinline, cold)) void deliver_mail(struct ctx_ring *ring)
 {
 	struct letter *letter;
@@ -41,6 +29,16 @@ static __attribute__((noinline, cold)) unsigned deliver_ready(struct ctx_ring *r
 	return delivered;
 }
 
+/*
+ * Whether to look at the clock for timers that are due: no kernel timeout reports them. A ring of blocking
+ * calls never has one. Its waits end with the earliest timer, so where a wait brought an operation's end
+ * there is no need to look.
+ */
+static inline bool timers_may_be_due(const struct ctx_ring *ring, unsigned delivered)
+{
+	return ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER && !(ring->calls && delivered);
+}
+
 unsigned dispatch_deliver(struct ctx_ring *ring)
 {
 	unsigned delivered = 0;
@@ -53,8 +51,7 @@ unsigned dispatch_deliver(struct ctx_ring *ring)
 	delivered += complete_deliver_queued(ring);
 	if (__builtin_expect(!list_empty(&ring->polls.fired), 0))
 		ring_polls_deliver(ring);
-	if (__builtin_expect(
-		    ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER && ring_is_here(ring), 0))
+	if (__builtin_expect(timers_may_be_due(ring, delivered) && ring_is_here(ring), 0))
 		ring_timers_fire(ring);
 	return delivered;
 }
@@ -133,7 +130,7 @@ static __attribute__((noinline, cold)) unsigned deliver_kept_back(struct ctx_rin
 		if (ring->defer && ring->features.timed_wait)
 			all = (struct uring_wait){.min_complete = ring->uring->cq.ring_entries,
 						  .events = true};
-		int error = uring_enter(ring->uring, 0, &all);
+		int error = ring_enter(ring, 0, &all);
 		if ((error < 0 && error != -ETIME) || ring->fork_count != thread_fork_count)
 			break;
 		unsigned more = dispatch_deliver(ring);
@@ -212,10 +209,12 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 		 */
 		mailbox_reset(ring->mailbox);
 		bool ready = queue_anything_ready(ring) || ring->ops.stalled;
-		if (ring->calls && ring->times.heap.root)
-			timeout_ns = bound_by_timers(ring, timeout_ns);
+		/* A ring of blocking calls has no kernel timeouts, and no other bounds than its timers. */
+		bool timed = ring->calls && ring->times.heap.root && timeout_ns;
+		if (timed)
+			timeout_ns = ring->times.heap.root->key_ns;
 		if (__builtin_expect(!ring->park, 1) || !kernel_can_wait(ring)) {
-			int waited = queue_wait_inline(ring, ready ? 0 : timeout_ns);
+			int waited = queue_wait_inline(ring, ready ? 0 : timeout_ns, timed);
 			error = waited ? waited : error;
 		}
 		/* A signal handler forked in the wait, and this is the child: the queues are the parent's. */

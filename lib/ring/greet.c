@@ -37,14 +37,14 @@ static const struct uring_wait look = {.events = true, .timeout_ns = CTX_FOREVER
 
 void greet_look(struct ctx_ring *ring)
 {
-	uring_enter(ring->uring, uring_publish(ring->uring), &look);
+	ring_enter(ring, uring_publish(ring->uring), &look);
 	note_in_place(ring);
 }
 
 /* Notes what is there, as greet_look(), but submits nothing. */
 static void look_for_late_answer(struct ctx_ring *ring)
 {
-	uring_enter(ring->uring, 0, &look);
+	ring_enter(ring, 0, &look);
 	note_in_place(ring);
 }
 

@@ -94,6 +94,12 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 	return 0;
 }
 
+void ring_close_uring(struct ctx_ring *ring)
+{
+	sys_uring_exit(&ring->own);
+	uring_handle_free(&ring->handle);
+}
+
 static enum linked_timeouts choose_linked_timeouts(const struct ctx_ring *ring)
 {
 	if (ring->uring->sq.ring_entries < 2)
@@ -162,20 +168,71 @@ void ring_free(struct ctx_ring *ring)
 	memory_release(ring);
 }
 
-/* A seccomp profile may allow io_uring_setup(2) and forbid io_uring_enter(2). */
-static int check_enter(struct io_uring *uring)
+/*
+ * A seccomp profile may allow io_uring_setup(2) and forbid io_uring_enter(2). A kernel that does not know the
+ * flag for absolute times answers -EINVAL. Another answer, such as that the io_uring is disabled, is none of
+ * these.
+ */
+static int check_enter(struct ctx_ring *ring)
 {
-	int result = uring_enter_plain(uring, 0, 0, false);
+	unsigned flag = feature_allowed(FEATURE_ABSOLUTE_WAIT) ? URING_ENTER_ABSOLUTE : 0;
+	int result = sys_uring_enter(ring->own.ring_fd, 0, 0, flag, NULL, 0);
 
-	if (result != -EPERM && result != -ENOSYS)
-		return 0;
-	sys_uring_exit(uring);
-	return result;
+	ring->handle.absolute = result == -EINVAL ? 0 : flag;
+	return result == -EPERM || result == -ENOSYS ? result : 0;
 }
 
-static int setup(unsigned entries, const struct ctx_ring_options *options, struct io_uring *uring)
+static int setup_uring(unsigned entries, const struct io_uring_params *params, struct io_uring *uring)
+{
+	struct io_uring_params some = *params;
+
+	if (feature_allowed(FEATURE_SUBMIT_ALL)) {
+		struct io_uring_params all = *params;
+		all.flags |= IORING_SETUP_SUBMIT_ALL;
+		int error = sys_uring_setup(entries, uring, &all);
+		if (error != -EINVAL || (params->flags & IORING_SETUP_SUBMIT_ALL))
+			return error;
+	}
+	return sys_uring_setup(entries, uring, &some);
+}
+
+/*
+ * Makes the io_uring of a ring. disabled: it starts disabled, for a registered time. *ret_again: without that
+ * there may be no error.
+ */
+static int make_uring(struct ctx_ring *ring, unsigned entries, struct io_uring_params params, bool disabled,
+		      bool *ret_again)
+{
+	bool single = params.flags & IORING_SETUP_SINGLE_ISSUER;
+
+	/* A SINGLE_ISSUER ring is bound to the thread that enables it, not to the one that opens it. */
+	if (single || disabled)
+		params.flags |= IORING_SETUP_R_DISABLED;
+	int error = setup_uring(entries, &params, &ring->own);
+	*ret_again = disabled && error == -EINVAL;
+	if (error)
+		return error;
+	ring->handle = uring_handle_of(&ring->own);
+	error = check_enter(ring);
+	if (!error && disabled) {
+		uring_handle_register_wait(&ring->handle, &ring->own);
+		if (!single)
+			error = uring_register(&ring->own, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+		*ret_again = error < 0;
+	}
+	if (error < 0) {
+		ring_close_uring(ring);
+		return error;
+	}
+	ring->owner.disabled = single;
+	ring->own.flags &= ~IORING_SETUP_R_DISABLED;
+	return 0;
+}
+
+static int setup(struct ctx_ring *ring, unsigned entries, const struct ctx_ring_options *options)
 {
 	struct io_uring_params params = {.flags = options ? options->setup_flags : 0};
+	bool again;
 
 	if (!features_allow_setup(params.flags))
 		return -EINVAL;
@@ -189,21 +246,8 @@ static int setup(unsigned entries, const struct ctx_ring_options *options, struc
 	 */
 	if (params.flags & IORING_SETUP_DEFER_TASKRUN)
 		params.flags |= IORING_SETUP_TASKRUN_FLAG;
-	/*
-	 * A ring that is opened disabled is bound to the thread that enables it, not to the one that opens
-	 * it.
-	 */
-	if (params.flags & IORING_SETUP_SINGLE_ISSUER)
-		params.flags |= IORING_SETUP_R_DISABLED;
-	if (feature_allowed(FEATURE_SUBMIT_ALL)) {
-		struct io_uring_params all = params;
-		all.flags |= IORING_SETUP_SUBMIT_ALL;
-		int error = sys_uring_setup(entries, uring, &all);
-		if (error != -EINVAL || (params.flags & IORING_SETUP_SUBMIT_ALL))
-			return error ? error : check_enter(uring);
-	}
-	int error = sys_uring_setup(entries, uring, &params);
-	return error ? error : check_enter(uring);
+	int error = make_uring(ring, entries, params, uring_handle_wants_disabled(), &again);
+	return again ? make_uring(ring, entries, params, false, &again) : error;
 }
 
 int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
@@ -219,16 +263,15 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
 	int error = ring_new(options, &ring);
 	if (error)
 		return error;
-	error = setup(entries, options, &ring->own);
+	error = setup(ring, entries, options);
 	if (!error) {
-		ring->owner.disabled = ring->own.flags & IORING_SETUP_R_DISABLED;
 		error = ring_attach(ring, &ring->own);
 		if (!error && (ring->options.flags & CTX_RING_PARK)) {
 			ring->ops.first_marks = OP_PARK | OP_PARK_RING;
 			error = park_open(ring);
 		}
 		if (error)
-			sys_uring_exit(&ring->own);
+			ring_close_uring(ring);
 	}
 	if (error) {
 		ring_free(ring);

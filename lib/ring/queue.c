@@ -14,7 +14,7 @@ int queue_flush(struct ctx_ring *ring)
 	if (ring->adopted && uring_chain_open(ring->uring))
 		return -EBUSY;
 	while ((left = uring_publish(ring->uring)) != 0) {
-		int taken = uring_enter(ring->uring, left, &no_wait);
+		int taken = ring_enter(ring, left, &no_wait);
 		if (taken == -EINTR)
 			continue;
 		if (taken == -EBUSY && !ring->adopted && uring_cq_ready(ring->uring)) {
@@ -120,10 +120,11 @@ void queue_notify(struct ctx_ring *ring)
 		mailbox_wake(ring->mailbox);
 }
 
-int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
+int queue_wait_by_poll(struct ctx_ring *ring, const struct uring_wait *wait)
 {
 	struct pollfd fd = {.fd = ring->uring->ring_fd, .events = POLLIN};
-	struct timespec time = clock_timespec(timeout_ns);
+	uint64_t now_ns = wait->absolute ? clock_now_ns() : 0;
+	struct timespec time = clock_timespec(wait->timeout_ns > now_ns ? wait->timeout_ns - now_ns : 0);
 	int sent = queue_flush(ring);
 
 	if (sent < 0)
@@ -137,7 +138,7 @@ int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns)
 
 int queue_wait(struct ctx_ring *ring, uint64_t timeout_ns)
 {
-	return queue_wait_inline(ring, timeout_ns);
+	return queue_wait_inline(ring, timeout_ns, false);
 }
 
 int queue_disarm_wake(struct ctx_ring *ring)

@@ -52,15 +52,19 @@ static inline bool queue_anything_ready(const struct ctx_ring *ring)
 /* ---- waiting */
 
 /* For kernels whose io_uring_enter(2) takes no timeout. */
-__attribute__((cold)) int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns);
+__attribute__((cold)) int queue_wait_by_poll(struct ctx_ring *ring, const struct uring_wait *wait);
 
 /*
+ * As queue_wait(). absolute: timeout_ns is a time of CLOCK_MONOTONIC.
+ *
  * This, and all that stands between it and the caller of ctx_ring_dispatch, is inline: a return right after a
  * system call was measured to be slower than one elsewhere.
  */
-static inline __attribute__((always_inline)) int queue_wait_inline(struct ctx_ring *ring, uint64_t timeout_ns)
+static inline __attribute__((always_inline)) int queue_wait_inline(struct ctx_ring *ring, uint64_t timeout_ns,
+								   bool absolute)
 {
-	struct uring_wait wait = {.timeout_ns = timeout_ns};
+	struct uring_wait wait = {.timeout_ns = timeout_ns, .absolute = absolute};
+	const struct uring_handle handle = ring_handle(ring);
 
 	if (__builtin_expect(ring->adopted, 0) && uring_chain_open(ring->uring))
 		return -EBUSY; /* see queue_flush() */
@@ -73,7 +77,7 @@ static inline __attribute__((always_inline)) int queue_wait_inline(struct ctx_ri
 		wait.min_complete = 1 + (ring->adopted ? ring->done.noted - *ring->uring->cq.khead : 0);
 	wait.events = timeout_ns || ring->lazy || uring_cq_overflowed(ring->uring);
 	if (__builtin_expect(timeout_ns && timeout_ns != CTX_FOREVER && !ring->features.timed_wait, 0)) {
-		int error = queue_wait_by_poll(ring, timeout_ns);
+		int error = queue_wait_by_poll(ring, &wait);
 		if (error < 0)
 			return error;
 		wait.min_complete = 0;
@@ -83,8 +87,8 @@ static inline __attribute__((always_inline)) int queue_wait_inline(struct ctx_ri
 		if (!left && !wait.events)
 			return 0;
 		int taken = timeout_ns && timeout_ns != CTX_FOREVER
-				    ? uring_enter(ring->uring, left, &wait)
-				    : uring_enter_plain(ring->uring, left, wait.min_complete, wait.events);
+				    ? uring_handle_enter(&handle, left, &wait)
+				    : uring_handle_enter_plain(&handle, left, wait.min_complete, wait.events);
 		if (__builtin_expect(taken >= 0 && (unsigned)taken >= left, 1))
 			return 0;
 		if (taken == -ETIME)

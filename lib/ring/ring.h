@@ -40,6 +40,7 @@
 #include "clock.h"
 #include "context.h"
 #include "feature.h"
+#include "handle.h"
 #include "heap.h"
 #include "mailbox.h"
 #include "op.h"
@@ -238,6 +239,7 @@ enum linked_timeouts {
 
 struct ctx_ring {
 	struct io_uring *uring; /* points to own, or is the program's if the ring is adopted */
+	struct uring_handle handle; /* of own */
 	uint64_t tag;		/* the tag of the ring's requests, at its place in user_data */
 	uint32_t fork_count;	/* thread_fork_count at the opening; another one in a forked child */
 	bool adopted;		/* its io_uring is the program's */
@@ -316,6 +318,22 @@ static inline int ring_check(struct ctx_ring *ring)
 	return ring_claim(ring);
 }
 
+/* ---- entering the kernel ---- */
+
+/* How the owner enters the io_uring. The program may register an adopted one at any time. */
+static inline struct uring_handle ring_handle(const struct ctx_ring *ring)
+{
+	return __builtin_expect(ring->adopted, 0) ? uring_handle_of(ring->uring) : ring->handle;
+}
+
+/* One io_uring_enter(2) by the owner. Returns the number of entries that the kernel took, or -errno. */
+static inline int ring_enter(const struct ctx_ring *ring, unsigned to_submit, const struct uring_wait *wait)
+{
+	const struct uring_handle handle = ring_handle(ring);
+
+	return uring_handle_enter(&handle, to_submit, wait);
+}
+
 /* ---- opening (open.c) ---- */
 
 int ring_check_options(const struct ctx_ring_options *options);
@@ -323,6 +341,9 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 
 /* Sets what depends on the io_uring: its features, and the ring's record in the context table. */
 int ring_attach(struct ctx_ring *ring, struct io_uring *uring);
+
+/* Closes our own io_uring. What its owner thread has registered is to be unregistered before. */
+void ring_close_uring(struct ctx_ring *ring);
 
 /* Frees everything but the io_uring. */
 void ring_free(struct ctx_ring *ring);

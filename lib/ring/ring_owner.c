@@ -58,6 +58,10 @@ int ring_claim(struct ctx_ring *ring)
 		ring->owner.disabled = false;
 	}
 	hold_mutex(ring);
+	/* The program may close the descriptor of a ring of blocking calls, and entering it is to show that.
+	 */
+	if (!ring->adopted && !ring->calls)
+		uring_handle_register(&ring->handle, &ring->own);
 	return 0;
 }
 
@@ -73,6 +77,7 @@ void ring_disclaim(struct ctx_ring *ring)
 {
 	if (ring->record)
 		ring->record->owner_tid = 0;
+	uring_handle_unregister(&ring->handle, ring->uring);
 	give_up_ring(ring, 0);
 }
 
@@ -135,6 +140,8 @@ int ring_claim_to_close(struct ctx_ring *ring)
 		return -EPERM;
 	pthread_mutex_consistent(&ring->owner.mutex);
 	ring->owner.ended = true;
+	if (!ring->adopted)
+		uring_handle_forget(&ring->handle, &ring->own);
 	/*
 	 * The owner may have ended in a function of the program's amid a dispatch. Before a function is
 	 * called all lists are in order. What that turn did not deliver goes back to the head of its list.

@@ -28,6 +28,7 @@ static const struct {
 	[FEATURE_CGROUP_KILL] = {"cgroup-kill", "5.14", "the file cgroup.kill of a cgroup", 0},
 	[FEATURE_SKIP_SUCCESS] = {"skip-success", "5.17", "IORING_FEAT_CQE_SKIP", 0},
 	[FEATURE_SUBMIT_ALL] = {"submit-all", "5.18", "io_uring_setup(2)", IORING_SETUP_SUBMIT_ALL},
+	[FEATURE_REGISTERED_RING] = {"registered-ring", "5.18", "IORING_REGISTER_RING_FDS", 0},
 	[FEATURE_COOP_TASKRUN] = {"coop-taskrun", "5.19", "io_uring_setup(2)",
 				  IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG},
 	[FEATURE_SINGLE_ISSUER] = {"single-issuer", "6.0", "io_uring_setup(2)", IORING_SETUP_SINGLE_ISSUER},
@@ -38,6 +39,8 @@ static const struct {
 	[FEATURE_ACCEPT_NOWAIT] = {"accept-nowait", "6.10", "IORING_ACCEPT_DONTWAIT", 0},
 	[FEATURE_KEPT_BUFFERS] = {"kept-buffers", "6.12",
 				  "a request that ends with -EAGAIN leaves its provided buffer", 0},
+	[FEATURE_ABSOLUTE_WAIT] = {"absolute-wait", "6.12", "IORING_ENTER_ABS_TIMER", 0},
+	[FEATURE_REGISTERED_WAIT] = {"registered-wait", "6.13", "IORING_REGISTER_MEM_REGION", 0},
 	[FEATURE_EPOLL_WAIT] = {"epoll-wait", "6.15", "IORING_OP_EPOLL_WAIT", 0},
 	[FEATURE_UNIX_INQ] = {"unix-inq", "6.17", "SO_INQ on unix sockets", 0},
 };

@@ -121,6 +121,7 @@ static inline struct __kernel_timespec uring_time(uint64_t ns)
 struct uring_wait {
 	unsigned min_complete;
 	bool events;	     /* IORING_ENTER_GETEVENTS: also runs task work and flushes an overflow */
+	bool absolute;	     /* timeout_ns is a time of CLOCK_MONOTONIC, and no duration */
 	uint64_t timeout_ns; /* of a wait for min_complete; CTX_FOREVER: none. Any other needs
 				IORING_ENTER_EXT_ARG */
 };
@@ -160,7 +161,10 @@ uring_enter_plain(const struct io_uring *uring, unsigned to_submit, unsigned min
 	return sys_uring_enter(uring->enter_ring_fd, to_submit, min_complete, flags, NULL, 0);
 }
 
-/* One io_uring_enter(2). Returns the number of entries that the kernel took, or a negative errno. */
+/*
+ * One io_uring_enter(2). Returns the number of entries that the kernel took, or a negative errno. For an
+ * io_uring of the library's own there is uring_handle_enter(), which is quicker.
+ */
 int uring_enter(const struct io_uring *uring, unsigned to_submit, const struct uring_wait *wait);
 
 #endif
