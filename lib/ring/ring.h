@@ -31,8 +31,8 @@
  *
  * The files from below upwards, each of which uses only those before it: explain, slot, close_index,
  * ring_timer, tally_sum, group, ready, ring_owner, chain, park_queue, op_timer, park_note, poll_note; note;
- * queue; greet, ring_poll, park_late, park, grace, stage, batch; tally, complete, drain, close_fd, ring_fd; dispatch;
- * open, calls, adopt; close.
+ * queue; greet, ring_poll, park_late, park, grace, stage, batch; tally, complete, drain, close_fd, ring_fd;
+ * dispatch; open, calls, adopt; close.
  */
 #ifndef CTX_RING_H
 #define CTX_RING_H
@@ -185,7 +185,7 @@ struct ring_times {
 	struct __kernel_timespec armed;
 	unsigned linked[1u << LINKED_BITS]; /* linked timeouts in the kernel, see deadline_count() */
 	struct ring_timer retry;	    /* cancels operations again, see ring_timer_retry() */
-	struct ring_timer sweep; /* parks what has waited for long, see park_late.h */
+	struct ring_timer sweep;	    /* parks what has waited for long, see park_late.h */
 	uint64_t retry_delay_ns;
 	struct op_timer *free_op_timers;
 };
@@ -238,12 +238,12 @@ enum linked_timeouts {
 };
 
 struct ctx_ring {
-	struct io_uring *uring; /* points to own, or is the program's if the ring is adopted */
+	struct io_uring *uring;	    /* points to own, or is the program's if the ring is adopted */
 	struct uring_handle handle; /* of own */
-	uint64_t tag;		/* the tag of the ring's requests, at its place in user_data */
-	uint32_t fork_count;	/* thread_fork_count at the opening; another one in a forked child */
-	bool adopted;		/* its io_uring is the program's */
-	bool dispatching;	/* a turn is under way, or none may begin */
+	uint64_t tag;		    /* the tag of the ring's requests, at its place in user_data */
+	uint32_t fork_count;	    /* thread_fork_count at the opening; another one in a forked child */
+	bool adopted;		    /* its io_uring is the program's */
+	bool dispatching;	    /* a turn is under way, or none may begin */
 	bool closing;
 	bool calls;  /* for blocking calls, see ring_open_for_calls() */
 	bool defer;  /* DEFER_TASKRUN: nothing completes unless the owner enters */

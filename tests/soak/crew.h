@@ -24,7 +24,7 @@
 
 struct crew;
 
-struct operation {
+struct soak_operation {
 	struct ctx_op op;
 	struct crew *crew;
 	struct scope *scope;
@@ -54,7 +54,7 @@ struct crew {
 	unsigned foreign; /* the program's own requests on it */
 	void *buffers;	  /* that the program provides; NULL: none on this ring */
 	struct io_uring_buf_ring *buffer_ring;
-	struct operation operations[CREW_OPERATIONS];
+	struct soak_operation operations[CREW_OPERATIONS];
 	struct channel channels[CREW_CHANNELS];
 	struct scope *scopes[CREW_SCOPES];
 	struct ring_callback callbacks[CREW_CALLBACKS];
@@ -84,9 +84,10 @@ struct scope *crew_scope(struct crew *crew);
  * Begins a single operation of any sort under scope, in one that is free; NULL: none is. flags are those of
  * the SQE. Chains take no multishot ones.
  */
-struct operation *operation_begin(struct crew *crew, struct scope *scope, unsigned flags);
+struct soak_operation *operation_begin(struct crew *crew, struct scope *scope, unsigned flags);
 /* The same, of a task group of the ring, with the scope of its context. */
-struct operation *operation_begin_in(struct crew *crew, struct scope *scope, struct ctx_taskgroup *group);
+struct soak_operation *operation_begin_in(struct crew *crew, struct scope *scope,
+					  struct ctx_taskgroup *group);
 
 /* Whether some below scope are under contexts that live: those behind a shield do although it is done. */
 bool operations_go_on(const struct crew *crew, const struct scope *scope);

@@ -24,7 +24,7 @@ struct scope *crew_scope(struct crew *crew)
 void operations_poison(struct crew *crew, const struct scope *scope)
 {
 	for (unsigned i = 0; i < CREW_OPERATIONS; i++) {
-		struct operation *operation = &crew->operations[i];
+		struct soak_operation *operation = &crew->operations[i];
 		if (!operation->used || !ctx_err(operation->scope->ctx) ||
 		    !scope_stems_from(operation->scope, scope))
 			continue;
@@ -39,7 +39,7 @@ void operations_poison(struct crew *crew, const struct scope *scope)
 bool operations_go_on(const struct crew *crew, const struct scope *scope)
 {
 	for (unsigned i = 0; i < CREW_OPERATIONS; i++) {
-		const struct operation *operation = &crew->operations[i];
+		const struct soak_operation *operation = &crew->operations[i];
 		if (operation->used && !ctx_err(operation->scope->ctx) &&
 		    scope_stems_from(operation->scope, scope))
 			return true;
@@ -47,7 +47,7 @@ bool operations_go_on(const struct crew *crew, const struct scope *scope)
 	return false;
 }
 
-static void check_poison(const struct operation *operation)
+static void check_poison(const struct soak_operation *operation)
 {
 	for (unsigned i = 0; operation->poisoned && i < sizeof(operation->buffer); i++)
 		must((unsigned char)operation->buffer[i] == POISON,
@@ -56,7 +56,7 @@ static void check_poison(const struct operation *operation)
 
 /* ---- ends */
 
-static void check_end(const struct operation *operation, const struct ctx_completion *completion)
+static void check_end(const struct soak_operation *operation, const struct ctx_completion *completion)
 {
 	int error = ctx_err(operation->scope->ctx);
 
@@ -73,11 +73,11 @@ static void check_end(const struct operation *operation, const struct ctx_comple
 	scope_check(operation->scope);
 }
 
-static void restart(struct operation *operation);
+static void restart(struct soak_operation *operation);
 
 static void completed(struct ctx_ring *ring, struct ctx_op *op, const struct ctx_completion *completion)
 {
-	struct operation *operation = (struct operation *)op;
+	struct soak_operation *operation = (struct soak_operation *)op;
 	struct crew *crew = operation->crew;
 	struct chance *chance = &crew->actor->chance;
 
@@ -108,7 +108,8 @@ static void completed(struct ctx_ring *ring, struct ctx_op *op, const struct ctx
 
 /* ---- beginnings */
 
-static void prepare_read(struct operation *operation, const struct channel *channel, struct io_uring_sqe *sqe)
+static void prepare_read(struct soak_operation *operation, const struct channel *channel,
+			 struct io_uring_sqe *sqe)
 {
 	struct chance *chance = &operation->crew->actor->chance;
 	unsigned size = channel->kind == CHANNEL_EVENT || channel->kind == CHANNEL_TIMER
@@ -128,7 +129,7 @@ static void prepare_read(struct operation *operation, const struct channel *chan
 		io_uring_prep_recv(sqe, channel->near, operation->buffer, size, sort == 3 ? 0 : MSG_WAITALL);
 }
 
-static void prepare_write(struct operation *operation, const struct channel *channel,
+static void prepare_write(struct soak_operation *operation, const struct channel *channel,
 			  struct io_uring_sqe *sqe)
 {
 	struct chance *chance = &operation->crew->actor->chance;
@@ -148,7 +149,7 @@ static void prepare_write(struct operation *operation, const struct channel *cha
 				   MSG_NOSIGNAL | (chance_one_in(chance, 2) ? MSG_WAITALL : 0));
 }
 
-static void prepare_provided(struct operation *operation, const struct channel *channel,
+static void prepare_provided(struct soak_operation *operation, const struct channel *channel,
 			     struct io_uring_sqe *sqe, bool chained)
 {
 	operation->provided = true;
@@ -165,7 +166,7 @@ static void prepare_provided(struct operation *operation, const struct channel *
 	sqe->buf_group = 1;
 }
 
-static void prepare_on(struct operation *operation, struct io_uring_sqe *sqe, bool chained)
+static void prepare_on(struct soak_operation *operation, struct io_uring_sqe *sqe, bool chained)
 {
 	struct crew *crew = operation->crew;
 	struct chance *chance = &crew->actor->chance;
@@ -194,7 +195,7 @@ static void prepare_on(struct operation *operation, struct io_uring_sqe *sqe, bo
 	}
 }
 
-static void prepare_on_none(struct operation *operation, struct io_uring_sqe *sqe)
+static void prepare_on_none(struct soak_operation *operation, struct io_uring_sqe *sqe)
 {
 	struct chance *chance = &operation->crew->actor->chance;
 	uint64_t duration_ns = chance_short_ns(chance);
@@ -215,7 +216,7 @@ static void prepare_on_none(struct operation *operation, struct io_uring_sqe *sq
 }
 
 /* What may be set for one run of an operation. */
-static void decorate(struct operation *operation, struct io_uring_sqe *sqe)
+static void decorate(struct soak_operation *operation, struct io_uring_sqe *sqe)
 {
 	static const unsigned ways[] = {CTX_OP_PARK, CTX_OP_PENDING, CTX_OP_SHUTDOWN, 0};
 	struct chance *chance = &operation->crew->actor->chance;
@@ -233,7 +234,7 @@ static void decorate(struct operation *operation, struct io_uring_sqe *sqe)
 		sqe->flags |= IOSQE_ASYNC;
 }
 
-static void reset(struct operation *operation, struct crew *crew, struct scope *scope)
+static void reset(struct soak_operation *operation, struct crew *crew, struct scope *scope)
 {
 	check_poison(operation);
 	operation->crew = crew;
@@ -247,7 +248,7 @@ static void reset(struct operation *operation, struct crew *crew, struct scope *
 	ctx_op_init(&operation->op, completed, operation->channel);
 }
 
-static void prepare(struct operation *operation, struct io_uring_sqe *sqe, unsigned flags)
+static void prepare(struct soak_operation *operation, struct io_uring_sqe *sqe, unsigned flags)
 {
 	bool chained = (flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)) != 0;
 
@@ -261,7 +262,7 @@ static void prepare(struct operation *operation, struct io_uring_sqe *sqe, unsig
 	decorate(operation, sqe);
 }
 
-static struct operation *find_free(struct crew *crew)
+static struct soak_operation *find_free(struct crew *crew)
 {
 	for (unsigned i = 0; i < CREW_OPERATIONS; i++)
 		if (!crew->operations[i].used)
@@ -269,9 +270,9 @@ static struct operation *find_free(struct crew *crew)
 	return NULL;
 }
 
-struct operation *operation_begin(struct crew *crew, struct scope *scope, unsigned flags)
+struct soak_operation *operation_begin(struct crew *crew, struct scope *scope, unsigned flags)
 {
-	struct operation *operation = find_free(crew);
+	struct soak_operation *operation = find_free(crew);
 
 	if (!operation)
 		return NULL;
@@ -280,9 +281,9 @@ struct operation *operation_begin(struct crew *crew, struct scope *scope, unsign
 	return operation;
 }
 
-struct operation *operation_begin_in(struct crew *crew, struct scope *scope, struct ctx_taskgroup *group)
+struct soak_operation *operation_begin_in(struct crew *crew, struct scope *scope, struct ctx_taskgroup *group)
 {
-	struct operation *operation = find_free(crew);
+	struct soak_operation *operation = find_free(crew);
 
 	if (!operation)
 		return NULL;
@@ -292,7 +293,7 @@ struct operation *operation_begin_in(struct crew *crew, struct scope *scope, str
 }
 
 /* From inside its own final completion. */
-static void restart(struct operation *operation)
+static void restart(struct soak_operation *operation)
 {
 	struct crew *crew = operation->crew;
 	struct scope *scope = crew_scope(crew);

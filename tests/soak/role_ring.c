@@ -58,7 +58,8 @@ static void begin_chain_of(struct crew *crew, struct scope *scopes[2])
 	if (count_free(crew) < length)
 		return;
 	for (unsigned i = 0; i < length; i++) {
-		struct operation *operation = operation_begin(crew, scopes[i % 2], i + 1 < length ? link : 0);
+		struct soak_operation *operation =
+			operation_begin(crew, scopes[i % 2], i + 1 < length ? link : 0);
 		operation->may_be_cancelled = true;
 	}
 }
@@ -100,7 +101,7 @@ static void wait_a_little(struct actor *actor)
 static void cancel_one(struct actor *actor)
 {
 	struct crew *crew = crew_of(actor);
-	struct operation *operation = &crew->operations[chance_below(&actor->chance, CREW_OPERATIONS)];
+	struct soak_operation *operation = &crew->operations[chance_below(&actor->chance, CREW_OPERATIONS)];
 
 	if (!operation->used)
 		return;
