@@ -192,6 +192,9 @@ static struct peer describe()
 	asio_peer.request_end = request_end;
 	asio_peer.token = token;
 #endif
+#ifdef BOOST_ASIO_HAS_IO_URING
+	asio_peer.one_receive = true; /* the kernel gets the next receive of a socket when the one before has ended */
+#endif
 	return asio_peer;
 }
 

@@ -140,7 +140,10 @@ done
 awk -f bench/peers/report.awk -v json=build/peers.jsonl -v page=build/PEERS.md -v plots=build/peers $values || failed=1
 if command -v gnuplot >/dev/null; then
 	for plot in idle tree; do
-		[ ! -e build/peers/$plot.gp ] || gnuplot build/peers/$plot.gp || failed=1
+		[ -e build/peers/$plot.gp ] || continue
+		gnuplot build/peers/$plot.gp || failed=1
+		# Where that font is not, a browser is to take another without serifs.
+		sed -i 's/font-family="DejaVu Sans"/font-family="DejaVu Sans, Verdana, sans-serif"/' build/peers/$plot.svg
 	done
 	echo "plots in build/peers/*.svg and *.png"
 else
