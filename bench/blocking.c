@@ -243,7 +243,7 @@ static void run_case(const char *name, enum work work, bool deadline)
 	}
 	bench_take_turns(&turns, bench.quick ? 9 : 31, WAYS, run, data);
 	bench_report(name, bench_turns_median(&turns, WAY_OURS), "ns",
-		     bench_turns_ratio(&turns, WAY_OURS, WAY_RING), way_names[WAY_RING], "<= 1.3");
+		     bench_turns_ratio(&turns, WAY_OURS, WAY_RING), way_names[WAY_RING], "<= 1.00");
 	bench_report(name, bench_turns_median(&turns, WAY_CALL), "ns",
 		     bench_turns_ratio(&turns, WAY_OURS, WAY_CALL), way_names[WAY_CALL], NULL);
 	for (unsigned way = 0; way < WAYS; way++) {

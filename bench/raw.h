@@ -56,6 +56,13 @@ static inline void raw_open(struct raw *raw, unsigned entries, unsigned setup_fl
 	raw->shared.complete = raw_complete;
 }
 
+/* As a program does that wants each io_uring_enter(2) a little cheaper: io_uring_register_ring_fd(3). */
+static inline void raw_register(struct raw *raw)
+{
+	if (bench_check(io_uring_register_ring_fd(&raw->ring), "io_uring_register_ring_fd") != 1)
+		bench_fail("io_uring_register_ring_fd registers nothing");
+}
+
 static inline void raw_close(struct raw *raw)
 {
 	io_uring_queue_exit(&raw->ring);
@@ -72,14 +79,11 @@ static inline struct io_uring_sqe *raw_get_sqe(struct raw *raw)
 	return sqe;
 }
 
-/* Submits, waits for at least minimum completions and hands out all there are. */
-static inline void raw_dispatch(struct raw *raw, unsigned minimum)
+/* Hands out all completions that there are. */
+static inline void raw_hand_out(struct raw *raw)
 {
 	struct io_uring_cqe *cqe;
 	unsigned head, seen = 0;
-	int result = io_uring_submit_and_wait(&raw->ring, minimum);
-	if (result != -EINTR)
-		bench_check(result, "io_uring_submit_and_wait");
 	io_uring_for_each_cqe (&raw->ring, head, cqe) {
 		struct raw_op *op = io_uring_cqe_get_data(cqe);
 		if (op)
@@ -87,6 +91,26 @@ static inline void raw_dispatch(struct raw *raw, unsigned minimum)
 		seen++;
 	}
 	io_uring_cq_advance(&raw->ring, seen);
+}
+
+/* Submits, waits for at least minimum completions and hands out all there are. */
+static inline void raw_dispatch(struct raw *raw, unsigned minimum)
+{
+	int result = io_uring_submit_and_wait(&raw->ring, minimum);
+	if (result != -EINTR)
+		bench_check(result, "io_uring_submit_and_wait");
+	raw_hand_out(raw);
+}
+
+/* The same with a bound for the wait, which goes to the kernel as an argument: IORING_ENTER_EXT_ARG. */
+static inline void raw_dispatch_bounded(struct raw *raw, unsigned minimum)
+{
+	struct __kernel_timespec left = {.tv_sec = 3600};
+	struct io_uring_cqe *cqe;
+	int result = io_uring_submit_and_wait_timeout(&raw->ring, &cqe, minimum, &left, NULL);
+	if (result != -EINTR)
+		bench_check(result, "io_uring_submit_and_wait_timeout");
+	raw_hand_out(raw);
 }
 
 static inline void raw_cancel_one(struct raw *raw, struct raw_op *op, bool enter)

@@ -17,8 +17,8 @@ enum work {
 
 struct side {
 	enum work work;
-	unsigned setup_flags;
 	bool is_raw;
+	bool bounded; /* each wait has a bound, ours the deadline of the context */
 	struct raw raw;
 	struct ours ours;
 	struct ctx_context *ctx;
@@ -63,6 +63,8 @@ static void raw_rounds(struct side *side, unsigned batch)
 			prepare(side->work, sqe, i, round);
 			io_uring_sqe_set_data(sqe, &raw->ops[i]);
 		}
+		while (raw->completed < batch && side->bounded)
+			raw_dispatch_bounded(raw, 1);
 		while (raw->completed < batch)
 			raw_dispatch(raw, 1);
 	}
@@ -90,39 +92,63 @@ static double run_side(void *data)
 	return (double)(bench_now_ns() - start_ns) / rounds / batch;
 }
 
-static void compare(const char *what, enum work work, unsigned setup_flags, const char *goal)
+/* What a side is compared with. */
+struct other {
+	const char *name, *goal;
+	bool registered;
+};
+
+static void compare(const char *what, enum work work, unsigned setup_flags, bool bounded,
+		    const struct other *others, unsigned count)
 {
-	struct side ours = {.work = work, .setup_flags = setup_flags}, raw = ours;
-	const bench_side sides[] = {run_side, run_side};
-	void *data[] = {&ours, &raw};
+	struct side sides[3] = {{.work = work, .bounded = bounded}};
+	const bench_side run[] = {run_side, run_side, run_side};
+	void *data[] = {&sides[0], &sides[1], &sides[2]};
 	struct bench_turns turns;
 	char name[64];
+
 	snprintf(name, sizeof(name), "%s, %s", what, setup_flags ? "defer" : "ordinary");
 	if (!bench_wanted(name))
 		return;
-	raw.is_raw = true;
-	raw_open(&raw.raw, 64, setup_flags, BATCH);
-	ours_open(&ours.ours, 64, setup_flags, 0, BATCH);
-	bench_check(ctx_with_cancel(ctx_background(), "work", &ours.ctx), "ctx_with_cancel");
+	ours_open(&sides[0].ours, 64, setup_flags, bounded ? CTX_RING_ONE_TIMER : 0, BATCH);
+	bench_check(bounded ? ctx_with_timeout(ctx_background(), 3600000000000ull, "work", &sides[0].ctx)
+			    : ctx_with_cancel(ctx_background(), "work", &sides[0].ctx),
+		    "context");
+	for (unsigned i = 0; i < count; i++) {
+		struct side *raw = &sides[i + 1];
+		*raw = (struct side){.work = work, .bounded = bounded, .is_raw = true};
+		raw_open(&raw->raw, 64, setup_flags, BATCH);
+		if (others[i].registered)
+			raw_register(&raw->raw);
+	}
 	rounds = work == WORK_PING_PONG ? 4000 : 1000;
-	bench_take_turns(&turns, bench.quick ? 21 : 61, 2, sides, data);
-	bench_report(name, bench_turns_median(&turns, 0), "ns/op", bench_turns_ratio(&turns, 0, 1),
-		     "raw liburing", goal);
-	bench_report("raw liburing", bench_turns_median(&turns, 1), "ns/op", NAN, name, NULL);
-	ctx_finish(ours.ctx);
-	ours_close(&ours.ours);
-	raw_close(&raw.raw);
+	bench_take_turns(&turns, bench.quick ? 21 : 61, count + 1, run, data);
+	for (unsigned i = 0; i < count; i++) {
+		bench_report(name, bench_turns_median(&turns, 0), "ns/op",
+			     bench_turns_ratio(&turns, 0, i + 1), others[i].name, others[i].goal);
+		bench_report(others[i].name, bench_turns_median(&turns, i + 1), "ns/op", NAN, name, NULL);
+		raw_close(&sides[i + 1].raw);
+	}
+	ctx_finish(sides[0].ctx);
+	ours_close(&sides[0].ours);
 }
 
 int main(int count, char **arguments)
 {
 	static const unsigned flags[] = {LOAD_RING_ORDINARY, LOAD_RING_DEFER};
+	const struct other nop = {"raw liburing", "<= 1.15", false};
+	const struct other ping_pong[] = {{"raw liburing", "<= 1.00", false},
+					  {"raw liburing, registered fd", "<= 1.02", true}};
+	const struct other bounded = {"raw liburing, bounded waits", "<= 1.00", false};
+	const struct other file = {"raw liburing", NULL, false};
+
 	bench_start("submit", count, arguments);
 	load_open(1);
 	for (unsigned r = 0; r < 2; r++) {
-		compare("NOP, batch 32", WORK_NOP, flags[r], "<= 1.25");
-		compare("recv/send ping-pong", WORK_PING_PONG, flags[r], "<= 1.03");
-		compare("4 KiB cached file read, batch 32", WORK_FILE_READ, flags[r], NULL);
+		compare("NOP, batch 32", WORK_NOP, flags[r], false, &nop, 1);
+		compare("recv/send ping-pong", WORK_PING_PONG, flags[r], false, ping_pong, 2);
+		compare("recv/send ping-pong, deadline", WORK_PING_PONG, flags[r], true, &bounded, 1);
+		compare("4 KiB cached file read, batch 32", WORK_FILE_READ, flags[r], false, &file, 1);
 	}
 	load_close();
 	return 0;

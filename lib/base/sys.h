@@ -277,6 +277,16 @@ static inline int sys_sendmsg(int fd, const struct msghdr *message, int flags)
 	SYS_CALL(SYS_CALL_SENDMSG, SYS_NO_POINT(sendmsg, fd, message, flags));
 }
 
+static inline int sys_receive(int fd, void *buffer, size_t size, int flags)
+{
+	SYS_CALL(SYS_CALL_RECVMSG, SYS_NO_POINT(recvfrom, fd, buffer, size, flags, NULL, NULL));
+}
+
+static inline int sys_send(int fd, const void *buffer, size_t size, int flags)
+{
+	SYS_CALL(SYS_CALL_SENDMSG, SYS_NO_POINT(sendto, fd, buffer, size, flags, NULL, 0));
+}
+
 static inline int sys_recvmsg(int fd, struct msghdr *message, int flags)
 {
 	SYS_CALL(SYS_CALL_RECVMSG, SYS_NO_POINT(recvmsg, fd, message, flags));

@@ -23,6 +23,7 @@ static void enter_child(void)
 	thread_fork_count++;
 	thread_forked_serial = thread_state.serial;
 	thread_state.tid = 0;
+	thread_state.serial = 0;
 }
 
 static int add_thread_locals(struct dl_phdr_info *module, size_t size, void *data)

@@ -8,17 +8,24 @@
 #include <stdint.h>
 
 struct thread {
-	uint32_t tid;	 /* gettid(2), 0 before the first thread_self() and in a forked child */
-	uint64_t serial; /* no other thread of the process ever has it, unlike tid; 0: not given yet */
+	uint32_t tid; /* gettid(2), 0 before the first thread_self() and in a forked child */
+	/*
+	 * No other thread of the process ever has it, unlike tid. 0: not given yet, as in a forked child,
+	 * whose only thread gets another one than it had in the parent.
+	 */
+	uint64_t serial;
 };
 
-extern __thread struct thread thread_state __attribute__((tls_model("initial-exec")));
+/* Hidden, as the whole library is, so that it is found without a look into a table of addresses. */
+#define THREAD_HIDDEN __attribute__((visibility("hidden")))
+
+extern __thread struct thread thread_state __attribute__((tls_model("initial-exec"))) THREAD_HIDDEN;
 
 /* The fork count: 0 in the process that loaded the library, and one more in each child than in its parent. */
-extern uint32_t thread_fork_count;
+extern uint32_t thread_fork_count THREAD_HIDDEN;
 
 /* In a forked child: the serial that its only thread had in the parent, where it called fork(2). */
-extern uint64_t thread_forked_serial;
+extern uint64_t thread_forked_serial THREAD_HIDDEN;
 
 /* Fills thread_state in, for thread_self(). */
 struct thread *thread_setup(void);

@@ -15,6 +15,10 @@ struct thread_ring {
 	struct list link;	  /* in the list of all rings, guarded by its lock */
 	struct thread_ring *next; /* among the spare rings, guarded by the same lock */
 	int error;		  /* why the kernel serves the ring no more */
+	struct {
+		uint8_t pause; /* so many calls go without an attempt after one in vain */
+		uint8_t left;  /* so many of them are still to come */
+	} attempts[2]; /* of calls that take data, and of those that give some: see try_first() */
 	struct file_id ring_file, wake_file;
 	bool whole; /* in a forked child: nobody was using the ring */
 };

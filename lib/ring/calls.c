@@ -36,7 +36,7 @@ void ring_end_call(struct ctx_ring *ring)
 	lock_release(&ring->owner.busy);
 	if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
 		return; /* the call forked, and this is the child: the mail is the parent's */
-	if (__builtin_expect(group && atomic_load_explicit(&group->tally, memory_order_relaxed), 0))
+	if (__builtin_expect(atomic_load_explicit(&group->tally, memory_order_relaxed) != NULL, 0))
 		tally_unref(atomic_exchange(&group->tally, NULL)); /* the context did not end in this call */
 	if (__builtin_expect(!mailbox_pending(ring->mailbox), 1))
 		return;

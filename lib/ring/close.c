@@ -118,6 +118,7 @@ static int close_claimed(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_
 	int error = 0;
 
 	ring->closing = true;
+	ring->groups.last = &group_of_nothing;
 	if (silent && ring->ops.in_kernel)
 		error = ring_await_results(ring, timeout_ns);
 	if (!error) {
@@ -166,8 +167,9 @@ static bool copy_is_whole(const struct ctx_ring *ring)
 {
 	uint64_t owner = atomic_load_explicit(&ring->owner.serial, memory_order_relaxed);
 
-	return ring->fork_count + 1 == thread_fork_count && (!owner || owner == thread_forked_serial) &&
-	       !ring->dispatching && !atomic_load(&ring->owner.busy.word);
+	return ring->fork_count + 1 == thread_fork_count &&
+	       (owner == OWNER_NOBODY || owner == thread_forked_serial) && !ring->dispatching &&
+	       !atomic_load(&ring->owner.busy.word);
 }
 
 static void close_descriptor(int *fd)

@@ -3,6 +3,8 @@
  * Delivers completions that have been noted (note.c): the operation becomes the program's again, and its
  * callback is called.
  */
+#include <string.h>
+
 #include "note.h"
 #include "park.h"
 #include "park_queue.h"
@@ -10,6 +12,15 @@
 #include "ring.h"
 
 #define NOTIF_USAGE (1U << 31) /* IORING_NOTIF_USAGE_ZC_COPIED, Linux 6.2 */
+
+/* The result and the flags of a completion are copied together: the kernel, the program and op have them
+ * alike. */
+#define RESULT_SIZE (sizeof(int32_t) + sizeof(uint32_t))
+_Static_assert(offsetof(struct io_uring_cqe, flags) == offsetof(struct io_uring_cqe, res) + 4,
+	       "side by side");
+_Static_assert(offsetof(struct ctx_completion, flags) == offsetof(struct ctx_completion, res) + 4,
+	       "side by side");
+_Static_assert(offsetof(struct operation, cqe_flags) == offsetof(struct operation, res) + 4, "side by side");
 
 /*
  * The flags of a completion as the program gets them. The notification of a zero-copy send has no result; its
@@ -59,23 +70,29 @@ static bool close_unwanted(struct ctx_ring *ring, const struct operation *op, in
 	return uring_register(ring->uring, IORING_REGISTER_FILES_UPDATE, &update, 1) >= 0;
 }
 
+/* Makes op, which is in no list, the program's again, and counts that. */
+static inline void end_operation(struct ctx_ring *ring, struct operation *op, struct group *group,
+				 enum ctx_op_end end)
+{
+	op->marks = OP_COMPLETE;
+	op_set_phase(op, OP_IDLE);
+	op->end = (uint8_t)end;
+	ring->ops.live--;
+	if (group)
+		group_leave(group);
+}
+
 /* Makes op the program's again and calls its callback. After this the memory of op may be gone. */
 static inline void deliver_final(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
 				 enum ctx_op_end end, struct op_listener *listener,
 				 struct ctx_completion *ret_completion)
 {
 	struct ctx_completion completion = {.res = res, .flags = flags, .end = end};
-	struct group *group = op->group;
 
 	list_unlink(&op->link);
-	op->phase = OP_IDLE;
-	op_mark(op, OP_COMPLETE);
 	op->res = res;
 	op->cqe_flags = flags;
-	op->end = (uint8_t)end;
-	ring->ops.live--;
-	if (group)
-		group_leave(group);
+	end_operation(ring, op, op->group, end);
 	if (ret_completion)
 		*ret_completion = completion;
 	void (*delivered)(struct op_listener *) = listener ? listener->delivered : NULL;
@@ -116,29 +133,63 @@ static void finish_operation(struct ctx_ring *ring, struct operation *op, int re
 }
 
 /*
- * Notes and delivers the two usual completions in one step: that of an operation to which nothing happened,
- * and that of an operation which its batch cancelled. Both are final. False: the completion is of another
- * kind.
+ * Notes and delivers in one step the completion of an operation that its batch cancelled. False: it is of
+ * another kind.
  */
-static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
+static bool deliver_cancelled(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
 {
-	const unsigned cancelled = OP_DOOMED | OP_CANCEL_SENT;
-	uint64_t value = cqe->user_data;
-	enum ctx_op_end end = CTX_OP_FINISHED;
+	struct operation *op;
 
-	if ((value ^ ring->tag) >> KIND_SHIFT)
+	if (cqe->res != -ECANCELED || (cqe->flags & IORING_CQE_F_MORE) ||
+	    (cqe->user_data ^ ring->tag) >> KIND_SHIFT)
 		return false;
-	struct operation *op = note_find(ring, value);
-	if (!op || op->marks != (cqe->res == -ECANCELED ? cancelled : 0) || (cqe->flags & IORING_CQE_F_MORE))
+	op = note_find(ring, cqe->user_data);
+	if (!op || op->marks != (OP_DOOMED | OP_CANCEL_SENT))
 		return false;
 	op->group->in_kernel--;
 	ring->ops.in_kernel--;
-	if (op->marks) {
-		end = group_op_end(op->group);
-		note_batch(op, true);
-	}
+	note_batch(op, true);
 	slot_release(ring, op);
-	deliver_final(ring, op, cqe->res, cqe->flags, end, NULL, NULL);
+	deliver_final(ring, op, cqe->res, cqe->flags, group_op_end(op->group), NULL, NULL);
+	return true;
+}
+
+/*
+ * Notes and delivers in one step a plain completion: it is final, and nothing else has happened to the
+ * operation. Takes it out of the queue, in which head is the place behind it. False: it is of another kind,
+ * and still in the queue.
+ */
+static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe, unsigned *khead,
+				 unsigned head)
+{
+	/*
+	 * Without the tag, of an operation, this is the generation and the slot. Of anything else it is
+	 * greater than any of these.
+	 */
+	uint64_t value = cqe->user_data ^ ring->tag;
+
+	if (note_slot(value) >= ring->ops.slot_count)
+		return false;
+	struct slot *slot = &ring->ops.slots[note_slot(value)];
+	struct operation *op = slot->op;
+	uint32_t generation = slot->generation;
+	if (generation != value >> GENERATION_SHIFT || !op || op->marks || cqe->res == -ECANCELED ||
+	    (cqe->flags & IORING_CQE_F_MORE))
+		return false;
+	struct ctx_completion completion;
+	memcpy(&completion.res, &cqe->res, RESULT_SIZE);
+	completion.end = CTX_OP_FINISHED;
+	completion.more = false;
+	io_uring_smp_store_release(khead, head);
+	struct group *group = op->group;
+	group->in_kernel--;
+	ring->ops.in_kernel--;
+	slot_give_back(ring, note_slot(value), slot, generation);
+	list_unlink(&op->link);
+	memcpy(&op->res, &completion.res, RESULT_SIZE);
+	end_operation(ring, op, group, CTX_OP_FINISHED);
+	if (op->callback)
+		op->callback(ring, op_public(op), &completion);
 	return true;
 }
 
@@ -211,14 +262,54 @@ static inline bool take_completion(struct ctx_ring *ring, struct io_uring_cqe *r
 	return true;
 }
 
-unsigned complete_deliver_queued(struct ctx_ring *ring)
+/* Delivers a completion of any kind that is not in the queue any more. */
+static unsigned deliver_any(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
 {
-	size_t left = ring->done.spill.tail - ring->done.spill.head +
-		      (ring->adopted ? 0 : uring_cq_ready(ring->uring));
+	return deliver_cancelled(ring, cqe) ? 1 : deliver_special(ring, cqe);
+}
+
+/* Takes cqe, the oldest completion, out of the queue and delivers it. */
+static __attribute__((noinline)) unsigned deliver_next(struct ctx_ring *ring, const struct io_uring_cqe *cqe)
+{
+	const struct io_uring_cqe copy = {.user_data = cqe->user_data, .res = cqe->res, .flags = cqe->flags};
+
+	uring_cq_advance(ring->uring, 1);
+	return deliver_any(ring, &copy);
+}
+
+/* Delivers at most left completions, from the spill first. */
+static __attribute__((noinline)) unsigned deliver_with_spill(struct ctx_ring *ring, size_t left)
+{
 	unsigned delivered = 0;
 	struct io_uring_cqe cqe;
 
 	while (left-- && ring_is_here(ring) && take_completion(ring, &cqe))
-		delivered += __builtin_expect(deliver_plain(ring, &cqe), 1) ? 1 : deliver_special(ring, &cqe);
+		delivered += deliver_any(ring, &cqe);
 	return delivered;
+}
+
+unsigned complete_deliver_queued(struct ctx_ring *ring)
+{
+	const struct io_uring_cq *const cq = &ring->uring->cq;
+	unsigned *const khead = cq->khead, mask = cq->ring_mask;
+	const struct io_uring_cqe *const cqes = cq->cqes;
+	/* In a forked child the queue is the parent's: a function of the program's before may have forked. */
+	unsigned ready = ring->adopted || !ring_is_here(ring) ? 0 : uring_cq_ready(ring->uring);
+	unsigned first = *khead, head = first, end = head + ready;
+	size_t spilled = ring->done.spill.tail - ring->done.spill.head;
+
+	if (__builtin_expect(spilled != 0, 0))
+		return deliver_with_spill(ring, spilled + ready);
+	while (head != end) {
+		const struct io_uring_cqe *cqe = &cqes[head & mask];
+		if (__builtin_expect(!deliver_plain(ring, cqe, khead, head + 1), 0))
+			first += 1 - deliver_next(ring, cqe); /* so that head - first is what was delivered */
+		head++;
+		if (__builtin_expect(!ring_is_here(ring), 0))
+			break;
+		/* A callback drained a context, for which completions went from the queue to the spill. */
+		if (__builtin_expect(*khead != head, 0))
+			return head - first + deliver_with_spill(ring, end - head);
+	}
+	return head - first;
 }

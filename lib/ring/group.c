@@ -10,6 +10,9 @@
 
 #define GROUPS_FIRST 16u
 
+/* Its context is the address of something else, so that it is equal to none, and not to NULL. */
+struct group group_of_nothing = {.watch.ctx = (struct ctx_context *)&group_of_nothing};
+
 static unsigned bucket_of(const struct ctx_ring *ring, const struct ctx_context *ctx)
 {
 	/* Fibonacci hashing: addresses of contexts are multiples of 16. */
@@ -221,7 +224,7 @@ static void group_free(struct group *group)
 	*place = group->hash_next;
 	ring->groups.count--;
 	if (ring->groups.last == group)
-		ring->groups.last = NULL;
+		ring->groups.last = &group_of_nothing;
 	list_remove(&group->link);
 	list_remove(&group->retry_link);
 	list_remove(&group->stuck_link);
@@ -238,7 +241,7 @@ void group_keep_only(struct ctx_ring *ring, const struct ctx_context *ctx)
 {
 	struct group *group = ring->groups.last;
 
-	if (group && (group->unwatched || group->watch.ctx != ctx))
+	if (group != &group_of_nothing && (group->unwatched || group->watch.ctx != ctx))
 		group_free(group);
 }
 

@@ -67,6 +67,7 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 	ring->times.armed_ns = CTX_FOREVER;
 	ring->requests.greeted = true;
 	ring->owner.epoll_fd = ring->owner.ready_fd = -1;
+	ring->groups.last = &group_of_nothing;
 	ring->groups.batch.run = run_deferred_batch;
 	list_init(&ring->ops.staged);
 	list_init(&ring->ops.waiting);

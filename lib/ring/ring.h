@@ -94,8 +94,8 @@ struct group {
 
 /* What the user_data of an operation refers to. */
 struct slot {
-	struct operation *op; /* NULL: the slot is free */
-	struct ctx_table_operation *record;
+	struct operation *op;		    /* NULL: the slot is free */
+	struct ctx_table_operation *record; /* in the context table, or the ring's no_record */
 	uint64_t since_ns;
 	uint32_t generation;
 	uint32_t next_free;
@@ -120,9 +120,13 @@ struct spill {
  * requests (times, polls, requests), and the completions (done). What every part looks at stands before them.
  */
 
+/* No thread has these serial numbers: the ring has no owner yet, and will never have one again. */
+#define OWNER_NOBODY (UINT64_MAX - 1)
+#define OWNER_GONE UINT64_MAX
+
 /* The owner: the one thread that may use the ring, and the means by which others wake it (ring_owner.c). */
 struct ring_owner {
-	_Atomic uint64_t serial; /* of the owner thread; 0: the ring has not been used yet */
+	_Atomic uint64_t serial; /* of the owner thread; or OWNER_NOBODY or OWNER_GONE */
 	uint32_t tid;		 /* the kernel's number of that thread; 0: none */
 	bool disabled;		 /* IORING_SETUP_R_DISABLED, until the first use enables the io_uring */
 	bool ended;		 /* the owner thread has ended: the ring can only be closed */
@@ -156,6 +160,7 @@ struct ring_ops {
 	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all later ones wait for */
 	int stalled;		   /* why the kernel took no more at the last stage_push(); 0: it did */
 	bool staged_refused;	   /* something staged is to be refused when it is submitted */
+	struct ctx_table_operation no_record; /* is written where there is none in the context table */
 	unsigned run_count;
 	struct {
 		uint32_t first, count;
@@ -166,7 +171,7 @@ struct ring_ops {
 struct ring_groups {
 	struct group **buckets; /* a hash table by context */
 	unsigned count, mask;
-	struct group *last;    /* the group that was used last */
+	struct group *last;    /* the group that was used last, or group_of_nothing, so also while closing */
 	struct list doomed;    /* groups whose context has ended, and which no batch has taken yet */
 	struct list emptied;   /* groups without operations, to be freed at the end of the turn */
 	struct list stuck;     /* groups whose stuck operations the next dispatch reports */
@@ -295,10 +300,14 @@ int ring_claim_to_close(struct ctx_ring *ring);
  */
 int ring_await_results(const struct ctx_ring *ring, uint64_t timeout_ns);
 
-/* Whether the calling thread is the owner. Any thread may ask. */
+/*
+ * Whether the calling thread is the owner. Any thread may ask. False in a forked child, where the thread that
+ * forked has another serial.
+ */
 static inline bool ring_is_mine(const struct ctx_ring *ring)
 {
-	return atomic_load_explicit(&ring->owner.serial, memory_order_relaxed) == thread_self()->serial;
+	/* The serial is 0, which is no owner's, before a thread's first thread_self(). */
+	return atomic_load_explicit(&ring->owner.serial, memory_order_relaxed) == thread_state.serial;
 }
 
 /*
@@ -313,7 +322,7 @@ static inline bool ring_is_here(const struct ctx_ring *ring)
 /* 0 if the calling thread is the owner. The first use of the ring makes it that. */
 static inline int ring_check(struct ctx_ring *ring)
 {
-	if (__builtin_expect(ring && ring_is_mine(ring) && ring_is_here(ring), 1))
+	if (__builtin_expect(ring && ring_is_mine(ring), 1))
 		return 0;
 	return ring_claim(ring);
 }
@@ -420,16 +429,23 @@ static inline int slot_take(struct ctx_ring *ring, struct operation *op)
 	return 0;
 }
 
+/* Frees a slot, of this number and with this generation. */
+static inline void slot_give_back(struct ctx_ring *ring, uint32_t number, struct slot *slot,
+				  uint32_t generation)
+{
+	atomic_store_explicit(&slot->record->flags, 0, memory_order_release);
+	slot->op = NULL;
+	slot->generation = (generation + 1) & GENERATION_MASK;
+	slot->next_free = ring->ops.slot_free;
+	ring->ops.slot_free = number;
+}
+
+/* Frees the slot of op. An operation that ends with its slot keeps its number until it is staged again. */
 static inline void slot_release(struct ctx_ring *ring, struct operation *op)
 {
 	struct slot *slot = &ring->ops.slots[op->slot];
 
-	if (slot->record)
-		atomic_store_explicit(&slot->record->flags, 0, memory_order_release);
-	slot->op = NULL;
-	slot->generation = slot->generation == GENERATION_MASK ? 1 : slot->generation + 1;
-	slot->next_free = ring->ops.slot_free;
-	ring->ops.slot_free = op->slot;
+	slot_give_back(ring, op->slot, slot, slot->generation);
 	op->slot = 0;
 }
 
@@ -453,6 +469,9 @@ static inline struct operation *slot_find(const struct ctx_ring *ring, uint32_t 
 
 extern const struct watch_ops group_watch_ops;
 
+/* In place of a group where there is none: no context's. Never written. */
+extern struct group group_of_nothing __attribute__((visibility("hidden")));
+
 /*
  * Returns the group of ctx, and makes it if need be. NULL: *ret_error is -ENOMEM, or -ECANCELED or -ETIME if
  * ctx has ended.
@@ -463,7 +482,7 @@ static inline struct group *group_get(struct ctx_ring *ring, const struct ctx_co
 {
 	struct group *last = ring->groups.last;
 
-	if (__builtin_expect(last && last->watch.ctx == ctx && !context_error(ctx) && !ring->closing, 1))
+	if (__builtin_expect(last->watch.ctx == ctx && !context_error(ctx), 1))
 		return last;
 	return group_find(ring, ctx, ret_error);
 }

@@ -11,8 +11,6 @@
 #include "park.h"
 #include "ring.h"
 
-#define OWNER_GONE UINT64_MAX /* the serial number of no thread */
-
 /*
  * The results of an ended thread's requests are in the queue a moment after its mutex is free. Where the
  * kernel does not say when, this is how long to wait.
@@ -23,6 +21,7 @@ void ring_owner_init(struct ctx_ring *ring)
 {
 	pthread_mutexattr_t attributes;
 
+	atomic_store_explicit(&ring->owner.serial, OWNER_NOBODY, memory_order_relaxed);
 	pthread_mutexattr_init(&attributes);
 	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
 	pthread_mutex_init(&ring->owner.mutex, &attributes);
@@ -41,7 +40,7 @@ static void hold_mutex(struct ctx_ring *ring)
 
 int ring_claim(struct ctx_ring *ring)
 {
-	uint64_t nobody = 0;
+	uint64_t nobody = OWNER_NOBODY;
 
 	if (!ring)
 		return -EINVAL;
@@ -52,7 +51,7 @@ int ring_claim(struct ctx_ring *ring)
 	if (ring->owner.disabled) {
 		int error = uring_register(ring->uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 		if (error < 0) {
-			atomic_store_explicit(&ring->owner.serial, 0, memory_order_release);
+			atomic_store_explicit(&ring->owner.serial, OWNER_NOBODY, memory_order_release);
 			return error;
 		}
 		ring->owner.disabled = false;
@@ -78,7 +77,7 @@ void ring_disclaim(struct ctx_ring *ring)
 	if (ring->record)
 		ring->record->owner_tid = 0;
 	uring_handle_unregister(&ring->handle, ring->uring);
-	give_up_ring(ring, 0);
+	give_up_ring(ring, OWNER_NOBODY);
 }
 
 void ring_owner_free(struct ctx_ring *ring)

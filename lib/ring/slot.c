@@ -35,7 +35,8 @@ int slots_grow(struct ctx_ring *ring)
 	/* The lowest slot is given out first. Slot 0 stands for none. */
 	for (uint32_t i = count; i-- > (old ? old : 1);) {
 		slots[i] = (struct slot){.generation = 1, .next_free = ring->ops.slot_free};
-		slots[i].record = first ? table_operation(first + i - old) : NULL;
+		slots[i].record = first ? table_operation(first + i - old) : &ring->ops.no_record;
+		slots[i].record->ring = (uint16_t)ring->table_slot;
 		ring->ops.slot_free = i;
 	}
 	memory_release(ring->ops.slots);

@@ -227,34 +227,55 @@ void stage_refuse(struct ctx_ring *ring, struct operation *op)
 		unit_refuse(ring, &unit, 0, NULL);
 }
 
-struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
-				      struct ctx_op *public_op)
+/* Stages op for group. NULL: op is refused, and the caller says why. */
+static inline struct io_uring_sqe *stage_operation(struct ctx_ring *ring, struct operation *op,
+						   struct group *group)
 {
-	struct operation *op = op_from_public(public_op);
+	memset(&op->sqe, 0, sizeof(op->sqe));
+	/* timer, chain_prev and chain_next, which are next to each other */
+	memset(&op->timer, 0, offsetof(struct operation, timeout_ns) - offsetof(struct operation, timer));
+	op->group = group;
+	if (group)
+		group->held++;
+	op->slot = 0;
+	op->marks = ring->ops.first_marks;
+	op_set_phase(op, OP_STAGED);
+	ring->ops.live++;
+	list_append(&ring->ops.staged, &op->link);
+	return &op->sqe;
+}
+
+/* The group of ctx is not the one that was used last, or there is something wrong. */
+static __attribute__((noinline)) struct io_uring_sqe *
+stage_with_care(struct ctx_ring *ring, const struct ctx_context *ctx, struct operation *op)
+{
 	int error = 0;
 
-	if (!ring || !ctx || !op || op->magic != OP_MAGIC || op->phase != OP_IDLE || ring_check(ring) < 0)
+	if (!ring || !ctx || !op || !op_is_idle(op) || ring_check(ring) < 0)
 		return NULL;
-	memset(&op->sqe, 0, sizeof(op->sqe));
-	op->marks = ring->ops.first_marks;
-	op->attempts = 0;
-	op->chain_prev = op->chain_next = NULL;
-	op->timeout_ns = CTX_FOREVER;
-	op->timer = NULL;
-	op->group = group_get(ring, ctx, &error);
-	if (op->group) {
-		op->group->held++;
-	} else {
+	struct group *group = group_get(ring, ctx, &error);
+	struct io_uring_sqe *sqe = stage_operation(ring, op, group);
+	if (!group) {
 		ring->ops.staged_refused = true;
 		op->res = error == -ETIME ? -ECANCELED : error;
 		op->end = error == -ETIME	? CTX_OP_DEADLINE
 			  : error == -ECANCELED ? CTX_OP_CANCELLED
 						: CTX_OP_FINISHED;
 	}
-	op->phase = OP_STAGED;
-	ring->ops.live++;
-	list_append(&ring->ops.staged, &op->link);
-	return &op->sqe;
+	return sqe;
+}
+
+struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
+				      struct ctx_op *public_op)
+{
+	struct operation *op = op_from_public(public_op);
+
+	if (__builtin_expect(ring && op && op_is_idle(op) && ring_is_mine(ring), 1)) {
+		struct group *last = ring->groups.last;
+		if (__builtin_expect(last->watch.ctx == ctx && !context_error(ctx), 1))
+			return stage_operation(ring, op, last);
+	}
+	return stage_with_care(ring, ctx, op);
 }
 
 /* Puts a linked timeout behind op: for op's own timeout or its context's deadline, whichever is earlier. */
@@ -334,12 +355,16 @@ static void emit_operation(struct ctx_ring *ring, struct operation *op, struct o
 			     (op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0));
 }
 
-/* Whether op is a usual operation: alone, with no timeout of its own, not refused. */
-static inline bool is_plain(const struct operation *op)
+/*
+ * Whether op is a usual operation: alone, with no timeout of its own, not refused. Its descriptor is a
+ * registered file if fixed is IOSQE_FIXED_FILE, and none if it is 0.
+ */
+static inline bool is_plain(const struct operation *op, const struct group *group, unsigned fixed)
 {
-	const unsigned special = URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
+	const unsigned special =
+		URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS | IOSQE_FIXED_FILE;
 
-	return !(op->sqe.flags & special) && !(op->marks & ~(unsigned)OP_TASK) && op->group;
+	return (op->sqe.flags & special) == fixed && !(op->marks & ~(unsigned)OP_TASK) && op->group == group;
 }
 
 /* Whether the group's context goes on and has no deadline, so that its operations need no timeout. */
@@ -349,36 +374,79 @@ static inline bool group_is_plain(const struct group *group)
 }
 
 /*
- * Puts plain operations from the head of ring->ops.waiting into the queue, as far as there are slots and
- * entries. Returns how many.
+ * Puts plain operations of one group and kind into the queue, from *from in the list of waiting ones on, at
+ * most space of them and not beyond the end of the ring of entries. Returns how many. They are in the group's
+ * list of pending ones then, and still in the list of waiting ones.
  */
-static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t now_ns)
+static inline unsigned push_run(struct ctx_ring *ring, struct group *group, unsigned fixed,
+				struct list **from, unsigned space, uint64_t now_ns)
 {
 	/*
 	 * In local variables, since the compiler cannot know that a store to an operation does not change
 	 * them.
 	 */
 	struct io_uring_sq *const sq = &ring->uring->sq;
-	struct io_uring_sqe *const sqes = sq->sqes;
-	const unsigned space = ring->closing || ring->requests.refused ? 0 : uring_space(ring->uring),
-		       mask = sq->ring_mask;
-	const struct group *group = NULL;
-	struct list *link = ring->ops.waiting.next;
-	unsigned tail = sq->sqe_tail, pushed = 0;
+	const unsigned place = sq->sqe_tail & sq->ring_mask, to_end = sq->ring_entries - place;
+	struct io_uring_sqe *const first = &sq->sqes[place],
+				   *sqe = first, *const end = first + (space < to_end ? space : to_end);
+	const unsigned record_flags = CTX_TABLE_OP_IN_FLIGHT | (fixed ? CTX_TABLE_OP_FIXED_FILE : 0);
+	struct list *link = *from, *newest = group->pending.next;
+	uint64_t order = ring->ops.order;
+	uint32_t free = ring->ops.slot_free;
 
-	for (; pushed < space && ring->ops.slot_free && link != &ring->ops.waiting; pushed++) {
+	for (; __builtin_expect(sqe != end, 1) && __builtin_expect(link != &ring->ops.waiting, 1) &&
+	       __builtin_expect(free != 0, 1);
+	     sqe++) {
 		struct operation *op = container_of(link, struct operation, link);
-		if (!is_plain(op) || (op->group != group && !group_is_plain(op->group)))
+		if (!is_plain(op, group, fixed))
 			break;
-		group = op->group;
-		link = link->next;
-		slot_take(ring, op);
-		op->opcode = op->sqe.opcode;
-		struct io_uring_sqe *sqe = &sqes[tail++ & mask];
+		struct slot *slot = &ring->ops.slots[free];
+		uint32_t generation = slot->generation;
+		uint8_t opcode = op->sqe.opcode;
 		memcpy(sqe, &op->sqe, sizeof(*sqe));
-		sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
-		enter_kernel(ring, op, now_ns,
-			     op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0);
+		sqe->user_data = ring_user_data(ring, KIND_OP, free, generation);
+		slot->op = op;
+		op->slot = free;
+		op->generation = generation;
+		op->opcode = opcode;
+		op->phase = OP_KERNEL;
+		op->order = ++order;
+		/* The newest is first. It is linked to the head of the list when the last one is known. */
+		link = op->link.next;
+		op->link.next = newest;
+		newest->prev = &op->link;
+		newest = &op->link;
+		free = slot->next_free;
+		record_in_slot(op, group, opcode, slot, now_ns, record_flags);
+	}
+	newest->prev = &group->pending;
+	group->pending.next = newest;
+	group->in_kernel += (unsigned)(sqe - first);
+	ring->ops.order = order;
+	ring->ops.slot_free = free;
+	sq->sqe_tail += (unsigned)(sqe - first);
+	*from = link;
+	return (unsigned)(sqe - first);
+}
+
+/*
+ * Puts plain operations from the head of ring->ops.waiting into the queue, as far as there are slots and
+ * entries. Returns how many.
+ */
+static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t now_ns)
+{
+	unsigned space = ring->closing || ring->requests.refused ? 0 : uring_space(ring->uring), pushed = 0;
+	struct list *link = ring->ops.waiting.next;
+
+	while (pushed < space && link != &ring->ops.waiting) {
+		const struct operation *op = container_of(link, struct operation, link);
+		if (!op->group || !group_is_plain(op->group))
+			break;
+		unsigned run = push_run(ring, op->group, op->sqe.flags & IOSQE_FIXED_FILE, &link,
+					space - pushed, now_ns);
+		if (!run)
+			break;
+		pushed += run;
 	}
 	/*
 	 * Those that were pushed are in their groups' lists by now, so they are cut off this list all at
@@ -387,7 +455,6 @@ static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t 
 	ring->ops.waiting.next = link;
 	link->prev = &ring->ops.waiting;
 	ring->ops.in_kernel += pushed;
-	sq->sqe_tail = tail;
 	return (int)pushed;
 }
 

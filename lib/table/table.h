@@ -88,19 +88,28 @@ static inline void table_context_free(uint32_t slot)
  * Readers that check seq before and after their copy see all stores between these two calls or none. One
  * writer at a time. The partner is copy_record() in tools/read/reader.c.
  */
-static inline void table_write_begin(_Atomic uint32_t *seq)
+static inline uint32_t table_write_begin(_Atomic uint32_t *seq)
 {
-	atomic_store_explicit(seq, atomic_load_explicit(seq, memory_order_relaxed) + 1, memory_order_relaxed);
+	uint32_t before = atomic_load_explicit(seq, memory_order_relaxed);
+
+	atomic_store_explicit(seq, before + 1, memory_order_relaxed);
 	/* The odd number must be visible before the stores that follow. x86 keeps stores in order. */
 	atomic_signal_fence(memory_order_seq_cst);
 #ifndef __x86_64__
 	atomic_thread_fence(memory_order_seq_cst);
 #endif
+	return before;
 }
 
 static inline void table_write_end(_Atomic uint32_t *seq)
 {
 	atomic_store_explicit(seq, atomic_load_explicit(seq, memory_order_relaxed) + 1, memory_order_release);
+}
+
+/* The same for a writer that has kept what table_write_begin() returned. */
+static inline void table_write_end_of(_Atomic uint32_t *seq, uint32_t before)
+{
+	atomic_store_explicit(seq, before + 2, memory_order_release);
 }
 
 /* Takes a record for the text of a cause. 0: there is none. */

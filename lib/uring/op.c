@@ -2,8 +2,6 @@
 /* The public calls about one operation, and what its opcode and its result mean. */
 #include "op.h"
 
-#include <string.h>
-
 /* The kernel's codes for "restart this system call". They are meant to stay in the kernel, but are the result
  * of a request that was cancelled in one of its worker threads. */
 #define KERNEL_ERESTARTSYS 512
@@ -23,11 +21,11 @@ void ctx_op_init(struct ctx_op *public_op, ctx_op_fn callback, uint64_t data)
 	if (!public_op)
 		return;
 	struct operation *op = op_from_public(public_op);
-	memset(op, 0, sizeof(*op));
+	/* The other members are set when it is staged, or later. */
 	op->callback = callback;
 	op->data = data;
-	op->magic = OP_MAGIC;
-	list_init(&op->link);
+	op->marks = 0;
+	op_set_phase(op, OP_IDLE);
 }
 
 int ctx_op_result(const struct ctx_op *public_op, struct ctx_completion *ret_completion)

@@ -93,6 +93,7 @@ struct operation {
 		uint8_t end;	  /* enum ctx_op_end; valid from OP_READY on, and when it was refused */
 	};
 	/* Byte 64: the second cache line begins. */
+	struct op_timer *timer; /* of its own timeout, see op_timer.c; NULL: none */
 	union {
 		struct {
 			/* The members of its chain before and after it that are in the kernel. */
@@ -100,11 +101,11 @@ struct operation {
 		};
 		struct list park; /* OP_PARKED: in the queue of its fd; OP_INDEXED: in group->staged */
 	};
-	/* Its own timeout; CTX_FOREVER: none. Once submitted, the time to which its linked timeout is set. */
+	/* With OP_HAS_TIMEOUT its own timeout. Once submitted, the time to which its linked timeout is set.
+	 */
 	uint64_t timeout_ns;
 	struct __kernel_timespec timeout;
-	struct op_timer *timer; /* of its own timeout, see op_timer.c; NULL: none */
-	int32_t res;		/* this, cqe_flags and end are the completion's, from OP_READY on */
+	int32_t res; /* this, cqe_flags and end are the completion's, from OP_READY on */
 	uint32_t cqe_flags;
 	uint64_t unused; /* so that the SQE is a cache line */
 	/* Byte 128: the third cache line begins. */
@@ -121,6 +122,21 @@ static inline struct operation *op_from_public(struct ctx_op *op)
 static inline struct ctx_op *op_public(struct operation *op)
 {
 	return (struct ctx_op *)op;
+}
+
+/* Starts a phase from nothing: no attempts, no end, no opcode. One store. */
+static inline void op_set_phase(struct operation *op, enum op_phase phase)
+{
+	op->magic = OP_MAGIC;
+	op->phase = (uint8_t)phase;
+	op->opcode = 0;
+	op->attempts = 0;
+}
+
+/* True for an operation that ctx_op_init() has prepared, and that may be staged. */
+static inline bool op_is_idle(const struct operation *op)
+{
+	return op->magic == OP_MAGIC && op->phase == OP_IDLE;
 }
 
 /* True for operation codes that never wait, so that they need no timeout. */

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How many instructions an operation takes from its preparation to its callback. The count is the same in
+ * every run, however busy the machine is, so a change that makes it grow is noticed.
+ */
+/* The program's part is in the count, so it is compiled as a program would be. */
+#if defined(__x86_64__) && !defined(__clang__) && defined(USUAL_FLAGS)
+#define CAN_COUNT 1
+#pragma GCC optimize("O2")
+#else
+#define CAN_COUNT 0
+#endif
+
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#include "support/rings.h"
+
+/* The library is counted as it is built for use. */
+TEST_MODES(TEST_NORMAL);
+
+#define BATCH 32u
+
+/* 230 is the aim. Other compilers of these flags may take a tenth more. */
+#define INSTRUCTIONS_MAX (230u + 23u)
+
+static unsigned completed;
+
+static void count_completion(struct ctx_ring *ring, struct ctx_op *op,
+			     const struct ctx_completion *completion)
+{
+	(void)ring;
+	(void)op;
+	if (!completion->more)
+		completed++;
+}
+
+static void run_batch(struct ctx_ring *ring, const struct ctx_context *ctx, struct ctx_op *ops)
+{
+	completed = 0;
+	for (unsigned i = 0; i < BATCH; i++) {
+		ctx_op_init(&ops[i], count_completion, i);
+		io_uring_prep_nop(ctx_ring_get_sqe(ring, ctx, &ops[i]));
+	}
+	while (completed < BATCH)
+		ctx_ring_dispatch(ring, CTX_FOREVER);
+}
+
+/* The child: its batches lie between two signals. */
+static _Noreturn void run_traced(int kind, unsigned batches)
+{
+	static struct ctx_op ops[BATCH];
+	struct ctx_ring_options options = {.setup_flags = setup_flags_of(kind)};
+	struct ctx_context *ctx;
+	struct ctx_ring *ring;
+
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) || ctx_with_cancel(ctx_background(), NULL, &ctx) ||
+	    ctx_ring_open(64, &options, &ring))
+		_exit(1);
+	run_batch(ring, ctx, ops);
+	run_batch(ring, ctx, ops);
+	raise(SIGUSR2);
+	for (unsigned i = 0; i < batches; i++)
+		run_batch(ring, ctx, ops);
+	raise(SIGUSR2);
+	_exit(0);
+}
+
+/* Goes on until the next stop. Returns the signal, or 0 at the end. */
+static int go_on(pid_t child, bool one_step)
+{
+	int status;
+
+	ck_assert_ok(ptrace(one_step ? PTRACE_SINGLESTEP : PTRACE_CONT, child, NULL, NULL) ? -errno : 0);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	return WIFSTOPPED(status) ? WSTOPSIG(status) : 0;
+}
+
+static unsigned count_instructions(int kind, unsigned batches)
+{
+	unsigned count = 0;
+	int status, signal;
+	pid_t child = fork();
+
+	ck_assert_int_ge(child, 0);
+	if (!child)
+		run_traced(kind, batches);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGUSR2);
+	while ((signal = go_on(child, true)) == SIGTRAP)
+		count++;
+	ck_assert_int_eq(signal, SIGUSR2);
+	ck_assert_int_eq(go_on(child, false), 0);
+	return count;
+}
+
+/*
+ * Method: a child runs a batch by single steps, and another child two of them. The difference is that of
+ * one batch alone. A system call is one step.
+ */
+START_TEST(an_operation_takes_few_instructions)
+{
+	if (!CAN_COUNT)
+		test_skip("counted with gcc on x86-64 only, and with the usual flags");
+	unsigned few = count_instructions(_i, 1), more = count_instructions(_i, 2);
+	unsigned each = (more - few) / BATCH;
+
+	fprintf(stderr, "%u instructions for an operation\n", each);
+	ck_assert_uint_gt(each, 100); /* less cannot be: something was not counted */
+	ck_assert_uint_le(each, INSTRUCTIONS_MAX);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("cost");
+	TCase *operation = test_case_ring(suite, "operation");
+
+	tcase_add_loop_test(operation, an_operation_takes_few_instructions, RING_ORDINARY, RING_PARKING);
+	tcase_add_loop_test(operation, an_operation_takes_few_instructions, RING_DEFER, RING_PARKING_DEFER);
+	return suite;
+}
