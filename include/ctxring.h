@@ -1007,9 +1007,10 @@ struct io_uring *ctx_ring_uring(struct ctx_ring *ring);
  *   - Any thread may call them, in a forked child too. They are not for signal handlers. While a
  *     call waits, ctx stays in memory, even if another thread gives the last reference to it back.
  *
- * How they wait: each call is one request on an io_uring of the calling thread. That ring comes
- * from a pool at the thread's first call and goes back when the thread ends. A deadline bounds the
- * wait and costs no request of its own. While the call waits, the table shows it as an operation in
+ * How they wait: each call is one request on an io_uring of the calling thread, unless an attempt
+ * without waiting, which reads, receives and sends make first, has done it. That ring comes from a
+ * pool at the thread's first call and goes back when the thread ends. A deadline bounds the wait and
+ * costs no request of its own. While the call waits, the table shows it as an operation in
  * flight. ctxio_poll, ctxio_sleep_*, ctxio_futex_wait and ctxio_close need no ring.
  *
  * Without a ring, because memory that may be locked is short (RLIMIT_MEMLOCK) or io_uring is

@@ -367,10 +367,26 @@ static inline bool is_plain(const struct operation *op, const struct group *grou
 	return (op->sqe.flags & special) == fixed && !(op->marks & ~(unsigned)OP_TASK) && op->group == group;
 }
 
-/* Whether the group's context goes on and has no deadline, so that its operations need no timeout. */
-static inline bool group_is_plain(const struct group *group)
+/*
+ * Whether the context of op, which is plain, goes on, and its deadline needs no linked timeout. Where the
+ * ring's timer serves the deadline, starts that.
+ */
+static inline bool group_is_plain(struct ctx_ring *ring, struct group *group, const struct operation *op)
 {
-	return !context_error(group->watch.ctx) && context_deadline(group->watch.ctx) == CTX_FOREVER;
+	uint64_t deadline_ns = context_deadline(group->watch.ctx);
+
+	if (context_error(group->watch.ctx))
+		return false;
+	if (__builtin_expect(deadline_ns == CTX_FOREVER, 1))
+		return true;
+	if (ring->linked >= LINKED_SMALL_GROUPS)
+		return false;
+	if (heap_contains(&group->deadline.node))
+		return true;
+	if (op_never_waits(op->sqe.opcode))
+		return false;
+	ring_timer_set(ring, &group->deadline, deadline_ns);
+	return true;
 }
 
 /*
@@ -440,7 +456,7 @@ static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t 
 
 	while (pushed < space && link != &ring->ops.waiting) {
 		const struct operation *op = container_of(link, struct operation, link);
-		if (!op->group || !group_is_plain(op->group))
+		if (!op->group || !group_is_plain(ring, op->group, op))
 			break;
 		unsigned run = push_run(ring, op->group, op->sqe.flags & IOSQE_FIXED_FILE, &link,
 					space - pushed, now_ns);
