@@ -35,6 +35,7 @@ describe() {
 	processor=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1 | tr -d '"\\')
 	command -v go >/dev/null || missing+=("Go")
 	command -v wrk >/dev/null || missing+=("wrk")
+	PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=("nginx")
 	[ -e /usr/include/boost/asio.hpp ] || missing+=("Boost.Asio")
 	[ -e /usr/share/gocode/src/github.com/lib/pq ] || missing+=("lib/pq")
 	local IFS=,
@@ -75,8 +76,10 @@ run source build/bench/source
 run blocking build/bench/blocking
 run cancel build/bench/cancel
 run park build/bench/park
+run churn build/bench/churn
 run httpd bench/httpd.sh
 run goodput bench/goodput.sh
+run http bench/http_peers.sh
 run idle build/bench/idle
 run service bench/service.sh
 run flood build/bench/flood

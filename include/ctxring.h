@@ -683,8 +683,8 @@ struct ctx_batch {
 #define CTX_RING_ONE_TIMER (1u << 1)	   /* no operation does; at the deadline a batch cancels them */
 /*
  * Operations are parked, see CTX_OP_PARK, unless they have CTX_OP_PENDING. An operation waits in the
- * kernel first, and is parked when it has waited for one to two seconds. After such a wait the next
- * operation on the descriptor is parked at once, until one has waited for less than a second.
+ * kernel first, and is parked when it has waited for 0.2 to 0.4 seconds. After such a wait the next
+ * operation on the descriptor is parked at once, until a wait is shorter.
  */
 #define CTX_RING_PARK (1u << 2)
 

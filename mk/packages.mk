@@ -21,7 +21,8 @@ PACKAGES_CROSS := gcc-aarch64-linux-gnu=aarch64-linux-gnu-gcc libc6-dev-arm64-cr
 PACKAGES_KERNELS := qemu-system-x86=qemu-system-x86_64 cpio=cpio iproute2=ip
 # Debian 12 has two versions of Boost. The newer one, which replaces the other, can cancel a single operation.
 PACKAGE_BOOST := libboost1.81-dev|libboost-dev
-PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go $(PACKAGE_BOOST)=/usr/include/boost/asio.hpp g++=g++
+PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk nginx-light|nginx=/usr/sbin/nginx golang-go=go \
+	$(PACKAGE_BOOST)=/usr/include/boost/asio.hpp g++=g++
 # Other libraries beside ours, make bench-peers. Each is optional.
 PACKAGES_PEERS := golang-go=go g++=g++ $(PACKAGE_BOOST)=/usr/include/boost/asio/cancellation_signal.hpp \
 	libglib2.0-dev=/usr/include/glib-2.0/gio/gio.h libuv1-dev=uv.h libnsync-dev=nsync.h gnuplot-nox|gnuplot=gnuplot

@@ -3,6 +3,7 @@
 
 #include "park_fd.h"
 #include "queue.h"
+#include "ring.h"
 
 /*
  * How many slots one part of the sweep looks at, and how many operations it takes out of the kernel. A look
@@ -13,7 +14,7 @@
 #define CANCELS_MAX 64u
 #define PART_PAUSE_NS 1000000u
 
-_Atomic uint64_t park_late_after_ns = 1000000000u;
+_Atomic uint64_t park_late_after_ns = 200000000u;
 
 static bool is_to_be_parked(const struct ctx_ring *ring, const struct operation *op)
 {

@@ -309,7 +309,7 @@ static void warm_up(void)
 	count_before();
 }
 
-/* Operations park at once, not only after a second. Tests of the other way set another time. */
+/* Operations park at once, not only after a while. Tests of the other way set another time. */
 static __attribute__((constructor)) void park_at_once(void)
 {
 	park_late_after_ns = 0;
