@@ -602,7 +602,8 @@ int ctx_op_set_timeout(struct ctx_op *op, uint64_t timeout_ns);
 /*
  * CTX_OP_PARK parks the operation: it waits in the memory of the ring, not in the kernel, until its
  * descriptor is ready. The kernel then gets it as an attempt that does not wait. If there was
- * nothing after all, the operation goes back to waiting.
+ * nothing after all, the operation goes back to waiting. The flag is for an operation that is known
+ * to wait for long. With CTX_RING_PARK alone the ring finds out by itself which do.
  *
  *   - Purpose: to end a parked operation on the ring's thread takes no system call, and its buffer
  *     is free at once, unless an attempt is just on its way. ctxring(7) says when that pays.
@@ -676,7 +677,11 @@ struct ctx_batch {
 /* How deadlines reach operations. With neither flag the ring chooses, see ctxring(7); both are refused. */
 #define CTX_RING_LINKED_TIMEOUTS (1u << 0) /* each operation carries a linked timeout */
 #define CTX_RING_ONE_TIMER (1u << 1)	   /* no operation does; at the deadline a batch cancels them */
-/* Operations are parked, see CTX_OP_PARK, unless they have CTX_OP_PENDING. */
+/*
+ * Operations are parked, see CTX_OP_PARK, unless they have CTX_OP_PENDING. An operation waits in the
+ * kernel first, and is parked when it has waited for 0.2 to 0.4 seconds. After such a wait the next
+ * operation on the descriptor is parked at once, until a wait is shorter.
+ */
 #define CTX_RING_PARK (1u << 2)
 
 /*

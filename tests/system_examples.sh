@@ -235,7 +235,7 @@ in_kernel() {
 }
 # The kernel shows no list while the ring is busy.
 some_in_kernel() { waiting=$(in_kernel) && [[ $waiting -gt 0 ]]; }
-as_many_in_kernel() { [[ $(in_kernel) == "$1" ]]; }
+few_in_kernel() { some_in_kernel && [[ $waiting -le $1 ]]; }
 
 # ask PATH: on the kept connection $connection; sets $answer to the first line of what comes.
 ask() {
@@ -281,7 +281,9 @@ ask_parked() {
 	is "parked: deadline" "$answer" "HTTP/1.1 504 Gateway Timeout"
 	ask /
 	is "parked: after a deadline" "$answer" "$status_line"
-	until_true 30 as_many_in_kernel "$empty" ||
+	# A receive of an idle connection waits in the kernel first, and is parked then. Without connections the ring
+	# waits for other things than with idle ones, but not for more than one.
+	until_true 30 few_in_kernel $((empty + 1)) ||
 		fail "parked: $(in_kernel) operations in the kernel with idle connections, $empty without"
 
 	# One leaves while it is idle, one in the middle of a request.

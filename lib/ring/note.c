@@ -222,6 +222,8 @@ static void note_companion(struct ctx_ring *ring, struct operation *op, enum com
 		note_timeout(ring, op, res);
 	else if (res < 0 && (op->marks & OP_CANCEL_SENT))
 		ring_timer_retry(ring, op);
+	else if (res == -ENOENT) /* the next sweep takes op out of the kernel */
+		op_unmark(op, OP_PARKING);
 }
 
 enum ctx_filter note_completion(struct ctx_ring *ring, const struct io_uring_cqe *cqe,

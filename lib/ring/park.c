@@ -4,7 +4,8 @@
  * cancel, and its buffer is the kernel's until that is done. A parked operation waits in a queue of its
  * descriptor, in the ring's memory. The kernel gets it when there may be something to do: as an attempt that
  * does not wait (attempt.h). If the attempt answers -EAGAIN, the operation parks again. When there may be
- * something to do is known from epoll: park_fd.c.
+ * something to do is known from epoll: park_fd.c. Most operations are not parked before they have waited in
+ * the kernel for long: park_late.h.
  *
  * Operations on one descriptor and direction are served in order, one attempt at a time, since the kernel
  * itself serves several that wait on one file in any order. Some attempts wait in the kernel, and the
@@ -31,6 +32,7 @@
 #include "memory.h"
 #include "note.h"
 #include "park_buffers.h"
+#include "park_late.h"
 #include "park_queue.h"
 #include "queue.h"
 #include "record.h"
@@ -236,6 +238,65 @@ static unsigned marks_with_group(const struct operation *op)
 	}
 }
 
+static bool asks_first(const struct park_fd *p, const struct operation *op)
+{
+	return (op->marks & OP_ASKS) || ((p->state & PARK_ASKS) && attempt_is_of_file(op->opcode));
+}
+
+/*
+ * Whether op may wait in the kernel until it has waited for long (park_late.h). Not if it could have a part
+ * of its result, or a provided buffer, when it is taken out of the kernel again.
+ */
+static bool may_be_late(const struct ctx_ring *ring, const struct operation *op)
+{
+	return (op->marks & (OP_PARK_RING | OP_PARK_NOW)) == OP_PARK_RING && !ring->park->check &&
+	       !attempt_wants_all(op) && !(op->sqe.flags & IOSQE_BUFFER_SELECT) &&
+	       atomic_load_explicit(&park_late_after_ns, memory_order_relaxed);
+}
+
+/*
+ * Decides about op, which has OP_LATE and is to be given to the kernel next on p. True: as one that waits.
+ * False: as any other, and OP_LATE is gone.
+ */
+static bool settle_late(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+{
+	if ((way == WAY_IN && (p->state & PARK_LONG)) || asks_first(p, op)) {
+		op_unmark(op, OP_LATE);
+		return false;
+	}
+	if (way == WAY_IN && (p->state & PARK_WATCHED)) /* or each message would be an event, too */
+		park_fd_unwatch(ring->park, p);
+	op_mark(op, OP_WAITS);
+	return true;
+}
+
+/* Puts an attempt of op, which is in no list, into the kernel's queue. */
+static void give_attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+{
+	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
+	struct group *group = op->group;
+
+	attempt_prepare(op, &ring->features, sqe);
+	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
+	op->phase = OP_KERNEL;
+	op->order = ++ring->ops.order;
+	op_mark(op, OP_ATTEMPT);
+	if (op->marks & OP_WAITS) {
+		p->pending++;
+		op_mark(op, OP_COUNTED);
+	}
+	list_insert(&group->pending, &op->link);
+	group->in_kernel++;
+	ring->ops.in_kernel++;
+	if (op->marks & OP_LATE)
+		park_late_begin(ring);
+	else
+		ring->park->attempts++;
+	park_fd_clear(p, PARK_FRESH << way);
+	park_fd_set(p, PARK_ISSUED << way);
+	close_index_note(ring, ring->uring->sq.sqe_tail - 1);
+}
+
 int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 {
 	enum way way = attempt_way(op);
@@ -260,9 +321,15 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	/* If others are parked on this descriptor, op parks behind them, to keep the order. */
 	if ((p->state & PARK_UNPARKABLE) && list_empty(&p->queue[way]))
 		return 0;
+	op->opcode = op->sqe.opcode;
+	bool first = list_empty(&p->queue[way]) && !park_fd_has(p, PARK_ISSUED << way), waits = false;
+	if (may_be_late(ring, op)) {
+		op_mark(op, OP_LATE);
+		waits = first && settle_late(ring, p, way, op);
+	}
 	if (attempt_wants_all(op) && !park_fd_learn_type(p))
 		op_mark(op, OP_WAITS);
-	if (attempt_is_of_file(op->sqe.opcode)) {
+	if (!waits && attempt_is_of_file(op->sqe.opcode)) {
 		/*
 		 * An attempt on a regular file may bring less than there is. epoll cannot watch those, so
 		 * they are found by that.
@@ -270,6 +337,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 		int error = park_fd_watch(ring->park, p, way);
 		if (error == -EPERM) {
 			park_fd_set(p, PARK_UNPARKABLE);
+			op_unmark(op, OP_LATE);
 			return 0;
 		}
 		op_mark(op, error ? OP_WAITS : 0);
@@ -282,11 +350,19 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	int error = reserve_slot(ring, op);
 	if (error)
 		return error;
-	op->opcode = op->sqe.opcode;
 	op_mark(op, way == WAY_OUT ? OP_OUT : 0);
 	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout goes with an attempt */
 	stage_leave(op);
 	list_unlink(&op->link);
+	if (waits && uring_space(ring->uring)) {
+		give_attempt(ring, p, way, op);
+		record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT);
+		return 1;
+	}
+	if (way == WAY_IN && list_empty(&p->queue[way])) {
+		p->since_ms = (uint32_t)(now_ns / 1000000);
+		p->since = ring->ops.order;
+	}
 	park_queue_add(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
 	if (park_queue_attempt_is_due(p, way))
@@ -298,26 +374,10 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 
 static void issue_attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
-	struct io_uring_sqe *sqe = uring_next_sqe(ring->uring);
-	struct group *group = op->group;
-
-	attempt_prepare(op, &ring->features, sqe);
-	sqe->user_data = ring_user_data(ring, KIND_OP, op->slot, op->generation);
 	park_queue_remove(ring, op);
 	list_unlink(&op->link);
-	op->phase = OP_KERNEL;
-	op->order = ++ring->ops.order;
-	op_mark(op, OP_ATTEMPT);
-	if (op->marks & OP_WAITS)
-		park_queue_count(ring, op);
-	list_insert(&group->pending, &op->link);
-	group->in_kernel++;
-	ring->ops.in_kernel++;
-	ring->park->attempts++;
-	park_fd_clear(p, PARK_FRESH << way);
-	park_fd_set(p, PARK_ISSUED << way);
+	give_attempt(ring, p, way, op);
 	record_set_flags(ring, op, CTX_TABLE_OP_IN_FLIGHT);
-	close_index_note(ring, ring->uring->sq.sqe_tail - 1);
 }
 
 static bool make_room(struct ctx_ring *ring)
@@ -348,17 +408,14 @@ static int arm_readiness(struct ctx_ring *ring)
 	return 0;
 }
 
-static bool asks_first(const struct park_fd *p, const struct operation *op)
-{
-	return (op->marks & OP_ASKS) || ((p->state & PARK_ASKS) && attempt_is_of_file(op->opcode));
-}
-
 /*
  * Whether to make an attempt for op now. False: the attempt would have to be one that waits in the kernel,
  * and there is nothing for it yet.
  */
 static bool may_attempt(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
 {
+	if ((op->marks & OP_LATE) && settle_late(ring, p, way, op))
+		return true;
 	if ((op->marks & OP_WAITS) || !asks_first(p, op))
 		return true;
 	if (way == WAY_IN && !park_fd_ask(ring->park, p, attempt_is_of_file(op->opcode)))
@@ -384,6 +441,10 @@ int park_push(struct ctx_ring *ring)
 {
 	struct park *park = ring->park;
 
+	if (park->answers) {
+		park->load = (3 * park->load + park->answers + 3) / 4;
+		park->answers = 0;
+	}
 	while (!list_empty(&park->due)) {
 		if (!make_room(ring)) /* some queues have one entry */
 			return -EAGAIN;

@@ -6,6 +6,7 @@
 #include "park_note.h"
 
 #include "attempt.h"
+#include "park_late.h"
 #include "park_queue.h"
 #include "record.h"
 
@@ -165,10 +166,41 @@ static bool answer_impossible(struct ctx_ring *ring, struct park_fd *p, enum way
 static bool leaves_nothing(struct ctx_ring *ring, struct park_fd *p, const struct operation *op, int res,
 			   unsigned flags)
 {
-	return op->opcode == IORING_OP_RECV && attempt_is_short(op, res) &&
+	return op->opcode == IORING_OP_RECV && !(op->marks & OP_LATE) && attempt_is_short(op, res) &&
 	       !(flags & (IORING_CQE_F_SOCK_NONEMPTY | IORING_CQE_F_BUFFER)) &&
 	       !(op->sqe.msg_flags & MSG_PEEK) && !(p->state & (PARK_FRESH << WAY_IN | PARK_LINGERS)) &&
 	       park_fd_short_proves(ring->park, p);
+}
+
+/*
+ * op was taken out of the kernel, because it has waited for long: it parks. From here on it has another
+ * generation, so that no cancel of that request finds a later one.
+ */
+static bool answer_parking(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op)
+{
+	if (finish_if_ended(op))
+		return false;
+	park_queue_uncount(ring, op);
+	slot_renew(ring, op);
+	op_unmark(op, OP_LATE | OP_WAITS | OP_PARKING);
+	if (way == WAY_IN) {
+		park_fd_set(p, PARK_LONG);
+		p->since_ms = 0; /* it has waited for long already */
+	}
+	park_operation_again(ring, p, op, way);
+	return true;
+}
+
+/* op, which waited in the kernel for input on p, has ended. Marks p if its waits are long. */
+static void count_overtaken(struct ctx_ring *ring, struct park_fd *p, const struct operation *op)
+{
+	ring->park->answers++;
+	if (ring->ops.order - op->order < PARK_OVERTAKEN_MIN || ring->park->load < PARK_TURN_MIN)
+		p->overtaken = 0;
+	else if (++p->overtaken == PARK_OVERTAKEN_TIMES) {
+		p->overtaken = 0;
+		park_fd_set(p, PARK_LONG);
+	}
 }
 
 /* The attempt has the result res, which may be an error. */
@@ -194,8 +226,18 @@ bool park_note_attempt(struct ctx_ring *ring, struct operation *op, int res, uns
 	bool stale = park_fd_has(p, PARK_STALE << way), waits;
 
 	park_fd_clear(p, (PARK_ISSUED | PARK_STALE) << way);
-	ring->park->attempts--;
-	if (stale)
+	if (op->marks & OP_LATE) {
+		ring->park->late--;
+		if (way == WAY_IN)
+			count_overtaken(ring, p, op);
+	} else {
+		ring->park->attempts--;
+	}
+	if ((op->marks & (OP_LATE | OP_PARKING)) == OP_LATE && !stale)
+		waits = false; /* the usual case: the kernel had it as any other operation */
+	else if ((op->marks & OP_PARKING) && op_ended_early(res))
+		waits = !stale ? answer_parking(ring, p, way, op) : answer_stale(op, -EAGAIN);
+	else if (stale)
 		waits = answer_stale(op, res);
 	else if (res == -EAGAIN && !(op->marks & OP_WAITS))
 		waits = answer_again(ring, p, way, op);
@@ -212,10 +254,27 @@ bool park_note_attempt(struct ctx_ring *ring, struct operation *op, int res, uns
 	return waits;
 }
 
-static void apply_event(struct ctx_ring *ring, const struct epoll_event *event)
+/*
+ * After a short wait for input the next operation on p waits in the kernel first. many: with this event many
+ * others came.
+ */
+static void forget_long_wait(const struct ctx_ring *ring, struct park_fd *p, uint32_t now_ms, bool many)
+{
+	uint32_t after_ms =
+		(uint32_t)(atomic_load_explicit(&park_late_after_ns, memory_order_relaxed) / 1000000);
+
+	if (list_empty(&p->queue[WAY_IN]) || now_ms - p->since_ms >= after_ms)
+		return;
+	if (!many || ring->ops.order - p->since < PARK_OVERTAKEN_MIN)
+		park_fd_clear(p, PARK_LONG);
+}
+
+static void apply_event(struct ctx_ring *ring, const struct epoll_event *event, uint32_t now_ms, bool many)
 {
 	struct park_fd *p = park_fd_note_event(ring->park, event);
 
+	if (p && (p->state & PARK_LONG))
+		forget_long_wait(ring, p, now_ms, many);
 	if (p && (park_queue_attempt_is_due(p, WAY_IN) || park_queue_attempt_is_due(p, WAY_OUT)))
 		park_queue_make_due(ring, p);
 }
@@ -230,6 +289,7 @@ void park_note_readiness(struct ctx_ring *ring, int res)
 		park->by_poll = true;
 	if (res > 0 && park->by_poll)
 		count = sys_epoll_wait(park->epoll_fd, park->events, PARK_EVENTS_MAX, 0);
+	uint32_t now_ms = (uint32_t)(clock_coarse_ns() / 1000000);
 	for (int i = 0; i < count; i++)
-		apply_event(ring, &park->events[i]);
+		apply_event(ring, &park->events[i], now_ms, count >= (int)PARK_TURN_MIN);
 }

@@ -31,7 +31,7 @@
  *
  * The files from below upwards, each of which uses only those before it: explain, slot, close_index,
  * ring_timer, tally_sum, group, ready, ring_owner, chain, park_queue, op_timer, park_note, poll_note; note;
- * queue; greet, ring_poll, park, grace, stage, batch; tally, complete, drain, close_fd, ring_fd; dispatch;
+ * queue; greet, ring_poll, park_late, park, grace, stage, batch; tally, complete, drain, close_fd, ring_fd; dispatch;
  * open, calls, adopt; close.
  */
 #ifndef CTX_RING_H
@@ -180,6 +180,7 @@ struct ring_times {
 	uint64_t armed_ns;	      /* when the earliest kernel timeout fires; CTX_FOREVER: there is none */
 	struct __kernel_timespec armed;
 	struct ring_timer retry; /* cancels operations again, see ring_timer_retry() */
+	struct ring_timer sweep; /* parks what has waited for long, see park_late.h */
 	uint64_t retry_delay_ns;
 	struct op_timer *free_op_timers;
 };
@@ -406,6 +407,15 @@ static inline void slot_release(struct ctx_ring *ring, struct operation *op)
 	slot->next_free = ring->ops.slot_free;
 	ring->ops.slot_free = op->slot;
 	op->slot = 0;
+}
+
+/* Gives op another generation, so that no request of its earlier one is found any more. */
+static inline void slot_renew(struct ctx_ring *ring, struct operation *op)
+{
+	struct slot *slot = &ring->ops.slots[op->slot];
+
+	slot->generation = slot->generation == GENERATION_MASK ? 1 : slot->generation + 1;
+	op->generation = slot->generation;
 }
 
 static inline struct operation *slot_find(const struct ctx_ring *ring, uint32_t slot, uint32_t generation)

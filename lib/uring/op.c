@@ -69,10 +69,11 @@ int ctx_op_set_flags(struct ctx_op *public_op, unsigned flags)
 		return -EINVAL;
 	struct operation *op = op_from_public(public_op);
 	bool parks = op->marks & OP_PARK_RING;
-	op_unmark(op, OP_CLOSE_FD | OP_SHUTDOWN | OP_PARK | OP_USUAL);
+	op_unmark(op, OP_CLOSE_FD | OP_SHUTDOWN | OP_PARK | OP_PARK_NOW | OP_USUAL);
 	op_mark(op, (flags & CTX_OP_CLOSE_FD ? OP_CLOSE_FD : 0) |
 			    (flags & CTX_OP_SHUTDOWN ? OP_SHUTDOWN : 0) |
-			    (parks || (flags & CTX_OP_PARK) ? OP_PARK : 0));
+			    (parks || (flags & CTX_OP_PARK) ? OP_PARK : 0) |
+			    (flags & CTX_OP_PARK ? OP_PARK_NOW : 0));
 	if ((flags & CTX_OP_PENDING) && parks)
 		op_mark(op, OP_USUAL); /* counted in its park_fd all the same, for ctx_ring_close_fd() */
 	return 0;

@@ -97,6 +97,7 @@ void park_fd_reset(struct park_fd *p)
 	uint32_t issued = p->state & (PARK_ISSUED << WAY_IN | PARK_ISSUED << WAY_OUT);
 
 	p->generation++;
+	p->overtaken = 0;
 	p->state = STATE_NEW | issued | issued * (PARK_STALE / PARK_ISSUED);
 }
 
@@ -151,6 +152,15 @@ static void unwatch_out(const struct park *park, struct park_fd *p)
 	if (!epoll_change(park, EPOLL_CTL_MOD, p, false))
 		park_fd_clear(p, PARK_WATCHED_OUT);
 	park_fd_set(p, PARK_READY << WAY_OUT);
+}
+
+void park_fd_unwatch(const struct park *park, struct park_fd *p)
+{
+	if (!list_empty(&p->queue[WAY_OUT]))
+		return;
+	sys_epoll_ctl(park->epoll_fd, EPOLL_CTL_DEL, p->fd, NULL);
+	park_fd_clear(p, PARK_WATCHED | PARK_WATCHED_OUT);
+	park_fd_set(p, PARK_READY << WAY_IN | PARK_READY << WAY_OUT);
 }
 
 void park_fd_forget(struct park *park, struct park_fd *p)

@@ -30,6 +30,7 @@ enum park_state {
 	PARK_STALE = 1 << 14, /* shifted left by enum way: the attempt is on the file that fd was before */
 	PARK_TYPED = 1 << 16, /* PARK_CONNECTED was looked up */
 	PARK_ASKS = 1 << 17,  /* reads and writes of this file cannot be attempted */
+	PARK_LONG = 1 << 18,  /* its last wait for input was long: operations on it park at once */
 };
 
 /* One descriptor number. */
@@ -39,6 +40,9 @@ struct park_fd {
 	int32_t fd;
 	uint32_t state;
 	uint32_t pending;    /* how many operations on it wait in the kernel */
+	uint32_t since_ms;   /* when the first operation in queue[WAY_IN] was parked */
+	uint64_t since;	     /* the number of the last operation of the ring at that time */
+	uint8_t overtaken;   /* waits for input in a row that were overtaken by many, see park_late.h */
 	uint16_t generation; /* counts uses of the number, so that events of an earlier one are told apart */
 };
 
@@ -51,7 +55,13 @@ struct park {
 	bool unix_known;   /* unix_counts is set */
 	bool unix_counts;  /* unix sockets count what is left to read */
 	bool watches;	   /* something was put into the epoll set, so that there is something to wait for */
-	unsigned attempts; /* how many are in the kernel */
+	unsigned attempts; /* how many are in the kernel that do not stay there until they are parked */
+	unsigned late;	   /* how many operations with OP_LATE are in the kernel */
+	unsigned answers;  /* how many of these have completed since the last park_push() */
+	unsigned load;	   /* how many of these complete in a turn, a moving average */
+	uint32_t swept;	   /* the last slot that the sweep has looked at; 0: it is at the beginning */
+	uint64_t newest;   /* the number of the last operation when the last sweep began */
+	uint64_t old;	   /* the sweep takes operations up to this number */
 	bool uncounted;	   /* an operation that waits in the kernel is not counted, for want of memory */
 	struct list due;   /* the park_fds on which an attempt is to be made */
 	struct park_fd **chunks; /* each has PARK_CHUNK park_fds; NULL: not made yet */
@@ -116,6 +126,9 @@ bool park_fd_differs(struct park *park, struct park_fd *p);
 /* Has the epoll set report readiness of p in this direction, too. Returns 0, or -errno: it does not report
  * it. */
 int park_fd_watch(struct park *park, struct park_fd *p, enum way way);
+
+/* Takes p out of the epoll set if nothing on it waits to write. */
+void park_fd_unwatch(const struct park *park, struct park_fd *p);
 
 /* Looks PARK_CONNECTED up. False: it cannot be found out. */
 bool park_fd_learn_type(struct park_fd *p);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "soak/crew.h"
+#include "park_late.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,14 @@ static int adopt(struct crew *crew, unsigned entries, const struct ctx_ring_opti
 	return error;
 }
 
+/* After how long operations are parked: at once, soon, or hardly ever. For all rings of the process. */
+static void choose_parking(struct chance *chance)
+{
+	static const uint64_t after_ns[] = {0, 1000000, 20000000, 1000000000};
+
+	park_late_after_ns = after_ns[chance_below(chance, 4)];
+}
+
 void crew_open_ring(struct crew *crew)
 {
 	struct chance *chance = &crew->actor->chance;
@@ -108,6 +117,7 @@ void crew_open_ring(struct crew *crew)
 					   .foreign = foreign_came,
 					   .data = crew};
 
+	choose_parking(chance);
 	actor_note(kind->name);
 	crew->adopted = kind->adopted;
 	actors_lock_mappings();

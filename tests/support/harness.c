@@ -16,6 +16,7 @@
 #include <liburing.h>
 
 #include "node.h"
+#include "park_late.h"
 #include "table_format.h"
 
 /* Written by the forked tests, read by main(). */
@@ -298,6 +299,12 @@ static void warm_up(void)
 	ck_assert_int_ge(ctx_done_fd(ctx_background()), 0);
 	ck_assert_ptr_nonnull(node_extend(node_mutable(ctx_background())));
 	count_before();
+}
+
+/* Operations park at once, not only after a while. Tests of the other way set another time. */
+static __attribute__((constructor)) void park_at_once(void)
+{
+	park_late_after_ns = 0;
 }
 
 void test_baseline(void)
