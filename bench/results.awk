@@ -79,6 +79,12 @@ function question_of(bench, name, unit) {
 	if (bench == "park")
 		return name ~ /^end / ? "What does it cost to end a parked operation?" : \
 			"What does a message cost when receives are parked?"
+	if (bench == "churn")
+		return better(unit) == "higher" ? \
+			"Does parking cost a server whose connections come and go?" : \
+			"What processor time does such a server take for a request?"
+	if (bench == "http")
+		return "How many requests a second does the example server answer, beside nginx and Go?"
 	if (bench == "idle")
 		return "What does a server with many idle connections cost, parked and pending?"
 	if (bench == "blocking")

@@ -35,6 +35,7 @@ describe() {
 	processor=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1 | tr -d '"\\')
 	command -v go >/dev/null || missing+=("Go")
 	command -v wrk >/dev/null || missing+=("wrk")
+	PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=("nginx")
 	[ -e /usr/include/boost/asio.hpp ] || missing+=("Boost.Asio")
 	local IFS=,
 	printf '{"run":"bench/run.sh%s%s","date":"%s","kernel":"%s %s","processor":"%s","processors":%s,' \
@@ -74,7 +75,9 @@ run source build/bench/source
 run blocking build/bench/blocking
 run cancel build/bench/cancel
 run park build/bench/park
+run churn build/bench/churn
 run httpd bench/httpd.sh
+run http bench/http_peers.sh
 run idle build/bench/idle
 run service bench/service.sh
 run flood build/bench/flood

@@ -19,7 +19,8 @@ PACKAGES_CROSS := gcc-aarch64-linux-gnu=aarch64-linux-gnu-gcc libc6-dev-arm64-cr
 	qemu-user=qemu-aarch64
 # Virtual machines with other kernels; without them their tests say why they do not run.
 PACKAGES_KERNELS := qemu-system-x86=qemu-system-x86_64 cpio=cpio iproute2=ip
-PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk golang-go=go libboost-dev=/usr/include/boost/asio.hpp g++=g++
+PACKAGES_BENCH := $(PACKAGES_DEMO) wrk=wrk nginx-light|nginx=/usr/sbin/nginx golang-go=go \
+	libboost-dev=/usr/include/boost/asio.hpp g++=g++
 PACKAGES_TIDY := $(PACKAGES_CHECK) clang-tidy=clang-tidy cppcheck=cppcheck clang-format=clang-format
 
 .PHONY: deps deps-demo deps-check deps-cross deps-kernels deps-bench deps-tidy
