@@ -676,7 +676,7 @@ struct ctx_batch {
 
 /*
  * How deadlines reach operations. With neither flag the ring chooses, see ctxring(7); both are refused. With
- * linked timeouts, too, an operation carries none if 256 for the same deadline are in the kernel when it
+ * linked timeouts, too, an operation carries none if 32 for the same deadline are in the kernel when it
  * begins. A batch ends such an operation.
  */
 #define CTX_RING_LINKED_TIMEOUTS (1u << 0) /* operations carry linked timeouts */

@@ -202,7 +202,7 @@ START_TEST(a_linked_timeout_ends_the_operation_of_a_thread_that_computes)
 END_TEST
 
 #define MANY 400u
-#define LINKED_MANY 256u
+#define LINKED_MANY 32u
 
 /* Many operations of one deadline, of one context or each of its own. */
 struct crowd {
