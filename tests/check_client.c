@@ -3,6 +3,7 @@
  * The client against a service that is played by the test, message by message: what the real one does only
  * now and then. Clients dispatch by themselves, so that what comes together is handled together.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -202,6 +203,83 @@ START_TEST(owners_without_a_number_are_not_taken_for_one)
 }
 END_TEST
 
+/* ---- last words */
+
+static _Atomic bool all_left;
+
+/* Answers JOINs and no other request, until what was joined is left. */
+static void join_until_all_left(struct played *played)
+{
+	int fd = played_greet(played), pidfd = played_pidfd();
+	unsigned joined = 0, left = 0;
+
+	all_left = false;
+	while (!joined || left < joined) {
+		struct wire_message message = played_get(fd);
+		if (message.type == WIRE_LEAVE)
+			left++;
+		if (message.type != WIRE_JOIN)
+			continue;
+		int pipe = played->pipes[joined][0];
+		message = joined_message(message.serial, ++joined, getpid());
+		played_put(fd, &message, (int[]){pipe, pidfd}, 2);
+	}
+	close(pidfd);
+	close(fd);
+	all_left = true;
+}
+
+static void dispatch_until_all_left(struct ctxd_client *client)
+{
+	uint64_t end_ns = clock_now_ns() + SOON;
+
+	while (!all_left) {
+		ck_assert_uint_lt(clock_now_ns(), end_ns);
+		ck_assert_int_ge(ctxd_dispatch(client, 10 * MILLISECOND), 0);
+	}
+}
+
+static void two_pipes(struct played *played)
+{
+	join_until_all_left(played);
+}
+
+static void write_words(int pipe, const char *text)
+{
+	struct wire_cause cause = {.error = -ECANCELED, .kind = CTX_CAUSE_CALL, .time_ns = clock_now_ns()};
+	uint8_t bytes[WIRE_LAST_WORDS_MAX];
+
+	strcpy(cause.text, text);
+	ssize_t size = (ssize_t)wire_pack_last_words(&cause, bytes);
+	ck_assert_int_eq(write(pipe, bytes, (size_t)size), size);
+}
+
+/* A pipe of packets, of which one read(2) returns one. */
+START_TEST(words_of_one_owner_are_not_taken_for_those_of_another)
+{
+	struct played played;
+	struct ctx_context *ctx[2];
+
+	played_start(&played, two_pipes);
+	struct ctxd_client *client = played_client(&played, CTXD_OWN_DISPATCH, NULL, NULL);
+	for (int i = 0; i < 2; i++)
+		ck_assert_ok(ctxd_join(client, (struct ctxd_id){the_id.epoch, 1 + (uint64_t)i}, &ctx[i]));
+	while (ctxd_dispatch(client, 0) > 0)
+		;
+	ck_assert_ok(fcntl(played.pipes[0][1], F_SETFL, O_DIRECT));
+	ck_assert_int_eq(write(played.pipes[0][1], "x", 1), 1);
+	write_words(played.pipes[0][1], "forged");
+	write_words(played.pipes[1][1], "right");
+	dispatch_until_all_left(client);
+	ck_assert_str_eq(cause_of(ctx[1]).text, "right");
+	ck_assert_int_eq(cause_of(ctx[0]).kind, CTX_CAUSE_OWNER);
+	played_end(&played);
+	for (int i = 0; i < 2; i++)
+		ctx_finish(ctx[i]);
+	ctxd_close(client);
+}
+END_TEST
+
 static void order_and_restart(struct played *played)
 {
 	int fd = played_greet(played);
@@ -272,12 +350,13 @@ Suite *test_suite(void)
 {
 	Suite *suite = suite_create("client");
 	TCase *behind = test_case(suite, "behind"), *owners = test_case(suite, "owners"),
-	      *reports = test_case_ring(suite, "reports");
+	      *words = test_case(suite, "words"), *reports = test_case_ring(suite, "reports");
 
 	tcase_add_test(behind, an_order_right_behind_the_answer_to_a_share_is_obeyed);
 	tcase_add_test(behind, an_order_right_behind_the_answer_to_a_join_is_obeyed);
 	tcase_add_test(behind, a_deadline_moved_right_behind_the_answer_to_a_join_is_moved);
 	tcase_add_test(owners, owners_without_a_number_are_not_taken_for_one);
+	tcase_add_test(words, words_of_one_owner_are_not_taken_for_those_of_another);
 	if (test_mode() != TEST_TSAN)
 		ON_EACH_RING(reports, what_one_service_asked_is_not_reported_to_the_next);
 	return suite;
