@@ -207,8 +207,8 @@ END_TEST
 
 static _Atomic bool all_left;
 
-/* Answers JOINs and no other request, until what was joined is left. */
-static void join_until_all_left(struct played *played)
+/* Answers JOINs and no other request, until what was joined is left. has_one_pipe: all have the first one. */
+static void join_until_all_left(struct played *played, bool has_one_pipe)
 {
 	int fd = played_greet(played), pidfd = played_pidfd();
 	unsigned joined = 0, left = 0;
@@ -220,7 +220,7 @@ static void join_until_all_left(struct played *played)
 			left++;
 		if (message.type != WIRE_JOIN)
 			continue;
-		int pipe = played->pipes[joined][0];
+		int pipe = played->pipes[has_one_pipe ? 0 : joined][0];
 		message = joined_message(message.serial, ++joined, getpid());
 		played_put(fd, &message, (int[]){pipe, pidfd}, 2);
 	}
@@ -241,7 +241,12 @@ static void dispatch_until_all_left(struct ctxd_client *client)
 
 static void two_pipes(struct played *played)
 {
-	join_until_all_left(played);
+	join_until_all_left(played, false);
+}
+
+static void one_pipe(struct played *played)
+{
+	join_until_all_left(played, true);
 }
 
 static void write_words(int pipe, const char *text)
@@ -275,6 +280,57 @@ START_TEST(words_of_one_owner_are_not_taken_for_those_of_another)
 	ck_assert_int_eq(cause_of(ctx[0]).kind, CTX_CAUSE_OWNER);
 	played_end(&played);
 	for (int i = 0; i < 2; i++)
+		ctx_finish(ctx[i]);
+	ctxd_close(client);
+}
+END_TEST
+
+/* As many events as one turn takes. */
+#define CROWD 256
+
+static void outlast(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
+{
+	(void)callback;
+	(void)ctx;
+	while (clock_now_ns() < *(uint64_t *)data)
+		usleep(1000);
+}
+
+static int no_more_entries(const struct ctxd_entry *entry, void *data)
+{
+	(void)entry;
+	(void)data;
+	return 0;
+}
+
+START_TEST(what_a_call_with_many_events_leaves_is_told_by_the_descriptor)
+{
+	static struct ctx_context *ctx[CROWD];
+	struct played played;
+	struct ctxd_client *client;
+	struct ctx_callback callback = {0};
+	uint64_t end_ns;
+
+	played_start(&played, one_pipe);
+	struct ctxd_options options = {
+		.socket = played.socket, .flags = CTXD_OWN_DISPATCH, .timeout_ns = 2 * NS_PER_SECOND};
+	ck_assert_ok(ctxd_connect(&options, &client));
+	for (unsigned i = 0; i < CROWD; i++)
+		ck_assert_ok(ctxd_join(client, (struct ctxd_id){the_id.epoch, 1 + i}, &ctx[i]));
+	while (ctxd_dispatch(client, 10 * MILLISECOND) > 0)
+		;
+	ck_assert_ok(ctx_callback_add(ctx[0], &callback, outlast, &end_ns, NULL));
+	/* All end in the first turn of a call, which has no time for another one. */
+	write_words(played.pipes[0][1], "all of them");
+	end_ns = clock_now_ns() + options.timeout_ns + 100 * MILLISECOND;
+	ck_assert_int_eq(ctxd_list(client, CTXD_SHARED, no_more_entries, NULL), -ETIMEDOUT);
+	for (unsigned i = 0; i < CROWD; i++)
+		ck_assert_int_eq(ctx_err(ctx[i]), -ECANCELED);
+	struct pollfd ready = {.fd = ctxd_fd(client), .events = POLLIN};
+	ck_assert_int_eq(poll(&ready, 1, 30000), 1);
+	dispatch_until_all_left(client);
+	played_end(&played);
+	for (unsigned i = 0; i < CROWD; i++)
 		ctx_finish(ctx[i]);
 	ctxd_close(client);
 }
@@ -357,6 +413,7 @@ Suite *test_suite(void)
 	tcase_add_test(behind, a_deadline_moved_right_behind_the_answer_to_a_join_is_moved);
 	tcase_add_test(owners, owners_without_a_number_are_not_taken_for_one);
 	tcase_add_test(words, words_of_one_owner_are_not_taken_for_those_of_another);
+	tcase_add_test(words, what_a_call_with_many_events_leaves_is_told_by_the_descriptor);
 	if (test_mode() != TEST_TSAN)
 		ON_EACH_RING(reports, what_one_service_asked_is_not_reported_to_the_next);
 	return suite;
