@@ -211,13 +211,19 @@ static _Atomic bool all_left;
 static void join_until_all_left(struct played *played, bool has_one_pipe)
 {
 	int fd = played_greet(played), pidfd = played_pidfd();
-	unsigned joined = 0, left = 0;
+	unsigned joined = 0, left = 0, shared = 0;
 
 	all_left = false;
 	while (!joined || left < joined) {
 		struct wire_message message = played_get(fd);
 		if (message.type == WIRE_LEAVE)
 			left++;
+		if (message.type == WIRE_SHARE)
+			played_put(fd,
+				   &(struct wire_message){.type = WIRE_RESULT,
+							  .serial = message.serial,
+							  .result = {.id = {the_id.epoch, 1000 + ++shared}}},
+				   NULL, 0);
 		if (message.type != WIRE_JOIN)
 			continue;
 		int pipe = played->pipes[has_one_pipe ? 0 : joined][0];
@@ -281,6 +287,37 @@ START_TEST(words_of_one_owner_are_not_taken_for_those_of_another)
 	played_end(&played);
 	for (int i = 0; i < 2; i++)
 		ctx_finish(ctx[i]);
+	ctxd_close(client);
+}
+END_TEST
+
+/* The id of a context that is joined and shared does not depend on how much else is shared. */
+START_TEST(a_joined_context_that_is_shared_has_the_id_of_its_owner)
+{
+	struct ctx_context *joined, *others[40];
+	struct played played;
+	struct ctxd_id id;
+
+	played_start(&played, one_pipe);
+	struct ctxd_client *client = played_client(&played, CTXD_OWN_DISPATCH, NULL, NULL);
+	ck_assert_ok(ctxd_join(client, the_id, &joined));
+	ck_assert_ok(ctxd_share(client, joined, NULL, 0, &id));
+	ck_assert_uint_eq(id.number, 1001);
+	for (int i = 0; i < 40; i++) {
+		ck_assert_ok(ctxd_id_of(client, joined, &id));
+		ck_assert_uint_eq(id.number, 1);
+		others[i] = child_of(ctx_background());
+		ck_assert_ok(ctxd_share(client, others[i], NULL, 0, &id));
+		ck_assert_ok(ctxd_id_of(client, others[i], &id));
+		ck_assert_uint_eq(id.number, 1002 + (unsigned)i);
+	}
+	write_words(played.pipes[0][1], "right");
+	dispatch_until_all_left(client);
+	ck_assert_cancelled(joined);
+	played_end(&played);
+	ctx_finish(joined);
+	for (int i = 0; i < 40; i++)
+		ctx_finish(others[i]);
 	ctxd_close(client);
 }
 END_TEST
@@ -413,6 +450,7 @@ Suite *test_suite(void)
 	tcase_add_test(behind, a_deadline_moved_right_behind_the_answer_to_a_join_is_moved);
 	tcase_add_test(owners, owners_without_a_number_are_not_taken_for_one);
 	tcase_add_test(words, words_of_one_owner_are_not_taken_for_those_of_another);
+	tcase_add_test(words, a_joined_context_that_is_shared_has_the_id_of_its_owner);
 	tcase_add_test(words, what_a_call_with_many_events_leaves_is_told_by_the_descriptor);
 	if (test_mode() != TEST_TSAN)
 		ON_EACH_RING(reports, what_one_service_asked_is_not_reported_to_the_next);
