@@ -1997,8 +1997,8 @@ int ctxd_global_id_of(struct ctxd_client *client, const struct ctx_context *ctx,
 
 /*
  * Withdraws a shared context: nobody can join it any more. Whoever has joined stays joined, and on
- * another host that has joined it others may still join that. A restart of ctxd-fleet on this host
- * ends what other hosts have joined of it.
+ * another host that has joined it others may still join that. A restart of ctxd-fleet, on this host
+ * or on theirs, ends what other hosts have joined of it.
  * -ENOENT: ctx is not shared. -EINVAL: an argument is NULL.
  */
 int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx);

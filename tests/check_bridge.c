@@ -56,6 +56,27 @@ START_TEST(an_end_crosses)
 }
 END_TEST
 
+/* A pipe of packets, of which one read(2) returns one. */
+START_TEST(words_of_one_owner_are_not_taken_for_those_of_another)
+{
+	struct pair_context others[2] = {0};
+
+	pair_join(pair, &context, 1, CTX_FOREVER, 0);
+	for (unsigned i = 0; i < 2; i++)
+		pair_join(pair, &others[i], 2 + i, CTX_FOREVER, 0);
+	ck_assert_ok(fcntl(context.pipe, F_SETFL, O_DIRECT));
+	ck_assert_int_eq((int)write(context.pipe, "x", 1), 1);
+	pair_end(&context, "forged");
+	pair_end(&others[0], "the client left");
+	ck_assert_str_eq(pair_words(pair, &others[0]).text, "the client left");
+	ck_assert_int_eq(pair_words(pair, &context).kind, CTX_CAUSE_OWNER);
+	pair_end(&others[1], "this one, too");
+	ck_assert_str_eq(pair_words(pair, &others[1]).text, "this one, too");
+	for (unsigned i = 0; i < 2; i++)
+		pair_close(&others[i]);
+}
+END_TEST
+
 /* What has ended before b asks for it is no mirror, but an answer with the cause. */
 START_TEST(a_late_join_is_born_done)
 {
@@ -468,6 +489,7 @@ Suite *test_suite(void)
 
 	tcase_add_checked_fixture(ends, set_up, take_down);
 	tcase_add_test(ends, an_end_crosses);
+	tcase_add_test(ends, words_of_one_owner_are_not_taken_for_those_of_another);
 	tcase_add_test(ends, a_late_join_is_born_done);
 	tcase_add_test(ends, what_is_unknown_there_is_unknown_here);
 	tcase_add_test(ends, an_owner_that_closes_its_pipe_has_ended_it);

@@ -3,6 +3,7 @@
  * The client against a service that is played by the test, message by message: what the real one does only
  * now and then. Clients dispatch by themselves, so that what comes together is handled together.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -202,6 +203,176 @@ START_TEST(owners_without_a_number_are_not_taken_for_one)
 }
 END_TEST
 
+/* ---- last words */
+
+static _Atomic bool all_left;
+
+/* Answers JOINs and no other request, until what was joined is left. has_one_pipe: all have the first one. */
+static void join_until_all_left(struct played *played, bool has_one_pipe)
+{
+	int fd = played_greet(played), pidfd = played_pidfd();
+	unsigned joined = 0, left = 0, shared = 0;
+
+	all_left = false;
+	while (!joined || left < joined) {
+		struct wire_message message = played_get(fd);
+		if (message.type == WIRE_LEAVE)
+			left++;
+		if (message.type == WIRE_SHARE)
+			played_put(fd,
+				   &(struct wire_message){.type = WIRE_RESULT,
+							  .serial = message.serial,
+							  .result = {.id = {the_id.epoch, 1000 + ++shared}}},
+				   NULL, 0);
+		if (message.type != WIRE_JOIN)
+			continue;
+		int pipe = played->pipes[has_one_pipe ? 0 : joined][0];
+		message = joined_message(message.serial, ++joined, getpid());
+		played_put(fd, &message, (int[]){pipe, pidfd}, 2);
+	}
+	close(pidfd);
+	close(fd);
+	all_left = true;
+}
+
+static void dispatch_until_all_left(struct ctxd_client *client)
+{
+	uint64_t end_ns = clock_now_ns() + SOON;
+
+	while (!all_left) {
+		ck_assert_uint_lt(clock_now_ns(), end_ns);
+		ck_assert_int_ge(ctxd_dispatch(client, 10 * MILLISECOND), 0);
+	}
+}
+
+static void two_pipes(struct played *played)
+{
+	join_until_all_left(played, false);
+}
+
+static void one_pipe(struct played *played)
+{
+	join_until_all_left(played, true);
+}
+
+static void write_words(int pipe, const char *text)
+{
+	struct wire_cause cause = {.error = -ECANCELED, .kind = CTX_CAUSE_CALL, .time_ns = clock_now_ns()};
+	uint8_t bytes[WIRE_LAST_WORDS_MAX];
+
+	strcpy(cause.text, text);
+	ssize_t size = (ssize_t)wire_pack_last_words(&cause, bytes);
+	ck_assert_int_eq(write(pipe, bytes, (size_t)size), size);
+}
+
+/* A pipe of packets, of which one read(2) returns one. */
+START_TEST(words_of_one_owner_are_not_taken_for_those_of_another)
+{
+	struct played played;
+	struct ctx_context *ctx[2];
+
+	played_start(&played, two_pipes);
+	struct ctxd_client *client = played_client(&played, CTXD_OWN_DISPATCH, NULL, NULL);
+	for (int i = 0; i < 2; i++)
+		ck_assert_ok(ctxd_join(client, (struct ctxd_id){the_id.epoch, 1 + (uint64_t)i}, &ctx[i]));
+	while (ctxd_dispatch(client, 0) > 0)
+		;
+	ck_assert_ok(fcntl(played.pipes[0][1], F_SETFL, O_DIRECT));
+	ck_assert_int_eq(write(played.pipes[0][1], "x", 1), 1);
+	write_words(played.pipes[0][1], "forged");
+	write_words(played.pipes[1][1], "right");
+	dispatch_until_all_left(client);
+	ck_assert_str_eq(cause_of(ctx[1]).text, "right");
+	ck_assert_int_eq(cause_of(ctx[0]).kind, CTX_CAUSE_OWNER);
+	played_end(&played);
+	for (int i = 0; i < 2; i++)
+		ctx_finish(ctx[i]);
+	ctxd_close(client);
+}
+END_TEST
+
+/* The id of a context that is joined and shared does not depend on how much else is shared. */
+START_TEST(a_joined_context_that_is_shared_has_the_id_of_its_owner)
+{
+	struct ctx_context *joined, *others[40];
+	struct played played;
+	struct ctxd_id id;
+
+	played_start(&played, one_pipe);
+	struct ctxd_client *client = played_client(&played, CTXD_OWN_DISPATCH, NULL, NULL);
+	ck_assert_ok(ctxd_join(client, the_id, &joined));
+	ck_assert_ok(ctxd_share(client, joined, NULL, 0, &id));
+	ck_assert_uint_eq(id.number, 1001);
+	for (int i = 0; i < 40; i++) {
+		ck_assert_ok(ctxd_id_of(client, joined, &id));
+		ck_assert_uint_eq(id.number, 1);
+		others[i] = child_of(ctx_background());
+		ck_assert_ok(ctxd_share(client, others[i], NULL, 0, &id));
+		ck_assert_ok(ctxd_id_of(client, others[i], &id));
+		ck_assert_uint_eq(id.number, 1002 + (unsigned)i);
+	}
+	write_words(played.pipes[0][1], "right");
+	dispatch_until_all_left(client);
+	ck_assert_cancelled(joined);
+	played_end(&played);
+	ctx_finish(joined);
+	for (int i = 0; i < 40; i++)
+		ctx_finish(others[i]);
+	ctxd_close(client);
+}
+END_TEST
+
+/* As many events as one turn takes. */
+#define CROWD 256
+
+static void outlast(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
+{
+	(void)callback;
+	(void)ctx;
+	while (clock_now_ns() < *(uint64_t *)data)
+		usleep(1000);
+}
+
+static int no_more_entries(const struct ctxd_entry *entry, void *data)
+{
+	(void)entry;
+	(void)data;
+	return 0;
+}
+
+START_TEST(what_a_call_with_many_events_leaves_is_told_by_the_descriptor)
+{
+	static struct ctx_context *ctx[CROWD];
+	struct played played;
+	struct ctxd_client *client;
+	struct ctx_callback callback = {0};
+	uint64_t end_ns;
+
+	played_start(&played, one_pipe);
+	struct ctxd_options options = {
+		.socket = played.socket, .flags = CTXD_OWN_DISPATCH, .timeout_ns = 2 * NS_PER_SECOND};
+	ck_assert_ok(ctxd_connect(&options, &client));
+	for (unsigned i = 0; i < CROWD; i++)
+		ck_assert_ok(ctxd_join(client, (struct ctxd_id){the_id.epoch, 1 + i}, &ctx[i]));
+	while (ctxd_dispatch(client, 10 * MILLISECOND) > 0)
+		;
+	ck_assert_ok(ctx_callback_add(ctx[0], &callback, outlast, &end_ns, NULL));
+	/* All end in the first turn of a call, which has no time for another one. */
+	write_words(played.pipes[0][1], "all of them");
+	end_ns = clock_now_ns() + options.timeout_ns + 100 * MILLISECOND;
+	ck_assert_int_eq(ctxd_list(client, CTXD_SHARED, no_more_entries, NULL), -ETIMEDOUT);
+	for (unsigned i = 0; i < CROWD; i++)
+		ck_assert_int_eq(ctx_err(ctx[i]), -ECANCELED);
+	struct pollfd ready = {.fd = ctxd_fd(client), .events = POLLIN};
+	ck_assert_int_eq(poll(&ready, 1, 30000), 1);
+	dispatch_until_all_left(client);
+	played_end(&played);
+	for (unsigned i = 0; i < CROWD; i++)
+		ctx_finish(ctx[i]);
+	ctxd_close(client);
+}
+END_TEST
+
 static void order_and_restart(struct played *played)
 {
 	int fd = played_greet(played);
@@ -272,12 +443,15 @@ Suite *test_suite(void)
 {
 	Suite *suite = suite_create("client");
 	TCase *behind = test_case(suite, "behind"), *owners = test_case(suite, "owners"),
-	      *reports = test_case_ring(suite, "reports");
+	      *words = test_case(suite, "words"), *reports = test_case_ring(suite, "reports");
 
 	tcase_add_test(behind, an_order_right_behind_the_answer_to_a_share_is_obeyed);
 	tcase_add_test(behind, an_order_right_behind_the_answer_to_a_join_is_obeyed);
 	tcase_add_test(behind, a_deadline_moved_right_behind_the_answer_to_a_join_is_moved);
 	tcase_add_test(owners, owners_without_a_number_are_not_taken_for_one);
+	tcase_add_test(words, words_of_one_owner_are_not_taken_for_those_of_another);
+	tcase_add_test(words, a_joined_context_that_is_shared_has_the_id_of_its_owner);
+	tcase_add_test(words, what_a_call_with_many_events_leaves_is_told_by_the_descriptor);
 	if (test_mode() != TEST_TSAN)
 		ON_EACH_RING(reports, what_one_service_asked_is_not_reported_to_the_next);
 	return suite;

@@ -337,6 +337,117 @@ START_TEST(a_mirror_that_is_registered_again_and_not_joined_is_not_wanted_for_ev
 }
 END_TEST
 
+/* The bridge has joined a pipe before a restart; then its owner comes back. */
+static struct ctxd_id rejoin(int pipe)
+{
+	struct wire_message rejoin = {.type = WIRE_REJOIN, .rejoin = {.deadline_ns = CTX_FOREVER}};
+
+	rejoin.rejoin.old_id = (struct ctxd_id){6, 1};
+	ck_assert_ok(say_with(&bridge, rejoin, dup(pipe)));
+	ck_assert_int_eq(bridge.last.result.error, 0);
+	return bridge.last.result.id;
+}
+
+static void claim(struct client *owner, uint64_t ctx_id, int pipe, struct ctxd_id id)
+{
+	struct wire_message share = {.type = WIRE_SHARE,
+				     .share = {.ctx_id = ctx_id,
+					       .deadline_ns = CTX_FOREVER,
+					       .mode = 0600,
+					       .flags = WIRE_MOVABLE | WIRE_FLEET}};
+
+	ck_assert_ok(say_with(owner, share, dup(pipe)));
+	ck_assert_int_eq(owner->last.type, WIRE_SHARED);
+	ck_assert(wire_id_equal(owner->last.shared.id, id));
+	tick_until_done();
+}
+
+static void withdraw(struct client *owner, struct ctxd_id id)
+{
+	say(owner, (struct wire_message){.type = WIRE_UNSHARE, .id = id});
+	ck_assert_int_eq(owner->last.result.error, 0);
+	tick_until_done();
+}
+
+START_TEST(what_no_owner_shares_again_after_a_restart_is_withdrawn)
+{
+	fleet_begin();
+	struct client owner;
+	int pipes[] = {pipe_end(getuid()), pipe_end(getuid())};
+	struct ctxd_id ids[2];
+
+	ck_assert_ok(dial(&owner, getuid(), -1));
+	for (int i = 0; i < 2; i++)
+		ids[i] = rejoin(pipes[i]);
+	claim(&owner, 2, pipes[1], ids[1]);
+	ck_assert_uint_lt(broker_next_ns(broker), clock_ns + 60 * NS_PER_SECOND);
+	ck_assert_uint_gt(broker_next_ns(broker), clock_ns + NS_PER_SECOND);
+	clock_ns += 60 * NS_PER_SECOND;
+	tick_until_done();
+	ck_assert_uint_eq(bridge.questions, 1);
+	ck_assert_int_eq(bridge.question.type, WIRE_UNSHARED);
+	ck_assert(wire_id_equal(bridge.question.id, ids[0]));
+	ck_assert_uint_eq(broker_next_ns(broker), UINT64_MAX);
+	/* Who joins it by its pipe still does, and the owner can still come. */
+	ck_assert(wire_id_equal(rejoin(pipes[0]), ids[0]));
+	tick_until_done();
+	ck_assert_uint_eq(bridge.questions, 2);
+	claim(&owner, 1, pipes[0], ids[0]);
+	say(&owner, (struct wire_message){.type = WIRE_MOVE, .move = {ids[0], 9}});
+	tick_until_done();
+	ck_assert_uint_eq(bridge.moves, 2);
+	withdraw(&owner, ids[0]);
+	ck_assert_uint_eq(bridge.questions, 2);
+	withdraw(&owner, ids[1]);
+	ck_assert_uint_eq(bridge.questions, 3);
+	ck_assert(wire_id_equal(bridge.question.id, ids[1]));
+	for (int i = 0; i < 2; i++)
+		close(pipes[i]);
+	hang_up(&owner);
+	hang_up(&bridge);
+	flood_end();
+}
+END_TEST
+
+START_TEST(what_is_withdrawn_is_kept_for_a_bridge_that_takes_nothing)
+{
+	fleet_begin();
+	struct client owner;
+	int pipes[] = {pipe_end(getuid()), pipe_end(getuid())};
+	struct ctxd_id ids[2];
+
+	ck_assert_ok(dial(&owner, getuid(), -1));
+	for (int i = 0; i < 2; i++) {
+		ids[i] = rejoin(pipes[i]);
+		rejoin(pipes[i]);
+		claim(&owner, 1 + (uint64_t)i, pipes[i], ids[i]);
+		bridge.full = true;
+		withdraw(&owner, ids[i]);
+		ck_assert_uint_eq(bridge.questions, 0);
+		if (i == 0) {
+			/* It leaves one join, and is told of the other. */
+			leave(&bridge, ids[0]);
+			bridge.full = false;
+			peer_writable(bridge.peer);
+			tick_until_done();
+			ck_assert_uint_eq(bridge.questions, 1);
+			ck_assert(wire_id_equal(bridge.question.id, ids[0]));
+			bridge.questions = 0;
+		}
+	}
+	hang_up(&bridge);
+	tick_until_done();
+	be_bridge();
+	tick_until_done();
+	ck_assert_uint_eq(bridge.questions, 0);
+	for (int i = 0; i < 2; i++)
+		close(pipes[i]);
+	hang_up(&owner);
+	hang_up(&bridge);
+	flood_end();
+}
+END_TEST
+
 START_TEST(questions_cost_as_much_however_many_there_are)
 {
 	fleet_begin();
@@ -432,7 +543,8 @@ Suite *test_suite(void)
 {
 	Suite *suite = suite_create("service_flood_fleet");
 	TCase *waits = test_case(suite, "waits"), *mirrors = test_case(suite, "mirrors"),
-	      *questions = test_case(suite, "questions"), *terms = test_case(suite, "terms");
+	      *withdrawals = test_case(suite, "withdrawals"), *questions = test_case(suite, "questions"),
+	      *terms = test_case(suite, "terms");
 
 	tcase_add_test(waits, what_many_wait_for_is_answered_in_pieces_and_for_all);
 	tcase_add_test(waits, who_was_not_told_of_a_mirror_before_its_bridge_was_gone_gets_another_one);
@@ -441,6 +553,8 @@ Suite *test_suite(void)
 	tcase_add_test(mirrors, the_mirrors_of_a_bridge_that_is_gone_go_in_pieces);
 	tcase_add_test(mirrors, a_mirror_is_kept_if_it_is_joined_again_before_the_bridge_is_told);
 	tcase_add_test(mirrors, a_mirror_that_is_registered_again_and_not_joined_is_not_wanted_for_ever);
+	tcase_add_test(withdrawals, what_no_owner_shares_again_after_a_restart_is_withdrawn);
+	tcase_add_test(withdrawals, what_is_withdrawn_is_kept_for_a_bridge_that_takes_nothing);
 	tcase_add_test(questions, questions_cost_as_much_however_many_there_are);
 	tcase_add_test(terms, all_clients_are_told_other_terms_in_pieces);
 	return suite;

@@ -8,13 +8,43 @@
 
 #include "parts.h"
 
+/* The number of bytes, or what words_copy() returns. */
 static ssize_t copy_bytes(int pipe, const int scratch[2])
 {
-	ssize_t size = tee(pipe, scratch[1], WIRE_LAST_WORDS_MAX, SPLICE_F_NONBLOCK);
+	ssize_t size;
 
+	/* The pipe is watched for changes only, so what a signal interrupts would not be tried again. */
+	do
+		size = tee(pipe, scratch[1], WIRE_LAST_WORDS_MAX, SPLICE_F_NONBLOCK);
+	while (size < 0 && errno == EINTR);
 	if (size > 0)
 		return size;
-	return size < 0 && (errno == EAGAIN || errno == EINTR) ? -EAGAIN : -ENODATA;
+	return size < 0 && errno == EAGAIN ? -EAGAIN : -ENODATA;
+}
+
+/*
+ * Reads what was copied. One read does not return more than one packet of a pipe that its owner has opened
+ * with O_DIRECT, and what was left would be taken for the words of another context. False: the read failed,
+ * and nothing is left either.
+ */
+static bool read_copied(const int scratch[2], uint8_t *bytes, ssize_t size)
+{
+	uint8_t rest[WIRE_LAST_WORDS_MAX];
+
+	while (size > 0) {
+		ssize_t count = read(scratch[0], bytes, (size_t)size);
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count <= 0)
+			break;
+		bytes += count;
+		size -= count;
+	}
+	if (!size)
+		return true;
+	while (read(scratch[0], rest, sizeof(rest)) > 0)
+		;
+	return false;
 }
 
 int words_copy(int pipe, const int scratch[2], struct wire_cause *ret_cause)
@@ -24,8 +54,7 @@ int words_copy(int pipe, const int scratch[2], struct wire_cause *ret_cause)
 
 	if (size < 0)
 		return (int)size;
-	size = read(scratch[0], bytes, sizeof(bytes));
-	if (size <= 0)
+	if (!read_copied(scratch, bytes, size))
 		return -ENODATA;
 	return wire_unpack_last_words(bytes, (size_t)size, ret_cause) ? -ENODATA : 0;
 }
@@ -40,17 +69,19 @@ void words_copy_many(const int *pipes, unsigned count, const int scratch[2], str
 		sizes[i] = copy_bytes(pipes[i], scratch);
 		all += sizes[i] > 0 ? sizes[i] : 0;
 	}
-	bool is_read = !all || read(scratch[0], bytes, (size_t)all) == all;
+	bool is_read = read_copied(scratch, bytes, all);
 	all = 0;
 	for (unsigned i = 0; i < count; i++) {
-		if (sizes[i] < 0) {
-			/* The scratch pipe may have been full. It is empty by now. */
-			results[i] =
-				sizes[i] == -EAGAIN ? words_copy(pipes[i], scratch, &causes[i]) : -ENODATA;
+		if (sizes[i] == -ENODATA) {
+			results[i] = -ENODATA;
 			continue;
 		}
-		bool is_right = is_read && !wire_unpack_last_words(bytes + all, (size_t)sizes[i], &causes[i]);
-		results[i] = is_right ? 0 : -ENODATA;
+		if (sizes[i] < 0 || !is_read) {
+			/* The scratch pipe was full, or could not be read. It is empty by now. */
+			results[i] = words_copy(pipes[i], scratch, &causes[i]);
+			continue;
+		}
+		results[i] = wire_unpack_last_words(bytes + all, (size_t)sizes[i], &causes[i]) ? -ENODATA : 0;
 		all += sizes[i];
 	}
 }

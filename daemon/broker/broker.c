@@ -53,9 +53,9 @@ struct broker *broker_new(const struct config *config, uint64_t epoch)
 	broker->wake_watchers.run = watchers_wake;
 	list_init(&broker->tell_terms.link);
 	broker->tell_terms.run = terms_tell;
-	struct list *lists[] = {&broker->to_count, &broker->idle_watchers, &broker->listed,
-				&broker->peers,	   &broker->ended,	   &broker->dead,
-				&broker->parted,   &broker->cancels,	   &broker->unjoined};
+	struct list *lists[] = {&broker->to_count, &broker->idle_watchers, &broker->listed, &broker->peers,
+				&broker->ended,	   &broker->dead,	   &broker->parted, &broker->cancels,
+				&broker->unjoined, &broker->unclaimed};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	bool all = accounts_init(&broker->accounts, &broker->config);
@@ -127,6 +127,7 @@ uint64_t broker_next_ns(const struct broker *broker)
 	if (broker->jobs.count)
 		return 0;
 	uint64_t fleet_ns = earlier_of(unjoined_next_ns(broker), questions_next_ns(broker));
+	fleet_ns = earlier_of(fleet_ns, unclaimed_next_ns(broker));
 	return earlier_of(fleet_ns, earlier_of(shares_next_ns(broker), earlier_of(cancels_next_ns(broker),
 										  recorder_next_ns(broker))));
 }
@@ -136,6 +137,8 @@ void broker_tick(struct broker *broker, uint64_t now_ns)
 	broker->now_ns = now_ns;
 	piece_begin(broker);
 	shares_expire(broker, now_ns);
+	piece_begin(broker);
+	unclaimed_expire(broker, now_ns);
 	piece_begin(broker);
 	cancels_expire(broker, now_ns);
 	piece_begin(broker);

@@ -82,6 +82,7 @@ static int rejoin_pipe(struct peer *peer, const struct wire_rejoin *from, int *p
 			return -EDQUOT;
 		*pipe_fd = -1;
 		share->unclaimed = true;
+		list_append(&broker->unclaimed, &share->link);
 		share->deadline_ns = from->deadline_ns;
 		memcpy(share->label, from->label, sizeof(share->label));
 	}

@@ -156,6 +156,7 @@ struct broker {
 	struct map remotes_by_key, remotes_by_fetch, waits_by_serial, questions;
 	struct heap questions_due; /* The questions, by the time at which they count as not answered. */
 	struct list unjoined; /* Mirrors that were registered again and joined by nobody, the oldest first. */
+	struct list unclaimed; /* Unclaimed shares that are not withdrawn yet, the oldest first. */
 	struct job tell_terms;
 	unsigned terms_left; /* How many at the beginning of peers are still to be told the terms. */
 };
@@ -219,7 +220,7 @@ struct share {
 	struct listed listed;
 	struct broker *broker;
 	struct job job;	  /* Visits the joins; once the share is hidden, frees them and then the share. */
-	struct list link; /* In owner->shares, or in broker->ended. */
+	struct list link; /* In owner->shares, or in broker->ended or unclaimed. */
 	struct list of_account; /* In account->ended, or linked to itself. */
 	struct map_node by_number, by_pipe, by_name, by_context;
 	bool has_pipe, has_name; /* Whether the share is in the map by pipe, and in that by name. */
@@ -620,6 +621,9 @@ void share_free(struct share *share);
 void share_free_memory(struct share *share);
 void shares_expire(struct broker *broker, uint64_t now_ns);
 uint64_t shares_next_ns(const struct broker *broker);
+/* Tells the bridge what it has joined of which the owner has not come back after a restart. */
+void unclaimed_expire(struct broker *broker, uint64_t now_ns);
+uint64_t unclaimed_next_ns(const struct broker *broker);
 
 /* ---- join.c */
 

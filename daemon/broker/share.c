@@ -14,6 +14,8 @@
 /* How many ended shares of one user are kept. */
 #define ENDED_MAX 1024
 #define ENDED_NS 60000000000ull
+/* Who owns an unclaimed share has so much time to come back. */
+#define UNCLAIMED_NS 30000000000ull
 
 /* ---- finding */
 
@@ -187,6 +189,7 @@ void share_set_owner(struct share *share, struct peer *peer, const struct wire_s
 		map_add(&peer->broker->shares_by_name, &share->by_name, name_key(share->uid, share->name));
 		share->has_name = true;
 	}
+	list_remove(&share->link); /* It may have been unclaimed. */
 	list_append(&peer->shares, &share->link);
 }
 
@@ -339,6 +342,30 @@ void shares_expire(struct broker *broker, uint64_t now_ns)
 			return;
 		share_free(share);
 	}
+}
+
+/*
+ * The owner has not come back, or shares the context no more: perhaps since a time when the service or the
+ * bridge was away, which was not told then. Those who joined keep it, and the owner may still claim it.
+ */
+void unclaimed_expire(struct broker *broker, uint64_t now_ns)
+{
+	for (; !list_empty(&broker->unclaimed) && piece_lasts(broker); broker->work += WORK_ITEM) {
+		struct share *share = container_of(broker->unclaimed.next, struct share, link);
+		if (now_ns < share->created_ns + UNCLAIMED_NS)
+			return;
+		list_remove(&share->link);
+		share->withdrawn = true;
+		if (share->bridge_join_count)
+			share_visit(share);
+	}
+}
+
+uint64_t unclaimed_next_ns(const struct broker *broker)
+{
+	if (list_empty(&broker->unclaimed))
+		return UINT64_MAX;
+	return container_of(broker->unclaimed.next, struct share, link)->created_ns + UNCLAIMED_NS;
 }
 
 uint64_t shares_next_ns(const struct broker *broker)

@@ -53,7 +53,7 @@ static int check_above(struct broker *broker, const struct share *share, struct 
 
 void share_claim(struct share *share)
 {
-	share->unclaimed = false;
+	share->unclaimed = share->withdrawn = false;
 	share_recount_depths(share);
 	job_begin(share->broker, &share->broker->count_depths);
 	listed_event(share->broker, &share->listed, CTXD_EVENT_ADDED);

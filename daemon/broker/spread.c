@@ -18,7 +18,7 @@ static void visit_join(struct join *join)
 	if (share->cancel)
 		cancel_visit(join);
 	/* The client joined an unclaimed share after a restart, and the owner's mode does not let it. */
-	if (!is_joined_by_pipe(share) && !may_use_share(join->peer, share, RIGHT_SEE))
+	if (!share->unclaimed && !is_joined_by_pipe(share) && !may_use_share(join->peer, share, RIGHT_SEE))
 		join_free(join);
 	else
 		join_tell(join);

@@ -513,6 +513,9 @@ int ctxd_id_of(struct ctxd_client *client, const struct ctx_context *ctx, struct
 	while ((bond = bond_index_next(client, BOND_CONTEXT, (uintptr_t)ctx, bond))) {
 		if (bond->asking || bond->pending & PENDING_GONE)
 			continue;
+		/* Of a joined context that is shared as well this is the id that its owner has given. */
+		if (!bond->joined && result != -ENOENT)
+			continue;
 		result = bond->known ? 0 : -ENOTCONN;
 		if (bond->known)
 			*ret_id = bond->id;

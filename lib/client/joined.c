@@ -25,6 +25,25 @@ const struct watch_ops join_watch_ops = {.done = join_context_done, .released = 
 /* ---- the end */
 
 /*
+ * Reads what was copied. One read does not return more than one packet of a pipe that its owner has opened
+ * with O_DIRECT, and what was left would be taken for the words of another context. False: the read failed,
+ * and nothing is left either.
+ */
+static bool read_copied(struct ctxd_client *client, uint8_t *bytes, int size)
+{
+	while (size > 0) {
+		int count = sys_read(client->scratch[0], bytes, (size_t)size);
+		if (count <= 0)
+			break;
+		bytes += count;
+		size -= count;
+	}
+	if (size)
+		sys_drain(client->scratch[0]);
+	return !size;
+}
+
+/*
  * Copies the last words out of the pipe, where they stay for the others who joined. 0: *ret_cause is set;
  * -EAGAIN: there is nothing to read; -ENODATA: the pipe has hung up, without words that could be understood.
  */
@@ -40,14 +59,8 @@ static int read_last_words(struct ctxd_client *client, int pipe, struct wire_cau
 		return -EAGAIN;
 	if (size <= 0)
 		return -ENODATA;
-	size = sys_read(client->scratch[0], bytes, sizeof(bytes));
-	if (size <= 0) {
-		/*
-		 * The read failed. Empty the scratch pipe, so that the next caller does not read these bytes.
-		 */
-		sys_drain(client->scratch[0]);
+	if (!read_copied(client, bytes, size))
 		return -ENODATA;
-	}
 	return wire_unpack_last_words(bytes, (size_t)size, ret_cause) ? -ENODATA : 0;
 }
 
@@ -118,14 +131,10 @@ static bool read_many(struct ctxd_client *client, struct bond *const *bonds, uns
 				   : sys_tee(bonds[i]->entry.fd, client->scratch[1], WIRE_LAST_WORDS_MAX);
 		if (sizes[i] > 0)
 			all += sizes[i];
-		else if (sizes[i] != -EAGAIN)
-			sizes[i] = -ENODATA;
+		else
+			sizes[i] = sizes[i] == -EAGAIN || sizes[i] == -EINTR ? -EAGAIN : -ENODATA;
 	}
-	if (!all || sys_read(client->scratch[0], bytes, (size_t)all) == all)
-		return true;
-	/* The next read must not find these bytes. */
-	sys_drain(client->scratch[0]);
-	return false;
+	return read_copied(client, bytes, all);
 }
 
 void join_pipes_ready(struct ctxd_client *client, struct bond *const *bonds, unsigned count)

@@ -334,6 +334,10 @@ int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 	/* While more contexts may have ended, to end them here comes before what the service is told. */
 	client->crowded = count == EVENTS_MAX && client->crowded < CROWDED_MAX ? client->crowded + 1 : 0;
 	if (client->crowded) {
+		/* This may be the last turn of a call. Then nothing else may be ready for the program to see.
+		 */
+		if (client->own_dispatch)
+			client_timer_after(client, TIMER_TURN, LATER_NS);
 		atomic_store(&client->dispatcher_tid, before);
 		if (ret_events)
 			*ret_events = count;
