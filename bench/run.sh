@@ -47,16 +47,18 @@ describe() {
 }
 describe >"$json" || exit
 
-# The same measurements of Go's contexts, where Go is installed.
-peer=()
+# The same measurements of Go's contexts and goroutines, where Go is installed.
+peer=() task_peer=()
+build_peer() {
+	GO111MODULE=off GOPROXY=off GOFLAGS='' go build -o "build/bench/go-$1" "bench/go/$1.go" && return
+	failed+=("go $1")
+	return 1
+}
 if command -v go >/dev/null; then
-	if GO111MODULE=off GOPROXY=off GOFLAGS='' go build -o build/bench/go-context bench/go/context.go; then
-		peer=(--peer build/bench/go-context)
-	else
-		failed+=(go)
-	fi
+	build_peer context && peer=(--peer build/bench/go-context)
+	build_peer taskgroup && task_peer=(--peer build/bench/go-taskgroup)
 else
-	echo "no go here: contexts are measured without Go beside them" >&2
+	echo "no go here: contexts and task groups are measured without Go beside them" >&2
 fi
 
 run() {
@@ -71,7 +73,7 @@ run memory build/bench/memory
 run submit build/bench/submit
 run deadline build/bench/deadline
 run growth build/bench/growth
-run taskgroup build/bench/taskgroup
+run taskgroup build/bench/taskgroup "${task_peer[@]}"
 run source build/bench/source
 run blocking build/bench/blocking
 run cancel build/bench/cancel

@@ -3,15 +3,19 @@
  * Task groups of empty tasks, from the first start to the return of the wait, beside two programs by hand:
  * one makes and joins a thread for each task, the other has a pool of as many threads that take tasks from a
  * queue under a mutex. The pool knows neither contexts nor failures. It is measured twice: with a bounded
- * queue, whose producer waits for a place as ctx_taskgroup_start does, and with a queue without bound.
+ * queue, whose producer waits for a place, and with a queue without bound. Where Go is installed, goroutines
+ * behind a semaphore are measured as well, with a context and the first failure as errgroup has them.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "bench.h"
 #include "ctxring.h"
+#include "peer.h"
 
 #define THREADS_MAX 64
+
+static struct peer peer;
 
 struct load {
 	unsigned tasks, limit;
@@ -169,11 +173,23 @@ static double run_pool_without_bound(void *data)
 	return fill_pool(data, UINT32_MAX);
 }
 
+/* ---- Go */
+
+static double run_goroutines(void *data)
+{
+	const struct load *load = data;
+	char limit[16];
+
+	snprintf(limit, sizeof(limit), "%u", load->limit);
+	return peer_measure(&peer, limit, load->tasks);
+}
+
 static void compare(const char *name, unsigned tasks, unsigned limit)
 {
-	static const bench_side sides[] = {run_group, run_threads, run_pool, run_pool_without_bound};
+	const bench_side sides[] = {run_group, run_threads, run_pool, run_pool_without_bound,
+				    bench.peer ? run_goroutines : NULL};
 	struct load load = {.tasks = tasks, .limit = limit};
-	void *const data[] = {&load, &load, &load, &load};
+	void *const data[] = {&load, &load, &load, &load, &load};
 	static struct bench_turns turns;
 
 	if (!bench_wanted(name))
@@ -181,7 +197,7 @@ static void compare(const char *name, unsigned tasks, unsigned limit)
 	pool_start(limit);
 	run_group(&load); /* starts the threads that tasks run on, so that this is not measured; the pool's
 			     run already */
-	bench_take_turns(&turns, bench.quick ? 15 : 61, 4, sides, data);
+	bench_take_turns(&turns, bench.quick ? 15 : 61, 5, sides, data);
 	pool_stop(limit);
 	double ours = bench_turns_median(&turns, 0);
 	bench_report(name, ours, "ns/task", bench_turns_ratio(&turns, 0, 1), "a thread made for each",
@@ -189,14 +205,22 @@ static void compare(const char *name, unsigned tasks, unsigned limit)
 	bench_report(name, ours, "ns/task", bench_turns_ratio(&turns, 0, 2), "a pool by hand", "<= 1.25");
 	bench_report(name, ours, "ns/task", bench_turns_ratio(&turns, 0, 3), "a pool by hand, no bound",
 		     NULL);
+	if (bench.peer)
+		bench_report(name, ours, "ns/task", bench_turns_ratio(&turns, 0, 4),
+			     "goroutines behind a semaphore", "<= 1.5");
 }
 
 int main(int argc, char **argv)
 {
 	bench_start("taskgroup", argc, argv);
+	if (bench.peer)
+		peer_start(&peer, bench.peer);
 	compare("1 task at a time, 1,000 tasks", 1000, 1);
 	compare("4 tasks at a time, 1,000 tasks", 1000, 4);
+	compare("16 tasks at a time, 1,000 tasks", 1000, 16);
 	compare("16 tasks at once", 16, 16);
 	compare("64 tasks at once", 64, 64);
+	if (bench.peer)
+		peer_stop(&peer);
 	return 0;
 }

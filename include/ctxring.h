@@ -1140,8 +1140,8 @@ int ctxio_close(const struct ctx_context *ctx, int fd);
 struct ctx_taskgroup;
 
 /*
- * A task. It returns 0, or a negative errno, which is its failure. ctx is the context of the group;
- * the task ends early only if it looks at ctx or waits under it.
+ * A task. It returns 0, or a negative errno, which is its failure. ctx is the context of the group,
+ * and may be done when the task begins; the task ends early only if it looks at ctx or waits under it.
  *
  * The task must return, since its thread serves other tasks later. It must leave nothing behind
  * that belongs to the thread, such as a lock or a changed signal mask. Signals are blocked in it.
@@ -1213,10 +1213,15 @@ const struct ctx_context *ctx_taskgroup_context(const struct ctx_taskgroup *grou
  * Start function(context of the group, data) on a thread. name (or NULL) is reported with the
  * failure of the task; at most CTX_LABEL_MAX bytes of it are copied.
  *
- * When limit tasks run already, ctx_taskgroup_start waits until one ends; callers that wait are
- * served in the order of their calls. ctx_taskgroup_try_start returns -EAGAIN instead. Any thread
+ * While fewer than limit tasks run, the task waits for no other one. When limit tasks run already,
+ * ctx_taskgroup_start puts it into a queue, from which a thread takes the next task when its own has
+ * ended. The call waits only while the queue is full, with 128 tasks; callers that wait are served in
+ * the order of their calls. ctx_taskgroup_try_start queues nothing and returns -EAGAIN. Any thread
  * may call them. A task of the group may too; but if all limit tasks wait in ctx_taskgroup_start at
  * the same time, none of them ends, and all wait until the context of the group ends.
+ *
+ * When the call returns 0, function is called once. That holds also if the context ends while the
+ * task is in the queue: function then finds ctx done. So it may free what data points to.
  *
  * With CTX_TASKGROUP_FIRST neither call waits: a function whose turn has not come is called later or
  * never. data has to stay valid until ctx_taskgroup_wait has returned. If no thread can be had when

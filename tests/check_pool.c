@@ -124,6 +124,12 @@ static bool none_left(void *unused)
 	return count_threads("ctx-task") == 0;
 }
 
+static bool one_left(void *unused)
+{
+	(void)unused;
+	return count_threads("ctx-task") == 1;
+}
+
 START_TEST(idle_threads_end)
 {
 	static struct probe probes[8], last;
@@ -157,6 +163,48 @@ START_TEST(no_job_is_lost_to_a_thread_that_ends)
 		probe_start(&probe, NULL);
 		probe_await(&probe);
 	}
+}
+END_TEST
+
+/* Goal: a thread that is set aside neither serves another job nor ends, until its job comes or it is given
+ * back. */
+START_TEST(a_thread_that_is_set_aside_stays)
+{
+	_Atomic uint32_t *wake = NULL;
+	struct probe first, other, promised;
+
+	pool_idle_ns = MILLISECOND;
+	ck_assert(!pool_promise());
+	do {
+		probe_start(&first, NULL);
+		probe_await(&first);
+	} while (!pool_promise()); /* the thread may have ended already */
+	ck_assert(!pool_promise());
+	probe_start(&other, NULL);
+	probe_await(&other);
+	ck_assert_int_ne(other.tid, first.tid);
+	ck_assert(test_until(one_left, NULL));
+	promised = (struct probe){.job.run = probe_run};
+	sem_init(&promised.begun, 0, 0);
+	sem_init(&promised.ended, 0, 0);
+	pool_give_promised(&promised.job, &wake);
+	pool_wake(wake);
+	probe_await(&promised);
+	ck_assert(test_until(none_left, NULL));
+}
+END_TEST
+
+START_TEST(a_thread_that_is_given_back_ends)
+{
+	struct probe probe;
+
+	pool_idle_ns = MILLISECOND;
+	do {
+		probe_start(&probe, NULL);
+		probe_await(&probe);
+	} while (!pool_promise());
+	pool_return(1);
+	ck_assert(test_until(none_left, NULL));
 }
 END_TEST
 
@@ -201,6 +249,8 @@ Suite *test_suite(void)
 	tcase_add_test(pool, signals_are_left_to_the_program);
 	tcase_add_test(pool, idle_threads_end);
 	tcase_add_test(pool, no_job_is_lost_to_a_thread_that_ends);
+	tcase_add_test(pool, a_thread_that_is_set_aside_stays);
+	tcase_add_test(pool, a_thread_that_is_given_back_ends);
 	tcase_add_test(pool, a_forked_child_has_threads_of_its_own);
 	return suite;
 }

@@ -9,6 +9,7 @@
 
 #include "support/contexts.h"
 #include "support/threads.h"
+#include "taskgroup.h"
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED | TEST_PLAIN);
 
@@ -272,18 +273,29 @@ static void *start_one(void *data)
 	return NULL;
 }
 
-/* Goal: who waits for a place is let go when the context ends, and its task never runs. */
+/* While a task of the group, whose limit is 1, holds its place. */
+static void fill_queue(struct ctx_taskgroup *group, unsigned *ran)
+{
+	for (unsigned i = 0; i < TASK_QUEUE_MAX; i++)
+		ck_assert_ok(ctx_taskgroup_start(group, count_up, ran, NULL));
+}
+
+/* Goal: who waits for room in the queue is let go when the context ends, and its task never runs. Those that
+ * are in the queue do. */
 START_TEST(a_start_that_waits_ends_with_the_context)
 {
 	struct ctx_context *parent = child_of(ctx_background());
 	struct start starts[4] = {0};
 	struct ctx_taskgroup *group;
+	unsigned queued_ran = 0;
 	pthread_t threads[4];
 	struct hold hold;
 
 	hold_init(&hold, 0);
 	ck_assert_ok(ctx_taskgroup_new(parent, 1, NULL, &group));
 	ck_assert_ok(ctx_taskgroup_start(group, hold_up, &hold, NULL));
+	sem_wait(&hold.begun);
+	fill_queue(group, &queued_ran);
 	for (int i = 0; i < 4; i++) {
 		starts[i].group = group;
 		ck_assert_ok(pthread_create(&threads[i], NULL, start_one, &starts[i]));
@@ -296,8 +308,10 @@ START_TEST(a_start_that_waits_ends_with_the_context)
 		ck_assert_int_eq(starts[i].result, -ECANCELED);
 		ck_assert_uint_eq(starts[i].ran, 0);
 	}
+	ck_assert_uint_eq(queued_ran, 0);
 	sem_post(&hold.go);
 	ck_assert_ok(ctx_taskgroup_wait(group));
+	ck_assert_uint_eq(queued_ran, TASK_QUEUE_MAX);
 	ctx_taskgroup_free(group);
 	ctx_finish(parent);
 }
@@ -307,12 +321,14 @@ START_TEST(starts_that_wait_are_served_in_turn)
 {
 	struct start starts[4] = {0};
 	struct ctx_taskgroup *group = group_of(1);
-	unsigned turn = 0;
+	unsigned turn = 0, queued_ran = 0;
 	pthread_t threads[4];
 	struct hold hold;
 
 	hold_init(&hold, 0);
 	ck_assert_ok(ctx_taskgroup_start(group, hold_up, &hold, NULL));
+	sem_wait(&hold.begun);
+	fill_queue(group, &queued_ran);
 	for (int i = 0; i < 4; i++) {
 		starts[i].group = group;
 		starts[i].turn = &turn;
@@ -327,6 +343,7 @@ START_TEST(starts_that_wait_are_served_in_turn)
 	ck_assert_ok(ctx_taskgroup_wait(group));
 	for (unsigned i = 0; i < 4; i++)
 		ck_assert_uint_eq(starts[i].ran, i + 1);
+	ck_assert_uint_eq(queued_ran, TASK_QUEUE_MAX);
 	ctx_taskgroup_free(group);
 }
 END_TEST

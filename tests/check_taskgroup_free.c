@@ -2,9 +2,7 @@
 /* Task groups on threads that are freed while others wait in them. AddressSanitizer sees what they touch
  * then. */
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
-#include <signal.h>
 
 #include "support/contexts.h"
 #include "taskgroup.h"
@@ -141,86 +139,63 @@ START_TEST(freed_by_a_thread_while_another_one_waits)
 }
 END_TEST
 
-START_TEST(freed_while_a_thread_waits_for_a_place)
+static int count_up(const struct ctx_context *ctx, void *data)
+{
+	(void)ctx;
+	atomic_fetch_add((_Atomic unsigned *)data, 1);
+	return 0;
+}
+
+static void fill_queue(struct scene *scene, _Atomic unsigned *ran)
+{
+	for (unsigned i = 0; i < TASK_QUEUE_MAX; i++)
+		ck_assert_ok(ctx_taskgroup_start(scene->group, count_up, ran, NULL));
+}
+
+static bool all_ran(void *data)
+{
+	return atomic_load((_Atomic unsigned *)data) == TASK_QUEUE_MAX;
+}
+
+START_TEST(freed_while_a_thread_waits_for_room)
 {
 	for (unsigned i = 0; i < test_scaled(1000); i++) {
 		struct scene scene;
+		_Atomic unsigned ran = 0;
 		pthread_t starter;
 		scene_begin(&scene, 1);
 		ck_assert_ok(ctx_taskgroup_start(scene.group, free_when_told, &scene, NULL));
 		sem_wait(&scene.begun);
+		fill_queue(&scene, &ran);
 		ck_assert_ok(pthread_create(&starter, NULL, start_in_it, &scene));
 		await_waiting(&scene, 1);
 		sem_post(&scene.go_on);
 		ck_assert_ok(pthread_join(starter, NULL));
 		ck_assert_int_eq(scene.result, -ECANCELED);
+		ck_assert(test_until(all_ran, &ran));
 	}
 }
 END_TEST
 
-/* The beginning of what stands in group->starters. */
-struct in_line {
-	struct list link;
-	void *task;
-	_Atomic uint32_t word;
-};
-
-static _Atomic int held_up; /* 1: a thread is in the handler; 2: it may go on */
-
-static void hold_up(int signo)
+/* Goal: tasks that wait for a thread run before the group is gone. Method: a thread frees it, or the task
+ * before them. */
+START_TEST(freed_while_tasks_are_queued)
 {
-	(void)signo;
-	atomic_store(&held_up, 1);
-	while (atomic_load(&held_up) != 2)
-		sched_yield();
-}
-
-static bool is_held_up(void *unused)
-{
-	(void)unused;
-	return atomic_load(&held_up) == 1;
-}
-
-static bool none_runs(void *data)
-{
-	struct scene *scene = data;
-
-	lock_acquire(&scene->group->lock);
-	bool none = !scene->group->running;
-	lock_release(&scene->group->lock);
-	return none;
-}
-
-/* Goal: who is told that there may be a place, since another one's thread could not be started, does not come
- * back to a group that is gone. Method: it is told by hand, while a signal handler holds it up. */
-START_TEST(freed_while_a_thread_is_about_to_look_again_for_a_place)
-{
-	/* Without SA_RESTART: ThreadSanitizer lets a handler run when the thread does something that it sees. */
-	const struct sigaction action = {.sa_handler = hold_up};
-	const uint32_t retry = 3;
-	struct scene scene;
-	pthread_t starter;
-
-	ck_assert_ok(sigaction(SIGUSR1, &action, NULL));
-	scene_begin(&scene, 1);
-	ck_assert_ok(ctx_taskgroup_start(scene.group, end_when_told, &scene, NULL));
-	sem_wait(&scene.begun);
-	ck_assert_ok(pthread_create(&starter, NULL, start_in_it, &scene));
-	await_waiting(&scene, 1);
-	ck_assert_ok(pthread_kill(starter, SIGUSR1));
-	ck_assert(test_until(is_held_up, NULL));
-	lock_acquire(&scene.group->lock);
-	ck_assert(!list_empty(&scene.group->starters));
-	struct in_line *first = container_of(scene.group->starters.next, struct in_line, link);
-	list_remove(&first->link);
-	atomic_store(&first->word, retry);
-	lock_release(&scene.group->lock);
-	sem_post(&scene.go_on);
-	ck_assert(test_until(none_runs, &scene));
-	ctx_taskgroup_free(scene.group);
-	atomic_store(&held_up, 2);
-	ck_assert_ok(pthread_join(starter, NULL));
-	ck_assert_int_eq(scene.result, -ECANCELED);
+	for (unsigned i = 0; i < test_scaled(1000); i++) {
+		struct scene scene;
+		_Atomic unsigned ran = 0;
+		scene_begin(&scene, 1);
+		ck_assert_ok(
+			ctx_taskgroup_start(scene.group, _i ? free_when_told : end_when_told, &scene, NULL));
+		sem_wait(&scene.begun);
+		fill_queue(&scene, &ran);
+		sem_post(&scene.go_on);
+		if (_i)
+			ck_assert(test_until(all_ran, &ran));
+		else
+			ctx_taskgroup_free(scene.group);
+		ck_assert_uint_eq(atomic_load(&ran), TASK_QUEUE_MAX);
+	}
 }
 END_TEST
 
@@ -232,11 +207,7 @@ Suite *test_suite(void)
 	tcase_add_test(waited, freed_in_a_task_while_another_thread_waits);
 	tcase_add_test(waited, freed_in_a_task_while_two_threads_wait);
 	tcase_add_test(waited, freed_by_a_thread_while_another_one_waits);
-	tcase_add_test(waited, freed_while_a_thread_waits_for_a_place);
-#ifndef __SANITIZE_THREAD__ /* it puts handlers off until the thread calls what it knows; a futex is not that */
-	tcase_add_test(waited, freed_while_a_thread_is_about_to_look_again_for_a_place);
-#else
-	(void)freed_while_a_thread_is_about_to_look_again_for_a_place;
-#endif
+	tcase_add_test(waited, freed_while_a_thread_waits_for_room);
+	tcase_add_loop_test(waited, freed_while_tasks_are_queued, 0, 2);
 	return suite;
 }

@@ -4,13 +4,6 @@
 /* Spin for about as long as a running holder keeps the lock; sleeping costs more. */
 #define SPINS 100
 
-static inline void spin_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#endif
-}
-
 static bool is_held_here(uint32_t word)
 {
 	return word != 0 && word >> LOCK_FORKS_SHIFT == lock_word(0) >> LOCK_FORKS_SHIFT;

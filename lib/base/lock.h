@@ -26,6 +26,14 @@ struct lock {
 	_Atomic uint32_t word; /* lock_try() and lock_wait() acquire, lock_release() releases */
 };
 
+/* Between two looks at a word that another processor is about to write. */
+static inline void spin_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#endif
+}
+
 /* The word of a lock that this process holds: state is LOCK_HELD or LOCK_SLEEPERS. */
 static inline uint32_t lock_word(uint32_t state)
 {

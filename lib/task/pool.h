@@ -7,6 +7,8 @@
 #ifndef CTX_POOL_H
 #define CTX_POOL_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct pool_thread;
@@ -19,9 +21,24 @@ struct pool_job {
 };
 
 /*
- * Runs job on an idle thread, or on a new one. 0; -EAGAIN: no thread was idle, and none could be started. The
- * caller must not hold a lock that run takes.
+ * Gives job to an idle thread, or to a new one. 0; -EAGAIN: no thread was idle, and none could be started.
+ * The caller may hold a lock that run takes. *ret_wake is the futex that it passes to pool_wake() once it has
+ * released that lock; until then the thread may sleep.
  */
+int pool_give(struct pool_job *job, _Atomic uint32_t **ret_wake);
+
+/*
+ * Sets an idle thread aside for a job that comes later by pool_give_promised(), or never: then pool_return()
+ * gives so many promises back. False: no thread is idle. Any lock may be held.
+ */
+bool pool_promise(void);
+void pool_give_promised(struct pool_job *job, _Atomic uint32_t **ret_wake);
+void pool_return(unsigned count);
+
+/* Wakes the thread that a job was given to. wake may be NULL. */
+void pool_wake(_Atomic uint32_t *wake);
+
+/* Both at once. The caller must not hold a lock that run takes. */
 int pool_run(struct pool_job *job);
 
 /*

@@ -4,15 +4,16 @@
  * ring.
  *
  * Task groups. This header has what all kinds share: the context, the failures, and the count of calls that
- * wait. A group on threads is in taskgroup.c. A group of operations on a ring is in taskgroup_ring.c, and
- * only the thread of that ring touches it.
+ * wait. The tasks of a group on threads are in taskgroup_worker.c. A group of operations on a ring is in
+ * taskgroup_ring.c, and only the thread of that ring touches it.
  *
  * In a group with CTX_TASKGROUP_FIRST the first success ends the rest. What its two forms share is in
  * taskgroup_first.h. Its members are tasks on threads (taskgroup_queue.c), or groups of operations on a ring
  * (taskgroup_member.c).
  *
  * The files from below upwards, each of which uses only those before it: pool, taskgroup_life,
- * taskgroup_failure; taskgroup_first; taskgroup_queue, taskgroup_ring; taskgroup_member, taskgroup.
+ * taskgroup_failure; taskgroup_first, taskgroup_worker; taskgroup_queue, taskgroup_ring; taskgroup_member,
+ * taskgroup.
  *
  * Locks: the group's lock is taken inside a node's lock, when the context's end is told, and the pool's lock
  * inside the group's. With the group's lock held nothing of a context is called, but for a look at its state.
@@ -31,6 +32,26 @@ struct task_failures {
 	unsigned count, kept;
 	struct ctx_failure first;
 	struct ctx_failure *more; /* the kept ones after the first; allocated with the second failure */
+};
+
+/* What a task on a thread is. */
+struct task {
+	ctx_task_fn function;
+	void *data;
+	const void *site; /* the return address of the call that started it */
+	char name[CTX_LABEL_MAX + 1];
+};
+
+/* How many tasks of a group wait in its queue at most. A power of two. */
+#define TASK_QUEUE_MAX 128u
+
+/*
+ * The tasks of a group that no thread has taken yet, in the order of their numbers. The group's lock guards
+ * all of it. A thread that only waits for a change reads the numbers without the lock.
+ */
+struct task_queue {
+	struct task *tasks; /* TASK_QUEUE_MAX of them, made with the first task */
+	_Atomic uint32_t added, taken;
 };
 
 /* What only a group with CTX_TASKGROUP_FIRST uses. The group's lock guards what is not constant. */
@@ -60,14 +81,20 @@ struct ctx_taskgroup {
 	unsigned limit; /* how many tasks may run at a time; constant. Not used by a group of operations */
 	/* The program has freed the group. The last task or call that leaves frees its memory. */
 	bool freed;
-	/* Calls that wait in the group, for its tasks to end or for a place. They keep its memory. */
+	/* Calls that are in the group, such as one that waits for its tasks. They keep its memory. */
 	unsigned waiting;
 	/* For a group on threads: */
-	struct watch watch; /* hears of the context's end, to refuse those who wait for a place */
-	unsigned running;
-	/* Calls that wait for a place, in order. Not empty only while running is limit. */
-	struct list starters;
+	unsigned running;  /* threads that run a task of the group or, without FIRST, look for one */
+	unsigned seeking;  /* of these, the ones that have no task: they were just woken, or look for one */
+	unsigned waking;   /* of these, the ones that were just woken */
+	unsigned promised; /* idle threads of the pool that are set aside. Not 0 only while waking is not */
+	struct task_queue queue;   /* not used with FIRST */
+	struct list starters;	   /* calls that wait for room in the queue, in order */
+	_Atomic unsigned awaiting; /* calls that wait until nothing runs. Threads read it without the lock */
 	_Atomic uint32_t quiet; /* Counts how often running became 0. A futex for those who wait for that. */
+	unsigned starts_without_spin; /* so many starts wake a thread at once when they need one */
+	struct pool_job job;	      /* of the threads that serve the group; not used with FIRST */
+	struct watch watch;	      /* hears of the context's end, to refuse those who wait for room */
 	/* For a group on a ring, on the thread of its owner alone: */
 	struct ctx_ring *ring;	     /* constant; NULL for a group on threads */
 	struct ctx_taskgroup *owner; /* constant; the group of which this one is a member, or NULL */
@@ -76,19 +103,15 @@ struct ctx_taskgroup {
 	unsigned in_flight;
 };
 
-/* A task on a thread. */
-struct task {
+/* A task of a group with CTX_TASKGROUP_FIRST. */
+struct first_task {
 	struct pool_job job;
 	struct ctx_taskgroup *group;
-	ctx_task_fn function;
-	void *data;
-	const void *site;
-	/* Only with CTX_TASKGROUP_FIRST: */
+	struct task task;
 	struct list link;	 /* first.queued, or alone; the group's lock */
 	struct ctx_context *due; /* its deadline starts the task; NULL: none does */
 	struct watch watch;	 /* on due */
 	struct deferred start;	 /* gives the task to the pool after due has reached its deadline */
-	char name[CTX_LABEL_MAX + 1];
 };
 
 /* A member of a group with CTX_TASKGROUP_FIRST on a ring: a group of its own, whose owner is that group. */
@@ -118,7 +141,13 @@ void taskgroup_begin_waiting(struct ctx_taskgroup *group);
 void taskgroup_end_waiting(struct ctx_taskgroup *group);
 
 /* Takes away what is to start the task at its time. No lock held. */
-void task_forget_due(struct task *task);
+void task_forget_due(struct first_task *task);
+
+/* The calling thread runs tasks of the group from here on; NULL: of none. */
+void taskgroup_enter(const struct ctx_taskgroup *group);
+
+/* Whether a task of the group calls. */
+bool taskgroup_is_inside(const struct ctx_taskgroup *group);
 
 /*
  * Whether the program has freed the group and nothing keeps it any more: then the caller frees it. The lock
@@ -129,14 +158,26 @@ static inline bool taskgroup_is_over(const struct ctx_taskgroup *group)
 	return group->freed && !group->waiting && !group->running && !group->in_flight;
 }
 
-/* Gives a task's place back. The lock is held. Returns the futex to wake once it is released, or NULL. */
+/* A thread leaves the group. The lock is held. Returns the futex to wake once it is released, or NULL. */
 static inline _Atomic uint32_t *taskgroup_release_place(struct ctx_taskgroup *group)
 {
-	if (--group->running || !group->waiting)
+	if (--group->running || !atomic_load_explicit(&group->awaiting, memory_order_relaxed))
 		return NULL;
 	atomic_fetch_add(&group->quiet, 1);
 	return &group->quiet;
 }
+
+/* ---- tasks on threads, without FIRST (taskgroup_worker.c) */
+
+/*
+ * Starts a task, or queues it behind others. Where the queue is full it waits for room if waits; without
+ * waits it starts the task only if fewer than limit run. 0, -EAGAIN, -ENOMEM, or the error of the context
+ * that has ended.
+ */
+int taskgroup_start_task(struct ctx_taskgroup *group, const struct task *task, bool waits);
+
+/* The context has ended: refuses all calls that wait for room. */
+void taskgroup_refuse_starters(struct ctx_taskgroup *group);
 
 /* ---- failures (taskgroup_failure.c) */
 

@@ -26,7 +26,22 @@ int taskgroup_make(const struct ctx_context *parent, const char *label, const vo
 	return 0;
 }
 
-void task_forget_due(struct task *task)
+/* The group whose task this thread runs, and the fork count of the process that runs it. */
+static __thread const struct ctx_taskgroup *current __attribute__((tls_model("initial-exec")));
+static __thread uint32_t current_forks __attribute__((tls_model("initial-exec")));
+
+void taskgroup_enter(const struct ctx_taskgroup *group)
+{
+	current = group;
+	current_forks = thread_fork_count;
+}
+
+bool taskgroup_is_inside(const struct ctx_taskgroup *group)
+{
+	return current == group && current_forks == thread_fork_count;
+}
+
+void task_forget_due(struct first_task *task)
 {
 	context_unwatch(&task->watch);
 	ctx_unref(task->due);
@@ -39,6 +54,7 @@ static void free_one(struct ctx_taskgroup *group)
 	context_unwatch(&group->watch);
 	ctx_unref(group->ctx);
 	memory_release(group->failures.more);
+	memory_release(group->queue.tasks);
 	memory_release(group);
 }
 
@@ -57,7 +73,7 @@ static void free_members(const struct list *head)
 static void free_queued_tasks(const struct list *head)
 {
 	for (struct list *link = head->next, *next; link != head; link = next) {
-		struct task *task = container_of(link, struct task, link);
+		struct first_task *task = container_of(link, struct first_task, link);
 		next = link->next;
 		task_forget_due(task);
 		memory_release(task);
