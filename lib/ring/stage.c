@@ -379,7 +379,7 @@ static inline bool group_is_plain(struct ctx_ring *ring, struct group *group, co
 		return false;
 	if (__builtin_expect(deadline_ns == CTX_FOREVER, 1))
 		return true;
-	if (ring->linked >= LINKED_SMALL_GROUPS)
+	if (ring->linked >= LINKED_DEADLINES)
 		return false;
 	if (heap_contains(&group->deadline.node))
 		return true;
