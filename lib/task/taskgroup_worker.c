@@ -333,7 +333,6 @@ static int add_thread(struct ctx_taskgroup *group, _Atomic uint32_t **ret_wake)
 		group->promised++;
 		return 0;
 	}
-	group->job.run = run_tasks;
 	int error = pool_give(&group->job, ret_wake);
 	if (!error)
 		count_thread(group);
@@ -385,8 +384,11 @@ static int check_start(struct ctx_taskgroup *group, bool waits)
 		return -error;
 	if (!waits && group->running - group->seeking + queue_length(&group->queue) >= group->limit)
 		return -EAGAIN;
-	if (!group->queue.tasks)
+	if (!group->queue.tasks) {
+		/* Before there is a thread: threads of the pool read run without the lock. */
+		group->job.run = run_tasks;
 		group->queue.tasks = memory_allocate(TASK_QUEUE_MAX * sizeof(*group->queue.tasks));
+	}
 	return group->queue.tasks ? 0 : -ENOMEM;
 }
 
