@@ -153,54 +153,6 @@ START_TEST(many_are_parked_and_ended)
 }
 END_TEST
 
-/*
- * Goal: a wait that many other operations overtake is long, if many end in a turn; one that few overtake is
- * not. Method: messages to some of many connections at a time, then to one at a time.
- */
-START_TEST(a_wait_that_many_overtake_is_long)
-{
-	enum {
-		COUNT = 400,
-		AT_A_TIME = 20
-	};
-	static struct probe probes[COUNT];
-	static struct pair pairs[COUNT];
-	static char sinks[COUNT];
-	struct parked on = parked_begin(ring_of(parking_kind(_i)));
-
-	park_no_more();
-	for (unsigned i = 0; i < COUNT; i++) {
-		pairs[i] = pair_new();
-		probe_recv(on.ring, on.ctx, &probes[i], pairs[i].near, &sinks[i], 1);
-	}
-	for (unsigned n = 0; n < 20 * COUNT; n += AT_A_TIME) {
-		unsigned first = n % COUNT;
-		for (unsigned i = first; i < first + AT_A_TIME; i++)
-			ck_assert_int_eq(write(pairs[i].far, "x", 1), 1);
-		await_probes(on.ring, probes + first, AT_A_TIME);
-		for (unsigned i = first; i < first + AT_A_TIME; i++) {
-			ck_assert_probe(&probes[i], 1, CTX_OP_FINISHED);
-			probe_recv(on.ring, on.ctx, &probes[i], pairs[i].near, &sinks[i], 1);
-		}
-	}
-	ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
-	ck_assert_uint_ge(test_count_in_flight(true), COUNT / 2);
-	for (unsigned n = 0; n < 2 * COUNT; n++) {
-		unsigned i = n % COUNT;
-		ck_assert_int_eq(write(pairs[i].far, "x", 1), 1);
-		await_probes(on.ring, &probes[i], 1);
-		probe_recv(on.ring, on.ctx, &probes[i], pairs[i].near, &sinks[i], 1);
-		ck_assert_int_ge(ctx_ring_dispatch(on.ring, 0), 0);
-	}
-	ck_assert_in_kernel(COUNT);
-	ck_assert_ok(ctx_cancel(on.ctx));
-	await_probes(on.ring, probes, COUNT);
-	for (unsigned i = 0; i < COUNT; i++)
-		pair_end(pairs[i]);
-	parked_end(&on);
-}
-END_TEST
-
 START_TEST(sends_reads_and_accepts_are_parked_late)
 {
 	struct parked on = late_begin(_i);
@@ -385,7 +337,6 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(where, the_last_wait_decides_about_the_next);
 	ON_EACH_PARKING(where, the_flag_parks_at_once);
 	ON_EACH_PARKING(where, many_are_parked_and_ended);
-	ON_EACH_PARKING(where, a_wait_that_many_overtake_is_long);
 	ON_EACH_PARKING(where, sends_reads_and_accepts_are_parked_late);
 	ON_EACH_PARKING(where, a_regular_file_is_not_parked);
 	ON_EACH_PARKING(where, closing_a_descriptor_ends_what_waits_in_the_kernel);

@@ -359,10 +359,8 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 		record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT);
 		return 1;
 	}
-	if (way == WAY_IN && list_empty(&p->queue[way])) {
+	if (way == WAY_IN && list_empty(&p->queue[way]))
 		p->since_ms = (uint32_t)(now_ns / 1000000);
-		p->since = ring->ops.order;
-	}
 	park_queue_add(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
 	if (park_queue_attempt_is_due(p, way))
@@ -441,10 +439,6 @@ int park_push(struct ctx_ring *ring)
 {
 	struct park *park = ring->park;
 
-	if (park->answers) {
-		park->load = (3 * park->load + park->answers + 3) / 4;
-		park->answers = 0;
-	}
 	while (!list_empty(&park->due)) {
 		if (!make_room(ring)) /* some queues have one entry */
 			return -EAGAIN;

@@ -16,13 +16,6 @@
  *
  * The time is short because the kernel keeps the 256 bytes of a request for later ones when it has ended,
  * until the ring is closed: what counts for its memory is how many operations were ever pending at a time.
- *
- * A wait also counts as long if PARK_OVERTAKEN_MIN other operations have begun meanwhile, and many of them
- * end in one turn. Then the memory of what is pending in the kernel has left the processor's caches, and
- * parked receives are faster: a message to one of 512 or 4,096 connections, 64 at a time, took 0.87 and 0.93
- * of the time on unix sockets and 0.95 and 0.87 on TCP, but with 64 connections 1.12 and 1.13. Such a
- * descriptor is marked after PARK_OVERTAKEN_TIMES such waits in a row, since to put it into the epoll set has
- * its price.
  */
 #ifndef CTX_PARK_LATE_H
 #define CTX_PARK_LATE_H
@@ -34,10 +27,6 @@ struct ctx_ring;
 /* How long an operation waits in the kernel before it is parked, at most twice that. 0: it is parked at once;
  * tests set that. */
 extern _Atomic uint64_t park_late_after_ns;
-
-#define PARK_OVERTAKEN_MIN 256u
-#define PARK_OVERTAKEN_TIMES 16u
-#define PARK_TURN_MIN 16u /* so many operations that end in one turn are many */
 
 /* An operation with OP_LATE has been given to the kernel: counts it, and has a sweep come. */
 void park_late_begin(struct ctx_ring *ring);

@@ -191,18 +191,6 @@ static bool answer_parking(struct ctx_ring *ring, struct park_fd *p, enum way wa
 	return true;
 }
 
-/* op, which waited in the kernel for input on p, has ended. Marks p if its waits are long. */
-static void count_overtaken(struct ctx_ring *ring, struct park_fd *p, const struct operation *op)
-{
-	ring->park->answers++;
-	if (ring->ops.order - op->order < PARK_OVERTAKEN_MIN || ring->park->load < PARK_TURN_MIN)
-		p->overtaken = 0;
-	else if (++p->overtaken == PARK_OVERTAKEN_TIMES) {
-		p->overtaken = 0;
-		park_fd_set(p, PARK_LONG);
-	}
-}
-
 /* The attempt has the result res, which may be an error. */
 static bool answer_result(struct ctx_ring *ring, struct park_fd *p, enum way way, struct operation *op,
 			  int res, unsigned flags)
@@ -226,13 +214,10 @@ bool park_note_attempt(struct ctx_ring *ring, struct operation *op, int res, uns
 	bool stale = park_fd_has(p, PARK_STALE << way), waits;
 
 	park_fd_clear(p, (PARK_ISSUED | PARK_STALE) << way);
-	if (op->marks & OP_LATE) {
+	if (op->marks & OP_LATE)
 		ring->park->late--;
-		if (way == WAY_IN)
-			count_overtaken(ring, p, op);
-	} else {
+	else
 		ring->park->attempts--;
-	}
 	if ((op->marks & (OP_LATE | OP_PARKING)) == OP_LATE && !stale)
 		waits = false; /* the usual case: the kernel had it as any other operation */
 	else if ((op->marks & OP_PARKING) && op_ended_early(res))
@@ -254,27 +239,22 @@ bool park_note_attempt(struct ctx_ring *ring, struct operation *op, int res, uns
 	return waits;
 }
 
-/*
- * After a short wait for input the next operation on p waits in the kernel first. many: with this event many
- * others came.
- */
-static void forget_long_wait(const struct ctx_ring *ring, struct park_fd *p, uint32_t now_ms, bool many)
+/* After a short wait for input the next operation on p waits in the kernel first. */
+static void forget_long_wait(struct park_fd *p, uint32_t now_ms)
 {
 	uint32_t after_ms =
 		(uint32_t)(atomic_load_explicit(&park_late_after_ns, memory_order_relaxed) / 1000000);
 
-	if (list_empty(&p->queue[WAY_IN]) || now_ms - p->since_ms >= after_ms)
-		return;
-	if (!many || ring->ops.order - p->since < PARK_OVERTAKEN_MIN)
+	if (!list_empty(&p->queue[WAY_IN]) && now_ms - p->since_ms < after_ms)
 		park_fd_clear(p, PARK_LONG);
 }
 
-static void apply_event(struct ctx_ring *ring, const struct epoll_event *event, uint32_t now_ms, bool many)
+static void apply_event(struct ctx_ring *ring, const struct epoll_event *event, uint32_t now_ms)
 {
 	struct park_fd *p = park_fd_note_event(ring->park, event);
 
 	if (p && (p->state & PARK_LONG))
-		forget_long_wait(ring, p, now_ms, many);
+		forget_long_wait(p, now_ms);
 	if (p && (park_queue_attempt_is_due(p, WAY_IN) || park_queue_attempt_is_due(p, WAY_OUT)))
 		park_queue_make_due(ring, p);
 }
@@ -291,5 +271,5 @@ void park_note_readiness(struct ctx_ring *ring, int res)
 		count = sys_epoll_wait(park->epoll_fd, park->events, PARK_EVENTS_MAX, 0);
 	uint32_t now_ms = (uint32_t)(clock_coarse_ns() / 1000000);
 	for (int i = 0; i < count; i++)
-		apply_event(ring, &park->events[i], now_ms, count >= (int)PARK_TURN_MIN);
+		apply_event(ring, &park->events[i], now_ms);
 }

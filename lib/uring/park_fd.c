@@ -97,7 +97,6 @@ void park_fd_reset(struct park_fd *p)
 	uint32_t issued = p->state & (PARK_ISSUED << WAY_IN | PARK_ISSUED << WAY_OUT);
 
 	p->generation++;
-	p->overtaken = 0;
 	p->state = STATE_NEW | issued | issued * (PARK_STALE / PARK_ISSUED);
 }
 

@@ -41,8 +41,6 @@ struct park_fd {
 	uint32_t state;
 	uint32_t pending;    /* how many operations on it wait in the kernel */
 	uint32_t since_ms;   /* when the first operation in queue[WAY_IN] was parked */
-	uint64_t since;	     /* the number of the last operation of the ring at that time */
-	uint8_t overtaken;   /* waits for input in a row that were overtaken by many, see park_late.h */
 	uint16_t generation; /* counts uses of the number, so that events of an earlier one are told apart */
 };
 
@@ -57,8 +55,6 @@ struct park {
 	bool watches;	   /* something was put into the epoll set, so that there is something to wait for */
 	unsigned attempts; /* how many are in the kernel that do not stay there until they are parked */
 	unsigned late;	   /* how many operations with OP_LATE are in the kernel */
-	unsigned answers;  /* how many of these have completed since the last park_push() */
-	unsigned load;	   /* how many of these complete in a turn, a moving average */
 	uint32_t swept;	   /* the last slot that the sweep has looked at; 0: it is at the beginning */
 	uint64_t newest;   /* the number of the last operation when the last sweep began */
 	uint64_t old;	   /* the sweep takes operations up to this number */
