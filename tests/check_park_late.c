@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 
+#include "op.h"
 #include "park_late.h"
 #include "support/parking.h"
 
@@ -328,6 +329,36 @@ START_TEST(an_end_that_comes_with_the_move_is_the_end)
 }
 END_TEST
 
+/* Dispatches until the receive is about to be taken out of the kernel. */
+static void *leave_while_parking(void *data)
+{
+	struct parked *on = data;
+	static struct probe probe;
+	static char sink;
+
+	probe_recv(on->ring, on->ctx, &probe, on->pair.near, &sink, 1);
+	ck_assert_int_eq(ctx_ring_submit(on->ring), 1);
+	const struct operation *op = op_from_public(&probe.op);
+	while (op->phase == OP_KERNEL && !(op->marks & OP_PARKING))
+		ck_assert_int_ge(ctx_ring_dispatch(on->ring, MILLISECOND), 0);
+	return &probe;
+}
+
+START_TEST(the_owner_may_end_during_the_move)
+{
+	struct parked on = late_begin(_i);
+	pthread_t thread;
+	void *probe;
+
+	ck_assert_ok(pthread_create(&thread, NULL, leave_while_parking, &on));
+	ck_assert_ok(pthread_join(thread, &probe));
+	ck_assert_ok(ctx_ring_close(on.ring, SOON, NULL, 0, NULL));
+	ck_assert_probe((struct probe *)probe, -ECANCELED, CTX_OP_CANCELLED);
+	ctx_finish(on.ctx);
+	pair_end(on.pair);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("park late");
@@ -342,5 +373,6 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(where, closing_a_descriptor_ends_what_waits_in_the_kernel);
 	ON_EACH_PARKING(races, data_that_comes_with_the_move_is_not_lost);
 	ON_EACH_PARKING(races, an_end_that_comes_with_the_move_is_the_end);
+	ON_EACH_PARKING(races, the_owner_may_end_during_the_move);
 	return suite;
 }
