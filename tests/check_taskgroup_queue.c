@@ -108,6 +108,15 @@ struct crowd {
 	unsigned count;
 };
 
+static pthread_barrier_t all_begin;
+
+/* No thread looks before there are all of them, or it would take long to make them. */
+static void *start_with_all(void *data)
+{
+	pthread_barrier_wait(&all_begin);
+	return start_one(data);
+}
+
 static bool crowd_waits(void *data)
 {
 	struct crowd *crowd = data;
@@ -141,9 +150,10 @@ START_TEST(starts_that_still_look_do_not_overfill_the_queue)
 	for (unsigned i = 0; i < TASK_QUEUE_MAX; i++)
 		ck_assert_ok(ctx_taskgroup_start(crowd.group, count_up, &queued, NULL));
 	taskgroup_spins = 1u << 30; /* no start sleeps */
+	ck_assert_ok(pthread_barrier_init(&all_begin, NULL, COUNT));
 	for (unsigned i = 0; i < COUNT; i++) {
 		starts[i] = (struct start){.group = crowd.group, .ran = &ran};
-		ck_assert_ok(pthread_create(&threads[i], NULL, start_one, &starts[i]));
+		ck_assert_ok(pthread_create(&threads[i], NULL, start_with_all, &starts[i]));
 	}
 	ck_assert(test_until(crowd_waits, &crowd));
 	sem_post(&hold.go);
@@ -153,6 +163,7 @@ START_TEST(starts_that_still_look_do_not_overfill_the_queue)
 	}
 	ck_assert_ok(ctx_taskgroup_wait(crowd.group));
 	taskgroup_spins = spins;
+	pthread_barrier_destroy(&all_begin);
 	ck_assert_uint_eq(queued, TASK_QUEUE_MAX);
 	ck_assert_uint_eq(ran, COUNT);
 	ctx_taskgroup_free(crowd.group);
