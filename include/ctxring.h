@@ -577,8 +577,8 @@ int ctx_op_result(const struct ctx_op *op, struct ctx_completion *ret_completion
  *
  * The operation ends at this timeout or at the deadline of its context, whichever is earlier. One
  * timeout bounds the whole life of a multishot operation. The timeout is a linked timeout in the
- * kernel, so it is for operations that the kernel lets a linked timeout follow. While an operation is
- * parked, a timer of the ring takes its place.
+ * kernel, so it is for operations that the kernel lets a linked timeout follow. An operation that is to
+ * be parked has a timer of the ring in its place, also while it waits in the kernel first.
  *
  * -EINVAL: op is NULL, or is not between those two calls.
  */
@@ -676,8 +676,8 @@ struct ctx_batch {
 
 /*
  * How deadlines reach operations. With neither flag the ring chooses, see ctxring(7); both are refused. With
- * linked timeouts, too, an operation carries none if 32 for the same deadline are in the kernel when it
- * begins. A batch ends such an operation.
+ * linked timeouts, too, an operation carries none if the ring has 32 for the same deadline in the kernel when
+ * it begins. A batch ends such an operation.
  */
 #define CTX_RING_LINKED_TIMEOUTS (1u << 0) /* operations carry linked timeouts */
 #define CTX_RING_ONE_TIMER (1u << 1)	   /* no operation does; at the deadline a batch cancels them */

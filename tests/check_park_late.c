@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 
+#include "op.h"
 #include "park_late.h"
 #include "support/parking.h"
 
@@ -328,6 +329,37 @@ START_TEST(an_end_that_comes_with_the_move_is_the_end)
 }
 END_TEST
 
+/* ---- an owner that ends */
+
+struct left {
+	struct parked on;
+	struct probe probe;
+	char sink[8];
+};
+
+static void *leave_before_it_is_parked(void *data)
+{
+	struct left *left = data;
+
+	probe_recv(left->on.ring, left->on.ctx, &left->probe, left->on.pair.near, left->sink, 8);
+	while (!(op_from_public(&left->probe.op)->marks & OP_PARKING))
+		ck_assert_int_ge(ctx_ring_dispatch(left->on.ring, MILLISECOND), 0);
+	return NULL;
+}
+
+/* The cancel that takes the receive out of the kernel is prepared, and never sent. */
+START_TEST(a_receive_that_is_just_being_parked_ends_with_its_ring)
+{
+	struct left left = {.on = late_begin(_i)};
+	pthread_t thread;
+
+	ck_assert_ok(pthread_create(&thread, NULL, leave_before_it_is_parked, &left));
+	ck_assert_ok(pthread_join(thread, NULL));
+	parked_end(&left.on);
+	ck_assert_probe(&left.probe, -ECANCELED, CTX_OP_CANCELLED);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("park late");
@@ -342,5 +374,6 @@ Suite *test_suite(void)
 	ON_EACH_PARKING(where, closing_a_descriptor_ends_what_waits_in_the_kernel);
 	ON_EACH_PARKING(races, data_that_comes_with_the_move_is_not_lost);
 	ON_EACH_PARKING(races, an_end_that_comes_with_the_move_is_the_end);
+	ON_EACH_PARKING(races, a_receive_that_is_just_being_parked_ends_with_its_ring);
 	return suite;
 }

@@ -52,8 +52,9 @@ static int end_without_kernel(struct ctx_ring *ring)
 		struct io_uring_cqe cqe = {.user_data =
 						   ring_user_data(ring, KIND_OP, op->slot, op->generation),
 					   .res = -ECANCELED};
-		note_completion(ring, &cqe, &op);
-		complete_deliver(ring, op, &cqe, NULL);
+		/* One that was to be parked parks now, and ends with the other parked ones. */
+		if (note_completion(ring, &cqe, &op) == CTX_FILTER_OP)
+			complete_deliver(ring, op, &cqe, NULL);
 	}
 	dispatch_deliver(ring);
 	ring->dispatching = false;
