@@ -276,16 +276,17 @@ static void few(enum load_kind kind, unsigned setup_flags, unsigned pending, enu
 /* The operations of one load on several rings, number i on ring i % rings. */
 struct shards {
 	struct load load;
-	unsigned rings, flags;
+	unsigned rings, op_flags;
 };
 
 static void shards_fill(struct ours *ours, const struct shards *shards, struct ctx_context *const *contexts)
 {
-	for (unsigned i = 0; i < shards->load.pending; i++)
-		load_prepare(&shards->load,
-			     ours_get_sqe(&ours[i % shards->rings], contexts[load_group(&shards->load, i)],
-					  i / shards->rings),
-			     i);
+	for (unsigned i = 0; i < shards->load.pending; i++) {
+		struct ours *on = &ours[i % shards->rings];
+		unsigned n = i / shards->rings;
+		load_prepare(&shards->load, ours_get_sqe(on, contexts[load_group(&shards->load, i)], n), i);
+		bench_check(ctx_op_set_flags(&on->ops[n], shards->op_flags), "ctx_op_set_flags");
+	}
 	for (unsigned ring = 0; ring < shards->rings; ring++)
 		bench_check(ctx_ring_submit(ours[ring].ring), "ctx_ring_submit");
 }
@@ -312,7 +313,7 @@ static double run_shards(void *data)
 		bench_check(ctx_with_cancel(ctx_background(), NULL, &contexts[group]), "ctx_with_cancel");
 	for (unsigned ring = 0; ring < shards->rings; ring++)
 		ours_open(&ours[ring], shards->rings > 1 ? SHARD_ENTRIES : load_entries(&shards->load),
-			  shards->load.setup_flags, shards->flags, shards->load.pending / shards->rings + 1);
+			  shards->load.setup_flags, 0, shards->load.pending / shards->rings + 1);
 	shards_fill(ours, shards, contexts);
 	for (unsigned turn = 0; turn < 4; turn++) /* parked operations are tried once */
 		shards_dispatch(ours, shards->rings);
@@ -355,7 +356,7 @@ static void old_ones(unsigned setup_flags)
 		return;
 	for (unsigned i = 0; i < 3; i++) {
 		sides[i] = (struct shards){.rings = i == 1 ? SHARDS : 1,
-					   .flags = i == 2 ? CTX_RING_PARK : 0,
+					   .op_flags = i == 2 ? CTX_OP_PARK : 0,
 					   .load = {.kind = LOAD_RECV,
 						    .setup_flags = setup_flags,
 						    .pending = 60000,

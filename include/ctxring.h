@@ -577,8 +577,8 @@ int ctx_op_result(const struct ctx_op *op, struct ctx_completion *ret_completion
  *
  * The operation ends at this timeout or at the deadline of its context, whichever is earlier. One
  * timeout bounds the whole life of a multishot operation. The timeout is a linked timeout in the
- * kernel, so it is for operations that the kernel lets a linked timeout follow. An operation that is to
- * be parked has a timer of the ring in its place, also while it waits in the kernel first.
+ * kernel, so it is for operations that the kernel lets a linked timeout follow. For an operation that
+ * is parked, or may be, a timer of the ring takes its place.
  *
  * -EINVAL: op is NULL, or is not between those two calls.
  */

@@ -6,6 +6,9 @@
  */
 #include <sys/uio.h>
 
+#include "park_fd.h"
+#include "park_late.h"
+#include "ring.h"
 #include "support/faults.h"
 #include "support/rings.h"
 
@@ -528,6 +531,34 @@ START_TEST(another_file_is_not_held_up_by_what_could_not_be_watched)
 }
 END_TEST
 
+/* Goal: a ring does not wake again and again for operations that cannot be parked. */
+START_TEST(what_could_not_be_watched_stays_in_the_kernel)
+{
+	struct ctx_ring *ring = ring_of(parking_kind(_i));
+	struct pair pair = pair_new();
+	struct probe probe;
+	char sink;
+
+	park_late_after_ns = MILLISECOND;
+	faults_arm(FAULT(SYS_CALL_EPOLL_CTL), 1, true, ENOSPC);
+	probe_recv(ring, ctx_background(), &probe, pair.near, &sink, 1);
+	ck_assert_int_eq(ctx_ring_submit(ring), 1);
+	ck_assert_uint_eq(ring->park->late, 1);
+	for (uint64_t end_ns = clock_now_ns() + SOON; ring->park->late;) {
+		ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+		ck_assert(clock_now_ns() < end_ns);
+	}
+	while (heap_contains(&ring->times.sweep.node))
+		ck_assert_int_eq(ctx_ring_dispatch(ring, MILLISECOND), 0);
+	ck_assert_uint_eq(faults_disarm(), 1);
+	ck_assert_int_eq(write(pair.far, "x", 1), 1);
+	await_probes(ring, &probe, 1);
+	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
+	ring_end(ring);
+	pair_end(pair);
+}
+END_TEST
+
 /* Attempts, and what goes the usual way. */
 START_TEST(what_the_kernel_did_not_take_is_not_done_to_the_next_file)
 {
@@ -708,6 +739,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(single, what_cannot_be_watched_is_served_in_order, 0, 2);
 	tcase_add_loop_test(single, a_part_that_came_is_kept_where_nothing_can_be_watched, 0, 2);
 	tcase_add_loop_test(single, another_file_is_not_held_up_by_what_could_not_be_watched, 0, 2);
+	tcase_add_loop_test(single, what_could_not_be_watched_stays_in_the_kernel, 0, 2);
 	tcase_add_loop_test(single, what_the_kernel_did_not_take_is_not_done_to_the_next_file, 0, 2);
 	tcase_add_loop_test(single, closing_reaches_what_could_not_be_counted, 0, 2);
 	tcase_add_loop_test(single, an_openat_does_not_make_closes_dear, 0, 2);

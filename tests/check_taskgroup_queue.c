@@ -103,6 +103,62 @@ START_TEST(a_start_waits_only_while_the_queue_is_full)
 }
 END_TEST
 
+struct crowd {
+	struct ctx_taskgroup *group;
+	unsigned count;
+};
+
+static bool crowd_waits(void *data)
+{
+	struct crowd *crowd = data;
+	unsigned count = 0;
+
+	lock_acquire(&crowd->group->lock);
+	for (struct list *link = crowd->group->starters.next; link != &crowd->group->starters;
+	     link = link->next)
+		count++;
+	lock_release(&crowd->group->lock);
+	return count == crowd->count;
+}
+
+/* Goal: the queue takes no more tasks than it has places, also from starts that need no wake, because they
+ * still look. */
+START_TEST(starts_that_still_look_do_not_overfill_the_queue)
+{
+	enum {
+		COUNT = TASK_QUEUE_MAX / 2 + 16
+	};
+	struct crowd crowd = {.group = group_of(1), .count = COUNT};
+	const unsigned spins = taskgroup_spins;
+	_Atomic unsigned queued = 0, ran = 0;
+	struct start starts[COUNT];
+	pthread_t threads[COUNT];
+	struct hold hold;
+
+	hold_init(&hold);
+	ck_assert_ok(ctx_taskgroup_start(crowd.group, hold_up, &hold, NULL));
+	sem_wait(&hold.begun);
+	for (unsigned i = 0; i < TASK_QUEUE_MAX; i++)
+		ck_assert_ok(ctx_taskgroup_start(crowd.group, count_up, &queued, NULL));
+	taskgroup_spins = 1u << 30; /* no start sleeps */
+	for (unsigned i = 0; i < COUNT; i++) {
+		starts[i] = (struct start){.group = crowd.group, .ran = &ran};
+		ck_assert_ok(pthread_create(&threads[i], NULL, start_one, &starts[i]));
+	}
+	ck_assert(test_until(crowd_waits, &crowd));
+	sem_post(&hold.go);
+	for (unsigned i = 0; i < COUNT; i++) {
+		ck_assert_ok(pthread_join(threads[i], NULL));
+		ck_assert_ok(starts[i].result);
+	}
+	ck_assert_ok(ctx_taskgroup_wait(crowd.group));
+	taskgroup_spins = spins;
+	ck_assert_uint_eq(queued, TASK_QUEUE_MAX);
+	ck_assert_uint_eq(ran, COUNT);
+	ctx_taskgroup_free(crowd.group);
+}
+END_TEST
+
 /* ---- beside each other */
 
 static int meet(const struct ctx_context *ctx, void *data)
@@ -304,6 +360,7 @@ Suite *test_suite(void)
 	TCase *queue = test_case(suite, "queue");
 
 	tcase_add_test(queue, a_start_waits_only_while_the_queue_is_full);
+	tcase_add_test(queue, starts_that_still_look_do_not_overfill_the_queue);
 	tcase_add_loop_test(queue, tasks_that_wait_for_each_other_run, 2, 6);
 	tcase_add_test(queue, a_task_that_blocks_holds_up_no_other);
 	tcase_add_test(queue, what_was_queued_is_called_after_the_end);

@@ -67,6 +67,10 @@ try_answers() {
 	is "a value" "$answer" "ok 42"
 	ask "SELECT 1 / 0"
 	is "an error" "$answer" "error division by zero"
+	ask "COPY (SELECT generate_series(1, 100000)) TO STDOUT"
+	is "rows that come" "$answer" "ok"
+	ask "CREATE TEMP TABLE t (v int); COPY t FROM STDIN"
+	is "rows that are wanted" "$answer" "error COPY from stdin failed: clients send no rows"
 	# A client leaves while its query runs.
 	exec {connection}<>"/dev/tcp/127.0.0.1/$port"
 	echo "SELECT pg_sleep(91)" >&"$connection"
@@ -100,6 +104,14 @@ try_answers() {
 	ask "SELECT pg_sleep(94)"
 	is "a deadline" "$answer" "error deadline"
 	until_true 30 none_runs "SELECT pg_sleep(94" || fail "the query goes on after its deadline"
+	for i in {1..3}; do
+		exec {connection}<>"/dev/tcp/127.0.0.1/$port"
+		read -r -t 30 answer <&"$connection"
+		is "the deadline of a client that asks nothing" "$answer" "error deadline"
+		exec {connection}>&-
+	done
+	ask "SELECT 7"
+	is "after clients that asked nothing" "$answer" "ok 7"
 	stop_pool deadline
 }
 

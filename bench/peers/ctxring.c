@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ctxring. Forms: pending (in the kernel, on a ring without setup flags), defer (the same with
- * IORING_SETUP_DEFER_TASKRUN), parked (CTX_RING_PARK, with DEFER_TASKRUN).
+ * IORING_SETUP_DEFER_TASKRUN), parked (CTX_RING_PARK, with DEFER_TASKRUN). With CTX_RING_PARK a receive is
+ * parked when it has waited for 0.2 seconds. Those of idle have waited, so they have CTX_OP_PARK, which parks
+ * at once.
  */
 #include "ctxring.h"
 #include "work.h"
@@ -75,6 +77,8 @@ static void receive(unsigned i)
 	if (!sqe)
 		work_fail("ctx_ring_get_sqe");
 	io_uring_prep_recv(sqe, work.near_fds[i % work.sockets], buffers[i], WORK_BUFFER, 0);
+	if (grouped && work_form("parked"))
+		check(ctx_op_set_flags(&ops[i], CTX_OP_PARK), "ctx_op_set_flags");
 }
 
 /* Of parked receives a dispatch makes the attempts that do not wait. */

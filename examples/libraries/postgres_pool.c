@@ -122,9 +122,26 @@ static bool connection_ask(struct connection *connection, const char *sql)
 	return PQsendQuery(connection->pg, sql);
 }
 
+/*
+ * Ends a COPY: there is no way for a client to send rows, and no use for those that come. Until a COPY has
+ * ended libpq gives the same result again and again. Returns false when rows have to be waited for.
+ */
+static bool connection_end_copy(struct connection *connection, ExecStatusType status)
+{
+	int length = -1;
+	char *row;
+
+	if (status == PGRES_COPY_IN)
+		return PQputCopyEnd(connection->pg, "clients send no rows") == 1;
+	while (status == PGRES_COPY_OUT && (length = PQgetCopyData(connection->pg, &row, 1)) > 0)
+		PQfreemem(row);
+	return length < 0;
+}
+
 /* Reads what there is of the result. Returns 0 when that was all of it, else what to wait for. */
 static short connection_read(struct connection *connection)
 {
+	ExecStatusType status;
 	PGresult *result;
 	int unsent;
 
@@ -133,7 +150,10 @@ static short connection_read(struct connection *connection)
 		if (!result)
 			return 0;
 		connection_keep_answer(connection, result);
+		status = PQresultStatus(result);
 		PQclear(result);
+		if (!connection_end_copy(connection, status))
+			break;
 	}
 	if (PQstatus(connection->pg) != CONNECTION_OK)
 		return 0;
@@ -208,7 +228,8 @@ static void client_ended(struct ctx_callback *callback, const struct ctx_context
 		TAILQ_REMOVE(&client->pool->queue, client, in_queue);
 		client->refs--; /* not the last one: that of the callback is left */
 	}
-	if (client->step != CLIENT_ANSWERED && ctx_err(ctx) == -ETIME)
+	/* The operation of a client that still asks is in flight: sql_received() answers it. */
+	if ((client->step == CLIENT_QUEUED || client->step == CLIENT_SERVED) && ctx_err(ctx) == -ETIME)
 		client_answer(client, "error deadline\n");
 	client->step = CLIENT_ANSWERED;
 	client_unref(client);
@@ -220,7 +241,9 @@ static void sql_received(struct ctx_ring *ring, struct ctx_op *op, const struct 
 	struct pool *pool = client->pool;
 
 	(void)ring;
-	if (completion->res <= 0 || client->step != CLIENT_ASKS) {
+	if (ctx_err(client->ctx) == -ETIME) {
+		client_answer(client, "error deadline\n");
+	} else if (completion->res <= 0 || ctx_err(client->ctx)) {
 		ctx_cancel(client->ctx);
 	} else {
 		client->text[completion->res] = '\0';

@@ -52,7 +52,7 @@ static int end_without_kernel(struct ctx_ring *ring)
 		struct io_uring_cqe cqe = {.user_data =
 						   ring_user_data(ring, KIND_OP, op->slot, op->generation),
 					   .res = -ECANCELED};
-		/* One that was to be parked parks now, and ends with the other parked ones. */
+		/* One that was about to be parked is parked now, and ends with its group. */
 		if (note_completion(ring, &cqe, &op) == CTX_FILTER_OP)
 			complete_deliver(ring, op, &cqe, NULL);
 	}

@@ -37,6 +37,14 @@ static void take_out(struct ctx_ring *ring, struct operation *op)
 	op_mark(op, OP_PARKING);
 }
 
+/* Leaves op in the kernel, which waits for what epoll cannot report. The sweep does not come for op again. */
+static void leave_in_kernel(struct ctx_ring *ring, struct operation *op)
+{
+	op_unmark(op, OP_LATE);
+	ring->park->late--;
+	ring->park->attempts++;
+}
+
 /*
  * Has op parked, whose slot the sweep is at. Its descriptor is put into the epoll set before the cancel, so
  * that data which comes meanwhile is reported. False: the kernel takes no more now.
@@ -50,12 +58,15 @@ static bool park_late(struct ctx_ring *ring, struct operation *op)
 	if (!uring_space(ring->uring) && (queue_flush(ring) < 0 || !uring_space(ring->uring)))
 		return false;
 	/* To make room may have brought the completion of op. */
-	if (!is_to_be_parked(ring, op) || park_fd_has(p, PARK_UNPARKABLE | PARK_STALE << way))
+	if (!is_to_be_parked(ring, op))
 		return true;
-	int error = park_fd_watch(ring->park, p, way);
-	if (error) {
-		if (error == -EPERM) /* a regular file */
-			park_fd_set(p, PARK_UNPARKABLE);
+	int error = 0;
+	if (!park_fd_has(p, PARK_UNPARKABLE | PARK_STALE << way))
+		error = park_fd_watch(ring->park, p, way);
+	if (error == -EPERM) /* a regular file */
+		park_fd_set(p, PARK_UNPARKABLE);
+	if (error || park_fd_has(p, PARK_UNPARKABLE | PARK_STALE << way)) {
+		leave_in_kernel(ring, op);
 		return true;
 	}
 	if (!known) /* epoll reports what is ready at its entry into the set */

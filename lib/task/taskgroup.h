@@ -176,6 +176,12 @@ static inline _Atomic uint32_t *taskgroup_release_place(struct ctx_taskgroup *gr
  */
 int taskgroup_start_task(struct ctx_taskgroup *group, const struct task *task, bool waits);
 
+/*
+ * How often a thread looks at a word before it sleeps or wakes another one; 0 where there is one processor.
+ * Constant after the library has been loaded. Only tests change it.
+ */
+extern unsigned taskgroup_spins;
+
 /* The context has ended: refuses all calls that wait for room. */
 void taskgroup_refuse_starters(struct ctx_taskgroup *group);
 

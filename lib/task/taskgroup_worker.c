@@ -57,8 +57,7 @@ struct wakes {
 	_Atomic uint32_t *words[WAKES_MAX + THREAD_WAKES_MAX];
 };
 
-/* SPINS, or 0 where there is one processor; constant after the library has been loaded. */
-static unsigned spins;
+unsigned taskgroup_spins;
 
 /* How many threads a group wakes at the same time: one for each processor but that of the caller; constant
  * after the library has been loaded. */
@@ -70,7 +69,7 @@ __attribute__((constructor)) static void count_processors(void)
 
 	if (processors < 2)
 		return;
-	spins = SPINS;
+	taskgroup_spins = SPINS;
 	waking_max = processors - 1;
 }
 
@@ -155,14 +154,18 @@ static void note_wake(struct wakes *wakes, _Atomic uint32_t *word)
 		wakes->words[wakes->count++] = word;
 }
 
-/* Puts the tasks of the first starters into the queue, once half of it is empty. The lock is held. */
+/*
+ * Puts the tasks of the first starters into the queue, once half of it is empty. Those that do not sleep yet
+ * need no wake, and there may be more of them than the queue has room for. The lock is held.
+ */
 static void queue_starters(struct ctx_taskgroup *group, struct wakes *wakes)
 {
 	struct starter *starter;
 
 	if (list_empty(&group->starters) || queue_length(&group->queue) > TASK_QUEUE_MAX / 2)
 		return;
-	while (wakes->count < WAKES_MAX && (starter = first_starter(group))) {
+	while (wakes->count < WAKES_MAX && queue_length(&group->queue) < TASK_QUEUE_MAX &&
+	       (starter = first_starter(group))) {
 		starter->number = queue_add(&group->queue, starter->task);
 		note_wake(wakes, starter_answer(starter, QUEUED));
 	}
@@ -177,7 +180,7 @@ static int await_room(struct ctx_taskgroup *group, const struct task *task, uint
 
 	list_append(&group->starters, &starter.link);
 	lock_release(&group->lock);
-	for (unsigned i = 0; i < spins && word == LOOKING; i++) {
+	for (unsigned i = 0; i < taskgroup_spins && word == LOOKING; i++) {
 		spin_pause();
 		word = atomic_load_explicit(&starter.word, memory_order_acquire);
 	}
@@ -205,11 +208,12 @@ static void seek_task(struct ctx_taskgroup *group)
 	const struct task_queue *queue = &group->queue;
 	uint32_t added = atomic_load_explicit(&queue->added, memory_order_relaxed);
 
-	if (!spins || group->seeking || atomic_load_explicit(&group->awaiting, memory_order_relaxed))
+	if (!taskgroup_spins || group->seeking ||
+	    atomic_load_explicit(&group->awaiting, memory_order_relaxed))
 		return;
 	group->seeking++;
 	lock_release(&group->lock);
-	for (unsigned i = 0; i < 2 * spins; i++) {
+	for (unsigned i = 0; i < 2 * taskgroup_spins; i++) {
 		spin_pause();
 		if (atomic_load_explicit(&queue->added, memory_order_relaxed) != added ||
 		    atomic_load_explicit(&group->awaiting, memory_order_relaxed))
@@ -350,7 +354,7 @@ static void watch_task(struct ctx_taskgroup *group, uint32_t number)
 		return;
 	}
 	lock_release(&group->lock);
-	for (unsigned i = 0; i < spins && !queue_has_taken(queue, number); i++)
+	for (unsigned i = 0; i < taskgroup_spins && !queue_has_taken(queue, number); i++)
 		spin_pause();
 	lock_acquire(&group->lock);
 	if (!queue_has_taken(queue, number))
