@@ -354,6 +354,7 @@ storms() {
 		return
 	fi
 	CTX_FLEET_SECONDS=$seconds build/tests/check_fleet_model >"$work/storms" 2>&1 || status=$?
+	[[ $status == 0 ]] || cat "$work/storms" >&2 # it names the seed
 	report "storms over a fake engine in $seconds s" "$(sed -n 's/^\([0-9]*\) storms$/\1/p' "$work/storms")" storms
 	report "storms after which an end was missing, or wrong" "$((status != 0))" storms "<= 0"
 }

@@ -292,6 +292,7 @@ END {
 				ratios[i] == "null" ? amount(values[i], units[i]) : rounded(ratios[i]), \
 				goal_text(goals[i]) (ratios[i] == "null" ? " " units[i] : "")
 		}
+		print "\n[LIMITS.md](LIMITS.md) says what was tried, and what stands in the way."
 	}
 	for (k = 1; k <= questions_count; k++)
 		if (asked[k] ~ /floods it/)

@@ -205,9 +205,11 @@ static void compare(const char *name, unsigned tasks, unsigned limit)
 	bench_report(name, ours, "ns/task", bench_turns_ratio(&turns, 0, 2), "a pool by hand", "<= 1.25");
 	bench_report(name, ours, "ns/task", bench_turns_ratio(&turns, 0, 3), "a pool by hand, no bound",
 		     NULL);
+	/* Where all tasks start at once, each has to wake a thread, and a goroutine is no thread: there is no
+	 * goal for that. */
 	if (bench.peer)
 		bench_report(name, ours, "ns/task", bench_turns_ratio(&turns, 0, 4),
-			     "goroutines behind a semaphore", "<= 1.5");
+			     "goroutines behind a semaphore", tasks > limit ? "<= 1.5" : NULL);
 }
 
 int main(int argc, char **argv)

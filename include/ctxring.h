@@ -676,8 +676,8 @@ struct ctx_batch {
 
 /*
  * How deadlines reach operations. With neither flag the ring chooses, see ctxring(7); both are refused. With
- * linked timeouts, too, an operation carries none if 32 for the same deadline are in the kernel when it
- * begins. A batch ends such an operation.
+ * linked timeouts, too, an operation carries none if the ring has 32 for the same deadline in the kernel when
+ * it begins. A batch ends such an operation.
  */
 #define CTX_RING_LINKED_TIMEOUTS (1u << 0) /* operations carry linked timeouts */
 #define CTX_RING_ONE_TIMER (1u << 1)	   /* no operation does; at the deadline a batch cancels them */

@@ -6,10 +6,12 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -48,6 +50,28 @@ START_TEST(read_and_write_move_what_there_is)
 	close(pipe.far);
 	ck_assert_int_eq(ctxio_read(ctx, pipe.near, buffer, sizeof(buffer)), 0);
 	close(pipe.near);
+	ctx_finish(ctx);
+}
+END_TEST
+
+/* Files that give less than was asked for, and have a position all the same. */
+START_TEST(a_number_is_read_into_a_buffer_that_is_too_large)
+{
+	struct ctx_context *ctx = timed_child_of(ctx_background(), HOUR);
+	const struct itimerspec soon = {.it_value.tv_nsec = 1};
+	int event = eventfd(3, EFD_CLOEXEC), timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	uint64_t numbers[4] = {0};
+
+	ck_assert_int_eq(ctxio_read(ctx, event, numbers, sizeof(numbers)), 8);
+	ck_assert_uint_eq(numbers[0], 3);
+	ck_assert_int_eq(write(event, numbers, 8), 8);
+	ck_assert_int_eq(ctxio_pread(ctx, event, numbers, sizeof(numbers), 0), 8);
+	ck_assert_ok(timerfd_settime(timer, 0, &soon, NULL));
+	ck_assert_int_eq(poll(&(struct pollfd){.fd = timer, .events = POLLIN}, 1, -1), 1);
+	ck_assert_int_eq(ctxio_read(ctx, timer, numbers, sizeof(numbers)), 8);
+	ck_assert_uint_eq(numbers[0], 1);
+	close(timer);
+	close(event);
 	ctx_finish(ctx);
 }
 END_TEST
@@ -654,6 +678,7 @@ Suite *test_suite(void)
 
 	tcase_add_test(data, errors_are_those_of_the_system_call);
 	tcase_add_test(data, read_and_write_move_what_there_is);
+	tcase_add_test(data, a_number_is_read_into_a_buffer_that_is_too_large);
 	tcase_add_test(data, files_are_read_and_written_at_an_offset_and_at_their_position);
 	tcase_add_loop_test(data, what_does_not_fit_at_once_is_written_all_the_same, 0, 5);
 	tcase_add_loop_test(data, what_was_written_before_the_end_is_returned, 0, 5);

@@ -22,8 +22,11 @@ TEST_MODES(TEST_NORMAL);
 
 #define BATCH 32u
 
-/* 230 is the aim. Other compilers of these flags may take a tenth more. */
-#define INSTRUCTIONS_MAX (230u + 23u)
+/*
+ * With gcc 12 it is 248, the share of the turn and of its system calls included. Other compilers, and other
+ * kernels' code for reading the clock, may take a tenth more.
+ */
+#define INSTRUCTIONS_MAX (248u + 25u)
 
 static unsigned completed;
 
@@ -47,6 +50,9 @@ static void run_batch(struct ctx_ring *ring, const struct ctx_context *ctx, stru
 		ctx_ring_dispatch(ring, CTX_FOREVER);
 }
 
+/* The status of a child that may not be traced: there is a seccomp filter, Yama, or another tracer. */
+#define NOT_TRACED 2
+
 /* The child: its batches lie between two signals. */
 static _Noreturn void run_traced(int kind, unsigned batches)
 {
@@ -55,8 +61,9 @@ static _Noreturn void run_traced(int kind, unsigned batches)
 	struct ctx_context *ctx;
 	struct ctx_ring *ring;
 
-	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) || ctx_with_cancel(ctx_background(), NULL, &ctx) ||
-	    ctx_ring_open(64, &options, &ring))
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		_exit(NOT_TRACED);
+	if (ctx_with_cancel(ctx_background(), NULL, &ctx) || ctx_ring_open(64, &options, &ring))
 		_exit(1);
 	run_batch(ring, ctx, ops);
 	run_batch(ring, ctx, ops);
@@ -87,7 +94,11 @@ static unsigned count_instructions(int kind, unsigned batches)
 	if (!child)
 		run_traced(kind, batches);
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_TRACED)
+		test_skip("ptrace(2) is forbidden here");
 	ck_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGUSR2);
+	/* The child does not go on where an assertion ends this process. */
+	ck_assert_ok(ptrace(PTRACE_SETOPTIONS, child, NULL, (void *)PTRACE_O_EXITKILL));
 	while ((signal = go_on(child, true)) == SIGTRAP)
 		count++;
 	ck_assert_int_eq(signal, SIGUSR2);

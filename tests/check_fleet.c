@@ -468,6 +468,24 @@ START_TEST(a_lease_that_only_looks_gone_ends_nothing)
 }
 END_TEST
 
+/* The first reading is of a relation that ended, and nothing was read for some time after it. */
+START_TEST(a_lease_is_read_twice_for_each_relation)
+{
+	struct pair pair = pair_new(0);
+	struct engine_chaos all_lost = {.lost = 100};
+
+	engine_fake_hide_leases(pair.world->fake, true);
+	engine_fake_chaos(pair.world->fake, &all_lost);
+	world_run(pair.world, WORLD_BEAT_NS);
+	world_leave(pair.mirror);
+	world_run(pair.world, 4 * WORLD_BEAT_NS);
+	pair.mirror = world_join(pair.world, 1, pair.context, 0);
+	world_run(pair.world, WORLD_BEAT_NS);
+	ck_assert_live_mirror(pair);
+	pair_free(&pair);
+}
+END_TEST
+
 /* A third bridge calls itself host-0, at the start and when the first has been away. */
 START_TEST(two_hosts_with_one_name_are_noticed)
 {
@@ -683,6 +701,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(failures, an_end_while_a_cable_is_out_is_seen_when_it_is_back, 0, 2);
 	tcase_add_test(failures, the_loss_of_the_last_message_is_noticed);
 	tcase_add_test(failures, a_lease_that_only_looks_gone_ends_nothing);
+	tcase_add_test(failures, a_lease_is_read_twice_for_each_relation);
 	tcase_add_test(failures, two_hosts_with_one_name_are_noticed);
 	tcase_add_test(failures, what_is_broken_ends_nothing_and_is_counted);
 	tcase_add_test(costs, what_is_only_shared_costs_nothing);

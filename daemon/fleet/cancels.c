@@ -352,7 +352,11 @@ void cancels_forget(struct host *host)
 {
 	while (!list_empty(&host->cancels))
 		cancel_free(container_of(host->cancels.next, struct cancel, of_host));
-	host->cancel_floor = 0;
+	/* The lease may still name the life before, whose cancels are then repeated. */
+	uint64_t floor = host->past_floor_incarnation == host->incarnation ? host->past_cancel_floor : 0;
+	host->past_floor_incarnation = host->past_incarnation;
+	host->past_cancel_floor = host->cancel_floor;
+	host->cancel_floor = floor;
 }
 
 void cancels_free_own(struct fleet *fleet)

@@ -189,6 +189,8 @@ struct host {
 	uint32_t cancel_count, listing_count;
 	/* No CANCEL with this nonce or a smaller one is new: some of these have been forgotten. */
 	uint64_t cancel_floor;
+	/* The same of the bridge's life before this one, and which life that was. */
+	uint64_t past_cancel_floor, past_floor_incarnation;
 };
 
 /* Sets a timer anew. */

@@ -4,7 +4,7 @@
  * one are read. A lease that is not there is not believed alone: the engine may have lost all keys, or its
  * clock may have jumped. A host is taken for dead when the own link has been up for a lease, two readings
  * asked for at least a beat apart found no lease, and nothing came from the host though a PROBE was sent to
- * it at least half a beat ago.
+ * it at least three quarters of a beat ago.
  */
 #include "fleet_parts.h"
 
@@ -53,8 +53,11 @@ static void related_leases_wish(struct fleet *fleet)
 	for (struct list *at = fleet->hosts.next; at != &fleet->hosts; at = at->next) {
 		struct host *host = container_of(at, struct host, link);
 		related += host_is_related(host);
-		if (!host_is_related(host) && !host->is_disputed)
+		if (!host_is_related(host) && !host->is_disputed) {
+			/* What a reading has found is no first reading for one that comes long after it. */
+			host->absent_ns = 0;
 			continue;
+		}
 		names[count++] = host->name;
 		if (count == READ_MAX) {
 			output->lease_read(output->link, names, count);
@@ -120,7 +123,7 @@ bool roster_absent(struct host *host)
 		host->probed_ns = 0;
 	} else if (roster->read_ns - host->absent_ns >= fleet->beat_ns &&
 		   fleet->now_ns - roster->since_ns >= fleet->config.lease_ns && host->probed_ns &&
-		   fleet->now_ns - host->probed_ns >= fleet->beat_ns / 2) {
+		   fleet->now_ns - host->probed_ns >= fleet->beat_ns / 4 * 3) {
 		return true;
 	}
 	host_want(host, WANT_PROBE);

@@ -31,6 +31,14 @@ static inline uint64_t clock_after_ns(uint64_t now_ns, uint64_t timeout_ns)
 	return timeout_ns > CTX_FOREVER - now_ns ? CTX_FOREVER : now_ns + timeout_ns;
 }
 
+/* How long it is until when_ns. 0: it is past. */
+static inline uint64_t clock_left_ns(uint64_t when_ns)
+{
+	uint64_t now_ns = clock_now_ns();
+
+	return when_ns > now_ns ? when_ns - now_ns : 0;
+}
+
 static inline struct timespec clock_timespec(uint64_t ns)
 {
 	struct timespec time = {.tv_sec = (time_t)(ns / NS_PER_SECOND),

@@ -137,8 +137,8 @@ static ssize_t run_request(struct thread_ring *taken, const struct ctx_context *
 /* These answers come before the call has done anything: the ring is to do it. */
 static bool is_for_ring(ssize_t result)
 {
-	return result == -EAGAIN || result == -EOPNOTSUPP || result == -ESPIPE || result == -EPERM ||
-	       result == -ENOSYS;
+	return result == -EAGAIN || result == -EINTR || result == -EOPNOTSUPP || result == -ESPIPE ||
+	       result == -EPERM || result == -ENOSYS;
 }
 
 /* Tries a read without waiting. Results as try_once(). */
@@ -151,11 +151,14 @@ static ssize_t try_read(const struct ctx_ring *ring, struct io_uring_sqe *sqe)
 
 	if (result <= 0 || result == (ssize_t)sqe->len)
 		return result;
-	/* Of a file on disk that is only what is in memory. */
+	/*
+	 * Of a file on disk that is only what is in memory. Pipes and sockets have no position, and are told
+	 * by that. eventfds, timerfds and other files that give less than was asked for have one.
+	 */
+	if (lseek(sqe->fd, 0, SEEK_CUR) < 0 || !blocking_is_on_disk(sqe->fd))
+		return result;
 	if (!own_position)
 		return -EAGAIN;
-	if (lseek(sqe->fd, 0, SEEK_CUR) < 0)
-		return result;
 	sqe->addr += (uint64_t)result;
 	sqe->len -= (uint32_t)result;
 	return -EAGAIN;

@@ -18,7 +18,7 @@ struct thread_ring {
 	struct {
 		uint8_t pause; /* so many calls go without an attempt after one in vain */
 		uint8_t left;  /* so many of them are still to come */
-	} attempts[2]; /* of calls that take data, and of those that give some: see try_first() */
+	} attempts[2]; /* of calls that take data, and of those that give some: see is_to_be_tried() */
 	struct file_id ring_file, wake_file;
 	bool whole; /* in a forked child: nobody was using the ring */
 };

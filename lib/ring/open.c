@@ -65,6 +65,7 @@ int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring)
 	ring->tag = (uint64_t)(ring->options.tag ? ring->options.tag : TAG_DEFAULT) << TAG_SHIFT;
 	ring->fork_count = thread_fork_count;
 	ring->times.armed_ns = CTX_FOREVER;
+	ring->times.relative = !feature_has_absolute_times();
 	ring->requests.greeted = true;
 	ring->owner.epoll_fd = ring->owner.ready_fd = -1;
 	ring->groups.last = &group_of_nothing;
@@ -176,7 +177,8 @@ void ring_free(struct ctx_ring *ring)
  */
 static int check_enter(struct ctx_ring *ring)
 {
-	unsigned flag = feature_allowed(FEATURE_ABSOLUTE_WAIT) ? URING_ENTER_ABSOLUTE : 0;
+	bool absolute = feature_allowed(FEATURE_ABSOLUTE_WAIT) && !ring->times.relative;
+	unsigned flag = absolute ? URING_ENTER_ABSOLUTE : 0;
 	int result = sys_uring_enter(ring->own.ring_fd, 0, 0, flag, NULL, 0);
 
 	ring->handle.absolute = result == -EINVAL ? 0 : flag;

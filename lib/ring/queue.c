@@ -105,8 +105,8 @@ void queue_arm_timer(struct ctx_ring *ring)
 	 * The kernel reads ring->times.armed when it takes the entry. Until then an even earlier time may
 	 * take its place.
 	 */
-	ring->times.armed = uring_time(earliest->key_ns);
-	io_uring_prep_timeout(sqe, &ring->times.armed, 0, IORING_TIMEOUT_ABS);
+	unsigned flags = ring_kernel_time(ring, earliest->key_ns, &ring->times.armed);
+	io_uring_prep_timeout(sqe, &ring->times.armed, 0, flags);
 	sqe->user_data =
 		ring_user_data(ring, KIND_INTERNAL, INTERNAL_TIMER, ticket_take(&ring->times.kernel_timers));
 	ring->times.armed_ns = earliest->key_ns;

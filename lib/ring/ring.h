@@ -186,6 +186,7 @@ struct ring_groups {
 struct ring_times {
 	struct heap heap;
 	struct tickets kernel_timers; /* the kernel timeouts under way; the last one is the earliest */
+	bool relative;		      /* the kernel gets durations, see feature_has_absolute_times() */
 	uint64_t armed_ns;	      /* when the earliest kernel timeout fires; CTX_FOREVER: there is none */
 	struct __kernel_timespec armed;
 	uint16_t linked[1u << LINKED_BITS]; /* linked timeouts in the kernel, see deadline_count() */
@@ -617,6 +618,16 @@ int adopt_withdraw_wait(struct ctx_ring *ring, uint64_t deadline_ns, unsigned *l
 
 void ring_timer_set(struct ctx_ring *ring, struct ring_timer *timer, uint64_t when_ns);
 void ring_timer_stop(struct ctx_ring *ring, struct ring_timer *timer);
+
+/* Fills in the time of a kernel timeout that is to fire at when_ns. Returns the flags that go with it. */
+static inline unsigned ring_kernel_time(const struct ctx_ring *ring, uint64_t when_ns,
+					struct __kernel_timespec *ret_time)
+{
+	bool relative = __builtin_expect(ring->times.relative, 0);
+
+	*ret_time = uring_time(relative ? clock_left_ns(when_ns) : when_ns);
+	return relative ? 0 : IORING_TIMEOUT_ABS;
+}
 
 /* Takes note of the completion of the kernel timeout of this number. */
 void ring_timer_note(struct ctx_ring *ring, uint32_t number, int res);

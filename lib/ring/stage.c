@@ -299,8 +299,8 @@ static void emit_timeout(struct ctx_ring *ring, struct operation *op, unsigned c
 		op_mark(op, OP_TIMED_OWN);
 	else
 		++*deadline_count(ring, deadline_ns);
-	op->timeout = uring_time(deadline_ns);
-	io_uring_prep_link_timeout(sqe, &op->timeout, IORING_TIMEOUT_ABS);
+	unsigned flags = ring_kernel_time(ring, deadline_ns, &op->timeout);
+	io_uring_prep_link_timeout(sqe, &op->timeout, flags);
 	sqe->flags = (uint8_t)(chain_flags | (ring->features.skip_success ? IOSQE_CQE_SKIP_SUCCESS : 0));
 	sqe->user_data = ring_user_data(ring, KIND_TIMEOUT, op->slot, op->generation);
 }

@@ -136,6 +136,14 @@ bool feature_has_epoll_wait(int ring_fd)
 	return now == YES;
 }
 
+bool feature_has_absolute_times(void)
+{
+	const ino_t host = 0xEFFFFFFAu; /* the number of the first time namespace in every kernel */
+	struct stat space;
+
+	return stat("/proc/self/ns/time", &space) || space.st_ino == host;
+}
+
 bool features_park_check(void)
 {
 	return read_setting().park_check;

@@ -64,6 +64,12 @@ bool features_park_check(void);
  * a process. */
 bool feature_has_epoll_wait(int ring_fd);
 
+/*
+ * False in a time namespace, time_namespaces(7): io_uring takes an absolute time for one of the host's clock,
+ * which is another (Linux 6.18). Times are given as durations there.
+ */
+bool feature_has_absolute_times(void);
+
 /* Fills in which features this ring's kernel has. */
 void features_probe(const struct io_uring *uring, struct features *ret_features);
 

@@ -100,13 +100,6 @@ void uring_handle_free(struct uring_handle *handle)
 	handle->wait = NULL;
 }
 
-static uint64_t left_until(uint64_t when_ns)
-{
-	uint64_t now_ns = clock_now_ns();
-
-	return when_ns > now_ns ? when_ns - now_ns : 0;
-}
-
 int uring_handle_enter(const struct uring_handle *handle, unsigned to_submit, const struct uring_wait *wait)
 {
 	unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | handle->flags;
@@ -119,7 +112,7 @@ int uring_handle_enter(const struct uring_handle *handle, unsigned to_submit, co
 	if (wait->absolute && handle->absolute)
 		flags |= handle->absolute;
 	else if (wait->absolute)
-		timeout_ns = left_until(timeout_ns);
+		timeout_ns = clock_left_ns(timeout_ns);
 	time = uring_time(timeout_ns);
 	if (handle->wait) {
 		handle->wait->time = time;
