@@ -14,8 +14,6 @@
 #define CANCELS_MAX 64u
 #define PART_PAUSE_NS 1000000u
 
-_Atomic uint64_t park_late_after_ns = 200000000u;
-
 static bool is_to_be_parked(const struct ctx_ring *ring, const struct operation *op)
 {
 	const unsigned late = OP_ATTEMPT | OP_LATE;

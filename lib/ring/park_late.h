@@ -20,13 +20,7 @@
 #ifndef CTX_PARK_LATE_H
 #define CTX_PARK_LATE_H
 
-#include <stdint.h>
-
-struct ctx_ring;
-
-/* How long an operation waits in the kernel before it is parked, at most twice that. 0: it is parked at once;
- * tests set that. */
-extern _Atomic uint64_t park_late_after_ns;
+#include "park_note.h" /* park_late_after_ns */
 
 /* An operation with OP_LATE has been given to the kernel: counts it, and has a sweep come. */
 void park_late_begin(struct ctx_ring *ring);

@@ -6,7 +6,6 @@
 #include "park_note.h"
 
 #include "attempt.h"
-#include "park_late.h"
 #include "park_queue.h"
 #include "record.h"
 
@@ -15,6 +14,8 @@
  * connected says writable while the receiver is full.
  */
 #define ATTEMPTS_MAX 16
+
+_Atomic uint64_t park_late_after_ns = 200000000u;
 
 /* ---- what goes the usual way after all ---- */
 

@@ -5,6 +5,12 @@
 #include "ring.h"
 
 /*
+ * How long an operation waits in the kernel before it is parked (park_late.h), at most twice that. 0: it is
+ * parked at once; tests set that.
+ */
+extern _Atomic uint64_t park_late_after_ns;
+
+/*
  * Notes the completion of an attempt. True: the operation goes on waiting. False: it is final, with op->res
  * as its result if it has OP_RESULT now.
  */
