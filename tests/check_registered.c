@@ -391,15 +391,17 @@ Suite *test_suite(void)
 {
 	const int count = sizeof(settings) / sizeof(settings[0]);
 	Suite *suite = suite_create("registered");
-	TCase *indices = test_case_ring(suite, "indices");
-	ON_EACH_RING(indices, a_ring_has_an_index_from_its_first_use_to_its_close);
-	ON_EACH_RING(indices, the_io_uring_that_the_program_gets_is_unchanged);
-	ON_EACH_RING(indices, more_rings_than_indices_work);
-	ON_EACH_RING(indices, the_program_registers_its_own_as_well);
-	TCase *owners = test_case_ring(suite, "owners");
-	ON_EACH_RING(owners, a_ring_opened_elsewhere_is_registered_by_its_owner);
-	ON_EACH_RING(owners, the_index_of_an_ended_owner_is_not_used);
-	ON_EACH_RING(owners, a_forked_child_has_indices_of_its_own);
+	if (test_mode() != TEST_PLAIN) { /* which has no indices */
+		TCase *indices = test_case_ring(suite, "indices");
+		ON_EACH_RING(indices, a_ring_has_an_index_from_its_first_use_to_its_close);
+		ON_EACH_RING(indices, the_io_uring_that_the_program_gets_is_unchanged);
+		ON_EACH_RING(indices, more_rings_than_indices_work);
+		ON_EACH_RING(indices, the_program_registers_its_own_as_well);
+		TCase *owners = test_case_ring(suite, "owners");
+		ON_EACH_RING(owners, a_ring_opened_elsewhere_is_registered_by_its_owner);
+		ON_EACH_RING(owners, the_index_of_an_ended_owner_is_not_used);
+		ON_EACH_RING(owners, a_forked_child_has_indices_of_its_own);
+	}
 	TCase *waits = test_case_ring(suite, "waits");
 	tcase_add_loop_test(waits, a_bound_ends_a_wait_in_every_way, 0, 2 * count);
 	tcase_add_loop_test(waits, a_deadline_ends_a_blocking_call_in_every_way, 0, count);
