@@ -59,8 +59,7 @@ run_one() {
 	plain) export CTXRING_FEATURES=none ;;
 	# Address space randomised by more bits than ThreadSanitizer copes with.
 	tsan) wrapper=(setarch "$(uname -m)" -R) ;;
-	build) wrapper=(timeout 900) ;; # at the lowest priority, beside everything else
-	system) wrapper=(timeout 300) ;;
+	build | system) wrapper=(timeout 600) ;;
 	esac
 	"${wrapper[@]}" "$program" >"$log.log" 2>&1 </dev/null || status=$?
 	if [[ $pass == build || $pass == system ]]; then
@@ -92,11 +91,11 @@ run_some() {
 	[[ $# -eq 0 ]] || printf '%s\0' "$@" | xargs -0 -n 1 -P "$at_a_time" bash -c 'run_one "$0" "$1"' "$pass"
 }
 
-# run_scripts PASS HOW_MANY_AT_A_TIME
-run_scripts() {
+# run_build: the longest come first.
+run_build() {
 	local at=$SECONDS
-	run_some "$1" "$2" tests/"$1"_*.sh
-	echo "-- pass $1: $((SECONDS - at)) s"
+	run_some build "$parallel" $(printf '%s\n' tests/build_{cross,warnings,fuzz,install}.sh tests/build_*.sh | awk '!seen[$0]++')
+	echo "-- pass build: $((SECONDS - at)) s"
 }
 
 # run_system: the scripts that look at the processes of the machine run one at a time. Beside them run those that do not,
@@ -183,38 +182,28 @@ run_soak() {
 	echo "-- pass soak: $((SECONDS - at)) s"
 }
 
-# compile_all: what takes a compiler and nothing else, with what the tests leave of the processors, since most tests wait: the
-# trees of the sanitizers, then the scripts of the pass build.
-compile_all() {
-	local pass
-	for pass in asan tsan faults; do
-		runs $pass && build VARIANT=$pass TOGETHER=1 tests && touch "$results/built.$pass"
-	done
-	runs soak && build VARIANT=asan build/asan/tests/storm build/asan/ctxd &&
-		build VARIANT=tsan build/tsan/tests/storm && build build/ctxd
-	runs build && run_scripts build 1
-	return 0
-}
-
-# await_tree PASS
-await_tree() {
-	while [[ ! -e $results/built.$1 ]]; do
-		kill -0 "$compiling" 2>/dev/null || [[ -e $results/built.$1 ]] || exit 1 # the compilers have said why
-		sleep 0.2
-	done
-}
-
+# The trees that only sanitizers need are built while nothing else runs, two compilers at a time: compilers beside them make
+# races wait for each other, and tests take longer by as much as is saved.
 runs normal || runs denied || runs plain || runs kernels || runs system && build TOGETHER=1 all tests
-(renice -n 19 -p $BASHPID >/dev/null; compile_all) &
-compiling=$!
+for pass in asan tsan faults; do
+	runs $pass && build VARIANT=$pass TOGETHER=1 tests
+done
+runs soak && build VARIANT=asan build/asan/tests/storm build/asan/ctxd &&
+	build VARIANT=tsan build/tsan/tests/storm && build build/ctxd
 for pass in normal denied plain; do
 	runs $pass && run_programs $pass build/tests
 done
 for pass in asan tsan faults; do
-	runs $pass && await_tree $pass && run_programs $pass build/$pass/tests
+	runs $pass && run_programs $pass build/$pass/tests
 done
+# Those of the pass build compile beside the scripts of the pass system, most of which wait.
+compiling=
+if runs build; then
+	run_build &
+	compiling=$!
+fi
 runs system && run_system
-wait "$compiling" || exit 1
+[[ -z $compiling ]] || wait "$compiling"
 runs kernels && run_kernels
 runs soak && run_soak
 
