@@ -196,10 +196,10 @@ done
 for pass in asan tsan faults; do
 	runs $pass && run_programs $pass build/$pass/tests
 done
-# Those of the pass build compile beside the scripts of the pass system, most of which wait.
+# Those of the pass build compile beside the scripts of the pass system, most of which wait, and at the lowest priority.
 compiling=
 if runs build; then
-	run_build &
+	(renice -n 19 -p $BASHPID >/dev/null; run_build) &
 	compiling=$!
 fi
 runs system && run_system
