@@ -10,7 +10,8 @@
 #   denied   with io_uring_setup(2) forbidden by seccomp: ring tests are skipped there
 #   plain    with every optional kernel feature switched off; as in the pass before, without programs that have no rings
 #   faults   tests/check_faults*.c: the k-th system call or allocation fails
-#   build    tests/build_*.sh: compilers, installed copy, exports, includes
+#   build    tests/build_*.sh: compilers, installed copy, exports, includes; build_cross.sh, which compiles library and programs for
+#            another machine, only if the passes are named, since all passes together are to take less than 20 minutes
 #   system   tests/system_*.sh: the real programs
 #   kernels  some of tests/check_*.c on Debian 12's own kernel, in a virtual machine: tests/kernels. Where that
 #            cannot be had it says why, and counts nothing.
@@ -23,6 +24,7 @@
 
 set -u
 cd "$(dirname "$0")/.."
+named=$*
 passes=${*:-normal asan tsan denied plain faults build kernels system soak}
 results=build/results
 parallel=$(nproc)
@@ -94,7 +96,8 @@ run_some() {
 # run_build: the longest come first.
 run_build() {
 	local at=$SECONDS
-	run_some build "$parallel" $(printf '%s\n' tests/build_{cross,warnings,fuzz,install}.sh tests/build_*.sh | awk '!seen[$0]++')
+	run_some build "$parallel" $(printf '%s\n' tests/build_{cross,warnings,fuzz,install}.sh tests/build_*.sh |
+		awk -v named="$named" '!seen[$0]++ && (named || !/build_cross/)')
 	echo "-- pass build: $((SECONDS - at)) s"
 }
 
