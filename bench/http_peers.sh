@@ -11,48 +11,14 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-quick='' json=/dev/null filter=''
-while [ $# -gt 0 ]; do
-	case $1 in
-	--quick) quick=1 ;;
-	--json) json=$2 && shift ;;
-	*) filter=$1 ;;
-	esac
-	shift
-done
+bench=http
+# shellcheck source=bench/servers.sh
+. bench/servers.sh
 seconds=3 turns=5 connections=64
 [ "$quick" ] && seconds=1 turns=3
 
-fail() {
-	echo "http: $*" >&2
-	exit 1
-}
-
 skip() {
 	echo "http: skipped: $*" >&2
-}
-
-children=()
-work=$(mktemp -d) || exit 1
-cleanup() {
-	for pid in "${children[@]}"; do
-		kill "$pid" 2>/dev/null
-		wait "$pid" 2>/dev/null
-	done
-	rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
-
-# await_port NAME FILE: sets $port to what the server that was started last writes into FILE.
-await_port() {
-	for _ in {1..200}; do
-		port=$(cat "$2" 2>/dev/null)
-		[ "$port" ] && return
-		kill -0 "${children[-1]}" 2>/dev/null || fail "$1 ended: $(cat "$work/log")"
-		sleep 0.02
-	done
-	fail "$1 does not say its port"
 }
 
 start_httpd() {
@@ -111,12 +77,6 @@ start_nginx() {
 	fail "nginx finds no port"
 }
 
-stop_last() {
-	kill "${children[-1]}" 2>/dev/null
-	wait "${children[-1]}" 2>/dev/null
-	unset 'children[-1]'
-}
-
 # turn SERVER WAY: appends the requests that the server answered in a second to the results of this way.
 turn() {
 	local header=()
@@ -131,10 +91,6 @@ turn() {
 	stop_last
 	grep -q 'Non-2xx' "$work/wrk" && fail "$1: $(cat "$work/wrk")"
 	awk '/^Requests\/sec/ { print $2 }' "$work/wrk" >>"$work/$1.$2"
-}
-
-median() {
-	sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
 }
 
 # report CASE VALUE RATIO AGAINST GOAL; - for what there is not.

@@ -9,15 +9,9 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-quick='' json=/dev/null filter=''
-while [ $# -gt 0 ]; do
-	case $1 in
-	--quick) quick=1 ;;
-	--json) json=$2 && shift ;;
-	*) filter=$1 ;;
-	esac
-	shift
-done
+bench=httpd
+# shellcheck source=bench/servers.sh
+. bench/servers.sh
 seconds=4 turns=5
 [ "$quick" ] && seconds=1 turns=3
 
@@ -26,48 +20,19 @@ skip() {
 	exit 0
 }
 
-fail() {
-	echo "httpd: $*" >&2
-	exit 1
-}
-
 command -v wrk >/dev/null || skip "wrk is not installed"
 for program in build/examples/httpd build/examples/upstream build/bench/leave; do
 	[ -x $program ] || skip "$program is not built"
 done
 
-children=()
-work=$(mktemp -d) || exit 1
-cleanup() {
-	for pid in "${children[@]}"; do
-		kill "$pid" 2>/dev/null
-		wait "$pid" 2>/dev/null
-	done
-	rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
-
 # start NAME PROGRAM...: starts a server and sets $port to its port.
 start() {
-	local file=$work/$1.port
+	local name=$1
 	shift
-	rm -f "$file"
-	"$@" --port 0 --port-file "$file" >"$work/log" 2>&1 </dev/null &
+	rm -f "$work/$name.port"
+	"$@" --port 0 --port-file "$work/$name.port" >"$work/log" 2>&1 </dev/null &
 	children+=("$!")
-	for _ in {1..200}; do
-		port=$(cat "$file" 2>/dev/null)
-		[ "$port" ] && return
-		kill -0 "$!" 2>/dev/null || fail "$1 ended: $(cat "$work/log")"
-		sleep 0.02
-	done
-	fail "$1 does not say its port"
-}
-
-stop_last() {
-	kill "${children[-1]}" 2>/dev/null
-	wait "${children[-1]}" 2>/dev/null
-	unset 'children[-1]'
+	await_port "$name" "$work/$name.port"
 }
 
 # turn LEAVE_MS PATH: prints how many requests a second the nine clients had answered.
@@ -78,10 +43,6 @@ turn() {
 	wait "$leaver" || fail "the tenth client failed"
 	grep -q 'Non-2xx' "$work/wrk" && fail "$(cat "$work/wrk")"
 	awk '/^Requests\/sec/ { print $2 }' "$work/wrk"
-}
-
-median() {
-	sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
 }
 
 # report CASE VALUE UNIT RATIO AGAINST
