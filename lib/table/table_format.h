@@ -52,6 +52,33 @@ struct ctx_table_area {
 /* The process called exit(3) or returned from main: it was not killed and did not crash. */
 #define CTX_TABLE_EXITED 0x01u
 
+/*
+ * A journal: chunks of CTX_TABLE_CHUNK_SIZE bytes, each a struct ctx_table_chunk followed by entries of
+ * entry_size bytes. Each writing thread has a chunk of its own, which it fills from the front. When it is
+ * full the thread takes the chunk that was filled longest ago, so that the journal holds the latest entries.
+ *
+ * How to read it. For each chunk below area.used: read serial, read count, copy so many entries, and read
+ * serial again. If it changed, the chunk was given to another use meanwhile, and the copy is worth nothing.
+ * Entries below count do not change. Each use of a chunk has its own serial, and serials are given without
+ * gaps, so that a reader that comes again knows what it has missed: a use that it has not seen to its end,
+ * and whose serial is no longer there.
+ */
+struct ctx_table_journal {
+	struct ctx_table_area area; /* its records are the chunks, from slot 0 on */
+	_Atomic uint64_t serial;    /* the last one that was given */
+	uint32_t entry_size;
+	uint32_t reserved;
+};
+
+#define CTX_TABLE_CHUNK_SIZE 4096u
+
+struct ctx_table_chunk {
+	_Atomic uint64_t serial; /* of this use; 0: not in use, or just being given to another one */
+	_Atomic uint32_t count;	 /* entries that are written; its store publishes them */
+	uint32_t writer_tid;
+	uint64_t reserved[6];
+};
+
 struct ctx_table_header {
 	_Atomic uint64_t magic; /* stored last when the table is made: its store publishes the header */
 	uint32_t version;
@@ -64,6 +91,12 @@ struct ctx_table_header {
 	struct ctx_table_area operations;
 	struct ctx_table_area causes;
 	struct ctx_table_area rings;
+	/* From here on: only where header_size says so. Tables of earlier libraries end before. */
+	struct ctx_table_area stems;
+	struct ctx_table_area counters;
+	struct ctx_table_journal ends;		/* of struct ctx_table_end */
+	struct ctx_table_journal contexts_past; /* of struct ctx_table_context_past, while a recording runs */
+	struct ctx_table_journal operations_past; /* of struct ctx_table_operation_past, likewise */
 };
 
 /* How a context was made. */
@@ -104,7 +137,7 @@ struct ctx_table_context {
 	uint32_t cause_slot; /* the record of its text and error; 0: it has neither */
 	uint8_t kind;	     /* enum ctx_table_kind */
 	uint8_t cause_kind;  /* enum ctx_cause_kind */
-	uint16_t reserved;
+	uint16_t stem;	     /* slot of the stem of its label, see struct ctx_table_stem */
 	int32_t cause_code;
 	char label[CTX_TABLE_LABEL_SIZE]; /* ends with a NUL; may be empty */
 };
@@ -165,6 +198,140 @@ struct ctx_table_ring {
 	uint32_t reserved;
 	uint64_t batch_submit_ns;
 	uint64_t batch_reap_ns;
+};
+
+/*
+ * The stem of a label is what many labels have in common: the label with "*" for what counts or names a
+ * single case (table_stem_of() in stem.h has the rules). There are few, and they stay as long as the process.
+ * Slot 0 is the stem of contexts without a label, slot 1 that of all whose stem has no slot.
+ */
+struct ctx_table_stem {
+	char text[CTX_TABLE_LABEL_SIZE]; /* constant once area.used has published it */
+};
+#define CTX_TABLE_STEM_NONE 0u
+#define CTX_TABLE_STEM_OTHER 1u
+#define CTX_TABLE_STEMS 128u
+
+/*
+ * The buckets of a histogram of times. There are two for each power of two of nanoseconds, from
+ * 2^CTX_TABLE_BUCKET_SHIFT (1 us) on: bucket 0 counts what is shorter than that, bucket 1 + 2 * i what is
+ * shorter than 1.5 * 2^(SHIFT + i), bucket 2 + 2 * i what is shorter than 2^(SHIFT + i + 1), and the last one
+ * all that is longer. No bucket counts what another one counts.
+ */
+#define CTX_TABLE_BUCKETS 72u
+#define CTX_TABLE_BUCKET_SHIFT 10u
+#define CTX_TABLE_CAUSES 16u /* more than there are kinds of causes */
+
+/*
+ * What one writer, a thread or a ring, has counted for one stem. The sum over all records of a stem is what
+ * the process has counted. A record stays when its writer ends, and may be continued by another one. Counters
+ * only grow; each is stored by itself, so that a reader may see the end of something before its beginning.
+ */
+struct ctx_table_counters {
+	uint32_t stem;
+	uint32_t reserved;
+	_Atomic uint64_t begun;	   /* contexts that were made */
+	_Atomic uint64_t released; /* contexts that were freed while they were live */
+	_Atomic uint64_t
+		ended[CTX_TABLE_CAUSES];   /* by the kind of the cause, also where a parent's end ended it */
+	_Atomic uint64_t operations_begun; /* operations that were submitted */
+	_Atomic uint64_t operations_finished;  /* with their final completion, however it came */
+	_Atomic uint64_t operations_cancelled; /* of these, because their context ended */
+	uint64_t reserved_counters[2];
+	_Atomic uint64_t ages[CTX_TABLE_BUCKETS]; /* of contexts, from their making to their end, or until
+						     they were freed */
+	_Atomic uint64_t
+		cancels[CTX_TABLE_BUCKETS]; /* of batches, from the beginning to the last completion */
+};
+
+/* An entry of the journal of ends is one of two things. */
+enum ctx_table_end_type {
+	CTX_TABLE_END_CONTEXT = 1, /* an end began with a context */
+	CTX_TABLE_END_BATCH,	   /* a ring has cancelled the operations of a context that ended */
+};
+
+/*
+ * An end that began with a context, or a batch of cancels that one led to. Both name the context; the batch
+ * may be of one below that with which the end began. An end by a call is left out where nobody could notice
+ * it: nothing was below the context or waited for it, it had no operations, and no reason was given.
+ */
+struct ctx_table_end {
+	uint32_t type; /* enum ctx_table_end_type */
+	uint32_t context_slot;
+	uint32_t context_generation;
+	uint32_t tid;	  /* of the thread that ended it, or that drives the ring */
+	uint64_t time_ns; /* of the end; or when the batch began */
+	union {
+		struct {
+			uint64_t created_ns;
+			uint64_t site;	    /* where the context was made */
+			uint64_t done_site; /* the return address of the call that ended it; 0: none did */
+			uint32_t parent_slot;
+			uint32_t parent_generation;
+			int32_t error;	     /* the negative errno of the context */
+			int32_t cause_error; /* that of the cause */
+			int32_t cause_code;
+			uint8_t cause_kind;
+			uint8_t kind; /* enum ctx_table_kind */
+			uint16_t stem;
+			int32_t cause_pid; /* the process that ended it; 0: this one */
+			uint32_t cause_uid;
+			char label[CTX_TABLE_LABEL_SIZE];
+			char text[64]; /* of the cause, cut short */
+		} end;
+		struct {
+			uint64_t submit_ns, reap_ns; /* the rest as in struct ctx_batch */
+			uint32_t ring;		     /* the slot of its record */
+			uint32_t operations, unsent, timed, sqes, enters, cancelled, finished;
+		} batch;
+	};
+};
+
+/* A context, written when it is freed while a recording runs. What is still there is in the area of contexts.
+ */
+struct ctx_table_context_past {
+	uint32_t slot, generation;
+	uint32_t parent_slot, parent_generation;
+	uint32_t creator_tid, done_tid;
+	uint64_t created_ns;
+	uint64_t done_ns; /* 0: it never ended, or with its parent: see state */
+	uint64_t freed_ns;
+	uint64_t site, done_site;
+	uint32_t state; /* as in struct ctx_table_context */
+	int32_t cause_code;
+	uint8_t kind, cause_kind;
+	uint16_t stem;
+	uint32_t reserved;
+	char label[CTX_TABLE_LABEL_SIZE];
+};
+
+/* An operation, written at its final completion while a recording runs. */
+struct ctx_table_operation_past {
+	uint32_t context_slot, context_generation;
+	uint64_t since_ns; /* when it was submitted */
+	uint64_t end_ns;   /* when its completion was seen */
+	int32_t result;	   /* as in the CQE */
+	int32_t fd;
+	uint8_t opcode;
+	uint8_t flags; /* CTX_TABLE_OP_* as they were last */
+	uint16_t ring;
+	uint32_t reserved;
+};
+
+/*
+ * A second memfd of the process, "/memfd:ctxring-control", can be written by whoever can open it: the same
+ * user, and root, as the table can be read by them. The process keeps the journals of what is past until that
+ * time, and at most for CTX_CONTROL_AHEAD_NS from when it sees it; a recorder sets it again and again.
+ * The process stores 0 when the time is over. It believes nothing else of the file.
+ */
+#define CTX_CONTROL_MEMFD_NAME "ctxring-control"
+#define CTX_CONTROL_MAGIC 0x4c54435258544331ull
+#define CTX_CONTROL_SIZE 4096u
+#define CTX_CONTROL_AHEAD_NS 10000000000ull
+
+struct ctx_control {
+	uint64_t magic;
+	_Atomic uint64_t record_until_ns; /* CLOCK_MONOTONIC of the process; 0: nobody records */
 };
 
 #endif
