@@ -22,6 +22,8 @@
 /* How often a whole read yields its CPU to writers that lost theirs. */
 #define YIELDS_MAX 256
 #define RECORD_SIZE_MAX 65536u
+/* The header of tables of earlier libraries ends here. */
+#define HEADER_OLDEST offsetof(struct ctx_table_header, stems)
 
 struct reading {
 	const unsigned char *bytes;
@@ -142,7 +144,7 @@ static int check_version(const struct ctx_table_header *header, char *reason)
 			 header->version, CTX_TABLE_VERSION);
 		return -EPROTO;
 	}
-	if (header->version == 0 || header->header_size < sizeof(*header)) {
+	if (header->version == 0 || header->header_size < HEADER_OLDEST) {
 		snprintf(reason, READER_REASON_SIZE,
 			 "broken table: version %" PRIu32 ", header of %" PRIu32 " bytes", header->version,
 			 header->header_size);
@@ -163,6 +165,8 @@ static int read_header(const void *bytes, size_t size, uint64_t table_size, stru
 	}
 	copy_words(header, bytes, sizeof(*header));
 	result = check_version(header, reason);
+	if (!result && header->header_size < sizeof(*header))
+		memset((char *)header + HEADER_OLDEST, 0, sizeof(*header) - HEADER_OLDEST);
 	if (!result && header->file_size > table_size) {
 		snprintf(reason, READER_REASON_SIZE, "truncated table: %" PRIu64 " bytes of %" PRIu64,
 			 table_size, header->file_size);
@@ -515,6 +519,14 @@ static uint64_t bytes_in_use(const struct ctx_table_area *area)
 {
 	return (uint64_t)area->used *
 	       area->record_size; /* check_area() and clip_area() have bounded both factors */
+}
+
+int snapshot_read_header(const void *bytes, size_t size, struct ctx_table_header *ret_header,
+			 char reason[READER_REASON_SIZE])
+{
+	bool clipped;
+
+	return read_header(bytes, size, size, ret_header, &clipped, reason);
 }
 
 int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,
