@@ -269,8 +269,9 @@ static int fill_table(const struct core *core, uint64_t address, uint64_t size, 
 	for (size_t i = 1; i < READER_RANGES; i++)
 		if (!fill_range(core, address, &ranges[i], bytes))
 			*ret_whole = false;
+	/* The journal of ends is among the ranges above. */
 	journal_ranges(bytes, sizeof(struct ctx_table_header), size, journals);
-	for (size_t i = 0; i < JOURNAL_KINDS; i++)
+	for (size_t i = JOURNAL_CONTEXTS; i < JOURNAL_KINDS; i++)
 		if (!fill_range(core, address, &journals[i], bytes))
 			*ret_whole = false;
 	return 0;
