@@ -37,7 +37,7 @@ static const char *const names[JOURNAL_KINDS] = {[JOURNAL_ENDS] = "ends",
 						 [JOURNAL_OPERATIONS] = "past operations"};
 
 /* The writer may be storing the same words, so each is loaded atomically. All sizes are multiples of 8. */
-static void copy_words(void *to, const void *from, size_t size)
+static void copy_entry(void *to, const void *from, size_t size)
 {
 	uint64_t *out = to;
 	const _Atomic uint64_t *in = from;
@@ -180,7 +180,7 @@ static int make_room(struct journal *journal)
 	return 0;
 }
 
-static void *entry_at(const struct journal *journal, size_t index)
+static void *journal_entry(const struct journal *journal, size_t index)
 {
 	return (char *)journal->entries + index * known_sizes[journal->kind];
 }
@@ -207,11 +207,11 @@ static bool accept_entry(enum journal_kind kind, void *entry)
 static void accept_entries(struct journal *journal, size_t from, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		void *entry = entry_at(journal, from + i);
+		void *entry = journal_entry(journal, from + i);
 		if (!accept_entry(journal->kind, entry))
 			continue;
-		if (entry != entry_at(journal, journal->entry_count))
-			memcpy(entry_at(journal, journal->entry_count), entry, known_sizes[journal->kind]);
+		if (entry != journal_entry(journal, journal->entry_count))
+			memcpy(journal_entry(journal, journal->entry_count), entry, known_sizes[journal->kind]);
 		journal->entry_count++;
 	}
 }
@@ -247,7 +247,7 @@ static int read_chunk(struct journal *journal, uint32_t index)
 			return result;
 		size_t from = journal->entry_count;
 		for (uint32_t i = first; i < count; i++)
-			copy_words(entry_at(journal, from + i - first),
+			copy_entry(journal_entry(journal, from + i - first),
 				   at + sizeof(*chunk) + (size_t)i * layout->entry_size,
 				   known_sizes[journal->kind]);
 		atomic_thread_fence(memory_order_acquire);
