@@ -114,6 +114,9 @@ static inline void table_write_end_of(_Atomic uint32_t *seq, uint32_t before)
 	atomic_store_explicit(seq, before + 2, memory_order_release);
 }
 
+/* Adds a part of an area, in bytes, to core dumps. */
+void table_show_in_dumps(const struct ctx_table_area *area, uint64_t from, uint64_t to);
+
 /* Takes a record for the text of a cause. 0: there is none. */
 uint32_t table_cause_new(void);
 void table_cause_free(uint32_t slot);

@@ -65,8 +65,9 @@ struct ctx_table_area {
  * and whose serial is no longer there.
  */
 struct ctx_table_journal {
-	struct ctx_table_area area; /* its records are the chunks, from slot 0 on */
-	_Atomic uint64_t serial;    /* the last one that was given */
+	struct ctx_table_area area;	 /* its records are the chunks, from slot 0 on */
+	_Atomic uint64_t serial;	 /* the last one that was given */
+	_Atomic uint64_t overwritten_ns; /* the time of the latest entry that was overwritten; 0: none was */
 	uint32_t entry_size;
 	uint32_t reserved;
 };
@@ -254,8 +255,10 @@ enum ctx_table_end_type {
 
 /*
  * An end that began with a context, or a batch of cancels that one led to. Both name the context; the batch
- * may be of one below that with which the end began. An end by a call is left out where nobody could notice
- * it: nothing was below the context or waited for it, it had no operations, and no reason was given.
+ * may be of one below that with which the end began, and of others that ended at about the same time. An end
+ * by a call is left out where nobody could notice it: no context was below it, nobody waited for it or had
+ * registered a callback, it had no operations, and no reason was given. Where only operations could notice
+ * it, the ring writes it with the batch.
  */
 struct ctx_table_end {
 	uint32_t type; /* enum ctx_table_end_type */
@@ -278,13 +281,18 @@ struct ctx_table_end {
 			uint16_t stem;
 			int32_t cause_pid; /* the process that ended it; 0: this one */
 			uint32_t cause_uid;
+			uint32_t below; /* how many contexts ended with it at once */
+			uint32_t reserved;
 			char label[CTX_TABLE_LABEL_SIZE];
-			char text[64]; /* of the cause, cut short */
+			char text[64]; /* of the cause, cut short; with " (on HOST)" if another host began it
+					*/
 		} end;
 		struct {
 			uint64_t submit_ns, reap_ns; /* the rest as in struct ctx_batch */
 			uint32_t ring;		     /* the slot of its record */
 			uint32_t operations, unsent, timed, sqes, enters, cancelled, finished;
+			uint32_t origin_slot; /* the context with which the end began */
+			uint32_t origin_generation;
 		} batch;
 	};
 };
