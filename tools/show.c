@@ -75,7 +75,7 @@ static void print_made(const struct process *process, const struct reader_contex
 	if (context->record.creator_tid)
 		printf(", by thread %" PRIu32, context->record.creator_tid);
 	if (context->record.site)
-		printf(", at %s", site_text(&process->sites, context->record.site, site, sizeof(site)));
+		printf(", at %s", site_name_text(process, context->record.site, site, sizeof(site)));
 	putchar('\n');
 }
 
