@@ -8,6 +8,7 @@
 #include "names.h"
 #include "select.h"
 #include "service.h"
+#include "watched.h"
 
 #define ANCESTORS_SHOWN 100
 #define CHILDREN_SHOWN 100
@@ -87,6 +88,8 @@ static void print_context(struct process *process, const struct reader_context *
 	       colour(COLOUR_PLAIN), escape(context->record.label, label, sizeof(label)));
 	print_line("process", format_process(process, text));
 	print_line("kind", context_kind_name(context->record.kind));
+	if (*watched_text(process, context, text))
+		print_line("watches", text);
 	if (*service_note(process, context, text, sizeof(text)))
 		print_line("across", text + 1);
 	printf("  %-11s %s%s%s\n", "state", colour(state_colour(context->record.state)),

@@ -14,6 +14,7 @@
 #include "names.h"
 #include "select.h"
 #include "service.h"
+#include "watched.h"
 
 /* jansson's integers are signed. A number that is too great for them becomes the greatest. */
 static json_t *number_json(uint64_t value)
@@ -185,6 +186,7 @@ static json_t *context_json(struct process *process, const struct reader_context
 	json_object_set_new(object, "depth", json_integer(context->depth));
 	json_object_set_new(object, "label", escaped_json(record->label));
 	json_object_set_new(object, "kind", json_string(context_kind_name(record->kind)));
+	json_object_set_new(object, "watches", watched_json(process, context));
 	json_object_set_new(object, "state", json_string(state_name(record->state)));
 	json_object_set_new(object, "cause", cause_json(process, context, named));
 	json_object_set_new(object, "created_ns", number_json(record->created_ns));
