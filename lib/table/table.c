@@ -74,6 +74,7 @@ static void lay_out_header(struct ctx_table_header *header, unsigned shrink)
 		.operations = lay_out_area(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_operation)),
 		.causes = lay_out_area(&offset, 1u << 16 >> shrink, sizeof(struct ctx_table_cause)),
 		.rings = lay_out_area(&offset, RINGS_MAX, sizeof(struct ctx_table_ring)),
+		.identities = lay_out_area(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_identity)),
 	};
 	header->file_size = offset;
 }
@@ -117,6 +118,7 @@ static void map_areas(struct ctx_table_header *memory, const struct ctx_table_he
 		.operations = (struct ctx_table_operation *)(base + layout->operations.offset),
 		.causes = (struct ctx_table_cause *)(base + layout->causes.offset),
 		.rings = (struct ctx_table_ring *)(base + layout->rings.offset),
+		.identities = (struct ctx_table_identity *)(base + layout->identities.offset),
 	};
 	show_in_dumps(&layout->contexts, 0, DUMP_STEP);
 	show_in_dumps(&layout->operations, 0, DUMP_STEP);
@@ -266,6 +268,23 @@ void table_spill(void)
 	release_slots(&table_magazine, TABLE_MAGAZINE_SIZE - REFILL);
 	lock_release(&table_lock);
 	table_keep();
+}
+
+void table_note_identity(uint32_t slot, uint32_t generation, const uint8_t trace[16], const uint8_t sender[8])
+{
+	struct ctx_table_identity *record = &table_map.identities[slot];
+
+	/* used is one more than the highest slot that has one. */
+	struct ctx_table_area *area = &table_map.header->identities;
+	uint32_t used = atomic_load_explicit(&area->used, memory_order_relaxed);
+	while (used <= slot && !atomic_compare_exchange_weak(&area->used, &used, slot + 1))
+		;
+	atomic_store_explicit(&record->generation, 0, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst);
+	memcpy(record->trace, trace, sizeof(record->trace));
+	memcpy(record->sender, sender, sizeof(record->sender));
+	/* The partner is the reader, which loads it before and after its copy. */
+	atomic_store_explicit(&record->generation, generation, memory_order_release);
 }
 
 /* ---- causes, rings, operations */
