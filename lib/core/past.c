@@ -94,6 +94,21 @@ bool past_has_audience(struct ctx_context *ctx, uint32_t state_before)
 	return found || callback_pending(ctx);
 }
 
+/* The identity that ctx_extract gave to the context, or zeroes. */
+static void copy_identity(const struct ctx_context *ctx, struct ctx_table_context_past *entry)
+{
+	const struct ctx_table_identity *identity = &table_map.identities[ctx->slot];
+
+	memset(entry->trace, 0, sizeof(entry->trace));
+	memset(entry->sender, 0, sizeof(entry->sender));
+	/* Reading the holes of a sparse file would allocate memory. */
+	if (ctx->slot >= atomic_load_explicit(&table_map.header->identities.used, memory_order_relaxed) ||
+	    atomic_load_explicit(&identity->generation, memory_order_relaxed) != ctx->generation)
+		return;
+	memcpy(entry->trace, identity->trace, sizeof(entry->trace));
+	memcpy(entry->sender, identity->sender, sizeof(entry->sender));
+}
+
 void past_write_context(const struct ctx_context *ctx)
 {
 	uint64_t now_ns = clock_coarse_ns();
@@ -123,6 +138,7 @@ void past_write_context(const struct ctx_context *ctx)
 	entry->cause_kind = own ? record->cause_kind : 0;
 	entry->stem = record->stem;
 	entry->reserved = 0;
+	copy_identity(ctx, entry);
 	memcpy(entry->label, record->label, sizeof(entry->label));
 	journal_end(TABLE_CONTEXTS_PAST, sizeof(*entry));
 }

@@ -99,6 +99,10 @@ struct ctx_table_header {
 	struct ctx_table_journal ends;		/* of struct ctx_table_end */
 	struct ctx_table_journal contexts_past; /* of struct ctx_table_context_past, while a recording runs */
 	struct ctx_table_journal operations_past; /* of struct ctx_table_operation_past, likewise */
+	struct ctx_table_area identities;	  /* the record of a context has the context's slot */
+	/* From which ctx_inject(3) computes the identities of this process, see lib/table/identity.h. 0:
+	 * it has not given one to anybody yet. */
+	_Atomic uint64_t identity_number;
 };
 
 /* How a context was made. */
@@ -165,6 +169,17 @@ struct ctx_table_context {
  * CTX_TABLE_SOURCE_FULL where all tasks must stall.
  */
 #define CTX_TABLE_SOURCE_FULL 0x100u
+
+/*
+ * The identity that ctx_extract(3) gave to a context, and so to all below it. It is valid while the context
+ * of its slot has that generation.
+ */
+struct ctx_table_identity {
+	_Atomic uint32_t generation; /* stored last; 0 while the record is written */
+	uint32_t reserved;
+	uint8_t trace[16];
+	uint8_t sender[8]; /* the sender's span; all zero: the trace began here */
+};
 
 /* A cause that has a text, an error of its own, or began on another host. Tables of earlier libraries lack
  * the host. */
@@ -334,6 +349,8 @@ struct ctx_table_context_past {
 	uint8_t kind, cause_kind;
 	uint16_t stem;
 	uint32_t reserved;
+	uint8_t trace[16]; /* as in struct ctx_table_identity; all zero: it has no identity of its own */
+	uint8_t sender[8];
 	char label[CTX_TABLE_LABEL_SIZE];
 };
 
