@@ -389,7 +389,7 @@ static const struct {
 	 "'and' or 'or' is missing here; a value with blanks is quoted: label=\"GET /\""},
 	{"1 2", "  ^", "'and' or 'or' is missing here; a value with blanks is quoted: label=\"GET /\""},
 	{"1,2", " ^", "several values stand behind a key: label=A,B; or write 'or'"},
-	{"label=\"a\033\" x", "          ^",
+	{"label=\"a\033\" x", "           ^",
 	 "'and' or 'or' is missing here; a value with blanks is quoted: label=\"GET /\""},
 	{"x\033=1", " ^", NULL},
 };
