@@ -248,6 +248,26 @@ START_TEST(refuses_areas_behind_the_end)
 }
 END_TEST
 
+/* The header of the first libraries ended behind the rings. What follows there is not believed. */
+START_TEST(reads_tables_of_earlier_libraries)
+{
+	struct made_table table = sample();
+	struct snapshot snapshot;
+
+	made_table_header(&table)->header_size = offsetof(struct ctx_table_header, stems);
+	memset(&made_table_header(&table)->stems, 0xff, sizeof(struct ctx_table_area));
+	read_well(&table, &snapshot);
+	ck_assert_uint_eq(snapshot.context_count, 5);
+	ck_assert_uint_eq(snapshot.header.stems.used, 0);
+	snapshot_free(&snapshot);
+	made_table_header(&table)->header_size = sizeof(struct ctx_table_header);
+	read_badly(&table, -EINVAL);
+	made_table_header(&table)->header_size = offsetof(struct ctx_table_header, stems) - 8;
+	read_badly(&table, -EPROTO);
+	free(table.bytes);
+}
+END_TEST
+
 /* Parent links in a circle are cut, and everything is still listed once. */
 START_TEST(survives_circles)
 {
@@ -493,6 +513,7 @@ Suite *test_suite(void)
 	tcase_add_test(bad, refuses_every_truncation);
 	tcase_add_test(bad, refuses_areas_behind_the_end);
 	tcase_add_test(bad, refuses_to_allocate_holes);
+	tcase_add_test(bad, reads_tables_of_earlier_libraries);
 	tcase_add_test(bad, survives_circles);
 	tcase_add_test(bad, checks_generations);
 	tcase_add_test(bad, reads_the_host_of_a_cause_where_there_is_one);

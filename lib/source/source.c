@@ -155,8 +155,8 @@ static void source_context_released(struct watch *watch)
 	}
 }
 
-static const struct watch_ops source_watch_ops = {.done = source_context_done,
-						  .released = source_context_released};
+static const struct watch_ops source_watch_ops = {
+	.done = source_context_done, .released = source_context_released, .quiet = true};
 
 /* ---- making one */
 

@@ -32,6 +32,8 @@ struct table_map {
 	struct ctx_table_operation *operations;
 	struct ctx_table_cause *causes;
 	struct ctx_table_ring *rings;
+	struct ctx_table_stem *stems;
+	struct ctx_table_counters *counters;
 };
 
 extern struct table_map table_map;
@@ -111,6 +113,9 @@ static inline void table_write_end_of(_Atomic uint32_t *seq, uint32_t before)
 {
 	atomic_store_explicit(seq, before + 2, memory_order_release);
 }
+
+/* Adds a part of an area, in bytes, to core dumps. */
+void table_show_in_dumps(const struct ctx_table_area *area, uint64_t from, uint64_t to);
 
 /* Takes a record for the text of a cause. 0: there is none. */
 uint32_t table_cause_new(void);

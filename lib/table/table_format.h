@@ -6,7 +6,8 @@
  *
  * Each process that uses the library keeps one memfd, mapped shared and named so
  * that /proc/PID/maps shows "/memfd:ctxring (deleted)". It is a header followed
- * by four arrays of fixed-size records: contexts, operations, causes and rings.
+ * by arrays of fixed-size records: contexts, operations, causes, rings, stems of
+ * labels and counters, and by three journals of what is past.
  * The file is sparse, has its final size from the start and carries the seals
  * F_SEAL_FUTURE_WRITE|SHRINK|GROW|SEAL, so that nobody but its process, which
  * mapped it before sealing, can write it, and nobody can cut it under a reader.
@@ -17,7 +18,7 @@
  * sequence count: read seq, which must be even, copy, and read seq again; if it
  * changed, try again a bounded number of times, then skip the record. Indexes in records may be stale or
  * nonsense: check them, and check the generation of the record that they lead to.
- * Slot 0 of every area is never used, so that 0 can say "none".
+ * Slot 0 of every area but those of journals is never used, so that 0 can say "none".
  *
  * Fields that are _Atomic are stored outside a sequence count, or read without one. They have the size and
  * the place of plain ones. A copy is made through pointers to _Atomic, and may then be read as anything is.
@@ -40,7 +41,7 @@
 #define CTX_TABLE_HOST_SIZE 64
 
 /* One area: count records of record_size bytes each, from offset on. used is one more than the highest slot
- * that was ever in use. */
+ * that was ever in use, and 0 when none was. */
 struct ctx_table_area {
 	uint64_t offset;
 	uint32_t record_size;
@@ -64,8 +65,9 @@ struct ctx_table_area {
  * and whose serial is no longer there.
  */
 struct ctx_table_journal {
-	struct ctx_table_area area; /* its records are the chunks, from slot 0 on */
-	_Atomic uint64_t serial;    /* the last one that was given */
+	struct ctx_table_area area;	 /* its records are the chunks, from slot 0 on */
+	_Atomic uint64_t serial;	 /* the last one that was given */
+	_Atomic uint64_t overwritten_ns; /* the time of the latest entry that was overwritten; 0: none was */
 	uint32_t entry_size;
 	uint32_t reserved;
 };
@@ -203,7 +205,7 @@ struct ctx_table_ring {
 /*
  * The stem of a label is what many labels have in common: the label with "*" for what counts or names a
  * single case (table_stem_of() in stem.h has the rules). There are few, and they stay as long as the process.
- * Slot 0 is the stem of contexts without a label, slot 1 that of all whose stem has no slot.
+ * Slot 0 is the stem of contexts without a label and has no text, slot 1 that of all whose stem has no slot.
  */
 struct ctx_table_stem {
 	char text[CTX_TABLE_LABEL_SIZE]; /* constant once area.used has published it */
@@ -226,6 +228,7 @@ struct ctx_table_stem {
  * What one writer, a thread or a ring, has counted for one stem. The sum over all records of a stem is what
  * the process has counted. A record stays when its writer ends, and may be continued by another one. Counters
  * only grow; each is stored by itself, so that a reader may see the end of something before its beginning.
+ * Slot 1 is of the stem CTX_TABLE_STEM_OTHER. All writers that found no record free share it.
  */
 struct ctx_table_counters {
 	uint32_t stem;
@@ -252,8 +255,10 @@ enum ctx_table_end_type {
 
 /*
  * An end that began with a context, or a batch of cancels that one led to. Both name the context; the batch
- * may be of one below that with which the end began. An end by a call is left out where nobody could notice
- * it: nothing was below the context or waited for it, it had no operations, and no reason was given.
+ * may be of one below that with which the end began, and of others that ended at about the same time. An end
+ * by a call is left out where nobody could notice it: no context was below it, nobody waited for it or had
+ * registered a callback, it had no operations, and no reason was given. Where only operations could notice
+ * it, the ring writes it with the batch.
  */
 struct ctx_table_end {
 	uint32_t type; /* enum ctx_table_end_type */
@@ -276,13 +281,18 @@ struct ctx_table_end {
 			uint16_t stem;
 			int32_t cause_pid; /* the process that ended it; 0: this one */
 			uint32_t cause_uid;
+			uint32_t below; /* how many contexts ended with it at once */
+			uint32_t reserved;
 			char label[CTX_TABLE_LABEL_SIZE];
-			char text[64]; /* of the cause, cut short */
+			char text[64]; /* of the cause, cut short; with " (on HOST)" if another host began it
+					*/
 		} end;
 		struct {
 			uint64_t submit_ns, reap_ns; /* the rest as in struct ctx_batch */
 			uint32_t ring;		     /* the slot of its record */
 			uint32_t operations, unsent, timed, sqes, enters, cancelled, finished;
+			uint32_t origin_slot; /* the context with which the end began */
+			uint32_t origin_generation;
 		} batch;
 	};
 };

@@ -66,7 +66,7 @@ static json_t *cause_json(const struct process *process, const struct reader_con
 		return cause;
 	own = origin->cause == READER_NONE ? NULL : &process->snapshot.causes[origin->cause];
 	error = own ? own->error : (int)(origin->record.state & CTX_TABLE_ERRNO);
-	json_object_set_new(cause, "kind", json_string(cause_kind_name(origin->record.cause_kind)));
+	json_object_set_new(cause, "kind", json_string(ctx_cause_kind_name(origin->record.cause_kind)));
 	json_object_set_new(cause, "code", json_integer(origin->record.cause_code));
 	json_object_set_new(cause, "error", json_string(errno_text(error, name, sizeof(name))));
 	json_object_set_new(cause, "text", own && own->text[0] ? escaped_json(own->text) : json_null());

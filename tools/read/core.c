@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "discover.h"
+#include "read_journal.h"
 
 #define TABLE_PATH "/memfd:" CTX_TABLE_MEMFD_NAME
 #define FILE_ENTRIES_MAX 1000000u
@@ -245,11 +246,18 @@ static int find_by_magic(struct core *core)
 	return 0;
 }
 
+/* Copies part of the table at address to its place in bytes. Returns whether the core held all of it. */
+static bool fill_range(const struct core *core, uint64_t address, const struct reader_range *range,
+		       char *bytes)
+{
+	return !range->size || copy_memory(core, address + range->offset, range->size, bytes + range->offset);
+}
+
 /* Copies the parts of the table that are in use to their places in bytes, which begins with the header. */
 static int fill_table(const struct core *core, uint64_t address, uint64_t size, char *bytes,
 		      struct unreadable *unreadable, bool *ret_whole)
 {
-	struct reader_range ranges[READER_RANGES];
+	struct reader_range ranges[READER_RANGES], journals[JOURNAL_KINDS];
 	char reason[READER_REASON_SIZE];
 
 	*ret_whole = true;
@@ -259,20 +267,27 @@ static int fill_table(const struct core *core, uint64_t address, uint64_t size, 
 	}
 	/* The first range is the header, which is there already. */
 	for (size_t i = 1; i < READER_RANGES; i++)
-		if (ranges[i].size &&
-		    !copy_memory(core, address + ranges[i].offset, ranges[i].size, bytes + ranges[i].offset))
+		if (!fill_range(core, address, &ranges[i], bytes))
+			*ret_whole = false;
+	/* The journal of ends is among the ranges above. */
+	journal_ranges(bytes, sizeof(struct ctx_table_header), size, journals);
+	for (size_t i = JOURNAL_CONTEXTS; i < JOURNAL_KINDS; i++)
+		if (!fill_range(core, address, &journals[i], bytes))
 			*ret_whole = false;
 	return 0;
 }
 
+/* Adds the process whose table is at bytes. The survey takes over bytes where it keeps tables. */
 static int add_core_process(struct survey *survey, struct core *core, const char *bytes, uint64_t size,
 			    struct unreadable *unreadable)
 {
 	char reason[READER_REASON_SIZE];
-	struct snapshot snapshot;
+	struct snapshot snapshot = {0};
 	struct process *process;
+	int result = survey->keep_tables ? snapshot_read_header(bytes, size, &snapshot.header, reason)
+					 : snapshot_read(bytes, size, UINT64_MAX, &snapshot, reason);
 
-	if (snapshot_read(bytes, size, UINT64_MAX, &snapshot, reason)) {
+	if (result) {
 		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
 		return -EINVAL;
 	}
@@ -288,6 +303,10 @@ static int add_core_process(struct survey *survey, struct core *core, const char
 	/* A core has no clock: the last event that the table knows counts as now. */
 	process->now_ns = snapshot.latest_ns;
 	process->snapshot = snapshot;
+	if (survey->keep_tables) {
+		process->table = (const unsigned char *)bytes;
+		process->table_size = size;
+	}
 	for (size_t i = 0; i < core->sites.count; i++) {
 		const struct site_range *range = &core->sites.ranges[i];
 
@@ -329,7 +348,9 @@ static int add_table(struct survey *survey, struct core *core, uint64_t address,
 	if (!result && !whole)
 		snprintf(unreadable->reason, sizeof(unreadable->reason),
 			 "the core file holds only a part of the table: it was cut short, see ulimit -c");
-	munmap(bytes, header.file_size);
+	if (!survey->keep_tables || !survey->process_count ||
+	    survey->processes[survey->process_count - 1].table != bytes)
+		munmap(bytes, header.file_size);
 	if (result == -ENOMEM)
 		return result;
 	return result || !whole ? survey_add_unreadable(survey, unreadable) : 0;
@@ -397,14 +418,14 @@ static int open_core(const char *path, char *reason, size_t size)
 	return fd;
 }
 
-int survey_core(const char *path, struct survey *ret_survey)
+static int survey_core_file(const char *path, bool keep_table, struct survey *ret_survey)
 {
 	struct core core = {0};
 	struct unreadable unreadable = {0};
 	struct stat status;
 	int result;
 
-	*ret_survey = (struct survey){0};
+	*ret_survey = (struct survey){.keep_tables = keep_table};
 	core.fd = open_core(path, unreadable.reason, sizeof(unreadable.reason));
 	if (core.fd < 0) {
 		result = survey_add_unreadable(ret_survey, &unreadable);
@@ -423,4 +444,14 @@ int survey_core(const char *path, struct survey *ret_survey)
 	if (result)
 		survey_free(ret_survey);
 	return result;
+}
+
+int survey_core(const char *path, struct survey *ret_survey)
+{
+	return survey_core_file(path, false, ret_survey);
+}
+
+int survey_core_table(const char *path, struct survey *ret_survey)
+{
+	return survey_core_file(path, true, ret_survey);
 }
