@@ -6,8 +6,8 @@
 #include "commands.h"
 #include "format.h"
 #include "names.h"
-#include "select.h"
 #include "service.h"
+#include "target.h"
 #include "watched.h"
 
 #define ANCESTORS_SHOWN 100
@@ -127,19 +127,19 @@ static void print_process(const struct process *process)
 		printf("  %s\n", format_ring(process, &process->snapshot.rings[i], text));
 }
 
-static int print_selection(const struct view_options *options, struct survey *survey)
+static int print_target(const struct view_options *options, struct survey *survey)
 {
-	struct selection selection;
-	int code = select_one(options->id, survey, &selection);
+	struct target target;
+	int code = target_find(options->id, survey, &target);
 
 	if (code != EXIT_OK)
 		return code;
-	if (selection.context)
-		print_context(selection.process, selection.context);
+	if (target.context)
+		print_context(target.process, target.context);
 	else
-		print_process(selection.process);
+		print_process(target.process);
 	return EXIT_OK;
 }
 
 const struct view view_show = {
-	.name = "show", .help = help, .letters = "pcjwnh", .takes_id = true, .print = print_selection};
+	.name = "show", .help = help, .letters = "pcjwnh", .takes_id = true, .print = print_target};
