@@ -4,7 +4,7 @@
 
 #include "commands.h"
 #include "describe.h"
-#include "select.h"
+#include "target.h"
 
 static const char help[] = "Usage: ctxtool show [OPTION...] ID|PID|LABEL\n"
 			   "Show all that is known of one context, or of a process with its rings.\n"
@@ -22,19 +22,19 @@ static const char help[] = "Usage: ctxtool show [OPTION...] ID|PID|LABEL\n"
 			   "Exit codes: 0 shown, 1 no such context, 2 wrong usage, or a label that several\n"
 			   "have, 3 something could not be read, 4 no memory, or the output failed.\n";
 
-static int print_selection(const struct view_options *options, struct survey *survey)
+static int print_target(const struct view_options *options, struct survey *survey)
 {
-	struct selection selection;
-	int code = select_one(options->id, survey, &selection);
+	struct target target;
+	int code = target_find(options->id, survey, &target);
 
 	if (code != EXIT_OK)
 		return code;
-	if (selection.context)
-		describe_context(stdout, true, selection.process, selection.context);
+	if (target.context)
+		describe_context(stdout, true, target.process, target.context);
 	else
-		describe_process(stdout, selection.process);
+		describe_process(stdout, target.process);
 	return EXIT_OK;
 }
 
 const struct view view_show = {
-	.name = "show", .help = help, .letters = "pcjwnh", .takes_id = true, .print = print_selection};
+	.name = "show", .help = help, .letters = "pcjwnh", .takes_id = true, .print = print_target};

@@ -12,8 +12,8 @@
 
 #include "format.h"
 #include "names.h"
-#include "select.h"
 #include "service.h"
+#include "target.h"
 
 /* jansson's integers are signed. A number that is too great for them becomes the greatest. */
 static json_t *number_json(uint64_t value)
@@ -298,21 +298,21 @@ static json_t *unreadable_json(const struct survey *survey)
 int json_print(const struct view_options *options, const struct view *view, struct survey *survey)
 {
 	bool lines = options->watch || options->rounds || view->full_screen;
-	struct selection selection = {0};
+	struct target target = {0};
 	const char *separator = "";
 	int code = EXIT_OK, failed = 0;
 
 	if (options->id)
-		code = select_one(options->id, survey, &selection);
+		code = target_find(options->id, survey, &target);
 	else if (!survey->process_count)
 		code = EXIT_NOTHING;
 	fputs("{\"processes\": [", stdout);
 	for (size_t i = 0; i < survey->process_count && !failed; i++) {
-		if (options->id && selection.process != &survey->processes[i])
+		if (options->id && target.process != &survey->processes[i])
 			continue;
 		printf("%s%s", separator, lines ? "" : "\n");
 		separator = ", ";
-		failed = write_process(&survey->processes[i], selection.context, lines ? "" : "\n");
+		failed = write_process(&survey->processes[i], target.context, lines ? "" : "\n");
 	}
 	printf("],%s\"unreadable\": ", lines ? " " : "\n");
 	failed |= write_json(unreadable_json(survey), 0);
