@@ -14,6 +14,11 @@
 #define RUN_SMALLEST 64u
 #define RUN_SIZES 15 /* the powers of two from 64 to 2^20 */
 #define RINGS_MAX 1024u
+#define COUNTERS_MAX 4096u
+/* How many entries they hold: 2,800 ends, 36,000 contexts, 400,000 operations. */
+#define ENDS_CHUNKS 128u
+#define CONTEXTS_PAST_CHUNKS 1024u
+#define OPERATIONS_PAST_CHUNKS 4096u
 #define REFILL (TABLE_MAGAZINE_SIZE / 2)
 /* Areas are added to core dumps in steps of this size. */
 #define DUMP_STEP (256 * 1024ull)
@@ -60,6 +65,21 @@ static struct ctx_table_area lay_out_area(uint64_t *offset, uint32_t count, size
 	return area;
 }
 
+/* The chunks of a journal are pages, which the first use of each takes. */
+static struct ctx_table_journal lay_out_journal(uint64_t *offset, uint32_t chunks, size_t entry_size)
+{
+	struct ctx_table_journal journal = {.area = lay_out_area(offset, chunks, CTX_TABLE_CHUNK_SIZE),
+					    .entry_size = (uint32_t)entry_size};
+
+	atomic_init(&journal.area.used, 0);
+	return journal;
+}
+
+static uint32_t shrink_count(uint32_t count, unsigned shrink)
+{
+	return count >> shrink < 4 ? 4 : count >> shrink;
+}
+
 static void lay_out_header(struct ctx_table_header *header, unsigned shrink)
 {
 	uint64_t offset = PAGE;
@@ -74,6 +94,15 @@ static void lay_out_header(struct ctx_table_header *header, unsigned shrink)
 		.operations = lay_out_area(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_operation)),
 		.causes = lay_out_area(&offset, 1u << 16 >> shrink, sizeof(struct ctx_table_cause)),
 		.rings = lay_out_area(&offset, RINGS_MAX, sizeof(struct ctx_table_ring)),
+		.stems = lay_out_area(&offset, CTX_TABLE_STEMS, sizeof(struct ctx_table_stem)),
+		.counters = lay_out_area(&offset, shrink_count(COUNTERS_MAX, shrink),
+					 sizeof(struct ctx_table_counters)),
+		.ends = lay_out_journal(&offset, shrink_count(ENDS_CHUNKS, shrink),
+					sizeof(struct ctx_table_end)),
+		.contexts_past = lay_out_journal(&offset, shrink_count(CONTEXTS_PAST_CHUNKS, shrink),
+						 sizeof(struct ctx_table_context_past)),
+		.operations_past = lay_out_journal(&offset, shrink_count(OPERATIONS_PAST_CHUNKS, shrink),
+						   sizeof(struct ctx_table_operation_past)),
 	};
 	header->file_size = offset;
 }
@@ -117,11 +146,22 @@ static void map_areas(struct ctx_table_header *memory, const struct ctx_table_he
 		.operations = (struct ctx_table_operation *)(base + layout->operations.offset),
 		.causes = (struct ctx_table_cause *)(base + layout->causes.offset),
 		.rings = (struct ctx_table_ring *)(base + layout->rings.offset),
+		.stems = (struct ctx_table_stem *)(base + layout->stems.offset),
+		.counters = (struct ctx_table_counters *)(base + layout->counters.offset),
 	};
 	show_in_dumps(&layout->contexts, 0, DUMP_STEP);
 	show_in_dumps(&layout->operations, 0, DUMP_STEP);
 	show_in_dumps(&layout->causes, 0, DUMP_STEP);
 	show_in_dumps(&layout->rings, 0, UINT64_MAX);
+	show_in_dumps(&layout->stems, 0, UINT64_MAX);
+	show_in_dumps(&layout->counters, 0, DUMP_STEP);
+	show_in_dumps(&layout->ends.area, 0, UINT64_MAX);
+	/* Slot 1 of both is there from the beginning: of all stems without a slot, and of all writers without
+	 * a record. */
+	strcpy(table_map.stems[CTX_TABLE_STEM_OTHER].text, "other");
+	table_map.counters[1].stem = CTX_TABLE_STEM_OTHER;
+	atomic_store_explicit(&header->stems.used, CTX_TABLE_STEM_OTHER + 1, memory_order_relaxed);
+	atomic_store_explicit(&header->counters.used, 2, memory_order_relaxed);
 	atomic_store_explicit(&header->magic, CTX_TABLE_MAGIC, memory_order_release);
 }
 

@@ -32,6 +32,8 @@ struct table_map {
 	struct ctx_table_operation *operations;
 	struct ctx_table_cause *causes;
 	struct ctx_table_ring *rings;
+	struct ctx_table_stem *stems;
+	struct ctx_table_counters *counters;
 };
 
 extern struct table_map table_map;

@@ -6,7 +6,8 @@
  *
  * Each process that uses the library keeps one memfd, mapped shared and named so
  * that /proc/PID/maps shows "/memfd:ctxring (deleted)". It is a header followed
- * by four arrays of fixed-size records: contexts, operations, causes and rings.
+ * by arrays of fixed-size records: contexts, operations, causes, rings, stems of
+ * labels and counters, and by three journals of what is past.
  * The file is sparse, has its final size from the start and carries the seals
  * F_SEAL_FUTURE_WRITE|SHRINK|GROW|SEAL, so that nobody but its process, which
  * mapped it before sealing, can write it, and nobody can cut it under a reader.
@@ -17,7 +18,7 @@
  * sequence count: read seq, which must be even, copy, and read seq again; if it
  * changed, try again a bounded number of times, then skip the record. Indexes in records may be stale or
  * nonsense: check them, and check the generation of the record that they lead to.
- * Slot 0 of every area is never used, so that 0 can say "none".
+ * Slot 0 of every area but those of journals is never used, so that 0 can say "none".
  *
  * Fields that are _Atomic are stored outside a sequence count, or read without one. They have the size and
  * the place of plain ones. A copy is made through pointers to _Atomic, and may then be read as anything is.
@@ -40,7 +41,7 @@
 #define CTX_TABLE_HOST_SIZE 64
 
 /* One area: count records of record_size bytes each, from offset on. used is one more than the highest slot
- * that was ever in use. */
+ * that was ever in use, and 0 when none was. */
 struct ctx_table_area {
 	uint64_t offset;
 	uint32_t record_size;
@@ -203,7 +204,7 @@ struct ctx_table_ring {
 /*
  * The stem of a label is what many labels have in common: the label with "*" for what counts or names a
  * single case (table_stem_of() in stem.h has the rules). There are few, and they stay as long as the process.
- * Slot 0 is the stem of contexts without a label, slot 1 that of all whose stem has no slot.
+ * Slot 0 is the stem of contexts without a label and has no text, slot 1 that of all whose stem has no slot.
  */
 struct ctx_table_stem {
 	char text[CTX_TABLE_LABEL_SIZE]; /* constant once area.used has published it */
@@ -226,6 +227,7 @@ struct ctx_table_stem {
  * What one writer, a thread or a ring, has counted for one stem. The sum over all records of a stem is what
  * the process has counted. A record stays when its writer ends, and may be continued by another one. Counters
  * only grow; each is stored by itself, so that a reader may see the end of something before its beginning.
+ * Slot 1 is of the stem CTX_TABLE_STEM_OTHER. All writers that found no record free share it.
  */
 struct ctx_table_counters {
 	uint32_t stem;
