@@ -6,6 +6,7 @@
 #include "format.h"
 #include "names.h"
 #include "service.h"
+#include "watched.h"
 
 #define ANCESTORS_SHOWN 100
 #define CHILDREN_SHOWN 100
@@ -72,7 +73,7 @@ static void print_made(const struct page *page, const struct process *process,
 		fprintf(page->to, ", by thread %" PRIu32, context->record.creator_tid);
 	if (context->record.site)
 		fprintf(page->to, ", at %s",
-			site_text(&process->sites, context->record.site, site, sizeof(site)));
+			site_name_text(process, context->record.site, site, sizeof(site)));
 	fputc('\n', page->to);
 }
 
@@ -106,6 +107,8 @@ void describe_context(FILE *to, bool coloured, struct process *process, const st
 		escape(context->record.label, label, sizeof(label)));
 	print_line(page, "process", format_process(process, text));
 	print_line(page, "kind", context_kind_name(context->record.kind));
+	if (*watched_text(process, context, text))
+		print_line(page, "watches", text);
 	if (*service_note(process, context, text, sizeof(text)))
 		print_line(page, "across", text + 1);
 	fprintf(page->to, "  %-11s %s%s%s\n", "state", shade(page, state_colour(context->record.state)),

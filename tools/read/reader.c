@@ -557,6 +557,14 @@ static uint64_t bytes_in_use(struct ctx_table_header *header)
 	return bytes;
 }
 
+int snapshot_read_header(const void *bytes, size_t size, struct ctx_table_header *ret_header,
+			 char reason[READER_REASON_SIZE])
+{
+	bool clipped;
+
+	return read_header(bytes, size, size, ret_header, &clipped, reason);
+}
+
 int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,
 		  char reason[READER_REASON_SIZE])
 {

@@ -82,6 +82,12 @@ struct reader_range {
 int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,
 		  char reason[READER_REASON_SIZE]);
 
+/*
+ * Reads only the header of the table. What an earlier library's header lacks is 0. Errors as snapshot_read().
+ */
+int snapshot_read_header(const void *bytes, size_t size, struct ctx_table_header *ret_header,
+			 char reason[READER_REASON_SIZE]);
+
 /* Frees the arrays. A zeroed or freed snapshot is allowed. */
 void snapshot_free(struct snapshot *snapshot);
 

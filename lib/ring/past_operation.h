@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* Writes to the journals of the table which batches are over, and, while somebody records, which operations.
+ */
+#ifndef CTX_PAST_OPERATION_H
+#define CTX_PAST_OPERATION_H
+
+#include "journal.h"
+#include "ring.h"
+
+/* Writes a batch whose operations have all ended. */
+void past_write_batch(const struct ctx_ring *ring, const struct batch *batch);
+
+/* Writes the operation in slot, which is about to be freed. */
+void past_write_operation(struct ctx_ring *ring, const struct slot *slot, int result);
+
+static inline void past_operation_ended(struct ctx_ring *ring, const struct slot *slot, int result)
+{
+	if (control_is_on())
+		past_write_operation(ring, slot, result);
+}
+
+/* The time for the records of operations that are submitted. Exact only while somebody records. */
+static inline uint64_t past_submit_ns(void)
+{
+	return control_is_on() ? clock_now_ns() : clock_coarse_ns();
+}
+
+#endif
