@@ -114,6 +114,21 @@ _Static_assert(offsetof(struct ctx_table_context_past, freed_ns) == sizeof(struc
 			       offsetof(struct ctx_table_context, label),
 	       "what is past is copied");
 
+/* The identity that ctx_extract gave to the context, or zeroes. */
+static void copy_identity(const struct ctx_context *ctx, struct ctx_table_context_past *entry)
+{
+	const struct ctx_table_identity *identity = &table_map.identities[ctx->slot];
+
+	memset(entry->trace, 0, sizeof(entry->trace));
+	memset(entry->sender, 0, sizeof(entry->sender));
+	/* Reading the holes of a sparse file would allocate memory. */
+	if (ctx->slot >= atomic_load_explicit(&table_map.header->identities.used, memory_order_relaxed) ||
+	    atomic_load_explicit(&identity->generation, memory_order_relaxed) != ctx->generation)
+		return;
+	memcpy(entry->trace, identity->trace, sizeof(entry->trace));
+	memcpy(entry->sender, identity->sender, sizeof(entry->sender));
+}
+
 void past_write_context(const struct ctx_context *ctx)
 {
 	const struct ctx_table_context *record = table_context(ctx->slot);
@@ -128,5 +143,6 @@ void past_write_context(const struct ctx_context *ctx)
 	memcpy(entry, (const void *)record, sizeof(*record));
 	entry->slot = ctx->slot;
 	entry->freed_ns = freed_ns;
+	copy_identity(ctx, entry);
 	journal_end(TABLE_CONTEXTS_PAST, sizeof(*entry));
 }
