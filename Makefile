@@ -156,7 +156,10 @@ $(OUT)/lib/command/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIAN
 $(eval $(call objects_of,tools/text,$(call folders,table)))
 $(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table)))
 $(eval $(call objects_of,tools/common,$(TOOL_FOLDERS) $(call folders,table)))
-$(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
+$(eval $(call objects_of,tools/record,-Itools/record -Itools/read -Itools/text $(call folders,table)))
+$(eval $(call objects_of,tools,$(TOOL_FOLDERS) -Itools/record $(call folders,table)))
+# The page of ctxtool record is part of the program.
+$(OUT)/tools/record/page_files.o: $(wildcard tools/record/page.*)
 $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))
