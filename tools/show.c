@@ -6,8 +6,9 @@
 #include "commands.h"
 #include "format.h"
 #include "names.h"
-#include "select.h"
 #include "service.h"
+#include "target.h"
+#include "watched.h"
 
 #define ANCESTORS_SHOWN 100
 #define CHILDREN_SHOWN 100
@@ -75,7 +76,7 @@ static void print_made(const struct process *process, const struct reader_contex
 	if (context->record.creator_tid)
 		printf(", by thread %" PRIu32, context->record.creator_tid);
 	if (context->record.site)
-		printf(", at %s", site_text(&process->sites, context->record.site, site, sizeof(site)));
+		printf(", at %s", site_name_text(process, context->record.site, site, sizeof(site)));
 	putchar('\n');
 }
 
@@ -87,6 +88,8 @@ static void print_context(struct process *process, const struct reader_context *
 	       colour(COLOUR_PLAIN), escape(context->record.label, label, sizeof(label)));
 	print_line("process", format_process(process, text));
 	print_line("kind", context_kind_name(context->record.kind));
+	if (*watched_text(process, context, text))
+		print_line("watches", text);
 	if (*service_note(process, context, text, sizeof(text)))
 		print_line("across", text + 1);
 	printf("  %-11s %s%s%s\n", "state", colour(state_colour(context->record.state)),
@@ -124,19 +127,19 @@ static void print_process(const struct process *process)
 		printf("  %s\n", format_ring(process, &process->snapshot.rings[i], text));
 }
 
-static int print_selection(const struct view_options *options, struct survey *survey)
+static int print_target(const struct view_options *options, struct survey *survey)
 {
-	struct selection selection;
-	int code = select_one(options->id, survey, &selection);
+	struct target target;
+	int code = target_find(options->id, survey, &target);
 
 	if (code != EXIT_OK)
 		return code;
-	if (selection.context)
-		print_context(selection.process, selection.context);
+	if (target.context)
+		print_context(target.process, target.context);
 	else
-		print_process(selection.process);
+		print_process(target.process);
 	return EXIT_OK;
 }
 
 const struct view view_show = {
-	.name = "show", .help = help, .letters = "pcjwnh", .takes_id = true, .print = print_selection};
+	.name = "show", .help = help, .letters = "pcjwnh", .takes_id = true, .print = print_target};

@@ -137,16 +137,38 @@ struct ctx_table_context {
 	uint64_t created_ns;	      /* CLOCK_MONOTONIC_COARSE */
 	_Atomic uint64_t deadline_ns; /* in force; UINT64_MAX: none. Stored also outside the sequence */
 	uint64_t site;		      /* return address of the call that made it */
-	uint64_t done_ns;	      /* this and done_* below are valid with CTX_TABLE_OWN */
-	_Atomic uint64_t done_site;   /* while the context is live, the process uses this field itself */
-	uint32_t done_tid;
+	union {
+		uint64_t done_ns;	/* this and done_* below are valid with CTX_TABLE_OWN */
+		uint64_t source_detail; /* this and source_* below are valid of a source, see below */
+	};
+	_Atomic uint64_t done_site; /* while the context is live, the process uses this field itself */
+	union {
+		uint32_t done_tid;
+		uint32_t source_flags;
+	};
 	uint32_t cause_slot; /* the record of its text and error; 0: it has neither */
 	uint8_t kind;	     /* enum ctx_table_kind */
 	uint8_t cause_kind;  /* enum ctx_cause_kind */
 	uint16_t stem;	     /* slot of the stem of its label, see struct ctx_table_stem */
-	int32_t cause_code;
+	union {
+		int32_t cause_code;
+		int32_t source_id;
+	};
 	char label[CTX_TABLE_LABEL_SIZE]; /* ends with a NUL; may be empty */
 };
+
+/*
+ * What a source watches, while it is CTX_TABLE_LIVE and not 0 in cause_kind, which is the kind of the cause
+ * that it would end with:
+ *
+ * CTX_CAUSE_HANGUP, CTX_CAUSE_FD: source_id is the descriptor, source_detail has the events, POLL* of
+ * poll(2). CTX_CAUSE_PROCESS: source_id is the pid as the process itself has it; 0: not known.
+ * CTX_CAUSE_SIGNAL: bit N - 1 of source_detail stands for signal N.
+ * CTX_CAUSE_PRESSURE: source_id is the descriptor of the file; source_detail has the time of stalls in its
+ * high half and the window in its low half, in microseconds; source_flags is enum ctx_resource, and
+ * CTX_TABLE_SOURCE_FULL where all tasks must stall.
+ */
+#define CTX_TABLE_SOURCE_FULL 0x100u
 
 /*
  * The identity that ctx_extract(3) gave to a context, and so to all below it. It is valid while the context

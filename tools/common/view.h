@@ -2,7 +2,7 @@
 /*
  * The common part of commands that look at tables: options, survey, repeating.
  *
- * This folder, common/, holds what several commands use; it may use read/ and text/, and no command.
+ * This folder, common/, holds what several commands use; it may use select/, read/ and text/, and no command.
  */
 #ifndef TOOL_VIEW_H
 #define TOOL_VIEW_H

@@ -41,11 +41,14 @@
 /* How many tables of one process are looked for. Each copy of the library in it has a table of its own. */
 #define TABLES_MAX 8
 /*
- * How often, and with what pauses, a process that may just be beginning is looked at. 60 ms in all are enough
- * for it to finish its table, also when it loses its CPU meanwhile.
+ * How often, and with what pauses, a process that may just be beginning is looked at. A process finishes its
+ * table without sleeping, but it can lose its processor meanwhile. So looks at which all such processes sleep
+ * count in full, and of the others, whose pauses are longer, there are more: two seconds in all.
  */
 #define LOOKS_MAX 12
 #define LOOK_PAUSE_NS 5000000
+#define LOOKS_RUNNING_MAX 80
+#define LOOK_PAUSE_RUNNING_NS 25000000
 /* The user that the kernel shows for all those whom our user namespace does not know. */
 #define UID_OVERFLOW 65534u
 
@@ -96,6 +99,7 @@ static void process_free(struct process *process)
 	snapshot_free(&process->snapshot);
 	if (process->table)
 		munmap((void *)process->table, process->table_size);
+	site_names_free(process->names);
 	sites_free(&process->sites);
 	descriptors_free(&process->descriptors);
 }
@@ -342,6 +346,7 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 	}
 	*process = found;
 	process->descriptors.directory = fcntl(candidate->directory, F_DUPFD_CLOEXEC, 0);
+	process->names = site_names_new();
 	return sites_parse_maps(&process->sites, candidate->maps);
 }
 
@@ -542,15 +547,58 @@ static int list_unsettled(const struct survey *survey, pid_t **ret_pids, size_t 
 	return 0;
 }
 
+/* Whether the thread runs, waits for a processor, or for what wakes it in any case, as memory from a disk. */
+static bool thread_is_running(int tasks, const char *tid)
+{
+	char name[NAME_MAX + 8], *text;
+	const char *state;
+	bool running;
+
+	snprintf(name, sizeof(name), "%s/stat", tid);
+	if (proc_file_read(tasks, name, NULL, &text))
+		return false;
+	/* proc(5): the state follows the name, which ends with the last parenthesis. */
+	state = strrchr(text, ')');
+	running = state && (strncmp(state, ") R", 3) == 0 || strncmp(state, ") D", 3) == 0);
+	free(text);
+	return running;
+}
+
+static bool process_is_running(int proc, pid_t pid)
+{
+	char name[32];
+	int tasks;
+	DIR *list;
+	const struct dirent *entry;
+	bool running = false;
+
+	snprintf(name, sizeof(name), "%d/task", (int)pid);
+	tasks = openat(proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	list = tasks < 0 ? NULL : fdopendir(tasks);
+	if (!list) {
+		if (tasks >= 0)
+			close(tasks);
+		return false;
+	}
+	while (!running && (entry = readdir(list)))
+		running = isdigit((unsigned char)entry->d_name[0]) &&
+			  thread_is_running(dirfd(list), entry->d_name);
+	closedir(list);
+	return running;
+}
+
 /*
  * Looks again at processes that could not be read, because they may just have been making their table or
- * ending. Those that still cannot be read after LOOKS_MAX times stay in the survey.
+ * ending. Those that still cannot be read after so many looks stay in the survey.
  */
 static int look_again(struct survey *survey, int proc, bool asked_for)
 {
+	unsigned looks = 0, looks_running = 0;
 	int result = 0;
 
-	for (unsigned look = 0; look < LOOKS_MAX && !result; look++) {
+	while (looks < LOOKS_MAX && looks_running < LOOKS_RUNNING_MAX && !result) {
+		struct timespec pause = {0};
+		bool running = false;
 		pid_t *pids;
 		size_t count;
 
@@ -558,8 +606,12 @@ static int look_again(struct survey *survey, int proc, bool asked_for)
 		result = list_unsettled(survey, &pids, &count);
 		if (result)
 			return result;
-		if (count && look)
-			nanosleep(&(struct timespec){.tv_nsec = LOOK_PAUSE_NS}, NULL);
+		for (size_t i = 0; i < count && !running; i++)
+			running = process_is_running(proc, pids[i]);
+		pause.tv_nsec = running ? LOOK_PAUSE_RUNNING_NS : LOOK_PAUSE_NS;
+		if (count && looks + looks_running)
+			nanosleep(&pause, NULL);
+		*(running ? &looks_running : &looks) += 1;
 		for (size_t i = 0; i < count && !result; i++) {
 			remove_process(survey, pids[i]);
 			result = inspect_pid(survey, proc, pids[i], asked_for);
