@@ -404,7 +404,32 @@ static int compare_operations(const void *left, const void *right)
 		return a->context < b->context ? -1 : 1;
 	if (a->begin_ns != b->begin_ns)
 		return a->begin_ns < b->begin_ns ? -1 : 1;
+	if (a->fd != b->fd)
+		return a->fd < b->fd ? -1 : 1;
+	if (a->opcode != b->opcode)
+		return a->opcode < b->opcode ? -1 : 1;
 	return a->end_ns < b->end_ns ? -1 : a->end_ns > b->end_ns;
+}
+
+/*
+ * Whether an operation that was seen in flight at the end is there once more, because it ended after that.
+ * The list is sorted, and those in flight come before others that are like them.
+ */
+static bool has_ended(const struct recording *recording, size_t index, size_t count)
+{
+	const struct recorded_operation *open = &recording->operations[index];
+	uint64_t snapshot_ns = recording->processes[open->process].snapshot_ns;
+
+	for (size_t i = index + 1; i < count; i++) {
+		const struct recorded_operation *at = &recording->operations[i];
+
+		if (at->context != open->context || at->begin_ns != open->begin_ns || at->fd != open->fd ||
+		    at->opcode != open->opcode)
+			return false;
+		if (at->ring == open->ring && at->end_ns && at->end_ns >= snapshot_ns)
+			return true;
+	}
+	return false;
 }
 
 static int compare_batches(const void *left, const void *right)
@@ -430,9 +455,14 @@ static void link_operations(struct recording *recording)
 						 operation.context_generation);
 		recording->operations[kept++] = operation;
 	}
-	recording->operation_count = kept;
 	if (kept)
 		qsort(recording->operations, kept, sizeof(*recording->operations), compare_operations);
+	size_t count = kept;
+	kept = 0;
+	for (size_t i = 0; i < count; i++)
+		if (recording->operations[i].end_ns || !has_ended(recording, i, count))
+			recording->operations[kept++] = recording->operations[i];
+	recording->operation_count = kept;
 	for (size_t i = 0; i < kept; i++) {
 		uint32_t at = recording->operations[i].context;
 		if (at == RECORDING_NONE)
@@ -458,8 +488,8 @@ static void link_batches(struct recording *recording)
 
 		if (batch.begin_ns + batch.reap_ns < recording->begin_ns)
 			continue;
-		batch.context = find_context(recording, batch.process, batch.context_slot,
-					     batch.context_generation);
+		batch.context =
+			find_context(recording, batch.process, batch.context_slot, batch.context_generation);
 		recording->batches[kept++] = batch;
 	}
 	recording->batch_count = kept;
@@ -512,9 +542,8 @@ static uint32_t find_ring_batch(const struct recording *recording, const uint32_
 		size_t middle = low + (high - low) / 2;
 		const struct recorded_batch *at = &recording->batches[by_ring[middle]];
 		bool before = at->process != operation->process ? at->process < operation->process
-			      : at->ring != operation->ring
-				      ? at->ring < operation->ring
-				      : at->begin_ns <= operation->end_ns + COARSE_NS;
+			      : at->ring != operation->ring	? at->ring < operation->ring
+							    : at->begin_ns <= operation->end_ns + COARSE_NS;
 
 		if (before)
 			low = middle + 1;
