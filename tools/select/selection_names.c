@@ -40,7 +40,7 @@ const char *selection_name(enum selection_key key, unsigned number, char *buffer
 	case SELECTION_KIND:
 		return number >= KINDS ? NULL : number ? context_kind_name(number) : "";
 	case SELECTION_CAUSE:
-		return number < CAUSES ? cause_kind_name(number) : NULL;
+		return number < CAUSES ? ctx_cause_kind_name(number) : NULL;
 	case SELECTION_ERROR:
 		return number >= ERRORS ? NULL : number ? errno_text((int)number, buffer, size) : "";
 	case SELECTION_OP:
