@@ -714,7 +714,7 @@ const char *recorded_outcome_name(unsigned outcome)
 {
 	return outcome == RECORDED_LIVE	      ? "live"
 	       : outcome == RECORDED_FINISHED ? "finished"
-					      : cause_kind_name(outcome - RECORDED_CAUSE);
+					      : ctx_cause_kind_name(outcome - RECORDED_CAUSE);
 }
 
 char *recorded_id(const struct recording *recording, const struct recorded_context *context,
@@ -743,7 +743,7 @@ char *recorded_cause(const struct recording *recording, const struct recorded_co
 		snprintf(code, sizeof(code), " %" PRId32, origin->cause_code);
 	if (origin->cause_pid)
 		snprintf(by, sizeof(by), " by process %d", (int)origin->cause_pid);
-	snprintf(buffer, RECORDED_CAUSE_SIZE, "%s%s %s%s%s%s%s%s", cause_kind_name(origin->cause_kind), code,
+	snprintf(buffer, RECORDED_CAUSE_SIZE, "%s%s %s%s%s%s%s%s", ctx_cause_kind_name(origin->cause_kind), code,
 		 errno_text(error, name, sizeof(name)), text[0] ? " \"" : "", text, text[0] ? "\"" : "", by,
 		 from);
 	return buffer;
