@@ -379,6 +379,21 @@ struct ctx_cause {
 int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause);
 
 /*
+ * Returns the name of a kind of cause in one word, as a static string: "none", "call", "deadline", "signal",
+ * "hangup", "process", "pressure", "owner", "service", "fd", "host" or "unreachable". "unknown" for others;
+ * never NULL.
+ */
+const char *ctx_cause_kind_name(enum ctx_cause_kind kind);
+
+/*
+ * Writes a cause as one line for people: whether it is inherited and from which context, what ended the
+ * context, on which host, the error if it is another than -ECANCELED and -ETIME, and the text. "?" stands
+ * for control characters in the text. Returns as snprintf(3).
+ * -EINVAL: cause is NULL; buffer is NULL and size is not 0.
+ */
+int ctx_format_cause(const struct ctx_cause *cause, char *buffer, size_t size);
+
+/*
  * Says whether the end of ctx began in scope: scope itself was cancelled, its own deadline fired,
  * or its own event came; and ctx is scope, or ended because of it. This tells a caller whether what
  * it began has ended by itself or because of something further up. It works for contexts that are
@@ -2240,7 +2255,8 @@ struct ctxd_finding {
 	enum ctxd_finding_severity severity;
 	char key[32];	  /* what it is about, one word: "address", "rights", "grace" */
 	char value[192];  /* in words */
-	char remedy[384]; /* lines of text; "" where nothing is to be done */
+	/* The first line is a command to type, the others say more; "" where nothing is to be done. */
+	char remedy[384];
 };
 
 /*

@@ -13,7 +13,7 @@
 
 #include "format.h"
 #include "names.h"
-#include "select.h"
+#include "target.h"
 #include "usage.h"
 #include "victim.h"
 
@@ -210,14 +210,14 @@ static bool is_live(const struct reader_context *context)
 	return context->record.state & CTX_TABLE_LIVE;
 }
 
-static int add_children(struct victims *victims, const struct selection *selection)
+static int add_children(struct victims *victims, const struct target *target)
 {
-	struct snapshot *snapshot = &selection->process->snapshot;
+	struct snapshot *snapshot = &target->process->snapshot;
 
-	for (uint32_t i = selection->context->first_child; i != READER_NONE;
+	for (uint32_t i = target->context->first_child; i != READER_NONE;
 	     i = snapshot->contexts[i].next_sibling)
 		if (is_live(&snapshot->contexts[i]) &&
-		    !add_victim(victims, (struct victim){.process = selection->process,
+		    !add_victim(victims, (struct victim){.process = target->process,
 							 .context = &snapshot->contexts[i]}))
 			return EXIT_TROUBLE;
 	return EXIT_OK;
@@ -257,7 +257,7 @@ static int add_labelled(struct victims *victims, struct survey *survey, const ch
  * Finds a shared context in the table of its process, if that could be read: then what is below it can be
  * counted.
  */
-static bool find_shared(struct survey *survey, struct ctxd_id id, struct selection *ret_selection)
+static bool find_shared(struct survey *survey, struct ctxd_id id, struct target *ret_target)
 {
 	const struct ctxd_entry *entry = service_shared(id);
 
@@ -270,7 +270,7 @@ static bool find_shared(struct survey *survey, struct ctxd_id id, struct selecti
 
 			if (!is_live(context) || service_ctx_id(context) != entry->ctx_id)
 				continue;
-			*ret_selection = (struct selection){process, context};
+			*ret_target = (struct target){process, context};
 			return true;
 		}
 	}
@@ -280,7 +280,7 @@ static bool find_shared(struct survey *survey, struct ctxd_id id, struct selecti
 static int add_operand(struct victims *victims, const struct cancel_options *options, struct survey *survey,
 		       const char *operand)
 {
-	struct selection selection;
+	struct target target;
 	char host[CTX_HOST_MAX];
 	struct ctxd_id id;
 	int code;
@@ -288,25 +288,24 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 	if (ctxd_parse_id(operand, &id)) {
 		if (options->all && !options->subtree && add_labelled(victims, survey, operand) == EXIT_OK)
 			return EXIT_OK;
-		code = select_live(operand, survey, &selection);
+		code = target_find_live(operand, survey, &target);
 		if (code == EXIT_NOTHING && !fleet_parse_id(operand, host, &id))
 			return bad_usage("an id of a host of the fleet needs --fleet", operand);
 		if (code)
 			return code;
-	} else if (!find_shared(survey, id, &selection)) {
+	} else if (!find_shared(survey, id, &target)) {
 		if (options->subtree)
 			return bad_usage("--subtree needs a context whose table can be read", operand);
 		return add_victim(victims, (struct victim){.id = id}) ? EXIT_OK : EXIT_TROUBLE;
 	}
-	if (!selection.context) {
+	if (!target.context) {
 		fprintf(stderr, "ctxtool cancel: %s is a process: give --pid=%s to end all its contexts\n",
 			operand, operand);
 		return EXIT_USAGE;
 	}
 	if (options->subtree)
-		return add_children(victims, &selection);
-	return add_victim(victims,
-			  (struct victim){.process = selection.process, .context = selection.context})
+		return add_children(victims, &target);
+	return add_victim(victims, (struct victim){.process = target.process, .context = target.context})
 		       ? EXIT_OK
 		       : EXIT_TROUBLE;
 }

@@ -81,7 +81,7 @@ static void print_line(const struct leak *leak)
 	       duration_text(leak->age_ns, age), count_children(leak), leak->context->operation_count,
 	       escape(leak->context->record.label, label, sizeof(label)),
 	       leak->context->record.site
-		       ? site_text(&leak->process->sites, leak->context->record.site, site, sizeof(site))
+		       ? site_name_text(leak->process, leak->context->record.site, site, sizeof(site))
 		       : "-");
 }
 
@@ -92,11 +92,15 @@ static void print_json(const struct leak *leak, bool first)
 	if (leak->context->record.site)
 		site_text(&leak->process->sites, leak->context->record.site, site, sizeof(site));
 	printf("%s{\"id\": \"%s\", \"label\": \"%s\", \"age_ns\": %" PRIu64 ", \"children\": %" PRIu32
-	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\"}",
+	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\", \"site_name\": ",
 	       first ? "" : ",\n ", format_id(leak->process, leak->context, id),
 	       json_text(leak->context->record.label, label, sizeof(label)), leak->age_ns,
 	       count_children(leak), leak->context->operation_count,
 	       json_quote(site, quoted, sizeof(quoted)));
+	json_t *name = site_name_json(leak->process, leak->context->record.site);
+	json_dumpf(name, stdout, 0);
+	json_decref(name);
+	putchar('}');
 }
 
 static int print_leaks(const struct view_options *options, struct survey *survey)

@@ -108,7 +108,7 @@ static void print_json(const struct ctxd_event *event)
 					    json_string(origin_text(entry, text, sizeof(text))));
 	}
 	if (event->kind < CTXD_EVENT_LOST && entry->kind == CTXD_SHARED && entry->ended_ns) {
-		json_object_set_new(object, "cause", json_string(cause_kind_name(entry->cause.kind)));
+		json_object_set_new(object, "cause", json_string(ctx_cause_kind_name(entry->cause.kind)));
 		json_object_set_new(object, "error",
 				    json_string(errno_text(entry->cause.error, name, sizeof(name))));
 		json_object_set_new(object, "text",
@@ -146,7 +146,7 @@ static void print_event(const struct ctxd_event *event)
 		if (entry->host[0])
 			printf(" of %s", origin_text(entry, text, sizeof(text)));
 		if (entry->kind == CTXD_SHARED && entry->ended_ns) {
-			printf(": %s %s \"%s\" by %d", cause_kind_name(entry->cause.kind),
+			printf(": %s %s \"%s\" by %d", ctx_cause_kind_name(entry->cause.kind),
 			       errno_text(entry->cause.error, name, sizeof(name)),
 			       escape(entry->cause.text, text, sizeof(text)), (int)entry->cause.pid);
 			if (entry->cause.host[0])

@@ -11,11 +11,14 @@
  * any enter runs it. With DEFER_TASKRUN only an enter that waits runs it, and it runs as much as the enter
  * waits for. So the enter waits for the whole chunk with a timeout of zero, which never blocks.
  */
+#include "cause.h"
 #include "chain.h"
 #include "memory.h"
 #include "note.h"
 #include "park.h"
 #include "park_queue.h"
+#include "past.h"
+#include "past_operation.h"
 #include "plan.h"
 #include "queue.h"
 #include "ring.h"
@@ -39,6 +42,8 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
 	if (origin)
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
+	if (origin)
+		batch->origin_id = ctx_id(cause_origin(origin->watch.ctx));
 	list_append(&ring->done.batches, &batch->link);
 	return batch;
 }
@@ -363,6 +368,8 @@ static void run_batch(struct ctx_ring *ring)
 			break;
 		list_remove(&group->link);
 		group->batch = batch;
+		if (group->held)
+			past_write_origin(group->watch.ctx);
 		if (group->parked_count)
 			gather_parked(group, batch);
 		group->parked_ended = true;
@@ -436,6 +443,7 @@ void batch_report(struct ctx_ring *ring)
 		struct batch *batch = container_of(ring->done.batches_over.next, struct batch, link);
 		struct ctx_batch record = batch->record;
 		publish_batch(ring, &record);
+		past_write_batch(ring, batch);
 		if (batch == ring->done.newest) {
 			ring->done.last_batch = record;
 			ring->done.have_last_batch = true;

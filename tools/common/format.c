@@ -84,7 +84,7 @@ static void append_cause(struct text *text, const struct process *process,
 	const struct ctx_table_context *record = &origin->record;
 	char name[32], escaped[ESCAPED_SIZE];
 
-	append(text, "%s", cause_kind_name(record->cause_kind));
+	append(text, "%s", ctx_cause_kind_name(record->cause_kind));
 	if (record->cause_kind == CTX_CAUSE_SIGNAL)
 		append(text, " %d", record->cause_code);
 	if (origin->cause != READER_NONE) {
@@ -128,7 +128,7 @@ char *format_cause(const struct process *process, const struct reader_context *c
 		append(&text, ", by thread %" PRIu32, origin->record.done_tid);
 	if (origin->record.done_site)
 		append(&text, ", at %s",
-		       site_text(&process->sites, origin->record.done_site, site, sizeof(site)));
+		       site_name_text(process, origin->record.done_site, site, sizeof(site)));
 	return buffer;
 }
 

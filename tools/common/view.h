@@ -2,7 +2,7 @@
 /*
  * The common part of commands that look at tables: options, survey, repeating.
  *
- * This folder, common/, holds what several commands use; it may use read/ and text/, and no command.
+ * This folder, common/, holds what several commands use; it may use select/, read/ and text/, and no command.
  */
 #ifndef TOOL_VIEW_H
 #define TOOL_VIEW_H
@@ -26,6 +26,7 @@ struct view_options {
 	uint64_t fleet_wait_ns; /* how long to wait for hosts that do not answer */
 	bool watch;
 	bool operations;   /* ls: print each operation too */
+	bool rings;	   /* tree: print the rings too */
 	bool openmetrics;  /* stats: print OpenMetrics text */
 	uint64_t older_ns; /* leaks: the age; 0: a minute */
 	uint64_t interval_ns;

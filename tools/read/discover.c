@@ -97,6 +97,9 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
 static void process_free(struct process *process)
 {
 	snapshot_free(&process->snapshot);
+	if (process->table)
+		munmap((void *)process->table, process->table_size);
+	site_names_free(process->names);
 	sites_free(&process->sites);
 	descriptors_free(&process->descriptors);
 }
@@ -244,8 +247,9 @@ static void set_reason(struct unreadable *unreadable, int error, const char *wha
 		 strerror(error), remedy);
 }
 
-/* Maps the table behind fd and takes its snapshot. 0, or -1 with the reason in unreadable. */
-static int read_table(int fd, struct process *process, struct unreadable *unreadable)
+/* Maps the table behind fd and takes its snapshot, or keeps it mapped. 0, or -1 with the reason in
+ * unreadable. */
+static int read_table(int fd, bool keep, struct process *process, struct unreadable *unreadable)
 {
 	char reason[READER_REASON_SIZE];
 	struct stat status;
@@ -271,9 +275,18 @@ static int read_table(int fd, struct process *process, struct unreadable *unread
 		set_reason(unreadable, errno, "its table");
 		return -1;
 	}
-	result = snapshot_read(bytes, (size_t)status.st_size, allocated + UNTOUCHED_MAX, &process->snapshot,
-			       reason);
-	munmap(bytes, (size_t)status.st_size);
+	if (keep)
+		result = snapshot_read_header(bytes, (size_t)status.st_size, &process->snapshot.header,
+					      reason);
+	else
+		result = snapshot_read(bytes, (size_t)status.st_size, allocated + UNTOUCHED_MAX,
+				       &process->snapshot, reason);
+	if (keep && !result) {
+		process->table = bytes;
+		process->table_size = (size_t)status.st_size;
+	} else {
+		munmap(bytes, (size_t)status.st_size);
+	}
 	if (!result)
 		return 0;
 	snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
@@ -313,7 +326,7 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 		unreadable.unsettled = fd != -ETIMEDOUT && fd != -EBUSY;
 		return survey_add_unreadable(survey, &unreadable);
 	}
-	result = read_table(fd, &found, &unreadable);
+	result = read_table(fd, survey->keep_tables, &found, &unreadable);
 	close(fd);
 	if (result)
 		return survey_add_unreadable(survey, &unreadable);
@@ -322,17 +335,18 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 			 "its table says that it belongs to pid %" PRId32 ", which is another process",
 			 found.snapshot.header.pid);
 		unreadable.unsettled = true;
-		snapshot_free(&found.snapshot);
+		process_free(&found);
 		return survey_add_unreadable(survey, &unreadable);
 	}
 	found.now_ns = monotonic_ns();
 	process = survey_add_process(survey);
 	if (!process) {
-		snapshot_free(&found.snapshot);
+		process_free(&found);
 		return -ENOMEM;
 	}
 	*process = found;
 	process->descriptors.directory = fcntl(candidate->directory, F_DUPFD_CLOEXEC, 0);
+	process->names = site_names_new();
 	return sites_parse_maps(&process->sites, candidate->maps);
 }
 
@@ -344,12 +358,12 @@ int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const 
 
 	snprintf(unreadable.name, sizeof(unreadable.name), "%s", name);
 	snprintf(found.name, sizeof(found.name), "%s", name);
-	if (read_table(fd, &found, &unreadable))
+	if (read_table(fd, survey->keep_tables, &found, &unreadable))
 		return survey_add_unreadable(survey, &unreadable);
 	found.now_ns = monotonic_ns();
 	process = survey_add_process(survey);
 	if (!process) {
-		snapshot_free(&found.snapshot);
+		process_free(&found);
 		return -ENOMEM;
 	}
 	*process = found;
@@ -616,12 +630,12 @@ static int compare_processes(const void *left, const void *right)
 	return a->pid < b->pid ? -1 : a->pid > b->pid;
 }
 
-int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_survey)
+static int survey_proc(const pid_t *pids, size_t pid_count, bool keep_tables, struct survey *ret_survey)
 {
 	DIR *proc = opendir("/proc");
 	int result = 0;
 
-	*ret_survey = (struct survey){.patience = PATIENCE};
+	*ret_survey = (struct survey){.patience = PATIENCE, .keep_tables = keep_tables};
 	if (!proc)
 		return -errno;
 	for (size_t i = 0; i < pid_count && !result; i++)
@@ -640,4 +654,14 @@ int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_sur
 		qsort(ret_survey->processes, ret_survey->process_count, sizeof(struct process),
 		      compare_processes);
 	return 0;
+}
+
+int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_survey)
+{
+	return survey_proc(pids, pid_count, false, ret_survey);
+}
+
+int survey_tables(const pid_t *pids, size_t pid_count, struct survey *ret_survey)
+{
+	return survey_proc(pids, pid_count, true, ret_survey);
 }

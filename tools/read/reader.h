@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "read_counters.h"
 #include "table_format.h"
 
 #define READER_NONE UINT32_MAX
@@ -47,11 +48,12 @@ struct reader_ring {
 };
 
 struct snapshot {
-	struct ctx_table_header header;
+	struct ctx_table_header header; /* what an earlier library's header lacks is 0 here */
 	struct reader_context *contexts;
 	struct reader_operation *operations;
 	struct ctx_table_cause *causes;
 	struct reader_ring *rings;
+	struct counters counters;
 	uint32_t context_count, operation_count, cause_count, ring_count;
 	uint32_t live_count;
 	uint32_t first_root;
@@ -68,7 +70,7 @@ struct reader_range {
 	uint64_t offset;
 	uint64_t size;
 };
-#define READER_RANGES 5
+#define READER_RANGES 8
 
 /*
  * Reads the table at bytes, which is aligned to 8. Refuses one whose records in use have more than
@@ -80,12 +82,18 @@ struct reader_range {
 int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,
 		  char reason[READER_REASON_SIZE]);
 
+/*
+ * Reads only the header of the table. What an earlier library's header lacks is 0. Errors as snapshot_read().
+ */
+int snapshot_read_header(const void *bytes, size_t size, struct ctx_table_header *ret_header,
+			 char reason[READER_REASON_SIZE]);
+
 /* Frees the arrays. A zeroed or freed snapshot is allowed. */
 void snapshot_free(struct snapshot *snapshot);
 
 /*
- * Tells from the header alone which parts of a table of table_size bytes hold records in use. Errors as
- * snapshot_read().
+ * Tells from the header alone which parts of a table of table_size bytes hold records in use, without the
+ * journals that only a recording writes. Errors as snapshot_read().
  */
 int snapshot_ranges(const void *header, size_t size, uint64_t table_size,
 		    struct reader_range ret_ranges[READER_RANGES], char reason[READER_REASON_SIZE]);
