@@ -11,12 +11,20 @@ _ctxtool() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words
 	local view="--pid= --core= --json --watch --count= --help"
 	if [[ $COMP_CWORD -eq 1 ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "ls tree show top watch stats leaks last fleet cancel run doctor --help --version" -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W "ls tree show top watch stats leaks record last fleet cancel run doctor --help --version" -- "$word")
 		return
 	fi
 	# To run, -p is another option, which has no value.
 	if [[ ($before == -p || $before == --pid) && ${COMP_WORDS[1]} != run ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_ctxtool_pids)" -- "$word")
+		return
+	fi
+	if [[ ${COMP_WORDS[1]} == record && $before == @(-F|--format) ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "html trace otlp" -- "$word")
+		return
+	fi
+	if [[ ${COMP_WORDS[1]} == record && $before == @(-o|--output) ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 	fi
 	case ${COMP_WORDS[1]} in
@@ -28,6 +36,7 @@ _ctxtool() {
 	watch) words="--initial --pid= --label= --count= --json --help" ;;
 	stats) words="$view --openmetrics" ;;
 	leaks) words="$view --older=" ;;
+	record) words="--output= --for= --format= --pid= --max= --quiet --help" ;;
 	last) words="--json --help" ;;
 	cancel) words="--pid= --subtree --all --cause= --error= --wait --fleet --verbose --dry-run --yes --json --help" ;;
 	run)
