@@ -18,7 +18,7 @@ struct command {
 
 static const struct command commands[] = {
 	{"ls", "list contexts, one line each", &view_ls, NULL},
-	{"tree", "show contexts as trees, with operations and rings", &view_tree, NULL},
+	{"tree", "show contexts as trees, with operations", &view_tree, NULL},
 	{"show", "show all that is known of one context or process", &view_show, NULL},
 	{"top", "show the contexts with most in flight, refreshed", &view_top, NULL},
 	{"watch", "print what happens to shared contexts, as it happens", NULL, watch_run},

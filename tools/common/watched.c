@@ -187,7 +187,7 @@ json_t *watched_json(struct process *process, const struct reader_context *conte
 	if (!is_watching(context))
 		return json_null();
 	object = json_object();
-	json_object_set_new(object, "kind", json_string(cause_kind_name(record->cause_kind)));
+	json_object_set_new(object, "kind", json_string(ctx_cause_kind_name(record->cause_kind)));
 	switch (record->cause_kind) {
 	case CTX_CAUSE_HANGUP:
 	case CTX_CAUSE_FD:
