@@ -58,6 +58,8 @@ value_of() {
 	--core | --label | --cause) echo =x ;;
 	--error) echo =EIO ;;
 	--signal) echo =TERM ;;
+	--by) echo =label ;;
+	--theme) echo =dark ;;
 	esac
 }
 

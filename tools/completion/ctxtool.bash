@@ -23,7 +23,7 @@ _ctxtool() {
 	ls) words="$view --fleet --timeout= --operations" ;;
 	tree) words="$view --fleet --timeout=" ;;
 	fleet) words="--timeout= --json --help" ;;
-	top) words=${view/--core= /} ;;
+	top) words="${view/--core= /} --by= --theme=" ;;
 	show) words="$view" ;;
 	watch) words="--initial --pid= --label= --count= --json --help" ;;
 	stats) words="$view --openmetrics" ;;
