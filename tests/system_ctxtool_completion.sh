@@ -65,6 +65,8 @@ value_of() {
 	--format) echo =html ;;
 	--output) echo =x.html ;;
 	--signal) echo =TERM ;;
+	--by) echo =label ;;
+	--theme) echo =dark ;;
 	esac
 }
 

@@ -150,6 +150,12 @@ static int take_option(const struct view *view, struct view_options *options, in
 	case 'u':
 		options->utc = true;
 		return -1;
+	case 'T':
+		options->theme = optarg;
+		return -1;
+	case 'b':
+		options->by = optarg;
+		return -1;
 	case 'h':
 		fputs(view->help, stdout);
 		return EXIT_OK;
@@ -240,6 +246,7 @@ static const struct option all_options[] = {
 	{"timeout", required_argument, NULL, 't'}, {"all", no_argument, NULL, 'a'},
 	{"sort", required_argument, NULL, 's'},	   {"columns", required_argument, NULL, 'C'},
 	{"no-header", no_argument, NULL, 'N'},	   {"utc", no_argument, NULL, 'u'},
+	{"theme", required_argument, NULL, 'T'},   {"by", required_argument, NULL, 'b'},
 	{"help", no_argument, NULL, 'h'},
 };
 #define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))
@@ -431,13 +438,22 @@ static int run_rounds(const struct view *view, const struct view_options *option
 	return code;
 }
 
+/* A terminal without a cursor is one that view->screen refuses. On another one there has to be a keyboard. */
+static bool has_screen(const struct view *view, const struct view_options *options)
+{
+	return view->screen && !options->json && terminal()->is_tty &&
+	       (isatty(STDIN_FILENO) || !terminal()->is_screen);
+}
+
 int view_run(const struct view *view, int argc, char **argv)
 {
 	struct view_options options = {0};
 	int code = parse_options(view, &options, argc, argv);
 
+	if (code < 0 && view->check)
+		code = view->check(&options);
 	if (code < 0) {
-		if (view->screen && terminal()->is_screen && isatty(STDIN_FILENO) && !options.json)
+		if (has_screen(view, &options))
 			code = view->screen(&options);
 		else if (options.watch || options.rounds || view->full_screen)
 			code = run_rounds(view, &options);
