@@ -42,8 +42,10 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
 	if (origin)
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
-	if (origin)
-		batch->origin_id = ctx_id(cause_origin(origin->watch.ctx));
+	/* A ring that is closed has batches for contexts that are live. */
+	const struct ctx_context *ctx = origin ? origin->watch.ctx : NULL;
+	if (ctx && atomic_load_explicit(&ctx->state, memory_order_acquire) & STATE_ERRNO)
+		batch->origin_id = ctx_id(cause_origin(ctx));
 	list_append(&ring->done.batches, &batch->link);
 	return batch;
 }
