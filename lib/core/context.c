@@ -276,7 +276,7 @@ int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns)
 	if (!ctx || !node_can_end(ctx))
 		return debug_invalid(NEVER_ENDS, ctx);
 	if (context_error(ctx))
-		return debug_done(-EALREADY, ctx);
+		return debug_error(-EALREADY, "the context is done");
 	struct extension *extension = node_extend(ctx);
 	if (!extension)
 		return -ENOMEM;
