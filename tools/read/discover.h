@@ -84,4 +84,8 @@ int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const 
 
 void survey_free(struct survey *survey);
 
+/* Takes a process out of the survey, which keeps an empty one in its place. The caller frees it. */
+struct process survey_take_process(struct survey *survey, size_t index);
+void process_free(struct process *process);
+
 #endif
