@@ -60,7 +60,7 @@ until_true 30 seen || fail "no line of the end with its operations: $(ends 2>&1)
 out=$(ends)
 has "who" "$out" "by process"
 has "the process" "$out" "tool_target"
-is "a selection" "$(ends --no-header 'label=GET b' | wc -l)" 0
+is "a selection" "$(ends --no-header 'label="GET b"' | wc -l)" 0
 is "another" "$(ends --no-header 'label=GET* and cause=service and ops>20' | wc -l)" 1
 is "by time" "$($ctxtool history --no-header --pid "$pid" --until=1h | wc -l)" 0
 out=$(ends --json)
