@@ -36,13 +36,13 @@ static const char help[] =
 	"processes that died lately are listed.\n"
 	"\n"
 	"  -s, --since=TIME  leave out what is longer ago, as in --since=1m\n"
-	"  -u, --until=TIME  leave out what is less long ago\n"
+	"      --until=TIME  leave out what is less long ago\n"
 	"  -p, --pid=PID     look only at this process; repeatable\n"
 	"  -c, --core=FILE   read the core file of a dead process instead\n"
 	"  -f, --follow      go on and print ends as they happen, until Ctrl-C\n"
 	"  -n, --count=N     print only the latest N; with --follow end after N lines\n"
-	"      --utc         print times by UTC\n"
-	"      --no-header   leave out the line of headings\n"
+	"  -u, --utc         print times of the day in UTC\n"
+	"  -N, --no-header   leave out the line of headings\n"
 	"  -j, --json        print JSON; with --follow one document on each line\n"
 	"  -h, --help        print this text\n"
 	"\n"
@@ -411,7 +411,7 @@ static int take_option(struct history *history, int letter)
 	switch (letter) {
 	case 's':
 		return duration_parse(optarg, &history->since_ns);
-	case 'u':
+	case 'U':
 		return duration_parse(optarg, &history->until_ns);
 	case 'p':
 		return add_pid(history, optarg);
@@ -424,10 +424,10 @@ static int take_option(struct history *history, int letter)
 	case 'n':
 		history->count = strtoul(optarg, &end, 10);
 		return *end || !history->count || optarg[0] == '-' ? -EINVAL : 0;
-	case 'U':
+	case 'u':
 		history->utc = true;
 		return 0;
-	case 'H':
+	case 'N':
 		history->no_header = true;
 		return 0;
 	default:
@@ -462,13 +462,13 @@ static int parse_options(struct history *history, int argc, char **argv)
 {
 	static const struct option known[] = {
 		{"since", required_argument, NULL, 's'},
-		{"until", required_argument, NULL, 'u'},
+		{"until", required_argument, NULL, 'U'},
 		{"pid", required_argument, NULL, 'p'},
 		{"core", required_argument, NULL, 'c'},
 		{"follow", no_argument, NULL, 'f'},
 		{"count", required_argument, NULL, 'n'},
-		{"utc", no_argument, NULL, 'U'},
-		{"no-header", no_argument, NULL, 'H'},
+		{"utc", no_argument, NULL, 'u'},
+		{"no-header", no_argument, NULL, 'N'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
@@ -476,7 +476,7 @@ static int parse_options(struct history *history, int argc, char **argv)
 	int letter;
 
 	optind = 1;
-	while ((letter = next_option(PROGRAM, argc, argv, "s:u:p:c:fn:jh", known)) != -1) {
+	while ((letter = next_option(PROGRAM, argc, argv, "s:p:c:fn:uNjh", known)) != -1) {
 		if (letter == 'h') {
 			fputs(help, stdout);
 			return EXIT_OK;
@@ -487,7 +487,7 @@ static int parse_options(struct history *history, int argc, char **argv)
 		}
 		if (take_option(history, letter)) {
 			complain_of_usage(PROGRAM,
-					  letter == 's' || letter == 'u' ? "not a time as 30s, 5m or 1h"
+					  letter == 's' || letter == 'U' ? "not a time as 30s, 5m or 1h"
 					  : letter == 'p'		 ? "not the number of a process"
 									 : "not a whole number from 1",
 					  optarg);

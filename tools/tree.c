@@ -13,11 +13,13 @@
 #define INDENT_MAX 32
 
 static const char help[] =
-	"Usage: ctxtool tree [OPTION...]\n"
+	"Usage: ctxtool tree [OPTION...] [SELECTION]\n"
 	"Show the contexts of all processes as trees, with their operations in flight,\n"
 	"and with --rings the rings of each process with their last batch of cancels. With --fleet: the\n"
-	"shared contexts of all hosts, with what other hosts joined below the original.\n"
-	"\n"
+	"shared contexts of all hosts, with what other hosts joined below the original. What the\n"
+	"selected contexts stand below is shown dim, without its operations.\n"
+	"\n" SELECTION_HELP "\n"
+	"  -a, --all              show the contexts of ctxd and ctxd-fleet too\n"
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
 	"  -j, --json             print JSON: a flat list in which each context names its parent\n"
@@ -54,6 +56,12 @@ static void print_context(const struct process *process, const struct reader_con
 	print_indent(branches, context->depth);
 	if (terminal()->lines)
 		fputs(context->next_sibling == READER_NONE ? "└─" : "├─", stdout);
+	if (context->beside) {
+		printf("%s%s \"%s\" %s%s\n", colour(COLOUR_DIM), format_id(process, context, id),
+		       escape(context->record.label, label, sizeof(label)), state_name(context->record.state),
+		       colour(COLOUR_PLAIN));
+		return;
+	}
 	printf("%s%s%s \"%s\" %s%s%s, %s old", colour(COLOUR_BOLD), format_id(process, context, id),
 	       colour(COLOUR_PLAIN), escape(context->record.label, label, sizeof(label)),
 	       colour(state_colour(context->record.state)), state_name(context->record.state),
@@ -120,7 +128,7 @@ static void print_process(struct process *process, bool rings)
 	for (uint32_t i = 0; rings && i < process->snapshot.ring_count; i++)
 		printf("%s  %s%s\n", colour(COLOUR_DIM),
 		       format_ring(process, &process->snapshot.rings[i], text), colour(COLOUR_PLAIN));
-	for (uint32_t i = 0; i < process->snapshot.context_count; i++) {
+	for (uint32_t i = 0; i < process->snapshot.shown_count; i++) {
 		const struct reader_context *context =
 			&process->snapshot.contexts[process->snapshot.preorder[i]];
 
@@ -128,7 +136,8 @@ static void print_process(struct process *process, bool rings)
 		if (context->depth <= INDENT_MAX)
 			branches.open[context->depth] = context->next_sibling != READER_NONE;
 		print_operations(process, context, &branches);
-		print_joined(process, context, &branches);
+		if (!context->beside)
+			print_joined(process, context, &branches);
 	}
 	if (*format_losses(process, text))
 		fprintf(stderr, "ctxtool: process %d: %s\n", (int)process->pid, text);
@@ -142,13 +151,14 @@ static int print_trees(const struct view_options *options, struct survey *survey
 		print_process(&survey->processes[i], options->rings);
 	}
 	if (!options->pid_count && !options->core)
-		copies_print(survey);
+		copies_print(survey, options->selection);
 	return EXIT_OK;
 }
 
 const struct view view_tree = {.name = "tree",
 			       .help = help,
-			       .letters = "rpcjwnFth",
+			       .letters = "rapcjwnFth",
+			       .keeps_ancestors = true,
 			       .shows_copies = true,
 			       .print = print_trees,
 			       .print_fleet = tree_print_fleet};

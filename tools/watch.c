@@ -39,11 +39,12 @@ static const char help[] =
 	"  -i, --initial     print first what there is now\n"
 	"  -p, --pid=PID     print only events of this process\n"
 	"  -l, --label=TEXT  print only events of contexts with this label\n"
+	"  -u, --utc         print times of the day in UTC\n"
 	"  -n, --count=N     end after N lines\n"
 	"  -j, --json        print JSON, one document on each line\n"
 	"  -h, --help        print this text\n"
 	"\n"
-	"SELECTION is as in ls, for example 'comm=httpd and state=done'.\n"
+	"\n" SELECTION_HELP
 	"Exit codes: 0 ended as asked; 2 wrong usage; 4 no service, or the output failed.\n";
 
 struct watching {
@@ -51,7 +52,7 @@ struct watching {
 	pid_t pid;
 	const char *label;
 	unsigned long left; /* lines still to print, if counted */
-	bool initial, json, counted, failed, all;
+	bool initial, json, counted, failed, all, utc;
 	char *selection_text;
 	struct selection *selection;
 	struct ends ends;
@@ -157,15 +158,15 @@ static void print_json(const struct ctxd_event *event)
 	json_decref(object);
 }
 
-static void print_event(const struct ctxd_event *event)
+static void print_event(const struct ctxd_event *event, bool utc)
 {
 	const struct ctxd_entry *entry = &event->entry;
 	char id[CTXD_ID_TEXT] = "-", clock[16], text[ESCAPED_SIZE], name[40];
 	time_t now = time(NULL);
-	struct tm local;
+	struct tm shown;
 
-	localtime_r(&now, &local);
-	strftime(clock, sizeof(clock), "%H:%M:%S", &local);
+	utc ? gmtime_r(&now, &shown) : localtime_r(&now, &shown);
+	strftime(clock, sizeof(clock), utc ? "%H:%M:%SZ" : "%H:%M:%S", &shown);
 	printf("%s %-12s", clock, event_name(event));
 	if (event->kind == CTXD_EVENT_LOST)
 		printf(" %" PRIu64 " event%s not read in time", event->lost,
@@ -216,7 +217,7 @@ static void take_event(struct ctxd_client *client, const struct ctxd_event *even
 	if (watching->json)
 		print_json(event);
 	else
-		print_event(event);
+		print_event(event, watching->utc);
 	count_line(watching);
 }
 
@@ -238,10 +239,10 @@ static void print_end(const struct watching *watching, const struct past_end *en
 	char time[40], id[ID_SIZE], name[ESCAPED_SIZE], label[ESCAPED_SIZE], cause[TEXT_SIZE], by[TEXT_SIZE],
 		took[16];
 
-	ends_time(&watching->ends, end->entry.time_ns, false, time);
+	ends_time(&watching->ends, end->entry.time_ns, watching->utc, time);
 	time[strcspn(time, ".")] = '\0';
-	printf("%s %-12s %s %d %s \"%s\": %s by %s", time, ends_state(end), ends_id(end, id),
-	       (int)process->pid, escape(process->name, name, sizeof(name)),
+	printf("%s%s %-12s %s %d %s \"%s\": %s by %s", time, watching->utc ? "Z" : "", ends_state(end),
+	       ends_id(end, id), (int)process->pid, escape(process->name, name, sizeof(name)),
 	       escape(end->entry.end.label, label, sizeof(label)), ends_cause(end, false, cause),
 	       ends_by(&watching->ends, end, by));
 	if (end->batched)
@@ -344,17 +345,22 @@ static int parse_selection(struct watching *watching, char *const *operands, int
 static int parse_options(struct watching *watching, int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"all", no_argument, NULL, 'a'},	 {"initial", no_argument, NULL, 'i'},
-		{"pid", required_argument, NULL, 'p'},	 {"label", required_argument, NULL, 'l'},
-		{"count", required_argument, NULL, 'n'}, {"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},	 {NULL, 0, NULL, 0},
+		{"all", no_argument, NULL, 'a'},
+		{"initial", no_argument, NULL, 'i'},
+		{"pid", required_argument, NULL, 'p'},
+		{"label", required_argument, NULL, 'l'},
+		{"utc", no_argument, NULL, 'u'},
+		{"count", required_argument, NULL, 'n'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	char *end = NULL;
 	long pid;
 	int letter;
 
 	optind = 1;
-	while ((letter = next_option("ctxtool watch", argc, argv, "aip:l:n:jh", known)) != -1) {
+	while ((letter = next_option("ctxtool watch", argc, argv, "aip:l:un:jh", known)) != -1) {
 		bool good = true;
 
 		switch (letter) {
@@ -371,6 +377,9 @@ static int parse_options(struct watching *watching, int argc, char **argv)
 			break;
 		case 'l':
 			watching->label = optarg;
+			break;
+		case 'u':
+			watching->utc = true;
 			break;
 		case 'n':
 			watching->left = strtoul(optarg, &end, 10);
