@@ -12,6 +12,8 @@ struct sweep {
 	struct deferred_list later; /* what watches leave to be done without locks */
 	bool foreign;		    /* it met a part that another sweep has not finished */
 	bool on_worker;		    /* callbacks run on the worker thread */
+	uint8_t cause_kind;	    /* of the root, for probes */
+	uint32_t cause_tid;
 };
 
 void sweep_init(struct sweep *sweep, bool on_worker);
