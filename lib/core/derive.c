@@ -9,6 +9,7 @@
 #include "node.h"
 #include "table.h"
 #include "thread.h"
+#include "usdt.h"
 
 static inline void list_in_table(struct ctx_context *node, const struct ctx_context *parent,
 				 const struct node_options *options)
@@ -49,6 +50,7 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
 	table_write_end(&record->seq);
 	node->slot = slot;
 	node->generation = generation;
+	usdt_context_begin(slot, generation, record->parent_slot, record->parent_generation, options->label);
 }
 
 /* Sets field by field: to assign a structure of this size, compilers choose an instruction that takes a third
@@ -198,9 +200,11 @@ void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
 	if (__builtin_expect(node_is_inherited(node->parent), 0))
 		node_serve(node->parent);
 	int error = node_link_member(node, own_deadline_ns);
-	if (error && !(node->flags & NODE_UNLISTED))
+	if (error && !(node->flags & NODE_UNLISTED)) {
 		atomic_store_explicit(&table_context(node->slot)->state, (uint32_t)error,
 				      memory_order_release);
+		usdt_context_end(node->slot, node->generation, error, CTX_CAUSE_NONE, 0);
+	}
 	if (!error && node_can_end(node))
 		find_remember(node);
 }

@@ -14,6 +14,7 @@
 #include "past.h"
 #include "table.h"
 #include "thread.h"
+#include "usdt.h"
 #include "walk.h"
 #include "wire.h"
 
@@ -73,9 +74,12 @@ static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t en
 		return false;
 	}
 	sweep->marked++;
-	if (in_table(node))
+	if (in_table(node)) {
 		atomic_store_explicit(&table_context(node->slot)->state, end & STATE_ERRNO,
 				      memory_order_release);
+		usdt_context_end(node->slot, node->generation, end & STATE_ERRNO, sweep->cause_kind,
+				 sweep->cause_tid);
+	}
 	if (before & STATE_ATTENTION && node_pin(node))
 		append_marked(sweep, node);
 	return true;
@@ -282,6 +286,8 @@ static void sweep_below(struct ctx_context *root, uint32_t before, bool on_worke
 	struct sweep sweep;
 
 	sweep_init(&sweep, on_worker);
+	sweep.cause_kind = root->cause_kind;
+	sweep.cause_tid = root->cause_tid;
 	node_hold(root);
 	append_marked(&sweep, root);
 	if (before & STATE_CHILDREN)
@@ -329,6 +335,7 @@ static inline void write_end(struct ctx_context *ctx)
 	atomic_store_explicit(&record->state, (uint32_t)context_error(ctx) | CTX_TABLE_OWN,
 			      memory_order_relaxed);
 	table_write_end(&record->seq);
+	usdt_context_end(ctx->slot, ctx->generation, context_error(ctx), ctx->cause_kind, ctx->cause_tid);
 }
 
 /* Sets STATE_CLAIMED. True for the one thread of those that want to end ctx which may write its cause. */

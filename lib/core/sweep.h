@@ -13,6 +13,8 @@ struct sweep {
 	uint32_t marked;	    /* how many nodes it has marked below the first */
 	bool foreign;		    /* it met a part that another sweep has not finished */
 	bool on_worker;		    /* callbacks run on the worker thread */
+	uint8_t cause_kind;	    /* of the root, for probes */
+	uint32_t cause_tid;
 };
 
 void sweep_init(struct sweep *sweep, bool on_worker);

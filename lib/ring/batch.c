@@ -22,6 +22,7 @@
 #include "queue.h"
 #include "ring.h"
 #include "table.h"
+#include "usdt.h"
 
 /*
  * The most cancels of one chunk: a usual group fits in one enter. The cost per cancel was measured to be the
@@ -383,6 +384,9 @@ static void run_batch(struct ctx_ring *ring)
 	}
 	gather_delayed(ring, &ring->ops.retries, batch);
 	gather_delayed(ring, &ring->ops.singles, batch);
+	if (batch && batch->record.operations)
+		usdt_batch_begin(ring, (uint32_t)batch->record.ctx_id, (uint32_t)(batch->record.ctx_id >> 32),
+				 batch->record.operations);
 	if (plan.count) {
 		plan_finish(&plan);
 		send_plan(ring, &plan, batch);
@@ -444,6 +448,8 @@ void batch_report(struct ctx_ring *ring)
 		struct ctx_batch record = batch->record;
 		publish_batch(ring, &record);
 		past_write_batch(ring, batch);
+		usdt_batch_end(ring, (uint32_t)record.ctx_id, (uint32_t)(record.ctx_id >> 32),
+			       record.cancelled, record.reap_ns);
 		if (batch == ring->done.newest) {
 			ring->done.last_batch = record;
 			ring->done.have_last_batch = true;

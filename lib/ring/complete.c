@@ -11,6 +11,7 @@
 #include "past_operation.h"
 #include "record.h"
 #include "ring.h"
+#include "usdt.h"
 
 #define NOTIF_USAGE (1U << 31) /* IORING_NOTIF_USAGE_ZC_COPIED, Linux 6.2 */
 
@@ -93,6 +94,9 @@ static inline void deliver_final(struct ctx_ring *ring, struct operation *op, in
 	list_unlink(&op->link);
 	op->res = res;
 	op->cqe_flags = flags;
+	if (op->group) /* without one it was refused when it was staged */
+		usdt_operation_complete(ring, op->group->table_slot, op->group->table_generation, op->opcode,
+					res, op);
 	end_operation(ring, op, op->group, end);
 	if (ret_completion)
 		*ret_completion = completion;
@@ -190,6 +194,7 @@ static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cq
 	slot_give_back(ring, note_slot(value), slot, generation);
 	list_unlink(&op->link);
 	memcpy(&op->res, &completion.res, RESULT_SIZE);
+	usdt_operation_complete(ring, group->table_slot, group->table_generation, op->opcode, op->res, op);
 	end_operation(ring, op, group, CTX_OP_FINISHED);
 	if (op->callback)
 		op->callback(ring, op_public(op), &completion);

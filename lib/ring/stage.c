@@ -19,6 +19,7 @@
 #include "queue.h"
 #include "record.h"
 #include "ring.h"
+#include "usdt.h"
 
 struct unit {
 	struct operation *first, *last;
@@ -381,6 +382,7 @@ static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uin
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | record_flags);
+	usdt_operation_submit(ring, group->table_slot, group->table_generation, op->opcode, op->sqe.fd, op);
 }
 
 static void emit_operation(struct ctx_ring *ring, struct operation *op, struct operation *next,
@@ -496,6 +498,8 @@ static inline unsigned push_run(struct ctx_ring *ring, struct group *group, unsi
 		newest = &op->link;
 		free = slot->next_free;
 		record_in_slot(op, group, opcode, slot, now_ns, record_flags);
+		usdt_operation_submit(ring, group->table_slot, group->table_generation, opcode, op->sqe.fd,
+				      op);
 	}
 	newest->prev = &group->pending;
 	group->pending.next = newest;
