@@ -141,6 +141,10 @@ HIREDIS_CFLAGS := $(if $(HIREDIS_MODULES),-DHAVE_HIREDIS $(if $(filter hiredis_s
 	$(shell $(PKG_CONFIG) --cflags $(HIREDIS_MODULES) | sed 's/-I/-isystem /g'))
 HIREDIS_LIBS := $(if $(HIREDIS_MODULES),$(shell $(PKG_CONFIG) --libs $(HIREDIS_MODULES)))
 
+# By the headers of libdw ctxtool names functions and lines; the library itself it loads when it needs it. Without them it shows
+# places in the code as object and offset.
+LIBDW_CFLAGS := $(shell $(PKG_CONFIG) --exists libdw 2>/dev/null && echo -DHAVE_LIBDW $$($(PKG_CONFIG) --cflags libdw))
+
 # ---- objects
 
 # $(1): directory, $(2): flags of its sources, $(3): flags that override the user's. The makefile that calls this says
@@ -154,10 +158,13 @@ $(foreach folder,$(LIB_FOLDERS),$(eval $(call objects_of,lib/$(folder),$$(LIB_FL
 # The keeper runs in a process that was cloned from one with threads. No runtime of a sanitizer works there.
 $(OUT)/lib/command/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIANT_FLAGS)),-fno-sanitize=all)
 $(eval $(call objects_of,tools/text,$(call folders,table)))
-$(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table)))
+$(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table) $(LIBDW_CFLAGS)))
 $(eval $(call objects_of,tools/select,-Itools/select -Itools/read -Itools/text $(call folders,table)))
 $(eval $(call objects_of,tools/common,$(TOOL_FOLDERS) $(call folders,table)))
-$(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
+$(eval $(call objects_of,tools/record,-Itools/record -Itools/read -Itools/text $(call folders,table)))
+$(eval $(call objects_of,tools,$(TOOL_FOLDERS) -Itools/record $(call folders,table)))
+# The page of ctxtool record is part of the program.
+$(OUT)/tools/record/page_files.o: $(wildcard tools/record/page.*)
 $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))

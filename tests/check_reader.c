@@ -16,11 +16,14 @@
 
 #include "support/table_writer.h"
 
+#include "../tools/read/read_counters.c"
 #include "../tools/read/reader.c"
 
-TEST_ALONE("holds tools/read/reader.c");
+TEST_ALONE("holds tools/read/reader.c and read_counters.c");
 
 #define NOW_NS 1000000000u
+#define SAMPLE_STEMS 4
+#define SAMPLE_COUNTERS 3
 
 /* Memory without slack behind it, so that a read past the end is seen. */
 static void *exact_copy(const void *bytes, size_t size)
@@ -36,12 +39,16 @@ static void *exact_copy(const void *bytes, size_t size)
 static struct made_table sample(void)
 {
 	size_t size = made_table_size(MADE_SAMPLE_CONTEXTS, MADE_SAMPLE_OPERATIONS, MADE_SAMPLE_CAUSES,
-				      MADE_SAMPLE_RINGS);
+				      MADE_SAMPLE_RINGS) +
+		      made_table_counters_size(SAMPLE_STEMS, SAMPLE_COUNTERS);
 	void *bytes = aligned_alloc(8, size);
 
 	ck_assert_ptr_nonnull(bytes);
 	memset(bytes, 0, size);
-	return made_table_sample(bytes, 42, NOW_NS);
+	struct made_table table = made_table_sample(bytes, 42, NOW_NS);
+	made_table_add_counters(&table, SAMPLE_STEMS, SAMPLE_COUNTERS);
+	made_table_counters(&table, 2)->begun = 1;
+	return table;
 }
 
 static void read_well(const struct made_table *table, struct snapshot *snapshot)

@@ -114,6 +114,12 @@ if kind=words && spring words unshare -m; then
 	[[ $status == 1 ]] || { echo "FAILED: cancel beside words: $status $(<"$work/look.err")"; failed=1; }
 fi
 
+# The namer waits for the program of a place, and ctxtool does not wait for the namer.
+if kind=code && spring code unshare -m; then
+	look show "$trap_pid:1.1"
+	[[ $status == 0 && $out == *", at code+0x10"* ]] || { echo "FAILED: show of $kind: $status $out $(<"$work/look.err")"; failed=1; }
+fi
+
 # Core files that are none, and that nobody writes to.
 mkfifo "$work/core"
 for kind in "$work/core" /dev/tty /dev/zero "$work"; do

@@ -65,13 +65,17 @@ static void print_json(const struct context_row *leak, bool first)
 		site_text(&leak->process->sites, leak->context->record.site, site, sizeof(site));
 	printf("%s{\"id\": \"%s\", \"pid\": %d, \"process\": \"%s\", \"uid\": %u, \"user\": \"%s\", "
 	       "\"label\": \"%s\", \"age_ns\": %" PRIu64 ", \"children\": %" PRIu32
-	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\"}",
+	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\", \"site_name\": ",
 	       first ? "" : ",\n ", format_id(leak->process, leak->context, id), (int)leak->process->pid,
 	       json_quote(leak->comm, comm, sizeof(comm)), (unsigned)leak->process->uid,
 	       json_quote(leak->user, user, sizeof(user)),
 	       json_text(leak->context->record.label, label, sizeof(label)),
 	       age_ns(leak->process, leak->context->record.created_ns), count_children(leak),
 	       leak->context->operation_count, json_quote(site, quoted, sizeof(quoted)));
+	json_t *name = site_name_json(leak->process, leak->context->record.site);
+	json_dumpf(name, stdout, 0);
+	json_decref(name);
+	putchar('}');
 }
 
 static int print_leaks(const struct view_options *options, struct survey *survey)

@@ -15,14 +15,15 @@
 static const char help[] =
 	"Usage: ctxtool tree [OPTION...] [SELECTION]\n"
 	"Show the contexts of all processes as trees, with their operations in flight,\n"
-	"and the rings of each process with their last batch of cancels. With --fleet: the shared\n"
-	"contexts of all hosts, with what other hosts joined below the original. What the selected\n"
-	"contexts stand below is shown dim, without its operations.\n"
+	"and with --rings the rings of each process with their last batch of cancels. With --fleet: the\n"
+	"shared contexts of all hosts, with what other hosts joined below the original. What the\n"
+	"selected contexts stand below is shown dim, without its operations.\n"
 	"\n" SELECTION_HELP "\n"
 	"  -a, --all              show the contexts of ctxd and ctxd-fleet too\n"
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
 	"  -j, --json             print JSON: a flat list in which each context names its parent\n"
+	"  -r, --rings            print the rings of each process too\n"
 	"  -F, --fleet[=HOST]     show what all hosts of the fleet, or one, share and have joined\n"
 	"  -t, --timeout=SECONDS  with --fleet: wait so long for a host that does not answer; 1\n"
 	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
@@ -118,13 +119,13 @@ static void print_joined(const struct process *process, const struct reader_cont
 	}
 }
 
-static void print_process(struct process *process)
+static void print_process(struct process *process, bool rings)
 {
 	struct branches branches = {0};
 	char text[TEXT_SIZE];
 
 	printf("%s%s%s\n", colour(COLOUR_BOLD), format_process(process, text), colour(COLOUR_PLAIN));
-	for (uint32_t i = 0; i < process->snapshot.ring_count; i++)
+	for (uint32_t i = 0; rings && i < process->snapshot.ring_count; i++)
 		printf("%s  %s%s\n", colour(COLOUR_DIM),
 		       format_ring(process, &process->snapshot.rings[i], text), colour(COLOUR_PLAIN));
 	for (uint32_t i = 0; i < process->snapshot.shown_count; i++) {
@@ -147,7 +148,7 @@ static int print_trees(const struct view_options *options, struct survey *survey
 	for (size_t i = 0; i < survey->process_count; i++) {
 		if (i)
 			putchar('\n');
-		print_process(&survey->processes[i]);
+		print_process(&survey->processes[i], options->rings);
 	}
 	if (!options->pid_count && !options->core)
 		copies_print(survey, options->selection);
@@ -156,7 +157,7 @@ static int print_trees(const struct view_options *options, struct survey *survey
 
 const struct view view_tree = {.name = "tree",
 			       .help = help,
-			       .letters = "apcjwnFth",
+			       .letters = "arpcjwnFth",
 			       .keeps_ancestors = true,
 			       .shows_copies = true,
 			       .print = print_trees,

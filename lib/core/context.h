@@ -170,9 +170,17 @@ static inline void context_unhold(const struct ctx_context *ctx)
 		context_unpin((struct ctx_context *)ctx);
 }
 
+/* What a source watches, for the table; see struct ctx_table_context. */
+struct watched {
+	enum ctx_cause_kind kind;
+	int32_t id;
+	uint32_t flags;
+	uint64_t detail;
+};
+
 /* As ctx_with_cancel() called from site, but the child's kind is CTX_TABLE_SOURCE. Returns 0 or -ENOMEM. */
 int context_new_source(const struct ctx_context *parent, const char *label, const void *site,
-		       struct ctx_context **ret_ctx);
+		       const struct watched *watched, struct ctx_context **ret_ctx);
 
 /* As context_unwatch(), for use in watch_ops.released, where the node's lock is held already. watch->ctx
  * stays as it is, but no longer keeps the node. */

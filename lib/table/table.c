@@ -105,6 +105,7 @@ static void lay_out_header(struct ctx_table_header *header, unsigned shrink)
 						 sizeof(struct ctx_table_context_past)),
 		.operations_past = lay_out_journal(&offset, shrink_count(OPERATIONS_PAST_CHUNKS, shrink),
 						   sizeof(struct ctx_table_operation_past)),
+		.identities = lay_out_area(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_identity)),
 	};
 	header->file_size = offset;
 }
@@ -150,6 +151,7 @@ static void map_areas(struct ctx_table_header *memory, const struct ctx_table_he
 		.rings = (struct ctx_table_ring *)(base + layout->rings.offset),
 		.stems = (struct ctx_table_stem *)(base + layout->stems.offset),
 		.counters = (struct ctx_table_counters *)(base + layout->counters.offset),
+		.identities = (struct ctx_table_identity *)(base + layout->identities.offset),
 	};
 	table_show_in_dumps(&layout->contexts, 0, DUMP_STEP);
 	table_show_in_dumps(&layout->operations, 0, DUMP_STEP);
@@ -311,6 +313,23 @@ void table_spill(void)
 	release_slots(&table_magazine, TABLE_MAGAZINE_SIZE - REFILL);
 	lock_release(&table_lock);
 	table_keep();
+}
+
+void table_note_identity(uint32_t slot, uint32_t generation, const uint8_t trace[16], const uint8_t sender[8])
+{
+	struct ctx_table_identity *record = &table_map.identities[slot];
+
+	/* used is one more than the highest slot that has one. */
+	struct ctx_table_area *area = &table_map.header->identities;
+	uint32_t used = atomic_load_explicit(&area->used, memory_order_relaxed);
+	while (used <= slot && !atomic_compare_exchange_weak(&area->used, &used, slot + 1))
+		;
+	atomic_store_explicit(&record->generation, 0, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst);
+	memcpy(record->trace, trace, sizeof(record->trace));
+	memcpy(record->sender, sender, sizeof(record->sender));
+	/* The partner is the reader, which loads it before and after its copy. */
+	atomic_store_explicit(&record->generation, generation, memory_order_release);
 }
 
 /* ---- causes, rings, operations */

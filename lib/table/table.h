@@ -34,6 +34,7 @@ struct table_map {
 	struct ctx_table_ring *rings;
 	struct ctx_table_stem *stems;
 	struct ctx_table_counters *counters;
+	struct ctx_table_identity *identities;
 };
 
 extern struct table_map table_map;
@@ -85,6 +86,13 @@ static inline void table_context_free(uint32_t slot)
 		table_keep();
 	magazine->slots[magazine->count++] = slot;
 }
+
+/*
+ * Notes the identity that a context got. To be called by the thread that has just made the context, before
+ * another thread knows of it.
+ */
+void table_note_identity(uint32_t slot, uint32_t generation, const uint8_t trace[16],
+			 const uint8_t sender[8]);
 
 /*
  * Readers that check seq before and after their copy see all stores between these two calls or none. One

@@ -113,7 +113,7 @@ struct ctx_table_header *test_own_table(void)
 	if (!maps)
 		abort();
 	while (fgets(line, sizeof(line), maps))
-		if (strstr(line, "/memfd:" CTX_TABLE_MEMFD_NAME) && strstr(line, " 00000000 "))
+		if (strstr(line, "/memfd:" CTX_TABLE_MEMFD_NAME " (deleted)") && strstr(line, " 00000000 "))
 			start = strtoul(line, NULL, 16);
 	fclose(maps);
 	struct ctx_table_header *header = (struct ctx_table_header *)start;

@@ -207,7 +207,7 @@ static const char *site_text_of(const void *row, char buffer[TEXT_SIZE])
 
 	if (!of->context->record.site)
 		return "-";
-	return site_text(&of->process->sites, of->context->record.site, buffer, TEXT_SIZE);
+	return site_name_text(of->process, of->context->record.site, buffer, TEXT_SIZE);
 }
 
 /* ---- orders */

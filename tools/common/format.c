@@ -128,7 +128,7 @@ char *format_cause(const struct process *process, const struct reader_context *c
 		append(&text, ", by thread %" PRIu32, origin->record.done_tid);
 	if (origin->record.done_site)
 		append(&text, ", at %s",
-		       site_text(&process->sites, origin->record.done_site, site, sizeof(site)));
+		       site_name_text(process, origin->record.done_site, site, sizeof(site)));
 	return buffer;
 }
 

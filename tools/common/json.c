@@ -15,6 +15,7 @@
 #include "service.h"
 #include "target.h"
 #include "users.h"
+#include "watched.h"
 
 /* jansson's integers are signed. A number that is too great for them becomes the greatest. */
 static json_t *number_json(uint64_t value)
@@ -29,7 +30,7 @@ static json_t *text_or_null(const char *text)
 
 static json_t *escaped_json(const char *text)
 {
-	char buffer[ESCAPED_SIZE];
+	char buffer[4 * sizeof(((struct site_name *)0)->file)];
 
 	return json_string(escape(text, buffer, sizeof(buffer)));
 }
@@ -50,7 +51,29 @@ static json_t *site_json(const struct process *process, uint64_t site)
 	return site ? json_string(site_text(&process->sites, site, text, sizeof(text))) : json_null();
 }
 
-static json_t *cause_json(const struct process *process, const struct reader_context *context)
+json_t *site_name_json(const struct process *process, uint64_t site)
+{
+	struct site_name name;
+	json_t *object;
+
+	if (!site_name(process, site, &name))
+		return json_null();
+	object = json_object();
+	json_object_set_new(object, "function", name.function[0] ? escaped_json(name.function) : json_null());
+	json_object_set_new(object, "offset", name.function[0] ? number_json(name.offset) : json_null());
+	json_object_set_new(object, "file", name.file[0] ? escaped_json(name.file) : json_null());
+	json_object_set_new(object, "line", name.file[0] ? json_integer(name.line) : json_null());
+	return object;
+}
+
+/* Sets what is known of a place. Its name takes time, and is null unless named says so. */
+static void add_site(json_t *object, const struct process *process, uint64_t site, bool named)
+{
+	json_object_set_new(object, "site", site_json(process, site));
+	json_object_set_new(object, "site_name", named ? site_name_json(process, site) : json_null());
+}
+
+static json_t *cause_json(const struct process *process, const struct reader_context *context, bool named)
 {
 	const struct reader_context *origin = origin_of(process, context);
 	const struct ctx_table_cause *own;
@@ -73,7 +96,7 @@ static json_t *cause_json(const struct process *process, const struct reader_con
 	json_object_set_new(cause, "text", own && own->text[0] ? escaped_json(own->text) : json_null());
 	json_object_set_new(cause, "host", own && own->host[0] ? escaped_json(own->host) : json_null());
 	json_object_set_new(cause, "tid", number_json(origin->record.done_tid));
-	json_object_set_new(cause, "site", site_json(process, origin->record.done_site));
+	add_site(cause, process, origin->record.done_site, named);
 	json_object_set_new(cause, "time_ns", number_json(origin->record.done_ns));
 	json_object_set_new(cause, "ago_ns", number_json(age_ns(process, origin->record.done_ns)));
 	return cause;
@@ -149,7 +172,7 @@ static json_t *joined_json(const struct process *process, const struct reader_co
 	return object;
 }
 
-static json_t *context_json(struct process *process, const struct reader_context *context)
+static json_t *context_json(struct process *process, const struct reader_context *context, bool named)
 {
 	const struct ctx_table_context *record = &context->record;
 	bool bounded = record->deadline_ns != UINT64_MAX;
@@ -165,8 +188,9 @@ static json_t *context_json(struct process *process, const struct reader_context
 	json_object_set_new(object, "label", escaped_json(record->label));
 	json_object_set_new(object, "selected", json_boolean(!context->beside));
 	json_object_set_new(object, "kind", json_string(context_kind_name(record->kind)));
+	json_object_set_new(object, "watches", watched_json(process, context));
 	json_object_set_new(object, "state", json_string(state_name(record->state)));
-	json_object_set_new(object, "cause", cause_json(process, context));
+	json_object_set_new(object, "cause", cause_json(process, context, named));
 	json_object_set_new(object, "created_ns", number_json(record->created_ns));
 	json_object_set_new(object, "age_ns", number_json(age_ns(process, record->created_ns)));
 	json_object_set_new(object, "deadline_ns", bounded ? number_json(record->deadline_ns) : json_null());
@@ -175,7 +199,7 @@ static json_t *context_json(struct process *process, const struct reader_context
 	json_object_set_new(object, "shared", shared_json(process, context));
 	json_object_set_new(object, "joined", joined_json(process, context));
 	json_object_set_new(object, "creator_tid", json_integer(record->creator_tid));
-	json_object_set_new(object, "site", site_json(process, record->site));
+	add_site(object, process, record->site, named);
 	for (uint32_t i = context->first_operation; i != READER_NONE;
 	     i = process->snapshot.operations[i].next)
 		json_array_append_new(operations, operation_json(process, &process->snapshot.operations[i]));
@@ -255,8 +279,8 @@ static int write_json(json_t *value, size_t flags)
 }
 
 /*
- * Writes the process with all contexts, or with one only, unless that is NULL. Each context is a value of its
- * own: 100,000 of them in one value would take hundreds of megabytes.
+ * Writes the process with all contexts, or with one only, unless that is NULL, and then with names of places.
+ * Each context is a value of its own: 100,000 of them in one value would take hundreds of megabytes.
  */
 static int write_process(struct process *process, const struct reader_context *only, const char *newline)
 {
@@ -274,7 +298,7 @@ static int write_process(struct process *process, const struct reader_context *o
 			continue;
 		printf("%s%s", separator, newline);
 		separator = ", ";
-		failed = write_json(context_json(process, context), 0);
+		failed = write_json(context_json(process, context, only != NULL), 0);
 	}
 	fputs("]}", stdout);
 	return failed;

@@ -117,6 +117,9 @@ static int take_option(const struct view *view, struct view_options *options, in
 	case 'o':
 		options->operations = true;
 		return -1;
+	case 'r':
+		options->rings = true;
+		return -1;
 	case 'm':
 		options->openmetrics = true;
 		return -1;
@@ -214,8 +217,10 @@ static int check_options(const struct view *view, struct view_options *options, 
 		return bad_usage(view, "one operand too many", argv[optind]);
 	if (options->core && options->pid_count)
 		return bad_usage(view, "--core and --pid exclude each other: give one of them", NULL);
-	if (options->fleet && (options->core || options->pid_count || options->operations))
-		return bad_usage(view, "other hosts show no tables: leave out --core, --pid and --operations",
+	if (options->fleet && (options->core || options->pid_count || options->operations || options->rings))
+		return bad_usage(view,
+				 "other hosts show no tables: leave out --core, --pid, --operations and "
+				 "--rings",
 				 NULL);
 	if (options->fleet_wait_ns && !options->fleet)
 		return bad_usage(view, "--timeout goes with --fleet", NULL);
@@ -227,14 +232,15 @@ static int check_options(const struct view *view, struct view_options *options, 
 
 /* The options of all commands of this kind. Each command accepts those whose letters are in view->letters. */
 static const struct option all_options[] = {
-	{"pid", required_argument, NULL, 'p'},	   {"core", required_argument, NULL, 'c'},
-	{"json", no_argument, NULL, 'j'},	   {"watch", optional_argument, NULL, 'w'},
-	{"count", required_argument, NULL, 'n'},   {"operations", no_argument, NULL, 'o'},
-	{"openmetrics", no_argument, NULL, 'm'},   {"older", required_argument, NULL, 'O'},
-	{"fleet", optional_argument, NULL, 'F'},   {"timeout", required_argument, NULL, 't'},
-	{"all", no_argument, NULL, 'a'},	   {"sort", required_argument, NULL, 's'},
-	{"columns", required_argument, NULL, 'C'}, {"no-header", no_argument, NULL, 'N'},
-	{"utc", no_argument, NULL, 'u'},	   {"help", no_argument, NULL, 'h'},
+	{"pid", required_argument, NULL, 'p'},	 {"core", required_argument, NULL, 'c'},
+	{"json", no_argument, NULL, 'j'},	 {"watch", optional_argument, NULL, 'w'},
+	{"count", required_argument, NULL, 'n'}, {"operations", no_argument, NULL, 'o'},
+	{"openmetrics", no_argument, NULL, 'm'}, {"older", required_argument, NULL, 'O'},
+	{"fleet", optional_argument, NULL, 'F'}, {"timeout", required_argument, NULL, 't'},
+	{"rings", no_argument, NULL, 'r'},	 {"all", no_argument, NULL, 'a'},
+	{"sort", required_argument, NULL, 's'},	 {"columns", required_argument, NULL, 'C'},
+	{"no-header", no_argument, NULL, 'N'},	 {"utc", no_argument, NULL, 'u'},
+	{"help", no_argument, NULL, 'h'},
 };
 #define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))
 

@@ -43,6 +43,7 @@ struct view_options {
 	uint64_t fleet_wait_ns; /* how long to wait for hosts that do not answer */
 	bool watch;
 	bool operations;   /* ls: print each operation too */
+	bool rings;	   /* tree: print the rings too */
 	bool openmetrics;  /* stats: print OpenMetrics text */
 	uint64_t older_ns; /* leaks: the age; 0: a minute */
 	uint64_t interval_ns;

@@ -99,6 +99,7 @@ static void process_free(struct process *process)
 	snapshot_free(&process->snapshot);
 	if (process->table)
 		munmap((void *)process->table, process->table_size);
+	site_names_free(process->names);
 	sites_free(&process->sites);
 	descriptors_free(&process->descriptors);
 }
@@ -358,6 +359,7 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 	}
 	*process = found;
 	process->descriptors.directory = fcntl(candidate->directory, F_DUPFD_CLOEXEC, 0);
+	process->names = site_names_new();
 	return sites_parse_maps(&process->sites, candidate->maps);
 }
 

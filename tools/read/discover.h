@@ -17,6 +17,7 @@
 #include "descriptors.h"
 #include "errand.h"
 #include "reader.h"
+#include "site_names.h"
 #include "sites.h"
 
 struct process {
@@ -24,12 +25,14 @@ struct process {
 	uid_t uid;
 	char name[64]; /* the name of the command, not escaped */
 	bool is_core;
+	uid_t core_uid;		    /* the owner of the core file */
 	uint64_t inode;		    /* that of the table; 0: it was read from a core file */
 	uint64_t now_ns;	    /* the time of the snapshot, by the clock of the table */
 	struct snapshot snapshot;   /* of survey_tables() and survey_core_table() only the header */
 	const unsigned char *table; /* where these two keep it mapped; otherwise NULL */
 	size_t table_size;
 	struct sites sites;
+	struct site_names *names; /* NULL: no place of it can be named */
 	struct descriptors descriptors;
 };
 

@@ -529,6 +529,8 @@ static int read_records(struct reading *reading)
 		result = read_causes(reading);
 	if (!result)
 		result = read_rings(reading);
+	if (!result)
+		result = counters_read(reading->bytes, &reading->header, &out->counters);
 	if (result)
 		return result;
 	out->preorder = malloc(((size_t)out->context_count + 1) * sizeof(uint32_t));
@@ -599,6 +601,7 @@ void snapshot_free(struct snapshot *snapshot)
 	free(snapshot->causes);
 	free(snapshot->rings);
 	free(snapshot->preorder);
+	counters_free(&snapshot->counters);
 	memset(snapshot, 0, sizeof(*snapshot));
 }
 

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "read_counters.h"
 #include "table_format.h"
 
 #define READER_NONE UINT32_MAX
@@ -54,6 +55,7 @@ struct snapshot {
 	struct reader_operation *operations;
 	struct ctx_table_cause *causes;
 	struct reader_ring *rings;
+	struct counters counters;
 	uint32_t context_count, operation_count, cause_count, ring_count;
 	uint32_t live_count;
 	uint32_t first_root;
