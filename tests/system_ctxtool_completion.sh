@@ -61,6 +61,7 @@ value_of() {
 	--pid | --count | --older | --timeout | --kill-after | --grace) echo =1 ;;
 	--core | --label | --cause) echo =x ;;
 	--error) echo =EIO ;;
+	--sort | --columns) echo =id ;;
 	--signal) echo =TERM ;;
 	esac
 }
