@@ -23,7 +23,7 @@ begin() {
 clients=0
 
 start_servers "${ring:-defer}"
-start recorder $ctxtool record --pid "$httpd_pid" --for 20s -o "$out"
+start recorder $ctxtool record --pid "$httpd_pid" --for 20s -o "$out" ${selection:+"$selection"}
 recorder=$started
 await_line "$work/recorder.err" "^recording 1 process"
 

@@ -7,6 +7,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $ctxtool
@@ -58,11 +59,15 @@ of_zsh() {
 # The value that the option wants, if it wants one.
 value_of() {
 	case $1 in
-	--pid | --count | --older | --timeout | --kill-after | --grace) echo =1 ;;
+	--pid | --count | --older | --for | --max | --timeout | --kill-after | --grace) echo =1 ;;
 	--core | --label | --cause) echo =x ;;
 	--error) echo =EIO ;;
 	--sort | --columns) echo =id ;;
+	--format) echo =html ;;
+	--output) echo =x.html ;;
 	--signal) echo =TERM ;;
+	--by) echo =label ;;
+	--theme) echo =dark ;;
 	esac
 }
 

@@ -18,8 +18,10 @@
 #include "commands.h"
 #include "duration.h"
 #include "exit_code.h"
+#include "selection.h"
 #include "terminal.h"
 #include "usage.h"
+#include "users.h"
 #include "write.h"
 
 #define FOR_DEFAULT_NS 5000000000u
@@ -30,11 +32,12 @@
 #define PROGRESS_NS 200000000u
 
 static const char help[] =
-	"Usage: ctxtool record [OPTION...] -o FILE\n"
+	"Usage: ctxtool record [OPTION...] -o FILE [SELECTION...]\n"
 	"       ctxtool record [OPTION...] -o FILE -- COMMAND [ARGUMENT...]\n"
 	"Record for a while what contexts, their operations and batches of cancels do, and write it as\n"
 	"a page for a browser, or for Perfetto or OpenTelemetry. Of a command, until it ends. Ctrl-C ends\n"
-	"the recording early; the file is written then, too.\n"
+	"the recording early; the file is written then, too. SELECTION is an expression as in\n"
+	"\"comm=httpd label=/slow*\": see ctxtool(1). What it selects is kept with all that is below.\n"
 	"\n"
 	"  -o, --output=FILE    where to write; \"-\" is standard output\n"
 	"  -f, --for=TIME       for how long: 5s unless given; 250ms, 1m30s\n"
@@ -64,8 +67,14 @@ struct options {
 	bool quiet, timed;
 	pid_t *pids;
 	size_t pid_count;
-	char **command; /* NULL: none is started */
+	char **command;		     /* NULL: none is started */
+	struct selection *selection; /* NULL: everything */
 };
+
+/* What a recording knows. Ages count from the beginning of a context to its end. */
+#define RECORD_KEYS (SELECTION_ALL_KEYS & ~(1u << SELECTION_LEFT))
+/* What is known of a process before anything of it is recorded. */
+#define PROCESS_KEYS (1u << SELECTION_PID | 1u << SELECTION_COMM | 1u << SELECTION_USER)
 
 /* ---- the command line */
 
@@ -153,6 +162,20 @@ static int take_option(struct options *options, int letter)
 	}
 }
 
+static int take_selection(struct options *options, char *const *operands, int count)
+{
+	struct selection_error error;
+	char *text = selection_join(operands, count);
+	int result = text ? selection_parse(text, &options->selection, &error) : -ENOMEM;
+
+	if (!result)
+		result = selection_check_keys(options->selection, RECORD_KEYS, "a recording", &error);
+	if (result == -EINVAL)
+		selection_complain("ctxtool record", text, &error);
+	free(text);
+	return !result ? -1 : result == -EINVAL ? EXIT_USAGE : EXIT_TROUBLE;
+}
+
 static int parse_options(struct options *options, int argc, char **argv)
 {
 	static const struct option known[] = {
@@ -174,7 +197,9 @@ static int parse_options(struct options *options, int argc, char **argv)
 	if (code >= 0)
 		return code;
 	if (optind < dashes)
-		return complain("there is no such operand; a command comes after --", argv[optind]);
+		code = take_selection(options, argv + optind, dashes - optind);
+	if (code >= 0)
+		return code;
 	if (options->command && !options->command[0])
 		return complain("there is no command after --", NULL);
 	if (options->command && options->pid_count)
@@ -187,6 +212,91 @@ static int parse_options(struct options *options, int argc, char **argv)
 		return complain("FILE does not end with .html, .otlp.json or .json; give --format",
 				options->path);
 	return -1;
+}
+
+/* ---- what is selected */
+
+struct asked_about {
+	const struct recording *recording;
+	const struct recorded_context *context;
+};
+
+static bool next_operation(const struct selection_facts *facts, uint32_t *position,
+			   struct selection_operation *ret_operation)
+{
+	const struct asked_about *about = facts->process;
+
+	if (*position >= about->context->operation_count)
+		return false;
+	const struct recorded_operation *operation =
+		&about->recording->operations[about->context->first_operation + (*position)++];
+	*ret_operation = (struct selection_operation){
+		.opcode = operation->opcode, .flags = operation->flags, .fd = operation->fd};
+	return true;
+}
+
+/* What the descriptor was during an operation of the context. */
+static const char *describe_fd(const struct selection_facts *facts, int fd)
+{
+	const struct asked_about *about = facts->process;
+
+	for (uint32_t i = 0; i < about->context->operation_count; i++) {
+		const struct recorded_operation *operation =
+			&about->recording->operations[about->context->first_operation + i];
+		if (operation->fd == fd && operation->target)
+			return recorded_text(about->recording, operation->target);
+	}
+	return "";
+}
+
+static bool is_context_selected(const struct recording *recording, const struct recorded_context *context,
+				void *data)
+{
+	const struct recorded_process *process = &recording->processes[context->process];
+	const struct recorded_context *origin =
+		context->origin == RECORDING_NONE ? NULL : &recording->contexts[context->origin];
+	struct asked_about about = {recording, context};
+	bool done = origin != NULL || context->outcome >= RECORDED_CAUSE;
+	uint64_t end_ns = context->done_ns ? context->done_ns : recorded_context_end_ns(recording, context);
+	struct selection_facts facts = {
+		.pid = process->pid,
+		.uid = process->uid,
+		.comm = recorded_text(recording, process->name),
+		.label = recorded_text(recording, context->label),
+		.slot = context->slot,
+		.generation = context->generation,
+		.live = !done,
+		.error = done ? -(int)(context->state & CTX_TABLE_ERRNO) : 0,
+		.age_ns = end_ns > context->begin_ns ? end_ns - context->begin_ns : 0,
+		.left_ns = SELECTION_NO_DEADLINE,
+		.kind = context->kind,
+		.cause = origin ? origin->cause_kind : CTX_CAUSE_NONE,
+		.cause_text = origin ? recorded_text(recording, origin->cause_text) : "",
+		.operation_count = context->operation_count,
+		.user_name = user_name,
+		.next_operation = next_operation,
+		.describe_fd = describe_fd,
+		.process = &about,
+	};
+
+	return selection_matches(data, &facts);
+}
+
+/* A process of which nothing can be selected need not record. */
+static bool is_process_selected(pid_t pid, uid_t uid, const char *comm, void *data)
+{
+	struct selection_facts facts = {
+		.pid = pid, .uid = uid, .comm = comm, .label = "", .user_name = user_name};
+
+	return selection_matches(data, &facts);
+}
+
+/* Whether only processes are asked for. */
+static bool asks_for_processes(const struct selection *selection)
+{
+	struct selection_error error;
+
+	return selection && !selection_check_keys(selection, PROCESS_KEYS, "a process", &error);
 }
 
 /* ---- recording */
@@ -388,13 +498,16 @@ static int run_recording(struct run *run, FILE *to, int argc, char **argv)
 		result = describe_run(&run->recording, argc, argv);
 	if (!result)
 		result = collector_begin(&run->collector, &run->recording, options->pids, options->pid_count,
-					 NULL, NULL);
+					 asks_for_processes(options->selection) ? is_process_selected : NULL,
+					 options->selection);
 	if (!result && options->command)
 		result = start_command(run);
 	if (!result)
 		result = record_spans(run);
 	if (!result)
 		result = collector_finish(run->collector);
+	if (!result && options->selection)
+		result = recording_keep(&run->recording, is_context_selected, options->selection);
 	if (result) {
 		fprintf(stderr, "ctxtool record: %s\n", strerror(-result));
 		return EXIT_TROUBLE;
@@ -429,6 +542,7 @@ int record_run(int argc, char **argv)
 	}
 	collector_free(run.collector);
 	recording_free(&run.recording);
+	selection_free(options.selection);
 	free(options.pids);
 	return code;
 }

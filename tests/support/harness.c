@@ -355,7 +355,7 @@ TCase *test_case_cold(Suite *suite, const char *name)
 {
 	TCase *test_case = tcase_create(name);
 
-	tcase_set_timeout(test_case, 60);
+	tcase_set_timeout(test_case, 180);
 	tcase_add_checked_fixture(test_case, count_before, leak_check);
 	suite_add_tcase(suite, test_case);
 	return test_case;

@@ -150,6 +150,12 @@ static int take_option(const struct view *view, struct view_options *options, in
 	case 'u':
 		options->utc = true;
 		return -1;
+	case 'T':
+		options->theme = optarg;
+		return -1;
+	case 'b':
+		options->by = optarg;
+		return -1;
 	case 'h':
 		fputs(view->help, stdout);
 		return EXIT_OK;
@@ -232,14 +238,15 @@ static int check_options(const struct view *view, struct view_options *options, 
 
 /* The options of all commands of this kind. Each command accepts those whose letters are in view->letters. */
 static const struct option all_options[] = {
-	{"pid", required_argument, NULL, 'p'},	 {"core", required_argument, NULL, 'c'},
-	{"json", no_argument, NULL, 'j'},	 {"watch", optional_argument, NULL, 'w'},
-	{"count", required_argument, NULL, 'n'}, {"operations", no_argument, NULL, 'o'},
-	{"openmetrics", no_argument, NULL, 'm'}, {"older", required_argument, NULL, 'O'},
-	{"fleet", optional_argument, NULL, 'F'}, {"timeout", required_argument, NULL, 't'},
-	{"rings", no_argument, NULL, 'r'},	 {"all", no_argument, NULL, 'a'},
-	{"sort", required_argument, NULL, 's'},	 {"columns", required_argument, NULL, 'C'},
-	{"no-header", no_argument, NULL, 'N'},	 {"utc", no_argument, NULL, 'u'},
+	{"pid", required_argument, NULL, 'p'},	   {"core", required_argument, NULL, 'c'},
+	{"json", no_argument, NULL, 'j'},	   {"watch", optional_argument, NULL, 'w'},
+	{"count", required_argument, NULL, 'n'},   {"operations", no_argument, NULL, 'o'},
+	{"openmetrics", no_argument, NULL, 'm'},   {"older", required_argument, NULL, 'O'},
+	{"rings", no_argument, NULL, 'r'},	   {"fleet", optional_argument, NULL, 'F'},
+	{"timeout", required_argument, NULL, 't'}, {"all", no_argument, NULL, 'a'},
+	{"sort", required_argument, NULL, 's'},	   {"columns", required_argument, NULL, 'C'},
+	{"no-header", no_argument, NULL, 'N'},	   {"utc", no_argument, NULL, 'u'},
+	{"theme", required_argument, NULL, 'T'},   {"by", required_argument, NULL, 'b'},
 	{"help", no_argument, NULL, 'h'},
 };
 #define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))
@@ -432,13 +439,22 @@ static int run_rounds(const struct view *view, const struct view_options *option
 	return code;
 }
 
+/* A terminal without a cursor is one that view->screen refuses. On another one there has to be a keyboard. */
+static bool has_screen(const struct view *view, const struct view_options *options)
+{
+	return view->screen && !options->json && terminal()->is_tty &&
+	       (isatty(STDIN_FILENO) || !terminal()->is_screen);
+}
+
 int view_run(const struct view *view, int argc, char **argv)
 {
 	struct view_options options = {0};
 	int code = parse_options(view, &options, argc, argv);
 
+	if (code < 0 && view->check)
+		code = view->check(&options);
 	if (code < 0) {
-		if (view->screen && terminal()->is_screen && isatty(STDIN_FILENO) && !options.json)
+		if (has_screen(view, &options))
 			code = view->screen(&options);
 		else if (options.watch || options.rounds || view->full_screen)
 			code = run_rounds(view, &options);

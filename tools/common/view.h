@@ -45,6 +45,8 @@ struct view_options {
 	bool operations;   /* ls: print each operation too */
 	bool rings;	   /* tree: print the rings too */
 	bool openmetrics;  /* stats: print OpenMetrics text */
+	const char *theme; /* top: the colours; NULL: not named */
+	const char *by;	   /* top: what is summed up first; NULL: nothing */
 	uint64_t older_ns; /* leaks: the age; 0: a minute */
 	uint64_t interval_ns;
 	unsigned rounds; /* stop after so many; 0: do not stop */
@@ -63,7 +65,13 @@ struct view {
 	bool always_prints;			    /* prints also when nothing is found */
 	bool shows_copies;			    /* prints also the contexts of copies.h */
 	bool full_screen;			    /* repeats also without --watch */
-	/* Takes the place of print on a terminal; may be NULL. Returns the exit code. */
+	/* Says what is wrong with the values of options of its own. -1: nothing; else the exit code. May be
+	 * NULL. */
+	int (*check)(const struct view_options *options);
+	/*
+	 * Takes the place of print on a terminal, and refuses one that it cannot use; may be NULL. Returns
+	 * the exit code.
+	 */
 	int (*screen)(const struct view_options *options);
 	/* Prints what is found. Returns the exit code. */
 	int (*print)(const struct view_options *options, struct survey *survey);

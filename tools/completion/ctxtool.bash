@@ -49,7 +49,8 @@ _ctxtool_values() {
 	case $1 in
 	--pid | pid) _ctxtool_offer "$2" < <(_ctxtool_pids) ;;
 	state) _ctxtool_offer "$2" < <(_ctxtool_states) ;;
-	--core | --report) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+	--core | --report | --output) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+	--format) _ctxtool_offer "$2" < <(printf '%s\t\n' html trace otlp) ;;
 	--signal) mapfile -t COMPREPLY < <(compgen -A signal -- "SIG${2#SIG}") ;;
 	*) return 1 ;;
 	esac
@@ -80,6 +81,8 @@ _ctxtool() {
 		case $before in
 		-p) option=--pid ;;
 		-c) option=--core ;;
+		-o) [[ $command == record ]] && option=--output ;;
+		-F) [[ $command == record ]] && option=--format ;;
 		esac
 	fi
 	[[ -n $option ]] && _ctxtool_values "$option" "$word" && return

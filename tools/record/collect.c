@@ -12,6 +12,7 @@
 #include "control.h"
 #include "discover.h"
 #include "read_journal.h"
+#include "site_names.h"
 #include "sites.h"
 
 /* Until when a process is asked to record: long enough for a recorder that loses its processor. */
@@ -21,7 +22,7 @@
 /* Descriptors of one process that are looked at each time. */
 #define DESCRIPTORS_MAX 4096u
 #define TARGETS_MAX 65536u
-#define SITES_KEPT 1024u
+#define SITES_KEPT 4096u
 
 /* What a descriptor was when it was looked at last. */
 struct target {
@@ -44,7 +45,10 @@ struct collected {
 	bool died;
 	struct target *targets; /* by descriptor */
 	size_t target_count;
-	struct kept_site sites[SITES_KEPT]; /* a cache by address */
+	/* A hash table of places in the code, with open addressing. When it is half full, no more are kept.
+	 */
+	struct kept_site sites[SITES_KEPT];
+	unsigned site_count;
 };
 
 struct collector {
@@ -234,21 +238,61 @@ static int find_processes(struct collector *collector)
 
 /* ---- texts */
 
+/* The text of a place in the code: its object and offset. name_sites() replaces it at the end. */
 static uint32_t site_of(struct collector *collector, struct collected *collected, uint64_t address)
 {
-	struct kept_site *kept = &collected->sites[(address ^ address >> 10) % SITES_KEPT];
+	size_t at = (address ^ address >> 12) % SITES_KEPT;
 	char text[320];
 
 	if (!address)
 		return 0;
-	if (kept->address == address)
-		return kept->text;
+	while (collected->sites[at].address && collected->sites[at].address != address)
+		at = (at + 1) % SITES_KEPT;
+	if (collected->sites[at].address)
+		return collected->sites[at].text;
 	uint32_t found = recording_escaped(collector->recording,
 					   site_text(&collected->process.sites, address, text, sizeof(text)));
 	if (found == RECORDING_NONE)
 		return 0;
-	*kept = (struct kept_site){.address = address, .text = found};
+	if (collected->site_count < SITES_KEPT / 2) {
+		collected->sites[at] = (struct kept_site){.address = address, .text = found};
+		collected->site_count++;
+	}
 	return found;
+}
+
+/*
+ * Puts names in the place of addresses, where symbols are. Each takes a while, in which a journal could be
+ * overwritten, so it is done when nothing is recorded any more.
+ */
+static int name_sites(struct collector *collector)
+{
+	struct recording *recording = collector->recording;
+	size_t count = recording->texts.size;
+	uint32_t *names = calloc(count, sizeof(*names));
+	char text[1200];
+
+	if (!names)
+		return -ENOMEM;
+	for (size_t i = 0; i < collector->count; i++)
+		for (size_t j = 0; j < SITES_KEPT; j++) {
+			const struct kept_site *site = &collector->processes[i]->sites[j];
+			if (!site->address || names[site->text])
+				continue;
+			uint32_t name = recording_escaped(recording,
+							  site_name_text(&collector->processes[i]->process,
+									 site->address, text, sizeof(text)));
+			names[site->text] = name == RECORDING_NONE ? 0 : name;
+		}
+	for (size_t i = 0; i < recording->context_count; i++) {
+		struct recorded_context *context = &recording->contexts[i];
+		if (context->site < count && names[context->site])
+			context->site = names[context->site];
+		if (context->done_site < count && names[context->done_site])
+			context->done_site = names[context->done_site];
+	}
+	free(names);
+	return 0;
 }
 
 /* A text in a record need not end with a NUL. 0 also without memory: then it is left out. */
@@ -595,6 +639,8 @@ int collector_finish(struct collector *collector)
 		control_close(&collector->processes[i]->control);
 	if (!result)
 		result = collector_drain(collector);
+	if (!result)
+		result = name_sites(collector);
 	return result ? result : recording_finish(collector->recording, monotonic_ns());
 }
 

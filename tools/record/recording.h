@@ -3,7 +3,7 @@
  * What ctxtool record has seen: contexts, operations and batches as spans of time, in arrays that the writers
  * of the output formats walk.
  *
- * This folder, record/, makes and writes recordings; it may use select/, read/ and text/. One that is
+ * This folder, record/, makes and writes recordings; it may use read/ and text/. One that is
  * being made is filled by the recording_add_*() functions, in any order. recording_finish() links it and says
  * of each context how it ended.
  *
@@ -68,6 +68,7 @@ struct recorded_context {
 	uint32_t first_operation, operation_count; /* a range of operations */
 	uint32_t first_batch, batch_count;	   /* a range of batches */
 	uint32_t depth;
+	uint32_t origin_slot, origin_generation; /* while recording_keep() moves contexts */
 	uint8_t outcome;
 };
 
@@ -168,6 +169,14 @@ int recording_add_note(struct recording *recording, const char *note);
  * before begin_ns. 0 or -ENOMEM. After that nothing is added.
  */
 int recording_finish(struct recording *recording, uint64_t end_ns);
+
+/*
+ * Keeps only the contexts that are wanted, with those above them, all below them, and their operations. After
+ * recording_finish(). 0 or -ENOMEM.
+ */
+typedef bool (*recording_wants_fn)(const struct recording *recording, const struct recorded_context *context,
+				   void *data);
+int recording_keep(struct recording *recording, recording_wants_fn wants, void *data);
 
 /* ---- for those that write a recording, after recording_finish() */
 
