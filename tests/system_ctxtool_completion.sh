@@ -62,6 +62,7 @@ value_of() {
 	--pid | --count | --older | --for | --max | --timeout | --kill-after | --grace) echo =1 ;;
 	--core | --label | --cause) echo =x ;;
 	--error) echo =EIO ;;
+	--sort | --columns) echo =id ;;
 	--format) echo =html ;;
 	--output) echo =x.html ;;
 	--signal) echo =TERM ;;
