@@ -64,6 +64,7 @@ value_of() {
 	--error) echo =EIO ;;
 	--format) echo =html ;;
 	--output) echo =x.html ;;
+	--sort | --columns) echo =id ;;
 	--signal) echo =TERM ;;
 	--by) echo =label ;;
 	--theme) echo =dark ;;

@@ -25,6 +25,7 @@ static const char help[] =
 	"the service knows.\n"
 	"\n"
 	"  -m, --openmetrics      print OpenMetrics text, for the textfile collector of a node exporter\n"
+	"  -a, --all              count the contexts of ctxd and ctxd-fleet too\n"
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
 	"  -j, --json             print JSON\n"
@@ -276,7 +277,7 @@ static int print_stats(const struct view_options *options, struct survey *survey
 
 const struct view view_stats = {.name = "stats",
 				.help = help,
-				.letters = "mpcjwnh",
+				.letters = "ampcjwnh",
 				.own_json = true,
 				.always_prints = true,
 				.print = print_stats};

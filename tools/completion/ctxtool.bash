@@ -47,13 +47,20 @@ _ctxtool_offer() {
 # _ctxtool_values OPTION WORD: offers values that begin with WORD. 1: none are known.
 _ctxtool_values() {
 	case $1 in
-	--pid) _ctxtool_offer "$2" < <(_ctxtool_pids) ;;
+	--pid | pid) _ctxtool_offer "$2" < <(_ctxtool_pids) ;;
+	state) _ctxtool_offer "$2" < <(_ctxtool_states) ;;
 	--core | --report | --output) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
 	--format) _ctxtool_offer "$2" < <(printf '%s\t\n' html trace otlp) ;;
 	--signal) mapfile -t COMPREPLY < <(compgen -A signal -- "SIG${2#SIG}") ;;
 	*) return 1 ;;
 	esac
 }
+
+# What a selection can begin with, and the values of those of its keys that have names.
+_ctxtool_tests() {
+	printf '%s\t\n' pid= comm= user= id= label= state= kind= cause= error= older= younger= left=none op= ops= fd=
+}
+_ctxtool_states() { printf '%s\t\n' live cancelled expired done due draining stuck; }
 
 _ctxtool() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} option=
@@ -93,7 +100,11 @@ _ctxtool() {
 		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$word"
 		return
 	fi
-	_ctxtool_offer "$word" < <(_ctxtool_options "$command")
+	if [[ $word != -* && $command =~ ^(ls|tree|stats|leaks|top|watch)$ ]]; then
+		_ctxtool_offer "$word" < <(_ctxtool_tests)
+	else
+		_ctxtool_offer "$word" < <(_ctxtool_options "$command")
+	fi
 	[[ ${COMPREPLY[0]:-} == *= ]] && compopt -o nospace 2>/dev/null
 	return 0
 }
