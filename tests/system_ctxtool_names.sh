@@ -193,7 +193,7 @@ else
 	cp "$work/named" "$work/cores/crasher"
 	# shellcheck disable=SC2016 # for the inner shell
 	(cd "$work/cores" && exec ./crasher crash >/dev/null 2>&1 </dev/null) 2>/dev/null
-	core=$(find "$work/cores" -name 'core*' | head -n 1)
+	core=$(find "$work/cores" -type f -name 'core*' | head -n 1)
 	[[ -n $core ]] || wrong "no core file with the pattern $pattern"
 	look show --core "$core" 2.1
 	named
