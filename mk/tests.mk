@@ -40,11 +40,8 @@ fuzz: deps-check
 
 # ---- building
 
-ifeq ($(VARIANT),faults)
-TESTS := $(wildcard tests/check_faults*.c)
-else
-TESTS := $(filter-out tests/check_faults%,$(wildcard tests/check_*.c))
-endif
+# Those in which calls of the library fail need its build for that.
+TESTS := $(filter-out $(if $(filter asan,$(VARIANT)),,tests/check_faults%),$(wildcard tests/check_*.c))
 # Without hiredis there is no engine to test.
 ifeq ($(HIREDIS_CFLAGS),)
 TESTS := $(filter-out tests/check_engine%,$(TESTS))
@@ -59,7 +56,7 @@ TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.
 SOAK_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/soak/*.c))
 
 # Tests of the service start a ctxd of their own variant.
-tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) \
+tests: $(TEST_PROGRAMS) $(OUT)/tests/storm $(if $(filter tsan,$(VARIANT)),,$(OUT)/ctxd) \
 	$(if $(VARIANT),,$(OUT)/tests/deny_uring $(if $(HIREDIS_CFLAGS),$(OUT)/tests/engine_talk))
 
 # Tests mostly wait, so they are compiled without optimization: that would take most of the time of compiling all trees.

@@ -7,7 +7,7 @@
 #include "support/harness.h"
 
 #include "../tools/text/terminal.c"
-#include "../tools/top/columns.c"
+#include "../tools/top/layout.c"
 #include "../tools/top/pane.c"
 #include "../tools/top/short.c"
 #include "../tools/top/spark.c"

@@ -51,7 +51,7 @@ void ctx_unrefp(const struct ctx_context **ctx)
 
 int ctx_err(const struct ctx_context *ctx)
 {
-	return ctx ? -context_error(ctx) : -EINVAL;
+	return ctx ? -context_error(ctx) : debug_invalid(NULL, ctx);
 }
 
 struct extension *node_extend(struct ctx_context *ctx)
@@ -274,9 +274,9 @@ static _Atomic bool grace_used;
 int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns)
 {
 	if (!ctx || !node_can_end(ctx))
-		return -EINVAL;
+		return debug_invalid(NEVER_ENDS, ctx);
 	if (context_error(ctx))
-		return -EALREADY;
+		return debug_error(-EALREADY, "the context is done");
 	struct extension *extension = node_extend(ctx);
 	if (!extension)
 		return -ENOMEM;

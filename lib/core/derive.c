@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "debug.h"
 #include "find.h"
 #include "memory.h"
 #include "node.h"
@@ -229,7 +230,7 @@ int context_with_cancel(const struct ctx_context *parent, const char *label, con
 int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct ctx_context **ret_ctx)
 {
 	if (!parent || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, parent, ret_ctx);
 	return make_cancel(parent, label, __builtin_return_address(0), ret_ctx);
 }
 
@@ -265,7 +266,7 @@ int ctx_without_cancel(const struct ctx_context *parent, const char *label,
 		       const struct ctx_context **ret_ctx)
 {
 	if (!parent || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, parent, ret_ctx);
 	struct node_options options = {
 		.flags = NODE_DETACHED | NODE_ENDLESS,
 		.kind = CTX_TABLE_DETACHED,

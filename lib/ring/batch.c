@@ -42,8 +42,10 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
 	if (origin)
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
-	if (origin)
-		batch->origin_id = ctx_id(cause_origin(origin->watch.ctx));
+	/* A ring that is closed has batches for contexts that are live. */
+	const struct ctx_context *ctx = origin ? origin->watch.ctx : NULL;
+	if (ctx && atomic_load_explicit(&ctx->state, memory_order_acquire) & STATE_ERRNO)
+		batch->origin_id = ctx_id(cause_origin(ctx));
 	list_append(&ring->done.batches, &batch->link);
 	return batch;
 }
@@ -469,23 +471,34 @@ void batches_free(struct ctx_ring *ring)
 int ctx_ring_last_batch(struct ctx_ring *ring, struct ctx_batch *ret_batch)
 {
 	if (!ring || !ret_batch)
-		return -EINVAL;
+		return debug_invalid(NULL, ring, ret_batch);
 	int error = ring_check(ring);
 	if (error)
-		return error;
+		return debug_error(error, RING_REFUSED);
 	if (!ring->done.newest && !ring->done.have_last_batch)
-		return -ENOENT;
+		return debug_error(-ENOENT, "no batch has been sent on this ring");
 	*ret_batch = ring->done.newest ? ring->done.newest->record : ring->done.last_batch;
 	return 0;
+}
+
+static const char *why_not_cancelled(const struct ctx_ring *ring, const struct operation *op)
+{
+	if (op->magic != OP_MAGIC)
+		return OP_NOT_INITIALISED;
+	if (op->phase == OP_IDLE)
+		return "the operation is complete, or was never submitted";
+	if (op->group && op->group->ring != ring)
+		return "the operation is on another ring";
+	return "the operation is being cancelled already, or has its result";
 }
 
 int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 {
 	if (!ring || !public_op)
-		return -EINVAL;
+		return debug_invalid(NULL, ring, public_op);
 	int error = ring_check(ring);
 	if (error)
-		return error;
+		return debug_error(error, RING_REFUSED);
 	struct operation *op = op_from_public(public_op);
 	if (op->magic == OP_MAGIC && op->phase == OP_KERNEL && (op->marks & OP_ATTEMPT) &&
 	    op->group->ring == ring)
@@ -493,10 +506,10 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY || !op->group ||
 	    op->group->ring != ring || /* without a group it was refused when it was staged */
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))
-		return -EALREADY;
+		return debug_error(-EALREADY, "%s", why_not_cancelled(ring, op));
 	if (op->phase == OP_PARKED) {
 		if (op->group->parked_ended)
-			return -EALREADY;
+			return debug_error(-EALREADY, "%s", why_not_cancelled(ring, op));
 		op_mark(op, OP_EXPLICIT);
 		park_queue_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
 		queue_notify(ring);

@@ -2,7 +2,7 @@
 /*
  * The rows of ctxtool top and their order. Nothing here makes a system call or prints.
  *
- * This folder, top/, is ctxtool top. Its files, from below upwards: short, spark, pane, columns, rates,
+ * This folder, top/, is ctxtool top. Its files, from below upwards: short, spark, pane, layout, rates,
  * groups and rows, which tests call without a screen; theme and cells, which make text of a row; counts,
  * which takes what processes count; model, which has all that is shown; plain, for a pipe; style, draw,
  * details, keys and loop, for the screen. It may use common/, select/, read/ and text/.
@@ -10,9 +10,9 @@
 #ifndef TOP_ROWS_H
 #define TOP_ROWS_H
 
-#include "columns.h"
 #include "discover.h"
 #include "groups.h"
+#include "layout.h"
 
 struct top_row {
 	struct process *process;	       /* of a group: that of its oldest operation, or NULL */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The columns of ctxtool top, and which of them a line of some width has. */
-#ifndef TOP_COLUMNS_H
-#define TOP_COLUMNS_H
+#ifndef TOP_LAYOUT_H
+#define TOP_LAYOUT_H
 
 #include <stdbool.h>
 #include <stddef.h>
