@@ -68,6 +68,7 @@ for command in ls tree top stats leaks; do
 done
 json show 4194304:1.1
 json leaks --older=31536000
+json history --pid 4194304
 json doctor
 (ulimit -n 100 && CTXRING_TABLE=0 json doctor)
 ((serial++))
@@ -110,6 +111,7 @@ json run --report="$work/out/run.exited" -- true
 json run --report="$work/out/run.deadline" --timeout=0.01 -- sleep 100
 json run --report="$work/out/run.nothing" -- "$work/nothing"
 json run --report="$work/out/run.signal" -- sh -c 'kill -9 $$'
+json history --pid "$target"
 leave "$target"
 died() { $ctxtool last | grep -q "^$target "; }
 until_true 30 died || fail "the table of the dead process is not kept"

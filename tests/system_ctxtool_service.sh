@@ -113,7 +113,7 @@ is "a shared root by the service's id: status" "$status" 0
 leave "$started"
 
 echo "watch"
-start watch $ctxtool watch --initial
+start watch $ctxtool watch --all --initial
 watcher=$started
 start watch-json $ctxtool watch --json
 json_watcher=$started

@@ -11,7 +11,6 @@
  * any enter runs it. With DEFER_TASKRUN only an enter that waits runs it, and it runs as much as the enter
  * waits for. So the enter waits for the whole chunk with a timeout of zero, which never blocks.
  */
-#include "cause.h"
 #include "chain.h"
 #include "memory.h"
 #include "note.h"
@@ -42,10 +41,6 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
 	if (origin)
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
-	/* A ring that is closed has batches for contexts that are live. */
-	const struct ctx_context *ctx = origin ? origin->watch.ctx : NULL;
-	if (ctx && atomic_load_explicit(&ctx->state, memory_order_acquire) & STATE_ERRNO)
-		batch->origin_id = ctx_id(cause_origin(ctx));
 	list_append(&ring->done.batches, &batch->link);
 	return batch;
 }
@@ -370,8 +365,11 @@ static void run_batch(struct ctx_ring *ring)
 			break;
 		list_remove(&group->link);
 		group->batch = batch;
-		if (group->held)
-			past_write_origin(group->watch.ctx);
+		if (group->held) {
+			uint64_t origin_id = past_write_origin(group->watch.ctx);
+			if (batch && !batch->origin_id)
+				batch->origin_id = origin_id;
+		}
 		if (group->parked_count)
 			gather_parked(group, batch);
 		group->parked_ended = true;
