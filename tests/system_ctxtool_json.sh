@@ -39,7 +39,7 @@ int main(void)
 	sigset_t signals;
 
 	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGUSR1);
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || ctx_with_signals(root, NULL, &signals, "", &ctx) ||
 	    ctx_with_hangup(root, NULL, pair[0], 0, "peer \\ \"quoted\" \n", &ctx) ||
 	    ctx_with_fd(root, NULL, pair[1], POLLIN, "fd", &ctx) ||

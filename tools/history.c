@@ -17,6 +17,7 @@
 #include "commands.h"
 #include "duration.h"
 #include "ends.h"
+#include "json.h"
 #include "names.h"
 #include "service.h"
 #include "usage.h"
@@ -148,6 +149,7 @@ static void print_json(const struct history *history, const struct past_end *end
 			    json_string(entry->end.done_site ? site_text(&process->sites,
 									 entry->end.done_site, buffer, 320)
 							     : ""));
+	json_object_set_new(object, "site_name", site_name_json(process, entry->end.done_site));
 	json_object_set_new(object, "tid", json_integer(entry->tid));
 	json_object_set_new(object, "by_pid",
 			    json_integer(entry->end.cause_pid ? entry->end.cause_pid : process->pid));
