@@ -63,6 +63,7 @@ help:
 	@echo 'make all           library, ctxtool and examples, under build/'
 	@echo 'make demo          installs what is missing, builds, shows what ctxring does'
 	@echo 'make demo-fleet    the same for hosts of a fleet, with Redis, in network namespaces'
+	@echo 'make picture       records the example server and makes the picture of README.md, with a browser'
 	@echo 'make play          starts the example server and leaves it running'
 	@echo 'make check         installs what is missing, builds, runs every test'
 	@echo 'make check-kernels tests on Linux 6.1 and 6.12 in virtual machines; FULL=1: all of them'
@@ -74,6 +75,7 @@ help:
 	@echo 'make install       to $$(DESTDIR)$$(PREFIX), by default /usr/local; uninstall: takes it away'
 	@echo 'make install-strip the same without the debugging information'
 	@echo 'make deps          names or installs the packages that make check needs'
+	@echo 'make deps-pictures  those of the test of the page that ctxtool record writes, and of make picture'
 	@echo 'make deps-cross    those of the test that compiles for arm64, tests/build_cross.sh'
 	@echo 'make tidy          clang-tidy and cppcheck; format: clang-format on the sources'
 	@echo 'make clean         removes build/'
@@ -109,7 +111,8 @@ LIB_SOURCES := $(foreach folder,$(LIB_FOLDERS),$(sort $(wildcard lib/$(folder)/*
 LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
 # ctxtool: the commands are in tools/, tools/top is ctxtool top, what several share is in tools/common. tools/select has the language that selects
 # contexts; tools/read looks at processes, core files and the kernel; tools/text has names, durations, signals, the command
-# line and the terminal. A folder uses those after it in this order: top, common, select, read, text.
+# line and the terminal. A folder uses those after it in this order: top, common, select, read, text. tools/record, which makes
+# and writes recordings for one command, uses the last two.
 TOOL_FOLDERS := -Itools/common -Itools/select -Itools/read -Itools/text
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.c)))
 # ctxd: daemon/ has its sockets and its loop, daemon/broker what the service does with messages, daemon/util the configuration,
@@ -161,8 +164,11 @@ $(eval $(call objects_of,tools/text,$(call folders,table)))
 $(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table) $(LIBDW_CFLAGS)))
 $(eval $(call objects_of,tools/select,-Itools/select -Itools/read -Itools/text $(call folders,table)))
 $(eval $(call objects_of,tools/common,$(TOOL_FOLDERS) $(call folders,table)))
+$(eval $(call objects_of,tools/record,-Itools/record -Itools/read -Itools/text $(call folders,table)))
 $(eval $(call objects_of,tools/top,-Itools/top $(TOOL_FOLDERS) $(call folders,table)))
-$(eval $(call objects_of,tools,-Itools/top $(TOOL_FOLDERS) $(call folders,table)))
+$(eval $(call objects_of,tools,-Itools/top $(TOOL_FOLDERS) -Itools/record $(call folders,table)))
+# The page of ctxtool record is part of the program.
+$(OUT)/tools/record/page_files.o: $(wildcard tools/record/page.*)
 $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))

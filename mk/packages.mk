@@ -29,10 +29,12 @@ PACKAGES_PEERS := golang-go=go g++=g++ $(PACKAGE_BOOST)=/usr/include/boost/asio/
 # What bench/goodput.sh compares with, and draws with. Each is optional.
 PACKAGES_GOODPUT := libpq-dev=postgresql/libpq-fe.h postgresql=/usr/lib/postgresql/*/bin/postgres gnuplot-nox|gnuplot=gnuplot \
 	golang-github-lib-pq-dev=/usr/share/gocode/src/github.com/lib/pq/conn.go
+# A browser without a window, for the test of the page of ctxtool record, and for its picture, with the letters of that. Optional.
+PACKAGES_PICTURES := chromium-headless-shell|chromium=/usr/bin/chromium* python3=python3 fonts-inter=/usr/share/fonts/*/inter/*
 PACKAGES_TIDY := $(PACKAGES_CHECK) clang-tidy=clang-tidy cppcheck=cppcheck clang-format=clang-format
 
-.PHONY: deps deps-demo deps-check deps-cross deps-kernels deps-bench deps-tidy
+.PHONY: deps deps-demo deps-check deps-cross deps-kernels deps-bench deps-pictures deps-tidy
 
 deps: deps-check
-deps-demo deps-check deps-cross deps-kernels deps-bench deps-tidy: deps-%:
+deps-demo deps-check deps-cross deps-kernels deps-bench deps-pictures deps-tidy: deps-%:
 	@.ci/install-missing $(foreach entry,$(PACKAGES_$(shell echo $* | tr a-z A-Z)),'$(entry)')

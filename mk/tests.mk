@@ -9,6 +9,7 @@
 # The scripts get the name of make by CHECK_MAKE: a line of a recipe that has $(MAKE) in it would run under `make -n`, too.
 check: export CHECK_MAKE := $(MAKE)
 check: deps-check
+	@.ci/install-missing $(foreach entry,$(PACKAGES_PICTURES),'$(entry)') || echo 'ctxring: the test of what is missing is skipped'
 	@MAKE="$$CHECK_MAKE" tests/run.sh
 
 check-kernels: deps-check deps-kernels
@@ -112,6 +113,11 @@ $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc reall
 # In these the allocations fail: of the fleet, and of the service that serves one.
 $(OUT)/tests/check_faults_service_fleet: LDFLAGS += $(foreach call,malloc calloc,-Wl,--wrap=$(call))
 $(OUT)/tests/check_faults_fleet: LDFLAGS += $(foreach call,malloc calloc realloc strndup,-Wl,--wrap=$(call))
+
+# This test links what ctxtool record makes and writes recordings with.
+RECORDING_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tools/record/collect.c tools/record/control.c,$(wildcard tools/record/*.c)) \
+	tools/text/names.c tools/text/terminal.c)
+$(OUT)/tests/check_recording: $(RECORDING_OBJECTS)
 
 # The storm of make soak is not one of the test programs.
 $(OUT)/tests/storm: $(SOAK_OBJECTS) $(TEST_LIBRARY)

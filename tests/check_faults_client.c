@@ -158,7 +158,7 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("client faults");
 	TCase *faults = test_case(suite, "faults");
 
-	tcase_set_timeout(faults, 120);
+	tcase_set_timeout(faults, 240);
 	tcase_add_test(faults, who_hangs_up_before_the_greeting_is_no_service);
 	tcase_add_test(faults, who_cannot_send_tries_again_but_not_without_a_pause);
 	tcase_add_test(faults, each_call_that_fails_is_told_and_leaves_nothing);

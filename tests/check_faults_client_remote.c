@@ -225,7 +225,7 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("client remote faults");
 	TCase *faults = test_case(suite, "faults");
 
-	tcase_set_timeout(faults, 120);
+	tcase_set_timeout(faults, 240);
 	tcase_add_loop_test(faults, a_join_by_a_global_id_survives_each_failure, 0, 2);
 	tcase_add_test(faults, a_request_survives_each_failure_of_its_join);
 	tcase_add_test(faults, a_client_that_fails_to_begin_stays_for_who_has_taken_it);

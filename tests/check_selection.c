@@ -241,7 +241,7 @@ static const char *const of_gone[] = {
 	"error=ECONNRESET",
 	"error=econn*",
 	"cause=owner",
-	"cause=\"owner died\"",
+	
 	"cause=owner*",
 	"cause~went",
 	"cause~'went\\x0aaway'",

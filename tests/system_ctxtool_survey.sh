@@ -11,7 +11,7 @@ if [[ ${SURVEY_ALONE:-} != 1 ]]; then
 	unshare --pid --fork --mount-proc true 2>/dev/null || { echo "no process name space can be had"; exit 77; }
 	SURVEY_ALONE=1 exec unshare --pid --fork --kill-child --mount-proc bash "$PWD/tests/${0##*/}"
 fi
-time_max=150
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $ctxtool

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "past.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "callback.h"
@@ -94,6 +95,25 @@ bool past_has_audience(struct ctx_context *ctx, uint32_t state_before)
 	return found || callback_pending(ctx);
 }
 
+/* Whether somebody records is looked at where the time is known, and whenever a chunk is full: not at each
+ * context that ended by itself. now_ns: 0 where it is not known. NULL: nobody does, or there is no table. */
+static inline struct ctx_table_context_past *past_begin_context(uint64_t now_ns)
+{
+	if (now_ns || !journal_has_room(TABLE_CONTEXTS_PAST)) {
+		if (!control_confirm(now_ns ? now_ns : clock_coarse_ns()))
+			return NULL;
+	}
+	return journal_begin(TABLE_CONTEXTS_PAST);
+}
+
+/* The entry is a copy of the record, in which the following fields are in other places. */
+_Static_assert(offsetof(struct ctx_table_context_past, freed_ns) == sizeof(struct ctx_table_context) &&
+		       offsetof(struct ctx_table_context_past, generation) ==
+			       offsetof(struct ctx_table_context, generation) &&
+		       offsetof(struct ctx_table_context_past, label) ==
+			       offsetof(struct ctx_table_context, label),
+	       "what is past is copied");
+
 /* The identity that ctx_extract gave to the context, or zeroes. */
 static void copy_identity(const struct ctx_context *ctx, struct ctx_table_context_past *entry)
 {
@@ -111,34 +131,18 @@ static void copy_identity(const struct ctx_context *ctx, struct ctx_table_contex
 
 void past_write_context(const struct ctx_context *ctx)
 {
-	uint64_t now_ns = clock_coarse_ns();
-
-	if (!control_confirm(now_ns))
-		return;
-	struct ctx_table_context_past *entry = journal_begin(TABLE_CONTEXTS_PAST);
-	if (!entry)
-		return;
 	const struct ctx_table_context *record = table_context(ctx->slot);
 	uint32_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
-	bool own = state & CTX_TABLE_OWN;
+	/* To read the clock would take a tenth of the time of making and ending a context. One that ended by
+	 * itself has its time. */
+	uint64_t freed_ns = state & CTX_TABLE_OWN ? record->done_ns : clock_coarse_ns();
+
+	struct ctx_table_context_past *entry = past_begin_context(state & CTX_TABLE_OWN ? 0 : freed_ns);
+	if (!entry)
+		return;
+	memcpy(entry, (const void *)record, sizeof(*record));
 	entry->slot = ctx->slot;
-	entry->generation = ctx->generation;
-	entry->parent_slot = record->parent_slot;
-	entry->parent_generation = record->parent_generation;
-	entry->creator_tid = record->creator_tid;
-	entry->done_tid = own ? record->done_tid : 0;
-	entry->created_ns = record->created_ns;
-	entry->done_ns = own ? record->done_ns : 0;
-	entry->freed_ns = now_ns;
-	entry->site = record->site;
-	entry->done_site = own ? (uintptr_t)ctx->cause_site : 0;
-	entry->state = state;
-	entry->cause_code = own ? record->cause_code : 0;
-	entry->kind = record->kind;
-	entry->cause_kind = own ? record->cause_kind : 0;
-	entry->stem = record->stem;
-	entry->reserved = 0;
+	entry->freed_ns = freed_ns;
 	copy_identity(ctx, entry);
-	memcpy(entry->label, record->label, sizeof(entry->label));
 	journal_end(TABLE_CONTEXTS_PAST, sizeof(*entry));
 }

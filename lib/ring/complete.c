@@ -187,7 +187,6 @@ static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cq
 	struct group *group = op->group;
 	group->in_kernel--;
 	ring->ops.in_kernel--;
-	past_operation_ended(ring, slot, completion.res);
 	slot_give_back(ring, note_slot(value), slot, generation);
 	list_unlink(&op->link);
 	memcpy(&op->res, &completion.res, RESULT_SIZE);
@@ -306,6 +305,7 @@ unsigned complete_deliver_queued(struct ctx_ring *ring)
 
 	if (__builtin_expect(spilled != 0, 0))
 		return deliver_with_spill(ring, spilled + ready);
+	past_operations_queued(ring, head, end);
 	while (head != end) {
 		const struct io_uring_cqe *cqe = &cqes[head & mask];
 		if (__builtin_expect(!deliver_plain(ring, cqe, khead, head + 1), 0))

@@ -10,13 +10,25 @@
 /* Writes a batch whose operations have all ended. */
 void past_write_batch(const struct ctx_ring *ring, const struct batch *batch);
 
-/* Writes the operation in slot, which is about to be freed. */
-void past_write_operation(struct ctx_ring *ring, const struct slot *slot, int result);
+/* Writes the operation in slot, which is about to be freed, unless past_write_queued() has. */
+void past_write_operation(struct ctx_ring *ring, struct slot *slot, int result);
 
-static inline void past_operation_ended(struct ctx_ring *ring, const struct slot *slot, int result)
+static inline void past_operation_ended(struct ctx_ring *ring, struct slot *slot, int result)
 {
 	if (control_is_on())
 		past_write_operation(ring, slot, result);
+}
+
+/*
+ * Writes the operations whose plain final completions are in the queue from head to end, before they are
+ * delivered. One look for the whole queue, so that nothing is asked at each operation.
+ */
+void past_write_queued(struct ctx_ring *ring, unsigned head, unsigned end);
+
+static inline void past_operations_queued(struct ctx_ring *ring, unsigned head, unsigned end)
+{
+	if (control_is_on())
+		past_write_queued(ring, head, end);
 }
 
 /* The time for the records of operations that are submitted. Exact only while somebody records. */

@@ -12,6 +12,7 @@
 #define CTX_JOURNAL_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "control.h"
@@ -39,6 +40,12 @@ void *journal_begin_slow(enum table_journal journal);
 /* Ends an entry in the chunk that is shared. */
 void journal_end_shared(enum table_journal journal);
 
+/* Whether journal_begin() takes no lock. */
+static inline bool journal_has_room(enum table_journal journal)
+{
+	return __builtin_expect(journal_writers[journal].next != journal_writers[journal].end, 1);
+}
+
 /*
  * Returns the place of a new entry, which the caller fills at once, without calling a function that is not
  * its own, and publishes by journal_end(). NULL: there is no table.
@@ -47,9 +54,7 @@ static inline void *journal_begin(enum table_journal journal)
 {
 	struct journal_writer *writer = &journal_writers[journal];
 
-	if (__builtin_expect(writer->next != writer->end, 1))
-		return writer->next;
-	return journal_begin_slow(journal);
+	return journal_has_room(journal) ? writer->next : journal_begin_slow(journal);
 }
 
 static inline void journal_end(enum table_journal journal, uint32_t entry_size)

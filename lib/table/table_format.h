@@ -334,37 +334,47 @@ struct ctx_table_end {
 	};
 };
 
-/* A context, written when it is freed while a recording runs. What is still there is in the area of contexts.
+/*
+ * A context, written when it is freed while a recording runs. What is still there is in the area of contexts.
+ * It is the record, with other fields in the places of seq and cause_slot, so that it is written by one copy.
  */
 struct ctx_table_context_past {
-	uint32_t slot, generation;
-	uint32_t parent_slot, parent_generation;
-	uint32_t creator_tid, done_tid;
-	uint64_t created_ns;
-	uint64_t done_ns; /* 0: it never ended, or with its parent: see state */
-	uint64_t freed_ns;
-	uint64_t site, done_site;
+	uint32_t slot;
+	uint32_t generation;
 	uint32_t state; /* as in struct ctx_table_context */
-	int32_t cause_code;
-	uint8_t kind, cause_kind;
-	uint16_t stem;
+	uint32_t parent_slot;
+	uint32_t parent_generation;
+	uint32_t creator_tid;
+	uint64_t created_ns;
+	uint64_t deadline_ns;
+	uint64_t site;
+	uint64_t done_ns; /* this and done_* below, cause_kind and cause_code are valid with CTX_TABLE_OWN */
+	uint64_t done_site; /* without, it is nonsense */
+	uint32_t done_tid;
 	uint32_t reserved;
+	uint8_t kind;
+	uint8_t cause_kind;
+	uint16_t stem;
+	int32_t cause_code;
+	char label[CTX_TABLE_LABEL_SIZE];
+	uint64_t freed_ns; /* of a context whose end was its own only a time that is not later */
 	uint8_t trace[16]; /* as in struct ctx_table_identity; all zero: it has no identity of its own */
 	uint8_t sender[8];
-	char label[CTX_TABLE_LABEL_SIZE];
 };
 
-/* An operation, written at its final completion while a recording runs. */
+/* An operation, written when its final completion is delivered while a recording runs. It is the record, too.
+ */
 struct ctx_table_operation_past {
-	uint32_t context_slot, context_generation;
-	uint64_t since_ns; /* when it was submitted */
-	uint64_t end_ns;   /* when its completion was seen */
-	int32_t result;	   /* as in the CQE */
+	int32_t result; /* as in the CQE */
+	uint32_t context_slot;
+	uint32_t context_generation;
 	int32_t fd;
 	uint8_t opcode;
 	uint8_t flags; /* CTX_TABLE_OP_* as they were last */
 	uint16_t ring;
 	uint32_t reserved;
+	uint64_t since_ns; /* when it was submitted */
+	uint64_t end_ns;   /* when its completion was seen */
 };
 
 /*

@@ -14,6 +14,7 @@
 #include "names.h"
 #include "service.h"
 #include "target.h"
+#include "users.h"
 #include "watched.h"
 
 /* jansson's integers are signed. A number that is too great for them becomes the greatest. */
@@ -185,6 +186,7 @@ static json_t *context_json(struct process *process, const struct reader_context
 	json_object_set_new(object, "orphan", json_boolean(context->orphan));
 	json_object_set_new(object, "depth", json_integer(context->depth));
 	json_object_set_new(object, "label", escaped_json(record->label));
+	json_object_set_new(object, "selected", json_boolean(!context->beside));
 	json_object_set_new(object, "kind", json_string(context_kind_name(record->kind)));
 	json_object_set_new(object, "watches", watched_json(process, context));
 	json_object_set_new(object, "state", json_string(state_name(record->state)));
@@ -256,6 +258,7 @@ static json_t *process_json(const struct process *process)
 	json_object_set_new(object, "pid_inside", json_integer(snapshot->header.pid));
 	json_object_set_new(object, "name", escaped_json(process->name));
 	json_object_set_new(object, "uid", json_integer(process->uid));
+	json_object_set_new(object, "user", escaped_json(user_name(process->uid)));
 	json_object_set_new(object, "core", json_boolean(process->is_core));
 	json_object_set_new(object, "table_version", json_integer(snapshot->header.version));
 	json_object_set_new(object, "now_ns", number_json(process->now_ns));
@@ -288,7 +291,7 @@ static int write_process(struct process *process, const struct reader_context *o
 	putchar('{');
 	failed = write_json(process_json(process), JSON_EMBED);
 	fputs(", \"contexts\": [", stdout);
-	for (uint32_t i = 0; i < snapshot->context_count && !failed; i++) {
+	for (uint32_t i = 0; i < snapshot->shown_count && !failed; i++) {
 		const struct reader_context *context = &snapshot->contexts[snapshot->preorder[i]];
 
 		if (only && only != context)

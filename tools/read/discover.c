@@ -104,6 +104,19 @@ static void process_free(struct process *process)
 	descriptors_free(&process->descriptors);
 }
 
+void survey_keep(struct survey *survey, bool (*keeps)(const struct process *process))
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < survey->process_count; i++) {
+		if (keeps(&survey->processes[i]))
+			survey->processes[kept++] = survey->processes[i];
+		else
+			process_free(&survey->processes[i]);
+	}
+	survey->process_count = kept;
+}
+
 void survey_free(struct survey *survey)
 {
 	for (size_t i = 0; i < survey->process_count; i++)

@@ -82,6 +82,9 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
  */
 int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const char *name);
 
+/* Takes out the processes that are not to be kept, and frees what they have. */
+void survey_keep(struct survey *survey, bool (*keeps)(const struct process *process));
+
 void survey_free(struct survey *survey);
 
 #endif

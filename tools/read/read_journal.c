@@ -185,12 +185,18 @@ static void *journal_entry(const struct journal *journal, size_t index)
 	return (char *)journal->entries + index * known_sizes[journal->kind];
 }
 
-/* Ends the strings of an entry. False: it is of a type that is not known. */
+/* Ends the strings of an entry, and clears what is not valid in it. False: it is of a type that is not known. */
 static bool accept_entry(enum journal_kind kind, void *entry)
 {
 	if (kind == JOURNAL_CONTEXTS) {
 		struct ctx_table_context_past *past = entry;
 		past->label[sizeof(past->label) - 1] = '\0';
+		if (!(past->state & CTX_TABLE_OWN)) {
+			past->done_ns = past->done_site = 0;
+			past->done_tid = 0;
+			past->cause_kind = 0;
+			past->cause_code = 0;
+		}
 	}
 	if (kind == JOURNAL_ENDS) {
 		struct ctx_table_end *end = entry;

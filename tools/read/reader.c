@@ -540,6 +540,7 @@ static int read_records(struct reading *reading)
 	result = cut_cycles(out);
 	if (result)
 		return result;
+	out->shown_count = out->selected_count = out->context_count;
 	link_children(out, out->preorder);
 	walk_forest(out);
 	link_operations(reading);

@@ -203,7 +203,7 @@ function operationColour(operation) {
 
 /* ---- rows: what is in sight of the tree, from top to bottom */
 
-const ROW = 26, PROCESS_ROW = 30, OPERATION_ROW = 20, BAND_MAX = 176, BAND_MIN = 26;
+const ROW = 26, PROCESS_ROW = 30, OPERATION_ROW = 20, BAND_MAX = 208, BAND_MIN = 26;
 let rows = [], tops = new Float64Array(1), words = [], selected = null;
 
 function heightOf(row) {
@@ -386,7 +386,7 @@ const font = (size, weight = 400) => `${weight} ${size}px Inter, "Inter Variable
 function tickText(time, step) {
 	if (!time)
 		return "0";
-	const [unit, name] = duration >= 2e9 && step >= 1e7 ? [1e9, "s"] : step >= 1e5 ? [1e6, "ms"] : step >= 100 ? [1e3, "µs"] : [1, "ns"];
+	const [unit, name] = duration >= 1e9 && step >= 1e7 ? [1e9, "s"] : step >= 1e5 ? [1e6, "ms"] : step >= 100 ? [1e3, "µs"] : [1, "ns"];
 	return `${(time / unit).toFixed(Math.max(0, Math.ceil(-Math.log10(step / unit) - 1e-9)))} ${name}`;
 }
 
@@ -470,7 +470,7 @@ function fillBar(context, x0, x1, y, height, radius) {
 function drawContext(context, row, top, height) {
 	const width = plot.clientWidth, x0 = Math.max(xOf(row.begin), -8), x2 = Math.min(xOf(row.end), width + 8);
 	const x1 = row.done === null ? x2 : Math.min(Math.max(xOf(row.done), x0), x2);
-	const bar = 12, y = top + (height - bar) / 2;
+	const bar = 14, y = top + (height - bar) / 2;
 	if (x2 < 0 || x0 > width)
 		return;
 	context.fillStyle = outcomeColour(row.outcome);
@@ -499,7 +499,7 @@ function drawContext(context, row, top, height) {
 	const own = row.origin < 0 || contexts[row.origin] === row;
 	if (!own)
 		return;
-	context.font = font(11.5, 600);
+	context.font = font(11, 600);
 	context.textBaseline = "middle";
 	const text = context.measureText(cause).width, right = Math.max(x2, x1) + 9;
 	if (right + text < width - 4) {
@@ -518,7 +518,8 @@ function drawOperation(context, operation, y, height, lineHeight) {
 		return;
 	const left = Math.max(x0, xOf(0), -4), right = Math.max(Math.min(x1, width + 4), left + 1);
 	context.fillStyle = operationColour(operation);
-	context.globalAlpha = operation.cancelled ? 0.5 : operation.open ? 0.6 : 0.9;
+	/* Lines of one pixel touch: every second one is paler. */
+	context.globalAlpha = (operation.cancelled ? 0.5 : operation.open ? 0.6 : 0.9) * (height < 2 && operation.lane % 2 ? 0.7 : 1);
 	context.fillRect(left, y + (height - lineHeight) / 2, right - left, lineHeight);
 	context.globalAlpha = 1;
 	if (operation.cancelled && lineHeight >= 2)
@@ -526,7 +527,7 @@ function drawOperation(context, operation, y, height, lineHeight) {
 }
 
 function drawBand(context, row, top, height) {
-	const room = height - 8, lane = Math.min(room / row.lanes, 7), line = lane >= 3 ? lane - 1 : lane * 0.82;
+	const room = height - 8, lane = Math.min(room / row.lanes, 7), line = lane >= 3 ? lane - 1 : lane;
 	const shown = words.length && !row.context.matches;
 	for (const operation of row.operations)
 		if (!shown || operation.matches)

@@ -336,6 +336,7 @@ static int link_contexts(struct recording *recording)
 		order[i] = (uint32_t)i;
 		context->parent = context->first_child = context->next_sibling = RECORDING_NONE;
 		context->origin = RECORDING_NONE;
+		context->operation_count = context->batch_count = 0;
 		if (!context->parent_slot)
 			continue;
 		uint32_t parent = find_context(recording, context->process, context->parent_slot,
@@ -404,7 +405,32 @@ static int compare_operations(const void *left, const void *right)
 		return a->context < b->context ? -1 : 1;
 	if (a->begin_ns != b->begin_ns)
 		return a->begin_ns < b->begin_ns ? -1 : 1;
+	if (a->fd != b->fd)
+		return a->fd < b->fd ? -1 : 1;
+	if (a->opcode != b->opcode)
+		return a->opcode < b->opcode ? -1 : 1;
 	return a->end_ns < b->end_ns ? -1 : a->end_ns > b->end_ns;
+}
+
+/*
+ * Whether an operation that was seen in flight at the end is there once more, because it ended after that.
+ * The list is sorted, and those in flight come before others that are like them.
+ */
+static bool has_ended(const struct recording *recording, size_t index, size_t count)
+{
+	const struct recorded_operation *open = &recording->operations[index];
+	uint64_t snapshot_ns = recording->processes[open->process].snapshot_ns;
+
+	for (size_t i = index + 1; i < count; i++) {
+		const struct recorded_operation *at = &recording->operations[i];
+
+		if (at->context != open->context || at->begin_ns != open->begin_ns || at->fd != open->fd ||
+		    at->opcode != open->opcode)
+			return false;
+		if (at->ring == open->ring && at->end_ns && at->end_ns >= snapshot_ns)
+			return true;
+	}
+	return false;
 }
 
 static int compare_batches(const void *left, const void *right)
@@ -430,9 +456,14 @@ static void link_operations(struct recording *recording)
 						 operation.context_generation);
 		recording->operations[kept++] = operation;
 	}
-	recording->operation_count = kept;
 	if (kept)
 		qsort(recording->operations, kept, sizeof(*recording->operations), compare_operations);
+	size_t count = kept;
+	kept = 0;
+	for (size_t i = 0; i < count; i++)
+		if (recording->operations[i].end_ns || !has_ended(recording, i, count))
+			recording->operations[kept++] = recording->operations[i];
+	recording->operation_count = kept;
 	for (size_t i = 0; i < kept; i++) {
 		uint32_t at = recording->operations[i].context;
 		if (at == RECORDING_NONE)
@@ -458,8 +489,8 @@ static void link_batches(struct recording *recording)
 
 		if (batch.begin_ns + batch.reap_ns < recording->begin_ns)
 			continue;
-		batch.context = find_context(recording, batch.process, batch.context_slot,
-					     batch.context_generation);
+		batch.context =
+			find_context(recording, batch.process, batch.context_slot, batch.context_generation);
 		recording->batches[kept++] = batch;
 	}
 	recording->batch_count = kept;
@@ -512,9 +543,8 @@ static uint32_t find_ring_batch(const struct recording *recording, const uint32_
 		size_t middle = low + (high - low) / 2;
 		const struct recorded_batch *at = &recording->batches[by_ring[middle]];
 		bool before = at->process != operation->process ? at->process < operation->process
-			      : at->ring != operation->ring
-				      ? at->ring < operation->ring
-				      : at->begin_ns <= operation->end_ns + COARSE_NS;
+			      : at->ring != operation->ring	? at->ring < operation->ring
+							    : at->begin_ns <= operation->end_ns + COARSE_NS;
 
 		if (before)
 			low = middle + 1;
@@ -640,6 +670,21 @@ static void find_outcomes(struct recording *recording)
 	}
 }
 
+/* Finds what belongs to what, of contexts that are sorted. */
+static int link_recording(struct recording *recording)
+{
+	free(recording->preorder);
+	recording->preorder = NULL;
+	int result = link_contexts(recording);
+	if (!result)
+		result = order_contexts(recording);
+	if (result)
+		return result;
+	link_operations(recording);
+	link_batches(recording);
+	return find_batches(recording);
+}
+
 int recording_finish(struct recording *recording, uint64_t end_ns)
 {
 	recording->end_ns = end_ns;
@@ -648,18 +693,103 @@ int recording_finish(struct recording *recording, uint64_t end_ns)
 			recording->processes[i].end_ns = end_ns;
 	sort_contexts(recording);
 	apply_ends(recording);
-	int result = link_contexts(recording);
+	int result = link_recording(recording);
 	if (!result)
-		result = order_contexts(recording);
-	if (result)
-		return result;
-	link_operations(recording);
-	link_batches(recording);
-	result = find_batches(recording);
-	if (result)
-		return result;
-	find_outcomes(recording);
-	return 0;
+		find_outcomes(recording);
+	return result;
+}
+
+/* ---- a part of a recording */
+
+/* Marks the contexts that are wanted, those above them, and all below. Parents come before their children. */
+static void mark_wanted(const struct recording *recording, recording_wants_fn wants, void *data, bool *marks)
+{
+	for (size_t i = 0; i < recording->context_count; i++) {
+		uint32_t index = recording->preorder[i];
+		uint32_t parent = recording->contexts[index].parent;
+
+		marks[index] = (parent != RECORDING_NONE && marks[parent]) ||
+			       wants(recording, &recording->contexts[index], data);
+	}
+	for (size_t i = recording->context_count; i-- > 0;) {
+		uint32_t index = recording->preorder[i];
+		uint32_t parent = recording->contexts[index].parent;
+
+		if (marks[index] && parent != RECORDING_NONE)
+			marks[parent] = true;
+	}
+}
+
+/* Where the end of a context began. That one stays when the context does, for it is above it. */
+struct kept_origin {
+	uint32_t process, slot, generation;
+	uint8_t outcome;
+};
+
+/* Removes what is not marked. origins gets those of the contexts that stay. */
+static void remove_unmarked(struct recording *recording, const bool *marks, struct kept_origin *origins)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < recording->operation_count; i++) {
+		uint32_t context = recording->operations[i].context;
+		if (context != RECORDING_NONE && marks[context])
+			recording->operations[kept++] = recording->operations[i];
+	}
+	recording->operation_count = kept;
+	kept = 0;
+	for (size_t i = 0; i < recording->batch_count; i++) {
+		uint32_t context = recording->batches[i].context;
+		if (context != RECORDING_NONE && marks[context])
+			recording->batches[kept++] = recording->batches[i];
+	}
+	recording->batch_count = kept;
+	kept = 0;
+	for (size_t i = 0; i < recording->context_count; i++) {
+		const struct recorded_context *context = &recording->contexts[i];
+
+		if (!marks[i])
+			continue;
+		origins[kept] = (struct kept_origin){.outcome = context->outcome};
+		if (context->origin != RECORDING_NONE) {
+			origins[kept].process = context->process;
+			origins[kept].slot = context->origin_slot;
+			origins[kept].generation = context->origin_generation;
+		}
+		recording->contexts[kept++] = *context;
+	}
+	recording->context_count = kept;
+}
+
+int recording_keep(struct recording *recording, recording_wants_fn wants, void *data)
+{
+	size_t count = recording->context_count;
+	bool *marks = calloc(count + 1, sizeof(*marks));
+	struct kept_origin *origins = calloc(count + 1, sizeof(*origins));
+	int result = marks && origins ? 0 : -ENOMEM;
+
+	if (!result) {
+		for (size_t i = 0; i < count; i++) {
+			struct recorded_context *context = &recording->contexts[i];
+			if (context->origin == RECORDING_NONE)
+				continue;
+			context->origin_slot = recording->contexts[context->origin].slot;
+			context->origin_generation = recording->contexts[context->origin].generation;
+		}
+		mark_wanted(recording, wants, data, marks);
+		remove_unmarked(recording, marks, origins);
+		result = link_recording(recording);
+	}
+	for (size_t i = 0; !result && i < recording->context_count; i++) {
+		struct recorded_context *context = &recording->contexts[i];
+		context->outcome = origins[i].outcome;
+		if (origins[i].slot)
+			context->origin = find_context(recording, origins[i].process, origins[i].slot,
+						       origins[i].generation);
+	}
+	free(marks);
+	free(origins);
+	return result;
 }
 
 /* ---- for the writers */
@@ -714,9 +844,9 @@ char *recorded_cause(const struct recording *recording, const struct recorded_co
 		snprintf(code, sizeof(code), " %" PRId32, origin->cause_code);
 	if (origin->cause_pid)
 		snprintf(by, sizeof(by), " by process %d", (int)origin->cause_pid);
-	snprintf(buffer, RECORDED_CAUSE_SIZE, "%s%s %s%s%s%s%s%s", ctx_cause_kind_name(origin->cause_kind), code,
-		 errno_text(error, name, sizeof(name)), text[0] ? " \"" : "", text, text[0] ? "\"" : "", by,
-		 from);
+	snprintf(buffer, RECORDED_CAUSE_SIZE, "%s%s %s%s%s%s%s%s", ctx_cause_kind_name(origin->cause_kind),
+		 code, errno_text(error, name, sizeof(name)), text[0] ? " \"" : "", text, text[0] ? "\"" : "",
+		 by, from);
 	return buffer;
 }
 

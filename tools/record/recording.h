@@ -3,7 +3,7 @@
  * What ctxtool record has seen: contexts, operations and batches as spans of time, in arrays that the writers
  * of the output formats walk.
  *
- * This folder, record/, makes and writes recordings; it may use select/, read/ and text/. One that is
+ * This folder, record/, makes and writes recordings; it may use read/ and text/. One that is
  * being made is filled by the recording_add_*() functions, in any order. recording_finish() links it and says
  * of each context how it ended.
  *
@@ -39,6 +39,7 @@ struct recorded_process {
 	uint64_t begin_ns;	  /* from here on it was recorded */
 	uint64_t end_ns;	  /* when it ended, or the recording did */
 	bool died;		  /* it ended before the recording did */
+	uint64_t snapshot_ns;	  /* when it was looked at what is in flight at the end */
 	/* Entries that were overwritten before they were read. */
 	uint64_t lost_contexts, lost_operations, lost_ends;
 };
@@ -48,24 +49,26 @@ struct recorded_context {
 	uint32_t slot, generation;
 	uint32_t parent_slot, parent_generation;
 	uint64_t begin_ns;
-	uint64_t done_ns;  /* 0: it is live, or was freed so, or its end came from a context that is not here */
+	uint64_t
+		done_ns; /* 0: it is live, or was freed so, or its end came from a context that is not here */
 	uint64_t freed_ns; /* 0: it was there at the end of the recording */
 	uint32_t state;	   /* as in struct ctx_table_context */
 	int32_t error;	   /* of its cause, negative; 0: that of its state */
 	int32_t cause_code;
 	uint8_t kind, cause_kind;
 	uint32_t creator_tid, done_tid;
-	pid_t cause_pid; /* the other process that ended it; 0: none did */
+	pid_t cause_pid;			     /* the other process that ended it; 0: none did */
 	uint32_t label, site, done_site, cause_text; /* texts */
 	uint8_t trace[16];			     /* all zero: it was not extracted */
 	uint8_t sender[8];
 	/* From here on: by recording_finish(). */
-	uint32_t parent;			    /* index of a context */
-	uint32_t first_child, next_sibling;	    /* by time of their begin */
-	uint32_t origin;			    /* the context whose end ended it; itself; or none */
-	uint32_t first_operation, operation_count;  /* a range of operations */
-	uint32_t first_batch, batch_count;	    /* a range of batches */
+	uint32_t parent;			   /* index of a context */
+	uint32_t first_child, next_sibling;	   /* by time of their begin */
+	uint32_t origin;			   /* the context whose end ended it; itself; or none */
+	uint32_t first_operation, operation_count; /* a range of operations */
+	uint32_t first_batch, batch_count;	   /* a range of batches */
 	uint32_t depth;
+	uint32_t origin_slot, origin_generation; /* while recording_keep() moves contexts */
 	uint8_t outcome;
 };
 
@@ -117,13 +120,13 @@ struct recording {
 	struct recorded_end *ends; /* until recording_finish() */
 	size_t end_count, end_room;
 	struct texts texts;
-	size_t spans_max;     /* no more contexts and operations than that are kept */
-	uint64_t not_kept;    /* how many were left out for that */
-	uint64_t full_ns;     /* when the first was; 0: none was */
-	uint32_t *notes;      /* texts: what could not be recorded, and why */
+	size_t spans_max;  /* no more contexts and operations than that are kept */
+	uint64_t not_kept; /* how many were left out for that */
+	uint64_t full_ns;  /* when the first was; 0: none was */
+	uint32_t *notes;   /* texts: what could not be recorded, and why */
 	size_t note_count, note_room;
-	uint32_t first_root;  /* by recording_finish(); roots are siblings */
-	uint32_t *preorder;   /* indexes of contexts, likewise: parents before their children */
+	uint32_t first_root; /* by recording_finish(); roots are siblings */
+	uint32_t *preorder;  /* indexes of contexts, likewise: parents before their children */
 };
 
 /* Prepares an empty recording. 0 or -ENOMEM. recording_free() frees one, also after an error. */
@@ -166,6 +169,14 @@ int recording_add_note(struct recording *recording, const char *note);
  * before begin_ns. 0 or -ENOMEM. After that nothing is added.
  */
 int recording_finish(struct recording *recording, uint64_t end_ns);
+
+/*
+ * Keeps only the contexts that are wanted, with those above them, all below them, and their operations. After
+ * recording_finish(). 0 or -ENOMEM.
+ */
+typedef bool (*recording_wants_fn)(const struct recording *recording, const struct recorded_context *context,
+				   void *data);
+int recording_keep(struct recording *recording, recording_wants_fn wants, void *data);
 
 /* ---- for those that write a recording, after recording_finish() */
 

@@ -4,9 +4,9 @@
  * 64 bits are strings, enumerations are numbers.
  *
  * Trace and span of a context are those by which ctx_inject(3) names it to other processes, so that the spans
- * of a receiver find their parent here. Everything below an extracted context has the trace that was received.
- * A tree without an extracted context is one trace, that of its root. If a context of such a tree was
- * injected, it began a trace of its own there: its span has a link to that.
+ * of a receiver find their parent here. Everything below an extracted context has the trace that was
+ * received. A tree without an extracted context is one trace, that of its root. If a context of such a tree
+ * was injected, it began a trace of its own there: its span has a link to that.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -67,8 +67,9 @@ static void write_context(struct strings *strings, const struct recorded_context
 	fprintf(to, ",%" PRId64, relative(recording, context->begin_ns));
 	write_time(recording, context->done_ns, to);
 	write_time(recording, context->freed_ns, to);
-	fprintf(to, ",%u,%d,%" PRId32 ",%" PRId64 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32
-		    ",%d]",
+	fprintf(to,
+		",%u,%d,%" PRId32 ",%" PRId64 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32
+		",%d]",
 		context->outcome, error, context->cause_code,
 		context->origin == RECORDING_NONE ? -1 : (int64_t)positions[context->origin],
 		number_of(strings, context->cause_text), number_of(strings, context->site),
@@ -91,7 +92,8 @@ static void write_operation(struct strings *strings, const struct recorded_opera
 		operation->batch == RECORDING_NONE ? -1 : (int64_t)operation->batch);
 }
 
-/* [context, begin, submit, reap, operations, cancelled, finished, SQEs, enters, unsent, timed, ring, thread] */
+/* [context, begin, submit, reap, operations, cancelled, finished, SQEs, enters, unsent, timed, ring, thread]
+ */
 static void write_batch(const struct recording *recording, const struct recorded_batch *batch,
 			const uint32_t *positions, FILE *to)
 {

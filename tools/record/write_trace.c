@@ -37,7 +37,7 @@ struct track {
 struct layout {
 	struct span *spans;
 	size_t count;
-	uint32_t *below; /* of each span, the one below it on the stack of its track */
+	uint32_t *below;      /* of each span, the one below it on the stack of its track */
 	uint32_t *of_context; /* of each context, its span */
 	struct track *tracks;
 	size_t track_count, track_room;
@@ -79,9 +79,9 @@ static int compare_spans(const void *left, const void *right)
 static struct span *collect_spans(const struct recording *recording, size_t *ret_count)
 {
 	size_t count = 0;
-	struct span *spans = calloc(recording->context_count + recording->operation_count +
-					    recording->batch_count + 1,
-				    sizeof(*spans));
+	struct span *spans =
+		calloc(recording->context_count + recording->operation_count + recording->batch_count + 1,
+		       sizeof(*spans));
 
 	for (size_t i = 0; spans && i < recording->context_count; i++) {
 		const struct recorded_context *context = &recording->contexts[i];
@@ -152,8 +152,8 @@ static int place_spans(const struct recording *recording, struct layout *layout)
 		}
 		if (span->kind == SPAN_CONTEXT)
 			layout->of_context[span->index] = (uint32_t)i;
-		uint32_t above = span->parent == RECORDING_NONE ? RECORDING_NONE
-								: layout->of_context[span->parent];
+		uint32_t above =
+			span->parent == RECORDING_NONE ? RECORDING_NONE : layout->of_context[span->parent];
 		if (above != RECORDING_NONE) {
 			uint32_t track = layout->spans[above].track;
 			close_spans(layout, &layout->tracks[track], span->begin_ns);
@@ -172,8 +172,7 @@ static int place_spans(const struct recording *recording, struct layout *layout)
 		if (found == RECORDING_NONE) {
 			if (layout->track_count == layout->track_room) {
 				size_t room = layout->track_room ? layout->track_room * 2 : 64;
-				void *larger =
-					reallocarray(layout->tracks, room, sizeof(*layout->tracks));
+				void *larger = reallocarray(layout->tracks, room, sizeof(*layout->tracks));
 				if (!larger)
 					return -ENOMEM;
 				layout->tracks = larger;
@@ -430,7 +429,8 @@ int write_trace(const struct recording *recording, FILE *to)
 		const struct span *span = &layout.spans[i];
 
 		write_span(recording, span, to);
-		if (span->kind == SPAN_OPERATION && recording->operations[span->index].batch != RECORDING_NONE)
+		if (span->kind == SPAN_OPERATION &&
+		    recording->operations[span->index].batch != RECORDING_NONE)
 			write_arrow(recording, span, batch_tracks, to);
 	}
 	fputs("\n]}\n", to);

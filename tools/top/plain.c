@@ -12,8 +12,8 @@
 #define ROWS_IN_PIPE 40
 #define HEAD_LINES 3
 /* As wide as any line. */
-#define COLUMNS_MAX 1000
-#define COLUMNS_MIN 20
+#define WIDTH_MAX 1000
+#define WIDTH_MIN 20
 
 /* Prints a cell, without blanks at the end of the line. */
 static void print_cell(const struct top_slot *slot, const char *text, bool last)
@@ -102,9 +102,9 @@ static unsigned pipe_columns(void)
 	char *end;
 	unsigned long columns = text ? strtoul(text, &end, 10) : 0;
 
-	return text && end > text && !*end && columns >= COLUMNS_MIN && columns < COLUMNS_MAX
+	return text && end > text && !*end && columns >= WIDTH_MIN && columns < WIDTH_MAX
 		       ? (unsigned)columns
-		       : COLUMNS_MAX;
+		       : WIDTH_MAX;
 }
 
 int top_print(const struct view_options *options, struct survey *survey)
