@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cause.h"
+#include "counters.h"
 #include "done.h"
 #include "find.h"
 #include "memory.h"
@@ -138,8 +139,12 @@ static void free_own(struct ctx_context *node)
 			table_cause_free(node->cause_text->slot);
 		memory_release(node->cause_text);
 	}
-	if (listed)
+	if (listed) {
+		struct ctx_table_context *record = table_context(node->slot);
+		if (atomic_load_explicit(&record->state, memory_order_relaxed) & CTX_TABLE_LIVE)
+			counters_release(record);
 		table_context_free(node->slot);
+	}
 	memory_release(node);
 }
 

@@ -16,9 +16,9 @@
 #include "walk.h"
 #include "wire.h"
 
-void sweep_init(struct sweep *sweep, bool on_worker)
+void sweep_init(struct sweep *sweep, bool on_worker, unsigned cause_kind, uint64_t now_ns)
 {
-	*sweep = (struct sweep){.on_worker = on_worker};
+	*sweep = (struct sweep){.on_worker = on_worker, .ended = {.kind = cause_kind, .now_ns = now_ns}};
 	sweep->last = &sweep->first;
 	deferred_list_init(&sweep->later);
 }
@@ -71,9 +71,11 @@ static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t en
 		sweep->foreign |= is_unfinished(before);
 		return false;
 	}
-	if (in_table(node))
-		atomic_store_explicit(&table_context(node->slot)->state, end & STATE_ERRNO,
-				      memory_order_release);
+	if (in_table(node)) {
+		struct ctx_table_context *record = table_context(node->slot);
+		counters_end_in_run(&sweep->ended, record);
+		atomic_store_explicit(&record->state, end & STATE_ERRNO, memory_order_release);
+	}
 	if (before & STATE_ATTENTION && node_pin(node))
 		append_marked(sweep, node);
 	return true;
@@ -261,6 +263,7 @@ static void finish_sweep(struct sweep *sweep)
 	struct last_words words;
 
 	words.origin = NULL;
+	counters_end_run(&sweep->ended);
 	for (node = sweep->first; node; node = node->sweep_next)
 		if (atomic_load_explicit(&node->state, memory_order_relaxed) & STATE_CHILDREN)
 			atomic_fetch_or_explicit(&node->state, STATE_SWEPT, memory_order_release);
@@ -278,7 +281,7 @@ static void sweep_below(struct ctx_context *root, uint32_t before, bool on_worke
 {
 	struct sweep sweep;
 
-	sweep_init(&sweep, on_worker);
+	sweep_init(&sweep, on_worker, root->cause_kind, root->cause_time_ns);
 	node_hold(root);
 	append_marked(&sweep, root);
 	if (before & STATE_CHILDREN)
@@ -324,6 +327,7 @@ static inline void write_end(struct ctx_context *ctx)
 	atomic_store_explicit(&record->state, (uint32_t)context_error(ctx) | CTX_TABLE_OWN,
 			      memory_order_relaxed);
 	table_write_end(&record->seq);
+	counters_end(record, ctx->cause_kind, ctx->cause_time_ns);
 }
 
 /* Sets STATE_CLAIMED. True for the one thread of those that want to end ctx which may write its cause. */
@@ -460,7 +464,7 @@ static void spread_end(struct ctx_context *ctx)
 {
 	struct sweep sweep;
 
-	sweep_init(&sweep, true);
+	sweep_init(&sweep, true, cause_kind_near(ctx), clock_coarse_ns());
 	help_sweeps(&sweep, ctx);
 	finish_sweep(&sweep);
 }

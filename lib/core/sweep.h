@@ -3,6 +3,7 @@
 #ifndef CTX_SWEEP_H
 #define CTX_SWEEP_H
 
+#include "counters.h"
 #include "node.h"
 
 /* One sweep. The list has the marked nodes that somebody waits for or that have children, in the order of
@@ -12,9 +13,13 @@ struct sweep {
 	struct deferred_list later; /* what watches leave to be done without locks */
 	bool foreign;		    /* it met a part that another sweep has not finished */
 	bool on_worker;		    /* callbacks run on the worker thread */
+	/* What is counted for the contexts that it marks. Where two ends meet, those below both are counted
+	 * for the cause of the sweep that marks them. */
+	struct counters_run ended;
 };
 
-void sweep_init(struct sweep *sweep, bool on_worker);
+/* Of an end of this kind of cause at now_ns. sweep_mark_link() is to be followed by counters_end_run(). */
+void sweep_init(struct sweep *sweep, bool on_worker, unsigned cause_kind, uint64_t now_ns);
 
 /* How a context is to be ended: its error, and its cause. */
 struct end {

@@ -12,6 +12,7 @@
  * waits for. So the enter waits for the whole chunk with a timeout of zero, which never blocks.
  */
 #include "chain.h"
+#include "counters.h"
 #include "memory.h"
 #include "note.h"
 #include "park.h"
@@ -37,8 +38,10 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 	if (!batch)
 		return NULL;
 	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
-	if (origin)
+	if (origin) {
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
+		batch->stem = origin->stem;
+	}
 	list_append(&ring->done.batches, &batch->link);
 	return batch;
 }
@@ -436,6 +439,7 @@ void batch_report(struct ctx_ring *ring)
 		struct batch *batch = container_of(ring->done.batches_over.next, struct batch, link);
 		struct ctx_batch record = batch->record;
 		publish_batch(ring, &record);
+		counters_batch(batch->stem, record.reap_ns);
 		if (batch == ring->done.newest) {
 			ring->done.last_batch = record;
 			ring->done.have_last_batch = true;

@@ -81,6 +81,7 @@ struct group {
 	struct op_listener *listener; /* hears of the ends of operations with OP_TASK, if there are any */
 	struct batch *batch; /* the batch that cancels the operations with OP_DOOMED; NULL: without memory */
 	uint32_t table_slot, table_generation;
+	uint16_t stem;	    /* of the label of its context, by which operations are counted */
 	unsigned held;	    /* operations that are not idle */
 	unsigned in_kernel; /* operations whose final completion has not been seen */
 	unsigned parked_count;
@@ -106,7 +107,8 @@ struct batch {
 	struct ctx_batch record;
 	struct tally *tally; /* a reference: hears of the batch's report */
 	uint64_t start_ns;
-	bool spare; /* it is ring->done.spare, which is used when there is no memory */
+	uint16_t stem; /* that of the group with which it began */
+	bool spare;    /* it is ring->done.spare, which is used when there is no memory */
 };
 
 /* Completions taken out of the kernel's queue before their dispatch, oldest first. */

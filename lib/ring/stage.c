@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "close_index.h"
+#include "counters.h"
 #include "greet.h"
 #include "park.h"
 #include "park_queue.h"
@@ -318,6 +319,8 @@ static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uin
 	op->order = ++ring->ops.order;
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
+	if (!(op->marks & OP_BEGUN))
+		counters_operations_begin(group->stem, 1);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | record_flags);
 }
 
@@ -438,6 +441,7 @@ static inline unsigned push_run(struct ctx_ring *ring, struct group *group, unsi
 	newest->prev = &group->pending;
 	group->pending.next = newest;
 	group->in_kernel += (unsigned)(sqe - first);
+	counters_operations_begin(group->stem, (uint64_t)(sqe - first));
 	ring->ops.order = order;
 	ring->ops.slot_free = free;
 	sq->sqe_tail += (unsigned)(sqe - first);
