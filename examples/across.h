@@ -89,22 +89,6 @@ static inline bool service_begin(struct service *service, struct ctx_ring *ring,
 	return true;
 }
 
-static inline const char *cause_word(const struct ctx_cause *cause)
-{
-	switch (cause->kind) {
-	case CTX_CAUSE_CALL:
-		return "call";
-	case CTX_CAUSE_DEADLINE:
-		return "deadline";
-	case CTX_CAUSE_OWNER:
-		return "owner";
-	case CTX_CAUSE_SERVICE:
-		return "service";
-	default:
-		return "other";
-	}
-}
-
 /* Prints a line about the end of a request. */
 static inline void log_end(const struct ctx_context *ctx, const char *name, unsigned operations)
 {
@@ -112,7 +96,7 @@ static inline void log_end(const struct ctx_context *ctx, const char *name, unsi
 
 	ctx_get_cause(ctx, &cause);
 	fprintf(stderr, "event=end request=%s operations=%u cause=%s by=%d text=\"%s\"\n", name, operations,
-		cause_word(&cause), (int)cause.pid, cause.text);
+		ctx_cause_kind_name(cause.kind), (int)cause.pid, cause.text);
 }
 
 #endif

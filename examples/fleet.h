@@ -102,20 +102,6 @@ static inline int listen_on(const char *address_text, uint16_t *ret_port)
 	return fd;
 }
 
-static inline const char *fleet_cause_word(const struct ctx_cause *cause)
-{
-	switch (cause->kind) {
-	case CTX_CAUSE_HANGUP:
-		return "hangup";
-	case CTX_CAUSE_HOST:
-		return "host";
-	case CTX_CAUSE_UNREACHABLE:
-		return "unreachable";
-	default:
-		return cause_word(cause);
-	}
-}
-
 /* Prints a line about a request. All hosts know it by its trace. at_us is the wall clock, which the scripts
  * have, too. */
 __attribute__((format(printf, 3, 4))) static inline void
@@ -142,7 +128,7 @@ static inline void log_request_end(const struct ctx_context *ctx, unsigned opera
 
 	ctx_get_cause(ctx, &cause);
 	log_request("end", ctx, "operations=%u cause=%s host=\"%s\" text=\"%s\"", operations,
-		    cause.kind == CTX_CAUSE_NONE ? "none" : fleet_cause_word(&cause), cause.host, cause.text);
+		    ctx_cause_kind_name(cause.kind), cause.host, cause.text);
 }
 
 #endif

@@ -46,8 +46,9 @@
  *     of ctx_set_allocator.
  *   - No call is a cancellation point of pthread_cancel(3), not even one that blocks. A function of
  *     the program that a call runs, runs with cancellation disabled.
- *   - The library never prints, installs no signal handler, and does not abort when memory is
- *     short. It aborts when its own invariants are broken.
+ *   - The library prints nothing, unless CTXRING_DEBUG=1 is in the environment: then it explains on
+ *     stderr what the errors of its functions meant, see ctxring(7). It installs no signal handler,
+ *     and does not abort when memory is short. It aborts when its own invariants are broken.
  */
 #ifndef CTXRING_H
 #define CTXRING_H
@@ -377,6 +378,21 @@ struct ctx_cause {
  * or one whole cause. -EINVAL: an argument is NULL.
  */
 int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause);
+
+/*
+ * Returns the name of a kind of cause in one word, as a static string: "none", "call", "deadline", "signal",
+ * "hangup", "process", "pressure", "owner", "service", "fd", "host" or "unreachable". "unknown" for others;
+ * never NULL.
+ */
+const char *ctx_cause_kind_name(enum ctx_cause_kind kind);
+
+/*
+ * Writes a cause as one line for people: whether it is inherited and from which context, what ended the
+ * context, on which host, the error if it is another than -ECANCELED and -ETIME, and the text. "?" stands
+ * for control characters in the text. Returns as snprintf(3).
+ * -EINVAL: cause is NULL; buffer is NULL and size is not 0.
+ */
+int ctx_format_cause(const struct ctx_cause *cause, char *buffer, size_t size);
 
 /*
  * Says whether the end of ctx began in scope: scope itself was cancelled, its own deadline fired,
@@ -2240,7 +2256,8 @@ struct ctxd_finding {
 	enum ctxd_finding_severity severity;
 	char key[32];	  /* what it is about, one word: "address", "rights", "grace" */
 	char value[192];  /* in words */
-	char remedy[384]; /* lines of text; "" where nothing is to be done */
+	/* The first line is a command to type, the others say more; "" where nothing is to be done. */
+	char remedy[384];
 };
 
 /*

@@ -51,7 +51,7 @@ static void print_note(const struct ctxd_entry *entry)
 	char text[ESCAPED_SIZE], error[40];
 
 	if (entry->ended_ns) {
-		printf("%s %s", cause_kind_name(entry->cause.kind),
+		printf("%s %s", ctx_cause_kind_name(entry->cause.kind),
 		       errno_text(entry->cause.error, error, sizeof(error)));
 		if (entry->cause.text[0])
 			printf(" \"%s\"", escape(entry->cause.text, text, sizeof(text)));

@@ -39,7 +39,7 @@ static json_t *cause_json(const struct ctx_cause *cause)
 	char name[40], text[ESCAPED_SIZE];
 	json_t *object = json_object();
 
-	json_object_set_new(object, "kind", json_string(cause_kind_name(cause->kind)));
+	json_object_set_new(object, "kind", json_string(ctx_cause_kind_name(cause->kind)));
 	json_object_set_new(object, "error", json_string(errno_text(cause->error, name, sizeof(name))));
 	json_object_set_new(object, "text", json_string(escape(cause->text, text, sizeof(text))));
 	json_object_set_new(object, "inherited", json_boolean(cause->inherited));
@@ -90,7 +90,7 @@ static void print_cause(FILE *to, const struct ctx_cause *cause)
 	if (cause->kind == CTX_CAUSE_DEADLINE)
 		fprintf(to, "deadline%s", cause->inherited ? " of the run around it" : "");
 	else
-		fprintf(to, "%s %s", cause_kind_name(cause->kind),
+		fprintf(to, "%s %s", ctx_cause_kind_name(cause->kind),
 			errno_text(cause->error, name, sizeof(name)));
 	if (cause->text[0])
 		fprintf(to, " \"%s\"", escape(cause->text, text, sizeof(text)));

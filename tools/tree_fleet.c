@@ -74,7 +74,7 @@ static void print_context(const struct forest *forest, const struct forest_node 
 			printf(", as \"%s\"", escape(entry->name, text, sizeof(text)));
 	}
 	if (entry->ended_ns)
-		printf(": %s %s", cause_kind_name(entry->cause.kind),
+		printf(": %s %s", ctx_cause_kind_name(entry->cause.kind),
 		       errno_text(entry->cause.error, error, sizeof(error)));
 	if (entry->ended_ns && entry->cause.text[0])
 		printf(" \"%s\"", escape(entry->cause.text, text, sizeof(text)));

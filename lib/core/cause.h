@@ -6,6 +6,7 @@
 #include <stdarg.h>
 
 #include "context.h"
+#include "debug.h"
 
 /* The part of a cause that does not fit into a node: a text, or what another process says. */
 struct cause_text {
@@ -22,6 +23,18 @@ struct cause_text {
 
 /* Makes the text of a cause. NULL: no memory. format may be NULL. */
 struct cause_text *cause_text_new(int error, const char *format, va_list arguments);
+
+/* What a call says of a context that it cannot end. */
+#define NEVER_ENDS \
+	"the context never ends by itself: it is a root, a value, or was made by ctx_without_cancel"
+
+/* An error that a public function returns because ctx is done; see debug.h. */
+#define debug_done(error, ctx) (debug_is_wanted() ? cause_tell_done(DEBUG_HERE, (error), (ctx)) : (error))
+int cause_tell_done(const void *site, const char *function, int error,
+		    const struct ctx_context *ctx) DEBUG_COLD;
+
+/* In a forked child, the pid of the process that forked; 0 elsewhere. */
+pid_t cause_pid_before_fork(void);
 
 /* The node with which the end of ctx began: ctx, which is done, or one above it. */
 const struct ctx_context *cause_origin(const struct ctx_context *ctx);

@@ -7,6 +7,7 @@
  */
 #include "cause.h"
 #include "clock.h"
+#include "debug.h"
 #include "find.h"
 #include "node.h"
 #include "sweep.h"
@@ -50,10 +51,10 @@ int ctx_merge(const struct ctx_context *const *parents, unsigned count, const ch
 	unsigned passed = 0;
 
 	if (!parents || !count || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid("count is 0", parents, ret_ctx);
 	for (unsigned i = 0; i < count; i++) {
 		if (!parents[i])
-			return -EINVAL;
+			return debug_error(-EINVAL, "parents[%u] is NULL", i);
 		passed |= parents[i]->flags & (NODE_MOVABLE | NODE_UNDER_ROOTS);
 	}
 	struct node_options options = {

@@ -11,11 +11,13 @@
 
 #include "carrier.h"
 #include "clock.h"
+#include "debug.h"
 #include "global.h"
+#include "identity.h"
 #include "memory.h"
 #include "node.h"
 #include "sys.h"
-#include "table_format.h"
+#include "table.h"
 #include "text_file.h"
 #include "thread.h"
 
@@ -72,16 +74,7 @@ static void release_identity(void *value)
 
 static const struct ctx_key identity_key = {.name = "identity", .release = release_identity};
 
-/* SplitMix64 (Steele and others), which makes numbers of slots and addresses look random. */
-static uint64_t mix_number(uint64_t number)
-{
-	number += 0x9e3779b97f4a7c15ull;
-	number = (number ^ number >> 30) * 0xbf58476d1ce4e5b9ull;
-	number = (number ^ number >> 27) * 0x94d049bb133111ebull;
-	return number ^ number >> 31;
-}
-
-/* A number of this process; a forked child has another. */
+/* A number of this process; a forked child has another. The table shows it. */
 static uint64_t process_number(void)
 {
 	static _Atomic uint64_t number;
@@ -90,17 +83,15 @@ static uint64_t process_number(void)
 	if (!known) {
 		if (sys_random(&made, sizeof(made)) != sizeof(made))
 			/* The kernel has no randomness yet, early at boot. */
-			made = mix_number(clock_read_ns(CLOCK_REALTIME));
+			made = identity_mix(clock_read_ns(CLOCK_REALTIME));
 		made |= 1;
 		known = atomic_compare_exchange_strong(&number, &known, made) ? made : known;
 	}
-	return mix_number(known ^ (uint64_t)getpid() << 32);
-}
-
-static void put_number(uint8_t *bytes, uint64_t number)
-{
-	for (int i = 0; i < 8; i++)
-		bytes[i] = (uint8_t)(number >> (56 - 8 * i));
+	made = identity_mix(known ^ (uint64_t)getpid() << 32);
+	struct ctx_table_header *header = table_map.header;
+	if (header && !atomic_load_explicit(&header->identity_number, memory_order_relaxed))
+		atomic_store_explicit(&header->identity_number, made, memory_order_relaxed);
+	return made;
 }
 
 /*
@@ -124,11 +115,10 @@ static const struct identity *identity_of(const struct ctx_context *ctx, struct 
 		*ret_trace = ((const struct identity *)value)->trace;
 	} else {
 		value = NULL;
-		put_number(ret_trace->id, process);
-		put_number(ret_trace->id + 8, mix_number(process ^ own));
+		identity_trace(process, own, ret_trace->id);
 		ret_trace->sampled = true; /* set where a trace begins; else it is passed on */
 	}
-	put_number(ret_trace->span, mix_number(process + own) | 1);
+	identity_span(process, own, ret_trace->span);
 	return value;
 }
 
@@ -139,7 +129,7 @@ int ctx_get_identity(const struct ctx_context *ctx, struct ctx_identity *ret_ide
 	struct carrier_trace trace;
 
 	if (!ctx || !ret_identity)
-		return -EINVAL;
+		return debug_invalid(NULL, ctx, ret_identity);
 	const struct identity *from = identity_of(ctx, &trace);
 	*ret_identity = (struct ctx_identity){.sender_id = from ? from->sender_id : 0};
 	carrier_write_traceparent(&trace, text);
@@ -236,7 +226,7 @@ static uint64_t clock_number(void)
 	struct stat space;
 
 	/* Before Linux 5.6 there are no time namespaces. */
-	return boot && !stat("/proc/self/ns/time", &space) ? mix_number(boot ^ space.st_ino) : boot;
+	return boot && !stat("/proc/self/ns/time", &space) ? identity_mix(boot ^ space.st_ino) : boot;
 }
 
 /*
@@ -365,7 +355,8 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 	struct carrier_text text = {.size = CTX_CARRIER_MAX + 1};
 
 	if (!ctx || !set || !is_carrier(carrier) || !are_carriable(carried, count))
-		return -EINVAL;
+		return debug_invalid("carrier is unknown, or carried has a key whose name is not a token",
+				     ctx, set);
 	text.bytes = memory_allocate(text.size);
 	if (!text.bytes)
 		return -ENOMEM;
@@ -375,7 +366,9 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 			     : inject_headers(ctx, carrier, carried, count, &text, set, data);
 	thread_release(state);
 	memory_release(text.bytes);
-	return result;
+	return debug_result(
+		result, "the values take more than CTX_CARRIER_MAX bytes, or the set or a format function "
+			"returned this");
 }
 
 /* ---- reading */
@@ -640,9 +633,9 @@ static int add_identity(const struct ctx_context **ctx, const struct received *r
 	strcpy(identity->tracestate, tracestate);
 	if (!received->has_trace) {
 		uint64_t process = process_number();
-		put_number(identity->trace.id, process);
-		put_number(identity->trace.id + 8,
-			   mix_number(process ^ (uintptr_t)identity ^ clock_now_ns()));
+		identity_put(identity->trace.id, process);
+		identity_put(identity->trace.id + 8,
+			     identity_mix(process ^ (uintptr_t)identity ^ clock_now_ns()));
 		identity->trace.sampled = true;
 	}
 	return add_value(ctx, &identity_key, identity);
@@ -688,6 +681,18 @@ static int add_values(const struct ctx_context **ctx, struct received *received)
 	return result;
 }
 
+/* Shows in the table the identity that the context has from ctx_extract. */
+static void show_identity(const struct ctx_context *ctx)
+{
+	uint64_t id = ctx_id(ctx);
+	void *value;
+
+	if (!id || ctx_value(ctx, &identity_key, &value))
+		return;
+	const struct identity *identity = value;
+	table_note_identity((uint32_t)id, (uint32_t)(id >> 32), identity->trace.id, identity->trace.span);
+}
+
 static int make_context(const struct ctx_context *parent, struct received *received, const char *label,
 			const void *site, struct ctx_context **ret_ctx)
 {
@@ -702,6 +707,8 @@ static int make_context(const struct ctx_context *parent, struct received *recei
 		result = received->has_timeout
 				 ? context_with_deadline(ctx, received->deadline_ns, label, site, ret_ctx)
 				 : context_with_cancel(ctx, label, site, ret_ctx);
+	if (!result && received->any)
+		show_identity(*ret_ctx);
 	ctx_unref(ctx);
 	return result;
 }
@@ -713,7 +720,11 @@ static int extract_context(const struct ctx_context *parent, enum ctx_carrier ca
 	struct received received = {.carried = carried, .count = count};
 
 	if (!parent || !get || !ret_ctx || !is_carrier(carrier) || !are_carriable(carried, count))
-		return -EINVAL;
+		return debug_note(-EINVAL,
+				  "parent, get or ret_ctx is NULL, carrier is unknown, or carried has a key "
+				  "whose name is "
+				  "not a token",
+				  0, 0);
 	received.decoded = memory_allocate(2 * (CTX_CARRIER_MAX + 1));
 	received.values = memory_allocate((count + 1) * sizeof(*received.values));
 	int result = received.decoded && received.values ? 0 : -ENOMEM;
@@ -733,12 +744,18 @@ static int extract_context(const struct ctx_context *parent, enum ctx_carrier ca
 	return result;
 }
 
+#define MALFORMED                                                                                        \
+	"the time left, CTXRING_CONTEXT or a value that is asked for is malformed, or a parse function " \
+	"refused"
+
 int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_carried *carried,
 		unsigned count, ctx_extract_fn get, void *data, const char *label,
 		struct ctx_context **ret_ctx)
 {
-	return extract_context(parent, carrier, carried, count, get, data, label, __builtin_return_address(0),
-			       ret_ctx);
+	int result = extract_context(parent, carrier, carried, count, get, data, label,
+				     __builtin_return_address(0), ret_ctx);
+
+	return debug_result(result, MALFORMED);
 }
 
 static const char *get_variable(const char *name, void *data)
@@ -750,6 +767,8 @@ static const char *get_variable(const char *name, void *data)
 int ctx_from_environment(const struct ctx_carried *carried, unsigned count, const char *label,
 			 struct ctx_context **ret_ctx)
 {
-	return extract_context(ctx_background(), CTX_CARRIER_ENVIRONMENT, carried, count, get_variable, NULL,
-			       label, __builtin_return_address(0), ret_ctx);
+	int result = extract_context(ctx_background(), CTX_CARRIER_ENVIRONMENT, carried, count, get_variable,
+				     NULL, label, __builtin_return_address(0), ret_ctx);
+
+	return debug_result(result, MALFORMED);
 }

@@ -179,6 +179,8 @@ static void file_was_replaced(struct ctx_ring *ring, struct park_fd *p)
 	/* This comes first, since it may see answers, whose operations park again. */
 	if (p->pending && park_fd_is_issued(p))
 		cancel_waiting(ring, p->fd);
+	if (debug_is_wanted())
+		park_queue_explain_replaced(p);
 	park_end_fd(ring, p, -EBADF, CTX_OP_FINISHED);
 	park_fd_reset(p);
 }

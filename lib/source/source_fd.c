@@ -62,7 +62,7 @@ static int check_file(const struct ctx_ring *ring, int fd)
 	return 0;
 }
 
-static int fd_begin(const struct source_request *request, const struct source_ops *ops, struct ctx_ring *ring,
+static int fd_begin(struct source_request *request, const struct source_ops *ops, struct ctx_ring *ring,
 		    int fd, struct ctx_context **ret_ctx)
 {
 	struct source *source = source_new(sizeof(*source), ops, ring);
@@ -70,6 +70,8 @@ static int fd_begin(const struct source_request *request, const struct source_op
 	if (!source)
 		return -ENOMEM;
 	source->fd = fd;
+	request->watched.id = fd;
+	request->watched.detail = request->events;
 	return source_begin(source, request, ret_ctx);
 }
 
@@ -96,7 +98,8 @@ int ctx_with_hangup(const struct ctx_context *parent, struct ctx_ring *ring, int
 		error = -EINVAL;
 	if (!error)
 		error = check_socket(fd);
-	return error ? error : fd_begin(&request, &hangup_ops, ring, fd, ret_ctx);
+	return source_result(CTX_CAUSE_HANGUP,
+			     error ? error : fd_begin(&request, &hangup_ops, ring, fd, ret_ctx));
 }
 
 int ctx_with_fd(const struct ctx_context *parent, struct ctx_ring *ring, int fd, short events,
@@ -116,5 +119,5 @@ int ctx_with_fd(const struct ctx_context *parent, struct ctx_ring *ring, int fd,
 	request.events &= ~(uint32_t)POLLNVAL;
 	if (!error)
 		error = check_file(ring, fd);
-	return error ? error : fd_begin(&request, &fd_ops, ring, fd, ret_ctx);
+	return source_result(CTX_CAUSE_FD, error ? error : fd_begin(&request, &fd_ops, ring, fd, ret_ctx));
 }

@@ -263,7 +263,7 @@ static int block_signals(sigset_t *signals, sigset_t *ret_before)
 	return result;
 }
 
-static int signals_begin(struct signal_source *signals, const struct source_request *request,
+static int signals_begin(struct signal_source *signals, struct source_request *request,
 			 struct ctx_context **ret_ctx)
 {
 	int fd = sys_signalfd(&signals->signals);
@@ -295,23 +295,26 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 	if (!error && !ring)
 		error = poller_start();
 	if (error)
-		return error;
+		return source_result(CTX_CAUSE_SIGNAL, error);
 	struct signal_source *source = (struct signal_source *)source_new(sizeof(*source), &signal_ops, ring);
 	if (!source)
-		return -ENOMEM;
+		return source_result(CTX_CAUSE_SIGNAL, -ENOMEM);
 	sigset_t waited = *signals;
 	error = block_signals(&waited, &before);
 	if (error) {
 		source_discard(&source->source);
-		return error;
+		return source_result(CTX_CAUSE_SIGNAL, error);
 	}
 	source->signals = waited;
+	for (int signo = 1; signo < NSIG; signo++)
+		if (sigismember(&waited, signo) == 1)
+			request.watched.detail |= 1ull << (signo - 1);
 	error = signals_begin(source, &request, ret_ctx);
 	if (error || context_error(*ret_ctx)) /* the second: the parent was done */
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 	else
 		wait_for_poller(&waited);
-	return error;
+	return source_result(CTX_CAUSE_SIGNAL, error);
 }
 
 /* ---- fork: in the child no source waits for signals, and only this thread can take them */

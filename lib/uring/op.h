@@ -11,6 +11,8 @@
 #include "sys.h"
 
 #define OP_MAGIC 0xc7
+/* What a call says of memory without that. */
+#define OP_NOT_INITIALISED "the operation was not initialised by ctx_op_init"
 
 enum op_phase {
 	OP_IDLE,   /* the program's: not staged, or its end was delivered */

@@ -6,7 +6,7 @@
 
 #include "ctxring.h"
 
-#define HEADER_ROOM 512
+#define HEADER_ROOM 1024
 
 size_t made_table_size(uint32_t contexts, uint32_t operations, uint32_t causes, uint32_t rings)
 {

@@ -104,7 +104,7 @@ static json_t *cause_json(const struct ctxd_entry *entry)
 	if (!entry->ended_ns)
 		return json_null();
 	object = json_object();
-	json_object_set_new(object, "kind", json_string(cause_kind_name(entry->cause.kind)));
+	json_object_set_new(object, "kind", json_string(ctx_cause_kind_name(entry->cause.kind)));
 	json_object_set_new(object, "error", error_or_null(entry->cause.error));
 	json_object_set_new(object, "text", text_or_null(entry->cause.text));
 	json_object_set_new(object, "host", text_or_null(entry->cause.host));

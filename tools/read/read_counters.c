@@ -98,11 +98,16 @@ int counters_read(const void *bytes, const struct ctx_table_header *header, stru
 	stems = stems < CTX_TABLE_STEMS ? stems : CTX_TABLE_STEMS;
 	out.present = true;
 	out.stems = calloc(stems, sizeof(*out.stems));
-	if (!out.stems)
+	out.texts = calloc(stems, sizeof(*out.texts));
+	if (!out.stems || !out.texts) {
+		counters_free(&out);
 		return -ENOMEM;
-	out.count = stems;
-	for (uint32_t slot = 0; slot < stems; slot++)
-		read_stem(bytes, header, slot, out.stems[slot].stem);
+	}
+	out.count = out.text_count = stems;
+	for (uint32_t slot = 0; slot < stems; slot++) {
+		read_stem(bytes, header, slot, out.texts[slot]);
+		memcpy(out.stems[slot].stem, out.texts[slot], CTX_TABLE_LABEL_SIZE);
+	}
 	for (uint32_t slot = 1; slot < records; slot++) {
 		const struct ctx_table_counters *record = place_of(bytes, area, slot);
 		uint32_t stem = *(const volatile uint32_t *)&record->stem;
@@ -119,7 +124,13 @@ int counters_read(const void *bytes, const struct ctx_table_header *header, stru
 void counters_free(struct counters *counters)
 {
 	free(counters->stems);
+	free(counters->texts);
 	*counters = (struct counters){0};
+}
+
+const char *counters_stem_at(const struct counters *counters, uint32_t slot)
+{
+	return slot < counters->text_count ? counters->texts[slot] : NULL;
 }
 
 const struct stem_counters *counters_find(const struct counters *counters, const char *stem)

@@ -31,6 +31,9 @@ struct stem_counters {
 struct counters {
 	struct stem_counters *stems; /* in the order in which the process met them; none twice */
 	uint32_t count;
+	/* The texts of all stems, by the slots that records of contexts have: see counters_stem_at(). */
+	char (*texts)[CTX_TABLE_LABEL_SIZE];
+	uint32_t text_count;
 	bool present; /* false: the process has a library that does not count */
 };
 
@@ -42,6 +45,9 @@ struct counters {
 int counters_read(const void *bytes, const struct ctx_table_header *header, struct counters *ret_counters);
 /* A zeroed one is allowed. */
 void counters_free(struct counters *counters);
+
+/* The text of the stem in that slot; NULL: the slot was not in use, or the process does not count. */
+const char *counters_stem_at(const struct counters *counters, uint32_t slot);
 
 /* The counters of this stem, or NULL. */
 const struct stem_counters *counters_find(const struct counters *counters, const char *stem);

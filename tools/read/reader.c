@@ -540,6 +540,7 @@ static int read_records(struct reading *reading)
 	result = cut_cycles(out);
 	if (result)
 		return result;
+	out->shown_count = out->selected_count = out->context_count;
 	link_children(out, out->preorder);
 	walk_forest(out);
 	link_operations(reading);
@@ -555,6 +556,14 @@ static uint64_t bytes_in_use(struct ctx_table_header *header)
 	for (unsigned i = 0; i < AREAS; i++)
 		bytes += (uint64_t)area_of(header, i)->used * area_of(header, i)->record_size;
 	return bytes;
+}
+
+int snapshot_read_header(const void *bytes, size_t size, struct ctx_table_header *ret_header,
+			 char reason[READER_REASON_SIZE])
+{
+	bool clipped;
+
+	return read_header(bytes, size, size, ret_header, &clipped, reason);
 }
 
 int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,

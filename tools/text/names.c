@@ -28,38 +28,6 @@ const char *errno_text(int error, char *buffer, size_t size)
 	return buffer;
 }
 
-const char *cause_kind_name(unsigned kind)
-{
-	switch (kind) {
-	case CTX_CAUSE_NONE:
-		return "none";
-	case CTX_CAUSE_CALL:
-		return "call";
-	case CTX_CAUSE_DEADLINE:
-		return "deadline";
-	case CTX_CAUSE_SIGNAL:
-		return "signal";
-	case CTX_CAUSE_HANGUP:
-		return "hang-up";
-	case CTX_CAUSE_PROCESS:
-		return "process";
-	case CTX_CAUSE_PRESSURE:
-		return "pressure";
-	case CTX_CAUSE_OWNER:
-		return "owner died";
-	case CTX_CAUSE_SERVICE:
-		return "service";
-	case CTX_CAUSE_FD:
-		return "descriptor";
-	case CTX_CAUSE_HOST:
-		return "host gone";
-	case CTX_CAUSE_UNREACHABLE:
-		return "unreachable";
-	default:
-		return "unknown";
-	}
-}
-
 const char *context_kind_name(unsigned kind)
 {
 	switch (kind) {

@@ -15,8 +15,7 @@ const char *opcode_text(unsigned opcode, char *buffer, size_t size);
 /* Returns a name as "ECANCELED" for an errno of either sign, or "error 999", written to buffer. */
 const char *errno_text(int error, char *buffer, size_t size);
 
-/* Names of enum ctx_cause_kind and of the kinds in a context's record; "unknown" for others. */
-const char *cause_kind_name(unsigned kind);
+/* Names of the kinds in a context's record; "unknown" for others. */
 const char *context_kind_name(unsigned kind);
 
 /* Returns "live", "cancelled", "expired" or "done" for the state in a context's record. */

@@ -48,25 +48,6 @@ static uint64_t in_ms(const char *ms)
 	return (uint64_t)now.tv_sec * 1000 * MS_NS + (uint64_t)now.tv_nsec + strtoull(ms, NULL, 10) * MS_NS;
 }
 
-static const char *kind_word(enum ctx_cause_kind kind)
-{
-	static const char *const words[] = {
-		[CTX_CAUSE_CALL] = "call",
-		[CTX_CAUSE_DEADLINE] = "deadline",
-		[CTX_CAUSE_SIGNAL] = "signal",
-		[CTX_CAUSE_HANGUP] = "hangup",
-		[CTX_CAUSE_PROCESS] = "process",
-		[CTX_CAUSE_PRESSURE] = "pressure",
-		[CTX_CAUSE_OWNER] = "owner",
-		[CTX_CAUSE_SERVICE] = "service",
-		[CTX_CAUSE_FD] = "fd",
-		[CTX_CAUSE_HOST] = "host",
-		[CTX_CAUSE_UNREACHABLE] = "unreachable",
-	};
-
-	return kind < sizeof(words) / sizeof(words[0]) && words[kind] ? words[kind] : "none";
-}
-
 static void told(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
 {
 	struct actor *actor = data;
@@ -77,7 +58,7 @@ static void told(struct ctx_callback *callback, const struct ctx_context *ctx, v
 	clock_gettime(CLOCK_REALTIME, &now);
 	ctx_get_cause(ctx, &cause);
 	fprintf(stderr, "event=done name=%s cause=%s host=\"%s\" error=%d text=\"%s\" at_us=%" PRIu64 "\n",
-		actor->name, kind_word(cause.kind), cause.host, cause.error, cause.text,
+		actor->name, ctx_cause_kind_name(cause.kind), cause.host, cause.error, cause.text,
 		(uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
 }
 
