@@ -12,6 +12,7 @@
  * waits for. So the enter waits for the whole chunk with a timeout of zero, which never blocks.
  */
 #include "chain.h"
+#include "counters.h"
 #include "memory.h"
 #include "note.h"
 #include "park.h"
@@ -40,8 +41,10 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 	if (!batch)
 		return NULL;
 	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
-	if (origin)
+	if (origin) {
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
+		batch->stem = origin->stem;
+	}
 	list_append(&ring->done.batches, &batch->link);
 	return batch;
 }
@@ -447,6 +450,7 @@ void batch_report(struct ctx_ring *ring)
 		struct batch *batch = container_of(ring->done.batches_over.next, struct batch, link);
 		struct ctx_batch record = batch->record;
 		publish_batch(ring, &record);
+		counters_batch(batch->stem, record.reap_ns);
 		past_write_batch(ring, batch);
 		usdt_batch_end(ring, (uint32_t)record.ctx_id, (uint32_t)(record.ctx_id >> 32),
 			       record.cancelled, record.reap_ns);

@@ -29,6 +29,7 @@
 #include "attempt.h"
 #include "chain.h"
 #include "close_index.h"
+#include "counters.h"
 #include "memory.h"
 #include "note.h"
 #include "park_buffers.h"
@@ -366,6 +367,7 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout goes with an attempt */
 	stage_leave(op);
 	list_unlink(&op->link);
+	counters_operations_begin(op->group->stem, 1);
 	if (waits && uring_space(ring->uring)) {
 		give_attempt(ring, p, way, op);
 		record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT);

@@ -12,6 +12,7 @@
 
 #include "cause.h"
 #include "close_index.h"
+#include "counters.h"
 #include "greet.h"
 #include "park.h"
 #include "park_queue.h"
@@ -381,6 +382,8 @@ static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uin
 	op->order = ++ring->ops.order;
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
+	if (!(op->marks & OP_BEGUN))
+		counters_operations_begin(group->stem, 1);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | record_flags);
 	usdt_operation_submit(ring, group->table_slot, group->table_generation, op->opcode, op->sqe.fd, op);
 }
@@ -504,6 +507,7 @@ static inline unsigned push_run(struct ctx_ring *ring, struct group *group, unsi
 	newest->prev = &group->pending;
 	group->pending.next = newest;
 	group->in_kernel += (unsigned)(sqe - first);
+	counters_operations_begin(group->stem, (uint64_t)(sqe - first));
 	ring->ops.order = order;
 	ring->ops.slot_free = free;
 	sq->sqe_tail += (unsigned)(sqe - first);
