@@ -23,7 +23,7 @@
 #                        does the same.
 #   PREFIX, DESTDIR      for install
 #   NO_INSTALL=1         never install packages, only name them
-#   VARIANT=...          a second object tree under build/: asan, tsan, faults, clang
+#   VARIANT=...          a second object tree under build/: asan, tsan, clang
 #   OUT=...              an object tree elsewhere
 
 .DEFAULT_GOAL := all
@@ -63,6 +63,7 @@ help:
 	@echo 'make all           library, ctxtool and examples, under build/'
 	@echo 'make demo          installs what is missing, builds, shows what ctxring does'
 	@echo 'make demo-fleet    the same for hosts of a fleet, with Redis, in network namespaces'
+	@echo 'make picture       records the example server and makes the picture of README.md, with a browser'
 	@echo 'make play          starts the example server and leaves it running'
 	@echo 'make check         installs what is missing, builds, runs every test'
 	@echo 'make check-kernels tests on Linux 6.1 and 6.12 in virtual machines; FULL=1: all of them'
@@ -74,11 +75,12 @@ help:
 	@echo 'make install       to $$(DESTDIR)$$(PREFIX), by default /usr/local; uninstall: takes it away'
 	@echo 'make install-strip the same without the debugging information'
 	@echo 'make deps          names or installs the packages that make check needs'
+	@echo 'make deps-pictures  those of the test of the page that ctxtool record writes, and of make picture'
 	@echo 'make deps-cross    those of the test that compiles for arm64, tests/build_cross.sh'
 	@echo 'make tidy          clang-tidy and cppcheck; format: clang-format on the sources'
 	@echo 'make clean         removes build/'
 	@echo 'NO_INSTALL=1       never install packages, only name them'
-	@echo 'VARIANT=asan|tsan|faults|clang   another object tree: make VARIANT=asan tests'
+	@echo 'VARIANT=asan|tsan|clang   another object tree: make VARIANT=asan tests'
 	@echo 'CROSS_COMPILE=aarch64-linux-gnu- OUT=build/arm64   for another machine, in a tree of its own'
 
 clean:
@@ -107,10 +109,11 @@ folders = $(addprefix -Ilib/,$(1))
 
 LIB_SOURCES := $(foreach folder,$(LIB_FOLDERS),$(sort $(wildcard lib/$(folder)/*.c)))
 LIB_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(LIB_SOURCES))
-# ctxtool: the commands are in tools/, what several of them share in tools/common. tools/read looks at processes, core files
-# and the kernel; tools/text has names, durations, signals, the command line and the terminal. A folder uses those after
-# it in this order: common, read, text.
-TOOL_FOLDERS := -Itools/common -Itools/read -Itools/text
+# ctxtool: the commands are in tools/, tools/top is ctxtool top, what several share is in tools/common. tools/select has the language that selects
+# contexts; tools/read looks at processes, core files and the kernel; tools/text has names, durations, signals, the command
+# line and the terminal. A folder uses those after it in this order: top, common, select, read, text. tools/record, which makes
+# and writes recordings for one command, uses the last two.
+TOOL_FOLDERS := -Itools/common -Itools/select -Itools/read -Itools/text
 TOOL_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tools/*.c tools/*/*.c)))
 # ctxd: daemon/ has its sockets and its loop, daemon/broker what the service does with messages, daemon/util the configuration,
 # the log and tables of objects. A folder uses those after it in this order.
@@ -141,6 +144,10 @@ HIREDIS_CFLAGS := $(if $(HIREDIS_MODULES),-DHAVE_HIREDIS $(if $(filter hiredis_s
 	$(shell $(PKG_CONFIG) --cflags $(HIREDIS_MODULES) | sed 's/-I/-isystem /g'))
 HIREDIS_LIBS := $(if $(HIREDIS_MODULES),$(shell $(PKG_CONFIG) --libs $(HIREDIS_MODULES)))
 
+# By the headers of libdw ctxtool names functions and lines; the library itself it loads when it needs it. Without them it shows
+# places in the code as object and offset.
+LIBDW_CFLAGS := $(shell $(PKG_CONFIG) --exists libdw 2>/dev/null && echo -DHAVE_LIBDW $$($(PKG_CONFIG) --cflags libdw))
+
 # ---- objects
 
 # $(1): directory, $(2): flags of its sources, $(3): flags that override the user's. The makefile that calls this says
@@ -154,9 +161,14 @@ $(foreach folder,$(LIB_FOLDERS),$(eval $(call objects_of,lib/$(folder),$$(LIB_FL
 # The keeper runs in a process that was cloned from one with threads. No runtime of a sanitizer works there.
 $(OUT)/lib/command/keeper%.o: LIB_FLAGS += $(if $(findstring -fsanitize,$(VARIANT_FLAGS)),-fno-sanitize=all)
 $(eval $(call objects_of,tools/text,$(call folders,table)))
-$(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table)))
+$(eval $(call objects_of,tools/read,-Itools/read -Itools/text $(call folders,table) $(LIBDW_CFLAGS)))
+$(eval $(call objects_of,tools/select,-Itools/select -Itools/read -Itools/text $(call folders,table)))
 $(eval $(call objects_of,tools/common,$(TOOL_FOLDERS) $(call folders,table)))
-$(eval $(call objects_of,tools,$(TOOL_FOLDERS) $(call folders,table)))
+$(eval $(call objects_of,tools/record,-Itools/record -Itools/read -Itools/text $(call folders,table)))
+$(eval $(call objects_of,tools/top,-Itools/top $(TOOL_FOLDERS) $(call folders,table)))
+$(eval $(call objects_of,tools,-Itools/top $(TOOL_FOLDERS) -Itools/record $(call folders,table)))
+# The page of ctxtool record is part of the program.
+$(OUT)/tools/record/page_files.o: $(wildcard tools/record/page.*)
 $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
 $(eval $(call objects_of,daemon/broker,-Idaemon/util $(call folders,base table wire)))
 $(eval $(call objects_of,daemon,$(DAEMON_FOLDERS) $(call folders,base table wire) $(SYSTEMD_CFLAGS)))

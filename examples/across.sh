@@ -71,7 +71,7 @@ cancel_across() {
 }
 
 gone_client() {
-	until_true 5 gone "$client" || fail "the client still waits"
+	until_true 30 gone "$client" || fail "the client still waits"
 	wait "$client" 2>/dev/null
 	forget "$client"
 }
@@ -87,7 +87,7 @@ kill_across() {
 	ctxd_pid=$started
 	await_line "$work/ctxd2.err" "event=start "
 	say "ctxd starts again, and both come back by themselves:"
-	until_true 5 both_are_back || fail "they do not come back"
+	until_true 30 both_are_back || fail "they do not come back"
 	$ctxtool stats | grep service | show
 
 	echo "9. kill -9 of the server, which owns the request:"
@@ -96,7 +96,7 @@ kill_across() {
 	ended_in backend "$work/backend.err" "$id"
 	[[ $line == *"operations=40 cause=owner by=$server_pid "* ]] || fail "backend: $line"
 	gone_client
-	until_true 5 recorded || fail "the flight recorder has nothing"
+	until_true 30 recorded || fail "the flight recorder has nothing"
 	say "what the server was doing then, from ctxtool last $server_pid:"
 	grep "request-" "$work/last" | show
 }

@@ -49,7 +49,7 @@ leaves() {
 	[[ $enters -eq 1 ]] || fail "the batch took $enters system calls, not 1: $line"
 	[[ $(($(field cancelled) + $(field finished))) -eq $operations ]] || fail "not all came back: $line"
 	await_line "$log" " req=$request event=end "
-	until_true 5 tree_lacks "$httpd_pid" "GET /" || fail "ctxtool still shows the request"
+	until_true 30 tree_lacks "$httpd_pid" "GET /" || fail "ctxtool still shows the request"
 	reaped=$((reaped + operations))
 	say "the client left: $operations operations reaped by $sqes cancel SQEs in $enters system call," \
 		"$submit us to submit, $reap us until the last was back"

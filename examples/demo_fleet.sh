@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.." || exit
 # shellcheck source=examples/fleet_hosts.sh
 . examples/fleet_hosts.sh
 enter_network "$@"
-time_max=58
+: "${time_max:=58}"
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $bin/{fleet_server,fleet_backend,fleet_relay} $ctxtool $ctxd

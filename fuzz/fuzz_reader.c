@@ -32,6 +32,10 @@ static void walk_snapshot(const struct snapshot *snapshot)
 	}
 	for (uint32_t i = 0; i < snapshot->ring_count; i++)
 		steps += snapshot->rings[i].record.fd;
+	for (uint32_t i = 0; i < snapshot->counters.count; i++) {
+		const struct stem_counters *stem = &snapshot->counters.stems[i];
+		steps += strlen(stem->stem) + stem->begun + histogram_percentile(stem->ages, 0.99);
+	}
 	sink = steps;
 }
 

@@ -203,6 +203,8 @@ static void save_table(void)
 		struct ctx_table_operation operations[4];
 		struct ctx_table_cause causes[2];
 		struct ctx_table_ring rings[2];
+		struct ctx_table_stem stems[3];
+		struct ctx_table_counters counters[3];
 	} table;
 #define AREA(member, high)                                             \
 	{offsetof(__typeof__(table), member), sizeof(table.member[0]), \
@@ -214,7 +216,9 @@ static void save_table(void)
 						 .contexts = AREA(contexts, 3),
 						 .operations = AREA(operations, 2),
 						 .causes = AREA(causes, 2),
-						 .rings = AREA(rings, 2)};
+						 .rings = AREA(rings, 2),
+						 .stems = AREA(stems, 3),
+						 .counters = AREA(counters, 3)};
 	table.contexts[1] = (struct ctx_table_context){
 		.generation = 1, .state = CTX_TABLE_LIVE, .kind = CTX_TABLE_CANCEL, .label = "root"};
 	table.contexts[2] = (struct ctx_table_context){.generation = 1,
@@ -229,6 +233,8 @@ static void save_table(void)
 	table.causes[1] = (struct ctx_table_cause){
 		.error = -EPIPE, .context_slot = 2, .context_generation = 1, .text = "text"};
 	table.rings[1] = (struct ctx_table_ring){.state = 1};
+	strcpy(table.stems[2].text, "conn *");
+	table.counters[2] = (struct ctx_table_counters){.stem = 2, .begun = 1, .ages[3] = 1};
 	save_file("reader", "small", &table, sizeof(table));
 	save_file("reader", "header", &table.header, sizeof(table.header));
 }

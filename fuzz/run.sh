@@ -20,7 +20,7 @@ clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo
 sources_of() {
 	case $1 in
 	wire_client | wire_service | last_words | fleet_list) echo lib/wire/*.c ;;
-	reader) echo tools/read/reader.c ;;
+	reader) echo tools/read/reader.c tools/read/read_*.c ;;
 	carrier) echo lib/propagate/carrier.c lib/propagate/tracestate.c ;;
 	fleet_wire) echo lib/wire/*.c lib/base/heap.c lib/base/overflow.c daemon/fleet/*.c daemon/util/{map,hash}.c ;;
 	engine_answers) echo lib/wire/*.c daemon/engine/*.c daemon/fleet/id.c ;;

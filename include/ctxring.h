@@ -2256,7 +2256,8 @@ struct ctxd_finding {
 	enum ctxd_finding_severity severity;
 	char key[32];	  /* what it is about, one word: "address", "rights", "grace" */
 	char value[192];  /* in words */
-	char remedy[384]; /* lines of text; "" where nothing is to be done */
+	/* The first line is a command to type, the others say more; "" where nothing is to be done. */
+	char remedy[384];
 };
 
 /*

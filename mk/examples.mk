@@ -2,7 +2,7 @@
 #
 # The programs of examples/, and the goals that show them.
 
-.PHONY: examples demo demo-fleet play
+.PHONY: examples demo demo-fleet play picture
 
 EXAMPLES := $(patsubst examples/%.c,$(OUT)/examples/%,$(wildcard examples/*.c))
 # Examples that need a library of others, each with its name for pkg-config. Built where that is there.
@@ -25,6 +25,13 @@ demo-fleet: deps-demo
 	@echo 'ctxring: building'
 	$(SUBMAKE) -s all
 	@examples/demo_fleet.sh
+
+# The picture of README.md: a recording of the example server, as a browser shows it.
+picture: deps-demo deps-pictures
+	$(SUBMAKE) -s all
+	@examples/picture.sh $(OUT)/picture.html
+	@python3 tests/support/check_page.py $(OUT)/picture.html examples/picture.png
+	@echo 'ctxring: examples/picture.png is the picture, $(OUT)/picture.html the page'
 
 play: deps-demo
 	@echo 'ctxring: building'

@@ -10,6 +10,10 @@ INSTALLED_HEADERS := include/ctxring.h include/ctxring.hpp
 # FILE=PLACE for each of the files beside the programs; the places are below PREFIX.
 INSTALLED_DATA := tools/completion/ctxtool.bash=share/bash-completion/completions/ctxtool \
 	tools/completion/_ctxtool=share/zsh/site-functions/_ctxtool \
+	tools/completion/ctxd.bash=share/bash-completion/completions/ctxd \
+	tools/completion/ctxd.bash=share/bash-completion/completions/ctxd-fleet \
+	tools/completion/_ctxd=share/zsh/site-functions/_ctxd \
+	$(foreach schema,$(wildcard share/ctxring/schemas/*.json),$(schema)=$(schema)) \
 	daemon/systemd/ctxd.service=lib/systemd/system/ctxd.service \
 	daemon/systemd/ctxd-fleet.service=lib/systemd/system/ctxd-fleet.service \
 	daemon/systemd/ctxd.socket=lib/systemd/system/ctxd.socket \

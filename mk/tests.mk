@@ -9,6 +9,7 @@
 # The scripts get the name of make by CHECK_MAKE: a line of a recipe that has $(MAKE) in it would run under `make -n`, too.
 check: export CHECK_MAKE := $(MAKE)
 check: deps-check
+	@.ci/install-missing $(foreach entry,$(PACKAGES_PICTURES),'$(entry)') || echo 'ctxring: the test of what is missing is skipped'
 	@MAKE="$$CHECK_MAKE" tests/run.sh
 
 check-kernels: deps-check deps-kernels
@@ -39,11 +40,8 @@ fuzz: deps-check
 
 # ---- building
 
-ifeq ($(VARIANT),faults)
-TESTS := $(wildcard tests/check_faults*.c)
-else
-TESTS := $(filter-out tests/check_faults%,$(wildcard tests/check_*.c))
-endif
+# Those in which calls of the library fail need its build for that.
+TESTS := $(filter-out $(if $(filter asan,$(VARIANT)),,tests/check_faults%),$(wildcard tests/check_*.c))
 # Without hiredis there is no engine to test.
 ifeq ($(HIREDIS_CFLAGS),)
 TESTS := $(filter-out tests/check_engine%,$(TESTS))
@@ -58,7 +56,7 @@ TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.
 SOAK_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/soak/*.c))
 
 # Tests of the service start a ctxd of their own variant.
-tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) \
+tests: $(TEST_PROGRAMS) $(OUT)/tests/storm $(if $(filter tsan,$(VARIANT)),,$(OUT)/ctxd) \
 	$(if $(VARIANT),,$(OUT)/tests/deny_uring $(if $(HIREDIS_CFLAGS),$(OUT)/tests/engine_talk))
 
 # Tests mostly wait, so they are compiled without optimization: that would take most of the time of compiling all trees.
@@ -112,6 +110,11 @@ $(OUT)/tests/check_faults_service: LDFLAGS += $(foreach call,malloc calloc reall
 # In these the allocations fail: of the fleet, and of the service that serves one.
 $(OUT)/tests/check_faults_service_fleet: LDFLAGS += $(foreach call,malloc calloc,-Wl,--wrap=$(call))
 $(OUT)/tests/check_faults_fleet: LDFLAGS += $(foreach call,malloc calloc realloc strndup,-Wl,--wrap=$(call))
+
+# This test links what ctxtool record makes and writes recordings with.
+RECORDING_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tools/record/collect.c tools/record/control.c,$(wildcard tools/record/*.c)) \
+	tools/text/names.c tools/text/terminal.c)
+$(OUT)/tests/check_recording: $(RECORDING_OBJECTS)
 
 # The storm of make soak is not one of the test programs.
 $(OUT)/tests/storm: $(SOAK_OBJECTS) $(TEST_LIBRARY)

@@ -47,8 +47,8 @@ uses_of_lib() {
 		"$work/defined" <(objects_in "$1" | xargs nm -o --undefined-only)
 }
 
-# The same of tools/: the commands use all three folders, common/ uses read/ and text/, read/ uses text/. Only objects of
-# files that are there. And the same of daemon/, whose own files use broker/ and util/, while broker/ uses util/.
+# The same of tools/: the commands use all four folders, common/ uses select/, read/ and text/, select/ uses read/ and text/,
+# read/ uses text/; record/, which one command uses, uses read/ and text/. Only objects of files that are there. And the same of daemon/, whose own files use broker/ and util/, while broker/ uses util/.
 objects_in() {
 	find "$@" -maxdepth 1 -name '*.c' | sed 's|^|build/|; s|c$|o|'
 }
@@ -57,7 +57,11 @@ upward() {
 		<(objects_in "${@:2}" | xargs nm -o --defined-only --extern-only) \
 		<(objects_in "$1" | xargs nm -o --undefined-only)
 }
-wrong=$(upward tools/text tools/read tools/common tools; upward tools/read tools/common tools; upward tools/common tools)
+wrong=$(upward tools/text tools/read tools/select tools/common tools/top tools
+	upward tools/read tools/select tools/common tools/top tools; upward tools/select tools/common tools/top tools
+	upward tools/common tools/top tools; upward tools/top tools
+	upward tools/record tools/select tools/common tools/top tools
+	upward tools/read tools/record; upward tools/common tools/record)
 wrong+=$(upward daemon/util daemon/broker daemon/fleet daemon; upward daemon/broker daemon; upward daemon daemon/fleet daemon/bridge)
 [ -z "$wrong" ] || { echo "a call goes upwards in tools/ or daemon/:"; echo "$wrong"; bad=1; }
 # daemon/fleet/ uses daemon/util, and base and wire of lib/.

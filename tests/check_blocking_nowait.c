@@ -399,7 +399,7 @@ static void add_all(Suite *suite, const char *name, SFun before)
 	TCase *calls = test_case_calls(suite, name);
 
 	tcase_add_checked_fixture(calls, before, NULL);
-	tcase_set_timeout(calls, 30);
+	tcase_set_timeout(calls, 180);
 	tcase_add_loop_test(calls, a_write_of_more_than_fits_is_ended_by_its_deadline, 0, KINDS * WRITINGS);
 	tcase_add_loop_test(calls, a_large_write_reaches_its_reader_in_order, 0, TERMINAL);
 	tcase_add_loop_test(calls, readers_who_come_too_late_can_be_ended, 0, KINDS);

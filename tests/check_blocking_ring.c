@@ -439,19 +439,25 @@ END_TEST
 static int call_when_forbidden_later(void *data)
 {
 	struct ctx_context *ctx, *timed;
+	struct partner partner = {.tid = gettid()};
+	pthread_t thread;
 	int pipe[2];
 	char byte;
 
 	(void)data;
 	EXPECT(!pipe2(pipe, O_CLOEXEC));
+	partner.fd = pipe[1];
 	EXPECT(!ctx_with_cancel(ctx_background(), NULL, &ctx));
 	EXPECT(ctxio_write(ctx, pipe[1], "x", 1) == 1);
 	EXPECT(own_ring());
 	EXPECT(!forbid(SYS_io_uring_enter, 0)); /* as a process that confines itself after its start */
 	EXPECT(ctxio_read(ctx, pipe[0], &byte, 1) == 1);
-	EXPECT(!ctx_with_timeout(ctx, 5 * MILLISECOND, NULL, &timed));
-	EXPECT(ctxio_read(timed, pipe[0], &byte, 1) == -ETIME); /* has to wait, so it needs a ring */
+	EXPECT(!pthread_create(&thread, NULL, write_when_it_sleeps, &partner));
+	EXPECT(ctxio_read(ctx, pipe[0], &byte, 1) == 1); /* has to wait, so it needs a ring */
+	EXPECT(!pthread_join(thread, NULL));
 	EXPECT(!own_ring());
+	EXPECT(!ctx_with_timeout(ctx, 5 * MILLISECOND, NULL, &timed));
+	EXPECT(ctxio_read(timed, pipe[0], &byte, 1) == -ETIME);
 	EXPECT(ctxio_openat(ctx, AT_FDCWD, "/", O_RDONLY, 0) == -ENOTSUP);
 	EXPECT(!ctx_cancel(ctx));
 	ctx_unref(timed);

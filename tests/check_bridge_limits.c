@@ -14,6 +14,9 @@
 
 #include "lookup.h"
 #include "support/bridge_pair.h"
+#include "support/calm_clock.h"
+
+TEST_ALONE("defines clock_gettime");
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN);
 

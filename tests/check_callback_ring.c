@@ -251,7 +251,7 @@ static int stop_in_child(void *data)
 {
 	const uint64_t *ids = data;
 
-	alarm(20);
+	alarm(100);
 	/* Posted before the fork, and ended in the child: neither runs in a ring that is the parent's. */
 	for (int i = 0; i < 2; i++)
 		if (!ctx_callback_stop_wait(ids[i]) || ctx_callback_stop(ids[i]))

@@ -306,7 +306,7 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("client bridge storm");
 	TCase *storms = test_case(suite, "storm");
 
-	tcase_set_timeout(storms, 60);
+	tcase_set_timeout(storms, 180);
 	tcase_add_loop_test(storms, each_end_arrives_in_spite_of_all_that_comes_and_goes, 0, 2);
 	return suite;
 }

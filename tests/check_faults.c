@@ -304,7 +304,7 @@ Suite *test_suite(void)
 	TCase *faults = test_case_cold(suite, "core");
 	int count = sizeof(scenarios) / sizeof(scenarios[0]);
 
-	tcase_set_timeout(faults, 120);
+	tcase_set_timeout(faults, 240);
 	tcase_add_loop_test(faults, kth_call_fails_once, 0, count);
 	tcase_add_loop_test(faults, calls_fail_for_ever_from_the_kth_on, 0, count);
 	tcase_add_loop_test(faults, memory_fails_for_ever_from_the_kth_allocation_on, 0, count);

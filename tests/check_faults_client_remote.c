@@ -32,10 +32,11 @@ static void documented(int result, const char *what)
 static struct ctxd_client *own_client(const struct service *service)
 {
 	struct ctxd_options options = {
-		.socket = service->socket, .flags = CTXD_OWN_DISPATCH, .timeout_ns = NS_PER_SECOND / 5};
+		.socket = service->socket, .flags = CTXD_OWN_DISPATCH, .timeout_ns = SOON};
 	struct ctxd_client *client = NULL;
 
 	ck_assert_ok(ctxd_connect(&options, &client));
+	client->options.timeout_ns = NS_PER_SECOND / 5;
 	return client;
 }
 
@@ -224,7 +225,7 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("client remote faults");
 	TCase *faults = test_case(suite, "faults");
 
-	tcase_set_timeout(faults, 120);
+	tcase_set_timeout(faults, 240);
 	tcase_add_loop_test(faults, a_join_by_a_global_id_survives_each_failure, 0, 2);
 	tcase_add_test(faults, a_request_survives_each_failure_of_its_join);
 	tcase_add_test(faults, a_client_that_fails_to_begin_stays_for_who_has_taken_it);

@@ -303,7 +303,7 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("faults of the service");
 	TCase *faults = test_case(suite, "faults");
 
-	tcase_set_timeout(faults, 120);
+	tcase_set_timeout(faults, 240);
 	tcase_add_loop_test(faults, each_call_of_the_service_may_fail_once, test_no_uring() ? 1 : 0, 2);
 	return suite;
 }

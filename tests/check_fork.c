@@ -402,7 +402,7 @@ START_TEST(fork_inside_a_callback_keeps_that_call_alone)
 	ck_assert_ok(ctx_callback_add(calls.first, &calls.callback, run_first, &calls, &calls.ids[0]));
 	ck_assert_ok(ctx_cancel(calls.first));
 	if (calls.child == 0) {
-		alarm(20);
+		alarm(100);
 		_exit(ctx_callback_stop_wait(calls.ids[0]) || ctx_callback_stop_wait(calls.ids[1]));
 	}
 	ck_assert_int_eq(waitpid(calls.child, &status, 0), calls.child);

@@ -94,7 +94,7 @@ static int leave_main(void *data)
 	struct owned *owned = data;
 
 	signal(SIGALRM, SIG_DFL); /* Check has a handler */
-	alarm(20);
+	alarm(100);
 	own(owned);
 	if (pthread_create(&owned->thread, NULL, close_after_main, owned))
 		return 3;

@@ -10,6 +10,9 @@
 
 #include "support/contexts.h"
 
+#include "identity.h"
+#include "table_format.h"
+
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080
 #endif
@@ -68,6 +71,19 @@ static const char *get_pair(const char *name, void *data)
 }
 
 static struct pairs pairs; /* too large for a stack */
+
+static const struct ctx_table_identity *shown_identity(const struct ctx_context *ctx)
+{
+	return (const struct ctx_table_identity *)((const char *)test_own_table() +
+						   test_own_table()->identities.offset) +
+	       (uint32_t)ctx_id(ctx);
+}
+
+static void hex_of(const uint8_t *bytes, size_t count, char *text)
+{
+	for (size_t i = 0; i < count; i++)
+		sprintf(text + 2 * i, "%02x", bytes[i]);
+}
 
 static struct ctx_context *extracted(enum ctx_carrier carrier, const char *label)
 {
@@ -151,6 +167,45 @@ START_TEST(the_identity_passes_on_over_several_hops)
 	ctx_finish(there);
 	ctx_finish(child);
 	ctx_finish(begun);
+}
+END_TEST
+
+/* Goal: a reader of the table computes what ctx_get_identity returns, for contexts with and without a trace.
+ */
+START_TEST(the_table_shows_identities)
+{
+	struct ctx_identity identity;
+	uint8_t trace[16], span[8];
+	char text[33];
+
+	struct ctx_context *plain = child_of(ctx_background());
+	struct ctx_context *begun = extracted(CTX_CARRIER_HEADERS, "no pair");
+	ck_assert_ok(ctx_inject(plain, CTX_CARRIER_HEADERS, NULL, 0, add_pair, &pairs));
+	struct ctx_context *there = extracted(CTX_CARRIER_HEADERS, NULL);
+	uint64_t number = test_own_table()->identity_number;
+	ck_assert_uint_ne(number, 0);
+
+	ck_assert_ok(ctx_get_identity(plain, &identity));
+	identity_trace(number, ctx_id(plain), trace);
+	identity_span(number, ctx_id(plain), span);
+	hex_of(trace, 16, text);
+	ck_assert_str_eq(text, identity.trace);
+	hex_of(span, 8, text);
+	ck_assert_str_eq(text, identity.span);
+	ck_assert_uint_ne(shown_identity(plain)->generation, ctx_id(plain) >> 32);
+
+	ck_assert_ok(ctx_get_identity(there, &identity));
+	ck_assert_uint_eq(shown_identity(there)->generation, ctx_id(there) >> 32);
+	hex_of(shown_identity(there)->trace, 16, text);
+	ck_assert_str_eq(text, identity.trace);
+	hex_of(shown_identity(there)->sender, 8, text);
+	ck_assert_str_eq(text, identity.sender);
+	identity_span(number, ctx_id(there), span);
+	hex_of(span, 8, text);
+	ck_assert_str_eq(text, identity.span);
+	ctx_finish(there);
+	ctx_finish(begun);
+	ctx_finish(plain);
 }
 END_TEST
 
@@ -434,6 +489,7 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(text, clear_pairs, NULL);
 	tcase_add_loop_test(text, a_context_arrives_as_it_was_sent, 0, 2);
 	tcase_add_test(text, the_identity_passes_on_over_several_hops);
+	tcase_add_test(text, the_table_shows_identities);
 	tcase_add_test(text, two_requests_have_two_identities);
 	tcase_add_loop_test(text, without_pairs_it_is_a_plain_child, 0, 2);
 	tcase_add_test(text, the_parents_earlier_deadline_stays);

@@ -16,11 +16,14 @@
 
 #include "support/table_writer.h"
 
+#include "../tools/read/read_counters.c"
 #include "../tools/read/reader.c"
 
-TEST_ALONE("holds tools/read/reader.c");
+TEST_ALONE("holds tools/read/reader.c and read_counters.c");
 
 #define NOW_NS 1000000000u
+#define SAMPLE_STEMS 4
+#define SAMPLE_COUNTERS 3
 
 /* Memory without slack behind it, so that a read past the end is seen. */
 static void *exact_copy(const void *bytes, size_t size)
@@ -36,12 +39,16 @@ static void *exact_copy(const void *bytes, size_t size)
 static struct made_table sample(void)
 {
 	size_t size = made_table_size(MADE_SAMPLE_CONTEXTS, MADE_SAMPLE_OPERATIONS, MADE_SAMPLE_CAUSES,
-				      MADE_SAMPLE_RINGS);
+				      MADE_SAMPLE_RINGS) +
+		      made_table_counters_size(SAMPLE_STEMS, SAMPLE_COUNTERS);
 	void *bytes = aligned_alloc(8, size);
 
 	ck_assert_ptr_nonnull(bytes);
 	memset(bytes, 0, size);
-	return made_table_sample(bytes, 42, NOW_NS);
+	struct made_table table = made_table_sample(bytes, 42, NOW_NS);
+	made_table_add_counters(&table, SAMPLE_STEMS, SAMPLE_COUNTERS);
+	made_table_counters(&table, 2)->begun = 1;
+	return table;
 }
 
 static void read_well(const struct made_table *table, struct snapshot *snapshot)
@@ -244,6 +251,26 @@ START_TEST(refuses_areas_behind_the_end)
 		read_badly(&cut, -ENODATA);
 		free(cut.bytes);
 	}
+	free(table.bytes);
+}
+END_TEST
+
+/* The header of the first libraries ended behind the rings. What follows there is not believed. */
+START_TEST(reads_tables_of_earlier_libraries)
+{
+	struct made_table table = sample();
+	struct snapshot snapshot;
+
+	made_table_header(&table)->header_size = offsetof(struct ctx_table_header, stems);
+	memset(&made_table_header(&table)->stems, 0xff, sizeof(struct ctx_table_area));
+	read_well(&table, &snapshot);
+	ck_assert_uint_eq(snapshot.context_count, 5);
+	ck_assert_uint_eq(snapshot.header.stems.used, 0);
+	snapshot_free(&snapshot);
+	made_table_header(&table)->header_size = sizeof(struct ctx_table_header);
+	read_badly(&table, -EINVAL);
+	made_table_header(&table)->header_size = offsetof(struct ctx_table_header, stems) - 8;
+	read_badly(&table, -EPROTO);
 	free(table.bytes);
 }
 END_TEST
@@ -493,6 +520,7 @@ Suite *test_suite(void)
 	tcase_add_test(bad, refuses_every_truncation);
 	tcase_add_test(bad, refuses_areas_behind_the_end);
 	tcase_add_test(bad, refuses_to_allocate_holes);
+	tcase_add_test(bad, reads_tables_of_earlier_libraries);
 	tcase_add_test(bad, survives_circles);
 	tcase_add_test(bad, checks_generations);
 	tcase_add_test(bad, reads_the_host_of_a_cause_where_there_is_one);

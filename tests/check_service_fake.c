@@ -19,13 +19,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "client.h"
 #include "support/raw.h"
 #include "support/stuck.h"
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_DENIED);
 
 #define SOON (30 * NS_PER_SECOND)
-/* Long enough for an answer that comes, short enough to wait for one that does not. */
+/* For answers that do not come; those that do have as long as they need. */
 #define PATIENCE (NS_PER_SECOND / 2)
 
 /* ---- the one that plays the service */
@@ -178,7 +179,9 @@ static void greet(struct fake *fake, int fd)
 static int try_to_connect(struct fake *fake, unsigned turn, size_t cut)
 {
 	struct other other = fake_start(fake, turn, cut);
-	struct ctxd_options options = {.socket = fake->service.socket, .timeout_ns = PATIENCE};
+	bool is_silent = turn == SILENCE || turn == AN_ANSWER_TO_NOTHING;
+	struct ctxd_options options = {.socket = fake->service.socket,
+				       .timeout_ns = is_silent ? PATIENCE : SOON};
 	struct ctxd_client *client = NULL;
 	int result = ctxd_connect(&options, &client);
 
@@ -315,10 +318,12 @@ START_TEST(an_answer_to_a_join_that_is_none_joins_nothing)
 
 	fake_open(&fake, answer_join);
 	struct other other = fake_start(&fake, turn, 0);
-	struct ctxd_options options = {.timeout_ns = PATIENCE};
+	struct ctxd_options options = {.timeout_ns = SOON};
 	struct ctxd_client *client = client_with(&fake.service, &options);
 	struct ctx_context *joined = NULL;
 	unsigned before = test_count_fds();
+	if (turn == NO_ANSWER || turn == JOINED_ANOTHER)
+		client->options.timeout_ns = PATIENCE;
 	int result = ctxd_join(client, (struct ctxd_id){7, 1}, &joined);
 
 	if (turn == NO_ANSWER || turn == JOINED_ANOTHER)
@@ -393,7 +398,7 @@ START_TEST(a_stopped_service_delays_what_asks_it_and_no_end)
 {
 	struct service service = {.loop = SERVICE_LOOP(_i)};
 	service_start(&service, NULL);
-	struct ctxd_options options = {.timeout_ns = PATIENCE};
+	struct ctxd_options options = {.timeout_ns = SOON};
 	struct ctxd_client *owner = client_with(&service, &options),
 			   *joiner = client_with(&service, &options);
 	struct ctx_context *ctx = child_of(ctx_background()), *joined, *other;
@@ -404,6 +409,7 @@ START_TEST(a_stopped_service_delays_what_asks_it_and_no_end)
 	ck_assert_ok(ctxd_join(joiner, id, &joined));
 	kill(service.pid, SIGSTOP);
 	ck_assert_int_eq(waitpid(service.pid, &status, WUNTRACED), service.pid);
+	joiner->options.timeout_ns = PATIENCE;
 	ck_assert_int_eq(ctxd_join(joiner, id, &other), -ETIMEDOUT);
 	ctx_cancel_cause(ctx, 0, "while it hung");
 	ck_assert_ok(ctx_wait(joined, SOON));
@@ -472,7 +478,7 @@ START_TEST(descriptors_that_are_closed_slowly_hold_up_no_call)
 	fake_open(&fake, answer_slowly);
 	unsigned before = test_count_fds();
 	struct other other = fake_start(&fake, (unsigned)_i, 0);
-	struct ctxd_options options = {.socket = fake.service.socket, .timeout_ns = PATIENCE};
+	struct ctxd_options options = {.socket = fake.service.socket, .timeout_ns = SOON};
 	int result = ctxd_connect(&options, &client);
 	if (slow_turns[_i].joins) {
 		ck_assert_int_eq(result, 0);
@@ -549,7 +555,7 @@ static bool closer_is_stuck(void *unused)
 static struct other fill_closing_queue(struct fake *fake, unsigned turn)
 {
 	struct other other = fake_start(fake, turn, 0);
-	struct ctxd_options options = {.socket = fake->service.socket, .timeout_ns = PATIENCE};
+	struct ctxd_options options = {.socket = fake->service.socket, .timeout_ns = SOON};
 	struct ctxd_client *client = NULL;
 	struct ctx_context *joined;
 

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client.h"
 #include "support/raw.h"
 
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_DENIED);
@@ -84,20 +85,22 @@ enum {
 static int join_when_flight_is_full(int channel, void *data)
 {
 	struct service service = {.loop = data};
-	struct ctxd_options options = {.timeout_ns = NS_PER_SECOND};
 	struct ctx_context *ctx, *joined;
 	struct ctxd_id id;
 	int pair[2];
 
 	become(NOBODY);
 	service_start(&service, NULL);
-	struct ctxd_client *owner = client_of(&service), *joiner = client_with(&service, &options);
+	struct ctxd_client *owner = client_of(&service), *joiner = client_of(&service);
 	ctx = child_of(ctx_background());
 	ck_assert_ok(ctxd_share(owner, ctx, NULL, 0, &id));
 	fill_flight(pair, IN_FLIGHT);
 	limit_descriptors(service.pid, FEW);
 	double before = cpu_seconds(service.pid);
+	uint64_t usual_ns = joiner->options.timeout_ns;
+	joiner->options.timeout_ns = NS_PER_SECOND;
 	ck_assert_int_eq(ctxd_join(joiner, id, &joined), -ETIMEDOUT);
+	joiner->options.timeout_ns = usual_ns;
 	/* It waited, and did not try all the time. */
 	tell(channel, cpu_seconds(service.pid) - before < 0.5 ? 'w' : 'b');
 	empty_flight(pair, IN_FLIGHT);
@@ -127,18 +130,20 @@ END_TEST
 static int share_when_flight_is_full(int channel, void *data)
 {
 	struct service service = {.loop = NULL};
-	struct ctxd_options options = {.timeout_ns = NS_PER_SECOND / 2};
 	int pair[2];
 
 	(void)data;
 	(void)channel;
 	become(NOBODY_TOO);
 	service_start(&service, NULL);
-	struct ctxd_client *owner = client_with(&service, &options);
+	struct ctxd_client *owner = client_of(&service);
 	struct ctx_context *ctx = child_of(ctx_background());
 	fill_flight(pair, IN_FLIGHT);
 	unsigned before = limit_descriptors(getpid(), FEW);
+	uint64_t usual_ns = owner->options.timeout_ns;
+	owner->options.timeout_ns = NS_PER_SECOND / 2;
 	ck_assert_int_eq(ctxd_share(owner, ctx, NULL, 0, NULL), -ETIMEDOUT);
+	owner->options.timeout_ns = usual_ns;
 	limit_descriptors(getpid(), before);
 	empty_flight(pair, IN_FLIGHT);
 	ck_assert_live(ctx);

@@ -308,7 +308,8 @@ static int share_and_stop(int channel, void *data)
 START_TEST(a_stopped_owner_protects_nobody_who_joined)
 {
 	struct service service = {.loop = SERVICE_LOOP(_i)};
-	service_start(&service, "reply = 200ms\n");
+	service_start(&service,
+		      "reply = 2s\n"); /* in which the one who joined answers, also on a busy machine */
 	struct other owner = other_start(share_and_stop, &service);
 	struct ctx_context *joined;
 	struct ctxd_report report;

@@ -57,7 +57,7 @@ static struct ctx_ring *open_ring(int backend)
 /* For ever: until the signal that was sent has killed this process. */
 static __attribute__((noreturn)) int await_death(void)
 {
-	alarm(20);
+	alarm(100);
 	for (;;)
 		pause();
 }

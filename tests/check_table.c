@@ -93,10 +93,25 @@ START_TEST(header_describes_areas_that_lie_within_the_file)
 	ctx_finish(child_of(ctx_background()));
 	struct view view = map_table(getpid());
 	const struct ctx_table_header *header = view.header;
-	const struct ctx_table_area *areas[] = {&header->contexts, &header->operations, &header->causes,
-						&header->rings};
-	const size_t sizes[] = {sizeof(struct ctx_table_context), sizeof(struct ctx_table_operation),
-				sizeof(struct ctx_table_cause), sizeof(struct ctx_table_ring)};
+	const struct ctx_table_area *areas[] = {&header->contexts,
+						&header->operations,
+						&header->causes,
+						&header->rings,
+						&header->stems,
+						&header->counters,
+						&header->ends.area,
+						&header->contexts_past.area,
+						&header->operations_past.area};
+	const size_t sizes[] = {sizeof(struct ctx_table_context),
+				sizeof(struct ctx_table_operation),
+				sizeof(struct ctx_table_cause),
+				sizeof(struct ctx_table_ring),
+				sizeof(struct ctx_table_stem),
+				sizeof(struct ctx_table_counters),
+				CTX_TABLE_CHUNK_SIZE,
+				CTX_TABLE_CHUNK_SIZE,
+				CTX_TABLE_CHUNK_SIZE};
+	uint64_t end = header->header_size;
 
 	ck_assert_ptr_nonnull(header);
 	ck_assert_uint_eq(header->magic, CTX_TABLE_MAGIC);
@@ -105,14 +120,17 @@ START_TEST(header_describes_areas_that_lie_within_the_file)
 	ck_assert_int_eq(header->pid, getpid());
 	ck_assert_uint_eq(header->uid, getuid());
 	ck_assert_uint_ge(header->header_size, sizeof(*header));
-	for (int i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof(areas) / sizeof(*areas); i++) {
 		ck_assert_uint_ge(areas[i]->record_size, sizes[i]);
-		ck_assert_uint_ge(areas[i]->offset, header->header_size);
+		ck_assert_uint_ge(areas[i]->offset, end);
 		ck_assert_uint_gt(areas[i]->count, 1);
 		ck_assert_uint_le(areas[i]->used, areas[i]->count);
-		ck_assert_uint_le(areas[i]->offset + (uint64_t)areas[i]->count * areas[i]->record_size,
-				  view.size);
+		end = areas[i]->offset + (uint64_t)areas[i]->count * areas[i]->record_size;
 	}
+	ck_assert_uint_le(end, view.size);
+	ck_assert_uint_eq(header->ends.entry_size, sizeof(struct ctx_table_end));
+	ck_assert_uint_eq(header->contexts_past.entry_size, sizeof(struct ctx_table_context_past));
+	ck_assert_uint_eq(header->operations_past.entry_size, sizeof(struct ctx_table_operation_past));
 	unmap_table(view);
 }
 END_TEST
@@ -156,7 +174,7 @@ START_TEST(record_tells_what_a_context_is)
 	ck_assert_uint_eq(record.kind, CTX_TABLE_CANCEL);
 	ck_assert_uint_eq(record.creator_tid, (uint32_t)gettid());
 	ck_assert_uint_ne(record.site, 0);
-	ck_assert_uint_ge(record.created_ns + 20 * MILLISECOND, before);
+	ck_assert_uint_ge(record.created_ns + NS_PER_SECOND, before);
 	ck_assert(read_context(view, ctx_id(child), &record));
 	ck_assert_uint_eq(strlen(record.label), CTX_LABEL_MAX);
 	ck_assert_uint_eq(record.parent_slot, (uint32_t)ctx_id(parent));

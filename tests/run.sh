@@ -9,7 +9,7 @@
 #   tsan     those that say TEST_TSAN, under ThreadSanitizer
 #   denied   with io_uring_setup(2) forbidden by seccomp: ring tests are skipped there
 #   plain    with every optional kernel feature switched off; as in the pass before, without programs that have no rings
-#   faults   tests/check_faults*.c: the k-th system call or allocation fails
+#   faults   tests/check_faults*.c, in the tree of asan: the k-th system call or allocation fails
 #   build    tests/build_*.sh: compilers, installed copy, exports, includes; build_cross.sh, which compiles library and programs for
 #            another machine, only if the passes are named, since all passes together are to take less than 20 minutes
 #   system   tests/system_*.sh: the real programs
@@ -19,7 +19,7 @@
 #
 # A script exits with 0 (passed), 77 (skipped, the reason is its last line) or anything
 # else (failed). With CI set, a skip is a failure, but for the passes denied and
-# kernels, and for the test that needs a cross compiler.
+# kernels, and for those that need a cross compiler or a browser.
 # The last line is "N passed, N failed", or "N passed, N failed, N skipped".
 
 set -u
@@ -123,6 +123,8 @@ ringless='/check_(fleet.*|engine.*|bridge.*|forest|wire|config|map|reader|traces
 run_programs() {
 	local all races long at=$SECONDS
 	all=$(find "$2" -maxdepth 1 -name 'check_*' -executable ! -type d 2>/dev/null | sort)
+	# Those in which calls fail are built where the sanitizers find what that breaks, and are a pass of their own.
+	all=$(grep $([[ $1 == faults ]] || echo -v) '/check_faults' <<<"$all")
 	races=$(grep -E '/check_race' <<<"$all")
 	all=$(grep -vE '/check_race' <<<"$all")
 	# These have no rings: a pass for kernels without one says nothing of them.
@@ -188,17 +190,16 @@ run_soak() {
 # The trees that only sanitizers need are built while nothing else runs, two compilers at a time: compilers beside them make
 # races wait for each other, and tests take longer by as much as is saved.
 runs normal || runs denied || runs plain || runs kernels || runs system && build TOGETHER=1 all tests
-for pass in asan tsan faults; do
-	runs $pass && build VARIANT=$pass TOGETHER=1 tests
-done
+runs asan || runs faults && build VARIANT=asan TOGETHER=1 tests
+runs tsan && build VARIANT=tsan TOGETHER=1 tests
 runs soak && build VARIANT=asan build/asan/tests/storm build/asan/ctxd &&
 	build VARIANT=tsan build/tsan/tests/storm && build build/ctxd
 for pass in normal denied plain; do
 	runs $pass && run_programs $pass build/tests
 done
-for pass in asan tsan faults; do
-	runs $pass && run_programs $pass build/$pass/tests
-done
+runs asan && run_programs asan build/asan/tests
+runs tsan && run_programs tsan build/tsan/tests
+runs faults && run_programs faults build/asan/tests
 # Those of the pass build compile beside the scripts of the pass system, most of which wait, and at the lowest priority.
 compiling=
 if runs build; then
@@ -224,6 +225,7 @@ for file in $results/*.totals; do
 	*) [[ $s -gt 0 ]] && echo "skipped: $run: $s: $reason" ;;&
 	kernels.*) ;;             # what another kernel does not have
 	build.build_cross) ;; # what needs a compiler that make check does not install
+	system.system_ctxtool_record_page) ;; # what needs a browser, which make check installs where it can
 	*) bad_skips=$((bad_skips + s)) ;;
 	esac
 done

@@ -6,6 +6,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $bin/{httpd,upstream} $ctxtool $ctxd
@@ -43,7 +44,7 @@ ended "$started"
 [[ $status == 2 ]] || fail "the example: ended by $status, not by SIGINT"
 
 start ctxd $ctxd
-until_true 10 test -S "$CTXD_SOCKET" || fail "ctxd does not listen"
+until_true 30 test -S "$CTXD_SOCKET" || fail "ctxd does not listen"
 kill -INT "$started"
 kill -TERM "$started"
 ended "$started"

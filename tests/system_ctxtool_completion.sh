@@ -7,11 +7,16 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $ctxtool
 # shellcheck source=tools/completion/ctxtool.bash
 . tools/completion/ctxtool.bash
+# shellcheck source=tools/completion/ctxd.bash
+. tools/completion/ctxd.bash
+# The completion calls it by this name.
+ctxtool() { "$ctxtool" "$@"; }
 zsh_file=tools/completion/_ctxtool
 failed=0
 
@@ -27,7 +32,7 @@ options_in() { grep -oE -- '--[a-z][a-z-]*' | sort -u; }
 of_help() { $ctxtool "$1" --help | grep -E '^ +(-[a-zA-Z], |    )--' | sed -E 's/^ +(-., )?(--[a-z-]+).*/\2/' | sort -u; }
 
 of_bash() {
-	COMP_WORDS=(ctxtool "$@") COMP_CWORD=$#
+	COMP_WORDS=(ctxtool "$@") COMP_CWORD=$# COMP_TYPE=37
 	COMPREPLY=()
 	_ctxtool 2>/dev/null
 	printf '%s\n' "${COMPREPLY[@]}"
@@ -54,17 +59,58 @@ of_zsh() {
 # The value that the option wants, if it wants one.
 value_of() {
 	case $1 in
-	--pid | --count | --older | --timeout | --kill-after | --grace) echo =1 ;;
+	--pid | --count | --older | --for | --max | --timeout | --kill-after | --grace) echo =1 ;;
 	--core | --label | --cause) echo =x ;;
 	--error) echo =EIO ;;
+	--format) echo =html ;;
+	--output) echo =x.html ;;
 	--signal) echo =TERM ;;
+	--by) echo =label ;;
+	--theme) echo =dark ;;
 	esac
 }
 
 # -p of run has no value: what follows it is the command, here one of the words that bash knows, and no pid.
 _ctxtool_pids() { echo 4711; }
-[[ $(of_bash ls -p "") == 4711 ]] || { echo "FAILED: no pid is offered after ls -p"; failed=1; }
+[[ $(of_bash ls -p "") == 4711 && $(of_bash ls --pid = 47) == 4711 && $(of_bash leaks --pid "") == 4711 ]] || { echo "FAILED: no pid is offered after ls -p"; failed=1; }
 [[ $(of_bash run -p tru) == *true* ]] || { echo "FAILED: no command is offered after run -p"; failed=1; }
+
+# A list has labels beside the ids, and names beside the pids; what is inserted has not.
+eval "$(declare -f ctxtool | sed '1s/ctxtool/real_ctxtool/')"
+ctxtool() {
+	[[ $1 == ls ]] || { real_ctxtool "$@"; return; }
+	printf '%-8s  %-9s  %-20s  %s\n' ID STATE LABEL CAUSE 12:2.1 live "GET /a b" - 12:10.1 live "" - 12:3.1 cancelled x "call EIO"
+}
+listed() {
+	COMP_WORDS=(ctxtool "$@") COMP_CWORD=$# COMP_TYPE=63
+	COMPREPLY=()
+	_ctxtool 2>/dev/null
+	printf '%s|' "${COMPREPLY[@]}"
+}
+[[ $(listed show "") == "12:2.1   (GET /a b)|12:10.1|" ]] || { echo "FAILED: ids are listed as $(listed show "")"; failed=1; }
+[[ $(listed cancel 12:2) == "12:2.1|" ]] || { echo "FAILED: an id is completed as $(listed cancel 12:2)"; failed=1; }
+unset -f _ctxtool_pids
+# shellcheck source=tools/completion/ctxtool.bash
+. tools/completion/ctxtool.bash
+ctxtool() {
+	[[ $1 == ls ]] || { real_ctxtool "$@"; return; }
+	printf '%-8s  %-9s  %-20s  %s\n' ID STATE LABEL CAUSE "$$:2.1" live a - "$PPID:2.1" live b -
+}
+[[ $(listed ls --pid = "") == *"$$ "*"($(</proc/$$/comm))|"* ]] || { echo "FAILED: pids are listed as $(listed ls --pid = "")"; failed=1; }
+eval "$(declare -f real_ctxtool | sed '1s/real_ctxtool/ctxtool/')"
+
+# The same of the daemons.
+zsh_file=tools/completion/_ctxd
+for program in ctxd ctxd-fleet; do
+	[[ -x build/$program ]] || continue
+	COMP_WORDS=(build/$program --) COMP_CWORD=1
+	_ctxd build/$program 2>/dev/null
+	same "$program in bash" "$(build/$program --help | grep -oE '^ +(-[a-zA-Z], )?--[a-z-]+' | options_in)" \
+		"$(printf '%s\n' "${COMPREPLY[@]}" | options_in)"
+	same "$program in zsh" "$(build/$program --help | grep -oE '^ +(-[a-zA-Z], )?--[a-z-]+' | options_in)" \
+		"$( (sed -n '/both=(/,/)$/p' $zsh_file; grep "	$program) " $zsh_file) | options_in)"
+done
+zsh_file=tools/completion/_ctxtool
 
 commands=$($ctxtool --help | sed -nE 's/^  ([a-z]+) .*/\1/p' | sort)
 [[ $(wc -l <<<"$commands") -ge 11 ]] || fail "the commands are not seen in --help: $commands"

@@ -26,6 +26,20 @@ case $usable in
 	;;
 *) fail "doctor: exit $usable" ;;
 esac
+# Each problem is followed by a command, which a shell can take and whose program is one that such a system has.
+commands() {
+	local problems tries command
+	# A problem is the line before "try:"; after an empty line comes nothing else than a problem.
+	tries=$(grep -c '^    try: ' "$dir/out")
+	problems=$(awk '/^$/ { after = 1; next } after { after = 0; if (!/^Without io_uring|^the fleet /) count++ } END { print count + 0 }' "$dir/out")
+	[[ $tries == "$problems" ]] || fail "$problems problems and $tries commands: $(cat "$dir/out")"
+	[[ $tries -ge ${1:-0} ]] || fail "less than $1 problems: $(cat "$dir/out")"
+	while IFS= read -r command; do
+		bash -nc "$command" 2>/dev/null || fail "no shell takes: $command"
+		[[ ${command%% *} =~ ^(sudo|ulimit|unset|grep|uname|systemctl|docker|podman|systemd-run)$ ]] || fail "no command: $command"
+	done < <(sed -n 's/^    try: //p' "$dir/out")
+}
+commands
 timeout 30 $tool doctor --json >"$dir/out" 2>&1
 [[ $? == "$usable" ]] || fail "--json has another exit code"
 if command -v python3 >/dev/null; then
@@ -45,10 +59,12 @@ if [[ -x $deny ]]; then
 	has "seccomp filter"
 	has "--security-opt seccomp="
 	has "SystemCallFilter="
+	commands 1
 	timeout 30 $deny $tool doctor --json >"$dir/out" 2>&1
 	[[ $? == 1 ]] || fail "denied by seccomp with --json, and the exit code is not 1"
 	has '"usable": false'
 	has '"error": "EPERM"'
+	has '"command": "'
 else
 	fail "build/tests/deny_uring is not built"
 fi
@@ -57,8 +73,10 @@ fi
 [[ $? == "$usable" ]] || fail "a low limit changes the verdict"
 has "RLIMIT_NOFILE is 100"
 has "ulimit -n 65536"
+commands 1
 CTXRING_TABLE=0 timeout 30 $tool doctor >"$dir/out" 2>&1
 has "unset CTXRING_TABLE"
+commands 1
 timeout 30 $tool doctor --nonsense >"$dir/out" 2>&1
 [[ $? == 2 ]] || fail "a wrong option is not exit 2"
 timeout 30 $tool doctor operand >"$dir/out" 2>&1

@@ -64,7 +64,7 @@ check_tree() {
 
 for kind in ordinary defer; do
 	start $kind
-	run 0 tree --pid "$pid"
+	run 0 tree --rings --pid "$pid"
 	check_tree
 	has "RECV fd"
 	has "tcp 127.0.0.1:$port -> 127.0.0.1:"
@@ -72,10 +72,11 @@ for kind in ordinary defer; do
 	[[ $kind == ordinary ]] && has "ordinary" || has "DEFER_TASKRUN"
 	running=$out
 	kill -STOP "$pid"
-	run 0 tree --pid "$pid"
+	run 0 tree --rings --pid "$pid"
 	check_tree
 	run 0 show --pid "$pid" "GET /gone"
-	has "at publisher+0x"
+	has "publisher"
+	grep -qE ", at (publisher\+0x|[a-z_]+\+0x[0-9a-f]+ \(publisher)" <<<"$out" || fail "no place in the code: $out"
 	has "by thread $pid"
 	has "operations  0"
 	run 0 ls --pid "$pid" --json
@@ -98,11 +99,12 @@ else
 	if [[ -z $core ]]; then
 		fail "no core file with core_pattern $pattern"
 	else
-		run 0 tree --core "$core"
+		run 0 tree --rings --core "$core"
 		has "$crashed publisher"
 		check_tree
 		run 0 show --core "$core" "GET /gone"
-		has "at publisher+0x"
+		has "publisher"
+		grep -qE ", at (publisher\+0x|[a-z_]+\+0x[0-9a-f]+ \(publisher)" <<<"$out" || fail "no place in the code: $out"
 		# The table is reserved at its greatest size; a core holds the part in use.
 		[[ $(du -m "$core" | cut -f 1) -lt 64 ]] || fail "the core takes $(du -m "$core" | cut -f 1) MiB"
 	fi

@@ -5,7 +5,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-time_max=100
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $ctxd $ctxtool
@@ -94,7 +94,7 @@ leave "$pid"
 
 start kept env CTXRING_PUBLISH=1 "$work/tool_target" kept
 await_line "$work/kept.out" "ready"
-until_true 5 published || fail "it is not published"
+until_true 30 published || fail "it is not published"
 run $ctxtool cancel --dry-run --yes conn audit
 has "what is kept from the end of conn is no part of it" "$out" "would end: 3 contexts with 60 operations"
 run $ctxtool cancel --yes conn audit

@@ -57,6 +57,8 @@ run 0 ls --pid "$pid" --operations
 has "RECV fd"
 has "tcp 127.0.0.1:$port LISTEN"
 run 0 tree --pid "$pid"
+[[ $out != *DEFER_TASKRUN* ]] || fail "tree shows rings unasked: $out"
+run 0 tree --rings --pid "$pid"
 has "DEFER_TASKRUN"
 has "2 operations, 2 cancel SQEs, 1 enter"
 has "  $pid:2.1 \"GET /live\" live"

@@ -6,7 +6,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-time_max=150
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $ctxtool
@@ -86,7 +86,7 @@ fi
 
 echo "reports"
 status=0
-out=$($ctxtool run -r 0.05 sleep 30 2>&1) || status=$?
+out=$($ctxtool run -r 1 sleep 30 2>&1) || status=$?
 has "deadline" "$out" "stopped: deadline; SIGTERM"
 start alarm $ctxtool run -r sh -c 'echo ready; exec sleep 30'
 await_line "$work/alarm.out" ready
@@ -94,6 +94,6 @@ kill -ALRM "$started"
 ended "$started"
 is "SIGALRM: status" "$status" 124
 has "SIGALRM" "$(<"$work/alarm.err")" "SIGALRM from process $$"
-out=$($ctxtool run -r -s 0 -k 0.05 0.05 sleep 30 2>&1)
+out=$($ctxtool run -r -s 0 -k 0.05 1 sleep 30 2>&1)
 has "no signal" "$out" "stopped: deadline; no signal, after the grace SIGKILL"
 echo "timeout: all as it should be"

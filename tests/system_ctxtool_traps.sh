@@ -7,7 +7,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-time_max=100
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $ctxtool
@@ -53,7 +53,7 @@ spring() {
 look() {
 	timeout -s KILL 60 $ctxtool "$@" >"$work/look.out" 2>"$work/look.err" 8<&- &
 	local pid=$!
-	if ! until_true 15 gone "$pid"; then
+	if ! until_true 30 gone "$pid"; then
 		echo "FAILED: ctxtool $* hangs on $kind"
 		failed=1
 	fi
@@ -74,7 +74,7 @@ count_threads() {
 	$ctxtool ls --watch=0.01 >"$work/rounds.out" 2>/dev/null 8<&- &
 	local pid=$!
 	children+=("$pid")
-	if until_true 15 rounds_done; then
+	if until_true 30 rounds_done; then
 		threads=$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 | wc -l)
 		((threads < 15)) || { echo "FAILED: ctxtool ls --watch has $threads threads beside $kind"; failed=1; }
 	else
@@ -112,6 +112,12 @@ done
 if kind=words && spring words unshare -m; then
 	look cancel --dry-run --yes "no such label"
 	[[ $status == 1 ]] || { echo "FAILED: cancel beside words: $status $(<"$work/look.err")"; failed=1; }
+fi
+
+# The namer waits for the program of a place, and ctxtool does not wait for the namer.
+if kind=code && spring code unshare -m; then
+	look show "$trap_pid:1.1"
+	[[ $status == 0 && $out == *", at code+0x10"* ]] || { echo "FAILED: show of $kind: $status $out $(<"$work/look.err")"; failed=1; }
 fi
 
 # Core files that are none, and that nobody writes to.

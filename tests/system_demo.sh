@@ -6,7 +6,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-time_max=100
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $bin/{httpd,upstream} $ctxtool
@@ -24,9 +24,9 @@ none_left() {
 
 echo "the demo, whole"
 begun=$SECONDS
-start demo examples/demo.sh
+start demo env time_max=250 examples/demo.sh
 demo=$started
-until_true 40 gone "$demo" || fail "the demo does not end"
+until_true 250 gone "$demo" || fail "the demo does not end"
 ended "$demo"
 [[ $status == 0 ]] || fail "status $status: $(tail -n 5 "$work/demo.out" "$work/demo.err")"
 for what in "200 operations reaped by" "linked timeouts fired" "== report" "defer ring:" "everything that was claimed"; do
@@ -36,9 +36,9 @@ done
 none_left "$work/demo.out" || fail "the demo left processes"
 
 echo "the demo, its programs published by the environment, too"
-start published env CTXRING_PUBLISH=1 examples/demo.sh
+start published env time_max=250 CTXRING_PUBLISH=1 examples/demo.sh
 published=$started
-until_true 40 gone "$published" || fail "the published demo does not end"
+until_true 250 gone "$published" || fail "the published demo does not end"
 ended "$published"
 [[ $status == 0 ]] || fail "published: status $status: $(tail -n 5 "$work/published.out" "$work/published.err")"
 none_left "$work/published.out" || fail "the published demo left processes"

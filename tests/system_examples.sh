@@ -6,7 +6,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-time_max=120
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $bin/{chain,call100,values,outlive,epoll,first,httpd,upstream} $ctxtool

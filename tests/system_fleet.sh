@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.." || exit
 # shellcheck source=examples/fleet_hosts.sh
 . examples/fleet_hosts.sh
 enter_network "$@"
-time_max=200
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 # shellcheck source=tests/support/fleet_actors.sh

@@ -11,30 +11,37 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "facts.h"
 #include "format.h"
 #include "names.h"
-#include "select.h"
+#include "survey_filter.h"
+#include "target.h"
 #include "usage.h"
 #include "victim.h"
 
 /* The user is asked before more contexts or operations than this are ended. */
 #define LARGE 100
+/* So many of the selected contexts are listed before the user is asked. */
+#define LISTED 20
 #define WAIT_DEFAULT_NS 10000000000u
 
 static const char help[] =
 	"Usage: ctxtool cancel [OPTION...] ID|LABEL...\n"
+	"       ctxtool cancel [OPTION...] SELECTION\n"
 	"       ctxtool cancel [OPTION...] --pid=PID\n"
 	"       ctxtool cancel [OPTION...] --fleet HOST/ID...\n"
 	"End contexts and everything below them, in the process that has them and in all processes\n"
 	"that joined them. The service ctxd does that; only a ctxtool run is ended without it too.\n"
 	"\n"
 	"ID is PID:SLOT.GENERATION as ls prints it, or the service's EPOCH-NUMBER; of a host of the\n"
-	"fleet, HOST/EPOCH-NUMBER as ls --fleet prints it.\n"
+	"fleet, HOST/EPOCH-NUMBER as ls --fleet prints it.\n" SELECTION_HELP
+	"Here it ends the live contexts that it selects, after it has listed them and asked.\n"
 	"\n"
 	"  -p, --pid=PID       look only at this process; repeatable. Without an operand: end all roots\n"
 	"                      of it\n"
 	"  -s, --subtree       end only what is below the named context, and not itself\n"
-	"  -a, --all           end all contexts that have the label\n"
+	"  -a, --all           end all contexts that have the label; with a selection: also if that is\n"
+	"                      every live context there is, and those of ctxd\n"
 	"  -C, --cause=TEXT    the text of the cause that the contexts get\n"
 	"  -e, --error=NAME    the error of that cause, such as ECONNRESET; ECANCELED by default\n"
 	"  -w, --wait[=SEC]    wait until the operations are reaped, for 10 s by default, and report\n"
@@ -54,6 +61,7 @@ static const char help[] =
 struct victims {
 	struct victim *list;
 	size_t count;
+	uint64_t live, selected; /* of a selection: live contexts that were looked at, and those selected */
 };
 
 /* ---- options */
@@ -188,7 +196,7 @@ static int parse_options(struct cancel_options *options, int argc, char **argv)
 	if (options->fleet && optind == argc)
 		return bad_usage("nothing to cancel: give HOST/EPOCH-NUMBER", NULL);
 	if (optind == argc && !options->pid_count)
-		return bad_usage("nothing to cancel: give an id, a label or --pid=PID", NULL);
+		return bad_usage("nothing to cancel: give an id, a label, a selection or --pid=PID", NULL);
 	return -1;
 }
 
@@ -210,14 +218,14 @@ static bool is_live(const struct reader_context *context)
 	return context->record.state & CTX_TABLE_LIVE;
 }
 
-static int add_children(struct victims *victims, const struct selection *selection)
+static int add_children(struct victims *victims, const struct target *target)
 {
-	struct snapshot *snapshot = &selection->process->snapshot;
+	struct snapshot *snapshot = &target->process->snapshot;
 
-	for (uint32_t i = selection->context->first_child; i != READER_NONE;
+	for (uint32_t i = target->context->first_child; i != READER_NONE;
 	     i = snapshot->contexts[i].next_sibling)
 		if (is_live(&snapshot->contexts[i]) &&
-		    !add_victim(victims, (struct victim){.process = selection->process,
+		    !add_victim(victims, (struct victim){.process = target->process,
 							 .context = &snapshot->contexts[i]}))
 			return EXIT_TROUBLE;
 	return EXIT_OK;
@@ -257,7 +265,7 @@ static int add_labelled(struct victims *victims, struct survey *survey, const ch
  * Finds a shared context in the table of its process, if that could be read: then what is below it can be
  * counted.
  */
-static bool find_shared(struct survey *survey, struct ctxd_id id, struct selection *ret_selection)
+static bool find_shared(struct survey *survey, struct ctxd_id id, struct target *ret_target)
 {
 	const struct ctxd_entry *entry = service_shared(id);
 
@@ -270,7 +278,7 @@ static bool find_shared(struct survey *survey, struct ctxd_id id, struct selecti
 
 			if (!is_live(context) || service_ctx_id(context) != entry->ctx_id)
 				continue;
-			*ret_selection = (struct selection){process, context};
+			*ret_target = (struct target){process, context};
 			return true;
 		}
 	}
@@ -280,7 +288,7 @@ static bool find_shared(struct survey *survey, struct ctxd_id id, struct selecti
 static int add_operand(struct victims *victims, const struct cancel_options *options, struct survey *survey,
 		       const char *operand)
 {
-	struct selection selection;
+	struct target target;
 	char host[CTX_HOST_MAX];
 	struct ctxd_id id;
 	int code;
@@ -288,27 +296,76 @@ static int add_operand(struct victims *victims, const struct cancel_options *opt
 	if (ctxd_parse_id(operand, &id)) {
 		if (options->all && !options->subtree && add_labelled(victims, survey, operand) == EXIT_OK)
 			return EXIT_OK;
-		code = select_live(operand, survey, &selection);
+		code = target_find_live(operand, survey, &target);
 		if (code == EXIT_NOTHING && !fleet_parse_id(operand, host, &id))
 			return bad_usage("an id of a host of the fleet needs --fleet", operand);
 		if (code)
 			return code;
-	} else if (!find_shared(survey, id, &selection)) {
+	} else if (!find_shared(survey, id, &target)) {
 		if (options->subtree)
 			return bad_usage("--subtree needs a context whose table can be read", operand);
 		return add_victim(victims, (struct victim){.id = id}) ? EXIT_OK : EXIT_TROUBLE;
 	}
-	if (!selection.context) {
+	if (!target.context) {
 		fprintf(stderr, "ctxtool cancel: %s is a process: give --pid=%s to end all its contexts\n",
 			operand, operand);
 		return EXIT_USAGE;
 	}
 	if (options->subtree)
-		return add_children(victims, &selection);
-	return add_victim(victims,
-			  (struct victim){.process = selection.process, .context = selection.context})
+		return add_children(victims, &target);
+	return add_victim(victims, (struct victim){.process = target.process, .context = target.context})
 		       ? EXIT_OK
 		       : EXIT_TROUBLE;
+}
+
+/*
+ * Adds the live contexts of the process that are selected, or with --subtree their children; but none that
+ * ends with another one. Returns the exit code.
+ */
+static int add_selected(struct victims *victims, const struct cancel_options *options,
+			struct process *process)
+{
+	struct snapshot *snapshot = &process->snapshot;
+	/* Of each context whether it ends when those that are selected do. */
+	bool *ending = calloc(snapshot->context_count + 1, sizeof(*ending));
+	int code = ending ? EXIT_OK : EXIT_TROUBLE;
+
+	for (uint32_t i = 0; i < snapshot->context_count && code == EXIT_OK; i++) {
+		uint32_t index = snapshot->preorder[i];
+		struct reader_context *context = &snapshot->contexts[index];
+		bool is_selected =
+			is_live(context) && selection_matches_context(options->selection, process, context);
+
+		victims->live += is_live(context);
+		victims->selected += is_selected;
+		ending[index] = context->parent != READER_NONE && ending[context->parent] &&
+				context->record.kind != CTX_TABLE_DETACHED;
+		if (!is_selected || ending[index])
+			continue;
+		ending[index] = true;
+		const struct target target = {process, context};
+		if (options->subtree)
+			code = add_children(victims, &target);
+		else if (!add_victim(victims, (struct victim){.process = process, .context = context}))
+			code = EXIT_TROUBLE;
+	}
+	free(ending);
+	return code;
+}
+
+/* Adds what the expression selects of all processes. Returns the exit code. */
+static int add_all_selected(struct victims *victims, const struct cancel_options *options,
+			    struct survey *survey)
+{
+	if (!options->all)
+		survey_hide_service(survey);
+	for (size_t i = 0; i < survey->process_count; i++)
+		if (add_selected(victims, options, &survey->processes[i]))
+			return EXIT_TROUBLE;
+	if (victims->selected > 1 && victims->selected == victims->live && !options->all && !options->dry_run)
+		return bad_usage("this selects every live context there is: if that is meant, give --all",
+				 NULL);
+	return EXIT_OK;
 }
 
 /* Whether victim is below other and ends with it. */
@@ -352,16 +409,22 @@ static int collect_victims(struct victims *victims, const struct cancel_options 
 {
 	int worst = EXIT_OK;
 
+	if (options->selection) {
+		worst = add_all_selected(victims, options, survey);
+		if (worst != EXIT_OK)
+			return worst;
+	}
 	for (size_t i = 0; i < survey->process_count && !count; i++)
 		if (add_roots(victims, &survey->processes[i]))
 			return EXIT_TROUBLE;
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < count && !options->selection; i++) {
 		int code = add_operand(victims, options, survey, operands[i]);
 		if (code == EXIT_USAGE || code == EXIT_TROUBLE)
 			return code;
 		worst = code ? EXIT_PARTLY : worst;
 	}
-	remove_covered(victims);
+	if (!options->selection)
+		remove_covered(victims);
 	for (size_t i = 0; i < victims->count; i++)
 		victim_describe(&victims->list[i]);
 	if (!victims->count) {
@@ -388,7 +451,7 @@ static const char *why_ask(const struct victims *victims, const struct cancel_op
 	}
 	if (whole)
 		return "this ends a whole process";
-	if (options->all && victims->count > 1)
+	if ((options->all || options->selection) && victims->count > 1)
 		return "this ends several contexts";
 	if (contexts > LARGE || operations > LARGE)
 		return "this ends a large tree";
@@ -407,6 +470,10 @@ static bool confirm(const struct victims *victims, const struct cancel_options *
 		contexts += victims->list[i].contexts;
 		operations += victims->list[i].operations;
 	}
+	for (size_t i = 0; options->selection && i < victims->count && i < LISTED; i++)
+		fprintf(stderr, "  %s\n", victims->list[i].name);
+	if (options->selection && victims->count > LISTED)
+		fprintf(stderr, "  and %zu more\n", victims->count - LISTED);
 	fprintf(stderr, "%s: %s%s: %lu context%s with %lu operation%s in flight.\n", why,
 		victims->list[0].name, victims->count > 1 ? " and more" : "", (unsigned long)contexts,
 		plural(contexts), (unsigned long)operations, plural(operations));
@@ -455,6 +522,14 @@ static json_t *result_json(const struct victim *victim, int result, const struct
 	char name[40];
 
 	json_object_set_new(object, "target", json_string(victim->name));
+	if (victim->process) {
+		char comm[ESCAPED_SIZE];
+
+		json_object_set_new(object, "pid", json_integer(victim->process->pid));
+		json_object_set_new(object, "process",
+				    json_string(escape(victim->process->name, comm, sizeof(comm))));
+		json_object_set_new(object, "uid", json_integer(victim->process->uid));
+	}
 	json_object_set_new(object, "dry_run", json_boolean(dry_run));
 	json_object_set_new(object, "error",
 			    result ? json_string(errno_text(result, name, sizeof(name))) : json_null());
@@ -530,6 +605,30 @@ static bool has_run(const struct survey *survey)
 	return false;
 }
 
+/* Reads the operands as a selection, unless each of them is a word. -1: go on; else the exit code. */
+static int parse_selection(struct cancel_options *options, char *const *operands, int count)
+{
+	struct selection_error error;
+	bool words_only = true;
+	char *text;
+	int result;
+
+	for (int i = 0; i < count; i++)
+		words_only &= selection_is_word(operands[i]);
+	if (words_only)
+		return -1;
+	if (options->fleet)
+		return bad_usage("--fleet ends contexts by their ids, and takes no selection", NULL);
+	text = selection_join(operands, count);
+	result = text ? selection_parse(text, &options->selection, &error) : -ENOMEM;
+	if (result == -EINVAL)
+		selection_complain("ctxtool cancel", text, &error);
+	else if (result)
+		fprintf(stderr, "ctxtool cancel: not enough memory\n");
+	free(text);
+	return !result ? -1 : result == -EINVAL ? EXIT_USAGE : EXIT_TROUBLE;
+}
+
 int cancel_run(int argc, char **argv)
 {
 	struct cancel_options options = {0};
@@ -537,6 +636,8 @@ int cancel_run(int argc, char **argv)
 	struct survey survey;
 	int code = parse_options(&options, argc, argv), found;
 
+	if (code < 0)
+		code = parse_selection(&options, argv + optind, argc - optind);
 	if (code < 0 && options.fleet)
 		code = cancel_fleet(&options, argv + optind, argc - optind);
 	if (code >= 0) {
@@ -562,6 +663,7 @@ int cancel_run(int argc, char **argv)
 	}
 	survey_free(&survey);
 	free(victims.list);
+	selection_free(options.selection);
 	free(options.pids);
 	return found;
 }

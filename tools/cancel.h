@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "selection.h"
+
 struct cancel_options {
 	pid_t *pids;
 	size_t pid_count;
@@ -16,6 +18,7 @@ struct cancel_options {
 	const char *text;
 	int error;
 	uint64_t wait_ns;
+	struct selection *selection; /* what the operands are, unless each of them is a word */
 };
 
 /* Ends contexts of the fleet, which the operands name as HOST/EPOCH-NUMBER. Returns the exit code. */

@@ -13,6 +13,7 @@ int cancel_run(int argc, char **argv);
 int doctor_run(int argc, char **argv);
 int fleet_run(int argc, char **argv);
 int last_run(int argc, char **argv);
+int record_run(int argc, char **argv);
 int run_run(int argc, char **argv);
 int watch_run(int argc, char **argv);
 

@@ -39,7 +39,7 @@ static const char help[] =
 struct advice {
 	bool blocks; /* io_uring is not usable because of the problem */
 	char problem[320];
-	char remedy[640];
+	char remedy[900]; /* the first line is a command to type, the others say more */
 };
 
 struct diagnosis {
@@ -66,16 +66,67 @@ static __attribute__((format(printf, 4, 5))) void advise(struct diagnosis *diagn
 	va_end(arguments);
 }
 
+/* Writes the name of the unit of systemd in whose cgroup this process is, for which systemctl(1) can be
+ * called. */
+static bool find_unit(char unit[128])
+{
+	char line[512];
+	FILE *file = fopen("/proc/self/cgroup", "re");
+	bool found = false;
+
+	while (file && !found && fgets(line, sizeof(line), file)) {
+		const char *name = strrchr(line, '/');
+		size_t length = name ? strcspn(++name, "\n") : 0;
+
+		found = length > 8 && length < 128 && strncmp(name + length - 8, ".service", 8) == 0 &&
+			strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.@-") ==
+				length;
+		if (found)
+			snprintf(unit, 128, "%.*s", (int)length, name);
+	}
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* Writes the command that starts the container, or whatever has the filter, without it. */
+static void write_unconfined(char command[320])
+{
+	const char *engine = access("/.dockerenv", F_OK) == 0	       ? "docker"
+			     : access("/run/.containerenv", F_OK) == 0 ? "podman"
+								       : NULL;
+	char host[65] = "", unit[128];
+
+	if (gethostname(host, sizeof(host) - 1) ||
+	    host[strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")])
+		engine = NULL;
+	/* By default the name of the host in a container is its id. */
+	if (engine)
+		snprintf(command, 320,
+			 "%s run --security-opt seccomp=unconfined \"$(%s inspect -f '{{.Config.Image}}' "
+			 "%s)\"",
+			 engine, engine, host);
+	else if (find_unit(unit))
+		snprintf(command, 320, "systemctl show -p SystemCallFilter %s", unit);
+	else
+		snprintf(command, 320, "grep Seccomp /proc/self/status");
+}
+
 static void advise_seccomp(struct diagnosis *diagnosis)
 {
+	char command[320];
+
+	write_unconfined(command);
 	advise(diagnosis, true, "a seccomp filter, as containers have by default, forbids io_uring_setup(2)",
+	       "%s\n"
 	       "Docker:     docker run --security-opt seccomp=unconfined ..., or a copy of its default "
 	       "profile with\n"
 	       "            io_uring_setup, io_uring_enter and io_uring_register added\n"
 	       "Podman:     podman run --security-opt seccomp=unconfined ...\n"
 	       "Kubernetes: securityContext: {seccompProfile: {type: Unconfined}}, or Localhost with such a "
 	       "profile\n"
-	       "systemd:    SystemCallFilter=io_uring_setup io_uring_enter io_uring_register in the unit");
+	       "systemd:    SystemCallFilter=io_uring_setup io_uring_enter io_uring_register in the unit",
+	       command);
 }
 
 static void diagnose_denied(struct diagnosis *diagnosis)
@@ -92,8 +143,8 @@ static void diagnose_denied(struct diagnosis *diagnosis)
 		advise(diagnosis, true,
 		       "kernel.io_uring_disabled is 1: only CAP_SYS_ADMIN and members of "
 		       "kernel.io_uring_group may",
-		       "sudo sysctl -w kernel.io_uring_group=%u   (your group), or\n"
-		       "sudo sysctl -w kernel.io_uring_disabled=0",
+		       "sudo sysctl -w kernel.io_uring_group=%u\n"
+		       "which is your group; or for everybody: sudo sysctl -w kernel.io_uring_disabled=0",
 		       (unsigned)getgid());
 		explained = true;
 	}
@@ -103,15 +154,16 @@ static void diagnose_denied(struct diagnosis *diagnosis)
 	else if (!explained)
 		advise(diagnosis, true,
 		       "io_uring_setup(2) is denied, and neither sysctl nor seccomp explains it",
-		       "look for a security module (SELinux: ausearch -m avc -ts recent; AppArmor: dmesg | "
-		       "grep DENIED)");
+		       "sudo dmesg | grep -iE 'denied|avc'\n"
+		       "look for a security module: AppArmor; of SELinux: sudo ausearch -m avc -ts recent");
 }
 
 static void diagnose_memory(struct diagnosis *diagnosis)
 {
 	advise(diagnosis, true,
 	       "no memory for a ring: RLIMIT_MEMLOCK, which counts all rings of the user, or a memory cgroup",
-	       "ulimit -l unlimited   (as root, or up to the hard limit)\n"
+	       "ulimit -l unlimited\n"
+	       "as root, or with the hard limit in place of unlimited\n"
 	       "for good: '* - memlock 65536' in /etc/security/limits.d/io_uring.conf and a new login\n"
 	       "systemd:  LimitMEMLOCK=infinity in the unit;  Docker: --ulimit memlock=-1");
 }
@@ -129,6 +181,7 @@ static void diagnose_error(struct diagnosis *diagnosis, int error)
 		if (diagnosis->report.seccomp > 0)
 			advise_seccomp(diagnosis);
 		advise(diagnosis, true, "io_uring_setup(2) does not exist here: the kernel has no io_uring",
+		       "grep CONFIG_IO_URING \"/boot/config-$(uname -r)\"\n"
 		       "boot Linux 6.1 or newer, built with CONFIG_IO_URING=y; gVisor and WSL1 have none");
 		return;
 	case ENOMEM:
@@ -144,7 +197,8 @@ static void diagnose_error(struct diagnosis *diagnosis, int error)
 		return;
 	default:
 		snprintf(problem, sizeof(problem), "io_uring does not work: %s", strerror(error));
-		advise(diagnosis, true, problem, "see dmesg, and io_uring_setup(2) for this error");
+		advise(diagnosis, true, problem,
+		       "sudo dmesg | tail -n 20\nsee io_uring_setup(2) for this error");
 	}
 }
 
@@ -161,7 +215,7 @@ static void diagnose_opcodes(struct diagnosis *diagnosis)
 			continue;
 		snprintf(problem, sizeof(problem), "this kernel lacks IORING_OP_%s, which ctxring needs",
 			 ctx_opcode_name(needed[i]));
-		advise(diagnosis, true, problem, "boot Linux 6.1 or newer");
+		advise(diagnosis, true, problem, "uname -r\nboot Linux 6.1 or newer");
 	}
 }
 
@@ -177,21 +231,21 @@ static void diagnose_limits(struct diagnosis *diagnosis)
 			 " small ring(s) of this user",
 			 (uint64_t)report->memlock.rlim_cur / 1024,
 			 (uint64_t)report->memlock.rlim_cur / 8192);
-		advise(diagnosis, false, problem, "ulimit -l 65536, or LimitMEMLOCK= in the unit");
+		advise(diagnosis, false, problem, "ulimit -l 65536\nor LimitMEMLOCK= in the unit");
 	}
 	if (report->nofile.rlim_cur < 1024) {
 		snprintf(problem, sizeof(problem),
 			 "RLIMIT_NOFILE is %" PRIu64 ", so a process may have only that many descriptors",
 			 (uint64_t)report->nofile.rlim_cur);
-		advise(diagnosis, false, problem, "ulimit -n 65536, or LimitNOFILE= in the unit");
+		advise(diagnosis, false, problem, "ulimit -n 65536\nor LimitNOFILE= in the unit");
 	}
 	if (report->table_error) {
 		snprintf(problem, sizeof(problem),
 			 "the context table cannot be made (%s): ctxtool will see nothing",
 			 strerror(report->table_error));
 		advise(diagnosis, false, problem,
-		       "ulimit -f unlimited if RLIMIT_FSIZE is set; else Linux 5.1 or newer with "
-		       "CONFIG_MEMFD_CREATE=y");
+		       "ulimit -f unlimited\n"
+		       "if RLIMIT_FSIZE is set; else boot Linux 5.1 or newer with CONFIG_MEMFD_CREATE=y");
 	}
 	if (getenv("CTXRING_TABLE") && strcmp(getenv("CTXRING_TABLE"), "0") == 0)
 		advise(diagnosis, false,
@@ -362,6 +416,7 @@ static json_t *advices_json(const struct diagnosis *diagnosis)
 
 		json_object_set_new(object, "blocks", json_boolean(diagnosis->advices[i].blocks));
 		json_object_set_new(object, "problem", json_string(diagnosis->advices[i].problem));
+		json_object_set_new(object, "command", json_first_line(diagnosis->advices[i].remedy));
 		json_object_set_new(object, "remedy", json_string(diagnosis->advices[i].remedy));
 		json_array_append_new(list, object);
 	}

@@ -21,8 +21,12 @@ struct fleet_diagnosis {
 /* Examines the fleet, which takes a second. Without a service or a fleet nothing is configured. */
 void fleet_diagnose(struct fleet_diagnosis *ret_diagnosis);
 
-/* Prints one problem with its remedy, each line of that indented. */
+/* Prints one problem with its remedy, of which the first line is a command to type and the others say more.
+ */
 void print_problem(bool blocks, const char *problem, const char *remedy);
+
+/* The command at the beginning of a remedy. */
+json_t *json_first_line(const char *remedy);
 
 void fleet_diagnosis_print(const struct fleet_diagnosis *diagnosis);
 /* null where no fleet is configured. */

@@ -12,19 +12,25 @@
 #include "service.h"
 #include "terminal.h"
 
-static const char start_remedy[] = "systemctl start ctxd-fleet   (or: ctxd-fleet -c /etc/ctxd.conf)\n"
-				   "journalctl -u ctxd-fleet     says why it ended or is not let in";
+static const char start_remedy[] =
+	"sudo systemctl start ctxd-fleet\n"
+	"or ctxd-fleet -c /etc/ctxd.conf; why it ended or is not let in: journalctl -u "
+	"ctxd-fleet";
+/* Of a finding that comes without a remedy. */
+static const char log_remedy[] = "journalctl -u ctxd-fleet -n 20";
 
 void print_problem(bool blocks, const char *problem, const char *remedy)
 {
-	char shown[4 * 640], part[640];
+	char shown[4 * 900], part[900];
+	const char *before = "try: ";
 
 	printf("%s%s%s\n", colour(blocks ? COLOUR_RED : COLOUR_YELLOW), problem, colour(COLOUR_PLAIN));
 	while (*remedy) {
 		size_t length = strcspn(remedy, "\n");
 
 		snprintf(part, sizeof(part), "%.*s", (int)length, remedy);
-		printf("    %s\n", escape(part, shown, sizeof(shown)));
+		printf("    %s%s\n", before, escape(part, shown, sizeof(shown)));
+		before = "     ";
 		remedy += length + (remedy[length] == '\n');
 	}
 }
@@ -66,6 +72,16 @@ static void print_value(const struct ctxd_finding *finding)
 	       escape(finding->value, value, sizeof(value)), colour(COLOUR_PLAIN));
 }
 
+static const char *remedy_of_error(int error)
+{
+	return error == -EPERM ? "sudo ctxtool doctor" : start_remedy;
+}
+
+static const char *remedy_of(const struct ctxd_finding *finding)
+{
+	return finding->severity == CTXD_FINDING_OK || finding->remedy[0] ? finding->remedy : log_remedy;
+}
+
 void fleet_diagnosis_print(const struct fleet_diagnosis *diagnosis)
 {
 	char problem[700], error[40], key[ESCAPED_SIZE], value[4 * sizeof(diagnosis->findings->value)];
@@ -84,25 +100,32 @@ void fleet_diagnosis_print(const struct fleet_diagnosis *diagnosis)
 		snprintf(problem, sizeof(problem), "ctxd-fleet cannot be asked (%s)",
 			 errno_text(diagnosis->error, error, sizeof(error)));
 		putchar('\n');
-		print_problem(true, problem,
-			      diagnosis->error == -EPERM ? "sudo ctxtool doctor" : start_remedy);
+		print_problem(true, problem, remedy_of_error(diagnosis->error));
 	}
 	for (size_t i = 0; i < diagnosis->count; i++) {
 		const struct ctxd_finding *finding = &diagnosis->findings[i];
-		if (finding->severity == CTXD_FINDING_OK || !finding->remedy[0])
+		if (finding->severity == CTXD_FINDING_OK)
 			continue;
 		snprintf(problem, sizeof(problem), "%.60s: %.600s", escape(finding->key, key, sizeof(key)),
 			 escape(finding->value, value, sizeof(value)));
 		putchar('\n');
-		print_problem(finding->severity == CTXD_FINDING_ERROR, problem, finding->remedy);
+		print_problem(finding->severity == CTXD_FINDING_ERROR, problem, remedy_of(finding));
 	}
 }
 
 static json_t *escaped_json(const char *text)
 {
-	char buffer[4 * sizeof(((struct ctxd_finding *)0)->remedy)];
+	char buffer[4 * 900];
 
 	return json_string(escape(text, buffer, sizeof(buffer)));
+}
+
+json_t *json_first_line(const char *remedy)
+{
+	char line[900];
+
+	snprintf(line, sizeof(line), "%.*s", (int)strcspn(remedy, "\n"), remedy);
+	return escaped_json(line);
 }
 
 json_t *fleet_diagnosis_json(const struct fleet_diagnosis *diagnosis)
@@ -122,13 +145,17 @@ json_t *fleet_diagnosis_json(const struct fleet_diagnosis *diagnosis)
 		json_object_set_new(one, "severity",
 				    json_string(severities[finding->severity - CTXD_FINDING_OK]));
 		json_object_set_new(one, "value", escaped_json(finding->value));
-		json_object_set_new(one, "remedy",
-				    finding->remedy[0] ? escaped_json(finding->remedy) : json_null());
+		const char *remedy = remedy_of(finding);
+		json_object_set_new(one, "command", remedy[0] ? json_first_line(remedy) : json_null());
+		json_object_set_new(one, "remedy", remedy[0] ? escaped_json(remedy) : json_null());
 		json_array_append_new(findings, one);
 	}
 	json_object_set_new(object, "works", json_boolean(diagnosis->works));
 	json_object_set_new(object, "error",
 			    diagnosis->error ? json_string(errno_text(diagnosis->error, name, sizeof(name)))
+					     : json_null());
+	json_object_set_new(object, "command",
+			    diagnosis->error ? json_first_line(remedy_of_error(diagnosis->error))
 					     : json_null());
 	json_object_set_new(object, "findings", findings);
 	return object;

@@ -85,7 +85,7 @@ static int list_dead(bool json)
 
 static int show_dead(pid_t pid, bool json)
 {
-	struct view_options options = {.json = json, .pid_count = 1, .pids = &pid};
+	struct view_options options = {.json = json, .pid_count = 1, .pids = &pid, .rings = true};
 	struct survey survey = {0};
 	struct ctxd_entry entry;
 	char age[16];

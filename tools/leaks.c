@@ -2,21 +2,24 @@
 /* ctxtool leaks: lists live contexts that are old, with the place in the code that made them. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "commands.h"
-#include "format.h"
+#include "context_columns.h"
 #include "json.h"
 
 #define OLDER_DEFAULT_NS 60000000000u
 
 static const char help[] =
-	"Usage: ctxtool leaks [OPTION...]\n"
+	"Usage: ctxtool leaks [OPTION...] [SELECTION]\n"
 	"List live contexts that are older than a minute, the oldest first, with the place in the code\n"
 	"that made them, their children and operations in flight. Contexts that were forgotten are\n"
 	"among them, and so are those that are meant to live long.\n"
-	"\n"
+	"\n" SELECTION_HELP "\n"
 	"  -O, --older=SECONDS    list contexts older than this\n"
+	"  -s, --sort=COLUMN,...  sort by these columns; -COLUMN is the opposite order\n"
+	"  -C, --columns=COLUMN,...  print these columns\n"
+	"  -N, --no-header        print no line of headings\n"
+	"  -a, --all              list contexts of ctxd and ctxd-fleet too\n"
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
 	"  -j, --json             print JSON\n"
@@ -24,27 +27,26 @@ static const char help[] =
 	"  -n, --count=N          stop repeating after N times\n"
 	"  -h, --help             print this text\n"
 	"\n"
+	"A COLUMN is one of " CONTEXT_COLUMN_NAMES ".\n"
 	"Exit codes: 0 some are listed, 1 there are none, 2 wrong usage, 3 something could not be read,\n"
 	"4 no memory, or the output failed.\n";
 
-struct leak {
-	struct process *process;
-	const struct reader_context *context;
-	uint64_t age_ns;
-};
-
-static int compare_leaks(const void *left, const void *right)
+/* Keeps the rows of live contexts that are so old. */
+static void keep_old(struct context_rows *rows, uint64_t older_ns)
 {
-	const struct leak *a = left, *b = right;
+	size_t count = 0;
 
-	if (a->age_ns != b->age_ns)
-		return a->age_ns > b->age_ns ? -1 : 1;
-	if (a->process->pid != b->process->pid)
-		return a->process->pid < b->process->pid ? -1 : 1;
-	return a->context->slot < b->context->slot ? -1 : a->context->slot > b->context->slot;
+	for (size_t i = 0; i < rows->count; i++) {
+		const struct context_row *row = &rows->rows[i];
+
+		if (row->context->record.state & CTX_TABLE_LIVE &&
+		    age_ns(row->process, row->context->record.created_ns) >= older_ns)
+			rows->rows[count++] = *row;
+	}
+	rows->count = count;
 }
 
-static uint32_t count_children(const struct leak *leak)
+static uint32_t count_children(const struct context_row *leak)
 {
 	uint32_t count = 0;
 
@@ -54,81 +56,67 @@ static uint32_t count_children(const struct leak *leak)
 	return count;
 }
 
-static size_t collect_leaks(struct survey *survey, uint64_t older_ns, struct leak *leaks)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < survey->process_count; i++) {
-		struct process *process = &survey->processes[i];
-
-		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
-			const struct reader_context *context = &process->snapshot.contexts[j];
-			uint64_t age = age_ns(process, context->record.created_ns);
-
-			if (context->record.state & CTX_TABLE_LIVE && age >= older_ns)
-				leaks[count++] = (struct leak){process, context, age};
-		}
-	}
-	qsort(leaks, count, sizeof(*leaks), compare_leaks);
-	return count;
-}
-
-static void print_line(const struct leak *leak)
-{
-	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], site[320];
-
-	printf("%-18s %8s %8" PRIu32 " %6" PRIu32 "  %-24s %s\n", format_id(leak->process, leak->context, id),
-	       duration_text(leak->age_ns, age), count_children(leak), leak->context->operation_count,
-	       escape(leak->context->record.label, label, sizeof(label)),
-	       leak->context->record.site
-		       ? site_text(&leak->process->sites, leak->context->record.site, site, sizeof(site))
-		       : "-");
-}
-
-static void print_json(const struct leak *leak, bool first)
+static void print_json(const struct context_row *leak, bool first)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], quoted[ESCAPED_SIZE], site[320] = "";
+	char comm[2 * ESCAPED_SIZE], user[2 * ESCAPED_SIZE];
 
 	if (leak->context->record.site)
 		site_text(&leak->process->sites, leak->context->record.site, site, sizeof(site));
-	printf("%s{\"id\": \"%s\", \"label\": \"%s\", \"age_ns\": %" PRIu64 ", \"children\": %" PRIu32
-	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\"}",
-	       first ? "" : ",\n ", format_id(leak->process, leak->context, id),
-	       json_text(leak->context->record.label, label, sizeof(label)), leak->age_ns,
-	       count_children(leak), leak->context->operation_count,
-	       json_quote(site, quoted, sizeof(quoted)));
+	printf("%s{\"id\": \"%s\", \"pid\": %d, \"process\": \"%s\", \"uid\": %u, \"user\": \"%s\", "
+	       "\"label\": \"%s\", \"age_ns\": %" PRIu64 ", \"children\": %" PRIu32
+	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\", \"site_name\": ",
+	       first ? "" : ",\n ", format_id(leak->process, leak->context, id), (int)leak->process->pid,
+	       json_quote(leak->comm, comm, sizeof(comm)), (unsigned)leak->process->uid,
+	       json_quote(leak->user, user, sizeof(user)),
+	       json_text(leak->context->record.label, label, sizeof(label)),
+	       age_ns(leak->process, leak->context->record.created_ns), count_children(leak),
+	       leak->context->operation_count, json_quote(site, quoted, sizeof(quoted)));
+	json_t *name = site_name_json(leak->process, leak->context->record.site);
+	json_dumpf(name, stdout, 0);
+	json_decref(name);
+	putchar('}');
 }
 
 static int print_leaks(const struct view_options *options, struct survey *survey)
 {
-	uint64_t older_ns = options->older_ns ? options->older_ns : OLDER_DEFAULT_NS;
-	size_t total = 1, count;
-	struct leak *leaks;
+	struct layout layout = options->layout;
+	struct context_rows rows;
+	int result = context_rows_collect(survey, &rows);
 
-	for (size_t i = 0; i < survey->process_count; i++)
-		total += survey->processes[i].snapshot.context_count;
-	leaks = malloc(total * sizeof(*leaks));
-	if (!leaks) {
+	if (!result) {
+		keep_old(&rows, options->older_ns ? options->older_ns : OLDER_DEFAULT_NS);
+		result = layout_sort(&layout, rows.rows, rows.count, sizeof(*rows.rows));
+	}
+	if (result) {
+		context_rows_free(&rows);
 		fprintf(stderr, "ctxtool: not enough memory\n");
 		return EXIT_TROUBLE;
 	}
-	count = collect_leaks(survey, older_ns, leaks);
+	for (size_t i = 0; i < rows.count && !options->json; i++)
+		layout_measure(&layout, &rows.rows[i]);
 	if (options->json)
 		putchar('[');
-	else if (count)
-		printf("%s%-18s %8s %8s %6s  %-24s %s%s\n", colour(COLOUR_BOLD), "ID", "AGE", "CHILDREN",
-		       "OPS", "LABEL", "MADE AT", colour(COLOUR_PLAIN));
-	for (size_t i = 0; i < count; i++) {
+	else if (rows.count && !options->no_header)
+		layout_print_head(&layout);
+	for (size_t i = 0; i < rows.count; i++) {
 		if (options->json)
-			print_json(&leaks[i], i == 0);
+			print_json(&rows.rows[i], i == 0);
 		else
-			print_line(&leaks[i]);
+			layout_print(&layout, &rows.rows[i]);
 	}
 	if (options->json)
 		puts("]");
-	free(leaks);
-	return count ? EXIT_OK : EXIT_NOTHING;
+	int code = rows.count ? EXIT_OK : EXIT_NOTHING;
+	context_rows_free(&rows);
+	return code;
 }
 
-const struct view view_leaks = {
-	.name = "leaks", .help = help, .letters = "Opcjwnh", .own_json = true, .print = print_leaks};
+const struct view view_leaks = {.name = "leaks",
+				.help = help,
+				.letters = "OpcasCNjwnh",
+				.own_json = true,
+				.columns = context_columns,
+				.default_columns = "id,age,children,ops,user,process,label,site",
+				.default_sort = "-age,id",
+				.print = print_leaks};

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* ctxtool ls: prints one line for each context. */
 #include <stdio.h>
-#include <string.h>
 
 #include "commands.h"
+#include "context_columns.h"
 #include "copies.h"
-#include "format.h"
-#include "names.h"
 
 static const char help[] =
-	"Usage: ctxtool ls [OPTION...]\n"
-	"List the contexts of all processes, one line each, parents before children.\n"
-	"\n"
+	"Usage: ctxtool ls [OPTION...] [SELECTION]\n"
+	"List the contexts of all processes, or those that are selected, one line each, parents before\n"
+	"children.\n"
+	"\n" SELECTION_HELP "\n"
 	"  -o, --operations       list each operation in flight too, below its context\n"
+	"  -s, --sort=COLUMN,...  sort by these columns; -COLUMN is the opposite order\n"
+	"  -C, --columns=COLUMN,...  print these columns\n"
+	"  -N, --no-header        print no line of headings\n"
+	"  -a, --all              list the contexts of ctxd and ctxd-fleet too\n"
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
 	"  -j, --json             print JSON, with everything that is known\n"
@@ -22,60 +25,10 @@ static const char help[] =
 	"  -n, --count=N          stop repeating after N times\n"
 	"  -h, --help             print this text\n"
 	"\n"
-	"ID is PID:SLOT.GENERATION. OPS is the number of operations in flight.\n"
+	"ID is PID:SLOT.GENERATION. OPS is the number of operations in flight. A COLUMN is one "
+	"of\n" CONTEXT_COLUMN_NAMES ".\n"
 	"Exit codes: 0 shown; 1 nothing found, or a host is silent or gone; 2 wrong usage; 3 something\n"
 	"could not be read; 4 no memory, no service or fleet for --fleet, or the output failed.\n";
-
-struct widths {
-	int id, label;
-};
-
-static void widen_column(int *width, const char *text)
-{
-	int needed = (int)text_width(text);
-
-	if (needed > *width)
-		*width = needed;
-}
-
-static struct widths measure_columns(const struct survey *survey)
-{
-	struct widths widths = {.id = 2, .label = 5};
-	char id[ID_SIZE], label[ESCAPED_SIZE];
-
-	for (size_t i = 0; i < survey->process_count; i++) {
-		const struct process *process = &survey->processes[i];
-
-		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
-			const struct reader_context *context = &process->snapshot.contexts[j];
-
-			widen_column(&widths.id, format_id(process, context, id));
-			widen_column(&widths.label, escape(context->record.label, label, sizeof(label)));
-		}
-	}
-	if (widths.label > 32)
-		widths.label = 32;
-	return widths;
-}
-
-static void print_context(const struct process *process, const struct reader_context *context,
-			  const struct widths *widths)
-{
-	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], left[16], cause[TEXT_SIZE];
-	int pad;
-
-	format_id(process, context, id);
-	escape(context->record.label, label, sizeof(label));
-	if (!label[0])
-		strcpy(label, "-");
-	/* printf(3) pads to a number of bytes; the width of the column is in characters. */
-	pad = widths->label - (int)text_width(label);
-	printf("%-*s  %s%-9s%s  %8s  %8s  %5u  %s%*s  %s\n", widths->id, id,
-	       colour(state_colour(context->record.state)), state_name(context->record.state),
-	       colour(COLOUR_PLAIN), duration_text(age_ns(process, context->record.created_ns), age),
-	       format_time_left(process, context, left), context->operation_count, label, pad > 0 ? pad : 0,
-	       "", format_cause(process, context, false, cause));
-}
 
 static void print_operations(struct process *process, const struct reader_context *context)
 {
@@ -88,35 +41,47 @@ static void print_operations(struct process *process, const struct reader_contex
 		       colour(COLOUR_PLAIN));
 }
 
-static int print_list(const struct view_options *options, struct survey *survey)
+static void print_losses(const struct survey *survey)
 {
-	struct widths widths = measure_columns(survey);
 	char losses[TEXT_SIZE];
 
-	printf("%s%-*s  %-9s  %8s  %8s  %5s  %-*s  %s%s\n", colour(COLOUR_BOLD), widths.id, "ID", "STATE",
-	       "AGE", "LEFT", "OPS", widths.label, "LABEL", "CAUSE", colour(COLOUR_PLAIN));
-	for (size_t i = 0; i < survey->process_count; i++) {
-		struct process *process = &survey->processes[i];
+	for (size_t i = 0; i < survey->process_count; i++)
+		if (*format_losses(&survey->processes[i], losses))
+			fprintf(stderr, "ctxtool: process %d: %s\n", (int)survey->processes[i].pid, losses);
+}
 
-		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
-			const struct reader_context *context =
-				&process->snapshot.contexts[process->snapshot.preorder[j]];
+static int print_list(const struct view_options *options, struct survey *survey)
+{
+	struct layout layout = options->layout;
+	struct context_rows rows;
 
-			print_context(process, context, &widths);
-			if (options->operations)
-				print_operations(process, context);
-		}
-		if (*format_losses(process, losses))
-			fprintf(stderr, "ctxtool: process %d: %s\n", (int)process->pid, losses);
+	if (context_rows_collect(survey, &rows) ||
+	    layout_sort(&layout, rows.rows, rows.count, sizeof(*rows.rows))) {
+		context_rows_free(&rows);
+		fprintf(stderr, "ctxtool: not enough memory\n");
+		return EXIT_TROUBLE;
 	}
+	for (size_t i = 0; i < rows.count; i++)
+		layout_measure(&layout, &rows.rows[i]);
+	if (!options->no_header)
+		layout_print_head(&layout);
+	for (size_t i = 0; i < rows.count; i++) {
+		layout_print(&layout, &rows.rows[i]);
+		if (options->operations)
+			print_operations(rows.rows[i].process, rows.rows[i].context);
+	}
+	context_rows_free(&rows);
+	print_losses(survey);
 	if (!options->pid_count && !options->core)
-		copies_print(survey);
+		copies_print(survey, options->selection);
 	return EXIT_OK;
 }
 
 const struct view view_ls = {.name = "ls",
 			     .help = help,
-			     .letters = "opcjwnFth",
+			     .letters = "opcasCNjwnFth",
+			     .columns = context_columns,
+			     .default_columns = "id,state,age,left,ops,user,process,label,cause",
 			     .shows_copies = true,
 			     .print = print_list,
 			     .print_fleet = list_print_fleet};

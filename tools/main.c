@@ -18,12 +18,13 @@ struct command {
 
 static const struct command commands[] = {
 	{"ls", "list contexts, one line each", &view_ls, NULL},
-	{"tree", "show contexts as trees, with operations and rings", &view_tree, NULL},
+	{"tree", "show contexts as trees, with operations", &view_tree, NULL},
 	{"show", "show all that is known of one context or process", &view_show, NULL},
 	{"top", "show the contexts with most in flight, refreshed", &view_top, NULL},
 	{"watch", "print what happens to shared contexts, as it happens", NULL, watch_run},
 	{"stats", "print sums, also as OpenMetrics text", &view_stats, NULL},
 	{"leaks", "list live contexts that are old, with the place that made them", &view_leaks, NULL},
+	{"record", "write down for a while what happens, as a picture", NULL, record_run},
 	{"last", "show what a process was doing when it died", NULL, last_run},
 	{"fleet", "list the hosts of the fleet, and how they are reached", NULL, fleet_run},
 	{"cancel", "end contexts and what is in flight under them", NULL, cancel_run},

@@ -20,7 +20,7 @@
 #define REST "other"
 
 static const char help[] =
-	"Usage: ctxtool stats [OPTION...]\n"
+	"Usage: ctxtool stats [OPTION...] [SELECTION]\n"
 	"Print sums over all processes: contexts, operations in flight, batches of cancels, and what\n"
 	"the service knows.\n"
 	"\n"
@@ -140,8 +140,8 @@ static void add_process(struct sums *sums, const struct process *process)
 		unsigned opcode = snapshot->operations[i].record.opcode;
 		sums->by_opcode[opcode < NAMES_OPCODES ? opcode : NAMES_OPCODES]++;
 	}
-	for (uint32_t i = 0; i < snapshot->context_count; i++)
-		add_context(sums, process, &snapshot->contexts[i]);
+	for (uint32_t i = 0; i < snapshot->shown_count; i++)
+		add_context(sums, process, &snapshot->contexts[snapshot->preorder[i]]);
 }
 
 static void add_service(struct sums *sums)

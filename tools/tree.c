@@ -13,14 +13,17 @@
 #define INDENT_MAX 32
 
 static const char help[] =
-	"Usage: ctxtool tree [OPTION...]\n"
+	"Usage: ctxtool tree [OPTION...] [SELECTION]\n"
 	"Show the contexts of all processes as trees, with their operations in flight,\n"
-	"and the rings of each process with their last batch of cancels. With --fleet: the shared\n"
-	"contexts of all hosts, with what other hosts joined below the original.\n"
-	"\n"
+	"and with --rings the rings of each process with their last batch of cancels. With --fleet: the\n"
+	"shared contexts of all hosts, with what other hosts joined below the original. What the\n"
+	"selected contexts stand below is shown dim, without its operations.\n"
+	"\n" SELECTION_HELP "\n"
+	"  -a, --all              show the contexts of ctxd and ctxd-fleet too\n"
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
 	"  -j, --json             print JSON: a flat list in which each context names its parent\n"
+	"  -r, --rings            print the rings of each process too\n"
 	"  -F, --fleet[=HOST]     show what all hosts of the fleet, or one, share and have joined\n"
 	"  -t, --timeout=SECONDS  with --fleet: wait so long for a host that does not answer; 1\n"
 	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
@@ -53,6 +56,12 @@ static void print_context(const struct process *process, const struct reader_con
 	print_indent(branches, context->depth);
 	if (terminal()->lines)
 		fputs(context->next_sibling == READER_NONE ? "└─" : "├─", stdout);
+	if (context->beside) {
+		printf("%s%s \"%s\" %s%s\n", colour(COLOUR_DIM), format_id(process, context, id),
+		       escape(context->record.label, label, sizeof(label)), state_name(context->record.state),
+		       colour(COLOUR_PLAIN));
+		return;
+	}
 	printf("%s%s%s \"%s\" %s%s%s, %s old", colour(COLOUR_BOLD), format_id(process, context, id),
 	       colour(COLOUR_PLAIN), escape(context->record.label, label, sizeof(label)),
 	       colour(state_colour(context->record.state)), state_name(context->record.state),
@@ -110,16 +119,16 @@ static void print_joined(const struct process *process, const struct reader_cont
 	}
 }
 
-static void print_process(struct process *process)
+static void print_process(struct process *process, bool rings)
 {
 	struct branches branches = {0};
 	char text[TEXT_SIZE];
 
 	printf("%s%s%s\n", colour(COLOUR_BOLD), format_process(process, text), colour(COLOUR_PLAIN));
-	for (uint32_t i = 0; i < process->snapshot.ring_count; i++)
+	for (uint32_t i = 0; rings && i < process->snapshot.ring_count; i++)
 		printf("%s  %s%s\n", colour(COLOUR_DIM),
 		       format_ring(process, &process->snapshot.rings[i], text), colour(COLOUR_PLAIN));
-	for (uint32_t i = 0; i < process->snapshot.context_count; i++) {
+	for (uint32_t i = 0; i < process->snapshot.shown_count; i++) {
 		const struct reader_context *context =
 			&process->snapshot.contexts[process->snapshot.preorder[i]];
 
@@ -127,7 +136,8 @@ static void print_process(struct process *process)
 		if (context->depth <= INDENT_MAX)
 			branches.open[context->depth] = context->next_sibling != READER_NONE;
 		print_operations(process, context, &branches);
-		print_joined(process, context, &branches);
+		if (!context->beside)
+			print_joined(process, context, &branches);
 	}
 	if (*format_losses(process, text))
 		fprintf(stderr, "ctxtool: process %d: %s\n", (int)process->pid, text);
@@ -138,16 +148,17 @@ static int print_trees(const struct view_options *options, struct survey *survey
 	for (size_t i = 0; i < survey->process_count; i++) {
 		if (i)
 			putchar('\n');
-		print_process(&survey->processes[i]);
+		print_process(&survey->processes[i], options->rings);
 	}
 	if (!options->pid_count && !options->core)
-		copies_print(survey);
+		copies_print(survey, options->selection);
 	return EXIT_OK;
 }
 
 const struct view view_tree = {.name = "tree",
 			       .help = help,
-			       .letters = "pcjwnFth",
+			       .letters = "rapcjwnFth",
+			       .keeps_ancestors = true,
 			       .shows_copies = true,
 			       .print = print_trees,
 			       .print_fleet = tree_print_fleet};

@@ -11,6 +11,8 @@
 #include <time.h>
 
 #include "commands.h"
+#include "facts.h"
+#include "fleet_hosts.h"
 #include "format.h"
 #include "names.h"
 #include "service.h"
@@ -19,13 +21,14 @@
 #define KINDS (CTXD_SHARED | CTXD_JOINED | CTXD_PROCESS | CTXD_DEAD)
 
 static const char help[] =
-	"Usage: ctxtool watch [OPTION...]\n"
+	"Usage: ctxtool watch [OPTION...] [SELECTION]\n"
 	"Print what the service learns, as it happens, one line each: contexts that are shared, joined,\n"
 	"moved, ended or withdrawn, and processes that come, go and die. Ctrl-C ends it.\n"
-	"\n"
+	"\n" SELECTION_HELP "\n"
 	"  -i, --initial     print first what there is now\n"
-	"  -p, --pid=PID     print only events of this process\n"
+	"  -p, --pid=PID     print only events of this process, as pid=PID selects\n"
 	"  -l, --label=TEXT  print only events of contexts with this label\n"
+	"  -u, --utc         print times of the day in UTC\n"
 	"  -n, --count=N     end after N lines\n"
 	"  -j, --json        print JSON, one document on each line\n"
 	"  -h, --help        print this text\n"
@@ -36,8 +39,9 @@ struct watching {
 	struct ctxd_client *client;
 	pid_t pid;
 	const char *label;
+	struct selection *selection;
 	unsigned long left; /* lines still to print, if counted */
-	bool initial, json, counted, failed;
+	bool initial, json, counted, failed, utc;
 };
 
 static const char *kind_name(enum ctxd_entry_kind kind)
@@ -122,15 +126,15 @@ static void print_json(const struct ctxd_event *event)
 	json_decref(object);
 }
 
-static void print_event(const struct ctxd_event *event)
+static void print_event(const struct ctxd_event *event, bool utc)
 {
 	const struct ctxd_entry *entry = &event->entry;
 	char id[CTXD_ID_TEXT] = "-", clock[16], text[ESCAPED_SIZE], name[40];
 	time_t now = time(NULL);
-	struct tm local;
+	struct tm shown;
 
-	localtime_r(&now, &local);
-	strftime(clock, sizeof(clock), "%H:%M:%S", &local);
+	utc ? gmtime_r(&now, &shown) : localtime_r(&now, &shown);
+	strftime(clock, sizeof(clock), utc ? "%H:%M:%SZ" : "%H:%M:%S", &shown);
 	printf("%s %-12s", clock, event_name(event));
 	if (event->kind == CTXD_EVENT_LOST)
 		printf(" %" PRIu64 " event%s not read in time", event->lost,
@@ -166,12 +170,13 @@ static void take_event(struct ctxd_client *client, const struct ctxd_event *even
 		return;
 	if (event->kind < CTXD_EVENT_LOST &&
 	    ((watching->pid && entry->pid != watching->pid) ||
-	     (watching->label && strcmp(entry->label, watching->label) != 0)))
+	     (watching->label && strcmp(entry->label, watching->label) != 0) ||
+	     !selection_matches_entry(watching->selection, entry, fleet_now_ns())))
 		return;
 	if (watching->json)
 		print_json(event);
 	else
-		print_event(event);
+		print_event(event, watching->utc);
 	watching->failed = fflush(stdout) || ferror(stdout);
 	if (watching->counted)
 		watching->left--;
@@ -187,23 +192,38 @@ static int take_entry(const struct ctxd_entry *entry, void *data)
 	return 0;
 }
 
+/* Reads the operands. -1: go on; else the exit code. */
+static int parse_selection(struct watching *watching, char *const *operands, int count)
+{
+	struct selection_error error;
+	char *text = selection_join(operands, count);
+	int result = text ? selection_parse(text, &watching->selection, &error) : -ENOMEM;
+
+	if (!result)
+		result = selection_check_keys(watching->selection, SELECTION_ENTRY_KEYS,
+					      "what the service tells", &error);
+	if (result == -EINVAL)
+		selection_complain("ctxtool watch", text, &error);
+	else if (result)
+		fprintf(stderr, "ctxtool watch: not enough memory\n");
+	free(text);
+	return !result ? -1 : result == -EINVAL ? EXIT_USAGE : EXIT_TROUBLE;
+}
+
 static int parse_options(struct watching *watching, int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"initial", no_argument, NULL, 'i'},
-		{"pid", required_argument, NULL, 'p'},
-		{"label", required_argument, NULL, 'l'},
-		{"count", required_argument, NULL, 'n'},
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{"initial", no_argument, NULL, 'i'},	 {"pid", required_argument, NULL, 'p'},
+		{"label", required_argument, NULL, 'l'}, {"utc", no_argument, NULL, 'u'},
+		{"count", required_argument, NULL, 'n'}, {"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},	 {NULL, 0, NULL, 0},
 	};
 	char *end = NULL;
 	long pid;
 	int letter;
 
 	optind = 1;
-	while ((letter = next_option("ctxtool watch", argc, argv, "ip:l:n:jh", known)) != -1) {
+	while ((letter = next_option("ctxtool watch", argc, argv, "ip:l:un:jh", known)) != -1) {
 		bool good = true;
 
 		switch (letter) {
@@ -217,6 +237,9 @@ static int parse_options(struct watching *watching, int argc, char **argv)
 			break;
 		case 'l':
 			watching->label = optarg;
+			break;
+		case 'u':
+			watching->utc = true;
 			break;
 		case 'n':
 			watching->left = strtoul(optarg, &end, 10);
@@ -237,11 +260,7 @@ static int parse_options(struct watching *watching, int argc, char **argv)
 			return EXIT_USAGE;
 		}
 	}
-	if (optind < argc) {
-		complain_of_usage("ctxtool watch", "it takes no operand", argv[optind]);
-		return EXIT_USAGE;
-	}
-	return -1;
+	return optind < argc ? parse_selection(watching, argv + optind, argc - optind) : -1;
 }
 
 int watch_run(int argc, char **argv)
@@ -266,6 +285,7 @@ int watch_run(int argc, char **argv)
 		result = result == -EINTR || result > 0 ? 0 : result;
 	}
 	ctxd_close(watching.client);
+	selection_free(watching.selection);
 	if (!result && !watching.failed)
 		return EXIT_OK;
 	ctxd_explain(result, words, sizeof(words));

@@ -8,6 +8,7 @@
 #include "find.h"
 #include "memory.h"
 #include "node.h"
+#include "past.h"
 #include "sweep.h"
 #include "table.h"
 #include "thread.h"
@@ -138,8 +139,10 @@ static void free_own(struct ctx_context *node)
 			table_cause_free(node->cause_text->slot);
 		memory_release(node->cause_text);
 	}
-	if (listed)
+	if (listed) {
+		past_context_freed(node);
 		table_context_free(node->slot);
+	}
 	memory_release(node);
 }
 

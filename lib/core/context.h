@@ -51,9 +51,10 @@
 #define STATE_MERGED 0x1000u   /* ended through one of its links, which need not be that of `parent` */
 #define STATE_SWEPT 0x2000u    /* done, and all nodes below it are marked */
 #define STATE_CLAIMED 0x4000u  /* a thread that ends this node itself writes the cause_* fields */
+#define STATE_WRITTEN 0x8000u  /* the end that began with this node is in the journal of ends */
 /* The bits above are the fork count of the process in which the node was claimed. A claim of before a fork is
  * void. */
-#define STATE_FORKS_SHIFT 15
+#define STATE_FORKS_SHIFT 16
 
 enum node_flags {
 	NODE_STATIC = 1 << 0,	/* background and todo: they count no references and list no children */
@@ -131,6 +132,9 @@ struct watch_ops {
 	void (*released)(struct watch *watch);
 	/* The deadline in force has changed, see context_deadline(). NULL: not called. */
 	void (*moved)(struct watch *watch);
+	/* Nothing comes of the node's end by itself. The journal of ends leaves out one of which only such
+	 * watches hear. */
+	bool quiet;
 };
 
 struct watch {
@@ -166,9 +170,17 @@ static inline void context_unhold(const struct ctx_context *ctx)
 		context_unpin((struct ctx_context *)ctx);
 }
 
+/* What a source watches, for the table; see struct ctx_table_context. */
+struct watched {
+	enum ctx_cause_kind kind;
+	int32_t id;
+	uint32_t flags;
+	uint64_t detail;
+};
+
 /* As ctx_with_cancel() called from site, but the child's kind is CTX_TABLE_SOURCE. Returns 0 or -ENOMEM. */
 int context_new_source(const struct ctx_context *parent, const char *label, const void *site,
-		       struct ctx_context **ret_ctx);
+		       const struct watched *watched, struct ctx_context **ret_ctx);
 
 /* As context_unwatch(), for use in watch_ops.released, where the node's lock is held already. watch->ctx
  * stays as it is, but no longer keeps the node. */

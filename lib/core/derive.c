@@ -238,14 +238,29 @@ int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct 
 	return make_cancel(parent, label, __builtin_return_address(0), ret_ctx);
 }
 
+/* To be called before the node is published: nobody else writes the record so far. */
+static void write_watched(const struct ctx_context *node, const struct watched *watched)
+{
+	if (node->flags & NODE_UNLISTED)
+		return;
+	struct ctx_table_context *record = table_context(node->slot);
+	table_write_begin(&record->seq);
+	record->cause_kind = (uint8_t)watched->kind;
+	record->source_id = watched->id;
+	record->source_flags = watched->flags;
+	record->source_detail = watched->detail;
+	table_write_end(&record->seq);
+}
+
 int context_new_source(const struct ctx_context *parent, const char *label, const void *site,
-		       struct ctx_context **ret_ctx)
+		       const struct watched *watched, struct ctx_context **ret_ctx)
 {
 	struct node_options options = {.kind = CTX_TABLE_SOURCE, .label = label, .site = site};
 	struct ctx_context *node = node_new(parent, &options);
 
 	if (!node)
 		return -ENOMEM;
+	write_watched(node, watched);
 	node_publish(node, CTX_FOREVER);
 	*ret_ctx = node;
 	return 0;

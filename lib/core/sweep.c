@@ -11,6 +11,7 @@
 #include "cause.h"
 #include "clock.h"
 #include "done.h"
+#include "past.h"
 #include "table.h"
 #include "thread.h"
 #include "usdt.h"
@@ -72,6 +73,7 @@ static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t en
 		sweep->foreign |= is_unfinished(before);
 		return false;
 	}
+	sweep->marked++;
 	if (in_table(node)) {
 		atomic_store_explicit(&table_context(node->slot)->state, end & STATE_ERRNO,
 				      memory_order_release);
@@ -277,8 +279,9 @@ static void finish_sweep(struct sweep *sweep)
 	}
 }
 
-/* Sweeps below root, which this thread has marked; before is its state before that. */
-static void sweep_below(struct ctx_context *root, uint32_t before, bool on_worker)
+/* Sweeps below root, which this thread has marked; before is its state before that. has_reason: its end is to
+ * be written to the journal in any case. */
+static void sweep_below(struct ctx_context *root, uint32_t before, bool on_worker, bool has_reason)
 {
 	struct sweep sweep;
 
@@ -291,6 +294,8 @@ static void sweep_below(struct ctx_context *root, uint32_t before, bool on_worke
 		mark_from(&sweep, root);
 	if (sweep.foreign)
 		help_sweeps(&sweep, root);
+	if (in_table(root) && (has_reason || sweep.marked || past_has_audience(root, before)))
+		past_write_end(root, sweep.marked);
 	finish_sweep(&sweep);
 }
 
@@ -384,17 +389,23 @@ static inline __attribute__((always_inline)) bool try_end(struct ctx_context *ct
 
 /* Does what follows after try_end(): the record, and the sweep. No lock held. */
 static inline __attribute__((always_inline)) void follow_up_end(struct ctx_context *ctx, uint32_t before,
-								bool on_worker)
+								const struct end *end)
 {
+	const bool has_reason = past_has_reason(end);
+
 	if (in_table(ctx))
 		write_end(ctx);
-	if (!(before & STATE_ATTENTION))
+	/* see node_attach() */
+	bool alone = !(before & STATE_ATTENTION) ||
+		     ((before & STATE_ATTENTION) == STATE_ATTACHED && !atomic_load(&ctx->extension));
+	if (!alone) {
+		sweep_below(ctx, before, end->on_worker, has_reason);
 		return;
-	if ((before & STATE_ATTENTION) == STATE_ATTACHED &&
-	    !atomic_load(&ctx->extension)) /* see node_attach() */
+	}
+	if (before & STATE_ATTENTION)
 		timer_disarm(node_timer(ctx));
-	else
-		sweep_below(ctx, before, on_worker);
+	if (has_reason && in_table(ctx))
+		past_write_end(ctx, 0);
 }
 
 static inline __attribute__((always_inline)) int end_by_itself(struct ctx_context *ctx, const struct end *end)
@@ -408,7 +419,7 @@ static inline __attribute__((always_inline)) int end_by_itself(struct ctx_contex
 			context_spread_end(ctx);
 		return -EALREADY;
 	}
-	follow_up_end(ctx, before, end->on_worker);
+	follow_up_end(ctx, before, end);
 	return 0;
 }
 
@@ -446,7 +457,7 @@ void context_end_deadline(struct ctx_context *ctx, uint64_t now_ns)
 	}
 	lock_release(&ctx->lock);
 	if (won)
-		follow_up_end(ctx, before, true);
+		follow_up_end(ctx, before, &end);
 }
 
 /* The parent of ctx. For a merged node the parent from which it has its deadline. */

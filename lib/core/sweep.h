@@ -10,6 +10,7 @@
 struct sweep {
 	struct ctx_context *first, **last;
 	struct deferred_list later; /* what watches leave to be done without locks */
+	uint32_t marked;	    /* how many nodes it has marked below the first */
 	bool foreign;		    /* it met a part that another sweep has not finished */
 	bool on_worker;		    /* callbacks run on the worker thread */
 	uint8_t cause_kind;	    /* of the root, for probes */

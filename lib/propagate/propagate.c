@@ -13,10 +13,11 @@
 #include "clock.h"
 #include "debug.h"
 #include "global.h"
+#include "identity.h"
 #include "memory.h"
 #include "node.h"
 #include "sys.h"
-#include "table_format.h"
+#include "table.h"
 #include "text_file.h"
 #include "thread.h"
 
@@ -73,16 +74,7 @@ static void release_identity(void *value)
 
 static const struct ctx_key identity_key = {.name = "identity", .release = release_identity};
 
-/* SplitMix64 (Steele and others), which makes numbers of slots and addresses look random. */
-static uint64_t mix_number(uint64_t number)
-{
-	number += 0x9e3779b97f4a7c15ull;
-	number = (number ^ number >> 30) * 0xbf58476d1ce4e5b9ull;
-	number = (number ^ number >> 27) * 0x94d049bb133111ebull;
-	return number ^ number >> 31;
-}
-
-/* A number of this process; a forked child has another. */
+/* A number of this process; a forked child has another. The table shows it. */
 static uint64_t process_number(void)
 {
 	static _Atomic uint64_t number;
@@ -91,17 +83,15 @@ static uint64_t process_number(void)
 	if (!known) {
 		if (sys_random(&made, sizeof(made)) != sizeof(made))
 			/* The kernel has no randomness yet, early at boot. */
-			made = mix_number(clock_read_ns(CLOCK_REALTIME));
+			made = identity_mix(clock_read_ns(CLOCK_REALTIME));
 		made |= 1;
 		known = atomic_compare_exchange_strong(&number, &known, made) ? made : known;
 	}
-	return mix_number(known ^ (uint64_t)getpid() << 32);
-}
-
-static void put_number(uint8_t *bytes, uint64_t number)
-{
-	for (int i = 0; i < 8; i++)
-		bytes[i] = (uint8_t)(number >> (56 - 8 * i));
+	made = identity_mix(known ^ (uint64_t)getpid() << 32);
+	struct ctx_table_header *header = table_map.header;
+	if (header && !atomic_load_explicit(&header->identity_number, memory_order_relaxed))
+		atomic_store_explicit(&header->identity_number, made, memory_order_relaxed);
+	return made;
 }
 
 /*
@@ -125,11 +115,10 @@ static const struct identity *identity_of(const struct ctx_context *ctx, struct 
 		*ret_trace = ((const struct identity *)value)->trace;
 	} else {
 		value = NULL;
-		put_number(ret_trace->id, process);
-		put_number(ret_trace->id + 8, mix_number(process ^ own));
+		identity_trace(process, own, ret_trace->id);
 		ret_trace->sampled = true; /* set where a trace begins; else it is passed on */
 	}
-	put_number(ret_trace->span, mix_number(process + own) | 1);
+	identity_span(process, own, ret_trace->span);
 	return value;
 }
 
@@ -237,7 +226,7 @@ static uint64_t clock_number(void)
 	struct stat space;
 
 	/* Before Linux 5.6 there are no time namespaces. */
-	return boot && !stat("/proc/self/ns/time", &space) ? mix_number(boot ^ space.st_ino) : boot;
+	return boot && !stat("/proc/self/ns/time", &space) ? identity_mix(boot ^ space.st_ino) : boot;
 }
 
 /*
@@ -644,9 +633,9 @@ static int add_identity(const struct ctx_context **ctx, const struct received *r
 	strcpy(identity->tracestate, tracestate);
 	if (!received->has_trace) {
 		uint64_t process = process_number();
-		put_number(identity->trace.id, process);
-		put_number(identity->trace.id + 8,
-			   mix_number(process ^ (uintptr_t)identity ^ clock_now_ns()));
+		identity_put(identity->trace.id, process);
+		identity_put(identity->trace.id + 8,
+			     identity_mix(process ^ (uintptr_t)identity ^ clock_now_ns()));
 		identity->trace.sampled = true;
 	}
 	return add_value(ctx, &identity_key, identity);
@@ -692,6 +681,18 @@ static int add_values(const struct ctx_context **ctx, struct received *received)
 	return result;
 }
 
+/* Shows in the table the identity that the context has from ctx_extract. */
+static void show_identity(const struct ctx_context *ctx)
+{
+	uint64_t id = ctx_id(ctx);
+	void *value;
+
+	if (!id || ctx_value(ctx, &identity_key, &value))
+		return;
+	const struct identity *identity = value;
+	table_note_identity((uint32_t)id, (uint32_t)(id >> 32), identity->trace.id, identity->trace.span);
+}
+
 static int make_context(const struct ctx_context *parent, struct received *received, const char *label,
 			const void *site, struct ctx_context **ret_ctx)
 {
@@ -706,6 +707,8 @@ static int make_context(const struct ctx_context *parent, struct received *recei
 		result = received->has_timeout
 				 ? context_with_deadline(ctx, received->deadline_ns, label, site, ret_ctx)
 				 : context_with_cancel(ctx, label, site, ret_ctx);
+	if (!result && received->any)
+		show_identity(*ret_ctx);
 	ctx_unref(ctx);
 	return result;
 }

@@ -11,11 +11,14 @@
  * any enter runs it. With DEFER_TASKRUN only an enter that waits runs it, and it runs as much as the enter
  * waits for. So the enter waits for the whole chunk with a timeout of zero, which never blocks.
  */
+#include "cause.h"
 #include "chain.h"
 #include "memory.h"
 #include "note.h"
 #include "park.h"
 #include "park_queue.h"
+#include "past.h"
+#include "past_operation.h"
 #include "plan.h"
 #include "queue.h"
 #include "ring.h"
@@ -40,6 +43,10 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
 	if (origin)
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
+	/* A ring that is closed has batches for contexts that are live. */
+	const struct ctx_context *ctx = origin ? origin->watch.ctx : NULL;
+	if (ctx && atomic_load_explicit(&ctx->state, memory_order_acquire) & STATE_ERRNO)
+		batch->origin_id = ctx_id(cause_origin(ctx));
 	list_append(&ring->done.batches, &batch->link);
 	return batch;
 }
@@ -364,6 +371,8 @@ static void run_batch(struct ctx_ring *ring)
 			break;
 		list_remove(&group->link);
 		group->batch = batch;
+		if (group->held)
+			past_write_origin(group->watch.ctx);
 		if (group->parked_count)
 			gather_parked(group, batch);
 		group->parked_ended = true;
@@ -442,6 +451,7 @@ void batch_report(struct ctx_ring *ring)
 		publish_batch(ring, &record);
 		usdt_batch_end(ring, (uint32_t)record.ctx_id, (uint32_t)(record.ctx_id >> 32),
 			       record.cancelled, record.reap_ns);
+		past_write_batch(ring, batch);
 		if (batch == ring->done.newest) {
 			ring->done.last_batch = record;
 			ring->done.have_last_batch = true;

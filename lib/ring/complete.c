@@ -8,6 +8,7 @@
 #include "note.h"
 #include "park.h"
 #include "park_queue.h"
+#include "past_operation.h"
 #include "record.h"
 #include "ring.h"
 #include "usdt.h"
@@ -132,6 +133,7 @@ static void finish_operation(struct ctx_ring *ring, struct operation *op, int re
 		end = op->marks & OP_TIMED_OUT ? CTX_OP_TIMEOUT : group_op_end(op->group);
 	if (op->timer)
 		op_timer_stop(ring, op);
+	past_operation_ended(ring, &ring->ops.slots[op->slot], res);
 	slot_release(ring, op);
 	deliver_final(ring, op, res, flags, end, listener_of(op), ret_completion);
 }
@@ -153,6 +155,7 @@ static bool deliver_cancelled(struct ctx_ring *ring, const struct io_uring_cqe *
 	op->group->in_kernel--;
 	ring->ops.in_kernel--;
 	note_batch(op, true);
+	past_operation_ended(ring, &ring->ops.slots[op->slot], cqe->res);
 	slot_release(ring, op);
 	deliver_final(ring, op, cqe->res, cqe->flags, group_op_end(op->group), NULL, NULL);
 	return true;
@@ -228,8 +231,10 @@ void complete_deliver_ready(struct ctx_ring *ring, struct operation *op)
 		park_queue_leave(op);
 	if (op->timer)
 		op_timer_stop(ring, op);
-	if (op->slot)
+	if (op->slot) {
+		past_operation_ended(ring, &ring->ops.slots[op->slot], op->res);
 		slot_release(ring, op);
+	}
 	deliver_final(ring, op, op->res, 0, (enum ctx_op_end)op->end, listener_of(op), NULL);
 }
 
@@ -305,6 +310,7 @@ unsigned complete_deliver_queued(struct ctx_ring *ring)
 
 	if (__builtin_expect(spilled != 0, 0))
 		return deliver_with_spill(ring, spilled + ready);
+	past_operations_queued(ring, head, end);
 	while (head != end) {
 		const struct io_uring_cqe *cqe = &cqes[head & mask];
 		if (__builtin_expect(!deliver_plain(ring, cqe, khead, head + 1), 0))

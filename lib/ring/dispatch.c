@@ -43,6 +43,7 @@ unsigned dispatch_deliver(struct ctx_ring *ring)
 {
 	unsigned delivered = 0;
 
+	ring->done.past_ns = 0;
 	mailbox_reset(ring->mailbox);
 	if (__builtin_expect(mailbox_pending(ring->mailbox), 0))
 		deliver_mail(ring);

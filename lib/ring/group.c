@@ -121,7 +121,8 @@ static void group_context_released(struct watch *watch)
 	}
 }
 
-const struct watch_ops group_watch_ops = {.done = group_context_done, .released = group_context_released};
+const struct watch_ops group_watch_ops = {
+	.done = group_context_done, .released = group_context_released, .quiet = true};
 
 static void fire_deadline(struct ctx_ring *ring, struct ring_timer *timer, uint64_t now_ns)
 {

@@ -107,6 +107,7 @@ struct batch {
 	struct ctx_batch record;
 	struct tally *tally; /* a reference: hears of the batch's report */
 	uint64_t start_ns;
+	uint64_t origin_id; /* the context with which the end began that the batch is for */
 	bool spare; /* it is ring->done.spare, which is used when there is no memory */
 };
 
@@ -234,6 +235,7 @@ struct ring_done {
 	struct list batches_over; /* batches whose operations have all ended: to be reported */
 	struct batch *newest;	  /* the newest of all batches in these lists; NULL: it has been reported */
 	struct batch spare;	  /* the batch that is used when there is no memory */
+	uint64_t past_ns; /* the time of the turn, for the journal; 0: not looked at yet, see past_operation.h */
 	struct ctx_batch last_batch;
 };
 

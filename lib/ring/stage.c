@@ -15,6 +15,7 @@
 #include "greet.h"
 #include "park.h"
 #include "park_queue.h"
+#include "past_operation.h"
 #include "queue.h"
 #include "record.h"
 #include "ring.h"
@@ -696,7 +697,7 @@ int stage_push(struct ctx_ring *ring)
 	if (__builtin_expect(ring->adopted, 0) && (uring_chain_open(ring->uring) || !greet_kernel(ring)))
 		return list_empty(&ring->ops.waiting) ? 0 : -EBUSY;
 	if (!list_empty(&ring->ops.waiting) && !ring->ops.barrier) {
-		uint64_t now_ns = clock_coarse_ns();
+		uint64_t now_ns = past_submit_ns();
 		pushed = push_plain_noted(ring, now_ns);
 		if (__builtin_expect(!list_empty(&ring->ops.waiting), 0))
 			pushed += push_units(ring, now_ns);

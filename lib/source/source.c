@@ -155,8 +155,8 @@ static void source_context_released(struct watch *watch)
 	}
 }
 
-static const struct watch_ops source_watch_ops = {.done = source_context_done,
-						  .released = source_context_released};
+static const struct watch_ops source_watch_ops = {
+	.done = source_context_done, .released = source_context_released, .quiet = true};
 
 /* ---- making one */
 
@@ -203,10 +203,13 @@ static int begin_watching(struct source *source, uint32_t events)
 	return poller_add(&source->entry);
 }
 
-int source_begin(struct source *source, const struct source_request *request, struct ctx_context **ret_ctx)
+int source_begin(struct source *source, struct source_request *request, struct ctx_context **ret_ctx)
 {
 	struct ctx_context *ctx;
-	int error = context_new_source(request->parent, request->label, request->site, &ctx);
+
+	request->watched.kind = source->ops->kind;
+	int error =
+		context_new_source(request->parent, request->label, request->site, &request->watched, &ctx);
 
 	if (error) {
 		source_discard(source);

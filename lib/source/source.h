@@ -78,8 +78,9 @@ struct source_request {
 	const char *label;
 	const void *site;
 	uint32_t events;
+	struct watched watched; /* its kind is set by source_begin */
 };
-int source_begin(struct source *source, const struct source_request *request, struct ctx_context **ret_ctx);
+int source_begin(struct source *source, struct source_request *request, struct ctx_context **ret_ctx);
 
 /* Frees a source that was not given to source_begin; stopped is called. */
 void source_discard(struct source *source);

@@ -62,7 +62,7 @@ static int check_file(const struct ctx_ring *ring, int fd)
 	return 0;
 }
 
-static int fd_begin(const struct source_request *request, const struct source_ops *ops, struct ctx_ring *ring,
+static int fd_begin(struct source_request *request, const struct source_ops *ops, struct ctx_ring *ring,
 		    int fd, struct ctx_context **ret_ctx)
 {
 	struct source *source = source_new(sizeof(*source), ops, ring);
@@ -70,6 +70,8 @@ static int fd_begin(const struct source_request *request, const struct source_op
 	if (!source)
 		return -ENOMEM;
 	source->fd = fd;
+	request->watched.id = fd;
+	request->watched.detail = request->events;
 	return source_begin(source, request, ret_ctx);
 }
 

@@ -305,6 +305,9 @@ int ctx_with_pressure(const struct ctx_context *parent, struct ctx_ring *ring,
 	pressure_of(source)->trigger = trigger;
 	pressure_of(source)->priority = pressure->priority;
 	source->fd = trigger->fd;
+	request.watched.id = trigger->fd;
+	request.watched.flags = (uint32_t)trigger->resource | (terms.full ? CTX_TABLE_SOURCE_FULL : 0);
+	request.watched.detail = (terms.stall_ns / NS_PER_US) << 32 | terms.window_ns / NS_PER_US;
 	return source_result(CTX_CAUSE_PRESSURE, source_begin(source, &request, ret_ctx));
 }
 

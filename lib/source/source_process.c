@@ -176,5 +176,6 @@ int ctx_with_process(const struct ctx_context *parent, struct ctx_ring *ring, in
 	process->source.owns_fd = true;
 	process->source.file = file_id_of(fd);
 	process->pid = pid_of(fd);
+	request.watched.id = process->pid;
 	return source_result(CTX_CAUSE_PROCESS, source_begin(&process->source, &request, ret_ctx));
 }

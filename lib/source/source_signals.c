@@ -263,7 +263,7 @@ static int block_signals(sigset_t *signals, sigset_t *ret_before)
 	return result;
 }
 
-static int signals_begin(struct signal_source *signals, const struct source_request *request,
+static int signals_begin(struct signal_source *signals, struct source_request *request,
 			 struct ctx_context **ret_ctx)
 {
 	int fd = sys_signalfd(&signals->signals);
@@ -306,6 +306,9 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 		return source_result(CTX_CAUSE_SIGNAL, error);
 	}
 	source->signals = waited;
+	for (int signo = 1; signo < NSIG; signo++)
+		if (sigismember(&waited, signo) == 1)
+			request.watched.detail |= 1ull << (signo - 1);
 	error = signals_begin(source, &request, ret_ctx);
 	if (error || context_error(*ret_ctx)) /* the second: the parent was done */
 		pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -6,7 +6,9 @@
 #include <sys/resource.h>
 
 #include "clock.h"
+#include "control.h"
 #include "file_id.h"
+#include "journal.h"
 #include "lock.h"
 #include "sys.h"
 
@@ -14,6 +16,11 @@
 #define RUN_SMALLEST 64u
 #define RUN_SIZES 15 /* the powers of two from 64 to 2^20 */
 #define RINGS_MAX 1024u
+#define COUNTERS_MAX 4096u
+/* How many entries they hold: 2,800 ends, 36,000 contexts, 400,000 operations. */
+#define ENDS_CHUNKS 128u
+#define CONTEXTS_PAST_CHUNKS 1024u
+#define OPERATIONS_PAST_CHUNKS 4096u
 #define REFILL (TABLE_MAGAZINE_SIZE / 2)
 /* Areas are added to core dumps in steps of this size. */
 #define DUMP_STEP (256 * 1024ull)
@@ -60,6 +67,21 @@ static struct ctx_table_area lay_out_area(uint64_t *offset, uint32_t count, size
 	return area;
 }
 
+/* The chunks of a journal are pages, which the first use of each takes. */
+static struct ctx_table_journal lay_out_journal(uint64_t *offset, uint32_t chunks, size_t entry_size)
+{
+	struct ctx_table_journal journal = {.area = lay_out_area(offset, chunks, CTX_TABLE_CHUNK_SIZE),
+					    .entry_size = (uint32_t)entry_size};
+
+	atomic_init(&journal.area.used, 0);
+	return journal;
+}
+
+static uint32_t shrink_count(uint32_t count, unsigned shrink)
+{
+	return count >> shrink < 4 ? 4 : count >> shrink;
+}
+
 static void lay_out_header(struct ctx_table_header *header, unsigned shrink)
 {
 	uint64_t offset = PAGE;
@@ -74,6 +96,16 @@ static void lay_out_header(struct ctx_table_header *header, unsigned shrink)
 		.operations = lay_out_area(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_operation)),
 		.causes = lay_out_area(&offset, 1u << 16 >> shrink, sizeof(struct ctx_table_cause)),
 		.rings = lay_out_area(&offset, RINGS_MAX, sizeof(struct ctx_table_ring)),
+		.stems = lay_out_area(&offset, CTX_TABLE_STEMS, sizeof(struct ctx_table_stem)),
+		.counters = lay_out_area(&offset, shrink_count(COUNTERS_MAX, shrink),
+					 sizeof(struct ctx_table_counters)),
+		.ends = lay_out_journal(&offset, shrink_count(ENDS_CHUNKS, shrink),
+					sizeof(struct ctx_table_end)),
+		.contexts_past = lay_out_journal(&offset, shrink_count(CONTEXTS_PAST_CHUNKS, shrink),
+						 sizeof(struct ctx_table_context_past)),
+		.operations_past = lay_out_journal(&offset, shrink_count(OPERATIONS_PAST_CHUNKS, shrink),
+						   sizeof(struct ctx_table_operation_past)),
+		.identities = lay_out_area(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_identity)),
 	};
 	header->file_size = offset;
 }
@@ -92,9 +124,9 @@ static uint64_t size_limit(void)
 	return limit;
 }
 
-/* Adds a part of an area to core dumps. Not all of it, because a core dump reads each page of shared memory,
- * and reading a page of a sparse file allocates it. */
-static void show_in_dumps(const struct ctx_table_area *area, uint64_t from, uint64_t to)
+/* Not all of it, because a core dump reads each page of shared memory, and reading a page of a sparse file
+ * allocates it. */
+void table_show_in_dumps(const struct ctx_table_area *area, uint64_t from, uint64_t to)
 {
 	uint64_t size = page_up((uint64_t)area->count * area->record_size);
 
@@ -117,11 +149,24 @@ static void map_areas(struct ctx_table_header *memory, const struct ctx_table_he
 		.operations = (struct ctx_table_operation *)(base + layout->operations.offset),
 		.causes = (struct ctx_table_cause *)(base + layout->causes.offset),
 		.rings = (struct ctx_table_ring *)(base + layout->rings.offset),
+		.stems = (struct ctx_table_stem *)(base + layout->stems.offset),
+		.counters = (struct ctx_table_counters *)(base + layout->counters.offset),
+		.identities = (struct ctx_table_identity *)(base + layout->identities.offset),
 	};
-	show_in_dumps(&layout->contexts, 0, DUMP_STEP);
-	show_in_dumps(&layout->operations, 0, DUMP_STEP);
-	show_in_dumps(&layout->causes, 0, DUMP_STEP);
-	show_in_dumps(&layout->rings, 0, UINT64_MAX);
+	table_show_in_dumps(&layout->contexts, 0, DUMP_STEP);
+	table_show_in_dumps(&layout->operations, 0, DUMP_STEP);
+	table_show_in_dumps(&layout->causes, 0, DUMP_STEP);
+	table_show_in_dumps(&layout->rings, 0, UINT64_MAX);
+	table_show_in_dumps(&layout->stems, 0, UINT64_MAX);
+	table_show_in_dumps(&layout->counters, 0, DUMP_STEP);
+	table_show_in_dumps(&layout->ends.area, 0, UINT64_MAX);
+	/* Slot 1 of both is there from the beginning: of all stems without a slot, and of all writers without
+	 * a record. */
+	strcpy(table_map.stems[CTX_TABLE_STEM_OTHER].text, "other");
+	table_map.counters[1].stem = CTX_TABLE_STEM_OTHER;
+	atomic_store_explicit(&header->stems.used, CTX_TABLE_STEM_OTHER + 1, memory_order_relaxed);
+	atomic_store_explicit(&header->counters.used, 2, memory_order_relaxed);
+	journals_attach(header);
 	atomic_store_explicit(&header->magic, CTX_TABLE_MAGIC, memory_order_release);
 }
 
@@ -170,6 +215,8 @@ static bool ensure_table(void)
 		const char *wish = secure_getenv("CTXRING_TABLE");
 		bool wanted = !wish || strcmp(wish, "0") != 0;
 		phase = wanted && make_table() == 0 ? MADE : ABSENT;
+		if (phase == MADE)
+			control_make();
 		announce = phase == MADE;
 	}
 	return phase == MADE;
@@ -206,7 +253,7 @@ static uint32_t extend_area(struct ctx_table_area *area, uint32_t count)
 	uint64_t after = (uint64_t)(first + count) * area->record_size;
 	uint64_t shown = (before + DUMP_STEP - 1) / DUMP_STEP * DUMP_STEP;
 	uint64_t needed = (after + DUMP_STEP - 1) / DUMP_STEP * DUMP_STEP;
-	show_in_dumps(area, shown ? shown : DUMP_STEP, needed);
+	table_show_in_dumps(area, shown ? shown : DUMP_STEP, needed);
 	atomic_store_explicit(&area->used, first + count, memory_order_release);
 	return first;
 }
@@ -266,6 +313,23 @@ void table_spill(void)
 	release_slots(&table_magazine, TABLE_MAGAZINE_SIZE - REFILL);
 	lock_release(&table_lock);
 	table_keep();
+}
+
+void table_note_identity(uint32_t slot, uint32_t generation, const uint8_t trace[16], const uint8_t sender[8])
+{
+	struct ctx_table_identity *record = &table_map.identities[slot];
+
+	/* used is one more than the highest slot that has one. */
+	struct ctx_table_area *area = &table_map.header->identities;
+	uint32_t used = atomic_load_explicit(&area->used, memory_order_relaxed);
+	while (used <= slot && !atomic_compare_exchange_weak(&area->used, &used, slot + 1))
+		;
+	atomic_store_explicit(&record->generation, 0, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst);
+	memcpy(record->trace, trace, sizeof(record->trace));
+	memcpy(record->sender, sender, sizeof(record->sender));
+	/* The partner is the reader, which loads it before and after its copy. */
+	atomic_store_explicit(&record->generation, generation, memory_order_release);
 }
 
 /* ---- causes, rings, operations */
@@ -390,10 +454,12 @@ void table_operations_free(uint32_t first, uint32_t count)
 static void fork_prepare(void)
 {
 	lock_acquire(&table_lock);
+	journals_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+	journals_fork_parent();
 	lock_release(&table_lock);
 }
 
@@ -404,6 +470,8 @@ static void fork_child(void)
 		sys_close(table_fd);
 	table_fd = -1;
 	table_map = (struct table_map){0};
+	control_forget();
+	journals_forget();
 	table_magazine.count = 0;
 	free_contexts = free_causes = 0;
 	memset(free_runs, 0, sizeof(free_runs));

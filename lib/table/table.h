@@ -32,6 +32,9 @@ struct table_map {
 	struct ctx_table_operation *operations;
 	struct ctx_table_cause *causes;
 	struct ctx_table_ring *rings;
+	struct ctx_table_stem *stems;
+	struct ctx_table_counters *counters;
+	struct ctx_table_identity *identities;
 };
 
 extern struct table_map table_map;
@@ -85,6 +88,13 @@ static inline void table_context_free(uint32_t slot)
 }
 
 /*
+ * Notes the identity that a context got. To be called by the thread that has just made the context, before
+ * another thread knows of it.
+ */
+void table_note_identity(uint32_t slot, uint32_t generation, const uint8_t trace[16],
+			 const uint8_t sender[8]);
+
+/*
  * Readers that check seq before and after their copy see all stores between these two calls or none. One
  * writer at a time. The partner is copy_record() in tools/read/reader.c.
  */
@@ -111,6 +121,9 @@ static inline void table_write_end_of(_Atomic uint32_t *seq, uint32_t before)
 {
 	atomic_store_explicit(seq, before + 2, memory_order_release);
 }
+
+/* Adds a part of an area, in bytes, to core dumps. */
+void table_show_in_dumps(const struct ctx_table_area *area, uint64_t from, uint64_t to);
 
 /* Takes a record for the text of a cause. 0: there is none. */
 uint32_t table_cause_new(void);

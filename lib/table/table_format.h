@@ -6,7 +6,8 @@
  *
  * Each process that uses the library keeps one memfd, mapped shared and named so
  * that /proc/PID/maps shows "/memfd:ctxring (deleted)". It is a header followed
- * by four arrays of fixed-size records: contexts, operations, causes and rings.
+ * by arrays of fixed-size records: contexts, operations, causes, rings, stems of
+ * labels and counters, and by three journals of what is past.
  * The file is sparse, has its final size from the start and carries the seals
  * F_SEAL_FUTURE_WRITE|SHRINK|GROW|SEAL, so that nobody but its process, which
  * mapped it before sealing, can write it, and nobody can cut it under a reader.
@@ -17,7 +18,7 @@
  * sequence count: read seq, which must be even, copy, and read seq again; if it
  * changed, try again a bounded number of times, then skip the record. Indexes in records may be stale or
  * nonsense: check them, and check the generation of the record that they lead to.
- * Slot 0 of every area is never used, so that 0 can say "none".
+ * Slot 0 of every area but those of journals is never used, so that 0 can say "none".
  *
  * Fields that are _Atomic are stored outside a sequence count, or read without one. They have the size and
  * the place of plain ones. A copy is made through pointers to _Atomic, and may then be read as anything is.
@@ -40,7 +41,7 @@
 #define CTX_TABLE_HOST_SIZE 64
 
 /* One area: count records of record_size bytes each, from offset on. used is one more than the highest slot
- * that was ever in use. */
+ * that was ever in use, and 0 when none was. */
 struct ctx_table_area {
 	uint64_t offset;
 	uint32_t record_size;
@@ -64,8 +65,9 @@ struct ctx_table_area {
  * and whose serial is no longer there.
  */
 struct ctx_table_journal {
-	struct ctx_table_area area; /* its records are the chunks, from slot 0 on */
-	_Atomic uint64_t serial;    /* the last one that was given */
+	struct ctx_table_area area;	 /* its records are the chunks, from slot 0 on */
+	_Atomic uint64_t serial;	 /* the last one that was given */
+	_Atomic uint64_t overwritten_ns; /* the time of the latest entry that was overwritten; 0: none was */
 	uint32_t entry_size;
 	uint32_t reserved;
 };
@@ -97,6 +99,10 @@ struct ctx_table_header {
 	struct ctx_table_journal ends;		/* of struct ctx_table_end */
 	struct ctx_table_journal contexts_past; /* of struct ctx_table_context_past, while a recording runs */
 	struct ctx_table_journal operations_past; /* of struct ctx_table_operation_past, likewise */
+	struct ctx_table_area identities;	  /* the record of a context has the context's slot */
+	/* From which ctx_inject(3) computes the identities of this process, see lib/table/identity.h. 0:
+	 * it has not given one to anybody yet. */
+	_Atomic uint64_t identity_number;
 };
 
 /* How a context was made. */
@@ -131,15 +137,48 @@ struct ctx_table_context {
 	uint64_t created_ns;	      /* CLOCK_MONOTONIC_COARSE */
 	_Atomic uint64_t deadline_ns; /* in force; UINT64_MAX: none. Stored also outside the sequence */
 	uint64_t site;		      /* return address of the call that made it */
-	uint64_t done_ns;	      /* this and done_* below are valid with CTX_TABLE_OWN */
-	_Atomic uint64_t done_site;   /* while the context is live, the process uses this field itself */
-	uint32_t done_tid;
+	union {
+		uint64_t done_ns;	/* this and done_* below are valid with CTX_TABLE_OWN */
+		uint64_t source_detail; /* this and source_* below are valid of a source, see below */
+	};
+	_Atomic uint64_t done_site; /* while the context is live, the process uses this field itself */
+	union {
+		uint32_t done_tid;
+		uint32_t source_flags;
+	};
 	uint32_t cause_slot; /* the record of its text and error; 0: it has neither */
 	uint8_t kind;	     /* enum ctx_table_kind */
 	uint8_t cause_kind;  /* enum ctx_cause_kind */
 	uint16_t stem;	     /* slot of the stem of its label, see struct ctx_table_stem */
-	int32_t cause_code;
+	union {
+		int32_t cause_code;
+		int32_t source_id;
+	};
 	char label[CTX_TABLE_LABEL_SIZE]; /* ends with a NUL; may be empty */
+};
+
+/*
+ * What a source watches, while it is CTX_TABLE_LIVE and not 0 in cause_kind, which is the kind of the cause
+ * that it would end with:
+ *
+ * CTX_CAUSE_HANGUP, CTX_CAUSE_FD: source_id is the descriptor, source_detail has the events, POLL* of
+ * poll(2). CTX_CAUSE_PROCESS: source_id is the pid as the process itself has it; 0: not known.
+ * CTX_CAUSE_SIGNAL: bit N - 1 of source_detail stands for signal N.
+ * CTX_CAUSE_PRESSURE: source_id is the descriptor of the file; source_detail has the time of stalls in its
+ * high half and the window in its low half, in microseconds; source_flags is enum ctx_resource, and
+ * CTX_TABLE_SOURCE_FULL where all tasks must stall.
+ */
+#define CTX_TABLE_SOURCE_FULL 0x100u
+
+/*
+ * The identity that ctx_extract(3) gave to a context, and so to all below it. It is valid while the context
+ * of its slot has that generation.
+ */
+struct ctx_table_identity {
+	_Atomic uint32_t generation; /* stored last; 0 while the record is written */
+	uint32_t reserved;
+	uint8_t trace[16];
+	uint8_t sender[8]; /* the sender's span; all zero: the trace began here */
 };
 
 /* A cause that has a text, an error of its own, or began on another host. Tables of earlier libraries lack
@@ -203,7 +242,7 @@ struct ctx_table_ring {
 /*
  * The stem of a label is what many labels have in common: the label with "*" for what counts or names a
  * single case (table_stem_of() in stem.h has the rules). There are few, and they stay as long as the process.
- * Slot 0 is the stem of contexts without a label, slot 1 that of all whose stem has no slot.
+ * Slot 0 is the stem of contexts without a label and has no text, slot 1 that of all whose stem has no slot.
  */
 struct ctx_table_stem {
 	char text[CTX_TABLE_LABEL_SIZE]; /* constant once area.used has published it */
@@ -226,6 +265,7 @@ struct ctx_table_stem {
  * What one writer, a thread or a ring, has counted for one stem. The sum over all records of a stem is what
  * the process has counted. A record stays when its writer ends, and may be continued by another one. Counters
  * only grow; each is stored by itself, so that a reader may see the end of something before its beginning.
+ * Slot 1 is of the stem CTX_TABLE_STEM_OTHER. All writers that found no record free share it.
  */
 struct ctx_table_counters {
 	uint32_t stem;
@@ -252,8 +292,10 @@ enum ctx_table_end_type {
 
 /*
  * An end that began with a context, or a batch of cancels that one led to. Both name the context; the batch
- * may be of one below that with which the end began. An end by a call is left out where nobody could notice
- * it: nothing was below the context or waited for it, it had no operations, and no reason was given.
+ * may be of one below that with which the end began, and of others that ended at about the same time. An end
+ * by a call is left out where nobody could notice it: no context was below it, nobody waited for it or had
+ * registered a callback, it had no operations, and no reason was given. Where only operations could notice
+ * it, the ring writes it with the batch.
  */
 struct ctx_table_end {
 	uint32_t type; /* enum ctx_table_end_type */
@@ -276,46 +318,63 @@ struct ctx_table_end {
 			uint16_t stem;
 			int32_t cause_pid; /* the process that ended it; 0: this one */
 			uint32_t cause_uid;
+			uint32_t below; /* how many contexts ended with it at once */
+			uint32_t reserved;
 			char label[CTX_TABLE_LABEL_SIZE];
-			char text[64]; /* of the cause, cut short */
+			char text[64]; /* of the cause, cut short; with " (on HOST)" if another host began it
+					*/
 		} end;
 		struct {
 			uint64_t submit_ns, reap_ns; /* the rest as in struct ctx_batch */
 			uint32_t ring;		     /* the slot of its record */
 			uint32_t operations, unsent, timed, sqes, enters, cancelled, finished;
+			uint32_t origin_slot; /* the context with which the end began */
+			uint32_t origin_generation;
 		} batch;
 	};
 };
 
-/* A context, written when it is freed while a recording runs. What is still there is in the area of contexts.
+/*
+ * A context, written when it is freed while a recording runs. What is still there is in the area of contexts.
+ * It is the record, with other fields in the places of seq and cause_slot, so that it is written by one copy.
  */
 struct ctx_table_context_past {
-	uint32_t slot, generation;
-	uint32_t parent_slot, parent_generation;
-	uint32_t creator_tid, done_tid;
-	uint64_t created_ns;
-	uint64_t done_ns; /* 0: it never ended, or with its parent: see state */
-	uint64_t freed_ns;
-	uint64_t site, done_site;
+	uint32_t slot;
+	uint32_t generation;
 	uint32_t state; /* as in struct ctx_table_context */
-	int32_t cause_code;
-	uint8_t kind, cause_kind;
-	uint16_t stem;
+	uint32_t parent_slot;
+	uint32_t parent_generation;
+	uint32_t creator_tid;
+	uint64_t created_ns;
+	uint64_t deadline_ns;
+	uint64_t site;
+	uint64_t done_ns; /* this and done_* below, cause_kind and cause_code are valid with CTX_TABLE_OWN */
+	uint64_t done_site; /* without, it is nonsense */
+	uint32_t done_tid;
 	uint32_t reserved;
+	uint8_t kind;
+	uint8_t cause_kind;
+	uint16_t stem;
+	int32_t cause_code;
 	char label[CTX_TABLE_LABEL_SIZE];
+	uint64_t freed_ns; /* of a context whose end was its own only a time that is not later */
+	uint8_t trace[16]; /* as in struct ctx_table_identity; all zero: it has no identity of its own */
+	uint8_t sender[8];
 };
 
-/* An operation, written at its final completion while a recording runs. */
+/* An operation, written when its final completion is delivered while a recording runs. It is the record, too.
+ */
 struct ctx_table_operation_past {
-	uint32_t context_slot, context_generation;
-	uint64_t since_ns; /* when it was submitted */
-	uint64_t end_ns;   /* when its completion was seen */
-	int32_t result;	   /* as in the CQE */
+	int32_t result; /* as in the CQE */
+	uint32_t context_slot;
+	uint32_t context_generation;
 	int32_t fd;
 	uint8_t opcode;
 	uint8_t flags; /* CTX_TABLE_OP_* as they were last */
 	uint16_t ring;
 	uint32_t reserved;
+	uint64_t since_ns; /* when it was submitted */
+	uint64_t end_ns;   /* when its completion was seen */
 };
 
 /*

@@ -17,7 +17,7 @@ static void taskgroup_context_done(struct watch *watch, struct deferred_list *la
 		taskgroup_refuse_starters(group);
 }
 
-static const struct watch_ops taskgroup_watch_ops = {.done = taskgroup_context_done};
+static const struct watch_ops taskgroup_watch_ops = {.done = taskgroup_context_done, .quiet = true};
 
 /* ---- making */
 

@@ -19,7 +19,7 @@
 static inline void be_bounded(void)
 {
 	signal(SIGALRM, SIG_DFL); /* Check has a handler */
-	alarm(30);
+	alarm(100);
 }
 
 /* What a child finds: a context with one below it. */

@@ -113,7 +113,7 @@ struct ctx_table_header *test_own_table(void)
 	if (!maps)
 		abort();
 	while (fgets(line, sizeof(line), maps))
-		if (strstr(line, "/memfd:" CTX_TABLE_MEMFD_NAME) && strstr(line, " 00000000 "))
+		if (strstr(line, "/memfd:" CTX_TABLE_MEMFD_NAME " (deleted)") && strstr(line, " 00000000 "))
 			start = strtoul(line, NULL, 16);
 	fclose(maps);
 	struct ctx_table_header *header = (struct ctx_table_header *)start;
@@ -355,7 +355,7 @@ TCase *test_case_cold(Suite *suite, const char *name)
 {
 	TCase *test_case = tcase_create(name);
 
-	tcase_set_timeout(test_case, 60);
+	tcase_set_timeout(test_case, 180);
 	tcase_add_checked_fixture(test_case, count_before, leak_check);
 	suite_add_tcase(suite, test_case);
 	return test_case;

@@ -72,7 +72,7 @@ extern const struct test_program test_programs[] __attribute__((weak)); /* the l
 unsigned test_mode(void);
 
 /*
- * A test case of suite with the leak check and a time limit of a minute for each
+ * A test case of suite with the leak check and a time limit of three minutes for each
  * test. Before each test the library is warmed up: table made, timer thread started.
  */
 TCase *test_case(Suite *suite, const char *name);

@@ -6,7 +6,7 @@
 
 #include "ctxring.h"
 
-#define HEADER_ROOM 512
+#define HEADER_ROOM 1024
 
 size_t made_table_size(uint32_t contexts, uint32_t operations, uint32_t causes, uint32_t rings)
 {
@@ -70,6 +70,31 @@ struct ctx_table_cause *made_table_cause(const struct made_table *table, uint32_
 struct ctx_table_ring *made_table_ring(const struct made_table *table, uint32_t slot)
 {
 	return record(table, &made_table_header(table)->rings, slot);
+}
+
+size_t made_table_counters_size(uint32_t stems, uint32_t counters)
+{
+	return stems * sizeof(struct ctx_table_stem) + counters * sizeof(struct ctx_table_counters);
+}
+
+void made_table_add_counters(struct made_table *table, uint32_t stems, uint32_t counters)
+{
+	struct ctx_table_header *header = made_table_header(table);
+	uint64_t at = place(&header->stems, table->size, sizeof(struct ctx_table_stem), stems);
+
+	table->size = place(&header->counters, at, sizeof(struct ctx_table_counters), counters);
+	header->file_size = table->size;
+	strcpy(made_table_stem(table, CTX_TABLE_STEM_OTHER)->text, "other");
+}
+
+struct ctx_table_stem *made_table_stem(const struct made_table *table, uint32_t slot)
+{
+	return record(table, &made_table_header(table)->stems, slot);
+}
+
+struct ctx_table_counters *made_table_counters(const struct made_table *table, uint32_t slot)
+{
+	return record(table, &made_table_header(table)->counters, slot);
 }
 
 struct ctx_table_context *made_table_add_context(const struct made_table *table, uint32_t slot,

@@ -26,6 +26,15 @@ struct ctx_table_operation *made_table_operation(const struct made_table *table,
 struct ctx_table_cause *made_table_cause(const struct made_table *table, uint32_t slot);
 struct ctx_table_ring *made_table_ring(const struct made_table *table, uint32_t slot);
 
+/*
+ * Adds room for stems and counters behind the table, at bytes that the caller has and that are zeroed, too:
+ * made_table_counters_size(). Slots 0 and 1 of stems, and 0 of counters, are counted.
+ */
+size_t made_table_counters_size(uint32_t stems, uint32_t counters);
+void made_table_add_counters(struct made_table *table, uint32_t stems, uint32_t counters);
+struct ctx_table_stem *made_table_stem(const struct made_table *table, uint32_t slot);
+struct ctx_table_counters *made_table_counters(const struct made_table *table, uint32_t slot);
+
 /* Fills a slot with a live context of generation 1, made at_ns; parent_slot 0: a root. */
 struct ctx_table_context *made_table_add_context(const struct made_table *table, uint32_t slot,
 						 uint32_t parent_slot, const char *label, uint64_t at_ns);

@@ -128,7 +128,7 @@ char *format_cause(const struct process *process, const struct reader_context *c
 		append(&text, ", by thread %" PRIu32, origin->record.done_tid);
 	if (origin->record.done_site)
 		append(&text, ", at %s",
-		       site_text(&process->sites, origin->record.done_site, site, sizeof(site)));
+		       site_name_text(process, origin->record.done_site, site, sizeof(site)));
 	return buffer;
 }
 
@@ -207,12 +207,15 @@ char *format_process(const struct process *process, char buffer[TEXT_SIZE])
 {
 	const struct snapshot *snapshot = &process->snapshot;
 	struct text text = begin_text(buffer);
-	char escaped[256], time[16];
+	char escaped[256], part[24] = "", time[16];
 
+	if (snapshot->selected_count < snapshot->context_count)
+		snprintf(part, sizeof(part), "%" PRIu32 " of ", snapshot->selected_count);
 	append(&text,
-	       "%d %s (uid %u%s): %" PRIu32 " context%s, %" PRIu32 " live, %" PRIu32 " operation%s in flight",
+	       "%d %s (uid %u%s): %s%" PRIu32 " context%s, %" PRIu32 " live, %" PRIu32
+	       " operation%s in flight",
 	       (int)process->pid, escape(process->name, escaped, sizeof(escaped)), (unsigned)process->uid,
-	       process->is_core ? ", core file" : "", snapshot->context_count,
+	       process->is_core ? ", core file" : "", part, snapshot->context_count,
 	       plural(snapshot->context_count), snapshot->live_count, snapshot->operation_count,
 	       plural(snapshot->operation_count));
 	if (!process->is_core)

@@ -12,8 +12,10 @@
 
 #include "format.h"
 #include "names.h"
-#include "select.h"
 #include "service.h"
+#include "target.h"
+#include "users.h"
+#include "watched.h"
 
 /* jansson's integers are signed. A number that is too great for them becomes the greatest. */
 static json_t *number_json(uint64_t value)
@@ -28,7 +30,7 @@ static json_t *text_or_null(const char *text)
 
 static json_t *escaped_json(const char *text)
 {
-	char buffer[ESCAPED_SIZE];
+	char buffer[4 * sizeof(((struct site_name *)0)->file)];
 
 	return json_string(escape(text, buffer, sizeof(buffer)));
 }
@@ -49,7 +51,29 @@ static json_t *site_json(const struct process *process, uint64_t site)
 	return site ? json_string(site_text(&process->sites, site, text, sizeof(text))) : json_null();
 }
 
-static json_t *cause_json(const struct process *process, const struct reader_context *context)
+json_t *site_name_json(const struct process *process, uint64_t site)
+{
+	struct site_name name;
+	json_t *object;
+
+	if (!site_name(process, site, &name))
+		return json_null();
+	object = json_object();
+	json_object_set_new(object, "function", name.function[0] ? escaped_json(name.function) : json_null());
+	json_object_set_new(object, "offset", name.function[0] ? number_json(name.offset) : json_null());
+	json_object_set_new(object, "file", name.file[0] ? escaped_json(name.file) : json_null());
+	json_object_set_new(object, "line", name.file[0] ? json_integer(name.line) : json_null());
+	return object;
+}
+
+/* Sets what is known of a place. Its name takes time, and is null unless named says so. */
+static void add_site(json_t *object, const struct process *process, uint64_t site, bool named)
+{
+	json_object_set_new(object, "site", site_json(process, site));
+	json_object_set_new(object, "site_name", named ? site_name_json(process, site) : json_null());
+}
+
+static json_t *cause_json(const struct process *process, const struct reader_context *context, bool named)
 {
 	const struct reader_context *origin = origin_of(process, context);
 	const struct ctx_table_cause *own;
@@ -72,7 +96,7 @@ static json_t *cause_json(const struct process *process, const struct reader_con
 	json_object_set_new(cause, "text", own && own->text[0] ? escaped_json(own->text) : json_null());
 	json_object_set_new(cause, "host", own && own->host[0] ? escaped_json(own->host) : json_null());
 	json_object_set_new(cause, "tid", number_json(origin->record.done_tid));
-	json_object_set_new(cause, "site", site_json(process, origin->record.done_site));
+	add_site(cause, process, origin->record.done_site, named);
 	json_object_set_new(cause, "time_ns", number_json(origin->record.done_ns));
 	json_object_set_new(cause, "ago_ns", number_json(age_ns(process, origin->record.done_ns)));
 	return cause;
@@ -148,7 +172,7 @@ static json_t *joined_json(const struct process *process, const struct reader_co
 	return object;
 }
 
-static json_t *context_json(struct process *process, const struct reader_context *context)
+static json_t *context_json(struct process *process, const struct reader_context *context, bool named)
 {
 	const struct ctx_table_context *record = &context->record;
 	bool bounded = record->deadline_ns != UINT64_MAX;
@@ -162,9 +186,11 @@ static json_t *context_json(struct process *process, const struct reader_context
 	json_object_set_new(object, "orphan", json_boolean(context->orphan));
 	json_object_set_new(object, "depth", json_integer(context->depth));
 	json_object_set_new(object, "label", escaped_json(record->label));
+	json_object_set_new(object, "selected", json_boolean(!context->beside));
 	json_object_set_new(object, "kind", json_string(context_kind_name(record->kind)));
+	json_object_set_new(object, "watches", watched_json(process, context));
 	json_object_set_new(object, "state", json_string(state_name(record->state)));
-	json_object_set_new(object, "cause", cause_json(process, context));
+	json_object_set_new(object, "cause", cause_json(process, context, named));
 	json_object_set_new(object, "created_ns", number_json(record->created_ns));
 	json_object_set_new(object, "age_ns", number_json(age_ns(process, record->created_ns)));
 	json_object_set_new(object, "deadline_ns", bounded ? number_json(record->deadline_ns) : json_null());
@@ -173,7 +199,7 @@ static json_t *context_json(struct process *process, const struct reader_context
 	json_object_set_new(object, "shared", shared_json(process, context));
 	json_object_set_new(object, "joined", joined_json(process, context));
 	json_object_set_new(object, "creator_tid", json_integer(record->creator_tid));
-	json_object_set_new(object, "site", site_json(process, record->site));
+	add_site(object, process, record->site, named);
 	for (uint32_t i = context->first_operation; i != READER_NONE;
 	     i = process->snapshot.operations[i].next)
 		json_array_append_new(operations, operation_json(process, &process->snapshot.operations[i]));
@@ -232,6 +258,7 @@ static json_t *process_json(const struct process *process)
 	json_object_set_new(object, "pid_inside", json_integer(snapshot->header.pid));
 	json_object_set_new(object, "name", escaped_json(process->name));
 	json_object_set_new(object, "uid", json_integer(process->uid));
+	json_object_set_new(object, "user", escaped_json(user_name(process->uid)));
 	json_object_set_new(object, "core", json_boolean(process->is_core));
 	json_object_set_new(object, "table_version", json_integer(snapshot->header.version));
 	json_object_set_new(object, "now_ns", number_json(process->now_ns));
@@ -252,8 +279,8 @@ static int write_json(json_t *value, size_t flags)
 }
 
 /*
- * Writes the process with all contexts, or with one only, unless that is NULL. Each context is a value of its
- * own: 100,000 of them in one value would take hundreds of megabytes.
+ * Writes the process with all contexts, or with one only, unless that is NULL, and then with names of places.
+ * Each context is a value of its own: 100,000 of them in one value would take hundreds of megabytes.
  */
 static int write_process(struct process *process, const struct reader_context *only, const char *newline)
 {
@@ -264,14 +291,14 @@ static int write_process(struct process *process, const struct reader_context *o
 	putchar('{');
 	failed = write_json(process_json(process), JSON_EMBED);
 	fputs(", \"contexts\": [", stdout);
-	for (uint32_t i = 0; i < snapshot->context_count && !failed; i++) {
+	for (uint32_t i = 0; i < snapshot->shown_count && !failed; i++) {
 		const struct reader_context *context = &snapshot->contexts[snapshot->preorder[i]];
 
 		if (only && only != context)
 			continue;
 		printf("%s%s", separator, newline);
 		separator = ", ";
-		failed = write_json(context_json(process, context), 0);
+		failed = write_json(context_json(process, context, only != NULL), 0);
 	}
 	fputs("]}", stdout);
 	return failed;
@@ -298,21 +325,21 @@ static json_t *unreadable_json(const struct survey *survey)
 int json_print(const struct view_options *options, const struct view *view, struct survey *survey)
 {
 	bool lines = options->watch || options->rounds || view->full_screen;
-	struct selection selection = {0};
+	struct target target = {0};
 	const char *separator = "";
 	int code = EXIT_OK, failed = 0;
 
 	if (options->id)
-		code = select_one(options->id, survey, &selection);
+		code = target_find(options->id, survey, &target);
 	else if (!survey->process_count)
 		code = EXIT_NOTHING;
 	fputs("{\"processes\": [", stdout);
 	for (size_t i = 0; i < survey->process_count && !failed; i++) {
-		if (options->id && selection.process != &survey->processes[i])
+		if (options->id && target.process != &survey->processes[i])
 			continue;
 		printf("%s%s", separator, lines ? "" : "\n");
 		separator = ", ";
-		failed = write_process(&survey->processes[i], selection.context, lines ? "" : "\n");
+		failed = write_process(&survey->processes[i], target.context, lines ? "" : "\n");
 	}
 	printf("],%s\"unreadable\": ", lines ? " " : "\n");
 	failed |= write_json(unreadable_json(survey), 0);

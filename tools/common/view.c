@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include "copies.h"
+#include "facts.h"
 #include "format.h"
 #include "json.h"
 #include "service.h"
+#include "survey_filter.h"
 #include "terminal.h"
 #include "usage.h"
 
@@ -115,6 +117,9 @@ static int take_option(const struct view *view, struct view_options *options, in
 	case 'o':
 		options->operations = true;
 		return -1;
+	case 'r':
+		options->rings = true;
+		return -1;
 	case 'm':
 		options->openmetrics = true;
 		return -1;
@@ -130,6 +135,27 @@ static int take_option(const struct view *view, struct view_options *options, in
 		return fleet_parse_seconds(optarg, &options->fleet_wait_ns)
 			       ? bad_usage(view, "not a time of up to 86400 seconds", optarg)
 			       : -1;
+	case 'a':
+		options->all = true;
+		return -1;
+	case 's':
+		options->sort = optarg;
+		return -1;
+	case 'C':
+		options->columns = optarg;
+		return -1;
+	case 'N':
+		options->no_header = true;
+		return -1;
+	case 'u':
+		options->utc = true;
+		return -1;
+	case 'T':
+		options->theme = optarg;
+		return -1;
+	case 'b':
+		options->by = optarg;
+		return -1;
 	case 'h':
 		fputs(view->help, stdout);
 		return EXIT_OK;
@@ -139,6 +165,53 @@ static int take_option(const struct view *view, struct view_options *options, in
 	}
 }
 
+/* Reads the operands as a selection. -1: go on; else the exit code. */
+static int parse_selection(const struct view *view, struct view_options *options, char *const *operands,
+			   int count)
+{
+	struct selection_error error;
+	char program[32];
+	int result;
+
+	if (!count)
+		return -1;
+	snprintf(program, sizeof(program), "ctxtool %s", view->name);
+	options->selection_text = selection_join(operands, count);
+	result = options->selection_text
+			 ? selection_parse(options->selection_text, &options->selection, &error)
+			 : -ENOMEM;
+	if (!result && options->fleet)
+		result = selection_check_keys(options->selection, SELECTION_ENTRY_KEYS,
+					      "contexts of the fleet", &error);
+	if (!result)
+		return -1;
+	if (result == -ENOMEM) {
+		fprintf(stderr, "ctxtool: not enough memory\n");
+		return EXIT_TROUBLE;
+	}
+	selection_complain(program, options->selection_text, &error);
+	fprintf(stderr, "Try '%s --help'; SELECTION in ctxtool(1) describes the language.\n", program);
+	return EXIT_USAGE;
+}
+
+/* Chooses the columns. -1: go on; else the exit code. */
+static int choose_columns(const struct view *view, struct view_options *options)
+{
+	char message[TEXT_SIZE];
+
+	if (!view->columns)
+		return -1;
+	if ((options->columns || options->sort || options->no_header) && (options->fleet || options->json))
+		return bad_usage(view,
+				 "--columns, --sort and --no-header go with the list of this host's "
+				 "contexts: leave out --fleet and --json",
+				 NULL);
+	if (layout_choose(&options->layout, view->columns, view->default_columns, options->columns,
+			  options->sort ? options->sort : view->default_sort, message))
+		return bad_usage(view, message, NULL);
+	return -1;
+}
+
 static int check_options(const struct view *view, struct view_options *options, int argc, char **argv)
 {
 	if (view->takes_id && optind >= argc)
@@ -146,27 +219,34 @@ static int check_options(const struct view *view, struct view_options *options, 
 				 NULL);
 	if (view->takes_id)
 		options->id = argv[optind++];
-	if (optind < argc)
+	if (view->takes_id && optind < argc)
 		return bad_usage(view, "one operand too many", argv[optind]);
 	if (options->core && options->pid_count)
 		return bad_usage(view, "--core and --pid exclude each other: give one of them", NULL);
-	if (options->fleet && (options->core || options->pid_count || options->operations))
-		return bad_usage(view, "other hosts show no tables: leave out --core, --pid and --operations",
+	if (options->fleet && (options->core || options->pid_count || options->operations || options->rings))
+		return bad_usage(view,
+				 "other hosts show no tables: leave out --core, --pid, --operations and "
+				 "--rings",
 				 NULL);
 	if (options->fleet_wait_ns && !options->fleet)
 		return bad_usage(view, "--timeout goes with --fleet", NULL);
 	if (options->core && options->watch)
 		return bad_usage(view, "a core file does not change: leave out --watch", NULL);
-	return -1;
+	int result = choose_columns(view, options);
+	return result >= 0 ? result : parse_selection(view, options, argv + optind, argc - optind);
 }
 
 /* The options of all commands of this kind. Each command accepts those whose letters are in view->letters. */
 static const struct option all_options[] = {
-	{"pid", required_argument, NULL, 'p'},	 {"core", required_argument, NULL, 'c'},
-	{"json", no_argument, NULL, 'j'},	 {"watch", optional_argument, NULL, 'w'},
-	{"count", required_argument, NULL, 'n'}, {"operations", no_argument, NULL, 'o'},
-	{"openmetrics", no_argument, NULL, 'm'}, {"older", required_argument, NULL, 'O'},
-	{"fleet", optional_argument, NULL, 'F'}, {"timeout", required_argument, NULL, 't'},
+	{"pid", required_argument, NULL, 'p'},	   {"core", required_argument, NULL, 'c'},
+	{"json", no_argument, NULL, 'j'},	   {"watch", optional_argument, NULL, 'w'},
+	{"count", required_argument, NULL, 'n'},   {"operations", no_argument, NULL, 'o'},
+	{"openmetrics", no_argument, NULL, 'm'},   {"older", required_argument, NULL, 'O'},
+	{"rings", no_argument, NULL, 'r'},	   {"fleet", optional_argument, NULL, 'F'},
+	{"timeout", required_argument, NULL, 't'}, {"all", no_argument, NULL, 'a'},
+	{"sort", required_argument, NULL, 's'},	   {"columns", required_argument, NULL, 'C'},
+	{"no-header", no_argument, NULL, 'N'},	   {"utc", no_argument, NULL, 'u'},
+	{"theme", required_argument, NULL, 'T'},   {"by", required_argument, NULL, 'b'},
 	{"help", no_argument, NULL, 'h'},
 };
 #define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))
@@ -234,8 +314,15 @@ static int print_unreadable(const struct view_options *options, const struct sur
 static int print_nothing_found(const struct view_options *options, const struct survey *survey)
 {
 	/* What was named on the command line has its reason printed already. */
-	if (options->core || options->pid_count)
+	if ((options->core || options->pid_count) && !options->selection)
 		return EXIT_NOTHING;
+	if (options->selection) {
+		char shown[4 * ESCAPED_SIZE];
+
+		fprintf(stderr, "ctxtool: nothing is selected by: %s\n",
+			escape(options->selection_text, shown, sizeof(shown)));
+		return EXIT_NOTHING;
+	}
 	fprintf(stderr, "ctxtool: no process with a context table that can be read was found\n");
 	if (survey->strangers)
 		fprintf(stderr,
@@ -260,6 +347,14 @@ int view_survey(const struct view_options *options, struct survey *ret_survey)
 	if (result)
 		survey_free(ret_survey);
 	return result;
+}
+
+void view_select(const struct view_options *options, bool with_ancestors, struct survey *survey)
+{
+	/* What is named by its number is meant. */
+	if (!options->all && !options->core && !options->pid_count)
+		survey_hide_service(survey);
+	survey_filter(survey, options->selection, with_ancestors);
 }
 
 /* Looks at the fleet and prints once. Returns the exit code. */
@@ -304,6 +399,8 @@ static int run_round(const struct view *view, const struct view_options *options
 			result == -ENOENT ? " (is /proc mounted?)" : "");
 		return EXIT_TROUBLE;
 	}
+	if (!view->takes_id)
+		view_select(options, view->keeps_ancestors, &survey);
 	/* The cursor goes to the upper left corner, and the screen is cleared from there. */
 	if (clear)
 		fputs("\033[H\033[J", stdout);
@@ -311,7 +408,8 @@ static int run_round(const struct view *view, const struct view_options *options
 	if (options->json && !view->own_json)
 		code = json_print(options, view, &survey);
 	else if (!survey.process_count && !view->full_screen && !view->always_prints && !options->json &&
-		 !(view->shows_copies && !options->core && !options->pid_count && copies_exist(&survey)))
+		 !(view->shows_copies && !options->core && !options->pid_count &&
+		   copies_exist(&survey, options->selection)))
 		code = print_nothing_found(options, &survey);
 	else
 		code = view->print(options, &survey);
@@ -340,19 +438,30 @@ static int run_rounds(const struct view *view, const struct view_options *option
 	return code;
 }
 
+/* A terminal without a cursor is one that view->screen refuses. On another one there has to be a keyboard. */
+static bool has_screen(const struct view *view, const struct view_options *options)
+{
+	return view->screen && !options->json && terminal()->is_tty &&
+	       (isatty(STDIN_FILENO) || !terminal()->is_screen);
+}
+
 int view_run(const struct view *view, int argc, char **argv)
 {
 	struct view_options options = {0};
 	int code = parse_options(view, &options, argc, argv);
 
+	if (code < 0 && view->check)
+		code = view->check(&options);
 	if (code < 0) {
-		if (view->screen && terminal()->is_screen && isatty(STDIN_FILENO) && !options.json)
+		if (has_screen(view, &options))
 			code = view->screen(&options);
 		else if (options.watch || options.rounds || view->full_screen)
 			code = run_rounds(view, &options);
 		else
 			code = run_round(view, &options, false);
 	}
+	selection_free(options.selection);
+	free(options.selection_text);
 	free(options.pids);
 	return code;
 }

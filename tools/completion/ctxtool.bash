@@ -1,54 +1,100 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
-# bash completion for ctxtool: commands, options, and the contexts and processes that there are now.
+# bash completion for ctxtool: commands and options as its help lists them, and the contexts and processes that there are now,
+# each with what it is.
 
-_ctxtool_ids() { ctxtool ls 2>/dev/null | awk 'NR > 1 && $2 == "live" {print $1}'; }
+# Each function prints lines of a candidate and, after a tab, what it is.
+_ctxtool_commands() { ctxtool --help 2>/dev/null | sed -nE 's/^  ([a-z]+) +(.*)/\1\t\2/p'; }
+# An option that wants a value ends with =.
+_ctxtool_options() {
+	ctxtool ${1:+"$1"} --help 2>/dev/null |
+		sed -nE 's/^ +(-[a-zA-Z], )?(--[a-z][a-z-]*)(\[?=?)[^ ]*( +(.*))?$/\2\3\t\5/; s/^(--[a-z-]+)\[=/\1/; /^--/p'
+}
+# The label of a live context is in the column of that name; the next one, its cause, is a hyphen.
+_ctxtool_live() {
+	awk 'NR == 1 { at = index($0, "LABEL") }
+		NR > 1 && $2 == "live" { label = substr($0, at); sub(/ +-$/, "", label); print $1 "\t" label }'
+}
+_ctxtool_ids() { ctxtool ls 2>/dev/null | _ctxtool_live; }
 # The contexts of all hosts of the fleet.
-_ctxtool_fleet_ids() { ctxtool ls --fleet 2>/dev/null | awk 'NR > 1 && $2 == "live" {print $1}'; }
-_ctxtool_pids() { ctxtool ls 2>/dev/null | awk -F: 'NR > 1 {print $1}' | sort -u; }
+_ctxtool_fleet_ids() { ctxtool ls --fleet 2>/dev/null | awk 'NR > 1 && $2 == "live" {print $1 "\t"}'; }
+_ctxtool_pids() {
+	local pid name
+	for pid in $(ctxtool ls 2>/dev/null | awk -F: 'NR > 1 && $1 ~ /^[0-9]+$/ {print $1}' | sort -un); do
+		name=
+		[[ -r /proc/$pid/comm ]] && read -r name <"/proc/$pid/comm"
+		printf '%s\t%s\n' "$pid" "$name"
+	done
+}
+
+# _ctxtool_offer WORD: offers those of the lines on standard input that begin with WORD. What they are is shown where several are
+# listed; readline then replaces the word by what all have in common, which ends within the candidates.
+_ctxtool_offer() {
+	local candidate what width=0 listed=() whats=() i
+	while IFS=$'\t' read -r candidate what; do
+		[[ $candidate == "$1"* ]] || continue
+		listed+=("$candidate") whats+=("$what")
+		((${#candidate} > width)) && width=${#candidate}
+	done
+	COMPREPLY=("${listed[@]}")
+	((${#listed[@]} > 1)) && [[ ${COMP_TYPE:-37} != 37 ]] || return 0
+	for i in "${!listed[@]}"; do
+		[[ -z ${whats[i]} ]] || printf -v "COMPREPLY[$i]" '%-*s  (%s)' "$width" "${listed[i]}" "${whats[i]}"
+	done
+	return 0
+}
+
+# _ctxtool_values OPTION WORD: offers values that begin with WORD. 1: none are known.
+_ctxtool_values() {
+	case $1 in
+	--pid) _ctxtool_offer "$2" < <(_ctxtool_pids) ;;
+	--core | --report | --output) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+	--format) _ctxtool_offer "$2" < <(printf '%s\t\n' html trace otlp) ;;
+	--signal) mapfile -t COMPREPLY < <(compgen -A signal -- "SIG${2#SIG}") ;;
+	*) return 1 ;;
+	esac
+}
 
 _ctxtool() {
-	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words
-	local view="--pid= --core= --json --watch --count= --help"
+	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} option=
 	if [[ $COMP_CWORD -eq 1 ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "ls tree show top watch stats leaks last fleet cancel run doctor --help --version" -- "$word")
+		_ctxtool_offer "$word" < <(_ctxtool_commands; _ctxtool_options "")
 		return
 	fi
-	# To run, -p is another option, which has no value.
-	if [[ ($before == -p || $before == --pid) && ${COMP_WORDS[1]} != run ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "$(_ctxtool_pids)" -- "$word")
-		return
+	# readline divides words at "=". Without that only an option that must have a value takes the next word.
+	if [[ $word == "=" ]]; then
+		word='' option=$before
+	elif [[ $before == "=" ]]; then
+		option=${COMP_WORDS[COMP_CWORD - 2]}
+	elif [[ $before == --* ]]; then
+		_ctxtool_options "$command" | grep -q -- "^$before=" && option=$before
+	elif [[ $command == run ]]; then
+		[[ $before == -s ]] && option=--signal
+	else
+		case $before in
+		-p) option=--pid ;;
+		-c) option=--core ;;
+		-o) [[ $command == record ]] && option=--output ;;
+		-F) [[ $command == record ]] && option=--format ;;
+		esac
 	fi
-	case ${COMP_WORDS[1]} in
-	ls) words="$view --fleet --timeout= --operations" ;;
-	tree) words="$view --fleet --timeout=" ;;
-	fleet) words="--timeout= --json --help" ;;
-	top) words=${view/--core= /} ;;
-	show) words="$view" ;;
-	watch) words="--initial --pid= --label= --count= --json --help" ;;
-	stats) words="$view --openmetrics" ;;
-	leaks) words="$view --older=" ;;
-	last) words="--json --help" ;;
-	cancel) words="--pid= --subtree --all --cause= --error= --wait --fleet --verbose --dry-run --yes --json --help" ;;
-	run)
-		words="--timeout= --signal= --kill-after= --grace= --preserve-status --verbose --foreground --label= --report --json"
-		words+=" --no-cgroup --version --help"
-		;;
-	doctor) words="--json --help" ;;
-	esac
-	if [[ $word != -* && ${COMP_WORDS[1]} =~ ^(show|cancel)$ ]]; then
-		words=$(_ctxtool_ids)
-		[[ ${COMP_WORDS[1]} == cancel && " ${COMP_WORDS[*]} " =~ " "(--fleet|-F)" " ]] && words=$(_ctxtool_fleet_ids)
-		# readline divides words at colons and replaces only what follows the last one.
-		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
-		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$word"
-		return
-	fi
-	if [[ $word != -* && ${COMP_WORDS[1]} == run ]]; then
+	[[ -n $option ]] && _ctxtool_values "$option" "$word" && return
+	if [[ $word != -* && $command == run ]]; then
 		mapfile -t COMPREPLY < <(compgen -c -f -- "$word")
 		return
 	fi
-	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+	if [[ $word != -* && $command =~ ^(show|cancel)$ ]]; then
+		if [[ $command == cancel && " ${COMP_WORDS[*]} " =~ " "(--fleet|-F)" " ]]; then
+			_ctxtool_offer "$word" < <(_ctxtool_fleet_ids)
+		else
+			_ctxtool_offer "$word" < <(_ctxtool_ids)
+		fi
+		# readline divides words at colons and replaces only what follows the last one.
+		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$word"
+		return
+	fi
+	_ctxtool_offer "$word" < <(_ctxtool_options "$command")
 	[[ ${COMPREPLY[0]:-} == *= ]] && compopt -o nospace 2>/dev/null
+	return 0
 }
 complete -F _ctxtool ctxtool

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "discover.h"
+#include "read_journal.h"
 
 #define TABLE_PATH "/memfd:" CTX_TABLE_MEMFD_NAME
 #define FILE_ENTRIES_MAX 1000000u
@@ -34,6 +35,7 @@ struct segment {
 struct core {
 	int fd;
 	uint64_t file_size;
+	uid_t file_uid;
 	struct segment *segments;
 	size_t segment_count;
 	struct sites sites; /* mapped files, by address */
@@ -89,7 +91,11 @@ static int read_file_note(struct core *core, const char *data, size_t size)
 		if (is_table_path(name) && triple[2] == 0)
 			result = add_table_address(core, triple[0]);
 		else if (name[0] == '/')
-			result = sites_add(&core->sites, triple[0], triple[1], triple[2] * page_size, name);
+			result = sites_add(&core->sites,
+					   &(struct site_range){.start = triple[0],
+								.end = triple[1],
+								.file_offset = triple[2] * page_size,
+								.path = (char *)name});
 		if (result)
 			return result;
 		name += length + 1;
@@ -228,6 +234,67 @@ static bool copy_memory(const struct core *core, uint64_t address, uint64_t size
 	return copied >= size;
 }
 
+/* Finds the build id in the program headers at the beginning of an ELF file, of which size bytes are here. */
+static void find_build_id(const unsigned char *bytes, size_t size, struct site_range *range)
+{
+	const Elf64_Ehdr *header = (const Elf64_Ehdr *)bytes;
+
+	if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_phentsize != sizeof(Elf64_Phdr) ||
+	    header->e_phoff > size || header->e_phnum > (size - header->e_phoff) / sizeof(Elf64_Phdr))
+		return;
+	for (unsigned i = 0; i < header->e_phnum; i++) {
+		Elf64_Phdr program;
+
+		memcpy(&program, bytes + header->e_phoff + i * sizeof(program), sizeof(program));
+		if (program.p_type != PT_NOTE || program.p_offset > size ||
+		    program.p_filesz > size - program.p_offset)
+			continue;
+		for (size_t at = program.p_offset, end = at + program.p_filesz;
+		     end - at >= sizeof(Elf64_Nhdr);) {
+			Elf64_Nhdr note;
+			size_t name_size, data_size;
+
+			memcpy(&note, bytes + at, sizeof(note));
+			at += sizeof(note);
+			name_size = ((size_t)note.n_namesz + 3) & ~(size_t)3;
+			data_size = ((size_t)note.n_descsz + 3) & ~(size_t)3;
+			if (name_size > end - at || data_size > end - at - name_size)
+				break;
+			if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
+			    memcmp(bytes + at, "GNU", 4) == 0 && note.n_descsz <= SITE_BUILD_ID_SIZE) {
+				memcpy(range->build_id, bytes + at + name_size, note.n_descsz);
+				range->build_id_size = note.n_descsz;
+				return;
+			}
+			at += name_size + data_size;
+		}
+	}
+}
+
+/*
+ * Notes of each mapped file its build id, from the page with its beginning, which the kernel writes to a core
+ * file by default (bit 4 of coredump_filter).
+ */
+static void note_build_ids(struct core *core)
+{
+	_Alignas(Elf64_Ehdr) unsigned char bytes[4096];
+	struct site_range *first = NULL;
+
+	/* The mappings of one file follow each other. */
+	for (size_t i = 0; i < core->sites.count; i++) {
+		struct site_range *range = &core->sites.ranges[i];
+
+		if (range->file_offset == 0) {
+			first = range;
+			if (copy_memory(core, range->start, sizeof(bytes), (char *)bytes))
+				find_build_id(bytes, sizeof(bytes), range);
+		} else if (first && strcmp(first->path, range->path) == 0) {
+			memcpy(range->build_id, first->build_id, sizeof(range->build_id));
+			range->build_id_size = first->build_id_size;
+		}
+	}
+}
+
 /* For a core without the note that names files: takes each segment that starts as a table does. */
 static int find_by_magic(struct core *core)
 {
@@ -245,11 +312,18 @@ static int find_by_magic(struct core *core)
 	return 0;
 }
 
+/* Copies part of the table at address to its place in bytes. Returns whether the core held all of it. */
+static bool fill_range(const struct core *core, uint64_t address, const struct reader_range *range,
+		       char *bytes)
+{
+	return !range->size || copy_memory(core, address + range->offset, range->size, bytes + range->offset);
+}
+
 /* Copies the parts of the table that are in use to their places in bytes, which begins with the header. */
 static int fill_table(const struct core *core, uint64_t address, uint64_t size, char *bytes,
 		      struct unreadable *unreadable, bool *ret_whole)
 {
-	struct reader_range ranges[READER_RANGES];
+	struct reader_range ranges[READER_RANGES], journals[JOURNAL_KINDS];
 	char reason[READER_REASON_SIZE];
 
 	*ret_whole = true;
@@ -259,20 +333,27 @@ static int fill_table(const struct core *core, uint64_t address, uint64_t size, 
 	}
 	/* The first range is the header, which is there already. */
 	for (size_t i = 1; i < READER_RANGES; i++)
-		if (ranges[i].size &&
-		    !copy_memory(core, address + ranges[i].offset, ranges[i].size, bytes + ranges[i].offset))
+		if (!fill_range(core, address, &ranges[i], bytes))
+			*ret_whole = false;
+	/* The journal of ends is among the ranges above. */
+	journal_ranges(bytes, sizeof(struct ctx_table_header), size, journals);
+	for (size_t i = JOURNAL_CONTEXTS; i < JOURNAL_KINDS; i++)
+		if (!fill_range(core, address, &journals[i], bytes))
 			*ret_whole = false;
 	return 0;
 }
 
+/* Adds the process whose table is at bytes. The survey takes over bytes where it keeps tables. */
 static int add_core_process(struct survey *survey, struct core *core, const char *bytes, uint64_t size,
 			    struct unreadable *unreadable)
 {
 	char reason[READER_REASON_SIZE];
-	struct snapshot snapshot;
+	struct snapshot snapshot = {0};
 	struct process *process;
+	int result = survey->keep_tables ? snapshot_read_header(bytes, size, &snapshot.header, reason)
+					 : snapshot_read(bytes, size, UINT64_MAX, &snapshot, reason);
 
-	if (snapshot_read(bytes, size, UINT64_MAX, &snapshot, reason)) {
+	if (result) {
 		snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
 		return -EINVAL;
 	}
@@ -285,13 +366,19 @@ static int add_core_process(struct survey *survey, struct core *core, const char
 	process->uid = core->pid ? core->uid : snapshot.header.uid;
 	memcpy(process->name, core->name, sizeof(process->name));
 	process->is_core = true;
+	process->core_uid = core->file_uid;
 	/* A core has no clock: the last event that the table knows counts as now. */
 	process->now_ns = snapshot.latest_ns;
 	process->snapshot = snapshot;
+	if (survey->keep_tables) {
+		process->table = (const unsigned char *)bytes;
+		process->table_size = size;
+	}
+	process->names = site_names_new();
 	for (size_t i = 0; i < core->sites.count; i++) {
 		const struct site_range *range = &core->sites.ranges[i];
 
-		if (sites_add(&process->sites, range->start, range->end, range->file_offset, range->path))
+		if (sites_add(&process->sites, range))
 			return -ENOMEM;
 	}
 	return 0;
@@ -329,7 +416,9 @@ static int add_table(struct survey *survey, struct core *core, uint64_t address,
 	if (!result && !whole)
 		snprintf(unreadable->reason, sizeof(unreadable->reason),
 			 "the core file holds only a part of the table: it was cut short, see ulimit -c");
-	munmap(bytes, header.file_size);
+	if (!survey->keep_tables || !survey->process_count ||
+	    survey->processes[survey->process_count - 1].table != bytes)
+		munmap(bytes, header.file_size);
 	if (result == -ENOMEM)
 		return result;
 	return result || !whole ? survey_add_unreadable(survey, unreadable) : 0;
@@ -341,6 +430,7 @@ static int add_tables(struct survey *survey, struct core *core, struct unreadabl
 
 	unreadable->pid = core->pid;
 	memcpy(unreadable->name, core->name, sizeof(unreadable->name));
+	note_build_ids(core);
 	if (!core->table_count)
 		result = find_by_magic(core);
 	for (size_t i = 0; i < core->table_count && !result; i++)
@@ -397,14 +487,14 @@ static int open_core(const char *path, char *reason, size_t size)
 	return fd;
 }
 
-int survey_core(const char *path, struct survey *ret_survey)
+static int survey_core_file(const char *path, bool keep_table, struct survey *ret_survey)
 {
 	struct core core = {0};
 	struct unreadable unreadable = {0};
 	struct stat status;
 	int result;
 
-	*ret_survey = (struct survey){0};
+	*ret_survey = (struct survey){.keep_tables = keep_table};
 	core.fd = open_core(path, unreadable.reason, sizeof(unreadable.reason));
 	if (core.fd < 0) {
 		result = survey_add_unreadable(ret_survey, &unreadable);
@@ -413,6 +503,7 @@ int survey_core(const char *path, struct survey *ret_survey)
 		result = survey_add_unreadable(ret_survey, &unreadable);
 	} else {
 		core.file_size = (uint64_t)status.st_size;
+		core.file_uid = status.st_uid;
 		result = read_open_core(ret_survey, &core, &unreadable);
 	}
 	if (core.fd >= 0)
@@ -423,4 +514,14 @@ int survey_core(const char *path, struct survey *ret_survey)
 	if (result)
 		survey_free(ret_survey);
 	return result;
+}
+
+int survey_core(const char *path, struct survey *ret_survey)
+{
+	return survey_core_file(path, false, ret_survey);
+}
+
+int survey_core_table(const char *path, struct survey *ret_survey)
+{
+	return survey_core_file(path, true, ret_survey);
 }

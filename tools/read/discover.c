@@ -41,11 +41,14 @@
 /* How many tables of one process are looked for. Each copy of the library in it has a table of its own. */
 #define TABLES_MAX 8
 /*
- * How often, and with what pauses, a process that may just be beginning is looked at. 60 ms in all are enough
- * for it to finish its table, also when it loses its CPU meanwhile.
+ * How often, and with what pauses, a process that may just be beginning is looked at. A process finishes its
+ * table without sleeping, but it can lose its processor meanwhile. So looks at which all such processes sleep
+ * count in full, and of the others, whose pauses are longer, there are more: two seconds in all.
  */
 #define LOOKS_MAX 12
 #define LOOK_PAUSE_NS 5000000
+#define LOOKS_RUNNING_MAX 80
+#define LOOK_PAUSE_RUNNING_NS 25000000
 /* The user that the kernel shows for all those whom our user namespace does not know. */
 #define UID_OVERFLOW 65534u
 
@@ -94,8 +97,24 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
 static void process_free(struct process *process)
 {
 	snapshot_free(&process->snapshot);
+	if (process->table)
+		munmap((void *)process->table, process->table_size);
+	site_names_free(process->names);
 	sites_free(&process->sites);
 	descriptors_free(&process->descriptors);
+}
+
+void survey_keep(struct survey *survey, bool (*keeps)(const struct process *process))
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < survey->process_count; i++) {
+		if (keeps(&survey->processes[i]))
+			survey->processes[kept++] = survey->processes[i];
+		else
+			process_free(&survey->processes[i]);
+	}
+	survey->process_count = kept;
 }
 
 void survey_free(struct survey *survey)
@@ -241,8 +260,9 @@ static void set_reason(struct unreadable *unreadable, int error, const char *wha
 		 strerror(error), remedy);
 }
 
-/* Maps the table behind fd and takes its snapshot. 0, or -1 with the reason in unreadable. */
-static int read_table(int fd, struct process *process, struct unreadable *unreadable)
+/* Maps the table behind fd and takes its snapshot, or keeps it mapped. 0, or -1 with the reason in
+ * unreadable. */
+static int read_table(int fd, bool keep, struct process *process, struct unreadable *unreadable)
 {
 	char reason[READER_REASON_SIZE];
 	struct stat status;
@@ -268,9 +288,18 @@ static int read_table(int fd, struct process *process, struct unreadable *unread
 		set_reason(unreadable, errno, "its table");
 		return -1;
 	}
-	result = snapshot_read(bytes, (size_t)status.st_size, allocated + UNTOUCHED_MAX, &process->snapshot,
-			       reason);
-	munmap(bytes, (size_t)status.st_size);
+	if (keep)
+		result = snapshot_read_header(bytes, (size_t)status.st_size, &process->snapshot.header,
+					      reason);
+	else
+		result = snapshot_read(bytes, (size_t)status.st_size, allocated + UNTOUCHED_MAX,
+				       &process->snapshot, reason);
+	if (keep && !result) {
+		process->table = bytes;
+		process->table_size = (size_t)status.st_size;
+	} else {
+		munmap(bytes, (size_t)status.st_size);
+	}
 	if (!result)
 		return 0;
 	snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
@@ -310,7 +339,7 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 		unreadable.unsettled = fd != -ETIMEDOUT && fd != -EBUSY;
 		return survey_add_unreadable(survey, &unreadable);
 	}
-	result = read_table(fd, &found, &unreadable);
+	result = read_table(fd, survey->keep_tables, &found, &unreadable);
 	close(fd);
 	if (result)
 		return survey_add_unreadable(survey, &unreadable);
@@ -319,17 +348,18 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 			 "its table says that it belongs to pid %" PRId32 ", which is another process",
 			 found.snapshot.header.pid);
 		unreadable.unsettled = true;
-		snapshot_free(&found.snapshot);
+		process_free(&found);
 		return survey_add_unreadable(survey, &unreadable);
 	}
 	found.now_ns = monotonic_ns();
 	process = survey_add_process(survey);
 	if (!process) {
-		snapshot_free(&found.snapshot);
+		process_free(&found);
 		return -ENOMEM;
 	}
 	*process = found;
 	process->descriptors.directory = fcntl(candidate->directory, F_DUPFD_CLOEXEC, 0);
+	process->names = site_names_new();
 	return sites_parse_maps(&process->sites, candidate->maps);
 }
 
@@ -341,12 +371,12 @@ int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const 
 
 	snprintf(unreadable.name, sizeof(unreadable.name), "%s", name);
 	snprintf(found.name, sizeof(found.name), "%s", name);
-	if (read_table(fd, &found, &unreadable))
+	if (read_table(fd, survey->keep_tables, &found, &unreadable))
 		return survey_add_unreadable(survey, &unreadable);
 	found.now_ns = monotonic_ns();
 	process = survey_add_process(survey);
 	if (!process) {
-		snapshot_free(&found.snapshot);
+		process_free(&found);
 		return -ENOMEM;
 	}
 	*process = found;
@@ -530,15 +560,58 @@ static int list_unsettled(const struct survey *survey, pid_t **ret_pids, size_t 
 	return 0;
 }
 
+/* Whether the thread runs, waits for a processor, or for what wakes it in any case, as memory from a disk. */
+static bool thread_is_running(int tasks, const char *tid)
+{
+	char name[NAME_MAX + 8], *text;
+	const char *state;
+	bool running;
+
+	snprintf(name, sizeof(name), "%s/stat", tid);
+	if (proc_file_read(tasks, name, NULL, &text))
+		return false;
+	/* proc(5): the state follows the name, which ends with the last parenthesis. */
+	state = strrchr(text, ')');
+	running = state && (strncmp(state, ") R", 3) == 0 || strncmp(state, ") D", 3) == 0);
+	free(text);
+	return running;
+}
+
+static bool process_is_running(int proc, pid_t pid)
+{
+	char name[32];
+	int tasks;
+	DIR *list;
+	const struct dirent *entry;
+	bool running = false;
+
+	snprintf(name, sizeof(name), "%d/task", (int)pid);
+	tasks = openat(proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	list = tasks < 0 ? NULL : fdopendir(tasks);
+	if (!list) {
+		if (tasks >= 0)
+			close(tasks);
+		return false;
+	}
+	while (!running && (entry = readdir(list)))
+		running = isdigit((unsigned char)entry->d_name[0]) &&
+			  thread_is_running(dirfd(list), entry->d_name);
+	closedir(list);
+	return running;
+}
+
 /*
  * Looks again at processes that could not be read, because they may just have been making their table or
- * ending. Those that still cannot be read after LOOKS_MAX times stay in the survey.
+ * ending. Those that still cannot be read after so many looks stay in the survey.
  */
 static int look_again(struct survey *survey, int proc, bool asked_for)
 {
+	unsigned looks = 0, looks_running = 0;
 	int result = 0;
 
-	for (unsigned look = 0; look < LOOKS_MAX && !result; look++) {
+	while (looks < LOOKS_MAX && looks_running < LOOKS_RUNNING_MAX && !result) {
+		struct timespec pause = {0};
+		bool running = false;
 		pid_t *pids;
 		size_t count;
 
@@ -546,8 +619,12 @@ static int look_again(struct survey *survey, int proc, bool asked_for)
 		result = list_unsettled(survey, &pids, &count);
 		if (result)
 			return result;
-		if (count && look)
-			nanosleep(&(struct timespec){.tv_nsec = LOOK_PAUSE_NS}, NULL);
+		for (size_t i = 0; i < count && !running; i++)
+			running = process_is_running(proc, pids[i]);
+		pause.tv_nsec = running ? LOOK_PAUSE_RUNNING_NS : LOOK_PAUSE_NS;
+		if (count && looks + looks_running)
+			nanosleep(&pause, NULL);
+		*(running ? &looks_running : &looks) += 1;
 		for (size_t i = 0; i < count && !result; i++) {
 			remove_process(survey, pids[i]);
 			result = inspect_pid(survey, proc, pids[i], asked_for);
@@ -566,12 +643,12 @@ static int compare_processes(const void *left, const void *right)
 	return a->pid < b->pid ? -1 : a->pid > b->pid;
 }
 
-int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_survey)
+static int survey_proc(const pid_t *pids, size_t pid_count, bool keep_tables, struct survey *ret_survey)
 {
 	DIR *proc = opendir("/proc");
 	int result = 0;
 
-	*ret_survey = (struct survey){.patience = PATIENCE};
+	*ret_survey = (struct survey){.patience = PATIENCE, .keep_tables = keep_tables};
 	if (!proc)
 		return -errno;
 	for (size_t i = 0; i < pid_count && !result; i++)
@@ -590,4 +667,14 @@ int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_sur
 		qsort(ret_survey->processes, ret_survey->process_count, sizeof(struct process),
 		      compare_processes);
 	return 0;
+}
+
+int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_survey)
+{
+	return survey_proc(pids, pid_count, false, ret_survey);
+}
+
+int survey_tables(const pid_t *pids, size_t pid_count, struct survey *ret_survey)
+{
+	return survey_proc(pids, pid_count, true, ret_survey);
 }

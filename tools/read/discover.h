@@ -17,6 +17,7 @@
 #include "descriptors.h"
 #include "errand.h"
 #include "reader.h"
+#include "site_names.h"
 #include "sites.h"
 
 struct process {
@@ -24,10 +25,14 @@ struct process {
 	uid_t uid;
 	char name[64]; /* the name of the command, not escaped */
 	bool is_core;
-	uint64_t inode;	 /* that of the table; 0: it was read from a core file */
-	uint64_t now_ns; /* the time of the snapshot, by the clock of the table */
-	struct snapshot snapshot;
+	uid_t core_uid;		    /* the owner of the core file */
+	uint64_t inode;		    /* that of the table; 0: it was read from a core file */
+	uint64_t now_ns;	    /* the time of the snapshot, by the clock of the table */
+	struct snapshot snapshot;   /* of survey_tables() and survey_core_table() only the header */
+	const unsigned char *table; /* where these two keep it mapped; otherwise NULL */
+	size_t table_size;
 	struct sites sites;
+	struct site_names *names; /* NULL: no place of it can be named */
 	struct descriptors descriptors;
 };
 
@@ -48,6 +53,7 @@ struct survey {
 	/* The number of processes that may not be read and show no sign of ctxring, or are other users'. */
 	unsigned strangers;
 	struct patience patience;
+	bool keep_tables; /* tables stay mapped, and no snapshots are taken of them */
 };
 
 /*
@@ -59,15 +65,25 @@ int survey_processes(const pid_t *pids, size_t pid_count, struct survey *ret_sur
 /* Reads a core file. 0, also when it cannot be read: the survey has the reason; or -ENOMEM. */
 int survey_core(const char *path, struct survey *ret_survey);
 
+/*
+ * The same for those that read the tables again and again, or only their journals: the tables stay mapped
+ * until survey_free(), and their contexts are not read.
+ */
+int survey_tables(const pid_t *pids, size_t pid_count, struct survey *ret_survey);
+int survey_core_table(const char *path, struct survey *ret_survey);
+
 /* For those that fill a survey: adds an empty entry, NULL without memory; adds a copy, 0 or -ENOMEM. */
 struct process *survey_add_process(struct survey *survey);
 int survey_add_unreadable(struct survey *survey, const struct unreadable *unreadable);
 
 /*
- * Adds the table behind fd, of a process that the service knows. 0, also when it cannot be read: the survey
- * has the reason; or -ENOMEM. fd remains the caller's.
+ * Adds the table behind fd, of a process that the service knows; survey->keep_tables says how. 0, also when
+ * it cannot be read: the survey has the reason; or -ENOMEM. fd remains the caller's.
  */
 int survey_add_table(struct survey *survey, int fd, pid_t pid, uid_t uid, const char *name);
+
+/* Takes out the processes that are not to be kept, and frees what they have. */
+void survey_keep(struct survey *survey, bool (*keeps)(const struct process *process));
 
 void survey_free(struct survey *survey);
 

@@ -54,7 +54,7 @@ static int is_memfd(int fd, uint64_t inode)
 	       S_ISREG(other.stx_mode) && other.stx_ino == inode;
 }
 
-int memfd_reopen(int path_fd, uint64_t inode)
+static int memfd_open(int path_fd, uint64_t inode, int access)
 {
 	char path[32];
 	int result = is_memfd(path_fd, inode);
@@ -62,11 +62,21 @@ int memfd_reopen(int path_fd, uint64_t inode)
 	if (result > 0) {
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
 		/* Without O_NONBLOCK the kernel waits for a process that has a lease on the file. */
-		result = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		result = open(path, access | O_NONBLOCK | O_CLOEXEC);
 		result = result < 0 ? -errno : result;
 	} else if (!result) {
 		result = -ENOENT;
 	}
 	close(path_fd);
 	return result;
+}
+
+int memfd_reopen(int path_fd, uint64_t inode)
+{
+	return memfd_open(path_fd, inode, O_RDONLY);
+}
+
+int memfd_reopen_to_write(int path_fd, uint64_t inode)
+{
+	return memfd_open(path_fd, inode, O_RDWR);
 }

@@ -11,5 +11,7 @@
  * file system of the owner's is not opened and does not notice.
  */
 int memfd_reopen(int path_fd, uint64_t inode);
+/* The same for reading and writing. */
+int memfd_reopen_to_write(int path_fd, uint64_t inode);
 
 #endif

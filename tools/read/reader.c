@@ -22,6 +22,9 @@
 /* How often a whole read yields its CPU to writers that lost theirs. */
 #define YIELDS_MAX 256
 #define RECORD_SIZE_MAX 65536u
+/* The header of the first libraries, which every later one begins with. */
+#define HEADER_SIZE_MIN offsetof(struct ctx_table_header, stems)
+#define AREAS 9
 
 struct reading {
 	const unsigned char *bytes;
@@ -87,18 +90,49 @@ static int grow_array(void **array, uint32_t count, size_t element_size)
 	return 0;
 }
 
-static int check_area(const char *name, const struct ctx_table_area *area, size_t known_size, uint64_t size,
+/* An area as this file knows it. */
+struct known_area {
+	const char *name;
+	size_t place; /* in the header */
+	size_t record_size;
+	bool later; /* tables of earlier libraries lack it */
+};
+
+static const struct known_area known_areas[AREAS] = {
+	{"contexts", offsetof(struct ctx_table_header, contexts), sizeof(struct ctx_table_context), false},
+	{"operations", offsetof(struct ctx_table_header, operations), sizeof(struct ctx_table_operation),
+	 false},
+	{"causes", offsetof(struct ctx_table_header, causes), offsetof(struct ctx_table_cause, host), false},
+	{"rings", offsetof(struct ctx_table_header, rings), sizeof(struct ctx_table_ring), false},
+	{"stems", offsetof(struct ctx_table_header, stems), sizeof(struct ctx_table_stem), true},
+	{"counters", offsetof(struct ctx_table_header, counters), sizeof(struct ctx_table_counters), true},
+	{"ends", offsetof(struct ctx_table_header, ends.area), CTX_TABLE_CHUNK_SIZE, true},
+	{"past contexts", offsetof(struct ctx_table_header, contexts_past.area), CTX_TABLE_CHUNK_SIZE, true},
+	{"past operations", offsetof(struct ctx_table_header, operations_past.area), CTX_TABLE_CHUNK_SIZE,
+	 true},
+};
+
+static struct ctx_table_area *area_of(struct ctx_table_header *header, unsigned number)
+{
+	return (struct ctx_table_area *)((char *)header + known_areas[number].place);
+}
+
+static int check_area(const struct ctx_table_area *area, const struct known_area *known, uint64_t size,
 		      char *reason)
 {
+	const char *name = known->name;
+	size_t known_size = known->record_size;
 	uint64_t bytes;
 
+	if (known->later && !area->record_size && !area->count) /* there is none */
+		return 0;
 	if (area->record_size < known_size || area->record_size > RECORD_SIZE_MAX || area->record_size % 8) {
 		snprintf(reason, READER_REASON_SIZE,
 			 "broken table: records of %s have %" PRIu32 " bytes, at least %zu expected", name,
 			 area->record_size, known_size);
 		return -EINVAL;
 	}
-	if (area->offset % 8 || area->offset < sizeof(struct ctx_table_header)) {
+	if (area->offset % 8 || area->offset < HEADER_SIZE_MIN) {
 		snprintf(reason, READER_REASON_SIZE, "broken table: %s begin at %" PRIu64, name,
 			 area->offset);
 		return -EINVAL;
@@ -142,7 +176,7 @@ static int check_version(const struct ctx_table_header *header, char *reason)
 			 header->version, CTX_TABLE_VERSION);
 		return -EPROTO;
 	}
-	if (header->version == 0 || header->header_size < sizeof(*header)) {
+	if (header->version == 0 || header->header_size < HEADER_SIZE_MIN) {
 		snprintf(reason, READER_REASON_SIZE,
 			 "broken table: version %" PRIu32 ", header of %" PRIu32 " bytes", header->version,
 			 header->header_size);
@@ -151,42 +185,42 @@ static int check_version(const struct ctx_table_header *header, char *reason)
 	return 0;
 }
 
+/* Copies the header. What lies behind its end as it states it is set to 0. */
+static void copy_header(struct ctx_table_header *header, const void *bytes, size_t size)
+{
+	size_t known = size < sizeof(*header) ? HEADER_SIZE_MIN : sizeof(*header);
+
+	memset(header, 0, sizeof(*header));
+	copy_words(header, bytes, known);
+	if (header->header_size < sizeof(*header))
+		memset((char *)header + HEADER_SIZE_MIN, 0, sizeof(*header) - HEADER_SIZE_MIN);
+}
+
 static int read_header(const void *bytes, size_t size, uint64_t table_size, struct ctx_table_header *header,
 		       bool *ret_clipped, char *reason)
 {
 	int result;
 
-	if (size < sizeof(*header)) {
+	if (size < HEADER_SIZE_MIN) {
 		snprintf(reason, READER_REASON_SIZE, "truncated table: its %zu bytes are less than a header",
 			 size);
 		return -ENODATA;
 	}
-	copy_words(header, bytes, sizeof(*header));
+	copy_header(header, bytes, size);
 	result = check_version(header, reason);
 	if (!result && header->file_size > table_size) {
 		snprintf(reason, READER_REASON_SIZE, "truncated table: %" PRIu64 " bytes of %" PRIu64,
 			 table_size, header->file_size);
 		result = -ENODATA;
 	}
-	if (!result)
-		result = check_area("contexts", &header->contexts, sizeof(struct ctx_table_context),
-				    table_size, reason);
-	if (!result)
-		result = check_area("operations", &header->operations, sizeof(struct ctx_table_operation),
-				    table_size, reason);
-	if (!result)
-		result = check_area("causes", &header->causes, offsetof(struct ctx_table_cause, host),
-				    table_size, reason);
-	if (!result)
-		result = check_area("rings", &header->rings, sizeof(struct ctx_table_ring), table_size,
-				    reason);
-	if (result)
-		return result;
-	*ret_clipped = clip_area(&header->contexts);
-	*ret_clipped = clip_area(&header->operations) || *ret_clipped;
-	*ret_clipped = clip_area(&header->causes) || *ret_clipped;
-	*ret_clipped = clip_area(&header->rings) || *ret_clipped;
-	return 0;
+	*ret_clipped = false;
+	for (unsigned i = 0; i < AREAS && !result; i++) {
+		struct ctx_table_area *area = area_of(header, i);
+
+		result = check_area(area, &known_areas[i], table_size, reason);
+		*ret_clipped = clip_area(area) || *ret_clipped;
+	}
+	return result;
 }
 
 static void update_latest(struct snapshot *out, uint64_t time_ns)
@@ -495,6 +529,8 @@ static int read_records(struct reading *reading)
 		result = read_causes(reading);
 	if (!result)
 		result = read_rings(reading);
+	if (!result)
+		result = counters_read(reading->bytes, &reading->header, &out->counters);
 	if (result)
 		return result;
 	out->preorder = malloc(((size_t)out->context_count + 1) * sizeof(uint32_t));
@@ -504,6 +540,7 @@ static int read_records(struct reading *reading)
 	result = cut_cycles(out);
 	if (result)
 		return result;
+	out->shown_count = out->selected_count = out->context_count;
 	link_children(out, out->preorder);
 	walk_forest(out);
 	link_operations(reading);
@@ -511,10 +548,22 @@ static int read_records(struct reading *reading)
 	return 0;
 }
 
-static uint64_t bytes_in_use(const struct ctx_table_area *area)
+/* The bytes of all areas in use. check_area() and clip_area() have bounded both factors. */
+static uint64_t bytes_in_use(struct ctx_table_header *header)
 {
-	return (uint64_t)area->used *
-	       area->record_size; /* check_area() and clip_area() have bounded both factors */
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < AREAS; i++)
+		bytes += (uint64_t)area_of(header, i)->used * area_of(header, i)->record_size;
+	return bytes;
+}
+
+int snapshot_read_header(const void *bytes, size_t size, struct ctx_table_header *ret_header,
+			 char reason[READER_REASON_SIZE])
+{
+	bool clipped;
+
+	return read_header(bytes, size, size, ret_header, &clipped, reason);
 }
 
 int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snapshot *ret_snapshot,
@@ -527,9 +576,7 @@ int snapshot_read(const void *bytes, size_t size, uint64_t read_max, struct snap
 	result = read_header(bytes, size, size, &reading.header, &out.clipped, reason);
 	if (result)
 		return result;
-	if (bytes_in_use(&reading.header.contexts) + bytes_in_use(&reading.header.operations) +
-		    bytes_in_use(&reading.header.causes) + bytes_in_use(&reading.header.rings) >
-	    read_max) {
+	if (bytes_in_use(&reading.header) > read_max) {
 		snprintf(reason, READER_REASON_SIZE,
 			 "broken table: it claims more records than it has memory for");
 		return -EFBIG;
@@ -554,6 +601,7 @@ void snapshot_free(struct snapshot *snapshot)
 	free(snapshot->causes);
 	free(snapshot->rings);
 	free(snapshot->preorder);
+	counters_free(&snapshot->counters);
 	memset(snapshot, 0, sizeof(*snapshot));
 }
 
@@ -567,14 +615,12 @@ int snapshot_ranges(const void *header, size_t size, uint64_t table_size,
 	result = read_header(header, size, table_size, &copy, &clipped, reason);
 	if (result)
 		return result;
-	ret_ranges[0] = (struct reader_range){0, sizeof(copy)};
-	ret_ranges[1] = (struct reader_range){copy.contexts.offset,
-					      (uint64_t)copy.contexts.used * copy.contexts.record_size};
-	ret_ranges[2] = (struct reader_range){copy.operations.offset,
-					      (uint64_t)copy.operations.used * copy.operations.record_size};
-	ret_ranges[3] = (struct reader_range){copy.causes.offset,
-					      (uint64_t)copy.causes.used * copy.causes.record_size};
-	ret_ranges[4] =
-		(struct reader_range){copy.rings.offset, (uint64_t)copy.rings.used * copy.rings.record_size};
+	ret_ranges[0] = (struct reader_range){0, HEADER_SIZE_MIN};
+	for (unsigned i = 0; i < READER_RANGES - 1; i++) {
+		const struct ctx_table_area *area = area_of(&copy, i);
+
+		ret_ranges[i + 1] =
+			(struct reader_range){area->offset, (uint64_t)area->used * area->record_size};
+	}
 	return 0;
 }

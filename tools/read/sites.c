@@ -9,21 +9,22 @@
 
 #include "terminal.h"
 
-int sites_add(struct sites *sites, uint64_t start, uint64_t end, uint64_t file_offset, const char *path)
+int sites_add(struct sites *sites, const struct site_range *range)
 {
 	struct site_range *larger;
 	char *copy;
 
-	if (end <= start)
+	if (range->end <= range->start)
 		return 0;
 	larger = realloc(sites->ranges, (sites->count + 1) * sizeof(*larger));
 	if (!larger)
 		return -ENOMEM;
 	sites->ranges = larger;
-	copy = strdup(path);
+	copy = strdup(range->path);
 	if (!copy)
 		return -ENOMEM;
-	sites->ranges[sites->count++] = (struct site_range){start, end, file_offset, copy};
+	sites->ranges[sites->count] = *range;
+	sites->ranges[sites->count++].path = copy;
 	return 0;
 }
 
@@ -31,13 +32,13 @@ int sites_add(struct sites *sites, uint64_t start, uint64_t end, uint64_t file_o
 static int add_maps_line(struct sites *sites, const char *line, size_t length)
 {
 	char path[4096];
-	uint64_t start, end, offset;
+	struct site_range range = {.path = path};
 	char mode[5];
 	int before_path = 0;
 	size_t path_length;
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %*s %n", &start, &end, mode, &offset,
-		   &before_path) != 4 ||
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %" SCNu64 " %n", &range.start,
+		   &range.end, mode, &range.file_offset, &range.inode, &before_path) != 5 ||
 	    !before_path || (size_t)before_path >= length)
 		return 0;
 	/* Only code is of use: sites are return addresses. */
@@ -48,7 +49,7 @@ static int add_maps_line(struct sites *sites, const char *line, size_t length)
 		return 0;
 	memcpy(path, line + before_path, path_length);
 	path[path_length] = '\0';
-	return sites_add(sites, start, end, offset, path);
+	return sites_add(sites, &range);
 }
 
 int sites_parse_maps(struct sites *sites, const char *maps)
@@ -78,7 +79,7 @@ void sites_sort(struct sites *sites)
 		qsort(sites->ranges, sites->count, sizeof(*sites->ranges), compare_ranges);
 }
 
-static const struct site_range *find_range(const struct sites *sites, uint64_t address)
+const struct site_range *sites_find(const struct sites *sites, uint64_t address)
 {
 	size_t low = 0, high = sites->count;
 
@@ -97,7 +98,7 @@ static const struct site_range *find_range(const struct sites *sites, uint64_t a
 
 char *site_text(const struct sites *sites, uint64_t address, char *buffer, size_t size)
 {
-	const struct site_range *range = find_range(sites, address);
+	const struct site_range *range = sites_find(sites, address);
 	const char *name;
 	char escaped[256];
 

@@ -96,6 +96,8 @@ static bool is_hidden(uint32_t code)
 /* Returns the bytes of the UTF-8 character at text; 0: it is not valid, or may not be shown. */
 static size_t character_length(const unsigned char *text)
 {
+	if (text[0] >= ' ' && text[0] <= '~')
+		return 1;
 	size_t length = text[0] < 0x80 ? 1 : text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
 	uint32_t code = length == 1 ? text[0] : (uint32_t)(text[0] & (0x7f >> length));
 	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};

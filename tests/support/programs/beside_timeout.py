@@ -489,7 +489,9 @@ def run_scenario(scenario, version):
         wrong = try_scenario(subject, scenario)
         # timeout(1) signals a command twice, by itself and with its group: now and then the second one ends what
         # has just caught the first.
-        for _ in range(4 if subject == "timeout" else 0):
+        # On a busy machine the deadline of a few milliseconds can have passed before the command starts.
+        late = any("the deadline of its context had passed" in line for line in wrong)
+        for _ in range(4 if subject == "timeout" else 20 if late else 0):
             wrong = wrong and try_scenario(subject, scenario)
         lines += wrong
     return lines

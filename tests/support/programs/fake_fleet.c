@@ -221,10 +221,10 @@ static void write_findings(struct record_file *file)
 	add_finding(file, CTXD_FINDING_OK, "address", "redis://10.0.0.1:6379", "");
 	add_finding(file, CTXD_FINDING_OK, "version", "redis 7.0.15", "");
 	add_finding(file, CTXD_FINDING_WARNING, "grace", "30s, less than a failover of 32s",
-		    "set fleet_grace = 1m in ctxd.conf(5)");
+		    "man 5 ctxd.conf\nset fleet_grace = 1m there");
 	if (scene_is("engine"))
 		add_finding(file, CTXD_FINDING_ERROR, "rights", "XADD is denied",
-			    "ACL SETUSER a +xadd\nACL SAVE");
+			    "redis-cli ACL SETUSER a +xadd\nthen ACL SAVE");
 }
 
 /* ---- questions */

@@ -123,21 +123,32 @@ static void transform(void)
 	}
 }
 
-/* A table that is being made: it has no seals for a moment; then it has them, and then comes the next one.
- * Until standard input is closed. */
+static uint64_t processor_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
+/*
+ * A table that is being made: it has no seals for a moment, in which the process does not sleep, as one that
+ * makes its table does not; then it has them, and then comes the next one. Until standard input is closed.
+ */
 static void keep_beginning(size_t size)
 {
 	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
 
-	while (!(input.revents & POLLHUP)) {
+	for (unsigned round = 0; !(input.revents & POLLHUP); round++) {
 		int fd = memfd_create(CTX_TABLE_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 		check(fd >= 0 && ftruncate(fd, (off_t)size) == 0, "memfd");
 		void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		check(bytes != MAP_FAILED, "mmap");
 		made_table_sample(bytes, getpid(), now_ns());
-		poll(&input, 1, 1);
+		for (uint64_t end_ns = processor_ns() + 1000000; processor_ns() < end_ns;)
+			;
 		check(fcntl(fd, F_ADD_SEALS, SEALS) == 0, "seals");
-		poll(&input, 1, 4);
+		poll(&input, 1, 2 + (int)(round % 5)); /* never in step with one who looks */
 		munmap(bytes, size);
 		close(fd);
 	}

@@ -15,6 +15,7 @@
  *	mapping  a mapping of a file
  *	lock     a thread that waits for a write while it holds the lock of the memory of its process
  *	words    a table, in a process whose name is ctxtool and whose command line is in a file
+ *	code     a table with a place in a program that cannot be opened a second time
  *	lease    a table with a lease on it: who opens it is waited for by the kernel, and waits
  *
  * Ends with 77 where there is no FUSE to be had.
@@ -92,7 +93,7 @@ static long prepare(const struct fuse_in_header *request, const void *body, stru
 {
 	const struct fuse_read_in *read_in = body;
 	const struct fuse_init_in *init = body;
-	static int opened;
+	static int opened, found;
 
 	switch (request->opcode) {
 	case FUSE_INIT:
@@ -104,8 +105,10 @@ static long prepare(const struct fuse_in_header *request, const void *body, stru
 						      .max_write = 4096};
 		return sizeof(answer->init);
 	case FUSE_LOOKUP:
+		if (found++ && is("code"))
+			return -1;
 		answer->entry = (struct fuse_entry_out){.nodeid = FILE_NODE,
-							.entry_valid = 1000,
+							.entry_valid = is("code") ? 0 : 1000,
 							.attr_valid = 1000,
 							.attr = attributes(FILE_NODE)};
 		return sizeof(answer->entry);
@@ -211,7 +214,7 @@ static void lease(int fd)
 	check(fcntl(other, F_SETLEASE, F_WRLCK) == 0, "lease");
 }
 
-static void make_table(const char *label)
+static void make_table(const char *label, uint64_t site)
 {
 	size_t size = made_table_size(MADE_SAMPLE_CONTEXTS, MADE_SAMPLE_OPERATIONS, MADE_SAMPLE_CAUSES,
 				      MADE_SAMPLE_RINGS);
@@ -225,6 +228,7 @@ static void make_table(const char *label)
 	struct made_table table = made_table_sample(
 		bytes, getpid(), (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 	strcpy(made_table_context(&table, 1)->label, label);
+	made_table_context(&table, 1)->site = site;
 	if (is("lease"))
 		lease(fd);
 	else
@@ -236,6 +240,17 @@ static void *hold_lock(void *page)
 	/* The kernel writes what is mapped there to the file before something else is. */
 	mmap(page, SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	return NULL;
+}
+
+/* Maps a program of a file system of our own, which stays where it is mounted. Returns an address in it. */
+static uint64_t map_code(void)
+{
+	mount_own("/mnt");
+	int fd = open("/mnt/code", O_RDONLY);
+	check(fd >= 0, "/mnt/code");
+	char *page = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+	check(page != MAP_FAILED, "mmap");
+	return (uintptr_t)page + 16;
 }
 
 static void map_over_words(int fd, char *word)
@@ -255,9 +270,9 @@ int main(int argc, char **argv)
 	strncpy(copy, argv[1], sizeof(copy) - 1);
 	kind = copy;
 	prctl(PR_SET_NAME, is("words") ? "ctxtool" : "trap");
-	int fd = is("lease") ? -1 : open_lookalike();
+	int fd = is("lease") || is("code") ? -1 : open_lookalike();
 	if (!is("mapping"))
-		make_table("trap");
+		make_table("trap", is("code") ? map_code() : 0);
 	if (is("mapping") || is("lock")) {
 		char *page = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		check(page != MAP_FAILED, "mmap");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "select.h"
+#include "target.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,8 +30,8 @@ static bool parse_id(const char *text, uint32_t *pid, uint32_t *slot, uint32_t *
 	return sscanf(text, "%9" SCNu32 "%n", pid, &end) == 1 && end > 0 && !text[end];
 }
 
-static int select_by_id(const char *operand, struct survey *survey, uint32_t pid, uint32_t slot,
-			uint32_t generation, struct selection *selection)
+static int find_by_id(const char *operand, struct survey *survey, uint32_t pid, uint32_t slot,
+		      uint32_t generation, struct target *target)
 {
 	uint32_t other_generation = 0;
 	char shown[4 * ESCAPED_SIZE];
@@ -42,7 +42,7 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 		if (pid && process->pid != (pid_t)pid)
 			continue;
 		if (!slot) {
-			selection->process = process;
+			target->process = process;
 			return EXIT_OK;
 		}
 		for (uint32_t j = 0; j < process->snapshot.context_count; j++) {
@@ -54,7 +54,7 @@ static int select_by_id(const char *operand, struct survey *survey, uint32_t pid
 				other_generation = context->record.generation;
 				continue;
 			}
-			*selection = (struct selection){process, context};
+			*target = (struct target){process, context};
 			return EXIT_OK;
 		}
 	}
@@ -76,10 +76,9 @@ static void print_candidate(const struct process *process, const struct reader_c
 		fprintf(stderr, "  %s\n", format_id(process, context, id));
 }
 
-static int select_by_label(const char *label, struct survey *survey, bool live_only,
-			   struct selection *selection)
+static int find_by_label(const char *label, struct survey *survey, bool live_only, struct target *target)
 {
-	struct selection found = {0};
+	struct target found = {0};
 	char escaped[ESCAPED_SIZE], shown[4 * ESCAPED_SIZE];
 	unsigned count = 0;
 
@@ -105,11 +104,11 @@ static int select_by_label(const char *label, struct survey *survey, bool live_o
 			if (count >= 2)
 				print_candidate(process, context, count);
 			else
-				found = (struct selection){process, context};
+				found = (struct target){process, context};
 		}
 	}
 	if (count == 1) {
-		*selection = found;
+		*target = found;
 		return EXIT_OK;
 	}
 	if (count == 0)
@@ -120,28 +119,27 @@ static int select_by_label(const char *label, struct survey *survey, bool live_o
 	return count ? EXIT_USAGE : EXIT_NOTHING;
 }
 
-static int select_context(const char *operand, struct survey *survey, bool live_only,
-			  struct selection *ret_selection)
+static int find_context(const char *operand, struct survey *survey, bool live_only, struct target *ret_target)
 {
 	uint32_t pid, slot, generation;
 
-	*ret_selection = (struct selection){0};
+	*ret_target = (struct target){0};
 	if (!parse_id(operand, &pid, &slot, &generation))
-		return select_by_label(operand, survey, live_only, ret_selection);
+		return find_by_label(operand, survey, live_only, ret_target);
 	if (!pid && survey->process_count > 1) {
 		fprintf(stderr, "ctxtool: %s: several processes are looked at; give PID:%s, or --pid\n",
 			operand, operand);
 		return EXIT_USAGE;
 	}
-	return select_by_id(operand, survey, pid, slot, generation, ret_selection);
+	return find_by_id(operand, survey, pid, slot, generation, ret_target);
 }
 
-int select_one(const char *operand, struct survey *survey, struct selection *ret_selection)
+int target_find(const char *operand, struct survey *survey, struct target *ret_target)
 {
-	return select_context(operand, survey, false, ret_selection);
+	return find_context(operand, survey, false, ret_target);
 }
 
-int select_live(const char *operand, struct survey *survey, struct selection *ret_selection)
+int target_find_live(const char *operand, struct survey *survey, struct target *ret_target)
 {
-	return select_context(operand, survey, true, ret_selection);
+	return find_context(operand, survey, true, ret_target);
 }

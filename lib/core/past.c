@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include "past.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "callback.h"
+#include "cause.h"
+#include "clock.h"
+#include "table.h"
+#include "thread.h"
+
+static bool in_table(const struct ctx_context *ctx)
+{
+	return !(ctx->flags & NODE_UNLISTED) && ctx->table_epoch == thread_fork_count;
+}
+
+/* Writes the text of a cause, and the host where it has one and there is room. */
+static void write_text(const struct cause_text *text, char *to, size_t size)
+{
+	size_t length = strnlen(text->text, size - 1);
+	size_t host_length = strnlen(text->host, sizeof(text->host) - 1);
+
+	memcpy(to, text->text, length);
+	to[length] = '\0';
+	if (host_length && length + host_length + sizeof(" (on )") <= size) {
+		memcpy(to + length, " (on ", 5);
+		memcpy(to + length + 5, text->host, host_length);
+		memcpy(to + length + 5 + host_length, ")", 2);
+	}
+}
+
+void past_write_end(struct ctx_context *ctx, uint32_t below)
+{
+	if (atomic_fetch_or_explicit(&ctx->state, STATE_WRITTEN, memory_order_relaxed) & STATE_WRITTEN)
+		return;
+	struct ctx_table_end *entry = journal_begin(TABLE_ENDS);
+	if (!entry)
+		return;
+	const struct ctx_table_context *record = table_context(ctx->slot);
+	const struct cause_text *text = ctx->cause_text;
+	bool is_error = ctx->cause_kind < CTX_CAUSE_SIGNAL;
+	int error = context_error(ctx);
+	entry->type = CTX_TABLE_END_CONTEXT;
+	entry->context_slot = ctx->slot;
+	entry->context_generation = ctx->generation;
+	entry->tid = ctx->cause_tid;
+	entry->time_ns = ctx->cause_time_ns;
+	entry->end.created_ns = record->created_ns;
+	entry->end.site = record->site;
+	entry->end.done_site = (uintptr_t)ctx->cause_site;
+	entry->end.parent_slot = record->parent_slot;
+	entry->end.parent_generation = record->parent_generation;
+	entry->end.error = -error;
+	entry->end.cause_error = text && text->error	       ? text->error
+				 : is_error && ctx->cause_code ? ctx->cause_code
+							       : -error;
+	entry->end.cause_code = is_error ? 0 : ctx->cause_code;
+	entry->end.cause_kind = ctx->cause_kind;
+	entry->end.kind = record->kind;
+	entry->end.stem = record->stem;
+	entry->end.cause_pid = text && text->foreign ? text->pid : 0;
+	entry->end.cause_uid = text && text->foreign ? text->uid : 0;
+	entry->end.below = below;
+	entry->end.reserved = 0;
+	memcpy(entry->end.label, record->label, sizeof(entry->end.label));
+	entry->end.text[0] = '\0';
+	if (text)
+		write_text(text, entry->end.text, sizeof(entry->end.text));
+	journal_end(TABLE_ENDS, sizeof(*entry));
+}
+
+void past_write_origin(struct ctx_context *ctx)
+{
+	struct ctx_context *origin = node_mutable(cause_origin(ctx));
+
+	if (in_table(origin))
+		past_write_end(origin, 0);
+}
+
+bool past_has_audience(struct ctx_context *ctx, uint32_t state_before)
+{
+	struct extension *extension = node_extension(ctx);
+
+	if (state_before & STATE_WAITERS)
+		return true;
+	if (!extension)
+		return false;
+	node_lock(ctx);
+	bool found = extension->done != NULL || !list_empty(&extension->ring_callbacks);
+	for (struct list *link = extension->watches.next; !found && link != &extension->watches;
+	     link = link->next)
+		found = !container_of(link, struct watch, link)->ops->quiet;
+	lock_release(&ctx->lock);
+	return found || callback_pending(ctx);
+}
+
+/* Whether somebody records is looked at where the time is known, and whenever a chunk is full: not at each
+ * context that ended by itself. now_ns: 0 where it is not known. NULL: nobody does, or there is no table. */
+static inline struct ctx_table_context_past *past_begin_context(uint64_t now_ns)
+{
+	if (now_ns || !journal_has_room(TABLE_CONTEXTS_PAST)) {
+		if (!control_confirm(now_ns ? now_ns : clock_coarse_ns()))
+			return NULL;
+	}
+	return journal_begin(TABLE_CONTEXTS_PAST);
+}
+
+/* The entry is a copy of the record, in which the following fields are in other places. */
+_Static_assert(offsetof(struct ctx_table_context_past, freed_ns) == sizeof(struct ctx_table_context) &&
+		       offsetof(struct ctx_table_context_past, generation) ==
+			       offsetof(struct ctx_table_context, generation) &&
+		       offsetof(struct ctx_table_context_past, label) ==
+			       offsetof(struct ctx_table_context, label),
+	       "what is past is copied");
+
+/* The identity that ctx_extract gave to the context, or zeroes. */
+static void copy_identity(const struct ctx_context *ctx, struct ctx_table_context_past *entry)
+{
+	const struct ctx_table_identity *identity = &table_map.identities[ctx->slot];
+
+	memset(entry->trace, 0, sizeof(entry->trace));
+	memset(entry->sender, 0, sizeof(entry->sender));
+	/* Reading the holes of a sparse file would allocate memory. */
+	if (ctx->slot >= atomic_load_explicit(&table_map.header->identities.used, memory_order_relaxed) ||
+	    atomic_load_explicit(&identity->generation, memory_order_relaxed) != ctx->generation)
+		return;
+	memcpy(entry->trace, identity->trace, sizeof(entry->trace));
+	memcpy(entry->sender, identity->sender, sizeof(entry->sender));
+}
+
+void past_write_context(const struct ctx_context *ctx)
+{
+	const struct ctx_table_context *record = table_context(ctx->slot);
+	uint32_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
+	/* To read the clock would take a tenth of the time of making and ending a context. One that ended by
+	 * itself has its time. */
+	uint64_t freed_ns = state & CTX_TABLE_OWN ? record->done_ns : clock_coarse_ns();
+
+	struct ctx_table_context_past *entry = past_begin_context(state & CTX_TABLE_OWN ? 0 : freed_ns);
+	if (!entry)
+		return;
+	memcpy(entry, (const void *)record, sizeof(*record));
+	entry->slot = ctx->slot;
+	entry->freed_ns = freed_ns;
+	copy_identity(ctx, entry);
+	journal_end(TABLE_CONTEXTS_PAST, sizeof(*entry));
+}

@@ -1,0 +1,63 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# ctxtool record on the example server: all three formats have the client that left and its 200 operations, and follow the
+# rules of those who read them. Then what the command line refuses, limits, selections, and a command that is started.
+
+set -u
+cd "$(dirname "$0")/.." || exit
+# shellcheck source=examples/lib.sh
+. examples/lib.sh
+need $bin/{httpd,upstream,first} $ctxtool
+skip_without_uring
+command -v python3 >/dev/null || { echo "there is no python3"; exit 77; }
+
+examples/picture.sh "$work/all.json" >"$work/said" 2>&1 || fail "$(<"$work/said")"
+python3 tests/support/check_spans.py trace "$work/all.json" 200 || exit 1
+grep -q '/all.json: .* of 1 process in ' "$work/said" || fail "the summary is $(<"$work/said")"
+grep -q '"name":"GET /fan?n=200&ms=20000"' "$work/all.json" || fail "the request is not in the trace"
+
+# One recording as spans, of those below one request only, while others run.
+selection='label=*n=200*' examples/picture.sh "$work/some.otlp.json" >"$work/said" 2>&1 || fail "$(<"$work/said")"
+python3 tests/support/check_spans.py otlp "$work/some.otlp.json" 200 || exit 1
+grep -q 'ctxring.cause' "$work/some.otlp.json" || fail "no span has a cause"
+grep -q 'n=24' "$work/some.otlp.json" && fail "what was not selected is there, too"
+
+# refused CODE WORDS ARGUMENT...
+refused() {
+	local status=0
+	$ctxtool record "${@:3}" >"$work/out" 2>"$work/err" </dev/null || status=$?
+	[[ $status == "$1" && $(<"$work/err") == *"$2"* ]] || fail "record ${*:3}: status $status: $(<"$work/err")"
+}
+refused 2 "-o FILE says where to write" --for 1s
+refused 2 "does not end with .html" -o "$work/x.txt"
+refused 2 "not a time such as" -o "$work/x.html" --for soon
+refused 2 "not a format" -o "$work/x.html" --format svg
+refused 2 "not a number from 1" -o "$work/x.html" --max 0
+refused 2 "there is no command after" -o "$work/x.html" --
+refused 2 "^" -o "$work/x.html" label=
+refused 2 "left" -o "$work/x.html" "left<1s"
+refused 4 "cannot write" -o "$work/no/x.html"
+[[ ! -e $work/x.html ]] || fail "a refused command line has made a file"
+
+# A process without a table is named; nothing was recorded.
+sleep 60 &
+other=$!
+children+=("$other")
+status=0
+$ctxtool record --pid "$other" --for 20ms -o "$work/none.html" 2>"$work/err" || status=$?
+[[ $status == 1 && $(<"$work/err") == *"no process with contexts"* && -s $work/none.html ]] || fail "nothing: $status $(<"$work/err")"
+
+# A command is recorded until it ends, standard output is a file as well, and no more is kept than asked for.
+start_servers defer
+status=0
+$ctxtool record -q --format otlp -o - --for 300ms --max 1 --pid "$httpd_pid" >"$work/max" 2>"$work/err" || status=$?
+[[ $status == 3 && $(<"$work/err") == *"beyond the first 1 were not kept"* ]] || fail "--max: $status $(<"$work/err")"
+python3 tests/support/check_spans.py otlp "$work/max" || exit 1
+stop_servers
+status=0
+$ctxtool record -o "$work/command.json" -- $bin/first 2>"$work/err" >"$work/out" || status=$?
+[[ $status == 0 || $status == 1 ]] || fail "a command: status $status: $(<"$work/err")"
+python3 tests/support/check_spans.py trace "$work/command.json" || exit 1
+refused 4 "no such program" -o "$work/x.html" -- "$work/no such program"
+echo "recordings are what was done, and follow the rules of their formats"

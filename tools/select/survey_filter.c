@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#include "survey_filter.h"
+
+#include <string.h>
+
+#include "facts.h"
+
+/* Marks what is not selected as beside. */
+static void mark_contexts(struct process *process, const struct selection *selection)
+{
+	struct snapshot *snapshot = &process->snapshot;
+
+	snapshot->selected_count = snapshot->live_count = 0;
+	for (uint32_t i = 0; i < snapshot->context_count; i++) {
+		struct reader_context *context = &snapshot->contexts[i];
+
+		context->beside = !selection_matches_context(selection, process, context);
+		snapshot->selected_count += !context->beside;
+		snapshot->live_count += !context->beside && context->record.state & CTX_TABLE_LIVE;
+	}
+}
+
+/* Keeps the operations of selected contexts, in the same order. */
+static void filter_operations(struct snapshot *snapshot)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < snapshot->operation_count; i++)
+		if (!snapshot->contexts[snapshot->operations[i].context].beside)
+			snapshot->operations[kept++] = snapshot->operations[i];
+	snapshot->operation_count = kept;
+	for (uint32_t i = 0; i < snapshot->context_count; i++) {
+		struct reader_context *context = &snapshot->contexts[i];
+
+		context->first_operation = READER_NONE;
+		context->operation_count = context->beside ? 0 : context->operation_count;
+	}
+	/* The last one first, because each is put before those that are in its list already. */
+	for (uint32_t i = kept; i-- > 0;) {
+		struct reader_operation *operation = &snapshot->operations[i];
+		struct reader_context *context = &snapshot->contexts[operation->context];
+
+		operation->next = context->first_operation;
+		context->first_operation = i;
+	}
+}
+
+/*
+ * Keeps in preorder what is selected and what that stands below. Children stand behind their parents, so from
+ * the last one to the first each child has had its say before its parent is looked at. Links of kept contexts
+ * are made anew on the way.
+ */
+static void keep_ancestors(struct snapshot *snapshot)
+{
+	uint32_t to = snapshot->context_count;
+
+	for (uint32_t i = 0; i < snapshot->context_count; i++)
+		snapshot->contexts[i].first_child = READER_NONE;
+	snapshot->first_root = READER_NONE;
+	for (uint32_t i = snapshot->context_count; i-- > 0;) {
+		uint32_t index = snapshot->preorder[i];
+		struct reader_context *context = &snapshot->contexts[index];
+
+		/* A kept child has linked itself here. */
+		if (context->beside && context->first_child == READER_NONE)
+			continue;
+		uint32_t *first = context->parent == READER_NONE
+					  ? &snapshot->first_root
+					  : &snapshot->contexts[context->parent].first_child;
+		context->next_sibling = *first;
+		*first = index;
+		snapshot->preorder[--to] = index;
+	}
+	snapshot->shown_count = snapshot->context_count - to;
+	memmove(snapshot->preorder, snapshot->preorder + to, snapshot->shown_count * sizeof(uint32_t));
+}
+
+static void keep_selected(struct snapshot *snapshot)
+{
+	snapshot->shown_count = 0;
+	for (uint32_t i = 0; i < snapshot->context_count; i++)
+		if (!snapshot->contexts[snapshot->preorder[i]].beside)
+			snapshot->preorder[snapshot->shown_count++] = snapshot->preorder[i];
+}
+
+static bool has_selected(const struct process *process)
+{
+	return process->snapshot.selected_count;
+}
+
+void survey_filter(struct survey *survey, const struct selection *selection, bool with_ancestors)
+{
+	for (size_t i = 0; selection && i < survey->process_count; i++) {
+		struct process *process = &survey->processes[i];
+
+		mark_contexts(process, selection);
+		if (!process->snapshot.selected_count)
+			continue;
+		filter_operations(&process->snapshot);
+		if (with_ancestors)
+			keep_ancestors(&process->snapshot);
+		else
+			keep_selected(&process->snapshot);
+	}
+	if (selection)
+		survey_keep(survey, has_selected);
+}
+
+static bool is_no_service(const struct process *process)
+{
+	return strcmp(process->name, "ctxd") != 0 && strcmp(process->name, "ctxd-fleet") != 0;
+}
+
+void survey_hide_service(struct survey *survey)
+{
+	survey_keep(survey, is_no_service);
+}

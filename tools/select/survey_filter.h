@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Leaves of a survey what a selection says, so that those that print it need not know of selections. */
+#ifndef TOOL_SURVEY_FILTER_H
+#define TOOL_SURVEY_FILTER_H
+
+#include "discover.h"
+#include "selection.h"
+
+/*
+ * Takes out of preorder the contexts that are not selected, and from the snapshot their operations; and from
+ * the survey processes of which nothing is left. The array of contexts stays whole, so that a parent and
+ * where an end began are found. With_ancestors keeps in preorder, marked as beside, what the selected ones
+ * stand below; the links to children and siblings then lead from one that is kept to the next. A selection of
+ * NULL leaves everything.
+ */
+void survey_filter(struct survey *survey, const struct selection *selection, bool with_ancestors);
+
+/* Takes out the processes of the service, ctxd and ctxd-fleet. */
+void survey_hide_service(struct survey *survey);
+
+#endif
