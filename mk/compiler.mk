@@ -86,7 +86,8 @@ COMPILE = $(CC) $(BASE_FLAGS) $(WARNINGS)
 # When compiler or flags change, everything is built anew.
 FLAGS_STAMP := $(OUT)/flags
 ifneq ($(filter-out help clean deps% uninstall,$(or $(MAKECMDGOALS),all)),)
-FLAGS_NOW := $(CC) $(CFLAGS) $(VARIANT_FLAGS) $(RUNTIME) $(LDFLAGS)
+# <sys/sdt.h>, which lib/base/usdt.h looks for, may be installed later.
+FLAGS_NOW := $(CC) $(CFLAGS) $(VARIANT_FLAGS) $(RUNTIME) $(LDFLAGS) $(wildcard /usr/include/sys/sdt.h /usr/include/*/sys/sdt.h)
 ifneq ($(FLAGS_NOW),$(shell cat $(FLAGS_STAMP) 2>/dev/null))
 $(shell mkdir -p $(OUT) && printf '%s\n' '$(FLAGS_NOW)' >$(FLAGS_STAMP))
 endif

@@ -7,7 +7,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-time_max=100
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $ctxd $ctxtool

@@ -5,7 +5,7 @@
 #include "screen.h"
 
 static const char help[] =
-	"Usage: ctxtool top [OPTION...]\n"
+	"Usage: ctxtool top [OPTION...] [SELECTION]\n"
 	"Show the contexts with most operations in flight, and of those with equally many the one that\n"
 	"waits longest first. Refresh that every second. On a terminal the keys are:\n"
 	"  arrows, j k, PgUp PgDn, Home End  move      Enter  details in a pane; Esc closes it\n"
@@ -18,11 +18,12 @@ static const char help[] =
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -b, --by=WHAT          begin with sums: by process, label or user\n"
 	"  -T, --theme=THEME      colours for a dark or a light background, or mono: none\n"
+	"  -a, --all              show the contexts of ctxd and ctxd-fleet too\n"
 	"  -j, --json             print JSON: on each line one document with everything\n"
 	"  -w, --watch=SECONDS    refresh at this interval\n"
 	"  -n, --count=N          stop after N times\n"
 	"  -h, --help             print this text\n"
-	"\n"
+	"\n" SELECTION_HELP "\n"
 	"In a pipe it prints plain text, with an empty line between rounds, on lines as wide as COLUMNS\n"
 	"says or as they need.\n"
 	"Exit codes: 0 ended as asked, 2 wrong usage, or a terminal that cannot show it, 3 something\n"
@@ -30,7 +31,7 @@ static const char help[] =
 
 const struct view view_top = {.name = "top",
 			      .help = help,
-			      .letters = "pjwnTbh",
+			      .letters = "pjwnaTbh",
 			      .full_screen = true,
 			      .check = top_check,
 			      .screen = top_screen,

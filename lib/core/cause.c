@@ -40,6 +40,19 @@ const struct ctx_context *cause_origin(const struct ctx_context *ctx)
 	}
 }
 
+#define NEAR 64
+
+enum ctx_cause_kind cause_kind_near(const struct ctx_context *ctx)
+{
+	for (unsigned i = 0; i < NEAR; i++) {
+		uint32_t state = atomic_load_explicit(&ctx->state, memory_order_acquire);
+		if (state & STATE_OWN)
+			return (enum ctx_cause_kind)ctx->cause_kind;
+		ctx = ending_parent(ctx, state);
+	}
+	return CTX_CAUSE_NONE;
+}
+
 /* A forked child inherits contexts that its parent ended: a cause from before the fork names the parent's
  * pid. */
 static pid_t pid_before_fork;

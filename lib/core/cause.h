@@ -39,6 +39,10 @@ pid_t cause_pid_before_fork(void);
 /* The node with which the end of ctx began: ctx, which is done, or one above it. */
 const struct ctx_context *cause_origin(const struct ctx_context *ctx);
 
+/* The kind of the cause of ctx, which is done. CTX_CAUSE_NONE where its end began far above it: not looked
+ * for, so that making many contexts below each other does not take the square of their number. */
+enum ctx_cause_kind cause_kind_near(const struct ctx_context *ctx);
+
 /*
  * Packs the last words of a context that has ended: its cause, for a reader of its done pipe. bytes has room
  * for WIRE_LAST_WORDS_MAX. Returns how many are used.

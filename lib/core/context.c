@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cause.h"
+#include "counters.h"
 #include "done.h"
 #include "find.h"
 #include "memory.h"
@@ -140,6 +141,9 @@ static void free_own(struct ctx_context *node)
 		memory_release(node->cause_text);
 	}
 	if (listed) {
+		struct ctx_table_context *record = table_context(node->slot);
+		if (atomic_load_explicit(&record->state, memory_order_relaxed) & CTX_TABLE_LIVE)
+			counters_release(record);
 		past_context_freed(node);
 		table_context_free(node->slot);
 	}

@@ -5,6 +5,7 @@
  * node, and the first link to be marked says from which parent the end came. Making, ending and freeing a
  * merged context costs as much as it has parents.
  */
+#include "cause.h"
 #include "clock.h"
 #include "debug.h"
 #include "find.h"
@@ -25,8 +26,9 @@ static void publish_merged(struct ctx_context *node)
 		int error = node_link_member(link, CTX_FOREVER);
 		if (error) {
 			struct sweep sweep; /* only marks: nobody watches the node yet */
-			sweep_init(&sweep, false);
+			sweep_init(&sweep, false, cause_kind_near(link->parent), clock_coarse_ns());
 			sweep_mark_link(&sweep, link, (uint32_t)error);
+			counters_end_run(&sweep.ended);
 		}
 	}
 	/* From here on ctx_set_deadline() of a parent updates it. */

@@ -12,6 +12,7 @@
  * waits for. So the enter waits for the whole chunk with a timeout of zero, which never blocks.
  */
 #include "chain.h"
+#include "counters.h"
 #include "memory.h"
 #include "note.h"
 #include "park.h"
@@ -22,6 +23,7 @@
 #include "queue.h"
 #include "ring.h"
 #include "table.h"
+#include "usdt.h"
 
 /*
  * The most cancels of one chunk: a usual group fits in one enter. The cost per cancel was measured to be the
@@ -39,8 +41,10 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 	if (!batch)
 		return NULL;
 	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
-	if (origin)
+	if (origin) {
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
+		batch->stem = origin->stem;
+	}
 	list_append(&ring->done.batches, &batch->link);
 	return batch;
 }
@@ -383,6 +387,9 @@ static void run_batch(struct ctx_ring *ring)
 	}
 	gather_delayed(ring, &ring->ops.retries, batch);
 	gather_delayed(ring, &ring->ops.singles, batch);
+	if (batch && batch->record.operations)
+		usdt_batch_begin(ring, (uint32_t)batch->record.ctx_id, (uint32_t)(batch->record.ctx_id >> 32),
+				 batch->record.operations);
 	if (plan.count) {
 		plan_finish(&plan);
 		send_plan(ring, &plan, batch);
@@ -443,7 +450,10 @@ void batch_report(struct ctx_ring *ring)
 		struct batch *batch = container_of(ring->done.batches_over.next, struct batch, link);
 		struct ctx_batch record = batch->record;
 		publish_batch(ring, &record);
+		counters_batch(batch->stem, record.reap_ns);
 		past_write_batch(ring, batch);
+		usdt_batch_end(ring, (uint32_t)record.ctx_id, (uint32_t)(record.ctx_id >> 32),
+			       record.cancelled, record.reap_ns);
 		if (batch == ring->done.newest) {
 			ring->done.last_batch = record;
 			ring->done.have_last_batch = true;

@@ -82,6 +82,7 @@ struct group {
 	struct op_listener *listener; /* hears of the ends of operations with OP_TASK, if there are any */
 	struct batch *batch; /* the batch that cancels the operations with OP_DOOMED; NULL: without memory */
 	uint32_t table_slot, table_generation;
+	uint16_t stem;	    /* of the label of its context, by which operations are counted */
 	unsigned held;	    /* operations that are not idle */
 	unsigned in_kernel; /* operations whose final completion has not been seen */
 	unsigned parked_count;
@@ -108,7 +109,8 @@ struct batch {
 	struct tally *tally; /* a reference: hears of the batch's report */
 	uint64_t start_ns;
 	uint64_t origin_id; /* the context with which the end began that the batch is for */
-	bool spare; /* it is ring->done.spare, which is used when there is no memory */
+	uint16_t stem;	    /* that of the group with which it began */
+	bool spare;	    /* it is ring->done.spare, which is used when there is no memory */
 };
 
 /* Completions taken out of the kernel's queue before their dispatch, oldest first. */
@@ -235,7 +237,8 @@ struct ring_done {
 	struct list batches_over; /* batches whose operations have all ended: to be reported */
 	struct batch *newest;	  /* the newest of all batches in these lists; NULL: it has been reported */
 	struct batch spare;	  /* the batch that is used when there is no memory */
-	uint64_t past_ns; /* the time of the turn, for the journal; 0: not looked at yet, see past_operation.h */
+	uint64_t past_ns; /* the time of the turn, for the journal; 0: not looked at yet, see past_operation.h
+			   */
 	struct ctx_batch last_batch;
 };
 

@@ -12,6 +12,7 @@
 
 #include "cause.h"
 #include "close_index.h"
+#include "counters.h"
 #include "greet.h"
 #include "park.h"
 #include "park_queue.h"
@@ -19,6 +20,7 @@
 #include "queue.h"
 #include "record.h"
 #include "ring.h"
+#include "usdt.h"
 
 struct unit {
 	struct operation *first, *last;
@@ -380,7 +382,10 @@ static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uin
 	op->order = ++ring->ops.order;
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
+	if (!(op->marks & OP_BEGUN))
+		counters_operations_begin(group->stem, 1);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | record_flags);
+	usdt_operation_submit(ring, group->table_slot, group->table_generation, op->opcode, op->sqe.fd, op);
 }
 
 static void emit_operation(struct ctx_ring *ring, struct operation *op, struct operation *next,
@@ -496,10 +501,13 @@ static inline unsigned push_run(struct ctx_ring *ring, struct group *group, unsi
 		newest = &op->link;
 		free = slot->next_free;
 		record_in_slot(op, group, opcode, slot, now_ns, record_flags);
+		usdt_operation_submit(ring, group->table_slot, group->table_generation, opcode, op->sqe.fd,
+				      op);
 	}
 	newest->prev = &group->pending;
 	group->pending.next = newest;
 	group->in_kernel += (unsigned)(sqe - first);
+	counters_operations_begin(group->stem, (uint64_t)(sqe - first));
 	ring->ops.order = order;
 	ring->ops.slot_free = free;
 	sq->sqe_tail += (unsigned)(sqe - first);

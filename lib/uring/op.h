@@ -52,6 +52,7 @@ enum op_marks {
 	OP_PARK_NOW = 1 << 26,	/* CTX_OP_PARK: it does not wait in the kernel before it is parked */
 	OP_LATE = 1 << 27,    /* an attempt of it waits in the kernel, and is parked when it waits for long */
 	OP_PARKING = 1 << 28, /* OP_LATE, and a cancel was staged that takes it out of the kernel */
+	OP_BEGUN = 1 << 29,   /* OP_STAGED again after it was parked: counted as begun already */
 };
 
 /* The marks of an operation that is being ended. In a chain in the kernel either all members have one of them

@@ -59,6 +59,8 @@ _ctxtool_values() {
 	--by) _ctxtool_list "$2" "process label user" ;;
 	--theme) _ctxtool_list "$2" "dark light mono" ;;
 	--format) _ctxtool_offer "$2" < <(printf '%s\t\n' html trace otlp) ;;
+	--by) _ctxtool_offer "$2" < <(printf '%s\t\n' process label user) ;;
+	--theme) _ctxtool_offer "$2" < <(printf '%s\t\n' dark light mono) ;;
 	--signal) mapfile -t COMPREPLY < <(compgen -A signal -- "SIG${2#SIG}") ;;
 	*) return 1 ;;
 	esac
@@ -88,6 +90,8 @@ _ctxtool() {
 	else
 		case $before in
 		-p) option=--pid ;;
+		-b) option=--by ;;
+		-T) option=--theme ;;
 		-c) option=--core ;;
 		-o) [[ $command == record ]] && option=--output ;;
 		-F) [[ $command == record ]] && option=--format ;;

@@ -67,12 +67,9 @@ static void resize(void)
 
 static int look(struct top_screen *screen)
 {
-	struct survey survey;
-	int result = view_survey(screen->model.options, &survey);
+	int result = top_look(&screen->model, fleet_now_ns());
 
 	screen->must_look = false;
-	if (!result)
-		result = top_take(&screen->model, &survey, fleet_now_ns());
 	return result ? result : top_refresh_details(screen);
 }
 
@@ -134,6 +131,13 @@ static int refuse_terminal(const char *what)
 	return EXIT_USAGE;
 }
 
+/* The expression is right, as it was read before: it is too long for the prompt, or there is no memory. */
+static int refuse_filter(const struct selection_error *error)
+{
+	fprintf(stderr, "ctxtool top: %s\n", error->message[0] ? error->message : "not enough memory");
+	return error->message[0] ? EXIT_USAGE : EXIT_TROUBLE;
+}
+
 static int begin_curses(void)
 {
 	/* The size is that of the terminal, whatever LINES and COLUMNS say. */
@@ -158,6 +162,8 @@ int top_screen(const struct view_options *options)
 	if (!terminal()->is_screen)
 		return refuse_terminal("cannot move the cursor");
 	top_model_begin(&screen.model, options);
+	if (options->selection_text && top_set_filter(&screen.model, options->selection_text, &screen.error))
+		return refuse_filter(&screen.error);
 	screen.unicode = terminal()->lines;
 	screen.marks = top_marks(screen.unicode);
 	sigset_t in_waits = catch_signals();

@@ -43,6 +43,20 @@ void top_model_begin(struct top_model *model, const struct view_options *options
 		model->orders[i].column = top_first_order((enum top_tab)i);
 }
 
+int top_look(struct top_model *model, uint64_t now_ns)
+{
+	/* What the operands select is the first filter, which can be taken away. */
+	struct view_options unfiltered = *model->options;
+	struct survey survey;
+	int result = view_survey(model->options, &survey);
+
+	if (result)
+		return result;
+	unfiltered.selection = NULL;
+	view_select(&unfiltered, false, &survey);
+	return top_take(model, &survey, now_ns);
+}
+
 void top_model_free(struct top_model *model)
 {
 	survey_free(&model->survey);
@@ -269,6 +283,11 @@ int top_set_filter(struct top_model *model, const char *text, struct selection_e
 	struct selection *selection = NULL;
 
 	*ret_error = (struct selection_error){0};
+	if (strlen(text) >= TOP_FILTER_SIZE) {
+		snprintf(ret_error->message, sizeof(ret_error->message), "a filter has at most %d characters",
+			 TOP_FILTER_SIZE - 1);
+		return -EINVAL;
+	}
 	if (text[strspn(text, " \t")]) {
 		int result = selection_parse(text, &selection, ret_error);
 		if (result)

@@ -45,6 +45,9 @@ int top_check(const struct view_options *options);
 void top_model_begin(struct top_model *model, const struct view_options *options);
 void top_model_free(struct top_model *model);
 
+/* Looks at the processes anew, whatever the operands of the command select. 0 or -errno. */
+int top_look(struct top_model *model, uint64_t now_ns);
+
 /* Takes over a survey that was just made, and leaves an empty one. 0 or -ENOMEM. */
 int top_take(struct top_model *model, struct survey *survey, uint64_t now_ns);
 
