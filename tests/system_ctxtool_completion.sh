@@ -59,6 +59,7 @@ of_zsh() {
 # The value that the option wants, if it wants one.
 value_of() {
 	case $1 in
+	--since | --until) echo =1s ;;
 	--pid | --count | --older | --for | --max | --timeout | --kill-after | --grace) echo =1 ;;
 	--core | --label | --cause) echo =x ;;
 	--error) echo =EIO ;;

@@ -59,7 +59,11 @@ export CTXD_SOCKET=$work/ctxd.sock
 mkdir "$work/out"
 failed=0 serial=0
 # json COMMAND ARGUMENT...: keeps what the command prints with --json.
-json() { timeout 60 $ctxtool "$1" --json "${@:2}" >"$work/out/$1.$((++serial))" 2>>"$work/complaints" </dev/null; }
+json() {
+	# In the redirection the shell would count in a process of its own.
+	((++serial))
+	timeout 60 $ctxtool "$1" --json "${@:2}" >"$work/out/$1.$serial" 2>>"$work/complaints" </dev/null
+}
 published() { $ctxtool stats | grep -q "1 published"; }
 
 # Nothing is found, and there is no service.
@@ -70,9 +74,8 @@ json show 4194304:1.1
 json leaks --older=31536000
 json history --pid 4194304
 json doctor
-(ulimit -n 100 && CTXRING_TABLE=0 json doctor)
-((serial++))
-[[ ! -x build/tests/deny_uring ]] || build/tests/deny_uring $ctxtool doctor --json >"$work/out/doctor.$((++serial))"
+(ulimit -n 100 && CTXRING_TABLE=0 timeout 60 $ctxtool doctor --json >"$work/out/doctor.limits")
+[[ ! -x build/tests/deny_uring ]] || build/tests/deny_uring $ctxtool doctor --json >"$work/out/doctor.denied"
 
 # Processes, and the service.
 start ctxd $ctxd
