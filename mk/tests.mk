@@ -70,7 +70,7 @@ TEST_LINKER = $(eval TEST_LINKER := $(if $(findstring -fuse-ld,$(CC) $(CFLAGS) $
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(BRIDGE_LIBRARY) $(if $(HIREDIS_CFLAGS),$(ENGINE_LIBRARY)) $(FLEET_LIBRARY) \
 		$(DAEMON_LIBRARY) $(TEST_LIBRARY)
 	@rm -f $@
-	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
+	$(LINK) $(RUNTIME) $(TEST_LINKER) $(filter %.o,$^) $(filter-out %.o,$^) -luring $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
 
 # With TOGETHER=1 all programs but those that say TEST_ALONE are links to one program, which is linked once and not 140 times.
 # In it the names that each program has get the program's name.
