@@ -19,14 +19,22 @@ tm() { tmux -S "$work/tmux" -f /dev/null "$@"; }
 trap 'tm kill-server 2>/dev/null; cleanup' EXIT
 screen() { tm capture-pane -p -t top "$@"; }
 shows_now() { screen | grep -q -E -e "$1"; }
-shows() { until_true 30 shows_now "$1" || fail "${2:-the screen} does not show \"$1\": $(screen)"; }
+# until_shown COMMAND...: as until_true of 30 seconds, and asks less often: each look at the screen starts two programs.
+until_shown() {
+	local end=$((SECONDS + 30))
+	until "$@"; do
+		((SECONDS <= end)) || return 1
+		sleep 0.05
+	done
+}
+shows() { until_shown shows_now "$1" || fail "${2:-the screen} does not show \"$1\": $(screen)"; }
 hides_now() { ! shows_now "$1"; }
-hides() { until_true 30 hides_now "$1" || fail "${2:-the screen} still shows \"$1\": $(screen)"; }
+hides() { until_shown hides_now "$1" || fail "${2:-the screen} still shows \"$1\": $(screen)"; }
 press() { tm send-keys -t top "$@"; }
 # line N: the N-th line of the screen, from 1 on.
 line() { screen | sed -n "$1p"; }
 line_now() { line "$1" | grep -q -E -e "$2"; }
-line_shows() { until_true 30 line_now "$1" "$2" || fail "line $1 does not show \"$2\": $(screen)"; }
+line_shows() { until_shown line_now "$1" "$2" || fail "line $1 does not show \"$2\": $(screen)"; }
 # click X Y, wheel_down X Y: the mouse at a column and line, from 1 on, in the bytes that terminals of TERM=screen send.
 mouse() { printf -v bytes '\\x%02x' "$1" $(($2 + 32)) $(($3 + 32)); press -l "$(printf '\e[M%b' "$bytes")"; }
 click() { mouse 32 "$@"; mouse 35 "$@"; }
@@ -159,9 +167,9 @@ shows "process $pid tool_target"
 press Escape
 press Tab
 line_shows 4 "^LABEL +LIVE +OPS▼ .*WAIT +BEGUN/s +ENDED/s"
-line_shows 5 "^GET \* +2 +60 "
+line_shows 5 "^GET [*a] +[12] +[36]0 "
 press Enter
-shows 'filter: label="GET \*"'
+shows 'filter: label="GET [*a]"'
 line_shows 5 "GET a"
 hides "twin"
 press Escape
@@ -221,7 +229,8 @@ shows "status=0"
 press C-l
 press -l "export LC_ALL=C"
 press Enter
-run_top --by=label --theme=light
+run_top --by=label --theme=light "'ops>0'"
+line_shows 3 "filter: ops>0"
 line_shows 4 "^LABEL +LIVE +OPSv"
 press q
 shows "status=0"
@@ -240,6 +249,7 @@ awk 'length > 80 { bad = 1 } END { exit bad }' "$work/plain" || fail "wider than
 ! grep -q $'\e' "$work/plain" || fail "the cursor is moved in a pipe: $(cat -v "$work/plain")"
 $ctxtool top --pid "$pid" -n 1 | grep -q -E "PROCESS +USER +STATE.*OLDEST" || fail "a pipe without width has not all columns"
 $ctxtool top --by=user --pid "$pid" -n 1 | grep -q -E "^$(id -un) +[0-9]+ +30 " || fail "no sums by user"
+! $ctxtool top --pid "$pid" -n 1 'label="GET a"' | grep -q twin || fail "the selection selects nothing"
 ! $ctxtool top --by=day -n 1 >/dev/null 2>"$work/err" || fail "--by=day is taken"
 grep -q "process, label or user" "$work/err" || fail "--by=day: $(cat "$work/err")"
 ! $ctxtool top --theme=pink -n 1 >/dev/null 2>&1 || fail "--theme=pink is taken"

@@ -58,7 +58,8 @@ void top_context_stem(const struct process *process, const struct reader_context
 {
 	const char *stem = counters_stem_at(&process->snapshot.counters, context->record.stem);
 
-	if (stem)
+	/* A table may have stems, and a context that was not counted. */
+	if (stem && (stem[0] || !context->record.label[0]))
 		snprintf(ret_stem, CTX_TABLE_LABEL_SIZE, "%s", stem);
 	else
 		top_stem_of(context->record.label, ret_stem);

@@ -15,42 +15,52 @@
 #define WIDTH_MAX 1000
 #define WIDTH_MIN 20
 
-/* Prints a cell, without blanks at the end of the line. */
-static void print_cell(const struct top_slot *slot, const char *text, bool last)
+/* A line is put together before it is printed, so that it does not end with blanks. */
+struct line {
+	char bytes[4 * WIDTH_MAX + TOP_COLUMNS + 1];
+	size_t length;
+};
+
+static void add_cell(struct line *line, const struct top_slot *slot, const char *text)
 {
 	unsigned used;
-	size_t bytes = top_cut(text, slot->width, &used);
-	int blanks = (int)(slot->width - used);
+	int bytes = (int)top_cut(text, slot->width, &used), blanks = (int)(slot->width - used);
+	bool to_right = top_column_spec(slot->column)->to_right;
+	int written = snprintf(line->bytes + line->length, sizeof(line->bytes) - line->length, "%*s%.*s%*s ",
+			       to_right ? blanks : 0, "", bytes, text, to_right ? 0 : blanks, "");
 
-	if (top_column_spec(slot->column)->to_right)
-		printf("%*s%.*s%s", blanks, "", (int)bytes, text, last ? "" : " ");
-	else
-		printf("%.*s%*s%s", (int)bytes, text, last ? 0 : blanks, "", last ? "" : " ");
+	line->length += (size_t)written;
+	if (line->length >= sizeof(line->bytes))
+		line->length = sizeof(line->bytes) - 1;
+}
+
+static void print_cells(struct line *line, enum colour shade)
+{
+	while (line->length && line->bytes[line->length - 1] == ' ')
+		line->length--;
+	printf("%s%.*s%s\n", colour(shade), (int)line->length, line->bytes, colour(COLOUR_PLAIN));
 }
 
 static void print_titles(const struct top_layout *layout, const struct top_order *order,
 			 const struct top_marks *marks)
 {
 	char title[TOP_TITLE_SIZE];
+	struct line line = {.length = 0};
 
-	fputs(colour(COLOUR_BOLD), stdout);
 	for (size_t i = 0; i < layout->count; i++)
-		print_cell(&layout->slots[i], top_title(layout->slots[i].column, order, marks, title),
-			   i + 1 == layout->count);
-	printf("%s\n", colour(COLOUR_PLAIN));
+		add_cell(&line, &layout->slots[i], top_title(layout->slots[i].column, order, marks, title));
+	print_cells(&line, COLOUR_BOLD);
 }
 
 static void print_row(const struct top_row *row, const struct top_layout *layout,
 		      const struct top_marks *marks)
 {
 	char text[TEXT_SIZE];
+	struct line line = {.length = 0};
 
-	if (row->context)
-		fputs(colour(state_colour(row->context->record.state)), stdout);
 	for (size_t i = 0; i < layout->count; i++)
-		print_cell(&layout->slots[i], top_cell(row, layout->slots[i].column, marks, text),
-			   i + 1 == layout->count);
-	printf("%s\n", row->context ? colour(COLOUR_PLAIN) : "");
+		add_cell(&line, &layout->slots[i], top_cell(row, layout->slots[i].column, marks, text));
+	print_cells(&line, row->context ? state_colour(row->context->record.state) : COLOUR_PLAIN);
 }
 
 static void print_line(unsigned columns, const char *line)
@@ -102,9 +112,8 @@ static unsigned pipe_columns(void)
 	char *end;
 	unsigned long columns = text ? strtoul(text, &end, 10) : 0;
 
-	return text && end > text && !*end && columns >= WIDTH_MIN && columns < WIDTH_MAX
-		       ? (unsigned)columns
-		       : WIDTH_MAX;
+	return text && end > text && !*end && columns >= WIDTH_MIN && columns < WIDTH_MAX ? (unsigned)columns
+											  : WIDTH_MAX;
 }
 
 int top_print(const struct view_options *options, struct survey *survey)
