@@ -23,7 +23,7 @@
 #                        does the same.
 #   PREFIX, DESTDIR      for install
 #   NO_INSTALL=1         never install packages, only name them
-#   VARIANT=...          a second object tree under build/: asan, tsan, faults, clang
+#   VARIANT=...          a second object tree under build/: asan, tsan, clang
 #   OUT=...              an object tree elsewhere
 
 .DEFAULT_GOAL := all
@@ -80,7 +80,7 @@ help:
 	@echo 'make tidy          clang-tidy and cppcheck; format: clang-format on the sources'
 	@echo 'make clean         removes build/'
 	@echo 'NO_INSTALL=1       never install packages, only name them'
-	@echo 'VARIANT=asan|tsan|faults|clang   another object tree: make VARIANT=asan tests'
+	@echo 'VARIANT=asan|tsan|clang   another object tree: make VARIANT=asan tests'
 	@echo 'CROSS_COMPILE=aarch64-linux-gnu- OUT=build/arm64   for another machine, in a tree of its own'
 
 clean:

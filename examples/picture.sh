@@ -29,12 +29,14 @@ await_line "$work/recorder.err" "^recording 1 process"
 
 curl -s --max-time 10 -o /dev/null "$url/slow?ms=120" &
 quick=$!
+await_line "$log" 'event=begin .*path="/slow'
+curl -s --max-time 10 -o /dev/null -H "X-Deadline-Ms: 400" "$url/fan?n=8&ms=20000" &
+late=$!
+await_line "$log" 'event=begin .*path="/fan.n=8&'
 begin "/fan?n=200&ms=20000" 200
 leaver=$client asked=$request
-curl -s --max-time 10 -o /dev/null "$url/fan?n=12&ms=180" &
-second=$!
-curl -s --max-time 10 -o /dev/null -H "X-Deadline-Ms: 250" "$url/fan?n=24&ms=20000"
-wait "$quick" "$second"
+curl -s --max-time 10 -o /dev/null "$url/fan?n=12&ms=180"
+wait "$quick" "$late"
 leave "$leaver"
 await_line "$log" " req=$asked event=end "
 curl -s --max-time 10 -o /dev/null "$url/fan?n=6&ms=90"

@@ -12,7 +12,7 @@ out=build/fuzz
 mkdir -p $out/artifacts
 flags=(-g1 -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude
 	-Ilib/base -Ilib/table -Ilib/wire -Ilib/core -Ilib/propagate -Idaemon/broker -Idaemon/engine -Idaemon/fleet
-	-Idaemon/util -Itools/read -Itools/text)
+	-Idaemon/util -Itools/select -Itools/read -Itools/text)
 
 echo 'int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d && n ? 0 : 0; }' >$out/probe.c
 clang -fsanitize=fuzzer,address $out/probe.c -o $out/probe 2>/dev/null || { echo "clang has no libFuzzer here"; exit 77; }
@@ -26,12 +26,13 @@ sources_of() {
 	engine_answers) echo lib/wire/*.c daemon/engine/*.c daemon/fleet/id.c ;;
 	config) echo lib/wire/*.c daemon/util/config.c daemon/util/log.c ;;
 	broker) echo lib/wire/*.c lib/base/heap.c lib/base/overflow.c daemon/broker/*.c daemon/util/*.c ;;
+	selection) echo lib/uring/opcode.c tools/select/{pattern,selection_*}.c tools/text/{duration,names,terminal}.c ;;
 	*) return 1 ;;
 	esac
 }
 
 # The engine is built where hiredis is. libFuzzer does not see its coverage.
-all=(wire_client wire_service last_words reader config broker carrier fleet_wire fleet_list)
+all=(wire_client wire_service last_words reader config broker carrier fleet_wire fleet_list selection)
 hiredis=()
 if pkg-config --exists hiredis 2>/dev/null; then
 	all+=(engine_answers)

@@ -46,8 +46,9 @@
  *     of ctx_set_allocator.
  *   - No call is a cancellation point of pthread_cancel(3), not even one that blocks. A function of
  *     the program that a call runs, runs with cancellation disabled.
- *   - The library never prints, installs no signal handler, and does not abort when memory is
- *     short. It aborts when its own invariants are broken.
+ *   - The library prints nothing, unless CTXRING_DEBUG=1 is in the environment: then it explains on
+ *     stderr what the errors of its functions meant, see ctxring(7). It installs no signal handler,
+ *     and does not abort when memory is short. It aborts when its own invariants are broken.
  */
 #ifndef CTXRING_H
 #define CTXRING_H

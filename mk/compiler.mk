@@ -48,21 +48,20 @@ VARIANT ?=
 OUT := build$(if $(VARIANT),/$(VARIANT))
 
 # Sanitizers find the same with less optimization, which compiles faster. -g1 is enough for the files and lines in their reports.
-ifneq ($(filter asan tsan faults,$(VARIANT)),)
+ifneq ($(filter asan tsan,$(VARIANT)),)
 CFLAGS ?= -O1 -g1
 endif
 CFLAGS ?= -O2 -g
 
 ifeq ($(VARIANT),asan)
-VARIANT_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# Calls of the library can be made to fail here: lib/base/sys.h.
+VARIANT_FLAGS := -DCTX_FAULTS -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 else ifeq ($(VARIANT),tsan)
 VARIANT_FLAGS := -fsanitize=thread -Wno-tsan -Wno-unknown-warning-option
-else ifeq ($(VARIANT),faults)
-VARIANT_FLAGS := -DCTX_FAULTS -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 else ifeq ($(VARIANT),clang)
 CC := clang
 else ifneq ($(VARIANT),)
-$(error VARIANT is one of asan, tsan, faults, clang)
+$(error VARIANT is one of asan, tsan, clang)
 endif
 
 # The flags $(1), if this compiler links with them.
@@ -87,7 +86,8 @@ COMPILE = $(CC) $(BASE_FLAGS) $(WARNINGS)
 # When compiler or flags change, everything is built anew.
 FLAGS_STAMP := $(OUT)/flags
 ifneq ($(filter-out help clean deps% uninstall,$(or $(MAKECMDGOALS),all)),)
-FLAGS_NOW := $(CC) $(CFLAGS) $(VARIANT_FLAGS) $(RUNTIME) $(LDFLAGS)
+# <sys/sdt.h>, which lib/base/usdt.h looks for, may be installed later.
+FLAGS_NOW := $(CC) $(CFLAGS) $(VARIANT_FLAGS) $(RUNTIME) $(LDFLAGS) $(wildcard /usr/include/sys/sdt.h /usr/include/*/sys/sdt.h)
 ifneq ($(FLAGS_NOW),$(shell cat $(FLAGS_STAMP) 2>/dev/null))
 $(shell mkdir -p $(OUT) && printf '%s\n' '$(FLAGS_NOW)' >$(FLAGS_STAMP))
 endif

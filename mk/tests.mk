@@ -40,11 +40,8 @@ fuzz: deps-check
 
 # ---- building
 
-ifeq ($(VARIANT),faults)
-TESTS := $(wildcard tests/check_faults*.c)
-else
-TESTS := $(filter-out tests/check_faults%,$(wildcard tests/check_*.c))
-endif
+# Those in which calls of the library fail need its build for that.
+TESTS := $(filter-out $(if $(filter asan,$(VARIANT)),,tests/check_faults%),$(wildcard tests/check_*.c))
 # Without hiredis there is no engine to test.
 ifeq ($(HIREDIS_CFLAGS),)
 TESTS := $(filter-out tests/check_engine%,$(TESTS))
@@ -59,7 +56,7 @@ TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.
 SOAK_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/soak/*.c))
 
 # Tests of the service start a ctxd of their own variant.
-tests: $(TEST_PROGRAMS) $(if $(filter faults,$(VARIANT)),,$(OUT)/tests/storm) $(if $(filter faults tsan,$(VARIANT)),,$(OUT)/ctxd) \
+tests: $(TEST_PROGRAMS) $(OUT)/tests/storm $(if $(filter tsan,$(VARIANT)),,$(OUT)/ctxd) \
 	$(if $(VARIANT),,$(OUT)/tests/deny_uring $(if $(HIREDIS_CFLAGS),$(OUT)/tests/engine_talk))
 
 # Tests mostly wait, so they are compiled without optimization: that would take most of the time of compiling all trees.
@@ -73,7 +70,7 @@ TEST_LINKER = $(eval TEST_LINKER := $(if $(findstring -fuse-ld,$(CC) $(CFLAGS) $
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(BRIDGE_LIBRARY) $(if $(HIREDIS_CFLAGS),$(ENGINE_LIBRARY)) $(FLEET_LIBRARY) \
 		$(DAEMON_LIBRARY) $(TEST_LIBRARY)
 	@rm -f $@
-	$(LINK) $(RUNTIME) $(TEST_LINKER) $^ -luring $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
+	$(LINK) $(RUNTIME) $(TEST_LINKER) $(filter %.o,$^) $(filter-out %.o,$^) -luring $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
 
 # With TOGETHER=1 all programs but those that say TEST_ALONE are links to one program, which is linked once and not 140 times.
 # In it the names that each program has get the program's name.

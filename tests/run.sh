@@ -9,7 +9,7 @@
 #   tsan     those that say TEST_TSAN, under ThreadSanitizer
 #   denied   with io_uring_setup(2) forbidden by seccomp: ring tests are skipped there
 #   plain    with every optional kernel feature switched off; as in the pass before, without programs that have no rings
-#   faults   tests/check_faults*.c: the k-th system call or allocation fails
+#   faults   tests/check_faults*.c, in the tree of asan: the k-th system call or allocation fails
 #   build    tests/build_*.sh: compilers, installed copy, exports, includes; build_cross.sh, which compiles library and programs for
 #            another machine, only if the passes are named, since all passes together are to take less than 20 minutes
 #   system   tests/system_*.sh: the real programs
@@ -31,25 +31,53 @@ parallel=$(nproc)
 export MAKE=${MAKE:-make}
 unset MAKEFLAGS MFLAGS MAKELEVEL
 rm -rf $results
-mkdir -p $results
+mkdir -p $results/bin
 started=$SECONDS
+# The python3 of pyenv(1) is a script, which takes a second to find the real one.
+[[ ! -x /usr/bin/python3 ]] || ln -s /usr/bin/python3 $results/bin
+PATH=$PWD/$results/bin:$PATH
 
 runs() { [[ " $passes " == *" $1 "* ]]; }
 
+# build NAME ARGUMENT...: make, whose end is noted under that name.
 build() {
-	local log=$results/build.log at=$SECONDS
-	if ! "$MAKE" --no-print-directory -j"$parallel" "$@" >"$log" 2>&1; then
-		cat "$log"
-		echo "make $*: failed"
+	local name=$1 at=$SECONDS status=0
+	shift
+	"$MAKE" --no-print-directory -j"$parallel" "$@" >"$results/build.$name.log" 2>&1 || status=$?
+	echo "$status $((SECONDS - at)) s, make $*" >"$results/build.$name.part"
+	mv "$results/build.$name.part" "$results/build.$name.end"
+}
+
+# set_policy OPTION: how the processes behind the tests are scheduled. On a machine that is always busy they would never end.
+set_policy() {
+	local pid
+	for pid in $(pgrep -g "$behind"); do
+		chrt "$1" --pid 0 "$pid" 2>/dev/null
+	done
+}
+
+# await_built NAME: ends the run if it could not be built.
+await_built() {
+	local status rest at=$SECONDS
+	until [[ -e $results/build.$1.end ]] || ! kill -0 "$behind" 2>/dev/null; do
+		set_policy --other
+		sleep 0.2
+	done
+	[[ -z $behind ]] || set_policy --idle
+	read -r status rest <"$results/build.$1.end"
+	if [[ ${status:-1} != 0 ]]; then
+		cat "$results/build.$1.log"
+		echo "${rest:-$1}: failed"
 		echo "0 passed, 1 failed"
+		[[ -z $behind ]] || kill -- -"$behind"
 		exit 1
 	fi
-	echo "-- built $*: $((SECONDS - at)) s"
+	echo "-- built $1: $rest, waited for $((SECONDS - at)) s"
 }
 
 # run_one PASS PROGRAM: one test program in one pass; prints its output as a whole.
 run_one() {
-	local pass=$1 program=$2 name log wrapper=() status=0 failed=0 at=${EPOCHREALTIME/.}
+	local pass=$1 program=$2 name log wrapper=() status=0 failed=0 at=${EPOCHREALTIME/.} TIMEFORMAT='%U %S' used
 	name=$(basename "$program" .sh)
 	log=$results/$pass.$name
 	export CTX_TEST_MODE=$pass CTX_TEST_TOTALS=$log.totals
@@ -61,9 +89,15 @@ run_one() {
 	plain) export CTXRING_FEATURES=none ;;
 	# Address space randomised by more bits than ThreadSanitizer copes with.
 	tsan) wrapper=(setarch "$(uname -m)" -R) ;;
-	build | system) wrapper=(timeout 600) ;;
+	# In the process group of those behind the tests, for which this can take long.
+	build) wrapper=(timeout --foreground 1500) ;;
+	# The first process is not the script, which would be the parent of all that lose theirs.
+	system)
+		export wait_min=120
+		wrapper=(timeout 600 $apart ${apart:+sh -c '"$0"; exit $?'})
+		;;
 	esac
-	"${wrapper[@]}" "$program" >"$log.log" 2>&1 </dev/null || status=$?
+	{ time "${wrapper[@]}" "$program" >"$log.log" 2>&1 </dev/null; } 2>"$log.time" || status=$?
 	if [[ $pass == build || $pass == system ]]; then
 		case $status in
 		0) echo "1 0 0" ;;
@@ -77,14 +111,19 @@ run_one() {
 			echo "$name: ended with status $status" >>"$log.log"
 		fi
 	fi
+	used=$(awk 'END { printf "%d", 1000 * ($1 + $2) }' "$log.time")
+	rm "$log.time"
 	[[ -e $log.totals ]] || return 0
-	echo "$(((${EPOCHREALTIME/.} - at) / 1000)) ms: $pass $name" >"$log.time"
+	echo "$(((${EPOCHREALTIME/.} - at) / 1000)) ms, of a processor $used ms: $pass $name" >"$log.time"
 	printf -- '-- %s %s%s\n%s\n' "$pass" "$name" \
 		"$([[ $pass == build || $pass == system ]] && { [[ $status == 0 ]] && echo ': ok' || echo ": $status"; })" \
 		"$(if [[ $status == 0 && ($pass == build || $pass == system) ]]; then tail -n 1 "$log.log"; else cat "$log.log"; fi)"
 }
 export -f run_one
-export results
+# What gives a command processes of its own; nothing, where that cannot be had.
+apart='unshare --pid --fork --kill-child --mount-proc'
+$apart true 2>/dev/null || apart=
+export results apart
 
 # run_some PASS HOW_MANY_AT_A_TIME PROGRAM...
 run_some() {
@@ -101,18 +140,13 @@ run_build() {
 	echo "-- pass build: $((SECONDS - at)) s"
 }
 
-# run_system: the scripts that look at the processes of the machine run one at a time. Beside them run those that do not,
-# in two lanes; the longest comes first.
+# run_system: three at a time, the longest first, each with processes of its own: what looks at all processes of the machine
+# then sees those of no other. Where there are no process name spaces they run one after the other.
 run_system() {
-	local at=$SECONDS lanes=() lane left apart=('/system_fleet.*' '/system_(ctxtool_timeout|demo|proxy|hedge|libraries|postgres_pool|syscalls)')
-	left=$(printf '%s\n' tests/system_ctxtool_timeout.sh tests/system_*.sh | awk '!seen[$0]++')
-	for lane in "${apart[@]}"; do
-		run_some system 1 $(grep -E "$lane\.sh$" <<<"$left") &
-		lanes+=($!)
-		left=$(grep -vE "$lane\.sh$" <<<"$left")
-	done
-	run_some system 1 $left
-	wait "${lanes[@]}"
+	local at=$SECONDS
+	run_some system "$([[ -n $apart ]] && echo 3 || echo 1)" $(printf '%s\n' \
+		tests/system_{fleet,ctxtool_timeout,fleet_demo,fleet_failover,fleet_engine,ctxtool_run,examples,postgres_pool}.sh tests/system_*.sh |
+		awk '!seen[$0]++')
 	echo "-- pass system: $((SECONDS - at)) s"
 }
 
@@ -123,16 +157,19 @@ ringless='/check_(fleet.*|engine.*|bridge.*|forest|wire|config|map|reader|traces
 run_programs() {
 	local all races long at=$SECONDS
 	all=$(find "$2" -maxdepth 1 -name 'check_*' -executable ! -type d 2>/dev/null | sort)
+	# Those in which calls fail are built where the sanitizers find what that breaks, and are a pass of their own.
+	all=$(grep $([[ $1 == faults ]] || echo -v) '/check_faults' <<<"$all")
 	races=$(grep -E '/check_race' <<<"$all")
 	all=$(grep -vE '/check_race' <<<"$all")
 	# These have no rings: a pass for kernels without one says nothing of them.
 	[[ $1 != denied && $1 != plain ]] || all=$(grep -vE "$ringless" <<<"$all")
 	# tests/build_fuzz.sh runs what these test under AddressSanitizer.
 	[[ $1 != asan ]] || all=$(grep -vE '/check_(carrier|wire|reader|config|forest|fleet_list)$' <<<"$all")
-	long='/check_(spawn(_start)?|source.*|blocking(_results)?|op_timeout|service.*|harness|faults|faults_(service|taskgroup))$'
+	long='/check_(fork(_storm)?|denied_calls|park_table|owner|growth|find|engine|bridge_limits|op|op_timeout|fleet|harness|'
+	long+='spawn(_start)?|source.*|blocking(_results)?|service.*|faults(_service|_taskgroup)?)$'
 	run_some "$1" 1 $races
 	# Most tests wait most of the time.
-	run_some "$1" $((parallel + (parallel + 1) / 2)) $(grep -E "$long" <<<"$all") $(grep -vE "$long" <<<"$all")
+	run_some "$1" $((parallel * 5 / 2)) $(grep -E "$long" <<<"$all") $(grep -vE "$long" <<<"$all")
 	echo "-- pass $1: $((SECONDS - at)) s"
 }
 
@@ -185,30 +222,42 @@ run_soak() {
 	echo "-- pass soak: $((SECONDS - at)) s"
 }
 
-# The trees that only sanitizers need are built while nothing else runs, two compilers at a time: compilers beside them make
-# races wait for each other, and tests take longer by as much as is saved.
-runs normal || runs denied || runs plain || runs kernels || runs system && build TOGETHER=1 all tests
-for pass in asan tsan faults; do
-	runs $pass && build VARIANT=$pass TOGETHER=1 tests
-done
-runs soak && build VARIANT=asan build/asan/tests/storm build/asan/ctxd &&
-	build VARIANT=tsan build/tsan/tests/storm && build build/ctxd
+# What the tests leave of the processors, most of which wait most of the time, goes to the compilers: they build the trees
+# of later passes, and then do what the pass build does. They run with the policy of sched(7) for which there is no lower one,
+# so that what a test does next never waits for them.
+behind=
+run_behind() {
+	chrt --idle --pid 0 $BASHPID 2>/dev/null || renice -n 19 -p $BASHPID >/dev/null
+	runs asan || runs faults && build asan VARIANT=asan TOGETHER=1 tests
+	runs tsan && build tsan VARIANT=tsan TOGETHER=1 tests
+	runs soak && build soak_asan VARIANT=asan build/asan/tests/storm build/asan/ctxd
+	runs soak && build soak_tsan VARIANT=tsan build/tsan/tests/storm
+	runs build && run_build
+}
+
+if runs normal || runs denied || runs plain || runs kernels || runs system || runs soak; then
+	build normal TOGETHER=1 all tests
+	await_built normal
+fi
+set -m # a process group of its own, which can be ended as a whole
+run_behind &
+behind=$!
+set +m
+trap '[[ -z $behind ]] || kill -- -"$behind" 2>/dev/null' EXIT
 for pass in normal denied plain; do
 	runs $pass && run_programs $pass build/tests
 done
-for pass in asan tsan faults; do
-	runs $pass && run_programs $pass build/$pass/tests
-done
-# Those of the pass build compile beside the scripts of the pass system, most of which wait, and at the lowest priority.
-compiling=
-if runs build; then
-	(renice -n 19 -p $BASHPID >/dev/null; run_build) &
-	compiling=$!
-fi
+runs asan && await_built asan && run_programs asan build/asan/tests
+runs tsan && await_built tsan && run_programs tsan build/tsan/tests
+runs faults && await_built asan && run_programs faults build/asan/tests
 runs system && run_system
-[[ -z $compiling ]] || wait "$compiling"
 runs kernels && run_kernels
-runs soak && run_soak
+runs soak && await_built soak_asan && await_built soak_tsan && run_soak
+while kill -0 "$behind" 2>/dev/null; do
+	set_policy --other
+	sleep 0.2
+done
+behind=
 
 echo "slowest:"
 sort -rn $results/*.time | head -n 10 | sed 's/^/  /'

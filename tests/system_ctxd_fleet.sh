@@ -58,7 +58,7 @@ for pair in "none=fleet_engine is not set" "address=fleet_engine: it begins with
 	is "${pair%%=*}" "$status" 3
 	has "${pair%%=*}" "$out" "${pair#*=}"
 done
-configure a "$engine" "fleet_host = a" "fleet_lease = 600ms" "fleet_key_file = $work/key"
+configure a "$engine" "fleet_host = a" "fleet_lease = 2s" "fleet_key_file = $work/key"
 echo short >"$work/key"
 chmod 600 "$work/key"
 run $fleet --check-config --config="$work/a.conf"
@@ -86,14 +86,14 @@ await_line "$log" "event=service state=ready host=a"
 until_true 30 test -s "$work/state/incarnation" || fail "it keeps no incarnation"
 is "who may read the state" "$(stat -c %a "$work/state/incarnation")" 600
 until_true 30 env CTXD_SOCKET="$work/a.sock" $ctxtool fleet >/dev/null || fail "ctxtool fleet fails"
-configure a "$engine" "fleet_host = a" "fleet_lease = 700ms" "fleet_key_file = $work/key" "fleet_grace = 5s" "log_level = debug"
+configure a "$engine" "fleet_host = a" "fleet_lease = 3s" "fleet_key_file = $work/key" "fleet_grace = 5s" "log_level = debug"
 kill -HUP "$started"
 await_line "$log" 'event=reload settings="fleet_lease" remedy="restart ctxd-fleet"'
 await_line "$log" "event=reload level=7"
 echo "nonsense" >"$work/a.conf"
 kill -HUP "$started"
 await_line "$log" "event=config .*line 1"
-configure a "$engine" "fleet_host = a" "fleet_lease = 600ms" "fleet_key_file = $work/key"
+configure a "$engine" "fleet_host = a" "fleet_lease = 2s" "fleet_key_file = $work/key"
 end "$started"
 
 echo "one that crashed, and a name that is taken"
@@ -121,7 +121,7 @@ end "$third"
 echo "a password that the engine does not take"
 echo wrong >"$work/password"
 chmod 600 "$work/password"
-configure refused "$engine" "fleet_host = a" "fleet_lease = 600ms" "fleet_user = web" "fleet_password_file = $work/password" \
+configure refused "$engine" "fleet_host = a" "fleet_lease = 2s" "fleet_user = web" "fleet_password_file = $work/password" \
 	"fleet_key_file = $work/key"
 start refused $fleet --socket="$work/a.sock" --config="$work/refused.conf"
 refused=$started

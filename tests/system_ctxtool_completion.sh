@@ -59,11 +59,13 @@ of_zsh() {
 # The value that the option wants, if it wants one.
 value_of() {
 	case $1 in
+	--since | --until) echo =1s ;;
 	--pid | --count | --older | --for | --max | --timeout | --kill-after | --grace) echo =1 ;;
 	--core | --label | --cause) echo =x ;;
 	--error) echo =EIO ;;
 	--format) echo =html ;;
 	--output) echo =x.html ;;
+	--sort | --columns) echo =id ;;
 	--signal) echo =TERM ;;
 	--by) echo =label ;;
 	--theme) echo =dark ;;
@@ -79,7 +81,7 @@ _ctxtool_pids() { echo 4711; }
 eval "$(declare -f ctxtool | sed '1s/ctxtool/real_ctxtool/')"
 ctxtool() {
 	[[ $1 == ls ]] || { real_ctxtool "$@"; return; }
-	printf '%-8s  %-9s  %-20s  %s\n' ID STATE LABEL CAUSE 12:2.1 live "GET /a b" - 12:10.1 live "" - 12:3.1 cancelled x "call EIO"
+	printf '%-7s  %s\n' 12:2.1 "GET /a b" 12:10.1 -
 }
 listed() {
 	COMP_WORDS=(ctxtool "$@") COMP_CWORD=$# COMP_TYPE=63
@@ -94,10 +96,26 @@ unset -f _ctxtool_pids
 . tools/completion/ctxtool.bash
 ctxtool() {
 	[[ $1 == ls ]] || { real_ctxtool "$@"; return; }
-	printf '%-8s  %-9s  %-20s  %s\n' ID STATE LABEL CAUSE "$$:2.1" live a - "$PPID:2.1" live b -
+	printf '%7s  %s\n' 12 nginx 12 nginx 1234 "my server"
 }
-[[ $(listed ls --pid = "") == *"$$ "*"($(</proc/$$/comm))|"* ]] || { echo "FAILED: pids are listed as $(listed ls --pid = "")"; failed=1; }
+[[ $(listed ls --pid = "") == "12    (nginx)|1234  (my server)|" ]] || { echo "FAILED: pids are listed as $(listed ls --pid = "")"; failed=1; }
 eval "$(declare -f real_ctxtool | sed '1s/real_ctxtool/ctxtool/')"
+
+[[ $(of_bash ls --columns = id,la) == id,label ]] || { echo "FAILED: no column is offered"; failed=1; }
+[[ $(of_bash ls state = du) == due ]] || { echo "FAILED: no state is offered"; failed=1; }
+for column in $(_ctxtool_columns); do
+	"$ctxtool" ls --columns="$column" --sort="$column" --pid=4194304 >"$work/err" 2>&1
+	[[ $? == 1 ]] || { echo "FAILED: no column is $column: $(<"$work/err")"; failed=1; }
+done
+# The message about a column that does not exist names those that do.
+same "columns" "$("$ctxtool" ls --columns=xxxxxxxxxx 2>&1 | grep -oE '[a-z]+(, [a-z]+)+' | tail -n 1 | tr -d ' ' | tr , '\n' | sort)" \
+	"$(_ctxtool_columns | tr ' ' '\n' | sort)"
+for key in kind cause op; do
+	while read -r value; do
+		"$ctxtool" ls --pid=4194304 "$key=$value" >"$work/err" 2>&1
+		[[ $? == 1 ]] || { echo "FAILED: $key=$value: $(<"$work/err")"; failed=1; }
+	done < <(of_bash ls "$key" = "")
+done
 
 # The same of the daemons.
 zsh_file=tools/completion/_ctxd

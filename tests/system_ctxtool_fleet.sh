@@ -91,6 +91,14 @@ is "ls: status" "$status" 0
 is "ls: ids" "$(awk 'NR > 1 {print $1, $2}' <<<"$out")" $'a/4-12 live\nb/7-3 live\nb/7-4 live\nb/7-9 cancelled'
 lacks "ls: a list that began anew" "$out" "stale"
 has "ls: where it is from" "$out" "joined from a/4-12"
+run $ctxtool ls --fleet 'label=part' or 'state=cancelled'
+is "ls: selected" "$(awk 'NR > 1 {print $1, $2}' <<<"$out")" $'b/7-4 live\nb/7-9 cancelled'
+run $ctxtool tree --fleet label=part
+is "tree: what is above the selected one" "$(grep -o '[ab]/[0-9-]* .*' <<<"$out" | sed 's/, [0-9.]*s old//')" \
+	$'a/4-12 "GET /x" live\nb/7-3 "GET /x" live\nb/7-4 "part" live, of 1234 worker\\x1b (uid 1000)'
+run $ctxtool ls --fleet op=RECV
+is "ls: operations are not known: status" "$status" 2
+has "ls: operations are not known" "$errors" "'op' is not known of contexts of the fleet"
 run $ctxtool ls --fleet=b --json
 is "ls of one host" "$(json "$out" '[h["host"] for h in d["hosts"]]')" "['b']"
 run $ctxtool tree --fleet --watch=0.01 --count=2 --json

@@ -7,7 +7,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-time_max=100
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 need $ctxd $ctxtool
@@ -39,7 +39,7 @@ int main(void)
 	sigset_t signals;
 
 	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGUSR1);
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || ctx_with_signals(root, NULL, &signals, "", &ctx) ||
 	    ctx_with_hangup(root, NULL, pair[0], 0, "peer \\ \"quoted\" \n", &ctx) ||
 	    ctx_with_fd(root, NULL, pair[1], POLLIN, "fd", &ctx) ||
@@ -59,7 +59,11 @@ export CTXD_SOCKET=$work/ctxd.sock
 mkdir "$work/out"
 failed=0 serial=0
 # json COMMAND ARGUMENT...: keeps what the command prints with --json.
-json() { timeout 60 $ctxtool "$1" --json "${@:2}" >"$work/out/$1.$((++serial))" 2>>"$work/complaints" </dev/null; }
+json() {
+	# In the redirection the shell would count in a process of its own.
+	((++serial))
+	timeout 60 $ctxtool "$1" --json "${@:2}" >"$work/out/$1.$serial" 2>>"$work/complaints" </dev/null
+}
 published() { $ctxtool stats | grep -q "1 published"; }
 
 # Nothing is found, and there is no service.
@@ -68,10 +72,10 @@ for command in ls tree top stats leaks; do
 done
 json show 4194304:1.1
 json leaks --older=31536000
+json history --pid 4194304
 json doctor
-(ulimit -n 100 && CTXRING_TABLE=0 json doctor)
-((serial++))
-[[ ! -x build/tests/deny_uring ]] || build/tests/deny_uring $ctxtool doctor --json >"$work/out/doctor.$((++serial))"
+(ulimit -n 100 && CTXRING_TABLE=0 timeout 60 $ctxtool doctor --json >"$work/out/doctor.limits")
+[[ ! -x build/tests/deny_uring ]] || build/tests/deny_uring $ctxtool doctor --json >"$work/out/doctor.denied"
 
 # Processes, and the service.
 start ctxd $ctxd
@@ -110,6 +114,7 @@ json run --report="$work/out/run.exited" -- true
 json run --report="$work/out/run.deadline" --timeout=0.01 -- sleep 100
 json run --report="$work/out/run.nothing" -- "$work/nothing"
 json run --report="$work/out/run.signal" -- sh -c 'kill -9 $$'
+json history --pid "$target"
 leave "$target"
 died() { $ctxtool last | grep -q "^$target "; }
 until_true 30 died || fail "the table of the dead process is not kept"

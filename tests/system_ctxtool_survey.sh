@@ -78,7 +78,7 @@ quiet() {
 		done
 	done
 }
-rounds=${ROUNDS:-25}
+rounds=${ROUNDS:-10}
 quiet $ctxtool
 
 if command -v setpriv >/dev/null; then

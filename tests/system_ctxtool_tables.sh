@@ -273,7 +273,7 @@ run 2 ls --pid 0
 run 2 ls --pid 12x
 run 2 ls --watch=-1
 run 2 ls --nonsense
-run 2 ls operand
+run 2 ls operand=x
 run 2 show
 run 2 ls --core x --pid 1
 run 2 top --core x

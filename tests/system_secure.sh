@@ -29,6 +29,7 @@ int main(void)
 		return 1;
 	int result = ctxd_connect(NULL, &client);
 	printf("secure=%lu table=%d connected=%d\n", getauxval(AT_SECURE), ctx_id(ctx) != 0, result == 0);
+	ctx_err(NULL); /* explained on stderr with CTXRING_DEBUG=1 */
 	return 0;
 }
 END
@@ -59,7 +60,12 @@ chmod 666 "$work/caller/ctxd.sock"
 says() { as_caller env "${@:2}" "$work/$1"; }
 socket=CTXD_SOCKET=$work/caller/ctxd.sock
 [[ $(says plain "$socket" CTXRING_TABLE=0) == "secure=0 table=0 connected=1" ]] || fail "the variables do nothing"
+explained="ctxring: ctx_err returned -EINVAL: argument ctx is NULL; called at 0x"
+says plain CTXRING_DEBUG=1 2>"$work/explained" >&2
+grep -q "^$explained[0-9a-f]*, plain+0x" "$work/explained" || fail "CTXRING_DEBUG=1 does nothing: $(<"$work/explained")"
 for program in "${programs[@]}"; do
+	says "$program" CTXRING_DEBUG=1 2>"$work/explained" >"$work/out"
+	[[ ! -s $work/explained ]] || fail "$program explains to its caller: $(<"$work/explained")"
 	for variables in "$socket" "XDG_RUNTIME_DIR=$work/caller" "CTXRING_TABLE=0" "CTXRING_PUBLISH=1 $socket"; do
 		# shellcheck disable=SC2086
 		out=$(says "$program" $variables)

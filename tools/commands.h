@@ -12,6 +12,7 @@ extern const struct view view_ls, view_tree, view_show, view_top, view_stats, vi
 int cancel_run(int argc, char **argv);
 int doctor_run(int argc, char **argv);
 int fleet_run(int argc, char **argv);
+int history_run(int argc, char **argv);
 int last_run(int argc, char **argv);
 int record_run(int argc, char **argv);
 int run_run(int argc, char **argv);

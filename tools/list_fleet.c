@@ -31,8 +31,8 @@ static struct widths measure_columns(const struct forest *forest)
 	struct widths widths = {.id = 2, .label = 5};
 	char id[FLEET_ID_SIZE], label[ESCAPED_SIZE];
 
-	for (size_t i = 0; i < forest->count; i++) {
-		const struct forest_node *node = &forest->nodes[i];
+	for (size_t i = 0; i < forest->shown_count; i++) {
+		const struct forest_node *node = &forest->nodes[forest->preorder[i]];
 
 		if (node->entry.kind != CTXD_SHARED)
 			continue;
@@ -96,7 +96,7 @@ int list_print_fleet(const struct view_options *options, const struct forest *fo
 	struct widths widths = measure_columns(forest);
 	printf("%s%-*s  %-9s  %8s  %8s  %6s  %-*s  %s%s\n", colour(COLOUR_BOLD), widths.id, "ID", "STATE",
 	       "AGE", "LEFT", "JOINED", widths.label, "LABEL", "OWNER, OR CAUSE", colour(COLOUR_PLAIN));
-	for (size_t i = 0; i < forest->count; i++) {
+	for (size_t i = 0; i < forest->shown_count; i++) {
 		const struct forest_node *node = &forest->nodes[forest->preorder[i]];
 		if (node->entry.kind == CTXD_SHARED)
 			print_context(forest, node, &widths);

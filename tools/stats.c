@@ -15,6 +15,7 @@
 #include "json.h"
 #include "names.h"
 #include "service.h"
+#include "stats_metrics.h"
 
 #define LABELS_MAX 20
 #define REST "other"
@@ -25,6 +26,7 @@ static const char help[] =
 	"the service knows.\n"
 	"\n"
 	"  -m, --openmetrics      print OpenMetrics text, for the textfile collector of a node exporter\n"
+	"  -a, --all              count the contexts of ctxd and ctxd-fleet too\n"
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
 	"  -j, --json             print JSON\n"
@@ -214,7 +216,7 @@ static void print_metric(const char *name, const char *type, const char *text, u
 	       strcmp(type, "counter") == 0 ? "_total" : "", value);
 }
 
-static void print_metrics(const struct sums *sums)
+static int print_metrics(const struct sums *sums, const struct survey *survey)
 {
 	char label[ESCAPED_SIZE];
 
@@ -244,13 +246,16 @@ static void print_metrics(const struct sums *sums)
 	print_metric("ctxd_published", "gauge", "Clients that published their table.", sums->published);
 	print_metric("ctxd_shared_contexts", "gauge", "Live shared contexts.", sums->shared);
 	print_metric("ctxd_joins", "gauge", "Joins of shared contexts.", sums->joined);
+	int result = stats_print_counters(survey);
 	puts("# EOF");
+	return result;
 }
 
 static int print_stats(const struct view_options *options, struct survey *survey)
 {
 	struct sums sums = {0};
 	size_t total = 1;
+	int result = EXIT_OK;
 
 	for (size_t i = 0; i < survey->process_count; i++)
 		total += survey->processes[i].snapshot.context_count;
@@ -265,18 +270,18 @@ static int print_stats(const struct view_options *options, struct survey *survey
 	if (!options->core)
 		add_service(&sums);
 	if (options->openmetrics)
-		print_metrics(&sums);
+		result = print_metrics(&sums, survey) ? EXIT_TROUBLE : EXIT_OK;
 	else if (options->json)
 		print_json(&sums);
 	else
 		print_text(&sums);
 	free(sums.labels);
-	return EXIT_OK;
+	return result;
 }
 
 const struct view view_stats = {.name = "stats",
 				.help = help,
-				.letters = "mpcjwnh",
+				.letters = "ampcjwnh",
 				.own_json = true,
 				.always_prints = true,
 				.print = print_stats};

@@ -157,7 +157,7 @@ static int print_trees(const struct view_options *options, struct survey *survey
 
 const struct view view_tree = {.name = "tree",
 			       .help = help,
-			       .letters = "rapcjwnFth",
+			       .letters = "arpcjwnFth",
 			       .keeps_ancestors = true,
 			       .shows_copies = true,
 			       .print = print_trees,

@@ -58,6 +58,12 @@ static void print_context(const struct forest *forest, const struct forest_node 
 	const char *state = entry_state_name(entry);
 	char id[FLEET_ID_SIZE], text[ESCAPED_SIZE], error[40];
 
+	if (node->beside) {
+		printf("%s%s \"%s\" %s%s\n", colour(COLOUR_DIM),
+		       fleet_id_text(forest->hosts[node->host].name, entry->id, id, sizeof(id)),
+		       escape(entry->label, text, sizeof(text)), state, colour(COLOUR_PLAIN));
+		return;
+	}
 	printf("%s%s%s \"%s\" %s%s%s", colour(COLOUR_BOLD),
 	       fleet_id_text(forest->hosts[node->host].name, entry->id, id, sizeof(id)), colour(COLOUR_PLAIN),
 	       escape(entry->label, text, sizeof(text)), colour(entry->ended_ns ? COLOUR_RED : COLOUR_GREEN),
@@ -146,7 +152,7 @@ static int print_trees(const struct forest *forest)
 		return EXIT_TROUBLE;
 	}
 	count_contexts(forest, counts);
-	for (size_t i = 0; i < forest->count; i++) {
+	for (size_t i = 0; i < forest->shown_count; i++) {
 		const struct forest_node *node = &forest->nodes[forest->preorder[i]];
 		for (; node->depth == 0 && next_host <= node->host; next_host++)
 			print_host(&forest->hosts[next_host], &counts[next_host]);

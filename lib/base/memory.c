@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "ctxring.h"
+#include "debug.h"
 #include "lock.h"
 
 static void *allocate_default(size_t size, void *data)
@@ -35,13 +36,13 @@ static void fix_allocator(void)
 int ctx_set_allocator(const struct ctx_allocator *allocator)
 {
 	if (!allocator || !allocator->allocate || !allocator->release)
-		return -EINVAL;
+		return debug_invalid("one of its functions is NULL", allocator);
 	lock_acquire(&lock);
 	bool late = atomic_load(&in_use);
 	if (!late)
 		chosen = *allocator;
 	lock_release(&lock);
-	return late ? -EBUSY : 0;
+	return late ? debug_error(-EBUSY, "the library has allocated memory already") : 0;
 }
 
 void *memory_allocate(size_t size)

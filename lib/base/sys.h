@@ -6,9 +6,9 @@
  * The seam to the kernel: every system call whose failure the library has to handle goes through here, and
  * every allocation. Each function returns the call's result or a negative errno.
  *
- * In a normal build these are direct calls. With CTX_FAULTS the test program provides sys_fault(), which is
- * asked before each call and makes it fail with the positive errno that it returns; and sys_fault_submit(),
- * which may cut the number of SQEs that one io_uring_enter(2) takes.
+ * In a normal build these are direct calls. With CTX_FAULTS a test program can provide sys_make_fault(),
+ * which is asked before each call and makes it fail with the positive errno that it returns; and
+ * sys_limit_submit(), which may cut the number of SQEs that one io_uring_enter(2) takes.
  *
  * These calls are not asked about, since the library has nothing to do when they fail:
  *  - close(2), which closes the descriptor in any case; the wake-ups sys_tell() and sys_futex_wake(); and
@@ -91,8 +91,17 @@ enum sys_call {
 };
 
 #ifdef CTX_FAULTS
-int sys_fault(enum sys_call call);
-unsigned sys_fault_submit(unsigned to_submit);
+/* Programs that are no tests have neither. */
+int sys_make_fault(enum sys_call call) __attribute__((weak));
+unsigned sys_limit_submit(unsigned to_submit) __attribute__((weak));
+static inline int sys_fault(enum sys_call call)
+{
+	return sys_make_fault ? sys_make_fault(call) : 0;
+}
+static inline unsigned sys_fault_submit(unsigned to_submit)
+{
+	return sys_limit_submit ? sys_limit_submit(to_submit) : to_submit;
+}
 #else
 static inline int sys_fault(enum sys_call call)
 {

@@ -6,6 +6,21 @@
 /* How long to wait when the kernel has no memory or no room for a request: nothing reports when it has. */
 #define PAUSE_NS 1000000ull
 
+void blocking_explain(const void *site, const char *function, const struct ctx_context *ctx, int error)
+{
+	if (!ctx)
+		debug_tell_invalid(site, function, NULL, DEBUG_PAIRS(ctx), NULL);
+	else if (error == -ECANCELED || error == -ETIME)
+		debug_tell(site, function, error, "the context is done");
+	else if (error == -ENOTSUP)
+		debug_tell(site, function, error,
+			   "the call is not possible without io_uring, or with this kernel");
+	else if (error == -EDEADLK)
+		debug_tell(site, function, error, "the context never ends, and the time is CTX_FOREVER");
+	else if (error == -EINVAL)
+		debug_tell(site, function, error, "an argument is out of range, or the kernel refused it");
+}
+
 static void pause_shortly(void)
 {
 	const struct timespec pause = {.tv_nsec = PAUSE_NS};
@@ -42,7 +57,7 @@ static ssize_t issue_request(struct thread_ring *taken, const struct ctx_context
 			     const struct io_uring_sqe *sqe)
 {
 	struct operation *op = op_from_public(&taken->op);
-	struct io_uring_sqe *prepared = ctx_ring_get_sqe(taken->ring, ctx, &taken->op);
+	struct io_uring_sqe *prepared = ring_get_sqe(taken->ring, ctx, &taken->op);
 
 	if (!prepared)
 		return -EPERM; /* the call forked, and this is the child */

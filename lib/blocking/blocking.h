@@ -11,6 +11,7 @@
 
 #include <limits.h>
 
+#include "debug.h"
 #include "thread_ring.h"
 
 /* The most that the kernel moves in one call (read(2), Notes). It fits an SQE. */
@@ -39,6 +40,18 @@ static inline int blocking_check(const struct ctx_context *ctx)
 	return ctx ? -context_error(ctx) : -EINVAL;
 }
 
+/* The result of a blocking call of the program, explained for CTXRING_DEBUG. ctx may be gone by now. Errors
+ * of the system call itself mean what they always mean, and are not explained. */
+void blocking_explain(const void *site, const char *function, const struct ctx_context *ctx,
+		      int error) DEBUG_COLD;
+#define blocking_result(ctx, result)                                       \
+	({                                                                 \
+		__typeof__(result) result_ = (result);                     \
+		if (__builtin_expect(result_ < 0, 0) && debug_is_wanted()) \
+			blocking_explain(DEBUG_HERE, (ctx), (int)result_); \
+		result_;                                                   \
+	})
+
 static inline unsigned blocking_size(size_t size)
 {
 	return size < BLOCKING_SIZE_MAX ? (unsigned)size : BLOCKING_SIZE_MAX;
@@ -56,6 +69,9 @@ bool blocking_is_on_disk(int fd);
  * full. Does nothing the first few times.
  */
 void blocking_calm(const struct ctx_context *ctx, unsigned turns);
+
+/* ctxio_sleep_until() for other files. */
+int blocking_sleep_until(const struct ctx_context *ctx, uint64_t when_ns);
 
 /* ---- without a ring (blocking_poll.c) */
 

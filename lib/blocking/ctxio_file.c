@@ -211,22 +211,22 @@ static ssize_t write_at(const struct ctx_context *ctx, int fd, const void *buffe
 
 ssize_t ctxio_read(const struct ctx_context *ctx, int fd, void *buffer, size_t size)
 {
-	return read_at(ctx, fd, buffer, size, -1);
+	return blocking_result(ctx, read_at(ctx, fd, buffer, size, -1));
 }
 
 ssize_t ctxio_write(const struct ctx_context *ctx, int fd, const void *buffer, size_t size)
 {
-	return write_at(ctx, fd, buffer, size, -1);
+	return blocking_result(ctx, write_at(ctx, fd, buffer, size, -1));
 }
 
 ssize_t ctxio_pread(const struct ctx_context *ctx, int fd, void *buffer, size_t size, off_t offset)
 {
-	return offset < 0 ? -EINVAL : read_at(ctx, fd, buffer, size, offset);
+	return blocking_result(ctx, offset < 0 ? -EINVAL : read_at(ctx, fd, buffer, size, offset));
 }
 
 ssize_t ctxio_pwrite(const struct ctx_context *ctx, int fd, const void *buffer, size_t size, off_t offset)
 {
-	return offset < 0 ? -EINVAL : write_at(ctx, fd, buffer, size, offset);
+	return blocking_result(ctx, offset < 0 ? -EINVAL : write_at(ctx, fd, buffer, size, offset));
 }
 
 ssize_t ctxio_readv(const struct ctx_context *ctx, int fd, const struct iovec *buffers, int count)
@@ -234,12 +234,13 @@ ssize_t ctxio_readv(const struct ctx_context *ctx, int fd, const struct iovec *b
 	struct io_uring_sqe sqe = {0};
 
 	if (count < 0)
-		return -EINVAL;
+		return blocking_result(ctx, -EINVAL);
 	if (__builtin_expect(hold_nothing(buffers, count), 0))
-		return move_nothing(ctx, fd, false);
+		return blocking_result(ctx, move_nothing(ctx, fd, false));
 	io_uring_prep_readv(&sqe, fd, buffers, (unsigned)count, OWN_POSITION);
 	ssize_t result = blocking_call(ctx, &sqe, POLLIN);
-	return result != BLOCKING_NO_RING ? result : poll_read(ctx, fd, buffers, count, -1);
+	return blocking_result(ctx,
+			       result != BLOCKING_NO_RING ? result : poll_read(ctx, fd, buffers, count, -1));
 }
 
 /* Writes what is left of buffers behind the first done bytes, one buffer after the other. */
@@ -269,14 +270,14 @@ ssize_t ctxio_writev(const struct ctx_context *ctx, int fd, const struct iovec *
 	struct io_uring_sqe sqe = {0};
 
 	if (count < 0)
-		return -EINVAL;
+		return blocking_result(ctx, -EINVAL);
 	if (__builtin_expect(hold_nothing(buffers, count), 0))
-		return move_nothing(ctx, fd, true);
+		return blocking_result(ctx, move_nothing(ctx, fd, true));
 	io_uring_prep_writev(&sqe, fd, buffers, (unsigned)count, OWN_POSITION);
 	ssize_t result = blocking_call(ctx, &sqe, POLLOUT);
 	if (result == BLOCKING_NO_RING)
 		result = poll_write(ctx, fd, buffers, count, -1);
-	return result > 0 ? write_rest(ctx, fd, buffers, count, result) : result;
+	return blocking_result(ctx, result > 0 ? write_rest(ctx, fd, buffers, count, result) : result);
 }
 
 ssize_t ctxio_read_full(const struct ctx_context *ctx, int fd, void *buffer, size_t size, size_t *ret_done)
@@ -294,7 +295,7 @@ ssize_t ctxio_read_full(const struct ctx_context *ctx, int fd, void *buffer, siz
 	}
 	if (ret_done)
 		*ret_done = done;
-	return result < 0 ? result : (ssize_t)done;
+	return blocking_result(ctx, result < 0 ? result : (ssize_t)done);
 }
 
 ssize_t ctxio_write_full(const struct ctx_context *ctx, int fd, const void *buffer, size_t size,
@@ -314,7 +315,7 @@ ssize_t ctxio_write_full(const struct ctx_context *ctx, int fd, const void *buff
 	}
 	if (ret_done)
 		*ret_done = done;
-	return result < 0 ? result : (ssize_t)done;
+	return blocking_result(ctx, result < 0 ? result : (ssize_t)done);
 }
 
 int ctxio_openat(const struct ctx_context *ctx, int directory, const char *path, int flags, mode_t mode)
@@ -322,14 +323,14 @@ int ctxio_openat(const struct ctx_context *ctx, int directory, const char *path,
 	struct io_uring_sqe sqe = {0};
 
 	if (!path)
-		return -EFAULT;
+		return blocking_result(ctx, -EFAULT);
 	io_uring_prep_openat(&sqe, directory, path, flags, mode);
 	/*
 	 * A worker of the kernel opens the file at once. Without this flag the kernel first tries with
 	 * O_NONBLOCK, which is another thing for a FIFO.
 	 */
 	sqe.flags |= IOSQE_ASYNC;
-	return (int)blocking_call_on_ring(ctx, &sqe, 0);
+	return blocking_result(ctx, (int)blocking_call_on_ring(ctx, &sqe, 0));
 }
 
 int ctxio_fsync(const struct ctx_context *ctx, int fd)
@@ -337,7 +338,7 @@ int ctxio_fsync(const struct ctx_context *ctx, int fd)
 	struct io_uring_sqe sqe = {0};
 
 	io_uring_prep_fsync(&sqe, fd, 0);
-	return (int)blocking_call_on_ring(ctx, &sqe, 0);
+	return blocking_result(ctx, (int)blocking_call_on_ring(ctx, &sqe, 0));
 }
 
 /*
@@ -366,7 +367,7 @@ ssize_t ctxio_splice(const struct ctx_context *ctx, int fd_in, off_t *offset_in,
 
 	if ((offset_in && *offset_in < 0) || (offset_out && *offset_out < 0) ||
 	    (flags & SPLICE_F_FD_IN_FIXED))
-		return -EINVAL;
+		return blocking_result(ctx, -EINVAL);
 	io_uring_prep_splice(&sqe, fd_in, offset_in ? *offset_in : -1, fd_out, offset_out ? *offset_out : -1,
 			     blocking_size(size), flags);
 	for (;;) {
@@ -375,13 +376,13 @@ ssize_t ctxio_splice(const struct ctx_context *ctx, int fd_in, off_t *offset_in,
 			break;
 		int error = wait_for_both(ctx, fd_in, fd_out);
 		if (error)
-			return error;
+			return blocking_result(ctx, error);
 	}
 	if (result > 0 && offset_in)
 		*offset_in += result;
 	if (result > 0 && offset_out)
 		*offset_out += result;
-	return result;
+	return blocking_result(ctx, result);
 }
 
 int ctxio_close(const struct ctx_context *ctx, int fd)
@@ -390,7 +391,7 @@ int ctxio_close(const struct ctx_context *ctx, int fd)
 	socklen_t size = sizeof(linger);
 
 	if (!ctx)
-		return -EINVAL;
+		return blocking_result(ctx, -EINVAL);
 	/*
 	 * The kernel sends what is left to send without SO_LINGER, too. With it close(2) would wait for that,
 	 * and nothing could end the wait.
@@ -401,5 +402,5 @@ int ctxio_close(const struct ctx_context *ctx, int fd)
 	}
 	/* On Linux the descriptor is closed also after EINTR, see close(2). */
 	int result = sys_close(fd);
-	return result == -EINTR ? 0 : result;
+	return blocking_result(ctx, result == -EINTR ? 0 : result);
 }

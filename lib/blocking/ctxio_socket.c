@@ -143,7 +143,7 @@ ssize_t ctxio_recv(const struct ctx_context *ctx, int fd, void *buffer, size_t s
 	if (__builtin_expect((flags & MSG_WAITALL) && done > 0 && (size_t)done < size, 0) &&
 	    !blocking_check(ctx) && wants_rest(fd, flags, true))
 		done = move_rest(ctx, fd, buffer, size, done, flags, true);
-	return done;
+	return blocking_result(ctx, done);
 }
 
 ssize_t ctxio_send(const struct ctx_context *ctx, int fd, const void *buffer, size_t size, int flags)
@@ -153,7 +153,7 @@ ssize_t ctxio_send(const struct ctx_context *ctx, int fd, const void *buffer, si
 	size = blocking_size(size);
 	if (__builtin_expect(done > 0 && (size_t)done < size, 0) && wants_rest(fd, flags, false))
 		done = move_rest(ctx, fd, (char *)buffer, size, done, flags, false);
-	return done;
+	return blocking_result(ctx, done);
 }
 
 static size_t message_size(const struct msghdr *message)
@@ -170,7 +170,7 @@ ssize_t ctxio_recvmsg(const struct ctx_context *ctx, int fd, struct msghdr *mess
 	struct io_uring_sqe sqe = {0};
 
 	if (!message)
-		return -EFAULT;
+		return blocking_result(ctx, -EFAULT);
 	io_uring_prep_recvmsg(&sqe, fd, message, (unsigned)flags);
 	ssize_t done = blocking_call(ctx, &sqe, receive_events(flags));
 	if (done == BLOCKING_NO_RING)
@@ -178,7 +178,7 @@ ssize_t ctxio_recvmsg(const struct ctx_context *ctx, int fd, struct msghdr *mess
 	if ((flags & MSG_WAITALL) && done > 0 && (size_t)done < message_size(message) &&
 	    !blocking_check(ctx) && !message->msg_controllen && wants_rest(fd, flags, true))
 		done = move_rest_of_message(ctx, fd, message, done, flags, true);
-	return done;
+	return blocking_result(ctx, done);
 }
 
 ssize_t ctxio_sendmsg(const struct ctx_context *ctx, int fd, const struct msghdr *message, int flags)
@@ -186,14 +186,14 @@ ssize_t ctxio_sendmsg(const struct ctx_context *ctx, int fd, const struct msghdr
 	struct io_uring_sqe sqe = {0};
 
 	if (!message)
-		return -EFAULT;
+		return blocking_result(ctx, -EFAULT);
 	io_uring_prep_sendmsg(&sqe, fd, message, (unsigned)flags);
 	ssize_t done = blocking_call(ctx, &sqe, flags & MSG_DONTWAIT ? 0 : POLLOUT);
 	if (done == BLOCKING_NO_RING)
 		done = exchange_by_poll(ctx, fd, POLLOUT, (struct msghdr *)message, flags);
 	if (done > 0 && (size_t)done < message_size(message) && wants_rest(fd, flags, false))
 		done = move_rest_of_message(ctx, fd, message, done, flags, false);
-	return done;
+	return blocking_result(ctx, done);
 }
 
 /* ---- accept */
@@ -226,14 +226,14 @@ int ctxio_accept(const struct ctx_context *ctx, int fd, struct sockaddr *address
 	io_uring_prep_accept(&sqe, fd, address, address_size, flags);
 	ssize_t result = blocking_call(ctx, &sqe, POLLIN);
 	if (result != BLOCKING_NO_RING)
-		return (int)result;
+		return blocking_result(ctx, (int)result);
 	const struct acceptance acceptance = {
 		.base = {.fd = fd, .events = POLLIN, .attempt = try_accept},
 		.address = address,
 		.size = address_size,
 		.flags = flags,
 	};
-	return (int)blocking_poll(ctx, &acceptance.base);
+	return blocking_result(ctx, (int)blocking_poll(ctx, &acceptance.base));
 }
 
 /* ---- connect */
@@ -289,7 +289,7 @@ static int connect_until_done(const struct ctx_context *ctx, int fd, const struc
 		if (result != -EAGAIN && result != -EINTR)
 			return result;
 		/* The backlog of a unix socket is full: nothing reports when there is room again. */
-		result = ctxio_sleep_for(ctx, BLOCKING_RETRY_NS);
+		result = blocking_sleep_until(ctx, clock_after_ns(clock_now_ns(), BLOCKING_RETRY_NS));
 		if (result)
 			return result;
 	}
@@ -302,5 +302,5 @@ int ctxio_connect(const struct ctx_context *ctx, int fd, const struct sockaddr *
 	int result = connect_until_done(ctx, fd, address, address_size);
 
 	context_unhold(ctx);
-	return result;
+	return blocking_result(ctx, result);
 }

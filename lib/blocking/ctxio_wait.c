@@ -54,18 +54,18 @@ int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long 
 	int done_fd = blocking_check(ctx);
 
 	if (done_fd)
-		return done_fd;
+		return blocking_result(ctx, done_fd);
 	if (count && !fds)
-		return -EFAULT;
+		return blocking_result(ctx, -EFAULT);
 	if (count >= INT_MAX / sizeof(*fds))
-		return -EINVAL;
+		return blocking_result(ctx, -EINVAL);
 	context_hold(ctx);
 	done_fd = ctx_done_fd(ctx);
 	if (done_fd >= 0 && count > POLL_ON_STACK && !(all = memory_allocate((count + 1) * sizeof(*all))))
 		done_fd = -ENOMEM;
 	if (done_fd < 0) {
 		context_unhold(ctx);
-		return done_fd;
+		return blocking_result(ctx, done_fd);
 	}
 	if (count)
 		memcpy(all, fds, count * sizeof(*fds));
@@ -76,7 +76,7 @@ int ctxio_poll(const struct ctx_context *ctx, struct pollfd *fds, unsigned long 
 	if (all != few)
 		memory_release(all);
 	context_unhold(ctx);
-	return result;
+	return blocking_result(ctx, result);
 }
 
 /* ---- sleep */
@@ -90,13 +90,15 @@ static int sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
 		uint64_t now_ns = clock_now_ns();
 		if (when_ns <= now_ns)
 			return 0;
+		if (when_ns == CTX_FOREVER && ctx->flags & NODE_ENDLESS)
+			return -EDEADLK;
 		error = ctx_wait(ctx, when_ns == CTX_FOREVER ? CTX_FOREVER : when_ns - now_ns);
 		if (error && error != -ETIMEDOUT)
 			return error;
 	}
 }
 
-int ctxio_sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
+int blocking_sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
 {
 	context_hold(ctx);
 	int result = sleep_until(ctx, when_ns);
@@ -105,9 +107,14 @@ int ctxio_sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
 	return result;
 }
 
+int ctxio_sleep_until(const struct ctx_context *ctx, uint64_t when_ns)
+{
+	return blocking_result(ctx, blocking_sleep_until(ctx, when_ns));
+}
+
 int ctxio_sleep_for(const struct ctx_context *ctx, uint64_t duration_ns)
 {
-	return ctxio_sleep_until(ctx, clock_after_ns(clock_now_ns(), duration_ns));
+	return blocking_result(ctx, blocking_sleep_until(ctx, clock_after_ns(clock_now_ns(), duration_ns)));
 }
 
 /* ---- waitid */
@@ -196,7 +203,7 @@ int ctxio_waitid(const struct ctx_context *ctx, int id_type, id_t id, siginfo_t 
 	if (!result && ret_info)
 		*ret_info = info;
 	context_unhold(ctx);
-	return (int)result;
+	return blocking_result(ctx, (int)result);
 }
 
 /* ---- futex */
@@ -250,10 +257,10 @@ static int futex_until_done(const struct ctx_context *ctx, const uint32_t *word,
 int ctxio_futex_wait(const struct ctx_context *ctx, const uint32_t *word, uint32_t expected, bool shared)
 {
 	if (!word || (uintptr_t)word % sizeof(*word))
-		return -EINVAL;
+		return blocking_result(ctx, -EINVAL);
 	context_hold(ctx);
 	int result = futex_until_done(ctx, word, expected, shared);
 
 	context_unhold(ctx);
-	return result;
+	return blocking_result(ctx, result);
 }

@@ -22,11 +22,13 @@ int ctxd_list(struct ctxd_client *client, unsigned kinds,
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!visit || !kinds || kinds & ~(unsigned)KINDS)
-		return -EINVAL;
+		return debug_invalid("another argument is out of range", visit);
 	do {
 		result = ask_service(client, &request, WIRE_ENTRIES, &answer);
+		if (result)
+			return client_result(result);
 		int state = thread_hold();
 		for (uint32_t i = 0; !result && i < answer.entries.count; i++)
 			result = visit(&answer.entries.entries[i], data);
@@ -35,7 +37,7 @@ int ctxd_list(struct ctxd_client *client, unsigned kinds,
 			return result;
 		/* A cursor that does not grow would make this endless. */
 		if (answer.entries.next && answer.entries.next <= request.list.cursor)
-			return -EPROTO;
+			return client_result(-EPROTO);
 		request.list.cursor = answer.entries.next;
 	} while (request.list.cursor);
 	return 0;
@@ -47,12 +49,12 @@ int ctxd_watch(struct ctxd_client *client, unsigned kinds)
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (kinds & ~(unsigned)KINDS || !client->options.event)
-		return -EINVAL;
+		return debug_error(-EINVAL, "another argument is out of range");
 	result = ask_service(client, &request, WIRE_RESULT, &answer);
 	if (result)
-		return result;
+		return client_result(result);
 	lock_acquire(&client->lock);
 	client->watch_kinds = kinds;
 	lock_release(&client->lock);
@@ -67,9 +69,9 @@ int ctxd_cancel(struct ctxd_client *client, const struct ctxd_target *target, un
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!target || error > 0 || error < -WIRE_ERRNO_MAX || flags & ~CTXD_DRY_RUN)
-		return -EINVAL;
+		return debug_invalid("another argument is out of range", target);
 	*cancel = (struct wire_cancel){.id = target->id,
 				       .wait_ns = wait_ns,
 				       .error = error,
@@ -78,9 +80,9 @@ int ctxd_cancel(struct ctxd_client *client, const struct ctxd_target *target, un
 		cancel->table = target->table;
 		cancel->ctx_id = target->ctx_id;
 		if (!cancel->table || !cancel->ctx_id)
-			return -EINVAL;
+			return client_result(-EINVAL);
 	} else if (!target->id.epoch || !target->id.number) {
-		return -EINVAL;
+		return client_result(-EINVAL);
 	}
 	if (text)
 		strncpy(cancel->text, text, sizeof(cancel->text) - 1);
@@ -90,7 +92,7 @@ int ctxd_cancel(struct ctxd_client *client, const struct ctxd_target *target, un
 		result = -EPROTO;
 	if (!result && ret_report)
 		*ret_report = answer.report.report;
-	return result ? result : answer.report.error;
+	return client_result(result ? result : answer.report.error);
 }
 
 int ctxd_table(struct ctxd_client *client, enum ctxd_entry_kind kind, pid_t pid, struct ctxd_entry *ret_entry,
@@ -101,16 +103,16 @@ int ctxd_table(struct ctxd_client *client, enum ctxd_entry_kind kind, pid_t pid,
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!ret_fd || pid < 0 || (kind != CTXD_PROCESS && kind != CTXD_DEAD))
-		return -EINVAL;
+		return debug_invalid("another argument is out of range", ret_fd);
 	result = call_make(client, &request, -1, client->options.timeout_ns, &answer, fds);
 	if (!result && answer.type != WIRE_FOUND) {
 		dispose(fds, wire_fd_count(&answer));
 		result = -EPROTO;
 	}
 	if (result)
-		return result;
+		return client_result(result);
 	if (ret_entry)
 		*ret_entry = answer.found.entry;
 	*ret_fd = fds[0];

@@ -506,9 +506,9 @@ int ctxd_id_of(struct ctxd_client *client, const struct ctx_context *ctx, struct
 	int result = -ENOENT;
 
 	if (!client || !ctx || !ret_id)
-		return -EINVAL;
+		return debug_invalid(NULL, client, ctx, ret_id);
 	if (client->fork_count != thread_fork_count)
-		return -EPERM;
+		return client_result(-EPERM);
 	lock_acquire(&client->lock);
 	while ((bond = bond_index_next(client, BOND_CONTEXT, (uintptr_t)ctx, bond))) {
 		if (bond->asking || bond->pending & PENDING_GONE)
@@ -521,5 +521,5 @@ int ctxd_id_of(struct ctxd_client *client, const struct ctx_context *ctx, struct
 			*ret_id = bond->id;
 	}
 	lock_release(&client->lock);
-	return result;
+	return client_result(result);
 }

@@ -27,6 +27,7 @@
 #include <stdatomic.h>
 
 #include "context.h"
+#include "debug.h"
 #include "defer.h"
 #include "file_id.h"
 #include "list.h"
@@ -255,6 +256,16 @@ struct ctxd_client {
  * thread.
  */
 int client_check(struct ctxd_client *client);
+
+/* The result of a call of the program, explained for CTXRING_DEBUG by the words of ctxd_explain(). */
+void client_explain(const void *site, const char *function, int error) DEBUG_COLD;
+#define client_result(result)                                                                          \
+	({                                                                                             \
+		int result_ = (result);                                                                \
+		if (__builtin_expect(result_ < 0, 0) && debug_is_wanted() && !debug_is_usual(result_)) \
+			client_explain(DEBUG_HERE, result_);                                           \
+		result_;                                                                               \
+	})
 
 /* Wakes the dispatcher. Any thread may call this, also with locks of the core held. */
 void client_wake(struct ctxd_client *client);

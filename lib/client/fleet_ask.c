@@ -201,16 +201,16 @@ int ctxd_fleet_hosts(struct ctxd_client *client, uint64_t wait_ns,
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!visit)
-		return -EINVAL;
+		return debug_invalid(NULL, visit);
 	result = ask_fleet(client, &ask, wait_ns, &told, &answer);
 	if (result)
-		return result;
+		return client_result(result);
 	result = read_hosts(&answer, &hosts);
 	unmap_answer(&answer);
 	if (result)
-		return result;
+		return client_result(result);
 	int state = thread_hold();
 	for (size_t i = 0; !result && i < hosts.count; i++)
 		result = visit(&hosts.hosts[i].host, data);
@@ -252,16 +252,16 @@ int ctxd_fleet_list(struct ctxd_client *client, const char *host, unsigned kinds
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!visit || !kinds || kinds & ~(unsigned)KINDS)
-		return -EINVAL;
+		return debug_invalid("another argument is out of range", visit);
 	if (host && !wire_host_is_valid(host, strlen(host)))
-		return -EINVAL;
+		return debug_error(-EINVAL, "another argument is out of range");
 	if (host)
 		strcpy(ask.host, host);
 	result = ask_fleet(client, &ask, wait_ns, &told, &answer);
 	if (result)
-		return result;
+		return client_result(result);
 	result = read_hosts(&answer, &hosts);
 	if (!result) {
 		int state = thread_hold();
@@ -314,11 +314,11 @@ int ctxd_fleet_cancel(struct ctxd_client *client, const char *host, struct ctxd_
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!host || !wire_host_is_valid(host, strlen(host)) || !id.epoch || !id.number)
-		return -EINVAL;
+		return debug_invalid("another argument is out of range", host);
 	if (error > 0 || error < -WIRE_ERRNO_MAX || flags & ~CTXD_DRY_RUN)
-		return -EINVAL;
+		return debug_error(-EINVAL, "another argument is out of range");
 	strcpy(ask.host, host);
 	if (text)
 		strncpy(ask.text, text, sizeof(ask.text) - 1);
@@ -329,7 +329,7 @@ int ctxd_fleet_cancel(struct ctxd_client *client, const char *host, struct ctxd_
 	if (told.error == -EHOSTUNREACH)
 		result = -ETIMEDOUT;
 	if (result)
-		return result;
+		return client_result(result);
 	int state = thread_hold();
 	result = visit_records(&answer, WIRE_RECORD_REPORT, visit, NULL, data);
 	thread_release(state);
@@ -346,12 +346,12 @@ int ctxd_fleet_engine(struct ctxd_client *client,
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!visit)
-		return -EINVAL;
+		return debug_invalid(NULL, visit);
 	result = ask_fleet(client, &ask, ENGINE_NS, &told, &answer);
 	if (result)
-		return result;
+		return client_result(result);
 	int state = thread_hold();
 	result = visit_records(&answer, WIRE_RECORD_FINDING, NULL, visit, data);
 	thread_release(state);

@@ -68,13 +68,13 @@ int ctxd_global_id_of(struct ctxd_client *client, const struct ctx_context *ctx,
 	struct wire_global global;
 
 	if (!client || !ctx || !id)
-		return -EINVAL;
+		return debug_invalid(NULL, client, ctx);
 	if (client->fork_count != thread_fork_count)
-		return -EPERM;
+		return client_result(-EPERM);
 	int result = global_of(client, ctx, &global);
 	if (!result)
 		wire_global_format(&global, id);
-	return result;
+	return client_result(result);
 }
 
 /* ---- joining */
@@ -162,19 +162,20 @@ int ctxd_join_remote(struct ctxd_client *client, const char *id, const char *lab
 
 	/* What does not wait may also be called on the dispatcher's own thread. */
 	if (result && (wait || result != -EDEADLK))
-		return result;
+		return client_result(result);
 	if (!ret_ctx || !id || flags & ~(CTXD_JOIN_WAIT | CTXD_JOIN_SURVIVE) ||
 	    wire_global_parse(id, &request.join_global.global))
-		return -EINVAL;
+		return debug_invalid("another argument is out of range", ret_ctx, id);
 	if (has_no_fleet(client))
-		return -ENOTSUP;
+		return client_result(-ENOTSUP);
 	if (!wait) {
 		struct join_options options = {.label = label, .survive = survive, .site = site};
-		return join_at_once(client, &request.join_global.global, ctx_background(), &options, ret_ctx);
+		return client_result(join_at_once(client, &request.join_global.global, ctx_background(),
+						  &options, ret_ctx));
 	}
 	request.join_global.flags = survive ? WIRE_SURVIVE : 0;
 	result = join_and_wait(client, &request, label, site, ret_ctx);
-	return result == -ETIMEDOUT ? -EHOSTUNREACH : result;
+	return client_result(result == -ETIMEDOUT ? -EHOSTUNREACH : result);
 }
 
 struct ctx_context *client_join_sent(const struct ctx_context *parent, const char *id, const void *site)

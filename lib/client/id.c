@@ -9,7 +9,7 @@
 int ctxd_format_id(struct ctxd_id id, char *buffer, size_t size)
 {
 	if (!buffer && size)
-		return -EINVAL;
+		return debug_error(-EINVAL, "buffer is NULL and size is not 0");
 	return snprintf(buffer, size, "%" PRIx64 "-%" PRIx64, id.epoch, id.number);
 }
 
@@ -18,15 +18,23 @@ int ctxd_parse_id(const char *text, struct ctxd_id *ret_id)
 	struct ctxd_id id;
 
 	if (!text || !ret_id)
-		return -EINVAL;
+		return debug_error(-EINVAL, "the text is no id, or an argument is NULL");
 	text = wire_parse_hex(text, &id.epoch);
 	if (!text || *text != '-')
-		return -EINVAL;
+		return debug_error(-EINVAL, "the text is no id, or an argument is NULL");
 	text = wire_parse_hex(text + 1, &id.number);
 	if (!text || *text)
-		return -EINVAL;
+		return debug_error(-EINVAL, "the text is no id, or an argument is NULL");
 	*ret_id = id;
 	return 0;
+}
+
+void client_explain(const void *site, const char *function, int error)
+{
+	char text[300];
+
+	ctxd_explain(error, text, sizeof(text));
+	debug_tell(site, function, error, "%s", text);
 }
 
 int ctxd_explain(int error, char *buffer, size_t size)
@@ -72,7 +80,7 @@ int ctxd_explain(int error, char *buffer, size_t size)
 	};
 
 	if (!buffer && size)
-		return -EINVAL;
+		return debug_error(-EINVAL, "buffer is NULL and size is not 0");
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (words[i].error == -error)
 			return snprintf(buffer, size, "%s", words[i].text);

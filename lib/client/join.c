@@ -141,10 +141,10 @@ int ctxd_join(struct ctxd_client *client, struct ctxd_id id, struct ctx_context 
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!ret_ctx || !id.epoch || !id.number)
-		return -EINVAL;
-	return join_and_wait(client, &request, NULL, __builtin_return_address(0), ret_ctx);
+		return debug_invalid("another argument is out of range", ret_ctx);
+	return client_result(join_and_wait(client, &request, NULL, __builtin_return_address(0), ret_ctx));
 }
 
 int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, struct ctx_context **ret_ctx)
@@ -153,9 +153,9 @@ int ctxd_join_name(struct ctxd_client *client, uid_t uid, const char *name, stru
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!ret_ctx || !name || !name[0] || strlen(name) > CTXD_NAME_MAX)
-		return -EINVAL;
+		return debug_invalid("another argument is out of range", ret_ctx, name);
 	strcpy(request.join.name, name);
-	return join_and_wait(client, &request, NULL, __builtin_return_address(0), ret_ctx);
+	return client_result(join_and_wait(client, &request, NULL, __builtin_return_address(0), ret_ctx));
 }

@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* The descriptors that a client's dispatcher waits for. */
+#include "cause.h"
 #include "client.h"
 #include "sys.h"
 
 int client_check(struct ctxd_client *client)
 {
 	if (!client)
-		return -EINVAL;
+		return debug_note(-EINVAL, "argument client is NULL", 0, 0);
 	if (client->fork_count != thread_fork_count)
-		return -EPERM;
-	return atomic_load(&client->dispatcher_tid) == thread_self()->tid ? -EDEADLK : 0;
+		return debug_note(-EPERM,
+				  "the client was connected in process %lu, before a fork: connect anew here",
+				  cause_pid_before_fork(), 0);
+	if (atomic_load(&client->dispatcher_tid) != thread_self()->tid)
+		return 0;
+	return debug_note(
+		-EDEADLK,
+		"it is called from the event function of the client, or in a callback on its thread", 0, 0);
 }
 
 void client_wake(struct ctxd_client *client)

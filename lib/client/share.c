@@ -2,6 +2,7 @@
 /* Sharing contexts of this process, so that other processes can join them. */
 #include <string.h>
 
+#include "cause.h"
 #include "client.h"
 #include "memory.h"
 #include "node.h"
@@ -99,18 +100,18 @@ int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!ctx || !node_can_end(ctx) || (mode & ~(mode_t)(0666 | CTXD_FLEET)) ||
 	    (name && (!name[0] || strlen(name) > CTXD_NAME_MAX)))
-		return -EINVAL;
+		return debug_invalid("another argument is out of range", ctx);
 	if (context_error(ctx))
-		return -EALREADY;
+		return debug_done(-EALREADY, ctx);
 	int done_fd = ctx_done_fd(ctx);
 	if (done_fd < 0)
-		return done_fd;
+		return client_result(done_fd);
 	struct bond *bond = bond_new(client, ctx, false, NULL);
 	if (!bond)
-		return -ENOMEM;
+		return client_result(-ENOMEM);
 	bond->done_fd = done_fd;
 	bond->mode = mode & 0666 ? mode : mode | 0600;
 	bond->asking = true;
@@ -120,7 +121,7 @@ int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *
 	result = share_add(client, bond);
 	if (result) {
 		memory_release(bond);
-		return result;
+		return client_result(result);
 	}
 	int error = context_watch(ctx, &bond->watch, &share_watch_ops);
 	if (error) {
@@ -128,9 +129,9 @@ int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *
 		bond->asking = false;
 		bond_pend(bond, PENDING_GONE);
 		lock_release(&client->lock);
-		return error < 0 ? error : -EALREADY;
+		return client_result(error < 0 ? error : -EALREADY);
 	}
-	return share_ask(client, bond, ret_id);
+	return client_result(share_ask(client, bond, ret_id));
 }
 
 int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)
@@ -140,9 +141,9 @@ int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)
 	int result = client_check(client);
 
 	if (result)
-		return result;
+		return client_result(result);
 	if (!ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, ctx);
 	lock_acquire(&client->lock);
 	struct bond *bond = NULL;
 	while ((bond = bond_index_next(client, BOND_CONTEXT, (uintptr_t)ctx, bond))) {
@@ -160,9 +161,9 @@ int ctxd_unshare(struct ctxd_client *client, const struct ctx_context *ctx)
 	}
 	lock_release(&client->lock);
 	if (!found)
-		return -ENOENT;
+		return client_result(-ENOENT);
 	if (known)
 		result = call_make(client, &request, -1, client->options.timeout_ns, &answer, NULL);
 	/* A service that is away or does not know the share needs no withdrawal. */
-	return result == -ENOTCONN || result == -ENOENT ? 0 : result;
+	return client_result(result == -ENOTCONN || result == -ENOENT ? 0 : result);
 }

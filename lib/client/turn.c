@@ -186,11 +186,11 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 		options = &defaults;
 	if (!ret_client || (options->flags & ~(unsigned)FLAGS) ||
 	    (options->socket && (!options->socket[0] || strlen(options->socket) >= sizeof(client->path))))
-		return -EINVAL;
+		return debug_invalid("another argument is out of range", ret_client);
 	dispose_resume();
 	int result = client_new(options, &client);
 	if (result)
-		return result;
+		return client_result(result);
 	find_enable(); /* on failure, orders by id in the table are answered with -ENOTSUP */
 	if (options->flags & CLIENT_LATER)
 		link_later(client);
@@ -207,7 +207,7 @@ int ctxd_connect(const struct ctxd_options *options, struct ctxd_client **ret_cl
 		await_users(client);
 		bonds_free(client);
 		client_free(client);
-		return result;
+		return client_result(result);
 	}
 	*ret_client = client;
 	return 0;
@@ -365,22 +365,22 @@ int client_turn(struct ctxd_client *client, int timeout_ms, int *ret_events)
 	return handled;
 }
 
+#define OWN_THREAD "a thread of the library dispatches the client, which has no CTXD_OWN_DISPATCH"
+
 int ctxd_fd(struct ctxd_client *client)
 {
 	if (!client || !client->own_dispatch)
-		return -EINVAL;
-	return client->fork_count == thread_fork_count ? client->epoll_fd : -EPERM;
+		return debug_invalid(OWN_THREAD, client);
+	return client_result(client->fork_count == thread_fork_count ? client->epoll_fd : -EPERM);
 }
 
 int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns)
 {
-	int fd = ctxd_fd(client);
-
-	if (fd < 0)
-		return fd;
+	if (!client || !client->own_dispatch)
+		return debug_invalid(OWN_THREAD, client);
 	int result = client_check(client);
 	if (result)
-		return result;
+		return client_result(result);
 	uint64_t timeout_ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
 	int events, handled = client_turn(client, timeout_ms > INT32_MAX ? -1 : (int)timeout_ms, &events);
 	/*
@@ -397,7 +397,7 @@ int ctxd_dispatch(struct ctxd_client *client, uint64_t timeout_ns)
 			break;
 		handled += result;
 	}
-	return handled;
+	return client_result(handled);
 }
 
 /* ---- fork: the child's copies are closed */

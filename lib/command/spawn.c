@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "cause.h"
 #include "cgroup.h"
 #include "clock.h"
 #include "context.h"
@@ -178,14 +179,26 @@ static int start_program(struct ctx_process *process, struct keeper_setup *setup
 	return result ? spawn_note_refusal("clone", result) : await_start(process);
 }
 
+/* ctx_spawn_explain() as an expression. Returns text. */
+static const char *explained(int error, const struct ctx_spawn_options *options, char text[400])
+{
+	ctx_spawn_explain(error, options, text, 400);
+	return text;
+}
+
 int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *options,
 	      struct ctx_process **ret_process)
 {
 	struct keeper_setup setup;
 	int result = check_options(ctx, options, ret_process);
 
+	if (result == -EINVAL)
+		return debug_invalid(
+			"there is no argv[0], a flag or the signal is unknown, or CTX_SPAWN_GROUP is set "
+			"without CTX_SPAWN_ALONE",
+			ctx, options, ret_process);
 	if (result)
-		return result;
+		return debug_done(result, ctx);
 	struct ctx_process *process = memory_allocate(sizeof(*process));
 	if (!process)
 		return -ENOMEM;
@@ -209,7 +222,7 @@ int ctx_spawn(const struct ctx_context *ctx, const struct ctx_spawn_options *opt
 	setup_free(&setup);
 	if (result) {
 		ctx_process_free(process);
-		return result;
+		return debug_error(result, "%s", explained(result, options, (char[400]){""}));
 	}
 	*ret_process = process;
 	return 0;
@@ -236,7 +249,7 @@ pid_t ctx_process_pid(const struct ctx_process *process)
 
 int ctx_process_fd(const struct ctx_process *process)
 {
-	return process ? process->keeper_fd : -EINVAL;
+	return process ? process->keeper_fd : debug_invalid(NULL, process);
 }
 
 int ctx_process_signal(struct ctx_process *process, int signo)
@@ -245,7 +258,7 @@ int ctx_process_signal(struct ctx_process *process, int signo)
 	int result;
 
 	if (!process || signo < 0 || signo > SIGRTMAX)
-		return -EINVAL;
+		return debug_invalid("there is no such signal", process);
 	result = sys_pidfd_signal(process->program_fd, signo);
 	/*
 	 * If signal 0 to -1, which is no pidfd, fails with the same error, a filter forbids the call. Then
@@ -253,7 +266,8 @@ int ctx_process_signal(struct ctx_process *process, int signo)
 	 */
 	if ((result == -EPERM || result == -ENOSYS) && sys_pidfd_signal(-1, 0) == result)
 		result = tell_keeper(process, message);
-	return result;
+	return debug_result(result, "%s",
+			    result == -ESRCH ? "the program has ended" : "the program may not be signalled");
 }
 
 /* ---- the end */
@@ -365,9 +379,9 @@ static int wait_and_tell(const struct ctx_context *ctx, struct ctx_process *proc
 int ctx_process_wait(const struct ctx_context *ctx, struct ctx_process *process, struct ctx_exit *ret_exit)
 {
 	if (!ctx || !process)
-		return -EINVAL;
+		return debug_invalid(NULL, ctx, process);
 	if (process->fork_count != thread_fork_count)
-		return -ECHILD;
+		return debug_error(-ECHILD, "the program was started before a fork, by the parent");
 	context_hold(ctx);
 	lock_acquire(&process->lock);
 	process->refs++;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "ctxring.h"
+#include "debug.h"
 #include "spawn_explain.h"
 
 static __thread struct {
@@ -161,7 +162,7 @@ static int explain_refusal(const struct ctx_spawn_options *options, char *buffer
 int ctx_spawn_explain(int error, const struct ctx_spawn_options *options, char *buffer, size_t size)
 {
 	if (!buffer && size)
-		return -EINVAL;
+		return debug_error(-EINVAL, "buffer is NULL and size is not 0");
 	switch (error) {
 	case 0:
 		return snprintf(buffer, size, "started");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Registering a function that runs when a context ends. */
 #include "callback.h"
+#include "debug.h"
 #include "sweep.h"
 
 int callback_add(const struct ctx_context *ctx, struct mailbox *mailbox, struct ctx_callback *callback,
@@ -13,7 +14,12 @@ int callback_add(const struct ctx_context *ctx, struct mailbox *mailbox, struct 
 
 	result = callback_begin(callback, &id);
 	if (result)
-		return result;
+		return result == -ENOMEM
+			       ? result
+			       : debug_note(
+					 result,
+					 "the callback is registered already, or its memory was not zeroed",
+					 0, 0);
 	result = node_serve(node); /* in a forked child the timer may not run yet */
 	if (!result && !mailbox && context_deadline(ctx) != CTX_FOREVER && !context_error(ctx))
 		result = worker_start();
@@ -40,6 +46,7 @@ int ctx_callback_add(const struct ctx_context *ctx, struct ctx_callback *callbac
 		     void *data, uint64_t *ret_id)
 {
 	if (!ctx || !callback || !function)
-		return -EINVAL;
-	return callback_add(ctx, NULL, callback, function, data, ret_id);
+		return debug_invalid(NULL, ctx, callback, function);
+	int result = callback_add(ctx, NULL, callback, function, data, ret_id);
+	return debug_result(result, "a thread of the library could not be started");
 }

@@ -13,14 +13,15 @@
 int ctx_cancel(struct ctx_context *ctx)
 {
 	if (!ctx || !node_can_end(ctx))
-		return -EINVAL;
+		return debug_invalid(NEVER_ENDS, ctx);
 	return context_cancel(ctx, __builtin_return_address(0));
 }
 
 int ctx_cancel_cause(struct ctx_context *ctx, int error, const char *format, ...)
 {
 	if (!ctx || !node_can_end(ctx) || error > 0)
-		return -EINVAL;
+		return debug_invalid(error > 0 ? "error is positive: give a negative errno" : NEVER_ENDS,
+				     ctx);
 	struct end end = {
 		.error = ECANCELED,
 		.kind = CTX_CAUSE_CALL,
@@ -29,7 +30,7 @@ int ctx_cancel_cause(struct ctx_context *ctx, int error, const char *format, ...
 		.tid = thread_self()->tid,
 	};
 	if (context_error(ctx))
-		return -EALREADY;
+		return debug_done(-EALREADY, ctx);
 	if (error || format) {
 		va_list arguments;
 		va_start(arguments, format);

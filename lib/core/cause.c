@@ -40,10 +40,28 @@ const struct ctx_context *cause_origin(const struct ctx_context *ctx)
 	}
 }
 
+#define NEAR 64
+
+enum ctx_cause_kind cause_kind_near(const struct ctx_context *ctx)
+{
+	for (unsigned i = 0; i < NEAR; i++) {
+		uint32_t state = atomic_load_explicit(&ctx->state, memory_order_acquire);
+		if (state & STATE_OWN)
+			return (enum ctx_cause_kind)ctx->cause_kind;
+		ctx = ending_parent(ctx, state);
+	}
+	return CTX_CAUSE_NONE;
+}
+
 /* A forked child inherits contexts that its parent ended: a cause from before the fork names the parent's
  * pid. */
 static pid_t pid_before_fork;
 static uint64_t forked_ns;
+
+pid_t cause_pid_before_fork(void)
+{
+	return pid_before_fork;
+}
 
 static pid_t pid_forking; /* of the process that is just forking */
 
@@ -85,7 +103,7 @@ bool ctx_ended_by(const struct ctx_context *ctx, const struct ctx_context *scope
 int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause)
 {
 	if (!ctx || !ret_cause)
-		return -EINVAL;
+		return debug_invalid(NULL, ctx, ret_cause);
 	memset(ret_cause, 0, sizeof(*ret_cause));
 	int error = context_error(ctx);
 	if (!error)
@@ -116,6 +134,16 @@ int ctx_get_cause(const struct ctx_context *ctx, struct ctx_cause *ret_cause)
 	if (text && text->foreign)
 		fill_foreign(text, ret_cause);
 	return 0;
+}
+
+int cause_tell_done(const void *site, const char *function, int error, const struct ctx_context *ctx)
+{
+	struct ctx_cause cause;
+	char text[320];
+
+	ctx_get_cause(ctx, &cause);
+	ctx_format_cause(&cause, text, sizeof(text));
+	return debug_tell(site, function, error, "the context is done: %s", text);
 }
 
 size_t cause_last_words(const struct ctx_context *ctx, uint8_t *bytes)

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 
 #include "context.h"
+#include "debug.h"
 
 /* The part of a cause that does not fit into a node: a text, or what another process says. */
 struct cause_text {
@@ -23,8 +24,24 @@ struct cause_text {
 /* Makes the text of a cause. NULL: no memory. format may be NULL. */
 struct cause_text *cause_text_new(int error, const char *format, va_list arguments);
 
+/* What a call says of a context that it cannot end. */
+#define NEVER_ENDS \
+	"the context never ends by itself: it is a root, a value, or was made by ctx_without_cancel"
+
+/* An error that a public function returns because ctx is done; see debug.h. */
+#define debug_done(error, ctx) (debug_is_wanted() ? cause_tell_done(DEBUG_HERE, (error), (ctx)) : (error))
+int cause_tell_done(const void *site, const char *function, int error,
+		    const struct ctx_context *ctx) DEBUG_COLD;
+
+/* In a forked child, the pid of the process that forked; 0 elsewhere. */
+pid_t cause_pid_before_fork(void);
+
 /* The node with which the end of ctx began: ctx, which is done, or one above it. */
 const struct ctx_context *cause_origin(const struct ctx_context *ctx);
+
+/* The kind of the cause of ctx, which is done. CTX_CAUSE_NONE where its end began far above it: not looked
+ * for, so that making many contexts below each other does not take the square of their number. */
+enum ctx_cause_kind cause_kind_near(const struct ctx_context *ctx);
 
 /*
  * Packs the last words of a context that has ended: its cause, for a reader of its done pipe. bytes has room

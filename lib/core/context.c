@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cause.h"
+#include "counters.h"
 #include "done.h"
 #include "find.h"
 #include "memory.h"
@@ -51,7 +52,7 @@ void ctx_unrefp(const struct ctx_context **ctx)
 
 int ctx_err(const struct ctx_context *ctx)
 {
-	return ctx ? -context_error(ctx) : -EINVAL;
+	return ctx ? -context_error(ctx) : debug_invalid(NULL, ctx);
 }
 
 struct extension *node_extend(struct ctx_context *ctx)
@@ -140,6 +141,9 @@ static void free_own(struct ctx_context *node)
 		memory_release(node->cause_text);
 	}
 	if (listed) {
+		struct ctx_table_context *record = table_context(node->slot);
+		if (atomic_load_explicit(&record->state, memory_order_relaxed) & CTX_TABLE_LIVE)
+			counters_release(record);
 		past_context_freed(node);
 		table_context_free(node->slot);
 	}
@@ -274,9 +278,9 @@ static _Atomic bool grace_used;
 int ctx_set_grace(struct ctx_context *ctx, uint64_t grace_ns)
 {
 	if (!ctx || !node_can_end(ctx))
-		return -EINVAL;
+		return debug_invalid(NEVER_ENDS, ctx);
 	if (context_error(ctx))
-		return -EALREADY;
+		return debug_error(-EALREADY, "the context is done");
 	struct extension *extension = node_extend(ctx);
 	if (!extension)
 		return -ENOMEM;

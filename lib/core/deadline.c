@@ -103,7 +103,7 @@ int ctx_with_timeout(const struct ctx_context *parent, uint64_t timeout_ns, cons
 		     struct ctx_context **ret_ctx)
 {
 	if (!parent || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, parent, ret_ctx);
 	struct node_options options = options_after(timeout_ns, label, __builtin_return_address(0));
 	return make_timed(parent, &options, ret_ctx);
 }
@@ -119,7 +119,7 @@ int ctx_with_deadline(const struct ctx_context *parent, uint64_t deadline_ns, co
 		      struct ctx_context **ret_ctx)
 {
 	if (!parent || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, parent, ret_ctx);
 	return context_with_deadline(parent, deadline_ns, label, __builtin_return_address(0), ret_ctx);
 }
 
@@ -129,7 +129,7 @@ int ctx_with_timeout_cause(const struct ctx_context *parent, uint64_t timeout_ns
 	va_list arguments;
 
 	if (!parent || !ret_ctx || error > 0)
-		return -EINVAL;
+		return debug_invalid("error is positive: give a negative errno", parent, ret_ctx);
 	struct node_options options = options_after(timeout_ns, label, __builtin_return_address(0));
 	va_start(arguments, format);
 	int result = make_timed_with_cause(parent, &options, error, format, arguments, ret_ctx);
@@ -143,7 +143,7 @@ int ctx_with_deadline_cause(const struct ctx_context *parent, uint64_t deadline_
 	va_list arguments;
 
 	if (!parent || !ret_ctx || error > 0)
-		return -EINVAL;
+		return debug_invalid("error is positive: give a negative errno", parent, ret_ctx);
 	struct node_options options = options_at(deadline_ns, label, __builtin_return_address(0));
 	va_start(arguments, format);
 	int result = make_timed_with_cause(parent, &options, error, format, arguments, ret_ctx);
@@ -179,10 +179,10 @@ int ctx_with_deadline_at(const struct ctx_context *parent, clockid_t clock, cons
 	uint64_t deadline_ns;
 
 	if (!parent || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, parent, ret_ctx);
 	int result = convert_time(clock, at, &deadline_ns);
 	if (result)
-		return result;
+		return debug_invalid("clock is none of the four, or tv_nsec is out of range", at);
 	struct node_options options = options_at(deadline_ns, label, __builtin_return_address(0));
 	return make_timed(parent, &options, ret_ctx);
 }
@@ -191,7 +191,7 @@ int ctx_with_movable_deadline(const struct ctx_context *parent, uint64_t deadlin
 			      struct ctx_context **ret_ctx)
 {
 	if (!parent || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, parent, ret_ctx);
 	struct node_options options = {
 		.flags = NODE_MOVABLE | NODE_MAY_MOVE,
 		.kind = CTX_TABLE_MOVABLE,
@@ -345,12 +345,12 @@ int ctx_set_deadline(struct ctx_context *ctx, uint64_t deadline_ns)
 	struct ctx_context *dead = NULL;
 
 	if (!ctx || !node_can_end(ctx))
-		return -EINVAL;
+		return debug_invalid(NEVER_ENDS, ctx);
 	if (context_error(ctx))
-		return -EALREADY;
+		return debug_done(-EALREADY, ctx);
 	int result = timer_start();
 	if (result)
-		return result;
+		return debug_error(result, "the timer thread could not be started");
 	struct timer *timer = ensure_timer(ctx);
 	if (!timer)
 		return -ENOMEM;
@@ -360,8 +360,11 @@ int ctx_set_deadline(struct ctx_context *ctx, uint64_t deadline_ns)
 		walk_below(ctx, update_deadline_below, NULL, &dead);
 	lock_release(&walk_lock);
 	node_free_all(dead);
+	if (result == -EALREADY)
+		return debug_done(result, ctx);
 	if (result)
-		return result;
+		return debug_error(result, "the new deadline is later, and the context was not made by "
+					   "ctx_with_movable_deadline");
 	uint64_t now_ns = now_for(deadline_ns);
 	if (deadline_ns <= now_ns)
 		context_end_deadline(ctx, now_ns);
@@ -373,9 +376,10 @@ int ctx_set_deadline_cause(struct ctx_context *ctx, int error, const char *forma
 	va_list arguments;
 
 	if (!ctx || !node_can_end(ctx) || error > 0)
-		return -EINVAL;
+		return debug_invalid(error > 0 ? "error is positive: give a negative errno" : NEVER_ENDS,
+				     ctx);
 	if (context_error(ctx))
-		return -EALREADY;
+		return debug_done(-EALREADY, ctx);
 	struct extension *extension = node_extend(ctx);
 	if (!extension)
 		return -ENOMEM;

@@ -2,12 +2,16 @@
 /* Making contexts: a node, its record in the table, and its place among the children of its parent. */
 #include <string.h>
 
+#include "cause.h"
 #include "clock.h"
+#include "counters.h"
+#include "debug.h"
 #include "find.h"
 #include "memory.h"
 #include "node.h"
 #include "table.h"
 #include "thread.h"
+#include "usdt.h"
 
 static inline void list_in_table(struct ctx_context *node, const struct ctx_context *parent,
 				 const struct node_options *options)
@@ -38,16 +42,19 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
 	record->kind = (uint8_t)options->kind;
 	record->cause_kind = 0;
 	record->cause_code = 0;
+	record->stem = CTX_TABLE_STEM_NONE;
 	record->label[0] = '\0';
 	if (options->label) {
-		size_t length = strnlen(options->label, CTX_LABEL_MAX);
-		memcpy(record->label, options->label, length);
-		record->label[length] = '\0';
+		record->stem = counters_label(options->label, options->site, record->label);
+		counters_begin(record->stem);
+	} else {
+		counters_begin(CTX_TABLE_STEM_NONE);
 	}
 	atomic_store_explicit(&record->state, CTX_TABLE_LIVE, memory_order_relaxed);
 	table_write_end(&record->seq);
 	node->slot = slot;
 	node->generation = generation;
+	usdt_context_begin(slot, generation, record->parent_slot, record->parent_generation, options->label);
 }
 
 /* Sets field by field: to assign a structure of this size, compilers choose an instruction that takes a third
@@ -191,15 +198,26 @@ int node_link_member(struct ctx_context *member, uint64_t own_deadline_ns)
 	return (int)error;
 }
 
+/* node was made below a context that has ended. */
+static __attribute__((noinline, cold)) void write_born_done(struct ctx_context *node, uint32_t error)
+{
+	if (node->flags & NODE_UNLISTED)
+		return;
+	struct ctx_table_context *record = table_context(node->slot);
+	atomic_store_explicit(&record->state, error, memory_order_release);
+	unsigned kind = cause_kind_near(node);
+	counters_end(record, kind, record->created_ns);
+	usdt_context_end(node->slot, node->generation, error, kind, 0);
+}
+
 void node_publish(struct ctx_context *node, uint64_t own_deadline_ns)
 {
 	/* The result is not needed: where the timer does not start, the next call that waits says so. */
 	if (__builtin_expect(node_is_inherited(node->parent), 0))
 		node_serve(node->parent);
 	int error = node_link_member(node, own_deadline_ns);
-	if (error && !(node->flags & NODE_UNLISTED))
-		atomic_store_explicit(&table_context(node->slot)->state, (uint32_t)error,
-				      memory_order_release);
+	if (error)
+		write_born_done(node, (uint32_t)error);
 	if (!error && node_can_end(node))
 		find_remember(node);
 }
@@ -229,7 +247,7 @@ int context_with_cancel(const struct ctx_context *parent, const char *label, con
 int ctx_with_cancel(const struct ctx_context *parent, const char *label, struct ctx_context **ret_ctx)
 {
 	if (!parent || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, parent, ret_ctx);
 	return make_cancel(parent, label, __builtin_return_address(0), ret_ctx);
 }
 
@@ -265,7 +283,7 @@ int ctx_without_cancel(const struct ctx_context *parent, const char *label,
 		       const struct ctx_context **ret_ctx)
 {
 	if (!parent || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, parent, ret_ctx);
 	struct node_options options = {
 		.flags = NODE_DETACHED | NODE_ENDLESS,
 		.kind = CTX_TABLE_DETACHED,

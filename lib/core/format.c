@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "debug.h"
 #include "node.h"
 #include "table.h"
 #include "thread.h"
@@ -99,7 +100,7 @@ int ctx_format(const struct ctx_context *ctx, char *buffer, size_t size)
 	struct text text = {.buffer = buffer, .size = size};
 
 	if (!ctx || (!buffer && size))
-		return -EINVAL;
+		return debug_invalid("buffer is NULL and size is not 0", ctx);
 	if (size)
 		buffer[0] = '\0';
 	uint64_t now_ns = clock_now_ns();
@@ -300,7 +301,7 @@ int ctx_format_cause(const struct ctx_cause *cause, char *buffer, size_t size)
 	struct text text = {.buffer = buffer, .size = size};
 
 	if (!cause || (!buffer && size))
-		return -EINVAL;
+		return debug_invalid("buffer is NULL and size is not 0", cause);
 	if (size)
 		buffer[0] = '\0';
 	if (cause->inherited && cause->ctx_id)

@@ -5,7 +5,9 @@
  * node, and the first link to be marked says from which parent the end came. Making, ending and freeing a
  * merged context costs as much as it has parents.
  */
+#include "cause.h"
 #include "clock.h"
+#include "debug.h"
 #include "find.h"
 #include "node.h"
 #include "sweep.h"
@@ -24,8 +26,9 @@ static void publish_merged(struct ctx_context *node)
 		int error = node_link_member(link, CTX_FOREVER);
 		if (error) {
 			struct sweep sweep; /* only marks: nobody watches the node yet */
-			sweep_init(&sweep, false);
+			sweep_init(&sweep, false, cause_kind_near(link->parent), clock_coarse_ns());
 			sweep_mark_link(&sweep, link, (uint32_t)error);
+			counters_end_run(&sweep.ended);
 		}
 	}
 	/* From here on ctx_set_deadline() of a parent updates it. */
@@ -48,10 +51,10 @@ int ctx_merge(const struct ctx_context *const *parents, unsigned count, const ch
 	unsigned passed = 0;
 
 	if (!parents || !count || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid("count is 0", parents, ret_ctx);
 	for (unsigned i = 0; i < count; i++) {
 		if (!parents[i])
-			return -EINVAL;
+			return debug_error(-EINVAL, "parents[%u] is NULL", i);
 		passed |= parents[i]->flags & (NODE_MOVABLE | NODE_UNDER_ROOTS);
 	}
 	struct node_options options = {

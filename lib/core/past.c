@@ -70,12 +70,14 @@ void past_write_end(struct ctx_context *ctx, uint32_t below)
 	journal_end(TABLE_ENDS, sizeof(*entry));
 }
 
-void past_write_origin(struct ctx_context *ctx)
+uint64_t past_write_origin(struct ctx_context *ctx)
 {
-	struct ctx_context *origin = node_mutable(cause_origin(ctx));
+	struct ctx_context *origin = context_error(ctx) ? node_mutable(cause_origin(ctx)) : NULL;
 
-	if (in_table(origin))
-		past_write_end(origin, 0);
+	if (!origin || !in_table(origin))
+		return 0;
+	past_write_end(origin, 0);
+	return ctx_id(origin);
 }
 
 bool past_has_audience(struct ctx_context *ctx, uint32_t state_before)

@@ -10,9 +10,11 @@
  * how many contexts ended with it. */
 void past_write_end(struct ctx_context *ctx, uint32_t below);
 
-/* As past_write_end() for the context with which the end of ctx began. For a ring that has operations of
- * ctx. */
-void past_write_origin(struct ctx_context *ctx);
+/*
+ * As past_write_end() for the context with which the end of ctx began. For a ring that has operations of ctx.
+ * Returns the id of that context; 0: ctx is live, since its ring is being closed, or it is not in the table.
+ */
+uint64_t past_write_origin(struct ctx_context *ctx);
 
 /* Whether an end says why it came, so that it is written also where nobody noticed it. */
 static inline bool past_has_reason(const struct end *end)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Cancelling a context from a signal handler: the handler queues a request for the timer thread. */
+#include "cause.h"
 #include "memory.h"
 #include "node.h"
 #include "thread.h"
@@ -7,10 +8,10 @@
 int ctx_signal_prepare(struct ctx_context *ctx)
 {
 	if (!ctx || !node_can_end(ctx))
-		return -EINVAL;
+		return debug_invalid(NEVER_ENDS, ctx);
 	int result = timer_start();
 	if (result)
-		return result;
+		return debug_error(result, "the timer thread could not be started");
 	struct extension *extension = node_extend(ctx);
 	if (!extension)
 		return -ENOMEM;
@@ -36,15 +37,18 @@ int ctx_signal_prepare(struct ctx_context *ctx)
 	return 0;
 }
 
+/* -EINVAL of the next function, which runs in signal handlers, and its explanation. */
+#define tell_signal(text) (debug_is_wanted() ? debug_tell_in_handler(DEBUG_HERE, -EINVAL, text) : -EINVAL)
+
 int ctx_cancel_from_signal(struct ctx_context *ctx, int signo)
 {
 	if (!ctx)
-		return -EINVAL;
+		return tell_signal("argument ctx is NULL");
 	struct extension *extension = node_extension(ctx);
 	struct signal_request *request =
 		extension ? atomic_load_explicit(&extension->signal, memory_order_acquire) : NULL;
 	if (!request)
-		return -EINVAL;
+		return tell_signal("the context was not prepared by ctx_signal_prepare");
 	/* False after a first signal, and when the context is done: there is nothing to do. */
 	if (!signal_request_take(request, SIGNAL_QUEUED))
 		return 0;

@@ -14,12 +14,13 @@
 #include "past.h"
 #include "table.h"
 #include "thread.h"
+#include "usdt.h"
 #include "walk.h"
 #include "wire.h"
 
-void sweep_init(struct sweep *sweep, bool on_worker)
+void sweep_init(struct sweep *sweep, bool on_worker, unsigned cause_kind, uint64_t now_ns)
 {
-	*sweep = (struct sweep){.on_worker = on_worker};
+	*sweep = (struct sweep){.on_worker = on_worker, .ended = {.kind = cause_kind, .now_ns = now_ns}};
 	sweep->last = &sweep->first;
 	deferred_list_init(&sweep->later);
 }
@@ -73,9 +74,13 @@ static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t en
 		return false;
 	}
 	sweep->marked++;
-	if (in_table(node))
-		atomic_store_explicit(&table_context(node->slot)->state, end & STATE_ERRNO,
-				      memory_order_release);
+	if (in_table(node)) {
+		struct ctx_table_context *record = table_context(node->slot);
+		counters_end_in_run(&sweep->ended, record);
+		atomic_store_explicit(&record->state, end & STATE_ERRNO, memory_order_release);
+		usdt_context_end(node->slot, node->generation, end & STATE_ERRNO, sweep->ended.kind,
+				 sweep->cause_tid);
+	}
 	if (before & STATE_ATTENTION && node_pin(node))
 		append_marked(sweep, node);
 	return true;
@@ -263,6 +268,7 @@ static void finish_sweep(struct sweep *sweep)
 	struct last_words words;
 
 	words.origin = NULL;
+	counters_end_run(&sweep->ended);
 	for (node = sweep->first; node; node = node->sweep_next)
 		if (atomic_load_explicit(&node->state, memory_order_relaxed) & STATE_CHILDREN)
 			atomic_fetch_or_explicit(&node->state, STATE_SWEPT, memory_order_release);
@@ -281,7 +287,8 @@ static void sweep_below(struct ctx_context *root, uint32_t before, bool on_worke
 {
 	struct sweep sweep;
 
-	sweep_init(&sweep, on_worker);
+	sweep_init(&sweep, on_worker, root->cause_kind, root->cause_time_ns);
+	sweep.cause_tid = root->cause_tid;
 	node_hold(root);
 	append_marked(&sweep, root);
 	if (before & STATE_CHILDREN)
@@ -329,6 +336,8 @@ static inline void write_end(struct ctx_context *ctx)
 	atomic_store_explicit(&record->state, (uint32_t)context_error(ctx) | CTX_TABLE_OWN,
 			      memory_order_relaxed);
 	table_write_end(&record->seq);
+	counters_end(record, ctx->cause_kind, ctx->cause_time_ns);
+	usdt_context_end(ctx->slot, ctx->generation, context_error(ctx), ctx->cause_kind, ctx->cause_tid);
 }
 
 /* Sets STATE_CLAIMED. True for the one thread of those that want to end ctx which may write its cause. */
@@ -471,7 +480,7 @@ static void spread_end(struct ctx_context *ctx)
 {
 	struct sweep sweep;
 
-	sweep_init(&sweep, true);
+	sweep_init(&sweep, true, cause_kind_near(ctx), clock_coarse_ns());
 	help_sweeps(&sweep, ctx);
 	finish_sweep(&sweep);
 }

@@ -3,6 +3,7 @@
 #ifndef CTX_SWEEP_H
 #define CTX_SWEEP_H
 
+#include "counters.h"
 #include "node.h"
 
 /* One sweep. The list has the marked nodes that somebody waits for or that have children, in the order of
@@ -13,9 +14,14 @@ struct sweep {
 	uint32_t marked;	    /* how many nodes it has marked below the first */
 	bool foreign;		    /* it met a part that another sweep has not finished */
 	bool on_worker;		    /* callbacks run on the worker thread */
+	/* What is counted for the contexts that it marks. Where two ends meet, those below both are counted
+	 * for the cause of the sweep that marks them. */
+	struct counters_run ended;
+	uint32_t cause_tid; /* of the root, for probes */
 };
 
-void sweep_init(struct sweep *sweep, bool on_worker);
+/* Of an end of this kind of cause at now_ns. sweep_mark_link() is to be followed by counters_end_run(). */
+void sweep_init(struct sweep *sweep, bool on_worker, unsigned cause_kind, uint64_t now_ns);
 
 /* How a context is to be ended: its error, and its cause. */
 struct end {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Contexts that carry a value. */
+#include "debug.h"
 #include "node.h"
 #include "table_format.h"
 
@@ -7,7 +8,7 @@ int ctx_with_value(const struct ctx_context *parent, const struct ctx_key *key, 
 		   const char *label, const struct ctx_context **ret_ctx)
 {
 	if (!parent || !key || !ret_ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, parent, key, ret_ctx);
 	struct node_options options = {
 		.flags = NODE_VALUE | (parent->flags & NODE_ENDLESS) | (label ? 0u : NODE_UNLISTED),
 		.kind = CTX_TABLE_VALUE,
@@ -28,7 +29,7 @@ int ctx_with_value(const struct ctx_context *parent, const struct ctx_key *key, 
 int ctx_value(const struct ctx_context *ctx, const struct ctx_key *key, void **ret_value)
 {
 	if (!ctx || !key || !ret_value)
-		return -EINVAL;
+		return debug_invalid(NULL, ctx, key, ret_value);
 	for (const struct ctx_context *node = ctx->values; node; node = node_value(node)->outer)
 		if (node_value(node)->key == key) {
 			*ret_value = node_value(node)->value;

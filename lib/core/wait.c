@@ -32,12 +32,12 @@ int ctx_done_fd(const struct ctx_context *ctx)
 	struct ctx_context *node = node_mutable(ctx);
 
 	if (!ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, ctx);
 	if (ctx->flags & NODE_ENDLESS)
 		return done_endless_fd();
 	int result = node_serve(node); /* in a forked child the timer may not run yet */
 	if (result)
-		return result;
+		return debug_error(result, "the timer thread could not be started in this forked child");
 	struct extension *extension = node_extend(node);
 	if (!extension)
 		return -ENOMEM;
@@ -67,13 +67,13 @@ static int sleep_until(struct ctx_context *node, uint64_t until_ns)
 int ctx_wait(const struct ctx_context *ctx, uint64_t timeout_ns)
 {
 	if (!ctx)
-		return -EINVAL;
+		return debug_invalid(NULL, ctx);
 	if (context_error(ctx))
 		return 0;
 	if (timeout_ns == 0)
 		return -ETIMEDOUT;
 	if (ctx->flags & NODE_ENDLESS && timeout_ns == CTX_FOREVER)
-		return -EDEADLK;
+		return debug_error(-EDEADLK, "the context never ends, and the wait has no bound");
 	int result = node_serve(node_mutable(ctx));
 	if (result)
 		return result;
@@ -103,17 +103,21 @@ static int wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t
 		return fds[0].revents;
 	/* The done descriptor is ready but ctx has not ended: the program closed it, and the number may be
 	 * another file's now. */
-	return fds[1].revents ? -EBADF : -ETIMEDOUT;
+	return fds[1].revents ? debug_note(-EBADF,
+					   "the program closed descriptor %lu, which ctx_done_fd gave and "
+					   "which belongs to the context",
+					   done_fd, 0)
+			      : -ETIMEDOUT;
 }
 
 int ctx_wait_fd(const struct ctx_context *ctx, int fd, short events, uint64_t timeout_ns)
 {
 	if (!ctx || fd < 0)
-		return -EINVAL;
+		return debug_invalid("fd is negative", ctx);
 	if (context_error(ctx))
 		return ctx_err(ctx);
 	context_hold(ctx);
 	int result = wait_fd(ctx, fd, events, timeout_ns);
 	context_unhold(ctx);
-	return result;
+	return result == -EBADF ? debug_error(result, "fd is not open") : result;
 }

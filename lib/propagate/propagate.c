@@ -11,6 +11,7 @@
 
 #include "carrier.h"
 #include "clock.h"
+#include "debug.h"
 #include "global.h"
 #include "identity.h"
 #include "memory.h"
@@ -128,7 +129,7 @@ int ctx_get_identity(const struct ctx_context *ctx, struct ctx_identity *ret_ide
 	struct carrier_trace trace;
 
 	if (!ctx || !ret_identity)
-		return -EINVAL;
+		return debug_invalid(NULL, ctx, ret_identity);
 	const struct identity *from = identity_of(ctx, &trace);
 	*ret_identity = (struct ctx_identity){.sender_id = from ? from->sender_id : 0};
 	carrier_write_traceparent(&trace, text);
@@ -354,7 +355,8 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 	struct carrier_text text = {.size = CTX_CARRIER_MAX + 1};
 
 	if (!ctx || !set || !is_carrier(carrier) || !are_carriable(carried, count))
-		return -EINVAL;
+		return debug_invalid("carrier is unknown, or carried has a key whose name is not a token",
+				     ctx, set);
 	text.bytes = memory_allocate(text.size);
 	if (!text.bytes)
 		return -ENOMEM;
@@ -364,7 +366,9 @@ int ctx_inject(const struct ctx_context *ctx, enum ctx_carrier carrier, const st
 			     : inject_headers(ctx, carrier, carried, count, &text, set, data);
 	thread_release(state);
 	memory_release(text.bytes);
-	return result;
+	return debug_result(
+		result, "the values take more than CTX_CARRIER_MAX bytes, or the set or a format function "
+			"returned this");
 }
 
 /* ---- reading */
@@ -716,7 +720,11 @@ static int extract_context(const struct ctx_context *parent, enum ctx_carrier ca
 	struct received received = {.carried = carried, .count = count};
 
 	if (!parent || !get || !ret_ctx || !is_carrier(carrier) || !are_carriable(carried, count))
-		return -EINVAL;
+		return debug_note(-EINVAL,
+				  "parent, get or ret_ctx is NULL, carrier is unknown, or carried has a key "
+				  "whose name is "
+				  "not a token",
+				  0, 0);
 	received.decoded = memory_allocate(2 * (CTX_CARRIER_MAX + 1));
 	received.values = memory_allocate((count + 1) * sizeof(*received.values));
 	int result = received.decoded && received.values ? 0 : -ENOMEM;
@@ -736,12 +744,18 @@ static int extract_context(const struct ctx_context *parent, enum ctx_carrier ca
 	return result;
 }
 
+#define MALFORMED                                                                                        \
+	"the time left, CTXRING_CONTEXT or a value that is asked for is malformed, or a parse function " \
+	"refused"
+
 int ctx_extract(const struct ctx_context *parent, enum ctx_carrier carrier, const struct ctx_carried *carried,
 		unsigned count, ctx_extract_fn get, void *data, const char *label,
 		struct ctx_context **ret_ctx)
 {
-	return extract_context(parent, carrier, carried, count, get, data, label, __builtin_return_address(0),
-			       ret_ctx);
+	int result = extract_context(parent, carrier, carried, count, get, data, label,
+				     __builtin_return_address(0), ret_ctx);
+
+	return debug_result(result, MALFORMED);
 }
 
 static const char *get_variable(const char *name, void *data)
@@ -753,6 +767,8 @@ static const char *get_variable(const char *name, void *data)
 int ctx_from_environment(const struct ctx_carried *carried, unsigned count, const char *label,
 			 struct ctx_context **ret_ctx)
 {
-	return extract_context(ctx_background(), CTX_CARRIER_ENVIRONMENT, carried, count, get_variable, NULL,
-			       label, __builtin_return_address(0), ret_ctx);
+	int result = extract_context(ctx_background(), CTX_CARRIER_ENVIRONMENT, carried, count, get_variable,
+				     NULL, label, __builtin_return_address(0), ret_ctx);
+
+	return debug_result(result, MALFORMED);
 }

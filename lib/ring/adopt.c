@@ -106,11 +106,14 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 	struct ctx_ring *ring;
 
 	if (!uring || !ret_ring || ring_check_options(options))
-		return -EINVAL;
+		return debug_invalid(RING_OPTIONS, uring, ret_ring);
 	if (options && (options->flags & CTX_RING_PARK))
-		return -ENOTSUP;
+		return debug_error(-ENOTSUP,
+				   "operations of an adopted ring cannot be parked (CTX_RING_PARK)");
 	if (uring->flags & ~SETUP_ADOPTABLE)
-		return -ENOTSUP;
+		return debug_error(-ENOTSUP,
+				   "an io_uring with the setup flags %#x cannot be adopted: see ctxring(7)",
+				   uring->flags & ~SETUP_ADOPTABLE);
 	int error = ring_new(options, &ring);
 	if (error)
 		return error;
@@ -125,7 +128,7 @@ int ctx_ring_adopt(struct io_uring *uring, const struct ctx_ring_options *option
 	}
 	if (error) {
 		ring_free(ring);
-		return error;
+		return debug_error(error, "%s", ring_explain_error(error, (char[RING_EXPLANATION]){""}));
 	}
 	*ret_ring = ring;
 	return 0;

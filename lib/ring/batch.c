@@ -11,8 +11,8 @@
  * any enter runs it. With DEFER_TASKRUN only an enter that waits runs it, and it runs as much as the enter
  * waits for. So the enter waits for the whole chunk with a timeout of zero, which never blocks.
  */
-#include "cause.h"
 #include "chain.h"
+#include "counters.h"
 #include "memory.h"
 #include "note.h"
 #include "park.h"
@@ -23,6 +23,7 @@
 #include "queue.h"
 #include "ring.h"
 #include "table.h"
+#include "usdt.h"
 
 /*
  * The most cancels of one chunk: a usual group fits in one enter. The cost per cancel was measured to be the
@@ -40,10 +41,10 @@ static struct batch *batch_new(struct ctx_ring *ring, const struct group *origin
 	if (!batch)
 		return NULL;
 	*batch = (struct batch){.spare = spare, .start_ns = now_ns};
-	if (origin)
+	if (origin) {
 		batch->record.ctx_id = (uint64_t)origin->table_generation << 32 | origin->table_slot;
-	if (origin)
-		batch->origin_id = ctx_id(cause_origin(origin->watch.ctx));
+		batch->stem = origin->stem;
+	}
 	list_append(&ring->done.batches, &batch->link);
 	return batch;
 }
@@ -368,8 +369,11 @@ static void run_batch(struct ctx_ring *ring)
 			break;
 		list_remove(&group->link);
 		group->batch = batch;
-		if (group->held)
-			past_write_origin(group->watch.ctx);
+		if (group->held) {
+			uint64_t origin_id = past_write_origin(group->watch.ctx);
+			if (batch && !batch->origin_id)
+				batch->origin_id = origin_id;
+		}
 		if (group->parked_count)
 			gather_parked(group, batch);
 		group->parked_ended = true;
@@ -383,6 +387,9 @@ static void run_batch(struct ctx_ring *ring)
 	}
 	gather_delayed(ring, &ring->ops.retries, batch);
 	gather_delayed(ring, &ring->ops.singles, batch);
+	if (batch && batch->record.operations)
+		usdt_batch_begin(ring, (uint32_t)batch->record.ctx_id, (uint32_t)(batch->record.ctx_id >> 32),
+				 batch->record.operations);
 	if (plan.count) {
 		plan_finish(&plan);
 		send_plan(ring, &plan, batch);
@@ -443,7 +450,10 @@ void batch_report(struct ctx_ring *ring)
 		struct batch *batch = container_of(ring->done.batches_over.next, struct batch, link);
 		struct ctx_batch record = batch->record;
 		publish_batch(ring, &record);
+		counters_batch(batch->stem, record.reap_ns);
 		past_write_batch(ring, batch);
+		usdt_batch_end(ring, (uint32_t)record.ctx_id, (uint32_t)(record.ctx_id >> 32),
+			       record.cancelled, record.reap_ns);
 		if (batch == ring->done.newest) {
 			ring->done.last_batch = record;
 			ring->done.have_last_batch = true;
@@ -469,23 +479,34 @@ void batches_free(struct ctx_ring *ring)
 int ctx_ring_last_batch(struct ctx_ring *ring, struct ctx_batch *ret_batch)
 {
 	if (!ring || !ret_batch)
-		return -EINVAL;
+		return debug_invalid(NULL, ring, ret_batch);
 	int error = ring_check(ring);
 	if (error)
-		return error;
+		return debug_error(error, RING_REFUSED);
 	if (!ring->done.newest && !ring->done.have_last_batch)
-		return -ENOENT;
+		return debug_error(-ENOENT, "no batch has been sent on this ring");
 	*ret_batch = ring->done.newest ? ring->done.newest->record : ring->done.last_batch;
 	return 0;
+}
+
+static const char *why_not_cancelled(const struct ctx_ring *ring, const struct operation *op)
+{
+	if (op->magic != OP_MAGIC)
+		return OP_NOT_INITIALISED;
+	if (op->phase == OP_IDLE)
+		return "the operation is complete, or was never submitted";
+	if (op->group && op->group->ring != ring)
+		return "the operation is on another ring";
+	return "the operation is being cancelled already, or has its result";
 }
 
 int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 {
 	if (!ring || !public_op)
-		return -EINVAL;
+		return debug_invalid(NULL, ring, public_op);
 	int error = ring_check(ring);
 	if (error)
-		return error;
+		return debug_error(error, RING_REFUSED);
 	struct operation *op = op_from_public(public_op);
 	if (op->magic == OP_MAGIC && op->phase == OP_KERNEL && (op->marks & OP_ATTEMPT) &&
 	    op->group->ring == ring)
@@ -493,10 +514,10 @@ int ctx_op_cancel(struct ctx_ring *ring, struct ctx_op *public_op)
 	if (op->magic != OP_MAGIC || op->phase == OP_IDLE || op->phase == OP_READY || !op->group ||
 	    op->group->ring != ring || /* without a group it was refused when it was staged */
 	    (op->marks & (OP_SEEN | OP_CANCEL_SENT | OP_EXPLICIT | OP_DOOMED)))
-		return -EALREADY;
+		return debug_error(-EALREADY, "%s", why_not_cancelled(ring, op));
 	if (op->phase == OP_PARKED) {
 		if (op->group->parked_ended)
-			return -EALREADY;
+			return debug_error(-EALREADY, "%s", why_not_cancelled(ring, op));
 		op_mark(op, OP_EXPLICIT);
 		park_queue_end(ring, op, -ECANCELED, CTX_OP_CANCELLED);
 		queue_notify(ring);

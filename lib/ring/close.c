@@ -211,7 +211,7 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 	if (!ring)
 		return 0;
 	if (stuck_max && !stuck)
-		return -EINVAL;
+		return debug_invalid(STUCK_MISSING, ring);
 	if (ret_stuck)
 		*ret_stuck = 0;
 	if (ring->fork_count != thread_fork_count) {
@@ -220,11 +220,13 @@ int ctx_ring_close(struct ctx_ring *ring, uint64_t timeout_ns, struct ctx_stuck 
 	}
 	int error = ring_claim_to_close(ring);
 	if (error)
-		return error;
+		return debug_error(error, RING_REFUSED);
 	if (ring->dispatching)
-		return -EBUSY;
-	if (!ring->owner.ended || !ring->adopted)
-		return close_claimed(ring, timeout_ns, stuck, stuck_max, ret_stuck);
+		return debug_error(-EBUSY, "it is called inside a callback of this ring");
+	if (!ring->owner.ended || !ring->adopted) {
+		error = close_claimed(ring, timeout_ns, stuck, stuck_max, ret_stuck);
+		return debug_result(error, "%s", ring_explain_refusal(ring, error));
+	}
 	/*
 	 * The owner's thread had registered the ring, io_uring_register_ring_fd(3). That registration ended
 	 * with the thread, and in the caller's table another io_uring may have the same index. So the plain

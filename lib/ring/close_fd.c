@@ -84,10 +84,10 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 	struct park_fd *p;
 
 	if (!ring || fd < 0)
-		return -EINVAL;
+		return debug_invalid("fd is negative", ring);
 	int error = ring_check(ring);
 	if (error)
-		return error;
+		return debug_error(error, RING_REFUSED);
 	p = park_fd_find(ring->park, fd);
 	mark_staged(&ring->ops.waiting, fd);
 	mark_staged(&ring->ops.staged, fd);
@@ -104,5 +104,5 @@ int ctx_ring_close_fd(struct ctx_ring *ring, int fd)
 	if (p)
 		park_fd_forget(ring->park, p);
 	queue_notify(ring);
-	return sys_close(fd);
+	return debug_result(sys_close(fd), "close(2) of descriptor %d failed; -EBADF: it was not open", fd);
 }

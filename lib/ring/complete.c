@@ -5,12 +5,14 @@
  */
 #include <string.h>
 
+#include "counters.h"
 #include "note.h"
 #include "park.h"
 #include "park_queue.h"
 #include "past_operation.h"
 #include "record.h"
 #include "ring.h"
+#include "usdt.h"
 
 #define NOTIF_USAGE (1U << 31) /* IORING_NOTIF_USAGE_ZC_COPIED, Linux 6.2 */
 
@@ -83,6 +85,12 @@ static inline void end_operation(struct ctx_ring *ring, struct operation *op, st
 		group_leave(group);
 }
 
+/* Whether op ended because its context did, and not for a cancel or a timeout of its own. */
+static bool ended_with_context(const struct operation *op, enum ctx_op_end end)
+{
+	return (end == CTX_OP_CANCELLED || end == CTX_OP_DEADLINE) && context_error(op->group->watch.ctx);
+}
+
 /* Makes op the program's again and calls its callback. After this the memory of op may be gone. */
 static inline void deliver_final(struct ctx_ring *ring, struct operation *op, int res, unsigned flags,
 				 enum ctx_op_end end, struct op_listener *listener,
@@ -93,6 +101,11 @@ static inline void deliver_final(struct ctx_ring *ring, struct operation *op, in
 	list_unlink(&op->link);
 	op->res = res;
 	op->cqe_flags = flags;
+	if (op->group) { /* without one it was refused when it was staged */
+		counters_operations_finish(op->group->stem, 1, ended_with_context(op, end));
+		usdt_operation_complete(ring, op->group->table_slot, op->group->table_generation, op->opcode,
+					res, op);
+	}
 	end_operation(ring, op, op->group, end);
 	if (ret_completion)
 		*ret_completion = completion;
@@ -157,13 +170,32 @@ static bool deliver_cancelled(struct ctx_ring *ring, const struct io_uring_cqe *
 	return true;
 }
 
+/* Operations of one stem that came to their final completion one after the other, and are counted together.
+ */
+struct finished_run {
+	unsigned stem;
+	unsigned count;
+};
+
+static void end_finished_run(const struct finished_run *run)
+{
+	if (run->count)
+		counters_operations_finish(run->stem, run->count, 0);
+}
+
+static __attribute__((noinline)) void begin_finished_run(struct finished_run *run, unsigned stem)
+{
+	end_finished_run(run);
+	*run = (struct finished_run){.stem = stem};
+}
+
 /*
  * Notes and delivers in one step a plain completion: it is final, and nothing else has happened to the
  * operation. Takes it out of the queue, in which head is the place behind it. False: it is of another kind,
  * and still in the queue.
  */
 static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe, unsigned *khead,
-				 unsigned head)
+				 unsigned head, struct finished_run *run)
 {
 	/*
 	 * Without the tag, of an operation, this is the generation and the slot. Of anything else it is
@@ -187,9 +219,13 @@ static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cq
 	struct group *group = op->group;
 	group->in_kernel--;
 	ring->ops.in_kernel--;
+	if (__builtin_expect(group->stem != run->stem, 0))
+		begin_finished_run(run, group->stem);
+	run->count++;
 	slot_give_back(ring, note_slot(value), slot, generation);
 	list_unlink(&op->link);
 	memcpy(&op->res, &completion.res, RESULT_SIZE);
+	usdt_operation_complete(ring, group->table_slot, group->table_generation, op->opcode, op->res, op);
 	end_operation(ring, op, group, CTX_OP_FINISHED);
 	if (op->callback)
 		op->callback(ring, op_public(op), &completion);
@@ -293,22 +329,18 @@ static __attribute__((noinline)) unsigned deliver_with_spill(struct ctx_ring *ri
 	return delivered;
 }
 
-unsigned complete_deliver_queued(struct ctx_ring *ring)
+/* Delivers completions in our own queue, which is ready, up to end. Counts into run. */
+static inline unsigned deliver_own_queue(struct ctx_ring *ring, unsigned end, struct finished_run *run)
 {
 	const struct io_uring_cq *const cq = &ring->uring->cq;
 	unsigned *const khead = cq->khead, mask = cq->ring_mask;
 	const struct io_uring_cqe *const cqes = cq->cqes;
-	/* In a forked child the queue is the parent's: a function of the program's before may have forked. */
-	unsigned ready = ring->adopted || !ring_is_here(ring) ? 0 : uring_cq_ready(ring->uring);
-	unsigned first = *khead, head = first, end = head + ready;
-	size_t spilled = ring->done.spill.tail - ring->done.spill.head;
+	unsigned first = *khead, head = first;
 
-	if (__builtin_expect(spilled != 0, 0))
-		return deliver_with_spill(ring, spilled + ready);
 	past_operations_queued(ring, head, end);
 	while (head != end) {
 		const struct io_uring_cqe *cqe = &cqes[head & mask];
-		if (__builtin_expect(!deliver_plain(ring, cqe, khead, head + 1), 0))
+		if (__builtin_expect(!deliver_plain(ring, cqe, khead, head + 1, run), 0))
 			first += 1 - deliver_next(ring, cqe); /* so that head - first is what was delivered */
 		head++;
 		if (__builtin_expect(!ring_is_here(ring), 0))
@@ -318,4 +350,20 @@ unsigned complete_deliver_queued(struct ctx_ring *ring)
 			return head - first + deliver_with_spill(ring, end - head);
 	}
 	return head - first;
+}
+
+unsigned complete_deliver_queued(struct ctx_ring *ring)
+{
+	/* In a forked child the queue is the parent's: a function of the program's before may have forked. */
+	unsigned ready = ring->adopted || !ring_is_here(ring) ? 0 : uring_cq_ready(ring->uring);
+	size_t spilled = ring->done.spill.tail - ring->done.spill.head;
+	struct finished_run run = {0};
+
+	if (__builtin_expect(spilled != 0, 0))
+		return deliver_with_spill(ring, spilled + ready);
+	unsigned delivered = deliver_own_queue(ring, *ring->uring->cq.khead + ready, &run);
+	/* In a forked child it is the parent that counts. */
+	if (__builtin_expect(ring_is_here(ring), 1))
+		end_finished_run(&run);
+	return delivered;
 }

@@ -189,7 +189,9 @@ static inline int deliver_turn(struct ctx_ring *ring)
 	return __builtin_expect(ring_is_here(ring), 1) ? delivered : -EPERM;
 }
 
-static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns)
+/* A turn. Returns how many completions were delivered; *ret_error is what counts if that is 0. */
+static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns,
+							     int *ret_error)
 {
 	if (__builtin_expect(!list_empty(&ring->ops.singles), 0))
 		batch_singles(ring);
@@ -197,6 +199,8 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 		ring_polls_put(ring);
 	int pushed = stage_push(ring);
 	int error = pushed < 0 ? pushed : 0;
+
+	*ret_error = 0;
 	if (ring->owner.ready_fd >= 0)
 		sys_drain(ring->owner.ready_fd);
 	if (ring->adopted) {
@@ -226,20 +230,25 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 	int state = thread_hold();
 	int delivered = deliver_turn(ring);
 	thread_release(state);
-	return delivered ? delivered : error;
+	*ret_error = error;
+	return delivered;
 }
 
 int dispatch_turn(struct ctx_ring *ring, uint64_t timeout_ns)
 {
-	return turn_inline(ring, timeout_ns);
+	int error, delivered = turn_inline(ring, timeout_ns, &error);
+
+	return delivered ? delivered : error;
 }
+
+#define DISPATCHING "it is called inside a callback of this ring"
 
 int ctx_ring_submit(struct ctx_ring *ring)
 {
 	int error = ring_check(ring);
 
 	if (error)
-		return error;
+		return debug_error(error, RING_REFUSED);
 	batch_singles(ring);
 	stage_submit(ring);
 	int pushed = stage_push(ring);
@@ -248,8 +257,10 @@ int ctx_ring_submit(struct ctx_ring *ring)
 		batch_run(ring); /* a batch that had to wait for the end of the program's chain */
 	queue_notify(ring);
 	if (pushed < 0)
-		return pushed;
-	return sent < 0 && sent != -EBUSY ? sent : pushed;
+		return debug_error(pushed, "%s", ring_explain_refusal(ring, pushed));
+	if (sent < 0 && sent != -EBUSY)
+		return debug_error(sent, "%s", ring_explain_refusal(ring, sent));
+	return pushed;
 }
 
 int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns)
@@ -257,11 +268,29 @@ int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns)
 	int error = ring_check(ring);
 
 	if (error)
+		return debug_error(error, RING_REFUSED);
+	if (ring->dispatching)
+		return debug_error(-EBUSY, DISPATCHING);
+	stage_submit(ring);
+	int delivered = turn_inline(ring, timeout_ns, &error);
+	if (delivered || __builtin_expect(!error, 1))
+		return delivered;
+	if (debug_is_wanted() && !debug_is_usual(error))
+		debug_error(error, "%s", ring_explain_refusal(ring, error));
+	return error;
+}
+
+/* Does what ctx_ring_dispatch() does, and explains nothing. */
+static int submit_and_turn(struct ctx_ring *ring)
+{
+	int error = ring_check(ring);
+
+	if (error)
 		return error;
 	if (ring->dispatching)
-		return -EBUSY;
+		return debug_note(-EBUSY, DISPATCHING, 0, 0);
 	stage_submit(ring);
-	return turn_inline(ring, timeout_ns);
+	return dispatch_turn(ring, CTX_FOREVER);
 }
 
 int ctx_ring_run(struct ctx_ring *ring, const struct ctx_context *until)
@@ -270,9 +299,9 @@ int ctx_ring_run(struct ctx_ring *ring, const struct ctx_context *until)
 	struct group *group = NULL;
 
 	if (error)
-		return error;
+		return debug_error(error, RING_REFUSED);
 	if (ring->adopted)
-		return -ENOTSUP;
+		return debug_error(-ENOTSUP, "the ring is adopted: the program waits for completions itself");
 	if (until && !context_error(until)) {
 		/* With a group the ring watches until, so that this thread wakes when another one ends it. */
 		group = group_get(ring, until, &error);
@@ -283,7 +312,7 @@ int ctx_ring_run(struct ctx_ring *ring, const struct ctx_context *until)
 		group->held++;
 	error = 0;
 	while (until ? !context_error(until) : ring->ops.live != 0) {
-		int delivered = ctx_ring_dispatch(ring, CTX_FOREVER);
+		int delivered = submit_and_turn(ring);
 		if (delivered < 0 && delivered != -EINTR) {
 			error = delivered;
 			break;
@@ -291,7 +320,7 @@ int ctx_ring_run(struct ctx_ring *ring, const struct ctx_context *until)
 	}
 	if (group)
 		group_leave(group);
-	return error;
+	return debug_result(error, "%s", ring_explain_refusal(ring, error));
 }
 
 int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struct ctx_op **ret_op,
@@ -300,10 +329,10 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 	struct operation *op;
 
 	if (!ring || !cqe)
-		return -EINVAL;
+		return debug_invalid(NULL, ring, cqe);
 	int error = ring_check(ring);
 	if (error)
-		return error;
+		return debug_error(error, RING_REFUSED);
 	bool nested = ring->dispatching;
 	int state = thread_hold();
 	ring->dispatching = true;

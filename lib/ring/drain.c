@@ -147,7 +147,11 @@ static int drain_wait(struct drain *drain, uint64_t timeout_ns)
 		if (now_ns >= deadline_ns)
 			return -ETIMEDOUT;
 		if (ring->adopted && uring_cq_ready(ring->uring) >= ring->uring->cq.ring_entries)
-			return -EBUSY;
+			return debug_note(
+				-EBUSY,
+				"the completion queue of the adopted ring is full, with %lu completions: "
+				"read some first",
+				uring_cq_ready(ring->uring), 0);
 		uint64_t left_ns = deadline_ns == CTX_FOREVER ? CTX_FOREVER : deadline_ns - now_ns;
 		int error = queue_wait(ring, queue_has_unsent(ring) ? 0 : left_ns);
 		if ((error == -EBUSY || error == -EAGAIN) && !ring->adopted) {
@@ -178,10 +182,10 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 	struct drain drain = {.ring = ring};
 
 	if (!ring || !ctx || (stuck_max && !stuck))
-		return -EINVAL;
+		return debug_invalid(STUCK_MISSING, ring, ctx);
 	int error = ring_check(ring);
 	if (error)
-		return error;
+		return debug_error(error, RING_REFUSED);
 	context_hold(ctx); /* context_each_watch() may wait, and ctx must not be freed meanwhile */
 	drain.root = ctx;
 	if (ctx->flags & NODE_STATIC) /* a static context keeps no list of the contexts below it */
@@ -201,5 +205,5 @@ int ctx_ring_drain(struct ctx_ring *ring, const struct ctx_context *ctx, uint64_
 		mailbox_wake(ring->mailbox);
 	queue_notify(ring);
 	context_unhold(ctx);
-	return error;
+	return debug_result(error, "%s", ring_explain_refusal(ring, error));
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "debug.h"
 #include "memory.h"
 #include "text_file.h"
 
@@ -84,7 +85,7 @@ static int explain_descriptors(char *buffer, size_t size, int error)
 int ctx_ring_explain(int error, char *buffer, size_t size)
 {
 	if (!buffer && size)
-		return -EINVAL;
+		return debug_error(-EINVAL, "buffer is NULL and size is not 0");
 	switch (error) {
 	case 0:
 		return snprintf(buffer, size, "no error");

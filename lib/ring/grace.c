@@ -161,7 +161,7 @@ int ctx_format_stuck(const struct ctx_stuck *stuck, char *buffer, size_t size)
 	const char *name;
 
 	if (!stuck || (!buffer && size))
-		return -EINVAL;
+		return debug_invalid(BUFFER_MISSING, stuck);
 	name = ctx_opcode_name(stuck->opcode);
 	if (!name) {
 		snprintf(number, sizeof(number), "OP_%u", stuck->opcode);

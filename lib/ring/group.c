@@ -7,6 +7,7 @@
 
 #include "memory.h"
 #include "ring.h"
+#include "table.h"
 
 #define GROUPS_FIRST 16u
 
@@ -161,6 +162,8 @@ static struct group *group_new(struct ctx_ring *ring, const struct ctx_context *
 		return NULL;
 	}
 	context_table_id(ctx, &group->table_slot, &group->table_generation);
+	if (group->table_slot)
+		group->stem = table_context(group->table_slot)->stem;
 	return group;
 }
 

@@ -258,11 +258,13 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
 	struct ctx_ring *ring;
 
 	if (!ret_ring || !entries || ring_check_options(options))
-		return -EINVAL;
+		return debug_invalid(entries ? RING_OPTIONS : "entries is 0", ret_ring);
 	if (options && (options->setup_flags & ~SETUP_SUPPORTED))
-		return -ENOTSUP;
+		return debug_error(-ENOTSUP,
+				   "the setup flags %#x do not work with a ctx ring: see ctxring(7)",
+				   options->setup_flags & ~SETUP_SUPPORTED);
 	if (entries > ENTRIES_MAX && !(options && (options->setup_flags & IORING_SETUP_CLAMP)))
-		return -EINVAL;
+		return debug_error(-EINVAL, "%u entries are more than %u", entries, ENTRIES_MAX);
 	int error = ring_new(options, &ring);
 	if (error)
 		return error;
@@ -278,7 +280,7 @@ int ctx_ring_open(unsigned entries, const struct ctx_ring_options *options, stru
 	}
 	if (error) {
 		ring_free(ring);
-		return error;
+		return debug_error(error, "%s", ring_explain_error(error, (char[RING_EXPLANATION]){""}));
 	}
 	*ret_ring = ring;
 	return 0;
@@ -289,10 +291,12 @@ int ctx_callback_add_on_ring(const struct ctx_context *ctx, struct ctx_ring *rin
 			     uint64_t *ret_id)
 {
 	if (!ctx || !ring || !callback || !function)
-		return -EINVAL;
+		return debug_invalid(NULL, ctx, ring, callback, function);
 	if (ring->mailbox->fork_count != thread_fork_count)
-		return -EPERM; /* nobody dispatches this ring in a forked child */
-	return callback_add(ctx, ring->mailbox, callback, function, data, ret_id);
+		return debug_error(-EPERM,
+				   "the ring was opened before a fork, and nobody dispatches it here");
+	int result = callback_add(ctx, ring->mailbox, callback, function, data, ret_id);
+	return debug_result(result, "a thread of the library could not be started");
 }
 
 struct io_uring *ctx_ring_uring(struct ctx_ring *ring)

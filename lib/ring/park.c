@@ -29,6 +29,7 @@
 #include "attempt.h"
 #include "chain.h"
 #include "close_index.h"
+#include "counters.h"
 #include "memory.h"
 #include "note.h"
 #include "park_buffers.h"
@@ -36,6 +37,7 @@
 #include "park_queue.h"
 #include "queue.h"
 #include "record.h"
+#include "usdt.h"
 
 #define OP_EPOLL_WAIT 59 /* IORING_OP_EPOLL_WAIT, Linux 6.15 */
 
@@ -178,6 +180,8 @@ static void file_was_replaced(struct ctx_ring *ring, struct park_fd *p)
 	/* This comes first, since it may see answers, whose operations park again. */
 	if (p->pending && park_fd_is_issued(p))
 		cancel_waiting(ring, p->fd);
+	if (debug_is_wanted())
+		park_queue_explain_replaced(p);
 	park_end_fd(ring, p, -EBADF, CTX_OP_FINISHED);
 	park_fd_reset(p);
 }
@@ -297,6 +301,15 @@ static void give_attempt(struct ctx_ring *ring, struct park_fd *p, enum way way,
 	close_index_note(ring, ring->uring->sq.sqe_tail - 1);
 }
 
+static inline void tell_submit(const struct ctx_ring *ring, const struct operation *op)
+{
+	const struct group *group = op->group;
+
+	(void)ring;
+	(void)group;
+	usdt_operation_submit(ring, group->table_slot, group->table_generation, op->opcode, op->sqe.fd, op);
+}
+
 int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 {
 	enum way way = attempt_way(op);
@@ -354,15 +367,18 @@ int park_admit(struct ctx_ring *ring, struct operation *op, uint64_t now_ns)
 	op_unmark(op, OP_TIMED | OP_DEADLINE); /* no linked timeout goes with an attempt */
 	stage_leave(op);
 	list_unlink(&op->link);
+	counters_operations_begin(op->group->stem, 1);
 	if (waits && uring_space(ring->uring)) {
 		give_attempt(ring, p, way, op);
 		record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT);
+		tell_submit(ring, op);
 		return 1;
 	}
 	if (way == WAY_IN && list_empty(&p->queue[way]))
 		p->since_ms = (uint32_t)(now_ns / 1000000);
 	park_queue_add(ring, op, p->queue[way].prev);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | CTX_TABLE_OP_PARKED);
+	tell_submit(ring, op);
 	if (park_queue_attempt_is_due(p, way))
 		park_queue_make_due(ring, p);
 	return 1;

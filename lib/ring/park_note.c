@@ -40,7 +40,7 @@ static void unpark_operation(struct ctx_ring *ring, struct operation *op)
 	undo_timeout(ring, op);
 	slot_release(ring, op);
 	op_unmark(op, OP_ATTEMPT);
-	op_mark(op, OP_USUAL);
+	op_mark(op, OP_USUAL | OP_BEGUN);
 	op->attempts = 0;
 	op->chain_prev = op->chain_next = NULL;
 	op->phase = OP_STAGED;

@@ -35,8 +35,41 @@ void park_queue_uncount(struct ctx_ring *ring, struct operation *op)
 		p->pending--;
 }
 
+/* Explains an end of op, which may come late, if the program has closed its descriptor meanwhile. */
+static __attribute__((noinline, cold)) void explain_closed(const struct operation *op)
+{
+	int saved = errno;
+
+	if (fcntl(op->sqe.fd, F_GETFD) < 0)
+		debug_tell_event(
+			(uintptr_t)op->sqe.fd,
+			"descriptor %d was closed by close(2) while an operation was parked on it: close it "
+			"by ctx_ring_close_fd",
+			op->sqe.fd);
+	errno = saved;
+}
+
+void park_queue_explain_replaced(const struct park_fd *p)
+{
+	unsigned count = 0;
+
+	for (enum way way = WAY_IN; way < WAYS; way++)
+		for (const struct list *link = p->queue[way].next; link != &p->queue[way]; link = link->next)
+			count++;
+	if (count)
+		debug_tell_event(
+			(uintptr_t)p->fd,
+			"descriptor %d was closed by close(2) while operations were parked on it (%u), and "
+			"another file has its number now, so they complete with -EBADF: close it by "
+			"ctx_ring_close_fd",
+			p->fd, count);
+}
+
 void park_queue_end_group(struct group *group)
 {
+	if (debug_is_wanted())
+		for (const struct list *link = group->parked.next; link != &group->parked; link = link->next)
+			explain_closed(container_of(link, struct operation, link));
 	group->parked_ended = true;
 	group->ring->ops.parked -= group->parked_count;
 	group->parked_count = group->partial_count = 0;
@@ -46,6 +79,8 @@ void park_queue_end_group(struct group *group)
 void park_queue_end(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op_end end)
 {
 	park_queue_remove(ring, op);
+	if (debug_is_wanted() && res != -EBADF)
+		explain_closed(op);
 	if (op->marks & OP_RESULT)
 		ready_add(ring, op, op->res, CTX_OP_FINISHED);
 	else

@@ -65,6 +65,9 @@ static inline void park_queue_remove(struct ctx_ring *ring, struct operation *op
 	op->group->partial_count -= op->marks & OP_RESULT ? 1 : 0;
 }
 
+/* Explains, for CTXRING_DEBUG, that what is parked on p ends because another file has the number now. */
+void park_queue_explain_replaced(const struct park_fd *p);
+
 /* Whether some attempt is due. */
 bool park_queue_is_due(const struct ctx_ring *ring);
 

@@ -29,6 +29,31 @@ int queue_flush(struct ctx_ring *ring)
 	return sent;
 }
 
+const char *ring_explain_refusal(const struct ctx_ring *ring, int error)
+{
+	switch (error) {
+	case -EBUSY:
+		if (ring->adopted && uring_chain_open(ring->uring))
+			return "the program has left a chain open in the adopted ring: finish it first";
+		if (ring->adopted)
+			return "an entry with IOSQE_IO_DRAIN waits in the adopted ring, or its completion "
+			       "queue is full";
+		return "the kernel wants completions to be read first";
+	case -EAGAIN:
+		return "the kernel has no memory for requests now, or the program's entries fill the queue";
+	case -EEXIST:
+		return "the io_uring is a SINGLE_ISSUER ring of another thread";
+	case -EPERM:
+		return "the process forked in this call, and this is the child";
+	case -EBADF:
+		return "the descriptor of the io_uring is closed";
+	case -ETIMEDOUT:
+		return "the kernel still holds operations; stuck says which";
+	default:
+		return "the kernel refused io_uring_enter(2) or a system call that the wait needs";
+	}
+}
+
 struct io_uring_sqe *queue_internal_sqe(struct ctx_ring *ring)
 {
 	if (ring->adopted && (uring_chain_open(ring->uring) || !ring->requests.greeted))

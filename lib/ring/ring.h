@@ -39,6 +39,7 @@
 
 #include "clock.h"
 #include "context.h"
+#include "debug.h"
 #include "feature.h"
 #include "handle.h"
 #include "heap.h"
@@ -81,6 +82,7 @@ struct group {
 	struct op_listener *listener; /* hears of the ends of operations with OP_TASK, if there are any */
 	struct batch *batch; /* the batch that cancels the operations with OP_DOOMED; NULL: without memory */
 	uint32_t table_slot, table_generation;
+	uint16_t stem;	    /* of the label of its context, by which operations are counted */
 	unsigned held;	    /* operations that are not idle */
 	unsigned in_kernel; /* operations whose final completion has not been seen */
 	unsigned parked_count;
@@ -107,7 +109,8 @@ struct batch {
 	struct tally *tally; /* a reference: hears of the batch's report */
 	uint64_t start_ns;
 	uint64_t origin_id; /* the context with which the end began that the batch is for */
-	bool spare; /* it is ring->done.spare, which is used when there is no memory */
+	uint16_t stem;	    /* that of the group with which it began */
+	bool spare;	    /* it is ring->done.spare, which is used when there is no memory */
 };
 
 /* Completions taken out of the kernel's queue before their dispatch, oldest first. */
@@ -234,7 +237,8 @@ struct ring_done {
 	struct list batches_over; /* batches whose operations have all ended: to be reported */
 	struct batch *newest;	  /* the newest of all batches in these lists; NULL: it has been reported */
 	struct batch spare;	  /* the batch that is used when there is no memory */
-	uint64_t past_ns; /* the time of the turn, for the journal; 0: not looked at yet, see past_operation.h */
+	uint64_t past_ns; /* the time of the turn, for the journal; 0: not looked at yet, see past_operation.h
+			   */
 	struct ctx_batch last_batch;
 };
 
@@ -330,6 +334,17 @@ static inline int ring_check(struct ctx_ring *ring)
 	return ring_claim(ring);
 }
 
+/* What a call says, unless ring_claim() has left a reason. */
+#define RING_REFUSED "the ring cannot be used by this thread"
+#define STUCK_MISSING "stuck is NULL and stuck_max is not 0"
+#define BUFFER_MISSING "buffer is NULL and size is not 0"
+
+/* Why the kernel takes no more, or why a wait failed, with this error. */
+const char *ring_explain_refusal(const struct ctx_ring *ring, int error);
+
+/* ctx_ring_get_sqe() for other files: leaves the reason for a NULL by debug_note(). */
+struct io_uring_sqe *ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx, struct ctx_op *op);
+
 /* ---- entering the kernel ---- */
 
 /* How the owner enters the io_uring. The program may register an adopted one at any time. */
@@ -349,6 +364,15 @@ static inline int ring_enter(const struct ctx_ring *ring, unsigned to_submit, co
 /* ---- opening (open.c) ---- */
 
 int ring_check_options(const struct ctx_ring_options *options);
+#define RING_OPTIONS "options have an unknown flag, flags that exclude each other, or a tag above 0xffff"
+
+/* ctx_ring_explain() as an expression. Returns text. */
+#define RING_EXPLANATION 400
+static inline const char *ring_explain_error(int error, char text[RING_EXPLANATION])
+{
+	ctx_ring_explain(error, text, RING_EXPLANATION);
+	return text;
+}
 int ring_new(const struct ctx_ring_options *options, struct ctx_ring **ret_ring);
 
 /* Sets what depends on the io_uring: its features, and the ring's record in the context table. */

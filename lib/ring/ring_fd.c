@@ -32,12 +32,14 @@ int ctx_ring_fd(struct ctx_ring *ring)
 	struct epoll_event event = {.events = EPOLLIN};
 
 	if (!ring)
-		return -EINVAL;
+		return debug_invalid(NULL, ring);
 	int error = ring_check(ring);
 	if (error || ring->owner.epoll_fd >= 0)
-		return error ? error : ring->owner.epoll_fd;
+		return error ? debug_error(error, RING_REFUSED) : ring->owner.epoll_fd;
 	if (ring->uring->ring_fd < 0)
-		return -ENOTSUP; /* IORING_SETUP_REGISTERED_FD_ONLY */
+		return debug_error(-ENOTSUP,
+				   "the adopted io_uring has IORING_SETUP_REGISTERED_FD_ONLY, and no "
+				   "descriptor");
 	ring->owner.epoll_fd = sys_epoll_create1(EPOLL_CLOEXEC);
 	if (ring->owner.epoll_fd < 0)
 		return ring->owner.epoll_fd;
@@ -46,7 +48,11 @@ int ctx_ring_fd(struct ctx_ring *ring)
 		error = watch_completions(ring);
 	if (error) {
 		ring_fd_close(ring);
-		return error;
+		return debug_error(error, "%s",
+				   error == -EBUSY
+					   ? "the program has registered an eventfd with this DEFER_TASKRUN "
+					     "ring"
+					   : "the descriptor could not be made");
 	}
 	queue_flush(ring);
 	/* The kernel does not signal again what was ready before. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cause.h"
 #include "park.h"
 #include "ring.h"
 
@@ -38,21 +39,40 @@ static void hold_mutex(struct ctx_ring *ring)
 		ring->record->owner_tid = ring->owner.tid;
 }
 
+/* The reason for the -EPERM of ring_claim(). The number of the owner is read without order: it is for people.
+ */
+static __attribute__((noinline, cold)) void note_stranger(const struct ctx_ring *ring)
+{
+	if (ring->fork_count != thread_fork_count)
+		debug_leave_reason(
+			-EPERM,
+			"the ring was opened in process %lu, before a fork: here it can only be closed",
+			(unsigned long)cause_pid_before_fork(), 0);
+	else if (atomic_load_explicit(&ring->owner.serial, memory_order_relaxed) == OWNER_GONE)
+		debug_leave_reason(-EPERM, "the ring is being closed", 0, 0);
+	else
+		debug_leave_reason(-EPERM, "the ring belongs to thread %lu, and thread %lu called",
+				   ring->owner.tid, thread_self()->tid);
+}
+
 int ring_claim(struct ctx_ring *ring)
 {
 	uint64_t nobody = OWNER_NOBODY;
 
 	if (!ring)
-		return -EINVAL;
+		return debug_note(-EINVAL, "argument ring is NULL", 0, 0);
 	if (ring->fork_count != thread_fork_count ||
 	    !atomic_compare_exchange_strong_explicit(&ring->owner.serial, &nobody, thread_self()->serial,
-						     memory_order_acq_rel, memory_order_acquire))
+						     memory_order_acq_rel, memory_order_acquire)) {
+		if (debug_is_wanted())
+			note_stranger(ring);
 		return -EPERM;
+	}
 	if (ring->owner.disabled) {
 		int error = uring_register(ring->uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 		if (error < 0) {
 			atomic_store_explicit(&ring->owner.serial, OWNER_NOBODY, memory_order_release);
-			return error;
+			return debug_note(error, "the kernel refused to enable the io_uring", 0, 0);
 		}
 		ring->owner.disabled = false;
 	}

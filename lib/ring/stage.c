@@ -10,7 +10,9 @@
  */
 #include <string.h>
 
+#include "cause.h"
 #include "close_index.h"
+#include "counters.h"
 #include "greet.h"
 #include "park.h"
 #include "park_queue.h"
@@ -18,6 +20,7 @@
 #include "queue.h"
 #include "record.h"
 #include "ring.h"
+#include "usdt.h"
 
 struct unit {
 	struct operation *first, *last;
@@ -150,6 +153,23 @@ static void unit_refuse(struct ctx_ring *ring, const struct unit *unit, int erro
 	}
 }
 
+static __attribute__((noinline, cold)) void explain_refused_unit(const struct ctx_ring *ring,
+								 const struct unit *unit, int error)
+{
+	if (error == -E2BIG)
+		debug_tell_event(
+			(uintptr_t)ring,
+			"a chain of %u operations completes with -E2BIG: with linked timeouts it takes %u "
+			"entries, and the queue of the ring has %u",
+			unit->operations, unit->entries, ring->uring->sq.ring_entries);
+	else
+		debug_tell_event(
+			(uintptr_t)ring,
+			"operations complete with -%s: the restrictions of the adopted io_uring forbid "
+			"requests that the library needs",
+			strerrorname_np(-error));
+}
+
 /*
  * Ends the refused units of a list. A chain that is still being built is left to the submit, which sees the
  * whole of it.
@@ -246,18 +266,48 @@ static inline struct io_uring_sqe *stage_operation(struct ctx_ring *ring, struct
 	return &op->sqe;
 }
 
-/* The group of ctx is not the one that was used last, or there is something wrong. */
+/* Explains the NULL of a call at site. Without a site the caller does that, by the reason that this leaves.
+ */
+static __attribute__((noinline, cold)) void explain_misuse(struct ctx_ring *ring,
+							   const struct ctx_context *ctx,
+							   const struct operation *op, const void *site)
+{
+	const char *text = !ring		   ? "argument ring is NULL"
+			   : !ctx		   ? "argument ctx is NULL"
+			   : !op		   ? "argument op is NULL"
+			   : op->magic != OP_MAGIC ? OP_NOT_INITIALISED
+			   : !op_is_idle(op)
+				   ? "the operation is in flight: its final completion was not delivered"
+				   : NULL;
+
+	if (text)
+		debug_leave_reason(0, text, 0, 0);
+	else /* ring_check() has left a reason */
+		debug_change_reason(0);
+	if (site)
+		debug_tell(site, "ctx_ring_get_sqe", 0, RING_REFUSED);
+}
+
+/*
+ * The group of ctx is not the one that was used last, or there is something wrong. site is that of the
+ * program's call; NULL: the caller explains.
+ */
 static __attribute__((noinline)) struct io_uring_sqe *
-stage_with_care(struct ctx_ring *ring, const struct ctx_context *ctx, struct operation *op)
+stage_with_care(struct ctx_ring *ring, const struct ctx_context *ctx, struct operation *op, const void *site)
 {
 	int error = 0;
 
-	if (!ring || !ctx || !op || !op_is_idle(op) || ring_check(ring) < 0)
+	if (!ring || !ctx || !op || !op_is_idle(op) || ring_check(ring) < 0) {
+		if (debug_is_wanted())
+			explain_misuse(ring, ctx, op, site);
 		return NULL;
+	}
 	struct group *group = group_get(ring, ctx, &error);
 	struct io_uring_sqe *sqe = stage_operation(ring, op, group);
 	if (!group) {
 		ring->ops.staged_refused = true;
+		if (debug_is_wanted() && site && context_error(ctx))
+			cause_tell_done(site, "ctx_ring_get_sqe", -error, ctx);
 		op->res = error == -ETIME ? -ECANCELED : error;
 		op->end = error == -ETIME	? CTX_OP_DEADLINE
 			  : error == -ECANCELED ? CTX_OP_CANCELLED
@@ -266,8 +316,9 @@ stage_with_care(struct ctx_ring *ring, const struct ctx_context *ctx, struct ope
 	return sqe;
 }
 
-struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
-				      struct ctx_op *public_op)
+static inline __attribute__((always_inline)) struct io_uring_sqe *
+get_sqe_inline(struct ctx_ring *ring, const struct ctx_context *ctx, struct ctx_op *public_op,
+	       const void *site)
 {
 	struct operation *op = op_from_public(public_op);
 
@@ -276,7 +327,19 @@ struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_co
 		if (__builtin_expect(last->watch.ctx == ctx && !context_error(ctx), 1))
 			return stage_operation(ring, op, last);
 	}
-	return stage_with_care(ring, ctx, op);
+	return stage_with_care(ring, ctx, op, site);
+}
+
+struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
+				      struct ctx_op *public_op)
+{
+	return get_sqe_inline(ring, ctx, public_op, __builtin_return_address(0));
+}
+
+struct io_uring_sqe *ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
+				  struct ctx_op *public_op)
+{
+	return get_sqe_inline(ring, ctx, public_op, NULL);
 }
 
 /* Puts a linked timeout behind op: for op's own timeout or its context's deadline, whichever is earlier. */
@@ -319,7 +382,10 @@ static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uin
 	op->order = ++ring->ops.order;
 	list_insert(&group->pending, &op->link);
 	group->in_kernel++;
+	if (!(op->marks & OP_BEGUN))
+		counters_operations_begin(group->stem, 1);
 	record_operation(ring, op, now_ns, CTX_TABLE_OP_IN_FLIGHT | record_flags);
+	usdt_operation_submit(ring, group->table_slot, group->table_generation, op->opcode, op->sqe.fd, op);
 }
 
 static void emit_operation(struct ctx_ring *ring, struct operation *op, struct operation *next,
@@ -435,10 +501,13 @@ static inline unsigned push_run(struct ctx_ring *ring, struct group *group, unsi
 		newest = &op->link;
 		free = slot->next_free;
 		record_in_slot(op, group, opcode, slot, now_ns, record_flags);
+		usdt_operation_submit(ring, group->table_slot, group->table_generation, opcode, op->sqe.fd,
+				      op);
 	}
 	newest->prev = &group->pending;
 	group->pending.next = newest;
 	group->in_kernel += (unsigned)(sqe - first);
+	counters_operations_begin(group->stem, (uint64_t)(sqe - first));
 	ring->ops.order = order;
 	ring->ops.slot_free = free;
 	sq->sqe_tail += (unsigned)(sqe - first);
@@ -598,6 +667,8 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 		if (unit.entries > ring->uring->sq.ring_entries)
 			unit_untime(&unit);
 		int refused = unit.entries > ring->uring->sq.ring_entries ? -E2BIG : ring->requests.refused;
+		if (__builtin_expect(refused, 0) && debug_is_wanted())
+			explain_refused_unit(ring, &unit, refused);
 		if (unit.refused || refused) {
 			unit_refuse(ring, &unit, unit.refused ? 0 : refused, NULL);
 			continue;

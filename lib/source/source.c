@@ -163,7 +163,8 @@ static const struct watch_ops source_watch_ops = {
 int source_check(const struct ctx_context *parent, struct ctx_ring *ring, struct ctx_context **ret_ctx)
 {
 	if (!parent || !ret_ctx)
-		return -EINVAL;
+		return debug_note(-EINVAL, parent ? "argument ret_ctx is NULL" : "argument parent is NULL", 0,
+				  0);
 	return ring ? ring_check(ring) : 0;
 }
 

@@ -19,6 +19,7 @@
 #define CTX_SOURCE_H
 
 #include "cancel.h"
+#include "debug.h"
 #include "file_id.h"
 #include "poller.h"
 #include "ring.h"
@@ -108,5 +109,15 @@ struct source_choice {
 	const char *text; /* as describe writes it */
 };
 void source_end_chosen(const struct source_choice *choice);
+
+/* The result of a call of the program, explained for CTXRING_DEBUG by the words of ctx_source_explain(). */
+void source_tell(const void *site, const char *function, enum ctx_cause_kind kind, int error) DEBUG_COLD;
+#define source_result(kind, result)                                                                    \
+	({                                                                                             \
+		int result_ = (result);                                                                \
+		if (__builtin_expect(result_ < 0, 0) && debug_is_wanted() && !debug_is_usual(result_)) \
+			source_tell(DEBUG_HERE, (kind), result_);                                      \
+		result_;                                                                               \
+	})
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ctxring.h"
+#include "source.h"
 
 static const char *explain_descriptor(enum ctx_cause_kind kind, int error)
 {
@@ -91,12 +91,20 @@ static const char *explain_any(int error)
 	}
 }
 
+void source_tell(const void *site, const char *function, enum ctx_cause_kind kind, int error)
+{
+	char text[300];
+
+	ctx_source_explain(kind, error, text, sizeof(text));
+	debug_tell(site, function, error, "%s", text);
+}
+
 int ctx_source_explain(enum ctx_cause_kind kind, int error, char *buffer, size_t size)
 {
 	const char *text = NULL;
 
 	if (!buffer && size)
-		return -EINVAL;
+		return debug_error(-EINVAL, "buffer is NULL and size is not 0");
 	switch (kind) {
 	case CTX_CAUSE_HANGUP:
 	case CTX_CAUSE_FD:
@@ -110,7 +118,7 @@ int ctx_source_explain(enum ctx_cause_kind kind, int error, char *buffer, size_t
 		text = explain_pressure(error);
 		break;
 	default:
-		return -EINVAL;
+		return debug_error(-EINVAL, "no source has causes of the kind %d", (int)kind);
 	}
 	if (!text)
 		text = explain_any(error);

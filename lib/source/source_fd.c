@@ -98,7 +98,8 @@ int ctx_with_hangup(const struct ctx_context *parent, struct ctx_ring *ring, int
 		error = -EINVAL;
 	if (!error)
 		error = check_socket(fd);
-	return error ? error : fd_begin(&request, &hangup_ops, ring, fd, ret_ctx);
+	return source_result(CTX_CAUSE_HANGUP,
+			     error ? error : fd_begin(&request, &hangup_ops, ring, fd, ret_ctx));
 }
 
 int ctx_with_fd(const struct ctx_context *parent, struct ctx_ring *ring, int fd, short events,
@@ -118,5 +119,5 @@ int ctx_with_fd(const struct ctx_context *parent, struct ctx_ring *ring, int fd,
 	request.events &= ~(uint32_t)POLLNVAL;
 	if (!error)
 		error = check_file(ring, fd);
-	return error ? error : fd_begin(&request, &fd_ops, ring, fd, ret_ctx);
+	return source_result(CTX_CAUSE_FD, error ? error : fd_begin(&request, &fd_ops, ring, fd, ret_ctx));
 }

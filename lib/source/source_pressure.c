@@ -296,11 +296,11 @@ int ctx_with_pressure(const struct ctx_context *parent, struct ctx_ring *ring,
 	if (!error)
 		error = trigger_ref(pressure, terms, &trigger);
 	if (error)
-		return error;
+		return source_result(CTX_CAUSE_PRESSURE, error);
 	struct source *source = source_new(sizeof(struct pressure_source), &pressure_ops, ring);
 	if (!source) {
 		trigger_unref(trigger);
-		return -ENOMEM;
+		return source_result(CTX_CAUSE_PRESSURE, -ENOMEM);
 	}
 	pressure_of(source)->trigger = trigger;
 	pressure_of(source)->priority = pressure->priority;
@@ -308,7 +308,7 @@ int ctx_with_pressure(const struct ctx_context *parent, struct ctx_ring *ring,
 	request.watched.id = trigger->fd;
 	request.watched.flags = (uint32_t)trigger->resource | (terms.full ? CTX_TABLE_SOURCE_FULL : 0);
 	request.watched.detail = (terms.stall_ns / NS_PER_US) << 32 | terms.window_ns / NS_PER_US;
-	return source_begin(source, &request, ret_ctx);
+	return source_result(CTX_CAUSE_PRESSURE, source_begin(source, &request, ret_ctx));
 }
 
 /* ---- fork: the triggers of the parent's contexts stay the parent's */

@@ -162,20 +162,20 @@ int ctx_with_process(const struct ctx_context *parent, struct ctx_ring *ring, in
 	if (!error)
 		error = check_pidfd(pidfd);
 	if (error)
-		return error;
+		return source_result(CTX_CAUSE_PROCESS, error);
 	struct process_source *process =
 		(struct process_source *)source_new(sizeof(*process), &process_ops, ring);
 	if (!process)
-		return -ENOMEM;
+		return source_result(CTX_CAUSE_PROCESS, -ENOMEM);
 	int fd = sys_duplicate(pidfd);
 	if (fd < 0) {
 		source_discard(&process->source);
-		return fd;
+		return source_result(CTX_CAUSE_PROCESS, fd);
 	}
 	process->source.fd = fd;
 	process->source.owns_fd = true;
 	process->source.file = file_id_of(fd);
 	process->pid = pid_of(fd);
 	request.watched.id = process->pid;
-	return source_begin(&process->source, &request, ret_ctx);
+	return source_result(CTX_CAUSE_PROCESS, source_begin(&process->source, &request, ret_ctx));
 }

@@ -295,15 +295,15 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 	if (!error && !ring)
 		error = poller_start();
 	if (error)
-		return error;
+		return source_result(CTX_CAUSE_SIGNAL, error);
 	struct signal_source *source = (struct signal_source *)source_new(sizeof(*source), &signal_ops, ring);
 	if (!source)
-		return -ENOMEM;
+		return source_result(CTX_CAUSE_SIGNAL, -ENOMEM);
 	sigset_t waited = *signals;
 	error = block_signals(&waited, &before);
 	if (error) {
 		source_discard(&source->source);
-		return error;
+		return source_result(CTX_CAUSE_SIGNAL, error);
 	}
 	source->signals = waited;
 	for (int signo = 1; signo < NSIG; signo++)
@@ -314,7 +314,7 @@ int ctx_with_signals(const struct ctx_context *parent, struct ctx_ring *ring, co
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 	else
 		wait_for_poller(&waited);
-	return error;
+	return source_result(CTX_CAUSE_SIGNAL, error);
 }
 
 /* ---- fork: in the child no source waits for signals, and only this thread can take them */

@@ -17,10 +17,11 @@
 #define RUN_SIZES 15 /* the powers of two from 64 to 2^20 */
 #define RINGS_MAX 1024u
 #define COUNTERS_MAX 4096u
-/* How many entries they hold: 2,800 ends, 36,000 contexts, 400,000 operations. */
+/* How many entries they hold: 2,700 ends, 14,000 contexts, 100,000 operations. The last two are small enough
+ * to stay in the processor's cache while they are written round and round. */
 #define ENDS_CHUNKS 128u
-#define CONTEXTS_PAST_CHUNKS 1024u
-#define OPERATIONS_PAST_CHUNKS 4096u
+#define CONTEXTS_PAST_CHUNKS 512u
+#define OPERATIONS_PAST_CHUNKS 1024u
 #define REFILL (TABLE_MAGAZINE_SIZE / 2)
 /* Areas are added to core dumps in steps of this size. */
 #define DUMP_STEP (256 * 1024ull)
@@ -37,7 +38,8 @@ void (*_Atomic table_made)(void);
 
 /*
  * Guards all variables below. Free records are linked through one of their fields: contexts through
- * parent_slot, runs of operations through context_slot of the first, causes through context_generation.
+ * parent_slot, runs of operations through context_slot of the first, causes through context_generation,
+ * counters of one stem through reserved.
  * Readers do not look at free records.
  */
 static struct lock table_lock;
@@ -46,6 +48,7 @@ static int table_fd = -1;
 static struct file_id table_file;
 static uint32_t free_contexts, free_causes;
 static uint32_t free_runs[RUN_SIZES];
+static _Atomic uint32_t free_counters[CTX_TABLE_STEMS]; /* also looked at without the lock */
 static bool ring_taken[RINGS_MAX];
 static bool announce; /* the table was made, and table_made() was not called yet */
 static pthread_key_t exit_key;
@@ -449,6 +452,73 @@ void table_operations_free(uint32_t first, uint32_t count)
 	lock_release(&table_lock);
 }
 
+/* ---- stems and counters */
+
+static uint32_t find_stem(const char text[CTX_TABLE_LABEL_SIZE], uint32_t used)
+{
+	for (uint32_t slot = CTX_TABLE_STEM_OTHER; slot < used; slot++)
+		if (!memcmp(table_map.stems[slot].text, text, CTX_TABLE_LABEL_SIZE))
+			return slot;
+	return 0;
+}
+
+uint32_t table_stem_new(const char text[CTX_TABLE_LABEL_SIZE])
+{
+	struct ctx_table_area *area = &table_map.header->stems;
+	uint32_t used = atomic_load_explicit(&area->used, memory_order_acquire), slot = 0;
+
+	/* When all are taken no lock is. */
+	if (used == area->count) {
+		slot = find_stem(text, used);
+		return slot ? slot : CTX_TABLE_STEM_OTHER;
+	}
+	lock_acquire(&table_lock);
+	used = atomic_load_explicit(&area->used, memory_order_relaxed);
+	slot = find_stem(text, used);
+	if (!slot && used < area->count) {
+		memcpy(table_map.stems[used].text, text, CTX_TABLE_LABEL_SIZE);
+		slot = extend_area(area, 1);
+	}
+	lock_release(&table_lock);
+	return slot ? slot : CTX_TABLE_STEM_OTHER;
+}
+
+uint32_t table_counters_new(uint32_t stem)
+{
+	struct ctx_table_area *area = &table_map.header->counters;
+	_Atomic uint32_t *free = &free_counters[stem];
+
+	/* When none is left no lock is taken to hear that. */
+	if (!atomic_load_explicit(free, memory_order_relaxed) &&
+	    atomic_load_explicit(&area->used, memory_order_relaxed) == area->count)
+		return 0;
+	lock_acquire(&table_lock);
+	uint32_t slot = atomic_load_explicit(free, memory_order_relaxed);
+	if (slot) {
+		atomic_store_explicit(free, table_map.counters[slot].reserved, memory_order_relaxed);
+	} else {
+		uint32_t next = atomic_load_explicit(&area->used, memory_order_relaxed);
+		if (next < area->count)
+			table_map.counters[next].stem = stem;
+		slot = extend_area(area, 1);
+	}
+	lock_release(&table_lock);
+	return slot;
+}
+
+void table_counters_free(const uint16_t slots[CTX_TABLE_STEMS])
+{
+	lock_acquire(&table_lock);
+	for (uint32_t stem = 0; phase == MADE && stem < CTX_TABLE_STEMS; stem++) {
+		if (!slots[stem])
+			continue;
+		table_map.counters[slots[stem]].reserved =
+			atomic_load_explicit(&free_counters[stem], memory_order_relaxed);
+		atomic_store_explicit(&free_counters[stem], slots[stem], memory_order_relaxed);
+	}
+	lock_release(&table_lock);
+}
+
 /* ---- fork: the child does not inherit the mapping, and must not give out the parent's table as its own */
 
 static void fork_prepare(void)
@@ -475,6 +545,7 @@ static void fork_child(void)
 	table_magazine.count = 0;
 	free_contexts = free_causes = 0;
 	memset(free_runs, 0, sizeof(free_runs));
+	memset(free_counters, 0, sizeof(free_counters));
 	memset(ring_taken, 0, sizeof(ring_taken));
 	announce = false;
 	phase = UNMADE;

@@ -270,16 +270,16 @@ struct ctx_table_stem {
 struct ctx_table_counters {
 	uint32_t stem;
 	uint32_t reserved;
-	_Atomic uint64_t begun;	   /* contexts that were made */
-	_Atomic uint64_t released; /* contexts that were freed while they were live */
+	_Atomic uint64_t begun; /* contexts that were made */
+	_Atomic uint64_t
+		released; /* contexts that were freed while they were live, of which no age is counted */
 	_Atomic uint64_t
 		ended[CTX_TABLE_CAUSES];   /* by the kind of the cause, also where a parent's end ended it */
 	_Atomic uint64_t operations_begun; /* operations that were submitted */
 	_Atomic uint64_t operations_finished;  /* with their final completion, however it came */
 	_Atomic uint64_t operations_cancelled; /* of these, because their context ended */
 	uint64_t reserved_counters[2];
-	_Atomic uint64_t ages[CTX_TABLE_BUCKETS]; /* of contexts, from their making to their end, or until
-						     they were freed */
+	_Atomic uint64_t ages[CTX_TABLE_BUCKETS]; /* of contexts that ended, from their making to their end */
 	_Atomic uint64_t
 		cancels[CTX_TABLE_BUCKETS]; /* of batches, from the beginning to the last completion */
 };

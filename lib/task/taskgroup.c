@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cancel.h"
+#include "cause.h"
 #include "taskgroup_first.h"
 
 /* The context has ended: refuses all who wait for room in the queue. The node's lock is held. */
@@ -39,11 +40,13 @@ static int new_on_threads(const struct ctx_context *parent, unsigned limit, cons
 	return 0;
 }
 
+#define NO_GROUP "the group could not be made"
+
 int ctx_taskgroup_new(const struct ctx_context *parent, unsigned limit, const char *label,
 		      struct ctx_taskgroup **ret_group)
 {
 	if (!parent || !ret_group)
-		return -EINVAL;
+		return debug_invalid(NULL, parent, ret_group);
 	return new_on_threads(parent, limit, label, __builtin_return_address(0), ret_group);
 }
 
@@ -55,14 +58,14 @@ int ctx_taskgroup_new_with_options(const struct ctx_context *parent,
 	struct ctx_taskgroup *group;
 
 	if (!parent || !options || !ret_group || options->flags & ~CTX_TASKGROUP_FIRST)
-		return -EINVAL;
+		return debug_invalid("options have an unknown flag", parent, options, ret_group);
 	bool first = options->flags & CTX_TASKGROUP_FIRST;
 	if (!first && (options->delay_ns || (options->ring && options->limit)))
-		return -EINVAL;
+		return debug_error(-EINVAL, "delay_ns, and limit with a ring, need CTX_TASKGROUP_FIRST");
 	int error = options->ring ? taskgroup_ring_new(parent, options->ring, label, site, &group)
 				  : new_on_threads(parent, options->limit, label, site, &group);
 	if (error)
-		return error;
+		return debug_result(error, NO_GROUP);
 	if (first) {
 		group->first.enabled = true;
 		group->first.delay_ns = options->delay_ns;
@@ -85,9 +88,9 @@ static int check_and_start(struct ctx_taskgroup *group, ctx_task_fn function, vo
 	struct task task = {.function = function, .data = data, .site = site};
 
 	if (!group || !function || group->ring)
-		return -EINVAL;
+		return debug_note(-EINVAL, GROUP_ON_RING, 0, 0);
 	if (group->fork_count != thread_fork_count)
-		return -EPERM;
+		return debug_note(-EPERM, GROUP_INHERITED, 0, 0);
 	int error = context_error(group->ctx);
 	if (error)
 		return -error;
@@ -97,14 +100,37 @@ static int check_and_start(struct ctx_taskgroup *group, ctx_task_fn function, vo
 				    : taskgroup_start_task(group, &task, waits);
 }
 
+static __attribute__((noinline, cold)) void explain_start(const struct ctx_taskgroup *group,
+							  ctx_task_fn function, int error, const void *site,
+							  const char *name)
+{
+	if (error == -EINVAL)
+		debug_tell_invalid(site, name, GROUP_ON_RING, DEBUG_PAIRS(group, function), NULL);
+	else if (error == -ECANCELED || error == -ETIME)
+		cause_tell_done(site, name, error, group->ctx);
+	else if (!debug_is_usual(error))
+		debug_tell(site, name, error,
+			   "no thread is idle or may run the task now, and none could be started");
+}
+
 int ctx_taskgroup_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name)
 {
-	return check_and_start(group, function, data, name, __builtin_return_address(0), true);
+	const void *site = __builtin_return_address(0);
+	int error = check_and_start(group, function, data, name, site, true);
+
+	if (error < 0 && debug_is_wanted())
+		explain_start(group, function, error, site, __func__);
+	return error;
 }
 
 int ctx_taskgroup_try_start(struct ctx_taskgroup *group, ctx_task_fn function, void *data, const char *name)
 {
-	return check_and_start(group, function, data, name, __builtin_return_address(0), false);
+	const void *site = __builtin_return_address(0);
+	int error = check_and_start(group, function, data, name, site, false);
+
+	if (error < 0 && debug_is_wanted())
+		explain_start(group, function, error, site, __func__);
+	return error;
 }
 
 /* ---- waiting */
@@ -137,15 +163,18 @@ static int wait_for_all(struct ctx_taskgroup *group)
 int ctx_taskgroup_wait(struct ctx_taskgroup *group)
 {
 	if (!group || group->owner)
-		return -EINVAL;
+		return debug_invalid("the group is a member of another, which waits for it", group);
 	if (group->fork_count != thread_fork_count)
-		return -EPERM;
+		return debug_error(-EPERM, GROUP_INHERITED);
 	uint32_t forks = thread_fork_count;
 	taskgroup_begin_waiting(group);
 	int error = wait_for_all(group);
 	if (forks != thread_fork_count)
 		return -EPERM; /* A callback forked. This is the child, which may have freed the group. */
-	if (!error) {
+	if (error) {
+		debug_result(error,
+			     "a task of the group, or a callback of its ring, cannot wait for the group");
+	} else {
 		lock_acquire(&group->lock);
 		error = group->first.succeeded ? 0 : group->failures.first.error;
 		lock_release(&group->lock);

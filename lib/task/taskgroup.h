@@ -22,6 +22,7 @@
 #define CTX_TASKGROUP_H
 
 #include "context.h"
+#include "debug.h"
 #include "pool.h"
 #include "ring.h"
 
@@ -206,5 +207,9 @@ int taskgroup_ring_wait(struct ctx_taskgroup *group);
 /* Notes the failure that the end of an operation stands for, if it is one. */
 void taskgroup_note_operation(struct ctx_taskgroup *group, const struct operation *op,
 			      const struct ctx_completion *completion);
+
+/* What calls say of a group, see debug.h. */
+#define GROUP_INHERITED "the group was made before a fork: here it can only be freed"
+#define GROUP_ON_RING "the group is on a ring: its tasks are operations, see ctx_taskgroup_get_sqe"
 
 #endif

@@ -50,9 +50,9 @@ int ctx_taskgroup_fail(struct ctx_taskgroup *group, int error, const char *forma
 	char text[CTX_CAUSE_TEXT_MAX] = "";
 
 	if (!group || error >= 0)
-		return -EINVAL;
+		return debug_invalid("error is not negative", group);
 	if (group->fork_count != thread_fork_count || (group->ring && ring_check(group->ring)))
-		return -EPERM;
+		return debug_error(-EPERM, GROUP_INHERITED);
 	if (format) {
 		va_list arguments;
 		va_start(arguments, format);
@@ -65,9 +65,9 @@ int ctx_taskgroup_fail(struct ctx_taskgroup *group, int error, const char *forma
 int ctx_taskgroup_failures(struct ctx_taskgroup *group, struct ctx_failure *failures, unsigned max)
 {
 	if (!group || (max && !failures))
-		return -EINVAL;
+		return debug_invalid("failures is NULL and max is not 0", group);
 	if (group->fork_count != thread_fork_count)
-		return -EPERM;
+		return debug_error(-EPERM, GROUP_INHERITED);
 	lock_acquire(&group->lock);
 	const struct task_failures *all = &group->failures;
 	unsigned count = all->kept < max ? all->kept : max;

@@ -26,9 +26,9 @@ void taskgroup_note_success(struct ctx_taskgroup *group, void *data, const void 
 int ctx_taskgroup_first(struct ctx_taskgroup *group, void **ret_data)
 {
 	if (!group || !ret_data || !group->first.enabled)
-		return -EINVAL;
+		return debug_invalid("the group has no CTX_TASKGROUP_FIRST", group, ret_data);
 	if (group->fork_count != thread_fork_count)
-		return -EPERM;
+		return debug_error(-EPERM, GROUP_INHERITED);
 	lock_acquire(&group->lock);
 	bool succeeded = group->first.succeeded;
 	if (succeeded)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cause.h"
 #include "memory.h"
 #include "taskgroup_first.h"
 
@@ -180,12 +181,13 @@ int ctx_taskgroup_start_on_ring(struct ctx_taskgroup *group, ctx_ring_task_fn fu
 	struct ring_member *member = NULL;
 
 	if (!group || !function || !group->ring || !group->first.enabled)
-		return -EINVAL;
+		return debug_invalid("the group is not on a ring, or has no CTX_TASKGROUP_FIRST", group,
+				     function);
 	if (group->fork_count != thread_fork_count || ring_check(group->ring))
-		return -EPERM;
+		return debug_error(-EPERM, GROUP_INHERITED);
 	int error = context_error(group->ctx);
 	if (error)
-		return -error;
+		return debug_done(-error, group->ctx);
 	error = new_member(group, function, data, name, __builtin_return_address(0), &member);
 	if (error)
 		return error;

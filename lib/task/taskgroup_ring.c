@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 
+#include "cause.h"
 #include "taskgroup.h"
 
 /*
@@ -66,7 +67,7 @@ int taskgroup_ring_new(const struct ctx_context *parent, struct ctx_ring *ring, 
 		return error;
 	if (ring->adopted)
 		/* The program reads the completions, so that this library cannot wait for them. */
-		return -ENOTSUP;
+		return debug_note(-ENOTSUP, "the ring is adopted: the program reads its completions", 0, 0);
 	error = taskgroup_make(parent, label, site, sizeof(*group), &group);
 	if (error)
 		return error;
@@ -80,18 +81,23 @@ int ctx_taskgroup_new_on_ring(const struct ctx_context *parent, struct ctx_ring 
 			      struct ctx_taskgroup **ret_group)
 {
 	if (!parent || !ring || !ret_group)
-		return -EINVAL;
-	return taskgroup_ring_new(parent, ring, label, __builtin_return_address(0), ret_group);
+		return debug_invalid(NULL, parent, ring, ret_group);
+	int error = taskgroup_ring_new(parent, ring, label, __builtin_return_address(0), ret_group);
+	return debug_result(error, RING_REFUSED);
 }
 
 struct io_uring_sqe *ctx_taskgroup_get_sqe(struct ctx_taskgroup *group, struct ctx_op *public_op)
 {
 	if (!group || !group->ring || group->first.enabled)
-		return NULL;
-	struct io_uring_sqe *sqe = ctx_ring_get_sqe(group->ring, group->ctx, public_op);
+		return debug_null("%s", !group	       ? "argument group is NULL"
+					: !group->ring ? "the group is on threads"
+						       : "the members of the group begin its operations");
+	struct io_uring_sqe *sqe = ring_get_sqe(group->ring, group->ctx, public_op);
 	if (!sqe)
-		return NULL;
+		return debug_null(RING_REFUSED);
 	struct operation *op = op_from_public(public_op);
+	if (!op->group && debug_is_wanted() && context_error(group->ctx))
+		debug_done(context_error(group->ctx), group->ctx);
 	op_mark(op, OP_TASK);
 	if (op->group)
 		op->group->listener = &group->listener;
@@ -110,7 +116,7 @@ int taskgroup_ring_wait(struct ctx_taskgroup *group)
 	if (error)
 		return error;
 	if (ring->dispatching || group->first.beginning)
-		return -EDEADLK;
+		return debug_note(-EDEADLK, "it is called inside a callback of the ring", 0, 0);
 	while (group->in_flight) {
 		int delivered = ctx_ring_dispatch(ring, CTX_FOREVER);
 		if (!ring_is_here(ring))

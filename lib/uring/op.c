@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The public calls about one operation, and what its opcode and its result mean. */
 #include "op.h"
+#include "debug.h"
 
 /* The kernel's codes for "restart this system call". They are meant to stay in the kernel, but are the result
  * of a request that was cancelled in one of its worker threads. */
@@ -28,13 +29,35 @@ void ctx_op_init(struct ctx_op *public_op, ctx_op_fn callback, uint64_t data)
 	op_set_phase(op, OP_IDLE);
 }
 
+static const char *why_not_complete(const struct operation *op)
+{
+	if (op->magic != OP_MAGIC)
+		return OP_NOT_INITIALISED;
+	if (op->phase == OP_STAGED)
+		return "the operation is staged or waits to be given to the kernel";
+	return op->phase == OP_IDLE ? "the operation was never submitted"
+				    : "the operation is not complete, or its completion was not dispatched";
+}
+
+/* Why an operation is not between ctx_ring_get_sqe() and ctx_ring_submit(). */
+static const char *not_being_staged(const struct ctx_op *public_op)
+{
+	const struct operation *op = (const struct operation *)public_op;
+
+	if (op && op->magic != OP_MAGIC)
+		return OP_NOT_INITIALISED;
+	return op && op->phase == OP_IDLE
+		       ? "ctx_ring_get_sqe was not called for the operation before"
+		       : "the operation is submitted already: call this before ctx_ring_submit";
+}
+
 int ctx_op_result(const struct ctx_op *public_op, struct ctx_completion *ret_completion)
 {
 	if (!public_op || !ret_completion)
-		return -EINVAL;
+		return debug_invalid(NULL, public_op, ret_completion);
 	const struct operation *op = (const struct operation *)public_op;
 	if (op->magic != OP_MAGIC || op->phase != OP_IDLE || !(op->marks & OP_COMPLETE))
-		return -EINPROGRESS;
+		return debug_error(-EINPROGRESS, "%s", why_not_complete(op));
 	*ret_completion = (struct ctx_completion){
 		.res = op->res, .flags = op->cqe_flags, .end = (enum ctx_op_end)op->end};
 	return 0;
@@ -49,7 +72,7 @@ static bool is_being_staged(const struct ctx_op *public_op)
 int ctx_op_set_timeout(struct ctx_op *public_op, uint64_t timeout_ns)
 {
 	if (!is_being_staged(public_op))
-		return -EINVAL;
+		return debug_invalid(not_being_staged(public_op), public_op);
 	struct operation *op = op_from_public(public_op);
 	op->timeout_ns = timeout_ns;
 	if (timeout_ns == CTX_FOREVER)
@@ -64,7 +87,10 @@ int ctx_op_set_flags(struct ctx_op *public_op, unsigned flags)
 	const unsigned both = CTX_OP_PARK | CTX_OP_PENDING, known = CTX_OP_CLOSE_FD | CTX_OP_SHUTDOWN | both;
 
 	if (!is_being_staged(public_op) || (flags & ~known) || (flags & both) == both)
-		return -EINVAL;
+		return debug_invalid((flags & ~known)	      ? "a flag is unknown"
+				     : (flags & both) == both ? "CTX_OP_PARK and CTX_OP_PENDING are both set"
+							      : not_being_staged(public_op),
+				     public_op);
 	struct operation *op = op_from_public(public_op);
 	bool parks = op->marks & OP_PARK_RING;
 	op_unmark(op, OP_CLOSE_FD | OP_SHUTDOWN | OP_PARK | OP_PARK_NOW | OP_USUAL);

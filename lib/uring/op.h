@@ -11,6 +11,8 @@
 #include "sys.h"
 
 #define OP_MAGIC 0xc7
+/* What a call says of memory without that. */
+#define OP_NOT_INITIALISED "the operation was not initialised by ctx_op_init"
 
 enum op_phase {
 	OP_IDLE,   /* the program's: not staged, or its end was delivered */
@@ -48,8 +50,9 @@ enum op_marks {
 	OP_INDEXED = 1 << 24,	/* OP_STAGED, and in the list of staged ones of its group */
 	OP_ASKS = 1 << 25,	/* gets OP_WAITS and is attempted only when poll(2) reports readiness */
 	OP_PARK_NOW = 1 << 26,	/* CTX_OP_PARK: it does not wait in the kernel before it is parked */
-	OP_LATE = 1 << 27,	/* an attempt of it waits in the kernel, and is parked when it waits for long */
-	OP_PARKING = 1 << 28,	/* OP_LATE, and a cancel was staged that takes it out of the kernel */
+	OP_LATE = 1 << 27,    /* an attempt of it waits in the kernel, and is parked when it waits for long */
+	OP_PARKING = 1 << 28, /* OP_LATE, and a cancel was staged that takes it out of the kernel */
+	OP_BEGUN = 1 << 29,   /* OP_STAGED again after it was parked: counted as begun already */
 };
 
 /* The marks of an operation that is being ended. In a chain in the kernel either all members have one of them

@@ -82,7 +82,8 @@ class Browser:
         name, about = event.get("method"), event.get("params", {})
         if name == "Runtime.exceptionThrown":
             self.problems.append(json.dumps(about["exceptionDetails"])[:500])
-        elif name == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning"):
+        elif name == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning") and \
+                "willReadFrequently" not in about["entry"]["text"]:
             self.problems.append(about["entry"]["text"])
         elif name == "Network.requestWillBeSent" and not about["request"]["url"].startswith(("file:", "about:")):
             self.problems.append("a request for " + about["request"]["url"])

@@ -71,7 +71,7 @@ def check_hover(page, fan):
     tip = page.eval("document.querySelector('#tip').hidden ? '' : document.querySelector('#tip').innerText")
     for part in ("GET /fan?n=200", "cancelled", "made at", "cause"):
         expect(part in tip, f"what is said of the request lacks {part}: {tip}")
-    band = row_of(page, "200 operations")
+    band = row_of(page, "200 RECV")
     left = page.eval("document.querySelector('#plot').getBoundingClientRect().left")
     width = page.eval("document.querySelector('#plot').clientWidth")
     seen = ""

@@ -58,7 +58,7 @@ static const struct {
 };
 
 /* Asked by the library before each call. */
-int sys_fault(enum sys_call call)
+int sys_make_fault(enum sys_call call)
 {
 	__atomic_fetch_add(&faults.count[call], 1, __ATOMIC_RELAXED);
 	if (!(__atomic_load_n(&faults.calls, __ATOMIC_ACQUIRE) & FAULT(call)))
@@ -70,7 +70,7 @@ int sys_fault(enum sys_call call)
 	return faults.error ? faults.error : usual[call].error;
 }
 
-unsigned sys_fault_submit(unsigned to_submit)
+unsigned sys_limit_submit(unsigned to_submit)
 {
 	unsigned limit = __atomic_load_n(&faults.submit_limit, __ATOMIC_RELAXED);
 

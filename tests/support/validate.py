@@ -9,9 +9,12 @@ in a schema says which members there are and allows no others, so that a member 
 import json
 import pathlib
 import sys
+import warnings
 
 import jsonschema
 
+# Later versions have another way beside RefResolver, which that of Debian 12 lacks.
+warnings.simplefilter("ignore", DeprecationWarning)
 schemas, folder, commands = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]), sys.argv[3:]
 failed = False
 

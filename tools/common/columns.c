@@ -51,8 +51,8 @@ static int take_names(const struct column *table, const char *names, const struc
 			column++;
 		if (!column->name)
 			return fail_by_column(table, name, message);
-		if (*ret_count == COLUMNS_MAX) {
-			snprintf(message, TEXT_SIZE, "more than %d columns", COLUMNS_MAX);
+		if (*ret_count == LAYOUT_COLUMNS_MAX) {
+			snprintf(message, TEXT_SIZE, "more than %d columns", LAYOUT_COLUMNS_MAX);
 			return -EINVAL;
 		}
 		if (descending)

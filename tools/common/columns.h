@@ -11,7 +11,7 @@
 
 #include "format.h"
 
-#define COLUMNS_MAX 24
+#define LAYOUT_COLUMNS_MAX 24
 
 struct column {
 	const char *name;    /* in small letters, as in --columns and --sort */
@@ -31,11 +31,11 @@ struct column {
 /* The columns that are shown, and by which the rows are sorted. */
 struct layout {
 	const struct column *table; /* all columns; the last one has no name */
-	const struct column *shown[COLUMNS_MAX];
-	unsigned widths[COLUMNS_MAX];
+	const struct column *shown[LAYOUT_COLUMNS_MAX];
+	unsigned widths[LAYOUT_COLUMNS_MAX];
 	size_t shown_count;
-	const struct column *sorted[COLUMNS_MAX];
-	bool descending[COLUMNS_MAX];
+	const struct column *sorted[LAYOUT_COLUMNS_MAX];
+	bool descending[LAYOUT_COLUMNS_MAX];
 	size_t sorted_count;
 };
 

@@ -173,7 +173,7 @@ int fleet_print_json(const struct forest *forest, bool one_line)
 	int failed = write_json(hosts_json(forest->hosts, forest->host_count, forest->now_ns));
 	printf(",%s \"entries\": [", newline);
 	/* Each entry is a value of its own, as those of json_print() are. */
-	for (size_t i = 0; i < forest->count && !failed; i++) {
+	for (size_t i = 0; i < forest->shown_count && !failed; i++) {
 		printf("%s%s", i ? ", " : "", newline);
 		failed = write_json(node_json(forest, &forest->nodes[forest->preorder[i]]));
 	}

@@ -196,6 +196,7 @@ int forest_link(struct forest *forest)
 		find_parents(&linking);
 		cut_cycles(&linking);
 		walk_preorder(forest, link_children(&linking));
+		forest->shown_count = forest->count;
 		result = 0;
 	}
 	free(linking.shown);

@@ -6,10 +6,12 @@
 #ifndef TOOL_FOREST_H
 #define TOOL_FOREST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "ctxring.h"
+#include "selection.h"
 
 #define FOREST_NONE UINT32_MAX
 
@@ -22,6 +24,8 @@ struct forest_node {
 	uint32_t first_child, next_sibling; /* joins come before contexts */
 	uint32_t depth;
 	uint32_t copies; /* how many copies of it other hosts have told of */
+	/* Of forest_filter(): not selected, and shown only because something below it is. */
+	bool beside;
 	struct ctxd_entry entry;
 };
 
@@ -31,6 +35,7 @@ struct forest {
 	struct forest_node *nodes;
 	size_t count, room;
 	uint32_t *preorder; /* indexes of nodes: roots host by host, parents before children */
+	size_t shown_count; /* how many of them are to be shown: all, except after forest_filter() */
 	uint32_t cycles;    /* links that were cut because they led round in a circle */
 	uint64_t now_ns;    /* when the answer came */
 };
@@ -43,6 +48,13 @@ int forest_add_entry(struct forest *forest, const struct ctxd_host *host, const 
  * Links the nodes, after all were added. O(n log n) for n nodes and hosts, without recursion. 0 or -ENOMEM.
  */
 int forest_link(struct forest *forest);
+
+/*
+ * Takes out of preorder what is not selected. With_ancestors keeps there, marked as beside, what the selected
+ * nodes stand below; the links to children and siblings then lead from one that is kept to the next. A
+ * selection of NULL leaves everything.
+ */
+void forest_filter(struct forest *forest, const struct selection *selection, bool with_ancestors);
 
 /* Frees what a forest has. */
 void forest_free(struct forest *forest);

@@ -375,6 +375,7 @@ static int run_fleet_round(const struct view *view, const struct view_options *o
 		return fleet_complain(program, result);
 	if (clear)
 		fputs("\033[H\033[J", stdout);
+	forest_filter(&forest, options->selection, view->keeps_ancestors);
 	int code = view->print_fleet(options, &forest);
 	int complaint = fleet_complain_of_hosts(forest.hosts, forest.host_count, forest.now_ns);
 	forest_free(&forest);

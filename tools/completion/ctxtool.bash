@@ -10,21 +10,11 @@ _ctxtool_options() {
 	ctxtool ${1:+"$1"} --help 2>/dev/null |
 		sed -nE 's/^ +(-[a-zA-Z], )?(--[a-z][a-z-]*)(\[?=?)[^ ]*( +(.*))?$/\2\3\t\5/; s/^(--[a-z-]+)\[=/\1/; /^--/p'
 }
-# The label of a live context is in the column of that name; the next one, its cause, is a hyphen.
-_ctxtool_live() {
-	awk 'NR == 1 { at = index($0, "LABEL") }
-		NR > 1 && $2 == "live" { label = substr($0, at); sub(/ +-$/, "", label); print $1 "\t" label }'
-}
-_ctxtool_ids() { ctxtool ls 2>/dev/null | _ctxtool_live; }
+_ctxtool_ids() { ctxtool ls --no-header --columns=id,label state=live 2>/dev/null | sed -E 's/ +/\t/; s/\t-$//'; }
 # The contexts of all hosts of the fleet.
 _ctxtool_fleet_ids() { ctxtool ls --fleet 2>/dev/null | awk 'NR > 1 && $2 == "live" {print $1 "\t"}'; }
 _ctxtool_pids() {
-	local pid name
-	for pid in $(ctxtool ls 2>/dev/null | awk -F: 'NR > 1 && $1 ~ /^[0-9]+$/ {print $1}' | sort -un); do
-		name=
-		[[ -r /proc/$pid/comm ]] && read -r name <"/proc/$pid/comm"
-		printf '%s\t%s\n' "$pid" "$name"
-	done
+	ctxtool ls --no-header --columns=pid,process 2>/dev/null | sort -un | sed -E 's/^ +//; s/ +/\t/'
 }
 
 # _ctxtool_offer WORD: offers those of the lines on standard input that begin with WORD. What they are is shown where several are
@@ -44,11 +34,30 @@ _ctxtool_offer() {
 	return 0
 }
 
+# _ctxtool_list WORD NAMES: offers the names for the last one in WORD, which may be a list with commas. Those before it stay.
+_ctxtool_list() {
+	local before=
+	[[ $1 == *,* ]] && before=${1%,*},
+	mapfile -t COMPREPLY < <(compgen -P "$before" -W "$2" -- "${1##*,}")
+}
+# The columns that ls and leaks have, for --columns and --sort.
+_ctxtool_columns() {
+	echo id state age left ops user process label cause pid uid kind parent children depth thread site
+}
+
 # _ctxtool_values OPTION WORD: offers values that begin with WORD. 1: none are known.
 _ctxtool_values() {
 	case $1 in
-	--pid) _ctxtool_offer "$2" < <(_ctxtool_pids) ;;
+	--pid | pid) _ctxtool_offer "$2" < <(_ctxtool_pids) ;;
+	state) _ctxtool_list "$2" "$(_ctxtool_states)" ;;
 	--core | --report | --output) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+	--columns | --sort | -C) _ctxtool_list "$2" "$(_ctxtool_columns)" ;;
+	kind) _ctxtool_list "$2" "cancel deadline value detached merged joined source" ;;
+	cause) _ctxtool_list "$2" "call deadline signal hangup process pressure owner service fd host unreachable" ;;
+	op) _ctxtool_list "$2" "READ WRITE RECV SEND RECVMSG SENDMSG ACCEPT CONNECT POLL_ADD TIMEOUT" ;;
+	user | --user) mapfile -t COMPREPLY < <(compgen -u -- "$2") ;;
+	--by) _ctxtool_list "$2" "process label user" ;;
+	--theme) _ctxtool_list "$2" "dark light mono" ;;
 	--format) _ctxtool_offer "$2" < <(printf '%s\t\n' html trace otlp) ;;
 	--by) _ctxtool_offer "$2" < <(printf '%s\t\n' process label user) ;;
 	--theme) _ctxtool_offer "$2" < <(printf '%s\t\n' dark light mono) ;;
@@ -56,6 +65,12 @@ _ctxtool_values() {
 	*) return 1 ;;
 	esac
 }
+
+# What a selection can begin with, and the values of those of its keys that have names.
+_ctxtool_tests() {
+	printf '%s\t\n' pid= comm= user= id= label= state= kind= cause= error= older= younger= left=none op= ops= fd=
+}
+_ctxtool_states() { echo live cancelled expired done due draining stuck; }
 
 _ctxtool() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} option=
@@ -97,7 +112,11 @@ _ctxtool() {
 		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$word"
 		return
 	fi
-	_ctxtool_offer "$word" < <(_ctxtool_options "$command")
+	if [[ $word != -* && $command =~ ^(ls|tree|stats|leaks|top|watch)$ ]]; then
+		_ctxtool_offer "$word" < <(_ctxtool_tests)
+	else
+		_ctxtool_offer "$word" < <(_ctxtool_options "$command")
+	fi
 	[[ ${COMPREPLY[0]:-} == *= ]] && compopt -o nospace 2>/dev/null
 	return 0
 }

@@ -94,7 +94,7 @@ int survey_add_unreadable(struct survey *survey, const struct unreadable *unread
 	return 0;
 }
 
-static void process_free(struct process *process)
+void process_free(struct process *process)
 {
 	snapshot_free(&process->snapshot);
 	if (process->table)
@@ -102,6 +102,14 @@ static void process_free(struct process *process)
 	site_names_free(process->names);
 	sites_free(&process->sites);
 	descriptors_free(&process->descriptors);
+}
+
+struct process survey_take_process(struct survey *survey, size_t index)
+{
+	struct process taken = survey->processes[index];
+
+	survey->processes[index] = (struct process){.pid = taken.pid, .descriptors.directory = -1};
+	return taken;
 }
 
 void survey_keep(struct survey *survey, bool (*keeps)(const struct process *process))

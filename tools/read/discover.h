@@ -87,4 +87,8 @@ void survey_keep(struct survey *survey, bool (*keeps)(const struct process *proc
 
 void survey_free(struct survey *survey);
 
+/* Takes a process out of the survey, which keeps an empty one in its place. The caller frees it. */
+struct process survey_take_process(struct survey *survey, size_t index);
+void process_free(struct process *process);
+
 #endif

@@ -24,7 +24,7 @@ struct stem_counters {
 	uint64_t operations_begun;
 	uint64_t operations_finished;	     /* all that came to their final completion */
 	uint64_t operations_cancelled;	     /* those of them that ended because their context did */
-	uint64_t ages[CTX_TABLE_BUCKETS];    /* of contexts that ended or were released */
+	uint64_t ages[CTX_TABLE_BUCKETS];    /* of contexts that ended */
 	uint64_t cancels[CTX_TABLE_BUCKETS]; /* of batches, from their beginning to the last completion */
 };
 

@@ -17,7 +17,7 @@
 
 /* A chunk is given to another use while it is read: then that use is read. Each takes its writer many
  * entries. */
-#define COPY_ATTEMPTS 4
+#define CHUNK_ATTEMPTS 4
 #define CHUNK_SIZE_MAX (1u << 20)
 
 static const size_t header_offsets[JOURNAL_KINDS] = {
@@ -185,7 +185,8 @@ static void *journal_entry(const struct journal *journal, size_t index)
 	return (char *)journal->entries + index * known_sizes[journal->kind];
 }
 
-/* Ends the strings of an entry, and clears what is not valid in it. False: it is of a type that is not known. */
+/* Ends the strings of an entry, and clears what is not valid in it. False: it is of a type that is not known.
+ */
 static bool accept_entry(enum journal_kind kind, void *entry)
 {
 	if (kind == JOURNAL_CONTEXTS) {
@@ -217,7 +218,8 @@ static void accept_entries(struct journal *journal, size_t from, size_t count)
 		if (!accept_entry(journal->kind, entry))
 			continue;
 		if (entry != journal_entry(journal, journal->entry_count))
-			memcpy(journal_entry(journal, journal->entry_count), entry, known_sizes[journal->kind]);
+			memcpy(journal_entry(journal, journal->entry_count), entry,
+			       known_sizes[journal->kind]);
 		journal->entry_count++;
 	}
 }
@@ -238,7 +240,7 @@ static int read_chunk(struct journal *journal, uint32_t index)
 	struct journal_place *place = &journal->places[index];
 	int result;
 
-	for (unsigned attempt = 0; attempt < COPY_ATTEMPTS; attempt++) {
+	for (unsigned attempt = 0; attempt < CHUNK_ATTEMPTS; attempt++) {
 		uint64_t serial = atomic_load_explicit(&chunk->serial, memory_order_acquire);
 		uint32_t count = atomic_load_explicit(&chunk->count, memory_order_acquire);
 		uint32_t first = serial == place->serial ? place->count : 0;
@@ -289,6 +291,7 @@ int journal_read(struct journal *journal)
 		return result;
 	settle_uses(journal, journal->begun ? journal->given : given);
 	journal->given = given;
+	journal->overwritten_ns = atomic_load_explicit(&shared->overwritten_ns, memory_order_relaxed);
 	journal->begun = true;
 	return 0;
 }

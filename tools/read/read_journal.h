@@ -52,8 +52,9 @@ struct journal {
 	void *entries; /* an array of the structures that the kind names */
 	size_t entry_count;
 	size_t entry_room;
-	uint64_t overwritten; /* about how many entries had been overwritten before the first time */
-	uint64_t lost;	      /* how many were overwritten between two times, unread */
+	uint64_t overwritten_ns; /* the time of the latest entry that was overwritten by now; 0: none was */
+	uint64_t overwritten;	 /* about how many entries had been overwritten before the first time */
+	uint64_t lost;		 /* how many were overwritten between two times, unread */
 };
 
 /*
@@ -65,9 +66,8 @@ int journal_open(struct journal *ret_journal, const void *bytes, size_t size, en
 		 char reason[READER_REASON_SIZE]);
 
 /*
- * Reads the entries that are new into entries, which is valid until the next call. Those of one writer are in
- * their order; those of several are not sorted. Entries of a type that is not known are left out. 0 or
- * -ENOMEM.
+ * Reads the entries that are new into entries, which is valid until the next call. They are not sorted,
+ * except those of one chunk. Entries of a type that is not known are left out. 0 or -ENOMEM.
  */
 int journal_read(struct journal *journal);
 

@@ -19,6 +19,8 @@
 #define AHEAD_NS 5000000000u
 /* Memory that a snapshot of a table may take. */
 #define SNAPSHOT_MAX (4ull << 30)
+/* How long a process may take to have all that a recorder needs, from when it makes its table. */
+#define BEGINNING_NS 1000000000u
 /* Descriptors of one process that are looked at each time. */
 #define DESCRIPTORS_MAX 4096u
 #define TARGETS_MAX 65536u
@@ -167,6 +169,9 @@ static int open_collected(struct collector *collector, struct patience *patience
 				      sizeof(reason));
 	if (result == -ENOMEM)
 		return result;
+	/* A process that has just made its table is about to make the rest: it is looked at again. */
+	if (result && monotonic_ns() - process->snapshot.header.created_ns < BEGINNING_NS)
+		return 1;
 	if (result) {
 		result = note_refusal(collector, process->pid, process->name, process->inode, reason);
 		return result ? result : 1;
@@ -639,9 +644,10 @@ int collector_finish(struct collector *collector)
 		control_close(&collector->processes[i]->control);
 	if (!result)
 		result = collector_drain(collector);
+	uint64_t end_ns = monotonic_ns();
 	if (!result)
 		result = name_sites(collector);
-	return result ? result : recording_finish(collector->recording, monotonic_ns());
+	return result ? result : recording_finish(collector->recording, end_ns);
 }
 
 void collector_free(struct collector *collector)

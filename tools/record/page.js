@@ -22,7 +22,7 @@ const duration = Math.max(data.duration, 1);
 const strings = data.strings;
 const LIVE = 0, FINISHED = 1;
 const CANCELLING = 0x02, TIMED = 0x04, MULTISHOT = 0x08, PARKED = 0x10, FIXED_FILE = 0x20, STUCK = 0x40;
-const ECANCELED = 125;
+const ECANCELED = 125, ETIME = 62;
 
 const processes = data.processes.map((p) => ({
 	kind: "process", pid: p[0], name: strings[p[1]], begin: p[2], end: p[3], died: p[4], children: [], operations: [],
@@ -108,7 +108,7 @@ function popHeap(heap) {
 	heap[at] = item;
 }
 
-const FEW = 3;
+const FEW = 1;
 for (const context of contexts) {
 	if (context.operations.length <= FEW)
 		continue;
@@ -174,6 +174,9 @@ function resultText(operation) {
 	return operation.result < 0 ? errorName(operation.result) : numberText(operation.result);
 }
 
+/* A timeout that is over has not failed. */
+const hasFailed = (operation) => operation.result < 0 && !(operation.opcode === "TIMEOUT" && operation.result === -ETIME);
+
 /* ---- colours */
 
 const NAMES = ["paper", "panel", "line", "faint", "ink", "muted", "accent", "batch", "ok", "failed", "select",
@@ -198,12 +201,12 @@ function operationColour(operation) {
 		return outcomeColour(operation.context.outcome);
 	if (operation.cancelled)
 		return colours.call;
-	return operation.result < 0 ? colours.failed : colours.ok;
+	return hasFailed(operation) ? colours.failed : colours.ok;
 }
 
 /* ---- rows: what is in sight of the tree, from top to bottom */
 
-const ROW = 26, PROCESS_ROW = 30, OPERATION_ROW = 20, BAND_MAX = 208, BAND_MIN = 26;
+const ROW = 24, PROCESS_ROW = 30, OPERATION_ROW = 20, BAND_MAX = 168, BAND_MIN = 22;
 let rows = [], tops = new Float64Array(1), words = [], selected = null;
 
 function heightOf(row) {
@@ -519,7 +522,7 @@ function drawOperation(context, operation, y, height, lineHeight) {
 	const left = Math.max(x0, xOf(0), -4), right = Math.max(Math.min(x1, width + 4), left + 1);
 	context.fillStyle = operationColour(operation);
 	/* Lines of one pixel touch: every second one is paler. */
-	context.globalAlpha = (operation.cancelled ? 0.5 : operation.open ? 0.6 : 0.9) * (height < 2 && operation.lane % 2 ? 0.7 : 1);
+	context.globalAlpha = (operation.cancelled ? 0.5 : operation.open ? 0.6 : 0.9) * (height < 2 && height >= 1 && operation.lane % 2 ? 0.7 : 1);
 	context.fillRect(left, y + (height - lineHeight) / 2, right - left, lineHeight);
 	context.globalAlpha = 1;
 	if (operation.cancelled && lineHeight >= 2)
@@ -1089,9 +1092,9 @@ function writeLegend() {
 		return key;
 	};
 	keys.push(extra("pale", "muted", "ended, not freed yet"));
-	if (operations.some((o) => !o.cancelled && !o.open && o.result >= 0))
+	if (operations.some((o) => !o.cancelled && !o.open && !hasFailed(o)))
 		keys.push(extra("", "ok", "operation that completed"));
-	if (operations.some((o) => !o.cancelled && !o.open && o.result < 0))
+	if (operations.some((o) => !o.cancelled && !o.open && hasFailed(o)))
 		keys.push(extra("", "failed", "operation that failed"));
 	if (batches.length)
 		keys.push(extra("mark", "", "batch of cancels"));

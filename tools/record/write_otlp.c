@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/io_uring.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -254,7 +255,9 @@ static void write_operation(const struct recording *recording, const struct reco
 	if (recorded_is_cancelled(operation))
 		add_true(&list, "ctxring.cancelled");
 	fputs("]", to);
-	if (operation->end_ns && operation->result < 0)
+	/* A timeout that is over has not failed. */
+	bool over = operation->opcode == IORING_OP_TIMEOUT && operation->result == -ETIME;
+	if (operation->end_ns && operation->result < 0 && !over)
 		fprintf(to, ",\"status\":{\"code\":%d,\"message\":\"%s\"}}", STATUS_ERROR,
 			errno_text(operation->result, name, sizeof(name)));
 	else

@@ -223,3 +223,14 @@ int terminal_wait_fd(int fd)
 	ppoll(&input, 1, NULL, &mask_in_waits);
 	return caught;
 }
+
+int terminal_wait_fd_for(int fd, uint64_t time_ns)
+{
+	struct pollfd input = {.fd = fd, .events = POLLIN};
+	struct timespec time = {.tv_sec = (time_t)(time_ns / 1000000000u),
+				.tv_nsec = (long)(time_ns % 1000000000u)};
+
+	caught = 0;
+	ppoll(&input, 1, &time, &mask_in_waits);
+	return caught;
+}

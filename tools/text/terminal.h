@@ -67,5 +67,7 @@ void terminal_catch(void);
 /* Waits for time_ns, or until fd is readable. Both return the signal that ended the wait, or 0. */
 int terminal_pause(uint64_t time_ns);
 int terminal_wait_fd(int fd);
+/* Waits for both: until fd is readable, but no longer than time_ns. */
+int terminal_wait_fd_for(int fd, uint64_t time_ns);
 
 #endif

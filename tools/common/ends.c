@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+#include "ends.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctxring.h"
+#include "exit_code.h"
+#include "names.h"
+#include "site_names.h"
+#include "users.h"
+
+static uint64_t read_clock(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t ends_now_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+void ends_init(struct ends *ends)
+{
+	*ends = (struct ends){.until_ns = UINT64_MAX};
+	ends->wall_ns = (int64_t)(read_clock(CLOCK_REALTIME) - ends_now_ns());
+}
+
+static void free_process(struct ends_process *process)
+{
+	journal_close(&process->journal);
+	process_free(&process->process);
+	free(process);
+}
+
+void ends_free(struct ends *ends)
+{
+	for (size_t i = 0; i < ends->process_count; i++)
+		free_process(ends->processes[i]);
+	free(ends->processes);
+	free(ends->ends);
+	*ends = (struct ends){0};
+}
+
+/* ---- processes */
+
+static bool is_known(const struct ends *ends, const struct process *process)
+{
+	for (size_t i = 0; i < ends->process_count; i++) {
+		const struct process *known = &ends->processes[i]->process;
+		if (known->pid == process->pid && known->inode == process->inode)
+			return true;
+	}
+	return false;
+}
+
+/* Adds one process of the survey. 0, or -errno with the reason. */
+static int add_process(struct ends *ends, struct survey *survey, size_t index, uint64_t died_ns,
+		       char reason[READER_REASON_SIZE])
+{
+	struct process *found = &survey->processes[index];
+	struct ends_process **larger =
+		realloc(ends->processes, (ends->process_count + 1) * sizeof(struct ends_process *));
+	struct ends_process *process = larger ? calloc(1, sizeof(*process)) : NULL;
+
+	if (larger)
+		ends->processes = larger;
+	if (!process)
+		return -ENOMEM;
+	int result = journal_open(&process->journal, found->table, found->table_size, JOURNAL_ENDS, reason);
+	if (result) {
+		free(process);
+		return result;
+	}
+	process->process = survey_take_process(survey, index);
+	process->died_ns = died_ns;
+	larger[ends->process_count++] = process;
+	return 0;
+}
+
+int ends_add(struct ends *ends, struct survey *survey, uint64_t died_ns, const char *program)
+{
+	int code = EXIT_OK;
+
+	for (size_t i = 0; i < survey->process_count; i++) {
+		const struct process *process = &survey->processes[i];
+		char reason[READER_REASON_SIZE] = "not enough memory", name[ESCAPED_SIZE];
+
+		if (!process->table || is_known(ends, process))
+			continue;
+		int result = add_process(ends, survey, i, died_ns, reason);
+		if (result == -ENOMEM)
+			return EXIT_TROUBLE;
+		if (!result)
+			continue;
+		if (program)
+			fprintf(stderr, "%s: process %d %s: %s\n", program, (int)process->pid,
+				escape(process->name, name, sizeof(name)), reason);
+		code = EXIT_PARTLY;
+	}
+	return code;
+}
+
+void ends_note_deaths(struct ends *ends)
+{
+	for (size_t i = 0; i < ends->process_count; i++) {
+		struct ends_process *process = ends->processes[i];
+		char path[32];
+
+		snprintf(path, sizeof(path), "/proc/%d", (int)process->process.pid);
+		if (process->died_ns || (access(path, F_OK) && errno == ENOENT))
+			process->gone = true;
+	}
+}
+
+/* ---- reading */
+
+static int add_end(struct ends *ends, const struct ends_process *process, const struct ctx_table_end *entry)
+{
+	if (entry->time_ns < ends->since_ns || entry->time_ns >= ends->until_ns)
+		return 0;
+	if (ends->count == ends->room) {
+		size_t room = ends->room ? ends->room * 2 : 256;
+		struct past_end *larger = realloc(ends->ends, room * sizeof(*larger));
+		if (!larger)
+			return -ENOMEM;
+		ends->ends = larger;
+		ends->room = room;
+	}
+	ends->ends[ends->count++] = (struct past_end){.entry = *entry, .process = process};
+	return 0;
+}
+
+static int compare_contexts(const void *left, const void *right)
+{
+	const struct past_end *a = left, *b = right;
+
+	if (a->process != b->process)
+		return (uintptr_t)a->process < (uintptr_t)b->process ? -1 : 1;
+	if (a->entry.context_slot != b->entry.context_slot)
+		return a->entry.context_slot < b->entry.context_slot ? -1 : 1;
+	if (a->entry.context_generation != b->entry.context_generation)
+		return a->entry.context_generation < b->entry.context_generation ? -1 : 1;
+	return 0;
+}
+
+static uint32_t add_bounded(uint32_t left, uint32_t right)
+{
+	return left > UINT32_MAX - right ? UINT32_MAX : left + right;
+}
+
+/* Adds a batch to the end that it was for. The ends are sorted by context. */
+static void add_batch(struct ends *ends, const struct ends_process *process,
+		      const struct ctx_table_end *batch)
+{
+	struct past_end wanted = {.process = process,
+				  .entry = {.context_slot = batch->batch.origin_slot,
+					    .context_generation = batch->batch.origin_generation}};
+	struct past_end *end =
+		ends->count ? bsearch(&wanted, ends->ends, ends->count, sizeof(wanted), compare_contexts)
+			    : NULL;
+
+	if (!end)
+		return;
+	end->batched = true;
+	end->operations = add_bounded(end->operations, batch->batch.operations);
+	end->cancelled = add_bounded(end->cancelled, batch->batch.cancelled);
+	if (batch->batch.reap_ns > end->batch_ns)
+		end->batch_ns = batch->batch.reap_ns;
+}
+
+static void add_batches(struct ends *ends)
+{
+	for (size_t i = 0; i < ends->process_count; i++) {
+		const struct ends_process *process = ends->processes[i];
+		const struct ctx_table_end *entries = process->journal.entries;
+
+		for (size_t j = 0; j < process->journal.entry_count; j++)
+			if (entries[j].type == CTX_TABLE_END_BATCH)
+				add_batch(ends, process, &entries[j]);
+	}
+}
+
+int ends_read(struct ends *ends)
+{
+	for (size_t i = 0; i < ends->process_count; i++) {
+		struct ends_process *process = ends->processes[i];
+		int result = journal_read(&process->journal);
+		const struct ctx_table_end *entries = process->journal.entries;
+
+		for (size_t j = 0; j < process->journal.entry_count && !result; j++)
+			if (entries[j].type == CTX_TABLE_END_CONTEXT)
+				result = add_end(ends, process, &entries[j]);
+		if (result)
+			return result;
+	}
+	if (ends->count)
+		qsort(ends->ends, ends->count, sizeof(*ends->ends), compare_contexts);
+	add_batches(ends);
+	return 0;
+}
+
+static int compare_times(const void *left, const void *right)
+{
+	const struct past_end *a = left, *b = right;
+
+	if (a->entry.time_ns != b->entry.time_ns)
+		return a->entry.time_ns < b->entry.time_ns ? -1 : 1;
+	return compare_contexts(left, right);
+}
+
+void ends_sort(struct ends *ends)
+{
+	if (ends->count)
+		qsort(ends->ends, ends->count, sizeof(*ends->ends), compare_times);
+}
+
+void ends_forget_printed(struct ends *ends)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < ends->count; i++)
+		if (!ends->ends[i].printed)
+			ends->ends[kept++] = ends->ends[i];
+	ends->count = kept;
+	kept = 0;
+	for (size_t i = 0; i < ends->process_count; i++) {
+		struct ends_process *process = ends->processes[i];
+		bool needed = !process->gone;
+
+		for (size_t j = 0; j < ends->count && !needed; j++)
+			needed = ends->ends[j].process == process;
+		if (needed)
+			ends->processes[kept++] = process;
+		else
+			free_process(process);
+	}
+	ends->process_count = kept;
+}
+
+bool ends_selected(const struct selection *selection, const struct past_end *end)
+{
+	const struct ctx_table_end *entry = &end->entry;
+	struct selection_facts facts = {
+		.pid = end->process->process.pid,
+		.uid = end->process->process.uid,
+		.comm = end->process->process.name,
+		.label = entry->end.label,
+		.slot = entry->context_slot,
+		.generation = entry->context_generation,
+		.error = entry->end.error,
+		.age_ns = entry->time_ns > entry->end.created_ns ? entry->time_ns - entry->end.created_ns : 0,
+		.left_ns = SELECTION_NO_DEADLINE,
+		.kind = entry->end.kind,
+		.cause = entry->end.cause_kind,
+		.cause_text = entry->end.text,
+		.operation_count = end->operations,
+		.user_name = user_name,
+	};
+
+	return selection_matches(selection, &facts);
+}
+
+/* ---- as text */
+
+char *ends_id(const struct past_end *end, char buffer[ID_SIZE])
+{
+	snprintf(buffer, ID_SIZE, "%d:%" PRIu32 ".%" PRIu32, (int)end->process->process.pid,
+		 end->entry.context_slot, end->entry.context_generation);
+	return buffer;
+}
+
+char *ends_time(const struct ends *ends, uint64_t time_ns, bool utc, char buffer[40])
+{
+	int64_t wall_ns = (int64_t)(time_ns + (uint64_t)ends->wall_ns);
+	time_t when = (time_t)(wall_ns / 1000000000), now = time(NULL);
+	struct tm then = {0}, today = {0};
+	size_t length;
+
+	if (utc) {
+		gmtime_r(&when, &then);
+		gmtime_r(&now, &today);
+	} else {
+		localtime_r(&when, &then);
+		localtime_r(&now, &today);
+	}
+	bool same_day = then.tm_yday == today.tm_yday && then.tm_year == today.tm_year;
+	length = strftime(buffer, 32, same_day ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &then);
+	snprintf(buffer + length, 40 - length, ".%03d%s",
+		 (int)((wall_ns % 1000000000 + 1000000000) / 1000000 % 1000), utc ? "Z" : "");
+	return buffer;
+}
+
+const char *ends_state(const struct past_end *end)
+{
+	return state_name((uint32_t)-end->entry.end.error & CTX_TABLE_ERRNO);
+}
+
+char *ends_cause(const struct past_end *end, bool with_site, char buffer[TEXT_SIZE])
+{
+	const struct ctx_table_end *entry = &end->entry;
+	char name[32], text[ESCAPED_SIZE], site[320];
+	int length = snprintf(buffer, TEXT_SIZE, "%s", ctx_cause_kind_name(entry->end.cause_kind));
+
+	if (entry->end.cause_kind == CTX_CAUSE_SIGNAL)
+		length += snprintf(buffer + length, (size_t)(TEXT_SIZE - length), " %" PRId32,
+				   entry->end.cause_code);
+	length += snprintf(buffer + length, (size_t)(TEXT_SIZE - length), " %s",
+			   errno_text(entry->end.cause_error, name, sizeof(name)));
+	if (entry->end.text[0])
+		length += snprintf(buffer + length, (size_t)(TEXT_SIZE - length), " \"%s\"",
+				   escape(entry->end.text, text, sizeof(text)));
+	if (with_site && entry->end.done_site)
+		snprintf(buffer + length, (size_t)(TEXT_SIZE - length), " at %s",
+			 site_name_text(&end->process->process, entry->end.done_site, site, sizeof(site)));
+	return buffer;
+}
+
+/* The name of a process that is there or was read; "": not known. */
+static const char *command_of(const struct ends *ends, pid_t pid, char buffer[64])
+{
+	char path[40];
+
+	for (size_t i = 0; i < ends->process_count; i++)
+		if (ends->processes[i]->process.pid == pid)
+			return ends->processes[i]->process.name;
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, buffer, 63);
+	if (fd >= 0)
+		close(fd);
+	buffer[length > 0 ? length : 0] = '\0';
+	buffer[strcspn(buffer, "\n")] = '\0';
+	return buffer;
+}
+
+char *ends_by(const struct ends *ends, const struct past_end *end, char buffer[TEXT_SIZE])
+{
+	char command[64], name[ESCAPED_SIZE];
+
+	if (!end->entry.end.cause_pid) {
+		snprintf(buffer, TEXT_SIZE, "thread %" PRIu32, end->entry.tid);
+		return buffer;
+	}
+	escape(command_of(ends, end->entry.end.cause_pid, command), name, sizeof(name));
+	snprintf(buffer, TEXT_SIZE, "process %" PRId32 "%s%s", end->entry.end.cause_pid, name[0] ? " " : "",
+		 name);
+	return buffer;
+}
