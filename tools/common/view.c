@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "copies.h"
+#include "duration.h"
 #include "facts.h"
 #include "format.h"
 #include "json.h"
@@ -68,13 +69,7 @@ static int set_interval(struct view_options *options, const char *text)
 
 static int set_older(struct view_options *options, const char *text)
 {
-	char *end;
-	double seconds = strtod(text, &end);
-
-	if (end == text || *end || !(seconds >= 0.000001 && seconds <= 31536000))
-		return -EINVAL;
-	options->older_ns = (uint64_t)(seconds * 1e9);
-	return 0;
+	return duration_parse(text, &options->older_ns) || !options->older_ns ? -EINVAL : 0;
 }
 
 static int set_rounds(struct view_options *options, const char *text)
@@ -128,7 +123,7 @@ static int take_option(const struct view *view, struct view_options *options, in
 		return -1;
 	case 'O':
 		return set_older(options, optarg)
-			       ? bad_usage(view, "not an age of up to 31536000 seconds", optarg)
+			       ? bad_usage(view, "not an age, which is as in 5s, 250ms or 1h30m", optarg)
 			       : -1;
 	case 'F':
 		options->fleet = true;
