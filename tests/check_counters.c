@@ -142,19 +142,19 @@ START_TEST(runs_and_single_ages_agree)
 		ck_assert_uint_eq(counters_bucket(begin), bucket);
 		ck_assert_uint_eq(counters_bucket(end - 1), bucket);
 		ck_assert_uint_eq(counters_bucket(end), bucket + 1);
-		counters_end_in_run(&run, &first);
-		counters_end_in_run(&run, &last);
+		counters_end_in_run(&run, counters_key_of(&first));
+		counters_end_in_run(&run, counters_key_of(&last));
 		ck_assert_uint_eq(run.count, 2);
 		ck_assert_uint_eq(run.bucket, bucket);
-		counters_end_in_run(&run, &other);
+		counters_end_in_run(&run, counters_key_of(&other));
 		ck_assert_uint_eq(run.count, 1);
 		ck_assert_uint_eq(run.bucket, bucket + 1);
 		run.count = 0;
 	}
 	struct counters_run run = {.now_ns = now_ns};
 	struct ctx_table_context later = {.created_ns = now_ns + 1000000}, now = {.created_ns = now_ns};
-	counters_end_in_run(&run, &later);
-	counters_end_in_run(&run, &now);
+	counters_end_in_run(&run, counters_key_of(&later));
+	counters_end_in_run(&run, counters_key_of(&now));
 	ck_assert_uint_eq(run.count, 2);
 	ck_assert_uint_eq(run.bucket, 0);
 	ck_assert_uint_eq(counters_bucket(UINT64_MAX), CTX_TABLE_BUCKETS - 1);
