@@ -118,6 +118,9 @@ static int take_option(const struct view *view, struct view_options *options, in
 	case 'm':
 		options->openmetrics = true;
 		return -1;
+	case 'l':
+		options->listen = optarg;
+		return -1;
 	case 'O':
 		return set_older(options, optarg)
 			       ? bad_usage(view, "not an age, which is as in 5s, 250ms or 1h30m", optarg)
@@ -242,7 +245,7 @@ static const struct option all_options[] = {
 	{"sort", required_argument, NULL, 's'},	   {"columns", required_argument, NULL, 'C'},
 	{"no-header", no_argument, NULL, 'N'},	   {"utc", no_argument, NULL, 'u'},
 	{"theme", required_argument, NULL, 'T'},   {"by", required_argument, NULL, 'b'},
-	{"help", no_argument, NULL, 'h'},
+	{"listen", required_argument, NULL, 'l'},  {"help", no_argument, NULL, 'h'},
 };
 #define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))
 
@@ -449,7 +452,9 @@ int view_run(const struct view *view, int argc, char **argv)
 	if (code < 0 && view->check)
 		code = view->check(&options);
 	if (code < 0) {
-		if (has_screen(view, &options))
+		if (options.listen)
+			code = view->serve(&options);
+		else if (has_screen(view, &options))
 			code = view->screen(&options);
 		else if (options.watch || options.rounds || view->full_screen)
 			code = run_rounds(view, &options);
