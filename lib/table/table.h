@@ -107,16 +107,6 @@ static inline uint32_t table_write_begin(_Atomic uint32_t *seq)
 	atomic_signal_fence(memory_order_seq_cst);
 #ifndef __x86_64__
 	atomic_thread_fence(memory_order_seq_cst);
-	/* Returns the slot of a stem that is not empty; CTX_TABLE_STEM_OTHER if there is none left. The
-	 * caller has made a table. */
-	uint32_t table_stem_new(const char text[CTX_TABLE_LABEL_SIZE]);
-
-	/* Takes a record of counters of this stem, which goes on with what it has counted. 0: there is none.
-	 */
-	uint32_t table_counters_new(uint32_t stem);
-	/* Gives back the record of each stem; 0: there is none of it. */
-	void table_counters_free(const uint16_t slots[CTX_TABLE_STEMS]);
-
 #endif
 	return before;
 }
