@@ -52,7 +52,11 @@ void ctx_unrefp(const struct ctx_context **ctx)
 
 int ctx_err(const struct ctx_context *ctx)
 {
-	return ctx ? -context_error(ctx) : debug_invalid(NULL, ctx);
+	if (__builtin_expect(ctx != NULL, 1))
+		return -context_error(ctx);
+	/* It may be called in a signal handler. */
+	return debug_is_wanted() ? debug_tell_in_handler(DEBUG_HERE, -EINVAL, "argument ctx is NULL")
+				 : -EINVAL;
 }
 
 struct extension *node_extend(struct ctx_context *ctx)

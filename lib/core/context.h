@@ -23,7 +23,8 @@
  *
  * Locks, in order: walk lock -> ctx lock -> callback lock -> mailbox lock; ctx lock -> task group
  * lock -> pool lock. Shard locks, the timer lock, and the locks of the table and of the pipes are taken last,
- * and no other lock is taken under them.
+ * and no other lock is taken under them, but that of the table under a shard lock: a sweep that counts a
+ * context may take a record of counters there.
  *
  * Where a comment at a field is the name of a lock, that lock guards the field.
  *
