@@ -51,6 +51,10 @@ is "columns" "$(head -n 2 <<<"$out" | tr -s ' \n' ' ')" "/slow?* 3 kept 1 "
 run $ctxtool stats --pid "$target" 'label=kept'
 has "a selection" "$out" "contexts    1 live"
 grep -q '^PROCESS' <<<"$out" && fail "the process of a single one is named: $out"
+names() { run $ctxtool stats --no-header --columns=label --pid "$target" "$@"; tr '\n' ' ' <<<"$out"; }
+is "labels that have no context now" "$(names 'label=/slow*' or 'label=kept')" "/slow?* kept "
+is "counters have no state" "$(names 'label=/slow*,kept' and state=live)" "kept "
+is "a process by its name" "$(names comm=nobody)" " "
 
 echo "the command line"
 for given in x 65536 127.0.0.1: :80 ::1:80 "[::1]" $'\033'; do

@@ -38,8 +38,9 @@ static const char help[] =
 	"\n"
 	"Ids, numbers and ports in labels are shown as *, so that labels stay few. Each process has a line\n"
 	"for the 20 labels that it used most; the rest is \"other\". LIVE and OPS are of what is selected,\n"
-	"all other columns of all contexts of the label since the process began. A process with an earlier\n"
-	"version of the library does not count: it has - there.\n" SELECTION_HELP
+	"all other columns of all contexts of the label since the process began; labels are left out that\n"
+	"the selection does not name and of which no context is selected. A process with an earlier version\n"
+	"of the library does not count: it has - there.\n" SELECTION_HELP
 	"Exit codes: 0 shown, 1 nothing found, 2 wrong usage, 3 something could not be read, 4 no memory,\n"
 	"or the output failed.\n";
 
@@ -367,6 +368,7 @@ const struct view view_stats = {.name = "stats",
 				.letters = "amlpcsCNjwnh",
 				.columns = columns,
 				.default_columns = COLUMNS,
+				.keeps_counters = true,
 				.own_json = true,
 				.always_prints = true,
 				.check = check_stats,

@@ -121,7 +121,7 @@ static int look(struct exporter *exporter)
 	result = view_survey(exporter->options, &survey);
 	if (result)
 		return result;
-	view_select(exporter->options, false, &survey);
+	view_select_counted(exporter->options, &survey);
 	result = stats_collect(&survey, true, &stats);
 	if (result) {
 		survey_free(&survey);

@@ -347,12 +347,23 @@ int view_survey(const struct view_options *options, struct survey *ret_survey)
 	return result;
 }
 
-void view_select(const struct view_options *options, bool with_ancestors, struct survey *survey)
+/* Leaves the service only where it is asked for. What is named by its number is meant. */
+static void hide_service(const struct view_options *options, struct survey *survey)
 {
-	/* What is named by its number is meant. */
 	if (!options->all && !options->core && !options->pid_count)
 		survey_hide_service(survey);
+}
+
+void view_select(const struct view_options *options, bool with_ancestors, struct survey *survey)
+{
+	hide_service(options, survey);
 	survey_filter(survey, options->selection, with_ancestors);
+}
+
+void view_select_counted(const struct view_options *options, struct survey *survey)
+{
+	hide_service(options, survey);
+	survey_filter_counted(survey, options->selection);
 }
 
 /* Looks at the fleet and prints once. Returns the exit code. */
@@ -398,7 +409,9 @@ static int run_round(const struct view *view, const struct view_options *options
 			result == -ENOENT ? " (is /proc mounted?)" : "");
 		return EXIT_TROUBLE;
 	}
-	if (!view->takes_id)
+	if (view->keeps_counters)
+		view_select_counted(options, &survey);
+	else if (!view->takes_id)
 		view_select(options, view->keeps_ancestors, &survey);
 	/* The cursor goes to the upper left corner, and the screen is cleared from there. */
 	if (clear)

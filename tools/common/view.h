@@ -60,6 +60,7 @@ struct view {
 	const char *letters;  /* the short forms of the options that it accepts, which are those in help */
 	bool takes_id;	      /* wants an operand, and no selection */
 	bool keeps_ancestors; /* shows beside what is selected what that stands below: survey_filter() */
+	bool keeps_counters;  /* selects counters, too: survey_filter_counted() */
 	const struct column *columns;		    /* for --columns and --sort */
 	const char *default_columns, *default_sort; /* default_sort may be NULL */
 	bool own_json;				    /* print writes JSON itself, instead of json_print() */
@@ -90,5 +91,7 @@ int view_survey(const struct view_options *options, struct survey *ret_survey);
 
 /* Leaves of it what is selected, and the service only where it is asked for; see survey_filter(). */
 void view_select(const struct view_options *options, bool with_ancestors, struct survey *survey);
+/* The same with counters; see survey_filter_counted(). */
+void view_select_counted(const struct view_options *options, struct survey *survey);
 
 #endif

@@ -77,6 +77,24 @@ bool selection_matches_context(const struct selection *selection, struct process
 	return selection_matches(selection, &facts);
 }
 
+bool selection_matches_stem(const struct selection *selection, const struct process *process,
+			    const char *stem)
+{
+	const unsigned known =
+		1u << SELECTION_PID | 1u << SELECTION_COMM | 1u << SELECTION_USER | 1u << SELECTION_LABEL;
+	struct selection_facts facts = {
+		.pid = process->pid,
+		.uid = process->uid,
+		.comm = process->name,
+		.label = stem,
+		.user_name = user_name,
+	};
+	struct selection_error error;
+
+	return !selection_check_keys(selection, known, "counters", &error) &&
+	       selection_matches(selection, &facts);
+}
+
 bool selection_matches_entry(const struct selection *selection, const struct ctxd_entry *entry,
 			     uint64_t now_ns)
 {

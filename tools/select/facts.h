@@ -12,6 +12,13 @@ bool selection_matches_context(const struct selection *selection, struct process
 			       const struct reader_context *context);
 
 /*
+ * Whether the counters of a stem are selected, by process and label alone: of a selection that asks for more
+ * none are, since counters have no state and no age.
+ */
+bool selection_matches_stem(const struct selection *selection, const struct process *process,
+			    const char *stem);
+
+/*
  * Whether an entry of the service is selected. What the service does not know of it is not in
  * SELECTION_ENTRY_KEYS: see selection_check_keys(). An age counts from when it was shared, joined or
  * connected.

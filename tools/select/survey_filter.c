@@ -106,6 +106,62 @@ void survey_filter(struct survey *survey, const struct selection *selection, boo
 		survey_keep(survey, has_selected);
 }
 
+/* Whether a selected context has that stem. has_context says of which slots one has. */
+static bool is_stem_in_use(const struct counters *counters, const bool has_context[CTX_TABLE_STEMS],
+			   const char *stem)
+{
+	for (uint32_t slot = 0; slot < CTX_TABLE_STEMS; slot++)
+		if (has_context[slot] && strcmp(counters_stem_at(counters, slot), stem) == 0)
+			return true;
+	return false;
+}
+
+static void filter_counters(const struct process *process, const struct selection *selection,
+			    struct counters *counters)
+{
+	const struct snapshot *snapshot = &process->snapshot;
+	bool has_context[CTX_TABLE_STEMS] = {false};
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < snapshot->shown_count; i++) {
+		uint16_t slot = snapshot->contexts[snapshot->preorder[i]].record.stem;
+
+		if (slot < CTX_TABLE_STEMS && counters_stem_at(counters, slot))
+			has_context[slot] = true;
+	}
+	for (uint32_t i = 0; i < counters->count; i++) {
+		const struct stem_counters *stem = &counters->stems[i];
+
+		if (!is_stem_in_use(counters, has_context, stem->stem) &&
+		    !selection_matches_stem(selection, process, stem->stem))
+			continue;
+		if (kept != i)
+			counters->stems[kept] = *stem;
+		kept++;
+	}
+	counters->count = kept;
+}
+
+static bool has_selected_or_counters(const struct process *process)
+{
+	return process->snapshot.selected_count || process->snapshot.counters.count;
+}
+
+void survey_filter_counted(struct survey *survey, const struct selection *selection)
+{
+	if (!selection)
+		return;
+	for (size_t i = 0; i < survey->process_count; i++) {
+		struct process *process = &survey->processes[i];
+
+		mark_contexts(process, selection);
+		filter_operations(&process->snapshot);
+		keep_selected(&process->snapshot);
+		filter_counters(process, selection, &process->snapshot.counters);
+	}
+	survey_keep(survey, has_selected_or_counters);
+}
+
 static bool is_no_service(const struct process *process)
 {
 	return strcmp(process->name, "ctxd") != 0 && strcmp(process->name, "ctxd-fleet") != 0;

@@ -15,6 +15,12 @@
  */
 void survey_filter(struct survey *survey, const struct selection *selection, bool with_ancestors);
 
+/*
+ * The same without ancestors and with counters: of these it leaves those of stems that a selected context has,
+ * and those that selection_matches_stem() selects. A process that has either stays.
+ */
+void survey_filter_counted(struct survey *survey, const struct selection *selection);
+
 /* Takes out the processes of the service, ctxd and ctxd-fleet. */
 void survey_hide_service(struct survey *survey);
 
