@@ -78,7 +78,7 @@ static struct sums sums_of(unsigned stem)
 	return sums;
 }
 
-/* Waits until nothing of it is left in the library's own threads. */
+/* Whether it is right for each stem, and the sums of all. */
 static bool adds_up(struct sums *all)
 {
 	uint32_t stems = atomic_load(&table_map.header->stems.used);
@@ -103,11 +103,13 @@ static struct sums await_sums(uint64_t wanted)
 {
 	struct sums all;
 	uint64_t end_ns = clock_now_ns() + SOON;
+	bool right;
 
-	while (!adds_up(&all) && clock_now_ns() < end_ns)
+	/* Deadlines pass meanwhile, between a look at the counters and one at the contexts. */
+	while (!(right = adds_up(&all)) && clock_now_ns() < end_ns)
 		poll(NULL, 0, 1);
 	ck_assert_msg(
-		adds_up(&all) && all.begun == wanted,
+		right && all.begun == wanted,
 		"made %llu: begun %llu, released %llu, ended %llu, live %llu; operations %llu, finished %llu",
 		(unsigned long long)wanted, (unsigned long long)all.begun, (unsigned long long)all.released,
 		(unsigned long long)all.ended, (unsigned long long)all.live,
