@@ -330,8 +330,9 @@ static void *live_in_thread(void *data)
 	unsigned seed = *(unsigned *)data, steps = test_scaled(2000);
 	struct operations operations = {0};
 
-	if (test_mode() != TEST_TSAN && test_mode() != TEST_DENIED)
-		operations.ring = ring_of(chance(&seed, 2) ? RING_PARKING : RING_ORDINARY);
+	const struct ctx_ring_options options = {.flags = chance(&seed, 2) ? CTX_RING_PARK : 0};
+	if (test_mode() != TEST_TSAN && ctx_ring_open(64, &options, &operations.ring))
+		operations.ring = NULL;
 	for (unsigned i = 0; i < steps; i++)
 		step(&operations, &seed);
 	if (operations.ring)
