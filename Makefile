@@ -148,6 +148,10 @@ HIREDIS_LIBS := $(if $(HIREDIS_MODULES),$(shell $(PKG_CONFIG) --libs $(HIREDIS_M
 # places in the code as object and offset.
 LIBDW_CFLAGS := $(shell $(PKG_CONFIG) --exists libdw 2>/dev/null && echo -DHAVE_LIBDW $$($(PKG_CONFIG) --cflags libdw))
 
+# By libmicrohttpd ctxtool serves metrics. Without it ctxtool stats --listen says that it cannot.
+MICROHTTPD_CFLAGS := $(shell $(PKG_CONFIG) --exists libmicrohttpd 2>/dev/null && echo -DHAVE_MICROHTTPD $$($(PKG_CONFIG) --cflags libmicrohttpd))
+MICROHTTPD_LIBS := $(if $(MICROHTTPD_CFLAGS),$(shell $(PKG_CONFIG) --libs libmicrohttpd))
+
 # ---- objects
 
 # $(1): directory, $(2): flags of its sources, $(3): flags that override the user's. The makefile that calls this says
@@ -166,7 +170,7 @@ $(eval $(call objects_of,tools/select,-Itools/select -Itools/read -Itools/text $
 $(eval $(call objects_of,tools/common,$(TOOL_FOLDERS) $(call folders,table)))
 $(eval $(call objects_of,tools/record,-Itools/record -Itools/read -Itools/text $(call folders,table)))
 $(eval $(call objects_of,tools/top,-Itools/top $(TOOL_FOLDERS) $(call folders,table)))
-$(eval $(call objects_of,tools,-Itools/top $(TOOL_FOLDERS) -Itools/record $(call folders,table)))
+$(eval $(call objects_of,tools,-Itools/top $(TOOL_FOLDERS) -Itools/record $(call folders,table) $(MICROHTTPD_CFLAGS)))
 # The page of ctxtool record is part of the program.
 $(OUT)/tools/record/page_files.o: $(wildcard tools/record/page.*)
 $(eval $(call objects_of,daemon/util,$(call folders,base table wire)))
@@ -206,8 +210,9 @@ $(OUT)/ctxring.pc: lib/ctxring.pc.in Makefile include/ctxring.h
 
 # ---- programs
 
-$(OUT)/ctxtool: $(TOOL_OBJECTS) $(STATIC_LIBRARY)
-	$(LINK) $^ -luring -ljansson -lelf $$($(PKG_CONFIG) --libs ncursesw) -o $@
+# Of the library it needs one internal file besides: the stems of labels.
+$(OUT)/ctxtool: $(TOOL_OBJECTS) $(OUT)/lib/table/stem.o $(STATIC_LIBRARY)
+	$(LINK) $^ -luring -ljansson -lelf $(MICROHTTPD_LIBS) $$($(PKG_CONFIG) --libs ncursesw) -o $@
 
 $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@

@@ -5,7 +5,8 @@
 
 PACKAGES_BUILD := gcc=gcc libc6-dev=stdio.h pkg-config=pkg-config binutils=objcopy liburing-dev=liburing.h \
 	node-llhttp=/usr/share/llhttp/llhttp.c libjansson-dev=jansson.h libelf-dev=libelf.h libncurses-dev=curses.h \
-	libssl-dev=openssl/evp.h libhiredis-dev=hiredis/hiredis.h libdw-dev=elfutils/libdwfl.h
+	libssl-dev=openssl/evp.h libhiredis-dev=hiredis/hiredis.h libdw-dev=elfutils/libdwfl.h \
+	libmicrohttpd-dev=microhttpd.h
 PACKAGES_DEMO := $(PACKAGES_BUILD) curl=curl redis-server=redis-server redis-sentinel=redis-sentinel \
 	iproute2=/usr/*bin/ip
 PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
@@ -14,7 +15,8 @@ PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
 	libcurl4-openssl-dev|libcurl4-gnutls-dev=curl/curl.h libsqlite3-dev=sqlite3.h libpq-dev=postgresql/libpq-fe.h \
 	libglib2.0-dev=glib-2.0/glib.h libuv1-dev=uv.h libevent-dev=event2/event.h libc-ares-dev=ares.h \
 	stunnel4=stunnel4 openssl=openssl tmux=tmux python3-jsonschema=/usr/lib/python3/dist-packages/jsonschema/__init__.py \
-	systemtap-sdt-dev=sys/sdt.h bpftrace=bpftrace
+	systemtap-sdt-dev=sys/sdt.h bpftrace=bpftrace \
+	python3-prometheus-client=/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py
 # The compiler of tests/build_cross.sh, and what runs its programs. Without them the test says why it does not run.
 PACKAGES_CROSS := gcc-aarch64-linux-gnu=aarch64-linux-gnu-gcc libc6-dev-arm64-cross=/usr/aarch64-linux-gnu/include/stdio.h \
 	qemu-user=qemu-aarch64

@@ -84,9 +84,6 @@ START_TEST(null_argument_is_named)
 	ck_assert_int_eq(ctx_with_timeout(NULL, 1, NULL, &ctx), -EINVAL);
 	check_line(end_capture(), "ctx_with_timeout returned -EINVAL: argument parent is NULL");
 	begin_capture("1");
-	ck_assert_int_eq(ctx_err(NULL), -EINVAL);
-	check_line(end_capture(), "ctx_err returned -EINVAL: argument ctx is NULL");
-	begin_capture("1");
 	ck_assert_int_eq(ctx_cancel((struct ctx_context *)ctx_background()), -EINVAL);
 	check_line(end_capture(),
 		   "ctx_cancel returned -EINVAL: the context never ends by itself: it is a root, a "
@@ -145,6 +142,13 @@ START_TEST(handler_may_cause_an_explanation)
 		strstr(text, "ctx_cancel_from_signal returned -EINVAL: the context was not prepared by "
 			     "ctx_signal_prepare; called at 0x"));
 	ctx_finish(ctx);
+	begin_capture("1");
+	ck_assert_int_eq(ctx_err(NULL), -EINVAL);
+	text = end_capture();
+	ck_assert_uint_eq(count_lines(text), 1);
+	ck_assert_ptr_nonnull(strstr(text, "ctx_err returned -EINVAL: argument ctx is NULL; called at 0x"));
+	/* To find out the file, dladdr(3) is called, which is not async-signal-safe. */
+	ck_assert_ptr_null(strchr(text, ','));
 }
 END_TEST
 

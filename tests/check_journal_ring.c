@@ -157,6 +157,46 @@ START_TEST(operations_are_written_once_while_somebody_records)
 }
 END_TEST
 
+/* Of a ring whose completions the program reads, each has its own time. */
+START_TEST(operations_of_an_adopted_ring_end_after_they_began)
+{
+	struct view view = view_own_table();
+	struct ctx_control *control = open_control();
+	struct io_uring uring;
+	struct ctx_ring *ring = NULL;
+
+	ck_assert_int_eq(io_uring_queue_init(8, &uring, 0), 0);
+	ck_assert_ok(ctx_ring_adopt(&uring, NULL, &ring));
+	struct journal journal = open_journal(&view, JOURNAL_OPERATIONS);
+	uint64_t until_ns = clock_now_ns() + CTX_CONTROL_AHEAD_NS / 2;
+	ck_assert_ok(journal_read(&journal));
+	atomic_store(&control->record_until_ns, until_ns);
+	for (unsigned i = 0; i < OPERATIONS; i++) {
+		struct probe nop = {0};
+		struct io_uring_cqe *cqe;
+		ctx_op_init(&nop.op, probe_count, i);
+		io_uring_prep_nop(ctx_ring_get_sqe(ring, ctx_background(), &nop.op));
+		ck_assert_int_ge(ctx_ring_submit(ring), 0);
+		while (!nop.finals) {
+			ck_assert_int_eq(io_uring_wait_cqe(&uring, &cqe), 0);
+			ctx_ring_filter(ring, cqe, NULL, NULL);
+			io_uring_cqe_seen(&uring, cqe);
+		}
+	}
+	ck_assert_uint_eq(atomic_load(&control->record_until_ns), until_ns);
+	atomic_store(&control->record_until_ns, 0);
+	ck_assert_ok(journal_read(&journal));
+	const struct ctx_table_operation_past *past = journal.entries;
+	ck_assert_uint_eq(journal.entry_count, OPERATIONS);
+	for (size_t i = 0; i < journal.entry_count; i++)
+		ck_assert_uint_ge(past[i].end_ns, past[i].since_ns);
+	ring_end(ring);
+	io_uring_queue_exit(&uring);
+	munmap(control, CTX_CONTROL_SIZE);
+	close_view(&view, &journal);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("journal_ring");
@@ -165,5 +205,6 @@ Suite *test_suite(void)
 	ON_EACH_RING(rings, batch_is_written_with_the_end_that_led_to_it);
 	ON_EACH_RING(rings, context_whose_operations_are_over_ends_quietly);
 	ON_EACH_RING(rings, operations_are_written_once_while_somebody_records);
+	tcase_add_test(rings, operations_of_an_adopted_ring_end_after_they_began);
 	return suite;
 }

@@ -65,7 +65,7 @@ START_TEST(the_operation_shows_at_each_width)
 		ck_assert_ptr_nonnull(slot_of(&layout, TOP_OPS));
 		ck_assert_ptr_nonnull(slot_of(&layout, TOP_LABEL));
 		ck_assert_ptr_nonnull(slot_of(&layout, TOP_OPERATION));
-		ck_assert_uint_ge(slot_of(&layout, TOP_OPERATION)->width, width < 45 ? 20 : 26);
+		ck_assert_uint_ge(slot_of(&layout, TOP_OPERATION)->width, width < 45 ? 20 : 25);
 		top_lay_out(TOP_TREES, width, needed, &layout);
 		ck_assert_ptr_nonnull(slot_of(&layout, TOP_OPERATION));
 	}

@@ -65,7 +65,8 @@ value_of() {
 	--error) echo =EIO ;;
 	--format) echo =html ;;
 	--output) echo =x.html ;;
-	--sort | --columns) echo =id ;;
+	--sort | --columns) echo =label ;;
+	--listen) echo =0 ;;
 	--signal) echo =TERM ;;
 	--by) echo =label ;;
 	--theme) echo =dark ;;
@@ -103,9 +104,11 @@ eval "$(declare -f real_ctxtool | sed '1s/real_ctxtool/ctxtool/')"
 
 [[ $(of_bash ls --columns = id,la) == id,label ]] || { echo "FAILED: no column is offered"; failed=1; }
 [[ $(of_bash ls state = du) == due ]] || { echo "FAILED: no state is offered"; failed=1; }
-for column in $(_ctxtool_columns); do
-	"$ctxtool" ls --columns="$column" --sort="$column" --pid=4194304 >"$work/err" 2>&1
-	[[ $? == 1 ]] || { echo "FAILED: no column is $column: $(<"$work/err")"; failed=1; }
+for command in ls stats; do
+	for column in $(_ctxtool_columns $command); do
+		"$ctxtool" $command --columns="$column" --sort="$column" --pid=4194304 >"$work/err" 2>&1
+		[[ $? == 1 ]] || { echo "FAILED: no column of $command is $column: $(<"$work/err")"; failed=1; }
+	done
 done
 # The message about a column that does not exist names those that do.
 same "columns" "$("$ctxtool" ls --columns=xxxxxxxxxx 2>&1 | grep -oE '[a-z]+(, [a-z]+)+' | tail -n 1 | tr -d ' ' | tr , '\n' | sort)" \

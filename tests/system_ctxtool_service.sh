@@ -182,7 +182,7 @@ run $ctxtool stats --json --pid "$pid"
 is_json "$out" || fail "stats --json: $out"
 run $ctxtool stats --openmetrics --pid "$pid"
 has "openmetrics" "$out" 'ctxring_operations{opcode="RECV"} 60'
-has "bounded labels" "$out" 'ctxring_live_contexts{label="GET"} 2'
+has "bounded labels" "$out" "ctxring_live_contexts{process=\"tool_target\",pid=\"$pid\",label=\"GET a\"} 1"
 is "its end" "$(tail -n 1 <<<"$out")" "# EOF"
 run $ctxtool leaks --pid "$pid"
 is "no leaks: status" "$status" 1
@@ -196,7 +196,7 @@ is "leaks --json of a process without contexts" "$out" "[]"
 start labels "$work/tool_target" labels
 await_line "$work/labels.out" "ready"
 run $ctxtool stats --openmetrics --pid "$started"
-has "a label that is called as the rest is" "$out" 'label="other"} 13'
+has "a label that is called as the rest is" "$out" 'label="other"} 14'
 is "series that are there twice" "$(grep -v '^#' <<<"$out" | sed 's/ [^ ]*$//' | sort | uniq -d)" ""
 leave "$started"
 for bytes in '\xff' '\\xff' '"' '\\' $'a\\nb' '\xe2\x80\x8b' '\xe2\x80\x8e' '\xd8\x9c' '\xef\xbb\xbf' '\xf3\xa0\x81\xa1' '\xc2\x9b' ''; do

@@ -15,7 +15,7 @@ static const char help[] =
 	"that made them, their children and operations in flight. Contexts that were forgotten are\n"
 	"among them, and so are those that are meant to live long.\n"
 	"\n" SELECTION_HELP "\n"
-	"  -O, --older=SECONDS    list contexts older than this\n"
+	"  -O, --older=AGE        list contexts older than this: 5s, 250ms, 1h30m; a minute\n"
 	"  -s, --sort=COLUMN,...  sort by these columns; -COLUMN is the opposite order\n"
 	"  -C, --columns=COLUMN,...  print these columns\n"
 	"  -N, --no-header        print no line of headings\n"

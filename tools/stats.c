@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * ctxtool stats: prints sums as text, JSON or OpenMetrics text. Labels of contexts become labels of metrics,
- * of which there must not be many. So only the most frequent ones have a line each; the rest are summed as
- * "other".
- */
+/* ctxtool stats: prints sums as text, JSON or OpenMetrics text, or serves them as metrics. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,275 +9,366 @@
 #include "ctxring.h"
 #include "format.h"
 #include "json.h"
-#include "names.h"
-#include "service.h"
-#include "stats_metrics.h"
-
-#define LABELS_MAX 20
-#define REST "other"
+#include "stats.h"
+#include "stats_listen.h"
+#include "usage.h"
+#include "users.h"
 
 static const char help[] =
 	"Usage: ctxtool stats [OPTION...] [SELECTION]\n"
 	"Print sums over all processes: contexts, operations in flight, batches of cancels, and what\n"
-	"the service knows.\n"
+	"the service knows; and for each label how many contexts began and ended, and how old they got.\n"
 	"\n"
 	"  -m, --openmetrics      print OpenMetrics text, for the textfile collector of a node exporter\n"
+	"  -l, --listen=[ADDRESS:]PORT\n"
+	"                         serve these metrics by HTTP to Prometheus, until Ctrl-C; the address is\n"
+	"                         127.0.0.1 if not given; port 0: any that is free\n"
 	"  -a, --all              count the contexts of ctxd and ctxd-fleet too\n"
 	"  -p, --pid=PID          look only at this process; repeatable\n"
 	"  -c, --core=FILE        read the core file of a dead process instead\n"
+	"  -s, --sort=COLUMNS     sort labels by these; a - before a column: the opposite order\n"
+	"  -C, --columns=COLUMNS  print these: process, pid, user, label, live, begun, ended, cancelled,\n"
+	"                         expired, ops, ops-begun, ops-finished, ops-cancelled, age-p50, age-p99,\n"
+	"                         cancel-p50, cancel-p99\n"
+	"  -N, --no-header        leave out the sums and the headings\n"
 	"  -j, --json             print JSON\n"
 	"  -w, --watch[=SECONDS]  repeat until Ctrl-C, every second by default\n"
 	"  -n, --count=N          stop repeating after N times\n"
 	"  -h, --help             print this text\n"
 	"\n"
-	"Contexts are counted by label: the 20 most frequent labels, and the rest as \"other\". Of a label\n"
-	"what follows the first blank, slash, colon or digit is left out, so that ids and paths do not\n"
-	"make labels of their own.\n"
+	"Ids, numbers and ports in labels are shown as *, so that labels stay few. Each process has a line\n"
+	"for the 20 labels that it used most; the rest is \"other\". LIVE and OPS are of what is selected,\n"
+	"all other columns of all contexts of the label since the process began. A process with an earlier\n"
+	"version of the library does not count: it has - there.\n" SELECTION_HELP
 	"Exit codes: 0 shown, 1 nothing found, 2 wrong usage, 3 something could not be read, 4 no memory,\n"
 	"or the output failed.\n";
 
-struct label_sum {
-	char label[CTX_LABEL_MAX + 1];
-	uint64_t live, operations;
+/* ---- columns */
+
+static const struct stats_row *row_of(const void *row)
+{
+	return row;
+}
+
+static const char *number_text(uint64_t number, char buffer[TEXT_SIZE])
+{
+	snprintf(buffer, TEXT_SIZE, "%" PRIu64, number);
+	return buffer;
+}
+
+static const char *process_text(const void *row, char buffer[TEXT_SIZE])
+{
+	return escape(row_of(row)->process->name, buffer, ESCAPED_SIZE);
+}
+
+static int compare_processes(const void *left, const void *right)
+{
+	return strcmp(row_of(left)->process->name, row_of(right)->process->name);
+}
+
+static const char *pid_text(const void *row, char buffer[TEXT_SIZE])
+{
+	return number_text((uint64_t)row_of(row)->process->pid, buffer);
+}
+
+static int compare_pids(const void *left, const void *right)
+{
+	return order_numbers((uint64_t)row_of(left)->process->pid, (uint64_t)row_of(right)->process->pid);
+}
+
+static const char *user_text(const void *row, char buffer[TEXT_SIZE])
+{
+	return escape(user_name(row_of(row)->process->uid), buffer, ESCAPED_SIZE);
+}
+
+static int compare_users(const void *left, const void *right)
+{
+	return order_numbers(row_of(left)->process->uid, row_of(right)->process->uid);
+}
+
+static const char *label_text(const void *row, char buffer[TEXT_SIZE])
+{
+	return row_of(row)->stem[0] ? escape(row_of(row)->stem, buffer, ESCAPED_SIZE) : "-";
+}
+
+static int compare_labels(const void *left, const void *right)
+{
+	return strcmp(row_of(left)->stem, row_of(right)->stem);
+}
+
+/* A column with a number that NAME_of() takes from the row. Not every library tells it if COUNTED is set. */
+#define NUMBER_COLUMN(NAME, COUNTED)                                            \
+	static const char *NAME##_text(const void *row, char buffer[TEXT_SIZE]) \
+	{                                                                       \
+		if ((COUNTED) && !row_of(row)->counted)                         \
+			return "-";                                             \
+		return number_text(NAME##_of(row), buffer);                     \
+	}                                                                       \
+	static int compare_##NAME(const void *left, const void *right)          \
+	{                                                                       \
+		return order_numbers(NAME##_of(left), NAME##_of(right));        \
+	}
+
+static uint64_t live_of(const struct stats_row *row)
+{
+	return row->live;
+}
+NUMBER_COLUMN(live, false)
+
+static uint64_t begun_of(const struct stats_row *row)
+{
+	return row->counters.begun;
+}
+NUMBER_COLUMN(begun, true)
+
+static uint64_t ended_of(const struct stats_row *row)
+{
+	return stats_row_ended(row);
+}
+NUMBER_COLUMN(ended, true)
+
+static uint64_t cancelled_of(const struct stats_row *row)
+{
+	return stats_row_cancelled(row);
+}
+NUMBER_COLUMN(cancelled, true)
+
+static uint64_t expired_of(const struct stats_row *row)
+{
+	return row->counters.ended[CTX_CAUSE_DEADLINE];
+}
+NUMBER_COLUMN(expired, true)
+
+static uint64_t ops_of(const struct stats_row *row)
+{
+	return row->operations;
+}
+NUMBER_COLUMN(ops, false)
+
+static uint64_t ops_begun_of(const struct stats_row *row)
+{
+	return row->counters.operations_begun;
+}
+NUMBER_COLUMN(ops_begun, true)
+
+static uint64_t ops_finished_of(const struct stats_row *row)
+{
+	return row->counters.operations_finished;
+}
+NUMBER_COLUMN(ops_finished, true)
+
+static uint64_t ops_cancelled_of(const struct stats_row *row)
+{
+	return row->counters.operations_cancelled;
+}
+NUMBER_COLUMN(ops_cancelled, true)
+
+/* The same with a time, which is not known either where nothing ended yet. */
+#define TIME_COLUMN(NAME, BUCKETS, SHARE)                                            \
+	static uint64_t NAME##_of(const struct stats_row *row)                       \
+	{                                                                            \
+		return histogram_percentile(row->counters.BUCKETS, SHARE);           \
+	}                                                                            \
+	static const char *NAME##_text(const void *row, char buffer[TEXT_SIZE])      \
+	{                                                                            \
+		return NAME##_of(row) ? duration_text(NAME##_of(row), buffer) : "-"; \
+	}                                                                            \
+	static int compare_##NAME(const void *left, const void *right)               \
+	{                                                                            \
+		return order_numbers(NAME##_of(left), NAME##_of(right));             \
+	}
+
+TIME_COLUMN(age_p50, ages, 0.5)
+TIME_COLUMN(age_p99, ages, 0.99)
+TIME_COLUMN(cancel_p50, cancels, 0.5)
+TIME_COLUMN(cancel_p99, cancels, 0.99)
+
+static const struct column columns[] = {
+	{"process", "PROCESS", 7, 15, false, process_text, compare_processes, NULL},
+	{"pid", "PID", 6, 10, true, pid_text, compare_pids, NULL},
+	{"user", "USER", 4, 15, false, user_text, compare_users, NULL},
+	{"label", "LABEL", 10, 31, false, label_text, compare_labels, NULL},
+	{"live", "LIVE", 4, 20, true, live_text, compare_live, NULL},
+	{"begun", "BEGUN", 5, 20, true, begun_text, compare_begun, NULL},
+	{"ended", "ENDED", 5, 20, true, ended_text, compare_ended, NULL},
+	{"cancelled", "CANCELLED", 5, 20, true, cancelled_text, compare_cancelled, NULL},
+	{"expired", "EXPIRED", 5, 20, true, expired_text, compare_expired, NULL},
+	{"ops", "OPS", 4, 20, true, ops_text, compare_ops, NULL},
+	{"ops-begun", "OPS-BEGUN", 5, 20, true, ops_begun_text, compare_ops_begun, NULL},
+	{"ops-finished", "FINISHED", 5, 20, true, ops_finished_text, compare_ops_finished, NULL},
+	{"ops-cancelled", "OPS-CANC", 5, 20, true, ops_cancelled_text, compare_ops_cancelled, NULL},
+	{"age-p50", "AGE-P50", 7, 15, true, age_p50_text, compare_age_p50, NULL},
+	{"age-p99", "AGE-P99", 7, 15, true, age_p99_text, compare_age_p99, NULL},
+	{"cancel-p50", "CANC-P50", 7, 15, true, cancel_p50_text, compare_cancel_p50, NULL},
+	{"cancel-p99", "CANC-P99", 7, 15, true, cancel_p99_text, compare_cancel_p99, NULL},
+	{0},
 };
-
-struct sums {
-	uint64_t processes, rings, live, cancelled, expired, operations, batches, oldest_ns;
-	uint64_t by_opcode[NAMES_OPCODES + 1]; /* the last sums up opcodes without a name */
-	uint64_t clients, published, shared, joined;
-	struct label_sum *labels; /* most frequent first */
-	size_t label_count;
-};
-
-/* Copies the part of a label that several contexts may have in common. */
-static void copy_stem(const char *label, char stem[CTX_LABEL_MAX + 1])
-{
-	size_t length = strcspn(label, " /:0123456789");
-
-	length = length > CTX_LABEL_MAX ? CTX_LABEL_MAX : length;
-	memcpy(stem, label, length);
-	stem[length] = '\0';
-}
-
-static int compare_names(const void *left, const void *right)
-{
-	return strcmp(((const struct label_sum *)left)->label, ((const struct label_sum *)right)->label);
-}
-
-static bool is_rest(const struct label_sum *sum)
-{
-	return strcmp(sum->label, REST) == 0;
-}
-
-static int compare_counts(const void *left, const void *right)
-{
-	const struct label_sum *a = left, *b = right;
-
-	/* Contexts with the label "other" are added to the rest: OpenMetrics allows a series only once. */
-	if (is_rest(a) != is_rest(b))
-		return is_rest(a) ? 1 : -1;
-	if (a->live != b->live)
-		return a->live > b->live ? -1 : 1;
-	return strcmp(a->label, b->label);
-}
-
-/* Adds up equal labels, sorts by frequency, and sums up all beyond LABELS_MAX in one more entry. */
-static void fold_labels(struct sums *sums)
-{
-	size_t kept = 0;
-
-	qsort(sums->labels, sums->label_count, sizeof(*sums->labels), compare_names);
-	for (size_t i = 0; i < sums->label_count; i++) {
-		if (kept && strcmp(sums->labels[kept - 1].label, sums->labels[i].label) == 0) {
-			sums->labels[kept - 1].live += sums->labels[i].live;
-			sums->labels[kept - 1].operations += sums->labels[i].operations;
-		} else {
-			sums->labels[kept++] = sums->labels[i];
-		}
-	}
-	qsort(sums->labels, kept, sizeof(*sums->labels), compare_counts);
-	for (size_t i = LABELS_MAX + 1; i < kept; i++) {
-		sums->labels[LABELS_MAX].live += sums->labels[i].live;
-		sums->labels[LABELS_MAX].operations += sums->labels[i].operations;
-	}
-	if (kept > LABELS_MAX) {
-		strcpy(sums->labels[LABELS_MAX].label, REST);
-		kept = LABELS_MAX + 1;
-	}
-	sums->label_count = kept;
-}
-
-static void add_context(struct sums *sums, const struct process *process,
-			const struct reader_context *context)
-{
-	uint32_t state = context->record.state;
-	uint64_t age = age_ns(process, context->record.created_ns);
-
-	if (!(state & CTX_TABLE_LIVE)) {
-		sums->cancelled += strcmp(state_name(state), "expired") != 0;
-		sums->expired += strcmp(state_name(state), "expired") == 0;
-		return;
-	}
-	sums->live++;
-	sums->oldest_ns = age > sums->oldest_ns ? age : sums->oldest_ns;
-	struct label_sum *label = &sums->labels[sums->label_count++];
-	*label = (struct label_sum){.live = 1, .operations = context->operation_count};
-	copy_stem(context->record.label, label->label);
-}
-
-static void add_process(struct sums *sums, const struct process *process)
-{
-	const struct snapshot *snapshot = &process->snapshot;
-
-	sums->processes++;
-	sums->rings += snapshot->ring_count;
-	sums->operations += snapshot->operation_count;
-	for (uint32_t i = 0; i < snapshot->ring_count; i++)
-		sums->batches += snapshot->rings[i].record.batches;
-	for (uint32_t i = 0; i < snapshot->operation_count; i++) {
-		unsigned opcode = snapshot->operations[i].record.opcode;
-		sums->by_opcode[opcode < NAMES_OPCODES ? opcode : NAMES_OPCODES]++;
-	}
-	for (uint32_t i = 0; i < snapshot->shown_count; i++)
-		add_context(sums, process, &snapshot->contexts[snapshot->preorder[i]]);
-}
-
-static void add_service(struct sums *sums)
-{
-	size_t count;
-	const struct ctxd_entry *entries = service_entries(&count);
-
-	for (size_t i = 0; i < count; i++) {
-		sums->clients += entries[i].kind == CTXD_PROCESS;
-		sums->published += entries[i].kind == CTXD_PROCESS && entries[i].table;
-		sums->shared += entries[i].kind == CTXD_SHARED && !entries[i].ended_ns;
-		sums->joined += entries[i].kind == CTXD_JOINED;
-	}
-}
+#define COLUMNS                                                                                    \
+	"label,live,begun,ended,cancelled,expired,ops,ops-finished,ops-cancelled,age-p50,age-p99," \
+	"cancel-p99"
 
 /* ---- output */
 
-static void print_text(const struct sums *sums)
+static void print_sums(const struct stats *stats)
 {
-	char age[16], label[ESCAPED_SIZE];
+	char age[16];
 
-	printf("processes   %" PRIu64 ", rings %" PRIu64 "\n", sums->processes, sums->rings);
+	printf("processes   %" PRIu64 ", rings %" PRIu64 "\n", stats->processes, stats->rings);
 	printf("contexts    %" PRIu64 " live, %" PRIu64 " cancelled, %" PRIu64 " expired; the oldest is %s\n",
-	       sums->live, sums->cancelled, sums->expired, duration_text(sums->oldest_ns, age));
-	printf("operations  %" PRIu64 " in flight", sums->operations);
+	       stats->live, stats->cancelled, stats->expired, duration_text(stats->oldest_ns, age));
+	printf("operations  %" PRIu64 " in flight", stats->operations);
 	for (unsigned i = 0; i <= NAMES_OPCODES; i++)
-		if (sums->by_opcode[i])
+		if (stats->by_opcode[i])
 			printf(", %s %" PRIu64, i < NAMES_OPCODES ? ctx_opcode_name(i) : "others",
-			       sums->by_opcode[i]);
-	printf("\nbatches     %" PRIu64 " so far\n", sums->batches);
+			       stats->by_opcode[i]);
+	printf("\nbatches     %" PRIu64 " so far\n", stats->batches);
 	printf("service     %" PRIu64 " client%s, %" PRIu64 " published, %" PRIu64
 	       " shared context%s, %" PRIu64 " join%s\n",
-	       sums->clients, plural(sums->clients), sums->published, sums->shared, plural(sums->shared),
-	       sums->joined, plural(sums->joined));
-	for (size_t i = 0; i < sums->label_count; i++)
-		printf("  %-32s %" PRIu64 " live, %" PRIu64 " operation%s\n",
-		       sums->labels[i].label[0] ? escape(sums->labels[i].label, label, sizeof(label)) : "-",
-		       sums->labels[i].live, sums->labels[i].operations, plural(sums->labels[i].operations));
+	       stats->clients, plural(stats->clients), stats->published, stats->shared, plural(stats->shared),
+	       stats->joined, plural(stats->joined));
 }
 
-static void print_json(const struct sums *sums)
+/* Prints a line for each row; those of several processes with what process it is. */
+static int print_rows(const struct view_options *options, const struct stats *stats)
 {
-	char label[ESCAPED_SIZE];
+	struct layout layout = options->layout;
+	char message[TEXT_SIZE];
+	bool several =
+		stats->row_count && stats->rows[0].process != stats->rows[stats->row_count - 1].process;
+
+	if (several && !options->columns)
+		layout_choose(&layout, columns, "process,pid," COLUMNS, NULL, options->sort, message);
+	int result = layout_sort(&layout, stats->rows, stats->row_count, sizeof(*stats->rows));
+	if (result)
+		return result;
+	for (size_t i = 0; i < stats->row_count; i++)
+		layout_measure(&layout, &stats->rows[i]);
+	if (!options->no_header && stats->row_count) {
+		putchar('\n');
+		layout_print_head(&layout);
+	}
+	for (size_t i = 0; i < stats->row_count; i++)
+		layout_print(&layout, &stats->rows[i]);
+	return 0;
+}
+
+/* Writes a percentile as a number, or null where nothing was counted. */
+static void print_time(const char *name, const uint64_t *buckets, double share)
+{
+	if (histogram_count(buckets))
+		printf(", \"%s\": %" PRIu64, name, histogram_percentile(buckets, share));
+	else
+		printf(", \"%s\": null", name);
+}
+
+static void print_row_json(const struct stats_row *row)
+{
+	const struct stem_counters *counters = &row->counters;
+	char text[ESCAPED_SIZE];
+
+	printf("{\"label\": \"%s\", ", json_text(row->stem, text, sizeof(text)));
+	printf("\"process\": \"%s\", \"pid\": %d, \"live\": %" PRIu64 ", \"operations\": %" PRIu64
+	       ", \"counters\": ",
+	       json_text(row->process->name, text, sizeof(text)), (int)row->process->pid, row->live,
+	       row->operations);
+	if (!row->counted) {
+		fputs("null}", stdout);
+		return;
+	}
+	printf("{\"begun\": %" PRIu64 ", \"ended\": %" PRIu64 ", \"cancelled\": %" PRIu64
+	       ", \"expired\": %" PRIu64 ", \"operations_begun\": %" PRIu64
+	       ", \"operations_finished\": %" PRIu64 ", \"operations_cancelled\": %" PRIu64,
+	       counters->begun, stats_row_ended(row), stats_row_cancelled(row),
+	       counters->ended[CTX_CAUSE_DEADLINE], counters->operations_begun, counters->operations_finished,
+	       counters->operations_cancelled);
+	print_time("age_p50_ns", counters->ages, 0.5);
+	print_time("age_p99_ns", counters->ages, 0.99);
+	print_time("cancel_p50_ns", counters->cancels, 0.5);
+	print_time("cancel_p99_ns", counters->cancels, 0.99);
+	fputs("}}", stdout);
+}
+
+static void print_json(const struct stats *stats)
+{
 	const char *separator = "";
 
 	printf("{\"processes\": %" PRIu64 ", \"rings\": %" PRIu64 ", \"live\": %" PRIu64
 	       ", \"cancelled\": %" PRIu64 ", \"expired\": %" PRIu64 ", \"oldest_ns\": %" PRIu64
 	       ", \"operations\": %" PRIu64 ", \"batches\": %" PRIu64 ", \"by_opcode\": {",
-	       sums->processes, sums->rings, sums->live, sums->cancelled, sums->expired, sums->oldest_ns,
-	       sums->operations, sums->batches);
+	       stats->processes, stats->rings, stats->live, stats->cancelled, stats->expired,
+	       stats->oldest_ns, stats->operations, stats->batches);
 	for (unsigned i = 0; i <= NAMES_OPCODES; i++)
-		if (sums->by_opcode[i]) {
+		if (stats->by_opcode[i]) {
 			printf("%s\"%s\": %" PRIu64, separator,
-			       i < NAMES_OPCODES ? ctx_opcode_name(i) : "others", sums->by_opcode[i]);
+			       i < NAMES_OPCODES ? ctx_opcode_name(i) : "others", stats->by_opcode[i]);
 			separator = ", ";
 		}
 	printf("}, \"service\": {\"clients\": %" PRIu64 ", \"published\": %" PRIu64 ", \"shared\": %" PRIu64
 	       ", \"joined\": %" PRIu64 "}, \"labels\": [",
-	       sums->clients, sums->published, sums->shared, sums->joined);
-	for (size_t i = 0; i < sums->label_count; i++)
-		printf("%s{\"label\": \"%s\", \"live\": %" PRIu64 ", \"operations\": %" PRIu64 "}",
-		       i ? ", " : "", json_text(sums->labels[i].label, label, sizeof(label)),
-		       sums->labels[i].live, sums->labels[i].operations);
+	       stats->clients, stats->published, stats->shared, stats->joined);
+	for (size_t i = 0; i < stats->row_count; i++) {
+		fputs(i ? ", " : "", stdout);
+		print_row_json(&stats->rows[i]);
+	}
 	puts("]}");
-}
-
-static void print_metric(const char *name, const char *type, const char *text, uint64_t value)
-{
-	printf("# TYPE %s %s\n# HELP %s %s\n%s%s %" PRIu64 "\n", name, type, name, text, name,
-	       strcmp(type, "counter") == 0 ? "_total" : "", value);
-}
-
-static int print_metrics(const struct sums *sums, const struct survey *survey)
-{
-	char label[ESCAPED_SIZE];
-
-	print_metric("ctxring_processes", "gauge", "Processes with a readable context table.",
-		     sums->processes);
-	print_metric("ctxring_rings", "gauge", "Open ctx rings.", sums->rings);
-	puts("# TYPE ctxring_contexts gauge\n# HELP ctxring_contexts Contexts by state.");
-	printf("ctxring_contexts{state=\"live\"} %" PRIu64 "\nctxring_contexts{state=\"cancelled\"} %" PRIu64
-	       "\nctxring_contexts{state=\"expired\"} %" PRIu64 "\n",
-	       sums->live, sums->cancelled, sums->expired);
-	puts("# TYPE ctxring_operations gauge\n# HELP ctxring_operations Operations in flight by opcode.");
-	for (unsigned i = 0; i <= NAMES_OPCODES; i++)
-		if (sums->by_opcode[i])
-			printf("ctxring_operations{opcode=\"%s\"} %" PRIu64 "\n",
-			       i < NAMES_OPCODES ? ctx_opcode_name(i) : "others", sums->by_opcode[i]);
-	puts("# TYPE ctxring_live_contexts gauge\n# HELP ctxring_live_contexts Live contexts by label.");
-	for (size_t i = 0; i < sums->label_count; i++)
-		printf("ctxring_live_contexts{label=\"%s\"} %" PRIu64 "\n",
-		       json_text(sums->labels[i].label, label, sizeof(label)), sums->labels[i].live);
-	print_metric("ctxring_batches", "gauge", "Batches of cancels of the rings that are open now.",
-		     sums->batches);
-	printf("# TYPE ctxring_oldest_context_seconds gauge\n# UNIT ctxring_oldest_context_seconds seconds\n"
-	       "# HELP ctxring_oldest_context_seconds Age of the oldest live context.\n"
-	       "ctxring_oldest_context_seconds %.3f\n",
-	       (double)sums->oldest_ns / 1e9);
-	print_metric("ctxd_clients", "gauge", "Clients of the service.", sums->clients);
-	print_metric("ctxd_published", "gauge", "Clients that published their table.", sums->published);
-	print_metric("ctxd_shared_contexts", "gauge", "Live shared contexts.", sums->shared);
-	print_metric("ctxd_joins", "gauge", "Joins of shared contexts.", sums->joined);
-	int result = stats_print_counters(survey);
-	puts("# EOF");
-	return result;
 }
 
 static int print_stats(const struct view_options *options, struct survey *survey)
 {
-	struct sums sums = {0};
-	size_t total = 1;
-	int result = EXIT_OK;
+	struct stats stats;
+	int result = stats_collect(survey, !options->core, &stats);
 
-	for (size_t i = 0; i < survey->process_count; i++)
-		total += survey->processes[i].snapshot.context_count;
-	sums.labels = calloc(total, sizeof(*sums.labels));
-	if (!sums.labels) {
-		fprintf(stderr, "ctxtool: not enough memory\n");
-		return EXIT_TROUBLE;
+	if (!result && options->openmetrics) {
+		stats_write_metrics(&stats, STATS_OPENMETRICS, stdout);
+	} else if (!result && options->json) {
+		print_json(&stats);
+	} else if (!result) {
+		if (!options->no_header)
+			print_sums(&stats);
+		result = print_rows(options, &stats);
 	}
-	for (size_t i = 0; i < survey->process_count; i++)
-		add_process(&sums, &survey->processes[i]);
-	fold_labels(&sums);
-	if (!options->core)
-		add_service(&sums);
-	if (options->openmetrics)
-		result = print_metrics(&sums, survey) ? EXIT_TROUBLE : EXIT_OK;
-	else if (options->json)
-		print_json(&sums);
-	else
-		print_text(&sums);
-	free(sums.labels);
-	return result;
+	stats_free(&stats);
+	if (!result)
+		return EXIT_OK;
+	fprintf(stderr, "ctxtool: not enough memory\n");
+	return EXIT_TROUBLE;
+}
+
+/* ---- options */
+
+static int complain(const char *what)
+{
+	complain_of_usage("ctxtool stats", what, NULL);
+	return EXIT_USAGE;
+}
+
+static int check_stats(const struct view_options *options)
+{
+	bool lists = options->columns || options->sort || options->no_header;
+
+	if (options->openmetrics && (options->json || lists))
+		return complain(
+			"--openmetrics has a form of its own: leave out --json, --columns, --sort and "
+			"--no-header");
+	if (!options->listen)
+		return -1;
+	if (options->json || options->openmetrics || lists)
+		return complain("--listen prints nothing: leave out --json, --openmetrics, --columns, --sort "
+				"and --no-header");
+	if (options->watch || options->rounds)
+		return complain("--listen looks when it is asked: leave out --watch and --count");
+	if (options->core)
+		return complain("a core file does not change: leave out --listen, or --core");
+	return -1;
 }
 
 const struct view view_stats = {.name = "stats",
 				.help = help,
-				.letters = "ampcjwnh",
+				.letters = "amlpcsCNjwnh",
+				.columns = columns,
+				.default_columns = COLUMNS,
 				.own_json = true,
 				.always_prints = true,
+				.check = check_stats,
+				.serve = stats_listen,
 				.print = print_stats};

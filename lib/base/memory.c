@@ -26,7 +26,7 @@ static struct ctx_allocator chosen = {.allocate = allocate_default, .release = r
  * load in memory_allocate(), so that who sees it set sees chosen as it stays. */
 static _Atomic bool in_use;
 
-static void fix_allocator(void)
+static __attribute__((noinline, cold)) void fix_allocator(void)
 {
 	lock_acquire(&lock);
 	atomic_store(&in_use, true);

@@ -52,7 +52,11 @@ void ctx_unrefp(const struct ctx_context **ctx)
 
 int ctx_err(const struct ctx_context *ctx)
 {
-	return ctx ? -context_error(ctx) : debug_invalid(NULL, ctx);
+	if (__builtin_expect(ctx != NULL, 1))
+		return -context_error(ctx);
+	/* It may be called in a signal handler. */
+	return debug_is_wanted() ? debug_tell_in_handler(DEBUG_HERE, -EINVAL, "argument ctx is NULL")
+				 : -EINVAL;
 }
 
 struct extension *node_extend(struct ctx_context *ctx)
@@ -122,31 +126,46 @@ static void free_extension(struct extension *extension)
 	memory_release(extension);
 }
 
+/* Gives back the record of a node that is being freed. */
+static inline void unlist(const struct ctx_context *node)
+{
+	struct ctx_table_context *record = table_context(node->slot);
+
+	if (atomic_load_explicit(&record->state, memory_order_relaxed) & CTX_TABLE_LIVE)
+		counters_release(record);
+	past_context_freed(node);
+	table_context_free(record, node->slot);
+}
+
+static __attribute__((noinline)) void release_value(const struct ctx_context *node)
+{
+	struct value *value = node_value(node);
+
+	if (value->key->release) {
+		int state = thread_hold();
+		value->key->release(value->value);
+		thread_release(state);
+	}
+}
+
+static __attribute__((noinline)) void free_cause_text(struct cause_text *text, bool listed)
+{
+	if (listed && text->slot)
+		table_cause_free(text->slot);
+	memory_release(text);
+}
+
 /* Frees what belongs to the node alone, and the node. It is in no list any more. */
 static void free_own(struct ctx_context *node)
 {
 	bool listed = !(node->flags & NODE_UNLISTED) && node->table_epoch == thread_fork_count;
 
-	if (node->flags & NODE_VALUE) {
-		struct value *value = node_value(node);
-		if (value->key->release) {
-			int state = thread_hold();
-			value->key->release(value->value);
-			thread_release(state);
-		}
-	}
-	if (node->cause_text) {
-		if (listed && node->cause_text->slot)
-			table_cause_free(node->cause_text->slot);
-		memory_release(node->cause_text);
-	}
-	if (listed) {
-		struct ctx_table_context *record = table_context(node->slot);
-		if (atomic_load_explicit(&record->state, memory_order_relaxed) & CTX_TABLE_LIVE)
-			counters_release(record);
-		past_context_freed(node);
-		table_context_free(node->slot);
-	}
+	if (__builtin_expect(node->flags & NODE_VALUE, 0))
+		release_value(node);
+	if (__builtin_expect(node->cause_text != NULL, 0))
+		free_cause_text(node->cause_text, listed);
+	if (__builtin_expect(listed, 1))
+		unlist(node);
 	memory_release(node);
 }
 
@@ -217,7 +236,8 @@ static bool free_leaf(struct ctx_context *ctx)
 	if (owed)
 		node_unref_later(parent, &dead);
 	free_own(ctx);
-	node_free_all(dead);
+	if (__builtin_expect(dead != NULL, 0))
+		node_free_all(dead);
 	return true;
 }
 

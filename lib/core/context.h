@@ -23,7 +23,8 @@
  *
  * Locks, in order: walk lock -> ctx lock -> callback lock -> mailbox lock; ctx lock -> task group
  * lock -> pool lock. Shard locks, the timer lock, and the locks of the table and of the pipes are taken last,
- * and no other lock is taken under them.
+ * and no other lock is taken under them, but that of the table under a shard lock: a sweep that counts a
+ * context may take a record of counters there.
  *
  * Where a comment at a field is the name of a lock, that lock guards the field.
  *
@@ -106,12 +107,17 @@ struct ctx_context {
 	const struct ctx_context *values;    /* the nearest node with a value, this one included. constant */
 	_Atomic uint64_t deadline_ns; /* the one in force: the earliest of its own and its ancestors' */
 	uint32_t slot, generation;    /* its record in the table; 0: none. constant */
-	uint32_t table_epoch;  /* the fork count when it was made: its record is in that process's table */
-	int32_t cause_code;    /* the signal or, of a call or a deadline, the error that was given for it */
+	uint32_t table_epoch; /* the fork count when it was made: its record is in that process's table */
+	int32_t cause_code;   /* the signal or, of a call or a deadline, the error that was given for it */
+	union {
+		uint64_t cause_time_ns;
+		/* Until STATE_CLAIMED is set: what a sweep counts it by, see counters_key(). It is here so
+		 * that a sweep reads no more of the record than the state. */
+		uint64_t count_key;
+	};
 	struct shard children; /* the only shard until two threads meet in it */
 	struct cause_text *cause_text;
 	const void *cause_site;
-	uint64_t cause_time_ns;
 };
 _Static_assert(offsetof(struct ctx_context, state) >= 48 && offsetof(struct ctx_context, cause_code) <= 96,
 	       "what derivers read lies apart from both ends, wherever a cache line begins");

@@ -13,27 +13,36 @@
 #include "thread.h"
 #include "usdt.h"
 
+/* The slot and the generation of a node lie side by side, as those of the parent do in a record. */
+#define PLACE_SIZE (2 * sizeof(uint32_t))
+_Static_assert(offsetof(struct ctx_context, generation) == offsetof(struct ctx_context, slot) + 4,
+	       "side by side");
+_Static_assert(offsetof(struct ctx_table_context, parent_generation) ==
+		       offsetof(struct ctx_table_context, parent_slot) + 4,
+	       "side by side");
+
 static inline void list_in_table(struct ctx_context *node, const struct ctx_context *parent,
 				 const struct node_options *options)
 {
-	bool known = parent->slot && parent->table_epoch == thread_fork_count;
+	uint64_t above = 0;
 	uint32_t slot = options->flags & NODE_UNLISTED ? 0 : table_context_new();
 
-	if (!slot) {
+	if (parent->table_epoch == thread_fork_count)
+		memcpy(&above, &parent->slot, PLACE_SIZE);
+	if (__builtin_expect(!slot, 0)) {
 		node->flags |= NODE_UNLISTED;
-		node->slot = known ? parent->slot : 0;
-		node->generation = known ? parent->generation : 0;
+		memcpy(&node->slot, &above, PLACE_SIZE);
 		return;
 	}
 	struct ctx_table_context *record = table_context(slot);
-	table_write_begin(&record->seq);
+	uint32_t before = table_write_begin(&record->seq);
 	uint32_t generation = atomic_load_explicit(&record->generation, memory_order_relaxed) + 1;
 	generation = generation ? generation : 1;
 	atomic_store_explicit(&record->generation, generation, memory_order_relaxed);
-	record->parent_slot = known ? parent->slot : 0;
-	record->parent_generation = known ? parent->generation : 0;
+	memcpy(&record->parent_slot, &above, PLACE_SIZE);
 	record->creator_tid = thread_self()->tid;
-	record->created_ns = options->now_ns ? options->now_ns : clock_coarse_ns();
+	uint64_t now_ns = options->now_ns ? options->now_ns : clock_coarse_ns();
+	record->created_ns = now_ns;
 	atomic_store_explicit(&record->deadline_ns, CTX_FOREVER, memory_order_relaxed);
 	record->site = (uintptr_t)options->site;
 	record->done_ns = 0;
@@ -41,19 +50,19 @@ static inline void list_in_table(struct ctx_context *node, const struct ctx_cont
 	record->done_tid = record->cause_slot = 0;
 	record->kind = (uint8_t)options->kind;
 	record->cause_kind = 0;
-	record->cause_code = 0;
 	record->stem = CTX_TABLE_STEM_NONE;
+	record->cause_code = 0;
 	record->label[0] = '\0';
-	if (options->label) {
-		record->stem = counters_label(options->label, options->site, record->label);
-		counters_begin(record->stem);
-	} else {
+	unsigned stem = CTX_TABLE_STEM_NONE;
+	if (options->label)
+		stem = counters_begin_label(options->label, options->site, record);
+	else
 		counters_begin(CTX_TABLE_STEM_NONE);
-	}
 	atomic_store_explicit(&record->state, CTX_TABLE_LIVE, memory_order_relaxed);
-	table_write_end(&record->seq);
+	table_write_end_of(&record->seq, before);
 	node->slot = slot;
 	node->generation = generation;
+	node->count_key = counters_key(stem, now_ns);
 	usdt_context_begin(slot, generation, record->parent_slot, record->parent_generation, options->label);
 }
 

@@ -76,7 +76,10 @@ static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t en
 	sweep->marked++;
 	if (in_table(node)) {
 		struct ctx_table_context *record = table_context(node->slot);
-		counters_end_in_run(&sweep->ended, record);
+		/* Who has claimed it has overwritten the key, and who has not will not any more. */
+		counters_end_in_run(&sweep->ended, __builtin_expect(before & STATE_CLAIMED, 0)
+							   ? counters_key_of(record)
+							   : node->count_key);
 		atomic_store_explicit(&record->state, end & STATE_ERRNO, memory_order_release);
 		usdt_context_end(node->slot, node->generation, end & STATE_ERRNO, sweep->ended.kind,
 				 sweep->cause_tid);
@@ -302,13 +305,14 @@ static void sweep_below(struct ctx_context *root, uint32_t before, bool on_worke
 
 /* ---- ending a node with which an end begins */
 
-static void write_cause(struct ctx_context *ctx)
+/* Writes the text of a cause. Returns the slot of its record; 0: there is none. */
+static __attribute__((noinline)) uint32_t write_cause(const struct ctx_context *ctx)
 {
 	struct cause_text *text = ctx->cause_text;
 
 	text->slot = table_cause_new();
 	if (!text->slot)
-		return;
+		return 0;
 	struct ctx_table_cause *record = &table_map.causes[text->slot];
 	table_write_begin(&record->seq);
 	record->error = text->error ? text->error : ctx->cause_code ? ctx->cause_code : -context_error(ctx);
@@ -319,25 +323,27 @@ static void write_cause(struct ctx_context *ctx)
 	for (size_t i = 0; i < sizeof(record->host); i++)
 		record->host[i] = text->host[i];
 	table_write_end(&record->seq);
+	return text->slot;
 }
 
-static inline void write_end(struct ctx_context *ctx)
+/* Inlined, because most of end is constant where it is called. */
+static inline __attribute__((always_inline)) void write_end(struct ctx_context *ctx, const struct end *end)
 {
-	if (ctx->cause_text)
-		write_cause(ctx);
 	struct ctx_table_context *record = table_context(ctx->slot);
-	table_write_begin(&record->seq);
-	record->done_ns = ctx->cause_time_ns;
-	atomic_store_explicit(&record->done_site, (uintptr_t)ctx->cause_site, memory_order_relaxed);
-	record->done_tid = ctx->cause_tid;
-	record->cause_slot = ctx->cause_text ? ctx->cause_text->slot : 0;
-	record->cause_kind = ctx->cause_kind;
-	record->cause_code = ctx->cause_kind >= CTX_CAUSE_SIGNAL ? ctx->cause_code : 0;
-	atomic_store_explicit(&record->state, (uint32_t)context_error(ctx) | CTX_TABLE_OWN,
-			      memory_order_relaxed);
-	table_write_end(&record->seq);
-	counters_end(record, ctx->cause_kind, ctx->cause_time_ns);
-	usdt_context_end(ctx->slot, ctx->generation, context_error(ctx), ctx->cause_kind, ctx->cause_tid);
+	const uint32_t cause_slot = end->text ? write_cause(ctx) : 0;
+	const uint64_t now_ns = ctx->cause_time_ns;
+	const uint32_t before = table_write_begin(&record->seq);
+
+	record->done_ns = now_ns;
+	atomic_store_explicit(&record->done_site, (uintptr_t)end->site, memory_order_relaxed);
+	record->done_tid = end->tid;
+	record->cause_slot = cause_slot;
+	record->cause_kind = (uint8_t)end->kind;
+	record->cause_code = end->kind >= CTX_CAUSE_SIGNAL ? end->code : 0;
+	atomic_store_explicit(&record->state, (uint32_t)end->error | CTX_TABLE_OWN, memory_order_relaxed);
+	table_write_end_of(&record->seq, before);
+	counters_end(record, end->kind, now_ns);
+	usdt_context_end(ctx->slot, ctx->generation, end->error, end->kind, end->tid);
 }
 
 /* Sets STATE_CLAIMED. True for the one thread of those that want to end ctx which may write its cause. */
@@ -396,7 +402,7 @@ static inline __attribute__((always_inline)) void follow_up_end(struct ctx_conte
 	const bool has_reason = past_has_reason(end);
 
 	if (in_table(ctx))
-		write_end(ctx);
+		write_end(ctx, end);
 	/* see node_attach() */
 	bool alone = !(before & STATE_ATTENTION) ||
 		     ((before & STATE_ATTENTION) == STATE_ATTACHED && !atomic_load(&ctx->extension));

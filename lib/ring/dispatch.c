@@ -336,6 +336,8 @@ int ctx_ring_filter(struct ctx_ring *ring, const struct io_uring_cqe *cqe, struc
 	bool nested = ring->dispatching;
 	int state = thread_hold();
 	ring->dispatching = true;
+	if (!nested)
+		ring->done.past_ns = 0;
 	int kind = (int)note_completion(ring, cqe, &op);
 	if (kind == CTX_FILTER_OP) {
 		if (ret_op)

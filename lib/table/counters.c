@@ -30,6 +30,8 @@ static void give_records_back(void *state)
 	table_counters_free(thread->records);
 	memset(thread->records, 0, sizeof(thread->records));
 	thread->none = thread->last = NULL;
+	for (unsigned i = 0; i < COUNTERS_LABELS; i++)
+		thread->labels[i].counters = NULL;
 }
 
 /* The thread's record for stem; else the one that is shared, or NULL: there is no table. *ret_shared tells.
@@ -100,20 +102,24 @@ static uint64_t beginning_of(unsigned bucket)
 	return bucket % 2 ? power : power + power / 2;
 }
 
-void counters_end_other(struct counters_run *run, const struct ctx_table_context *record)
+void counters_end_other(struct counters_run *run, uint64_t key)
 {
+	const uint64_t now_ns = run->now_ns & COUNTERS_TIME, created_ns = key & COUNTERS_TIME;
+
 	counters_end_run(run);
-	run->stem = record->stem;
-	run->bucket = counters_age_bucket(record, run->now_ns);
+	run->stem = (unsigned)(key >> COUNTERS_TIME_BITS);
+	run->bucket = counters_age_bucket(created_ns, now_ns);
 	run->count = 1;
 	if (run->bucket == CTX_TABLE_BUCKETS - 1) {
-		run->span_ns = 0; /* no more than this one: its bucket has no end */
+		run->span = 0; /* no more than this one: its bucket has no end */
 		return;
 	}
 	/* Bucket 0 has all that seem to be made later, too. */
-	uint64_t last_ns = run->bucket ? run->now_ns - beginning_of(run->bucket) : INT64_MAX;
-	run->first_ns = run->now_ns - beginning_of(run->bucket + 1) + 1;
-	run->span_ns = last_ns - run->first_ns + 1;
+	uint64_t end_ns = beginning_of(run->bucket + 1);
+	uint64_t first_ns = end_ns > now_ns ? 0 : now_ns - end_ns + 1;
+	uint64_t last_ns = run->bucket ? now_ns - beginning_of(run->bucket) : COUNTERS_TIME;
+	run->first = counters_key(run->stem, first_ns);
+	run->span = last_ns - first_ns + 1;
 }
 
 void counters_operations_slow(unsigned stem, uint64_t begun, uint64_t finished, uint64_t cancelled)
@@ -173,16 +179,19 @@ static uint16_t slot_of_stem(const char text[CTX_TABLE_LABEL_SIZE])
 	return CTX_TABLE_STEM_OTHER;
 }
 
-uint16_t counters_label_slow(const char *label, unsigned place, char ret_label[CTX_TABLE_LABEL_SIZE])
+unsigned counters_begin_label_slow(const char *label, struct counters_label *place,
+				   struct ctx_table_context *record)
 {
-	struct counters_thread *thread = &counters_thread;
-	char *known = thread->labels[place], stem[CTX_TABLE_LABEL_SIZE];
+	char stem[CTX_TABLE_LABEL_SIZE];
 
-	memset(known, 0, CTX_TABLE_LABEL_SIZE);
-	memcpy(known, label, strnlen(label, CTX_TABLE_LABEL_SIZE - 1));
-	memcpy(ret_label, known, CTX_TABLE_LABEL_SIZE);
-	table_stem_of(known, stem);
-	return thread->stems[place] = slot_of_stem(stem);
+	memset(place->text, 0, CTX_TABLE_LABEL_SIZE);
+	memcpy(place->text, label, strnlen(label, CTX_TABLE_LABEL_SIZE - 1));
+	memcpy(record->label, place->text, CTX_TABLE_LABEL_SIZE);
+	table_stem_of(place->text, stem);
+	record->stem = place->stem = slot_of_stem(stem);
+	counters_begin(place->stem);
+	place->counters = counters_of(place->stem);
+	return place->stem;
 }
 
 /* ---- fork: the child makes its own table, with stems of its own */

@@ -21,6 +21,13 @@
 
 #define COUNTERS_LABELS 4 /* a power of two */
 
+/* A label that was used at a call site. */
+struct counters_label {
+	char text[CTX_TABLE_LABEL_SIZE];     /* filled up with NULs */
+	struct ctx_table_counters *counters; /* the thread's record for its stem; NULL: to be looked for */
+	uint16_t stem;
+};
+
 /* What a thread keeps between two counts. */
 struct counters_thread {
 	/* The thread's records for no label, and for the stem that it has counted for last. NULL: none yet.
@@ -29,8 +36,7 @@ struct counters_thread {
 	uint16_t last_stem;
 	uint16_t records[CTX_TABLE_STEMS]; /* the slot of its record for each stem; 0: it has none yet */
 	/* The labels that were last used at call sites, which have one of these places each. */
-	uint16_t stems[COUNTERS_LABELS];
-	char labels[COUNTERS_LABELS][CTX_TABLE_LABEL_SIZE]; /* filled up with NULs */
+	struct counters_label labels[COUNTERS_LABELS];
 };
 
 extern __thread struct counters_thread counters_thread __attribute__((tls_model("initial-exec")))
@@ -41,7 +47,8 @@ void counters_begin_slow(unsigned stem);
 void counters_end_slow(unsigned stem, unsigned kind, unsigned bucket, uint64_t count);
 void counters_release_slow(unsigned stem);
 void counters_operations_slow(unsigned stem, uint64_t begun, uint64_t finished, uint64_t cancelled);
-uint16_t counters_label_slow(const char *label, unsigned place, char ret_label[CTX_TABLE_LABEL_SIZE]);
+unsigned counters_begin_label_slow(const char *label, struct counters_label *place,
+				   struct ctx_table_context *record);
 
 /* The calling thread's record for a stem. NULL: it is to be looked for. */
 static inline struct ctx_table_counters *counters_of(unsigned stem)
@@ -74,28 +81,12 @@ static inline unsigned counters_bucket(uint64_t ns)
 
 /* The bucket of the age of a context. The two clocks that are read for a context may differ by a step, so
  * that it seems to be made after now. */
-static inline unsigned counters_age_bucket(const struct ctx_table_context *record, uint64_t now_ns)
+static inline unsigned counters_age_bucket(uint64_t created_ns, uint64_t now_ns)
 {
-	int64_t age_ns = (int64_t)(now_ns - record->created_ns);
+	int64_t age_ns = (int64_t)(now_ns - created_ns);
 
 	return __builtin_expect(age_ns < 1 << CTX_TABLE_BUCKET_SHIFT, 1) ? 0
 									 : counters_bucket((uint64_t)age_ns);
-}
-
-/*
- * Copies label, cut to its size, to the record of a context, and returns its stem. site is where the program
- * made the context: most calls have one label each.
- */
-static inline uint16_t counters_label(const char *label, const void *site,
-				      char ret_label[CTX_TABLE_LABEL_SIZE])
-{
-	unsigned place = ((uintptr_t)site >> 2 ^ (uintptr_t)site >> 5) % COUNTERS_LABELS;
-	const char *known = counters_thread.labels[place];
-
-	if (__builtin_expect(strncmp(known, label, CTX_TABLE_LABEL_SIZE - 1) != 0, 0))
-		return counters_label_slow(label, place, ret_label);
-	memcpy(ret_label, known, CTX_TABLE_LABEL_SIZE);
-	return counters_thread.stems[place];
 }
 
 /* ---- contexts with a record in the table */
@@ -108,6 +99,25 @@ static inline void counters_begin(unsigned stem)
 		counters_add(&counters->begun, 1);
 	else
 		counters_begin_slow(stem);
+}
+
+/*
+ * The same for one with a label, which is copied to its record, cut to its size. Returns the stem, which is
+ * written, too. site is where the program made the context: most calls have one label each.
+ */
+static inline unsigned counters_begin_label(const char *label, const void *site,
+					    struct ctx_table_context *record)
+{
+	unsigned number = ((uintptr_t)site >> 2 ^ (uintptr_t)site >> 5) % COUNTERS_LABELS;
+	struct counters_label *place = &counters_thread.labels[number];
+
+	if (__builtin_expect(strncmp(place->text, label, CTX_TABLE_LABEL_SIZE - 1) != 0 || !place->counters,
+			     0))
+		return counters_begin_label_slow(label, place, record);
+	memcpy(record->label, place->text, CTX_TABLE_LABEL_SIZE);
+	record->stem = place->stem;
+	counters_add(&place->counters->begun, 1);
+	return place->stem;
 }
 
 /* count contexts of one stem and age have ended by one kind of cause. */
@@ -125,7 +135,7 @@ static inline void counters_end_many(unsigned stem, unsigned kind, unsigned buck
 
 static inline void counters_end(const struct ctx_table_context *record, unsigned kind, uint64_t now_ns)
 {
-	counters_end_many(record->stem, kind, counters_age_bucket(record, now_ns), 1);
+	counters_end_many(record->stem, kind, counters_age_bucket(record->created_ns, now_ns), 1);
 }
 
 /* A context is freed that was live to the last. */
@@ -145,23 +155,41 @@ static inline void counters_release(const struct ctx_table_context *record)
  * end.
  */
 struct counters_run {
-	uint64_t first_ns, span_ns; /* those made within this time are in the bucket */
+	uint64_t first, span; /* the keys of those of the stem that are in the bucket */
 	uint64_t count;
 	unsigned stem, bucket;
 	unsigned kind;
 	uint64_t now_ns;
 };
 
-/* Counts a context of another stem or bucket than the run so far. */
-void counters_end_other(struct counters_run *run, const struct ctx_table_context *record);
+/*
+ * What a context is counted by in a run: its stem, and below that the time at which it was made. The contexts
+ * of one stem and bucket are those whose keys lie in one range. The bits of the time are enough for 4.5
+ * years.
+ */
+#define COUNTERS_TIME_BITS 57
+#define COUNTERS_TIME ((1ull << COUNTERS_TIME_BITS) - 1)
+_Static_assert(CTX_TABLE_STEMS <= 1u << (64 - COUNTERS_TIME_BITS), "a stem fits a key");
 
-static inline void counters_end_in_run(struct counters_run *run, const struct ctx_table_context *record)
+static inline uint64_t counters_key(unsigned stem, uint64_t created_ns)
 {
-	if (__builtin_expect(record->created_ns - run->first_ns < run->span_ns && record->stem == run->stem,
-			     1))
+	return (uint64_t)stem << COUNTERS_TIME_BITS | (created_ns & COUNTERS_TIME);
+}
+
+static inline uint64_t counters_key_of(const struct ctx_table_context *record)
+{
+	return counters_key(record->stem, record->created_ns);
+}
+
+/* Counts a context of another stem or bucket than the run so far. */
+void counters_end_other(struct counters_run *run, uint64_t key);
+
+static inline void counters_end_in_run(struct counters_run *run, uint64_t key)
+{
+	if (__builtin_expect(key - run->first < run->span, 1))
 		run->count++;
 	else
-		counters_end_other(run, record);
+		counters_end_other(run, key);
 }
 
 static inline void counters_end_run(struct counters_run *run)

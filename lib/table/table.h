@@ -75,11 +75,12 @@ static inline struct ctx_table_context *table_context(uint32_t slot)
 	return &table_map.contexts[slot];
 }
 
-static inline void table_context_free(uint32_t slot)
+/* Gives back a slot; record is its record. */
+static inline void table_context_free(struct ctx_table_context *record, uint32_t slot)
 {
 	struct table_magazine *magazine = &table_magazine;
 
-	atomic_store_explicit(&table_context(slot)->state, 0, memory_order_release);
+	atomic_store_explicit(&record->state, 0, memory_order_release);
 	if (__builtin_expect(magazine->count == TABLE_MAGAZINE_SIZE, 0))
 		table_spill();
 	else if (__builtin_expect(!magazine->count, 0))
@@ -107,16 +108,6 @@ static inline uint32_t table_write_begin(_Atomic uint32_t *seq)
 	atomic_signal_fence(memory_order_seq_cst);
 #ifndef __x86_64__
 	atomic_thread_fence(memory_order_seq_cst);
-	/* Returns the slot of a stem that is not empty; CTX_TABLE_STEM_OTHER if there is none left. The
-	 * caller has made a table. */
-	uint32_t table_stem_new(const char text[CTX_TABLE_LABEL_SIZE]);
-
-	/* Takes a record of counters of this stem, which goes on with what it has counted. 0: there is none.
-	 */
-	uint32_t table_counters_new(uint32_t stem);
-	/* Gives back the record of each stem; 0: there is none of it. */
-	void table_counters_free(const uint16_t slots[CTX_TABLE_STEMS]);
-
 #endif
 	return before;
 }

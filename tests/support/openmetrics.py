@@ -4,6 +4,7 @@ UNIT and HELP in front of its samples, only the escapes there are, and no series
 import re
 import sys
 
+SUFFIX = {"counter": "_total", "histogram": "_bucket"}
 text = sys.stdin.buffer.read().decode("utf-8")
 lines = text.rstrip("\n").split("\n")
 assert lines[-1] == "# EOF" and lines.count("# EOF") == 1, "the end"
@@ -31,7 +32,7 @@ for line in lines[:-1]:
     assert sample, f"no sample: {line!r}"
     name, labels, _ = sample.groups()
     kind = families[current]["TYPE"]
-    assert name == current + ("_total" if kind == "counter" else ""), f"not of {current}: {line}"
+    assert name == current + SUFFIX.get(kind, ""), f"not of {current}: {line}"
     assert (name, labels) not in series, f"twice: {line}"
     series.add((name, labels))
 assert series, "nothing"

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "copies.h"
+#include "duration.h"
 #include "facts.h"
 #include "format.h"
 #include "json.h"
@@ -68,13 +69,7 @@ static int set_interval(struct view_options *options, const char *text)
 
 static int set_older(struct view_options *options, const char *text)
 {
-	char *end;
-	double seconds = strtod(text, &end);
-
-	if (end == text || *end || !(seconds >= 0.000001 && seconds <= 31536000))
-		return -EINVAL;
-	options->older_ns = (uint64_t)(seconds * 1e9);
-	return 0;
+	return duration_parse(text, &options->older_ns) || !options->older_ns ? -EINVAL : 0;
 }
 
 static int set_rounds(struct view_options *options, const char *text)
@@ -123,9 +118,12 @@ static int take_option(const struct view *view, struct view_options *options, in
 	case 'm':
 		options->openmetrics = true;
 		return -1;
+	case 'l':
+		options->listen = optarg;
+		return -1;
 	case 'O':
 		return set_older(options, optarg)
-			       ? bad_usage(view, "not an age of up to 31536000 seconds", optarg)
+			       ? bad_usage(view, "not an age, which is as in 5s, 250ms or 1h30m", optarg)
 			       : -1;
 	case 'F':
 		options->fleet = true;
@@ -247,7 +245,7 @@ static const struct option all_options[] = {
 	{"sort", required_argument, NULL, 's'},	   {"columns", required_argument, NULL, 'C'},
 	{"no-header", no_argument, NULL, 'N'},	   {"utc", no_argument, NULL, 'u'},
 	{"theme", required_argument, NULL, 'T'},   {"by", required_argument, NULL, 'b'},
-	{"help", no_argument, NULL, 'h'},
+	{"listen", required_argument, NULL, 'l'},  {"help", no_argument, NULL, 'h'},
 };
 #define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))
 
@@ -454,7 +452,9 @@ int view_run(const struct view *view, int argc, char **argv)
 	if (code < 0 && view->check)
 		code = view->check(&options);
 	if (code < 0) {
-		if (has_screen(view, &options))
+		if (options.listen)
+			code = view->serve(&options);
+		else if (has_screen(view, &options))
 			code = view->screen(&options);
 		else if (options.watch || options.rounds || view->full_screen)
 			code = run_rounds(view, &options);

@@ -42,12 +42,13 @@ struct view_options {
 	const char *host;	/* look at this one only; NULL: at all */
 	uint64_t fleet_wait_ns; /* how long to wait for hosts that do not answer */
 	bool watch;
-	bool operations;   /* ls: print each operation too */
-	bool rings;	   /* tree: print the rings too */
-	bool openmetrics;  /* stats: print OpenMetrics text */
-	const char *theme; /* top: the colours; NULL: not named */
-	const char *by;	   /* top: what is summed up first; NULL: nothing */
-	uint64_t older_ns; /* leaks: the age; 0: a minute */
+	bool operations;    /* ls: print each operation too */
+	bool rings;	    /* tree: print the rings too */
+	bool openmetrics;   /* stats: print OpenMetrics text */
+	const char *listen; /* stats: the address to serve metrics at; NULL: not named */
+	const char *theme;  /* top: the colours; NULL: not named */
+	const char *by;	    /* top: what is summed up first; NULL: nothing */
+	uint64_t older_ns;  /* leaks: the age; 0: a minute */
 	uint64_t interval_ns;
 	unsigned rounds; /* stop after so many; 0: do not stop */
 };
@@ -73,6 +74,8 @@ struct view {
 	 * the exit code.
 	 */
 	int (*screen)(const struct view_options *options);
+	/* Takes the place of print with --listen; may be NULL. Returns the exit code. */
+	int (*serve)(const struct view_options *options);
 	/* Prints what is found. Returns the exit code. */
 	int (*print)(const struct view_options *options, struct survey *survey);
 	/* Prints what the hosts of the fleet tell, for --fleet, also as JSON. */

@@ -40,8 +40,13 @@ _ctxtool_list() {
 	[[ $1 == *,* ]] && before=${1%,*},
 	mapfile -t COMPREPLY < <(compgen -P "$before" -W "$2" -- "${1##*,}")
 }
-# The columns that ls and leaks have, for --columns and --sort.
+# The columns that stats, or ls and leaks have, for --columns and --sort.
 _ctxtool_columns() {
+	if [[ ${1:-} == stats ]]; then
+		echo process pid user label live begun ended cancelled expired ops ops-begun ops-finished ops-cancelled \
+			age-p50 age-p99 cancel-p50 cancel-p99
+		return
+	fi
 	echo id state age left ops user process label cause pid uid kind parent children depth thread site
 }
 
@@ -51,7 +56,7 @@ _ctxtool_values() {
 	--pid | pid) _ctxtool_offer "$2" < <(_ctxtool_pids) ;;
 	state) _ctxtool_list "$2" "$(_ctxtool_states)" ;;
 	--core | --report | --output) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
-	--columns | --sort | -C) _ctxtool_list "$2" "$(_ctxtool_columns)" ;;
+	--columns | --sort | -C) _ctxtool_list "$2" "$(_ctxtool_columns "${COMP_WORDS[1]}")" ;;
 	kind) _ctxtool_list "$2" "cancel deadline value detached merged joined source" ;;
 	cause) _ctxtool_list "$2" "call deadline signal hangup process pressure owner service fd host unreachable" ;;
 	op) _ctxtool_list "$2" "READ WRITE RECV SEND RECVMSG SENDMSG ACCEPT CONNECT POLL_ADD TIMEOUT" ;;

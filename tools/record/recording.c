@@ -310,20 +310,19 @@ static int compare_begins(const void *left, const void *right)
 	return a < b ? -1 : a > b;
 }
 
-/* Whether the way upwards from the context leads to the other one, or round in a circle. */
-static bool leads_round(const struct recording *recording, uint32_t context, uint32_t wanted)
+/*
+ * Whether the way upwards from the context, over those that began as late as it, leads to the other one. Of
+ * the links that are followed none leads round in a circle, since each was looked at by this function before
+ * it was set.
+ */
+static bool leads_to(const struct recording *recording, uint32_t context, uint32_t wanted)
 {
-	uint32_t slow = context;
+	uint64_t begin_ns = recording->contexts[context].begin_ns;
 
-	for (unsigned step = 0; context != RECORDING_NONE; step++) {
+	while (context != RECORDING_NONE && recording->contexts[context].begin_ns == begin_ns) {
 		if (context == wanted)
 			return true;
 		context = recording->contexts[context].parent;
-		if (step % 2 && context != RECORDING_NONE) {
-			slow = recording->contexts[slow].parent;
-			if (slow == context)
-				return true;
-		}
 	}
 	return false;
 }
@@ -346,6 +345,10 @@ static int link_contexts(struct recording *recording)
 		context->parent = context->first_child = context->next_sibling = RECORDING_NONE;
 		context->origin = RECORDING_NONE;
 		context->operation_count = context->batch_count = 0;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct recorded_context *context = &recording->contexts[i];
+
 		if (!context->parent_slot)
 			continue;
 		uint32_t parent = find_context(recording, context->process, context->parent_slot,
@@ -355,7 +358,7 @@ static int link_contexts(struct recording *recording)
 		const struct recorded_context *above = &recording->contexts[parent];
 		/* Times are coarse: of two of the same time either may be the parent. */
 		if (above->begin_ns < context->begin_ns ||
-		    (above->begin_ns == context->begin_ns && !leads_round(recording, parent, (uint32_t)i)))
+		    (above->begin_ns == context->begin_ns && !leads_to(recording, parent, (uint32_t)i)))
 			context->parent = parent;
 	}
 	sorted_recording = recording;

@@ -26,7 +26,7 @@ static const struct top_column_spec specs[TOP_COLUMNS] = {
 	[TOP_P99] = {"P99", "age at the end: 99 of 100 were younger", 5, 0, true, true, true},
 	[TOP_LABEL] = {"LABEL", "label of the context", 11, 32, false, false, true},
 	[TOP_TREE] = {"LABEL", "label of the context", 24, 60, false, false, false},
-	[TOP_OPERATION] = {"OLDEST OPERATION, OR CAUSE", "what waits longest, or why it ended", 26, 0, false,
+	[TOP_OPERATION] = {"OLDEST OPERATION, OR CAUSE", "what waits longest, or why it ended", 25, 0, false,
 			   false, false},
 };
 

@@ -88,7 +88,7 @@ struct top_sums top_sum(const struct top_model *model)
 		const struct snapshot *snapshot = &survey->processes[i].snapshot;
 
 		sums.rings += snapshot->ring_count;
-		sums.contexts += snapshot->context_count;
+		sums.contexts += snapshot->selected_count;
 		sums.live += snapshot->live_count;
 		sums.operations += snapshot->operation_count;
 	}

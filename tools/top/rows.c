@@ -115,7 +115,8 @@ static size_t count_contexts(const struct survey *survey)
 static bool is_wanted(const struct top_filter *filter, struct process *process,
 		      const struct reader_context *context)
 {
-	return !filter->data || filter->matches(process, context, filter->data);
+	/* What is beside is left out by the selection of the command. */
+	return !context->beside && (!filter->data || filter->matches(process, context, filter->data));
 }
 
 static struct top_row make_row(struct process *process, const struct reader_context *context)
