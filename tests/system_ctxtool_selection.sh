@@ -54,6 +54,7 @@ is "a state" "$(labels "pid=$one" 'state=live|stuck' kind=cancel left=none label
 is "cause" "$(labels "pid=$one" cause=call,deadline or "pid=$one" error!=ECANCELED label=conn)" "conn "
 
 echo "the same in every command"
+is "a pattern alone" "$($ctxtool cancel -n --pid "$one" "GET*" | wc -l)" 2
 expression=("$both" and '(label=GET*' or 'label=twin)' and not "pid=$two")
 is "ls" "$($ctxtool ls -N "${expression[@]}" | wc -l)" 4
 is "tree" "$($ctxtool tree -j "${expression[@]}" | grep -c '"selected": true')" 4
