@@ -103,7 +103,7 @@ for command in tree stats leaks "cancel --yes" watch; do
 	has "$command" "$out" $'\'alive\' is no state; did you mean \'live\'?\n  state=alive\n        ^'
 done
 run $ctxtool watch op=RECV
-has "what the service does not know" "$out" "'op' is not known of what the service tells"
+has "what the service does not know" "$out" "'op' is not known of an event"
 run $ctxtool ls "pid=$one" label=nothing
 is "nothing selected: status" "$status" 1
 has "nothing selected" "$out" "nothing is selected by: pid=$one label=nothing"
