@@ -413,7 +413,59 @@ START_TEST(broken_journals_are_refused_or_harmless)
 		chunk->serial--;
 	}
 	journal_close(&journal);
+	/* Uses that were never given are not remembered. */
+	header->ends.serial = 1;
+	chunk->serial = 1u << 30;
+	ck_assert_ok(journal_open(&journal, copy, view.size, JOURNAL_ENDS, reason));
+	for (int i = 0; i < 200; i++) {
+		ck_assert_ok(journal_read(&journal));
+		ck_assert_uint_eq(journal.recent_count, 0);
+		chunk->serial++;
+	}
+	journal_close(&journal);
 	munmap(copy, view.size);
+	close_view(&view, NULL);
+}
+END_TEST
+
+/* A table whose pages are not there is read as zeros, and takes no memory for them all. */
+START_TEST(journal_that_claims_much_is_read_in_parts)
+{
+	enum {
+		CHUNK = 1 << 16,
+		CHUNKS = 600
+	};
+	struct view view = view_own_table();
+	struct ctx_table_header *header;
+	size_t size = view.size + (size_t)CHUNK * CHUNKS;
+	char *copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct journal journal;
+	char reason[READER_REASON_SIZE];
+	size_t before = 0;
+
+	ck_assert_ptr_ne(copy, MAP_FAILED);
+	memcpy(copy, view.header, view.size);
+	header = (struct ctx_table_header *)copy;
+	header->operations_past.area.offset = (view.size + 7) / 8 * 8;
+	header->operations_past.area.record_size = CHUNK;
+	header->operations_past.area.count = header->operations_past.area.used = CHUNKS - 1;
+	header->operations_past.serial = CHUNKS;
+	for (unsigned i = 0; i < CHUNKS - 1; i++) {
+		struct ctx_table_chunk *chunk =
+			(struct ctx_table_chunk *)(copy + header->operations_past.area.offset +
+						   (size_t)i * CHUNK);
+		chunk->serial = i + 1;
+		chunk->count = UINT32_MAX;
+	}
+	ck_assert_msg(!journal_open(&journal, copy, size, JOURNAL_OPERATIONS, reason), "%s", reason);
+	for (size_t all = (size_t)(CHUNKS - 1) * journal.chunk_entries; before < all;) {
+		ck_assert_ok(journal_read(&journal));
+		ck_assert_uint_gt(journal.entry_count, 0);
+		ck_assert_uint_le(journal.entry_count * sizeof(struct ctx_table_operation_past), 17u << 20);
+		before += journal.entry_count;
+	}
+	journal_close(&journal);
+	munmap(copy, size);
 	close_view(&view, NULL);
 }
 END_TEST
@@ -432,6 +484,7 @@ Suite *test_suite(void)
 	tcase_add_test(ends, chunks_of_ended_threads_are_filled_up);
 	tcase_add_test(ends, child_has_journals_of_its_own);
 	tcase_add_test(ends, broken_journals_are_refused_or_harmless);
+	tcase_add_test(ends, journal_that_claims_much_is_read_in_parts);
 	tcase_add_test(past, nothing_is_kept_unless_somebody_records);
 	tcase_add_test(past, hostile_times_are_put_right);
 	tcase_add_test(past, child_is_not_recorded_with_its_parent);

@@ -79,6 +79,8 @@ dead() { $ctxtool last | grep -q "^$pid "; }
 until_true 30 dead || fail "its table is not kept"
 out=$(ends)
 has "of a dead process" "$out" 'service EPIPE "by hand"'
+lacks_service() { [[ $($ctxtool history --since=1m) != *" ctxd "* && $($ctxtool history --all --since=1m) == *" ctxd "* ]]; }
+lacks_service || fail "the ends of the service are listed: $($ctxtool history --since=1m)"
 has "of all, the dead one, too" "$($ctxtool history --since=1m)" "$pid:"
 has "as JSON" "$(ends --json)" '"dead":true'
 leave "$ctxd_pid"

@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "$0")/.." || exit
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
-need $bin/{httpd,upstream,first} $ctxtool
+need $bin/{httpd,upstream,first} $ctxtool $ctxd
 skip_without_uring
 command -v python3 >/dev/null || { echo "there is no python3"; exit 77; }
 
@@ -54,7 +54,36 @@ status=0
 $ctxtool record -q --format otlp -o - --for 300ms --max 1 --pid "$httpd_pid" >"$work/max" 2>"$work/err" || status=$?
 [[ $status == 3 && $(<"$work/err") == *"beyond the first 1 were not kept"* ]] || fail "--max: $status $(<"$work/err")"
 python3 tests/support/check_spans.py otlp "$work/max" || exit 1
+
+# FILE is replaced when the recording is complete, and not before; a link is not followed.
+record() { status=0; $ctxtool record --for 20ms --pid "$httpd_pid" "$@" 2>"$work/err" || status=$?; }
+echo "before" >"$work/old.json"
+ln -s old.json "$work/link.json"
+(ulimit -f 1; trap '' XFSZ; record -o "$work/old.json"; [[ $status == 4 && $(<"$work/err") == *"cannot write"*"too large"* ]]) || fail "a full disk: $(<"$work/err")"
+[[ $(<"$work/old.json") == before && $(<"$work/err") != *contexts* ]] || fail "a recording that failed has changed its file"
+record -o "$work/link.json"
+[[ $status == 0 && ! -L $work/link.json && $(<"$work/old.json") == before ]] || fail "a link was followed: $status $(<"$work/err")"
+python3 tests/support/check_spans.py trace "$work/link.json" || exit 1
+mkfifo "$work/pipe.json"
+cat "$work/pipe.json" >"$work/piped.json" &
+record -o "$work/pipe.json"
+wait $!
+[[ $status == 0 && -p $work/pipe.json ]] || fail "a pipe: $status $(<"$work/err")"
+python3 tests/support/check_spans.py trace "$work/piped.json" || exit 1
+[[ -z $(compgen -G "$work/*.json.*") ]] || fail "a temporary file is left: $(compgen -G "$work/*.json.*")"
 stop_servers
+
+# The service is left out unless it is asked for.
+export CTXD_SOCKET=$work/ctxd.sock
+start ctxd $ctxd
+await_line "$work/ctxd.err" "event=start "
+for all in "" --all "--pid=$started"; do
+	$ctxtool record -q --for 20ms -o "$work/service.json" ${all:+"$all"} 2>"$work/err"
+	[[ $(grep -c "\"pid\":$started," "$work/service.json") -gt 0 && $all || $(grep -c "\"pid\":$started," "$work/service.json") == 0 && -z $all ]] ||
+		fail "the service with '$all': $(<"$work/err")"
+done
+unset CTXD_SOCKET
+
 status=0
 $ctxtool record -o "$work/command.json" -- $bin/first 2>"$work/err" >"$work/out" || status=$?
 [[ $status == 0 || $status == 1 ]] || fail "a command: status $status: $(<"$work/err")"

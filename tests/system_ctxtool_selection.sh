@@ -54,6 +54,7 @@ is "a state" "$(labels "pid=$one" 'state=live|stuck' kind=cancel left=none label
 is "cause" "$(labels "pid=$one" cause=call,deadline or "pid=$one" error!=ECANCELED label=conn)" "conn "
 
 echo "the same in every command"
+is "a pattern alone" "$($ctxtool cancel -n --pid "$one" "GET*" | wc -l)" 2
 expression=("$both" and '(label=GET*' or 'label=twin)' and not "pid=$two")
 is "ls" "$($ctxtool ls -N "${expression[@]}" | wc -l)" 4
 is "tree" "$($ctxtool tree -j "${expression[@]}" | grep -c '"selected": true')" 4
@@ -102,7 +103,7 @@ for command in tree stats leaks "cancel --yes" watch; do
 	has "$command" "$out" $'\'alive\' is no state; did you mean \'live\'?\n  state=alive\n        ^'
 done
 run $ctxtool watch op=RECV
-has "what the service does not know" "$out" "'op' is not known of what the service tells"
+has "what the service does not know" "$out" "'op' is not known of an event"
 run $ctxtool ls "pid=$one" label=nothing
 is "nothing selected: status" "$status" 1
 has "nothing selected" "$out" "nothing is selected by: pid=$one label=nothing"

@@ -605,7 +605,8 @@ static bool has_run(const struct survey *survey)
 	return false;
 }
 
-/* Reads the operands as a selection, unless each of them is a word. -1: go on; else the exit code. */
+/* Reads the operands as a selection, unless each of them is a word without "*", which means a pattern in all
+ * commands. ("?" is a part of many labels.) -1: go on; else the exit code. */
 static int parse_selection(struct cancel_options *options, char *const *operands, int count)
 {
 	struct selection_error error;
@@ -614,7 +615,7 @@ static int parse_selection(struct cancel_options *options, char *const *operands
 	int result;
 
 	for (int i = 0; i < count; i++)
-		words_only &= selection_is_word(operands[i]);
+		words_only &= selection_is_word(operands[i]) && (options->fleet || !strchr(operands[i], '*'));
 	if (words_only)
 		return -1;
 	if (options->fleet)

@@ -20,6 +20,7 @@
 #include "json.h"
 #include "names.h"
 #include "service.h"
+#include "survey_filter.h"
 #include "usage.h"
 #include "users.h"
 
@@ -36,8 +37,9 @@ static const char help[] =
 	"nobody could notice are not among them: stats counts them. With the service also the ends of\n"
 	"processes that died lately are listed.\n"
 	"\n"
-	"  -s, --since=TIME  leave out what is longer ago, as in --since=1m\n"
+	"      --since=TIME  leave out what is longer ago, as in --since=1m\n"
 	"      --until=TIME  leave out what is less long ago\n"
+	"  -a, --all         list the ends of ctxd and ctxd-fleet too\n"
 	"  -p, --pid=PID     look only at this process; repeatable\n"
 	"  -c, --core=FILE   read the core file of a dead process instead\n"
 	"  -f, --follow      go on and print ends as they happen, until Ctrl-C\n"
@@ -59,7 +61,7 @@ struct history {
 	struct selection *selection;
 	uint64_t since_ns, until_ns; /* so long ago; 0: not given */
 	unsigned long count;	     /* 0: all */
-	bool follow, utc, no_header, json;
+	bool all, follow, utc, no_header, json;
 	struct ends ends;
 	uint64_t printed;
 };
@@ -244,6 +246,12 @@ static int print_unreadable(const struct history *history, const struct survey *
 	return code;
 }
 
+/* What is named by its number is meant. */
+static bool leaves_out_service(const struct history *history)
+{
+	return !history->all && !history->core && !history->pid_count;
+}
+
 static bool is_asked_for(const struct history *history, pid_t pid)
 {
 	for (size_t i = 0; i < history->pid_count; i++)
@@ -261,6 +269,7 @@ static int add_dead(const struct ctxd_entry *listed, void *data)
 	int fd;
 
 	if (!is_asked_for(history, listed->pid) ||
+	    (leaves_out_service(history) && is_service_name(listed->process)) ||
 	    ctxd_table(service_client(), CTXD_DEAD, listed->pid, &entry, &fd))
 		return 0;
 	int result = survey_add_table(&survey, fd, listed->pid, listed->uid, listed->process);
@@ -302,6 +311,8 @@ static int look(struct history *history, bool quietly)
 		if (service_complete(&survey, history->pids, history->pid_count))
 			result = -ENOMEM;
 	}
+	if (leaves_out_service(history))
+		survey_hide_service(&survey);
 	code = result ? EXIT_TROUBLE : ends_add(&history->ends, &survey, 0, quietly ? NULL : PROGRAM);
 	if (!history->core && !quietly && service_client())
 		ctxd_list(service_client(), CTXD_DEAD, add_dead, history);
@@ -415,6 +426,9 @@ static int take_option(struct history *history, int letter)
 		return duration_parse(optarg, &history->since_ns);
 	case 'U':
 		return duration_parse(optarg, &history->until_ns);
+	case 'a':
+		history->all = true;
+		return 0;
 	case 'p':
 		return add_pid(history, optarg);
 	case 'c':
@@ -463,22 +477,17 @@ static int take_selection(struct history *history, char *const *operands, int co
 static int parse_options(struct history *history, int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"since", required_argument, NULL, 's'},
-		{"until", required_argument, NULL, 'U'},
-		{"pid", required_argument, NULL, 'p'},
-		{"core", required_argument, NULL, 'c'},
-		{"follow", no_argument, NULL, 'f'},
-		{"count", required_argument, NULL, 'n'},
-		{"utc", no_argument, NULL, 'u'},
-		{"no-header", no_argument, NULL, 'N'},
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{"since", required_argument, NULL, 's'}, {"until", required_argument, NULL, 'U'},
+		{"all", no_argument, NULL, 'a'},	 {"pid", required_argument, NULL, 'p'},
+		{"core", required_argument, NULL, 'c'},	 {"follow", no_argument, NULL, 'f'},
+		{"count", required_argument, NULL, 'n'}, {"utc", no_argument, NULL, 'u'},
+		{"no-header", no_argument, NULL, 'N'},	 {"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},	 {NULL, 0, NULL, 0},
 	};
 	int letter;
 
 	optind = 1;
-	while ((letter = next_option(PROGRAM, argc, argv, "s:p:c:fn:uNjh", known)) != -1) {
+	while ((letter = next_option(PROGRAM, argc, argv, "ap:c:fn:uNjh", known)) != -1) {
 		if (letter == 'h') {
 			fputs(help, stdout);
 			return EXIT_OK;

@@ -19,6 +19,7 @@
 #include "duration.h"
 #include "exit_code.h"
 #include "selection.h"
+#include "survey_filter.h"
 #include "terminal.h"
 #include "usage.h"
 #include "users.h"
@@ -36,15 +37,17 @@ static const char help[] =
 	"       ctxtool record [OPTION...] -o FILE -- COMMAND [ARGUMENT...]\n"
 	"Record for a while what contexts, their operations and batches of cancels do, and write it as\n"
 	"a page for a browser, or for Perfetto or OpenTelemetry. Of a command, until it ends. Ctrl-C ends\n"
-	"the recording early; the file is written then, too. SELECTION is an expression as in\n"
-	"\"comm=httpd label=/slow*\": see ctxtool(1). What it selects is kept with all that is below.\n"
+	"the recording early; the file is written then, too. FILE is replaced once it is complete.\n"
+	"SELECTION is an expression as in \"comm=httpd label=/slow*\": see ctxtool(1). What it selects is\n"
+	"kept with all that is below.\n"
 	"\n"
 	"  -o, --output=FILE    where to write; \"-\" is standard output\n"
-	"  -f, --for=TIME       for how long: 5s unless given; 250ms, 1m30s\n"
-	"  -F, --format=FORMAT  html, trace (Perfetto, chrome://tracing) or otlp; without it what FILE ends\n"
+	"      --for=TIME       for how long: 5s unless given; 250ms, 1m30s\n"
+	"      --format=FORMAT  html, trace (Perfetto, chrome://tracing) or otlp; without it what FILE ends\n"
 	"                       with says: .html, .otlp.json, or .json for trace\n"
-	"  -p, --pid=PID        record only this process; may be given several times\n"
-	"  -m, --max=N          keep so many contexts and operations: 1000000 unless given\n"
+	"  -a, --all            record ctxd and ctxd-fleet too\n"
+	"  -p, --pid=PID        record only this process; repeatable\n"
+	"      --max=N          keep so many contexts and operations: 1000000 unless given\n"
 	"  -q, --quiet          print no progress and no summary\n"
 	"  -h, --help           print this text\n"
 	"\n"
@@ -64,7 +67,7 @@ struct options {
 	enum format format;
 	uint64_t for_ns;
 	size_t spans_max;
-	bool quiet, timed;
+	bool quiet, timed, all;
 	pid_t *pids;
 	size_t pid_count;
 	char **command;		     /* NULL: none is started */
@@ -150,6 +153,9 @@ static int take_option(struct options *options, int letter)
 		    options->spans_max > SPANS_MOST)
 			return complain("not a number from 1 to 100000000", optarg);
 		return -1;
+	case 'a':
+		options->all = true;
+		return -1;
 	case 'q':
 		options->quiet = true;
 		return -1;
@@ -179,10 +185,15 @@ static int take_selection(struct options *options, char *const *operands, int co
 static int parse_options(struct options *options, int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"output", required_argument, NULL, 'o'}, {"for", required_argument, NULL, 'f'},
-		{"format", required_argument, NULL, 'F'}, {"pid", required_argument, NULL, 'p'},
-		{"max", required_argument, NULL, 'm'},	  {"quiet", no_argument, NULL, 'q'},
-		{"help", no_argument, NULL, 'h'},	  {NULL, 0, NULL, 0},
+		{"output", required_argument, NULL, 'o'},
+		{"for", required_argument, NULL, 'f'},
+		{"format", required_argument, NULL, 'F'},
+		{"pid", required_argument, NULL, 'p'},
+		{"max", required_argument, NULL, 'm'},
+		{"all", no_argument, NULL, 'a'},
+		{"quiet", no_argument, NULL, 'q'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	int letter, code = -1, dashes;
 
@@ -191,8 +202,7 @@ static int parse_options(struct options *options, int argc, char **argv)
 	if (dashes < argc)
 		options->command = &argv[dashes + 1];
 	optind = 1;
-	while (code < 0 &&
-	       (letter = next_option("ctxtool record", dashes, argv, "o:f:F:p:m:qh", known)) != -1)
+	while (code < 0 && (letter = next_option("ctxtool record", dashes, argv, "o:ap:qh", known)) != -1)
 		code = take_option(options, letter);
 	if (code >= 0)
 		return code;
@@ -282,21 +292,25 @@ static bool is_context_selected(const struct recording *recording, const struct 
 	return selection_matches(data, &facts);
 }
 
-/* A process of which nothing can be selected need not record. */
-static bool is_process_selected(pid_t pid, uid_t uid, const char *comm, void *data)
-{
-	struct selection_facts facts = {
-		.pid = pid, .uid = uid, .comm = comm, .label = "", .user_name = user_name};
-
-	return selection_matches(data, &facts);
-}
-
 /* Whether only processes are asked for. */
 static bool asks_for_processes(const struct selection *selection)
 {
 	struct selection_error error;
 
 	return selection && !selection_check_keys(selection, PROCESS_KEYS, "a process", &error);
+}
+
+/* A process of which nothing can be selected need not record. */
+static bool is_process_wanted(pid_t pid, uid_t uid, const char *comm, void *data)
+{
+	const struct options *options = data;
+	struct selection_facts facts = {
+		.pid = pid, .uid = uid, .comm = comm, .label = "", .user_name = user_name};
+
+	/* What is named by its number, or was started, is meant. */
+	if (!options->all && !options->pid_count && !options->command && is_service_name(comm))
+		return false;
+	return !asks_for_processes(options->selection) || selection_matches(options->selection, &facts);
 }
 
 /* ---- recording */
@@ -429,34 +443,87 @@ static int write_recording(const struct run *run, FILE *to)
 	}
 }
 
-/* Opens FILE, without cutting it, so that one that cannot be written is noticed before the recording. */
-static FILE *open_output(const char *path)
+/* Where a recording goes: to a file beside FILE, which takes its place when it is complete. */
+struct output {
+	FILE *to;
+	char *temporary; /* NULL: a device, a pipe or standard output is written directly */
+};
+
+/* Makes the file beside FILE, with the rights that FILE has or would get. A descriptor or -errno. */
+static int make_temporary(const char *path, const struct stat *existing, struct output *output)
 {
-	if (strcmp(path, "-") == 0)
-		return stdout;
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-	FILE *to = fd < 0 ? NULL : fdopen(fd, "w");
-	if (!to && fd >= 0)
-		close(fd);
-	return to;
+	mode_t mask = umask(0);
+
+	umask(mask);
+	if (asprintf(&output->temporary, "%s.XXXXXX", path) < 0) {
+		output->temporary = NULL;
+		return -ENOMEM;
+	}
+	int fd = mkostemp(output->temporary, O_CLOEXEC);
+	if (fd < 0) {
+		int error = errno;
+
+		free(output->temporary);
+		output->temporary = NULL;
+		return -error;
+	}
+	fchmod(fd, existing ? existing->st_mode & 0777 : 0666 & ~mask);
+	return fd;
 }
 
-static int write_output(const struct run *run, FILE *to)
+/* Before the recording, so that what cannot be written is noticed then. 0 or -errno. */
+static int open_output(const char *path, struct output *output)
 {
 	struct stat status;
-	int result = 0;
+	int fd;
 
-	if (to != stdout && fstat(fileno(to), &status) == 0 && S_ISREG(status.st_mode) &&
-	    ftruncate(fileno(to), 0))
-		result = -errno;
-	if (!result)
-		result = write_recording(run, to);
-	if (fflush(to) || ferror(to))
-		result = result ? result : errno ? -errno : -EIO;
-	return result;
+	*output = (struct output){.to = stdout};
+	if (strcmp(path, "-") == 0)
+		return 0;
+	/* A link is replaced: it may lead to a file of somebody else. */
+	bool exists = lstat(path, &status) == 0;
+	if (exists && S_ISDIR(status.st_mode))
+		return -EISDIR;
+	if (exists && !S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode)) {
+		fd = open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+		fd = fd < 0 ? -errno : fd;
+	} else {
+		fd = make_temporary(path, exists && S_ISREG(status.st_mode) ? &status : NULL, output);
+	}
+	output->to = fd < 0 ? NULL : fdopen(fd, "w");
+	if (!output->to && fd >= 0)
+		close(fd);
+	return fd < 0 ? fd : output->to ? 0 : -ENOMEM;
 }
 
-static void print_summary(const struct run *run)
+/* Without a call of write_output() that succeeded nothing is left, and FILE is what it was. */
+static void close_output(struct output *output)
+{
+	if (output->to && output->to != stdout)
+		fclose(output->to);
+	if (output->temporary)
+		unlink(output->temporary);
+	free(output->temporary);
+	*output = (struct output){0};
+}
+
+static int write_output(const struct run *run, struct output *output)
+{
+	int result = write_recording(run, output->to);
+
+	errno = 0;
+	if (fflush(output->to) || ferror(output->to))
+		result = result ? result : errno ? -errno : -EIO;
+	if (result || !output->temporary)
+		return result;
+	if (rename(output->temporary, run->options->path))
+		return -errno;
+	free(output->temporary);
+	output->temporary = NULL;
+	return 0;
+}
+
+static void print_summary(const struct run *run, bool written)
 {
 	const struct recording *recording = &run->recording;
 	char losses[RECORDED_CAUSE_SIZE], time[16];
@@ -465,7 +532,7 @@ static void print_summary(const struct run *run)
 		fprintf(stderr, "ctxtool record: %s\n", recorded_text(recording, recording->notes[i]));
 	if (recorded_losses(recording, losses)[0])
 		fprintf(stderr, "ctxtool record: not complete: %s\n", losses);
-	if (run->options->quiet)
+	if (run->options->quiet || !written)
 		return;
 	fprintf(stderr, "%s: %zu context%s, %zu operation%s and %zu batch%s of %zu process%s in %s\n",
 		strcmp(run->options->path, "-") == 0 ? "recorded" : run->options->path,
@@ -489,7 +556,7 @@ static int exit_code_of(const struct run *run, int result)
 	return run->recording.process_count ? EXIT_OK : EXIT_NOTHING;
 }
 
-static int run_recording(struct run *run, FILE *to, int argc, char **argv)
+static int run_recording(struct run *run, struct output *output, int argc, char **argv)
 {
 	const struct options *options = run->options;
 	int result = recording_begin(&run->recording, clock_ns(CLOCK_MONOTONIC), options->spans_max);
@@ -498,8 +565,7 @@ static int run_recording(struct run *run, FILE *to, int argc, char **argv)
 		result = describe_run(&run->recording, argc, argv);
 	if (!result)
 		result = collector_begin(&run->collector, &run->recording, options->pids, options->pid_count,
-					 asks_for_processes(options->selection) ? is_process_selected : NULL,
-					 options->selection);
+					 is_process_wanted, (void *)options);
 	if (!result && options->command)
 		result = start_command(run);
 	if (!result)
@@ -512,10 +578,10 @@ static int run_recording(struct run *run, FILE *to, int argc, char **argv)
 		fprintf(stderr, "ctxtool record: %s\n", strerror(-result));
 		return EXIT_TROUBLE;
 	}
-	result = write_output(run, to);
+	result = write_output(run, output);
 	if (result)
 		fprintf(stderr, "ctxtool record: cannot write %s: %s\n", options->path, strerror(-result));
-	print_summary(run);
+	print_summary(run, result == 0);
 	if (!run->recording.process_count)
 		fprintf(stderr, "ctxtool record: no process with contexts was found\n");
 	return exit_code_of(run, result);
@@ -528,17 +594,19 @@ int record_run(int argc, char **argv)
 	int code = parse_options(&options, argc, argv);
 
 	if (code < 0) {
+		struct output output;
+		/* Of a pipe without a reader this waits, until Ctrl-C. */
+		int result = open_output(options.path, &output);
+
 		terminal_catch();
-		FILE *to = open_output(options.path);
-		if (!to) {
+		if (result) {
 			fprintf(stderr, "ctxtool record: cannot write %s: %s\n", options.path,
-				strerror(errno));
+				strerror(-result));
 			code = EXIT_TROUBLE;
 		} else {
-			code = run_recording(&run, to, argc, argv);
-			if (to != stdout)
-				fclose(to);
+			code = run_recording(&run, &output, argc, argv);
 		}
+		close_output(&output);
 	}
 	collector_free(run.collector);
 	recording_free(&run.recording);

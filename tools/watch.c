@@ -18,6 +18,7 @@
 #include "facts.h"
 #include "names.h"
 #include "service.h"
+#include "survey_filter.h"
 #include "usage.h"
 
 #define PROGRAM "ctxtool watch"
@@ -35,7 +36,7 @@ static const char help[] =
 	"withdrawn, and processes that come, go and die, as the service learns it; and the ends of contexts\n"
 	"that are not shared, as in history. Ctrl-C ends it.\n"
 	"\n"
-	"  -a, --all         print also the connections of ctxtool itself\n"
+	"  -a, --all         print also the connections of ctxtool itself, and what ends in ctxd\n"
 	"  -i, --initial     print first what there is now\n"
 	"  -p, --pid=PID     print only events of this process\n"
 	"  -l, --label=TEXT  print only events of contexts with this label\n"
@@ -43,7 +44,6 @@ static const char help[] =
 	"  -n, --count=N     end after N lines\n"
 	"  -j, --json        print JSON, one document on each line\n"
 	"  -h, --help        print this text\n"
-	"\n"
 	"\n" SELECTION_HELP
 	"Exit codes: 0 ended as asked; 2 wrong usage; 4 no service, or the output failed.\n";
 
@@ -315,6 +315,8 @@ static void look_for_processes(struct watching *watching)
 
 	if (survey_tables(&watching->pid, count, &survey))
 		return;
+	if (!watching->all && !watching->pid)
+		survey_hide_service(&survey);
 	ends_add(&watching->ends, &survey, 0, NULL);
 	survey_free(&survey);
 }

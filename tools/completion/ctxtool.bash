@@ -27,7 +27,7 @@ _ctxtool_offer() {
 		((${#candidate} > width)) && width=${#candidate}
 	done
 	COMPREPLY=("${listed[@]}")
-	((${#listed[@]} > 1)) && [[ ${COMP_TYPE:-37} != 37 ]] || return 0
+	((${#listed[@]} > 1)) && [[ ${COMP_TYPE:-37} =~ ^(9|33|63|64)$ ]] || return 0
 	for i in "${!listed[@]}"; do
 		[[ -z ${whats[i]} ]] || printf -v "COMPREPLY[$i]" '%-*s  (%s)' "$width" "${listed[i]}" "${whats[i]}"
 	done
@@ -64,8 +64,6 @@ _ctxtool_values() {
 	--by) _ctxtool_list "$2" "process label user" ;;
 	--theme) _ctxtool_list "$2" "dark light mono" ;;
 	--format) _ctxtool_offer "$2" < <(printf '%s\t\n' html trace otlp) ;;
-	--by) _ctxtool_offer "$2" < <(printf '%s\t\n' process label user) ;;
-	--theme) _ctxtool_offer "$2" < <(printf '%s\t\n' dark light mono) ;;
 	--signal) mapfile -t COMPREPLY < <(compgen -A signal -- "SIG${2#SIG}") ;;
 	*) return 1 ;;
 	esac
@@ -99,7 +97,6 @@ _ctxtool() {
 		-T) option=--theme ;;
 		-c) option=--core ;;
 		-o) [[ $command == record ]] && option=--output ;;
-		-F) [[ $command == record ]] && option=--format ;;
 		esac
 	fi
 	[[ -n $option ]] && _ctxtool_values "$option" "$word" && return
@@ -117,7 +114,7 @@ _ctxtool() {
 		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$word"
 		return
 	fi
-	if [[ $word != -* && $command =~ ^(ls|tree|stats|leaks|top|watch)$ ]]; then
+	if [[ $word != -* && $command =~ ^(ls|tree|stats|leaks|top|watch|record|history)$ ]]; then
 		_ctxtool_offer "$word" < <(_ctxtool_tests)
 	else
 		_ctxtool_offer "$word" < <(_ctxtool_options "$command")

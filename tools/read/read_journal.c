@@ -19,6 +19,9 @@
  * entries. */
 #define CHUNK_ATTEMPTS 4
 #define CHUNK_SIZE_MAX (1u << 20)
+/* When entries of so many bytes were copied, the rest waits for the next call: those of a library take less.
+ */
+#define ENTRIES_SIZE_MAX (16u << 20)
 
 static const size_t header_offsets[JOURNAL_KINDS] = {
 	[JOURNAL_ENDS] = offsetof(struct ctx_table_header, ends),
@@ -137,6 +140,20 @@ static int note_use(struct journal *journal, uint64_t serial)
 	return 0;
 }
 
+/*
+ * Forgets uses that were never given, of which a hostile journal may show others each time: else they would
+ * be kept for ever.
+ */
+static void forget_uses_after(struct journal *journal, uint64_t given)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < journal->recent_count; i++)
+		if (journal->recent[i] <= given)
+			journal->recent[kept++] = journal->recent[i];
+	journal->recent_count = kept;
+}
+
 /* The uses up to serial are settled now: those among them that were not seen are lost. */
 static void settle_uses(struct journal *journal, uint64_t serial)
 {
@@ -240,6 +257,8 @@ static int read_chunk(struct journal *journal, uint32_t index)
 	struct journal_place *place = &journal->places[index];
 	int result;
 
+	if (journal->entry_count * known_sizes[journal->kind] >= ENTRIES_SIZE_MAX)
+		return 0;
 	for (unsigned attempt = 0; attempt < CHUNK_ATTEMPTS; attempt++) {
 		uint64_t serial = atomic_load_explicit(&chunk->serial, memory_order_acquire);
 		uint32_t count = atomic_load_explicit(&chunk->count, memory_order_acquire);
@@ -289,6 +308,7 @@ int journal_read(struct journal *journal)
 		result = read_chunk(journal, i);
 	if (result)
 		return result;
+	forget_uses_after(journal, atomic_load_explicit(&shared->serial, memory_order_acquire));
 	settle_uses(journal, journal->begun ? journal->given : given);
 	journal->given = given;
 	journal->overwritten_ns = atomic_load_explicit(&shared->overwritten_ns, memory_order_relaxed);

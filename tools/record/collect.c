@@ -458,6 +458,11 @@ static int take_end(struct collector *collector, struct collected *collected,
 	if (past->type == CTX_TABLE_END_BATCH) {
 		if (past->time_ns + past->batch.reap_ns < collector->recording->begin_ns)
 			return 0;
+		/* The limit counts batches alone: a process that writes nothing else fills no memory. */
+		if (collector->recording->batch_count >= collector->recording->spans_max) {
+			collector->recording->not_kept++;
+			return 0;
+		}
 		struct recorded_batch *batch = recording_add_batch(collector->recording);
 		if (!batch)
 			return -ENOMEM;

@@ -11,6 +11,12 @@
 #include "names.h"
 #include "terminal.h"
 
+/*
+ * So many ends are kept for each context or operation that may be, of which some end long before they are
+ * freed: a limit for memory only.
+ */
+#define ENDS_PER_SPAN 4u
+
 /* Enlarges an array so that one more entry fits. */
 static int grow_array(void *array, size_t *room, size_t count, size_t entry_size)
 {
@@ -185,6 +191,9 @@ int recording_add_operation(struct recording *recording, const struct recorded_o
 
 int recording_add_end(struct recording *recording, const struct recorded_end *end)
 {
+	/* It adds to a context that is kept, and has no span of its own. */
+	if (recording->end_count / ENDS_PER_SPAN >= recording->spans_max)
+		return 0;
 	if (grow_array(&recording->ends, &recording->end_room, recording->end_count,
 		       sizeof(*recording->ends)))
 		return -ENOMEM;

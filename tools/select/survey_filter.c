@@ -162,9 +162,14 @@ void survey_filter_counted(struct survey *survey, const struct selection *select
 	survey_keep(survey, has_selected_or_counters);
 }
 
+bool is_service_name(const char *comm)
+{
+	return strcmp(comm, "ctxd") == 0 || strcmp(comm, "ctxd-fleet") == 0;
+}
+
 static bool is_no_service(const struct process *process)
 {
-	return strcmp(process->name, "ctxd") != 0 && strcmp(process->name, "ctxd-fleet") != 0;
+	return !is_service_name(process->name);
 }
 
 void survey_hide_service(struct survey *survey)

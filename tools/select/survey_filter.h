@@ -21,7 +21,10 @@ void survey_filter(struct survey *survey, const struct selection *selection, boo
  */
 void survey_filter_counted(struct survey *survey, const struct selection *selection);
 
-/* Takes out the processes of the service, ctxd and ctxd-fleet. */
+/* Whether a program of this name is one of the service, ctxd or ctxd-fleet. */
+bool is_service_name(const char *comm);
+
+/* Takes out the processes of the service. */
 void survey_hide_service(struct survey *survey);
 
 #endif
