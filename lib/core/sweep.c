@@ -65,7 +65,8 @@ static inline bool is_unfinished(uint32_t state)
 
 /* Marks a node because its parent has ended. False: it was done already. It is appended to the sweep's list
  * if somebody waits for it or it has children. */
-static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t end)
+static inline __attribute__((always_inline)) bool mark_node(struct sweep *sweep, struct ctx_context *node,
+							    uint32_t end)
 {
 	uint32_t before = mark_state(node, end);
 
@@ -74,7 +75,7 @@ static bool mark_node(struct sweep *sweep, struct ctx_context *node, uint32_t en
 		return false;
 	}
 	sweep->marked++;
-	if (in_table(node)) {
+	if (__builtin_expect(in_table(node), 1)) {
 		struct ctx_table_context *record = table_context(node->slot);
 		/* Who has claimed it has overwritten the key, and who has not will not any more. */
 		counters_end_in_run(&sweep->ended, __builtin_expect(before & STATE_CLAIMED, 0)

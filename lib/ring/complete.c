@@ -170,23 +170,27 @@ static bool deliver_cancelled(struct ctx_ring *ring, const struct io_uring_cqe *
 	return true;
 }
 
-/* Operations of one stem that came to their final completion one after the other, and are counted together.
+/*
+ * Plain completions of operations of one stem, which are counted together: from the place first in the queue
+ * on. What is not plain is counted by itself, and makes first one more.
  */
 struct finished_run {
 	unsigned stem;
-	unsigned count;
+	unsigned first;
 };
 
-static void end_finished_run(const struct finished_run *run)
+/* end is the place behind the last one. */
+static inline void end_finished_run(const struct finished_run *run, unsigned end)
 {
-	if (run->count)
-		counters_operations_finish(run->stem, run->count, 0);
+	if (end != run->first)
+		counters_operations_finish(run->stem, end - run->first, 0);
 }
 
-static __attribute__((noinline)) void begin_finished_run(struct finished_run *run, unsigned stem)
+static __attribute__((noinline, cold)) void begin_finished_run(struct finished_run *run, unsigned stem,
+							       unsigned first)
 {
-	end_finished_run(run);
-	*run = (struct finished_run){.stem = stem};
+	end_finished_run(run, first);
+	*run = (struct finished_run){.stem = stem, .first = first};
 }
 
 /*
@@ -194,8 +198,10 @@ static __attribute__((noinline)) void begin_finished_run(struct finished_run *ru
  * operation. Takes it out of the queue, in which head is the place behind it. False: it is of another kind,
  * and still in the queue.
  */
-static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cqe *cqe, unsigned *khead,
-				 unsigned head, struct finished_run *run)
+static inline __attribute__((always_inline)) bool deliver_plain(struct ctx_ring *ring,
+								const struct io_uring_cqe *cqe,
+								unsigned *khead, unsigned head,
+								struct finished_run *run, bool recorded)
 {
 	/*
 	 * Without the tag, of an operation, this is the generation and the slot. Of anything else it is
@@ -220,8 +226,9 @@ static inline bool deliver_plain(struct ctx_ring *ring, const struct io_uring_cq
 	group->in_kernel--;
 	ring->ops.in_kernel--;
 	if (__builtin_expect(group->stem != run->stem, 0))
-		begin_finished_run(run, group->stem);
-	run->count++;
+		begin_finished_run(run, group->stem, head - 1);
+	if (recorded)
+		past_write_recorded(ring, slot, completion.res);
 	slot_give_back(ring, note_slot(value), slot, generation);
 	list_unlink(&op->link);
 	memcpy(&op->res, &completion.res, RESULT_SIZE);
@@ -329,27 +336,40 @@ static __attribute__((noinline)) unsigned deliver_with_spill(struct ctx_ring *ri
 	return delivered;
 }
 
-/* Delivers completions in our own queue, which is ready, up to end. Counts into run. */
-static inline unsigned deliver_own_queue(struct ctx_ring *ring, unsigned end, struct finished_run *run)
+/* Delivers ready completions in our own queue. recorded: and writes those of operations to the journal. */
+static inline __attribute__((always_inline)) unsigned deliver_own_queue(struct ctx_ring *ring, unsigned ready,
+									bool recorded)
 {
 	const struct io_uring_cq *const cq = &ring->uring->cq;
 	unsigned *const khead = cq->khead, mask = cq->ring_mask;
 	const struct io_uring_cqe *const cqes = cq->cqes;
-	unsigned first = *khead, head = first;
+	unsigned first = *khead, head = first, end = head + ready;
+	struct finished_run run = {.first = head};
 
-	past_operations_queued(ring, head, end);
 	while (head != end) {
 		const struct io_uring_cqe *cqe = &cqes[head & mask];
-		if (__builtin_expect(!deliver_plain(ring, cqe, khead, head + 1, run), 0))
+		if (__builtin_expect(!deliver_plain(ring, cqe, khead, head + 1, &run, recorded), 0)) {
 			first += 1 - deliver_next(ring, cqe); /* so that head - first is what was delivered */
+			run.first++;
+		}
 		head++;
+		/* In a forked child it is the parent that counts. */
 		if (__builtin_expect(!ring_is_here(ring), 0))
-			break;
+			return head - first;
 		/* A callback drained a context, for which completions went from the queue to the spill. */
-		if (__builtin_expect(*khead != head, 0))
+		if (__builtin_expect(*khead != head, 0)) {
+			end_finished_run(&run, head);
 			return head - first + deliver_with_spill(ring, end - head);
+		}
 	}
+	end_finished_run(&run, head);
 	return head - first;
+}
+
+/* A loop of its own, so that nothing is asked at each operation while nobody records. */
+static __attribute__((noinline)) unsigned deliver_recorded(struct ctx_ring *ring, unsigned ready)
+{
+	return deliver_own_queue(ring, ready, true);
 }
 
 unsigned complete_deliver_queued(struct ctx_ring *ring)
@@ -357,13 +377,10 @@ unsigned complete_deliver_queued(struct ctx_ring *ring)
 	/* In a forked child the queue is the parent's: a function of the program's before may have forked. */
 	unsigned ready = ring->adopted || !ring_is_here(ring) ? 0 : uring_cq_ready(ring->uring);
 	size_t spilled = ring->done.spill.tail - ring->done.spill.head;
-	struct finished_run run = {0};
 
 	if (__builtin_expect(spilled != 0, 0))
 		return deliver_with_spill(ring, spilled + ready);
-	unsigned delivered = deliver_own_queue(ring, *ring->uring->cq.khead + ready, &run);
-	/* In a forked child it is the parent that counts. */
-	if (__builtin_expect(ring_is_here(ring), 1))
-		end_finished_run(&run);
-	return delivered;
+	if (control_is_on() && ready && past_confirm(ring))
+		return deliver_recorded(ring, ready);
+	return deliver_own_queue(ring, ready, false);
 }

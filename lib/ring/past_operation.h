@@ -4,31 +4,47 @@
 #ifndef CTX_PAST_OPERATION_H
 #define CTX_PAST_OPERATION_H
 
+#include <stddef.h>
+#include <string.h>
+
 #include "journal.h"
 #include "ring.h"
 
 /* Writes a batch whose operations have all ended. */
 void past_write_batch(const struct ctx_ring *ring, const struct batch *batch);
 
-/* Writes the operation in slot, which is about to be freed, unless past_write_queued() has. */
-void past_write_operation(struct ctx_ring *ring, struct slot *slot, int result);
+/* Whether somebody records, after control_is_on() has said so. One look at the clock for all that a turn
+ * delivers. */
+bool past_confirm(struct ctx_ring *ring);
 
-static inline void past_operation_ended(struct ctx_ring *ring, struct slot *slot, int result)
+/* The entry is a copy of the record, with the result in the place of seq. */
+_Static_assert(offsetof(struct ctx_table_operation_past, end_ns) == sizeof(struct ctx_table_operation) &&
+		       offsetof(struct ctx_table_operation_past, since_ns) ==
+			       offsetof(struct ctx_table_operation, since_ns),
+	       "what is past is copied");
+
+/* Writes the operation in slot, which is about to be freed, after past_confirm() has said that somebody
+ * records. */
+static inline void past_write_recorded(const struct ctx_ring *ring, const struct slot *slot, int result)
+{
+	if (slot->record == &ring->ops.no_record)
+		return;
+	struct ctx_table_operation_past *entry = journal_begin(TABLE_OPERATIONS_PAST);
+	if (!entry)
+		return;
+	memcpy(entry, (const void *)slot->record, sizeof(*slot->record));
+	entry->result = result;
+	entry->end_ns = ring->done.past_ns;
+	journal_end(TABLE_OPERATIONS_PAST, sizeof(*entry));
+}
+
+/* Writes the operation in slot, which is about to be freed, if somebody records. */
+void past_write_operation(struct ctx_ring *ring, const struct slot *slot, int result);
+
+static inline void past_operation_ended(struct ctx_ring *ring, const struct slot *slot, int result)
 {
 	if (control_is_on())
 		past_write_operation(ring, slot, result);
-}
-
-/*
- * Writes the operations whose plain final completions are in the queue from head to end, before they are
- * delivered. One look for the whole queue, so that nothing is asked at each operation.
- */
-void past_write_queued(struct ctx_ring *ring, unsigned head, unsigned end);
-
-static inline void past_operations_queued(struct ctx_ring *ring, unsigned head, unsigned end)
-{
-	if (control_is_on())
-		past_write_queued(ring, head, end);
 }
 
 /* The time for the records of operations that are submitted. Exact only while somebody records. */

@@ -182,7 +182,7 @@ static inline uint64_t counters_key_of(const struct ctx_table_context *record)
 }
 
 /* Counts a context of another stem or bucket than the run so far. */
-void counters_end_other(struct counters_run *run, uint64_t key);
+void counters_end_other(struct counters_run *run, uint64_t key) __attribute__((cold));
 
 static inline void counters_end_in_run(struct counters_run *run, uint64_t key)
 {
