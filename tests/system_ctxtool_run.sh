@@ -241,7 +241,7 @@ run $ctxtool run --help
 is "help: status" "$status" 0
 has "help" "$out" "Usage: ctxtool run"
 compgen_has() {
-	bash -c 'source tools/completion/ctxtool.bash; COMP_WORDS=(ctxtool "$@"); COMP_CWORD=$#; _ctxtool; printf "%s\n" "${COMPREPLY[@]}"' \
+	PATH=$(dirname "$ctxtool"):$PATH bash -c 'source tools/completion/ctxtool.bash; COMP_WORDS=(ctxtool "$@"); COMP_CWORD=$#; _ctxtool; printf "%s\n" "${COMPREPLY[@]}"' \
 		_ "$@"
 }
 has "completion" "$(compgen_has run --)" "--timeout"

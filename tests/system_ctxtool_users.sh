@@ -79,7 +79,7 @@ nothing() {
 	[[ $out == *"$shown"* ]] || fail "it was ended by another user: $out"
 }
 nothing as_user $stranger
-start watch as_user $stranger "$work/bin/ctxtool" watch --initial
+start watch as_user $stranger "$work/bin/ctxtool" watch --initial --all
 watcher=$started
 await_line "$work/watch.out" "connected.* $watcher ctxtool"
 

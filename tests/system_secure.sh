@@ -62,7 +62,7 @@ socket=CTXD_SOCKET=$work/caller/ctxd.sock
 [[ $(says plain "$socket" CTXRING_TABLE=0) == "secure=0 table=0 connected=1" ]] || fail "the variables do nothing"
 explained="ctxring: ctx_err returned -EINVAL: argument ctx is NULL; called at 0x"
 says plain CTXRING_DEBUG=1 2>"$work/explained" >&2
-grep -q "^$explained[0-9a-f]*, plain+0x" "$work/explained" || fail "CTXRING_DEBUG=1 does nothing: $(<"$work/explained")"
+grep -qx "$explained[0-9a-f]*" "$work/explained" || fail "CTXRING_DEBUG=1 does nothing: $(<"$work/explained")"
 for program in "${programs[@]}"; do
 	says "$program" CTXRING_DEBUG=1 2>"$work/explained" >"$work/out"
 	[[ ! -s $work/explained ]] || fail "$program explains to its caller: $(<"$work/explained")"
