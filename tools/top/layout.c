@@ -6,7 +6,7 @@
 static const struct top_column_spec specs[TOP_COLUMNS] = {
 	[TOP_ID] = {"ID", "PID:SLOT.GENERATION, as in ls", 4, 0, false, false, true},
 	[TOP_PID] = {"PID", "number of the process", 3, 0, true, false, true},
-	[TOP_PROCESS] = {"PROCESS", "name of the process", 7, 15, false, false, true},
+	[TOP_PROCESS] = {"PROCESS", "name of the process", 11, 15, false, false, true},
 	[TOP_LABEL_STEM] = {"LABEL", "what labels have in common: * is for numbers and names in them", 10, 32,
 			    false, false, true},
 	[TOP_USER] = {"USER", "whose the process is", 4, 12, false, false, true},
