@@ -9,7 +9,7 @@
 #include "find.h"
 #include "memory.h"
 #include "node.h"
-#include "past.h"
+#include "past_context.h"
 #include "sweep.h"
 #include "table.h"
 #include "thread.h"

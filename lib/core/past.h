@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Writes to the journals of the table which contexts ended, and, while somebody records, which were freed. */
+/* Writes to the journal of ends with which contexts ends began. */
 #ifndef CTX_PAST_H
 #define CTX_PAST_H
 
@@ -24,14 +24,5 @@ static inline bool past_has_reason(const struct end *end)
 
 /* Whether somebody notices that ctx has ended: other than rings, which write it when they have operations. */
 bool past_has_audience(struct ctx_context *ctx, uint32_t state_before);
-
-/* Writes ctx, which is in the table and about to be freed. */
-void past_write_context(const struct ctx_context *ctx);
-
-static inline void past_context_freed(const struct ctx_context *ctx)
-{
-	if (control_is_on())
-		past_write_context(ctx);
-}
 
 #endif

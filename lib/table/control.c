@@ -22,14 +22,11 @@ static int map_page(int fd)
 
 static int make_memfd(void)
 {
-	struct ctx_control begin = {.magic = CTX_CONTROL_MAGIC};
 	int fd = sys_memfd_create(CTX_CONTROL_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	if (fd < 0)
 		return fd;
 	int result = sys_ftruncate(fd, CTX_CONTROL_SIZE);
-	if (!result && pwrite(fd, &begin, sizeof(begin), 0) != (ssize_t)sizeof(begin))
-		result = -EIO;
 	/* Nobody can take the page away while this process looks at it. */
 	if (!result)
 		result = sys_add_seals(fd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
@@ -51,6 +48,7 @@ void control_make(void)
 		fd = -1;
 	}
 	if (fd >= 0) {
+		control_page.shared.magic = CTX_CONTROL_MAGIC;
 		control_fd = fd;
 		control_file = file_id_of(fd);
 		inherited = false;

@@ -55,6 +55,36 @@ static uint32_t count_of(const struct ctx_table_chunk *chunk)
 	return atomic_load_explicit(&chunk->count, memory_order_relaxed);
 }
 
+/* ---- where they are */
+
+static void attach(struct chunks *chunks, struct ctx_table_header *header, struct ctx_table_journal *layout,
+		   size_t time_offset)
+{
+	*chunks = (struct chunks){
+		.layout = layout,
+		.base = (char *)header + layout->area.offset,
+		.capacity = (CTX_TABLE_CHUNK_SIZE - (uint32_t)sizeof(struct ctx_table_chunk)) /
+			    layout->entry_size,
+		.time_offset = time_offset,
+	};
+}
+
+/* Finds the journals in the table. False: there is no table. Whoever has something to write has a context in
+ * it. With journal_lock held. */
+static bool find_journals(void)
+{
+	struct ctx_table_header *header = table_map.header;
+
+	if (!header || journals[TABLE_ENDS].layout)
+		return header != NULL;
+	attach(&journals[TABLE_ENDS], header, &header->ends, offsetof(struct ctx_table_end, time_ns));
+	attach(&journals[TABLE_CONTEXTS_PAST], header, &header->contexts_past,
+	       offsetof(struct ctx_table_context_past, freed_ns));
+	attach(&journals[TABLE_OPERATIONS_PAST], header, &header->operations_past,
+	       offsetof(struct ctx_table_operation_past, end_ns));
+	return true;
+}
+
 /* ---- chunks, with journal_lock held */
 
 static void append_filled(struct chunks *chunks, uint32_t number)
@@ -206,13 +236,14 @@ void *journal_begin_slow(enum table_journal journal)
 	void *place = NULL;
 
 	lock_acquire(&journal_lock);
+	bool found = find_journals();
 	leave_journal(chunks, writer);
-	if (chunks->layout && own_chunk(chunks, writer)) {
+	if (found && own_chunk(chunks, writer)) {
 		lock_release(&journal_lock);
 		pthread_setspecific(exit_key, journal_writers);
 		return writer->next;
 	}
-	if (chunks->layout)
+	if (found)
 		place = next_shared(chunks);
 	if (!place)
 		lock_release(&journal_lock);
@@ -229,42 +260,19 @@ void journal_end_shared(enum table_journal journal)
 	lock_release(&journal_lock);
 }
 
-/* ---- the table */
+/* ---- fork: the child has no table at first, and its journals are those of the table that it makes */
 
-static void attach(struct chunks *chunks, struct ctx_table_header *header, struct ctx_table_journal *layout,
-		   size_t time_offset)
-{
-	*chunks = (struct chunks){
-		.layout = layout,
-		.base = (char *)header + layout->area.offset,
-		.capacity = (CTX_TABLE_CHUNK_SIZE - (uint32_t)sizeof(struct ctx_table_chunk)) /
-			    layout->entry_size,
-		.time_offset = time_offset,
-	};
-}
-
-void journals_attach(struct ctx_table_header *header)
-{
-	lock_acquire(&journal_lock);
-	attach(&journals[TABLE_ENDS], header, &header->ends, offsetof(struct ctx_table_end, time_ns));
-	attach(&journals[TABLE_CONTEXTS_PAST], header, &header->contexts_past,
-	       offsetof(struct ctx_table_context_past, freed_ns));
-	attach(&journals[TABLE_OPERATIONS_PAST], header, &header->operations_past,
-	       offsetof(struct ctx_table_operation_past, end_ns));
-	lock_release(&journal_lock);
-}
-
-void journals_fork_prepare(void)
+static void fork_prepare(void)
 {
 	lock_acquire(&journal_lock);
 }
 
-void journals_fork_parent(void)
+static void fork_parent(void)
 {
 	lock_release(&journal_lock);
 }
 
-void journals_forget(void)
+static void fork_child(void)
 {
 	journal_lock = (struct lock){0};
 	memset(journals, 0, sizeof(journals));
@@ -274,4 +282,5 @@ void journals_forget(void)
 __attribute__((constructor)) static void prepare_journals(void)
 {
 	exit_key_made = pthread_key_create(&exit_key, leave_journals) == 0;
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }

@@ -69,12 +69,4 @@ static inline void journal_end(enum table_journal journal, uint32_t entry_size)
 	atomic_store_explicit(&writer->chunk->count, ++writer->count, memory_order_release);
 }
 
-/* Tells where the journals are. Called with the table's lock held, before the table is published. */
-void journals_attach(struct ctx_table_header *header);
-/* In a forked child: the journals are the parent's. */
-void journals_forget(void);
-/* Stand around fork(2). */
-void journals_fork_prepare(void);
-void journals_fork_parent(void);
-
 #endif

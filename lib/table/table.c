@@ -8,7 +8,6 @@
 #include "clock.h"
 #include "control.h"
 #include "file_id.h"
-#include "journal.h"
 #include "lock.h"
 #include "sys.h"
 
@@ -169,7 +168,6 @@ static void map_areas(struct ctx_table_header *memory, const struct ctx_table_he
 	table_map.counters[1].stem = CTX_TABLE_STEM_OTHER;
 	atomic_store_explicit(&header->stems.used, CTX_TABLE_STEM_OTHER + 1, memory_order_relaxed);
 	atomic_store_explicit(&header->counters.used, 2, memory_order_relaxed);
-	journals_attach(header);
 	atomic_store_explicit(&header->magic, CTX_TABLE_MAGIC, memory_order_release);
 }
 
@@ -524,12 +522,10 @@ void table_counters_free(const uint16_t slots[CTX_TABLE_STEMS])
 static void fork_prepare(void)
 {
 	lock_acquire(&table_lock);
-	journals_fork_prepare();
 }
 
 static void fork_parent(void)
 {
-	journals_fork_parent();
 	lock_release(&table_lock);
 }
 
@@ -541,7 +537,6 @@ static void fork_child(void)
 	table_fd = -1;
 	table_map = (struct table_map){0};
 	control_forget();
-	journals_forget();
 	table_magazine.count = 0;
 	free_contexts = free_causes = 0;
 	memset(free_runs, 0, sizeof(free_runs));

@@ -123,11 +123,22 @@ static uint64_t entries_of_uses(const struct journal *journal, uint64_t uses)
 	return uses > UINT64_MAX / journal->chunk_entries ? UINT64_MAX : uses * journal->chunk_entries;
 }
 
+/* A use was taken for lost, and is there after all: its thread had no processor between the two stores of
+ * begin_use() in lib/table/journal.c. */
+static void take_back_use(struct journal *journal, uint64_t serial)
+{
+	uint64_t *counted = serial <= journal->settled_first ? &journal->overwritten : &journal->lost;
+
+	*counted -= *counted < journal->chunk_entries ? *counted : journal->chunk_entries;
+}
+
 /* Notes that a use was seen for the first time. 0 or -ENOMEM. */
 static int note_use(struct journal *journal, uint64_t serial)
 {
-	if (serial <= journal->settled)
+	if (serial <= journal->settled) {
+		take_back_use(journal, serial);
 		return 0;
+	}
 	if (journal->recent_count == journal->recent_room) {
 		size_t room = journal->recent_room ? journal->recent_room * 2 : 64;
 		uint64_t *larger = realloc(journal->recent, room * sizeof(*larger));
@@ -176,6 +187,8 @@ static void settle_uses(struct journal *journal, uint64_t serial)
 	else
 		journal->overwritten = missed;
 	journal->settled = serial;
+	if (!journal->begun)
+		journal->settled_first = serial;
 }
 
 /* ---- entries */

@@ -46,7 +46,8 @@ struct journal {
 	uint64_t settled; /* of the uses up to this serial it is decided */
 	uint64_t *recent; /* serials above settled that were seen */
 	size_t recent_count, recent_room;
-	bool begun; /* it was read once */
+	uint64_t settled_first; /* up to where it was decided at the first time */
+	bool begun;		/* it was read once */
 
 	/* What journal_read() found. */
 	void *entries; /* an array of the structures that the kind names */
