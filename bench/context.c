@@ -4,6 +4,7 @@
 #include "bench.h"
 #include "ctxring.h"
 #include "peer.h"
+#include "recording.h"
 
 #include <pthread.h>
 
@@ -11,6 +12,7 @@
 #define HOUR_NS 3600000000000u
 
 static struct peer peer;
+static struct recording recording;
 static struct ctx_context
 	*top; /* the parent of all contexts here; it can be cancelled, as the parent on Go's side can */
 
@@ -250,6 +252,28 @@ static void measure_scaling(void)
 		     "one thread", NULL);
 }
 
+static double run_recorded(unsigned count)
+{
+	recording_begin(&recording);
+	double result = run_cancel(count);
+	recording_end(&recording);
+	return result;
+}
+
+static void measure_recording(void)
+{
+	static const char name[] = "child: create, cancel, release, while recording";
+	static const struct subject subject[] = {{.run = run_cancel, .count = 200000},
+						 {.run = run_recorded, .count = 200000}};
+	const bench_side sides[] = {our_side, our_side};
+	void *data[] = {(void *)(uintptr_t)&subject[0], (void *)(uintptr_t)&subject[1]};
+	if (!bench_wanted(name))
+		return;
+	recording_open(&recording);
+	recording_compare(name, "ns", bench.quick ? 9 : 21, sides, data, &recording);
+	recording_close(&recording);
+}
+
 int main(int count, char **arguments)
 {
 	bench_start("context", count, arguments);
@@ -258,6 +282,7 @@ int main(int count, char **arguments)
 	bench_check(ctx_with_cancel(ctx_background(), "bench", &top), "ctx_with_cancel");
 	for (size_t i = 0; i < sizeof(subjects) / sizeof(*subjects); i++)
 		measure(&subjects[i]);
+	measure_recording();
 	measure_scaling();
 	ctx_finish(top);
 	if (bench.peer)

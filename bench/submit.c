@@ -3,6 +3,7 @@
  */
 #include "ours.h"
 #include "raw.h"
+#include "recording.h"
 
 #define BATCH 32u
 #define BLOCK 4096u
@@ -133,6 +134,48 @@ static void compare(const char *what, enum work work, unsigned setup_flags, bool
 	ours_close(&sides[0].ours);
 }
 
+struct recorded {
+	struct side side;
+	struct recording recording;
+};
+
+static double run_unrecorded(void *data)
+{
+	struct recorded *recorded = data;
+	return run_side(&recorded->side);
+}
+
+static double run_recorded(void *data)
+{
+	struct recorded *recorded = data;
+	recording_begin(&recorded->recording);
+	double result = run_side(&recorded->side);
+	recording_end(&recorded->recording);
+	return result;
+}
+
+/* Compares a ctx ring whose operations are recorded with itself while nobody records. */
+static void compare_recorded(unsigned setup_flags)
+{
+	struct recorded recorded = {.side = {.work = WORK_NOP}};
+	const bench_side run[] = {run_unrecorded, run_recorded};
+	void *data[] = {&recorded, &recorded};
+	char name[64];
+
+	snprintf(name, sizeof(name), "NOP, batch 32, while recording, %s",
+		 setup_flags ? "defer" : "ordinary");
+	if (!bench_wanted(name))
+		return;
+	ours_open(&recorded.side.ours, 64, setup_flags, 0, BATCH);
+	bench_check(ctx_with_cancel(ctx_background(), "work", &recorded.side.ctx), "context");
+	recording_open(&recorded.recording);
+	rounds = 1000;
+	recording_compare(name, "ns/op", bench.quick ? 21 : 61, run, data, &recorded.recording);
+	recording_close(&recorded.recording);
+	ctx_finish(recorded.side.ctx);
+	ours_close(&recorded.side.ours);
+}
+
 int main(int count, char **arguments)
 {
 	static const unsigned flags[] = {LOAD_RING_ORDINARY, LOAD_RING_DEFER};
@@ -146,6 +189,7 @@ int main(int count, char **arguments)
 	load_open(1);
 	for (unsigned r = 0; r < 2; r++) {
 		compare("NOP, batch 32", WORK_NOP, flags[r], false, &nop, 1);
+		compare_recorded(flags[r]);
 		compare("recv/send ping-pong", WORK_PING_PONG, flags[r], false, ping_pong, 2);
 		compare("recv/send ping-pong, deadline", WORK_PING_PONG, flags[r], true, &bounded, 1);
 		compare("4 KiB cached file read, batch 32", WORK_FILE_READ, flags[r], false, &file, 1);
