@@ -104,7 +104,7 @@ eval "$(declare -f real_ctxtool | sed '1s/real_ctxtool/ctxtool/')"
 
 [[ $(of_bash ls --columns = id,la) == id,label ]] || { echo "FAILED: no column is offered"; failed=1; }
 [[ $(of_bash ls state = du) == due ]] || { echo "FAILED: no state is offered"; failed=1; }
-for command in ls stats; do
+for command in ls stats history; do
 	for column in $(_ctxtool_columns $command); do
 		"$ctxtool" $command --columns="$column" --sort="$column" --pid=4194304 >"$work/err" 2>&1
 		[[ $? == 1 ]] || { echo "FAILED: no column of $command is $column: $(<"$work/err")"; failed=1; }
@@ -113,6 +113,8 @@ done
 # The message about a column that does not exist names those that do.
 same "columns" "$("$ctxtool" ls --columns=xxxxxxxxxx 2>&1 | grep -oE '[a-z]+(, [a-z]+)+' | tail -n 1 | tr -d ' ' | tr , '\n' | sort)" \
 	"$(_ctxtool_columns | tr ' ' '\n' | sort)"
+same "columns of history" "$("$ctxtool" history --help | sed -nE 's/^A COLUMN is one of (.*)\.$/\1/p' | tr -d ' ' | tr , '\n' | sort)" \
+	"$(_ctxtool_columns history | tr ' ' '\n' | sort)"
 for key in kind cause op; do
 	while read -r value; do
 		"$ctxtool" ls --pid=4194304 "$key=$value" >"$work/err" 2>&1

@@ -25,6 +25,15 @@ for wrong in --since=soon --pid=x --count=0 "label=" "left<1s"; do
 	run $ctxtool history "$wrong"
 	is "$wrong: status" "$status" 2
 done
+for wrong in --columns=time,hue --sort=-hue "--follow --sort=id" "--json --columns=id" "--json --sort=id"; do
+	# shellcheck disable=SC2086 # several words
+	run $ctxtool history $wrong
+	is "$wrong: status" "$status" 2
+done
+run $ctxtool history -f -s id
+has "--follow with --sort" "$out" "--follow prints ends as they happen: leave out --sort"
+run $ctxtool history -C tim
+has "a column that there is not" "$out" "there is no column 'tim'; did you mean 'time'?"
 run $ctxtool history --pid $$
 is "a process without a table: status" "$status" 1
 
@@ -68,6 +77,27 @@ is_json "$out" || fail "--json: $out"
 has "--json" "$out" '"text":"by hand"'
 has "--json" "$out" '"operations":30'
 [[ $(ends --no-header --utc) == *Z\ * ]] || fail "--utc: $(ends --no-header --utc)"
+
+echo "columns and order"
+start columns $ctxtool history --follow -n 1 -C label,ops,pid --pid="$pid" 'label="GET b"'
+follower=$started
+await_line "$work/columns.out" "LABEL"
+run $ctxtool cancel "$($ctxtool ls --no-header --columns=id --pid "$pid" 'label="GET b"')" --cause "by hand"
+is "cancel: status ($out)" "$status" 0
+ended "$follower"
+is "--follow --columns" "$(tr -s ' ' <"$work/columns.out")" "LABEL OPS PID
+GET b 30 $pid"
+labels() { ends --no-header --columns=label "$@" | tr '\n' ' '; }
+is "no order" "$(labels)" "GET a GET b "
+is "--sort=-time" "$(labels --sort=-time)" "GET b GET a "
+is "--sort of equal lines" "$(labels --sort=ops,user,-pid,state)" "GET a GET b "
+is "--sort by two columns" "$(labels --sort=ops,-label)" "GET b GET a "
+is "-s and --count" "$(labels -s label -n 1)" "GET b "
+for column in time id process user label state ops took cause pid uid site; do
+	is "--sort=$column" "$(labels --sort="$column,label" | wc -w)" 4
+done
+out=$(ends --columns=pid,uid,user,process,state,site | head -n 1 | tr -s ' ')
+is "the headings of other columns" "$out" " PID UID USER PROCESS STATE ENDED AT"
 kill -TERM "$watcher"
 ended "$watcher"
 lacks "watch has no line of ctxtool itself" "$(<"$work/watch.out")" "ctxtool"

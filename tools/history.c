@@ -16,7 +16,7 @@
 
 #include "commands.h"
 #include "duration.h"
-#include "ends.h"
+#include "end_columns.h"
 #include "json.h"
 #include "names.h"
 #include "service.h"
@@ -44,11 +44,14 @@ static const char help[] =
 	"  -c, --core=FILE   read the core file of a dead process instead\n"
 	"  -f, --follow      go on and print ends as they happen, until Ctrl-C\n"
 	"  -n, --count=N     print only the latest N; with --follow end after N lines\n"
+	"  -s, --sort=COLUMN,...  sort by these columns, not by time; -COLUMN is the opposite order\n"
+	"  -C, --columns=COLUMN,...  print these columns\n"
 	"  -u, --utc         print times of the day in UTC\n"
 	"  -N, --no-header   leave out the line of headings\n"
 	"  -j, --json        print JSON; with --follow one document on each line\n"
 	"  -h, --help        print this text\n"
 	"\n"
+	"A COLUMN is one of " END_COLUMN_NAMES ".\n"
 	"SELECTION is as in ls, for example 'label=GET* and cause=deadline'. TIME is as in 30s, 5m or 1h.\n"
 	"Exit codes: 0 some are listed; 1 there are none; 2 wrong usage; 3 something could not be read;\n"
 	"4 no memory, or the output failed.\n";
@@ -61,52 +64,14 @@ struct history {
 	struct selection *selection;
 	uint64_t since_ns, until_ns; /* so long ago; 0: not given */
 	unsigned long count;	     /* 0: all */
+	const char *columns, *sort;  /* NULL: not given */
+	struct layout layout;
 	bool all, follow, utc, no_header, json;
 	struct ends ends;
 	uint64_t printed;
 };
 
 /* ---- printing */
-
-static void print_headings(const struct history *history)
-{
-	if (!history->json && !history->no_header)
-		printf("%s%-12s %-20s %-14s %-10s %-18s %-9s %5s %8s  %s%s\n", colour(COLOUR_BOLD), "TIME",
-		       "ID", "PROCESS", "USER", "LABEL", "STATE", "OPS", "TOOK", "CAUSE",
-		       colour(COLOUR_PLAIN));
-}
-
-/* Pads to a width in characters, which printf(3) counts in bytes. */
-static void print_column(const char *text, size_t width)
-{
-	size_t needed = text_width(text);
-
-	printf("%s%*s ", text, needed < width ? (int)(width - needed) : 0, "");
-}
-
-static void print_line(const struct history *history, const struct past_end *end)
-{
-	char time[40], id[ID_SIZE], text[ESCAPED_SIZE], cause[TEXT_SIZE], by[TEXT_SIZE], took[16] = "-";
-	const struct process *process = &end->process->process;
-	uint32_t state = (uint32_t)-end->entry.end.error & CTX_TABLE_ERRNO;
-
-	print_column(ends_time(&history->ends, end->entry.time_ns, history->utc, time), 12);
-	print_column(ends_id(end, id), 20);
-	print_column(escape(process->name, text, sizeof(text)), 14);
-	print_column(escape(user_name(process->uid), text, sizeof(text)), 10);
-	escape(end->entry.end.label, text, sizeof(text));
-	print_column(text[0] ? text : "-", 18);
-	printf("%s%-9s%s ", colour(state_colour(state)), state_name(state), colour(COLOUR_PLAIN));
-	if (end->batched)
-		printf("%5" PRIu32 " %8s", end->operations, duration_text(end->batch_ns, took));
-	else
-		printf("%5s %8s", "-", "-");
-	printf("  %s, by %s", ends_cause(end, true, cause), ends_by(&history->ends, end, by));
-	if (end->entry.end.below)
-		printf(", with %" PRIu32 " context%s below", end->entry.end.below,
-		       plural(end->entry.end.below));
-	putchar('\n');
-}
 
 static void set_text(json_t *object, const char *key, const char *text)
 {
@@ -172,37 +137,58 @@ static void print_json(const struct history *history, const struct past_end *end
 	json_decref(object);
 }
 
-/* Prints the ends that were made before before_ns and are selected. */
-static void print_ends(struct history *history, uint64_t before_ns)
+/* Sorts the rows and prints them as lines. With heads their headings are printed first. */
+static int print_lines(struct history *history, struct end_row *rows, size_t count, bool heads)
+{
+	int result = layout_sort(&history->layout, rows, count, sizeof(*rows));
+
+	if (result)
+		return result;
+	for (size_t i = 0; i < count; i++)
+		layout_measure(&history->layout, &rows[i]);
+	if (heads && !history->no_header)
+		layout_print_head(&history->layout);
+	for (size_t i = 0; i < count; i++)
+		layout_print(&history->layout, &rows[i]);
+	history->printed += count;
+	return 0;
+}
+
+/*
+ * Prints the ends that were made before before_ns and are selected, and marks them as printed. heads says
+ * whether headings belong before lines. 0 or -ENOMEM.
+ */
+static int print_ends(struct history *history, uint64_t before_ns, bool heads)
 {
 	struct ends *ends = &history->ends;
-	size_t selected = 0, skipped = 0;
+	struct end_row *rows = malloc((ends->count + 1) * sizeof(*rows));
+	size_t count = 0, skipped = 0;
+	int result = 0;
 
+	if (!rows)
+		return -ENOMEM;
 	ends_sort(ends);
-	for (size_t i = 0; i < ends->count && history->count && !history->follow; i++)
-		selected += ends_selected(history->selection, &ends->ends[i]);
-	skipped = history->count && !history->follow && selected > history->count ? selected - history->count
-										  : 0;
 	for (size_t i = 0; i < ends->count; i++) {
 		struct past_end *end = &ends->ends[i];
 
 		if (end->entry.time_ns >= before_ns)
 			continue;
 		end->printed = true;
-		if (!ends_selected(history->selection, end))
-			continue;
-		if (skipped) {
-			skipped--;
-			continue;
-		}
-		if (history->follow && history->count && history->printed == history->count)
-			break;
-		if (history->json)
-			print_json(history, end);
-		else
-			print_line(history, end);
-		history->printed++;
+		if (ends_selected(history->selection, end))
+			rows[count++] = (struct end_row){.ends = ends, .end = end, .utc = history->utc};
 	}
+	/* With --follow the first of them are printed, else the latest. */
+	if (history->count && count > history->count - history->printed) {
+		size_t wanted = history->count - history->printed;
+		skipped = history->follow ? 0 : count - wanted;
+		count = wanted;
+	}
+	if (!history->json)
+		result = print_lines(history, rows + skipped, count, heads);
+	for (size_t i = 0; i < count && history->json; i++, history->printed++)
+		print_json(history, rows[skipped + i].end);
+	free(rows);
+	return result;
 }
 
 /* Says how far back the journals reach that do not reach back to the beginning of what was asked for. */
@@ -362,7 +348,8 @@ static int follow(struct history *history)
 		ends_note_deaths(&history->ends);
 		if (code == EXIT_TROUBLE || ends_read(&history->ends))
 			return EXIT_TROUBLE;
-		print_ends(history, before_ns);
+		if (print_ends(history, before_ns, false))
+			return EXIT_TROUBLE;
 		ends_forget_printed(&history->ends);
 	}
 	return EXIT_OK;
@@ -388,8 +375,10 @@ static int run_history(struct history *history)
 		set_core_clock(history);
 	if (history->json && !history->follow)
 		putchar('[');
-	print_headings(history);
-	print_ends(history, history->follow ? now_ns : UINT64_MAX);
+	if (print_ends(history, history->follow ? now_ns : UINT64_MAX, true)) {
+		fprintf(stderr, PROGRAM ": not enough memory\n");
+		return EXIT_TROUBLE;
+	}
 	if (history->json && !history->follow)
 		puts("]");
 	fflush(stdout);
@@ -422,7 +411,7 @@ static int take_option(struct history *history, int letter)
 	char *end;
 
 	switch (letter) {
-	case 's':
+	case 'S':
 		return duration_parse(optarg, &history->since_ns);
 	case 'U':
 		return duration_parse(optarg, &history->until_ns);
@@ -440,6 +429,12 @@ static int take_option(struct history *history, int letter)
 	case 'n':
 		history->count = strtoul(optarg, &end, 10);
 		return *end || !history->count || optarg[0] == '-' ? -EINVAL : 0;
+	case 's':
+		history->sort = optarg;
+		return 0;
+	case 'C':
+		history->columns = optarg;
+		return 0;
 	case 'u':
 		history->utc = true;
 		return 0;
@@ -473,21 +468,39 @@ static int take_selection(struct history *history, char *const *operands, int co
 	return -1;
 }
 
+/* Chooses the columns and the order. -1: go on; else the exit code. */
+static int choose_columns(struct history *history)
+{
+	char message[TEXT_SIZE];
+
+	if (history->json && (history->columns || history->sort))
+		complain_of_usage(PROGRAM, "--columns and --sort go with lines: leave out --json", NULL);
+	else if (history->follow && history->sort)
+		complain_of_usage(PROGRAM, "--follow prints ends as they happen: leave out --sort", NULL);
+	else if (layout_choose(&history->layout, end_columns, END_COLUMNS_DEFAULT, history->columns,
+			       history->sort, message))
+		complain_of_usage(PROGRAM, message, NULL);
+	else
+		return -1;
+	return EXIT_USAGE;
+}
+
 /* -1: go on; else the exit code. */
 static int parse_options(struct history *history, int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"since", required_argument, NULL, 's'}, {"until", required_argument, NULL, 'U'},
+		{"since", required_argument, NULL, 'S'}, {"until", required_argument, NULL, 'U'},
 		{"all", no_argument, NULL, 'a'},	 {"pid", required_argument, NULL, 'p'},
 		{"core", required_argument, NULL, 'c'},	 {"follow", no_argument, NULL, 'f'},
 		{"count", required_argument, NULL, 'n'}, {"utc", no_argument, NULL, 'u'},
+		{"sort", required_argument, NULL, 's'},	 {"columns", required_argument, NULL, 'C'},
 		{"no-header", no_argument, NULL, 'N'},	 {"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},	 {NULL, 0, NULL, 0},
 	};
 	int letter;
 
 	optind = 1;
-	while ((letter = next_option(PROGRAM, argc, argv, "ap:c:fn:uNjh", known)) != -1) {
+	while ((letter = next_option(PROGRAM, argc, argv, "ap:c:fn:s:C:uNjh", known)) != -1) {
 		if (letter == 'h') {
 			fputs(help, stdout);
 			return EXIT_OK;
@@ -498,14 +511,15 @@ static int parse_options(struct history *history, int argc, char **argv)
 		}
 		if (take_option(history, letter)) {
 			complain_of_usage(PROGRAM,
-					  letter == 's' || letter == 'U' ? "not a time as 30s, 5m or 1h"
+					  letter == 'S' || letter == 'U' ? "not a time as 30s, 5m or 1h"
 					  : letter == 'p'		 ? "not the number of a process"
 									 : "not a whole number from 1",
 					  optarg);
 			return EXIT_USAGE;
 		}
 	}
-	return take_selection(history, argv + optind, argc - optind);
+	int code = choose_columns(history);
+	return code >= 0 ? code : take_selection(history, argv + optind, argc - optind);
 }
 
 int history_run(int argc, char **argv)

@@ -40,11 +40,15 @@ _ctxtool_list() {
 	[[ $1 == *,* ]] && before=${1%,*},
 	mapfile -t COMPREPLY < <(compgen -P "$before" -W "$2" -- "${1##*,}")
 }
-# The columns that stats, or ls and leaks have, for --columns and --sort.
+# The columns that stats, history, or ls and leaks have, for --columns and --sort.
 _ctxtool_columns() {
 	if [[ ${1:-} == stats ]]; then
 		echo process pid user label live begun ended cancelled expired ops ops-begun ops-finished ops-cancelled \
 			age-p50 age-p99 cancel-p50 cancel-p99
+		return
+	fi
+	if [[ ${1:-} == history ]]; then
+		echo time id process user label state ops took cause pid uid site
 		return
 	fi
 	echo id state age left ops user process label cause pid uid kind parent children depth thread site
