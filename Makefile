@@ -148,9 +148,8 @@ HIREDIS_LIBS := $(if $(HIREDIS_MODULES),$(shell $(PKG_CONFIG) --libs $(HIREDIS_M
 # places in the code as object and offset.
 LIBDW_CFLAGS := $(shell $(PKG_CONFIG) --exists libdw 2>/dev/null && echo -DHAVE_LIBDW $$($(PKG_CONFIG) --cflags libdw))
 
-# By libmicrohttpd ctxtool serves metrics. Without it ctxtool stats --listen says that it cannot.
+# By the headers of libmicrohttpd ctxtool serves metrics; the library, too, it loads when it needs it.
 MICROHTTPD_CFLAGS := $(shell $(PKG_CONFIG) --exists libmicrohttpd 2>/dev/null && echo -DHAVE_MICROHTTPD $$($(PKG_CONFIG) --cflags libmicrohttpd))
-MICROHTTPD_LIBS := $(if $(MICROHTTPD_CFLAGS),$(shell $(PKG_CONFIG) --libs libmicrohttpd))
 
 # ---- objects
 
@@ -212,7 +211,7 @@ $(OUT)/ctxring.pc: lib/ctxring.pc.in Makefile include/ctxring.h
 
 # Of the library it needs one internal file besides: the stems of labels.
 $(OUT)/ctxtool: $(TOOL_OBJECTS) $(OUT)/lib/table/stem.o $(STATIC_LIBRARY)
-	$(LINK) $^ -luring -ljansson -lelf $(MICROHTTPD_LIBS) $$($(PKG_CONFIG) --libs ncursesw) -o $@
+	$(LINK) $^ -luring -ljansson -lelf $$($(PKG_CONFIG) --libs ncursesw) -o $@
 
 $(OUT)/ctxd: $(DAEMON_OBJECTS) $(WIRE_OBJECTS) $(STATIC_LIBRARY)
 	$(LINK) $(RUNTIME) $^ -luring $(SYSTEMD_LIBS) -o $@

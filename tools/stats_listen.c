@@ -21,8 +21,20 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "library.h"
 #include "stats.h"
 #include "usage.h"
+
+/* The functions of libmicrohttpd that are used here. */
+#define FOR_EACH_FUNCTION(apply)                                                              \
+	apply(add_response_header) apply(create_response_from_buffer) apply(destroy_response) \
+		apply(get_daemon_info) apply(get_timeout) apply(lookup_connection_value)      \
+			apply(queue_response) apply(run) apply(start_daemon) apply(stop_daemon)
+
+#define DECLARE_POINTER(function) __typeof__(&MHD_##function) function;
+static struct {
+	FOR_EACH_FUNCTION(DECLARE_POINTER)
+} http;
 
 #define ADDRESS_DEFAULT "127.0.0.1"
 #define CONNECTIONS_MAX 64u
@@ -44,6 +56,14 @@ struct exporter {
 	struct MHD_Response *metrics[STATS_FORMATS];
 };
 
+static bool load_library(void)
+{
+#define NAME(function) "MHD_" #function,
+	static const char *const names[] = {FOR_EACH_FUNCTION(NAME)};
+
+	return library_load("libmicrohttpd.so.12", names, sizeof(names) / sizeof(names[0]), &http);
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -57,12 +77,12 @@ static uint64_t now_ns(void)
 /* Takes the text, which malloc(3) made. NULL: no memory. */
 static struct MHD_Response *response_of(char *text, size_t size, const char *type)
 {
-	struct MHD_Response *response = MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE);
+	struct MHD_Response *response = http.create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE);
 
 	if (!response)
 		free(text);
 	else
-		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+		http.add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
 	return response;
 }
 
@@ -77,9 +97,9 @@ static enum MHD_Result send_line(struct MHD_Connection *connection, unsigned sta
 	if (!response)
 		return MHD_NO;
 	if (allow)
-		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
-	result = MHD_queue_response(connection, status, response);
-	MHD_destroy_response(response);
+		http.add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
+	result = http.queue_response(connection, status, response);
+	http.destroy_response(response);
 	return result;
 }
 
@@ -104,7 +124,7 @@ static void discard_metrics(struct exporter *exporter)
 {
 	for (int i = 0; i < STATS_FORMATS; i++) {
 		if (exporter->metrics[i])
-			MHD_destroy_response(exporter->metrics[i]);
+			http.destroy_response(exporter->metrics[i]);
 		exporter->metrics[i] = NULL;
 	}
 }
@@ -181,7 +201,8 @@ static double weight_of(const char *accept, const char *type)
 
 static enum stats_format choose_format(struct MHD_Connection *connection)
 {
-	const char *accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
+	const char *accept =
+		http.lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
 	double openmetrics, plain;
 
 	if (!accept)
@@ -199,8 +220,8 @@ static enum MHD_Result send_metrics(struct exporter *exporter, struct MHD_Connec
 	int result = look(exporter);
 
 	if (!result)
-		return MHD_queue_response(connection, MHD_HTTP_OK,
-					  exporter->metrics[choose_format(connection)]);
+		return http.queue_response(connection, MHD_HTTP_OK,
+					   exporter->metrics[choose_format(connection)]);
 	snprintf(line, sizeof(line), "ctxtool: cannot look for processes: %s\n", strerror(-result));
 	fputs(line, stderr);
 	return send_line(connection, MHD_HTTP_SERVICE_UNAVAILABLE, line, NULL);
@@ -326,12 +347,12 @@ static int open_socket(const char *host, const char *port)
 
 static void run_loop(struct MHD_Daemon *daemon)
 {
-	const union MHD_DaemonInfo *info = MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	const union MHD_DaemonInfo *info = http.get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	MHD_UNSIGNED_LONG_LONG wait_ms;
 
 	do {
-		MHD_run(daemon);
-		if (MHD_get_timeout(daemon, &wait_ms) != MHD_YES || wait_ms > 60000)
+		http.run(daemon);
+		if (http.get_timeout(daemon, &wait_ms) != MHD_YES || wait_ms > 60000)
 			wait_ms = 60000;
 	} while (!terminal_wait_fd_for(info->epoll_fd, (uint64_t)wait_ms * 1000000));
 }
@@ -348,14 +369,19 @@ int stats_listen(const struct view_options *options)
 				  options->listen);
 		return EXIT_USAGE;
 	}
+	if (!load_library()) {
+		fprintf(stderr,
+			"ctxtool stats: --listen needs libmicrohttpd: install the package libmicrohttpd12\n");
+		return EXIT_TROUBLE;
+	}
 	fd = open_socket(host, port);
 	if (fd < 0)
 		return EXIT_TROUBLE;
 	terminal_catch();
-	daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, answer, &exporter, MHD_OPTION_LISTEN_SOCKET,
-				  (MHD_socket)fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
-				  MHD_OPTION_CONNECTION_TIMEOUT, IDLE_MAX_S,
-				  MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_MAX, MHD_OPTION_END);
+	daemon = http.start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, answer, &exporter, MHD_OPTION_LISTEN_SOCKET,
+				   (MHD_socket)fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
+				   MHD_OPTION_CONNECTION_TIMEOUT, IDLE_MAX_S,
+				   MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_MAX, MHD_OPTION_END);
 	if (!daemon) {
 		close(fd);
 		fprintf(stderr, "ctxtool: the HTTP server cannot be started: %s\n", strerror(errno));
@@ -363,7 +389,7 @@ int stats_listen(const struct view_options *options)
 	}
 	print_address(fd);
 	run_loop(daemon);
-	MHD_stop_daemon(daemon);
+	http.stop_daemon(daemon);
 	discard_metrics(&exporter);
 	return EXIT_OK;
 }

@@ -8,9 +8,10 @@
 
 #ifdef HAVE_LIBDW
 
-#include <dlfcn.h>
 #include <elfutils/libdwfl.h>
 #include <gelf.h>
+
+#include "library.h"
 
 struct symbols {
 	Dwfl *dwfl;
@@ -42,23 +43,20 @@ static Dwfl_Callbacks callbacks = {.find_elf = find_no_file, .debuginfo_path = &
 
 static bool load_library(void)
 {
+#define NAME(function) #function,
+	static const char *const names[] = {FOR_EACH_FUNCTION(NAME)};
 	static bool tried, loaded;
 
 	if (tried)
 		return loaded;
 	tried = true;
-	void *library = dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL);
-	if (!library)
+	loaded = library_load("libdw.so.1", names, sizeof(names) / sizeof(names[0]), &libdw);
+	if (!loaded)
 		return false;
-	loaded = true;
-#define FIND_POINTER(function)                                 \
-	*(void **)&libdw.function = dlsym(library, #function); \
-	loaded = loaded && libdw.function;
-	FOR_EACH_FUNCTION(FIND_POINTER)
 	/* Of the callbacks of libdw this one finds files by build id, and asks no server. */
 	callbacks.find_debuginfo = libdw.dwfl_build_id_find_debuginfo;
 	callbacks.section_address = libdw.dwfl_offline_section_address;
-	return loaded;
+	return true;
 }
 
 static void symbols_free(struct symbols *symbols)
