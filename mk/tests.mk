@@ -51,6 +51,10 @@ endif
 ifeq ($(VARIANT),tsan)
 TESTS := $(shell grep -ls TEST_TSAN $(TESTS))
 endif
+# APART=1: of the programs those that run under ThreadSanitizer are left out of the tree of AddressSanitizer.
+ifeq ($(VARIANT)$(APART),asan1)
+TESTS := $(shell grep -Ls TEST_TSAN $(TESTS))
+endif
 TEST_PROGRAMS := $(patsubst tests/%.c,$(OUT)/tests/%,$(TESTS))
 TEST_SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/support/deny_uring.c $(WITHOUT_SUPPORT),$(wildcard tests/support/*.c)))
 SOAK_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/soak/*.c))

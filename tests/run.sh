@@ -5,13 +5,14 @@
 # the top of the tree, with the names of passes as arguments:
 #
 #   normal   tests/check_*.c as they are
-#   asan     under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
+#   asan     under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer; without those of the pass tsan, unless the passes
+#            are named: all passes together are to take less than 20 minutes
 #   tsan     those that say TEST_TSAN, under ThreadSanitizer
 #   denied   with io_uring_setup(2) forbidden by seccomp: ring tests are skipped there
 #   plain    with every optional kernel feature switched off; as in the pass before, without programs that have no rings
 #   faults   tests/check_faults*.c, in the tree of asan: the k-th system call or allocation fails
 #   build    tests/build_*.sh: compilers, installed copy, exports, includes; build_cross.sh, which compiles library and programs for
-#            another machine, only if the passes are named, since all passes together are to take less than 20 minutes
+#            another machine, only if the passes are named
 #   system   tests/system_*.sh: the real programs
 #   kernels  some of tests/check_*.c on Debian 12's own kernel, in a virtual machine: tests/kernels. Where that
 #            cannot be had it says why, and counts nothing.
@@ -25,6 +26,8 @@
 set -u
 cd "$(dirname "$0")/.."
 named=$*
+# Set where all passes run: what runs under ThreadSanitizer does not run under AddressSanitizer, too.
+sanitized_once=$([[ $named ]] || echo 1)
 passes=${*:-normal asan tsan denied plain faults build kernels system soak}
 results=build/results
 parallel=$(nproc)
@@ -164,6 +167,9 @@ run_programs() {
 	# These have no rings: a pass for kernels without one says nothing of them.
 	[[ $1 != denied && $1 != plain ]] || all=$(grep -vE "$ringless" <<<"$all")
 	# tests/build_fuzz.sh runs what these test under AddressSanitizer.
+	[[ $1 != asan || ! $sanitized_once ]] || all=$(for program in $all; do
+		grep -qs TEST_TSAN "tests/${program##*/}.c" || echo "$program"
+	done)
 	[[ $1 != asan ]] || all=$(grep -vE '/check_(carrier|wire|reader|config|forest|fleet_list)$' <<<"$all")
 	long='/check_(fork(_storm)?|denied_calls|park_table|owner|growth|find|engine|bridge_limits|op|op_timeout|fleet|harness|'
 	long+='spawn(_start)?|source.*|blocking(_results)?|service.*|faults(_service|_taskgroup)?)$'
@@ -228,7 +234,7 @@ run_soak() {
 behind=
 run_behind() {
 	chrt --idle --pid 0 $BASHPID 2>/dev/null || renice -n 19 -p $BASHPID >/dev/null
-	runs asan || runs faults && build asan VARIANT=asan TOGETHER=1 tests
+	runs asan || runs faults && build asan VARIANT=asan TOGETHER=1 ${sanitized_once:+APART=1} tests
 	runs tsan && build tsan VARIANT=tsan TOGETHER=1 tests
 	runs soak && build soak_asan VARIANT=asan build/asan/tests/storm build/asan/ctxd
 	runs soak && build soak_tsan VARIANT=tsan build/tsan/tests/storm

@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.." || exit
 rounds=${1:-5}
 shift
 passes=${*:-normal plain asan tsan faults}
+export CTX_TEST_FULL=1
 passed=0 failed=0 skipped=0
 busy=()
 

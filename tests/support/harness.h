@@ -148,7 +148,8 @@ unsigned test_seed(void);
 /* On processors that are emulated, and so slow (tests/kernels). */
 bool test_is_emulated(void);
 
-/* count, or a tenth of it in all passes but the normal one, where the same is done once more, and there. */
+/* How often to do what is random: half of count, or all of it with CTX_TEST_FULL in the environment, as make
+ * check-stress has it; a tenth in all passes but the normal one, where the same is done once more, and there. */
 unsigned test_scaled(unsigned count);
 
 /* Runs function in a forked child; returns its exit status, or 256 plus the signal that killed it. */
