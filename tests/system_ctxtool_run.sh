@@ -84,7 +84,8 @@ run $ctxtool run -t 1ms sleep 10
 is "a millisecond" "$status" 124
 
 echo "nesting"
-run $ctxtool run -t 2 $ctxtool run -r -t 20 sleep 20
+# The outer one only says hello at the deadline: so it is the inner one that ends the command.
+run $ctxtool run -t 2 -s CONT -k 60 $ctxtool run -r -t 20 sleep 20
 is "outer deadline: status" "$status" 124
 has "outer deadline" "$out" "deadline of the run around it"
 run $ctxtool run -r -t 20 sh -c "$ctxtool run -r -t 1 sleep 20; exit 6"
