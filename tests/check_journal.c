@@ -448,7 +448,8 @@ START_TEST(journal_that_claims_much_is_read_in_parts)
 	header = (struct ctx_table_header *)copy;
 	header->operations_past.area.offset = (view.size + 7) / 8 * 8;
 	header->operations_past.area.record_size = CHUNK;
-	header->operations_past.area.count = header->operations_past.area.used = CHUNKS - 1;
+	header->operations_past.area.used = CHUNKS - 1;
+	header->operations_past.area.count = CHUNKS - 1;
 	header->operations_past.serial = CHUNKS;
 	for (unsigned i = 0; i < CHUNKS - 1; i++) {
 		struct ctx_table_chunk *chunk =
