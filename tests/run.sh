@@ -94,10 +94,10 @@ run_one() {
 	tsan) wrapper=(setarch "$(uname -m)" -R) ;;
 	# In the process group of those behind the tests, for which this can take long.
 	build) wrapper=(timeout --foreground 1500) ;;
-	# The first process is not the script, which would be the parent of all that lose theirs.
+	# The first process is not the script, which would be the parent of all that lose theirs. What hangs is named before its end.
 	system)
 		export wait_min=120
-		wrapper=(timeout 600 $apart ${apart:+sh -c '"$0"; exit $?'})
+		wrapper=(timeout 600 $apart ${apart:+sh -c '{ sleep 590; echo "still running:"; ps -e --forest -o pid,etime,args; } & "$0"; exit $?'})
 		;;
 	esac
 	{ time "${wrapper[@]}" "$program" >"$log.log" 2>&1 </dev/null; } 2>"$log.time" || status=$?

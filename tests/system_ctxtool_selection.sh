@@ -29,7 +29,7 @@ for name in one two; do
 	[[ $name == one ]] && one=$started || two=$started
 done
 both="pid=$one,$two"
-published() { [[ $($ctxtool watch --initial --count 2 "$both" 2>/dev/null | grep -c connected) == 2 ]]; }
+published() { [[ $(timeout 30 $ctxtool watch --initial --count 2 "$both" 2>/dev/null | grep -c connected) == 2 ]]; }
 until_true 20 published || fail "the targets are not published"
 
 # Each target has "program" > "conn" > "GET a", "GET b" with 30 receives each; and "twin" twice below "program".
