@@ -150,9 +150,9 @@ static inline struct ctx_table_operation *table_operation(uint32_t slot)
 	return slot && table_map.operations ? &table_map.operations[slot] : NULL;
 }
 
-/* Returns the slot of a stem that is not empty; CTX_TABLE_STEM_OTHER if there is none left. The caller has
- * made a table. */
-uint32_t table_stem_new(const char text[CTX_TABLE_LABEL_SIZE]);
+/* Returns the slot of a stem that is not empty, and gives it one at the first time; CTX_TABLE_STEM_OTHER if
+ * there is none left. The caller has made a table. */
+uint32_t table_stem_slot(const char text[CTX_TABLE_LABEL_SIZE]);
 
 /* Takes a record of counters of this stem, which goes on with what it has counted. 0: there is none. */
 uint32_t table_counters_new(uint32_t stem);
