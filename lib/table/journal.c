@@ -200,7 +200,7 @@ static void leave_journals(void *state)
 static bool own_chunk(struct chunks *chunks, struct journal_writer *writer)
 {
 	struct ctx_table_chunk *chunk =
-		exit_key_made && chunks->owned < chunks->layout->area.count / 2 ? take_chunk(chunks) : NULL;
+		chunks->owned < chunks->layout->area.count / 2 ? take_chunk(chunks) : NULL;
 
 	if (!chunk)
 		return false;
@@ -234,13 +234,14 @@ void *journal_begin_slow(enum table_journal journal)
 	struct chunks *chunks = &journals[journal];
 	struct journal_writer *writer = &journal_writers[journal];
 	void *place = NULL;
+	/* A thread whose end would not be noticed gets no chunk of its own. One that has a chunk is known. */
+	bool known = writer->chunk || (exit_key_made && !pthread_setspecific(exit_key, journal_writers));
 
 	lock_acquire(&journal_lock);
 	bool found = find_journals();
 	leave_journal(chunks, writer);
-	if (found && own_chunk(chunks, writer)) {
+	if (found && known && own_chunk(chunks, writer)) {
 		lock_release(&journal_lock);
-		pthread_setspecific(exit_key, journal_writers);
 		return writer->next;
 	}
 	if (found)

@@ -323,10 +323,18 @@ static void empty_magazine(void *state)
 	lock_release(&table_lock);
 }
 
-void table_keep(void)
+bool table_keep(void)
 {
-	if (exit_key_made)
-		pthread_setspecific(exit_key, &table_magazine);
+	return exit_key_made && !pthread_setspecific(exit_key, &table_magazine);
+}
+
+void table_give_back(uint32_t slot)
+{
+	struct table_magazine single = {.count = 1, .slots = {slot}};
+
+	lock_acquire(&table_lock);
+	release_slots(&single, 0);
+	lock_release(&table_lock);
 }
 
 bool table_refill(void)
@@ -335,20 +343,20 @@ bool table_refill(void)
 
 	if (atomic_load_explicit(&phase, memory_order_relaxed) == ABSENT)
 		return false;
+	/* A thread whose end would not be noticed keeps no slots. */
+	uint32_t wanted = table_keep() ? REFILL : 1;
 	lock_acquire(&table_lock);
 	if (ensure_table()) {
-		while (free_contexts && magazine->count < REFILL) {
+		while (free_contexts && magazine->count < wanted) {
 			magazine->slots[magazine->count++] = free_contexts;
 			free_contexts = table_map.contexts[free_contexts].parent_slot;
 		}
-		uint32_t count = REFILL - magazine->count;
+		uint32_t count = wanted - magazine->count;
 		uint32_t first = count ? extend_area(&table_map.header->contexts, count) : 0;
 		for (uint32_t i = 0; first && i < count; i++)
 			magazine->slots[magazine->count++] = first + count - 1 - i;
 	}
 	unlock_and_announce();
-	if (magazine->count)
-		table_keep();
 	return magazine->count > 0;
 }
 
@@ -357,7 +365,6 @@ void table_spill(void)
 	lock_acquire(&table_lock);
 	release_slots(&table_magazine, TABLE_MAGAZINE_SIZE - REFILL);
 	lock_release(&table_lock);
-	table_keep();
 }
 
 void table_note_identity(uint32_t slot, uint32_t generation, const uint8_t trace[16], const uint8_t sender[8])

@@ -56,8 +56,9 @@ bool table_refill(void);
 /* Makes room in the calling thread's magazine. */
 void table_spill(void);
 /* To be called before the first slot is put into an empty magazine: its slots are then given back when the
- * thread ends. */
-void table_keep(void);
+ * thread ends. False: they would not be, and slots go back by table_give_back(). */
+bool table_keep(void);
+void table_give_back(uint32_t slot);
 
 /* Takes a slot. 0: there is none. */
 static inline uint32_t table_context_new(void)
@@ -81,10 +82,12 @@ static inline void table_context_free(struct ctx_table_context *record, uint32_t
 	struct table_magazine *magazine = &table_magazine;
 
 	atomic_store_explicit(&record->state, 0, memory_order_release);
-	if (__builtin_expect(magazine->count == TABLE_MAGAZINE_SIZE, 0))
+	if (__builtin_expect(magazine->count == TABLE_MAGAZINE_SIZE, 0)) {
 		table_spill();
-	else if (__builtin_expect(!magazine->count, 0))
-		table_keep();
+	} else if (__builtin_expect(!magazine->count, 0) && !table_keep()) {
+		table_give_back(slot);
+		return;
+	}
 	magazine->slots[magazine->count++] = slot;
 }
 
