@@ -188,16 +188,15 @@ static void map_areas(struct ctx_table_header *memory, const struct ctx_table_he
 	madvise(base, layout->file_size, MADV_DONTFORK);
 	madvise(base + PAGE, layout->file_size - PAGE, MADV_DONTDUMP);
 	*header = *layout;
-	table_map = (struct table_map){
-		.header = header,
-		.contexts = (struct ctx_table_context *)(base + layout->contexts.offset),
-		.operations = (struct ctx_table_operation *)(base + layout->operations.offset),
-		.causes = (struct ctx_table_cause *)(base + layout->causes.offset),
-		.rings = (struct ctx_table_ring *)(base + layout->rings.offset),
-		.stems = (struct ctx_table_stem *)(base + layout->stems.offset),
-		.counters = (struct ctx_table_counters *)(base + layout->counters.offset),
-		.identities = (struct ctx_table_identity *)(base + layout->identities.offset),
-	};
+	/* Field by field: other threads may be loading header. */
+	table_map.contexts = (struct ctx_table_context *)(base + layout->contexts.offset);
+	table_map.operations = (struct ctx_table_operation *)(base + layout->operations.offset);
+	table_map.causes = (struct ctx_table_cause *)(base + layout->causes.offset);
+	table_map.rings = (struct ctx_table_ring *)(base + layout->rings.offset);
+	table_map.stems = (struct ctx_table_stem *)(base + layout->stems.offset);
+	table_map.counters = (struct ctx_table_counters *)(base + layout->counters.offset);
+	table_map.identities = (struct ctx_table_identity *)(base + layout->identities.offset);
+	atomic_store_explicit(&table_map.header, header, memory_order_release);
 	table_show_in_dumps(&layout->contexts, 0, DUMP_STEP);
 	table_show_in_dumps(&layout->operations, 0, DUMP_STEP);
 	table_show_in_dumps(&layout->causes, 0, DUMP_STEP);

@@ -25,9 +25,13 @@ struct table_magazine {
 	uint32_t slots[TABLE_MAGAZINE_SIZE];
 };
 
-/* Where the areas are mapped. All NULL without a table, and constant while there is one. */
+/*
+ * Where the areas are mapped. All NULL without a table, and constant while there is one. Who has a context in
+ * the table may read the other fields at once; whoever has none loads header first, whose store publishes
+ * them.
+ */
 struct table_map {
-	struct ctx_table_header *header;
+	struct ctx_table_header *_Atomic header;
 	struct ctx_table_context *contexts;
 	struct ctx_table_operation *operations;
 	struct ctx_table_cause *causes;
