@@ -158,5 +158,11 @@ for command in $commands; do
 			{ echo "FAILED: $command $given is not refused: $(<"$work/err")"; failed=1; }
 	done < <(comm -23 <(sort -u <<<"$all") <(echo "$real"))
 done
+# The manual lists the letters that stand for different options of different commands.
+same "letters with several meanings" \
+	"$(for command in $commands; do $ctxtool "$command" --help | sed -nE "s/^ +-([a-zA-Z]), --([a-z-]+).*/\1 \2 $command/p"; done | sort -u |
+		awk '{ if (!(($1 " " $2) in by)) options[$1]++; by[$1 " " $2] = by[$1 " " $2] " " $3 }
+			END { for (key in by) if (options[substr(key, 1, 1)] > 1) print key by[key] }' | sort)" \
+	"$(sed -nE 's/^\.It Fl (.) Ta Fl -([a-z-]+) Ta Cm (.*)/\1 \2 \3/p' man/ctxtool.1 | sed 's/ ,//g' | sort)"
 [[ $failed == 0 ]] && echo "both completions offer what ctxtool takes, and each command refuses the options of others"
 exit $failed
