@@ -95,14 +95,14 @@ cat >"$work/early.c" <<'END'
 int main(void)
 {
 	struct ctx_context *ctx;
-	ctx_with_cancel(ctx_background(), "early", &ctx);
+	ctx_with_cancel(ctx_background(), "first of all", &ctx);
 	ctx_finish(ctx);
 	poll(NULL, 0, 300);
 }
 END
 ${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -Iinclude "$work/early.c" build/libctxring.a -luring -pthread -o "$work/early" || fail "early does not compile"
 $ctxtool record -q -o "$work/early.json" -- "$work/early" || fail "early: status $?"
-grep -q '"name":"early"' "$work/early.json" || fail "the first context of a command is not recorded"
+grep -q '"name":"first of all"' "$work/early.json" || fail "the first context of a command is not recorded"
 
 # A command that cannot start has the exit code that it has in run, and FILE stays.
 for found in "127 no such program" "126 old.json"; do
