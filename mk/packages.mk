@@ -14,7 +14,7 @@ PACKAGES_CHECK := $(PACKAGES_DEMO) check=check.h clang=clang \
 	g++=g++ strace=strace procps=pgrep libseccomp-dev=seccomp.h mandoc=mandoc \
 	libcurl4-openssl-dev|libcurl4-gnutls-dev=curl/curl.h libsqlite3-dev=sqlite3.h libpq-dev=postgresql/libpq-fe.h \
 	libglib2.0-dev=glib-2.0/glib.h libuv1-dev=uv.h libevent-dev=event2/event.h libc-ares-dev=ares.h \
-	stunnel4=stunnel4 openssl=openssl tmux=tmux python3-jsonschema=/usr/lib/python3/dist-packages/jsonschema/__init__.py \
+	stunnel4=stunnel4 openssl=openssl tmux=tmux zsh=zsh python3-jsonschema=/usr/lib/python3/dist-packages/jsonschema/__init__.py \
 	systemtap-sdt-dev=sys/sdt.h bpftrace=bpftrace \
 	python3-prometheus-client=/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py
 # The compiler of tests/build_cross.sh, and what runs its programs. Without them the test says why it does not run.

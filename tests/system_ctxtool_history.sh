@@ -49,8 +49,8 @@ run $ctxtool history --pid "$pid"
 is "nothing ended yet: status" "$status" 1
 
 echo "live"
-# What either prints first shows that it has read what was there before.
-start watch $ctxtool watch --initial --pid="$pid"
+# Of several processes that are named, each is watched. What either prints first shows that it has read what was there before.
+start watch $ctxtool watch --initial --pid="$pid" --pid=$$
 watcher=$started
 await_line "$work/watch.out" "connected.* $pid tool_target"
 start follow $ctxtool history --follow --count=1 --pid="$pid" "label=GET*"

@@ -88,5 +88,33 @@ status=0
 $ctxtool record -o "$work/command.json" -- $bin/first 2>"$work/err" >"$work/out" || status=$?
 [[ $status == 0 || $status == 1 ]] || fail "a command: status $status: $(<"$work/err")"
 python3 tests/support/check_spans.py trace "$work/command.json" || exit 1
-refused 4 "no such program" -o "$work/x.html" -- "$work/no such program"
+# A command that writes down what it does from its first context on, before anybody can have found its table.
+cat >"$work/early.c" <<'END'
+#include <ctxring.h>
+#include <poll.h>
+int main(void)
+{
+	struct ctx_context *ctx;
+	ctx_with_cancel(ctx_background(), "first of all", &ctx);
+	ctx_finish(ctx);
+	poll(NULL, 0, 300);
+}
+END
+${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -Iinclude "$work/early.c" build/libctxring.a -luring -pthread -o "$work/early" || fail "early does not compile"
+$ctxtool record -q -o "$work/early.json" -- "$work/early" || fail "early: status $?"
+grep -q '"name":"first of all"' "$work/early.json" || fail "the first context of a command is not recorded"
+
+# A command that cannot start has the exit code that it has in run, and FILE stays.
+for found in "127 no such program" "126 old.json"; do
+	refused "${found%% *}" "${found#* }" -o "$work/old.json" -- "$work/${found#* }"
+	[[ $(<"$work/old.json") == before ]] || fail "$found: FILE was replaced"
+done
+
+# A recorder that is killed leaves nothing, where the file system can make files without names.
+if python3 -c 'import os, sys; os.open(sys.argv[1], os.O_TMPFILE | os.O_WRONLY)' "$work" 2>/dev/null; then
+	start killed $ctxtool record -o "$work/killed.json" --for 60s --pid "$$"
+	await_line "$work/killed.err" "recording"
+	leave "$started"
+	[[ -z $(compgen -G "$work/killed.json*") ]] || fail "a recorder that was killed leaves $(compgen -G "$work/killed.json*")"
+fi
 echo "recordings are what was done, and follow the rules of their formats"

@@ -11,7 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arguments.h"
+#include "ending.h"
 #include "facts.h"
+#include "fleet_json.h"
 #include "format.h"
 #include "names.h"
 #include "survey_filter.h"
@@ -60,7 +63,7 @@ static const char help[] =
 
 struct victims {
 	struct victim *list;
-	size_t count;
+	size_t count, room;
 	uint64_t live, selected; /* of a selection: live contexts that were looked at, and those selected */
 };
 
@@ -70,22 +73,6 @@ static int bad_usage(const char *what, const char *value)
 {
 	complain_of_usage("ctxtool cancel", what, value);
 	return EXIT_USAGE;
-}
-
-static bool add_pid(struct cancel_options *options, const char *text)
-{
-	char *end;
-	long pid = strtol(text, &end, 10);
-	pid_t *larger;
-
-	if (end == text || *end || pid <= 0 || pid > INT32_MAX)
-		return false;
-	larger = realloc(options->pids, (options->pid_count + 1) * sizeof(*larger));
-	if (!larger)
-		return false;
-	options->pids = larger;
-	larger[options->pid_count++] = (pid_t)pid;
-	return true;
 }
 
 static bool parse_error(struct cancel_options *options, const char *text)
@@ -118,9 +105,14 @@ static bool parse_wait(struct cancel_options *options, const char *text)
 /* Obeys an option. -1: go on; else the exit code. */
 static int take_option(struct cancel_options *options, int letter)
 {
+	int result;
+
 	switch (letter) {
 	case 'p':
-		return add_pid(options, optarg) ? -1 : bad_usage("not the number of a process", optarg);
+		result = argument_pid(optarg, &options->pids, &options->pid_count);
+		if (result == -ENOMEM)
+			return EXIT_TROUBLE;
+		return result ? bad_usage("not the number of a process", optarg) : -1;
 	case 's':
 		options->subtree = true;
 		return -1;
@@ -204,12 +196,16 @@ static int parse_options(struct cancel_options *options, int argc, char **argv)
 
 static bool add_victim(struct victims *victims, struct victim victim)
 {
-	struct victim *larger = realloc(victims->list, (victims->count + 1) * sizeof(*larger));
+	if (victims->count == victims->room) {
+		size_t room = victims->room ? 2 * victims->room : 16;
+		struct victim *larger = reallocarray(victims->list, room, sizeof(*larger));
 
-	if (!larger)
-		return false;
-	victims->list = larger;
-	larger[victims->count++] = victim;
+		if (!larger)
+			return false;
+		victims->list = larger;
+		victims->room = room;
+	}
+	victims->list[victims->count++] = victim;
 	return true;
 }
 
@@ -326,30 +322,28 @@ static int add_selected(struct victims *victims, const struct cancel_options *op
 			struct process *process)
 {
 	struct snapshot *snapshot = &process->snapshot;
-	/* Of each context whether it ends when those that are selected do. */
-	bool *ending = calloc(snapshot->context_count + 1, sizeof(*ending));
-	int code = ending ? EXIT_OK : EXIT_TROUBLE;
+	int code = EXIT_OK;
 
-	for (uint32_t i = 0; i < snapshot->context_count && code == EXIT_OK; i++) {
-		uint32_t index = snapshot->preorder[i];
-		struct reader_context *context = &snapshot->contexts[index];
-		bool is_selected =
+	for (uint32_t i = 0; i < snapshot->context_count; i++) {
+		struct reader_context *context = &snapshot->contexts[i];
+
+		context->chosen =
 			is_live(context) && selection_matches_context(options->selection, process, context);
-
 		victims->live += is_live(context);
-		victims->selected += is_selected;
-		ending[index] = context->parent != READER_NONE && ending[context->parent] &&
-				context->record.kind != CTX_TABLE_DETACHED;
-		if (!is_selected || ending[index])
-			continue;
-		ending[index] = true;
+		victims->selected += context->chosen;
+	}
+	ending_cover(snapshot);
+	for (uint32_t i = 0; i < snapshot->context_count && code == EXIT_OK; i++) {
+		struct reader_context *context = &snapshot->contexts[snapshot->preorder[i]];
 		const struct target target = {process, context};
+
+		if (!context->chosen || context->covered)
+			continue;
 		if (options->subtree)
 			code = add_children(victims, &target);
 		else if (!add_victim(victims, (struct victim){.process = process, .context = context}))
 			code = EXIT_TROUBLE;
 	}
-	free(ending);
 	return code;
 }
 
@@ -368,40 +362,39 @@ static int add_all_selected(struct victims *victims, const struct cancel_options
 	return EXIT_OK;
 }
 
-/* Whether victim is below other and ends with it. */
-static bool ends_with(const struct victim *victim, const struct victim *other)
-{
-	const struct snapshot *snapshot = &victim->process->snapshot;
-
-	for (uint32_t i = victim->context->parent; i != READER_NONE; i = snapshot->contexts[i].parent) {
-		if (&snapshot->contexts[i] == other->context)
-			return true;
-		if (snapshot->contexts[i].record.kind == CTX_TABLE_DETACHED)
-			return false;
-	}
-	return false;
-}
-
-/* Removes the victims that end with another one. */
-static void remove_covered(struct victims *victims)
+/* Keeps the victims of which keeps() is true. */
+static void keep_victims(struct victims *victims, bool (*keeps)(const struct victim *victim))
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < victims->count; i++) {
-		bool covered = false;
-
-		for (size_t j = 0; j < victims->count && victims->list[i].process && !covered; j++) {
-			const struct victim *other = &victims->list[j];
-			covered = other->process == victims->list[i].process &&
-				  ((j < i && other->context == victims->list[i].context) ||
-				   ends_with(&victims->list[i], other));
-		}
-		victims->list[i].name[0] = covered ? 'x' : '\0';
-	}
 	for (size_t i = 0; i < victims->count; i++)
-		if (!victims->list[i].name[0])
+		if (keeps(&victims->list[i]))
 			victims->list[kept++] = victims->list[i];
 	victims->count = kept;
+}
+
+/* Chooses the context, unless it is chosen already. */
+static bool is_first(const struct victim *victim)
+{
+	if (!victim->process)
+		return true;
+	bool first = !victim->context->chosen;
+	victim->context->chosen = true;
+	return first;
+}
+
+static bool is_uncovered(const struct victim *victim)
+{
+	return !victim->process || !victim->context->covered;
+}
+
+/* Removes the victims that are there twice, or end with another one. One step for each context. */
+static void remove_covered(struct victims *victims, struct survey *survey)
+{
+	keep_victims(victims, is_first);
+	for (size_t i = 0; i < survey->process_count; i++)
+		ending_cover(&survey->processes[i].snapshot);
+	keep_victims(victims, is_uncovered);
 }
 
 static int collect_victims(struct victims *victims, const struct cancel_options *options,
@@ -424,9 +417,9 @@ static int collect_victims(struct victims *victims, const struct cancel_options 
 		worst = code ? EXIT_PARTLY : worst;
 	}
 	if (!options->selection)
-		remove_covered(victims);
+		remove_covered(victims, survey);
 	for (size_t i = 0; i < victims->count; i++)
-		victim_describe(&victims->list[i]);
+		victim_count(&victims->list[i]);
 	if (!victims->count) {
 		if (worst == EXIT_OK)
 			fprintf(stderr, "ctxtool cancel: there is no live context to end\n");
@@ -462,7 +455,7 @@ static bool confirm(const struct victims *victims, const struct cancel_options *
 {
 	const char *why = why_ask(victims, options, whole);
 	uint64_t contexts = 0, operations = 0;
-	char line[16];
+	char line[16], name[VICTIM_NAME_SIZE];
 
 	if (!why || options->yes || options->dry_run)
 		return true;
@@ -471,12 +464,12 @@ static bool confirm(const struct victims *victims, const struct cancel_options *
 		operations += victims->list[i].operations;
 	}
 	for (size_t i = 0; options->selection && i < victims->count && i < LISTED; i++)
-		fprintf(stderr, "  %s\n", victims->list[i].name);
+		fprintf(stderr, "  %s\n", victim_name(&victims->list[i], name));
 	if (options->selection && victims->count > LISTED)
 		fprintf(stderr, "  and %zu more\n", victims->count - LISTED);
 	fprintf(stderr, "%s: %s%s: %lu context%s with %lu operation%s in flight.\n", why,
-		victims->list[0].name, victims->count > 1 ? " and more" : "", (unsigned long)contexts,
-		plural(contexts), (unsigned long)operations, plural(operations));
+		victim_name(&victims->list[0], name), victims->count > 1 ? " and more" : "",
+		(unsigned long)contexts, plural(contexts), (unsigned long)operations, plural(operations));
 	if (!isatty(STDIN_FILENO)) {
 		fprintf(stderr, "ctxtool cancel: standard input is no terminal, so nobody can be asked; give "
 				"--yes\n");
@@ -492,36 +485,19 @@ static bool confirm(const struct victims *victims, const struct cancel_options *
 
 static void print_error(const struct victim *victim, int error)
 {
-	char words[300];
+	char words[300], name[VICTIM_NAME_SIZE];
 
-	if (error == -ENOENT && victim->process && !service_publishes(victim->process->inode))
-		snprintf(words, sizeof(words),
-			 "its process is not published: start it with CTXRING_PUBLISH=1, or have it call "
-			 "ctxd_connect with CTXD_PUBLISH");
-	else if (error == -ENOENT)
-		snprintf(
-			words, sizeof(words),
-			"there is no such context, or this user may not end it: try as root or as its owner");
-	else if (error == -ESTALE)
-		snprintf(words, sizeof(words),
-			 "this id is of an earlier life of the service: look again with ctxtool tree");
-	else if (error == -EALREADY)
-		snprintf(words, sizeof(words), "it has ended already");
-	else if (error == -ENOTSUP)
-		snprintf(words, sizeof(words),
-			 "its process cannot find contexts by id, because it may not call membarrier(2)");
-	else
-		ctxd_explain(error, words, sizeof(words));
-	fprintf(stderr, "ctxtool cancel: %s: %s\n", victim->name, words);
+	fprintf(stderr, "ctxtool cancel: %s: %s\n", victim_name(victim, name),
+		victim_explain(victim, error, words, sizeof(words)));
 }
 
 static json_t *result_json(const struct victim *victim, int result, const struct ctxd_report *report,
 			   bool dry_run)
 {
 	json_t *object = json_object();
-	char name[40];
+	char name[VICTIM_NAME_SIZE];
 
-	json_object_set_new(object, "target", json_string(victim->name));
+	json_object_set_new(object, "target", json_string(victim_name(victim, name)));
 	if (victim->process) {
 		char comm[ESCAPED_SIZE];
 
@@ -535,31 +511,22 @@ static json_t *result_json(const struct victim *victim, int result, const struct
 			    result ? json_string(errno_text(result, name, sizeof(name))) : json_null());
 	json_object_set_new(object, "contexts", json_integer(victim->contexts));
 	json_object_set_new(object, "in_flight", json_integer(victim->operations));
-	json_object_set_new(object, "asked", json_integer(report->asked));
-	json_object_set_new(object, "ended", json_integer(report->ended));
-	json_object_set_new(object, "silent", json_integer(report->silent));
-	json_object_set_new(object, "operations", json_integer(report->operations));
-	json_object_set_new(object, "sqes", json_integer(report->sqes));
-	json_object_set_new(object, "enters", json_integer(report->enters));
-	json_object_set_new(object, "cancelled", json_integer(report->cancelled));
-	json_object_set_new(object, "finished", json_integer(report->finished));
-	json_object_set_new(object, "held", json_integer(report->held));
-	json_object_set_new(object, "submit_ns", json_integer((json_int_t)report->submit_ns));
-	json_object_set_new(object, "reap_ns", json_integer((json_int_t)report->reap_ns));
+	report_json(object, report);
 	return object;
 }
 
 static void print_result(const struct victim *victim, const struct ctxd_report *report,
 			 const struct cancel_options *options)
 {
-	char text[TEXT_SIZE];
+	char text[TEXT_SIZE], name[VICTIM_NAME_SIZE];
 
+	victim_name(victim, name);
 	if (options->dry_run)
-		printf("%s would end: %u context%s with %u operation%s in flight, in %u process%s\n",
-		       victim->name, victim->contexts, plural(victim->contexts), victim->operations,
+		printf("%s would end: %u context%s with %u operation%s in flight, in %u process%s\n", name,
+		       victim->contexts, plural(victim->contexts), victim->operations,
 		       plural(victim->operations), report->asked, report->asked == 1 ? "" : "es");
 	else
-		printf("%s %s\n", victim->name, report_text(report, text, sizeof(text)));
+		printf("%s %s\n", name, report_text(report, text, sizeof(text)));
 }
 
 static int end_all(const struct victims *victims, const struct cancel_options *options)
@@ -609,10 +576,8 @@ static bool has_run(const struct survey *survey)
  * commands. ("?" is a part of many labels.) -1: go on; else the exit code. */
 static int parse_selection(struct cancel_options *options, char *const *operands, int count)
 {
-	struct selection_error error;
 	bool words_only = true;
 	char *text;
-	int result;
 
 	for (int i = 0; i < count; i++)
 		words_only &= selection_is_word(operands[i]) && (options->fleet || !strchr(operands[i], '*'));
@@ -620,51 +585,53 @@ static int parse_selection(struct cancel_options *options, char *const *operands
 		return -1;
 	if (options->fleet)
 		return bad_usage("--fleet ends contexts by their ids, and takes no selection", NULL);
-	text = selection_join(operands, count);
-	result = text ? selection_parse(text, &options->selection, &error) : -ENOMEM;
-	if (result == -EINVAL)
-		selection_complain("ctxtool cancel", text, &error);
-	else if (result)
-		fprintf(stderr, "ctxtool cancel: not enough memory\n");
+	int code = argument_selection("ctxtool cancel", operands, count, SELECTION_ALL_KEYS, "a context",
+				      &options->selection, &text);
 	free(text);
-	return !result ? -1 : result == -EINVAL ? EXIT_USAGE : EXIT_TROUBLE;
+	return code;
+}
+
+/* Returns the exit code. */
+static int cancel_found(const struct cancel_options *options, struct survey *survey, char **operands,
+			int count)
+{
+	struct victims victims = {0};
+
+	if (!service_client() && !has_run(survey)) {
+		service_complain();
+		return EXIT_TROUBLE;
+	}
+	int found = collect_victims(&victims, options, survey, operands, count);
+	if (found == EXIT_OK || found == EXIT_PARTLY) {
+		int code = confirm(&victims, options, count == 0) ? end_all(&victims, options) : EXIT_USAGE;
+		found = code == EXIT_OK ? found : code;
+	}
+	free(victims.list);
+	return found;
 }
 
 int cancel_run(int argc, char **argv)
 {
 	struct cancel_options options = {0};
-	struct victims victims = {0};
 	struct survey survey;
-	int code = parse_options(&options, argc, argv), found;
+	int code = parse_options(&options, argc, argv), result;
 
 	if (code < 0)
 		code = parse_selection(&options, argv + optind, argc - optind);
 	if (code < 0 && options.fleet)
 		code = cancel_fleet(&options, argv + optind, argc - optind);
-	if (code >= 0) {
-		free(options.pids);
-		return code;
-	}
-	service_refresh();
-	if (survey_processes(options.pids, options.pid_count, &survey) ||
-	    service_complete(&survey, options.pids, options.pid_count)) {
-		fprintf(stderr, "ctxtool cancel: not enough memory, or /proc is not mounted\n");
-		return EXIT_TROUBLE;
-	}
-	if (!service_client() && !has_run(&survey)) {
-		service_complain();
+	if (code < 0) {
+		service_refresh();
+		result = survey_processes(options.pids, options.pid_count, &survey);
+		if (!result)
+			result = service_complete(&survey, options.pids, options.pid_count);
+		if (result)
+			fprintf(stderr, "ctxtool cancel: cannot look for processes: %s%s\n",
+				strerror(-result), result == -ENOENT ? " (is /proc mounted?)" : "");
+		code = result ? EXIT_TROUBLE : cancel_found(&options, &survey, argv + optind, argc - optind);
 		survey_free(&survey);
-		free(options.pids);
-		return EXIT_TROUBLE;
 	}
-	found = collect_victims(&victims, &options, &survey, argv + optind, argc - optind);
-	if (found == EXIT_OK || found == EXIT_PARTLY) {
-		code = confirm(&victims, &options, optind == argc) ? end_all(&victims, &options) : EXIT_USAGE;
-		found = code == EXIT_OK ? found : code;
-	}
-	survey_free(&survey);
-	free(victims.list);
 	selection_free(options.selection);
 	free(options.pids);
-	return found;
+	return code;
 }

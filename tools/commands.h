@@ -6,13 +6,12 @@
 #include "view.h"
 
 /* Commands that print what is found in the tables of processes: view_run() in common/view.c runs them. */
-extern const struct view view_ls, view_tree, view_show, view_top, view_stats, view_leaks;
+extern const struct view view_ls, view_tree, view_show, view_top, view_stats, view_leaks, view_history;
 
 /* The others take their command line, argv[0] being the command, and return the exit code. */
 int cancel_run(int argc, char **argv);
 int doctor_run(int argc, char **argv);
 int fleet_run(int argc, char **argv);
-int history_run(int argc, char **argv);
 int last_run(int argc, char **argv);
 int record_run(int argc, char **argv);
 int run_run(int argc, char **argv);

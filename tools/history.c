@@ -4,7 +4,6 @@
  * from the tables that the service keeps, and those in a core file.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -14,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "commands.h"
-#include "duration.h"
 #include "end_columns.h"
 #include "json.h"
 #include "names.h"
@@ -25,9 +24,6 @@
 #include "users.h"
 
 #define PROGRAM "ctxtool history"
-/* How often journals are read, and how often new processes are looked for. */
-#define TICK_NS 200000000u
-#define SURVEY_TICKS 5
 
 static const char help[] =
 	"Usage: ctxtool history [OPTION...] [SELECTION]\n"
@@ -57,16 +53,7 @@ static const char help[] =
 	"4 no memory, or the output failed.\n";
 
 struct history {
-	pid_t *pids;
-	size_t pid_count;
-	const char *core;
-	char *selection_text;
-	struct selection *selection;
-	uint64_t since_ns, until_ns; /* so long ago; 0: not given */
-	unsigned long count;	     /* 0: all */
-	const char *columns, *sort;  /* NULL: not given */
-	struct layout layout;
-	bool all, follow, utc, no_header, json;
+	const struct view_options *options;
 	struct ends ends;
 	uint64_t printed;
 };
@@ -92,8 +79,9 @@ static void print_json(const struct history *history, const struct past_end *end
 	char id[ID_SIZE], time[40], name[32], buffer[TEXT_SIZE];
 	json_t *object = json_object();
 
-	json_object_set_new(object, "time",
-			    json_string(ends_time(&history->ends, entry->time_ns, history->utc, time)));
+	json_object_set_new(
+		object, "time",
+		json_string(ends_time(&history->ends, entry->time_ns, history->options->utc, time)));
 	set_number(object, "time_ns", entry->time_ns);
 	json_object_set_new(object, "wall_ns",
 			    json_integer((json_int_t)(entry->time_ns + (uint64_t)history->ends.wall_ns)));
@@ -128,11 +116,11 @@ static void print_json(const struct history *history, const struct past_end *end
 		set_number(object, "batch_ns", end->batch_ns);
 	else
 		json_object_set_new(object, "batch_ns", json_null());
-	json_object_set_new(object, "dead", json_boolean(end->process->died_ns != 0 || process->is_core));
-	if (!history->follow)
+	json_object_set_new(object, "dead", json_boolean(end->process->died || process->is_core));
+	if (!history->options->follow)
 		fputs(history->printed ? ",\n " : "", stdout);
 	json_dumpf(object, stdout, JSON_COMPACT);
-	if (history->follow)
+	if (history->options->follow)
 		putchar('\n');
 	json_decref(object);
 }
@@ -140,16 +128,17 @@ static void print_json(const struct history *history, const struct past_end *end
 /* Sorts the rows and prints them as lines. With heads their headings are printed first. */
 static int print_lines(struct history *history, struct end_row *rows, size_t count, bool heads)
 {
-	int result = layout_sort(&history->layout, rows, count, sizeof(*rows));
+	struct layout layout = history->options->layout;
+	int result = layout_sort(&layout, rows, count, sizeof(*rows));
 
 	if (result)
 		return result;
 	for (size_t i = 0; i < count; i++)
-		layout_measure(&history->layout, &rows[i]);
-	if (heads && !history->no_header)
-		layout_print_head(&history->layout);
+		layout_measure(&layout, &rows[i]);
+	if (heads && !history->options->no_header)
+		layout_print_head(&layout);
 	for (size_t i = 0; i < count; i++)
-		layout_print(&history->layout, &rows[i]);
+		layout_print(&layout, &rows[i]);
 	history->printed += count;
 	return 0;
 }
@@ -174,18 +163,19 @@ static int print_ends(struct history *history, uint64_t before_ns, bool heads)
 		if (end->entry.time_ns >= before_ns)
 			continue;
 		end->printed = true;
-		if (ends_selected(history->selection, end))
-			rows[count++] = (struct end_row){.ends = ends, .end = end, .utc = history->utc};
+		if (ends_selected(history->options->selection, end))
+			rows[count++] = (struct end_row){&end->process->process, .ends = ends, .end = end,
+							 .utc = history->options->utc};
 	}
 	/* With --follow the first of them are printed, else the latest. */
-	if (history->count && count > history->count - history->printed) {
-		size_t wanted = history->count - history->printed;
-		skipped = history->follow ? 0 : count - wanted;
+	if (history->options->rounds && count > history->options->rounds - history->printed) {
+		size_t wanted = history->options->rounds - history->printed;
+		skipped = history->options->follow ? 0 : count - wanted;
 		count = wanted;
 	}
-	if (!history->json)
+	if (!history->options->json)
 		result = print_lines(history, rows + skipped, count, heads);
-	for (size_t i = 0; i < count && history->json; i++, history->printed++)
+	for (size_t i = 0; i < count && history->options->json; i++, history->printed++)
 		print_json(history, rows[skipped + i].end);
 	free(rows);
 	return result;
@@ -194,9 +184,9 @@ static int print_ends(struct history *history, uint64_t before_ns, bool heads)
 /* Says how far back the journals reach that do not reach back to the beginning of what was asked for. */
 static void print_reach(const struct history *history)
 {
-	for (size_t i = 0; i < history->ends.process_count; i++) {
-		const struct ends_process *process = history->ends.processes[i];
-		uint64_t overwritten_ns = process->journal.overwritten_ns;
+	for (size_t i = 0; i < history->ends.follow.count; i++) {
+		const struct followed *process = history->ends.follow.processes[i];
+		uint64_t overwritten_ns = process->journals[JOURNAL_ENDS].overwritten_ns;
 		char time[40], name[ESCAPED_SIZE];
 
 		if (overwritten_ns && overwritten_ns >= history->ends.since_ns)
@@ -204,46 +194,18 @@ static void print_reach(const struct history *history)
 				PROGRAM
 				": process %d %s: older ends are overwritten: all are kept from %s on\n",
 				(int)process->process.pid, escape(process->process.name, name, sizeof(name)),
-				ends_time(&history->ends, overwritten_ns, history->utc, time));
+				ends_time(&history->ends, overwritten_ns, history->options->utc, time));
 	}
 }
 
 /* ---- looking */
 
-static int print_unreadable(const struct history *history, const struct survey *survey)
-{
-	int code = EXIT_OK;
-
-	for (size_t i = 0; i < survey->unreadable_count; i++) {
-		const struct unreadable *unreadable = &survey->unreadables[i];
-		char name[ESCAPED_SIZE];
-
-		if (history->core)
-			fprintf(stderr, PROGRAM ": %s: %s\n", escape(history->core, name, sizeof(name)),
-				unreadable->reason);
-		else
-			fprintf(stderr, PROGRAM ": process %d %s: %s\n", (int)unreadable->pid,
-				escape(unreadable->name, name, sizeof(name)), unreadable->reason);
-		if (!unreadable->missing)
-			code = EXIT_PARTLY;
-		else if (code == EXIT_OK)
-			code = EXIT_NOTHING;
-	}
-	return code;
-}
-
 /* What is named by its number is meant. */
 static bool leaves_out_service(const struct history *history)
 {
-	return !history->all && !history->core && !history->pid_count;
-}
+	const struct view_options *options = history->options;
 
-static bool is_asked_for(const struct history *history, pid_t pid)
-{
-	for (size_t i = 0; i < history->pid_count; i++)
-		if (history->pids[i] == pid)
-			return true;
-	return !history->pid_count;
+	return !options->all && !options->core && !options->pid_count;
 }
 
 /* A dead process of which the service keeps the table. */
@@ -254,28 +216,25 @@ static int add_dead(const struct ctxd_entry *listed, void *data)
 	struct ctxd_entry entry;
 	int fd;
 
-	if (!is_asked_for(history, listed->pid) ||
+	if (!is_pid_wanted(listed->pid, history->options->pids, history->options->pid_count) ||
 	    (leaves_out_service(history) && is_service_name(listed->process)) ||
 	    ctxd_table(service_client(), CTXD_DEAD, listed->pid, &entry, &fd))
 		return 0;
 	int result = survey_add_table(&survey, fd, listed->pid, listed->uid, listed->process);
 	close(fd);
 	if (!result)
-		ends_add(&history->ends, &survey, listed->ended_ns ? listed->ended_ns : 1, PROGRAM);
+		ends_add(&history->ends, &survey, true, PROGRAM);
 	survey_free(&survey);
 	return result;
 }
 
-/* Drops from a survey what was named, is not there any more, and was found among the dead. */
+/* Removes from a survey what was named, is not there any more, and was found among the dead. */
 static void remove_found(const struct history *history, struct survey *survey)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < survey->unreadable_count; i++) {
-		bool found = false;
-		for (size_t j = 0; j < history->ends.process_count && !found; j++)
-			found = history->ends.processes[j]->process.pid == survey->unreadables[i].pid;
-		if (!found)
+		if (!follow_find(&history->ends.follow, survey->unreadables[i].pid))
 			survey->unreadables[kept++] = survey->unreadables[i];
 	}
 	survey->unreadable_count = kept;
@@ -284,27 +243,29 @@ static void remove_found(const struct history *history, struct survey *survey)
 /* Takes the processes that are there. Returns the exit code. */
 static int look(struct history *history, bool quietly)
 {
+	const struct view_options *options = history->options;
 	struct survey survey;
-	int code, result = history->core ? survey_core_table(history->core, &survey)
-					 : survey_tables(history->pids, history->pid_count, &survey);
+	int code, result = options->core ? survey_core_table(options->core, &survey)
+					 : survey_tables(options->pids, options->pid_count, &survey);
 
 	if (result) {
 		fprintf(stderr, PROGRAM ": cannot look for processes: %s\n", strerror(-result));
 		return EXIT_TROUBLE;
 	}
-	if (!history->core) {
+	if (!options->core) {
 		service_refresh();
-		if (service_complete(&survey, history->pids, history->pid_count))
-			result = -ENOMEM;
+		result = service_complete(&survey, options->pids, options->pid_count);
 	}
 	if (leaves_out_service(history))
 		survey_hide_service(&survey);
-	code = result ? EXIT_TROUBLE : ends_add(&history->ends, &survey, 0, quietly ? NULL : PROGRAM);
-	if (!history->core && !quietly && service_client())
+	code = result ? EXIT_TROUBLE : ends_add(&history->ends, &survey, false, quietly ? NULL : PROGRAM);
+	if (code == EXIT_TROUBLE)
+		fprintf(stderr, PROGRAM ": not enough memory\n");
+	if (!options->core && !quietly && service_client())
 		ctxd_list(service_client(), CTXD_DEAD, add_dead, history);
 	if (!quietly) {
 		remove_found(history, &survey);
-		int complaint = print_unreadable(history, &survey);
+		int complaint = view_print_unreadable(options, &survey);
 		code = code > complaint ? code : complaint;
 	}
 	survey_free(&survey);
@@ -323,215 +284,107 @@ static void set_core_clock(struct history *history)
 	for (size_t i = 0; i < history->ends.count; i++)
 		if (history->ends.ends[i].entry.time_ns > latest_ns)
 			latest_ns = history->ends.ends[i].entry.time_ns;
-	if (stat(history->core, &status))
+	if (stat(history->options->core, &status))
 		return;
 	int64_t written_ns = (int64_t)status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec;
 	if (latest_ns > ends_now_ns() || (int64_t)latest_ns + history->ends.wall_ns > written_ns + 1000000000)
 		history->ends.wall_ns = written_ns - (int64_t)latest_ns;
 }
 
-/* An end is printed a tick after it was read, when its batches have been written, too. */
-static int follow(struct history *history)
+static int look_again(void *history)
 {
-	int code = EXIT_OK;
-
-	terminal_catch();
-	for (unsigned tick = 1; !(history->count && history->printed >= history->count); tick++) {
-		uint64_t before_ns = ends_now_ns();
-
-		if (fflush(stdout) || ferror(stdout))
-			return EXIT_TROUBLE;
-		if (terminal_pause(TICK_NS))
-			break;
-		if (tick % SURVEY_TICKS == 0)
-			code = look(history, true);
-		ends_note_deaths(&history->ends);
-		if (code == EXIT_TROUBLE || ends_read(&history->ends))
-			return EXIT_TROUBLE;
-		if (print_ends(history, before_ns, false))
-			return EXIT_TROUBLE;
-		ends_forget_printed(&history->ends);
-	}
-	return EXIT_OK;
+	return look(history, true) == EXIT_TROUBLE ? -EIO : 0;
 }
 
-static int run_history(struct history *history)
+static bool is_complete(const struct history *history)
 {
-	uint64_t now_ns;
-	int code;
+	return history->options->rounds && history->printed >= history->options->rounds;
+}
 
-	ends_init(&history->ends);
-	now_ns = ends_now_ns();
-	if (history->since_ns)
-		history->ends.since_ns = now_ns > history->since_ns ? now_ns - history->since_ns : 0;
-	if (history->until_ns)
-		history->ends.until_ns = now_ns > history->until_ns ? now_ns - history->until_ns : 0;
-	code = look(history, false);
-	if (code == EXIT_TROUBLE || ends_read(&history->ends)) {
-		fprintf(stderr, PROGRAM ": not enough memory\n");
-		return EXIT_TROUBLE;
+static int follow(struct history *history)
+{
+	struct ends *ends = &history->ends;
+	int result = 0;
+
+	terminal_catch();
+	while (!result && !is_complete(history)) {
+		/* main() says so. */
+		if (fflush(stdout) || ferror(stdout))
+			return EXIT_OK;
+		if (terminal_pause(ends_wait_ns(ends)))
+			break;
+		result = ends_tick(ends, look_again, history);
+		if (!result)
+			result = print_ends(history, ends->complete_ns, false);
+		ends_forget_printed(ends);
 	}
-	if (history->core)
+	if (result == -ENOMEM)
+		fprintf(stderr, PROGRAM ": not enough memory\n");
+	return result ? EXIT_TROUBLE : EXIT_OK;
+}
+
+/* Prints what has ended until now. Returns the exit code. */
+static int print_past(struct history *history)
+{
+	const struct view_options *options = history->options;
+	bool is_list = options->json && !options->follow;
+	int code = look(history, false), result;
+
+	if (code == EXIT_TROUBLE)
+		return code;
+	result = ends_read(&history->ends);
+	if (options->core)
 		set_core_clock(history);
-	if (history->json && !history->follow)
+	if (is_list)
 		putchar('[');
-	if (print_ends(history, history->follow ? now_ns : UINT64_MAX, true)) {
-		fprintf(stderr, PROGRAM ": not enough memory\n");
-		return EXIT_TROUBLE;
-	}
-	if (history->json && !history->follow)
+	if (!result)
+		result = print_ends(history, options->follow ? history->ends.read_ns : UINT64_MAX, true);
+	if (is_list)
 		puts("]");
 	fflush(stdout);
-	print_reach(history);
-	if (history->follow && !history->core) {
-		ends_forget_printed(&history->ends);
-		return follow(history);
+	if (result) {
+		fprintf(stderr, PROGRAM ": not enough memory\n");
+		return EXIT_TROUBLE;
 	}
+	print_reach(history);
 	return code ? code : history->printed ? EXIT_OK : EXIT_NOTHING;
 }
 
-/* ---- the command line */
-
-static int add_pid(struct history *history, const char *text)
+static int run_history(const struct view_options *options)
 {
-	char *end;
-	long pid = strtol(text, &end, 10);
-	pid_t *larger = realloc(history->pids, (history->pid_count + 1) * sizeof(*larger));
+	struct history history = {.options = options};
+	uint64_t now_ns;
+	int code;
 
-	if (!larger)
-		return -ENOMEM;
-	history->pids = larger;
-	larger[history->pid_count] = (pid_t)pid;
-	history->pid_count += is_asked_for(history, (pid_t)pid) && history->pid_count ? 0 : 1;
-	return end == text || *end || pid <= 0 || pid > INT32_MAX ? -EINVAL : 0;
-}
-
-static int take_option(struct history *history, int letter)
-{
-	char *end;
-
-	switch (letter) {
-	case 'S':
-		return duration_parse(optarg, &history->since_ns);
-	case 'U':
-		return duration_parse(optarg, &history->until_ns);
-	case 'a':
-		history->all = true;
-		return 0;
-	case 'p':
-		return add_pid(history, optarg);
-	case 'c':
-		history->core = optarg;
-		return 0;
-	case 'f':
-		history->follow = true;
-		return 0;
-	case 'n':
-		history->count = strtoul(optarg, &end, 10);
-		return *end || !history->count || optarg[0] == '-' ? -EINVAL : 0;
-	case 's':
-		history->sort = optarg;
-		return 0;
-	case 'C':
-		history->columns = optarg;
-		return 0;
-	case 'u':
-		history->utc = true;
-		return 0;
-	case 'N':
-		history->no_header = true;
-		return 0;
-	default:
-		history->json = true;
-		return 0;
+	ends_init(&history.ends);
+	now_ns = history.ends.read_ns;
+	if (options->since_ns)
+		history.ends.since_ns = now_ns > options->since_ns ? now_ns - options->since_ns : 0;
+	if (options->until_ns)
+		history.ends.until_ns = now_ns > options->until_ns ? now_ns - options->until_ns : 0;
+	code = print_past(&history);
+	if (code != EXIT_TROUBLE && options->follow && !options->core) {
+		ends_forget_printed(&history.ends);
+		code = follow(&history);
 	}
+	ends_free(&history.ends);
+	return code;
 }
 
-static int take_selection(struct history *history, char *const *operands, int count)
+static int check_history(const struct view_options *options)
 {
-	struct selection_error error;
-
-	if (!count)
+	if (!options->follow || !options->sort)
 		return -1;
-	history->selection_text = selection_join(operands, count);
-	int result = history->selection_text
-			     ? selection_parse(history->selection_text, &history->selection, &error)
-			     : -ENOMEM;
-	if (!result)
-		result = selection_check_keys(history->selection, ENDS_SELECTION_KEYS, "an end", &error);
-	if (result == -ENOMEM)
-		return EXIT_TROUBLE;
-	if (result) {
-		selection_complain(PROGRAM, history->selection_text, &error);
-		return EXIT_USAGE;
-	}
-	return -1;
-}
-
-/* Chooses the columns and the order. -1: go on; else the exit code. */
-static int choose_columns(struct history *history)
-{
-	char message[TEXT_SIZE];
-
-	if (history->json && (history->columns || history->sort))
-		complain_of_usage(PROGRAM, "--columns and --sort go with lines: leave out --json", NULL);
-	else if (history->follow && history->sort)
-		complain_of_usage(PROGRAM, "--follow prints ends as they happen: leave out --sort", NULL);
-	else if (layout_choose(&history->layout, end_columns, END_COLUMNS_DEFAULT, history->columns,
-			       history->sort, message))
-		complain_of_usage(PROGRAM, message, NULL);
-	else
-		return -1;
+	complain_of_usage(PROGRAM, "--follow prints ends as they happen: leave out --sort", NULL);
 	return EXIT_USAGE;
 }
 
-/* -1: go on; else the exit code. */
-static int parse_options(struct history *history, int argc, char **argv)
-{
-	static const struct option known[] = {
-		{"since", required_argument, NULL, 'S'}, {"until", required_argument, NULL, 'U'},
-		{"all", no_argument, NULL, 'a'},	 {"pid", required_argument, NULL, 'p'},
-		{"core", required_argument, NULL, 'c'},	 {"follow", no_argument, NULL, 'f'},
-		{"count", required_argument, NULL, 'n'}, {"utc", no_argument, NULL, 'u'},
-		{"sort", required_argument, NULL, 's'},	 {"columns", required_argument, NULL, 'C'},
-		{"no-header", no_argument, NULL, 'N'},	 {"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},	 {NULL, 0, NULL, 0},
-	};
-	int letter;
-
-	optind = 1;
-	while ((letter = next_option(PROGRAM, argc, argv, "ap:c:fn:s:C:uNjh", known)) != -1) {
-		if (letter == 'h') {
-			fputs(help, stdout);
-			return EXIT_OK;
-		}
-		if (letter == '?') {
-			fprintf(stderr, "Try '" PROGRAM " --help'.\n");
-			return EXIT_USAGE;
-		}
-		if (take_option(history, letter)) {
-			complain_of_usage(PROGRAM,
-					  letter == 'S' || letter == 'U' ? "not a time as 30s, 5m or 1h"
-					  : letter == 'p'		 ? "not the number of a process"
-									 : "not a whole number from 1",
-					  optarg);
-			return EXIT_USAGE;
-		}
-	}
-	int code = choose_columns(history);
-	return code >= 0 ? code : take_selection(history, argv + optind, argc - optind);
-}
-
-int history_run(int argc, char **argv)
-{
-	struct history history = {0};
-	int code = parse_options(&history, argc, argv);
-
-	if (code < 0)
-		code = run_history(&history);
-	ends_free(&history.ends);
-	selection_free(history.selection);
-	free(history.selection_text);
-	free(history.pids);
-	return code;
-}
+const struct view view_history = {.name = "history",
+				  .help = help,
+				  .letters = "\1\2apcfnsCuNjh",
+				  .columns = end_columns,
+				  .default_columns = END_COLUMNS_DEFAULT,
+				  .selection_keys = ENDS_SELECTION_KEYS,
+				  .selection_of = "an end",
+				  .check = check_history,
+				  .run = run_history};

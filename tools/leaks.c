@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "context_columns.h"
 #include "json.h"
+#include "users.h"
 
 #define OLDER_DEFAULT_NS 60000000000u
 
@@ -46,16 +47,6 @@ static void keep_old(struct context_rows *rows, uint64_t older_ns)
 	rows->count = count;
 }
 
-static uint32_t count_children(const struct context_row *leak)
-{
-	uint32_t count = 0;
-
-	for (uint32_t i = leak->context->first_child; i != READER_NONE;
-	     i = leak->process->snapshot.contexts[i].next_sibling)
-		count++;
-	return count;
-}
-
 static void print_json(const struct context_row *leak, bool first)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], quoted[ESCAPED_SIZE], site[320] = "";
@@ -67,10 +58,10 @@ static void print_json(const struct context_row *leak, bool first)
 	       "\"label\": \"%s\", \"age_ns\": %" PRIu64 ", \"children\": %" PRIu32
 	       ", \"operations\": %" PRIu32 ", \"site\": \"%s\", \"site_name\": ",
 	       first ? "" : ",\n ", format_id(leak->process, leak->context, id), (int)leak->process->pid,
-	       json_quote(leak->comm, comm, sizeof(comm)), (unsigned)leak->process->uid,
-	       json_quote(leak->user, user, sizeof(user)),
+	       json_text(leak->process->name, comm, sizeof(comm)), (unsigned)leak->process->uid,
+	       json_text(user_name(leak->process->uid), user, sizeof(user)),
 	       json_text(leak->context->record.label, label, sizeof(label)),
-	       age_ns(leak->process, leak->context->record.created_ns), count_children(leak),
+	       age_ns(leak->process, leak->context->record.created_ns), context_row_children(leak),
 	       leak->context->operation_count, json_quote(site, quoted, sizeof(quoted)));
 	json_t *name = site_name_json(leak->process, leak->context->record.site);
 	json_dumpf(name, stdout, 0);

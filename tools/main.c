@@ -25,7 +25,7 @@ static const struct command commands[] = {
 	{"stats", "print sums, also as OpenMetrics text", &view_stats, NULL},
 	{"leaks", "list live contexts that are old, with the place that made them", &view_leaks, NULL},
 	{"record", "write down for a while what happens, as a picture", NULL, record_run},
-	{"history", "list what ended lately, why and by whom", NULL, history_run},
+	{"history", "list what ended lately, why and by whom", &view_history, NULL},
 	{"last", "show what a process was doing when it died", NULL, last_run},
 	{"fleet", "list the hosts of the fleet, and how they are reached", NULL, fleet_run},
 	{"cancel", "end contexts and what is in flight under them", NULL, cancel_run},

@@ -9,17 +9,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "collect.h"
 #include "commands.h"
 #include "duration.h"
 #include "exit_code.h"
+#include "output.h"
 #include "selection.h"
 #include "survey_filter.h"
+#include "table_format.h"
 #include "terminal.h"
 #include "usage.h"
 #include "users.h"
@@ -28,8 +30,19 @@
 #define FOR_DEFAULT_NS 5000000000u
 #define SPANS_DEFAULT 1000000u
 #define SPANS_MOST 100000000u
-/* How often a command that was started is looked at: its contexts are recorded once it has made its table. */
-#define COMMAND_LOOK_NS 3000000u
+/*
+ * How often a command that was started is looked at until it has made its table: a short one may make it and
+ * end at once. What it does until it is found it writes down by itself, see CTX_CONTROL_VARIABLE.
+ */
+#define COMMAND_LOOK_NS 1000000u
+#define COMMAND_LOOK_LATER_NS 20000000u
+#define COMMAND_LATER_NS 200000000u
+/* The clock of the ends of contexts may be so far behind: the recording of a command begins before it starts.
+ */
+#define CLOCK_LAG_NS 10000000u
+/* The exit codes of run and timeout(1) for a command that cannot be executed, or is not there. */
+#define EXIT_NOT_EXECUTED 126
+#define EXIT_NOT_FOUND 127
 #define PROGRESS_NS 200000000u
 
 static const char help[] =
@@ -52,8 +65,8 @@ static const char help[] =
 	"  -h, --help           print this text\n"
 	"\n"
 	"Exit codes: 0 recorded; 1 there was nothing to record; 2 wrong usage; 3 a process could not be\n"
-	"recorded, or something was lost, and is named on standard error; 4 no memory, or FILE or COMMAND\n"
-	"failed.\n";
+	"recorded, or something was lost, and is named on standard error; 4 no memory, or FILE cannot be\n"
+	"written; 126 COMMAND cannot be executed; 127 there is no such COMMAND.\n";
 
 enum format {
 	FORMAT_NONE,
@@ -66,12 +79,13 @@ struct options {
 	const char *path;
 	enum format format;
 	uint64_t for_ns;
-	size_t spans_max;
+	unsigned long spans_max;
 	bool quiet, timed, all;
 	pid_t *pids;
 	size_t pid_count;
 	char **command;		     /* NULL: none is started */
 	struct selection *selection; /* NULL: everything */
+	char *selection_text;
 };
 
 /* What a recording knows. Ages count from the beginning of a context to its end. */
@@ -112,25 +126,10 @@ static int complain(const char *what, const char *value)
 	return EXIT_USAGE;
 }
 
-static int take_pid(struct options *options, const char *text)
-{
-	char *end;
-	long pid = strtol(text, &end, 10);
-
-	if (end == text || *end || pid <= 0 || pid > INT32_MAX)
-		return complain("not the number of a process", text);
-	pid_t *larger = reallocarray(options->pids, options->pid_count + 1, sizeof(*larger));
-	if (!larger)
-		return EXIT_TROUBLE;
-	options->pids = larger;
-	larger[options->pid_count++] = (pid_t)pid;
-	return -1;
-}
-
 /* -1: go on; else the exit code. */
 static int take_option(struct options *options, int letter)
 {
-	char *end;
+	int result;
 
 	switch (letter) {
 	case 'o':
@@ -145,14 +144,14 @@ static int take_option(struct options *options, int letter)
 		options->format = format_of_name(optarg);
 		return options->format ? -1 : complain("not a format: html, trace or otlp", optarg);
 	case 'p':
-		return take_pid(options, optarg);
+		result = argument_pid(optarg, &options->pids, &options->pid_count);
+		if (result == -ENOMEM)
+			return EXIT_TROUBLE;
+		return result ? complain("not the number of a process", optarg) : -1;
 	case 'm':
-		errno = 0;
-		options->spans_max = strtoul(optarg, &end, 10);
-		if (errno || end == optarg || *end || optarg[0] == '-' || !options->spans_max ||
-		    options->spans_max > SPANS_MOST)
-			return complain("not a number from 1 to 100000000", optarg);
-		return -1;
+		return argument_count(optarg, SPANS_MOST, &options->spans_max)
+			       ? complain("not a number from 1 to 100000000", optarg)
+			       : -1;
 	case 'a':
 		options->all = true;
 		return -1;
@@ -166,20 +165,6 @@ static int take_option(struct options *options, int letter)
 		fprintf(stderr, "Try 'ctxtool record --help'.\n");
 		return EXIT_USAGE;
 	}
-}
-
-static int take_selection(struct options *options, char *const *operands, int count)
-{
-	struct selection_error error;
-	char *text = selection_join(operands, count);
-	int result = text ? selection_parse(text, &options->selection, &error) : -ENOMEM;
-
-	if (!result)
-		result = selection_check_keys(options->selection, RECORD_KEYS, "a recording", &error);
-	if (result == -EINVAL)
-		selection_complain("ctxtool record", text, &error);
-	free(text);
-	return !result ? -1 : result == -EINVAL ? EXIT_USAGE : EXIT_TROUBLE;
 }
 
 static int parse_options(struct options *options, int argc, char **argv)
@@ -207,7 +192,8 @@ static int parse_options(struct options *options, int argc, char **argv)
 	if (code >= 0)
 		return code;
 	if (optind < dashes)
-		code = take_selection(options, argv + optind, dashes - optind);
+		code = argument_selection("ctxtool record", argv + optind, dashes - optind, RECORD_KEYS,
+					  "a recording", &options->selection, &options->selection_text);
 	if (code >= 0)
 		return code;
 	if (options->command && !options->command[0])
@@ -343,24 +329,44 @@ struct run {
 	struct collector *collector;
 	pid_t child; /* 0: none, or it has ended */
 	int child_status;
-	bool progress; /* a line of progress stands on the terminal */
+	int not_started; /* the exit code for a command that cannot be; 0: it has started */
+	bool progress;	 /* a line of progress stands on the terminal */
 };
 
+/* Becomes the command; or writes the error to said, which is closed if there is none. */
+static __attribute__((noreturn)) void become_command(char *const *command, int said)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setenv(CTX_CONTROL_VARIABLE, "1", 1);
+	execvp(command[0], command);
+	int error = errno;
+	_exit(write(said, &error, sizeof(error)) < 0 ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTED);
+}
+
+/* Starts the command, and waits until it has become one. 0 or -errno; then run->not_started is set, too. */
 static int start_command(struct run *run)
 {
 	char *const *command = run->options->command;
-	pid_t child = fork();
+	int said[2], error = 0;
 
-	if (child < 0)
+	if (pipe2(said, O_CLOEXEC))
 		return -errno;
-	if (child == 0) {
-		sigset_t none;
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
-		execvp(command[0], command);
-		fprintf(stderr, "ctxtool record: %s: %s\n", command[0], strerror(errno));
-		_exit(127);
+	pid_t child = fork();
+	if (child < 0)
+		error = errno;
+	if (child == 0)
+		become_command(command, said[1]);
+	close(said[1]);
+	if (child > 0 && read(said[0], &error, sizeof(error)) > 0) {
+		waitpid(child, NULL, 0);
+		run->not_started = error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTED;
 	}
+	close(said[0]);
+	if (error)
+		return -error;
 	run->child = child;
 	return collector_add_pid(run->collector, child);
 }
@@ -393,7 +399,7 @@ static int record_spans(struct run *run)
 	const struct options *options = run->options;
 	bool shows = !options->quiet && isatty(STDERR_FILENO);
 	bool timed = !options->command || options->timed;
-	uint64_t begin_ns = run->recording.begin_ns, look_ns = 0, shown_ns = 0;
+	uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC), look_ns = 0, shown_ns = 0;
 	int result = 0;
 
 	if (!options->command)
@@ -404,10 +410,13 @@ static int record_spans(struct run *run)
 	while (!result) {
 		uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 		bool beginning = options->command && !collector_processes(run->collector);
+		uint64_t pause_ns = !beginning				   ? COLLECT_LOOK_NS
+				    : now_ns - begin_ns < COMMAND_LATER_NS ? COMMAND_LOOK_NS
+									   : COMMAND_LOOK_LATER_NS;
 
 		if (now_ns >= look_ns) {
 			result = collector_look(run->collector);
-			look_ns = now_ns + (beginning ? COMMAND_LOOK_NS : COLLECT_LOOK_NS);
+			look_ns = now_ns + pause_ns;
 		}
 		if (!result)
 			result = collector_drain(run->collector);
@@ -418,7 +427,7 @@ static int record_spans(struct run *run)
 		if ((timed && now_ns - begin_ns >= options->for_ns) ||
 		    (options->command && has_command_ended(run)))
 			break;
-		uint64_t wait_ns = beginning ? COMMAND_LOOK_NS : COLLECT_DRAIN_NS;
+		uint64_t wait_ns = beginning ? pause_ns : COLLECT_DRAIN_NS;
 		if (timed && begin_ns + options->for_ns - now_ns < wait_ns)
 			wait_ns = begin_ns + options->for_ns - now_ns;
 		if (terminal_pause(wait_ns))
@@ -443,84 +452,11 @@ static int write_recording(const struct run *run, FILE *to)
 	}
 }
 
-/* Where a recording goes: to a file beside FILE, which takes its place when it is complete. */
-struct output {
-	FILE *to;
-	char *temporary; /* NULL: a device, a pipe or standard output is written directly */
-};
-
-/* Makes the file beside FILE, with the rights that FILE has or would get. A descriptor or -errno. */
-static int make_temporary(const char *path, const struct stat *existing, struct output *output)
-{
-	mode_t mask = umask(0);
-
-	umask(mask);
-	if (asprintf(&output->temporary, "%s.XXXXXX", path) < 0) {
-		output->temporary = NULL;
-		return -ENOMEM;
-	}
-	int fd = mkostemp(output->temporary, O_CLOEXEC);
-	if (fd < 0) {
-		int error = errno;
-
-		free(output->temporary);
-		output->temporary = NULL;
-		return -error;
-	}
-	fchmod(fd, existing ? existing->st_mode & 0777 : 0666 & ~mask);
-	return fd;
-}
-
-/* Before the recording, so that what cannot be written is noticed then. 0 or -errno. */
-static int open_output(const char *path, struct output *output)
-{
-	struct stat status;
-	int fd;
-
-	*output = (struct output){.to = stdout};
-	if (strcmp(path, "-") == 0)
-		return 0;
-	/* A link is replaced: it may lead to a file of somebody else. */
-	bool exists = lstat(path, &status) == 0;
-	if (exists && S_ISDIR(status.st_mode))
-		return -EISDIR;
-	if (exists && !S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode)) {
-		fd = open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
-		fd = fd < 0 ? -errno : fd;
-	} else {
-		fd = make_temporary(path, exists && S_ISREG(status.st_mode) ? &status : NULL, output);
-	}
-	output->to = fd < 0 ? NULL : fdopen(fd, "w");
-	if (!output->to && fd >= 0)
-		close(fd);
-	return fd < 0 ? fd : output->to ? 0 : -ENOMEM;
-}
-
-/* Without a call of write_output() that succeeded nothing is left, and FILE is what it was. */
-static void close_output(struct output *output)
-{
-	if (output->to && output->to != stdout)
-		fclose(output->to);
-	if (output->temporary)
-		unlink(output->temporary);
-	free(output->temporary);
-	*output = (struct output){0};
-}
-
 static int write_output(const struct run *run, struct output *output)
 {
 	int result = write_recording(run, output->to);
 
-	errno = 0;
-	if (fflush(output->to) || ferror(output->to))
-		result = result ? result : errno ? -errno : -EIO;
-	if (result || !output->temporary)
-		return result;
-	if (rename(output->temporary, run->options->path))
-		return -errno;
-	free(output->temporary);
-	output->temporary = NULL;
-	return 0;
+	return result ? result : output_finish(output);
 }
 
 static void print_summary(const struct run *run, bool written)
@@ -549,8 +485,6 @@ static int exit_code_of(const struct run *run, int result)
 
 	if (result)
 		return EXIT_TROUBLE;
-	if (run->options->command && WIFEXITED(run->child_status) && WEXITSTATUS(run->child_status) == 127)
-		return EXIT_TROUBLE;
 	if (collector_refused(run->collector) || recorded_losses(&run->recording, losses)[0])
 		return EXIT_PARTLY;
 	return run->recording.process_count ? EXIT_OK : EXIT_NOTHING;
@@ -559,7 +493,8 @@ static int exit_code_of(const struct run *run, int result)
 static int run_recording(struct run *run, struct output *output, int argc, char **argv)
 {
 	const struct options *options = run->options;
-	int result = recording_begin(&run->recording, clock_ns(CLOCK_MONOTONIC), options->spans_max);
+	uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC) - (options->command ? CLOCK_LAG_NS : 0);
+	int result = recording_begin(&run->recording, begin_ns, options->spans_max);
 
 	if (!result)
 		result = describe_run(&run->recording, argc, argv);
@@ -574,6 +509,12 @@ static int run_recording(struct run *run, struct output *output, int argc, char 
 		result = collector_finish(run->collector);
 	if (!result && options->selection)
 		result = recording_keep(&run->recording, is_context_selected, options->selection);
+	if (run->not_started) {
+		char name[4 * ESCAPED_SIZE];
+		fprintf(stderr, "ctxtool record: %s: %s\n", escape(options->command[0], name, sizeof(name)),
+			strerror(-result));
+		return run->not_started;
+	}
 	if (result) {
 		fprintf(stderr, "ctxtool record: %s\n", strerror(-result));
 		return EXIT_TROUBLE;
@@ -596,7 +537,7 @@ int record_run(int argc, char **argv)
 	if (code < 0) {
 		struct output output;
 		/* Of a pipe without a reader this waits, until Ctrl-C. */
-		int result = open_output(options.path, &output);
+		int result = output_open(options.path, &output);
 
 		terminal_catch();
 		if (result) {
@@ -606,11 +547,12 @@ int record_run(int argc, char **argv)
 		} else {
 			code = run_recording(&run, &output, argc, argv);
 		}
-		close_output(&output);
+		output_close(&output);
 	}
 	collector_free(run.collector);
 	recording_free(&run.recording);
 	selection_free(options.selection);
+	free(options.selection_text);
 	free(options.pids);
 	return code;
 }

@@ -9,10 +9,10 @@
 #include "ctxring.h"
 #include "format.h"
 #include "json.h"
+#include "process_columns.h"
 #include "stats.h"
 #include "stats_listen.h"
 #include "usage.h"
-#include "users.h"
 
 static const char help[] =
 	"Usage: ctxtool stats [OPTION...] [SELECTION]\n"
@@ -51,45 +51,9 @@ static const struct stats_row *row_of(const void *row)
 	return row;
 }
 
-static const char *number_text(uint64_t number, char buffer[TEXT_SIZE])
-{
-	snprintf(buffer, TEXT_SIZE, "%" PRIu64, number);
-	return buffer;
-}
-
-static const char *process_text(const void *row, char buffer[TEXT_SIZE])
-{
-	return escape(row_of(row)->process->name, buffer, ESCAPED_SIZE);
-}
-
-static int compare_processes(const void *left, const void *right)
-{
-	return strcmp(row_of(left)->process->name, row_of(right)->process->name);
-}
-
-static const char *pid_text(const void *row, char buffer[TEXT_SIZE])
-{
-	return number_text((uint64_t)row_of(row)->process->pid, buffer);
-}
-
-static int compare_pids(const void *left, const void *right)
-{
-	return order_numbers((uint64_t)row_of(left)->process->pid, (uint64_t)row_of(right)->process->pid);
-}
-
-static const char *user_text(const void *row, char buffer[TEXT_SIZE])
-{
-	return escape(user_name(row_of(row)->process->uid), buffer, ESCAPED_SIZE);
-}
-
-static int compare_users(const void *left, const void *right)
-{
-	return order_numbers(row_of(left)->process->uid, row_of(right)->process->uid);
-}
-
 static const char *label_text(const void *row, char buffer[TEXT_SIZE])
 {
-	return row_of(row)->stem[0] ? escape(row_of(row)->stem, buffer, ESCAPED_SIZE) : "-";
+	return escaped_text(row_of(row)->stem, buffer);
 }
 
 static int compare_labels(const void *left, const void *right)
@@ -185,9 +149,9 @@ TIME_COLUMN(cancel_p50, cancels, 0.5)
 TIME_COLUMN(cancel_p99, cancels, 0.99)
 
 static const struct column columns[] = {
-	{"process", "PROCESS", 7, 15, false, process_text, compare_processes, NULL},
-	{"pid", "PID", 6, 10, true, pid_text, compare_pids, NULL},
-	{"user", "USER", 4, 15, false, user_text, compare_users, NULL},
+	{"process", "PROCESS", 7, 15, false, row_process_text, row_compare_processes, NULL},
+	{"pid", "PID", 6, 10, true, row_pid_text, row_compare_pids, NULL},
+	{"user", "USER", 4, 15, false, row_user_text, row_compare_users, NULL},
 	{"label", "LABEL", 10, 31, false, label_text, compare_labels, NULL},
 	{"live", "LIVE", 4, 20, true, live_text, compare_live, NULL},
 	{"begun", "BEGUN", 5, 20, true, begun_text, compare_begun, NULL},
@@ -363,6 +327,11 @@ static int check_stats(const struct view_options *options)
 	return -1;
 }
 
+static int serve_stats(const struct view_options *options)
+{
+	return options->listen ? stats_listen(options) : -1;
+}
+
 const struct view view_stats = {.name = "stats",
 				.help = help,
 				.letters = "amlpcsCNjwnh",
@@ -372,5 +341,5 @@ const struct view view_stats = {.name = "stats",
 				.own_json = true,
 				.always_prints = true,
 				.check = check_stats,
-				.serve = stats_listen,
+				.run = serve_stats,
 				.print = print_stats};

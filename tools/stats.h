@@ -17,7 +17,7 @@
 
 /* The contexts of one process that have the same stem of labels. */
 struct stats_row {
-	const struct process *process;
+	struct process *process;
 	unsigned table; /* which of the tables of its process, from 0; most processes have one */
 	char stem[CTX_TABLE_LABEL_SIZE]; /* "": contexts without a label; not escaped */
 	uint64_t live, operations;	 /* now */

@@ -159,7 +159,7 @@ static int compare_use(const void *left, const void *right)
 	return strcmp(a->stem, b->stem);
 }
 
-static void add_rows(struct stats *stats, struct parts *parts, const struct process *process, unsigned table)
+static void add_rows(struct stats *stats, struct parts *parts, struct process *process, unsigned table)
 {
 	struct stats_row *rows = &stats->rows[stats->row_count];
 
@@ -182,7 +182,7 @@ static void add_rows(struct stats *stats, struct parts *parts, const struct proc
 	stats->row_count += parts->count <= STATS_STEMS_MAX ? parts->count : STATS_STEMS_MAX + 1;
 }
 
-static int add_process(struct stats *stats, const struct process *process, unsigned table)
+static int add_process(struct stats *stats, struct process *process, unsigned table)
 {
 	const struct snapshot *snapshot = &process->snapshot;
 	struct parts parts = {0};

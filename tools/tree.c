@@ -3,14 +3,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "branches.h"
 #include "commands.h"
 #include "copies.h"
 #include "format.h"
 #include "names.h"
 #include "service.h"
-
-/* Deeper contexts are not indented further: 100,000 below each other would print gigabytes of blanks. */
-#define INDENT_MAX 32
 
 static const char help[] =
 	"Usage: ctxtool tree [OPTION...] [SELECTION]\n"
@@ -33,27 +31,12 @@ static const char help[] =
 	"Exit codes: 0 shown; 1 nothing found, or a host is silent or gone; 2 wrong usage; 3 something\n"
 	"could not be read; 4 no memory, no service or fleet for --fleet, or the output failed.\n";
 
-/* For each level above the current line, whether it has another context below that line. */
-struct branches {
-	bool open[INDENT_MAX + 1];
-};
-
-static void print_indent(const struct branches *branches, uint32_t depth)
-{
-	uint32_t levels = depth < INDENT_MAX ? depth : INDENT_MAX;
-
-	for (uint32_t i = 0; i < levels; i++)
-		fputs(!terminal()->lines ? "  " : branches->open[i] ? "│ " : "  ", stdout);
-	if (depth > INDENT_MAX)
-		printf("[depth %" PRIu32 "] ", depth);
-}
-
 static void print_context(const struct process *process, const struct reader_context *context,
 			  const struct branches *branches)
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE], age[16], left[16], cause[TEXT_SIZE], note[TEXT_SIZE];
 
-	print_indent(branches, context->depth);
+	branches_print(branches, context->depth);
 	if (terminal()->lines)
 		fputs(context->next_sibling == READER_NONE ? "└─" : "├─", stdout);
 	if (context->beside) {
@@ -86,7 +69,7 @@ static void print_operations(struct process *process, const struct reader_contex
 
 	for (uint32_t i = context->first_operation; i != READER_NONE;
 	     i = process->snapshot.operations[i].next) {
-		print_indent(branches, context->depth + 1);
+		branches_print(branches, context->depth + 1);
 		fputs(terminal()->lines && context->first_child != READER_NONE ? "│ " : "  ", stdout);
 		printf("%s%s%s\n", colour(COLOUR_CYAN),
 		       format_operation(process, &process->snapshot.operations[i], text),
@@ -112,7 +95,7 @@ static void print_joined(const struct process *process, const struct reader_cont
 		if (joined->kind != CTXD_JOINED || joined->id.epoch != shared->id.epoch ||
 		    joined->id.number != shared->id.number)
 			continue;
-		print_indent(branches, context->depth + 1);
+		branches_print(branches, context->depth + 1);
 		printf("  %sjoined by %d:%" PRIu32 ".%" PRIu32 " %s%s\n", colour(COLOUR_YELLOW),
 		       (int)joined->pid, (uint32_t)joined->ctx_id, (uint32_t)(joined->ctx_id >> 32),
 		       escape(joined->process, owner, sizeof(owner)), colour(COLOUR_PLAIN));
@@ -133,8 +116,7 @@ static void print_process(struct process *process, bool rings)
 			&process->snapshot.contexts[process->snapshot.preorder[i]];
 
 		print_context(process, context, &branches);
-		if (context->depth <= INDENT_MAX)
-			branches.open[context->depth] = context->next_sibling != READER_NONE;
+		branches_set(&branches, context->depth, context->next_sibling != READER_NONE);
 		print_operations(process, context, &branches);
 		if (!context->beside)
 			print_joined(process, context, &branches);

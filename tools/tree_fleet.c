@@ -6,28 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "branches.h"
 #include "commands.h"
 #include "fleet_json.h"
 #include "names.h"
 #include "terminal.h"
-
-/* Deeper contexts are not indented further. */
-#define INDENT_MAX 32
-
-/* For each level above the current line, whether it has another line below that one. */
-struct branches {
-	bool open[INDENT_MAX + 1];
-};
-
-static void print_indent(const struct branches *branches, uint32_t depth)
-{
-	uint32_t levels = depth < INDENT_MAX ? depth : INDENT_MAX;
-
-	for (uint32_t i = 0; i < levels; i++)
-		fputs(!terminal()->lines ? "  " : branches->open[i] ? "│ " : "  ", stdout);
-	if (depth > INDENT_MAX)
-		printf("[depth %" PRIu32 "] ", depth);
-}
 
 static void print_process(const struct ctxd_entry *entry)
 {
@@ -98,11 +81,10 @@ static void print_node(const struct forest *forest, const struct forest_node *no
 {
 	if (is_for_copies(forest, node))
 		return;
-	print_indent(branches, node->depth);
+	branches_print(branches, node->depth);
 	if (terminal()->lines)
 		fputs(node->next_sibling == FOREST_NONE ? "└─" : "├─", stdout);
-	if (node->depth <= INDENT_MAX)
-		branches->open[node->depth] = node->next_sibling != FOREST_NONE;
+	branches_set(branches, node->depth, node->next_sibling != FOREST_NONE);
 	if (node->entry.kind == CTXD_SHARED) {
 		print_context(forest, node);
 		return;

@@ -7,12 +7,13 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <poll.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "arguments.h"
 #include "commands.h"
 #include "ends.h"
 #include "facts.h"
@@ -23,9 +24,6 @@
 
 #define PROGRAM "ctxtool watch"
 #define KINDS (CTXD_SHARED | CTXD_JOINED | CTXD_PROCESS | CTXD_DEAD)
-/* How often journals are read, and how often new processes are looked for. */
-#define TICK_NS 200000000u
-#define SURVEY_TICKS 5
 /* So many ends that the service told are remembered, for the journals tell them, too. */
 #define TOLD_MAX 256
 
@@ -38,7 +36,7 @@ static const char help[] =
 	"\n"
 	"  -a, --all         print also the connections of ctxtool itself, and what ends in ctxd\n"
 	"  -i, --initial     print first what there is now\n"
-	"  -p, --pid=PID     print only events of this process\n"
+	"  -p, --pid=PID     print only events of this process; repeatable\n"
 	"  -l, --label=TEXT  print only events of contexts with this label\n"
 	"  -u, --utc         print times of the day in UTC\n"
 	"  -n, --count=N     end after N lines\n"
@@ -49,7 +47,8 @@ static const char help[] =
 
 struct watching {
 	struct ctxd_client *client;
-	pid_t pid;
+	pid_t *pids;
+	size_t pid_count;
 	const char *label;
 	unsigned long left; /* lines still to print, if counted */
 	bool initial, json, counted, failed, all, utc;
@@ -209,7 +208,7 @@ static void take_event(struct ctxd_client *client, const struct ctxd_event *even
 	if (is_over(watching))
 		return;
 	if (event->kind < CTXD_EVENT_LOST &&
-	    ((watching->pid && entry->pid != watching->pid) ||
+	    (!is_pid_wanted(entry->pid, watching->pids, watching->pid_count) ||
 	     (watching->label && strcmp(entry->label, watching->label) != 0) ||
 	     (!watching->all && is_ctxtool(entry)) ||
 	     !selection_matches_entry(watching->selection, entry, ends_now_ns())))
@@ -284,17 +283,17 @@ static bool was_told(const struct watching *watching, const struct past_end *end
 	return false;
 }
 
-/* Prints the ends that were made before before_ns: the service has told its own by now. */
-static void print_ends(struct watching *watching, uint64_t before_ns)
+/* Prints the ends that are complete: the service has told its own by now. */
+static void print_ends(struct watching *watching)
 {
 	ends_sort(&watching->ends);
 	for (size_t i = 0; i < watching->ends.count && !is_over(watching); i++) {
 		struct past_end *end = &watching->ends.ends[i];
 
-		if (end->entry.time_ns >= before_ns)
+		if (end->entry.time_ns >= watching->ends.complete_ns)
 			continue;
 		end->printed = true;
-		if ((watching->pid && end->process->process.pid != watching->pid) ||
+		if (!is_pid_wanted(end->process->process.pid, watching->pids, watching->pid_count) ||
 		    (watching->label && strcmp(end->entry.end.label, watching->label) != 0) ||
 		    was_told(watching, end) || !ends_selected(watching->selection, end))
 			continue;
@@ -308,40 +307,60 @@ static void print_ends(struct watching *watching, uint64_t before_ns)
 }
 
 /* Takes the processes that are new. What cannot be read is left out, as history says it. */
-static void look_for_processes(struct watching *watching)
+static int look_for_processes(void *data)
 {
+	struct watching *watching = data;
 	struct survey survey;
-	size_t count = watching->pid ? 1 : 0;
 
-	if (survey_tables(&watching->pid, count, &survey))
-		return;
-	if (!watching->all && !watching->pid)
+	if (survey_tables(watching->pids, watching->pid_count, &survey))
+		return 0;
+	if (!watching->all && !watching->pid_count)
 		survey_hide_service(&survey);
-	ends_add(&watching->ends, &survey, 0, NULL);
+	ends_add(&watching->ends, &survey, false, NULL);
 	survey_free(&survey);
+	return 0;
 }
 
-static int parse_selection(struct watching *watching, char *const *operands, int count)
+/* Obeys an option. -1: go on; else the exit code. */
+static int take_option(struct watching *watching, int letter)
 {
-	struct selection_error error;
 	int result;
 
-	if (!count)
+	switch (letter) {
+	case 'a':
+		watching->all = true;
 		return -1;
-	watching->selection_text = selection_join(operands, count);
-	result = watching->selection_text
-			 ? selection_parse(watching->selection_text, &watching->selection, &error)
-			 : -ENOMEM;
-	if (!result)
-		result = selection_check_keys(watching->selection, SELECTION_ENTRY_KEYS & ENDS_SELECTION_KEYS,
-					      "an event", &error);
-	if (result == -ENOMEM)
-		return EXIT_TROUBLE;
-	if (result) {
-		selection_complain(PROGRAM, watching->selection_text, &error);
+	case 'i':
+		watching->initial = true;
+		return -1;
+	case 'p':
+		result = argument_pid(optarg, &watching->pids, &watching->pid_count);
+		if (result != -EINVAL)
+			return result ? EXIT_TROUBLE : -1;
+		complain_of_usage(PROGRAM, "not the number of a process", optarg);
+		return EXIT_USAGE;
+	case 'l':
+		watching->label = optarg;
+		return -1;
+	case 'u':
+		watching->utc = true;
+		return -1;
+	case 'n':
+		watching->counted = true;
+		if (!argument_count(optarg, ULONG_MAX, &watching->left))
+			return -1;
+		complain_of_usage(PROGRAM, "not a whole number from 1", optarg);
+		return EXIT_USAGE;
+	case 'j':
+		watching->json = true;
+		return -1;
+	case 'h':
+		fputs(help, stdout);
+		return EXIT_OK;
+	default:
+		fprintf(stderr, "Try '" PROGRAM " --help'.\n");
 		return EXIT_USAGE;
 	}
-	return -1;
 }
 
 static int parse_options(struct watching *watching, int argc, char **argv)
@@ -357,113 +376,75 @@ static int parse_options(struct watching *watching, int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	char *end = NULL;
-	long pid;
-	int letter;
+	int letter, code = -1;
 
 	optind = 1;
-	while ((letter = next_option("ctxtool watch", argc, argv, "aip:l:un:jh", known)) != -1) {
-		bool good = true;
-
-		switch (letter) {
-		case 'a':
-			watching->all = true;
-			break;
-		case 'i':
-			watching->initial = true;
-			break;
-		case 'p':
-			pid = strtol(optarg, &end, 10);
-			watching->pid = (pid_t)pid;
-			good = !*end && pid > 0 && pid <= INT32_MAX;
-			break;
-		case 'l':
-			watching->label = optarg;
-			break;
-		case 'u':
-			watching->utc = true;
-			break;
-		case 'n':
-			watching->left = strtoul(optarg, &end, 10);
-			watching->counted = true;
-			good = !*end && watching->left > 0 && optarg[0] != '-';
-			break;
-		case 'j':
-			watching->json = true;
-			break;
-		case 'h':
-			fputs(help, stdout);
-			return EXIT_OK;
-		default:
-			good = false;
-		}
-		if (!good) {
-			fprintf(stderr, "Try 'ctxtool watch --help'.\n");
-			return EXIT_USAGE;
-		}
-	}
-	return parse_selection(watching, argv + optind, argc - optind);
+	while (code < 0 && (letter = next_option(PROGRAM, argc, argv, "aip:l:un:jh", known)) != -1)
+		code = take_option(watching, letter);
+	if (code >= 0)
+		return code;
+	return argument_selection(PROGRAM, argv + optind, argc - optind,
+				  SELECTION_ENTRY_KEYS & ENDS_SELECTION_KEYS, "an event",
+				  &watching->selection, &watching->selection_text);
 }
 
 /* Prints what happens until it is ended. 0 or -errno. */
 static int watch_events(struct watching *watching)
 {
-	uint64_t before_ns = ends_now_ns(), next_ns = before_ns + TICK_NS;
-	unsigned ticks = 0;
+	struct ends *ends = &watching->ends;
 	int result = 0;
 
 	while (!result && !is_over(watching)) {
-		uint64_t now_ns = ends_now_ns();
+		uint64_t wait_ns = ends_wait_ns(ends);
 
-		if (now_ns < next_ns && terminal_wait_fd_for(ctxd_fd(watching->client), next_ns - now_ns))
+		if (wait_ns && terminal_wait_fd_for(ctxd_fd(watching->client), wait_ns))
 			break;
 		result = ctxd_dispatch(watching->client, 0);
 		result = result == -EINTR || result > 0 ? 0 : result;
-		now_ns = ends_now_ns();
-		if (result || now_ns < next_ns)
+		if (result || ends_wait_ns(ends))
 			continue;
-		if (++ticks % SURVEY_TICKS == 0)
-			look_for_processes(watching);
-		ends_note_deaths(&watching->ends);
-		result = ends_read(&watching->ends);
-		print_ends(watching, before_ns);
-		before_ns = now_ns;
-		next_ns = now_ns + TICK_NS;
+		result = ends_tick(ends, look_for_processes, watching);
+		print_ends(watching);
 	}
 	return result;
+}
+
+/* Returns the exit code. */
+static int run_watch(struct watching *watching)
+{
+	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH, .event = take_event, .data = watching};
+	char words[300];
+
+	terminal_catch();
+	ends_init(&watching->ends);
+	/* The coarse clock, by which ends are written, may be behind. */
+	watching->ends.since_ns = watching->ends.read_ns;
+	look_for_processes(watching);
+	int result = ctxd_connect(&options, &watching->client);
+	if (!result)
+		result = ctxd_watch(watching->client, KINDS);
+	if (!result && watching->initial)
+		result = ctxd_list(watching->client, KINDS, take_entry, watching);
+	if (!result)
+		result = watch_events(watching);
+	ctxd_close(watching->client);
+	ends_free(&watching->ends);
+	if (!result)
+		return EXIT_OK;
+	ctxd_explain(result, words, sizeof(words));
+	fprintf(stderr, PROGRAM ": %s\n", words);
+	return EXIT_TROUBLE;
 }
 
 int watch_run(int argc, char **argv)
 {
 	struct watching watching = {0};
-	struct ctxd_options options = {.flags = CTXD_OWN_DISPATCH, .event = take_event, .data = &watching};
-	char words[300];
 	int code = parse_options(&watching, argc, argv);
 
-	if (code >= 0) {
-		selection_free(watching.selection);
-		free(watching.selection_text);
-		return code;
-	}
-	terminal_catch();
-	ends_init(&watching.ends);
-	/* The coarse clock, by which ends are written, may be behind. */
-	watching.ends.since_ns = ends_now_ns();
-	look_for_processes(&watching);
-	int result = ctxd_connect(&options, &watching.client);
-	if (!result)
-		result = ctxd_watch(watching.client, KINDS);
-	if (!result && watching.initial)
-		result = ctxd_list(watching.client, KINDS, take_entry, &watching);
-	if (!result)
-		result = watch_events(&watching);
-	ctxd_close(watching.client);
-	ends_free(&watching.ends);
+	if (code < 0)
+		code = run_watch(&watching);
 	selection_free(watching.selection);
 	free(watching.selection_text);
-	if (!result && !watching.failed)
-		return EXIT_OK;
-	ctxd_explain(result, words, sizeof(words));
-	fprintf(stderr, "ctxtool watch: %s\n", result ? words : "cannot write to standard output");
-	return EXIT_TROUBLE;
+	free(watching.pids);
+	return code;
 }

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "control.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
 #include "file_id.h"
 #include "sys.h"
 
@@ -28,6 +32,14 @@ static int make_memfd(void)
 	return result;
 }
 
+/* The recorder that started this program comes when it has found the table. */
+static uint64_t first_until_ns(void)
+{
+	const char *wish = secure_getenv(CTX_CONTROL_VARIABLE);
+
+	return wish && strcmp(wish, "1") == 0 ? clock_now_ns() + CTX_CONTROL_BEGINNING_NS : 0;
+}
+
 void control_make(void)
 {
 	int fd = make_memfd();
@@ -40,6 +52,7 @@ void control_make(void)
 		return;
 	}
 	struct ctx_control *control = memory;
+	atomic_store_explicit(&control->record_until_ns, first_until_ns(), memory_order_relaxed);
 	control->magic = CTX_CONTROL_MAGIC;
 	control_fd = fd;
 	control_file = file_id_of(fd);

@@ -387,6 +387,9 @@ struct ctx_table_operation_past {
 #define CTX_CONTROL_MAGIC 0x4c54435258544331ull
 #define CTX_CONTROL_SIZE 4096u
 #define CTX_CONTROL_AHEAD_NS 10000000000ull
+/* With this variable set to 1 the first time is so long after the table is made. ctxtool record sets it. */
+#define CTX_CONTROL_VARIABLE "CTXRING_RECORD"
+#define CTX_CONTROL_BEGINNING_NS 2000000000ull
 
 struct ctx_control {
 	uint64_t magic;

@@ -6,15 +6,6 @@
 #include <string.h>
 
 #include "names.h"
-#include "users.h"
-
-static void describe_process(const struct process *process, struct process_texts *texts)
-{
-	escape(process->name, texts->comm, sizeof(texts->comm));
-	if (!texts->comm[0])
-		strcpy(texts->comm, "-");
-	escape(user_name(process->uid), texts->user, sizeof(texts->user));
-}
 
 int context_rows_collect(struct survey *survey, struct context_rows *ret_rows)
 {
@@ -24,22 +15,15 @@ int context_rows_collect(struct survey *survey, struct context_rows *ret_rows)
 	for (size_t i = 0; i < survey->process_count; i++)
 		total += survey->processes[i].snapshot.shown_count;
 	ret_rows->rows = malloc((total + 1) * sizeof(*ret_rows->rows));
-	ret_rows->texts = malloc((survey->process_count + 1) * sizeof(*ret_rows->texts));
-	if (!ret_rows->rows || !ret_rows->texts) {
-		context_rows_free(ret_rows);
+	if (!ret_rows->rows)
 		return -ENOMEM;
-	}
 	for (size_t i = 0; i < survey->process_count; i++) {
 		struct process *process = &survey->processes[i];
-		struct process_texts *texts = &ret_rows->texts[i];
 
-		describe_process(process, texts);
 		for (uint32_t j = 0; j < process->snapshot.shown_count; j++)
 			ret_rows->rows[ret_rows->count++] = (struct context_row){
 				.process = process,
-				.context = &process->snapshot.contexts[process->snapshot.preorder[j]],
-				.comm = texts->comm,
-				.user = texts->user};
+				.context = &process->snapshot.contexts[process->snapshot.preorder[j]]};
 	}
 	return 0;
 }
@@ -47,33 +31,22 @@ int context_rows_collect(struct survey *survey, struct context_rows *ret_rows)
 void context_rows_free(struct context_rows *rows)
 {
 	free(rows->rows);
-	free(rows->texts);
 	*rows = (struct context_rows){0};
+}
+
+uint32_t context_row_children(const struct context_row *row)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = row->context->first_child; i != READER_NONE;
+	     i = row->process->snapshot.contexts[i].next_sibling)
+		count++;
+	return count;
 }
 
 static const struct ctx_table_context *record_of(const void *row)
 {
 	return &((const struct context_row *)row)->context->record;
-}
-
-/* Writes the digits of a number, which printf(3) does in more time than all else of a line takes. */
-static char *append_number(char *end, uint32_t number)
-{
-	char digits[10];
-	size_t count = 0;
-
-	do
-		digits[count++] = (char)('0' + number % 10);
-	while (number /= 10);
-	while (count)
-		*end++ = digits[--count];
-	return end;
-}
-
-static const char *number_text(uint32_t number, char buffer[TEXT_SIZE])
-{
-	*append_number(buffer, number) = '\0';
-	return buffer;
 }
 
 /* ---- texts */
@@ -124,23 +97,9 @@ static const char *operations_text(const void *row, char buffer[TEXT_SIZE])
 	return number_text(((const struct context_row *)row)->context->operation_count, buffer);
 }
 
-static const char *user_text(const void *row, char buffer[TEXT_SIZE])
-{
-	(void)buffer;
-	return ((const struct context_row *)row)->user;
-}
-
-static const char *comm_text(const void *row, char buffer[TEXT_SIZE])
-{
-	(void)buffer;
-	return ((const struct context_row *)row)->comm;
-}
-
 static const char *label_text(const void *row, char buffer[TEXT_SIZE])
 {
-	const char *label = record_of(row)->label;
-
-	return *label ? escape(label, buffer, TEXT_SIZE) : "-";
+	return escaped_text(record_of(row)->label, buffer);
 }
 
 static const char *cause_text(const void *row, char buffer[TEXT_SIZE])
@@ -148,16 +107,6 @@ static const char *cause_text(const void *row, char buffer[TEXT_SIZE])
 	const struct context_row *of = row;
 
 	return format_cause(of->process, of->context, false, buffer);
-}
-
-static const char *pid_text(const void *row, char buffer[TEXT_SIZE])
-{
-	return number_text((uint32_t)((const struct context_row *)row)->process->pid, buffer);
-}
-
-static const char *uid_text(const void *row, char buffer[TEXT_SIZE])
-{
-	return number_text(((const struct context_row *)row)->process->uid, buffer);
 }
 
 static const char *kind_text(const void *row, char buffer[TEXT_SIZE])
@@ -175,20 +124,9 @@ static const char *parent_text(const void *row, char buffer[TEXT_SIZE])
 	return format_id(of->process, &of->process->snapshot.contexts[of->context->parent], buffer);
 }
 
-static uint32_t children_of(const void *row)
-{
-	const struct context_row *of = row;
-	uint32_t count = 0;
-
-	for (uint32_t i = of->context->first_child; i != READER_NONE;
-	     i = of->process->snapshot.contexts[i].next_sibling)
-		count++;
-	return count;
-}
-
 static const char *children_text(const void *row, char buffer[TEXT_SIZE])
 {
-	return number_text(children_of(row), buffer);
+	return number_text(context_row_children(row), buffer);
 }
 
 static const char *depth_text(const void *row, char buffer[TEXT_SIZE])
@@ -212,15 +150,9 @@ static const char *site_text_of(const void *row, char buffer[TEXT_SIZE])
 
 /* ---- orders */
 
-static int by_pid(const void *left, const void *right)
-{
-	return order_numbers((uint64_t)((const struct context_row *)left)->process->pid,
-			     (uint64_t)((const struct context_row *)right)->process->pid);
-}
-
 static int by_id(const void *left, const void *right)
 {
-	int result = by_pid(left, right);
+	int result = row_compare_pids(left, right);
 
 	return result ? result
 		      : order_numbers(((const struct context_row *)left)->context->slot,
@@ -260,16 +192,6 @@ static int by_operations(const void *left, const void *right)
 			     ((const struct context_row *)right)->context->operation_count);
 }
 
-static int by_user(const void *left, const void *right)
-{
-	return strcmp(((const struct context_row *)left)->user, ((const struct context_row *)right)->user);
-}
-
-static int by_comm(const void *left, const void *right)
-{
-	return strcmp(((const struct context_row *)left)->comm, ((const struct context_row *)right)->comm);
-}
-
 static int by_label(const void *left, const void *right)
 {
 	return strcmp(record_of(left)->label, record_of(right)->label);
@@ -282,12 +204,6 @@ static int by_cause(const void *left, const void *right)
 	return strcmp(cause_text(left, a), cause_text(right, b));
 }
 
-static int by_uid(const void *left, const void *right)
-{
-	return order_numbers(((const struct context_row *)left)->process->uid,
-			     ((const struct context_row *)right)->process->uid);
-}
-
 static int by_kind(const void *left, const void *right)
 {
 	return strcmp(context_kind_name(record_of(left)->kind), context_kind_name(record_of(right)->kind));
@@ -296,7 +212,7 @@ static int by_kind(const void *left, const void *right)
 static int by_parent(const void *left, const void *right)
 {
 	const struct context_row *a = left, *b = right;
-	int result = by_pid(left, right);
+	int result = row_compare_pids(left, right);
 
 	/* A root, of which the index is READER_NONE, comes first. */
 	return result ? result : order_numbers(a->context->parent + 1u, b->context->parent + 1u);
@@ -304,7 +220,7 @@ static int by_parent(const void *left, const void *right)
 
 static int by_children(const void *left, const void *right)
 {
-	return order_numbers(children_of(left), children_of(right));
+	return order_numbers(context_row_children(left), context_row_children(right));
 }
 
 static int by_depth(const void *left, const void *right)
@@ -329,12 +245,12 @@ const struct column context_columns[] = {
 	{"age", "AGE", 8, 0, true, age_text, by_age, NULL},
 	{"left", "LEFT", 8, 0, true, left_text, by_left, NULL},
 	{"ops", "OPS", 5, 0, true, operations_text, by_operations, NULL},
-	{"user", "USER", 4, 16, false, user_text, by_user, NULL},
-	{"process", "PROCESS", 7, 16, false, comm_text, by_comm, NULL},
+	{"user", "USER", 4, 16, false, row_user_text, row_compare_users, NULL},
+	{"process", "PROCESS", 7, 16, false, row_process_text, row_compare_processes, NULL},
 	{"label", "LABEL", 5, 32, false, label_text, by_label, NULL},
 	{"cause", "CAUSE", 5, 60, false, cause_text, by_cause, NULL},
-	{"pid", "PID", 7, 0, true, pid_text, by_pid, NULL},
-	{"uid", "UID", 5, 0, true, uid_text, by_uid, NULL},
+	{"pid", "PID", 7, 0, true, row_pid_text, row_compare_pids, NULL},
+	{"uid", "UID", 5, 0, true, row_uid_text, row_compare_uids, NULL},
 	{"kind", "KIND", 8, 16, false, kind_text, by_kind, NULL},
 	{"parent", "PARENT", 6, 40, false, parent_text, by_parent, NULL},
 	{"children", "CHILDREN", 8, 0, true, children_text, by_children, NULL},

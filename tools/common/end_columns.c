@@ -7,31 +7,13 @@
 
 #include "duration.h"
 #include "names.h"
-#include "users.h"
 
 static const struct past_end *end_of(const void *row)
 {
 	return ((const struct end_row *)row)->end;
 }
 
-static const struct process *process_of(const void *row)
-{
-	return &end_of(row)->process->process;
-}
-
 /* ---- texts */
-
-static const char *number_text(uint32_t number, char buffer[TEXT_SIZE])
-{
-	snprintf(buffer, TEXT_SIZE, "%" PRIu32, number);
-	return buffer;
-}
-
-/* Returns the escaped text, or "-" for an empty one. */
-static const char *escaped_text(const char *text, char buffer[TEXT_SIZE])
-{
-	return *text ? escape(text, buffer, TEXT_SIZE) : "-";
-}
 
 static const char *time_text(const void *row, char buffer[TEXT_SIZE])
 {
@@ -43,16 +25,6 @@ static const char *time_text(const void *row, char buffer[TEXT_SIZE])
 static const char *id_text(const void *row, char buffer[TEXT_SIZE])
 {
 	return ends_id(end_of(row), buffer);
-}
-
-static const char *process_text(const void *row, char buffer[TEXT_SIZE])
-{
-	return escaped_text(process_of(row)->name, buffer);
-}
-
-static const char *user_text(const void *row, char buffer[TEXT_SIZE])
-{
-	return escaped_text(user_name(process_of(row)->uid), buffer);
 }
 
 static const char *label_text(const void *row, char buffer[TEXT_SIZE])
@@ -98,21 +70,11 @@ static const char *cause_text(const void *row, char buffer[TEXT_SIZE])
 	return buffer;
 }
 
-static const char *pid_text(const void *row, char buffer[TEXT_SIZE])
-{
-	return number_text((uint32_t)process_of(row)->pid, buffer);
-}
-
-static const char *uid_text(const void *row, char buffer[TEXT_SIZE])
-{
-	return number_text(process_of(row)->uid, buffer);
-}
-
 static const char *site_text_of(const void *row, char buffer[TEXT_SIZE])
 {
 	uint64_t site = end_of(row)->entry.end.done_site;
 
-	return site ? site_name_text(process_of(row), site, buffer, TEXT_SIZE) : "-";
+	return site ? site_name_text(row_process(row), site, buffer, TEXT_SIZE) : "-";
 }
 
 /* ---- orders */
@@ -122,29 +84,14 @@ static int by_time(const void *left, const void *right)
 	return order_numbers(end_of(left)->entry.time_ns, end_of(right)->entry.time_ns);
 }
 
-static int by_pid(const void *left, const void *right)
-{
-	return order_numbers((uint64_t)process_of(left)->pid, (uint64_t)process_of(right)->pid);
-}
-
 static int by_id(const void *left, const void *right)
 {
 	const struct ctx_table_end *a = &end_of(left)->entry, *b = &end_of(right)->entry;
-	int result = by_pid(left, right);
+	int result = row_compare_pids(left, right);
 
 	if (!result)
 		result = order_numbers(a->context_slot, b->context_slot);
 	return result ? result : order_numbers(a->context_generation, b->context_generation);
-}
-
-static int by_process(const void *left, const void *right)
-{
-	return strcmp(process_of(left)->name, process_of(right)->name);
-}
-
-static int by_user(const void *left, const void *right)
-{
-	return strcmp(user_name(process_of(left)->uid), user_name(process_of(right)->uid));
 }
 
 static int by_label(const void *left, const void *right)
@@ -183,11 +130,6 @@ static int by_cause(const void *left, const void *right)
 	return strcmp(ends_cause(end_of(left), false, a), ends_cause(end_of(right), false, b));
 }
 
-static int by_uid(const void *left, const void *right)
-{
-	return order_numbers(process_of(left)->uid, process_of(right)->uid);
-}
-
 static int by_site(const void *left, const void *right)
 {
 	return order_numbers(end_of(left)->entry.end.done_site, end_of(right)->entry.end.done_site);
@@ -196,15 +138,15 @@ static int by_site(const void *left, const void *right)
 const struct column end_columns[] = {
 	{"time", "TIME", 12, 24, false, time_text, by_time, NULL},
 	{"id", "ID", 12, 40, false, id_text, by_id, NULL},
-	{"process", "PROCESS", 11, 16, false, process_text, by_process, NULL},
-	{"user", "USER", 8, 16, false, user_text, by_user, NULL},
+	{"process", "PROCESS", 11, 16, false, row_process_text, row_compare_processes, NULL},
+	{"user", "USER", 8, 16, false, row_user_text, row_compare_users, NULL},
 	{"label", "LABEL", 16, 32, false, label_text, by_label, NULL},
 	{"state", "STATE", 9, 0, false, state_text, by_state, colour_of_state},
 	{"ops", "OPS", 5, 0, true, operations_text, by_operations, NULL},
 	{"took", "TOOK", 8, 0, true, took_text, by_took, NULL},
 	{"cause", "CAUSE", 5, 60, false, cause_text, by_cause, NULL},
-	{"pid", "PID", 7, 0, true, pid_text, by_pid, NULL},
-	{"uid", "UID", 5, 0, true, uid_text, by_uid, NULL},
+	{"pid", "PID", 7, 0, true, row_pid_text, row_compare_pids, NULL},
+	{"uid", "UID", 5, 0, true, row_uid_text, row_compare_uids, NULL},
 	{"site", "ENDED AT", 8, 60, false, site_text_of, by_site, NULL},
 	{0},
 };

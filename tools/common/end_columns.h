@@ -3,11 +3,12 @@
 #ifndef TOOL_END_COLUMNS_H
 #define TOOL_END_COLUMNS_H
 
-#include "columns.h"
 #include "ends.h"
+#include "process_columns.h"
 
 /* A row of these columns. */
 struct end_row {
+	struct process *process;
 	const struct ends *ends;
 	const struct past_end *end;
 	bool utc; /* times of the day are in UTC */

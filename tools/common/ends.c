@@ -16,6 +16,9 @@
 #include "site_names.h"
 #include "users.h"
 
+/* At each of so many ticks new processes are looked for. */
+#define SURVEY_TICKS 5
+
 static uint64_t read_clock(clockid_t clock)
 {
 	struct timespec now;
@@ -31,76 +34,35 @@ uint64_t ends_now_ns(void)
 
 void ends_init(struct ends *ends)
 {
-	*ends = (struct ends){.until_ns = UINT64_MAX};
+	*ends = (struct ends){.until_ns = UINT64_MAX,
+			      .read_ns = ends_now_ns(),
+			      .follow = {.kinds = 1u << JOURNAL_ENDS, .size = sizeof(struct followed)}};
 	ends->wall_ns = (int64_t)(read_clock(CLOCK_REALTIME) - ends_now_ns());
-}
-
-static void free_process(struct ends_process *process)
-{
-	journal_close(&process->journal);
-	process_free(&process->process);
-	free(process);
 }
 
 void ends_free(struct ends *ends)
 {
-	for (size_t i = 0; i < ends->process_count; i++)
-		free_process(ends->processes[i]);
-	free(ends->processes);
+	follow_free(&ends->follow);
 	free(ends->ends);
 	*ends = (struct ends){0};
 }
 
 /* ---- processes */
 
-static bool is_known(const struct ends *ends, const struct process *process)
-{
-	for (size_t i = 0; i < ends->process_count; i++) {
-		const struct process *known = &ends->processes[i]->process;
-		if (known->pid == process->pid && known->inode == process->inode)
-			return true;
-	}
-	return false;
-}
-
-/* Adds one process of the survey. 0, or -errno with the reason. */
-static int add_process(struct ends *ends, struct survey *survey, size_t index, uint64_t died_ns,
-		       char reason[READER_REASON_SIZE])
-{
-	struct process *found = &survey->processes[index];
-	struct ends_process **larger =
-		realloc(ends->processes, (ends->process_count + 1) * sizeof(struct ends_process *));
-	struct ends_process *process = larger ? calloc(1, sizeof(*process)) : NULL;
-
-	if (larger)
-		ends->processes = larger;
-	if (!process)
-		return -ENOMEM;
-	int result = journal_open(&process->journal, found->table, found->table_size, JOURNAL_ENDS, reason);
-	if (result) {
-		free(process);
-		return result;
-	}
-	process->process = survey_take_process(survey, index);
-	process->died_ns = died_ns;
-	larger[ends->process_count++] = process;
-	return 0;
-}
-
-int ends_add(struct ends *ends, struct survey *survey, uint64_t died_ns, const char *program)
+int ends_add(struct ends *ends, struct survey *survey, bool died, const char *program)
 {
 	int code = EXIT_OK;
 
 	for (size_t i = 0; i < survey->process_count; i++) {
 		const struct process *process = &survey->processes[i];
-		char reason[READER_REASON_SIZE] = "not enough memory", name[ESCAPED_SIZE];
+		char reason[READER_REASON_SIZE], name[ESCAPED_SIZE];
+		int result = follow_take(&ends->follow, survey, i, reason);
 
-		if (!process->table || is_known(ends, process))
-			continue;
-		int result = add_process(ends, survey, i, died_ns, reason);
 		if (result == -ENOMEM)
 			return EXIT_TROUBLE;
 		if (!result)
+			ends->follow.processes[ends->follow.count - 1]->died = died;
+		if (!result || result == -EEXIST)
 			continue;
 		if (program)
 			fprintf(stderr, "%s: process %d %s: %s\n", program, (int)process->pid,
@@ -110,21 +72,9 @@ int ends_add(struct ends *ends, struct survey *survey, uint64_t died_ns, const c
 	return code;
 }
 
-void ends_note_deaths(struct ends *ends)
-{
-	for (size_t i = 0; i < ends->process_count; i++) {
-		struct ends_process *process = ends->processes[i];
-		char path[32];
-
-		snprintf(path, sizeof(path), "/proc/%d", (int)process->process.pid);
-		if (process->died_ns || (access(path, F_OK) && errno == ENOENT))
-			process->gone = true;
-	}
-}
-
 /* ---- reading */
 
-static int add_end(struct ends *ends, const struct ends_process *process, const struct ctx_table_end *entry)
+static int add_end(struct ends *ends, struct followed *process, const struct ctx_table_end *entry)
 {
 	if (entry->time_ns < ends->since_ns || entry->time_ns >= ends->until_ns)
 		return 0;
@@ -159,8 +109,7 @@ static uint32_t add_bounded(uint32_t left, uint32_t right)
 }
 
 /* Adds a batch to the end that it was for. The ends are sorted by context. */
-static void add_batch(struct ends *ends, const struct ends_process *process,
-		      const struct ctx_table_end *batch)
+static void add_batch(struct ends *ends, struct followed *process, const struct ctx_table_end *batch)
 {
 	struct past_end wanted = {.process = process,
 				  .entry = {.context_slot = batch->batch.origin_slot,
@@ -180,11 +129,12 @@ static void add_batch(struct ends *ends, const struct ends_process *process,
 
 static void add_batches(struct ends *ends)
 {
-	for (size_t i = 0; i < ends->process_count; i++) {
-		const struct ends_process *process = ends->processes[i];
-		const struct ctx_table_end *entries = process->journal.entries;
+	for (size_t i = 0; i < ends->follow.count; i++) {
+		struct followed *process = ends->follow.processes[i];
+		const struct journal *journal = &process->journals[JOURNAL_ENDS];
+		const struct ctx_table_end *entries = journal->entries;
 
-		for (size_t j = 0; j < process->journal.entry_count; j++)
+		for (size_t j = 0; j < journal->entry_count; j++)
 			if (entries[j].type == CTX_TABLE_END_BATCH)
 				add_batch(ends, process, &entries[j]);
 	}
@@ -192,12 +142,13 @@ static void add_batches(struct ends *ends)
 
 int ends_read(struct ends *ends)
 {
-	for (size_t i = 0; i < ends->process_count; i++) {
-		struct ends_process *process = ends->processes[i];
-		int result = journal_read(&process->journal);
-		const struct ctx_table_end *entries = process->journal.entries;
+	for (size_t i = 0; i < ends->follow.count; i++) {
+		struct followed *process = ends->follow.processes[i];
+		struct journal *journal = &process->journals[JOURNAL_ENDS];
+		int result = journal_read(journal);
+		const struct ctx_table_end *entries = journal->entries;
 
-		for (size_t j = 0; j < process->journal.entry_count && !result; j++)
+		for (size_t j = 0; j < journal->entry_count && !result; j++)
 			if (entries[j].type == CTX_TABLE_END_CONTEXT)
 				result = add_end(ends, process, &entries[j]);
 		if (result)
@@ -218,6 +169,28 @@ static int compare_times(const void *left, const void *right)
 	return compare_contexts(left, right);
 }
 
+uint64_t ends_wait_ns(const struct ends *ends)
+{
+	uint64_t now_ns = ends_now_ns(), next_ns = ends->read_ns + ENDS_TICK_NS;
+
+	return now_ns < next_ns ? next_ns - now_ns : 0;
+}
+
+int ends_tick(struct ends *ends, int (*look)(void *data), void *data)
+{
+	uint64_t now_ns = ends_now_ns();
+	int result = 0;
+
+	if (++ends->ticks % SURVEY_TICKS == 0)
+		result = look(data);
+	follow_note_deaths(&ends->follow);
+	if (!result)
+		result = ends_read(ends);
+	ends->complete_ns = ends->read_ns;
+	ends->read_ns = now_ns;
+	return result;
+}
+
 void ends_sort(struct ends *ends)
 {
 	if (ends->count)
@@ -233,18 +206,18 @@ void ends_forget_printed(struct ends *ends)
 			ends->ends[kept++] = ends->ends[i];
 	ends->count = kept;
 	kept = 0;
-	for (size_t i = 0; i < ends->process_count; i++) {
-		struct ends_process *process = ends->processes[i];
-		bool needed = !process->gone;
+	for (size_t i = 0; i < ends->follow.count; i++) {
+		struct followed *process = ends->follow.processes[i];
+		bool needed = !process->died;
 
 		for (size_t j = 0; j < ends->count && !needed; j++)
 			needed = ends->ends[j].process == process;
 		if (needed)
-			ends->processes[kept++] = process;
+			ends->follow.processes[kept++] = process;
 		else
-			free_process(process);
+			followed_free(process);
 	}
-	ends->process_count = kept;
+	ends->follow.count = kept;
 }
 
 bool ends_selected(const struct selection *selection, const struct past_end *end)
@@ -330,9 +303,9 @@ static const char *command_of(const struct ends *ends, pid_t pid, char buffer[64
 {
 	char path[40];
 
-	for (size_t i = 0; i < ends->process_count; i++)
-		if (ends->processes[i]->process.pid == pid)
-			return ends->processes[i]->process.name;
+	const struct followed *known = follow_find(&ends->follow, pid);
+	if (known)
+		return known->process.name;
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t length = fd < 0 ? -1 : read(fd, buffer, 63);

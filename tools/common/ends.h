@@ -6,22 +6,14 @@
 #ifndef TOOL_ENDS_H
 #define TOOL_ENDS_H
 
+#include "follow.h"
 #include "format.h"
-#include "read_journal.h"
 #include "selection.h"
-
-/* A process whose journal is read, once or again and again. */
-struct ends_process {
-	struct process process;
-	struct journal journal;
-	uint64_t died_ns; /* of a dead one; 0: it is not known to be dead */
-	bool gone;	  /* it has died, and was read to its end */
-};
 
 /* An end, and the sums of its batches. */
 struct past_end {
 	struct ctx_table_end entry; /* of type CTX_TABLE_END_CONTEXT */
-	const struct ends_process *process;
+	struct followed *process;
 	bool batched;	     /* there was a batch: the fields below are known */
 	uint32_t operations; /* that were in flight */
 	uint32_t cancelled;
@@ -30,13 +22,16 @@ struct past_end {
 };
 
 struct ends {
-	struct ends_process **processes;
-	size_t process_count;
+	struct follow follow;
 	struct past_end *ends;
 	size_t count, room;
 	int64_t wall_ns;   /* what is to be added to a time of the table for the time of day */
 	uint64_t since_ns; /* ends before that are left out, and those from until_ns on */
 	uint64_t until_ns;
+	/* Of ends_tick(): when the journals were read last; and the time before which all ends are known with
+	 * their batches. */
+	uint64_t read_ns, complete_ns;
+	unsigned ticks;
 };
 
 /* The clock of tables. */
@@ -48,16 +43,23 @@ void ends_free(struct ends *ends);
 
 /*
  * Takes the processes out of the survey, which keeps its tables; those that are there already are left to it.
- * Says on standard error, after "program: ", whose journal cannot be read; NULL: says nothing. Returns
- * EXIT_OK, EXIT_PARTLY or EXIT_TROUBLE.
+ * died says that they are dead. Says on standard error, after "program: ", whose journal cannot be read;
+ * NULL: says nothing. Returns EXIT_OK, EXIT_PARTLY or EXIT_TROUBLE.
  */
-int ends_add(struct ends *ends, struct survey *survey, uint64_t died_ns, const char *program);
-
-/* Marks the processes that have died, to be read once more. */
-void ends_note_deaths(struct ends *ends);
+int ends_add(struct ends *ends, struct survey *survey, bool died, const char *program);
 
 /* Reads what is new in all journals. 0 or -ENOMEM. */
 int ends_read(struct ends *ends);
+
+/*
+ * For those that follow what happens: returns how long it is until ends_tick() is to be called, ENDS_TICK_NS
+ * after the last time. It reads what is new, and each second it has new processes looked for before. What is
+ * older than complete_ns may be printed then: an end waits for the next tick, until its batches have been
+ * written, too. 0, -ENOMEM or the error of look.
+ */
+#define ENDS_TICK_NS 200000000u
+uint64_t ends_wait_ns(const struct ends *ends);
+int ends_tick(struct ends *ends, int (*look)(void *data), void *data);
 
 /* Sorts the ends by time. */
 void ends_sort(struct ends *ends);

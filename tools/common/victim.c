@@ -7,73 +7,48 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "ending.h"
 #include "format.h"
 #include "victim.h"
 
-/* A walk through the contexts that end with a victim, the victim first. */
-struct ending {
-	const struct victim *victim;
-	uint32_t at;		 /* the next index in preorder, where those below a context follow it */
-	bool inside;		 /* the victim has been passed */
-	uint32_t detached_depth; /* depth of a detached context, which does not end with its parent; or
-				    UINT32_MAX */
-};
-
-/*
- * Returns the next context of the walk, or NULL. Leaves out detached contexts, which stand below their parent
- * in preorder but do not end with it, and what is below them.
- */
-static const struct reader_context *next_ending(struct ending *ending)
+static struct ending ending_of_victim(const struct victim *victim)
 {
-	const struct snapshot *snapshot = &ending->victim->process->snapshot;
-	const struct reader_context *first = ending->victim->context;
+	const struct snapshot *snapshot = &victim->process->snapshot;
 
-	while (ending->at < snapshot->context_count) {
-		const struct reader_context *context = &snapshot->contexts[snapshot->preorder[ending->at++]];
-
-		if (context == first)
-			ending->inside = true;
-		else if (ending->inside && context->depth <= first->depth)
-			break;
-		if (!ending->inside || context->depth > ending->detached_depth)
-			continue;
-		bool is_detached = context != first && context->record.kind == CTX_TABLE_DETACHED;
-		ending->detached_depth = is_detached ? context->depth : UINT32_MAX;
-		if (!is_detached)
-			return context;
-	}
-	return NULL;
+	return ending_of(snapshot, (uint32_t)(victim->context - snapshot->contexts));
 }
 
-static void count_ending(struct victim *victim)
+void victim_count(struct victim *victim)
 {
-	struct ending ending = {.victim = victim, .detached_depth = UINT32_MAX};
 	const struct reader_context *context;
 
-	while ((context = next_ending(&ending))) {
+	victim->operations = 0;
+	victim->contexts = victim->process ? 0 : 1;
+	if (!victim->process)
+		return;
+	struct ending ending = ending_of_victim(victim);
+	while ((context = ending_next(&ending))) {
 		victim->contexts += (context->record.state & CTX_TABLE_LIVE) != 0;
 		victim->operations += context->operation_count;
 	}
 }
 
-void victim_describe(struct victim *victim)
+char *victim_name(const struct victim *victim, char buffer[VICTIM_NAME_SIZE])
 {
 	char id[ID_SIZE], label[ESCAPED_SIZE];
 	const struct ctxd_entry *entry;
 
-	victim->contexts = victim->operations = 0;
 	if (victim->process) {
-		count_ending(victim);
-		snprintf(victim->name, sizeof(victim->name), "%s \"%s\"",
+		snprintf(buffer, VICTIM_NAME_SIZE, "%s \"%s\"",
 			 format_id(victim->process, victim->context, id),
 			 escape(victim->context->record.label, label, sizeof(label)));
-		return;
+		return buffer;
 	}
 	entry = service_shared(victim->id);
-	victim->contexts = 1;
 	ctxd_format_id(victim->id, id, sizeof(id));
-	snprintf(victim->name, sizeof(victim->name), "%s \"%s\"", id,
+	snprintf(buffer, VICTIM_NAME_SIZE, "%s \"%s\"", id,
 		 entry ? escape(entry->label, label, sizeof(label)) : "");
+	return buffer;
 }
 
 static void add_report(struct ctxd_report *sum, const struct ctxd_report *report)
@@ -100,10 +75,10 @@ static void add_report(struct ctxd_report *sum, const struct ctxd_report *report
 static void cancel_joined(const struct victim *victim, int error, const char *text, uint64_t wait_ns,
 			  struct ctxd_report *report)
 {
-	struct ending ending = {.victim = victim, .detached_depth = UINT32_MAX};
+	struct ending ending = ending_of_victim(victim);
 	const struct reader_context *context;
 
-	while ((context = next_ending(&ending))) {
+	while ((context = ending_next(&ending))) {
 		const struct ctxd_entry *entry =
 			service_entry_of(CTXD_SHARED, victim->process->inode, service_ctx_id(context));
 		struct ctxd_report more;
@@ -186,6 +161,29 @@ int victim_cancel(const struct victim *victim, int error, const char *text, uint
 	if (!result && ret_report->silent && victim->process)
 		cancel_joined(victim, error, text, wait_ns, ret_report);
 	return result;
+}
+
+char *victim_explain(const struct victim *victim, int error, char *buffer, size_t size)
+{
+	if (error == -ENOENT && victim->process && !service_publishes(victim->process->inode))
+		snprintf(buffer, size,
+			 "its process is not published: start it with CTXRING_PUBLISH=1, or have it call "
+			 "ctxd_connect with CTXD_PUBLISH");
+	else if (error == -ENOENT)
+		snprintf(
+			buffer, size,
+			"there is no such context, or this user may not end it: try as root or as its owner");
+	else if (error == -ESTALE)
+		snprintf(buffer, size,
+			 "this id is of an earlier life of the service: look again with ctxtool tree");
+	else if (error == -EALREADY)
+		snprintf(buffer, size, "it has ended already");
+	else if (error == -ENOTSUP)
+		snprintf(buffer, size,
+			 "its process cannot find contexts by id, because it may not call membarrier(2)");
+	else
+		ctxd_explain(error, buffer, size);
+	return buffer;
 }
 
 char *report_text(const struct ctxd_report *report, char *buffer, size_t size)

@@ -13,11 +13,14 @@ struct victim {
 	struct reader_context *context;
 	struct ctxd_id id;	       /* {0, 0}: process and context name the context */
 	uint32_t contexts, operations; /* live contexts, itself and below, and their operations */
-	char name[ESCAPED_SIZE + 64];  /* id and label, escaped */
 };
 
-/* Fills in the name and the counts. */
-void victim_describe(struct victim *victim);
+/* Fills in the counts, in as many steps as it counts. */
+void victim_count(struct victim *victim);
+
+/* Writes its id and label, escaped. Returns buffer. */
+#define VICTIM_NAME_SIZE (ESCAPED_SIZE + 64)
+char *victim_name(const struct victim *victim, char buffer[VICTIM_NAME_SIZE]);
 
 /* Reports what victim_cancel() would do; of the counts only `asked` is set. 0 or -errno. */
 int victim_try(const struct victim *victim, struct ctxd_report *ret_report);
@@ -31,6 +34,9 @@ bool process_is_run(const struct process *process);
  */
 int victim_cancel(const struct victim *victim, int error, const char *text, uint64_t wait_ns,
 		  struct ctxd_report *ret_report);
+
+/* Writes why victim_try() or victim_cancel() failed, and what to do. Returns buffer. */
+char *victim_explain(const struct victim *victim, int error, char *buffer, size_t size);
 
 /* Writes "ended in 2 processes; 200 operations reaped: 199 cancelled, ...". Returns buffer. */
 char *report_text(const struct ctxd_report *report, char *buffer, size_t size);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "copies.h"
 #include "duration.h"
 #include "facts.h"
@@ -28,27 +29,6 @@ static int bad_usage(const struct view *view, const char *what, const char *valu
 	snprintf(program, sizeof(program), "ctxtool %s", view->name);
 	complain_of_usage(program, what, value);
 	return EXIT_USAGE;
-}
-
-static int add_pid(struct view_options *options, const char *text)
-{
-	pid_t *larger;
-	char *end;
-	long pid;
-
-	errno = 0;
-	pid = strtol(text, &end, 10);
-	if (errno || end == text || *end || pid <= 0 || pid > INT32_MAX)
-		return -EINVAL;
-	larger = realloc(options->pids, (options->pid_count + 1) * sizeof(*larger));
-	if (!larger)
-		return -ENOMEM;
-	options->pids = larger;
-	for (size_t i = 0; i < options->pid_count; i++)
-		if (larger[i] == (pid_t)pid)
-			return 0;
-	larger[options->pid_count++] = (pid_t)pid;
-	return 0;
 }
 
 static int set_interval(struct view_options *options, const char *text)
@@ -72,36 +52,72 @@ static int set_older(struct view_options *options, const char *text)
 	return duration_parse(text, &options->older_ns) || !options->older_ns ? -EINVAL : 0;
 }
 
+static int set_ago(const struct view *view, const char *text, uint64_t *ret_ns)
+{
+	return duration_parse(text, ret_ns) ? bad_usage(view, "not a time as 30s, 5m or 1h", text) : -1;
+}
+
 static int set_rounds(struct view_options *options, const char *text)
 {
 	unsigned long rounds;
-	char *end;
+	int result = argument_count(text, 1000000000, &rounds);
 
-	errno = 0;
-	rounds = strtoul(text, &end, 10);
-	if (errno || end == text || *end || rounds == 0 || rounds > 1000000000 || text[0] == '-')
-		return -EINVAL;
 	options->rounds = (unsigned)rounds;
-	return 0;
+	return result;
 }
 
-/* Obeys an option. -1: go on; else the exit code. */
-static int take_option(const struct view *view, struct view_options *options, int letter)
+/* How an option is obeyed. */
+enum effect {
+	FLAG,  /* it sets a bool of struct view_options */
+	TEXT,  /* its value is stored there */
+	OTHER, /* take_value() does the rest */
+};
+
+/* The options of all commands of this kind. Each command accepts those whose letters are in view->letters. */
+static const struct view_option {
+	const char *name;
+	int has_value; /* as in struct option */
+	int letter;
+	enum effect effect;
+	size_t offset;
+} all_options[] = {
+	{"pid", required_argument, 'p', OTHER, 0},
+	{"core", required_argument, 'c', TEXT, offsetof(struct view_options, core)},
+	{"json", no_argument, 'j', FLAG, offsetof(struct view_options, json)},
+	{"watch", optional_argument, 'w', OTHER, 0},
+	{"count", required_argument, 'n', OTHER, 0},
+	{"operations", no_argument, 'o', FLAG, offsetof(struct view_options, operations)},
+	{"rings", no_argument, 'r', FLAG, offsetof(struct view_options, rings)},
+	{"openmetrics", no_argument, 'm', FLAG, offsetof(struct view_options, openmetrics)},
+	{"listen", required_argument, 'l', TEXT, offsetof(struct view_options, listen)},
+	{"older", required_argument, 'O', OTHER, 0},
+	{"fleet", optional_argument, 'F', OTHER, 0},
+	{"timeout", required_argument, 't', OTHER, 0},
+	{"all", no_argument, 'a', FLAG, offsetof(struct view_options, all)},
+	{"sort", required_argument, 's', TEXT, offsetof(struct view_options, sort)},
+	{"columns", required_argument, 'C', TEXT, offsetof(struct view_options, columns)},
+	{"no-header", no_argument, 'N', FLAG, offsetof(struct view_options, no_header)},
+	{"utc", no_argument, 'u', FLAG, offsetof(struct view_options, utc)},
+	{"theme", required_argument, 'T', TEXT, offsetof(struct view_options, theme)},
+	{"by", required_argument, 'b', TEXT, offsetof(struct view_options, by)},
+	{"follow", no_argument, 'f', FLAG, offsetof(struct view_options, follow)},
+	{"since", required_argument, VIEW_SINCE, OTHER, 0},
+	{"until", required_argument, VIEW_UNTIL, OTHER, 0},
+	{"help", no_argument, 'h', OTHER, 0},
+};
+#define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))
+
+/* Obeys one of those options that neither set a flag nor store a text. -1: go on; else the exit code. */
+static int take_value(const struct view *view, struct view_options *options, int letter)
 {
 	int result;
 
 	switch (letter) {
 	case 'p':
-		result = add_pid(options, optarg);
+		result = argument_pid(optarg, &options->pids, &options->pid_count);
 		if (result == -ENOMEM)
 			return EXIT_TROUBLE;
 		return result ? bad_usage(view, "not the number of a process", optarg) : -1;
-	case 'c':
-		options->core = optarg;
-		return -1;
-	case 'j':
-		options->json = true;
-		return -1;
 	case 'w':
 		return set_interval(options, optarg)
 			       ? bad_usage(view, "not an interval from 0.01 to 86400 seconds", optarg)
@@ -109,18 +125,6 @@ static int take_option(const struct view *view, struct view_options *options, in
 	case 'n':
 		return set_rounds(options, optarg) ? bad_usage(view, "not a whole number from 1", optarg)
 						   : -1;
-	case 'o':
-		options->operations = true;
-		return -1;
-	case 'r':
-		options->rings = true;
-		return -1;
-	case 'm':
-		options->openmetrics = true;
-		return -1;
-	case 'l':
-		options->listen = optarg;
-		return -1;
 	case 'O':
 		return set_older(options, optarg)
 			       ? bad_usage(view, "not an age, which is as in 5s, 250ms or 1h30m", optarg)
@@ -133,27 +137,10 @@ static int take_option(const struct view *view, struct view_options *options, in
 		return fleet_parse_seconds(optarg, &options->fleet_wait_ns)
 			       ? bad_usage(view, "not a time of up to 86400 seconds", optarg)
 			       : -1;
-	case 'a':
-		options->all = true;
-		return -1;
-	case 's':
-		options->sort = optarg;
-		return -1;
-	case 'C':
-		options->columns = optarg;
-		return -1;
-	case 'N':
-		options->no_header = true;
-		return -1;
-	case 'u':
-		options->utc = true;
-		return -1;
-	case 'T':
-		options->theme = optarg;
-		return -1;
-	case 'b':
-		options->by = optarg;
-		return -1;
+	case VIEW_SINCE:
+		return set_ago(view, optarg, &options->since_ns);
+	case VIEW_UNTIL:
+		return set_ago(view, optarg, &options->until_ns);
 	case 'h':
 		fputs(view->help, stdout);
 		return EXIT_OK;
@@ -163,33 +150,21 @@ static int take_option(const struct view *view, struct view_options *options, in
 	}
 }
 
-/* Reads the operands as a selection. -1: go on; else the exit code. */
-static int parse_selection(const struct view *view, struct view_options *options, char *const *operands,
-			   int count)
+/* Obeys an option. -1: go on; else the exit code. */
+static int take_option(const struct view *view, struct view_options *options, int letter)
 {
-	struct selection_error error;
-	char program[32];
-	int result;
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		char *member = (char *)options + all_options[i].offset;
 
-	if (!count)
+		if (all_options[i].letter != letter || all_options[i].effect == OTHER)
+			continue;
+		if (all_options[i].effect == FLAG)
+			*(bool *)(void *)member = true;
+		else
+			*(const char **)(void *)member = optarg;
 		return -1;
-	snprintf(program, sizeof(program), "ctxtool %s", view->name);
-	options->selection_text = selection_join(operands, count);
-	result = options->selection_text
-			 ? selection_parse(options->selection_text, &options->selection, &error)
-			 : -ENOMEM;
-	if (!result && options->fleet)
-		result = selection_check_keys(options->selection, SELECTION_ENTRY_KEYS,
-					      "contexts of the fleet", &error);
-	if (!result)
-		return -1;
-	if (result == -ENOMEM) {
-		fprintf(stderr, "ctxtool: not enough memory\n");
-		return EXIT_TROUBLE;
 	}
-	selection_complain(program, options->selection_text, &error);
-	fprintf(stderr, "Try '%s --help'; SELECTION in ctxtool(1) describes the language.\n", program);
-	return EXIT_USAGE;
+	return take_value(view, options, letter);
 }
 
 /* Chooses the columns. -1: go on; else the exit code. */
@@ -201,8 +176,8 @@ static int choose_columns(const struct view *view, struct view_options *options)
 		return -1;
 	if ((options->columns || options->sort || options->no_header) && (options->fleet || options->json))
 		return bad_usage(view,
-				 "--columns, --sort and --no-header go with the list of this host's "
-				 "contexts: leave out --fleet and --json",
+				 "--columns, --sort and --no-header go with lines about this host: leave "
+				 "out --fleet and --json",
 				 NULL);
 	if (layout_choose(&options->layout, view->columns, view->default_columns, options->columns,
 			  options->sort ? options->sort : view->default_sort, message))
@@ -212,6 +187,8 @@ static int choose_columns(const struct view *view, struct view_options *options)
 
 static int check_options(const struct view *view, struct view_options *options, int argc, char **argv)
 {
+	char program[32];
+
 	if (view->takes_id && optind >= argc)
 		return bad_usage(view, "nothing to show: give an id (PID:SLOT.GENERATION), a PID or a label",
 				 NULL);
@@ -231,35 +208,32 @@ static int check_options(const struct view *view, struct view_options *options, 
 	if (options->core && options->watch)
 		return bad_usage(view, "a core file does not change: leave out --watch", NULL);
 	int result = choose_columns(view, options);
-	return result >= 0 ? result : parse_selection(view, options, argv + optind, argc - optind);
+	if (result >= 0)
+		return result;
+	snprintf(program, sizeof(program), "ctxtool %s", view->name);
+	return argument_selection(program, argv + optind, argc - optind,
+				  options->fleet	 ? SELECTION_ENTRY_KEYS
+				  : view->selection_keys ? view->selection_keys
+							 : SELECTION_ALL_KEYS,
+				  options->fleet ? "contexts of the fleet" : view->selection_of,
+				  &options->selection, &options->selection_text);
 }
-
-/* The options of all commands of this kind. Each command accepts those whose letters are in view->letters. */
-static const struct option all_options[] = {
-	{"pid", required_argument, NULL, 'p'},	   {"core", required_argument, NULL, 'c'},
-	{"json", no_argument, NULL, 'j'},	   {"watch", optional_argument, NULL, 'w'},
-	{"count", required_argument, NULL, 'n'},   {"operations", no_argument, NULL, 'o'},
-	{"openmetrics", no_argument, NULL, 'm'},   {"older", required_argument, NULL, 'O'},
-	{"rings", no_argument, NULL, 'r'},	   {"fleet", optional_argument, NULL, 'F'},
-	{"timeout", required_argument, NULL, 't'}, {"all", no_argument, NULL, 'a'},
-	{"sort", required_argument, NULL, 's'},	   {"columns", required_argument, NULL, 'C'},
-	{"no-header", no_argument, NULL, 'N'},	   {"utc", no_argument, NULL, 'u'},
-	{"theme", required_argument, NULL, 'T'},   {"by", required_argument, NULL, 'b'},
-	{"listen", required_argument, NULL, 'l'},  {"help", no_argument, NULL, 'h'},
-};
-#define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))
 
 /* Fills both arguments of getopt_long(3) with the options that the command accepts. */
 static void choose_options(const struct view *view, char letters[3 * OPTION_COUNT + 1],
 			   struct option known[OPTION_COUNT + 1])
 {
 	for (size_t i = 0; i < OPTION_COUNT; i++) {
-		if (!strchr(view->letters, all_options[i].val))
+		const struct view_option *option = &all_options[i];
+
+		if (!strchr(view->letters, option->letter))
 			continue;
-		*known++ = all_options[i];
-		*letters++ = (char)all_options[i].val;
+		*known++ = (struct option){option->name, option->has_value, NULL, option->letter};
+		if (option->letter < ' ')
+			continue;
+		*letters++ = (char)option->letter;
 		/* One colon says that the option wants a value, two that it may have one. */
-		for (int colons = all_options[i].has_arg; colons > 0; colons--)
+		for (int colons = option->has_value; colons > 0; colons--)
 			*letters++ = ':';
 	}
 	*known = (struct option){0};
@@ -285,8 +259,7 @@ static int parse_options(const struct view *view, struct view_options *options, 
 	return check_options(view, options, argc, argv);
 }
 
-/* Says on standard error what could not be read. Returns the exit code for that alone. */
-static int print_unreadable(const struct view_options *options, const struct survey *survey)
+int view_print_unreadable(const struct view_options *options, const struct survey *survey)
 {
 	int code = EXIT_OK;
 
@@ -416,7 +389,7 @@ static int run_round(const struct view *view, const struct view_options *options
 	/* The cursor goes to the upper left corner, and the screen is cleared from there. */
 	if (clear)
 		fputs("\033[H\033[J", stdout);
-	complaint = clear && view->full_screen ? EXIT_OK : print_unreadable(options, &survey);
+	complaint = clear && view->full_screen ? EXIT_OK : view_print_unreadable(options, &survey);
 	if (options->json && !view->own_json)
 		code = json_print(options, view, &survey);
 	else if (!survey.process_count && !view->full_screen && !view->always_prints && !options->json &&
@@ -464,10 +437,10 @@ int view_run(const struct view *view, int argc, char **argv)
 
 	if (code < 0 && view->check)
 		code = view->check(&options);
+	if (code < 0 && view->run)
+		code = view->run(&options);
 	if (code < 0) {
-		if (options.listen)
-			code = view->serve(&options);
-		else if (has_screen(view, &options))
+		if (has_screen(view, &options))
 			code = view->screen(&options);
 		else if (options.watch || options.rounds || view->full_screen)
 			code = run_rounds(view, &options);

@@ -36,7 +36,9 @@ struct view_options {
 	const char *columns, *sort;
 	struct layout layout;
 	bool no_header;
-	bool utc; /* times of the day are in UTC, and not local */
+	bool utc;		     /* times of the day are in UTC, and not local */
+	uint64_t since_ns, until_ns; /* history: so long ago; 0: not given */
+	bool follow;		     /* history: go on */
 	bool json;
 	bool fleet;		/* look at all hosts of the fleet instead of this one's tables */
 	const char *host;	/* look at this one only; NULL: at all */
@@ -53,14 +55,22 @@ struct view_options {
 	unsigned rounds; /* stop after so many; 0: do not stop */
 };
 
+/* Letters of options without a short form. */
+#define VIEW_SINCE '\1'
+#define VIEW_UNTIL '\2'
+
 /* A command that prints what is found in tables. */
 struct view {
 	const char *name;
 	const char *help;
-	const char *letters;  /* the short forms of the options that it accepts, which are those in help */
-	bool takes_id;	      /* wants an operand, and no selection */
-	bool keeps_ancestors; /* shows beside what is selected what that stands below: survey_filter() */
-	bool keeps_counters;  /* selects counters, too: survey_filter_counted() */
+	/* The short forms of the options that it accepts, which are those in help, and VIEW_... of those that
+	 * have no short form. */
+	const char *letters;
+	bool takes_id;		 /* wants an operand, and no selection */
+	bool keeps_ancestors;	 /* shows beside what is selected what that stands below: survey_filter() */
+	bool keeps_counters;	 /* selects counters, too: survey_filter_counted() */
+	unsigned selection_keys; /* what a selection can ask for, see selection_check_keys(); 0: for all */
+	const char *selection_of;
 	const struct column *columns;		    /* for --columns and --sort */
 	const char *default_columns, *default_sort; /* default_sort may be NULL */
 	bool own_json;				    /* print writes JSON itself, instead of json_print() */
@@ -75,8 +85,8 @@ struct view {
 	 * the exit code.
 	 */
 	int (*screen)(const struct view_options *options);
-	/* Takes the place of print with --listen; may be NULL. Returns the exit code. */
-	int (*serve)(const struct view_options *options);
+	/* May take the place of all that follows, and returns the exit code; -1: go on. May be NULL. */
+	int (*run)(const struct view_options *options);
 	/* Prints what is found. Returns the exit code. */
 	int (*print)(const struct view_options *options, struct survey *survey);
 	/* Prints what the hosts of the fleet tell, for --fleet, also as JSON. */
@@ -88,6 +98,9 @@ int view_run(const struct view *view, int argc, char **argv);
 
 /* Looks at what the options name. 0 or -errno. */
 int view_survey(const struct view_options *options, struct survey *ret_survey);
+
+/* Says on standard error what could not be read. Returns the exit code for that alone. */
+int view_print_unreadable(const struct view_options *options, const struct survey *survey);
 
 /* Leaves of it what is selected, and the service only where it is asked for; see survey_filter(). */
 void view_select(const struct view_options *options, bool with_ancestors, struct survey *survey);

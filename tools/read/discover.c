@@ -208,36 +208,6 @@ static size_t find_mappings(const char *maps, struct mapping found[TABLES_MAX])
 	return count;
 }
 
-/* Opens the table through a descriptor that the process has of it. -ENOENT: it has none. */
-static int open_by_descriptor(const struct candidate *candidate, uint64_t inode)
-{
-	int fds = openat(candidate->directory, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *list = fds < 0 ? NULL : fdopendir(fds);
-	int result = -ENOENT;
-	struct dirent *entry;
-
-	if (!list) {
-		result = -errno;
-		if (fds >= 0)
-			close(fds);
-		return result;
-	}
-	while (result < 0 && (entry = readdir(list))) {
-		char target[sizeof(TABLE_PATH) + 16];
-		ssize_t length = readlinkat(dirfd(list), entry->d_name, target, sizeof(target) - 1);
-		int fd;
-
-		if (length < (ssize_t)strlen(TABLE_PATH) ||
-		    memcmp(target, TABLE_PATH, strlen(TABLE_PATH)) != 0)
-			continue;
-		/* The descriptor may name another file by now; memfd_reopen() checks. */
-		fd = openat(dirfd(list), entry->d_name, O_PATH | O_CLOEXEC);
-		result = fd < 0 ? -errno : memfd_reopen(fd, inode);
-	}
-	closedir(list);
-	return result;
-}
-
 /* Opens the table through its mapping, which only root may do, when the process has no descriptor of it. */
 static int open_by_mapping(const struct candidate *candidate, const struct mapping *mapping)
 {
@@ -332,7 +302,8 @@ static int add_table(struct survey *survey, const struct candidate *candidate, c
 				.inode = mapping->inode,
 				.descriptors.directory = -1};
 	struct process *process;
-	int fd = open_by_descriptor(candidate, mapping->inode), other, result;
+	int fd = memfd_open_of(candidate->directory, CTX_TABLE_MEMFD_NAME, mapping->inode, O_RDONLY);
+	int other, result;
 
 	memcpy(unreadable.name, candidate->name, sizeof(unreadable.name));
 	memcpy(found.name, candidate->name, sizeof(found.name));

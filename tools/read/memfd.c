@@ -6,10 +6,12 @@
  */
 #include "memfd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -54,7 +56,7 @@ static int is_memfd(int fd, uint64_t inode)
 	       S_ISREG(other.stx_mode) && other.stx_ino == inode;
 }
 
-static int memfd_open(int path_fd, uint64_t inode, int access)
+static int reopen(int path_fd, uint64_t inode, int access)
 {
 	char path[32];
 	int result = is_memfd(path_fd, inode);
@@ -73,10 +75,34 @@ static int memfd_open(int path_fd, uint64_t inode, int access)
 
 int memfd_reopen(int path_fd, uint64_t inode)
 {
-	return memfd_open(path_fd, inode, O_RDONLY);
+	return reopen(path_fd, inode, O_RDONLY);
 }
 
-int memfd_reopen_to_write(int path_fd, uint64_t inode)
+int memfd_open_of(int directory, const char *name, uint64_t inode, int access)
 {
-	return memfd_open(path_fd, inode, O_RDWR);
+	int fds = openat(directory, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), result = -ENOENT;
+	DIR *list = fds < 0 ? NULL : fdopendir(fds);
+	char wanted[64], target[64];
+	const struct dirent *entry;
+	size_t length = (size_t)snprintf(wanted, sizeof(wanted), "/memfd:%s", name);
+
+	if (!list) {
+		result = -errno;
+		if (fds >= 0)
+			close(fds);
+		return result;
+	}
+	while (result < 0 && (entry = readdir(list))) {
+		ssize_t read = readlinkat(dirfd(list), entry->d_name, target, sizeof(target));
+
+		if (read < (ssize_t)length || memcmp(target, wanted, length) != 0)
+			continue;
+		/* The descriptor may name another file by now; reopen() checks. */
+		int fd = openat(dirfd(list), entry->d_name, O_PATH | O_CLOEXEC);
+		int opened = fd < 0 ? -errno : reopen(fd, inode, access);
+		if (opened != -ENOENT)
+			result = opened;
+	}
+	closedir(list);
+	return result;
 }

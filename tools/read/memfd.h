@@ -11,7 +11,12 @@
  * file system of the owner's is not opened and does not notice.
  */
 int memfd_reopen(int path_fd, uint64_t inode);
-/* The same for reading and writing. */
-int memfd_reopen_to_write(int path_fd, uint64_t inode);
+
+/*
+ * Opens the memfd with that inode by a descriptor that a process has of it; directory is the process's in
+ * /proc, name the one of the memfd, access O_RDONLY or O_RDWR. Returns a descriptor, or -errno: -ENOENT when
+ * the process has none.
+ */
+int memfd_open_of(int directory, const char *name, uint64_t inode, int access);
 
 #endif

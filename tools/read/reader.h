@@ -35,6 +35,8 @@ struct reader_context {
 	bool orphan; /* the record names a parent that is not in the table */
 	/* Of survey_filter(): not selected, and shown only because something below it is. */
 	bool beside;
+	/* Of ending_cover(): the caller has chosen it; it ends with one that is chosen. */
+	bool chosen, covered;
 };
 
 struct reader_operation {

@@ -2,16 +2,13 @@
 #include "collect.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "control.h"
-#include "discover.h"
-#include "read_journal.h"
+#include "follow.h"
 #include "site_names.h"
 #include "sites.h"
 
@@ -39,12 +36,9 @@ struct kept_site {
 
 /* A process that is recorded. */
 struct collected {
-	struct process process; /* its table stays mapped */
-	uint32_t index;		/* in the recording */
+	struct followed followed; /* first, for casts */
+	uint32_t index;		  /* in the recording */
 	struct control control;
-	struct journal journals[JOURNAL_KINDS];
-	int pidfd; /* -1: none */
-	bool died;
 	struct target *targets; /* by descriptor */
 	size_t target_count;
 	/* A hash table of places in the code, with open addressing. When it is half full, no more are kept.
@@ -59,13 +53,17 @@ struct collector {
 	size_t pid_count;
 	collector_wants_fn wants;
 	void *data;
-	struct collected **processes;
-	size_t count;
-	uint64_t *refused; /* pid and inode of tables that cannot be recorded, and were named */
+	struct follow follow; /* of struct collected */
+	uint64_t *refused;    /* pid and inode of tables that cannot be recorded, and were named */
 	size_t refused_count;
 	uint64_t looked_ns; /* when the descriptors were looked at last, and how long that took */
 	uint64_t look_took_ns;
 };
+
+static struct collected *collected_at(const struct collector *collector, size_t index)
+{
+	return (struct collected *)collector->follow.processes[index];
+}
 
 static uint64_t monotonic_ns(void)
 {
@@ -84,7 +82,11 @@ int collector_begin(struct collector **ret_collector, struct recording *recordin
 
 	if (!collector)
 		return -ENOMEM;
-	*collector = (struct collector){.recording = recording, .wants = wants, .data = data};
+	*collector = (struct collector){
+		.recording = recording,
+		.wants = wants,
+		.data = data,
+		.follow = {.kinds = (1u << JOURNAL_KINDS) - 1, .size = sizeof(struct collected)}};
 	for (size_t i = 0; i < pid_count; i++)
 		if (collector_add_pid(collector, pids[i])) {
 			collector_free(collector);
@@ -105,22 +107,10 @@ int collector_add_pid(struct collector *collector, pid_t pid)
 	return 0;
 }
 
-static void collected_free(struct collected *collected)
+static void collected_close(struct collected *collected)
 {
-	struct survey holder = {.processes = NULL};
-	struct process *process = survey_add_process(&holder);
-
 	control_close(&collected->control);
-	for (size_t i = 0; i < JOURNAL_KINDS; i++)
-		journal_close(&collected->journals[i]);
-	if (collected->pidfd >= 0)
-		close(collected->pidfd);
 	free(collected->targets);
-	/* A survey frees the process. */
-	if (process)
-		*process = collected->process;
-	survey_free(&holder);
-	free(collected);
 }
 
 /* Names a table that cannot be recorded, once. 0 or -ENOMEM. */
@@ -144,38 +134,22 @@ static int note_refusal(struct collector *collector, pid_t pid, const char *name
 	return recording_add_note(collector->recording, note);
 }
 
-static bool is_known(const struct collector *collector, const struct process *process)
+/* A process that has just made its table is about to make the rest: it is looked at again. */
+static bool is_beginning(const struct process *process)
 {
-	for (size_t i = 0; i < collector->count; i++)
-		if (collector->processes[i]->process.pid == process->pid &&
-		    collector->processes[i]->process.inode == process->inode)
-			return true;
-	return false;
+	return monotonic_ns() - process->snapshot.header.created_ns < BEGINNING_NS;
 }
 
-/* Prepares a process that was found, which is then the collected one's. 0, 1 for one that is refused, or
- * -ENOMEM. */
-static int open_collected(struct collector *collector, struct patience *patience, struct collected *collected)
+/* Has the process that was taken last record. 0, or -errno with the reason. */
+static int begin_collected(struct collector *collector, struct patience *patience, char *reason, size_t size)
 {
-	struct process *process = &collected->process;
-	char reason[READER_REASON_SIZE + 100] = "";
-	int result = 0;
+	struct collected *collected = collected_at(collector, collector->follow.count - 1);
+	const struct process *process = &collected->followed.process;
+	int result =
+		control_open(&collected->control, patience, process->descriptors.directory, reason, size);
 
-	for (size_t i = 0; i < JOURNAL_KINDS && !result; i++)
-		result = journal_open(&collected->journals[i], process->table, process->table_size,
-				      (enum journal_kind)i, reason);
-	if (!result)
-		result = control_open(&collected->control, patience, process->descriptors.directory, reason,
-				      sizeof(reason));
-	if (result == -ENOMEM)
+	if (result)
 		return result;
-	/* A process that has just made its table is about to make the rest: it is looked at again. */
-	if (result && monotonic_ns() - process->snapshot.header.created_ns < BEGINNING_NS)
-		return 1;
-	if (result) {
-		result = note_refusal(collector, process->pid, process->name, process->inode, reason);
-		return result ? result : 1;
-	}
 	struct recorded_process *recorded = recording_add_process(collector->recording);
 	if (!recorded)
 		return -ENOMEM;
@@ -184,30 +158,41 @@ static int open_collected(struct collector *collector, struct patience *patience
 	recorded->uid = process->uid;
 	recorded->name = recording_text(collector->recording, process->name);
 	recorded->begin_ns = monotonic_ns();
-	collected->pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
-	control_extend(&collected->control, recorded->begin_ns + AHEAD_NS);
+	/* A command of the recorder has written everything down since its beginning. */
+	uint64_t created_ns = process->snapshot.header.created_ns;
+	if (control_is_on(&collected->control) && created_ns > collector->recording->begin_ns)
+		recorded->begin_ns = created_ns;
+	control_extend(&collected->control, monotonic_ns() + AHEAD_NS);
 	return 0;
 }
 
-static int add_found(struct collector *collector, struct survey *survey, struct process *process)
+/* Takes a process that was found, unless it is known or refused. 0 or -ENOMEM. */
+static int add_found(struct collector *collector, struct survey *survey, size_t index)
 {
-	struct collected **larger = reallocarray(collector->processes, collector->count + 1, sizeof(*larger));
-	struct collected *collected = larger ? calloc(1, sizeof(*collected)) : NULL;
+	char reason[READER_REASON_SIZE + 100];
+	struct follow *follow = &collector->follow;
+	int result = follow_take(follow, survey, index, reason);
+	const struct process *process = &survey->processes[index];
+	struct followed *taken = NULL;
 
-	if (larger)
-		collector->processes = larger;
-	if (!collected)
-		return -ENOMEM;
-	collected->pidfd = -1;
-	collected->process = *process;
-	*process = (struct process){.descriptors.directory = -1};
-	int result = open_collected(collector, &survey->patience, collected);
-	if (result) {
-		collected_free(collected);
-		return result < 0 ? result : 0;
+	if (result == -EEXIST)
+		return 0;
+	if (!result) {
+		result = begin_collected(collector, &survey->patience, reason, sizeof(reason));
+		if (!result)
+			return 0;
+		taken = follow->processes[--follow->count];
+		process = &taken->process;
 	}
-	larger[collector->count++] = collected;
-	return 0;
+	if (result != -ENOMEM)
+		result = is_beginning(process) ? 0
+					       : note_refusal(collector, process->pid, process->name,
+							      process->inode, reason);
+	if (taken) {
+		collected_close((struct collected *)taken);
+		followed_free(taken);
+	}
+	return result;
 }
 
 static int find_processes(struct collector *collector)
@@ -218,22 +203,17 @@ static int find_processes(struct collector *collector)
 	if (result)
 		return result;
 	for (size_t i = 0; i < survey.process_count && !result; i++) {
-		struct process *process = &survey.processes[i];
+		const struct process *process = &survey.processes[i];
 
-		if (is_known(collector, process))
-			continue;
 		if (!collector->wants ||
 		    collector->wants(process->pid, process->uid, process->name, collector->data))
-			result = add_found(collector, &survey, process);
+			result = add_found(collector, &survey, i);
 	}
 	for (size_t i = 0; i < survey.unreadable_count && !result; i++) {
 		const struct unreadable *unreadable = &survey.unreadables[i];
-		bool known = false;
 
-		/* A process that was named and has ended, or has no table yet. */
-		for (size_t j = 0; j < collector->count && !known; j++)
-			known = collector->processes[j]->process.pid == unreadable->pid;
-		if (!known && !unreadable->missing)
+		/* A process that was named may have ended, or have no table yet. */
+		if (!follow_find(&collector->follow, unreadable->pid) && !unreadable->missing)
 			result = note_refusal(collector, unreadable->pid, unreadable->name, unreadable->inode,
 					      unreadable->reason);
 	}
@@ -255,8 +235,8 @@ static uint32_t site_of(struct collector *collector, struct collected *collected
 		at = (at + 1) % SITES_KEPT;
 	if (collected->sites[at].address)
 		return collected->sites[at].text;
-	uint32_t found = recording_escaped(collector->recording,
-					   site_text(&collected->process.sites, address, text, sizeof(text)));
+	uint32_t found = recording_escaped(collector->recording, site_text(&collected->followed.process.sites,
+									   address, text, sizeof(text)));
 	if (found == RECORDING_NONE)
 		return 0;
 	if (collected->site_count < SITES_KEPT / 2) {
@@ -279,14 +259,14 @@ static int name_sites(struct collector *collector)
 
 	if (!names)
 		return -ENOMEM;
-	for (size_t i = 0; i < collector->count; i++)
+	for (size_t i = 0; i < collector->follow.count; i++)
 		for (size_t j = 0; j < SITES_KEPT; j++) {
-			const struct kept_site *site = &collector->processes[i]->sites[j];
+			const struct kept_site *site = &collected_at(collector, i)->sites[j];
 			if (!site->address || names[site->text])
 				continue;
-			uint32_t name = recording_escaped(recording,
-							  site_name_text(&collector->processes[i]->process,
-									 site->address, text, sizeof(text)));
+			uint32_t name = recording_escaped(
+				recording, site_name_text(&collected_at(collector, i)->followed.process,
+							  site->address, text, sizeof(text)));
 			names[site->text] = name == RECORDING_NONE ? 0 : name;
 		}
 	for (size_t i = 0; i < recording->context_count; i++) {
@@ -344,14 +324,14 @@ static uint32_t target_text(struct collected *collected, int fd, unsigned flags,
 /* Looks at the descriptors of the operations that are in flight. */
 static void look_at_descriptors(struct collector *collector, struct collected *collected)
 {
-	struct descriptors fresh = {.directory = collected->process.descriptors.directory};
+	struct descriptors fresh = {.directory = collected->followed.process.descriptors.directory};
 	char reason[READER_REASON_SIZE];
 	struct snapshot snapshot;
 	unsigned looked = 0;
 
-	if (collected->died || fresh.directory < 0 ||
-	    snapshot_read(collected->process.table, collected->process.table_size, SNAPSHOT_MAX, &snapshot,
-			  reason))
+	if (collected->followed.died || fresh.directory < 0 ||
+	    snapshot_read(collected->followed.process.table, collected->followed.process.table_size,
+			  SNAPSHOT_MAX, &snapshot, reason))
 		return;
 	uint64_t now_ns = monotonic_ns();
 	for (uint32_t i = 0; i < snapshot.operation_count && looked < DESCRIPTORS_MAX; i++) {
@@ -376,22 +356,22 @@ int collector_look(struct collector *collector)
 	int result = find_processes(collector);
 	uint64_t now_ns = monotonic_ns();
 
-	for (size_t i = 0; i < collector->count; i++) {
-		struct collected *collected = collector->processes[i];
-		struct pollfd ended = {.fd = collected->pidfd, .events = POLLIN};
+	follow_note_deaths(&collector->follow);
+	for (size_t i = 0; i < collector->follow.count; i++) {
+		struct collected *collected = collected_at(collector, i);
+		struct recorded_process *recorded = &collector->recording->processes[collected->index];
 
-		if (!collected->died && collected->pidfd >= 0 && poll(&ended, 1, 0) > 0) {
-			collected->died = true;
-			collector->recording->processes[collected->index].died = true;
-			collector->recording->processes[collected->index].end_ns = now_ns;
+		if (collected->followed.died && !recorded->died) {
+			recorded->died = true;
+			recorded->end_ns = now_ns;
 		}
 		control_extend(&collected->control, now_ns + AHEAD_NS);
 	}
 	/* Looks take at most a tenth of the time. */
 	if (result || now_ns - collector->looked_ns < 10 * collector->look_took_ns)
 		return result;
-	for (size_t i = 0; i < collector->count; i++)
-		look_at_descriptors(collector, collector->processes[i]);
+	for (size_t i = 0; i < collector->follow.count; i++)
+		look_at_descriptors(collector, collected_at(collector, i));
 	collector->looked_ns = monotonic_ns();
 	collector->look_took_ns = collector->looked_ns - now_ns;
 	return 0;
@@ -498,7 +478,7 @@ static int take_end(struct collector *collector, struct collected *collected,
 
 static int drain_journal(struct collector *collector, struct collected *collected, enum journal_kind kind)
 {
-	struct journal *journal = &collected->journals[kind];
+	struct journal *journal = &collected->followed.journals[kind];
 	int result = journal_read(journal);
 
 	for (size_t i = 0; i < journal->entry_count && !result; i++) {
@@ -524,9 +504,9 @@ static int drain_process(struct collector *collector, struct collected *collecte
 	for (int kind = JOURNAL_KINDS - 1; kind >= 0 && !result; kind--)
 		result = drain_journal(collector, collected, (enum journal_kind)kind);
 	struct recorded_process *process = &collector->recording->processes[collected->index];
-	process->lost_contexts = collected->journals[JOURNAL_CONTEXTS].lost;
-	process->lost_operations = collected->journals[JOURNAL_OPERATIONS].lost;
-	process->lost_ends = collected->journals[JOURNAL_ENDS].lost;
+	process->lost_contexts = collected->followed.journals[JOURNAL_CONTEXTS].lost;
+	process->lost_operations = collected->followed.journals[JOURNAL_OPERATIONS].lost;
+	process->lost_ends = collected->followed.journals[JOURNAL_ENDS].lost;
 	return result;
 }
 
@@ -534,14 +514,14 @@ int collector_drain(struct collector *collector)
 {
 	int result = 0;
 
-	for (size_t i = 0; i < collector->count && !result; i++)
-		result = drain_process(collector, collector->processes[i]);
+	for (size_t i = 0; i < collector->follow.count && !result; i++)
+		result = drain_process(collector, collected_at(collector, i));
 	return result;
 }
 
 size_t collector_processes(const struct collector *collector)
 {
-	return collector->count;
+	return collector->follow.count;
 }
 
 size_t collector_refused(const struct collector *collector)
@@ -585,11 +565,11 @@ static int take_open_context(struct collector *collector, struct collected *coll
 	const struct ctx_table_area *area = &header->identities;
 	if (header->header_size >= sizeof(*header) && open->slot < area->used &&
 	    area->record_size == sizeof(struct ctx_table_identity) && open->slot < area->count &&
-	    area->offset % 8 == 0 && area->offset < collected->process.table_size &&
-	    collected->process.table_size - area->offset >=
+	    area->offset % 8 == 0 && area->offset < collected->followed.process.table_size &&
+	    collected->followed.process.table_size - area->offset >=
 		    (uint64_t)(open->slot + 1ull) * area->record_size) {
 		const struct ctx_table_identity *identity =
-			(const struct ctx_table_identity *)(const void *)(collected->process.table +
+			(const struct ctx_table_identity *)(const void *)(collected->followed.process.table +
 									  area->offset) +
 			open->slot;
 		if (identity->generation == record->generation) {
@@ -606,13 +586,14 @@ static int take_open(struct collector *collector, struct collected *collected)
 	struct snapshot snapshot;
 
 	collector->recording->processes[collected->index].snapshot_ns = monotonic_ns();
-	int result = snapshot_read(collected->process.table, collected->process.table_size, SNAPSHOT_MAX,
-				   &snapshot, reason);
+	int result = snapshot_read(collected->followed.process.table, collected->followed.process.table_size,
+				   SNAPSHOT_MAX, &snapshot, reason);
 
 	if (result == -ENOMEM)
 		return result;
 	if (result)
-		return note_refusal(collector, collected->process.pid, collected->process.name, 0, reason);
+		return note_refusal(collector, collected->followed.process.pid,
+				    collected->followed.process.name, 0, reason);
 	if (snapshot.header.header_size >= sizeof(snapshot.header))
 		collector->recording->processes[collected->index].identity_number =
 			snapshot.header.identity_number;
@@ -643,10 +624,10 @@ int collector_finish(struct collector *collector)
 
 	result = result == -ENOMEM ? result : 0;
 	/* What is still there is read first: what ends after that is in the journals, which are read last. */
-	for (size_t i = 0; i < collector->count && !result; i++)
-		result = take_open(collector, collector->processes[i]);
-	for (size_t i = 0; i < collector->count; i++)
-		control_close(&collector->processes[i]->control);
+	for (size_t i = 0; i < collector->follow.count && !result; i++)
+		result = take_open(collector, collected_at(collector, i));
+	for (size_t i = 0; i < collector->follow.count; i++)
+		control_close(&collected_at(collector, i)->control);
 	if (!result)
 		result = collector_drain(collector);
 	uint64_t end_ns = monotonic_ns();
@@ -659,9 +640,9 @@ void collector_free(struct collector *collector)
 {
 	if (!collector)
 		return;
-	for (size_t i = 0; i < collector->count; i++)
-		collected_free(collector->processes[i]);
-	free(collector->processes);
+	for (size_t i = 0; i < collector->follow.count; i++)
+		collected_close(collected_at(collector, i));
+	follow_free(&collector->follow);
 	free(collector->pids);
 	free(collector->refused);
 	free(collector);

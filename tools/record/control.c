@@ -7,7 +7,6 @@
  */
 #include "control.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -42,36 +41,6 @@ static uint64_t find_inode(const char *maps)
 	return 0;
 }
 
-/* Opens the memfd of that inode by a descriptor that the process has of it. A descriptor or -errno. */
-static int open_descriptor(struct patience *patience, int directory, uint64_t inode)
-{
-	int fds = openat(directory, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), result = -ENOTSUP;
-	DIR *list = fds < 0 ? NULL : fdopendir(fds);
-	const struct dirent *entry;
-
-	if (!list) {
-		result = -errno;
-		if (fds >= 0)
-			close(fds);
-		return result;
-	}
-	while (result < 0 && (entry = readdir(list))) {
-		char target[sizeof(CONTROL_PATH) + 16], name[300];
-		ssize_t length = readlinkat(dirfd(list), entry->d_name, target, sizeof(target) - 1);
-
-		if (length < (ssize_t)strlen(CONTROL_PATH) ||
-		    memcmp(target, CONTROL_PATH, strlen(CONTROL_PATH)) != 0)
-			continue;
-		snprintf(name, sizeof(name), "fd/%s", entry->d_name);
-		int fd = errand_open_path(patience, directory, name);
-		fd = fd < 0 ? fd : memfd_reopen_to_write(fd, inode);
-		if (fd >= 0 || fd != -ENOENT)
-			result = fd;
-	}
-	closedir(list);
-	return result;
-}
-
 static int map_control(int fd, struct ctx_control **ret_shared)
 {
 	struct stat status;
@@ -102,8 +71,8 @@ int control_open(struct control *ret_control, struct patience *patience, int dir
 	if (maps && !inode)
 		result = -ENOTSUP;
 	if (inode) {
-		int fd = open_descriptor(patience, directory, inode);
-		result = fd < 0 ? fd : map_control(fd, &ret_control->shared);
+		int fd = memfd_open_of(directory, CTX_CONTROL_MEMFD_NAME, inode, O_RDWR);
+		result = fd == -ENOENT ? -ENOTSUP : fd < 0 ? fd : map_control(fd, &ret_control->shared);
 		if (fd >= 0)
 			close(fd);
 	}
@@ -116,6 +85,11 @@ int control_open(struct control *ret_control, struct patience *patience, int dir
 	else if (result)
 		snprintf(reason, size, "it cannot be asked to record: %s", strerror(-result));
 	return result;
+}
+
+bool control_is_on(const struct control *control)
+{
+	return atomic_load_explicit(&control->shared->record_until_ns, memory_order_relaxed) != 0;
 }
 
 void control_extend(struct control *control, uint64_t until_ns)

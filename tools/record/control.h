@@ -3,6 +3,7 @@
 #ifndef TOOL_CONTROL_H
 #define TOOL_CONTROL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,9 @@ struct control {
  */
 int control_open(struct control *ret_control, struct patience *patience, int directory, char *reason,
 		 size_t size);
+
+/* Whether the process keeps the journals already. */
+bool control_is_on(const struct control *control);
 
 /* Has the process keep the journals until that time, or longer if another recorder wants that. */
 void control_extend(struct control *control, uint64_t until_ns);

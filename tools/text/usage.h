@@ -7,7 +7,8 @@ struct option;
 
 /*
  * Returns the next option as getopt_long(3) does. Names an option that is not known, or that lacks its
- * value, on standard error, escaped and after "program: ", and returns '?'.
+ * value, on standard error, escaped and after "program: ", and returns '?'. Where several options begin with
+ * the word, it names these.
  */
 int next_option(const char *program, int argc, char **argv, const char *letters, const struct option *known);
 

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "names.h"
 #include "screen.h"
 #include "service.h"
 #include "users.h"
@@ -109,6 +108,7 @@ static void ask_to_cancel(struct top_screen *screen)
 {
 	const struct top_row *row = top_chosen(&screen->model);
 	struct victim victim = {0};
+	char name[VICTIM_NAME_SIZE];
 
 	if (!row || !row->context) {
 		snprintf(screen->status, sizeof(screen->status),
@@ -121,11 +121,11 @@ static void ask_to_cancel(struct top_screen *screen)
 	}
 	victim.process = row->process;
 	victim.context = (struct reader_context *)row->context;
-	victim_describe(&victim);
+	victim_count(&victim);
 	screen->victim = top_place_of(row->process, row->context);
 	snprintf(screen->question, sizeof(screen->question),
-		 "End %s: %u context%s with %u operation%s? [y/N] ", victim.name, victim.contexts,
-		 plural(victim.contexts), victim.operations, plural(victim.operations));
+		 "End %s: %u context%s with %u operation%s? [y/N] ", victim_name(&victim, name),
+		 victim.contexts, plural(victim.contexts), victim.operations, plural(victim.operations));
 	screen->mode = TOP_MODE_CONFIRM;
 }
 
@@ -133,7 +133,7 @@ static void cancel_victim(struct top_screen *screen)
 {
 	struct victim victim = {0};
 	struct ctxd_report report = {0};
-	char words[TEXT_SIZE];
+	char words[TEXT_SIZE], name[VICTIM_NAME_SIZE];
 
 	victim.context =
 		(struct reader_context *)top_find_at(&screen->model, screen->victim, &victim.process);
@@ -141,17 +141,14 @@ static void cancel_victim(struct top_screen *screen)
 		snprintf(screen->status, sizeof(screen->status), "it is gone already");
 		return;
 	}
-	victim_describe(&victim);
+	victim_name(&victim, name);
 	int result = victim_cancel(&victim, 0, "cancelled in ctxtool top", CANCEL_WAIT_NS, &report);
 	if (!result)
-		snprintf(screen->status, sizeof(screen->status), "%.300s %.1500s", victim.name,
+		snprintf(screen->status, sizeof(screen->status), "%.300s %.1500s", name,
 			 report_text(&report, words, sizeof(words)));
-	else if (result == -ENOENT && !service_publishes(victim.process->inode))
-		snprintf(screen->status, sizeof(screen->status),
-			 "its process is not published: start it with CTXRING_PUBLISH=1");
 	else
-		snprintf(screen->status, sizeof(screen->status), "not cancelled: %s",
-			 errno_text(result, words, sizeof(words)));
+		snprintf(screen->status, sizeof(screen->status), "not cancelled: %.1500s",
+			 victim_explain(&victim, result, words, sizeof(words)));
 }
 
 static int press_in_confirm(struct top_screen *screen, int key)

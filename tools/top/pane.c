@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,16 +34,31 @@ static int add_line(struct top_pane *pane, enum top_style style, const char *tex
 	return 0;
 }
 
+/* Says in the last line how many lines of the text are left out. */
+static int add_last_line(struct top_pane *pane, const char *text)
+{
+	char line[80];
+	size_t count = 0;
+
+	for (; *text; count++) {
+		text += strcspn(text, "\n");
+		text += *text == '\n';
+	}
+	snprintf(line, sizeof(line), "  and %zu more line%s: ctxtool show prints all", count,
+		 count == 1 ? "" : "s");
+	return add_line(pane, TOP_STYLE_DIM, line, strlen(line));
+}
+
 int top_pane_add(struct top_pane *pane, enum top_style style, const char *text)
 {
-	static const char more[] = "  and more";
 	int result = 0;
 
 	while (*text && !result && pane->count < TOP_PANE_LINES) {
 		size_t bytes = strcspn(text, "\n");
 
-		result = pane->count + 1 < TOP_PANE_LINES ? add_line(pane, style, text, bytes)
-							  : add_line(pane, TOP_STYLE_DIM, more, strlen(more));
+		if (pane->count + 1 == TOP_PANE_LINES)
+			return add_last_line(pane, text);
+		result = add_line(pane, style, text, bytes);
 		text += bytes + (text[bytes] == '\n');
 	}
 	return result;

@@ -7,7 +7,7 @@
 
 #include "theme.h"
 
-/* Further lines are left out, and the last one says so. */
+/* Further lines are left out, and the last one says how many of one text. */
 #define TOP_PANE_LINES 20000
 
 struct top_pane_line {
