@@ -344,7 +344,8 @@ static inline __attribute__((always_inline)) unsigned deliver_own_queue(struct c
 	unsigned *const khead = cq->khead, mask = cq->ring_mask;
 	const struct io_uring_cqe *const cqes = cq->cqes;
 	unsigned first = *khead, head = first, end = head + ready;
-	struct finished_run run = {.first = head};
+	/* Most likely the first completion is of the group that was used last. */
+	struct finished_run run = {.stem = ring->groups.last->stem, .first = head};
 
 	while (head != end) {
 		const struct io_uring_cqe *cqe = &cqes[head & mask];

@@ -145,11 +145,10 @@ void queue_notify(struct ctx_ring *ring)
 		mailbox_wake(ring->mailbox);
 }
 
-int queue_wait_by_poll(struct ctx_ring *ring, const struct uring_wait *wait)
+int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns, bool absolute)
 {
 	struct pollfd fd = {.fd = ring->uring->ring_fd, .events = POLLIN};
-	uint64_t now_ns = wait->absolute ? clock_now_ns() : 0;
-	struct timespec time = clock_timespec(wait->timeout_ns > now_ns ? wait->timeout_ns - now_ns : 0);
+	struct timespec time = clock_timespec(absolute ? clock_left_ns(timeout_ns) : timeout_ns);
 	int sent = queue_flush(ring);
 
 	if (sent < 0)
@@ -163,7 +162,7 @@ int queue_wait_by_poll(struct ctx_ring *ring, const struct uring_wait *wait)
 
 int queue_wait(struct ctx_ring *ring, uint64_t timeout_ns)
 {
-	return queue_wait_inline(ring, timeout_ns, false);
+	return queue_wait_inline(ring, timeout_ns, false, ring->adopted);
 }
 
 int queue_disarm_wake(struct ctx_ring *ring)

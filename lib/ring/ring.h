@@ -557,10 +557,10 @@ void ready_add(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op
 void stage_submit(struct ctx_ring *ring);
 
 /*
- * Puts waiting operations into the kernel's queue, as far as they may go and there is room. Returns how many,
- * or -errno.
+ * Puts waiting operations into the kernel's queue, as far as they may go and there is room. submit: does what
+ * stage_submit() does first. Returns how many, or -errno.
  */
-int stage_push(struct ctx_ring *ring);
+int stage_push(struct ctx_ring *ring, bool submit);
 
 /* Ends all staged and waiting operations of contexts that have ended. They count as never sent. */
 void stage_refuse_dead(struct ctx_ring *ring);
