@@ -48,9 +48,9 @@ static inline void past_operation_ended(struct ctx_ring *ring, const struct slot
 }
 
 /* The time for the records of operations that are submitted. Exact only while somebody records. */
-static inline uint64_t past_submit_ns(void)
+static inline uint64_t past_submit_ns(struct ctx_ring *ring)
 {
-	return control_is_on() ? clock_now_ns() : clock_coarse_ns();
+	return control_is_on() ? clock_now_ns() : clock_recent_ns(&ring->times.recent);
 }
 
 #endif

@@ -189,6 +189,7 @@ struct ring_groups {
 /* Times: one kernel timeout serves all of them (ring_timer.c). */
 struct ring_times {
 	struct heap heap;
+	struct clock_recent recent;   /* for the records of operations */
 	struct tickets kernel_timers; /* the kernel timeouts under way; the last one is the earliest */
 	bool relative;		      /* the kernel gets durations, see feature_has_absolute_times() */
 	uint64_t armed_ns;	      /* when the earliest kernel timeout fires; CTX_FOREVER: there is none */

@@ -696,7 +696,7 @@ int stage_push(struct ctx_ring *ring, bool submit)
 	if (__builtin_expect(ring->adopted, 0) && (uring_chain_open(ring->uring) || !greet_kernel(ring)))
 		return list_empty(&ring->ops.waiting) ? 0 : -EBUSY;
 	if (!list_empty(&ring->ops.waiting) && __builtin_expect(!ring->ops.barrier, 1)) {
-		uint64_t now_ns = past_submit_ns();
+		uint64_t now_ns = past_submit_ns(ring);
 		pushed = push_plain(ring, now_ns);
 		if (__builtin_expect(!list_empty(&ring->ops.waiting), 0))
 			pushed += push_units(ring, now_ns);
