@@ -76,7 +76,8 @@ static inline bool nothing_is_left(const struct ctx_ring *ring)
 	left |= !list_empty(&ring->ops.waiting);
 	left |= !list_empty(&ring->polls.todo);
 	left |= !list_empty(&ring->groups.stuck);
-	left |= ring->times.heap.root || ring->adopted || ring->owner.epoll_fd >= 0;
+	left |= (ring->park && ring->times.heap.root) || queue_wants_timer(ring);
+	left |= ring->adopted || ring->owner.epoll_fd >= 0;
 	return !left;
 }
 

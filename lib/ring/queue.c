@@ -114,8 +114,7 @@ void queue_arm_timer(struct ctx_ring *ring)
 {
 	struct heap_node *earliest = ring->times.heap.root;
 
-	if (!earliest || earliest->key_ns >= ring->times.armed_ns || ring->calls || ring->requests.refused ||
-	    tickets_full(&ring->times.kernel_timers))
+	if (!queue_wants_timer(ring) || ring->requests.refused || tickets_full(&ring->times.kernel_timers))
 		return;
 	/*
 	 * A later kernel timeout is cancelled first. Otherwise short timers would leave ever more long ones

@@ -20,6 +20,14 @@ void queue_arm_wake(struct ctx_ring *ring);
 /* Withdraws that poll. 0, or -errno: it may still be in the kernel. */
 int queue_disarm_wake(struct ctx_ring *ring);
 
+/* Whether no kernel timeout is under way for the earliest timer. */
+static inline bool queue_wants_timer(const struct ctx_ring *ring)
+{
+	const struct heap_node *earliest = ring->times.heap.root;
+
+	return earliest && earliest->key_ns < ring->times.armed_ns && !ring->calls;
+}
+
 /* Puts a kernel timeout for the earliest timer into the queue, unless one is under way. */
 void queue_arm_timer(struct ctx_ring *ring);
 

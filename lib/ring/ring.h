@@ -518,16 +518,17 @@ static inline struct group *group_get(struct ctx_ring *ring, const struct ctx_co
 /* The context of group has ended: the next batch takes the group. */
 void group_doom(struct group *group);
 
-/*
- * For group_leave(): the last operation of group is idle again. Stops the deadline's timer, and has a group
- * that nobody needs freed.
- */
+/* For group_leave(): nobody needs the group any more. Has it freed at the end of the turn. */
 void group_empty(struct group *group);
 
-/* One operation of group is idle again. */
+/*
+ * One operation of group is idle again. The timer of the deadline stays set, since the next operation is
+ * likely to come before it fires. Where it fires without operations, it ends the context in time all the
+ * same.
+ */
 static inline void group_leave(struct group *group)
 {
-	if (!--group->held && (group->ended || group->released || heap_contains(&group->deadline.node)))
+	if (!--group->held && (group->ended || group->released))
 		group_empty(group);
 }
 

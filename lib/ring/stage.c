@@ -388,6 +388,12 @@ static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uin
 	usdt_operation_submit(ring, group->table_slot, group->table_generation, op->opcode, op->sqe.fd, op);
 }
 
+/* Whether the timer of group fires by deadline_ns. It was set for an operation before. */
+static inline bool deadline_is_set(const struct group *group, uint64_t deadline_ns)
+{
+	return heap_contains(&group->deadline.node) && group->deadline.node.key_ns <= deadline_ns;
+}
+
 static void emit_operation(struct ctx_ring *ring, struct operation *op, struct operation *next,
 			   uint64_t now_ns)
 {
@@ -413,7 +419,7 @@ static void emit_operation(struct ctx_ring *ring, struct operation *op, struct o
 		emit_timeout(ring, op, chain_flags);
 	}
 	if (!(op->marks & OP_DEADLINE) && context_deadline(group->watch.ctx) != CTX_FOREVER &&
-	    !op_never_waits(op->opcode) && !heap_contains(&group->deadline.node))
+	    !op_never_waits(op->opcode) && !deadline_is_set(group, context_deadline(group->watch.ctx)))
 		ring_timer_set(ring, &group->deadline, context_deadline(group->watch.ctx));
 	list_unlink(&op->link);
 	ring->ops.in_kernel++;
@@ -444,7 +450,7 @@ static inline bool group_is_plain(struct ctx_ring *ring, struct group *group, co
 		return true;
 	if (ring->linked >= LINKED_DEADLINES)
 		return false;
-	if (heap_contains(&group->deadline.node))
+	if (deadline_is_set(group, deadline_ns))
 		return true;
 	if (op_never_waits(op->sqe.opcode))
 		return false;
@@ -705,7 +711,7 @@ int stage_push(struct ctx_ring *ring, bool submit)
 		int error = park_push(ring);
 		ring->ops.stalled = error ? error : ring->ops.stalled;
 	}
-	if (__builtin_expect(ring->times.heap.root != NULL, 0))
+	if (__builtin_expect(queue_wants_timer(ring), 0))
 		queue_arm_timer(ring);
 	return pushed ? pushed : ring->ops.stalled;
 }
