@@ -373,7 +373,7 @@ static __attribute__((noinline)) unsigned deliver_recorded(struct ctx_ring *ring
 	return deliver_own_queue(ring, ready, true);
 }
 
-unsigned complete_deliver_queued(struct ctx_ring *ring)
+RING_TURN unsigned complete_deliver_queued(struct ctx_ring *ring)
 {
 	/* In a forked child the queue is the parent's: a function of the program's before may have forked. */
 	unsigned ready = ring->adopted || !ring_is_here(ring) ? 0 : uring_cq_ready(ring->uring);

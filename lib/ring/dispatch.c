@@ -292,7 +292,7 @@ int ctx_ring_submit(struct ctx_ring *ring)
 	return pushed;
 }
 
-int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns)
+RING_TURN int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	int error = ring_check(ring);
 

@@ -27,7 +27,7 @@ _Static_assert(offsetof(struct ctx_table_operation_past, end_ns) == sizeof(struc
  * records. */
 static inline void past_write_recorded(const struct ctx_ring *ring, const struct slot *slot, int result)
 {
-	if (slot->record == &ring->ops.no_record)
+	if (slot->record == &ring->records.none)
 		return;
 	struct ctx_table_operation_past *entry = journal_begin(TABLE_OPERATIONS_PAST);
 	if (!entry)

@@ -330,8 +330,8 @@ get_sqe_inline(struct ctx_ring *ring, const struct ctx_context *ctx, struct ctx_
 	return stage_with_care(ring, ctx, op, site);
 }
 
-struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
-				      struct ctx_op *public_op)
+RING_TURN struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
+						struct ctx_op *public_op)
 {
 	return get_sqe_inline(ring, ctx, public_op, __builtin_return_address(0));
 }
@@ -529,7 +529,7 @@ static inline __attribute__((always_inline)) bool push_run(struct ctx_ring *ring
  * Puts plain operations from the head of ring->ops.waiting, which is not empty, into the queue. Returns how
  * many.
  */
-static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t now_ns)
+static __attribute__((noinline)) RING_TURN int push_plain(struct ctx_ring *ring, uint64_t now_ns)
 {
 	const uint64_t before = ring->ops.order;
 
@@ -692,7 +692,7 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 	return pushed;
 }
 
-int stage_push(struct ctx_ring *ring, bool submit)
+RING_TURN int stage_push(struct ctx_ring *ring, bool submit)
 {
 	int pushed = 0;
 
