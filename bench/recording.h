@@ -13,8 +13,8 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-/* Turns that fill the journals: 600000 contexts or 96000 operations are more than these hold. */
-#define RECORDING_FILL_TURNS 3
+/* Turns that fill the journals: 800000 contexts or 128000 operations are more than these hold. */
+#define RECORDING_FILL_TURNS 4
 
 struct recording {
 	struct ctx_control *control;

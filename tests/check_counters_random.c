@@ -93,7 +93,8 @@ static void count_freed(struct sums *sums)
 	for (uint32_t slot = 1; slot < contexts; slot++)
 		sums->there += atomic_load_explicit(&table_context(slot)->state, memory_order_acquire) != 0;
 	for (uint32_t i = 0; i < used; i++) {
-		const struct ctx_table_chunk *chunk = (const void *)(chunks + i * CTX_TABLE_CHUNK_SIZE);
+		const struct ctx_table_chunk *chunk =
+			(const void *)(chunks + (size_t)i * journal->area.record_size);
 		sums->written += atomic_load_explicit(&chunk->count, memory_order_acquire);
 	}
 	ck_assert_uint_eq(atomic_load(&journal->overwritten_ns), 0);

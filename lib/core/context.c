@@ -133,7 +133,7 @@ static inline void unlist(const struct ctx_context *node)
 
 	if (atomic_load_explicit(&record->state, memory_order_relaxed) & CTX_TABLE_LIVE)
 		counters_release(record);
-	past_context_freed(node);
+	past_context_freed(record, node->slot);
 	table_context_free(record, node->slot);
 }
 

@@ -8,15 +8,21 @@
 #include "journal.h"
 #include "table.h"
 
-/* Whether somebody records is looked at where the time is known, and whenever a chunk is full: not at each
- * context that ended by itself. now_ns: 0 where it is not known. NULL: nobody does, or there is no table. */
-static inline struct ctx_table_context_past *past_begin_context(uint64_t now_ns)
+/*
+ * The time at which the context is freed. To read the clock would take a tenth of the time of making and
+ * ending a context, so one that ended by itself has its time. 0: nobody records. That is looked at where the
+ * time is known, and whenever a chunk is full.
+ */
+static inline uint64_t freed_ns_of(const struct ctx_table_context *record)
 {
-	if (now_ns || !journal_has_room(TABLE_CONTEXTS_PAST)) {
-		if (!control_confirm(now_ns ? now_ns : clock_coarse_ns()))
-			return NULL;
-	}
-	return journal_begin(TABLE_CONTEXTS_PAST);
+	uint32_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
+
+	if (__builtin_expect(state & CTX_TABLE_OWN && journal_has_room(TABLE_CONTEXTS_PAST), 1))
+		return record->done_ns;
+	uint64_t now_ns = clock_coarse_ns();
+	if (!control_confirm(now_ns))
+		return 0;
+	return state & CTX_TABLE_OWN ? record->done_ns : now_ns;
 }
 
 /* The entry is a copy of the record, in which the following fields are in other places. */
@@ -28,34 +34,34 @@ _Static_assert(offsetof(struct ctx_table_context_past, freed_ns) == sizeof(struc
 	       "what is past is copied");
 
 /* The identity that ctx_extract gave to the context, or zeroes. */
-static void copy_identity(const struct ctx_context *ctx, struct ctx_table_context_past *entry)
+static inline void copy_identity(struct ctx_table_context_past *entry)
 {
-	const struct ctx_table_identity *identity = &table_map.identities[ctx->slot];
+	const struct ctx_table_header *header = atomic_load_explicit(&table_map.header, memory_order_relaxed);
+	const struct ctx_table_identity *identity = &table_map.identities[entry->slot];
 
 	memset(entry->trace, 0, sizeof(entry->trace));
 	memset(entry->sender, 0, sizeof(entry->sender));
 	/* Reading the holes of a sparse file would allocate memory. */
-	if (ctx->slot >= atomic_load_explicit(&table_map.header->identities.used, memory_order_relaxed) ||
-	    atomic_load_explicit(&identity->generation, memory_order_relaxed) != ctx->generation)
+	if (__builtin_expect(
+		    entry->slot >= atomic_load_explicit(&header->identities.used, memory_order_relaxed), 1) ||
+	    atomic_load_explicit(&identity->generation, memory_order_relaxed) != entry->generation)
 		return;
 	memcpy(entry->trace, identity->trace, sizeof(entry->trace));
 	memcpy(entry->sender, identity->sender, sizeof(entry->sender));
 }
 
-void past_write_context(const struct ctx_context *ctx)
+void past_write_context(const struct ctx_table_context *record, uint32_t slot)
 {
-	const struct ctx_table_context *record = table_context(ctx->slot);
-	uint32_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
-	/* To read the clock would take a tenth of the time of making and ending a context. One that ended by
-	 * itself has its time. */
-	uint64_t freed_ns = state & CTX_TABLE_OWN ? record->done_ns : clock_coarse_ns();
+	uint64_t freed_ns = freed_ns_of(record);
+	struct ctx_table_context_past *entry = freed_ns ? journal_begin(TABLE_CONTEXTS_PAST) : NULL;
 
-	struct ctx_table_context_past *entry = past_begin_context(state & CTX_TABLE_OWN ? 0 : freed_ns);
 	if (!entry)
 		return;
 	memcpy(entry, (const void *)record, sizeof(*record));
-	entry->slot = ctx->slot;
+	/* Or else the compiler leaves out what is stored here, and all of the copy lies across lines. */
+	atomic_signal_fence(memory_order_seq_cst);
+	entry->slot = slot;
 	entry->freed_ns = freed_ns;
-	copy_identity(ctx, entry);
+	copy_identity(entry);
 	journal_end(TABLE_CONTEXTS_PAST, sizeof(*entry));
 }

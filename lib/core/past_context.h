@@ -3,16 +3,15 @@
 #ifndef CTX_PAST_CONTEXT_H
 #define CTX_PAST_CONTEXT_H
 
-#include "context.h"
 #include "control.h"
 
-/* Writes ctx, which is in the table and about to be freed. */
-void past_write_context(const struct ctx_context *ctx);
+/* Writes the context of slot, whose record it is, and which is about to be freed. */
+void past_write_context(const struct ctx_table_context *record, uint32_t slot);
 
-static inline void past_context_freed(const struct ctx_context *ctx)
+static inline void past_context_freed(const struct ctx_table_context *record, uint32_t slot)
 {
 	if (control_is_on())
-		past_write_context(ctx);
+		past_write_context(record, slot);
 }
 
 #endif

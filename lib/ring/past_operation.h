@@ -33,6 +33,8 @@ static inline void past_write_recorded(const struct ctx_ring *ring, const struct
 	if (!entry)
 		return;
 	memcpy(entry, (const void *)slot->record, sizeof(*slot->record));
+	/* Or else the compiler leaves out what is stored here, and the copy is of more parts. */
+	atomic_signal_fence(memory_order_seq_cst);
 	entry->result = result;
 	entry->end_ns = ring->done.past_ns;
 	journal_end(TABLE_OPERATIONS_PAST, sizeof(*entry));

@@ -10,12 +10,14 @@
 #include "thread.h"
 
 /*
- * The chunks of one journal. Those in a list are linked through their field reserved[0]. The number of a
- * chunk is one more than its index, so that 0 can say "none".
+ * The chunks of one journal. Those in a list are linked through their field reserved[0]; reserved[1] of one
+ * that is full has the time of its last entry. The number of a chunk is one more than its index, so that 0
+ * can say "none".
  */
 struct chunks {
 	struct ctx_table_journal *layout; /* NULL: there is no table */
 	char *base;
+	uint32_t size;	    /* of a chunk */
 	uint32_t capacity;  /* entries that fit into a chunk */
 	size_t time_offset; /* where an entry has its time */
 	uint32_t dump_step; /* so many chunks are added to core dumps at once; 0: all are there */
@@ -35,12 +37,12 @@ static bool exit_key_made;
 
 static struct ctx_table_chunk *chunk_at(const struct chunks *chunks, uint32_t number)
 {
-	return (struct ctx_table_chunk *)(chunks->base + (size_t)(number - 1) * CTX_TABLE_CHUNK_SIZE);
+	return (struct ctx_table_chunk *)(chunks->base + (size_t)(number - 1) * chunks->size);
 }
 
 static uint32_t number_of(const struct chunks *chunks, const struct ctx_table_chunk *chunk)
 {
-	return (uint32_t)(((const char *)chunk - chunks->base) / CTX_TABLE_CHUNK_SIZE) + 1;
+	return (uint32_t)(((const char *)chunk - chunks->base) / chunks->size) + 1;
 }
 
 static char *entry_at(const struct chunks *chunks, struct ctx_table_chunk *chunk, uint32_t index)
@@ -61,7 +63,8 @@ static void attach(struct chunks *chunks, struct ctx_table_header *header, struc
 	*chunks = (struct chunks){
 		.layout = layout,
 		.base = (char *)header + layout->area.offset,
-		.capacity = (CTX_TABLE_CHUNK_SIZE - (uint32_t)sizeof(struct ctx_table_chunk)) /
+		.size = layout->area.record_size,
+		.capacity = (layout->area.record_size - (uint32_t)sizeof(struct ctx_table_chunk)) /
 			    layout->entry_size,
 		.time_offset = time_offset,
 		.dump_step = dump_step,
@@ -79,9 +82,9 @@ static bool find_journals(void)
 	/* The table shows the ends as a whole: an end costs no system call. */
 	attach(&journals[TABLE_ENDS], header, &header->ends, offsetof(struct ctx_table_end, time_ns), 0);
 	attach(&journals[TABLE_CONTEXTS_PAST], header, &header->contexts_past,
-	       offsetof(struct ctx_table_context_past, freed_ns), 64);
+	       offsetof(struct ctx_table_context_past, freed_ns), 16);
 	attach(&journals[TABLE_OPERATIONS_PAST], header, &header->operations_past,
-	       offsetof(struct ctx_table_operation_past, end_ns), 64);
+	       offsetof(struct ctx_table_operation_past, end_ns), 16);
 	return true;
 }
 
@@ -89,7 +92,11 @@ static bool find_journals(void)
 
 static void append_filled(struct chunks *chunks, uint32_t number)
 {
-	chunk_at(chunks, number)->reserved[0] = 0;
+	struct ctx_table_chunk *chunk = chunk_at(chunks, number);
+
+	chunk->reserved[0] = 0;
+	memcpy(&chunk->reserved[1], entry_at(chunks, chunk, chunks->capacity - 1) + chunks->time_offset,
+	       sizeof(chunk->reserved[1]));
 	if (chunks->filled_last)
 		chunk_at(chunks, chunks->filled_last)->reserved[0] = number;
 	else
@@ -107,9 +114,10 @@ static uint32_t take_filled(struct chunks *chunks)
 	chunks->filled_first = (uint32_t)chunk->reserved[0];
 	if (!chunks->filled_first)
 		chunks->filled_last = 0;
-	uint64_t time_ns;
-	memcpy(&time_ns, entry_at(chunks, chunk, chunks->capacity - 1) + chunks->time_offset,
-	       sizeof(time_ns));
+	/* The next to be taken. */
+	journal_fetch((const char *)chunk_at(chunks, chunks->filled_first ? chunks->filled_first : number),
+		      JOURNAL_AHEAD);
+	uint64_t time_ns = chunk->reserved[1];
 	if (time_ns > atomic_load_explicit(&chunks->layout->overwritten_ns, memory_order_relaxed))
 		atomic_store_explicit(&chunks->layout->overwritten_ns, time_ns, memory_order_relaxed);
 	return number;
@@ -123,8 +131,8 @@ static uint32_t take_unused(struct chunks *chunks)
 	if (used == area->count)
 		return 0;
 	if (chunks->dump_step && used % chunks->dump_step == 0)
-		table_show_in_dumps(area, (uint64_t)used * CTX_TABLE_CHUNK_SIZE,
-				    (uint64_t)(used + chunks->dump_step) * CTX_TABLE_CHUNK_SIZE);
+		table_show_in_dumps(area, (uint64_t)used * chunks->size,
+				    (uint64_t)(used + chunks->dump_step) * chunks->size);
 	atomic_store_explicit(&area->used, used + 1, memory_order_release);
 	return used + 1;
 }
@@ -208,8 +216,7 @@ static bool own_chunk(struct chunks *chunks, struct journal_writer *writer)
 	chunk->writer_tid = thread_self()->tid;
 	*writer = (struct journal_writer){.next = entry_at(chunks, chunk, count_of(chunk)),
 					  .end = entry_at(chunks, chunk, chunks->capacity),
-					  .chunk = chunk,
-					  .count = count_of(chunk)};
+					  .chunk = chunk};
 	return true;
 }
 

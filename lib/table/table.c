@@ -16,11 +16,9 @@
 #define RUN_SIZES 15 /* the powers of two from 64 to 2^20 */
 #define RINGS_MAX 1024u
 #define COUNTERS_MAX 4096u
-/* How many entries they hold: 2,700 ends, 14,000 contexts, 100,000 operations. The last two are small enough
- * to stay in the processor's cache while they are written round and round. */
+/* How many entries they hold: 2,700 ends, 29,000 contexts, 100,000 operations. */
 #define ENDS_CHUNKS 128u
-#define CONTEXTS_PAST_CHUNKS 512u
-#define OPERATIONS_PAST_CHUNKS 1024u
+#define PAST_CHUNKS 256u
 #define STEM_CELLS 256u /* a power of two, more than there are stems */
 #define REFILL (TABLE_MAGAZINE_SIZE / 2)
 /* Areas are added to core dumps in steps of this size. */
@@ -112,10 +110,11 @@ static struct ctx_table_area lay_out_area(uint64_t *offset, uint32_t count, size
 	return area;
 }
 
-/* The chunks of a journal are pages, which the first use of each takes. */
-static struct ctx_table_journal lay_out_journal(uint64_t *offset, uint32_t chunks, size_t entry_size)
+/* The chunks of a journal are whole pages, which the first use of each takes. */
+static struct ctx_table_journal lay_out_journal(uint64_t *offset, uint32_t chunks, size_t chunk_size,
+						size_t entry_size)
 {
-	struct ctx_table_journal journal = {.area = lay_out_area(offset, chunks, CTX_TABLE_CHUNK_SIZE),
+	struct ctx_table_journal journal = {.area = lay_out_area(offset, chunks, chunk_size),
 					    .entry_size = (uint32_t)entry_size};
 
 	atomic_init(&journal.area.used, 0);
@@ -144,12 +143,14 @@ static void lay_out_header(struct ctx_table_header *header, unsigned shrink)
 		.stems = lay_out_area(&offset, CTX_TABLE_STEMS, sizeof(struct ctx_table_stem)),
 		.counters = lay_out_area(&offset, shrink_count(COUNTERS_MAX, shrink),
 					 sizeof(struct ctx_table_counters)),
-		.ends = lay_out_journal(&offset, shrink_count(ENDS_CHUNKS, shrink),
+		.ends = lay_out_journal(&offset, shrink_count(ENDS_CHUNKS, shrink), CTX_TABLE_CHUNK_SIZE,
 					sizeof(struct ctx_table_end)),
-		.contexts_past = lay_out_journal(&offset, shrink_count(CONTEXTS_PAST_CHUNKS, shrink),
-						 sizeof(struct ctx_table_context_past)),
-		.operations_past = lay_out_journal(&offset, shrink_count(OPERATIONS_PAST_CHUNKS, shrink),
-						   sizeof(struct ctx_table_operation_past)),
+		.contexts_past =
+			lay_out_journal(&offset, shrink_count(PAST_CHUNKS, shrink), CTX_TABLE_PAST_CHUNK_SIZE,
+					sizeof(struct ctx_table_context_past)),
+		.operations_past =
+			lay_out_journal(&offset, shrink_count(PAST_CHUNKS, shrink), CTX_TABLE_PAST_CHUNK_SIZE,
+					sizeof(struct ctx_table_operation_past)),
 		.identities = lay_out_area(&offset, 1u << 20 >> shrink, sizeof(struct ctx_table_identity)),
 	};
 	header->file_size = offset;

@@ -54,7 +54,7 @@ struct ctx_table_area {
 #define CTX_TABLE_EXITED 0x01u
 
 /*
- * A journal: chunks of CTX_TABLE_CHUNK_SIZE bytes, each a struct ctx_table_chunk followed by entries of
+ * A journal: chunks of area.record_size bytes, each a struct ctx_table_chunk followed by entries of
  * entry_size bytes. Each writing thread has a chunk of its own, which it fills from the front. When it is
  * full the thread takes the chunk that was filled longest ago, so that the journal holds the latest entries.
  *
@@ -72,7 +72,8 @@ struct ctx_table_journal {
 	uint32_t reserved;
 };
 
-#define CTX_TABLE_CHUNK_SIZE 4096u
+#define CTX_TABLE_CHUNK_SIZE 4096u	 /* of the journal of ends; no other has smaller ones */
+#define CTX_TABLE_PAST_CHUNK_SIZE 16384u /* of those that are written while a recording runs */
 
 struct ctx_table_chunk {
 	_Atomic uint64_t serial; /* of this use; 0: not in use, or just being given to another one */
