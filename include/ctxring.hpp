@@ -9,7 +9,7 @@
  *
  * A call that fails throws std::system_error with the errno of the C call, in the generic category.
  * Members that are noexcept do not throw. Nothing here adds a lock or an allocation, except
- * ctx::callback, which holds a std::function.
+ * ctx::callback, which holds a std::function, ctx::merge, and what returns a string or a vector.
  *
  * Functions that make or end a context are always inlined, so that the call site which the context
  * and its cause record lies in the program and not in this file.
@@ -22,9 +22,12 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <initializer_list>
+#include <memory>
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "ctxring.h"
 
@@ -52,6 +55,36 @@ inline constexpr std::chrono::nanoseconds forever = std::chrono::nanoseconds::ma
 inline std::uint64_t timeout(std::chrono::nanoseconds duration) noexcept
 {
 	return duration == forever ? CTX_FOREVER : nanoseconds(duration);
+}
+
+namespace detail
+{
+/* The text that a function writes as snprintf(3) does. */
+template <typename Format> std::string text(const char *what, Format format)
+{
+	char buffer[512];
+	auto size = static_cast<std::size_t>(check(format(buffer, sizeof(buffer)), what));
+	if (size < sizeof(buffer))
+		return std::string(buffer, size);
+	std::string text(size + 1, '\0');
+	format(text.data(), text.size());
+	text.resize(size);
+	return text;
+}
+} /* namespace detail */
+
+/* The name of a kind of cause in one word, see ctx_cause_kind_name. */
+inline const char *name(ctx_cause_kind kind) noexcept
+{
+	return ctx_cause_kind_name(kind);
+}
+
+/* A cause as one line for people, see ctx_format_cause. */
+inline std::string text(const ctx_cause &cause)
+{
+	return detail::text("ctx_format_cause", [&](char *buffer, std::size_t size) {
+		return ctx_format_cause(&cause, buffer, size);
+	});
 }
 
 /*
@@ -115,6 +148,23 @@ public:
 		return ctx_deadline_ns(ctx_);
 	}
 
+	/* The time that is left until then. ctx::forever: there is no deadline. */
+	std::chrono::nanoseconds time_left() const noexcept
+	{
+		std::uint64_t left_ns = ctx_time_left_ns(ctx_);
+		if (left_ns >= static_cast<std::uint64_t>(forever.count()))
+			return forever;
+		return std::chrono::nanoseconds(static_cast<std::int64_t>(left_ns));
+	}
+
+	/* The identity of the request over all machines, see ctx_get_identity. */
+	ctx_identity identity() const
+	{
+		ctx_identity identity;
+		ctx::check(ctx_get_identity(ctx_, &identity), "ctx_get_identity");
+		return identity;
+	}
+
 	/* The id under which ctxtool(1) knows the context, see ctx_id. */
 	std::uint64_t id() const noexcept
 	{
@@ -147,15 +197,9 @@ public:
 	/* Ancestry, labels, values and time left as one line of text, see ctx_format. */
 	std::string text() const
 	{
-		char buffer[512];
-		int length = ctx::check(ctx_format(ctx_, buffer, sizeof(buffer)), "ctx_format");
-		auto size = static_cast<std::size_t>(length);
-		if (size < sizeof(buffer))
-			return std::string(buffer, size);
-		std::string text(size + 1, '\0');
-		ctx_format(ctx_, text.data(), text.size());
-		text.resize(size);
-		return text;
+		return detail::text("ctx_format", [this](char *buffer, std::size_t size) {
+			return ctx_format(ctx_, buffer, size);
+		});
 	}
 
 private:
@@ -325,6 +369,19 @@ public:
 		check(ctx_set_deadline(ctx_, nanoseconds(deadline.time_since_epoch())), "ctx_set_deadline");
 	}
 
+	/* The cause that the context gets when its own deadline fires. error is a negative errno, 0 means
+	 * -ETIME. */
+	void set_deadline_cause(int error, const std::string &text)
+	{
+		check(ctx_set_deadline_cause(ctx_, error, "%s", text.c_str()), "ctx_set_deadline_cause");
+	}
+
+	/* How long operations may take to end after the context has ended, see ctx_set_grace. */
+	void set_grace(std::chrono::nanoseconds grace)
+	{
+		check(ctx_set_grace(ctx_, nanoseconds(grace)), "ctx_set_grace");
+	}
+
 	operator view() const noexcept
 	{
 		return ctx_;
@@ -357,6 +414,29 @@ private:
 
 	ctx_context *ctx_ = nullptr;
 };
+
+/* Makes a context whose deadline set_deadline() may also move later. */
+[[gnu::always_inline]] inline context with_movable_deadline(view parent,
+							    std::chrono::steady_clock::time_point deadline,
+							    const char *label = nullptr)
+{
+	ctx_context *made = nullptr;
+	int result = ctx_with_movable_deadline(parent.get(), nanoseconds(deadline.time_since_epoch()), label,
+					       &made);
+	check(result, "ctx_with_movable_deadline");
+	return context(made);
+}
+
+/* Makes a context that ends with the first of parents to end. Its values are those of the first one. */
+[[gnu::always_inline]] inline context merge(std::initializer_list<view> parents, const char *label = nullptr)
+{
+	std::vector<const ctx_context *> all;
+	for (view parent : parents)
+		all.push_back(parent.get());
+	ctx_context *made = nullptr;
+	check(ctx_merge(all.data(), static_cast<unsigned>(all.size()), label, &made), "ctx_merge");
+	return context(made);
+}
 
 /*
  * with_hangup, with_fd, with_process, with_signals and with_pressure make contexts that an event of the
@@ -560,6 +640,352 @@ public:
 
 private:
 	ctx_ring *ring_ = nullptr;
+};
+
+/*
+ * Owns a task group, on threads or on a ring. The destructor ends the context of the group and waits for its
+ * tasks, see ctx_taskgroup_free.
+ *
+ * A task is an object of the caller's that can be called, such as a lambda in a variable. It returns 0, or a
+ * negative errno as its failure. It is not copied: it has to live until its call has returned, and with
+ * CTX_TASKGROUP_FIRST until wait() has. An exception that leaves it ends the program.
+ */
+class taskgroup
+{
+public:
+	/* At most limit tasks run at a time. 0: as many as there are processors. */
+	[[gnu::always_inline]] explicit taskgroup(view parent, unsigned limit = 0,
+						  const char *label = nullptr)
+	{
+		check(ctx_taskgroup_new(parent.get(), limit, label, &group_), "ctx_taskgroup_new");
+	}
+
+	[[gnu::always_inline]] taskgroup(view parent, const ctx_taskgroup_options &options,
+					 const char *label = nullptr)
+	{
+		check(ctx_taskgroup_new_with_options(parent.get(), &options, label, &group_),
+		      "ctx_taskgroup_new_with_options");
+	}
+
+	taskgroup(taskgroup &&other) noexcept : group_(std::exchange(other.group_, nullptr))
+	{
+	}
+
+	[[gnu::always_inline]] taskgroup &operator=(taskgroup &&other) noexcept
+	{
+		taskgroup old(std::move(other));
+		std::swap(group_, old.group_);
+		return *this;
+	}
+
+	taskgroup(const taskgroup &) = delete;
+	taskgroup &operator=(const taskgroup &) = delete;
+
+	[[gnu::always_inline]] ~taskgroup()
+	{
+		ctx_taskgroup_free(group_);
+	}
+
+	/* The context of the group, which its tasks get. */
+	view context() const noexcept
+	{
+		return ctx_taskgroup_context(group_);
+	}
+
+	/* Calls task(view) on a thread, see ctx_taskgroup_start. */
+	template <typename Task> void start(Task &task, const char *name = nullptr)
+	{
+		check(ctx_taskgroup_start(group_, run<Task>, address(task), name), "ctx_taskgroup_start");
+	}
+
+	/* The same, but false: so many tasks run that this one would have to wait. */
+	template <typename Task> bool try_start(Task &task, const char *name = nullptr)
+	{
+		int result = ctx_taskgroup_try_start(group_, run<Task>, address(task), name);
+		if (result == -EAGAIN)
+			return false;
+		check(result, "ctx_taskgroup_try_start");
+		return true;
+	}
+
+	/* Calls task(ctx_taskgroup *member) when its turn has come, see ctx_taskgroup_start_on_ring. */
+	template <typename Task> void start_on_ring(Task &task, const char *name = nullptr)
+	{
+		check(ctx_taskgroup_start_on_ring(group_, run_member<Task>, address(task), name),
+		      "ctx_taskgroup_start_on_ring");
+	}
+
+	/* Begins an operation as a task of a group on a ring: see ctx_taskgroup_get_sqe. */
+	io_uring_sqe *sqe(ctx_op &op)
+	{
+		io_uring_sqe *sqe = ctx_taskgroup_get_sqe(group_, &op);
+		if (!sqe)
+			check(-EINVAL, "ctx_taskgroup_get_sqe");
+		return sqe;
+	}
+
+	/* Reports a failure of a task. error is a negative errno. */
+	[[gnu::always_inline]] void fail(int error, const std::string &text)
+	{
+		check(ctx_taskgroup_fail(group_, error, "%s", text.c_str()), "ctx_taskgroup_fail");
+	}
+
+	/* Waits until no task runs. Returns the first failure, see ctx_taskgroup_wait; no error: there was
+	 * none. */
+	std::error_code wait() noexcept
+	{
+		return {-ctx_taskgroup_wait(group_), std::generic_category()};
+	}
+
+	/* The address of the task that was the first to succeed. nullptr: none has so far. Only with
+	 * CTX_TASKGROUP_FIRST. */
+	const void *first() const
+	{
+		void *task = nullptr;
+		int result = ctx_taskgroup_first(group_, &task);
+		if (result == -ENOENT)
+			return nullptr;
+		check(result, "ctx_taskgroup_first");
+		return task;
+	}
+
+	/* The failures so far, in order. The later ones of many may be missing. */
+	std::vector<ctx_failure> failures() const
+	{
+		std::vector<ctx_failure> failures(64);
+		int count =
+			check(ctx_taskgroup_failures(group_, failures.data(), 64), "ctx_taskgroup_failures");
+		if (count < 64)
+			failures.resize(static_cast<std::size_t>(count));
+		return failures;
+	}
+
+	ctx_taskgroup *get() noexcept
+	{
+		return group_;
+	}
+
+private:
+	template <typename Task> static void *address(Task &task) noexcept
+	{
+		return const_cast<void *>(static_cast<const void *>(std::addressof(task)));
+	}
+
+	template <typename Task> static int run(const ctx_context *ctx, void *data) noexcept
+	{
+		return (*static_cast<Task *>(data))(view(ctx));
+	}
+
+	template <typename Task> static int run_member(ctx_taskgroup *member, void *data) noexcept
+	{
+		return (*static_cast<Task *>(data))(member);
+	}
+
+	ctx_taskgroup *group_ = nullptr;
+};
+
+/*
+ * Owns a program that runs under a context. The destructor kills the program and all that it has started, if
+ * they are still there, and waits until they are gone.
+ */
+class process
+{
+public:
+	process(view ctx, const ctx_spawn_options &options)
+	{
+		int result = ctx_spawn(ctx.get(), &options, &process_);
+		if (result < 0) {
+			char reason[512] = "ctx_spawn";
+			ctx_spawn_explain(result, &options, reason, sizeof(reason));
+			check(result, reason);
+		}
+	}
+
+	process(process &&other) noexcept : process_(std::exchange(other.process_, nullptr))
+	{
+	}
+
+	process &operator=(process &&other) noexcept
+	{
+		process old(std::move(other));
+		std::swap(process_, old.process_);
+		return *this;
+	}
+
+	process(const process &) = delete;
+	process &operator=(const process &) = delete;
+
+	~process()
+	{
+		ctx_process_free(process_);
+	}
+
+	/* The number of the program, to be shown to people. */
+	pid_t pid() const noexcept
+	{
+		return ctx_process_pid(process_);
+	}
+
+	/* A descriptor that becomes readable when the program and its tree are gone. It belongs to this. */
+	int fd() const
+	{
+		return check(ctx_process_fd(process_), "ctx_process_fd");
+	}
+
+	/* Sends a signal to the program. False: it has ended. */
+	bool signal(int signo)
+	{
+		int result = ctx_process_signal(process_, signo);
+		if (result == -ESRCH)
+			return false;
+		check(result, "ctx_process_signal");
+		return true;
+	}
+
+	/* Waits until the program and its tree are gone. Throws if ctx, which bounds the wait only, is done
+	 * before. */
+	ctx_exit wait(view ctx = background())
+	{
+		ctx_exit exit;
+		check(ctx_process_wait(ctx.get(), process_, &exit), "ctx_process_wait");
+		return exit;
+	}
+
+	ctx_process *get() noexcept
+	{
+		return process_;
+	}
+
+private:
+	ctx_process *process_ = nullptr;
+};
+
+/*
+ * Owns a connection to ctxd. The destructor leaves the service, see ctxd_close: in the event function of the
+ * client, and in callbacks on its thread, that does nothing.
+ */
+class client
+{
+public:
+	explicit client(const ctxd_options *options = nullptr)
+	{
+		int result = ctxd_connect(options, &client_);
+		if (result < 0) {
+			char reason[512] = "ctxd_connect";
+			ctxd_explain(result, reason, sizeof(reason));
+			check(result, reason);
+		}
+	}
+
+	client(client &&other) noexcept : client_(std::exchange(other.client_, nullptr))
+	{
+	}
+
+	client &operator=(client &&other) noexcept
+	{
+		client old(std::move(other));
+		std::swap(client_, old.client_);
+		return *this;
+	}
+
+	client(const client &) = delete;
+	client &operator=(const client &) = delete;
+
+	~client()
+	{
+		ctxd_close(client_);
+	}
+
+	/* Lets other processes join ctx, and other hosts with CTXD_FLEET in mode. Returns its id. */
+	ctxd_id share(context &ctx, const char *name = nullptr, mode_t mode = 0)
+	{
+		ctxd_id id;
+		check(ctxd_share(client_, ctx.get(), name, mode, &id), "ctxd_share");
+		return id;
+	}
+
+	/* From here on nobody can join ctx any more. */
+	void unshare(view ctx)
+	{
+		check(ctxd_unshare(client_, ctx.get()), "ctxd_unshare");
+	}
+
+	/* The id of a context that this client has shared or joined. */
+	ctxd_id id(view ctx) const
+	{
+		ctxd_id id;
+		check(ctxd_id_of(client_, ctx.get(), &id), "ctxd_id_of");
+		return id;
+	}
+
+	/* The id of a context that was shared with CTXD_FLEET or joined from another host, for other hosts.
+	 */
+	std::string global_id(view ctx) const
+	{
+		char id[CTXD_GLOBAL_ID_TEXT];
+		check(ctxd_global_id_of(client_, ctx.get(), id), "ctxd_global_id_of");
+		return id;
+	}
+
+	/* Make a context that ends when the shared one does. */
+	[[gnu::always_inline]] context join(ctxd_id id)
+	{
+		ctx_context *made = nullptr;
+		check(ctxd_join(client_, id, &made), "ctxd_join");
+		return context(made);
+	}
+
+	/* uid of (uid_t)-1 is this user. */
+	[[gnu::always_inline]] context join(uid_t uid, const char *name)
+	{
+		ctx_context *made = nullptr;
+		check(ctxd_join_name(client_, uid, name, &made), "ctxd_join_name");
+		return context(made);
+	}
+
+	/* id is a global id, flags are CTXD_JOIN_WAIT and CTXD_JOIN_SURVIVE. */
+	[[gnu::always_inline]] context join_remote(const std::string &id, unsigned flags = 0,
+						   const char *label = nullptr)
+	{
+		ctx_context *made = nullptr;
+		check(ctxd_join_remote(client_, id.c_str(), label, flags, &made), "ctxd_join_remote");
+		return context(made);
+	}
+
+	/* Ends a context in all processes, see ctxd_cancel. If it had ended before, nobody has ended it now,
+	 * as the report says. */
+	ctxd_report cancel(const ctxd_target &target, int error = 0, const std::string &text = {},
+			   std::chrono::nanoseconds wait = {}, unsigned flags = 0)
+	{
+		ctxd_report report = {};
+		int result =
+			ctxd_cancel(client_, &target, flags, error, text.c_str(), timeout(wait), &report);
+		if (result != -EALREADY)
+			check(result, "ctxd_cancel");
+		return report;
+	}
+
+	/* With CTXD_OWN_DISPATCH: a descriptor that is readable when dispatch() has something to do. */
+	int fd() const
+	{
+		return check(ctxd_fd(client_), "ctxd_fd");
+	}
+
+	/* With CTXD_OWN_DISPATCH: waits, and handles what has come in. Returns how much that was: 0 when the
+	 * time was over or a signal came. */
+	unsigned dispatch(std::chrono::nanoseconds at_most = forever)
+	{
+		int result = ctxd_dispatch(client_, timeout(at_most));
+		return result == -EINTR ? 0 : static_cast<unsigned>(check(result, "ctxd_dispatch"));
+	}
+
+	ctxd_client *get() noexcept
+	{
+		return client_;
+	}
+
+private:
+	ctxd_client *client_ = nullptr;
 };
 
 } /* namespace ctx */

@@ -25,7 +25,7 @@ cat >"$work/user.cc" <<'C'
 #include <csignal>
 #include "ctxring.hpp"
 static const ctx_key key = {"key", nullptr, nullptr};
-void user(int fd, const sigset_t &signals, const ctx_pressure &pressure)
+void user(int fd, const sigset_t &signals, const ctx_pressure &pressure, ctx::client &client)
 {
 	ctx::context cancel(ctx::background()), timeout(cancel, std::chrono::seconds(1));
 	ctx::context deadline(cancel, std::chrono::steady_clock::now()), hangup = ctx::with_hangup(cancel, fd);
@@ -37,11 +37,19 @@ void user(int fd, const sigset_t &signals, const ctx_pressure &pressure)
 	timeout.cancel();
 	deadline.cancel(-5, "words");
 	cancel = std::move(ready);
+	ctx::context merged = ctx::merge({cancel, timeout});
+	ctx::context movable = ctx::with_movable_deadline(cancel, std::chrono::steady_clock::now());
+	ctx::context joined = client.join({1, 2}), named = client.join(0, "name"), far = client.join_remote("host/1-2-3");
+	ctx::taskgroup threads(cancel), first(cancel, ctx_taskgroup_options{});
+	auto task = [](ctx::view) { return 0; };
+	threads.start(task);
+	threads.fail(-5, "words");
+	first = std::move(threads);
 }
 C
 callers() {
 	objdump -dr --no-show-raw-insn "$1" | awk '/^[0-9a-f]+ <.*>:$/ { name = $2 }
-		/R_[A-Z0-9_]+[ \t]+ctx_(with_|without_|merge|cancel|finish)/ { print name }' | sort -u
+		/R_[A-Z0-9_]+[ \t]+(ctx_(with_|without_|merge|cancel|finish|taskgroup_(new|fail|free))|ctxd_join)/ { print name }' | sort -u
 }
 for cxx in g++ clang++; do
 	$cxx -std=c++17 -O0 "${warnings[@]}" -c "$work/user.cc" -o "$work/user.o"

@@ -37,6 +37,16 @@ fi
 cp tests/support/raii.cc "$work/raii.cc"
 sources+=("$work/raii.cc")
 
+# The program in C++ is a client of the service of the copy.
+export CTXD_SOCKET=$work/ctxd.sock
+LD_LIBRARY_PATH=$work/root/usr/lib "$work/root/usr/bin/ctxd" --socket="$CTXD_SOCKET" 2>"$work/ctxd.err" &
+service=$!
+trap 'kill "$service" 2>/dev/null; wait "$service" || true; rm -rf "$work"' EXIT
+until grep -q event=start "$work/ctxd.err"; do
+	kill -0 "$service" || { cat "$work/ctxd.err"; exit 1; }
+	sleep 0.02
+done
+
 warnings="-Wall -Wextra -Werror"
 for source in "${sources[@]}"; do
 	case $source in

@@ -221,6 +221,11 @@ const char *bridge_remote_host(const struct remote *remote)
 	return ((const struct host_name *)store_at(&remote->bridge->mirrors.hosts, remote->host))->name;
 }
 
+uint32_t bridge_remote_uid(const struct remote *remote)
+{
+	return ((const struct host_name *)store_at(&mirrors_of(remote)->hosts, remote->host))->uid;
+}
+
 /* ---- one mirror */
 
 struct remote *bridge_remote_new(struct bridge *bridge, const struct wire_fetch *fetch, uint64_t serial,
@@ -243,7 +248,6 @@ struct remote *bridge_remote_new(struct bridge *bridge, const struct wire_fetch 
 	remote->slot = slot;
 	remote->host = host;
 	remote->key = (struct fleet_key){fetch->global.id, fetch->global.secret};
-	remote->uid = fetch->uid;
 	remote->survives = fetch->flags & WIRE_SURVIVE;
 	remote->state = REMOTE_ASKING;
 	remote->timer.key_ns = CTX_FOREVER;

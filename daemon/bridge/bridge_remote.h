@@ -36,8 +36,7 @@ struct remote {
 	};
 	struct store_link pending, ended;
 	uint32_t slot;
-	uint32_t host;
-	uint32_t uid;
+	uint32_t host; /* Of mirrors->hosts, which has the user, too. */
 	uint8_t state, say;
 	bool is_fetching; /* The FETCH is not answered. */
 	bool is_movable, survives;
@@ -65,6 +64,8 @@ void bridge_remote_heard(struct remote *remote);
 void bridge_remote_free(struct remote *remote);
 
 const char *bridge_remote_host(const struct remote *remote);
+/* The user that has joined it. */
+uint32_t bridge_remote_uid(const struct remote *remote);
 /* Notes what is to be said to ctxd. */
 void bridge_remote_say(struct remote *remote, unsigned what);
 void bridge_remote_say_nothing(struct remote *remote);

@@ -14,7 +14,7 @@ static void fill_global(const struct remote *remote, struct wire_mirror *mirror)
 	mirror->global.secret = remote->key.secret;
 	strcpy(mirror->global.host, bridge_remote_host(remote));
 	mirror->flags = (remote->survives ? WIRE_SURVIVE : 0) | (remote->is_movable ? WIRE_MOVABLE : 0);
-	mirror->uid = remote->uid;
+	mirror->uid = bridge_remote_uid(remote);
 	mirror->fetch = remote->is_fetching ? remote->number : 0;
 }
 

@@ -19,6 +19,7 @@ enum mirror_state {
 	MIRROR_ENDED,
 };
 
+/* Its size is part of what a joined context costs, see ctxd-fleet(8). */
 struct mirror {
 	struct fleet_key key;
 	struct host *host; /* NULL: it is in fleet->apart. */
@@ -26,8 +27,11 @@ struct mirror {
 	struct map_node by_key;
 	struct heap_node timer; /* While it asks. */
 	void *data;
-	uint64_t first_ns, asked_ns; /* When it asked for the first time and last. */
-	uint64_t deadline_ns;
+	union {
+		uint64_t first_ns; /* While it asks: when it did so for the first time. */
+		uint64_t deadline_ns;
+	};
+	uint64_t asked_ns; /* When it asked last. */
 	uint64_t version; /* Of the deadline. */
 	uint32_t nonce;	  /* Of the last JOIN. */
 	uint8_t state;
@@ -122,7 +126,6 @@ int fleet_join(struct fleet *fleet, const struct fleet_id *id, uint32_t flags, v
 	mirror->data = data;
 	mirror->state = MIRROR_ASKING;
 	mirror->first_ns = now_ns;
-	mirror->deadline_ns = CTX_FOREVER;
 	mirror->version = FLEET_VERSION_NONE;
 	mirror->survives = flags & FLEET_JOIN_SURVIVE;
 	list_append(&mirror->host->mirrors, &mirror->link);
@@ -259,8 +262,10 @@ static void mirror_is_live(struct mirror *mirror, const struct fleet_state *stat
 {
 	struct fleet *fleet = mirror->host->fleet;
 	bool is_new = mirror->state == MIRROR_ASKING;
-	uint64_t before_ns = mirror->deadline_ns;
 
+	if (is_new)
+		mirror->deadline_ns = CTX_FOREVER;
+	uint64_t before_ns = mirror->deadline_ns;
 	if (!take_deadline(mirror, state->version, clock_after_ns(fleet->now_ns, state->left_ns)))
 		return;
 	if (mirror->nonce == state->nonce && fleet->now_ns - mirror->asked_ns <= EXACT_NS) {
