@@ -77,15 +77,18 @@ $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_SUPPORT) $(BRIDGE_LIBRARY) $(if $(HIREDI
 	$(LINK) $(RUNTIME) $(TEST_LINKER) $(filter %.o,$^) $(filter-out %.o,$^) -luring $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(HIREDIS_LIBS) $$($(PKG_CONFIG) --libs check) -o $@
 
 # With TOGETHER=1 all programs but those that say TEST_ALONE are links to one program, which is linked once and not 140 times.
-# In it the names that each program has get the program's name.
+# In it the names that each program has get the program's name; what those that say TEST_HOLDS define besides is for them alone.
 TOGETHER ?=
 TOGETHER_NAMES := $(if $(TOGETHER),$(patsubst tests/%.c,%,$(filter-out $(shell grep -ls TEST_ALONE $(TESTS)),$(TESTS))))
+HOLDERS := $(if $(TOGETHER),$(patsubst tests/%.c,%,$(shell grep -ls TEST_HOLDS $(TESTS))))
 ifneq ($(TOGETHER_NAMES),)
 $(OUT)/tests/together/%.o: $(OUT)/tests/%.o
 	@mkdir -p $(@D)
 	@others=$$(nm -g --defined-only $< | awk '$$NF !~ /^test_(suite|modes)$$/ { print $$NF }'); \
-		[ -z "$$others" ] || { echo "$*.c defines" $$others "and does not say TEST_ALONE"; exit 1; }
-	@$(OBJCOPY) --redefine-sym test_suite=$*_suite --redefine-sym test_modes=$*_modes $< $@
+		[ -z "$$others" ] || [ -n "$(filter $*,$(HOLDERS))" ] || \
+		{ echo "$*.c defines" $$others "and says neither TEST_ALONE nor TEST_HOLDS"; exit 1; }
+	@$(OBJCOPY) --redefine-sym test_suite=$*_suite --redefine-sym test_modes=$*_modes \
+		$(if $(filter $*,$(HOLDERS)),--keep-global-symbol=$*_suite --keep-global-symbol=$*_modes) $< $@
 
 $(OUT)/tests/together/programs.c: $(patsubst %,tests/%.c,$(TOGETHER_NAMES)) mk/tests.mk
 	@mkdir -p $(@D)

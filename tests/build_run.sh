@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2016 # what is quoted is for another shell
 #
 # tests/run.sh counts each test program right, also one that dies before it has counted its tests.
 
@@ -8,7 +9,7 @@ cd "$(dirname "$0")/.."
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree/tests" "$tree/build/tests"
-cp tests/run.sh "$tree/tests"
+cp -r tests/run.sh tests/run "$tree/tests"
 
 # program NAME LINE...
 program() {

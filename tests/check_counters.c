@@ -13,7 +13,7 @@
 #include "support/contexts.h"
 #include "support/rings.h"
 
-TEST_ALONE("holds tools/read/read_counters.c");
+TEST_HOLDS("tools/read/read_counters.c");
 
 /* What this process has counted for a stem. */
 static struct stem_counters counted(const char *stem)

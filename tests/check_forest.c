@@ -9,7 +9,7 @@
 
 #include "../tools/common/forest.c"
 
-TEST_ALONE("holds tools/common/forest.c");
+TEST_HOLDS("tools/common/forest.c");
 
 static void add_hosts(struct forest *forest, unsigned count)
 {

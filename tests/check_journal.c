@@ -17,7 +17,7 @@
 #include "support/journals.h"
 #include "support/threads.h"
 
-TEST_ALONE("holds tools/read/reader.c and tools/read/read_journal.c");
+TEST_HOLDS("tools/read/reader.c and tools/read/read_journal.c");
 TEST_MODES(TEST_NORMAL | TEST_ASAN | TEST_TSAN | TEST_PLAIN);
 
 #include "../tools/read/read_counters.c"

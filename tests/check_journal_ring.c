@@ -4,7 +4,7 @@
 #include "support/journals.h"
 #include "support/rings.h"
 
-TEST_ALONE("holds tools/read/reader.c and tools/read/read_journal.c");
+TEST_HOLDS("tools/read/reader.c and tools/read/read_journal.c");
 
 #include "../tools/read/read_journal.c"
 #include "../tools/read/reader.c"

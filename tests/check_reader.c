@@ -19,7 +19,7 @@
 #include "../tools/read/read_counters.c"
 #include "../tools/read/reader.c"
 
-TEST_ALONE("holds tools/read/reader.c and read_counters.c");
+TEST_HOLDS("tools/read/reader.c and read_counters.c");
 
 #define NOW_NS 1000000000u
 #define SAMPLE_STEMS 4

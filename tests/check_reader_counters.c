@@ -14,7 +14,7 @@
 #include "../tools/read/read_counters.c"
 #include "../tools/read/reader.c"
 
-TEST_ALONE("holds tools/read/reader.c and read_counters.c");
+TEST_HOLDS("tools/read/reader.c and read_counters.c");
 
 #define STEMS 6
 #define RECORDS 8

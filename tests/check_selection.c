@@ -13,7 +13,7 @@
 #include "../tools/text/names.c"
 #include "../tools/text/terminal.c"
 
-TEST_ALONE("holds files of tools/select");
+TEST_HOLDS("files of tools/select");
 
 #define SECOND 1000000000ull
 

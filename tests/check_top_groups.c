@@ -10,7 +10,7 @@
 #include "../tools/top/groups.c"
 #include "../tools/top/rates.c"
 
-TEST_ALONE("holds files of tools/top/ and tools/read/");
+TEST_HOLDS("files of tools/top/ and tools/read/");
 
 #define SECOND 1000000000ull
 

@@ -13,7 +13,7 @@
 #include "../tools/top/spark.c"
 #include "../tools/top/theme.c"
 
-TEST_ALONE("holds files of tools/top/ and tools/text/");
+TEST_HOLDS("files of tools/top/ and tools/text/");
 
 /* What columns need where processes have numbers of seven digits. */
 static const unsigned needed[TOP_COLUMNS] = {

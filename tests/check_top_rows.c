@@ -8,7 +8,7 @@
 
 #include "../tools/top/rows.c"
 
-TEST_ALONE("holds tools/top/rows.c");
+TEST_HOLDS("tools/top/rows.c");
 
 #define ROWS 6
 #define MANY 5000

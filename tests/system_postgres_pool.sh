@@ -136,7 +136,7 @@ storm() {
 	is "$1: clients without an answer" "$(field silent)" 0
 }
 
-start_postgres || { echo "postgres_pool was not tried: $missing_postgres"; exit 0; }
+start_postgres || { echo "postgres_pool was not tried: $missing_postgres"; exit 77; }
 ${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 bench/goodput.c -lm -o "$work/clients" || fail "the clients do not compile"
 try_answers
 

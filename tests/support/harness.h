@@ -61,6 +61,10 @@ Suite *test_suite(void);
  * have the programs' names (mk/tests.mk). A file that defines functions in place of others says TEST_ALONE, and why.
  */
 #define TEST_ALONE(reason) _Static_assert(sizeof(reason), reason)
+
+/* A file that includes files of the programs says TEST_HOLDS, and which: their functions are then its own. */
+#define TEST_HOLDS(what) _Static_assert(sizeof(what), what)
+
 struct test_program {
 	const char *name;
 	Suite *(*suite)(void);
