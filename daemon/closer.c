@@ -24,6 +24,9 @@
 #define WAITING_MIN 256
 /* What a closer with a process takes at most: both ends of its socket, two pidfds, both ends of a bag. */
 #define CLOSER_FDS 6
+/* How many packets in the queue of one socket are looked at for descriptors. A user may have some hundred
+ * sockets with some hundred packets each, and all may hang up at once. */
+#define LOOKED_AT_MAX 16
 #define IDLE_NS 1000000000ull
 #define RETRY_NS 100000000ull
 
@@ -379,7 +382,7 @@ static void closers_copy(struct closers *closers, uid_t uid, int fd, uint64_t by
 
 void closers_hang_up(struct closers *closers, uid_t uid, int fd)
 {
-	if (passed_nothing(fd))
+	if (passed_nothing(fd, LOOKED_AT_MAX))
 		close(fd);
 	else
 		closers_close(closers, uid, fd, true);

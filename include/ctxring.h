@@ -46,6 +46,9 @@
  *     of ctx_set_allocator.
  *   - No call is a cancellation point of pthread_cancel(3), not even one that blocks. A function of
  *     the program that a call runs, runs with cancellation disabled.
+ *   - A child of fork(2) has copies of all contexts, see ctxring(7). A child that was made without fork
+ *     handlers, by vfork(2), clone(2), _Fork(3) or posix_spawn(3), must not call the library before
+ *     it has executed a program: it would crash where the library stores to its table.
  *   - The library prints nothing, unless CTXRING_DEBUG=1 is in the environment: then it explains on
  *     stderr what the errors of its functions meant, see ctxring(7). It installs no signal handler,
  *     and does not abort when memory is short. It aborts when its own invariants are broken.

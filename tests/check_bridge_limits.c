@@ -189,6 +189,39 @@ START_TEST(made_up_hosts_of_a_user_keep_no_other_out)
 }
 END_TEST
 
+/* A user of b asks for a host that never answers. Returns the error of TELL, 0: there is none yet. */
+static int ask_silent(uint64_t serial, uint32_t uid)
+{
+	struct wire_message asked = {.type = WIRE_ASKED, .serial = serial};
+
+	asked.ask = (struct wire_ask){
+		.question = WIRE_ASK_HOSTS, .wait_ns = 3600 * NS_PER_SECOND, .uid = uid, .host = "silent"};
+	pair_say(&pair->b, &asked, NULL, 0);
+	pair_turn(pair);
+	if (pair_is_quiet(&pair->b))
+		return 0;
+	struct wire_message told = pair_hear(&pair->b, WIRE_TELL, NULL);
+	ck_assert_uint_eq(told.serial, asked.serial);
+	return told.told.error;
+}
+
+/* All users share a number of questions, and none can have them all. */
+START_TEST(a_user_who_asks_without_end_keeps_no_other_out)
+{
+	unsigned number = 0;
+
+	for (; ask_silent(1000 + number, 666) == 0; number++)
+		ck_assert_uint_lt(number, 1000);
+	ck_assert_uint_eq(number, 51);
+	ck_assert_int_eq(ask_silent(2000, 666), -EDQUOT);
+	for (unsigned uid = 1000; uid < 1010; uid++)
+		for (unsigned i = 0; ask_silent(3000 + 100 * uid + i, uid) == 0; i++)
+			ck_assert_uint_lt(i, 1000);
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_int_eq(ask_silent(2001 + i, 5000), 0);
+}
+END_TEST
+
 /* ---- descriptors */
 
 /* Lets the process have no more descriptors than it has. */
@@ -520,6 +553,7 @@ Suite *test_suite(void)
 	tcase_add_test(refusals, a_fetch_that_is_taken_back_goes);
 	tcase_add_test(refusals, made_up_hosts_of_a_user_keep_no_other_out);
 	tcase_add_test(refusals, silent_hosts_are_asked_a_few_at_a_time);
+	tcase_add_test(refusals, a_user_who_asks_without_end_keeps_no_other_out);
 	tcase_add_checked_fixture(descriptors, set_up, take_down);
 	tcase_add_test(descriptors, without_a_descriptor_a_fetch_is_unreachable);
 	tcase_add_test(descriptors, without_descriptors_a_join_is_tried_again);

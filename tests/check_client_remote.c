@@ -8,12 +8,15 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "context.h"
+#include "debug.h"
 #include "support/fleet_played.h"
 
 #ifndef CLONE_NEWTIME
@@ -520,6 +523,84 @@ START_TEST(a_share_without_a_fleet_is_refused)
 }
 END_TEST
 
+/* ---- explanations */
+
+/* From here on stderr goes to memory, and the library explains errors. */
+static void begin_capture(int saved[2])
+{
+	saved[0] = fcntl(2, F_DUPFD_CLOEXEC, 0);
+	saved[1] = memfd_create("stderr", MFD_CLOEXEC);
+	ck_assert_int_ge(saved[0], 0);
+	ck_assert_int_eq(dup2(saved[1], 2), 2);
+	ck_assert_ok(setenv("CTXRING_DEBUG", "1", 1));
+	debug_read_environment();
+}
+
+static void end_capture(const int saved[2], char *text, size_t size)
+{
+	ssize_t length = pread(saved[1], text, size - 1, 0);
+
+	text[length > 0 ? length : 0] = '\0';
+	ck_assert_int_eq(dup2(saved[0], 2), 2);
+	close(saved[0]);
+	close(saved[1]);
+	unsetenv("CTXRING_DEBUG");
+	debug_read_environment();
+}
+
+struct calls {
+	struct ctxd_client *client;
+	struct ctx_context *made; /* ends when they were made */
+};
+
+/* On the client's thread: calls that are allowed there, or do nothing, each before one with an error of its
+ * own. */
+static void call_on_dispatcher(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
+{
+	struct calls *calls = data;
+	struct ctx_context *other = NULL;
+
+	(void)callback;
+	(void)ctx;
+	ctxd_join_remote(calls->client, FAR_ID, NULL, 0, &other);
+	ctx_wait(ctx_background(), CTX_FOREVER);
+	ctxd_close(calls->client);
+	ctx_wait(ctx_background(), CTX_FOREVER);
+	ctx_finish(other);
+	ctx_cancel(calls->made);
+}
+
+/* An error is explained by its own reason, and not by that of an earlier call. */
+START_TEST(what_is_allowed_on_the_clients_thread_leaves_no_reason)
+{
+	static const char wait[] =
+		"ctx_wait returned -EDEADLK: the context never ends, and the wait has no bound";
+	struct stage stage;
+	struct ctx_context *ctx = stage_join(&stage, HOUR, 0);
+	struct calls calls = {.client = stage.client, .made = child_of(ctx_background())};
+	struct ctx_callback callback = {0};
+	uint64_t id;
+	int saved[2];
+	char text[4096];
+
+	ck_assert_ok(ctx_callback_add(ctx, &callback, call_on_dispatcher, &calls, &id));
+	begin_capture(saved);
+	say_last_words(&stage, "over", CTX_CAUSE_CALL, "far.example");
+	ck_assert_ok(ctx_wait(calls.made, SOON));
+	ctxd_close(NULL); /* which is allowed */
+	ck_assert_int_eq(ctxd_watch(stage.client, 1u << 20), -EINVAL);
+	end_capture(saved, text, sizeof(text));
+	const char *first = strstr(text, wait);
+	ck_assert_msg(first && strstr(first + 1, wait), "said: %s", text);
+	ck_assert_msg(strstr(text, "ctxd_watch returned -EINVAL: another argument is out of range"),
+		      "said: %s", text);
+	ctx_callback_stop_wait(id);
+	ctx_finish(calls.made);
+	ctx_finish(ctx);
+	stage_close(&stage);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("client remote");
@@ -539,6 +620,7 @@ Suite *test_suite(void)
 	tcase_add_test(joins, a_context_of_this_host_has_an_owner);
 	tcase_add_test(joins, a_mirror_that_is_joined_by_its_own_id_ends_with_its_bridge);
 	tcase_add_test(joins, what_cannot_be_joined_is_refused);
+	tcase_add_test(joins, what_is_allowed_on_the_clients_thread_leaves_no_reason);
 	tcase_add_loop_test(waits, a_join_that_waits_has_the_answer, 0, (int)WAITINGS);
 	tcase_add_test(waits, a_join_that_waited_for_nothing_is_withdrawn);
 	tcase_add_test(shares, a_share_with_the_fleet_has_a_global_id);

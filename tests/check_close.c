@@ -171,7 +171,7 @@ START_TEST(the_fd_of_a_ring_shows_what_was_ready_before_it_was_asked_for)
 	ck_assert_int_eq(write(pair.far, "x", 1), 1);
 	struct pollfd fd = {.fd = ctx_ring_fd(ring), .events = POLLIN};
 	ck_assert_int_ge(fd.fd, 0);
-	ck_assert_int_eq(poll(&fd, 1, 10000), 1);
+	ck_assert_int_eq(poll(&fd, 1, 30000), 1);
 	await_probes(ring, &probe, 1);
 	ring_end(ring);
 	ctx_finish(ctx);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many instructions an operation takes from its preparation to its callback. The count is the same in
- * every run, however busy the machine is, so a change that makes it grow is noticed.
+ * How many instructions an operation takes from its preparation to its callback, and a context with a label.
+ * The count is the same in every run, however busy the machine is, so a change that makes it grow is noticed.
  */
 /* The program's part is in the count, so it is compiled as a program would be. */
 #if defined(__x86_64__) && !defined(__clang__) && defined(USUAL_FLAGS)
@@ -28,48 +28,98 @@ TEST_MODES(TEST_NORMAL);
  */
 #define INSTRUCTIONS_MAX (248u + 25u)
 
+/* What is done while a child is counted: prepared once, then run BATCH times at once. */
+struct work {
+	void (*prepare)(int kind);
+	void (*run_batch)(void);
+};
+
+/* ---- operations */
+
+static struct ctx_ring *ring;
+static struct ctx_context *top;
+static struct ctx_op ops[BATCH];
 static unsigned completed;
 
-static void count_completion(struct ctx_ring *ring, struct ctx_op *op,
-			     const struct ctx_completion *completion)
+static void count_completion(struct ctx_ring *on, struct ctx_op *op, const struct ctx_completion *completion)
 {
-	(void)ring;
+	(void)on;
 	(void)op;
 	if (!completion->more)
 		completed++;
 }
 
-static void run_batch(struct ctx_ring *ring, const struct ctx_context *ctx, struct ctx_op *ops)
+static void open_ring(int kind)
+{
+	struct ctx_ring_options options = {.setup_flags = setup_flags_of(kind)};
+
+	if (ctx_with_cancel(ctx_background(), NULL, &top) || ctx_ring_open(64, &options, &ring))
+		_exit(1);
+}
+
+static void run_operations(void)
 {
 	completed = 0;
 	for (unsigned i = 0; i < BATCH; i++) {
 		ctx_op_init(&ops[i], count_completion, i);
-		io_uring_prep_nop(ctx_ring_get_sqe(ring, ctx, &ops[i]));
+		io_uring_prep_nop(ctx_ring_get_sqe(ring, top, &ops[i]));
 	}
 	while (completed < BATCH)
 		ctx_ring_dispatch(ring, CTX_FOREVER);
 }
 
+static const struct work operations = {open_ring, run_operations};
+
+/* ---- contexts with labels */
+
+static const struct {
+	const char *format;
+	unsigned instructions; /* with gcc 12 */
+} label_kinds[] = {
+	{"request", 847},
+	{"GET /item/%u", 936},
+	{"127.0.0.1:%u", 936},
+};
+
+static char labels[BATCH][32];
+
+static void make_labels(int kind)
+{
+	if (ctx_with_cancel(ctx_background(), "top", &top))
+		_exit(1);
+	for (unsigned i = 0; i < BATCH; i++)
+		snprintf(labels[i], sizeof(labels[i]), label_kinds[kind].format, 50000 + i);
+}
+
+static void run_contexts(void)
+{
+	struct ctx_context *ctx;
+
+	for (unsigned i = 0; i < BATCH; i++) {
+		if (ctx_with_cancel(top, labels[i], &ctx))
+			_exit(1);
+		ctx_finish(ctx);
+	}
+}
+
+static const struct work contexts = {make_labels, run_contexts};
+
+/* ---- counting */
+
 /* The status of a child that may not be traced: there is a seccomp filter, Yama, or another tracer. */
 #define NOT_TRACED 2
 
 /* The child: its batches lie between two signals. */
-static _Noreturn void run_traced(int kind, unsigned batches)
+static _Noreturn void run_traced(const struct work *work, int kind, unsigned batches)
 {
-	static struct ctx_op ops[BATCH];
-	struct ctx_ring_options options = {.setup_flags = setup_flags_of(kind)};
-	struct ctx_context *ctx;
-	struct ctx_ring *ring;
-
 	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
 		_exit(NOT_TRACED);
-	if (ctx_with_cancel(ctx_background(), NULL, &ctx) || ctx_ring_open(64, &options, &ring))
-		_exit(1);
-	run_batch(ring, ctx, ops);
-	run_batch(ring, ctx, ops);
+	work->prepare(kind);
+	work->run_batch();
+	work->run_batch();
 	raise(SIGUSR2);
 	for (unsigned i = 0; i < batches; i++)
-		run_batch(ring, ctx, ops);
+		work->run_batch();
 	raise(SIGUSR2);
 	_exit(0);
 }
@@ -84,7 +134,7 @@ static int go_on(pid_t child, bool one_step)
 	return WIFSTOPPED(status) ? WSTOPSIG(status) : 0;
 }
 
-static unsigned count_instructions(int kind, unsigned batches)
+static unsigned count_steps(const struct work *work, int kind, unsigned batches)
 {
 	unsigned count = 0;
 	int status, signal;
@@ -92,7 +142,7 @@ static unsigned count_instructions(int kind, unsigned batches)
 
 	ck_assert_int_ge(child, 0);
 	if (!child)
-		run_traced(kind, batches);
+		run_traced(work, kind, batches);
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_TRACED)
 		return 0;
@@ -107,30 +157,52 @@ static unsigned count_instructions(int kind, unsigned batches)
 }
 
 /*
- * Method: a child runs a batch by single steps, and another child two of them. The difference is that of
- * one batch alone. A system call is one step.
+ * The instructions for one of a batch. 0: they cannot be counted here. Method: a child runs a batch by single
+ * steps, and another child two of them. The difference is that of one batch alone. A system call is one step.
  */
-START_TEST(an_operation_takes_few_instructions)
+static unsigned count_instructions(const struct work *work, int kind)
 {
-	unsigned few = CAN_COUNT ? count_instructions(_i, 1) : 0;
+	unsigned few = CAN_COUNT ? count_steps(work, kind, 1) : 0;
 	if (!few) {
 		fprintf(stderr, "not counted: that takes ptrace(2), gcc, x86-64 and the usual flags\n");
-		return;
+		return 0;
 	}
-	unsigned more = count_instructions(_i, 2), each = (more - few) / BATCH;
-
-	fprintf(stderr, "%u instructions for an operation\n", each);
+	unsigned each = (count_steps(work, kind, 2) - few) / BATCH;
 	ck_assert_uint_gt(each, 100); /* less cannot be: something was not counted */
+	return each;
+}
+
+START_TEST(an_operation_takes_few_instructions)
+{
+	unsigned each = count_instructions(&operations, _i);
+
+	if (!each)
+		return;
+	fprintf(stderr, "%u instructions for an operation\n", each);
 	ck_assert_uint_le(each, INSTRUCTIONS_MAX);
+}
+END_TEST
+
+/* Labels that change with each context have a stem in common, which is not looked for each time. */
+START_TEST(a_context_with_a_label_takes_few_instructions)
+{
+	unsigned each = count_instructions(&contexts, _i), known = label_kinds[_i].instructions;
+
+	if (!each)
+		return;
+	fprintf(stderr, "%u instructions for a context \"%s\"\n", each, label_kinds[_i].format);
+	ck_assert_uint_le(each, known + known / 10);
 }
 END_TEST
 
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("cost");
-	TCase *operation = test_case_ring(suite, "operation");
+	TCase *operation = test_case_ring(suite, "operation"), *context = test_case(suite, "context");
 
 	tcase_add_loop_test(operation, an_operation_takes_few_instructions, RING_ORDINARY, RING_PARKING);
 	tcase_add_loop_test(operation, an_operation_takes_few_instructions, RING_DEFER, RING_PARKING_DEFER);
+	tcase_add_loop_test(context, a_context_with_a_label_takes_few_instructions, 0,
+			    sizeof(label_kinds) / sizeof(*label_kinds));
 	return suite;
 }

@@ -102,7 +102,7 @@ static void count_freed(struct sums *sums)
 /* As a recorder does again and again. */
 static void record(void)
 {
-	atomic_store_explicit(&control_page.shared.record_until_ns,
+	atomic_store_explicit(&atomic_load(&control_shared)->record_until_ns,
 			      clock_now_ns() + CTX_CONTROL_AHEAD_NS - NS_PER_SECOND, memory_order_relaxed);
 }
 
@@ -389,7 +389,7 @@ START_TEST(every_life_is_counted_once)
 	struct sums after = await_sums(before.begun + atomic_load(&made));
 	ck_assert_uint_gt(after.ended, 0);
 	ck_assert_uint_gt(after.released, 0);
-	atomic_store(&control_page.shared.record_until_ns, 0);
+	atomic_store(&atomic_load(&control_shared)->record_until_ns, 0);
 	pthread_key_delete(late_key);
 }
 END_TEST

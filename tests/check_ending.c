@@ -7,6 +7,8 @@
 
 #include "../tools/common/ending.c"
 
+TEST_ALONE("holds tools/common/ending.c");
+
 #define ROOTS 1000u
 #define BELOW 3u /* a child, a detached child, and one below that */
 #define CONTEXTS (ROOTS * (1 + BELOW))

@@ -108,7 +108,7 @@ static int see_the_parents_end(void *data)
 
 	EXPECT(poll(&entry, 1, 0) == 0);
 	EXPECT(write(family->ready[1], "x", 1) == 1);
-	EXPECT(poll(&entry, 1, 20000) == 1 && entry.revents & POLLHUP);
+	EXPECT(poll(&entry, 1, 30000) == 1 && entry.revents & POLLHUP);
 	return 0;
 }
 
@@ -148,7 +148,7 @@ START_TEST(living_child_does_not_hold_back_the_parents_hang_up)
 		for (;;)
 			pause();
 	ck_assert_ok(ctx_cancel(ctx));
-	ck_assert_int_eq(poll(&entry, 1, 20000), 1);
+	ck_assert_int_eq(poll(&entry, 1, 30000), 1);
 	ck_assert(entry.revents & POLLHUP);
 	ck_assert_ok(kill(pid, SIGKILL));
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -217,7 +217,7 @@ static int hear_of_the_parents_end_only(void *data)
 	struct pollfd parents = {.fd = family->fd, .events = 0};
 
 	EXPECT(write(family->ready[1], "x", 1) == 1);
-	EXPECT(poll(&parents, 1, 20000) == 1 && parents.revents & POLLHUP);
+	EXPECT(poll(&parents, 1, 30000) == 1 && parents.revents & POLLHUP);
 	EXPECT(ctx_wait_fd(family->ctx, family->fd, 0, CTX_FOREVER) & POLLHUP);
 	EXPECT(ctx_err(family->ctx) == 0);
 	return 0;
@@ -307,7 +307,7 @@ static int be_called_at_the_deadline(void *data)
 	EXPECT(pipe2(called, O_CLOEXEC) == 0);
 	entry.fd = called[0];
 	EXPECT(ctx_callback_add(ctx, &callback, note_call, called, NULL) == 0);
-	EXPECT(poll(&entry, 1, 20000) == 1);
+	EXPECT(poll(&entry, 1, 30000) == 1);
 	return 0;
 }
 

@@ -120,6 +120,19 @@ END_TEST
 
 /* ---- a function of the program's that forks on a thread of the library's */
 
+/* What the child has of the parent's is not asked for: no leak checker looks for it. */
+static void leave_it_at_that(void)
+{
+	_exit(0);
+}
+
+/* The C library ends the process by exit(3) when the function of its only thread has returned. */
+static void return_from_the_thread(void)
+{
+	be_bounded();
+	atexit(leave_it_at_that);
+}
+
 static void fork_in_callback(struct ctx_callback *callback, const struct ctx_context *ctx, void *data)
 {
 	(void)callback;
@@ -128,7 +141,7 @@ static void fork_in_callback(struct ctx_callback *callback, const struct ctx_con
 	if (child)
 		__atomic_store_n((pid_t *)data, child, __ATOMIC_RELEASE);
 	else
-		be_bounded();
+		return_from_the_thread();
 }
 
 static bool has_forked(void *child)
@@ -150,7 +163,7 @@ START_TEST(a_child_of_a_library_thread_ends_when_its_function_returns)
 	ck_assert_ok(ctx_cancel_from_signal(ctx, SIGTERM));
 	ck_assert(test_until(has_forked, &child));
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(status, 0);
 	ctx_callback_stop_wait(id);
 	ctx_unref(ctx);
 }
@@ -163,7 +176,7 @@ static void fork_in_release(void *value)
 	if (child)
 		__atomic_store_n((pid_t *)value, child, __ATOMIC_RELEASE);
 	else
-		be_bounded();
+		return_from_the_thread();
 }
 
 /* Method: what keeps the context goes on the timer's thread, and the value with it. */
@@ -181,7 +194,7 @@ START_TEST(a_child_of_the_timer_thread_ends_when_a_release_function_returns)
 	ck_assert_ok(ctx_cancel_from_signal(ctx, SIGTERM));
 	ck_assert(test_until(has_forked, &child));
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(status, 0);
 }
 END_TEST
 
@@ -274,12 +287,6 @@ START_TEST(a_child_frees_a_group_that_its_thread_waits_in)
 	ring_end(ring);
 }
 END_TEST
-
-/* What the child has of the parent's is not asked for. */
-static void leave_it_at_that(void)
-{
-	_exit(0);
-}
 
 static int free_in_a_child_of_the_task(const struct ctx_context *ctx, void *data)
 {

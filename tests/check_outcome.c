@@ -154,7 +154,7 @@ START_TEST(an_outer_loop_is_told_until_all_are_delivered)
 	ck_assert_int_ge(fd.fd, 0);
 	delivered = many(ring, pairs, probes, bytes);
 	while (delivered < MANY) {
-		ck_assert_msg(poll(&fd, 1, 20000) == 1, "%d of %d", delivered, MANY);
+		ck_assert_msg(poll(&fd, 1, 30000) == 1, "%d of %d", delivered, MANY);
 		int now = ctx_ring_dispatch(ring, 0);
 		ck_assert_int_ge(now, 0);
 		delivered += now;

@@ -187,7 +187,7 @@ START_TEST(the_descriptor_is_ready_when_a_dispatch_has_something_to_do)
 		settle_for(ring, outer, 100);
 	ck_assert(!ready_within(outer, 20));
 	ck_assert_int_eq(write(pair.far, "x", 1), 1);
-	ck_assert(ready_within(outer, 20000));
+	ck_assert(ready_within(outer, 30000));
 	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 1);
 	ck_assert_probe(&probes[0], 1, CTX_OP_FINISHED);
 	settle(ring, outer);
@@ -195,7 +195,7 @@ START_TEST(the_descriptor_is_ready_when_a_dispatch_has_something_to_do)
 	/* one that completes inline, in submit */
 	io_uring_prep_nop(probe_start(ring, ctx, &probes[1]));
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
-	ck_assert(ready_within(outer, 20000));
+	ck_assert(ready_within(outer, 30000));
 	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 1);
 	settle(ring, outer);
 
@@ -204,7 +204,7 @@ START_TEST(the_descriptor_is_ready_when_a_dispatch_has_something_to_do)
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
 	cancel_from_thread(ctx);
 	while (!probes[2].finals) {
-		ck_assert(ready_within(outer, 20000));
+		ck_assert(ready_within(outer, 30000));
 		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
 	}
 	ck_assert_probe(&probes[2], -ECANCELED, CTX_OP_CANCELLED);
@@ -213,7 +213,7 @@ START_TEST(the_descriptor_is_ready_when_a_dispatch_has_something_to_do)
 	/* a refusal, that never was in the kernel's queue */
 	io_uring_prep_nop(probe_start(ring, ctx, &probes[3]));
 	ck_assert_int_eq(ctx_ring_submit(ring), 0);
-	ck_assert(ready_within(outer, 20000));
+	ck_assert(ready_within(outer, 30000));
 	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 1);
 	ck_assert_probe(&probes[3], -ECANCELED, CTX_OP_CANCELLED);
 	settle(ring, outer);
@@ -223,7 +223,7 @@ START_TEST(the_descriptor_is_ready_when_a_dispatch_has_something_to_do)
 	probe_recv(ring, timed, &probes[0], pair.near, sink, sizeof(sink));
 	ck_assert_int_ge(ctx_ring_submit(ring), 0); /* on a busy machine the deadline may be first */
 	while (!probes[0].finals) {
-		ck_assert(ready_within(outer, 20000));
+		ck_assert(ready_within(outer, 30000));
 		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
 	}
 	ck_assert_probe(&probes[0], -ECANCELED, CTX_OP_DEADLINE);
@@ -250,7 +250,7 @@ START_TEST(the_descriptor_is_ready_after_a_cancel_by_the_owner)
 	io_uring_prep_nop(probe_start(ring, ctx, &staged));
 	ck_assert_ok(ctx_cancel(ctx));
 	while (!probe.finals || !staged.finals) {
-		ck_assert(ready_within(fd, 20000));
+		ck_assert(ready_within(fd, 30000));
 		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
 	}
 	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
@@ -276,7 +276,7 @@ START_TEST(the_descriptor_is_ready_for_what_a_drain_has_kept)
 	ck_assert_int_eq(ctx_ring_submit(ring), 1);
 	ck_assert_int_eq(write(pair.far, "x", 1), 1);
 	ck_assert_ok(ctx_ring_drain(ring, ctx, SOON, NULL, 0, NULL));
-	ck_assert(ready_within(fd, 20000));
+	ck_assert(ready_within(fd, 30000));
 	ck_assert_int_eq(ctx_ring_dispatch(ring, 0), 1);
 	ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
 	ring_end(ring);

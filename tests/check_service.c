@@ -615,7 +615,7 @@ START_TEST(a_program_may_dispatch_by_itself)
 	while (ctxd_dispatch(joiner, 0) > 0)
 		;
 	ctx_cancel(ctx);
-	ck_assert_int_eq(poll(&input, 1, 20000), 1);
+	ck_assert_int_eq(poll(&input, 1, 30000), 1);
 	ck_assert_live(joined);
 	ck_assert_int_ge(ctxd_dispatch(joiner, 0), 1);
 	ck_assert_cancelled(joined);
@@ -644,7 +644,7 @@ START_TEST(ends_in_every_dispatch_delay_nothing_for_long)
 	unsigned left = test_count_fds() - 20 * 3 + 2;
 	for (int i = 0; i < 20; i++) {
 		ctx_finish(ctx[i]);
-		ck_assert_int_eq(poll(&input, 1, 20000), 1);
+		ck_assert_int_eq(poll(&input, 1, 30000), 1);
 		ck_assert_int_ge(ctxd_dispatch(joiner, 0), 1);
 		ck_assert_cancelled(joined[i]);
 		ctx_finish(joined[i]);

@@ -276,7 +276,7 @@ static bool give_silent(struct service *service, struct other *ret_other)
 
 	*ret_other = other_start(give_silent_file, service);
 	struct pollfd input = {.fd = ret_other->channel, .events = POLLIN};
-	ck_assert_int_eq(poll(&input, 1, 20000), 1);
+	ck_assert_int_eq(poll(&input, 1, 30000), 1);
 	ck_assert_int_eq((int)recv(ret_other->channel, &answer, 1, 0), 1);
 	if (answer == 'y')
 		return true;
@@ -491,7 +491,7 @@ START_TEST(sockets_that_a_killed_service_had_inherited_go_on)
 	ck_assert_int_ge(ended.fd, 0);
 	service_kill(&service);
 	ck_assert(!raw_receive(fd, &message));
-	ck_assert_int_eq(poll(&ended, 1, 20000), 1);
+	ck_assert_int_eq(poll(&ended, 1, 30000), 1);
 	ck_assert_int_eq((int)send(pair[0], "?", 1, MSG_NOSIGNAL), 1);
 	service_restart(&service);
 	service_end(&service);

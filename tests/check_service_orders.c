@@ -461,7 +461,7 @@ static int drain(int channel, void *data)
 	/* Takes what the owner says from under the others. */
 	struct pollfd input = {.fd = fd, .events = POLLIN};
 	do {
-		poll(&input, 1, 20000);
+		poll(&input, 1, 30000);
 		size = read(fd, bytes, sizeof(bytes));
 	} while (size > 0 || (size < 0 && errno == EAGAIN));
 	tell(channel, 'd');

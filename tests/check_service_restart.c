@@ -515,7 +515,7 @@ START_TEST(an_operation_under_a_released_joined_context_is_still_reached)
 	ctx_unref(joined); /* only the operation holds it */
 	ck_assert_int_ge(ctxd_dispatch(joiner, 0), 0);
 	ctx_cancel(ctx);
-	ck_assert_int_eq(poll(&input, 1, 20000), 1);
+	ck_assert_int_eq(poll(&input, 1, 30000), 1);
 	ck_assert_int_ge(ctxd_dispatch(joiner, 0), 1);
 	await_probes(ring, &probe, 1);
 	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);

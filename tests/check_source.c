@@ -320,7 +320,7 @@ START_TEST(after_a_release_a_close_reaches_the_peer)
 		close(pair.near);
 		if (ring)
 			ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
-		ck_assert_int_eq(poll(&poll_fd, 1, 10000), 1);
+		ck_assert_int_eq(poll(&poll_fd, 1, 30000), 1);
 		ck_assert_int_eq(read(pair.far, &(char){0}, 1), 0);
 		close(pair.far);
 		if (ended)

@@ -303,7 +303,7 @@ START_TEST(an_outer_loop_is_woken_by_the_event)
 	ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
 	close(pair.far);
 	while (!ctx_err(ctx)) {
-		ck_assert_int_eq(poll(&poll_fd, 1, 20000), 1);
+		ck_assert_int_eq(poll(&poll_fd, 1, 30000), 1);
 		ck_assert_int_ge(ctx_ring_dispatch(ring, 0), 0);
 	}
 	ctx_finish(ctx);

@@ -320,7 +320,7 @@ START_TEST(keeper_holds_no_ring_of_the_caller)
 	io_uring_queue_exit(&ring);
 	close(pair[0]);
 	struct pollfd pollfd = {.fd = pair[1], .events = POLLIN};
-	ck_assert_int_eq(poll(&pollfd, 1, 10000), 1);
+	ck_assert_int_eq(poll(&pollfd, 1, 30000), 1);
 	close(pair[1]);
 	finish(&run);
 }
@@ -344,7 +344,7 @@ START_TEST(keeper_holds_nothing_of_the_caller)
 	ck_assert_ok(ctx_cancel(ctx));
 	/* The done pipe: hung up, not only readable. */
 	struct pollfd pollfd = {.fd = ctx_done_fd(ctx), .events = 0};
-	ck_assert_int_eq(poll(&pollfd, 1, 10000), 1);
+	ck_assert_int_eq(poll(&pollfd, 1, 30000), 1);
 	ck_assert_int_eq(pollfd.revents, POLLHUP);
 	wait_for(&run);
 	close(pair[1]);

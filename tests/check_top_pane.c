@@ -6,6 +6,8 @@
 
 #include "../tools/top/pane.c"
 
+TEST_ALONE("holds tools/top/pane.c");
+
 /* Returns count lines. The caller frees them. */
 static char *make_lines(size_t count)
 {

@@ -33,7 +33,7 @@ for program in plain_cp adopt_cp; do
 	$bin/$program "$work/from" /dev/full 2>"$work/error" && fail "$program: no error from a full device"
 	grep -q "No space left" "$work/error" || fail "$program, full device: $(<"$work/error")"
 done
-$bin/adopt_cp "$work/from" "$work/to" 10000 || fail "adopt_cp with time enough: status $?"
+$bin/adopt_cp "$work/from" "$work/to" 60000 || fail "adopt_cp with time enough: status $?"
 cmp "$work/from" "$work/to" || fail "adopt_cp with time enough: the copy differs"
 $bin/adopt_cp "$work/from" "$work/to" 0 2>"$work/error" && fail "adopt_cp: the deadline did not end it"
 grep -q "Timer expired" "$work/error" || fail "adopt_cp, deadline: $(<"$work/error")"
@@ -55,7 +55,7 @@ converse() {
 			echo "round $round of $connection" >&"$connection"
 		done
 		for connection in "${connections[@]}"; do
-			read -r -t 10 answer <&"$connection" || fail "no echo"
+			read -r -t 30 answer <&"$connection" || fail "no echo"
 			[[ $answer == "round $round of $connection" ]] || fail "echo of another: $answer"
 		done
 	done
@@ -82,7 +82,7 @@ for program in plain_echo adopt_echo; do
 	until_true 30 ninety || fail "$program: connections that left are still open"
 	kill -TERM "$server"
 	for connection in "${converse_left[@]}"; do
-		read -r -t 10 rest <&"$connection" && fail "$program: unasked data: $rest"
+		read -r -t 30 rest <&"$connection" && fail "$program: unasked data: $rest"
 		[[ $? -eq 1 ]] || fail "$program: a connection was not ended"
 	done
 	ended "$server"

@@ -57,7 +57,7 @@ $ctxtool doctor >/dev/null 2>&1 || doctor=$?
 if [[ $doctor -ne 1 ]]; then
 	start_servers ordinary
 	kill -INT "$httpd_pid" "$upstream_pid"
-	curl -sf "$url/slow?ms=1" >/dev/null || fail "httpd: no answer after SIGINT"
+	curl -sf --max-time 60 "$url/slow?ms=1" >/dev/null || fail "httpd: no answer after SIGINT"
 	stop_servers
 	grep -q 'reason="Terminated"' "$log" || fail "httpd: $(tail -n 1 "$log")"
 fi

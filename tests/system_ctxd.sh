@@ -17,7 +17,8 @@ is() { [[ $2 == "$3" ]] || fail "$1: \"$2\", not \"$3\""; }
 # has WHAT TEXT PART
 has() { [[ $2 == *"$3"* ]] || fail "$1: \"$2\" lacks \"$3\""; }
 # run COMMAND...: sets $out (both streams) and $status.
-run() { status=0; out=$("$@" 2>&1 </dev/null) || status=$?; }
+run() { status=0; out=$(timeout 60 "$@" 2>&1 </dev/null) || status=$?; }
+reloaded_twice() { [[ $(grep -c event=reload "$log") == 2 ]]; }
 serve() {
 	start "$@"
 	log=$work/$1.err
@@ -74,10 +75,10 @@ for loop in ring poll; do
 	await_line "$log" "event=config .*line 1"
 	printf '' >"$work/good.conf"
 	kill -HUP "$pid"
-	until_true 30 test "$(grep -c event=reload "$log")" -ge 1
+	until_true 30 reloaded_twice || fail "it does not reload again: $(<"$log")"
 	fds() { find "/proc/$pid/fd" | wc -l; }
 	# With --all it prints its own connection first; without, it would wait for another client.
-	served() { CTXD_SOCKET=$socket timeout 30 $ctxtool watch --all --initial --count=1 >/dev/null || fail "a client is not served"; }
+	served() { CTXD_SOCKET=$socket timeout 60 $ctxtool watch --all --initial --count=1 >/dev/null || fail "a client is not served"; }
 	served
 	until_true 30 test "$(fds)" -le 20
 	before=$(fds)
@@ -98,7 +99,7 @@ echo "where it listens without being told"
 mkdir "$work/run"
 XDG_RUNTIME_DIR=$work/run serve runtime $ctxd
 [[ -S $work/run/ctxd.sock ]] || fail "not in XDG_RUNTIME_DIR"
-XDG_RUNTIME_DIR=$work/run $ctxtool stats | grep -q "1 client," || fail "not found there"
+XDG_RUNTIME_DIR=$work/run timeout 60 $ctxtool stats | grep -q "1 client," || fail "not found there"
 kill -TERM "$started"
 ended "$started"
 
@@ -108,7 +109,7 @@ if command -v systemd-socket-activate >/dev/null && ldd $ctxd | grep -q libsyste
 		start activated systemd-socket-activate --setenv="$told" --seqpacket --listen="$work/given.sock" \
 			$ctxd --socket="$work/other.sock"
 		until_true 30 test -S "$work/given.sock" || fail "nobody listens"
-		CTXD_SOCKET=$work/given.sock $ctxtool stats | grep -q "1 client," || fail "the given socket is not served"
+		CTXD_SOCKET=$work/given.sock timeout 60 $ctxtool stats | grep -q "1 client," || fail "the given socket is not served"
 		await_line "$work/activated.err" "event=start"
 		has "what is said of it" "$line " "event=start socket=$work/given.sock "
 		kill -TERM "$started"

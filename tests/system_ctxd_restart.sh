@@ -17,11 +17,11 @@ skip_without_uring
 ${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -Iinclude tests/support/programs/busy.c build/libctxring.a -luring -pthread \
 	-o "$work/busy" || fail "the load does not compile"
 say() { printf '  %s\n' "$*"; }
-run() { status=0; out=$("$@" 2>&1 </dev/null) || status=$?; }
+run() { status=0; out=$(timeout 60 "$@" 2>&1 </dev/null) || status=$?; }
 
 # What is shared and joined, without what changes by itself: times, and the ids that a life of ctxd gives.
 tree() {
-	$ctxtool tree --pid "$server_pid" --pid "$backend_pid" 2>&1 | grep -E "live|shared|joined by" |
+	timeout 60 $ctxtool tree --pid "$server_pid" --pid "$backend_pid" 2>&1 | grep -E "live|shared|joined by" |
 		sed -E 's/, [^,]* old//; s/\([0-9a-f]+-[0-9a-f]+\)/(ID)/; s/table .* old//'
 }
 is_same() { [[ $(tree) == "$before" ]]; }

@@ -68,7 +68,7 @@ play=$started
 await_line "$work/play.out" "^The server runs on"
 url=${line#*runs on }
 url=${url%%/ *}
-[[ $(curl -s --max-time 5 -o /dev/null -w '%{http_code}' "$url/slow?ms=1") == 200 ]] || fail "play does not serve"
+[[ $(curl -s --max-time 30 -o /dev/null -w '%{http_code}' "$url/slow?ms=1") == 200 ]] || fail "play does not serve"
 await_line "$work/play.out" "event=end status=200"
 kill -TERM "$play"
 ended "$play"

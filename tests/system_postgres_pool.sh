@@ -99,13 +99,17 @@ try_answers() {
 		exec {connection}>&-
 	done
 
-	start_pool deadline build/$example --deadline 200
+	start_pool deadline build/$example --deadline 1500
 	is "nothing goes on after the end" "$(running "SELECT pg_sleep(93" && echo "$answer")" "ok 0"
 	ask "SELECT pg_sleep(94)"
 	is "a deadline" "$answer" "error deadline"
 	until_true 30 none_runs "SELECT pg_sleep(94" || fail "the query goes on after its deadline"
+	connections=()
 	for i in {1..3}; do
 		exec {connection}<>"/dev/tcp/127.0.0.1/$port"
+		connections+=("$connection")
+	done
+	for connection in "${connections[@]}"; do
 		read -r -t 30 answer <&"$connection"
 		is "the deadline of a client that asks nothing" "$answer" "error deadline"
 		exec {connection}>&-

@@ -7,7 +7,7 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit
-time_max=60
+time_max=400
 # shellcheck source=examples/lib.sh
 . examples/lib.sh
 
@@ -86,7 +86,7 @@ await_line "$work/program.out" ready
 trace=(unshare -m sh -c 'mount -t tracefs none /sys/kernel/tracing 2>/dev/null; exec bpftrace "$@"' sh)
 has_lines() { (($(grep -cE -- "$2" "$1" 2>/dev/null) >= $3)); }
 await_lines() { until_true 30 has_lines "$@" || fail "\"$2\" did not appear $3 times in $(<"$1")"; }
-if ! "${trace[@]}" -p "$program" -e 'usdt:*:ctxring:context_end { exit(); } interval:ms:1 { exit(); }' >"$work/try" 2>&1 </dev/null; then
+if ! timeout 60 "${trace[@]}" -p "$program" -e 'usdt:*:ctxring:context_end { exit(); } interval:ms:1 { exit(); }' >"$work/try" 2>&1 </dev/null; then
 	echo "the probes are named; bpftrace cannot be used here: $(grep -v '^$' "$work/try" | tail -n 1)"
 	exit 0
 fi

@@ -5,6 +5,10 @@
  * all have answered, or the time is over.
  *
  * A question whose asker is gone, with the connection to ctxd, lives on until nobody answers it any more.
+ *
+ * All users have ASKS_MAX questions together, and who asks a host that does not answer can have each wait for
+ * an hour. So a user may have no more than a quarter of those that are left, which is 51 alone, but four in
+ * any case.
  */
 #include <errno.h>
 #include <pwd.h>
@@ -15,6 +19,8 @@
 #include "parts.h"
 
 #define ASKS_MAX 256
+#define ASKS_PART 4
+#define ASKS_LEAST 4
 /* The core knows fewer hosts. An engine that names more is not believed. */
 #define HOSTS_MAX 4096
 /* The engine takes a second at most to examine itself. */
@@ -584,11 +590,21 @@ void asks_service_lost(struct bridge *bridge)
 
 /* ---- a new question */
 
+/* Whether one more question of that user may be under way. */
+static bool may_ask(const struct bridge *bridge, uint32_t uid)
+{
+	unsigned own = 0, left = ASKS_MAX - bridge->asks.count;
+
+	for (struct list *at = bridge->asks.list.next; at != &bridge->asks.list; at = at->next)
+		own += container_of(at, struct ask, link)->question.uid == uid;
+	return left && (own < ASKS_LEAST || own < left / ASKS_PART);
+}
+
 static int ask_new(struct bridge *bridge, const struct wire_message *message)
 {
 	struct ask *ask;
 
-	if (bridge->asks.count >= ASKS_MAX)
+	if (!may_ask(bridge, message->ask.uid))
 		return -EDQUOT;
 	ask = calloc(1, sizeof(*ask));
 	if (!ask)

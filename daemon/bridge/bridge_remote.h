@@ -21,8 +21,8 @@ enum {
 
 /* A context of another host. Its size is part of what a joined context costs, see ctxd-fleet(8). */
 struct remote {
-	uint32_t next_free; /* Of the store. */
-	uint32_t tag;	    /* Of the MIRROR that has no answer; 0: there is none. */
+	uint32_t tag; /* Of the MIRROR that has no answer; 0: there is none. Of the store in a free slot. */
+	int pipe;     /* -1: there is none yet. */
 	struct bridge *bridge;
 	struct mirror *mirror;	/* Of the core; NULL: it was left. */
 	struct heap_node timer; /* key_ns is the deadline, also where it is in no heap. */
@@ -38,7 +38,6 @@ struct remote {
 	uint32_t slot;
 	uint32_t host;
 	uint32_t uid;
-	int pipe; /* -1: there is none yet. */
 	uint8_t state, say;
 	bool is_fetching; /* The FETCH is not answered. */
 	bool is_movable, survives;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A hash table that finds the slots of a store by a number. It has four bytes for each place, where a node of
- * map.h has forty: the bridge has two for each context. Open addressing with linear probing; the number is
+ * map.h has 32: the bridge has two for each context. Open addressing with linear probing; the number is
  * hashed with a secret. Slots may have the same number; the caller compares what else must match.
  */
 #ifndef CTXD_LOOKUP_H

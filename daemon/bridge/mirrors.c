@@ -205,7 +205,8 @@ void bridge_mirrors_answer(struct bridge *bridge, const struct wire_message *mes
 	const struct wire_result *answer = &message->result;
 
 	/* Nothing is done about the answer to a MIRROR with an error. */
-	if (!remote || !remote->tag || remote->tag != service_tag(message->serial))
+	if (!remote || remote->state == REMOTE_FREE || !remote->tag ||
+	    remote->tag != service_tag(message->serial))
 		return;
 	bridge->service.waiting--;
 	remote->tag = 0;

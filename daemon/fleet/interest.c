@@ -9,16 +9,18 @@
 #include "hash.h"
 #include "local.h"
 
-/* One host has joined one context. */
+/* One host has joined one context. Its size is part of what a joined context costs, see ctxd-fleet(8). */
 struct interest {
 	struct owned *owned;
 	struct host *host;
 	struct list of_owned, of_host;
 	struct map_node by_key;
-	uint32_t nonce;	 /* Of its JOIN. */
-	uint32_t round;	 /* The RESYNC that named it last. */
-	bool is_waiting; /* For a STATE. */
+	uint32_t nonce;		 /* Of its JOIN. */
+	uint32_t is_waiting : 1; /* For a STATE. */
+	uint32_t round : 31;	 /* The RESYNC that named it last: ROUND_BITS of its number. */
 };
+
+#define ROUND_BITS 0x7fffffffu
 
 /* ---- finding */
 
@@ -88,7 +90,7 @@ static struct interest *interest_new(struct host *host, struct owned *owned, con
 	}
 	interest->owned = owned;
 	interest->host = host;
-	interest->round = host->in_round;
+	interest->round = host->in_round & ROUND_BITS;
 	list_append(&owned->interests, &interest->of_owned);
 	list_append(&host->interests, &interest->of_host);
 	map_add(&fleet->interests_by_key, &interest->by_key, interest_hash(host, key));
@@ -184,7 +186,7 @@ void interest_join(struct host *host, const struct fleet_join *join)
 	if (interest->is_waiting && interest->owned->state == OWNED_ASKED &&
 	    list_empty(&interest->owned->link))
 		owned_join_locally(interest->host->fleet, interest->owned);
-	interest->round = host->in_round;
+	interest->round = host->in_round & ROUND_BITS;
 	interest->nonce = join->nonce;
 	interest->is_waiting = true;
 	if (interest->owned->state == OWNED_LIVE)
@@ -205,7 +207,7 @@ static void resync_item(struct host *host, const struct fleet_resync *resync)
 
 	if (!interest)
 		return;
-	interest->round = resync->round;
+	interest->round = resync->round & ROUND_BITS;
 	if (interest->owned->state == OWNED_ASKED)
 		interest->is_waiting = true;
 	else if (interest->owned->version != resync->version)
@@ -222,7 +224,7 @@ static void resync_end(struct host *host, const struct fleet_resync *resync)
 	for (struct list *at = host->interests.next; at != &host->interests; at = next) {
 		struct interest *interest = container_of(at, struct interest, of_host);
 		next = at->next;
-		if (interest->round != resync->round)
+		if (interest->round != (resync->round & ROUND_BITS))
 			interest_free(interest);
 	}
 }
@@ -263,7 +265,7 @@ void fleet_owned_live(struct fleet *fleet, const struct fleet_key *key, uint64_t
 	if (!owned || owned->state != OWNED_ASKED)
 		return;
 	owned->state = OWNED_LIVE;
-	owned->version = ++fleet->last_version;
+	owned->version = ++fleet->last_version & VERSION_BITS;
 	owned->deadline_ns = deadline_ns;
 	owned->is_movable = movable;
 	/* Without memory the joiners see no label. */
@@ -325,7 +327,7 @@ void fleet_owned_moved(struct fleet *fleet, const struct fleet_key *key, uint64_
 	if (!owned || owned->state != OWNED_LIVE || owned->deadline_ns == deadline_ns)
 		return;
 	owned->deadline_ns = deadline_ns;
-	owned->version = ++fleet->last_version;
+	owned->version = ++fleet->last_version & VERSION_BITS;
 	message.moved.version = owned->version;
 	message.moved.left_ns = left_ns(fleet, deadline_ns);
 	for (struct list *at = owned->interests.next; at != &owned->interests; at = at->next)

@@ -81,12 +81,13 @@ void owned_free(struct fleet *fleet, struct owned *owned)
 {
 	map_remove(&fleet->owned_by_id, &owned->by_id);
 	list_remove(&owned->link);
-	if (owned->state == OWNED_ENDED)
+	if (owned->state == OWNED_ENDED) {
 		fleet->counts.ended--;
-	else
+		free(owned->cause);
+	} else {
 		fleet->counts.owned--;
-	free(owned->label);
-	free(owned->cause);
+		free(owned->label);
+	}
 	free(owned);
 }
 
@@ -122,10 +123,9 @@ void owned_keep_end(struct fleet *fleet, struct owned *owned, const struct wire_
 {
 	fleet->counts.owned--;
 	fleet->counts.ended++;
+	free(owned->label);
 	owned->state = OWNED_ENDED;
 	owned->cause = malloc(sizeof(*owned->cause));
-	free(owned->label);
-	owned->label = NULL;
 	owned->due_ns = clock_after_ns(fleet->now_ns, fleet->config.ended_ns);
 	list_remove(&owned->link);
 	list_append(&fleet->ended, &owned->link);

@@ -11,7 +11,7 @@ enum owned_state {
 	OWNED_ENDED,
 };
 
-/* A context of this host. */
+/* A context of this host. Its size is part of what a joined context costs, see ctxd-fleet(8). */
 struct owned {
 	struct fleet_key key;
 	struct map_node by_id;
@@ -19,13 +19,17 @@ struct owned {
 	uint64_t due_ns;  /* When it is freed, in lingering or ended. */
 	uint64_t deadline_ns;
 	struct list interests;
-	char *label;		  /* NULL: none. */
-	struct wire_cause *cause; /* Of one that has ended. */
-	uint64_t version;	  /* Of its deadline. */
-	uint8_t state;
-	bool is_movable;
-	bool is_released; /* Its owner does not share it any more. */
+	union {
+		char *label;		  /* NULL: none. */
+		struct wire_cause *cause; /* Of one that has ended. */
+	};
+	uint64_t version : 48; /* Of its deadline: VERSION_BITS of the fleet's last. */
+	uint64_t state : 8;
+	uint64_t is_movable : 1;
+	uint64_t is_released : 1; /* Its owner does not share it any more. */
 };
+
+#define VERSION_BITS ((1ull << 48) - 1)
 
 /* NULL: it is not known. */
 struct owned *owned_find(const struct fleet *fleet, const struct fleet_key *key);

@@ -29,13 +29,17 @@ void map_free(struct map *map)
 	*map = (struct map){0};
 }
 
+static bool is_in_bucket(const struct map_node *node)
+{
+	return node->next != node;
+}
+
 static void add_to_bucket(struct map *map, struct map_node *node)
 {
 	struct map_node **place = bucket_of(map, node->key);
 
 	node->next = *place;
 	*place = node;
-	node->in_bucket = true;
 	map->count++;
 }
 
@@ -46,7 +50,7 @@ static void remove_from_bucket(struct map *map, struct map_node *node)
 	while (*place != node)
 		place = &(*place)->next;
 	*place = node->next;
-	node->in_bucket = false;
+	node->next = node;
 	map->count--;
 }
 
@@ -93,7 +97,7 @@ void map_remove(struct map *map, struct map_node *node)
 {
 	struct map_node *before = container_of(node->same_key.next, struct map_node, same_key);
 
-	if (node->in_bucket) {
+	if (is_in_bucket(node)) {
 		remove_from_bucket(map, node);
 		if (before != node)
 			add_to_bucket(map, before);
@@ -114,5 +118,5 @@ struct map_node *map_older(const struct map_node *node)
 {
 	struct map_node *before = container_of(node->same_key.next, struct map_node, same_key);
 
-	return before->in_bucket ? NULL : before;
+	return is_in_bucket(before) ? NULL : before;
 }

@@ -16,9 +16,10 @@
 #include "list.h"
 
 struct map_node {
-	struct map_node *next; /* The next node in the bucket. */
-	struct list same_key;  /* The ring of all nodes with this key, the latest first. */
-	bool in_bucket;	       /* This is the latest node of its key, which is in the bucket. */
+	/* The next node in the bucket. The node itself: it is not in the bucket, where the latest of its key
+	 * is. */
+	struct map_node *next;
+	struct list same_key; /* The ring of all nodes with this key, the latest first. */
 	uint64_t key;
 };
 

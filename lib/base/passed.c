@@ -5,9 +5,6 @@
 
 #include "sys.h"
 
-/* More packets than a socket's queue holds, so that a peer that keeps sending does not keep us here. */
-#define QUEUE_MAX 4096
-
 unsigned passed_take(struct msghdr *header, int *fds)
 {
 	unsigned count = 0;
@@ -23,7 +20,7 @@ unsigned passed_take(struct msghdr *header, int *fds)
 	return count;
 }
 
-bool passed_nothing(int fd)
+bool passed_nothing(int fd, unsigned packets_max)
 {
 	union {
 		char bytes[CMSG_SPACE(sizeof(struct ucred))];
@@ -37,7 +34,7 @@ bool passed_nothing(int fd)
 	 */
 	if (sys_setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
 		return false;
-	for (int i = 0; i < QUEUE_MAX; i++) {
+	for (unsigned i = 0; i <= packets_max; i++) {
 		struct msghdr header = {.msg_control = control.bytes, .msg_controllen = sizeof(control)};
 		struct msghdr nothing = {0};
 		int size = sys_recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT);

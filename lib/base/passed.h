@@ -56,8 +56,9 @@ unsigned passed_take(struct msghdr *header, int *fds);
 
 /*
  * Whether no packet with descriptors is queued at the socket fd: then closing the socket closes nothing else.
- * Other packets in the queue are thrown away. Does not wait.
+ * Other packets in the queue are thrown away, at most packets_max, and with more in it the answer is false.
+ * Does not wait.
  */
-bool passed_nothing(int fd);
+bool passed_nothing(int fd, unsigned packets_max);
 
 #endif

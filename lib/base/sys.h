@@ -474,6 +474,31 @@ static inline int sys_uring_register(int fd, unsigned opcode, const void *argume
 	return sys_result(syscall(__NR_io_uring_register, fd, opcode, argument, count));
 }
 
+/*
+ * io_uring_enter(2). On x86-64 by the instruction itself: a return right behind a system call is
+ * mispredicted, and syscall(3) has one.
+ */
+static inline int sys_uring_enter_call(int fd, unsigned to_submit, unsigned min_complete, unsigned flags,
+				       const void *argument, size_t argument_size)
+{
+#if defined(__x86_64__) && !defined(__ILP32__)
+	register unsigned long r10 __asm__("r10") = flags;
+	register const void *r8 __asm__("r8") = argument;
+	register size_t r9 __asm__("r9") = argument_size;
+	long result = __NR_io_uring_enter;
+
+	__asm__ volatile("syscall"
+			 : "+a"(result)
+			 : "D"((long)fd), "S"((unsigned long)to_submit), "d"((unsigned long)min_complete),
+			   "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return (int)result;
+#else
+	return sys_result(
+		syscall(__NR_io_uring_enter, fd, to_submit, min_complete, flags, argument, argument_size));
+#endif
+}
+
 static inline int sys_uring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned flags,
 				  const void *argument, size_t argument_size)
 {
@@ -483,8 +508,7 @@ static inline int sys_uring_enter(int fd, unsigned to_submit, unsigned min_compl
 	unsigned taken = sys_fault_submit(to_submit);
 	if (taken < to_submit)
 		min_complete = 0; /* the kernel does not wait either when it took fewer */
-	return sys_result(
-		syscall(__NR_io_uring_enter, fd, taken, min_complete, flags, argument, argument_size));
+	return sys_uring_enter_call(fd, taken, min_complete, flags, argument, argument_size);
 }
 
 #endif

@@ -253,9 +253,11 @@ struct ctxd_client {
 
 /*
  * Whether a call may use the client. 0; -EINVAL; -EPERM in a forked child; -EDEADLK on the dispatcher's own
- * thread.
+ * thread. client_check() also leaves the reason for CTXRING_DEBUG, so its error is to be returned to the
+ * program.
  */
-int client_check(struct ctxd_client *client);
+int client_usable(const struct ctxd_client *client);
+int client_check(const struct ctxd_client *client);
 
 /* The result of a call of the program, explained for CTXRING_DEBUG by the words of ctxd_explain(). */
 void client_explain(const void *site, const char *function, int error) DEBUG_COLD;

@@ -21,6 +21,8 @@
 #include "sys.h"
 
 #define WAITING_MAX 4096
+/* More packets than a socket's queue holds, so that a peer that keeps sending does not keep us here. */
+#define QUEUE_MAX 4096
 /* Nothing more is received while this process has put so many into the queue, see dispose_has_room(). */
 #define OWN_MAX 1024
 /* A forked child closes so many copies. Only forks of forked children leave it more. */
@@ -126,7 +128,7 @@ bool dispose_has_room(void)
 void dispose_socket(int fd)
 {
 	shutdown(fd, SHUT_RDWR);
-	if (passed_nothing(fd))
+	if (passed_nothing(fd, QUEUE_MAX))
 		sys_close(fd);
 	else
 		dispose(&fd, 1);

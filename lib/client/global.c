@@ -158,11 +158,11 @@ int ctxd_join_remote(struct ctxd_client *client, const char *id, const char *lab
 	struct wire_message request = {.type = WIRE_JOIN_GLOBAL};
 	const void *site = __builtin_return_address(0);
 	bool wait = flags & CTXD_JOIN_WAIT, survive = flags & CTXD_JOIN_SURVIVE;
-	int result = client_check(client);
+	int result = client_usable(client);
 
 	/* What does not wait may also be called on the dispatcher's own thread. */
 	if (result && (wait || result != -EDEADLK))
-		return client_result(result);
+		return client_result(client_check(client));
 	if (!ret_ctx || !id || flags & ~(CTXD_JOIN_WAIT | CTXD_JOIN_SURVIVE) ||
 	    wire_global_parse(id, &request.join_global.global))
 		return debug_invalid("another argument is out of range", ret_ctx, id);

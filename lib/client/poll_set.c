@@ -4,19 +4,31 @@
 #include "client.h"
 #include "sys.h"
 
-int client_check(struct ctxd_client *client)
+int client_usable(const struct ctxd_client *client)
 {
 	if (!client)
-		return debug_note(-EINVAL, "argument client is NULL", 0, 0);
+		return -EINVAL;
 	if (client->fork_count != thread_fork_count)
-		return debug_note(-EPERM,
+		return -EPERM;
+	return atomic_load(&client->dispatcher_tid) == thread_self()->tid ? -EDEADLK : 0;
+}
+
+int client_check(const struct ctxd_client *client)
+{
+	int result = client_usable(client);
+
+	if (result == -EINVAL)
+		return debug_note(result, "argument client is NULL", 0, 0);
+	if (result == -EPERM)
+		return debug_note(result,
 				  "the client was connected in process %lu, before a fork: connect anew here",
 				  cause_pid_before_fork(), 0);
-	if (atomic_load(&client->dispatcher_tid) != thread_self()->tid)
-		return 0;
-	return debug_note(
-		-EDEADLK,
-		"it is called from the event function of the client, or in a callback on its thread", 0, 0);
+	if (result)
+		return debug_note(
+			result,
+			"it is called from the event function of the client, or in a callback on its thread",
+			0, 0);
+	return 0;
 }
 
 void client_wake(struct ctxd_client *client)

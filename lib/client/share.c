@@ -4,6 +4,7 @@
 
 #include "cause.h"
 #include "client.h"
+#include "done.h"
 #include "memory.h"
 #include "node.h"
 
@@ -33,6 +34,14 @@ static bool is_shared(struct ctxd_client *client, const struct ctx_context *ctx)
 		if (!bond->joined && !(bond->pending & PENDING_GONE))
 			return true;
 	return false;
+}
+
+/* Other processes will have the read end of the context's pipe. */
+static void give_pipe(struct ctx_context *ctx)
+{
+	node_lock(ctx);
+	done_set_given(node_extension(ctx)->done);
+	lock_release(&ctx->lock);
 }
 
 /* Lists a share. -EEXIST: its context is shared already. */
@@ -109,6 +118,7 @@ int ctxd_share(struct ctxd_client *client, struct ctx_context *ctx, const char *
 	int done_fd = ctx_done_fd(ctx);
 	if (done_fd < 0)
 		return client_result(done_fd);
+	give_pipe(ctx);
 	struct bond *bond = bond_new(client, ctx, false, NULL);
 	if (!bond)
 		return client_result(-ENOMEM);

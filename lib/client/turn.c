@@ -245,7 +245,7 @@ void client_give_back(struct ctxd_client *client)
 void ctxd_close(struct ctxd_client *client)
 {
 	/* In a forked child any lock of the client may be held for ever: the copy stays as it is. */
-	if (client_check(client))
+	if (client_usable(client))
 		return;
 	await_users(client);
 	if (!client->own_dispatch) {

@@ -33,6 +33,9 @@ void ring_end_call(struct ctx_ring *ring)
 {
 	struct group *group = ring->groups.last;
 
+	/* The context may be freed as soon as busy is released, see unwatch_between_calls(). */
+	if (heap_contains(&group->deadline.node))
+		ring_timer_stop(ring, &group->deadline);
 	lock_release(&ring->owner.busy);
 	if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
 		return; /* the call forked, and this is the child: the mail is the parent's */

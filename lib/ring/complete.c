@@ -344,7 +344,8 @@ static inline __attribute__((always_inline)) unsigned deliver_own_queue(struct c
 	unsigned *const khead = cq->khead, mask = cq->ring_mask;
 	const struct io_uring_cqe *const cqes = cq->cqes;
 	unsigned first = *khead, head = first, end = head + ready;
-	struct finished_run run = {.first = head};
+	/* Most likely the first completion is of the group that was used last. */
+	struct finished_run run = {.stem = ring->groups.last->stem, .first = head};
 
 	while (head != end) {
 		const struct io_uring_cqe *cqe = &cqes[head & mask];
@@ -372,7 +373,7 @@ static __attribute__((noinline)) unsigned deliver_recorded(struct ctx_ring *ring
 	return deliver_own_queue(ring, ready, true);
 }
 
-unsigned complete_deliver_queued(struct ctx_ring *ring)
+RING_TURN unsigned complete_deliver_queued(struct ctx_ring *ring)
 {
 	/* In a forked child the queue is the parent's: a function of the program's before may have forked. */
 	unsigned ready = ring->adopted || !ring_is_here(ring) ? 0 : uring_cq_ready(ring->uring);

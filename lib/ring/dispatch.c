@@ -39,7 +39,8 @@ static inline bool timers_may_be_due(const struct ctx_ring *ring, unsigned deliv
 	return ring->times.heap.root && ring->times.armed_ns == CTX_FOREVER && !(ring->calls && delivered);
 }
 
-unsigned dispatch_deliver(struct ctx_ring *ring)
+/* See dispatch_deliver(). */
+static inline __attribute__((always_inline)) unsigned deliver_all(struct ctx_ring *ring)
 {
 	unsigned delivered = 0;
 
@@ -57,10 +58,15 @@ unsigned dispatch_deliver(struct ctx_ring *ring)
 	return delivered;
 }
 
+unsigned dispatch_deliver(struct ctx_ring *ring)
+{
+	return deliver_all(ring);
+}
+
 /*
  * True when do_what_is_left() has nothing to do. One branch for eight tests, since most turns leave nothing.
  */
-static bool nothing_is_left(const struct ctx_ring *ring)
+static inline bool nothing_is_left(const struct ctx_ring *ring)
 {
 	int left = !list_empty(&ring->done.batches_over);
 
@@ -70,7 +76,8 @@ static bool nothing_is_left(const struct ctx_ring *ring)
 	left |= !list_empty(&ring->ops.waiting);
 	left |= !list_empty(&ring->polls.todo);
 	left |= !list_empty(&ring->groups.stuck);
-	left |= ring->times.heap.root || ring->adopted || ring->owner.epoll_fd >= 0;
+	left |= (ring->park && ring->times.heap.root) || queue_wants_timer(ring);
+	left |= ring->adopted || ring->owner.epoll_fd >= 0;
 	return !left;
 }
 
@@ -96,7 +103,7 @@ static __attribute__((noinline, cold)) void do_what_is_left(struct ctx_ring *rin
 	if (!list_empty(&ring->ops.singles))
 		batch_singles(ring);
 	if (!list_empty(&ring->ops.waiting) || ring->times.heap.root || ring->park)
-		pushed = stage_push(ring); /* operations that an IOSQE_IO_DRAIN operation held back */
+		pushed = stage_push(ring, false); /* operations that an IOSQE_IO_DRAIN operation held back */
 	if (outside && greet_kernel(ring))
 		queue_arm_wake(ring);
 	if (!list_empty(&ring->polls.todo))
@@ -105,17 +112,27 @@ static __attribute__((noinline, cold)) void do_what_is_left(struct ctx_ring *rin
 		queue_flush(ring);
 }
 
-void dispatch_end_turn(struct ctx_ring *ring)
+static __attribute__((noinline, cold)) void end_turn_with_rest(struct ctx_ring *ring)
 {
-	if (__builtin_expect(nothing_is_left(ring), 1)) {
-		ring->dispatching = false;
-		return;
-	}
 	if (ring_is_here(ring))
 		do_what_is_left(ring);
 	ring->dispatching = false;
 	if (ring_is_here(ring))
 		queue_notify(ring);
+}
+
+/* See dispatch_end_turn(). */
+static inline __attribute__((always_inline)) void end_turn(struct ctx_ring *ring)
+{
+	if (__builtin_expect(nothing_is_left(ring), 1))
+		ring->dispatching = false;
+	else
+		end_turn_with_rest(ring);
+}
+
+void dispatch_end_turn(struct ctx_ring *ring)
+{
+	end_turn(ring);
 }
 
 /*
@@ -171,9 +188,9 @@ static bool kernel_can_wait(struct ctx_ring *ring)
 /*
  * Delivers everything, and ends the turn. -EPERM: a function of the program's forked, and this is the child.
  */
-static inline int deliver_turn(struct ctx_ring *ring)
+static inline __attribute__((always_inline)) int deliver_turn(struct ctx_ring *ring)
 {
-	int delivered = (int)dispatch_deliver(ring);
+	int delivered = (int)deliver_all(ring);
 
 	if (__builtin_expect(!ring->adopted && uring_keeps_back(ring->uring), 0)) {
 		delivered = (int)deliver_kept_back(ring, (unsigned)delivered);
@@ -185,25 +202,38 @@ static inline int deliver_turn(struct ctx_ring *ring)
 		if (delivered < 0)
 			return delivered;
 	}
-	dispatch_end_turn(ring);
+	end_turn(ring);
 	return __builtin_expect(ring_is_here(ring), 1) ? delivered : -EPERM;
 }
 
-/* A turn. Returns how many completions were delivered; *ret_error is what counts if that is 0. */
-static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns,
-							     int *ret_error)
+/* Puts requests that are left from earlier turns into the queue. */
+static __attribute__((noinline, cold)) void put_earlier_requests(struct ctx_ring *ring)
 {
-	if (__builtin_expect(!list_empty(&ring->ops.singles), 0))
-		batch_singles(ring);
-	if (__builtin_expect(!list_empty(&ring->polls.todo), 0))
-		ring_polls_put(ring);
-	int pushed = stage_push(ring);
+	batch_singles(ring);
+	ring_polls_put(ring);
+}
+
+static __attribute__((noinline, cold)) void clear_ready_fd(const struct ctx_ring *ring)
+{
+	sys_drain(ring->owner.ready_fd);
+}
+
+/*
+ * A turn. submit: what is staged is submitted before. Returns how many completions were delivered; *ret_error
+ * is what counts if that is 0.
+ */
+static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ring, uint64_t timeout_ns,
+							     bool submit, int *ret_error)
+{
+	if (__builtin_expect(!list_empty(&ring->ops.singles) || !list_empty(&ring->polls.todo), 0))
+		put_earlier_requests(ring);
+	int pushed = stage_push(ring, submit);
 	int error = pushed < 0 ? pushed : 0;
 
 	*ret_error = 0;
-	if (ring->owner.ready_fd >= 0)
-		sys_drain(ring->owner.ready_fd);
-	if (ring->adopted) {
+	if (__builtin_expect(ring->owner.ready_fd >= 0, 0))
+		clear_ready_fd(ring);
+	if (__builtin_expect(ring->adopted, 0)) {
 		int sent = queue_flush(ring);
 		error = !error && sent < 0 ? sent : error;
 	} else {
@@ -219,7 +249,7 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 		if (timed)
 			timeout_ns = ring->times.heap.root->key_ns;
 		if (__builtin_expect(!ring->park, 1) || !kernel_can_wait(ring)) {
-			int waited = queue_wait_inline(ring, ready ? 0 : timeout_ns, timed);
+			int waited = queue_wait_inline(ring, ready ? 0 : timeout_ns, timed, false);
 			error = waited ? waited : error;
 		}
 		/* A signal handler forked in the wait, and this is the child: the queues are the parent's. */
@@ -236,7 +266,7 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 
 int dispatch_turn(struct ctx_ring *ring, uint64_t timeout_ns)
 {
-	int error, delivered = turn_inline(ring, timeout_ns, &error);
+	int error, delivered = turn_inline(ring, timeout_ns, false, &error);
 
 	return delivered ? delivered : error;
 }
@@ -250,8 +280,7 @@ int ctx_ring_submit(struct ctx_ring *ring)
 	if (error)
 		return debug_error(error, RING_REFUSED);
 	batch_singles(ring);
-	stage_submit(ring);
-	int pushed = stage_push(ring);
+	int pushed = stage_push(ring, true);
 	int sent = queue_flush(ring);
 	if (!ring->dispatching)
 		batch_run(ring); /* a batch that had to wait for the end of the program's chain */
@@ -263,7 +292,7 @@ int ctx_ring_submit(struct ctx_ring *ring)
 	return pushed;
 }
 
-int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns)
+RING_TURN int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns)
 {
 	int error = ring_check(ring);
 
@@ -271,8 +300,7 @@ int ctx_ring_dispatch(struct ctx_ring *ring, uint64_t timeout_ns)
 		return debug_error(error, RING_REFUSED);
 	if (ring->dispatching)
 		return debug_error(-EBUSY, DISPATCHING);
-	stage_submit(ring);
-	int delivered = turn_inline(ring, timeout_ns, &error);
+	int delivered = turn_inline(ring, timeout_ns, true, &error);
 	if (delivered || __builtin_expect(!error, 1))
 		return delivered;
 	if (debug_is_wanted() && !debug_is_usual(error))

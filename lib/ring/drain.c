@@ -128,10 +128,10 @@ static bool make_progress(struct drain *drain)
 			ring_timers_fire(ring);
 		batch_run(ring);
 		batch_singles(ring);
-		stage_push(ring);
+		stage_push(ring, false);
 		note_completions(ring); /* what the steps above have brought */
 		/* The completions made room, and may have brought readiness, which are not reported again. */
-		stage_push(ring);
+		stage_push(ring, false);
 		queue_arm_timer(ring);
 	} while (take_end_letters(ring));
 	return any_held(drain);

@@ -27,7 +27,7 @@ _Static_assert(offsetof(struct ctx_table_operation_past, end_ns) == sizeof(struc
  * records. */
 static inline void past_write_recorded(const struct ctx_ring *ring, const struct slot *slot, int result)
 {
-	if (slot->record == &ring->ops.no_record)
+	if (slot->record == &ring->records.none)
 		return;
 	struct ctx_table_operation_past *entry = journal_begin(TABLE_OPERATIONS_PAST);
 	if (!entry)
@@ -48,9 +48,9 @@ static inline void past_operation_ended(struct ctx_ring *ring, const struct slot
 }
 
 /* The time for the records of operations that are submitted. Exact only while somebody records. */
-static inline uint64_t past_submit_ns(void)
+static inline uint64_t past_submit_ns(struct ctx_ring *ring)
 {
-	return control_is_on() ? clock_now_ns() : clock_coarse_ns();
+	return control_is_on() ? clock_now_ns() : clock_recent_ns(&ring->times.recent);
 }
 
 #endif

@@ -114,8 +114,7 @@ void queue_arm_timer(struct ctx_ring *ring)
 {
 	struct heap_node *earliest = ring->times.heap.root;
 
-	if (!earliest || earliest->key_ns >= ring->times.armed_ns || ring->calls || ring->requests.refused ||
-	    tickets_full(&ring->times.kernel_timers))
+	if (!queue_wants_timer(ring) || ring->requests.refused || tickets_full(&ring->times.kernel_timers))
 		return;
 	/*
 	 * A later kernel timeout is cancelled first. Otherwise short timers would leave ever more long ones
@@ -145,11 +144,10 @@ void queue_notify(struct ctx_ring *ring)
 		mailbox_wake(ring->mailbox);
 }
 
-int queue_wait_by_poll(struct ctx_ring *ring, const struct uring_wait *wait)
+int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns, bool absolute)
 {
 	struct pollfd fd = {.fd = ring->uring->ring_fd, .events = POLLIN};
-	uint64_t now_ns = wait->absolute ? clock_now_ns() : 0;
-	struct timespec time = clock_timespec(wait->timeout_ns > now_ns ? wait->timeout_ns - now_ns : 0);
+	struct timespec time = clock_timespec(absolute ? clock_left_ns(timeout_ns) : timeout_ns);
 	int sent = queue_flush(ring);
 
 	if (sent < 0)
@@ -163,7 +161,7 @@ int queue_wait_by_poll(struct ctx_ring *ring, const struct uring_wait *wait)
 
 int queue_wait(struct ctx_ring *ring, uint64_t timeout_ns)
 {
-	return queue_wait_inline(ring, timeout_ns, false);
+	return queue_wait_inline(ring, timeout_ns, false, ring->adopted);
 }
 
 int queue_disarm_wake(struct ctx_ring *ring)

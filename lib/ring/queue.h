@@ -20,6 +20,14 @@ void queue_arm_wake(struct ctx_ring *ring);
 /* Withdraws that poll. 0, or -errno: it may still be in the kernel. */
 int queue_disarm_wake(struct ctx_ring *ring);
 
+/* Whether no kernel timeout is under way for the earliest timer. */
+static inline bool queue_wants_timer(const struct ctx_ring *ring)
+{
+	const struct heap_node *earliest = ring->times.heap.root;
+
+	return earliest && earliest->key_ns < ring->times.armed_ns && !ring->calls;
+}
+
 /* Puts a kernel timeout for the earliest timer into the queue, unless one is under way. */
 void queue_arm_timer(struct ctx_ring *ring);
 
@@ -52,43 +60,50 @@ static inline bool queue_anything_ready(const struct ctx_ring *ring)
 /* ---- waiting */
 
 /* For kernels whose io_uring_enter(2) takes no timeout. */
-__attribute__((cold)) int queue_wait_by_poll(struct ctx_ring *ring, const struct uring_wait *wait);
+__attribute__((cold)) int queue_wait_by_poll(struct ctx_ring *ring, uint64_t timeout_ns, bool absolute);
 
 /*
- * As queue_wait(). absolute: timeout_ns is a time of CLOCK_MONOTONIC.
+ * As queue_wait(). absolute: timeout_ns is a time of CLOCK_MONOTONIC. adopted is that of the ring.
  *
  * This, and all that stands between it and the caller of ctx_ring_dispatch, is inline: a return right after a
  * system call was measured to be slower than one elsewhere.
  */
 static inline __attribute__((always_inline)) int queue_wait_inline(struct ctx_ring *ring, uint64_t timeout_ns,
-								   bool absolute)
+								   bool absolute, bool adopted)
 {
-	struct uring_wait wait = {.timeout_ns = timeout_ns, .absolute = absolute};
-	const struct uring_handle handle = ring_handle(ring);
+	const struct uring_handle of_program =
+		adopted ? uring_handle_of(ring->uring) : (struct uring_handle){0};
+	const struct uring_handle *handle = adopted ? &of_program : &ring->handle;
+	unsigned min_complete = 0;
 
-	if (__builtin_expect(ring->adopted, 0) && uring_chain_open(ring->uring))
+	if (adopted && uring_chain_open(ring->uring))
 		return -EBUSY; /* see queue_flush() */
 	if (timeout_ns && __builtin_expect(!ring->requests.wakes.out, 0)) {
 		queue_arm_wake(ring);
 		if (ring->park && park_queue_needs_push(ring)) /* making room may have noted readiness */
-			timeout_ns = wait.timeout_ns = 0;
+			timeout_ns = 0;
 	}
 	if (timeout_ns) /* one more than those of an adopted ring that were noted and not taken yet */
-		wait.min_complete = 1 + (ring->adopted ? ring->done.noted - *ring->uring->cq.khead : 0);
-	wait.events = timeout_ns || ring->lazy || uring_cq_overflowed(ring->uring);
-	if (__builtin_expect(timeout_ns && timeout_ns != CTX_FOREVER && !ring->features.timed_wait, 0)) {
-		int error = queue_wait_by_poll(ring, &wait);
+		min_complete = 1 + (adopted ? ring->done.noted - *ring->uring->cq.khead : 0);
+	bool events = timeout_ns || ring->lazy || uring_cq_overflowed(ring->uring);
+	bool bounded = __builtin_expect(timeout_ns && timeout_ns != CTX_FOREVER, 0);
+	if (__builtin_expect(bounded && !ring->features.timed_wait, 0)) {
+		int error = queue_wait_by_poll(ring, timeout_ns, absolute);
 		if (error < 0)
 			return error;
-		wait.min_complete = 0;
+		min_complete = 0;
 	}
 	for (;;) {
 		unsigned left = uring_publish(ring->uring);
-		if (!left && !wait.events)
+		if (!left && !events)
 			return 0;
-		int taken = timeout_ns && timeout_ns != CTX_FOREVER
-				    ? uring_handle_enter(&handle, left, &wait)
-				    : uring_handle_enter_plain(&handle, left, wait.min_complete, wait.events);
+		int taken;
+		if (bounded) {
+			const struct uring_wait wait = {min_complete, events, absolute, timeout_ns};
+			taken = uring_handle_enter(handle, left, &wait);
+		} else {
+			taken = uring_handle_enter_plain(handle, left, min_complete, events);
+		}
 		if (__builtin_expect(taken >= 0 && (unsigned)taken >= left, 1))
 			return 0;
 		if (taken == -ETIME)

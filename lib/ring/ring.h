@@ -52,6 +52,13 @@
 #include "thread.h"
 #include "uring.h"
 
+/*
+ * The functions that every turn of a ring goes through. They stand together in the program: the system call
+ * in a turn leaves the processor without the addresses of the program's pages where the kernel keeps page
+ * tables of its own, so each page that the turn touches costs a search.
+ */
+#define RING_TURN __attribute__((hot))
+
 /* A function that the ring calls at a given time. One kernel timeout serves all timers of a ring. */
 struct ring_timer {
 	struct heap_node node;
@@ -63,11 +70,22 @@ struct ring_timer {
  * program holds the context, so that the context is looked up once.
  */
 struct group {
-	struct watch watch;   /* watches the context, whose end and release it reports */
-	struct letter letter; /* by which another thread reports these to the owner */
+	struct watch watch;  /* watches the context, whose end and release it reports */
+	struct list pending; /* operations in the kernel, newest first */
+	unsigned held;	     /* operations that are not idle */
+	unsigned in_kernel;  /* operations whose final completion has not been seen */
+	uint32_t table_slot, table_generation;
+	uint16_t stem;	   /* of the label of its context, by which operations are counted */
+	bool ended;	   /* the context has ended, and a batch has the group or is to take it */
+	bool parked_ended; /* the parked operations are in ring->ops.ready, and none parks any more */
+	bool released;	   /* the program has released the context */
+	bool unwatched; /* the group does not watch the context any more; guarded by the ring's busy lock */
+	bool draining;
+	/* A turn with plain operations looks at what stands before this, and at deadline. */
+	struct ring_timer deadline;
 	struct ctx_ring *ring;
+	struct letter letter; /* by which another thread reports to the owner */
 	struct group *hash_next;
-	struct list pending;	/* operations in the kernel, newest first */
 	struct list cancelling; /* operations in the kernel that are being cancelled */
 	struct list parked;	/* operations that wait outside the kernel */
 	struct list staged;	/* staged operations with OP_INDEXED, oldest first, by their field park */
@@ -75,23 +93,13 @@ struct group {
 	struct list link;	/* in ring->groups.doomed, ring->groups.emptied, or in no list */
 	struct list retry_link; /* in ring->groups.retrying while there are retries */
 	struct list stuck_link; /* in ring->groups.stuck until the next dispatch reports it */
-	struct ring_timer deadline;
 	struct group *drain_next;
 	uint64_t grace_ns;	      /* the grace of a context that has ended; 0: it has none */
 	struct tally *_Atomic tally;  /* a reference: the batch that ends the group reports to it */
 	struct op_listener *listener; /* hears of the ends of operations with OP_TASK, if there are any */
 	struct batch *batch; /* the batch that cancels the operations with OP_DOOMED; NULL: without memory */
-	uint32_t table_slot, table_generation;
-	uint16_t stem;	    /* of the label of its context, by which operations are counted */
-	unsigned held;	    /* operations that are not idle */
-	unsigned in_kernel; /* operations whose final completion has not been seen */
 	unsigned parked_count;
 	unsigned partial_count; /* parked operations that have part of their result */
-	bool ended;		/* the context has ended, and a batch has the group or is to take it */
-	bool parked_ended;	/* the parked operations are in ring->ops.ready, and none parks any more */
-	bool released;		/* the program has released the context */
-	bool unwatched; /* the group does not watch the context any more; guarded by the ring's busy lock */
-	bool draining;
 };
 
 /* What the user_data of an operation refers to. */
@@ -131,6 +139,8 @@ struct spill {
 /* The owner: the one thread that may use the ring, and the means by which others wake it (ring_owner.c). */
 struct ring_owner {
 	_Atomic uint64_t serial; /* of the owner thread; or OWNER_NOBODY or OWNER_GONE */
+	int epoll_fd;		 /* what ctx_ring_fd returned; -1: it was not called */
+	int ready_fd;		 /* the eventfd in that epoll set, for DEFER_TASKRUN; -1: none */
 	uint32_t tid;		 /* the kernel's number of that thread; 0: none */
 	bool disabled;		 /* IORING_SETUP_R_DISABLED, until the first use enables the io_uring */
 	bool ended;		 /* the owner thread has ended: the ring can only be closed */
@@ -141,8 +151,6 @@ struct ring_owner {
 	 * that waits for it holds no other lock.
 	 */
 	struct lock busy;
-	int epoll_fd; /* what ctx_ring_fd returned; -1: it was not called */
-	int ready_fd; /* the eventfd in that epoll set, for DEFER_TASKRUN; -1: none */
 };
 
 /* The operations from their staging to their final completion. */
@@ -153,33 +161,37 @@ struct ring_ops {
 	uint64_t order;	      /* the number of the last operation that was given to the kernel */
 	unsigned live;	      /* operations that are not idle */
 	unsigned in_kernel;   /* operations whose final completion has not been seen */
-	unsigned parked;      /* operations that wait outside the kernel, and whose group has not ended */
 	uint32_t first_marks; /* the marks with which every operation is staged */
+	int stalled;	      /* why the kernel took no more at the last stage_push(); 0: it did */
 	struct list staged;   /* operations that are prepared, and not submitted yet */
 	struct list waiting;  /* operations that are submitted, and not given to the kernel yet */
 	struct list ready; /* operations in OP_READY, or parked in groups that have ended: to be delivered */
-	struct list delivering;	   /* operations that the current turn has taken from ready */
 	struct list singles;	   /* operations to be cancelled one by one at the next opportunity */
-	struct list retries;	   /* operations of no batch that are to be cancelled again */
 	struct operation *barrier; /* the IOSQE_IO_DRAIN operation that all later ones wait for */
-	int stalled;		   /* why the kernel took no more at the last stage_push(); 0: it did */
 	bool staged_refused;	   /* something staged is to be refused when it is submitted */
-	struct ctx_table_operation no_record; /* is written where there is none in the context table */
+	unsigned parked;	/* operations that wait outside the kernel, and whose group has not ended */
+	struct list delivering; /* operations that the current turn has taken from ready */
+	struct list retries;	/* operations of no batch that are to be cancelled again */
+};
+
+/* The records of operations in the context table. */
+struct ring_records {
+	struct ctx_table_operation none; /* is written where an operation has none in the context table */
 	unsigned run_count;
 	struct {
 		uint32_t first, count;
-	} runs[32]; /* run_count runs of adjacent records of operations in the context table */
+	} runs[32]; /* run_count runs of adjacent records */
 };
 
 /* The groups: the operations by their context. */
 struct ring_groups {
+	struct group *last;	/* the group that was used last, or group_of_nothing, so also while closing */
+	struct list doomed;	/* groups whose context has ended, and which no batch has taken yet */
+	struct list emptied;	/* groups without operations, to be freed at the end of the turn */
+	struct list stuck;	/* groups whose stuck operations the next dispatch reports */
+	struct list retrying;	/* groups that have retries */
 	struct group **buckets; /* a hash table by context */
 	unsigned count, mask;
-	struct group *last;    /* the group that was used last, or group_of_nothing, so also while closing */
-	struct list doomed;    /* groups whose context has ended, and which no batch has taken yet */
-	struct list emptied;   /* groups without operations, to be freed at the end of the turn */
-	struct list stuck;     /* groups whose stuck operations the next dispatch reports */
-	struct list retrying;  /* groups that have retries */
 	struct deferred batch; /* runs the batch as soon as the context's lock has been released */
 	bool batch_deferred;
 };
@@ -189,26 +201,27 @@ struct ring_groups {
 /* Times: one kernel timeout serves all of them (ring_timer.c). */
 struct ring_times {
 	struct heap heap;
+	uint64_t armed_ns;	      /* when the earliest kernel timeout fires; CTX_FOREVER: there is none */
+	struct clock_recent recent;   /* for the records of operations */
 	struct tickets kernel_timers; /* the kernel timeouts under way; the last one is the earliest */
 	bool relative;		      /* the kernel gets durations, see feature_has_absolute_times() */
-	uint64_t armed_ns;	      /* when the earliest kernel timeout fires; CTX_FOREVER: there is none */
 	struct __kernel_timespec armed;
-	uint16_t linked[1u << LINKED_BITS]; /* linked timeouts in the kernel, see deadline_count() */
-	struct ring_timer retry;	    /* cancels operations again, see ring_timer_retry() */
-	struct ring_timer sweep;	    /* parks what has waited for long, see park_late.h */
+	struct ring_timer retry; /* cancels operations again, see ring_timer_retry() */
+	struct ring_timer sweep; /* parks what has waited for long, see park_late.h */
 	uint64_t retry_delay_ns;
 	struct op_timer *free_op_timers;
+	uint16_t linked[1u << LINKED_BITS]; /* linked timeouts in the kernel, see deadline_count() */
 };
 
 /* The library's own polls (ring_poll.c). */
 struct ring_polls {
+	struct list todo;	/* polls that are to be put into the queue, or their cancels */
+	struct list fired;	/* polls that have completed, for the next dispatch */
 	struct ring_poll **all; /* by index */
 	uint32_t *free_places;	/* the first free_count of these are the indices that are free */
 	uint32_t capacity, free_count;
 	uint32_t in_kernel;	/* polls, and cancels of polls */
 	uint64_t put;		/* how many polls were put into the queue; the number of the last one */
-	struct list todo;	/* polls that are to be put into the queue, or their cancels */
-	struct list fired;	/* polls that have completed, for the next dispatch */
 	struct list delivering; /* polls that the current turn has taken from fired */
 	struct list resting;	/* polls that ended without an event, tried again when rest fires */
 	struct ring_timer rest;
@@ -216,29 +229,29 @@ struct ring_polls {
 
 /* The library's other requests: those that wake the owner, and those of an adopted ring (greet.c). */
 struct ring_requests {
-	struct tickets wakes;	     /* the poll on the mailbox */
+	struct tickets wakes; /* the poll on the mailbox */
+	int refused; /* not 0: the kernel forbids what the library needs, and operations end with this */
 	struct ring_timer wake_rest; /* that poll failed, and is tried again when this fires */
 	bool wake_once;		     /* that poll is not a multishot one, which this kernel does not have */
 	bool greeted;		     /* requests other than the greeting may go to the kernel */
 	bool withdrawing;	     /* the ring is being closed: no new request of the library's */
 	uint32_t greeting; /* the number of the greeting among questions until it is answered, else 0 */
-	struct tickets questions; /* requests of which only the answer matters */
-	int answer;		  /* the result of the last of them */
-	int refused; /* not 0: the kernel forbids what the library needs, and operations end with this */
+	struct tickets questions;  /* requests of which only the answer matters */
+	int answer;		   /* the result of the last of them */
 	struct tickets park_waits; /* the waits for the readiness of parked operations */
 };
 
 /* Completions, and the batches that wait for them. */
 struct ring_done {
 	struct spill spill;
-	unsigned noted; /* of an adopted ring: the place in the completion queue before which all is noted */
-	bool have_last_batch;
-	struct list batches;	  /* batches with operations that have not ended */
 	struct list batches_over; /* batches whose operations have all ended: to be reported */
-	struct batch *newest;	  /* the newest of all batches in these lists; NULL: it has been reported */
-	struct batch spare;	  /* the batch that is used when there is no memory */
 	uint64_t past_ns; /* the time of the turn, for the journal; 0: not looked at yet, see past_operation.h
 			   */
+	unsigned noted; /* of an adopted ring: the place in the completion queue before which all is noted */
+	bool have_last_batch;
+	struct list batches;  /* batches with operations that have not ended */
+	struct batch *newest; /* the newest of all batches in these lists; NULL: it has been reported */
+	struct batch spare;   /* the batch that is used when there is no memory */
 	struct ctx_batch last_batch;
 };
 
@@ -269,16 +282,17 @@ struct ctx_ring {
 	struct ring_owner owner;
 	struct ring_ops ops;
 	struct ring_groups groups;
-	struct ring_times times;
 	struct ring_polls polls;
 	struct ring_requests requests;
 	struct ring_done done;
-
 	struct features features;
+	struct io_uring own;
+	struct ring_times times;
+
 	struct ctx_table_ring *record;
 	uint32_t table_slot; /* 0: not in the context table */
 	struct ctx_ring_options options;
-	struct io_uring own;
+	struct ring_records records;
 };
 
 /* ---- the owner (ring_owner.c) ---- */
@@ -517,16 +531,17 @@ static inline struct group *group_get(struct ctx_ring *ring, const struct ctx_co
 /* The context of group has ended: the next batch takes the group. */
 void group_doom(struct group *group);
 
-/*
- * For group_leave(): the last operation of group is idle again. Stops the deadline's timer, and has a group
- * that nobody needs freed.
- */
+/* For group_leave(): nobody needs the group any more. Has it freed at the end of the turn. */
 void group_empty(struct group *group);
 
-/* One operation of group is idle again. */
+/*
+ * One operation of group is idle again. The timer of the deadline stays set, since the next operation is
+ * likely to come before it fires. Where it fires without operations, it ends the context in time all the
+ * same.
+ */
 static inline void group_leave(struct group *group)
 {
-	if (!--group->held && (group->ended || group->released || heap_contains(&group->deadline.node)))
+	if (!--group->held && (group->ended || group->released))
 		group_empty(group);
 }
 
@@ -557,10 +572,10 @@ void ready_add(struct ctx_ring *ring, struct operation *op, int res, enum ctx_op
 void stage_submit(struct ctx_ring *ring);
 
 /*
- * Puts waiting operations into the kernel's queue, as far as they may go and there is room. Returns how many,
- * or -errno.
+ * Puts waiting operations into the kernel's queue, as far as they may go and there is room. submit: does what
+ * stage_submit() does first. Returns how many, or -errno.
  */
-int stage_push(struct ctx_ring *ring);
+int stage_push(struct ctx_ring *ring, bool submit);
 
 /* Ends all staged and waiting operations of contexts that have ended. They count as never sent. */
 void stage_refuse_dead(struct ctx_ring *ring);

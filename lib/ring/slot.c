@@ -17,7 +17,7 @@ int slots_grow(struct ctx_ring *ring)
 {
 	uint32_t old = ring->ops.slot_count, count = old ? old * 2 : SLOTS_FIRST, first = 0;
 
-	if (count > SLOTS_MAX || ring->ops.run_count == sizeof(ring->ops.runs) / sizeof(ring->ops.runs[0]))
+	if (count > SLOTS_MAX || ring->records.run_count == sizeof(ring->records.runs) / sizeof(ring->records.runs[0]))
 		return -ENOMEM;
 	struct slot *slots = memory_allocate(count * sizeof(*slots));
 	if (!slots)
@@ -29,13 +29,13 @@ int slots_grow(struct ctx_ring *ring)
 	if (!ring->record || table_operations_new(count - old, &first) < 0)
 		first = 0;
 	else {
-		ring->ops.runs[ring->ops.run_count].first = first;
-		ring->ops.runs[ring->ops.run_count++].count = count - old;
+		ring->records.runs[ring->records.run_count].first = first;
+		ring->records.runs[ring->records.run_count++].count = count - old;
 	}
 	/* The lowest slot is given out first. Slot 0 stands for none. */
 	for (uint32_t i = count; i-- > (old ? old : 1);) {
 		slots[i] = (struct slot){.generation = 1, .next_free = ring->ops.slot_free};
-		slots[i].record = first ? table_operation(first + i - old) : &ring->ops.no_record;
+		slots[i].record = first ? table_operation(first + i - old) : &ring->records.none;
 		slots[i].record->ring = (uint16_t)ring->table_slot;
 		ring->ops.slot_free = i;
 	}
@@ -47,7 +47,7 @@ int slots_grow(struct ctx_ring *ring)
 
 void slots_free(struct ctx_ring *ring)
 {
-	for (unsigned i = 0; i < ring->ops.run_count; i++)
-		table_operations_free(ring->ops.runs[i].first, ring->ops.runs[i].count);
+	for (unsigned i = 0; i < ring->records.run_count; i++)
+		table_operations_free(ring->records.runs[i].first, ring->records.runs[i].count);
 	memory_release(ring->ops.slots);
 }

@@ -330,8 +330,8 @@ get_sqe_inline(struct ctx_ring *ring, const struct ctx_context *ctx, struct ctx_
 	return stage_with_care(ring, ctx, op, site);
 }
 
-struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
-				      struct ctx_op *public_op)
+RING_TURN struct io_uring_sqe *ctx_ring_get_sqe(struct ctx_ring *ring, const struct ctx_context *ctx,
+						struct ctx_op *public_op)
 {
 	return get_sqe_inline(ring, ctx, public_op, __builtin_return_address(0));
 }
@@ -388,6 +388,12 @@ static inline void enter_kernel(struct ctx_ring *ring, struct operation *op, uin
 	usdt_operation_submit(ring, group->table_slot, group->table_generation, op->opcode, op->sqe.fd, op);
 }
 
+/* Whether the timer of group fires by deadline_ns. It was set for an operation before. */
+static inline bool deadline_is_set(const struct group *group, uint64_t deadline_ns)
+{
+	return heap_contains(&group->deadline.node) && group->deadline.node.key_ns <= deadline_ns;
+}
+
 static void emit_operation(struct ctx_ring *ring, struct operation *op, struct operation *next,
 			   uint64_t now_ns)
 {
@@ -413,7 +419,7 @@ static void emit_operation(struct ctx_ring *ring, struct operation *op, struct o
 		emit_timeout(ring, op, chain_flags);
 	}
 	if (!(op->marks & OP_DEADLINE) && context_deadline(group->watch.ctx) != CTX_FOREVER &&
-	    !op_never_waits(op->opcode) && !heap_contains(&group->deadline.node))
+	    !op_never_waits(op->opcode) && !deadline_is_set(group, context_deadline(group->watch.ctx)))
 		ring_timer_set(ring, &group->deadline, context_deadline(group->watch.ctx));
 	list_unlink(&op->link);
 	ring->ops.in_kernel++;
@@ -422,16 +428,12 @@ static void emit_operation(struct ctx_ring *ring, struct operation *op, struct o
 			     (op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0));
 }
 
-/*
- * Whether op is a usual operation: alone, with no timeout of its own, not refused. Its descriptor is a
- * registered file if fixed is IOSQE_FIXED_FILE, and none if it is 0.
- */
-static inline bool is_plain(const struct operation *op, const struct group *group, unsigned fixed)
+/* Whether op is a usual operation of group: alone, with no timeout of its own, not refused. */
+static inline bool is_plain(const struct operation *op, const struct group *group)
 {
-	const unsigned special =
-		URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS | IOSQE_FIXED_FILE;
+	const unsigned special = URING_CHAIN_FLAGS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS;
 
-	return (op->sqe.flags & special) == fixed && !(op->marks & ~(unsigned)OP_TASK) && op->group == group;
+	return !(op->sqe.flags & special) && !(op->marks & ~(unsigned)OP_TASK) && op->group == group;
 }
 
 /*
@@ -448,7 +450,7 @@ static inline bool group_is_plain(struct ctx_ring *ring, struct group *group, co
 		return true;
 	if (ring->linked >= LINKED_DEADLINES)
 		return false;
-	if (heap_contains(&group->deadline.node))
+	if (deadline_is_set(group, deadline_ns))
 		return true;
 	if (op_never_waits(op->sqe.opcode))
 		return false;
@@ -457,31 +459,30 @@ static inline bool group_is_plain(struct ctx_ring *ring, struct group *group, co
 }
 
 /*
- * Puts plain operations of one group and kind into the queue, from *from in the list of waiting ones on, at
- * most space of them and not beyond the end of the ring of entries. Returns how many. They are in the group's
- * list of pending ones then, and still in the list of waiting ones.
+ * Puts plain operations of group into the queue, from the head of ring->ops.waiting, which is not empty, as
+ * far as there are slots and entries, and not beyond the end of the ring of entries. False: there was none to
+ * put, or no room.
  */
-static inline unsigned push_run(struct ctx_ring *ring, struct group *group, unsigned fixed,
-				struct list **from, unsigned space, uint64_t now_ns)
+static inline __attribute__((always_inline)) bool push_run(struct ctx_ring *ring, struct group *group,
+							   uint64_t now_ns)
 {
 	/*
 	 * In local variables, since the compiler cannot know that a store to an operation does not change
-	 * them.
+	 * them. There are as many as fit the processor's registers.
 	 */
 	struct io_uring_sq *const sq = &ring->uring->sq;
 	const unsigned place = sq->sqe_tail & sq->ring_mask, to_end = sq->ring_entries - place;
-	struct io_uring_sqe *const first = &sq->sqes[place],
-				   *sqe = first, *const end = first + (space < to_end ? space : to_end);
-	const unsigned record_flags = CTX_TABLE_OP_IN_FLIGHT | (fixed ? CTX_TABLE_OP_FIXED_FILE : 0);
-	struct list *link = *from, *newest = group->pending.next;
+	const unsigned space = uring_space(ring->uring);
+	struct io_uring_sqe *sqe = &sq->sqes[place], *const end = sqe + (space < to_end ? space : to_end);
+	struct list *link = ring->ops.waiting.next, *newest = group->pending.next;
 	uint64_t order = ring->ops.order;
 	uint32_t free = ring->ops.slot_free;
 
-	for (; __builtin_expect(sqe != end, 1) && __builtin_expect(link != &ring->ops.waiting, 1) &&
-	       __builtin_expect(free != 0, 1);
-	     sqe++) {
+	if (sqe == end || !free)
+		return false;
+	do {
 		struct operation *op = container_of(link, struct operation, link);
-		if (!is_plain(op, group, fixed))
+		if (!is_plain(op, group))
 			break;
 		struct slot *slot = &ring->ops.slots[free];
 		uint32_t generation = slot->generation;
@@ -500,56 +501,48 @@ static inline unsigned push_run(struct ctx_ring *ring, struct group *group, unsi
 		newest->prev = &op->link;
 		newest = &op->link;
 		free = slot->next_free;
-		record_in_slot(op, group, opcode, slot, now_ns, record_flags);
+		record_in_slot(op, group, opcode, slot, now_ns,
+			       CTX_TABLE_OP_IN_FLIGHT |
+				       (op->sqe.flags & IOSQE_FIXED_FILE ? CTX_TABLE_OP_FIXED_FILE : 0));
 		usdt_operation_submit(ring, group->table_slot, group->table_generation, opcode, op->sqe.fd,
 				      op);
-	}
+		sqe++;
+	} while (__builtin_expect(link != &ring->ops.waiting, 1) && __builtin_expect(sqe != end, 1) &&
+		 __builtin_expect(free != 0, 1));
+	const unsigned pushed = (unsigned)(order - ring->ops.order);
 	newest->prev = &group->pending;
 	group->pending.next = newest;
-	group->in_kernel += (unsigned)(sqe - first);
-	counters_operations_begin(group->stem, (uint64_t)(sqe - first));
-	ring->ops.order = order;
-	ring->ops.slot_free = free;
-	sq->sqe_tail += (unsigned)(sqe - first);
-	*from = link;
-	return (unsigned)(sqe - first);
-}
-
-/*
- * Puts plain operations from the head of ring->ops.waiting into the queue, as far as there are slots and
- * entries. Returns how many.
- */
-static __attribute__((noinline)) int push_plain(struct ctx_ring *ring, uint64_t now_ns)
-{
-	unsigned space = ring->closing || ring->requests.refused ? 0 : uring_space(ring->uring), pushed = 0;
-	struct list *link = ring->ops.waiting.next;
-
-	while (pushed < space && link != &ring->ops.waiting) {
-		const struct operation *op = container_of(link, struct operation, link);
-		if (!op->group || !group_is_plain(ring, op->group, op))
-			break;
-		unsigned run = push_run(ring, op->group, op->sqe.flags & IOSQE_FIXED_FILE, &link,
-					space - pushed, now_ns);
-		if (!run)
-			break;
-		pushed += run;
-	}
-	/*
-	 * Those that were pushed are in their groups' lists by now, so they are cut off this list all at
-	 * once.
+	/* Those that were pushed are in the list of the group by now, so they are cut off this one at once.
 	 */
 	ring->ops.waiting.next = link;
 	link->prev = &ring->ops.waiting;
+	group->in_kernel += pushed;
 	ring->ops.in_kernel += pushed;
-	return (int)pushed;
+	ring->ops.order = order;
+	ring->ops.slot_free = free;
+	ring->uring->sq.sqe_tail += pushed;
+	counters_operations_begin(group->stem, pushed);
+	return pushed != 0;
 }
 
-static inline int push_plain_noted(struct ctx_ring *ring, uint64_t now_ns)
+/*
+ * Puts plain operations from the head of ring->ops.waiting, which is not empty, into the queue. Returns how
+ * many.
+ */
+static __attribute__((noinline)) RING_TURN int push_plain(struct ctx_ring *ring, uint64_t now_ns)
 {
-	int pushed = push_plain(ring, now_ns);
+	const uint64_t before = ring->ops.order;
 
-	close_index_note(ring, ring->uring->sq.sqe_tail - (unsigned)pushed);
-	return pushed;
+	if (__builtin_expect(ring->closing || ring->requests.refused, 0))
+		return 0;
+	do {
+		const struct operation *op = container_of(ring->ops.waiting.next, struct operation, link);
+		if (!op->group || !group_is_plain(ring, op->group, op) || !push_run(ring, op->group, now_ns))
+			break;
+	} while (__builtin_expect(!list_empty(&ring->ops.waiting), 0));
+	const unsigned pushed = (unsigned)(ring->ops.order - before);
+	close_index_note(ring, ring->uring->sq.sqe_tail - pushed);
+	return (int)pushed;
 }
 
 /* Takes the slots and timers that a unit needs, before anything of it is put into the queue. */
@@ -615,12 +608,13 @@ static int unit_room(struct ctx_ring *ring, const struct unit *unit)
 	return uring_space(ring->uring) >= unit->entries ? 0 : -EAGAIN;
 }
 
-void stage_submit(struct ctx_ring *ring)
+/* See stage_submit(). */
+static inline void submit_staged(struct ctx_ring *ring)
 {
+	if (__builtin_expect(list_empty(&ring->ops.staged), 0))
+		return;
 	/* A chain ends with its submit, also if it has to wait: what is submitted next is no part of it. */
-	if (!list_empty(&ring->ops.staged))
-		container_of(ring->ops.staged.prev, struct operation, link)->sqe.flags &=
-			(uint8_t)~URING_CHAIN_FLAGS;
+	container_of(ring->ops.staged.prev, struct operation, link)->sqe.flags &= (uint8_t)~URING_CHAIN_FLAGS;
 	/*
 	 * Refused operations end now. No batch will look for them any more, and they need not wait for an
 	 * IOSQE_IO_DRAIN operation before them.
@@ -630,6 +624,11 @@ void stage_submit(struct ctx_ring *ring)
 		refuse_dead_units(ring, &ring->ops.staged);
 	}
 	list_splice(&ring->ops.waiting, &ring->ops.staged);
+}
+
+void stage_submit(struct ctx_ring *ring)
+{
+	submit_staged(ring);
 }
 
 /*
@@ -687,22 +686,24 @@ static __attribute__((noinline)) int push_units(struct ctx_ring *ring, uint64_t 
 		}
 		unit_emit(ring, &unit, now_ns);
 		pushed += (int)unit.operations;
-		if (!ring->ops.barrier)
-			pushed += push_plain_noted(ring, now_ns);
+		if (!ring->ops.barrier && !list_empty(&ring->ops.waiting))
+			pushed += push_plain(ring, now_ns);
 	}
 	return pushed;
 }
 
-int stage_push(struct ctx_ring *ring)
+RING_TURN int stage_push(struct ctx_ring *ring, bool submit)
 {
 	int pushed = 0;
 
+	if (submit)
+		submit_staged(ring);
 	ring->ops.stalled = 0;
 	if (__builtin_expect(ring->adopted, 0) && (uring_chain_open(ring->uring) || !greet_kernel(ring)))
 		return list_empty(&ring->ops.waiting) ? 0 : -EBUSY;
-	if (!list_empty(&ring->ops.waiting) && !ring->ops.barrier) {
-		uint64_t now_ns = past_submit_ns();
-		pushed = push_plain_noted(ring, now_ns);
+	if (!list_empty(&ring->ops.waiting) && __builtin_expect(!ring->ops.barrier, 1)) {
+		uint64_t now_ns = past_submit_ns(ring);
+		pushed = push_plain(ring, now_ns);
 		if (__builtin_expect(!list_empty(&ring->ops.waiting), 0))
 			pushed += push_units(ring, now_ns);
 	}
@@ -710,7 +711,7 @@ int stage_push(struct ctx_ring *ring)
 		int error = park_push(ring);
 		ring->ops.stalled = error ? error : ring->ops.stalled;
 	}
-	if (__builtin_expect(ring->times.heap.root != NULL, 0))
+	if (__builtin_expect(queue_wants_timer(ring), 0))
 		queue_arm_timer(ring);
 	return pushed ? pushed : ring->ops.stalled;
 }

@@ -8,21 +8,13 @@
 #include "file_id.h"
 #include "sys.h"
 
-union control_page control_page __attribute__((aligned(CONTROL_PAGE)));
+static struct ctx_control nobody_records;
+
+struct ctx_control *_Atomic control_shared = &nobody_records;
 
 /* Guarded by the table's lock. */
 static int control_fd = -1;
 static struct file_id control_file;
-static bool inherited; /* the parent's memfd is mapped */
-
-/* Maps fd over the page; -1: memory of this process's own, which is 0. */
-static int map_page(int fd)
-{
-	int flags = MAP_FIXED | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
-	void *memory = mmap(&control_page, sizeof(control_page), PROT_READ | PROT_WRITE, flags, fd, 0);
-
-	return memory == MAP_FAILED ? -errno : 0;
-}
 
 static int make_memfd(void)
 {
@@ -50,45 +42,42 @@ static uint64_t first_until_ns(void)
 
 void control_make(void)
 {
-	int fd = -1;
+	int fd = make_memfd();
+	void *memory;
 
-	/* The rest of a larger page would lie over other data. */
-	if (sysconf(_SC_PAGESIZE) <= CONTROL_PAGE)
-		fd = make_memfd();
-	if (fd >= 0 && map_page(fd)) {
+	if (fd < 0)
+		return;
+	if (sys_mmap(CTX_CONTROL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, &memory)) {
 		sys_close(fd);
-		fd = -1;
+		return;
 	}
-	if (fd >= 0) {
-		atomic_store_explicit(&control_page.shared.record_until_ns, first_until_ns(),
-				      memory_order_relaxed);
-		control_page.shared.magic = CTX_CONTROL_MAGIC;
-		control_fd = fd;
-		control_file = file_id_of(fd);
-		inherited = false;
-	} else if (inherited) {
-		inherited = map_page(-1) != 0;
-	}
+	struct ctx_control *control = memory;
+	atomic_store_explicit(&control->record_until_ns, first_until_ns(), memory_order_relaxed);
+	control->magic = CTX_CONTROL_MAGIC;
+	control_fd = fd;
+	control_file = file_id_of(fd);
+	atomic_store_explicit(&control_shared, control, memory_order_release);
 }
 
 void control_forget(void)
 {
-	if (control_fd >= 0) {
-		if (file_id_matches(control_file, control_fd))
-			sys_close(control_fd);
-		inherited = true;
-	}
+	if (control_fd < 0)
+		return;
+	if (file_id_matches(control_file, control_fd))
+		sys_close(control_fd);
 	control_fd = -1;
+	munmap(atomic_exchange(&control_shared, &nobody_records), CTX_CONTROL_SIZE);
 }
 
 bool control_correct(uint64_t until_ns, uint64_t now_ns)
 {
+	struct ctx_control *control = atomic_load_explicit(&control_shared, memory_order_relaxed);
 	bool over = until_ns <= now_ns;
 	uint64_t right = over ? 0 : now_ns + CTX_CONTROL_AHEAD_NS;
 
 	/* Where the recorder has stored another time meanwhile, that one is put right next time. */
-	if (until_ns && !inherited)
-		atomic_compare_exchange_strong_explicit(&control_page.shared.record_until_ns, &until_ns,
-							right, memory_order_relaxed, memory_order_relaxed);
+	if (until_ns)
+		atomic_compare_exchange_strong_explicit(&control->record_until_ns, &until_ns, right,
+							memory_order_relaxed, memory_order_relaxed);
 	return !over;
 }

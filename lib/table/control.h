@@ -3,8 +3,8 @@
  * The control memfd (struct ctx_control in table_format.h): how another process has this one keep the
  * journals of what is past.
  *
- * It is mapped over a page of the library's own data. So to ask whether somebody records takes one load from
- * a constant address, and there is something to load also where the memfd could not be made.
+ * The library loads the wish of the recorder through a pointer that is never NULL: before there is a memfd,
+ * and where none could be made, it points to memory of the process's own that stays 0.
  */
 #ifndef CTX_CONTROL_H
 #define CTX_CONTROL_H
@@ -15,31 +15,27 @@
 
 #include "table_format.h"
 
-/* The largest page that a kernel for this machine has. */
-#ifdef __x86_64__
-#define CONTROL_PAGE 4096
-#else
-#define CONTROL_PAGE 65536
-#endif
+/* Stored with the table's lock held, loaded without it. What it points to is mapped before, and a load that
+ * still sees the one before is of memory that stays. */
+extern struct ctx_control *_Atomic control_shared __attribute__((visibility("hidden")));
 
-union control_page {
-	struct ctx_control shared;
-	char bytes[CONTROL_PAGE];
-};
+static inline uint64_t control_until_ns(void)
+{
+	const struct ctx_control *control = atomic_load_explicit(&control_shared, memory_order_relaxed);
 
-extern union control_page control_page __attribute__((visibility("hidden")));
+	return atomic_load_explicit(&control->record_until_ns, memory_order_relaxed);
+}
 
 /* Makes the memfd. Where that fails nobody can record this process. Called with the table's lock held. */
 void control_make(void);
 
-/* In a forked child: what is mapped is the parent's, and is not looked at any more. */
+/* In a forked child: what is mapped is the parent's, and is unmapped. */
 void control_forget(void);
 
 /* Whether somebody may be recording: control_confirm() has the last word. */
 static inline bool control_is_on(void)
 {
-	return __builtin_expect(
-		atomic_load_explicit(&control_page.shared.record_until_ns, memory_order_relaxed) != 0, 0);
+	return __builtin_expect(control_until_ns() != 0, 0);
 }
 
 /* Puts right what is stored there: not later than CTX_CONTROL_AHEAD_NS from now, and 0 when it is past.
@@ -49,7 +45,7 @@ bool control_correct(uint64_t until_ns, uint64_t now_ns);
 /* Whether somebody records, after control_is_on() has said so. now_ns may be the time of the coarse clock. */
 static inline bool control_confirm(uint64_t now_ns)
 {
-	uint64_t until_ns = atomic_load_explicit(&control_page.shared.record_until_ns, memory_order_relaxed);
+	uint64_t until_ns = control_until_ns();
 
 	/* One comparison for both limits: what is past is far ahead, too. */
 	if (__builtin_expect(until_ns - now_ns - 1 < CTX_CONTROL_AHEAD_NS, 1))

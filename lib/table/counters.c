@@ -6,16 +6,7 @@
 
 #include "stem.h"
 
-#define STEM_CELLS 256u /* a power of two, more than twice as many as there are stems */
-
 __thread struct counters_thread counters_thread;
-
-/*
- * Finds the slot of a stem by its text, without a lock. A cell is 0 or a slot that is published. It is filled
- * once, by compare-and-swap; a slot that is in two cells does no harm.
- */
-static _Atomic uint8_t stem_cells[STEM_CELLS];
-_Static_assert(CTX_TABLE_STEMS <= 256, "a slot fits a cell");
 
 static pthread_key_t exit_key;
 static bool exit_key_made;
@@ -145,52 +136,45 @@ void counters_batch(unsigned stem, uint64_t ns)
 
 /* ---- stems */
 
-static unsigned hash_of(const char text[CTX_TABLE_LABEL_SIZE])
+/* Whether both texts, which are filled up with NULs, are the same. */
+static inline bool is_same_text(const char left[CTX_TABLE_LABEL_SIZE], const char right[CTX_TABLE_LABEL_SIZE])
 {
-	uint64_t words[CTX_TABLE_LABEL_SIZE / 8], hash = 0;
+	uint64_t words[2][CTX_TABLE_LABEL_SIZE / 8], differences = 0;
 
-	memcpy(words, text, sizeof(words));
+	memcpy(words[0], left, CTX_TABLE_LABEL_SIZE);
+	memcpy(words[1], right, CTX_TABLE_LABEL_SIZE);
 	for (unsigned i = 0; i < CTX_TABLE_LABEL_SIZE / 8; i++)
-		hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15ull;
-	return (unsigned)(hash >> 32);
+		differences |= words[0][i] ^ words[1][i];
+	return !differences;
 }
 
-/* The slot of a stem. The first to meet it gives it one, if there is one left. */
-static uint16_t slot_of_stem(const char text[CTX_TABLE_LABEL_SIZE])
+/* A label that is not like the one before but for its numbers. */
+static __attribute__((noinline)) void change_label(struct counters_label *place,
+						   const char label[CTX_TABLE_LABEL_SIZE])
 {
-	unsigned first = hash_of(text);
+	char stem[CTX_TABLE_LABEL_SIZE];
 
-	if (!text[0])
-		return CTX_TABLE_STEM_NONE;
-	for (unsigned i = 0; i < STEM_CELLS; i++) {
-		_Atomic uint8_t *cell = &stem_cells[(first + i) % STEM_CELLS];
-		uint8_t slot = atomic_load_explicit(cell, memory_order_acquire);
-		if (!slot) {
-			uint8_t made = (uint8_t)table_stem_new(text);
-			/* One that has no slot of its own gets no cell, or none would be left. */
-			if (!memcmp(table_map.stems[made].text, text, CTX_TABLE_LABEL_SIZE))
-				atomic_compare_exchange_strong_explicit(
-					cell, &slot, made, memory_order_release, memory_order_relaxed);
-			return made;
-		}
-		if (!memcmp(table_map.stems[slot].text, text, CTX_TABLE_LABEL_SIZE))
-			return slot;
-	}
-	return CTX_TABLE_STEM_OTHER;
+	memcpy(place->text, label, CTX_TABLE_LABEL_SIZE);
+	table_stem_with_numbers(place->text, stem, place->numbers);
+	if (place->counters && is_same_text(table_map.stems[place->stem].text, stem))
+		return;
+	place->stem = stem[0] ? (uint16_t)table_stem_slot(stem) : CTX_TABLE_STEM_NONE;
+	place->counters = counters_of(place->stem);
 }
 
 unsigned counters_begin_label_slow(const char *label, struct counters_label *place,
 				   struct ctx_table_context *record)
 {
-	char stem[CTX_TABLE_LABEL_SIZE];
-
-	memset(place->text, 0, CTX_TABLE_LABEL_SIZE);
-	memcpy(place->text, label, strnlen(label, CTX_TABLE_LABEL_SIZE - 1));
-	memcpy(record->label, place->text, CTX_TABLE_LABEL_SIZE);
-	table_stem_of(place->text, stem);
-	record->stem = place->stem = slot_of_stem(stem);
-	counters_begin(place->stem);
-	place->counters = counters_of(place->stem);
+	table_copy_label(label, record->label);
+	if (!place->counters || !table_label_differs_in_numbers(record->label, place->text, place->numbers))
+		change_label(place, record->label);
+	record->stem = place->stem;
+	if (__builtin_expect(place->counters != NULL, 1)) {
+		counters_add(&place->counters->begun, 1);
+	} else {
+		counters_begin(place->stem);
+		place->counters = counters_of(place->stem);
+	}
 	return place->stem;
 }
 
@@ -199,7 +183,6 @@ unsigned counters_begin_label_slow(const char *label, struct counters_label *pla
 static void fork_child(void)
 {
 	memset(&counters_thread, 0, sizeof(counters_thread));
-	memset(stem_cells, 0, sizeof(stem_cells));
 }
 
 __attribute__((constructor)) static void prepare_counters(void)

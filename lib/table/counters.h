@@ -24,6 +24,7 @@
 /* A label that was used at a call site. */
 struct counters_label {
 	char text[CTX_TABLE_LABEL_SIZE];     /* filled up with NULs */
+	char numbers[CTX_TABLE_LABEL_SIZE];  /* in text, see table_stem_with_numbers() */
 	struct ctx_table_counters *counters; /* the thread's record for its stem; NULL: to be looked for */
 	uint16_t stem;
 };

@@ -9,9 +9,6 @@
 #include "table.h"
 #include "thread.h"
 
-/* So many chunks are added to core dumps at once. */
-#define DUMP_CHUNKS 64u
-
 /*
  * The chunks of one journal. Those in a list are linked through their field reserved[0]. The number of a
  * chunk is one more than its index, so that 0 can say "none".
@@ -19,8 +16,9 @@
 struct chunks {
 	struct ctx_table_journal *layout; /* NULL: there is no table */
 	char *base;
-	uint32_t capacity;		    /* entries that fit into a chunk */
-	size_t time_offset;		    /* where an entry has its time */
+	uint32_t capacity;  /* entries that fit into a chunk */
+	size_t time_offset; /* where an entry has its time */
+	uint32_t dump_step; /* so many chunks are added to core dumps at once; 0: all are there */
 	uint32_t filled_first, filled_last; /* full, the one that was filled longest ago first */
 	uint32_t unfilled;		    /* left by threads that have ended */
 	uint32_t shared;		    /* the one of the threads that have none */
@@ -58,7 +56,7 @@ static uint32_t count_of(const struct ctx_table_chunk *chunk)
 /* ---- where they are */
 
 static void attach(struct chunks *chunks, struct ctx_table_header *header, struct ctx_table_journal *layout,
-		   size_t time_offset)
+		   size_t time_offset, uint32_t dump_step)
 {
 	*chunks = (struct chunks){
 		.layout = layout,
@@ -66,6 +64,7 @@ static void attach(struct chunks *chunks, struct ctx_table_header *header, struc
 		.capacity = (CTX_TABLE_CHUNK_SIZE - (uint32_t)sizeof(struct ctx_table_chunk)) /
 			    layout->entry_size,
 		.time_offset = time_offset,
+		.dump_step = dump_step,
 	};
 }
 
@@ -77,11 +76,12 @@ static bool find_journals(void)
 
 	if (!header || journals[TABLE_ENDS].layout)
 		return header != NULL;
-	attach(&journals[TABLE_ENDS], header, &header->ends, offsetof(struct ctx_table_end, time_ns));
+	/* The table shows the ends as a whole: an end costs no system call. */
+	attach(&journals[TABLE_ENDS], header, &header->ends, offsetof(struct ctx_table_end, time_ns), 0);
 	attach(&journals[TABLE_CONTEXTS_PAST], header, &header->contexts_past,
-	       offsetof(struct ctx_table_context_past, freed_ns));
+	       offsetof(struct ctx_table_context_past, freed_ns), 64);
 	attach(&journals[TABLE_OPERATIONS_PAST], header, &header->operations_past,
-	       offsetof(struct ctx_table_operation_past, end_ns));
+	       offsetof(struct ctx_table_operation_past, end_ns), 64);
 	return true;
 }
 
@@ -122,10 +122,9 @@ static uint32_t take_unused(struct chunks *chunks)
 
 	if (used == area->count)
 		return 0;
-	/* The ends are shown as a whole since the table was made: an end costs no system call. */
-	if (used % DUMP_CHUNKS == 0 && chunks != &journals[TABLE_ENDS])
+	if (chunks->dump_step && used % chunks->dump_step == 0)
 		table_show_in_dumps(area, (uint64_t)used * CTX_TABLE_CHUNK_SIZE,
-				    (uint64_t)(used + DUMP_CHUNKS) * CTX_TABLE_CHUNK_SIZE);
+				    (uint64_t)(used + chunks->dump_step) * CTX_TABLE_CHUNK_SIZE);
 	atomic_store_explicit(&area->used, used + 1, memory_order_release);
 	return used + 1;
 }
@@ -201,7 +200,7 @@ static void leave_journals(void *state)
 static bool own_chunk(struct chunks *chunks, struct journal_writer *writer)
 {
 	struct ctx_table_chunk *chunk =
-		exit_key_made && chunks->owned < chunks->layout->area.count / 2 ? take_chunk(chunks) : NULL;
+		chunks->owned < chunks->layout->area.count / 2 ? take_chunk(chunks) : NULL;
 
 	if (!chunk)
 		return false;
@@ -235,13 +234,14 @@ void *journal_begin_slow(enum table_journal journal)
 	struct chunks *chunks = &journals[journal];
 	struct journal_writer *writer = &journal_writers[journal];
 	void *place = NULL;
+	/* A thread whose end would not be noticed gets no chunk of its own. One that has a chunk is known. */
+	bool known = writer->chunk || (exit_key_made && !pthread_setspecific(exit_key, journal_writers));
 
 	lock_acquire(&journal_lock);
 	bool found = find_journals();
 	leave_journal(chunks, writer);
-	if (found && own_chunk(chunks, writer)) {
+	if (found && known && own_chunk(chunks, writer)) {
 		lock_release(&journal_lock);
-		pthread_setspecific(exit_key, journal_writers);
 		return writer->next;
 	}
 	if (found)

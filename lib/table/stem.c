@@ -10,31 +10,41 @@
 /* How many digits in a row stay within a word that does not begin with one. */
 #define DIGITS_MAX 2
 
-/* The rest of a label, which ends with a NUL, and the stem as far as it is written. */
+/* Where the one pass over a label is. */
+struct position {
+	const char *at; /* the rest of the label, which ends with a NUL */
+	char *end;	/* of the stem so far */
+};
+
+/* What is written for a whole label. */
 struct stemming {
-	const char *at;
+	const char *label;
 	char *stem;
-	size_t used;
+	char *numbers; /* see table_stem_with_numbers() */
 };
 
 enum byte_class {
 	OF_WORD = 1,
 	DIGIT = 2,
 	HEX = 4,
+	NOT_HEX = 8,  /* of a word, but no hexadecimal digit */
+	SPECIAL = 16, /* "[" and "?" */
 };
 
 static const unsigned char classes[256] = {
 	['0' ... '9'] = OF_WORD | DIGIT | HEX,
 	['a' ... 'f'] = OF_WORD | HEX,
 	['A' ... 'F'] = OF_WORD | HEX,
-	['g' ... 'z'] = OF_WORD,
-	['G' ... 'Z'] = OF_WORD,
-	[0x80 ... 0xff] = OF_WORD,
+	['g' ... 'z'] = OF_WORD | NOT_HEX,
+	['G' ... 'Z'] = OF_WORD | NOT_HEX,
+	[0x80 ... 0xff] = OF_WORD | NOT_HEX,
+	['['] = SPECIAL,
+	['?'] = SPECIAL,
 };
 
-static bool byte_is(char byte, enum byte_class class)
+static inline unsigned class_of(char byte)
 {
-	return classes[(unsigned char)byte] & class;
+	return classes[(unsigned char)byte];
 }
 
 /* How many bytes from text on are of class. */
@@ -42,31 +52,34 @@ static inline size_t length_of(const char *text, enum byte_class class)
 {
 	size_t length = 0;
 
-	while (byte_is(text[length], class))
+	while (class_of(text[length]) & class)
 		length++;
 	return length;
 }
 
-static void keep_bytes(struct stemming *stemming, size_t length)
+static inline struct position keep_bytes(struct position from, size_t length)
 {
-	memcpy(stemming->stem + stemming->used, stemming->at, length);
-	stemming->used += length;
-	stemming->at += length;
+	for (size_t i = 0; i < length; i++)
+		from.end[i] = from.at[i];
+	return (struct position){from.at + length, from.end + length};
 }
 
 /* Puts "*" for length bytes, or nothing where a "*" before it and what lies between are folded. */
-static void replace_bytes(struct stemming *stemming, size_t length)
+static struct position replace_bytes(struct position from, size_t length, const struct stemming *to)
 {
-	char *stem = stemming->stem;
-	size_t used = stemming->used;
+	ptrdiff_t used = from.end - to->stem;
+	char *numbers = to->numbers + (from.at - to->label);
 
-	stemming->at += length;
-	if (used && stem[used - 1] == '*')
-		return;
-	if (used > 1 && stem[used - 2] == '*' && strchr("-_.,: ", stem[used - 1]))
-		stem[--stemming->used] = '\0';
+	for (size_t i = 0; i < length; i++)
+		numbers[i] = class_of(from.at[i]) & DIGIT ? 0x0f : 0;
+	from.at += length;
+	if (used > 0 && from.end[-1] == '*')
+		return from;
+	if (used > 1 && from.end[-2] == '*' && strchr("-_.,: ", from.end[-1]))
+		*--from.end = '\0';
 	else
-		stem[stemming->used++] = '*';
+		*from.end++ = '*';
+	return from;
 }
 
 /* The length of an IPv4 address in front of text. 0: there is none. */
@@ -82,9 +95,9 @@ static size_t ipv4_length(const char *text)
 		if (i < 3 && text[length++] != '.')
 			return 0;
 	}
-	return byte_is(text[length], OF_WORD) || (text[length] == '.' && byte_is(text[length + 1], DIGIT))
-		       ? 0
-		       : length;
+	bool goes_on = class_of(text[length]) & OF_WORD ||
+		       (text[length] == '.' && class_of(text[length + 1]) & DIGIT);
+	return goes_on ? 0 : length;
 }
 
 /* The length of an IPv6 address in brackets, with a zone or without. 0: there is none. */
@@ -93,9 +106,7 @@ static size_t ipv6_length(const char *text)
 	size_t length = 1;
 	unsigned colons = 0;
 
-	if (text[0] != '[')
-		return 0;
-	while (byte_is(text[length], HEX) || text[length] == ':' || text[length] == '.')
+	while (class_of(text[length]) & HEX || text[length] == ':' || text[length] == '.')
 		colons += text[length++] == ':';
 	if (text[length] == '%')
 		length += 1 + length_of(text + length + 1, OF_WORD);
@@ -118,90 +129,108 @@ static size_t uuid_length(const char *text)
 		if (i + 1 < sizeof(parts) && text[length++] != '-')
 			return 0;
 	}
-	return byte_is(text[length], OF_WORD) ? 0 : length;
+	return class_of(text[length]) & OF_WORD ? 0 : length;
 }
 
-/* The length of a number with decimals, and of the unit behind it. */
-static size_t number_length(const char *text)
+/* The length of a number with decimals, and of the unit behind it. Its first word has length bytes. */
+static inline size_t number_length(const char *text, size_t length)
 {
-	size_t length = length_of(text, OF_WORD);
-
-	while ((text[length] == '.' || text[length] == ',') && byte_is(text[length + 1], DIGIT))
+	while ((text[length] == '.' || text[length] == ',') && class_of(text[length + 1]) & DIGIT)
 		length += 1 + length_of(text + length + 1, OF_WORD);
 	return length;
 }
 
-/* True: the word is hexadecimal, long, and has a decimal digit. */
-static bool is_long_hex(const char *word, size_t length)
-{
-	bool digit = false;
-
-	for (size_t i = 0; i < length; i++) {
-		if (!byte_is(word[i], HEX))
-			return false;
-		digit |= byte_is(word[i], DIGIT);
-	}
-	return digit && length >= HEX_MIN;
-}
-
-/* A word that does not begin with a digit. */
-static void take_word(struct stemming *stemming, size_t length)
-{
-	const char *end = stemming->at + length;
-
-	while (stemming->at < end) {
-		size_t digits = length_of(stemming->at, DIGIT);
-		if (digits > DIGITS_MAX)
-			replace_bytes(stemming, digits);
-		else
-			keep_bytes(stemming, digits ? digits : 1);
-	}
-}
-
 /* Takes a word that begins with a digit, or an address. */
-static void take_number(struct stemming *stemming, size_t word)
+static struct position take_number(struct position from, const struct stemming *to)
 {
-	size_t length = word <= 3 ? ipv4_length(stemming->at) : 0;
+	size_t word = length_of(from.at, OF_WORD);
+	size_t address = word <= 3 && from.at[word] == '.' ? ipv4_length(from.at) : 0;
 
-	if (length) {
-		keep_bytes(stemming, length);
-		return;
-	}
-	length = word == UUID_FIRST ? uuid_length(stemming->at) : 0;
-	replace_bytes(stemming, length ? length : number_length(stemming->at));
+	if (address)
+		return keep_bytes(from, address);
+	size_t uuid = word == UUID_FIRST ? uuid_length(from.at) : 0;
+	return replace_bytes(from, uuid ? uuid : number_length(from.at, word), to);
 }
 
-/* Takes what stands at the beginning of a word, or one byte between words. */
-static void take_next(struct stemming *stemming)
+/* Takes a word with digits within. is_hex: all its bytes are hexadecimal digits. */
+static struct position take_digits(struct position from, size_t length, bool is_hex,
+				   const struct stemming *to)
 {
-	const char *at = stemming->at;
-	size_t word = length_of(at, OF_WORD), length;
+	const char *end = from.at + length;
 
-	if (byte_is(*at, DIGIT)) {
-		take_number(stemming, word);
-	} else if (word) {
-		length = word == UUID_FIRST ? uuid_length(at) : 0;
-		if (length)
-			replace_bytes(stemming, length);
-		else if (word >= HEX_MIN && is_long_hex(at, word))
-			replace_bytes(stemming, word);
+	memset(from.end, 0, length); /* where take_word() has copied it */
+	if (is_hex && length >= HEX_MIN) {
+		size_t uuid = length == UUID_FIRST ? uuid_length(from.at) : 0;
+		return replace_bytes(from, uuid ? uuid : length, to);
+	}
+	while (from.at < end) {
+		size_t digits = length_of(from.at, DIGIT);
+		if (digits > DIGITS_MAX)
+			from = replace_bytes(from, digits, to);
 		else
-			take_word(stemming, word);
-	} else {
-		length = *at == '[' ? ipv6_length(at) : 0;
-		keep_bytes(stemming, length ? length : 1);
-		if (*at == '?' && *stemming->at && *stemming->at != ' ')
-			replace_bytes(stemming, strcspn(stemming->at, " "));
+			from = keep_bytes(from, digits ? digits : 1);
+	}
+	return from;
+}
+
+/* Takes a word that does not begin with a digit. */
+static inline struct position take_word(struct position from, const struct stemming *to)
+{
+	unsigned any = 0, class;
+	size_t length = 0;
+
+	for (; (class = class_of(from.at[length])) & OF_WORD; length++) {
+		from.end[length] = from.at[length];
+		any |= class;
+	}
+	if (__builtin_expect(any & DIGIT, 0))
+		return take_digits(from, length, !(any & NOT_HEX), to);
+	size_t uuid = length == UUID_FIRST && !(any & NOT_HEX) ? uuid_length(from.at) : 0;
+	if (uuid) {
+		memset(from.end, 0, length);
+		return replace_bytes(from, uuid, to);
+	}
+	return (struct position){from.at + length, from.end + length};
+}
+
+/* Takes "[", with the address that it may begin, or "?" and what follows. */
+static struct position take_special(struct position from, const struct stemming *to)
+{
+	bool is_query = *from.at == '?';
+	size_t address = is_query ? 0 : ipv6_length(from.at);
+
+	from = keep_bytes(from, address ? address : 1);
+	if (is_query && *from.at && *from.at != ' ')
+		from = replace_bytes(from, strcspn(from.at, " "), to);
+	return from;
+}
+
+void table_stem_with_numbers(const char label[CTX_TABLE_LABEL_SIZE], char ret_stem[CTX_TABLE_LABEL_SIZE],
+			     char ret_numbers[CTX_TABLE_LABEL_SIZE])
+{
+	const struct stemming to = {label, ret_stem, ret_numbers};
+	struct position now = {label, ret_stem};
+	unsigned char byte;
+
+	memset(ret_stem, 0, CTX_TABLE_LABEL_SIZE);
+	memset(ret_numbers, 0, CTX_TABLE_LABEL_SIZE);
+	while ((byte = (unsigned char)*now.at)) {
+		unsigned class = classes[byte];
+		if (class & DIGIT)
+			now = take_number(now, &to);
+		else if (class & OF_WORD)
+			now = take_word(now, &to);
+		else if (class & SPECIAL)
+			now = take_special(now, &to);
+		else
+			now = keep_bytes(now, 1);
 	}
 }
 
 void table_stem_of(const char *label, char ret_stem[CTX_TABLE_LABEL_SIZE])
 {
-	char copy[CTX_TABLE_LABEL_SIZE] = {0};
-	struct stemming stemming = {.at = copy, .stem = ret_stem};
+	char copy[CTX_TABLE_LABEL_SIZE], numbers[CTX_TABLE_LABEL_SIZE];
 
-	memcpy(copy, label, strnlen(label, sizeof(copy) - 1));
-	memset(ret_stem, 0, CTX_TABLE_LABEL_SIZE);
-	while (*stemming.at)
-		take_next(&stemming);
+	table_copy_label(label, copy);
+	table_stem_with_numbers(copy, ret_stem, numbers);
 }

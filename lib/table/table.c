@@ -21,6 +21,7 @@
 #define ENDS_CHUNKS 128u
 #define CONTEXTS_PAST_CHUNKS 512u
 #define OPERATIONS_PAST_CHUNKS 1024u
+#define STEM_CELLS 256u /* a power of two, more than there are stems */
 #define REFILL (TABLE_MAGAZINE_SIZE / 2)
 /* Areas are added to core dumps in steps of this size. */
 #define DUMP_STEP (256 * 1024ull)
@@ -48,10 +49,52 @@ static struct file_id table_file;
 static uint32_t free_contexts, free_causes;
 static uint32_t free_runs[RUN_SIZES];
 static _Atomic uint32_t free_counters[CTX_TABLE_STEMS]; /* also looked at without the lock */
+/*
+ * Finds the slot of a stem by its text, without a lock. A cell is 0 or a slot that is published, and is
+ * filled once. Loaded without table_lock, too.
+ */
+static _Atomic uint8_t stem_cells[STEM_CELLS];
+static _Atomic uint32_t stems_found; /* the stems below this slot have cells */
+_Static_assert(CTX_TABLE_STEMS <= 256, "a slot fits a cell");
 static bool ring_taken[RINGS_MAX];
 static bool announce; /* the table was made, and table_made() was not called yet */
 static pthread_key_t exit_key;
 static bool exit_key_made;
+
+/* ---- stems by their text */
+
+/* The high bits, since a product's depend on all of a word. */
+static unsigned hash_of(const char text[CTX_TABLE_LABEL_SIZE])
+{
+	uint64_t words[CTX_TABLE_LABEL_SIZE / 8], hash = 0;
+
+	memcpy(words, text, sizeof(words));
+	for (unsigned i = 0; i < CTX_TABLE_LABEL_SIZE / 8; i++)
+		hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15ull;
+	return (unsigned)(hash >> 56);
+}
+
+/* Returns the slot of a stem. 0: it cannot be found, and *ret_cell is the cell that it would go to. */
+static uint32_t find_stem(const char text[CTX_TABLE_LABEL_SIZE], _Atomic uint8_t **ret_cell)
+{
+	for (unsigned i = hash_of(text);; i++) {
+		_Atomic uint8_t *cell = &stem_cells[i % STEM_CELLS];
+		uint8_t slot = atomic_load_explicit(cell, memory_order_acquire);
+		*ret_cell = cell;
+		if (!slot || !memcmp(table_map.stems[slot].text, text, CTX_TABLE_LABEL_SIZE))
+			return slot;
+	}
+}
+
+/* Lets the last stem be found. With table_lock held. */
+static void remember_stem(uint32_t slot)
+{
+	_Atomic uint8_t *cell;
+
+	if (!find_stem(table_map.stems[slot].text, &cell))
+		atomic_store_explicit(cell, (uint8_t)slot, memory_order_release);
+	atomic_store_explicit(&stems_found, slot + 1, memory_order_release);
+}
 
 /* ---- making the table */
 
@@ -145,16 +188,15 @@ static void map_areas(struct ctx_table_header *memory, const struct ctx_table_he
 	madvise(base, layout->file_size, MADV_DONTFORK);
 	madvise(base + PAGE, layout->file_size - PAGE, MADV_DONTDUMP);
 	*header = *layout;
-	table_map = (struct table_map){
-		.header = header,
-		.contexts = (struct ctx_table_context *)(base + layout->contexts.offset),
-		.operations = (struct ctx_table_operation *)(base + layout->operations.offset),
-		.causes = (struct ctx_table_cause *)(base + layout->causes.offset),
-		.rings = (struct ctx_table_ring *)(base + layout->rings.offset),
-		.stems = (struct ctx_table_stem *)(base + layout->stems.offset),
-		.counters = (struct ctx_table_counters *)(base + layout->counters.offset),
-		.identities = (struct ctx_table_identity *)(base + layout->identities.offset),
-	};
+	/* Field by field: other threads may be loading header. */
+	table_map.contexts = (struct ctx_table_context *)(base + layout->contexts.offset);
+	table_map.operations = (struct ctx_table_operation *)(base + layout->operations.offset);
+	table_map.causes = (struct ctx_table_cause *)(base + layout->causes.offset);
+	table_map.rings = (struct ctx_table_ring *)(base + layout->rings.offset);
+	table_map.stems = (struct ctx_table_stem *)(base + layout->stems.offset);
+	table_map.counters = (struct ctx_table_counters *)(base + layout->counters.offset);
+	table_map.identities = (struct ctx_table_identity *)(base + layout->identities.offset);
+	atomic_store_explicit(&table_map.header, header, memory_order_release);
 	table_show_in_dumps(&layout->contexts, 0, DUMP_STEP);
 	table_show_in_dumps(&layout->operations, 0, DUMP_STEP);
 	table_show_in_dumps(&layout->causes, 0, DUMP_STEP);
@@ -165,6 +207,7 @@ static void map_areas(struct ctx_table_header *memory, const struct ctx_table_he
 	/* Slot 1 of both is there from the beginning: of all stems without a slot, and of all writers without
 	 * a record. */
 	strcpy(table_map.stems[CTX_TABLE_STEM_OTHER].text, "other");
+	remember_stem(CTX_TABLE_STEM_OTHER);
 	table_map.counters[1].stem = CTX_TABLE_STEM_OTHER;
 	atomic_store_explicit(&header->stems.used, CTX_TABLE_STEM_OTHER + 1, memory_order_relaxed);
 	atomic_store_explicit(&header->counters.used, 2, memory_order_relaxed);
@@ -279,10 +322,18 @@ static void empty_magazine(void *state)
 	lock_release(&table_lock);
 }
 
-void table_keep(void)
+bool table_keep(void)
 {
-	if (exit_key_made)
-		pthread_setspecific(exit_key, &table_magazine);
+	return exit_key_made && !pthread_setspecific(exit_key, &table_magazine);
+}
+
+void table_give_back(uint32_t slot)
+{
+	struct table_magazine single = {.count = 1, .slots = {slot}};
+
+	lock_acquire(&table_lock);
+	release_slots(&single, 0);
+	lock_release(&table_lock);
 }
 
 bool table_refill(void)
@@ -291,20 +342,20 @@ bool table_refill(void)
 
 	if (atomic_load_explicit(&phase, memory_order_relaxed) == ABSENT)
 		return false;
+	/* A thread whose end would not be noticed keeps no slots. */
+	uint32_t wanted = table_keep() ? REFILL : 1;
 	lock_acquire(&table_lock);
 	if (ensure_table()) {
-		while (free_contexts && magazine->count < REFILL) {
+		while (free_contexts && magazine->count < wanted) {
 			magazine->slots[magazine->count++] = free_contexts;
 			free_contexts = table_map.contexts[free_contexts].parent_slot;
 		}
-		uint32_t count = REFILL - magazine->count;
+		uint32_t count = wanted - magazine->count;
 		uint32_t first = count ? extend_area(&table_map.header->contexts, count) : 0;
 		for (uint32_t i = 0; first && i < count; i++)
 			magazine->slots[magazine->count++] = first + count - 1 - i;
 	}
 	unlock_and_announce();
-	if (magazine->count)
-		table_keep();
 	return magazine->count > 0;
 }
 
@@ -313,7 +364,6 @@ void table_spill(void)
 	lock_acquire(&table_lock);
 	release_slots(&table_magazine, TABLE_MAGAZINE_SIZE - REFILL);
 	lock_release(&table_lock);
-	table_keep();
 }
 
 void table_note_identity(uint32_t slot, uint32_t generation, const uint8_t trace[16], const uint8_t sender[8])
@@ -452,30 +502,23 @@ void table_operations_free(uint32_t first, uint32_t count)
 
 /* ---- stems and counters */
 
-static uint32_t find_stem(const char text[CTX_TABLE_LABEL_SIZE], uint32_t used)
-{
-	for (uint32_t slot = CTX_TABLE_STEM_OTHER; slot < used; slot++)
-		if (!memcmp(table_map.stems[slot].text, text, CTX_TABLE_LABEL_SIZE))
-			return slot;
-	return 0;
-}
-
-uint32_t table_stem_new(const char text[CTX_TABLE_LABEL_SIZE])
+uint32_t table_stem_slot(const char text[CTX_TABLE_LABEL_SIZE])
 {
 	struct ctx_table_area *area = &table_map.header->stems;
-	uint32_t used = atomic_load_explicit(&area->used, memory_order_acquire), slot = 0;
+	/* Loaded first: when all stems can be found, this one is not among them if it is not found now. */
+	bool all = atomic_load_explicit(&stems_found, memory_order_acquire) == area->count;
+	_Atomic uint8_t *cell;
+	uint32_t slot = find_stem(text, &cell);
 
-	/* When all are taken no lock is. */
-	if (used == area->count) {
-		slot = find_stem(text, used);
+	if (slot || all)
 		return slot ? slot : CTX_TABLE_STEM_OTHER;
-	}
 	lock_acquire(&table_lock);
-	used = atomic_load_explicit(&area->used, memory_order_relaxed);
-	slot = find_stem(text, used);
+	slot = find_stem(text, &cell);
+	uint32_t used = atomic_load_explicit(&area->used, memory_order_relaxed);
 	if (!slot && used < area->count) {
 		memcpy(table_map.stems[used].text, text, CTX_TABLE_LABEL_SIZE);
 		slot = extend_area(area, 1);
+		remember_stem(slot);
 	}
 	lock_release(&table_lock);
 	return slot ? slot : CTX_TABLE_STEM_OTHER;
@@ -541,6 +584,8 @@ static void fork_child(void)
 	free_contexts = free_causes = 0;
 	memset(free_runs, 0, sizeof(free_runs));
 	memset(free_counters, 0, sizeof(free_counters));
+	memset(stem_cells, 0, sizeof(stem_cells));
+	stems_found = 0;
 	memset(ring_taken, 0, sizeof(ring_taken));
 	announce = false;
 	phase = UNMADE;

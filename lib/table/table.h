@@ -25,9 +25,13 @@ struct table_magazine {
 	uint32_t slots[TABLE_MAGAZINE_SIZE];
 };
 
-/* Where the areas are mapped. All NULL without a table, and constant while there is one. */
+/*
+ * Where the areas are mapped. All NULL without a table, and constant while there is one. Who has a context in
+ * the table may read the other fields at once; whoever has none loads header first, whose store publishes
+ * them.
+ */
 struct table_map {
-	struct ctx_table_header *header;
+	struct ctx_table_header *_Atomic header;
 	struct ctx_table_context *contexts;
 	struct ctx_table_operation *operations;
 	struct ctx_table_cause *causes;
@@ -56,8 +60,9 @@ bool table_refill(void);
 /* Makes room in the calling thread's magazine. */
 void table_spill(void);
 /* To be called before the first slot is put into an empty magazine: its slots are then given back when the
- * thread ends. */
-void table_keep(void);
+ * thread ends. False: they would not be, and slots go back by table_give_back(). */
+bool table_keep(void);
+void table_give_back(uint32_t slot);
 
 /* Takes a slot. 0: there is none. */
 static inline uint32_t table_context_new(void)
@@ -81,10 +86,12 @@ static inline void table_context_free(struct ctx_table_context *record, uint32_t
 	struct table_magazine *magazine = &table_magazine;
 
 	atomic_store_explicit(&record->state, 0, memory_order_release);
-	if (__builtin_expect(magazine->count == TABLE_MAGAZINE_SIZE, 0))
+	if (__builtin_expect(magazine->count == TABLE_MAGAZINE_SIZE, 0)) {
 		table_spill();
-	else if (__builtin_expect(!magazine->count, 0))
-		table_keep();
+	} else if (__builtin_expect(!magazine->count, 0) && !table_keep()) {
+		table_give_back(slot);
+		return;
+	}
 	magazine->slots[magazine->count++] = slot;
 }
 
@@ -150,9 +157,9 @@ static inline struct ctx_table_operation *table_operation(uint32_t slot)
 	return slot && table_map.operations ? &table_map.operations[slot] : NULL;
 }
 
-/* Returns the slot of a stem that is not empty; CTX_TABLE_STEM_OTHER if there is none left. The caller has
- * made a table. */
-uint32_t table_stem_new(const char text[CTX_TABLE_LABEL_SIZE]);
+/* Returns the slot of a stem that is not empty, and gives it one at the first time; CTX_TABLE_STEM_OTHER if
+ * there is none left. The caller has made a table. */
+uint32_t table_stem_slot(const char text[CTX_TABLE_LABEL_SIZE]);
 
 /* Takes a record of counters of this stem, which goes on with what it has counted. 0: there is none. */
 uint32_t table_counters_new(uint32_t stem);

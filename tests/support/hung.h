@@ -39,7 +39,7 @@ static inline void hung_await(const struct hung *hung)
 {
 	struct pollfd fd = {.fd = hung->faults, .events = POLLIN};
 
-	ck_assert_int_eq(poll(&fd, 1, 20000), 1);
+	ck_assert_int_eq(poll(&fd, 1, 30000), 1);
 	ck_assert_int_eq(fd.revents, POLLIN);
 }
 

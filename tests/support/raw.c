@@ -83,7 +83,7 @@ static bool receive(int fd, bool from_service, struct wire_message *ret_message,
 				.msg_controllen = sizeof(control)};
 	struct pollfd input = {.fd = fd, .events = POLLIN};
 
-	ck_assert_int_eq(poll(&input, 1, 20000), 1);
+	ck_assert_int_eq(poll(&input, 1, 30000), 1);
 	ssize_t size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
 	if (size < 0 && errno == ECONNRESET)
 		size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);

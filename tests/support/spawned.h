@@ -79,7 +79,7 @@ static inline void expect_gone(const struct run *run)
 	struct pollfd pollfd = {.fd = run->output, .events = POLLIN};
 	char rest[4096];
 
-	while (poll(&pollfd, 1, 20000) == 1)
+	while (poll(&pollfd, 1, 30000) == 1)
 		if (read(run->output, rest, sizeof(rest)) <= 0)
 			return;
 	ck_abort_msg("something of the tree is left");
