@@ -16,6 +16,7 @@
 #include "facts.h"
 #include "fleet_json.h"
 #include "format.h"
+#include "json_values.h"
 #include "names.h"
 #include "survey_filter.h"
 #include "target.h"
@@ -105,14 +106,9 @@ static bool parse_wait(struct cancel_options *options, const char *text)
 /* Obeys an option. -1: go on; else the exit code. */
 static int take_option(struct cancel_options *options, int letter)
 {
-	int result;
-
 	switch (letter) {
 	case 'p':
-		result = argument_pid(optarg, &options->pids, &options->pid_count);
-		if (result == -ENOMEM)
-			return EXIT_TROUBLE;
-		return result ? bad_usage("not the number of a process", optarg) : -1;
+		return argument_pid("ctxtool cancel", optarg, &options->pids, &options->pid_count);
 	case 's':
 		options->subtree = true;
 		return -1;
@@ -499,16 +495,12 @@ static json_t *result_json(const struct victim *victim, int result, const struct
 
 	json_object_set_new(object, "target", json_string(victim_name(victim, name)));
 	if (victim->process) {
-		char comm[ESCAPED_SIZE];
-
 		json_object_set_new(object, "pid", json_integer(victim->process->pid));
-		json_object_set_new(object, "process",
-				    json_string(escape(victim->process->name, comm, sizeof(comm))));
+		json_object_set_new(object, "process", escaped_json(victim->process->name));
 		json_object_set_new(object, "uid", json_integer(victim->process->uid));
 	}
 	json_object_set_new(object, "dry_run", json_boolean(dry_run));
-	json_object_set_new(object, "error",
-			    result ? json_string(errno_text(result, name, sizeof(name))) : json_null());
+	json_object_set_new(object, "error", error_or_null(result));
 	json_object_set_new(object, "contexts", json_integer(victim->contexts));
 	json_object_set_new(object, "in_flight", json_integer(victim->operations));
 	report_json(object, report);

@@ -12,6 +12,7 @@
 
 #include "fleet_json.h"
 #include "format.h"
+#include "json_values.h"
 #include "names.h"
 #include "usage.h"
 #include "victim.h"
@@ -128,31 +129,22 @@ static void print_hosts(const struct remote_victim *victim, const struct cancel_
 
 /* ---- JSON */
 
-static json_t *error_json(int error)
-{
-	char name[40];
-
-	return error ? json_string(errno_text(error, name, sizeof(name))) : json_null();
-}
-
 static json_t *victim_json(const struct remote_victim *victim, bool dry_run)
 {
 	json_t *object = json_object(), *hosts = json_array();
 
 	json_object_set_new(object, "target", json_string(victim->name));
 	json_object_set_new(object, "dry_run", json_boolean(dry_run));
-	json_object_set_new(object, "error", error_json(victim->result));
+	json_object_set_new(object, "error", error_or_null(victim->result));
 	report_json(object, &victim->report);
 	json_object_set_new(object, "hosts_asked", json_integer((json_int_t)victim->host_count));
 	json_object_set_new(object, "hosts_silent", json_integer(victim->silent));
 	for (size_t i = 0; i < victim->host_count; i++) {
 		json_t *host = json_object();
-		char name[4 * CTX_HOST_MAX];
 
-		json_object_set_new(host, "host",
-				    json_string(escape(victim->hosts[i].host, name, sizeof(name))));
+		json_object_set_new(host, "host", escaped_json(victim->hosts[i].host));
 		json_object_set_new(host, "answered", json_boolean(victim->hosts[i].error != -EHOSTUNREACH));
-		json_object_set_new(host, "error", error_json(victim->hosts[i].error));
+		json_object_set_new(host, "error", error_or_null(victim->hosts[i].error));
 		report_json(host, &victim->hosts[i].report);
 		json_array_append_new(hosts, host);
 	}

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fleet_hosts.h"
+#include "json_values.h"
 #include "names.h"
 #include "service.h"
 #include "terminal.h"
@@ -111,13 +112,6 @@ void fleet_diagnosis_print(const struct fleet_diagnosis *diagnosis)
 		putchar('\n');
 		print_problem(finding->severity == CTXD_FINDING_ERROR, problem, remedy_of(finding));
 	}
-}
-
-static json_t *escaped_json(const char *text)
-{
-	char buffer[4 * 900];
-
-	return json_string(escape(text, buffer, sizeof(buffer)));
 }
 
 json_t *json_first_line(const char *remedy)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fleet_json.h"
+#include "monotonic.h"
 #include "service.h"
 #include "terminal.h"
 #include "usage.h"
@@ -97,7 +98,7 @@ static int print_fleet(uint64_t wait_ns, bool json)
 		return EXIT_TROUBLE;
 	}
 	int result = ctxd_fleet_hosts(service_client(), wait_ns, add_host, &forest);
-	forest.now_ns = fleet_now_ns();
+	forest.now_ns = monotonic_ns();
 	if (result)
 		code = fleet_complain("ctxtool fleet", result);
 	else if (json)

@@ -17,6 +17,8 @@
 #include "commands.h"
 #include "end_columns.h"
 #include "json.h"
+#include "json_values.h"
+#include "monotonic.h"
 #include "names.h"
 #include "service.h"
 #include "survey_filter.h"
@@ -60,18 +62,6 @@ struct history {
 
 /* ---- printing */
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-	char escaped[ESCAPED_SIZE];
-
-	json_object_set_new(object, key, json_string(escape(text, escaped, sizeof(escaped))));
-}
-
-static void set_number(json_t *object, const char *key, uint64_t number)
-{
-	json_object_set_new(object, key, json_integer((json_int_t)(number > INT64_MAX ? INT64_MAX : number)));
-}
-
 static void print_json(const struct history *history, const struct past_end *end)
 {
 	const struct ctx_table_end *entry = &end->entry;
@@ -82,24 +72,26 @@ static void print_json(const struct history *history, const struct past_end *end
 	json_object_set_new(
 		object, "time",
 		json_string(ends_time(&history->ends, entry->time_ns, history->options->utc, time)));
-	set_number(object, "time_ns", entry->time_ns);
+	json_object_set_new(object, "time_ns", number_json(entry->time_ns));
 	json_object_set_new(object, "wall_ns",
 			    json_integer((json_int_t)(entry->time_ns + (uint64_t)history->ends.wall_ns)));
 	json_object_set_new(object, "id", json_string(ends_id(end, id)));
 	json_object_set_new(object, "pid", json_integer(process->pid));
-	set_text(object, "process", process->name);
+	json_object_set_new(object, "process", escaped_json(process->name));
 	json_object_set_new(object, "uid", json_integer(process->uid));
-	set_text(object, "user", user_name(process->uid));
-	set_text(object, "label", entry->end.label);
+	json_object_set_new(object, "user", escaped_json(user_name(process->uid)));
+	json_object_set_new(object, "label", escaped_json(entry->end.label));
 	json_object_set_new(object, "kind", json_string(context_kind_name(entry->end.kind)));
 	json_object_set_new(object, "state", json_string(ends_state(end)));
-	set_number(object, "age_ns",
-		   entry->time_ns > entry->end.created_ns ? entry->time_ns - entry->end.created_ns : 0);
+	json_object_set_new(object, "age_ns",
+			    number_json(entry->time_ns > entry->end.created_ns
+						? entry->time_ns - entry->end.created_ns
+						: 0));
 	json_object_set_new(object, "cause", json_string(ctx_cause_kind_name(entry->end.cause_kind)));
 	json_object_set_new(object, "error",
 			    json_string(errno_text(entry->end.cause_error, name, sizeof(name))));
 	json_object_set_new(object, "code", json_integer(entry->end.cause_code));
-	set_text(object, "text", entry->end.text);
+	json_object_set_new(object, "text", escaped_json(entry->end.text));
 	json_object_set_new(object, "site",
 			    json_string(entry->end.done_site ? site_text(&process->sites,
 									 entry->end.done_site, buffer, 320)
@@ -113,7 +105,7 @@ static void print_json(const struct history *history, const struct past_end *end
 	json_object_set_new(object, "operations", end->batched ? json_integer(end->operations) : json_null());
 	json_object_set_new(object, "cancelled", end->batched ? json_integer(end->cancelled) : json_null());
 	if (end->batched)
-		set_number(object, "batch_ns", end->batch_ns);
+		json_object_set_new(object, "batch_ns", number_json(end->batch_ns));
 	else
 		json_object_set_new(object, "batch_ns", json_null());
 	json_object_set_new(object, "dead", json_boolean(end->process->died || process->is_core));
@@ -287,7 +279,8 @@ static void set_core_clock(struct history *history)
 	if (stat(history->options->core, &status))
 		return;
 	int64_t written_ns = (int64_t)status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec;
-	if (latest_ns > ends_now_ns() || (int64_t)latest_ns + history->ends.wall_ns > written_ns + 1000000000)
+	if (latest_ns > monotonic_ns() ||
+	    (int64_t)latest_ns + history->ends.wall_ns > written_ns + 1000000000)
 		history->ends.wall_ns = written_ns - (int64_t)latest_ns;
 }
 

@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "format.h"
 #include "json.h"
+#include "monotonic.h"
 #include "service.h"
 #include "usage.h"
 
@@ -29,14 +30,6 @@ static const char help[] =
 	"\n"
 	"Exit codes: 0 shown, 1 nothing is kept, 2 wrong usage, 3 the table cannot be read, 4 no service.\n";
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 struct listing {
 	unsigned count;
 	bool json;
@@ -46,7 +39,7 @@ static int print_dead(const struct ctxd_entry *entry, void *data)
 {
 	struct listing *listing = data;
 	char name[ESCAPED_SIZE], age[16];
-	uint64_t now = now_ns();
+	uint64_t now = monotonic_ns();
 
 	if (listing->json)
 		json_text(entry->process, name, sizeof(name));
@@ -117,7 +110,7 @@ static int show_dead(pid_t pid, bool json)
 	if (json) {
 		code = json_print(&options, &view_tree, &survey);
 	} else if (survey.process_count) {
-		uint64_t now = now_ns();
+		uint64_t now = monotonic_ns();
 		printf("died %s ago:\n", duration_text(now > entry.ended_ns ? now - entry.ended_ns : 0, age));
 		code = view_tree.print(&options, &survey);
 	}

@@ -18,6 +18,7 @@
 #include "commands.h"
 #include "duration.h"
 #include "exit_code.h"
+#include "monotonic.h"
 #include "output.h"
 #include "selection.h"
 #include "survey_filter.h"
@@ -129,8 +130,6 @@ static int complain(const char *what, const char *value)
 /* -1: go on; else the exit code. */
 static int take_option(struct options *options, int letter)
 {
-	int result;
-
 	switch (letter) {
 	case 'o':
 		options->path = optarg;
@@ -144,10 +143,7 @@ static int take_option(struct options *options, int letter)
 		options->format = format_of_name(optarg);
 		return options->format ? -1 : complain("not a format: html, trace or otlp", optarg);
 	case 'p':
-		result = argument_pid(optarg, &options->pids, &options->pid_count);
-		if (result == -ENOMEM)
-			return EXIT_TROUBLE;
-		return result ? complain("not the number of a process", optarg) : -1;
+		return argument_pid("ctxtool record", optarg, &options->pids, &options->pid_count);
 	case 'm':
 		return argument_count(optarg, SPANS_MOST, &options->spans_max)
 			       ? complain("not a number from 1 to 100000000", optarg)
@@ -301,14 +297,6 @@ static bool is_process_wanted(pid_t pid, uid_t uid, const char *comm, void *data
 
 /* ---- recording */
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static int describe_run(struct recording *recording, int argc, char **argv)
 {
 	char host[256] = "", line[512] = "ctxtool";
@@ -317,7 +305,7 @@ static int describe_run(struct recording *recording, int argc, char **argv)
 	gethostname(host, sizeof(host) - 1);
 	for (int i = 0; i < argc && length < sizeof(line) - 1; i++)
 		length += (size_t)snprintf(line + length, sizeof(line) - length, " %s", argv[i]);
-	recording->wall_offset_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
+	recording->wall_offset_ns = clock_ns(CLOCK_REALTIME) - monotonic_ns();
 	recording->host = recording_text(recording, host);
 	recording->command = recording_text(recording, line);
 	return recording->host == RECORDING_NONE || recording->command == RECORDING_NONE ? -ENOMEM : 0;
@@ -399,7 +387,7 @@ static int record_spans(struct run *run)
 	const struct options *options = run->options;
 	bool shows = !options->quiet && isatty(STDERR_FILENO);
 	bool timed = !options->command || options->timed;
-	uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC), look_ns = 0, shown_ns = 0;
+	uint64_t begin_ns = monotonic_ns(), look_ns = 0, shown_ns = 0;
 	int result = 0;
 
 	if (!options->command)
@@ -408,7 +396,7 @@ static int record_spans(struct run *run)
 		fprintf(stderr, "recording %zu process%s\n", collector_processes(run->collector),
 			collector_processes(run->collector) == 1 ? "" : "es");
 	while (!result) {
-		uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+		uint64_t now_ns = monotonic_ns();
 		bool beginning = options->command && !collector_processes(run->collector);
 		uint64_t pause_ns = !beginning				   ? COLLECT_LOOK_NS
 				    : now_ns - begin_ns < COMMAND_LATER_NS ? COMMAND_LOOK_NS
@@ -493,7 +481,7 @@ static int exit_code_of(const struct run *run, int result)
 static int run_recording(struct run *run, struct output *output, int argc, char **argv)
 {
 	const struct options *options = run->options;
-	uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC) - (options->command ? CLOCK_LAG_NS : 0);
+	uint64_t begin_ns = monotonic_ns() - (options->command ? CLOCK_LAG_NS : 0);
 	int result = recording_begin(&run->recording, begin_ns, options->spans_max);
 
 	if (!result)

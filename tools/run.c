@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "monotonic.h"
 #include "run.h"
 #include "terminal.h"
 
@@ -18,14 +19,6 @@
 #define SERVICE_TIMEOUT_NS 500000000u
 /* With fewer free descriptors the run leaves out what it can do without. */
 #define DESCRIPTORS_AMPLE 16
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static int print_trouble(const struct run *run, const char *what, int error)
 {
@@ -181,7 +174,7 @@ static void start_command(struct run *run)
 	};
 	struct run_outcome *outcome = &run->outcome;
 
-	outcome->started_ns = outcome->ended_ns = now_ns();
+	outcome->started_ns = outcome->ended_ns = monotonic_ns();
 	outcome->start_error = ctx_spawn(run->ctx, &spawn, &run->process);
 	outcome->pid = ctx_process_pid(run->process);
 	if (!outcome->start_error)
@@ -222,7 +215,7 @@ static void await_command(struct run *run)
 	struct run_outcome *outcome = &run->outcome;
 	int result = ctx_process_wait(ctx_background(), run->process, &outcome->how);
 
-	outcome->ended_ns = now_ns();
+	outcome->ended_ns = monotonic_ns();
 	if (result)
 		outcome->start_error = result;
 	run_stop_signals(run);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "json_values.h"
 #include "names.h"
 #include "run.h"
 #include "signals.h"
@@ -29,22 +30,17 @@ static const char *result_name(const struct run_outcome *outcome)
 
 /* ---- JSON */
 
-static void set_number(json_t *object, const char *name, uint64_t number)
-{
-	json_object_set_new(object, name, json_integer((json_int_t)number));
-}
-
 static json_t *cause_json(const struct ctx_cause *cause)
 {
-	char name[40], text[ESCAPED_SIZE];
+	char name[40];
 	json_t *object = json_object();
 
 	json_object_set_new(object, "kind", json_string(ctx_cause_kind_name(cause->kind)));
 	json_object_set_new(object, "error", json_string(errno_text(cause->error, name, sizeof(name))));
-	json_object_set_new(object, "text", json_string(escape(cause->text, text, sizeof(text))));
+	json_object_set_new(object, "text", escaped_json(cause->text));
 	json_object_set_new(object, "inherited", json_boolean(cause->inherited));
-	set_number(object, "pid", (uint64_t)cause->pid);
-	set_number(object, "uid", cause->uid);
+	json_object_set_new(object, "pid", number_json((uint64_t)cause->pid));
+	json_object_set_new(object, "uid", number_json(cause->uid));
 	return object;
 }
 
@@ -52,11 +48,11 @@ static void report_json(const struct run_options *options, const struct run_outc
 {
 	const struct ctx_exit *how = &outcome->how;
 	json_t *object = json_object();
-	char text[ESCAPED_SIZE], name[40], signal[16];
+	char name[40], signal[16];
 	bool started = !outcome->start_error, signalled = started && WIFSIGNALED(how->status);
 
-	json_object_set_new(object, "command", json_string(escape(options->command[0], text, sizeof(text))));
-	json_object_set_new(object, "label", json_string(escape(options->label, text, sizeof(text))));
+	json_object_set_new(object, "command", escaped_json(options->command[0]));
+	json_object_set_new(object, "label", escaped_json(options->label));
 	json_object_set_new(object, "pid", started ? json_integer(outcome->pid) : json_null());
 	json_object_set_new(object, "result", json_string(result_name(outcome)));
 	json_object_set_new(object, "error",
@@ -69,13 +65,13 @@ static void report_json(const struct run_options *options, const struct run_outc
 				      : json_null());
 	json_object_set_new(object, "stopped", json_boolean(how->stopped));
 	json_object_set_new(object, "killed", json_boolean(how->killed));
-	set_number(object, "left_behind", how->left_behind);
+	json_object_set_new(object, "left_behind", number_json(how->left_behind));
 	json_object_set_new(object, "cause", outcome->error ? cause_json(&how->cause) : json_null());
-	set_number(object, "elapsed_ns", outcome->ended_ns - outcome->started_ns);
-	set_number(object, "user_ns", time_ns(how->usage.ru_utime));
-	set_number(object, "system_ns", time_ns(how->usage.ru_stime));
-	set_number(object, "max_rss_kib", (uint64_t)how->usage.ru_maxrss);
-	set_number(object, "exit", (uint64_t)outcome->code);
+	json_object_set_new(object, "elapsed_ns", number_json(outcome->ended_ns - outcome->started_ns));
+	json_object_set_new(object, "user_ns", number_json(time_ns(how->usage.ru_utime)));
+	json_object_set_new(object, "system_ns", number_json(time_ns(how->usage.ru_stime)));
+	json_object_set_new(object, "max_rss_kib", number_json((uint64_t)how->usage.ru_maxrss));
+	json_object_set_new(object, "exit", number_json((uint64_t)outcome->code));
 	json_dumpf(object, options->report, JSON_COMPACT);
 	fputc('\n', options->report);
 	json_decref(object);

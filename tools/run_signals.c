@@ -7,19 +7,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "monotonic.h"
 #include "run.h"
 #include "signals.h"
 #include "terminal.h"
 
 #define NS_PER_SECOND 1000000000u
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
-}
 
 /* Adds the signals that end a program by default and are not faults of its own, and SIGWINCH. */
 static void add_passed_signals(sigset_t *set)
@@ -131,11 +124,11 @@ static void pass_signal(struct run *run, const siginfo_t *info)
 	 * The outer run sends SIGTERM at its deadline, which is this one's too. The deadline is the cause,
 	 * even if this run's timer comes second.
 	 */
-	if (signo == SIGTERM && !ctx_err(run->ctx) && ctx_deadline_ns(run->ctx) <= now_ns())
+	if (signo == SIGTERM && !ctx_err(run->ctx) && ctx_deadline_ns(run->ctx) <= monotonic_ns())
 		return;
 	/* The keeper has sent this signal to the group. */
 	if (signo == run->options.signal && run_has_group(&run->options) &&
-	    (ctx_err(run->ctx) || ctx_deadline_ns(run->ctx) <= now_ns()))
+	    (ctx_err(run->ctx) || ctx_deadline_ns(run->ctx) <= monotonic_ns()))
 		return;
 	if (signo == SIGALRM) {
 		run->alarmed |= end_run(run, -ETIME, info);
@@ -149,7 +142,7 @@ static void pass_signal(struct run *run, const siginfo_t *info)
 	bool ends = signo == SIGTERM || signo == SIGINT || signo == SIGQUIT || signo == SIGHUP;
 	if ((ends || run->options.as_timeout) && run->options.grace_given &&
 	    run->options.grace_ns != CTX_FOREVER && run->kill_ns == CTX_FOREVER)
-		run->kill_ns = now_ns() + run->options.grace_ns;
+		run->kill_ns = monotonic_ns() + run->options.grace_ns;
 }
 
 /* Whether a terminal sent the signal to all processes in the foreground, the command among them. */
@@ -190,7 +183,7 @@ static bool kill_when_due(struct run *run)
 {
 	pthread_mutex_lock(&run->lock);
 	bool over = run->over;
-	if (!over && run->kill_ns <= now_ns()) {
+	if (!over && run->kill_ns <= monotonic_ns()) {
 		run->kill_ns = CTX_FOREVER;
 		send_signal(run, SIGKILL);
 	}
@@ -201,7 +194,7 @@ static bool kill_when_due(struct run *run)
 /* Returns the time until kill_ns, but at most an hour: the caller asks again. */
 static struct timespec time_to_kill(const struct run *run)
 {
-	uint64_t now = now_ns(), left = run->kill_ns > now ? run->kill_ns - now : 0;
+	uint64_t now = monotonic_ns(), left = run->kill_ns > now ? run->kill_ns - now : 0;
 
 	if (left > 3600ull * NS_PER_SECOND)
 		left = 3600ull * NS_PER_SECOND;

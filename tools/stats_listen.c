@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "library.h"
+#include "monotonic.h"
 #include "stats.h"
 #include "usage.h"
 
@@ -62,14 +63,6 @@ static bool load_library(void)
 	static const char *const names[] = {FOR_EACH_FUNCTION(NAME)};
 
 	return library_load("libmicrohttpd.so.12", names, sizeof(names) / sizeof(names[0]), &http);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* ---- answers */
@@ -136,7 +129,7 @@ static int look(struct exporter *exporter)
 	struct stats stats;
 	int result;
 
-	if (exporter->metrics[0] && now_ns() - exporter->looked_ns < LOOK_NS)
+	if (exporter->metrics[0] && monotonic_ns() - exporter->looked_ns < LOOK_NS)
 		return 0;
 	result = view_survey(exporter->options, &survey);
 	if (result)
@@ -152,7 +145,7 @@ static int look(struct exporter *exporter)
 		exporter->metrics[i] = write_metrics(&stats, (enum stats_format)i);
 		result = exporter->metrics[i] ? result : -ENOMEM;
 	}
-	exporter->looked_ns = now_ns();
+	exporter->looked_ns = monotonic_ns();
 	stats_free(&stats);
 	survey_free(&survey);
 	if (result)

@@ -17,6 +17,8 @@
 #include "commands.h"
 #include "ends.h"
 #include "facts.h"
+#include "json_values.h"
+#include "monotonic.h"
 #include "names.h"
 #include "service.h"
 #include "survey_filter.h"
@@ -130,14 +132,13 @@ static void print_json(const struct ctxd_event *event)
 		json_object_set_new(object, "kind", json_string(kind_name(entry->kind)));
 		json_object_set_new(object, "pid", json_integer(entry->pid));
 		json_object_set_new(object, "uid", json_integer(entry->uid));
-		json_object_set_new(object, "process",
-				    json_string(escape(entry->process, text, sizeof(text))));
+		json_object_set_new(object, "process", escaped_json(entry->process));
 		if (entry->id.epoch) {
 			ctxd_format_id(entry->id, id, sizeof(id));
 			json_object_set_new(object, "id", json_string(id));
 		}
-		json_object_set_new(object, "name", json_string(escape(entry->name, text, sizeof(text))));
-		json_object_set_new(object, "label", json_string(escape(entry->label, text, sizeof(text))));
+		json_object_set_new(object, "name", escaped_json(entry->name));
+		json_object_set_new(object, "label", escaped_json(entry->label));
 		if (entry->host[0])
 			json_object_set_new(object, "origin",
 					    json_string(origin_text(entry, text, sizeof(text))));
@@ -146,11 +147,9 @@ static void print_json(const struct ctxd_event *event)
 		json_object_set_new(object, "cause", json_string(ctx_cause_kind_name(entry->cause.kind)));
 		json_object_set_new(object, "error",
 				    json_string(errno_text(entry->cause.error, name, sizeof(name))));
-		json_object_set_new(object, "text",
-				    json_string(escape(entry->cause.text, text, sizeof(text))));
+		json_object_set_new(object, "text", escaped_json(entry->cause.text));
 		if (entry->cause.host[0])
-			json_object_set_new(object, "host",
-					    json_string(escape(entry->cause.host, text, sizeof(text))));
+			json_object_set_new(object, "host", escaped_json(entry->cause.host));
 	}
 	json_dumpf(object, stdout, JSON_COMPACT);
 	putchar('\n');
@@ -211,7 +210,7 @@ static void take_event(struct ctxd_client *client, const struct ctxd_event *even
 	    (!is_pid_wanted(entry->pid, watching->pids, watching->pid_count) ||
 	     (watching->label && strcmp(entry->label, watching->label) != 0) ||
 	     (!watching->all && is_ctxtool(entry)) ||
-	     !selection_matches_entry(watching->selection, entry, ends_now_ns())))
+	     !selection_matches_entry(watching->selection, entry, monotonic_ns())))
 		return;
 	if (watching->json)
 		print_json(event);
@@ -253,21 +252,21 @@ static void print_end(const struct watching *watching, const struct past_end *en
 static void print_end_json(const struct past_end *end)
 {
 	const struct process *process = &end->process->process;
-	char id[ID_SIZE], text[ESCAPED_SIZE], name[40];
+	char id[ID_SIZE], name[40];
 	json_t *object = json_object();
 
 	json_object_set_new(object, "event", json_string(ends_state(end)));
 	json_object_set_new(object, "kind", json_string("end"));
 	json_object_set_new(object, "pid", json_integer(process->pid));
 	json_object_set_new(object, "uid", json_integer(process->uid));
-	json_object_set_new(object, "process", json_string(escape(process->name, text, sizeof(text))));
+	json_object_set_new(object, "process", escaped_json(process->name));
 	json_object_set_new(object, "id", json_string(ends_id(end, id)));
 	json_object_set_new(object, "name", json_string(""));
-	json_object_set_new(object, "label", json_string(escape(end->entry.end.label, text, sizeof(text))));
+	json_object_set_new(object, "label", escaped_json(end->entry.end.label));
 	json_object_set_new(object, "cause", json_string(ctx_cause_kind_name(end->entry.end.cause_kind)));
 	json_object_set_new(object, "error",
 			    json_string(errno_text(end->entry.end.cause_error, name, sizeof(name))));
-	json_object_set_new(object, "text", json_string(escape(end->entry.end.text, text, sizeof(text))));
+	json_object_set_new(object, "text", escaped_json(end->entry.end.text));
 	json_dumpf(object, stdout, JSON_COMPACT);
 	putchar('\n');
 	json_decref(object);
@@ -324,8 +323,6 @@ static int look_for_processes(void *data)
 /* Obeys an option. -1: go on; else the exit code. */
 static int take_option(struct watching *watching, int letter)
 {
-	int result;
-
 	switch (letter) {
 	case 'a':
 		watching->all = true;
@@ -334,11 +331,7 @@ static int take_option(struct watching *watching, int letter)
 		watching->initial = true;
 		return -1;
 	case 'p':
-		result = argument_pid(optarg, &watching->pids, &watching->pid_count);
-		if (result != -EINVAL)
-			return result ? EXIT_TROUBLE : -1;
-		complain_of_usage(PROGRAM, "not the number of a process", optarg);
-		return EXIT_USAGE;
+		return argument_pid(PROGRAM, optarg, &watching->pids, &watching->pid_count);
 	case 'l':
 		watching->label = optarg;
 		return -1;

@@ -7,22 +7,27 @@
 #include <stdlib.h>
 
 #include "exit_code.h"
+#include "usage.h"
 
-int argument_pid(const char *text, pid_t **pids, size_t *count)
+int argument_pid(const char *program, const char *text, pid_t **pids, size_t *count)
 {
 	unsigned long pid;
 	pid_t *larger;
 
-	if (argument_count(text, INT32_MAX, &pid))
-		return -EINVAL;
+	if (argument_count(text, INT32_MAX, &pid)) {
+		complain_of_usage(program, "not the number of a process", text);
+		return EXIT_USAGE;
+	}
 	if (*count && is_pid_wanted((pid_t)pid, *pids, *count))
-		return 0;
+		return -1;
 	larger = reallocarray(*pids, *count + 1, sizeof(*larger));
-	if (!larger)
-		return -ENOMEM;
+	if (!larger) {
+		fprintf(stderr, "%s: not enough memory\n", program);
+		return EXIT_TROUBLE;
+	}
 	*pids = larger;
 	larger[(*count)++] = (pid_t)pid;
-	return 0;
+	return -1;
 }
 
 bool is_pid_wanted(pid_t pid, const pid_t *pids, size_t count)

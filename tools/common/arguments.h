@@ -9,9 +9,11 @@
 
 #include "selection.h"
 
-/* Adds the number of a process to a list, unless it is there. The caller frees *pids. 0, -EINVAL or -ENOMEM.
+/*
+ * Adds the number of a process to a list, unless it is there. The caller frees *pids. -1: go on; else the
+ * exit code, and what is wrong was said on standard error.
  */
-int argument_pid(const char *text, pid_t **pids, size_t *count);
+int argument_pid(const char *program, const char *text, pid_t **pids, size_t *count);
 
 /* Whether the list has the process, as an empty one does. */
 bool is_pid_wanted(pid_t pid, const pid_t *pids, size_t count);

@@ -6,6 +6,7 @@
 #include "facts.h"
 #include "fleet_hosts.h"
 #include "format.h"
+#include "monotonic.h"
 #include "service.h"
 
 static bool is_copy(const struct survey *survey, const struct selection *selection,
@@ -20,7 +21,7 @@ static bool is_copy(const struct survey *survey, const struct selection *selecti
 		    (entry->table && survey->processes[i].inode == entry->table))
 			return false;
 	return !selection_check_keys(selection, SELECTION_ENTRY_KEYS, "it", &error) &&
-	       selection_matches_entry(selection, entry, fleet_now_ns());
+	       selection_matches_entry(selection, entry, monotonic_ns());
 }
 
 bool copies_exist(const struct survey *survey, const struct selection *selection)

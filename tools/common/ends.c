@@ -12,6 +12,7 @@
 
 #include "ctxring.h"
 #include "exit_code.h"
+#include "monotonic.h"
 #include "names.h"
 #include "site_names.h"
 #include "users.h"
@@ -19,25 +20,12 @@
 /* At each of so many ticks new processes are looked for. */
 #define SURVEY_TICKS 5
 
-static uint64_t read_clock(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-uint64_t ends_now_ns(void)
-{
-	return read_clock(CLOCK_MONOTONIC);
-}
-
 void ends_init(struct ends *ends)
 {
 	*ends = (struct ends){.until_ns = UINT64_MAX,
-			      .read_ns = ends_now_ns(),
+			      .read_ns = monotonic_ns(),
 			      .follow = {.kinds = 1u << JOURNAL_ENDS, .size = sizeof(struct followed)}};
-	ends->wall_ns = (int64_t)(read_clock(CLOCK_REALTIME) - ends_now_ns());
+	ends->wall_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - monotonic_ns());
 }
 
 void ends_free(struct ends *ends)
@@ -171,14 +159,14 @@ static int compare_times(const void *left, const void *right)
 
 uint64_t ends_wait_ns(const struct ends *ends)
 {
-	uint64_t now_ns = ends_now_ns(), next_ns = ends->read_ns + ENDS_TICK_NS;
+	uint64_t now_ns = monotonic_ns(), next_ns = ends->read_ns + ENDS_TICK_NS;
 
 	return now_ns < next_ns ? next_ns - now_ns : 0;
 }
 
 int ends_tick(struct ends *ends, int (*look)(void *data), void *data)
 {
-	uint64_t now_ns = ends_now_ns();
+	uint64_t now_ns = monotonic_ns();
 	int result = 0;
 
 	if (++ends->ticks % SURVEY_TICKS == 0)

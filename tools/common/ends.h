@@ -34,9 +34,6 @@ struct ends {
 	unsigned ticks;
 };
 
-/* The clock of tables. */
-uint64_t ends_now_ns(void);
-
 /* Begins with the offset of today's clock. */
 void ends_init(struct ends *ends);
 void ends_free(struct ends *ends);

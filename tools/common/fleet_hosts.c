@@ -8,17 +8,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "monotonic.h"
 #include "names.h"
 #include "service.h"
 #include "terminal.h"
-
-uint64_t fleet_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static int take_entry(const struct ctxd_host *host, const struct ctxd_entry *entry, void *data)
 {
@@ -36,7 +29,7 @@ int forest_look(const char *host, uint64_t wait_ns, struct forest *ret_forest)
 		ctxd_fleet_list(client, host, CTXD_SHARED | CTXD_JOINED, wait_ns, take_entry, ret_forest);
 	if (!result)
 		result = forest_link(ret_forest);
-	ret_forest->now_ns = fleet_now_ns();
+	ret_forest->now_ns = monotonic_ns();
 	if (result)
 		forest_free(ret_forest);
 	return result;

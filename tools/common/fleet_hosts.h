@@ -39,7 +39,4 @@ const char *entry_state_name(const struct ctxd_entry *entry);
 int fleet_parse_seconds(const char *text, uint64_t *ret_ns);
 #define FLEET_WAIT_DEFAULT_NS 1000000000u
 
-/* Returns the current time of the clock that entries and hosts have. */
-uint64_t fleet_now_ns(void);
-
 #endif

@@ -3,33 +3,9 @@
 
 #include <stdio.h>
 
+#include "json_values.h"
 #include "names.h"
 #include "terminal.h"
-
-/* jansson's integers are signed. A number that is too great for them becomes the greatest. */
-static json_t *number_json(uint64_t value)
-{
-	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
-}
-
-static json_t *escaped_json(const char *text)
-{
-	char buffer[ESCAPED_SIZE];
-
-	return json_string(escape(text, buffer, sizeof(buffer)));
-}
-
-static json_t *text_or_null(const char *text)
-{
-	return text[0] ? escaped_json(text) : json_null();
-}
-
-static json_t *error_or_null(int error)
-{
-	char name[40];
-
-	return error ? json_string(errno_text(error, name, sizeof(name))) : json_null();
-}
 
 /* How long ago a time was; null where it is not known. */
 static json_t *age_json(uint64_t time_ns, uint64_t now_ns)
@@ -106,8 +82,8 @@ static json_t *cause_json(const struct ctxd_entry *entry)
 	object = json_object();
 	json_object_set_new(object, "kind", json_string(ctx_cause_kind_name(entry->cause.kind)));
 	json_object_set_new(object, "error", error_or_null(entry->cause.error));
-	json_object_set_new(object, "text", text_or_null(entry->cause.text));
-	json_object_set_new(object, "host", text_or_null(entry->cause.host));
+	json_object_set_new(object, "text", escaped_or_null(entry->cause.text));
+	json_object_set_new(object, "host", escaped_or_null(entry->cause.host));
 	return object;
 }
 
@@ -120,7 +96,7 @@ static void add_context(json_t *object, const struct forest *forest, const struc
 	char mode[8], origin[FLEET_ID_SIZE];
 
 	snprintf(mode, sizeof(mode), "%04o", (unsigned)(entry->mode & 0666));
-	json_object_set_new(object, "name", text_or_null(entry->name));
+	json_object_set_new(object, "name", escaped_or_null(entry->name));
 	json_object_set_new(object, "label", escaped_json(entry->label));
 	json_object_set_new(object, "state", json_string(entry_state_name(entry)));
 	json_object_set_new(object, "cause", cause_json(entry));

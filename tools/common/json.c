@@ -11,28 +11,16 @@
 #include <string.h>
 
 #include "format.h"
+#include "json_values.h"
 #include "names.h"
 #include "service.h"
 #include "target.h"
 #include "users.h"
 #include "watched.h"
 
-/* jansson's integers are signed. A number that is too great for them becomes the greatest. */
-static json_t *number_json(uint64_t value)
-{
-	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
-}
-
 static json_t *text_or_null(const char *text)
 {
 	return text[0] ? json_string(text) : json_null();
-}
-
-static json_t *escaped_json(const char *text)
-{
-	char buffer[4 * sizeof(((struct site_name *)0)->file)];
-
-	return json_string(escape(text, buffer, sizeof(buffer)));
 }
 
 static json_t *context_reference(const struct process *process, uint32_t index)

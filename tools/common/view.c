@@ -110,14 +110,12 @@ static const struct view_option {
 /* Obeys one of those options that neither set a flag nor store a text. -1: go on; else the exit code. */
 static int take_value(const struct view *view, struct view_options *options, int letter)
 {
-	int result;
+	char program[32];
 
 	switch (letter) {
 	case 'p':
-		result = argument_pid(optarg, &options->pids, &options->pid_count);
-		if (result == -ENOMEM)
-			return EXIT_TROUBLE;
-		return result ? bad_usage(view, "not the number of a process", optarg) : -1;
+		snprintf(program, sizeof(program), "ctxtool %s", view->name);
+		return argument_pid(program, optarg, &options->pids, &options->pid_count);
 	case 'w':
 		return set_interval(options, optarg)
 			       ? bad_usage(view, "not an interval from 0.01 to 86400 seconds", optarg)

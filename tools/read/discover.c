@@ -27,6 +27,7 @@
 
 #include "errand.h"
 #include "memfd.h"
+#include "monotonic.h"
 #include "proc_file.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
@@ -283,14 +284,6 @@ static int read_table(int fd, bool keep, struct process *process, struct unreada
 	snprintf(unreadable->reason, sizeof(unreadable->reason), "%s", reason);
 	unreadable->unsettled = result == -EAGAIN;
 	return -1;
-}
-
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* Adds the table to the survey, or the reason why it cannot be read. 0 or -ENOMEM. */

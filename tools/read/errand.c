@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "monotonic.h"
 #include "proc_file.h"
 
 /* How long an errand is waited for after another one of the survey has not come back. */
@@ -130,18 +131,10 @@ static struct errand *errand_new(int directory, ino_t process, const char *name,
 	return errand;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Returns whether the errand has come back. If not, its thread frees it from now on. */
 static bool errand_wait(struct errand *errand, struct patience *patience)
 {
-	uint64_t begun_ns = now_ns();
+	uint64_t begun_ns = monotonic_ns();
 	uint64_t end_ns = begun_ns + (patience->left_ns > MOMENT_NS ? patience->left_ns : MOMENT_NS);
 	struct timespec end = {.tv_sec = (time_t)(end_ns / 1000000000u),
 			       .tv_nsec = (long)(end_ns % 1000000000u)};

@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "discover.h"
+#include "monotonic.h"
 #include "symbols.h"
 #include "terminal.h"
 
@@ -266,10 +267,7 @@ static void stop_namer(struct site_names *names)
 
 static int now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int)((unsigned long)now.tv_sec * 1000u + (unsigned long)now.tv_nsec / 1000000u);
+	return (int)(monotonic_ns() / 1000000u);
 }
 
 /* Waits for an answer. A signal that ctxtool catches does not end the wait. */

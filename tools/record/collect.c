@@ -9,6 +9,7 @@
 
 #include "control.h"
 #include "follow.h"
+#include "monotonic.h"
 #include "site_names.h"
 #include "sites.h"
 
@@ -63,14 +64,6 @@ struct collector {
 static struct collected *collected_at(const struct collector *collector, size_t index)
 {
 	return (struct collected *)collector->follow.processes[index];
-}
-
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* ---- finding processes */

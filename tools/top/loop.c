@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "monotonic.h"
 #include "screen.h"
 
 static volatile sig_atomic_t stop, resized;
@@ -46,7 +47,7 @@ static sigset_t catch_signals(void)
 /* Waits for a key or a signal, until then; or without end. */
 static void wait_input(const sigset_t *in_waits, uint64_t until_ns, bool forever)
 {
-	uint64_t now = fleet_now_ns(), left_ns = until_ns > now ? until_ns - now : 0;
+	uint64_t now = monotonic_ns(), left_ns = until_ns > now ? until_ns - now : 0;
 	struct timespec left = {(time_t)(left_ns / 1000000000u), (long)(left_ns % 1000000000u)};
 	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
 
@@ -67,7 +68,7 @@ static void resize(void)
 
 static int look(struct top_screen *screen)
 {
-	int result = top_look(&screen->model, fleet_now_ns());
+	int result = top_look(&screen->model, monotonic_ns());
 
 	screen->must_look = false;
 	return result ? result : top_refresh_details(screen);
@@ -91,17 +92,17 @@ static int press_keys(struct top_screen *screen)
 static int run_screen(struct top_screen *screen, const sigset_t *in_waits)
 {
 	const struct view_options *options = screen->model.options;
-	uint64_t next_ns = fleet_now_ns();
+	uint64_t next_ns = monotonic_ns();
 	unsigned rounds = 0;
 	int result = 0;
 
 	while (!result && !stop) {
-		bool is_time = fleet_now_ns() >= next_ns && !screen->paused;
+		bool is_time = monotonic_ns() >= next_ns && !screen->paused;
 
 		if (is_time && options->rounds && rounds == options->rounds)
 			break;
 		if (is_time) {
-			next_ns = fleet_now_ns() + options->interval_ns;
+			next_ns = monotonic_ns() + options->interval_ns;
 			rounds++;
 		}
 		if (is_time || screen->must_look)

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "model.h"
+#include "monotonic.h"
 
 #define ROWS_IN_PIPE 40
 #define HEAD_LINES 3
@@ -126,7 +127,7 @@ int top_print(const struct view_options *options, struct survey *survey)
 		top_model_begin(&model, options);
 	if (terminal()->is_tty)
 		terminal_size(&columns, &lines);
-	if (top_take(&model, survey, fleet_now_ns())) {
+	if (top_take(&model, survey, monotonic_ns())) {
 		fprintf(stderr, "ctxtool: not enough memory\n");
 		return EXIT_TROUBLE;
 	}
