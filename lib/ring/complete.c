@@ -355,7 +355,7 @@ static inline __attribute__((always_inline)) unsigned deliver_own_queue(struct c
 		}
 		head++;
 		/* In a forked child it is the parent that counts. */
-		if (__builtin_expect(!ring_is_here(ring), 0))
+		if (__builtin_expect(!ring_is_still_here(ring), 0))
 			return head - first;
 		/* A callback drained a context, for which completions went from the queue to the spill. */
 		if (__builtin_expect(*khead != head, 0)) {
@@ -376,7 +376,7 @@ static __attribute__((noinline)) unsigned deliver_recorded(struct ctx_ring *ring
 RING_TURN unsigned complete_deliver_queued(struct ctx_ring *ring)
 {
 	/* In a forked child the queue is the parent's: a function of the program's before may have forked. */
-	unsigned ready = ring->adopted || !ring_is_here(ring) ? 0 : uring_cq_ready(ring->uring);
+	unsigned ready = ring->adopted || !ring_is_still_here(ring) ? 0 : uring_cq_ready(ring->uring);
 	size_t spilled = ring->done.spill.tail - ring->done.spill.head;
 
 	if (__builtin_expect(spilled != 0, 0))

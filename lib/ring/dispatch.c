@@ -203,7 +203,7 @@ static inline __attribute__((always_inline)) int deliver_turn(struct ctx_ring *r
 			return delivered;
 	}
 	end_turn(ring);
-	return __builtin_expect(ring_is_here(ring), 1) ? delivered : -EPERM;
+	return ring_is_still_here(ring) ? delivered : -EPERM;
 }
 
 /* Puts requests that are left from earlier turns into the queue. */
@@ -253,13 +253,14 @@ static inline __attribute__((always_inline)) int turn_inline(struct ctx_ring *ri
 			error = waited ? waited : error;
 		}
 		/* A signal handler forked in the wait, and this is the child: the queues are the parent's. */
-		if (__builtin_expect(ring->fork_count != thread_fork_count, 0))
+		if (!ring_is_still_here(ring))
 			return -EPERM;
 	}
 	ring->dispatching = true;
-	int state = thread_hold();
+	int state;
+	ring->owner.set_cancel_state(PTHREAD_CANCEL_DISABLE, &state); /* as thread_hold() */
 	int delivered = deliver_turn(ring);
-	thread_release(state);
+	ring->owner.set_cancel_state(state, NULL);
 	*ret_error = error;
 	return delivered;
 }

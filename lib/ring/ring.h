@@ -141,10 +141,12 @@ struct ring_owner {
 	_Atomic uint64_t serial; /* of the owner thread; or OWNER_NOBODY or OWNER_GONE */
 	int epoll_fd;		 /* what ctx_ring_fd returned; -1: it was not called */
 	int ready_fd;		 /* the eventfd in that epoll set, for DEFER_TASKRUN; -1: none */
-	uint32_t tid;		 /* the kernel's number of that thread; 0: none */
-	bool disabled;		 /* IORING_SETUP_R_DISABLED, until the first use enables the io_uring */
-	bool ended;		 /* the owner thread has ended: the ring can only be closed */
-	pthread_mutex_t mutex;	 /* a robust mutex, which the owner holds */
+	/* pthread_setcancelstate(3). To call it by its name takes a look at two more pages in each turn. */
+	int (*set_cancel_state)(int state, int *ret_before);
+	uint32_t tid;	       /* the kernel's number of that thread; 0: none */
+	bool disabled;	       /* IORING_SETUP_R_DISABLED, until the first use enables the io_uring */
+	bool ended;	       /* the owner thread has ended: the ring can only be closed */
+	pthread_mutex_t mutex; /* a robust mutex, which the owner holds */
 	/*
 	 * For rings of blocking calls. The owner holds it during a call. Between calls whoever takes the
 	 * ring's watch from a context holds it. While nobody holds it, the owner need not be woken. A thread
@@ -338,6 +340,15 @@ static inline bool ring_is_mine(const struct ctx_ring *ring)
 static inline bool ring_is_here(const struct ctx_ring *ring)
 {
 	return __builtin_expect(ring->fork_count == thread_fork_count, 1);
+}
+
+/*
+ * The same for the owner during a turn, without a look at the page of thread_fork_count: in a forked child no
+ * thread has the owner's serial.
+ */
+static inline bool ring_is_still_here(const struct ctx_ring *ring)
+{
+	return __builtin_expect(ring_is_mine(ring), 1);
 }
 
 /* 0 if the calling thread is the owner. The first use of the ring makes it that. */

@@ -22,6 +22,7 @@ void ring_owner_init(struct ctx_ring *ring)
 {
 	pthread_mutexattr_t attributes;
 
+	ring->owner.set_cancel_state = pthread_setcancelstate;
 	atomic_store_explicit(&ring->owner.serial, OWNER_NOBODY, memory_order_relaxed);
 	pthread_mutexattr_init(&attributes);
 	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
