@@ -67,8 +67,9 @@ template <typename Format> std::string text(const char *what, Format format)
 	if (size < sizeof(buffer))
 		return std::string(buffer, size);
 	std::string text(size + 1, '\0');
-	format(text.data(), text.size());
-	text.resize(size);
+	/* The second time it may be shorter, or longer and cut, as the time that is left changes. */
+	auto now = static_cast<std::size_t>(check(format(text.data(), text.size()), what));
+	text.resize(now < size ? now : size);
 	return text;
 }
 } /* namespace detail */
@@ -757,6 +758,8 @@ public:
 			check(ctx_taskgroup_failures(group_, failures.data(), 64), "ctx_taskgroup_failures");
 		if (count < 64)
 			failures.resize(static_cast<std::size_t>(count));
+		while (!failures.empty() && !failures.back().error) /* without memory they are only counted */
+			failures.pop_back();
 		return failures;
 	}
 

@@ -17,6 +17,18 @@
 		}                                                                            \
 	} while (0)
 
+static bool short_of_memory;
+
+static void *allocate(std::size_t size, void *)
+{
+	return short_of_memory ? nullptr : std::malloc(size);
+}
+
+static void release(void *memory, void *)
+{
+	std::free(memory);
+}
+
 static const ctx_key key = {"number", nullptr, nullptr};
 
 static void scopes()
@@ -33,6 +45,16 @@ static void scopes()
 	}
 	EXPECT(!ctx::view(kept));
 	EXPECT(kept->error() == std::errc::operation_canceled);
+}
+
+/* A text that is too long for the first buffer and, as one with a time left, shorter the second time. */
+static void texts()
+{
+	std::size_t length = 1001;
+	std::string text = ctx::detail::text("text", [&](char *buffer, std::size_t size) {
+		return std::snprintf(buffer, size, "%s", std::string(--length, 'x').c_str());
+	});
+	EXPECT(text == std::string(999, 'x'));
 }
 
 static void causes()
@@ -133,6 +155,14 @@ static void taskgroups()
 	EXPECT(group.wait() == std::errc::broken_pipe && !group.context());
 	EXPECT(group.failures().size() == 1 && group.failures()[0].error == -EPIPE);
 
+	short_of_memory = true;
+	try {
+		group.fail(-EIO, "only counted");
+	} catch (const std::system_error &) {
+	}
+	short_of_memory = false;
+	EXPECT(ctx_taskgroup_failures(group.get(), nullptr, 0) == 2 && group.failures().size() == 1);
+
 	ctx_taskgroup_options options = {};
 	options.flags = CTX_TASKGROUP_FIRST;
 	options.delay_ns = CTX_FOREVER;
@@ -211,6 +241,9 @@ static void clients()
 
 int main()
 {
+	const ctx_allocator allocator = {allocate, release, nullptr};
+	EXPECT(ctx_set_allocator(&allocator) == 0);
+	texts();
 	scopes();
 	deadlines_and_parents();
 	taskgroups();
