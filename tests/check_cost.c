@@ -30,7 +30,7 @@ TEST_MODES(TEST_NORMAL);
 
 /*
  * The same of a turn with two operations, all in all: 1,099. By single steps it takes so long that it reads
- * the clock, which is 60 of them.
+ * the clock each time.
  */
 #define TURN_MAX (1099u + 110u)
 
