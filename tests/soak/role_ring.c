@@ -289,6 +289,66 @@ static void run_group(struct actor *actor)
 	scope_drop(parent);
 }
 
+struct first_member {
+	struct crew *crew;
+	struct scope *scope; /* of the group */
+	unsigned begins, calls;
+	bool fails;
+};
+
+/* A member of a group whose first success ends the rest: some operations, or none. */
+static int begin_member(struct ctx_taskgroup *group, void *data)
+{
+	struct first_member *member = data;
+	struct scope *scope = scope_wrap(ctx_ref(ctx_taskgroup_context(group)), NULL, member->scope, NULL);
+
+	scope->by_event = true; /* a failure of its operations ends it */
+	member->calls++;
+	for (unsigned i = 0; i < member->begins && count_free(member->crew) > 0; i++)
+		operation_begin_in(member->crew, scope, group);
+	scope_drop(scope);
+	return member->fails ? -EIO : 0;
+}
+
+static void run_first_group(struct actor *actor)
+{
+	struct crew *crew = crew_of(actor);
+	struct ctx_taskgroup_options options = {.flags = CTX_TASKGROUP_FIRST,
+						.limit = chance_below(&actor->chance, 3),
+						.delay_ns = chance_short_ns(&actor->chance),
+						.ring = crew->ring};
+	struct first_member members[4];
+	struct ctx_taskgroup *group = NULL;
+
+	if (crew->adopted || count_free(crew) < 4)
+		return;
+	struct scope *parent = crew_scope(crew);
+	must(ctx_taskgroup_new_with_options(parent->ctx, &options, "first", &group) == 0, "no group");
+	struct scope *scope = scope_wrap(ctx_ref(ctx_taskgroup_context(group)), NULL, parent, NULL);
+	scope->by_event = true; /* a success ends it */
+	for (unsigned i = 0; i < 4; i++) {
+		members[i] = (struct first_member){.crew = crew,
+						   .scope = scope,
+						   .begins = chance_below(&actor->chance, 3),
+						   .fails = chance_one_in(&actor->chance, 3)};
+		int error = ctx_taskgroup_start_on_ring(group, begin_member, &members[i], "member");
+		must(error == 0 || error == -ECANCELED || error == -ETIME, "no member: %d", error);
+	}
+	if (chance_one_in(&actor->chance, 2))
+		feed(actor);
+	if (chance_one_in(&actor->chance, 2))
+		crew_dispatch(crew, chance_short_ns(&actor->chance));
+	ctx_taskgroup_free(group);
+	for (unsigned i = 0; i < 4; i++)
+		must(members[i].calls <= 1, "a member began %u times", members[i].calls);
+	for (unsigned i = 0; i < CREW_OPERATIONS; i++)
+		must(!crew->operations[i].used || !scope_is_below(crew->operations[i].scope, scope),
+		     "in flight after its group");
+	must(ctx_err(scope->ctx) != 0, "the context of a group that is gone looks live");
+	scope_drop(scope);
+	scope_drop(parent);
+}
+
 /* ---- the ring */
 
 static void reopen_ring(struct actor *actor)
@@ -361,6 +421,7 @@ static struct action actions[] = {
 	{"ring-callback", 2, add_callback},
 	{"ring-source", 2, add_source},
 	{"ring-group", 1, run_group},
+	{"ring-first", 1, run_first_group},
 	{"ring-reopen", 1, reopen_ring},
 	{"ring-fork", 1, fork_with_ring},
 	{0},

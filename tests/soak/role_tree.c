@@ -242,7 +242,8 @@ static struct action actions[] = {
 	{"tree-hangup", 3, end_by_hangup},   {"tree-process", 1, end_by_process},
 	{"tree-group", 4, tasks_run_group},  {"tree-group-freed", 2, tasks_free_within},
 	{"tree-thread", 2, run_thread},	     {"tree-orphan", 2, close_orphan},
-	{"tree-fork", 1, fork_without_ring}, {0},
+	{"tree-fork", 1, fork_without_ring}, {"tree-first", 3, tasks_run_first},
+	{0},
 };
 
 const struct role role_tree = {"tree", actions, begin, calls_end};

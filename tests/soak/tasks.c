@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "soak/tasks.h"
 
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "soak/scope.h"
@@ -13,6 +14,8 @@ struct job {
 	struct chance chance;
 	unsigned depth;
 	_Atomic unsigned started, ran; /* of all tasks of the group */
+	_Atomic unsigned calls;	       /* of this task */
+	_Atomic int result;	       /* of this task */
 	struct job *common;
 };
 
@@ -27,12 +30,15 @@ static int task(const struct ctx_context *ctx, void *data)
 		must(error == 0 || error == ctx_err(ctx), "a sleep of a task: %d, ctx_err %d", error,
 		     ctx_err(ctx));
 	}
-	bool fails = chance_one_in(&job->chance, 8);
-	__atomic_fetch_add((unsigned *)&common->ran, 1, __ATOMIC_RELEASE);
-	return fails ? -EIO : ctx_err(ctx);
+	int result = chance_one_in(&job->chance, 8) ? -EIO : ctx_err(ctx);
+	job->result = result;
+	job->calls++;
+	atomic_fetch_add_explicit(&common->ran, 1, memory_order_release);
+	return result;
 }
 
-static void start_tasks(struct actor *actor, struct job *common, struct job *jobs)
+/* Returns how many of jobs it has set. */
+static unsigned start_tasks(struct actor *actor, struct job *common, struct job *jobs)
 {
 	unsigned number = 1 + chance_below(&actor->chance, TASKS_MAX);
 
@@ -45,6 +51,7 @@ static void start_tasks(struct actor *actor, struct job *common, struct job *job
 		     error);
 		common->started += error == 0;
 	}
+	return number;
 }
 
 void tasks_run_group(struct actor *actor)
@@ -68,8 +75,53 @@ void tasks_run_group(struct actor *actor)
 		     common.started);
 	}
 	ctx_taskgroup_free(common.group);
-	must(__atomic_load_n((unsigned *)&common.ran, __ATOMIC_ACQUIRE) == common.started,
+	must(atomic_load_explicit(&common.ran, memory_order_acquire) == common.started,
 	     "%u of %u tasks after the group", common.ran, common.started);
+	must(ctx_err(common.scope->ctx) != 0, "the context of a group that is gone looks live");
+	scope_drop(common.scope);
+	scope_drop(parent);
+}
+
+/* After a wait for a group whose first success ends the rest. result: of the wait. */
+static void check_first(struct job *common, struct job *jobs, unsigned number, int result)
+{
+	void *winner = NULL;
+	int found = ctx_taskgroup_first(common->group, &winner);
+	unsigned succeeded = 0;
+	bool known = false;
+
+	for (unsigned i = 0; i < number; i++) {
+		bool success = jobs[i].calls && !jobs[i].result;
+		must(jobs[i].calls <= 1, "a task was called %u times", jobs[i].calls);
+		succeeded += success;
+		known |= success && winner == &jobs[i];
+	}
+	must(common->ran <= common->started, "%u of %u tasks ran", common->ran, common->started);
+	must(found == (succeeded ? 0 : -ENOENT), "%u have succeeded, and the first: %d", succeeded, found);
+	must(!succeeded || known, "the first is none of those that have succeeded");
+	must(!succeeded || result == 0, "one has succeeded, and the wait: %d", result);
+	must(!succeeded || ctx_err(common->scope->ctx) != 0, "a success has not ended the group");
+	must(succeeded || common->ran == 0 || result < 0, "%u have failed, and the wait: %d", common->ran,
+	     result);
+}
+
+void tasks_run_first(struct actor *actor)
+{
+	struct ctx_taskgroup_options options = {.flags = CTX_TASKGROUP_FIRST,
+						.limit = chance_below(&actor->chance, 4),
+						.delay_ns = chance_short_ns(&actor->chance)};
+	struct scope *parent = scope_common(&actor->chance);
+	struct job jobs[TASKS_MAX], common = {0};
+
+	if (chance_one_in(&actor->chance, 2))
+		options.delay_ns = chance_one_in(&actor->chance, 2) ? CTX_FOREVER : 0;
+	must(ctx_taskgroup_new_with_options(parent->ctx, &options, "first", &common.group) == 0, "no group");
+	common.scope = scope_wrap(ctx_ref(ctx_taskgroup_context(common.group)), NULL, parent, NULL);
+	common.scope->by_event = true; /* a success ends it */
+	unsigned number = start_tasks(actor, &common, jobs);
+	if (chance_one_in(&actor->chance, 2))
+		check_first(&common, jobs, number, ctx_taskgroup_wait(common.group));
+	ctx_taskgroup_free(common.group);
 	must(ctx_err(common.scope->ctx) != 0, "the context of a group that is gone looks live");
 	scope_drop(common.scope);
 	scope_drop(parent);

@@ -6,6 +6,8 @@
 #include "soak/actor.h"
 
 void tasks_run_group(struct actor *actor);
+/* The first success ends the rest: at least one was first, and who was not started is never called. */
+void tasks_run_first(struct actor *actor);
 /* A task frees the group for which a thread waits. */
 void tasks_free_within(struct actor *actor);
 
