@@ -38,6 +38,11 @@ refused 2 "there is no command after" -o "$work/x.html" --
 refused 2 "^" -o "$work/x.html" label=
 refused 2 "left" -o "$work/x.html" "left<1s"
 refused 4 "cannot write" -o "$work/no/x.html"
+# What can never be a file is noticed before anything is recorded.
+for path in "" "$work/none/" "$work/early/x.html/"; do
+	refused 4 "cannot write $path: No such file" -o "$path" --format html -- touch "$work/ran"
+	[[ ! -e $work/ran ]] || fail "\"$path\": the command was started"
+done
 [[ ! -e $work/x.html ]] || fail "a refused command line has made a file"
 
 # A process without a table is named; nothing was recorded.

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -24,10 +23,12 @@ static void write_link(int fd, char link[40])
  */
 static int open_unnamed(const char *path)
 {
-	char *copy = strdup(path), link[40];
-	int fd = copy ? open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600) : -1;
+	const char *slash = strrchr(path, '/');
+	/* With its slash: where path ends with one, that is no file, and is noticed now. */
+	char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("."), link[40];
+	int fd = directory ? open(directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600) : -1;
 
-	free(copy);
+	free(directory);
 	if (fd < 0)
 		return -1;
 	write_link(fd, link);
@@ -76,6 +77,8 @@ int output_open(const char *path, struct output *ret_output)
 	*ret_output = (struct output){.path = path, .to = stdout};
 	if (strcmp(path, "-") == 0)
 		return 0;
+	if (!path[0])
+		return -ENOENT;
 	/* A link is replaced: it may lead to a file of somebody else. */
 	bool exists = lstat(path, &status) == 0;
 	if (exists && S_ISDIR(status.st_mode))
