@@ -141,8 +141,18 @@ is_over() { [[ ! -e /proc/$starting/exe ]]; }
 kill -TERM "$starting"
 until_true 30 is_over || { kill -KILL "$starting"; fail "a command that has not started does not end"; }
 
+can_unname() { python3 -c 'import os, sys; os.open(sys.argv[1], os.O_TMPFILE | os.O_WRONLY)' "$work" 2>/dev/null; }
+
+# A name that is as long as can be does not keep FILE from being replaced, where the file system can make files without names.
+long=$work/$(printf '%0250d' 0).html
+echo before >"$long"
+if can_unname; then
+	$ctxtool record -q -o "$long" -- true 2>"$work/err" && fail "true has contexts"
+	[[ $(<"$long") == *"</html>"* ]] || fail "a long name: $(<"$work/err")"
+fi
+
 # A recorder that is killed leaves nothing, where the file system can make files without names.
-if python3 -c 'import os, sys; os.open(sys.argv[1], os.O_TMPFILE | os.O_WRONLY)' "$work" 2>/dev/null; then
+if can_unname; then
 	start killed $ctxtool record -o "$work/killed.json" --for 60s --pid "$$"
 	await_line "$work/killed.err" "recording"
 	leave "$started"

@@ -95,23 +95,28 @@ int output_open(const char *path, struct output *ret_output)
 	return fd < 0 ? fd : ret_output->to ? 0 : -ENOMEM;
 }
 
-/* Gives a file without a name one beside path. 0 or -errno. */
+/* Gives a file without a name a short one beside path, whose own may have the greatest length. 0 or -errno.
+ */
 static int name_temporary(struct output *output, const char *link)
 {
+	const char *slash = strrchr(output->path, '/');
+	int directory = slash ? (int)(slash - output->path) + 1 : 0;
+
 	for (int i = 0; i < NAMES_MAX; i++) {
 		uint32_t number = 0;
 		char *name;
 
 		getrandom(&number, sizeof(number), 0);
-		if (asprintf(&name, "%s.%08" PRIx32, output->path, number) < 0)
+		if (asprintf(&name, "%.*s.ctxtool-%08" PRIx32, directory, output->path, number) < 0)
 			return -ENOMEM;
 		if (!linkat(AT_FDCWD, link, AT_FDCWD, name, AT_SYMLINK_FOLLOW)) {
 			output->temporary = name;
 			return 0;
 		}
+		int error = errno;
 		free(name);
-		if (errno != EEXIST)
-			return -errno;
+		if (error != EEXIST)
+			return -error;
 	}
 	return -EEXIST;
 }
