@@ -38,6 +38,11 @@ refused 2 "there is no command after" -o "$work/x.html" --
 refused 2 "^" -o "$work/x.html" label=
 refused 2 "left" -o "$work/x.html" "left<1s"
 refused 4 "cannot write" -o "$work/no/x.html"
+# What can never be a file is noticed before anything is recorded.
+for path in "" "$work/none/" "$work/early/x.html/"; do
+	refused 4 "cannot write $path: No such file" -o "$path" --format html -- touch "$work/ran"
+	[[ ! -e $work/ran ]] || fail "\"$path\": the command was started"
+done
 [[ ! -e $work/x.html ]] || fail "a refused command line has made a file"
 
 # A process without a table is named; nothing was recorded.
@@ -110,8 +115,44 @@ for found in "127 no such program" "126 old.json"; do
 	[[ $(<"$work/old.json") == before ]] || fail "$found: FILE was replaced"
 done
 
+# A signal ends the recording also while the command is being started, and a command that has not started.
+cat >"$work/slow.c" <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int execvp(const char *file, char *const arguments[])
+{
+	FILE *to = fopen(getenv("STARTING"), "w");
+	fprintf(to, "%d\n", (int)getpid());
+	fclose(to);
+	pause();
+	return -1;
+}
+END
+${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -shared -fPIC "$work/slow.c" -o "$work/slow.so" || fail "slow does not compile"
+start slow env LD_PRELOAD="$work/slow.so" STARTING="$work/starting" $ctxtool record -o "$work/slow.json" -- true
+slow=$started
+await_line "$work/starting" "[0-9]"
+kill -TERM "$slow"
+ended "$slow"
+[[ $status == 1 ]] || fail "a signal before the command had started: status $status: $(<"$work/slow.err")"
+starting=$line
+is_over() { [[ ! -e /proc/$starting/exe ]]; }
+kill -TERM "$starting"
+until_true 30 is_over || { kill -KILL "$starting"; fail "a command that has not started does not end"; }
+
+can_unname() { python3 -c 'import os, sys; os.open(sys.argv[1], os.O_TMPFILE | os.O_WRONLY)' "$work" 2>/dev/null; }
+
+# A name that is as long as can be does not keep FILE from being replaced, where the file system can make files without names.
+long=$work/$(printf '%0250d' 0).html
+echo before >"$long"
+if can_unname; then
+	$ctxtool record -q -o "$long" -- true 2>"$work/err" && fail "true has contexts"
+	[[ $(<"$long") == *"</html>"* ]] || fail "a long name: $(<"$work/err")"
+fi
+
 # A recorder that is killed leaves nothing, where the file system can make files without names.
-if python3 -c 'import os, sys; os.open(sys.argv[1], os.O_TMPFILE | os.O_WRONLY)' "$work" 2>/dev/null; then
+if can_unname; then
 	start killed $ctxtool record -o "$work/killed.json" --for 60s --pid "$$"
 	await_line "$work/killed.err" "recording"
 	leave "$started"

@@ -315,10 +315,10 @@ struct run {
 	const struct options *options;
 	struct recording recording;
 	struct collector *collector;
-	pid_t child; /* 0: none, or it has ended */
-	int child_status;
-	int not_started; /* the exit code for a command that cannot be; 0: it has started */
-	bool progress;	 /* a line of progress stands on the terminal */
+	pid_t child;	  /* 0: none, or it has ended */
+	int not_started;  /* the exit code for a command that cannot be; 0: it has started */
+	bool interrupted; /* a signal came before the command had started */
+	bool progress;	  /* a line of progress stands on the terminal */
 };
 
 /* Becomes the command; or writes the error to said, which is closed if there is none. */
@@ -326,6 +326,7 @@ static __attribute__((noreturn)) void become_command(char *const *command, int s
 {
 	sigset_t none;
 
+	terminal_uncatch();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setenv(CTX_CONTROL_VARIABLE, "1", 1);
@@ -334,7 +335,10 @@ static __attribute__((noreturn)) void become_command(char *const *command, int s
 	_exit(write(said, &error, sizeof(error)) < 0 ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTED);
 }
 
-/* Starts the command, and waits until it has become one. 0 or -errno; then run->not_started is set, too. */
+/*
+ * Starts the command, and waits until it has become one, or a signal comes: to find a program can take long.
+ * 0 or -errno; then run->not_started is set, too.
+ */
 static int start_command(struct run *run)
 {
 	char *const *command = run->options->command;
@@ -348,7 +352,8 @@ static int start_command(struct run *run)
 	if (child == 0)
 		become_command(command, said[1]);
 	close(said[1]);
-	if (child > 0 && read(said[0], &error, sizeof(error)) > 0) {
+	run->interrupted = child > 0 && terminal_wait_fd(said[0]);
+	if (child > 0 && !run->interrupted && read(said[0], &error, sizeof(error)) > 0) {
 		waitpid(child, NULL, 0);
 		run->not_started = error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTED;
 	}
@@ -361,7 +366,7 @@ static int start_command(struct run *run)
 
 static bool has_command_ended(struct run *run)
 {
-	if (run->child && waitpid(run->child, &run->child_status, WNOHANG) == run->child)
+	if (run->child && waitpid(run->child, NULL, WNOHANG) == run->child)
 		run->child = 0;
 	return !run->child;
 }
@@ -395,7 +400,7 @@ static int record_spans(struct run *run)
 	if (!options->command && !result && !options->quiet)
 		fprintf(stderr, "recording %zu process%s\n", collector_processes(run->collector),
 			collector_processes(run->collector) == 1 ? "" : "es");
-	while (!result) {
+	while (!result && !run->interrupted) {
 		uint64_t now_ns = monotonic_ns();
 		bool beginning = options->command && !collector_processes(run->collector);
 		uint64_t pause_ns = !beginning				   ? COLLECT_LOOK_NS

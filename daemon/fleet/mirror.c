@@ -32,8 +32,8 @@ struct mirror {
 		uint64_t deadline_ns;
 	};
 	uint64_t asked_ns; /* When it asked last. */
-	uint64_t version; /* Of the deadline. */
-	uint32_t nonce;	  /* Of the last JOIN. */
+	uint64_t version;  /* Of the deadline. */
+	uint32_t nonce;	   /* Of the last JOIN. */
 	uint8_t state;
 	uint8_t tries; /* How often it has asked for an exact deadline. */
 	bool is_exact; /* The deadline is. */

@@ -23,7 +23,7 @@ run_system() {
 
 # Of no interest to kernels without rings, or with old ones: what has no rings, nor any feature of them. Clients of ctxd have none,
 # and in pass normal their services run on each loop.
-ringless='/check_(fleet.*|engine.*|bridge.*|forest|wire|config|map|reader.*|tracestate|counters.*|journal|stem|selection|recording|'
+ringless='/check_(fleet.*|engine.*|bridge.*|forest|wire|config|map|reader.*|tracestate|journal|stem|selection|recording|'
 ringless+='top_.*|service_.*)$'
 
 # Those of more than two seconds of a processor in one of their passes, the longest first. So none of them is left to run alone at

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -24,10 +23,12 @@ static void write_link(int fd, char link[40])
  */
 static int open_unnamed(const char *path)
 {
-	char *copy = strdup(path), link[40];
-	int fd = copy ? open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600) : -1;
+	const char *slash = strrchr(path, '/');
+	/* With its slash: where path ends with one, that is no file, and is noticed now. */
+	char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("."), link[40];
+	int fd = directory ? open(directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600) : -1;
 
-	free(copy);
+	free(directory);
 	if (fd < 0)
 		return -1;
 	write_link(fd, link);
@@ -76,6 +77,8 @@ int output_open(const char *path, struct output *ret_output)
 	*ret_output = (struct output){.path = path, .to = stdout};
 	if (strcmp(path, "-") == 0)
 		return 0;
+	if (!path[0])
+		return -ENOENT;
 	/* A link is replaced: it may lead to a file of somebody else. */
 	bool exists = lstat(path, &status) == 0;
 	if (exists && S_ISDIR(status.st_mode))
@@ -92,23 +95,28 @@ int output_open(const char *path, struct output *ret_output)
 	return fd < 0 ? fd : ret_output->to ? 0 : -ENOMEM;
 }
 
-/* Gives a file without a name one beside path. 0 or -errno. */
+/* Gives a file without a name a short one beside path, whose own may have the greatest length. 0 or -errno.
+ */
 static int name_temporary(struct output *output, const char *link)
 {
+	const char *slash = strrchr(output->path, '/');
+	int directory = slash ? (int)(slash - output->path) + 1 : 0;
+
 	for (int i = 0; i < NAMES_MAX; i++) {
 		uint32_t number = 0;
 		char *name;
 
 		getrandom(&number, sizeof(number), 0);
-		if (asprintf(&name, "%s.%08" PRIx32, output->path, number) < 0)
+		if (asprintf(&name, "%.*s.ctxtool-%08" PRIx32, directory, output->path, number) < 0)
 			return -ENOMEM;
 		if (!linkat(AT_FDCWD, link, AT_FDCWD, name, AT_SYMLINK_FOLLOW)) {
 			output->temporary = name;
 			return 0;
 		}
+		int error = errno;
 		free(name);
-		if (errno != EEXIST)
-			return -errno;
+		if (error != EEXIST)
+			return -error;
 	}
 	return -EEXIST;
 }

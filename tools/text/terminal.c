@@ -182,14 +182,16 @@ static void on_signal(int signo)
 	caught = signo;
 }
 
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+#define SIGNAL_COUNT (sizeof(signals) / sizeof(signals[0]))
+
 void terminal_catch(void)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 	struct sigaction action = {.sa_handler = on_signal};
 	sigset_t blocked;
 
 	sigemptyset(&blocked);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+	for (size_t i = 0; i < SIGNAL_COUNT; i++) {
 		struct sigaction before;
 
 		/*
@@ -203,6 +205,17 @@ void terminal_catch(void)
 		sigaddset(&blocked, signals[i]);
 	}
 	sigprocmask(SIG_BLOCK, &blocked, &mask_in_waits);
+}
+
+void terminal_uncatch(void)
+{
+	for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+		struct sigaction now;
+
+		/* What is ignored stays so. */
+		if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler == on_signal)
+			signal(signals[i], SIG_DFL);
+	}
 }
 
 int terminal_pause(uint64_t time_ns)

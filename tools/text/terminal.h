@@ -64,6 +64,9 @@ size_t text_width(const char *text);
  */
 void terminal_catch(void);
 
+/* In a forked child, before it executes another program: these signals end it from now on. */
+void terminal_uncatch(void);
+
 /* Waits for time_ns, or until fd is readable. Both return the signal that ended the wait, or 0. */
 int terminal_pause(uint64_t time_ns);
 int terminal_wait_fd(int fd);
