@@ -44,7 +44,7 @@ bool passed_nothing(int fd, unsigned packets_max)
 			continue;
 		if (!header.msg_controllen)
 			return true;
-		if (header.msg_flags & MSG_CTRUNC)
+		if (header.msg_flags & MSG_CTRUNC || i == packets_max)
 			return false;
 		sys_recvmsg(fd, &nothing, MSG_DONTWAIT);
 	}
