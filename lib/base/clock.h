@@ -43,7 +43,7 @@ static inline uint64_t clock_recent_ns(struct clock_recent *recent)
 	uint64_t ticks = __builtin_ia32_rdtsc();
 
 	/* A count that is smaller than the last one reads the clock, too. So where the counts of processors
-	 * differ, the time is too old by the difference at most, and for a millisecond. */
+	 * differ, the time may be too old by the difference and a millisecond. */
 	if (__builtin_expect(ticks - recent->ticks < millisecond, 1))
 		return recent->ns;
 	recent->ticks = ticks;
