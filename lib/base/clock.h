@@ -42,7 +42,8 @@ static inline uint64_t clock_recent_ns(struct clock_recent *recent)
 	const uint64_t millisecond = 1000000; /* of a processor with 1 GHz; shorter on any that is faster */
 	uint64_t ticks = __builtin_ia32_rdtsc();
 
-	/* Where the counts of processors differ, a smaller count than the last one reads the clock, too. */
+	/* A count that is smaller than the last one reads the clock, too. So where the counts of processors
+	 * differ, the time may be too old by the difference and a millisecond. */
 	if (__builtin_expect(ticks - recent->ticks < millisecond, 1))
 		return recent->ns;
 	recent->ticks = ticks;

@@ -240,7 +240,9 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	pipes_lock = (struct lock){0};
-	closer_started = false; /* what is in closing waits until more comes */
+	/* To close here what is in closing could wait for its reader. It waits until more comes, and as long
+	 * as this child is there its readers see no hang-up, only the words. */
+	closer_started = false;
 	while (!list_empty(&open_pipes)) {
 		struct done *done = container_of(open_pipes.next, struct done, link);
 		close_if_ours(done, done->write_fd);

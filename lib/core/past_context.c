@@ -58,7 +58,8 @@ void past_write_context(const struct ctx_table_context *record, uint32_t slot)
 	if (!entry)
 		return;
 	memcpy(entry, (const void *)record, sizeof(*record));
-	/* Or else the compiler leaves out what is stored here, and all of the copy lies across lines. */
+	/* Without the fence the compiler copies all but the fields that are stored below, in parts that lie
+	 * across cache lines. */
 	atomic_signal_fence(memory_order_seq_cst);
 	entry->slot = slot;
 	entry->freed_ns = freed_ns;

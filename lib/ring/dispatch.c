@@ -64,7 +64,7 @@ unsigned dispatch_deliver(struct ctx_ring *ring)
 }
 
 /*
- * True when do_what_is_left() has nothing to do. One branch for eight tests, since most turns leave nothing.
+ * True when do_what_is_left() has nothing to do. One branch for all tests, since most turns leave nothing.
  */
 static inline bool nothing_is_left(const struct ctx_ring *ring)
 {

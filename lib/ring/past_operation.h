@@ -33,7 +33,7 @@ static inline void past_write_recorded(const struct ctx_ring *ring, const struct
 	if (!entry)
 		return;
 	memcpy(entry, (const void *)slot->record, sizeof(*slot->record));
-	/* Or else the compiler leaves out what is stored here, and the copy is of more parts. */
+	/* Without the fence the compiler copies all but the fields that are stored below, in more parts. */
 	atomic_signal_fence(memory_order_seq_cst);
 	entry->result = result;
 	entry->end_ns = ring->done.past_ns;

@@ -17,7 +17,8 @@ int slots_grow(struct ctx_ring *ring)
 {
 	uint32_t old = ring->ops.slot_count, count = old ? old * 2 : SLOTS_FIRST, first = 0;
 
-	if (count > SLOTS_MAX || ring->records.run_count == sizeof(ring->records.runs) / sizeof(ring->records.runs[0]))
+	if (count > SLOTS_MAX ||
+	    ring->records.run_count == sizeof(ring->records.runs) / sizeof(ring->records.runs[0]))
 		return -ENOMEM;
 	struct slot *slots = memory_allocate(count * sizeof(*slots));
 	if (!slots)

@@ -14,6 +14,7 @@
 #define CTX_POLLER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*

@@ -15,8 +15,8 @@
 
 #include "table_format.h"
 
-/* Stored with the table's lock held, loaded without it. What it points to is mapped before, and a load that
- * still sees the one before is of memory that stays. */
+/* Stored with the table's lock held, loaded without it. What it points to is mapped before the store. A
+ * thread that still loads the older value reads 0 from memory that stays. */
 extern struct ctx_control *_Atomic control_shared __attribute__((visibility("hidden")));
 
 static inline uint64_t control_until_ns(void)
