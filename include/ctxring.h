@@ -735,7 +735,8 @@ struct ctx_ring_options {
  * handed to another. All calls on a ring are for its owner alone, except where they say otherwise.
  *
  * These setup flags work: CQSIZE (by cq_entries), CLAMP, SUBMIT_ALL, COOP_TASKRUN, TASKRUN_FLAG,
- * SINGLE_ISSUER and DEFER_TASKRUN. These are refused with -ENOTSUP: SQPOLL, IOPOLL, SQ_AFF,
+ * SINGLE_ISSUER and DEFER_TASKRUN. The library sets SUBMIT_ALL where the kernel has it, and on rings
+ * without DEFER_TASKRUN and without CTX_RING_LINKED_TIMEOUTS COOP_TASKRUN, too. These are refused with -ENOTSUP: SQPOLL, IOPOLL, SQ_AFF,
  * ATTACH_WQ, R_DISABLED, SQE128, CQE32, NO_MMAP, REGISTERED_FD_ONLY, NO_SQARRAY (which liburing
  * sets by itself where it can), and newer ones. ctxring(7) has the reason for each.
  *

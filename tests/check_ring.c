@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Rings: opening, who owns them, what is refused, closing, processes that fork or end. */
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -77,6 +79,78 @@ START_TEST(each_setup_flag_works_or_is_refused)
 	ck_assert_ok(ctx_cancel(ctx));
 	await_probes(ring, &probe, 1);
 	ck_assert_probe(&probe, -ECANCELED, CTX_OP_CANCELLED);
+	ring_end(ring);
+	ctx_finish(ctx);
+	pair_end(pair);
+}
+END_TEST
+
+/* What ctx_ring_open has the kernel do although the program asks for less. */
+START_TEST(the_thread_of_a_ring_is_interrupted_only_where_deadlines_are_the_kernels)
+{
+	const unsigned cooperative = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+	const bool refused = test_mode() == TEST_PLAIN;
+	struct ctx_ring_options linked = {.flags = CTX_RING_LINKED_TIMEOUTS};
+	struct ctx_ring *ring = ring_of(RING_ORDINARY);
+
+	ck_assert_uint_eq(ctx_ring_uring(ring)->flags & cooperative, refused ? 0 : cooperative);
+	ring_end(ring);
+	ring = ring_with(RING_ORDINARY, 8, &linked);
+	ck_assert_uint_eq(ctx_ring_uring(ring)->flags & cooperative, 0);
+	ring_end(ring);
+	if (refused)
+		return;
+	ring = ring_of(RING_DEFER);
+	ck_assert_uint_eq(ctx_ring_uring(ring)->flags & cooperative, IORING_SETUP_TASKRUN_FLAG);
+	ring_end(ring);
+}
+END_TEST
+
+#define WRITES 100u
+
+struct writer {
+	int fd;
+	_Atomic unsigned wanted, written;
+};
+
+static void *write_when_wanted(void *data)
+{
+	struct writer *writer = data;
+
+	for (unsigned i = 1; i <= WRITES; i++) {
+		while (atomic_load(&writer->wanted) < i)
+			sched_yield();
+		ck_assert_int_eq(write(writer->fd, "x", 1), 1);
+		atomic_store(&writer->written, i);
+	}
+	return NULL;
+}
+
+/* The owner makes no system call between the write and the dispatch. */
+START_TEST(a_dispatch_without_waiting_takes_what_came_while_its_thread_computed)
+{
+	struct ctx_ring *ring = ring_of(_i);
+	struct ctx_context *ctx = child_of(ctx_background());
+	struct pair pair = pair_new();
+	struct writer writer = {.fd = pair.far};
+	struct probe probe;
+	pthread_t thread;
+	char buffer[1];
+
+	ck_assert_ok(pthread_create(&thread, NULL, write_when_wanted, &writer));
+	for (unsigned i = 1; i <= WRITES; i++) {
+		probe_recv(ring, ctx, &probe, pair.near, buffer, sizeof(buffer));
+		park(ring, 1);
+		atomic_store(&writer.wanted, i);
+		while (atomic_load(&writer.written) < i)
+			;
+		int delivered = ctx_ring_dispatch(ring, 0);
+		if (!parks(_i))
+			ck_assert_int_eq(delivered, 1);
+		await_probes(ring, &probe, 1);
+		ck_assert_probe(&probe, 1, CTX_OP_FINISHED);
+	}
+	pthread_join(thread, NULL);
 	ring_end(ring);
 	ctx_finish(ctx);
 	pair_end(pair);
@@ -572,6 +646,8 @@ Suite *test_suite(void)
 	tcase_add_test(opening, open_refuses_what_is_out_of_range);
 	tcase_add_loop_test(opening, each_setup_flag_works_or_is_refused, 0,
 			    sizeof(setup_table) / sizeof(setup_table[0]));
+	tcase_add_test(opening, the_thread_of_a_ring_is_interrupted_only_where_deadlines_are_the_kernels);
+	ON_EACH_RING(opening, a_dispatch_without_waiting_takes_what_came_while_its_thread_computed);
 	ON_EACH_RING(opening, queue_sizes_are_those_asked_for);
 	ON_EACH_RING(opening, null_arguments_are_refused);
 	ON_EACH_RING(opening, an_op_is_refused_until_initialised_and_while_in_flight);

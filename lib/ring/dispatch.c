@@ -136,14 +136,23 @@ void dispatch_end_turn(struct ctx_ring *ring)
 }
 
 /*
- * Delivers the completions that the kernel keeps back. When there are many, a DEFER_TASKRUN ring puts about
- * 40 at a time into its queue (Linux 6.18), and no ring puts more there than the queue holds. So this asks
- * for more until there are none. It stops when as many as fit the queue have been delivered, so that
- * callbacks which bring about ever more completions do not keep it from returning.
+ * Whether there are completions that were there when the turn began, and that the kernel keeps back all the
+ * same. When there are many, a DEFER_TASKRUN ring puts about 40 at a time into its queue (Linux 6.18), and no
+ * ring puts more there than the queue holds. What has come to another ring since then is for the next turn.
+ */
+static inline bool keeps_back(const struct ctx_ring *ring)
+{
+	return ring->defer ? uring_keeps_back(ring->uring) : uring_cq_overflowed(ring->uring);
+}
+
+/*
+ * Delivers the completions that the kernel keeps back. Asks for more until there are none. It stops when as
+ * many as fit the queue have been delivered, so that callbacks which bring about ever more completions do not
+ * keep it from returning.
  */
 static __attribute__((noinline, cold)) unsigned deliver_kept_back(struct ctx_ring *ring, unsigned delivered)
 {
-	while (uring_keeps_back(ring->uring) && delivered < ring->uring->cq.ring_entries) {
+	while (keeps_back(ring) && delivered < ring->uring->cq.ring_entries) {
 		struct uring_wait all = {.events = true, .timeout_ns = CTX_FOREVER};
 		if (ring->defer && ring->features.timed_wait)
 			all = (struct uring_wait){.min_complete = ring->uring->cq.ring_entries,
@@ -192,7 +201,7 @@ static inline __attribute__((always_inline)) int deliver_turn(struct ctx_ring *r
 {
 	int delivered = (int)deliver_all(ring);
 
-	if (__builtin_expect(!ring->adopted && uring_keeps_back(ring->uring), 0)) {
+	if (__builtin_expect(!ring->adopted && keeps_back(ring), 0)) {
 		delivered = (int)deliver_kept_back(ring, (unsigned)delivered);
 		if (ring->fork_count != thread_fork_count)
 			return -EPERM;

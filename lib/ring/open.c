@@ -121,7 +121,8 @@ int ring_attach(struct ctx_ring *ring, struct io_uring *uring)
 	ring->uring = uring;
 	features_probe(uring, &ring->features);
 	ring->defer = uring->flags & IORING_SETUP_DEFER_TASKRUN;
-	ring->lazy = ring->defer || (uring->flags & IORING_SETUP_COOP_TASKRUN);
+	const unsigned coop = uring->flags & (IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
+	ring->lazy = ring->defer || coop == IORING_SETUP_COOP_TASKRUN;
 	ring->linked = choose_linked_timeouts(ring);
 	table_ring_new(&ring->table_slot);
 	struct ctx_table_ring *record = ring->record = table_ring(ring->table_slot);
@@ -185,18 +186,33 @@ static int check_enter(struct ctx_ring *ring)
 	return result == -EPERM || result == -ENOSYS ? result : 0;
 }
 
-static int setup_uring(unsigned entries, const struct io_uring_params *params, struct io_uring *uring)
+/*
+ * Flags that the program does not ask for. A kernel that lacks them does without.
+ *
+ * The kernel interrupts the thread of a ring for each completion. With COOP_TASKRUN it does not: completions
+ * come when the thread enters the kernel for whatever reason, at the latest with the next interrupt of its
+ * processor. TASKRUN_FLAG tells that there are some. A program that asks for linked timeouts wants the kernel
+ * to keep its deadlines while it computes, so its rings have interrupts.
+ */
+static unsigned wished_flags(const struct ctx_ring *ring, unsigned setup_flags)
 {
-	struct io_uring_params some = *params;
+	unsigned wished = feature_allowed(FEATURE_SUBMIT_ALL) ? IORING_SETUP_SUBMIT_ALL : 0;
 
-	if (feature_allowed(FEATURE_SUBMIT_ALL)) {
-		struct io_uring_params all = *params;
-		all.flags |= IORING_SETUP_SUBMIT_ALL;
-		int error = sys_uring_setup(entries, uring, &all);
-		if (error != -EINVAL || (params->flags & IORING_SETUP_SUBMIT_ALL))
-			return error;
-	}
-	return sys_uring_setup(entries, uring, &some);
+	if (feature_allowed(FEATURE_COOP_TASKRUN) && !(setup_flags & IORING_SETUP_DEFER_TASKRUN) &&
+	    !(ring->options.flags & CTX_RING_LINKED_TIMEOUTS))
+		wished |= IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+	return wished;
+}
+
+static int setup_uring(struct ctx_ring *ring, unsigned entries, const struct io_uring_params *params)
+{
+	struct io_uring_params asked = *params, all = *params;
+
+	all.flags |= wished_flags(ring, params->flags);
+	int error = sys_uring_setup(entries, &ring->own, &all);
+	if (error != -EINVAL || all.flags == asked.flags)
+		return error;
+	return sys_uring_setup(entries, &ring->own, &asked);
 }
 
 /*
@@ -211,7 +227,7 @@ static int make_uring(struct ctx_ring *ring, unsigned entries, struct io_uring_p
 	/* A SINGLE_ISSUER ring is bound to the thread that enables it, not to the one that opens it. */
 	if (single || disabled)
 		params.flags |= IORING_SETUP_R_DISABLED;
-	int error = setup_uring(entries, &params, &ring->own);
+	int error = setup_uring(ring, entries, &params);
 	*ret_again = disabled && error == -EINVAL;
 	if (error)
 		return error;

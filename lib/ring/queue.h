@@ -85,7 +85,7 @@ static inline __attribute__((always_inline)) int queue_wait_inline(struct ctx_ri
 	}
 	if (timeout_ns) /* one more than those of an adopted ring that were noted and not taken yet */
 		min_complete = 1 + (adopted ? ring->done.noted - *ring->uring->cq.khead : 0);
-	bool events = timeout_ns || ring->lazy || uring_cq_overflowed(ring->uring);
+	bool events = timeout_ns || ring->lazy || uring_keeps_back(ring->uring);
 	bool bounded = __builtin_expect(timeout_ns && timeout_ns != CTX_FOREVER, 0);
 	if (__builtin_expect(bounded && !ring->features.timed_wait, 0)) {
 		int error = queue_wait_by_poll(ring, timeout_ns, absolute);

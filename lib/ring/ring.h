@@ -274,7 +274,7 @@ struct ctx_ring {
 	bool closing;
 	bool calls;  /* for blocking calls, see ring_open_for_calls() */
 	bool defer;  /* DEFER_TASKRUN: nothing completes unless the owner enters */
-	bool lazy;   /* completions need an enter that asks for them */
+	bool lazy;   /* completions need an enter that asks for them, and nothing tells whether there are some */
 	bool rested; /* the last turn did not enter the kernel, see kernel_can_wait() */
 	enum linked_timeouts linked;
 	struct mailbox *mailbox;
