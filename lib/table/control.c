@@ -43,7 +43,7 @@ static uint64_t first_until_ns(void)
 void control_make(void)
 {
 	int fd = make_memfd();
-	void *memory;
+	void *memory = NULL;
 
 	if (fd < 0)
 		return;
