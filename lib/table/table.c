@@ -579,7 +579,7 @@ static void fork_child(void)
 	if (table_fd >= 0 && file_id_matches(table_file, table_fd))
 		sys_close(table_fd);
 	table_fd = -1;
-	table_map = (struct table_map){0};
+	table_map = (struct table_map){.header = NULL};
 	control_forget();
 	table_magazine.count = 0;
 	free_contexts = free_causes = 0;
