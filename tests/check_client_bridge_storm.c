@@ -120,7 +120,9 @@ static void bridge_take(void)
 			}
 		break;
 	case WIRE_UNWANTED:
-		for (unsigned i = 0; i < MIRRORS; i++)
+		/* Without an id it is a FETCH that is unwanted. Mirrors that are not answered yet have none,
+		 * too. */
+		for (unsigned i = 0; bridge.got.id.number && i < MIRRORS; i++)
 			if (mirrors[i].used && wire_id_equal(mirrors[i].id, bridge.got.id))
 				mirror_close(&mirrors[i]);
 		break;
