@@ -72,6 +72,14 @@ template <typename Format> std::string text(const char *what, Format format)
 	text.resize(now < size ? now : size);
 	return text;
 }
+
+/* The deleter of an owner: calls a function of C. */
+template <auto function> struct caller {
+	template <typename Object> void operator()(Object *object) const noexcept
+	{
+		function(object);
+	}
+};
 } /* namespace detail */
 
 /* The name of a kind of cause in one word, see ctx_cause_kind_name. */
@@ -95,7 +103,7 @@ inline std::string text(const ctx_cause &cause)
  */
 class view
 {
-public:
+      public:
 	view(const ctx_context *ctx) noexcept : ctx_(ctx)
 	{
 	}
@@ -203,7 +211,7 @@ public:
 		});
 	}
 
-private:
+      private:
 	const ctx_context *ctx_;
 };
 
@@ -223,7 +231,7 @@ inline view todo() noexcept
  */
 class reference
 {
-public:
+      public:
 	reference() noexcept = default;
 
 	explicit reference(view ctx) noexcept : ctx_(ctx_ref(ctx.get()))
@@ -264,7 +272,7 @@ public:
 		return ctx_;
 	}
 
-private:
+      private:
 	friend reference with_value(view, const ctx_key &, void *, const char *);
 	friend reference without_cancel(view, const char *);
 
@@ -291,7 +299,7 @@ private:
 /* Owns a context that can be cancelled. The destructor ends and releases it. It can be moved, not copied. */
 class context
 {
-public:
+      public:
 	[[gnu::always_inline]] explicit context(view parent, const char *label = nullptr)
 	{
 		check(ctx_with_cancel(parent.get(), label, &ctx_), "ctx_with_cancel");
@@ -404,7 +412,7 @@ public:
 		return std::exchange(ctx_, nullptr);
 	}
 
-private:
+      private:
 	static bool won(int result)
 	{
 		if (result == -EALREADY)
@@ -504,7 +512,7 @@ inline context source(int result, ctx_context *made, ctx_cause_kind kind)
  */
 class callback
 {
-public:
+      public:
 	callback(view ctx, std::function<void(view)> function) : function_(std::move(function))
 	{
 		check(ctx_callback_add(ctx.get(), &callback_, run, this, &id_), "ctx_callback_add");
@@ -524,7 +532,7 @@ public:
 		return ctx_callback_stop(id_);
 	}
 
-private:
+      private:
 	static void run(ctx_callback *, const ctx_context *ctx, void *data)
 	{
 		static_cast<callback *>(data)->function_(ctx);
@@ -545,7 +553,7 @@ private:
  */
 class ring
 {
-public:
+      public:
 	explicit ring(unsigned entries, const ctx_ring_options *options = nullptr)
 	{
 		int result = ctx_ring_open(entries, options, &ring_);
@@ -639,7 +647,7 @@ public:
 		return ring_;
 	}
 
-private:
+      private:
 	ctx_ring *ring_ = nullptr;
 };
 
@@ -653,7 +661,7 @@ private:
  */
 class taskgroup
 {
-public:
+      public:
 	/* At most limit tasks run at a time. 0: as many as there are processors. */
 	[[gnu::always_inline]] explicit taskgroup(view parent, unsigned limit = 0,
 						  const char *label = nullptr)
@@ -768,7 +776,7 @@ public:
 		return group_;
 	}
 
-private:
+      private:
 	template <typename Task> static void *address(Task &task) noexcept
 	{
 		return const_cast<void *>(static_cast<const void *>(std::addressof(task)));
@@ -793,52 +801,35 @@ private:
  */
 class process
 {
-public:
+      public:
 	process(view ctx, const ctx_spawn_options &options)
 	{
-		int result = ctx_spawn(ctx.get(), &options, &process_);
+		ctx_process *made = nullptr;
+		int result = ctx_spawn(ctx.get(), &options, &made);
 		if (result < 0) {
 			char reason[512] = "ctx_spawn";
 			ctx_spawn_explain(result, &options, reason, sizeof(reason));
 			check(result, reason);
 		}
-	}
-
-	process(process &&other) noexcept : process_(std::exchange(other.process_, nullptr))
-	{
-	}
-
-	process &operator=(process &&other) noexcept
-	{
-		process old(std::move(other));
-		std::swap(process_, old.process_);
-		return *this;
-	}
-
-	process(const process &) = delete;
-	process &operator=(const process &) = delete;
-
-	~process()
-	{
-		ctx_process_free(process_);
+		process_.reset(made);
 	}
 
 	/* The number of the program, to be shown to people. */
 	pid_t pid() const noexcept
 	{
-		return ctx_process_pid(process_);
+		return ctx_process_pid(process_.get());
 	}
 
 	/* A descriptor that becomes readable when the program and its tree are gone. It belongs to this. */
 	int fd() const
 	{
-		return check(ctx_process_fd(process_), "ctx_process_fd");
+		return check(ctx_process_fd(process_.get()), "ctx_process_fd");
 	}
 
 	/* Sends a signal to the program. False: it has ended. */
 	bool signal(int signo)
 	{
-		int result = ctx_process_signal(process_, signo);
+		int result = ctx_process_signal(process_.get(), signo);
 		if (result == -ESRCH)
 			return false;
 		check(result, "ctx_process_signal");
@@ -850,17 +841,17 @@ public:
 	ctx_exit wait(view ctx = background())
 	{
 		ctx_exit exit;
-		check(ctx_process_wait(ctx.get(), process_, &exit), "ctx_process_wait");
+		check(ctx_process_wait(ctx.get(), process_.get(), &exit), "ctx_process_wait");
 		return exit;
 	}
 
 	ctx_process *get() noexcept
 	{
-		return process_;
+		return process_.get();
 	}
 
-private:
-	ctx_process *process_ = nullptr;
+      private:
+	std::unique_ptr<ctx_process, detail::caller<ctx_process_free>> process_;
 };
 
 /*
@@ -869,55 +860,38 @@ private:
  */
 class client
 {
-public:
+      public:
 	explicit client(const ctxd_options *options = nullptr)
 	{
-		int result = ctxd_connect(options, &client_);
+		ctxd_client *made = nullptr;
+		int result = ctxd_connect(options, &made);
 		if (result < 0) {
 			char reason[512] = "ctxd_connect";
 			ctxd_explain(result, reason, sizeof(reason));
 			check(result, reason);
 		}
-	}
-
-	client(client &&other) noexcept : client_(std::exchange(other.client_, nullptr))
-	{
-	}
-
-	client &operator=(client &&other) noexcept
-	{
-		client old(std::move(other));
-		std::swap(client_, old.client_);
-		return *this;
-	}
-
-	client(const client &) = delete;
-	client &operator=(const client &) = delete;
-
-	~client()
-	{
-		ctxd_close(client_);
+		client_.reset(made);
 	}
 
 	/* Lets other processes join ctx, and other hosts with CTXD_FLEET in mode. Returns its id. */
 	ctxd_id share(context &ctx, const char *name = nullptr, mode_t mode = 0)
 	{
 		ctxd_id id;
-		check(ctxd_share(client_, ctx.get(), name, mode, &id), "ctxd_share");
+		check(ctxd_share(client_.get(), ctx.get(), name, mode, &id), "ctxd_share");
 		return id;
 	}
 
 	/* From here on nobody can join ctx any more. */
 	void unshare(view ctx)
 	{
-		check(ctxd_unshare(client_, ctx.get()), "ctxd_unshare");
+		check(ctxd_unshare(client_.get(), ctx.get()), "ctxd_unshare");
 	}
 
 	/* The id of a context that this client has shared or joined. */
 	ctxd_id id(view ctx) const
 	{
 		ctxd_id id;
-		check(ctxd_id_of(client_, ctx.get(), &id), "ctxd_id_of");
+		check(ctxd_id_of(client_.get(), ctx.get(), &id), "ctxd_id_of");
 		return id;
 	}
 
@@ -926,7 +900,7 @@ public:
 	std::string global_id(view ctx) const
 	{
 		char id[CTXD_GLOBAL_ID_TEXT];
-		check(ctxd_global_id_of(client_, ctx.get(), id), "ctxd_global_id_of");
+		check(ctxd_global_id_of(client_.get(), ctx.get(), id), "ctxd_global_id_of");
 		return id;
 	}
 
@@ -934,7 +908,7 @@ public:
 	[[gnu::always_inline]] context join(ctxd_id id)
 	{
 		ctx_context *made = nullptr;
-		check(ctxd_join(client_, id, &made), "ctxd_join");
+		check(ctxd_join(client_.get(), id, &made), "ctxd_join");
 		return context(made);
 	}
 
@@ -942,7 +916,7 @@ public:
 	[[gnu::always_inline]] context join(uid_t uid, const char *name)
 	{
 		ctx_context *made = nullptr;
-		check(ctxd_join_name(client_, uid, name, &made), "ctxd_join_name");
+		check(ctxd_join_name(client_.get(), uid, name, &made), "ctxd_join_name");
 		return context(made);
 	}
 
@@ -951,7 +925,7 @@ public:
 						   const char *label = nullptr)
 	{
 		ctx_context *made = nullptr;
-		check(ctxd_join_remote(client_, id.c_str(), label, flags, &made), "ctxd_join_remote");
+		check(ctxd_join_remote(client_.get(), id.c_str(), label, flags, &made), "ctxd_join_remote");
 		return context(made);
 	}
 
@@ -961,8 +935,8 @@ public:
 			   std::chrono::nanoseconds wait = {}, unsigned flags = 0)
 	{
 		ctxd_report report = {};
-		int result =
-			ctxd_cancel(client_, &target, flags, error, text.c_str(), timeout(wait), &report);
+		int result = ctxd_cancel(client_.get(), &target, flags, error, text.c_str(), timeout(wait),
+					 &report);
 		if (result != -EALREADY)
 			check(result, "ctxd_cancel");
 		return report;
@@ -971,24 +945,24 @@ public:
 	/* With CTXD_OWN_DISPATCH: a descriptor that is readable when dispatch() has something to do. */
 	int fd() const
 	{
-		return check(ctxd_fd(client_), "ctxd_fd");
+		return check(ctxd_fd(client_.get()), "ctxd_fd");
 	}
 
 	/* With CTXD_OWN_DISPATCH: waits, and handles what has come in. Returns how much that was: 0 when the
 	 * time was over or a signal came. */
 	unsigned dispatch(std::chrono::nanoseconds at_most = forever)
 	{
-		int result = ctxd_dispatch(client_, timeout(at_most));
+		int result = ctxd_dispatch(client_.get(), timeout(at_most));
 		return result == -EINTR ? 0 : static_cast<unsigned>(check(result, "ctxd_dispatch"));
 	}
 
 	ctxd_client *get() noexcept
 	{
-		return client_;
+		return client_.get();
 	}
 
-private:
-	ctxd_client *client_ = nullptr;
+      private:
+	std::unique_ptr<ctxd_client, detail::caller<ctxd_close>> client_;
 };
 
 } /* namespace ctx */
